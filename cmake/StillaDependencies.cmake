@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every dependency is looked for first and fetched only when it is not there: the upstream source archive at a pinned
+# version, with its hash checked. Nothing is looked for until something that needs it is built.
+include(FetchContent)
+
+# The library's own need: the headers of Highway, nothing linked.
+function(stilla_need_highway)
+  list(APPEND CMAKE_MODULE_PATH "${PROJECT_SOURCE_DIR}/cmake")
+  find_package(HighwayHeaders 1.0.3 QUIET)
+  if(NOT HighwayHeaders_FOUND)
+    message(STATUS "Highway not found: fetching its headers")
+    FetchContent_Declare(highway
+      URL https://github.com/google/highway/archive/refs/tags/1.0.3.tar.gz
+      URL_HASH SHA256=566fc77315878473d9a6bd815f7de78c73734acdcb745c3dde8579560ac5440e
+      SOURCE_SUBDIR headers-only)  # no such folder: nothing of it is configured or built
+    FetchContent_MakeAvailable(highway)
+    set(HighwayHeaders_INCLUDE_DIR "${highway_SOURCE_DIR}" CACHE PATH "Where hwy/highway.h is" FORCE)
+    find_package(HighwayHeaders 1.0.3 REQUIRED)
+  endif()
+endfunction()
+
+# GoogleTest: an installed library, else its installed sources (Debian's; they serve every compiler and architecture).
+function(stilla_need_gtest)
+  find_package(GTest QUIET)
+  if(NOT GTest_FOUND)
+    if(EXISTS /usr/src/googletest/CMakeLists.txt AND NOT FETCHCONTENT_SOURCE_DIR_GOOGLETEST)
+      set(FETCHCONTENT_SOURCE_DIR_GOOGLETEST /usr/src/googletest CACHE PATH "Sources of GoogleTest")
+    endif()
+    set(INSTALL_GTEST OFF CACHE BOOL "")
+    FetchContent_Declare(googletest
+      URL https://github.com/google/googletest/archive/refs/tags/release-1.12.1.tar.gz
+      URL_HASH SHA256=81964fe578e9bd7c94dfdb09c8e4d6e6759e19967e397dbea48d1c10e45d0df2)
+    FetchContent_MakeAvailable(googletest)
+  endif()
+endfunction()
+
+function(stilla_need_benchmark)
+  find_package(benchmark QUIET)
+  if(NOT benchmark_FOUND)
+    set(BENCHMARK_ENABLE_TESTING OFF CACHE BOOL "")
+    set(BENCHMARK_ENABLE_INSTALL OFF CACHE BOOL "")
+    FetchContent_Declare(benchmark
+      URL https://github.com/google/benchmark/archive/refs/tags/v1.7.1.tar.gz
+      URL_HASH SHA256=6430e4092653380d9dc4ccb45a1e2dc9259d581f4866dc0759713126056bc1d7)
+    FetchContent_MakeAvailable(benchmark)
+  endif()
+endfunction()
+
+function(stilla_need_cli11)
+  find_package(CLI11 QUIET)
+  if(NOT CLI11_FOUND)
+    FetchContent_Declare(cli11
+      URL https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.1.2.tar.gz
+      URL_HASH SHA256=26291377e892ba0e5b4972cdfd4a2ab3bf53af8dac1f4ea8fe0d1376b625c8cb)
+    FetchContent_MakeAvailable(cli11)
+  endif()
+endfunction()
+
+function(stilla_need_fmt)
+  find_package(fmt QUIET)
+  if(NOT fmt_FOUND)
+    FetchContent_Declare(fmt
+      URL https://github.com/fmtlib/fmt/archive/refs/tags/9.1.0.tar.gz
+      URL_HASH SHA256=5dea48d1fcddc3ec571ce2058e13910a0d4a6bab4cc09a809d8b1dd1c88ae6f2)
+    FetchContent_MakeAvailable(fmt)
+  endif()
+endfunction()
+
+function(stilla_need_nlohmann_json)
+  find_package(nlohmann_json QUIET)
+  if(NOT nlohmann_json_FOUND)
+    FetchContent_Declare(nlohmann_json
+      URL https://github.com/nlohmann/json/archive/refs/tags/v3.11.2.tar.gz
+      URL_HASH SHA256=d69f9deb6a75e2580465c6c4c5111b89c4dc2fa94e3a85fcd2ffcd9a143d9273)
+    FetchContent_MakeAvailable(nlohmann_json)
+  endif()
+endfunction()

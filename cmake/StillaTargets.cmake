@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Helpers of tests, examples and benchmarks. Nothing here reaches a consumer of the library.
+find_package(Threads REQUIRED)
+
+# The library is included as an ordinary header, not a system one, so its own warnings show.
+add_library(stilla_warnings INTERFACE)
+target_compile_options(stilla_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow
+  $<$<BOOL:${STILLA_WERROR}>:-Werror>)
+
+# stilla_test(NAME [SOURCE...]): the test program tests/NAME.cpp, plus SOURCEs it needs, as one test of ctest.
+function(stilla_test name)
+  add_executable(${name} ${name}.cpp ${ARGN})
+  target_link_libraries(${name} PRIVATE stilla::stilla stilla_warnings GTest::gtest_main Threads::Threads)
+  target_compile_definitions(${name} PRIVATE STILLA_TEST_DATA="${CMAKE_CURRENT_SOURCE_DIR}/golden")
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()
+
+# stilla_example(NAME [LIBRARY...]): the program examples/NAME.cpp, in bin.
+function(stilla_example name)
+  add_executable(${name} ${name}.cpp)
+  target_link_libraries(${name} PRIVATE stilla::stilla stilla_warnings Threads::Threads ${ARGN})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+endfunction()
+
+# stilla_bench(NAME): the Google Benchmark program bench/NAME.cpp, in bin.
+function(stilla_bench name)
+  add_executable(${name} ${name}.cpp)
+  target_link_libraries(${name} PRIVATE stilla::stilla stilla_warnings benchmark::benchmark_main Threads::Threads)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+endfunction()
