@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a foreign file is read: arithmetic that says when it overflows, and one cursor through which every byte passes.
+//
+// The parsers that were broken in the field were broken by three mistakes: arithmetic on a number from the file before it
+// was bounded, an allocation sized by the file before it was compared with the bytes left, and a typed read that trusted
+// a declared type. The first two cannot be written with what is here: a count is compared with remaining() / the smallest
+// encoded record, and sizes are computed by checked_add and checked_mul only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+// Each returns false, and leaves the result alone, if the true value needs more than 64 bits.
+constexpr bool checked_add(std::uint64_t a, std::uint64_t b, std::uint64_t& sum) {
+  if (a > std::numeric_limits<std::uint64_t>::max() - b) return false;
+  sum = a + b;
+  return true;
+}
+
+constexpr bool checked_mul(std::uint64_t a, std::uint64_t b, std::uint64_t& product) {
+  if (a != 0 && b > std::numeric_limits<std::uint64_t>::max() / a) return false;
+  product = a * b;
+  return true;
+}
+
+// The next multiple of `alignment`, a power of two.
+constexpr bool checked_align_up(std::uint64_t value, std::uint64_t alignment, std::uint64_t& aligned) {
+  std::uint64_t sum = 0;
+  if (!checked_add(value, alignment - 1, sum)) return false;
+  aligned = sum & ~(alignment - 1);
+  return true;
+}
+
+// Reads little-endian values from a span, front to back. A read that does not fit moves nothing, returns false and
+// leaves what it wanted in wanted(), for the error message.
+class ByteCursor {
+ public:
+  explicit ByteCursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
+
+  std::uint64_t offset() const { return offset_; }
+  std::uint64_t remaining() const { return bytes_.size() - offset_; }
+  std::uint64_t wanted() const { return wanted_; }
+
+  // A view of the next `count` bytes.
+  bool take(std::uint64_t count, std::span<const std::byte>& view) {
+    wanted_ = count;
+    if (count > remaining()) return false;
+    view = bytes_.subspan(offset_, static_cast<std::size_t>(count));
+    offset_ += static_cast<std::size_t>(count);
+    return true;
+  }
+
+  bool skip(std::uint64_t count) {
+    std::span<const std::byte> ignored;
+    return take(count, ignored);
+  }
+
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  bool read(T& value) {
+    std::span<const std::byte> view;
+    if (!take(sizeof(T), view)) return false;
+    value = load_as<T>(view.data());
+    return true;
+  }
+
+  // A 64-bit length and that many bytes, any content. On failure the cursor stands at the length or behind it.
+  bool read_string(std::string_view& text) {
+    std::uint64_t length = 0;
+    std::span<const std::byte> view;
+    if (!read(length) || !take(length, view)) return false;
+    text = {reinterpret_cast<const char*>(view.data()), view.size()};
+    return true;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::size_t offset_ = 0;
+  std::uint64_t wanted_ = 0;
+};
+
+}  // namespace stilla::STILLA_ABI

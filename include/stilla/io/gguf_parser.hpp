@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The parser of GGUF version 2 and 3, little endian: bytes in, checked tables of keys and tensors out, or one line that
+// says why not. After the GGUF specification in ggml's docs/gguf.md.
+//
+//     byte  0       4          8                16           24
+//           | GGUF  | version  | tensor count   | key count  | keys ... | tensor records ... | pad | tensor data ...
+//           | magic | u32      | u64            | u64        |                               to general.alignment
+//
+//     key            name length u64, name, value type u32, value
+//     string value   length u64, bytes
+//     array value    element type u32, count u64, elements (strings with their lengths, one after the other)
+//     tensor record  name length u64, name, dimension count u32, dimensions u64 each (contiguous one first), type u32,
+//                    offset u64 (from the start of the tensor data)
+//
+// What holds after parse_gguf succeeds: every key's and tensor's bytes lie inside the file; names are unique; every tensor
+// has a known block geometry, non-zero dimensions, whole blocks in a row, an aligned offset, and shares no byte with
+// another. Holes between tensors are allowed. Tables grow as records arrive and hold no copy of the file's text; counts
+// are bounded by the bytes left and by max_keys and max_tensors, so that refusing costs at most some 40 MB.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/error.hpp>
+#include <stilla/io/checked.hpp>
+#include <stilla/io/file_kind.hpp>
+#include <stilla/io/gguf_types.hpp>
+#include <stilla/io/mapped_file.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct GgufKey {
+  std::string_view name;
+  GgufValueType type;
+  GgufValueType element_type;   // of an array; else equal to type
+  std::uint64_t count;          // elements of an array, bytes of a string, else 1
+  std::uint64_t record_offset;  // of the whole record, for messages
+  std::uint64_t value_offset;   // of the number, of the string's first byte, of the array's first element
+  std::uint64_t value_bytes;    // from value_offset to the end of the record
+};
+
+struct GgufTensor {
+  std::string_view name;
+  std::array<std::uint64_t, 4> dims;  // contiguous dimension first; unused ones are 1
+  std::uint32_t n_dims;
+  std::uint32_t type;            // GGUF type number; find_tensor_type(type) is never null here
+  std::uint64_t offset;          // of the first byte, in the file
+  std::uint64_t size_bytes;
+  std::uint64_t record_offset;   // of the record that declares it, for messages
+
+  std::uint64_t columns() const { return dims[0]; }
+  std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
+};
+
+struct GgufContents {
+  std::uint32_t version = 0;
+  std::uint64_t alignment = 32;
+  std::uint64_t data_offset = 0;  // where tensor data begins; may lie past the end of a file without tensors
+  std::vector<GgufKey> keys;        // in file order
+  std::vector<GgufTensor> tensors;  // in file order
+  // Positions in the two tables above, sorted by name. Sorted and not hashed: a file cannot choose its names so that
+  // look-ups become slow.
+  std::vector<std::uint32_t> keys_by_name;
+  std::vector<std::uint32_t> tensors_by_name;
+};
+
+namespace detail {
+
+template <class Record>
+const Record* find_by_name(const std::vector<Record>& records, const std::vector<std::uint32_t>& by_name,
+                           std::string_view name) {
+  const auto found = std::lower_bound(by_name.begin(), by_name.end(), name,
+                                      [&](std::uint32_t i, std::string_view wanted) { return records[i].name < wanted; });
+  return found != by_name.end() && records[*found].name == name ? &records[*found] : nullptr;
+}
+
+// "[896, 151936]"
+inline std::string shape_text(const std::array<std::uint64_t, 4>& dims, std::uint32_t n_dims) {
+  std::string out = "[";
+  for (std::uint32_t i = 0; i < n_dims; ++i) out += concat(i ? ", " : "", dims[i]);
+  return out + "]";
+}
+
+class GgufParser {
+ public:
+  static constexpr std::uint64_t max_keys = 1u << 16;      // the largest file known holds some hundred
+  static constexpr std::uint64_t max_tensors = 1u << 17;   // a model of 61 layers with 256 unmerged experts: 47 000
+  static constexpr std::uint64_t max_key_bytes = 65535;    // as the specification says
+  static constexpr std::uint64_t max_tensor_name_bytes = 64;
+  static constexpr std::uint64_t max_alignment = 1u << 20;
+  static constexpr std::uint64_t min_key_record = 8 + 1 + 4 + 1;
+  static constexpr std::uint64_t min_tensor_record = 8 + 1 + 4 + 4 + 8;
+
+  GgufParser(const MappedFile& file, GgufContents& out) : file_(file), cursor_(file.bytes()), out_(out) {}
+
+  Status parse() {
+    std::uint64_t n_tensors = 0;
+    std::uint64_t n_keys = 0;
+    if (Status s = read_header(n_tensors, n_keys); !s) return s;
+    for (std::uint64_t i = 0; i < n_keys; ++i) {
+      if (Status s = read_key(i, n_keys); !s) return s;
+    }
+    if (Status s = index(out_.keys, out_.keys_by_name, "key"); !s) return s;
+    if (Status s = refuse_split(); !s) return s;
+    if (Status s = read_alignment(); !s) return s;
+    // A sum with 1 MiB cannot overflow here: the cursor's place is an offset in memory or in a file.
+    if (Status s = bound_tensor_count(n_tensors); !s) return s;
+    for (std::uint64_t i = 0; i < n_tensors; ++i) {
+      if (Status s = read_tensor(i, n_tensors); !s) return s;
+    }
+    if (Status s = index(out_.tensors, out_.tensors_by_name, "tensor"); !s) return s;
+    return place_tensors();
+  }
+
+ private:
+  template <class... Parts>
+  Error refuse(const Parts&... parts) const {
+    return {ErrorKind::refused_file, concat(printable_path(file_.path()), ": ", parts...)};
+  }
+  // `subject` names what was being read and where it begins: "key 'a.b' at byte 24".
+  Error truncated(const std::string& subject) const {
+    return refuse(subject, ": needs ", cursor_.wanted(), " bytes at byte ", cursor_.offset(), " and ", cursor_.remaining(),
+                  " are left; the file is truncated or damaged");
+  }
+  template <class Record>
+  static std::string subject_of(std::string_view what, const Record& record) {
+    return concat(what, " '", printable(record.name), "' at byte ", record.record_offset);
+  }
+
+  Status read_header(std::uint64_t& n_tensors, std::uint64_t& n_keys) {
+    std::uint32_t magic = 0;
+    if (!cursor_.read(magic) || magic != 0x46554747) {
+      return refuse("is not a GGUF file: expected it to start with 'GGUF', found ", guess_file_kind(file_.bytes()));
+    }
+    if (!cursor_.read(out_.version)) return truncated("header at byte 0");
+    if (out_.version != 0 && (out_.version & 0xffff) == 0) {
+      return refuse("header at byte 4: big-endian GGUF; expected little-endian (convert the model again)");
+    }
+    if (out_.version != 2 && out_.version != 3) {
+      return refuse("header at byte 4: GGUF version ", out_.version, "; expected 2 or 3",
+                    out_.version == 1 ? " (version 1 was used for some weeks of 2023: convert the model again)" : "");
+    }
+    if (!cursor_.read(n_tensors) || !cursor_.read(n_keys)) return truncated("header at byte 0");
+    // Both counts against all bytes left; the tensor count again when the keys have been read.
+    if (Status s = bound_count("key", 16, n_keys, min_key_record, max_keys); !s) return s;
+    return bound_tensor_count(n_tensors);
+  }
+
+  Status bound_tensor_count(std::uint64_t n_tensors) const {
+    return bound_count("tensor", 8, n_tensors, min_tensor_record, max_tensors);
+  }
+
+  Status bound_count(std::string_view what, unsigned offset, std::uint64_t count, std::uint64_t min_record,
+                     std::uint64_t limit) const {
+    const std::uint64_t fits = cursor_.remaining() / min_record;
+    if (count > fits) {
+      return refuse(what, " count at byte ", offset, ": found ", count, "; expected at most ", fits, ", which is what the ",
+                    cursor_.remaining(), " bytes left can hold; the file is truncated or damaged");
+    }
+    if (count > limit) {
+      return refuse(what, " count at byte ", offset, ": found ", count, "; expected at most ", limit);
+    }
+    return success();
+  }
+
+  Status read_key(std::uint64_t i, std::uint64_t n_keys) {
+    GgufKey key{};
+    key.record_offset = cursor_.offset();
+    const std::string anonymous = concat("key ", i + 1, " of ", n_keys, " at byte ", key.record_offset);
+    if (Status s = read_name(key.name, max_key_bytes, anonymous); !s) return s;
+
+    const auto subject = [&] { return subject_of("key", key); };
+    std::uint32_t type = 0;
+    if (!cursor_.read(type)) return truncated(subject());
+    if (Status s = check_value_type(type, subject); !s) return s;
+    key.type = key.element_type = static_cast<GgufValueType>(type);
+    key.count = 1;
+    if (key.type == GgufValueType::array) {
+      std::uint32_t element_type = 0;
+      if (!cursor_.read(element_type) || !cursor_.read(key.count)) return truncated(subject());
+      if (Status s = check_value_type(element_type, subject); !s) return s;
+      key.element_type = static_cast<GgufValueType>(element_type);
+      if (key.element_type == GgufValueType::array) {
+        return refuse(subject(), ": found an array of arrays; expected an array of numbers or strings");
+      }
+    } else if (key.type == GgufValueType::string) {
+      if (!cursor_.read(key.count)) return truncated(subject());
+    }
+    key.value_offset = cursor_.offset();
+    if (Status s = skip_value(key, subject); !s) return s;
+    key.value_bytes = cursor_.offset() - key.value_offset;
+    out_.keys.push_back(key);
+    return success();
+  }
+
+  template <class Subject>
+  Status check_value_type(std::uint32_t type, const Subject& subject) const {
+    if (type <= 12) return success();
+    return refuse(subject(), ": found value type ", type, " at byte ", cursor_.offset() - 4, "; expected 0 to 12");
+  }
+
+  // Moves the cursor over the value, checking all of it.
+  template <class Subject>
+  Status skip_value(const GgufKey& key, const Subject& subject) {
+    if (key.type == GgufValueType::string) {
+      if (!cursor_.skip(key.count)) return truncated(subject());
+      return success();
+    }
+    if (key.element_type == GgufValueType::string) {
+      constexpr std::uint64_t length_bytes = 8;
+      if (key.count > cursor_.remaining() / length_bytes) {
+        return refuse(subject(), ": found ", key.count, " strings; expected at most ", cursor_.remaining() / length_bytes,
+                      ", which is what the ", cursor_.remaining(), " bytes left can hold; the file is truncated or damaged");
+      }
+      std::string_view text;
+      for (std::uint64_t i = 0; i < key.count; ++i) {
+        if (!cursor_.read_string(text)) return truncated(concat(subject(), ", string ", i + 1, " of ", key.count));
+      }
+      return success();
+    }
+    const std::uint64_t element_bytes = value_bytes(key.element_type);
+    if (key.count > cursor_.remaining() / element_bytes) {
+      return refuse(subject(), ": needs ", key.count, " values of ", element_bytes, " bytes at byte ", cursor_.offset(), " and ",
+                    cursor_.remaining(), " bytes are left; the file is truncated or damaged");
+    }
+    std::span<const std::byte> elements;
+    if (!cursor_.take(key.count * element_bytes, elements)) return truncated(subject());
+    if (key.element_type == GgufValueType::boolean) {
+      for (std::size_t i = 0; i < elements.size(); ++i) {
+        const unsigned value = std::to_integer<unsigned>(elements[i]);
+        if (value > 1) {
+          return refuse(subject(), ": found boolean ", value, " at byte ", key.value_offset + i, "; expected 0 or 1");
+        }
+      }
+    }
+    return success();
+  }
+
+  Status read_name(std::string_view& name, std::uint64_t limit, const std::string& anonymous) {
+    std::uint64_t length = 0;
+    if (!cursor_.read(length)) return truncated(anonymous);
+    if (length == 0 || length > limit) {
+      return refuse(anonymous, ": found a name of ", length, " bytes; expected 1 to ", limit);
+    }
+    std::span<const std::byte> view;
+    if (!cursor_.take(length, view)) return truncated(anonymous);
+    name = {reinterpret_cast<const char*>(view.data()), view.size()};
+    return success();
+  }
+
+  // Sorts positions by name and refuses the first record, in file order, whose name was there before.
+  template <class Record>
+  Status index(const std::vector<Record>& records, std::vector<std::uint32_t>& by_name, std::string_view what) const {
+    by_name.resize(records.size());
+    std::iota(by_name.begin(), by_name.end(), 0u);
+    std::sort(by_name.begin(), by_name.end(), [&](std::uint32_t a, std::uint32_t b) {
+      const int order = records[a].name.compare(records[b].name);
+      return order != 0 ? order < 0 : a < b;
+    });
+    std::optional<std::size_t> second;
+    for (std::size_t i = 1; i < by_name.size(); ++i) {
+      if (records[by_name[i - 1]].name != records[by_name[i]].name) continue;
+      if (!second || by_name[i] < by_name[*second]) second = i;
+    }
+    if (!second) return success();
+    return refuse(subject_of(what, records[by_name[*second]]), ": found a second time; the first is at byte ",
+                  records[by_name[*second - 1]].record_offset);
+  }
+
+  // The value of an integer key of any width, if it is one and not negative.
+  std::optional<std::uint64_t> integer_of(const GgufKey& key) const {
+    std::uint64_t value = 0;
+    const std::byte* address = file_.bytes().data() + key.value_offset;
+    const auto accept = [&]<class T>(T number) {
+      if (number < 0) return false;
+      value = static_cast<std::uint64_t>(number);
+      return true;
+    };
+    bool fits = false;
+    switch (key.type) {
+      case GgufValueType::uint8: value = load_as<std::uint8_t>(address); fits = true; break;
+      case GgufValueType::uint16: value = load_as<std::uint16_t>(address); fits = true; break;
+      case GgufValueType::uint32: value = load_as<std::uint32_t>(address); fits = true; break;
+      case GgufValueType::uint64: value = load_as<std::uint64_t>(address); fits = true; break;
+      case GgufValueType::int8: fits = accept(load_as<std::int8_t>(address)); break;
+      case GgufValueType::int16: fits = accept(load_as<std::int16_t>(address)); break;
+      case GgufValueType::int32: fits = accept(load_as<std::int32_t>(address)); break;
+      case GgufValueType::int64: fits = accept(load_as<std::int64_t>(address)); break;
+      default: break;
+    }
+    if (!fits) return std::nullopt;
+    return value;
+  }
+
+  // A part of a model that was split holds some of the tensors only.
+  Status refuse_split() const {
+    const GgufKey* count_key = find_by_name(out_.keys, out_.keys_by_name, "split.count");
+    if (!count_key) return success();
+    const std::optional<std::uint64_t> count = integer_of(*count_key);
+    if (!count) {
+      return refuse(subject_of("key", *count_key), ": found ", name_of(count_key->type), "; expected an integer, not negative");
+    }
+    if (*count <= 1) return success();
+    const GgufKey* number_key = find_by_name(out_.keys, out_.keys_by_name, "split.no");
+    const std::optional<std::uint64_t> number = number_key ? integer_of(*number_key) : std::nullopt;
+
+    const auto five_digits = [](std::uint64_t n) {
+      const std::string digits = concat(n);
+      return digits.size() < 5 ? std::string(5 - digits.size(), '0') + digits : digits;
+    };
+    // Parts are called NAME-00001-of-00003.gguf; a part that was renamed shows the pattern alone.
+    std::string_view name = file_.path();
+    name = name.substr(name.find_last_of("/\\") + 1);  // npos + 1 is 0
+    const std::string ending = concat("-of-", five_digits(*count), ".gguf");
+    std::string stem = "NAME";
+    if (name.ends_with(ending) && name.size() > ending.size() + 6 && name[name.size() - ending.size() - 6] == '-') {
+      stem = printable(name.substr(0, name.size() - ending.size() - 6));
+    }
+    return refuse(subject_of("key", *count_key), ": part ", number && *number < *count ? concat(*number + 1) : "?", " of ", *count,
+                  " of a split model; its parts are ", stem, "-00001", ending, " to ", stem, "-", five_digits(*count), ending,
+                  "; merge them into one file first (llama.cpp's gguf-split --merge)");
+  }
+
+  Status read_alignment() {
+    const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, "general.alignment");
+    if (!key) return success();
+    if (key->type != GgufValueType::uint32) {
+      return refuse(subject_of("key", *key), ": found ", name_of(key->type), "; expected uint32");
+    }
+    const std::uint64_t alignment = *integer_of(*key);
+    if (alignment == 0 || alignment > max_alignment || (alignment & (alignment - 1)) != 0) {
+      return refuse(subject_of("key", *key), ": found ", alignment, "; expected a power of two from 1 to ", max_alignment);
+    }
+    out_.alignment = alignment;
+    return success();
+  }
+
+  Status read_tensor(std::uint64_t i, std::uint64_t n_tensors) {
+    GgufTensor tensor{};
+    tensor.record_offset = cursor_.offset();
+    const std::string anonymous = concat("tensor ", i + 1, " of ", n_tensors, " at byte ", tensor.record_offset);
+    if (Status s = read_name(tensor.name, max_tensor_name_bytes, anonymous); !s) return s;
+
+    const auto subject = [&] { return subject_of("tensor", tensor); };
+    if (!cursor_.read(tensor.n_dims)) return truncated(subject());
+    if (tensor.n_dims > tensor.dims.size()) {
+      return refuse(subject(), ": found ", tensor.n_dims, " dimensions; expected at most ", tensor.dims.size());
+    }
+    tensor.dims.fill(1);
+    for (std::uint32_t d = 0; d < tensor.n_dims; ++d) {
+      if (!cursor_.read(tensor.dims[d])) return truncated(subject());
+    }
+    if (!cursor_.read(tensor.type) || !cursor_.read(tensor.offset)) return truncated(subject());
+
+    const GgufTensorType* type = find_tensor_type(tensor.type);
+    if (!type || type->block_weights == 0) {
+      return refuse(subject(), ": found ", tensor_type_text(tensor.type), type ? ", which was removed from ggml" : "",
+                    "; supported: ", decodable_types_text());
+    }
+    const ShapeBytes size = shape_bytes(*type, tensor.dims);
+    const auto shape = [&] { return shape_text(tensor.dims, tensor.n_dims); };
+    switch (size.fault) {
+      case ShapeFault::none: break;
+      case ShapeFault::zero_dimension: return refuse(subject(), ": shape ", shape(), "; expected no dimension to be 0");
+      case ShapeFault::partial_block:
+        return refuse(subject(), ": shape ", shape(), ": ", tensor.dims[0], " columns are not a multiple of the ", type->name,
+                      " block of ", type->block_weights);
+      case ShapeFault::overflow: return refuse(subject(), ": shape ", shape(), ": its size does not fit in 64 bits");
+    }
+    tensor.size_bytes = size.bytes;
+    if (tensor.offset % out_.alignment != 0) {
+      return refuse(subject(), ": found data offset ", tensor.offset, "; expected a multiple of the alignment ", out_.alignment);
+    }
+    out_.tensors.push_back(tensor);
+    return success();
+  }
+
+  // Turns offsets into places in the file, then looks at the tensors in the order of their bytes.
+  Status place_tensors() {
+    if (!checked_align_up(cursor_.offset(), out_.alignment, out_.data_offset)) return truncated("header at byte 0");
+    const std::uint64_t file_bytes = file_.bytes().size();
+    std::uint64_t needed_bytes = 0;
+    for (GgufTensor& tensor : out_.tensors) {
+      std::uint64_t end = 0;
+      if (!checked_add(out_.data_offset, tensor.offset, tensor.offset) || !checked_add(tensor.offset, tensor.size_bytes, end)) {
+        return refuse(subject_of("tensor", tensor), ": ", tensor.size_bytes, " bytes at data offset ", tensor.offset,
+                      ": their end does not fit in 64 bits");
+      }
+      needed_bytes = std::max(needed_bytes, end);
+    }
+    std::vector<std::uint32_t> by_offset(out_.tensors.size());
+    std::iota(by_offset.begin(), by_offset.end(), 0u);
+    std::sort(by_offset.begin(), by_offset.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return std::pair(out_.tensors[a].offset, a) < std::pair(out_.tensors[b].offset, b);
+    });
+    for (std::size_t i = 0; i < by_offset.size(); ++i) {
+      const GgufTensor& tensor = out_.tensors[by_offset[i]];
+      const std::uint64_t present = file_bytes > tensor.offset ? file_bytes - tensor.offset : 0;
+      if (present < tensor.size_bytes) {
+        return refuse(subject_of("tensor", tensor), ": needs ", tensor.size_bytes, " bytes at byte ", tensor.offset, " and ", present,
+                      " are present: the file has ", file_bytes, " bytes of the ", needed_bytes,
+                      " that its tensors need; it is truncated or damaged");
+      }
+      if (i == 0) continue;
+      const GgufTensor& before = out_.tensors[by_offset[i - 1]];
+      if (tensor.offset - before.offset < before.size_bytes) {
+        return refuse(subject_of("tensor", tensor), ": its data at byte ", tensor.offset, " overlaps tensor '",
+                      printable(before.name), "', which holds bytes ", before.offset, " to ", before.offset + before.size_bytes);
+      }
+    }
+    return success();
+  }
+
+  const MappedFile& file_;
+  ByteCursor cursor_;
+  GgufContents& out_;
+};
+
+}  // namespace detail
+
+// Fills `contents` with views into `file`, which must outlive them. On an error `contents` holds what was read so far.
+inline Status parse_gguf(const MappedFile& file, GgufContents& contents) {
+  return detail::GgufParser(file, contents).parse();
+}
+
+}  // namespace stilla::STILLA_ABI

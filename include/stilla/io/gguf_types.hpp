@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Numbers in GGUF files: value types, tensor types with their block geometry, and the one function that turns a shape
+// into bytes. After the GGUF specification and ggml.h; geometry as in gguf-py's GGML_QUANT_SIZES, except q8_1, whose two
+// scales are halves in ggml (36 bytes) and floats there (40); it is an activation format and not found in files.
+//
+// All types of ggml are listed, not only those Stilla decodes (format/format.hpp): a file that holds one tensor of another
+// type can then still be checked, listed and refused with the type's name where the tensor is used.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <stilla/error.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/io/checked.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+enum class GgufValueType : std::uint32_t {
+  uint8 = 0, int8 = 1, uint16 = 2, int16 = 3, uint32 = 4, int32 = 5, float32 = 6, boolean = 7, string = 8, array = 9,
+  uint64 = 10, int64 = 11, float64 = 12,
+};
+
+constexpr std::string_view name_of(GgufValueType type) {
+  constexpr std::array<std::string_view, 13> names{"uint8",   "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
+                                                   "boolean", "string", "array",  "uint64", "int64",  "float64"};
+  const auto number = static_cast<std::uint32_t>(type);
+  return number < names.size() ? names[number] : "unknown";
+}
+
+// Bytes of one value; 0 for strings and arrays, which carry their length.
+constexpr std::uint64_t value_bytes(GgufValueType type) {
+  constexpr std::array<std::uint8_t, 13> sizes{1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+  const auto number = static_cast<std::uint32_t>(type);
+  return number < sizes.size() ? sizes[number] : 0;
+}
+
+struct GgufTensorType {
+  std::uint32_t number;
+  std::uint32_t block_weights;  // 0: the type was removed from ggml and its files cannot be read any more
+  std::uint32_t block_bytes;
+  std::string_view name;
+};
+
+namespace detail {
+inline constexpr std::array<GgufTensorType, 42> gguf_tensor_types{{
+    {0, 1, 4, "f32"},        {1, 1, 2, "f16"},        {2, 32, 18, "q4_0"},     {3, 32, 20, "q4_1"},
+    {4, 0, 0, "q4_2"},       {5, 0, 0, "q4_3"},       {6, 32, 22, "q5_0"},     {7, 32, 24, "q5_1"},
+    {8, 32, 34, "q8_0"},     {9, 32, 36, "q8_1"},     {10, 256, 84, "q2_k"},   {11, 256, 110, "q3_k"},
+    {12, 256, 144, "q4_k"},  {13, 256, 176, "q5_k"},  {14, 256, 210, "q6_k"},  {15, 256, 292, "q8_k"},
+    {16, 256, 66, "iq2_xxs"}, {17, 256, 74, "iq2_xs"}, {18, 256, 98, "iq3_xxs"}, {19, 256, 50, "iq1_s"},
+    {20, 32, 18, "iq4_nl"},  {21, 256, 110, "iq3_s"}, {22, 256, 82, "iq2_s"},  {23, 256, 136, "iq4_xs"},
+    {24, 1, 1, "i8"},        {25, 1, 2, "i16"},       {26, 1, 4, "i32"},       {27, 1, 8, "i64"},
+    {28, 1, 8, "f64"},       {29, 256, 56, "iq1_m"},  {30, 1, 2, "bf16"},      {31, 0, 0, "q4_0_4_4"},
+    {32, 0, 0, "q4_0_4_8"},  {33, 0, 0, "q4_0_8_8"},  {34, 256, 54, "tq1_0"},  {35, 256, 66, "tq2_0"},
+    {36, 0, 0, "iq4_nl_4_4"}, {37, 0, 0, "iq4_nl_4_8"}, {38, 0, 0, "iq4_nl_8_8"}, {39, 32, 17, "mxfp4"},
+    {40, 64, 36, "nvfp4"},   {41, 128, 18, "q1_0"},
+}};
+
+constexpr bool tensor_types_are_consistent() {
+  for (std::size_t i = 0; i < gguf_tensor_types.size(); ++i) {
+    if (gguf_tensor_types[i].number != i) return false;
+  }
+  bool same = true;
+  for_each_type(Formats{}, [&]<class F>(F) {
+    const GgufTensorType& type = gguf_tensor_types[F::gguf_type];
+    same = same && type.block_weights == F::block_weights && type.block_bytes == F::block_bytes && type.name == F::name;
+  });
+  return same;
+}
+static_assert(tensor_types_are_consistent(), "a row of gguf_tensor_types is misplaced or disagrees with its format");
+}  // namespace detail
+
+// The type with this number, or null if no ggml release known here has it.
+constexpr const GgufTensorType* find_tensor_type(std::uint32_t number) {
+  return number < detail::gguf_tensor_types.size() ? &detail::gguf_tensor_types[number] : nullptr;
+}
+
+// "type 12 (q4_k)"
+inline std::string tensor_type_text(std::uint32_t number) {
+  const GgufTensorType* type = find_tensor_type(number);
+  return type ? concat("type ", number, " (", type->name, ")") : concat("type ", number);
+}
+
+// "f32, f16, ...": what Stilla decodes.
+inline std::string decodable_types_text() {
+  std::string out;
+  for_each_type(Formats{}, [&]<class F>(F) {
+    if (!out.empty()) out += ", ";
+    out += F::name;
+  });
+  return out;
+}
+
+enum class ShapeFault : std::uint8_t { none, zero_dimension, partial_block, overflow };
+
+struct ShapeBytes {
+  ShapeFault fault;
+  std::uint64_t bytes;  // valid if fault is none
+};
+
+// Bytes of a tensor: the only place in Stilla where they are computed from a file's numbers. dims[0] is the contiguous
+// dimension; unused ones are 1; type.block_weights is not 0.
+constexpr ShapeBytes shape_bytes(const GgufTensorType& type, const std::array<std::uint64_t, 4>& dims) {
+  for (const std::uint64_t dim : dims) {
+    if (dim == 0) return {ShapeFault::zero_dimension, 0};
+  }
+  if (dims[0] % type.block_weights != 0) return {ShapeFault::partial_block, 0};
+  // The number of weights must fit as well, not only the bytes: types of less than 8 bits have more of them.
+  std::uint64_t weights = 1;
+  std::uint64_t bytes = 0;
+  for (const std::uint64_t dim : dims) {
+    if (!checked_mul(weights, dim, weights)) return {ShapeFault::overflow, 0};
+  }
+  if (!checked_mul(weights / type.block_weights, type.block_bytes, bytes)) return {ShapeFault::overflow, 0};
+  return {ShapeFault::none, bytes};
+}
+
+}  // namespace stilla::STILLA_ABI

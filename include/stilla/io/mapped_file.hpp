@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A whole file as read-only bytes.
+//
+//   LoadMode::map    the file is mapped: pages come in as they are touched and can be dropped again, so a 4 GB model costs
+//                    no copy. If another process truncates the file while it is mapped, touching the lost pages raises
+//                    SIGBUS: that is inherent in mapping, and the library installs no signal handler.
+//   LoadMode::read   the file is read into memory that is owned here. Later changes to the file do not matter.
+//   from_memory      bytes that belong to the caller, who keeps them alive.
+//
+// Paths are UTF-8. An empty file opens as zero bytes: whether that is an error is the reader's business.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <new>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <stilla/error.hpp>
+
+#if defined(_WIN32)
+#if !defined(NOMINMAX)
+#define NOMINMAX
+#endif
+#if !defined(WIN32_LEAN_AND_MEAN)
+#define WIN32_LEAN_AND_MEAN
+#endif
+#include <windows.h>
+#else
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+namespace stilla::inline STILLA_ABI {
+
+enum class LoadMode : std::uint8_t { map, read };
+
+// A path for a message: each component through printable(), so that a long path stays whole.
+inline std::string printable_path(std::string_view path) {
+  std::string out;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i <= path.size(); ++i) {
+    if (i < path.size() && path[i] != '/' && path[i] != '\\') continue;
+    out += printable(path.substr(begin, i - begin));
+    if (i < path.size()) out += path[i];
+    begin = i + 1;
+  }
+  return out;
+}
+
+class MappedFile {
+ public:
+  static Result<MappedFile> open(std::string path, LoadMode mode = LoadMode::map);
+
+  // `bytes` stay the caller's and outlive this object; `name` stands for the path in messages.
+  static MappedFile from_memory(std::span<const std::byte> bytes, std::string name) {
+    MappedFile file;
+    file.path_ = std::move(name);
+    file.data_ = bytes.data();
+    file.size_ = bytes.size();
+    return file;
+  }
+
+  MappedFile(MappedFile&& other) noexcept { swap(other); }
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    MappedFile taken(std::move(other));
+    swap(taken);
+    return *this;
+  }
+  ~MappedFile() { release(); }
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::string& path() const { return path_; }
+
+  // Says that [offset, offset + size) will not be read again soon: whole mapped pages inside it leave memory and come
+  // back from the file if they are touched after all. Does nothing for bytes that have no file behind them.
+  void drop_pages(std::uint64_t offset, std::uint64_t size) const;
+
+  // Says that the file will be read front to back.
+  void advise_sequential() const;
+
+ private:
+  enum class Storage : std::uint8_t { borrowed, mapped, owned };
+  static constexpr std::align_val_t owned_alignment{64};  // as tensors in a mapped file: at least one cache line
+
+  MappedFile() = default;
+
+  void swap(MappedFile& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(storage_, other.storage_);
+  }
+
+  void release() noexcept;
+
+  // Memory for `size` bytes that ~MappedFile gives back; the caller fills it through the returned address.
+  Result<std::byte*> allocate(std::uint64_t size) {
+    void* memory = nullptr;
+    if (size <= std::numeric_limits<std::size_t>::max() / 2) {
+      memory = ::operator new(static_cast<std::size_t>(size), owned_alignment, std::nothrow);
+    }
+    if (!memory) {
+      return Error{ErrorKind::system, concat(printable_path(path_), ": no memory for the ", size, " bytes of the file")};
+    }
+    data_ = static_cast<std::byte*>(memory);
+    size_ = static_cast<std::size_t>(size);
+    storage_ = Storage::owned;
+    return static_cast<std::byte*>(memory);
+  }
+
+  // "model.gguf: cannot open: No such file or directory"
+  static Error system_error(std::string_view path, std::string_view what, int code) {
+    return {ErrorKind::system,
+            concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
+  }
+  static Error changed_error(std::string_view path, std::uint64_t expected, std::uint64_t found) {
+    return {ErrorKind::system, concat(printable_path(path), ": the file became shorter while it was read: found ", found,
+                                      " of ", expected, " bytes")};
+  }
+
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+  Storage storage_ = Storage::borrowed;
+};
+
+#if defined(_WIN32)
+
+inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
+  if (path.find('\0') != std::string::npos || path.size() > 32767) {
+    return Error{ErrorKind::bad_argument, concat(printable_path(path), ": a path holds no zero byte and at most 32767 bytes")};
+  }
+  const auto last_error = [] { return static_cast<int>(::GetLastError()); };
+  const int path_bytes = static_cast<int>(path.size());
+  const int wide_length = ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), path_bytes, nullptr, 0);
+  if (wide_length <= 0) return system_error(path, "the path is not UTF-8", last_error());
+  std::wstring wide_path(static_cast<std::size_t>(wide_length), L'\0');
+  ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), path_bytes, wide_path.data(), wide_length);
+
+  struct Handle {
+    HANDLE value;
+    ~Handle() {
+      if (value && value != INVALID_HANDLE_VALUE) ::CloseHandle(value);
+    }
+  };
+  const DWORD attributes = ::GetFileAttributesW(wide_path.c_str());
+  if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY)) {
+    return Error{ErrorKind::system, concat(printable_path(path), ": is a directory; expected a file")};
+  }
+  const Handle handle{::CreateFileW(wide_path.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
+                                    OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr)};
+  if (handle.value == INVALID_HANDLE_VALUE) return system_error(path, "cannot open", last_error());
+  LARGE_INTEGER large_size;
+  if (!::GetFileSizeEx(handle.value, &large_size)) return system_error(path, "cannot tell its size", last_error());
+  const auto size = static_cast<std::uint64_t>(large_size.QuadPart);
+
+  MappedFile file;
+  file.path_ = std::move(path);
+  if (size == 0) return file;
+  if (mode == LoadMode::map) {
+    const Handle mapping{::CreateFileMappingW(handle.value, nullptr, PAGE_READONLY, 0, 0, nullptr)};
+    if (!mapping.value) return system_error(file.path_, "cannot map", last_error());
+    const void* view = ::MapViewOfFile(mapping.value, FILE_MAP_READ, 0, 0, 0);
+    if (!view) return system_error(file.path_, "cannot map", last_error());
+    file.data_ = static_cast<const std::byte*>(view);
+    file.size_ = static_cast<std::size_t>(size);
+    file.storage_ = Storage::mapped;
+    return file;
+  }
+  const Result<std::byte*> memory = file.allocate(size);
+  if (!memory) return memory.error();
+  for (std::uint64_t done = 0; done < size;) {
+    const std::uint64_t left = size - done;
+    const DWORD chunk = left < (1u << 30) ? static_cast<DWORD>(left) : (1u << 30);
+    DWORD got = 0;
+    if (!::ReadFile(handle.value, *memory + done, chunk, &got, nullptr)) {
+      return system_error(file.path_, "cannot read", last_error());
+    }
+    if (got == 0) return changed_error(file.path_, size, done);
+    done += got;
+  }
+  return file;
+}
+
+inline void MappedFile::release() noexcept {
+  if (storage_ == Storage::mapped) ::UnmapViewOfFile(data_);
+  if (storage_ == Storage::owned) ::operator delete(const_cast<std::byte*>(data_), owned_alignment);
+  storage_ = Storage::borrowed;
+}
+
+inline void MappedFile::drop_pages(std::uint64_t, std::uint64_t) const {}
+inline void MappedFile::advise_sequential() const {}
+
+#else
+
+inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
+  if (path.find('\0') != std::string::npos) {
+    return Error{ErrorKind::bad_argument, concat(printable_path(path), ": a path holds no zero byte")};
+  }
+  struct Descriptor {
+    int value;
+    ~Descriptor() {
+      if (value >= 0) ::close(value);
+    }
+  };
+  // O_NONBLOCK: opening a named pipe must fail below, not wait for a writer. It means nothing for a regular file.
+  const Descriptor descriptor{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  if (descriptor.value < 0) return system_error(path, "cannot open", errno);
+  struct stat status {};
+  if (::fstat(descriptor.value, &status) != 0) return system_error(path, "cannot tell its size", errno);
+  if (S_ISDIR(status.st_mode)) {
+    return Error{ErrorKind::system, concat(printable_path(path), ": is a directory; expected a file")};
+  }
+  if (!S_ISREG(status.st_mode)) {
+    return Error{ErrorKind::system, concat(printable_path(path), ": is a pipe or a device; expected a regular file")};
+  }
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+
+  MappedFile file;
+  file.path_ = std::move(path);
+  if (size == 0) return file;
+  if (mode == LoadMode::map) {
+    if (size > std::numeric_limits<std::size_t>::max() / 2) return system_error(file.path_, "cannot map", EFBIG);
+    void* address = ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ, MAP_PRIVATE, descriptor.value, 0);
+    if (address == MAP_FAILED) return system_error(file.path_, "cannot map", errno);
+    file.data_ = static_cast<const std::byte*>(address);
+    file.size_ = static_cast<std::size_t>(size);
+    file.storage_ = Storage::mapped;
+    return file;
+  }
+  const Result<std::byte*> memory = file.allocate(size);
+  if (!memory) return memory.error();
+  for (std::uint64_t done = 0; done < size;) {
+    const std::uint64_t left = size - done;
+    const std::size_t chunk = left < (1u << 30) ? static_cast<std::size_t>(left) : std::size_t{1} << 30;
+    const ::ssize_t got = ::read(descriptor.value, *memory + done, chunk);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return system_error(file.path_, "cannot read", errno);
+    if (got == 0) return changed_error(file.path_, size, done);
+    done += static_cast<std::uint64_t>(got);
+  }
+  return file;
+}
+
+inline void MappedFile::release() noexcept {
+  if (storage_ == Storage::mapped) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (storage_ == Storage::owned) ::operator delete(const_cast<std::byte*>(data_), owned_alignment);
+  storage_ = Storage::borrowed;
+}
+
+inline void MappedFile::drop_pages(std::uint64_t offset, std::uint64_t size) const {
+  if (storage_ != Storage::mapped || offset > size_) return;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t end = size > size_ - offset ? size_ : static_cast<std::size_t>(offset + size);
+  const std::size_t first = (static_cast<std::size_t>(offset) + page - 1) / page * page;
+  const std::size_t last = end / page * page;  // whole pages only: a neighbour's bytes stay
+  if (first < last) ::madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
+}
+
+inline void MappedFile::advise_sequential() const {
+  if (storage_ == Storage::mapped) ::madvise(const_cast<std::byte*>(data_), size_, MADV_SEQUENTIAL);
+}
+
+#endif
+
+}  // namespace stilla::STILLA_ABI
