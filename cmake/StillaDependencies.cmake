@@ -28,6 +28,7 @@ function(stilla_need_gtest)
       set(FETCHCONTENT_SOURCE_DIR_GOOGLETEST /usr/src/googletest CACHE PATH "Sources of GoogleTest")
     endif()
     set(INSTALL_GTEST OFF CACHE BOOL "")
+    set(BUILD_GMOCK OFF CACHE BOOL "")
     FetchContent_Declare(googletest
       URL https://github.com/google/googletest/archive/refs/tags/release-1.12.1.tar.gz
       URL_HASH SHA256=81964fe578e9bd7c94dfdb09c8e4d6e6759e19967e397dbea48d1c10e45d0df2)
