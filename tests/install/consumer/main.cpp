@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Both include roots are reached: a public header and the machine code behind it.
+#include <cstdio>
+
+#include <stilla/dispatch.hpp>
+
+int main() {
+  std::printf("Stilla %d.%d.%d runs on %s\n", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH,
+              stilla::active_target().name);
+  return 0;
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Runs every unit that this CPU can. All must compute the same bits; fast_math, which gives that promise up, must only
+// run, and not change what the others do.
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+
+#define X(name) std::uint64_t odr_run_##name();
+ODR_UNITS
+#undef X
+
+namespace {
+
+struct Unit {
+  const char* name;
+  std::uint64_t (*run)();
+};
+constexpr Unit units[] = {
+#define X(name) {#name, odr_run_##name},
+    ODR_UNITS
+#undef X
+};
+
+bool cpu_can_run(const char* name) {
+#if defined(__x86_64__)
+  if (std::strcmp(name, "avx2") == 0) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (std::strcmp(name, "v4") == 0) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+  }
+#else
+  static_cast<void>(name);  // qemu-user and CI machines have what the Arm units use
+#endif
+  return true;
+}
+
+}  // namespace
+
+int main() {
+  int failures = 0;
+  const std::uint64_t expected = units[0].run();
+  for (const Unit& unit : units) {
+    if (!cpu_can_run(unit.name)) {
+      std::printf("%-10s not run: this CPU lacks its instructions\n", unit.name);
+      continue;
+    }
+    const std::uint64_t got = unit.run();
+    const bool compared = std::strcmp(unit.name, "fast_math") != 0;
+    const bool same = got == expected;
+    std::printf("%-10s %016" PRIx64 "%s\n", unit.name, got, same ? "" : compared ? "  DIFFERS" : "  (not compared)");
+    if (compared && !same) ++failures;
+  }
+  return failures;
+}
