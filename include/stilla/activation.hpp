@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SwiGLU's elementwise part (Shazeer, 2020):  y = silu(gate) * up,  silu(g) = g / (1 + e^-g).
+// Contract: kernels/stilla/contract/elementwise.hpp.
+#pragma once
+
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/dispatch.hpp>
+#include <stilla/matrix.hpp>
+#include <stilla/parallel.hpp>
+#include <stilla/portable/kernels.hpp>
+#include <stilla/scalar/elementwise.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+// All three have the same shape; y may be gate or up.
+inline void silu_mul(Matrix y, ConstMatrix gate, ConstMatrix up, Parallel parallel = {}) {
+  with_target(active_target(), [&](auto target) {
+    parallel(gate.rows, [&](std::size_t m) { SiluMul<decltype(target)>::run(y.row(m), gate.row(m), up.row(m), gate.cols); });
+  });
+}
+
+// y += x, the residual connection. The same shape.
+inline void add_inplace(Matrix y, ConstMatrix x, Parallel parallel = {}) {
+  parallel(y.rows, [&](std::size_t m) {
+    float* to = y.row(m);
+    const float* from = x.row(m);
+    for (std::size_t i = 0; i < y.cols; ++i) to[i] += from[i];
+  });
+}
+
+}  // namespace stilla::STILLA_ABI

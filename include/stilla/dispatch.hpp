@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which target runs. By default the best one that this CPU and operating system have; `force_target` chooses another for
+// the whole program, whatever flags its translation units were built with. Hot code asks once, at the top:
+//
+//   with_target(active_target(), [&](auto target) { step<decltype(target)>(...); });
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <stilla/cpu.hpp>
+#include <stilla/error.hpp>
+#include <stilla/format/format.hpp>  // TypeList
+#include <stilla/target.hpp>
+#include <stilla/targets.hpp>
+
+// Not in the ABI namespace: one choice for the whole program. A pointer to a string literal, or null for "the best".
+namespace stilla::program_state {
+inline std::atomic<const char*> forced_target_name{nullptr};
+}  // namespace stilla::program_state
+
+namespace stilla::inline STILLA_ABI {
+
+namespace detail {
+
+template <class... Ts>
+TargetId best_target(TypeList<Ts...>, const CpuInfo& cpu) {
+  TargetId best = Scalar::id;
+  bool found = false;
+  ((!found && Ts::available(cpu) ? (best = Ts::id, found = true) : false), ...);
+  return best;
+}
+
+template <class... Ts, class F>
+void with_target(TypeList<Ts...>, TargetId id, F&& f) {
+  bool done = false;
+  ((!done && Ts::id == id ? (f(Ts{}), done = true) : false), ...);
+  if (!done) f(Scalar{});
+}
+
+}  // namespace detail
+
+// Calls f(Target{}) for the target of that name; for a name this translation unit was not compiled with, f(Scalar{}).
+// The caller answers for the CPU having it: ids come from active_target() or available_targets().
+template <class F>
+void with_target(TargetId id, F&& f) {
+  detail::with_target(Targets{}, id, std::forward<F>(f));
+}
+
+// The target that runs now.
+inline TargetId active_target() {
+  static const TargetId best = detail::best_target(Targets{}, cpu_info());
+  const char* forced = program_state::forced_target_name.load(std::memory_order_relaxed);
+  return forced == nullptr ? best : TargetId{forced};
+}
+
+// Calls f(TargetId) for every compiled target that this machine can run, best first.
+template <class F>
+void for_each_available_target(F&& f) {
+  for_each_type(Targets{}, [&](auto target) {
+    if (decltype(target)::available(cpu_info())) f(decltype(target)::id);
+  });
+}
+
+// Makes every later call run `name`'s kernels; an empty name goes back to the best. Refused, before any instruction of
+// that target can run, when the target is unknown or the CPU or operating system lacks it.
+inline Status force_target(std::string_view name) {
+  if (name.empty()) {
+    program_state::forced_target_name.store(nullptr);
+    return success();
+  }
+  std::string known;
+  const char* chosen = nullptr;
+  bool missing = false;
+  for_each_type(Targets{}, [&](auto target) {
+    using T = decltype(target);
+    if (!known.empty()) known += ", ";
+    known += T::id.name;
+    if (name != T::id.name) return;
+    if (T::available(cpu_info())) {
+      chosen = T::id.name;
+    } else {
+      missing = true;
+    }
+  });
+  if (missing) return Error{ErrorKind::bad_argument, concat("target '", name, "' is not supported by this CPU")};
+  if (chosen == nullptr) {
+    return Error{ErrorKind::bad_argument, concat("unknown target '", printable(name), "'; this program has: ", known)};
+  }
+  program_state::forced_target_name.store(chosen);
+  return success();
+}
+
+}  // namespace stilla::STILLA_ABI

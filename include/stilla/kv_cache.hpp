@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The key/value cache of one text, for all layers. Storage grows in chunks of 256 positions, so memory follows the text and
+// not the context limit. Within a chunk each KV head has its keys in tiles of 16, transposed, and its values in rows
+// (kernels/stilla/contract/attention.hpp draws it); elements are float, f16 or bf16, rounded once when stored.
+//
+//     chunk c of layer l:   [G heads] ( keys E[16][D][16] | values E[256][D] )
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <stilla/aligned.hpp>
+#include <stilla/contract/attention.hpp>
+#include <stilla/error.hpp>
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+enum class KvType : std::uint8_t { f32, f16, bf16 };
+
+inline std::optional<KvType> kv_type(std::string_view name) {
+  if (name == "f32") return KvType::f32;
+  if (name == "f16") return KvType::f16;
+  if (name == "bf16") return KvType::bf16;
+  return std::nullopt;
+}
+
+constexpr std::size_t kv_element_bytes(KvType type) { return type == KvType::f32 ? 4 : 2; }
+
+// Calls f(E{}) for the element type.
+template <class F>
+void with_kv_type(KvType type, F&& f) {
+  switch (type) {
+    case KvType::f32: return f(float{});
+    case KvType::f16: return f(f16{});
+    case KvType::bf16: return f(bf16{});
+  }
+}
+
+struct KvShape {
+  std::size_t layers = 0;
+  std::size_t heads = 0;     // G
+  std::size_t head_dim = 0;  // D, a multiple of 16 up to 256
+  KvType type = KvType::f16;
+
+  std::size_t head_bytes() const { return 2 * kv_chunk * head_dim * kv_element_bytes(type); }
+  std::size_t chunk_bytes() const { return heads * head_bytes(); }
+  // What `positions` positions take, all layers.
+  std::size_t bytes(std::size_t positions) const {
+    return (positions + kv_chunk - 1) / kv_chunk * layers * chunk_bytes();
+  }
+};
+
+class KvCache {
+ public:
+  static Result<KvCache> create(const KvShape& shape) {
+    if (shape.head_dim == 0 || shape.head_dim % key_tile != 0 || shape.head_dim > max_head_dim) {
+      return Error{ErrorKind::bad_argument,
+                   concat("head size ", shape.head_dim, " is not supported: it must be a multiple of 16 up to ", max_head_dim)};
+    }
+    KvCache cache;
+    cache.shape_ = shape;
+    cache.chunks_.resize(shape.layers);
+    return cache;
+  }
+
+  const KvShape& shape() const { return shape_; }
+  // Positions stored.
+  std::size_t size() const { return size_; }
+  std::size_t bytes() const { return bytes_; }
+
+  // Makes room for positions [0, count). On an error what is stored stays usable.
+  Status reserve(std::size_t count) {
+    const std::size_t wanted = (count + kv_chunk - 1) / kv_chunk;
+    for (auto& layer : chunks_) {
+      while (layer.size() < wanted) {
+        AlignedBuffer<std::byte> chunk;
+        if (!chunk.resize(shape_.chunk_bytes())) return out_of_memory("the key/value cache", shape_.bytes(count));
+        chunk.fill_zero();
+        bytes_ += shape_.chunk_bytes();
+        layer.push_back(std::move(chunk));
+      }
+    }
+    return success();
+  }
+
+  // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Different positions or
+  // layers may be stored from different threads.
+  void store(std::size_t layer, std::size_t position, const float* key, const float* value) {
+    std::byte* chunk = chunks_[layer][position / kv_chunk].data();
+    const std::size_t j = position % kv_chunk;
+    const std::size_t D = shape_.head_dim;
+    with_kv_type(shape_.type, [&](auto element) {
+      using E = decltype(element);
+      for (std::size_t g = 0; g < shape_.heads; ++g) {
+        E* keys = reinterpret_cast<E*>(chunk + g * shape_.head_bytes());
+        E* values = keys + kv_chunk * D;
+        E* tile = keys + j / key_tile * key_tile * D + j % key_tile;
+        for (std::size_t d = 0; d < D; ++d) {
+          tile[d * key_tile] = from_float<E>(key[g * D + d]);
+          values[j * D + d] = from_float<E>(value[g * D + d]);
+        }
+      }
+    });
+  }
+
+  // Declares positions [0, count) stored: forward after a step, back to undo one. Later positions are forgotten.
+  void set_size(std::size_t count) { size_ = count; }
+
+  // One head's chunk.
+  template <class E>
+  const E* keys(std::size_t layer, std::size_t chunk, std::size_t head) const {
+    return reinterpret_cast<const E*>(chunks_[layer][chunk].data() + head * shape_.head_bytes());
+  }
+  template <class E>
+  const E* values(std::size_t layer, std::size_t chunk, std::size_t head) const {
+    return keys<E>(layer, chunk, head) + kv_chunk * shape_.head_dim;
+  }
+
+ private:
+  KvShape shape_;
+  std::vector<std::vector<AlignedBuffer<std::byte>>> chunks_;  // [layer][position / 256]
+  std::size_t size_ = 0;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace stilla::STILLA_ABI

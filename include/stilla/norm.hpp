@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RMSNorm (Zhang and Sennrich, 2019):  y[m] = x[m] / sqrt(mean(x[m]^2) + epsilon) * weight, for every row m.
+// Qwen2 and Llama multiply by the weight itself. Contract: kernels/stilla/contract/elementwise.hpp.
+#pragma once
+
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/dispatch.hpp>
+#include <stilla/matrix.hpp>
+#include <stilla/parallel.hpp>
+#include <stilla/portable/kernels.hpp>
+#include <stilla/scalar/elementwise.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+// y and x have the same shape and may be the same matrix; weight holds x.cols floats; x.cols > 0.
+inline void rms_norm(Matrix y, ConstMatrix x, const float* weight, float epsilon, Parallel parallel = {}) {
+  with_target(active_target(), [&](auto target) {
+    parallel(x.rows, [&](std::size_t m) { RmsNorm<decltype(target)>::run(y.row(m), x.row(m), weight, epsilon, x.cols); });
+  });
+}
+
+}  // namespace stilla::STILLA_ABI

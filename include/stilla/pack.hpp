@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Packed weights: 16 output rows side by side in a panel, so that one vector load is an operand and each lane owns one
+// output row. No kernel ever sums across lanes. There is one layout for all targets, so a packed matrix can be stored.
+//
+// A panel holds rows 16p .. 16p+15 of W[N, K]; rows past N are zero weights. Quantised formats, per panel:
+//
+//     | codes of k 0..31 | codes of k 32..63 | ...  K/32 blocks | scale records ... | padding to 64 bytes |
+//
+//   codes of one block of 32 k (r = row in panel, j = 0..3; each line is one 64-byte vector, byte r*4 + j):
+//     4 bits, 256 bytes:  v = 0..3   low nibble code(r, 8v + j), high nibble code(r, 8v + 4 + j)
+//     5 bits, 320 bytes:  the four lines above for the low 4 bits, then one line:
+//                         bit g (0..7) of byte r*4 + j is the fifth bit of code(r, 4g + j)
+//     6 bits, 384 bytes:  the four lines for the low 4 bits, then h = 0, 1:
+//                         bits 2g, 2g+1 (g = 0..3) of byte r*4 + j are the upper bits of code(r, 16h + 4g + j)
+//     8 bits, 512 bytes:  v = 0..7   signed byte code(r, 4v + j)
+//   So four consecutive k of one row are four neighbouring bytes: an operand of vpdpbusd, sdot or an AMX tile row.
+//
+//   scale record, per block of 32 (formats without sub-scales):     scale f16[16] | minimum f16[16] if any
+//   scale record, per super-block of 256 (formats with sub-scales): scale f16[16] | minimum f16[16] if any |
+//                         for each group g: sub-scale int8[16] | sub-minimum int8[16] if any
+//
+// Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include <stilla/aligned.hpp>
+#include <stilla/error.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/parallel.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+inline constexpr std::size_t panel_rows = 16;
+inline constexpr std::size_t code_block = 32;
+
+template <class F>
+struct PanelLayout;
+
+template <QuantisedFormat F>
+struct PanelLayout<F> {
+  static constexpr std::size_t super_block = F::has_sub_scales ? 256 : code_block;
+  static constexpr std::size_t groups = super_block / F::group_weights;
+  static constexpr std::size_t code_bytes = code_block * panel_rows * F::code_bits / 8;  // of one block of 32 k
+  static constexpr std::size_t sub_offset = panel_rows * 2 * (F::has_minimum ? 2 : 1);   // in a scale record
+  static constexpr std::size_t group_bytes = F::has_sub_scales ? panel_rows * (F::has_minimum ? 2 : 1) : 0;
+  static constexpr std::size_t record_bytes = sub_offset + (F::has_sub_scales ? groups * group_bytes : 0);
+
+  static constexpr std::size_t codes_bytes(std::size_t K) { return K / code_block * code_bytes; }
+  static constexpr std::size_t panel_bytes(std::size_t K) {
+    const std::size_t bytes = codes_bytes(K) + K / super_block * record_bytes;
+    return (bytes + cache_line_bytes - 1) / cache_line_bytes * cache_line_bytes;
+  }
+};
+
+template <class F>
+  requires(!QuantisedFormat<F>)
+struct PanelLayout<F> {
+  static constexpr std::size_t panel_bytes(std::size_t K) {
+    const std::size_t bytes = K * panel_rows * sizeof(typename F::Storage);
+    return (bytes + cache_line_bytes - 1) / cache_line_bytes * cache_line_bytes;
+  }
+};
+
+// A packed matrix that somebody owns: W[N, K] as panels, 64-byte aligned.
+struct PackedView {
+  std::uint32_t format = 0;  // GGUF type number of the format
+  std::size_t rows = 0;      // N
+  std::size_t cols = 0;      // K
+  const std::byte* data = nullptr;
+
+  std::size_t panels() const { return (rows + panel_rows - 1) / panel_rows; }
+};
+
+// Bytes that W[N, K] of format F takes when packed.
+template <class F>
+constexpr std::size_t packed_bytes(std::size_t N, std::size_t K) {
+  return (N + panel_rows - 1) / panel_rows * PanelLayout<F>::panel_bytes(K);
+}
+
+// Code of row r, position k of a packed block of codes. The inverse of pack; what the scalar kernels read.
+template <QuantisedFormat F>
+int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
+  const std::size_t lane = r * 4 + k % 4;
+  const auto byte = [&](std::size_t line) { return std::to_integer<unsigned>(codes[line * 64 + lane]); };
+  if constexpr (F::code_bits == 8) {
+    return static_cast<std::int8_t>(byte(k / 4));
+  } else {
+    const unsigned low = byte(k / 8) >> (k % 8 / 4 * 4) & 15u;
+    unsigned high = 0;
+    if constexpr (F::code_bits == 5) high = byte(4) >> (k / 4) & 1u;
+    if constexpr (F::code_bits == 6) high = byte(4 + k / 16) >> (k % 16 / 4 * 2) & 3u;
+    return static_cast<int>(low | high << 4);
+  }
+}
+
+// What one weight's scale and minimum are in a packed panel, exact in float (format/format.hpp).
+struct GroupScale {
+  float scale;
+  float minimum;
+};
+template <QuantisedFormat F>
+GroupScale packed_scale(const std::byte* records, std::size_t r, std::size_t k) {
+  using Layout = PanelLayout<F>;
+  const std::byte* record = records + k / Layout::super_block * Layout::record_bytes;
+  GroupScale s{to_float(load_as<f16>(record + 2 * r)), 0.0f};
+  if constexpr (F::has_minimum) s.minimum = to_float(load_as<f16>(record + 2 * (panel_rows + r)));
+  if constexpr (F::has_sub_scales) {
+    const std::byte* group = record + Layout::sub_offset + k % Layout::super_block / F::group_weights * Layout::group_bytes;
+    s.scale *= static_cast<float>(static_cast<std::int8_t>(group[r]));
+    if constexpr (F::has_minimum) s.minimum *= static_cast<float>(static_cast<std::int8_t>(group[panel_rows + r]));
+  }
+  return s;
+}
+
+namespace detail {
+
+// Packs one panel: `row_count` rows (up to 16) of K weights, each row `row_stride_bytes` after the one before.
+template <QuantisedFormat F>
+void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_stride_bytes, std::size_t K, std::byte* panel) {
+  using Layout = PanelLayout<F>;
+  std::memset(panel, 0, Layout::panel_bytes(K));
+  std::byte* records = panel + Layout::codes_bytes(K);
+  for (std::size_t r = 0; r < row_count; ++r) {
+    const std::byte* block = rows + r * row_stride_bytes;
+    for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights, block += F::block_bytes) {
+      for (std::size_t k = 0; k < F::block_weights; ++k) {
+        std::byte* codes = panel + (k0 + k) / code_block * Layout::code_bytes;
+        const std::size_t in_block = (k0 + k) % code_block;
+        const std::size_t lane = r * 4 + k % 4;
+        const auto code = static_cast<unsigned>(F::code(block, k));
+        const auto put = [&](std::size_t line, unsigned bits) { codes[line * 64 + lane] |= static_cast<std::byte>(bits); };
+        if constexpr (F::code_bits == 8) {
+          put(in_block / 4, code & 255u);
+        } else {
+          put(in_block / 8, (code & 15u) << (in_block % 8 / 4 * 4));
+          if constexpr (F::code_bits == 5) put(4, code >> 4 << (in_block / 4));
+          if constexpr (F::code_bits == 6) put(4 + in_block / 16, code >> 4 << (in_block % 16 / 4 * 2));
+        }
+      }
+      static_assert(F::block_weights == Layout::super_block, "one scale record per block of the file");
+      std::byte* record = records + k0 / Layout::super_block * Layout::record_bytes;
+      store_as(record + 2 * r, F::scale(block));
+      if constexpr (F::has_minimum) store_as(record + 2 * (panel_rows + r), F::minimum(block));
+      if constexpr (F::has_sub_scales) {
+        for (std::size_t g = 0; g < Layout::groups; ++g) {
+          std::byte* group = record + Layout::sub_offset + g * Layout::group_bytes;
+          group[r] = static_cast<std::byte>(F::sub_scale(block, g));
+          if constexpr (F::has_minimum) group[panel_rows + r] = static_cast<std::byte>(F::sub_minimum(block, g));
+        }
+      }
+    }
+  }
+}
+
+template <class F>
+  requires(!QuantisedFormat<F>)
+void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_stride_bytes, std::size_t K, std::byte* panel) {
+  constexpr std::size_t element = sizeof(typename F::Storage);
+  std::memset(panel, 0, PanelLayout<F>::panel_bytes(K));
+  for (std::size_t r = 0; r < row_count; ++r) {
+    for (std::size_t k = 0; k < K; ++k) {
+      std::memcpy(panel + (k * panel_rows + r) * element, rows + r * row_stride_bytes + k * element, element);
+    }
+  }
+}
+
+}  // namespace detail
+
+// Packs W[N, K], rows of F's blocks one after the other (as in a GGUF file), into `packed`: packed_bytes<F>(N, K) bytes,
+// 64-byte aligned. K is a multiple of F::block_weights. Any alignment of `rows`; reads N * row_bytes<F>(K) bytes.
+template <WeightFormat F>
+void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {}) {
+  const std::size_t stride = row_bytes<F>(K);
+  const std::size_t bytes = PanelLayout<F>::panel_bytes(K);
+  parallel((N + panel_rows - 1) / panel_rows, [&](std::size_t p) {
+    const std::size_t first = p * panel_rows;
+    const std::size_t count = N - first < panel_rows ? N - first : panel_rows;
+    detail::pack_panel<F>(rows + first * stride, count, stride, K, packed + p * bytes);
+  });
+}
+
+// Row n of a packed matrix as K floats: what F::decode gives for the unpacked row, bit for bit.
+template <WeightFormat F>
+void unpack_row(const PackedView& w, std::size_t n, float* weights) {
+  const std::size_t r = n % panel_rows;
+  const std::byte* panel = w.data + n / panel_rows * PanelLayout<F>::panel_bytes(w.cols);
+  for (std::size_t k = 0; k < w.cols; ++k) {
+    if constexpr (QuantisedFormat<F>) {
+      using Layout = PanelLayout<F>;
+      const int code = packed_code<F>(panel + k / code_block * Layout::code_bytes, r, k % code_block);
+      const GroupScale s = packed_scale<F>(panel + Layout::codes_bytes(w.cols), r, k);
+      if constexpr (F::is_codebook) {
+        weights[k] = s.scale * static_cast<float>(F::codebook[static_cast<std::size_t>(code)]);
+      } else {
+        weights[k] = s.scale * static_cast<float>(code - F::zero_point);
+      }
+      // scale * code is exact wherever there is a minimum (11 + 6 + 5 bits), so no compiler can round it differently.
+      if constexpr (F::has_minimum) weights[k] += s.minimum;
+    } else {
+      weights[k] = to_float(load_as<typename F::Storage>(panel + (k * panel_rows + r) * sizeof(typename F::Storage)));
+    }
+  }
+}
+
+// A packed matrix that owns its memory.
+class PackedMatrix {
+ public:
+  // Packs W[N, K] of the GGUF type `format` from its rows in the file's layout.
+  static Result<PackedMatrix> create(std::uint32_t format, const std::byte* rows, std::size_t N, std::size_t K,
+                                     Parallel parallel = {}) {
+    Result<PackedMatrix> result = Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+    with_format(format, [&](auto tag) {
+      using F = decltype(tag);
+      if (K % F::block_weights != 0) {
+        result = Error{ErrorKind::bad_argument,
+                       concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+        return;
+      }
+      const std::size_t panel = PanelLayout<F>::panel_bytes(K);
+      const std::size_t panels = (N + panel_rows - 1) / panel_rows;
+      PackedMatrix matrix;
+      if (panel != 0 && panels > std::numeric_limits<std::size_t>::max() / panel) {
+        result = Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights do not fit the address space")};
+        return;
+      }
+      if (!matrix.data_.resize(panels * panel)) {
+        result = out_of_memory("packed weights", panels * panel);
+        return;
+      }
+      matrix.view_ = {format, N, K, matrix.data_.data()};
+      pack<F>(matrix.data_.data(), rows, N, K, parallel);
+      result = std::move(matrix);
+    });
+    return result;
+  }
+
+  const PackedView& view() const { return view_; }
+  operator const PackedView&() const { return view_; }
+  std::size_t bytes() const { return data_.size(); }
+
+ private:
+  PackedView view_;
+  AlignedBuffer<std::byte> data_;
+};
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The library's version. CMakeLists.txt reads these three lines; nothing else states a version.
+#pragma once
+
+#define STILLA_VERSION_MAJOR 0
+#define STILLA_VERSION_MINOR 1
+#define STILLA_VERSION_PATCH 0

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Contracts of the float kernels on one row of n values. `out` may be the same array as an input; otherwise they do not
+// overlap. Any alignment; nothing past n is read or written. Sums run in 16 lanes and fold (math.hpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <stilla/target.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+// out[i] = (x[i] * (1 / sqrt(sum(x^2) / n + epsilon))) * weight[i]. The weight itself, not 1 + weight as in Gemma.
+// run(out, x, weight, epsilon, n), n > 0
+template <class Target>
+struct RmsNorm : RmsNorm<typename Target::Fallback> {};
+
+// out[i] = g / (1 + e^-g) * up[i] with g = gate[i]; e^x is exp_approximate.
+// run(out, gate, up, n)
+template <class Target>
+struct SiluMul : SiluMul<typename Target::Fallback> {};
+
+// out[i] = e^(x[i] - max) * (1 / sum). n > 0. A row with a NaN gives unspecified numbers, never a fault.
+// run(out, x, n)
+template <class Target>
+struct Softmax : Softmax<typename Target::Fallback> {};
+
+// Rotates the pairs (a, b) of x by the angles whose cosines and sines are given:
+//     a' = fma(a, cos, -(b * sin)),  b' = fma(a, sin, b * cos)
+// half_split: pair i is (x[i], x[i + pairs]), as in Qwen2 and GPT-NeoX; otherwise (x[2i], x[2i + 1]), as in Llama's
+// GGUF files. run(x, cos, sin, pairs, half_split)
+template <class Target>
+struct Rope : Rope<typename Target::Fallback> {};
+
+// Rounds n = 32 * blocks values to int8 (format/activation_q8.hpp). run(values, scales, sums, x, blocks)
+template <class Target>
+struct QuantiseQ8 : QuantiseQ8<typename Target::Fallback> {};
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Contract of the matmul kernels: y[m, n] = sum over k of W[n, k] * x[m, k]  (+ bias[n]), for the rows n of some panels.
+//
+// Quantised formats take int8 activations. With g running over groups of F::group_weights weights, in order of k,
+//
+//     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 127 * 128 < 2^19
+//     acc    = fma(scale_w[g] * scale_x[g], dot[g], acc)     one product rounded, one fused multiply-add
+//     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc) only formats with a minimum (groups of 32, sum_x exact)
+//
+// and y = acc + bias. Float formats: acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does
+// just that for every output, so results do not depend on the target, on M, or on how panels are shared between threads.
+#pragma once
+
+#include <cstddef>
+
+#include <stilla/format/activation_q8.hpp>
+#include <stilla/matrix.hpp>
+#include <stilla/pack.hpp>
+#include <stilla/target.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+template <class F>
+struct MatmulArgs {
+  const std::byte* panels = nullptr;  // pack.hpp, 64-byte aligned
+  std::size_t N = 0;
+  std::size_t K = 0;
+  ConstMatrix x;                 // M x K, any alignment
+  Matrix y;                      // M x N: columns of the panels' rows below N are written, nothing else
+  const float* bias = nullptr;   // N, or none
+};
+
+template <QuantisedFormat F>
+struct MatmulArgs<F> {
+  const std::byte* panels = nullptr;
+  std::size_t N = 0;
+  std::size_t K = 0;
+  ActivationQ8 x;
+  Matrix y;
+  const float* bias = nullptr;
+};
+
+// run(args, first, last): panels [first, last), all rows of x.
+template <class Target, class Format>
+struct MatmulPanels : MatmulPanels<typename Target::Fallback, Format> {};  // not written for Target: use the next one down
+
+namespace detail {
+
+// Writes a panel's 16 results of row m where they belong: bias added, rows past N dropped.
+template <class Args>
+inline void store_panel_row(const Args& a, std::size_t panel, std::size_t m, const float* results) {
+  const std::size_t n0 = panel * panel_rows;
+  const std::size_t count = a.N - n0 < panel_rows ? a.N - n0 : panel_rows;
+  float* y = a.y.row(m) + n0;
+  for (std::size_t r = 0; r < count; ++r) y[r] = a.bias != nullptr ? results[r] + a.bias[n0 + r] : results[r];
+}
+
+}  // namespace detail
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Included by Highway once per target (see kernels.hpp); lets the kernels in on the pass for ours.
+
+// No include guard: this file is read several times. NOLINT
+#include <hwy/highway.h>
+
+#if (STILLA_ARCH_X86 && HWY_TARGET == HWY_AVX2) || (!STILLA_ARCH_X86 && HWY_TARGET == HWY_STATIC_TARGET)
+#ifndef STILLA_PORTABLE_COMPILED
+#define STILLA_PORTABLE_COMPILED
+#include <stilla/portable/attention-inl.hpp>
+#include <stilla/portable/elementwise-inl.hpp>
+#include <stilla/portable/matmul-inl.hpp>
+#endif
+#endif

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The float kernels on rows with Highway (contract/elementwise.hpp): the scalar definitions, 16 lanes at a time. A row's
+// tail is copied to 16 zero-padded values; zeros do not change a sum of squares or of exponentials.
+#pragma once
+
+#include <cstring>
+#include <limits>
+
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/format/activation_q8.hpp>
+#include <stilla/math.hpp>
+#include <stilla/portable/vector-inl.hpp>
+
+HWY_BEFORE_NAMESPACE();
+namespace stilla::inline STILLA_ABI::HWY_NAMESPACE {
+
+HWY_NOINLINE void rms_norm(float* out, const float* x, const float* weight, float epsilon, std::size_t n) {
+  const DFloat d;
+  Lanes16 sum = zero16();
+  for_each_16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 v = load16(x + i, count);
+    for (std::size_t j = 0; j < row_vectors; ++j) sum.v[j] = hn::MulAdd(v.v[j], v.v[j], sum.v[j]);
+  });
+  const float mean = fold16(sum) / static_cast<float>(n);
+  const auto scale = hn::Set(d, 1.0f / std::sqrt(mean + epsilon));
+  for_each_16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    Lanes16 v = load16(x + i, count);
+    const Lanes16 w = load16(weight + i, count);
+    for (std::size_t j = 0; j < row_vectors; ++j) v.v[j] = hn::Mul(hn::Mul(v.v[j], scale), w.v[j]);
+    store16(v, out + i, count);
+  });
+}
+
+HWY_NOINLINE void silu_mul(float* out, const float* gate, const float* up, std::size_t n) {
+  const auto one = hn::Set(DFloat(), 1.0f);
+  for_each_16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    Lanes16 g = load16(gate + i, count);
+    const Lanes16 u = load16(up + i, count);
+    for (std::size_t j = 0; j < row_vectors; ++j) {
+      g.v[j] = hn::Mul(hn::Div(g.v[j], hn::Add(one, exp_lanes(hn::Neg(g.v[j])))), u.v[j]);
+    }
+    store16(g, out + i, count);
+  });
+}
+
+HWY_NOINLINE void softmax(float* out, const float* x, std::size_t n) {
+  const DFloat d;
+  float highest = x[0];
+  for (std::size_t i = 1; i < n; ++i) highest = x[i] > highest ? x[i] : highest;
+  const auto max = hn::Set(d, highest);
+  Lanes16 sum = zero16();
+  for_each_16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    Lanes16 v = load16(x + i, count);
+    for (std::size_t j = 0; j < row_vectors; ++j) v.v[j] = exp_lanes(hn::Sub(v.v[j], max));
+    if (count < sum_lanes) v = first_lanes(v, count);
+    for (std::size_t j = 0; j < row_vectors; ++j) sum.v[j] = hn::Add(sum.v[j], v.v[j]);
+    store16(v, out + i, count);
+  });
+  const auto inverse = hn::Set(d, 1.0f / fold16(sum));
+  for_each_16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    Lanes16 v = load16(out + i, count);
+    for (std::size_t j = 0; j < row_vectors; ++j) v.v[j] = hn::Mul(v.v[j], inverse);
+    store16(v, out + i, count);
+  });
+}
+
+// Half-split pairs lie in two runs. Interleaved pairs, rare and short, are taken apart and put together through memory.
+HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
+  for_each_16(pairs, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    float first[sum_lanes];
+    float second[sum_lanes];
+    if (!half_split) {
+      for (std::size_t l = 0; l < count; ++l) {
+        first[l] = x[2 * (i + l)];
+        second[l] = x[2 * (i + l) + 1];
+      }
+    }
+    Lanes16 a = load16(half_split ? x + i : first, count);
+    Lanes16 b = load16(half_split ? x + i + pairs : second, count);
+    const Lanes16 c = load16(cos + i, count);
+    const Lanes16 s = load16(sin + i, count);
+    for (std::size_t j = 0; j < row_vectors; ++j) {
+      const auto rotated = hn::MulSub(a.v[j], c.v[j], hn::Mul(b.v[j], s.v[j]));
+      b.v[j] = hn::MulAdd(a.v[j], s.v[j], hn::Mul(b.v[j], c.v[j]));
+      a.v[j] = rotated;
+    }
+    store16(a, half_split ? x + i : first, count);
+    store16(b, half_split ? x + i + pairs : second, count);
+    if (!half_split) {
+      for (std::size_t l = 0; l < count; ++l) {
+        x[2 * (i + l)] = first[l];
+        x[2 * (i + l) + 1] = second[l];
+      }
+    }
+  });
+}
+
+HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks) {
+  const DFloat d;
+  const DInt32 di;
+  constexpr std::size_t vectors = activation_block / float_lanes;
+  for (std::size_t b = 0; b < blocks; ++b, x += activation_block, values += activation_block) {
+    auto highest_bits = hn::Zero(di);
+    VFloat v[vectors];
+    for (std::size_t j = 0; j < vectors; ++j) {
+      v[j] = hn::LoadU(d, x + j * float_lanes);
+      highest_bits = hn::Max(highest_bits, hn::BitCast(di, hn::Abs(v[j])));
+    }
+    alignas(64) std::int32_t lanes[float_lanes];
+    hn::Store(highest_bits, di, lanes);
+    std::int32_t highest_of_lanes = 0;
+    for (const std::int32_t lane : lanes) highest_of_lanes = lane > highest_of_lanes ? lane : highest_of_lanes;
+    const float highest = std::bit_cast<float>(highest_of_lanes);
+    const bool finite = highest_of_lanes < 0x7f800000;
+    if (!finite || !(highest >= detail::smallest_block)) {
+      std::memset(values, 0, activation_block);
+      scales[b] = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+      sums[b] = 0;
+      continue;
+    }
+    scales[b] = highest / 127.0f;
+    const auto inverse = hn::Set(d, 127.0f / highest);
+    const auto magic = hn::Set(d, detail::round_magic);
+    auto sum = hn::Zero(di);
+    for (std::size_t j = 0; j < vectors; ++j) {
+      const auto rounded = hn::Sub(hn::BitCast(di, hn::MulAdd(v[j], inverse, magic)), hn::BitCast(di, magic));
+      sum = hn::Add(sum, rounded);
+      const hn::Rebind<std::int8_t, DInt32> d8;
+      hn::StoreU(hn::DemoteTo(d8, rounded), d8, values + j * float_lanes);
+    }
+    hn::Store(sum, di, lanes);
+    std::int32_t total = 0;
+    for (const std::int32_t lane : lanes) total += lane;
+    sums[b] = total;
+  }
+}
+
+}  // namespace stilla::STILLA_ABI::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+namespace stilla::inline STILLA_ABI {
+
+template <>
+struct RmsNorm<Portable> {
+  static constexpr TargetId implemented_on = Portable::id;
+  static void run(float* out, const float* x, const float* weight, float epsilon, std::size_t n) {
+    HWY_NAMESPACE::rms_norm(out, x, weight, epsilon, n);
+  }
+};
+
+template <>
+struct SiluMul<Portable> {
+  static constexpr TargetId implemented_on = Portable::id;
+  static void run(float* out, const float* gate, const float* up, std::size_t n) {
+    HWY_NAMESPACE::silu_mul(out, gate, up, n);
+  }
+};
+
+template <>
+struct Softmax<Portable> {
+  static constexpr TargetId implemented_on = Portable::id;
+  static void run(float* out, const float* x, std::size_t n) { HWY_NAMESPACE::softmax(out, x, n); }
+};
+
+template <>
+struct Rope<Portable> {
+  static constexpr TargetId implemented_on = Portable::id;
+  static void run(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
+    HWY_NAMESPACE::rope(x, cos, sin, pairs, half_split);
+  }
+};
+
+template <>
+struct QuantiseQ8<Portable> {
+  static constexpr TargetId implemented_on = Portable::id;
+  static void run(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks) {
+    HWY_NAMESPACE::quantise_q8(values, scales, sums, x, blocks);
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Matmul over panels with Highway (contract/matmul.hpp), any format.
+//
+// Quantised formats. Four rows' four codes are loaded at a time (16 bytes with 256-bit vectors), widened to int16 and
+// multiplied with four activations that are broadcast to every row:
+//
+//     codes   r0k0 r0k1 r0k2 r0k3 | r1k0 ...                     int16
+//     x        x0   x1   x2   x3  |  x0  ...                     int16, the same 64 bits in every row
+//     pair    r0k0*x0 + r0k1*x1, r0k2*x2 + r0k3*x3 | r1 ...      int32: one vpmaddwd
+//
+// so a row's sum lies in two neighbouring lanes, which are added once per group of 32 (or 16) weights; then one fused
+// multiply-add per row. Two rows of x share the unpacking; a third would spill on 16 registers.
+//
+// Float formats: weights vector times broadcast x; 4 panels at once for one row of x (the latency of a chain of fused
+// multiply-adds would bound a single panel), 4 rows of x at once for one panel.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <stilla/contract/matmul.hpp>
+#include <stilla/portable/vector-inl.hpp>
+
+HWY_BEFORE_NAMESPACE();
+namespace stilla::inline STILLA_ABI::HWY_NAMESPACE {
+
+using DInt16 = hn::Repartition<std::int16_t, DFloat>;
+using DCode = hn::Rebind<std::uint8_t, DInt16>;  // as many bytes as there are int16 lanes
+using DSignedCode = hn::Rebind<std::int8_t, DInt16>;
+using VInt16 = hn::Vec<DInt16>;
+
+inline constexpr std::size_t pair_vectors = 2 * panel_rows / float_lanes;  // vectors that hold two int32 per row
+
+// sum + a[2i] * b[2i] + a[2i+1] * b[2i+1] in int32 lane i.
+HWY_INLINE VInt32 add_pair_products(VInt16 a, VInt16 b, VInt32 sum) {
+  const DInt32 d;
+#if HWY_TARGET == HWY_AVX2
+  VInt32 unused = hn::Zero(d);
+  return hn::ReorderWidenMulAccumulate(d, a, b, sum, unused);  // vpmaddwd: in order on x86, `unused` untouched
+#else
+  const VInt32 a32 = hn::BitCast(d, a);
+  const VInt32 b32 = hn::BitCast(d, b);
+  const VInt32 even = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(a32)), hn::ShiftRight<16>(hn::ShiftLeft<16>(b32)));
+  const VInt32 odd = hn::Mul(hn::ShiftRight<16>(a32), hn::ShiftRight<16>(b32));
+  return hn::Add(sum, hn::Add(even, odd));
+#endif
+}
+
+HWY_INLINE VFloat load_s8(const std::byte* from) {
+  const hn::Rebind<std::int8_t, DInt32> d;
+  const VInt32 wide = hn::PromoteTo(DInt32(), hn::LoadU(d, reinterpret_cast<const std::int8_t*>(from)));
+  return hn::ConvertTo(DFloat(), wide);
+}
+
+// `line`: the 64-byte line of the block (pack.hpp); `upper`: the high nibbles, k + 4; q: which rows. Four codes of each
+// of float_lanes / 2 rows as int16, the zero point not yet taken off.
+template <class F>
+HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q) {
+  const DCode d;
+  const std::size_t at = q * hn::MaxLanes(d);
+  const auto load = [&](std::size_t l) HWY_ATTR { return hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(codes) + l * 64 + at); };
+  if constexpr (F::code_bits == 8) {
+    return hn::PromoteTo(DInt16(), hn::BitCast(DSignedCode(), load(line)));
+  } else {
+    auto code = load(line);
+    code = upper ? hn::ShiftRight<4>(code) : hn::And(code, hn::Set(d, 15));
+    const std::size_t g = 2 * line + (upper ? 1 : 0);  // which four k of the block
+    const auto add_bit = [&](auto bits, std::size_t bit, std::uint8_t value) HWY_ATTR {
+      const auto mask = hn::TestBit(bits, hn::Set(d, static_cast<std::uint8_t>(1u << bit)));
+      code = hn::Or(code, hn::IfThenElseZero(mask, hn::Set(d, value)));
+    };
+    if constexpr (F::code_bits == 5) add_bit(load(4), g, 16);
+    if constexpr (F::code_bits == 6) {
+      const auto bits = load(4 + g / 4);
+      add_bit(bits, g % 4 * 2, 16);
+      add_bit(bits, g % 4 * 2 + 1, 32);
+    }
+    if constexpr (F::is_codebook) {
+      alignas(16) static constexpr auto codebook = F::codebook;
+      const auto table = hn::LoadDup128(d, reinterpret_cast<const std::uint8_t*>(codebook.data()));
+      return hn::PromoteTo(DInt16(), hn::BitCast(DSignedCode(), hn::TableLookupBytes(table, code)));
+    } else {
+      return hn::PromoteTo(DInt16(), code);
+    }
+  }
+}
+
+template <class F, std::size_t MT>
+HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
+  using Layout = PanelLayout<F>;
+  constexpr std::size_t group = F::group_weights;
+  constexpr std::size_t codes_per_line = F::code_bits == 8 ? 4 : 8;
+  // Groups of 32 take the zero point off through the block's sum, groups of 16 have no sum and take it off each code.
+  constexpr bool zero_point_by_sum = F::zero_point != 0 && group == activation_block;
+  const DFloat df;
+  const DInt32 di;
+  const std::byte* panel = a.panels + p * Layout::panel_bytes(a.K);
+  const std::byte* records = panel + Layout::codes_bytes(a.K);
+
+  VFloat acc[MT][row_vectors];
+  for (std::size_t m = 0; m < MT; ++m) {
+    for (std::size_t v = 0; v < row_vectors; ++v) acc[m][v] = hn::Zero(df);
+  }
+  for (std::size_t k0 = 0; k0 < a.K; k0 += code_block) {
+    const std::byte* codes = panel + k0 / code_block * Layout::code_bytes;
+    const std::byte* record = records + k0 / Layout::super_block * Layout::record_bytes;
+    const std::size_t block = k0 / activation_block;
+
+    alignas(64) std::int16_t x[MT][code_block];
+    for (std::size_t m = 0; m < MT; ++m) {
+      const std::int8_t* from = a.x.row_values(m0 + m) + k0;
+      for (std::size_t k = 0; k < code_block; k += hn::MaxLanes(DInt16())) {
+        hn::Store(hn::PromoteTo(DInt16(), hn::LoadU(DSignedCode(), from + k)), DInt16(), x[m] + k);
+      }
+    }
+
+    for (std::size_t g = 0; g < code_block / group; ++g) {
+      VInt32 pairs[MT][pair_vectors];
+      for (std::size_t m = 0; m < MT; ++m) {
+        for (std::size_t q = 0; q < pair_vectors; ++q) pairs[m][q] = hn::Zero(di);
+      }
+      for (std::size_t l = 0; l < group / codes_per_line; ++l) {
+        const std::size_t line = g * (group / codes_per_line) + l;
+        for (std::size_t half = 0; half < codes_per_line / 4; ++half) {
+          VInt16 broadcast[MT];
+          for (std::size_t m = 0; m < MT; ++m) {
+            std::int64_t four;
+            std::memcpy(&four, x[m] + line * codes_per_line + half * 4, sizeof four);
+            broadcast[m] = hn::BitCast(DInt16(), hn::Set(hn::Repartition<std::int64_t, DFloat>(), four));
+          }
+          for (std::size_t q = 0; q < pair_vectors; ++q) {
+            VInt16 w = load_codes<F>(codes, line, half == 1, q);
+            if constexpr (F::zero_point != 0 && !zero_point_by_sum) w = hn::Sub(w, hn::Set(DInt16(), F::zero_point));
+            for (std::size_t m = 0; m < MT; ++m) pairs[m][q] = add_pair_products(w, broadcast[m], pairs[m][q]);
+          }
+        }
+      }
+      for (std::size_t v = 0; v < row_vectors; ++v) {
+        VFloat scale = load_f16(record + 2 * v * float_lanes);
+        VFloat minimum = hn::Zero(df);
+        if constexpr (F::has_minimum) minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
+        if constexpr (F::has_sub_scales) {
+          const std::byte* sub = record + Layout::sub_offset +
+                                 (k0 % Layout::super_block / group + g) * Layout::group_bytes + v * float_lanes;
+          scale = hn::Mul(scale, load_s8(sub));
+          if constexpr (F::has_minimum) minimum = hn::Mul(minimum, load_s8(sub + panel_rows));
+        }
+        for (std::size_t m = 0; m < MT; ++m) {
+          const float scale_x = a.x.row_scales(m0 + m)[block];
+          const std::int32_t sum_x = a.x.row_sums(m0 + m)[block];
+          VInt32 dot = hn::Add(hn::ConcatEven(di, pairs[m][2 * v + 1], pairs[m][2 * v]),
+                               hn::ConcatOdd(di, pairs[m][2 * v + 1], pairs[m][2 * v]));
+          if constexpr (zero_point_by_sum) dot = hn::Sub(dot, hn::Set(di, F::zero_point * sum_x));
+          acc[m][v] = hn::MulAdd(hn::Mul(scale, hn::Set(df, scale_x)), hn::ConvertTo(df, dot), acc[m][v]);
+          if constexpr (F::has_minimum) {
+            acc[m][v] = hn::MulAdd(minimum, hn::Set(df, scale_x * static_cast<float>(sum_x)), acc[m][v]);
+          }
+        }
+      }
+    }
+  }
+  for (std::size_t m = 0; m < MT; ++m) {
+    alignas(64) float results[panel_rows];
+    for (std::size_t v = 0; v < row_vectors; ++v) hn::Store(acc[m][v], df, results + v * float_lanes);
+    detail::store_panel_row(a, p, m0 + m, results);
+  }
+}
+
+template <class F, std::size_t PT, std::size_t MT>
+HWY_NOINLINE void matmul_float(const MatmulArgs<F>& a, std::size_t p0, std::size_t m0) {
+  const DFloat df;
+  const std::size_t panel_bytes = PanelLayout<F>::panel_bytes(a.K);
+  VFloat acc[PT][MT][row_vectors];
+  for (std::size_t p = 0; p < PT; ++p) {
+    for (std::size_t m = 0; m < MT; ++m) {
+      for (std::size_t v = 0; v < row_vectors; ++v) acc[p][m][v] = hn::Zero(df);
+    }
+  }
+  for (std::size_t k = 0; k < a.K; ++k) {
+    for (std::size_t p = 0; p < PT; ++p) {
+      const auto* w = reinterpret_cast<const typename F::Storage*>(a.panels + (p0 + p) * panel_bytes) + k * panel_rows;
+      for (std::size_t v = 0; v < row_vectors; ++v) {
+        const VFloat weights = load_weights(w + v * float_lanes);
+        for (std::size_t m = 0; m < MT; ++m) {
+          acc[p][m][v] = hn::MulAdd(weights, hn::Set(df, a.x.row(m0 + m)[k]), acc[p][m][v]);
+        }
+      }
+    }
+  }
+  for (std::size_t p = 0; p < PT; ++p) {
+    for (std::size_t m = 0; m < MT; ++m) {
+      alignas(64) float results[panel_rows];
+      for (std::size_t v = 0; v < row_vectors; ++v) hn::Store(acc[p][m][v], df, results + v * float_lanes);
+      detail::store_panel_row(a, p0 + p, m0 + m, results);
+    }
+  }
+}
+
+template <class F>
+HWY_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
+  if constexpr (QuantisedFormat<F>) {
+    for (std::size_t p = first; p < last; ++p) {
+      std::size_t m = 0;
+      for (; m + 2 <= a.x.rows; m += 2) matmul_quantised<F, 2>(a, p, m);
+      if (m < a.x.rows) matmul_quantised<F, 1>(a, p, m);
+    }
+  } else {
+    std::size_t m = 0;
+    for (; m + 4 <= a.x.rows; m += 4) {
+      for (std::size_t p = first; p < last; ++p) matmul_float<F, 1, 4>(a, p, m);
+    }
+    for (; m < a.x.rows; ++m) {
+      std::size_t p = first;
+      for (; p + 4 <= last; p += 4) matmul_float<F, 4, 1>(a, p, m);
+      for (; p < last; ++p) matmul_float<F, 1, 1>(a, p, m);
+    }
+  }
+}
+
+}  // namespace stilla::STILLA_ABI::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+namespace stilla::inline STILLA_ABI {
+
+template <class F>
+struct MatmulPanels<Portable, F> {
+  static constexpr TargetId implemented_on = Portable::id;
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
+    HWY_NAMESPACE::matmul_panels<F>(a, first, last);
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

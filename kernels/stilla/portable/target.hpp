@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Portable: kernels written once against Highway's vector types. On x86-64 they are compiled for Highway's AVX2 target
+// (AVX2, FMA, F16C: Intel Haswell 2013, AMD Excavator 2015 and later), on AArch64 for NEON, which every such CPU has.
+// Other architectures run `scalar`: the specification needs a fused multiply-add, and one emulated by software would
+// make a vector path slower than plain code.
+#pragma once
+
+#include <stilla/scalar/target.hpp>
+#include <stilla/target.hpp>
+
+// 1 where this translation unit compiles the portable kernels. With STILLA_SINGLE_TARGET the flags must guarantee them.
+#if STILLA_HIGHWAY && STILLA_ARCH_ARM
+#define STILLA_HAS_PORTABLE 1
+#elif STILLA_HIGHWAY && STILLA_ARCH_X86
+#if !STILLA_SINGLE_TARGET || (defined(__AVX2__) && defined(__FMA__) && defined(__F16C__))
+#define STILLA_HAS_PORTABLE 1
+#endif
+#endif
+#ifndef STILLA_HAS_PORTABLE
+#define STILLA_HAS_PORTABLE 0
+#endif
+
+namespace stilla::inline STILLA_ABI {
+
+struct Portable {
+  using Fallback = Scalar;
+  static constexpr TargetId id{"portable"};
+  static bool available(const CpuInfo& cpu) {
+#if STILLA_ARCH_X86
+    constexpr unsigned fma = 12, f16c = 29, avx2 = 5, bmi = 3, bmi2 = 8;  // leaf 1 ecx; leaf 7 ebx
+    return cpu.saves_ymm() && CpuInfo::bit(cpu.leaf1.ecx, fma) && CpuInfo::bit(cpu.leaf1.ecx, f16c) &&
+           CpuInfo::bit(cpu.leaf7.ebx, avx2) && CpuInfo::bit(cpu.leaf7.ebx, bmi) && CpuInfo::bit(cpu.leaf7.ebx, bmi2);
+#else
+    (void)cpu;
+    return STILLA_ARCH_ARM != 0;
+#endif
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

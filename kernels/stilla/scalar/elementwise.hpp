@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The specification of the float kernels on rows (contract/elementwise.hpp).
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/format/activation_q8.hpp>
+#include <stilla/math.hpp>
+#include <stilla/scalar/target.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+template <>
+struct RmsNorm<Scalar> {
+  static constexpr TargetId implemented_on = Scalar::id;
+  static void run(float* out, const float* x, const float* weight, float epsilon, std::size_t n) {
+    float lanes[sum_lanes] = {};
+    for (std::size_t i = 0; i < n; ++i) lanes[i % sum_lanes] = std::fma(x[i], x[i], lanes[i % sum_lanes]);
+    const float mean = detail::fold_lanes(lanes) / static_cast<float>(n);
+    const float scale = 1.0f / std::sqrt(mean + epsilon);
+    for (std::size_t i = 0; i < n; ++i) out[i] = x[i] * scale * weight[i];
+  }
+};
+
+template <>
+struct SiluMul<Scalar> {
+  static constexpr TargetId implemented_on = Scalar::id;
+  static void run(float* out, const float* gate, const float* up, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + exp_approximate(-gate[i])) * up[i];
+  }
+};
+
+template <>
+struct Softmax<Scalar> {
+  static constexpr TargetId implemented_on = Scalar::id;
+  static void run(float* out, const float* x, std::size_t n) {
+    float highest = x[0];
+    for (std::size_t i = 1; i < n; ++i) highest = x[i] > highest ? x[i] : highest;
+    float lanes[sum_lanes] = {};
+    for (std::size_t i = 0; i < n; ++i) {
+      out[i] = exp_approximate(x[i] - highest);
+      lanes[i % sum_lanes] += out[i];
+    }
+    const float inverse = 1.0f / detail::fold_lanes(lanes);
+    for (std::size_t i = 0; i < n; ++i) out[i] *= inverse;
+  }
+};
+
+template <>
+struct Rope<Scalar> {
+  static constexpr TargetId implemented_on = Scalar::id;
+  static void run(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
+    for (std::size_t i = 0; i < pairs; ++i) {
+      float& first = half_split ? x[i] : x[2 * i];
+      float& second = half_split ? x[i + pairs] : x[2 * i + 1];
+      const float a = first;
+      const float b = second;
+      first = std::fma(a, cos[i], -(b * sin[i]));
+      second = std::fma(a, sin[i], b * cos[i]);
+    }
+  }
+};
+
+template <>
+struct QuantiseQ8<Scalar> {
+  static constexpr TargetId implemented_on = Scalar::id;
+  static void run(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks) {
+    for (std::size_t b = 0; b < blocks; ++b, x += activation_block, values += activation_block) {
+      // Magnitudes compare as integers: an infinity is above every number, a NaN above that.
+      std::uint32_t highest_bits = 0;
+      for (std::size_t i = 0; i < activation_block; ++i) {
+        const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
+        highest_bits = magnitude > highest_bits ? magnitude : highest_bits;
+      }
+      const float highest = std::bit_cast<float>(highest_bits);
+      const bool finite = highest_bits < 0x7f800000u;
+      const bool usable = finite && highest >= detail::smallest_block;
+      const float inverse = usable ? 127.0f / highest : 0.0f;
+      scales[b] = usable ? highest / 127.0f : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+      std::int32_t sum = 0;
+      for (std::size_t i = 0; i < activation_block; ++i) {
+        const std::int32_t rounded = usable ? detail::round_product(x[i], inverse) : 0;
+        values[i] = static_cast<std::int8_t>(rounded);
+        sum += rounded;
+      }
+      sums[b] = sum;
+    }
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Scalar: plain C++ without intrinsics. It is the specification that every other target equals bit for bit, and what runs
+// where nothing better does. Its kernels are the shortest correct code, never the quickest.
+#pragma once
+
+#include <stilla/target.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct Scalar {
+  static constexpr TargetId id{"scalar"};
+  static bool available(const CpuInfo&) { return true; }
+};
+
+}  // namespace stilla::STILLA_ABI
