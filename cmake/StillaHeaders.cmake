@@ -4,12 +4,69 @@
 
 # What users include, below include/.
 set(STILLA_PUBLIC_HEADERS
+  include/stilla/activation.hpp
+  include/stilla/aligned.hpp
+  include/stilla/attention.hpp
   include/stilla/config.hpp
+  include/stilla/cpu.hpp
+  include/stilla/dispatch.hpp
   include/stilla/error.hpp
+  include/stilla/format/activation_q8.hpp
+  include/stilla/format/float_formats.hpp
   include/stilla/format/format.hpp
+  include/stilla/format/iq4_nl.hpp
+  include/stilla/format/iq4_xs.hpp
+  include/stilla/format/k_scales.hpp
   include/stilla/format/q4_0.hpp
+  include/stilla/format/q4_1.hpp
+  include/stilla/format/q4_k.hpp
+  include/stilla/format/q5_0.hpp
+  include/stilla/format/q5_1.hpp
+  include/stilla/format/q5_k.hpp
+  include/stilla/format/q6_k.hpp
+  include/stilla/format/q8_0.hpp
+  include/stilla/format/rounding.hpp
+  include/stilla/io/checked.hpp
+  include/stilla/io/file_kind.hpp
+  include/stilla/io/gguf.hpp
+  include/stilla/io/gguf_parser.hpp
+  include/stilla/io/gguf_types.hpp
+  include/stilla/io/mapped_file.hpp
+  include/stilla/kv_cache.hpp
+  include/stilla/math.hpp
+  include/stilla/matmul.hpp
+  include/stilla/matrix.hpp
+  include/stilla/norm.hpp
+  include/stilla/pack.hpp
+  include/stilla/parallel.hpp
+  include/stilla/rope.hpp
+  include/stilla/softmax.hpp
+  include/stilla/target.hpp
+  include/stilla/text/byte_pair.hpp
+  include/stilla/text/gguf_vocabulary.hpp
+  include/stilla/text/pretokenizer.hpp
+  include/stilla/text/special_tokens.hpp
+  include/stilla/text/tokenizer.hpp
+  include/stilla/text/unicode.hpp
+  include/stilla/text/unicode_tables.hpp
+  include/stilla/text/vocabulary.hpp
   include/stilla/types.hpp
   include/stilla/version.hpp)
 
 # Machine code, below kernels/; reached through the public headers.
-set(STILLA_KERNEL_HEADERS)
+set(STILLA_KERNEL_HEADERS
+  kernels/stilla/contract/attention.hpp
+  kernels/stilla/contract/elementwise.hpp
+  kernels/stilla/contract/matmul.hpp
+  kernels/stilla/portable/all-inl.hpp
+  kernels/stilla/portable/attention-inl.hpp
+  kernels/stilla/portable/elementwise-inl.hpp
+  kernels/stilla/portable/kernels.hpp
+  kernels/stilla/portable/matmul-inl.hpp
+  kernels/stilla/portable/target.hpp
+  kernels/stilla/portable/vector-inl.hpp
+  kernels/stilla/scalar/attention.hpp
+  kernels/stilla/scalar/elementwise.hpp
+  kernels/stilla/scalar/matmul.hpp
+  kernels/stilla/scalar/target.hpp
+  kernels/stilla/targets.hpp)

@@ -17,6 +17,12 @@ function(stilla_test name)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 
+# stilla_threaded_tests(NAME...): these also run under the thread sanitizer: label `threads`, target threaded_tests.
+function(stilla_threaded_tests)
+  set_tests_properties(${ARGN} PROPERTIES LABELS threads)
+  add_custom_target(threaded_tests DEPENDS ${ARGN})
+endfunction()
+
 # stilla_example(NAME [LIBRARY...]): the program examples/NAME.cpp, in bin.
 function(stilla_example name)
   add_executable(${name} ${name}.cpp)
