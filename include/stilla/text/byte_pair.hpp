@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Byte pair encoding of one word: while any two neighbours have a merge rule, apply the rule of the lowest rank, the
+// leftmost place first.
+//
+// Three ways to the same result, by length:
+//   up to 32 symbols    the rules of all neighbours in an array, searched for the lowest each time
+//   longer, repetitive  passes over the word, each applying the lowest rule everywhere at once: a run of one letter
+//                       halves with every pass, so 4 bytes per symbol and linear time
+//   longer, varied      once a pass shrinks the word by less than 1/8, a heap of (rank, place) over a linked list:
+//                       n log n, and at most about 28 bytes per symbol that is left
+// A pass stops early where it creates a pair of lower rank than its own, so the order of merges is kept exactly.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include <stilla/config.hpp>
+
+namespace stilla::inline STILLA_ABI {
+namespace detail {
+
+// How far an entry may stand from its home in a hash table. A table at most half full stays far below (the largest seen
+// with Qwen2.5 and SmolLM2 is 18); a file whose names were chosen to collide is refused here, not searched for hours.
+inline constexpr std::size_t longest_search = 4096;
+
+struct MergeRule {
+  std::uint32_t left = 0;
+  std::uint32_t right = 0;
+  std::uint32_t rank = UINT32_MAX;  // UINT32_MAX: an empty place of the table
+  std::uint32_t merged = 0;
+};
+
+// (left, right) -> rule; open addressing, at most half full.
+class MergeTable {
+ public:
+  explicit MergeTable(std::size_t rules = 0) : rules_(std::bit_ceil(2 * rules + 2)) {
+    shift_ = 64 - std::countr_zero(rules_.size());
+  }
+
+  enum class Added : std::uint8_t { yes, repeats, crowded };
+
+  // The caller adds no more rules than it announced.
+  Added add(const MergeRule& rule) {
+    const std::size_t home = home_of(rule.left, rule.right);
+    const std::size_t place = place_of(rule.left, rule.right);
+    if (rules_[place].rank != UINT32_MAX) return Added::repeats;
+    if (((place - home) & (rules_.size() - 1)) > longest_search) return Added::crowded;
+    rules_[place] = rule;
+    return Added::yes;
+  }
+
+  const MergeRule* find(std::uint32_t left, std::uint32_t right) const {
+    const MergeRule& place = rules_[place_of(left, right)];
+    return place.rank == UINT32_MAX ? nullptr : &place;
+  }
+
+ private:
+  std::size_t home_of(std::uint32_t left, std::uint32_t right) const {
+    const std::uint64_t key = std::uint64_t{left} << 32 | right;
+    return static_cast<std::size_t>((key ^ key >> 29) * 0x9e3779b97f4a7c15u >> shift_);
+  }
+
+  std::size_t place_of(std::uint32_t left, std::uint32_t right) const {
+    std::size_t place = home_of(left, right);
+    while (rules_[place].rank != UINT32_MAX && (rules_[place].left != left || rules_[place].right != right)) {
+      place = (place + 1) & (rules_.size() - 1);
+    }
+    return place;
+  }
+
+  std::vector<MergeRule> rules_;
+  int shift_;
+};
+
+// Merges words, keeping its memory from one to the next.
+class WordMerger {
+ public:
+  explicit WordMerger(const MergeTable& table) : table_(table) {}
+
+  // Merges `symbols`, at most 2^32 - 1 of them, in place.
+  void merge(std::vector<std::uint32_t>& symbols) {
+    std::size_t before = symbols.size() * 2;
+    while (symbols.size() > few && symbols.size() <= before - before / 8) {
+      before = symbols.size();
+      if (!merge_lowest_everywhere(symbols)) return;
+    }
+    if (symbols.size() <= few) {
+      merge_few(symbols);
+    } else {
+      merge_with_heap(symbols);
+    }
+  }
+
+ private:
+  static constexpr std::size_t few = 32;
+  static constexpr std::uint32_t none = UINT32_MAX;
+
+  void merge_few(std::vector<std::uint32_t>& symbols) const {
+    const MergeRule* rules[few];  // rules[i] joins symbols i and i + 1
+    std::size_t n = symbols.size();
+    for (std::size_t i = 0; i + 1 < n; ++i) rules[i] = table_.find(symbols[i], symbols[i + 1]);
+    while (n > 1) {
+      const MergeRule* lowest = nullptr;
+      std::size_t at = 0;
+      for (std::size_t i = 0; i + 1 < n; ++i) {
+        if (rules[i] != nullptr && (lowest == nullptr || rules[i]->rank < lowest->rank)) {
+          lowest = rules[i];
+          at = i;
+        }
+      }
+      if (lowest == nullptr) break;
+      symbols[at] = lowest->merged;
+      --n;
+      for (std::size_t i = at + 1; i < n; ++i) symbols[i] = symbols[i + 1];
+      for (std::size_t i = at + 1; i + 1 < n; ++i) rules[i] = rules[i + 1];
+      if (at > 0) rules[at - 1] = table_.find(symbols[at - 1], symbols[at]);
+      if (at + 1 < n) rules[at] = table_.find(symbols[at], symbols[at + 1]);
+    }
+    symbols.resize(n);
+  }
+
+  // One pass: the lowest rule there is, wherever it applies. False if there is none.
+  bool merge_lowest_everywhere(std::vector<std::uint32_t>& symbols) const {
+    const MergeRule* lowest = nullptr;
+    for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
+      if (i > 0 && symbols[i] == symbols[i - 1] && symbols[i] == symbols[i + 1]) continue;  // same pair as before
+      const MergeRule* rule = table_.find(symbols[i], symbols[i + 1]);
+      if (rule != nullptr && (lowest == nullptr || rule->rank < lowest->rank)) lowest = rule;
+    }
+    if (lowest == nullptr) return false;
+    const auto is_more_urgent = [&](std::uint32_t left, std::uint32_t right) {
+      const MergeRule* rule = table_.find(left, right);
+      return rule != nullptr && rule->rank < lowest->rank;
+    };
+    std::size_t in = 0;
+    std::size_t out = 0;
+    bool stop = false;
+    while (in + 1 < symbols.size() && !stop) {
+      if (symbols[in] != lowest->left || symbols[in + 1] != lowest->right) {
+        symbols[out++] = symbols[in++];
+        continue;
+      }
+      in += 2;
+      stop = (out > 0 && is_more_urgent(symbols[out - 1], lowest->merged)) ||
+             (in < symbols.size() && is_more_urgent(lowest->merged, symbols[in]));
+      symbols[out++] = lowest->merged;
+    }
+    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(out), symbols.begin() + static_cast<std::ptrdiff_t>(in));
+    return true;
+  }
+
+  void merge_with_heap(std::vector<std::uint32_t>& symbols) {
+    const auto n = static_cast<std::uint32_t>(symbols.size());
+    previous_.resize(n);
+    next_.resize(n);
+    heap_.clear();
+    for (std::uint32_t i = 0; i < n; ++i) {
+      previous_[i] = i > 0 ? i - 1 : none;
+      next_[i] = i + 1 < n ? i + 1 : none;
+      if (i + 1 == n) break;
+      if (const MergeRule* rule = table_.find(symbols[i], symbols[i + 1])) heap_.push_back(entry(rule->rank, i));
+    }
+    std::make_heap(heap_.begin(), heap_.end(), std::greater<>{});
+    while (!heap_.empty()) {
+      std::pop_heap(heap_.begin(), heap_.end(), std::greater<>{});
+      const auto rank = static_cast<std::uint32_t>(heap_.back() >> 32);
+      const auto at = static_cast<std::uint32_t>(heap_.back());
+      heap_.pop_back();
+      const std::uint32_t right = next_[at];
+      if (right == none) continue;
+      // An entry is out of date once either symbol was merged away or grew; then the pair's rule differs.
+      const MergeRule* rule = table_.find(symbols[at], symbols[right]);
+      if (rule == nullptr || rule->rank != rank) continue;
+      symbols[at] = rule->merged;
+      const std::uint32_t after = next_[right];
+      next_[right] = none;
+      next_[at] = after;
+      if (after != none) previous_[after] = at;
+      push_pair(symbols, previous_[at], at);
+      push_pair(symbols, at, after);
+    }
+    std::size_t out = 0;
+    for (std::uint32_t i = 0; i != none; i = next_[i]) symbols[out++] = symbols[i];
+    symbols.resize(out);
+  }
+
+  static std::uint64_t entry(std::uint32_t rank, std::uint32_t at) { return std::uint64_t{rank} << 32 | at; }
+
+  void push_pair(const std::vector<std::uint32_t>& symbols, std::uint32_t left, std::uint32_t right) {
+    if (left == none || right == none) return;
+    if (const MergeRule* rule = table_.find(symbols[left], symbols[right])) {
+      heap_.push_back(entry(rule->rank, left));
+      std::push_heap(heap_.begin(), heap_.end(), std::greater<>{});
+    }
+  }
+
+  const MergeTable& table_;
+  std::vector<std::uint32_t> previous_;
+  std::vector<std::uint32_t> next_;
+  std::vector<std::uint64_t> heap_;  // rank << 32 | place of the left symbol
+};
+
+}  // namespace detail
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Pre-tokenizers: cut text into the words inside which byte pairs are merged. Each is one regular expression in the
+// model's tokenizer; here it is written out as code that decides from the next two characters, walks every character at
+// most three times, and needs neither a regex engine nor a stack.
+//
+//   qwen2, deepseek-r1-qwen
+//       (?i:'s|'t|'re|'ve|'m|'ll|'d) | [^\r\n\p{L}\p{N}]?\p{L}+ | \p{N} | ?[^\s\p{L}\p{N}]+[\r\n]* | \s*[\r\n]+
+//       | \s+(?!\S) | \s+                         (the fourth alternative begins with an optional space)
+//   llama-bpe
+//       the same with \p{N}{1,3}
+//   smollm
+//       first every digit on its own; what lies between is cut by GPT-2's pattern, each piece as if it were a text:
+//       's|'t|'re|'ve|'m|'ll|'d | ?\p{L}+ | ?\p{N}+ | ?[^\s\p{L}\p{N}]+ | \s+(?!\S) | \s+
+//
+// (?i:'s) also takes U+017F, the long s, whose upper case is S. \s+(?!\S) means: a run of white space, but its last
+// character stays for the next word unless the text ends there.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <stilla/error.hpp>
+#include <stilla/text/unicode.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+enum class PreTokenizer : std::uint8_t { qwen2, llama_bpe, smollm };
+
+struct PreTokenizerName {
+  std::string_view name;  // as in the GGUF key tokenizer.ggml.pre
+  PreTokenizer value;
+};
+
+inline constexpr PreTokenizerName pretokenizer_names[] = {
+    {"qwen2", PreTokenizer::qwen2},
+    {"deepseek-r1-qwen", PreTokenizer::qwen2},
+    {"llama-bpe", PreTokenizer::llama_bpe},
+    {"smollm", PreTokenizer::smollm},
+};
+
+inline Result<PreTokenizer> pretokenizer_by_name(std::string_view name) {
+  std::string known;
+  for (const PreTokenizerName& entry : pretokenizer_names) {
+    if (entry.name == name) return entry.value;
+    known.append(known.empty() ? "" : ", ").append(entry.name);
+  }
+  return Error{ErrorKind::refused_file, concat("pre-tokenizer '", printable(name), "' is not supported; known: ", known)};
+}
+
+namespace detail {
+
+// A character and its class; at the end of the text length is 0 and the class `end_of_text`, which equals no other.
+inline constexpr auto end_of_text = static_cast<CharClass>(4);
+struct ClassifiedChar {
+  std::uint32_t value = 0;
+  std::uint32_t length = 0;
+  CharClass char_class = end_of_text;
+};
+
+inline constexpr std::array<CharClass, 128> ascii_classes = [] {
+  std::array<CharClass, 128> classes{};
+  for (std::uint32_t c = 0; c < 128; ++c) classes[c] = stilla::char_class(c);
+  return classes;
+}();
+
+inline ClassifiedChar classified_char(std::string_view text, std::size_t at) {
+  if (at >= text.size()) return {};
+  const auto byte = static_cast<unsigned char>(text[at]);
+  if (byte < 0x80) return {byte, 1, ascii_classes[byte]};
+  const Utf8Char c = decode_utf8(text, at);
+  return {c.value, c.length, char_class(c.value)};
+}
+
+inline std::size_t end_of_run(std::string_view text, std::size_t at, CharClass run_class) {
+  while (true) {
+    const ClassifiedChar c = classified_char(text, at);
+    if (c.char_class != run_class) return at;
+    at += c.length;
+  }
+}
+
+// Length of 's 't 're 've 'm 'll 'd at text[at], which is the apostrophe; 0 if it is none of them.
+inline std::size_t contraction_length(std::string_view text, std::size_t at, bool ignore_case) {
+  const auto letter = [&](std::size_t i) {
+    if (i >= text.size()) return '\0';
+    const char c = text[i];
+    return ignore_case && c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  };
+  switch (letter(at + 1)) {
+    case 's':
+    case 't':
+    case 'm':
+    case 'd':
+      return 2;
+    case 'r':
+    case 'v':
+      return letter(at + 2) == 'e' ? 3 : 0;
+    case 'l':
+      return letter(at + 2) == 'l' ? 3 : 0;
+    default:
+      return ignore_case && text.substr(at + 1, 2) == "\xc5\xbf" ? 3 : 0;
+  }
+}
+
+// \s+(?!\S) | \s+ on the run of white space [at, end): all of it at the end of the text, else all but its last
+// character, unless that is the only one.
+inline std::size_t end_of_space(std::string_view text, std::size_t at, std::size_t end) {
+  if (end == text.size()) return end;
+  std::size_t last = end - 1;
+  while (last > at && (static_cast<unsigned char>(text[last]) & 0xc0) == 0x80) --last;
+  return last > at ? last : end;
+}
+
+inline bool is_newline(std::uint32_t c) { return c == '\n' || c == '\r'; }
+
+inline std::size_t next_word_qwen2(std::string_view text, std::size_t at, unsigned max_digits) {
+  const ClassifiedChar first = classified_char(text, at);
+  std::size_t next = at + first.length;
+  if (first.char_class == CharClass::letter) return end_of_run(text, next, CharClass::letter);
+  if (first.char_class == CharClass::number) {
+    for (unsigned digits = 1; digits < max_digits; ++digits) {
+      const ClassifiedChar c = classified_char(text, next);
+      if (c.char_class != CharClass::number) break;
+      next += c.length;
+    }
+    return next;
+  }
+  if (first.value == '\'') {
+    if (const std::size_t length = contraction_length(text, at, true)) return at + length;
+  }
+  const ClassifiedChar second = classified_char(text, next);
+  if (second.char_class == CharClass::letter && !is_newline(first.value)) {
+    return end_of_run(text, next + second.length, CharClass::letter);
+  }
+  if (first.char_class == CharClass::other || (first.value == ' ' && second.char_class == CharClass::other)) {
+    std::size_t end = end_of_run(text, next, CharClass::other);
+    while (end < text.size() && is_newline(static_cast<unsigned char>(text[end]))) ++end;
+    return end;
+  }
+  // White space: up to its last newline if it has one.
+  const std::size_t end = end_of_run(text, next, CharClass::space);
+  std::size_t after_newline = end;
+  while (after_newline > at && !is_newline(static_cast<unsigned char>(text[after_newline - 1]))) --after_newline;
+  return after_newline > at ? after_newline : end_of_space(text, at, end);
+}
+
+// GPT-2's pattern without its numbers: smollm's digits never get here.
+inline std::size_t next_word_gpt2(std::string_view text, std::size_t at) {
+  const ClassifiedChar first = classified_char(text, at);
+  const std::size_t next = at + first.length;
+  if (first.value == '\'') {
+    if (const std::size_t length = contraction_length(text, at, false)) return at + length;
+  }
+  if (first.char_class != CharClass::space) return end_of_run(text, next, first.char_class);
+  if (first.value == ' ') {
+    const ClassifiedChar second = classified_char(text, next);
+    if (second.char_class == CharClass::letter || second.char_class == CharClass::other) {
+      return end_of_run(text, next + second.length, second.char_class);
+    }
+  }
+  return end_of_space(text, at, end_of_run(text, next, CharClass::space));
+}
+
+template <class Emit>
+void split_smollm(std::string_view text, Emit&& emit) {
+  std::size_t begin = 0;  // of the piece without digits
+  std::size_t at = 0;
+  while (at <= text.size()) {
+    const bool at_end = at == text.size();
+    const Utf8Char c = at_end ? Utf8Char{0, 1} : decode_utf8(text, at);
+    const bool cut = at_end || (c.value != invalid_byte && is_digit(c.value));
+    if (cut) {
+      const std::string_view piece = text.substr(begin, at - begin);
+      for (std::size_t i = 0; i < piece.size();) {
+        const std::size_t end = next_word_gpt2(piece, i);
+        emit(piece.substr(i, end - i));
+        i = end;
+      }
+      if (!at_end) emit(text.substr(at, c.length));
+      begin = at + c.length;
+    }
+    at += c.length;
+  }
+}
+
+}  // namespace detail
+
+// Calls emit(word) for every word, in order; the words joined are the text.
+template <class Emit>
+void split_words(PreTokenizer pretokenizer, std::string_view text, Emit&& emit) {
+  if (pretokenizer == PreTokenizer::smollm) {
+    detail::split_smollm(text, emit);
+    return;
+  }
+  const unsigned max_digits = pretokenizer == PreTokenizer::llama_bpe ? 3 : 1;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = detail::next_word_qwen2(text, at, max_digits);
+    emit(text.substr(at, end - at));
+    at = end;
+  }
+}
+
+}  // namespace stilla::STILLA_ABI
