@@ -2,10 +2,10 @@
 //
 // How a foreign file is read: arithmetic that says when it overflows, and one cursor through which every byte passes.
 //
-// The parsers that were broken in the field were broken by three mistakes: arithmetic on a number from the file before it
-// was bounded, an allocation sized by the file before it was compared with the bytes left, and a typed read that trusted
-// a declared type. The first two cannot be written with what is here: a count is compared with remaining() / the smallest
-// encoded record, and sizes are computed by checked_add and checked_mul only.
+// The parsers that were broken in the field were broken by three mistakes: arithmetic on a number from the file before
+// it was bounded, an allocation sized by the file before it was compared with the bytes left, and a typed read that
+// trusted a declared type. The first two cannot be written with what is here: a count is compared with remaining() /
+// the smallest encoded record, and sizes are computed by checked_add and checked_mul only.
 #pragma once
 
 #include <cstddef>

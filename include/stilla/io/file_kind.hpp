@@ -35,10 +35,14 @@ inline std::string guess_file_kind(std::span<const std::byte> bytes) {
       {"version https://git-lfs"sv, "a git-lfs pointer (the model itself was not downloaded; run `git lfs pull`)"sv},
       {"\x1f\x8b"sv, "a gzip archive"sv},
       {"\x28\xb5\x2f\xfd"sv, "a zstd archive"sv},
-      {"\xfd" "7zXZ"sv, "an xz archive"sv},
+      {"\xfd"
+       "7zXZ"sv,
+       "an xz archive"sv},
       {"\x89HDF"sv, "an HDF5 file"sv},
       {"\x93NUMPY"sv, "a NumPy array"sv},
-      {"\x7f" "ELF"sv, "a program"sv},
+      {"\x7f"
+       "ELF"sv,
+       "a program"sv},
       {"%PDF"sv, "a PDF document"sv},
   };
   if (bytes.empty()) return "an empty file";

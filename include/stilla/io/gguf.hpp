@@ -8,9 +8,10 @@
 //   Result<const GgufTensor*> head = file->require_tensor("output.weight", {hidden, vocabulary});
 //   std::span<const std::byte> bytes = file->tensor_bytes(**head);
 //
-// A getter never trusts a key's declared type: it fails with one line that names file, key, byte offset, what was found and
-// what was expected. An integer of any width is accepted where its value fits. Strings are views into the file and live as
-// long as the GgufFile (moving it keeps them valid). Everything is const after open, so threads may share one GgufFile.
+// A getter never trusts a key's declared type: it fails with one line that names file, key, byte offset, what was found
+// and what was expected. An integer of any width is accepted where its value fits. Strings are views into the file and
+// live as long as the GgufFile (moving it keeps them valid). Everything is const after open, so threads may share one
+// GgufFile.
 #pragma once
 
 #include <array>
@@ -35,8 +36,8 @@
 
 namespace stilla::inline STILLA_ABI {
 
-// The strings of an array, front to back: for (std::string_view token : strings). No copy and no table; the n-th string is
-// found by walking. If a mapped file is changed under us, a length that has grown is cut at the array's end.
+// The strings of an array, front to back: for (std::string_view token : strings). No copy and no table; the n-th string
+// is found by walking. If a mapped file is changed under us, a length that has grown is cut at the array's end.
 class GgufStrings {
  public:
   class Iterator {
@@ -122,7 +123,8 @@ class GgufFile {
   bool has(std::string_view key) const { return find(key) != nullptr; }
 
   // Keys that must be there.
-  Result<std::uint64_t> get_uint(std::string_view key, std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
+  Result<std::uint64_t> get_uint(std::string_view key,
+                                 std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
     return get_integer<std::uint64_t>(key, 0, most);
   }
   Result<std::int64_t> get_int(std::string_view key, std::int64_t least = std::numeric_limits<std::int64_t>::min(),
@@ -134,8 +136,8 @@ class GgufFile {
   Result<bool> get_bool(std::string_view key) const;
   Result<std::string_view> get_string(std::string_view key) const;
   Result<GgufStrings> get_strings(std::string_view key) const;
-  // A copy of an array of numbers as T: std::int32_t, float, ... Integers of other widths are accepted where every value fits,
-  // and for integer T booleans as 0 and 1; for floating T float32 and float64 are.
+  // A copy of an array of numbers as T: std::int32_t, float, ... Integers of other widths are accepted where every
+  // value fits, and for integer T booleans as 0 and 1; for floating T float32 and float64 are.
   template <class T>
   Result<std::vector<T>> get_array(std::string_view key) const;
 
@@ -147,13 +149,16 @@ class GgufFile {
   Result<std::int64_t> get_int_or(std::string_view key, std::int64_t fallback) const {
     return has(key) ? get_int(key) : fallback;
   }
-  Result<float> get_float_or(std::string_view key, float fallback) const { return has(key) ? get_float(key) : fallback; }
+  Result<float> get_float_or(std::string_view key, float fallback) const {
+    return has(key) ? get_float(key) : fallback;
+  }
   Result<bool> get_bool_or(std::string_view key, bool fallback) const { return has(key) ? get_bool(key) : fallback; }
   Result<std::string_view> get_string_or(std::string_view key, std::string_view fallback) const {
     return has(key) ? get_string(key) : fallback;
   }
 
-  // A tensor that must be there, of a type that Stilla decodes and, if given, of this shape (contiguous dimension first).
+  // A tensor that must be there, of a type that Stilla decodes and, if given, of this shape (contiguous dimension
+  // first).
   Result<const GgufTensor*> require_tensor(std::string_view name) const;
   Result<const GgufTensor*> require_tensor(std::string_view name, std::initializer_list<std::uint64_t> shape) const;
   std::span<const std::byte> tensor_bytes(const GgufTensor& tensor) const {
@@ -251,7 +256,8 @@ inline Result<float> GgufFile::get_float(std::string_view name) const {
   if (!key) return missing_key(name, "a float");
   if (key->type == GgufValueType::float32) return load_as<float>(address_of(*key));
   if (key->type != GgufValueType::float64) return wrong_type(*key, "a float");
-  // A finite double that rounds to infinity has no float that stands for it. Told by bits, which -ffast-math leaves alone.
+  // A finite double that rounds to infinity has no float that stands for it. Told by bits, which -ffast-math leaves
+  // alone.
   const double value = load_as<double>(address_of(*key));
   const bool finite = (std::bit_cast<std::uint64_t>(value) >> 52 & 0x7ff) != 0x7ff;
   const bool finite_float = (std::bit_cast<std::uint32_t>(static_cast<float>(value)) >> 23 & 0xff) != 0xff;
@@ -279,7 +285,8 @@ inline Result<GgufStrings> GgufFile::get_strings(std::string_view name) const {
   if (key->type != GgufValueType::array || key->element_type != GgufValueType::string) {
     return wrong_type(*key, "an array of strings");
   }
-  return GgufStrings({address_of(*key), static_cast<std::size_t>(key->value_bytes)}, static_cast<std::size_t>(key->count));
+  return GgufStrings({address_of(*key), static_cast<std::size_t>(key->value_bytes)},
+                     static_cast<std::size_t>(key->count));
 }
 
 template <class T>
@@ -307,8 +314,8 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
     if (!fits) {
       std::string found;
       visit_number(key->element_type, address, [&](auto number) { found = concat(number); });
-      return key_error(*key, "found ", found, " as element ", i, " at byte ", key->value_offset + i * element_bytes, "; expected ",
-                       std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max());
+      return key_error(*key, "found ", found, " as element ", i, " at byte ", key->value_offset + i * element_bytes,
+                       "; expected ", std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max());
     }
   }
   return out;
@@ -318,7 +325,8 @@ inline Result<const GgufTensor*> GgufFile::require_tensor(std::string_view name)
   const GgufTensor* tensor = find_tensor(name);
   if (!tensor) return refuse("tensor '", printable(name), "' is missing");
   if (!with_format(tensor->type, [](auto) {})) {
-    return tensor_error(*tensor, tensor_type_text(tensor->type), " is not supported; supported: ", decodable_types_text());
+    return tensor_error(*tensor, tensor_type_text(tensor->type),
+                        " is not supported; supported: ", decodable_types_text());
   }
   return tensor;
 }

@@ -13,10 +13,10 @@
 //     tensor record  name length u64, name, dimension count u32, dimensions u64 each (contiguous one first), type u32,
 //                    offset u64 (from the start of the tensor data)
 //
-// What holds after parse_gguf succeeds: every key's and tensor's bytes lie inside the file; names are unique; every tensor
-// has a known block geometry, non-zero dimensions, whole blocks in a row, an aligned offset, and shares no byte with
-// another. Holes between tensors are allowed. Tables grow as records arrive and hold no copy of the file's text; counts
-// are bounded by the bytes left and by max_keys and max_tensors, so that refusing costs at most some 40 MB.
+// What holds after parse_gguf succeeds: every key's and tensor's bytes lie inside the file; names are unique; every
+// tensor has a known block geometry, non-zero dimensions, whole blocks in a row, an aligned offset, and shares no byte
+// with another. Holes between tensors are allowed. Tables grow as records arrive and hold no copy of the file's text;
+// counts are bounded by the bytes left and by max_keys and max_tensors, so that refusing costs at most some 40 MB.
 #pragma once
 
 #include <algorithm>
@@ -53,10 +53,10 @@ struct GgufTensor {
   std::string_view name;
   std::array<std::uint64_t, 4> dims;  // contiguous dimension first; unused ones are 1
   std::uint32_t n_dims;
-  std::uint32_t type;            // GGUF type number; find_tensor_type(type) is never null here
-  std::uint64_t offset;          // of the first byte, in the file
+  std::uint32_t type;    // GGUF type number; find_tensor_type(type) is never null here
+  std::uint64_t offset;  // of the first byte, in the file
   std::uint64_t size_bytes;
-  std::uint64_t record_offset;   // of the record that declares it, for messages
+  std::uint64_t record_offset;  // of the record that declares it, for messages
 
   std::uint64_t columns() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
@@ -65,7 +65,7 @@ struct GgufTensor {
 struct GgufContents {
   std::uint32_t version = 0;
   std::uint64_t alignment = 32;
-  std::uint64_t data_offset = 0;  // where tensor data begins; may lie past the end of a file without tensors
+  std::uint64_t data_offset = 0;    // where tensor data begins; may lie past the end of a file without tensors
   std::vector<GgufKey> keys;        // in file order
   std::vector<GgufTensor> tensors;  // in file order
   // Positions in the two tables above, sorted by name. Sorted and not hashed: a file cannot choose its names so that
@@ -79,8 +79,9 @@ namespace detail {
 template <class Record>
 const Record* find_by_name(const std::vector<Record>& records, const std::vector<std::uint32_t>& by_name,
                            std::string_view name) {
-  const auto found = std::lower_bound(by_name.begin(), by_name.end(), name,
-                                      [&](std::uint32_t i, std::string_view wanted) { return records[i].name < wanted; });
+  const auto found =
+      std::lower_bound(by_name.begin(), by_name.end(), name,
+                       [&](std::uint32_t i, std::string_view wanted) { return records[i].name < wanted; });
   return found != by_name.end() && records[*found].name == name ? &records[*found] : nullptr;
 }
 
@@ -93,9 +94,9 @@ inline std::string shape_text(const std::array<std::uint64_t, 4>& dims, std::uin
 
 class GgufParser {
  public:
-  static constexpr std::uint64_t max_keys = 1u << 16;      // the largest file known holds some hundred
-  static constexpr std::uint64_t max_tensors = 1u << 17;   // a model of 61 layers with 256 unmerged experts: 47 000
-  static constexpr std::uint64_t max_key_bytes = 65535;    // as the specification says
+  static constexpr std::uint64_t max_keys = 1u << 16;     // the largest file known holds some hundred
+  static constexpr std::uint64_t max_tensors = 1u << 17;  // a model of 61 layers with 256 unmerged experts: 47 000
+  static constexpr std::uint64_t max_key_bytes = 65535;   // as the specification says
   static constexpr std::uint64_t max_tensor_name_bytes = 64;
   static constexpr std::uint64_t max_alignment = 1u << 20;
   static constexpr std::uint64_t min_key_record = 8 + 1 + 4 + 1;
@@ -129,8 +130,8 @@ class GgufParser {
   }
   // `subject` names what was being read and where it begins: "key 'a.b' at byte 24".
   Error truncated(const std::string& subject) const {
-    return refuse(subject, ": needs ", cursor_.wanted(), " bytes at byte ", cursor_.offset(), " and ", cursor_.remaining(),
-                  " are left; the file is truncated or damaged");
+    return refuse(subject, ": needs ", cursor_.wanted(), " bytes at byte ", cursor_.offset(), " and ",
+                  cursor_.remaining(), " are left; the file is truncated or damaged");
   }
   template <class Record>
   static std::string subject_of(std::string_view what, const Record& record) {
@@ -164,8 +165,9 @@ class GgufParser {
                      std::uint64_t limit) const {
     const std::uint64_t fits = cursor_.remaining() / min_record;
     if (count > fits) {
-      return refuse(what, " count at byte ", offset, ": found ", count, "; expected at most ", fits, ", which is what the ",
-                    cursor_.remaining(), " bytes left can hold; the file is truncated or damaged");
+      return refuse(what, " count at byte ", offset, ": found ", count, "; expected at most ", fits,
+                    ", which is what the ", cursor_.remaining(),
+                    " bytes left can hold; the file is truncated or damaged");
     }
     if (count > limit) {
       return refuse(what, " count at byte ", offset, ": found ", count, "; expected at most ", limit);
@@ -219,8 +221,9 @@ class GgufParser {
     if (key.element_type == GgufValueType::string) {
       constexpr std::uint64_t length_bytes = 8;
       if (key.count > cursor_.remaining() / length_bytes) {
-        return refuse(subject(), ": found ", key.count, " strings; expected at most ", cursor_.remaining() / length_bytes,
-                      ", which is what the ", cursor_.remaining(), " bytes left can hold; the file is truncated or damaged");
+        return refuse(subject(), ": found ", key.count, " strings; expected at most ",
+                      cursor_.remaining() / length_bytes, ", which is what the ", cursor_.remaining(),
+                      " bytes left can hold; the file is truncated or damaged");
       }
       std::string_view text;
       for (std::uint64_t i = 0; i < key.count; ++i) {
@@ -230,8 +233,8 @@ class GgufParser {
     }
     const std::uint64_t element_bytes = value_bytes(key.element_type);
     if (key.count > cursor_.remaining() / element_bytes) {
-      return refuse(subject(), ": needs ", key.count, " values of ", element_bytes, " bytes at byte ", cursor_.offset(), " and ",
-                    cursor_.remaining(), " bytes are left; the file is truncated or damaged");
+      return refuse(subject(), ": needs ", key.count, " values of ", element_bytes, " bytes at byte ", cursor_.offset(),
+                    " and ", cursor_.remaining(), " bytes are left; the file is truncated or damaged");
     }
     std::span<const std::byte> elements;
     if (!cursor_.take(key.count * element_bytes, elements)) return truncated(subject());
@@ -288,10 +291,22 @@ class GgufParser {
     };
     bool fits = false;
     switch (key.type) {
-      case GgufValueType::uint8: value = load_as<std::uint8_t>(address); fits = true; break;
-      case GgufValueType::uint16: value = load_as<std::uint16_t>(address); fits = true; break;
-      case GgufValueType::uint32: value = load_as<std::uint32_t>(address); fits = true; break;
-      case GgufValueType::uint64: value = load_as<std::uint64_t>(address); fits = true; break;
+      case GgufValueType::uint8:
+        value = load_as<std::uint8_t>(address);
+        fits = true;
+        break;
+      case GgufValueType::uint16:
+        value = load_as<std::uint16_t>(address);
+        fits = true;
+        break;
+      case GgufValueType::uint32:
+        value = load_as<std::uint32_t>(address);
+        fits = true;
+        break;
+      case GgufValueType::uint64:
+        value = load_as<std::uint64_t>(address);
+        fits = true;
+        break;
       case GgufValueType::int8: fits = accept(load_as<std::int8_t>(address)); break;
       case GgufValueType::int16: fits = accept(load_as<std::int16_t>(address)); break;
       case GgufValueType::int32: fits = accept(load_as<std::int32_t>(address)); break;
@@ -308,7 +323,8 @@ class GgufParser {
     if (!count_key) return success();
     const std::optional<std::uint64_t> count = integer_of(*count_key);
     if (!count) {
-      return refuse(subject_of("key", *count_key), ": found ", name_of(count_key->type), "; expected an integer, not negative");
+      return refuse(subject_of("key", *count_key), ": found ", name_of(count_key->type),
+                    "; expected an integer, not negative");
     }
     if (*count <= 1) return success();
     const GgufKey* number_key = find_by_name(out_.keys, out_.keys_by_name, "split.no");
@@ -326,9 +342,9 @@ class GgufParser {
     if (name.ends_with(ending) && name.size() > ending.size() + 6 && name[name.size() - ending.size() - 6] == '-') {
       stem = printable(name.substr(0, name.size() - ending.size() - 6));
     }
-    return refuse(subject_of("key", *count_key), ": part ", number && *number < *count ? concat(*number + 1) : "?", " of ", *count,
-                  " of a split model; its parts are ", stem, "-00001", ending, " to ", stem, "-", five_digits(*count), ending,
-                  "; merge them into one file first (llama.cpp's gguf-split --merge)");
+    return refuse(subject_of("key", *count_key), ": part ", number && *number < *count ? concat(*number + 1) : "?",
+                  " of ", *count, " of a split model; its parts are ", stem, "-00001", ending, " to ", stem, "-",
+                  five_digits(*count), ending, "; merge them into one file first (llama.cpp's gguf-split --merge)");
   }
 
   Status read_alignment() {
@@ -339,7 +355,8 @@ class GgufParser {
     }
     const std::uint64_t alignment = *integer_of(*key);
     if (alignment == 0 || alignment > max_alignment || (alignment & (alignment - 1)) != 0) {
-      return refuse(subject_of("key", *key), ": found ", alignment, "; expected a power of two from 1 to ", max_alignment);
+      return refuse(subject_of("key", *key), ": found ", alignment, "; expected a power of two from 1 to ",
+                    max_alignment);
     }
     out_.alignment = alignment;
     return success();
@@ -373,13 +390,14 @@ class GgufParser {
       case ShapeFault::none: break;
       case ShapeFault::zero_dimension: return refuse(subject(), ": shape ", shape(), "; expected no dimension to be 0");
       case ShapeFault::partial_block:
-        return refuse(subject(), ": shape ", shape(), ": ", tensor.dims[0], " columns are not a multiple of the ", type->name,
-                      " block of ", type->block_weights);
+        return refuse(subject(), ": shape ", shape(), ": ", tensor.dims[0], " columns are not a multiple of the ",
+                      type->name, " block of ", type->block_weights);
       case ShapeFault::overflow: return refuse(subject(), ": shape ", shape(), ": its size does not fit in 64 bits");
     }
     tensor.size_bytes = size.bytes;
     if (tensor.offset % out_.alignment != 0) {
-      return refuse(subject(), ": found data offset ", tensor.offset, "; expected a multiple of the alignment ", out_.alignment);
+      return refuse(subject(), ": found data offset ", tensor.offset, "; expected a multiple of the alignment ",
+                    out_.alignment);
     }
     out_.tensors.push_back(tensor);
     return success();
@@ -392,7 +410,8 @@ class GgufParser {
     std::uint64_t needed_bytes = 0;
     for (GgufTensor& tensor : out_.tensors) {
       std::uint64_t end = 0;
-      if (!checked_add(out_.data_offset, tensor.offset, tensor.offset) || !checked_add(tensor.offset, tensor.size_bytes, end)) {
+      if (!checked_add(out_.data_offset, tensor.offset, tensor.offset) ||
+          !checked_add(tensor.offset, tensor.size_bytes, end)) {
         return refuse(subject_of("tensor", tensor), ": ", tensor.size_bytes, " bytes at data offset ", tensor.offset,
                       ": their end does not fit in 64 bits");
       }
@@ -407,15 +426,16 @@ class GgufParser {
       const GgufTensor& tensor = out_.tensors[by_offset[i]];
       const std::uint64_t present = file_bytes > tensor.offset ? file_bytes - tensor.offset : 0;
       if (present < tensor.size_bytes) {
-        return refuse(subject_of("tensor", tensor), ": needs ", tensor.size_bytes, " bytes at byte ", tensor.offset, " and ", present,
-                      " are present: the file has ", file_bytes, " bytes of the ", needed_bytes,
+        return refuse(subject_of("tensor", tensor), ": needs ", tensor.size_bytes, " bytes at byte ", tensor.offset,
+                      " and ", present, " are present: the file has ", file_bytes, " bytes of the ", needed_bytes,
                       " that its tensors need; it is truncated or damaged");
       }
       if (i == 0) continue;
       const GgufTensor& before = out_.tensors[by_offset[i - 1]];
       if (tensor.offset - before.offset < before.size_bytes) {
         return refuse(subject_of("tensor", tensor), ": its data at byte ", tensor.offset, " overlaps tensor '",
-                      printable(before.name), "', which holds bytes ", before.offset, " to ", before.offset + before.size_bytes);
+                      printable(before.name), "', which holds bytes ", before.offset, " to ",
+                      before.offset + before.size_bytes);
       }
     }
     return success();

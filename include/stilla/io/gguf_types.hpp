@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Numbers in GGUF files: value types, tensor types with their block geometry, and the one function that turns a shape
-// into bytes. After the GGUF specification and ggml.h; geometry as in gguf-py's GGML_QUANT_SIZES, except q8_1, whose two
-// scales are halves in ggml (36 bytes) and floats there (40); it is an activation format and not found in files.
+// into bytes. After the GGUF specification and ggml.h; geometry as in gguf-py's GGML_QUANT_SIZES, except q8_1, whose
+// two scales are halves in ggml (36 bytes) and floats there (40); it is an activation format and not found in files.
 //
-// All types of ggml are listed, not only those Stilla decodes (format/format.hpp): a file that holds one tensor of another
-// type can then still be checked, listed and refused with the type's name where the tensor is used.
+// All types of ggml are listed, not only those Stilla decodes (format/format.hpp): a file that holds one tensor of
+// another type can then still be checked, listed and refused with the type's name where the tensor is used.
 #pragma once
 
 #include <array>
@@ -21,13 +21,25 @@
 namespace stilla::inline STILLA_ABI {
 
 enum class GgufValueType : std::uint32_t {
-  uint8 = 0, int8 = 1, uint16 = 2, int16 = 3, uint32 = 4, int32 = 5, float32 = 6, boolean = 7, string = 8, array = 9,
-  uint64 = 10, int64 = 11, float64 = 12,
+  uint8 = 0,
+  int8 = 1,
+  uint16 = 2,
+  int16 = 3,
+  uint32 = 4,
+  int32 = 5,
+  float32 = 6,
+  boolean = 7,
+  string = 8,
+  array = 9,
+  uint64 = 10,
+  int64 = 11,
+  float64 = 12,
 };
 
 constexpr std::string_view name_of(GgufValueType type) {
-  constexpr std::array<std::string_view, 13> names{"uint8",   "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
-                                                   "boolean", "string", "array",  "uint64", "int64",  "float64"};
+  constexpr std::array<std::string_view, 13> names{"uint8",  "int8",    "uint16",  "int16",  "uint32",
+                                                   "int32",  "float32", "boolean", "string", "array",
+                                                   "uint64", "int64",   "float64"};
   const auto number = static_cast<std::uint32_t>(type);
   return number < names.size() ? names[number] : "unknown";
 }
@@ -48,17 +60,17 @@ struct GgufTensorType {
 
 namespace detail {
 inline constexpr std::array<GgufTensorType, 42> gguf_tensor_types{{
-    {0, 1, 4, "f32"},        {1, 1, 2, "f16"},        {2, 32, 18, "q4_0"},     {3, 32, 20, "q4_1"},
-    {4, 0, 0, "q4_2"},       {5, 0, 0, "q4_3"},       {6, 32, 22, "q5_0"},     {7, 32, 24, "q5_1"},
-    {8, 32, 34, "q8_0"},     {9, 32, 36, "q8_1"},     {10, 256, 84, "q2_k"},   {11, 256, 110, "q3_k"},
-    {12, 256, 144, "q4_k"},  {13, 256, 176, "q5_k"},  {14, 256, 210, "q6_k"},  {15, 256, 292, "q8_k"},
-    {16, 256, 66, "iq2_xxs"}, {17, 256, 74, "iq2_xs"}, {18, 256, 98, "iq3_xxs"}, {19, 256, 50, "iq1_s"},
-    {20, 32, 18, "iq4_nl"},  {21, 256, 110, "iq3_s"}, {22, 256, 82, "iq2_s"},  {23, 256, 136, "iq4_xs"},
-    {24, 1, 1, "i8"},        {25, 1, 2, "i16"},       {26, 1, 4, "i32"},       {27, 1, 8, "i64"},
-    {28, 1, 8, "f64"},       {29, 256, 56, "iq1_m"},  {30, 1, 2, "bf16"},      {31, 0, 0, "q4_0_4_4"},
-    {32, 0, 0, "q4_0_4_8"},  {33, 0, 0, "q4_0_8_8"},  {34, 256, 54, "tq1_0"},  {35, 256, 66, "tq2_0"},
+    {0, 1, 4, "f32"},         {1, 1, 2, "f16"},         {2, 32, 18, "q4_0"},      {3, 32, 20, "q4_1"},
+    {4, 0, 0, "q4_2"},        {5, 0, 0, "q4_3"},        {6, 32, 22, "q5_0"},      {7, 32, 24, "q5_1"},
+    {8, 32, 34, "q8_0"},      {9, 32, 36, "q8_1"},      {10, 256, 84, "q2_k"},    {11, 256, 110, "q3_k"},
+    {12, 256, 144, "q4_k"},   {13, 256, 176, "q5_k"},   {14, 256, 210, "q6_k"},   {15, 256, 292, "q8_k"},
+    {16, 256, 66, "iq2_xxs"}, {17, 256, 74, "iq2_xs"},  {18, 256, 98, "iq3_xxs"}, {19, 256, 50, "iq1_s"},
+    {20, 32, 18, "iq4_nl"},   {21, 256, 110, "iq3_s"},  {22, 256, 82, "iq2_s"},   {23, 256, 136, "iq4_xs"},
+    {24, 1, 1, "i8"},         {25, 1, 2, "i16"},        {26, 1, 4, "i32"},        {27, 1, 8, "i64"},
+    {28, 1, 8, "f64"},        {29, 256, 56, "iq1_m"},   {30, 1, 2, "bf16"},       {31, 0, 0, "q4_0_4_4"},
+    {32, 0, 0, "q4_0_4_8"},   {33, 0, 0, "q4_0_8_8"},   {34, 256, 54, "tq1_0"},   {35, 256, 66, "tq2_0"},
     {36, 0, 0, "iq4_nl_4_4"}, {37, 0, 0, "iq4_nl_4_8"}, {38, 0, 0, "iq4_nl_8_8"}, {39, 32, 17, "mxfp4"},
-    {40, 64, 36, "nvfp4"},   {41, 128, 18, "q1_0"},
+    {40, 64, 36, "nvfp4"},    {41, 128, 18, "q1_0"},
 }};
 
 constexpr bool tensor_types_are_consistent() {

@@ -2,9 +2,9 @@
 //
 // A whole file as read-only bytes.
 //
-//   LoadMode::map    the file is mapped: pages come in as they are touched and can be dropped again, so a 4 GB model costs
-//                    no copy. If another process truncates the file while it is mapped, touching the lost pages raises
-//                    SIGBUS: that is inherent in mapping, and the library installs no signal handler.
+//   LoadMode::map    the file is mapped: pages come in as they are touched and can be dropped again, so a 4 GB model
+//                    costs no copy. If another process truncates the file while it is mapped, touching the lost pages
+//                    raises SIGBUS: that is inherent in mapping, and the library installs no signal handler.
 //   LoadMode::read   the file is read into memory that is owned here. Later changes to the file do not matter.
 //   from_memory      bytes that belong to the caller, who keeps them alive.
 //
@@ -109,7 +109,8 @@ class MappedFile {
       memory = ::operator new(static_cast<std::size_t>(size), owned_alignment, std::nothrow);
     }
     if (!memory) {
-      return Error{ErrorKind::system, concat(printable_path(path_), ": no memory for the ", size, " bytes of the file")};
+      return Error{ErrorKind::system,
+                   concat(printable_path(path_), ": no memory for the ", size, " bytes of the file")};
     }
     data_ = static_cast<std::byte*>(memory);
     size_ = static_cast<std::size_t>(size);
@@ -123,8 +124,8 @@ class MappedFile {
             concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
   }
   static Error changed_error(std::string_view path, std::uint64_t expected, std::uint64_t found) {
-    return {ErrorKind::system, concat(printable_path(path), ": the file became shorter while it was read: found ", found,
-                                      " of ", expected, " bytes")};
+    return {ErrorKind::system, concat(printable_path(path), ": the file became shorter while it was read: found ",
+                                      found, " of ", expected, " bytes")};
   }
 
   std::string path_;
@@ -137,7 +138,8 @@ class MappedFile {
 
 inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
   if (path.find('\0') != std::string::npos || path.size() > 32767) {
-    return Error{ErrorKind::bad_argument, concat(printable_path(path), ": a path holds no zero byte and at most 32767 bytes")};
+    return Error{ErrorKind::bad_argument,
+                 concat(printable_path(path), ": a path holds no zero byte and at most 32767 bytes")};
   }
   const auto last_error = [] { return static_cast<int>(::GetLastError()); };
   const int path_bytes = static_cast<int>(path.size());

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// F32, F16, BF16: weights that are numbers. One weight per block, little endian. GGUF tensor types 0, 1 and 30.
+//
+//     byte  0                 4          byte  0        2          byte  0         2
+//     F32   | IEEE binary32   |          F16   | binary16 |        BF16  | upper half of a binary32 |
+//
+// decode is exact. encode rounds to the nearest, ties to even; too large a weight becomes infinity (types.hpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+namespace detail {
+template <class T>
+struct FloatFormat {
+  using Storage = T;
+  static constexpr std::size_t block_weights = 1;
+  static constexpr std::size_t block_bytes = sizeof(T);
+
+  static void decode(const std::byte* block, float* weights) { *weights = to_float(load_as<T>(block)); }
+  static void encode(const float* weights, std::byte* block) { store_as(block, from_float<T>(*weights)); }
+};
+}  // namespace detail
+
+struct F32 : detail::FloatFormat<float> {
+  static constexpr std::string_view name = "f32";
+  static constexpr std::uint32_t gguf_type = 0;
+};
+
+struct F16 : detail::FloatFormat<f16> {
+  static constexpr std::string_view name = "f16";
+  static constexpr std::uint32_t gguf_type = 1;
+};
+
+struct BF16 : detail::FloatFormat<bf16> {
+  static constexpr std::string_view name = "bf16";
+  static constexpr std::uint32_t gguf_type = 30;
+};
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A weight format is a type. This header says what such a type offers and lists the formats there are: to add one,
+// write its header beside this one and add its line to `Formats`.
+//
+// Every format:
+//   name            "q4_0", as in file names
+//   gguf_type       the tensor type number in GGUF files
+//   block_weights   weights per block: a row's length must be a multiple of it
+//   block_bytes     bytes per block; blocks of a row follow each other without gaps, rows likewise
+//   decode(block, weights)    one block -> block_weights floats; any alignment; reads block_bytes and nothing past them
+//   encode(weights, block)    the reverse, where the format has an encoder (EncodableFormat)
+//
+// A quantised format also shows integer kernels its parts. With g = k / group_weights:
+//
+//   weight[k] = s[g] * (code(k) - zero_point) + m[g]            codebook formats: s[g] * codebook[code(k)]
+//
+//   code(block, k)          integer code, 0 .. 2^code_bits - 1; for code_bits == 8 a signed value
+//   scale(block)            f16. s[g] = scale, or scale * sub_scale(block, g) when has_sub_scales
+//   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales
+//                           (whose sign is the format's business: Q4_K, which subtracts, returns it negated)
+// scale * sub_scale and minimum * sub_minimum are exact in float: 11 bits times at most 8.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include <stilla/format/float_formats.hpp>
+#include <stilla/format/iq4_nl.hpp>
+#include <stilla/format/iq4_xs.hpp>
+#include <stilla/format/q4_0.hpp>
+#include <stilla/format/q4_1.hpp>
+#include <stilla/format/q4_k.hpp>
+#include <stilla/format/q5_0.hpp>
+#include <stilla/format/q5_1.hpp>
+#include <stilla/format/q5_k.hpp>
+#include <stilla/format/q6_k.hpp>
+#include <stilla/format/q8_0.hpp>
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+template <class F>
+concept WeightFormat = requires(const std::byte* block, float* weights) {
+  { F::name } -> std::convertible_to<std::string_view>;
+  { F::gguf_type } -> std::convertible_to<std::uint32_t>;
+  { F::block_weights } -> std::convertible_to<std::size_t>;
+  { F::block_bytes } -> std::convertible_to<std::size_t>;
+  F::decode(block, weights);
+};
+
+template <class F>
+concept EncodableFormat = WeightFormat<F> && requires(const float* weights, std::byte* block) {
+  F::encode(weights, block);
+};
+
+template <class F>
+concept QuantisedFormat = WeightFormat<F> && requires(const std::byte* block, std::size_t k) {
+  { F::code(block, k) } -> std::same_as<int>;
+  { F::scale(block) } -> std::same_as<f16>;
+  F::code_bits;
+  F::zero_point;
+  F::group_weights;
+};
+
+template <class... Ts>
+struct TypeList {
+  static constexpr std::size_t size = sizeof...(Ts);
+};
+
+// The list. Order is the order of tables and of tests.
+using Formats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS>;
+
+// Calls f(format) with a default-constructed tag of every type in the list.
+template <class... Ts, class F>
+constexpr void for_each_type(TypeList<Ts...>, F&& f) {
+  (f(Ts{}), ...);
+}
+
+namespace detail {
+template <class... Ts, class F>
+bool with_format(TypeList<Ts...>, std::uint32_t gguf_type, F&& f) {
+  return ((Ts::gguf_type == gguf_type ? (f(Ts{}), true) : false) || ...);
+}
+}  // namespace detail
+
+// Calls f(Format{}) for the format with this GGUF type number; false, and no call, if there is none.
+template <class F>
+bool with_format(std::uint32_t gguf_type, F&& f) {
+  return detail::with_format(Formats{}, gguf_type, std::forward<F>(f));
+}
+
+// Bytes of `count` weights of format F; count is a multiple of F::block_weights.
+template <WeightFormat F>
+constexpr std::size_t row_bytes(std::size_t count) {
+  return count / F::block_weights * F::block_bytes;
+}
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// IQ4_NL: 32 weights in 18 bytes, 4.5 bits per weight. GGUF tensor type 20; layout and codebook after ggml's reference.
+//
+//     weight[k] = scale * codebook[code[k]]      code 0..15; the 16 levels are denser around zero, as weights are
+//
+//     byte  0        2                                                    18
+//           | scale  | codes, 16 bytes                                     |
+//           |  f16   | byte j: low nibble = code[j], high = code[j + 16]   |
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct IQ4_NL {
+  static constexpr std::string_view name = "iq4_nl";
+  static constexpr std::uint32_t gguf_type = 20;
+  static constexpr std::size_t block_weights = 32;
+  static constexpr std::size_t block_bytes = 18;
+
+  // What integer kernels see (format/format.hpp).
+  static constexpr unsigned code_bits = 4;
+  static constexpr int zero_point = 0;
+  static constexpr std::size_t group_weights = 32;
+  static constexpr bool has_sub_scales = false;
+  static constexpr bool has_minimum = false;
+  static constexpr bool is_codebook = true;
+
+  static constexpr std::array<std::int8_t, 16> codebook{-127, -104, -83, -65, -49, -35, -22, -10,
+                                                        1,    13,   25,  38,  53,  69,  89,  113};
+
+  static int code(const std::byte* block, std::size_t k) {
+    const unsigned pair = std::to_integer<unsigned>(block[2 + k % 16]);
+    return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);
+  }
+  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
+
+  static void decode(const std::byte* block, float* weights) {
+    const float d = to_float(scale(block));
+    for (std::size_t k = 0; k < block_weights; ++k) {
+      weights[k] = d * static_cast<float>(codebook[static_cast<std::size_t>(code(block, k))]);
+    }
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// IQ4_XS: 256 weights in 136 bytes, 4.25 bits per weight. GGUF tensor type 23; layout after ggml's reference.
+//
+//     weight[k] = scale * sub_scale[g] * codebook[code[k]]     g = k / 32, code 0..15, codebook of IQ4_NL
+//     sub_scale[g] = stored 6-bit value - 32, so -32..31
+//
+//     byte  0        2                       4                    8                                          136
+//           | scale  | upper scale bits, u16 | lower scale bits   | codes, 8 runs of 16 bytes                 |
+//           |  f16   | bits 2g, 2g + 1:      | byte g / 2: low    | run g, byte j:                            |
+//           |        | stored[g] / 16        | nibble for even g  | low nibble = code[32 g + j],              |
+//           |        |                       |                    | high       = code[32 g + 16 + j]          |
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include <stilla/format/iq4_nl.hpp>
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct IQ4_XS {
+  static constexpr std::string_view name = "iq4_xs";
+  static constexpr std::uint32_t gguf_type = 23;
+  static constexpr std::size_t block_weights = 256;
+  static constexpr std::size_t block_bytes = 136;
+
+  // What integer kernels see (format/format.hpp).
+  static constexpr unsigned code_bits = 4;
+  static constexpr int zero_point = 0;
+  static constexpr std::size_t group_weights = 32;
+  static constexpr bool has_sub_scales = true;
+  static constexpr bool has_minimum = false;
+  static constexpr bool is_codebook = true;
+
+  static constexpr std::array<std::int8_t, 16> codebook = IQ4_NL::codebook;
+
+  static int code(const std::byte* block, std::size_t k) {
+    const unsigned pair = std::to_integer<unsigned>(block[8 + k / 32 * 16 + k % 16]);
+    return static_cast<int>(k % 32 < 16 ? pair & 15u : pair >> 4);
+  }
+  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
+  static int sub_scale(const std::byte* block, std::size_t g) {
+    const unsigned low = std::to_integer<unsigned>(block[4 + g / 2]) >> (g % 2 * 4) & 15u;
+    const unsigned high = static_cast<unsigned>(load_as<std::uint16_t>(block + 2)) >> (2 * g) & 3u;
+    return static_cast<int>(low | high << 4) - 32;
+  }
+
+  static void decode(const std::byte* block, float* weights) {
+    const float d = to_float(scale(block));
+    for (std::size_t g = 0; g < block_weights / group_weights; ++g) {
+      const float s = d * static_cast<float>(sub_scale(block, g));
+      for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {
+        weights[k] = s * static_cast<float>(codebook[static_cast<std::size_t>(code(block, k))]);
+      }
+    }
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

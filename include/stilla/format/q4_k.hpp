@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Q4_K: 256 weights in 144 bytes, 4.5 bits per weight. GGUF tensor type 12; layout after ggml's reference.
+//
+//     weight[k] = scale * sub_scale[g] * code[k] - minimum * m[g]        g = k / 32, code 0..15, sub_scale and m 0..63
+//
+//     byte  0        2          4                   16                                                  144
+//           | scale  | minimum  | sub_scale, m      | codes, 4 runs of 32 bytes for 64 weights each      |
+//           |  f16   |   f16    | 12 bytes:         | run c, byte j: low nibble = code[64 c + j],        |
+//           |        |          | format/k_scales   |                high       = code[64 c + 32 + j]    |
+//
+// sub_minimum(block, g) is -m[g], so that what is added is minimum * sub_minimum as in every format.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include <stilla/format/k_scales.hpp>
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct Q4_K {
+  static constexpr std::string_view name = "q4_k";
+  static constexpr std::uint32_t gguf_type = 12;
+  static constexpr std::size_t block_weights = 256;
+  static constexpr std::size_t block_bytes = 144;
+
+  // What integer kernels see (format/format.hpp).
+  static constexpr unsigned code_bits = 4;
+  static constexpr int zero_point = 0;
+  static constexpr std::size_t group_weights = 32;
+  static constexpr bool has_sub_scales = true;
+  static constexpr bool has_minimum = true;
+  static constexpr bool is_codebook = false;
+
+  static int code(const std::byte* block, std::size_t k) {
+    const unsigned pair = std::to_integer<unsigned>(block[16 + k / 64 * 32 + k % 32]);
+    return static_cast<int>(k % 64 < 32 ? pair & 15u : pair >> 4);
+  }
+  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
+  static f16 minimum(const std::byte* block) { return load_as<f16>(block + 2); }
+  static int sub_scale(const std::byte* block, std::size_t g) { return detail::k_scale(block + 4, g); }
+  static int sub_minimum(const std::byte* block, std::size_t g) { return -detail::k_minimum(block + 4, g); }
+
+  static void decode(const std::byte* block, float* weights) {
+    const float d = to_float(scale(block));
+    const float dmin = to_float(minimum(block));
+    for (std::size_t g = 0; g < block_weights / group_weights; ++g) {
+      const float s = d * static_cast<float>(sub_scale(block, g));
+      const float m = dmin * static_cast<float>(sub_minimum(block, g));
+      for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {
+        weights[k] = s * static_cast<float>(code(block, k)) + m;
+      }
+    }
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

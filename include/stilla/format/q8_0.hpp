@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Q8_0: 32 weights in 34 bytes, 8.5 bits per weight. GGUF tensor type 8; layout and encoder after ggml's reference.
+//
+//     weight[k] = scale * code[k]                code -127..127 from the encoder, -128..127 in a file
+//
+//     byte  0        2                                                    34
+//           | scale  | codes, 32 signed bytes                              |
+//           |  f16   | byte k = code[k]                                    |
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include <stilla/format/rounding.hpp>
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct Q8_0 {
+  static constexpr std::string_view name = "q8_0";
+  static constexpr std::uint32_t gguf_type = 8;
+  static constexpr std::size_t block_weights = 32;
+  static constexpr std::size_t block_bytes = 34;
+
+  // What integer kernels see (format/format.hpp).
+  static constexpr unsigned code_bits = 8;
+  static constexpr int zero_point = 0;
+  static constexpr std::size_t group_weights = 32;
+  static constexpr bool has_sub_scales = false;
+  static constexpr bool has_minimum = false;
+  static constexpr bool is_codebook = false;
+
+  static int code(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + 2 + k); }
+  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
+
+  static void decode(const std::byte* block, float* weights) {
+    const float d = to_float(scale(block));
+    for (std::size_t k = 0; k < block_weights; ++k) weights[k] = d * static_cast<float>(code(block, k));
+  }
+
+  // The largest magnitude becomes +-127; codes are rounded with the scale in float, before it is rounded to half.
+  static void encode(const float* weights, std::byte* block) {
+    const float d = detail::magnitude(detail::extreme_of(weights, block_weights)) / 127.0f;
+    const float inverse = detail::inverse_scale(d);
+    store_as(block, to_f16(d));
+    for (std::size_t k = 0; k < block_weights; ++k) {
+      store_as(block + 2 + k, static_cast<std::int8_t>(detail::nearest_integer(weights[k] * inverse)));
+    }
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

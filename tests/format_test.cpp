@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Formats against gguf-py (golden/formats.bin, made by golden/make_format_golden.py), bit for bit; the parts that
+// integer kernels see against decode; conversions of halves and bfloats at every rounding boundary there is.
+#include <stilla/format/format.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace stilla;
+
+struct Golden {
+  std::vector<std::byte> blocks;
+  std::vector<float> weights;
+};
+
+enum class Kind : std::uint32_t { decode = 0, encode = 1 };
+
+const std::vector<char>& golden_bytes() {
+  static const std::vector<char> bytes = [] {
+    std::ifstream file(STILLA_TEST_DATA "/formats.bin", std::ios::binary);
+    return std::vector<char>(std::istreambuf_iterator<char>(file), {});
+  }();
+  return bytes;
+}
+
+// The record of a format; empty if there is none.
+template <class F>
+Golden golden(Kind kind) {
+  const std::vector<char>& bytes = golden_bytes();
+  Golden out;
+  for (std::size_t at = 0; at + 12 <= bytes.size();) {
+    std::uint32_t head[3];
+    std::memcpy(head, bytes.data() + at, sizeof head);
+    at += sizeof head;
+    std::size_t block_bytes = 0;
+    std::size_t block_weights = 0;
+    const bool known = with_format(head[0], [&]<class G>(G) {
+      block_bytes = G::block_bytes;
+      block_weights = G::block_weights;
+    });
+    if (!known) break;
+    const std::size_t packed = head[2] * block_bytes;
+    const std::size_t weights = head[2] * block_weights;
+    if (head[0] == F::gguf_type && head[1] == static_cast<std::uint32_t>(kind)) {
+      out.blocks.resize(packed);
+      out.weights.resize(weights);
+      std::memcpy(out.blocks.data(), bytes.data() + at, packed);
+      std::memcpy(out.weights.data(), bytes.data() + at + packed, weights * sizeof(float));
+    }
+    at += packed + weights * sizeof(float);
+  }
+  return out;
+}
+
+std::uint32_t bits(float x) { return std::bit_cast<std::uint32_t>(x); }
+
+template <class F>
+class FormatTest : public ::testing::Test {};
+
+template <class List>
+struct AsGtestTypes;
+template <class... Ts>
+struct AsGtestTypes<TypeList<Ts...>> {
+  using Types = ::testing::Types<Ts...>;
+};
+
+struct FormatNames {
+  template <class F>
+  static std::string GetName(int) {
+    return std::string(F::name);
+  }
+};
+
+TYPED_TEST_SUITE(FormatTest, AsGtestTypes<Formats>::Types, FormatNames);
+
+TYPED_TEST(FormatTest, DecodesAsGgufPy) {
+  using F = TypeParam;
+  const Golden expected = golden<F>(Kind::decode);
+  ASSERT_FALSE(expected.blocks.empty());
+  std::vector<float> weights(F::block_weights + 1);
+  for (std::size_t b = 0; b * F::block_bytes < expected.blocks.size(); ++b) {
+    // An exact-size copy at an odd address, so that a sanitizer sees any byte read past the block.
+    std::vector<std::byte> storage(F::block_bytes + 1);
+    std::memcpy(storage.data() + 1, expected.blocks.data() + b * F::block_bytes, F::block_bytes);
+    weights.back() = 12345.0f;
+    F::decode(storage.data() + 1, weights.data());
+    EXPECT_EQ(weights.back(), 12345.0f);
+    for (std::size_t k = 0; k < F::block_weights; ++k) {
+      ASSERT_EQ(bits(weights[k]), bits(expected.weights[b * F::block_weights + k])) << "block " << b << " weight " << k;
+    }
+  }
+}
+
+TYPED_TEST(FormatTest, EncodesAsGgufPy) {
+  using F = TypeParam;
+  const Golden expected = golden<F>(Kind::encode);
+  if (expected.blocks.empty()) GTEST_SKIP() << "gguf-py has no encoder for " << F::name;
+  if constexpr (EncodableFormat<F>) {
+    std::vector<std::byte> block(F::block_bytes);
+    for (std::size_t b = 0; b * F::block_bytes < expected.blocks.size(); ++b) {
+      F::encode(expected.weights.data() + b * F::block_weights, block.data());
+      for (std::size_t i = 0; i < F::block_bytes; ++i) {
+        ASSERT_EQ(block[i], expected.blocks[b * F::block_bytes + i])
+            << "block " << b << " byte " << i << " first weight " << expected.weights[b * F::block_weights];
+      }
+    }
+  } else {
+    FAIL() << F::name << " has no encoder";
+  }
+}
+
+// What an integer kernel computes from the parts is what decode computes.
+TYPED_TEST(FormatTest, PartsReproduceDecode) {
+  using F = TypeParam;
+  if constexpr (QuantisedFormat<F>) {
+    const Golden expected = golden<F>(Kind::decode);
+    for (std::size_t b = 0; b * F::block_bytes < expected.blocks.size(); ++b) {
+      const std::byte* block = expected.blocks.data() + b * F::block_bytes;
+      for (std::size_t k = 0; k < F::block_weights; ++k) {
+        const std::size_t g = k / F::group_weights;
+        const int code = F::code(block, k);
+        if constexpr (F::code_bits == 8) {
+          ASSERT_TRUE(code >= -128 && code <= 127);
+        } else {
+          ASSERT_TRUE(code >= 0 && code < 1 << F::code_bits);
+        }
+        float scale = to_float(F::scale(block));
+        if constexpr (F::has_sub_scales) scale *= static_cast<float>(F::sub_scale(block, g));
+        float weight = 0;
+        if constexpr (F::is_codebook) {
+          weight = scale * static_cast<float>(F::codebook[static_cast<std::size_t>(code)]);
+        } else {
+          weight = scale * static_cast<float>(code - F::zero_point);
+        }
+        if constexpr (F::has_minimum) {
+          float minimum = to_float(F::minimum(block));
+          if constexpr (F::has_sub_scales) minimum *= static_cast<float>(F::sub_minimum(block, g));
+          weight += minimum;
+        }
+        ASSERT_EQ(bits(weight), bits(expected.weights[b * F::block_weights + k])) << "block " << b << " weight " << k;
+      }
+    }
+  }
+}
+
+TYPED_TEST(FormatTest, ZeroBlocksStayZero) {
+  using F = TypeParam;
+  std::vector<std::byte> block(F::block_bytes);
+  std::vector<float> weights(F::block_weights, 1.0f);
+  F::decode(block.data(), weights.data());  // all bits zero
+  for (const float w : weights) EXPECT_EQ(w, 0.0f);
+  if constexpr (EncodableFormat<F>) {
+    std::fill(block.begin(), block.end(), std::byte{0xff});
+    F::encode(weights.data(), block.data());
+    std::fill(weights.begin(), weights.end(), 1.0f);
+    F::decode(block.data(), weights.data());
+    for (const float w : weights) EXPECT_EQ(w, 0.0f);
+  }
+}
+
+// The error of one round trip is bounded by the step: half a step, plus the rounding of scale and minimum to halves.
+TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
+  using F = TypeParam;
+  if constexpr (EncodableFormat<F>) {
+    std::mt19937 random(7);
+    std::normal_distribution<float> normal(0.0f, 1.0f);
+    std::vector<float> weights(F::block_weights);
+    std::vector<float> decoded(F::block_weights);
+    std::vector<std::byte> block(F::block_bytes);
+    for (int round = 0; round < 200; ++round) {
+      for (float& w : weights) w = normal(random);
+      F::encode(weights.data(), block.data());
+      F::decode(block.data(), decoded.data());
+      float largest = 0;
+      for (const float w : weights) largest = std::max(largest, std::fabs(w));
+      float bound = largest * 0x1p-8f;  // float formats: bf16 keeps 8 bits
+      if constexpr (QuantisedFormat<F>) {
+        // Steps cover [-largest, largest] at worst; the extreme code on one side of the symmetric formats is a whole
+        // step away; halves keep 11 bits of scale and minimum.
+        const int levels = F::code_bits == 8 ? 254 : (1 << F::code_bits) - (F::has_minimum ? 1 : 0);
+        bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || F::code_bits == 8 ? 0.5f : 1.0f) +
+                largest * 0x1p-9f;
+        if (F::has_sub_scales) bound *= 1.5f;  // group scales are rounded to the block's six or eight bits
+      }
+      for (std::size_t k = 0; k < F::block_weights; ++k) {
+        ASSERT_LE(std::fabs(decoded[k] - weights[k]), bound) << "round " << round << " weight " << k;
+      }
+    }
+  }
+}
+
+// Encoding what was decoded gives the same weights again where the scale survives: the extreme weight is a code.
+TYPED_TEST(FormatTest, EncodingDecodedWeightsIsIdempotent) {
+  using F = TypeParam;
+  // Where group scales are searched for, a second search may find other, equally good ones.
+  constexpr bool searched = [] {
+    if constexpr (QuantisedFormat<F>) return F::has_sub_scales || F::is_codebook;
+    return false;
+  }();
+  if constexpr (EncodableFormat<F> && !searched) {
+    std::mt19937 random(11);
+    std::normal_distribution<float> normal(0.0f, 0.02f);
+    std::vector<float> weights(F::block_weights);
+    std::vector<float> once(F::block_weights);
+    std::vector<float> twice(F::block_weights);
+    std::vector<std::byte> block(F::block_bytes);
+    for (int round = 0; round < 500; ++round) {
+      for (float& w : weights) w = normal(random);
+      F::encode(weights.data(), block.data());
+      F::decode(block.data(), once.data());
+      F::encode(once.data(), block.data());
+      F::decode(block.data(), twice.data());
+      for (std::size_t k = 0; k < F::block_weights; ++k) ASSERT_EQ(bits(once[k]), bits(twice[k])) << round << " " << k;
+    }
+  }
+}
+
+TEST(Formats, ListIsComplete) {
+  std::vector<std::string> names;
+  for_each_type(Formats{}, [&]<class F>(F) { names.emplace_back(F::name); });
+  EXPECT_EQ(names, (std::vector<std::string>{"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k",
+                                             "q5_k", "q6_k", "iq4_nl", "iq4_xs"}));
+  EXPECT_FALSE(with_format(10, [](auto) {}));
+  EXPECT_TRUE(with_format(12, []<class F>(F) { EXPECT_EQ(F::name, "q4_k"); }));
+  EXPECT_EQ(row_bytes<Q6_K>(512), 420u);
+}
+
+// The value of a half by its definition.
+double value_of_half(std::uint16_t half) {
+  const int exponent = half >> 10 & 31;
+  const double mantissa = half & 1023;
+  const double magnitude = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+  return half & 0x8000 ? -magnitude : magnitude;
+}
+
+TEST(Half, EveryValueToFloatAndBack) {
+  for (std::uint32_t i = 0; i < 65536; ++i) {
+    const f16 half{static_cast<std::uint16_t>(i)};
+    const float x = to_float(half);
+    if ((i & 0x7c00) == 0x7c00 && (i & 0x3ff) != 0) {
+      EXPECT_TRUE(std::isnan(x)) << i;
+      EXPECT_TRUE(std::isnan(to_float(to_f16(x)))) << i;
+      continue;
+    }
+    if ((i & 0x7fff) == 0x7c00) {
+      EXPECT_EQ(x, i & 0x8000 ? -INFINITY : INFINITY);
+    } else {
+      EXPECT_EQ(static_cast<double>(x), value_of_half(half.bits)) << i;
+      EXPECT_EQ(std::signbit(x), (i & 0x8000) != 0) << i;
+    }
+    EXPECT_EQ(to_f16(x).bits, i);
+  }
+}
+
+// Between two neighbours lies one tie; it goes to the even one, and the floats beside it to the nearer one. to_f16
+// being monotonic between such points, this is every rounding decision there is.
+TEST(Half, EveryRoundingBoundary) {
+  for (std::uint32_t i = 0; i < 0x7c00; ++i) {  // the last pair is 65504 and what would be 65536: infinity
+    const double low = value_of_half(static_cast<std::uint16_t>(i));
+    const double high = i + 1 < 0x7c00 ? value_of_half(static_cast<std::uint16_t>(i + 1)) : 65536.0;
+    const float tie = static_cast<float>((low + high) / 2);  // 12 bits: exact
+    for (const std::uint32_t sign : {0u, 0x8000u}) {
+      const float s = sign ? -1.0f : 1.0f;
+      EXPECT_EQ(to_f16(s * tie).bits, sign | ((i & 1) ? i + 1 : i)) << i;
+      EXPECT_EQ(to_f16(s * std::nextafter(tie, 0.0f)).bits, sign | i) << i;
+      EXPECT_EQ(to_f16(s * std::nextafter(tie, INFINITY)).bits, sign | (i + 1)) << i;
+    }
+  }
+  EXPECT_EQ(to_f16(std::numeric_limits<float>::max()).bits, 0x7c00);
+  EXPECT_EQ(to_f16(std::numeric_limits<float>::denorm_min()).bits, 0);
+  EXPECT_EQ(to_f16(-INFINITY).bits, 0xfc00);
+}
+
+TEST(Bfloat, EveryValueAndEveryRoundingBoundary) {
+  for (std::uint32_t i = 0; i < 65536; ++i) {
+    const bf16 value{static_cast<std::uint16_t>(i)};
+    const float x = to_float(value);
+    EXPECT_EQ(bits(x), i << 16);
+    if (std::isnan(x)) {
+      EXPECT_TRUE(std::isnan(to_float(to_bf16(x))));
+      continue;
+    }
+    EXPECT_EQ(to_bf16(x).bits, i);
+    if ((i & 0x7fff) == 0x7f80) continue;  // infinity has no neighbour
+    const auto rounded_bits = [&](std::uint32_t rest) { return to_bf16(std::bit_cast<float>(i << 16 | rest)).bits; };
+    EXPECT_EQ(rounded_bits(0x7fff), i);
+    EXPECT_EQ(rounded_bits(0x8000), (i & 1) ? i + 1 : i);
+    EXPECT_EQ(rounded_bits(0x8001), i + 1);
+  }
+}
+
+}  // namespace
