@@ -36,16 +36,21 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/math.hpp
   include/stilla/matmul.hpp
   include/stilla/matrix.hpp
+  include/stilla/model/config.hpp
   include/stilla/norm.hpp
   include/stilla/pack.hpp
   include/stilla/parallel.hpp
+  include/stilla/random.hpp
   include/stilla/rope.hpp
+  include/stilla/sampling.hpp
   include/stilla/softmax.hpp
   include/stilla/target.hpp
   include/stilla/text/byte_pair.hpp
   include/stilla/text/gguf_vocabulary.hpp
   include/stilla/text/pretokenizer.hpp
+  include/stilla/text/reasoning.hpp
   include/stilla/text/special_tokens.hpp
+  include/stilla/text/stream_decoder.hpp
   include/stilla/text/tokenizer.hpp
   include/stilla/text/unicode.hpp
   include/stilla/text/unicode_tables.hpp

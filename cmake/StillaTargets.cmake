@@ -23,18 +23,18 @@ function(stilla_threaded_tests)
   add_custom_target(threaded_tests DEPENDS ${ARGN})
 endfunction()
 
-# stilla_example(NAME [LIBRARY...]): the program examples/NAME.cpp, in bin.
-function(stilla_example name)
-  add_executable(${name} ${name}.cpp)
-  target_link_libraries(${name} PRIVATE stilla::stilla stilla_warnings Threads::Threads ${ARGN})
-  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
-endfunction()
-
-# stilla_bench(NAME): the Google Benchmark program bench/NAME.cpp, in bin.
-function(stilla_bench name)
-  add_executable(${name} ${name}.cpp)
-  target_link_libraries(${name} PRIVATE stilla::stilla stilla_warnings benchmark::benchmark_main Threads::Threads)
-  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+# stilla_program(NAME [LIBRARY...]): the program NAME.cpp of this folder, in bin. Its target is NAME too, but
+# stilla_program for the program `stilla`, whose name the library has.
+function(stilla_program name)
+  set(target ${name})
+  if(TARGET ${name})
+    set(target ${name}_program)
+  endif()
+  add_executable(${target} ${name}.cpp)
+  target_link_libraries(${target} PRIVATE stilla::stilla stilla_warnings Threads::Threads ${ARGN})
+  set_target_properties(${target} PROPERTIES
+    OUTPUT_NAME ${name}
+    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
 endfunction()
 
 # stilla_headers_alone(): every header as the only include of a file, and twice, with warnings as errors where

@@ -22,10 +22,10 @@ LAYERS = {
     "contract": {"base", "storage", "target"},  # its last fallback is a target
     "dispatch": {"base", "storage", "target", "contract"},
     "op": {"base", "storage", "target", "contract", "dispatch"},
-    "text": {"base"},
+    "text": {"base", "io"},
     "io": {"base", "storage"},
-    "model": {"base", "storage", "dispatch", "op", "io", "text"},
-    "umbrella": {"base", "storage", "dispatch", "op", "io", "text", "model"},
+    "model": {"base", "storage", "contract", "dispatch", "op", "io", "text"},
+    "umbrella": {"base", "storage", "contract", "dispatch", "op", "io", "text", "model"},
 }
 FOLDERS = {"detail": "base", "format": "storage", "contract": "contract", "text": "text", "io": "io", "model": "model"}
 FILES = {
