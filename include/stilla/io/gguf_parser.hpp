@@ -328,7 +328,7 @@ class GgufParser {
     }
     if (*count <= 1) return success();
     const GgufKey* number_key = find_by_name(out_.keys, out_.keys_by_name, "split.no");
-    const std::optional<std::uint64_t> number = number_key ? integer_of(*number_key) : std::nullopt;
+    const std::uint64_t number = number_key ? integer_of(*number_key).value_or(*count) : *count;
 
     const auto five_digits = [](std::uint64_t n) {
       const std::string digits = concat(n);
@@ -342,9 +342,9 @@ class GgufParser {
     if (name.ends_with(ending) && name.size() > ending.size() + 6 && name[name.size() - ending.size() - 6] == '-') {
       stem = printable(name.substr(0, name.size() - ending.size() - 6));
     }
-    return refuse(subject_of("key", *count_key), ": part ", number && *number < *count ? concat(*number + 1) : "?",
-                  " of ", *count, " of a split model; its parts are ", stem, "-00001", ending, " to ", stem, "-",
-                  five_digits(*count), ending, "; merge them into one file first (llama.cpp's gguf-split --merge)");
+    return refuse(subject_of("key", *count_key), ": part ", number < *count ? concat(number + 1) : "?", " of ", *count,
+                  " of a split model; its parts are ", stem, "-00001", ending, " to ", stem, "-", five_digits(*count),
+                  ending, "; merge them into one file first (llama.cpp's gguf-split --merge)");
   }
 
   Status read_alignment() {

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// libFuzzer target: any bytes as a GGUF file, then everything that a loaded file offers. An abort is a finding, so is
+// a message of more than one line. Opt-in, with clang:
+//
+//   clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude -Itests \
+//     tests/fuzz/gguf_fuzz.cpp -o gguf_fuzz
+//   ./gguf_fuzz seeds                     # writes small good files into the folder seeds, then stops
+//   ./gguf_fuzz -rss_limit_mb=512 -malloc_limit_mb=64 -timeout=5 -max_total_time=600 corpus seeds
+#include "gguf_builder.hpp"
+
+#include <stilla/io/gguf.hpp>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace {
+
+volatile std::size_t sink;
+
+void use(const stilla::GgufFile& file) {
+  std::size_t sum = 0;
+  for (const stilla::GgufKey& key : file.keys()) {
+    if (file.find(key.name) != &key) __builtin_trap();
+    sum += file.value_text(key).size();
+    if (const auto strings = file.get_strings(key.name)) {
+      std::size_t n = 0;
+      for (const std::string_view text : *strings) {
+        ++n;
+        for (const char c : text) sum += static_cast<unsigned char>(c);
+      }
+      if (n != strings->size()) __builtin_trap();
+    }
+    if (const auto text = file.get_string(key.name)) {
+      for (const char c : *text) sum += static_cast<unsigned char>(c);
+    }
+    sum += static_cast<std::size_t>(file.get_uint_or(key.name, 0) ? *file.get_uint(key.name) : 0);
+    sum += file.get_float(key.name) ? 1u : 0u;
+    sum += file.get_bool(key.name) ? 1u : 0u;
+    if (const auto numbers = file.get_array<std::int32_t>(key.name)) sum += numbers->size();
+    if (const auto numbers = file.get_array<float>(key.name)) sum += numbers->size();
+  }
+  for (const stilla::GgufTensor& tensor : file.tensors()) {
+    if (file.find_tensor(tensor.name) != &tensor) __builtin_trap();
+    for (const std::byte b : file.tensor_bytes(tensor)) sum += std::to_integer<unsigned>(b);
+    const bool decodes = file.require_tensor(tensor.name).has_value();
+    stilla::with_format(tensor.type, [&]<class F>(F) {
+      if (!decodes || tensor.size_bytes % F::block_bytes != 0) __builtin_trap();
+      float weights[256];
+      const std::span<const std::byte> bytes = file.tensor_bytes(tensor);
+      for (std::size_t at = 0; at < bytes.size(); at += F::block_bytes) F::decode(bytes.data() + at, weights);
+      sum += weights[0] > 0 ? 1u : 0u;
+    });
+  }
+  sink = sum;
+}
+
+void write_seeds(const std::string& folder) {
+  stilla_test::GgufBuilder b;
+  b.string("general.architecture", "qwen2").number<std::uint32_t>("general.alignment", 32).boolean("t", true);
+  b.number<float>("f", 1e-6f)
+      .number<double>("d", 0.1)
+      .number<std::int64_t>("i", -5)
+      .number<std::uint16_t>("split.count", 1);
+  b.strings("tokenizer.ggml.tokens", {"a", "bc", ""}).array<std::int32_t>("tokenizer.ggml.token_type", {1, 3, -1});
+  b.array<float>("tokenizer.ggml.scores", {0.5f, 1.0f});
+  b.write(folder + "/vocabulary.gguf");
+  b.floats("token_embd.weight", {2, 3}, {1, 2, 3, 4, 5, 6});
+  stilla::for_each_type(stilla::Formats{}, [&]<class F>(F) {
+    b.tensor(F::name, {F::block_weights, 2}, F::gguf_type, std::vector<std::byte>(2 * F::block_bytes, std::byte{0x35}));
+  });
+  b.write(folder + "/types.gguf");
+  b.version = 2;
+  b.write(folder + "/version2.gguf");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  if (*argc == 2 && (*argv)[1][0] != '-') {
+    write_seeds((*argv)[1]);
+    std::exit(0);
+  }
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto bytes = std::as_bytes(std::span(data, size));
+  const stilla::Result<stilla::GgufFile> file = stilla::GgufFile::parse(stilla::MappedFile::from_memory(bytes, "fuzz"));
+  if (file) {
+    use(*file);
+  } else {
+    for (const char c : file.error().message) {
+      if (static_cast<unsigned char>(c) < 0x20) __builtin_trap();
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Files as bytes: what is refused, what survives changes to the file, and that nothing stays open.
+#include <stilla/io/mapped_file.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <stilla/io/gguf.hpp>
+
+#include "gguf_builder.hpp"
+
+#if !defined(_WIN32)
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+namespace {
+
+using namespace stilla;
+
+std::string temporary_path(const std::string& name) { return ::testing::TempDir() + "stilla_mapped_file_test_" + name; }
+
+void write_file(const std::string& path, std::string_view bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+stilla_test::GgufBuilder small_file() {
+  stilla_test::GgufBuilder b;
+  b.string("general.architecture", "qwen2").floats("token_embd.weight", {2, 3}, {1, 2, 3, 4, 5, 6});
+  return b;
+}
+
+TEST(MappedFile, RefusesWhatIsNoFile) {
+  const auto message = [](const std::string& path) {
+    const Result<MappedFile> file = MappedFile::open(path);
+    EXPECT_FALSE(file);
+    EXPECT_EQ(file.error().kind, path.find('\0') == std::string::npos ? ErrorKind::system : ErrorKind::bad_argument);
+    return file.error().message;
+  };
+  EXPECT_NE(message("/no/such/file.gguf").find("/no/such/file.gguf: cannot open: "), std::string::npos);
+  EXPECT_NE(message(::testing::TempDir()).find("is a directory; expected a file"), std::string::npos);
+  EXPECT_NE(message("").find("cannot open"), std::string::npos);
+  EXPECT_NE(message(std::string("a\0b", 3)).find("no zero byte"), std::string::npos);
+  const std::string long_name =
+      "/tmp/" + std::string(100, 'a') + "/" + std::string(100, 'b') + "/" + std::string(100, 'c');
+  EXPECT_NE(message(long_name).find(long_name + ": cannot open"), std::string::npos);
+#if !defined(_WIN32)
+  EXPECT_NE(message("/dev/null").find("is a pipe or a device"), std::string::npos);
+  const std::string pipe = temporary_path("pipe");
+  std::remove(pipe.c_str());
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_NE(message(pipe).find("is a pipe or a device"), std::string::npos);
+  std::remove(pipe.c_str());
+  if (::geteuid() != 0) {
+    const std::string secret = temporary_path("secret");
+    write_file(secret, "x");
+    ::chmod(secret.c_str(), 0);
+    EXPECT_NE(message(secret).find("cannot open"), std::string::npos);
+    std::remove(secret.c_str());
+  }
+#endif
+}
+
+TEST(MappedFile, EmptyFileIsZeroBytesAndNoModel) {
+  const std::string path = temporary_path("empty.gguf");
+  write_file(path, "");
+  for (const LoadMode mode : {LoadMode::map, LoadMode::read}) {
+    const Result<MappedFile> file = MappedFile::open(path, mode);
+    ASSERT_TRUE(file);
+    EXPECT_TRUE(file->bytes().empty());
+    const Result<GgufFile> model = GgufFile::open(path, mode);
+    ASSERT_FALSE(model);
+    EXPECT_EQ(model.error().kind, ErrorKind::refused_file);
+    EXPECT_NE(model.error().message.find("found an empty file"), std::string::npos);
+  }
+  std::remove(path.c_str());
+}
+
+TEST(MappedFile, DroppedPagesComeBack) {
+  const std::string path = temporary_path("pages.bin");
+  std::string content(100'000, '\0');
+  for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * 7);
+  write_file(path, content);
+  for (const LoadMode mode : {LoadMode::map, LoadMode::read}) {
+    const Result<MappedFile> file = MappedFile::open(path, mode);
+    ASSERT_TRUE(file);
+    file->advise_sequential();
+    const auto same = [&] { return std::memcmp(file->bytes().data(), content.data(), content.size()) == 0; };
+    ASSERT_EQ(file->bytes().size(), content.size());
+    EXPECT_TRUE(same());
+    file->drop_pages(5000, 60'000);
+    file->drop_pages(0, ~std::uint64_t{0});
+    file->drop_pages(~std::uint64_t{0}, 1);
+    EXPECT_TRUE(same());
+  }
+  std::remove(path.c_str());
+}
+
+TEST(MappedFile, ReadModeIsImmuneToTruncation) {
+  const std::string path = temporary_path("cut.gguf");
+  ASSERT_TRUE(small_file().write(path));
+  const Result<GgufFile> file = GgufFile::open(path, LoadMode::read);
+  ASSERT_TRUE(file);
+  write_file(path, "");
+  EXPECT_EQ(*file->get_string("general.architecture"), "qwen2");
+  EXPECT_EQ(load_as<float>(file->tensor_bytes(file->tensors()[0]).data() + 20), 6.0f);
+  std::remove(path.c_str());
+}
+
+#if defined(__linux__)
+TEST(MappedFile, AThousandLoadsLeaveNothingOpen) {
+  const auto open_descriptors = [] {
+    std::size_t n = 0;
+    DIR* folder = ::opendir("/proc/self/fd");
+    while (::readdir(folder)) ++n;
+    ::closedir(folder);
+    return n;
+  };
+  const std::string good = temporary_path("good.gguf");
+  const std::string bad = temporary_path("bad.gguf");
+  ASSERT_TRUE(small_file().write(good));
+  std::vector<std::byte> bytes = small_file().build();
+  write_file(bad, {reinterpret_cast<const char*>(bytes.data()), bytes.size() - 1});
+  const auto mappings_of_files = [&] {
+    std::ifstream maps("/proc/self/maps");
+    std::size_t n = 0;
+    for (std::string line; std::getline(maps, line);)
+      n += line.find("stilla_mapped_file_test_") != std::string::npos ? 1u : 0u;
+    return n;
+  };
+  const std::size_t before = open_descriptors();
+  for (int i = 0; i < 1000; ++i) {
+    const LoadMode mode = i % 2 ? LoadMode::map : LoadMode::read;
+    EXPECT_TRUE(GgufFile::open(good, mode));
+    EXPECT_FALSE(GgufFile::open(bad, mode));
+    EXPECT_FALSE(GgufFile::open("/no/such/file", mode));
+  }
+  EXPECT_EQ(open_descriptors(), before);
+  EXPECT_EQ(mappings_of_files(), 0u);
+  std::remove(good.c_str());
+  std::remove(bad.c_str());
+}
+#endif
+
+}  // namespace
