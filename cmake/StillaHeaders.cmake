@@ -26,6 +26,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/format/q6_k.hpp
   include/stilla/format/q8_0.hpp
   include/stilla/format/rounding.hpp
+  include/stilla/format/scale_search.hpp
   include/stilla/io/checked.hpp
   include/stilla/io/file_kind.hpp
   include/stilla/io/gguf.hpp
@@ -37,6 +38,8 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/matmul.hpp
   include/stilla/matrix.hpp
   include/stilla/model/config.hpp
+  include/stilla/model/forward.hpp
+  include/stilla/model/weights.hpp
   include/stilla/norm.hpp
   include/stilla/pack.hpp
   include/stilla/parallel.hpp
@@ -46,6 +49,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/softmax.hpp
   include/stilla/target.hpp
   include/stilla/text/byte_pair.hpp
+  include/stilla/text/chat_template.hpp
   include/stilla/text/gguf_vocabulary.hpp
   include/stilla/text/pretokenizer.hpp
   include/stilla/text/reasoning.hpp
