@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A model's dimensions, all read from the file's metadata; nothing is assumed from a name. Architectures: `qwen2` (Qwen2,
+// Qwen2.5, DeepSeek-R1-Distill-Qwen) and `llama` (Llama 2 and 3, SmolLM2, DeepSeek-R1-Distill-Llama). Both are the same
+// forward pass; they differ in biases, which the file has or has not, and in the order of RoPE pairs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <stilla/contract/attention.hpp>
+#include <stilla/error.hpp>
+#include <stilla/io/gguf.hpp>
+#include <stilla/rope.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct ModelConfig {
+  std::string architecture;
+  std::string name;
+  std::size_t n_layers = 0;
+  std::size_t hidden = 0;        // E, the width of the residual stream
+  std::size_t ffn = 0;           // width between gate/up and down
+  std::size_t n_heads = 0;       // H
+  std::size_t n_kv_heads = 0;    // G
+  std::size_t head_dim = 0;      // D
+  std::size_t vocabulary = 0;    // rows of the embedding; may be more than the tokenizer has
+  std::size_t context = 0;       // positions the model was trained for
+  std::size_t rotary_dim = 0;
+  float rope_base = 10000.0f;
+  float rms_epsilon = 0.0f;
+  RopeLayout rope_layout = RopeLayout::half_split;
+};
+
+namespace detail {
+
+inline Error config_error(const GgufFile& file, std::string_view key, const auto&... what) {
+  return {ErrorKind::refused_file, concat(file.path(), ": key '", key, "': ", what...)};
+}
+
+}  // namespace detail
+
+// Reads and checks the dimensions. Limits are far above any model's and keep products within 64 bits.
+inline Result<ModelConfig> read_model_config(const GgufFile& file) {
+  ModelConfig c;
+  const Result<std::string_view> architecture = file.get_string("general.architecture");
+  if (!architecture) return architecture.error();
+  c.architecture = *architecture;
+  if (c.architecture == "qwen2") {
+    c.rope_layout = RopeLayout::half_split;
+  } else if (c.architecture == "llama") {
+    c.rope_layout = RopeLayout::interleaved;
+  } else {
+    return detail::config_error(file, "general.architecture", "'", printable(c.architecture),
+                                "' is not supported; supported: qwen2, llama");
+  }
+  if (file.has("general.name")) {
+    const Result<std::string_view> name = file.get_string("general.name");
+    if (!name) return name.error();
+    c.name = printable(*name);
+  }
+  const auto key = [&](std::string_view suffix) { return concat(c.architecture, ".", suffix); };
+  Status so_far = success();
+  const auto read = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
+    if (!so_far) return;
+    const Result<std::uint64_t> number = file.get_uint(key(suffix), most);
+    if (!number) {
+      so_far = number.error();
+    } else if (*number == 0) {
+      so_far = detail::config_error(file, key(suffix), "found 0, expected 1 to ", most);
+    } else {
+      value = static_cast<std::size_t>(*number);
+    }
+  };
+  read("block_count", c.n_layers, 1 << 12);
+  read("embedding_length", c.hidden, 1 << 20);
+  read("feed_forward_length", c.ffn, 1 << 22);
+  read("attention.head_count", c.n_heads, 1 << 12);
+  read("context_length", c.context, 1 << 20);
+  c.n_kv_heads = c.n_heads;
+  if (so_far && file.has(key("attention.head_count_kv"))) read("attention.head_count_kv", c.n_kv_heads, 1 << 12);
+  if (!so_far) return so_far.error();
+
+  if (c.n_heads % c.n_kv_heads != 0) {
+    return detail::config_error(file, key("attention.head_count_kv"), c.n_heads, " query heads are not a multiple of ",
+                                c.n_kv_heads, " key/value heads");
+  }
+  if (file.has(key("attention.key_length"))) {
+    read("attention.key_length", c.head_dim, 1 << 12);
+  } else {
+    if (c.hidden % c.n_heads != 0) {
+      return detail::config_error(file, key("embedding_length"), c.hidden, " is not a multiple of ", c.n_heads, " heads");
+    }
+    c.head_dim = c.hidden / c.n_heads;
+  }
+  c.rotary_dim = c.head_dim;
+  if (file.has(key("rope.dimension_count"))) read("rope.dimension_count", c.rotary_dim, 1 << 12);
+  if (!so_far) return so_far.error();
+  if (c.head_dim % key_tile != 0 || c.head_dim > max_head_dim) {
+    return detail::config_error(file, key("attention.key_length"), "head size ", c.head_dim,
+                                " is not supported; expected a multiple of ", key_tile, " up to ", max_head_dim);
+  }
+  if (c.rotary_dim % 2 != 0 || c.rotary_dim > c.head_dim) {
+    return detail::config_error(file, key("rope.dimension_count"), "found ", c.rotary_dim,
+                                ", expected an even number up to the head size ", c.head_dim);
+  }
+
+  const Result<float> base = file.get_float_or(key("rope.freq_base"), 10000.0f);
+  if (!base) return base.error();
+  if (!(*base >= 1.0f && *base <= 1e30f)) {
+    return detail::config_error(file, key("rope.freq_base"), "found ", *base, ", expected 1 to 1e30");
+  }
+  c.rope_base = *base;
+  const Result<float> epsilon = file.get_float(key("attention.layer_norm_rms_epsilon"));
+  if (!epsilon) return epsilon.error();
+  if (!(*epsilon >= 0.0f && *epsilon < 1.0f)) {
+    return detail::config_error(file, key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected 0 to 1");
+  }
+  c.rms_epsilon = *epsilon;
+  if (file.has(key("rope.scaling.type"))) {
+    const Result<std::string_view> scaling = file.get_string(key("rope.scaling.type"));
+    if (!scaling) return scaling.error();
+    if (*scaling != "none") {
+      return detail::config_error(file, key("rope.scaling.type"), "'", printable(*scaling),
+                                  "' is not supported; supported: none");
+    }
+  }
+  return c;
+}
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The forward pass of Qwen2 and Llama, prefill and decode alike, after the published reference (transformers' Qwen2Model):
+//
+//     x = embedding[ids]
+//     for each layer:
+//       h = rms_norm(x);  q, k, v = h Wq + bq, h Wk + bk, h Wv + bv;  rotate q and k;  store k, v
+//       x += attention(q, cache) Wo
+//       h = rms_norm(x);  x += (silu(h Wgate) * (h Wup)) Wdown
+//     logits = rms_norm(x) Whead
+//
+// A Session is one text: its cache and scratch memory. A const Model may serve many sessions on many threads. Logits do not
+// depend on how the ids were divided into calls, on the target or on the number of threads: they are the same bits.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include <stilla/activation.hpp>
+#include <stilla/aligned.hpp>
+#include <stilla/attention.hpp>
+#include <stilla/error.hpp>
+#include <stilla/kv_cache.hpp>
+#include <stilla/matmul.hpp>
+#include <stilla/matrix.hpp>
+#include <stilla/model/weights.hpp>
+#include <stilla/norm.hpp>
+#include <stilla/parallel.hpp>
+#include <stilla/rope.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct SessionOptions {
+  std::size_t context = 0;   // most positions; 0: what the model was trained for
+  KvType kv_type = KvType::f16;
+  std::size_t batch = 512;   // most tokens evaluated at once; memory grows with it, results do not change
+};
+
+class Session {
+ public:
+  // The model must outlive the session.
+  static Result<Session> create(const Model& model, const SessionOptions& options = {}, Parallel parallel = {}) {
+    const ModelConfig& c = model.config();
+    Result<KvCache> cache = KvCache::create({c.n_layers, c.n_kv_heads, c.head_dim, options.kv_type});
+    if (!cache) return cache.error();
+    Session session(model, options, parallel, std::move(*cache));
+    if (session.options_.context == 0 || session.options_.context > c.context) session.options_.context = c.context;
+    if (session.options_.batch == 0) session.options_.batch = 1;
+    return session;
+  }
+
+  // Positions evaluated so far, and the most there can be.
+  std::size_t size() const { return cache_.size(); }
+  std::size_t context() const { return options_.context; }
+  const KvCache& cache() const { return cache_; }
+
+  // Forgets all positions from `count` on.
+  void truncate(std::size_t count) { cache_.set_size(std::min(count, cache_.size())); }
+
+  // Appends the tokens to the text and returns the logits of what follows the last: config().vocabulary floats, valid until
+  // the next call. On an error the text is as it was before.
+  Result<std::span<const float>> evaluate(std::span<const std::uint32_t> ids) {
+    std::span<const float> last;
+    const auto keep_last = [&](ConstMatrix rows) { last = {rows.row(rows.rows - 1), rows.cols}; };
+    if (Status s = run(ids, LogitRows::last, keep_last); !s) return s.error();
+    return last;
+  }
+
+  // The same with the logits of every position: sink(first position, ConstMatrix rows) is called batch after batch.
+  template <class Sink>
+  Status evaluate_all(std::span<const std::uint32_t> ids, Sink&& sink) {
+    std::size_t position = size();
+    return run(ids, LogitRows::all, [&](ConstMatrix rows) {
+      sink(position, rows);
+      position += rows.rows;
+    });
+  }
+
+ private:
+  enum class LogitRows : std::uint8_t { none, last, all };
+
+  Session(const Model& model, const SessionOptions& options, Parallel parallel, KvCache cache)
+      : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)) {}
+
+  template <class Sink>
+  Status run(std::span<const std::uint32_t> ids, LogitRows wanted, Sink&& sink) {
+    const std::size_t before = size();
+    if (ids.empty()) return Error{ErrorKind::bad_argument, "nothing to evaluate: the text has no tokens"};
+    if (ids.size() > options_.context - before) {
+      return Error{ErrorKind::bad_argument, concat("the text does not fit the context: ", before + ids.size(),
+                                                   " tokens, but the context holds ", options_.context)};
+    }
+    for (const std::uint32_t id : ids) {
+      if (id >= model_->config().vocabulary) {
+        return Error{ErrorKind::bad_argument,
+                     concat("token id ", id, " is outside the model's vocabulary of ", model_->config().vocabulary)};
+      }
+    }
+    for (std::size_t done = 0; done < ids.size();) {
+      const std::size_t count = std::min(options_.batch, ids.size() - done);
+      const bool is_last = done + count == ids.size();
+      const LogitRows rows = wanted == LogitRows::all || is_last ? wanted : LogitRows::none;
+      const Result<ConstMatrix> logits = forward(ids.subspan(done, count), rows);
+      if (!logits) {
+        truncate(before);
+        return logits.error();
+      }
+      if (rows != LogitRows::none) sink(*logits);
+      done += count;
+    }
+    return success();
+  }
+
+  // Input of one or several linears: rounded to int8 at most once.
+  struct LinearInput {
+    ConstMatrix x;
+    bool is_rounded = false;
+  };
+
+  void linear(Matrix y, const Linear& w, LinearInput& in) {
+    if (!takes_float_activations(w.weight.view().format) && !in.is_rounded) {
+      in.is_rounded = quantise(rounded_, in.x, parallel_);  // reserve() made room, so this cannot fail
+    }
+    if (takes_float_activations(w.weight.view().format)) {
+      (void)matmul(y, w.weight, in.x, rounded_, w.bias_or_null(), parallel_);
+    } else {
+      matmul(y, w.weight, rounded_.view(), w.bias_or_null(), parallel_);
+    }
+  }
+
+  Result<ConstMatrix> forward(std::span<const std::uint32_t> ids, LogitRows wanted) {
+    const ModelConfig& c = model_->config();
+    const std::size_t M = ids.size();
+    const std::size_t first = cache_.size();
+    if (Status s = reserve(M, wanted == LogitRows::all ? M : 1); !s) return s.error();
+    const Matrix x = part(x_, M, c.hidden), h = part(h_, M, c.hidden);
+    const Matrix q = part(q_, M, c.n_heads * c.head_dim), mixed = part(mixed_, M, c.n_heads * c.head_dim);
+    const Matrix k = part(k_, M, c.n_kv_heads * c.head_dim), v = part(v_, M, c.n_kv_heads * c.head_dim);
+    const Matrix gate = part(gate_, M, c.ffn), up = part(up_, M, c.ffn);
+    const Matrix cos = part(cos_, M, c.rotary_dim / 2), sin = part(sin_, M, c.rotary_dim / 2);
+
+    parallel_(M, [&](std::size_t m) {
+      model_->embed(x.row(m), ids[m]);
+      model_->rope_frequencies().table_row(cos.row(m), sin.row(m), first + m);
+    });
+    for (std::size_t l = 0; l < c.n_layers; ++l) {
+      const LayerWeights& w = model_->layers()[l];
+
+      rms_norm(h, x, w.attention_norm.data(), c.rms_epsilon, parallel_);
+      LinearInput attention_input{h};
+      linear(q, w.query, attention_input);
+      linear(k, w.key, attention_input);
+      linear(v, w.value, attention_input);
+      rope(q, c.head_dim, cos, sin, c.rope_layout, parallel_);
+      rope(k, c.head_dim, cos, sin, c.rope_layout, parallel_);
+      parallel_(M, [&](std::size_t m) { cache_.store(l, first + m, k.row(m), v.row(m)); });
+      attention(mixed, q, cache_, l, first, c.n_heads, scratch_.data(), parallel_);
+      LinearInput mixed_input{mixed};
+      linear(h, w.attention_output, mixed_input);
+      add_inplace(x, h, parallel_);
+
+      rms_norm(h, x, w.ffn_norm.data(), c.rms_epsilon, parallel_);
+      LinearInput ffn_input{h};
+      linear(gate, w.gate, ffn_input);
+      linear(up, w.up, ffn_input);
+      silu_mul(gate, gate, up, parallel_);
+      LinearInput down_input{gate};
+      linear(h, w.down, down_input);
+      add_inplace(x, h, parallel_);
+    }
+    cache_.set_size(first + M);
+
+    if (wanted == LogitRows::none) return ConstMatrix{};
+    const std::size_t rows = wanted == LogitRows::all ? M : 1;
+    const Matrix final_h = h.rows_from(0, rows);
+    rms_norm(final_h, x.rows_from(M - rows, rows), model_->output_norm().data(), c.rms_epsilon, parallel_);
+    const Matrix logits = part(logits_, rows, c.vocabulary);
+    LinearInput head_input{final_h};
+    linear(logits, model_->head(), head_input);
+    return ConstMatrix{logits};
+  }
+
+  static Matrix part(AlignedBuffer<float>& buffer, std::size_t rows, std::size_t cols) { return {buffer.data(), rows, cols}; }
+
+  // All memory a step of M tokens needs, before any of it is used.
+  Status reserve(std::size_t M, std::size_t logit_rows) {
+    const ModelConfig& c = model_->config();
+    const std::size_t positions = cache_.size() + M;
+    if (Status s = cache_.reserve(positions); !s) return s;
+    const std::size_t query_width = c.n_heads * c.head_dim;
+    const std::size_t kv_width = c.n_kv_heads * c.head_dim;
+    const std::size_t widest = std::max({c.hidden, c.ffn, query_width});
+    const bool ok = x_.resize(M * c.hidden) && h_.resize(M * c.hidden) && q_.resize(M * query_width) &&
+                    mixed_.resize(M * query_width) && k_.resize(M * kv_width) && v_.resize(M * kv_width) &&
+                    gate_.resize(M * c.ffn) && up_.resize(M * c.ffn) && cos_.resize(M * (c.rotary_dim / 2)) &&
+                    sin_.resize(M * (c.rotary_dim / 2)) && logits_.resize(logit_rows * c.vocabulary) &&
+                    rounded_.resize(M, widest) &&
+                    scratch_.resize(attention_scratch_floats(M, c.n_heads, c.head_dim, positions));
+    if (!ok) return out_of_memory("evaluating tokens", M * (3 * widest + 2 * c.hidden) * sizeof(float));
+    return success();
+  }
+
+  const Model* model_;
+  SessionOptions options_;
+  Parallel parallel_;
+  KvCache cache_;
+  ActivationBuffer rounded_;
+  AlignedBuffer<float> x_, h_, q_, mixed_, k_, v_, gate_, up_, cos_, sin_, logits_, scratch_;
+};
+
+}  // namespace stilla::STILLA_ABI

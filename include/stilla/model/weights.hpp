@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A model's weights, packed for the kernels. Every tensor is checked against the dimensions of the metadata before a byte
+// of it is read; a missing or misshapen one is an error that names it. Packing uses the threads it is given and lets go of
+// the file's pages as it proceeds, so the weights are in memory once.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <functional>
+#include <initializer_list>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <stilla/io/gguf.hpp>
+#include <stilla/matmul.hpp>
+#include <stilla/model/config.hpp>
+#include <stilla/pack.hpp>
+#include <stilla/rope.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+// y = x * weight^T + bias. Shapes as [outputs, inputs], the reverse of GGUF's order.
+struct Linear {
+  PackedMatrix weight;
+  std::vector<float> bias;  // empty: none
+
+  const float* bias_or_null() const { return bias.empty() ? nullptr : bias.data(); }
+};
+
+struct LayerWeights {
+  std::vector<float> attention_norm;  // [E]
+  Linear query;                       // [H*D, E]
+  Linear key;                         // [G*D, E]
+  Linear value;                       // [G*D, E]
+  Linear attention_output;            // [E, H*D]
+  std::vector<float> ffn_norm;        // [E]
+  Linear gate;                        // [F, E]
+  Linear up;                          // [F, E]
+  Linear down;                        // [E, F]
+};
+
+class Model {
+ public:
+  // (bytes done, bytes in all), from the loading thread.
+  using Progress = std::function<void(std::size_t, std::size_t)>;
+
+  // Takes the file over: the embedding, and whoever asks for the tokenizer, read from it.
+  static Result<Model> load(GgufFile file, Parallel parallel = {}, const Progress& progress = {}) {
+    Model model(std::move(file));
+    if (Status s = model.read(parallel, progress); !s) return s.error();
+    return model;
+  }
+
+  const ModelConfig& config() const { return config_; }
+  const GgufFile& file() const { return file_; }
+  const std::vector<LayerWeights>& layers() const { return layers_; }
+  const std::vector<float>& output_norm() const { return output_norm_; }
+  const Linear& head() const { return head_; }
+  const RopeFrequencies& rope_frequencies() const { return rope_frequencies_; }
+  // Bytes of packed weights.
+  std::size_t packed_weight_bytes() const { return packed_bytes_; }
+
+  // The embedding of token `id` (below config().vocabulary): config().hidden floats.
+  void embed(float* out, std::size_t id) const {
+    if (embedding_ == nullptr) return embedding_lookup(out, head_.weight, id);  // tied to the head
+    with_format(embedding_->type, [&](auto tag) {
+      using F = decltype(tag);
+      const std::byte* block = file_.tensor_bytes(*embedding_).data() + id * row_bytes<F>(config_.hidden);
+      for (std::size_t i = 0; i < config_.hidden; i += F::block_weights, block += F::block_bytes) F::decode(block, out + i);
+    });
+  }
+
+ private:
+  explicit Model(GgufFile file) : file_(std::move(file)) {}
+
+  Status read(Parallel parallel, const Progress& progress) {
+    Result<ModelConfig> config = read_model_config(file_);
+    if (!config) return config.error();
+    config_ = std::move(*config);
+    const ModelConfig& c = config_;
+
+    // The vocabulary is the embedding's height: the metadata need not say it.
+    const Result<const GgufTensor*> embedding = file_.require_tensor("token_embd.weight");
+    if (!embedding) return embedding.error();
+    config_.vocabulary = static_cast<std::size_t>((*embedding)->dims[1]);
+    if (const auto checked = file_.require_tensor("token_embd.weight", {c.hidden, c.vocabulary}); !checked) {
+      return checked.error();
+    }
+
+    std::size_t total = 0;
+    for (const GgufTensor& tensor : file_.tensors()) total += static_cast<std::size_t>(tensor.size_bytes);
+    std::size_t done = 0;
+    const auto advance = [&](const GgufTensor& tensor) {
+      file_.drop_tensor_pages(tensor);
+      done += static_cast<std::size_t>(tensor.size_bytes);
+      if (progress) progress(done, total);
+    };
+
+    const auto read_vector = [&](std::vector<float>& out, const std::string& name, std::size_t size) -> Status {
+      const Result<const GgufTensor*> tensor = file_.require_tensor(name, {size});
+      if (!tensor) return tensor.error();
+      out.resize(size);
+      const std::byte* bytes = file_.tensor_bytes(**tensor).data();
+      Status status = Error{ErrorKind::refused_file, concat(file_.path(), ": tensor '", name, "': type not supported")};
+      with_format((*tensor)->type, [&](auto tag) {
+        using F = decltype(tag);
+        for (std::size_t i = 0; i < size; i += F::block_weights) {
+          F::decode(bytes + i / F::block_weights * F::block_bytes, out.data() + i);
+        }
+        status = success();
+      });
+      advance(**tensor);
+      return status;
+    };
+    const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) -> Status {
+      const Result<const GgufTensor*> tensor = file_.require_tensor(name, {cols, rows});
+      if (!tensor) return tensor.error();
+      Result<PackedMatrix> packed =
+          PackedMatrix::create((*tensor)->type, file_.tensor_bytes(**tensor).data(), rows, cols, parallel);
+      if (!packed) return Error{packed.error().kind, concat(file_.path(), ": tensor '", name, "': ", packed.error().message)};
+      packed_bytes_ += packed->bytes();
+      out = std::move(*packed);
+      advance(**tensor);
+      return success();
+    };
+
+    layers_.resize(c.n_layers);
+    const std::size_t query_width = c.n_heads * c.head_dim;
+    const std::size_t kv_width = c.n_kv_heads * c.head_dim;
+    for (std::size_t l = 0; l < c.n_layers; ++l) {
+      LayerWeights& w = layers_[l];
+      const auto name = [&](std::string_view part) { return concat("blk.", l, ".", part); };
+      const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols) -> Status {
+        if (Status s = read_matrix(out.weight, name(concat(part, ".weight")), rows, cols); !s) return s;
+        const std::string bias = name(concat(part, ".bias"));
+        if (file_.find_tensor(bias) == nullptr) return success();
+        return read_vector(out.bias, bias, rows);
+      };
+      if (Status s = read_vector(w.attention_norm, name("attn_norm.weight"), c.hidden); !s) return s;
+      if (Status s = read_linear(w.query, "attn_q", query_width, c.hidden); !s) return s;
+      if (Status s = read_linear(w.key, "attn_k", kv_width, c.hidden); !s) return s;
+      if (Status s = read_linear(w.value, "attn_v", kv_width, c.hidden); !s) return s;
+      if (Status s = read_linear(w.attention_output, "attn_output", c.hidden, query_width); !s) return s;
+      if (Status s = read_vector(w.ffn_norm, name("ffn_norm.weight"), c.hidden); !s) return s;
+      if (Status s = read_linear(w.gate, "ffn_gate", c.ffn, c.hidden); !s) return s;
+      if (Status s = read_linear(w.up, "ffn_up", c.ffn, c.hidden); !s) return s;
+      if (Status s = read_linear(w.down, "ffn_down", c.hidden, c.ffn); !s) return s;
+    }
+    if (Status s = read_vector(output_norm_, "output_norm.weight", c.hidden); !s) return s;
+    const bool tied = file_.find_tensor("output.weight") == nullptr;
+    if (!tied) embedding_ = *embedding;
+    if (Status s = read_matrix(head_.weight, tied ? "token_embd.weight" : "output.weight", c.vocabulary, c.hidden); !s) return s;
+
+    std::vector<float> factors;
+    if (file_.find_tensor("rope_freqs.weight") != nullptr) {
+      if (Status s = read_vector(factors, "rope_freqs.weight", c.rotary_dim / 2); !s) return s;
+      for (const float factor : factors) {
+        if (!(factor > 0.0f && factor < 1e9f)) {
+          return Error{ErrorKind::refused_file,
+                       concat(file_.path(), ": tensor 'rope_freqs.weight': found ", factor, ", expected numbers above 0")};
+        }
+      }
+    }
+    rope_frequencies_ =
+        RopeFrequencies(static_cast<double>(c.rope_base), c.rotary_dim, factors.empty() ? nullptr : factors.data());
+    return success();
+  }
+
+  GgufFile file_;
+  ModelConfig config_;
+  std::vector<LayerWeights> layers_;
+  std::vector<float> output_norm_;        // [E]
+  Linear head_;                           // [vocabulary, E]
+  const GgufTensor* embedding_ = nullptr;  // in file_; null when the head serves as embedding
+  RopeFrequencies rope_frequencies_;
+  std::size_t packed_bytes_ = 0;
+};
+
+}  // namespace stilla::STILLA_ABI
