@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the tests of the ops share: equality to the bit, reproducible data (the same numbers as in
+// golden/make_op_golden.py), arrays that end at a page nobody may touch, typed tests over targets, golden results.
+#pragma once
+
+#include <stilla/dispatch.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/matrix.hpp>
+#include <stilla/types.hpp>
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stilla_test {
+
+using namespace stilla;
+
+// Half the distance of 1 to the next float: the relative error of one rounding.
+inline constexpr double unit_roundoff = 0x1p-24;
+
+// The same bits. NaN equals NaN: its sign and payload depend on the order of operands, which nobody promises.
+inline bool same_bits(float a, float b) {
+  return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
+}
+
+inline ::testing::AssertionResult same_bits(std::span<const float> a, std::span<const float> b) {
+  if (a.size() != b.size()) return ::testing::AssertionFailure() << a.size() << " values against " << b.size();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (!same_bits(a[i], b[i])) {
+      return ::testing::AssertionFailure()
+             << std::hexfloat << "value " << std::dec << i << " of " << a.size() << ": " << a[i] << " against " << b[i];
+    }
+  }
+  return ::testing::AssertionSuccess();
+}
+
+// Reproducible data.
+
+// Number i of the stream `seed`, any 32 bits (the lowbias32 mixer by Chris Wellons).
+constexpr std::uint32_t noise_bits(std::uint32_t seed, std::size_t i) {
+  std::uint32_t x = static_cast<std::uint32_t>(i) * 0x9e3779b9u + seed * 0x85ebca6bu;
+  x ^= x >> 16;
+  x *= 0x7feb352du;
+  x ^= x >> 15;
+  x *= 0x846ca68bu;
+  x ^= x >> 16;
+  return x;
+}
+
+// Uniform in [-1, 1), a multiple of 2^-23.
+constexpr float noise(std::uint32_t seed, std::size_t i) {
+  return (static_cast<float>(noise_bits(seed, i) >> 8) * 0x1p-24f - 0.5f) * 2.0f;
+}
+
+inline std::vector<float> noise_values(std::uint32_t seed, std::size_t count, float scale = 1.0f) {
+  std::vector<float> values(count);
+  for (std::size_t i = 0; i < count; ++i) values[i] = noise(seed, i) * scale;
+  return values;
+}
+
+// What breaks float code: zeros of both signs, subnormals, the ends of the range, infinities, NaN, ties.
+inline std::vector<float> special_values() {
+  return {0.0f,  -0.0f, 1e-45f, -1e-45f, 1e-38f, -1e-38f, 1e-30f, -1e-30f, 1.0f,      -1.0f,      0.5f,
+          -2.5f, 87.0f, -87.0f, 87.5f,   -87.5f, 88.0f,   -88.0f, 88.8f,   -88.8f,    104.0f,     -104.0f,
+          1e4f,  -1e4f, 1e18f,  -1e18f,  2e19f,  -2e19f,  3e38f,  -3e38f,  HUGE_VALF, -HUGE_VALF, std::nanf("")};
+}
+
+// Byte offsets of a block's halves (format/*.hpp draw the layouts).
+template <QuantisedFormat F>
+std::vector<std::size_t> half_offsets() {
+  if (F::name == "q6_k") return {208};
+  if (F::has_minimum) return {0, 2};
+  return {0};
+}
+
+// Blocks of random bytes with scales as trained weights have them: +-2^-10 .. 2^-6 in steps.
+template <WeightFormat F>
+std::vector<std::byte> random_blocks(std::uint32_t seed, std::size_t count) {
+  std::vector<std::byte> blocks(count * F::block_bytes);
+  if constexpr (QuantisedFormat<F>) {
+    for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
+    std::size_t n = 0;
+    for (std::size_t b = 0; b < count; ++b) {
+      for (const std::size_t offset : half_offsets<F>()) {
+        const std::uint32_t r = noise_bits(seed + 1000, n++);
+        // sign | exponent 5 .. 8 (2^-10 .. 2^-7) | mantissa
+        const auto half = static_cast<std::uint16_t>((r & 0x8000u) | (5 + (r >> 16 & 3u)) << 10 | (r & 0x3ffu));
+        store_as(blocks.data() + b * F::block_bytes + offset, half);
+      }
+    }
+  } else {
+    for (std::size_t i = 0; i < count; ++i) {
+      store_as(blocks.data() + i * F::block_bytes, from_float<typename F::Storage>(noise(seed, i)));
+    }
+  }
+  return blocks;
+}
+
+// Memory that ends where a page begins that faults on every access. Fresh memory is zero.
+template <class T>
+class GuardedArray {
+ public:
+  explicit GuardedArray(std::size_t count) : count_(count) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t pages = (count * sizeof(T) + page - 1) / page + 1;
+    mapped_bytes_ = pages * page;
+    void* mapped = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) std::abort();
+    base_ = static_cast<std::byte*>(mapped);
+    std::byte* end = base_ + mapped_bytes_ - page;
+    if (mprotect(end, page, PROT_NONE) != 0) std::abort();
+    data_ = reinterpret_cast<T*>(end - count * sizeof(T));
+  }
+  explicit GuardedArray(std::span<const T> values) : GuardedArray(values.size()) {
+    if (count_ != 0) std::memcpy(static_cast<void*>(data_), values.data(), count_ * sizeof(T));
+  }
+  GuardedArray(const GuardedArray&) = delete;
+  GuardedArray& operator=(const GuardedArray&) = delete;
+  ~GuardedArray() { munmap(base_, mapped_bytes_); }
+
+  T* data() { return data_; }
+  std::size_t size() const { return count_; }
+  std::span<T> values() { return {data_, count_}; }
+
+ private:
+  std::size_t count_;
+  std::size_t mapped_bytes_;
+  std::byte* base_;
+  T* data_;
+};
+
+// Targets.
+
+template <class List>
+struct AsGtestTypes;
+template <class... Ts>
+struct AsGtestTypes<TypeList<Ts...>> {
+  using Types = ::testing::Types<Ts...>;
+};
+
+// One combination of a typed test: a target and a second type, say a format.
+template <class T, class S>
+struct Case {
+  using Target = T;
+  using Second = S;
+};
+
+template <class... Lists>
+struct Joined;
+template <class... As>
+struct Joined<TypeList<As...>> {
+  using Type = TypeList<As...>;
+};
+template <class... As, class... Bs, class... Rest>
+struct Joined<TypeList<As...>, TypeList<Bs...>, Rest...> : Joined<TypeList<As..., Bs...>, Rest...> {};
+
+template <class Ts, class Ss>
+struct Product;
+template <class... Ts, class... Ss>
+struct Product<TypeList<Ts...>, TypeList<Ss...>> {
+  template <class T>
+  using Row = TypeList<Case<T, Ss>...>;
+  using Types = typename AsGtestTypes<typename Joined<Row<Ts>...>::Type>::Types;
+};
+
+using TargetTypes = AsGtestTypes<Targets>::Types;
+
+struct TargetNames {
+  template <class T>
+  static std::string GetName(int) {
+    return T::id.name;
+  }
+};
+
+// Runs what follows on one target, until the end of the scope.
+class OnTarget {
+ public:
+  explicit OnTarget(TargetId id) {
+    const Status status = force_target(id.name);
+    if (!status) ADD_FAILURE() << status.error().message;
+  }
+  OnTarget(const OnTarget&) = delete;
+  OnTarget& operator=(const OnTarget&) = delete;
+  ~OnTarget() { (void)force_target(""); }
+};
+
+// A fixture whose tests are skipped, with the reason, where the CPU lacks the target.
+template <class T>
+class TargetTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!T::available(cpu_info())) GTEST_SKIP() << "this CPU lacks the target " << T::id.name;
+  }
+};
+
+// Golden results.
+
+// golden/ops.bin: records of  u32 name bytes | name | u32 count | count doubles, little endian.
+inline const std::map<std::string, std::vector<double>>& golden_records() {
+  static const auto records = [] {
+    std::ifstream file(STILLA_TEST_DATA "/ops.bin", std::ios::binary);
+    const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
+    std::map<std::string, std::vector<double>> all;
+    for (std::size_t at = 0; at < bytes.size();) {
+      std::uint32_t length = 0;
+      std::memcpy(&length, bytes.data() + at, 4);
+      std::string name(bytes.data() + at + 4, length);
+      at += 4 + length;
+      std::memcpy(&length, bytes.data() + at, 4);
+      std::vector<double> values(length);
+      std::memcpy(values.data(), bytes.data() + at + 4, length * sizeof(double));
+      at += 4 + length * sizeof(double);
+      all.emplace(std::move(name), std::move(values));
+    }
+    return all;
+  }();
+  return records;
+}
+
+// Calls f(parameters of the name after its first part, values) for every record "kind/a/b/...".
+template <class F>
+void for_each_golden(std::string_view kind, F&& f) {
+  std::size_t found = 0;
+  for (const auto& [name, values] : golden_records()) {
+    if (!std::string_view(name).starts_with(std::string(kind) + "/")) continue;
+    std::vector<std::string> parameters;
+    std::string_view rest = std::string_view(name).substr(kind.size());
+    while (!rest.empty()) {
+      rest.remove_prefix(1);
+      const std::size_t end = std::min(rest.find('/'), rest.size());
+      parameters.emplace_back(rest.substr(0, end));
+      rest.remove_prefix(end);
+    }
+    SCOPED_TRACE(name);
+    ++found;
+    f(parameters, std::span<const double>(values));
+  }
+  EXPECT_NE(found, 0u) << "no golden results of kind " << kind;
+}
+
+}  // namespace stilla_test
