@@ -192,11 +192,62 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
         const int levels = F::code_bits == 8 ? 254 : (1 << F::code_bits) - (F::has_minimum ? 1 : 0);
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || F::code_bits == 8 ? 0.5f : 1.0f) +
                 largest * 0x1p-9f;
-        if (F::has_sub_scales) bound *= 1.5f;  // group scales are rounded to the block's six or eight bits
+        // Searched scales may clip the extremes by 9/8 levels; group scales and minima are rounded to 63 steps.
+        if (F::has_sub_scales) bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / 126);
       }
       for (std::size_t k = 0; k < F::block_weights; ++k) {
         ASSERT_LE(std::fabs(decoded[k] - weights[k]), bound) << "round " << round << " weight " << k;
       }
+    }
+  }
+}
+
+// The squared error per weight over 2^14 values, nearly normal and made of integers: the same everywhere.
+template <class F>
+double mean_squared_error() {
+  std::mt19937 random(3);
+  std::vector<float> weights(F::block_weights);
+  std::vector<float> decoded(F::block_weights);
+  std::vector<std::byte> block(F::block_bytes);
+  double sum = 0;
+  constexpr std::size_t n_weights = 1 << 14;
+  for (std::size_t b = 0; b < n_weights / F::block_weights; ++b) {
+    for (float& w : weights) {
+      std::int64_t total = -6 * (std::int64_t{1} << 20);
+      for (int i = 0; i < 12; ++i) total += static_cast<std::int64_t>(random() >> 12);
+      w = static_cast<float>(total) * 0x1p-20f;
+    }
+    F::encode(weights.data(), block.data());
+    F::decode(block.data(), decoded.data());
+    for (std::size_t k = 0; k < F::block_weights; ++k) {
+      const double error = static_cast<double>(decoded[k]) - static_cast<double>(weights[k]);
+      sum += error * error;
+    }
+  }
+  return sum / n_weights;
+}
+
+// The formats whose scales are searched for are worth their bits.
+TEST(Formats, SearchedScalesBeatPlainOnes) {
+  EXPECT_LT(mean_squared_error<Q4_K>(), 0.75 * mean_squared_error<Q4_0>());
+  EXPECT_LT(mean_squared_error<Q5_K>(), 0.75 * mean_squared_error<Q5_0>());
+  EXPECT_LT(mean_squared_error<Q6_K>(), 0.3 * mean_squared_error<Q5_K>());
+  EXPECT_LT(mean_squared_error<IQ4_NL>(), 0.85 * mean_squared_error<Q4_0>());
+  EXPECT_LT(mean_squared_error<IQ4_XS>(), 0.9 * mean_squared_error<Q4_0>());
+}
+
+// Weights that no scale can hold must not trap, whatever they become.
+TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
+  using F = TypeParam;
+  if constexpr (EncodableFormat<F>) {
+    std::mt19937 random(5);
+    std::vector<float> weights(F::block_weights);
+    std::vector<std::byte> block(F::block_bytes);
+    for (int round = 0; round < 300; ++round) {
+      for (float& w : weights) w = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
+      F::encode(weights.data(), block.data());
+      for (float& w : weights) w = round % 3 == 0 ? NAN : round % 3 == 1 ? -INFINITY : 1e-44f;
+      F::encode(weights.data(), block.data());
     }
   }
 }

@@ -14,6 +14,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include <stilla/format/rounding.hpp>
+#include <stilla/format/scale_search.hpp>
 #include <stilla/types.hpp>
 
 namespace stilla::inline STILLA_ABI {
@@ -45,6 +47,25 @@ struct IQ4_NL {
     const float d = to_float(scale(block));
     for (std::size_t k = 0; k < block_weights; ++k) {
       weights[k] = d * static_cast<float>(codebook[static_cast<std::size_t>(code(block, k))]);
+    }
+  }
+
+  // The code whose level is nearest to x; of two equally near ones the lower.
+  static std::size_t nearest_code(float x) {
+    std::size_t code = 0;
+    while (code < 15 && 2 * x > static_cast<float>(codebook[code] + codebook[code + 1])) ++code;
+    return code;
+  }
+
+  // Least-squares scale (format/scale_search.hpp), then the codes nearest to what it decodes to.
+  static void encode(const float* weights, std::byte* block) {
+    const auto nearest = [](float x) { return codebook[nearest_code(x)]; };
+    const f16 stored = to_f16(detail::fit_scale(weights, block_weights, -127.0f, nearest));
+    const float inverse = detail::inverse_scale(to_float(stored));
+    store_as(block, stored);
+    for (std::size_t j = 0; j < 16; ++j) {
+      const std::size_t low = nearest_code(weights[j] * inverse);
+      block[2 + j] = static_cast<std::byte>(low | nearest_code(weights[j + 16] * inverse) << 4);
     }
   }
 };

@@ -18,6 +18,8 @@
 #include <string_view>
 
 #include <stilla/format/iq4_nl.hpp>
+#include <stilla/format/rounding.hpp>
+#include <stilla/format/scale_search.hpp>
 #include <stilla/types.hpp>
 
 namespace stilla::inline STILLA_ABI {
@@ -57,6 +59,36 @@ struct IQ4_XS {
         weights[k] = s * static_cast<float>(codebook[static_cast<std::size_t>(code(block, k))]);
       }
     }
+  }
+
+  // Least-squares scale per group (format/scale_search.hpp), rounded to the block's; then the codes nearest to what
+  // those decode to.
+  static void encode(const float* weights, std::byte* block) {
+    constexpr std::size_t n_groups = block_weights / group_weights;
+    const auto nearest = [](float x) { return codebook[IQ4_NL::nearest_code(x)]; };
+    float fits[n_groups];
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      fits[g] = detail::fit_scale(weights + g * group_weights, group_weights, -127.0f, nearest);
+    }
+    const f16 stored = to_f16(detail::extreme_of(fits, n_groups) / -32.0f);
+    const float inverse_of_scale = detail::inverse_scale(to_float(stored));
+    unsigned low_bits = 0;
+    unsigned high_bits = 0;
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      const int factor = detail::nearest_level(fits[g] * inverse_of_scale, -32, 31);
+      const auto biased = static_cast<unsigned>(factor + 32);
+      low_bits |= (biased & 15u) << (4 * g);
+      high_bits |= biased >> 4 << (2 * g);
+      const float inverse = detail::inverse_scale(to_float(stored) * static_cast<float>(factor));
+      const float* group = weights + g * group_weights;
+      for (std::size_t j = 0; j < 16; ++j) {
+        const std::size_t low = IQ4_NL::nearest_code(group[j] * inverse);
+        block[8 + g * 16 + j] = static_cast<std::byte>(low | IQ4_NL::nearest_code(group[j + 16] * inverse) << 4);
+      }
+    }
+    store_as(block, stored);
+    store_as(block + 2, static_cast<std::uint16_t>(high_bits));
+    store_as(block + 4, low_bits);
   }
 };
 

@@ -9,7 +9,9 @@
 
 #include <cstddef>
 
-#include <stilla/config.hpp>
+#include <stilla/format/rounding.hpp>
+#include <stilla/format/scale_search.hpp>
+#include <stilla/types.hpp>
 
 namespace stilla::inline STILLA_ABI::detail {
 
@@ -23,6 +25,49 @@ inline int k_scale(const std::byte* packed, std::size_t g) {
 inline int k_minimum(const std::byte* packed, std::size_t g) {
   const auto at = [&](std::size_t i) { return std::to_integer<int>(packed[i]); };
   return g < 4 ? at(g + 4) & 63 : at(g + 4) >> 4 | at(g) >> 6 << 4;
+}
+
+// The reverse: writes the 12 bytes from eight scales and eight minima, each 0..63.
+inline void store_k_scales(std::byte* packed, const int* scales, const int* minima) {
+  for (std::size_t g = 0; g < 4; ++g) {
+    packed[g] = static_cast<std::byte>(scales[g] | scales[g + 4] >> 4 << 6);
+    packed[g + 4] = static_cast<std::byte>(minima[g] | minima[g + 4] >> 4 << 6);
+    packed[g + 8] = static_cast<std::byte>((scales[g + 4] & 15) | (minima[g + 4] & 15) << 4);
+  }
+}
+
+// Chooses scales and minima of the eight groups of a block, writes its first 16 bytes (scale, minimum and their packed
+// factors) and fills `codes` with 256 codes 0 .. highest.
+inline void encode_k_block(const float* weights, std::byte* block, unsigned* codes, int highest) {
+  constexpr std::size_t n_groups = 8;
+  constexpr std::size_t group_weights = 32;
+  ScaleAndMinimum fits[n_groups];
+  float largest_scale = 0;
+  float largest_minimum = 0;
+  for (std::size_t g = 0; g < n_groups; ++g) {
+    fits[g] = fit_scale_and_minimum(weights + g * group_weights, group_weights, highest);
+    if (fits[g].scale > largest_scale) largest_scale = fits[g].scale;
+    if (fits[g].minimum > largest_minimum) largest_minimum = fits[g].minimum;
+  }
+  const f16 scale = to_f16(largest_scale / 63.0f);
+  const f16 minimum = to_f16(largest_minimum / 63.0f);
+  const float inverse_of_scale = inverse_scale(to_float(scale));
+  const float inverse_of_minimum = inverse_scale(to_float(minimum));
+  int scales[n_groups];
+  int minima[n_groups];
+  for (std::size_t g = 0; g < n_groups; ++g) {
+    scales[g] = nearest_level(fits[g].scale * inverse_of_scale, 0, 63);
+    minima[g] = nearest_level(fits[g].minimum * inverse_of_minimum, 0, 63);
+    // Codes for the scales as they will be read, not as they were fitted.
+    const float inverse = inverse_scale(to_float(scale) * static_cast<float>(scales[g]));
+    const float m = to_float(minimum) * static_cast<float>(minima[g]);
+    for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {
+      codes[k] = static_cast<unsigned>(nearest_level((weights[k] + m) * inverse, 0, highest));
+    }
+  }
+  store_as(block, scale);
+  store_as(block + 2, minimum);
+  store_k_scales(block + 4, scales, minima);
 }
 
 }  // namespace stilla::STILLA_ABI::detail

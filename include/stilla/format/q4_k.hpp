@@ -55,6 +55,17 @@ struct Q4_K {
       }
     }
   }
+
+  // Least-squares scales and minima per group (format/scale_search.hpp), then the codes nearest to what those decode
+  // to.
+  static void encode(const float* weights, std::byte* block) {
+    unsigned codes[block_weights];
+    detail::encode_k_block(weights, block, codes, 15);
+    for (std::size_t i = 0; i < block_weights / 2; ++i) {
+      const std::size_t k = i / 32 * 64 + i % 32;
+      block[16 + i] = static_cast<std::byte>(codes[k] | codes[k + 32] << 4);
+    }
+  }
 };
 
 }  // namespace stilla::STILLA_ABI

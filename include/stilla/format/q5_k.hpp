@@ -57,6 +57,22 @@ struct Q5_K {
       }
     }
   }
+
+  // Least-squares scales and minima per group (format/scale_search.hpp), then the codes nearest to what those decode
+  // to.
+  static void encode(const float* weights, std::byte* block) {
+    unsigned codes[block_weights];
+    detail::encode_k_block(weights, block, codes, 31);
+    for (std::size_t i = 0; i < block_weights / 2; ++i) {
+      const std::size_t k = i / 32 * 64 + i % 32;
+      block[48 + i] = static_cast<std::byte>((codes[k] & 15u) | (codes[k + 32] & 15u) << 4);
+    }
+    for (std::size_t j = 0; j < 32; ++j) {
+      unsigned high_bits = 0;
+      for (std::size_t g = 0; g < 8; ++g) high_bits |= codes[32 * g + j] >> 4 << g;
+      block[16 + j] = static_cast<std::byte>(high_bits);
+    }
+  }
 };
 
 }  // namespace stilla::STILLA_ABI

@@ -17,6 +17,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include <stilla/format/rounding.hpp>
+#include <stilla/format/scale_search.hpp>
 #include <stilla/types.hpp>
 
 namespace stilla::inline STILLA_ABI {
@@ -51,6 +53,39 @@ struct Q6_K {
       const float s = d * static_cast<float>(sub_scale(block, g));
       for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {
         weights[k] = s * static_cast<float>(code(block, k) - zero_point);
+      }
+    }
+  }
+
+  // Least-squares scale per group (format/scale_search.hpp), rounded to the block's; then the codes nearest to what
+  // those decode to.
+  static void encode(const float* weights, std::byte* block) {
+    constexpr std::size_t n_groups = block_weights / group_weights;
+    const auto nearest = [](float x) { return detail::nearest_level(x, -32, 31); };
+    float fits[n_groups];
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      fits[g] = detail::fit_scale(weights + g * group_weights, group_weights, -32.0f, nearest);
+    }
+    const f16 scale = to_f16(detail::extreme_of(fits, n_groups) / -128.0f);
+    const float inverse_of_scale = detail::inverse_scale(to_float(scale));
+    unsigned codes[block_weights];
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      const int sub_scale = detail::nearest_level(fits[g] * inverse_of_scale, -128, 127);
+      store_as(block + 192 + g, static_cast<std::int8_t>(sub_scale));
+      const float inverse = detail::inverse_scale(to_float(scale) * static_cast<float>(sub_scale));
+      for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {
+        codes[k] = static_cast<unsigned>(nearest(weights[k] * inverse) + zero_point);
+      }
+    }
+    store_as(block + 208, scale);
+    for (std::size_t half = 0; half < 2; ++half) {
+      const unsigned* run = codes + half * 128;
+      for (std::size_t j = 0; j < 64; ++j) {
+        block[half * 64 + j] = static_cast<std::byte>((run[j] & 15u) | (run[j + 64] & 15u) << 4);
+      }
+      for (std::size_t j = 0; j < 32; ++j) {
+        block[128 + half * 32 + j] =
+            static_cast<std::byte>(run[j] >> 4 | run[j + 32] >> 4 << 2 | run[j + 64] >> 4 << 4 | run[j + 96] >> 4 << 6);
       }
     }
   }

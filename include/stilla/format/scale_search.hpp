@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Least-squares choice of scales, for the encoders of formats whose groups share a block's scale (K formats) or whose
+// levels are not evenly spaced (codebooks). The search is Stilla's own; gguf-py has no encoder for these formats.
+//
+// Levels l[k] are integers and w[k] the weights. For fixed levels the best scale is s = sum(w l) / sum(l l), and it
+// leaves the squared error sum(w w) - sum(w l)^2 / sum(l l). So: try steps around the one that maps the largest
+// magnitude to the last level, round all weights to levels, keep the levels with the largest sum(w l)^2 / sum(l l).
+// With a minimum it is the two-parameter fit w = s l + b, b <= 0, and what is kept is the largest s sum(w l) + b
+// sum(w).
+//
+// Every compiler takes the same decisions: products of a float and a level are exact in double, so that fusing them
+// with the sum changes nothing, and where products are not exact the fused form is written out.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+
+#include <stilla/config.hpp>
+#include <stilla/format/rounding.hpp>
+
+namespace stilla::inline STILLA_ABI::detail {
+
+inline constexpr int search_steps = 9;           // on each side of the plain step
+inline constexpr float search_spacing = 0.125f;  // levels that the extreme weight moves from one step to the next
+
+// x rounded to an integer within lowest .. highest; 0 for NaN.
+inline int nearest_level(float x, int lowest, int highest) {
+  if (x <= static_cast<float>(lowest)) return lowest;
+  if (x >= static_cast<float>(highest)) return highest;
+  return nearest_integer(x);
+}
+
+// The scale s for w[k] = s * level, where nearest(x) is the level nearest to x and the largest magnitude goes to about
+// `extreme_level`. 0 for a group of zeros, and for one so small that its inverse is infinite.
+template <class Nearest>
+float fit_scale(const float* weights, std::size_t count, float extreme_level, const Nearest& nearest) {
+  const float extreme = extreme_of(weights, count);
+  if (extreme == 0.0f) return 0.0f;
+  double best_gain = 0;
+  double best_scale = 0;
+  for (int step = -search_steps; step <= search_steps; ++step) {
+    const float moved = extreme_level + search_spacing * static_cast<float>(step);  // exact: eighths of small numbers
+    const float inverse = moved / extreme;
+    double weight_level = 0;
+    double level_level = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+      const double level = nearest(weights[k] * inverse);
+      weight_level += static_cast<double>(weights[k]) * level;
+      level_level += level * level;
+    }
+    if (!(level_level > 0)) continue;
+    const double gain = weight_level * weight_level / level_level;
+    if (gain > best_gain) {
+      best_gain = gain;
+      best_scale = weight_level / level_level;
+    }
+  }
+  return static_cast<float>(best_scale);
+}
+
+struct ScaleAndMinimum {
+  float scale;    // >= 0
+  float minimum;  // what is subtracted, >= 0
+};
+
+// w[k] = scale * level - minimum, level 0 .. highest.
+inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t count, int highest) {
+  Range range = range_of(weights, count);
+  if (range.least > 0) range.least = 0;
+  if (!(range.most > range.least)) return {0, -range.least};  // all equal and not positive
+  double sum_weight = 0;
+  for (std::size_t k = 0; k < count; ++k) sum_weight += static_cast<double>(weights[k]);
+  double best_gain = 0;
+  ScaleAndMinimum best{(range.most - range.least) / static_cast<float>(highest), -range.least};
+  for (int step = -search_steps; step <= search_steps; ++step) {
+    const float inverse =
+        (static_cast<float>(highest) + search_spacing * static_cast<float>(step)) / (range.most - range.least);
+    double sum_level = 0;
+    double level_level = 0;
+    double weight_level = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+      const double level = nearest_level((weights[k] - range.least) * inverse, 0, highest);
+      sum_level += level;
+      level_level += level * level;
+      weight_level += static_cast<double>(weights[k]) * level;
+    }
+    const auto n = static_cast<double>(count);
+    const double determinant = n * level_level - sum_level * sum_level;  // integers: exact
+    if (!(determinant > 0)) continue;
+    double scale = std::fma(n, weight_level, -(sum_weight * sum_level)) / determinant;
+    double offset = std::fma(level_level, sum_weight, -(sum_level * weight_level)) / determinant;
+    if (offset > 0) {  // the format subtracts a minimum that is not negative
+      offset = 0;
+      scale = weight_level / level_level;
+    }
+    const double gain = std::fma(scale, weight_level, offset * sum_weight);
+    if (scale > 0 && gain > best_gain) {
+      best_gain = gain;
+      best = {static_cast<float>(scale), static_cast<float>(-offset)};
+    }
+  }
+  return best;
+}
+
+}  // namespace stilla::STILLA_ABI::detail
