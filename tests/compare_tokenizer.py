@@ -5,9 +5,9 @@
     pip install transformers==5.23.0 tokenizers==0.23.3 gguf==0.19.0
     python tests/compare_tokenizer.py BUILD/bin/tokenize_lines MODEL.gguf [--count 100000] [--seed 1]
 
-The reference is AutoTokenizer.from_pretrained(folder, gguf_file=name), once as it is (special tokens are found in the text)
-and once with split_special_tokens (control tokens are text). Three things of the reference are repaired first, and only for
-the strings that meet them; how many did is printed:
+The reference is AutoTokenizer.from_pretrained(folder, gguf_file=name), once as it is (special tokens are found in the
+text) and once with split_special_tokens (control tokens are text). Three things of the reference are repaired first, and
+only for the strings that meet them; how many did is printed:
   - control tokens spelled outside the byte alphabet, such as <｜User｜>, are left out by transformers' GGUF reader;
   - tokens that the file does not have are added past the end of the vocabulary;
   - for `smollm` it does not isolate digits, as the model's own tokenizer.json does.

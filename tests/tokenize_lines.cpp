@@ -3,8 +3,8 @@
 // tokenize_lines MODEL.gguf text|parse < strings > ids
 //
 // Strings come as a 32-bit length and that many bytes, ids go as a 32-bit count and that many 32-bit ids; both
-// little-endian. compare_tokenizer.py drives it. Each result is also decoded and compared with its string; bytes that the
-// vocabulary lacks may be missing from it.
+// little-endian. compare_tokenizer.py drives it. If the vocabulary has all bytes, each result is also decoded and compared
+// with its string.
 #include <cstdint>
 #include <cstdio>
 #include <string>

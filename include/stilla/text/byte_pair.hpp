@@ -150,7 +150,8 @@ class WordMerger {
              (in < symbols.size() && is_more_urgent(lowest->merged, symbols[in]));
       symbols[out++] = lowest->merged;
     }
-    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(out), symbols.begin() + static_cast<std::ptrdiff_t>(in));
+    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(out),
+                  symbols.begin() + static_cast<std::ptrdiff_t>(in));
     return true;
   }
 

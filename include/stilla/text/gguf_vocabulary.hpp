@@ -103,10 +103,10 @@ inline Result<Tokenizer> gguf_tokenizer(const GgufFile& file) {
   Result<Tokenizer> tokenizer = Tokenizer::create(*vocabulary);
   if (tokenizer) return tokenizer;
   // What is left to find are tokens and merges that contradict each other; they are told by their numbers.
-  return Error{tokenizer.error().kind, concat(printable_path(file.path()), ": keys 'tokenizer.ggml.*', tokens at byte ",
-                                              file.find("tokenizer.ggml.tokens")->record_offset, " and merges at byte ",
-                                              file.find("tokenizer.ggml.merges")->record_offset, ": ",
-                                              tokenizer.error().message)};
+  return Error{tokenizer.error().kind,
+               concat(printable_path(file.path()), ": keys 'tokenizer.ggml.*', tokens at byte ",
+                      file.find("tokenizer.ggml.tokens")->record_offset, " and merges at byte ",
+                      file.find("tokenizer.ggml.merges")->record_offset, ": ", tokenizer.error().message)};
 }
 
 // The Jinja text of the chat template; empty if the file has none.

@@ -48,7 +48,8 @@ inline Result<PreTokenizer> pretokenizer_by_name(std::string_view name) {
     if (entry.name == name) return entry.value;
     known.append(known.empty() ? "" : ", ").append(entry.name);
   }
-  return Error{ErrorKind::refused_file, concat("pre-tokenizer '", printable(name), "' is not supported; known: ", known)};
+  return Error{ErrorKind::refused_file,
+               concat("pre-tokenizer '", printable(name), "' is not supported; known: ", known)};
 }
 
 namespace detail {

@@ -35,9 +35,8 @@ class SpecialTokenFinder {
 
   SpecialTokenFinder() = default;
   explicit SpecialTokenFinder(std::vector<Entry> entries) : entries_(std::move(entries)) {
-    std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
-      return a.text != b.text ? a.text < b.text : a.id < b.id;
-    });
+    std::sort(entries_.begin(), entries_.end(),
+              [](const Entry& a, const Entry& b) { return a.text != b.text ? a.text < b.text : a.id < b.id; });
     for (const Entry& entry : entries_) begins_[static_cast<unsigned char>(entry.text.front())] = true;
   }
 

@@ -4,9 +4,9 @@
 //
 //   text -> special tokens cut out (special_tokens.hpp) -> words (pretokenizer.hpp) -> bytes -> merges (byte_pair.hpp)
 //
-// Bytes are never changed on the way: there is no Unicode normalisation, as transformers' and llama.cpp's reading of GGUF
-// files has none, so decode(encode(text)) == text for every byte string if the vocabulary has a token for every byte.
-// Of those without (SmolLM2 lacks 21 bytes that hardly occur in text) a missing byte is left out, as both of these do.
+// Bytes are never changed on the way: there is no Unicode normalisation, as transformers' reading of GGUF files has none,
+// so decode(encode(text)) == text for every byte string if the vocabulary has a token for every byte. SmolLM2's lacks 21
+// bytes that hardly occur in text; there a missing byte is left out, as in transformers.
 //
 // encode() never adds a token. Who needs BOS uses chat_template.hpp, the one place that adds it.
 #pragma once
@@ -159,13 +159,13 @@ class Tokenizer {
     return place;
   }
 
-  std::string pieces_;                       // all tokens' bytes, one after the other
-  std::vector<std::uint32_t> piece_ends_;    // piece_ends_[id] .. piece_ends_[id + 1] in pieces_
+  std::string pieces_;                     // all tokens' bytes, one after the other
+  std::vector<std::uint32_t> piece_ends_;  // piece_ends_[id] .. piece_ends_[id + 1] in pieces_
   std::vector<TokenType> types_;
   std::vector<std::uint32_t> token_places_;  // hash table of the normal tokens' ids
   std::array<std::uint32_t, 256> byte_tokens_{};
   detail::MergeTable merges_;
-  detail::SpecialTokenFinder special_;       // control and user-defined
+  detail::SpecialTokenFinder special_;  // control and user-defined
   std::vector<std::uint32_t> ends_;
   std::optional<std::uint32_t> bos_, eos_;
   PreTokenizer pretokenizer_ = PreTokenizer::qwen2;
@@ -294,7 +294,8 @@ inline Status Tokenizer::add_ids(const Vocabulary& vocabulary) {
                                                                            {"padding", vocabulary.padding},
                                                                            {"unknown", vocabulary.unknown}};
   for (const auto& [name, id] : ids) {
-    if (id && *id >= size()) return refuse(name, " token id ", *id, " is outside the vocabulary of ", size(), " tokens");
+    if (id && *id >= size())
+      return refuse(name, " token id ", *id, " is outside the vocabulary of ", size(), " tokens");
   }
   if (vocabulary.add_bos && !vocabulary.bos) return refuse("a bos token is to be added but none is named");
   bos_ = vocabulary.bos;
@@ -302,8 +303,8 @@ inline Status Tokenizer::add_ids(const Vocabulary& vocabulary) {
   add_bos_ = vocabulary.add_bos;
   if (vocabulary.eos) ends_.push_back(*vocabulary.eos);
   if (vocabulary.eot) ends_.push_back(*vocabulary.eot);
-  constexpr std::string_view end_texts[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>",
-                                            "<|eom_id|>", "<|EOT|>", "<｜end▁of▁sentence｜>"};
+  constexpr std::string_view end_texts[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",           "<|end_of_text|>",
+                                            "<|eom_id|>", "<|EOT|>",       "<｜end▁of▁sentence｜>"};
   for (const std::string_view text : end_texts) {
     const auto* entry = special_.find_exactly(text);
     if (entry != nullptr && entry->is_control) ends_.push_back(entry->id);

@@ -53,7 +53,8 @@ inline constexpr std::array<std::int16_t, byte_alphabet_end> byte_of_letter = []
   return bytes;
 }();
 
-// Appends the bytes that `spelled` stands for. Text that leaves the alphabet stands for itself, as transformers reads it.
+// Appends the bytes that `spelled` stands for. Text that leaves the alphabet stands for itself, as transformers reads
+// it.
 inline void append_spelled_bytes(std::string& out, std::string_view spelled) {
   const std::size_t begin = out.size();
   for (std::size_t at = 0; at < spelled.size();) {

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stilla/text/tokenizer.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <stilla/text/gguf_vocabulary.hpp>
+
+namespace stilla {
+namespace {
+
+using Ids = std::vector<std::uint32_t>;
+
+GgufFile open_golden(std::string_view name) {
+  Result<GgufFile> file = GgufFile::open(concat(STILLA_TEST_DATA, "/tokenizer/", name, ".gguf"));
+  EXPECT_TRUE(file) << file.error().message;
+  return std::move(*file);
+}
+
+Tokenizer make(const Vocabulary& vocabulary) {
+  Result<Tokenizer> tokenizer = Tokenizer::create(vocabulary);
+  EXPECT_TRUE(tokenizer) << tokenizer.error().message;
+  return std::move(*tokenizer);
+}
+
+Vocabulary golden_vocabulary(std::string_view name) { return *gguf_vocabulary(open_golden(name)); }
+
+// Golden ids made by Hugging Face tokenizers (tests/golden/make_tokenizer_golden.py).
+class TokenizerGolden : public testing::TestWithParam<const char*> {};
+
+void expect_golden(const GgufFile& file, const Tokenizer& tokenizer, std::string_view prefix, SpecialTokens special) {
+  const auto strings = file.get_strings(concat("golden.", prefix, "strings"));
+  const auto ids = file.get_array<std::uint32_t>(concat("golden.", prefix, "ids"));
+  const auto counts = file.get_array<std::uint32_t>(concat("golden.", prefix, "counts"));
+  ASSERT_TRUE(strings && ids && counts);
+  ASSERT_EQ(strings->size(), counts->size());
+  ASSERT_GT(strings->size(), prefix.empty() ? 500u : 0u);
+  std::size_t at = 0;
+  std::size_t i = 0;
+  for (const std::string_view text : *strings) {
+    const Ids expected(ids->begin() + static_cast<std::ptrdiff_t>(at),
+                       ids->begin() + static_cast<std::ptrdiff_t>(at + (*counts)[i]));
+    EXPECT_EQ(tokenizer.encode(text, special), expected) << "string " << i << ": " << text;
+    if (tokenizer.find("\x06")) {  // smollm lacks this byte
+      EXPECT_EQ(tokenizer.decode(expected, ControlText::show), text);
+    }
+    at += (*counts)[i++];
+  }
+  EXPECT_EQ(at, ids->size());
+}
+
+TEST_P(TokenizerGolden, IdsEqualHuggingFace) {
+  const GgufFile file = open_golden(GetParam());
+  const Tokenizer tokenizer = *gguf_tokenizer(file);
+  expect_golden(file, tokenizer, "", SpecialTokens::parse);
+  expect_golden(file, tokenizer, "text_", SpecialTokens::as_text);
+}
+
+TEST_P(TokenizerGolden, EveryByteStringSurvives) {
+  Vocabulary vocabulary = golden_vocabulary(GetParam());
+  if (vocabulary.pretokenizer == "smollm") vocabulary.tokens.push_back("Ć");  // the byte it lacks
+  vocabulary.types.resize(vocabulary.tokens.size(), TokenType::normal);
+  const Tokenizer tokenizer = make(vocabulary);
+  std::mt19937 random(1);
+  const std::string pool[] = {"a",  " ", "'s",      "é",       "\xe4\xb8", "\x80", "\xff", "\xc0", "\xed\xa0\x80",
+                              "\n", "7", "<think>", "\xf0\x9f"};
+  for (int round = 0; round < 2000; ++round) {
+    std::string text;
+    for (std::size_t n = random() % 30; n > 0; --n) {
+      if (random() % 2 == 0)
+        text += static_cast<char>(random() % 256);
+      else
+        text += pool[random() % std::size(pool)];
+    }
+    for (const SpecialTokens special : {SpecialTokens::as_text, SpecialTokens::parse}) {
+      ASSERT_EQ(tokenizer.decode(tokenizer.encode(text, special), ControlText::show), text);
+    }
+    std::string words;
+    split_words(tokenizer.pretokenizer(), text, [&](std::string_view word) {
+      ASSERT_FALSE(word.empty());
+      words += word;
+    });
+    ASSERT_EQ(words, text);
+  }
+}
+
+TEST_P(TokenizerGolden, SegmentsOfPlainTextEncodeAsOneText) {
+  const GgufFile file = open_golden(GetParam());
+  const Tokenizer tokenizer = *gguf_tokenizer(file);
+  std::mt19937 random(2);
+  const auto strings = file.get_strings("golden.strings");
+  for (const std::string_view text : *strings) {
+    std::vector<TextSegment> segments;
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t length = 1 + random() % 5;
+      segments.push_back({std::string(text.substr(at, length)), false});
+      at += length;
+    }
+    ASSERT_EQ(tokenizer.encode(segments), tokenizer.encode(text, SpecialTokens::as_text)) << text;
+    const TextSegment markup{std::string(text), true};
+    ASSERT_EQ(tokenizer.encode({&markup, 1}), tokenizer.encode(text, SpecialTokens::parse)) << text;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TokenizerGolden, testing::Values("qwen2", "deepseek-r1-qwen", "llama-bpe", "smollm"),
+                         [](const auto& instance) {
+                           std::string name = instance.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+std::vector<std::string> words(PreTokenizer pretokenizer, std::string_view text) {
+  std::vector<std::string> out;
+  split_words(pretokenizer, text, [&](std::string_view word) { out.emplace_back(word); });
+  return out;
+}
+
+TEST(PreTokenizer, Words) {
+  using Words = std::vector<std::string>;
+  EXPECT_EQ(words(PreTokenizer::qwen2, "Hello  world's 123\r\n\n x"),
+            (Words{"Hello", " ", " world", "'s", " ", "1", "2", "3", "\r\n\n", " x"}));
+  EXPECT_EQ(words(PreTokenizer::llama_bpe, "a1234567 b"), (Words{"a", "123", "456", "7", " b"}));
+  EXPECT_EQ(words(PreTokenizer::smollm, "it's IT'S 12  \n 3 x"),
+            (Words{"it", "'s", " IT", "'", "S", " ", "1", "2", "  \n ", "3", " x"}));
+  EXPECT_EQ(words(PreTokenizer::qwen2, "IT'S a'\xc5\xbf ((x)) \t\n y  "),
+            (Words{"IT", "'S", " a", "'\xc5\xbf", " ((", "x", "))", " \t\n", " y", "  "}));
+}
+
+TEST(PreTokenizer, UnknownNameListsTheKnown) {
+  const auto result = pretokenizer_by_name("gpt-\x01");
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().message,
+            "pre-tokenizer 'gpt-\\x01' is not supported; known: qwen2, deepseek-r1-qwen, llama-bpe, smollm");
+}
+
+// The definition: the lowest rank first, the leftmost place of it first.
+Ids merge_by_definition(const std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule>& rules,
+                        Ids symbols) {
+  while (true) {
+    const detail::MergeRule* lowest = nullptr;
+    std::size_t at = 0;
+    for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
+      const auto found = rules.find({symbols[i], symbols[i + 1]});
+      if (found != rules.end() && (lowest == nullptr || found->second.rank < lowest->rank)) {
+        lowest = &found->second;
+        at = i;
+      }
+    }
+    if (lowest == nullptr) return symbols;
+    symbols[at] = lowest->merged;
+    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+  }
+}
+
+// Rules in random order, several making the same token, products often more urgent than what made them: all the cases
+// in which merging a whole pass at once would go wrong.
+TEST(WordMerger, EqualsTheDefinition) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 400; ++round) {
+    std::vector<std::string> tokens;
+    for (std::size_t c = 0; c < 1 + random() % 3; ++c) tokens.push_back(std::string(1, static_cast<char>('a' + c)));
+    const std::size_t letters = tokens.size();
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
+    for (std::size_t n = random() % 40; n > 0; --n) {
+      const auto left = static_cast<std::uint32_t>(random() % tokens.size());
+      const auto right = static_cast<std::uint32_t>(random() % tokens.size());
+      const std::string merged = tokens[left] + tokens[right];
+      if (merged.size() > 12) continue;
+      pairs.emplace_back(left, right);
+      if (std::find(tokens.begin(), tokens.end(), merged) == tokens.end()) tokens.push_back(merged);
+    }
+    std::sort(pairs.begin(), pairs.end());
+    pairs.erase(std::unique(pairs.begin(), pairs.end()), pairs.end());
+    std::shuffle(pairs.begin(), pairs.end(), random);
+    std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule> rules;
+    detail::MergeTable table(pairs.size());
+    for (std::uint32_t rank = 0; rank < pairs.size(); ++rank) {
+      const auto [left, right] = pairs[rank];
+      const auto merged = std::find(tokens.begin(), tokens.end(), tokens[left] + tokens[right]) - tokens.begin();
+      const detail::MergeRule rule{left, right, rank, static_cast<std::uint32_t>(merged)};
+      rules[pairs[rank]] = rule;
+      ASSERT_EQ(table.add(rule), detail::MergeTable::Added::yes);
+    }
+    detail::WordMerger merger(table);
+    for (const std::size_t length : {0u, 1u, 2u, 5u, 31u, 32u, 33u, 34u, 64u, 100u, 300u}) {
+      Ids symbols(length);
+      for (auto& symbol : symbols) symbol = static_cast<std::uint32_t>(random() % letters);
+      const Ids expected = merge_by_definition(rules, symbols);
+      merger.merge(symbols);
+      ASSERT_EQ(symbols, expected) << "round " << round << ", " << length << " symbols";
+    }
+  }
+}
+
+// Words that the passes hardly shrink go to the heap.
+TEST(WordMerger, HeapEqualsTheDefinition) {
+  std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule> rules;
+  std::mt19937 random(4);
+  detail::MergeTable table(100 * 100);
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
+  for (std::uint32_t left = 0; left < 100; ++left) {
+    for (std::uint32_t right = 0; right < 100; ++right) pairs.emplace_back(left, right);
+  }
+  std::shuffle(pairs.begin(), pairs.end(), random);
+  for (std::uint32_t rank = 0; rank < pairs.size(); ++rank) {
+    rules[pairs[rank]] = {pairs[rank].first, pairs[rank].second, rank, 100 + rank};
+    ASSERT_EQ(table.add(rules[pairs[rank]]), detail::MergeTable::Added::yes);
+  }
+  detail::WordMerger merger(table);
+  for (std::size_t length = 33; length < 1500; length = length * 3 / 2) {
+    Ids symbols(length);
+    for (auto& symbol : symbols) symbol = static_cast<std::uint32_t>(random() % 100);
+    const Ids expected = merge_by_definition(rules, symbols);
+    merger.merge(symbols);
+    ASSERT_EQ(symbols, expected);
+  }
+}
+
+TEST(WordMerger, RefusesRepeatedAndCrowdedRules) {
+  detail::MergeTable table(2);
+  EXPECT_EQ(table.add({1, 2, 0, 3}), detail::MergeTable::Added::yes);
+  EXPECT_EQ(table.add({1, 2, 1, 4}), detail::MergeTable::Added::repeats);
+  EXPECT_EQ(table.find(1, 2)->merged, 3u);
+  EXPECT_EQ(table.find(2, 1), nullptr);
+  // Pairs chosen so that all begin their search in the first 64 of 16384 places.
+  detail::MergeTable crowded(5000);
+  std::uint32_t added = 0;
+  auto result = detail::MergeTable::Added::yes;
+  for (std::uint64_t key = 0; result == detail::MergeTable::Added::yes; ++key) {
+    if ((key ^ key >> 29) * 0x9e3779b97f4a7c15u >> 50 >= 64) continue;
+    ASSERT_LT(added, 5000u);
+    result = crowded.add({static_cast<std::uint32_t>(key >> 32), static_cast<std::uint32_t>(key), added++, 0});
+  }
+  EXPECT_EQ(result, detail::MergeTable::Added::crowded);
+}
+
+double seconds_to_encode(const Tokenizer& tokenizer, std::string_view text) {
+  double best = 1e9;
+  for (int i = 0; i < 2; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    const Ids ids = tokenizer.encode(text);
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    EXPECT_FALSE(ids.empty());
+  }
+  return best;
+}
+
+// Four times the text may take twelve times as long (caches, a busy machine); quadratic work would take sixteen times,
+// and minutes in the first place.
+void expect_linear_time(const Tokenizer& tokenizer, std::string_view pattern, std::size_t bytes) {
+  std::string text;
+  while (text.size() < bytes) text += pattern;
+  const double whole = seconds_to_encode(tokenizer, text);
+  const double quarter = seconds_to_encode(tokenizer, std::string_view(text).substr(0, text.size() / 4));
+  EXPECT_LT(whole, 30) << pattern.substr(0, 10);
+  EXPECT_LT(whole, 12 * quarter + 0.1) << pattern.substr(0, 10);
+}
+
+// Inputs on which a backtracking regular expression or a quadratic merge never ends.
+TEST(Tokenizer, LinearTime) {
+  expect_linear_time(make(golden_vocabulary("qwen2")), "A", 4300000);
+  std::mt19937 random(5);
+  std::string letters;
+  for (std::size_t i = 0; i < 500000; ++i) letters += static_cast<char>('a' + random() % 26);
+  for (const char* name : {"qwen2", "llama-bpe", "smollm"}) {
+    const Tokenizer tokenizer = make(golden_vocabulary(name));
+    for (const std::string_view pattern :
+         {" ", "\n ", "'", "1", "<", "\x80", "<|im_end|", "e\xcc\x81", letters.c_str()}) {
+      expect_linear_time(tokenizer, pattern, 500000);
+    }
+  }
+}
+
+Vocabulary small_vocabulary() {
+  Vocabulary vocabulary;
+  vocabulary.pretokenizer = "qwen2";
+  vocabulary.tokens = {"a", "b", "c", "ab", "abc", "<|im_end|>", "<think>", "[PAD]", "Ġ", "Ã", "©"};
+  vocabulary.types.assign(11, TokenType::normal);
+  vocabulary.types[5] = TokenType::control;
+  vocabulary.types[6] = TokenType::user_defined;
+  vocabulary.types[7] = TokenType::unused;
+  vocabulary.merges = {"a b", "ab c"};
+  vocabulary.eos = 5;
+  return vocabulary;
+}
+
+TEST(Tokenizer, SpecialTokens) {
+  const Tokenizer tokenizer = make(small_vocabulary());
+  EXPECT_EQ(tokenizer.size(), 11u);
+  EXPECT_EQ(tokenizer.encode("abc<|im_end|>ab", SpecialTokens::parse), (Ids{4, 5, 3}));
+  EXPECT_EQ(tokenizer.encode("abc<think>ab"), (Ids{4, 6, 3}));
+  EXPECT_EQ(tokenizer.encode("c<|im_end|>[PAD]"), (Ids{2}));  // the other bytes have no token
+  EXPECT_EQ(tokenizer.encode(" é"), (Ids{8, 9, 10}));
+  EXPECT_EQ(tokenizer.decode(Ids{8, 9, 10, 5, 6, 99}), " é<think>");
+  EXPECT_EQ(tokenizer.decode(Ids{4, 5}, ControlText::show), "abc<|im_end|>");
+  EXPECT_EQ(tokenizer.piece(9), "\xc3");
+  EXPECT_EQ(tokenizer.find("abc"), 4u);
+  EXPECT_EQ(tokenizer.find("<|im_end|>"), 5u);
+  EXPECT_EQ(tokenizer.find(" "), 8u);
+  EXPECT_EQ(tokenizer.find("bc"), std::nullopt);
+  EXPECT_EQ(tokenizer.find(""), std::nullopt);
+  EXPECT_TRUE(tokenizer.is_control(5));
+  EXPECT_FALSE(tokenizer.is_control(6) || tokenizer.is_control(99));
+  EXPECT_TRUE(tokenizer.is_end_of_generation(5));
+  EXPECT_FALSE(tokenizer.is_end_of_generation(4));
+}
+
+std::string message_of(const Vocabulary& vocabulary) {
+  const Result<Tokenizer> tokenizer = Tokenizer::create(vocabulary);
+  return tokenizer ? "" : tokenizer.error().message;
+}
+
+TEST(Tokenizer, RefusesBadVocabularies) {
+  const auto with = [](auto&& change) {
+    Vocabulary vocabulary = small_vocabulary();
+    change(vocabulary);
+    return message_of(vocabulary);
+  };
+  EXPECT_EQ(message_of(small_vocabulary()), "");
+  EXPECT_EQ(with([](Vocabulary& v) { v.tokens.clear(); }), "vocabulary has no tokens");
+  EXPECT_EQ(with([](Vocabulary& v) { v.types.pop_back(); }), "vocabulary has 11 tokens but 10 token types");
+  EXPECT_EQ(with([](Vocabulary& v) { v.types[2] = TokenType::byte; }),
+            "token 2 'c' has type 6; a byte-level vocabulary has types 1 to 5");
+  EXPECT_EQ(with([](Vocabulary& v) { v.tokens[3] = "b"; }), "token 3 'b' repeats token 1");
+  EXPECT_EQ(with([](Vocabulary& v) { v.tokens[6] = "<|im_end|>"; }), "token 6 '<|im_end|>' repeats token 5");
+  EXPECT_EQ(with([](Vocabulary& v) { v.tokens[6].assign(2000, '<'); }).substr(0, 18), "special token 6 '<");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "abc"; }),
+            "merge 1 'abc' is not two tokens with a space between them");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "ab "; }),
+            "merge 1 'ab ' is not two tokens with a space between them");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = ""; }), "merge 1 '' is not two tokens with a space between them");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "a b c"; }),
+            "merge 1 'a b c' is not two tokens with a space between them");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "x b"; }),
+            "merge 0 'x b': its left part is not a normal token of the vocabulary");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "a <think>"; }),
+            "merge 0 'a <think>': its right part is not a normal token of the vocabulary");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "b c"; }),
+            "merge 0 'b c': what it makes is not a normal token of the vocabulary");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "a b"; }), "merge 1 'a b' repeats merge 0");
+  EXPECT_EQ(with([](Vocabulary& v) { v.eos = 11; }), "eos token id 11 is outside the vocabulary of 11 tokens");
+  EXPECT_EQ(with([](Vocabulary& v) { v.add_bos = true; }), "a bos token is to be added but none is named");
+  EXPECT_EQ(with([](Vocabulary& v) { v.pretokenizer = "tekken"; }),
+            "pre-tokenizer 'tekken' is not supported; known: qwen2, deepseek-r1-qwen, llama-bpe, smollm");
+}
+
+// Names chosen so that all begin their search in the first 64 of 16384 places of the hash table.
+TEST(Tokenizer, TokensThatCollideAreRefusedSoon) {
+  Vocabulary vocabulary;
+  vocabulary.pretokenizer = "qwen2";
+  for (std::uint64_t i = 0; vocabulary.tokens.size() < 5000; ++i) {
+    const std::string token = concat(i);
+    std::uint64_t hash = token.size();
+    for (const char c : token) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+    if (((hash ^ hash >> 32) & 16383) < 64) vocabulary.tokens.push_back(token);
+  }
+  const std::string message = message_of(vocabulary);
+  EXPECT_TRUE(message.ends_with("': too many tokens share its hash")) << message;
+}
+
+}  // namespace
+}  // namespace stilla

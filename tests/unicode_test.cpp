@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stilla/text/unicode.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <gtest/gtest.h>
+
+namespace stilla {
+namespace {
+
+constexpr std::uint32_t last_code_point = 0x10ffff;
+
+// What tokenizers 0.23.3 says of all code points; scripts/make_unicode_tables.py --check compares each of them.
+TEST(Unicode, ClassesHaveTheSizesOfTheReference) {
+  std::array<std::size_t, 4> counts{};
+  std::size_t digits = 0;
+  for (std::uint32_t c = 0; c <= last_code_point; ++c) {
+    if (c >= 0xd800 && c < 0xe000) continue;
+    ++counts[static_cast<std::size_t>(char_class(c))];
+    digits += is_digit(c);
+  }
+  EXPECT_EQ(counts[static_cast<std::size_t>(CharClass::letter)], 141028u);
+  EXPECT_EQ(counts[static_cast<std::size_t>(CharClass::number)], 1911u);
+  EXPECT_EQ(counts[static_cast<std::size_t>(CharClass::space)], 25u);
+  EXPECT_EQ(digits, 1924u);
+}
+
+TEST(Unicode, ClassesOfKnownCharacters) {
+  for (const std::uint32_t c : {0x9u, 0xau, 0xbu, 0xcu, 0xdu, 0x20u, 0x85u, 0xa0u, 0x1680u, 0x2000u, 0x200au, 0x2028u,
+                                0x2029u, 0x202fu, 0x205fu, 0x3000u}) {
+    EXPECT_EQ(char_class(c), CharClass::space) << c;
+  }
+  for (const std::uint32_t c : {0x41u, 0x7au, 0xaau, 0xe9u, 0x17fu, 0x4e2du, 0xac00u, 0x1d518u, 0x20000u}) {
+    EXPECT_EQ(char_class(c), CharClass::letter) << c;
+  }
+  for (const std::uint32_t c : {0x30u, 0x39u, 0xb2u, 0xbdu, 0x0663u, 0x2167u, 0x3007u, 0x1d7d8u}) {
+    EXPECT_EQ(char_class(c), CharClass::number) << c;
+  }
+  for (const std::uint32_t c : {0x0u, 0x1cu, 0x27u, 0x7fu, 0x300u, 0x200bu, 0x200du, 0xfeffu, 0xfffdu, 0x1f600u,
+                                0xe0001u, last_code_point, invalid_byte}) {
+    EXPECT_EQ(char_class(c), CharClass::other) << c;
+  }
+}
+
+TEST(Unicode, EveryCodePointSurvives) {
+  for (std::uint32_t c = 0; c <= last_code_point; ++c) {
+    if (c >= 0xd800 && c < 0xe000) continue;
+    std::string text;
+    append_utf8(text, c);
+    const Utf8Char decoded = decode_utf8(text, 0);
+    ASSERT_EQ(decoded.value, c);
+    ASSERT_EQ(decoded.length, text.size());
+    for (std::size_t cut = 1; cut < text.size(); ++cut) {
+      ASSERT_EQ(decode_utf8(std::string_view(text).substr(0, cut), 0).value, invalid_byte) << c;
+      ASSERT_EQ(utf8_valid_bytes(std::string_view(text).substr(0, cut), 0), cut) << c;
+    }
+  }
+}
+
+// All sequences of one to three bytes, and those of four around the borders: exactly the encodings of code points are
+// valid.
+TEST(Unicode, InvalidSequencesAreSingleBytes) {
+  std::size_t valid = 0;
+  for (std::uint32_t first = 0x80; first < 0x100; ++first) {
+    for (std::uint32_t second = 0; second < 0x100; ++second) {
+      for (const std::uint32_t third : {0x00u, 0x7fu, 0x80u, 0xbfu, 0xc0u}) {
+        const std::string text{static_cast<char>(first), static_cast<char>(second), static_cast<char>(third), '\x80'};
+        const Utf8Char c = decode_utf8(text, 0);
+        if (c.value == invalid_byte) {
+          ASSERT_EQ(c.length, 1u);
+          continue;
+        }
+        ++valid;
+        std::string again;
+        append_utf8(again, c.value);
+        ASSERT_EQ(again, text.substr(0, c.length));
+        ASSERT_TRUE(c.value <= last_code_point && (c.value < 0xd800 || c.value >= 0xe000)) << c.value;
+      }
+    }
+  }
+  // Leads of 2 bytes: 30 * 64 * 5 thirds; of 3: 16 * 64 seconds less 32 overlong and 32 surrogates, 2 thirds; of 4: 5 *
+  // 64 less 16 overlong and 48 too large, 2 thirds.
+  EXPECT_EQ(valid, 30u * 64 * 5 + (16u * 64 - 64) * 2 + (5u * 64 - 64) * 2);
+}
+
+}  // namespace
+}  // namespace stilla
