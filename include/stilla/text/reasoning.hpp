@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Splits what a reasoning model says into the thinking between <think> and </think> and the answer after it, while the
+// text still arrives in pieces.
+//
+//   ReasoningSplitter splitter(chat_template.opens_reasoning);
+//   splitter.push(text, [](TextKind kind, std::string_view part) { ... });
+//   splitter.finish(emit);
+//
+// The first <think> counts only if nothing but white space stands before it, and after </think> there is no second
+// round: a model that writes about these tags in its answer does not confuse the reader. Every byte comes out once, in
+// order, the tags as TextKind::tag; a piece that might become a tag is held back until it is decided.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <stilla/config.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+enum class TextKind : std::uint8_t { reasoning, answer, tag };
+
+class ReasoningSplitter {
+ public:
+  static constexpr std::string_view open_tag = "<think>";
+  static constexpr std::string_view close_tag = "</think>";
+
+  // `is_open`: the prompt ended with <think> already, so the text begins inside.
+  explicit ReasoningSplitter(bool is_open = false) : state_(is_open ? State::reasoning : State::start) {}
+
+  // Calls emit(kind, text) for what is decided; text is never empty and lives until emit returns.
+  template <class Emit>
+  void push(std::string_view piece, Emit&& emit) {
+    held_.append(piece);
+    std::string_view rest = held_;
+    while (advance(rest, emit)) {
+    }
+    held_.erase(0, held_.size() - rest.size());
+  }
+
+  // No more text comes: what was held back is no tag.
+  template <class Emit>
+  void finish(Emit&& emit) {
+    if (!held_.empty())
+      emit(state_ == State::reasoning ? TextKind::reasoning : TextKind::answer, std::string_view(held_));
+    held_.clear();
+  }
+
+  bool is_reasoning() const { return state_ == State::reasoning; }
+
+ private:
+  enum class State : std::uint8_t { start, reasoning, answer };
+
+  // Emits the decided part of `rest` and removes it; true if the state changed and there may be more.
+  template <class Emit>
+  bool advance(std::string_view& rest, Emit&& emit) {
+    const auto take = [&](TextKind kind, std::size_t bytes) {
+      if (bytes > 0) emit(kind, rest.substr(0, bytes));
+      rest.remove_prefix(bytes);
+    };
+    if (state_ == State::answer) {
+      take(TextKind::answer, rest.size());
+      return false;
+    }
+    if (state_ == State::start) {
+      const std::size_t space = rest.find_first_not_of(" \t\r\n");
+      take(TextKind::answer, space == std::string_view::npos ? rest.size() : space);
+      const std::string_view tag = rest.substr(0, open_tag.size());
+      if (tag != open_tag && open_tag.starts_with(tag)) return false;  // nothing yet, or it may become a tag
+      if (tag == open_tag) take(TextKind::tag, tag.size());
+      state_ = tag == open_tag ? State::reasoning : State::answer;
+      return true;
+    }
+    const std::size_t tag = rest.find(close_tag);
+    if (tag == std::string_view::npos) {
+      take(TextKind::reasoning, rest.size() - partial_tag(rest));
+      return false;
+    }
+    take(TextKind::reasoning, tag);
+    take(TextKind::tag, close_tag.size());
+    state_ = State::answer;
+    return true;
+  }
+
+  // Bytes at the end of `text` that begin a closing tag.
+  static std::size_t partial_tag(std::string_view text) {
+    std::size_t bytes = text.size() < close_tag.size() ? text.size() : close_tag.size() - 1;
+    while (bytes > 0 && !text.ends_with(close_tag.substr(0, bytes))) --bytes;
+    return bytes;
+  }
+
+  std::string held_;
+  State state_;
+};
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Makes printable text of bytes that arrive in pieces: a token may end in the middle of a character, so the beginning
+// of one is held back until the rest arrives. At most 3 bytes are ever held.
+//
+// Bytes that are no UTF-8 become U+FFFD, one for each maximal part of a sequence (the substitution that Unicode
+// recommends and web browsers do), or pass unchanged with InvalidBytes::keep. How the bytes were cut into pieces makes
+// no difference to the joined output.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <stilla/config.hpp>
+#include <stilla/text/unicode.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+enum class InvalidBytes : std::uint8_t { replace, keep };
+
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(InvalidBytes invalid = InvalidBytes::replace) : invalid_(invalid) {}
+
+  // The text that is certain after these bytes.
+  std::string push(std::string_view bytes) {
+    held_.append(bytes);
+    std::string text;
+    std::size_t at = 0;
+    while (at < held_.size()) {
+      const std::uint32_t length = utf8_length(static_cast<unsigned char>(held_[at]));
+      const std::uint32_t valid = utf8_valid_bytes(held_, at);
+      if (valid < length && at + valid == held_.size()) break;  // may become a character
+      append(text, at, valid, valid > 0 && valid == length);
+      at += valid > 0 ? valid : 1;
+    }
+    held_.erase(0, at);
+    return text;
+  }
+
+  // What is left when no more bytes come: the broken beginning of a character, or nothing.
+  std::string flush() {
+    std::string text;
+    if (!held_.empty()) append(text, 0, held_.size(), false);
+    held_.clear();
+    return text;
+  }
+
+ private:
+  void append(std::string& text, std::size_t at, std::size_t bytes, bool is_valid) const {
+    if (is_valid || invalid_ == InvalidBytes::keep) {
+      text.append(held_, at, bytes > 0 ? bytes : 1);
+    } else {
+      text.append("\xef\xbf\xbd");
+    }
+  }
+
+  std::string held_;
+  InvalidBytes invalid_;
+};
+
+}  // namespace stilla::STILLA_ABI
