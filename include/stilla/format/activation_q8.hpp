@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include <stilla/aligned.hpp>
 #include <stilla/error.hpp>
@@ -44,6 +45,7 @@ class ActivationBuffer {
  public:
   // Room for `rows` rows of `cols` values; false when memory is short.
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) {
+    if (cols != 0 && rows > std::numeric_limits<std::size_t>::max() / cols) return false;
     const std::size_t blocks = cols / activation_block;
     if (!values_.resize(rows * cols) || !scales_.resize(rows * blocks) || !sums_.resize(rows * blocks)) return false;
     rows_ = rows;
