@@ -21,7 +21,8 @@ struct RmsNorm : RmsNorm<typename Target::Fallback> {};
 template <class Target>
 struct SiluMul : SiluMul<typename Target::Fallback> {};
 
-// out[i] = e^(x[i] - max) * (1 / sum). n > 0. A row with a NaN gives unspecified numbers, never a fault.
+// out[i] = e^(x[i] - max) * (1 / sum), where e^ is 1 for x[i] == max: so values of +infinity share the whole weight, as
+// do all values of a row of -infinity. n > 0. A row with a NaN gives unspecified numbers, never a fault.
 // run(out, x, n)
 template <class Target>
 struct Softmax : Softmax<typename Target::Fallback> {};

@@ -49,10 +49,13 @@ HWY_NOINLINE void softmax(float* out, const float* x, std::size_t n) {
   float highest = x[0];
   for (std::size_t i = 1; i < n; ++i) highest = x[i] > highest ? x[i] : highest;
   const auto max = hn::Set(d, highest);
+  const auto one = hn::Set(d, 1.0f);
   Lanes16 sum = zero16();
   for_each_16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
     Lanes16 v = load16(x + i, count);
-    for (std::size_t j = 0; j < row_vectors; ++j) v.v[j] = exp_lanes(hn::Sub(v.v[j], max));
+    for (std::size_t j = 0; j < row_vectors; ++j) {
+      v.v[j] = hn::IfThenElse(hn::Eq(v.v[j], max), one, exp_lanes(hn::Sub(v.v[j], max)));
+    }
     if (count < sum_lanes) v = first_lanes(v, count);
     for (std::size_t j = 0; j < row_vectors; ++j) sum.v[j] = hn::Add(sum.v[j], v.v[j]);
     store16(v, out + i, count);

@@ -42,7 +42,7 @@ struct Softmax<Scalar> {
     for (std::size_t i = 1; i < n; ++i) highest = x[i] > highest ? x[i] : highest;
     float lanes[sum_lanes] = {};
     for (std::size_t i = 0; i < n; ++i) {
-      out[i] = exp_approximate(x[i] - highest);
+      out[i] = x[i] == highest ? 1.0f : exp_approximate(x[i] - highest);
       lanes[i % sum_lanes] += out[i];
     }
     const float inverse = 1.0f / detail::fold_lanes(lanes);

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Softmax: scalar against PyTorch, every target against scalar, properties.
+#include <stilla/softmax.hpp>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+template <class T>
+std::vector<float> softmaxed(std::span<const float> x, bool in_place = false) {
+  GuardedArray<float> input(x);
+  GuardedArray<float> output(x.size());
+  float* out = in_place ? input.data() : output.data();
+  Softmax<T>::run(out, input.data(), x.size());
+  return {out, out + x.size()};
+}
+
+std::vector<std::size_t> lengths() {
+  std::vector<std::size_t> all{64, 896, 1000};
+  for (std::size_t n = 1; n <= 40; ++n) all.push_back(n);
+  return all;
+}
+
+TEST(SoftmaxGolden, ScalarIsCloseToPyTorch) {
+  for_each_golden("softmax", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
+    const std::size_t n = std::stoul(parameters[0]);
+    const std::vector<float> y = softmaxed<Scalar>(noise_values(23, n, 16.0f));
+    // x - max, at most 32, is rounded once, so e^ of it is off by 32 u; exp by 1 ulp, 2 u. The sum has those errors too
+    // and n / 16 + 4 of its own; reciprocal and product 2.
+    const double roundings = 2 * (32 + 2) + static_cast<double>(n) / 16 + 4 + 2;
+    for (std::size_t i = 0; i < n; ++i) {
+      EXPECT_LE(std::fabs(double{y[i]} - expected[i]), roundings * unit_roundoff * expected[i]) << i;
+    }
+  });
+}
+
+template <class T>
+class SoftmaxOn : public TargetTest<T> {};
+TYPED_TEST_SUITE(SoftmaxOn, TargetTypes, TargetNames);
+
+TYPED_TEST(SoftmaxOn, EqualsScalarForEveryLength) {
+  for (const std::size_t n : lengths()) {
+    for (const float scale : {1.0f, 30.0f, 200.0f, 1e-20f, 3e38f}) {
+      const std::vector<float> x = noise_values(1, n, scale);
+      const std::vector<float> expected = softmaxed<Scalar>(x);
+      ASSERT_TRUE(same_bits(softmaxed<TypeParam>(x), expected)) << "n " << n << " scale " << scale;
+      ASSERT_TRUE(same_bits(softmaxed<TypeParam>(x, true), expected)) << "in place, n " << n;
+    }
+  }
+}
+
+TYPED_TEST(SoftmaxOn, EqualsScalarOnSpecialValues) {
+  for (const float special : special_values()) {
+    if (std::isnan(special)) continue;  // such a row's results are unspecified
+    for (const std::size_t at : {0u, 17u, 39u}) {
+      std::vector<float> x = noise_values(2, 40);
+      x[at] = special;
+      ASSERT_TRUE(same_bits(softmaxed<TypeParam>(x), softmaxed<Scalar>(x))) << special;
+    }
+  }
+}
+
+// A NaN is no fault, wherever it stands.
+TYPED_TEST(SoftmaxOn, NaNIsNoFault) {
+  for (const std::size_t n : {1u, 5u, 16u, 33u}) {
+    for (std::size_t at = 0; at < n; ++at) {
+      std::vector<float> x = noise_values(3, n);
+      x[at] = std::nanf("");
+      EXPECT_EQ(softmaxed<TypeParam>(x).size(), n);
+    }
+  }
+}
+
+TYPED_TEST(SoftmaxOn, SumsToOneAndIgnoresAShift) {
+  for (const std::size_t n : lengths()) {
+    std::vector<float> x(n);  // multiples of 1/8: shifting them by 64 is exact
+    for (std::size_t i = 0; i < n; ++i) x[i] = std::floor(noise(4, i) * 100.0f) / 8.0f;
+    const std::vector<float> y = softmaxed<TypeParam>(x);
+    double sum = 0;
+    for (const float v : y) sum += double{v};
+    // Every y has the error of the sum (n / 16 + 4 roundings), of its reciprocal and of its product.
+    EXPECT_NEAR(sum, 1.0, (static_cast<double>(n) / 16 + 6) * unit_roundoff);
+    for (float& v : x) v += 64.0f;
+    EXPECT_TRUE(same_bits(softmaxed<TypeParam>(x), y));
+  }
+}
+
+TYPED_TEST(SoftmaxOn, MaskedValuesAreExactlyZero) {
+  std::vector<float> x = noise_values(5, 50);
+  for (std::size_t i = 20; i < 50; ++i) x[i] = -HUGE_VALF;
+  const std::vector<float> y = softmaxed<TypeParam>(x);
+  for (std::size_t i = 20; i < 50; ++i) EXPECT_EQ(y[i], 0.0f);
+  double sum = 0;
+  for (const float v : y) sum += double{v};
+  EXPECT_NEAR(sum, 1.0, 10 * unit_roundoff);
+}
+
+// Infinities: those that share the highest value share the weight.
+TYPED_TEST(SoftmaxOn, InfinitiesShareTheWeight) {
+  for (const std::size_t n : {1u, 4u, 19u}) {
+    for (const float y : softmaxed<TypeParam>(std::vector<float>(n, -HUGE_VALF))) {
+      EXPECT_EQ(y, 1.0f / static_cast<float>(n));
+    }
+  }
+  std::vector<float> x = noise_values(6, 21);
+  x[3] = x[20] = HUGE_VALF;
+  const std::vector<float> y = softmaxed<TypeParam>(x);
+  for (std::size_t i = 0; i < 21; ++i) EXPECT_EQ(y[i], i == 3 || i == 20 ? 0.5f : 0.0f);
+}
+
+TYPED_TEST(SoftmaxOn, RowsOfAMatrix) {
+  using T = TypeParam;
+  const OnTarget on(T::id);
+  constexpr std::size_t M = 9, n = 37, stride = 41;
+  std::vector<float> x = noise_values(7, M * stride, 5.0f);
+  std::vector<float> expected = x;
+  for (std::size_t m = 0; m < M; ++m) {
+    const std::vector<float> row = softmaxed<Scalar>(std::span(x).subspan(m * stride, n));
+    std::copy(row.begin(), row.end(), expected.data() + m * stride);
+  }
+  ThreadPool pool(3);
+  std::vector<float> again = x;
+  softmax(Matrix(x.data(), M, n, stride), ConstMatrix(x.data(), M, n, stride));
+  softmax(Matrix(again.data(), M, n, stride), ConstMatrix(again.data(), M, n, stride), pool);
+  EXPECT_TRUE(same_bits(x, expected));
+  EXPECT_TRUE(same_bits(again, expected));
+  softmax(Matrix(x.data(), M, 0, stride), ConstMatrix(x.data(), M, 0, stride));  // empty rows are left alone
+  EXPECT_TRUE(same_bits(x, expected));
+}
+
+}  // namespace
