@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RMSNorm: scalar against PyTorch, every target against scalar, properties.
+#include <stilla/norm.hpp>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+// In arrays that end at guard pages; in place if asked.
+template <class T>
+std::vector<float> normed(std::span<const float> x, std::span<const float> weight, float epsilon,
+                          bool in_place = false) {
+  GuardedArray<float> input(x);
+  GuardedArray<float> weights(weight);
+  GuardedArray<float> output(x.size());
+  float* out = in_place ? input.data() : output.data();
+  RmsNorm<T>::run(out, input.data(), weights.data(), epsilon, x.size());
+  return {out, out + x.size()};
+}
+
+std::vector<std::size_t> lengths() {
+  std::vector<std::size_t> all{64, 896, 1000};
+  for (std::size_t n = 1; n <= 40; ++n) all.push_back(n);
+  return all;
+}
+
+TEST(RmsNormGolden, ScalarIsCloseToPyTorch) {
+  for_each_golden("rms_norm", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
+    const std::size_t n = std::stoul(parameters[0]);
+    std::vector<float> x = noise_values(21, n);
+    std::vector<float> weight = noise_values(22, n);
+    for (float& v : x) v *= 3.0f;
+    for (float& v : weight) v += 1.0f;
+    const std::vector<float> y = normed<Scalar>(x, weight, std::stof(parameters[1]));
+    // Rounding of 3 x and 1 + weight here: 2, the first counting again, but less, in the mean. Sum of squares: n / 16
+    // steps in a lane, 4 folds, 1 square, halved by the root. Then / n, + epsilon (halved), root, reciprocal, 2 products.
+    const double roundings = 3.0 + 0.5 * (static_cast<double>(n) / 16 + 8) + 4;
+    for (std::size_t i = 0; i < n; ++i) {
+      // 1 + weight can be near 0, where its rounding is measured by the 1.
+      const double size = std::fmax(std::fabs(expected[i]), std::fabs(expected[i] / double{weight[i]}));
+      EXPECT_LE(std::fabs(double{y[i]} - expected[i]), roundings * unit_roundoff * size) << i;
+    }
+  });
+}
+
+template <class T>
+class RmsNormOn : public TargetTest<T> {};
+TYPED_TEST_SUITE(RmsNormOn, TargetTypes, TargetNames);
+
+TYPED_TEST(RmsNormOn, EqualsScalarForEveryLength) {
+  for (const std::size_t n : lengths()) {
+    for (const float scale : {1.0f, 1e-20f, 1e18f, 3e19f, 1e-40f}) {
+      const std::vector<float> x = noise_values(1, n, scale);
+      const std::vector<float> weight = noise_values(2, n);
+      const std::vector<float> expected = normed<Scalar>(x, weight, 1e-6f);
+      ASSERT_TRUE(same_bits(normed<TypeParam>(x, weight, 1e-6f), expected)) << "n " << n << " scale " << scale;
+      ASSERT_TRUE(same_bits(normed<TypeParam>(x, weight, 1e-6f, true), expected)) << "in place, n " << n;
+    }
+  }
+}
+
+TYPED_TEST(RmsNormOn, EqualsScalarOnSpecialValues) {
+  const std::vector<float> weight = noise_values(3, 40);
+  for (const float special : special_values()) {
+    for (const std::size_t at : {0u, 17u, 39u}) {
+      std::vector<float> x = noise_values(4, 40);
+      x[at] = special;
+      ASSERT_TRUE(same_bits(normed<TypeParam>(x, weight, 1e-5f), normed<Scalar>(x, weight, 1e-5f))) << special;
+    }
+  }
+}
+
+TYPED_TEST(RmsNormOn, ZeroRowIsZeroAndPowersOfTwoCancel) {
+  const std::vector<float> weight = noise_values(5, 100);
+  for (const float y : normed<TypeParam>(std::vector<float>(100), weight, 1e-6f)) EXPECT_EQ(y, 0.0f);
+  const std::vector<float> x = noise_values(6, 100);
+  std::vector<float> scaled = x;
+  for (float& v : scaled) v *= 1024.0f;
+  EXPECT_TRUE(same_bits(normed<TypeParam>(scaled, weight, 0.0f), normed<TypeParam>(x, weight, 0.0f)));
+}
+
+// Rows do not touch each other: strides, threads, one row or many.
+TYPED_TEST(RmsNormOn, RowsOfAMatrix) {
+  using T = TypeParam;
+  const OnTarget on(T::id);
+  constexpr std::size_t M = 9, n = 37, stride = 41;
+  const std::vector<float> x = noise_values(7, M * stride);
+  const std::vector<float> weight = noise_values(8, n);
+  ThreadPool pool(3);
+  for (const bool threads : {false, true}) {
+    std::vector<float> y(M * (n + 2), 5.0f);
+    rms_norm(Matrix(y.data(), M, n, n + 2), ConstMatrix(x.data(), M, n, stride), weight.data(), 1e-6f,
+             threads ? Parallel(pool) : Parallel());
+    for (std::size_t m = 0; m < M; ++m) {
+      EXPECT_TRUE(same_bits(std::span(y).subspan(m * (n + 2), n),
+                            normed<Scalar>(std::span(x).subspan(m * stride, n), weight, 1e-6f)));
+      EXPECT_EQ(y[m * (n + 2) + n], 5.0f);
+      EXPECT_EQ(y[m * (n + 2) + n + 1], 5.0f);
+    }
+  }
+}
+
+}  // namespace
