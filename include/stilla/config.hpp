@@ -71,14 +71,12 @@
 #define STILLA_ARCH_ARM 0
 #endif
 
-// -ffast-math lets the compiler reorder sums and drop NaN checks, so the same-bits promise does not hold there; it still
-// must not mix with code that keeps it.
+// -ffast-math lets the compiler cancel (x + c) - c, which is how numbers are rounded here: results would be wrong, not
+// merely different.
 #if defined(__FAST_MATH__)
-#define STILLA_MATH_TAG fast
-#else
-#define STILLA_MATH_TAG ieee
+#error "Stilla cannot be compiled with -ffast-math or -Ofast: give the files that include it -fno-fast-math."
 #endif
 
-#define STILLA_JOIN_(a, b, c, d, e) a##_##b##_##c##_h##d##_s##e
-#define STILLA_JOIN(a, b, c, d, e) STILLA_JOIN_(a, b, c, d, e)
-#define STILLA_ABI STILLA_JOIN(v0, STILLA_BASELINE, STILLA_MATH_TAG, STILLA_HIGHWAY, STILLA_SINGLE_TARGET)
+#define STILLA_JOIN_(a, b, c, d) a##_##b##_h##c##_s##d
+#define STILLA_JOIN(a, b, c, d) STILLA_JOIN_(a, b, c, d)
+#define STILLA_ABI STILLA_JOIN(v0, STILLA_BASELINE, STILLA_HIGHWAY, STILLA_SINGLE_TARGET)
