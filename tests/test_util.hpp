@@ -26,6 +26,10 @@
 #include <string_view>
 #include <vector>
 
+// Sanitizers end the program when an allocation is impossible; the library is to see a null pointer, as without them.
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
+
 namespace stilla_test {
 
 using namespace stilla;
