@@ -221,10 +221,13 @@ class PackedMatrix {
                        concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
         return;
       }
-      const std::size_t panel = PanelLayout<F>::panel_bytes(K);
+      constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+      // A column takes at most 64 bytes of a panel; asking for twice that leaves room for the padding.
+      const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
+      const std::size_t panel = countable ? PanelLayout<F>::panel_bytes(K) : 0;
       const std::size_t panels = (N + panel_rows - 1) / panel_rows;
       PackedMatrix matrix;
-      if (panel != 0 && panels > std::numeric_limits<std::size_t>::max() / panel) {
+      if (!countable || (panel != 0 && panels > most / panel)) {
         result = Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights do not fit the address space")};
         return;
       }

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Packed panels: what goes in comes out, sizes, threads, the layout that pack.hpp draws, what is refused.
+#include <stilla/matmul.hpp>
+#include <stilla/pack.hpp>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+struct FormatNames {
+  template <class F>
+  static std::string GetName(int) {
+    return std::string(F::name);
+  }
+};
+
+template <class F>
+class Pack : public ::testing::Test {
+ protected:
+  static constexpr std::size_t columns = F::block_weights == 1 ? 21 : 3 * F::block_weights;
+
+  static std::vector<float> decoded(const std::byte* row) {
+    std::vector<float> weights(columns);
+    for (std::size_t k = 0; k < columns; k += F::block_weights) {
+      F::decode(row + k / F::block_weights * F::block_bytes, weights.data() + k);
+    }
+    return weights;
+  }
+};
+TYPED_TEST_SUITE(Pack, AsGtestTypes<Formats>::Types, FormatNames);
+
+// Trained-like blocks and random bytes, at an odd address, with guard pages behind rows and panels.
+TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
+  using F = TypeParam;
+  constexpr std::size_t K = TestFixture::columns;
+  for (const std::size_t N : {1u, 15u, 16u, 17u, 40u}) {
+    for (const bool any_bytes : {false, true}) {
+      std::vector<std::byte> blocks = random_blocks<F>(1, N * K / F::block_weights);
+      if (any_bytes) {
+        for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(2, i) >> 24);
+      }
+      blocks.insert(blocks.begin(), std::byte{0});
+      if (blocks.size() % 2 == 0) blocks.insert(blocks.begin(), std::byte{0});  // so that the rows' address is odd
+      const std::size_t rows_bytes = N * row_bytes<F>(K);
+      GuardedArray<std::byte> rows{std::span<const std::byte>(blocks)};
+      const std::byte* first = rows.data() + rows.size() - rows_bytes;
+      GuardedArray<std::byte> packed(packed_bytes<F>(N, K));
+      std::fill(packed.data(), packed.data() + packed.size(), std::byte{0xee});
+      pack<F>(packed.data(), first, N, K);
+      const PackedView view{F::gguf_type, N, K, packed.data()};
+      for (std::size_t n = 0; n < N; ++n) {
+        GuardedArray<float> row(K);
+        unpack_row<F>(view, n, row.data());
+        const std::vector<float> expected = this->decoded(first + n * row_bytes<F>(K));
+        ASSERT_TRUE(same_bits(row.values(), expected)) << "row " << n << " of " << N;
+        embedding_lookup(row.data(), view, n);
+        ASSERT_TRUE(same_bits(row.values(), expected));
+      }
+    }
+  }
+}
+
+// Sizes from the layout's drawing: codes at their bits, halves of 16 rows per scale record, a byte per sub-scale.
+TYPED_TEST(Pack, PackedBytesAreThoseOfTheLayout) {
+  using F = TypeParam;
+  constexpr std::size_t K = TestFixture::columns;
+  std::size_t panel = 0;
+  if constexpr (QuantisedFormat<F>) {
+    panel = K * 16 * F::code_bits / 8;
+    const std::size_t halves = F::has_minimum ? 2 : 1;
+    panel += K / F::block_weights * 16 * 2 * halves;
+    if (F::has_sub_scales) panel += K / F::group_weights * 16 * halves;
+  } else {
+    panel = K * 16 * F::block_bytes;
+  }
+  panel = (panel + 63) / 64 * 64;
+  EXPECT_EQ(packed_bytes<F>(0, K), 0u);
+  EXPECT_EQ(packed_bytes<F>(1, K), panel);
+  EXPECT_EQ(packed_bytes<F>(16, K), panel);
+  EXPECT_EQ(packed_bytes<F>(17, K), 2 * panel);
+  EXPECT_EQ(packed_bytes<F>(16, 0), 0u);
+}
+
+// Four consecutive k of one row are four neighbouring bytes; row r begins at byte 4 r of every 64.
+TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
+  using F = TypeParam;
+  constexpr std::size_t K = TestFixture::columns, N = 16;
+  const std::vector<std::byte> rows = random_blocks<F>(3, N * K / F::block_weights);
+  AlignedBuffer<std::byte> packed;
+  ASSERT_TRUE(packed.resize(packed_bytes<F>(N, K)));
+  pack<F>(packed.data(), rows.data(), N, K);
+  for (std::size_t n = 0; n < N; ++n) {
+    for (std::size_t k = 0; k < K; ++k) {
+      const std::byte* block = rows.data() + n * row_bytes<F>(K) + k / F::block_weights * F::block_bytes;
+      if constexpr (QuantisedFormat<F>) {
+        const auto code = static_cast<unsigned>(F::code(block, k % F::block_weights));
+        const std::byte* codes = packed.data() + k / 32 * (32 * 16 * F::code_bits / 8);
+        const std::size_t lane = n * 4 + k % 4, in_block = k % 32;
+        const auto at = [&](std::size_t line) { return std::to_integer<unsigned>(codes[line * 64 + lane]); };
+        if (F::code_bits == 8) {
+          ASSERT_EQ(at(in_block / 4), code & 255u);
+        } else {
+          ASSERT_EQ(at(in_block / 8) >> (in_block % 8 < 4 ? 0 : 4) & 15u, code & 15u);
+        }
+        if (F::code_bits == 5) {
+          ASSERT_EQ(at(4) >> (in_block / 4) & 1u, code >> 4);
+        }
+        if (F::code_bits == 6) {
+          ASSERT_EQ(at(4 + in_block / 16) >> (in_block % 16 / 4 * 2) & 3u, code >> 4);
+        }
+      } else {
+        ASSERT_EQ(std::memcmp(packed.data() + (k * 16 + n) * F::block_bytes, block, F::block_bytes), 0);
+      }
+    }
+  }
+}
+
+TYPED_TEST(Pack, ThreadsDoNotMatter) {
+  using F = TypeParam;
+  constexpr std::size_t K = TestFixture::columns, N = 100;
+  const std::vector<std::byte> rows = random_blocks<F>(4, N * K / F::block_weights);
+  AlignedBuffer<std::byte> one, many;
+  ASSERT_TRUE(one.resize(packed_bytes<F>(N, K)) && many.resize(packed_bytes<F>(N, K)));
+  ThreadPool pool(4);
+  pack<F>(one.data(), rows.data(), N, K);
+  pack<F>(many.data(), rows.data(), N, K, pool);
+  EXPECT_EQ(std::memcmp(one.data(), many.data(), one.size()), 0);
+}
+
+TYPED_TEST(Pack, MatrixOwnsWhatWasPacked) {
+  using F = TypeParam;
+  constexpr std::size_t K = TestFixture::columns, N = 19;
+  const std::vector<std::byte> rows = random_blocks<F>(5, N * K / F::block_weights);
+  Result<PackedMatrix> made = PackedMatrix::create(F::gguf_type, rows.data(), N, K);
+  ASSERT_TRUE(made) << made.error().message;
+  const PackedMatrix matrix = std::move(*made);
+  EXPECT_EQ(matrix.view().format, F::gguf_type);
+  EXPECT_EQ(matrix.view().rows, N);
+  EXPECT_EQ(matrix.view().cols, K);
+  EXPECT_EQ(matrix.view().panels(), 2u);
+  EXPECT_EQ(matrix.bytes(), packed_bytes<F>(N, K));
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(matrix.view().data) % 64, 0u);
+  std::vector<float> row(K);
+  embedding_lookup(row.data(), matrix, N - 1);
+  EXPECT_TRUE(same_bits(row, this->decoded(rows.data() + (N - 1) * row_bytes<F>(K))));
+}
+
+TYPED_TEST(Pack, ImpossibleShapesAreRefused) {
+  using F = TypeParam;
+  constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
+  constexpr std::size_t B = F::block_weights;
+  const auto message = [](std::size_t N, std::size_t K) {
+    const Result<PackedMatrix> made = PackedMatrix::create(F::gguf_type, nullptr, N, K);
+    return made ? std::string("made") : made.error().message;
+  };
+  if (B != 1) {
+    EXPECT_EQ(message(1, B + 1), concat(B + 1, " columns are not a multiple of the ", F::name, " block of ", B));
+  }
+  for (const auto& [N, K] :
+       {std::pair(huge, B), std::pair(huge - 15, B), std::pair(std::size_t{1}, huge / B * B),
+        std::pair(huge / 2, huge / 2 / B * B), std::pair(std::size_t{1} << 33, std::size_t{1} << 33)}) {
+    EXPECT_EQ(message(N, K), concat(N, " x ", K, " weights do not fit the address space"));
+  }
+  const std::string none = message(std::size_t{1} << 38, 1024 * B);  // addresses for it there may be, memory not
+  EXPECT_TRUE(none.starts_with("not enough memory for packed weights: ")) << none;
+  EXPECT_EQ(message(0, B), "made");
+  EXPECT_EQ(message(0, 0), "made");
+}
+
+TEST(PackedMatrixFormat, UnknownTypesAreRefused) {
+  for (const std::uint32_t type : {4u, 10u, 11u, 255u, 0xffffffffu}) {
+    const Result<PackedMatrix> made = PackedMatrix::create(type, nullptr, 1, 32);
+    ASSERT_FALSE(made);
+    EXPECT_EQ(made.error().message, concat("weights of type ", type, " are not supported"));
+    EXPECT_EQ(made.error().kind, ErrorKind::bad_argument);
+  }
+}
+
+}  // namespace
