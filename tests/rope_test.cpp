@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RoPE: tables against mpmath, scalar against PyTorch, every target against scalar, properties.
+#include <stilla/rope.hpp>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+struct Table {
+  std::vector<float> cos;
+  std::vector<float> sin;
+};
+
+Table table(const RopeFrequencies& frequencies, std::size_t position) {
+  Table t{std::vector<float>(frequencies.pairs()), std::vector<float>(frequencies.pairs())};
+  frequencies.table_row(t.cos.data(), t.sin.data(), position);
+  return t;
+}
+
+// One head of head_dim values at a guard page, as are cosines and sines.
+template <class T>
+std::vector<float> rotated(std::span<const float> x, const Table& t, bool half_split) {
+  GuardedArray<float> head(x);
+  GuardedArray<float> cos{std::span<const float>(t.cos)};
+  GuardedArray<float> sin{std::span<const float>(t.sin)};
+  Rope<T>::run(head.data(), cos.data(), sin.data(), t.cos.size(), half_split);
+  return {head.data(), head.data() + x.size()};
+}
+
+TEST(RopeTable, IsRightToTheLastBit) {
+  double worst = 0;
+  for_each_golden("rope_table", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
+    const std::size_t dim = std::stoul(parameters[1]);
+    const Table t = table(RopeFrequencies(std::stod(parameters[0]), dim), std::stoul(parameters[2]));
+    for (std::size_t i = 0; i < dim / 2; ++i) {
+      for (const auto& [found, value] :
+           {std::pair(t.cos[i], expected[i]), std::pair(t.sin[i], expected[dim / 2 + i])}) {
+        const double error = std::fabs(double{found} - value);
+        worst = std::fmax(worst, error);
+        // Half an ulp of a float below 1, and the angle: 131071 e^-a turns, a the logarithm of the
+        // frequency, off by 2e-16 (1 + a) of themselves; (1 + a) e^-a is at most 1. Twice that for its product.
+        ASSERT_LE(error, 0x1p-25 + 131071 * 4e-16) << i;
+      }
+    }
+  });
+  std::printf("rope tables: worst error %.3g, half an ulp is %.3g\n", worst, 0x1p-25);
+}
+
+TEST(RopeTable, FactorsDivideTheAngle) {
+  const std::vector<float> factors{1.0f, 2.0f, 8.0f, 32.0f};
+  const Table plain = table(RopeFrequencies(1e4, 8), 64);
+  const Table scaled = table(RopeFrequencies(1e4, 8, factors.data()), 64);
+  EXPECT_TRUE(same_bits(scaled.cos[0], plain.cos[0]));
+  for (std::size_t i = 1; i < 4; ++i) {  // powers of two divide exactly, so the angle is that of an earlier position
+    const Table earlier = table(RopeFrequencies(1e4, 8), static_cast<std::size_t>(64.0f / factors[i]));
+    EXPECT_TRUE(same_bits(scaled.cos[i], earlier.cos[i]));
+    EXPECT_TRUE(same_bits(scaled.sin[i], earlier.sin[i]));
+  }
+}
+
+TEST(RopeGolden, ScalarIsCloseToPyTorch) {
+  for_each_golden("rope", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
+    const std::size_t head_dim = std::stoul(parameters[1]), rotary_dim = std::stoul(parameters[2]);
+    const bool half_split = parameters[0] == "half_split";
+    const Table t = table(RopeFrequencies(1e4, rotary_dim), std::stoul(parameters[3]));
+    const std::vector<float> x = noise_values(31, 2 * head_dim);
+    for (std::size_t h = 0; h < 2; ++h) {
+      const std::vector<float> y = rotated<Scalar>(std::span(x).subspan(h * head_dim, head_dim), t, half_split);
+      for (std::size_t i = 0; i < head_dim; ++i) {
+        // |x| <= 1: cosine and sine half an ulp (u / 2) each, a product and the sum rounded once (u each, of at most
+        // 1 and sqrt 2), and the angle as above.
+        ASSERT_LE(std::fabs(double{y[i]} - expected[h * head_dim + i]), 4 * unit_roundoff + 131071 * 8e-16) << i;
+      }
+    }
+  });
+}
+
+template <class T>
+class RopeOn : public TargetTest<T> {};
+TYPED_TEST_SUITE(RopeOn, TargetTypes, TargetNames);
+
+TYPED_TEST(RopeOn, EqualsScalarForEveryNumberOfPairs) {
+  for (std::size_t pairs = 1; pairs <= 130; pairs += pairs < 40 ? 1 : 15) {
+    const RopeFrequencies frequencies(1e6, 2 * pairs);
+    for (const std::size_t position : {0u, 1u, 77u, 131071u}) {
+      const Table t = table(frequencies, position);
+      for (const std::size_t rest : {0u, 5u}) {  // dimensions that do not turn
+        const std::vector<float> x = noise_values(1, 2 * pairs + rest, 100.0f);
+        for (const bool half_split : {true, false}) {
+          const std::vector<float> y = rotated<TypeParam>(x, t, half_split);
+          ASSERT_TRUE(same_bits(y, rotated<Scalar>(x, t, half_split))) << pairs << " pairs at " << position;
+          for (std::size_t i = 2 * pairs; i < x.size(); ++i) ASSERT_EQ(y[i], x[i]);
+          if (position == 0) {
+            ASSERT_EQ(y, x);
+          }
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(RopeOn, EqualsScalarOnSpecialValues) {
+  const std::vector<float> special = special_values();
+  const Table t = table(RopeFrequencies(1e4, 2 * special.size()), 3);
+  for (const bool half_split : {true, false}) {
+    std::vector<float> x = special;
+    const std::vector<float> other = noise_values(2, special.size());
+    x.insert(x.end(), other.begin(), other.end());
+    ASSERT_TRUE(same_bits(rotated<TypeParam>(x, t, half_split), rotated<Scalar>(x, t, half_split)));
+  }
+}
+
+TYPED_TEST(RopeOn, BothLayoutsTurnTheSamePairs) {
+  constexpr std::size_t pairs = 32;
+  const Table t = table(RopeFrequencies(1e4, 2 * pairs), 1234);
+  const std::vector<float> halves = noise_values(3, 2 * pairs);
+  std::vector<float> interleaved(2 * pairs);
+  for (std::size_t i = 0; i < pairs; ++i) {
+    interleaved[2 * i] = halves[i];
+    interleaved[2 * i + 1] = halves[i + pairs];
+  }
+  const std::vector<float> a = rotated<TypeParam>(halves, t, true);
+  const std::vector<float> b = rotated<TypeParam>(interleaved, t, false);
+  for (std::size_t i = 0; i < pairs; ++i) {
+    EXPECT_TRUE(same_bits(a[i], b[2 * i]));
+    EXPECT_TRUE(same_bits(a[i + pairs], b[2 * i + 1]));
+  }
+}
+
+double dot(std::span<const float> a, std::span<const float> b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += double{a[i]} * double{b[i]};
+  return sum;
+}
+
+// A rotation keeps the norm, and <rope(q, m), rope(k, n)> depends on m - n only.
+TYPED_TEST(RopeOn, KeepsNormsAndDependsOnDistance) {
+  constexpr std::size_t dim = 128;
+  const RopeFrequencies frequencies(1e6, dim);
+  const std::vector<float> q = noise_values(4, dim);
+  const std::vector<float> k = noise_values(5, dim);
+  const double size = std::sqrt(dot(q, q) * dot(k, k));
+  const auto at = [&](std::span<const float> x, std::size_t position) {
+    return rotated<TypeParam>(x, table(frequencies, position), true);
+  };
+  // A rotated pair is off by at most 4 u of its length (see RopeGolden, with |x| the pair's length), so a product of
+  // two rotated vectors by twice that, and a difference of two products by twice that again.
+  const double bound = 16 * unit_roundoff * std::sqrt(2.0) * size;
+  for (const std::size_t position : {1u, 100u, 32768u, 131071u}) {
+    const std::vector<float> turned = at(q, position);
+    EXPECT_NEAR(dot(turned, turned), dot(q, q), bound * dot(q, q) / size) << position;
+  }
+  for (const std::size_t distance : {0u, 1u, 63u, 4096u}) {
+    const double near = dot(at(q, distance), at(k, 0));
+    for (const std::size_t shift : {1u, 1000u, 126975u}) {
+      EXPECT_NEAR(dot(at(q, shift + distance), at(k, shift)), near, bound) << distance << " at " << shift;
+    }
+  }
+}
+
+TYPED_TEST(RopeOn, HeadsAndRowsOfAMatrix) {
+  using T = TypeParam;
+  const OnTarget on(T::id);
+  constexpr std::size_t M = 7, heads = 3, head_dim = 48, pairs = 16, cols = heads * head_dim, stride = cols + 2;
+  const RopeFrequencies frequencies(1e4, 2 * pairs);
+  std::vector<float> cos(M * pairs), sin(M * pairs);
+  for (std::size_t m = 0; m < M; ++m) frequencies.table_row(cos.data() + m * pairs, sin.data() + m * pairs, 40 + m);
+  const std::vector<float> before = noise_values(6, M * stride);
+  ThreadPool pool(3);
+  for (const RopeLayout layout : {RopeLayout::half_split, RopeLayout::interleaved}) {
+    std::vector<float> expected = before;
+    for (std::size_t m = 0; m < M; ++m) {
+      for (std::size_t h = 0; h < heads; ++h) {
+        float* head = expected.data() + m * stride + h * head_dim;
+        const std::vector<float> y =
+            rotated<Scalar>({head, head_dim}, table(frequencies, 40 + m), layout == RopeLayout::half_split);
+        std::copy(y.begin(), y.end(), head);
+      }
+    }
+    for (const bool threads : {false, true}) {
+      std::vector<float> x = before;
+      rope(Matrix(x.data(), M, cols, stride), head_dim, ConstMatrix(cos.data(), M, pairs),
+           ConstMatrix(sin.data(), M, pairs), layout, threads ? Parallel(pool) : Parallel());
+      EXPECT_TRUE(same_bits(x, expected));
+    }
+  }
+}
+
+}  // namespace
