@@ -23,15 +23,19 @@ function(stilla_threaded_tests)
   add_custom_target(threaded_tests DEPENDS ${ARGN})
 endfunction()
 
-# stilla_program(NAME [LIBRARY...]): the program NAME.cpp of this folder, in bin. Its target is NAME too, but
-# stilla_program for the program `stilla`, whose name the library has.
+# stilla_program(NAME [SOURCES FILE...] [LIBRARIES LIBRARY...]): a program in bin, from NAME.cpp unless SOURCES says
+# otherwise. Its target is NAME too, but stilla_program for the program `stilla`, whose name the library has.
 function(stilla_program name)
+  cmake_parse_arguments(PARSE_ARGV 1 program "" "" "SOURCES;LIBRARIES")
+  if(NOT program_SOURCES)
+    set(program_SOURCES ${name}.cpp)
+  endif()
   set(target ${name})
   if(TARGET ${name})
     set(target ${name}_program)
   endif()
-  add_executable(${target} ${name}.cpp)
-  target_link_libraries(${target} PRIVATE stilla::stilla stilla_warnings Threads::Threads ${ARGN})
+  add_executable(${target} ${program_SOURCES})
+  target_link_libraries(${target} PRIVATE stilla::stilla stilla_warnings Threads::Threads ${program_LIBRARIES})
   set_target_properties(${target} PROPERTIES
     OUTPUT_NAME ${name}
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
