@@ -67,6 +67,22 @@ TEST_P(TokenizerGolden, IdsEqualHuggingFace) {
   expect_golden(file, tokenizer, "text_", SpecialTokens::as_text);
 }
 
+TEST_P(TokenizerGolden, WordsEqualHuggingFace) {
+  const GgufFile file = open_golden(GetParam());
+  const auto pretokenizer = pretokenizer_by_name(GetParam());
+  const auto strings = file.get_strings("golden.strings");
+  const auto word_bytes = file.get_array<std::uint32_t>("golden.word_bytes");
+  ASSERT_TRUE(pretokenizer && strings && word_bytes);
+  std::size_t i = 0;
+  for (const std::string_view text : *strings) {
+    split_words(*pretokenizer, text, [&](std::string_view word) {
+      ASSERT_LT(i, word_bytes->size());
+      EXPECT_EQ(word.size(), (*word_bytes)[i++]) << "'" << word << "' of " << text;
+    });
+  }
+  EXPECT_EQ(i, word_bytes->size());
+}
+
 TEST_P(TokenizerGolden, EveryByteStringSurvives) {
   Vocabulary vocabulary = golden_vocabulary(GetParam());
   if (vocabulary.pretokenizer == "smollm") vocabulary.tokens.push_back("Ć");  // the byte it lacks
@@ -135,6 +151,7 @@ TEST(PreTokenizer, Words) {
             (Words{"it", "'s", " IT", "'", "S", " ", "1", "2", "  \n ", "3", " x"}));
   EXPECT_EQ(words(PreTokenizer::qwen2, "IT'S a'\xc5\xbf ((x)) \t\n y  "),
             (Words{"IT", "'S", " a", "'\xc5\xbf", " ((", "x", "))", " \t\n", " y", "  "}));
+  EXPECT_EQ(words(PreTokenizer::qwen2, "'\xc5\xbfs\nabc\r!"), (Words{"'\xc5\xbf", "s", "\n", "abc", "\r", "!"}));
 }
 
 TEST(PreTokenizer, UnknownNameListsTheKnown) {

@@ -11,6 +11,7 @@ knows. A file holds, besides the usual tokenizer.* keys,
     golden.strings       [string]
     golden.ids           [uint16]   of all strings, one after the other; special tokens are found in the text
     golden.counts        [uint16]   ids of each string
+    golden.word_bytes    [uint16]   bytes of the words into which the pre-tokenizer cuts the strings, one after the other
     golden.text_strings, golden.text_ids, golden.text_counts    the same of those whose control tokens are read as text
 
 chat.gguf holds conversations and what the models' own chat templates, taken from the files named on the command line,
@@ -127,6 +128,9 @@ def write_vocabulary(name, seed, folder):
     writer.add_add_bos_token(add_bos)
     writer.add_array("golden.strings", texts)
     write_ids(writer, "", parsed)
+    words = [len(word) for t in texts for word, _ in pre_tokenizer.pre_tokenize_str(t)]  # a letter for each byte
+    assert sum(words) == sum(len(t.encode()) for t in texts)
+    writer.add_key_value("golden.word_bytes", words, GGUFValueType.ARRAY, GGUFValueType.UINT16)
     writer.add_array("golden.text_strings", [texts[i] for i in others])
     write_ids(writer, "text_", [as_text[i] for i in others])
     write_file(folder / f"{name}.gguf", writer)
