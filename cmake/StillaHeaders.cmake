@@ -8,6 +8,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/aligned.hpp
   include/stilla/attention.hpp
   include/stilla/config.hpp
+  include/stilla/coverage.hpp
   include/stilla/cpu.hpp
   include/stilla/dispatch.hpp
   include/stilla/error.hpp
@@ -43,10 +44,12 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/norm.hpp
   include/stilla/pack.hpp
   include/stilla/parallel.hpp
+  include/stilla/quantise.hpp
   include/stilla/random.hpp
   include/stilla/rope.hpp
   include/stilla/sampling.hpp
   include/stilla/softmax.hpp
+  include/stilla/stilla.hpp
   include/stilla/target.hpp
   include/stilla/text/byte_pair.hpp
   include/stilla/text/chat_template.hpp

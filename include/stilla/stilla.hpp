@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The whole library, for those who would rather not choose. Each header below also works alone, and an engine that brings
+// its own files and text needs only the first group: <stilla/matmul.hpp> alone compiles in a fraction of the time.
+//
+//   c++ -std=c++20 -O2 -Istilla/include -Istilla/kernels app.cpp
+#pragma once
+
+#if !__has_include(<stilla/targets.hpp>)
+#error "Stilla needs two include folders; this program has only the first: add -I<stilla>/kernels beside -I<stilla>/include."
+#elif !(defined(STILLA_HIGHWAY) && STILLA_HIGHWAY == 0) && !__has_include(<hwy/highway.h>)
+#error "Stilla's portable kernels need the headers of Highway: install them (Debian: libhwy-dev) or compile with \
+-DSTILLA_HIGHWAY=0 and run without those kernels."
+#else
+
+// Types, targets, threads.
+#include <stilla/aligned.hpp>
+#include <stilla/config.hpp>
+#include <stilla/coverage.hpp>
+#include <stilla/cpu.hpp>
+#include <stilla/dispatch.hpp>
+#include <stilla/error.hpp>
+#include <stilla/matrix.hpp>
+#include <stilla/parallel.hpp>
+#include <stilla/random.hpp>
+#include <stilla/target.hpp>
+#include <stilla/types.hpp>
+#include <stilla/version.hpp>
+
+// Weights and ops.
+#include <stilla/activation.hpp>
+#include <stilla/attention.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/kv_cache.hpp>
+#include <stilla/matmul.hpp>
+#include <stilla/norm.hpp>
+#include <stilla/pack.hpp>
+#include <stilla/quantise.hpp>
+#include <stilla/rope.hpp>
+#include <stilla/sampling.hpp>
+#include <stilla/softmax.hpp>
+
+// Model files.
+#include <stilla/io/gguf.hpp>
+#include <stilla/io/mapped_file.hpp>
+
+// Text to tokens and back.
+#include <stilla/text/chat_template.hpp>
+#include <stilla/text/gguf_vocabulary.hpp>
+#include <stilla/text/reasoning.hpp>
+#include <stilla/text/stream_decoder.hpp>
+#include <stilla/text/tokenizer.hpp>
+
+// The reference forward pass.
+#include <stilla/model/config.hpp>
+#include <stilla/model/forward.hpp>
+#include <stilla/model/weights.hpp>
+
+#endif

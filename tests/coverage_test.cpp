@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// coverage(): complete, true to the fallback chain, no silent fall to scalar, and the same as the table in README.md.
+#include <stilla/coverage.hpp>
+
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <string>
+#include <tuple>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+// The targets whose kernels T may run: itself, then down the chain of fallbacks.
+template <class T>
+std::vector<std::string> fallback_chain() {
+  std::vector<std::string> chain{T::id.name};
+  if constexpr (requires { typename T::Fallback; }) {
+    for (const std::string& name : fallback_chain<typename T::Fallback>()) chain.push_back(name);
+  }
+  return chain;
+}
+
+TEST(Coverage, HasEveryOpOnEveryTargetOnce) {
+  const std::vector<CoverageEntry> entries = coverage();
+  ASSERT_FALSE(entries.empty());
+  std::set<std::tuple<std::string_view, std::string_view, std::string_view>> seen;
+  std::set<std::pair<std::string_view, std::string_view>> kernels;
+  for (const CoverageEntry& e : entries) {
+    EXPECT_TRUE(seen.insert({e.op, e.variant, e.target.name}).second) << e.op << " " << e.variant << " " << e.target.name;
+    kernels.insert({e.op, e.variant});
+  }
+  EXPECT_EQ(entries.size(), kernels.size() * Targets::size);
+  for_each_type(Formats{}, [&](auto format) { EXPECT_TRUE(kernels.contains({"matmul", decltype(format)::name})); });
+}
+
+TEST(Coverage, NamesATargetOfTheFallbackChain) {
+  for_each_type(Targets{}, [](auto target) {
+    using T = decltype(target);
+    const std::vector<std::string> chain = fallback_chain<T>();
+    for (const CoverageEntry& e : coverage()) {
+      if (e.target != T::id) continue;
+      EXPECT_NE(std::find(chain.begin(), chain.end(), e.implemented_on.name), chain.end())
+          << e.op << " " << e.variant << " on " << e.target.name << " runs " << e.implemented_on.name;
+    }
+  });
+}
+
+// Scalar is the specification, written to be short: whatever lands there on another target is slow without anybody
+// having decided so.
+TEST(Coverage, NothingButScalarRunsScalar) {
+  for (const CoverageEntry& e : coverage()) {
+    if (e.target == Scalar::id) continue;
+    EXPECT_NE(e.implemented_on, Scalar::id) << e.op << " " << e.variant << " on " << e.target.name;
+  }
+}
+
+TEST(Coverage, ReadmeHoldsTheTable) {
+  if (Targets::size < 2) GTEST_SKIP() << "README.md shows a build with all targets; this one has scalar only";
+  std::ifstream file(STILLA_TEST_DATA "/../../README.md", std::ios::binary);
+  if (!file) GTEST_SKIP() << "there is no README.md";
+  const std::string readme(std::istreambuf_iterator<char>(file), {});
+  const std::string opening = "<!-- coverage -->\n";
+  const std::size_t begin = readme.find(opening);
+  const std::size_t end = readme.find("<!-- /coverage -->");
+  ASSERT_NE(begin, std::string::npos);
+  ASSERT_NE(end, std::string::npos);
+  const std::size_t table = begin + opening.size();
+  ASSERT_LE(table, end);
+  EXPECT_EQ(readme.substr(table, end - table), coverage_markdown()) << "put this between the markers:\n"
+                                                                    << coverage_markdown();
+}
+
+}  // namespace

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// encode_rows: the encoder's bytes row by row, the report worked out again from the decoded weights, threads, refusals.
+#include <stilla/quantise.hpp>
+
+#include <cmath>
+#include <string>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+template <class F>
+class EncodeRows : public ::testing::Test {};
+struct FormatNames {
+  template <class F>
+  static std::string GetName(int) {
+    return std::string(F::name);
+  }
+};
+TYPED_TEST_SUITE(EncodeRows, AsGtestTypes<Formats>::Types, FormatNames);
+
+std::vector<std::byte> encoded(ConstMatrix weights, std::uint32_t format, EncodingReport* report, Parallel parallel = {}) {
+  std::vector<std::byte> blocks(*encoded_bytes(format, weights.rows, weights.cols));
+  const Result<EncodingReport> result = encode_rows(blocks, weights, format, parallel);
+  EXPECT_TRUE(result) << result.error().message;
+  if (result) *report = *result;
+  return blocks;
+}
+
+TYPED_TEST(EncodeRows, GivesTheEncodersBytesAndTheirError) {
+  using F = TypeParam;
+  constexpr std::size_t N = 5, K = 512, stride = K + 3;
+  const std::vector<float> values = noise_values(7, N * stride, 0.05f);
+  const ConstMatrix weights(values.data(), N, K, stride);
+  EncodingReport report;
+  const std::vector<std::byte> blocks = encoded(weights, F::gguf_type, &report);
+  ASSERT_EQ(blocks.size(), N * row_bytes<F>(K));
+
+  double squared_error = 0.0, squared_source = 0.0, highest = 0.0;
+  std::vector<std::byte> block(F::block_bytes);
+  std::vector<float> decoded(F::block_weights);
+  for (std::size_t b = 0; b < N * K / F::block_weights; ++b) {
+    const float* source = weights.row(b * F::block_weights / K) + b * F::block_weights % K;
+    F::encode(source, block.data());
+    ASSERT_EQ(std::memcmp(block.data(), blocks.data() + b * F::block_bytes, F::block_bytes), 0) << "block " << b;
+    F::decode(block.data(), decoded.data());
+    for (std::size_t k = 0; k < F::block_weights; ++k) {
+      const double error = double{decoded[k]} - double{source[k]};
+      squared_error += error * error;
+      squared_source += double{source[k]} * double{source[k]};
+      highest = std::max(highest, std::fabs(error));
+    }
+  }
+  // Sums of 2560 squares in double, in two orders.
+  EXPECT_NEAR(report.rmse, std::sqrt(squared_error / (N * K)), 1e-12 * report.rmse);
+  EXPECT_NEAR(report.relative_rmse, std::sqrt(squared_error / squared_source), 1e-12 * report.relative_rmse);
+  EXPECT_EQ(report.max_error, highest);
+  EXPECT_LE(report.rmse, report.max_error);
+}
+
+TYPED_TEST(EncodeRows, IsTheSameForAnyNumberOfThreads) {
+  using F = TypeParam;
+  constexpr std::size_t N = 37, K = 256;
+  const std::vector<float> values = noise_values(8, N * K);
+  EncodingReport serial, parallel;
+  ThreadPool pool(3);
+  const auto one = encoded(ConstMatrix(values.data(), N, K), F::gguf_type, &serial);
+  const auto three = encoded(ConstMatrix(values.data(), N, K), F::gguf_type, &parallel, pool);
+  EXPECT_EQ(one, three);
+  EXPECT_EQ(serial.rmse, parallel.rmse);
+  EXPECT_EQ(serial.relative_rmse, parallel.relative_rmse);
+  EXPECT_EQ(serial.max_error, parallel.max_error);
+}
+
+TYPED_TEST(EncodeRows, RefusesWhatIsNotFinite) {
+  using F = TypeParam;
+  constexpr std::size_t N = 3, K = 256;
+  for (const float bad : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
+    std::vector<float> values = noise_values(9, N * K);
+    values[K + 200] = bad;
+    std::vector<std::byte> blocks(*encoded_bytes(F::gguf_type, N, K));
+    const Result<EncodingReport> report = encode_rows<F>(blocks, ConstMatrix(values.data(), N, K));
+    ASSERT_FALSE(report) << bad;
+    EXPECT_TRUE(report.error().message.starts_with("row 1, column ")) << report.error().message;
+    EXPECT_TRUE(report.error().message.ends_with(std::string(F::name))) << report.error().message;
+  }
+}
+
+TYPED_TEST(EncodeRows, TakesEmptyAndZeroMatrices) {
+  using F = TypeParam;
+  for (const auto& [N, K] : {std::pair<std::size_t, std::size_t>{0, 256}, {4, 0}, {0, 0}}) {
+    const Result<EncodingReport> report = encode_rows<F>({}, ConstMatrix(nullptr, N, K));
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_EQ(report->rmse, 0.0);
+  }
+  const std::vector<float> zeros(512, 0.0f);
+  EncodingReport report;
+  (void)encoded(ConstMatrix(zeros.data(), 2, 256), F::gguf_type, &report);
+  EXPECT_EQ(report.rmse, 0.0);
+  EXPECT_EQ(report.relative_rmse, 0.0);
+  EXPECT_EQ(report.max_error, 0.0);
+}
+
+// Scales are halves: weights that need a larger one cannot be stored.
+TEST(EncodeRows, RefusesAScaleThatOverflows) {
+  std::vector<float> values(64, 1.0f);
+  values[40] = 1e6f;
+  std::vector<std::byte> blocks(*encoded_bytes(Q4_0::gguf_type, 1, 64));
+  const Result<EncodingReport> report = encode_rows<Q4_0>(blocks, ConstMatrix(values.data(), 1, 64));
+  ASSERT_FALSE(report);
+  EXPECT_TRUE(report.error().message.starts_with("row 0, column ")) << report.error().message;
+}
+
+TEST(EncodeRows, NamesWhatDoesNotFit) {
+  const std::vector<float> values(96, 1.0f);
+  std::vector<std::byte> blocks(54);
+  const auto message = [&](std::size_t N, std::size_t K, std::uint32_t format) {
+    const Result<EncodingReport> report = encode_rows(blocks, ConstMatrix(values.data(), N, K), format);
+    return report ? std::string("accepted") : report.error().message;
+  };
+  EXPECT_EQ(message(1, 96, Q4_0::gguf_type), "accepted");
+  EXPECT_EQ(message(1, 95, Q4_0::gguf_type), "95 columns are not a multiple of the q4_0 block of 32");
+  EXPECT_EQ(message(1, 64, Q4_0::gguf_type), "1 x 64 weights take 36 bytes in q4_0, but the memory given for them has 54");
+  EXPECT_EQ(message(1, 96, 3333), "weights of type 3333 are not supported");
+
+  constexpr std::size_t huge = std::size_t{1} << 62;
+  for (const auto& [N, K] : {std::pair{huge, std::size_t{64}}, {std::size_t{1}, huge + huge / 2 * 4}, {huge, huge}}) {
+    const Result<std::size_t> bytes = encoded_bytes(F32::gguf_type, N, K);
+    ASSERT_FALSE(bytes);
+    EXPECT_TRUE(bytes.error().message.ends_with("do not fit the address space")) << bytes.error().message;
+  }
+}
+
+}  // namespace
