@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every unit that this CPU can. All must compute the same bits; fast_math, which gives that promise up, must only
-// run, and not change what the others do.
+// Runs every unit that this CPU can. All must compute the same bits.
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -40,18 +39,16 @@ bool cpu_can_run(const char* name) {
 }  // namespace
 
 int main() {
-  int failures = 0;
   const std::uint64_t expected = units[0].run();
+  int failures = expected == 0 ? 1 : 0;  // 0: the targets of one unit disagree
   for (const Unit& unit : units) {
     if (!cpu_can_run(unit.name)) {
       std::printf("%-10s not run: this CPU lacks its instructions\n", unit.name);
       continue;
     }
     const std::uint64_t got = unit.run();
-    const bool compared = std::strcmp(unit.name, "fast_math") != 0;
-    const bool same = got == expected;
-    std::printf("%-10s %016" PRIx64 "%s\n", unit.name, got, same ? "" : compared ? "  DIFFERS" : "  (not compared)");
-    if (compared && !same) ++failures;
+    std::printf("%-10s %016" PRIx64 "%s\n", unit.name, got, got == expected ? "" : "  DIFFERS");
+    if (got != expected) ++failures;
   }
   return failures;
 }
