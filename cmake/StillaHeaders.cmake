@@ -77,8 +77,20 @@ set(STILLA_KERNEL_HEADERS
   kernels/stilla/portable/matmul-inl.hpp
   kernels/stilla/portable/target.hpp
   kernels/stilla/portable/vector-inl.hpp
+  kernels/stilla/region.hpp
   kernels/stilla/scalar/attention.hpp
   kernels/stilla/scalar/elementwise.hpp
   kernels/stilla/scalar/matmul.hpp
   kernels/stilla/scalar/target.hpp
-  kernels/stilla/targets.hpp)
+  kernels/stilla/targets.hpp
+  kernels/stilla/x86/panel_tile-inl.hpp
+  kernels/stilla/x86/vector256-inl.hpp
+  kernels/stilla/x86_avx2/matmul.hpp
+  kernels/stilla/x86_avx2/target.hpp
+  kernels/stilla/x86_avx2/vector.hpp
+  kernels/stilla/x86_avx512vnni/matmul.hpp
+  kernels/stilla/x86_avx512vnni/target.hpp
+  kernels/stilla/x86_avx512vnni/vector.hpp
+  kernels/stilla/x86_avxvnni/matmul.hpp
+  kernels/stilla/x86_avxvnni/target.hpp
+  kernels/stilla/x86_avxvnni/vector.hpp)
