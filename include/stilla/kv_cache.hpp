@@ -12,6 +12,7 @@
 #include <limits>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <stilla/aligned.hpp>
@@ -63,6 +64,12 @@ class KvCache {
       return Error{ErrorKind::bad_argument,
                    concat("head size ", shape.head_dim, " is not supported: it must be a multiple of 16 up to ", max_head_dim)};
     }
+    for (const auto& [count, what] : {std::pair{shape.layers, "layers"}, std::pair{shape.heads, "heads"}}) {
+      if (count == 0 || count > most_layers_or_heads) {
+        return Error{ErrorKind::bad_argument, concat("a key/value cache of ", count, " ", what,
+                                                     " is not supported: 1 to ", most_layers_or_heads)};
+      }
+    }
     KvCache cache;
     cache.shape_ = shape;
     cache.chunks_.resize(shape.layers);
@@ -76,7 +83,11 @@ class KvCache {
 
   // Makes room for positions [0, count). On an error what is stored stays usable.
   Status reserve(std::size_t count) {
-    const std::size_t wanted = (count + kv_chunk - 1) / kv_chunk;
+    const std::size_t wanted = count / kv_chunk + (count % kv_chunk != 0 ? 1 : 0);
+    const std::size_t step = shape_.layers * shape_.chunk_bytes();  // 0 for a cache that was not made by create()
+    if (step != 0 && wanted > std::numeric_limits<std::size_t>::max() / step) {
+      return Error{ErrorKind::system, concat("not enough memory for the key/value cache of ", count, " positions")};
+    }
     for (auto& layer : chunks_) {
       while (layer.size() < wanted) {
         AlignedBuffer<std::byte> chunk;
@@ -123,6 +134,9 @@ class KvCache {
   }
 
  private:
+  // Far above any model, and low enough that the bytes of a chunk of all layers fit 64 bits.
+  static constexpr std::size_t most_layers_or_heads = 65535;
+
   KvShape shape_;
   std::vector<std::vector<AlignedBuffer<std::byte>>> chunks_;  // [layer][position / 256]
   std::size_t size_ = 0;

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The key/value cache: layout, growth, rollback, shapes that are refused.
+#include <stilla/attention.hpp>
+#include <stilla/kv_cache.hpp>
+
+#include <limits>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+KvCache make_cache(const KvShape& shape) {
+  Result<KvCache> made = KvCache::create(shape);
+  EXPECT_TRUE(made) << made.error().message;
+  return std::move(*made);
+}
+
+std::string refusal(const KvShape& shape) {
+  const Result<KvCache> made = KvCache::create(shape);
+  return made ? std::string("made") : made.error().message;
+}
+
+template <class E>
+class KvCacheOf : public ::testing::Test {};
+struct ElementNames {
+  template <class E>
+  static std::string GetName(int) {
+    return std::is_same_v<E, float> ? "f32" : std::is_same_v<E, f16> ? "f16" : "bf16";
+  }
+};
+using Elements = ::testing::Types<float, f16, bf16>;
+TYPED_TEST_SUITE(KvCacheOf, Elements, ElementNames);
+
+// Keys in tiles of 16, transposed; values in rows; both rounded once.
+TYPED_TEST(KvCacheOf, StoresEveryElementWhereTheDrawingSays) {
+  using E = TypeParam;
+  constexpr std::size_t layers = 2, G = 3, D = 48, stored = 300;
+  KvCache cache = make_cache({layers, G, D, *kv_type(ElementNames::GetName<E>(0))});
+  ASSERT_TRUE(cache.reserve(stored));
+  for (std::size_t l = 0; l < layers; ++l) {
+    for (std::size_t j = 0; j < stored; ++j) {
+      cache.store(l, j, noise_values(static_cast<std::uint32_t>(2 * (l * stored + j)), G * D).data(),
+                  noise_values(static_cast<std::uint32_t>(2 * (l * stored + j) + 1), G * D).data());
+    }
+  }
+  for (std::size_t l = 0; l < layers; ++l) {
+    for (std::size_t j = 0; j < stored; ++j) {
+      for (std::size_t g = 0; g < G; ++g) {
+        const E* keys = cache.keys<E>(l, j / 256, g);
+        const E* values = cache.values<E>(l, j / 256, g);
+        for (std::size_t d = 0; d < D; ++d) {
+          const float key = noise(static_cast<std::uint32_t>(2 * (l * stored + j)), g * D + d);
+          const float value = noise(static_cast<std::uint32_t>(2 * (l * stored + j) + 1), g * D + d);
+          const std::size_t in_chunk = j % 256;
+          ASSERT_EQ(to_float(keys[in_chunk / 16 * 16 * D + d * 16 + in_chunk % 16]), to_float(from_float<E>(key)));
+          ASSERT_EQ(to_float(values[in_chunk * D + d]), to_float(from_float<E>(value)));
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(KvCacheOf, GrowsByChunksAndKeepsWhatIsStored) {
+  using E = TypeParam;
+  const KvShape shape{3, 2, 64, *kv_type(ElementNames::GetName<E>(0))};
+  KvCache cache = make_cache(shape);
+  EXPECT_EQ(cache.size(), 0u);
+  EXPECT_EQ(cache.bytes(), 0u);
+  const std::size_t chunk = 3 * 2 * 2 * 256 * 64 * sizeof(E);  // layers, heads, keys and values
+  ASSERT_TRUE(cache.reserve(0));
+  EXPECT_EQ(cache.bytes(), 0u);
+  ASSERT_TRUE(cache.reserve(1));
+  EXPECT_EQ(cache.bytes(), chunk);
+  cache.store(2, 5, noise_values(1, 128).data(), noise_values(2, 128).data());
+  const E* before = cache.keys<E>(2, 0, 1);
+  for (const auto& [count, chunks] : {std::pair{256u, 1u}, {257u, 2u}, {100u, 2u}, {1024u, 4u}, {1025u, 5u}}) {
+    ASSERT_TRUE(cache.reserve(count));
+    EXPECT_EQ(cache.bytes(), chunks * chunk) << count;
+  }
+  EXPECT_EQ(shape.bytes(1025), cache.bytes());
+  EXPECT_EQ(cache.keys<E>(2, 0, 1), before);  // chunks stay where they are
+  EXPECT_EQ(to_float(cache.values<E>(2, 0, 1)[5 * 64]), to_float(from_float<E>(noise(2, 64))));
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(before) % 64, 0u);
+}
+
+// Going back and storing the same again gives the same results, whatever was stored in between.
+TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
+  using E = TypeParam;
+  constexpr std::size_t G = 2, D = 32, H = 4, text = 270, suffix = 12;
+  KvCache cache = make_cache({1, G, D, *kv_type(ElementNames::GetName<E>(0))});
+  ASSERT_TRUE(cache.reserve(600));
+  const auto store = [&](std::size_t position, std::uint32_t seed) {
+    const auto at = static_cast<std::uint32_t>(position);
+    cache.store(0, position, noise_values(seed + 2 * at, G * D).data(), noise_values(seed + 2 * at + 1, G * D).data());
+    cache.set_size(position + 1);
+  };
+  const auto evaluate = [&](std::size_t first, std::size_t count) {  // one position after the other
+    std::vector<float> all;
+    for (std::size_t j = first; j < first + count; ++j) {
+      store(j, 1000);
+      std::vector<float> query = noise_values(static_cast<std::uint32_t>(9000 + j), H * D, 4.0f);
+      std::vector<float> out(H * D);
+      attention(Matrix(out.data(), 1, H * D), ConstMatrix(query.data(), 1, H * D), cache, 0, j, H);
+      all.insert(all.end(), out.begin(), out.end());
+    }
+    return all;
+  };
+  const std::vector<float> first = evaluate(0, text);
+  const std::vector<float> once = evaluate(text, suffix);
+  cache.set_size(text - 20);
+  EXPECT_EQ(cache.size(), text - 20);
+  for (std::size_t j = text - 20; j < 590; ++j) store(j, 50000);  // another continuation, further
+  cache.set_size(text - 20);
+  const std::vector<float> again = evaluate(text - 20, 20);
+  EXPECT_TRUE(same_bits(again, std::span(first).subspan((text - 20) * H * D)));
+  EXPECT_TRUE(same_bits(evaluate(text, suffix), once));
+}
+
+TEST(KvCacheShape, HeadSizesAreMultiplesOf16UpTo256) {
+  for (const std::size_t size : {16u, 64u, 80u, 96u, 128u, 256u}) EXPECT_EQ(refusal({1, 1, size, KvType::f16}), "made");
+  for (const std::size_t size : {0u, 1u, 8u, 72u, 250u, 272u, 512u}) {
+    EXPECT_EQ(refusal({1, 1, size, KvType::f16}),
+              concat("head size ", size, " is not supported: it must be a multiple of 16 up to 256"));
+  }
+}
+
+TEST(KvCacheShape, CountsOfLayersAndHeadsAreChecked) {
+  constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
+  for (const std::size_t heads : {std::size_t{0}, std::size_t{65536}, huge / 2, huge}) {
+    EXPECT_EQ(refusal({1, heads, 64, KvType::f32}),
+              concat("a key/value cache of ", heads, " heads is not supported: 1 to 65535"));
+  }
+  for (const std::size_t layers : {std::size_t{0}, std::size_t{65536}, huge}) {
+    EXPECT_EQ(refusal({layers, 1, 64, KvType::f32}),
+              concat("a key/value cache of ", layers, " layers is not supported: 1 to 65535"));
+  }
+}
+
+// More than the address space: refused before anything is touched, the cache stays usable.
+TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
+  KvCache cache = make_cache({2, 2, 16, KvType::f32});
+  ASSERT_TRUE(cache.reserve(256));
+  const std::size_t bytes = cache.bytes();
+  constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
+  for (const std::size_t count : {huge, huge - 300, huge / 2}) {
+    const Status status = cache.reserve(count);
+    ASSERT_FALSE(status) << count;
+    EXPECT_EQ(status.error().kind, ErrorKind::system);
+    EXPECT_TRUE(status.error().message.starts_with("not enough memory for the key/value cache"))
+        << status.error().message;
+    EXPECT_EQ(cache.bytes(), bytes);
+  }
+  cache.store(1, 255, noise_values(1, 32).data(), noise_values(2, 32).data());
+  EXPECT_EQ(cache.values<float>(1, 0, 1)[255 * 16], noise(2, 16));
+}
+
+TEST(KvCacheShape, TypesHaveNames) {
+  EXPECT_EQ(kv_type("f32"), KvType::f32);
+  EXPECT_EQ(kv_type("f16"), KvType::f16);
+  EXPECT_EQ(kv_type("bf16"), KvType::bf16);
+  for (const char* name : {"", "F16", "f64", "int8", "f16 "}) EXPECT_FALSE(kv_type(name).has_value()) << name;
+  EXPECT_EQ(kv_element_bytes(KvType::f32), 4u);
+  EXPECT_EQ(kv_element_bytes(KvType::f16), 2u);
+  EXPECT_EQ(kv_element_bytes(KvType::bf16), 2u);
+}
+
+}  // namespace
