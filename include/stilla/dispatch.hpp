@@ -73,21 +73,24 @@ inline Status force_target(std::string_view name) {
     program_state::forced_target_name.store(nullptr);
     return success();
   }
-  std::string known;
+  std::string known, runnable;
   const char* chosen = nullptr;
   bool missing = false;
   for_each_type(Targets{}, [&](auto target) {
     using T = decltype(target);
-    if (!known.empty()) known += ", ";
-    known += T::id.name;
+    const bool available = T::available(cpu_info());
+    known += concat(known.empty() ? "" : ", ", T::id.name);
+    if (available) runnable += concat(runnable.empty() ? "" : ", ", T::id.name);
     if (name != T::id.name) return;
-    if (T::available(cpu_info())) {
+    if (available) {
       chosen = T::id.name;
     } else {
       missing = true;
     }
   });
-  if (missing) return Error{ErrorKind::bad_argument, concat("target '", name, "' is not supported by this CPU")};
+  if (missing) {
+    return Error{ErrorKind::bad_argument, concat("target '", name, "' is not supported by this CPU; it can run: ", runnable)};
+  }
   if (chosen == nullptr) {
     return Error{ErrorKind::bad_argument, concat("unknown target '", printable(name), "'; this program has: ", known)};
   }

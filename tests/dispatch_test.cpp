@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The choice of a target: the best one by default, any that this machine has by name, nothing else.
+#include <stilla/dispatch.hpp>
+#include <stilla/matmul.hpp>
+
+#include <string>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+std::vector<std::string> available_names() {
+  std::vector<std::string> names;
+  for_each_available_target([&](TargetId id) { names.emplace_back(id.name); });
+  return names;
+}
+
+std::string all_names() {
+  std::string names;
+  for_each_type(Targets{}, [&](auto target) {
+    if (!names.empty()) names += ", ";
+    names += decltype(target)::id.name;
+  });
+  return names;
+}
+
+TEST(Dispatch, ScalarIsAlwaysThereAndLast) {
+  const std::vector<std::string> names = available_names();
+  ASSERT_FALSE(names.empty());
+  EXPECT_EQ(names.back(), "scalar");
+  EXPECT_TRUE(Scalar::available(CpuInfo{}));
+  std::printf("targets this machine runs:");
+  for (const std::string& name : names) std::printf(" %s", name.c_str());
+  std::printf(" (compiled: %s)\n", all_names().c_str());
+}
+
+TEST(Dispatch, BestIsTheDefaultAndComesBack) {
+  const std::string best = available_names().front();
+  EXPECT_EQ(active_target().name, best);
+  ASSERT_TRUE(force_target("scalar"));
+  EXPECT_EQ(active_target(), Scalar::id);
+  ASSERT_TRUE(force_target(""));
+  EXPECT_EQ(active_target().name, best);
+}
+
+TEST(Dispatch, EveryAvailableTargetCanBeForcedAndRuns) {
+  for (const std::string& name : available_names()) {
+    ASSERT_TRUE(force_target(name));
+    EXPECT_EQ(active_target().name, name);
+    std::string ran;
+    with_target(active_target(), [&](auto target) { ran = decltype(target)::id.name; });
+    EXPECT_EQ(ran, name);
+  }
+  ASSERT_TRUE(force_target(""));
+}
+
+TEST(Dispatch, UnknownNamesAreRefusedWithTheKnownOnes) {
+  for (const std::string name : {"avx9", "Scalar", " scalar", "scalar ", "sca", "best"}) {
+    ASSERT_TRUE(force_target("scalar"));
+    const Status status = force_target(name);
+    ASSERT_FALSE(status) << name;
+    EXPECT_EQ(status.error().kind, ErrorKind::bad_argument);
+    EXPECT_EQ(status.error().message, "unknown target '" + name + "'; this program has: " + all_names());
+    EXPECT_EQ(active_target(), Scalar::id) << "a refusal changes nothing";
+  }
+  const Status hostile = force_target("a\nb\x1b[2J");
+  ASSERT_FALSE(hostile);
+  EXPECT_EQ(hostile.error().message, "unknown target 'a\\x0ab\\x1b[2J'; this program has: " + all_names());
+  ASSERT_TRUE(force_target(""));
+}
+
+// On a CPU that lacks a compiled target (CI runs this program on such a one, emulated).
+TEST(Dispatch, TargetsThatTheCpuLacksAreRefused) {
+  std::string lacking;
+  for_each_type(Targets{}, [&](auto target) {
+    if (!decltype(target)::available(cpu_info())) lacking = decltype(target)::id.name;
+  });
+  if (lacking.empty()) GTEST_SKIP() << "this CPU has every compiled target";
+  const Status status = force_target(lacking);
+  ASSERT_FALSE(status);
+  std::string runnable;
+  for (const std::string& name : available_names()) runnable += (runnable.empty() ? "" : ", ") + name;
+  EXPECT_EQ(status.error().message, "target '" + lacking + "' is not supported by this CPU; it can run: " + runnable);
+  EXPECT_EQ(active_target().name, available_names().front());
+}
+
+TEST(Dispatch, NamesThatWereNotCompiledRunScalar) {
+  std::string ran;
+  with_target(TargetId{"not compiled here"}, [&](auto target) { ran = decltype(target)::id.name; });
+  EXPECT_EQ(ran, "scalar");
+}
+
+// A chain of fallbacks ends in a kernel, for every target and format.
+TEST(Dispatch, EveryTargetHasEveryMatmul) {
+  for_each_type(Targets{}, [&](auto target) {
+    for_each_type(Formats{}, [&](auto format) {
+      const TargetId id = MatmulPanels<decltype(target), decltype(format)>::implemented_on;
+      EXPECT_NE(std::string(id.name), "");
+    });
+  });
+}
+
+#if STILLA_ARCH_X86
+// From the bits of CPUID: one of them missing is enough.
+TEST(Dispatch, PortableNeedsEveryFeatureItUses) {
+  CpuInfo cpu;
+  cpu.xcr0 = 0x7;
+  cpu.leaf1.ecx = 1u << 12 | 1u << 29;
+  cpu.leaf7.ebx = 1u << 5 | 1u << 3 | 1u << 8;
+  EXPECT_TRUE(Portable::available(cpu));
+  for (const unsigned bit : {12u, 29u}) {
+    CpuInfo less = cpu;
+    less.leaf1.ecx &= ~(1u << bit);
+    EXPECT_FALSE(Portable::available(less)) << bit;
+  }
+  for (const unsigned bit : {3u, 5u, 8u}) {
+    CpuInfo less = cpu;
+    less.leaf7.ebx &= ~(1u << bit);
+    EXPECT_FALSE(Portable::available(less)) << bit;
+  }
+  for (const std::uint64_t saved : {0u, 1u, 3u, 5u}) {  // registers that the system does not save
+    CpuInfo less = cpu;
+    less.xcr0 = saved;
+    EXPECT_FALSE(Portable::available(less)) << saved;
+  }
+}
+#endif
+
+}  // namespace
