@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention: scalar against PyTorch; every target and cache type against scalar, bit for bit, whatever the batch, the
+// chunks of a prefill, the scratch and the threads.
+#include <stilla/attention.hpp>
+
+#include <memory>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+template <class E>
+constexpr KvType kv_type_of = std::is_same_v<E, float> ? KvType::f32
+                              : std::is_same_v<E, f16> ? KvType::f16
+                                                       : KvType::bf16;
+
+struct Shape {
+  std::size_t heads;     // H
+  std::size_t kv_heads;  // G
+  std::size_t head_dim;  // D
+};
+
+// A cache of one layer with `stored` positions of noise; in the rest of its last chunk NaN, which nothing may use.
+KvCache filled_cache(const Shape& s, KvType type, std::size_t stored) {
+  Result<KvCache> made = KvCache::create({1, s.kv_heads, s.head_dim, type});
+  EXPECT_TRUE(made);
+  KvCache cache = std::move(*made);
+  EXPECT_TRUE(cache.reserve(stored));
+  const std::size_t width = s.kv_heads * s.head_dim;
+  const std::vector<float> keys = noise_values(42, stored * width);
+  const std::vector<float> values = noise_values(43, stored * width);
+  const std::vector<float> nothing(width, std::nanf(""));
+  for (std::size_t j = 0; j < (stored + kv_chunk - 1) / kv_chunk * kv_chunk; ++j) {
+    const bool is_stored = j < stored;
+    cache.store(0, j, is_stored ? keys.data() + j * width : nothing.data(),
+                is_stored ? values.data() + j * width : nothing.data());
+  }
+  cache.set_size(stored);
+  return cache;
+}
+
+std::vector<float> noise_queries(const Shape& s, std::size_t rows) {
+  return noise_values(41, rows * s.heads * s.head_dim, 8.0f);
+}
+
+// The op on `rows` queries from `first_position` on. The output and the scratch end at guard pages.
+std::vector<float> attend(TargetId target, const Shape& s, const KvCache& cache, std::span<const float> queries,
+                          std::size_t first_position, bool with_scratch, Parallel parallel = {}) {
+  const OnTarget on(target);
+  const std::size_t width = s.heads * s.head_dim, rows = queries.size() / width;
+  GuardedArray<float> input(queries);
+  GuardedArray<float> out(queries.size());
+  GuardedArray<float> scratch(attention_scratch_floats(rows, s.heads, s.head_dim, first_position + rows));
+  std::fill(scratch.data(), scratch.data() + scratch.size(), std::nanf(""));
+  attention(Matrix(out.data(), rows, width), ConstMatrix(input.data(), rows, width), cache, 0, first_position, s.heads,
+            with_scratch ? scratch.data() : nullptr, parallel);
+  return {out.data(), out.data() + out.size()};
+}
+
+ThreadPool& pool_of(std::size_t threads) {
+  static std::map<std::size_t, std::unique_ptr<ThreadPool>> pools;
+  auto& pool = pools[threads];
+  if (!pool) pool = std::make_unique<ThreadPool>(threads);
+  return *pool;
+}
+
+// |query| . |key| / sqrt(D), the highest of a head's positions, and the spread of its scores.
+struct Scores {
+  double magnitude = 0;
+  double spread = 0;
+};
+Scores scores(const Shape& s, std::span<const float> query, std::size_t head, std::size_t visible) {
+  Scores r;
+  double lowest = HUGE_VAL, highest = -HUGE_VAL;
+  const std::size_t g = head / (s.heads / s.kv_heads);
+  for (std::size_t j = 0; j < visible; ++j) {
+    double score = 0, magnitude = 0;
+    for (std::size_t d = 0; d < s.head_dim; ++d) {
+      const double key = double{noise(42, (j * s.kv_heads + g) * s.head_dim + d)};
+      const double product = double{query[head * s.head_dim + d]} * key / std::sqrt(static_cast<double>(s.head_dim));
+      score += product;
+      magnitude += std::fabs(product);
+    }
+    lowest = std::fmin(lowest, score);
+    highest = std::fmax(highest, score);
+    r.magnitude = std::fmax(r.magnitude, magnitude);
+  }
+  r.spread = highest - lowest;
+  return r;
+}
+
+TEST(AttentionGolden, ScalarIsCloseToPyTorch) {
+  double worst = 0;
+  for_each_golden("attention", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
+    const Shape s{std::stoul(parameters[1]), std::stoul(parameters[2]), std::stoul(parameters[3])};
+    const std::size_t stored = std::stoul(parameters[4]), rows = std::stoul(parameters[5]);
+    const KvCache cache = filled_cache(s, *kv_type(parameters[0]), stored);
+    const std::vector<float> queries = noise_queries(s, rows);
+    const std::vector<float> out = attend(Scalar::id, s, cache, queries, stored - rows, false);
+    const std::size_t width = s.heads * s.head_dim;
+    for (std::size_t m = 0; m < rows; ++m) {
+      for (std::size_t h = 0; h < s.heads; ++h) {
+        const Scores size = scores(s, std::span(queries).subspan(m * width, width), h, stored - rows + m + 1);
+        // A score: the scale and the scaled query rounded (3 u, of 1 / sqrt(D) its root and quotient), D fused steps.
+        // A halved cache changes |key| by 2^-9 of itself at most, hence the 1.01.
+        const double score_error = static_cast<double>(s.head_dim + 3) * unit_roundoff * 1.01 * size.magnitude;
+        // A weight e^(s - max): both scores' errors, the difference's rounding, exp's (2 u); once more for each merge
+        // of chunks, whose differences are of maxima. Weights are in the sum and in the weighted sum: twice. The
+        // weighted sum adds 256 terms of a chunk one after the other, values below 1; merges and 1 / sum some more.
+        const double merges = static_cast<double>(stored / kv_chunk);
+        const double weight_error = 2 * score_error + unit_roundoff * (1 + merges) * (size.spread + 3);
+        const double bound = 2 * weight_error + unit_roundoff * (256 + 16 + 4 + 4 * merges + 3);
+        for (std::size_t d = 0; d < s.head_dim; ++d) {
+          const std::size_t i = m * width + h * s.head_dim + d;
+          const double error = std::fabs(double{out[i]} - expected[i]);
+          worst = std::fmax(worst, error);
+          ASSERT_LE(error, bound) << "row " << m << " head " << h << " dimension " << d;
+        }
+      }
+    }
+  });
+  std::printf("attention: worst difference from PyTorch %.3g, values up to 1\n", worst);
+}
+
+template <class C>
+class Attention : public TargetTest<typename C::Target> {};
+
+struct CaseNames {
+  template <class C>
+  static std::string GetName(int) {
+    using E = typename C::Second;
+    return std::string(C::Target::id.name) + (kv_type_of<E> == KvType::f32   ? "_f32"
+                                              : kv_type_of<E> == KvType::f16 ? "_f16"
+                                                                             : "_bf16");
+  }
+};
+using AttentionCases = Product<Targets, TypeList<float, f16, bf16>>::Types;
+TYPED_TEST_SUITE(Attention, AttentionCases, CaseNames);
+
+#define USE_CASE                        \
+  using T = typename TypeParam::Target; \
+  constexpr KvType type = kv_type_of<typename TypeParam::Second>
+
+TYPED_TEST(Attention, EqualsScalarInEveryShape) {
+  USE_CASE;
+  for (const Shape s : {Shape{1, 1, 64}, Shape{2, 2, 16}, Shape{4, 2, 80}, Shape{5, 1, 96}, Shape{12, 2, 128},
+                        Shape{7, 1, 64}, Shape{9, 1, 48}, Shape{2, 1, 256}}) {
+    for (const std::size_t stored : {1u, 2u, 15u, 16u, 17u, 31u, 33u, 255u, 256u, 257u, 600u}) {
+      const KvCache cache = filled_cache(s, type, stored);
+      const std::vector<float> query = noise_queries(s, 1);
+      const std::vector<float> expected = attend(Scalar::id, s, cache, query, stored - 1, false);
+      for (const bool with_scratch : {false, true}) {
+        ASSERT_TRUE(same_bits(attend(T::id, s, cache, query, stored - 1, with_scratch), expected))
+            << "H " << s.heads << " G " << s.kv_heads << " D " << s.head_dim << " T " << stored;
+      }
+      for (const float x : expected) ASSERT_TRUE(std::isfinite(x));  // nothing of the NaN behind the text
+    }
+  }
+}
+
+// Row m of a call sees positions up to its own, though later ones are stored already: a prefill is that many decodes.
+TYPED_TEST(Attention, PrefillEqualsDecodeInAnyChunks) {
+  USE_CASE;
+  const Shape s{6, 2, 64};
+  const std::size_t width = s.heads * s.head_dim;
+  for (const std::size_t rows : {1u, 2u, 7u, 8u, 9u, 20u}) {
+    for (const std::size_t first : {0u, 5u, 250u, 509u}) {
+      const KvCache cache = filled_cache(s, type, first + rows);
+      const std::vector<float> queries = noise_queries(s, rows);
+      std::vector<float> decoded;
+      for (std::size_t m = 0; m < rows; ++m) {
+        const KvCache until_now = filled_cache(s, type, first + m + 1);
+        const std::span<const float> query = std::span(queries).subspan(m * width, width);
+        const std::vector<float> out = attend(T::id, s, until_now, query, first + m, m % 2 == 0);
+        decoded.insert(decoded.end(), out.begin(), out.end());
+      }
+      for (const bool with_scratch : {false, true}) {
+        ASSERT_TRUE(same_bits(attend(T::id, s, cache, queries, first, with_scratch), decoded))
+            << rows << " from " << first;
+      }
+      std::vector<float> chunked;
+      for (std::size_t m = 0; m < rows; m += 3) {
+        const std::size_t count = std::min<std::size_t>(3, rows - m);
+        const std::span<const float> some = std::span(queries).subspan(m * width, count * width);
+        const std::vector<float> out = attend(T::id, s, cache, some, first + m, true);
+        chunked.insert(chunked.end(), out.begin(), out.end());
+      }
+      ASSERT_TRUE(same_bits(chunked, decoded)) << rows << " from " << first;
+    }
+  }
+}
+
+TYPED_TEST(Attention, ThreadsDoNotMatter) {
+  USE_CASE;
+  const Shape s{14, 2, 64};
+  for (const std::size_t rows : {1u, 3u, 8u, 19u}) {
+    const KvCache cache = filled_cache(s, type, 580 + rows);
+    const std::vector<float> queries = noise_queries(s, rows);
+    const std::vector<float> alone = attend(T::id, s, cache, queries, 580, false);
+    for (const std::size_t threads : {2u, 3u, 7u, 16u}) {
+      for (const bool with_scratch : {false, true}) {
+        ASSERT_TRUE(same_bits(attend(T::id, s, cache, queries, 580, with_scratch, pool_of(threads)), alone))
+            << rows << " rows, " << threads << " threads";
+      }
+    }
+  }
+}
+
+// Grouped queries are multi-head attention with each KV head repeated.
+TYPED_TEST(Attention, GroupsEqualRepeatedHeads) {
+  USE_CASE;
+  constexpr std::size_t G = 2, D = 32, stored = 300;
+  for (std::size_t group = 1; group <= 9; ++group) {
+    const Shape grouped{G * group, G, D}, repeated{G * group, G * group, D};
+    const KvCache cache = filled_cache(grouped, type, stored);
+    Result<KvCache> made = KvCache::create({1, repeated.kv_heads, D, type});
+    ASSERT_TRUE(made);
+    KvCache wide = std::move(*made);
+    ASSERT_TRUE(wide.reserve(stored));
+    std::vector<float> key(repeated.kv_heads * D), value(repeated.kv_heads * D);
+    for (std::size_t j = 0; j < stored; ++j) {
+      for (std::size_t h = 0; h < repeated.kv_heads; ++h) {
+        for (std::size_t d = 0; d < D; ++d) {
+          key[h * D + d] = noise(42, (j * G + h / group) * D + d);
+          value[h * D + d] = noise(43, (j * G + h / group) * D + d);
+        }
+      }
+      wide.store(0, j, key.data(), value.data());
+    }
+    const std::vector<float> queries = noise_queries(grouped, 2);
+    ASSERT_TRUE(same_bits(attend(T::id, grouped, cache, queries, stored - 2, true),
+                          attend(T::id, repeated, wide, queries, stored - 2, true)))
+        << "groups of " << group;
+  }
+}
+
+// Scores far apart, so that whole chunks weigh nothing, and all alike.
+TYPED_TEST(Attention, ExtremeScores) {
+  USE_CASE;
+  const Shape s{5, 1, 16};
+  for (const float scale : {0.0f, 1e-30f, 1000.0f, 1e6f}) {
+    const KvCache cache = filled_cache(s, type, 515);
+    std::vector<float> query = noise_queries(s, 1);
+    for (float& q : query) q *= scale;
+    const std::vector<float> expected = attend(Scalar::id, s, cache, query, 514, false);
+    ASSERT_TRUE(same_bits(attend(T::id, s, cache, query, 514, true), expected)) << scale;
+    for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= 1.001f) << x;  // an average of values
+  }
+}
+
+// Rows apart in memory, and padding between them that stays as it is.
+TYPED_TEST(Attention, StridesOfQueriesAndResults) {
+  USE_CASE;
+  const Shape s{4, 2, 32};
+  constexpr std::size_t rows = 3, width = 128, in_stride = 131, out_stride = 130;
+  const KvCache cache = filled_cache(s, type, 40);
+  const std::vector<float> queries = noise_queries(s, rows);
+  const std::vector<float> expected = attend(T::id, s, cache, queries, 37, false);
+  std::vector<float> apart(rows * in_stride, std::nanf(""));
+  for (std::size_t m = 0; m < rows; ++m) {
+    std::copy(queries.data() + m * width, queries.data() + (m + 1) * width, apart.data() + m * in_stride);
+  }
+  std::vector<float> out(rows * out_stride, 3.0f);
+  const OnTarget on(T::id);
+  attention(Matrix(out.data(), rows, width, out_stride), ConstMatrix(apart.data(), rows, width, in_stride), cache, 0,
+            37, s.heads);
+  for (std::size_t m = 0; m < rows; ++m) {
+    EXPECT_TRUE(
+        same_bits(std::span(out).subspan(m * out_stride, width), std::span(expected).subspan(m * width, width)));
+    EXPECT_EQ(out[m * out_stride + width], 3.0f);
+    EXPECT_EQ(out[m * out_stride + width + 1], 3.0f);
+  }
+}
+
+}  // namespace

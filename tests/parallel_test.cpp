@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ThreadPool and Parallel: every index exactly once, more threads than cores, jobs inside jobs, jobs from several
+// threads, a caller's own loop. Runs under the thread sanitizer too.
+#include <stilla/parallel.hpp>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <set>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace stilla;
+
+// Plain counters on purpose: if two threads took one index, the thread sanitizer would say so.
+void expect_once(ThreadPool& pool, std::size_t count) {
+  std::vector<int> calls(count);
+  pool(count, [&](std::size_t i) { ++calls[i]; });
+  for (std::size_t i = 0; i < count; ++i)
+    ASSERT_EQ(calls[i], 1) << i << " of " << count << ", " << pool.size() << " threads";
+}
+
+TEST(ThreadPool, EveryIndexExactlyOnce) {
+  for (const std::size_t threads : {0u, 1u, 2u, 3u, 7u, 16u, 64u}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.size(), threads == 0 ? 1 : threads);
+    for (const std::size_t count : {0u, 1u, 2u, 3u, 15u, 16u, 17u, 1000u}) expect_once(pool, count);
+  }
+}
+
+TEST(ThreadPool, ManyShortJobsInARow) {
+  for (const std::size_t threads : {2u, 5u}) {
+    ThreadPool pool(threads);
+    for (std::size_t round = 0; round < 3000; ++round) expect_once(pool, round % 9);
+  }
+}
+
+// Pauses longer than the workers spin, so that they sleep and must be woken.
+TEST(ThreadPool, WakesSleepers) {
+  ThreadPool pool(4);
+  for (int round = 0; round < 30; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    expect_once(pool, 64);
+  }
+}
+
+TEST(ThreadPool, WhatAJobWroteIsSeenAfterIt) {
+  ThreadPool pool(3);
+  std::vector<std::size_t> values(1000);
+  for (std::size_t round = 1; round <= 200; ++round) {
+    pool(values.size(), [&](std::size_t i) { values[i] += i; });  // reads what another thread wrote before
+    ASSERT_EQ(std::accumulate(values.begin(), values.end(), std::size_t{0}), round * 499500);
+  }
+}
+
+TEST(ThreadPool, ManyThreadsTakePart) {
+  ThreadPool pool(4);
+  std::set<std::thread::id> seen;
+  std::mutex mutex;
+  // Long enough that sleepers wake, whatever else the machine does; ends as soon as they all came.
+  for (int round = 0; round < 1000 && seen.size() < 4; ++round) {
+    pool(8, [&](std::size_t) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      const std::lock_guard<std::mutex> lock(mutex);
+      seen.insert(std::this_thread::get_id());
+    });
+  }
+  EXPECT_EQ(seen.size(), 4u);
+}
+
+// A job inside a job runs on the thread that started it, of the same pool or another.
+TEST(ThreadPool, JobsInsideJobs) {
+  ThreadPool pool(4), other(3);
+  std::vector<int> calls(20 * 30);
+  for (ThreadPool* inner : {&pool, &other}) {
+    std::fill(calls.begin(), calls.end(), 0);
+    pool(20, [&](std::size_t i) {
+      const std::thread::id here = std::this_thread::get_id();
+      (*inner)(30, [&](std::size_t j) {
+        EXPECT_EQ(std::this_thread::get_id(), here);
+        ++calls[i * 30 + j];
+      });
+    });
+    for (const int c : calls) ASSERT_EQ(c, 1);
+  }
+  expect_once(pool, 100);  // and outside of a job it is parallel again
+}
+
+TEST(ThreadPool, JobsFromSeveralThreads) {
+  ThreadPool pool(3);
+  std::vector<std::thread> callers;
+  std::vector<std::vector<int>> calls(6, std::vector<int>(50));
+  for (std::size_t c = 0; c < calls.size(); ++c) {
+    callers.emplace_back([&, c] {
+      for (int round = 0; round < 100; ++round) pool(calls[c].size(), [&](std::size_t i) { ++calls[c][i]; });
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (const std::vector<int>& of_caller : calls) {
+    for (const int c : of_caller) ASSERT_EQ(c, 100);
+  }
+}
+
+TEST(ThreadPool, MadeAndUnmadeAtOnce) {
+  for (std::size_t round = 0; round < 50; ++round) {
+    ThreadPool pool(1 + round % 6);
+    if (round % 2 == 0) expect_once(pool, 3);
+  }
+}
+
+// What ops take.
+
+TEST(Parallel, DefaultIsSerialAndInOrder) {
+  std::vector<std::size_t> order;
+  Parallel()(5, [&](std::size_t i) { order.push_back(i); });
+  EXPECT_EQ(order, (std::vector<std::size_t>{0, 1, 2, 3, 4}));
+  Parallel()(0, [&](std::size_t) { ADD_FAILURE(); });
+}
+
+// The caller's own loops: an object with state, a lambda, a const one, a pool.
+struct Backwards {
+  std::size_t jobs = 0;
+  void operator()(std::size_t count, IndexFunction body) {
+    ++jobs;
+    for (std::size_t i = count; i-- > 0;) body(i);
+  }
+};
+
+std::vector<std::size_t> order_of(Parallel parallel, std::size_t count) {
+  std::vector<std::size_t> order;
+  parallel(count, [&](std::size_t i) { order.push_back(i); });
+  return order;
+}
+
+TEST(Parallel, TakesTheCallersLoop) {
+  Backwards backwards;
+  EXPECT_EQ(order_of(backwards, 4), (std::vector<std::size_t>{3, 2, 1, 0}));
+  EXPECT_EQ(backwards.jobs, 1u);
+  EXPECT_EQ(order_of(backwards, 1), std::vector<std::size_t>{0});  // not worth a call
+  EXPECT_TRUE(order_of(backwards, 0).empty());
+  EXPECT_EQ(backwards.jobs, 1u);
+
+  const auto odd_first = [](std::size_t count, IndexFunction body) {
+    for (std::size_t i = 1; i < count; i += 2) body(i);
+    for (std::size_t i = 0; i < count; i += 2) body(i);
+  };
+  EXPECT_EQ(order_of(odd_first, 5), (std::vector<std::size_t>{1, 3, 0, 2, 4}));
+  const SerialFor serial;
+  EXPECT_EQ(order_of(serial, 2), (std::vector<std::size_t>{0, 1}));
+
+  const auto with_threads = [](std::size_t count, IndexFunction body) {
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < count; ++i) threads.emplace_back([=] { body(i); });
+    for (std::thread& thread : threads) thread.join();
+  };
+  std::atomic<std::size_t> sum{0};
+  const Parallel parallel = with_threads;
+  parallel(10, [&](std::size_t i) { sum += i; });
+  EXPECT_EQ(sum, 45u);
+}
+
+static_assert(ParallelFor<ThreadPool> && ParallelFor<SerialFor> && ParallelFor<Backwards> &&
+              ParallelFor<const SerialFor>);
+static_assert(!ParallelFor<int> && !ParallelFor<const Backwards>);
+
+}  // namespace
