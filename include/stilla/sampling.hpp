@@ -68,8 +68,8 @@ class Sampler {
     for (std::size_t i = 0; i < logits.size(); ++i) {
       if (!std::isnan(logits[i])) candidates_.push_back({logits[i], static_cast<std::uint32_t>(i)});
     }
-    if (candidates_.empty()) return std::nullopt;
     apply_penalties();
+    if (candidates_.empty()) return std::nullopt;
     if (!(options_.temperature > 0.0f)) return std::min_element(candidates_.begin(), candidates_.end(), ranks_before)->id;
     keep_top_k();
     keep_top_p_and_min_p();
@@ -102,6 +102,8 @@ class Sampler {
       }
       first = last;
     }
+    // Infinities can cancel out, and comparisons below need numbers.
+    std::erase_if(candidates_, [](const Candidate& c) { return std::isnan(c.logit); });
   }
 
   void keep_top_k() {
