@@ -35,11 +35,11 @@ struct Weights {
 template <class F>
 struct Activations {
   explicit Activations(ConstMatrix x)
-      : M(x.rows), K(x.cols), floats(M * K), values(M * K), scales(M * K / 32), sums(M * K / 32) {
+      : M(x.rows), K(x.cols), floats(M * K), values(M * K), scales(M * K / 32), sums(M * K / 16) {
     for (std::size_t m = 0; m < M; ++m) std::copy(x.row(m), x.row(m) + K, floats.data() + m * K);
     if constexpr (QuantisedFormat<F>) {
       for (std::size_t m = 0; m < M; ++m) {
-        QuantiseQ8<Scalar>::run(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 32,
+        QuantiseQ8<Scalar>::run(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
                                 floats.data() + m * K, K / 32);
       }
     }
@@ -50,7 +50,7 @@ struct Activations {
   // Rows [first, first + count) as the op's argument.
   auto rows(std::size_t first, std::size_t count) {
     if constexpr (QuantisedFormat<F>) {
-      return ActivationQ8{values.data() + first * K, scales.data() + first * K / 32, sums.data() + first * K / 32,
+      return ActivationQ8{values.data() + first * K, scales.data() + first * K / 32, sums.data() + first * K / 16,
                           count, K};
     } else {
       return ConstMatrix(floats.data() + first * K, count, K);
@@ -377,10 +377,10 @@ TYPED_TEST(MatMul, AnyAlignmentOfActivations) {
       const ActivationQ8 from = x.all();
       std::vector<std::int8_t> values(M * K + offset);
       std::vector<float> scales(M * K / 32 + offset);
-      std::vector<std::int32_t> sums(M * K / 32 + offset);
+      std::vector<std::int32_t> sums(M * K / 16 + offset);
       std::copy(from.values, from.values + M * K, values.data() + offset);
       std::copy(from.scales, from.scales + M * K / 32, scales.data() + offset);
-      std::copy(from.sums, from.sums + M * K / 32, sums.data() + offset);
+      std::copy(from.sums, from.sums + M * K / 16, sums.data() + offset);
       const ActivationQ8 moved{values.data() + offset, scales.data() + offset, sums.data() + offset, M, K};
       ASSERT_TRUE(same_bits(product(T::id, w.view, moved), expected)) << offset;
     } else {
@@ -483,7 +483,7 @@ TYPED_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
     if constexpr (QuantisedFormat<F>) {
       x.values.data()[k] = 1;
       x.scales.data()[k / 32] = 1.0f;
-      x.sums.data()[k / 32] = 1;
+      x.sums.data()[k / 16] = 1;
     }
     const std::vector<float> y = product(T::id, w.view, x.all());
     for (std::size_t n = 0; n < N; ++n) ASSERT_EQ(y[n], decoded[n * K + k]) << "row " << n << " column " << k;

@@ -9,7 +9,8 @@
 //
 //     values  int8  [M][K]        row m, k = 0 .. K-1
 //     scales  float [M][K / 32]
-//     sums    int32 [M][K / 32]   sum of the block's values: weights with a zero point or a minimum need it
+//     sums    int32 [M][K / 16]   sums of 16 values: weights with a zero point or a minimum need them. Halves of a block,
+//                             because Q6_K's groups are that small
 //
 // value[k] = x[k] * (127 / max), rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is below 1e-30 becomes zeros
 // with scale 0. A block with an infinity or a NaN becomes zeros with scale NaN, so the outputs that depend on it are NaN.
@@ -25,6 +26,7 @@
 namespace stilla::inline STILLA_ABI {
 
 inline constexpr std::size_t activation_block = 32;
+inline constexpr std::size_t sum_block = 16;
 
 // Somebody's int8 activations. K is a multiple of 32; any alignment.
 struct ActivationQ8 {
@@ -37,7 +39,13 @@ struct ActivationQ8 {
   std::size_t blocks() const { return cols / activation_block; }
   const std::int8_t* row_values(std::size_t m) const { return values + m * cols; }
   const float* row_scales(std::size_t m) const { return scales + m * blocks(); }
-  const std::int32_t* row_sums(std::size_t m) const { return sums + m * blocks(); }
+  const std::int32_t* row_sums(std::size_t m) const { return sums + m * (cols / sum_block); }
+
+  // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.
+  std::int32_t sum_of(std::size_t m, std::size_t k, std::size_t count) const {
+    const std::int32_t* at = row_sums(m) + k / sum_block;
+    return count == sum_block ? at[0] : at[0] + at[1];
+  }
 };
 
 // Memory for them, reused from call to call.
@@ -47,7 +55,7 @@ class ActivationBuffer {
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) {
     if (cols != 0 && rows > std::numeric_limits<std::size_t>::max() / cols) return false;
     const std::size_t blocks = cols / activation_block;
-    if (!values_.resize(rows * cols) || !scales_.resize(rows * blocks) || !sums_.resize(rows * blocks)) return false;
+    if (!values_.resize(rows * cols) || !scales_.resize(rows * blocks) || !sums_.resize(2 * rows * blocks)) return false;
     rows_ = rows;
     cols_ = cols;
     return true;
@@ -55,7 +63,7 @@ class ActivationBuffer {
   ActivationQ8 view() const { return {values_.data(), scales_.data(), sums_.data(), rows_, cols_}; }
   std::int8_t* row_values(std::size_t m) { return values_.data() + m * cols_; }
   float* row_scales(std::size_t m) { return scales_.data() + m * (cols_ / activation_block); }
-  std::int32_t* row_sums(std::size_t m) { return sums_.data() + m * (cols_ / activation_block); }
+  std::int32_t* row_sums(std::size_t m) { return sums_.data() + m * (cols_ / sum_block); }
   std::size_t rows() const { return rows_; }
   std::size_t cols() const { return cols_; }
 

@@ -119,23 +119,26 @@ HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* 
     if (!finite || !(highest >= detail::smallest_block)) {
       std::memset(values, 0, activation_block);
       scales[b] = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
-      sums[b] = 0;
+      sums[2 * b] = sums[2 * b + 1] = 0;
       continue;
     }
     scales[b] = highest / 127.0f;
     const auto inverse = hn::Set(d, 127.0f / highest);
     const auto magic = hn::Set(d, detail::round_magic);
-    auto sum = hn::Zero(di);
+    VInt32 sum[2] = {hn::Zero(di), hn::Zero(di)};
     for (std::size_t j = 0; j < vectors; ++j) {
       const auto rounded = hn::Sub(hn::BitCast(di, hn::MulAdd(v[j], inverse, magic)), hn::BitCast(di, magic));
-      sum = hn::Add(sum, rounded);
+      VInt32& half = sum[j * float_lanes / sum_block];
+      half = hn::Add(half, rounded);
       const hn::Rebind<std::int8_t, DInt32> d8;
       hn::StoreU(hn::DemoteTo(d8, rounded), d8, values + j * float_lanes);
     }
-    hn::Store(sum, di, lanes);
-    std::int32_t total = 0;
-    for (const std::int32_t lane : lanes) total += lane;
-    sums[b] = total;
+    for (std::size_t half = 0; half < 2; ++half) {
+      hn::Store(sum[half], di, lanes);
+      std::int32_t total = 0;
+      for (const std::int32_t lane : lanes) total += lane;
+      sums[2 * b + half] = total;
+    }
   }
 }
 

@@ -91,8 +91,6 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
   using Layout = PanelLayout<F>;
   constexpr std::size_t group = F::group_weights;
   constexpr std::size_t codes_per_line = F::code_bits == 8 ? 4 : 8;
-  // Groups of 32 take the zero point off through the block's sum, groups of 16 have no sum and take it off each code.
-  constexpr bool zero_point_by_sum = F::zero_point != 0 && group == activation_block;
   const DFloat df;
   const DInt32 di;
   const std::byte* panel = a.panels + p * Layout::panel_bytes(a.K);
@@ -130,8 +128,7 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
             broadcast[m] = hn::BitCast(DInt16(), hn::Set(hn::Repartition<std::int64_t, DFloat>(), four));
           }
           for (std::size_t q = 0; q < pair_vectors; ++q) {
-            VInt16 w = load_codes<F>(codes, line, half == 1, q);
-            if constexpr (F::zero_point != 0 && !zero_point_by_sum) w = hn::Sub(w, hn::Set(DInt16(), F::zero_point));
+            const VInt16 w = load_codes<F>(codes, line, half == 1, q);
             for (std::size_t m = 0; m < MT; ++m) pairs[m][q] = add_pair_products(w, broadcast[m], pairs[m][q]);
           }
         }
@@ -148,10 +145,10 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
         }
         for (std::size_t m = 0; m < MT; ++m) {
           const float scale_x = a.x.row_scales(m0 + m)[block];
-          const std::int32_t sum_x = a.x.row_sums(m0 + m)[block];
+          const std::int32_t sum_x = a.x.sum_of(m0 + m, k0 + g * group, group);
           VInt32 dot = hn::Add(hn::ConcatEven(di, pairs[m][2 * v + 1], pairs[m][2 * v]),
                                hn::ConcatOdd(di, pairs[m][2 * v + 1], pairs[m][2 * v]));
-          if constexpr (zero_point_by_sum) dot = hn::Sub(dot, hn::Set(di, F::zero_point * sum_x));
+          if constexpr (F::zero_point != 0) dot = hn::Sub(dot, hn::Set(di, F::zero_point * sum_x));
           acc[m][v] = hn::MulAdd(hn::Mul(scale, hn::Set(df, scale_x)), hn::ConvertTo(df, dot), acc[m][v]);
           if constexpr (F::has_minimum) {
             acc[m][v] = hn::MulAdd(minimum, hn::Set(df, scale_x * static_cast<float>(sum_x)), acc[m][v]);

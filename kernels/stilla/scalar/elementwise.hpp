@@ -81,13 +81,12 @@ struct QuantiseQ8<Scalar> {
       const bool usable = finite && highest >= detail::smallest_block;
       const float inverse = usable ? 127.0f / highest : 0.0f;
       scales[b] = usable ? highest / 127.0f : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
-      std::int32_t sum = 0;
+      sums[2 * b] = sums[2 * b + 1] = 0;
       for (std::size_t i = 0; i < activation_block; ++i) {
         const std::int32_t rounded = usable ? detail::round_product(x[i], inverse) : 0;
         values[i] = static_cast<std::int8_t>(rounded);
-        sum += rounded;
+        sums[2 * b + i / sum_block] += rounded;
       }
-      sums[b] = sum;
     }
   }
 };

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Target regions: functions between the two macros may use the named instruction sets whatever flags the file is compiled
+// with. clang is asked first because it also defines __GNUC__ but ignores GCC's pragma. The rules for code inside are in
+// kernels/README.md.
+//
+//     STILLA_TARGET_BEGIN("avx2,fma")
+//     ...
+//     STILLA_TARGET_END
+#pragma once
+
+#define STILLA_PRAGMA(text) _Pragma(#text)
+
+#if defined(__clang__)
+#define STILLA_TARGET_BEGIN(sets) STILLA_PRAGMA(clang attribute push(__attribute__((target(sets))), apply_to = function))
+#define STILLA_TARGET_END STILLA_PRAGMA(clang attribute pop)
+#elif defined(__GNUC__)
+#define STILLA_TARGET_BEGIN(sets) STILLA_PRAGMA(GCC push_options) STILLA_PRAGMA(GCC target(sets))
+#define STILLA_TARGET_END STILLA_PRAGMA(GCC pop_options)
+#else
+#define STILLA_TARGET_BEGIN(sets)
+#define STILLA_TARGET_END
+#endif
+
+// Functions of a region that others of the same region call in their inner loops.
+#if defined(__GNUC__)
+#define STILLA_INLINE inline __attribute__((always_inline))
+#define STILLA_NOINLINE __attribute__((noinline))
+#else
+#define STILLA_INLINE __forceinline
+#define STILLA_NOINLINE __declspec(noinline)
+#endif
+
+// Before a loop of constant, small count whose body must not stay a loop: indices become constants.
+#if defined(__clang__)
+#define STILLA_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define STILLA_UNROLL _Pragma("GCC unroll 16")
+#else
+#define STILLA_UNROLL
+#endif

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Matmul over panels of quantised weights (contract/matmul.hpp), written once against the vocabulary of an x86 target's
+// vector.hpp: lanes, dot_u8s8 and plain vector operations. Each target includes it inside its region and namespace.
+//
+// The dot product multiplies unsigned by signed bytes, so codes are the unsigned operand as they are and the zero point
+// leaves the loop:  sum (u - z) x = sum u x - z sum x,  and -z sum x is the accumulator's starting value. Codes that are
+// signed (8 bits, codebooks) become unsigned by adding 128. One dot instruction covers 4 k of every row of a vector; four
+// activations are broadcast from memory. No shuffle, no sign trick, no sum across lanes.
+//
+// Few tokens (up to 8): codes are unpacked in registers, each panel is read once, forward, `prefetch_bytes` ahead.
+// Many tokens: codes of `panels_at_once` panels x `chunk_k` k are unpacked once to bytes in L1, then all tokens sweep over them in
+// tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise.
+
+// The unsigned operand's zero point.
+template <class F>
+inline constexpr int operand_zero = F::code_bits == 8 || F::is_codebook ? 128 : F::zero_point;
+
+// Whether the target's dot product takes F's operand without overflow.
+template <class F>
+inline constexpr bool fits_dot = (F::code_bits == 8 || F::is_codebook ? 255 : (1 << F::code_bits) - 1) <= largest_code;
+
+inline constexpr std::size_t row_vectors = panel_rows / lanes;
+inline constexpr std::size_t vector_bytes = 4 * lanes;
+
+// How far ahead of use codes are fetched. Of 0, 1, 2, 3, 4 and 8 KB, see bench/README.md.
+inline constexpr std::size_t prefetch_bytes = 3072;
+
+// Operand for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high nibbles.
+template <class F>
+STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
+  const std::byte* at = codes + line * 64 + v * vector_bytes;
+  if constexpr (F::code_bits == 8) {
+    return bit_xor(load(at), set_u8(-128));
+  } else {
+    const Int low_mask = set_u8(15);
+    Int code = upper ? bit_and(shift_right<4>(load(at)), low_mask) : bit_and(load(at), low_mask);
+    const std::size_t g = 2 * line + (upper ? 1 : 0);  // which four k of the block
+    if constexpr (F::code_bits == 5) {
+      const Int bits = load(codes + 256 + v * vector_bytes);
+      Int moved = bits;  // bit g to bit 4
+      switch (g) {
+        case 0: moved = shift_left<4>(bits); break;
+        case 1: moved = shift_left<3>(bits); break;
+        case 2: moved = shift_left<2>(bits); break;
+        case 3: moved = shift_left<1>(bits); break;
+        case 4: break;
+        case 5: moved = shift_right<1>(bits); break;
+        case 6: moved = shift_right<2>(bits); break;
+        default: moved = shift_right<3>(bits); break;
+      }
+      code = bit_or(code, bit_and(moved, set_u8(16)));
+    }
+    if constexpr (F::code_bits == 6) {
+      const Int bits = load(codes + 256 + g / 4 * 64 + v * vector_bytes);
+      Int moved = bits;  // bits 2(g % 4) and 2(g % 4) + 1 to bits 4 and 5
+      switch (g % 4) {
+        case 0: moved = shift_left<4>(bits); break;
+        case 1: moved = shift_left<2>(bits); break;
+        case 2: break;
+        default: moved = shift_right<2>(bits); break;
+      }
+      code = bit_or(code, bit_and(moved, set_u8(48)));
+    }
+    if constexpr (F::is_codebook) {
+      alignas(16) static constexpr auto codebook = F::codebook;
+      code = bit_xor(look_up(table_of(codebook.data()), code), set_u8(-128));
+    }
+    return code;
+  }
+}
+
+// Scale and minimum of the rows of vector v for group g (0 or 1) of the block of 32 at k0.
+template <class F>
+STILLA_INLINE Float load_scale(const std::byte* records, std::size_t k0, std::size_t g, std::size_t v) {
+  using Layout = PanelLayout<F>;
+  const std::byte* record = records + k0 / Layout::super_block * Layout::record_bytes;
+  const Float scale = load_f16(record + 2 * v * lanes);
+  if constexpr (F::has_sub_scales) {
+    const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
+    return mul(scale, load_s8(record + Layout::sub_offset + group * Layout::group_bytes + v * lanes));
+  } else {
+    return scale;
+  }
+}
+template <class F>
+STILLA_INLINE Float load_minimum(const std::byte* records, std::size_t k0, std::size_t g, std::size_t v) {
+  using Layout = PanelLayout<F>;
+  const std::byte* record = records + k0 / Layout::super_block * Layout::record_bytes;
+  const Float minimum = load_f16(record + 2 * (panel_rows + v * lanes));
+  if constexpr (F::has_sub_scales) {
+    const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
+    return mul(minimum, load_s8(record + Layout::sub_offset + group * Layout::group_bytes + panel_rows + v * lanes));
+  } else {
+    return minimum;
+  }
+}
+
+template <class F>
+inline constexpr std::size_t groups_per_block = code_block / F::group_weights;
+
+// One panel, MT tokens, all of K, codes unpacked as they are used.
+template <class F, std::size_t MT>
+STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
+  using Layout = PanelLayout<F>;
+  constexpr std::size_t lines = F::code_bits == 8 ? 8 : 4;
+  constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
+  constexpr std::size_t lines_per_group = lines / groups_per_block<F>;
+  const std::byte* panel = a.panels + p * Layout::panel_bytes(a.K);
+  const std::byte* records = panel + Layout::codes_bytes(a.K);
+  const std::int8_t* x[MT];
+  const float* scales[MT];
+  for (std::size_t m = 0; m < MT; ++m) {
+    x[m] = a.x.row_values(m0 + m);
+    scales[m] = a.x.row_scales(m0 + m);
+  }
+  Float acc[MT][row_vectors];
+  for (std::size_t m = 0; m < MT; ++m) {
+    for (std::size_t v = 0; v < row_vectors; ++v) acc[m][v] = zero();
+  }
+  for (std::size_t k0 = 0; k0 < a.K; k0 += code_block) {
+    const std::byte* codes = panel + k0 / code_block * Layout::code_bytes;
+    for (std::size_t line = 0; line < Layout::code_bytes; line += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(codes) + prefetch_bytes + line, _MM_HINT_T0);
+    }
+    const std::size_t block = k0 / activation_block;
+    STILLA_UNROLL
+    for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+      Int dot[MT][row_vectors];
+      for (std::size_t m = 0; m < MT; ++m) {
+        const Int start = set_s32(-operand_zero<F> * a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
+        for (std::size_t v = 0; v < row_vectors; ++v) dot[m][v] = start;
+      }
+      STILLA_UNROLL
+      for (std::size_t l = 0; l < lines_per_group; ++l) {
+        STILLA_UNROLL
+        for (std::size_t half = 0; half < halves; ++half) {
+          const std::size_t line = g * lines_per_group + l;
+          const std::size_t k = k0 + (line * halves + half) * 4;
+          STILLA_UNROLL
+          for (std::size_t v = 0; v < row_vectors; ++v) {
+            const Int w = load_operand<F>(codes, line, half == 1, v);
+            STILLA_UNROLL
+            for (std::size_t m = 0; m < MT; ++m) dot[m][v] = dot_u8s8(dot[m][v], w, broadcast4(x[m] + k));
+          }
+        }
+      }
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < row_vectors; ++v) {
+        const Float scale = load_scale<F>(records, k0, g, v);
+        STILLA_UNROLL
+        for (std::size_t m = 0; m < MT; ++m) {
+          acc[m][v] = fused_multiply_add(mul(scale, set(scales[m][block])), to_floats(dot[m][v]), acc[m][v]);
+        }
+        if constexpr (F::has_minimum) {
+          const Float minimum = load_minimum<F>(records, k0, g, v);
+          STILLA_UNROLL
+          for (std::size_t m = 0; m < MT; ++m) {
+            const float sum_x = scales[m][block] * static_cast<float>(a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
+            acc[m][v] = fused_multiply_add(minimum, set(sum_x), acc[m][v]);
+          }
+        }
+      }
+    }
+  }
+  for (std::size_t m = 0; m < MT; ++m) {
+    float results[panel_rows];
+    for (std::size_t v = 0; v < row_vectors; ++v) store_floats(results + v * lanes, acc[m][v]);
+    detail::store_panel_row(a, p, m0 + m, results);
+  }
+}
+
+// Unpacked panels, as the sweep over many tokens reads them.
+inline constexpr std::size_t chunk_k = 512;        // 2 panels: 16 KB of operands, 2 to 8 KB of scales
+inline constexpr std::size_t panels_at_once = lanes == 16 ? 2 : 1;
+template <class F>
+struct Unpacked {
+  static constexpr std::size_t blocks = chunk_k / code_block;
+  alignas(64) std::uint8_t operands[blocks][8][panels_at_once][64];  // [block][four k][panel][row * 4 + k]
+  alignas(64) float scales[blocks][groups_per_block<F>][panels_at_once][panel_rows];
+  alignas(64) float minimums[F::has_minimum ? blocks : 1][groups_per_block<F>][panels_at_once][panel_rows];
+};
+
+template <class F>
+STILLA_NOINLINE void unpack_panels(Unpacked<F>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t k_begin,
+                                   std::size_t k_end) {
+  using Layout = PanelLayout<F>;
+  constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
+  for (std::size_t p = 0; p < panels_at_once; ++p) {
+    const std::byte* panel = a.panels + (p0 + p) * Layout::panel_bytes(a.K);
+    const std::byte* records = panel + Layout::codes_bytes(a.K);
+    for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
+      const std::byte* codes = panel + k0 / code_block * Layout::code_bytes;
+      const std::size_t b = (k0 - k_begin) / code_block;
+      STILLA_UNROLL
+      for (std::size_t q = 0; q < 8; ++q) {
+        for (std::size_t v = 0; v < row_vectors; ++v) {
+          store(out.operands[b][q][p] + v * vector_bytes, load_operand<F>(codes, q / halves, q % halves == 1, v));
+        }
+      }
+      for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+        for (std::size_t v = 0; v < row_vectors; ++v) {
+          store_floats(out.scales[b][g][p] + v * lanes, load_scale<F>(records, k0, g, v));
+          if constexpr (F::has_minimum) store_floats(out.minimums[b][g][p] + v * lanes, load_minimum<F>(records, k0, g, v));
+        }
+      }
+    }
+  }
+}
+
+// PT panels x MT tokens over one chunk of k. The sums come from y and go back to y.
+template <class F, std::size_t MT>
+STILLA_NOINLINE void sweep_tile(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m0,
+                                std::size_t k_begin, std::size_t k_end) {
+  constexpr std::size_t vectors = panels_at_once * row_vectors;
+  alignas(64) float acc[MT][vectors * lanes];
+  for (std::size_t m = 0; m < MT; ++m) {
+    const float* y = a.y.row(m0 + m) + p0 * panel_rows;
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < vectors; ++v) {
+      store_floats(acc[m] + v * lanes, k_begin == 0 ? zero() : load_floats(y + v * lanes));
+    }
+  }
+  for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
+    const std::size_t b = (k0 - k_begin) / code_block;
+    const std::size_t block = k0 / activation_block;
+    STILLA_UNROLL
+    for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+      Int dot[MT][vectors];
+      STILLA_UNROLL
+      for (std::size_t m = 0; m < MT; ++m) {
+        const std::int32_t sum_x = a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights);
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = set_s32(-operand_zero<F> * sum_x);
+      }
+      STILLA_UNROLL
+      for (std::size_t q = 0; q < 8 / groups_per_block<F>; ++q) {
+        const std::size_t four = g * (8 / groups_per_block<F>) + q;
+        const std::uint8_t* operands = &w.operands[b][four][0][0];
+        Int codes[vectors];
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < vectors; ++v) codes[v] = load(operands + v * vector_bytes);
+        STILLA_UNROLL
+        for (std::size_t m = 0; m < MT; ++m) {
+          const Int x = broadcast4(a.x.row_values(m0 + m) + k0 + four * 4);
+          STILLA_UNROLL
+          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = dot_u8s8(dot[m][v], codes[v], x);
+        }
+      }
+      STILLA_UNROLL
+      for (std::size_t m = 0; m < MT; ++m) {
+        const Float scale_x = set(a.x.row_scales(m0 + m)[block]);
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < vectors; ++v) {
+          const Float scale = load_floats(&w.scales[b][g][0][0] + v * lanes);
+          Float sum = fused_multiply_add(mul(scale, scale_x), to_floats(dot[m][v]), load_floats(acc[m] + v * lanes));
+          if constexpr (F::has_minimum) {
+            const float sum_x = static_cast<float>(a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
+            sum = fused_multiply_add(load_floats(&w.minimums[b][g][0][0] + v * lanes),
+                                     set(a.x.row_scales(m0 + m)[block] * sum_x), sum);
+          }
+          store_floats(acc[m] + v * lanes, sum);
+        }
+      }
+    }
+  }
+  const bool is_last = k_end == a.K;
+  for (std::size_t m = 0; m < MT; ++m) {
+    float* y = a.y.row(m0 + m) + p0 * panel_rows;
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < vectors; ++v) {
+      Float sum = load_floats(acc[m] + v * lanes);
+      if (is_last && a.bias != nullptr) sum = add(sum, load_floats(a.bias + p0 * panel_rows + v * lanes));
+      store_floats(y + v * lanes, sum);
+    }
+  }
+}
+
+// Tokens of a sweep tile: 6 x 2 vectors are 12 accumulators, of 512 bits (2 panels) or of 256 bits (1 panel); with 2 operands
+// and 1 broadcast they fill the 16 registers of AVX2.
+inline constexpr std::size_t sweep_tokens = 6;
+inline constexpr std::size_t fewest_to_sweep = 16;
+
+template <class F>
+STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0) {
+  Unpacked<F> unpacked;
+  for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
+    const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
+    unpack_panels<F>(unpacked, a, p0, k_begin, k_end);
+    std::size_t m = 0;
+    for (; m + sweep_tokens <= a.x.rows; m += sweep_tokens) sweep_tile<F, sweep_tokens>(unpacked, a, p0, m, k_begin, k_end);
+    for (; m < a.x.rows; ++m) sweep_tile<F, 1>(unpacked, a, p0, m, k_begin, k_end);
+  }
+}
+
+template <class F>
+STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
+  std::size_t p = first;
+  if (a.x.rows >= fewest_to_sweep) {
+    // Only panels with 16 rows: the last one of the matrix may have fewer.
+    const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
+    for (; p + panels_at_once <= full; p += panels_at_once) panels_many<F>(a, p);
+  }
+  for (; p < last; ++p) {
+    std::size_t m = 0;
+    if constexpr (lanes == 16) {
+      for (; m + 8 <= a.x.rows; m += 8) panel_few<F, 8>(a, p, m);
+      if (m + 4 <= a.x.rows) panel_few<F, 4>(a, p, m), m += 4;
+    }
+    for (; m + 2 <= a.x.rows; m += 2) panel_few<F, 2>(a, p, m);
+    if (m < a.x.rows) panel_few<F, 1>(a, p, m);
+  }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The vocabulary of panel_tile-inl.hpp on 256-bit registers, all but the dot product: AVX2 and AVX-VNNI include it inside
+// their region and namespace. Two vectors hold one int32 or float per panel row. No include guard: it is read twice.
+
+using Int = __m256i;
+using Float = __m256;
+inline constexpr std::size_t lanes = 8;
+
+STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+STILLA_INLINE void store(void* to, Int x) { _mm256_storeu_si256(static_cast<__m256i*>(to), x); }
+STILLA_INLINE Int broadcast4(const std::int8_t* from) {
+  std::int32_t four;
+  std::memcpy(&four, from, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+STILLA_INLINE Int set_s32(std::int32_t x) { return _mm256_set1_epi32(x); }
+STILLA_INLINE Int set_u8(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+STILLA_INLINE Int bit_and(Int a, Int b) { return _mm256_and_si256(a, b); }
+STILLA_INLINE Int bit_or(Int a, Int b) { return _mm256_or_si256(a, b); }
+STILLA_INLINE Int bit_xor(Int a, Int b) { return _mm256_xor_si256(a, b); }
+// Bits move within 16-bit lanes: mask afterwards what came from the neighbouring byte.
+template <int count>
+STILLA_INLINE Int shift_right(Int x) {
+  return _mm256_srli_epi16(x, count);
+}
+template <int count>
+STILLA_INLINE Int shift_left(Int x) {
+  return _mm256_slli_epi16(x, count);
+}
+STILLA_INLINE Int table_of(const std::int8_t* sixteen) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
+}
+STILLA_INLINE Int look_up(Int table, Int index_u8x32) { return _mm256_shuffle_epi8(table, index_u8x32); }
+
+STILLA_INLINE Float zero() { return _mm256_setzero_ps(); }
+STILLA_INLINE Float set(float x) { return _mm256_set1_ps(x); }
+STILLA_INLINE Float load_floats(const float* from) { return _mm256_loadu_ps(from); }
+STILLA_INLINE void store_floats(float* to, Float x) { _mm256_storeu_ps(to, x); }
+STILLA_INLINE Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
+STILLA_INLINE Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
+STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
+STILLA_INLINE Float to_floats(Int x) { return _mm256_cvtepi32_ps(x); }
+STILLA_INLINE Float load_f16(const std::byte* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+STILLA_INLINE Float load_s8(const std::byte* from) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+}

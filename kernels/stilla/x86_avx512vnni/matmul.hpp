@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Matmul of quantised weights for avx512vnni: x86/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+#pragma once
+
+#include <stilla/contract/matmul.hpp>
+#include <stilla/x86_avx512vnni/target.hpp>
+
+#if STILLA_ARCH_X86
+#include <stilla/x86_avx512vnni/vector.hpp>
+
+STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
+namespace stilla::inline STILLA_ABI::avx512vnni {
+
+#include <stilla/x86/panel_tile-inl.hpp>
+
+}  // namespace stilla::STILLA_ABI::avx512vnni
+STILLA_TARGET_END
+
+namespace stilla::inline STILLA_ABI {
+
+template <QuantisedFormat F>
+  requires avx512vnni::fits_dot<F>
+struct MatmulPanels<Avx512Vnni, F> {
+  static constexpr TargetId implemented_on = Avx512Vnni::id;
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { avx512vnni::matmul_panels<F>(a, first, last); }
+};
+
+}  // namespace stilla::STILLA_ABI
+#endif

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AVX-512 with F, BW, VL and VNNI. First in Intel Cascade Lake (2019) and Ice Lake; AMD Zen 4.
+#pragma once
+
+#include <stilla/target.hpp>
+#include <stilla/x86_avx2/target.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct Avx512Vnni {
+  using Fallback = Avx2;  // not AvxVnni, which Ice Lake and Zen 4 lack
+  static constexpr TargetId id{"avx512vnni"};
+  static bool available(const CpuInfo& cpu) {
+    constexpr unsigned avx512f = 16, avx512bw = 30, avx512vl = 31, avx512vnni = 11;  // leaf 7: ebx, ebx, ebx, ecx
+    return Avx2::available(cpu) && cpu.saves_zmm() && CpuInfo::bit(cpu.leaf7.ebx, avx512f) &&
+           CpuInfo::bit(cpu.leaf7.ebx, avx512bw) && CpuInfo::bit(cpu.leaf7.ebx, avx512vl) &&
+           CpuInfo::bit(cpu.leaf7.ecx, avx512vnni);
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

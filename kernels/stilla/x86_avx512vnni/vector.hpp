@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The vocabulary of x86/panel_tile-inl.hpp on 512-bit registers. One vector holds one int32 or float per panel row.
+//
+//   instruction   what                       throughput per cycle (notes: uops.info)     Ice Lake  Zen 4  Zen 5
+//   vpdpbusd zmm  acc += u8 * s8, 4 per lane                                                1        1      2
+//   vcvtdq2ps     int32 -> float                                                           1        1      2
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include <immintrin.h>
+
+#include <stilla/region.hpp>
+#include <stilla/types.hpp>
+
+STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
+namespace stilla::inline STILLA_ABI::avx512vnni {
+
+using Int = __m512i;
+using Float = __m512;
+inline constexpr std::size_t lanes = 16;
+inline constexpr int largest_code = 255;
+
+// acc + sum over four neighbouring bytes of codes (unsigned) * x (signed), per int32 lane.
+STILLA_INLINE Int dot_u8s8(Int acc, Int codes_u8x64, Int x_s8x64) {
+#if defined(__GNUC__) && !defined(__clang__)
+  // GCC 12 copies the accumulator of the intrinsic to another register and back; the tied operand of an asm stays put.
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(codes_u8x64), "v"(x_s8x64));
+  return acc;
+#else
+  return _mm512_dpbusd_epi32(acc, codes_u8x64, x_s8x64);
+#endif
+}
+
+STILLA_INLINE Int load(const void* from) { return _mm512_loadu_si512(from); }
+STILLA_INLINE void store(void* to, Int x) { _mm512_storeu_si512(to, x); }
+STILLA_INLINE Int broadcast4(const std::int8_t* from) {
+  std::int32_t four;
+  std::memcpy(&four, from, sizeof four);
+  return _mm512_set1_epi32(four);
+}
+STILLA_INLINE Int set_s32(std::int32_t x) { return _mm512_set1_epi32(x); }
+STILLA_INLINE Int set_u8(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
+STILLA_INLINE Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
+STILLA_INLINE Int bit_or(Int a, Int b) { return _mm512_or_si512(a, b); }
+STILLA_INLINE Int bit_xor(Int a, Int b) { return _mm512_xor_si512(a, b); }
+// Bits move within 16-bit lanes: mask afterwards what came from the neighbouring byte.
+template <int count>
+STILLA_INLINE Int shift_right(Int x) {
+  return _mm512_srli_epi16(x, count);
+}
+template <int count>
+STILLA_INLINE Int shift_left(Int x) {
+  return _mm512_slli_epi16(x, count);
+}
+STILLA_INLINE Int table_of(const std::int8_t* sixteen) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
+}
+STILLA_INLINE Int look_up(Int table, Int index_u8x64) { return _mm512_shuffle_epi8(table, index_u8x64); }
+
+STILLA_INLINE Float zero() { return _mm512_setzero_ps(); }
+STILLA_INLINE Float set(float x) { return _mm512_set1_ps(x); }
+STILLA_INLINE Float load_floats(const float* from) { return _mm512_loadu_ps(from); }
+STILLA_INLINE void store_floats(float* to, Float x) { _mm512_storeu_ps(to, x); }
+STILLA_INLINE Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
+STILLA_INLINE Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
+STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+STILLA_INLINE Float to_floats(Int x) { return _mm512_cvtepi32_ps(x); }
+STILLA_INLINE Float load_f16(const std::byte* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+STILLA_INLINE Float load_s8(const std::byte* from) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+
+}  // namespace stilla::STILLA_ABI::avx512vnni
+STILLA_TARGET_END

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Matmul of quantised weights for avxvnni: x86/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+#pragma once
+
+#include <stilla/contract/matmul.hpp>
+#include <stilla/x86_avxvnni/target.hpp>
+
+#if STILLA_ARCH_X86
+#include <stilla/x86_avxvnni/vector.hpp>
+
+STILLA_TARGET_BEGIN("avx2,fma,f16c,avxvnni")
+namespace stilla::inline STILLA_ABI::avxvnni {
+
+#include <stilla/x86/panel_tile-inl.hpp>
+
+}  // namespace stilla::STILLA_ABI::avxvnni
+STILLA_TARGET_END
+
+namespace stilla::inline STILLA_ABI {
+
+template <QuantisedFormat F>
+  requires avxvnni::fits_dot<F>
+struct MatmulPanels<AvxVnni, F> {
+  static constexpr TargetId implemented_on = AvxVnni::id;
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { avxvnni::matmul_panels<F>(a, first, last); }
+};
+
+}  // namespace stilla::STILLA_ABI
+#endif

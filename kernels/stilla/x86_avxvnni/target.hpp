@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AVX-VNNI: vpdpbusd on 256-bit registers without AVX-512. First in Intel Alder Lake (2021); AMD Zen 5.
+#pragma once
+
+#include <stilla/target.hpp>
+#include <stilla/x86_avx2/target.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct AvxVnni {
+  using Fallback = Avx2;
+  static constexpr TargetId id{"avxvnni"};
+  static bool available(const CpuInfo& cpu) {
+    constexpr unsigned avx_vnni = 4;  // leaf (7, 1) eax
+    return Avx2::available(cpu) && CpuInfo::bit(cpu.leaf7_1.eax, avx_vnni);
+  }
+};
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The vocabulary of x86/panel_tile-inl.hpp with AVX-VNNI.
+//
+//   instruction   what                       throughput per cycle (notes: uops.info, cpufp)   Alder Lake P  Lion Cove  Zen 5
+//   vpdpbusd ymm  acc += u8 * s8, 4 per lane                                                  2            2          2
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include <immintrin.h>
+
+#include <stilla/region.hpp>
+#include <stilla/types.hpp>
+
+STILLA_TARGET_BEGIN("avx2,fma,f16c,avxvnni")
+namespace stilla::inline STILLA_ABI::avxvnni {
+
+#include <stilla/x86/vector256-inl.hpp>
+
+inline constexpr int largest_code = 255;
+
+// acc + sum over four neighbouring bytes of codes (unsigned) * x (signed), per int32 lane.
+STILLA_INLINE Int dot_u8s8(Int acc, Int codes_u8x32, Int x_s8x32) {
+#if defined(__GNUC__) && !defined(__clang__)
+  // GCC 12 copies the accumulator of the intrinsic to another register and back; the tied operand of an asm stays put.
+  __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(codes_u8x32), "x"(x_s8x32));
+  return acc;
+#else
+  return _mm256_dpbusd_avx_epi32(acc, codes_u8x32, x_s8x32);
+#endif
+}
+
+}  // namespace stilla::STILLA_ABI::avxvnni
+STILLA_TARGET_END
