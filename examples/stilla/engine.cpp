@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine.hpp"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <stilla/dispatch.hpp>
+#include <stilla/model/forward.hpp>
+#include <stilla/model/config.hpp>
+#include <stilla/model/weights.hpp>
+#include <stilla/parallel.hpp>
+
+#include "output.hpp"
+
+namespace program {
+
+void choose_target(const std::string& name) { check(stilla::force_target(name)); }
+stilla::Result<ModelFacts> read_model_facts(const stilla::GgufFile& file) {
+  const stilla::Result<stilla::ModelConfig> config = stilla::read_model_config(file);
+  if (!config) return config.error();
+  const stilla::Result<const stilla::GgufTensor*> embedding = file.require_tensor("token_embd.weight");
+  if (!embedding) return embedding.error();
+  return ModelFacts{config->architecture, config->name, config->context, static_cast<std::size_t>((*embedding)->rows())};
+}
+
+std::string target_name() { return stilla::active_target().name; }
+
+struct Engine::State {
+  State(stilla::GgufFile file, const EngineOptions& chosen, const Progress& progress)
+      : facts(value_of(read_model_facts(file))),
+        options(chosen),
+        pool(std::in_place, chosen.threads),
+        model(value_of(stilla::Model::load(std::move(file), *pool, progress))),
+        session(new_session()) {}
+
+  stilla::Session new_session() {
+    return value_of(stilla::Session::create(model, {options.context, options.kv_type, options.batch}, *pool));
+  }
+
+  ModelFacts facts;
+  EngineOptions options;
+  std::optional<stilla::ThreadPool> pool;
+  stilla::Model model;
+  stilla::Session session;
+};
+
+Engine::Engine(stilla::GgufFile file, const EngineOptions& options, const Progress& progress)
+    : state_(std::make_unique<State>(std::move(file), options, progress)) {}
+Engine::~Engine() = default;
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+
+const ModelFacts& Engine::facts() const { return state_->facts; }
+std::size_t Engine::threads() const { return state_->pool->size(); }
+
+void Engine::use_threads(std::size_t threads) {
+  state_->pool.emplace(threads);
+  state_->session = state_->new_session();
+}
+
+std::size_t Engine::size() const { return state_->session.size(); }
+std::size_t Engine::context() const { return state_->session.context(); }
+void Engine::truncate(std::size_t count) { state_->session.truncate(count); }
+
+std::span<const float> Engine::evaluate(std::span<const std::uint32_t> ids) {
+  return value_of(state_->session.evaluate(ids));
+}
+
+void Engine::evaluate_all(std::span<const std::uint32_t> ids,
+                          const std::function<void(std::span<const float> row)>& sink) {
+  check(state_->session.evaluate_all(ids, [&](std::size_t, stilla::ConstMatrix rows) {
+    for (std::size_t m = 0; m < rows.rows; ++m) sink({rows.row(m), rows.cols});
+  }));
+}
+
+std::vector<std::string> Engine::paths() const {
+  std::map<std::uint32_t, std::size_t> matrices;
+  const auto count = [&](const stilla::Linear& linear) { ++matrices[linear.weight.view().format]; };
+  for (const stilla::LayerWeights& layer : state_->model.layers()) {
+    for (const stilla::Linear* linear : {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.gate,
+                                         &layer.up, &layer.down}) {
+      count(*linear);
+    }
+  }
+  count(state_->model.head());
+  std::vector<std::string> out;
+  for (const auto& [type, number] : matrices) {
+    stilla::with_format(type, [&]<class Format>(Format) {
+      stilla::with_target(stilla::active_target(), [&]<class Target>(Target) {
+        out.push_back(fmt::format("{:>4} matrices of {}: kernel of {}", number, Format::name,
+                                  stilla::MatmulPanels<Target, Format>::implemented_on.name));
+      });
+    });
+  }
+  return out;
+}
+
+namespace {
+
+// Vectors are kept as floats, matrices packed. An embedding beside a head of its own stays in the file.
+std::uint64_t weight_bytes(const stilla::GgufFile& file) {
+  const bool has_head = file.find_tensor("output.weight") != nullptr;
+  std::uint64_t bytes = 0;
+  for (const stilla::GgufTensor& tensor : file.tensors()) {
+    if (tensor.n_dims < 2) {
+      bytes += tensor.dims[0] * sizeof(float);
+    } else if (!has_head || tensor.name != "token_embd.weight") {
+      stilla::with_format(tensor.type, [&]<class Format>(Format) {
+        bytes += stilla::packed_bytes<Format>(static_cast<std::size_t>(tensor.dims[1]),
+                                              static_cast<std::size_t>(tensor.dims[0]));
+      });
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size_t context, stilla::KvType kv_type,
+                                         std::size_t batch) {
+  const stilla::Result<ModelFacts> facts = read_model_facts(file);
+  if (!facts) return facts.error();
+  const stilla::ModelConfig config = value_of(stilla::read_model_config(file));
+  const std::size_t M = std::min(batch, context);
+  const std::size_t query_width = config.n_heads * config.head_dim;
+  const std::size_t kv_width = config.n_kv_heads * config.head_dim;
+  const std::size_t widest = std::max({config.hidden, config.ffn, query_width});
+  const std::size_t floats = M * (2 * config.hidden + 2 * query_width + 2 * kv_width + 2 * config.ffn + config.rotary_dim) +
+                             facts->vocabulary +
+                             stilla::attention_scratch_floats(M, config.n_heads, config.head_dim, context);
+  MemoryNeeds needs;
+  needs.weights = weight_bytes(file);
+  needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type}.bytes(context);
+  needs.scratch = floats * sizeof(float) + M * (widest + widest / stilla::activation_block * 2 * sizeof(float));
+  return needs;
+}
+
+}  // namespace program

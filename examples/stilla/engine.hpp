@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A loaded model, its threads and one text. engine.cpp alone compiles the kernels; everything else sees this.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <stilla/error.hpp>
+#include <stilla/io/gguf.hpp>
+#include <stilla/kv_cache.hpp>
+
+namespace program {
+
+struct EngineOptions {
+  std::size_t threads = 1;
+  std::size_t context = 0;  // 0: the model's
+  stilla::KvType kv_type = stilla::KvType::f16;
+  std::size_t batch = 512;
+};
+
+// What a file says of its model. The whole ModelConfig comes with the kernels' headers, so it stays in engine.cpp.
+struct ModelFacts {
+  std::string architecture;
+  std::string name;            // printable; may be empty
+  std::size_t context = 0;     // positions the model was trained for
+  std::size_t vocabulary = 0;  // rows of the embedding
+};
+stilla::Result<ModelFacts> read_model_facts(const stilla::GgufFile& file);
+
+// Chooses the target for the whole program; an empty name: the best one. Ends the program if the CPU lacks it.
+void choose_target(const std::string& name);
+std::string target_name();
+
+class Engine {
+ public:
+  using Progress = std::function<void(std::size_t done, std::size_t total)>;
+
+  Engine(stilla::GgufFile file, const EngineOptions& options, const Progress& progress);
+  ~Engine();
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+
+  const ModelFacts& facts() const;
+  std::size_t threads() const;
+
+  // Begins a new, empty text, from now on with this many threads.
+  void use_threads(std::size_t threads);
+
+  // The text: its length, its limit, and forgetting its end.
+  std::size_t size() const;
+  std::size_t context() const;
+  void truncate(std::size_t count);
+
+  // Appends ids. The logits of what follows, valid until the next call.
+  std::span<const float> evaluate(std::span<const std::uint32_t> ids);
+  // Appends ids. The logits of every position, row after row.
+  void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
+
+  // For --verbose, a line per weight format: how many matrices have it and whose kernel multiplies them.
+  std::vector<std::string> paths() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Memory the program needs for a model, by the same sums as the library's (pack.hpp, kv_cache.hpp, model/forward.hpp).
+struct MemoryNeeds {
+  std::uint64_t weights = 0;  // packed, and norms and biases as floats
+  std::uint64_t kv_cache = 0;
+  std::uint64_t scratch = 0;
+  std::uint64_t total() const { return weights + kv_cache + scratch; }
+};
+stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size_t context, stilla::KvType kv_type,
+                                         std::size_t batch);
+
+}  // namespace program

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The streaming loop of `run` and `chat`: evaluate the prompt, then sample, show, evaluate, until the model ends, the limit
+// or the context is reached, or Ctrl-C was pressed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <stilla/sampling.hpp>
+#include <stilla/text/tokenizer.hpp>
+
+#include "engine.hpp"
+#include "options.hpp"
+
+namespace program {
+
+enum class StopReason { end_of_text, limit, context_full, interrupted };
+
+struct Generation {
+  StopReason reason = StopReason::end_of_text;
+  std::size_t prompt_tokens = 0;  // evaluated now: those the cache already held are not counted
+  double prompt_seconds = 0;
+  std::size_t tokens = 0;  // generated
+  double seconds = 0;
+
+  // "prompt 25 tokens, 45.1 tokens/s; generated 64 tokens, 12.3 tokens/s"
+  std::string rates() const;
+};
+
+class Generator {
+ public:
+  Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const stilla::SamplingOptions& sampling)
+      : engine_(&engine), tokenizer_(&tokenizer), sampler_(sampling) {}
+
+  // Continues `prompt`, at least one id and at most engine.context(). What the last call's text has in common with it is
+  // not evaluated again. `emit` gets the bytes of each generated token; control tokens have none.
+  Generation run(std::span<const std::uint32_t> prompt, std::int64_t limit,
+                 const std::function<void(std::string_view)>& emit);
+
+ private:
+  std::span<const float> evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result);
+  std::uint32_t sample(std::span<const float> logits);
+
+  Engine* engine_;
+  const stilla::Tokenizer* tokenizer_;
+  stilla::Sampler sampler_;
+  std::vector<std::uint32_t> evaluated_;  // the ids in the engine's cache
+};
+
+// The seed to use: the user's or a new one.
+std::uint64_t seed_of(const TextOptions& options);
+
+}  // namespace program

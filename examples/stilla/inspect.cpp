@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// stilla inspect: what a file holds, and the memory its model needs.
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <stilla/io/gguf.hpp>
+
+#include "commands.hpp"
+#include "engine.hpp"
+#include "loading.hpp"
+#include "output.hpp"
+
+namespace program {
+namespace {
+
+std::string type_name(std::uint32_t number) {
+  const stilla::GgufTensorType* type = stilla::find_tensor_type(number);
+  return type != nullptr ? std::string(type->name) : fmt::format("type {}", number);
+}
+
+std::string metadata_text(const stilla::GgufFile& file) {
+  std::size_t width = 0;
+  for (const stilla::GgufKey& key : file.keys()) width = std::max(width, std::min<std::size_t>(key.name.size(), 48));
+  std::string out = fmt::format("metadata, {} keys\n", file.keys().size());
+  for (const stilla::GgufKey& key : file.keys()) {
+    out += fmt::format("  {:<{}}  {}\n", stilla::printable(key.name), width, file.value_text(key));
+  }
+  return out;
+}
+
+std::string tensors_text(const stilla::GgufFile& file) {
+  struct Total {
+    std::uint64_t tensors = 0;
+    std::uint64_t weights = 0;
+    std::uint64_t bytes = 0;
+  };
+  std::map<std::uint32_t, Total> totals;
+  std::size_t width = 4;
+  for (const stilla::GgufTensor& tensor : file.tensors()) width = std::max(width, tensor.name.size());
+  std::string out = fmt::format("\ntensors, {}\n  {:<{}}  {:<16}  {:<8}  {:>13}\n", file.tensors().size(), "name", width,
+                                "shape", "type", "bytes");
+  for (const stilla::GgufTensor& tensor : file.tensors()) {
+    const std::vector<std::uint64_t> shape(tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims);
+    out += fmt::format("  {:<{}}  {:<16}  {:<8}  {:>13}\n", stilla::printable(tensor.name), width,
+                       fmt::format("[{}]", fmt::join(shape, ", ")), type_name(tensor.type), tensor.size_bytes);
+    Total& total = totals[tensor.type];
+    ++total.tensors;
+    total.weights += tensor.columns() * tensor.rows();
+    total.bytes += tensor.size_bytes;
+  }
+  out += fmt::format("\ntotals\n  {:<8}  {:>7}  {:>14}  {:>14}  {:>11}\n", "type", "tensors", "parameters", "bytes", "bits/weight");
+  Total all;
+  const auto line = [&](const std::string& name, const Total& total) {
+    const double bits = static_cast<double>(total.bytes) * 8 / static_cast<double>(total.weights);
+    out += fmt::format("  {:<8}  {:>7}  {:>14}  {:>14}  {:>11.2f}\n", name, total.tensors, total.weights, total.bytes, bits);
+  };
+  for (const auto& [type, total] : totals) {
+    line(type_name(type), total);
+    all.tensors += total.tensors;
+    all.weights += total.weights;
+    all.bytes += total.bytes;
+  }
+  line("all", all);
+  return out;
+}
+
+std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts) {
+  const std::size_t batch = EngineOptions{}.batch;
+  std::vector<std::size_t> contexts;
+  for (const std::size_t context : {std::size_t{512}, std::size_t{4096}, std::size_t{32768}, std::size_t{131072}}) {
+    contexts.push_back(std::min(context, facts.context));
+  }
+  contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());
+  const auto line = [](const auto&... columns) {
+    return fmt::format("  {:>8}  {:>10}  {:>12}  {:>12}  {:>10}  {:>12}  {:>12}\n", columns...);
+  };
+  std::string out = fmt::format("\nmemory; scratch is for prompts in batches of {}\n", batch);
+  out += line("context", "weights", "kv f16, bf16", "kv f32", "scratch", "all, f16", "all, f32");
+  for (const std::size_t context : contexts) {
+    const MemoryNeeds f16 = value_of(memory_needs(file, context, stilla::KvType::f16, batch));
+    const MemoryNeeds f32 = value_of(memory_needs(file, context, stilla::KvType::f32, batch));
+    const auto text = [](std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
+    out += line(context, text(f16.weights), text(f16.kv_cache), text(f32.kv_cache), text(f16.scratch), text(f16.total()),
+                text(f32.total()));
+  }
+  if (file.find_tensor("output.weight") != nullptr) {
+    const stilla::GgufTensor& embedding = *value_of(file.require_tensor("token_embd.weight"));
+    out += fmt::format("  The embedding, {}, is read from the file where it is.\n",
+                       bytes_text(static_cast<double>(embedding.size_bytes)));
+  }
+  return out;
+}
+
+int inspect(const std::string& path) {
+  const stilla::GgufFile file = value_of(stilla::GgufFile::open(path));
+  std::string out = fmt::format("{}: GGUF version {}, {}, {} parameters\n\n", stilla::printable_path(path), file.version(),
+                                bytes_text(static_cast<double>(file.file().bytes().size())), parameter_count(file));
+  out += metadata_text(file);
+  if (file.tensors().empty()) {
+    out += "\nno tensors: a vocabulary, for `stilla tokenize`\n";
+  } else {
+    out += tensors_text(file);
+    const stilla::Result<ModelFacts> facts = read_model_facts(file);
+    out += facts ? memory_text(file, *facts) : fmt::format("\nnot a model that can be run: {}\n", facts.error().message);
+  }
+  write_output(out);
+  return 0;
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Command& chosen) {
+  const auto path = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("inspect", "Show what a GGUF file holds and the memory it needs");
+  command->add_option("model,-m,--model", *path, "A GGUF file; one without tensors will do")->type_name("FILE")->required();
+  command->callback([path, &chosen] { chosen = [path] { return inspect(*path); }; });
+}
+
+}  // namespace program

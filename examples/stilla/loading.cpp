@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loading.hpp"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <stilla/text/gguf_vocabulary.hpp>
+
+#include "output.hpp"
+#include "platform.hpp"
+
+namespace program {
+
+OpenedModel open_model(const ModelOptions& options) {
+  if (options.path.empty()) fail(exit_usage, "no model named; name a GGUF file with -m");
+  choose_target(options.target);
+  stilla::GgufFile file = value_of(stilla::GgufFile::open(options.path));
+  ModelFacts facts = value_of(read_model_facts(file));
+  stilla::Tokenizer tokenizer = value_of(stilla::gguf_tokenizer(file));
+  std::size_t context = facts.context;
+  if (options.context > facts.context) {
+    message(fmt::format("--ctx {} is more than the {} positions this model was trained for; using {}", options.context,
+                        facts.context, facts.context));
+  } else if (options.context != 0) {
+    context = options.context;
+  }
+  return {std::move(file), std::move(facts), std::move(tokenizer), context};
+}
+
+stilla::ChatTemplate chat_template_of(const stilla::GgufFile& file, const TextOptions& options) {
+  stilla::ChatTemplate out;
+  if (!options.chat_template.empty()) {
+    out = value_of(stilla::chat_template_by_name(options.chat_template));
+    out.opens_reasoning = false;
+  } else {
+    const std::string_view program = value_of(stilla::gguf_chat_template(file));
+    stilla::Result<stilla::ChatTemplate> recognised = stilla::recognise_chat_template(program);
+    if (!recognised) {
+      fail(exit_refused, fmt::format("{}: {} (--chat-template), or continue plain text with `stilla run --raw`",
+                                     stilla::printable_path(file.path()), recognised.error().message));
+    }
+    out = std::move(*recognised);
+  }
+  out.opens_reasoning = out.opens_reasoning || options.think;
+  return out;
+}
+
+Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch) {
+  // The cache grows with the text; weights and scratch memory are certain.
+  const MemoryNeeds needs = value_of(memory_needs(model.file, model.context, options.kv_type, batch));
+  const std::uint64_t memory = physical_memory_bytes();
+  if (memory != 0 && needs.weights + needs.scratch > memory / 10 * 9) {
+    message(fmt::format("this model needs {} and this machine has {}: expect it to be very slow or to be ended",
+                        bytes_text(static_cast<double>(needs.weights + needs.scratch)),
+                        bytes_text(static_cast<double>(memory))));
+  }
+  ProgressLine progress("loading");
+  const EngineOptions engine_options{thread_count(options), model.context, options.kv_type, batch};
+  return Engine(std::move(model.file), engine_options,
+                [&](std::size_t done, std::size_t total) { progress.show(done, total); });
+}
+
+void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling, const ModelOptions& options) {
+  message(fmt::format("target {}, threads {}, context {}, cache {}, seed {}", target_name(), engine.threads(),
+                      engine.context(), kv_type_name(options.kv_type), sampling.seed));
+  for (const std::string& path : engine.paths()) message(path);
+}
+
+std::string context_full_text(const Engine& engine) {
+  const bool has_more = engine.context() < engine.facts().context;
+  return fmt::format("stopped: the context of {} tokens is full{}", engine.context(),
+                     has_more ? fmt::format("; --ctx gives up to {}", engine.facts().context) : "");
+}
+
+std::uint64_t parameter_count(const stilla::GgufFile& file) {
+  std::uint64_t count = 0;
+  for (const stilla::GgufTensor& tensor : file.tensors()) count += tensor.columns() * tensor.rows();
+  return count;
+}
+
+std::string model_type_text(const stilla::GgufFile& file, const ModelFacts& facts) {
+  std::map<std::uint32_t, std::uint64_t> weights;
+  for (const stilla::GgufTensor& tensor : file.tensors()) weights[tensor.type] += tensor.columns() * tensor.rows();
+  const auto most = std::max_element(weights.begin(), weights.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const stilla::GgufTensorType* type = most != weights.end() ? stilla::find_tensor_type(most->first) : nullptr;
+  const double parameters = static_cast<double>(parameter_count(file));
+  const std::string size = parameters < 1e9 ? fmt::format("{:.0f}M", parameters / 1e6) : fmt::format("{:.2f}B", parameters / 1e9);
+  return fmt::format("{} {} {}", facts.architecture, size, type ? type->name : "");
+}
+
+}  // namespace program

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From a model file to an engine, in two steps: what is cheap and can refuse a prompt comes before the weights.
+#pragma once
+
+#include <string>
+
+#include <stilla/io/gguf.hpp>
+#include <stilla/text/chat_template.hpp>
+#include <stilla/text/tokenizer.hpp>
+
+#include "engine.hpp"
+#include "options.hpp"
+
+namespace program {
+
+// Step one: header, dimensions, tokenizer.
+struct OpenedModel {
+  stilla::GgufFile file;
+  ModelFacts facts;
+  stilla::Tokenizer tokenizer;
+  std::size_t context = 0;  // positions a text may have: --ctx or the model's, whichever is less
+};
+OpenedModel open_model(const ModelOptions& options);
+
+// The file's chat template, or the one that was named.
+stilla::ChatTemplate chat_template_of(const stilla::GgufFile& file, const TextOptions& options);
+
+// Step two: weights, with progress on a terminal and a word of warning if memory will be short. `model.file` is gone after.
+Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch = 512);
+
+// For --verbose: target, threads, cache, seed, and whose kernels multiply which weights.
+void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling, const ModelOptions& options);
+// The line for a text that reached the end of its context.
+std::string context_full_text(const Engine& engine);
+
+// "qwen2 494M q5_0": architecture, parameters, the format that most weights have.
+std::string model_type_text(const stilla::GgufFile& file, const ModelFacts& facts);
+std::uint64_t parameter_count(const stilla::GgufFile& file);
+
+}  // namespace program

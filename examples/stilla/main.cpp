@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The program `stilla`: talk to a model, run a prompt, measure, look inside a file. Exit status: 0 fine, 1 failed,
+// 2 used wrongly, 3 the file was refused, 130 Ctrl-C.
+#include <cstdio>
+#include <new>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <stilla/version.hpp>
+
+#include "commands.hpp"
+#include "output.hpp"
+#include "platform.hpp"
+
+namespace {
+
+constexpr const char* examples = R"(Examples:
+  stilla chat -m model.gguf                          talk to a model
+  stilla run -m model.gguf -p "Why is the sky blue?"  one prompt
+  stilla run -m model.gguf -f task.txt > answer.txt   prompt from a file, answer to a file
+  git diff | stilla run -m model.gguf --temp 0 --hide-thinking
+  stilla bench -m model.gguf -t 1,2,4                tokens per second
+  stilla inspect model.gguf                          what a file holds and the memory it needs
+
+`stilla COMMAND --help` lists a command's options.
+Exit status: 0 fine, 1 failed, 2 used wrongly, 3 the file was refused, 130 Ctrl-C.)";
+
+// The command whose help the user should read: "stilla run".
+std::string help_command(const CLI::App& app) {
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  return chosen.empty() ? "stilla --help" : fmt::format("stilla {} --help", chosen.front()->get_name());
+}
+
+int run_program(const std::vector<std::string>& arguments) {
+  CLI::App app("Runs Qwen2 and Llama models, such as the DeepSeek-R1 distills, on this machine's CPU.", "stilla");
+  program::Command chosen;
+  app.set_version_flag("--version", fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR,
+                                                STILLA_VERSION_PATCH));
+  app.footer(examples);
+  app.require_subcommand(1);
+  program::add_chat(app, chosen);
+  program::add_run(app, chosen);
+  program::add_bench(app, chosen);
+  program::add_logits(app, chosen);
+  program::add_tokenize(app, chosen);
+  program::add_inspect(app, chosen);
+  if (arguments.empty()) {
+    std::fputs(app.help().c_str(), stderr);
+    return program::exit_usage;
+  }
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them from the back
+    return chosen();
+  } catch (const CLI::CallForVersion& version) {
+    program::write_output(fmt::format("{}\n", version.what()));
+  } catch (const CLI::Success&) {  // --help
+    const std::vector<CLI::App*> commands = app.get_subcommands();
+    program::write_output(commands.empty() ? app.help() : commands.front()->help());
+  } catch (const CLI::ParseError& error) {
+    program::message(fmt::format("{} ({})", program::one_line(error.what()), help_command(app)));
+    return program::exit_usage;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    program::prepare_process();
+    return run_program(program::arguments(argc, argv));
+  } catch (const program::Failure& failure) {
+    if (!failure.message.empty()) program::message(failure.message);
+    return failure.status;
+  } catch (const std::bad_alloc&) {
+    program::message("not enough memory");
+  } catch (const std::exception& error) {
+    program::message(program::one_line(error.what()));
+  }
+  return program::exit_failed;
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "options.hpp"
+
+#include "platform.hpp"
+
+namespace program {
+
+void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
+  app.add_option("-m,--model", options.path, "The model, a GGUF file")->type_name("FILE");
+  app.add_option("--target", options.target, "Force an instruction set instead of taking this CPU's best")
+      ->type_name("NAME");
+  app.add_option_function<std::string>(
+         "--kv",
+         [&options](const std::string& name) {
+           const std::optional<stilla::KvType> type = stilla::kv_type(name);
+           if (!type) {
+             throw CLI::ValidationError(
+                 "--kv", fmt::format("found '{}'; supported: f16 (default), bf16, f32", stilla::printable(name)));
+           }
+           options.kv_type = *type;
+         },
+         "Element type of the key/value cache: f16 (default), bf16 or f32")
+      ->type_name("TYPE");
+  constexpr std::size_t most_context = std::size_t{1} << 20;
+  add_number<std::size_t>(app, "--ctx,-c", options.context, 1, most_context,
+                          "Most tokens of prompt and answer together (default: what the model was trained for)");
+  if (threads == ThreadOption::one) {
+    add_number<std::size_t>(app, "-t,--threads", options.threads, 1, max_threads,
+                            fmt::format("Threads (default: one for each core, here {})", physical_cores()));
+  }
+  app.add_flag("-v,--verbose", options.verbose, "Say which target runs which weights, and the seed");
+}
+
+void add_text_options(CLI::App& app, TextOptions& options) {
+  stilla::SamplingOptions& s = options.sampling;
+  constexpr auto most_tokens = std::numeric_limits<std::int64_t>::max();
+  constexpr auto most_count = std::size_t{std::numeric_limits<std::int32_t>::max()};
+  add_number<std::int64_t>(app, "-n,--predict", options.limit, -1, most_tokens,
+                           "Most tokens to generate (default -1: until the model ends)");
+  add_number(app, "--temp", s.temperature, 0.0f, 100.0f, "Temperature; 0 always takes the likeliest token (default 0.6)");
+  add_number<std::size_t>(app, "--top-k", s.top_k, 0, most_count, "Keep the k likeliest tokens; 0: all (default 0)");
+  add_number(app, "--top-p", s.top_p, 0.0f, 1.0f, "Keep the likeliest tokens that together reach p (default 0.95)");
+  add_number(app, "--min-p", s.min_p, 0.0f, 1.0f, "Drop tokens less than p times as likely as the best (default 0)");
+  add_number(app, "--repeat-penalty", s.repetition_penalty, 0.01f, 100.0f, "Penalty on repeated tokens; 1: none (default)");
+  add_number(app, "--presence-penalty", s.presence_penalty, -100.0f, 100.0f, "Taken from tokens that occurred (default 0)");
+  add_number(app, "--frequency-penalty", s.frequency_penalty, -100.0f, 100.0f,
+             "Taken from tokens for each time they occurred (default 0)");
+  add_number<std::size_t>(app, "--repeat-last-n", s.penalty_window, 0, most_count,
+                          "How many tokens back penalties look (default 64)");
+  app.add_option_function<std::string>(
+         "-s,--seed",
+         [&options](const std::string& text) {
+           options.seed.reset();
+           if (text == "-1") return;
+           options.seed = parse_number<std::uint64_t>("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
+         },
+         "The same seed gives the same text (default: another each time; --verbose tells it)")
+      ->type_name("N");
+  app.add_option_function<std::string>(
+         "--system",
+         [&options](const std::string& text) {
+           options.system = text;
+           options.has_system = true;
+         },
+         "System prompt")
+      ->type_name("TEXT");
+  app.add_option("--chat-template", options.chat_template,
+                 "Use this template and not the file's: chatml, deepseek-r1 or llama3")
+      ->type_name("NAME");
+  app.add_flag("--think", options.think, "Begin the answer with <think>, as DeepSeek advises for R1");
+  app.add_flag("--hide-thinking", options.hide_thinking, "Leave out what stands between <think> and </think>");
+}
+
+std::string_view kv_type_name(stilla::KvType type) {
+  switch (type) {
+    case stilla::KvType::f32: return "f32";
+    case stilla::KvType::f16: return "f16";
+    case stilla::KvType::bf16: return "bf16";
+  }
+  return "?";
+}
+
+std::size_t thread_count(const ModelOptions& options) {
+  return options.threads != 0 ? options.threads : physical_cores();
+}
+
+}  // namespace program

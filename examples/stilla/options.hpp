@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Command-line options that several commands share, and strict numbers: "8x", "010", "" and numbers out of range are
+// refused with a line that says what was expected.
+#pragma once
+
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <stilla/error.hpp>
+#include <stilla/kv_cache.hpp>
+#include <stilla/sampling.hpp>
+
+namespace program {
+
+inline constexpr std::size_t max_threads = 1024;
+
+// The number that `text` is, all of it.
+template <class T>
+std::optional<T> number_of(std::string_view text, T least, T most) {
+  const bool is_octal_looking = std::is_integral_v<T> && text.size() > 1 && text[text[0] == '-' ? 1 : 0] == '0';
+  T value{};
+  const char* end = text.data() + text.size();
+  const std::from_chars_result read = std::from_chars(text.data(), end, value);
+  if (read.ec != std::errc() || read.ptr != end || is_octal_looking) return std::nullopt;
+  if (!(value >= least && value <= most)) return std::nullopt;  // NaN too
+  return value;
+}
+
+// The same, or the line that refuses it, as CLI11 wants it.
+template <class T>
+T parse_number(const std::string& name, std::string_view text, T least, T most) {
+  if (const std::optional<T> value = number_of(text, least, most)) return *value;
+  const std::string_view kind = std::is_integral_v<T> ? "a whole number" : "a number";
+  const std::string range = most == std::numeric_limits<T>::max() ? fmt::format("of at least {}", least)
+                                                                  : fmt::format("from {} to {}", least, most);
+  throw CLI::ValidationError(name, fmt::format("found '{}'; expected {} {}", stilla::printable(text), kind, range));
+}
+
+// "-t,--threads" is called "-t" in messages.
+inline std::string first_name(std::string_view names) { return std::string(names.substr(0, names.find(','))); }
+
+template <class T>
+CLI::Option* add_number(CLI::App& app, const std::string& names, T& value, T least, T most, const std::string& help) {
+  const auto read = [&value, name = first_name(names), least, most](const std::string& text) {
+    value = parse_number<T>(name, text, least, most);
+  };
+  return app.add_option_function<std::string>(names, read, help)->type_name("N");
+}
+
+// "1,2,3", or with white space between.
+template <class T>
+std::vector<T> parse_list(const std::string& name, std::string_view text, T least, T most) {
+  std::vector<T> out;
+  while (true) {
+    const std::size_t begin = text.find_first_not_of(" \t\r\n");
+    if (begin == std::string_view::npos) break;
+    text.remove_prefix(begin);
+    const std::size_t end = text.find_first_of(", \t\r\n");
+    out.push_back(parse_number<T>(name, text.substr(0, end), least, most));
+    if (end == std::string_view::npos) return out;
+    const std::size_t next = text.find_first_not_of(" \t\r\n", end);
+    const bool has_comma = next != std::string_view::npos && text[next] == ',';
+    text.remove_prefix(has_comma ? next + 1 : end);
+    if (has_comma && text.find_first_not_of(" \t\r\n") == std::string_view::npos) break;
+    if (!has_comma && next == std::string_view::npos) return out;
+  }
+  throw CLI::ValidationError(name, "expected whole numbers with commas between them, such as 1,2,3");
+}
+
+// What every command that evaluates a model takes.
+struct ModelOptions {
+  std::string path;
+  std::string target;  // empty: the best
+  stilla::KvType kv_type = stilla::KvType::f16;
+  std::size_t context = 0;  // 0: the model's
+  std::size_t threads = 0;  // 0: one for each physical core
+  bool verbose = false;
+};
+enum class ThreadOption { one, several };  // bench has its own -t
+void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
+
+struct TextOptions {
+  stilla::SamplingOptions sampling;
+  std::optional<std::uint64_t> seed;  // empty: another each time
+  std::int64_t limit = -1;            // most tokens to generate; -1: until the model ends or the context is full
+  std::string system;
+  bool has_system = false;
+  std::string chat_template;  // a name; empty: the file's
+  bool think = false;
+  bool hide_thinking = false;
+};
+void add_text_options(CLI::App& app, TextOptions& options);
+
+std::string_view kv_type_name(stilla::KvType type);
+
+// Threads to use, chosen by the user or by the machine.
+std::size_t thread_count(const ModelOptions& options);
+
+}  // namespace program

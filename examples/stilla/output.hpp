@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How the program speaks and fails. Results go to standard output, messages to standard error with `stilla: ` before them.
+// A Failure may be thrown anywhere; main() prints its line and ends with its status.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <stilla/error.hpp>
+
+namespace program {
+
+inline constexpr int exit_failed = 1;
+inline constexpr int exit_usage = 2;
+inline constexpr int exit_refused = 3;
+inline constexpr int exit_interrupted = 130;
+
+struct Failure {
+  int status = exit_failed;
+  std::string message;  // one line; empty: end quietly
+};
+
+[[noreturn]] inline void fail(int status, std::string message) { throw Failure{status, std::move(message)}; }
+[[noreturn]] inline void fail(const stilla::Error& error) {
+  using stilla::ErrorKind;
+  fail(error.kind == ErrorKind::bad_argument   ? exit_usage
+       : error.kind == ErrorKind::refused_file ? exit_refused
+                                               : exit_failed,
+       error.message);
+}
+
+// The value of a result that must be there.
+template <class T>
+T value_of(stilla::Result<T> result) {
+  if (!result) fail(result.error());
+  return std::move(*result);
+}
+inline void check(const stilla::Status& status) {
+  if (!status) fail(status.error());
+}
+
+// Writes and flushes. If nobody reads any more (`stilla run | head`) the program ends quietly with status 1; any other
+// trouble is told.
+void write_output(std::string_view text);
+
+// "stilla: TEXT\n"
+void message(std::string_view text);
+
+// Text from outside on one line, safe to print: words through stilla::printable().
+std::string one_line(std::string_view text);
+
+// "1.12 GB", decimal as on file lists.
+std::string bytes_text(double bytes);
+
+// One line on standard error that is overwritten as work proceeds and erased at the end; nothing if that is no terminal.
+class ProgressLine {
+ public:
+  explicit ProgressLine(std::string label);
+  ~ProgressLine();
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+  void show(std::size_t done, std::size_t total);
+
+ private:
+  std::string label_;
+  bool is_active_;
+  int shown_percent_ = -1;
+};
+
+}  // namespace program

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "platform.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+#include <thread>
+
+#if defined(_WIN32)
+#define NOMINMAX
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+#include <fcntl.h>
+#include <io.h>
+#include <process.h>
+#include <shellapi.h>
+#else
+#include <csignal>
+#include <unistd.h>
+#if defined(__linux__)
+#include <fstream>
+#include <sched.h>
+#include <set>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+#endif
+
+namespace program {
+namespace {
+
+constexpr int exit_interrupted = 130;
+
+std::atomic<int> finishing_scopes{0};
+std::atomic<bool> interrupt_seen{false};
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free, "used in a signal handler");
+
+// True if the program is to end now.
+bool interrupt_ends_program() { return finishing_scopes.load() == 0 || interrupt_seen.exchange(true); }
+
+bool says(const char* variable, std::string_view value) {
+  const char* found = std::getenv(variable);
+  return found != nullptr && value == found;
+}
+
+}  // namespace
+
+FinishOnInterrupt::FinishOnInterrupt() {
+  interrupt_seen = false;
+  ++finishing_scopes;
+}
+FinishOnInterrupt::~FinishOnInterrupt() { --finishing_scopes; }
+bool interrupted() { return interrupt_seen; }
+
+bool stdout_has_styles() {
+  const char* no_color = std::getenv("NO_COLOR");
+  return stdout_is_terminal() && (no_color == nullptr || *no_color == '\0') && !says("TERM", "dumb");
+}
+
+#if defined(_WIN32)
+
+namespace {
+BOOL WINAPI on_console_event(DWORD event) {
+  if (event != CTRL_C_EVENT) return FALSE;
+  if (interrupt_ends_program()) ExitProcess(exit_interrupted);
+  return TRUE;
+}
+}  // namespace
+
+void prepare_process() {
+  SetConsoleOutputCP(CP_UTF8);
+  SetConsoleCP(CP_UTF8);
+  for (FILE* stream : {stdin, stdout, stderr}) _setmode(_fileno(stream), _O_BINARY);
+  for (const DWORD id : {STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {
+    DWORD mode = 0;
+    const HANDLE console = GetStdHandle(id);
+    if (GetConsoleMode(console, &mode)) SetConsoleMode(console, mode | ENABLE_VIRTUAL_TERMINAL_PROCESSING);
+  }
+  SetConsoleCtrlHandler(on_console_event, TRUE);
+}
+
+std::vector<std::string> arguments(int, char**) {
+  std::vector<std::string> out;
+  int count = 0;
+  wchar_t** wide = CommandLineToArgvW(GetCommandLineW(), &count);
+  for (int i = 1; i < count; ++i) {
+    const int bytes = WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, nullptr, 0, nullptr, nullptr);
+    std::string text(static_cast<std::size_t>(std::max(bytes, 1)), '\0');
+    WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, text.data(), bytes, nullptr, nullptr);
+    text.pop_back();
+    out.push_back(std::move(text));
+  }
+  LocalFree(wide);
+  return out;
+}
+
+bool stdin_is_terminal() { return _isatty(_fileno(stdin)) != 0; }
+bool stdout_is_terminal() { return _isatty(_fileno(stdout)) != 0; }
+bool stderr_is_terminal() { return _isatty(_fileno(stderr)) != 0; }
+
+std::size_t physical_cores() {
+  DWORD bytes = 0;
+  GetLogicalProcessorInformation(nullptr, &bytes);
+  std::vector<SYSTEM_LOGICAL_PROCESSOR_INFORMATION> entries(bytes / sizeof(SYSTEM_LOGICAL_PROCESSOR_INFORMATION));
+  std::size_t cores = 0;
+  if (!entries.empty() && GetLogicalProcessorInformation(entries.data(), &bytes)) {
+    for (const auto& entry : entries) cores += entry.Relationship == RelationProcessorCore;
+  }
+  return cores != 0 ? cores : std::max(1u, std::thread::hardware_concurrency());
+}
+
+std::uint64_t physical_memory_bytes() {
+  MEMORYSTATUSEX status{};
+  status.dwLength = sizeof status;
+  return GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
+}
+
+unsigned long process_id() { return GetCurrentProcessId(); }
+
+#else
+
+namespace {
+extern "C" void on_sigint(int) {
+  if (!interrupt_ends_program()) return;
+  if (isatty(STDERR_FILENO)) {
+    constexpr std::string_view end_of_line = "\x1b[0m\n";  // the terminal may be showing dim text
+    [[maybe_unused]] const auto ignored = write(STDERR_FILENO, end_of_line.data(), end_of_line.size());
+  }
+  _exit(exit_interrupted);
+}
+}  // namespace
+
+void prepare_process() {
+  std::signal(SIGPIPE, SIG_IGN);
+  struct sigaction action {};
+  action.sa_handler = on_sigint;
+  action.sa_flags = SA_RESTART;  // no read or write of ours ends early
+  sigaction(SIGINT, &action, nullptr);
+}
+
+std::vector<std::string> arguments(int argc, char** argv) {
+  return argc > 1 ? std::vector<std::string>(argv + 1, argv + argc) : std::vector<std::string>();
+}
+
+bool stdin_is_terminal() { return isatty(STDIN_FILENO) != 0; }
+bool stdout_is_terminal() { return isatty(STDOUT_FILENO) != 0; }
+bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
+
+#if defined(__linux__)
+std::size_t physical_cores() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return std::max(1u, std::thread::hardware_concurrency());
+  // Two logical CPUs are one core if they name the same siblings.
+  std::set<std::string> cores;
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
+    const std::string name = "cpu" + std::to_string(cpu);
+    std::ifstream file("/sys/devices/system/cpu/" + name + "/topology/thread_siblings_list");
+    std::string siblings;
+    cores.insert(std::getline(file, siblings) ? siblings : name);
+  }
+  return std::max<std::size_t>(1, cores.size());
+}
+#else
+std::size_t physical_cores() {
+#if defined(__APPLE__)
+  int count = 0;
+  std::size_t bytes = sizeof count;
+  if (sysctlbyname("hw.physicalcpu", &count, &bytes, nullptr, 0) == 0 && count > 0) return static_cast<std::size_t>(count);
+#endif
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+#endif
+
+std::uint64_t physical_memory_bytes() {
+#if defined(_SC_PHYS_PAGES)
+  const long pages = sysconf(_SC_PHYS_PAGES);
+  const long page_bytes = sysconf(_SC_PAGESIZE);
+  if (pages > 0 && page_bytes > 0) return static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes);
+#endif
+  return 0;
+}
+
+unsigned long process_id() { return static_cast<unsigned long>(getpid()); }
+
+#endif
+
+}  // namespace program

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Everything the program asks of the operating system: terminals, Ctrl-C, closed pipes, cores and memory. The only file
+// with a branch per system is platform.cpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace program {
+
+// Call first. A closed pipe becomes a failed write, text on consoles is UTF-8, standard streams carry bytes unchanged,
+// Ctrl-C ends the program with status 130.
+void prepare_process();
+
+// The arguments behind the program's name, as UTF-8.
+std::vector<std::string> arguments(int argc, char** argv);
+
+bool stdin_is_terminal();
+bool stdout_is_terminal();
+bool stderr_is_terminal();
+// Standard output is a terminal that shows dim text and wants it (NO_COLOR and TERM=dumb are honoured).
+bool stdout_has_styles();
+
+// While one lives, Ctrl-C only sets interrupted(), so that work can end in good order; a second Ctrl-C ends the program.
+class FinishOnInterrupt {
+ public:
+  FinishOnInterrupt();
+  ~FinishOnInterrupt();
+  FinishOnInterrupt(const FinishOnInterrupt&) = delete;
+  FinishOnInterrupt& operator=(const FinishOnInterrupt&) = delete;
+};
+bool interrupted();
+
+// Cores this process may run on, hyper-threads not counted; at least 1.
+std::size_t physical_cores();
+// Of the machine; 0 if it does not say.
+std::uint64_t physical_memory_bytes();
+// A number that no other process on this machine has now, for names of temporary files.
+unsigned long process_id();
+
+}  // namespace program
