@@ -31,7 +31,8 @@ TEST(Coverage, HasEveryOpOnEveryTargetOnce) {
   std::set<std::tuple<std::string_view, std::string_view, std::string_view>> seen;
   std::set<std::pair<std::string_view, std::string_view>> kernels;
   for (const CoverageEntry& e : entries) {
-    EXPECT_TRUE(seen.insert({e.op, e.variant, e.target.name}).second) << e.op << " " << e.variant << " " << e.target.name;
+    EXPECT_TRUE(seen.insert({e.op, e.variant, e.target.name}).second)
+        << e.op << " " << e.variant << " " << e.target.name;
     kernels.insert({e.op, e.variant});
   }
   EXPECT_EQ(entries.size(), kernels.size() * Targets::size);

@@ -22,7 +22,8 @@ struct FormatNames {
 };
 TYPED_TEST_SUITE(EncodeRows, AsGtestTypes<Formats>::Types, FormatNames);
 
-std::vector<std::byte> encoded(ConstMatrix weights, std::uint32_t format, EncodingReport* report, Parallel parallel = {}) {
+std::vector<std::byte> encoded(ConstMatrix weights, std::uint32_t format, EncodingReport* report,
+                               Parallel parallel = {}) {
   std::vector<std::byte> blocks(*encoded_bytes(format, weights.rows, weights.cols));
   const Result<EncodingReport> result = encode_rows(blocks, weights, format, parallel);
   EXPECT_TRUE(result) << result.error().message;
@@ -123,7 +124,8 @@ TEST(EncodeRows, NamesWhatDoesNotFit) {
   };
   EXPECT_EQ(message(1, 96, Q4_0::gguf_type), "accepted");
   EXPECT_EQ(message(1, 95, Q4_0::gguf_type), "95 columns are not a multiple of the q4_0 block of 32");
-  EXPECT_EQ(message(1, 64, Q4_0::gguf_type), "1 x 64 weights take 36 bytes in q4_0, but the memory given for them has 54");
+  EXPECT_EQ(message(1, 64, Q4_0::gguf_type),
+            "1 x 64 weights take 36 bytes in q4_0, but the memory given for them has 54");
   EXPECT_EQ(message(1, 96, 3333), "weights of type 3333 are not supported");
 
   constexpr std::size_t huge = std::size_t{1} << 62;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which kernel really runs: op x format x target -> the target whose code it is. A kernel that a target does not have is
-// inherited from the one it falls back to (kernels/stilla/contract/), which is right but slower, and nothing at run time
-// would tell. Every kernel says whose it is in `implemented_on`; this header asks all of them.
+// Which kernel really runs: op x format x target -> the target whose code it is. A kernel that a target does not have
+// is inherited from the one it falls back to (kernels/stilla/contract/), which is right but slower, and nothing at
+// run time would tell. Every kernel says whose it is in `implemented_on`; this header asks all of them.
 //
 //   for (const stilla::CoverageEntry& e : stilla::coverage())
 //     if (e.implemented_on != e.target) ...            // e.op, e.variant on e.target runs e.implemented_on's kernel
@@ -56,8 +56,8 @@ void for_each_kernel(F&& f) {
 
 }  // namespace detail
 
-// One entry for every op, variant and target that this program was compiled with, whether or not this CPU has the target.
-// Target by target, best first; the ops of every target in the same order.
+// One entry for every op, variant and target that this program was compiled with, whether or not this CPU has the
+// target. Target by target, best first; the ops of every target in the same order.
 inline std::vector<CoverageEntry> coverage() {
   std::vector<CoverageEntry> entries;
   for_each_type(Targets{}, [&](auto target) {

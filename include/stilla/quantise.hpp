@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights: rows of floats -> the blocks of any format that has an encoder, as they stand in a file, and how much was lost.
-// (Activations are rounded by the other one: quantise(ActivationBuffer&, x) in matmul.hpp.)
+// Weights: rows of floats -> the blocks of any format that has an encoder, as they stand in a file, and how much was
+// lost. (Activations are rounded by the other one: quantise(ActivationBuffer&, x) in matmul.hpp.)
 //
 //   const std::size_t bytes = *stilla::encoded_bytes(stilla::Q4_0::gguf_type, N, K);
 //   std::vector<std::byte> blocks(bytes);
 //   stilla::Result<stilla::EncodingReport> report = stilla::encode_rows<stilla::Q4_0>(blocks, weights);
 //
-// Per row and block: decode(encode(w)) is compared with w. Blocks are independent, rows are shared between threads, and sums
-// are merged in the order of rows, so bytes and report are the same for any number of threads.
-// Bound by the encoder's arithmetic, not by memory: bench/elementwise_bench.cpp, EncodeRows.
+// Per row and block: decode(encode(w)) is compared with w. Blocks are independent, rows are shared between threads,
+// and sums are merged in the order of rows, so bytes and report are the same for any number of threads. Bound by the
+// encoder's arithmetic, not by memory: bench/elementwise_bench.cpp, EncodeRows.
 #pragma once
 
 #include <cmath>
@@ -86,9 +86,9 @@ EncodedRow encode_row(std::byte* blocks, const float* weights, std::size_t K) {
 
 }  // namespace detail
 
-// Encodes every row of `weights`, blocks of a row and rows without gaps, into `blocks`: encoded_bytes(F, N, K) bytes, of
-// any alignment. A weight that is not finite, or that makes its block's scale overflow, is refused; what `blocks` then
-// holds is unspecified.
+// Encodes every row of `weights`, blocks of a row and rows without gaps, into `blocks`: encoded_bytes(F, N, K) bytes,
+// of any alignment. A weight that is not finite, or that makes its block's scale overflow, is refused; what `blocks`
+// then holds is unspecified.
 template <EncodableFormat F>
 Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, Parallel parallel = {}) {
   const std::size_t N = weights.rows;
@@ -109,8 +109,8 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
   for (std::size_t n = 0; n < N; ++n) {
     const detail::EncodedRow& row = rows[n];
     if (row.bad_column < K) {
-      return Error{ErrorKind::bad_argument, concat("row ", n, ", column ", row.bad_column, ": ", weights.row(n)[row.bad_column],
-                                                   " cannot be encoded as ", F::name)};
+      return Error{ErrorKind::bad_argument, concat("row ", n, ", column ", row.bad_column, ": ",
+                                                   weights.row(n)[row.bad_column], " cannot be encoded as ", F::name)};
     }
     report.rmse += row.squared_error;
     squared_source += row.squared_source;
@@ -124,7 +124,8 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
 // The same for a GGUF type known at run time. Refused also: a format without an encoder.
 inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, std::uint32_t format,
                                           Parallel parallel = {}) {
-  Result<EncodingReport> result = Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+  Result<EncodingReport> result =
+      Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
     if constexpr (EncodableFormat<F>) {

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The whole library, for those who would rather not choose. Each header below also works alone, and an engine that brings
-// its own files and text needs only the first group: <stilla/matmul.hpp> alone compiles in a fraction of the time.
+// The whole library, for those who would rather not choose. Each header below also works alone; an engine that brings
+// its own files and text needs the first two groups at most.
 //
 //   c++ -std=c++20 -O2 -Istilla/include -Istilla/kernels app.cpp
 #pragma once
 
 #if !__has_include(<stilla/targets.hpp>)
-#error "Stilla needs two include folders; this program has only the first: add -I<stilla>/kernels beside -I<stilla>/include."
+#error "Stilla has two include folders: beside -I<stilla>/include give -I<stilla>/kernels as well."
 #elif !(defined(STILLA_HIGHWAY) && STILLA_HIGHWAY == 0) && !__has_include(<hwy/highway.h>)
-#error "Stilla's portable kernels need the headers of Highway: install them (Debian: libhwy-dev) or compile with \
--DSTILLA_HIGHWAY=0 and run without those kernels."
+#error "Stilla needs Highway's headers (Debian: libhwy-dev), or -DSTILLA_HIGHWAY=0 to do without portable kernels."
 #else
 
 // Types, targets, threads.
