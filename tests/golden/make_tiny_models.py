@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Write tiny-qwen2.gguf, tiny-llama.gguf and models.bin: two small random models that together use all weight formats,
+and what transformers makes of them in float32 on the dequantised weights.
+
+    pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6 tokenizers==0.23.3
+    python make_tiny_models.py tests/golden
+
+The models know nothing, but have what trained ones have: biases of Q, K and V with one huge K bias, norm weights far from
+1, grouped heads, more embedding rows than tokens, a byte-level BPE tokenizer and ChatML. Formats that gguf-py cannot encode
+are blocks of random bytes with scales that give weights of the wanted spread.
+
+models.bin is a row of records, little endian:  u32 name bytes | name | u32 count | count float32.
+  MODEL/ids, MODEL/logits            a prompt, logits of all its positions, row after row
+  MODEL/greedy, MODEL/margin         the greedy continuation, and by how much each token won
+  MODEL/long-ids, /long-positions, /long-logits    a prompt longer than a chunk of the cache, logits of some positions
+"""
+import os
+import struct
+import sys
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import numpy as np
+import torch
+from gguf import GGML_QUANT_SIZES, GGUFWriter, TokenType
+from gguf import GGMLQuantizationType as T
+from gguf.quants import dequantize, quantize
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM
+
+TOKENS = 512
+PROMPT = 40
+LONG = 300
+LONG_POSITIONS = [0, 1, 254, 255, 256, 257, 298, 299]
+GREEDY = 32
+
+# What the vocabulary is made of: words as they stand in English and in code.
+TEXT = """The drop falls from the still into the glass, and the next one follows it. What is the sum of two and three?
+The answer is five, because two and three are five. A model reads a text from left to right and writes the next token.
+You are a helpful assistant. for (int i = 0; i < count; ++i) { sum += values[i]; } return sum; def main(): print("hello")
+if x is None: raise ValueError("no value") else: return [float(v) for v in x] // SPDX-License-Identifier: Apache-2.0
+There are many ways to say the same thing, some of them shorter than the others; the shortest is often the best of them.
+Water boils at one hundred degrees and freezes at zero. The sky is blue, the grass is green, and the night is dark."""
+CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+          "'\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+
+MODELS = {
+    "tiny-qwen2": dict(
+        arch="qwen2", seed=1, pre="qwen2", rows=544, hidden=256, ffn=512, heads=8, kv_heads=2, base=1e6, eps=1e-6,
+        embedding=T.Q6_K, head=T.Q8_0,
+        layers=[
+            dict(q=T.Q4_K, k=T.Q5_0, v=T.Q6_K, o=T.Q4_0, gate=T.Q4_K, up=T.IQ4_XS, down=T.Q6_K),
+            dict(q=T.Q5_K, k=T.Q8_0, v=T.Q4_K, o=T.Q5_K, gate=T.Q4_0, up=T.Q4_K, down=T.Q5_K),
+        ]),
+    "tiny-llama": dict(
+        arch="llama", seed=2, pre="smollm", rows=512, hidden=192, ffn=384, heads=6, kv_heads=2, base=1e4, eps=1e-5,
+        embedding=T.Q8_0, head=None,
+        layers=[
+            dict(q=T.F16, k=T.BF16, v=T.F32, o=T.Q4_1, gate=T.Q5_1, up=T.IQ4_NL, down=T.Q4_1),
+            dict(q=T.Q4_1, k=T.Q8_0, v=T.Q5_1, o=T.F16, gate=T.Q4_1, up=T.BF16, down=T.IQ4_NL),
+        ]),
+}
+
+# Formats written as random blocks: where the block has its scale and its minimum's scale, and the middle of the quants.
+RANDOM_BLOCKS = {
+    T.Q4_K: (0, 2, 7.5), T.Q5_K: (0, 2, 15.5), T.Q6_K: (208, None, 0), T.IQ4_NL: (0, None, 0), T.IQ4_XS: (0, None, 0),
+}
+
+
+def half(values):
+    return np.asarray(values, np.float16)[:, None].view(np.uint8)
+
+
+def encode(rng, qtype, rows, cols, spread):
+    """A random matrix of mean about 0 and standard deviation `spread`, as the bytes of each row."""
+    if qtype not in RANDOM_BLOCKS:
+        weights = (rng.standard_normal((rows, cols)) * spread).astype(np.float32)
+        return quantize(weights, qtype)
+    block_weights, block_bytes = GGML_QUANT_SIZES[qtype]
+    scale_at, minimum_at, middle = RANDOM_BLOCKS[qtype]
+    count = rows * cols // block_weights
+    blocks = rng.integers(0, 256, (count, block_bytes), np.uint8)
+
+    def set_scales(scales):
+        blocks[:, scale_at:scale_at + 2] = half(scales)
+        if minimum_at is not None:
+            blocks[:, minimum_at:minimum_at + 2] = half(scales * middle)
+
+    set_scales(np.full(count, 2**-6))
+    unit = dequantize(blocks, qtype).std() * 2**6
+    set_scales(spread / unit * rng.uniform(0.5, 1.5, count))
+    return blocks.reshape(rows, -1)
+
+
+def tokenizer():
+    """256 bytes, merges learned from TEXT, three control tokens: (tokens, merges)."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bpe.train_from_iterator([TEXT], trainers.BpeTrainer(vocab_size=TOKENS - 3, initial_alphabet=alphabet,
+                                                        show_progress=False))
+    ids = bpe.get_vocab()
+    tokens = sorted(ids, key=ids.get) + ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    assert len(tokens) == TOKENS
+    import json
+    merges = json.loads(bpe.to_str())["model"]["merges"]
+    return tokens, [" ".join(m) for m in merges]
+
+
+def write(name, path):
+    m = MODELS[name]
+    rng = np.random.default_rng(m["seed"])
+    hidden, ffn, head_dim = m["hidden"], m["ffn"], m["hidden"] // m["heads"]
+    kv = m["kv_heads"] * head_dim
+    w = GGUFWriter(path, m["arch"])
+    w.add_name(f"Stilla {name}")
+    w.add_block_count(len(m["layers"]))
+    w.add_context_length(512)
+    w.add_embedding_length(hidden)
+    w.add_feed_forward_length(ffn)
+    w.add_head_count(m["heads"])
+    w.add_head_count_kv(m["kv_heads"])
+    w.add_rope_freq_base(m["base"])
+    w.add_layer_norm_rms_eps(m["eps"])
+    if m["arch"] == "llama":
+        w.add_rope_dimension_count(head_dim)
+        w.add_vocab_size(m["rows"])
+    tokens, merges = tokenizer()
+    padding = m["rows"] - TOKENS
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre(m["pre"])
+    w.add_token_list(tokens + [f"[PAD{TOKENS + i}]" for i in range(padding)])
+    w.add_token_types([TokenType.NORMAL] * (TOKENS - 3) + [TokenType.CONTROL] * 3 + [TokenType.UNUSED] * padding)
+    w.add_token_merges(merges)
+    w.add_eos_token_id(TOKENS - 1)
+    w.add_bos_token_id(TOKENS - 3)
+    w.add_add_bos_token(False)
+    w.add_chat_template(CHATML)
+
+    def matrix(tensor, qtype, rows, cols, gain=1.0, zero_from=None):
+        data = encode(rng, qtype, rows, cols, gain / np.sqrt(cols))
+        if zero_from is not None:
+            data[zero_from:] = 0
+        w.add_tensor(tensor, data, raw_dtype=qtype)
+
+    def vector(tensor, values):
+        w.add_tensor(tensor, np.asarray(values, np.float32))
+
+    def norm(tensor, middle):
+        vector(tensor, middle * np.exp(0.5 * rng.standard_normal(hidden)))
+
+    matrix("token_embd.weight", m["embedding"], m["rows"], hidden, gain=np.sqrt(hidden) * 0.2, zero_from=TOKENS)
+    for l, types in enumerate(m["layers"]):
+        b = f"blk.{l}."
+        norm(b + "attn_norm.weight", 1.5)
+        matrix(b + "attn_q.weight", types["q"], hidden, hidden)
+        matrix(b + "attn_k.weight", types["k"], kv, hidden)
+        matrix(b + "attn_v.weight", types["v"], kv, hidden)
+        if m["arch"] == "qwen2":
+            k_bias = rng.standard_normal(kv)
+            k_bias[head_dim - 1] = 150.0  # of the slowest pair of the first head, where trained models have theirs
+            vector(b + "attn_q.bias", rng.standard_normal(hidden))
+            vector(b + "attn_k.bias", k_bias)
+            vector(b + "attn_v.bias", 0.2 * rng.standard_normal(kv))
+        matrix(b + "attn_output.weight", types["o"], hidden, hidden)
+        norm(b + "ffn_norm.weight", 1.0)
+        matrix(b + "ffn_gate.weight", types["gate"], ffn, hidden)
+        matrix(b + "ffn_up.weight", types["up"], ffn, hidden)
+        matrix(b + "ffn_down.weight", types["down"], hidden, ffn)
+    norm("output_norm.weight", 2.0)
+    if m["head"] is not None:
+        matrix("output.weight", m["head"], m["rows"], hidden, zero_from=TOKENS)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def record(out, name, values):
+    values = np.asarray(values, np.float32).ravel()
+    out.write(struct.pack("<I", len(name)) + name.encode() + struct.pack("<I", values.size) + values.tobytes())
+
+
+def main(folder):
+    torch.set_num_threads(1)  # the order of sums, and so the last bits, depend on it
+    with open(os.path.join(folder, "models.bin"), "wb") as out:
+        for name, m in MODELS.items():
+            file = f"{name}.gguf"
+            write(name, os.path.join(folder, file))
+            model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32,
+                                                         attn_implementation="eager").eval()
+            rng = np.random.default_rng(100 + m["seed"])
+            ids = rng.integers(0, TOKENS, PROMPT)
+            long_ids = rng.integers(0, TOKENS, LONG)
+            with torch.no_grad():
+                logits = model(torch.tensor(ids[None])).logits[0].numpy()
+                long_logits = model(torch.tensor(long_ids[None])).logits[0].numpy()
+                text, margin = list(ids), []
+                for _ in range(GREEDY):
+                    row = model(torch.tensor([text])).logits[0, -1].numpy()
+                    best = np.argsort(-row, kind="stable")[:2]
+                    text.append(int(best[0]))
+                    margin.append(row[best[0]] - row[best[1]])
+            record(out, f"{name}/ids", ids)
+            record(out, f"{name}/logits", logits)
+            record(out, f"{name}/greedy", text[PROMPT:])
+            record(out, f"{name}/margin", margin)
+            record(out, f"{name}/long-ids", long_ids)
+            record(out, f"{name}/long-positions", LONG_POSITIONS)
+            record(out, f"{name}/long-logits", long_logits[LONG_POSITIONS])
+            print(f"{name}: logits of std {logits.std():.2f}, greedy {text[PROMPT:]}, least margin {min(margin):.3f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
