@@ -197,7 +197,8 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
 
     std::vector<std::uint32_t> order(n);
     std::iota(order.begin(), order.end(), 0u);
-    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return logits[a] > logits[b]; });
+    std::sort(order.begin(), order.end(),
+              [&](auto a, auto b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
     if (options.top_k != 0 && options.top_k < n) order.resize(options.top_k);
     double total = 0, sum = 0;
     const auto likelihood = [&](std::uint32_t id) { return std::exp(double{logits[id]} - double{logits[order[0]]}); };
