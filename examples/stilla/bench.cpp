@@ -178,7 +178,7 @@ int bench(BenchOptions& options) {
 void add_bench(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Measure tokens per second");
-  add_model_options(*command, options->model, ThreadOption::several);
+  add_model_options(*command, options->model, ThreadOption::several)->required();
   command->add_option("-p,--n-prompt", options->prompts, "Prompt lengths (default 512; 0: none)")->type_name("N[,N]");
   command->add_option("-n,--n-gen", options->generations, "Tokens to generate (default 128; 0: none)")->type_name("N[,N]");
   command->add_option("-t,--threads", options->threads, "Numbers of threads to compare")->type_name("N[,N]");

@@ -16,7 +16,6 @@
 namespace program {
 
 OpenedModel open_model(const ModelOptions& options) {
-  if (options.path.empty()) fail(exit_usage, "no model named; name a GGUF file with -m");
   choose_target(options.target);
   stilla::GgufFile file = value_of(stilla::GgufFile::open(options.path));
   ModelFacts facts = value_of(read_model_facts(file));

@@ -61,6 +61,11 @@ int run_program(const std::vector<std::string>& arguments) {
     const std::vector<CLI::App*> commands = app.get_subcommands();
     program::write_output(commands.empty() ? app.help() : commands.front()->help());
   } catch (const CLI::ParseError& error) {
+    if (app.get_subcommands().empty() && !arguments.front().starts_with('-')) {
+      program::message(fmt::format("unknown command '{}'; commands: chat, run, bench, logits, tokenize, inspect",
+                                   stilla::printable(arguments.front())));
+      return program::exit_usage;
+    }
     program::message(fmt::format("{} ({})", program::one_line(error.what()), help_command(app)));
     return program::exit_usage;
   }

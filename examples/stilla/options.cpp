@@ -5,8 +5,8 @@
 
 namespace program {
 
-void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
-  app.add_option("-m,--model", options.path, "The model, a GGUF file")->type_name("FILE");
+CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
+  CLI::Option* model = app.add_option("-m,--model", options.path, "The model, a GGUF file")->type_name("FILE");
   app.add_option("--target", options.target, "Force an instruction set instead of taking this CPU's best")
       ->type_name("NAME");
   app.add_option_function<std::string>(
@@ -29,6 +29,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
                             fmt::format("Threads (default: one for each core, here {})", physical_cores()));
   }
   app.add_flag("-v,--verbose", options.verbose, "Say which target runs which weights, and the seed");
+  return model;
 }
 
 void add_text_options(CLI::App& app, TextOptions& options) {

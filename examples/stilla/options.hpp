@@ -88,7 +88,8 @@ struct ModelOptions {
   bool verbose = false;
 };
 enum class ThreadOption { one, several };  // bench has its own -t
-void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
+// Returns the option -m, for the caller to require.
+CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
 
 struct TextOptions {
   stilla::SamplingOptions sampling;

@@ -90,7 +90,7 @@ int run(RunOptions& options) {
 void add_run(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run", "Answer one prompt");
-  add_model_options(*command, options->model);
+  add_model_options(*command, options->model)->required();
   CLI::Option* prompt =
       command->add_option_function<std::string>(
                  "-p,--prompt", [options](const std::string& text) { options->prompt = text; },
