@@ -75,8 +75,12 @@ class Parallel {
 };
 
 // A small pool: `threads` - 1 workers and the caller. Indices are handed out one by one from a shared counter, so cores of
-// unequal speed finish together. Workers spin for a moment between jobs and then sleep. One job at a time; a job started
-// from inside a job runs on the thread that started it. If the system grants fewer threads, the pool has fewer.
+// unequal speed finish together, and a worker that the system keeps from running is not waited for: the others take its
+// share. Workers spin for a moment between jobs and then sleep. One job at a time; a job started from inside a job runs on
+// the thread that started it. If the system grants fewer threads, the pool has fewer.
+//
+// One word holds the job's number and its next index. An index is taken by compare-and-swap on that word, so a late worker
+// can only take from the job it has seen; and as long as it holds an index, the caller waits and the job's body stays valid.
 class ThreadPool {
  public:
   explicit ThreadPool(std::size_t threads) {
@@ -88,31 +92,19 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
   ~ThreadPool() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-      job_number_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
+    stopping_.store(true, std::memory_order_relaxed);
+    publish(0, nullptr);
     for (std::thread& worker : workers_) worker.join();
   }
 
   std::size_t size() const { return workers_.size() + 1; }
 
   void operator()(std::size_t count, IndexFunction body) {
-    if (workers_.empty() || count <= 1 || inside_job()) return SerialFor{}(count, body);
+    if (workers_.empty() || count <= 1 || count > max_indices || inside_job()) return SerialFor{}(count, body);
     const std::lock_guard<std::mutex> one_job_at_a_time(caller_mutex_);
-    body_ = &body;
-    count_ = count;
-    next_.store(0, std::memory_order_relaxed);
-    working_.store(workers_.size(), std::memory_order_relaxed);
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      job_number_.fetch_add(1, std::memory_order_release);
-    }
-    if (sleeping_.load(std::memory_order_relaxed) != 0) wake_.notify_all();
+    publish(static_cast<std::uint32_t>(count), &body);
     take_indices();
-    for (unsigned spins = 0; working_.load(std::memory_order_acquire) != 0;) {
+    for (unsigned spins = 0; done_.load(std::memory_order_acquire) != count;) {
       if (++spins < spins_before_yield) {
         pause();
       } else {
@@ -123,6 +115,8 @@ class ThreadPool {
 
  private:
   static constexpr std::size_t max_threads = 1024;
+  static constexpr std::uint32_t closed = 0xffffffffu;  // as next index: nothing to take
+  static constexpr std::size_t max_indices = closed - 1;
   // About 50 microseconds at 4 GHz: longer than the serial gaps inside a layer, shorter than a human notices.
   static constexpr unsigned spins_before_sleep = 2000;
   // After this the waiting thread gives its core away, which keeps an oversubscribed machine moving.
@@ -154,34 +148,57 @@ class ThreadPool {
     return true;
   }
 
-  void take_indices() {
+  static std::uint32_t job_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket >> 32); }
+  static std::uint32_t index_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket); }
+
+  // Starts the next job. The ticket is closed before count and body change: whoever reads the new count can no longer take
+  // from the old job. The mutex makes sure that no worker falls asleep between its last look at the ticket and the call
+  // that would wake it.
+  void publish(std::uint32_t count, const IndexFunction* body) {
+    const std::uint64_t job = job_of(ticket_.load(std::memory_order_relaxed));
+    ticket_.store(job << 32 | closed, std::memory_order_relaxed);
+    count_.store(count, std::memory_order_release);
+    done_.store(0, std::memory_order_relaxed);
+    body_ = body;
+    bool anyone_sleeps = false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      ticket_.store((job + 1) << 32, std::memory_order_release);
+      anyone_sleeps = sleeping_ != 0;
+    }
+    if (anyone_sleeps) wake_.notify_all();
+  }
+
+  // Takes and runs indices of the present job until there are none left. Returns the job's number.
+  std::uint32_t take_indices() {
     inside_job() = true;
-    for (;;) {
-      const std::size_t i = next_.fetch_add(1, std::memory_order_relaxed);
-      if (i >= count_) break;
-      (*body_)(i);
+    std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+    while (index_of(ticket) < count_.load(std::memory_order_acquire)) {
+      if (ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
+        (*body_)(index_of(ticket));
+        done_.fetch_add(1, std::memory_order_release);
+        ticket = ticket_.load(std::memory_order_acquire);
+      }
     }
     inside_job() = false;
+    return job_of(ticket);
   }
 
   void work() {
-    std::uint64_t seen = 0;
+    std::uint32_t seen = 0;
     for (;;) {
-      unsigned spins = 0;
-      while (job_number_.load(std::memory_order_acquire) == seen) {
+      for (unsigned spins = 0; job_of(ticket_.load(std::memory_order_acquire)) == seen;) {
         if (++spins < spins_before_sleep) {
           pause();
           continue;
         }
         std::unique_lock<std::mutex> lock(mutex_);
-        sleeping_.fetch_add(1, std::memory_order_relaxed);
-        wake_.wait(lock, [&] { return job_number_.load(std::memory_order_relaxed) != seen; });
-        sleeping_.fetch_sub(1, std::memory_order_relaxed);
+        ++sleeping_;
+        wake_.wait(lock, [&] { return job_of(ticket_.load(std::memory_order_acquire)) != seen; });
+        --sleeping_;
       }
-      ++seen;
-      if (stopping_) return;
-      take_indices();
-      working_.fetch_sub(1, std::memory_order_release);
+      if (stopping_.load(std::memory_order_relaxed)) return;
+      seen = take_indices();
     }
   }
 
@@ -189,13 +206,12 @@ class ThreadPool {
   std::mutex caller_mutex_;  // held for the length of a job
   std::mutex mutex_;         // guards sleeping and waking
   std::condition_variable wake_;
-  std::atomic<std::uint64_t> job_number_{0};
-  std::atomic<std::size_t> next_{0};
-  std::atomic<std::size_t> working_{0};
-  std::atomic<std::size_t> sleeping_{0};
+  std::size_t sleeping_ = 0;
+  std::atomic<bool> stopping_{false};
+  std::atomic<std::uint32_t> count_{0};
   const IndexFunction* body_ = nullptr;
-  std::size_t count_ = 0;
-  bool stopping_ = false;
+  alignas(64) std::atomic<std::uint64_t> ticket_{0};  // job number in the upper half, next index in the lower
+  alignas(64) std::atomic<std::uint64_t> done_{0};
 };
 
 }  // namespace stilla::STILLA_ABI
