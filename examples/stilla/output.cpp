@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "output.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -29,11 +30,10 @@ void message(std::string_view text) {
 std::string one_line(std::string_view text) {
   std::string out;
   while (!text.empty()) {
-    const std::size_t end = text.find_first_of(" \n");
-    const std::string word = stilla::printable(text.substr(0, end));
-    if (!out.empty() && !word.empty()) out += ' ';
-    out += word;
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    const std::size_t end = std::min(text.find_first_of(" \n\\"), text.size());
+    out += stilla::printable(text.substr(0, end));
+    if (end < text.size()) out += text[end] == '\\' ? '\\' : ' ';
+    text.remove_prefix(std::min(end + 1, text.size()));
   }
   return out;
 }

@@ -49,7 +49,8 @@ void write_output(std::string_view text);
 // "stilla: TEXT\n"
 void message(std::string_view text);
 
-// Text from outside on one line, safe to print: words through stilla::printable().
+// Text from outside on one line, safe to print: words through stilla::printable(), but for backslashes, which may come
+// from printable() already.
 std::string one_line(std::string_view text);
 
 // "1.12 GB", decimal as on file lists.

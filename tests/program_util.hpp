@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// For tests of the program `stilla`: runs it with pipes or on a terminal, and makes small models that say what a test
+// wants. Such a model is a table: after token a comes token next[a]. Its layers add nothing (all their weights are 0), the
+// embedding of a is the unit vector of a, and row next[a] of the head is that vector.
+#pragma once
+
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <stilla/text/vocabulary.hpp>
+
+#include "gguf_builder.hpp"
+
+namespace stilla_test {
+
+// Tokens 0 to 255 are the bytes; then these.
+inline constexpr std::uint32_t im_start = 256, im_end = 257, think_open = 258, think_close = 259, first_piece = 260;
+
+// The bytes in the alphabet of byte-level vocabularies.
+inline std::string spelled(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) {
+    std::uint32_t letter = 0;
+    while (stilla::detail::byte_of_letter[letter] != static_cast<unsigned char>(c)) ++letter;
+    if (letter < 0x80) {
+      out += static_cast<char>(letter);
+    } else {
+      out += static_cast<char>(0xc0 | letter >> 6);
+      out += static_cast<char>(0x80 | (letter & 0x3f));
+    }
+  }
+  return out;
+}
+
+// `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>.
+inline GgufBuilder table_model(const std::vector<std::string>& pieces, const std::map<std::uint32_t, std::uint32_t>& next,
+                               bool with_tensors = true) {
+  constexpr std::uint32_t hidden = 288, heads = 18, ffn = 32;
+  GgufBuilder file;
+  file.string("general.architecture", "qwen2").string("general.name", "Table");
+  file.number<std::uint32_t>("qwen2.block_count", 1).number<std::uint32_t>("qwen2.embedding_length", hidden);
+  file.number<std::uint32_t>("qwen2.feed_forward_length", ffn).number<std::uint32_t>("qwen2.attention.head_count", heads);
+  file.number<std::uint32_t>("qwen2.attention.head_count_kv", 1).number<std::uint32_t>("qwen2.context_length", 256);
+  file.number<float>("qwen2.attention.layer_norm_rms_epsilon", 1e-6f);
+  std::vector<std::string> tokens;
+  std::vector<std::int32_t> types(256, 1);
+  for (int byte = 0; byte < 256; ++byte) tokens.push_back(spelled(std::string(1, static_cast<char>(byte))));
+  for (const char* control : {"<|im_start|>", "<|im_end|>"}) tokens.push_back(control), types.push_back(3);
+  for (const char* user_defined : {"<think>", "</think>"}) tokens.push_back(user_defined), types.push_back(4);
+  for (const std::string& piece : pieces) tokens.push_back(spelled(piece)), types.push_back(1);
+  file.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "qwen2");
+  file.strings("tokenizer.ggml.tokens", tokens).array("tokenizer.ggml.token_type", types);
+  file.strings("tokenizer.ggml.merges", {}).number<std::uint32_t>("tokenizer.ggml.eos_token_id", im_end);
+  file.string("tokenizer.chat_template", "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}");
+  if (!with_tensors) return file;
+
+  const auto zeros = [&](std::string_view name, std::uint32_t cols, std::uint32_t rows) {
+    file.floats(name, {cols, rows}, std::vector<float>(std::size_t{cols} * rows));
+  };
+  const std::vector<float> ones(hidden, 1.0f);
+  std::vector<float> embedding(hidden * hidden), head(hidden * hidden);
+  for (std::uint32_t token = 0; token < hidden; ++token) {
+    const auto found = next.find(token);
+    embedding[token * hidden + token] = 1.0f;
+    head[(found != next.end() ? found->second : im_end) * hidden + token] = 1.0f;
+  }
+  file.floats("token_embd.weight", {hidden, hidden}, embedding).floats("blk.0.attn_norm.weight", {hidden}, ones);
+  zeros("blk.0.attn_q.weight", hidden, hidden);
+  zeros("blk.0.attn_k.weight", hidden, hidden / heads);
+  zeros("blk.0.attn_v.weight", hidden, hidden / heads);
+  zeros("blk.0.attn_output.weight", hidden, hidden);
+  file.floats("blk.0.ffn_norm.weight", {hidden}, ones);
+  zeros("blk.0.ffn_gate.weight", hidden, ffn);
+  zeros("blk.0.ffn_up.weight", hidden, ffn);
+  zeros("blk.0.ffn_down.weight", ffn, hidden);
+  file.floats("output_norm.weight", {hidden}, ones).floats("output.weight", {hidden, hidden}, head);
+  return file;
+}
+
+// A running program whose output is read piece by piece.
+class Process {
+ public:
+  enum class Streams { pipes, terminal };
+
+  explicit Process(const std::vector<std::string>& arguments, Streams streams = Streams::pipes) {
+    int to[2] = {-1, -1}, from[2] = {-1, -1}, errors[2] = {-1, -1};
+    if (streams == Streams::terminal) {
+      process_ = forkpty(&out_, nullptr, nullptr, nullptr);
+      in_ = out_;
+    } else {
+      if (pipe(to) != 0 || pipe(from) != 0 || pipe(errors) != 0) return;
+      process_ = fork();
+    }
+    if (process_ == 0) {
+      if (streams == Streams::pipes) {
+        dup2(to[0], 0), dup2(from[1], 1), dup2(errors[1], 2);
+        for (const int fd : {to[0], to[1], from[0], from[1], errors[0], errors[1]}) close(fd);
+      } else {
+        setenv("TERM", "xterm", 1);
+        unsetenv("NO_COLOR");
+      }
+      std::vector<char*> argv{const_cast<char*>(STILLA_PROGRAM)};
+      for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+      argv.push_back(nullptr);
+      execv(STILLA_PROGRAM, argv.data());
+      _exit(127);
+    }
+    if (streams == Streams::pipes) {
+      close(to[0]), close(from[1]), close(errors[1]);
+      in_ = to[1], out_ = from[0], err_ = errors[0];
+    }
+  }
+  ~Process() {
+    if (!waited_ && process_ > 0) kill(process_, SIGKILL), wait();
+    close_input();
+    close_output();
+    if (err_ >= 0) close(err_);
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  void write_input(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t count = ::write(in_, text.data(), text.size());
+      if (count <= 0) return;
+      text.remove_prefix(static_cast<std::size_t>(count));
+    }
+  }
+  void close_input() {
+    if (in_ >= 0 && in_ != out_) close(in_);
+    in_ = -1;
+  }
+  void close_output() {
+    if (out_ >= 0) close(out_);
+    out_ = -1;
+  }
+  void interrupt() { kill(process_, SIGINT); }
+
+  // Reads until standard output (on a terminal: both streams) holds `text`; false if the program ends or stalls before.
+  bool wait_for(std::string_view text) {
+    while (out.find(text, seen_) == std::string::npos) {
+      if (!read_some()) return false;
+    }
+    seen_ = out.find(text, seen_) + text.size();
+    return true;
+  }
+
+  // Reads the rest and returns the exit status; -1: killed by a signal.
+  int finish() {
+    if (in_ != out_) close_input();
+    while (read_some()) {
+    }
+    return wait();
+  }
+
+  std::string out;
+  std::string err;
+
+ private:
+  static constexpr int patience_ms = 60000;
+
+  // Waits for a piece of either stream; false when both are closed.
+  bool read_some() {
+    pollfd streams[2] = {{out_open_ ? out_ : -1, POLLIN, 0}, {err_open_ ? err_ : -1, POLLIN, 0}};
+    if (streams[0].fd < 0 && streams[1].fd < 0) return false;
+    if (poll(streams, 2, patience_ms) <= 0) return false;
+    char buffer[4096];
+    for (int i = 0; i < 2; ++i) {
+      if (streams[i].fd < 0 || streams[i].revents == 0) continue;
+      const ssize_t count = read(streams[i].fd, buffer, sizeof buffer);
+      if (count > 0) (i == 0 ? out : err).append(buffer, static_cast<std::size_t>(count));
+      if (count <= 0) (i == 0 ? out_open_ : err_open_) = false;  // a terminal ends with an error
+    }
+    return true;
+  }
+
+  int wait() {
+    int status = 0;
+    waitpid(process_, &status, 0);
+    waited_ = true;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  pid_t process_ = -1;
+  int in_ = -1, out_ = -1, err_ = -1;
+  bool out_open_ = true, err_open_ = true, waited_ = false;
+  std::size_t seen_ = 0;
+};
+
+struct Finished {
+  int status = -1;
+  std::string out;
+  std::string err;
+};
+
+// Runs to the end with `input` as standard input.
+inline Finished run_program(const std::vector<std::string>& arguments, std::string_view input = {}) {
+  Process process(arguments);
+  process.write_input(input);
+  const int status = process.finish();
+  return {status, process.out, process.err};
+}
+
+}  // namespace stilla_test
