@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention at the shapes of the models, on every target:
+//
+//     Attention/<target>/<cache type>/<model>/decode/C<positions>/T<threads>     one token that sees C positions
+//     Attention/<target>/<cache type>/<model>/prefill/C<positions>/T<threads>    the last 512 tokens of C
+//
+// Each iteration takes the next layer of a cache with as many layers as the model has, so long contexts are read from
+// memory as in a real pass. GB/s counts the keys and values seen, once per KV head (decode's limit is the bandwidth of
+// reading them, %read); GFLOP/s counts 4 D per query head, position seen and token.
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <stilla/attention.hpp>
+#include <stilla/kv_cache.hpp>
+
+#include "common.hpp"
+
+namespace stilla_bench {
+namespace {
+
+using namespace stilla;
+
+constexpr std::size_t prefill_tokens = 512;
+
+const char* type_name(KvType type) { return type == KvType::f32 ? "f32" : type == KvType::f16 ? "f16" : "bf16"; }
+
+// The cache of the benchmark that runs now, filled with random keys and values.
+KvCache* filled_cache(const ModelShape& model, KvType type, std::size_t positions) {
+  static std::optional<KvCache> cache;
+  const KvShape shape{model.layers, model.n_kv_heads, head_dim, type};
+  if (cache && cache->size() == positions && cache->shape().layers == shape.layers &&
+      cache->shape().heads == shape.heads && cache->shape().type == type) {
+    return &*cache;
+  }
+  cache.reset();
+  Result<KvCache> fresh = KvCache::create(shape);
+  if (!fresh || !fresh->reserve(positions)) return nullptr;
+  std::vector<float> row(2 * model.n_kv_heads * head_dim);
+  fill_activations(row.data(), row.size(), 3);
+  for (std::size_t layer = 0; layer < model.layers; ++layer) {
+    for (std::size_t p = 0; p < positions; ++p) {
+      const std::size_t turn = p % (model.n_kv_heads * head_dim);
+      fresh->store(layer, p, row.data() + turn, row.data() + turn / 2);
+    }
+  }
+  fresh->set_size(positions);
+  cache = std::move(*fresh);
+  return &*cache;
+}
+
+void run_attention(benchmark::State& state, TargetId target, const ModelShape& model, KvType type, std::size_t M,
+                   std::size_t positions, std::size_t threads) {
+  const KvCache* cache = filled_cache(model, type, positions);
+  const std::size_t width = model.n_heads * head_dim;
+  const std::size_t scratch_floats = attention_scratch_floats(M, model.n_heads, head_dim, positions);
+  AlignedBuffer<float> queries, out, scratch;
+  if (cache == nullptr || !queries.resize(M * width) || !out.resize(M * width) || !scratch.resize(scratch_floats)) {
+    return state.SkipWithError("not enough memory");
+  }
+  fill_activations(queries.data(), M * width, 4);
+  ThreadPool& pool = pool_of(threads);
+  if (!force_target(target.name)) return state.SkipWithError("the target is not available");
+
+  std::size_t layer = 0;
+  Rates rates(state);
+  for (auto _ : state) {
+    attention(Matrix(out.data(), M, width), ConstMatrix(queries.data(), M, width), *cache, layer, positions - M,
+              model.n_heads, scratch.data(), pool);
+    benchmark::ClobberMemory();
+    layer = (layer + 1) % model.layers;
+  }
+  rates.end();
+  (void)force_target("");
+
+  double seen = 0.0;
+  for (std::size_t m = 0; m < M; ++m) seen += static_cast<double>(positions - M + m + 1);
+  const auto bytes = static_cast<double>(2 * positions * model.n_kv_heads * head_dim * kv_element_bytes(type));
+  if (M == 1) {
+    rates.add("GB/s", bytes);
+    rates.add_share("%read", bytes, read_bandwidth(pool));
+  }
+  rates.add("GFLOP/s", 4.0 * static_cast<double>(width) * seen);
+}
+
+// Ordered so that benchmarks that share a cache follow each other.
+void register_all() {
+  for (const ModelShape& model : models) {
+    for (const KvType type : {KvType::f16, KvType::bf16, KvType::f32}) {
+      for (const std::size_t positions : {128u, 512u, 1024u, 4096u, 16384u}) {
+        for_each_available_target([&](TargetId target) {
+          for (const bool is_decode : {true, false}) {
+            const std::size_t M = is_decode ? 1 : prefill_tokens;
+            if (M > positions || (target == Scalar::id && !is_decode)) continue;
+            for (const std::size_t threads : thread_counts()) {
+              const std::string name = concat("Attention/", target.name, "/", type_name(type), "/", model.name,
+                                              is_decode ? "/decode/C" : "/prefill/C", positions, "/T", threads);
+              benchmark::RegisterBenchmark(name.c_str(), run_attention, target, model, type, M, positions, threads)
+                  ->UseRealTime()
+                  ->Unit(benchmark::kMicrosecond);
+            }
+          }
+        });
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stilla_bench
+
+int main(int argc, char** argv) {
+  stilla_bench::register_all();
+  return stilla_bench::run_benchmarks(argc, argv, "Attention/[^/]+/f16/1.5B/(decode|prefill)/C(512|4096)/T1/");
+}
