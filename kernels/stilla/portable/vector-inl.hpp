@@ -41,6 +41,7 @@ HWY_INLINE VFloat load_weights(const bf16* from) {
 }
 
 struct Lanes16 {
+  HWY_INLINE Lanes16() {}  // GCC would compile an implicit one outside the target region, where NEON's cannot be inlined
   VFloat v[row_vectors];
 };
 

@@ -21,7 +21,7 @@ struct AttentionChunk<Scalar, E> {
     for (std::size_t h = 0; h < a.heads; ++h) {
       const float* query = a.queries + h * D;
       float* out = a.out + h * D;
-      float weights[kv_chunk];
+      float weights[kv_chunk] = {};
       for (std::size_t j = 0; j < a.count; ++j) {
         const E* tile = a.keys + j / key_tile * key_tile * D;
         weights[j] = 0.0f;
