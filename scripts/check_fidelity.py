@@ -12,7 +12,7 @@ both see the same text all the way, and is compared at every position:
     KL      of our distribution from the reference's, mean over positions, in nats
     top-1   share of positions whose most likely token is the reference's
     greedy  positions of the continuation where ours differs though the reference's winner leads by more than 0.1
-    text    `stilla run --raw` at temperature 0: bytes that are the reference's, of those before its first close call
+    text    `stilla run --raw --special` at temperature 0: bytes that are the reference's, of those before its first close call
 
 Decode needs no table of its own: its logits are those of prefill to the bit (tests/real_model_test.cpp). Fails if a model
 misses a gate: worst prompt nmse 4.7e-4, mean KL 0.0013, top-1 97.7 % (llama.cpp's own distance on Qwen2 0.5B Q4_K_M), and
@@ -97,8 +97,8 @@ def program_logits(program, model_path, ids, options):
 
 
 def program_text(program, model_path, prompt, options):
-    return subprocess.run([program, "run", "-m", model_path, "--raw", "-p", prompt, "-n", str(GREEDY), "--temp", "0", *options],
-                          check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    command = [program, "run", "-m", model_path, "--raw", "--special", "-p", prompt, "-n", str(GREEDY), "--temp", "0"]
+    return subprocess.run(command + options, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
 
 
 def log_softmax(x):

@@ -139,7 +139,8 @@ TEST_P(SameBits, AnyTarget) {
     ThreadPool pool(3);
     SessionOptions options = options_;
     options.batch = 5;
-    EXPECT_TRUE(same_bits(all_logits(model(), ids(0, 39), options, pool), expected(0, 39))) << id.name << ", batches of 5";
+    EXPECT_TRUE(same_bits(all_logits(model(), ids(0, 39), options, pool), expected(0, 39)))
+        << id.name << ", batches of 5";
   });
 }
 
@@ -171,7 +172,8 @@ TEST_P(SameBits, TruncatedAndContinued) {
   Session text = session();
   (void)all_logits(text, ids_);
   const std::size_t most = ids_.size();
-  for (const std::size_t kept : {most - 1, most / 2 + 1, std::size_t{17}, std::size_t{16}, std::size_t{1}, std::size_t{0}}) {
+  for (const std::size_t kept :
+       {most - 1, most / 2 + 1, std::size_t{17}, std::size_t{16}, std::size_t{1}, std::size_t{0}}) {
     SCOPED_TRACE(kept);
     text.truncate(kept);
     EXPECT_EQ(text.size(), kept);
@@ -239,7 +241,8 @@ TEST_P(SameBits, RefusedCallsChangeNothing) {
     ASSERT_FALSE(one);
     EXPECT_EQ(one.error().kind, ErrorKind::bad_argument);
     for (const std::string_view part : parts) {
-      EXPECT_NE(one.error().message.find(part), std::string::npos) << one.error().message << " says nothing of " << part;
+      EXPECT_NE(one.error().message.find(part), std::string::npos)
+          << one.error().message << " says nothing of " << part;
     }
     EXPECT_FALSE(text.evaluate_all(wrong, [](std::size_t, ConstMatrix) { ADD_FAILURE() << "called"; }));
     EXPECT_EQ(text.size(), before);

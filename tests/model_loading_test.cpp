@@ -68,10 +68,10 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
         changed.tensors[i].dims = dims;
         std::uint64_t weights = 1;
         for (const std::uint64_t dim : dims) weights *= dim;
-        with_format(tensor.type, [&]<class F>(F) {
-          changed.tensors[i].bytes.resize(weights / F::block_weights * F::block_bytes);
-        });
-        expect_refused(changed, {"'" + (dims[0] == tensor.dims[0] && dims.size() < 3 ? culprit : tensor.name) + "'", "found", "expected"});
+        with_format(tensor.type,
+                    [&]<class F>(F) { changed.tensors[i].bytes.resize(weights / F::block_weights * F::block_bytes); });
+        expect_refused(changed, {"'" + (dims[0] == tensor.dims[0] && dims.size() < 3 ? culprit : tensor.name) + "'",
+                                 "found", "expected"});
       };
       std::vector<std::uint64_t> dims = tensor.dims;
       if (dims.size() == 1) {
@@ -132,9 +132,7 @@ struct BadKey {
 TEST(ModelLoading, BadMetadataIsNamed) {
   constexpr float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
   const auto removed = [](ModelFile& f, const std::string& key) { f.remove_key(key); };
-  const auto value = [](auto v) {
-    return [v](ModelFile& f, const std::string& key) { f.set(key, v); };
-  };
+  const auto value = [](auto v) { return [v](ModelFile& f, const std::string& key) { f.set(key, v); }; };
   const auto u32 = [&](std::uint32_t v) { return value(v); };
   const auto u64 = [&](std::uint64_t v) { return value(v); };
   const auto boolean = [](ModelFile& f, const std::string& key) {
@@ -144,8 +142,9 @@ TEST(ModelLoading, BadMetadataIsNamed) {
     f.set_raw(key, GgufValueType::int32, GgufBuilder::raw<std::int32_t>(-2));
   };
   const auto array = [](ModelFile& f, const std::string& key) {
-    f.set_raw(key, GgufValueType::array,
-              GgufBuilder::raw<std::uint32_t>(4) + GgufBuilder::raw<std::uint64_t>(1) + GgufBuilder::raw<std::uint32_t>(8));
+    f.set_raw(
+        key, GgufValueType::array,
+        GgufBuilder::raw<std::uint32_t>(4) + GgufBuilder::raw<std::uint64_t>(1) + GgufBuilder::raw<std::uint32_t>(8));
   };
   std::vector<BadKey> cases;
   for (const std::string_view count : {"block_count", "embedding_length", "feed_forward_length", "attention.head_count",
@@ -161,31 +160,35 @@ TEST(ModelLoading, BadMetadataIsNamed) {
     cases.push_back({"array", count, array, {"array", "integer"}});
     if (count != "attention.head_count_kv") cases.push_back({"missing", count, removed, {"missing"}});
   }
-  cases.insert(cases.end(), {
-      {"3 of 8", "attention.head_count_kv", u32(3), {"8", "3"}},
-      {"more than queries", "attention.head_count_kv", u32(16), {"8", "16"}},
-      {"NaN", "attention.layer_norm_rms_epsilon", value(nan), {"nan"}},
-      {"negative", "attention.layer_norm_rms_epsilon", value(-1e-6f), {"-1e-06"}},
-      {"infinite", "attention.layer_norm_rms_epsilon", value(infinity), {"inf"}},
-      {"1", "attention.layer_norm_rms_epsilon", value(1.0f), {"found 1"}},
-      {"an integer", "attention.layer_norm_rms_epsilon", u32(0), {"uint32", "float"}},
-      {"missing", "attention.layer_norm_rms_epsilon", removed, {"missing"}},
-      {"NaN", "rope.freq_base", value(nan), {"nan"}},
-      {"0", "rope.freq_base", value(0.0f), {"found 0"}},
-      {"negative", "rope.freq_base", value(-1e4f), {"-1"}},
-      {"infinite", "rope.freq_base", value(infinity), {"inf"}},
-      {"string", "rope.freq_base", value(std::string_view("1e6")), {"string", "float"}},
-      {"0", "rope.dimension_count", u32(0), {"found 0"}},
-      {"odd", "rope.dimension_count", u32(31), {"31"}},
-      {"too many", "rope.dimension_count", u32(34), {"34", "32"}},
-      {"no multiple of 16", "attention.key_length", u32(24), {"24", "16"}},
-      {"too large", "attention.key_length", u32(512), {"512", "256"}},
-      {"0", "attention.key_length", u32(0), {"found 0"}},
-      {"yarn", "rope.scaling.type", value(std::string_view("yarn")), {"yarn", "not supported"}},
-      {"linear", "rope.scaling.type", value(std::string_view("linear")), {"linear", "not supported"}},
-      {"control bytes", "rope.scaling.type", value(std::string_view("a\nb\x1b[31m")), {"\\x0a", "\\x1b", "not supported"}},
-      {"a number", "rope.scaling.type", u32(1), {"uint32", "string"}},
-  });
+  cases.insert(cases.end(),
+               {
+                   {"3 of 8", "attention.head_count_kv", u32(3), {"8", "3"}},
+                   {"more than queries", "attention.head_count_kv", u32(16), {"8", "16"}},
+                   {"NaN", "attention.layer_norm_rms_epsilon", value(nan), {"nan"}},
+                   {"negative", "attention.layer_norm_rms_epsilon", value(-1e-6f), {"-1e-06"}},
+                   {"infinite", "attention.layer_norm_rms_epsilon", value(infinity), {"inf"}},
+                   {"1", "attention.layer_norm_rms_epsilon", value(1.0f), {"found 1"}},
+                   {"an integer", "attention.layer_norm_rms_epsilon", u32(0), {"uint32", "float"}},
+                   {"missing", "attention.layer_norm_rms_epsilon", removed, {"missing"}},
+                   {"NaN", "rope.freq_base", value(nan), {"nan"}},
+                   {"0", "rope.freq_base", value(0.0f), {"found 0"}},
+                   {"negative", "rope.freq_base", value(-1e4f), {"-1"}},
+                   {"infinite", "rope.freq_base", value(infinity), {"inf"}},
+                   {"string", "rope.freq_base", value(std::string_view("1e6")), {"string", "float"}},
+                   {"0", "rope.dimension_count", u32(0), {"found 0"}},
+                   {"odd", "rope.dimension_count", u32(31), {"31"}},
+                   {"too many", "rope.dimension_count", u32(34), {"34", "32"}},
+                   {"no multiple of 16", "attention.key_length", u32(24), {"24", "16"}},
+                   {"too large", "attention.key_length", u32(512), {"512", "256"}},
+                   {"0", "attention.key_length", u32(0), {"found 0"}},
+                   {"yarn", "rope.scaling.type", value(std::string_view("yarn")), {"yarn", "not supported"}},
+                   {"linear", "rope.scaling.type", value(std::string_view("linear")), {"linear", "not supported"}},
+                   {"control bytes",
+                    "rope.scaling.type",
+                    value(std::string_view("a\nb\x1b[31m")),
+                    {"\\x0a", "\\x1b", "not supported"}},
+                   {"a number", "rope.scaling.type", u32(1), {"uint32", "string"}},
+               });
   for (const BadKey& bad : cases) {
     const std::string key = "qwen2." + std::string(bad.key);
     SCOPED_TRACE(key + ": " + std::string(bad.what));
@@ -261,7 +264,8 @@ TEST(ModelLoading, RopeFactorsAreChecked) {
   };
   std::vector<float> factors(16, 1.0f);
   EXPECT_TRUE(LoadedModel(with(factors)));
-  for (const float bad : {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     factors[7] = bad;
     expect_refused(with(factors), {"'rope_freqs.weight'"});
   }

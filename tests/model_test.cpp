@@ -51,8 +51,8 @@ std::vector<float> long_rows(const Model& model, std::span<const std::uint32_t> 
 }
 
 // The tokens that win after `ids`, and after each of `next`.
-std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t> ids, std::span<const std::uint32_t> next,
-                                   const SessionOptions& options) {
+std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t> ids,
+                                   std::span<const std::uint32_t> next, const SessionOptions& options) {
   const std::size_t first = ids.size() - 1;
   ids.insert(ids.end(), next.begin(), next.end());
   const std::vector<float> all = all_logits(model, ids, options);
@@ -65,11 +65,11 @@ std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t
 
 // Measured, and the gate at about twice that. Random weights are harsher than trained ones: on real models the distances
 // are 10 times smaller (scripts/check_fidelity.py).
-constexpr double float_nmse = 1e-10;       // 2.2e-11: other orders of sums
-constexpr double rounded_nmse = 6e-3;      // 3.3e-3 (q4_k): matmul inputs rounded to int8
-constexpr double f16_cache_nmse = 4e-4;    // 1.7e-4: keys of 150 have steps of 1/8
-constexpr double bf16_cache_nmse = 2e-2;   // 9.4e-3
-constexpr float clear_margin = 1.0f;       // 6 standard deviations of the difference of two rounded logits
+constexpr double float_nmse = 1e-10;      // 2.2e-11: other orders of sums
+constexpr double rounded_nmse = 6e-3;     // 3.3e-3 (q4_k): matmul inputs rounded to int8
+constexpr double f16_cache_nmse = 4e-4;   // 1.7e-4: keys of 150 have steps of 1/8
+constexpr double bf16_cache_nmse = 2e-2;  // 9.4e-3
+constexpr float clear_margin = 1.0f;      // 6 standard deviations of the difference of two rounded logits
 
 // Float weights take float activations, so only the order of sums differs from transformers, and the cache if it rounds:
 // the same weights in float, however they were stored, must come out almost equal.

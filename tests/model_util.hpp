@@ -108,8 +108,10 @@ struct ModelFile {
     }
     for (const GgufTensor& tensor : file->tensors()) {
       const std::span<const std::byte> data = file->tensor_bytes(tensor);
-      out.tensors.push_back({std::string(tensor.name), {tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims},
-                             tensor.type, {data.begin(), data.end()}});
+      out.tensors.push_back({std::string(tensor.name),
+                             {tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims},
+                             tensor.type,
+                             {data.begin(), data.end()}});
     }
     return out;
   }
@@ -132,8 +134,12 @@ struct ModelFile {
     remove_key(name);
     keys.push_back({std::string(name), static_cast<std::uint32_t>(type), value});
   }
-  void set(std::string_view name, std::uint32_t value) { set_raw(name, GgufValueType::uint32, GgufBuilder::raw(value)); }
-  void set(std::string_view name, std::uint64_t value) { set_raw(name, GgufValueType::uint64, GgufBuilder::raw(value)); }
+  void set(std::string_view name, std::uint32_t value) {
+    set_raw(name, GgufValueType::uint32, GgufBuilder::raw(value));
+  }
+  void set(std::string_view name, std::uint64_t value) {
+    set_raw(name, GgufValueType::uint64, GgufBuilder::raw(value));
+  }
   void set(std::string_view name, float value) { set_raw(name, GgufValueType::float32, GgufBuilder::raw(value)); }
   void set(std::string_view name, std::string_view value) {
     set_raw(name, GgufValueType::string, GgufBuilder::raw_string(value));
