@@ -151,12 +151,8 @@ struct CaseNames {
 using AttentionCases = Product<Targets, TypeList<float, f16, bf16>>::Types;
 TYPED_TEST_SUITE(Attention, AttentionCases, CaseNames);
 
-#define USE_CASE                        \
-  using T = typename TypeParam::Target; \
-  constexpr KvType type = kv_type_of<typename TypeParam::Second>
-
-TYPED_TEST(Attention, EqualsScalarInEveryShape) {
-  USE_CASE;
+STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
+  constexpr KvType type = kv_type_of<Second>;
   for (const Shape s : {Shape{1, 1, 64}, Shape{2, 2, 16}, Shape{4, 2, 80}, Shape{5, 1, 96}, Shape{12, 2, 128},
                         Shape{7, 1, 64}, Shape{9, 1, 48}, Shape{2, 1, 256}}) {
     for (const std::size_t stored : {1u, 2u, 15u, 16u, 17u, 255u, 256u, 257u, 600u}) {
@@ -165,7 +161,7 @@ TYPED_TEST(Attention, EqualsScalarInEveryShape) {
       const std::vector<float> query = noise_queries(s, 1);
       const std::vector<float> expected = attend(Scalar::id, s, cache, query, stored - 1, false);
       for (const bool with_scratch : {false, true}) {
-        ASSERT_TRUE(same_bits(attend(T::id, s, cache, query, stored - 1, with_scratch), expected))
+        ASSERT_TRUE(same_bits(attend(target, s, cache, query, stored - 1, with_scratch), expected))
             << "H " << s.heads << " G " << s.kv_heads << " D " << s.head_dim << " T " << stored;
       }
       for (const float x : expected) ASSERT_TRUE(std::isfinite(x));  // nothing of the NaN behind the text
@@ -174,8 +170,8 @@ TYPED_TEST(Attention, EqualsScalarInEveryShape) {
 }
 
 // Row m of a call sees positions up to its own, though later ones are stored already: a prefill is that many decodes.
-TYPED_TEST(Attention, PrefillEqualsDecodeInAnyChunks) {
-  USE_CASE;
+STILLA_CASE_TEST(Attention, PrefillEqualsDecodeInAnyChunks) {
+  constexpr KvType type = kv_type_of<Second>;
   const Shape s{6, 2, 32};
   const std::size_t width = s.heads * s.head_dim;
   for (const std::size_t rows : {1u, 2u, 7u, 8u, 9u, 20u}) {
@@ -186,18 +182,18 @@ TYPED_TEST(Attention, PrefillEqualsDecodeInAnyChunks) {
       for (std::size_t m = 0; m < rows; ++m) {
         store_noise(cache, s, first + m);
         const std::span<const float> query = std::span(queries).subspan(m * width, width);
-        const std::vector<float> out = attend(T::id, s, cache, query, first + m, m % 2 == 0);
+        const std::vector<float> out = attend(target, s, cache, query, first + m, m % 2 == 0);
         decoded.insert(decoded.end(), out.begin(), out.end());
       }
       for (const bool with_scratch : {false, true}) {
-        ASSERT_TRUE(same_bits(attend(T::id, s, cache, queries, first, with_scratch), decoded))
+        ASSERT_TRUE(same_bits(attend(target, s, cache, queries, first, with_scratch), decoded))
             << rows << " from " << first;
       }
       std::vector<float> chunked;
       for (std::size_t m = 0; m < rows; m += 3) {
         const std::size_t count = std::min<std::size_t>(3, rows - m);
         const std::span<const float> some = std::span(queries).subspan(m * width, count * width);
-        const std::vector<float> out = attend(T::id, s, cache, some, first + m, true);
+        const std::vector<float> out = attend(target, s, cache, some, first + m, true);
         chunked.insert(chunked.end(), out.begin(), out.end());
       }
       ASSERT_TRUE(same_bits(chunked, decoded)) << rows << " from " << first;
@@ -205,16 +201,16 @@ TYPED_TEST(Attention, PrefillEqualsDecodeInAnyChunks) {
   }
 }
 
-TYPED_TEST(Attention, ThreadsDoNotMatter) {
-  USE_CASE;
+STILLA_CASE_TEST(Attention, ThreadsDoNotMatter) {
+  constexpr KvType type = kv_type_of<Second>;
   const Shape s{10, 2, 32};
   for (const std::size_t rows : {1u, 3u, 8u, 19u}) {
     const KvCache cache = filled_cache(s, type, 300 + rows);
     const std::vector<float> queries = noise_queries(s, rows);
-    const std::vector<float> alone = attend(T::id, s, cache, queries, 300, false);
+    const std::vector<float> alone = attend(target, s, cache, queries, 300, false);
     for (const std::size_t threads : {2u, 3u, 7u, 16u}) {
       for (const bool with_scratch : {false, true}) {
-        ASSERT_TRUE(same_bits(attend(T::id, s, cache, queries, 300, with_scratch, pool_of(threads)), alone))
+        ASSERT_TRUE(same_bits(attend(target, s, cache, queries, 300, with_scratch, pool_of(threads)), alone))
             << rows << " rows, " << threads << " threads";
       }
     }
@@ -222,8 +218,8 @@ TYPED_TEST(Attention, ThreadsDoNotMatter) {
 }
 
 // Grouped queries are multi-head attention with each KV head repeated.
-TYPED_TEST(Attention, GroupsEqualRepeatedHeads) {
-  USE_CASE;
+STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
+  constexpr KvType type = kv_type_of<Second>;
   constexpr std::size_t G = 2, D = 32, stored = 300;
   for (std::size_t group = 1; group <= 9; ++group) {
     const Shape grouped{G * group, G, D}, repeated{G * group, G * group, D};
@@ -243,40 +239,40 @@ TYPED_TEST(Attention, GroupsEqualRepeatedHeads) {
       wide.store(0, j, key.data(), value.data());
     }
     const std::vector<float> queries = noise_queries(grouped, 2);
-    ASSERT_TRUE(same_bits(attend(T::id, grouped, cache, queries, stored - 2, true),
-                          attend(T::id, repeated, wide, queries, stored - 2, true)))
+    ASSERT_TRUE(same_bits(attend(target, grouped, cache, queries, stored - 2, true),
+                          attend(target, repeated, wide, queries, stored - 2, true)))
         << "groups of " << group;
   }
 }
 
 // Scores far apart, so that whole chunks weigh nothing, and all alike.
-TYPED_TEST(Attention, ExtremeScores) {
-  USE_CASE;
+STILLA_CASE_TEST(Attention, ExtremeScores) {
+  constexpr KvType type = kv_type_of<Second>;
   const Shape s{5, 1, 16};
   for (const float scale : {0.0f, 1e-30f, 1000.0f, 1e6f}) {
     const KvCache cache = filled_cache(s, type, 515);
     std::vector<float> query = noise_queries(s, 1);
     for (float& q : query) q *= scale;
     const std::vector<float> expected = attend(Scalar::id, s, cache, query, 514, false);
-    ASSERT_TRUE(same_bits(attend(T::id, s, cache, query, 514, true), expected)) << scale;
+    ASSERT_TRUE(same_bits(attend(target, s, cache, query, 514, true), expected)) << scale;
     for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= 1.001f) << x;  // an average of values
   }
 }
 
 // Rows apart in memory, and padding between them that stays as it is.
-TYPED_TEST(Attention, StridesOfQueriesAndResults) {
-  USE_CASE;
+STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
+  constexpr KvType type = kv_type_of<Second>;
   const Shape s{4, 2, 32};
   constexpr std::size_t rows = 3, width = 128, in_stride = 131, out_stride = 130;
   const KvCache cache = filled_cache(s, type, 40);
   const std::vector<float> queries = noise_queries(s, rows);
-  const std::vector<float> expected = attend(T::id, s, cache, queries, 37, false);
+  const std::vector<float> expected = attend(target, s, cache, queries, 37, false);
   std::vector<float> apart(rows * in_stride, std::nanf(""));
   for (std::size_t m = 0; m < rows; ++m) {
     std::copy(queries.data() + m * width, queries.data() + (m + 1) * width, apart.data() + m * in_stride);
   }
   std::vector<float> out(rows * out_stride, 3.0f);
-  const OnTarget on(T::id);
+  const OnTarget on(target);
   attention(Matrix(out.data(), rows, width, out_stride), ConstMatrix(apart.data(), rows, width, in_stride), cache, 0,
             37, s.heads);
   for (std::size_t m = 0; m < rows; ++m) {

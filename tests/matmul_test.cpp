@@ -254,12 +254,8 @@ struct CaseNames {
 };
 TYPED_TEST_SUITE(MatMul, MatMulCases, CaseNames);
 
-#define USE_CASE                        \
-  using T = typename TypeParam::Target; \
-  using F = typename TypeParam::Second
-
-TYPED_TEST(MatMul, EqualsScalarInEveryShape) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, EqualsScalarInEveryShape) {
+  using F = Second;
   for (const std::size_t K : columns<F>()) {
     for (const std::size_t N : {1u, 15u, 16u, 17u, 33u, 66u}) {
       Weights<F> w(3, N, K);
@@ -268,7 +264,7 @@ TYPED_TEST(MatMul, EqualsScalarInEveryShape) {
         if (M == 33 && (N != 33 || K > 512)) continue;
         Activations<F> x(5, M, K);
         const float* b = M % 2 == 1 ? bias.data() : nullptr;
-        ASSERT_TRUE(same_bits(product(T::id, w.view, x.all(), b), product(Scalar::id, w.view, x.all(), b)))
+        ASSERT_TRUE(same_bits(product(target, w.view, x.all(), b), product(Scalar::id, w.view, x.all(), b)))
             << "M " << M << " N " << N << " K " << K;
       }
     }
@@ -276,21 +272,21 @@ TYPED_TEST(MatMul, EqualsScalarInEveryShape) {
 }
 
 // Random bits are any block that a file can hold: scales that are NaN, infinite, subnormal.
-TYPED_TEST(MatMul, EqualsScalarOnRandomBytes) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
+  using F = Second;
   constexpr std::size_t N = 32, K = some_columns<F>;
   for (std::uint32_t seed = 100; seed < 130; ++seed) {
     std::vector<std::byte> blocks(N * row_bytes<F>(K));
     for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
     Weights<F> w(std::move(blocks), N, K);
     Activations<F> x(seed + 100, 3, K);
-    ASSERT_TRUE(same_bits(product(T::id, w.view, x.all()), product(Scalar::id, w.view, x.all()))) << "seed " << seed;
+    ASSERT_TRUE(same_bits(product(target, w.view, x.all()), product(Scalar::id, w.view, x.all()))) << "seed " << seed;
   }
 }
 
 // Sums at their largest: every byte 0x00, 0xff, ..., activations of +-127 (int16 saturation would show).
-TYPED_TEST(MatMul, ExtremeCodesAndActivations) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
+  using F = Second;
   constexpr std::size_t N = 16, K = some_columns<F>, M = 4;
   for (const unsigned byte : {0x00u, 0xffu, 0x0fu, 0xf0u, 0x80u, 0x7fu, 0x88u}) {
     std::vector<std::byte> blocks(N * row_bytes<F>(K), std::byte(byte));
@@ -309,7 +305,7 @@ TYPED_TEST(MatMul, ExtremeCodesAndActivations) {
       values[3 * K + k] = k % 4 < 2 ? 127.0f : -127.0f;
     }
     Activations<F> x(ConstMatrix(values.data(), M, K));
-    const std::vector<float> y = product(T::id, w.view, x.all());
+    const std::vector<float> y = product(target, w.view, x.all());
     for (std::size_t m = 0; m < M; ++m) {
       for (std::size_t n = 0; n < N; ++n) {
         ASSERT_TRUE(same_bits(y[m * N + n], definition<F>(w.row(n), K, x, m).contract))
@@ -319,44 +315,44 @@ TYPED_TEST(MatMul, ExtremeCodesAndActivations) {
   }
 }
 
-TYPED_TEST(MatMul, RowsOfACallEqualCallsOfARow) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, RowsOfACallEqualCallsOfARow) {
+  using F = Second;
   constexpr std::size_t N = 83, K = some_columns<F>;
   Weights<F> w(6, N, K);
   for (const std::size_t M : {2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 33u}) {
     Activations<F> x(7, M, K);
-    const std::vector<float> together = product(T::id, w.view, x.all());
+    const std::vector<float> together = product(target, w.view, x.all());
     for (std::size_t m = 0; m < M; ++m) {
-      ASSERT_TRUE(same_bits(std::span(together).subspan(m * N, N), product(T::id, w.view, x.rows(m, 1))))
+      ASSERT_TRUE(same_bits(std::span(together).subspan(m * N, N), product(target, w.view, x.rows(m, 1))))
           << m << " of " << M;
     }
   }
 }
 
-TYPED_TEST(MatMul, ThreadsDoNotMatter) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, ThreadsDoNotMatter) {
+  using F = Second;
   constexpr std::size_t N = 2000, K = F::block_weights == 256 ? 256 : 64, M = 3;  // more than one task
   Weights<F> w(8, N, K);
   Activations<F> x(9, M, K);
   const std::vector<float> bias = noise_values(10, N);
-  const std::vector<float> alone = product(T::id, w.view, x.all(), bias.data());
+  const std::vector<float> alone = product(target, w.view, x.all(), bias.data());
   for (const std::size_t threads : {1u, 2u, 3u, 7u, 16u}) {
-    ASSERT_TRUE(same_bits(product(T::id, w.view, x.all(), bias.data(), pool_of(threads)), alone))
+    ASSERT_TRUE(same_bits(product(target, w.view, x.all(), bias.data(), pool_of(threads)), alone))
         << threads << " threads";
   }
 }
 
-TYPED_TEST(MatMul, WritesItsColumnsAndNothingElse) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, WritesItsColumnsAndNothingElse) {
+  using F = Second;
   constexpr std::size_t K = some_columns<F>, M = 3;
   for (const std::size_t N : {1u, 15u, 17u, 35u}) {
     const std::size_t stride = N + 5;
     Weights<F> w(14, N, K);
     Activations<F> x(15, M, K);
-    const std::vector<float> dense = product(T::id, w.view, x.all());
+    const std::vector<float> dense = product(target, w.view, x.all());
     GuardedArray<float> y(M * stride - 5);  // the last row has no padding behind it
     std::fill(y.data(), y.data() + y.size(), 7.0f);
-    const OnTarget on(T::id);
+    const OnTarget on(target);
     multiply(Matrix(y.data(), M, N, stride), w.view, x.all());
     for (std::size_t i = 0; i < y.size(); ++i) {
       const bool padding = i % stride >= N;
@@ -366,12 +362,12 @@ TYPED_TEST(MatMul, WritesItsColumnsAndNothingElse) {
   }
 }
 
-TYPED_TEST(MatMul, AnyAlignmentOfActivations) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, AnyAlignmentOfActivations) {
+  using F = Second;
   constexpr std::size_t N = 17, K = some_columns<F>, M = 3;
   Weights<F> w(16, N, K);
   Activations<F> x(17, M, K);
-  const std::vector<float> expected = product(T::id, w.view, x.all());
+  const std::vector<float> expected = product(target, w.view, x.all());
   for (std::size_t offset = 1; offset < 4; ++offset) {
     if constexpr (QuantisedFormat<F>) {
       const ActivationQ8 from = x.all();
@@ -382,30 +378,30 @@ TYPED_TEST(MatMul, AnyAlignmentOfActivations) {
       std::copy(from.scales, from.scales + M * K / 32, scales.data() + offset);
       std::copy(from.sums, from.sums + M * K / 16, sums.data() + offset);
       const ActivationQ8 moved{values.data() + offset, scales.data() + offset, sums.data() + offset, M, K};
-      ASSERT_TRUE(same_bits(product(T::id, w.view, moved), expected)) << offset;
+      ASSERT_TRUE(same_bits(product(target, w.view, moved), expected)) << offset;
     } else {
       const std::size_t stride = K + offset;  // rows apart, and the first one off any vector's boundary
       std::vector<float> values(M * stride + offset, std::nanf(""));
       for (std::size_t m = 0; m < M; ++m)
         std::copy(x.floats.data() + m * K, x.floats.data() + (m + 1) * K, values.data() + offset + m * stride);
-      ASSERT_TRUE(same_bits(product(T::id, w.view, ConstMatrix(values.data() + offset, M, K, stride)), expected))
+      ASSERT_TRUE(same_bits(product(target, w.view, ConstMatrix(values.data() + offset, M, K, stride)), expected))
           << offset;
     }
   }
 }
 
-TYPED_TEST(MatMul, NumbersThatAreNoneStayInTheirRow) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, NumbersThatAreNoneStayInTheirRow) {
+  using F = Second;
   constexpr std::size_t N = 19, K = some_columns<F>, M = 5;
   Weights<F> w(18, N, K);
   const std::vector<float> clean = noise_values(19, M * K);
   Activations<F> expected_x(ConstMatrix(clean.data(), M, K));
-  const std::vector<float> expected = product(T::id, w.view, expected_x.all());
+  const std::vector<float> expected = product(target, w.view, expected_x.all());
   for (std::size_t bad = 0; bad < M; ++bad) {
     std::vector<float> dirty = clean;
     dirty[bad * K + K / 2] = bad % 2 == 0 ? std::nanf("") : HUGE_VALF;
     Activations<F> x(ConstMatrix(dirty.data(), M, K));
-    const std::vector<float> y = product(T::id, w.view, x.all());
+    const std::vector<float> y = product(target, w.view, x.all());
     for (std::size_t m = 0; m < M; ++m) {
       for (std::size_t n = 0; n < N; ++n) {
         if (m == bad) {
@@ -418,8 +414,8 @@ TYPED_TEST(MatMul, NumbersThatAreNoneStayInTheirRow) {
   }
 }
 
-TYPED_TEST(MatMul, ZerosGiveTheBias) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, ZerosGiveTheBias) {
+  using F = Second;
   constexpr std::size_t N = 19, K = some_columns<F>, M = 2;
   const std::vector<float> bias = noise_values(20, N);
   Weights<F> w(21, N, K);
@@ -427,16 +423,16 @@ TYPED_TEST(MatMul, ZerosGiveTheBias) {
   Activations<F> x(22, M, K);
   Activations<F> no_x(ConstMatrix(std::vector<float>(M * K).data(), M, K));
   for (const std::vector<float>& y :
-       {product(T::id, w.view, no_x.all(), bias.data()), product(T::id, no_weights.view, x.all(), bias.data())}) {
+       {product(target, w.view, no_x.all(), bias.data()), product(target, no_weights.view, x.all(), bias.data())}) {
     for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], bias[i % N]);
   }
-  for (const std::vector<float>& y : {product(T::id, w.view, no_x.all()), product(T::id, no_weights.view, x.all())}) {
+  for (const std::vector<float>& y : {product(target, w.view, no_x.all()), product(target, no_weights.view, x.all())}) {
     for (const float value : y) ASSERT_EQ(value, 0.0f);
   }
 }
 
-TYPED_TEST(MatMul, PowersOfTwoScaleExactly) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, PowersOfTwoScaleExactly) {
+  using F = Second;
   constexpr std::size_t N = 19, K = some_columns<F>, M = 2;
   Weights<F> w(23, N, K);
   const std::vector<float> values = noise_values(24, M * K);
@@ -444,13 +440,13 @@ TYPED_TEST(MatMul, PowersOfTwoScaleExactly) {
   for (float& x : scaled) x *= -16.0f;
   Activations<F> x(ConstMatrix(values.data(), M, K));
   Activations<F> x_scaled(ConstMatrix(scaled.data(), M, K));
-  const std::vector<float> y = product(T::id, w.view, x.all());
-  const std::vector<float> y_scaled = product(T::id, w.view, x_scaled.all());
+  const std::vector<float> y = product(target, w.view, x.all());
+  const std::vector<float> y_scaled = product(target, w.view, x_scaled.all());
   for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y_scaled[i], -16.0f * y[i]);
 }
 
-TYPED_TEST(MatMul, PermutedRowsPermuteTheResults) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, PermutedRowsPermuteTheResults) {
+  using F = Second;
   constexpr std::size_t N = 37, K = some_columns<F>, M = 3;
   Weights<F> w(25, N, K);
   std::vector<std::byte> shuffled(N * row_bytes<F>(K));
@@ -459,16 +455,16 @@ TYPED_TEST(MatMul, PermutedRowsPermuteTheResults) {
     std::memcpy(shuffled.data() + n * row_bytes<F>(K), w.row(source(n)), row_bytes<F>(K));
   Weights<F> permuted(std::move(shuffled), N, K);
   Activations<F> x(26, M, K);
-  const std::vector<float> y = product(T::id, w.view, x.all());
-  const std::vector<float> y_permuted = product(T::id, permuted.view, x.all());
+  const std::vector<float> y = product(target, w.view, x.all());
+  const std::vector<float> y_permuted = product(target, permuted.view, x.all());
   for (std::size_t m = 0; m < M; ++m) {
     for (std::size_t n = 0; n < N; ++n) ASSERT_TRUE(same_bits(y_permuted[m * N + n], y[m * N + source(n)]));
   }
 }
 
 // x = e_k reads out column k: the weight that decode gives (but for the sign of a zero).
-TYPED_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
+  using F = Second;
   constexpr std::size_t N = 17, K = some_columns<F>;
   Weights<F> w(27, N, K);
   std::vector<float> decoded(N * K);
@@ -485,19 +481,19 @@ TYPED_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
       x.scales.data()[k / 32] = 1.0f;
       x.sums.data()[k / 16] = 1;
     }
-    const std::vector<float> y = product(T::id, w.view, x.all());
+    const std::vector<float> y = product(target, w.view, x.all());
     for (std::size_t n = 0; n < N; ++n) ASSERT_EQ(y[n], decoded[n * K + k]) << "row " << n << " column " << k;
   }
 }
 
 // From floats: rounds with the caller's memory when the weights are quantised.
-TYPED_TEST(MatMul, FloatsAreRoundedOnTheWay) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, FloatsAreRoundedOnTheWay) {
+  using F = Second;
   constexpr std::size_t N = 19, K = some_columns<F>, M = 5;
   Weights<F> w(28, N, K);
   Activations<F> x(29, M, K);
   const std::vector<float> expected = product(Scalar::id, w.view, x.all());
-  const OnTarget on(T::id);
+  const OnTarget on(target);
   std::vector<float> y(M * N);
   ActivationBuffer rounded;
   ASSERT_TRUE(matmul(Matrix(y.data(), M, N), w.view, ConstMatrix(x.floats.data(), M, K), rounded));
@@ -506,15 +502,15 @@ TYPED_TEST(MatMul, FloatsAreRoundedOnTheWay) {
   EXPECT_EQ(takes_float_activations(F::gguf_type), !QuantisedFormat<F>);
 }
 
-TYPED_TEST(MatMul, NoColumnsIsABiasAndNoRowsNothing) {
-  USE_CASE;
+STILLA_CASE_TEST(MatMul, NoColumnsIsABiasAndNoRowsNothing) {
+  using F = Second;
   const std::vector<float> bias = noise_values(30, 3);
   const PackedView empty{F::gguf_type, 3, 0, nullptr};
   Activations<F> x(ConstMatrix(nullptr, 2, 0));
-  EXPECT_TRUE(same_bits(product(T::id, empty, x.all(), bias.data()),
+  EXPECT_TRUE(same_bits(product(target, empty, x.all(), bias.data()),
                         std::vector<float>{bias[0], bias[1], bias[2], bias[0], bias[1], bias[2]}));
   Activations<F> some(31, 2, some_columns<F>);
-  EXPECT_TRUE(product(T::id, PackedView{F::gguf_type, 0, some_columns<F>, nullptr}, some.all()).empty());
+  EXPECT_TRUE(product(target, PackedView{F::gguf_type, 0, some_columns<F>, nullptr}, some.all()).empty());
 }
 
 }  // namespace

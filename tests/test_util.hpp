@@ -212,6 +212,15 @@ class TargetTest : public ::testing::Test {
   }
 };
 
+// TYPED_TEST(Suite, Name) whose types are Cases, with a body that is compiled once per second type and not once per
+// target: it sees the type as `Second` and the target as `target`.
+#define STILLA_CASE_TEST(Suite, Name)                                                  \
+  template <class Second>                                                              \
+  void Name(stilla::TargetId target);                                                  \
+  TYPED_TEST(Suite, Name) { Name<typename TypeParam::Second>(TypeParam::Target::id); } \
+  template <class Second>                                                              \
+  void Name([[maybe_unused]] stilla::TargetId target)
+
 // Golden results.
 
 // golden/ops.bin: records of  u32 name bytes | name | u32 count | count doubles, little endian.
