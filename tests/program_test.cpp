@@ -35,8 +35,14 @@ class ProgramTest : public ::testing::Test {
     fs::create_directories(folder_);
     const std::vector<std::string> pieces{"Let me see.", "It is 5 \xe2\x82", "\xac.\x1b[2J", again};
     enum : std::uint32_t { thinking = first_piece, answer, euro, loop };
-    const auto speaker = table_model(pieces, {{'\n', think_open}, {think_open, thinking}, {thinking, think_close},
-                                              {think_close, answer}, {answer, euro}, {'L', loop}, {loop, loop}, {'X', 0xff}});
+    const auto speaker = table_model(pieces, {{'\n', think_open},
+                                              {think_open, thinking},
+                                              {thinking, think_close},
+                                              {think_close, answer},
+                                              {answer, euro},
+                                              {'L', loop},
+                                              {loop, loop},
+                                              {'X', 0xff}});
     ASSERT_TRUE(speaker.write(path("speaker.gguf")));
     ASSERT_TRUE(table_model(pieces, {{'\n', loop}, {loop, loop}}).write(path("babbler.gguf")));
     ASSERT_TRUE(table_model(pieces, {}, false).write(path("vocabulary.gguf")));
@@ -105,7 +111,9 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "supported: f16", {"run", "-m", model, "-p", "hi", "--kv", "int8"}},
       {2, "unknown target 'frob'", {"run", "-m", model, "-p", "hi", "--target", "frob"}},
       {2, "known: chatml", {"run", "-m", model, "-p", "hi", "--chat-template", "frob"}},
-      {2, "the prompt is too long: it has 21 tokens, and the context holds 20", {"run", "-m", model, "-p", "hi", "--ctx", "20"}},
+      {2,
+       "the prompt is too long: it has 21 tokens, and the context holds 20",
+       {"run", "-m", model, "-p", "hi", "--ctx", "20"}},
       {1, "nothing.gguf: cannot open", {"run", "-m", path("nothing.gguf"), "-p", "hi"}},
       {3, "is not a GGUF file", {"run", "-m", path("text.txt"), "-p", "hi"}},
       {3, "truncated", {"run", "-m", path("cut.gguf"), "-p", "hi"}},
@@ -156,10 +164,12 @@ TEST_F(ProgramTest, RunPipesThinkingBetweenTags) {
   EXPECT_EQ(ended.status, 0);
   EXPECT_EQ(ended.out, "<think>Let me see.</think>It is 5 €.\x1b[2J\n");
   EXPECT_TRUE(is_message(ended.err));
-  EXPECT_TRUE(contains(ended.err, "load ") && contains(ended.err, "prompt 21 tokens") && contains(ended.err, "generated 6 tokens"));
+  EXPECT_TRUE(contains(ended.err, "load ") && contains(ended.err, "prompt 21 tokens") &&
+              contains(ended.err, "generated 6 tokens"));
   EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "--hide-thinking"})).out, "It is 5 €.\x1b[2J\n");
   // The prompt opened the thinking: the tag is shown all the same.
-  EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "--think", "-n", "3"})).out, "<think>\n<think>Let me see.</think>\n");
+  EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "--think", "-n", "3"})).out,
+            "<think>\n<think>Let me see.</think>\n");
 }
 
 TEST_F(ProgramTest, RunTakesPromptsFromEverywhere) {
@@ -222,7 +232,8 @@ TEST_F(ProgramTest, AReaderThatLeavesEndsItQuietly) {
 
 TEST_F(ProgramTest, AFullDiskIsTold) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
-  const std::string command = std::string(STILLA_PROGRAM) + " run -m " + path("speaker.gguf") + " -p hi > /dev/full 2> " + path("err.txt");
+  const std::string command =
+      std::string(STILLA_PROGRAM) + " run -m " + path("speaker.gguf") + " -p hi > /dev/full 2> " + path("err.txt");
   const int status = std::system(command.c_str());
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1);
   EXPECT_TRUE(contains(read_file("err.txt"), "cannot write to standard output: No space left"));
@@ -251,12 +262,12 @@ TEST_F(ProgramTest, ChatReadsAPipeLineByLine) {
   EXPECT_EQ(ended.out, "It is 5 €.\x1b[2J\nIt is 5 €.\x1b[2J\nIt is 5 €.\x1b[2J\n");
   EXPECT_TRUE(contains(ended.err, "stilla: Table (qwen2 ")) << ended.err;
   EXPECT_FALSE(contains(ended.err, "> "));
-  // The second turn evaluates what is new only: here the first answer, whose tokens were others, and the message.
   EXPECT_TRUE(contains(ended.err, "prompt 21 tokens")) << ended.err;
   EXPECT_EQ(run_program(speaker("chat", {}), "/exit\nhi\n").out, "");
   EXPECT_EQ(run_program(speaker("chat", {}), "").status, 0);
   const Finished too_long = run_program(speaker("chat", {}), std::string(300, 'a') + "\nhi\n");
-  EXPECT_TRUE(contains(too_long.err, "the conversation is too long: with this message it has 319 tokens")) << too_long.err;
+  EXPECT_TRUE(contains(too_long.err, "the conversation is too long: with this message it has 319 tokens"))
+      << too_long.err;
   EXPECT_TRUE(too_long.out.starts_with("<think>"));
 }
 
@@ -308,7 +319,8 @@ TEST_F(ProgramTest, LogitsAreANumpyFile) {
   ASSERT_TRUE(npy.starts_with(std::string_view("\x93NUMPY\x01\x00", 8)));
   const std::size_t header = 10 + static_cast<unsigned char>(npy[8]) + 256u * static_cast<unsigned char>(npy[9]);
   EXPECT_EQ(header % 64, 0u);
-  EXPECT_TRUE(npy.substr(10, header - 10).starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (70, 288), }"));
+  EXPECT_TRUE(
+      npy.substr(10, header - 10).starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (70, 288), }"));
   EXPECT_EQ(npy[header - 1], '\n');
   ASSERT_EQ(npy.size(), header + 70 * 288 * sizeof(float));
   std::vector<float> values(70 * 288);
@@ -317,10 +329,13 @@ TEST_F(ProgramTest, LogitsAreANumpyFile) {
     const auto row = values.begin() + static_cast<std::ptrdiff_t>(i * 288);
     EXPECT_EQ(std::max_element(row, row + 288) - row, i == '\n' ? think_open : im_end);
   }
-  // Other targets, threads and cache chunks: the same bytes. Ids from standard input, as `tokenize` prints them.
+  // Another target, more threads: the same bytes. Ids from standard input, as `tokenize` prints them.
   std::replace(list.begin(), list.end(), ',', ' ');
-  ASSERT_EQ(run_program({"logits", "-m", path("speaker.gguf"), "-t", "3", "--target", "scalar", "--kv", "f32", "--ids", "-", "-o",
-                         path("b.npy")}, list + "\n").status, 0);
+  ASSERT_EQ(run_program({"logits", "-m", path("speaker.gguf"), "-t", "3", "--target", "scalar", "--kv", "f32", "--ids",
+                         "-", "-o", path("b.npy")},
+                        list + "\n")
+                .status,
+            0);
   EXPECT_EQ(read_file("b.npy"), npy);
   for (const auto& entry : fs::directory_iterator(folder_)) EXPECT_FALSE(contains(entry.path().string(), "partial"));
 }
@@ -350,7 +365,8 @@ TEST_F(ProgramTest, TokenizePrintsIdsAndAddsNone) {
 TEST_F(ProgramTest, InspectShowsKeysTensorsAndMemory) {
   const Finished model = run_program({"inspect", path("speaker.gguf")});
   EXPECT_EQ(model.status, 0);
-  for (const char* part : {"general.name", "'Table'", "blk.0.attn_q.weight", "[288, 288]", "bits/weight", "context", "256"}) {
+  for (const char* part :
+       {"general.name", "'Table'", "blk.0.attn_q.weight", "[288, 288]", "bits/weight", "context", "256"}) {
     EXPECT_TRUE(contains(model.out, part)) << part << "\n" << model.out;
   }
   const Finished vocabulary = run_program({"inspect", path("vocabulary.gguf")});
@@ -361,7 +377,8 @@ TEST_F(ProgramTest, InspectShowsKeysTensorsAndMemory) {
   ASSERT_TRUE(hostile.floats("t\x1b]0;x\x07", {1}, {1.0f}).write(path("hostile.gguf")));
   const Finished escaped = run_program({"inspect", path("hostile.gguf")});
   EXPECT_EQ(escaped.status, 0);
-  EXPECT_TRUE(std::none_of(escaped.out.begin(), escaped.out.end(), [](char c) { return c > 0 && c < 32 && c != '\n'; }));
+  EXPECT_TRUE(
+      std::none_of(escaped.out.begin(), escaped.out.end(), [](char c) { return c > 0 && c < 32 && c != '\n'; }));
   EXPECT_TRUE(contains(escaped.out, "a\\x0ab")) << escaped.out;
 }
 
@@ -400,8 +417,9 @@ TEST_F(ProgramTest, RealModelsAnswer) {
     const char* prompt;
     const char* expected;
   };
-  for (const Question& q : {Question{"qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "What is the capital of France?", "Paris"},
-                            Question{"smollm2-135m-instruct-q4_1.gguf", "Name three animals.", "dog"}}) {
+  for (const Question& q :
+       {Question{"qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "What is the capital of France?", "Paris"},
+        Question{"smollm2-135m-instruct-q4_1.gguf", "Name three animals.", "dog"}}) {
     const std::string model = (fs::path(models) / q.model).string();
     const Finished ended = run_program({"run", "-m", model, "-p", q.prompt, "--temp", "0", "-n", "24"});
     EXPECT_EQ(ended.status, 0) << ended.err;

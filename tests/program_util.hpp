@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // For tests of the program `stilla`: runs it with pipes or on a terminal, and makes small models that say what a test
-// wants. Such a model is a table: after token a comes token next[a]. Its layers add nothing (all their weights are 0), the
-// embedding of a is the unit vector of a, and row next[a] of the head is that vector.
+// wants. Such a model is a table: after token a comes token next[a]. Its layers add nothing (all their weights are 0),
+// the embedding of a is the unit vector of a, and row next[a] of the head is that vector.
 #pragma once
 
 #include <poll.h>
@@ -45,13 +45,14 @@ inline std::string spelled(std::string_view bytes) {
 }
 
 // `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>.
-inline GgufBuilder table_model(const std::vector<std::string>& pieces, const std::map<std::uint32_t, std::uint32_t>& next,
-                               bool with_tensors = true) {
+inline GgufBuilder table_model(const std::vector<std::string>& pieces,
+                               const std::map<std::uint32_t, std::uint32_t>& next, bool with_tensors = true) {
   constexpr std::uint32_t hidden = 288, heads = 18, ffn = 32;
   GgufBuilder file;
   file.string("general.architecture", "qwen2").string("general.name", "Table");
   file.number<std::uint32_t>("qwen2.block_count", 1).number<std::uint32_t>("qwen2.embedding_length", hidden);
-  file.number<std::uint32_t>("qwen2.feed_forward_length", ffn).number<std::uint32_t>("qwen2.attention.head_count", heads);
+  file.number<std::uint32_t>("qwen2.feed_forward_length", ffn)
+      .number<std::uint32_t>("qwen2.attention.head_count", heads);
   file.number<std::uint32_t>("qwen2.attention.head_count_kv", 1).number<std::uint32_t>("qwen2.context_length", 256);
   file.number<float>("qwen2.attention.layer_norm_rms_epsilon", 1e-6f);
   std::vector<std::string> tokens;
@@ -63,7 +64,8 @@ inline GgufBuilder table_model(const std::vector<std::string>& pieces, const std
   file.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "qwen2");
   file.strings("tokenizer.ggml.tokens", tokens).array("tokenizer.ggml.token_type", types);
   file.strings("tokenizer.ggml.merges", {}).number<std::uint32_t>("tokenizer.ggml.eos_token_id", im_end);
-  file.string("tokenizer.chat_template", "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}");
+  file.string("tokenizer.chat_template",
+              "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}");
   if (!with_tensors) return file;
 
   const auto zeros = [&](std::string_view name, std::uint32_t cols, std::uint32_t rows) {

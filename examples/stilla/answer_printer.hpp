@@ -43,9 +43,9 @@ class AnswerPrinter {
   Mode mode_;
   bool hide_thinking_;
   bool shows_tags_;
-  bool thought_ = false;         // some thinking was shown
-  bool answer_begins_ = true;    // nothing of it was shown: newlines before it are ours to choose
-  char last_ = '\n';             // shown
+  bool thought_ = false;       // some thinking was shown
+  bool answer_begins_ = true;  // nothing of it was shown: newlines before it are ours to choose
+  char last_ = '\n';           // shown
   stilla::StreamDecoder decoder_;
   stilla::ReasoningSplitter splitter_;
 };

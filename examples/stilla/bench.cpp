@@ -133,7 +133,8 @@ int bench(BenchOptions& options) {
   OpenedModel model = open_model(options.model);
   for (const Test& test : tests) {
     if (test.tokens() > model.context) {
-      fail(exit_usage, fmt::format("{} needs {} positions, and the context holds {}", test.name(), test.tokens(), model.context));
+      fail(exit_usage,
+           fmt::format("{} needs {} positions, and the context holds {}", test.name(), test.tokens(), model.context));
     }
   }
   FileFacts facts{model_type_text(model.file, model.facts), 0, parameter_count(model.file)};
@@ -144,9 +145,11 @@ int bench(BenchOptions& options) {
 
   const bool is_table = options.format == "md";
   if (is_table) {
-    write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<12} | {:>7} | {:>8} | {:>18} |\n", "model", "size", "params",
-                             "backend", "threads", "test", "t/s"));
-    write_output("| ------------------------ | ---------: | ---------: | ------------ | ------: | -------: | -----------------: |\n");
+    write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<14} | {:>7} | {:>8} | {:>18} |\n", "model", "size",
+                             "params", "backend", "threads", "test", "t/s"));
+    write_output(
+        "| ------------------------ | ---------: | ---------: | -------------- | ------: | -------: | "
+        "-----------------: |\n");
   }
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   std::size_t threads = tests.front().threads;
@@ -160,10 +163,11 @@ int bench(BenchOptions& options) {
     }
     if (is_table) {
       const Statistics rate = statistics_of(rates);
-      write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<12} | {:>7} | {:>8} | {:>18} |\n", facts.type,
+      write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<14} | {:>7} | {:>8} | {:>18} |\n", facts.type,
                                bytes_text(static_cast<double>(facts.bytes)),
-                               fmt::format("{:.2f} M", static_cast<double>(facts.parameters) / 1e6), "CPU " + target_name(),
-                               test.threads, test.name(), fmt::format("{:.2f} ± {:.2f}", rate.mean, rate.deviation)));
+                               fmt::format("{:.2f} M", static_cast<double>(facts.parameters) / 1e6),
+                               "CPU " + target_name(), test.threads, test.name(),
+                               fmt::format("{:.2f} ± {:.2f}", rate.mean, rate.deviation)));
     } else {
       all.push_back(json_of(options, facts, test, seconds, rates));
     }
@@ -180,7 +184,8 @@ void add_bench(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("bench", "Measure tokens per second");
   add_model_options(*command, options->model, ThreadOption::several)->required();
   command->add_option("-p,--n-prompt", options->prompts, "Prompt lengths (default 512; 0: none)")->type_name("N[,N]");
-  command->add_option("-n,--n-gen", options->generations, "Tokens to generate (default 128; 0: none)")->type_name("N[,N]");
+  command->add_option("-n,--n-gen", options->generations, "Tokens to generate (default 128; 0: none)")
+      ->type_name("N[,N]");
   command->add_option("-t,--threads", options->threads, "Numbers of threads to compare")->type_name("N[,N]");
   add_number<std::size_t>(*command, "-r,--repetitions", options->repeats, 1, 1000, "Runs of each test (default 5)");
   command->add_option("-o,--output", options->format, "md (a table, default) or json")

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla chat: a conversation. Each turn renders the whole conversation with the model's template and evaluates only what
-// the cache does not hold yet: the new message, and for R1 the last answer without its thinking, which the template drops.
+// stilla chat: a conversation. Each turn renders the whole conversation with the model's template and evaluates only
+// what the cache does not hold yet: the new message, and for R1 the last answer without its thinking, which the
+// template drops.
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -38,9 +39,10 @@ constexpr std::string_view help_text =
 std::string default_model() {
   const char* models = std::getenv("STILLA_MODELS");
   const char* home = std::getenv("HOME");
-  const std::filesystem::path folder = models != nullptr && *models != '\0'
-                                           ? std::filesystem::path(models)
-                                           : std::filesystem::path(home != nullptr ? home : ".") / ".cache/stilla-models";
+  const std::filesystem::path folder =
+      models != nullptr && *models != '\0'
+          ? std::filesystem::path(models)
+          : std::filesystem::path(home != nullptr ? home : ".") / ".cache/stilla-models";
   const std::string path = (folder / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf").string();
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored)) return path;
@@ -56,10 +58,13 @@ std::string default_model() {
   std::string fitting;
   for (const Advice& a : advice) {
     if (memory_gb != 0 && a.memory_gb > memory_gb) continue;
-    fitting += fmt::format("{}DeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.2f} GB)", fitting.empty() ? "" : ", ", a.name, a.file_gb);
+    fitting += fmt::format("{}DeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.2f} GB)", fitting.empty() ? "" : ", ", a.name,
+                           a.file_gb);
   }
-  fail(exit_usage, fmt::format("no model: {} is not there. Run scripts/fetch_models.sh to get it, or name a GGUF file with "
-                               "-m{}{}", stilla::printable_path(path), fitting.empty() ? "" : "; these fit this machine: ", fitting));
+  fail(exit_usage,
+       fmt::format("no model: {} is not there. Run scripts/fetch_models.sh to get it, or name a GGUF file with "
+                   "-m{}{}",
+                   stilla::printable_path(path), fitting.empty() ? "" : "; these fit this machine: ", fitting));
 }
 
 class Chat {
@@ -129,8 +134,10 @@ class Chat {
     messages_.push_back({stilla::ChatRole::user, line});
     const std::vector<std::uint32_t> ids = stilla::encode_chat(model_.tokenizer, template_, messages_);
     if (ids.size() > engine_.context()) {
-      message(fmt::format("the conversation is too long: with this message it has {} tokens, and the context holds {}; "
-                          "/reset begins a new one", ids.size(), engine_.context()));
+      message(
+          fmt::format("the conversation is too long: with this message it has {} tokens, and the context holds {}; "
+                      "/reset begins a new one",
+                      ids.size(), engine_.context()));
       messages_.pop_back();
       return;
     }
@@ -147,7 +154,8 @@ class Chat {
     if (is_thinking) text += stilla::ReasoningSplitter::close_tag;
     messages_.push_back({stilla::ChatRole::assistant, text});
 
-    if (result.reason == StopReason::context_full) message(context_full_text(engine_) + "; /reset begins a new conversation");
+    if (result.reason == StopReason::context_full)
+      message(context_full_text(engine_) + "; /reset begins a new conversation");
     if (result.reason == StopReason::interrupted) message("stopped");
     if (stderr_is_terminal() || options_.model.verbose) message(result.rates());
   }
@@ -176,7 +184,8 @@ void add_chat(CLI::App& app, Command& chosen) {
   add_model_options(*command, options->model);
   add_text_options(*command, options->text);
   command->footer(
-      "Without -m: the model that scripts/fetch_models.sh brings. /help in the chat lists its commands. When standard input\n"
+      "Without -m: the model that scripts/fetch_models.sh brings. /help in the chat lists its commands. When standard "
+      "input\n"
       "is no terminal, each line is a turn.");
   command->callback([options, &chosen] { chosen = [options] { return chat(*options); }; });
 }

@@ -10,8 +10,8 @@
 #include <fmt/format.h>
 
 #include <stilla/dispatch.hpp>
-#include <stilla/model/forward.hpp>
 #include <stilla/model/config.hpp>
+#include <stilla/model/forward.hpp>
 #include <stilla/model/weights.hpp>
 #include <stilla/parallel.hpp>
 
@@ -25,7 +25,8 @@ stilla::Result<ModelFacts> read_model_facts(const stilla::GgufFile& file) {
   if (!config) return config.error();
   const stilla::Result<const stilla::GgufTensor*> embedding = file.require_tensor("token_embd.weight");
   if (!embedding) return embedding.error();
-  return ModelFacts{config->architecture, config->name, config->context, static_cast<std::size_t>((*embedding)->rows())};
+  return ModelFacts{config->architecture, config->name, config->context,
+                    static_cast<std::size_t>((*embedding)->rows())};
 }
 
 std::string target_name() { return stilla::active_target().name; }
@@ -82,8 +83,8 @@ std::vector<std::string> Engine::paths() const {
   std::map<std::uint32_t, std::size_t> matrices;
   const auto count = [&](const stilla::Linear& linear) { ++matrices[linear.weight.view().format]; };
   for (const stilla::LayerWeights& layer : state_->model.layers()) {
-    for (const stilla::Linear* linear : {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.gate,
-                                         &layer.up, &layer.down}) {
+    for (const stilla::Linear* linear :
+         {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.gate, &layer.up, &layer.down}) {
       count(*linear);
     }
   }
@@ -130,9 +131,9 @@ stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size
   const std::size_t query_width = config.n_heads * config.head_dim;
   const std::size_t kv_width = config.n_kv_heads * config.head_dim;
   const std::size_t widest = std::max({config.hidden, config.ffn, query_width});
-  const std::size_t floats = M * (2 * config.hidden + 2 * query_width + 2 * kv_width + 2 * config.ffn + config.rotary_dim) +
-                             facts->vocabulary +
-                             stilla::attention_scratch_floats(M, config.n_heads, config.head_dim, context);
+  const std::size_t floats =
+      M * (2 * config.hidden + 2 * query_width + 2 * kv_width + 2 * config.ffn + config.rotary_dim) +
+      facts->vocabulary + stilla::attention_scratch_floats(M, config.n_heads, config.head_dim, context);
   MemoryNeeds needs;
   needs.weights = weight_bytes(file);
   needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type}.bytes(context);

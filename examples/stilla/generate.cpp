@@ -39,7 +39,8 @@ std::string Generation::rates() const {
 
 std::span<const float> Generator::evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result) {
   const std::size_t most = std::min(evaluated_.size(), prompt.size() - 1);  // at least one, for its logits
-  const auto [there, same] = std::mismatch(evaluated_.begin(), evaluated_.begin() + static_cast<std::ptrdiff_t>(most), prompt.begin());
+  const auto [there, same] =
+      std::mismatch(evaluated_.begin(), evaluated_.begin() + static_cast<std::ptrdiff_t>(most), prompt.begin());
   const auto kept = static_cast<std::size_t>(same - prompt.begin());
   evaluated_.erase(there, evaluated_.end());
   engine_->truncate(kept);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The streaming loop of `run` and `chat`: evaluate the prompt, then sample, show, evaluate, until the model ends, the limit
-// or the context is reached, or Ctrl-C was pressed.
+// The streaming loop of `run` and `chat`: evaluate the prompt, then sample, show, evaluate, until the model ends, the
+// limit or the context is reached, or Ctrl-C was pressed.
 #pragma once
 
 #include <cstddef>
@@ -38,8 +38,8 @@ class Generator {
   Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const stilla::SamplingOptions& sampling)
       : engine_(&engine), tokenizer_(&tokenizer), sampler_(sampling) {}
 
-  // Continues `prompt`, at least one id and at most engine.context(). What the last call's text has in common with it is
-  // not evaluated again. `emit` gets the bytes of each generated token; control tokens have none.
+  // Continues `prompt`, at least one id and at most engine.context(). What the last call's text has in common with it
+  // is not evaluated again. `emit` gets the bytes of each generated token; control tokens have none.
   Generation run(std::span<const std::uint32_t> prompt, std::int64_t limit,
                  const std::function<void(std::string_view)>& emit);
 

@@ -44,8 +44,8 @@ std::string tensors_text(const stilla::GgufFile& file) {
   std::map<std::uint32_t, Total> totals;
   std::size_t width = 4;
   for (const stilla::GgufTensor& tensor : file.tensors()) width = std::max(width, tensor.name.size());
-  std::string out = fmt::format("\ntensors, {}\n  {:<{}}  {:<16}  {:<8}  {:>13}\n", file.tensors().size(), "name", width,
-                                "shape", "type", "bytes");
+  std::string out = fmt::format("\ntensors, {}\n  {:<{}}  {:<16}  {:<8}  {:>13}\n", file.tensors().size(), "name",
+                                width, "shape", "type", "bytes");
   for (const stilla::GgufTensor& tensor : file.tensors()) {
     const std::vector<std::uint64_t> shape(tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims);
     out += fmt::format("  {:<{}}  {:<16}  {:<8}  {:>13}\n", stilla::printable(tensor.name), width,
@@ -55,11 +55,13 @@ std::string tensors_text(const stilla::GgufFile& file) {
     total.weights += tensor.columns() * tensor.rows();
     total.bytes += tensor.size_bytes;
   }
-  out += fmt::format("\ntotals\n  {:<8}  {:>7}  {:>14}  {:>14}  {:>11}\n", "type", "tensors", "parameters", "bytes", "bits/weight");
+  out += fmt::format("\ntotals\n  {:<8}  {:>7}  {:>14}  {:>14}  {:>11}\n", "type", "tensors", "parameters", "bytes",
+                     "bits/weight");
   Total all;
   const auto line = [&](const std::string& name, const Total& total) {
     const double bits = static_cast<double>(total.bytes) * 8 / static_cast<double>(total.weights);
-    out += fmt::format("  {:<8}  {:>7}  {:>14}  {:>14}  {:>11.2f}\n", name, total.tensors, total.weights, total.bytes, bits);
+    out += fmt::format("  {:<8}  {:>7}  {:>14}  {:>14}  {:>11.2f}\n", name, total.tensors, total.weights, total.bytes,
+                       bits);
   };
   for (const auto& [type, total] : totals) {
     line(type_name(type), total);
@@ -87,8 +89,8 @@ std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts) {
     const MemoryNeeds f16 = value_of(memory_needs(file, context, stilla::KvType::f16, batch));
     const MemoryNeeds f32 = value_of(memory_needs(file, context, stilla::KvType::f32, batch));
     const auto text = [](std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
-    out += line(context, text(f16.weights), text(f16.kv_cache), text(f32.kv_cache), text(f16.scratch), text(f16.total()),
-                text(f32.total()));
+    out += line(context, text(f16.weights), text(f16.kv_cache), text(f32.kv_cache), text(f16.scratch),
+                text(f16.total()), text(f32.total()));
   }
   if (file.find_tensor("output.weight") != nullptr) {
     const stilla::GgufTensor& embedding = *value_of(file.require_tensor("token_embd.weight"));
@@ -100,15 +102,17 @@ std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts) {
 
 int inspect(const std::string& path) {
   const stilla::GgufFile file = value_of(stilla::GgufFile::open(path));
-  std::string out = fmt::format("{}: GGUF version {}, {}, {} parameters\n\n", stilla::printable_path(path), file.version(),
-                                bytes_text(static_cast<double>(file.file().bytes().size())), parameter_count(file));
+  std::string out =
+      fmt::format("{}: GGUF version {}, {}, {} parameters\n\n", stilla::printable_path(path), file.version(),
+                  bytes_text(static_cast<double>(file.file().bytes().size())), parameter_count(file));
   out += metadata_text(file);
   if (file.tensors().empty()) {
     out += "\nno tensors: a vocabulary, for `stilla tokenize`\n";
   } else {
     out += tensors_text(file);
     const stilla::Result<ModelFacts> facts = read_model_facts(file);
-    out += facts ? memory_text(file, *facts) : fmt::format("\nnot a model that can be run: {}\n", facts.error().message);
+    out +=
+        facts ? memory_text(file, *facts) : fmt::format("\nnot a model that can be run: {}\n", facts.error().message);
   }
   write_output(out);
   return 0;
@@ -119,7 +123,9 @@ int inspect(const std::string& path) {
 void add_inspect(CLI::App& app, Command& chosen) {
   const auto path = std::make_shared<std::string>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a GGUF file holds and the memory it needs");
-  command->add_option("model,-m,--model", *path, "A GGUF file; one without tensors will do")->type_name("FILE")->required();
+  command->add_option("model,-m,--model", *path, "A GGUF file; one without tensors will do")
+      ->type_name("FILE")
+      ->required();
   command->callback([path, &chosen] { chosen = [path] { return inspect(*path); }; });
 }
 

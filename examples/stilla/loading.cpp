@@ -88,7 +88,8 @@ std::string model_type_text(const stilla::GgufFile& file, const ModelFacts& fact
                                      [](const auto& a, const auto& b) { return a.second < b.second; });
   const stilla::GgufTensorType* type = most != weights.end() ? stilla::find_tensor_type(most->first) : nullptr;
   const double parameters = static_cast<double>(parameter_count(file));
-  const std::string size = parameters < 1e9 ? fmt::format("{:.0f}M", parameters / 1e6) : fmt::format("{:.2f}B", parameters / 1e9);
+  const std::string size =
+      parameters < 1e9 ? fmt::format("{:.0f}M", parameters / 1e6) : fmt::format("{:.2f}B", parameters / 1e9);
   return fmt::format("{} {} {}", facts.architecture, size, type ? type->name : "");
 }
 

@@ -26,7 +26,7 @@ OpenedModel open_model(const ModelOptions& options);
 // The file's chat template, or the one that was named.
 stilla::ChatTemplate chat_template_of(const stilla::GgufFile& file, const TextOptions& options);
 
-// Step two: weights, with progress on a terminal and a word of warning if memory will be short. `model.file` is gone after.
+// Step two: weights, with progress on a terminal and a word of warning if memory will be short. Takes `model.file`.
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch = 512);
 
 // For --verbose: target, threads, cache, seed, and whose kernels multiply which weights.

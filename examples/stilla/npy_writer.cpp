@@ -20,8 +20,7 @@ namespace {
 // NumPy format 1.0: magic, version, length of the rest as two little-endian bytes, a Python dictionary, spaces and a
 // newline up to a multiple of 64 bytes.
 std::string npy_header(std::size_t rows, std::size_t cols) {
-  std::string dictionary =
-      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
+  std::string dictionary = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
   constexpr std::size_t prefix_bytes = 10;
   constexpr std::size_t alignment = 64;
   const std::size_t unpadded = prefix_bytes + dictionary.size() + 1;
@@ -35,7 +34,8 @@ std::string npy_header(std::size_t rows, std::size_t cols) {
 
 }  // namespace
 
-NpyWriter::NpyWriter(std::string path, std::size_t rows, std::size_t cols) : path_(std::move(path)), file_(nullptr, std::fclose) {
+NpyWriter::NpyWriter(std::string path, std::size_t rows, std::size_t cols)
+    : path_(std::move(path)), file_(nullptr, std::fclose) {
   std::error_code ignored;
   const std::filesystem::file_status status = std::filesystem::status(path_, ignored);
   const bool replaces = !std::filesystem::exists(status) || std::filesystem::is_regular_file(status);

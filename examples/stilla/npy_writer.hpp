@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A float32 matrix as a NumPy file, row after row. The file appears under its name only whole: rows go to a temporary file
-// beside it, finish() renames. What exists and is no regular file (/dev/null, a pipe) is written to directly.
+// A float32 matrix as a NumPy file, row after row. The file appears under its name only whole: rows go to a temporary
+// file beside it, finish() renames. What exists and is no regular file (/dev/null, a pipe) is written to directly.
 #pragma once
 
 #include <cstddef>

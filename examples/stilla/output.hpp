@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the program speaks and fails. Results go to standard output, messages to standard error with `stilla: ` before them.
+// How the program speaks and fails. Results go to standard output, messages to standard error after `stilla: `.
 // A Failure may be thrown anywhere; main() prints its line and ends with its status.
 #pragma once
 
@@ -56,7 +56,7 @@ std::string one_line(std::string_view text);
 // "1.12 GB", decimal as on file lists.
 std::string bytes_text(double bytes);
 
-// One line on standard error that is overwritten as work proceeds and erased at the end; nothing if that is no terminal.
+// One line on standard error, overwritten as work proceeds and erased at the end; nothing if that is no terminal.
 class ProgressLine {
  public:
   explicit ProgressLine(std::string label);

@@ -36,7 +36,8 @@ constexpr int exit_interrupted = 130;
 
 std::atomic<int> finishing_scopes{0};
 std::atomic<bool> interrupt_seen{false};
-static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free, "used in a signal handler");
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
+              "used in a signal handler");
 
 // True if the program is to end now.
 bool interrupt_ends_program() { return finishing_scopes.load() == 0 || interrupt_seen.exchange(true); }
@@ -170,7 +171,8 @@ std::size_t physical_cores() {
 #if defined(__APPLE__)
   int count = 0;
   std::size_t bytes = sizeof count;
-  if (sysctlbyname("hw.physicalcpu", &count, &bytes, nullptr, 0) == 0 && count > 0) return static_cast<std::size_t>(count);
+  if (sysctlbyname("hw.physicalcpu", &count, &bytes, nullptr, 0) == 0 && count > 0)
+    return static_cast<std::size_t>(count);
 #endif
   return std::max(1u, std::thread::hardware_concurrency());
 }

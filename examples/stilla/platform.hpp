@@ -24,7 +24,7 @@ bool stderr_is_terminal();
 // Standard output is a terminal that shows dim text and wants it (NO_COLOR and TERM=dumb are honoured).
 bool stdout_has_styles();
 
-// While one lives, Ctrl-C only sets interrupted(), so that work can end in good order; a second Ctrl-C ends the program.
+// While one lives, Ctrl-C only sets interrupted(), so that work can end in good order; a second one ends the program.
 class FinishOnInterrupt {
  public:
   FinishOnInterrupt();
