@@ -72,7 +72,7 @@ template <class Number>
 void append(std::string& out, Number number) {
   char digits[64];
   const std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, number);
-  out.append(digits, end.ptr);
+  out.append(digits, static_cast<std::size_t>(end.ptr - digits));
 }
 
 }  // namespace detail

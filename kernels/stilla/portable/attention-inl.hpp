@@ -65,7 +65,7 @@ HWY_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   }
 }
 
-HWY_NOINLINE void attention_merge(AttentionPart into, AttentionPart part, std::size_t D) {
+inline HWY_NOINLINE void attention_merge(AttentionPart into, AttentionPart part, std::size_t D) {
   const DFloat d;
   const float max = part.max > into.max ? part.max : into.max;
   const float a = exp_approximate(into.max - max);

@@ -15,7 +15,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace stilla::inline STILLA_ABI::HWY_NAMESPACE {
 
-HWY_NOINLINE void rms_norm(float* out, const float* x, const float* weight, float epsilon, std::size_t n) {
+inline HWY_NOINLINE void rms_norm(float* out, const float* x, const float* weight, float epsilon, std::size_t n) {
   const DFloat d;
   Lanes16 sum = zero16();
   for_each_16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
@@ -32,7 +32,7 @@ HWY_NOINLINE void rms_norm(float* out, const float* x, const float* weight, floa
   });
 }
 
-HWY_NOINLINE void silu_mul(float* out, const float* gate, const float* up, std::size_t n) {
+inline HWY_NOINLINE void silu_mul(float* out, const float* gate, const float* up, std::size_t n) {
   const auto one = hn::Set(DFloat(), 1.0f);
   for_each_16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
     Lanes16 g = load16(gate + i, count);
@@ -44,7 +44,7 @@ HWY_NOINLINE void silu_mul(float* out, const float* gate, const float* up, std::
   });
 }
 
-HWY_NOINLINE void softmax(float* out, const float* x, std::size_t n) {
+inline HWY_NOINLINE void softmax(float* out, const float* x, std::size_t n) {
   const DFloat d;
   float highest = x[0];
   for (std::size_t i = 1; i < n; ++i) highest = x[i] > highest ? x[i] : highest;
@@ -69,7 +69,7 @@ HWY_NOINLINE void softmax(float* out, const float* x, std::size_t n) {
 }
 
 // Half-split pairs lie in two runs. Interleaved pairs, rare and short, are taken apart and put together through memory.
-HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
+inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
   for_each_16(pairs, [&](std::size_t i, std::size_t count) HWY_ATTR {
     float first[sum_lanes];
     float second[sum_lanes];
@@ -99,7 +99,7 @@ HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std::size_t
   });
 }
 
-HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks) {
+inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks) {
   const DFloat d;
   const DInt32 di;
   constexpr std::size_t vectors = activation_block / float_lanes;

@@ -78,7 +78,8 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
     }
     if constexpr (F::is_codebook) {
       alignas(16) static constexpr auto codebook = F::codebook;
-      const auto table = hn::LoadDup128(d, reinterpret_cast<const std::uint8_t*>(codebook.data()));
+      const hn::Full128<std::uint8_t> all16;  // all of the table; d has only 8 lanes on NEON
+      const auto table = hn::Load(all16, reinterpret_cast<const std::uint8_t*>(codebook.data()));
       return hn::PromoteTo(DInt16(), hn::BitCast(DSignedCode(), hn::TableLookupBytes(table, code)));
     } else {
       return hn::PromoteTo(DInt16(), code);
