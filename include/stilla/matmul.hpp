@@ -7,7 +7,7 @@
 //   stilla::quantise(x8, x);                      // once per input, shared by every matrix that takes it
 //   stilla::matmul(y, w, x8.view(), bias);        // any M; decode is M = 1
 //
-// Quantised weights take int8 activations, float weights (F32, F16, BF16) take floats. The arithmetic is fixed to the bit by
+// Quantised weights take activations rounded to 8 or 16 bits (ActivationBuffer's argument), float weights (F32, F16, BF16) take floats. The arithmetic is fixed to the bit by
 // kernels/stilla/contract/matmul.hpp: results are the same on every target, for every M and number of threads.
 #pragma once
 
@@ -60,13 +60,13 @@ void matmul(Matrix y, const PackedView& w, X x, const float* bias, Parallel para
 
 }  // namespace detail
 
-// Rounds x[M, K] to int8 blocks of 32; K is a multiple of 32. False, and nothing done, when memory is short.
+// Rounds x[M, K] in blocks of 32 to out.bits(); K is a multiple of 32. False, and nothing done, when memory is short.
 [[nodiscard]] inline bool quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
   if (!out.resize(x.rows, x.cols)) return false;
   with_target(active_target(), [&](auto target) {
     parallel(x.rows, [&](std::size_t m) {
       QuantiseQ8<decltype(target)>::run(out.row_values(m), out.row_scales(m), out.row_sums(m), x.row(m),
-                                        x.cols / activation_block);
+                                        x.cols / activation_block, out.row_low(m));
     });
   });
   return true;

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations rounded to int8, the other operand of every quantised matmul. One scale per 32 values, because a coarser one
-// costs accuracy (measured on a 0.5B model: KL 0.0007 with one per 32, 0.0027 with one per 256, 0.025 with one per row).
+// Activations rounded to integers, the other operand of every quantised matmul: 8 bits, or 16 bits as two int8 planes. One
+// scale per 32 values, because a coarser one costs accuracy (measured on a 0.5B model with 8 bits: KL 0.0007 with one per 32,
+// 0.0027 with one per 256, 0.025 with one per row). 16 bits make the rounding disappear: KL against float activations 5e-7 on
+// a 135M model and 2e-6 on a 0.5B model, where 8 bits give 3e-3 and 5e-4 (scripts/check_fidelity.py). They cost twice the dot
+// products: nothing where memory is the limit (decode), up to half the speed where it is not (prefill).
 //
-//     x[k] ~ scale[k / 32] * value[k]         value -127 .. 127, scale = max |x| of the block / 127
+//     8 bits:   x[k] ~ scale[k / 32] * high[k]                     scale = max |x| of the block / 127
+//     16 bits:  x[k] ~ scale[k / 32] * (256 * high[k] + low[k])    scale = max |x| of the block / 32512
 //
-// Three separate arrays, so that kernels read each as a stream:
+// Separate arrays, so that kernels read each as a stream:
 //
-//     values  int8  [M][K]        row m, k = 0 .. K-1
+//     values  int8  [M][K]        row m, k = 0 .. K-1; the high plane
+//     low     int8  [M][K]        the low plane, -128 .. 127; none with 8 bits
 //     scales  float [M][K / 32]
 //     sums    int32 [M][K / 16]   sums of 16 values: weights with a zero point or a minimum need them. Halves of a block,
 //                             because Q6_K's groups are that small
 //
-// value[k] = x[k] * (127 / max), rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is below 1e-30 becomes zeros
+// The integer is x[k] * (127 or 32512 / max), rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is below 1e-30 becomes zeros
 // with scale 0. A block with an infinity or a NaN becomes zeros with scale NaN, so the outputs that depend on it are NaN.
 #pragma once
 
@@ -28,16 +33,20 @@ namespace stilla::inline STILLA_ABI {
 inline constexpr std::size_t activation_block = 32;
 inline constexpr std::size_t sum_block = 16;
 
-// Somebody's int8 activations. K is a multiple of 32; any alignment.
+enum class ActivationBits : std::uint8_t { eight, sixteen };
+
+// Somebody's rounded activations. K is a multiple of 32; any alignment.
 struct ActivationQ8 {
   const std::int8_t* values = nullptr;
   const float* scales = nullptr;
   const std::int32_t* sums = nullptr;
   std::size_t rows = 0;  // M
   std::size_t cols = 0;  // K
+  const std::int8_t* low = nullptr;  // null: 8 bits
 
   std::size_t blocks() const { return cols / activation_block; }
   const std::int8_t* row_values(std::size_t m) const { return values + m * cols; }
+  const std::int8_t* row_low(std::size_t m) const { return low + m * cols; }
   const float* row_scales(std::size_t m) const { return scales + m * blocks(); }
   const std::int32_t* row_sums(std::size_t m) const { return sums + m * (cols / sum_block); }
 
@@ -51,24 +60,33 @@ struct ActivationQ8 {
 // Memory for them, reused from call to call.
 class ActivationBuffer {
  public:
+  explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : bits_(bits) {}
+
   // Room for `rows` rows of `cols` values; false when memory is short.
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) {
     if (cols != 0 && rows > std::numeric_limits<std::size_t>::max() / cols) return false;
     const std::size_t blocks = cols / activation_block;
+    if (bits_ == ActivationBits::sixteen && !low_.resize(rows * cols)) return false;
     if (!values_.resize(rows * cols) || !scales_.resize(rows * blocks) || !sums_.resize(2 * rows * blocks)) return false;
     rows_ = rows;
     cols_ = cols;
     return true;
   }
-  ActivationQ8 view() const { return {values_.data(), scales_.data(), sums_.data(), rows_, cols_}; }
+  ActivationQ8 view() const {
+    return {values_.data(), scales_.data(), sums_.data(), rows_, cols_, bits_ == ActivationBits::sixteen ? low_.data() : nullptr};
+  }
+  ActivationBits bits() const { return bits_; }
   std::int8_t* row_values(std::size_t m) { return values_.data() + m * cols_; }
+  std::int8_t* row_low(std::size_t m) { return bits_ == ActivationBits::sixteen ? low_.data() + m * cols_ : nullptr; }  // null: 8 bits
   float* row_scales(std::size_t m) { return scales_.data() + m * (cols_ / activation_block); }
   std::int32_t* row_sums(std::size_t m) { return sums_.data() + m * (cols_ / sum_block); }
   std::size_t rows() const { return rows_; }
   std::size_t cols() const { return cols_; }
 
  private:
+  ActivationBits bits_;
   AlignedBuffer<std::int8_t> values_;
+  AlignedBuffer<std::int8_t> low_;
   AlignedBuffer<float> scales_;
   AlignedBuffer<std::int32_t> sums_;
   std::size_t rows_ = 0;

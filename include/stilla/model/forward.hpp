@@ -36,6 +36,7 @@ namespace stilla::inline STILLA_ABI {
 struct SessionOptions {
   std::size_t context = 0;   // most positions; 0: what the model was trained for
   KvType kv_type = KvType::f16;
+  ActivationBits activations = ActivationBits::sixteen;  // what matmuls of quantised weights round their inputs to
   std::size_t batch = 512;   // most tokens evaluated at once; memory grows with it, results do not change
 };
 
@@ -83,7 +84,7 @@ class Session {
   enum class LogitRows : std::uint8_t { none, last, all };
 
   Session(const Model& model, const SessionOptions& options, Parallel parallel, KvCache cache)
-      : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)) {}
+      : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)), rounded_(options.activations) {}
 
   template <class Sink>
   Status run(std::span<const std::uint32_t> ids, LogitRows wanted, Sink&& sink) {
@@ -114,7 +115,7 @@ class Session {
     return success();
   }
 
-  // Input of one or several linears: rounded to int8 at most once.
+  // Input of one or several linears: rounded at most once.
   struct LinearInput {
     ConstMatrix x;
     bool is_rounded = false;

@@ -34,7 +34,8 @@ struct Softmax : Softmax<typename Target::Fallback> {};
 template <class Target>
 struct Rope : Rope<typename Target::Fallback> {};
 
-// Rounds n = 32 * blocks values to int8 (format/activation_q8.hpp). run(values, scales, sums, x, blocks)
+// Rounds n = 32 * blocks values to 8 bits, or with `low` to 16 (format/activation_q8.hpp).
+// run(values, scales, sums, x, blocks, low = nullptr)
 template <class Target>
 struct QuantiseQ8 : QuantiseQ8<typename Target::Fallback> {};
 

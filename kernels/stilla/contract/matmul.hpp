@@ -2,10 +2,11 @@
 //
 // Contract of the matmul kernels: y[m, n] = sum over k of W[n, k] * x[m, k]  (+ bias[n]), for the rows n of some panels.
 //
-// Quantised formats take int8 activations. With g running over groups of F::group_weights weights, in order of k,
+// Quantised formats take rounded activations, of 8 bits or of 16 (value = 256 * high + low). With g running over groups of
+// F::group_weights weights, in order of k,
 //
-//     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 127 * 128 < 2^19
-//     acc    = fma(scale_w[g] * scale_x[g], dot[g], acc)     one product rounded, one fused multiply-add
+//     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 128 * 32640 < 2^28
+//     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  one product rounded, one fused multiply-add
 //     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc) only formats with a minimum (groups of 32, sum_x exact)
 //
 // and y = acc + bias. Float formats: acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does

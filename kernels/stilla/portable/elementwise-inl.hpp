@@ -99,11 +99,16 @@ inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std:
   });
 }
 
-inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks) {
+inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks,
+                                     std::int8_t* low) {
   const DFloat d;
   const DInt32 di;
+  const hn::Rebind<std::int8_t, DInt32> d8;
   constexpr std::size_t vectors = activation_block / float_lanes;
-  for (std::size_t b = 0; b < blocks; ++b, x += activation_block, values += activation_block) {
+  const float largest = low == nullptr ? 127.0f : 32512.0f;
+  for (std::size_t b = 0; b < blocks; ++b, x += activation_block) {
+    std::int8_t* high_out = values + b * activation_block;
+    std::int8_t* low_out = low == nullptr ? nullptr : low + b * activation_block;
     auto highest_bits = hn::Zero(di);
     VFloat v[vectors];
     for (std::size_t j = 0; j < vectors; ++j) {
@@ -117,21 +122,27 @@ inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::in
     const float highest = std::bit_cast<float>(highest_of_lanes);
     const bool finite = highest_of_lanes < 0x7f800000;
     if (!finite || !(highest >= detail::smallest_block)) {
-      std::memset(values, 0, activation_block);
+      std::memset(high_out, 0, activation_block);
+      if (low_out != nullptr) std::memset(low_out, 0, activation_block);
       scales[b] = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
       sums[2 * b] = sums[2 * b + 1] = 0;
       continue;
     }
-    scales[b] = highest / 127.0f;
-    const auto inverse = hn::Set(d, 127.0f / highest);
+    scales[b] = highest / largest;
+    const auto inverse = hn::Set(d, largest / highest);
     const auto magic = hn::Set(d, detail::round_magic);
     VInt32 sum[2] = {hn::Zero(di), hn::Zero(di)};
     for (std::size_t j = 0; j < vectors; ++j) {
       const auto rounded = hn::Sub(hn::BitCast(di, hn::MulAdd(v[j], inverse, magic)), hn::BitCast(di, magic));
       VInt32& half = sum[j * float_lanes / sum_block];
       half = hn::Add(half, rounded);
-      const hn::Rebind<std::int8_t, DInt32> d8;
-      hn::StoreU(hn::DemoteTo(d8, rounded), d8, values + j * float_lanes);
+      if (low_out == nullptr) {
+        hn::StoreU(hn::DemoteTo(d8, rounded), d8, high_out + j * float_lanes);
+      } else {
+        const auto high = hn::ShiftRight<8>(hn::Add(rounded, hn::Set(di, 128)));
+        hn::StoreU(hn::DemoteTo(d8, high), d8, high_out + j * float_lanes);
+        hn::StoreU(hn::DemoteTo(d8, hn::Sub(rounded, hn::ShiftLeft<8>(high))), d8, low_out + j * float_lanes);
+      }
     }
     for (std::size_t half = 0; half < 2; ++half) {
       hn::Store(sum[half], di, lanes);
@@ -180,8 +191,9 @@ struct Rope<Portable> {
 template <>
 struct QuantiseQ8<Portable> {
   static constexpr TargetId implemented_on = Portable::id;
-  static void run(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks) {
-    HWY_NAMESPACE::quantise_q8(values, scales, sums, x, blocks);
+  static void run(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks,
+                  std::int8_t* low = nullptr) {
+    HWY_NAMESPACE::quantise_q8(values, scales, sums, x, blocks, low);
   }
 };
 

@@ -108,9 +108,14 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
 
     alignas(64) std::int16_t x[MT][code_block];
     for (std::size_t m = 0; m < MT; ++m) {
-      const std::int8_t* from = a.x.row_values(m0 + m) + k0;
+      const std::int8_t* high = a.x.row_values(m0 + m) + k0;
       for (std::size_t k = 0; k < code_block; k += hn::MaxLanes(DInt16())) {
-        hn::Store(hn::PromoteTo(DInt16(), hn::LoadU(DSignedCode(), from + k)), DInt16(), x[m] + k);
+        VInt16 value = hn::PromoteTo(DInt16(), hn::LoadU(DSignedCode(), high + k));
+        if (a.x.low != nullptr) {
+          const VInt16 low = hn::PromoteTo(DInt16(), hn::LoadU(DSignedCode(), a.x.row_low(m0 + m) + k0 + k));
+          value = hn::Add(hn::ShiftLeft<8>(value), low);
+        }
+        hn::Store(value, DInt16(), x[m] + k);
       }
     }
 

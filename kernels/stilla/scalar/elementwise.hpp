@@ -68,8 +68,10 @@ struct Rope<Scalar> {
 template <>
 struct QuantiseQ8<Scalar> {
   static constexpr TargetId implemented_on = Scalar::id;
-  static void run(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks) {
-    for (std::size_t b = 0; b < blocks; ++b, x += activation_block, values += activation_block) {
+  static void run(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks,
+                  std::int8_t* low = nullptr) {
+    const float largest = low == nullptr ? 127.0f : 32512.0f;
+    for (std::size_t b = 0; b < blocks; ++b, x += activation_block) {
       // Magnitudes compare as integers: an infinity is above every number, a NaN above that.
       std::uint32_t highest_bits = 0;
       for (std::size_t i = 0; i < activation_block; ++i) {
@@ -79,12 +81,14 @@ struct QuantiseQ8<Scalar> {
       const float highest = std::bit_cast<float>(highest_bits);
       const bool finite = highest_bits < 0x7f800000u;
       const bool usable = finite && highest >= detail::smallest_block;
-      const float inverse = usable ? 127.0f / highest : 0.0f;
-      scales[b] = usable ? highest / 127.0f : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+      const float inverse = usable ? largest / highest : 0.0f;
+      scales[b] = usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
       sums[2 * b] = sums[2 * b + 1] = 0;
       for (std::size_t i = 0; i < activation_block; ++i) {
         const std::int32_t rounded = usable ? detail::round_product(x[i], inverse) : 0;
-        values[i] = static_cast<std::int8_t>(rounded);
+        const std::int32_t high = low == nullptr ? rounded : (rounded + 128) >> 8;
+        values[b * activation_block + i] = static_cast<std::int8_t>(high);
+        if (low != nullptr) low[b * activation_block + i] = static_cast<std::int8_t>(rounded - 256 * high);
         sums[2 * b + i / sum_block] += rounded;
       }
     }

@@ -25,16 +25,19 @@ struct MatmulPanels<Scalar, F> {
         float acc[panel_rows] = {};
         for (std::size_t k0 = 0; k0 < a.K; k0 += group) {
           const std::byte* codes = panel + k0 / code_block * Layout::code_bytes;
-          const std::int8_t* x = a.x.row_values(m) + k0;
+          const auto value = [&](std::size_t k) {
+            const std::int32_t high = a.x.row_values(m)[k0 + k];
+            return a.x.low == nullptr ? high : 256 * high + a.x.row_low(m)[k0 + k];
+          };
           const float scale_x = a.x.row_scales(m)[k0 / activation_block];
           for (std::size_t r = 0; r < panel_rows; ++r) {
             std::int32_t dot = 0;
             for (std::size_t k = 0; k < group; ++k) {
               const int code = packed_code<F>(codes, r, k0 % code_block + k);
               if constexpr (F::is_codebook) {
-                dot += F::codebook[static_cast<std::size_t>(code)] * x[k];
+                dot += F::codebook[static_cast<std::size_t>(code)] * value(k);
               } else {
-                dot += (code - F::zero_point) * x[k];
+                dot += (code - F::zero_point) * value(k);
               }
             }
             const GroupScale w = packed_scale<F>(records, r, k0);

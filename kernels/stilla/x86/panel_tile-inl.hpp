@@ -8,6 +8,8 @@
 // signed (8 bits, codebooks) become unsigned by adding 128. One dot instruction covers 4 k of every row of a vector; four
 // activations are broadcast from memory. No shuffle, no sign trick, no sum across lanes.
 //
+// Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low).
+//
 // Few tokens (up to 8): codes are unpacked in registers, each panel is read once, forward, `prefetch_bytes` ahead.
 // Many tokens: codes of `panels_at_once` panels x `chunk_k` k are unpacked once to bytes in L1, then all tokens sweep over them in
 // tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise.
@@ -116,7 +118,7 @@ STILLA_INLINE void store_row(const Float* acc, const MatmulArgs<F>& a, std::size
 }
 
 // One panel, MT tokens, all of K, codes unpacked as they are used.
-template <class F, std::size_t MT>
+template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
   using Layout = PanelLayout<F>;
   constexpr std::size_t lines = F::code_bits == 8 ? 8 : 4;
@@ -125,9 +127,11 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
   const std::byte* panel = a.panels + p * Layout::panel_bytes(a.K);
   const std::byte* records = panel + Layout::codes_bytes(a.K);
   const std::int8_t* x[MT];
+  const std::int8_t* low[MT];
   const float* scales[MT];
   for (std::size_t m = 0; m < MT; ++m) {
     x[m] = a.x.row_values(m0 + m);
+    low[m] = Planes == 2 ? a.x.row_low(m0 + m) : nullptr;
     scales[m] = a.x.row_scales(m0 + m);
   }
   Float acc[MT][row_vectors];
@@ -143,9 +147,13 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
     STILLA_UNROLL
     for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
       Int dot[MT][row_vectors];
+      Int dot_low[Planes == 2 ? MT : 1][row_vectors];
       for (std::size_t m = 0; m < MT; ++m) {
         const Int start = set_s32(-operand_zero<F> * a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
-        for (std::size_t v = 0; v < row_vectors; ++v) dot[m][v] = start;
+        for (std::size_t v = 0; v < row_vectors; ++v) {
+          dot[m][v] = Planes == 2 ? set_s32(0) : start;
+          if constexpr (Planes == 2) dot_low[m][v] = start;
+        }
       }
       STILLA_UNROLL
       for (std::size_t l = 0; l < lines_per_group; ++l) {
@@ -157,7 +165,10 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
           for (std::size_t v = 0; v < row_vectors; ++v) {
             const Int w = load_operand<F>(codes, line, half == 1, v);
             STILLA_UNROLL
-            for (std::size_t m = 0; m < MT; ++m) dot[m][v] = dot_u8s8(dot[m][v], w, broadcast4(x[m] + k));
+            for (std::size_t m = 0; m < MT; ++m) {
+              dot[m][v] = dot_u8s8(dot[m][v], w, broadcast4(x[m] + k));
+              if constexpr (Planes == 2) dot_low[m][v] = dot_u8s8(dot_low[m][v], w, broadcast4(low[m] + k));
+            }
           }
         }
       }
@@ -166,6 +177,7 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
         const Float scale = load_scale<F>(records, k0, g, v);
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
+          if constexpr (Planes == 2) dot[m][v] = add_s32(times_256_s32(dot[m][v]), dot_low[m][v]);
           acc[m][v] = fused_multiply_add(mul(scale, set(scales[m][block])), to_floats(dot[m][v]), acc[m][v]);
         }
         if constexpr (F::has_minimum) {
@@ -221,11 +233,34 @@ STILLA_NOINLINE void unpack_panels(Unpacked<F>& out, const MatmulArgs<F>& a, std
   }
 }
 
-// PT panels x MT tokens over one chunk of k. The sums come from y and go back to y.
+inline constexpr std::size_t sweep_vectors = panels_at_once * row_vectors;
+
+// Adds one plane's products of group g of a block: MT tokens, whose values are `stride` apart.
 template <class F, std::size_t MT>
+STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t* block, std::size_t g, const std::int8_t* x,
+                               std::size_t stride) {
+  STILLA_UNROLL
+  for (std::size_t q = 0; q < 8 / groups_per_block<F>; ++q) {
+    const std::size_t four = g * (8 / groups_per_block<F>) + q;
+    const std::uint8_t* operands = block + four * panels_at_once * 64;
+    Int codes[sweep_vectors];
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < sweep_vectors; ++v) codes[v] = load(operands + v * vector_bytes);
+    STILLA_UNROLL
+    for (std::size_t m = 0; m < MT; ++m) {
+      const Int four_x = broadcast4(x + m * stride + four * 4);
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < sweep_vectors; ++v) dot[m][v] = dot_u8s8(dot[m][v], codes[v], four_x);
+    }
+  }
+}
+
+// Two panels (one with 256-bit vectors) x MT tokens over one chunk of k. With 16 bits the planes take turns in the same
+// accumulators: twice as many would not fit the registers. The sums come from y and go back to y.
+template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void sweep_tile(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m0,
                                 std::size_t k_begin, std::size_t k_end) {
-  constexpr std::size_t vectors = panels_at_once * row_vectors;
+  constexpr std::size_t vectors = sweep_vectors;
   alignas(64) float acc[MT][vectors * lanes];
   for (std::size_t m = 0; m < MT; ++m) {
     const float* y = a.y.row(m0 + m) + p0 * panel_rows;
@@ -244,21 +279,19 @@ STILLA_NOINLINE void sweep_tile(const Unpacked<F>& w, const MatmulArgs<F>& a, st
       for (std::size_t m = 0; m < MT; ++m) {
         const std::int32_t sum_x = a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights);
         STILLA_UNROLL
-        for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = set_s32(-operand_zero<F> * sum_x);
+        for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = set_s32(Planes == 2 ? 0 : -operand_zero<F> * sum_x);
       }
-      STILLA_UNROLL
-      for (std::size_t q = 0; q < 8 / groups_per_block<F>; ++q) {
-        const std::size_t four = g * (8 / groups_per_block<F>) + q;
-        const std::uint8_t* operands = &w.operands[b][four][0][0];
-        Int codes[vectors];
-        STILLA_UNROLL
-        for (std::size_t v = 0; v < vectors; ++v) codes[v] = load(operands + v * vector_bytes);
+      sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, a.x.values + m0 * a.K + k0, a.K);
+      if constexpr (Planes == 2) {
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          const Int x = broadcast4(a.x.row_values(m0 + m) + k0 + four * 4);
+          const std::int32_t sum_x = a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights);
           STILLA_UNROLL
-          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = dot_u8s8(dot[m][v], codes[v], x);
+          for (std::size_t v = 0; v < vectors; ++v) {
+            dot[m][v] = add_s32(times_256_s32(dot[m][v]), set_s32(-operand_zero<F> * sum_x));
+          }
         }
+        sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, a.x.low + m0 * a.K + k0, a.K);
       }
       STILLA_UNROLL
       for (std::size_t m = 0; m < MT; ++m) {
@@ -294,33 +327,44 @@ STILLA_NOINLINE void sweep_tile(const Unpacked<F>& w, const MatmulArgs<F>& a, st
 inline constexpr std::size_t sweep_tokens = 6;
 inline constexpr std::size_t fewest_to_sweep = 16;
 
-template <class F>
+template <class F, std::size_t Planes>
 STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0) {
   Unpacked<F> unpacked;
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
     unpack_panels<F>(unpacked, a, p0, k_begin, k_end);
     std::size_t m = 0;
-    for (; m + sweep_tokens <= a.x.rows; m += sweep_tokens) sweep_tile<F, sweep_tokens>(unpacked, a, p0, m, k_begin, k_end);
-    for (; m < a.x.rows; ++m) sweep_tile<F, 1>(unpacked, a, p0, m, k_begin, k_end);
+    for (; m + sweep_tokens <= a.x.rows; m += sweep_tokens) {
+      sweep_tile<F, sweep_tokens, Planes>(unpacked, a, p0, m, k_begin, k_end);
+    }
+    for (; m < a.x.rows; ++m) sweep_tile<F, 1, Planes>(unpacked, a, p0, m, k_begin, k_end);
+  }
+}
+
+template <class F, std::size_t Planes>
+STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
+  std::size_t p = first;
+  if (a.x.rows >= fewest_to_sweep) {
+    // Only panels with 16 rows: the last one of the matrix may have fewer.
+    const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
+    for (; p + panels_at_once <= full; p += panels_at_once) panels_many<F, Planes>(a, p);
+  }
+  for (; p < last; ++p) {
+    std::size_t m = 0;
+    if constexpr (lanes == 16) {
+      for (; m + 8 <= a.x.rows; m += 8) panel_few<F, 8, Planes>(a, p, m);
+      if (m + 4 <= a.x.rows) panel_few<F, 4, Planes>(a, p, m), m += 4;
+    }
+    for (; m + 2 <= a.x.rows; m += 2) panel_few<F, 2, Planes>(a, p, m);
+    if (m < a.x.rows) panel_few<F, 1, Planes>(a, p, m);
   }
 }
 
 template <class F>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
-  std::size_t p = first;
-  if (a.x.rows >= fewest_to_sweep) {
-    // Only panels with 16 rows: the last one of the matrix may have fewer.
-    const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
-    for (; p + panels_at_once <= full; p += panels_at_once) panels_many<F>(a, p);
-  }
-  for (; p < last; ++p) {
-    std::size_t m = 0;
-    if constexpr (lanes == 16) {
-      for (; m + 8 <= a.x.rows; m += 8) panel_few<F, 8>(a, p, m);
-      if (m + 4 <= a.x.rows) panel_few<F, 4>(a, p, m), m += 4;
-    }
-    for (; m + 2 <= a.x.rows; m += 2) panel_few<F, 2>(a, p, m);
-    if (m < a.x.rows) panel_few<F, 1>(a, p, m);
+  if (a.x.low == nullptr) {
+    matmul_planes<F, 1>(a, first, last);
+  } else {
+    matmul_planes<F, 2>(a, first, last);
   }
 }

@@ -56,6 +56,8 @@ template <int count>
 STILLA_INLINE Int shift_left(Int x) {
   return _mm512_slli_epi16(x, count);
 }
+STILLA_INLINE Int add_s32(Int a, Int b) { return _mm512_add_epi32(a, b); }
+STILLA_INLINE Int times_256_s32(Int x) { return _mm512_slli_epi32(x, 8); }
 STILLA_INLINE Int table_of(const std::int8_t* sixteen) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
 }
