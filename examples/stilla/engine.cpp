@@ -40,7 +40,7 @@ struct Engine::State {
         session(new_session()) {}
 
   stilla::Session new_session() {
-    return value_of(stilla::Session::create(model, {options.context, options.kv_type, options.batch}, *pool));
+    return value_of(stilla::Session::create(model, {options.context, options.kv_type, options.activations, options.batch}, *pool));
   }
 
   ModelFacts facts;
@@ -137,7 +137,7 @@ stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size
   MemoryNeeds needs;
   needs.weights = weight_bytes(file);
   needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type}.bytes(context);
-  needs.scratch = floats * sizeof(float) + M * (widest + widest / stilla::activation_block * 2 * sizeof(float));
+  needs.scratch = floats * sizeof(float) + M * (2 * widest + widest / stilla::activation_block * 3 * sizeof(float));
   return needs;
 }
 

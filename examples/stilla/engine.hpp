@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <stilla/error.hpp>
+#include <stilla/format/activation_q8.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/kv_cache.hpp>
 
@@ -21,6 +22,7 @@ struct EngineOptions {
   std::size_t threads = 1;
   std::size_t context = 0;  // 0: the model's
   stilla::KvType kv_type = stilla::KvType::f16;
+  stilla::ActivationBits activations = stilla::ActivationBits::sixteen;
   std::size_t batch = 512;
 };
 

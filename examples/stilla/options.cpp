@@ -21,6 +21,17 @@ CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOptio
          },
          "Element type of the key/value cache: f16 (default), bf16 or f32")
       ->type_name("TYPE");
+  app.add_option_function<std::string>(
+         "--activations",
+         [&options](const std::string& name) {
+           if (name != "int8" && name != "int16") {
+             throw CLI::ValidationError(
+                 "--activations", fmt::format("found '{}'; supported: int16 (default), int8", stilla::printable(name)));
+           }
+           options.activations = name == "int8" ? stilla::ActivationBits::eight : stilla::ActivationBits::sixteen;
+         },
+         "What inputs of quantised matrices are rounded to: int16 (default), or int8 for faster prompts and coarser results")
+      ->type_name("TYPE");
   constexpr std::size_t most_context = std::size_t{1} << 20;
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, most_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");

@@ -18,6 +18,7 @@
 #include <fmt/format.h>
 
 #include <stilla/error.hpp>
+#include <stilla/format/activation_q8.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/sampling.hpp>
 
@@ -83,6 +84,7 @@ struct ModelOptions {
   std::string path;
   std::string target;  // empty: the best
   stilla::KvType kv_type = stilla::KvType::f16;
+  stilla::ActivationBits activations = stilla::ActivationBits::sixteen;
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: one for each physical core
   bool verbose = false;

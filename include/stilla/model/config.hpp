@@ -32,12 +32,14 @@ struct ModelConfig {
   float rope_base = 10000.0f;
   float rms_epsilon = 0.0f;
   RopeLayout rope_layout = RopeLayout::half_split;
+  bool has_qkv_bias = false;  // Q, K and V must have biases; without, they may
 };
 
 namespace detail {
 
 inline Error config_error(const GgufFile& file, std::string_view key, const auto&... what) {
-  return {ErrorKind::refused_file, concat(file.path(), ": key '", key, "': ", what...)};
+  if (const GgufKey* found = file.find(key)) return file.key_error(*found, what...);
+  return {ErrorKind::refused_file, concat(printable_path(file.path()), ": key '", key, "': ", what...)};
 }
 
 }  // namespace detail
@@ -50,6 +52,7 @@ inline Result<ModelConfig> read_model_config(const GgufFile& file) {
   c.architecture = *architecture;
   if (c.architecture == "qwen2") {
     c.rope_layout = RopeLayout::half_split;
+    c.has_qkv_bias = true;
   } else if (c.architecture == "llama") {
     c.rope_layout = RopeLayout::interleaved;
   } else {

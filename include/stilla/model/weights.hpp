@@ -132,16 +132,17 @@ class Model {
     for (std::size_t l = 0; l < c.n_layers; ++l) {
       LayerWeights& w = layers_[l];
       const auto name = [&](std::string_view part) { return concat("blk.", l, ".", part); };
-      const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols) -> Status {
+      const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols,
+                                   bool needs_bias = false) -> Status {
         if (Status s = read_matrix(out.weight, name(concat(part, ".weight")), rows, cols); !s) return s;
         const std::string bias = name(concat(part, ".bias"));
-        if (file_.find_tensor(bias) == nullptr) return success();
+        if (!needs_bias && file_.find_tensor(bias) == nullptr) return success();
         return read_vector(out.bias, bias, rows);
       };
       if (Status s = read_vector(w.attention_norm, name("attn_norm.weight"), c.hidden); !s) return s;
-      if (Status s = read_linear(w.query, "attn_q", query_width, c.hidden); !s) return s;
-      if (Status s = read_linear(w.key, "attn_k", kv_width, c.hidden); !s) return s;
-      if (Status s = read_linear(w.value, "attn_v", kv_width, c.hidden); !s) return s;
+      if (Status s = read_linear(w.query, "attn_q", query_width, c.hidden, c.has_qkv_bias); !s) return s;
+      if (Status s = read_linear(w.key, "attn_k", kv_width, c.hidden, c.has_qkv_bias); !s) return s;
+      if (Status s = read_linear(w.value, "attn_v", kv_width, c.hidden, c.has_qkv_bias); !s) return s;
       if (Status s = read_linear(w.attention_output, "attn_output", c.hidden, query_width); !s) return s;
       if (Status s = read_vector(w.ffn_norm, name("ffn_norm.weight"), c.hidden); !s) return s;
       if (Status s = read_linear(w.gate, "ffn_gate", c.ffn, c.hidden); !s) return s;
@@ -165,6 +166,7 @@ class Model {
     }
     rope_frequencies_ =
         RopeFrequencies(static_cast<double>(c.rope_base), c.rotary_dim, factors.empty() ? nullptr : factors.data());
+    if (progress && done < total) progress(total, total);  // an embedding that is not packed, tensors nobody asks for
     return success();
   }
 
