@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rounding of activations to int8 (format/activation_q8.hpp): its definition worked out in double, ties, and what is no
+// Rounding of activations to 8 and 16 bits (format/activation_q8.hpp): its definition worked out in double, ties, and what is no
 // number; every target the same.
 #include <stilla/matmul.hpp>
 
@@ -11,21 +11,32 @@ namespace {
 using namespace stilla_test;
 
 struct Rounded {
-  std::vector<std::int8_t> values;
+  std::vector<std::int32_t> values;  // 256 * high + low, with 16 bits
   std::vector<float> scales;
   std::vector<std::int32_t> sums;
 };
 
+constexpr auto both = {ActivationBits::eight, ActivationBits::sixteen};
+constexpr float largest(ActivationBits bits) { return bits == ActivationBits::eight ? 127.0f : 32512.0f; }
+
+std::vector<std::int32_t> joined(const std::int8_t* high, const std::int8_t* low, std::size_t count) {
+  std::vector<std::int32_t> values(high, high + count);
+  for (std::size_t i = 0; low != nullptr && i < count; ++i) values[i] = 256 * values[i] + low[i];
+  return values;
+}
+
 // With nothing readable behind the input and nothing writable behind the outputs.
 template <class T>
-Rounded rounded(std::span<const float> x) {
+Rounded rounded(std::span<const float> x, ActivationBits bits = ActivationBits::eight) {
   const std::size_t blocks = x.size() / 32;
   GuardedArray<float> input(x);
   GuardedArray<std::int8_t> values(x.size());
   GuardedArray<float> scales(blocks);
   GuardedArray<std::int32_t> sums(2 * blocks);
-  QuantiseQ8<T>::run(values.data(), scales.data(), sums.data(), input.data(), blocks);
-  return {{values.data(), values.data() + x.size()},
+  GuardedArray<std::int8_t> plane(x.size());
+  std::int8_t* low = bits == ActivationBits::sixteen ? plane.data() : nullptr;
+  QuantiseQ8<T>::run(values.data(), scales.data(), sums.data(), input.data(), blocks, low);
+  return {joined(values.data(), low, x.size()),
           {scales.data(), scales.data() + blocks},
           {sums.data(), sums.data() + 2 * blocks}};
 }
@@ -36,7 +47,7 @@ void expect_equal(const Rounded& a, const Rounded& b) {
   EXPECT_TRUE(same_bits(a.scales, b.scales));
 }
 
-Rounded definition(std::span<const float> x) {
+Rounded definition(std::span<const float> x, ActivationBits bits = ActivationBits::eight) {
   Rounded r;
   for (std::size_t b = 0; b < x.size(); b += 32) {
     float highest = 0;
@@ -46,13 +57,12 @@ Rounded definition(std::span<const float> x) {
       highest = std::fmax(highest, std::fabs(x[i]));
     }
     const bool usable = finite && highest >= 1e-30f;
-    r.scales.push_back(!finite ? std::nanf("") : usable ? highest / 127.0f : 0.0f);
+    r.scales.push_back(!finite ? std::nanf("") : usable ? highest / largest(bits) : 0.0f);
     for (std::size_t i = b; i < b + 32; ++i) {
       if (i % 16 == 0) r.sums.push_back(0);
-      const float inverse = usable ? 127.0f / highest : 0.0f;
+      const float inverse = usable ? largest(bits) / highest : 0.0f;
       // A product of two floats is exact in double; nearbyint sends ties to even.
-      r.values.push_back(usable ? static_cast<std::int8_t>(std::nearbyint(double{x[i]} * double{inverse}))
-                                : std::int8_t{0});
+      r.values.push_back(usable ? static_cast<std::int32_t>(std::nearbyint(double{x[i]} * double{inverse})) : 0);
       r.sums.back() += r.values.back();
     }
   }
@@ -66,14 +76,14 @@ TYPED_TEST_SUITE(Quantise, TargetTypes, TargetNames);
 TYPED_TEST(Quantise, FollowsTheDefinition) {
   for (const float scale : {1.0f, 1e-3f, 3e38f, 1e-29f, 1e-31f, 1e-40f, 127.0f, 1234.5f}) {
     const std::vector<float> x = noise_values(1, 32 * 500, scale);
-    expect_equal(rounded<TypeParam>(x), definition(x));
+    for (const ActivationBits bits : both) expect_equal(rounded<TypeParam>(x, bits), definition(x, bits));
   }
 }
 
 TYPED_TEST(Quantise, EveryNumberOfBlocks) {
   for (std::size_t blocks = 0; blocks <= 9; ++blocks) {
     const std::vector<float> x = noise_values(2, 32 * blocks);
-    expect_equal(rounded<TypeParam>(x), definition(x));
+    for (const ActivationBits bits : both) expect_equal(rounded<TypeParam>(x, bits), definition(x, bits));
   }
 }
 
@@ -95,9 +105,11 @@ TYPED_TEST(Quantise, ExtremeInEveryLane) {
     for (const float extreme : {1.5f, -1.5f, 3.0e38f, -1e-30f}) {
       std::vector<float> x = noise_values(3, 32, std::fabs(extreme) * 0.25f);
       x[lane] = extreme;
-      const Rounded r = rounded<TypeParam>(x);
-      EXPECT_EQ(r.values[lane], extreme < 0 ? -127 : 127);
-      expect_equal(r, definition(x));
+      for (const ActivationBits bits : both) {
+        const Rounded r = rounded<TypeParam>(x, bits);
+        EXPECT_EQ(static_cast<float>(r.values[lane]), extreme < 0 ? -largest(bits) : largest(bits));
+        expect_equal(r, definition(x, bits));
+      }
     }
   }
 }
@@ -108,11 +120,13 @@ TYPED_TEST(Quantise, ZerosSubnormalsAndNoNumbers) {
       std::vector<float> x(96);  // the neighbours stay what they are
       for (std::size_t i = 0; i < 32; ++i) x[i] = x[64 + i] = noise(4, i);
       x[32 + lane] = special;
-      const Rounded r = rounded<TypeParam>(x);
-      expect_equal(r, definition(x));
-      EXPECT_EQ(std::isnan(r.scales[1]), !std::isfinite(special));
-      if (!std::isfinite(special) || std::fabs(special) < 1e-30f) {
-        for (std::size_t i = 32; i < 64; ++i) EXPECT_EQ(r.values[i], 0);
+      for (const ActivationBits bits : both) {
+        const Rounded r = rounded<TypeParam>(x, bits);
+        expect_equal(r, definition(x, bits));
+        EXPECT_EQ(std::isnan(r.scales[1]), !std::isfinite(special));
+        if (!std::isfinite(special) || std::fabs(special) < 1e-30f) {
+          for (std::size_t i = 32; i < 64; ++i) EXPECT_EQ(r.values[i], 0);
+        }
       }
     }
   }
@@ -136,23 +150,26 @@ TYPED_TEST(Quantise, RowsOfAMatrix) {
   const OnTarget on(T::id);
   constexpr std::size_t M = 5, K = 96, stride = K + 3;
   const std::vector<float> x = noise_values(6, M * stride);
-  ActivationBuffer buffer;
   ThreadPool pool(3);
-  for (const bool threads : {false, true}) {
-    ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), M, K, stride), threads ? Parallel(pool) : Parallel()));
-    const ActivationQ8 view = buffer.view();
-    EXPECT_EQ(view.rows, M);
-    EXPECT_EQ(view.cols, K);
-    for (std::size_t m = 0; m < M; ++m) {
-      expect_equal({{view.row_values(m), view.row_values(m) + K},
-                    {view.row_scales(m), view.row_scales(m) + 3},
-                    {view.row_sums(m), view.row_sums(m) + 6}},
-                   definition(std::span(x).subspan(m * stride, K)));
+  for (const ActivationBits bits : both) {
+    ActivationBuffer buffer(bits);
+    for (const bool threads : {false, true}) {
+      ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), M, K, stride), threads ? Parallel(pool) : Parallel()));
+      const ActivationQ8 view = buffer.view();
+      EXPECT_EQ(view.rows, M);
+      EXPECT_EQ(view.cols, K);
+      EXPECT_EQ(view.low != nullptr, bits == ActivationBits::sixteen);
+      for (std::size_t m = 0; m < M; ++m) {
+        expect_equal({joined(view.row_values(m), view.low == nullptr ? nullptr : view.row_low(m), K),
+                      {view.row_scales(m), view.row_scales(m) + 3},
+                      {view.row_sums(m), view.row_sums(m) + 6}},
+                     definition(std::span(x).subspan(m * stride, K), bits));
+      }
     }
+    ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), 2, 32, stride)));  // a smaller one in the same memory
+    EXPECT_EQ(buffer.view().rows, 2u);
+    EXPECT_EQ(buffer.view().row_values(1), buffer.view().values + 32);
   }
-  ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), 2, 32, stride)));  // a smaller one in the same memory
-  EXPECT_EQ(buffer.view().rows, 2u);
-  EXPECT_EQ(buffer.view().row_values(1), buffer.view().values + 32);
 }
 
 TEST(QuantiseMemory, TooMuchIsRefused) {
