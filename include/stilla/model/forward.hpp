@@ -122,14 +122,12 @@ class Session {
   };
 
   void linear(Matrix y, const Linear& w, LinearInput& in) {
-    if (!takes_float_activations(w.weight.view().format) && !in.is_rounded) {
-      in.is_rounded = quantise(rounded_, in.x, parallel_);  // reserve() made room, so this cannot fail
-    }
     if (takes_float_activations(w.weight.view().format)) {
-      (void)matmul(y, w.weight, in.x, rounded_, w.bias_or_null(), parallel_);
-    } else {
-      matmul(y, w.weight, rounded_.view(), w.bias_or_null(), parallel_);
+      (void)matmul(y, w.weight, in.x, rounded_, w.bias_or_null(), parallel_);  // rounds nothing, so it cannot fail
+      return;
     }
+    if (!in.is_rounded) in.is_rounded = quantise(rounded_, in.x, parallel_);  // nor can this: reserve() made room
+    matmul(y, w.weight, rounded_.view(), w.bias_or_null(), parallel_);
   }
 
   Result<ConstMatrix> forward(std::span<const std::uint32_t> ids, LogitRows wanted) {
