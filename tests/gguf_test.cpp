@@ -460,11 +460,11 @@ TEST(Gguf, OtherFilesAreNamed) {
 
 TEST(Gguf, LimitsOnCounts) {
   Builder keys;
-  for (int i = 0; i < 65537; ++i) keys.number<std::uint8_t>("k" + std::to_string(i), 0);
+  for (int i = 0; i < 65537; ++i) keys.number<std::uint8_t>(concat("k", i), 0);
   EXPECT_NE(verdict(keys.build()).find("key count at byte 16: found 65537; expected at most 65536"), std::string::npos);
 
   Builder tensors;
-  for (int i = 0; i < 131073; ++i) tensors.raw_tensor("t" + std::to_string(i), {}, 24, 0);
+  for (int i = 0; i < 131073; ++i) tensors.raw_tensor(concat("t", i), {}, 24, 0);
   EXPECT_NE(verdict(tensors.build()).find("tensor count at byte 8: found 131073; expected at most 131072"),
             std::string::npos);
 }
