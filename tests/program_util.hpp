@@ -82,6 +82,9 @@ inline GgufBuilder table_model(const std::vector<std::string>& pieces,
   zeros("blk.0.attn_q.weight", hidden, hidden);
   zeros("blk.0.attn_k.weight", hidden, hidden / heads);
   zeros("blk.0.attn_v.weight", hidden, hidden / heads);
+  file.floats("blk.0.attn_q.bias", {hidden}, std::vector<float>(hidden));
+  file.floats("blk.0.attn_k.bias", {hidden / heads}, std::vector<float>(hidden / heads));
+  file.floats("blk.0.attn_v.bias", {hidden / heads}, std::vector<float>(hidden / heads));
   zeros("blk.0.attn_output.weight", hidden, hidden);
   file.floats("blk.0.ffn_norm.weight", {hidden}, ones);
   zeros("blk.0.ffn_gate.weight", hidden, ffn);
