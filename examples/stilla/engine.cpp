@@ -90,8 +90,9 @@ std::vector<std::string> Engine::paths() const {
   }
   count(state_->model.head());
   std::vector<std::string> out;
-  for (const auto& [type, number] : matrices) {
-    stilla::with_format(type, [&]<class Format>(Format) {
+  for (const auto& matrix : matrices) {  // clang 14 captures no structured bindings
+    const std::size_t number = matrix.second;
+    stilla::with_format(matrix.first, [&]<class Format>(Format) {
       stilla::with_target(stilla::active_target(), [&]<class Target>(Target) {
         out.push_back(fmt::format("{:>4} matrices of {}: kernel of {}", number, Format::name,
                                   stilla::MatmulPanels<Target, Format>::implemented_on.name));
