@@ -25,8 +25,7 @@ inline constexpr bool fits_dot = (F::code_bits == 8 || F::is_codebook ? 255 : (1
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// How far ahead of use codes are fetched. A prototype over such panels read at 85 to 98 % of the machine's read stream with
-// 2.3 to 4.6 KB (one Zen 5 server; other CPUs were not tried). Weights that fit the cache lose 2 to 8 % by it.
+// How far ahead of use codes are fetched. A prototype did best with 2.3 to 4.6 KB (one Zen 5 server; no other CPU was tried).
 inline constexpr std::size_t prefetch_bytes = 3072;
 
 // Operand for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high nibbles.
