@@ -115,6 +115,23 @@ TEST(ThreadPool, MadeAndUnmadeAtOnce) {
   }
 }
 
+// A worker that the system holds up may see the last job and the pool's end at once.
+TEST(ThreadPool, UnmadeRightAfterAJob) {
+  std::atomic<bool> hold{true};
+  std::vector<std::thread> load;
+  for (unsigned i = 0; i < 2 * std::thread::hardware_concurrency(); ++i) {
+    load.emplace_back([&] {
+      while (hold) {}
+    });
+  }
+  for (std::size_t round = 0; round < 1000; ++round) {
+    ThreadPool pool(2 + round % 3);
+    for (std::size_t job = 0; job < round % 7; ++job) expect_once(pool, 100);
+  }
+  hold = false;
+  for (std::thread& thread : load) thread.join();
+}
+
 // What ops take.
 
 TEST(Parallel, DefaultIsSerialAndInOrder) {

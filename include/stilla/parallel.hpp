@@ -197,8 +197,9 @@ class ThreadPool {
         wake_.wait(lock, [&] { return job_of(ticket_.load(std::memory_order_acquire)) != seen; });
         --sleeping_;
       }
-      if (stopping_.load(std::memory_order_relaxed)) return;
       seen = take_indices();
+      // After taking, not before: what ended the wait may have been an earlier job than the last, empty one.
+      if (stopping_.load(std::memory_order_relaxed)) return;
     }
   }
 
