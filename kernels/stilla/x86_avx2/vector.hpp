@@ -14,10 +14,11 @@
 #include <cstdint>
 #include <cstring>
 
-#include <immintrin.h>
-
 #include <stilla/region.hpp>
 #include <stilla/types.hpp>
+
+#if STILLA_ARCH_X86
+#include <immintrin.h>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c")
 namespace stilla::inline STILLA_ABI::avx2 {
@@ -38,3 +39,4 @@ STILLA_INLINE Int dot_u8s8(Int acc, Int codes_u8x32, Int x_s8x32) {
 
 }  // namespace stilla::STILLA_ABI::avx2
 STILLA_TARGET_END
+#endif

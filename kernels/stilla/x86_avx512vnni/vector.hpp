@@ -11,10 +11,11 @@
 #include <cstdint>
 #include <cstring>
 
-#include <immintrin.h>
-
 #include <stilla/region.hpp>
 #include <stilla/types.hpp>
+
+#if STILLA_ARCH_X86
+#include <immintrin.h>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
 namespace stilla::inline STILLA_ABI::avx512vnni {
@@ -80,3 +81,4 @@ STILLA_INLINE Float load_s8(const std::byte* from) {
 
 }  // namespace stilla::STILLA_ABI::avx512vnni
 STILLA_TARGET_END
+#endif
