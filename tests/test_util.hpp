@@ -24,6 +24,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 // Sanitizers end the program when an allocation is impossible; the library is to see a null pointer, as without them.
@@ -172,6 +173,13 @@ struct Joined<TypeList<As...>> {
 };
 template <class... As, class... Bs, class... Rest>
 struct Joined<TypeList<As...>, TypeList<Bs...>, Rest...> : Joined<TypeList<As..., Bs...>, Rest...> {};
+
+// The types of a list for which Which::value<T> is true.
+template <class Which, class List>
+struct Filtered;
+template <class Which, class... Ts>
+struct Filtered<Which, TypeList<Ts...>>
+    : Joined<TypeList<>, std::conditional_t<Which::template value<Ts>, TypeList<Ts>, TypeList<>>...> {};
 
 template <class Ts, class Ss>
 struct Product;

@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Matmul: scalar against the definition worked out here from the file's blocks (exactly) and against PyTorch (within
+// the rounding of the sums); every target against scalar, bit for bit, whatever the shape, the threads and the batch.
+// For the formats of `TestedFormats`, which the including program names: one program for all takes too long to compile.
+#pragma once
+
+#include <stilla/matmul.hpp>
+
+#include <memory>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+// W[N, K] in blocks of one format, and packed, with nothing readable behind either.
+template <class F>
+struct Weights {
+  Weights(std::vector<std::byte> blocks, std::size_t N, std::size_t K)
+      : rows(std::span<const std::byte>(blocks)),
+        packed(packed_bytes<F>(N, K)),
+        view{F::gguf_type, N, K, packed.data()} {
+    pack<F>(packed.data(), rows.data(), N, K);
+  }
+  Weights(std::uint32_t seed, std::size_t N, std::size_t K)
+      : Weights(random_blocks<F>(seed, N * K / F::block_weights), N, K) {}
+
+  const std::byte* row(std::size_t n) { return rows.data() + n * row_bytes<F>(view.cols); }
+
+  GuardedArray<std::byte> rows;
+  GuardedArray<std::byte> packed;
+  PackedView view;
+};
+
+// 8 and 16 bits where the format takes rounded activations; the same floats twice otherwise would be a waste.
+template <class F>
+std::vector<ActivationBits> roundings_of() {
+  if (QuantisedFormat<F>) return {ActivationBits::eight, ActivationBits::sixteen};
+  return {ActivationBits::eight};
+}
+
+// x[M, K] as the format takes it, with nothing readable behind any array.
+template <class F>
+struct Activations {
+  explicit Activations(ConstMatrix x, ActivationBits bits = ActivationBits::eight)
+      : M(x.rows),
+        K(x.cols),
+        floats(M * K),
+        values(M * K),
+        scales(M * K / 32),
+        sums(M * K / 16),
+        low(bits == ActivationBits::sixteen ? M * K : 0),
+        has_low(bits == ActivationBits::sixteen) {
+    for (std::size_t m = 0; m < M; ++m) std::copy(x.row(m), x.row(m) + K, floats.data() + m * K);
+    if constexpr (QuantisedFormat<F>) {
+      for (std::size_t m = 0; m < M; ++m) {
+        QuantiseQ8<Scalar>::run(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
+                                floats.data() + m * K, K / 32, has_low ? low.data() + m * K : nullptr);
+      }
+    }
+  }
+  Activations(std::uint32_t seed, std::size_t M_, std::size_t K_, ActivationBits bits = ActivationBits::eight)
+      : Activations(ConstMatrix(noise_values(seed, M_ * K_).data(), M_, K_), bits) {}
+
+  // Rows [first, first + count) as the op's argument.
+  auto rows(std::size_t first, std::size_t count) {
+    if constexpr (QuantisedFormat<F>) {
+      return ActivationQ8{values.data() + first * K,
+                          scales.data() + first * K / 32,
+                          sums.data() + first * K / 16,
+                          count,
+                          K,
+                          has_low ? low.data() + first * K : nullptr};
+    } else {
+      return ConstMatrix(floats.data() + first * K, count, K);
+    }
+  }
+  auto all() { return rows(0, M); }
+
+  std::size_t M;
+  std::size_t K;
+  GuardedArray<float> floats;
+  GuardedArray<std::int8_t> values;
+  GuardedArray<float> scales;
+  GuardedArray<std::int32_t> sums;
+  GuardedArray<std::int8_t> low;
+  bool has_low;
+};
+
+void multiply(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr,
+              Parallel parallel = {}) {
+  matmul(y, w, x, bias, parallel);
+}
+void multiply(Matrix y, const PackedView& w, ConstMatrix x, const float* bias = nullptr, Parallel parallel = {}) {
+  ActivationBuffer unused;
+  ASSERT_TRUE(matmul(y, w, x, unused, bias, parallel));
+}
+
+template <class X>
+std::vector<float> product(TargetId target, const PackedView& w, const X& x, const float* bias = nullptr,
+                           Parallel parallel = {}) {
+  const OnTarget on(target);
+  GuardedArray<float> y(x.rows * w.rows);
+  multiply(Matrix(y.data(), x.rows, w.rows), w, x, bias, parallel);
+  return {y.data(), y.data() + y.size()};
+}
+
+// Numbers of columns: one block, two, and more; for float formats also what is no multiple of any vector.
+template <class F>
+std::vector<std::size_t> columns() {
+  if (F::block_weights == 1) return {1, 2, 15, 16, 31, 33, 100};
+  if (F::block_weights == 32) return {32, 64, 96, 256, 544};
+  return {256, 512, 768};
+}
+template <class F>
+constexpr std::size_t some_columns = F::block_weights == 1    ? 70
+                                     : F::block_weights == 32 ? 96
+                                                              : 512;
+
+ThreadPool& pool_of(std::size_t threads) {
+  static std::map<std::size_t, std::unique_ptr<ThreadPool>> pools;
+  auto& pool = pools[threads];
+  if (!pool) pool = std::make_unique<ThreadPool>(threads);
+  return *pool;
+}
+
+// The definition.
+
+// One output and a bound of what the order and rounding of its sum can make of it.
+struct Exact {
+  float contract;    // the steps of contract/matmul.hpp
+  double value;      // the same sum in double: products of floats are exact there, sums nearly
+  double magnitude;  // of the terms, without their signs
+};
+
+template <class F>
+Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::size_t m) {
+  Exact y{0.0f, 0.0, 0.0};
+  if constexpr (QuantisedFormat<F>) {
+    const ActivationQ8 q = x.all();
+    const auto value = [&](std::size_t k) {
+      const int high = q.row_values(m)[k];
+      return q.low == nullptr ? high : 256 * high + q.row_low(m)[k];
+    };
+    for (std::size_t k0 = 0; k0 < K; k0 += F::group_weights) {
+      const std::byte* block = row + k0 / F::block_weights * F::block_bytes;
+      const std::size_t first = k0 % F::block_weights;
+      std::int64_t dot = 0;
+      for (std::size_t k = 0; k < F::group_weights; ++k) {
+        int code = F::code(block, first + k);
+        if constexpr (F::is_codebook) code = F::codebook[static_cast<std::size_t>(code)];
+        dot += std::int64_t{code - F::zero_point} * value(k0 + k);
+      }
+      float scale = to_float(F::scale(block));
+      if constexpr (F::has_sub_scales) scale *= static_cast<float>(F::sub_scale(block, first / F::group_weights));
+      const float scale_x = q.row_scales(m)[k0 / 32];
+      y.contract = std::fma(scale * scale_x, static_cast<float>(dot), y.contract);
+      const double term = double{scale} * double{scale_x} * static_cast<double>(dot);
+      y.value += term;
+      y.magnitude += std::fabs(term);
+      if constexpr (F::has_minimum) {
+        float minimum = to_float(F::minimum(block));
+        if constexpr (F::has_sub_scales) minimum *= static_cast<float>(F::sub_minimum(block, first / F::group_weights));
+        float sum = 0;
+        for (std::size_t k = 0; k < 32; ++k) sum += static_cast<float>(value(k0 + k));  // exact: below 2^20
+        y.contract = std::fma(minimum, scale_x * sum, y.contract);
+        const double least = double{minimum} * double{scale_x} * double{sum};
+        y.value += least;
+        y.magnitude += std::fabs(least);
+      }
+    }
+  } else {
+    for (std::size_t k = 0; k < K; ++k) {
+      float w = 0;
+      F::decode(row + k * F::block_bytes, &w);
+      const float value = x.floats.data()[m * K + k];
+      y.contract = std::fma(w, value, y.contract);
+      y.value += double{w} * double{value};
+      y.magnitude += std::fabs(double{w} * double{value});
+    }
+  }
+  return y;
+}
+
+template <class F>
+constexpr std::size_t roundings(std::size_t K) {  // of a sum over K: one per group or weight, one more of each product
+  if constexpr (QuantisedFormat<F>) {
+    return K / F::group_weights * (F::has_minimum ? 2 : 1) + 1;
+  } else {
+    return K;
+  }
+}
+
+struct FormatNames {
+  template <class F>
+  static std::string GetName(int) {
+    return std::string(F::name);
+  }
+};
+
+template <class F>
+class MatmulDefinition : public ::testing::Test {};
+TYPED_TEST_SUITE(MatmulDefinition, AsGtestTypes<TestedFormats>::Types, FormatNames);
+
+TYPED_TEST(MatmulDefinition, ScalarFollowsIt) {
+  using F = TypeParam;
+  for (const std::size_t K : columns<F>()) {
+    for (const std::size_t N : {1u, 16u, 19u}) {
+      Weights<F> w(1, N, K);
+      for (const ActivationBits bits : roundings_of<F>()) {
+        Activations<F> x(2, 3, K, bits);
+        const std::vector<float> y = product(Scalar::id, w.view, x.all());
+        for (std::size_t m = 0; m < 3; ++m) {
+          for (std::size_t n = 0; n < N; ++n) {
+            const Exact expected = definition<F>(w.row(n), K, x, m);
+            const float found = y[m * N + n];
+            ASSERT_TRUE(same_bits(found, expected.contract)) << "K " << K << " row " << n << " token " << m;
+            // Every one of r roundings errs by at most u of a partial sum, which is at most the sum of magnitudes.
+            const double bound = static_cast<double>(roundings<F>(K)) * unit_roundoff * 1.01 * expected.magnitude;
+            ASSERT_LE(std::fabs(found - expected.value), bound) << "K " << K << " row " << n << " token " << m;
+          }
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
+  using F = TypeParam;
+  bool compared = false;
+  for_each_golden("matmul", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
+    if (parameters[0] != F::name) return;
+    compared = true;
+    const std::size_t N = std::stoul(parameters[1]), K = std::stoul(parameters[2]), M = std::stoul(parameters[3]);
+    Weights<F> w(11, N, K);
+    Activations<F> x(12, M, K);
+    const std::vector<float> bias = noise_values(13, N);
+    const std::vector<float> y = product(Scalar::id, w.view, x.all(), bias.data());
+    double error = 0, power = 0;
+    for (std::size_t m = 0; m < M; ++m) {
+      for (std::size_t n = 0; n < N; ++n) {
+        const Exact exact = definition<F>(w.row(n), K, x, m);
+        // As above, one more rounding for the bias, and one of each weight in gguf-py, which returns floats.
+        const double bound = static_cast<double>(roundings<F>(K) + 2) * unit_roundoff * 1.01 *
+                             (exact.magnitude + std::fabs(static_cast<double>(bias[n])));
+        // A weight with a minimum is a difference, so its rounding counts with the magnitudes of both parts.
+        double weight_rounding = 0;
+        if constexpr (QuantisedFormat<F>) {
+          std::vector<float> decoded(K);
+          for (std::size_t k = 0; k < K; k += F::block_weights) {
+            F::decode(w.row(n) + k / F::block_weights * F::block_bytes, decoded.data() + k);
+          }
+          for (std::size_t k = 0; k < K; ++k) {
+            weight_rounding += std::fabs(static_cast<double>(decoded[k])) * unit_roundoff *
+                               std::fabs(static_cast<double>(x.floats.data()[m * K + k])) * 1.01;
+          }
+        }
+        const double wanted = expected[m * N + n];
+        ASSERT_LE(std::fabs(y[m * N + n] - wanted), bound + weight_rounding) << "row " << n << " token " << m;
+        error += (y[m * N + n] - wanted) * (y[m * N + n] - wanted);
+        power += wanted * wanted;
+      }
+    }
+    EXPECT_LE(error / power, 1e-11);  // normalised mean square error
+  });
+  EXPECT_TRUE(compared);
+}
+
+// Every target.
+
+template <class C>
+class MatMul : public TargetTest<typename C::Target> {};
+
+using MatMulCases = Product<Targets, TestedFormats>::Types;
+
+struct CaseNames {
+  template <class C>
+  static std::string GetName(int) {
+    return std::string(C::Target::id.name) + "_" + std::string(C::Second::name);
+  }
+};
+TYPED_TEST_SUITE(MatMul, MatMulCases, CaseNames);
+
+STILLA_CASE_TEST(MatMul, EqualsScalarInEveryShape) {
+  using F = Second;
+  for (const std::size_t K : columns<F>()) {
+    for (const std::size_t N : {1u, 15u, 16u, 17u, 33u, 66u}) {
+      Weights<F> w(3, N, K);
+      const std::vector<float> bias = noise_values(4, N);
+      for (const std::size_t M : {0u, 1u, 2u, 3u, 4u, 5u, 7u, 33u}) {
+        if (M == 33 && N != 33) continue;
+        const float* b = M % 2 == 1 ? bias.data() : nullptr;
+        for (const ActivationBits bits : roundings_of<F>()) {
+          Activations<F> x(5, M, K, bits);
+          ASSERT_TRUE(same_bits(product(target, w.view, x.all(), b), product(Scalar::id, w.view, x.all(), b)))
+              << "M " << M << " N " << N << " K " << K;
+        }
+      }
+    }
+  }
+}
+
+// Random bits are any block that a file can hold: scales that are NaN, infinite, subnormal.
+STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
+  using F = Second;
+  constexpr std::size_t N = 32, K = some_columns<F>;
+  for (std::uint32_t seed = 100; seed < 130; ++seed) {
+    std::vector<std::byte> blocks(N * row_bytes<F>(K));
+    for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
+    Weights<F> w(std::move(blocks), N, K);
+    Activations<F> x(seed + 100, 3, K);
+    ASSERT_TRUE(same_bits(product(target, w.view, x.all()), product(Scalar::id, w.view, x.all()))) << "seed " << seed;
+  }
+}
+
+// Sums at their largest: every byte 0x00, 0xff, ..., activations of +-127 (int16 saturation would show).
+STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
+  using F = Second;
+  constexpr std::size_t N = 16, K = some_columns<F>, M = 4;
+  for (const unsigned byte : {0x00u, 0xffu, 0x0fu, 0xf0u, 0x80u, 0x7fu, 0x88u}) {
+    std::vector<std::byte> blocks(N * row_bytes<F>(K), std::byte(byte));
+    if constexpr (QuantisedFormat<F>) {
+      for (std::size_t b = 0; b < blocks.size(); b += F::block_bytes) {
+        for (const std::size_t offset : half_offsets<F>()) store_as(blocks.data() + b + offset, to_f16(1.0f));
+      }
+    } else {
+      if (byte == 0xff || byte == 0x7f) continue;  // NaN
+    }
+    Weights<F> w(std::move(blocks), N, K);
+    std::vector<float> values(M * K, 127.0f);
+    for (std::size_t k = 0; k < K; ++k) {
+      values[K + k] = -127.0f;
+      values[2 * K + k] = k % 2 ? 127.0f : -127.0f;
+      values[3 * K + k] = k % 4 < 2 ? 127.0f : -127.0f;
+    }
+    for (const ActivationBits bits : roundings_of<F>()) {
+      Activations<F> x(ConstMatrix(values.data(), M, K), bits);
+      const std::vector<float> y = product(target, w.view, x.all());
+      for (std::size_t m = 0; m < M; ++m) {
+        for (std::size_t n = 0; n < N; ++n) {
+          ASSERT_TRUE(same_bits(y[m * N + n], definition<F>(w.row(n), K, x, m).contract))
+              << "byte " << byte << " token " << m;
+        }
+      }
+    }
+  }
+}
+
+STILLA_CASE_TEST(MatMul, RowsOfACallEqualCallsOfARow) {
+  using F = Second;
+  constexpr std::size_t N = 83, K = some_columns<F>;
+  Weights<F> w(6, N, K);
+  for (const std::size_t M : {2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 33u}) {
+    for (const ActivationBits bits : roundings_of<F>()) {
+      Activations<F> x(7, M, K, bits);
+      const std::vector<float> together = product(target, w.view, x.all());
+      for (std::size_t m = 0; m < M; ++m) {
+        ASSERT_TRUE(same_bits(std::span(together).subspan(m * N, N), product(target, w.view, x.rows(m, 1))))
+            << m << " of " << M;
+      }
+    }
+  }
+}
+
+STILLA_CASE_TEST(MatMul, ThreadsDoNotMatter) {
+  using F = Second;
+  constexpr std::size_t N = 2000, K = F::block_weights == 256 ? 256 : 64, M = 3;  // more than one task
+  Weights<F> w(8, N, K);
+  Activations<F> x(9, M, K);
+  const std::vector<float> bias = noise_values(10, N);
+  const std::vector<float> alone = product(target, w.view, x.all(), bias.data());
+  for (const std::size_t threads : {1u, 2u, 3u, 7u, 16u}) {
+    ASSERT_TRUE(same_bits(product(target, w.view, x.all(), bias.data(), pool_of(threads)), alone))
+        << threads << " threads";
+  }
+}
+
+STILLA_CASE_TEST(MatMul, WritesItsColumnsAndNothingElse) {
+  using F = Second;
+  constexpr std::size_t K = some_columns<F>, M = 3;
+  for (const std::size_t N : {1u, 15u, 17u, 35u}) {
+    const std::size_t stride = N + 5;
+    Weights<F> w(14, N, K);
+    Activations<F> x(15, M, K);
+    const std::vector<float> dense = product(target, w.view, x.all());
+    GuardedArray<float> y(M * stride - 5);  // the last row has no padding behind it
+    std::fill(y.data(), y.data() + y.size(), 7.0f);
+    const OnTarget on(target);
+    multiply(Matrix(y.data(), M, N, stride), w.view, x.all());
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const bool padding = i % stride >= N;
+      ASSERT_TRUE(same_bits(y.data()[i], padding ? 7.0f : dense[i / stride * N + i % stride]))
+          << "N " << N << " at " << i;
+    }
+  }
+}
+
+STILLA_CASE_TEST(MatMul, AnyAlignmentOfActivations) {
+  using F = Second;
+  constexpr std::size_t N = 17, K = some_columns<F>, M = 3;
+  Weights<F> w(16, N, K);
+  Activations<F> x(17, M, K);
+  const std::vector<float> expected = product(target, w.view, x.all());
+  for (std::size_t offset = 1; offset < 4; ++offset) {
+    if constexpr (QuantisedFormat<F>) {
+      const ActivationQ8 from = x.all();
+      std::vector<std::int8_t> values(M * K + offset);
+      std::vector<float> scales(M * K / 32 + offset);
+      std::vector<std::int32_t> sums(M * K / 16 + offset);
+      std::copy(from.values, from.values + M * K, values.data() + offset);
+      std::copy(from.scales, from.scales + M * K / 32, scales.data() + offset);
+      std::copy(from.sums, from.sums + M * K / 16, sums.data() + offset);
+      const ActivationQ8 moved{values.data() + offset, scales.data() + offset, sums.data() + offset, M, K};
+      ASSERT_TRUE(same_bits(product(target, w.view, moved), expected)) << offset;
+    } else {
+      const std::size_t stride = K + offset;  // rows apart, and the first one off any vector's boundary
+      std::vector<float> values(M * stride + offset, std::nanf(""));
+      for (std::size_t m = 0; m < M; ++m)
+        std::copy(x.floats.data() + m * K, x.floats.data() + (m + 1) * K, values.data() + offset + m * stride);
+      ASSERT_TRUE(same_bits(product(target, w.view, ConstMatrix(values.data() + offset, M, K, stride)), expected))
+          << offset;
+    }
+  }
+}
+
+STILLA_CASE_TEST(MatMul, NumbersThatAreNoneStayInTheirRow) {
+  using F = Second;
+  constexpr std::size_t N = 19, K = some_columns<F>, M = 5;
+  Weights<F> w(18, N, K);
+  const std::vector<float> clean = noise_values(19, M * K);
+  Activations<F> expected_x(ConstMatrix(clean.data(), M, K));
+  const std::vector<float> expected = product(target, w.view, expected_x.all());
+  for (std::size_t bad = 0; bad < M; ++bad) {
+    std::vector<float> dirty = clean;
+    dirty[bad * K + K / 2] = bad % 2 == 0 ? std::nanf("") : HUGE_VALF;
+    Activations<F> x(ConstMatrix(dirty.data(), M, K));
+    const std::vector<float> y = product(target, w.view, x.all());
+    for (std::size_t m = 0; m < M; ++m) {
+      for (std::size_t n = 0; n < N; ++n) {
+        if (m == bad) {
+          ASSERT_FALSE(std::isfinite(y[m * N + n])) << m;
+        } else {
+          ASSERT_TRUE(same_bits(y[m * N + n], expected[m * N + n])) << m;
+        }
+      }
+    }
+  }
+}
+
+STILLA_CASE_TEST(MatMul, ZerosGiveTheBias) {
+  using F = Second;
+  constexpr std::size_t N = 19, K = some_columns<F>, M = 2;
+  const std::vector<float> bias = noise_values(20, N);
+  Weights<F> w(21, N, K);
+  Weights<F> no_weights(std::vector<std::byte>(N * row_bytes<F>(K)), N, K);
+  Activations<F> x(22, M, K);
+  Activations<F> no_x(ConstMatrix(std::vector<float>(M * K).data(), M, K));
+  for (const std::vector<float>& y :
+       {product(target, w.view, no_x.all(), bias.data()), product(target, no_weights.view, x.all(), bias.data())}) {
+    for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], bias[i % N]);
+  }
+  for (const std::vector<float>& y : {product(target, w.view, no_x.all()), product(target, no_weights.view, x.all())}) {
+    for (const float value : y) ASSERT_EQ(value, 0.0f);
+  }
+}
+
+STILLA_CASE_TEST(MatMul, PowersOfTwoScaleExactly) {
+  using F = Second;
+  constexpr std::size_t N = 19, K = some_columns<F>, M = 2;
+  Weights<F> w(23, N, K);
+  const std::vector<float> values = noise_values(24, M * K);
+  std::vector<float> scaled = values;
+  for (float& x : scaled) x *= -16.0f;
+  Activations<F> x(ConstMatrix(values.data(), M, K));
+  Activations<F> x_scaled(ConstMatrix(scaled.data(), M, K));
+  const std::vector<float> y = product(target, w.view, x.all());
+  const std::vector<float> y_scaled = product(target, w.view, x_scaled.all());
+  for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y_scaled[i], -16.0f * y[i]);
+}
+
+STILLA_CASE_TEST(MatMul, PermutedRowsPermuteTheResults) {
+  using F = Second;
+  constexpr std::size_t N = 37, K = some_columns<F>, M = 3;
+  Weights<F> w(25, N, K);
+  std::vector<std::byte> shuffled(N * row_bytes<F>(K));
+  const auto source = [](std::size_t n) { return (n * 10 + 3) % N; };  // 10 and 37 have no common factor
+  for (std::size_t n = 0; n < N; ++n)
+    std::memcpy(shuffled.data() + n * row_bytes<F>(K), w.row(source(n)), row_bytes<F>(K));
+  Weights<F> permuted(std::move(shuffled), N, K);
+  Activations<F> x(26, M, K);
+  const std::vector<float> y = product(target, w.view, x.all());
+  const std::vector<float> y_permuted = product(target, permuted.view, x.all());
+  for (std::size_t m = 0; m < M; ++m) {
+    for (std::size_t n = 0; n < N; ++n) ASSERT_TRUE(same_bits(y_permuted[m * N + n], y[m * N + source(n)]));
+  }
+}
+
+// x = e_k reads out column k: the weight that decode gives (but for the sign of a zero).
+STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
+  using F = Second;
+  constexpr std::size_t N = 17, K = some_columns<F>;
+  Weights<F> w(27, N, K);
+  std::vector<float> decoded(N * K);
+  for (std::size_t n = 0; n < N; ++n) {
+    for (std::size_t k = 0; k < K; k += F::block_weights) {
+      F::decode(w.row(n) + k / F::block_weights * F::block_bytes, decoded.data() + n * K + k);
+    }
+  }
+  for (std::size_t k = 0; k < K; ++k) {
+    Activations<F> x(ConstMatrix(std::vector<float>(K).data(), 1, K));
+    x.floats.data()[k] = 1.0f;
+    if constexpr (QuantisedFormat<F>) {
+      x.values.data()[k] = 1;
+      x.scales.data()[k / 32] = 1.0f;
+      x.sums.data()[k / 16] = 1;
+    }
+    const std::vector<float> y = product(target, w.view, x.all());
+    for (std::size_t n = 0; n < N; ++n) ASSERT_EQ(y[n], decoded[n * K + k]) << "row " << n << " column " << k;
+  }
+}
+
+// From floats: rounds with the caller's memory when the weights are quantised.
+STILLA_CASE_TEST(MatMul, FloatsAreRoundedOnTheWay) {
+  using F = Second;
+  constexpr std::size_t N = 19, K = some_columns<F>, M = 5;
+  Weights<F> w(28, N, K);
+  Activations<F> x(29, M, K);
+  const std::vector<float> expected = product(Scalar::id, w.view, x.all());
+  const OnTarget on(target);
+  std::vector<float> y(M * N);
+  ActivationBuffer rounded;
+  ASSERT_TRUE(matmul(Matrix(y.data(), M, N), w.view, ConstMatrix(x.floats.data(), M, K), rounded));
+  EXPECT_TRUE(same_bits(y, expected));
+  EXPECT_EQ(rounded.rows(), QuantisedFormat<F> ? M : 0);
+  EXPECT_EQ(takes_float_activations(F::gguf_type), !QuantisedFormat<F>);
+}
+
+STILLA_CASE_TEST(MatMul, NoColumnsIsABiasAndNoRowsNothing) {
+  using F = Second;
+  const std::vector<float> bias = noise_values(30, 3);
+  const PackedView empty{F::gguf_type, 3, 0, nullptr};
+  Activations<F> x(ConstMatrix(nullptr, 2, 0));
+  EXPECT_TRUE(same_bits(product(target, empty, x.all(), bias.data()),
+                        std::vector<float>{bias[0], bias[1], bias[2], bias[0], bias[1], bias[2]}));
+  Activations<F> some(31, 2, some_columns<F>);
+  EXPECT_TRUE(product(target, PackedView{F::gguf_type, 0, some_columns<F>, nullptr}, some.all()).empty());
+}
+
+}  // namespace

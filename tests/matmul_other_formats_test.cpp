@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Matmul with the formats that matmul_test.cpp leaves: super-blocks and floats.
+#include "test_util.hpp"
+
+namespace {
+struct IsTested {
+  template <class F>
+  static constexpr bool value = F::block_weights != 32;
+};
+using TestedFormats = stilla_test::Filtered<IsTested, stilla::Formats>::Type;
+}  // namespace
+
+#include "matmul_cases.hpp"
