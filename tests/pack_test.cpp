@@ -63,20 +63,32 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
   }
 }
 
-// Sizes from the layout's drawing: codes at their bits, halves of 16 rows per scale record, a byte per sub-scale.
+// What the layout's drawing says of a format's spans: halves of 16 rows per scale record, a byte per sub-scale, and as few
+// records as fill whole lines.
+template <class F>
+struct DrawnSpan {
+  std::size_t record_bytes = 0, records = 1, codes_bytes = 0;
+  DrawnSpan() {
+    const std::size_t halves = F::has_minimum ? 2 : 1;
+    record_bytes = 16 * 2 * halves;
+    if (F::has_sub_scales) record_bytes += F::block_weights / F::group_weights * 16 * halves;
+    while (records * record_bytes % 64 != 0) ++records;
+    codes_bytes = k() * 16 * F::code_bits / 8;
+  }
+  std::size_t k() const { return records * F::block_weights; }
+  std::size_t bytes() const { return codes_bytes + records * record_bytes; }
+};
+
 TYPED_TEST(Pack, PackedBytesAreThoseOfTheLayout) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns;
   std::size_t panel = 0;
   if constexpr (QuantisedFormat<F>) {
-    panel = K * 16 * F::code_bits / 8;
-    const std::size_t halves = F::has_minimum ? 2 : 1;
-    panel += K / F::block_weights * 16 * 2 * halves;
-    if (F::has_sub_scales) panel += K / F::group_weights * 16 * halves;
+    const DrawnSpan<F> span;
+    panel = (K + span.k() - 1) / span.k() * span.bytes();
   } else {
-    panel = K * 16 * F::block_bytes;
+    panel = (K * 16 * F::block_bytes + 63) / 64 * 64;
   }
-  panel = (panel + 63) / 64 * 64;
   EXPECT_EQ(packed_bytes<F>(0, K), 0u);
   EXPECT_EQ(packed_bytes<F>(1, K), panel);
   EXPECT_EQ(packed_bytes<F>(16, K), panel);
@@ -97,7 +109,12 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
       const std::byte* block = rows.data() + n * row_bytes<F>(K) + k / F::block_weights * F::block_bytes;
       if constexpr (QuantisedFormat<F>) {
         const auto code = static_cast<unsigned>(F::code(block, k % F::block_weights));
-        const std::byte* codes = packed.data() + k / 32 * (32 * 16 * F::code_bits / 8);
+        const DrawnSpan<F> drawn;
+        const std::byte* span = packed.data() + k / drawn.k() * drawn.bytes();
+        const std::byte* codes = span + k % drawn.k() / 32 * (32 * 16 * F::code_bits / 8);
+        const std::byte* record = span + drawn.codes_bytes + k % drawn.k() / F::block_weights * drawn.record_bytes;
+        const auto scale = F::scale(block);
+        ASSERT_EQ(std::memcmp(record + 2 * n, &scale, 2), 0);
         const std::size_t lane = n * 4 + k % 4, in_block = k % 32;
         const auto at = [&](std::size_t line) { return std::to_integer<unsigned>(codes[line * 64 + lane]); };
         if (F::code_bits == 8) {

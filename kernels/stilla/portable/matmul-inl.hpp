@@ -95,15 +95,14 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
   const DFloat df;
   const DInt32 di;
   const std::byte* panel = a.panels + p * Layout::panel_bytes(a.K);
-  const std::byte* records = panel + Layout::codes_bytes(a.K);
 
   VFloat acc[MT][row_vectors];
   for (std::size_t m = 0; m < MT; ++m) {
     for (std::size_t v = 0; v < row_vectors; ++v) acc[m][v] = hn::Zero(df);
   }
   for (std::size_t k0 = 0; k0 < a.K; k0 += code_block) {
-    const std::byte* codes = panel + k0 / code_block * Layout::code_bytes;
-    const std::byte* record = records + k0 / Layout::super_block * Layout::record_bytes;
+    const std::byte* codes = panel + Layout::codes_offset(k0);
+    const std::byte* record = panel + Layout::record_offset(k0);
     const std::size_t block = k0 / activation_block;
 
     alignas(64) std::int16_t x[MT][code_block];

@@ -20,11 +20,10 @@ struct MatmulPanels<Scalar, F> {
     constexpr std::size_t group = F::group_weights;
     for (std::size_t p = first; p < last; ++p) {
       const std::byte* panel = a.panels + p * Layout::panel_bytes(a.K);
-      const std::byte* records = panel + Layout::codes_bytes(a.K);
       for (std::size_t m = 0; m < a.x.rows; ++m) {
         float acc[panel_rows] = {};
         for (std::size_t k0 = 0; k0 < a.K; k0 += group) {
-          const std::byte* codes = panel + k0 / code_block * Layout::code_bytes;
+          const std::byte* codes = panel + Layout::codes_offset(k0);
           const auto value = [&](std::size_t k) {
             const std::int32_t high = a.x.row_values(m)[k0 + k];
             return a.x.low == nullptr ? high : 256 * high + a.x.row_low(m)[k0 + k];
@@ -40,7 +39,7 @@ struct MatmulPanels<Scalar, F> {
                 dot += (code - F::zero_point) * value(k);
               }
             }
-            const GroupScale w = packed_scale<F>(records, r, k0);
+            const GroupScale w = packed_scale<F>(panel, r, k0);
             acc[r] = std::fma(w.scale * scale_x, static_cast<float>(dot), acc[r]);
             if constexpr (F::has_minimum) {
               const float sum_x = static_cast<float>(a.x.sum_of(m, k0, group));

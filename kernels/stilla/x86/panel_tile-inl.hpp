@@ -26,7 +26,7 @@ inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
 // How far ahead of use codes are fetched. A prototype did best with 2.3 to 4.6 KB (one Zen 5 server; no other CPU was tried).
-inline constexpr std::size_t prefetch_bytes = 3072;
+inline constexpr std::size_t prefetch_bytes = 6144;
 
 // Operand for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high nibbles.
 template <class F>
@@ -72,11 +72,10 @@ STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool up
   }
 }
 
-// Scale and minimum of the rows of vector v for group g (0 or 1) of the block of 32 at k0.
+// Scale and minimum of the rows of vector v for group g (0 or 1) of the block of 32 at k0, whose scale record is `record`.
 template <class F>
-STILLA_INLINE Float load_scale(const std::byte* records, std::size_t k0, std::size_t g, std::size_t v) {
+STILLA_INLINE Float load_scale(const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
-  const std::byte* record = records + k0 / Layout::super_block * Layout::record_bytes;
   const Float scale = load_f16(record + 2 * v * lanes);
   if constexpr (F::has_sub_scales) {
     const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
@@ -86,9 +85,8 @@ STILLA_INLINE Float load_scale(const std::byte* records, std::size_t k0, std::si
   }
 }
 template <class F>
-STILLA_INLINE Float load_minimum(const std::byte* records, std::size_t k0, std::size_t g, std::size_t v) {
+STILLA_INLINE Float load_minimum(const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
-  const std::byte* record = records + k0 / Layout::super_block * Layout::record_bytes;
   const Float minimum = load_f16(record + 2 * (panel_rows + v * lanes));
   if constexpr (F::has_sub_scales) {
     const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
@@ -125,7 +123,6 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
   constexpr std::size_t lines_per_group = lines / groups_per_block<F>;
   const std::byte* panel = a.panels + p * Layout::panel_bytes(a.K);
-  const std::byte* records = panel + Layout::codes_bytes(a.K);
   const std::int8_t* x[MT];
   const std::int8_t* low[MT];
   const float* scales[MT];
@@ -139,10 +136,12 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
     for (std::size_t v = 0; v < row_vectors; ++v) acc[m][v] = zero();
   }
   for (std::size_t k0 = 0; k0 < a.K; k0 += code_block) {
-    const std::byte* codes = panel + k0 / code_block * Layout::code_bytes;
-    for (std::size_t line = 0; line < Layout::code_bytes; line += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(codes) + prefetch_bytes + line, _MM_HINT_T0);
-    }
+    const std::byte* codes = panel + Layout::codes_offset(k0);
+    const std::byte* record = panel + Layout::record_offset(k0);
+    // The stream is this much longer per block; what overlaps the next block is asked for twice.
+    constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
+    const char* ahead = reinterpret_cast<const char*>(panel) + k0 / code_block * block_bytes + prefetch_bytes;
+    for (std::size_t line = 0; line < block_bytes; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
     const std::size_t block = k0 / activation_block;
     STILLA_UNROLL
     for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
@@ -174,14 +173,14 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
       }
       STILLA_UNROLL
       for (std::size_t v = 0; v < row_vectors; ++v) {
-        const Float scale = load_scale<F>(records, k0, g, v);
+        const Float scale = load_scale<F>(record, k0, g, v);
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           if constexpr (Planes == 2) dot[m][v] = add_s32(times_256_s32(dot[m][v]), dot_low[m][v]);
           acc[m][v] = fused_multiply_add(mul(scale, set(scales[m][block])), to_floats(dot[m][v]), acc[m][v]);
         }
         if constexpr (F::has_minimum) {
-          const Float minimum = load_minimum<F>(records, k0, g, v);
+          const Float minimum = load_minimum<F>(record, k0, g, v);
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             const float sum_x = scales[m][block] * static_cast<float>(a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
@@ -213,9 +212,9 @@ STILLA_NOINLINE void unpack_panels(Unpacked<F>& out, const MatmulArgs<F>& a, std
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
   for (std::size_t p = 0; p < panels_at_once; ++p) {
     const std::byte* panel = a.panels + (p0 + p) * Layout::panel_bytes(a.K);
-    const std::byte* records = panel + Layout::codes_bytes(a.K);
     for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
-      const std::byte* codes = panel + k0 / code_block * Layout::code_bytes;
+      const std::byte* codes = panel + Layout::codes_offset(k0);
+      const std::byte* record = panel + Layout::record_offset(k0);
       const std::size_t b = (k0 - k_begin) / code_block;
       STILLA_UNROLL
       for (std::size_t q = 0; q < 8; ++q) {
@@ -225,8 +224,8 @@ STILLA_NOINLINE void unpack_panels(Unpacked<F>& out, const MatmulArgs<F>& a, std
       }
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
         for (std::size_t v = 0; v < row_vectors; ++v) {
-          store_floats(out.scales[b][g][p] + v * lanes, load_scale<F>(records, k0, g, v));
-          if constexpr (F::has_minimum) store_floats(out.minimums[b][g][p] + v * lanes, load_minimum<F>(records, k0, g, v));
+          store_floats(out.scales[b][g][p] + v * lanes, load_scale<F>(record, k0, g, v));
+          if constexpr (F::has_minimum) store_floats(out.minimums[b][g][p] + v * lanes, load_minimum<F>(record, k0, g, v));
         }
       }
     }
