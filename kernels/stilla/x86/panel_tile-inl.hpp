@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Matmul over panels of quantised weights (contract/matmul.hpp), written once against the vocabulary of an x86 target's
-// vector.hpp: lanes, dot_u8s8 and plain vector operations. Each target includes it inside its region and namespace.
+// vector.hpp: lanes, dot_codes and plain vector operations. Each target includes it inside its region and namespace.
 //
 // The dot product multiplies unsigned by signed bytes, so codes are the unsigned operand as they are and the zero point
 // leaves the loop:  sum (u - z) x = sum u x - z sum x,  and -z sum x is the accumulator's starting value. Codes that are
-// signed (8 bits, codebooks) become unsigned by adding 128. One dot instruction covers 4 k of every row of a vector; four
-// activations are broadcast from memory. No shuffle, no sign trick, no sum across lanes.
+// signed (8 bits, codebooks) become unsigned by adding 128, or stay signed where that overflows (AVX2). One dot instruction
+// covers 4 k of every row of a vector; four activations are broadcast from memory. No shuffle, no sum across lanes.
 //
 // Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low).
 //
@@ -14,13 +14,15 @@
 // Many tokens: codes of `panels_at_once` panels x `chunk_k` k are unpacked once to bytes in L1, then all tokens sweep over them in
 // tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise.
 
-// The unsigned operand's zero point.
+// Signed codes that stay signed: with 128 added they would overflow the target's dot product of unsigned codes.
 template <class F>
-inline constexpr int operand_zero = F::code_bits == 8 || F::is_codebook ? 128 : F::zero_point;
+inline constexpr bool is_signed = F::code_bits == 8 || F::is_codebook;
+template <class F>
+inline constexpr bool stays_signed = is_signed<F> && largest_code < 255;
 
-// Whether the target's dot product takes F's operand without overflow.
+// The operand's zero point.
 template <class F>
-inline constexpr bool fits_dot = (F::code_bits == 8 || F::is_codebook ? 255 : (1 << F::code_bits) - 1) <= largest_code;
+inline constexpr int operand_zero = stays_signed<F> ? 0 : is_signed<F> ? 128 : F::zero_point;
 
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
@@ -33,7 +35,7 @@ template <class F>
 STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
   const std::byte* at = codes + line * 64 + v * vector_bytes;
   if constexpr (F::code_bits == 8) {
-    return bit_xor(load(at), set_u8(-128));
+    return stays_signed<F> ? load(at) : bit_xor(load(at), set_u8(-128));
   } else {
     const Int low_mask = set_u8(15);
     Int code = upper ? bit_and(shift_right<4>(load(at)), low_mask) : bit_and(load(at), low_mask);
@@ -66,7 +68,8 @@ STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool up
     }
     if constexpr (F::is_codebook) {
       alignas(16) static constexpr auto codebook = F::codebook;
-      code = bit_xor(look_up(table_of(codebook.data()), code), set_u8(-128));
+      const Int table = table_of(codebook.data());
+      code = look_up(stays_signed<F> ? table : bit_xor(table, set_u8(-128)), code);
     }
     return code;
   }
@@ -165,8 +168,8 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
             const Int w = load_operand<F>(codes, line, half == 1, v);
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
-              dot[m][v] = dot_u8s8(dot[m][v], w, broadcast4(x[m] + k));
-              if constexpr (Planes == 2) dot_low[m][v] = dot_u8s8(dot_low[m][v], w, broadcast4(low[m] + k));
+              dot[m][v] = dot_codes<F>(dot[m][v], w, broadcast4(x[m] + k));
+              if constexpr (Planes == 2) dot_low[m][v] = dot_codes<F>(dot_low[m][v], w, broadcast4(low[m] + k));
             }
           }
         }
@@ -249,7 +252,7 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
     for (std::size_t m = 0; m < MT; ++m) {
       const Int four_x = broadcast4(x + m * stride + four * 4);
       STILLA_UNROLL
-      for (std::size_t v = 0; v < sweep_vectors; ++v) dot[m][v] = dot_u8s8(dot[m][v], codes[v], four_x);
+      for (std::size_t v = 0; v < sweep_vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], codes[v], four_x);
     }
   }
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Matmul of quantised weights for avx2: x86/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+//
+// Signed codes times activations of 16 bits are left to the fallback: its one product of 16-bit numbers beats two of bytes
+// whose signs must be moved (an x of -128, as the low plane has it, has no opposite besides).
 #pragma once
 
 #include <stilla/contract/matmul.hpp>
@@ -20,10 +23,17 @@ STILLA_TARGET_END
 namespace stilla::inline STILLA_ABI {
 
 template <QuantisedFormat F>
-  requires avx2::fits_dot<F>
 struct MatmulPanels<Avx2, F> {
   static constexpr TargetId implemented_on = Avx2::id;
-  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { avx2::matmul_panels<F>(a, first, last); }
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
+    if constexpr (!avx2::is_signed<F>) {
+      avx2::matmul_panels<F>(a, first, last);
+    } else if (a.x.low == nullptr) {
+      avx2::matmul_planes<F, 1>(a, first, last);
+    } else {
+      MatmulPanels<Avx2::Fallback, F>::run(a, first, last);
+    }
+  }
 };
 
 }  // namespace stilla::STILLA_ABI

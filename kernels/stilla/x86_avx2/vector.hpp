@@ -6,8 +6,8 @@
 //   vpmaddubsw ymm       u8 * s8 pairs to s16, saturating                                          1        2       2
 //   vpmaddwd ymm         s16 pairs to s32                                                          1        2       2
 //
-// vpmaddubsw saturates at 2^15, so the unsigned operand must stay below 129: 2 * 128 * 127 = 32512. Formats whose codes are
-// wider (8 bits, codebooks) keep the fallback.
+// vpmaddubsw saturates at 2^15: unsigned codes, which have at most 6 bits, stay far below (2 * 63 * 128), and those that are
+// signed would need 8 bits and stay signed.
 #pragma once
 
 #include <cstddef>
@@ -27,14 +27,25 @@ namespace stilla::inline STILLA_ABI::avx2 {
 
 inline constexpr int largest_code = 128;
 
-// acc + sum over four neighbouring bytes of codes (unsigned, up to 128) * x (signed), per int32 lane.
-STILLA_INLINE Int dot_u8s8(Int acc, Int codes_u8x32, Int x_s8x32) {
-  const Int pairs_s16x16 = _mm256_maddubs_epi16(codes_u8x32, x_s8x32);
-  acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1)));
+// GCC 12 would reorder the sum and keep every product in memory: half the speed.
+STILLA_INLINE Int keep(Int acc) {
 #if defined(__GNUC__) && !defined(__clang__)
-  __asm__("" : "+x"(acc));  // GCC 12 would reorder the sum and keep every product in memory: half the speed
+  __asm__("" : "+x"(acc));
 #endif
   return acc;
+}
+
+// acc + sum over four neighbouring bytes of F's codes * x (signed), per int32 lane. Signed codes: |code| times x with the
+// code's sign, where |-128| is 128 as an unsigned byte and 2 * 128 * 127 still fits; x is above -128 then.
+template <class F>
+STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
+  Int pairs_s16x16;
+  if constexpr (F::code_bits == 8 || F::is_codebook) {
+    pairs_s16x16 = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
+  } else {
+    pairs_s16x16 = _mm256_maddubs_epi16(codes, x);
+  }
+  return keep(add_s32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1))));
 }
 
 }  // namespace stilla::STILLA_ABI::avx2

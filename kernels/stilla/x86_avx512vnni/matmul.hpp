@@ -20,7 +20,6 @@ STILLA_TARGET_END
 namespace stilla::inline STILLA_ABI {
 
 template <QuantisedFormat F>
-  requires avx512vnni::fits_dot<F>
 struct MatmulPanels<Avx512Vnni, F> {
   static constexpr TargetId implemented_on = Avx512Vnni::id;
   static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { avx512vnni::matmul_panels<F>(a, first, last); }

@@ -25,8 +25,9 @@ using Float = __m512;
 inline constexpr std::size_t lanes = 16;
 inline constexpr int largest_code = 255;
 
-// acc + sum over four neighbouring bytes of codes (unsigned) * x (signed), per int32 lane.
-STILLA_INLINE Int dot_u8s8(Int acc, Int codes_u8x64, Int x_s8x64) {
+// acc + sum over four neighbouring bytes of F's codes (unsigned) * x (signed), per int32 lane.
+template <class F>
+STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x64, Int x_s8x64) {
 #if defined(__GNUC__) && !defined(__clang__)
   // GCC 12 copies the accumulator of the intrinsic to another register and back; the tied operand of an asm stays put.
   __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(codes_u8x64), "v"(x_s8x64));

@@ -20,7 +20,6 @@ STILLA_TARGET_END
 namespace stilla::inline STILLA_ABI {
 
 template <QuantisedFormat F>
-  requires avxvnni::fits_dot<F>
 struct MatmulPanels<AvxVnni, F> {
   static constexpr TargetId implemented_on = AvxVnni::id;
   static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { avxvnni::matmul_panels<F>(a, first, last); }

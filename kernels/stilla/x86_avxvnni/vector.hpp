@@ -23,8 +23,9 @@ namespace stilla::inline STILLA_ABI::avxvnni {
 
 inline constexpr int largest_code = 255;
 
-// acc + sum over four neighbouring bytes of codes (unsigned) * x (signed), per int32 lane.
-STILLA_INLINE Int dot_u8s8(Int acc, Int codes_u8x32, Int x_s8x32) {
+// acc + sum over four neighbouring bytes of F's codes (unsigned) * x (signed), per int32 lane.
+template <class F>
+STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 #if defined(__GNUC__) && !defined(__clang__)
   // GCC 12 copies the accumulator of the intrinsic to another register and back; the tied operand of an asm stays put.
   __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(codes_u8x32), "x"(x_s8x32));
