@@ -7,7 +7,8 @@
 //
 // Each iteration takes the next layer of a cache with as many layers as the model has, so long contexts are read from
 // memory as in a real pass. GB/s counts the keys and values seen, once per KV head (decode's limit is the bandwidth of
-// reading them, %read); GFLOP/s counts 4 D per query head, position seen and token.
+// reading them, %read); GOP/s counts 4 D per query head, position seen and token (prefill's limit is that of fused
+// multiply-adds, %peak).
 #include <optional>
 #include <string>
 #include <vector>
@@ -64,7 +65,7 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
   if (!force_target(target.name)) return state.SkipWithError("the target is not available");
 
   std::size_t layer = 0;
-  Rates rates(state);
+  Rates rates(state, threads, mac_loops(target.name).f32);
   for (auto _ : state) {
     attention(Matrix(out.data(), M, width), ConstMatrix(queries.data(), M, width), *cache, layer, positions - M,
               model.n_heads, scratch.data(), pool);
@@ -77,11 +78,8 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
   double seen = 0.0;
   for (std::size_t m = 0; m < M; ++m) seen += static_cast<double>(positions - M + m + 1);
   const auto bytes = static_cast<double>(2 * positions * model.n_kv_heads * head_dim * kv_element_bytes(type));
-  if (M == 1) {
-    rates.add("GB/s", bytes);
-    rates.add_share("%read", bytes, read_bandwidth(pool));
-  }
-  rates.add("GFLOP/s", 4.0 * static_cast<double>(width) * seen);
+  rates.add_bytes(bytes);
+  rates.add_macs(2.0 * static_cast<double>(width) * seen);
 }
 
 // Ordered so that benchmarks that share a cache follow each other.

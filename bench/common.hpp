@@ -59,24 +59,68 @@ inline void fill_activations(float* x, std::size_t count, std::uint64_t seed) {
   }
 }
 
-// Counters of one benchmark, from the wall time of its whole loop: create it just before the loop, end it just after.
+// What `threads` threads can read and multiply right now (roofline.hpp).
+struct Limits {
+  double bytes_per_second = 0.0;
+  double macs_per_second = 0.0;
+};
+
+// Google Benchmark calls a benchmark several times in a row; a measurement younger than a quarter of a second serves again.
+inline Limits limits_now(std::size_t threads, const MacLoop& loop) {
+  struct Latest {
+    std::chrono::steady_clock::time_point when;
+    std::size_t threads = 0;
+    const char* instruction = nullptr;
+    Limits limits;
+  };
+  static ReadProbe probe;
+  static Latest latest;
+  const bool is_same = latest.threads == threads && latest.instruction == loop.name;
+  if (!is_same || seconds_since(latest.when) > 0.25) {
+    stilla::ThreadPool& pool = pool_of(threads);
+    latest.limits = {probe.bytes_per_second(pool), macs_per_second(loop, pool, threads)};
+    latest.threads = threads;
+    latest.instruction = loop.name;
+    latest.when = std::chrono::steady_clock::now();
+  }
+  return latest.limits;
+}
+
+// Counters of one benchmark, from the wall time of its whole loop and the limits before and after: create it just before
+// the loop, end it just after.
 class Rates {
  public:
-  explicit Rates(benchmark::State& state) : state_(state), start_(std::chrono::steady_clock::now()) {}
-  void end() { seconds_ = seconds_since(start_); }
+  Rates(benchmark::State& state, std::size_t threads, const MacLoop& loop)
+      : state_(state), threads_(threads), loop_(loop), before_(limits_now(threads, loop)) {
+    start_ = std::chrono::steady_clock::now();
+  }
+  void end() {
+    seconds_ = seconds_since(start_);
+    after_ = limits_now(threads_, loop_);
+  }
 
-  // In units of 1e9 per second.
-  void add(const char* name, double per_iteration) { state_.counters[name] = 1e-9 * per_second(per_iteration); }
-  // As a percentage of a limit; nothing where the limit is not known.
-  void add_share(const char* name, double per_iteration, double limit) {
-    if (limit > 0.0) state_.counters[name] = 100 * per_second(per_iteration) / limit;
+  // Bytes that an iteration reads: GB/s, the limit, the share of it.
+  void add_bytes(double per_iteration) {
+    add("GB/s", "read GB/s", "%read", per_iteration, (before_.bytes_per_second + after_.bytes_per_second) / 2);
+  }
+  // Multiply-adds of an iteration, counted as two operations: GOP/s, the limit, the share of it.
+  void add_macs(double per_iteration) {
+    add("GOP/s", "peak GOP/s", "%peak", 2 * per_iteration, before_.macs_per_second + after_.macs_per_second);
   }
 
  private:
-  double per_second(double per_iteration) const {
-    return per_iteration * static_cast<double>(state_.iterations()) / seconds_;
+  void add(const char* name, const char* limit_name, const char* share_name, double per_iteration, double limit) {
+    const double per_second = per_iteration * static_cast<double>(state_.iterations()) / seconds_;
+    state_.counters[name] = 1e-9 * per_second;
+    if (limit <= 0.0) return;  // not known
+    state_.counters[limit_name] = 1e-9 * limit;
+    state_.counters[share_name] = 100 * per_second / limit;
   }
+
   benchmark::State& state_;
+  std::size_t threads_;
+  MacLoop loop_;
+  Limits before_, after_;
   std::chrono::steady_clock::time_point start_;
   double seconds_ = 0.0;
 };
@@ -84,12 +128,14 @@ class Rates {
 // Runs the benchmarks; without --benchmark_filter those that match `short_run`.
 inline int run_benchmarks(int argc, char** argv, const char* short_run) {
   std::vector<char*> arguments(argv, argv + argc);
-  std::string filter = std::string("--benchmark_filter=") + short_run;
-  bool has_filter = false;
+  bool has_filter = false, is_list = false;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
-    has_filter = has_filter || argument.starts_with("--benchmark_filter") || argument.starts_with("--benchmark_list");
+    has_filter = has_filter || argument.starts_with("--benchmark_filter");
+    is_list = is_list || argument.starts_with("--benchmark_list");
   }
+  // Not the default ".", with which Google Benchmark takes minutes to list tens of thousands of names.
+  std::string filter = stilla::concat("--benchmark_filter=", is_list ? ".*" : short_run);
   if (!has_filter) arguments.push_back(filter.data());
   arguments.push_back(nullptr);
   int count = static_cast<int>(arguments.size()) - 1;
@@ -100,15 +146,6 @@ inline int run_benchmarks(int argc, char** argv, const char* short_run) {
   stilla::for_each_available_target(
       [&](stilla::TargetId id) { targets += (targets.empty() ? "" : ", ") + std::string(id.name); });
   benchmark::AddCustomContext("targets of this CPU, best first", targets);
-  benchmark::AddCustomContext("int8 peak is that of", int8_instruction().name);
-  for (const std::size_t threads : thread_counts()) {
-    stilla::ThreadPool& pool = pool_of(threads);
-    const std::string on = stilla::concat(" on ", threads, threads == 1 ? " thread" : " threads");
-    benchmark::AddCustomContext("read bandwidth" + on,
-                                stilla::concat(static_cast<int>(read_bandwidth(pool) * 1e-9 + 0.5), " GB/s"));
-    benchmark::AddCustomContext("int8 peak" + on,
-                                stilla::concat(static_cast<int>(int8_peak(pool) * 1e-9 + 0.5), " GOP/s"));
-  }
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

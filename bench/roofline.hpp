@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two limits that a kernel's speed is judged by, measured here and now, so that a report is a share and not a
-// bare time:
+// The two limits that a kernel's speed is judged by, measured beside it, so that a report is a share and not a bare time:
 //
-//   read_bandwidth(pool)    bytes per second that `pool` reads from a gigabyte of memory. Decode (M = 1) reads every
-//                           weight once and does little with it: its limit.
-//   int8_peak(pool)         multiplications and additions per second of the CPU's best int8 dot-product instruction on
-//                           registers only, as `pool` runs it. Prefill (many M) does much with every weight: its limit.
+//   ReadProbe::bytes_per_second   what some threads read from a gigabyte of memory. Decode (M = 1) reads every weight once
+//                                 and does little with it: its limit.
+//   macs_per_second               multiply-adds that some threads do with a target's dot-product instruction, on registers
+//                                 only. Prefill (many M) does much with every weight: its limit.
 //
-// Both are the best of several rounds, once per number of threads and program.
+// One probe is the best of three rounds of a few hundredths of a second, because what disturbs a round only makes it slower.
+// But a machine's speed itself drifts by the second (heat, power limits, neighbours on a shared server), and takes the
+// kernel with it: so a report probes just before and just after each of its runs.
 #pragma once
 
 #include <algorithm>
@@ -16,11 +17,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <map>
+#include <string_view>
 
 #include <stilla/aligned.hpp>
 #include <stilla/cpu.hpp>
 #include <stilla/parallel.hpp>
+#include <stilla/region.hpp>
+#include <stilla/targets.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>
@@ -32,7 +35,12 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-inline constexpr std::size_t roofline_bytes = std::size_t{1} << 30;
+// An instruction that multiplies and adds, as a loop on registers.
+struct MacLoop {
+  const char* name = nullptr;  // null: none is known
+  void (*run)(std::size_t rounds) = nullptr;
+  double macs_per_round = 0.0;
+};
 
 namespace detail {
 
@@ -66,126 +74,108 @@ inline void read_portable(const std::byte* data, std::size_t bytes) {
 
 inline void read(const std::byte* data, std::size_t bytes) {
 #if STILLA_ARCH_X86
-  if (stilla::CpuInfo::bit(stilla::cpu_info().leaf7.ebx, 5) && stilla::cpu_info().saves_ymm())
-    return read_avx2(data, bytes);
+  if (stilla::Avx2::available(stilla::cpu_info())) return read_avx2(data, bytes);
 #endif
   read_portable(data, bytes);
 }
 
-// One loop of an int8 instruction: `rounds` times 12 independent accumulators, which hides a latency of 6 cycles on two
-// ports.
+// Independent sums, enough to hide a latency of 6 cycles on two ports.
+inline constexpr std::size_t mac_chains = 12;
+
+// A loop of `rounds` times mac_chains steps. The empty asm makes each sum opaque, so that no step is merged or left out.
 #if STILLA_ARCH_X86
-#define STILLA_BENCH_TWELVE(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11)
-
-__attribute__((target("avx512f,avx512vnni"))) inline void dot_avx512vnni(std::size_t rounds) {
-  const __m512i u = _mm512_set1_epi8(3), s = _mm512_set1_epi8(5);
-#define STILLA_BENCH_DECLARE(i) __m512i acc##i = _mm512_set1_epi32(i);
-  STILLA_BENCH_TWELVE(STILLA_BENCH_DECLARE)
-#undef STILLA_BENCH_DECLARE
-  for (std::size_t r = 0; r < rounds; ++r) {
-#define STILLA_BENCH_STEP(i) acc##i = _mm512_dpbusd_epi32(acc##i, u, s);
-    STILLA_BENCH_TWELVE(STILLA_BENCH_STEP)
-#undef STILLA_BENCH_STEP
+#define STILLA_MAC_LOOP(name, features, Vector, set, step)                    \
+  __attribute__((target(features))) inline void name(std::size_t rounds) {    \
+    const Vector x = set(1);                                                  \
+    Vector sums[mac_chains];                                                  \
+    STILLA_UNROLL                                                             \
+    for (std::size_t i = 0; i < mac_chains; ++i) sums[i] = set(1);            \
+    for (std::size_t r = 0; r < rounds; ++r) {                                \
+      STILLA_UNROLL                                                           \
+      for (std::size_t i = 0; i < mac_chains; ++i) {                          \
+        sums[i] = step;                                                       \
+        __asm__ volatile("" : "+v"(sums[i]));                                 \
+      }                                                                       \
+    }                                                                         \
   }
-#define STILLA_BENCH_FOLD(i) acc0 = _mm512_xor_si512(acc0, acc##i);
-  STILLA_BENCH_TWELVE(STILLA_BENCH_FOLD)
-#undef STILLA_BENCH_FOLD
-  sink = static_cast<std::uint64_t>(_mm512_reduce_add_epi32(acc0));
-}
-
-__attribute__((target("avx2,avxvnni"))) inline void dot_avxvnni(std::size_t rounds) {
-  const __m256i u = _mm256_set1_epi8(3), s = _mm256_set1_epi8(5);
-#define STILLA_BENCH_DECLARE(i) __m256i acc##i = _mm256_set1_epi32(i);
-  STILLA_BENCH_TWELVE(STILLA_BENCH_DECLARE)
-#undef STILLA_BENCH_DECLARE
-  for (std::size_t r = 0; r < rounds; ++r) {
-#define STILLA_BENCH_STEP(i) acc##i = _mm256_dpbusd_avx_epi32(acc##i, u, s);
-    STILLA_BENCH_TWELVE(STILLA_BENCH_STEP)
-#undef STILLA_BENCH_STEP
-  }
-#define STILLA_BENCH_FOLD(i) acc0 = _mm256_xor_si256(acc0, acc##i);
-  STILLA_BENCH_TWELVE(STILLA_BENCH_FOLD)
-#undef STILLA_BENCH_FOLD
-  sink = static_cast<std::uint64_t>(_mm256_extract_epi64(acc0, 0) ^ _mm256_extract_epi64(acc0, 3));
-}
-
-// Without VNNI a dot product is three instructions: pairs of bytes, pairs of words, the sum.
-__attribute__((target("avx2"))) inline void dot_avx2(std::size_t rounds) {
-  const __m256i u = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
-#define STILLA_BENCH_DECLARE(i) __m256i acc##i = _mm256_set1_epi32(i);
-  STILLA_BENCH_TWELVE(STILLA_BENCH_DECLARE)
-#undef STILLA_BENCH_DECLARE
-  for (std::size_t r = 0; r < rounds; ++r) {
-    // The accumulator itself is the signed operand, or the compiler would take the products out of the loop.
-#define STILLA_BENCH_STEP(i) \
-  acc##i = _mm256_add_epi32(acc##i, _mm256_madd_epi16(_mm256_maddubs_epi16(u, acc##i), ones));
-    STILLA_BENCH_TWELVE(STILLA_BENCH_STEP)
-#undef STILLA_BENCH_STEP
-  }
-#define STILLA_BENCH_FOLD(i) acc0 = _mm256_xor_si256(acc0, acc##i);
-  STILLA_BENCH_TWELVE(STILLA_BENCH_FOLD)
-#undef STILLA_BENCH_FOLD
-  sink = static_cast<std::uint64_t>(_mm256_extract_epi64(acc0, 0) ^ _mm256_extract_epi64(acc0, 3));
-}
-#undef STILLA_BENCH_TWELVE
+STILLA_MAC_LOOP(dpbusd_zmm, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32, _mm512_dpbusd_epi32(sums[i], x, x))
+STILLA_MAC_LOOP(dpbusd_ymm, "avx2,avxvnni", __m256i, _mm256_set1_epi32, _mm256_dpbusd_avx_epi32(sums[i], x, x))
+// Products of bytes and their sums of 16 bits. Kernels widen to 32 bits now and then, which comes on top.
+STILLA_MAC_LOOP(maddubs_ymm, "avx2", __m256i, _mm256_set1_epi32,
+                _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(x, sums[i])))
+STILLA_MAC_LOOP(fma_zmm, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps(x, x, sums[i]))
+STILLA_MAC_LOOP(fma_ymm, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps(x, x, sums[i]))
+#undef STILLA_MAC_LOOP
 #endif
-
-struct DotInstruction {
-  const char* name = "none known";
-  void (*run)(std::size_t rounds) = nullptr;
-  double operations_per_round = 0.0;  // a multiplication and an addition are two
-};
 
 }  // namespace detail
 
-// The best int8 dot-product instruction of this CPU.
-inline detail::DotInstruction int8_instruction() {
+// The loop of bytes and the loop of floats that bound a target's matmuls. A target without vectors is judged by what the
+// CPU has.
+struct MacLoops {
+  MacLoop int8, f32;
+};
+inline MacLoops mac_loops(std::string_view target) {
 #if STILLA_ARCH_X86
   const stilla::CpuInfo& cpu = stilla::cpu_info();
-  const auto bit = stilla::CpuInfo::bit;
-  constexpr unsigned avx512f = 16, avx512vnni = 11, avxvnni = 4,
-                     avx2 = 5;  // leaf 7 ebx, ecx; leaf (7, 1) eax; leaf 7 ebx
-  if (cpu.saves_zmm() && bit(cpu.leaf7.ebx, avx512f) && bit(cpu.leaf7.ecx, avx512vnni)) {
-    return {"vpdpbusd zmm", detail::dot_avx512vnni, 12 * 64 * 2};
+  const bool any = target == stilla::Scalar::id.name;
+  constexpr double chains = detail::mac_chains;
+  if (target == stilla::Avx512Vnni::id.name || (any && stilla::Avx512Vnni::available(cpu))) {
+    return {{"vpdpbusd zmm", detail::dpbusd_zmm, chains * 64}, {"vfmadd zmm", detail::fma_zmm, chains * 16}};
   }
-  if (cpu.saves_ymm() && bit(cpu.leaf7_1.eax, avxvnni)) return {"vpdpbusd ymm", detail::dot_avxvnni, 12 * 32 * 2};
-  if (cpu.saves_ymm() && bit(cpu.leaf7.ebx, avx2)) return {"vpmaddubsw ymm", detail::dot_avx2, 12 * 32 * 2};
+  const MacLoop fma{"vfmadd ymm", detail::fma_ymm, chains * 8};
+  if (target == stilla::AvxVnni::id.name || (any && stilla::AvxVnni::available(cpu))) {
+    return {{"vpdpbusd ymm", detail::dpbusd_ymm, chains * 32}, fma};
+  }
+  if (stilla::Avx2::available(cpu)) return {{"vpmaddubsw ymm", detail::maddubs_ymm, chains * 32}, fma};
 #endif
+  (void)target;
   return {};
 }
 
-// Bytes per second; 0 when there is no memory to measure with.
-inline double read_bandwidth(stilla::ThreadPool& pool) {
-  static std::map<std::size_t, double> measured;
-  const auto [entry, is_new] = measured.try_emplace(pool.size(), 0.0);
-  if (!is_new) return entry->second;
-  stilla::AlignedBuffer<std::byte> memory;
-  if (!memory.resize(roofline_bytes)) return 0.0;
-  std::memset(memory.data(), 1, memory.size());  // or every page would be the one page of zeros
-  constexpr std::size_t piece = std::size_t{4} << 20;
-  for (int round = 0; round < 5; ++round) {
+// Multiply-adds per second; 0 where the instruction is not known. `parallel` runs `threads` threads.
+inline double macs_per_second(const MacLoop& loop, stilla::Parallel parallel, std::size_t threads) {
+  if (loop.run == nullptr) return 0.0;
+  constexpr std::size_t rounds = 50000;
+  const std::size_t pieces = 64 * threads;  // a piece takes about 0.1 ms
+  double best = 0.0;
+  for (int round = 0; round < 3; ++round) {
     const auto start = std::chrono::steady_clock::now();
-    pool(roofline_bytes / piece, [&](std::size_t i) { detail::read(memory.data() + i * piece, piece); });
-    entry->second = std::max(entry->second, static_cast<double>(roofline_bytes) / seconds_since(start));
+    parallel(pieces, [&](std::size_t) { loop.run(rounds); });
+    best = std::max(best, loop.macs_per_round * static_cast<double>(rounds * pieces) / seconds_since(start));
   }
-  return entry->second;
+  return best;
 }
 
-// Operations per second; 0 where no instruction is known.
-inline double int8_peak(stilla::ThreadPool& pool) {
-  static std::map<std::size_t, double> measured;
-  const auto [entry, is_new] = measured.try_emplace(pool.size(), 0.0);
-  const detail::DotInstruction instruction = int8_instruction();
-  if (!is_new || instruction.run == nullptr) return entry->second;
-  constexpr std::size_t rounds = 200000;
-  const std::size_t pieces = 16 * pool.size();
-  for (int round = 0; round < 5; ++round) {
+inline constexpr std::size_t roofline_bytes = std::size_t{1} << 30;
+
+// Bytes per second read from `bytes` of memory that has been written to.
+inline double bytes_per_second(const std::byte* data, std::size_t bytes, stilla::Parallel parallel) {
+  constexpr std::size_t piece = std::size_t{1} << 20;
+  const std::size_t pieces = bytes / piece;
+  double best = 0.0;
+  for (int round = 0; round < 3; ++round) {
     const auto start = std::chrono::steady_clock::now();
-    pool(pieces, [&](std::size_t) { instruction.run(rounds); });
-    const double operations = instruction.operations_per_round * static_cast<double>(rounds * pieces);
-    entry->second = std::max(entry->second, operations / seconds_since(start));
+    parallel(pieces, [&](std::size_t i) { detail::read(data + i * piece, piece); });
+    best = std::max(best, static_cast<double>(pieces * piece) / seconds_since(start));
   }
-  return entry->second;
+  return best;
 }
+
+// A gigabyte to read, many times the last-level cache.
+class ReadProbe {
+ public:
+  // Bytes per second; 0 when there is no memory to measure with.
+  double bytes_per_second(stilla::Parallel parallel) {
+    if (memory_.size() == 0) {
+      if (!memory_.resize(roofline_bytes)) return 0.0;
+      std::memset(memory_.data(), 1, memory_.size());  // or every page would be the one page of zeros
+    }
+    return stilla_bench::bytes_per_second(memory_.data(), memory_.size(), parallel);
+  }
+
+ private:
+  stilla::AlignedBuffer<std::byte> memory_;
+};
 
 }  // namespace stilla_bench

@@ -399,14 +399,48 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
     EXPECT_GT(row["avg_ts"].get<double>(), 0.0);
     EXPECT_GE(row["stddev_ts"].get<double>(), 0.0);
     EXPECT_EQ(row["samples_ts"].size(), 2u);
+    EXPECT_EQ(row["checksum"].get<std::string>().size(), 16u);
+    if (row["limit_ts"].is_null()) continue;  // a CPU whose multiply-add instruction is not known
+    EXPECT_GT(row["limit_ts"].get<double>(), 0.0);
+    EXPECT_NEAR(row["limit_percent"].get<double>(),
+                100 * row["avg_ts"].get<double>() / row["limit_ts"].get<double>(), 1e-6);
+    EXPECT_EQ(row["limit_samples_ts"].size(), 2u);
+    // All weights but the embedding's, once per token; the head's once per logits.
+    const double layer = 288.0 * (288 + 16 + 16 + 288 + 3 * 32), head = 288.0 * 288.0;
+    const bool is_prompt = row["n_prompt"] == 32;
+    EXPECT_EQ(row["limit_macs"].get<double>(), is_prompt ? 32 * layer + head : 8 * (layer + head));
+    const double weights = 4 * (is_prompt ? layer + head : 8 * (layer + head));
+    const double kv = 2.0 * 16 * 2 * (is_prompt ? 32 : 8 * 9 / 2);
+    EXPECT_EQ(row["limit_bytes"].get<double>(), weights + kv);
   }
   const Finished table = run_program(speaker("bench", small));
   EXPECT_EQ(table.status, 0);
-  for (const char* part : {"| model ", "| pp32 ", "| tg8 ", " ± "}) {
+  for (const char* part : {"| model ", "| limit t/s ", "| checksum ", "| pp32 ", "| tg8 ", " ± "}) {
     std::string line = table.out;
     line.erase(std::unique(line.begin(), line.end(), [](char a, char b) { return a == ' ' && b == ' '; }), line.end());
     EXPECT_TRUE(contains(line, part)) << part << "\n" << table.out;
   }
+}
+
+TEST_F(ProgramTest, BenchChecksumsAreTheSameEverywhere) {
+  const auto checksums = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"bench", "-m", path("speaker.gguf"), "-p", "9", "-n", "9", "-r", "1", "-o", "json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished ended = run_program(arguments);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    std::vector<std::string> out;
+    for (const auto& row : nlohmann::json::parse(ended.out)) out.push_back(row["checksum"]);
+    return out;
+  };
+  const std::vector<std::string> best = checksums({"-t", "1"});
+  ASSERT_EQ(best.size(), 2u);
+  EXPECT_EQ(best[0], best[1]);  // the same tokens as a prompt and one by one
+  EXPECT_EQ(checksums({"-t", "3", "--target", "scalar", "--check", best[0]}), best);
+
+  const Finished wrong = run_program(speaker("bench", {"-p", "9", "-n", "0", "-r", "1", "--check", "0123456789abcdef"}));
+  EXPECT_EQ(wrong.status, 1);
+  EXPECT_TRUE(is_message(wrong.err));
+  EXPECT_TRUE(contains(wrong.err, "pp9 has " + best[0])) << wrong.err;
 }
 
 TEST_F(ProgramTest, RealModelsAnswer) {

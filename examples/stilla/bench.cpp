@@ -1,7 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // stilla bench: tokens per second of reading a prompt (pp) and of generating (tg), in llama-bench's columns. Every test
-// starts with an empty text; the first run of each warms up and does not count.
+// starts with an empty text; the first run of each warms up and does not count. Two columns more: the speed that this
+// machine's memory and multipliers would allow, measured around every run, and the share of it that was reached.
+//
+// The limit of a run is the longer of two times:
+//
+//     reading      (packed weights of the layers, once per batch of up to 512 tokens, and of the head, once per logits;
+//                  keys and values stored so far, once per batch) / bytes per second that the same threads read from memory
+//     multiplying  (one multiply-add per weight of the layers and token, and per weight of the head and logits) /
+//                  multiply-adds per second of the target's dot-product instruction (vpdpbusd, vpmaddubsw; float weights:
+//                  fused multiply-add), in the same threads
+//
+// Generation is bound by the first and long prompts by the second. Activations of 16 bits take two products for each
+// weight; the limit still counts one, so that it is the machine's and not a mode's. Attention's products are not counted.
+//
+// Around every run, because a machine's speed drifts and takes the run with it: `limit_ts` is the average of the limits
+// measured just before and just after each run, as `avg_ts` is the average of the runs.
+//
+// The checksum is of the bits of the last logits. It depends on the model, the number of tokens, --kv and --activations,
+// and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one. So a kernel that
+// is fast because it is wrong shows, and --check turns it into an error.
+#include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -20,6 +41,7 @@
 #include "loading.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "roofline.hpp"
 
 namespace program {
 namespace {
@@ -30,6 +52,7 @@ struct BenchOptions {
   std::string generations = "128";
   std::string threads;
   std::string format = "md";
+  std::string check;  // checksums, one of which every test must have
   std::size_t repeats = 5;
 };
 
@@ -65,16 +88,125 @@ std::vector<std::uint32_t> some_ids(std::size_t count, std::size_t vocabulary) {
   return ids;
 }
 
-double seconds_of(Engine& engine, const Test& test) {
+// FNV-1a over the logits' bits, each as four bytes from the lowest.
+std::uint64_t checksum_of(std::span<const float> logits) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const float logit : logits) {
+    const auto bits = std::bit_cast<std::uint32_t>(logit);
+    for (unsigned shift = 0; shift < 32; shift += 8) hash = (hash ^ (bits >> shift & 0xffu)) * 0x100000001b3u;
+  }
+  return hash;
+}
+
+struct Run {
+  double seconds = 0;
+  std::uint64_t checksum = 0;
+};
+
+Run run(Engine& engine, const Test& test) {
   const std::vector<std::uint32_t> ids = some_ids(test.tokens(), engine.facts().vocabulary);
   engine.truncate(0);
+  std::span<const float> logits;
   const auto begin = std::chrono::steady_clock::now();
   if (test.prompt != 0) {
-    engine.evaluate(ids);
+    logits = engine.evaluate(ids);
   } else {
-    for (const std::uint32_t id : ids) engine.evaluate({&id, 1});
+    for (const std::uint32_t id : ids) logits = engine.evaluate({&id, 1});
   }
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds = stilla_bench::seconds_since(begin);
+  return {seconds, checksum_of(logits)};
+}
+
+constexpr std::size_t batch = 512;
+
+// What a test asks of the machine.
+struct Work {
+  double bytes = 0;
+  double quantised_macs = 0;
+  double float_macs = 0;
+
+  double macs() const { return quantised_macs + float_macs; }
+};
+
+Work work_of(const ModelWork& model, const Test& test) {
+  const std::size_t step = test.prompt != 0 ? batch : 1;
+  const auto tokens = static_cast<double>(test.tokens());
+  const double logits = test.prompt != 0 ? 1 : tokens;
+  Work work;
+  work.bytes = logits * model.head.bytes;
+  for (std::size_t begin = 0; begin < test.tokens(); begin += step) {
+    const std::size_t end = std::min(begin + step, test.tokens());
+    work.bytes += model.layers.bytes + static_cast<double>(end) * model.kv_bytes;
+  }
+  work.quantised_macs = tokens * model.layers.quantised_macs + logits * model.head.quantised_macs;
+  work.float_macs = tokens * model.layers.float_macs + logits * model.head.float_macs;
+  return work;
+}
+
+// The limit of a test, here and now.
+struct Limit {
+  double read_seconds = 0;
+  double multiply_seconds = 0;
+
+  double seconds() const { return std::max(read_seconds, multiply_seconds); }
+};
+
+class LimitProbe {
+ public:
+  LimitProbe() : loops_(stilla_bench::mac_loops(target_name())) {}
+
+  bool is_possible() const { return loops_.int8.run != nullptr; }
+  std::string int8_name() const { return loops_.int8.name; }
+
+  Limit measure(Engine& engine, const Work& work) {
+    Limit limit;
+    const auto add = [](double& seconds, double count, double per_second) {
+      if (count > 0 && per_second > 0) seconds += count / per_second;
+    };
+    add(limit.read_seconds, work.bytes, read_.bytes_per_second(engine.parallel()));
+    const auto macs_per_second = [&](const stilla_bench::MacLoop& loop) {
+      return stilla_bench::macs_per_second(loop, engine.parallel(), engine.threads());
+    };
+    if (work.quantised_macs > 0) add(limit.multiply_seconds, work.quantised_macs, macs_per_second(loops_.int8));
+    if (work.float_macs > 0) add(limit.multiply_seconds, work.float_macs, macs_per_second(loops_.f32));
+    return limit;
+  }
+
+ private:
+  stilla_bench::MacLoops loops_;
+  stilla_bench::ReadProbe read_;
+};
+
+struct Measured {
+  std::vector<double> seconds;
+  std::vector<double> rates;        // tokens per second
+  std::vector<double> limit_rates;  // the same for the limits around each
+  Limit limit;                      // averages
+  Work work;
+  std::uint64_t checksum = 0;
+};
+
+Measured measure(Engine& engine, LimitProbe& probe, const Test& test, std::size_t repeats) {
+  Measured m;
+  const auto tokens = static_cast<double>(test.tokens());
+  m.work = work_of(engine.work(), test);
+  m.checksum = run(engine, test).checksum;
+  Limit before = probe.measure(engine, m.work);
+  for (std::size_t i = 0; i < repeats; ++i) {
+    const Run timed = run(engine, test);
+    if (timed.checksum != m.checksum) {
+      fail(exit_failed, fmt::format("{}: the same tokens gave other logits: checksum {:016x}, before {:016x}", test.name(),
+                                    timed.checksum, m.checksum));
+    }
+    const Limit after = probe.measure(engine, m.work);
+    m.seconds.push_back(timed.seconds);
+    m.rates.push_back(tokens / timed.seconds);
+    m.limit_rates.push_back((tokens / before.seconds() + tokens / after.seconds()) / 2);
+    m.limit.read_seconds += (before.read_seconds + after.read_seconds) / 2 / static_cast<double>(repeats);
+    m.limit.multiply_seconds += (before.multiply_seconds + after.multiply_seconds) / 2 / static_cast<double>(repeats);
+    before = after;
+  }
+  return m;
 }
 
 std::vector<Test> tests_of(const BenchOptions& options) {
@@ -103,11 +235,11 @@ struct FileFacts {
 };
 
 nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& model, const Test& test,
-                               std::span<const double> seconds, std::span<const double> rates) {
-  const Statistics time = statistics_of(seconds);
-  const Statistics rate = statistics_of(rates);
+                               const LimitProbe& probe, const Measured& measured) {
+  const Statistics time = statistics_of(measured.seconds);
+  const Statistics rate = statistics_of(measured.rates);
   std::vector<std::uint64_t> samples_ns;
-  for (const double s : seconds) samples_ns.push_back(static_cast<std::uint64_t>(s * 1e9));
+  for (const double s : measured.seconds) samples_ns.push_back(static_cast<std::uint64_t>(s * 1e9));
   nlohmann::ordered_json out;
   out["version"] = fmt::format("{}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH);
   out["model_filename"] = options.model.path;
@@ -116,6 +248,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["model_n_params"] = model.parameters;
   out["backend"] = "CPU " + target_name();
   out["type_kv"] = kv_type_name(options.model.kv_type);
+  out["activations"] = options.model.activations == stilla::ActivationBits::eight ? "int8" : "int16";
   out["n_threads"] = test.threads;
   out["n_prompt"] = test.prompt;
   out["n_gen"] = test.generate;
@@ -124,7 +257,20 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["avg_ts"] = rate.mean;
   out["stddev_ts"] = rate.deviation;
   out["samples_ns"] = samples_ns;
-  out["samples_ts"] = std::vector<double>(rates.begin(), rates.end());
+  out["samples_ts"] = measured.rates;
+  out["checksum"] = fmt::format("{:016x}", measured.checksum);
+  for (const char* key : {"limit_ts", "limit_percent"}) out[key] = nullptr;  // where no instruction is known
+  if (!probe.is_possible()) return out;
+  const double limit = statistics_of(measured.limit_rates).mean;
+  out["limit_ts"] = limit;
+  out["limit_percent"] = 100 * rate.mean / limit;
+  out["limit_samples_ts"] = measured.limit_rates;
+  out["limit_by"] = measured.limit.read_seconds > measured.limit.multiply_seconds ? "read" : "multiply-add";
+  out["limit_bytes"] = measured.work.bytes;
+  out["limit_bytes_per_s"] = measured.work.bytes / measured.limit.read_seconds;
+  out["limit_macs"] = measured.work.macs();
+  out["limit_macs_per_s"] = measured.work.macs() / measured.limit.multiply_seconds;
+  out["limit_instruction"] = probe.int8_name();
   return out;
 }
 
@@ -140,40 +286,46 @@ int bench(BenchOptions& options) {
   FileFacts facts{model_type_text(model.file, model.facts), 0, parameter_count(model.file)};
   for (const stilla::GgufTensor& tensor : model.file.tensors()) facts.bytes += tensor.size_bytes;
   options.model.threads = tests.front().threads;
-  Engine engine = load_engine(model, options.model);
+  Engine engine = load_engine(model, options.model, batch);
   if (options.model.verbose) report_engine(engine, {}, options.model);
 
   const bool is_table = options.format == "md";
+  LimitProbe probe;
+  const auto write_row = [](const auto&... cells) {
+    write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<14} | {:>7} | {:>8} | {:>18} | {:>9} | {:>7} | {:<16} |\n",
+                             cells...));
+  };
   if (is_table) {
-    write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<14} | {:>7} | {:>8} | {:>18} |\n", "model", "size",
-                             "params", "backend", "threads", "test", "t/s"));
+    write_row("model", "size", "params", "backend", "threads", "test", "t/s", "limit t/s", "% of it", "checksum");
     write_output(
         "| ------------------------ | ---------: | ---------: | -------------- | ------: | -------: | "
-        "-----------------: |\n");
+        "-----------------: | --------: | ------: | ---------------- |\n");
   }
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  std::string wrong;  // tests whose checksum is none of --check
   std::size_t threads = tests.front().threads;
   for (const Test& test : tests) {
     if (test.threads != threads) engine.use_threads(threads = test.threads);
-    seconds_of(engine, test);
-    std::vector<double> seconds, rates;
-    for (std::size_t i = 0; i < options.repeats; ++i) {
-      seconds.push_back(seconds_of(engine, test));
-      rates.push_back(static_cast<double>(test.tokens()) / seconds.back());
+    const Measured measured = measure(engine, probe, test, options.repeats);
+    const std::string checksum = fmt::format("{:016x}", measured.checksum);
+    if (!options.check.empty() && options.check.find(checksum) == std::string::npos) {
+      wrong += fmt::format("{}{} has {}", wrong.empty() ? "" : ", ", test.name(), checksum);
     }
     if (is_table) {
-      const Statistics rate = statistics_of(rates);
-      write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<14} | {:>7} | {:>8} | {:>18} |\n", facts.type,
-                               bytes_text(static_cast<double>(facts.bytes)),
-                               fmt::format("{:.2f} M", static_cast<double>(facts.parameters) / 1e6),
-                               "CPU " + target_name(), test.threads, test.name(),
-                               fmt::format("{:.2f} ± {:.2f}", rate.mean, rate.deviation)));
+      const Statistics rate = statistics_of(measured.rates);
+      const double limit = statistics_of(measured.limit_rates).mean;
+      write_row(facts.type, bytes_text(static_cast<double>(facts.bytes)),
+                fmt::format("{:.2f} M", static_cast<double>(facts.parameters) / 1e6), "CPU " + target_name(), test.threads,
+                test.name(), fmt::format("{:.2f} ± {:.2f}", rate.mean, rate.deviation),
+                probe.is_possible() ? fmt::format("{:.2f}", limit) : "",
+                probe.is_possible() ? fmt::format("{:.1f}", 100 * rate.mean / limit) : "", checksum);
     } else {
-      all.push_back(json_of(options, facts, test, seconds, rates));
+      all.push_back(json_of(options, facts, test, probe, measured));
     }
   }
   // A path may be any bytes; JSON is UTF-8.
   if (!is_table) write_output(all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  if (!wrong.empty()) fail(exit_failed, fmt::format("--check: {}", wrong));
   return 0;
 }
 
@@ -191,6 +343,8 @@ void add_bench(CLI::App& app, Command& chosen) {
   command->add_option("-o,--output", options->format, "md (a table, default) or json")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"md", "json"}));
+  command->add_option("--check", options->check, "End with an error unless every test has one of these checksums")
+      ->type_name("SUM[,SUM]");
   command->callback([options, &chosen] { chosen = [options] { return bench(*options); }; });
 }
 

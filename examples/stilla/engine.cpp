@@ -79,16 +79,44 @@ void Engine::evaluate_all(std::span<const std::uint32_t> ids,
   }));
 }
 
-std::vector<std::string> Engine::paths() const {
-  std::map<std::uint32_t, std::size_t> matrices;
-  const auto count = [&](const stilla::Linear& linear) { ++matrices[linear.weight.view().format]; };
-  for (const stilla::LayerWeights& layer : state_->model.layers()) {
+namespace {
+
+template <class F>
+void for_each_layer_matrix(const stilla::Model& model, F&& f) {
+  for (const stilla::LayerWeights& layer : model.layers()) {
     for (const stilla::Linear* linear :
          {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.gate, &layer.up, &layer.down}) {
-      count(*linear);
+      f(linear->weight);
     }
   }
-  count(state_->model.head());
+}
+
+void add_matrix(MatrixWork& work, const stilla::PackedMatrix& matrix) {
+  const stilla::PackedView& w = matrix.view();
+  const double macs = static_cast<double>(w.rows) * static_cast<double>(w.cols);
+  work.bytes += static_cast<double>(matrix.bytes());
+  (stilla::takes_float_activations(w.format) ? work.float_macs : work.quantised_macs) += macs;
+}
+
+}  // namespace
+
+stilla::Parallel Engine::parallel() { return *state_->pool; }
+
+ModelWork Engine::work() const {
+  const stilla::ModelConfig& c = state_->model.config();
+  ModelWork work;
+  for_each_layer_matrix(state_->model, [&](const stilla::PackedMatrix& matrix) { add_matrix(work.layers, matrix); });
+  add_matrix(work.head, state_->model.head().weight);
+  work.kv_bytes = static_cast<double>(2 * c.n_layers * c.n_kv_heads * c.head_dim *
+                                      stilla::kv_element_bytes(state_->options.kv_type));
+  return work;
+}
+
+std::vector<std::string> Engine::paths() const {
+  std::map<std::uint32_t, std::size_t> matrices;
+  const auto count = [&](const stilla::PackedMatrix& matrix) { ++matrices[matrix.view().format]; };
+  for_each_layer_matrix(state_->model, count);
+  count(state_->model.head().weight);
   std::vector<std::string> out;
   for (const auto& matrix : matrices) {  // clang 14 captures no structured bindings
     const std::size_t number = matrix.second;

@@ -15,6 +15,7 @@
 #include <stilla/format/activation_q8.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/kv_cache.hpp>
+#include <stilla/parallel.hpp>
 
 namespace program {
 
@@ -38,6 +39,18 @@ stilla::Result<ModelFacts> read_model_facts(const stilla::GgufFile& file);
 // Chooses the target for the whole program; an empty name: the best one. Ends the program if the CPU lacks it.
 void choose_target(const std::string& name);
 std::string target_name();
+
+// What some matrices cost: bytes to read them once, multiply-adds for each token that passes through them.
+struct MatrixWork {
+  double bytes = 0;
+  double quantised_macs = 0;
+  double float_macs = 0;
+};
+struct ModelWork {
+  MatrixWork layers;
+  MatrixWork head;
+  double kv_bytes = 0;  // of one position, all layers
+};
 
 class Engine {
  public:
@@ -63,6 +76,10 @@ class Engine {
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);
   // Appends ids. The logits of every position, row after row.
   void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
+
+  // For measurements: its threads, and what the model asks of the machine.
+  stilla::Parallel parallel();
+  ModelWork work() const;
 
   // For --verbose, a line per weight format: how many matrices have it and whose kernel multiplies them.
   std::vector<std::string> paths() const;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The matrices that matmul_bench and its oneDNN part multiply with, and how many of them make a ring.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "common.hpp"
+
+namespace stilla_bench {
+
+struct MatrixShape {
+  std::size_t N, K;
+
+  bool operator==(const MatrixShape&) const = default;
+};
+
+// One benchmark's matrices, in the order in which an iteration uses them.
+struct MatmulCase {
+  const char* kind;
+  std::string name;
+  std::vector<MatrixShape> shapes;
+};
+
+inline std::vector<MatmulCase> matmul_cases() {
+  std::vector<MatmulCase> out;
+  for (const ModelShape& model : models) {
+    const std::size_t E = model.hidden, F = model.ffn;
+    const std::size_t query = model.n_heads * head_dim, kv = model.n_kv_heads * head_dim;
+    const auto add = [&](const char* matrix, std::size_t N, std::size_t K) {
+      out.push_back({"MatMul", stilla::concat(model.name, "_", matrix), {{N, K}}});
+    };
+    add("q", query, E);
+    add("kv", kv, E);
+    add("qkv", query + 2 * kv, E);
+    add("gate", F, E);
+    add("gate_up", 2 * F, E);
+    add("down", E, F);
+    add("head", model.vocabulary, E);
+    out.push_back({"Layer", model.name, {{query, E}, {kv, E}, {kv, E}, {E, query}, {F, E}, {F, E}, {E, F}}});
+  }
+  return out;
+}
+
+inline constexpr std::size_t token_counts[] = {1, 2, 4, 8, 16, 32, 128, 512};
+
+inline double weights_of(const std::vector<MatrixShape>& shapes) {
+  double weights = 0;
+  for (const MatrixShape& shape : shapes) weights += static_cast<double>(shape.N) * static_cast<double>(shape.K);
+  return weights;
+}
+
+// How many copies of `bytes` make at least roofline_bytes, as far as there is memory for them beside the `held` bytes that
+// are there already; 0: not even one.
+inline std::size_t copies_that_fit(std::size_t bytes, std::size_t held) {
+  const std::size_t wanted = (roofline_bytes + bytes - 1) / bytes;
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key;
+  std::size_t kilobytes = 0;
+  while (meminfo >> key) {
+    if (key == "MemAvailable:" && meminfo >> kilobytes) return std::min(wanted, (kilobytes * 1024 / 4 * 3 + held) / bytes);
+  }
+  return wanted;  // the system does not tell
+}
+
+// onednn.cpp
+void register_onednn();
+
+}  // namespace stilla_bench
