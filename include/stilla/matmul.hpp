@@ -11,7 +11,9 @@
 // kernels/stilla/contract/matmul.hpp: results are the same on every target, for every M and number of threads.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <span>
 
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/contract/matmul.hpp>
@@ -36,29 +38,92 @@ inline bool takes_float_activations(std::uint32_t format) {
   return is_float;
 }
 
+// What matmuls take: floats for float weights, rounded values for quantised ones. What no weights ask for may be empty.
+struct MatmulInput {
+  ConstMatrix x;         // M x K
+  ActivationQ8 rounded;  // of x
+};
+
+// y = x * w^T + bias: M x w.rows. bias: w.rows floats or null. y overlaps no input.
+struct MatmulProduct {
+  Matrix y;
+  PackedView w;
+  const float* bias = nullptr;
+};
+
 namespace detail {
 
 // Panels that one task takes: enough work to outweigh handing it out (about 64 KB of weights), not so much that the last
-// task keeps the others waiting.
+// task keeps the others waiting. An even number, because kernels for many tokens take two panels at once.
 inline std::size_t panels_per_task(std::size_t panel_bytes) {
-  const std::size_t wanted = std::size_t{65536} / (panel_bytes == 0 ? 1 : panel_bytes);
-  return wanted == 0 ? 1 : wanted > 64 ? 64 : wanted;
+  const std::size_t pairs = std::size_t{32768} / (panel_bytes == 0 ? 1 : panel_bytes);
+  return 2 * (pairs == 0 ? 1 : pairs > 32 ? 32 : pairs);
 }
 
-template <class F, class X>
-void matmul(Matrix y, const PackedView& w, X x, const float* bias, Parallel parallel) {
-  const MatmulArgs<F> args{w.data, w.rows, w.cols, x, y, bias};
-  const std::size_t step = panels_per_task(PanelLayout<F>::panel_bytes(w.cols));
-  const std::size_t panels = w.panels();
+// A product with its format and target resolved, once, to a function.
+struct PanelJob {
+  void (*run)(const PanelJob&, std::size_t first, std::size_t last) = nullptr;
+  MatmulProduct product;
+  MatmulInput input;
+  std::size_t step = 1;  // panels of a task
+  std::size_t tasks = 0;
+
+  void run_task(std::size_t task) const {
+    const std::size_t first = task * step, panels = product.w.panels();
+    run(*this, first, first + step < panels ? first + step : panels);
+  }
+};
+
+template <class Target, class F>
+void run_panels(const PanelJob& job, std::size_t first, std::size_t last) {
+  const MatmulProduct& p = job.product;
+  MatmulArgs<F> args;
+  args.panels = p.w.data;
+  args.N = p.w.rows;
+  args.K = p.w.cols;
+  args.y = p.y;
+  args.bias = p.bias;
+  if constexpr (QuantisedFormat<F>) {
+    args.x = job.input.rounded;
+  } else {
+    args.x = job.input.x;
+  }
+  MatmulPanels<Target, F>::run(args, first, last);
+}
+
+inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input) {
+  PanelJob job{nullptr, product, input};
   with_target(active_target(), [&](auto target) {
-    parallel((panels + step - 1) / step, [&](std::size_t task) {
-      const std::size_t first = task * step;
-      MatmulPanels<decltype(target), F>::run(args, first, first + step < panels ? first + step : panels);
+    stilla::with_format(product.w.format, [&](auto tag) {
+      using F = decltype(tag);
+      job.run = run_panels<decltype(target), F>;
+      job.step = panels_per_task(PanelLayout<F>::panel_bytes(product.w.cols));
+      job.tasks = (product.w.panels() + job.step - 1) / job.step;
     });
   });
+  return job;
 }
 
 }  // namespace detail
+
+// Up to this many products in one call.
+inline constexpr std::size_t most_products = 4;
+
+// Several products of one input as one parallel job: the query, key and value projections, say. Their weights may differ in
+// format. Weights of an unknown format leave their y as it is.
+inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
+  detail::PanelJob jobs[most_products];
+  std::size_t count = 0, tasks = 0;
+  for (const MatmulProduct& product : products.first(std::min(products.size(), most_products))) {
+    jobs[count] = detail::panel_job(product, input);
+    tasks += jobs[count++].tasks;
+  }
+  parallel(tasks, [&](std::size_t task) {
+    const detail::PanelJob* job = jobs;
+    for (; task >= job->tasks; ++job) task -= job->tasks;
+    job->run_task(task);
+  });
+}
 
 // Rounds x[M, K] in blocks of 32 to out.bits(); K is a multiple of 32. False, and nothing done, when memory is short.
 [[nodiscard]] inline bool quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
@@ -75,25 +140,21 @@ void matmul(Matrix y, const PackedView& w, X x, const float* bias, Parallel para
 // Quantised weights. y is x.rows x w.rows; x.cols == w.cols; bias: w.rows floats or null. y overlaps no input.
 inline void matmul(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr,
                    Parallel parallel = {}) {
-  with_format(w.format, [&](auto tag) {
-    using F = decltype(tag);
-    if constexpr (QuantisedFormat<F>) detail::matmul<F>(y, w, x, bias, parallel);
-  });
+  const MatmulProduct product{y, w, bias};
+  if (!takes_float_activations(w.format)) matmul({&product, 1}, {{}, x}, parallel);
 }
 
 // Float weights, or any weights when `rounded` lends memory to round x in (K a multiple of 32). False when that memory
 // cannot be had.
 [[nodiscard]] inline bool matmul(Matrix y, const PackedView& w, ConstMatrix x, ActivationBuffer& rounded,
                                  const float* bias = nullptr, Parallel parallel = {}) {
+  MatmulInput input{x, {}};
   if (!takes_float_activations(w.format)) {
     if (!quantise(rounded, x, parallel)) return false;
-    matmul(y, w, rounded.view(), bias, parallel);
-    return true;
+    input.rounded = rounded.view();
   }
-  with_format(w.format, [&](auto tag) {
-    using F = decltype(tag);
-    if constexpr (!QuantisedFormat<F>) detail::matmul<F>(y, w, x, bias, parallel);
-  });
+  const MatmulProduct product{y, w, bias};
+  matmul({&product, 1}, input, parallel);
   return true;
 }
 

@@ -30,6 +30,7 @@
 #include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/fused.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>

@@ -14,20 +14,21 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <utility>
 
-#include <stilla/activation.hpp>
 #include <stilla/aligned.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/error.hpp>
+#include <stilla/fused.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/matrix.hpp>
 #include <stilla/model/weights.hpp>
-#include <stilla/norm.hpp>
 #include <stilla/parallel.hpp>
 #include <stilla/rope.hpp>
 
@@ -84,7 +85,8 @@ class Session {
   enum class LogitRows : std::uint8_t { none, last, all };
 
   Session(const Model& model, const SessionOptions& options, Parallel parallel, KvCache cache)
-      : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)), rounded_(options.activations) {}
+      : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)), rounded_(options.activations),
+        rounded_ffn_(options.activations) {}
 
   template <class Sink>
   Status run(std::span<const std::uint32_t> ids, LogitRows wanted, Sink&& sink) {
@@ -115,19 +117,18 @@ class Session {
     return success();
   }
 
-  // Input of one or several linears: rounded at most once.
-  struct LinearInput {
-    ConstMatrix x;
-    bool is_rounded = false;
-  };
+  // What linears of the same input need of it.
+  static bool takes_rounded(const Linear& w) { return !takes_float_activations(w.weight.view().format); }
 
-  void linear(Matrix y, const Linear& w, LinearInput& in) {
-    if (takes_float_activations(w.weight.view().format)) {
-      (void)matmul(y, w.weight, in.x, rounded_, w.bias_or_null(), parallel_);  // rounds nothing, so it cannot fail
-      return;
-    }
-    if (!in.is_rounded) in.is_rounded = quantise(rounded_, in.x, parallel_);  // nor can this: reserve() made room
-    matmul(y, w.weight, rounded_.view(), w.bias_or_null(), parallel_);
+  static MatmulProduct product(Matrix y, const Linear& w) { return {y, w.weight.view(), w.bias_or_null()}; }
+
+  // x += residual, h = rms_norm(x) * weight, and h rounded if one of `users` wants it so.
+  MatmulInput normalise(Matrix h, Matrix x, const Matrix* residual, const std::vector<float>& weight,
+                        std::initializer_list<const Linear*> users) {
+    const bool round = std::any_of(users.begin(), users.end(), [](const Linear* w) { return takes_rounded(*w); });
+    if (round) (void)rounded_.resize(h.rows, h.cols);  // cannot fail: reserve() made room
+    add_norm_quantise(h, x, residual, weight.data(), model_->config().rms_epsilon, round ? &rounded_ : nullptr, parallel_);
+    return {h, round ? rounded_.view() : ActivationQ8{}};
   }
 
   Result<ConstMatrix> forward(std::span<const std::uint32_t> ids, LogitRows wanted) {
@@ -145,40 +146,41 @@ class Session {
       model_->embed(x.row(m), ids[m]);
       model_->rope_frequencies().table_row(cos.row(m), sin.row(m), first + m);
     });
+    const Matrix* residual = nullptr;  // what the step before has to add to x
     for (std::size_t l = 0; l < c.n_layers; ++l) {
       const LayerWeights& w = model_->layers()[l];
 
-      rms_norm(h, x, w.attention_norm.data(), c.rms_epsilon, parallel_);
-      LinearInput attention_input{h};
-      linear(q, w.query, attention_input);
-      linear(k, w.key, attention_input);
-      linear(v, w.value, attention_input);
-      rope(q, c.head_dim, cos, sin, c.rope_layout, parallel_);
-      rope(k, c.head_dim, cos, sin, c.rope_layout, parallel_);
-      parallel_(M, [&](std::size_t m) { cache_.store(l, first + m, k.row(m), v.row(m)); });
+      const MatmulInput attention_input = normalise(h, x, residual, w.attention_norm, {&w.query, &w.key, &w.value});
+      matmul(std::array{product(q, w.query), product(k, w.key), product(v, w.value)}, attention_input, parallel_);
+      parallel_(M, [&](std::size_t m) {
+        rope(q.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
+        rope(k.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
+        cache_.store(l, first + m, k.row(m), v.row(m));
+      });
       attention(mixed, q, cache_, l, first, c.n_heads, scratch_.data(), parallel_);
-      LinearInput mixed_input{mixed};
-      linear(h, w.attention_output, mixed_input);
-      add_inplace(x, h, parallel_);
+      MatmulInput mixed_input{mixed, {}};
+      if (takes_rounded(w.attention_output)) {
+        (void)quantise(rounded_, mixed, parallel_);  // nor can this fail
+        mixed_input.rounded = rounded_.view();
+      }
+      matmul(std::array{product(h, w.attention_output)}, mixed_input, parallel_);
 
-      rms_norm(h, x, w.ffn_norm.data(), c.rms_epsilon, parallel_);
-      LinearInput ffn_input{h};
-      linear(gate, w.gate, ffn_input);
-      linear(up, w.up, ffn_input);
-      silu_mul(gate, gate, up, parallel_);
-      LinearInput down_input{gate};
-      linear(h, w.down, down_input);
-      add_inplace(x, h, parallel_);
+      const MatmulInput ffn_input = normalise(h, x, &h, w.ffn_norm, {&w.gate, &w.up});
+      ActivationBuffer* const round_down = takes_rounded(w.down) ? &rounded_ffn_ : nullptr;
+      if (round_down != nullptr) (void)rounded_ffn_.resize(M, c.ffn);
+      gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, round_down, parallel_);
+      matmul(std::array{product(h, w.down)}, {gate, rounded_ffn_.view()}, parallel_);
+      residual = &h;
     }
     cache_.set_size(first + M);
 
     if (wanted == LogitRows::none) return ConstMatrix{};
     const std::size_t rows = wanted == LogitRows::all ? M : 1;
-    const Matrix final_h = h.rows_from(0, rows);
-    rms_norm(final_h, x.rows_from(M - rows, rows), model_->output_norm().data(), c.rms_epsilon, parallel_);
+    const Matrix last_h = h.rows_from(M - rows, rows);
+    const MatmulInput head_input =
+        normalise(last_h, x.rows_from(M - rows, rows), &last_h, model_->output_norm(), {&model_->head()});
     const Matrix logits = part(logits_, rows, c.vocabulary);
-    LinearInput head_input{final_h};
-    linear(logits, model_->head(), head_input);
+    matmul(std::array{product(logits, model_->head())}, head_input, parallel_);
     return ConstMatrix{logits};
   }
 
@@ -196,7 +198,7 @@ class Session {
                     mixed_.resize(M * query_width) && k_.resize(M * kv_width) && v_.resize(M * kv_width) &&
                     gate_.resize(M * c.ffn) && up_.resize(M * c.ffn) && cos_.resize(M * (c.rotary_dim / 2)) &&
                     sin_.resize(M * (c.rotary_dim / 2)) && logits_.resize(logit_rows * c.vocabulary) &&
-                    rounded_.resize(M, widest) &&
+                    rounded_.resize(M, std::max(c.hidden, query_width)) && rounded_ffn_.resize(M, c.ffn) &&
                     scratch_.resize(attention_scratch_floats(M, c.n_heads, c.head_dim, positions));
     if (!ok) return out_of_memory("evaluating tokens", M * (3 * widest + 2 * c.hidden) * sizeof(float));
     return success();
@@ -206,7 +208,8 @@ class Session {
   SessionOptions options_;
   Parallel parallel_;
   KvCache cache_;
-  ActivationBuffer rounded_;
+  ActivationBuffer rounded_;      // inputs of the attention's and the gate's matmuls
+  ActivationBuffer rounded_ffn_;  // input of the down projection
   AlignedBuffer<float> x_, h_, q_, mixed_, k_, v_, gate_, up_, cos_, sin_, logits_, scratch_;
 };
 

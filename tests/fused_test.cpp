@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Fused ops give the bits of the ops they join, on every target, with any number of threads and tokens.
+#include <stilla/fused.hpp>
+
+#include <stilla/norm.hpp>
+#include <stilla/quantise.hpp>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+
+PackedMatrix packed(std::uint32_t seed, std::uint32_t format, std::size_t N, std::size_t K) {
+  std::optional<PackedMatrix> matrix;
+  with_format(format, [&](auto tag) {
+    using F = decltype(tag);
+    const std::vector<std::byte> blocks = random_blocks<F>(seed, N * K / F::block_weights);
+    Result<PackedMatrix> made = PackedMatrix::create(format, blocks.data(), N, K);
+    if (made) matrix = std::move(*made);
+  });
+  EXPECT_TRUE(matrix.has_value());
+  return std::move(*matrix);
+}
+
+void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
+  const std::size_t n = a.rows * a.cols;
+  ASSERT_EQ(n, b.rows * b.cols);
+  EXPECT_EQ(std::memcmp(a.values, b.values, n), 0);
+  EXPECT_EQ(std::memcmp(a.scales, b.scales, n / 32 * sizeof(float)), 0);
+  EXPECT_EQ(std::memcmp(a.sums, b.sums, n / 16 * sizeof(std::int32_t)), 0);
+  ASSERT_EQ(a.low == nullptr, b.low == nullptr);
+  if (a.low != nullptr) {
+    EXPECT_EQ(std::memcmp(a.low, b.low, n), 0);
+  }
+}
+
+// Calls f(M, bits, parallel) for all targets and a few of the rest.
+template <class F>
+void everywhere(F&& f) {
+  ThreadPool pool(3);
+  for_each_available_target([&](TargetId target) {
+    const OnTarget on(target);
+    for (const std::size_t M : {1u, 3u, 17u}) {
+      for (const ActivationBits bits : {ActivationBits::eight, ActivationBits::sixteen}) {
+        SCOPED_TRACE(std::string(target.name) + ", M = " + std::to_string(M));
+        f(M, bits, Parallel());
+        f(M, bits, Parallel(pool));
+      }
+    }
+  });
+}
+
+TEST(Fused, ProductsOfOneInput) {
+  constexpr std::size_t K = 256;
+  const PackedMatrix a = packed(1, Q4_0::gguf_type, 100, K), b = packed(2, Q6_K::gguf_type, 16, K),
+                     c = packed(3, F16::gguf_type, 33, K);
+  const std::vector<float> bias = noise_values(4, 100);
+  everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
+    const std::vector<float> x = noise_values(5, M * K);
+    ActivationBuffer rounded(bits);
+    ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
+    const MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
+    std::vector<float> ya(M * 100), yb(M * 16), yc(M * 33), single(M * 100);
+    matmul(std::array{MatmulProduct{Matrix(ya.data(), M, 100), a, bias.data()},
+                      MatmulProduct{Matrix(yb.data(), M, 16), b}, MatmulProduct{Matrix(yc.data(), M, 33), c}},
+           input, parallel);
+    matmul(Matrix(single.data(), M, 100), a, rounded.view(), bias.data());
+    EXPECT_TRUE(same_bits(ya, single));
+    single.resize(M * 16);
+    matmul(Matrix(single.data(), M, 16), b, rounded.view());
+    EXPECT_TRUE(same_bits(yb, single));
+    single.resize(M * 33);
+    ActivationBuffer unused;
+    ASSERT_TRUE(matmul(Matrix(single.data(), M, 33), c, input.x, unused));
+    EXPECT_TRUE(same_bits(yc, single));
+  });
+}
+
+TEST(Fused, GatedMatmul) {
+  constexpr std::size_t K = 256;
+  for (const std::size_t N : {32u, 96u, 544u}) {
+    const PackedMatrix gate = packed(6, Q4_K::gguf_type, N, K), up = packed(7, Q8_0::gguf_type, N, K);
+    everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
+      const std::vector<float> x = noise_values(8, M * K);
+      ActivationBuffer rounded(bits), expected(bits), found(bits);
+      ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)) && found.resize(M, N));
+      std::vector<float> g(M * N), u(M * N), y(M * N), scratch(M * N);
+      matmul(Matrix(g.data(), M, N), gate, rounded.view());
+      matmul(Matrix(u.data(), M, N), up, rounded.view());
+      silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N));
+      ASSERT_TRUE(quantise(expected, ConstMatrix(g.data(), M, N)));
+      gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, &found, parallel);
+      EXPECT_TRUE(same_bits(y, g));
+      expect_same(found.view(), expected.view());
+    });
+  }
+  // Without rounding the rows may end anywhere.
+  constexpr std::size_t odd = 41;
+  const PackedMatrix gate = packed(9, Q4_0::gguf_type, odd, K), up = packed(10, Q4_0::gguf_type, odd, K);
+  everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
+    const std::vector<float> x = noise_values(11, M * K);
+    ActivationBuffer rounded(bits);
+    ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
+    std::vector<float> g(M * odd), u(M * odd), y(M * odd), scratch(M * odd);
+    matmul(Matrix(g.data(), M, odd), gate, rounded.view());
+    matmul(Matrix(u.data(), M, odd), up, rounded.view());
+    silu_mul(Matrix(g.data(), M, odd), ConstMatrix(g.data(), M, odd), ConstMatrix(u.data(), M, odd));
+    gated_matmul({Matrix(y.data(), M, odd), gate}, {Matrix(scratch.data(), M, odd), up}, {{}, rounded.view()}, nullptr,
+                 parallel);
+    EXPECT_TRUE(same_bits(y, g));
+  });
+}
+
+TEST(Fused, AddNormQuantise) {
+  constexpr std::size_t n = 96;
+  const std::vector<float> weight = noise_values(12, n);
+  everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
+    const std::vector<float> start = noise_values(13, M * n), added = noise_values(14, M * n);
+    for (const bool has_residual : {false, true}) {
+      std::vector<float> x = start, h = added, expected_x = start, expected_h(M * n);
+      if (has_residual) add_inplace(Matrix(expected_x.data(), M, n), ConstMatrix(added.data(), M, n));
+      rms_norm(Matrix(expected_h.data(), M, n), ConstMatrix(expected_x.data(), M, n), weight.data(), 1e-6f);
+      ActivationBuffer rounded(bits), expected(bits);
+      ASSERT_TRUE(rounded.resize(M, n) && quantise(expected, ConstMatrix(expected_h.data(), M, n)));
+      const Matrix residual(h.data(), M, n);  // where h goes, too
+      add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr, weight.data(),
+                        1e-6f, &rounded, parallel);
+      EXPECT_TRUE(same_bits(x, expected_x));
+      EXPECT_TRUE(same_bits(h, expected_h));
+      expect_same(rounded.view(), expected.view());
+      x = start;
+      h = added;
+      add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr, weight.data(),
+                        1e-6f, nullptr, parallel);
+      EXPECT_TRUE(same_bits(h, expected_h));
+    }
+  });
+}
+
+}  // namespace
