@@ -28,6 +28,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/format/q8_0.hpp
   include/stilla/format/rounding.hpp
   include/stilla/format/scale_search.hpp
+  include/stilla/format/st4.hpp
   include/stilla/fused.hpp
   include/stilla/io/checked.hpp
   include/stilla/io/file_kind.hpp

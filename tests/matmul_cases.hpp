@@ -112,6 +112,7 @@ template <class F>
 std::vector<std::size_t> columns() {
   if (F::block_weights == 1) return {1, 2, 15, 16, 31, 33, 100};
   if (F::block_weights == 32) return {32, 64, 96, 256, 544};
+  if (F::block_weights == 128) return {128, 256, 896};
   return {256, 512, 768};
 }
 template <class F>
@@ -229,6 +230,7 @@ TYPED_TEST(MatmulDefinition, ScalarFollowsIt) {
 
 TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
   using F = TypeParam;
+  if (!is_gguf_type<F>) GTEST_SKIP() << "gguf-py cannot decode " << F::name;
   bool compared = false;
   for_each_golden("matmul", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     if (parameters[0] != F::name) return;
@@ -366,7 +368,7 @@ STILLA_CASE_TEST(MatMul, RowsOfACallEqualCallsOfARow) {
 
 STILLA_CASE_TEST(MatMul, ThreadsDoNotMatter) {
   using F = Second;
-  constexpr std::size_t N = 2000, K = F::block_weights == 256 ? 256 : 64, M = 3;  // more than one task
+  constexpr std::size_t N = 2000, K = std::max<std::size_t>(F::block_weights, 64), M = 3;  // more than one task
   Weights<F> w(8, N, K);
   Activations<F> x(9, M, K);
   const std::vector<float> bias = noise_values(10, N);
