@@ -136,4 +136,49 @@ TEST(EncodeRows, NamesWhatDoesNotFit) {
   }
 }
 
+// From every format to every other is decoding and encoding, several pieces and threads or not.
+TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
+  using From = TypeParam;
+  constexpr std::size_t N = 9, K = 512;
+  const std::vector<std::byte> rows = random_blocks<From>(10, N * K / From::block_weights);
+  std::vector<float> decoded(N * K);
+  for (std::size_t b = 0; b < N * K / From::block_weights; ++b) {
+    From::decode(rows.data() + b * From::block_bytes, decoded.data() + b * From::block_weights);
+  }
+  ThreadPool pool(3);
+  for_each_type(TypeList<Q4_0, Q4_K, ST4>{}, [&]<class To>(To) {
+    EncodingReport report;
+    const std::vector<std::byte> expected = encoded(ConstMatrix(decoded.data(), N, K), To::gguf_type, &report);
+    const auto found = requantise_rows(To::gguf_type, From::gguf_type, rows.data(), N, K, pool);
+    ASSERT_TRUE(found) << found.error().message;
+    ASSERT_EQ(found->size(), expected.size());
+    EXPECT_EQ(std::memcmp(found->data(), expected.data(), expected.size()), 0) << To::name;
+  });
+}
+
+TEST(EncodeRows, RequantisesInPieces) {
+  constexpr std::size_t N = 4100, K = 1024;  // more than 2^22 weights
+  const std::vector<std::byte> rows = random_blocks<Q8_0>(11, N * K / 32);
+  const auto all = requantise_rows(Q4_0::gguf_type, Q8_0::gguf_type, rows.data(), N, K);
+  ASSERT_TRUE(all);
+  for (const std::size_t n : {std::size_t{0}, N / 2, N - 5, N - 1}) {
+    const auto one = requantise_rows(Q4_0::gguf_type, Q8_0::gguf_type, rows.data() + n * row_bytes<Q8_0>(K), 1, K);
+    ASSERT_TRUE(one);
+    EXPECT_EQ(std::memcmp(all->data() + n * row_bytes<Q4_0>(K), one->data(), one->size()), 0) << n;
+  }
+}
+
+TEST(EncodeRows, RequantisingNamesWhatDoesNotFit) {
+  const std::vector<std::byte> rows = random_blocks<Q4_0>(12, 20);
+  const auto message = [&](std::uint32_t to, std::uint32_t from, std::size_t K) {
+    const auto made = requantise_rows(to, from, rows.data(), 2, K);
+    return made ? std::string("made") : made.error().message;
+  };
+  EXPECT_EQ(message(ST4::gguf_type, Q4_0::gguf_type, 128), "made");
+  EXPECT_EQ(message(ST4::gguf_type, Q4_0::gguf_type, 0), "made");
+  EXPECT_EQ(message(ST4::gguf_type, Q4_0::gguf_type, 96), "96 columns are not a multiple of the st4 block of 128");
+  EXPECT_EQ(message(3333, Q4_0::gguf_type, 128), "weights of type 3333 are not supported");
+  EXPECT_EQ(message(ST4::gguf_type, 3333, 128), "weights of type 3333 are not supported");
+}
+
 }  // namespace

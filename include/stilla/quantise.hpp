@@ -7,6 +7,8 @@
 //   std::vector<std::byte> blocks(bytes);
 //   stilla::Result<stilla::EncodingReport> report = stilla::encode_rows<stilla::Q4_0>(blocks, weights);
 //
+// requantise_rows does the same to weights that a file has in another format.
+//
 // Per row and block: decode(encode(w)) is compared with w. Blocks are independent, rows are shared between threads,
 // and sums are merged in the order of rows, so bytes and report are the same for any number of threads. Bound by the
 // encoder's arithmetic, not by memory: bench/elementwise_bench.cpp, EncodeRows.
@@ -135,6 +137,39 @@ inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatr
     }
   });
   return result;
+}
+
+// W[N, K] in the rows of another format: every row of GGUF type `from` (or a type of Stilla's own) is decoded and encoded
+// as `to`. Refused: what encoded_bytes and encode_rows refuse.
+inline Result<AlignedBuffer<std::byte>> requantise_rows(std::uint32_t to, std::uint32_t from, const std::byte* rows, std::size_t N,
+                                                        std::size_t K, Parallel parallel = {}) {
+  const Result<std::size_t> source_bytes = encoded_bytes(from, N, K);
+  if (!source_bytes) return source_bytes.error();
+  const Result<std::size_t> bytes = encoded_bytes(to, N, K);
+  if (!bytes) return bytes.error();
+  AlignedBuffer<std::byte> blocks;
+  AlignedBuffer<float> decoded;
+  // Some rows at a time: all of them as floats would be eight times their size.
+  const std::size_t step = K == 0 || N == 0 ? 1 : std::size_t{1} << 22 > K ? (std::size_t{1} << 22) / K : 1;
+  const std::size_t most_rows = step < N ? step : N;
+  if (!blocks.resize(*bytes) || !decoded.resize(most_rows * K)) return out_of_memory("requantised weights", *bytes);
+  for (std::size_t n = 0; n < N; n += step) {
+    const std::size_t count = N - n < step ? N - n : step;
+    with_format(from, [&](auto tag) {
+      using F = decltype(tag);
+      parallel(count, [&](std::size_t i) {
+        const std::byte* block = rows + (n + i) * row_bytes<F>(K);
+        for (std::size_t k = 0; k < K; k += F::block_weights, block += F::block_bytes) {
+          F::decode(block, decoded.data() + i * K + k);
+        }
+      });
+    });
+    const std::size_t row = *bytes / N;
+    const Result<EncodingReport> report = encode_rows(std::span(blocks.data() + n * row, count * row),
+                                                      ConstMatrix(decoded.data(), count, K), to, parallel);
+    if (!report) return report.error();
+  }
+  return blocks;
 }
 
 }  // namespace stilla::STILLA_ABI
