@@ -28,6 +28,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/format/q8_0.hpp
   include/stilla/format/rounding.hpp
   include/stilla/format/scale_search.hpp
+  include/stilla/format/st4.hpp
   include/stilla/fused.hpp
   include/stilla/io/checked.hpp
   include/stilla/io/file_kind.hpp
@@ -86,10 +87,6 @@ set(STILLA_KERNEL_HEADERS
   kernels/stilla/targets.hpp
   kernels/stilla/x86/panel_tile-inl.hpp
   kernels/stilla/x86/vector256-inl.hpp
-  kernels/stilla/x86_amx/matmul.hpp
-  kernels/stilla/x86_amx/target.hpp
-  kernels/stilla/x86_amx/tile_sweep.hpp
-  kernels/stilla/x86_amx/tiles.hpp
   kernels/stilla/x86_avx2/matmul.hpp
   kernels/stilla/x86_avx2/target.hpp
   kernels/stilla/x86_avx2/vector.hpp

@@ -110,7 +110,7 @@ TEST(ModelLoading, TypesThatCannotBeDecodedAreNamed) {
 
 // Vectors in any format that the file could use for them.
 TEST(ModelLoading, NormsInEveryFormat) {
-  for_each_type(Formats{}, [&]<class F>(F) {
+  for_each_type(GgufFormats{}, [&]<class F>(F) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
     convert(file.tensor("blk.0.attn_norm.weight"), F::gguf_type);
     convert(file.tensor("blk.0.attn_q.bias"), F::gguf_type);

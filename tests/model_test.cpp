@@ -111,7 +111,7 @@ TEST_P(TinyModel, TheFileAsItIsStaysNearTheReference) {
 // All matrices in one format, against the very same weights as floats: what is left is the rounding of activations.
 TEST_P(TinyModel, EveryFormatStaysNearItsOwnWeightsAsFloats) {
   const std::vector<std::uint32_t> text = ids();
-  for_each_type(Formats{}, [&]<class F>(F) {
+  for_each_type(GgufFormats{}, [&]<class F>(F) {
     if (F::block_weights == 256 && GetParam() == "tiny-llama") return;  // its rows of 192 have no block of 256
     SCOPED_TRACE(F::name);
     ModelFile file = ModelFile::tiny(GetParam());

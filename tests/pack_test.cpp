@@ -63,15 +63,16 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
   }
 }
 
-// What the layout's drawing says of a format's spans: halves of 16 rows per scale record, a byte per sub-scale, and as few
-// records as fill whole lines.
+// What the layout's drawing says of a format's spans: halves of 16 rows per scale record and a byte per sub-scale, or a word,
+// and as few records as fill whole lines.
 template <class F>
 struct DrawnSpan {
   std::size_t record_bytes = 0, records = 1, codes_bytes = 0;
   DrawnSpan() {
     const std::size_t halves = F::has_minimum ? 2 : 1;
     record_bytes = 16 * 2 * halves;
-    if (F::has_sub_scales) record_bytes += F::block_weights / F::group_weights * 16 * halves;
+    if (WordScaledFormat<F>) record_bytes = 16 * 4;
+    else if (F::has_sub_scales) record_bytes += F::block_weights / F::group_weights * 16 * halves;
     while (records * record_bytes % 64 != 0) ++records;
     codes_bytes = k() * 16 * F::code_bits / 8;
   }
@@ -113,8 +114,12 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
         const std::byte* span = packed.data() + k / drawn.k() * drawn.bytes();
         const std::byte* codes = span + k % drawn.k() / 32 * (32 * 16 * F::code_bits / 8);
         const std::byte* record = span + drawn.codes_bytes + k % drawn.k() / F::block_weights * drawn.record_bytes;
-        const auto scale = F::scale(block);
-        ASSERT_EQ(std::memcmp(record + 2 * n, &scale, 2), 0);
+        if constexpr (WordScaledFormat<F>) {
+          ASSERT_EQ(load_as<std::uint32_t>(record + 4 * n), F::scale_word(block));
+        } else {
+          const auto scale = F::scale(block);
+          ASSERT_EQ(std::memcmp(record + 2 * n, &scale, 2), 0);
+        }
         const std::size_t lane = n * 4 + k % 4, in_block = k % 32;
         const auto at = [&](std::size_t line) { return std::to_integer<unsigned>(codes[line * 64 + lane]); };
         if (F::code_bits == 8) {

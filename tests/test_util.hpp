@@ -85,9 +85,18 @@ inline std::vector<float> special_values() {
           1e4f,  -1e4f, 1e18f,  -1e18f,  2e19f,  -2e19f,  3e38f,  -3e38f,  HUGE_VALF, -HUGE_VALF, std::nanf("")};
 }
 
+// Whether GGUF files, and so gguf-py, know the format.
+template <class F, class... Ts>
+constexpr bool is_one_of(TypeList<Ts...>) {
+  return (std::is_same_v<F, Ts> || ...);
+}
+template <class F>
+constexpr bool is_gguf_type = is_one_of<F>(GgufFormats{});
+
 // Byte offsets of a block's halves (format/*.hpp draw the layouts).
 template <QuantisedFormat F>
 std::vector<std::size_t> half_offsets() {
+  if (WordScaledFormat<F>) return {};
   if (F::name == "q6_k") return {208};
   if (F::has_minimum) return {0, 2};
   return {0};
@@ -101,6 +110,11 @@ std::vector<std::byte> random_blocks(std::uint32_t seed, std::size_t count) {
     for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
     std::size_t n = 0;
     for (std::size_t b = 0; b < count; ++b) {
+      if constexpr (WordScaledFormat<F>) {
+        // A scale of 2^-20 .. 2^-16, since levels and sub-scales are up to 127 and 32.
+        blocks[b * F::block_bytes + 3] = static_cast<std::byte>(64 + (noise_bits(seed + 1000, n++) & 31u));
+        continue;
+      }
       for (const std::size_t offset : half_offsets<F>()) {
         const std::uint32_t r = noise_bits(seed + 1000, n++);
         // sign | exponent 5 .. 8 (2^-10 .. 2^-7) | mantissa

@@ -23,6 +23,7 @@
 //   scale record, per block of 32 (formats without sub-scales):     scale f16[16] | minimum f16[16] if any
 //   scale record, per super-block of 256 (formats with sub-scales): scale f16[16] | minimum f16[16] if any |
 //                         for each group g: sub-scale int8[16] | sub-minimum int8[16] if any
+//   scale record, per block of 128 (formats with scale words):      word u32[16]
 //
 // Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r.
 #pragma once
@@ -48,12 +49,13 @@ struct PanelLayout;
 
 template <QuantisedFormat F>
 struct PanelLayout<F> {
-  static constexpr std::size_t super_block = F::has_sub_scales ? 256 : code_block;
+  static constexpr std::size_t super_block = F::block_weights;
   static constexpr std::size_t groups = super_block / F::group_weights;
   static constexpr std::size_t code_bytes = code_block * panel_rows * F::code_bits / 8;  // of one block of 32 k
   static constexpr std::size_t sub_offset = panel_rows * 2 * (F::has_minimum ? 2 : 1);   // in a scale record
   static constexpr std::size_t group_bytes = F::has_sub_scales ? panel_rows * (F::has_minimum ? 2 : 1) : 0;
-  static constexpr std::size_t record_bytes = sub_offset + (F::has_sub_scales ? groups * group_bytes : 0);
+  static constexpr std::size_t record_bytes =
+      WordScaledFormat<F> ? panel_rows * 4 : sub_offset + (F::has_sub_scales ? groups * group_bytes : 0);
 
   static constexpr std::size_t span_records = cache_line_bytes / std::gcd(cache_line_bytes, record_bytes);
   static constexpr std::size_t span_k = span_records * super_block;
@@ -121,14 +123,20 @@ template <QuantisedFormat F>
 GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
   using Layout = PanelLayout<F>;
   const std::byte* record = panel + Layout::record_offset(k);
-  GroupScale s{to_float(load_as<f16>(record + 2 * r)), 0.0f};
-  if constexpr (F::has_minimum) s.minimum = to_float(load_as<f16>(record + 2 * (panel_rows + r)));
-  if constexpr (F::has_sub_scales) {
-    const std::byte* group = record + Layout::sub_offset + k % Layout::super_block / F::group_weights * Layout::group_bytes;
-    s.scale *= static_cast<float>(static_cast<std::int8_t>(group[r]));
-    if constexpr (F::has_minimum) s.minimum *= static_cast<float>(static_cast<std::int8_t>(group[panel_rows + r]));
+  if constexpr (WordScaledFormat<F>) {
+    const auto word = load_as<std::uint32_t>(record + 4 * r);
+    const int sub_scale = F::sub_scale_of(word, k % Layout::super_block / F::group_weights);
+    return {to_float(F::scale_of(word)) * static_cast<float>(sub_scale), 0.0f};
+  } else {
+    GroupScale s{to_float(load_as<f16>(record + 2 * r)), 0.0f};
+    if constexpr (F::has_minimum) s.minimum = to_float(load_as<f16>(record + 2 * (panel_rows + r)));
+    if constexpr (F::has_sub_scales) {
+      const std::byte* group = record + Layout::sub_offset + k % Layout::super_block / F::group_weights * Layout::group_bytes;
+      s.scale *= static_cast<float>(static_cast<std::int8_t>(group[r]));
+      if constexpr (F::has_minimum) s.minimum *= static_cast<float>(static_cast<std::int8_t>(group[panel_rows + r]));
+    }
+    return s;
   }
-  return s;
 }
 
 namespace detail {
@@ -155,15 +163,18 @@ void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_st
           if constexpr (F::code_bits == 6) put(4 + in_block / 16, code >> 4 << (in_block % 16 / 4 * 2));
         }
       }
-      static_assert(F::block_weights == Layout::super_block, "one scale record per block of the file");
       std::byte* record = panel + Layout::record_offset(k0);
-      store_as(record + 2 * r, F::scale(block));
-      if constexpr (F::has_minimum) store_as(record + 2 * (panel_rows + r), F::minimum(block));
-      if constexpr (F::has_sub_scales) {
-        for (std::size_t g = 0; g < Layout::groups; ++g) {
-          std::byte* group = record + Layout::sub_offset + g * Layout::group_bytes;
-          group[r] = static_cast<std::byte>(F::sub_scale(block, g));
-          if constexpr (F::has_minimum) group[panel_rows + r] = static_cast<std::byte>(F::sub_minimum(block, g));
+      if constexpr (WordScaledFormat<F>) {
+        store_as(record + 4 * r, F::scale_word(block));
+      } else {
+        store_as(record + 2 * r, F::scale(block));
+        if constexpr (F::has_minimum) store_as(record + 2 * (panel_rows + r), F::minimum(block));
+        if constexpr (F::has_sub_scales) {
+          for (std::size_t g = 0; g < Layout::groups; ++g) {
+            std::byte* group = record + Layout::sub_offset + g * Layout::group_bytes;
+            group[r] = static_cast<std::byte>(F::sub_scale(block, g));
+            if constexpr (F::has_minimum) group[panel_rows + r] = static_cast<std::byte>(F::sub_minimum(block, g));
+          }
         }
       }
     }

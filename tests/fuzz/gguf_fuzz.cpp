@@ -69,7 +69,7 @@ void write_seeds(const std::string& folder) {
   b.array<float>("tokenizer.ggml.scores", {0.5f, 1.0f});
   b.write(folder + "/vocabulary.gguf");
   b.floats("token_embd.weight", {2, 3}, {1, 2, 3, 4, 5, 6});
-  stilla::for_each_type(stilla::Formats{}, [&]<class F>(F) {
+  stilla::for_each_type(stilla::GgufFormats{}, [&]<class F>(F) {
     b.tensor(F::name, {F::block_weights, 2}, F::gguf_type, std::vector<std::byte>(2 * F::block_bytes, std::byte{0x35}));
   });
   b.write(folder + "/types.gguf");

@@ -5,7 +5,7 @@
 //
 // Every format:
 //   name            "q4_0", as in file names
-//   gguf_type       the tensor type number in GGUF files
+//   gguf_type       the tensor type number in GGUF files; of Stilla's own formats a number that no GGUF file may have
 //   block_weights   weights per block: a row's length must be a multiple of it
 //   block_bytes     bytes per block; blocks of a row follow each other without gaps, rows likewise
 //   decode(block, weights)    one block -> block_weights floats; any alignment; reads block_bytes and nothing past them
@@ -16,7 +16,9 @@
 //   weight[k] = s[g] * (code(k) - zero_point) + m[g]            codebook formats: s[g] * codebook[code(k)]
 //
 //   code(block, k)          integer code, 0 .. 2^code_bits - 1; for code_bits == 8 a signed value
-//   scale(block)            f16. s[g] = scale, or scale * sub_scale(block, g) when has_sub_scales
+//   scale(block)            s[g] = to_float(scale), or that times sub_scale(block, g) when has_sub_scales. A half; or, where
+//                           scale and sub-scales of a block are one number of 32 bits (WordScaledFormat), scale_of(word) and
+//                           sub_scale_of(word, g) of scale_word(block)
 //   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales
 //                           (whose sign is the format's business: Q4_K, which subtracts, returns it negated)
 // scale * sub_scale and minimum * sub_minimum are exact in float: 11 bits times at most 8.
@@ -40,6 +42,7 @@
 #include <stilla/format/q5_k.hpp>
 #include <stilla/format/q6_k.hpp>
 #include <stilla/format/q8_0.hpp>
+#include <stilla/format/st4.hpp>
 #include <stilla/types.hpp>
 
 namespace stilla::inline STILLA_ABI {
@@ -61,10 +64,17 @@ concept EncodableFormat = WeightFormat<F> && requires(const float* weights, std:
 template <class F>
 concept QuantisedFormat = WeightFormat<F> && requires(const std::byte* block, std::size_t k) {
   { F::code(block, k) } -> std::same_as<int>;
-  { F::scale(block) } -> std::same_as<f16>;
+  { to_float(F::scale(block)) } -> std::same_as<float>;
   F::code_bits;
   F::zero_point;
   F::group_weights;
+};
+
+template <class F>
+concept WordScaledFormat = QuantisedFormat<F> && requires(const std::byte* block, std::uint32_t word) {
+  { F::scale_word(block) } -> std::same_as<std::uint32_t>;
+  F::scale_of(word);
+  { F::sub_scale_of(word, std::size_t{}) } -> std::same_as<int>;
 };
 
 template <class... Ts>
@@ -72,8 +82,9 @@ struct TypeList {
   static constexpr std::size_t size = sizeof...(Ts);
 };
 
-// The list. Order is the order of tables and of tests.
-using Formats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS>;
+// What GGUF files hold, and all there is. Order is the order of tables and of tests.
+using GgufFormats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS>;
+using Formats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, ST4>;
 
 // Calls f(format) with a default-constructed tag of every type in the list.
 template <class... Ts, class F>

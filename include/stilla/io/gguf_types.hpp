@@ -78,7 +78,7 @@ constexpr bool tensor_types_are_consistent() {
     if (gguf_tensor_types[i].number != i) return false;
   }
   bool same = true;
-  for_each_type(Formats{}, [&]<class F>(F) {
+  for_each_type(GgufFormats{}, [&]<class F>(F) {
     const GgufTensorType& type = gguf_tensor_types[F::gguf_type];
     same = same && type.block_weights == F::block_weights && type.block_bytes == F::block_bytes && type.name == F::name;
   });
@@ -101,7 +101,7 @@ inline std::string tensor_type_text(std::uint32_t number) {
 // "f32, f16, ...": what Stilla decodes.
 inline std::string decodable_types_text() {
   std::string out;
-  for_each_type(Formats{}, [&]<class F>(F) {
+  for_each_type(GgufFormats{}, [&]<class F>(F) {
     if (!out.empty()) out += ", ";
     out += F::name;
   });

@@ -53,6 +53,17 @@ HWY_INLINE VFloat load_s8(const std::byte* from) {
   return hn::ConvertTo(DFloat(), wide);
 }
 
+// Scales of group `group` of the rows whose words begin at `from` (pack.hpp).
+template <WordScaledFormat F>
+HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
+  const DInt32 d;
+  const VInt32 word = hn::LoadU(d, reinterpret_cast<const std::int32_t*>(from));
+  const VInt32 exponent_and_mantissa = hn::And(hn::ShiftRight<4>(word), hn::Set(d, 0x0ff00000));
+  const VInt32 bits = hn::Add(exponent_and_mantissa, hn::Set(d, static_cast<std::int32_t>(ue5m3::lowest_exponent << 23)));
+  const VInt32 sub_scale = hn::ShiftRight<26>(hn::ShiftLeftSame(word, 26 - 6 * static_cast<int>(group)));
+  return hn::Mul(hn::BitCast(DFloat(), bits), hn::ConvertTo(DFloat(), sub_scale));
+}
+
 // `line`: the 64-byte line of the block (pack.hpp); `upper`: the high nibbles, k + 4; q: which rows. Four codes of each
 // of float_lanes / 2 rows as int16, the zero point not yet taken off.
 template <class F>
@@ -139,14 +150,19 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
         }
       }
       for (std::size_t v = 0; v < row_vectors; ++v) {
-        VFloat scale = load_f16(record + 2 * v * float_lanes);
+        const std::size_t group_in_record = k0 % Layout::super_block / group + g;
+        VFloat scale = hn::Zero(df);
         VFloat minimum = hn::Zero(df);
-        if constexpr (F::has_minimum) minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
-        if constexpr (F::has_sub_scales) {
-          const std::byte* sub = record + Layout::sub_offset +
-                                 (k0 % Layout::super_block / group + g) * Layout::group_bytes + v * float_lanes;
-          scale = hn::Mul(scale, load_s8(sub));
-          if constexpr (F::has_minimum) minimum = hn::Mul(minimum, load_s8(sub + panel_rows));
+        if constexpr (WordScaledFormat<F>) {
+          scale = load_word_scale<F>(record + 4 * v * float_lanes, group_in_record);
+        } else {
+          scale = load_f16(record + 2 * v * float_lanes);
+          if constexpr (F::has_minimum) minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
+          if constexpr (F::has_sub_scales) {
+            const std::byte* sub = record + Layout::sub_offset + group_in_record * Layout::group_bytes + v * float_lanes;
+            scale = hn::Mul(scale, load_s8(sub));
+            if constexpr (F::has_minimum) minimum = hn::Mul(minimum, load_s8(sub + panel_rows));
+          }
         }
         for (std::size_t m = 0; m < MT; ++m) {
           const float scale_x = a.x.row_scales(m0 + m)[block];

@@ -75,16 +75,27 @@ STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool up
   }
 }
 
+// The same where scale and sub-scales of a row are one word (ST4).
+template <WordScaledFormat F>
+STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, std::size_t v) {
+  const Int word = load(record + v * vector_bytes);
+  const Int exponent_and_mantissa = bit_and(shift_right_s32<4>(word), set_s32(0x0ff00000));
+  const Float scale = as_floats(add_s32(exponent_and_mantissa, set_s32(static_cast<int>(ue5m3::lowest_exponent << 23))));
+  return mul(scale, to_floats(shift_right_s32<26>(shift_left_s32(word, 26 - 6 * static_cast<int>(group)))));
+}
+
 // Scale and minimum of the rows of vector v for group g (0 or 1) of the block of 32 at k0, whose scale record is `record`.
 template <class F>
 STILLA_INLINE Float load_scale(const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
-  const Float scale = load_f16(record + 2 * v * lanes);
-  if constexpr (F::has_sub_scales) {
+  if constexpr (WordScaledFormat<F>) {
+    return load_word_scale<F>(record, k0 % Layout::super_block / F::group_weights + g, v);
+  } else if constexpr (F::has_sub_scales) {
+    const Float scale = load_f16(record + 2 * v * lanes);
     const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
     return mul(scale, load_s8(record + Layout::sub_offset + group * Layout::group_bytes + v * lanes));
   } else {
-    return scale;
+    return load_f16(record + 2 * v * lanes);
   }
 }
 template <class F>

@@ -29,6 +29,11 @@ STILLA_INLINE Int shift_left(Int x) {
   return _mm256_slli_epi16(x, count);
 }
 STILLA_INLINE Int add_s32(Int a, Int b) { return _mm256_add_epi32(a, b); }
+STILLA_INLINE Int shift_left_s32(Int x, int count) { return _mm256_sllv_epi32(x, _mm256_set1_epi32(count)); }
+template <int count>
+STILLA_INLINE Int shift_right_s32(Int x) {  // keeps the sign
+  return _mm256_srai_epi32(x, count);
+}
 STILLA_INLINE Int times_256_s32(Int x) { return _mm256_slli_epi32(x, 8); }
 STILLA_INLINE Int table_of(const std::int8_t* sixteen) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
@@ -42,6 +47,7 @@ STILLA_INLINE void store_floats(float* to, Float x) { _mm256_storeu_ps(to, x); }
 STILLA_INLINE Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
 STILLA_INLINE Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
+STILLA_INLINE Float as_floats(Int bits) { return _mm256_castsi256_ps(bits); }
 STILLA_INLINE Float to_floats(Int x) { return _mm256_cvtepi32_ps(x); }
 STILLA_INLINE Float load_f16(const std::byte* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ST4, Stilla's own: 128 weights in 68 bytes, 4.25 bits per weight. GGUF files do not know it: it is made by requantising.
+//
+//     weight[k] = scale * sub_scale[g] * codebook[code[k]]        g = k / 32, code 0..15
+//     scale     = (1 + m/8) * 2^(e - 28)                          e = 0..31, m = 0..7, no sign, no zero
+//     sub_scale = -32..31
+//
+//     byte  0                                              4                                           68
+//           | word, u32:                                   | codes, 4 runs of 16 bytes                 |
+//           |   bits 6g .. 6g+5: sub_scale[g]              | run g, byte j: low nibble = code[32g + j],|
+//           |   bits 24..26: m      bits 27..31: e         |               high = code[32g + 16 + j]   |
+//
+// A word is all that a row's 128 weights have besides their codes, so 16 rows' words are one vector of 32-bit lanes, and a
+// scale comes out of it by shifts: packed panels take 4.25 bits as well (Q4_K: 4.625).
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include <stilla/format/rounding.hpp>
+#include <stilla/format/scale_search.hpp>
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+// A positive number of 5 bits of exponent and 3 of mantissa, 2^-28 .. 15: the upper bits of a float, moved.
+struct ue5m3 {
+  static constexpr unsigned lowest_exponent = 127 - 28;  // of a float
+  std::uint8_t bits = 0;
+};
+
+constexpr float to_float(ue5m3 x) {
+  return std::bit_cast<float>((static_cast<std::uint32_t>(x.bits) << 20) + (ue5m3::lowest_exponent << 23));
+}
+
+struct ST4 {
+  static constexpr std::string_view name = "st4";
+  static constexpr std::uint32_t gguf_type = 0x00345453;  // "ST4" as text, far from the numbers that ggml gives out
+  static constexpr std::size_t block_weights = 128;
+  static constexpr std::size_t block_bytes = 68;
+
+  // What integer kernels see (format/format.hpp).
+  static constexpr unsigned code_bits = 4;
+  static constexpr int zero_point = 0;
+  static constexpr std::size_t group_weights = 32;
+  static constexpr bool has_sub_scales = true;
+  static constexpr bool has_minimum = false;
+  static constexpr bool is_codebook = true;
+
+  // The 16 levels with the least squared error over groups of trained weights (Lloyd's algorithm, scale and sign of every
+  // group chosen as encode does, weights spread evenly over their original steps).
+  static constexpr std::array<std::int8_t, 16> codebook{-127, -100, -79, -62, -46, -32, -19, -8,
+                                                        2,    12,   23,  35,  49,  64,  82,  108};
+
+  static int code(const std::byte* block, std::size_t k) {
+    const unsigned pair = std::to_integer<unsigned>(block[4 + k / 32 * 16 + k % 16]);
+    return static_cast<int>(k % 32 < 16 ? pair & 15u : pair >> 4);
+  }
+  static std::uint32_t scale_word(const std::byte* block) { return load_as<std::uint32_t>(block); }
+  static ue5m3 scale_of(std::uint32_t word) { return {static_cast<std::uint8_t>(word >> 24)}; }
+  static int sub_scale_of(std::uint32_t word, std::size_t g) {
+    return static_cast<std::int32_t>(word << (26 - 6 * g)) >> 26;  // the sign comes along
+  }
+  static ue5m3 scale(const std::byte* block) { return scale_of(scale_word(block)); }
+  static int sub_scale(const std::byte* block, std::size_t g) { return sub_scale_of(scale_word(block), g); }
+
+  static void decode(const std::byte* block, float* weights) {
+    const float d = to_float(scale(block));
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      const float s = d * static_cast<float>(sub_scale(block, g));
+      for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {
+        weights[k] = s * static_cast<float>(codebook[static_cast<std::size_t>(code(block, k))]);
+      }
+    }
+  }
+
+  // Least squares in two steps. Per group, for either sign and a few lengths of the step, the scale that suits the nearest
+  // levels; then for a few scales of the block and each group the sub-scales around what was wished for. Decisions are the
+  // same with every compiler, as in scale_search.hpp. Weights above 59000 are cut off there.
+  static void encode(const float* weights, std::byte* block) {
+    double wishes[n_groups];
+    double longest = 0;
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      wishes[g] = fit(weights + g * group_weights);
+      longest = std::fabs(wishes[g]) > longest ? std::fabs(wishes[g]) : longest;
+    }
+    const unsigned first = scale_at_least(longest / 31.75);
+    double best_gain = -1;
+    std::uint32_t best_word = 0;
+    for (unsigned bits = first; bits < first + tried_scales && bits < 256; ++bits) {
+      const auto d = static_cast<double>(to_float(ue5m3{static_cast<std::uint8_t>(bits)}));
+      std::uint32_t word = bits << 24;
+      double gain = 0;
+      for (std::size_t g = 0; g < n_groups; ++g) {
+        const Choice choice = choose_sub_scale(weights + g * group_weights, d, wishes[g]);
+        gain += choice.gain;
+        word |= (static_cast<std::uint32_t>(choice.sub_scale) & 63u) << (6 * g);
+      }
+      if (gain > best_gain) {
+        best_gain = gain;
+        best_word = word;
+      }
+    }
+    store_as(block, best_word);
+    const double d = static_cast<double>(to_float(scale_of(best_word)));
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      const int sub = sub_scale_of(best_word, g);
+      const float halves = sub == 0 ? 0.0f : halves_of(d * sub);
+      const float* group = weights + g * group_weights;
+      for (std::size_t j = 0; j < 16; ++j) {
+        const unsigned low = nearest_code[half_index(group[j], halves)];
+        block[4 + g * 16 + j] = static_cast<std::byte>(low | unsigned{nearest_code[half_index(group[j + 16], halves)]} << 4);
+      }
+    }
+  }
+
+ private:
+  static constexpr std::size_t n_groups = block_weights / group_weights;
+  static constexpr unsigned tried_scales = 3;
+
+  // The nearest code to x is the same for all x of [i/2, (i+1)/2): half the sum of two neighbouring levels lies on a border.
+  static constexpr auto nearest_code = [] {
+    std::array<std::uint8_t, 512> codes{};
+    for (int i = 0; i < 512; ++i) {
+      std::uint8_t code = 0;
+      while (code < 15 && i - 256 >= codebook[code] + codebook[code + 1u]) ++code;
+      codes[static_cast<std::size_t>(i)] = code;
+    }
+    return codes;
+  }();
+  static constexpr auto nearest_level = [] {
+    std::array<std::int8_t, 512> levels{};
+    for (std::size_t i = 0; i < 512; ++i) levels[i] = codebook[nearest_code[i]];
+    return levels;
+  }();
+  // Where weight / scale is in those tables; halves = 2 / scale as a float, so that the product is exact. NaN goes to 0.
+  static float halves_of(double scale) { return static_cast<float>(2 / scale); }
+  static std::size_t half_index(float weight, float halves) {
+    double at = static_cast<double>(weight) * static_cast<double>(halves) + 256.0;
+    at = at > 0 ? at : 0;
+    return static_cast<std::size_t>(at < 511 ? at : 511);
+  }
+
+  // Of a group rounded to levels: a scale s takes 2 s weight_level - s s level_level off its squared error.
+  struct Sums {
+    double weight_level;
+    double level_level;
+  };
+  static Sums sums(const float* group, double scale) {
+    const float halves = halves_of(scale);
+    double weight_level[4] = {};
+    int level_level = 0;
+    for (std::size_t k = 0; k < group_weights; k += 4) {
+      for (std::size_t i = 0; i < 4; ++i) {
+        const int level = nearest_level[half_index(group[k + i], halves)];
+        weight_level[i] += static_cast<double>(group[k + i]) * level;  // exact products
+        level_level += level * level;
+      }
+    }
+    return {(weight_level[0] + weight_level[1]) + (weight_level[2] + weight_level[3]), static_cast<double>(level_level)};
+  }
+
+  // The best scale for a group if it could be any number.
+  static double fit(const float* group) {
+    const double extreme = static_cast<double>(detail::extreme_of(group, group_weights));
+    double best_gain = 0;
+    double best = 0;
+    // Levels that the extreme weight goes to, past the last ones or short of them.
+    for (const double level : {-104.0, -112.0, -119.0, -127.0, -136.0, -148.0, 88.0, 95.0, 101.0, 108.0, 116.0, 126.0}) {
+      const double scale = extreme / level;
+      const Sums s = sums(group, scale);
+      const double gain = s.weight_level * s.weight_level / s.level_level;
+      if (gain > best_gain) {
+        best_gain = gain;
+        best = s.weight_level / s.level_level;
+      }
+    }
+    return best;
+  }
+
+  struct Choice {
+    int sub_scale;
+    double gain;
+  };
+  static Choice choose_sub_scale(const float* group, double d, double wish) {
+    Choice best{0, 0};
+    const double wished = wish / d;
+    const int nearest = wished <= -32 ? -32 : wished >= 31 ? 31 : static_cast<int>(std::floor(wished + 0.5));
+    for (int sub = nearest - 1; sub <= nearest + 1; ++sub) {
+      if (sub == 0 || sub < -32 || sub > 31) continue;
+      const double scale = d * sub;  // 10 bits
+      const Sums s = sums(group, scale);
+      const double gain = std::fma(2 * scale, s.weight_level, -(scale * scale * s.level_level));
+      if (gain > best.gain) best = {sub, gain};
+    }
+    return best;
+  }
+
+  // The lowest scale that is at least x, or the highest there is.
+  static unsigned scale_at_least(double x) {
+    unsigned low = 0;
+    unsigned high = 255;
+    while (low < high) {
+      const unsigned middle = (low + high) / 2;
+      if (static_cast<double>(to_float(ue5m3{static_cast<std::uint8_t>(middle)})) >= x) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    return low;
+  }
+};
+
+}  // namespace stilla::STILLA_ABI
