@@ -87,6 +87,10 @@ set(STILLA_KERNEL_HEADERS
   kernels/stilla/targets.hpp
   kernels/stilla/x86/panel_tile-inl.hpp
   kernels/stilla/x86/vector256-inl.hpp
+  kernels/stilla/x86_amx/matmul.hpp
+  kernels/stilla/x86_amx/target.hpp
+  kernels/stilla/x86_amx/tile_sweep.hpp
+  kernels/stilla/x86_amx/tiles.hpp
   kernels/stilla/x86_avx2/matmul.hpp
   kernels/stilla/x86_avx2/target.hpp
   kernels/stilla/x86_avx2/vector.hpp

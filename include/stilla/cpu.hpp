@@ -17,6 +17,10 @@
 #elif STILLA_ARCH_ARM && defined(__linux__)
 #include <sys/auxv.h>
 #endif
+#if STILLA_ARCH_X86 && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace stilla::inline STILLA_ABI {
 
@@ -27,6 +31,9 @@ struct CpuInfo {
   // x86: CPUID leaves 1, (7, 0) and (7, 1), and XCR0 (which register states the operating system saves). Zero elsewhere.
   Leaf leaf1, leaf7, leaf7_1;
   std::uint64_t xcr0 = 0;
+  // x86 on Linux: the system lets this process use AMX's tiles, 8 KB of registers. It must be asked, once; after that it
+  // refuses alternative signal stacks that are too small to save them (sigaltstack(2), AT_MINSIGSTKSZ).
+  bool tiles_granted = false;
   // Arm on Linux: AT_HWCAP and AT_HWCAP2. Zero elsewhere.
   std::uint64_t hwcap = 0, hwcap2 = 0;
 
@@ -34,6 +41,7 @@ struct CpuInfo {
   // The operating system saves xmm and ymm (and for the second also mask and zmm) registers.
   constexpr bool saves_ymm() const { return (xcr0 & 0x6u) == 0x6u; }
   constexpr bool saves_zmm() const { return (xcr0 & 0xe6u) == 0xe6u; }
+  constexpr bool saves_tiles() const { return (xcr0 & 0x60000u) == 0x60000u; }
 };
 
 namespace detail {
@@ -71,6 +79,10 @@ inline CpuInfo read_cpu() {
     info.xcr0 = std::uint64_t{high} << 32 | low;
 #endif
   }
+#if defined(__linux__)
+  constexpr int request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA: Linux 5.16
+  info.tiles_granted = info.saves_tiles() && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#endif
 #elif STILLA_ARCH_ARM && defined(__linux__)
   info.hwcap = getauxval(AT_HWCAP);
   info.hwcap2 = getauxval(AT_HWCAP2);

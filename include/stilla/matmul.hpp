@@ -25,6 +25,7 @@
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/elementwise.hpp>
 #include <stilla/scalar/matmul.hpp>
+#include <stilla/x86_amx/matmul.hpp>
 #include <stilla/x86_avx2/matmul.hpp>
 #include <stilla/x86_avx512vnni/matmul.hpp>
 #include <stilla/x86_avxvnni/matmul.hpp>

@@ -7,6 +7,7 @@
 #include <stilla/format/format.hpp>  // TypeList
 #include <stilla/portable/target.hpp>
 #include <stilla/scalar/target.hpp>
+#include <stilla/x86_amx/target.hpp>
 #include <stilla/x86_avx2/target.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 #include <stilla/x86_avxvnni/target.hpp>
@@ -26,9 +27,9 @@ using Targets = TypeList<Portable>;
 using Targets = TypeList<Scalar>;
 #endif
 #elif STILLA_ARCH_X86 && STILLA_HAS_PORTABLE
-using Targets = TypeList<Avx512Vnni, AvxVnni, Avx2, Portable, Scalar>;
+using Targets = TypeList<Amx, Avx512Vnni, AvxVnni, Avx2, Portable, Scalar>;
 #elif STILLA_ARCH_X86
-using Targets = TypeList<Avx512Vnni, AvxVnni, Avx2, Scalar>;
+using Targets = TypeList<Amx, Avx512Vnni, AvxVnni, Avx2, Scalar>;
 #elif STILLA_HAS_PORTABLE
 using Targets = TypeList<Portable, Scalar>;
 #else

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The vocabulary of tile_sweep.hpp: AMX's eight tiles, of up to 16 rows x 64 bytes each. tests/amx_test.cpp has the same
+// vocabulary in plain C++, which is how the kernel is tested where there is no such CPU.
+//
+//   instruction   what                                                  cycles, Sapphire Rapids (Intel's optimisation manual)
+//   tdpbssd       c[m][n] += sum over k and j < 4 of a[m][4k + j] * b[k][4n + j]      16 until the next, 52 until the result
+//
+// Written as asm because GCC's intrinsics are macros that paste the tile's number into a string: it could not be a template
+// argument.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <stilla/region.hpp>
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+// What ldtilecfg reads: rows and bytes per row of each tile; a tile without rows must not be used.
+struct alignas(64) TileShapes {
+  std::uint8_t palette = 1;
+  std::uint8_t start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t row_bytes[16] = {};
+  std::uint8_t rows[16] = {};
+
+  constexpr void set(int tile, std::size_t row_count, std::size_t bytes) {
+    rows[tile] = static_cast<std::uint8_t>(row_count);
+    row_bytes[tile] = static_cast<std::uint16_t>(bytes);
+  }
+};
+static_assert(sizeof(TileShapes) == 64);
+
+#if STILLA_ARCH_X86 && defined(__GNUC__)
+#define STILLA_HAS_TILES 1
+struct HardwareTiles {
+  static void configure(const TileShapes& shapes) { __asm__ volatile("ldtilecfg %0" : : "m"(shapes)); }  // zeros them all
+  static void release() { __asm__ volatile("tilerelease"); }
+  template <int tile>
+  static STILLA_INLINE void zero() {
+    __asm__ volatile("tilezero %%tmm%c0" : : "i"(tile));
+  }
+  template <int tile>
+  static STILLA_INLINE void load(const void* from, std::size_t stride) {
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(tile) : "memory");
+  }
+  template <int tile>
+  static STILLA_INLINE void store(void* to, std::size_t stride) {
+    __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "i"(tile) : "memory");
+  }
+  // sum[m][n] += a's row m times b's column n: signed bytes, four neighbouring ones of a row at a time.
+  template <int sum, int a, int b>
+  static STILLA_INLINE void dot_s8s8() {
+    __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(b));
+  }
+};
+#else
+#define STILLA_HAS_TILES 0
+#endif
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernel for AMX on tiles in software, bit for bit against scalar: the only way to run it on a CPU without AMX. (Its
+// float steps are AVX-512's, so that much is needed.) On a CPU with AMX the tests of matmul run the real one.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false, in GCC 12's own AVX-512 header (its bug 105593)
+#endif
+
+#include <stilla/scalar/matmul.hpp>
+#include <stilla/x86_amx/matmul.hpp>
+
+#include "matmul_data.hpp"
+
+#if STILLA_ARCH_X86
+namespace {
+
+using namespace stilla_test;
+
+// AMX as Intel's SDM describes it, with what would be a fault as a failure of the test. One state for the program: these
+// tests use one thread.
+class SoftwareTiles {
+ public:
+  static void configure(const TileShapes& shapes) {
+    EXPECT_EQ(shapes.palette, 1);
+    EXPECT_EQ(shapes.start_row, 0);
+    for (int t = 0; t < 16; ++t) {
+      EXPECT_LE(shapes.rows[t], 16);
+      EXPECT_LE(shapes.row_bytes[t], 64);
+      EXPECT_EQ(shapes.rows[t] == 0, shapes.row_bytes[t] == 0) << "tile " << t;
+      EXPECT_TRUE(t < 8 || shapes.rows[t] == 0) << "there are eight tiles";
+    }
+    shapes_ = shapes;
+    std::memset(bytes_, 0, sizeof bytes_);
+    is_configured_ = true;
+  }
+  static void release() {
+    EXPECT_TRUE(is_configured_);
+    is_configured_ = false;
+  }
+  template <int tile>
+  static void zero() {
+    usable(tile);
+    std::memset(bytes_[tile], 0, sizeof bytes_[tile]);
+  }
+  template <int tile>
+  static void load(const void* from, std::size_t stride) {
+    zero<tile>();  // also the rows and bytes outside the shape
+    for (std::size_t r = 0; r < shapes_.rows[tile]; ++r) {
+      std::memcpy(bytes_[tile][r], static_cast<const std::byte*>(from) + r * stride, shapes_.row_bytes[tile]);
+    }
+  }
+  template <int tile>
+  static void store(void* to, std::size_t stride) {
+    usable(tile);
+    for (std::size_t r = 0; r < shapes_.rows[tile]; ++r) {
+      std::memcpy(static_cast<std::byte*>(to) + r * stride, bytes_[tile][r], shapes_.row_bytes[tile]);
+    }
+  }
+  template <int sum, int a, int b>
+  static void dot_s8s8() {
+    static_assert(sum != a && a != b && sum != b);
+    usable(sum), usable(a), usable(b);
+    if (shapes_.rows[sum] != shapes_.rows[a] || shapes_.row_bytes[sum] != shapes_.row_bytes[b] ||
+        shapes_.row_bytes[a] != 4 * shapes_.rows[b] || shapes_.row_bytes[a] % 4 != 0 || shapes_.row_bytes[b] % 4 != 0) {
+      ADD_FAILURE() << "shapes of tiles " << sum << ", " << a << ", " << b << " do not match";
+      return;
+    }
+    for (std::size_t m = 0; m < shapes_.rows[sum]; ++m) {
+      for (std::size_t n = 0; n < shapes_.row_bytes[sum] / 4u; ++n) {
+        std::int32_t total;
+        std::memcpy(&total, &bytes_[sum][m][4 * n], 4);
+        for (std::size_t k = 0; k < shapes_.row_bytes[a] / 4u; ++k) {
+          for (std::size_t j = 0; j < 4; ++j) total += bytes_[a][m][4 * k + j] * bytes_[b][k][4 * n + j];
+        }
+        std::memcpy(&bytes_[sum][m][4 * n], &total, 4);
+      }
+    }
+    ++products;
+  }
+
+  static inline std::size_t products = 0;
+
+ private:
+  static void usable(int tile) {
+    if (!is_configured_ || shapes_.rows[tile] == 0) ADD_FAILURE() << "tile " << tile << " is not configured";
+  }
+  static inline TileShapes shapes_;
+  static inline bool is_configured_ = false;
+  static inline std::int8_t bytes_[8][16][64];
+};
+
+template <class F>
+class AmxMatmul : public TargetTest<Avx512Vnni> {};
+
+struct IsQuantised {
+  template <class F>
+  static constexpr bool value = QuantisedFormat<F>;
+};
+struct FormatNames {
+  template <class F>
+  static std::string GetName(int) {
+    return std::string(F::name);
+  }
+};
+using QuantisedFormats = Filtered<IsQuantised, Formats>::Type;
+TYPED_TEST_SUITE(AmxMatmul, AsGtestTypes<QuantisedFormats>::Types, FormatNames);
+
+// Both kernels over panels [first, last); results are rows a little apart, with nothing writable behind the last one.
+template <class F>
+void expect_the_same(Weights<F>& w, Activations<F>& x, const float* bias, std::size_t first, std::size_t last) {
+  const std::size_t N = w.view.rows, K = w.view.cols, stride = N + 3;
+  GuardedArray<float> expected(x.M * stride - 3), found(x.M * stride - 3);
+  std::fill(expected.data(), expected.data() + expected.size(), 7.0f);
+  std::fill(found.data(), found.data() + found.size(), 7.0f);
+  MatmulArgs<F> args{w.view.data, N, K, x.all(), Matrix(expected.data(), x.M, N, stride), bias};
+  MatmulPanels<Scalar, F>::run(args, first, last);
+  args.y.data = found.data();
+  amx::matmul_panels<F, SoftwareTiles>(args, first, last);
+  ASSERT_TRUE(same_bits(found.values(), expected.values())) << "M " << x.M << " N " << N << " K " << K;
+}
+
+TYPED_TEST(AmxMatmul, EqualsScalarInEveryShape) {
+  using F = TypeParam;
+  std::vector<std::size_t> column_counts = columns<F>();
+  column_counts.push_back(3 * 512 + F::block_weights);  // several chunks
+  for (const std::size_t K : column_counts) {
+    for (const std::size_t N : {15u, 32u, 83u}) {
+      Weights<F> w(3, N, K);
+      const std::vector<float> bias = noise_values(4, N);
+      for (const std::size_t M : {15u, 16u, 17u, 47u}) {
+        for (const ActivationBits bits : roundings_of<F>()) {
+          Activations<F> x(5, M, K, bits);
+          const std::size_t products = SoftwareTiles::products;
+          expect_the_same(w, x, M % 2 == 1 ? bias.data() : nullptr, 0, w.view.panels());
+          const std::size_t tiles = M < 16 ? 0 : N / 32 * 2 * ((M + 15) / 16) * (K / F::group_weights);
+          EXPECT_EQ(SoftwareTiles::products - products, bits == ActivationBits::sixteen ? 2 * tiles : tiles);
+        }
+      }
+    }
+  }
+}
+
+TYPED_TEST(AmxMatmul, EqualsScalarOnSomeOfThePanels) {
+  using F = TypeParam;
+  constexpr std::size_t N = 116, K = some_columns<F>;
+  Weights<F> w(6, N, K);
+  Activations<F> x(7, 20, K);
+  for (std::size_t first = 0; first < w.view.panels(); ++first) {
+    for (std::size_t last = first; last <= w.view.panels(); ++last) expect_the_same<F>(w, x, nullptr, first, last);
+  }
+}
+
+// Random bits are any block that a file can hold: scales that are NaN, infinite, subnormal.
+TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
+  using F = TypeParam;
+  constexpr std::size_t N = 32, K = some_columns<F>;
+  for (std::uint32_t seed = 200; seed < 220; ++seed) {
+    std::vector<std::byte> blocks(N * row_bytes<F>(K));
+    for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
+    Weights<F> w(std::move(blocks), N, K);
+    Activations<F> x(seed + 100, 19, K, seed % 2 == 0 ? ActivationBits::eight : ActivationBits::sixteen);
+    expect_the_same<F>(w, x, nullptr, 0, 2);
+  }
+}
+
+// Sums at their largest.
+TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
+  using F = TypeParam;
+  constexpr std::size_t N = 32, K = some_columns<F>, M = 16;
+  std::vector<float> values(M * K);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = i / K % 4 == 0 || i % (1 + i / K) == 0 ? 127.0f : -127.0f;
+  for (const unsigned byte : {0x00u, 0xffu, 0x80u, 0x7fu, 0x88u}) {
+    std::vector<std::byte> blocks(N * row_bytes<F>(K), std::byte(byte));
+    for (std::size_t b = 0; b < blocks.size(); b += F::block_bytes) {
+      for (const std::size_t offset : half_offsets<F>()) store_as(blocks.data() + b + offset, to_f16(1.0f));
+    }
+    Weights<F> w(std::move(blocks), N, K);
+    for (const ActivationBits bits : roundings_of<F>()) {
+      Activations<F> x(ConstMatrix(values.data(), M, K), bits);
+      expect_the_same<F>(w, x, nullptr, 0, 2);
+    }
+  }
+}
+
+// One of the bits missing, or the system's leave, is enough.
+TEST(AmxTarget, NeedsTheCpuAndTheSystem) {
+  CpuInfo cpu;
+  cpu.xcr0 = 0x602e7;
+  cpu.leaf1.ecx = 1u << 12 | 1u << 29;
+  cpu.leaf7.ebx = 1u << 3 | 1u << 5 | 1u << 8 | 1u << 16 | 1u << 30 | 1u << 31;
+  cpu.leaf7.ecx = 1u << 11;
+  cpu.leaf7.edx = 1u << 24 | 1u << 25;
+  cpu.tiles_granted = true;
+  EXPECT_TRUE(Amx::available(cpu));
+  for (const unsigned bit : {24u, 25u}) {
+    CpuInfo less = cpu;
+    less.leaf7.edx &= ~(1u << bit);
+    EXPECT_FALSE(Amx::available(less)) << bit;
+  }
+  CpuInfo refused = cpu;
+  refused.tiles_granted = false;
+  EXPECT_FALSE(Amx::available(refused));
+  EXPECT_TRUE(Avx512Vnni::available(refused));
+  CpuInfo no_vnni = cpu;
+  no_vnni.leaf7.ecx = 0;
+  EXPECT_FALSE(Amx::available(no_vnni));
+}
+
+}  // namespace
+#endif

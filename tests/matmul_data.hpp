@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Operands for the tests of matmul: weights in file and packed form, activations, shapes.
+#pragma once
+
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/contract/matmul.hpp>
+#include <stilla/pack.hpp>
+#include <stilla/scalar/elementwise.hpp>
+
+#include "test_util.hpp"
+
+namespace stilla_test {
+
+// W[N, K] in blocks of one format, and packed, with nothing readable behind either.
+template <class F>
+struct Weights {
+  Weights(std::vector<std::byte> blocks, std::size_t N, std::size_t K)
+      : rows(std::span<const std::byte>(blocks)),
+        packed(packed_bytes<F>(N, K)),
+        view{F::gguf_type, N, K, packed.data()} {
+    pack<F>(packed.data(), rows.data(), N, K);
+  }
+  Weights(std::uint32_t seed, std::size_t N, std::size_t K)
+      : Weights(random_blocks<F>(seed, N * K / F::block_weights), N, K) {}
+
+  const std::byte* row(std::size_t n) { return rows.data() + n * row_bytes<F>(view.cols); }
+
+  GuardedArray<std::byte> rows;
+  GuardedArray<std::byte> packed;
+  PackedView view;
+};
+
+// 8 and 16 bits where the format takes rounded activations; the same floats twice otherwise would be a waste.
+template <class F>
+std::vector<ActivationBits> roundings_of() {
+  if (QuantisedFormat<F>) return {ActivationBits::eight, ActivationBits::sixteen};
+  return {ActivationBits::eight};
+}
+
+// x[M, K] as the format takes it, with nothing readable behind any array.
+template <class F>
+struct Activations {
+  explicit Activations(ConstMatrix x, ActivationBits bits = ActivationBits::eight)
+      : M(x.rows),
+        K(x.cols),
+        floats(M * K),
+        values(M * K),
+        scales(M * K / 32),
+        sums(M * K / 16),
+        low(bits == ActivationBits::sixteen ? M * K : 0),
+        has_low(bits == ActivationBits::sixteen) {
+    for (std::size_t m = 0; m < M; ++m) std::copy(x.row(m), x.row(m) + K, floats.data() + m * K);
+    if constexpr (QuantisedFormat<F>) {
+      for (std::size_t m = 0; m < M; ++m) {
+        QuantiseQ8<Scalar>::run(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
+                                floats.data() + m * K, K / 32, has_low ? low.data() + m * K : nullptr);
+      }
+    }
+  }
+  Activations(std::uint32_t seed, std::size_t M_, std::size_t K_, ActivationBits bits = ActivationBits::eight)
+      : Activations(ConstMatrix(noise_values(seed, M_ * K_).data(), M_, K_), bits) {}
+
+  // Rows [first, first + count) as the op's argument.
+  auto rows(std::size_t first, std::size_t count) {
+    if constexpr (QuantisedFormat<F>) {
+      return ActivationQ8{values.data() + first * K,
+                          scales.data() + first * K / 32,
+                          sums.data() + first * K / 16,
+                          count,
+                          K,
+                          has_low ? low.data() + first * K : nullptr};
+    } else {
+      return ConstMatrix(floats.data() + first * K, count, K);
+    }
+  }
+  auto all() { return rows(0, M); }
+
+  std::size_t M;
+  std::size_t K;
+  GuardedArray<float> floats;
+  GuardedArray<std::int8_t> values;
+  GuardedArray<float> scales;
+  GuardedArray<std::int32_t> sums;
+  GuardedArray<std::int8_t> low;
+  bool has_low;
+};
+
+// Numbers of columns: one block, two, and more; for float formats also what is no multiple of any vector.
+template <class F>
+std::vector<std::size_t> columns() {
+  if (F::block_weights == 1) return {1, 2, 15, 16, 31, 33, 100};
+  if (F::block_weights == 32) return {32, 64, 96, 256, 544};
+  if (F::block_weights == 128) return {128, 256, 896};
+  return {256, 512, 768};
+}
+template <class F>
+constexpr std::size_t some_columns = F::block_weights == 1    ? 70
+                                     : F::block_weights == 32 ? 96
+                                                              : 512;
+
+}  // namespace stilla_test
