@@ -18,6 +18,7 @@ difference counts if that excludes 1. Peers stay loaded between their turns and 
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
@@ -42,8 +43,10 @@ SHAPES = {  # as matmul_bench names them: N, K
 
 # Workers: this file in a peer's environment. They answer each line {"test": ..., "n": ...} with {"value": per second}.
 
-def token_ids(count):
-    return [1000 + i * 37 % 20000 for i in range(count)]
+def token_ids(count, turn=itertools.count()):
+    """Others every time, or a peer that keeps prompts would not compute anything (openvino-genai does)."""
+    start = next(turn) * 1009
+    return [1000 + (start + i * 37) % 20000 for i in range(count)]
 
 
 class LlamaWorker:
