@@ -6,9 +6,9 @@
     scripts/compare_formats.py MODEL.gguf [FORMAT...]
 
 All matrices but embedding and head are encoded and decoded by this library (compiled here, with $CXX or c++), and transformers
-runs in float32 with what comes out: nothing else is rounded. The file's own weights, dequantised, count as the original.
-Prompts, reference and measures are those of check_fidelity.py. Blocks follow each other through the whole matrix, so that formats
-with blocks of 256 can be compared on models whose rows are no multiple of it.
+runs in float32 with what comes out: nothing else is rounded. The file's own weights, dequantised, count as the original,
+which flatters formats like the file's. Prompts, reference and measures are those of check_fidelity.py. Blocks follow each
+other through the whole matrix, so that formats with blocks of 256 can be compared where rows are no multiple of it.
 
     bits     per weight
     nmse     sum (decoded - original)^2 / sum original^2, over all matrices
@@ -34,7 +34,8 @@ SOURCE = r"""
 #include <stilla/format/format.hpp>
 
 // Rounds `count` weights in place to the format of this name. The block's bytes, or 0 for a format without an encoder.
-extern "C" std::size_t round_weights(const char* name, float* weights, std::size_t count, std::size_t* block_weights, double* seconds) {
+extern "C" std::size_t round_weights(const char* name, float* weights, std::size_t count, std::size_t* block_weights,
+                                     double* seconds) {
   std::size_t bytes = 0;
   stilla::for_each_type(stilla::Formats{}, [&]<class F>(F) {
     if constexpr (stilla::EncodableFormat<F>) {
@@ -60,8 +61,8 @@ def build():
         source, library = Path(folder, "round.cpp"), Path(folder, "round.so")
         source.write_text(SOURCE)
         include = Path(__file__).resolve().parent.parent / "include"
-        subprocess.run([os.environ.get("CXX", "c++"), "-std=c++20", "-O2", "-shared", "-fPIC", f"-I{include}", source, "-o", library],
-                       check=True)
+        compiler = os.environ.get("CXX", "c++")
+        subprocess.run([compiler, "-std=c++20", "-O2", "-shared", "-fPIC", f"-I{include}", source, "-o", library], check=True)
         return ctypes.CDLL(str(library)).round_weights
 
 
@@ -89,8 +90,8 @@ def main():
         for matrix, original in zip(matrices, originals):
             rounded = np.ascontiguousarray(original.copy())
             block_weights, took = ctypes.c_size_t(), ctypes.c_double()
-            block_bytes = round_weights(name.encode(), rounded.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(rounded.size),
-                                        ctypes.byref(block_weights), ctypes.byref(took))
+            block_bytes = round_weights(name.encode(), rounded.ctypes.data_as(ctypes.c_void_p),
+                                        ctypes.c_size_t(rounded.size), ctypes.byref(block_weights), ctypes.byref(took))
             if block_bytes == 0:
                 sys.exit(f"{name}: no format with an encoder has this name")
             error += float(((rounded - original).astype(np.float64) ** 2).sum())

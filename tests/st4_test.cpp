@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ST4, which no other program has written or read: its drawing worked out again, its scale's numbers, what its encoder finds.
+// ST4, which no other program reads or writes: its drawing worked out again, its scale's numbers, what its encoder finds.
 #include <stilla/format/st4.hpp>
 
 #include <algorithm>
@@ -87,7 +87,9 @@ TEST(ST4, ScalesAreNearlyTheBest) {
         double error = 0;
         for (std::size_t k = 0; k < 32; ++k) {
           double nearest = 1e9;
-          for (const std::int8_t level : ST4::codebook) nearest = std::min(nearest, std::fabs(weights[k] - sign * scale * level));
+          for (const std::int8_t level : ST4::codebook) {
+            nearest = std::min(nearest, std::fabs(weights[k] - sign * scale * level));
+          }
           error += nearest * nearest;
         }
         least = std::min(least, error);

@@ -139,10 +139,10 @@ inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatr
   return result;
 }
 
-// W[N, K] in the rows of another format: every row of GGUF type `from` (or a type of Stilla's own) is decoded and encoded
-// as `to`. Refused: what encoded_bytes and encode_rows refuse.
-inline Result<AlignedBuffer<std::byte>> requantise_rows(std::uint32_t to, std::uint32_t from, const std::byte* rows, std::size_t N,
-                                                        std::size_t K, Parallel parallel = {}) {
+// W[N, K] in the rows of another format: every row of type `from` is decoded and encoded as `to`, types as in
+// PackedView::format. Refused: what encoded_bytes and encode_rows refuse.
+inline Result<AlignedBuffer<std::byte>> requantise_rows(std::uint32_t to, std::uint32_t from, const std::byte* rows,
+                                                        std::size_t N, std::size_t K, Parallel parallel = {}) {
   const Result<std::size_t> source_bytes = encoded_bytes(from, N, K);
   if (!source_bytes) return source_bytes.error();
   const Result<std::size_t> bytes = encoded_bytes(to, N, K);
