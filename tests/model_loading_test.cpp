@@ -122,6 +122,38 @@ TEST(ModelLoading, NormsInEveryFormat) {
   });
 }
 
+// Layers whose rows are whole blocks have the format and what requantising makes of the file; the rest is the file's.
+TEST(ModelLoading, LayersInAnotherFormat) {
+  for (const char* const name : {"tiny-qwen2", "tiny-llama"}) {
+    ModelFile file = ModelFile::tiny(name);
+    const LoadedModel original(file), model(file, {}, ST4::gguf_type);
+    ASSERT_TRUE(original && model) << original.error() << model.error();
+    EXPECT_EQ(model->head().weight.view().format, original->head().weight.view().format);
+    const auto expect_requantised = [&](const std::string& part, const PackedView& found, const PackedView& before) {
+      ModelFile::Tensor tensor = file.tensor("blk.1." + part + ".weight");
+      if (tensor.dims[0] % ST4::block_weights != 0) {
+        EXPECT_EQ(found.format, before.format) << name << " " << part;
+        return;
+      }
+      EXPECT_EQ(found.format, ST4::gguf_type) << name << " " << part;
+      convert(tensor, ST4::gguf_type);
+      const std::vector<float> expected = decoded(tensor);
+      std::vector<float> row(found.cols);
+      for (std::size_t n = 0; n < found.rows; ++n) {
+        unpack_row<ST4>(found, n, row.data());
+        ASSERT_TRUE(same_bits(row, std::span(expected).subspan(n * found.cols, found.cols))) << name << " " << part;
+      }
+    };
+    const LayerWeights &now = model->layers()[1], &then = original->layers()[1];
+    expect_requantised("attn_q", now.query.weight, then.query.weight);
+    expect_requantised("attn_k", now.key.weight, then.key.weight);
+    expect_requantised("attn_output", now.attention_output.weight, then.attention_output.weight);
+    expect_requantised("ffn_gate", now.gate.weight, then.gate.weight);
+    expect_requantised("ffn_up", now.up.weight, then.up.weight);
+    expect_requantised("ffn_down", now.down.weight, then.down.weight);
+  }
+}
+
 struct BadKey {
   std::string_view what;
   std::string_view key;  // without the architecture

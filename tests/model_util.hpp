@@ -187,13 +187,14 @@ inline void convert_matrices(ModelFile& file, std::uint32_t format) {
 // A file in memory and the model on it.
 class LoadedModel {
  public:
-  explicit LoadedModel(const ModelFile& file, Parallel parallel = {}) : bytes_(file.builder().build()) {
+  explicit LoadedModel(const ModelFile& file, Parallel parallel = {}, std::optional<std::uint32_t> format = {})
+      : bytes_(file.builder().build()) {
     Result<GgufFile> parsed = GgufFile::parse(MappedFile::from_memory(bytes_, "memory.gguf"));
     if (!parsed) {
       error_ = parsed.error().message;
       return;
     }
-    Result<Model> model = Model::load(std::move(*parsed), parallel);
+    Result<Model> model = Model::load(std::move(*parsed), parallel, {}, format);
     if (model) {
       model_ = std::make_unique<Model>(std::move(*model));
     } else {

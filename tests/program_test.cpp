@@ -109,6 +109,7 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "--seed: found '-2'", {"run", "-m", model, "-p", "hi", "--seed", "-2"}},
       {2, "--ctx: found '0'", {"run", "-m", model, "-p", "hi", "--ctx", "0"}},
       {2, "supported: f16", {"run", "-m", model, "-p", "hi", "--kv", "int8"}},
+      {2, "iq4_xs, st4", {"run", "-m", model, "-p", "hi", "--weights", "q9"}},
       {2, "unknown target 'frob'", {"run", "-m", model, "-p", "hi", "--target", "frob"}},
       {2, "known: chatml", {"run", "-m", model, "-p", "hi", "--chat-template", "frob"}},
       {2,

@@ -18,8 +18,8 @@
 // Around every run, because a machine's speed drifts and takes the run with it: `limit_ts` is the average of the limits
 // measured just before and just after each run, as `avg_ts` is the average of the runs.
 //
-// The checksum is of the bits of the last logits. It depends on the model, the number of tokens, --kv and --activations,
-// and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one. So a kernel that
+// The checksum is of the bits of the last logits. It depends on the model, the number of tokens, --kv, --activations and
+// --weights, and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one. So a kernel that
 // is fast because it is wrong shows, and --check turns it into an error.
 #include <algorithm>
 #include <bit>
@@ -249,6 +249,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["backend"] = "CPU " + target_name();
   out["type_kv"] = kv_type_name(options.model.kv_type);
   out["activations"] = options.model.activations == stilla::ActivationBits::eight ? "int8" : "int16";
+  if (!options.model.weights.empty()) out["weights"] = options.model.weights;
   out["n_threads"] = test.threads;
   out["n_prompt"] = test.prompt;
   out["n_gen"] = test.generate;

@@ -36,7 +36,7 @@ struct Engine::State {
       : facts(value_of(read_model_facts(file))),
         options(chosen),
         pool(std::in_place, chosen.threads),
-        model(value_of(stilla::Model::load(std::move(file), *pool, progress))),
+        model(value_of(stilla::Model::load(std::move(file), *pool, progress, chosen.weights))),
         session(new_session()) {}
 
   stilla::Session new_session() {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct EngineOptions {
   stilla::KvType kv_type = stilla::KvType::f16;
   stilla::ActivationBits activations = stilla::ActivationBits::sixteen;
   std::size_t batch = 512;
+  std::optional<std::uint32_t> weights;  // format that the layers' matrices become; empty: as in the file
 };
 
 // What a file says of its model. The whole ModelConfig comes with the kernels' headers, so it stays in engine.cpp.

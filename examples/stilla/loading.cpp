@@ -58,7 +58,8 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
                         bytes_text(static_cast<double>(memory))));
   }
   ProgressLine progress("loading");
-  const EngineOptions engine_options{thread_count(options), model.context, options.kv_type, options.activations, batch};
+  const EngineOptions engine_options{thread_count(options), model.context, options.kv_type, options.activations, batch,
+                                     options.weights_type};
   return Engine(std::move(model.file), engine_options,
                 [&](std::size_t done, std::size_t total) { progress.show(done, total); });
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.hpp"
 
+#include <stilla/format/format.hpp>
+
 #include "platform.hpp"
 
 namespace program {
@@ -32,6 +34,25 @@ CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOptio
          },
          "What inputs of quantised matrices are rounded to: int16 (default), or int8 for faster prompts and coarser results")
       ->type_name("TYPE");
+  app.add_option_function<std::string>(
+         "--weights",
+         [&options](const std::string& name) {
+           std::string known;
+           options.weights_type.reset();
+           stilla::for_each_type(stilla::Formats{}, [&]<class Format>(Format) {
+             if constexpr (stilla::EncodableFormat<Format>) {
+               known += fmt::format(", {}", Format::name);
+               if (name == Format::name) options.weights_type = Format::gguf_type;
+             }
+           });
+           options.weights = options.weights_type ? name : "";
+           if (name != "file" && !options.weights_type) {
+             throw CLI::ValidationError(
+                 "--weights", fmt::format("found '{}'; supported: file (default){}", stilla::printable(name), known));
+           }
+         },
+         "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight")
+      ->type_name("FORMAT");
   constexpr std::size_t most_context = std::size_t{1} << 20;
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, most_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");

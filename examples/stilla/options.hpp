@@ -85,6 +85,8 @@ struct ModelOptions {
   std::string target;  // empty: the best
   stilla::KvType kv_type = stilla::KvType::f16;
   stilla::ActivationBits activations = stilla::ActivationBits::sixteen;
+  std::string weights;      // name of the format that the layers become; empty: as in the file
+  std::optional<std::uint32_t> weights_type;  // its number
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: one for each physical core
   bool verbose = false;

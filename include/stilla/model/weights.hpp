@@ -7,8 +7,10 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +19,7 @@
 #include <stilla/matmul.hpp>
 #include <stilla/model/config.hpp>
 #include <stilla/pack.hpp>
+#include <stilla/quantise.hpp>
 #include <stilla/rope.hpp>
 
 namespace stilla::inline STILLA_ABI {
@@ -46,9 +49,12 @@ class Model {
   // (bytes done, bytes in all), from the loading thread.
   using Progress = std::function<void(std::size_t, std::size_t)>;
 
-  // Takes the file over: the embedding, and whoever asks for the tokenizer, read from it.
-  static Result<Model> load(GgufFile file, Parallel parallel = {}, const Progress& progress = {}) {
+  // Takes the file over: the embedding, and whoever asks for the tokenizer, read from it. `format`, if given, is what the
+  // layers' matrices become whose rows are a multiple of its blocks; embedding and head stay as the file has them.
+  static Result<Model> load(GgufFile file, Parallel parallel = {}, const Progress& progress = {},
+                            std::optional<std::uint32_t> format = {}) {
     Model model(std::move(file));
+    model.layer_format_ = format;
     if (Status s = model.read(parallel, progress); !s) return s.error();
     return model;
   }
@@ -114,11 +120,15 @@ class Model {
       advance(**tensor);
       return status;
     };
-    const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) -> Status {
+    const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols,
+                                 std::optional<std::uint32_t> format = {}) -> Status {
       const Result<const GgufTensor*> tensor = file_.require_tensor(name, {cols, rows});
       if (!tensor) return tensor.error();
-      Result<PackedMatrix> packed =
-          PackedMatrix::create((*tensor)->type, file_.tensor_bytes(**tensor).data(), rows, cols, parallel);
+      const std::uint32_t type = (*tensor)->type;
+      const std::byte* bytes = file_.tensor_bytes(**tensor).data();
+      const bool requantises = format && *format != type && encoded_bytes(*format, rows, cols);
+      Result<PackedMatrix> packed = requantises ? requantised(*format, type, bytes, rows, cols, parallel)
+                                                : PackedMatrix::create(type, bytes, rows, cols, parallel);
       if (!packed) return Error{packed.error().kind, concat(file_.path(), ": tensor '", name, "': ", packed.error().message)};
       packed_bytes_ += packed->bytes();
       out = std::move(*packed);
@@ -134,7 +144,7 @@ class Model {
       const auto name = [&](std::string_view part) { return concat("blk.", l, ".", part); };
       const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols,
                                    bool needs_bias = false) -> Status {
-        if (Status s = read_matrix(out.weight, name(concat(part, ".weight")), rows, cols); !s) return s;
+        if (Status s = read_matrix(out.weight, name(concat(part, ".weight")), rows, cols, layer_format_); !s) return s;
         const std::string bias = name(concat(part, ".bias"));
         if (!needs_bias && file_.find_tensor(bias) == nullptr) return success();
         return read_vector(out.bias, bias, rows);
@@ -170,7 +180,15 @@ class Model {
     return success();
   }
 
+  static Result<PackedMatrix> requantised(std::uint32_t to, std::uint32_t from, const std::byte* bytes, std::size_t rows,
+                                          std::size_t cols, Parallel parallel) {
+    const Result<AlignedBuffer<std::byte>> blocks = requantise_rows(to, from, bytes, rows, cols, parallel);
+    if (!blocks) return blocks.error();
+    return PackedMatrix::create(to, blocks->data(), rows, cols, parallel);
+  }
+
   GgufFile file_;
+  std::optional<std::uint32_t> layer_format_;
   ModelConfig config_;
   std::vector<LayerWeights> layers_;
   std::vector<float> output_norm_;        // [E]
