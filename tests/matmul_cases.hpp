@@ -15,11 +15,11 @@ namespace {
 
 using namespace stilla_test;
 
-void multiply(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr,
-              Parallel parallel = {}) {
+inline void multiply(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr,
+                     Parallel parallel = {}) {
   matmul(y, w, x, bias, parallel);
 }
-void multiply(Matrix y, const PackedView& w, ConstMatrix x, const float* bias = nullptr, Parallel parallel = {}) {
+inline void multiply(Matrix y, const PackedView& w, ConstMatrix x, const float* bias = nullptr, Parallel parallel = {}) {
   ActivationBuffer unused;
   ASSERT_TRUE(matmul(y, w, x, unused, bias, parallel));
 }
