@@ -107,7 +107,7 @@ STILLA_INLINE void add_products(const Products& high, const Products& low, const
     STILLA_UNROLL
     for (std::size_t t = 0; t < MT; ++t) {
       Int dot = avx512vnni::load(high[g][p][m + t]);
-      if constexpr (Planes == 2) dot = add_s32(times_256_s32(dot), avx512vnni::load(low[g][p][m + t]));
+      if constexpr (Planes == 2) dot = add_s32(_mm512_slli_epi32(dot, 8), avx512vnni::load(low[g][p][m + t]));
       acc[t] = fused_multiply_add(mul(scale, set(x.scales[g][m + t])), to_floats(dot), acc[t]);
       if constexpr (has_minimum) acc[t] = fused_multiply_add(minimum, set(x.sums[g][m + t]), acc[t]);
     }
