@@ -4,7 +4,7 @@
 // vector.hpp: lanes, dot_codes and plain vector operations. Each target includes it inside its region and namespace.
 //
 // The dot product multiplies unsigned by signed bytes, so codes are the unsigned operand as they are and the zero point
-// leaves the loop:  sum (u - z) x = sum u x - z sum x,  and -z sum x is the accumulator's starting value. Codes that are
+// leaves the loop:  sum (u - z) x = sum u x - z sum x,  and z sum x is taken off at the end. Codes that are
 // signed (8 bits, codebooks) become unsigned by adding 128, or stay signed where that overflows (AVX2). One dot instruction
 // covers 4 k of every row of a vector; four activations are broadcast from memory. No shuffle, no sum across lanes.
 //
@@ -27,7 +27,7 @@ inline constexpr int operand_zero = stays_signed<F> ? 0 : is_signed<F> ? 128 : F
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// How far ahead of use codes are fetched. A prototype did best with 2.3 to 4.6 KB (one Zen 5 server; no other CPU was tried).
+// How far ahead of use a panel is fetched. 6 KB did best of 1, 3, 4.5, 6 and 9 KB (one Zen 5 server; no other CPU was tried).
 inline constexpr std::size_t prefetch_bytes = 6144;
 
 // Operand for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high nibbles.
@@ -129,6 +129,16 @@ STILLA_INLINE void store_row(const Float* acc, const MatmulArgs<F>& a, std::size
   }
 }
 
+// What the unsigned operand's zero point adds to the products of a group: the zero point, a power of two, times the sum of
+// the group's activations, whose one or two sums are at `sums`.
+template <class F>
+STILLA_INLINE Int zero_products(const std::int32_t* sums) {
+  static_assert((operand_zero<F> & (operand_zero<F> - 1)) == 0);
+  Int sum = set_s32(sums[0]);
+  if constexpr (F::group_weights == 32) sum = add_s32(sum, set_s32(sums[1]));
+  return shift_left_s32<std::countr_zero(static_cast<unsigned>(operand_zero<F>))>(sum);
+}
+
 // One panel, MT tokens, all of K, codes unpacked as they are used.
 template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
@@ -136,36 +146,44 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
   constexpr std::size_t lines = F::code_bits == 8 ? 8 : 4;
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
   constexpr std::size_t lines_per_group = lines / groups_per_block<F>;
-  const std::byte* panel = a.panels + p * Layout::panel_bytes(a.K);
-  const std::int8_t* x[MT];
-  const std::int8_t* low[MT];
-  const float* scales[MT];
-  for (std::size_t m = 0; m < MT; ++m) {
-    x[m] = a.x.row_values(m0 + m);
-    low[m] = Planes == 2 ? a.x.row_low(m0 + m) : nullptr;
-    scales[m] = a.x.row_scales(m0 + m);
-  }
+  const std::byte* span = a.panels + p * Layout::panel_bytes(a.K);
   Float acc[MT][row_vectors];
+  STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
+    STILLA_UNROLL
     for (std::size_t v = 0; v < row_vectors; ++v) acc[m][v] = zero();
   }
   for (std::size_t k0 = 0; k0 < a.K; k0 += code_block) {
-    const std::byte* codes = panel + Layout::codes_offset(k0);
-    const std::byte* record = panel + Layout::record_offset(k0);
+    const std::size_t k = k0 % Layout::span_k;
+    const std::byte* codes = span + k / code_block * Layout::code_bytes;
+    const std::byte* record = span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
     // The stream is this much longer per block; what overlaps the next block is asked for twice.
     constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
-    const char* ahead = reinterpret_cast<const char*>(panel) + k0 / code_block * block_bytes + prefetch_bytes;
+    const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + prefetch_bytes;
+    STILLA_UNROLL
     for (std::size_t line = 0; line < block_bytes; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
-    const std::size_t block = k0 / activation_block;
+    if (k + code_block == Layout::span_k) span += Layout::span_bytes;
+    // Token m's values are m rows on. A second base in the middle keeps the number of different distances, each of which is
+    // a register, small.
+    constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
+    const std::int8_t* x[2] = {a.x.row_values(m0) + k0, a.x.row_values(m0 + MT / 2) + k0};
+    const std::int8_t* low[2] = {nullptr, nullptr};
+    if constexpr (Planes == 2) low[0] = a.x.row_low(m0) + k0, low[1] = a.x.row_low(m0 + MT / 2) + k0;
+    const std::size_t row = a.K;
+    const float* scales = a.x.row_scales(m0) + k0 / activation_block;
+    const std::size_t scales_row = a.x.blocks();
+    const std::int32_t* sums = a.x.row_sums(m0) + k0 / sum_block;
+    const std::size_t sums_row = a.K / sum_block;
     STILLA_UNROLL
     for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
       Int dot[MT][row_vectors];
       Int dot_low[Planes == 2 ? MT : 1][row_vectors];
+      STILLA_UNROLL
       for (std::size_t m = 0; m < MT; ++m) {
-        const Int start = set_s32(-operand_zero<F> * a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
+        STILLA_UNROLL
         for (std::size_t v = 0; v < row_vectors; ++v) {
-          dot[m][v] = Planes == 2 ? set_s32(0) : start;
-          if constexpr (Planes == 2) dot_low[m][v] = start;
+          dot[m][v] = set_s32(0);
+          if constexpr (Planes == 2) dot_low[m][v] = set_s32(0);
         }
       }
       STILLA_UNROLL
@@ -173,14 +191,15 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
         STILLA_UNROLL
         for (std::size_t half = 0; half < halves; ++half) {
           const std::size_t line = g * lines_per_group + l;
-          const std::size_t k = k0 + (line * halves + half) * 4;
+          const std::size_t four = (line * halves + half) * 4;
           STILLA_UNROLL
           for (std::size_t v = 0; v < row_vectors; ++v) {
             const Int w = load_operand<F>(codes, line, half == 1, v);
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
-              dot[m][v] = dot_codes<F>(dot[m][v], w, broadcast4(x[m] + k));
-              if constexpr (Planes == 2) dot_low[m][v] = dot_codes<F>(dot_low[m][v], w, broadcast4(low[m] + k));
+              const std::size_t at = m % tokens_per_base * row + four;
+              dot[m][v] = dot_codes_at<F>(dot[m][v], w, x[m / tokens_per_base] + at);
+              if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, low[m / tokens_per_base] + at);
             }
           }
         }
@@ -190,22 +209,28 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
         const Float scale = load_scale<F>(record, k0, g, v);
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          if constexpr (Planes == 2) dot[m][v] = add_s32(times_256_s32(dot[m][v]), dot_low[m][v]);
-          acc[m][v] = fused_multiply_add(mul(scale, set(scales[m][block])), to_floats(dot[m][v]), acc[m][v]);
+          if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
+          if constexpr (operand_zero<F> != 0) dot[m][v] = sub_s32(dot[m][v], zero_products<F>(sums + m * sums_row + g));
+          acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * scales_row])), to_floats(dot[m][v]), acc[m][v]);
         }
         if constexpr (F::has_minimum) {
           const Float minimum = load_minimum<F>(record, k0, g, v);
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
-            const float sum_x = scales[m][block] * static_cast<float>(a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
-            acc[m][v] = fused_multiply_add(minimum, set(sum_x), acc[m][v]);
+            const auto sum_x = static_cast<float>(a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
+            acc[m][v] = fused_multiply_add(minimum, set(scales[m * scales_row] * sum_x), acc[m][v]);
           }
         }
       }
     }
   }
   STILLA_UNROLL
-  for (std::size_t m = 0; m < MT; ++m) store_row(acc[m], a, p, m0 + m);
+  for (std::size_t m = 0; m < MT; ++m) {
+    Float row[row_vectors];  // or GCC would keep all of acc in memory
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < row_vectors; ++v) row[v] = acc[m][v];
+    store_row(row, a, p, m0 + m);
+  }
 }
 
 // Unpacked panels, as the sweep over many tokens reads them.
@@ -301,7 +326,7 @@ STILLA_NOINLINE void sweep_tile(const Unpacked<F>& w, const MatmulArgs<F>& a, st
           const std::int32_t sum_x = a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights);
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) {
-            dot[m][v] = add_s32(times_256_s32(dot[m][v]), set_s32(-operand_zero<F> * sum_x));
+            dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), set_s32(-operand_zero<F> * sum_x));
           }
         }
         sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, a.x.low + m0 * a.K + k0, a.K);

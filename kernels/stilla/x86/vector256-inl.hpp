@@ -34,7 +34,11 @@ template <int count>
 STILLA_INLINE Int shift_right_s32(Int x) {  // keeps the sign
   return _mm256_srai_epi32(x, count);
 }
-STILLA_INLINE Int times_256_s32(Int x) { return _mm256_slli_epi32(x, 8); }
+STILLA_INLINE Int sub_s32(Int a, Int b) { return _mm256_sub_epi32(a, b); }
+template <int count>
+STILLA_INLINE Int shift_left_s32(Int x) {
+  return _mm256_slli_epi32(x, count);
+}
 STILLA_INLINE Int table_of(const std::int8_t* sixteen) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
 }

@@ -6,6 +6,8 @@
 // whose signs must be moved (an x of -128, as the low plane has it, has no opposite besides).
 #pragma once
 
+#include <bit>
+
 #include <stilla/contract/matmul.hpp>
 #include <stilla/x86_avx2/target.hpp>
 

@@ -48,6 +48,12 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   return keep(add_s32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1))));
 }
 
+// The same with the four activations at `x` in every lane.
+template <class F>
+STILLA_INLINE Int dot_codes_at(Int acc, Int codes, const std::int8_t* x) {
+  return dot_codes<F>(acc, codes, broadcast4(x));
+}
+
 }  // namespace stilla::STILLA_ABI::avx2
 STILLA_TARGET_END
 #endif

@@ -3,6 +3,8 @@
 // Matmul of quantised weights for avx512vnni: x86/panel_tile-inl.hpp on the vocabulary of vector.hpp.
 #pragma once
 
+#include <bit>
+
 #include <stilla/contract/matmul.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 

@@ -44,6 +44,19 @@ STILLA_INLINE Int broadcast4(const std::int8_t* from) {
   std::memcpy(&four, from, sizeof four);
   return _mm512_set1_epi32(four);
 }
+// The same with the four activations at `x` in every lane.
+template <class F>
+STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, const std::int8_t* x) {
+#if defined(__GNUC__) && !defined(__clang__)
+  struct Four {
+    std::int8_t x[4];
+  };
+  __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(codes_u8x64), "m"(*reinterpret_cast<const Four*>(x)));
+  return acc;
+#else
+  return dot_codes<F>(acc, codes_u8x64, broadcast4(x));
+#endif
+}
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm512_set1_epi32(x); }
 STILLA_INLINE Int set_u8(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
@@ -64,7 +77,11 @@ template <int count>
 STILLA_INLINE Int shift_right_s32(Int x) {  // keeps the sign
   return _mm512_srai_epi32(x, count);
 }
-STILLA_INLINE Int times_256_s32(Int x) { return _mm512_slli_epi32(x, 8); }
+STILLA_INLINE Int sub_s32(Int a, Int b) { return _mm512_sub_epi32(a, b); }
+template <int count>
+STILLA_INLINE Int shift_left_s32(Int x) {
+  return _mm512_slli_epi32(x, count);
+}
 STILLA_INLINE Int table_of(const std::int8_t* sixteen) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
 }

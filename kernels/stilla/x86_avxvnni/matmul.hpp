@@ -3,6 +3,8 @@
 // Matmul of quantised weights for avxvnni: x86/panel_tile-inl.hpp on the vocabulary of vector.hpp.
 #pragma once
 
+#include <bit>
+
 #include <stilla/contract/matmul.hpp>
 #include <stilla/x86_avxvnni/target.hpp>
 

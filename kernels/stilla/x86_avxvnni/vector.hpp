@@ -35,6 +35,12 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 #endif
 }
 
+// The same with the four activations at `x` in every lane.
+template <class F>
+STILLA_INLINE Int dot_codes_at(Int acc, Int codes, const std::int8_t* x) {
+  return dot_codes<F>(acc, codes, broadcast4(x));
+}
+
 }  // namespace stilla::STILLA_ABI::avxvnni
 STILLA_TARGET_END
 #endif
