@@ -24,6 +24,7 @@
 #include <stilla/parallel.hpp>
 #include <stilla/region.hpp>
 #include <stilla/targets.hpp>
+#include <stilla/x86_amx/tiles.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>
@@ -108,6 +109,24 @@ STILLA_MAC_LOOP(fma_ymm, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps(x, 
 #undef STILLA_MAC_LOOP
 #endif
 
+// Four sums hide the latency of tiles. A step takes 16 cycles, so there are fewer of them. Compiled, not run: no CPU at hand
+// has tiles.
+#if STILLA_HAS_TILES
+inline constexpr std::size_t rounds_per_tile_round = 8;
+inline void dpbssd_tiles(std::size_t rounds) {
+  stilla::TileShapes shapes;
+  for (int tile = 0; tile < 6; ++tile) shapes.set(tile, 16, 64);
+  stilla::HardwareTiles::configure(shapes);
+  for (std::size_t r = 0; r < rounds; r += rounds_per_tile_round) {
+    stilla::HardwareTiles::dot_s8s8<0, 4, 5>();
+    stilla::HardwareTiles::dot_s8s8<1, 4, 5>();
+    stilla::HardwareTiles::dot_s8s8<2, 4, 5>();
+    stilla::HardwareTiles::dot_s8s8<3, 4, 5>();
+  }
+  stilla::HardwareTiles::release();
+}
+#endif
+
 }  // namespace detail
 
 // The loop of bytes and the loop of floats that bound a target's matmuls. A target without vectors is judged by what the
@@ -120,8 +139,15 @@ inline MacLoops mac_loops(std::string_view target) {
   const stilla::CpuInfo& cpu = stilla::cpu_info();
   const bool any = target == stilla::Scalar::id.name;
   constexpr double chains = detail::mac_chains;
+  const MacLoop fma_zmm{"vfmadd zmm", detail::fma_zmm, chains * 16};
+#if STILLA_HAS_TILES
+  if (target == stilla::Amx::id.name || (any && stilla::Amx::available(cpu))) {
+    constexpr double macs = 4.0 * 16 * 16 * 64 / detail::rounds_per_tile_round;
+    return {{"tdpbssd", detail::dpbssd_tiles, macs}, fma_zmm};
+  }
+#endif
   if (target == stilla::Avx512Vnni::id.name || (any && stilla::Avx512Vnni::available(cpu))) {
-    return {{"vpdpbusd zmm", detail::dpbusd_zmm, chains * 64}, {"vfmadd zmm", detail::fma_zmm, chains * 16}};
+    return {{"vpdpbusd zmm", detail::dpbusd_zmm, chains * 64}, fma_zmm};
   }
   const MacLoop fma{"vfmadd ymm", detail::fma_ymm, chains * 8};
   if (target == stilla::AvxVnni::id.name || (any && stilla::AvxVnni::available(cpu))) {
