@@ -131,9 +131,7 @@ TYPED_TEST(FormatTest, PartsReproduceDecode) {
   if constexpr (QuantisedFormat<F>) {
     Golden expected = golden<F>(Kind::decode);
     if (!is_gguf_type<F>) {
-      std::mt19937 random(2);
-      expected.blocks.resize(64 * F::block_bytes);
-      for (std::byte& b : expected.blocks) b = static_cast<std::byte>(random() & 255u);
+      expected.blocks = stilla_test::random_blocks<F>(2, 64);
       expected.weights.resize(64 * F::block_weights);
       for (std::size_t b = 0; b < 64; ++b) {
         F::decode(expected.blocks.data() + b * F::block_bytes, expected.weights.data() + b * F::block_weights);
@@ -297,7 +295,7 @@ TEST(Formats, ListIsComplete) {
   std::vector<std::string> names;
   for_each_type(Formats{}, [&]<class F>(F) { names.emplace_back(F::name); });
   EXPECT_EQ(names, (std::vector<std::string>{"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k",
-                                             "q5_k", "q6_k", "iq4_nl", "iq4_xs", "st4"}));
+                                             "q5_k", "q6_k", "iq4_nl", "iq4_xs", "st4", "int4_g128", "int4_g128_min"}));
   EXPECT_FALSE(with_format(10, [](auto) {}));
   EXPECT_TRUE(with_format(12, []<class F>(F) { EXPECT_EQ(F::name, "q4_k"); }));
   EXPECT_EQ(row_bytes<Q6_K>(512), 420u);

@@ -20,7 +20,7 @@
 //     8 bits, 512 bytes:  v = 0..7   signed byte code(r, 4v + j)
 //   So four consecutive k of one row are four neighbouring bytes: an operand of vpdpbusd, sdot or an AMX tile row.
 //
-//   scale record, per block of 32 (formats without sub-scales):     scale f16[16] | minimum f16[16] if any
+//   scale record, per block (formats without sub-scales):           scale f16[16] | minimum f16[16] if any
 //   scale record, per super-block of 256 (formats with sub-scales): scale f16[16] | minimum f16[16] if any |
 //                         for each group g: sub-scale int8[16] | sub-minimum int8[16] if any
 //   scale record, per block of 128 (formats with scale words):      word u32[16]

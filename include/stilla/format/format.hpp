@@ -32,6 +32,7 @@
 #include <utility>
 
 #include <stilla/format/float_formats.hpp>
+#include <stilla/format/int4_g128.hpp>
 #include <stilla/format/iq4_nl.hpp>
 #include <stilla/format/iq4_xs.hpp>
 #include <stilla/format/q4_0.hpp>
@@ -84,7 +85,8 @@ struct TypeList {
 
 // What GGUF files hold, and all there is. Order is the order of tables and of tests.
 using GgufFormats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS>;
-using Formats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, ST4>;
+using Formats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, ST4,
+                         INT4_G128, INT4_G128_MIN>;
 
 // Calls f(format) with a default-constructed tag of every type in the list.
 template <class... Ts, class F>
