@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul with the formats in blocks of 32 weights.
+// Matmul with the formats in blocks of 32 and of 128 weights.
 #include "test_util.hpp"
 
 namespace {
 struct IsTested {
   template <class F>
-  static constexpr bool value = F::block_weights == 32;
+  static constexpr bool value = F::block_weights == 32 || F::block_weights == 128;
 };
 using TestedFormats = stilla_test::Filtered<IsTested, stilla::Formats>::Type;
 }  // namespace
