@@ -234,7 +234,7 @@ struct FileFacts {
   std::uint64_t parameters = 0;
 };
 
-nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& model, const Test& test,
+nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& model, const Engine& engine, const Test& test,
                                const LimitProbe& probe, const Measured& measured) {
   const Statistics time = statistics_of(measured.seconds);
   const Statistics rate = statistics_of(measured.rates);
@@ -248,7 +248,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["model_n_params"] = model.parameters;
   out["backend"] = "CPU " + target_name();
   out["type_kv"] = kv_type_name(options.model.kv_type);
-  out["activations"] = options.model.activations == stilla::ActivationBits::eight ? "int8" : "int16";
+  out["activations"] = engine.activations() == stilla::ActivationBits::eight ? "int8" : "int16";
   if (!options.model.weights.empty()) out["weights"] = options.model.weights;
   out["n_threads"] = test.threads;
   out["n_prompt"] = test.prompt;
@@ -321,7 +321,7 @@ int bench(BenchOptions& options) {
                 probe.is_possible() ? fmt::format("{:.2f}", limit) : "",
                 probe.is_possible() ? fmt::format("{:.1f}", 100 * rate.mean / limit) : "", checksum);
     } else {
-      all.push_back(json_of(options, facts, test, probe, measured));
+      all.push_back(json_of(options, facts, engine, test, probe, measured));
     }
   }
   // A path may be any bytes; JSON is UTF-8.

@@ -65,6 +65,7 @@ void Engine::use_threads(std::size_t threads) {
 }
 
 std::size_t Engine::size() const { return state_->session.size(); }
+stilla::ActivationBits Engine::activations() const { return state_->session.activations(); }
 std::size_t Engine::context() const { return state_->session.context(); }
 void Engine::truncate(std::size_t count) { state_->session.truncate(count); }
 

@@ -24,7 +24,7 @@ struct EngineOptions {
   std::size_t threads = 1;
   std::size_t context = 0;  // 0: the model's
   stilla::KvType kv_type = stilla::KvType::f16;
-  stilla::ActivationBits activations = stilla::ActivationBits::sixteen;
+  std::optional<stilla::ActivationBits> activations;  // none: by the model's size
   std::size_t batch = 512;
   std::optional<std::uint32_t> weights;  // format that the layers' matrices become; empty: as in the file
 };
@@ -72,6 +72,7 @@ class Engine {
   // The text: its length, its limit, and forgetting its end.
   std::size_t size() const;
   std::size_t context() const;
+  stilla::ActivationBits activations() const;
   void truncate(std::size_t count);
 
   // Appends ids. The logits of what follows, valid until the next call.

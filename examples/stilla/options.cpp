@@ -28,11 +28,12 @@ CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOptio
          [&options](const std::string& name) {
            if (name != "int8" && name != "int16") {
              throw CLI::ValidationError(
-                 "--activations", fmt::format("found '{}'; supported: int16 (default), int8", stilla::printable(name)));
+                 "--activations", fmt::format("found '{}'; supported: int16, int8", stilla::printable(name)));
            }
            options.activations = name == "int8" ? stilla::ActivationBits::eight : stilla::ActivationBits::sixteen;
          },
-         "What inputs of quantised matrices are rounded to: int16 (default), or int8 for faster prompts and coarser results")
+         "What inputs of quantised matrices are rounded to: int16, exact, or int8, prompts twice as fast; "
+         "by default int16 below a billion weights")
       ->type_name("TYPE");
   app.add_option_function<std::string>(
          "--weights",
