@@ -32,6 +32,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/format/st4.hpp
   include/stilla/fused.hpp
   include/stilla/io/checked.hpp
+  include/stilla/io/checksum.hpp
   include/stilla/io/file_kind.hpp
   include/stilla/io/gguf.hpp
   include/stilla/io/gguf_parser.hpp

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Packed panels: what goes in comes out, sizes, threads, the layout that pack.hpp draws, what is refused.
+#include <stilla/io/checksum.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/pack.hpp>
+
+#include <map>
 
 #include "test_util.hpp"
 
@@ -140,6 +143,25 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
   }
 }
 
+// Packed files hold these bytes. Whoever changes a layout gives it another packed_layout_version, and this table with it.
+TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
+  using F = TypeParam;
+  static_assert(packed_layout_version == 1);
+  const std::map<std::string_view, std::uint64_t> expected{
+      {"f32", 0xa2021fd52a7c7797u}, {"f16", 0xdc8969656793195du}, {"bf16", 0xdc8969656793195du},
+      {"q8_0", 0x293849177b33b3c9u}, {"q4_0", 0xdb0e650a702cc8f5u}, {"q4_1", 0x07228cb0b62f0938u},
+      {"q5_0", 0x7fa9c135c4981599u}, {"q5_1", 0x0376711e427dac7fu}, {"q4_k", 0x8f37455ee4b42290u},
+      {"q5_k", 0xd9858d33e26c732au}, {"q6_k", 0x3ed82a5370147f41u}, {"iq4_nl", 0xdb0e650a702cc8f5u},
+      {"iq4_xs", 0x15fee79bce192ea6u}, {"st4", 0x015c5f536db1173bu}};
+  constexpr std::size_t K = TestFixture::columns, N = 21;
+  std::vector<std::byte> rows(N * row_bytes<F>(K));
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(noise_bits(7, i) >> 24);
+  AlignedBuffer<std::byte> packed;
+  ASSERT_TRUE(packed.resize(packed_bytes<F>(N, K)));
+  pack<F>(packed.data(), rows.data(), N, K);
+  EXPECT_EQ(checksum({packed.data(), packed.size()}), expected.at(F::name)) << F::name;
+}
+
 TYPED_TEST(Pack, ThreadsDoNotMatter) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns, N = 100;
@@ -192,11 +214,35 @@ TYPED_TEST(Pack, ImpossibleShapesAreRefused) {
   EXPECT_EQ(message(0, 0), "made");
 }
 
+// Panels so large that few make a piece; `packed` hears of each.
+TEST(PackedMatrixPieces, AreTheWhole) {
+  for_each_type(TypeList<F32, Q4_0>{}, [&]<class F>(F) {
+    constexpr std::size_t K = std::size_t{1} << (QuantisedFormat<F> ? 20 : 17), N = 37;
+    std::vector<std::byte> rows(N * row_bytes<F>(K));
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(noise_bits(8, i) >> 24);
+    std::size_t last = 0, calls = 0;
+    const Result<PackedMatrix> made = PackedMatrix::create(F::gguf_type, rows.data(), N, K, {}, [&](std::size_t n) {
+      EXPECT_TRUE(n == N || n % 16 == 0);
+      EXPECT_GT(n, last);
+      last = n;
+      ++calls;
+    });
+    ASSERT_TRUE(made) << made.error().message;
+    EXPECT_EQ(last, N);
+    EXPECT_GT(calls, 1u);
+    AlignedBuffer<std::byte> at_once;
+    ASSERT_TRUE(at_once.resize(packed_bytes<F>(N, K)));
+    pack<F>(at_once.data(), rows.data(), N, K);
+    EXPECT_EQ(std::memcmp(made->view().data, at_once.data(), at_once.size()), 0) << F::name;
+  });
+}
+
 TEST(PackedMatrixFormat, UnknownTypesAreRefused) {
   for (const std::uint32_t type : {4u, 10u, 11u, 255u, 0xffffffffu}) {
     const Result<PackedMatrix> made = PackedMatrix::create(type, nullptr, 1, 32);
     ASSERT_FALSE(made);
     EXPECT_EQ(made.error().message, concat("weights of type ", type, " are not supported"));
+    EXPECT_EQ(packed_bytes(type, 1, 32).error().message, made.error().message);
     EXPECT_EQ(made.error().kind, ErrorKind::bad_argument);
   }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Packed weights: 16 output rows side by side in a panel, so that one vector load is an operand and each lane owns one
-// output row. No kernel ever sums across lanes. There is one layout for all targets, so a packed matrix can be stored.
+// output row. No kernel ever sums across lanes. There is one layout for all targets, so a packed matrix can be stored
+// (io/packed_file.hpp).
 //
 // A panel holds rows 16p .. 16p+15 of W[N, K]; rows past N are zero weights. Quantised formats, per panel, in spans:
 //
@@ -31,8 +32,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include <stilla/aligned.hpp>
 #include <stilla/error.hpp>
@@ -43,6 +46,10 @@ namespace stilla::inline STILLA_ABI {
 
 inline constexpr std::size_t panel_rows = 16;
 inline constexpr std::size_t code_block = 32;
+
+// The number of the layout above: another one for every change to the bytes of a packed matrix, so that stored ones are
+// refused and not misread. tests/pack_test.cpp knows the checksums of packed panels and fails when this is forgotten.
+inline constexpr std::uint32_t packed_layout_version = 1;
 
 template <class F>
 struct PanelLayout;
@@ -82,7 +89,8 @@ struct PanelLayout<F> {
   }
 };
 
-// A packed matrix that somebody owns: W[N, K] as panels, 64-byte aligned.
+// A packed matrix that somebody owns: W[N, K] as panels, 64-byte aligned. Kernels read its panels to their end, padding
+// included, and nothing past the last; they may prefetch addresses behind it.
 struct PackedView {
   std::uint32_t format = 0;  // GGUF type number of the format
   std::size_t rows = 0;      // N
@@ -96,6 +104,29 @@ struct PackedView {
 template <class F>
 constexpr std::size_t packed_bytes(std::size_t N, std::size_t K) {
   return (N + panel_rows - 1) / panel_rows * PanelLayout<F>::panel_bytes(K);
+}
+
+// The same for a GGUF type number, and a line that says why for what cannot be packed.
+inline Result<std::size_t> packed_bytes(std::uint32_t format, std::uint64_t N, std::uint64_t K) {
+  Result<std::size_t> bytes = Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+  with_format(format, [&](auto tag) {
+    using F = decltype(tag);
+    if (K % F::block_weights != 0) {
+      bytes = Error{ErrorKind::bad_argument,
+                    concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+      return;
+    }
+    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+    // A column takes at most 64 bytes of a panel; asking for twice that leaves room for a last span that K does not fill.
+    const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
+    const std::size_t panel = countable ? PanelLayout<F>::panel_bytes(static_cast<std::size_t>(K)) : 0;
+    if (!countable || (panel != 0 && (N + panel_rows - 1) / panel_rows > most / panel)) {
+      bytes = Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights do not fit the address space")};
+      return;
+    }
+    bytes = packed_bytes<F>(static_cast<std::size_t>(N), static_cast<std::size_t>(K));
+  });
+  return bytes;
 }
 
 // Code of row r, position k of a packed block of codes. The inverse of pack; what the scalar kernels read.
@@ -230,43 +261,49 @@ void unpack_row(const PackedView& w, std::size_t n, float* weights) {
   }
 }
 
-// A packed matrix that owns its memory.
+// Rows of F to pack at a time where what is packed is to be let go of at once: about 16 MB of panels.
+template <WeightFormat F>
+constexpr std::size_t rows_per_piece(std::size_t K) {
+  constexpr std::size_t piece_bytes = std::size_t{1} << 24;
+  const std::size_t panel = PanelLayout<F>::panel_bytes(K);
+  return panel == 0 || panel >= piece_bytes ? panel_rows : piece_bytes / panel * panel_rows;
+}
+
+// A packed matrix in memory of its own, or in memory that outlives it.
 class PackedMatrix {
  public:
-  // Packs W[N, K] of the GGUF type `format` from its rows in the file's layout.
+  // Packs W[N, K] of the GGUF type `format` from its rows in the file's layout. Between pieces of some megabytes
+  // `packed(n)`, if given, learns that rows [0, n) will not be read again.
   static Result<PackedMatrix> create(std::uint32_t format, const std::byte* rows, std::size_t N, std::size_t K,
-                                     Parallel parallel = {}) {
-    Result<PackedMatrix> result = Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+                                     Parallel parallel = {}, const std::function<void(std::size_t)>& packed = {}) {
+    const Result<std::size_t> bytes = packed_bytes(format, N, K);
+    if (!bytes) return bytes.error();
+    PackedMatrix matrix;
+    if (!matrix.data_.resize(*bytes)) return out_of_memory("packed weights", *bytes);
+    matrix.view_ = {format, N, K, matrix.data_.data()};
     with_format(format, [&](auto tag) {
       using F = decltype(tag);
-      if (K % F::block_weights != 0) {
-        result = Error{ErrorKind::bad_argument,
-                       concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
-        return;
+      const std::size_t step = rows_per_piece<F>(K);
+      for (std::size_t n = 0; n < N; n += step) {
+        const std::size_t count = N - n < step ? N - n : step;
+        pack<F>(matrix.data_.data() + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count,
+                K, parallel);
+        if (packed) packed(n + count);
       }
-      constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-      // A column takes at most 64 bytes of a panel; asking for twice that leaves room for a last span that K does not fill.
-      const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
-      const std::size_t panel = countable ? PanelLayout<F>::panel_bytes(K) : 0;
-      const std::size_t panels = (N + panel_rows - 1) / panel_rows;
-      PackedMatrix matrix;
-      if (!countable || (panel != 0 && panels > most / panel)) {
-        result = Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights do not fit the address space")};
-        return;
-      }
-      if (!matrix.data_.resize(panels * panel)) {
-        result = out_of_memory("packed weights", panels * panel);
-        return;
-      }
-      matrix.view_ = {format, N, K, matrix.data_.data()};
-      pack<F>(matrix.data_.data(), rows, N, K, parallel);
-      result = std::move(matrix);
     });
-    return result;
+    return matrix;
+  }
+
+  // A matrix that was packed before; whoever owns its bytes keeps them.
+  static PackedMatrix borrow(const PackedView& view) {
+    PackedMatrix matrix;
+    matrix.view_ = view;
+    return matrix;
   }
 
   const PackedView& view() const { return view_; }
   operator const PackedView&() const { return view_; }
+  // Memory of its own.
   std::size_t bytes() const { return data_.size(); }
 
  private:
