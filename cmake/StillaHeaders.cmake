@@ -31,6 +31,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/format/scale_search.hpp
   include/stilla/format/st4.hpp
   include/stilla/fused.hpp
+  include/stilla/io/atomic_file.hpp
   include/stilla/io/checked.hpp
   include/stilla/io/checksum.hpp
   include/stilla/io/file_kind.hpp
@@ -38,6 +39,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/io/gguf_parser.hpp
   include/stilla/io/gguf_types.hpp
   include/stilla/io/mapped_file.hpp
+  include/stilla/io/packed_file.hpp
   include/stilla/kv_cache.hpp
   include/stilla/math.hpp
   include/stilla/matmul.hpp

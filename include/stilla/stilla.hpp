@@ -43,6 +43,7 @@
 // Model files.
 #include <stilla/io/gguf.hpp>
 #include <stilla/io/mapped_file.hpp>
+#include <stilla/io/packed_file.hpp>
 
 // Text to tokens and back.
 #include <stilla/text/chat_template.hpp>

@@ -14,6 +14,7 @@
 // GgufFile.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -108,6 +109,8 @@ class GgufFile {
   std::uint32_t version() const { return contents_.version; }
   std::uint64_t alignment() const { return contents_.alignment; }
   std::uint64_t data_offset() const { return contents_.data_offset; }
+  // True if its matrices are packed already (packed_file.hpp).
+  bool is_packed() const { return contents_.is_packed; }
 
   // Both in file order.
   std::span<const GgufKey> keys() const { return contents_.keys; }
@@ -161,11 +164,14 @@ class GgufFile {
   // first).
   Result<const GgufTensor*> require_tensor(std::string_view name) const;
   Result<const GgufTensor*> require_tensor(std::string_view name, std::initializer_list<std::uint64_t> shape) const;
+  // Rows of blocks one after the other; of a packed tensor its panels.
   std::span<const std::byte> tensor_bytes(const GgufTensor& tensor) const {
     return file_.bytes().subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size_bytes));
   }
-  // The tensor's bytes were copied elsewhere and may leave memory (MappedFile::drop_pages).
-  void drop_tensor_pages(const GgufTensor& tensor) const { file_.drop_pages(tensor.offset, tensor.size_bytes); }
+  // The tensor's first `count` bytes were copied elsewhere and may leave memory (MappedFile::drop_pages).
+  void drop_tensor_pages(const GgufTensor& tensor, std::uint64_t count) const {
+    file_.drop_pages(tensor.offset, std::min(count, tensor.size_bytes));
+  }
 
   // A value for people: "28", "'qwen2'", "[151936 string]".
   std::string value_text(const GgufKey& key) const;

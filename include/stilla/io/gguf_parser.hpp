@@ -15,7 +15,8 @@
 //
 // What holds after parse_gguf succeeds: every key's and tensor's bytes lie inside the file; names are unique; every
 // tensor has a known block geometry, non-zero dimensions, whole blocks in a row, an aligned offset, and shares no byte
-// with another. Holes between tensors are allowed. Tables grow as records arrive and hold no copy of the file's text;
+// with another; a packed file (packed_file.hpp) is of this build's layout and its header has not changed since it was
+// written. Holes between tensors are allowed. Tables grow as records arrive and hold no copy of the file's text;
 // counts are bounded by the bytes left and by max_keys and max_tensors, so that refusing costs at most some 40 MB.
 #pragma once
 
@@ -33,9 +34,11 @@
 
 #include <stilla/error.hpp>
 #include <stilla/io/checked.hpp>
+#include <stilla/io/checksum.hpp>
 #include <stilla/io/file_kind.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/mapped_file.hpp>
+#include <stilla/pack.hpp>
 
 namespace stilla::inline STILLA_ABI {
 
@@ -57,6 +60,7 @@ struct GgufTensor {
   std::uint64_t offset;  // of the first byte, in the file
   std::uint64_t size_bytes;
   std::uint64_t record_offset;  // of the record that declares it, for messages
+  bool is_packed;               // its bytes are panels (pack.hpp), not rows of blocks; in packed files only
 
   std::uint64_t columns() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
@@ -66,6 +70,7 @@ struct GgufContents {
   std::uint32_t version = 0;
   std::uint64_t alignment = 32;
   std::uint64_t data_offset = 0;    // where tensor data begins; may lie past the end of a file without tensors
+  bool is_packed = false;
   std::vector<GgufKey> keys;        // in file order
   std::vector<GgufTensor> tensors;  // in file order
   // Positions in the two tables above, sorted by name. Sorted and not hashed: a file cannot choose its names so that
@@ -83,6 +88,14 @@ const Record* find_by_name(const std::vector<Record>& records, const std::vector
       std::lower_bound(by_name.begin(), by_name.end(), name,
                        [&](std::uint32_t i, std::string_view wanted) { return records[i].name < wanted; });
   return found != by_name.end() && records[*found].name == name ? &records[*found] : nullptr;
+}
+
+// Of the bytes before the tensor data of a packed file, but for the 8 bytes at `value_offset`, where the checksum stands.
+inline std::uint64_t packed_header_checksum(std::span<const std::byte> header, std::uint64_t value_offset) {
+  Checksum sum;
+  sum.add(header.first(static_cast<std::size_t>(value_offset)));
+  sum.add(header.subspan(static_cast<std::size_t>(value_offset) + sizeof(std::uint64_t)));
+  return sum.value();
 }
 
 // "[896, 151936]"
@@ -114,12 +127,15 @@ class GgufParser {
     if (Status s = index(out_.keys, out_.keys_by_name, "key"); !s) return s;
     if (Status s = refuse_split(); !s) return s;
     if (Status s = read_alignment(); !s) return s;
+    if (Status s = read_packed_layout(); !s) return s;
     // A sum with 1 MiB cannot overflow here: the cursor's place is an offset in memory or in a file.
     if (Status s = bound_tensor_count(n_tensors); !s) return s;
     for (std::uint64_t i = 0; i < n_tensors; ++i) {
       if (Status s = read_tensor(i, n_tensors); !s) return s;
     }
     if (Status s = index(out_.tensors, out_.tensors_by_name, "tensor"); !s) return s;
+    if (!checked_align_up(cursor_.offset(), out_.alignment, out_.data_offset)) return truncated("header at byte 0");
+    if (Status s = check_packed_header(); !s) return s;
     return place_tensors();
   }
 
@@ -362,6 +378,42 @@ class GgufParser {
     return success();
   }
 
+  // Before anything that depends on the layout; afterwards packed types are known.
+  Status read_packed_layout() {
+    const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, packed_layout_key);
+    if (!key) return success();
+    if (key->type != GgufValueType::uint32) {
+      return refuse(subject_of("key", *key), ": found ", name_of(key->type), "; expected uint32");
+    }
+    if (const std::uint64_t version = *integer_of(*key); version != packed_layout_version) {
+      return refuse(subject_of("key", *key), ": found weights packed in layout ", version, "; expected layout ",
+                    packed_layout_version, ", which this version of Stilla reads: pack the original GGUF file again "
+                    "(stilla pack)");
+    }
+    out_.is_packed = true;
+    return success();
+  }
+
+  Status check_packed_header() const {
+    if (!out_.is_packed) return success();
+    const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, packed_checksum_key);
+    if (!key || key->type != GgufValueType::uint64) {
+      return refuse("key '", packed_checksum_key, "': expected a uint64, as packed files have; found ",
+                    key ? name_of(key->type) : "none");
+    }
+    const std::span<const std::byte> bytes = file_.bytes();
+    if (bytes.size() < out_.data_offset) {
+      return refuse("header at byte 0: needs ", out_.data_offset, " bytes and ", bytes.size(),
+                    " are present; the file is truncated or damaged");
+    }
+    const std::uint64_t found = packed_header_checksum(bytes.first(static_cast<std::size_t>(out_.data_offset)),
+                                                       key->value_offset);
+    const std::uint64_t expected = load_as<std::uint64_t>(bytes.data() + key->value_offset);
+    if (found == expected) return success();
+    return refuse(subject_of("key", *key), ": the checksum of the ", out_.data_offset, " bytes of the header is ", found,
+                  "; expected ", expected, "; the file is damaged");
+  }
+
   Status read_tensor(std::uint64_t i, std::uint64_t n_tensors) {
     GgufTensor tensor{};
     tensor.record_offset = cursor_.offset();
@@ -379,6 +431,8 @@ class GgufParser {
     }
     if (!cursor_.read(tensor.type) || !cursor_.read(tensor.offset)) return truncated(subject());
 
+    tensor.is_packed = out_.is_packed && (tensor.type & packed_type_flag) != 0;
+    if (tensor.is_packed) tensor.type &= ~packed_type_flag;
     const GgufTensorType* type = find_tensor_type(tensor.type);
     if (!type || type->block_weights == 0) {
       return refuse(subject(), ": found ", tensor_type_text(tensor.type), type ? ", which was removed from ggml" : "",
@@ -395,6 +449,11 @@ class GgufParser {
       case ShapeFault::overflow: return refuse(subject(), ": shape ", shape(), ": its size does not fit in 64 bits");
     }
     tensor.size_bytes = size.bytes;
+    if (tensor.is_packed) {
+      const Result<std::size_t> bytes = packed_bytes(tensor.type, tensor.rows(), tensor.columns());
+      if (!bytes) return refuse(subject(), ": shape ", shape(), ", packed: ", bytes.error().message);
+      tensor.size_bytes = *bytes;
+    }
     if (tensor.offset % out_.alignment != 0) {
       return refuse(subject(), ": found data offset ", tensor.offset, "; expected a multiple of the alignment ",
                     out_.alignment);
@@ -405,7 +464,6 @@ class GgufParser {
 
   // Turns offsets into places in the file, then looks at the tensors in the order of their bytes.
   Status place_tensors() {
-    if (!checked_align_up(cursor_.offset(), out_.alignment, out_.data_offset)) return truncated("header at byte 0");
     const std::uint64_t file_bytes = file_.bytes().size();
     std::uint64_t needed_bytes = 0;
     for (GgufTensor& tensor : out_.tensors) {

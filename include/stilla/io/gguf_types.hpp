@@ -58,6 +58,13 @@ struct GgufTensorType {
   std::string_view name;
 };
 
+// What only packed files have (packed_file.hpp): the numbers of their types, and keys.
+inline constexpr std::uint32_t packed_type_flag = 0x80000000;  // beside the type's number: in panels, not in rows
+inline constexpr std::string_view packed_checksum_key = "stilla.packed.checksum";
+inline constexpr std::string_view packed_layout_key = "stilla.packed.layout";
+inline constexpr std::string_view packed_source_key = "stilla.packed.source";
+inline constexpr std::string_view packed_tensor_checksums_key = "stilla.packed.tensor_checksums";
+
 namespace detail {
 inline constexpr std::array<GgufTensorType, 42> gguf_tensor_types{{
     {0, 1, 4, "f32"},         {1, 1, 2, "f16"},         {2, 32, 18, "q4_0"},      {3, 32, 20, "q4_1"},

@@ -56,6 +56,12 @@ inline std::string printable_path(std::string_view path) {
   return out;
 }
 
+// "model.gguf: cannot open: No such file or directory"
+inline Error system_error(std::string_view path, std::string_view what, int code) {
+  return {ErrorKind::system,
+          concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
+}
+
 class MappedFile {
  public:
   static Result<MappedFile> open(std::string path, LoadMode mode = LoadMode::map);
@@ -118,11 +124,6 @@ class MappedFile {
     return static_cast<std::byte*>(memory);
   }
 
-  // "model.gguf: cannot open: No such file or directory"
-  static Error system_error(std::string_view path, std::string_view what, int code) {
-    return {ErrorKind::system,
-            concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
-  }
   static Error changed_error(std::string_view path, std::uint64_t expected, std::uint64_t found) {
     return {ErrorKind::system, concat(printable_path(path), ": the file became shorter while it was read: found ",
                                       found, " of ", expected, " bytes")};
@@ -136,29 +137,37 @@ class MappedFile {
 
 #if defined(_WIN32)
 
-inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
+namespace detail {
+// UTF-8 as Windows wants it.
+inline Result<std::wstring> wide_path(const std::string& path) {
   if (path.find('\0') != std::string::npos || path.size() > 32767) {
     return Error{ErrorKind::bad_argument,
                  concat(printable_path(path), ": a path holds no zero byte and at most 32767 bytes")};
   }
-  const auto last_error = [] { return static_cast<int>(::GetLastError()); };
   const int path_bytes = static_cast<int>(path.size());
   const int wide_length = ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), path_bytes, nullptr, 0);
-  if (wide_length <= 0) return system_error(path, "the path is not UTF-8", last_error());
-  std::wstring wide_path(static_cast<std::size_t>(wide_length), L'\0');
-  ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), path_bytes, wide_path.data(), wide_length);
+  if (wide_length <= 0) return system_error(path, "the path is not UTF-8", static_cast<int>(::GetLastError()));
+  std::wstring wide(static_cast<std::size_t>(wide_length), L'\0');
+  ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), path_bytes, wide.data(), wide_length);
+  return wide;
+}
+}  // namespace detail
 
+inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
+  const Result<std::wstring> wide = detail::wide_path(path);
+  if (!wide) return wide.error();
+  const auto last_error = [] { return static_cast<int>(::GetLastError()); };
   struct Handle {
     HANDLE value;
     ~Handle() {
       if (value && value != INVALID_HANDLE_VALUE) ::CloseHandle(value);
     }
   };
-  const DWORD attributes = ::GetFileAttributesW(wide_path.c_str());
+  const DWORD attributes = ::GetFileAttributesW(wide->c_str());
   if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY)) {
     return Error{ErrorKind::system, concat(printable_path(path), ": is a directory; expected a file")};
   }
-  const Handle handle{::CreateFileW(wide_path.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
+  const Handle handle{::CreateFileW(wide->c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
                                     OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr)};
   if (handle.value == INVALID_HANDLE_VALUE) return system_error(path, "cannot open", last_error());
   LARGE_INTEGER large_size;

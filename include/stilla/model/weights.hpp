@@ -2,7 +2,8 @@
 //
 // A model's weights, packed for the kernels. Every tensor is checked against the dimensions of the metadata before a byte
 // of it is read; a missing or misshapen one is an error that names it. Packing uses the threads it is given and lets go of
-// the file's pages as it proceeds, so the weights are in memory once.
+// the file's pages as it proceeds, so the weights are in memory once. Matrices of a packed file (io/packed_file.hpp) stay
+// where they are mapped: nothing is packed, and every process that runs the file shares one copy.
 #pragma once
 
 #include <cmath>
@@ -11,6 +12,7 @@
 #include <functional>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -98,15 +100,15 @@ class Model {
     std::size_t total = 0;
     for (const GgufTensor& tensor : file_.tensors()) total += static_cast<std::size_t>(tensor.size_bytes);
     std::size_t done = 0;
-    const auto advance = [&](const GgufTensor& tensor) {
-      file_.drop_tensor_pages(tensor);
-      done += static_cast<std::size_t>(tensor.size_bytes);
-      if (progress) progress(done, total);
+    const auto advance = [&](std::size_t bytes) {
+      done += bytes;
+      if (progress && bytes != 0) progress(done, total);
     };
 
     const auto read_vector = [&](std::vector<float>& out, const std::string& name, std::size_t size) -> Status {
       const Result<const GgufTensor*> tensor = file_.require_tensor(name, {size});
       if (!tensor) return tensor.error();
+      if ((*tensor)->is_packed) return file_.tensor_error(**tensor, "found packed; expected a vector as it is");
       out.resize(size);
       const std::byte* bytes = file_.tensor_bytes(**tensor).data();
       Status status = Error{ErrorKind::refused_file, concat(file_.path(), ": tensor '", name, "': type not supported")};
@@ -117,22 +119,40 @@ class Model {
         }
         status = success();
       });
-      advance(**tensor);
+      advance(static_cast<std::size_t>((*tensor)->size_bytes));
       return status;
     };
     const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols,
                                  std::optional<std::uint32_t> format = {}) -> Status {
       const Result<const GgufTensor*> tensor = file_.require_tensor(name, {cols, rows});
       if (!tensor) return tensor.error();
-      const std::uint32_t type = (*tensor)->type;
-      const std::byte* bytes = file_.tensor_bytes(**tensor).data();
-      const bool requantises = format && *format != type && encoded_bytes(*format, rows, cols);
-      Result<PackedMatrix> packed = requantises ? requantised(*format, type, bytes, rows, cols, parallel)
-                                                : PackedMatrix::create(type, bytes, rows, cols, parallel);
-      if (!packed) return Error{packed.error().kind, concat(file_.path(), ": tensor '", name, "': ", packed.error().message)};
+      const GgufTensor& source = **tensor;
+      const std::span<const std::byte> bytes = file_.tensor_bytes(source);
+      const bool requantises = format && *format != source.type && encoded_bytes(*format, rows, cols);
+      if (source.is_packed) {
+        if (requantises) return file_.tensor_error(source, "is packed; only the file it was packed from can be requantised");
+        if (reinterpret_cast<std::uintptr_t>(bytes.data()) % cache_line_bytes != 0) {
+          return file_.tensor_error(source, "found panels at byte ", source.offset, ", which is not a multiple of ",
+                                    cache_line_bytes, " in memory");
+        }
+        out = PackedMatrix::borrow({source.type, rows, cols, bytes.data()});
+        packed_bytes_ += bytes.size();
+        advance(bytes.size());
+        return success();
+      }
+      std::size_t dropped = 0;
+      const auto drop = [&](std::size_t packed_rows) {
+        const std::size_t end = bytes.size() / rows * packed_rows;
+        file_.drop_tensor_pages(source, end);
+        advance(end - std::exchange(dropped, end));
+      };
+      Result<PackedMatrix> packed = requantises
+                                        ? requantised(*format, source.type, bytes.data(), rows, cols, parallel)
+                                        : PackedMatrix::create(source.type, bytes.data(), rows, cols, parallel, drop);
+      if (!packed) return Error{packed.error().kind, file_.tensor_error(source, packed.error().message).message};
+      if (requantises) drop(rows);
       packed_bytes_ += packed->bytes();
       out = std::move(*packed);
-      advance(**tensor);
       return success();
     };
 
@@ -162,6 +182,9 @@ class Model {
     if (Status s = read_vector(output_norm_, "output_norm.weight", c.hidden); !s) return s;
     const bool tied = file_.find_tensor("output.weight") == nullptr;
     if (!tied) embedding_ = *embedding;
+    if (!tied && embedding_->is_packed) {
+      return file_.tensor_error(*embedding_, "found packed; expected rows, because 'output.weight' is the head");
+    }
     if (Status s = read_matrix(head_.weight, tied ? "token_embd.weight" : "output.weight", c.vocabulary, c.hidden); !s) return s;
 
     std::vector<float> factors;

@@ -1,0 +1,512 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Packed files: the same model bit for bit, every kind of damage refused in one line, and nothing half-written.
+#include <gtest/gtest.h>
+
+#include <dirent.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <initializer_list>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/io/packed_file.hpp>
+
+#include "model_util.hpp"
+
+namespace {
+
+using namespace stilla;
+using namespace stilla_test;
+namespace fs = std::filesystem;
+
+std::vector<std::byte> read_bytes(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  std::vector<std::byte> bytes(text.size());
+  if (!text.empty()) std::memcpy(bytes.data(), text.data(), text.size());
+  return bytes;
+}
+
+void write_bytes(const std::string& path, std::span<const std::byte> bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+GgufFile parsed(std::span<const std::byte> bytes, const std::string& name = "memory.gguf") {
+  Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, name));
+  EXPECT_TRUE(file) << file.error().message;
+  return std::move(*file);
+}
+
+// A copy on a page boundary, as a mapped file is.
+class PageAligned {
+ public:
+  explicit PageAligned(std::span<const std::byte> bytes) : size_(bytes.size()), memory_(bytes.size() + page) {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory_.data());
+    first_ = (page - address % page) % page;
+    std::copy(bytes.begin(), bytes.end(), memory_.begin() + static_cast<std::ptrdiff_t>(first_));
+  }
+  std::span<std::byte> bytes() { return std::span(memory_).subspan(first_, size_); }
+  template <class T>
+  void put(std::uint64_t at, T value) {
+    store_as(bytes().data() + at, value);
+  }
+  // Makes the header's checksum right again, whatever was changed.
+  void seal() {
+    GgufContents contents;
+    const MappedFile file = MappedFile::from_memory(bytes(), "sealed");
+    (void)parse_gguf(file, contents);
+    const GgufKey* key = detail::find_by_name(contents.keys, contents.keys_by_name, packed_checksum_key);
+    if (!key || contents.data_offset < key->value_offset + 8 || contents.data_offset > size_) return;
+    put(key->value_offset, detail::packed_header_checksum(bytes().first(contents.data_offset), key->value_offset));
+  }
+
+ private:
+  static constexpr std::size_t page = 4096;
+  std::size_t size_;
+  std::vector<std::byte> memory_;
+  std::size_t first_ = 0;
+};
+
+class PackedFileTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("stilla-packed-file-test-" + std::to_string(getpid()));
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override {
+    fs::permissions(folder_, fs::perms::owner_all);
+    fs::remove_all(folder_);
+  }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) out.push_back(entry.path().filename());
+    return out;
+  }
+
+  // The bytes of a model's packed file.
+  std::vector<std::byte> packed_bytes_of(const ModelFile& model) const {
+    const std::vector<std::byte> original = model.builder().build();
+    const Status status = write_packed_file(parsed(original), path("made.stilla"));
+    EXPECT_TRUE(status) << status.error().message;
+    return read_bytes(path("made.stilla"));
+  }
+  std::vector<std::byte> packed_tiny() const { return packed_bytes_of(ModelFile::tiny("tiny-qwen2")); }
+
+  fs::path folder_;
+};
+
+void expect_one_line(const Error& error, std::initializer_list<std::string_view> parts) {
+  EXPECT_EQ(error.message.find('\n'), std::string::npos) << error.message;
+  for (const std::string_view part : parts) {
+    EXPECT_NE(error.message.find(part), std::string::npos) << "\"" << error.message << "\" says nothing of " << part;
+  }
+}
+
+void expect_refused(std::span<const std::byte> bytes, std::initializer_list<std::string_view> parts) {
+  const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.stilla"));
+  ASSERT_FALSE(file) << "accepted though it should name " << *parts.begin();
+  EXPECT_EQ(file.error().kind, ErrorKind::refused_file);
+  expect_one_line(file.error(), {"m.stilla: "});
+  expect_one_line(file.error(), parts);
+}
+
+const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7, 8, 9, 10, 11, 12, 300, 301};
+
+TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
+  ThreadPool pool(3);
+  for (const std::string& tiny : tiny_models) {
+    const auto check = [&](const ModelFile& file, const std::string& what) {
+      SCOPED_TRACE(tiny + ", " + what);
+      const LoadedModel original(file);
+      ASSERT_TRUE(original) << original.error();
+      const std::vector<float> expected = all_logits(*original, some_ids);
+      write_bytes(path("m.stilla"), packed_bytes_of(file));
+      for (const LoadMode mode : {LoadMode::map, LoadMode::read}) {
+        Result<GgufFile> opened = GgufFile::open(path("m.stilla"), mode);
+        ASSERT_TRUE(opened) << opened.error().message;
+        EXPECT_TRUE(opened->is_packed());
+        const Result<Model> model = Model::load(std::move(*opened), pool);
+        ASSERT_TRUE(model) << model.error().message;
+        EXPECT_EQ(model->head().weight.bytes(), 0u);  // borrowed: nothing was packed
+        EXPECT_EQ(model->packed_weight_bytes(), original->packed_weight_bytes());
+        EXPECT_TRUE(same_bits(all_logits(*model, some_ids, {}, pool), expected));
+      }
+    };
+    const ModelFile as_it_is = ModelFile::tiny(tiny);
+    check(as_it_is, "as it is");
+    for_each_type(GgufFormats{}, [&]<class F>(F) {
+      if constexpr (EncodableFormat<F>) {
+        ModelFile file = as_it_is;
+        for (ModelFile::Tensor& tensor : file.tensors) {
+          if (tensor.dims.size() > 1 && tensor.dims[0] % F::block_weights == 0) convert(tensor, F::gguf_type);
+        }
+        check(file, std::string(F::name));
+      }
+    });
+    ModelFile untied = as_it_is;  // or tied, if it was not
+    if (std::erase_if(untied.tensors, [](const auto& t) { return t.name == "output.weight"; }) == 0) {
+      untied.tensors.push_back(untied.tensor("token_embd.weight"));
+      untied.tensors.back().name = "output.weight";
+    }
+    check(untied, "with the other kind of head");
+  }
+}
+
+TEST_F(PackedFileTest, HoldsEverythingOfTheOriginal) {
+  for (const std::string& tiny : tiny_models) {
+    const std::vector<std::byte> original_bytes = read_bytes(tiny_folder + tiny + ".gguf");
+    const GgufFile original = parsed(original_bytes);
+    const std::vector<std::byte> bytes = packed_bytes_of(ModelFile::tiny(tiny));
+    const GgufFile packed = parsed(bytes);
+    EXPECT_TRUE(begins_as_packed_file(bytes));
+    EXPECT_FALSE(begins_as_packed_file(original_bytes));
+    for (const GgufKey& key : original.keys()) {
+      if (key.name == "general.alignment") continue;
+      const GgufKey* copy = packed.find(key.name);
+      ASSERT_NE(copy, nullptr) << key.name;
+      const auto value = [](std::span<const std::byte> all, const GgufKey& k) {
+        return std::string(reinterpret_cast<const char*>(all.data() + k.value_offset), k.value_bytes);
+      };
+      EXPECT_EQ(copy->type, key.type);
+      EXPECT_EQ(value(bytes, *copy), value(original_bytes, key)) << key.name;
+    }
+    ASSERT_EQ(packed.tensors().size(), original.tensors().size());
+    std::size_t matrices = 0;
+    for (std::size_t i = 0; i < original.tensors().size(); ++i) {
+      const GgufTensor& a = original.tensors()[i];
+      const GgufTensor& b = packed.tensors()[i];
+      EXPECT_EQ(b.name, a.name);
+      EXPECT_EQ(b.dims, a.dims);
+      EXPECT_EQ(b.type, a.type);
+      EXPECT_EQ(b.offset % 4096, 0u);
+      matrices += b.is_packed;
+      if (b.is_packed) continue;
+      EXPECT_TRUE(std::ranges::equal(packed.tensor_bytes(b), original.tensor_bytes(a))) << a.name;
+    }
+    const bool has_head = original.find_tensor("output.weight") != nullptr;
+    EXPECT_EQ(packed.find_tensor("token_embd.weight")->is_packed, !has_head);
+    EXPECT_EQ(matrices, 2 * 7 + 1u);
+  }
+}
+
+TEST_F(PackedFileTest, ThreadsAndProgressDoNotMatter) {
+  const GgufFile source = std::move(*GgufFile::open(tiny_folder + "tiny-qwen2.gguf"));
+  ThreadPool pool(4);
+  std::uint64_t last = 0, total = 0;
+  ASSERT_TRUE(write_packed_file(source, path("a")));
+  ASSERT_TRUE(write_packed_file(source, path("b"), pool, [&](std::uint64_t done, std::uint64_t all) {
+    EXPECT_GT(done, last);
+    last = done;
+    total = all;
+    return true;
+  }));
+  EXPECT_EQ(last, total);
+  EXPECT_GT(total, 700000u);
+  EXPECT_EQ(read_bytes(path("a")), read_bytes(path("b")));
+}
+
+TEST_F(PackedFileTest, KnowsItsOriginal) {
+  ModelFile model = ModelFile::tiny("tiny-qwen2");
+  const std::vector<std::byte> original = model.builder().build();
+  const std::vector<std::byte> bytes = packed_bytes_of(model);
+  const GgufFile packed = parsed(bytes);
+  EXPECT_TRUE(is_packed_from(packed, parsed(original)));
+  EXPECT_FALSE(is_packed_from(parsed(original), parsed(original)));
+
+  const std::vector<std::byte> other = ModelFile::tiny("tiny-llama").builder().build();
+  EXPECT_FALSE(is_packed_from(packed, parsed(other)));
+  model.set("general.name", "another name");
+  const std::vector<std::byte> renamed = model.builder().build();
+  EXPECT_FALSE(is_packed_from(packed, parsed(renamed)));
+  std::vector<std::byte> longer = original;
+  longer.push_back(std::byte{0});
+  EXPECT_FALSE(is_packed_from(packed, parsed(longer)));
+
+  const GgufFile source = parsed(original);
+  for (const GgufTensor& tensor : source.tensors()) {
+    for (const std::uint64_t at : {tensor.offset, tensor.offset + tensor.size_bytes - 1}) {
+      std::vector<std::byte> changed = original;
+      changed[at] ^= std::byte{1};
+      EXPECT_FALSE(is_packed_from(packed, parsed(changed))) << tensor.name;
+    }
+  }
+}
+
+TEST_F(PackedFileTest, AnotherLayoutIsRefused) {
+  PageAligned bytes(packed_tiny());
+  const std::uint64_t at = parsed(bytes.bytes()).find(packed_layout_key)->value_offset;
+  for (const std::uint32_t version : {0u, packed_layout_version + 1, packed_layout_version - 1, 0xffffffffu}) {
+    bytes.put(at, version);
+    bytes.seal();
+    expect_refused(bytes.bytes(), {"'stilla.packed.layout'", concat("layout ", version),
+                                   concat("layout ", packed_layout_version), "stilla pack"});
+  }
+}
+
+// A GGUF file that merely says that it is packed, or has packed types and does not say so.
+TEST_F(PackedFileTest, OwnKeysMustBeThere) {
+  GgufBuilder file;
+  file.number(packed_layout_key, packed_layout_version);
+  expect_refused(file.build(), {"'stilla.packed.checksum'", "none"});
+  file.number(packed_checksum_key, std::uint32_t{1});
+  expect_refused(file.build(), {"'stilla.packed.checksum'", "uint32", "uint64"});
+  expect_refused(GgufBuilder().number(packed_layout_key, std::uint64_t{1}).build(),
+                 {"'stilla.packed.layout'", "uint64", "uint32"});
+  expect_refused(GgufBuilder().string(packed_layout_key, "1").build(), {"'stilla.packed.layout'", "string"});
+  GgufBuilder types;
+  types.raw_tensor("t", {32, 16}, Q4_0::gguf_type | packed_type_flag, 0).raw_data(std::string(4096, '\0'));
+  expect_refused(types.build(), {"'t'", "type 2147483650"});
+}
+
+TEST_F(PackedFileTest, EveryFlippedBitOfTheHeaderIsSeen) {
+  PageAligned bytes(packed_tiny());
+  const std::uint64_t header_bytes = parsed(bytes.bytes()).data_offset();
+  ASSERT_GT(header_bytes, 4096u);
+  for (std::uint64_t at = 0; at < header_bytes; ++at) {
+    for (unsigned bit = 0; bit < 8; ++bit) {
+      if (at >= 1024 && bit != at % 8) continue;
+      bytes.bytes()[at] ^= static_cast<std::byte>(1u << bit);
+      const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes.bytes(), "m.stilla"));
+      bytes.bytes()[at] ^= static_cast<std::byte>(1u << bit);
+      ASSERT_FALSE(file) << "byte " << at << ", bit " << bit;
+      expect_one_line(file.error(), {"m.stilla: "});
+    }
+  }
+}
+
+TEST_F(PackedFileTest, EveryTruncationIsSeen) {
+  const std::vector<std::byte> bytes = packed_tiny();
+  const GgufFile whole = parsed(bytes);
+  const auto refused = [&](std::uint64_t size) {
+    // A copy of exactly these bytes, so that reading past them is found out.
+    const std::vector<std::byte> cut(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
+    expect_refused(cut, {size < 4 ? "is not a GGUF file" : "truncated"});
+  };
+  for (std::uint64_t size = 0; size <= whole.data_offset(); size += size < 2048 ? 1 : 61) refused(size);
+  for (const GgufTensor& tensor : whole.tensors()) {
+    for (const std::uint64_t size : {tensor.offset - 1, tensor.offset, tensor.offset + 1,
+                                     tensor.offset + tensor.size_bytes / 2, tensor.offset + tensor.size_bytes - 1}) {
+      refused(size);
+    }
+  }
+  refused(bytes.size() - 1);  // the file ends with its last tensor
+}
+
+// Numbers that an attacker chose, under a right checksum: refused, or good for a model that reads nothing outside.
+TEST_F(PackedFileTest, AbsurdNumbersDoNoHarm) {
+  const std::vector<std::byte> original = packed_tiny();
+  PageAligned bytes(original);
+  const GgufFile whole = parsed(bytes.bytes());
+  const std::vector<GgufTensor> tensors(whole.tensors().begin(), whole.tensors().end());
+  std::size_t accepted = 0, refused = 0;
+  const auto attempt = [&](std::uint64_t at, std::uint64_t value, std::size_t width) {
+    std::memcpy(bytes.bytes().data() + at, &value, width);
+    bytes.seal();
+    Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes.bytes(), "m.stilla"));
+    if (file) {
+      Result<Model> model = Model::load(std::move(*file));
+      if (model) {
+        Result<Session> session = Session::create(*model);
+        EXPECT_TRUE(session->evaluate(std::span(some_ids).first(2)));
+      } else {
+        expect_one_line(model.error(), {"m.stilla: "});
+      }
+      ++accepted;
+    } else {
+      expect_one_line(file.error(), {"m.stilla: "});
+      ++refused;
+    }
+    std::copy_n(original.begin(), whole.data_offset(), bytes.bytes().begin());
+  };
+  for (const GgufTensor& tensor : tensors) {
+    const std::uint64_t n_dims = tensor.record_offset + 8 + tensor.name.size();
+    const std::uint64_t type = n_dims + 4 + 8 * tensor.n_dims;
+    for (const std::uint64_t value :
+         {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{15}, std::uint64_t{64}, std::uint64_t{4096},
+          std::uint64_t{1} << 31, std::uint64_t{1} << 40, std::uint64_t{1} << 60, std::uint64_t{1} << 63,
+          ~std::uint64_t{0}, ~std::uint64_t{4095}}) {
+      attempt(n_dims, value, 4);
+      for (std::uint32_t d = 0; d < tensor.n_dims; ++d) attempt(n_dims + 4 + 8 * d, value, 8);
+      attempt(type, value, 4);
+      attempt(type + 4, value, 8);
+    }
+    for (std::uint32_t number = 0; number < 42; ++number) {
+      attempt(type, number, 4);
+      attempt(type, number | packed_type_flag, 4);
+    }
+    attempt(type, tensor.type | 0x20000u, 4);
+  }
+  for (const std::uint64_t count : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1000}, ~std::uint64_t{0}}) {
+    attempt(8, count, 8);
+    attempt(16, count, 8);
+  }
+  EXPECT_GT(refused, 10 * tensors.size());
+  EXPECT_GT(accepted, tensors.size());
+}
+
+TEST_F(PackedFileTest, PanelsMustLieOnACacheLine) {
+  const std::vector<std::byte> bytes = packed_tiny();
+  PageAligned shifted([&] {
+    std::vector<std::byte> out(1);
+    out.insert(out.end(), bytes.begin(), bytes.end());
+    return out;
+  }());
+  const Result<Model> model = Model::load(parsed(shifted.bytes().subspan(1), "m.stilla"));
+  ASSERT_FALSE(model);
+  expect_one_line(model.error(), {"m.stilla: tensor 'blk.0.attn_q.weight'", "multiple of 64"});
+}
+
+// A vector in panels, and an embedding in panels beside a head.
+TEST_F(PackedFileTest, WhatIsReadByRowsMustNotBePacked) {
+  for (const std::string name : {"token_embd.weight", "output_norm.weight"}) {
+    ModelFile untied = ModelFile::tiny("tiny-qwen2");
+    untied.remove_tensor("output.weight");
+    untied.tensors.push_back(untied.tensor("token_embd.weight"));
+    untied.tensors.back().name = "output.weight";
+    const ModelFile::Tensor last = untied.tensor(name);
+    untied.remove_tensor(name);
+    untied.tensors.push_back(last);
+    std::vector<std::byte> packed = packed_bytes_of(untied);
+    packed.resize(packed.size() + 16 * last.bytes.size());  // room for the padding of panels
+    PageAligned bytes(packed);
+    const GgufTensor tensor = *parsed(bytes.bytes()).find_tensor(name);
+    ASSERT_FALSE(tensor.is_packed);
+    bytes.put(tensor.record_offset + 8 + name.size() + 4 + 8 * tensor.n_dims, tensor.type | packed_type_flag);
+    bytes.seal();
+    Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes.bytes(), "m.stilla"));
+    ASSERT_TRUE(file) << file.error().message;
+    const Result<Model> model = Model::load(std::move(*file));
+    ASSERT_FALSE(model) << name;
+    expect_one_line(model.error(), {"m.stilla: tensor '" + name + "'", "found packed; expected"});
+  }
+}
+
+TEST_F(PackedFileTest, VerifyNamesTheDamagedTensor) {
+  PageAligned bytes(packed_tiny());
+  const GgufFile file = parsed(bytes.bytes(), "m.stilla");
+  ThreadPool pool(3);
+  EXPECT_TRUE(verify_packed_file(file, pool));
+  for (const GgufTensor& tensor : file.tensors()) {
+    for (const std::uint64_t at : {tensor.offset, tensor.offset + tensor.size_bytes / 2,
+                                   tensor.offset + tensor.size_bytes - 1}) {
+      bytes.bytes()[at] ^= std::byte{0x10};
+      const Status status = verify_packed_file(file, pool);
+      bytes.bytes()[at] ^= std::byte{0x10};
+      ASSERT_FALSE(status) << tensor.name;
+      expect_one_line(status.error(), {"m.stilla: tensor '" + std::string(tensor.name) + "'", "damaged"});
+    }
+  }
+  const std::vector<std::byte> original = ModelFile::tiny("tiny-qwen2").builder().build();
+  const Status status = verify_packed_file(parsed(original));
+  ASSERT_FALSE(status);
+  expect_one_line(status.error(), {"only packed files"});
+}
+
+TEST_F(PackedFileTest, WhatCannotBePackedIsRefused) {
+  const auto message = [&](const std::vector<std::byte>& bytes) {
+    const Status status = write_packed_file(parsed(bytes, "m.gguf"), path("out"));
+    EXPECT_FALSE(status);
+    EXPECT_TRUE(names().empty() || names() == std::vector<std::string>{"made.stilla"});
+    return status ? std::string() : status.error().message;
+  };
+  EXPECT_NE(message(GgufBuilder().string("general.architecture", "qwen2").build()).find("no tensors"), std::string::npos);
+  EXPECT_NE(message(packed_tiny()).find("packed already"), std::string::npos);
+}
+
+// Whatever goes wrong, the earlier file is whole and no other is left.
+TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
+  const GgufFile source = std::move(*GgufFile::open(tiny_folder + "tiny-qwen2.gguf"));
+  std::ofstream(path("m.stilla")) << "earlier";
+  const auto expect_untouched = [&] {
+    EXPECT_EQ(names(), std::vector<std::string>{"m.stilla"});
+    EXPECT_EQ(fs::file_size(path("m.stilla")), 7u);
+  };
+  for (const int pieces : {1, 2, 10}) {
+    int left = pieces;
+    const Status stopped = write_packed_file(source, path("m.stilla"), {}, [&](auto, auto) { return --left > 0; });
+    ASSERT_FALSE(stopped);
+    expect_untouched();
+  }
+  // A full disk, as far as a process can be told: files may not grow beyond this.
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  for (const rlim_t most : {rlim_t{0}, rlim_t{5000}, rlim_t{300000}}) {
+    const rlimit limit{most, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    const Status full = write_packed_file(source, path("m.stilla"));
+    setrlimit(RLIMIT_FSIZE, &before);
+    ASSERT_FALSE(full);
+    EXPECT_EQ(full.error().kind, ErrorKind::system);
+    expect_one_line(full.error(), {"m.stilla: cannot write: "});
+    expect_untouched();
+  }
+  fs::create_directory(path("folder"));
+  const Status folder = write_packed_file(source, path("folder"));
+  ASSERT_FALSE(folder);
+  expect_one_line(folder.error(), {"folder: cannot write: it is no regular file"});
+  fs::remove(path("folder"));
+  const Status missing = write_packed_file(source, path("none/m.stilla"));
+  ASSERT_FALSE(missing);
+  expect_one_line(missing.error(), {"none/m.stilla: cannot write: No such file"});
+  if (geteuid() != 0) {  // root may write anywhere
+    fs::permissions(folder_, fs::perms::owner_read | fs::perms::owner_exec);
+    const Status status = write_packed_file(source, path("m.stilla"));
+    fs::permissions(folder_, fs::perms::owner_all);
+    ASSERT_FALSE(status);
+    expect_one_line(status.error(), {"m.stilla: cannot write: Permission denied"});
+  }
+  expect_untouched();
+
+  ASSERT_TRUE(write_packed_file(source, path("m.stilla")));
+  EXPECT_EQ(names(), std::vector<std::string>{"m.stilla"});
+  EXPECT_TRUE(GgufFile::open(path("m.stilla")));
+}
+
+// A program that has the earlier file mapped goes on with it.
+TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
+  write_bytes(path("m.stilla"), packed_tiny());
+  Result<GgufFile> opened = GgufFile::open(path("m.stilla"));
+  ASSERT_TRUE(opened);
+  const Result<Model> model = Model::load(std::move(*opened));
+  ASSERT_TRUE(model) << model.error().message;
+  const GgufFile llama = std::move(*GgufFile::open(tiny_folder + "tiny-llama.gguf"));
+  ASSERT_TRUE(write_packed_file(llama, path("m.stilla")));
+  const LoadedModel original("tiny-qwen2");
+  EXPECT_TRUE(same_bits(all_logits(*model, some_ids), all_logits(*original, some_ids)));
+}
+
+// XXH64's published algorithm; values from the Python package xxhash 3.
+TEST(Checksum, IsXxh64) {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += static_cast<char>(i * 37);
+  const auto bytes = std::as_bytes(std::span(text));
+  const std::pair<std::size_t, std::uint64_t> expected[] = {{0, 0xef46db3751d8e999u}, {1, 0x771917c7f6ee2451u}, {4, 0xaa228e4afd571efdu}, {7, 0xb17457d052861069u}, {8, 0xc992b706edfbfef8u}, {31, 0x75962f9d7038401du}, {32, 0x96e723b0a0fde61au}, {33, 0xe6350fb99ae8341eu}, {64, 0x7bad52f709578288u}, {99, 0x130f2ecfb5d904aeu}};
+  for (const auto& [count, value] : expected) {
+    EXPECT_EQ(checksum(bytes.first(count), count), value) << count;
+    for (std::size_t cut = 0; cut <= count; ++cut) {
+      Checksum sum(count);
+      sum.add(bytes.first(cut));
+      sum.add(bytes.subspan(cut, count - cut));
+      EXPECT_EQ(sum.value(), value) << count << " at " << cut;
+    }
+  }
+}
+
+}  // namespace
