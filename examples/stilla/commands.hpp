@@ -18,5 +18,6 @@ void add_bench(CLI::App& app, Command& chosen);
 void add_logits(CLI::App& app, Command& chosen);
 void add_tokenize(CLI::App& app, Command& chosen);
 void add_inspect(CLI::App& app, Command& chosen);
+void add_pack(CLI::App& app, Command& chosen);
 
 }  // namespace program

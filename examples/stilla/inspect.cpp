@@ -11,14 +11,22 @@
 #include <fmt/format.h>
 
 #include <stilla/io/gguf.hpp>
+#include <stilla/io/packed_file.hpp>
+#include <stilla/parallel.hpp>
 
 #include "commands.hpp"
 #include "engine.hpp"
 #include "loading.hpp"
 #include "output.hpp"
+#include "platform.hpp"
 
 namespace program {
 namespace {
+
+struct InspectOptions {
+  std::string path;
+  bool verify = false;
+};
 
 std::string type_name(std::uint32_t number) {
   const stilla::GgufTensorType* type = stilla::find_tensor_type(number);
@@ -48,8 +56,9 @@ std::string tensors_text(const stilla::GgufFile& file) {
                                 width, "shape", "type", "bytes");
   for (const stilla::GgufTensor& tensor : file.tensors()) {
     const std::vector<std::uint64_t> shape(tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims);
-    out += fmt::format("  {:<{}}  {:<16}  {:<8}  {:>13}\n", stilla::printable(tensor.name), width,
-                       fmt::format("[{}]", fmt::join(shape, ", ")), type_name(tensor.type), tensor.size_bytes);
+    out += fmt::format("  {:<{}}  {:<16}  {:<8}  {:>13}{}\n", stilla::printable(tensor.name), width,
+                       fmt::format("[{}]", fmt::join(shape, ", ")), type_name(tensor.type), tensor.size_bytes,
+                       tensor.is_packed ? "  packed" : "");
     Total& total = totals[tensor.type];
     ++total.tensors;
     total.weights += tensor.columns() * tensor.rows();
@@ -97,14 +106,23 @@ std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts) {
     out += fmt::format("  The embedding, {}, is read from the file where it is.\n",
                        bytes_text(static_cast<double>(embedding.size_bytes)));
   }
+  if (file.is_packed()) out += "  The weights are the mapped file's pages, which programs that run it share.\n";
   return out;
 }
 
-int inspect(const std::string& path) {
-  const stilla::GgufFile file = value_of(stilla::GgufFile::open(path));
+int inspect(const InspectOptions& options) {
+  const stilla::GgufFile file = value_of(stilla::GgufFile::open(options.path));
+  if (options.verify) {
+    stilla::ThreadPool pool(physical_cores());
+    check(stilla::verify_packed_file(file, pool));
+    write_output(fmt::format("{}: all {} tensors are as they were packed\n", stilla::printable_path(options.path),
+                             file.tensors().size()));
+    return 0;
+  }
   std::string out =
-      fmt::format("{}: GGUF version {}, {}, {} parameters\n\n", stilla::printable_path(path), file.version(),
-                  bytes_text(static_cast<double>(file.file().bytes().size())), parameter_count(file));
+      fmt::format("{}: GGUF version {}, {}, {} parameters{}\n\n", stilla::printable_path(options.path), file.version(),
+                  bytes_text(static_cast<double>(file.file().bytes().size())), parameter_count(file),
+                  file.is_packed() ? fmt::format(", packed in layout {}", stilla::packed_layout_version) : "");
   out += metadata_text(file);
   if (file.tensors().empty()) {
     out += "\nno tensors: a vocabulary, for `stilla tokenize`\n";
@@ -121,12 +139,13 @@ int inspect(const std::string& path) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Command& chosen) {
-  const auto path = std::make_shared<std::string>();
+  const auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a GGUF file holds and the memory it needs");
-  command->add_option("model,-m,--model", *path, "A GGUF file; one without tensors will do")
+  command->add_option("model,-m,--model", options->path, "A GGUF file, packed or not; one without tensors will do")
       ->type_name("FILE")
       ->required();
-  command->callback([path, &chosen] { chosen = [path] { return inspect(*path); }; });
+  command->add_flag("--verify", options->verify, "Of a packed file: compare all its bytes with their checksums instead");
+  command->callback([options, &chosen] { chosen = [options] { return inspect(*options); }; });
 }
 
 }  // namespace program

@@ -8,7 +8,7 @@
 namespace program {
 
 CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
-  CLI::Option* model = app.add_option("-m,--model", options.path, "The model, a GGUF file")->type_name("FILE");
+  CLI::Option* model = app.add_option("-m,--model", options.path, "The model, a GGUF file, packed (stilla pack) or not")->type_name("FILE");
   app.add_option("--target", options.target, "Force an instruction set instead of taking this CPU's best")
       ->type_name("NAME");
   app.add_option_function<std::string>(
