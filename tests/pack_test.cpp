@@ -152,13 +152,15 @@ TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
       {"q8_0", 0x293849177b33b3c9u}, {"q4_0", 0xdb0e650a702cc8f5u}, {"q4_1", 0x07228cb0b62f0938u},
       {"q5_0", 0x7fa9c135c4981599u}, {"q5_1", 0x0376711e427dac7fu}, {"q4_k", 0x8f37455ee4b42290u},
       {"q5_k", 0xd9858d33e26c732au}, {"q6_k", 0x3ed82a5370147f41u}, {"iq4_nl", 0xdb0e650a702cc8f5u},
-      {"iq4_xs", 0x15fee79bce192ea6u}, {"st4", 0x015c5f536db1173bu}};
+      {"iq4_xs", 0x15fee79bce192ea6u}, {"st4", 0x015c5f536db1173bu},
+      {"int4_g128", 0xf9c429f09f535cadu}, {"int4_g128_min", 0x7e9889b0482ca795u}};
   constexpr std::size_t K = TestFixture::columns, N = 21;
   std::vector<std::byte> rows(N * row_bytes<F>(K));
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(noise_bits(7, i) >> 24);
   AlignedBuffer<std::byte> packed;
   ASSERT_TRUE(packed.resize(packed_bytes<F>(N, K)));
   pack<F>(packed.data(), rows.data(), N, K);
+  ASSERT_TRUE(expected.contains(F::name)) << "a new format: give it its line";
   EXPECT_EQ(checksum({packed.data(), packed.size()}), expected.at(F::name)) << F::name;
 }
 
