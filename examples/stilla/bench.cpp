@@ -163,7 +163,9 @@ class LimitProbe {
     const auto add = [](double& seconds, double count, double per_second) {
       if (count > 0 && per_second > 0) seconds += count / per_second;
     };
-    add(limit.read_seconds, work.bytes, read_.bytes_per_second(engine.parallel()));
+    const double bytes_per_second = read_.bytes_per_second(engine.parallel());
+    if (bytes_per_second == 0) fail(exit_failed, "not enough memory to measure how fast it is read");
+    add(limit.read_seconds, work.bytes, bytes_per_second);
     const auto macs_per_second = [&](const stilla_bench::MacLoop& loop) {
       return stilla_bench::macs_per_second(loop, engine.parallel(), engine.threads());
     };
