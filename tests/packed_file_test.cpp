@@ -240,7 +240,8 @@ TEST_F(PackedFileTest, KnowsItsOriginal) {
 
   const GgufFile source = parsed(original);
   for (const GgufTensor& tensor : source.tensors()) {
-    for (const std::uint64_t at : {tensor.offset, tensor.offset + tensor.size_bytes - 1}) {
+    for (const std::uint64_t at : {tensor.offset, tensor.offset + tensor.size_bytes / 2,
+                                   tensor.offset + tensor.size_bytes - 1}) {
       std::vector<std::byte> changed = original;
       changed[at] ^= std::byte{1};
       EXPECT_FALSE(is_packed_from(packed, parsed(changed))) << tensor.name;

@@ -9,7 +9,7 @@
 //   own keys, the first in the file:
 //     stilla.packed.checksum           u64    XXH64 of the header up to the first tensor, without these 8 bytes
 //     stilla.packed.layout             u32    packed_layout_version (pack.hpp); any other number is refused
-//     stilla.packed.source             u64    source_identity() of the original
+//     stilla.packed.source             u64    XXH64 of the whole original file
 //     stilla.packed.tensor_checksums   u64[]  XXH64 of every tensor's bytes, in the order of the records
 //     general.alignment                u32    4096
 //   tensor record of a packed matrix: shape as in the original, type number | 0x80000000, packed_bytes(type, N, K) bytes.
@@ -46,27 +46,20 @@ namespace stilla::inline STILLA_ABI {
 // (bytes done, bytes in all), from the calling thread; false ends the work.
 using PackProgress = std::function<bool(std::uint64_t, std::uint64_t)>;
 
-// A number for "packed from this file?": a checksum of the header, the size, and the first and last 4096 bytes of every
-// tensor. Another model, quantisation, vocabulary or template gives another number. A file that was edited only in the
-// middle of a tensor does not.
+// A number for "packed from this file?": the checksum of all its bytes. Reads the whole file, and lets go of it.
 inline std::uint64_t source_identity(const GgufFile& file) {
-  constexpr std::size_t sample_bytes = 4096;
+  constexpr std::size_t piece_bytes = std::size_t{1} << 24;
   const std::span<const std::byte> all = file.file().bytes();
-  const std::uint64_t size = all.size();
   Checksum sum;
-  sum.add(all.first(static_cast<std::size_t>(std::min(file.data_offset(), size))));
-  sum.add(std::as_bytes(std::span(&size, 1)));
-  for (const GgufTensor& tensor : file.tensors()) {
-    const std::span<const std::byte> bytes = file.tensor_bytes(tensor);
-    const std::size_t sample = std::min(bytes.size(), sample_bytes);
-    sum.add(bytes.first(sample));
-    sum.add(bytes.last(sample));
-    file.drop_tensor_pages(tensor, tensor.size_bytes);
+  for (std::size_t at = 0; at < all.size(); at += piece_bytes) {
+    const std::size_t count = std::min(piece_bytes, all.size() - at);
+    sum.add(all.subspan(at, count));
+    file.file().drop_pages(at, count);
   }
   return sum.value();
 }
 
-// True if `packed` was packed from `source`, as far as source_identity() can tell.
+// True if `packed` was packed from exactly these bytes.
 inline bool is_packed_from(const GgufFile& packed, const GgufFile& source) {
   if (!packed.is_packed()) return false;
   const Result<std::uint64_t> identity = packed.get_uint(packed_source_key);
