@@ -444,6 +444,74 @@ TEST_F(ProgramTest, BenchChecksumsAreTheSameEverywhere) {
   EXPECT_TRUE(contains(wrong.err, "pp9 has " + best[0])) << wrong.err;
 }
 
+// A packed file stands for its model, and packing touches nothing that it should not.
+TEST_F(ProgramTest, PackWritesAFileForEveryCommand) {
+  const std::vector<std::string> ask{"-p", "hi", "--temp", "0", "-t", "1"};
+  const auto run = [&](const std::string& model) {
+    std::vector<std::string> arguments{"run", "-m", path(model)};
+    arguments.insert(arguments.end(), ask.begin(), ask.end());
+    return run_program(arguments);
+  };
+  fs::copy_file(path("speaker.gguf"), path("to-pack.gguf"), fs::copy_options::overwrite_existing);
+  const Finished packed = run_program({"pack", "-m", path("to-pack.gguf")});
+  ASSERT_EQ(packed.status, 0) << packed.err;
+  EXPECT_EQ(packed.out, "");
+  EXPECT_TRUE(is_message(packed.err) && contains(packed.err, "wrote ") && contains(packed.err, "to-pack.stilla"));
+  fs::remove(path("to-pack.gguf"));
+  const Finished answer = run("to-pack.stilla");
+  EXPECT_EQ(answer.status, 0) << answer.err;
+  EXPECT_EQ(answer.out, run("speaker.gguf").out);
+
+  const Finished repeated = run_program({"pack", "-m", path("speaker.gguf"), "-o", path("to-pack.stilla")});
+  EXPECT_EQ(repeated.status, 0);
+  EXPECT_TRUE(contains(repeated.err, "is up to date")) << repeated.err;
+  const Finished other = run_program({"pack", "-m", path("babbler.gguf"), "-o", path("to-pack.stilla"), "-t", "2"});
+  EXPECT_EQ(other.status, 0);
+  EXPECT_TRUE(contains(other.err, "wrote ")) << other.err;
+
+  const Finished inspected = run_program({"inspect", path("to-pack.stilla")});
+  EXPECT_EQ(inspected.status, 0);
+  EXPECT_TRUE(contains(inspected.out, "packed in layout ")) << inspected.out;
+  EXPECT_TRUE(contains(inspected.out, "stilla.packed.checksum")) << inspected.out;
+  const Finished verified = run_program({"inspect", "--verify", path("to-pack.stilla")});
+  EXPECT_EQ(verified.status, 0) << verified.err;
+  std::string bytes = read_file("to-pack.stilla");
+  bytes.back() ^= 1;
+  write_file("damaged.stilla", bytes);
+  const Finished damaged = run_program({"inspect", "--verify", path("damaged.stilla")});
+  EXPECT_EQ(damaged.status, 3);
+  EXPECT_TRUE(is_message(damaged.err) && contains(damaged.err, "the file is damaged")) << damaged.err;
+  bytes[200] ^= 1;  // in the header
+  write_file("damaged.stilla", bytes);
+  EXPECT_EQ(run("damaged.stilla").status, 3);
+
+  struct Case {
+    int status;
+    const char* says;
+    std::vector<std::string> arguments;
+  };
+  const Case cases[] = {
+      {2, "is packed already", {"pack", "-m", path("to-pack.stilla")}},
+      {2, "is the model itself", {"pack", "-m", path("speaker.gguf"), "-o", path("speaker.gguf")}},
+      {2, "is no packed file", {"pack", "-m", path("speaker.gguf"), "-o", path("babbler.gguf")}},
+      {2, "is no packed file", {"pack", "-m", path("speaker.gguf"), "-o", path("text.txt")}},
+      {3, "'token_embd.weight' is missing", {"pack", "-m", path("vocabulary.gguf")}},
+      {1, "cannot write", {"pack", "-m", path("speaker.gguf"), "-o", path("no-folder/x.stilla")}},
+      {1, "is a directory", {"pack", "-m", path("speaker.gguf"), "-o", folder_.string()}},
+      {2, "only packed files", {"inspect", "--verify", path("speaker.gguf")}},
+      {2, "--model is required", {"pack"}},
+  };
+  for (const Case& c : cases) {
+    const Finished ended = run_program(c.arguments);
+    EXPECT_EQ(ended.status, c.status) << ended.err;
+    EXPECT_TRUE(is_message(ended.err) && contains(ended.err, c.says)) << ended.err << "expected: " << c.says;
+  }
+  EXPECT_EQ(read_file("text.txt"), "just text\n");
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
+    EXPECT_NE(entry.path().extension(), ".partial") << entry.path();
+  }
+}
+
 TEST_F(ProgramTest, RealModelsAnswer) {
   const char* models = std::getenv("STILLA_MODELS");
   if (models == nullptr) GTEST_SKIP() << "STILLA_MODELS names no folder";
