@@ -303,8 +303,8 @@ class PackedMatrix {
 
   const PackedView& view() const { return view_; }
   operator const PackedView&() const { return view_; }
-  // Memory of its own.
-  std::size_t bytes() const { return data_.size(); }
+  std::size_t bytes() const { return *packed_bytes(view_.format, view_.rows, view_.cols); }
+  bool is_borrowed() const { return view_.data != data_.data(); }
 
  private:
   PackedView view_;
