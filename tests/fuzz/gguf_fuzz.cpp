@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any bytes as a GGUF file, then everything that a loaded file offers. An abort is a finding, so is
-// a message of more than one line. Opt-in, with clang:
+// libFuzzer target: any bytes as a GGUF file, packed or not, then everything that a loaded file offers. The checksum of a
+// packed file's header is made right, so that it keeps nothing from the checks behind it. An abort is a finding, so is a
+// message of more than one line. Opt-in, with clang:
 //
 //   clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude -Itests \
 //     tests/fuzz/gguf_fuzz.cpp -o gguf_fuzz
@@ -10,6 +11,7 @@
 #include "gguf_builder.hpp"
 
 #include <stilla/io/gguf.hpp>
+#include <stilla/io/packed_file.hpp>
 
 #include <cstdint>
 #include <cstdlib>
@@ -48,7 +50,15 @@ void use(const stilla::GgufFile& file) {
     for (const std::byte b : file.tensor_bytes(tensor)) sum += std::to_integer<unsigned>(b);
     const bool decodes = file.require_tensor(tensor.name).has_value();
     stilla::with_format(tensor.type, [&]<class F>(F) {
-      if (!decodes || tensor.size_bytes % F::block_bytes != 0) __builtin_trap();
+      if (!decodes) __builtin_trap();
+      if (tensor.is_packed) {
+        if (tensor.size_bytes != stilla::packed_bytes<F>(tensor.rows(), tensor.columns())) __builtin_trap();
+        std::vector<float> row(tensor.columns() <= 65536 ? tensor.columns() : 0);
+        const stilla::PackedView view{tensor.type, tensor.rows(), tensor.columns(), file.tensor_bytes(tensor).data()};
+        if (!row.empty()) stilla::unpack_row<F>(view, tensor.rows() - 1, row.data());
+        return;
+      }
+      if (tensor.size_bytes % F::block_bytes != 0) __builtin_trap();
       float weights[256];
       const std::span<const std::byte> bytes = file.tensor_bytes(tensor);
       for (std::size_t at = 0; at < bytes.size(); at += F::block_bytes) F::decode(bytes.data() + at, weights);
@@ -73,8 +83,21 @@ void write_seeds(const std::string& folder) {
     b.tensor(F::name, {F::block_weights, 2}, F::gguf_type, std::vector<std::byte>(2 * F::block_bytes, std::byte{0x35}));
   });
   b.write(folder + "/types.gguf");
+  const std::vector<std::byte> types = b.build();
+  const auto source = stilla::GgufFile::parse(stilla::MappedFile::from_memory(types, "types"));
+  if (!source || !stilla::write_packed_file(*source, folder + "/packed.stilla")) __builtin_trap();
   b.version = 2;
   b.write(folder + "/version2.gguf");
+}
+
+void seal(std::span<std::byte> bytes) {
+  stilla::GgufContents contents;
+  (void)stilla::parse_gguf(stilla::MappedFile::from_memory(bytes, "sealed"), contents);
+  const stilla::GgufKey* key =
+      stilla::detail::find_by_name(contents.keys, contents.keys_by_name, stilla::packed_checksum_key);
+  if (key == nullptr || contents.data_offset < key->value_offset + 8 || contents.data_offset > bytes.size()) return;
+  const auto header = bytes.first(contents.data_offset);
+  stilla::store_as(bytes.data() + key->value_offset, stilla::detail::packed_header_checksum(header, key->value_offset));
 }
 
 }  // namespace
@@ -88,7 +111,9 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto bytes = std::as_bytes(std::span(data, size));
+  std::vector<std::byte> bytes(size);
+  if (size != 0) std::memcpy(bytes.data(), data, size);
+  if (stilla::begins_as_packed_file(bytes)) seal(bytes);
   const stilla::Result<stilla::GgufFile> file = stilla::GgufFile::parse(stilla::MappedFile::from_memory(bytes, "fuzz"));
   if (file) {
     use(*file);
