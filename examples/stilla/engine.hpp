@@ -24,7 +24,7 @@ struct EngineOptions {
   std::size_t threads = 1;
   std::size_t context = 0;  // 0: the model's
   stilla::KvType kv_type = stilla::KvType::f16;
-  std::optional<stilla::ActivationBits> activations;  // none: by the model's size
+  std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
   std::optional<std::uint32_t> weights;  // format that the layers' matrices become; empty: as in the file
 };

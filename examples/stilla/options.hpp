@@ -84,7 +84,7 @@ struct ModelOptions {
   std::string path;
   std::string target;  // empty: the best
   stilla::KvType kv_type = stilla::KvType::f16;
-  std::optional<stilla::ActivationBits> activations;  // none: by the model's size
+  std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::string weights;      // name of the format that the layers become; empty: as in the file
   std::optional<std::uint32_t> weights_type;  // its number
   std::size_t context = 0;  // 0: the model's

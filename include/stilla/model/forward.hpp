@@ -51,7 +51,7 @@ inline ActivationBits default_activations(const Model& model) {
 struct SessionOptions {
   std::size_t context = 0;   // most positions; 0: what the model was trained for
   KvType kv_type = KvType::f16;
-  std::optional<ActivationBits> activations;  // what inputs of quantised matrices are rounded to; default_activations()
+  std::optional<ActivationBits> activations = std::nullopt;  // none: default_activations(model)
   std::size_t batch = 512;   // most tokens evaluated at once; memory grows with it, results do not change
 };
 
