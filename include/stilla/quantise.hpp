@@ -158,10 +158,7 @@ inline Result<AlignedBuffer<std::byte>> requantise_rows(std::uint32_t to, std::u
     with_format(from, [&](auto tag) {
       using F = decltype(tag);
       parallel(count, [&](std::size_t i) {
-        const std::byte* block = rows + (n + i) * row_bytes<F>(K);
-        for (std::size_t k = 0; k < K; k += F::block_weights, block += F::block_bytes) {
-          F::decode(block, decoded.data() + i * K + k);
-        }
+        decode_row<F>(rows + (n + i) * row_bytes<F>(K), decoded.data() + i * K, K);
       });
     });
     const std::size_t row = *bytes / N;

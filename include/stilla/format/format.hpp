@@ -113,4 +113,10 @@ constexpr std::size_t row_bytes(std::size_t count) {
   return count / F::block_weights * F::block_bytes;
 }
 
+// `count` weights of format F, a multiple of F::block_weights, from their blocks.
+template <WeightFormat F>
+void decode_row(const std::byte* blocks, float* weights, std::size_t count) {
+  for (std::size_t k = 0; k < count; k += F::block_weights, blocks += F::block_bytes) F::decode(blocks, weights + k);
+}
+
 }  // namespace stilla::STILLA_ABI
