@@ -78,6 +78,25 @@ TEST(Fused, ProductsOfOneInput) {
   });
 }
 
+TEST(Fused, AsManyProductsAsAreAsked) {
+  constexpr std::size_t K = 64, N = 20, count = 9;
+  const std::vector<float> x = noise_values(15, K);
+  ActivationBuffer rounded;
+  ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), 1, K)));
+  std::vector<PackedMatrix> weights;
+  std::vector<std::vector<float>> y(count, std::vector<float>(N));
+  std::vector<MatmulProduct> products;
+  for (std::uint32_t i = 0; i < count; ++i) weights.push_back(packed(16 + i, Q4_0::gguf_type, N, K));
+  for (std::size_t i = 0; i < count; ++i) products.push_back({Matrix(y[i].data(), 1, N), weights[i]});
+  ThreadPool pool(3);
+  matmul(products, {{}, rounded.view()}, pool);
+  for (std::size_t i = 0; i < count; ++i) {
+    std::vector<float> single(N);
+    matmul(Matrix(single.data(), 1, N), weights[i], rounded.view());
+    EXPECT_TRUE(same_bits(y[i], single)) << i;
+  }
+}
+
 TEST(Fused, GatedMatmul) {
   constexpr std::size_t K = 256;
   for (const std::size_t N : {32u, 96u, 544u}) {

@@ -107,23 +107,25 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
 
 }  // namespace detail
 
-// Up to this many products in one call.
-inline constexpr std::size_t most_products = 4;
-
-// Several products of one input as one parallel job: the query, key and value projections, say. Their weights may differ in
-// format. Weights of an unknown format leave their y as it is.
+// Several products of one input: the query, key and value projections, say. Four at a time are one parallel job. Their
+// weights may differ in format. Weights of an unknown format leave their y as it is.
 inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
-  detail::PanelJob jobs[most_products];
-  std::size_t count = 0, tasks = 0;
-  for (const MatmulProduct& product : products.first(std::min(products.size(), most_products))) {
-    jobs[count] = detail::panel_job(product, input);
-    tasks += jobs[count++].tasks;
+  constexpr std::size_t most_jobs = 4;
+  while (!products.empty()) {
+    const std::size_t count = std::min(products.size(), most_jobs);
+    detail::PanelJob jobs[most_jobs];
+    std::size_t tasks = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      jobs[i] = detail::panel_job(products[i], input);
+      tasks += jobs[i].tasks;
+    }
+    parallel(tasks, [&](std::size_t task) {
+      const detail::PanelJob* job = jobs;
+      for (; task >= job->tasks; ++job) task -= job->tasks;
+      job->run_task(task);
+    });
+    products = products.subspan(count);
   }
-  parallel(tasks, [&](std::size_t task) {
-    const detail::PanelJob* job = jobs;
-    for (; task >= job->tasks; ++job) task -= job->tasks;
-    job->run_task(task);
-  });
 }
 
 // Rounds x[M, K] in blocks of 32 to out.bits(); K is a multiple of 32. False, and nothing done, when memory is short.
