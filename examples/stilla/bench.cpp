@@ -22,7 +22,6 @@
 // --weights, and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one. So a kernel that
 // is fast because it is wrong shows, and --check turns it into an error.
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -34,6 +33,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <stilla/io/checksum.hpp>
 #include <stilla/random.hpp>
 #include <stilla/version.hpp>
 
@@ -88,16 +88,6 @@ std::vector<std::uint32_t> some_ids(std::size_t count, std::size_t vocabulary) {
   return ids;
 }
 
-// FNV-1a over the logits' bits, each as four bytes from the lowest.
-std::uint64_t checksum_of(std::span<const float> logits) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const float logit : logits) {
-    const auto bits = std::bit_cast<std::uint32_t>(logit);
-    for (unsigned shift = 0; shift < 32; shift += 8) hash = (hash ^ (bits >> shift & 0xffu)) * 0x100000001b3u;
-  }
-  return hash;
-}
-
 struct Run {
   double seconds = 0;
   std::uint64_t checksum = 0;
@@ -114,20 +104,12 @@ Run run(Engine& engine, const Test& test) {
     for (const std::uint32_t id : ids) logits = engine.evaluate({&id, 1});
   }
   const double seconds = stilla_bench::seconds_since(begin);
-  return {seconds, checksum_of(logits)};
+  return {seconds, stilla::checksum(std::as_bytes(logits))};
 }
 
 constexpr std::size_t batch = 512;
 
 // What a test asks of the machine.
-struct Work {
-  double bytes = 0;
-  double quantised_macs = 0;
-  double float_macs = 0;
-
-  double macs() const { return quantised_macs + float_macs; }
-};
-
 Work work_of(const ModelWork& model, const Test& test) {
   const std::size_t step = test.prompt != 0 ? batch : 1;
   const auto tokens = static_cast<double>(test.tokens());

@@ -85,14 +85,11 @@ namespace {
 template <class F>
 void for_each_layer_matrix(const stilla::Model& model, F&& f) {
   for (const stilla::LayerWeights& layer : model.layers()) {
-    for (const stilla::Linear* linear :
-         {&layer.query, &layer.key, &layer.value, &layer.attention_output, &layer.gate, &layer.up, &layer.down}) {
-      f(linear->weight);
-    }
+    for (const stilla::Linear* linear : layer.linears()) f(linear->weight);
   }
 }
 
-void add_matrix(MatrixWork& work, const stilla::PackedMatrix& matrix) {
+void add_matrix(Work& work, const stilla::PackedMatrix& matrix) {
   const stilla::PackedView& w = matrix.view();
   const double macs = static_cast<double>(w.rows) * static_cast<double>(w.cols);
   work.bytes += static_cast<double>(matrix.bytes());

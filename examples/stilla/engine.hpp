@@ -42,15 +42,17 @@ stilla::Result<ModelFacts> read_model_facts(const stilla::GgufFile& file);
 void choose_target(const std::string& name);
 std::string target_name();
 
-// What some matrices cost: bytes to read them once, multiply-adds for each token that passes through them.
-struct MatrixWork {
+// What something costs: bytes to read, multiply-adds with quantised and with float weights.
+struct Work {
   double bytes = 0;
   double quantised_macs = 0;
   double float_macs = 0;
+
+  double macs() const { return quantised_macs + float_macs; }
 };
-struct ModelWork {
-  MatrixWork layers;
-  MatrixWork head;
+struct ModelWork {  // its matrices read once, for one token
+  Work layers;
+  Work head;
   double kv_bytes = 0;  // of one position, all layers
 };
 

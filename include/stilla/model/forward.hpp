@@ -41,7 +41,7 @@ namespace stilla::inline STILLA_ABI {
 inline ActivationBits default_activations(const Model& model) {
   std::size_t weights = 0;
   for (const LayerWeights& w : model.layers()) {
-    for (const Linear* linear : {&w.query, &w.key, &w.value, &w.attention_output, &w.gate, &w.up, &w.down}) {
+    for (const Linear* linear : w.linears()) {
       weights += linear->weight.view().rows * linear->weight.view().cols;
     }
   }

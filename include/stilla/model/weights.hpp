@@ -6,6 +6,7 @@
 // where they are mapped: nothing is packed, and every process that runs the file shares one copy.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -44,6 +45,11 @@ struct LayerWeights {
   Linear gate;                        // [F, E]
   Linear up;                          // [F, E]
   Linear down;                        // [E, F]
+
+  // All its matrices.
+  std::array<const Linear*, 7> linears() const {
+    return {&query, &key, &value, &attention_output, &gate, &up, &down};
+  }
 };
 
 class Model {
@@ -75,8 +81,7 @@ class Model {
     if (embedding_ == nullptr) return embedding_lookup(out, head_.weight, id);  // tied to the head
     with_format(embedding_->type, [&](auto tag) {
       using F = decltype(tag);
-      const std::byte* block = file_.tensor_bytes(*embedding_).data() + id * row_bytes<F>(config_.hidden);
-      for (std::size_t i = 0; i < config_.hidden; i += F::block_weights, block += F::block_bytes) F::decode(block, out + i);
+      decode_row<F>(file_.tensor_bytes(*embedding_).data() + id * row_bytes<F>(config_.hidden), out, config_.hidden);
     });
   }
 
@@ -113,10 +118,7 @@ class Model {
       const std::byte* bytes = file_.tensor_bytes(**tensor).data();
       Status status = Error{ErrorKind::refused_file, concat(file_.path(), ": tensor '", name, "': type not supported")};
       with_format((*tensor)->type, [&](auto tag) {
-        using F = decltype(tag);
-        for (std::size_t i = 0; i < size; i += F::block_weights) {
-          F::decode(bytes + i / F::block_weights * F::block_bytes, out.data() + i);
-        }
+        decode_row<decltype(tag)>(bytes, out.data(), size);
         status = success();
       });
       advance(static_cast<std::size_t>((*tensor)->size_bytes));
