@@ -46,6 +46,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/matrix.hpp
   include/stilla/model/config.hpp
   include/stilla/model/forward.hpp
+  include/stilla/model/session_file.hpp
   include/stilla/model/weights.hpp
   include/stilla/norm.hpp
   include/stilla/pack.hpp

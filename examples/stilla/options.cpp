@@ -108,18 +108,6 @@ void add_text_options(CLI::App& app, TextOptions& options) {
   app.add_flag("--hide-thinking", options.hide_thinking, "Leave out what stands between <think> and </think>");
 }
 
-std::string_view kv_type_name(stilla::KvType type) {
-  switch (type) {
-    case stilla::KvType::f32:
-      return "f32";
-    case stilla::KvType::f16:
-      return "f16";
-    case stilla::KvType::bf16:
-      return "bf16";
-  }
-  return "?";
-}
-
 std::size_t thread_count(const ModelOptions& options) {
   return options.threads != 0 ? options.threads : physical_cores();
 }

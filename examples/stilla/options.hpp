@@ -107,7 +107,6 @@ struct TextOptions {
 };
 void add_text_options(CLI::App& app, TextOptions& options);
 
-std::string_view kv_type_name(stilla::KvType type);
 
 // Threads to use, chosen by the user or by the machine.
 std::size_t thread_count(const ModelOptions& options);

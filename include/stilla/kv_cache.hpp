@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The key/value cache of one text, for all layers. Storage grows in chunks of 256 positions, so memory follows the text and
-// not the context limit. Within a chunk each KV head has its keys in tiles of 16, transposed, and its values in rows
+// not the context limit. fork() gives a second text that begins alike: both refer to the same chunks, and whoever writes to
+// a chunk of which the other may know copies it first. Within a chunk each KV head has its keys in tiles of 16, transposed, and its values in rows
 // (kernels/stilla/contract/attention.hpp draws it); elements are float, f16 or bf16, rounded once when stored.
 //
 //     chunk c of layer l:   [G heads] ( keys E[16][D][16] | values E[256][D] )
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -24,10 +30,22 @@ namespace stilla::inline STILLA_ABI {
 
 enum class KvType : std::uint8_t { f32, f16, bf16 };
 
+// All of them, in the order of their numbers.
+inline constexpr std::array kv_types = {KvType::f32, KvType::f16, KvType::bf16};
+
+constexpr std::string_view kv_type_name(KvType type) {
+  switch (type) {
+    case KvType::f32: return "f32";
+    case KvType::f16: return "f16";
+    case KvType::bf16: return "bf16";
+  }
+  return "";
+}
+
 inline std::optional<KvType> kv_type(std::string_view name) {
-  if (name == "f32") return KvType::f32;
-  if (name == "f16") return KvType::f16;
-  if (name == "bf16") return KvType::bf16;
+  for (const KvType type : kv_types) {
+    if (name == kv_type_name(type)) return type;
+  }
   return std::nullopt;
 }
 
@@ -79,31 +97,51 @@ class KvCache {
   const KvShape& shape() const { return shape_; }
   // Positions stored.
   std::size_t size() const { return size_; }
-  std::size_t bytes() const { return bytes_; }
+  // Memory of its chunks, shared ones too.
+  std::size_t bytes() const {
+    std::size_t chunks = 0;
+    for (const auto& layer : chunks_) chunks += layer.size();
+    return chunks * shape_.chunk_bytes();
+  }
 
-  // Makes room for positions [0, count). On an error what is stored stays usable.
+  // Makes room for positions [0, count), to be stored from size() on. On an error what is stored stays usable.
   Status reserve(std::size_t count) {
     const std::size_t wanted = count / kv_chunk + (count % kv_chunk != 0 ? 1 : 0);
     const std::size_t step = shape_.layers * shape_.chunk_bytes();  // 0 for a cache that was not made by create()
     if (step != 0 && wanted > std::numeric_limits<std::size_t>::max() / step) {
       return Error{ErrorKind::system, concat("not enough memory for the key/value cache of ", count, " positions")};
     }
+    if (wanted > size_ / kv_chunk && size_ / kv_chunk < shared_) {
+      if (Status s = own_chunks_from(size_ / kv_chunk); !s) return s;
+    }
     for (auto& layer : chunks_) {
       while (layer.size() < wanted) {
-        AlignedBuffer<std::byte> chunk;
-        if (!chunk.resize(shape_.chunk_bytes())) return out_of_memory("the key/value cache", shape_.bytes(count));
-        chunk.fill_zero();
-        bytes_ += shape_.chunk_bytes();
-        layer.push_back(std::move(chunk));
+        Result<Chunk> chunk = new_chunk();
+        if (!chunk) return out_of_memory("the key/value cache", shape_.bytes(count));
+        layer.push_back(std::move(*chunk));
       }
     }
     return success();
   }
 
+  // A second cache with the same text. Stored chunks are shared until one of the two stores to them.
+  KvCache fork() {
+    const std::size_t stored = (size_ + kv_chunk - 1) / kv_chunk;
+    KvCache other;
+    other.shape_ = shape_;
+    other.size_ = size_;
+    for (const auto& layer : chunks_) {
+      other.chunks_.emplace_back(layer.begin(), layer.begin() + static_cast<std::ptrdiff_t>(stored));
+    }
+    other.shared_ = stored;
+    shared_ = std::max(shared_, stored);
+    return other;
+  }
+
   // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Different positions or
   // layers may be stored from different threads.
   void store(std::size_t layer, std::size_t position, const float* key, const float* value) {
-    std::byte* chunk = chunks_[layer][position / kv_chunk].data();
+    std::byte* chunk = chunks_[layer][position / kv_chunk]->data();
     const std::size_t j = position % kv_chunk;
     const std::size_t D = shape_.head_dim;
     with_kv_type(shape_.type, [&](auto element) {
@@ -123,10 +161,18 @@ class KvCache {
   // Declares positions [0, count) stored: forward after a step, back to undo one. Later positions are forgotten.
   void set_size(std::size_t count) { size_ = count; }
 
+  // A chunk of all heads as it lies in memory, for files. Written to reserved positions from size() on only.
+  std::span<const std::byte> chunk(std::size_t layer, std::size_t index) const {
+    return {chunks_[layer][index]->data(), shape_.chunk_bytes()};
+  }
+  std::span<std::byte> writable_chunk(std::size_t layer, std::size_t index) {
+    return {chunks_[layer][index]->data(), shape_.chunk_bytes()};
+  }
+
   // One head's chunk.
   template <class E>
   const E* keys(std::size_t layer, std::size_t chunk, std::size_t head) const {
-    return reinterpret_cast<const E*>(chunks_[layer][chunk].data() + head * shape_.head_bytes());
+    return reinterpret_cast<const E*>(chunks_[layer][chunk]->data() + head * shape_.head_bytes());
   }
   template <class E>
   const E* values(std::size_t layer, std::size_t chunk, std::size_t head) const {
@@ -137,10 +183,36 @@ class KvCache {
   // Far above any model, and low enough that the bytes of a chunk of all layers fit 64 bits.
   static constexpr std::size_t most_layers_or_heads = 65535;
 
+  using Chunk = std::shared_ptr<AlignedBuffer<std::byte>>;
+
+  Result<Chunk> new_chunk() const {
+    AlignedBuffer<std::byte> memory;
+    if (!memory.resize(shape_.chunk_bytes())) return out_of_memory("the key/value cache", shape_.chunk_bytes());
+    memory.fill_zero();
+    return std::make_shared<AlignedBuffer<std::byte>>(std::move(memory));
+  }
+
+  // Replaces shared chunks from `first` on, the one that size() is in: its stored part is copied, the rest forgotten.
+  Status own_chunks_from(std::size_t first) {
+    std::vector<Chunk> copies;
+    for (std::size_t l = 0; l < chunks_.size() && size_ % kv_chunk != 0; ++l) {
+      Result<Chunk> copy = new_chunk();
+      if (!copy) return copy.error();
+      std::memcpy((*copy)->data(), chunks_[l][first]->data(), shape_.chunk_bytes());
+      copies.push_back(std::move(*copy));
+    }
+    for (std::size_t l = 0; l < chunks_.size(); ++l) {
+      chunks_[l].resize(first);
+      if (!copies.empty()) chunks_[l].push_back(std::move(copies[l]));
+    }
+    shared_ = first;
+    return success();
+  }
+
   KvShape shape_;
-  std::vector<std::vector<AlignedBuffer<std::byte>>> chunks_;  // [layer][position / 256]
+  std::vector<std::vector<Chunk>> chunks_;  // [layer][position / 256]
   std::size_t size_ = 0;
-  std::size_t bytes_ = 0;
+  std::size_t shared_ = 0;                  // chunks, from the first, that other caches may have too
 };
 
 }  // namespace stilla::STILLA_ABI

@@ -41,6 +41,8 @@ class RopeFrequencies {
   }
 
   std::size_t pairs() const { return turns_.size(); }
+  // The angle of pair i at position 1.
+  double radians(std::size_t i) const { return turns_[i]; }
 
   // Cosines and sines for one position (below 2^20): pairs() floats each.
   void table_row(float* cos, float* sin, std::size_t position) const {

@@ -9,8 +9,16 @@
 //       h = rms_norm(x);  x += (silu(h Wgate) * (h Wup)) Wdown
 //     logits = rms_norm(x) Whead
 //
-// A Session is one text: its cache and scratch memory. A const Model may serve many sessions on many threads. Logits do not
-// depend on how the ids were divided into calls, on the target or on the number of threads: they are the same bits.
+// A Session is one text: its ids, its cache and scratch memory. A const Model may serve many sessions on many threads. Logits
+// do not depend on how the ids were divided into calls, on the target or on the number of threads: they are the same bits.
+//
+//   Result<Session> text = Session::create(model, options, pool);
+//   text->evaluate(ids);                      // logits of what follows
+//   text->truncate(100);                      // forgets all from position 100 on
+//   Result<Session> other = text->fork();     // a second text that begins alike; the common part is in memory once
+//   text->shift(20, 50);                      // at the end of the context: forgets positions 20 .. 69, evaluates the rest anew
+//   text->save("text.session", note);         // ids, keys and values, and a note of the caller's
+//   Result<std::string> note = text->restore("text.session");
 #pragma once
 
 #include <algorithm>
@@ -20,7 +28,10 @@
 #include <initializer_list>
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include <stilla/aligned.hpp>
 #include <stilla/attention.hpp>
@@ -29,6 +40,7 @@
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/matrix.hpp>
+#include <stilla/model/session_file.hpp>
 #include <stilla/model/weights.hpp>
 #include <stilla/parallel.hpp>
 #include <stilla/rope.hpp>
@@ -68,14 +80,60 @@ class Session {
     return session;
   }
 
-  // Positions evaluated so far, and the most there can be.
+  // Positions evaluated so far, their tokens, and the most there can be.
   std::size_t size() const { return cache_.size(); }
+  std::span<const std::uint32_t> ids() const { return ids_; }
   std::size_t context() const { return options_.context; }
   ActivationBits activations() const { return rounded_.bits(); }
   const KvCache& cache() const { return cache_; }
 
   // Forgets all positions from `count` on.
-  void truncate(std::size_t count) { cache_.set_size(std::min(count, cache_.size())); }
+  void truncate(std::size_t count) {
+    cache_.set_size(std::min(count, size()));
+    ids_.resize(size());
+  }
+
+  // A second text with the same beginning: keys and values stored so far are shared, and copied by chunk only where one of
+  // the two goes on.
+  Session fork() {
+    Session other(*model_, options_, parallel_, cache_.fork());
+    other.ids_ = ids_;
+    return other;
+  }
+
+  // Makes room when the context is full: forgets positions [keep, keep + discard) and evaluates what followed them again, at
+  // its new positions. So the session is as if the shorter text had been its text all along, which rotating stored keys
+  // back would not give: what followed was computed from what is now forgotten. Costs a prompt of the tokens that remain
+  // behind `keep`, and memory for the cache only if it shares chunks with a fork; if there is none the text ends at `keep`.
+  Status shift(std::size_t keep, std::size_t discard) {
+    if (keep > size() || discard > size() - keep) {
+      return Error{ErrorKind::bad_argument, concat("cannot forget ", discard, " positions from ", keep, " on: the text has ", size())};
+    }
+    const std::vector<std::uint32_t> rest(ids_.begin() + static_cast<std::ptrdiff_t>(keep + discard), ids_.end());
+    truncate(keep);
+    return rest.empty() ? success() : run(rest, LogitRows::none, [](ConstMatrix) {});
+  }
+
+  // Writes the text, its keys and values, and a note of the caller's (say, the messages of a conversation) to a file that
+  // appears whole or not at all (session_file.hpp).
+  Status save(const std::string& path, std::string_view note = {}) const {
+    return write_session_file(path, kind(), ids_, note, cache_);
+  }
+
+  // Replaces the text by a saved one and returns its note. Refused, and the text as it was before, unless the file was saved
+  // by this version with the same model, type of cache and bits of activations, and fits the context.
+  Result<std::string> restore(const std::string& path) {
+    const Result<MappedFile> file = MappedFile::open(path);
+    if (!file) return file.error();
+    return restore(*file);
+  }
+  Result<std::string> restore(const MappedFile& file) {
+    Result<SavedText> saved = read_session_file(file, kind());
+    if (!saved) return saved.error();
+    cache_ = std::move(saved->cache);
+    ids_ = std::move(saved->ids);
+    return std::move(saved->note);
+  }
 
   // Appends the tokens to the text and returns the logits of what follows the last: config().vocabulary floats, valid until
   // the next call. On an error the text is as it was before.
@@ -102,6 +160,11 @@ class Session {
   Session(const Model& model, const SessionOptions& options, Parallel parallel, KvCache cache)
       : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)),
         rounded_(options.activations.value_or(default_activations(model))), rounded_ffn_(rounded_.bits()) {}
+
+  SessionKind kind() const {
+    return {model_->identity(), model_->config().vocabulary, context(),
+            activations() == ActivationBits::eight ? 8u : 16u, cache_.shape()};
+  }
 
   template <class Sink>
   Status run(std::span<const std::uint32_t> ids, LogitRows wanted, Sink&& sink) {
@@ -188,6 +251,7 @@ class Session {
       residual = &h;
     }
     cache_.set_size(first + M);
+    ids_.insert(ids_.end(), ids.begin(), ids.end());
 
     if (wanted == LogitRows::none) return ConstMatrix{};
     const std::size_t rows = wanted == LogitRows::all ? M : 1;
@@ -223,6 +287,7 @@ class Session {
   SessionOptions options_;
   Parallel parallel_;
   KvCache cache_;
+  std::vector<std::uint32_t> ids_;
   ActivationBuffer rounded_;      // inputs of the attention's and the gate's matmuls
   ActivationBuffer rounded_ffn_;  // input of the down projection
   AlignedBuffer<float> x_, h_, q_, mixed_, k_, v_, gate_, up_, cos_, sin_, logits_, scratch_;

@@ -6,7 +6,9 @@
 // where they are mapped: nothing is packed, and every process that runs the file shares one copy.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/config.hpp>
@@ -75,6 +78,37 @@ class Model {
   const RopeFrequencies& rope_frequencies() const { return rope_frequencies_; }
   // Bytes of packed weights.
   std::size_t packed_weight_bytes() const { return packed_bytes_; }
+
+  // A number for "the same weights in the same formats?": a checksum of the dimensions, of all vectors and of the beginning
+  // of every matrix as it is packed, so that a packed file and its original have the same.
+  std::uint64_t identity() const {
+    constexpr std::size_t some_bytes = 4096;
+    Checksum sum;
+    const auto add_number = [&](std::uint64_t number) { sum.add(std::as_bytes(std::span(&number, 1))); };
+    const auto add_vector = [&](const std::vector<float>& values) { sum.add(std::as_bytes(std::span(values))); };
+    const auto add_linear = [&](const Linear& linear) {
+      const PackedView& w = linear.weight.view();
+      for (const std::uint64_t number : {std::uint64_t{w.format}, std::uint64_t{w.rows}, std::uint64_t{w.cols}}) {
+        add_number(number);
+      }
+      sum.add({w.data, std::min(linear.weight.bytes(), some_bytes)});
+      add_vector(linear.bias);
+    };
+    for (const std::size_t number : {config_.n_layers, config_.n_heads, config_.n_kv_heads, config_.head_dim}) {
+      add_number(number);
+    }
+    for (std::size_t i = 0; i < rope_frequencies_.pairs(); ++i) {
+      add_number(std::bit_cast<std::uint64_t>(rope_frequencies_.radians(i)));
+    }
+    for (const LayerWeights& layer : layers_) {
+      add_vector(layer.attention_norm);
+      add_vector(layer.ffn_norm);
+      for (const Linear* linear : layer.linears()) add_linear(*linear);
+    }
+    add_vector(output_norm_);
+    add_linear(head_);
+    return sum.value();
+  }
 
   // The embedding of token `id` (below config().vocabulary): config().hidden floats.
   void embed(float* out, std::size_t id) const {

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A text with its keys and values in a file, so that a conversation goes on without evaluating it again. The file holds
+// the text: keep it as you would keep the text itself.
+//
+//     offset  what
+//       0     magic "stillaKV"; u32 version of this layout; u32 type of the cache; u64 Model::identity()
+//      24     u32 layers, KV heads, head size, bits of rounded activations; u64 tokens; u64 bytes of the note
+//      56     u64 XXH64 of everything from byte 72 on; u64 XXH64 of the 64 bytes before
+//      72     ids, u32 each | note | chunks of the cache: all layers of the first 256 positions, of the next, ...
+//
+// Chunks are the cache's memory as it is, little endian. Sizes follow from the header and are compared with the file's
+// before anything else is read; nothing of the file is used before its checksums agree.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/error.hpp>
+#include <stilla/io/atomic_file.hpp>
+#include <stilla/io/checked.hpp>
+#include <stilla/io/checksum.hpp>
+#include <stilla/io/mapped_file.hpp>
+#include <stilla/kv_cache.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+// What has to agree between a file and the session that takes it.
+struct SessionKind {
+  std::uint64_t model = 0;  // Model::identity()
+  std::size_t vocabulary = 0;
+  std::size_t context = 0;
+  std::uint32_t activation_bits = 0;
+  KvShape shape;
+};
+
+// The contents of a session file.
+struct SavedText {
+  std::vector<std::uint32_t> ids;
+  std::string note;
+  KvCache cache;
+};
+
+namespace detail {
+
+inline constexpr std::string_view session_magic = "stillaKV";
+inline constexpr std::uint32_t session_version = 1;  // another for each change of this layout or of a chunk's
+inline constexpr std::size_t session_header_bytes = 72;
+
+// The first 56 bytes.
+inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint64_t tokens, std::uint64_t note_bytes) {
+  std::vector<std::byte> out;
+  const auto add = [&](auto value) {
+    out.resize(out.size() + sizeof value);
+    store_as(out.data() + out.size() - sizeof value, value);
+  };
+  for (const char c : session_magic) add(c);
+  add(session_version);
+  add(static_cast<std::uint32_t>(kind.shape.type));
+  add(kind.model);
+  for (const std::size_t count : {kind.shape.layers, kind.shape.heads, kind.shape.head_dim}) {
+    add(static_cast<std::uint32_t>(count));
+  }
+  add(kind.activation_bits);
+  add(tokens);
+  add(note_bytes);
+  return out;
+}
+
+}  // namespace detail
+
+// The whole file or none. cache.size() is ids.size().
+inline Status write_session_file(const std::string& path, const SessionKind& kind, std::span<const std::uint32_t> ids,
+                                 std::string_view note, const KvCache& cache) {
+  Result<AtomicFile> file = AtomicFile::create(path);
+  if (!file) return file.error();
+  Checksum sum;
+  std::uint64_t offset = detail::session_header_bytes;
+  const auto append = [&](std::span<const std::byte> bytes) {
+    sum.add(bytes);
+    const std::uint64_t at = std::exchange(offset, offset + bytes.size());
+    return file->write(at, bytes);
+  };
+  if (Status s = append(std::as_bytes(ids)); !s) return s;
+  if (Status s = append(std::as_bytes(std::span(note.data(), note.size()))); !s) return s;
+  for (std::size_t c = 0; c * kv_chunk < cache.size(); ++c) {
+    for (std::size_t l = 0; l < cache.shape().layers; ++l) {
+      if (Status s = append(cache.chunk(l, c)); !s) return s;
+    }
+  }
+  std::vector<std::byte> header = detail::session_header(kind, ids.size(), note.size());
+  for (const bool of_all : {true, false}) {
+    const std::uint64_t value = of_all ? sum.value() : checksum(header);
+    header.resize(header.size() + sizeof value);
+    store_as(header.data() + header.size() - sizeof value, value);
+  }
+  if (Status s = file->write(0, header); !s) return s;
+  return file->commit();
+}
+
+// Reads what write_session_file() wrote for a session of this kind; refuses everything else.
+inline Result<SavedText> read_session_file(const MappedFile& file, const SessionKind& kind) {
+  const auto refuse = [&](const auto&... parts) {
+    return Error{ErrorKind::refused_file, concat(printable_path(file.path()), ": ", parts...)};
+  };
+  const std::span<const std::byte> bytes = file.bytes();
+  ByteCursor cursor(bytes);
+  std::span<const std::byte> magic, rest;
+  if (!cursor.take(detail::session_magic.size(), magic) ||
+      std::memcmp(magic.data(), detail::session_magic.data(), magic.size()) != 0) {
+    return refuse("is no saved session");
+  }
+  std::uint32_t version = 0, type = 0, layers = 0, heads = 0, head_dim = 0, activation_bits = 0;
+  std::uint64_t model = 0, tokens = 0, note_bytes = 0, sum_of_all = 0, sum_of_header = 0;
+  if (!cursor.read(version)) return refuse("is cut off at byte ", bytes.size());
+  if (version != detail::session_version) {
+    return refuse("found version ", version, " of saved sessions, expected ", detail::session_version);
+  }
+  const bool whole = cursor.read(type) && cursor.read(model) && cursor.read(layers) && cursor.read(heads) &&
+                     cursor.read(head_dim) && cursor.read(activation_bits) && cursor.read(tokens) &&
+                     cursor.read(note_bytes) && cursor.read(sum_of_all) && cursor.read(sum_of_header);
+  if (!whole) return refuse("is cut off at byte ", bytes.size());
+  if (sum_of_header != checksum(bytes.first(detail::session_header_bytes - sizeof sum_of_header))) {
+    return refuse("the checksum of its header is wrong: it is damaged");
+  }
+  if (model != kind.model || layers != kind.shape.layers || heads != kind.shape.heads || head_dim != kind.shape.head_dim) {
+    return refuse("was saved with another model");
+  }
+  if (type != static_cast<std::uint32_t>(kind.shape.type)) {
+    const bool known = type < kv_types.size();
+    return refuse("was saved with a key/value cache of ", known ? kv_type_name(kv_types[type]) : "an unknown type",
+                  "; this session has one of ", kv_type_name(kind.shape.type));
+  }
+  if (activation_bits != kind.activation_bits) {
+    return refuse("was saved with activations of ", activation_bits, " bits; this session has ", kind.activation_bits);
+  }
+  if (tokens > kind.context) {
+    return refuse("holds ", tokens, " tokens; the context of this session holds ", kind.context);
+  }
+  const std::uint64_t chunks = (tokens + kv_chunk - 1) / kv_chunk;
+  std::uint64_t expected = detail::session_header_bytes + tokens * sizeof(std::uint32_t), chunk_bytes = 0;
+  if (!checked_mul(chunks * layers, kind.shape.chunk_bytes(), chunk_bytes) ||
+      !checked_add(expected, chunk_bytes, expected) || !checked_add(expected, note_bytes, expected) ||
+      expected != bytes.size()) {
+    return refuse("has ", bytes.size(), " bytes, expected ", expected, ": it is cut off or damaged");
+  }
+  if (sum_of_all != checksum(bytes.subspan(detail::session_header_bytes))) {
+    return refuse("the checksum of its contents is wrong: it is damaged");
+  }
+
+  SavedText out;
+  out.ids.resize(static_cast<std::size_t>(tokens));
+  (void)cursor.take(tokens * sizeof(std::uint32_t), rest);  // the size was checked above
+  if (!rest.empty()) std::memcpy(out.ids.data(), rest.data(), rest.size());
+  for (const std::uint32_t id : out.ids) {
+    if (id >= kind.vocabulary) return refuse("token id ", id, " is outside the model's vocabulary of ", kind.vocabulary);
+  }
+  (void)cursor.take(note_bytes, rest);
+  out.note.assign(reinterpret_cast<const char*>(rest.data()), rest.size());
+  Result<KvCache> cache = KvCache::create(kind.shape);
+  if (!cache) return cache.error();
+  out.cache = std::move(*cache);
+  if (Status s = out.cache.reserve(out.ids.size()); !s) return s.error();
+  for (std::size_t c = 0; c < chunks; ++c) {
+    for (std::size_t l = 0; l < layers; ++l) {
+      const std::span<std::byte> chunk = out.cache.writable_chunk(l, c);
+      (void)cursor.take(chunk.size(), rest);
+      std::memcpy(chunk.data(), rest.data(), chunk.size());
+    }
+  }
+  out.cache.set_size(out.ids.size());
+  return out;
+}
+
+}  // namespace stilla::STILLA_ABI

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Texts that share a beginning, that move on at the end of the context, and that go to a file and come back: always the
+// bits of a text that was evaluated whole. Files that are damaged, hostile or another session's are refused in one line.
+#include <stilla/model/forward.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model_util.hpp"
+
+namespace {
+
+using namespace stilla;
+using namespace stilla_test;
+
+class SessionOf : public ::testing::TestWithParam<std::tuple<std::string, KvType>> {
+ protected:
+  void SetUp() override {
+    static std::map<std::string, LoadedModel> models;
+    model_ = &models.try_emplace(std::get<0>(GetParam()), std::get<0>(GetParam())).first->second;
+    ASSERT_TRUE(*model_) << model_->error();
+    options_.kv_type = std::get<1>(GetParam());
+    ids_ = as_ids(tiny_golden(std::get<0>(GetParam()) + "/long-ids"));
+    ids_.resize(300);
+    path_ = ::testing::TempDir() + "session_test." + std::to_string(::getpid()) + ".session";
+  }
+  void TearDown() override { std::filesystem::remove(path_); }
+
+  const Model& model() const { return **model_; }
+  Session session() const {
+    Result<Session> made = Session::create(model(), options_);
+    EXPECT_TRUE(made) << made.error().message;
+    return std::move(*made);
+  }
+  Session session_of(std::span<const std::uint32_t> ids) const {
+    Session text = session();
+    if (!ids.empty()) {
+      EXPECT_TRUE(text.evaluate(ids));
+    }
+    return text;
+  }
+  std::span<const std::uint32_t> ids(std::size_t first, std::size_t count) const {
+    return std::span(ids_).subspan(first, count);
+  }
+  // What a text that was evaluated whole answers to one more token.
+  std::vector<float> expected(std::span<const std::uint32_t> text, std::uint32_t next) const {
+    Session whole = session_of(text);
+    return logits_after(whole, next);
+  }
+  static std::vector<float> logits_after(Session& text, std::uint32_t next) {
+    const Result<std::span<const float>> logits = text.evaluate({&next, 1});
+    EXPECT_TRUE(logits) << logits.error().message;
+    return logits ? std::vector<float>(logits->begin(), logits->end()) : std::vector<float>();
+  }
+  std::vector<std::byte> saved_bytes(const Session& text, std::string_view note = {}) const {
+    const Status saved = text.save(path_, note);
+    EXPECT_TRUE(saved) << saved.error().message;
+    const Result<MappedFile> file = MappedFile::open(path_, LoadMode::read);
+    EXPECT_TRUE(file);
+    return {file->bytes().begin(), file->bytes().end()};
+  }
+  static std::string refusal(Session& text, std::span<const std::byte> bytes) {
+    const Result<std::string> note = text.restore(MappedFile::from_memory(bytes, "some.session"));
+    return note ? "restored" : note.error().message;
+  }
+
+  const LoadedModel* model_ = nullptr;
+  SessionOptions options_;
+  std::vector<std::uint32_t> ids_;
+  std::string path_;
+};
+
+INSTANTIATE_TEST_SUITE_P(, SessionOf, ::testing::Combine(::testing::ValuesIn(tiny_models), ::testing::ValuesIn(kv_types)),
+                         [](const auto& tested) {
+                           std::string name = std::get<0>(tested.param);
+                           name[4] = '_';
+                           return name + "_" + std::string(kv_type_name(std::get<1>(tested.param)));
+                         });
+
+TEST_P(SessionOf, KnowsItsIds) {
+  Session text = session_of(ids(0, 20));
+  EXPECT_TRUE(text.evaluate(ids(20, 3)));
+  EXPECT_TRUE(std::ranges::equal(text.ids(), ids(0, 23)));
+  text.truncate(7);
+  EXPECT_TRUE(std::ranges::equal(text.ids(), ids(0, 7)));
+  const std::vector<std::uint32_t> outside = {0xffffffffu};
+  EXPECT_FALSE(text.evaluate(outside));
+  EXPECT_TRUE(std::ranges::equal(text.ids(), ids(0, 7)));
+}
+
+// Forks at chunk borders and inside, each continued differently, after the other went on or went back.
+TEST_P(SessionOf, ForksShareTheirBeginning) {
+  for (const std::size_t common : {0u, 1u, 100u, 255u, 256u, 257u, 290u}) {
+    SCOPED_TRACE(common);
+    Session first = session_of(ids(0, common));
+    Session second = first.fork();
+    EXPECT_EQ(second.size(), common);
+    std::vector<std::uint32_t> other(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(common));
+    for (std::uint32_t i = 0; i < 5; ++i) other.push_back(ids_[40 + i]);
+    ASSERT_TRUE(first.evaluate(ids(common, 9)));
+    ASSERT_TRUE(second.evaluate(std::span(other).subspan(common)));
+    EXPECT_EQ(logits_after(first, 3), expected(ids(0, common + 9), 3));
+    EXPECT_EQ(logits_after(second, 4), expected(other, 4));
+    Session third = second.fork();
+    first.truncate(common / 2);
+    ASSERT_TRUE(first.evaluate(ids(100, 160)));
+    second.truncate(common);
+    EXPECT_EQ(logits_after(second, 5), expected(ids(0, common), 5));
+    third.truncate(other.size());
+    EXPECT_EQ(logits_after(third, 6), expected(other, 6));
+  }
+}
+
+// A fork after going back must not take for its own what an earlier fork still reads.
+TEST_P(SessionOf, ForksOfForks) {
+  Session first = session_of(ids(0, 280));
+  Session early = first.fork();
+  first.truncate(10);
+  Session late = first.fork();
+  ASSERT_TRUE(first.evaluate(ids(50, 250)));
+  ASSERT_TRUE(late.evaluate(ids(20, 270)));
+  EXPECT_EQ(logits_after(early, 1), expected(ids(0, 280), 1));
+}
+
+TEST_P(SessionOf, ForksCostNoMemoryUntilTheyGoOn) {
+  Session first = session_of(ids(0, 256));
+  Session second = first.fork();
+  EXPECT_EQ(second.cache().chunk(0, 0).data(), first.cache().chunk(0, 0).data());
+  ASSERT_TRUE(second.evaluate(ids(256, 10)));
+  EXPECT_EQ(second.cache().chunk(0, 0).data(), first.cache().chunk(0, 0).data());
+}
+
+TEST_P(SessionOf, ShiftIsTheShorterText) {
+  for (const auto& [keep, discard] : {std::pair{0u, 10u}, {5u, 100u}, {100u, 199u}, {200u, 100u}, {50u, 0u}, {0u, 300u}}) {
+    Session text = session_of(ids_);
+    const Status shifted = text.shift(keep, discard);
+    ASSERT_TRUE(shifted) << shifted.error().message;
+    std::vector<std::uint32_t> shorter(ids_.begin(), ids_.begin() + keep);
+    shorter.insert(shorter.end(), ids_.begin() + keep + discard, ids_.end());
+    EXPECT_TRUE(std::ranges::equal(text.ids(), shorter));
+    EXPECT_EQ(logits_after(text, 2), expected(shorter, 2)) << keep << " " << discard;
+  }
+  Session text = session_of(ids(0, 30));
+  const Status refused = text.shift(20, 11);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message, "cannot forget 11 positions from 20 on: the text has 30");
+  EXPECT_EQ(text.size(), 30u);
+}
+
+TEST_P(SessionOf, SavedAndRestoredGoesOnAsBefore) {
+  const std::string note = std::string("a note\0with \xff bytes", 19);
+  for (const std::size_t count : {0u, 1u, 255u, 256u, 257u, 299u}) {
+    Session text = session_of(ids(0, count));
+    ASSERT_TRUE(text.save(path_, note));
+    Session other = session_of(ids(100, 50));
+    const Result<std::string> found = other.restore(path_);
+    ASSERT_TRUE(found) << found.error().message;
+    EXPECT_EQ(*found, note);
+    EXPECT_TRUE(std::ranges::equal(other.ids(), ids(0, count)));
+    EXPECT_EQ(logits_after(other, 9), expected(ids(0, count), 9)) << count;
+  }
+}
+
+TEST_P(SessionOf, DamagedFilesAreRefused) {
+  Session text = session_of(ids(0, 20));
+  const std::vector<std::byte> good = saved_bytes(text, "note");
+  Session other = session_of(ids(100, 5));
+  EXPECT_EQ(refusal(other, {}), "some.session: is no saved session");
+  for (std::size_t cut = 0; cut < good.size(); cut += cut < 200 ? 1 : good.size() / 64) {
+    EXPECT_NE(refusal(other, std::span(good).first(cut)), "restored") << cut;
+  }
+  EXPECT_NE(refusal(other, std::span(good).first(good.size() - 1)), "restored");
+  for (std::size_t at = 0; at < good.size(); at += at < 200 ? 1 : good.size() / 64) {
+    std::vector<std::byte> bad = good;
+    bad[at] ^= std::byte{0x10};
+    const std::string message = refusal(other, bad);
+    EXPECT_TRUE(message.starts_with("some.session: ")) << at << ": " << message;
+  }
+  std::vector<std::byte> longer = good;
+  longer.push_back({});
+  EXPECT_NE(refusal(other, longer).find("is cut off or damaged"), std::string::npos);
+  EXPECT_TRUE(std::ranges::equal(other.ids(), ids(100, 5)));
+  EXPECT_EQ(logits_after(other, 9), expected(ids(100, 5), 9));
+}
+
+// Headers that are whole, with a right checksum, and lie.
+TEST_P(SessionOf, HostileHeadersAreRefused) {
+  Session text = session_of(ids(0, 20));
+  const std::vector<std::byte> good = saved_bytes(text, "note");
+  Session other = session();
+  const auto with = [&](std::size_t at, auto value) {
+    std::vector<std::byte> bytes = good;
+    store_as(bytes.data() + at, value);
+    store_as(bytes.data() + 64, checksum(std::span(bytes).first(64)));
+    return bytes;
+  };
+  EXPECT_EQ(refusal(other, with(8, std::uint32_t{99})),
+            "some.session: found version 99 of saved sessions, expected 1");
+  for (const std::uint64_t huge : {std::uint64_t{1} << 20, std::uint64_t{1} << 40, ~std::uint64_t{0}}) {
+    EXPECT_NE(refusal(other, with(40, huge)).find("tokens; the context"), std::string::npos);
+    EXPECT_NE(refusal(other, with(48, huge)).find("is cut off or damaged"), std::string::npos);
+  }
+  EXPECT_NE(refusal(other, with(12, std::uint32_t{77})).find("an unknown type"), std::string::npos);
+  EXPECT_NE(refusal(other, with(24, ~std::uint32_t{0})).find("another model"), std::string::npos);
+  std::vector<std::byte> outside = good;  // a token that the model has not
+  store_as(outside.data() + 72, ~std::uint32_t{0});
+  store_as(outside.data() + 56, checksum(std::span(outside).subspan(72)));
+  store_as(outside.data() + 64, checksum(std::span(outside).first(64)));
+  EXPECT_NE(refusal(other, outside).find("token id 4294967295 is outside"), std::string::npos);
+  EXPECT_EQ(other.size(), 0u);
+}
+
+TEST_P(SessionOf, OtherSessionsFilesAreRefused) {
+  Session text = session_of(ids(0, 20));
+  const std::vector<std::byte> good = saved_bytes(text);
+  const auto refusal_of = [&](const Model& other_model, const SessionOptions& options) {
+    Result<Session> other = Session::create(other_model, options);
+    EXPECT_TRUE(other);
+    return refusal(*other, good);
+  };
+  EXPECT_EQ(refusal_of(model(), options_), "restored");
+  SessionOptions other = options_;
+  other.kv_type = options_.kv_type == KvType::f32 ? KvType::f16 : KvType::f32;
+  EXPECT_EQ(refusal_of(model(), other), concat("some.session: was saved with a key/value cache of ", kv_type_name(options_.kv_type),
+                                               "; this session has one of ", kv_type_name(other.kv_type)));
+  other = options_;
+  other.activations = ActivationBits::eight;
+  EXPECT_EQ(refusal_of(model(), other), "some.session: was saved with activations of 16 bits; this session has 8");
+  other = options_;
+  other.context = 19;
+  EXPECT_EQ(refusal_of(model(), other), "some.session: holds 20 tokens; the context of this session holds 19");
+  for (const char* tensor : {"blk.0.attn_norm.weight", "blk.1.ffn_down.weight"}) {  // one weight of a fine-tune
+    ModelFile file = ModelFile::tiny(std::get<0>(GetParam()));
+    file.tensor(tensor).bytes[1] ^= std::byte{0x10};
+    const LoadedModel changed(file);
+    ASSERT_TRUE(changed) << changed.error();
+    EXPECT_EQ(refusal_of(*changed, options_), "some.session: was saved with another model") << tensor;
+  }
+  Session missing = session();
+  const Result<std::string> found = missing.restore(path_ + ".none");
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().kind, ErrorKind::system);
+}
+
+}  // namespace
