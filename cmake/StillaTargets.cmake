@@ -9,10 +9,15 @@ target_compile_options(stilla_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow
   $<$<BOOL:${STILLA_WERROR}>:-Werror>)
 
+# The matmul kernels, compiled once for all programs here but those that show or test the library as headers alone.
+add_library(stilla_kernels STATIC EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/kernels/kernels.cpp")
+target_compile_definitions(stilla_kernels PUBLIC STILLA_SEPARATE_KERNELS=1)
+target_link_libraries(stilla_kernels PUBLIC stilla::stilla PRIVATE stilla_warnings)
+
 # stilla_test(NAME [SOURCE...]): the test program tests/NAME.cpp, plus SOURCEs it needs, as one test of ctest.
 function(stilla_test name)
   add_executable(${name} ${name}.cpp ${ARGN})
-  target_link_libraries(${name} PRIVATE stilla::stilla stilla_warnings GTest::gtest_main Threads::Threads)
+  target_link_libraries(${name} PRIVATE stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
   target_compile_definitions(${name} PRIVATE STILLA_TEST_DATA="${CMAKE_CURRENT_SOURCE_DIR}/golden")
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
@@ -35,7 +40,7 @@ function(stilla_program name)
     set(target ${name}_program)
   endif()
   add_executable(${target} ${program_SOURCES})
-  target_link_libraries(${target} PRIVATE stilla::stilla stilla_warnings Threads::Threads ${program_LIBRARIES})
+  target_link_libraries(${target} PRIVATE stilla_kernels stilla_warnings Threads::Threads ${program_LIBRARIES})
   set_target_properties(${target} PROPERTIES
     OUTPUT_NAME ${name}
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")

@@ -10,6 +10,9 @@
 //   STILLA_SINGLE_TARGET  0 (default) compiles every target of the architecture and chooses at run time. 1 compiles only
 //                         what the compiler flags guarantee (say -march=native): fewer instantiations, shorter builds,
 //                         and a program that needs that CPU.
+//   STILLA_SEPARATE_KERNELS  0 (default) compiles the matmul kernels in every translation unit that calls one. 1 leaves them
+//                         to one file of the program, which defines STILLA_DEFINE_KERNELS before it includes
+//                         <stilla/matmul.hpp>: every other takes a few seconds instead of half a minute.
 //
 // Why the namespace carries the flags. A header-only library is compiled again in every translation unit, and the linker
 // keeps one copy of each inline function. If one unit was built with -mavx512f and another for any x86-64, the copy that
@@ -30,6 +33,19 @@
 #endif
 #ifndef STILLA_SINGLE_TARGET
 #define STILLA_SINGLE_TARGET 0
+#endif
+#ifndef STILLA_SEPARATE_KERNELS
+#define STILLA_SEPARATE_KERNELS 0
+#endif
+#if STILLA_SEPARATE_KERNELS
+#define STILLA_KERNEL_LINKAGE
+#else
+#define STILLA_KERNEL_LINKAGE inline
+#endif
+#if !STILLA_SEPARATE_KERNELS || defined(STILLA_DEFINE_KERNELS)
+#define STILLA_COMPILE_KERNELS 1
+#else
+#define STILLA_COMPILE_KERNELS 0
 #endif
 
 // Which instruction sets the flags guarantee. Read once, here, before any target region redefines these macros.
@@ -77,6 +93,6 @@
 #error "Stilla cannot be compiled with -ffast-math or -Ofast: give the files that include it -fno-fast-math."
 #endif
 
-#define STILLA_JOIN_(a, b, c, d) a##_##b##_h##c##_s##d
-#define STILLA_JOIN(a, b, c, d) STILLA_JOIN_(a, b, c, d)
-#define STILLA_ABI STILLA_JOIN(v0, STILLA_BASELINE, STILLA_HIGHWAY, STILLA_SINGLE_TARGET)
+#define STILLA_JOIN_(a, b, c, d, e) a##_##b##_h##c##_s##d##_k##e
+#define STILLA_JOIN(a, b, c, d, e) STILLA_JOIN_(a, b, c, d, e)
+#define STILLA_ABI STILLA_JOIN(v0, STILLA_BASELINE, STILLA_HIGHWAY, STILLA_SINGLE_TARGET, STILLA_SEPARATE_KERNELS)

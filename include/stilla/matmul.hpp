@@ -63,7 +63,8 @@ inline std::size_t panels_per_task(std::size_t panel_bytes) {
 
 // A product with its format and target resolved, once, to a function.
 struct PanelJob {
-  void (*run)(const PanelJob&, std::size_t first, std::size_t last) = nullptr;
+  using Function = void (*)(const PanelJob&, std::size_t first, std::size_t last);
+  Function run = nullptr;  // null for an unknown format
   MatmulProduct product;
   MatmulInput input;
   std::size_t step = 1;  // panels of a task
@@ -92,15 +93,24 @@ void run_panels(const PanelJob& job, std::size_t first, std::size_t last) {
   MatmulPanels<Target, F>::run(args, first, last);
 }
 
+// The kernel of a target for weights of a GGUF type. Nothing else asks for the kernels of all targets and formats.
+STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, std::uint32_t format);
+#if STILLA_COMPILE_KERNELS
+STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, std::uint32_t format) {
+  PanelJob::Function function = nullptr;
+  with_target(target, [&](auto target_tag) {
+    stilla::with_format(format, [&](auto tag) { function = run_panels<decltype(target_tag), decltype(tag)>; });
+  });
+  return function;
+}
+#endif
+
 inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input) {
   PanelJob job{nullptr, product, input};
-  with_target(active_target(), [&](auto target) {
-    stilla::with_format(product.w.format, [&](auto tag) {
-      using F = decltype(tag);
-      job.run = run_panels<decltype(target), F>;
-      job.step = panels_per_task(PanelLayout<F>::panel_bytes(product.w.cols));
-      job.tasks = (product.w.panels() + job.step - 1) / job.step;
-    });
+  job.run = panel_function(active_target(), product.w.format);
+  stilla::with_format(product.w.format, [&](auto tag) {
+    job.step = panels_per_task(PanelLayout<decltype(tag)>::panel_bytes(product.w.cols));
+    job.tasks = (product.w.panels() + job.step - 1) / job.step;
   });
   return job;
 }
