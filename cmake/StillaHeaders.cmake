@@ -55,6 +55,9 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/random.hpp
   include/stilla/rope.hpp
   include/stilla/sampling.hpp
+  include/stilla/sampling/candidates.hpp
+  include/stilla/sampling/filters.hpp
+  include/stilla/sampling/penalties.hpp
   include/stilla/softmax.hpp
   include/stilla/stilla.hpp
   include/stilla/target.hpp

@@ -27,7 +27,8 @@ LAYERS = {
     "model": {"base", "storage", "contract", "dispatch", "op", "io", "text"},
     "umbrella": {"base", "storage", "contract", "dispatch", "op", "io", "text", "model"},
 }
-FOLDERS = {"detail": "base", "format": "storage", "contract": "contract", "text": "text", "io": "io", "model": "model"}
+FOLDERS = {"detail": "base", "format": "storage", "contract": "contract", "text": "text", "io": "io", "model": "model",
+           "sampling": "op"}
 FILES = {
     **dict.fromkeys(["aligned", "config", "cpu", "error", "math", "matrix", "parallel"], "base"),
     **dict.fromkeys(["region", "target", "types", "version"], "base"),

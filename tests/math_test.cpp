@@ -121,4 +121,18 @@ TEST(FoldLanes, IsTheTreeOfHalves) {
   EXPECT_EQ(detail::fold_lanes(lanes), two(0) + two(1));
 }
 
+TEST(Logarithm, IsCloseToTheLibrarys) {
+  double worst = 0.0;
+  for (std::uint32_t i = 0; i < 200000; ++i) {
+    const double x = std::ldexp(1.0 + noise_bits(3, i) * 0x1p-32, static_cast<int>(noise_bits(4, i) % 200) - 100);
+    const double expected = std::log(x);
+    if (expected != 0.0) worst = std::max(worst, std::fabs(log_approximate(x) - expected) / std::fabs(expected));
+  }
+  std::printf("log_approximate: relative error %.2e\n", worst);
+  EXPECT_LT(worst, 1e-15);
+  EXPECT_EQ(log_approximate(1.0), 0.0);
+  EXPECT_EQ(log_approximate(2.0), 0x1.62e42fefa39efp-1);
+  EXPECT_NEAR(log_approximate(1.0 - 0x1p-40), -0x1p-40, 1e-24);
+}
+
 }  // namespace

@@ -107,6 +107,10 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "--top-p: found '1.5'", {"run", "-m", model, "-p", "hi", "--top-p", "1.5"}},
       {2, "--min-p: found '2'", {"run", "-m", model, "-p", "hi", "--min-p", "2"}},
       {2, "--seed: found '-2'", {"run", "-m", model, "-p", "hi", "--seed", "-2"}},
+      {2, "--samplers: sampling step 'frob' is not known; known: penalties;dry", {"run", "-m", model, "-p", "hi", "--samplers", "top_k;frob"}},
+      {2, "--logit-bias: found '12'; expected a token id", {"run", "-m", model, "-p", "hi", "--logit-bias", "12"}},
+      {2, "--logit-bias: found '-5+1'", {"run", "-m", model, "-p", "hi", "--logit-bias", "-5+1"}},
+      {2, "--mirostat: found '1'; supported: 0 (off), 2", {"run", "-m", model, "-p", "hi", "--mirostat", "1"}},
       {2, "--ctx: found '0'", {"run", "-m", model, "-p", "hi", "--ctx", "0"}},
       {2, "supported: f16", {"run", "-m", model, "-p", "hi", "--kv", "int8"}},
       {2, "iq4_xs, st4", {"run", "-m", model, "-p", "hi", "--weights", "q9"}},
@@ -212,6 +216,28 @@ TEST_F(ProgramTest, ASeedRepeatsAText) {
   const Finished told = run_program(speaker("run", {"-p", "hi", "-v", "--seed", "18446744073709551615"}));
   EXPECT_TRUE(contains(told.err, "seed 18446744073709551615")) << told.err;
   EXPECT_TRUE(contains(told.err, "matrices of f32: kernel of ")) << told.err;
+}
+
+TEST_F(ProgramTest, SamplingOptionsReachTheSampler) {
+  const auto text = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = speaker("run", {"--raw", "-p", "L", "-n", "6", "--seed", "1"});
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished ended = run_program(arguments);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return ended.out;
+  };
+  const std::string six = again + again + again + again + again + again;
+  EXPECT_EQ(text({"--temp", "0"}), six);
+  const std::string loop = std::to_string(first_piece + 3);
+  EXPECT_FALSE(contains(text({"--temp", "0", "--logit-bias", loop + "-inf"}), again));
+  EXPECT_EQ(text({"--temp", "0", "-l", "65+1e5"}), "AAAAAA");
+  EXPECT_EQ(text({"--temp", "0", "-l", "300+1e5"}), six) << "a padding row";
+  EXPECT_NE(text({"--temp", "0", "--dry-multiplier", "50"}), six);
+  EXPECT_EQ(text({"--temp", "0", "--dry-multiplier", "50", "--dry-sequence-breaker", "gain"}), six);
+  EXPECT_NE(text({"--temp", "0", "--presence-penalty", "100"}), six);
+  EXPECT_EQ(text({"--temp", "0", "--presence-penalty", "100", "--samplers", "temperature"}), six);
+  EXPECT_EQ(text({"--temp", "100", "--top-k", "1"}), six);
+  EXPECT_NE(text({"--temp", "100", "--top-k", "1", "--mirostat", "2"}), six);
 }
 
 TEST_F(ProgramTest, RunStopsWhenTheContextIsFull) {

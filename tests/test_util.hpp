@@ -245,12 +245,15 @@ class TargetTest : public ::testing::Test {
 
 // Golden results.
 
-// golden/ops.bin: records of  u32 name bytes | name | u32 count | count doubles, little endian.
-inline const std::map<std::string, std::vector<double>>& golden_records() {
-  static const auto records = [] {
-    std::ifstream file(STILLA_TEST_DATA "/ops.bin", std::ios::binary);
+// A file below golden/: records of  u32 name bytes | name | u32 count | count doubles, little endian.
+using GoldenRecords = std::map<std::string, std::vector<double>>;
+inline const GoldenRecords& golden_records(const std::string& file_name) {
+  static std::map<std::string, GoldenRecords> files;
+  if (const auto found = files.find(file_name); found != files.end()) return found->second;
+  return files[file_name] = [&] {
+    std::ifstream file(STILLA_TEST_DATA "/" + file_name, std::ios::binary);
     const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
-    std::map<std::string, std::vector<double>> all;
+    GoldenRecords all;
     for (std::size_t at = 0; at < bytes.size();) {
       std::uint32_t length = 0;
       std::memcpy(&length, bytes.data() + at, 4);
@@ -264,14 +267,13 @@ inline const std::map<std::string, std::vector<double>>& golden_records() {
     }
     return all;
   }();
-  return records;
 }
 
 // Calls f(parameters of the name after its first part, values) for every record "kind/a/b/...".
 template <class F>
-void for_each_golden(std::string_view kind, F&& f) {
+void for_each_golden(std::string_view kind, F&& f, const std::string& file_name = "ops.bin") {
   std::size_t found = 0;
-  for (const auto& [name, values] : golden_records()) {
+  for (const auto& [name, values] : golden_records(file_name)) {
     if (!std::string_view(name).starts_with(std::string(kind) + "/")) continue;
     std::vector<std::string> parameters;
     std::string_view rest = std::string_view(name).substr(kind.size());

@@ -76,7 +76,7 @@ class Chat {
         type_(model_type_text(model_.file, model_.facts)),
         file_bytes_(static_cast<double>(model_.file.file().bytes().size())),
         engine_(load_engine(model_, options.model)),
-        sampling_(with_seed(options.text)),
+        sampling_(sampling_options(options.text.sampling, model_.tokenizer)),
         generator_(engine_, model_.tokenizer, sampling_) {
     reset();
   }
@@ -106,12 +106,6 @@ class Chat {
   }
 
  private:
-  static stilla::SamplingOptions with_seed(const TextOptions& options) {
-    stilla::SamplingOptions sampling = options.sampling;
-    sampling.seed = seed_of(options);
-    return sampling;
-  }
-
   void introduce() const {
     const std::string name = model_.facts.name.empty() ? "a model without a name" : model_.facts.name;
     message(fmt::format("{} ({}, {}), target {}, {} thread{}, context {}", name, type_, bytes_text(file_bytes_),

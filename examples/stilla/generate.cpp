@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <random>
 
 #include <fmt/format.h>
 
@@ -61,8 +60,7 @@ std::span<const float> Generator::evaluate_prompt(std::span<const std::uint32_t>
 }
 
 std::uint32_t Generator::sample(std::span<const float> logits) {
-  // Some models have more rows than tokens; those rows mean nothing.
-  const std::optional<std::uint32_t> id = sampler_.sample(logits.first(std::min(logits.size(), tokenizer_->size())));
+  const std::optional<std::uint32_t> id = sampler_.sample(logits);
   if (!id) fail(exit_failed, "the model's logits are not numbers: its weights may be damaged");
   sampler_.accept(*id);
   return *id;
@@ -72,8 +70,7 @@ Generation Generator::run(std::span<const std::uint32_t> prompt, std::int64_t li
                           const std::function<void(std::string_view)>& emit) {
   Generation result;
   std::span<const float> logits = evaluate_prompt(prompt, result);
-  const std::size_t window = std::min(prompt.size(), sampler_.options().penalty_window);
-  for (const std::uint32_t id : prompt.last(window)) sampler_.accept(id);
+  sampler_.begin(prompt);
 
   const Stopwatch watch;
   while (true) {
@@ -99,12 +96,6 @@ Generation Generator::run(std::span<const std::uint32_t> prompt, std::int64_t li
   }
   result.seconds = watch.seconds();
   return result;
-}
-
-std::uint64_t seed_of(const TextOptions& options) {
-  if (options.seed) return *options.seed;
-  std::random_device device;
-  return std::uint64_t{device()} << 32 | device();
 }
 
 }  // namespace program

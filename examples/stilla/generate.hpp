@@ -53,7 +53,4 @@ class Generator {
   std::vector<std::uint32_t> evaluated_;  // the ids in the engine's cache
 };
 
-// The seed to use: the user's or a new one.
-std::uint64_t seed_of(const TextOptions& options);
-
 }  // namespace program

@@ -66,33 +66,10 @@ CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOptio
 }
 
 void add_text_options(CLI::App& app, TextOptions& options) {
-  stilla::SamplingOptions& s = options.sampling;
   constexpr auto most_tokens = std::numeric_limits<std::int64_t>::max();
-  constexpr auto most_count = std::size_t{std::numeric_limits<std::int32_t>::max()};
   add_number<std::int64_t>(app, "-n,--predict", options.limit, -1, most_tokens,
                            "Most tokens to generate (default -1: until the model ends)");
-  add_number(app, "--temp", s.temperature, 0.0f, 100.0f,
-             "Temperature; 0 always takes the likeliest token (default 0.6)");
-  add_number<std::size_t>(app, "--top-k", s.top_k, 0, most_count, "Keep the k likeliest tokens; 0: all (default 0)");
-  add_number(app, "--top-p", s.top_p, 0.0f, 1.0f, "Keep the likeliest tokens that together reach p (default 0.95)");
-  add_number(app, "--min-p", s.min_p, 0.0f, 1.0f, "Drop tokens less than p times as likely as the best (default 0)");
-  add_number(app, "--repeat-penalty", s.repetition_penalty, 0.01f, 100.0f,
-             "Penalty on repeated tokens; 1: none (default)");
-  add_number(app, "--presence-penalty", s.presence_penalty, -100.0f, 100.0f,
-             "Taken from tokens that occurred (default 0)");
-  add_number(app, "--frequency-penalty", s.frequency_penalty, -100.0f, 100.0f,
-             "Taken from tokens for each time they occurred (default 0)");
-  add_number<std::size_t>(app, "--repeat-last-n", s.penalty_window, 0, most_count,
-                          "How many tokens back penalties look (default 64)");
-  app.add_option_function<std::string>(
-         "-s,--seed",
-         [&options](const std::string& text) {
-           options.seed.reset();
-           if (text == "-1") return;
-           options.seed = parse_number<std::uint64_t>("--seed", text, 0, std::numeric_limits<std::uint64_t>::max());
-         },
-         "The same seed gives the same text (default: another each time; --verbose tells it)")
-      ->type_name("N");
+  add_sampling_options(app, options.sampling);
   app.add_option_function<std::string>(
          "--system",
          [&options](const std::string& text) {

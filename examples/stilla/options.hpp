@@ -21,6 +21,7 @@
 #include <stilla/format/activation_q8.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/sampling.hpp>
+#include <stilla/text/tokenizer.hpp>
 
 namespace program {
 
@@ -95,9 +96,18 @@ enum class ThreadOption { one, several };  // bench has its own -t
 // Returns the option -m, for the caller to require.
 CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
 
-struct TextOptions {
-  stilla::SamplingOptions sampling;
+// How the next token is chosen (sampling_options.cpp).
+struct SamplingChoice {
+  stilla::SamplingOptions options;
   std::optional<std::uint64_t> seed;  // empty: another each time
+  std::vector<std::string> dry_breakers{"\n", ":", "\"", "*"};
+};
+void add_sampling_options(CLI::App& app, SamplingChoice& choice);
+// What a sampler for this vocabulary needs: the seed, the tokens that hold a breaker, no padding rows.
+stilla::SamplingOptions sampling_options(const SamplingChoice& choice, const stilla::Tokenizer& tokenizer);
+
+struct TextOptions {
+  SamplingChoice sampling;
   std::int64_t limit = -1;            // most tokens to generate; -1: until the model ends or the context is full
   std::string system;
   bool has_system = false;

@@ -70,8 +70,7 @@ int run(RunOptions& options) {
   Engine engine = load_engine(model, options.model);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 
-  stilla::SamplingOptions sampling = options.text.sampling;
-  sampling.seed = seed_of(options.text);
+  const stilla::SamplingOptions sampling = sampling_options(options.text.sampling, model.tokenizer);
   if (options.model.verbose) report_engine(engine, sampling, options.model);
 
   const FinishOnInterrupt finish_on_interrupt;

@@ -81,6 +81,21 @@ inline float exp_approximate(float x) {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + exponent);
 }
 
+// The natural logarithm of a positive normal number, relative error below 1e-15, the same bits on every platform:
+// x = 2^n m with m in [1/sqrt2, sqrt2), then  ln m = 2 artanh(s) = 2 (s + s^3/3 + s^5/5 + ...),  s = (m - 1) / (m + 1).
+inline double log_approximate(double x) {
+  constexpr std::uint64_t sqrt_half = 0x3fe6a09e667f3bcd;
+  const std::uint64_t bits = std::bit_cast<std::uint64_t>(x);
+  const auto n = static_cast<std::int64_t>(bits - sqrt_half) >> 52;
+  const double m = std::bit_cast<double>(bits - (static_cast<std::uint64_t>(n) << 52));
+  const double s = (m - 1.0) / (m + 1.0);
+  const double z = s * s;
+  double p = 0.0;
+  for (int k = 21; k >= 3; k -= 2) p = std::fma(p, z, 1.0 / k);
+  const double tail = std::fma(2.0 * s * z, p, 2.0 * s);
+  return std::fma(static_cast<double>(n), 0x1.62e42fefa39efp-1, tail);
+}
+
 // sin and cos of an angle in [0, 2^20], in double, the same bits on every platform (a C library's are not): reduction by
 // pi/2 in three parts, Taylor polynomials on [-pi/4, pi/4]. Absolute error below 2e-16.
 struct SinCos {

@@ -1,40 +1,107 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From logits to the next token. The chain, in this order (llama.cpp's, so that settings carry over):
+// From logits to the next token. First what the caller demands: padding rows, banned tokens and those that a mask forbids
+// are out, logit biases are added. Then the steps of `order`, each off unless its option says otherwise; the default order
+// is llama.cpp's, so that settings carry over:
 //
-//   1. penalties on tokens among the last `penalty_window`: a positive logit is divided by `repetition_penalty`, a negative
-//      one multiplied (Keskar et al., 2019); then  logit -= presence_penalty + frequency_penalty * count
-//   2. temperature 0: the highest logit wins, ties go to the lowest id; nothing below happens
-//   3. top-k: keep the k highest      4. top-p: keep the fewest whose probabilities reach p (Holtzman et al., 2020)
-//   5. min-p: keep those at least min_p times as likely as the best (Nguyen et al., 2024)
-//   6. divide by the temperature and draw
+//   penalties, dry                       sampling/penalties.hpp
+//   top_k, typ_p, top_p, min_p, xtc      sampling/filters.hpp; with mirostat 2 they rest and it takes their place
+//   temperature                          the probabilities from here on are those of logits / temperature
 //
-// A seed gives the same tokens on every target and platform. NaN logits are never chosen, nor is a token of probability 0.
-// Defaults are DeepSeek's advice for R1: temperature 0.6, top-p 0.95.
+// and the draw. Temperature 0 takes the highest logit, ties to the lowest id: of the steps only penalties and dry count.
+// Penalties see the model's logits, wherever in the order they stand.
+//
+// A seed gives the same tokens on every target and platform. NaN logits are never chosen, nor is a token of probability 0
+// beside others. Nothing is allocated once a text of this vocabulary was under way. Defaults are DeepSeek's advice for R1:
+// temperature 0.6, top-p 0.95. What it costs: bench/sampling_bench.cpp.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
-#include <stilla/math.hpp>
+#include <stilla/error.hpp>
 #include <stilla/random.hpp>
+#include <stilla/sampling/candidates.hpp>
+#include <stilla/sampling/filters.hpp>
+#include <stilla/sampling/penalties.hpp>
 
 namespace stilla::inline STILLA_ABI {
+
+enum class SamplingStep : std::uint8_t { penalties, dry, top_k, typ_p, top_p, min_p, xtc, temperature };
+
+// llama.cpp's words.
+inline constexpr std::string_view sampling_step_names[] = {"penalties", "dry",   "top_k", "typ_p",
+                                                           "top_p",     "min_p", "xtc",   "temperature"};
+inline constexpr std::string_view default_sampling_order = "penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature";
+
+// Steps one after another, each at most once; a step that is not among them does not happen.
+class SamplingOrder {
+ public:
+  // The default one.
+  constexpr SamplingOrder() = default;
+
+  // "top_k;top_p;temperature"
+  static Result<SamplingOrder> parse(std::string_view text) {
+    SamplingOrder order;
+    order.count_ = 0;
+    while (!text.empty()) {
+      const std::size_t end = std::min(text.find(';'), text.size());
+      const std::string_view name = text.substr(0, end);
+      const auto found = std::find(std::begin(sampling_step_names), std::end(sampling_step_names), name);
+      if (found == std::end(sampling_step_names)) {
+        return Error{ErrorKind::bad_argument,
+                     concat("sampling step '", printable(name), "' is not known; known: ", default_sampling_order)};
+      }
+      const auto step = static_cast<SamplingStep>(found - std::begin(sampling_step_names));
+      if (order.has(step)) return Error{ErrorKind::bad_argument, concat("sampling step '", name, "' is there twice")};
+      order.steps_[order.count_++] = step;
+      text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return order;
+  }
+
+  const SamplingStep* begin() const { return steps_.data(); }
+  const SamplingStep* end() const { return steps_.data() + count_; }
+  bool has(SamplingStep step) const { return std::find(begin(), end(), step) != end(); }
+
+ private:
+  std::array<SamplingStep, 8> steps_{SamplingStep::penalties, SamplingStep::dry,   SamplingStep::top_k,
+                                     SamplingStep::typ_p,     SamplingStep::top_p, SamplingStep::min_p,
+                                     SamplingStep::xtc,       SamplingStep::temperature};
+  std::size_t count_ = 8;
+};
 
 struct SamplingOptions {
   float temperature = 0.6f;         // 0: greedy
   std::size_t top_k = 0;            // 0: off
   float top_p = 0.95f;              // 1: off
   float min_p = 0.0f;               // 0: off
+  float typical_p = 1.0f;           // 1: off
+  float xtc_probability = 0.0f;     // 0: off
+  float xtc_threshold = 0.1f;
+  bool mirostat = false;            // mirostat 2
+  float mirostat_tau = 5.0f;        // the surprise to keep, in bits
+  float mirostat_eta = 0.1f;
   float repetition_penalty = 1.0f;  // 1: off
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;
-  std::size_t penalty_window = 64;
+  std::size_t penalty_window = 64;  // tokens that these three look back
+  DryPenalty::Options dry{};
+  std::size_t dry_window = 0;       // 0: the whole text
+  std::vector<std::pair<std::uint32_t, float>> logit_bias{};
+  std::vector<std::uint32_t> banned{};
+  std::size_t vocabulary = 0;       // ids from here on are padding; 0: none is
+  SamplingOrder order{};
   std::uint64_t seed = 0;
 };
 
@@ -50,124 +117,108 @@ inline std::optional<std::uint32_t> greedy_token(std::span<const float> logits) 
 
 class Sampler {
  public:
-  explicit Sampler(const SamplingOptions& options) : options_(options), random_(options.seed) {}
+  explicit Sampler(SamplingOptions options)
+      : options_(std::move(options)), random_(options_.seed), mirostat_(options_.mirostat_tau, options_.mirostat_eta) {
+    std::sort(options_.dry.breakers.begin(), options_.dry.breakers.end());
+    has_temperature_ = options_.order.has(SamplingStep::temperature);
+    window_ = options_.order.has(SamplingStep::penalties) && penalties().is_on() ? options_.penalty_window : 0;
+    if (options_.order.has(SamplingStep::dry) && options_.dry.multiplier != 0.0f) {
+      window_ = options_.dry_window == 0 ? unbounded : std::max(window_, options_.dry_window);
+    }
+    if (window_ != unbounded) text_.reserve(2 * window_);
+  }
 
   const SamplingOptions& options() const { return options_; }
 
-  // Tells the sampler what the text so far holds, for the penalties: prompt tokens too if they are to count.
-  void accept(std::uint32_t token) {
-    if (options_.penalty_window == 0) return;
-    if (history_.size() == options_.penalty_window) history_.erase(history_.begin());
-    history_.push_back(token);
+  // A new text, which begins with these tokens: what came before counts no more. The random numbers go on.
+  void begin(std::span<const std::uint32_t> text) {
+    text_.clear();
+    mirostat_.reset();
+    for (const std::uint32_t id : text.last(std::min(text.size(), window_))) accept(id);
   }
 
-  // Draws from the first logits.size() tokens: leave out the padding rows that a model's vocabulary may have. Nothing if
-  // no logit is a number. Does not call accept().
-  std::optional<std::uint32_t> sample(std::span<const float> logits) {
-    candidates_.clear();
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      if (!std::isnan(logits[i])) candidates_.push_back({logits[i], static_cast<std::uint32_t>(i)});
+  // Tells the sampler what the text so far holds, for the penalties: prompt tokens too if they are to count.
+  void accept(std::uint32_t token) {
+    if (window_ == 0) return;
+    if (window_ != unbounded && text_.size() == 2 * window_) {
+      text_.erase(text_.begin(), text_.end() - static_cast<std::ptrdiff_t>(window_));
     }
-    apply_penalties();
+    text_.push_back(token);
+  }
+
+  // Draws the next token. Nothing if no logit of an allowed token is a number. Does not call accept().
+  std::optional<std::uint32_t> sample(std::span<const float> logits) { return sample(logits, nullptr); }
+
+  // The same among the tokens that a caller allows, by a grammar for instance: allowed(id) is asked for each id.
+  template <class Allowed>
+  std::optional<std::uint32_t> sample(std::span<const float> logits, Allowed&& allowed) {
+    if (options_.vocabulary != 0) logits = logits.first(std::min(logits.size(), options_.vocabulary));
+    candidates_.assign(logits);
+    if constexpr (!std::is_null_pointer_v<std::remove_cvref_t<Allowed>>) {
+      candidates_.remove_if([&](const Candidate& c) { return !allowed(c.id); });
+    }
+    for (const std::uint32_t id : options_.banned) {
+      candidates_.change(id, [](float& logit) { logit = std::nanf(""); });
+    }
+    for (const auto& bias : options_.logit_bias) {
+      candidates_.change(bias.first, [&](float& logit) { logit += bias.second; });
+    }
+    candidates_.settle();
+
+    const bool is_greedy = has_temperature_ && !(options_.temperature > 0.0f);
+    for (const SamplingStep step : options_.order) {
+      if (!is_greedy || step == SamplingStep::penalties || step == SamplingStep::dry) apply(step);
+    }
     if (candidates_.empty()) return std::nullopt;
-    if (!(options_.temperature > 0.0f)) return std::min_element(candidates_.begin(), candidates_.end(), ranks_before)->id;
-    keep_top_k();
-    keep_top_p_and_min_p();
-    return draw();
+    if (is_greedy) return candidates_.best().id;
+    if (options_.mirostat) mirostat_.keep(candidates_);
+    const Candidate drawn = candidates_.at(random_.uniform());
+    if (options_.mirostat) mirostat_.observe(candidates_, drawn);
+    return drawn.id;
   }
 
  private:
-  struct Candidate {
-    float logit;
-    std::uint32_t id;
-  };
-  static bool ranks_before(const Candidate& a, const Candidate& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-  }
-  static bool ranks_after(const Candidate& a, const Candidate& b) { return ranks_before(b, a); }
+  static constexpr std::size_t unbounded = static_cast<std::size_t>(-1);
 
-  void apply_penalties() {
-    if (options_.repetition_penalty == 1.0f && options_.presence_penalty == 0.0f && options_.frequency_penalty == 0.0f) return;
-    std::vector<std::uint32_t> seen = history_;
-    std::sort(seen.begin(), seen.end());
-    for (auto first = seen.begin(); first != seen.end();) {
-      const auto last = std::upper_bound(first, seen.end(), *first);
-      const auto count = static_cast<float>(last - first);
-      const auto found = std::lower_bound(candidates_.begin(), candidates_.end(), *first,
-                                          [](const Candidate& c, std::uint32_t id) { return c.id < id; });
-      if (found != candidates_.end() && found->id == *first) {
-        float& logit = found->logit;
-        logit = logit > 0.0f ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
-        logit = std::fma(-options_.frequency_penalty, count, logit - options_.presence_penalty);
-      }
-      first = last;
+  RepeatPenalties penalties() const {
+    return {options_.repetition_penalty, options_.presence_penalty, options_.frequency_penalty};
+  }
+  std::span<const std::uint32_t> last(std::size_t count) const {
+    const std::span<const std::uint32_t> text = text_;
+    return text.last(std::min(text.size(), count));
+  }
+
+  void apply(SamplingStep step) {
+    switch (step) {
+      case SamplingStep::penalties:
+        return penalise_repeats(candidates_, penalties(), last(options_.penalty_window), scratch_);
+      case SamplingStep::dry:
+        return dry_.apply(candidates_, options_.dry, last(options_.dry_window == 0 ? unbounded : options_.dry_window));
+      case SamplingStep::temperature: return candidates_.set_temperature(options_.temperature);
+      default: break;
     }
-    // Infinities can cancel out, and comparisons below need numbers.
-    std::erase_if(candidates_, [](const Candidate& c) { return std::isnan(c.logit); });
-  }
-
-  void keep_top_k() {
-    if (options_.top_k == 0 || options_.top_k >= candidates_.size()) return;
-    const auto end = candidates_.begin() + static_cast<std::ptrdiff_t>(options_.top_k);
-    std::nth_element(candidates_.begin(), end - 1, candidates_.end(), ranks_before);
-    candidates_.erase(end, candidates_.end());
-    std::sort(candidates_.begin(), candidates_.end(), by_id);  // so that the sums below have one order
-  }
-
-  // Moves the survivors, best first, to the front: a heap yields them without sorting the whole vocabulary.
-  void keep_top_p_and_min_p() {
-    const bool by_p = options_.top_p < 1.0f;
-    if (!by_p && !(options_.min_p > 0.0f)) return;
-    const float highest = std::min_element(candidates_.begin(), candidates_.end(), ranks_before)->logit;
-    double total = 0.0;
-    for (const Candidate& c : candidates_) total += probability(c, highest);
-    const double wanted = by_p ? static_cast<double>(options_.top_p) * total : total;
-    std::make_heap(candidates_.begin(), candidates_.end(), ranks_after);
-    auto heap_end = candidates_.end();
-    double sum = 0.0;
-    kept_.clear();
-    while (heap_end != candidates_.begin()) {
-      const Candidate best = candidates_.front();
-      const double p = probability(best, highest);
-      if (!kept_.empty() && p < static_cast<double>(options_.min_p)) break;
-      kept_.push_back(best);
-      sum += p;
-      if (by_p && sum >= wanted) break;
-      std::pop_heap(candidates_.begin(), heap_end, ranks_after);
-      --heap_end;
+    if (options_.mirostat) return;
+    switch (step) {
+      case SamplingStep::top_k: return keep_top_k(candidates_, options_.top_k);
+      case SamplingStep::typ_p: return typical_.keep(candidates_, options_.typical_p);
+      case SamplingStep::top_p: return keep_top_p(candidates_, options_.top_p);
+      case SamplingStep::min_p: return keep_min_p(candidates_, options_.min_p);
+      case SamplingStep::xtc:
+        return exclude_top_choices(candidates_, options_.xtc_probability, options_.xtc_threshold, random_);
+      default: return;
     }
-    candidates_.swap(kept_);
   }
-
-  // Relative to the best candidate's; equal infinities count as equal.
-  static double probability(const Candidate& c, float highest, float temperature = 1.0f) {
-    if (c.logit == highest) return 1.0;
-    return static_cast<double>(exp_approximate((c.logit - highest) / temperature));
-  }
-
-  std::uint32_t draw() {
-    const float highest = std::min_element(candidates_.begin(), candidates_.end(), ranks_before)->logit;
-    double total = 0.0;
-    for (const Candidate& c : candidates_) total += probability(c, highest, options_.temperature);
-    double left = random_.uniform() * total;
-    std::uint32_t chosen = candidates_.front().id;
-    for (const Candidate& c : candidates_) {
-      const double p = probability(c, highest, options_.temperature);
-      if (p == 0.0) continue;
-      chosen = c.id;
-      left -= p;
-      if (left < 0.0) break;
-    }
-    return chosen;
-  }
-
-  static bool by_id(const Candidate& a, const Candidate& b) { return a.id < b.id; }
 
   SamplingOptions options_;
   Random random_;
-  std::vector<std::uint32_t> history_;
-  std::vector<Candidate> candidates_;
-  std::vector<Candidate> kept_;
+  Mirostat mirostat_;
+  TypicalFilter typical_;
+  DryPenalty dry_;
+  Candidates candidates_;
+  std::vector<std::uint32_t> text_;  // its end, as far as steps look back
+  std::vector<std::uint32_t> scratch_;
+  std::size_t window_ = 0;  // tokens of the text that count
+  bool has_temperature_ = false;
 };
 
 }  // namespace stilla::STILLA_ABI

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Filters of a sampling chain: each takes unlikely candidates away, never all of them. A filter's neutral value leaves all.
+//
+//   keep_top_k            the k likeliest
+//   keep_top_p            the fewest whose probabilities reach p: the nucleus (Holtzman et al., 2020)
+//   keep_min_p            those at least p times as likely as the best (Nguyen et al., 2024)
+//   keep_typical          those whose surprise -ln p is nearest to the entropy, the fewest that reach p (Meister et al., 2022)
+//   exclude_top_choices   XTC: by chance, of the candidates of probability t and more all but the least likely go, which
+//                         makes room for the unusual (p-e-w, 2024, text-generation-webui pull request 6335)
+//   Mirostat              mirostat 2 (Basu et al., 2021): those whose surprise is at most mu; what was then drawn moves mu
+//                         so that the average surprise becomes tau
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <stilla/math.hpp>
+#include <stilla/random.hpp>
+#include <stilla/sampling/candidates.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+// k = 0: all.
+inline void keep_top_k(Candidates& candidates, std::size_t k) {
+  if (k != 0 && k < candidates.size()) candidates.keep_best(k);
+}
+
+inline void keep_top_p(Candidates& candidates, float p) {
+  if (p < 1.0f) candidates.keep_share(static_cast<double>(p));
+}
+
+inline void keep_min_p(Candidates& candidates, float p) {
+  if (!(p > 0.0f) || candidates.empty()) return;
+  if (p > 1.2e-7f) candidates.remove_far();  // e^-16 = 1.13e-7: no exponential for those
+  const float highest = candidates.highest();
+  candidates.remove_if([&](const Candidate& c) {
+    return c.logit != highest && candidates.weight(c, highest) < static_cast<double>(p);
+  });
+}
+
+// A weight's surprise in units of ln: ln(total) - ln(weight), where ln(weight) is exactly what the exponential was of. An
+// impossible token's is infinite, so `surprise * probability` is not for it.
+inline double surprise_of(const Candidates& candidates, const Candidate& c, float highest, double log_total) {
+  if (c.logit == highest) return log_total;
+  return log_total - static_cast<double>((c.logit - highest) / candidates.temperature());
+}
+
+// Needs the exponential of every candidate: cheap after top-k only.
+class TypicalFilter {
+ public:
+  void keep(Candidates& candidates, float p) {
+    if (!(p < 1.0f) || candidates.empty()) return;
+    const float highest = candidates.highest();
+    const double total = candidates.total_weight(highest);
+    const double log_total = log_approximate(total);
+    double entropy = 0.0;
+    for (const Candidate& c : candidates.items()) {
+      const double w = candidates.weight(c, highest);
+      if (w > 0.0) entropy = std::fma(w / total, surprise_of(candidates, c, highest, log_total), entropy);
+    }
+    ranked_.clear();
+    ranked_.reserve(candidates.most());
+    for (const Candidate& c : candidates.items()) {
+      ranked_.push_back({std::fabs(surprise_of(candidates, c, highest, log_total) - entropy), c});
+    }
+    // A heap yields the most typical ones without sorting the others.
+    const auto comes_later = [](const Ranked& a, const Ranked& b) {
+      return a.distance != b.distance ? a.distance > b.distance : ranks_after(a.candidate, b.candidate);
+    };
+    std::make_heap(ranked_.begin(), ranked_.end(), comes_later);
+    auto heap_end = ranked_.end();
+    const double wanted = static_cast<double>(p) * total;
+    double sum = 0.0;
+    while (heap_end != ranked_.begin() && (heap_end == ranked_.end() || sum < wanted)) {
+      sum += candidates.weight(ranked_.front().candidate, highest);
+      std::pop_heap(ranked_.begin(), heap_end, comes_later);
+      --heap_end;
+    }
+    kept_.clear();
+    kept_.reserve(candidates.most());
+    for (auto kept = heap_end; kept != ranked_.end(); ++kept) kept_.push_back(kept->candidate);
+    candidates.keep_only(kept_);
+  }
+
+ private:
+  struct Ranked {
+    double distance;
+    Candidate candidate;
+  };
+  std::vector<Ranked> ranked_;
+  std::vector<Candidate> kept_;
+};
+
+// One number is drawn whenever the filter is on, so that the stream of random numbers does not depend on the logits.
+inline void exclude_top_choices(Candidates& candidates, float probability, float threshold, Random& random) {
+  if (!(probability > 0.0f) || threshold > 0.5f || candidates.empty()) return;  // above a half there cannot be two
+  if (random.uniform() >= static_cast<double>(probability)) return;
+  const float highest = candidates.highest();
+  const double least = static_cast<double>(threshold) * candidates.total_weight(highest);
+  const auto is_top = [&](const Candidate& c) { return candidates.weight(c, highest) >= least; };
+  Candidate last{};  // of the top choices
+  std::size_t count = 0;
+  for (const Candidate& c : candidates.items()) {
+    if (is_top(c) && (count++ == 0 || ranks_before(last, c))) last = c;
+  }
+  if (count < 2) return;
+  candidates.remove_if([&](const Candidate& c) { return c.id != last.id && is_top(c); });
+}
+
+// Surprise is counted in bits, of the probability before the filter, as in the paper.
+class Mirostat {
+ public:
+  Mirostat(float tau, float eta) : tau_(static_cast<double>(tau)), eta_(static_cast<double>(eta)) { reset(); }
+
+  void reset() { mu_ = 2.0 * tau_; }
+  double mu() const { return mu_; }
+
+  void keep(Candidates& candidates) {
+    if (candidates.empty()) return;
+    highest_ = candidates.highest();
+    log_total_ = log_approximate(candidates.total_weight(highest_));
+    const Candidate best = candidates.best();
+    candidates.remove_if([&](const Candidate& c) { return c.id != best.id && bits(candidates, c) > mu_; });
+  }
+
+  // `drawn` is one of those that keep() left.
+  void observe(const Candidates& candidates, const Candidate& drawn) {
+    mu_ = std::fma(-eta_, bits(candidates, drawn) - tau_, mu_);
+  }
+
+ private:
+  double bits(const Candidates& candidates, const Candidate& c) const {
+    constexpr double log2_e = 0x1.71547652b82fep+0;
+    return surprise_of(candidates, c, highest_, log_total_) * log2_e;
+  }
+
+  double tau_, eta_;
+  double mu_ = 0.0;
+  float highest_ = 0.0f;
+  double log_total_ = 0.0;
+};
+
+}  // namespace stilla::STILLA_ABI
