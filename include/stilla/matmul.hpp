@@ -55,10 +55,10 @@ struct MatmulProduct {
 namespace detail {
 
 // Panels that one task takes: enough work to outweigh handing it out (about 64 KB of weights), not so much that the last
-// task keeps the others waiting. An even number, because kernels for many tokens take two panels at once.
+// task keeps the others waiting. A multiple of 4, because kernels for many tokens take so many panels at once.
 inline std::size_t panels_per_task(std::size_t panel_bytes) {
-  const std::size_t pairs = std::size_t{32768} / (panel_bytes == 0 ? 1 : panel_bytes);
-  return 2 * (pairs == 0 ? 1 : pairs > 32 ? 32 : pairs);
+  const std::size_t fours = std::size_t{16384} / (panel_bytes == 0 ? 1 : panel_bytes);
+  return 4 * (fours == 0 ? 1 : fours > 16 ? 16 : fours);
 }
 
 // A product with its format and target resolved, once, to a function.

@@ -11,8 +11,8 @@
 // Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low).
 //
 // Few tokens (up to 8): codes are unpacked in registers, each panel is read once, forward, `prefetch_bytes` ahead.
-// Many tokens: codes of `panels_at_once` panels x `chunk_k` k are unpacked once to bytes in L1, then all tokens sweep over them in
-// tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise.
+// Many tokens: codes of `sweep_panels` panels x up to `most_chunk_k` k are unpacked once to bytes, then all tokens sweep over
+// them in tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise.
 
 // Signed codes that stay signed: with 128 added they would overflow the target's dot product of unsigned codes.
 template <class F>
@@ -233,23 +233,21 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
   }
 }
 
-// Unpacked panels, as the sweep over many tokens reads them.
-inline constexpr std::size_t chunk_k = 512;        // 2 panels: 16 KB of operands, 2 to 8 KB of scales
-inline constexpr std::size_t panels_at_once = lanes == 16 ? 2 : 1;
-template <class F>
+// Up to ChunkK weights of each row of some panels, unpacked as a sweep over many tokens reads them.
+template <class F, std::size_t Panels, std::size_t ChunkK>
 struct Unpacked {
-  static constexpr std::size_t blocks = chunk_k / code_block;
-  alignas(64) std::uint8_t operands[blocks][8][panels_at_once][64];  // [block][four k][panel][row * 4 + k]
-  alignas(64) float scales[blocks][groups_per_block<F>][panels_at_once][panel_rows];
-  alignas(64) float minimums[F::has_minimum ? blocks : 1][groups_per_block<F>][panels_at_once][panel_rows];
+  static constexpr std::size_t blocks = ChunkK / code_block;
+  alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
+  alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
+  alignas(64) float minimums[F::has_minimum ? blocks : 1][groups_per_block<F>][Panels][panel_rows];
 };
 
-template <class F>
-STILLA_NOINLINE void unpack_panels(Unpacked<F>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t k_begin,
-                                   std::size_t k_end) {
+template <class F, std::size_t Panels, std::size_t ChunkK>
+STILLA_NOINLINE void unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
+                                   std::size_t k_begin, std::size_t k_end) {
   using Layout = PanelLayout<F>;
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
-  for (std::size_t p = 0; p < panels_at_once; ++p) {
+  for (std::size_t p = 0; p < Panels; ++p) {
     const std::byte* panel = a.panels + (p0 + p) * Layout::panel_bytes(a.K);
     for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
       const std::byte* codes = panel + Layout::codes_offset(k0);
@@ -271,7 +269,13 @@ STILLA_NOINLINE void unpack_panels(Unpacked<F>& out, const MatmulArgs<F>& a, std
   }
 }
 
-inline constexpr std::size_t sweep_vectors = panels_at_once * row_vectors;
+// What a sweep takes at once. 64 KB of operands and 8 to 32 KB of scales are in L2, on the stack of a thread that may have
+// 128 KB. More k would be faster still, for fewer tiles begin and end: 4096 instead of 1024 gave 4 %, 512 took 4 %.
+inline constexpr std::size_t sweep_panels = lanes == 16 ? 4 : 1;
+inline constexpr std::size_t most_chunk_k = 4096 / sweep_panels;
+inline constexpr std::size_t sweep_vectors = sweep_panels * row_vectors;
+template <class F>
+using SweepOperands = Unpacked<F, sweep_panels, most_chunk_k>;
 
 // Adds one plane's products of group g of a block: MT tokens, whose values are `stride` apart.
 template <class F, std::size_t MT>
@@ -280,7 +284,7 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
   STILLA_UNROLL
   for (std::size_t q = 0; q < 8 / groups_per_block<F>; ++q) {
     const std::size_t four = g * (8 / groups_per_block<F>) + q;
-    const std::uint8_t* operands = block + four * panels_at_once * 64;
+    const std::uint8_t* operands = block + four * sweep_panels * 64;
     Int codes[sweep_vectors];
     STILLA_UNROLL
     for (std::size_t v = 0; v < sweep_vectors; ++v) codes[v] = load(operands + v * vector_bytes);
@@ -293,10 +297,10 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
   }
 }
 
-// Two panels (one with 256-bit vectors) x MT tokens over one chunk of k. With 16 bits the planes take turns in the same
+// Four panels (one with 256-bit vectors) x MT tokens over one chunk of k. With 16 bits the planes take turns in the same
 // accumulators: twice as many would not fit the registers. The sums come from y and go back to y.
 template <class F, std::size_t MT, std::size_t Planes>
-STILLA_NOINLINE void sweep_tile(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m0,
+STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m0,
                                 std::size_t k_begin, std::size_t k_end) {
   constexpr std::size_t vectors = sweep_vectors;
   alignas(64) float acc[MT][vectors * lanes];
@@ -307,41 +311,46 @@ STILLA_NOINLINE void sweep_tile(const Unpacked<F>& w, const MatmulArgs<F>& a, st
       store_floats(acc[m] + v * lanes, k_begin == 0 ? zero() : load_floats(y + v * lanes));
     }
   }
+  const std::size_t row = a.K, scales_row = a.K / activation_block, sums_row = a.K / sum_block;
+  const std::int8_t* x = a.x.row_values(m0);
+  const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) : nullptr;
+  const float* scales = a.x.row_scales(m0);
+  const std::int32_t* sums = a.x.row_sums(m0);
   for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
     const std::size_t b = (k0 - k_begin) / code_block;
-    const std::size_t block = k0 / activation_block;
     STILLA_UNROLL
     for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+      const auto sum_x = [&](std::size_t m) {
+        const std::int32_t* sum = sums + m * sums_row + k0 / sum_block + g;
+        return F::group_weights == 32 ? sum[0] + sum[1] : sum[0];
+      };
       Int dot[MT][vectors];
       STILLA_UNROLL
       for (std::size_t m = 0; m < MT; ++m) {
-        const std::int32_t sum_x = a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights);
+        const std::int32_t start = Planes == 2 ? 0 : -operand_zero<F> * sum_x(m);
         STILLA_UNROLL
-        for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = set_s32(Planes == 2 ? 0 : -operand_zero<F> * sum_x);
+        for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = set_s32(start);
       }
-      sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, a.x.values + m0 * a.K + k0, a.K);
+      sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, x + k0, row);
       if constexpr (Planes == 2) {
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          const std::int32_t sum_x = a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights);
+          const std::int32_t start = -operand_zero<F> * sum_x(m);
           STILLA_UNROLL
-          for (std::size_t v = 0; v < vectors; ++v) {
-            dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), set_s32(-operand_zero<F> * sum_x));
-          }
+          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), set_s32(start));
         }
-        sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, a.x.low + m0 * a.K + k0, a.K);
+        sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, low + k0, row);
       }
       STILLA_UNROLL
       for (std::size_t m = 0; m < MT; ++m) {
-        const Float scale_x = set(a.x.row_scales(m0 + m)[block]);
+        const float scale_x = scales[m * scales_row + k0 / activation_block];
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {
           const Float scale = load_floats(&w.scales[b][g][0][0] + v * lanes);
-          Float sum = fused_multiply_add(mul(scale, scale_x), to_floats(dot[m][v]), load_floats(acc[m] + v * lanes));
+          Float sum = fused_multiply_add(mul(scale, set(scale_x)), to_floats(dot[m][v]), load_floats(acc[m] + v * lanes));
           if constexpr (F::has_minimum) {
-            const float sum_x = static_cast<float>(a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
-            sum = fused_multiply_add(load_floats(&w.minimums[b][g][0][0] + v * lanes),
-                                     set(a.x.row_scales(m0 + m)[block] * sum_x), sum);
+            const Float minimum = load_floats(&w.minimums[b][g][0][0] + v * lanes);
+            sum = fused_multiply_add(minimum, set(scale_x * static_cast<float>(sum_x(m))), sum);
           }
           store_floats(acc[m] + v * lanes, sum);
         }
@@ -360,14 +369,17 @@ STILLA_NOINLINE void sweep_tile(const Unpacked<F>& w, const MatmulArgs<F>& a, st
   }
 }
 
-// Tokens of a sweep tile: 6 x 2 vectors are 12 accumulators, of 512 bits (2 panels) or of 256 bits (1 panel); with 2 operands
-// and 1 broadcast they fill the 16 registers of AVX2.
-inline constexpr std::size_t sweep_tokens = 6;
+// Tokens of a sweep tile. 512 bits: 4 x 4 vectors are 16 accumulators, with 4 operands and 1 broadcast 21 of 32 registers; of
+// the tiles 6 x 2, 8 x 2, 10 x 2, 6 x 4 and 4 x 4 it is the fastest with both GCC 12 and clang 19. 256 bits: 6 x 2 vectors, with
+// 2 operands and 1 broadcast 15 of the 16 registers of AVX2.
+inline constexpr std::size_t sweep_tokens = lanes == 16 ? 4 : 6;
 inline constexpr std::size_t fewest_to_sweep = 16;
 
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0) {
-  Unpacked<F> unpacked;
+  SweepOperands<F> unpacked;
+  const std::size_t blocks = a.K / code_block, chunks = (a.K + most_chunk_k - 1) / most_chunk_k;
+  const std::size_t chunk_k = (blocks + chunks - 1) / chunks * code_block;  // alike, the last a bit less
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
     unpack_panels<F>(unpacked, a, p0, k_begin, k_end);
@@ -382,10 +394,10 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0) {
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   std::size_t p = first;
-  if (a.x.rows >= fewest_to_sweep) {
+  if (a.x.rows >= fewest_to_sweep && a.K != 0) {
     // Only panels with 16 rows: the last one of the matrix may have fewer.
     const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
-    for (; p + panels_at_once <= full; p += panels_at_once) panels_many<F, Planes>(a, p);
+    for (; p + sweep_panels <= full; p += sweep_panels) panels_many<F, Planes>(a, p);
   }
   for (; p < last; ++p) {
     std::size_t m = 0;

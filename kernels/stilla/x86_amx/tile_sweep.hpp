@@ -33,8 +33,8 @@ using avx512vnni::Int;
 inline constexpr std::size_t tile_tokens = 16;
 inline constexpr std::size_t fewest_to_tile = 16;   // tokens; below, half a tile or more would be empty
 inline constexpr std::size_t groups_at_once = 8;    // products that wait in L1 for their float step: 16 KB
-inline constexpr std::size_t panels = avx512vnni::panels_at_once;
-static_assert(panels == 2, "tiles below are named for two panels");
+inline constexpr std::size_t panels = 2;            // the tiles below are named for two
+inline constexpr std::size_t chunk_k = 512;         // weights of a row unpacked at once
 
 // Tiles: A and two C for 16 tokens, the same for the last ones, which are fewer, and two B.
 enum Tile { tile_a, tile_c0, tile_c1, tile_rest_a, tile_rest_c0, tile_rest_c1, tile_b0, tile_b1 };
@@ -158,13 +158,12 @@ STILLA_NOINLINE void sweep_tokens(PanelsView w, const Args& a, std::size_t p0, s
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0) {
   constexpr std::size_t group = F::group_weights;
-  constexpr std::size_t chunk_k = avx512vnni::chunk_k;
-  avx512vnni::Unpacked<F> unpacked;
+  avx512vnni::Unpacked<F, panels, chunk_k> unpacked;
   const PanelsView view{&unpacked.operands[0][0][0][0], &unpacked.scales[0][0][0][0],
                         F::has_minimum ? &unpacked.minimums[0][0][0][0] : nullptr};
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
-    avx512vnni::unpack_panels<F>(unpacked, a, p0, k_begin, k_end);
+    avx512vnni::unpack_panels(unpacked, a, p0, k_begin, k_end);
     if constexpr (avx512vnni::operand_zero<F> != 0) {
       for (std::size_t b = 0; b < (k_end - k_begin) / code_block; ++b) {
         for (std::size_t q = 0; q < code_block / 4; ++q) {
@@ -191,7 +190,7 @@ template <class F, class Tiles>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   std::size_t p = first;
   const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
-  if (a.x.rows >= fewest_to_tile && p + panels <= full) {
+  if (a.x.rows >= fewest_to_tile && a.K != 0 && p + panels <= full) {
     Tiles::configure(shapes_of(F::group_weights, a.x.rows % tile_tokens));
     for (; p + panels <= full; p += panels) {
       if (a.x.low == nullptr) {
