@@ -217,6 +217,18 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInEveryShape) {
   }
 }
 
+// More columns than kernels for many tokens take at once (8192), four whole panels and a part.
+STILLA_CASE_TEST(MatMul, EqualsScalarInManyColumns) {
+  using F = Second;
+  constexpr std::size_t M = 17, N = 66, K = 8192 + std::max<std::size_t>(F::block_weights, 32);
+  Weights<F> w(11, N, K);
+  const std::vector<float> bias = noise_values(12, N);
+  for (const ActivationBits bits : roundings_of<F>()) {
+    Activations<F> x(13, M, K, bits);
+    EXPECT_TRUE(same_bits(product(target, w.view, x.all(), bias.data()), product(Scalar::id, w.view, x.all(), bias.data())));
+  }
+}
+
 // Random bits are any block that a file can hold: scales that are NaN, infinite, subnormal.
 STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
   using F = Second;

@@ -86,14 +86,13 @@ struct Activations {
   bool has_low;
 };
 
-// Numbers of columns: one block, two, and more than kernels for many tokens take at once (1024); for float formats also what is
-// no multiple of any vector.
+// Numbers of columns: one block, two, and more; for float formats also what is no multiple of any vector.
 template <class F>
 std::vector<std::size_t> columns() {
   if (F::block_weights == 1) return {1, 2, 15, 16, 31, 33, 100};
-  if (F::block_weights == 32) return {32, 64, 96, 256, 1312};
-  if (F::block_weights == 128) return {128, 256, 1152};
-  return {256, 512, 1280};
+  if (F::block_weights == 32) return {32, 64, 96, 256, 544};
+  if (F::block_weights == 128) return {128, 256, 896};
+  return {256, 512, 768};
 }
 template <class F>
 constexpr std::size_t some_columns = F::block_weights == 1    ? 70
