@@ -41,6 +41,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/io/mapped_file.hpp
   include/stilla/io/packed_file.hpp
   include/stilla/kv_cache.hpp
+  include/stilla/lookup.hpp
   include/stilla/math.hpp
   include/stilla/matmul.hpp
   include/stilla/matrix.hpp

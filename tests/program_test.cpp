@@ -44,7 +44,7 @@ class ProgramTest : public ::testing::Test {
                                               {loop, loop},
                                               {'X', 0xff}});
     ASSERT_TRUE(speaker.write(path("speaker.gguf")));
-    ASSERT_TRUE(table_model(pieces, {{'\n', loop}, {loop, loop}}).write(path("babbler.gguf")));
+    ASSERT_TRUE(table_model(pieces, {{'\n', loop}, {loop, loop}}, true, 1000000).write(path("babbler.gguf")));
     ASSERT_TRUE(table_model(pieces, {}, false).write(path("vocabulary.gguf")));
     std::vector<std::byte> bytes = speaker.build();
     write_file("cut.gguf", {reinterpret_cast<const char*>(bytes.data()), bytes.size() / 2});
@@ -110,6 +110,7 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "--samplers: sampling step 'frob' is not known; known: penalties;dry", {"run", "-m", model, "-p", "hi", "--samplers", "top_k;frob"}},
       {2, "--logit-bias: found '12'; expected a token id", {"run", "-m", model, "-p", "hi", "--logit-bias", "12"}},
       {2, "--logit-bias: found '-5+1'", {"run", "-m", model, "-p", "hi", "--logit-bias", "-5+1"}},
+      {2, "--lookup: found 'maybe'; supported: on, off", {"run", "-m", model, "-p", "hi", "--lookup", "maybe"}},
       {2, "--mirostat: found '1'; supported: 0 (off), 2", {"run", "-m", model, "-p", "hi", "--mirostat", "1"}},
       {2, "--ctx: found '0'", {"run", "-m", model, "-p", "hi", "--ctx", "0"}},
       {2, "supported: f16", {"run", "-m", model, "-p", "hi", "--kv", "int8"}},
@@ -240,6 +241,37 @@ TEST_F(ProgramTest, SamplingOptionsReachTheSampler) {
   EXPECT_NE(text({"--temp", "100", "--top-k", "1", "--mirostat", "2"}), six);
 }
 
+// Guesses change the time and nothing else: greedy, sampled, with penalties that look back, at limits and the context's end.
+TEST_F(ProgramTest, LookupDecodingWritesTheSameText) {
+  std::size_t right = 0;
+  const auto same = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"run", "-m", path("cycle.gguf"), "-t", "1", "--raw", "--lookup"});
+    arguments.insert(arguments.begin() + 7, "off");
+    const Finished plain = run_program(arguments);
+    arguments[7] = "on";
+    const Finished guessed = run_program(arguments);
+    EXPECT_EQ(plain.status, 0) << plain.err;
+    EXPECT_EQ(guessed.out, plain.out);
+    EXPECT_FALSE(contains(plain.err, "guesses"));
+    EXPECT_EQ(contains(guessed.err, "the context of"), contains(plain.err, "the context of"));
+    const std::size_t at = guessed.err.find(" guesses right");
+    if (at != std::string::npos) right += std::stoul(guessed.err.substr(guessed.err.rfind(", ", at) + 2));
+  };
+  std::map<std::uint32_t, std::uint32_t> next;
+  for (std::uint32_t letter = 'a'; letter < 'k'; ++letter) next[letter] = letter + 1 == 'k' ? 'a' : letter + 1;
+  ASSERT_TRUE(table_model({}, next).write(path("cycle.gguf")));
+  same({"-p", "abc", "--temp", "0"});
+  same({"-p", "abc", "--temp", "0", "-n", "50"});
+  same({"-p", "abc", "--temp", "0", "-n", "1"});
+  for (const char* limit : {"25", "26", "27", "33"}) same({"-p", "abcdefghijabc", "--temp", "0", "--ctx", limit});
+  for (const char* seed : {"1", "2", "3"}) {
+    same({"-p", "abc", "--temp", "3", "--top-p", "1", "--seed", seed});
+    same({"-p", "abc", "--temp", "2", "--top-k", "3", "--seed", seed, "--dry-multiplier", "0.3", "--presence-penalty", "1"});
+    same({"-p", "abc", "--temp", "1", "--mirostat", "2", "--mirostat-ent", "1", "--seed", seed, "-n", "100"});
+  }
+  EXPECT_GT(right, 300u);
+}
+
 TEST_F(ProgramTest, RunStopsWhenTheContextIsFull) {
   const Finished ended = run_program(speaker("run", {"--raw", "-p", "aL", "--ctx", "5"}));
   EXPECT_EQ(ended.status, 0);
@@ -267,7 +299,7 @@ TEST_F(ProgramTest, AFullDiskIsTold) {
 }
 
 TEST_F(ProgramTest, CtrlCEndsRunInGoodOrder) {
-  Process process({"run", "-m", path("babbler.gguf"), "-p", "hi", "--ctx", "250"});
+  Process process({"run", "-m", path("babbler.gguf"), "-p", "hi"});
   ASSERT_TRUE(process.wait_for(again));
   process.interrupt();
   EXPECT_EQ(process.finish(), 130);

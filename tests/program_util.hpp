@@ -46,14 +46,15 @@ inline std::string spelled(std::string_view bytes) {
 
 // `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>.
 inline GgufBuilder table_model(const std::vector<std::string>& pieces,
-                               const std::map<std::uint32_t, std::uint32_t>& next, bool with_tensors = true) {
+                               const std::map<std::uint32_t, std::uint32_t>& next, bool with_tensors = true,
+                               std::uint32_t context = 256) {
   constexpr std::uint32_t hidden = 288, heads = 18, ffn = 32;
   GgufBuilder file;
   file.string("general.architecture", "qwen2").string("general.name", "Table");
   file.number<std::uint32_t>("qwen2.block_count", 1).number<std::uint32_t>("qwen2.embedding_length", hidden);
   file.number<std::uint32_t>("qwen2.feed_forward_length", ffn)
       .number<std::uint32_t>("qwen2.attention.head_count", heads);
-  file.number<std::uint32_t>("qwen2.attention.head_count_kv", 1).number<std::uint32_t>("qwen2.context_length", 256);
+  file.number<std::uint32_t>("qwen2.attention.head_count_kv", 1).number<std::uint32_t>("qwen2.context_length", context);
   file.number<float>("qwen2.attention.layer_norm_rms_epsilon", 1e-6f);
   std::vector<std::string> tokens;
   std::vector<std::int32_t> types(256, 1);

@@ -77,7 +77,7 @@ class Chat {
         file_bytes_(static_cast<double>(model_.file.file().bytes().size())),
         engine_(load_engine(model_, options.model)),
         sampling_(sampling_options(options.text.sampling, model_.tokenizer)),
-        generator_(engine_, model_.tokenizer, sampling_) {
+        generator_(engine_, model_.tokenizer, sampling_, options.text.use_lookup) {
     reset();
   }
 

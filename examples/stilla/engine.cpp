@@ -73,6 +73,14 @@ std::span<const float> Engine::evaluate(std::span<const std::uint32_t> ids) {
   return value_of(state_->session.evaluate(ids));
 }
 
+std::span<const float> Engine::evaluate_each(std::span<const std::uint32_t> ids) {
+  if (ids.size() == 1) return evaluate(ids);
+  std::span<const float> out;
+  check(state_->session.evaluate_all(
+      ids, [&](std::size_t, stilla::ConstMatrix rows) { out = {rows.row(0), rows.rows * rows.cols}; }));
+  return out;
+}
+
 void Engine::evaluate_all(std::span<const std::uint32_t> ids,
                           const std::function<void(std::span<const float> row)>& sink) {
   check(state_->session.evaluate_all(ids, [&](std::size_t, stilla::ConstMatrix rows) {

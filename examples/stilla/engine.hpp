@@ -79,6 +79,8 @@ class Engine {
 
   // Appends ids. The logits of what follows, valid until the next call.
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);
+  // Appends a few ids, at most the batch. The logits behind each, row after row, valid until the next call.
+  std::span<const float> evaluate_each(std::span<const std::uint32_t> ids);
   // Appends ids. The logits of every position, row after row.
   void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
 

@@ -2,7 +2,9 @@
 #include "generate.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <limits>
 #include <optional>
 
 #include <fmt/format.h>
@@ -33,6 +35,7 @@ std::string Generation::rates() const {
                                 rate(prompt_tokens, prompt_seconds), tokens);
   // The first token comes out of the prompt's evaluation.
   if (tokens > 1) out += fmt::format(", {:.1f} tokens/s", rate(tokens - 1, seconds));
+  if (guesses > 0) out += fmt::format(", {} of {} guesses right", right_guesses, guesses);
   return out;
 }
 
@@ -66,11 +69,30 @@ std::uint32_t Generator::sample(std::span<const float> logits) {
   return *id;
 }
 
+std::span<const float> Generator::evaluate_next(std::uint32_t id, std::size_t most_guesses, Generation& result) {
+  std::array<std::uint32_t, 1 + stilla::DraftPolicy::most_guesses> batch{id};
+  const std::span<std::uint32_t> guesses(batch.data() + 1, std::min(most_guesses, stilla::DraftPolicy::most_guesses));
+  draft_ = index_.draft(guesses);
+  guesses_.assign(batch.begin() + 1, batch.begin() + 1 + static_cast<std::ptrdiff_t>(policy_.length(draft_)));
+  result.guesses += guesses_.size();
+  const Stopwatch watch;
+  const std::span<const float> rows = engine_->evaluate_each({batch.data(), 1 + guesses_.size()});
+  policy_.learn_time(guesses_.size(), watch.seconds());
+  return rows;
+}
+
 Generation Generator::run(std::span<const std::uint32_t> prompt, std::int64_t limit,
                           const std::function<void(std::string_view)>& emit) {
   Generation result;
-  std::span<const float> logits = evaluate_prompt(prompt, result);
+  const auto most = limit >= 0 ? static_cast<std::uint64_t>(limit) : std::numeric_limits<std::uint64_t>::max();
+  std::span<const float> rows = evaluate_prompt(prompt, result);  // logits: of the last token, and of each guess behind it
   sampler_.begin(prompt);
+  index_.clear();
+  if (use_lookup_) {
+    for (const std::uint32_t id : prompt) index_.push(id);
+  }
+  guesses_.clear();
+  std::size_t right = 0;  // of the guesses
 
   const Stopwatch watch;
   while (true) {
@@ -78,22 +100,36 @@ Generation Generator::run(std::span<const std::uint32_t> prompt, std::int64_t li
       result.reason = StopReason::interrupted;
       break;
     }
-    if (limit >= 0 && result.tokens >= static_cast<std::uint64_t>(limit)) {
+    if (result.tokens >= most) {
       result.reason = StopReason::limit;
       break;
     }
-    const std::uint32_t id = sample(logits);
+    const std::size_t width = rows.size() / (1 + guesses_.size());
+    const std::uint32_t id = sample(rows.subspan(right * width, width));
     ++result.tokens;
     if (tokenizer_->is_end_of_generation(id)) break;
     emit(tokenizer_->piece(id));
-    if (limit >= 0 && result.tokens >= static_cast<std::uint64_t>(limit)) continue;  // nobody asks what follows
+    if (right < guesses_.size() && guesses_[right] == id) {  // evaluated already
+      ++right;
+      ++result.right_guesses;
+      evaluated_.push_back(id);
+      if (use_lookup_) index_.push(id);
+      continue;
+    }
+    if (!guesses_.empty()) policy_.learn_right(draft_, guesses_.size(), right);
+    engine_->truncate(evaluated_.size());
+    if (result.tokens >= most) continue;  // nobody asks what follows
     if (engine_->size() == engine_->context()) {
       result.reason = StopReason::context_full;
       break;
     }
-    logits = engine_->evaluate({&id, 1});
+    if (use_lookup_) index_.push(id);
+    const std::uint64_t room = std::min<std::uint64_t>(engine_->context() - engine_->size() - 1, most - result.tokens - 1);
+    rows = evaluate_next(id, use_lookup_ ? static_cast<std::size_t>(room) : 0, result);
     evaluated_.push_back(id);
+    right = 0;
   }
+  engine_->truncate(evaluated_.size());
   result.seconds = watch.seconds();
   return result;
 }

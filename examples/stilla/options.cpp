@@ -81,6 +81,16 @@ void add_text_options(CLI::App& app, TextOptions& options) {
   app.add_option("--chat-template", options.chat_template,
                  "Use this template and not the file's: chatml, deepseek-r1 or llama3")
       ->type_name("NAME");
+  app.add_option_function<std::string>(
+         "--lookup",
+         [&options](const std::string& text) {
+           if (text != "on" && text != "off") {
+             throw CLI::ValidationError("--lookup", fmt::format("found '{}'; supported: on, off", stilla::printable(text)));
+           }
+           options.use_lookup = text == "on";
+         },
+         "Guess tokens from repetitions and check several at once: the same text, sooner; on (default) or off")
+      ->type_name("ON|OFF");
   app.add_flag("--think", options.think, "Begin the answer with <think>, as DeepSeek advises for R1");
   app.add_flag("--hide-thinking", options.hide_thinking, "Leave out what stands between <think> and </think>");
 }

@@ -112,6 +112,7 @@ struct TextOptions {
   std::string system;
   bool has_system = false;
   std::string chat_template;  // a name; empty: the file's
+  bool use_lookup = true;
   bool think = false;
   bool hide_thinking = false;
 };

@@ -76,7 +76,7 @@ int run(RunOptions& options) {
   const FinishOnInterrupt finish_on_interrupt;
   AnswerPrinter printer(AnswerPrinter::mode_of_output(options.raw), chat_template.opens_reasoning,
                         options.text.hide_thinking);
-  Generator generator(engine, model.tokenizer, sampling);
+  Generator generator(engine, model.tokenizer, sampling, options.text.use_lookup);
   const Generation result =
       generator.run(ids, options.text.limit, [&](std::string_view bytes) { printer.push(bytes); });
   printer.finish();

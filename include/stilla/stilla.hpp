@@ -32,6 +32,7 @@
 #include <stilla/format/format.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/kv_cache.hpp>
+#include <stilla/lookup.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/pack.hpp>
