@@ -74,13 +74,13 @@ class Parallel {
   void (*run_)(void*, std::size_t, IndexFunction) = nullptr;
 };
 
-// A small pool: `threads` - 1 workers and the caller. Indices are handed out one by one from a shared counter, so cores of
-// unequal speed finish together, and a worker that the system keeps from running is not waited for: the others take its
-// share. Workers spin for a moment between jobs and then sleep. One job at a time; a job started from inside a job runs on
+// A small pool: `threads` - 1 workers and the caller. Indices are handed out from a shared counter, in runs that become
+// shorter, so cores of unequal speed finish together, and a worker that the system keeps from running is hardly waited for:
+// the others take what it has not begun. Workers spin for a moment between jobs and then sleep. One job at a time; a job started from inside a job runs on
 // the thread that started it. If the system grants fewer threads, the pool has fewer.
 //
-// One word holds the job's number and its next index. An index is taken by compare-and-swap on that word, so a late worker
-// can only take from the job it has seen; and as long as it holds an index, the caller waits and the job's body stays valid.
+// One word holds the job's number and its next index. Indices are taken by compare-and-swap on that word, so a late worker
+// can only take from the job it has seen; and as long as it holds one, the caller waits and the job's body stays valid.
 class ThreadPool {
  public:
   explicit ThreadPool(std::size_t threads) {
@@ -169,14 +169,21 @@ class ThreadPool {
     if (anyone_sleeps) wake_.notify_all();
   }
 
-  // Takes and runs indices of the present job until there are none left. Returns the job's number.
+  // Takes and runs indices of the present job until there are none left. Returns the job's number. Runs of neighbouring
+  // indices, each half of this thread's share of what is left (Polychronopoulos and Kuck, "Guided self-scheduling", 1987):
+  // neighbours are near in memory, so streams of weights stay streams, and the last runs are single indices, so that unequal
+  // cores end together.
   std::uint32_t take_indices() {
     inside_job() = true;
     std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
-    while (index_of(ticket) < count_.load(std::memory_order_acquire)) {
-      if (ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
-        (*body_)(index_of(ticket));
-        done_.fetch_add(1, std::memory_order_release);
+    for (;;) {
+      const std::uint32_t first = index_of(ticket), count = count_.load(std::memory_order_acquire);
+      if (first >= count) break;
+      const auto share = static_cast<std::uint32_t>((count - first) / (2 * size()));
+      const std::uint32_t run = share == 0 ? 1 : share;
+      if (ticket_.compare_exchange_weak(ticket, ticket + run, std::memory_order_acq_rel, std::memory_order_acquire)) {
+        for (std::uint32_t i = first; i < first + run; ++i) (*body_)(i);
+        done_.fetch_add(run, std::memory_order_release);
         ticket = ticket_.load(std::memory_order_acquire);
       }
     }
