@@ -76,8 +76,8 @@ class Parallel {
 
 // A small pool: `threads` - 1 workers and the caller. Indices are handed out from a shared counter, in runs that become
 // shorter, so cores of unequal speed finish together, and a worker that the system keeps from running is hardly waited for:
-// the others take what it has not begun. Workers spin for a moment between jobs and then sleep. One job at a time; a job started from inside a job runs on
-// the thread that started it. If the system grants fewer threads, the pool has fewer.
+// the others take what it has not begun. Workers spin for a moment between jobs and then sleep. One job at a time; a job
+// started from inside a job runs on the thread that started it. If the system grants fewer threads, the pool has fewer.
 //
 // One word holds the job's number and its next index. Indices are taken by compare-and-swap on that word, so a late worker
 // can only take from the job it has seen; and as long as it holds one, the caller waits and the job's body stays valid.
