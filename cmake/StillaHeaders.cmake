@@ -40,6 +40,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/io/gguf_types.hpp
   include/stilla/io/mapped_file.hpp
   include/stilla/io/packed_file.hpp
+  include/stilla/key_bias.hpp
   include/stilla/kv_cache.hpp
   include/stilla/lookup.hpp
   include/stilla/math.hpp
@@ -83,6 +84,7 @@ set(STILLA_KERNEL_HEADERS
   kernels/stilla/contract/matmul.hpp
   kernels/stilla/portable/all-inl.hpp
   kernels/stilla/portable/attention-inl.hpp
+  kernels/stilla/portable/attention_chunk-inl.hpp
   kernels/stilla/portable/elementwise-inl.hpp
   kernels/stilla/portable/kernels.hpp
   kernels/stilla/portable/matmul-inl.hpp
@@ -103,6 +105,7 @@ set(STILLA_KERNEL_HEADERS
   kernels/stilla/x86_avx2/matmul.hpp
   kernels/stilla/x86_avx2/target.hpp
   kernels/stilla/x86_avx2/vector.hpp
+  kernels/stilla/x86_avx512vnni/attention.hpp
   kernels/stilla/x86_avx512vnni/matmul.hpp
   kernels/stilla/x86_avx512vnni/target.hpp
   kernels/stilla/x86_avx512vnni/vector.hpp

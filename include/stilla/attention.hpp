@@ -14,11 +14,14 @@
 
 #include <stilla/contract/attention.hpp>
 #include <stilla/dispatch.hpp>
+#include <stilla/key_bias.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/matrix.hpp>
 #include <stilla/parallel.hpp>
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/attention.hpp>
+#include <stilla/scalar/elementwise.hpp>
+#include <stilla/x86_avx512vnni/attention.hpp>
 
 namespace stilla::inline STILLA_ABI {
 
@@ -34,102 +37,206 @@ constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_h
 
 namespace detail {
 
-// `heads` (up to 4) query heads of one row to one chunk; results to max, sum, out.
+// Query heads of one KV head, of neighbouring rows: what shares a pass over keys and values. Query r * heads + h is head
+// first_head + h of row first_row + r.
+struct QueryTeam {
+  std::size_t first_row = 0;
+  std::size_t rows = 0;
+  std::size_t kv_head = 0;
+  std::size_t first_head = 0;
+  std::size_t heads = 0;
+
+  std::size_t size() const { return rows * heads; }
+};
+
+// How the queries are divided into teams.
+class QueryTeams {
+ public:
+  QueryTeams(std::size_t rows, std::size_t n_heads, std::size_t n_kv_heads)
+      : rows_(rows), n_kv_heads_(n_kv_heads), group_(n_heads / n_kv_heads) {
+    parts_ = (group_ + attention_queries_at_once - 1) / attention_queries_at_once;
+    heads_ = (group_ + parts_ - 1) / parts_;
+    rows_together_ = attention_queries_at_once / heads_;
+  }
+
+  std::size_t count() const { return (rows_ + rows_together_ - 1) / rows_together_ * n_kv_heads_ * parts_; }
+  QueryTeam operator[](std::size_t i) const {
+    const std::size_t part = i % parts_;
+    QueryTeam team;
+    team.kv_head = i / parts_ % n_kv_heads_;
+    team.first_row = i / parts_ / n_kv_heads_ * rows_together_;
+    team.rows = std::min(rows_together_, rows_ - team.first_row);
+    team.heads = std::min(heads_, group_ - part * heads_);
+    team.first_head = team.kv_head * group_ + part * heads_;
+    return team;
+  }
+
+ private:
+  std::size_t rows_, n_kv_heads_, group_;
+  std::size_t parts_;          // of a group with more heads than one pass takes
+  std::size_t heads_;          // in a part
+  std::size_t rows_together_;
+};
+
+// A team's queries as the kernels want them.
 template <class Target, class E>
-void attend_chunk(const KvCache& cache, std::size_t layer, std::size_t chunk, std::size_t kv_head, const float* scaled_queries,
-                  std::size_t heads, std::size_t visible, float* max, float* sum, float* out) {
-  AttentionChunkArgs<E> args;
-  args.queries = scaled_queries;
-  args.heads = heads;
-  args.head_dim = cache.shape().head_dim;
-  args.keys = cache.template keys<E>(layer, chunk, kv_head);
-  args.values = cache.template values<E>(layer, chunk, kv_head);
-  args.count = std::min(visible - chunk * kv_chunk, kv_chunk);
-  args.max = max;
-  args.sum = sum;
-  args.out = out;
-  AttentionChunk<Target, E>::run(args);
+class TeamQueries {
+ public:
+  TeamQueries(const QueryTeam& team, ConstMatrix queries, std::size_t D, const KeyBias& bias) : D_(D) {
+    const float scale = 1.0f / std::sqrt(static_cast<float>(D));
+    if constexpr (IntegerKv<E>) {
+      if (bias) {
+        tables_ = bias.tables;
+        bias.tables->take_pairs(bias_, bias.values + team.kv_head * D);
+      }
+    }
+    for (std::size_t r = 0; r < team.rows; ++r) {
+      const float* from = queries.row(team.first_row + r) + team.first_head * D;
+      for (std::size_t h = 0; h < team.heads; ++h) {
+        const std::size_t i = r * team.heads + h;
+        float* to = scaled_ + i * D;
+        for (std::size_t d = 0; d < D; ++d) to[d] = from[h * D + d] * scale;
+        if constexpr (IntegerKv<E>) {
+          if (bias) {
+            tables_->take_pairs(pairs_ + i * 2 * tables_->padded_pairs(), to);
+            constants_[i] = tables_->constant(to, bias.values + team.kv_head * D);
+          }
+          Hadamard<Target>::run(to, D);
+        }
+      }
+    }
+  }
+
+  // Arguments for `count` queries from `first` on to one chunk.
+  AttentionChunkArgs<E> args(std::size_t chunk, std::size_t first, std::size_t count) const {
+    AttentionChunkArgs<E> a;
+    a.queries = scaled_ + first * D_;
+    a.n_queries = count;
+    a.head_dim = D_;
+    if constexpr (IntegerKv<E>) {
+      if (tables_ != nullptr) {
+        a.key_bias = tables_->args(chunk);
+        a.key_bias.bias = bias_;
+        a.key_bias.queries = pairs_ + first * 2 * a.key_bias.padded_pairs;
+        a.key_bias.constants = constants_ + first;
+      }
+    }
+    return a;
+  }
+
+ private:
+  static constexpr std::size_t most = attention_queries_at_once;
+  static constexpr std::size_t most_pairs = IntegerKv<E> ? max_head_dim : 1;  // twice the pairs of a head
+
+  std::size_t D_;
+  const KeyBiasTables* tables_ = nullptr;
+  alignas(64) float scaled_[most * max_head_dim];
+  alignas(64) float pairs_[most * most_pairs];
+  alignas(64) float bias_[most_pairs];
+  float constants_[most];
+};
+
+// Of every query of a team.
+struct TeamResults {
+  float max[attention_queries_at_once];
+  float sum[attention_queries_at_once];
+  alignas(64) float out[attention_queries_at_once * max_head_dim];  // [queries][D]
+
+  AttentionPart part(std::size_t query, std::size_t D) { return {max[query], sum[query], out + query * D}; }
+};
+
+// A team to one chunk. Rows that see the whole chunk go together, others
+// one by one. Returns the first query that sees anything of it.
+template <class Target, class E>
+std::size_t attend_chunk(const TeamQueries<Target, E>& queries, const QueryTeam& team, const KvCache& cache, std::size_t layer,
+                         std::size_t chunk, std::size_t first_position, TeamResults& results) {
+  const std::size_t D = cache.shape().head_dim;
+  const auto run = [&](std::size_t first, std::size_t count, std::size_t seen) {
+    AttentionChunkArgs<E> args = queries.args(chunk, first, count);
+    args.chunk = cache.head_chunk(layer, chunk, team.kv_head);
+    args.count = seen;
+    args.max = results.max + first;
+    args.sum = results.sum + first;
+    args.out = results.out + first * D;
+    AttentionChunk<Target, E>::run(args);
+  };
+  std::size_t first_seeing = team.size();
+  for (std::size_t r = 0; r < team.rows; ++r) {
+    const std::size_t visible = first_position + team.first_row + r + 1;
+    if (visible <= chunk * kv_chunk) continue;
+    const std::size_t seen = std::min(visible - chunk * kv_chunk, kv_chunk);
+    first_seeing = std::min(first_seeing, r * team.heads);
+    if (seen == kv_chunk) {  // and so do all rows that follow
+      run(r * team.heads, (team.rows - r) * team.heads, seen);
+      break;
+    }
+    run(r * team.heads, team.heads, seen);
+  }
+  return first_seeing;
 }
 
-inline void scale_queries(float* scaled, const float* query, std::size_t count, std::size_t head_dim) {
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-  for (std::size_t i = 0; i < count; ++i) scaled[i] = query[i] * scale;
+template <class Target, class E>
+void finish_head(float* out, float sum, std::size_t D) {
+  AttentionMerge<Target>::finish(out, sum, D);
+  if constexpr (IntegerKv<E>) Hadamard<Target>::run(out, D);
 }
 
 template <class Target, class E>
 void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer, std::size_t first_position,
-               std::size_t n_heads, float* scratch, Parallel parallel) {
+               std::size_t n_heads, float* scratch, const KeyBias& bias, Parallel parallel) {
   const std::size_t D = cache.shape().head_dim;
-  const std::size_t n_kv_heads = cache.shape().heads;
-  const std::size_t group = n_heads / n_kv_heads;
-  const std::size_t teams = (group + attention_heads_at_once - 1) / attention_heads_at_once;  // of heads run together
   const std::size_t rows = queries.rows;
-
-  const auto team_of = [&](std::size_t task, auto&& f) {  // f(row, kv head, first query head, heads)
-    const std::size_t team = task % teams;
-    const std::size_t kv_head = task / teams % n_kv_heads;
-    const std::size_t row = task / teams / n_kv_heads;
-    const std::size_t first = team * attention_heads_at_once;
-    f(row, kv_head, kv_head * group + first, std::min(group - first, attention_heads_at_once));
-  };
+  const QueryTeams teams(rows, n_heads, cache.shape().heads);
 
   if (scratch == nullptr || rows > attention_split_rows) {
-    // Many rows: a task walks all chunks of its row.
-    parallel(rows * n_kv_heads * teams, [&](std::size_t task) {
-      team_of(task, [&](std::size_t row, std::size_t kv_head, std::size_t head, std::size_t heads) {
-        alignas(64) float scaled[attention_heads_at_once * max_head_dim];
-        alignas(64) float part[attention_heads_at_once * max_head_dim];
-        float max[attention_heads_at_once], sum[attention_heads_at_once];
-        float part_max[attention_heads_at_once], part_sum[attention_heads_at_once];
-        scale_queries(scaled, queries.row(row) + head * D, heads * D, D);
-        float* result = out.row(row) + head * D;
-        const std::size_t visible = first_position + row + 1;
-        attend_chunk<Target, E>(cache, layer, 0, kv_head, scaled, heads, visible, max, sum, result);
-        for (std::size_t c = 1; c * kv_chunk < visible; ++c) {
-          attend_chunk<Target, E>(cache, layer, c, kv_head, scaled, heads, visible, part_max, part_sum, part);
-          for (std::size_t h = 0; h < heads; ++h) {
-            AttentionMerge<Target>::merge({max[h], sum[h], result + h * D}, {part_max[h], part_sum[h], part + h * D}, D);
-          }
-        }
-        for (std::size_t h = 0; h < heads; ++h) AttentionMerge<Target>::finish(result + h * D, sum[h], D);
-      });
+    // Many rows: a task walks all chunks of its team.
+    parallel(teams.count(), [&](std::size_t task) {
+      const QueryTeam team = teams[task];
+      const TeamQueries<Target, E> team_queries(team, queries, D, bias);
+      TeamResults total, part;
+      const std::size_t visible = first_position + team.first_row + team.rows;
+      attend_chunk<Target, E>(team_queries, team, cache, layer, 0, first_position, total);
+      for (std::size_t c = 1; c * kv_chunk < visible; ++c) {
+        const std::size_t first = attend_chunk<Target, E>(team_queries, team, cache, layer, c, first_position, part);
+        for (std::size_t i = first; i < team.size(); ++i) AttentionMerge<Target>::merge(total.part(i, D), part.part(i, D), D);
+      }
+      for (std::size_t i = 0; i < team.size(); ++i) {
+        float* to = out.row(team.first_row + i / team.heads) + (team.first_head + i % team.heads) * D;
+        finish_head<Target, E>(total.out + i * D, total.sum[i], D);
+        std::copy(total.out + i * D, total.out + (i + 1) * D, to);
+      }
     });
     return;
   }
 
-  // Few rows: every (row, team, chunk) is a task; then each head merges its chunks in order.
+  // Few rows: every (team, chunk) is a task; then each head merges its chunks in order.
   const std::size_t chunks = (first_position + rows + kv_chunk - 1) / kv_chunk;
   float* const maxes = scratch;                           // [rows][H][chunks]
   float* const sums = maxes + rows * n_heads * chunks;    // [rows][H][chunks]
-  float* const parts = sums + rows * n_heads * chunks;    // [rows][chunks][H][D]
-  parallel(rows * n_kv_heads * teams * chunks, [&](std::size_t task) {
+  float* const parts = sums + rows * n_heads * chunks;    // [rows][H][chunks][D]
+  parallel(teams.count() * chunks, [&](std::size_t task) {
     const std::size_t c = task % chunks;
-    team_of(task / chunks, [&](std::size_t row, std::size_t kv_head, std::size_t head, std::size_t heads) {
-      const std::size_t visible = first_position + row + 1;
-      if (c * kv_chunk >= visible) return;
-      alignas(64) float scaled[attention_heads_at_once * max_head_dim];
-      float max[attention_heads_at_once], sum[attention_heads_at_once];
-      scale_queries(scaled, queries.row(row) + head * D, heads * D, D);
-      attend_chunk<Target, E>(cache, layer, c, kv_head, scaled, heads, visible, max, sum,
-                              parts + ((row * chunks + c) * n_heads + head) * D);
-      for (std::size_t h = 0; h < heads; ++h) {
-        maxes[(row * n_heads + head + h) * chunks + c] = max[h];
-        sums[(row * n_heads + head + h) * chunks + c] = sum[h];
-      }
-    });
+    const QueryTeam team = teams[task / chunks];
+    const TeamQueries<Target, E> team_queries(team, queries, D, bias);
+    TeamResults part;
+    const std::size_t first = attend_chunk<Target, E>(team_queries, team, cache, layer, c, first_position, part);
+    for (std::size_t i = first; i < team.size(); ++i) {
+      const std::size_t at = ((team.first_row + i / team.heads) * n_heads + team.first_head + i % team.heads) * chunks + c;
+      maxes[at] = part.max[i];
+      sums[at] = part.sum[i];
+      std::copy(part.out + i * D, part.out + (i + 1) * D, parts + at * D);
+    }
   });
   parallel(rows * n_heads, [&](std::size_t task) {
     const std::size_t row = task / n_heads;
-    const std::size_t head = task % n_heads;
     float* max = maxes + task * chunks;
     float* sum = sums + task * chunks;
-    float* result = out.row(row) + head * D;
-    const auto part = [&](std::size_t c) { return parts + ((row * chunks + c) * n_heads + head) * D; };
-    std::copy(part(0), part(0) + D, result);
+    float* part = parts + task * chunks * D;
     for (std::size_t c = 1; c * kv_chunk < first_position + row + 1; ++c) {
-      AttentionMerge<Target>::merge({max[0], sum[0], result}, {max[c], sum[c], part(c)}, D);
+      AttentionMerge<Target>::merge({max[0], sum[0], part}, {max[c], sum[c], part + c * D}, D);
     }
-    AttentionMerge<Target>::finish(result, sum[0], D);
+    finish_head<Target, E>(part, sum[0], D);
+    std::copy(part, part + D, out.row(row) + task % n_heads * D);
   });
 }
 
@@ -137,13 +244,14 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
 
 // out and queries: M x (n_heads * D); n_heads a multiple of the cache's heads. Positions 0 .. first_position + M - 1 of
 // `layer` are stored in the cache. scratch: attention_scratch_floats(M, n_heads, D, first_position + M) floats, or null:
-// then each row is one thread's work. Results are the same either way.
+// then each row is one thread's work. Results are the same either way. bias: for caches whose type leaves out the key
+// bias, the layer's; its tables have been reserved for all positions. Other caches hold it and take no notice.
 inline void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer, std::size_t first_position,
-                      std::size_t n_heads, float* scratch = nullptr, Parallel parallel = {}) {
+                      std::size_t n_heads, float* scratch = nullptr, Parallel parallel = {}, const KeyBias& bias = {}) {
   with_target(active_target(), [&](auto target) {
     with_kv_type(cache.shape().type, [&](auto element) {
       detail::attention<decltype(target), decltype(element)>(out, queries, cache, layer, first_position, n_heads, scratch,
-                                                             parallel);
+                                                             bias, parallel);
     });
   });
 }

@@ -49,7 +49,9 @@ void for_each_kernel(F&& f) {
   f(AttentionChunk<Target, float>{}, "attention", "f32");
   f(AttentionChunk<Target, f16>{}, "attention", "f16");
   f(AttentionChunk<Target, bf16>{}, "attention", "bf16");
+  f(AttentionChunk<Target, KvInt8>{}, "attention", "int8");
   f(AttentionMerge<Target>{}, "attention, merge", "");
+  f(Hadamard<Target>{}, "hadamard", "");
   f(SiluMul<Target>{}, "silu_mul", "");
   f(Softmax<Target>{}, "softmax", "");
 }

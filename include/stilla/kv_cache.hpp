@@ -2,14 +2,19 @@
 //
 // The key/value cache of one text, for all layers. Storage grows in chunks of 256 positions, so memory follows the text and
 // not the context limit. fork() gives a second text that begins alike: both refer to the same chunks, and whoever writes to
-// a chunk of which the other may know copies it first. Within a chunk each KV head has its keys in tiles of 16, transposed, and its values in rows
-// (kernels/stilla/contract/attention.hpp draws it); elements are float, f16 or bf16, rounded once when stored.
+// a chunk of which the other may know copies it first.
 //
-//     chunk c of layer l:   [G heads] ( keys E[16][D][16] | values E[256][D] )
+//     f32, f16, bf16    as they are, rounded once
+//     int8              8-bit codes, a float scale for each position and head: 8.25 bits an element (D = 128). Keys come
+//                       without the key projection's bias, which attention() adds (key_bias.hpp); keys and values are
+//                       turned by a Hadamard transform, so that one scale is enough
+//
+//     chunk c of layer l:   [G heads] one KV head's chunk, drawn in kernels/stilla/contract/attention.hpp
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -24,20 +29,23 @@
 #include <stilla/aligned.hpp>
 #include <stilla/contract/attention.hpp>
 #include <stilla/error.hpp>
+#include <stilla/math.hpp>
+#include <stilla/scalar/elementwise.hpp>
 #include <stilla/types.hpp>
 
 namespace stilla::inline STILLA_ABI {
 
-enum class KvType : std::uint8_t { f32, f16, bf16 };
+enum class KvType : std::uint8_t { f32, f16, bf16, int8 };
 
 // All of them, in the order of their numbers.
-inline constexpr std::array kv_types = {KvType::f32, KvType::f16, KvType::bf16};
+inline constexpr std::array kv_types = {KvType::f32, KvType::f16, KvType::bf16, KvType::int8};
 
 constexpr std::string_view kv_type_name(KvType type) {
   switch (type) {
     case KvType::f32: return "f32";
     case KvType::f16: return "f16";
     case KvType::bf16: return "bf16";
+    case KvType::int8: return "int8";
   }
   return "";
 }
@@ -49,7 +57,8 @@ inline std::optional<KvType> kv_type(std::string_view name) {
   return std::nullopt;
 }
 
-constexpr std::size_t kv_element_bytes(KvType type) { return type == KvType::f32 ? 4 : 2; }
+// Keys are stored without the key projection's bias.
+constexpr bool leaves_out_key_bias(KvType type) { return type == KvType::int8; }
 
 // Calls f(E{}) for the element type.
 template <class F>
@@ -58,6 +67,7 @@ void with_kv_type(KvType type, F&& f) {
     case KvType::f32: return f(float{});
     case KvType::f16: return f(f16{});
     case KvType::bf16: return f(bf16{});
+    case KvType::int8: return f(KvInt8{});
   }
 }
 
@@ -67,13 +77,57 @@ struct KvShape {
   std::size_t head_dim = 0;  // D, a multiple of 16 up to 256
   KvType type = KvType::f16;
 
-  std::size_t head_bytes() const { return 2 * kv_chunk * head_dim * kv_element_bytes(type); }
+  std::size_t head_bytes() const {
+    std::size_t bytes = 0;
+    with_kv_type(type, [&](auto element) { bytes = KvLayout<decltype(element)>::bytes(head_dim); });
+    return bytes;
+  }
   std::size_t chunk_bytes() const { return heads * head_bytes(); }
   // What `positions` positions take, all layers.
   std::size_t bytes(std::size_t positions) const {
     return (positions + kv_chunk - 1) / kv_chunk * layers * chunk_bytes();
   }
 };
+
+namespace detail {
+
+// Codes of a turned row, and its scale. A row with an infinity or a NaN gets the scale NaN.
+template <IntegerKv E>
+float round_to_codes(int* codes, float* x, std::size_t D) {
+  Hadamard<Scalar>::run(x, D);
+  std::uint32_t highest_bits = 0;
+  for (std::size_t d = 0; d < D; ++d) highest_bits = std::max(highest_bits, std::bit_cast<std::uint32_t>(x[d]) & 0x7fffffffu);
+  const float highest = std::bit_cast<float>(highest_bits);
+  const bool finite = highest_bits < 0x7f800000u;
+  const bool usable = finite && highest >= smallest_block;
+  for (std::size_t d = 0; d < D; ++d) codes[d] = usable ? round_product(x[d], E::largest_code / highest) : 0;
+  if (!usable) return finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+  return highest / E::largest_code / static_cast<float>(hadamard_run(D));  // the transform twice multiplies by its length
+}
+
+// Position j of one head's chunk.
+template <class E>
+void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float* key, const float* value) {
+  if constexpr (!IntegerKv<E>) {
+    E* keys = reinterpret_cast<E*>(chunk + KvLayout<E>::keys) + j / key_tile * key_tile * D + j % key_tile;
+    E* values = reinterpret_cast<E*>(chunk + KvLayout<E>::values(D)) + j * D;
+    for (std::size_t d = 0; d < D; ++d) {
+      keys[d * key_tile] = from_float<E>(key[d]);
+      values[d] = from_float<E>(value[d]);
+    }
+  } else {
+    float turned[max_head_dim];
+    int codes[max_head_dim];
+    std::copy(key, key + D, turned);
+    store_as(chunk + KvLayout<E>::key_scales(D) + j * sizeof(float), round_to_codes<E>(codes, turned, D));
+    for (std::size_t d = 0; d < D; ++d) set_key_code<E>(chunk, D, j, d, codes[d]);
+    std::copy(value, value + D, turned);
+    store_as(chunk + KvLayout<E>::value_scales(D) + j * sizeof(float), round_to_codes<E>(codes, turned, D));
+    for (std::size_t d = 0; d < D; ++d) set_value_code<E>(chunk, D, j, d, codes[d]);
+  }
+}
+
+}  // namespace detail
 
 class KvCache {
  public:
@@ -142,18 +196,11 @@ class KvCache {
   // layers may be stored from different threads.
   void store(std::size_t layer, std::size_t position, const float* key, const float* value) {
     std::byte* chunk = chunks_[layer][position / kv_chunk]->data();
-    const std::size_t j = position % kv_chunk;
     const std::size_t D = shape_.head_dim;
     with_kv_type(shape_.type, [&](auto element) {
       using E = decltype(element);
       for (std::size_t g = 0; g < shape_.heads; ++g) {
-        E* keys = reinterpret_cast<E*>(chunk + g * shape_.head_bytes());
-        E* values = keys + kv_chunk * D;
-        E* tile = keys + j / key_tile * key_tile * D + j % key_tile;
-        for (std::size_t d = 0; d < D; ++d) {
-          tile[d * key_tile] = from_float<E>(key[g * D + d]);
-          values[j * D + d] = from_float<E>(value[g * D + d]);
-        }
+        detail::store_in_chunk<E>(chunk + g * shape_.head_bytes(), D, position % kv_chunk, key + g * D, value + g * D);
       }
     });
   }
@@ -170,13 +217,8 @@ class KvCache {
   }
 
   // One head's chunk.
-  template <class E>
-  const E* keys(std::size_t layer, std::size_t chunk, std::size_t head) const {
-    return reinterpret_cast<const E*>(chunks_[layer][chunk]->data() + head * shape_.head_bytes());
-  }
-  template <class E>
-  const E* values(std::size_t layer, std::size_t chunk, std::size_t head) const {
-    return keys<E>(layer, chunk, head) + kv_chunk * shape_.head_dim;
+  const std::byte* head_chunk(std::size_t layer, std::size_t chunk, std::size_t head) const {
+    return chunks_[layer][chunk]->data() + head * shape_.head_bytes();
   }
 
  private:

@@ -159,7 +159,10 @@ class Session {
 
   Session(const Model& model, const SessionOptions& options, Parallel parallel, KvCache cache)
       : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)),
-        rounded_(options.activations.value_or(default_activations(model))), rounded_ffn_(rounded_.bits()) {}
+        rounded_(options.activations.value_or(default_activations(model))), rounded_ffn_(rounded_.bits()) {
+    const ModelConfig& c = model.config();
+    if (leaves_out_key_bias(options.kv_type)) key_bias_tables_ = KeyBiasTables(model.rope_frequencies(), c.head_dim, c.rope_layout);
+  }
 
   SessionKind kind() const {
     return {model_->identity(), model_->config().vocabulary, context(),
@@ -229,13 +232,16 @@ class Session {
       const LayerWeights& w = model_->layers()[l];
 
       const MatmulInput attention_input = normalise(h, x, residual, w.attention_norm, {&w.query, &w.key, &w.value});
-      matmul(std::array{product(q, w.query), product(k, w.key), product(v, w.value)}, attention_input, parallel_);
+      MatmulProduct keys = product(k, w.key);
+      const KeyBias key_bias = w.key.bias.empty() || key_bias_tables_.empty() ? KeyBias{} : KeyBias{&key_bias_tables_, keys.bias};
+      if (key_bias) keys.bias = nullptr;
+      matmul(std::array{product(q, w.query), keys, product(v, w.value)}, attention_input, parallel_);
       parallel_(M, [&](std::size_t m) {
         rope(q.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
         rope(k.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
         cache_.store(l, first + m, k.row(m), v.row(m));
       });
-      attention(mixed, q, cache_, l, first, c.n_heads, scratch_.data(), parallel_);
+      attention(mixed, q, cache_, l, first, c.n_heads, scratch_.data(), parallel_, key_bias);
       MatmulInput mixed_input{mixed, {}};
       if (takes_rounded(w.attention_output)) {
         (void)quantise(rounded_, mixed, parallel_);  // nor can this fail
@@ -270,6 +276,7 @@ class Session {
     const ModelConfig& c = model_->config();
     const std::size_t positions = cache_.size() + M;
     if (Status s = cache_.reserve(positions); !s) return s;
+    if (!key_bias_tables_.empty()) key_bias_tables_.reserve(positions);
     const std::size_t query_width = c.n_heads * c.head_dim;
     const std::size_t kv_width = c.n_kv_heads * c.head_dim;
     const std::size_t widest = std::max({c.hidden, c.ffn, query_width});
@@ -288,6 +295,7 @@ class Session {
   Parallel parallel_;
   KvCache cache_;
   std::vector<std::uint32_t> ids_;
+  KeyBiasTables key_bias_tables_;  // empty: the cache stores keys with their bias
   ActivationBuffer rounded_;      // inputs of the attention's and the gate's matmuls
   ActivationBuffer rounded_ffn_;  // input of the down projection
   AlignedBuffer<float> x_, h_, q_, mixed_, k_, v_, gate_, up_, cos_, sin_, logits_, scratch_;

@@ -1,11 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Contract of the attention kernels. One KV head's cache is cut into chunks of 256 positions at fixed places (position / 256),
-// and attention of a query to a chunk is independent of every other chunk:
+// and attention of a query to a chunk is independent of every other chunk. With elements of float, f16 or bf16:
 //
 //     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       query already times 1 / sqrt(D)
-//     max   = highest s[j];   e[j] = exp_approximate(s[j] - max)
+//     max   = highest s[j];   e[j] = exp_approximate(s[j] - max)                 scores that are NaN weigh nothing
 //     sum   = canonical 16-lane sum of e[j];   out[d] = fma chain over j of e[j] * value[j][d], from 0
+//
+// With integer elements (KvInt8, KvInt5) keys and values are codes c with a scale for each position; the query and the
+// weights are rounded to 16 bits, so that both products are exact integers, whatever their order:
+//
+//     rounded(x): n[i] = round(x[i] * (32512 / highest)), unit = highest / 32512, highest = max |x[i]|
+//     q, q_unit = rounded(query);           s[j] = fma(sum over d of q[d] * c[j][d], q_unit * key_scale[j], bias[j])
+//     w, w_unit = rounded(e[j] * value_scale[j]);        out[d] = (sum over j of w[j] * c[j][d]) * w_unit
+//
+// A row whose highest is below 1e-30 rounds to zeros with unit 0; one with an infinity or NaN to zeros with unit NaN.
+// The caller has turned keys, values and queries by hadamard() (contract/elementwise.hpp), which spreads what stands out over
+// all dimensions: one scale for a position is enough then.
+//
+// bias[j] is what the key projection's bias adds to the score, 0 without one. It is not stored in the key (Qwen2's
+// biases are hundreds of times the rest, and rounding would be as coarse as they are) but added here, exactly: at position j
+// it is sum over pairs i of A[i] cos(j t[i]) + B[i] sin(j t[i]), where A and B depend on query and bias, t on the model. Moved
+// to the chunk's middle J it needs tables for j - J = -128 .. 127 only, one set for all chunks, layers and heads:
+//
+//     A  = fma(q1, b1, q2 * b2)      A' = fma(A, cos(J t), B * sin(J t))         q1, q2: the query's pair, unrounded
+//     B  = fma(q2, b1, -(q1 * b2))   B' = fma(B, cos(J t), -(A * sin(J t)))      b1, b2: the bias's pair
+//     bias[j] = fma chain over terms of coefficient * table[j - J]
+//
+// The `fast` pairs have two terms each, A' with cos and B' with sin. All others turn by less than 4 radians from the middle
+// of a chunk to its end: together they are one polynomial, 16 terms of Chebyshev's first kind, whose coefficient of
+// lane k is an fma chain over those pairs of (k < 8 ? A' : B') * slow[pair][k], from 0; the even polynomials come first.
 //
 // Partial results are merged in the order of positions, whoever computed them:
 //
@@ -15,12 +39,19 @@
 // and out * (1 / sum) is the result. So prefill, decode, chunked prefill and any number of threads give the same bits. Both
 // steps are those of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), with a fixed split.
 //
-// Layout of a chunk for one KV head (E is float, f16 or bf16):
+// Layout of a chunk for one KV head. Float types:
 //     keys    E [16 tiles][D][16]     key j at tile j / 16, lane j % 16: 16 keys in lanes, no sum across lanes
 //     values  E [256][D]
+// Integer types: products of codes run over four neighbours at a time, over d for keys and over positions for values. A byte is
+// the code plus 128.
+//     keys    u8 [16 tiles][D / 4][16 keys][4]
+//     values  u8 [D / 16 tiles][256 / 4][16 dimensions][4]
+//     key scales f32 [256] | value scales f32 [256]
 #pragma once
 
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 
 #include <stilla/target.hpp>
 
@@ -29,20 +60,86 @@ namespace stilla::inline STILLA_ABI {
 inline constexpr std::size_t kv_chunk = 256;            // positions
 inline constexpr std::size_t key_tile = 16;             // keys side by side
 inline constexpr std::size_t max_head_dim = 256;
-inline constexpr std::size_t attention_heads_at_once = 4;
+inline constexpr std::size_t attention_queries_at_once = 16;
+inline constexpr float largest_rounded = 32512.0f;      // 127 * 256: its upper byte is a signed byte
+inline constexpr std::size_t slow_terms = 16;
 
-// The attention of up to 4 query heads that share a KV head to one chunk.
+// Integer elements of a cache.
+struct KvInt8 {
+  static constexpr float largest_code = 127.0f;
+};
+template <class E>
+concept IntegerKv = requires { E::largest_code; };
+
+// Where the parts of a head's chunk lie, in bytes.
+template <class E>
+struct KvLayout {
+  static constexpr std::size_t keys = 0;
+  static constexpr std::size_t values(std::size_t D) { return kv_chunk * D * sizeof(E); }
+  static constexpr std::size_t bytes(std::size_t D) { return 2 * values(D); }
+};
+template <IntegerKv E>
+struct KvLayout<E> {
+  static constexpr std::size_t keys = 0;
+  static constexpr std::size_t values(std::size_t D) { return kv_chunk * D; }
+  static constexpr std::size_t key_scales(std::size_t D) { return 2 * kv_chunk * D; }
+  static constexpr std::size_t value_scales(std::size_t D) { return key_scales(D) + kv_chunk * sizeof(float); }
+  static constexpr std::size_t bytes(std::size_t D) { return value_scales(D) + kv_chunk * sizeof(float); }
+};
+
+// Stored codes: value d of position j.
+template <IntegerKv E>
+constexpr std::size_t key_offset(std::size_t D, std::size_t j, std::size_t d) {
+  return KvLayout<E>::keys + j / key_tile * key_tile * D + d / 4 * 4 * key_tile + j % key_tile * 4 + d % 4;
+}
+template <IntegerKv E>
+constexpr std::size_t value_offset(std::size_t D, std::size_t j, std::size_t d) {
+  return KvLayout<E>::values(D) + d / 16 * 16 * kv_chunk + j / 4 * 64 + d % 16 * 4 + j % 4;
+}
+template <IntegerKv E>
+int key_code(const std::byte* chunk, std::size_t D, std::size_t j, std::size_t d) {
+  return std::to_integer<int>(chunk[key_offset<E>(D, j, d)]) - 128;
+}
+template <IntegerKv E>
+int value_code(const std::byte* chunk, std::size_t D, std::size_t j, std::size_t d) {
+  return std::to_integer<int>(chunk[value_offset<E>(D, j, d)]) - 128;
+}
+template <IntegerKv E>
+void set_key_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t d, int code) {
+  chunk[key_offset<E>(D, j, d)] = static_cast<std::byte>(code + 128);
+}
+template <IntegerKv E>
+void set_value_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t d, int code) {
+  chunk[value_offset<E>(D, j, d)] = static_cast<std::byte>(code + 128);
+}
+
+// What integer types need to add a key bias; terms == 0: there is none. Arrays of pairs are padded to a multiple of 16.
+struct KeyBiasArgs {
+  std::size_t terms = 0;            // 2 * fast + slow_terms
+  std::size_t fast = 0;             // pairs with terms of their own, the first ones
+  std::size_t pairs = 0;
+  std::size_t padded_pairs = 0;
+  const float* table = nullptr;     // [16 tiles][terms][16]: cos of the fast pairs, sin of them, polynomials
+  const float* slow = nullptr;      // [pairs - fast][16]
+  const float* middle_cos = nullptr;  // [padded_pairs], of this chunk's middle
+  const float* middle_sin = nullptr;
+  const float* bias = nullptr;      // [2][padded_pairs]: first and second elements
+  const float* queries = nullptr;   // [count][2][padded_pairs]
+  const float* constants = nullptr;  // [count], what dimensions that do not rotate add
+};
+
+// The attention of queries that share a KV head to one chunk.
 template <class E>
 struct AttentionChunkArgs {
-  const float* queries = nullptr;  // [heads][D], scaled
-  std::size_t heads = 0;           // 1 .. attention_heads_at_once
+  const float* queries = nullptr;  // [n_queries][D], scaled
+  std::size_t n_queries = 0;       // 1 .. attention_queries_at_once
   std::size_t head_dim = 0;        // D, a multiple of 16, at most max_head_dim
-  const E* keys = nullptr;
-  const E* values = nullptr;
-  std::size_t count = 0;           // positions that the query sees, 1 .. kv_chunk; the memory of all 256 is readable
-  float* max = nullptr;            // [heads]
-  float* sum = nullptr;            // [heads]
-  float* out = nullptr;            // [heads][D]
+  const std::byte* chunk = nullptr;
+  std::size_t count = 0;           // positions that the queries see, 1 .. kv_chunk; the memory of all 256 is readable
+  KeyBiasArgs key_bias;
+  float* max = nullptr;            // [n_queries]
+  float* sum = nullptr;            // [n_queries]
+  float* out = nullptr;            // [n_queries][D]
 };
 
 // run(args)

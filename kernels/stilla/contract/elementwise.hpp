@@ -34,6 +34,13 @@ struct Softmax : Softmax<typename Target::Fallback> {};
 template <class Target>
 struct Rope : Rope<typename Target::Fallback> {};
 
+// Walsh-Hadamard transform, not normalised, of each run of as many values as the largest power of two that divides n, a
+// multiple of 16. Butterflies a + b, a - b at distance 1, then 2, 4, ...
+// run(x, n)
+template <class Target>
+struct Hadamard : Hadamard<typename Target::Fallback> {};
+constexpr std::size_t hadamard_run(std::size_t n) { return n & (~n + 1); }
+
 // Rounds n = 32 * blocks values to 8 bits, or with `low` to 16 (format/activation_q8.hpp).
 // run(values, scales, sums, x, blocks, low = nullptr)
 template <class Target>

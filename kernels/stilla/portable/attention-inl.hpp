@@ -1,69 +1,123 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention with Highway (contract/attention.hpp). Scores: 16 keys in lanes, query values broadcast. Weighted sum of values:
-// 16 head dimensions in lanes, weights broadcast. Up to 4 query heads share every load and conversion of the cache; with
-// 16 registers of 8 floats, 4 heads x 2 vectors of accumulators leave room for the operands, 5 heads would spill.
+// Attention with Highway: attention_chunk-inl.hpp on vectors of 8 (AVX2) or 4 floats (NEON). With 16 registers of 8 floats, 4
+// queries have 16 sums at most without spilling.
 #pragma once
 
+#include <bit>
+#include <limits>
+
 #include <stilla/contract/attention.hpp>
+#include <stilla/portable/matmul-inl.hpp>  // add_pair_products
 #include <stilla/portable/vector-inl.hpp>
+#include <stilla/region.hpp>
 #include <stilla/scalar/attention.hpp>
 #include <stilla/types.hpp>
 
 HWY_BEFORE_NAMESPACE();
-namespace stilla::inline STILLA_ABI::HWY_NAMESPACE {
+namespace stilla::inline STILLA_ABI::HWY_NAMESPACE::attention_kernels {
 
-template <class E, std::size_t HT>
-HWY_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
-  const DFloat d;
-  const std::size_t D = a.head_dim;
-  alignas(64) float weights[HT][kv_chunk];
+using Float = Lanes16;
+struct Int {
+  HWY_INLINE Int() {}  // as in Lanes16
+  VInt32 v[row_vectors];
+};
+inline constexpr std::size_t most_queries = 4;
+inline constexpr std::size_t tiles_at_once = 1;
 
-  for (std::size_t j0 = 0; j0 < a.count; j0 += key_tile) {
-    const E* tile = a.keys + j0 * D;
-    Lanes16 score[HT];
-    for (std::size_t h = 0; h < HT; ++h) score[h] = zero16();
-    for (std::size_t i = 0; i < D; ++i) {
-      for (std::size_t v = 0; v < row_vectors; ++v) {
-        const VFloat key = load_weights(tile + i * key_tile + v * float_lanes);
+#define STILLA_EACH(name, arguments, type, expression)                            \
+  HWY_INLINE type name arguments {                                                \
+    type r;                                                                       \
+    for (std::size_t i = 0; i < row_vectors; ++i) r.v[i] = expression;            \
+    return r;                                                                     \
+  }
+STILLA_EACH(zero, (), Float, hn::Zero(DFloat()))
+STILLA_EACH(set, (float x), Float, hn::Set(DFloat(), x))
+STILLA_EACH(load_floats, (const float* x), Float, hn::LoadU(DFloat(), x + i * float_lanes))
+STILLA_EACH(add, (const Float& a, const Float& b), Float, hn::Add(a.v[i], b.v[i]))
+STILLA_EACH(sub, (const Float& a, const Float& b), Float, hn::Sub(a.v[i], b.v[i]))
+STILLA_EACH(mul, (const Float& a, const Float& b), Float, hn::Mul(a.v[i], b.v[i]))
+STILLA_EACH(negated, (const Float& a), Float, hn::Neg(a.v[i]))
+STILLA_EACH(higher, (const Float& a, const Float& b), Float, hn::IfThenElse(hn::Gt(a.v[i], b.v[i]), a.v[i], b.v[i]))
+STILLA_EACH(fused_multiply_add, (const Float& a, const Float& b, const Float& c), Float, hn::MulAdd(a.v[i], b.v[i], c.v[i]))
+STILLA_EACH(halves, (float a, float b), Float, hn::Set(DFloat(), i < row_vectors / 2 ? a : b))
+STILLA_EACH(exponential, (const Float& x), Float, exp_lanes(x.v[i]))
+STILLA_EACH(to_floats, (const Int& x), Float, hn::ConvertTo(DFloat(), x.v[i]))
+STILLA_EACH(set_s32, (std::int32_t x), Int, hn::Set(DInt32(), x))
+STILLA_EACH(load_ints, (const std::int32_t* x), Int, hn::LoadU(DInt32(), x + i * float_lanes))
+STILLA_EACH(add_s32, (const Int& a, const Int& b), Int, hn::Add(a.v[i], b.v[i]))
+STILLA_EACH(sub_s32, (const Int& a, const Int& b), Int, hn::Sub(a.v[i], b.v[i]))
+STILLA_EACH(max_s32, (const Int& a, const Int& b), Int, hn::Max(a.v[i], b.v[i]))
+STILLA_EACH(magnitude_bits, (const Float& x), Int, hn::BitCast(DInt32(), hn::Abs(x.v[i])))
+STILLA_EACH(round_products, (const Float& x, const Float& scale), Int,
+            hn::Sub(hn::BitCast(DInt32(), hn::MulAdd(x.v[i], scale.v[i], hn::Set(DFloat(), stilla::detail::round_magic))),
+                    hn::BitCast(DInt32(), hn::Set(DFloat(), stilla::detail::round_magic))))
+#undef STILLA_EACH
+
+template <class E>
+HWY_INLINE Float load_stored(const E* x) {
+  Float r;
+  for (std::size_t i = 0; i < row_vectors; ++i) r.v[i] = load_weights(x + i * float_lanes);
+  return r;
+}
+HWY_INLINE void store_floats(float* to, const Float& x) {
+  for (std::size_t i = 0; i < row_vectors; ++i) hn::StoreU(x.v[i], DFloat(), to + i * float_lanes);
+}
+HWY_INLINE void store_ints(std::int32_t* to, const Int& x) {
+  for (std::size_t i = 0; i < row_vectors; ++i) hn::StoreU(x.v[i], DInt32(), to + i * float_lanes);
+}
+
+struct RoundedRow {
+  alignas(64) std::int16_t values[kv_chunk];
+
+  HWY_INLINE void store(std::size_t at, const Int& x) {
+    const hn::Rebind<std::int16_t, DInt32> d;
+    for (std::size_t i = 0; i < row_vectors; ++i) hn::StoreU(hn::DemoteTo(d, x.v[i]), d, values + at + i * float_lanes);
+  }
+};
+
+// Four neighbouring codes of each of float_lanes / 2 lanes, widened to int16, times four integers of a row: two int32 for a
+// lane, added at the end. A vector of lanes at a time, so that 4 rows' sums stay in registers.
+template <std::size_t HT, std::size_t TILES>
+HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
+                                 std::size_t tile_bytes, std::size_t length) {
+  const DInt32 di;
+  const DInt16 dw;
+  const DCode dc;
+  const hn::Repartition<std::int64_t, DInt16> dq;
+  for (std::size_t t = 0; t < TILES; ++t) {
+    for (std::size_t v = 0; v < row_vectors; ++v) {
+      VInt32 sums[HT][2];
+      for (std::size_t h = 0; h < HT; ++h) sums[h][0] = sums[h][1] = hn::Zero(di);
+      const std::uint8_t* codes = tiles + t * tile_bytes + v * float_lanes * 4;
+      for (std::size_t i = 0; i < length; i += 4) {
+        const VInt16 lower = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16));
+        const VInt16 upper = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16 + hn::MaxLanes(dc)));
         for (std::size_t h = 0; h < HT; ++h) {
-          score[h].v[v] = hn::MulAdd(hn::Set(d, a.queries[h * D + i]), key, score[h].v[v]);
+          std::int64_t four;
+          std::memcpy(&four, rows[h].values + i, sizeof four);
+          const VInt16 x = hn::BitCast(dw, hn::Set(dq, four));
+          sums[h][0] = add_pair_products(lower, x, sums[h][0]);
+          sums[h][1] = add_pair_products(upper, x, sums[h][1]);
         }
       }
-    }
-    for (std::size_t h = 0; h < HT; ++h) store16(score[h], weights[h] + j0, sum_lanes);
-  }
-
-  for (std::size_t h = 0; h < HT; ++h) {
-    float max = weights[h][0];
-    for (std::size_t j = 1; j < a.count; ++j) max = weights[h][j] > max ? weights[h][j] : max;
-    const auto max_lanes = hn::Set(d, max);
-    Lanes16 sum = zero16();
-    for_each_16(a.count, [&](std::size_t j, std::size_t count) HWY_ATTR {
-      Lanes16 e = load16(weights[h] + j, count);
-      for (std::size_t v = 0; v < row_vectors; ++v) e.v[v] = exp_lanes(hn::Sub(e.v[v], max_lanes));
-      if (count < sum_lanes) e = first_lanes(e, count);
-      for (std::size_t v = 0; v < row_vectors; ++v) sum.v[v] = hn::Add(sum.v[v], e.v[v]);
-      store16(e, weights[h] + j, sum_lanes);
-    });
-    a.max[h] = max;
-    a.sum[h] = fold16(sum);
-  }
-
-  for (std::size_t i = 0; i < D; i += sum_lanes) {
-    Lanes16 out[HT];
-    for (std::size_t h = 0; h < HT; ++h) out[h] = zero16();
-    for (std::size_t j = 0; j < a.count; ++j) {
-      for (std::size_t v = 0; v < row_vectors; ++v) {
-        const VFloat value = load_weights(a.values + j * D + i + v * float_lanes);
-        for (std::size_t h = 0; h < HT; ++h) {
-          out[h].v[v] = hn::MulAdd(hn::Set(d, weights[h][j]), value, out[h].v[v]);
-        }
+      for (std::size_t h = 0; h < HT; ++h) {
+        alignas(64) std::int32_t pairs[2 * float_lanes];
+        alignas(64) std::int32_t added[float_lanes];
+        hn::Store(sums[h][0], di, pairs);
+        hn::Store(sums[h][1], di, pairs + float_lanes);
+        for (std::size_t l = 0; l < float_lanes; ++l) added[l] = pairs[2 * l] + pairs[2 * l + 1];
+        out[h][t].v[v] = hn::Load(di, added);
       }
     }
-    for (std::size_t h = 0; h < HT; ++h) store16(out[h], a.out + h * D + i, sum_lanes);
   }
 }
+
+#include <stilla/portable/attention_chunk-inl.hpp>
+
+}  // namespace stilla::STILLA_ABI::HWY_NAMESPACE::attention_kernels
+
+namespace stilla::inline STILLA_ABI::HWY_NAMESPACE {
 
 inline HWY_NOINLINE void attention_merge(AttentionPart into, AttentionPart part, std::size_t D) {
   const DFloat d;
@@ -86,14 +140,7 @@ namespace stilla::inline STILLA_ABI {
 template <class E>
 struct AttentionChunk<Portable, E> {
   static constexpr TargetId implemented_on = Portable::id;
-  static void run(const AttentionChunkArgs<E>& a) {
-    switch (a.heads) {
-      case 1: return HWY_NAMESPACE::attention_chunk<E, 1>(a);
-      case 2: return HWY_NAMESPACE::attention_chunk<E, 2>(a);
-      case 3: return HWY_NAMESPACE::attention_chunk<E, 3>(a);
-      default: return HWY_NAMESPACE::attention_chunk<E, 4>(a);
-    }
-  }
+  static void run(const AttentionChunkArgs<E>& a) { HWY_NAMESPACE::attention_kernels::attention_chunk<E>(a); }
 };
 
 template <>

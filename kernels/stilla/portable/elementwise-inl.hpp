@@ -99,6 +99,37 @@ inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std:
   });
 }
 
+// own: the lanes; swapped: each pair's lanes exchanged. a + b where the lane's index lacks `distance`, a - b where it has it.
+HWY_INLINE VFloat butterfly(VFloat own, VFloat swapped, std::size_t distance) {
+  const DFloat d;
+  const hn::Repartition<std::uint32_t, DFloat> du;
+  const auto index = hn::Iota(du, 0);
+  const auto bit = hn::And(index, hn::Set(du, static_cast<std::uint32_t>(distance)));
+  const auto is_second = hn::Ne(bit, hn::Zero(du));
+  const auto sign = hn::IfThenElseZero(is_second, hn::Set(du, 0x80000000u));
+  return hn::Add(swapped, hn::BitCast(d, hn::Xor(hn::BitCast(du, own), sign)));
+}
+
+inline HWY_NOINLINE void hadamard(float* x, std::size_t n) {
+  const DFloat d;
+  for (std::size_t i = 0; i < n; i += float_lanes) {
+    VFloat v = hn::LoadU(d, x + i);
+    v = butterfly(v, hn::Shuffle2301(v), 1);
+    v = butterfly(v, hn::Shuffle1032(v), 2);
+    if constexpr (float_lanes == 8) v = butterfly(v, hn::ConcatLowerUpper(d, v, v), 4);
+    hn::StoreU(v, d, x + i);
+  }
+  for (std::size_t distance = float_lanes; distance < hadamard_run(n); distance *= 2) {
+    for (std::size_t i = 0; i < n; i += 2 * distance) {
+      for (std::size_t j = i; j < i + distance; j += float_lanes) {
+        const VFloat a = hn::LoadU(d, x + j), b = hn::LoadU(d, x + j + distance);
+        hn::StoreU(hn::Add(a, b), d, x + j);
+        hn::StoreU(hn::Sub(a, b), d, x + j + distance);
+      }
+    }
+  }
+}
+
 inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks,
                                      std::int8_t* low) {
   const DFloat d;
@@ -185,6 +216,15 @@ struct Rope<Portable> {
   static constexpr TargetId implemented_on = Portable::id;
   static void run(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
     HWY_NAMESPACE::rope(x, cos, sin, pairs, half_split);
+  }
+};
+
+template <>
+struct Hadamard<Portable> {
+  static constexpr TargetId implemented_on = Portable::id;
+  static void run(float* x, std::size_t n) {
+    static_assert(HWY_NAMESPACE::float_lanes == 4 || HWY_NAMESPACE::float_lanes == 8);
+    HWY_NAMESPACE::hadamard(x, n);
   }
 };
 

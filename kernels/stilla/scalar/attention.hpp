@@ -3,7 +3,9 @@
 // The attention specification (contract/attention.hpp).
 #pragma once
 
+#include <bit>
 #include <cmath>
+#include <limits>
 
 #include <stilla/contract/attention.hpp>
 #include <stilla/math.hpp>
@@ -12,25 +14,93 @@
 
 namespace stilla::inline STILLA_ABI {
 
+namespace detail {
+
+// rounded() of the contract.
+struct RoundedRow {
+  std::int32_t values[kv_chunk];
+  float unit;
+
+  RoundedRow(const float* x, std::size_t n) {
+    std::uint32_t highest_bits = 0;  // magnitudes compare as integers: an infinity is above every number, a NaN above that
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
+      highest_bits = magnitude > highest_bits ? magnitude : highest_bits;
+    }
+    const float highest = std::bit_cast<float>(highest_bits);
+    const bool finite = highest_bits < 0x7f800000u;
+    const bool usable = finite && highest >= smallest_block;
+    unit = usable ? highest / largest_rounded : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    for (std::size_t i = 0; i < n; ++i) values[i] = usable ? round_product(x[i], largest_rounded / highest) : 0;
+  }
+};
+
+// Coefficients of the terms for one query.
+inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std::size_t query) {
+  const float* q = a.queries + query * 2 * a.padded_pairs;
+  const float* b = a.bias;
+  const std::size_t second = a.padded_pairs;
+  float* slow = coefficients + 2 * a.fast;
+  for (std::size_t k = 0; k < slow_terms; ++k) slow[k] = 0.0f;
+  for (std::size_t i = 0; i < a.pairs; ++i) {
+    const float A = std::fma(q[i], b[i], q[second + i] * b[second + i]);
+    const float B = std::fma(q[second + i], b[i], -(q[i] * b[second + i]));
+    const float moved_A = std::fma(A, a.middle_cos[i], B * a.middle_sin[i]);
+    const float moved_B = std::fma(B, a.middle_cos[i], -(A * a.middle_sin[i]));
+    if (i < a.fast) {
+      coefficients[i] = moved_A;
+      coefficients[a.fast + i] = moved_B;
+      continue;
+    }
+    for (std::size_t k = 0; k < slow_terms; ++k) {
+      slow[k] = std::fma(k < slow_terms / 2 ? moved_A : moved_B, a.slow[(i - a.fast) * slow_terms + k], slow[k]);
+    }
+  }
+  slow[0] += a.constants[query];
+}
+
+template <class E>
+void attention_scores(float* scores, const AttentionChunkArgs<E>& a, std::size_t query) {
+  const std::size_t D = a.head_dim;
+  const float* q = a.queries + query * D;
+  if constexpr (!IntegerKv<E>) {
+    const E* keys = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::keys);
+    for (std::size_t j = 0; j < a.count; ++j) {
+      const E* tile = keys + j / key_tile * key_tile * D;
+      scores[j] = 0.0f;
+      for (std::size_t d = 0; d < D; ++d) scores[j] = std::fma(q[d], to_float(tile[d * key_tile + j % key_tile]), scores[j]);
+    }
+  } else {
+    float coefficients[max_head_dim + slow_terms];
+    if (a.key_bias.terms != 0) key_bias_coefficients(coefficients, a.key_bias, query);
+    const RoundedRow rounded(q, D);
+    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales(D));
+    for (std::size_t j = 0; j < a.count; ++j) {
+      float bias = 0.0f;
+      for (std::size_t t = 0; t < a.key_bias.terms; ++t) {
+        bias = std::fma(coefficients[t], a.key_bias.table[(j / key_tile * a.key_bias.terms + t) * key_tile + j % key_tile], bias);
+      }
+      std::int32_t dot = 0;
+      for (std::size_t d = 0; d < D; ++d) dot += rounded.values[d] * key_code<E>(a.chunk, D, j, d);
+      scores[j] = std::fma(static_cast<float>(dot), rounded.unit * scales[j], bias);
+    }
+  }
+}
+
+}  // namespace detail
+
 template <class E>
 struct AttentionChunk<Scalar, E> {
   static constexpr TargetId implemented_on = Scalar::id;
 
   static void run(const AttentionChunkArgs<E>& a) {
     const std::size_t D = a.head_dim;
-    for (std::size_t h = 0; h < a.heads; ++h) {
-      const float* query = a.queries + h * D;
+    for (std::size_t h = 0; h < a.n_queries; ++h) {
       float* out = a.out + h * D;
       float weights[kv_chunk] = {};
-      for (std::size_t j = 0; j < a.count; ++j) {
-        const E* tile = a.keys + j / key_tile * key_tile * D;
-        weights[j] = 0.0f;
-        for (std::size_t d = 0; d < D; ++d) {
-          weights[j] = std::fma(query[d], to_float(tile[d * key_tile + j % key_tile]), weights[j]);
-        }
-      }
-      float max = weights[0];
-      for (std::size_t j = 1; j < a.count; ++j) max = weights[j] > max ? weights[j] : max;
+      detail::attention_scores(weights, a, h);
+      float max = -std::numeric_limits<float>::infinity();
+      for (std::size_t j = 0; j < a.count; ++j) max = weights[j] > max ? weights[j] : max;
       float lanes[sum_lanes] = {};
       for (std::size_t j = 0; j < a.count; ++j) {
         weights[j] = exp_approximate(weights[j] - max);
@@ -38,9 +108,21 @@ struct AttentionChunk<Scalar, E> {
       }
       a.max[h] = max;
       a.sum[h] = detail::fold_lanes(lanes);
-      for (std::size_t d = 0; d < D; ++d) {
-        out[d] = 0.0f;
-        for (std::size_t j = 0; j < a.count; ++j) out[d] = std::fma(weights[j], to_float(a.values[j * D + d]), out[d]);
+      if constexpr (!IntegerKv<E>) {
+        const E* values = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::values(D));
+        for (std::size_t d = 0; d < D; ++d) {
+          out[d] = 0.0f;
+          for (std::size_t j = 0; j < a.count; ++j) out[d] = std::fma(weights[j], to_float(values[j * D + d]), out[d]);
+        }
+      } else {
+        const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales(D));
+        for (std::size_t j = 0; j < a.count; ++j) weights[j] *= scales[j];
+        const detail::RoundedRow rounded(weights, a.count);
+        for (std::size_t d = 0; d < D; ++d) {
+          std::int32_t dot = 0;
+          for (std::size_t j = 0; j < a.count; ++j) dot += rounded.values[j] * value_code<E>(a.chunk, D, j, d);
+          out[d] = static_cast<float>(dot) * rounded.unit;
+        }
       }
     }
   }

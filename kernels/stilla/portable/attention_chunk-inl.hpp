@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The attention of up to 16 queries to one chunk (contract/attention.hpp), on any vectors of 16 lanes. Included inside a
+// target's region and namespace, which brings
+//
+//     Float, Int                   16 floats, 16 int32
+//     most_queries, tiles_at_once  queries that share a load of keys or values, and for how many tiles of 16 keys or
+//                                  dimensions: what keeps their sums in registers
+//     zero set load_floats store_floats add sub mul fused_multiply_add to_floats
+//     higher(a, b)                 a > b ? a : b in each lane
+//     first_lanes(x, count)        lanes from `count` on become 0
+//     halves(a, b)                 a in the lower 8 lanes, b in the upper
+//     exponential(x)               exp_approximate
+//     set_s32 load_ints store_ints add_s32 sub_s32 max_s32 magnitude_bits(Float)
+//     round_products(x, scale)     round(x * scale), ties to even
+//     load_stored(E*)              16 elements to float
+//     RoundedRow                   integers of 16 bits as integer_products() wants them, with store(i, Int)
+//     integer_products<HT, TILES>  of HT rows of them with tiles of codes
+//
+// The queries of one KV head share every key and value that is loaded: first all scores, two tiles of keys at a time, then
+// the weights, then the sums of values, 32 dimensions at a time. So a chunk comes from memory once for all of them, and two
+// tiles at a time stay in the first-level cache while the queries pass.
+
+// Calls job.run<HT>(first) for blocks of nearly equal size that cover n queries.
+template <class Job>
+STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
+  for (std::size_t first = 0; first < n;) {
+    const std::size_t blocks = (n - first + most_queries - 1) / most_queries;
+    const std::size_t block = (n - first + blocks - 1) / blocks;
+    switch (block) {
+      case 1: job.template run<1>(first); break;
+      case 2: job.template run<2>(first); break;
+      case 3: job.template run<3>(first); break;
+      case 4: job.template run<4>(first); break;
+      case 5:
+        if constexpr (most_queries >= 5) job.template run<5>(first);
+        break;
+      default:
+        if constexpr (most_queries >= 6) job.template run<6>(first);
+        break;
+    }
+    first += block;
+  }
+}
+
+// out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys]: `length` values deep.
+template <class E>
+struct TileProducts {
+  const float* x;
+  std::size_t stride;   // from query to query
+  std::size_t length;
+  const E* tiles;       // [tiles_at_once][length][16]
+  float* out;           // [queries][kv_chunk], at the first key
+
+  template <std::size_t HT>
+  STILLA_INLINE void run(std::size_t first) const {
+    Float sums[HT][tiles_at_once];
+    for (std::size_t h = 0; h < HT; ++h) {
+      for (std::size_t t = 0; t < tiles_at_once; ++t) sums[h][t] = zero();
+    }
+    const float* row = x + first * stride;
+    for (std::size_t i = 0; i < length; ++i) {
+      Float key[tiles_at_once];
+      for (std::size_t t = 0; t < tiles_at_once; ++t) key[t] = load_stored(tiles + (t * length + i) * key_tile);
+      STILLA_UNROLL
+      for (std::size_t h = 0; h < HT; ++h) {
+        const Float factor = set(row[h * stride + i]);
+        STILLA_UNROLL
+        for (std::size_t t = 0; t < tiles_at_once; ++t) sums[h][t] = fused_multiply_add(factor, key[t], sums[h][t]);
+      }
+    }
+    for (std::size_t h = 0; h < HT; ++h) {
+      for (std::size_t t = 0; t < tiles_at_once; ++t) store_floats(out + (first + h) * kv_chunk + t * key_tile, sums[h][t]);
+    }
+  }
+};
+
+// out[h][TILES * 16 dimensions] = fma chain over j of weights[h][j] * values[j][dimension].
+template <class E, std::size_t TILES>
+struct ValueSums {
+  const float* weights;  // [queries][kv_chunk]
+  std::size_t count;
+  const E* values;       // at the first dimension
+  std::size_t D;
+  float* out;            // [queries][D], at the first dimension
+
+  template <std::size_t HT>
+  STILLA_INLINE void run(std::size_t first) const {
+    Float sums[HT][TILES];
+    for (std::size_t h = 0; h < HT; ++h) {
+      for (std::size_t t = 0; t < TILES; ++t) sums[h][t] = zero();
+    }
+    const float* row = weights + first * kv_chunk;
+    for (std::size_t j = 0; j < count; ++j) {
+      Float value[TILES];
+      for (std::size_t t = 0; t < TILES; ++t) value[t] = load_stored(values + j * D + t * 16);
+      STILLA_UNROLL
+      for (std::size_t h = 0; h < HT; ++h) {
+        const Float weight = set(row[h * kv_chunk + j]);
+        STILLA_UNROLL
+        for (std::size_t t = 0; t < TILES; ++t) sums[h][t] = fused_multiply_add(weight, value[t], sums[h][t]);
+      }
+    }
+    for (std::size_t h = 0; h < HT; ++h) {
+      for (std::size_t t = 0; t < TILES; ++t) store_floats(out + (first + h) * D + t * 16, sums[h][t]);
+    }
+  }
+};
+
+// Sums of code times integer, the offset of 128 taken off.
+template <std::size_t TILES>
+struct CodeProducts {
+  const RoundedRow* rows;
+  const std::int32_t* offsets;  // [queries], 128 * sum of the row
+  const std::uint8_t* tiles;    // [TILES] of tile_bytes each
+  std::size_t tile_bytes;
+  std::size_t length;           // a multiple of 4
+  std::int32_t* out;            // [queries][32]
+
+  template <std::size_t HT>
+  STILLA_INLINE void run(std::size_t first) const {
+    Int sums[HT][TILES];
+    integer_products<HT, TILES>(sums, rows + first, tiles, tile_bytes, length);
+    for (std::size_t h = 0; h < HT; ++h) {
+      for (std::size_t t = 0; t < TILES; ++t) {
+        store_ints(out + (first + h) * 32 + t * 16, sub_s32(sums[h][t], set_s32(offsets[first + h])));
+      }
+    }
+  }
+};
+
+STILLA_INLINE float highest_of(Float x) {
+  alignas(64) float lanes[16];
+  store_floats(lanes, x);
+  float highest = lanes[0];
+  for (std::size_t l = 1; l < 16; ++l) highest = lanes[l] > highest ? lanes[l] : highest;
+  return highest;
+}
+STILLA_INLINE float folded(Float x) {
+  alignas(64) float lanes[16];
+  store_floats(lanes, x);
+  return stilla::detail::fold_lanes(lanes);
+}
+
+// rounded() of the contract; n is a multiple of 16. The unit; *offset becomes 128 * sum of the integers.
+STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n) {
+  Int highest_bits = set_s32(0);
+  for (std::size_t i = 0; i < n; i += 16) highest_bits = max_s32(highest_bits, magnitude_bits(load_floats(x + i)));
+  alignas(64) std::int32_t lanes[16];
+  store_ints(lanes, highest_bits);
+  std::int32_t bits = 0;
+  for (const std::int32_t lane : lanes) bits = lane > bits ? lane : bits;
+  const float highest = std::bit_cast<float>(bits);
+  const bool finite = bits < 0x7f800000;
+  const bool usable = finite && highest >= stilla::detail::smallest_block;
+  const Float inverse = set(usable ? largest_rounded / highest : 0.0f);
+  Int sum = set_s32(0);
+  for (std::size_t i = 0; i < n; i += 16) {
+    const Int rounded = usable ? round_products(load_floats(x + i), inverse) : set_s32(0);
+    row.store(i, rounded);
+    sum = add_s32(sum, rounded);
+  }
+  store_ints(lanes, sum);
+  std::int32_t total = 0;
+  for (const std::int32_t lane : lanes) total += lane;
+  *offset = 128 * total;
+  return usable ? highest / largest_rounded : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+}
+
+// Coefficients of the terms, [queries][terms].
+inline STILLA_NOINLINE void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std::size_t n_queries) {
+  alignas(64) float moved[2][max_head_dim / 2];
+  for (std::size_t h = 0; h < n_queries; ++h) {
+    const float* query = a.queries + h * 2 * a.padded_pairs;
+    for (std::size_t i = 0; i < a.padded_pairs; i += 16) {
+      const Float q1 = load_floats(query + i), q2 = load_floats(query + a.padded_pairs + i);
+      const Float b1 = load_floats(a.bias + i), b2 = load_floats(a.bias + a.padded_pairs + i);
+      const Float cos = load_floats(a.middle_cos + i), sin = load_floats(a.middle_sin + i);
+      const Float A = fused_multiply_add(q1, b1, mul(q2, b2));
+      const Float B = fused_multiply_add(q2, b1, negated(mul(q1, b2)));
+      store_floats(moved[0] + i, fused_multiply_add(A, cos, mul(B, sin)));
+      store_floats(moved[1] + i, fused_multiply_add(B, cos, negated(mul(A, sin))));
+    }
+    float* out = coefficients + h * a.terms;
+    for (std::size_t i = 0; i < a.fast; ++i) {
+      out[i] = moved[0][i];
+      out[a.fast + i] = moved[1][i];
+    }
+    Float slow = zero();
+    for (std::size_t i = a.fast; i < a.pairs; ++i) {
+      slow = fused_multiply_add(halves(moved[0][i], moved[1][i]), load_floats(a.slow + (i - a.fast) * slow_terms), slow);
+    }
+    store_floats(out + 2 * a.fast, slow);
+    out[2 * a.fast] += a.constants[h];
+  }
+}
+
+template <class E>
+STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
+  constexpr std::size_t most = attention_queries_at_once;
+  const std::size_t D = a.head_dim, n = a.n_queries;
+  alignas(64) float scores[most * kv_chunk];
+
+  // Scores.
+  [[maybe_unused]] RoundedRow rows[IntegerKv<E> ? most : 1];
+  [[maybe_unused]] std::int32_t offsets[most];
+  [[maybe_unused]] alignas(64) std::int32_t dots[IntegerKv<E> ? most * 32 : 1];
+  if constexpr (!IntegerKv<E>) {
+    const E* keys = reinterpret_cast<const E*>(a.chunk);
+    for (std::size_t j = 0; j < a.count; j += tiles_at_once * key_tile) {
+      for_blocks_of_queries(TileProducts<E>{a.queries, D, D, keys + j * D, scores + j}, n);
+    }
+  } else {
+    alignas(64) float coefficients[most * (max_head_dim + slow_terms)];
+    float units[most];
+    const KeyBiasArgs& bias = a.key_bias;
+    if (bias.terms != 0) key_bias_coefficients(coefficients, bias, n);
+    for (std::size_t h = 0; h < n; ++h) units[h] = round_row(rows[h], offsets + h, a.queries + h * D, D);
+    const std::uint8_t* keys = reinterpret_cast<const std::uint8_t*>(a.chunk);
+    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales(D));
+    if (bias.terms != 0) {
+      for (std::size_t j = 0; j < a.count; j += tiles_at_once * key_tile) {
+        const float* table = bias.table + j * bias.terms;
+        for_blocks_of_queries(TileProducts<float>{coefficients, bias.terms, bias.terms, table, scores + j}, n);
+      }
+    }
+    for (std::size_t j = 0; j < a.count; j += 2 * key_tile) {
+      for_blocks_of_queries(CodeProducts<2>{rows, offsets, keys + j * D, key_tile * D, D, dots}, n);
+      for (std::size_t h = 0; h < n; ++h) {
+        for (std::size_t t = 0; t < 2 * key_tile; t += key_tile) {
+          float* at = scores + h * kv_chunk + j + t;
+          const Float added = bias.terms != 0 ? load_floats(at) : zero();
+          const Float scale = mul(set(units[h]), load_floats(scales + j + t));
+          store_floats(at, fused_multiply_add(to_floats(load_ints(dots + h * 32 + t)), scale, added));
+        }
+      }
+    }
+  }
+
+  // Weights. Scores behind the end become minus infinity, so their weights are 0.
+  const std::size_t padded = (a.count + 15) / 16 * 16;
+  for (std::size_t h = 0; h < n; ++h) {
+    float* row = scores + h * kv_chunk;
+    for (std::size_t j = a.count; j < padded; ++j) row[j] = -std::numeric_limits<float>::infinity();
+    Float highest = set(-std::numeric_limits<float>::infinity());
+    for (std::size_t j = 0; j < padded; j += 16) highest = higher(load_floats(row + j), highest);
+    a.max[h] = highest_of(highest);
+    const Float max = set(a.max[h]);
+    Float sum = zero();
+    for (std::size_t j = 0; j < padded; j += 16) {
+      const Float e = exponential(sub(load_floats(row + j), max));
+      sum = add(sum, e);
+      store_floats(row + j, e);
+    }
+    a.sum[h] = folded(sum);
+  }
+
+  // Sums of values.
+  if constexpr (!IntegerKv<E>) {
+    const E* values = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::values(D));
+    constexpr std::size_t step = 16 * tiles_at_once;
+    for (std::size_t d = 0; d < D; d += step) {
+      if (d + step <= D) {
+        for_blocks_of_queries(ValueSums<E, tiles_at_once>{scores, a.count, values + d, D, a.out + d}, n);
+      } else {
+        for_blocks_of_queries(ValueSums<E, 1>{scores, a.count, values + d, D, a.out + d}, n);
+      }
+    }
+  } else {
+    float units[most];
+    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales(D));
+    for (std::size_t h = 0; h < n; ++h) {
+      float* row = scores + h * kv_chunk;
+      for (std::size_t j = 0; j < padded; j += 16) store_floats(row + j, mul(load_floats(row + j), load_floats(scales + j)));
+      if (a.count < padded) {  // scales behind the end may be anything
+        const std::size_t last = padded - 16;
+        store_floats(row + last, first_lanes(load_floats(row + last), a.count - last));
+      }
+      units[h] = round_row(rows[h], offsets + h, row, padded);
+    }
+    const std::uint8_t* values = reinterpret_cast<const std::uint8_t*>(a.chunk + KvLayout<E>::values(D));
+    const std::size_t length = (a.count + 3) / 4 * 4;
+    for (std::size_t d = 0; d < D; d += 32) {
+      const std::size_t tiles = d + 32 <= D ? 2 : 1;
+      if (tiles == 2) {
+        for_blocks_of_queries(CodeProducts<2>{rows, offsets, values + d * kv_chunk, 16 * kv_chunk, length, dots}, n);
+      } else {
+        for_blocks_of_queries(CodeProducts<1>{rows, offsets, values + d * kv_chunk, 16 * kv_chunk, length, dots}, n);
+      }
+      for (std::size_t h = 0; h < n; ++h) {
+        for (std::size_t t = 0; t < tiles * 16; t += 16) {
+          store_floats(a.out + h * D + d + t, mul(to_floats(load_ints(dots + h * 32 + t)), set(units[h])));
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention for avx512vnni: portable/attention_chunk-inl.hpp on 512-bit registers. Integers of 16 bits are two planes of
+// signed bytes, as the activations of matmul are: n = 256 * high + low, a vpdpbusd with each.
+#pragma once
+
+#include <bit>
+#include <cstring>
+#include <limits>
+
+#include <stilla/contract/attention.hpp>
+#include <stilla/math.hpp>
+#include <stilla/types.hpp>
+#include <stilla/x86_avx512vnni/target.hpp>
+
+#if STILLA_ARCH_X86
+#include <stilla/x86_avx512vnni/vector.hpp>
+
+STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
+namespace stilla::inline STILLA_ABI::avx512vnni::attention_kernels {
+
+inline constexpr std::size_t most_queries = 6;
+inline constexpr std::size_t tiles_at_once = 2;
+
+STILLA_INLINE Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }
+STILLA_INLINE Float negated(Float a) { return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), set_s32(INT32_MIN))); }
+STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  // the second operand unless a > b
+STILLA_INLINE Float first_lanes(Float x, std::size_t count) {
+  return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x);
+}
+STILLA_INLINE Float halves(float a, float b) { return _mm512_mask_mov_ps(set(a), 0xff00, set(b)); }
+STILLA_INLINE Int load_ints(const std::int32_t* from) { return load(from); }
+STILLA_INLINE void store_ints(std::int32_t* to, Int x) { store(to, x); }
+STILLA_INLINE Int max_s32(Int a, Int b) { return _mm512_max_epi32(a, b); }
+STILLA_INLINE Int magnitude_bits(Float x) { return bit_and(_mm512_castps_si512(x), set_s32(INT32_MAX)); }
+STILLA_INLINE Int round_products(Float x, Float scale) {
+  const Float magic = set(stilla::detail::round_magic);
+  return sub_s32(_mm512_castps_si512(fused_multiply_add(x, scale, magic)), _mm512_castps_si512(magic));
+}
+
+STILLA_INLINE Float load_stored(const float* from) { return load_floats(from); }
+STILLA_INLINE Float load_stored(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
+STILLA_INLINE Float load_stored(const bf16* from) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+// exp_approximate (math.hpp), lane by lane the same bits.
+STILLA_INLINE Float exponential(Float x) {
+  using namespace stilla::detail;
+  const __mmask16 in_range = _mm512_cmp_ps_mask(x, set(exp_lowest), _CMP_GE_OQ);
+  x = _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, set(exp_highest), _CMP_GT_OQ), set(exp_highest));
+  const Float magic = set(round_magic);
+  const Float shifted = fused_multiply_add(x, set(log2_e), magic);
+  const Float n = sub(shifted, magic);
+  Float r = fused_multiply_add(n, set(-ln2_high), x);
+  r = fused_multiply_add(n, set(-ln2_low), r);
+  Float p = set(exp_c7);
+  p = fused_multiply_add(p, r, set(exp_c6));
+  p = fused_multiply_add(p, r, set(exp_c5));
+  p = fused_multiply_add(p, r, set(exp_c4));
+  p = fused_multiply_add(p, r, set(exp_c3));
+  p = fused_multiply_add(p, r, set(exp_c2));
+  p = fused_multiply_add(p, r, set(1.0f));
+  p = fused_multiply_add(p, r, set(1.0f));
+  const Int exponent = shift_left_s32<23>(_mm512_castps_si512(shifted));
+  return _mm512_maskz_mov_ps(in_range, _mm512_castsi512_ps(add_s32(_mm512_castps_si512(p), exponent)));
+}
+
+struct RoundedRow {
+  alignas(64) std::int8_t high[kv_chunk];
+  alignas(64) std::int8_t low[kv_chunk];
+
+  STILLA_INLINE void store(std::size_t at, Int x) {
+    const Int upper = shift_right_s32<8>(add_s32(x, set_s32(128)));
+    const Int lower = sub_s32(x, shift_left_s32<8>(upper));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(high + at), _mm512_cvtepi32_epi8(upper));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(low + at), _mm512_cvtepi32_epi8(lower));
+  }
+};
+
+template <std::size_t HT, std::size_t TILES>
+STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
+                                    std::size_t tile_bytes, std::size_t length) {
+  Int high[HT][TILES], low[HT][TILES];
+  for (std::size_t h = 0; h < HT; ++h) {
+    for (std::size_t t = 0; t < TILES; ++t) high[h][t] = low[h][t] = set_s32(0);
+  }
+  for (std::size_t i = 0; i < length; i += 4) {
+    Int codes[TILES];
+    for (std::size_t t = 0; t < TILES; ++t) codes[t] = load(tiles + t * tile_bytes + i * 16);
+    STILLA_UNROLL
+    for (std::size_t h = 0; h < HT; ++h) {
+      const Int upper = broadcast4(rows[h].high + i), lower = broadcast4(rows[h].low + i);
+      STILLA_UNROLL
+      for (std::size_t t = 0; t < TILES; ++t) {
+        high[h][t] = dot_codes<KvInt8>(high[h][t], codes[t], upper);
+        low[h][t] = dot_codes<KvInt8>(low[h][t], codes[t], lower);
+      }
+    }
+  }
+  for (std::size_t h = 0; h < HT; ++h) {
+    for (std::size_t t = 0; t < TILES; ++t) out[h][t] = add_s32(shift_left_s32<8>(high[h][t]), low[h][t]);
+  }
+}
+
+#include <stilla/portable/attention_chunk-inl.hpp>
+
+}  // namespace stilla::STILLA_ABI::avx512vnni::attention_kernels
+STILLA_TARGET_END
+
+namespace stilla::inline STILLA_ABI {
+
+template <class E>
+struct AttentionChunk<Avx512Vnni, E> {
+  static constexpr TargetId implemented_on = Avx512Vnni::id;
+  static void run(const AttentionChunkArgs<E>& a) { avx512vnni::attention_kernels::attention_chunk<E>(a); }
+};
+
+}  // namespace stilla::STILLA_ABI
+#endif
