@@ -25,8 +25,6 @@ using namespace stilla;
 
 constexpr std::size_t prefill_tokens = 512;
 
-const char* type_name(KvType type) { return type == KvType::f32 ? "f32" : type == KvType::f16 ? "f16" : "bf16"; }
-
 // The cache of the benchmark that runs now, filled with random keys and values.
 KvCache* filled_cache(const ModelShape& model, KvType type, std::size_t positions) {
   static std::optional<KvCache> cache;
@@ -77,7 +75,8 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
 
   double seen = 0.0;
   for (std::size_t m = 0; m < M; ++m) seen += static_cast<double>(positions - M + m + 1);
-  const auto bytes = static_cast<double>(2 * positions * model.n_kv_heads * head_dim * kv_element_bytes(type));
+  const KvShape one_layer{1, model.n_kv_heads, head_dim, type};
+  const double bytes = static_cast<double>(positions * one_layer.bytes(kv_chunk)) / static_cast<double>(kv_chunk);
   rates.add_bytes(bytes);
   rates.add_macs(2.0 * static_cast<double>(width) * seen);
 }
@@ -85,14 +84,14 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
 // Ordered so that benchmarks that share a cache follow each other.
 void register_all() {
   for (const ModelShape& model : models) {
-    for (const KvType type : {KvType::f16, KvType::bf16, KvType::f32}) {
+    for (const KvType type : {KvType::f16, KvType::int8, KvType::bf16, KvType::f32}) {
       for (const std::size_t positions : {128u, 512u, 1024u, 4096u, 16384u}) {
         for_each_available_target([&](TargetId target) {
           for (const bool is_decode : {true, false}) {
             const std::size_t M = is_decode ? 1 : prefill_tokens;
             if (M > positions || (target == Scalar::id && !is_decode)) continue;
             for (const std::size_t threads : thread_counts()) {
-              const std::string name = concat("Attention/", target.name, "/", type_name(type), "/", model.name,
+              const std::string name = concat("Attention/", target.name, "/", kv_type_name(type), "/", model.name,
                                               is_decode ? "/decode/C" : "/prefill/C", positions, "/T", threads);
               benchmark::RegisterBenchmark(name.c_str(), run_attention, target, model, type, M, positions, threads)
                   ->UseRealTime()

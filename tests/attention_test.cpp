@@ -15,7 +15,8 @@ using namespace stilla_test;
 template <class E>
 constexpr KvType kv_type_of = std::is_same_v<E, float> ? KvType::f32
                               : std::is_same_v<E, f16> ? KvType::f16
-                                                       : KvType::bf16;
+                              : std::is_same_v<E, bf16> ? KvType::bf16
+                                                        : KvType::int8;
 
 struct Shape {
   std::size_t heads;     // H
@@ -59,7 +60,8 @@ std::vector<float> noise_queries(const Shape& s, std::size_t rows) {
 
 // The op on `rows` queries from `first_position` on. The output and the scratch end at guard pages.
 std::vector<float> attend(TargetId target, const Shape& s, const KvCache& cache, std::span<const float> queries,
-                          std::size_t first_position, bool with_scratch, Parallel parallel = {}) {
+                          std::size_t first_position, bool with_scratch, Parallel parallel = {},
+                          const KeyBias& bias = {}) {
   const OnTarget on(target);
   const std::size_t width = s.heads * s.head_dim, rows = queries.size() / width;
   GuardedArray<float> input(queries);
@@ -67,7 +69,7 @@ std::vector<float> attend(TargetId target, const Shape& s, const KvCache& cache,
   GuardedArray<float> scratch(attention_scratch_floats(rows, s.heads, s.head_dim, first_position + rows));
   std::fill(scratch.data(), scratch.data() + scratch.size(), std::nanf(""));
   attention(Matrix(out.data(), rows, width), ConstMatrix(input.data(), rows, width), cache, 0, first_position, s.heads,
-            with_scratch ? scratch.data() : nullptr, parallel);
+            with_scratch ? scratch.data() : nullptr, parallel, bias);
   return {out.data(), out.data() + out.size()};
 }
 
@@ -102,6 +104,21 @@ Scores scores(const Shape& s, std::span<const float> query, std::size_t head, st
   r.spread = highest - lowest;
   return r;
 }
+
+// Tables and a bias with large values, as Qwen2 has them, for a test's cache.
+struct Biased {
+  Biased(const Shape& s, std::size_t positions, double base = 1e6, std::size_t rotary_dim = 0,
+         RopeLayout layout = RopeLayout::half_split)
+      : tables(RopeFrequencies(base, rotary_dim == 0 ? s.head_dim : rotary_dim), s.head_dim, layout),
+        values(noise_values(77, s.kv_heads * s.head_dim, 2.0f)) {
+    tables.reserve(positions);
+    for (std::size_t g = 0; g < s.kv_heads; ++g) values[(g + 1) * s.head_dim - 2] = 150.0f;
+  }
+  operator KeyBias() const { return {&tables, values.data()}; }
+
+  KeyBiasTables tables;
+  std::vector<float> values;
+};
 
 TEST(AttentionGolden, ScalarIsCloseToPyTorch) {
   double worst = 0;
@@ -143,18 +160,16 @@ struct CaseNames {
   template <class C>
   static std::string GetName(int) {
     using E = typename C::Second;
-    return std::string(C::Target::id.name) + (kv_type_of<E> == KvType::f32   ? "_f32"
-                                              : kv_type_of<E> == KvType::f16 ? "_f16"
-                                                                             : "_bf16");
+    return std::string(C::Target::id.name) + "_" + std::string(kv_type_name(kv_type_of<E>));
   }
 };
-using AttentionCases = Product<Targets, TypeList<float, f16, bf16>>::Types;
+using AttentionCases = Product<Targets, TypeList<float, f16, bf16, KvInt8>>::Types;
 TYPED_TEST_SUITE(Attention, AttentionCases, CaseNames);
 
 STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
   constexpr KvType type = kv_type_of<Second>;
   for (const Shape s : {Shape{1, 1, 64}, Shape{2, 2, 16}, Shape{4, 2, 80}, Shape{5, 1, 96}, Shape{12, 2, 128},
-                        Shape{7, 1, 64}, Shape{9, 1, 48}, Shape{2, 1, 256}}) {
+                        Shape{7, 1, 64}, Shape{9, 1, 48}, Shape{2, 1, 256}, Shape{16, 1, 80}, Shape{17, 1, 32}}) {
     for (const std::size_t stored : {1u, 2u, 15u, 16u, 17u, 255u, 256u, 257u, 600u}) {
       if (stored == 600 && s.kv_heads == 1) continue;
       const KvCache cache = filled_cache(s, type, stored);
@@ -163,6 +178,12 @@ STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
       for (const bool with_scratch : {false, true}) {
         ASSERT_TRUE(same_bits(attend(target, s, cache, query, stored - 1, with_scratch), expected))
             << "H " << s.heads << " G " << s.kv_heads << " D " << s.head_dim << " T " << stored;
+      }
+      if (leaves_out_key_bias(type)) {
+        const Biased bias(s, stored);
+        ASSERT_TRUE(same_bits(attend(target, s, cache, query, stored - 1, false, {}, bias),
+                              attend(Scalar::id, s, cache, query, stored - 1, false, {}, bias)))
+            << "biased H " << s.heads << " G " << s.kv_heads << " D " << s.head_dim << " T " << stored;
       }
       for (const float x : expected) ASSERT_TRUE(std::isfinite(x));  // nothing of the NaN behind the text
     }
@@ -255,7 +276,22 @@ STILLA_CASE_TEST(Attention, ExtremeScores) {
     for (float& q : query) q *= scale;
     const std::vector<float> expected = attend(Scalar::id, s, cache, query, 514, false);
     ASSERT_TRUE(same_bits(attend(target, s, cache, query, 514, true), expected)) << scale;
-    for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= 1.001f) << x;  // an average of values
+    const float most = type == KvType::int8 ? 1.05f : 1.001f;  // stored values come back up to a few steps off
+    for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // an average of values
+  }
+}
+
+// Every size of a group and every head size that models have.
+STILLA_CASE_TEST(Attention, EqualsScalarInEveryGroup) {
+  constexpr KvType type = kv_type_of<Second>;
+  for (const std::size_t D : {64u, 80u, 96u, 128u, 256u}) {
+    for (std::size_t group = 1; group <= 16; ++group) {
+      const Shape s{group, 1, D};
+      const KvCache cache = filled_cache(s, type, 37);
+      const std::vector<float> query = noise_queries(s, 3);
+      ASSERT_TRUE(same_bits(attend(target, s, cache, query, 34, false), attend(Scalar::id, s, cache, query, 34, false)))
+          << "group " << group << " D " << D;
+    }
   }
 }
 
@@ -281,6 +317,111 @@ STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
     EXPECT_EQ(out[m * out_stride + width], 3.0f);
     EXPECT_EQ(out[m * out_stride + width + 1], 3.0f);
   }
+}
+
+// Integer types: codes, scales and the key bias in double, without any rounding of queries and weights.
+std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::span<const float> query, std::size_t stored,
+                                    const std::vector<float>& bias, double base, std::size_t rotary_dim,
+                                    RopeLayout layout, std::vector<double>& bounds) {
+  const std::size_t D = s.head_dim, pairs = rotary_dim / 2;
+  std::vector<double> out;
+  const double run = static_cast<double>(hadamard_run(D));
+  for (std::size_t head = 0; head < s.heads; ++head) {
+    const std::size_t g = head / (s.heads / s.kv_heads);
+    std::vector<float> turned(query.begin() + static_cast<std::ptrdiff_t>(head * D),
+                              query.begin() + static_cast<std::ptrdiff_t>((head + 1) * D));
+    double largest = 0;
+    Hadamard<Scalar>::run(turned.data(), D);
+    for (const float x : turned) largest = std::fmax(largest, std::fabs(double{x}));
+    std::vector<double> scores(stored);
+    double error = 0, highest = -HUGE_VAL;
+    for (std::size_t j = 0; j < stored; ++j) {
+      const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, g);
+      const std::size_t at = j % kv_chunk;
+      const double scale = load_as<float>(chunk + KvLayout<KvInt8>::key_scales(D) + at * sizeof(float));
+      double score = 0, off = 0;
+      for (std::size_t d = 0; d < D; ++d) {
+        const int code = key_code<KvInt8>(chunk, D, at, d);
+        score += double{turned[d]} * code * scale;
+        off += std::abs(code) * scale * (largest / 32512 / 2 + std::fabs(double{turned[d]}) * 8 * unit_roundoff);
+      }
+      for (std::size_t d = 0; d < D && !bias.empty(); ++d) {
+        const bool split = layout == RopeLayout::half_split;
+        const std::size_t pair = split ? d % pairs : d / 2;
+        const bool rotates = d < rotary_dim;
+        const bool is_first = split ? d < pairs : d % 2 == 0;
+        const double angle = rotates ? static_cast<double>(j) * std::pow(base, -2.0 * static_cast<double>(pair) / static_cast<double>(rotary_dim)) : 0;
+        const std::size_t other = split ? (is_first ? d + pairs : d - pairs) : d ^ 1u;
+        const double own = bias[g * D + d], its = rotates ? bias[g * D + other] : 0;
+        const double rotated = own * std::cos(angle) + (is_first ? -its : its) * std::sin(angle);
+        const double q = query[head * D + d];
+        score += q * rotated;
+        off += std::fabs(q) * (std::fabs(own) + std::fabs(its)) * 40 * unit_roundoff;
+      }
+      scores[j] = score / std::sqrt(static_cast<double>(D));
+      error = std::fmax(error, off / std::sqrt(static_cast<double>(D)));
+      highest = std::fmax(highest, scores[j]);
+    }
+    double sum = 0, largest_value = 0;
+    std::vector<double> weighted(D);
+    for (std::size_t j = 0; j < stored; ++j) {
+      const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, g);
+      const std::size_t at = j % kv_chunk;
+      const double e = std::exp(scores[j] - highest);
+      const double scale = load_as<float>(chunk + KvLayout<KvInt8>::value_scales(D) + at * sizeof(float));
+      sum += e;
+      for (std::size_t d = 0; d < D; ++d) weighted[d] += e * scale * value_code<KvInt8>(chunk, D, at, d);
+      largest_value = std::fmax(largest_value, 127 * scale);
+    }
+    std::vector<float> back(weighted.begin(), weighted.end());
+    Hadamard<Scalar>::run(back.data(), D);
+    for (const float x : back) out.push_back(x / sum);
+    // Weights: both scores' errors, exp; rounded to 16 bits of a chunk's largest, which may weigh all of the sum.
+    bounds.push_back(largest_value * run * (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / 65024));
+  }
+  return out;
+}
+
+TEST(AttentionInt8, ScalarIsCloseToTheCodes) {
+  for (const Shape s : {Shape{2, 1, 16}, Shape{4, 2, 64}, Shape{3, 1, 80}, Shape{12, 2, 128}, Shape{1, 1, 256}}) {
+    for (const std::size_t stored : {1u, 100u, 600u}) {
+      const KvCache cache = filled_cache(s, KvType::int8, stored);
+      const std::vector<float> query = noise_queries(s, 1);
+      for (const double base : {1e4, 1e6}) {
+        for (const bool partial : {false, true}) {
+          for (const RopeLayout layout : {RopeLayout::half_split, RopeLayout::interleaved}) {
+            const std::size_t rotary_dim = partial ? s.head_dim / 2 : s.head_dim;
+            const Biased bias(s, stored, base, rotary_dim, layout);
+            std::vector<double> bounds;
+            const std::vector<double> expected = attend_to_codes(s, cache, query, stored, bias.values, base, rotary_dim, layout, bounds);
+            const std::vector<float> found = attend(Scalar::id, s, cache, query, stored - 1, false, {}, bias);
+            for (std::size_t i = 0; i < found.size(); ++i) {
+              ASSERT_LE(std::fabs(found[i] - expected[i]), bounds[i / s.head_dim])
+                  << "H " << s.heads << " D " << s.head_dim << " T " << stored << " base " << base << " rotary " << rotary_dim << " at " << i;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// Keys of nothing but bias, at the far end of a long context: the weights tell whether its angles are right.
+TEST(AttentionInt8, TheBiasIsExactAtTheFarEnd) {
+  constexpr std::size_t stored = 131072;
+  const Shape s{2, 1, 64};
+  Result<KvCache> made = KvCache::create({1, 1, s.head_dim, KvType::int8});
+  ASSERT_TRUE(made && made->reserve(stored));
+  const std::vector<float> none(s.head_dim);
+  for (std::size_t j = stored - 300; j < stored; ++j) made->store(0, j, none.data(), noise_values(static_cast<std::uint32_t>(j), s.head_dim).data());
+  const Biased bias(s, stored);
+  const std::vector<float> query = noise_queries(s, 1);
+  std::vector<double> bounds;
+  const std::vector<double> expected = attend_to_codes(s, *made, query, stored, bias.values, 1e6, s.head_dim, RopeLayout::half_split, bounds);
+  for_each_available_target([&](TargetId target) {
+    const std::vector<float> found = attend(target, s, *made, query, stored - 1, true, {}, bias);
+    for (std::size_t i = 0; i < found.size(); ++i) ASSERT_LE(std::fabs(found[i] - expected[i]), bounds[i / s.head_dim]) << i;
+  });
 }
 
 }  // namespace

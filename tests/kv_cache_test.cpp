@@ -23,6 +23,16 @@ std::string refusal(const KvShape& shape) {
   return made ? std::string("made") : made.error().message;
 }
 
+// Where one head's keys and values of a float type lie.
+template <class E>
+const E* keys_of(const KvCache& cache, std::size_t layer, std::size_t chunk, std::size_t head) {
+  return reinterpret_cast<const E*>(cache.head_chunk(layer, chunk, head));
+}
+template <class E>
+const E* values_of(const KvCache& cache, std::size_t layer, std::size_t chunk, std::size_t head) {
+  return keys_of<E>(cache, layer, chunk, head) + kv_chunk * cache.shape().head_dim;
+}
+
 template <class E>
 class KvCacheOf : public ::testing::Test {};
 struct ElementNames {
@@ -49,8 +59,8 @@ TYPED_TEST(KvCacheOf, StoresEveryElementWhereTheDrawingSays) {
   for (std::size_t l = 0; l < layers; ++l) {
     for (std::size_t j = 0; j < stored; ++j) {
       for (std::size_t g = 0; g < G; ++g) {
-        const E* keys = cache.keys<E>(l, j / 256, g);
-        const E* values = cache.values<E>(l, j / 256, g);
+        const E* keys = keys_of<E>(cache, l, j / 256, g);
+        const E* values = values_of<E>(cache, l, j / 256, g);
         for (std::size_t d = 0; d < D; ++d) {
           const float key = noise(static_cast<std::uint32_t>(2 * (l * stored + j)), g * D + d);
           const float value = noise(static_cast<std::uint32_t>(2 * (l * stored + j) + 1), g * D + d);
@@ -75,14 +85,14 @@ TYPED_TEST(KvCacheOf, GrowsByChunksAndKeepsWhatIsStored) {
   ASSERT_TRUE(cache.reserve(1));
   EXPECT_EQ(cache.bytes(), chunk);
   cache.store(2, 5, noise_values(1, 128).data(), noise_values(2, 128).data());
-  const E* before = cache.keys<E>(2, 0, 1);
+  const E* before = keys_of<E>(cache, 2, 0, 1);
   for (const auto& [count, chunks] : {std::pair{256u, 1u}, {257u, 2u}, {100u, 2u}, {1024u, 4u}, {1025u, 5u}}) {
     ASSERT_TRUE(cache.reserve(count));
     EXPECT_EQ(cache.bytes(), chunks * chunk) << count;
   }
   EXPECT_EQ(shape.bytes(1025), cache.bytes());
-  EXPECT_EQ(cache.keys<E>(2, 0, 1), before);  // chunks stay where they are
-  EXPECT_EQ(to_float(cache.values<E>(2, 0, 1)[5 * 64]), to_float(from_float<E>(noise(2, 64))));
+  EXPECT_EQ(keys_of<E>(cache, 2, 0, 1), before);  // chunks stay where they are
+  EXPECT_EQ(to_float(values_of<E>(cache, 2, 0, 1)[5 * 64]), to_float(from_float<E>(noise(2, 64))));
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(before) % 64, 0u);
 }
 
@@ -127,6 +137,64 @@ TEST(KvCacheShape, HeadSizesAreMultiplesOf16UpTo256) {
   }
 }
 
+// What 32768 positions of R1-Distill-Qwen-1.5B take.
+TEST(KvCacheShape, Bytes) {
+  const auto bytes = [](KvType type) { return KvShape{28, 2, 128, type}.bytes(32768); };
+  EXPECT_EQ(bytes(KvType::f32), 1879048192u);
+  EXPECT_EQ(bytes(KvType::f16), 939524096u);
+  EXPECT_EQ(bytes(KvType::bf16), 939524096u);
+  EXPECT_EQ(bytes(KvType::int8), 484442112u);
+}
+
+// Codes and scales give back what was stored, to half a step of each turned value.
+TEST(KvCacheInt8, CodesAreCloseToWhatWasStored) {
+  for (const std::size_t D : {16u, 64u, 80u, 96u, 128u, 256u}) {
+    KvCache cache = make_cache({1, 1, D, KvType::int8});
+    ASSERT_TRUE(cache.reserve(300));
+    for (const std::size_t j : {0u, 17u, 255u, 256u, 299u}) {
+      const std::vector<float> key = noise_values(static_cast<std::uint32_t>(j), D, 100.0f);
+      const std::vector<float> value = noise_values(static_cast<std::uint32_t>(j + 1000), D);
+      cache.store(0, j, key.data(), value.data());
+      const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, 0);
+      const std::size_t at = j % kv_chunk;
+      for (const bool is_key : {true, false}) {
+        const auto offset = is_key ? KvLayout<KvInt8>::key_scales(D) : KvLayout<KvInt8>::value_scales(D);
+        const auto scale = load_as<float>(chunk + offset + at * sizeof(float));
+        std::vector<float> found(D);
+        for (std::size_t d = 0; d < D; ++d) {
+          const int code = is_key ? key_code<KvInt8>(chunk, D, at, d) : value_code<KvInt8>(chunk, D, at, d);
+          ASSERT_LE(std::abs(code), 127);
+          found[d] = static_cast<float>(code) * scale;
+        }
+        Hadamard<Scalar>::run(found.data(), D);
+        // Each turned value is off by half a step, before the transform back over `run` of them.
+        const auto run = static_cast<float>(hadamard_run(D));
+        for (std::size_t d = 0; d < D; ++d) {
+          EXPECT_NEAR(found[d], (is_key ? key : value)[d], 0.5f * scale * run * 1.001f) << D << " " << j << " " << d;
+        }
+      }
+    }
+  }
+}
+
+TEST(KvCacheInt8, RowsThatCannotBeRounded) {
+  KvCache cache = make_cache({1, 1, 16, KvType::int8});
+  ASSERT_TRUE(cache.reserve(1));
+  const auto scale_of = [&](float odd) {
+    std::vector<float> row(16, 1.0f);
+    row[3] = odd;
+    if (odd == 0.0f) std::fill(row.begin(), row.end(), 0.0f);
+    cache.store(0, 0, row.data(), row.data());
+    for (std::size_t d = 0; d < 16; ++d) {
+      EXPECT_EQ(key_code<KvInt8>(cache.head_chunk(0, 0, 0), 16, 0, d), 0);
+    }
+    return load_as<float>(cache.head_chunk(0, 0, 0) + KvLayout<KvInt8>::value_scales(16));
+  };
+  EXPECT_EQ(scale_of(0.0f), 0.0f);
+  EXPECT_TRUE(std::isnan(scale_of(HUGE_VALF)));
+  EXPECT_TRUE(std::isnan(scale_of(std::nanf(""))));
+}
+
 TEST(KvCacheShape, CountsOfLayersAndHeadsAreChecked) {
   constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
   for (const std::size_t heads : {std::size_t{0}, std::size_t{65536}, huge / 2, huge}) {
@@ -154,17 +222,15 @@ TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
     EXPECT_EQ(cache.bytes(), bytes);
   }
   cache.store(1, 255, noise_values(1, 32).data(), noise_values(2, 32).data());
-  EXPECT_EQ(cache.values<float>(1, 0, 1)[255 * 16], noise(2, 16));
+  EXPECT_EQ(values_of<float>(cache, 1, 0, 1)[255 * 16], noise(2, 16));
 }
 
 TEST(KvCacheShape, TypesHaveNames) {
   EXPECT_EQ(kv_type("f32"), KvType::f32);
   EXPECT_EQ(kv_type("f16"), KvType::f16);
   EXPECT_EQ(kv_type("bf16"), KvType::bf16);
-  for (const char* name : {"", "F16", "f64", "int8", "f16 "}) EXPECT_FALSE(kv_type(name).has_value()) << name;
-  EXPECT_EQ(kv_element_bytes(KvType::f32), 4u);
-  EXPECT_EQ(kv_element_bytes(KvType::f16), 2u);
-  EXPECT_EQ(kv_element_bytes(KvType::bf16), 2u);
+  for (const char* name : {"", "F16", "f64", "int9", "f16 "}) EXPECT_FALSE(kv_type(name).has_value()) << name;
+  for (const KvType type : kv_types) EXPECT_EQ(kv_type(kv_type_name(type)), type);
 }
 
 }  // namespace

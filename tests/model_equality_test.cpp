@@ -73,12 +73,11 @@ class SameBits : public ::testing::TestWithParam<std::tuple<std::string, KvType>
 
 INSTANTIATE_TEST_SUITE_P(, SameBits,
                          ::testing::Combine(::testing::ValuesIn(tiny_models),
-                                            ::testing::Values(KvType::f32, KvType::f16, KvType::bf16)),
+                                            ::testing::ValuesIn(kv_types)),
                          [](const auto& tested) {
                            std::string name = std::get<0>(tested.param);
                            name[4] = '_';
-                           const KvType type = std::get<1>(tested.param);
-                           return name + (type == KvType::f32 ? "_f32" : type == KvType::f16 ? "_f16" : "_bf16");
+                           return name + "_" + std::string(kv_type_name(std::get<1>(tested.param)));
                          });
 
 TEST_P(SameBits, AnyNumberOfThreads) {

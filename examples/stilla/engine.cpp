@@ -113,8 +113,8 @@ ModelWork Engine::work() const {
   ModelWork work;
   for_each_layer_matrix(state_->model, [&](const stilla::PackedMatrix& matrix) { add_matrix(work.layers, matrix); });
   add_matrix(work.head, state_->model.head().weight);
-  work.kv_bytes = static_cast<double>(2 * c.n_layers * c.n_kv_heads * c.head_dim *
-                                      stilla::kv_element_bytes(state_->options.kv_type));
+  const stilla::KvShape cache{c.n_layers, c.n_kv_heads, c.head_dim, state_->options.kv_type};
+  work.kv_bytes = static_cast<double>(cache.bytes(stilla::kv_chunk)) / static_cast<double>(stilla::kv_chunk);
   return work;
 }
 
