@@ -131,9 +131,9 @@ TEST_P(SessionOf, ForksOfForks) {
 TEST_P(SessionOf, ForksCostNoMemoryUntilTheyGoOn) {
   Session first = session_of(ids(0, 256));
   Session second = first.fork();
-  EXPECT_EQ(second.cache().chunk(0, 0).data(), first.cache().chunk(0, 0).data());
+  EXPECT_EQ(second.cache().chunk(0).data(), first.cache().chunk(0).data());
   ASSERT_TRUE(second.evaluate(ids(256, 10)));
-  EXPECT_EQ(second.cache().chunk(0, 0).data(), first.cache().chunk(0, 0).data());
+  EXPECT_EQ(second.cache().chunk(0).data(), first.cache().chunk(0).data());
 }
 
 TEST_P(SessionOf, ShiftIsTheShorterText) {

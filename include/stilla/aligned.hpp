@@ -67,7 +67,7 @@ class AlignedBuffer {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr std::size_t page = std::size_t{2} << 20;
     const std::size_t skip = (page - reinterpret_cast<std::uintptr_t>(data) % page) % page;
-    if (bytes < 2 * page) return;
+    if (bytes < skip + page) return;
     (void)::madvise(static_cast<std::byte*>(data) + skip, (bytes - skip) / page * page, MADV_HUGEPAGE);
 #endif
   }

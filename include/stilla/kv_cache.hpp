@@ -9,7 +9,9 @@
 //                       without the key projection's bias, which attention() adds (key_bias.hpp); keys and values are
 //                       turned by a Hadamard transform, so that one scale is enough
 //
-//     chunk c of layer l:   [G heads] one KV head's chunk, drawn in kernels/stilla/contract/attention.hpp
+// Positions 256 c .. 256 c + 255 of all layers are one allocation, large enough for large pages:
+//
+//     chunk c:   [layers][G heads] one KV head's chunk, drawn in kernels/stilla/contract/attention.hpp
 #pragma once
 
 #include <algorithm>
@@ -82,11 +84,9 @@ struct KvShape {
     with_kv_type(type, [&](auto element) { bytes = KvLayout<decltype(element)>::bytes(head_dim); });
     return bytes;
   }
-  std::size_t chunk_bytes() const { return heads * head_bytes(); }
+  std::size_t chunk_bytes() const { return layers * heads * head_bytes(); }
   // What `positions` positions take, all layers.
-  std::size_t bytes(std::size_t positions) const {
-    return (positions + kv_chunk - 1) / kv_chunk * layers * chunk_bytes();
-  }
+  std::size_t bytes(std::size_t positions) const { return (positions + kv_chunk - 1) / kv_chunk * chunk_bytes(); }
 };
 
 namespace detail {
@@ -144,7 +144,6 @@ class KvCache {
     }
     KvCache cache;
     cache.shape_ = shape;
-    cache.chunks_.resize(shape.layers);
     return cache;
   }
 
@@ -152,28 +151,22 @@ class KvCache {
   // Positions stored.
   std::size_t size() const { return size_; }
   // Memory of its chunks, shared ones too.
-  std::size_t bytes() const {
-    std::size_t chunks = 0;
-    for (const auto& layer : chunks_) chunks += layer.size();
-    return chunks * shape_.chunk_bytes();
-  }
+  std::size_t bytes() const { return chunks_.size() * shape_.chunk_bytes(); }
 
   // Makes room for positions [0, count), to be stored from size() on. On an error what is stored stays usable.
   Status reserve(std::size_t count) {
     const std::size_t wanted = count / kv_chunk + (count % kv_chunk != 0 ? 1 : 0);
-    const std::size_t step = shape_.layers * shape_.chunk_bytes();  // 0 for a cache that was not made by create()
+    const std::size_t step = shape_.chunk_bytes();  // 0 for a cache that was not made by create()
     if (step != 0 && wanted > std::numeric_limits<std::size_t>::max() / step) {
       return Error{ErrorKind::system, concat("not enough memory for the key/value cache of ", count, " positions")};
     }
     if (wanted > size_ / kv_chunk && size_ / kv_chunk < shared_) {
-      if (Status s = own_chunks_from(size_ / kv_chunk); !s) return s;
+      if (!own_chunks_from(size_ / kv_chunk)) return out_of_memory("the key/value cache", shape_.bytes(count));
     }
-    for (auto& layer : chunks_) {
-      while (layer.size() < wanted) {
-        Result<Chunk> chunk = new_chunk();
-        if (!chunk) return out_of_memory("the key/value cache", shape_.bytes(count));
-        layer.push_back(std::move(*chunk));
-      }
+    while (chunks_.size() < wanted) {
+      Chunk chunk = new_chunk();
+      if (!chunk) return out_of_memory("the key/value cache", shape_.bytes(count));
+      chunks_.push_back(std::move(chunk));
     }
     return success();
   }
@@ -184,9 +177,7 @@ class KvCache {
     KvCache other;
     other.shape_ = shape_;
     other.size_ = size_;
-    for (const auto& layer : chunks_) {
-      other.chunks_.emplace_back(layer.begin(), layer.begin() + static_cast<std::ptrdiff_t>(stored));
-    }
+    other.chunks_.assign(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(stored));
     other.shared_ = stored;
     shared_ = std::max(shared_, stored);
     return other;
@@ -195,7 +186,7 @@ class KvCache {
   // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Different positions or
   // layers may be stored from different threads.
   void store(std::size_t layer, std::size_t position, const float* key, const float* value) {
-    std::byte* chunk = chunks_[layer][position / kv_chunk]->data();
+    std::byte* chunk = chunks_[position / kv_chunk]->data() + layer * shape_.heads * shape_.head_bytes();
     const std::size_t D = shape_.head_dim;
     with_kv_type(shape_.type, [&](auto element) {
       using E = decltype(element);
@@ -208,17 +199,13 @@ class KvCache {
   // Declares positions [0, count) stored: forward after a step, back to undo one. Later positions are forgotten.
   void set_size(std::size_t count) { size_ = count; }
 
-  // A chunk of all heads as it lies in memory, for files. Written to reserved positions from size() on only.
-  std::span<const std::byte> chunk(std::size_t layer, std::size_t index) const {
-    return {chunks_[layer][index]->data(), shape_.chunk_bytes()};
-  }
-  std::span<std::byte> writable_chunk(std::size_t layer, std::size_t index) {
-    return {chunks_[layer][index]->data(), shape_.chunk_bytes()};
-  }
+  // A chunk as it lies in memory, for files. Written to reserved positions from size() on only.
+  std::span<const std::byte> chunk(std::size_t index) const { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
+  std::span<std::byte> writable_chunk(std::size_t index) { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
 
   // One head's chunk.
   const std::byte* head_chunk(std::size_t layer, std::size_t chunk, std::size_t head) const {
-    return chunks_[layer][chunk]->data() + head * shape_.head_bytes();
+    return chunks_[chunk]->data() + (layer * shape_.heads + head) * shape_.head_bytes();
   }
 
  private:
@@ -227,34 +214,32 @@ class KvCache {
 
   using Chunk = std::shared_ptr<AlignedBuffer<std::byte>>;
 
-  Result<Chunk> new_chunk() const {
+  // Null when memory is short.
+  Chunk new_chunk() const {
     AlignedBuffer<std::byte> memory;
-    if (!memory.resize(shape_.chunk_bytes())) return out_of_memory("the key/value cache", shape_.chunk_bytes());
+    if (!memory.resize(shape_.chunk_bytes())) return nullptr;
     memory.fill_zero();
     return std::make_shared<AlignedBuffer<std::byte>>(std::move(memory));
   }
 
   // Replaces shared chunks from `first` on, the one that size() is in: its stored part is copied, the rest forgotten.
-  Status own_chunks_from(std::size_t first) {
-    std::vector<Chunk> copies;
-    for (std::size_t l = 0; l < chunks_.size() && size_ % kv_chunk != 0; ++l) {
-      Result<Chunk> copy = new_chunk();
-      if (!copy) return copy.error();
-      std::memcpy((*copy)->data(), chunks_[l][first]->data(), shape_.chunk_bytes());
-      copies.push_back(std::move(*copy));
+  [[nodiscard]] bool own_chunks_from(std::size_t first) {
+    Chunk copy;
+    if (size_ % kv_chunk != 0) {
+      copy = new_chunk();
+      if (!copy) return false;
+      std::memcpy(copy->data(), chunks_[first]->data(), shape_.chunk_bytes());
     }
-    for (std::size_t l = 0; l < chunks_.size(); ++l) {
-      chunks_[l].resize(first);
-      if (!copies.empty()) chunks_[l].push_back(std::move(copies[l]));
-    }
+    chunks_.resize(first);
+    if (copy) chunks_.push_back(std::move(copy));
     shared_ = first;
-    return success();
+    return true;
   }
 
   KvShape shape_;
-  std::vector<std::vector<Chunk>> chunks_;  // [layer][position / 256]
+  std::vector<Chunk> chunks_;  // [position / 256]
   std::size_t size_ = 0;
-  std::size_t shared_ = 0;                  // chunks, from the first, that other caches may have too
+  std::size_t shared_ = 0;     // chunks, from the first, that other caches may have too
 };
 
 }  // namespace stilla::STILLA_ABI

@@ -90,9 +90,7 @@ inline Status write_session_file(const std::string& path, const SessionKind& kin
   if (Status s = append(std::as_bytes(ids)); !s) return s;
   if (Status s = append(std::as_bytes(std::span(note.data(), note.size()))); !s) return s;
   for (std::size_t c = 0; c * kv_chunk < cache.size(); ++c) {
-    for (std::size_t l = 0; l < cache.shape().layers; ++l) {
-      if (Status s = append(cache.chunk(l, c)); !s) return s;
-    }
+    if (Status s = append(cache.chunk(c)); !s) return s;
   }
   std::vector<std::byte> header = detail::session_header(kind, ids.size(), note.size());
   for (const bool of_all : {true, false}) {
@@ -145,7 +143,7 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   }
   const std::uint64_t chunks = (tokens + kv_chunk - 1) / kv_chunk;
   std::uint64_t expected = detail::session_header_bytes + tokens * sizeof(std::uint32_t), chunk_bytes = 0;
-  if (!checked_mul(chunks * layers, kind.shape.chunk_bytes(), chunk_bytes) ||
+  if (!checked_mul(chunks, kind.shape.chunk_bytes(), chunk_bytes) ||
       !checked_add(expected, chunk_bytes, expected) || !checked_add(expected, note_bytes, expected) ||
       expected != bytes.size()) {
     return refuse("has ", bytes.size(), " bytes, expected ", expected, ": it is cut off or damaged");
@@ -168,11 +166,9 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   out.cache = std::move(*cache);
   if (Status s = out.cache.reserve(out.ids.size()); !s) return s.error();
   for (std::size_t c = 0; c < chunks; ++c) {
-    for (std::size_t l = 0; l < layers; ++l) {
-      const std::span<std::byte> chunk = out.cache.writable_chunk(l, c);
-      (void)cursor.take(chunk.size(), rest);
-      std::memcpy(chunk.data(), rest.data(), chunk.size());
-    }
+    const std::span<std::byte> chunk = out.cache.writable_chunk(c);
+    (void)cursor.take(chunk.size(), rest);
+    std::memcpy(chunk.data(), rest.data(), chunk.size());
   }
   out.cache.set_size(out.ids.size());
   return out;

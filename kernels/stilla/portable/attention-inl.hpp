@@ -7,6 +7,8 @@
 #include <bit>
 #include <limits>
 
+#include <hwy/cache_control.h>
+
 #include <stilla/contract/attention.hpp>
 #include <stilla/portable/matmul-inl.hpp>  // add_pair_products
 #include <stilla/portable/vector-inl.hpp>
@@ -24,6 +26,7 @@ struct Int {
 };
 inline constexpr std::size_t most_queries = 4;
 inline constexpr std::size_t tiles_at_once = 1;
+inline constexpr std::size_t prefetch_bytes = 8192;
 
 #define STILLA_EACH(name, arguments, type, expression)                            \
   HWY_INLINE type name arguments {                                                \
@@ -54,6 +57,7 @@ STILLA_EACH(round_products, (const Float& x, const Float& scale), Int,
                     hn::BitCast(DInt32(), hn::Set(DFloat(), stilla::detail::round_magic))))
 #undef STILLA_EACH
 
+HWY_INLINE void prefetch(const void* address) { hwy::Prefetch(static_cast<const char*>(address)); }
 template <class E>
 HWY_INLINE Float load_stored(const E* x) {
   Float r;
@@ -91,6 +95,7 @@ HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, 
       for (std::size_t h = 0; h < HT; ++h) sums[h][0] = sums[h][1] = hn::Zero(di);
       const std::uint8_t* codes = tiles + t * tile_bytes + v * float_lanes * 4;
       for (std::size_t i = 0; i < length; i += 4) {
+        if (v == 0) prefetch(codes + i * 16 + prefetch_bytes);
         const VInt16 lower = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16));
         const VInt16 upper = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16 + hn::MaxLanes(dc)));
         for (std::size_t h = 0; h < HT; ++h) {

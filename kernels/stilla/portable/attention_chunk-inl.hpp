@@ -14,6 +14,9 @@
 //     set_s32 load_ints store_ints add_s32 sub_s32 max_s32 magnitude_bits(Float)
 //     round_products(x, scale)     round(x * scale), ties to even
 //     load_stored(E*)              16 elements to float
+//     prefetch(address)            asks for a cache line
+//     prefetch_bytes               how far ahead. A chunk of a long text comes from memory, keys and then values, in one
+//                                  stream; so memory works also while weights are computed
 //     RoundedRow                   integers of 16 bits as integer_products() wants them, with store(i, Int)
 //     integer_products<HT, TILES>  of HT rows of them with tiles of codes
 //
@@ -44,7 +47,7 @@ STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
 }
 
 // out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys]: `length` values deep.
-template <class E>
+template <class E, bool is_streamed>
 struct TileProducts {
   const float* x;
   std::size_t stride;   // from query to query
@@ -61,7 +64,11 @@ struct TileProducts {
     const float* row = x + first * stride;
     for (std::size_t i = 0; i < length; ++i) {
       Float key[tiles_at_once];
-      for (std::size_t t = 0; t < tiles_at_once; ++t) key[t] = load_stored(tiles + (t * length + i) * key_tile);
+      for (std::size_t t = 0; t < tiles_at_once; ++t) {
+        const E* from = tiles + (t * length + i) * key_tile;
+        key[t] = load_stored(from);
+        if constexpr (is_streamed) prefetch(reinterpret_cast<const std::byte*>(from) + prefetch_bytes);
+      }
       STILLA_UNROLL
       for (std::size_t h = 0; h < HT; ++h) {
         const Float factor = set(row[h * stride + i]);
@@ -75,25 +82,28 @@ struct TileProducts {
   }
 };
 
-// out[h][TILES * 16 dimensions] = fma chain over j of weights[h][j] * values[j][dimension].
+// out[h][TILES * 16 dimensions] = fma chain over j of weights[h][j] * values[j][dimension], for `count` positions; goes on
+// from what is in `out`, or from 0.
 template <class E, std::size_t TILES>
 struct ValueSums {
-  const float* weights;  // [queries][kv_chunk]
+  const float* weights;  // [queries][kv_chunk], at the first position
   std::size_t count;
-  const E* values;       // at the first dimension
+  const E* values;       // at the first position and dimension
   std::size_t D;
   float* out;            // [queries][D], at the first dimension
+  bool goes_on;
 
   template <std::size_t HT>
   STILLA_INLINE void run(std::size_t first) const {
     Float sums[HT][TILES];
     for (std::size_t h = 0; h < HT; ++h) {
-      for (std::size_t t = 0; t < TILES; ++t) sums[h][t] = zero();
+      for (std::size_t t = 0; t < TILES; ++t) sums[h][t] = goes_on ? load_floats(out + (first + h) * D + t * 16) : zero();
     }
     const float* row = weights + first * kv_chunk;
     for (std::size_t j = 0; j < count; ++j) {
       Float value[TILES];
       for (std::size_t t = 0; t < TILES; ++t) value[t] = load_stored(values + j * D + t * 16);
+      prefetch(reinterpret_cast<const std::byte*>(values + j * D) + prefetch_bytes);
       STILLA_UNROLL
       for (std::size_t h = 0; h < HT; ++h) {
         const Float weight = set(row[h * kv_chunk + j]);
@@ -208,7 +218,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   if constexpr (!IntegerKv<E>) {
     const E* keys = reinterpret_cast<const E*>(a.chunk);
     for (std::size_t j = 0; j < a.count; j += tiles_at_once * key_tile) {
-      for_blocks_of_queries(TileProducts<E>{a.queries, D, D, keys + j * D, scores + j}, n);
+      for_blocks_of_queries(TileProducts<E, true>{a.queries, D, D, keys + j * D, scores + j}, n);
     }
   } else {
     alignas(64) float coefficients[most * (max_head_dim + slow_terms)];
@@ -221,7 +231,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
     if (bias.terms != 0) {
       for (std::size_t j = 0; j < a.count; j += tiles_at_once * key_tile) {
         const float* table = bias.table + j * bias.terms;
-        for_blocks_of_queries(TileProducts<float>{coefficients, bias.terms, bias.terms, table, scores + j}, n);
+        for_blocks_of_queries(TileProducts<float, false>{coefficients, bias.terms, bias.terms, table, scores + j}, n);
       }
     }
     for (std::size_t j = 0; j < a.count; j += 2 * key_tile) {
@@ -259,11 +269,16 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   if constexpr (!IntegerKv<E>) {
     const E* values = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::values(D));
     constexpr std::size_t step = 16 * tiles_at_once;
-    for (std::size_t d = 0; d < D; d += step) {
-      if (d + step <= D) {
-        for_blocks_of_queries(ValueSums<E, tiles_at_once>{scores, a.count, values + d, D, a.out + d}, n);
-      } else {
-        for_blocks_of_queries(ValueSums<E, 1>{scores, a.count, values + d, D, a.out + d}, n);
+    constexpr std::size_t positions = 32;  // so that memory is read front to back, and all dimensions of a few positions stay near
+    for (std::size_t j = 0; j < a.count; j += positions) {
+      const std::size_t count = a.count - j < positions ? a.count - j : positions;
+      for (std::size_t d = 0; d < D; d += step) {
+        const E* from = values + j * D + d;
+        if (d + step <= D) {
+          for_blocks_of_queries(ValueSums<E, tiles_at_once>{scores + j, count, from, D, a.out + d, j != 0}, n);
+        } else {
+          for_blocks_of_queries(ValueSums<E, 1>{scores + j, count, from, D, a.out + d, j != 0}, n);
+        }
       }
     }
   } else {

@@ -21,6 +21,7 @@ namespace stilla::inline STILLA_ABI::avx512vnni::attention_kernels {
 
 inline constexpr std::size_t most_queries = 6;
 inline constexpr std::size_t tiles_at_once = 2;
+inline constexpr std::size_t prefetch_bytes = 8192;
 
 STILLA_INLINE Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }
 STILLA_INLINE Float negated(Float a) { return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), set_s32(INT32_MIN))); }
@@ -38,6 +39,7 @@ STILLA_INLINE Int round_products(Float x, Float scale) {
   return sub_s32(_mm512_castps_si512(fused_multiply_add(x, scale, magic)), _mm512_castps_si512(magic));
 }
 
+STILLA_INLINE void prefetch(const void* address) { _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0); }
 STILLA_INLINE Float load_stored(const float* from) { return load_floats(from); }
 STILLA_INLINE Float load_stored(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
 STILLA_INLINE Float load_stored(const bf16* from) {
@@ -88,7 +90,10 @@ STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* row
   }
   for (std::size_t i = 0; i < length; i += 4) {
     Int codes[TILES];
-    for (std::size_t t = 0; t < TILES; ++t) codes[t] = load(tiles + t * tile_bytes + i * 16);
+    for (std::size_t t = 0; t < TILES; ++t) {
+      codes[t] = load(tiles + t * tile_bytes + i * 16);
+      prefetch(tiles + t * tile_bytes + i * 16 + prefetch_bytes);
+    }
     STILLA_UNROLL
     for (std::size_t h = 0; h < HT; ++h) {
       const Int upper = broadcast4(rows[h].high + i), lower = broadcast4(rows[h].low + i);
