@@ -10,7 +10,8 @@
 //
 // Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low).
 //
-// Few tokens (up to 8): codes are unpacked in registers, each panel is read once, forward, `prefetch_bytes` ahead.
+// Few tokens (up to 8): codes are unpacked in registers, each panel is read once, forward, and fetched ahead.
+// From 8 tokens on two panels share each load of activations.
 // Many tokens: codes of `sweep_panels` panels x up to `most_chunk_k` k are unpacked once to bytes, then all tokens sweep over
 // them in tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise.
 
@@ -27,8 +28,9 @@ inline constexpr int operand_zero = stays_signed<F> ? 0 : is_signed<F> ? 128 : F
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// How far ahead of use a panel is fetched. 6 KB did best of 1, 3, 4.5, 6 and 9 KB (one Zen 5 server; no other CPU was tried).
-inline constexpr std::size_t prefetch_bytes = 6144;
+// How far ahead of use a panel is fetched. One token: 6 KB did best of 1, 3, 4.5, 6, 9 and 12 KB. Several, of 3, 6, 9, 12 and
+// 18 KB: 9 KB, which took 4 tokens from 1.2 times the time of one to 1.05 times. (One Zen 5 server; no other CPU was tried.)
+constexpr std::size_t prefetch_bytes(std::size_t tokens) { return tokens == 1 ? 6144 : 9216; }
 
 // Operand for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high nibbles.
 template <class F>
@@ -139,19 +141,21 @@ STILLA_INLINE Int zero_products(const std::int32_t* sums) {
   return shift_left_s32<std::countr_zero(static_cast<unsigned>(operand_zero<F>))>(sum);
 }
 
-// One panel, MT tokens, all of K, codes unpacked as they are used.
-template <class F, std::size_t MT, std::size_t Planes>
-STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
+// `Panels` panels, MT tokens, all of K, codes unpacked as they are used.
+template <class F, std::size_t MT, std::size_t Planes, std::size_t Panels>
+STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
   using Layout = PanelLayout<F>;
   constexpr std::size_t lines = F::code_bits == 8 ? 8 : 4;
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
   constexpr std::size_t lines_per_group = lines / groups_per_block<F>;
-  const std::byte* span = a.panels + p * Layout::panel_bytes(a.K);
-  Float acc[MT][row_vectors];
+  constexpr std::size_t vectors = Panels * row_vectors;
+  const std::size_t panel_bytes = Layout::panel_bytes(a.K);
+  const std::byte* span = a.panels + p * panel_bytes;
+  Float acc[MT][vectors];
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
     STILLA_UNROLL
-    for (std::size_t v = 0; v < row_vectors; ++v) acc[m][v] = zero();
+    for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = zero();
   }
   for (std::size_t k0 = 0; k0 < a.K; k0 += code_block) {
     const std::size_t k = k0 % Layout::span_k;
@@ -159,9 +163,16 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
     const std::byte* record = span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
     // The stream is this much longer per block; what overlaps the next block is asked for twice.
     constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
-    const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + prefetch_bytes;
+    std::size_t ahead_by = prefetch_bytes(MT);
+    if constexpr (Panels > 1) {  // behind a panel's end lies one that is being read too: go on behind that
+      if (k0 / code_block * block_bytes + prefetch_bytes(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
+    }
+    const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + ahead_by;
     STILLA_UNROLL
-    for (std::size_t line = 0; line < block_bytes; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
+    for (std::size_t j = 0; j < Panels; ++j) {
+      STILLA_UNROLL
+      for (std::size_t line = 0; line < block_bytes; line += 64) _mm_prefetch(ahead + j * panel_bytes + line, _MM_HINT_T0);
+    }
     if (k + code_block == Layout::span_k) span += Layout::span_bytes;
     // Token m's values are m rows on. A second base in the middle keeps the number of different distances, each of which is
     // a register, small.
@@ -176,12 +187,12 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
     const std::size_t sums_row = a.K / sum_block;
     STILLA_UNROLL
     for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
-      Int dot[MT][row_vectors];
-      Int dot_low[Planes == 2 ? MT : 1][row_vectors];
+      Int dot[MT][vectors];
+      Int dot_low[Planes == 2 ? MT : 1][vectors];
       STILLA_UNROLL
       for (std::size_t m = 0; m < MT; ++m) {
         STILLA_UNROLL
-        for (std::size_t v = 0; v < row_vectors; ++v) {
+        for (std::size_t v = 0; v < vectors; ++v) {
           dot[m][v] = set_s32(0);
           if constexpr (Planes == 2) dot_low[m][v] = set_s32(0);
         }
@@ -192,21 +203,36 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
         for (std::size_t half = 0; half < halves; ++half) {
           const std::size_t line = g * lines_per_group + l;
           const std::size_t four = (line * halves + half) * 4;
-          STILLA_UNROLL
-          for (std::size_t v = 0; v < row_vectors; ++v) {
-            const Int w = load_operand<F>(codes, line, half == 1, v);
+          if constexpr (Panels == 1) {  // the activations straight from memory
+            STILLA_UNROLL
+            for (std::size_t v = 0; v < vectors; ++v) {
+              const Int w = load_operand<F>(codes, line, half == 1, v);
+              STILLA_UNROLL
+              for (std::size_t m = 0; m < MT; ++m) {
+                const std::size_t at = m % tokens_per_base * row + four;
+                dot[m][v] = dot_codes_at<F>(dot[m][v], w, x[m / tokens_per_base] + at);
+                if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, low[m / tokens_per_base] + at);
+              }
+            }
+          } else {  // loaded once for all panels
+            Int w[vectors];
+            STILLA_UNROLL
+            for (std::size_t v = 0; v < vectors; ++v) {
+              w[v] = load_operand<F>(codes + v / row_vectors * panel_bytes, line, half == 1, v % row_vectors);
+            }
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
-              const std::size_t at = m % tokens_per_base * row + four;
-              dot[m][v] = dot_codes_at<F>(dot[m][v], w, x[m / tokens_per_base] + at);
-              if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, low[m / tokens_per_base] + at);
+              const Int four_x = broadcast4(x[m / tokens_per_base] + m % tokens_per_base * row + four);
+              STILLA_UNROLL
+              for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], w[v], four_x);
             }
           }
         }
       }
       STILLA_UNROLL
-      for (std::size_t v = 0; v < row_vectors; ++v) {
-        const Float scale = load_scale<F>(record, k0, g, v);
+      for (std::size_t v = 0; v < vectors; ++v) {
+        const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
+        const Float scale = load_scale<F>(panel_record, k0, g, v % row_vectors);
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
@@ -214,7 +240,7 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
           acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * scales_row])), to_floats(dot[m][v]), acc[m][v]);
         }
         if constexpr (F::has_minimum) {
-          const Float minimum = load_minimum<F>(record, k0, g, v);
+          const Float minimum = load_minimum<F>(panel_record, k0, g, v % row_vectors);
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             const auto sum_x = static_cast<float>(a.x.sum_of(m0 + m, k0 + g * F::group_weights, F::group_weights));
@@ -225,11 +251,14 @@ STILLA_NOINLINE void panel_few(const MatmulArgs<F>& a, std::size_t p, std::size_
     }
   }
   STILLA_UNROLL
-  for (std::size_t m = 0; m < MT; ++m) {
-    Float row[row_vectors];  // or GCC would keep all of acc in memory
+  for (std::size_t j = 0; j < Panels; ++j) {
     STILLA_UNROLL
-    for (std::size_t v = 0; v < row_vectors; ++v) row[v] = acc[m][v];
-    store_row(row, a, p, m0 + m);
+    for (std::size_t m = 0; m < MT; ++m) {
+      Float row[row_vectors];  // or GCC would keep all of acc in memory
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < row_vectors; ++v) row[v] = acc[m][j * row_vectors + v];
+      store_row(row, a, p + j, m0 + m);
+    }
   }
 }
 
@@ -398,6 +427,16 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0) {
   }
 }
 
+// One panel, tokens from m on.
+template <class F, std::size_t Planes>
+STILLA_INLINE void panels_left(const MatmulArgs<F>& a, std::size_t p, std::size_t m) {
+  if constexpr (lanes == 16) {
+    for (; m + 4 <= a.x.rows; m += 4) panels_few<F, 4, Planes, 1>(a, p, m);
+  }
+  for (; m + 2 <= a.x.rows; m += 2) panels_few<F, 2, Planes, 1>(a, p, m);
+  if (m < a.x.rows) panels_few<F, 1, Planes, 1>(a, p, m);
+}
+
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   std::size_t p = first;
@@ -406,15 +445,15 @@ STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, st
     const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
     for (; p + sweep_panels <= full; p += sweep_panels) panels_many<F, Planes>(a, p);
   }
-  for (; p < last; ++p) {
-    std::size_t m = 0;
-    if constexpr (lanes == 16) {
-      for (; m + 8 <= a.x.rows; m += 8) panel_few<F, 8, Planes>(a, p, m);
-      if (m + 4 <= a.x.rows) panel_few<F, 4, Planes>(a, p, m), m += 4;
+  if constexpr (lanes == 16 && Planes == 1) {
+    for (; a.x.rows >= 8 && p + 2 <= last; p += 2) {
+      std::size_t m = 0;
+      for (; m + 8 <= a.x.rows; m += 8) panels_few<F, 8, Planes, 2>(a, p, m);
+      panels_left<F, Planes>(a, p, m);
+      panels_left<F, Planes>(a, p + 1, m);
     }
-    for (; m + 2 <= a.x.rows; m += 2) panel_few<F, 2, Planes>(a, p, m);
-    if (m < a.x.rows) panel_few<F, 1, Planes>(a, p, m);
   }
+  for (; p < last; ++p) panels_left<F, Planes>(a, p, 0);
 }
 
 template <class F>
