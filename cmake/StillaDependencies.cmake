@@ -77,3 +77,18 @@ function(stilla_need_nlohmann_json)
     FetchContent_MakeAvailable(nlohmann_json)
   endif()
 endfunction()
+
+# libedit, for lines that can be edited: stilla::libedit if it is installed (Debian: libedit-dev). Never fetched: without it
+# the program reads plain lines.
+function(stilla_want_libedit)
+  find_path(LIBEDIT_INCLUDE_DIR histedit.h)
+  find_library(LIBEDIT_LIBRARY edit)
+  mark_as_advanced(LIBEDIT_INCLUDE_DIR LIBEDIT_LIBRARY)
+  if(LIBEDIT_INCLUDE_DIR AND LIBEDIT_LIBRARY AND NOT TARGET stilla::libedit)
+    add_library(stilla::libedit UNKNOWN IMPORTED GLOBAL)
+    set_target_properties(stilla::libedit PROPERTIES
+      IMPORTED_LOCATION "${LIBEDIT_LIBRARY}"
+      INTERFACE_INCLUDE_DIRECTORIES "${LIBEDIT_INCLUDE_DIR}"
+      INTERFACE_COMPILE_DEFINITIONS STILLA_LIBEDIT=1)
+  endif()
+endfunction()

@@ -66,6 +66,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/text/byte_pair.hpp
   include/stilla/text/chat_template.hpp
   include/stilla/text/gguf_vocabulary.hpp
+  include/stilla/text/loop_detector.hpp
   include/stilla/text/pretokenizer.hpp
   include/stilla/text/reasoning.hpp
   include/stilla/text/special_tokens.hpp

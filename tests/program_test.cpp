@@ -110,6 +110,8 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "--samplers: sampling step 'frob' is not known; known: penalties;dry", {"run", "-m", model, "-p", "hi", "--samplers", "top_k;frob"}},
       {2, "--logit-bias: found '12'; expected a token id", {"run", "-m", model, "-p", "hi", "--logit-bias", "12"}},
       {2, "--logit-bias: found '-5+1'", {"run", "-m", model, "-p", "hi", "--logit-bias", "-5+1"}},
+      {2, "--think: found 'loud'; supported: show, hide, off", {"run", "-m", model, "-p", "hi", "--think", "loud"}},
+      {2, "--on-full: found 'burst'; supported: stop, shift", {"chat", "-m", model, "--on-full", "burst"}},
       {2, "--lookup: found 'maybe'; supported: on, off", {"run", "-m", model, "-p", "hi", "--lookup", "maybe"}},
       {2, "--mirostat: found '1'; supported: 0 (off), 2", {"run", "-m", model, "-p", "hi", "--mirostat", "1"}},
       {2, "--ctx: found '0'", {"run", "-m", model, "-p", "hi", "--ctx", "0"}},
@@ -172,10 +174,45 @@ TEST_F(ProgramTest, RunPipesThinkingBetweenTags) {
   EXPECT_TRUE(is_message(ended.err));
   EXPECT_TRUE(contains(ended.err, "load ") && contains(ended.err, "prompt 21 tokens") &&
               contains(ended.err, "generated 6 tokens"));
-  EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "--hide-thinking"})).out, "It is 5 €.\x1b[2J\n");
-  // The prompt opened the thinking: the tag is shown all the same.
-  EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "--think", "-n", "3"})).out,
-            "<think>\n<think>Let me see.</think>\n");
+  EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "--think", "hide"})).out, "It is 5 €.\x1b[2J\n");
+  EXPECT_TRUE(contains(ended.err, "; thought 3 tokens in ") && contains(ended.err, " s, answer 3 in ")) << ended.err;
+}
+
+// `thinker`: the prompt opens a thought, as with R1; in it and behind it the model says abab... for ever.
+TEST_F(ProgramTest, AThoughtCanBeCutOrLeftOut) {
+  const std::string opens = "{% if add_generation_prompt %}<|im_start|>assistant\\n<think>\\n{% endif %}";
+  ASSERT_TRUE(table_model({}, {{'\n', 'a'}, {'a', 'b'}, {'b', 'a'}}, true, 256, opens).write(path("thinker.gguf")));
+  const auto run = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"run", "-m", path("thinker.gguf"), "-p", "hi", "--temp", "0", "-n"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments);
+  };
+  const Finished open = run({"6"});
+  EXPECT_EQ(open.out, "<think>\nababab\n");  // the prompt opened it: the tag is shown all the same
+  EXPECT_TRUE(contains(open.err, "prompt 23 tokens") && contains(open.err, "thought 6 tokens")) << open.err;
+  EXPECT_EQ(run({"6", "--think", "hide"}).out, "");
+
+  const Finished cut = run({"70", "--think-budget", "5"});
+  const std::string closing = "\n\nI have thought long enough, so here is my answer.\n</think>\n\n";
+  EXPECT_TRUE(cut.out.starts_with("<think>\nababa" + closing + "abab")) << cut.out;
+  EXPECT_TRUE(contains(cut.err, " s (cut), answer ")) << cut.err;
+  EXPECT_EQ(run({"70", "--think-budget", "5", "--lookup", "off"}).out, cut.out);
+  EXPECT_TRUE(run({"70", "--think-budget", "5", "--think", "hide"}).out.starts_with("abab"));
+  const Finished full = run({"70", "--think-budget", "5", "--ctx", "40"});
+  EXPECT_EQ(full.out, "<think>\nababa\n") << "no room for the closing";
+  EXPECT_TRUE(contains(full.err, "the context of 40 tokens is full"));
+
+  const Finished off = run({"6", "--think", "off"});
+  EXPECT_EQ(off.out, "ababab\n");
+  EXPECT_TRUE(contains(off.err, "prompt 27 tokens")) << off.err;  // <think>\n\n</think>\n\n
+  EXPECT_FALSE(contains(off.err, "thought")) << off.err;
+}
+
+TEST_F(ProgramTest, ALoopIsTold) {
+  const Finished loop = run_program({"run", "-m", path("babbler.gguf"), "-p", "hi", "-n", "100"});
+  EXPECT_TRUE(contains(loop.err, "goes round in circles: its last 64 tokens are 64 times the same 1;")) << loop.err;
+  EXPECT_EQ(loop.err.find("circles"), loop.err.rfind("circles")) << "once";
+  EXPECT_FALSE(contains(run_program({"run", "-m", path("babbler.gguf"), "-p", "hi", "-n", "63"}).err, "circles"));
 }
 
 TEST_F(ProgramTest, RunTakesPromptsFromEverywhere) {
@@ -316,7 +353,7 @@ TEST_F(ProgramTest, ATerminalShowsThinkingDimAndObeysNoModel) {
 }
 
 TEST_F(ProgramTest, ChatReadsAPipeLineByLine) {
-  const Finished ended = run_program(speaker("chat", {"-v", "--hide-thinking"}), "hi\n\n  \nthere\r\n/reset\nhi");
+  const Finished ended = run_program(speaker("chat", {"-v", "--think", "hide"}), "hi\n\n  \nthere\r\n/reset\nhi");
   EXPECT_EQ(ended.status, 0);
   EXPECT_EQ(ended.out, "It is 5 €.\x1b[2J\nIt is 5 €.\x1b[2J\nIt is 5 €.\x1b[2J\n");
   EXPECT_TRUE(contains(ended.err, "stilla: Table (qwen2 ")) << ended.err;
@@ -338,6 +375,102 @@ TEST_F(ProgramTest, ChatEvaluatesOnlyWhatIsNew) {
   // Turn two adds <|im_end|>\n <|im_start|>user\nhi<|im_end|>\n <|im_start|>assistant\n.
   EXPECT_TRUE(contains(ended.err, "prompt 21 tokens")) << ended.err;
   EXPECT_TRUE(contains(ended.err, "prompt 23 tokens")) << ended.err;
+}
+
+TEST_F(ProgramTest, ChatDropsPastThoughts) {
+  const Finished ended = run_program(speaker("chat", {"-v", "--temp", "0"}), "hi\nhi\n");
+  EXPECT_TRUE(contains(ended.err, "prompt 21 tokens")) << ended.err;
+  EXPECT_TRUE(contains(ended.err, "prompt 25 tokens")) << ended.err;  // the answer's two tokens and the 23 of a new turn
+}
+
+TEST_F(ProgramTest, ChatSavesAndLoads) {
+  ASSERT_TRUE(table_model({}, {{'\n', 'Y'}}).write(path("yes.gguf")));
+  const std::string file = path("talk.session");
+  const auto chat = [](const std::string& model, const std::string& input, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments{"chat", "-v", "-m", path(model), "--temp", "0"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments, input);
+  };
+  const Finished saved = chat("yes.gguf", "hi\n/save " + file + "\n");
+  EXPECT_TRUE(contains(saved.err, "saved 2 messages, 22 tokens: " + file)) << saved.err;
+  const Finished loaded = chat("yes.gguf", "/load " + file + "\nhi\n/stats\n");
+  EXPECT_EQ(loaded.out, "Y\n");
+  EXPECT_TRUE(contains(loaded.err, "loaded 2 messages, 22 tokens")) << loaded.err;
+  EXPECT_TRUE(contains(loaded.err, "prompt 23 tokens")) << loaded.err;  // nothing of the first turn again
+  EXPECT_TRUE(contains(loaded.err, "4 messages; 46 of 256 tokens of context")) << loaded.err;
+
+  for (const char* option : {"--weights=q8_0", "--kv=bf16", "--activations=int8"}) {
+    const Finished other = chat("yes.gguf", "/load " + file + "\nhi\n", {option});
+    EXPECT_TRUE(contains(other.err, "was saved with ")) << other.err;
+    EXPECT_EQ(other.out, "Y\n") << "the chat goes on";
+  }
+  for (const char* name : {"text.txt", "empty.txt", "nothing.session", "yes.gguf"}) {
+    const Finished refused = chat("yes.gguf", "/load " + path(name) + "\nhi\n");
+    EXPECT_EQ(refused.out, "Y\n") << name;
+    EXPECT_TRUE(contains(refused.err, name)) << refused.err;
+    EXPECT_TRUE(contains(refused.err, "prompt 21 tokens")) << refused.err;
+  }
+  EXPECT_TRUE(contains(chat("yes.gguf", "hi\n/save " + path("no-folder/x") + "\n").err, "cannot write"));
+  EXPECT_TRUE(contains(chat("yes.gguf", "/save\n/load\n").err, "say /load FILE"));
+}
+
+TEST_F(ProgramTest, ChatCommands) {
+  const Finished ended = run_program(speaker("chat", {"--temp", "0"}),
+                                     "/help\n/retry\nhi\n/think hide\n/retry\n/think frob\n/reset\n/stats\n/think show\nhi\n");
+  EXPECT_EQ(ended.status, 0);
+  const std::string thought = "<think>Let me see.</think>", answer = "It is 5 €.\x1b[2J\n";
+  EXPECT_EQ(ended.out, thought + answer + answer + thought + answer);
+  for (const char* part : {"/think MODE", "there is no answer to try again", "thoughts: hide", "say /think show",
+                           "new conversation", "0 messages; ", "generated 12 tokens"}) {
+    EXPECT_TRUE(contains(ended.err, part)) << part << "\n" << ended.err;
+  }
+}
+
+TEST_F(ProgramTest, AFullContextStopsOrShifts) {
+  ASSERT_TRUE(table_model({}, {{'\n', 'Y'}}).write(path("yes.gguf")));
+  const auto chat = [](const std::string& model, const std::vector<std::string>& more, const std::string& input) {
+    std::vector<std::string> arguments{"chat", "-v", "-m", path(model), "--temp", "0"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments, input);
+  };
+  const std::string four = "hi\nhi\nhi\nhi\n";
+  const Finished stop = chat("yes.gguf", {"--ctx", "75"}, four);
+  EXPECT_EQ(stop.out, "Y\nY\nY\n");
+  EXPECT_TRUE(contains(stop.err, "too long: with this message it has 93 tokens, and the context holds 75")) << stop.err;
+  const Finished shift = chat("yes.gguf", {"--ctx", "75", "--on-full", "shift", "--system", "s"}, four);
+  EXPECT_EQ(shift.out, "Y\nY\nY\nY\n");
+  EXPECT_FALSE(contains(shift.err, "too long"));
+  EXPECT_TRUE(contains(shift.err, "the context is full: forgot the 2 oldest turns (48 tokens)")) << shift.err;
+
+  // Within an answer: the second one's end needs the place of the first.
+  const Finished within = chat("babbler.gguf", {"--ctx", "80", "-n", "20", "--on-full", "shift"}, "hi\nhi\n");
+  std::string twenty;
+  for (int i = 0; i < 20; ++i) twenty += again;
+  EXPECT_EQ(within.out, twenty + "\n" + twenty + "\n");
+  EXPECT_TRUE(contains(within.err, "forgot the oldest turn (43 tokens)")) << within.err;
+  // One turn alone: nothing to forget.
+  const Finished alone = chat("babbler.gguf", {"--ctx", "40", "--on-full", "shift"}, "hi\n" + std::string(60, 'a') + "\n");
+  EXPECT_TRUE(contains(alone.err, "the context of 40 tokens is full")) << alone.err;
+  EXPECT_TRUE(contains(alone.err, "too long: with this message it has ")) << alone.err;
+}
+
+TEST_F(ProgramTest, LinesCanBeEdited) {
+  ASSERT_TRUE(table_model({}, {{'\n', 'Y'}}).write(path("yes.gguf")));
+  Process process({"chat", "-m", path("yes.gguf"), "--temp", "0"}, Process::Streams::terminal);
+  ASSERT_TRUE(process.wait_for("> ")) << process.out;
+  process.write_input("h\xc3\xa9\x7fix\x7f\r");  // two bytes, one character, one backspace
+  ASSERT_TRUE(process.wait_for("prompt 21 tokens")) << process.out;
+  ASSERT_TRUE(process.wait_for("> ")) << process.out;
+#if STILLA_LIBEDIT
+  process.write_input("\x1b[A\x1b[D\x1b[D" "wide \xe4\xbd\xa0\xe5\xa5\xbd \r");  // the last line again, more before it
+  ASSERT_TRUE(process.wait_for("prompt 35 tokens")) << process.out;  // 23 and 12 bytes
+  ASSERT_TRUE(process.wait_for("> ")) << process.out;
+#endif
+  process.write_input("a\\\rb\r");  // one message of two lines
+  ASSERT_TRUE(process.wait_for("prompt 24 tokens")) << process.out;
+  ASSERT_TRUE(process.wait_for("> ")) << process.out;
+  process.write_input("\x04");
+  EXPECT_EQ(process.finish(), 0) << process.out;
 }
 
 TEST_F(ProgramTest, CtrlCStopsAnAnswerAndThenTheChat) {

@@ -47,7 +47,7 @@ inline std::string spelled(std::string_view bytes) {
 // `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>.
 inline GgufBuilder table_model(const std::vector<std::string>& pieces,
                                const std::map<std::uint32_t, std::uint32_t>& next, bool with_tensors = true,
-                               std::uint32_t context = 256) {
+                               std::uint32_t context = 256, const std::string& template_end = {}) {
   constexpr std::uint32_t hidden = 288, heads = 18, ffn = 32;
   GgufBuilder file;
   file.string("general.architecture", "qwen2").string("general.name", "Table");
@@ -66,7 +66,7 @@ inline GgufBuilder table_model(const std::vector<std::string>& pieces,
   file.strings("tokenizer.ggml.tokens", tokens).array("tokenizer.ggml.token_type", types);
   file.strings("tokenizer.ggml.merges", {}).number<std::uint32_t>("tokenizer.ggml.eos_token_id", im_end);
   file.string("tokenizer.chat_template",
-              "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}");
+              "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}" + template_end);
   if (!with_tensors) return file;
 
   const auto zeros = [&](std::string_view name, std::uint32_t cols, std::uint32_t rows) {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // stilla chat: a conversation. Each turn renders the whole conversation with the model's template and evaluates only
-// what the cache does not hold yet: the new message, and for R1 the last answer without its thinking, which the
-// template drops.
+// what the cache does not hold yet: the new message, and behind a thought, which is dropped, the last answer again.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +15,9 @@
 
 #include "answer_printer.hpp"
 #include "commands.hpp"
+#include "conversation.hpp"
 #include "generate.hpp"
+#include "line_editor.hpp"
 #include "loading.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -27,13 +29,19 @@ namespace {
 struct ChatOptions {
   ModelOptions model;
   TextOptions text;
+  bool shifts = false;  // when the context is full: forgets the oldest turns instead of stopping
 };
 
 constexpr std::string_view help_text =
-    "/help   this list\n"
-    "/reset  forget the conversation and begin a new one\n"
-    "/exit   leave (so does the end of input, Ctrl-D)\n"
-    "Ctrl-C  stops an answer; at the prompt it leaves\n";
+    "/help             this list\n"
+    "/think MODE       the model's thoughts: show, hide, or off, so that it answers at once\n"
+    "/retry            another answer to the last message\n"
+    "/reset            forget the conversation and begin a new one\n"
+    "/save FILE        the conversation, and all that was computed for it\n"
+    "/load FILE        go on with a saved conversation\n"
+    "/stats            tokens, memory and times so far\n"
+    "/exit             leave (so does the end of input, Ctrl-D)\n"
+    "Ctrl-C stops an answer; at the prompt it leaves. A line that ends with \\ goes on in the next.\n";
 
 // The model that scripts/fetch_models.sh brings; ends the program with advice if it is not there.
 std::string default_model() {
@@ -71,35 +79,27 @@ class Chat {
  public:
   explicit Chat(const ChatOptions& options)
       : options_(options),
+        think_(options.text.think),
         model_(open_model(options.model)),
-        template_(chat_template_of(model_.file, options.text)),
+        template_(chat_template_of(model_, options.text)),
         type_(model_type_text(model_.file, model_.facts)),
         file_bytes_(static_cast<double>(model_.file.file().bytes().size())),
         engine_(load_engine(model_, options.model)),
         sampling_(sampling_options(options.text.sampling, model_.tokenizer)),
-        generator_(engine_, model_.tokenizer, sampling_, options.text.use_lookup) {
+        generator_(engine_, model_.tokenizer, options_.text, sampling_),
+        conversation_(model_.tokenizer) {
     reset();
   }
 
   int run() {
     introduce();
-    std::string line;
-    while (true) {
-      if (stdin_is_terminal()) show_prompt();
-      if (!std::getline(std::cin, line)) break;
-      if (line.ends_with('\r')) line.pop_back();
-      if (line.find_first_not_of(" \t") == std::string::npos) continue;
-      if (line == "/exit" || line == "/quit") return 0;
-      if (line == "/help") {
-        std::fputs(std::string(help_text).c_str(), stderr);
-      } else if (line == "/reset") {
-        reset();
-        message("new conversation");
-      } else if (line[0] == '/' && line.find_first_of(" /", 1) == std::string::npos && stdin_is_terminal()) {
-        message(fmt::format("no such command: {} (/help lists them)", stilla::printable(line)));
-      } else {
-        answer(line);
-      }
+    LineEditor editor;
+    while (const std::optional<std::string> line = editor.read()) {
+      if (line->find_first_not_of(" \t") == std::string::npos) continue;
+      if (*line == "/exit" || *line == "/quit") return 0;
+      if (is_command(*line)) continue;
+      conversation_.add_user(*line);
+      answer();
     }
     if (stdin_is_terminal()) std::fputs("\n", stderr);
     return 0;
@@ -114,47 +114,139 @@ class Chat {
     if (stdin_is_terminal()) message("/help lists commands; Ctrl-C stops an answer; Ctrl-D leaves");
   }
 
-  static void show_prompt() {
-    std::fputs(stderr_is_terminal() ? "\n> " : "> ", stderr);
-    std::fflush(stderr);
-  }
-
   void reset() {
-    messages_.clear();
-    if (options_.text.has_system) messages_.push_back({stilla::ChatRole::system, options_.text.system});
+    conversation_.reset(options_.text.has_system ? std::optional(options_.text.system) : std::nullopt);
   }
 
-  void answer(const std::string& line) {
-    messages_.push_back({stilla::ChatRole::user, line});
-    const std::vector<std::uint32_t> ids = stilla::encode_chat(model_.tokenizer, template_, messages_);
-    if (ids.size() > engine_.context()) {
-      message(
-          fmt::format("the conversation is too long: with this message it has {} tokens, and the context holds {}; "
-                      "/reset begins a new one",
-                      ids.size(), engine_.context()));
-      messages_.pop_back();
-      return;
+  // Obeys a command. In a pipe, what only looks like one is said to the model.
+  bool is_command(const std::string& line) {
+    if (line[0] != '/') return false;
+    const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
+    const std::string command = line.substr(0, end);
+    const std::size_t begin = std::min(line.find_first_not_of(" \t", end), line.size());
+    const std::string argument = line.substr(begin, line.find_last_not_of(" \t") + 1 - begin);
+    if (command == "/help") {
+      std::fputs(std::string(help_text).c_str(), stderr);
+    } else if (command == "/reset") {
+      reset();
+      message("new conversation");
+    } else if (command == "/think") {
+      set_think(argument);
+    } else if (command == "/retry") {
+      retry();
+    } else if (command == "/save") {
+      save(argument);
+    } else if (command == "/load") {
+      load(argument);
+    } else if (command == "/stats") {
+      tell_stats();
+    } else {
+      if (command.find('/', 1) != std::string::npos || !stdin_is_terminal()) return false;
+      message(fmt::format("no such command: {} (/help lists them)", stilla::printable(command)));
     }
+    return true;
+  }
+
+  void set_think(const std::string& name) {
+    const std::optional<Think> mode = think_mode(name);
+    if (!mode) return message("say /think show, /think hide or /think off");
+    think_ = *mode;
+    set_thinking(template_, model_.tokenizer, think_);
+    message(fmt::format("thoughts: {}", name));
+  }
+
+  void retry() {
+    if (!conversation_.ends_with(stilla::ChatRole::assistant)) return message("there is no answer to try again");
+    conversation_.remove_last();
+    answer();
+  }
+
+  void save(const std::string& path) {
+    if (path.empty()) return message("say /save FILE");
+    const stilla::Status saved = engine_.save(path, conversation_.to_json());
+    message(saved ? fmt::format("saved {} messages, {} tokens: {}", conversation_.size(), engine_.size(),
+                                stilla::printable_path(path))
+                  : saved.error().message);
+  }
+
+  void load(const std::string& path) {
+    if (path.empty()) return message("say /load FILE");
+    const stilla::Result<std::string> note = engine_.restore(path);
+    if (!note) return message(note.error().message);
+    const stilla::Status loaded = conversation_.from_json(*note);
+    message(loaded ? fmt::format("loaded {} messages, {} tokens", conversation_.size(), engine_.size())
+                   : loaded.error().message);
+  }
+
+  void tell_stats() const {
+    message(fmt::format("{} messages; {} of {} tokens of context, {} of cache", conversation_.size(), engine_.size(),
+                        engine_.context(), bytes_text(static_cast<double>(engine_.cache_bytes()))));
+    message(total_.rates());
+  }
+
+  // Forgets the oldest turns until the conversation, with `more` tokens behind it, takes at most half of the context, so
+  // that this is not needed again at once. The prompt, if that made it fit.
+  std::optional<std::vector<std::uint32_t>> make_room(std::size_t more) {
+    std::vector<std::uint32_t> ids = conversation_.prompt(template_);
+    const std::size_t before = ids.size();
+    std::size_t turns = 0;
+    while (ids.size() + more > engine_.context() / 2 && conversation_.forget_oldest_turn()) {
+      ids = conversation_.prompt(template_);
+      ++turns;
+    }
+    if (turns > 0) {
+      if (more > 0 && stderr_is_terminal()) std::fputs("\n", stderr);
+      message(fmt::format("the context is full: forgot the {} ({} tokens)",
+                          turns == 1 ? "oldest turn" : fmt::format("{} oldest turns", turns), before - ids.size()));
+    }
+    if (ids.size() + more >= engine_.context()) return std::nullopt;
+    return ids;
+  }
+
+  // The prompt for the messages so far; nothing if it does not fit.
+  std::optional<std::vector<std::uint32_t>> prompt() {
+    std::vector<std::uint32_t> ids = conversation_.prompt(template_);
+    if (ids.size() < engine_.context() || (ids.size() == engine_.context() && !options_.shifts)) return ids;
+    if (options_.shifts) {
+      if (std::optional<std::vector<std::uint32_t>> shorter = make_room(0)) return shorter;
+      ids = conversation_.prompt(template_);
+    }
+    message(fmt::format("the conversation is too long: with this message it has {} tokens, and the context holds {}; "
+                        "/reset begins a new one",
+                        ids.size(), engine_.context()));
+    return std::nullopt;
+  }
+
+  // Answers the last message.
+  void answer() {
+    std::optional<std::vector<std::uint32_t>> ids = prompt();
+    if (!ids) return conversation_.remove_last();
     const FinishOnInterrupt finish_on_interrupt;
-    AnswerPrinter printer(AnswerPrinter::mode_of_output(false), template_.opens_reasoning, options_.text.hide_thinking);
-    std::string text;
-    const Generation result = generator_.run(ids, options_.text.limit, [&](std::string_view bytes) {
-      text += bytes;
-      printer.push(bytes);
-    });
-    const bool is_thinking = printer.is_reasoning();
+    const bool is_thinking = template_.opens_reasoning && !template_.closes_reasoning;
+    AnswerPrinter printer(AnswerPrinter::mode_of_output(false), is_thinking, think_ != Think::show);
+    Generation result;
+    while (true) {
+      generator_.run(*ids, printer.is_reasoning(), result, [&](std::string_view bytes) {
+        printer.push(bytes);
+        return printer.is_reasoning();
+      });
+      if (result.reason != StopReason::context_full || !options_.shifts) break;
+      ids = make_room(result.ids.size());
+      if (!ids) break;
+      ids->insert(ids->end(), result.ids.begin(), result.ids.end());
+    }
+    conversation_.add_answer(result, printer.is_reasoning(), template_);
     printer.finish();
-    // Thinking that was cut off must not pass for an answer in the turns to come.
-    if (is_thinking) text += stilla::ReasoningSplitter::close_tag;
-    messages_.push_back({stilla::ChatRole::assistant, text});
 
     if (result.reason == StopReason::context_full)
       message(context_full_text(engine_) + "; /reset begins a new conversation");
     if (result.reason == StopReason::interrupted) message("stopped");
     if (stderr_is_terminal() || options_.model.verbose) message(result.rates());
+    total_.add(result);
   }
 
   const ChatOptions& options_;
+  Think think_;
   OpenedModel model_;
   stilla::ChatTemplate template_;
   std::string type_;
@@ -162,7 +254,8 @@ class Chat {
   Engine engine_;
   stilla::SamplingOptions sampling_;
   Generator generator_;
-  std::vector<stilla::ChatMessage> messages_;
+  Conversation conversation_;
+  Generation total_;
 };
 
 int chat(ChatOptions& options) {
@@ -177,6 +270,19 @@ void add_chat(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("chat", "Talk to a model");
   add_model_options(*command, options->model);
   add_text_options(*command, options->text);
+  command
+      ->add_option_function<std::string>(
+          "--on-full",
+          [options](const std::string& text) {
+            if (text != "stop" && text != "shift") {
+              throw CLI::ValidationError("--on-full",
+                                         fmt::format("found '{}'; supported: stop, shift", stilla::printable(text)));
+            }
+            options->shifts = text == "shift";
+          },
+          "When the context is full: stop (default), or shift: forget the oldest turns, but for the system prompt, and "
+          "evaluate the rest again")
+      ->type_name("ACTION");
   command->footer(
       "Without -m: the model that scripts/fetch_models.sh brings. /help in the chat lists its commands. When standard "
       "input\n"

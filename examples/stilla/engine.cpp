@@ -65,6 +65,12 @@ void Engine::use_threads(std::size_t threads) {
 }
 
 std::size_t Engine::size() const { return state_->session.size(); }
+std::span<const std::uint32_t> Engine::ids() const { return state_->session.ids(); }
+std::size_t Engine::cache_bytes() const { return state_->session.cache().bytes(); }
+stilla::Status Engine::save(const std::string& path, std::string_view note) const {
+  return state_->session.save(path, note);
+}
+stilla::Result<std::string> Engine::restore(const std::string& path) { return state_->session.restore(path); }
 stilla::ActivationBits Engine::activations() const { return state_->session.activations(); }
 std::size_t Engine::context() const { return state_->session.context(); }
 void Engine::truncate(std::size_t count) { state_->session.truncate(count); }

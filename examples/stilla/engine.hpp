@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <stilla/error.hpp>
@@ -73,9 +74,16 @@ class Engine {
 
   // The text: its length, its limit, and forgetting its end.
   std::size_t size() const;
+  std::span<const std::uint32_t> ids() const;
   std::size_t context() const;
   stilla::ActivationBits activations() const;
   void truncate(std::size_t count);
+  std::size_t cache_bytes() const;
+
+  // The text with its keys and values to a file and back; the note is the caller's. A file that does not fit is refused and
+  // the text stays.
+  stilla::Status save(const std::string& path, std::string_view note) const;
+  stilla::Result<std::string> restore(const std::string& path);
 
   // Appends ids. The logits of what follows, valid until the next call.
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdio>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -36,15 +38,38 @@ std::string Generation::rates() const {
   // The first token comes out of the prompt's evaluation.
   if (tokens > 1) out += fmt::format(", {:.1f} tokens/s", rate(tokens - 1, seconds));
   if (guesses > 0) out += fmt::format(", {} of {} guesses right", right_guesses, guesses);
+  if (thought_tokens > 0) {
+    out += fmt::format("; thought {} tokens in {:.1f} s{}, answer {} in {:.1f} s", thought_tokens, thought_seconds,
+                       was_cut ? " (cut)" : "", tokens - thought_tokens, seconds - thought_seconds);
+  }
   return out;
 }
 
+void Generation::add(const Generation& other) {
+  prompt_tokens += other.prompt_tokens;
+  prompt_seconds += other.prompt_seconds;
+  tokens += other.tokens;
+  seconds += other.seconds;
+  thought_tokens += other.thought_tokens;
+  thought_seconds += other.thought_seconds;
+  guesses += other.guesses;
+  right_guesses += other.right_guesses;
+}
+
+Generator::Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const TextOptions& options,
+                     const stilla::SamplingOptions& sampling)
+    : engine_(&engine),
+      tokenizer_(&tokenizer),
+      options_(&options),
+      sampler_(sampling),
+      closing_(tokenizer.encode("\n\nI have thought long enough, so here is my answer.\n</think>\n\n",
+                                stilla::SpecialTokens::parse)) {}
+
 std::span<const float> Generator::evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result) {
-  const std::size_t most = std::min(evaluated_.size(), prompt.size() - 1);  // at least one, for its logits
-  const auto [there, same] =
-      std::mismatch(evaluated_.begin(), evaluated_.begin() + static_cast<std::ptrdiff_t>(most), prompt.begin());
-  const auto kept = static_cast<std::size_t>(same - prompt.begin());
-  evaluated_.erase(there, evaluated_.end());
+  const std::span<const std::uint32_t> held = engine_->ids();
+  const std::size_t most = std::min(held.size(), prompt.size() - 1);  // at least one, for its logits
+  const auto there = std::mismatch(held.begin(), held.begin() + static_cast<std::ptrdiff_t>(most), prompt.begin()).first;
+  const auto kept = static_cast<std::size_t>(there - held.begin());
   engine_->truncate(kept);
 
   const Stopwatch watch;
@@ -53,26 +78,24 @@ std::span<const float> Generator::evaluate_prompt(std::span<const std::uint32_t>
   for (std::size_t at = kept; at < prompt.size() && !interrupted();) {
     const std::span<const std::uint32_t> piece = prompt.subspan(at, std::min(prompt_piece, prompt.size() - at));
     logits = engine_->evaluate(piece);
-    evaluated_.insert(evaluated_.end(), piece.begin(), piece.end());
     at += piece.size();
     result.prompt_tokens += piece.size();
     if (at < prompt.size()) progress.show(at - kept, prompt.size() - kept);
   }
-  result.prompt_seconds = watch.seconds();
+  result.prompt_seconds += watch.seconds();
   return logits;
 }
 
 std::uint32_t Generator::sample(std::span<const float> logits) {
   const std::optional<std::uint32_t> id = sampler_.sample(logits);
   if (!id) fail(exit_failed, "the model's logits are not numbers: its weights may be damaged");
-  sampler_.accept(*id);
   return *id;
 }
 
 std::span<const float> Generator::evaluate_next(std::uint32_t id, std::size_t most_guesses, Generation& result) {
   std::array<std::uint32_t, 1 + stilla::DraftPolicy::most_guesses> batch{id};
   const std::span<std::uint32_t> guesses(batch.data() + 1, std::min(most_guesses, stilla::DraftPolicy::most_guesses));
-  draft_ = index_.draft(guesses);
+  draft_ = options_->use_lookup ? index_.draft(guesses) : stilla::Draft{};
   guesses_.assign(batch.begin() + 1, batch.begin() + 1 + static_cast<std::ptrdiff_t>(policy_.length(draft_)));
   result.guesses += guesses_.size();
   const Stopwatch watch;
@@ -81,20 +104,48 @@ std::span<const float> Generator::evaluate_next(std::uint32_t id, std::size_t mo
   return rows;
 }
 
-Generation Generator::run(std::span<const std::uint32_t> prompt, std::int64_t limit,
-                          const std::function<void(std::string_view)>& emit) {
-  Generation result;
-  const auto most = limit >= 0 ? static_cast<std::uint64_t>(limit) : std::numeric_limits<std::uint64_t>::max();
+void Generator::take(std::span<const std::uint32_t> ids, Generation& result) {
+  result.tokens += ids.size();
+  result.ids.insert(result.ids.end(), ids.begin(), ids.end());
+  for (const std::uint32_t id : ids) {
+    sampler_.accept(id);
+    if (options_->use_lookup) index_.push(id);
+    if (const std::optional<stilla::TextLoop> loop = loops_.push(id)) {
+      if (stderr_is_terminal()) std::fputs("\n", stderr);
+      message(fmt::format("the text goes round in circles: its last {} tokens are {} times the same {}; --dry-multiplier "
+                          "0.8 helps against that",
+                          loop->tokens, loop->tokens / loop->period, loop->period));
+    }
+  }
+}
+
+void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Generation& result, const Emit& emit) {
+  const auto most = options_->limit >= 0 ? static_cast<std::uint64_t>(options_->limit)
+                                         : std::numeric_limits<std::uint64_t>::max();
   std::span<const float> rows = evaluate_prompt(prompt, result);  // logits: of the last token, and of each guess behind it
   sampler_.begin(prompt);
+  loops_.clear();
   index_.clear();
-  if (use_lookup_) {
+  if (options_->use_lookup) {
     for (const std::uint32_t id : prompt) index_.push(id);
   }
   guesses_.clear();
-  std::size_t right = 0;  // of the guesses
+  std::size_t right = 0;                  // of the guesses
+  std::size_t length = engine_->size();   // of the text, without guesses that nobody took
 
   const Stopwatch watch;
+  double thought_end = is_thinking ? -1.0 : 0.0;  // seconds; negative: not over
+  const auto show = [&](std::span<const std::uint32_t> ids) {
+    std::string bytes;
+    for (const std::uint32_t id : ids) bytes += tokenizer_->piece(id);
+    const bool was_thinking = std::exchange(is_thinking, emit(bytes));
+    if (was_thinking || is_thinking) result.thought_tokens += ids.size();
+    if (is_thinking) thought_end = -1.0;
+    if (was_thinking && !is_thinking) {
+      result.answer_begin = result.ids.size();
+      thought_end = watch.seconds();
+    }
+  };
   while (true) {
     if (interrupted()) {
       result.reason = StopReason::interrupted;
@@ -106,32 +157,46 @@ Generation Generator::run(std::span<const std::uint32_t> prompt, std::int64_t li
     }
     const std::size_t width = rows.size() / (1 + guesses_.size());
     const std::uint32_t id = sample(rows.subspan(right * width, width));
-    ++result.tokens;
-    if (tokenizer_->is_end_of_generation(id)) break;
-    emit(tokenizer_->piece(id));
-    if (right < guesses_.size() && guesses_[right] == id) {  // evaluated already
+    if (tokenizer_->is_end_of_generation(id)) {
+      result.reason = StopReason::end_of_text;
+      ++result.tokens;
+      break;
+    }
+    take({&id, 1}, result);
+    show({&id, 1});
+    const bool cuts_thought = is_thinking && options_->think_budget != 0 && result.thought_tokens >= options_->think_budget;
+    if (right < guesses_.size() && guesses_[right] == id && !cuts_thought) {  // evaluated already
       ++right;
       ++result.right_guesses;
-      evaluated_.push_back(id);
-      if (use_lookup_) index_.push(id);
+      ++length;
       continue;
     }
     if (!guesses_.empty()) policy_.learn_right(draft_, guesses_.size(), right);
-    engine_->truncate(evaluated_.size());
+    engine_->truncate(length);
+    const std::size_t needed = 1 + (cuts_thought ? closing_.size() : 0);
     if (result.tokens >= most) continue;  // nobody asks what follows
-    if (engine_->size() == engine_->context()) {
+    if (engine_->context() - length < needed) {
       result.reason = StopReason::context_full;
       break;
     }
-    if (use_lookup_) index_.push(id);
-    const std::uint64_t room = std::min<std::uint64_t>(engine_->context() - engine_->size() - 1, most - result.tokens - 1);
-    rows = evaluate_next(id, use_lookup_ ? static_cast<std::size_t>(room) : 0, result);
-    evaluated_.push_back(id);
     right = 0;
+    length += needed;
+    if (cuts_thought) {
+      guesses_.clear();
+      result.was_cut = true;
+      (void)engine_->evaluate({&id, 1});
+      take(closing_, result);
+      show(closing_);
+      rows = engine_->evaluate(closing_);
+    } else {
+      const std::uint64_t room = std::min<std::uint64_t>(engine_->context() - length, most - result.tokens - 1);
+      rows = evaluate_next(id, static_cast<std::size_t>(room), result);
+    }
   }
-  engine_->truncate(evaluated_.size());
-  result.seconds = watch.seconds();
-  return result;
+  engine_->truncate(length);
+  const double seconds = watch.seconds();
+  result.seconds += seconds;
+  result.thought_seconds += thought_end < 0.0 ? seconds : thought_end;
 }
 
 }  // namespace program

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The streaming loop of `run` and `chat`: evaluate the prompt, then sample, show, evaluate, until the model ends, the
-// limit or the context is reached, or Ctrl-C was pressed.
+// limit or the context is reached, or Ctrl-C was pressed. A thought that reaches its budget is closed for the model, which
+// goes on to the answer.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,6 +16,7 @@
 
 #include <stilla/lookup.hpp>
 #include <stilla/sampling.hpp>
+#include <stilla/text/loop_detector.hpp>
 #include <stilla/text/tokenizer.hpp>
 
 #include "engine.hpp"
@@ -23,44 +26,57 @@ namespace program {
 
 enum class StopReason { end_of_text, limit, context_full, interrupted };
 
+// What was generated. A text that is continued adds up.
 struct Generation {
   StopReason reason = StopReason::end_of_text;
   std::size_t prompt_tokens = 0;  // evaluated now: those the cache already held are not counted
   double prompt_seconds = 0;
-  std::size_t tokens = 0;  // generated
+  std::vector<std::uint32_t> ids;  // generated, without the one that ended the text
+  std::size_t tokens = 0;          // the same with it
   double seconds = 0;
-  std::size_t guesses = 0;  // checked by lookup decoding
+  std::size_t answer_begin = 0;    // of the ids: behind the thought
+  std::size_t thought_tokens = 0;
+  double thought_seconds = 0;
+  bool was_cut = false;            // the thought reached its budget
+  std::size_t guesses = 0;         // checked by lookup decoding
   std::size_t right_guesses = 0;
 
-  // "prompt 25 tokens, 45.1 tokens/s; generated 64 tokens, 12.3 tokens/s"
+  // "prompt 25 tokens, 45.1 tokens/s; generated 64 tokens, 12.3 tokens/s; thought 40 tokens in 3.2 s, answer 24 in 2.0 s"
   std::string rates() const;
+  // Counts and times of another one; not its ids.
+  void add(const Generation& other);
 };
 
 class Generator {
  public:
-  Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const stilla::SamplingOptions& sampling, bool use_lookup)
-      : engine_(&engine), tokenizer_(&tokenizer), sampler_(sampling), use_lookup_(use_lookup) {}
+  // `emit` gets the bytes of each generated token (control tokens have none) and says whether a thought is open behind them.
+  using Emit = std::function<bool(std::string_view)>;
 
-  // Continues `prompt`, at least one id and at most engine.context(). What the last call's text has in common with it
-  // is not evaluated again. `emit` gets the bytes of each generated token; control tokens have none.
-  Generation run(std::span<const std::uint32_t> prompt, std::int64_t limit,
-                 const std::function<void(std::string_view)>& emit);
+  Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const TextOptions& options,
+            const stilla::SamplingOptions& sampling);
+
+  // Continues `prompt`, at least one id and at most engine.context(). What the engine's text has in common with it is not
+  // evaluated again. `is_thinking`: the prompt has opened a thought.
+  void run(std::span<const std::uint32_t> prompt, bool is_thinking, Generation& result, const Emit& emit);
 
  private:
   std::span<const float> evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result);
   std::uint32_t sample(std::span<const float> logits);
   // Evaluates id and as many guesses behind it as pay; gives the logits behind each.
   std::span<const float> evaluate_next(std::uint32_t id, std::size_t most_guesses, Generation& result);
+  // A token or several of the text, before they are evaluated.
+  void take(std::span<const std::uint32_t> ids, Generation& result);
 
   Engine* engine_;
   const stilla::Tokenizer* tokenizer_;
+  const TextOptions* options_;
   stilla::Sampler sampler_;
-  bool use_lookup_;
+  std::vector<std::uint32_t> closing_;  // what closes a thought that reached its budget
+  stilla::LoopDetector loops_;
   stilla::NgramIndex index_;
   stilla::DraftPolicy policy_;
   stilla::Draft draft_;
-  std::vector<std::uint32_t> guesses_;    // evaluated behind the text
-  std::vector<std::uint32_t> evaluated_;  // the text in the engine's cache
+  std::vector<std::uint32_t> guesses_;  // evaluated behind the text
 };
 
 }  // namespace program

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <stilla/text/gguf_vocabulary.hpp>
+#include <stilla/text/reasoning.hpp>
 
 #include "output.hpp"
 #include "platform.hpp"
@@ -30,22 +31,28 @@ OpenedModel open_model(const ModelOptions& options) {
   return {std::move(file), std::move(facts), std::move(tokenizer), context};
 }
 
-stilla::ChatTemplate chat_template_of(const stilla::GgufFile& file, const TextOptions& options) {
+stilla::ChatTemplate chat_template_of(const OpenedModel& model, const TextOptions& options) {
   stilla::ChatTemplate out;
   if (!options.chat_template.empty()) {
     out = value_of(stilla::chat_template_by_name(options.chat_template));
-    out.opens_reasoning = false;
   } else {
-    const std::string_view program = value_of(stilla::gguf_chat_template(file));
+    const std::string_view program = value_of(stilla::gguf_chat_template(model.file));
     stilla::Result<stilla::ChatTemplate> recognised = stilla::recognise_chat_template(program);
     if (!recognised) {
       fail(exit_refused, fmt::format("{}: {} (--chat-template), or continue plain text with `stilla run --raw`",
-                                     stilla::printable_path(file.path()), recognised.error().message));
+                                     stilla::printable_path(model.file.path()), recognised.error().message));
     }
     out = std::move(*recognised);
   }
-  out.opens_reasoning = out.opens_reasoning || options.think;
+  set_thinking(out, model.tokenizer, options.think);
   return out;
+}
+
+void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& tokenizer, Think think) {
+  const bool can_think = tokenizer.find(stilla::ReasoningSplitter::close_tag).has_value();
+  chat_template.closes_reasoning = can_think && think == Think::off;
+  // DeepSeek advises to begin every answer with a thought; older files leave that to the caller.
+  if (can_think && chat_template.format == stilla::ChatFormat::deepseek_r1) chat_template.opens_reasoning = true;
 }
 
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch) {

@@ -24,7 +24,9 @@ struct OpenedModel {
 OpenedModel open_model(const ModelOptions& options);
 
 // The file's chat template, or the one that was named.
-stilla::ChatTemplate chat_template_of(const stilla::GgufFile& file, const TextOptions& options);
+stilla::ChatTemplate chat_template_of(const OpenedModel& model, const TextOptions& options);
+// The same template with thoughts or without, if the vocabulary has tokens for them.
+void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& tokenizer, Think think);
 
 // Step two: weights, with progress on a terminal and a word of warning if memory will be short. Takes `model.file`.
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch = 512);

@@ -22,7 +22,7 @@ constexpr const char* examples = R"(Examples:
   stilla chat -m model.gguf                          talk to a model
   stilla run -m model.gguf -p "Why is the sky blue?"  one prompt
   stilla run -m model.gguf -f task.txt > answer.txt   prompt from a file, answer to a file
-  git diff | stilla run -m model.gguf --temp 0 --hide-thinking
+  git diff | stilla run -m model.gguf --temp 0 --think hide
   stilla bench -m model.gguf -t 1,2,4                tokens per second
   stilla inspect model.gguf                          what a file holds and the memory it needs
   stilla pack -m model.gguf                          writes model.stilla, which starts at once

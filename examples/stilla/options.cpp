@@ -91,12 +91,31 @@ void add_text_options(CLI::App& app, TextOptions& options) {
          },
          "Guess tokens from repetitions and check several at once: the same text, sooner; on (default) or off")
       ->type_name("ON|OFF");
-  app.add_flag("--think", options.think, "Begin the answer with <think>, as DeepSeek advises for R1");
-  app.add_flag("--hide-thinking", options.hide_thinking, "Leave out what stands between <think> and </think>");
+  app.add_option_function<std::string>(
+         "--think",
+         [&options](const std::string& text) {
+           const std::optional<Think> mode = think_mode(text);
+           if (!mode) {
+             throw CLI::ValidationError("--think",
+                                        fmt::format("found '{}'; supported: show, hide, off", stilla::printable(text)));
+           }
+           options.think = *mode;
+         },
+         "A reasoning model's thoughts: show (default), hide, or off: an empty thought, so that it answers at once")
+      ->type_name("MODE");
+  add_number<std::size_t>(app, "--think-budget", options.think_budget, 0, std::size_t{1} << 30,
+                          "Most tokens of a thought; then it is closed and the model goes on to its answer (default 0: any)");
 }
 
 std::size_t thread_count(const ModelOptions& options) {
   return options.threads != 0 ? options.threads : physical_cores();
+}
+
+std::optional<Think> think_mode(std::string_view name) {
+  if (name == "show") return Think::show;
+  if (name == "hide") return Think::hide;
+  if (name == "off") return Think::off;
+  return std::nullopt;
 }
 
 }  // namespace program

@@ -106,6 +106,10 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice);
 // What a sampler for this vocabulary needs: the seed, the tokens that hold a breaker, no padding rows.
 stilla::SamplingOptions sampling_options(const SamplingChoice& choice, const stilla::Tokenizer& tokenizer);
 
+// What becomes of a reasoning model's thoughts. off: it is made to answer at once.
+enum class Think { show, hide, off };
+std::optional<Think> think_mode(std::string_view name);
+
 struct TextOptions {
   SamplingChoice sampling;
   std::int64_t limit = -1;            // most tokens to generate; -1: until the model ends or the context is full
@@ -113,8 +117,8 @@ struct TextOptions {
   bool has_system = false;
   std::string chat_template;  // a name; empty: the file's
   bool use_lookup = true;
-  bool think = false;
-  bool hide_thinking = false;
+  Think think = Think::show;
+  std::size_t think_budget = 0;  // most tokens of a thought; 0: any
 };
 void add_text_options(CLI::App& app, TextOptions& options);
 

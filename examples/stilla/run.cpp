@@ -58,7 +58,7 @@ int run(RunOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   OpenedModel model = open_model(options.model);
   const stilla::ChatTemplate chat_template =
-      options.raw ? stilla::ChatTemplate{} : chat_template_of(model.file, options.text);
+      options.raw ? stilla::ChatTemplate{} : chat_template_of(model, options.text);
   const std::vector<std::uint32_t> ids = prompt_ids(options, model, prompt, chat_template);
   if (ids.empty()) fail(exit_usage, "the prompt has no tokens in this model's vocabulary");
   if (ids.size() > model.context) {
@@ -74,11 +74,14 @@ int run(RunOptions& options) {
   if (options.model.verbose) report_engine(engine, sampling, options.model);
 
   const FinishOnInterrupt finish_on_interrupt;
-  AnswerPrinter printer(AnswerPrinter::mode_of_output(options.raw), chat_template.opens_reasoning,
-                        options.text.hide_thinking);
-  Generator generator(engine, model.tokenizer, sampling, options.text.use_lookup);
-  const Generation result =
-      generator.run(ids, options.text.limit, [&](std::string_view bytes) { printer.push(bytes); });
+  const bool is_thinking = chat_template.opens_reasoning && !chat_template.closes_reasoning;
+  AnswerPrinter printer(AnswerPrinter::mode_of_output(options.raw), is_thinking, options.text.think != Think::show);
+  Generator generator(engine, model.tokenizer, options.text, sampling);
+  Generation result;
+  generator.run(ids, is_thinking, result, [&](std::string_view bytes) {
+    printer.push(bytes);
+    return printer.is_reasoning();
+  });
   printer.finish();
 
   if (options.raw && stdout_is_terminal()) std::fputs("\n", stderr);

@@ -50,6 +50,7 @@
 // Text to tokens and back.
 #include <stilla/text/chat_template.hpp>
 #include <stilla/text/gguf_vocabulary.hpp>
+#include <stilla/text/loop_detector.hpp>
 #include <stilla/text/reasoning.hpp>
 #include <stilla/text/stream_decoder.hpp>
 #include <stilla/text/tokenizer.hpp>

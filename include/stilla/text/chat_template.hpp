@@ -32,6 +32,9 @@ enum class ChatRole : std::uint8_t { system, user, assistant };
 struct ChatMessage {
   ChatRole role = ChatRole::user;
   std::string text;
+  // The tokens that the model wrote it with. Used instead of encoding the text again, if they say just that, so that a
+  // conversation's next prompt begins with what the cache holds. May be empty.
+  std::vector<std::uint32_t> ids{};
 };
 
 enum class ChatFormat : std::uint8_t { chatml, deepseek_r1, llama3 };
@@ -41,6 +44,7 @@ struct ChatTemplate {
   bool begins_with_bos = false;               // BOS stands first even if the vocabulary does not ask for it
   bool opens_reasoning = false;               // the generation prompt ends with <think>\n (see reasoning.hpp). DeepSeek
                                               // advises to set this for R1 models whose file does not do it
+  bool closes_reasoning = false;              // it ends with an empty thought: the model is to answer at once
   std::optional<std::string> default_system;  // chatml: if the messages do not begin with a system message
   std::optional<std::string> date;            // llama3: "26 Jul 2024", for models whose template tells the date
 };
@@ -129,6 +133,7 @@ inline Result<ChatTemplate> recognise_chat_template(std::string_view jinja) {
   }
   if (has("<|im_start|>")) {
     out.begins_with_bos = has("bos_token");
+    out.opens_reasoning = has("<|im_start|>assistant\\n<think>");
     out.default_system = detail::chatml_default_system(jinja);
     return out;
   }
@@ -142,7 +147,12 @@ inline std::vector<TextSegment> render_chat(const ChatTemplate& chat_template, s
                                             bool add_generation_prompt = true) {
   std::vector<TextSegment> out;
   const auto markup = [&](const auto&... parts) { out.push_back({concat(parts...), true}); };
-  const auto content = [&](std::string_view text) { out.push_back({std::string(text), false}); };
+  const auto content = [&](std::string_view text, std::span<const std::uint32_t> ids = {}) {
+    out.push_back({std::string(text), false, {ids.begin(), ids.end()}});
+  };
+  const std::string_view reasoning = chat_template.closes_reasoning  ? "<think>\n\n</think>\n\n"
+                                     : chat_template.opens_reasoning ? "<think>\n"
+                                                                     : "";
   const bool begins_with_system = !messages.empty() && messages.front().role == ChatRole::system;
   switch (chat_template.format) {
     case ChatFormat::chatml:
@@ -151,10 +161,10 @@ inline std::vector<TextSegment> render_chat(const ChatTemplate& chat_template, s
       }
       for (const ChatMessage& message : messages) {
         markup("<|im_start|>", detail::role_name(message.role), "\n");
-        content(message.text);
+        content(message.text, message.ids);
         markup("<|im_end|>\n");
       }
-      if (add_generation_prompt) markup("<|im_start|>assistant\n", chat_template.opens_reasoning ? "<think>\n" : "");
+      if (add_generation_prompt) markup("<|im_start|>assistant\n", reasoning);
       return out;
 
     case ChatFormat::deepseek_r1: {
@@ -171,11 +181,12 @@ inline std::vector<TextSegment> render_chat(const ChatTemplate& chat_template, s
           constexpr std::string_view end_of_reasoning = "</think>";
           const std::size_t end = message.text.rfind(end_of_reasoning);
           markup("<｜Assistant｜>");
-          content(end == std::string::npos ? message.text : message.text.substr(end + end_of_reasoning.size()));
+          content(std::string_view(message.text).substr(end == std::string::npos ? 0 : end + end_of_reasoning.size()),
+                  message.ids);
           markup("<｜end▁of▁sentence｜>");
         }
       }
-      if (add_generation_prompt) markup("<｜Assistant｜>", chat_template.opens_reasoning ? "<think>\n" : "");
+      if (add_generation_prompt) markup("<｜Assistant｜>", reasoning);
       return out;
     }
 
@@ -191,11 +202,11 @@ inline std::vector<TextSegment> render_chat(const ChatTemplate& chat_template, s
       }
       for (const ChatMessage& message : messages) {
         markup("<|start_header_id|>", detail::role_name(message.role), "<|end_header_id|>\n\n");
-        content(detail::trimmed(message.text));
+        content(detail::trimmed(message.text), message.ids);
         markup("<|eot_id|>");
       }
       if (add_generation_prompt) {
-        markup("<|start_header_id|>assistant<|end_header_id|>\n\n", chat_template.opens_reasoning ? "<think>\n" : "");
+        markup("<|start_header_id|>assistant<|end_header_id|>\n\n", reasoning);
       }
       return out;
   }

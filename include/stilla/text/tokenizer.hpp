@@ -40,6 +40,7 @@ enum class ControlText : std::uint8_t { hide, show };
 struct TextSegment {
   std::string text;
   bool is_template = false;
+  std::vector<std::uint32_t> ids{};  // if they decode to the text, it becomes these
 };
 
 class Tokenizer {
@@ -325,6 +326,12 @@ inline std::vector<std::uint32_t> Tokenizer::encode(std::span<const TextSegment>
   std::size_t begin = 0;  // of the segment
   for (const TextSegment& segment : segments) {
     const std::size_t end = begin + segment.text.size();
+    if (!segment.ids.empty() && done <= begin && decode(segment.ids) == segment.text) {
+      flush(done, begin);
+      ids.insert(ids.end(), segment.ids.begin(), segment.ids.end());
+      begin = done = end;
+      continue;
+    }
     std::size_t at = begin > done ? begin : done;  // a user-defined token may have crossed into this segment
     while (at < end) {
       const auto match = special_.find(text, at, end, segment.is_template ? end : 0);

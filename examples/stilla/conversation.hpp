@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What was said in a chat. Past thoughts are not part of it, as the authors of reasoning models advise: an answer is kept
+// from behind its thought on, with the tokens that it was written with.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <stilla/error.hpp>
+#include <stilla/text/chat_template.hpp>
+#include <stilla/text/tokenizer.hpp>
+
+#include "generate.hpp"
+
+namespace program {
+
+class Conversation {
+ public:
+  explicit Conversation(const stilla::Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+
+  // Begins a new one.
+  void reset(const std::optional<std::string>& system);
+
+  void add_user(std::string text) { messages_.push_back({stilla::ChatRole::user, std::move(text)}); }
+  // `is_cut`: it ended within a thought, of which nothing is kept.
+  void add_answer(const Generation& generation, bool is_cut, const stilla::ChatTemplate& chat_template);
+  void remove_last() { messages_.pop_back(); }
+  bool ends_with(stilla::ChatRole role) const { return !messages_.empty() && messages_.back().role == role; }
+
+  // Removes the oldest message of the user's and its answer; false if it is the last one's turn.
+  bool forget_oldest_turn();
+
+  std::vector<std::uint32_t> prompt(const stilla::ChatTemplate& chat_template) const {
+    return stilla::encode_chat(*tokenizer_, chat_template, messages_);
+  }
+  std::size_t size() const { return messages_.size(); }
+
+  std::string to_json() const;
+  // Replaces the conversation, or leaves it as it is if the text is none.
+  stilla::Status from_json(std::string_view text);
+
+ private:
+  const stilla::Tokenizer* tokenizer_;
+  std::vector<stilla::ChatMessage> messages_;
+};
+
+}  // namespace program

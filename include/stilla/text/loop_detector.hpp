@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Notices that a text goes round in circles, as reasoning models do when they are stuck. The rule: the last tokens are the
+// same passage of at most 512 tokens at least four times in a row, and at least 64 tokens in all. Four repetitions of a word
+// or a table's rule are shorter than that; a list whose items differ in one token is no repetition.
+//
+//   if (std::optional<TextLoop> loop = detector.push(id)) ...   // told once, until the circle is left
+//
+// For each period p the detector counts how many of the last tokens equal the one p before: 512 comparisons a token.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include <stilla/config.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+struct TextLoop {
+  std::size_t period = 0;  // tokens of the passage
+  std::size_t tokens = 0;  // of all its repetitions so far
+};
+
+class LoopDetector {
+ public:
+  static constexpr std::size_t longest_period = 512, fewest_times = 4, fewest_tokens = 64;
+
+  void clear() { *this = LoopDetector(); }
+
+  // The loop that became one with this token, its shortest period.
+  std::optional<TextLoop> push(std::uint32_t token) {
+    const std::size_t periods = std::min(size_, longest_period);
+    std::optional<TextLoop> loop;
+    for (std::size_t p = periods; p > 0; --p) {
+      run_[p] = recent_[(size_ - p) % longest_period] == token ? run_[p] + 1 : 0;
+      const std::size_t tokens = run_[p] + p;
+      if (run_[p] != 0 && tokens >= std::max(fewest_times * p, fewest_tokens)) loop = TextLoop{p, tokens};
+    }
+    recent_[size_++ % longest_period] = token;
+    const bool is_new = loop && !is_told_;
+    is_told_ = loop.has_value();
+    return is_new ? loop : std::nullopt;
+  }
+
+ private:
+  std::array<std::uint32_t, longest_period> recent_{};
+  std::array<std::size_t, longest_period + 1> run_{};  // by period
+  std::size_t size_ = 0;
+  bool is_told_ = false;
+};
+
+}  // namespace stilla::STILLA_ABI
