@@ -115,7 +115,7 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "--lookup: found 'maybe'; supported: on, off", {"run", "-m", model, "-p", "hi", "--lookup", "maybe"}},
       {2, "--mirostat: found '1'; supported: 0 (off), 2", {"run", "-m", model, "-p", "hi", "--mirostat", "1"}},
       {2, "--ctx: found '0'", {"run", "-m", model, "-p", "hi", "--ctx", "0"}},
-      {2, "supported: f16", {"run", "-m", model, "-p", "hi", "--kv", "int8"}},
+      {2, "supported: f16", {"run", "-m", model, "-p", "hi", "--kv", "int9"}},
       {2, "iq4_xs, st4", {"run", "-m", model, "-p", "hi", "--weights", "q9"}},
       {2, "unknown target 'frob'", {"run", "-m", model, "-p", "hi", "--target", "frob"}},
       {2, "known: chatml", {"run", "-m", model, "-p", "hi", "--chat-template", "frob"}},
