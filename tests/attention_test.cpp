@@ -338,7 +338,7 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     for (std::size_t j = 0; j < stored; ++j) {
       const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, g);
       const std::size_t at = j % kv_chunk;
-      const double scale = load_as<float>(chunk + KvLayout<KvInt8>::key_scales(D) + at * sizeof(float));
+      const double scale = load_as<float>(chunk + KvLayout<KvInt8>::key_scales + at * sizeof(float));
       double score = 0, off = 0;
       for (std::size_t d = 0; d < D; ++d) {
         const int code = key_code<KvInt8>(chunk, D, at, d);
@@ -368,7 +368,7 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
       const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, g);
       const std::size_t at = j % kv_chunk;
       const double e = std::exp(scores[j] - highest);
-      const double scale = load_as<float>(chunk + KvLayout<KvInt8>::value_scales(D) + at * sizeof(float));
+      const double scale = load_as<float>(chunk + KvLayout<KvInt8>::value_scales + at * sizeof(float));
       sum += e;
       for (std::size_t d = 0; d < D; ++d) weighted[d] += e * scale * value_code<KvInt8>(chunk, D, at, d);
       largest_value = std::fmax(largest_value, 127 * scale);

@@ -158,7 +158,7 @@ TEST(KvCacheInt8, CodesAreCloseToWhatWasStored) {
       const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, 0);
       const std::size_t at = j % kv_chunk;
       for (const bool is_key : {true, false}) {
-        const auto offset = is_key ? KvLayout<KvInt8>::key_scales(D) : KvLayout<KvInt8>::value_scales(D);
+        const auto offset = is_key ? KvLayout<KvInt8>::key_scales : KvLayout<KvInt8>::value_scales;
         const auto scale = load_as<float>(chunk + offset + at * sizeof(float));
         std::vector<float> found(D);
         for (std::size_t d = 0; d < D; ++d) {
@@ -188,7 +188,7 @@ TEST(KvCacheInt8, RowsThatCannotBeRounded) {
     for (std::size_t d = 0; d < 16; ++d) {
       EXPECT_EQ(key_code<KvInt8>(cache.head_chunk(0, 0, 0), 16, 0, d), 0);
     }
-    return load_as<float>(cache.head_chunk(0, 0, 0) + KvLayout<KvInt8>::value_scales(16));
+    return load_as<float>(cache.head_chunk(0, 0, 0) + KvLayout<KvInt8>::value_scales);
   };
   EXPECT_EQ(scale_of(0.0f), 0.0f);
   EXPECT_TRUE(std::isnan(scale_of(HUGE_VALF)));

@@ -154,6 +154,8 @@ std::size_t attend_chunk(const TeamQueries<Target, E>& queries, const QueryTeam&
   const auto run = [&](std::size_t first, std::size_t count, std::size_t seen) {
     AttentionChunkArgs<E> args = queries.args(chunk, first, count);
     args.chunk = cache.head_chunk(layer, chunk, team.kv_head);
+    const bool is_last = first_position + team.first_row + team.rows <= (chunk + 1) * kv_chunk;
+    args.next = is_last ? args.chunk : cache.head_chunk(layer, chunk + 1, team.kv_head);
     args.count = seen;
     args.max = results.max + first;
     args.sum = results.sum + first;

@@ -6,8 +6,8 @@
 //
 // Ways that cost more, for a head of 128 (64 pairs): cosines and sines of all positions, 128 products for a key and query and
 // 512 bytes of table for a position (as much as its keys and values); the same for 256 positions around the chunk's
-// middle, 128 products and 128 KB. With the slow pairs as one polynomial it is 48 products and 48 KB with Qwen2's base of
-// 1e6. Cheaper but inexact: leaving the bias of small pairs in the key (KL 0.001 with 8 of 32 pairs taken out), a fixed scale
+// middle, 128 products and 128 KB. With the slow pairs as one polynomial it is 48 products and 48 KB with Qwen2.5's base of
+// 1e6, and half of that since one side of the middle gives the other. Cheaper but inexact: leaving the bias of small pairs in the key (KL 0.001 with 8 of 32 pairs taken out), a fixed scale
 // per pair (KL 0.0005 to 0.002), measured on a 0.5B model where all of it gives 0.0001.
 #pragma once
 
@@ -34,22 +34,23 @@ class KeyBiasTables {
     for (std::size_t i = 0; i < P; ++i) {
       if (frequencies.radians(i) * half_chunk > slow_radians) fast_ = i + 1;
     }
-    terms_ = 2 * fast_ + slow_terms;
-    table_.resize(kv_chunk * terms_);
-    for (std::size_t j = 0; j < kv_chunk; ++j) {
-      const double from_middle = static_cast<double>(j) - half_chunk;
-      const auto put = [&](std::size_t term, double value) {
-        table_[(j / key_tile * terms_ + term) * key_tile + j % key_tile] = static_cast<float>(value);
+    half_terms_ = fast_ + slow_terms / 2;
+    table_.resize(kv_chunk * half_terms_);
+    for (std::size_t i = 0; i < kv_chunk / 2; ++i) {
+      const double r = static_cast<double>(i) + 0.5;
+      const auto put = [&](std::size_t odd, std::size_t term, double value) {
+        const std::size_t tile = (odd * (kv_chunk / 2) + i) / key_tile;
+        table_[(tile * half_terms_ + term) * key_tile + i % key_tile] = static_cast<float>(value);
       };
-      for (std::size_t i = 0; i < fast_; ++i) {
-        const SinCos angle = sin_cos(std::abs(from_middle) * frequencies.radians(i));
-        put(i, angle.cos);
-        put(fast_ + i, from_middle < 0 ? -angle.sin : angle.sin);
+      for (std::size_t pair = 0; pair < fast_; ++pair) {
+        const SinCos angle = sin_cos(r * frequencies.radians(pair));
+        put(0, pair, angle.cos);
+        put(1, pair, angle.sin);
       }
-      const double x = from_middle / half_chunk;
+      const double x = r / half_chunk;
       double previous = 1.0, current = x;  // T_0, T_1
       for (std::size_t k = 0; k < slow_terms; ++k) {
-        put(2 * fast_ + lane_of_polynomial(k), previous);
+        put(k % 2, fast_ + k / 2, previous);
         previous = std::exchange(current, std::fma(2.0 * x, current, -previous));
       }
     }
@@ -62,7 +63,7 @@ class KeyBiasTables {
     }
   }
 
-  bool empty() const { return terms_ == 0; }
+  bool empty() const { return half_terms_ == 0; }
   std::size_t head_dim() const { return head_dim_; }
   std::size_t padded_pairs() const { return (frequencies_.pairs() + 15) / 16 * 16; }
 
@@ -72,7 +73,7 @@ class KeyBiasTables {
     for (std::size_t c = middles_.size() / (2 * padded); c * kv_chunk < positions; ++c) {
       middles_.resize(middles_.size() + 2 * padded);
       float* row = middles_.data() + middles_.size() - 2 * padded;
-      frequencies_.table_row(row, row + padded, c * kv_chunk + kv_chunk / 2);
+      frequencies_.table_row(row, row + padded, static_cast<double>(c * kv_chunk) + half_chunk - 0.5);
     }
   }
 
@@ -96,7 +97,7 @@ class KeyBiasTables {
   // What the kernels want, but for the query's and the bias's part.
   KeyBiasArgs args(std::size_t chunk) const {
     KeyBiasArgs a;
-    a.terms = terms_;
+    a.half_terms = half_terms_;
     a.fast = fast_;
     a.pairs = frequencies_.pairs();
     a.padded_pairs = padded_pairs();
@@ -136,7 +137,7 @@ class KeyBiasTables {
   std::size_t head_dim_ = 0;
   RopeLayout layout_ = RopeLayout::half_split;
   std::size_t fast_ = 0;
-  std::size_t terms_ = 0;
+  std::size_t half_terms_ = 0;
   std::vector<float> table_;
   std::vector<float> slow_;
   std::vector<float> middles_;  // [chunks][2][padded pairs]

@@ -119,10 +119,10 @@ void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float*
     float turned[max_head_dim];
     int codes[max_head_dim];
     std::copy(key, key + D, turned);
-    store_as(chunk + KvLayout<E>::key_scales(D) + j * sizeof(float), round_to_codes<E>(codes, turned, D));
+    store_as(chunk + KvLayout<E>::key_scales + j * sizeof(float), round_to_codes<E>(codes, turned, D));
     for (std::size_t d = 0; d < D; ++d) set_key_code<E>(chunk, D, j, d, codes[d]);
     std::copy(value, value + D, turned);
-    store_as(chunk + KvLayout<E>::value_scales(D) + j * sizeof(float), round_to_codes<E>(codes, turned, D));
+    store_as(chunk + KvLayout<E>::value_scales + j * sizeof(float), round_to_codes<E>(codes, turned, D));
     for (std::size_t d = 0; d < D; ++d) set_value_code<E>(chunk, D, j, d, codes[d]);
   }
 }

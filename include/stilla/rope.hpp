@@ -45,9 +45,10 @@ class RopeFrequencies {
   double radians(std::size_t i) const { return turns_[i]; }
 
   // Cosines and sines for one position (below 2^20): pairs() floats each.
-  void table_row(float* cos, float* sin, std::size_t position) const {
+  void table_row(float* cos, float* sin, std::size_t position) const { table_row(cos, sin, static_cast<double>(position)); }
+  void table_row(float* cos, float* sin, double position) const {
     for (std::size_t i = 0; i < turns_.size(); ++i) {
-      const SinCos angle = sin_cos(static_cast<double>(position) * turns_[i]);
+      const SinCos angle = sin_cos(position * turns_[i]);
       cos[i] = static_cast<float>(angle.cos);
       sin[i] = static_cast<float>(angle.sin);
     }

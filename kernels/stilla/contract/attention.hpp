@@ -21,15 +21,17 @@
 // bias[j] is what the key projection's bias adds to the score, 0 without one. It is not stored in the key (Qwen2's
 // biases are hundreds of times the rest, and rounding would be as coarse as they are) but added here, exactly: at position j
 // it is sum over pairs i of A[i] cos(j t[i]) + B[i] sin(j t[i]), where A and B depend on query and bias, t on the model. Moved
-// to the chunk's middle J it needs tables for j - J = -128 .. 127 only, one set for all chunks, layers and heads:
+// to the chunk's middle J = 256 chunk + 127.5 it needs tables for r = j - J only, one set for all chunks, layers and heads,
+// and of these the half with r > 0, since cosines are even and sines odd:
 //
 //     A  = fma(q1, b1, q2 * b2)      A' = fma(A, cos(J t), B * sin(J t))         q1, q2: the query's pair, unrounded
 //     B  = fma(q2, b1, -(q1 * b2))   B' = fma(B, cos(J t), -(A * sin(J t)))      b1, b2: the bias's pair
-//     bias[j] = fma chain over terms of coefficient * table[j - J]
+//     bias[J + r] = even[r] + odd[r],  bias[J - r] = even[r] - odd[r]            each an fma chain over its terms, from 0
 //
-// The `fast` pairs have two terms each, A' with cos and B' with sin. All others turn by less than 4 radians from the middle
-// of a chunk to its end: together they are one polynomial, 16 terms of Chebyshev's first kind, whose coefficient of
-// lane k is an fma chain over those pairs of (k < 8 ? A' : B') * slow[pair][k], from 0; the even polynomials come first.
+// The `fast` pairs have a term each in both: A' times cos(r t), B' times sin(r t). All others turn by less than 4 radians from
+// the middle of a chunk to its end: together they are one polynomial, 16 terms of Chebyshev's first kind, the 8 even ones
+// after the fast pairs' terms of `even`, the 8 odd ones of `odd`. The coefficient of lane k (even ones first) is an fma
+// chain over those pairs of (k < 8 ? A' : B') * slow[pair][k], from 0.
 //
 // Partial results are merged in the order of positions, whoever computed them:
 //
@@ -44,9 +46,9 @@
 //     values  E [256][D]
 // Integer types: products of codes run over four neighbours at a time, over d for keys and over positions for values. A byte is
 // the code plus 128.
+//     key scales f32 [256] | value scales f32 [256]
 //     keys    u8 [16 tiles][D / 4][16 keys][4]
 //     values  u8 [D / 16 tiles][256 / 4][16 dimensions][4]
-//     key scales f32 [256] | value scales f32 [256]
 #pragma once
 
 #include <concepts>
@@ -80,11 +82,11 @@ struct KvLayout {
 };
 template <IntegerKv E>
 struct KvLayout<E> {
-  static constexpr std::size_t keys = 0;
-  static constexpr std::size_t values(std::size_t D) { return kv_chunk * D; }
-  static constexpr std::size_t key_scales(std::size_t D) { return 2 * kv_chunk * D; }
-  static constexpr std::size_t value_scales(std::size_t D) { return key_scales(D) + kv_chunk * sizeof(float); }
-  static constexpr std::size_t bytes(std::size_t D) { return value_scales(D) + kv_chunk * sizeof(float); }
+  static constexpr std::size_t key_scales = 0;
+  static constexpr std::size_t value_scales = kv_chunk * sizeof(float);
+  static constexpr std::size_t keys = 2 * kv_chunk * sizeof(float);
+  static constexpr std::size_t values(std::size_t D) { return keys + kv_chunk * D; }
+  static constexpr std::size_t bytes(std::size_t D) { return values(D) + kv_chunk * D; }
 };
 
 // Stored codes: value d of position j.
@@ -113,13 +115,13 @@ void set_value_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t 
   chunk[value_offset<E>(D, j, d)] = static_cast<std::byte>(code + 128);
 }
 
-// What integer types need to add a key bias; terms == 0: there is none. Arrays of pairs are padded to a multiple of 16.
+// What integer types need to add a key bias; half_terms == 0: there is none. Arrays of pairs are padded to a multiple of 16.
 struct KeyBiasArgs {
-  std::size_t terms = 0;            // 2 * fast + slow_terms
+  std::size_t half_terms = 0;       // of `even`, and of `odd`: fast + slow_terms / 2
   std::size_t fast = 0;             // pairs with terms of their own, the first ones
   std::size_t pairs = 0;
   std::size_t padded_pairs = 0;
-  const float* table = nullptr;     // [16 tiles][terms][16]: cos of the fast pairs, sin of them, polynomials
+  const float* table = nullptr;     // [even, odd][8 tiles][half_terms][16]
   const float* slow = nullptr;      // [pairs - fast][16]
   const float* middle_cos = nullptr;  // [padded_pairs], of this chunk's middle
   const float* middle_sin = nullptr;
@@ -135,6 +137,7 @@ struct AttentionChunkArgs {
   std::size_t n_queries = 0;       // 1 .. attention_queries_at_once
   std::size_t head_dim = 0;        // D, a multiple of 16, at most max_head_dim
   const std::byte* chunk = nullptr;
+  const std::byte* next = nullptr;  // what will be read after it, for prefetching; any readable chunk
   std::size_t count = 0;           // positions that the queries see, 1 .. kv_chunk; the memory of all 256 is readable
   KeyBiasArgs key_bias;
   float* max = nullptr;            // [n_queries]

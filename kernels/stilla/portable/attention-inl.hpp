@@ -5,6 +5,7 @@
 #pragma once
 
 #include <bit>
+#include <cstring>
 #include <limits>
 
 #include <hwy/cache_control.h>
@@ -55,6 +56,7 @@ STILLA_EACH(magnitude_bits, (const Float& x), Int, hn::BitCast(DInt32(), hn::Abs
 STILLA_EACH(round_products, (const Float& x, const Float& scale), Int,
             hn::Sub(hn::BitCast(DInt32(), hn::MulAdd(x.v[i], scale.v[i], hn::Set(DFloat(), stilla::detail::round_magic))),
                     hn::BitCast(DInt32(), hn::Set(DFloat(), stilla::detail::round_magic))))
+STILLA_EACH(reversed, (const Float& x), Float, hn::Reverse(DFloat(), x.v[row_vectors - 1 - i]))
 #undef STILLA_EACH
 
 HWY_INLINE void prefetch(const void* address) { hwy::Prefetch(static_cast<const char*>(address)); }
@@ -84,7 +86,7 @@ struct RoundedRow {
 // lane, added at the end. A vector of lanes at a time, so that 4 rows' sums stay in registers.
 template <std::size_t HT, std::size_t TILES>
 HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
-                                 std::size_t tile_bytes, std::size_t length) {
+                                 const std::byte* ahead, std::size_t tile_bytes, std::size_t length) {
   const DInt32 di;
   const DInt16 dw;
   const DCode dc;
@@ -95,7 +97,7 @@ HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, 
       for (std::size_t h = 0; h < HT; ++h) sums[h][0] = sums[h][1] = hn::Zero(di);
       const std::uint8_t* codes = tiles + t * tile_bytes + v * float_lanes * 4;
       for (std::size_t i = 0; i < length; i += 4) {
-        if (v == 0) prefetch(codes + i * 16 + prefetch_bytes);
+        if (v == 0) prefetch(ahead + t * tile_bytes + i * 16);
         const VInt16 lower = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16));
         const VInt16 upper = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16 + hn::MaxLanes(dc)));
         for (std::size_t h = 0; h < HT; ++h) {

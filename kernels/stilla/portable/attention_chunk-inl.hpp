@@ -10,6 +10,8 @@
 //     higher(a, b)                 a > b ? a : b in each lane
 //     first_lanes(x, count)        lanes from `count` on become 0
 //     halves(a, b)                 a in the lower 8 lanes, b in the upper
+//     reversed(x)                  lanes in reverse order
+//     negated(x)
 //     exponential(x)               exp_approximate
 //     set_s32 load_ints store_ints add_s32 sub_s32 max_s32 magnitude_bits(Float)
 //     round_products(x, scale)     round(x * scale), ties to even
@@ -89,6 +91,7 @@ struct ValueSums {
   const float* weights;  // [queries][kv_chunk], at the first position
   std::size_t count;
   const E* values;       // at the first position and dimension
+  const std::byte* ahead;  // what to prefetch meanwhile
   std::size_t D;
   float* out;            // [queries][D], at the first dimension
   bool goes_on;
@@ -103,7 +106,7 @@ struct ValueSums {
     for (std::size_t j = 0; j < count; ++j) {
       Float value[TILES];
       for (std::size_t t = 0; t < TILES; ++t) value[t] = load_stored(values + j * D + t * 16);
-      prefetch(reinterpret_cast<const std::byte*>(values + j * D) + prefetch_bytes);
+      prefetch(ahead + j * D * sizeof(E));
       STILLA_UNROLL
       for (std::size_t h = 0; h < HT; ++h) {
         const Float weight = set(row[h * kv_chunk + j]);
@@ -123,6 +126,7 @@ struct CodeProducts {
   const RoundedRow* rows;
   const std::int32_t* offsets;  // [queries], 128 * sum of the row
   const std::uint8_t* tiles;    // [TILES] of tile_bytes each
+  const std::byte* ahead;       // what to prefetch meanwhile
   std::size_t tile_bytes;
   std::size_t length;           // a multiple of 4
   std::int32_t* out;            // [queries][32]
@@ -130,7 +134,7 @@ struct CodeProducts {
   template <std::size_t HT>
   STILLA_INLINE void run(std::size_t first) const {
     Int sums[HT][TILES];
-    integer_products<HT, TILES>(sums, rows + first, tiles, tile_bytes, length);
+    integer_products<HT, TILES>(sums, rows + first, tiles, ahead, tile_bytes, length);
     for (std::size_t h = 0; h < HT; ++h) {
       for (std::size_t t = 0; t < TILES; ++t) {
         store_ints(out + (first + h) * 32 + t * 16, sub_s32(sums[h][t], set_s32(offsets[first + h])));
@@ -177,32 +181,87 @@ STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float
   return usable ? highest / largest_rounded : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
 }
 
-// Coefficients of the terms, [queries][terms].
-inline STILLA_NOINLINE void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std::size_t n_queries) {
-  alignas(64) float moved[2][max_head_dim / 2];
+// For each query the slow pairs' coefficients.
+struct SlowCoefficients {
+  const KeyBiasArgs& a;
+  const float* moved;  // [queries][2][max_head_dim / 2], A' and B'
+  float* out;          // [queries][2 * half_terms]
+
+  template <std::size_t HT>
+  STILLA_INLINE void run(std::size_t first) const {
+    Float sums[HT];
+    for (std::size_t h = 0; h < HT; ++h) sums[h] = zero();
+    for (std::size_t i = a.fast; i < a.pairs; ++i) {
+      const Float row = load_floats(a.slow + (i - a.fast) * slow_terms);
+      STILLA_UNROLL
+      for (std::size_t h = 0; h < HT; ++h) {
+        const float* pair = moved + (first + h) * max_head_dim + i;
+        sums[h] = fused_multiply_add(halves(pair[0], pair[max_head_dim / 2]), row, sums[h]);
+      }
+    }
+    for (std::size_t h = 0; h < HT; ++h) {
+      alignas(64) float slow[slow_terms];
+      store_floats(slow, sums[h]);
+      slow[0] += a.constants[first + h];
+      float* even = out + (first + h) * 2 * a.half_terms + a.fast;
+      std::memcpy(even, slow, sizeof slow / 2);
+      std::memcpy(even + a.half_terms, slow + slow_terms / 2, sizeof slow / 2);
+    }
+  }
+};
+
+// What the bias adds to the scores, [queries][kv_chunk].
+inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries) {
+  alignas(64) float moved[attention_queries_at_once * max_head_dim];
+  alignas(64) float coefficients[attention_queries_at_once * (max_head_dim + slow_terms)];
   for (std::size_t h = 0; h < n_queries; ++h) {
     const float* query = a.queries + h * 2 * a.padded_pairs;
+    float* moved_A = moved + h * max_head_dim;
+    float* moved_B = moved_A + max_head_dim / 2;
     for (std::size_t i = 0; i < a.padded_pairs; i += 16) {
       const Float q1 = load_floats(query + i), q2 = load_floats(query + a.padded_pairs + i);
       const Float b1 = load_floats(a.bias + i), b2 = load_floats(a.bias + a.padded_pairs + i);
       const Float cos = load_floats(a.middle_cos + i), sin = load_floats(a.middle_sin + i);
       const Float A = fused_multiply_add(q1, b1, mul(q2, b2));
       const Float B = fused_multiply_add(q2, b1, negated(mul(q1, b2)));
-      store_floats(moved[0] + i, fused_multiply_add(A, cos, mul(B, sin)));
-      store_floats(moved[1] + i, fused_multiply_add(B, cos, negated(mul(A, sin))));
+      store_floats(moved_A + i, fused_multiply_add(A, cos, mul(B, sin)));
+      store_floats(moved_B + i, fused_multiply_add(B, cos, negated(mul(A, sin))));
     }
-    float* out = coefficients + h * a.terms;
-    for (std::size_t i = 0; i < a.fast; ++i) {
-      out[i] = moved[0][i];
-      out[a.fast + i] = moved[1][i];
-    }
-    Float slow = zero();
-    for (std::size_t i = a.fast; i < a.pairs; ++i) {
-      slow = fused_multiply_add(halves(moved[0][i], moved[1][i]), load_floats(a.slow + (i - a.fast) * slow_terms), slow);
-    }
-    store_floats(out + 2 * a.fast, slow);
-    out[2 * a.fast] += a.constants[h];
+    float* even = coefficients + h * 2 * a.half_terms;
+    std::memcpy(even, moved_A, a.fast * sizeof(float));
+    std::memcpy(even + a.half_terms, moved_B, a.fast * sizeof(float));
   }
+  for_blocks_of_queries(SlowCoefficients{a, moved, coefficients}, n_queries);
+
+  constexpr std::size_t half = kv_chunk / 2;
+  for (std::size_t odd = 0; odd < 2; ++odd) {
+    for (std::size_t r = 0; r < half; r += tiles_at_once * key_tile) {
+      const float* tiles = a.table + (odd * half + r) * a.half_terms;
+      for_blocks_of_queries(TileProducts<float, false>{coefficients + odd * a.half_terms, 2 * a.half_terms, a.half_terms, tiles,
+                                                       scores + odd * half + r},
+                            n_queries);
+    }
+  }
+  for (std::size_t h = 0; h < n_queries; ++h) {  // two tiles at a time, which take each other's place on the lower side
+    float* row = scores + h * kv_chunk;
+    for (std::size_t r = 0; r < half / 2; r += 16) {
+      float* near = row + r;
+      float* far = row + half - 16 - r;
+      const Float even = load_floats(near), odd = load_floats(near + half);
+      const Float far_even = load_floats(far), far_odd = load_floats(far + half);
+      store_floats(near + half, add(even, odd));
+      store_floats(far + half, add(far_even, far_odd));
+      store_floats(far, reversed(sub(even, odd)));
+      store_floats(near, reversed(sub(far_even, far_odd)));
+    }
+  }
+}
+
+// The address prefetch_bytes behind an offset in this chunk; past its end, in the next.
+template <class E>
+STILLA_INLINE const std::byte* ahead_of(const AttentionChunkArgs<E>& a, std::size_t offset) {
+  const std::size_t bytes = KvLayout<E>::bytes(a.head_dim), ahead = offset + prefetch_bytes;
+  return ahead < bytes ? a.chunk + ahead : a.next + (ahead - bytes < bytes ? ahead - bytes : 0);
 }
 
 template <class E>
@@ -221,25 +280,19 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       for_blocks_of_queries(TileProducts<E, true>{a.queries, D, D, keys + j * D, scores + j}, n);
     }
   } else {
-    alignas(64) float coefficients[most * (max_head_dim + slow_terms)];
     float units[most];
-    const KeyBiasArgs& bias = a.key_bias;
-    if (bias.terms != 0) key_bias_coefficients(coefficients, bias, n);
+    const bool has_bias = a.key_bias.half_terms != 0;
+    if (has_bias) key_bias_scores(scores, a.key_bias, n);
     for (std::size_t h = 0; h < n; ++h) units[h] = round_row(rows[h], offsets + h, a.queries + h * D, D);
-    const std::uint8_t* keys = reinterpret_cast<const std::uint8_t*>(a.chunk);
-    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales(D));
-    if (bias.terms != 0) {
-      for (std::size_t j = 0; j < a.count; j += tiles_at_once * key_tile) {
-        const float* table = bias.table + j * bias.terms;
-        for_blocks_of_queries(TileProducts<float, false>{coefficients, bias.terms, bias.terms, table, scores + j}, n);
-      }
-    }
+    const std::uint8_t* keys = reinterpret_cast<const std::uint8_t*>(a.chunk + KvLayout<E>::keys);
+    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales);
     for (std::size_t j = 0; j < a.count; j += 2 * key_tile) {
-      for_blocks_of_queries(CodeProducts<2>{rows, offsets, keys + j * D, key_tile * D, D, dots}, n);
+      const std::byte* ahead = ahead_of(a, KvLayout<E>::keys + j * D);
+      for_blocks_of_queries(CodeProducts<2>{rows, offsets, keys + j * D, ahead, key_tile * D, D, dots}, n);
       for (std::size_t h = 0; h < n; ++h) {
         for (std::size_t t = 0; t < 2 * key_tile; t += key_tile) {
           float* at = scores + h * kv_chunk + j + t;
-          const Float added = bias.terms != 0 ? load_floats(at) : zero();
+          const Float added = has_bias ? load_floats(at) : zero();
           const Float scale = mul(set(units[h]), load_floats(scales + j + t));
           store_floats(at, fused_multiply_add(to_floats(load_ints(dots + h * 32 + t)), scale, added));
         }
@@ -274,16 +327,17 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::size_t count = a.count - j < positions ? a.count - j : positions;
       for (std::size_t d = 0; d < D; d += step) {
         const E* from = values + j * D + d;
+        const std::byte* ahead = ahead_of(a, KvLayout<E>::values(D) + (j * D + d) * sizeof(E));
         if (d + step <= D) {
-          for_blocks_of_queries(ValueSums<E, tiles_at_once>{scores + j, count, from, D, a.out + d, j != 0}, n);
+          for_blocks_of_queries(ValueSums<E, tiles_at_once>{scores + j, count, from, ahead, D, a.out + d, j != 0}, n);
         } else {
-          for_blocks_of_queries(ValueSums<E, 1>{scores + j, count, from, D, a.out + d, j != 0}, n);
+          for_blocks_of_queries(ValueSums<E, 1>{scores + j, count, from, ahead, D, a.out + d, j != 0}, n);
         }
       }
     }
   } else {
     float units[most];
-    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales(D));
+    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales);
     for (std::size_t h = 0; h < n; ++h) {
       float* row = scores + h * kv_chunk;
       for (std::size_t j = 0; j < padded; j += 16) store_floats(row + j, mul(load_floats(row + j), load_floats(scales + j)));
@@ -297,10 +351,11 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
     const std::size_t length = (a.count + 3) / 4 * 4;
     for (std::size_t d = 0; d < D; d += 32) {
       const std::size_t tiles = d + 32 <= D ? 2 : 1;
+      const std::byte* ahead = ahead_of(a, KvLayout<E>::values(D) + d * kv_chunk);
       if (tiles == 2) {
-        for_blocks_of_queries(CodeProducts<2>{rows, offsets, values + d * kv_chunk, 16 * kv_chunk, length, dots}, n);
+        for_blocks_of_queries(CodeProducts<2>{rows, offsets, values + d * kv_chunk, ahead, 16 * kv_chunk, length, dots}, n);
       } else {
-        for_blocks_of_queries(CodeProducts<1>{rows, offsets, values + d * kv_chunk, 16 * kv_chunk, length, dots}, n);
+        for_blocks_of_queries(CodeProducts<1>{rows, offsets, values + d * kv_chunk, ahead, 16 * kv_chunk, length, dots}, n);
       }
       for (std::size_t h = 0; h < n; ++h) {
         for (std::size_t t = 0; t < tiles * 16; t += 16) {

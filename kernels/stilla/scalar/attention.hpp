@@ -40,8 +40,7 @@ inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std
   const float* q = a.queries + query * 2 * a.padded_pairs;
   const float* b = a.bias;
   const std::size_t second = a.padded_pairs;
-  float* slow = coefficients + 2 * a.fast;
-  for (std::size_t k = 0; k < slow_terms; ++k) slow[k] = 0.0f;
+  float slow[slow_terms] = {};
   for (std::size_t i = 0; i < a.pairs; ++i) {
     const float A = std::fma(q[i], b[i], q[second + i] * b[second + i]);
     const float B = std::fma(q[second + i], b[i], -(q[i] * b[second + i]));
@@ -49,7 +48,7 @@ inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std
     const float moved_B = std::fma(B, a.middle_cos[i], -(A * a.middle_sin[i]));
     if (i < a.fast) {
       coefficients[i] = moved_A;
-      coefficients[a.fast + i] = moved_B;
+      coefficients[a.half_terms + i] = moved_B;
       continue;
     }
     for (std::size_t k = 0; k < slow_terms; ++k) {
@@ -57,6 +56,25 @@ inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std
     }
   }
   slow[0] += a.constants[query];
+  for (std::size_t k = 0; k < slow_terms / 2; ++k) {
+    coefficients[a.fast + k] = slow[k];
+    coefficients[a.half_terms + a.fast + k] = slow[slow_terms / 2 + k];
+  }
+}
+
+// What the bias adds to the score of position j.
+inline float key_bias_score(const float* coefficients, const KeyBiasArgs& a, std::size_t j) {
+  if (a.half_terms == 0) return 0.0f;
+  constexpr std::size_t half = kv_chunk / 2;
+  const std::size_t r = j < half ? half - 1 - j : j - half;
+  float sums[2] = {};
+  for (std::size_t odd = 0; odd < 2; ++odd) {
+    const float* table = a.table + (odd * half + r / key_tile * key_tile) * a.half_terms + r % key_tile;
+    for (std::size_t t = 0; t < a.half_terms; ++t) {
+      sums[odd] = std::fma(coefficients[odd * a.half_terms + t], table[t * key_tile], sums[odd]);
+    }
+  }
+  return j < half ? sums[0] - sums[1] : sums[0] + sums[1];
 }
 
 template <class E>
@@ -72,17 +90,13 @@ void attention_scores(float* scores, const AttentionChunkArgs<E>& a, std::size_t
     }
   } else {
     float coefficients[max_head_dim + slow_terms];
-    if (a.key_bias.terms != 0) key_bias_coefficients(coefficients, a.key_bias, query);
+    if (a.key_bias.half_terms != 0) key_bias_coefficients(coefficients, a.key_bias, query);
     const RoundedRow rounded(q, D);
-    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales(D));
+    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales);
     for (std::size_t j = 0; j < a.count; ++j) {
-      float bias = 0.0f;
-      for (std::size_t t = 0; t < a.key_bias.terms; ++t) {
-        bias = std::fma(coefficients[t], a.key_bias.table[(j / key_tile * a.key_bias.terms + t) * key_tile + j % key_tile], bias);
-      }
       std::int32_t dot = 0;
       for (std::size_t d = 0; d < D; ++d) dot += rounded.values[d] * key_code<E>(a.chunk, D, j, d);
-      scores[j] = std::fma(static_cast<float>(dot), rounded.unit * scales[j], bias);
+      scores[j] = std::fma(static_cast<float>(dot), rounded.unit * scales[j], key_bias_score(coefficients, a.key_bias, j));
     }
   }
 }
@@ -115,7 +129,7 @@ struct AttentionChunk<Scalar, E> {
           for (std::size_t j = 0; j < a.count; ++j) out[d] = std::fma(weights[j], to_float(values[j * D + d]), out[d]);
         }
       } else {
-        const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales(D));
+        const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales);
         for (std::size_t j = 0; j < a.count; ++j) weights[j] *= scales[j];
         const detail::RoundedRow rounded(weights, a.count);
         for (std::size_t d = 0; d < D; ++d) {

@@ -30,6 +30,9 @@ STILLA_INLINE Float first_lanes(Float x, std::size_t count) {
   return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x);
 }
 STILLA_INLINE Float halves(float a, float b) { return _mm512_mask_mov_ps(set(a), 0xff00, set(b)); }
+STILLA_INLINE Float reversed(Float x) {
+  return _mm512_permutexvar_ps(_mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), x);
+}
 STILLA_INLINE Int load_ints(const std::int32_t* from) { return load(from); }
 STILLA_INLINE void store_ints(std::int32_t* to, Int x) { store(to, x); }
 STILLA_INLINE Int max_s32(Int a, Int b) { return _mm512_max_epi32(a, b); }
@@ -83,7 +86,7 @@ struct RoundedRow {
 
 template <std::size_t HT, std::size_t TILES>
 STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
-                                    std::size_t tile_bytes, std::size_t length) {
+                                    const std::byte* ahead, std::size_t tile_bytes, std::size_t length) {
   Int high[HT][TILES], low[HT][TILES];
   for (std::size_t h = 0; h < HT; ++h) {
     for (std::size_t t = 0; t < TILES; ++t) high[h][t] = low[h][t] = set_s32(0);
@@ -92,7 +95,7 @@ STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* row
     Int codes[TILES];
     for (std::size_t t = 0; t < TILES; ++t) {
       codes[t] = load(tiles + t * tile_bytes + i * 16);
-      prefetch(tiles + t * tile_bytes + i * 16 + prefetch_bytes);
+      prefetch(ahead + t * tile_bytes + i * 16);
     }
     STILLA_UNROLL
     for (std::size_t h = 0; h < HT; ++h) {
