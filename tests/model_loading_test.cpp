@@ -213,8 +213,7 @@ TEST(ModelLoading, BadMetadataIsNamed) {
                    {"no multiple of 16", "attention.key_length", u32(24), {"24", "16"}},
                    {"too large", "attention.key_length", u32(512), {"512", "256"}},
                    {"0", "attention.key_length", u32(0), {"found 0"}},
-                   {"yarn", "rope.scaling.type", value(std::string_view("yarn")), {"yarn", "not supported"}},
-                   {"linear", "rope.scaling.type", value(std::string_view("linear")), {"linear", "not supported"}},
+                   {"longrope", "rope.scaling.type", value(std::string_view("longrope")), {"longrope", "linear, yarn"}},
                    {"control bytes",
                     "rope.scaling.type",
                     value(std::string_view("a\nb\x1b[31m")),
@@ -252,6 +251,41 @@ TEST(ModelLoading, DimensionsMustFitTheTensors) {
   expect_refused(changed("attention.head_count_kv", 4), {"'blk.0.attn_k.weight'", "128"});
   expect_refused(changed("attention.head_count_kv", 8), {"'blk.0.attn_k.weight'", "256"});
   expect_refused(changed("attention.key_length", 64), {"'blk.0.attn_q.weight'", "512"});
+}
+
+TEST(ModelLoading, RopeScaling) {
+  ModelFile file = ModelFile::tiny("tiny-qwen2");
+  const LoadedModel plain(file);
+  ASSERT_TRUE(plain);
+  file.set("qwen2.rope.scaling.type", "yarn");
+  expect_refused(file, {"'qwen2.rope.scaling.factor'", "missing"});
+  for (const float wrong : {0.5f, -1.0f, 0.0f, std::nanf(""), HUGE_VALF}) {
+    file.set("qwen2.rope.scaling.factor", wrong);
+    expect_refused(file, {"'qwen2.rope.scaling.factor'", "expected 1 to 1e+06"});
+  }
+  file.set("qwen2.rope.scaling.factor", 4.0f);
+  file.set("qwen2.rope.scaling.original_context_length", std::uint32_t{0});
+  expect_refused(file, {"'qwen2.rope.scaling.original_context_length'", "found 0"});
+  file.set("qwen2.rope.scaling.original_context_length", std::uint32_t{64});
+  {
+    const LoadedModel yarn(file);
+    ASSERT_TRUE(yarn) << yarn.error();
+    EXPECT_NEAR(yarn->rope_frequencies().magnitude(), 0.1 * std::log(4.0) + 1.0, 1e-15);
+    EXPECT_NEAR(yarn->rope_frequencies().radians(15), plain->rope_frequencies().radians(15) / 4, 1e-15);
+    EXPECT_EQ(yarn->rope_frequencies().radians(0), plain->rope_frequencies().radians(0));
+    EXPECT_NE(yarn->identity(), plain->identity());
+  }
+  file.set("qwen2.rope.scaling.attn_factor", 1.0f);
+  file.set("qwen2.rope.scaling.yarn_beta_slow", std::nanf(""));
+  expect_refused(file, {"'qwen2.rope.scaling.yarn_beta_slow'", "nan"});
+  file.remove_key("qwen2.rope.scaling.yarn_beta_slow");
+  file.set("qwen2.rope.scaling.type", "linear");
+  const LoadedModel linear(file);
+  ASSERT_TRUE(linear) << linear.error();
+  EXPECT_EQ(linear->rope_frequencies().magnitude(), 1.0);
+  for (std::size_t i = 0; i < 16; ++i) {
+    EXPECT_EQ(linear->rope_frequencies().radians(i), plain->rope_frequencies().radians(i) / 4);
+  }
 }
 
 TEST(ModelLoading, UnknownArchitecturesAreNamed) {

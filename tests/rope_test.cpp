@@ -61,6 +61,25 @@ TEST(RopeTable, FactorsDivideTheAngle) {
   }
 }
 
+// Radians per position, computed by transformers in float32.
+TEST(RopeScaling, IsTransformers) {
+  for_each_golden("rope_scaling", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
+    RopeScaling scaling;
+    scaling.type = parameters[0] == "yarn" ? RopeScaling::Type::yarn : RopeScaling::Type::linear;
+    scaling.factor = std::stod(parameters[2]);
+    scaling.original_context = std::stod(parameters[3]);
+    const RopeFrequencies frequencies(std::stod(parameters[1]), 128, nullptr, scaling);
+    ASSERT_EQ(expected.size(), 65u);
+    for (std::size_t i = 0; i < 64; ++i) ASSERT_NEAR(frequencies.radians(i) / expected[i], 1.0, 1e-6) << i;
+    EXPECT_NEAR(frequencies.magnitude(), expected[64], 1e-7);
+    const Table t = table(frequencies, 1000);
+    for (std::size_t i = 0; i < 64; ++i) {
+      EXPECT_NEAR(t.cos[i], std::cos(1000 * frequencies.radians(i)) * frequencies.magnitude(), 2e-7);
+      EXPECT_NEAR(t.sin[i], std::sin(1000 * frequencies.radians(i)) * frequencies.magnitude(), 2e-7);
+    }
+  });
+}
+
 TEST(RopeGolden, ScalarIsCloseToPyTorch) {
   for_each_golden("rope", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     const std::size_t head_dim = std::stoul(parameters[1]), rotary_dim = std::stoul(parameters[2]);

@@ -139,15 +139,16 @@ inline SinCos sin_cos(double angle) {
   }
 }
 
-// base^exponent for base in [2^-100, 2^100] and a result in the same range, the same bits on every platform. Relative error
-// below 2e-16 * (1 + |ln of the result|). ln by the atanh series, exp by a Taylor polynomial after reduction by ln 2.
-inline double power(double base, double exponent) {
-  constexpr double ln2_double_high = 0x1.62e42fee00000p-1;  // 33 bits: n * high is exact
-  constexpr double ln2_double_low = 0x1.a39ef35793c76p-33;
-  constexpr double magic = 0x1.8p52;
-  const auto bits = std::bit_cast<std::uint64_t>(base);
+namespace detail {
+inline constexpr double ln2_double_high = 0x1.62e42fee00000p-1;  // 33 bits: n * high is exact
+inline constexpr double ln2_double_low = 0x1.a39ef35793c76p-33;
+}  // namespace detail
+
+// ln of a normal number above 0, the same bits on every platform, by the atanh series. Relative error below 3e-16.
+inline double logarithm(double value) {
+  const auto bits = std::bit_cast<std::uint64_t>(value);
   auto e = static_cast<std::int64_t>(bits >> 52) - 1023;
-  double m = std::bit_cast<double>((bits & 0xfffffffffffffu) | 0x3ff0000000000000u);  // base = m 2^e, m in [1, 2)
+  double m = std::bit_cast<double>((bits & 0xfffffffffffffu) | 0x3ff0000000000000u);  // value = m 2^e, m in [1, 2)
   if (m > 1.4142135623730951) {
     m *= 0.5;
     ++e;
@@ -158,8 +159,15 @@ inline double power(double base, double exponent) {
   for (int k = 23; k >= 3; k -= 2) series = std::fma(series, z, 1.0 / k);
   const double ln_m = std::fma(2.0 * s * z, series, 2.0 * s);
   const auto ed = static_cast<double>(e);
-  const double ln = std::fma(ed, ln2_double_high, std::fma(ed, ln2_double_low, ln_m));
+  return std::fma(ed, detail::ln2_double_high, std::fma(ed, detail::ln2_double_low, ln_m));
+}
 
+// base^exponent for base in [2^-100, 2^100] and a result in the same range, the same bits on every platform. Relative error
+// below 2e-16 * (1 + |ln of the result|). exp by a Taylor polynomial after reduction by ln 2.
+inline double power(double base, double exponent) {
+  using namespace detail;
+  constexpr double magic = 0x1.8p52;
+  const double ln = logarithm(base);
   const double x = exponent * ln;
   const double shifted = std::fma(x, 0x1.71547652b82fep+0, magic);
   const double n = shifted - magic;

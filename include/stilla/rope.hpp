@@ -7,8 +7,17 @@
 // Angles, cosines and sines are computed in double, so they are right to the last bit of a float at position 131 071 and
 // beyond (transformers computes the angle in float, which is off by up to 0.004 there). They depend on the position only, so
 // one table row serves all heads and layers.
+//
+// Scaling for texts longer than those of the training, as transformers computes it:
+//
+//     linear   all angles divided by the factor
+//     YaRN     (Peng et al., 2023) pairs that turn often in the original context keep their angle, those that turn less than
+//              once have it divided by the factor, and those between are in between; cosines and sines are multiplied by
+//              0.1 ln(factor) + 1, so that attention is as sharp as before
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -28,34 +37,63 @@ enum class RopeLayout : std::uint8_t {
   interleaved,  // pairs (x[2i], x[2i + 1]): Llama in GGUF files
 };
 
-// Turns per position of each pair; computed once per model.
+struct RopeScaling {
+  enum class Type : std::uint8_t { none, linear, yarn };
+  Type type = Type::none;
+  double factor = 1.0;              // at least 1
+  double original_context = 0.0;    // YaRN: positions before
+  double magnitude = 0.0;           // YaRN: of cosines and sines; 0: by the formula above
+  double fast_turns = 32.0;         // YaRN: pairs with more turns in the original context keep their angle,
+  double slow_turns = 1.0;          //       pairs with fewer have all of the factor
+};
+
+// Radians per position of each pair; computed once per model.
 class RopeFrequencies {
  public:
   RopeFrequencies() = default;
   // base in [1, 1e30]; rotary_dim even; factors: rotary_dim / 2 divisors (Llama 3's long-context scaling) or null.
-  RopeFrequencies(double base, std::size_t rotary_dim, const float* factors = nullptr) : turns_(rotary_dim / 2) {
-    for (std::size_t i = 0; i < turns_.size(); ++i) {
-      turns_[i] = power(base, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
-      if (factors != nullptr) turns_[i] /= static_cast<double>(factors[i]);
+  RopeFrequencies(double base, std::size_t rotary_dim, const float* factors = nullptr, const RopeScaling& scaling = {})
+      : radians_(rotary_dim / 2) {
+    const bool is_yarn = scaling.type == RopeScaling::Type::yarn;
+    double first = 0.0, last = 0.0;  // pairs between which YaRN changes over
+    if (is_yarn) {
+      const auto pair_that_turns = [&](double turns) {
+        constexpr double two_pi = 6.283185307179586;
+        return static_cast<double>(rotary_dim) * logarithm(scaling.original_context / (turns * two_pi)) / (2.0 * logarithm(base));
+      };
+      first = std::max(std::floor(pair_that_turns(scaling.fast_turns)), 0.0);
+      last = std::min(std::ceil(pair_that_turns(scaling.slow_turns)), static_cast<double>(rotary_dim) - 1.0);
+      if (first == last) last += 0.001;
+      magnitude_ = scaling.magnitude != 0.0 ? scaling.magnitude : std::fma(0.1, logarithm(scaling.factor), 1.0);
+    }
+    for (std::size_t i = 0; i < radians_.size(); ++i) {
+      const double angle = power(base, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
+      const double slow = is_yarn ? std::clamp((static_cast<double>(i) - first) / (last - first), 0.0, 1.0)
+                                  : scaling.type == RopeScaling::Type::linear ? 1.0 : 0.0;
+      radians_[i] = slow == 0.0 ? angle : slow == 1.0 ? angle / scaling.factor : std::fma(angle, 1.0 - slow, angle / scaling.factor * slow);
+      if (factors != nullptr) radians_[i] /= static_cast<double>(factors[i]);
     }
   }
 
-  std::size_t pairs() const { return turns_.size(); }
+  std::size_t pairs() const { return radians_.size(); }
   // The angle of pair i at position 1.
-  double radians(std::size_t i) const { return turns_[i]; }
+  double radians(std::size_t i) const { return radians_[i]; }
+  // What cosines and sines are multiplied by.
+  double magnitude() const { return magnitude_; }
 
   // Cosines and sines for one position (below 2^20): pairs() floats each.
   void table_row(float* cos, float* sin, std::size_t position) const { table_row(cos, sin, static_cast<double>(position)); }
   void table_row(float* cos, float* sin, double position) const {
-    for (std::size_t i = 0; i < turns_.size(); ++i) {
-      const SinCos angle = sin_cos(position * turns_[i]);
-      cos[i] = static_cast<float>(angle.cos);
-      sin[i] = static_cast<float>(angle.sin);
+    for (std::size_t i = 0; i < radians_.size(); ++i) {
+      const SinCos angle = sin_cos(position * radians_[i]);
+      cos[i] = static_cast<float>(angle.cos * magnitude_);
+      sin[i] = static_cast<float>(angle.sin * magnitude_);
     }
   }
 
  private:
-  std::vector<double> turns_;
+  std::vector<double> radians_;
+  double magnitude_ = 1.0;
 };
 
 // Rotates, in place, every head of every row: x is M x (heads * head_dim), cos and sin are M x pairs with 2 * pairs <=

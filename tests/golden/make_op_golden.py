@@ -118,6 +118,19 @@ def rope(out):
                 out[f"rope/{layout}/{head_dim}/{rotary_dim}/{position}"] = torch.cat((turned, rest), -1)
 
 
+def rope_scaling(out):
+    """Radians per position and, last, the magnitude, in float32 by transformers."""
+    from transformers import Qwen2Config
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    for kind, base, factor, original in [("linear", 1e4, 8.0, 4096), ("yarn", 1e6, 4.0, 32768), ("yarn", 1e4, 16.0, 4096),
+                                         ("yarn", 1e6, 2.5, 8192)]:
+        told = {"rope_type": kind, "rope_theta": base, "factor": factor, "original_max_position_embeddings": original}
+        config = Qwen2Config(hidden_size=256, num_attention_heads=2, rope_parameters=told, max_position_embeddings=int(factor * original))
+        radians, magnitude = ROPE_INIT_FUNCTIONS[kind](config, "cpu")
+        out[f"rope_scaling/{kind}/{base:g}/{factor:g}/{original}"] = torch.cat((radians.double(), torch.tensor([magnitude]).double()))
+
+
 def attention(out):
     stored = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
     # query heads, KV heads, head size, positions, of which the last M are queries
@@ -136,7 +149,7 @@ def attention(out):
 
 def main():
     out = {}
-    for make in [matmul, rows, rope, attention]:
+    for make in [matmul, rows, rope, rope_scaling, attention]:
         make(out)
     with open(sys.argv[1], "wb") as file:
         for name, values in out.items():

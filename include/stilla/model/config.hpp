@@ -32,6 +32,7 @@ struct ModelConfig {
   float rope_base = 10000.0f;
   float rms_epsilon = 0.0f;
   RopeLayout rope_layout = RopeLayout::half_split;
+  RopeScaling rope_scaling;
   bool has_qkv_bias = false;  // Q, K and V must have biases; without, they may
 };
 
@@ -40,6 +41,46 @@ namespace detail {
 inline Error config_error(const GgufFile& file, std::string_view key, const auto&... what) {
   if (const GgufKey* found = file.find(key)) return file.key_error(*found, what...);
   return {ErrorKind::refused_file, concat(printable_path(file.path()), ": key '", key, "': ", what...)};
+}
+
+// linear and yarn, with the keys that llama.cpp's converter writes; transformers' defaults where they are missing.
+inline Status read_rope_scaling(const GgufFile& file, ModelConfig& c) {
+  const auto key = [&](std::string_view suffix) { return concat(c.architecture, ".rope.scaling.", suffix); };
+  if (!file.has(key("type"))) return success();
+  const Result<std::string_view> type = file.get_string(key("type"));
+  if (!type) return type.error();
+  if (*type == "none") return success();
+  if (*type != "linear" && *type != "yarn") {
+    return config_error(file, key("type"), "'", printable(*type), "' is not supported; supported: none, linear, yarn");
+  }
+  RopeScaling& scaling = c.rope_scaling;
+  const auto read = [&](std::string_view suffix, double& value, float least, float most) -> Status {
+    if (!file.has(key(suffix))) return success();
+    const Result<float> number = file.get_float(key(suffix));
+    if (!number) return number.error();
+    if (!(*number >= least && *number <= most)) {
+      return config_error(file, key(suffix), "found ", *number, ", expected ", least, " to ", most);
+    }
+    value = static_cast<double>(*number);
+    return success();
+  };
+  if (!file.has(key("factor"))) return config_error(file, key("factor"), "missing, though '", key("type"), "' is ", *type);
+  if (Status s = read("factor", scaling.factor, 1.0f, 1e6f); !s) return s;
+  scaling.type = *type == "linear" ? RopeScaling::Type::linear : RopeScaling::Type::yarn;
+  if (*type == "linear") return success();
+  scaling.original_context = static_cast<double>(c.context);
+  if (file.has(key("original_context_length"))) {
+    const Result<std::uint64_t> original = file.get_uint(key("original_context_length"), 1 << 20);
+    if (!original) return original.error();
+    if (*original == 0) return config_error(file, key("original_context_length"), "found 0, expected 1 to ", 1 << 20);
+    scaling.original_context = static_cast<double>(*original);
+  }
+  if (Status s = read("attn_factor", scaling.magnitude, 1e-3f, 1e3f); !s) return s;
+  if (Status s = read("yarn_attn_factor", scaling.magnitude, 1e-3f, 1e3f); !s) return s;
+  if (Status s = read("yarn_beta_fast", scaling.fast_turns, 1e-3f, 1e6f); !s) return s;
+  if (Status s = read("yarn_beta_slow", scaling.slow_turns, 1e-3f, 1e6f); !s) return s;
+  if (c.rope_base <= 1.0f) return config_error(file, key("type"), "yarn needs a 'rope.freq_base' above 1; found ", c.rope_base);
+  return success();
 }
 
 }  // namespace detail
@@ -122,14 +163,7 @@ inline Result<ModelConfig> read_model_config(const GgufFile& file) {
     return detail::config_error(file, key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected 0 to 1");
   }
   c.rms_epsilon = *epsilon;
-  if (file.has(key("rope.scaling.type"))) {
-    const Result<std::string_view> scaling = file.get_string(key("rope.scaling.type"));
-    if (!scaling) return scaling.error();
-    if (*scaling != "none") {
-      return detail::config_error(file, key("rope.scaling.type"), "'", printable(*scaling),
-                                  "' is not supported; supported: none");
-    }
-  }
+  if (Status scaling = detail::read_rope_scaling(file, c); !scaling) return scaling.error();
   return c;
 }
 

@@ -97,6 +97,7 @@ class Model {
     for (const std::size_t number : {config_.n_layers, config_.n_heads, config_.n_kv_heads, config_.head_dim}) {
       add_number(number);
     }
+    add_number(std::bit_cast<std::uint64_t>(rope_frequencies_.magnitude()));
     for (std::size_t i = 0; i < rope_frequencies_.pairs(); ++i) {
       add_number(std::bit_cast<std::uint64_t>(rope_frequencies_.radians(i)));
     }
@@ -234,7 +235,7 @@ class Model {
       }
     }
     rope_frequencies_ =
-        RopeFrequencies(static_cast<double>(c.rope_base), c.rotary_dim, factors.empty() ? nullptr : factors.data());
+        RopeFrequencies(static_cast<double>(c.rope_base), c.rotary_dim, factors.empty() ? nullptr : factors.data(), c.rope_scaling);
     if (progress && done < total) progress(total, total);  // an embedding that is not packed, tensors nobody asks for
     return success();
   }
