@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // stilla bench: tokens per second of reading a prompt (pp) and of generating (tg), in llama-bench's columns. Every test
-// starts with an empty text; the first run of each warms up and does not count. Two columns more: the speed that this
+// starts with an empty text, or with -d behind a text of that many tokens, whose time does not count; the first run of each warms up and does not count. Two columns more: the speed that this
 // machine's memory and multipliers would allow, measured around every run, and the share of it that was reached.
 //
 // The limit of a run is the longer of two times:
@@ -18,7 +18,7 @@
 // Around every run, because a machine's speed drifts and takes the run with it: `limit_ts` is the average of the limits
 // measured just before and just after each run, as `avg_ts` is the average of the runs.
 //
-// The checksum is of the bits of the last logits. It depends on the model, the number of tokens, --kv, --activations and
+// The checksum is of the bits of the last logits. It depends on the model, the number of tokens, -d, --kv, --activations and
 // --weights, and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one. So a kernel that
 // is fast because it is wrong shows, and --check turns it into an error.
 #include <algorithm>
@@ -50,6 +50,7 @@ struct BenchOptions {
   ModelOptions model;
   std::string prompts = "512";
   std::string generations = "128";
+  std::string depths = "0";
   std::string threads;
   std::string format = "md";
   std::string check;  // checksums, one of which every test must have
@@ -59,10 +60,14 @@ struct BenchOptions {
 struct Test {
   std::size_t prompt = 0;
   std::size_t generate = 0;
+  std::size_t depth = 0;
   std::size_t threads = 1;
 
   std::size_t tokens() const { return prompt + generate; }
-  std::string name() const { return prompt != 0 ? fmt::format("pp{}", prompt) : fmt::format("tg{}", generate); }
+  std::string name() const {
+    const std::string text = prompt != 0 ? fmt::format("pp{}", prompt) : fmt::format("tg{}", generate);
+    return depth == 0 ? text : fmt::format("{} @ d{}", text, depth);
+  }
 };
 
 struct Statistics {
@@ -80,7 +85,7 @@ Statistics statistics_of(std::span<const double> samples) {
   return s;
 }
 
-// Which tokens makes no difference to the time; these are the same every time.
+// Which tokens makes no difference to the time; these are the same every time, a shorter text being a longer one's beginning.
 std::vector<std::uint32_t> some_ids(std::size_t count, std::size_t vocabulary) {
   stilla::Random random(1);
   std::vector<std::uint32_t> ids(count);
@@ -94,8 +99,10 @@ struct Run {
 };
 
 Run run(Engine& engine, const Test& test) {
-  const std::vector<std::uint32_t> ids = some_ids(test.tokens(), engine.facts().vocabulary);
-  engine.truncate(0);
+  const std::vector<std::uint32_t> all = some_ids(test.depth + test.tokens(), engine.facts().vocabulary);
+  const std::span<const std::uint32_t> ids = std::span(all).subspan(test.depth);
+  engine.truncate(test.depth);
+  if (engine.size() < test.depth) (void)engine.evaluate(std::span(all).subspan(engine.size(), test.depth - engine.size()));
   std::span<const float> logits;
   const auto begin = std::chrono::steady_clock::now();
   if (test.prompt != 0) {
@@ -118,7 +125,7 @@ Work work_of(const ModelWork& model, const Test& test) {
   work.bytes = logits * model.head.bytes;
   for (std::size_t begin = 0; begin < test.tokens(); begin += step) {
     const std::size_t end = std::min(begin + step, test.tokens());
-    work.bytes += model.layers.bytes + static_cast<double>(end) * model.kv_bytes;
+    work.bytes += model.layers.bytes + static_cast<double>(test.depth + end) * model.kv_bytes;
   }
   work.quantised_macs = tokens * model.layers.quantised_macs + logits * model.head.quantised_macs;
   work.float_macs = tokens * model.layers.float_macs + logits * model.head.float_macs;
@@ -199,13 +206,16 @@ std::vector<Test> tests_of(const BenchOptions& options) {
   if (!options.threads.empty()) threads = parse_list<std::size_t>("-t", options.threads, 1, max_threads);
   const std::vector<std::size_t> prompts = parse_list<std::size_t>("-p", options.prompts, 0, most);
   const std::vector<std::size_t> generations = parse_list<std::size_t>("-n", options.generations, 0, most);
+  const std::vector<std::size_t> depths = parse_list<std::size_t>("-d", options.depths, 0, most);
   std::vector<Test> tests;
   for (const std::size_t t : threads) {
-    for (const std::size_t p : prompts) {
-      if (p != 0) tests.push_back({p, 0, t});
-    }
-    for (const std::size_t n : generations) {
-      if (n != 0) tests.push_back({0, n, t});
+    for (const std::size_t d : depths) {
+      for (const std::size_t p : prompts) {
+        if (p != 0) tests.push_back({p, 0, d, t});
+      }
+      for (const std::size_t n : generations) {
+        if (n != 0) tests.push_back({0, n, d, t});
+      }
     }
   }
   if (tests.empty()) fail(exit_usage, "nothing to measure: -p and -n are both 0");
@@ -237,6 +247,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["n_threads"] = test.threads;
   out["n_prompt"] = test.prompt;
   out["n_gen"] = test.generate;
+  out["n_depth"] = test.depth;
   out["avg_ns"] = static_cast<std::uint64_t>(time.mean * 1e9);
   out["stddev_ns"] = static_cast<std::uint64_t>(time.deviation * 1e9);
   out["avg_ts"] = rate.mean;
@@ -263,9 +274,10 @@ int bench(BenchOptions& options) {
   const std::vector<Test> tests = tests_of(options);
   OpenedModel model = open_model(options.model);
   for (const Test& test : tests) {
-    if (test.tokens() > model.context) {
+    const std::size_t positions = test.depth + test.tokens();
+    if (positions > model.context) {
       fail(exit_usage,
-           fmt::format("{} needs {} positions, and the context holds {}", test.name(), test.tokens(), model.context));
+           fmt::format("{} needs {} positions, and the context holds {}", test.name(), positions, model.context));
     }
   }
   FileFacts facts{model_type_text(model.file, model.facts), 0, parameter_count(model.file)};
@@ -277,13 +289,13 @@ int bench(BenchOptions& options) {
   const bool is_table = options.format == "md";
   LimitProbe probe;
   const auto write_row = [](const auto&... cells) {
-    write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<14} | {:>7} | {:>8} | {:>18} | {:>9} | {:>7} | {:<16} |\n",
+    write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<14} | {:>7} | {:>14} | {:>18} | {:>9} | {:>7} | {:<16} |\n",
                              cells...));
   };
   if (is_table) {
     write_row("model", "size", "params", "backend", "threads", "test", "t/s", "limit t/s", "% of it", "checksum");
     write_output(
-        "| ------------------------ | ---------: | ---------: | -------------- | ------: | -------: | "
+        "| ------------------------ | ---------: | ---------: | -------------- | ------: | -------------: | "
         "-----------------: | --------: | ------: | ---------------- |\n");
   }
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
@@ -323,6 +335,7 @@ void add_bench(CLI::App& app, Command& chosen) {
   command->add_option("-p,--n-prompt", options->prompts, "Prompt lengths (default 512; 0: none)")->type_name("N[,N]");
   command->add_option("-n,--n-gen", options->generations, "Tokens to generate (default 128; 0: none)")
       ->type_name("N[,N]");
+  command->add_option("-d,--n-depth", options->depths, "Tokens of text before each test, not timed (default 0)")->type_name("N[,N]");
   command->add_option("-t,--threads", options->threads, "Numbers of threads to compare")->type_name("N[,N]");
   add_number<std::size_t>(*command, "-r,--repetitions", options->repeats, 1, 1000, "Runs of each test (default 5)");
   command->add_option("-o,--output", options->format, "md (a table, default) or json")
