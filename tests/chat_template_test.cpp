@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stilla/text/chat_template.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -147,6 +148,53 @@ TEST(ChatTemplate, Recognises) {
   EXPECT_EQ(chatml->default_system, "Be kind.");
   EXPECT_EQ(recognise_chat_template("{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}")->default_system, "Be kind.");
   EXPECT_EQ(recognise_chat_template("{{ '<|im_start|>' + role + '\n' }}")->default_system, std::nullopt);
+}
+
+TEST(ChatTemplate, OpensAndClosesThoughts) {
+  const ChatMessage chat[] = {{ChatRole::user, "hi"}};
+  for (const char* name : {"chatml", "deepseek-r1", "llama3"}) {
+    ChatTemplate known = *chat_template_by_name(name);
+    known.opens_reasoning = false;
+    const std::string plain = joined(render_chat(known, chat));
+    known.opens_reasoning = true;
+    EXPECT_EQ(joined(render_chat(known, chat)), plain + "<think>\n");
+    known.closes_reasoning = true;
+    EXPECT_EQ(joined(render_chat(known, chat)), plain + "<think>\n\n</think>\n\n");
+    EXPECT_FALSE(joined(render_chat(known, chat, false)).ends_with("\n\n</think>\n\n"));
+  }
+  EXPECT_TRUE(recognise_chat_template("{{ '<|im_start|>assistant\\n<think>\\n' }}")->opens_reasoning);
+  EXPECT_FALSE(recognise_chat_template("{{ '<|im_start|>assistant\\n' }}")->opens_reasoning);
+}
+
+// An answer keeps the tokens it was written with, so the next prompt begins with what the cache holds.
+TEST(ChatTemplate, AnswersKeepTheirTokens) {
+  for (const char* name : {"chatml", "deepseek-r1"}) {
+    const ChatTemplate known = *chat_template_by_name(name);
+    const GgufFile file = open_golden(name == std::string_view("chatml") ? "qwen2" : "deepseek-r1-qwen");
+    const Tokenizer tokenizer = *gguf_tokenizer(file);
+    std::vector<ChatMessage> chat{{ChatRole::user, "hi"}};
+    const Ids prompt = encode_chat(tokenizer, known, chat);
+    Ids answer;
+    for (const char* letter : {"H", "e", "l", "l", "o"}) answer.push_back(tokenizer.find(letter).value());
+    ASSERT_EQ(tokenizer.decode(answer), "Hello");
+    chat.push_back({ChatRole::assistant, "Hello", answer});
+    chat.push_back({ChatRole::user, "again"});
+    const Ids next = encode_chat(tokenizer, known, chat);
+    chat[1].ids.clear();
+    const Ids encoded = encode_chat(tokenizer, known, chat);
+    EXPECT_NE(next, encoded);
+    EXPECT_EQ(tokenizer.decode(next, ControlText::show), tokenizer.decode(encoded, ControlText::show));
+    EXPECT_NE(std::search(next.begin(), next.end(), answer.begin(), answer.end()), next.end());
+    if (known.format == ChatFormat::chatml) {
+      Ids begin = prompt;
+      begin.insert(begin.end(), answer.begin(), answer.end());
+      EXPECT_TRUE(std::equal(begin.begin(), begin.end(), next.begin()));
+    }
+    chat[1].ids = {answer[0]};  // tokens of another text
+    EXPECT_EQ(encode_chat(tokenizer, known, chat), encoded);
+    chat[1].ids = {0xffffffff};
+    EXPECT_EQ(encode_chat(tokenizer, known, chat), encoded);
+  }
 }
 
 TEST(ChatTemplate, UnknownIsAnError) {

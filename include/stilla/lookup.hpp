@@ -172,7 +172,7 @@ class DraftPolicy {
   // Counts that fade, and a belief to begin with.
   struct Chance {
     double right = 0.0, tried = 0.0;
-    double of_right() const { return (right + 0.3) / (tried + 0.5); }
+    double of_right() const { return (right + 0.4) / (tried + 1.0); }
     void fade(double kept) { right *= kept, tried *= kept; }
   };
 
