@@ -73,7 +73,7 @@ class KeyBiasTables {
     for (std::size_t c = middles_.size() / (2 * padded); c * kv_chunk < positions; ++c) {
       middles_.resize(middles_.size() + 2 * padded);
       float* row = middles_.data() + middles_.size() - 2 * padded;
-      frequencies_.table_row(row, row + padded, static_cast<double>(c * kv_chunk) + half_chunk - 0.5);
+      frequencies_.table_row_at(row, row + padded, static_cast<double>(c * kv_chunk) + half_chunk - 0.5);
     }
   }
 

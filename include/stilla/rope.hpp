@@ -82,8 +82,8 @@ class RopeFrequencies {
   double magnitude() const { return magnitude_; }
 
   // Cosines and sines for one position (below 2^20): pairs() floats each.
-  void table_row(float* cos, float* sin, std::size_t position) const { table_row(cos, sin, static_cast<double>(position)); }
-  void table_row(float* cos, float* sin, double position) const {
+  void table_row(float* cos, float* sin, std::size_t position) const { table_row_at(cos, sin, static_cast<double>(position)); }
+  void table_row_at(float* cos, float* sin, double position) const {
     for (std::size_t i = 0; i < radians_.size(); ++i) {
       const SinCos angle = sin_cos(position * radians_[i]);
       cos[i] = static_cast<float>(angle.cos * magnitude_);
