@@ -89,7 +89,7 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
 // Ordered so that benchmarks that share a cache follow each other.
 void register_all() {
   for (const ModelShape& model : models) {
-    for (const KvType type : {KvType::f16, KvType::int8, KvType::bf16, KvType::f32}) {
+    for (const KvType type : {KvType::f16, KvType::int8, KvType::int5, KvType::bf16, KvType::f32}) {
       for (const std::size_t positions : {128u, 512u, 1024u, 4096u, 16384u}) {
         for_each_available_target([&](TargetId target) {
           for (const bool is_decode : {true, false}) {

@@ -15,8 +15,9 @@ using namespace stilla_test;
 template <class E>
 constexpr KvType kv_type_of = std::is_same_v<E, float> ? KvType::f32
                               : std::is_same_v<E, f16> ? KvType::f16
-                              : std::is_same_v<E, bf16> ? KvType::bf16
-                                                        : KvType::int8;
+                              : std::is_same_v<E, bf16>   ? KvType::bf16
+                              : std::is_same_v<E, KvInt8> ? KvType::int8
+                                                          : KvType::int5;
 
 struct Shape {
   std::size_t heads;     // H
@@ -163,7 +164,7 @@ struct CaseNames {
     return std::string(C::Target::id.name) + "_" + std::string(kv_type_name(kv_type_of<E>));
   }
 };
-using AttentionCases = Product<Targets, TypeList<float, f16, bf16, KvInt8>>::Types;
+using AttentionCases = Product<Targets, TypeList<float, f16, bf16, KvInt8, KvInt5>>::Types;
 TYPED_TEST_SUITE(Attention, AttentionCases, CaseNames);
 
 STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
@@ -276,7 +277,7 @@ STILLA_CASE_TEST(Attention, ExtremeScores) {
     for (float& q : query) q *= scale;
     const std::vector<float> expected = attend(Scalar::id, s, cache, query, 514, false);
     ASSERT_TRUE(same_bits(attend(target, s, cache, query, 514, true), expected)) << scale;
-    const float most = type == KvType::int8 ? 1.05f : 1.001f;  // stored values come back up to a few steps off
+    const float most = type == KvType::int5 ? 1.5f : type == KvType::int8 ? 1.05f : 1.001f;  // stored values come back up to a few steps off
     for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // an average of values
   }
 }
@@ -320,6 +321,7 @@ STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
 }
 
 // Integer types: codes, scales and the key bias in double, without any rounding of queries and weights.
+template <class E>
 std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::span<const float> query, std::size_t stored,
                                     const std::vector<float>& bias, double base, std::size_t rotary_dim,
                                     RopeLayout layout, std::vector<double>& bounds) {
@@ -338,10 +340,10 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     for (std::size_t j = 0; j < stored; ++j) {
       const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, g);
       const std::size_t at = j % kv_chunk;
-      const double scale = load_as<float>(chunk + KvLayout<KvInt8>::key_scales + at * sizeof(float));
+      const double scale = load_as<float>(chunk + KvLayout<E>::key_scales + at * sizeof(float));
       double score = 0, off = 0;
       for (std::size_t d = 0; d < D; ++d) {
-        const int code = key_code<KvInt8>(chunk, D, at, d);
+        const int code = key_code<E>(chunk, D, at, d);
         score += double{turned[d]} * code * scale;
         off += std::abs(code) * scale * (largest / 32512 / 2 + std::fabs(double{turned[d]}) * 8 * unit_roundoff);
       }
@@ -368,10 +370,10 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
       const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, g);
       const std::size_t at = j % kv_chunk;
       const double e = std::exp(scores[j] - highest);
-      const double scale = load_as<float>(chunk + KvLayout<KvInt8>::value_scales + at * sizeof(float));
+      const double scale = load_as<float>(chunk + KvLayout<E>::value_scales + at * sizeof(float));
       sum += e;
-      for (std::size_t d = 0; d < D; ++d) weighted[d] += e * scale * value_code<KvInt8>(chunk, D, at, d);
-      largest_value = std::fmax(largest_value, 127 * scale);
+      for (std::size_t d = 0; d < D; ++d) weighted[d] += e * scale * value_code<E>(chunk, D, at, d);
+      largest_value = std::fmax(largest_value, double{E::largest_code} * scale);
     }
     std::vector<float> back(weighted.begin(), weighted.end());
     Hadamard<Scalar>::run(back.data(), D);
@@ -382,10 +384,11 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
   return out;
 }
 
-TEST(AttentionInt8, ScalarIsCloseToTheCodes) {
+template <class E>
+void expect_close_to_the_codes() {
   for (const Shape s : {Shape{2, 1, 16}, Shape{4, 2, 64}, Shape{3, 1, 80}, Shape{12, 2, 128}, Shape{1, 1, 256}}) {
     for (const std::size_t stored : {1u, 100u, 600u}) {
-      const KvCache cache = filled_cache(s, KvType::int8, stored);
+      const KvCache cache = filled_cache(s, kv_type_of<E>, stored);
       const std::vector<float> query = noise_queries(s, 1);
       for (const double base : {1e4, 1e6}) {
         for (const bool partial : {false, true}) {
@@ -393,7 +396,7 @@ TEST(AttentionInt8, ScalarIsCloseToTheCodes) {
             const std::size_t rotary_dim = partial ? s.head_dim / 2 : s.head_dim;
             const Biased bias(s, stored, base, rotary_dim, layout);
             std::vector<double> bounds;
-            const std::vector<double> expected = attend_to_codes(s, cache, query, stored, bias.values, base, rotary_dim, layout, bounds);
+            const std::vector<double> expected = attend_to_codes<E>(s, cache, query, stored, bias.values, base, rotary_dim, layout, bounds);
             const std::vector<float> found = attend(Scalar::id, s, cache, query, stored - 1, false, {}, bias);
             for (std::size_t i = 0; i < found.size(); ++i) {
               ASSERT_LE(std::fabs(found[i] - expected[i]), bounds[i / s.head_dim])
@@ -406,6 +409,9 @@ TEST(AttentionInt8, ScalarIsCloseToTheCodes) {
   }
 }
 
+TEST(AttentionInt8, ScalarIsCloseToTheCodes) { expect_close_to_the_codes<KvInt8>(); }
+TEST(AttentionInt5, ScalarIsCloseToTheCodes) { expect_close_to_the_codes<KvInt5>(); }
+
 // Keys of nothing but bias, at the far end of a long context: the weights tell whether its angles are right.
 TEST(AttentionInt8, TheBiasIsExactAtTheFarEnd) {
   constexpr std::size_t stored = 131072;
@@ -417,7 +423,7 @@ TEST(AttentionInt8, TheBiasIsExactAtTheFarEnd) {
   const Biased bias(s, stored);
   const std::vector<float> query = noise_queries(s, 1);
   std::vector<double> bounds;
-  const std::vector<double> expected = attend_to_codes(s, *made, query, stored, bias.values, 1e6, s.head_dim, RopeLayout::half_split, bounds);
+  const std::vector<double> expected = attend_to_codes<KvInt8>(s, *made, query, stored, bias.values, 1e6, s.head_dim, RopeLayout::half_split, bounds);
   for_each_available_target([&](TargetId target) {
     const std::vector<float> found = attend(target, s, *made, query, stored - 1, true, {}, bias);
     for (std::size_t i = 0; i < found.size(); ++i) ASSERT_LE(std::fabs(found[i] - expected[i]), bounds[i / s.head_dim]) << i;

@@ -144,12 +144,14 @@ TEST(KvCacheShape, Bytes) {
   EXPECT_EQ(bytes(KvType::f16), 939524096u);
   EXPECT_EQ(bytes(KvType::bf16), 939524096u);
   EXPECT_EQ(bytes(KvType::int8), 484442112u);
+  EXPECT_EQ(bytes(KvType::int5), 308281344u);
 }
 
 // Codes and scales give back what was stored, to half a step of each turned value.
-TEST(KvCacheInt8, CodesAreCloseToWhatWasStored) {
+template <class E>
+void expect_codes_close(KvType type) {
   for (const std::size_t D : {16u, 64u, 80u, 96u, 128u, 256u}) {
-    KvCache cache = make_cache({1, 1, D, KvType::int8});
+    KvCache cache = make_cache({1, 1, D, type});
     ASSERT_TRUE(cache.reserve(300));
     for (const std::size_t j : {0u, 17u, 255u, 256u, 299u}) {
       const std::vector<float> key = noise_values(static_cast<std::uint32_t>(j), D, 100.0f);
@@ -158,23 +160,29 @@ TEST(KvCacheInt8, CodesAreCloseToWhatWasStored) {
       const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, 0);
       const std::size_t at = j % kv_chunk;
       for (const bool is_key : {true, false}) {
-        const auto offset = is_key ? KvLayout<KvInt8>::key_scales : KvLayout<KvInt8>::value_scales;
+        const auto offset = is_key ? KvLayout<E>::key_scales : KvLayout<E>::value_scales;
         const auto scale = load_as<float>(chunk + offset + at * sizeof(float));
         std::vector<float> found(D);
         for (std::size_t d = 0; d < D; ++d) {
-          const int code = is_key ? key_code<KvInt8>(chunk, D, at, d) : value_code<KvInt8>(chunk, D, at, d);
-          ASSERT_LE(std::abs(code), 127);
+          const int code = is_key ? key_code<E>(chunk, D, at, d) : value_code<E>(chunk, D, at, d);
+          ASSERT_LE(std::abs(code), static_cast<int>(E::largest_code));
+          ASSERT_TRUE(E::bits == 8 || code % 2 != 0);
           found[d] = static_cast<float>(code) * scale;
         }
         Hadamard<Scalar>::run(found.data(), D);
         // Each turned value is off by half a step, before the transform back over `run` of them.
         const auto run = static_cast<float>(hadamard_run(D));
         for (std::size_t d = 0; d < D; ++d) {
-          EXPECT_NEAR(found[d], (is_key ? key : value)[d], 0.5f * scale * run * 1.001f) << D << " " << j << " " << d;
+          EXPECT_NEAR(found[d], (is_key ? key : value)[d], (E::bits == 8 ? 0.5f : 1.0f) * scale * run * 1.001f) << D << " " << j << " " << d;
         }
       }
     }
   }
+}
+
+TEST(KvCacheIntegers, CodesAreCloseToWhatWasStored) {
+  expect_codes_close<KvInt8>(KvType::int8);
+  expect_codes_close<KvInt5>(KvType::int5);
 }
 
 TEST(KvCacheInt8, RowsThatCannotBeRounded) {

@@ -17,11 +17,12 @@ CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOptio
            const std::optional<stilla::KvType> type = stilla::kv_type(name);
            if (!type) {
              throw CLI::ValidationError(
-                 "--kv", fmt::format("found '{}'; supported: f16 (default), bf16, f32, int8", stilla::printable(name)));
+                 "--kv", fmt::format("found '{}'; supported: f16 (default), bf16, f32, int8, int5", stilla::printable(name)));
            }
            options.kv_type = *type;
          },
-         "Element type of the key/value cache: f16 (default), bf16, f32, or int8, which takes half of f16's memory")
+         "Element type of the key/value cache: f16 (default), bf16, f32, int8 (half of f16's memory) "
+         "or int5 (a third)")
       ->type_name("TYPE");
   app.add_option_function<std::string>(
          "--activations",

@@ -50,6 +50,7 @@ void for_each_kernel(F&& f) {
   f(AttentionChunk<Target, f16>{}, "attention", "f16");
   f(AttentionChunk<Target, bf16>{}, "attention", "bf16");
   f(AttentionChunk<Target, KvInt8>{}, "attention", "int8");
+  f(AttentionChunk<Target, KvInt5>{}, "attention", "int5");
   f(AttentionMerge<Target>{}, "attention, merge", "");
   f(Hadamard<Target>{}, "hadamard", "");
   f(SiluMul<Target>{}, "silu_mul", "");

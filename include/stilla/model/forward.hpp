@@ -236,10 +236,15 @@ class Session {
       const KeyBias key_bias = w.key.bias.empty() || key_bias_tables_.empty() ? KeyBias{} : KeyBias{&key_bias_tables_, keys.bias};
       if (key_bias) keys.bias = nullptr;
       matmul(std::array{product(q, w.query), keys, product(v, w.value)}, attention_input, parallel_);
-      parallel_(M, [&](std::size_t m) {
-        rope(q.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
-        rope(k.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
-        cache_.store(l, first + m, k.row(m), v.row(m));
+      const std::size_t first_tile = first / key_tile;
+      parallel_((first + M - 1) / key_tile - first_tile + 1, [&](std::size_t tile) {
+        const std::size_t begin = std::max((first_tile + tile) * key_tile, first) - first;
+        const std::size_t end = std::min((first_tile + tile + 1) * key_tile - first, M);
+        for (std::size_t m = begin; m < end; ++m) {
+          rope(q.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
+          rope(k.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
+          cache_.store(l, first + m, k.row(m), v.row(m));
+        }
       });
       attention(mixed, q, cache_, l, first, c.n_heads, scratch_.data(), parallel_, key_bias);
       MatmulInput mixed_input{mixed, {}};

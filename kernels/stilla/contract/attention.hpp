@@ -15,6 +15,7 @@
 //     w, w_unit = rounded(e[j] * value_scale[j]);        out[d] = (sum over j of w[j] * c[j][d]) * w_unit
 //
 // A row whose highest is below 1e-30 rounds to zeros with unit 0; one with an infinity or NaN to zeros with unit NaN.
+// KvInt8's codes are -127 .. 127, KvInt5's the odd numbers -31 .. 31: 32 levels with none at 0, so that all of them are used.
 // The caller has turned keys, values and queries by hadamard() (contract/elementwise.hpp), which spreads what stands out over
 // all dimensions: one scale for a position is enough then.
 //
@@ -49,6 +50,9 @@
 //     key scales f32 [256] | value scales f32 [256]
 //     keys    u8 [16 tiles][D / 4][16 keys][4]
 //     values  u8 [D / 16 tiles][256 / 4][16 dimensions][4]
+// KvInt5 keeps (code + 31) / 2 of these bytes, b, in 5 bits: of every 128 bytes the lower nibbles in 64 bytes, byte i's beside
+// byte i + 64's, then the fifth bits, byte i's in bit i % 8 of byte i / 8:
+//     u8 [256 * D / 128][64]  low(b[i]) | low(b[i + 64]) << 4         u8 [256 * D / 128][16]
 #pragma once
 
 #include <concepts>
@@ -69,6 +73,11 @@ inline constexpr std::size_t slow_terms = 16;
 // Integer elements of a cache.
 struct KvInt8 {
   static constexpr float largest_code = 127.0f;
+  static constexpr std::size_t bits = 8;
+};
+struct KvInt5 {
+  static constexpr float largest_code = 31.0f;
+  static constexpr std::size_t bits = 5;
 };
 template <class E>
 concept IntegerKv = requires { E::largest_code; };
@@ -85,34 +94,57 @@ struct KvLayout<E> {
   static constexpr std::size_t key_scales = 0;
   static constexpr std::size_t value_scales = kv_chunk * sizeof(float);
   static constexpr std::size_t keys = 2 * kv_chunk * sizeof(float);
-  static constexpr std::size_t values(std::size_t D) { return keys + kv_chunk * D; }
-  static constexpr std::size_t bytes(std::size_t D) { return values(D) + kv_chunk * D; }
+  static constexpr std::size_t code_bytes(std::size_t count) { return count * E::bits / 8; }  // of codes, a multiple of 128
+  static constexpr std::size_t values(std::size_t D) { return keys + code_bytes(kv_chunk * D); }
+  static constexpr std::size_t bytes(std::size_t D) { return values(D) + code_bytes(kv_chunk * D); }
 };
 
-// Stored codes: value d of position j.
+// The place of value d of position j among the keys' or the values' codes.
+constexpr std::size_t key_place(std::size_t D, std::size_t j, std::size_t d) {
+  return j / key_tile * key_tile * D + d / 4 * 4 * key_tile + j % key_tile * 4 + d % 4;
+}
+constexpr std::size_t value_place(std::size_t j, std::size_t d) {
+  return d / 16 * 16 * kv_chunk + j / 4 * 64 + d % 16 * 4 + j % 4;
+}
+
 template <IntegerKv E>
-constexpr std::size_t key_offset(std::size_t D, std::size_t j, std::size_t d) {
-  return KvLayout<E>::keys + j / key_tile * key_tile * D + d / 4 * 4 * key_tile + j % key_tile * 4 + d % 4;
+int code_at(const std::byte* codes, std::size_t place) {
+  if constexpr (E::bits == 8) return std::to_integer<int>(codes[place]) - 128;
+  const std::byte* group = codes + place / 128 * 80;
+  const std::size_t i = place % 128;
+  const int low = std::to_integer<int>(group[i % 64]) >> (i < 64 ? 0 : 4) & 15;
+  const int high = std::to_integer<int>(group[64 + i / 8]) >> (i % 8) & 1;
+  return 2 * (low | high << 4) - 31;
 }
 template <IntegerKv E>
-constexpr std::size_t value_offset(std::size_t D, std::size_t j, std::size_t d) {
-  return KvLayout<E>::values(D) + d / 16 * 16 * kv_chunk + j / 4 * 64 + d % 16 * 4 + j % 4;
+void set_code(std::byte* codes, std::size_t place, int code) {
+  if constexpr (E::bits == 8) {
+    codes[place] = static_cast<std::byte>(code + 128);
+  } else {
+    std::byte* group = codes + place / 128 * 80;
+    const std::size_t i = place % 128;
+    const int level = (code + 31) / 2;
+    std::byte& low = group[i % 64];
+    std::byte& high = group[64 + i / 8];
+    low = i < 64 ? (low & std::byte{0xf0}) | static_cast<std::byte>(level & 15) : (low & std::byte{15}) | static_cast<std::byte>((level & 15) << 4);
+    high = (high & ~(std::byte{1} << (i % 8))) | static_cast<std::byte>((level >> 4) << (i % 8));
+  }
 }
 template <IntegerKv E>
 int key_code(const std::byte* chunk, std::size_t D, std::size_t j, std::size_t d) {
-  return std::to_integer<int>(chunk[key_offset<E>(D, j, d)]) - 128;
+  return code_at<E>(chunk + KvLayout<E>::keys, key_place(D, j, d));
 }
 template <IntegerKv E>
 int value_code(const std::byte* chunk, std::size_t D, std::size_t j, std::size_t d) {
-  return std::to_integer<int>(chunk[value_offset<E>(D, j, d)]) - 128;
+  return code_at<E>(chunk + KvLayout<E>::values(D), value_place(j, d));
 }
 template <IntegerKv E>
 void set_key_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t d, int code) {
-  chunk[key_offset<E>(D, j, d)] = static_cast<std::byte>(code + 128);
+  set_code<E>(chunk + KvLayout<E>::keys, key_place(D, j, d), code);
 }
 template <IntegerKv E>
 void set_value_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t d, int code) {
-  chunk[value_offset<E>(D, j, d)] = static_cast<std::byte>(code + 128);
+  set_code<E>(chunk + KvLayout<E>::values(D), value_place(j, d), code);
 }
 
 // What integer types need to add a key bias; half_terms == 0: there is none. Arrays of pairs are padded to a multiple of 16.

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include <hwy/cache_control.h>
 
@@ -71,6 +72,21 @@ HWY_INLINE void store_floats(float* to, const Float& x) {
 }
 HWY_INLINE void store_ints(std::int32_t* to, const Int& x) {
   for (std::size_t i = 0; i < row_vectors; ++i) hn::StoreU(x.v[i], DInt32(), to + i * float_lanes);
+}
+
+HWY_INLINE void unpack_codes(std::uint8_t* to, const std::uint8_t* from) {
+  const hn::Full128<std::uint8_t> d;
+  alignas(16) static constexpr std::uint8_t byte_of_lane[16] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
+  alignas(16) static constexpr std::uint8_t bit_of_lane[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+  const auto bits = hn::LoadU(d, from + 64);
+  for (std::size_t i = 0; i < 128; i += 16) {
+    const auto two = hn::LoadU(d, from + i % 64);
+    const auto low = i < 64 ? hn::And(two, hn::Set(d, 15)) : hn::ShiftRight<4>(two);
+    const auto lane = hn::Add(hn::Load(d, byte_of_lane), hn::Set(d, static_cast<std::uint8_t>(i / 8)));
+    const auto is_set = hn::TestBit(hn::TableLookupBytes(bits, lane), hn::Load(d, bit_of_lane));
+    const auto high = hn::IfThenElse(is_set, hn::Set(d, 97 + 32), hn::Set(d, 97));
+    hn::StoreU(hn::Add(hn::Add(low, low), high), d, to + i);
+  }
 }
 
 struct RoundedRow {

@@ -19,6 +19,7 @@
 //     prefetch(address)            asks for a cache line
 //     prefetch_bytes               how far ahead. A chunk of a long text comes from memory, keys and then values, in one
 //                                  stream; so memory works also while weights are computed
+//     unpack_codes(to, from)       128 codes of KvInt5, to bytes as KvInt8 has them
 //     RoundedRow                   integers of 16 bits as integer_products() wants them, with store(i, Int)
 //     integer_products<HT, TILES>  of HT rows of them with tiles of codes
 //
@@ -264,6 +265,27 @@ STILLA_INLINE const std::byte* ahead_of(const AttentionChunkArgs<E>& a, std::siz
   return ahead < bytes ? a.chunk + ahead : a.next + (ahead - bytes < bytes ? ahead - bytes : 0);
 }
 
+// A pair of tiles' codes as bytes: where they lie, or unpacked into `buffer`. place: of the first; count: in each tile, which
+// are tile_bytes apart.
+template <class E>
+STILLA_INLINE const std::uint8_t* code_tiles(const AttentionChunkArgs<E>& a, std::size_t codes, std::size_t place,
+                                             [[maybe_unused]] std::size_t tiles, [[maybe_unused]] std::size_t tile_bytes,
+                                             [[maybe_unused]] std::size_t count, [[maybe_unused]] std::uint8_t* buffer) {
+  if constexpr (E::bits == 8) {
+    return reinterpret_cast<const std::uint8_t*>(a.chunk + codes + place);
+  } else {
+    for (std::size_t t = 0; t < tiles; ++t) {
+      for (std::size_t i = 0; i < count; i += 128) {
+        const std::size_t offset = codes + (place + t * tile_bytes + i) / 128 * 80;
+        prefetch(ahead_of(a, offset));
+        prefetch(ahead_of(a, offset + 64));
+        unpack_codes(buffer + t * tile_bytes + i, reinterpret_cast<const std::uint8_t*>(a.chunk + offset));
+      }
+    }
+    return buffer;
+  }
+}
+
 template <class E>
 STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   constexpr std::size_t most = attention_queries_at_once;
@@ -274,6 +296,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   [[maybe_unused]] RoundedRow rows[IntegerKv<E> ? most : 1];
   [[maybe_unused]] std::int32_t offsets[most];
   [[maybe_unused]] alignas(64) std::int32_t dots[IntegerKv<E> ? most * 32 : 1];
+  [[maybe_unused]] alignas(64) std::uint8_t unpacked[std::is_same_v<E, KvInt5> ? 2 * 16 * kv_chunk : 1];
   if constexpr (!IntegerKv<E>) {
     const E* keys = reinterpret_cast<const E*>(a.chunk);
     for (std::size_t j = 0; j < a.count; j += tiles_at_once * key_tile) {
@@ -284,11 +307,11 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
     const bool has_bias = a.key_bias.half_terms != 0;
     if (has_bias) key_bias_scores(scores, a.key_bias, n);
     for (std::size_t h = 0; h < n; ++h) units[h] = round_row(rows[h], offsets + h, a.queries + h * D, D);
-    const std::uint8_t* keys = reinterpret_cast<const std::uint8_t*>(a.chunk + KvLayout<E>::keys);
     const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales);
     for (std::size_t j = 0; j < a.count; j += 2 * key_tile) {
-      const std::byte* ahead = ahead_of(a, KvLayout<E>::keys + j * D);
-      for_blocks_of_queries(CodeProducts<2>{rows, offsets, keys + j * D, ahead, key_tile * D, D, dots}, n);
+      const std::uint8_t* keys = code_tiles<E>(a, KvLayout<E>::keys, j * D, 1, 0, 2 * key_tile * D, unpacked);
+      const std::byte* ahead = E::bits == 8 ? ahead_of(a, KvLayout<E>::keys + j * D) : reinterpret_cast<const std::byte*>(keys);
+      for_blocks_of_queries(CodeProducts<2>{rows, offsets, keys, ahead, key_tile * D, D, dots}, n);
       for (std::size_t h = 0; h < n; ++h) {
         for (std::size_t t = 0; t < 2 * key_tile; t += key_tile) {
           float* at = scores + h * kv_chunk + j + t;
@@ -347,15 +370,17 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       }
       units[h] = round_row(rows[h], offsets + h, row, padded);
     }
-    const std::uint8_t* values = reinterpret_cast<const std::uint8_t*>(a.chunk + KvLayout<E>::values(D));
     const std::size_t length = (a.count + 3) / 4 * 4;
     for (std::size_t d = 0; d < D; d += 32) {
       const std::size_t tiles = d + 32 <= D ? 2 : 1;
-      const std::byte* ahead = ahead_of(a, KvLayout<E>::values(D) + d * kv_chunk);
+      const std::uint8_t* values =
+          code_tiles<E>(a, KvLayout<E>::values(D), d * kv_chunk, tiles, 16 * kv_chunk, length * 16, unpacked);
+      const std::byte* ahead =
+          E::bits == 8 ? ahead_of(a, KvLayout<E>::values(D) + d * kv_chunk) : reinterpret_cast<const std::byte*>(values);
       if (tiles == 2) {
-        for_blocks_of_queries(CodeProducts<2>{rows, offsets, values + d * kv_chunk, ahead, 16 * kv_chunk, length, dots}, n);
+        for_blocks_of_queries(CodeProducts<2>{rows, offsets, values, ahead, 16 * kv_chunk, length, dots}, n);
       } else {
-        for_blocks_of_queries(CodeProducts<1>{rows, offsets, values + d * kv_chunk, ahead, 16 * kv_chunk, length, dots}, n);
+        for_blocks_of_queries(CodeProducts<1>{rows, offsets, values, ahead, 16 * kv_chunk, length, dots}, n);
       }
       for (std::size_t h = 0; h < n; ++h) {
         for (std::size_t t = 0; t < tiles * 16; t += 16) {

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include <stilla/contract/attention.hpp>
 #include <stilla/math.hpp>
@@ -70,6 +71,17 @@ STILLA_INLINE Float exponential(Float x) {
   p = fused_multiply_add(p, r, set(1.0f));
   const Int exponent = shift_left_s32<23>(_mm512_castps_si512(shifted));
   return _mm512_maskz_mov_ps(in_range, _mm512_castsi512_ps(add_s32(_mm512_castps_si512(p), exponent)));
+}
+
+STILLA_INLINE void unpack_codes(std::uint8_t* to, const std::uint8_t* from) {
+  const Int two = load(from), offset = set_u8(97);
+  for (int upper = 0; upper < 2; ++upper) {
+    __mmask64 bits;
+    std::memcpy(&bits, from + 64 + 8 * upper, sizeof bits);
+    const Int low = bit_and(upper ? shift_right<4>(two) : two, set_u8(15));
+    const Int doubled = _mm512_add_epi8(_mm512_add_epi8(low, low), offset);
+    store(to + 64 * upper, _mm512_mask_add_epi8(doubled, bits, doubled, set_u8(32)));
+  }
 }
 
 struct RoundedRow {
