@@ -4,11 +4,12 @@
 // q . R(j) b at every position j, where R(j) is the rotation of RoPE. The formula and why are in
 // kernels/stilla/contract/attention.hpp; here are the tables, made once per model.
 //
-// Ways that cost more, for a head of 128 (64 pairs): cosines and sines of all positions, 128 products for a key and query and
-// 512 bytes of table for a position (as much as its keys and values); the same for 256 positions around the chunk's
-// middle, 128 products and 128 KB. With the slow pairs as one polynomial it is 48 products and 48 KB with Qwen2.5's base of
-// 1e6, and half of that since one side of the middle gives the other. Cheaper but inexact: leaving the bias of small pairs in the key (KL 0.001 with 8 of 32 pairs taken out), a fixed scale
-// per pair (KL 0.0005 to 0.002), measured on a 0.5B model where all of it gives 0.0001.
+// Ways that cost more, for a head of 128 (64 pairs): cosines and sines of all positions, 128 products for a key and query
+// and 512 bytes of table for a position (as much as its keys and values); the same for 256 positions around the chunk's
+// middle, 128 products and 128 KB. With the slow pairs as one polynomial it is 48 products and 48 KB with Qwen2.5's base
+// of 1e6, and half of that since one side of the middle gives the other. Cheaper but inexact: leaving the bias of small
+// pairs in the key (KL 0.001 with 8 of 32 pairs taken out), a fixed scale per pair (KL 0.0005 to 0.002), simulated on a
+// 0.5B model where all of it gives 0.0001.
 #pragma once
 
 #include <algorithm>
