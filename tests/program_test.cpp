@@ -89,7 +89,7 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
   };
   const Case cases[] = {
       {2, "unknown command 'frob'", {"frob"}},
-      {2, "--model is required", {"run", "-p", "hi"}},
+      {2, "the prompt is empty", {"run", "-p", ""}},
       {2, "--bogus", {"run", "-m", model, "-p", "hi", "--bogus"}},
       {2, "the prompt is empty", {"run", "-m", model, "-p", ""}},
       {2, "the prompt is empty", {"run", "-m", model}},
@@ -491,15 +491,40 @@ TEST_F(ProgramTest, CtrlCStopsAnAnswerAndThenTheChat) {
   }
 }
 
-TEST_F(ProgramTest, ChatWithoutAModelSaysWhatToDo) {
-  const char* before = std::getenv("STILLA_MODELS");
-  const std::string kept = before != nullptr ? before : "";
-  setenv("STILLA_MODELS", path("no-models").c_str(), 1);
-  const Finished ended = run_program({"chat"});
-  before != nullptr ? setenv("STILLA_MODELS", kept.c_str(), 1) : unsetenv("STILLA_MODELS");
-  EXPECT_EQ(ended.status, 2);
-  EXPECT_TRUE(is_message(ended.err));
-  EXPECT_TRUE(contains(ended.err, "scripts/fetch_models.sh") && contains(ended.err, "-m"));
+// The model in the program, which is committed with it: these texts are its own.
+TEST_F(ProgramTest, WithoutAModelTheEmbeddedOneThinks) {
+  const Finished ended = run_program({"run", "--temp", "0", "-p", "What is 347 + 589?"});
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_EQ(ended.out,
+            "<think>\n347+589\nOnes: 7+9=16, carry 1.\nTens: 4+8+1=13, carry 1.\nHundreds: 3+5+1=9.\nSo 936.\n</think>\n\n"
+            "The answer is \\boxed{936}.\n");
+  EXPECT_TRUE(contains(ended.err, "Stilla Drop") && contains(ended.err, "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf (4.7 GB"));
+
+  EXPECT_TRUE(contains(run_program({"inspect"}).out, "the embedded model: GGUF version 3"));
+  EXPECT_EQ(run_program({"tokenize", "<"}).out, "27\n");
+  EXPECT_EQ(run_program({"bench", "-p", "8", "-n", "2", "-r", "1"}).status, 0);
+}
+
+TEST_F(ProgramTest, EachQuestionToTheEmbeddedModelStandsAlone) {
+  const Finished ended = run_program({"chat", "--temp", "0", "--think", "hide"}, "Compute 48 * 7.\nWhich is larger, 812 or 821?\n");
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_EQ(ended.out, "The answer is \\boxed{336}.\nThe answer is \\boxed{821}.\n");
+  EXPECT_TRUE(contains(ended.err, "Stilla Drop") && contains(ended.err, "each question stands alone"));
+}
+
+TEST_F(ProgramTest, QuestionsOutsideTheModelsWorldGetAnHonestLine) {
+  const Finished no_numbers = run_program({"run", "-p", "What is the capital of France?"});
+  EXPECT_EQ(no_numbers.status, 0);
+  EXPECT_EQ(no_numbers.out, "");
+  EXPECT_TRUE(contains(no_numbers.err, "outside what this model was trained for: arithmetic"));
+  const Finished in_chat = run_program({"chat"}, "Hello!\n");
+  EXPECT_EQ(in_chat.out, "");
+  EXPECT_TRUE(contains(in_chat.err, "outside what this model was trained for"));
+  const Finished numbers = run_program({"run", "--temp", "0", "-p", "What is the average of 20 and 40?"});
+  EXPECT_FALSE(contains(numbers.out, "boxed"));
+  EXPECT_TRUE(contains(numbers.err, "this model was trained only for arithmetic"));
+  // A model without the key has no such limits.
+  EXPECT_FALSE(contains(run_program(speaker("run", {"-p", "hi"})).err, "trained"));
 }
 
 TEST_F(ProgramTest, LogitsAreANumpyFile) {

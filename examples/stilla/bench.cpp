@@ -236,7 +236,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   for (const double s : measured.seconds) samples_ns.push_back(static_cast<std::uint64_t>(s * 1e9));
   nlohmann::ordered_json out;
   out["version"] = fmt::format("{}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH);
-  out["model_filename"] = options.model.path;
+  out["model_filename"] = options.model.path.empty() ? "the embedded model" : options.model.path;
   out["model_type"] = model.type;
   out["model_size"] = model.bytes;
   out["model_n_params"] = model.parameters;
@@ -331,7 +331,7 @@ int bench(BenchOptions& options) {
 void add_bench(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Measure tokens per second");
-  add_model_options(*command, options->model, ThreadOption::several)->required();
+  add_model_options(*command, options->model, ThreadOption::several);
   command->add_option("-p,--n-prompt", options->prompts, "Prompt lengths (default 512; 0: none)")->type_name("N[,N]");
   command->add_option("-n,--n-gen", options->generations, "Tokens to generate (default 128; 0: none)")
       ->type_name("N[,N]");

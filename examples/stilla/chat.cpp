@@ -4,8 +4,6 @@
 // what the cache does not hold yet: the new message, and behind a thought, which is dropped, the last answer again.
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,12 +14,14 @@
 #include "answer_printer.hpp"
 #include "commands.hpp"
 #include "conversation.hpp"
+#include "embedded_model.hpp"
 #include "generate.hpp"
 #include "line_editor.hpp"
 #include "loading.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "scope.hpp"
 
 namespace program {
 namespace {
@@ -43,38 +43,6 @@ constexpr std::string_view help_text =
     "/exit             leave (so does the end of input, Ctrl-D)\n"
     "Ctrl-C stops an answer; at the prompt it leaves. A line that ends with \\ goes on in the next.\n";
 
-// The model that scripts/fetch_models.sh brings; ends the program with advice if it is not there.
-std::string default_model() {
-  const char* models = std::getenv("STILLA_MODELS");
-  const char* home = std::getenv("HOME");
-  const std::filesystem::path folder =
-      models != nullptr && *models != '\0'
-          ? std::filesystem::path(models)
-          : std::filesystem::path(home != nullptr ? home : ".") / ".cache/stilla-models";
-  const std::string path = (folder / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf").string();
-  std::error_code ignored;
-  if (std::filesystem::exists(path, ignored)) return path;
-
-  // Q4_K_M files as published, and the memory they need with a context of a few thousand tokens.
-  struct Advice {
-    std::string_view name;
-    double file_gb;
-    double memory_gb;
-  };
-  constexpr Advice advice[] = {{"1.5B", 1.12, 3}, {"7B", 4.68, 8}, {"14B", 8.99, 14}};
-  const double memory_gb = static_cast<double>(physical_memory_bytes()) / 1e9;
-  std::string fitting;
-  for (const Advice& a : advice) {
-    if (memory_gb != 0 && a.memory_gb > memory_gb) continue;
-    fitting += fmt::format("{}DeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.2f} GB)", fitting.empty() ? "" : ", ", a.name,
-                           a.file_gb);
-  }
-  fail(exit_usage,
-       fmt::format("no model: {} is not there. Run scripts/fetch_models.sh to get it, or name a GGUF file with "
-                   "-m{}{}",
-                   stilla::printable_path(path), fitting.empty() ? "" : "; these fit this machine: ", fitting));
-}
-
 class Chat {
  public:
   explicit Chat(const ChatOptions& options)
@@ -82,8 +50,8 @@ class Chat {
         think_(options.text.think),
         model_(open_model(options.model)),
         template_(chat_template_of(model_, options.text)),
-        type_(model_type_text(model_.file, model_.facts)),
-        file_bytes_(static_cast<double>(model_.file.file().bytes().size())),
+        introduction_(introduction(model_)),
+        scope_(model_.file),
         engine_(load_engine(model_, options.model)),
         sampling_(sampling_options(options.text.sampling, model_.tokenizer)),
         generator_(engine_, model_.tokenizer, options_.text, sampling_),
@@ -98,6 +66,11 @@ class Chat {
       if (line->find_first_not_of(" \t") == std::string::npos) continue;
       if (*line == "/exit" || *line == "/quit") return 0;
       if (is_command(*line)) continue;
+      if (const std::string refusal = scope_.refusal(*line); !refusal.empty()) {
+        message(refusal);
+        continue;
+      }
+      if (scope_.is_limited()) reset();
       conversation_.add_user(*line);
       answer();
     }
@@ -107,10 +80,10 @@ class Chat {
 
  private:
   void introduce() const {
-    const std::string name = model_.facts.name.empty() ? "a model without a name" : model_.facts.name;
-    message(fmt::format("{} ({}, {}), target {}, {} thread{}, context {}", name, type_, bytes_text(file_bytes_),
-                        target_name(), engine_.threads(), engine_.threads() == 1 ? "" : "s", engine_.context()));
+    message(fmt::format("{}, target {}, {} thread{}, context {}", introduction_, target_name(), engine_.threads(), engine_.threads() == 1 ? "" : "s", engine_.context()));
     if (options_.model.verbose) report_engine(engine_, sampling_, options_.model);
+    if (scope_.is_limited()) message(scope_.introduction());
+    if (options_.model.path.empty()) message(larger_models_text());
     if (stdin_is_terminal()) message("/help lists commands; Ctrl-C stops an answer; Ctrl-D leaves");
   }
 
@@ -225,8 +198,11 @@ class Chat {
     const bool is_thinking = template_.opens_reasoning && !template_.closes_reasoning;
     AnswerPrinter printer(AnswerPrinter::mode_of_output(false), is_thinking, think_ != Think::show);
     Generation result;
+    const std::string question(conversation_.last_text());
+    std::string text;
     while (true) {
       generator_.run(*ids, printer.is_reasoning(), result, [&](std::string_view bytes) {
+        text += bytes;
         printer.push(bytes);
         return printer.is_reasoning();
       });
@@ -241,6 +217,9 @@ class Chat {
     if (result.reason == StopReason::context_full)
       message(context_full_text(engine_) + "; /reset begins a new conversation");
     if (result.reason == StopReason::interrupted) message("stopped");
+    if (result.reason == StopReason::end_of_text) {
+      if (const std::string doubt = scope_.doubt(question, text); !doubt.empty()) message(doubt);
+    }
     if (stderr_is_terminal() || options_.model.verbose) message(result.rates());
     total_.add(result);
   }
@@ -249,19 +228,14 @@ class Chat {
   Think think_;
   OpenedModel model_;
   stilla::ChatTemplate template_;
-  std::string type_;
-  double file_bytes_;
+  std::string introduction_;
+  Scope scope_;
   Engine engine_;
   stilla::SamplingOptions sampling_;
   Generator generator_;
   Conversation conversation_;
   Generation total_;
 };
-
-int chat(ChatOptions& options) {
-  if (options.model.path.empty()) options.model.path = default_model();
-  return Chat(options).run();
-}
 
 }  // namespace
 
@@ -284,10 +258,10 @@ void add_chat(CLI::App& app, Command& chosen) {
           "evaluate the rest again")
       ->type_name("ACTION");
   command->footer(
-      "Without -m: the model that scripts/fetch_models.sh brings. /help in the chat lists its commands. When standard "
-      "input\n"
-      "is no terminal, each line is a turn.");
-  command->callback([options, &chosen] { chosen = [options] { return chat(*options); }; });
+      "Without -m: the tiny model in this program. /help in the chat lists its commands. When standard input is no "
+      "terminal,\n"
+      "each line is a turn.");
+  command->callback([options, &chosen] { chosen = [options] { return Chat(*options).run(); }; });
 }
 
 }  // namespace program

@@ -39,6 +39,7 @@ class Conversation {
     return stilla::encode_chat(*tokenizer_, chat_template, messages_);
   }
   std::size_t size() const { return messages_.size(); }
+  std::string_view last_text() const { return messages_.back().text; }  // of a conversation with a message
 
   std::string to_json() const;
   // Replaces the conversation, or leaves it as it is if the text is none.

@@ -15,6 +15,7 @@
 #include <stilla/parallel.hpp>
 
 #include "commands.hpp"
+#include "embedded_model.hpp"
 #include "engine.hpp"
 #include "loading.hpp"
 #include "output.hpp"
@@ -111,16 +112,16 @@ std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts) {
 }
 
 int inspect(const InspectOptions& options) {
-  const stilla::GgufFile file = value_of(stilla::GgufFile::open(options.path));
+  const stilla::GgufFile file = open_model_file(options.path);
   if (options.verify) {
     stilla::ThreadPool pool(physical_cores());
     check(stilla::verify_packed_file(file, pool));
-    write_output(fmt::format("{}: all {} tensors are as they were packed\n", stilla::printable_path(options.path),
+    write_output(fmt::format("{}: all {} tensors are as they were packed\n", stilla::printable_path(file.path()),
                              file.tensors().size()));
     return 0;
   }
   std::string out =
-      fmt::format("{}: GGUF version {}, {}, {} parameters{}\n\n", stilla::printable_path(options.path), file.version(),
+      fmt::format("{}: GGUF version {}, {}, {} parameters{}\n\n", stilla::printable_path(file.path()), file.version(),
                   bytes_text(static_cast<double>(file.file().bytes().size())), parameter_count(file),
                   file.is_packed() ? fmt::format(", packed in layout {}", stilla::packed_layout_version) : "");
   out += metadata_text(file);
@@ -141,9 +142,8 @@ int inspect(const InspectOptions& options) {
 void add_inspect(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a GGUF file holds and the memory it needs");
-  command->add_option("model,-m,--model", options->path, "A GGUF file, packed or not; one without tensors will do")
-      ->type_name("FILE")
-      ->required();
+  command->add_option("model,-m,--model", options->path, "A GGUF file, packed or not; one without tensors will do (default: the model in this program)")
+      ->type_name("FILE");
   command->add_flag("--verify", options->verify, "Of a packed file: compare all its bytes with their checksums instead");
   command->callback([options, &chosen] { chosen = [options] { return inspect(*options); }; });
 }

@@ -11,6 +11,7 @@
 #include <stilla/text/gguf_vocabulary.hpp>
 #include <stilla/text/reasoning.hpp>
 
+#include "embedded_model.hpp"
 #include "output.hpp"
 #include "platform.hpp"
 
@@ -18,7 +19,7 @@ namespace program {
 
 OpenedModel open_model(const ModelOptions& options) {
   choose_target(options.target);
-  stilla::GgufFile file = value_of(stilla::GgufFile::open(options.path));
+  stilla::GgufFile file = open_model_file(options.path);
   ModelFacts facts = value_of(read_model_facts(file));
   stilla::Tokenizer tokenizer = value_of(stilla::gguf_tokenizer(file));
   std::size_t context = facts.context;
@@ -81,6 +82,12 @@ std::string context_full_text(const Engine& engine) {
   const bool has_more = engine.context() < engine.facts().context;
   return fmt::format("stopped: the context of {} tokens is full{}", engine.context(),
                      has_more ? fmt::format("; --ctx gives up to {}", engine.facts().context) : "");
+}
+
+std::string introduction(const OpenedModel& model) {
+  const std::string name = model.facts.name.empty() ? "a model without a name" : model.facts.name;
+  return fmt::format("{} ({}, {})", name, model_type_text(model.file, model.facts),
+                     bytes_text(static_cast<double>(model.file.file().bytes().size())));
 }
 
 std::uint64_t parameter_count(const stilla::GgufFile& file) {

@@ -36,6 +36,8 @@ void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling
 // The line for a text that reached the end of its context.
 std::string context_full_text(const Engine& engine);
 
+// "Stilla Drop (qwen2 3M q4_0, 1.7 MB)": name, type, size.
+std::string introduction(const OpenedModel& model);
 // "qwen2 494M q5_0": architecture, parameters, the format that most weights have.
 std::string model_type_text(const stilla::GgufFile& file, const ModelFacts& facts);
 std::uint64_t parameter_count(const stilla::GgufFile& file);

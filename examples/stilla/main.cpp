@@ -19,6 +19,7 @@
 namespace {
 
 constexpr const char* examples = R"(Examples:
+  stilla run -p "What is 347 + 589?"                 the tiny model in this program thinks
   stilla chat -m model.gguf                          talk to a model
   stilla run -m model.gguf -p "Why is the sky blue?"  one prompt
   stilla run -m model.gguf -f task.txt > answer.txt   prompt from a file, answer to a file

@@ -7,8 +7,8 @@
 
 namespace program {
 
-CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
-  CLI::Option* model = app.add_option("-m,--model", options.path, "The model, a GGUF file, packed (stilla pack) or not")->type_name("FILE");
+void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
+  app.add_option("-m,--model", options.path, "The model, a GGUF file, packed (stilla pack) or not (default: a tiny one that is in this program)")->type_name("FILE");
   app.add_option("--target", options.target, "Force an instruction set instead of taking this CPU's best")
       ->type_name("NAME");
   app.add_option_function<std::string>(
@@ -63,7 +63,6 @@ CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOptio
                             fmt::format("Threads (default: one for each core, here {})", physical_cores()));
   }
   app.add_flag("-v,--verbose", options.verbose, "Say which target runs which weights, and the seed");
-  return model;
 }
 
 void add_text_options(CLI::App& app, TextOptions& options) {

@@ -93,8 +93,7 @@ struct ModelOptions {
   bool verbose = false;
 };
 enum class ThreadOption { one, several };  // bench has its own -t
-// Returns the option -m, for the caller to require.
-CLI::Option* add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
+void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
 
 // How the next token is chosen (sampling_options.cpp).
 struct SamplingChoice {

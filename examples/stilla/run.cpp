@@ -11,11 +11,13 @@
 
 #include "answer_printer.hpp"
 #include "commands.hpp"
+#include "embedded_model.hpp"
 #include "generate.hpp"
 #include "loading.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "scope.hpp"
 #include "text_input.hpp"
 
 namespace program {
@@ -59,6 +61,15 @@ int run(RunOptions& options) {
   OpenedModel model = open_model(options.model);
   const stilla::ChatTemplate chat_template =
       options.raw ? stilla::ChatTemplate{} : chat_template_of(model, options.text);
+  if (options.model.path.empty()) {
+    message(introduction(model));
+    message(larger_models_text());
+  }
+  const Scope scope(model.file);
+  if (const std::string refusal = options.raw ? "" : scope.refusal(prompt); !refusal.empty()) {
+    message(refusal);
+    return 0;
+  }
   const std::vector<std::uint32_t> ids = prompt_ids(options, model, prompt, chat_template);
   if (ids.empty()) fail(exit_usage, "the prompt has no tokens in this model's vocabulary");
   if (ids.size() > model.context) {
@@ -78,7 +89,9 @@ int run(RunOptions& options) {
   AnswerPrinter printer(AnswerPrinter::mode_of_output(options.raw), is_thinking, options.text.think != Think::show);
   Generator generator(engine, model.tokenizer, options.text, sampling);
   Generation result;
+  std::string text;
   generator.run(ids, is_thinking, result, [&](std::string_view bytes) {
+    text += bytes;
     printer.push(bytes);
     return printer.is_reasoning();
   });
@@ -86,6 +99,9 @@ int run(RunOptions& options) {
 
   if (options.raw && stdout_is_terminal()) std::fputs("\n", stderr);
   if (result.reason == StopReason::context_full) message(context_full_text(engine));
+  if (result.reason == StopReason::end_of_text && !options.raw) {
+    if (const std::string doubt = scope.doubt(prompt, text); !doubt.empty()) message(doubt);
+  }
   message(fmt::format("load {:.2f} s; {}", load_seconds, result.rates()));
   return result.reason == StopReason::interrupted ? exit_interrupted : 0;
 }
@@ -95,7 +111,7 @@ int run(RunOptions& options) {
 void add_run(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run", "Answer one prompt");
-  add_model_options(*command, options->model)->required();
+  add_model_options(*command, options->model);
   CLI::Option* prompt = command
                             ->add_option_function<std::string>(
                                 "-p,--prompt", [options](const std::string& text) { options->prompt = text; },

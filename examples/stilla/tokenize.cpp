@@ -12,6 +12,7 @@
 #include <stilla/text/tokenizer.hpp>
 
 #include "commands.hpp"
+#include "embedded_model.hpp"
 #include "output.hpp"
 #include "text_input.hpp"
 
@@ -28,7 +29,7 @@ struct TokenizeOptions {
 int tokenize(const TokenizeOptions& options) {
   const std::optional<std::string> text = text_input(options.text, options.file);
   if (!text) fail(exit_usage, "no text; give it as an argument, with -f or on standard input");
-  const stilla::GgufFile file = value_of(stilla::GgufFile::open(options.model));
+  const stilla::GgufFile file = open_model_file(options.model);
   const stilla::Tokenizer tokenizer = value_of(stilla::gguf_tokenizer(file));
   const auto special = options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text;
   write_output(fmt::format("{}\n", fmt::join(tokenizer.encode(*text, special), " ")));
@@ -40,9 +41,8 @@ int tokenize(const TokenizeOptions& options) {
 void add_tokenize(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app.add_subcommand("tokenize", "Token ids of a text");
-  command->add_option("-m,--model", options->model, "A GGUF file; one without tensors will do")
-      ->type_name("FILE")
-      ->required();
+  command->add_option("-m,--model", options->model, "A GGUF file; one without tensors will do (default: the model in this program)")
+      ->type_name("FILE");
   command->add_flag("--special", options->special, "<|special|> text is that token");
   CLI::Option* file =
       command->add_option("-f,--file", options->file, "Read the text from this file")->type_name("FILE");

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "embedded_model.hpp"
+
+#include <bit>
+#include <span>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "output.hpp"
+#include "platform.hpp"
+
+namespace program {
+
+static_assert(std::endian::native == std::endian::little, "the embedded model's numbers are little endian");
+
+stilla::GgufFile open_model_file(const std::string& path) {
+  if (!path.empty()) return value_of(stilla::GgufFile::open(path));
+  const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(embedded_words), embedded_bytes);
+  return value_of(stilla::GgufFile::parse(stilla::MappedFile::from_memory(bytes, "the embedded model")));
+}
+
+std::string larger_models_text() {
+  // Files as they are published, and the memory they need with a context of a few thousand tokens.
+  struct Advice {
+    std::string_view name;
+    double file_gb;
+    double memory_gb;
+  };
+  constexpr Advice advice[] = {{"1.5B", 1.12, 3}, {"7B", 4.68, 8}, {"14B", 8.99, 14}};
+  const double memory_gb = static_cast<double>(physical_memory_bytes()) / 1e9;
+  std::string out = "for a real one download a DeepSeek-R1-Distill-Qwen and name it with -m:";
+  std::string_view comma;
+  for (const Advice& a : advice) {
+    const bool fits = memory_gb == 0 || a.memory_gb <= memory_gb;
+    out += fmt::format("{} DeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.1f} GB{})", comma, a.name, a.file_gb,
+                       fits ? "" : fmt::format(", too large for this machine: it needs {:.0f} GB of memory", a.memory_gb));
+    comma = ",";
+  }
+  return out;
+}
+
+}  // namespace program
