@@ -78,11 +78,9 @@ std::uint32_t likeliest(std::span<const float> logits) {
 // A model, its tokenizer, and what it writes.
 class Drop {
  public:
-  explicit Drop(std::uint32_t format) : model_([&] {
-    ModelFile file = ModelFile::read(STILLA_TEST_DATA "/../../models/stilla-drop-f16.gguf");
-    convert_matrices(file, format);
-    return file;
-  }()) {
+  // Formats that no GGUF file holds are for the layers only, as for `stilla --weights`.
+  explicit Drop(std::uint32_t format)
+      : model_(read(format), {}, find_tensor_type(format) ? std::nullopt : std::optional(format)) {
     if (!model_) return;
     Result<Tokenizer> tokenizer = gguf_tokenizer(model_->file());
     const Result<std::string_view> jinja = gguf_chat_template(model_->file());
@@ -94,6 +92,12 @@ class Drop {
       const ChatMessage message{ChatRole::user, problem.question};
       prompts_.push_back(encode_chat(*tokenizer_, *chat, {&message, 1}));
     }
+  }
+
+  static ModelFile read(std::uint32_t format) {
+    ModelFile file = ModelFile::read(STILLA_TEST_DATA "/../../models/stilla-drop-f16.gguf");
+    if (find_tensor_type(format)) convert_matrices(file, format);
+    return file;
   }
 
   bool is_ready() const { return tokenizer_.has_value(); }
