@@ -323,7 +323,9 @@ TEST_F(ProgramTest, AReaderThatLeavesEndsItQuietly) {
   ASSERT_TRUE(process.wait_for(again));
   process.close_output();
   EXPECT_EQ(process.finish(), 1);
-  EXPECT_EQ(process.err, "");
+  // Nothing but what it may have said before: that the text repeats itself.
+  const bool is_one_line = process.err.find('\n') == process.err.size() - 1;
+  EXPECT_TRUE(process.err.empty() || (contains(process.err, "circles") && is_one_line)) << process.err;
 }
 
 TEST_F(ProgramTest, AFullDiskIsTold) {
