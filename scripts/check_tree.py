@@ -81,6 +81,12 @@ def findings():
                 if there != here and there not in LAYERS[here]:
                     yield f"{name}:{number}: the layer '{here}' must not include '{there}' ({included})"
 
+    for name in sorted(p.relative_to(ROOT).as_posix() for folder in ("include", "kernels", "examples", "tests", "bench")
+                       for p in (ROOT / folder).rglob("*.[hc]pp")):
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1):
+            if re.search(r"(defined\s*\(?|#\s*ifdef)\s*STILLA_(ARCH|HAS)_", line):
+                yield f"{name}:{number}: always defined, as 0 or 1: write #if"
+
 
 def main():
     found = list(findings())

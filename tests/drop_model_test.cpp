@@ -53,7 +53,7 @@ const std::vector<Problem>& problems() {
 }
 
 // Sanitizers and emulators are tens of times slower; neither changes a bit.
-#if defined(NDEBUG) && defined(STILLA_ARCH_X86)
+#if defined(NDEBUG) && STILLA_ARCH_X86
 constexpr bool is_fast_build = true;
 #else
 constexpr bool is_fast_build = false;

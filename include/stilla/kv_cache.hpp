@@ -218,6 +218,23 @@ class KvCache {
   std::span<const std::byte> chunk(std::size_t index) const { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
   std::span<std::byte> writable_chunk(std::size_t index) { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
 
+  // As chunk(index), with zeros from size() on, where text may stand that was taken back. False: out of memory.
+  [[nodiscard]] bool copy_stored(AlignedBuffer<std::byte>& to, std::size_t index) const {
+    if (!to.resize(shape_.chunk_bytes())) return false;
+    std::memcpy(to.data(), chunks_[index]->data(), to.size());
+    const std::size_t stored = std::min(size_ - index * kv_chunk, kv_chunk);
+    const float nothing[max_head_dim] = {};
+    with_kv_type(shape_.type, [&](auto element) {
+      for (std::size_t head = 0; head < shape_.layers * shape_.heads; ++head) {
+        std::byte* at = to.data() + head * shape_.head_bytes();
+        for (std::size_t j = stored; j < kv_chunk; ++j) {
+          detail::store_in_chunk<decltype(element)>(at, shape_.head_dim, j, nothing, nothing);
+        }
+      }
+    });
+    return true;
+  }
+
   // One head's chunk.
   const std::byte* head_chunk(std::size_t layer, std::size_t chunk, std::size_t head) const {
     return chunks_[chunk]->data() + (layer * shape_.heads + head) * shape_.head_bytes();

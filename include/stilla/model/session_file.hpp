@@ -9,7 +9,7 @@
 //      56     u64 XXH64 of everything from byte 72 on; u64 XXH64 of the 64 bytes before
 //      72     ids, u32 each | note | chunks of the cache: all layers of the first 256 positions, of the next, ...
 //
-// Chunks are the cache's memory as it is, little endian. Sizes follow from the header and are compared with the file's
+// Chunks are the cache's memory as it is, little endian, with zeros behind the end of the text. Sizes follow from the header and are compared with the file's
 // before anything else is read; nothing of the file is used before its checksums agree.
 #pragma once
 
@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include <stilla/aligned.hpp>
 #include <stilla/error.hpp>
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checked.hpp>
@@ -89,8 +90,10 @@ inline Status write_session_file(const std::string& path, const SessionKind& kin
   };
   if (Status s = append(std::as_bytes(ids)); !s) return s;
   if (Status s = append(std::as_bytes(std::span(note.data(), note.size()))); !s) return s;
+  AlignedBuffer<std::byte> chunk;
   for (std::size_t c = 0; c * kv_chunk < cache.size(); ++c) {
-    if (Status s = append(cache.chunk(c)); !s) return s;
+    if (!cache.copy_stored(chunk, c)) return out_of_memory("a chunk of the key/value cache", cache.shape().chunk_bytes());
+    if (Status s = append({chunk.data(), chunk.size()}); !s) return s;
   }
   std::vector<std::byte> header = detail::session_header(kind, ids.size(), note.size());
   for (const bool of_all : {true, false}) {
