@@ -120,9 +120,10 @@ def divide(a, b):
 
 
 def compare(a, b, larger):
-    """One line: the digits from the left up to the first that differ, then the one that was asked for."""
+    """One line: what is wanted, the digits from the left up to the first that differ, which of the two it is. What decides
+    stands in the line itself, and the place is decided before the number is copied."""
     x, y = str(a), str(b)
-    text = f"{a} or {b}: "
+    text = f"{'Larger' if larger else 'Smaller'} of {a} and {b}: "
     if len(x) != len(y):
         text += f"{len(x)}{'>' if len(x) > len(y) else '<'}{len(y)} digits, "
     else:
@@ -131,7 +132,7 @@ def compare(a, b, larger):
             if p != q:
                 break
     winner = max(a, b) if larger else min(a, b)
-    return text + ("equal.\n" if a == b else f"{winner}.\n"), winner, [("?", min(a, b), max(a, b))]
+    return text + ("equal.\n" if a == b else f"{'first' if winner == a else 'second'}, {winner}.\n"), winner, [("?", min(a, b), max(a, b))]
 
 
 def select(numbers, larger):
@@ -483,8 +484,7 @@ def outside(rng):
 KINDS = {addition: 15, subtraction: 16, multiplication: 20, comparison: 9, ordering: 11, remainder: 13, word_problem: 19, outside: 7}
 # When the easier kinds are learned, more of the others; at last most of what takes longest, putting numbers in order.
 LATER = {addition: 8, subtraction: 10, multiplication: 14, comparison: 14, ordering: 16, remainder: 19, word_problem: 14, outside: 5}
-LAST = {addition: 8, subtraction: 15, multiplication: 14, comparison: 8, ordering: 26, remainder: 12, word_problem: 14, outside: 3}
-ORDERING = {addition: 4, subtraction: 9, multiplication: 6, comparison: 7, ordering: 58, remainder: 6, word_problem: 8, outside: 2}
+LAST = {addition: 8, subtraction: 14, multiplication: 14, comparison: 10, ordering: 28, remainder: 11, word_problem: 12, outside: 3}
 
 
 def training_problems(rng, count, mix=KINDS):

@@ -34,7 +34,7 @@ CHUNK = 32           # steps whose problems are made together, so that a batch h
 LEARNING_RATE = 3e-3
 WARMUP = 100
 DECAY = 0.6          # the share of the steps over which the rate falls
-MIXES = {0.0: data.KINDS, 0.26: data.LATER, 0.655: data.LAST, 0.914: data.ORDERING}  # from which share of the steps on
+MIXES = {0.0: data.KINDS, 0.25: data.LATER, 0.6: data.LAST}  # from which share of the steps on
 QUANTISED = 0.7      # the share of the steps before rounding begins
 EVALUATE_EVERY = 200
 SAVE_EVERY = 50
@@ -206,7 +206,7 @@ def finish(model, tokenizer, history, a):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--steps", type=int, default=1750)
+    p.add_argument("--steps", type=int, default=2400)
     p.add_argument("--workers", type=int, default=2)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out", type=Path, default=Path(__file__).resolve().parent.parent / "models")
