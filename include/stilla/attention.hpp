@@ -27,6 +27,8 @@ namespace stilla::inline STILLA_ABI {
 
 // Scratch that lets a few queries use many threads: below this many rows the chunks of a row are shared out too.
 inline constexpr std::size_t attention_split_rows = 8;
+// About as many tasks as that makes of long texts: enough for many threads, and the queries are prepared once for each.
+inline constexpr std::size_t attention_split_tasks = 32;
 
 // Floats of scratch that `attention` wants for M rows of H heads seeing up to `positions` positions; 0 for many rows.
 constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim,
@@ -211,22 +213,26 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
     return;
   }
 
-  // Few rows: every (team, chunk) is a task; then each head merges its chunks in order.
+  // Few rows: a task is a team and a few neighbouring chunks; then each head merges its chunks in order.
   const std::size_t chunks = (first_position + rows + kv_chunk - 1) / kv_chunk;
+  const std::size_t run = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, 8);
+  const std::size_t runs = (chunks + run - 1) / run;
   float* const maxes = scratch;                           // [rows][H][chunks]
   float* const sums = maxes + rows * n_heads * chunks;    // [rows][H][chunks]
   float* const parts = sums + rows * n_heads * chunks;    // [rows][H][chunks][D]
-  parallel(teams.count() * chunks, [&](std::size_t task) {
-    const std::size_t c = task % chunks;
-    const QueryTeam team = teams[task / chunks];
+  parallel(teams.count() * runs, [&](std::size_t task) {
+    const QueryTeam team = teams[task / runs];
     const TeamQueries<Target, E> team_queries(team, queries, D, bias);
     TeamResults part;
-    const std::size_t first = attend_chunk<Target, E>(team_queries, team, cache, layer, c, first_position, part);
-    for (std::size_t i = first; i < team.size(); ++i) {
-      const std::size_t at = ((team.first_row + i / team.heads) * n_heads + team.first_head + i % team.heads) * chunks + c;
-      maxes[at] = part.max[i];
-      sums[at] = part.sum[i];
-      std::copy(part.out + i * D, part.out + (i + 1) * D, parts + at * D);
+    const std::size_t first_chunk = task % runs * run;
+    for (std::size_t c = first_chunk; c < std::min(first_chunk + run, chunks); ++c) {
+      const std::size_t first = attend_chunk<Target, E>(team_queries, team, cache, layer, c, first_position, part);
+      for (std::size_t i = first; i < team.size(); ++i) {
+        const std::size_t at = ((team.first_row + i / team.heads) * n_heads + team.first_head + i % team.heads) * chunks + c;
+        maxes[at] = part.max[i];
+        sums[at] = part.sum[i];
+        std::copy(part.out + i * D, part.out + (i + 1) * D, parts + at * D);
+      }
     }
   });
   parallel(rows * n_heads, [&](std::size_t task) {

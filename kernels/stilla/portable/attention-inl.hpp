@@ -49,7 +49,6 @@ STILLA_EACH(halves, (float a, float b), Float, hn::Set(DFloat(), i < row_vectors
 STILLA_EACH(exponential, (const Float& x), Float, exp_lanes(x.v[i]))
 STILLA_EACH(to_floats, (const Int& x), Float, hn::ConvertTo(DFloat(), x.v[i]))
 STILLA_EACH(set_s32, (std::int32_t x), Int, hn::Set(DInt32(), x))
-STILLA_EACH(load_ints, (const std::int32_t* x), Int, hn::LoadU(DInt32(), x + i * float_lanes))
 STILLA_EACH(add_s32, (const Int& a, const Int& b), Int, hn::Add(a.v[i], b.v[i]))
 STILLA_EACH(sub_s32, (const Int& a, const Int& b), Int, hn::Sub(a.v[i], b.v[i]))
 STILLA_EACH(max_s32, (const Int& a, const Int& b), Int, hn::Max(a.v[i], b.v[i]))
@@ -70,8 +69,21 @@ HWY_INLINE Float load_stored(const E* x) {
 HWY_INLINE void store_floats(float* to, const Float& x) {
   for (std::size_t i = 0; i < row_vectors; ++i) hn::StoreU(x.v[i], DFloat(), to + i * float_lanes);
 }
-HWY_INLINE void store_ints(std::int32_t* to, const Int& x) {
-  for (std::size_t i = 0; i < row_vectors; ++i) hn::StoreU(x.v[i], DInt32(), to + i * float_lanes);
+HWY_INLINE float highest_lane(const Float& x) {
+  VFloat highest = x.v[0];
+  for (std::size_t i = 1; i < row_vectors; ++i) highest = hn::Max(highest, x.v[i]);
+  return hn::GetLane(hn::MaxOfLanes(DFloat(), highest));
+}
+HWY_INLINE std::int32_t highest_lane(const Int& x) {
+  VInt32 highest = x.v[0];
+  for (std::size_t i = 1; i < row_vectors; ++i) highest = hn::Max(highest, x.v[i]);
+  return hn::GetLane(hn::MaxOfLanes(DInt32(), highest));
+}
+HWY_INLINE float sum_of_lanes(const Float& x) { return fold16(x); }
+HWY_INLINE std::int32_t sum_of_lanes(const Int& x) {
+  VInt32 sum = x.v[0];
+  for (std::size_t i = 1; i < row_vectors; ++i) sum = hn::Add(sum, x.v[i]);
+  return hn::GetLane(hn::SumOfLanes(DInt32(), sum));
 }
 
 HWY_INLINE void unpack_codes(std::uint8_t* to, const std::uint8_t* from) {
@@ -100,9 +112,9 @@ struct RoundedRow {
 
 // Four neighbouring codes of each of float_lanes / 2 lanes, widened to int16, times four integers of a row: two int32 for a
 // lane, added at the end. A vector of lanes at a time, so that 4 rows' sums stay in registers.
-template <std::size_t HT, std::size_t TILES>
+template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
-                                 const std::byte* ahead, std::size_t tile_bytes, std::size_t length) {
+                                 const std::byte* const (&ahead)[2], std::size_t tile_bytes, std::size_t length) {
   const DInt32 di;
   const DInt16 dw;
   const DCode dc;
@@ -113,7 +125,9 @@ HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, 
       for (std::size_t h = 0; h < HT; ++h) sums[h][0] = sums[h][1] = hn::Zero(di);
       const std::uint8_t* codes = tiles + t * tile_bytes + v * float_lanes * 4;
       for (std::size_t i = 0; i < length; i += 4) {
-        if (v == 0) prefetch(ahead + t * tile_bytes + i * 16);
+        if (t == 0 && v == 0) {
+          for (const std::byte* lines : ahead) prefetch(lines + i * 16);
+        }
         const VInt16 lower = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16));
         const VInt16 upper = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16 + hn::MaxLanes(dc)));
         for (std::size_t h = 0; h < HT; ++h) {
@@ -140,22 +154,6 @@ HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, 
 
 }  // namespace stilla::STILLA_ABI::HWY_NAMESPACE::attention_kernels
 
-namespace stilla::inline STILLA_ABI::HWY_NAMESPACE {
-
-inline HWY_NOINLINE void attention_merge(AttentionPart into, AttentionPart part, std::size_t D) {
-  const DFloat d;
-  const float max = part.max > into.max ? part.max : into.max;
-  const float a = exp_approximate(into.max - max);
-  const float b = exp_approximate(part.max - max);
-  into.max = max;
-  into.sum = std::fma(b, part.sum, a * into.sum);
-  for (std::size_t i = 0; i < D; i += float_lanes) {
-    const auto scaled = hn::Mul(hn::Set(d, a), hn::LoadU(d, into.out + i));
-    hn::StoreU(hn::MulAdd(hn::Set(d, b), hn::LoadU(d, part.out + i), scaled), d, into.out + i);
-  }
-}
-
-}  // namespace stilla::STILLA_ABI::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 namespace stilla::inline STILLA_ABI {
@@ -170,7 +168,7 @@ template <>
 struct AttentionMerge<Portable> {
   static constexpr TargetId implemented_on = Portable::id;
   static void merge(AttentionPart into, AttentionPart part, std::size_t D) {
-    HWY_NAMESPACE::attention_merge(into, part, D);
+    HWY_NAMESPACE::attention_kernels::merge(into, part, D);
   }
   static void finish(float* out, float sum, std::size_t D) { AttentionMerge<Scalar>::finish(out, sum, D); }
 };

@@ -12,51 +12,56 @@
 //     halves(a, b)                 a in the lower 8 lanes, b in the upper
 //     reversed(x)                  lanes in reverse order
 //     negated(x)
-//     exponential(x)               exp_approximate
-//     set_s32 load_ints store_ints add_s32 sub_s32 max_s32 magnitude_bits(Float)
+//     exponential(x)               exp_approximate for x <= 0 or NaN
+//     set_s32 add_s32 sub_s32 max_s32 magnitude_bits(Float)
+//     highest_lane sum_of_lanes    of a Float, whose lanes are added as fold_lanes (math.hpp) does, and of an Int
 //     round_products(x, scale)     round(x * scale), ties to even
 //     load_stored(E*)              16 elements to float
 //     prefetch(address)            asks for a cache line
-//     prefetch_bytes               how far ahead. A chunk of a long text comes from memory, keys and then values, in one
-//                                  stream; so memory works also while weights are computed
+//     prefetch_bytes               how far ahead, but for KvInt8
 //     unpack_codes(to, from)       128 codes of KvInt5, to bytes as KvInt8 has them
 //     RoundedRow                   integers of 16 bits as integer_products() wants them, with store(i, Int)
-//     integer_products<HT, TILES>  of HT rows of them with tiles of codes
+//     integer_products<HT, TILES, BYTES>  of HT rows of them with tiles of codes; BYTES == 1: none is beyond 127. Asks for a
+//                                  line of each of `ahead` for each four codes of a lane
 //
 // The queries of one KV head share every key and value that is loaded: first all scores, two tiles of keys at a time, then
 // the weights, then the sums of values, 32 dimensions at a time. So a chunk comes from memory once for all of them, and two
 // tiles at a time stay in the first-level cache while the queries pass.
+//
+// Chunks of a long text come from memory, which should never wait. With float elements nearly all time goes to the products,
+// and these ask for what lies prefetch_bytes ahead in keys and values. With KvInt8 it is less than half, so each of four
+// phases asks for a half of keys or values that is used soon:
+//
+//     bias of the keys   second half of the keys          weights    second half of the values
+//     products of keys   first half of the values         values     first half of the next chunk's keys, all without a bias
 
-// Calls job.run<HT>(first) for blocks of nearly equal size that cover n queries.
+// job.run<block>(first)
+template <std::size_t MOST = most_queries, class Job>
+STILLA_INLINE void run_block(const Job& job, std::size_t block, std::size_t first) {
+  if (block == MOST) return job.template run<MOST>(first);
+  if constexpr (MOST > 1) run_block<MOST - 1>(job, block, first);
+}
+
+// The same for blocks of nearly equal size that cover n queries.
 template <class Job>
 STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   for (std::size_t first = 0; first < n;) {
     const std::size_t blocks = (n - first + most_queries - 1) / most_queries;
     const std::size_t block = (n - first + blocks - 1) / blocks;
-    switch (block) {
-      case 1: job.template run<1>(first); break;
-      case 2: job.template run<2>(first); break;
-      case 3: job.template run<3>(first); break;
-      case 4: job.template run<4>(first); break;
-      case 5:
-        if constexpr (most_queries >= 5) job.template run<5>(first);
-        break;
-      default:
-        if constexpr (most_queries >= 6) job.template run<6>(first);
-        break;
-    }
+    run_block(job, block, first);
     first += block;
   }
 }
 
 // out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys]: `length` values deep.
-template <class E, bool is_streamed>
+template <class E, std::size_t BYTES>
 struct TileProducts {
   const float* x;
-  std::size_t stride;   // from query to query
+  std::size_t stride;      // from query to query
   std::size_t length;
-  const E* tiles;       // [tiles_at_once][length][16]
-  float* out;           // [queries][kv_chunk], at the first key
+  const E* tiles;          // [tiles_at_once][length][16]
+  const std::byte* ahead;  // what to prefetch meanwhile, BYTES for each value
+  float* out;              // [queries][kv_chunk], at the first key
 
   template <std::size_t HT>
   STILLA_INLINE void run(std::size_t first) const {
@@ -68,10 +73,9 @@ struct TileProducts {
     for (std::size_t i = 0; i < length; ++i) {
       Float key[tiles_at_once];
       for (std::size_t t = 0; t < tiles_at_once; ++t) {
-        const E* from = tiles + (t * length + i) * key_tile;
-        key[t] = load_stored(from);
-        if constexpr (is_streamed) prefetch(reinterpret_cast<const std::byte*>(from) + prefetch_bytes);
+        key[t] = load_stored(tiles + (t * length + i) * key_tile);
       }
+      for (std::size_t at = 0; at < BYTES; at += 64) prefetch(ahead + i * BYTES + at);
       STILLA_UNROLL
       for (std::size_t h = 0; h < HT; ++h) {
         const Float factor = set(row[h * stride + i]);
@@ -107,7 +111,8 @@ struct ValueSums {
     for (std::size_t j = 0; j < count; ++j) {
       Float value[TILES];
       for (std::size_t t = 0; t < TILES; ++t) value[t] = load_stored(values + j * D + t * 16);
-      prefetch(ahead + j * D * sizeof(E));
+      constexpr std::size_t bytes = TILES * 16 * sizeof(E);
+      for (std::size_t at = 0; at < bytes; at += 64) prefetch(ahead + j * bytes + at);
       STILLA_UNROLL
       for (std::size_t h = 0; h < HT; ++h) {
         const Float weight = set(row[h * kv_chunk + j]);
@@ -121,65 +126,71 @@ struct ValueSums {
   }
 };
 
-// Sums of code times integer, the offset of 128 taken off.
-template <std::size_t TILES>
+// Sums of code times integer, the offset of 128 taken off, as floats: result(query, tile, sums).
+template <std::size_t TILES, std::size_t BYTES, class Result>
 struct CodeProducts {
   const RoundedRow* rows;
   const std::int32_t* offsets;  // [queries], 128 * sum of the row
   const std::uint8_t* tiles;    // [TILES] of tile_bytes each
-  const std::byte* ahead;       // what to prefetch meanwhile
+  const std::byte* ahead[2];    // what to prefetch meanwhile
   std::size_t tile_bytes;
   std::size_t length;           // a multiple of 4
-  std::int32_t* out;            // [queries][32]
+  Result result;
 
   template <std::size_t HT>
   STILLA_INLINE void run(std::size_t first) const {
     Int sums[HT][TILES];
-    integer_products<HT, TILES>(sums, rows + first, tiles, ahead, tile_bytes, length);
+    integer_products<HT, TILES, BYTES>(sums, rows + first, tiles, ahead, tile_bytes, length);
     for (std::size_t h = 0; h < HT; ++h) {
       for (std::size_t t = 0; t < TILES; ++t) {
-        store_ints(out + (first + h) * 32 + t * 16, sub_s32(sums[h][t], set_s32(offsets[first + h])));
+        result(first + h, t, to_floats(sub_s32(sums[h][t], set_s32(offsets[first + h]))));
       }
     }
   }
 };
 
-STILLA_INLINE float highest_of(Float x) {
-  alignas(64) float lanes[16];
-  store_floats(lanes, x);
-  float highest = lanes[0];
-  for (std::size_t l = 1; l < 16; ++l) highest = lanes[l] > highest ? lanes[l] : highest;
-  return highest;
-}
-STILLA_INLINE float folded(Float x) {
-  alignas(64) float lanes[16];
-  store_floats(lanes, x);
-  return stilla::detail::fold_lanes(lanes);
-}
+// Of keys: scores, added to what the bias gave.
+struct ScoresOfCodes {
+  const float* units;   // [queries]
+  const float* scales;  // of the keys
+  float* scores;        // [queries][kv_chunk], at the first key
+  bool has_bias;
 
-// rounded() of the contract; n is a multiple of 16. The unit; *offset becomes 128 * sum of the integers.
-STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n) {
-  Int highest_bits = set_s32(0);
-  for (std::size_t i = 0; i < n; i += 16) highest_bits = max_s32(highest_bits, magnitude_bits(load_floats(x + i)));
-  alignas(64) std::int32_t lanes[16];
-  store_ints(lanes, highest_bits);
-  std::int32_t bits = 0;
-  for (const std::int32_t lane : lanes) bits = lane > bits ? lane : bits;
+  STILLA_INLINE void operator()(std::size_t h, std::size_t t, Float sums) const {
+    float* at = scores + h * kv_chunk + t * key_tile;
+    const Float scale = mul(set(units[h]), load_floats(scales + t * key_tile));
+    store_floats(at, fused_multiply_add(sums, scale, has_bias ? load_floats(at) : zero()));
+  }
+};
+
+// Of values.
+struct OutOfCodes {
+  const float* units;  // [queries]
+  std::size_t D;
+  float* out;          // [queries][D], at the first dimension
+
+  STILLA_INLINE void operator()(std::size_t h, std::size_t t, Float sums) const {
+    store_floats(out + h * D + t * 16, mul(sums, set(units[h])));
+  }
+};
+
+// rounded() of the contract, with the highest magnitude in any lane of highest_bits; n is a multiple of 16. The unit; *offset
+// becomes 128 * sum of the integers.
+STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n, Int highest_bits,
+                              float largest) {
+  const std::int32_t bits = highest_lane(highest_bits);
   const float highest = std::bit_cast<float>(bits);
   const bool finite = bits < 0x7f800000;
   const bool usable = finite && highest >= stilla::detail::smallest_block;
-  const Float inverse = set(usable ? largest_rounded / highest : 0.0f);
+  const Float inverse = set(usable ? largest / highest : 0.0f);
   Int sum = set_s32(0);
   for (std::size_t i = 0; i < n; i += 16) {
     const Int rounded = usable ? round_products(load_floats(x + i), inverse) : set_s32(0);
     row.store(i, rounded);
     sum = add_s32(sum, rounded);
   }
-  store_ints(lanes, sum);
-  std::int32_t total = 0;
-  for (const std::int32_t lane : lanes) total += lane;
-  *offset = 128 * total;
-  return usable ? highest / largest_rounded : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+  *offset = 128 * sum_of_lanes(sum);
+  return usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
 }
 
 // For each query the slow pairs' coefficients.
@@ -211,8 +222,8 @@ struct SlowCoefficients {
   }
 };
 
-// What the bias adds to the scores, [queries][kv_chunk].
-inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries) {
+// What the bias adds to the scores, [queries][kv_chunk]. ahead: what to prefetch meanwhile, 512 bytes for each term.
+inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries, const std::byte* ahead) {
   alignas(64) float moved[attention_queries_at_once * max_head_dim];
   alignas(64) float coefficients[attention_queries_at_once * (max_head_dim + slow_terms)];
   for (std::size_t h = 0; h < n_queries; ++h) {
@@ -234,13 +245,14 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
   }
   for_blocks_of_queries(SlowCoefficients{a, moved, coefficients}, n_queries);
 
-  constexpr std::size_t half = kv_chunk / 2;
+  constexpr std::size_t half = kv_chunk / 2, ahead_bytes = 32 * tiles_at_once;
   for (std::size_t odd = 0; odd < 2; ++odd) {
     for (std::size_t r = 0; r < half; r += tiles_at_once * key_tile) {
       const float* tiles = a.table + (odd * half + r) * a.half_terms;
-      for_blocks_of_queries(TileProducts<float, false>{coefficients + odd * a.half_terms, 2 * a.half_terms, a.half_terms, tiles,
-                                                       scores + odd * half + r},
+      for_blocks_of_queries(TileProducts<float, ahead_bytes>{coefficients + odd * a.half_terms, 2 * a.half_terms, a.half_terms,
+                                                             tiles, ahead, scores + odd * half + r},
                             n_queries);
+      ahead += ahead_bytes * a.half_terms;
     }
   }
   for (std::size_t h = 0; h < n_queries; ++h) {  // two tiles at a time, which take each other's place on the lower side
@@ -292,65 +304,84 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   const std::size_t D = a.head_dim, n = a.n_queries;
   alignas(64) float scores[most * kv_chunk];
 
+  // What lies at an offset of this chunk, if KvInt8 is to prefetch it; else something that is near already.
+  [[maybe_unused]] const std::size_t half = (KvLayout<E>::bytes(D) - KvLayout<E>::values(D)) / 2;  // of keys, or of values
+  [[maybe_unused]] const auto soon = [&](std::size_t offset) {
+    return std::is_same_v<E, KvInt8> ? a.chunk + offset : reinterpret_cast<const std::byte*>(scores);
+  };
+
   // Scores.
   [[maybe_unused]] RoundedRow rows[IntegerKv<E> ? most : 1];
   [[maybe_unused]] std::int32_t offsets[most];
-  [[maybe_unused]] alignas(64) std::int32_t dots[IntegerKv<E> ? most * 32 : 1];
   [[maybe_unused]] alignas(64) std::uint8_t unpacked[std::is_same_v<E, KvInt5> ? 2 * 16 * kv_chunk : 1];
   if constexpr (!IntegerKv<E>) {
     const E* keys = reinterpret_cast<const E*>(a.chunk);
+    constexpr std::size_t bytes = tiles_at_once * key_tile * sizeof(E);
     for (std::size_t j = 0; j < a.count; j += tiles_at_once * key_tile) {
-      for_blocks_of_queries(TileProducts<E, true>{a.queries, D, D, keys + j * D, scores + j}, n);
+      const std::byte* ahead = ahead_of(a, KvLayout<E>::keys + j * D * sizeof(E));
+      for_blocks_of_queries(TileProducts<E, bytes>{a.queries, D, D, keys + j * D, ahead, scores + j}, n);
     }
   } else {
-    float units[most];
+    float query_units[most];
     const bool has_bias = a.key_bias.half_terms != 0;
-    if (has_bias) key_bias_scores(scores, a.key_bias, n);
-    for (std::size_t h = 0; h < n; ++h) units[h] = round_row(rows[h], offsets + h, a.queries + h * D, D);
+    if (has_bias) key_bias_scores(scores, a.key_bias, n, soon(KvLayout<E>::keys + half));
+    for (std::size_t h = 0; h < n; ++h) {
+      const float* query = a.queries + h * D;
+      Int highest_bits = set_s32(0);
+      for (std::size_t i = 0; i < D; i += 16) highest_bits = max_s32(highest_bits, magnitude_bits(load_floats(query + i)));
+      query_units[h] = round_row(rows[h], offsets + h, query, D, highest_bits, largest_query);
+    }
     const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales);
     for (std::size_t j = 0; j < a.count; j += 2 * key_tile) {
       const std::uint8_t* keys = code_tiles<E>(a, KvLayout<E>::keys, j * D, 1, 0, 2 * key_tile * D, unpacked);
-      const std::byte* ahead = E::bits == 8 ? ahead_of(a, KvLayout<E>::keys + j * D) : reinterpret_cast<const std::byte*>(keys);
-      for_blocks_of_queries(CodeProducts<2>{rows, offsets, keys, ahead, key_tile * D, D, dots}, n);
-      for (std::size_t h = 0; h < n; ++h) {
-        for (std::size_t t = 0; t < 2 * key_tile; t += key_tile) {
-          float* at = scores + h * kv_chunk + j + t;
-          const Float added = has_bias ? load_floats(at) : zero();
-          const Float scale = mul(set(units[h]), load_floats(scales + j + t));
-          store_floats(at, fused_multiply_add(to_floats(load_ints(dots + h * 32 + t)), scale, added));
-        }
-      }
+      const std::byte* ahead = soon(KvLayout<E>::values(D) + j * D / 2);
+      const ScoresOfCodes to{query_units, scales + j, scores + j, has_bias};
+      for_blocks_of_queries(
+          CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to}, n);
     }
   }
 
-  // Weights. Scores behind the end become minus infinity, so their weights are 0.
+  // Weights. Scores behind the end become minus infinity, so their weights are 0. Those of integer types take the scales of
+  // the values, and are rounded.
+  [[maybe_unused]] float units[most];
+  [[maybe_unused]] const std::byte* values_ahead = soon(KvLayout<E>::values(D) + half);
+  [[maybe_unused]] const std::size_t lines_at_once = std::is_same_v<E, KvInt8> ? half / 64 / (n * (kv_chunk / 16)) : 0;
   const std::size_t padded = (a.count + 15) / 16 * 16;
   for (std::size_t h = 0; h < n; ++h) {
     float* row = scores + h * kv_chunk;
     for (std::size_t j = a.count; j < padded; ++j) row[j] = -std::numeric_limits<float>::infinity();
     Float highest = set(-std::numeric_limits<float>::infinity());
     for (std::size_t j = 0; j < padded; j += 16) highest = higher(load_floats(row + j), highest);
-    a.max[h] = highest_of(highest);
+    a.max[h] = highest_lane(highest);
     const Float max = set(a.max[h]);
     Float sum = zero();
+    [[maybe_unused]] Int highest_bits = set_s32(0);
     for (std::size_t j = 0; j < padded; j += 16) {
-      const Float e = exponential(sub(load_floats(row + j), max));
+      Float e = exponential(sub(load_floats(row + j), max));
       sum = add(sum, e);
+      if constexpr (IntegerKv<E>) {
+        e = mul(e, load_floats(reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales) + j));
+        if (a.count - j < 16) e = first_lanes(e, a.count - j);  // scales behind the end may be anything
+        for (std::size_t line = 0; line < lines_at_once; ++line) prefetch(values_ahead + line * 64);
+        values_ahead += lines_at_once * 64;
+        highest_bits = max_s32(highest_bits, magnitude_bits(e));
+      }
       store_floats(row + j, e);
     }
-    a.sum[h] = folded(sum);
+    a.sum[h] = sum_of_lanes(sum);
+    if constexpr (IntegerKv<E>) units[h] = round_row(rows[h], offsets + h, row, padded, highest_bits, largest_weight);
   }
 
   // Sums of values.
   if constexpr (!IntegerKv<E>) {
     const E* values = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::values(D));
     constexpr std::size_t step = 16 * tiles_at_once;
-    constexpr std::size_t positions = 32;  // so that memory is read front to back, and all dimensions of a few positions stay near
+    constexpr std::size_t positions = 64;  // so that memory is read front to back, and all dimensions of a few positions stay near
     for (std::size_t j = 0; j < a.count; j += positions) {
       const std::size_t count = a.count - j < positions ? a.count - j : positions;
       for (std::size_t d = 0; d < D; d += step) {
         const E* from = values + j * D + d;
-        const std::byte* ahead = ahead_of(a, KvLayout<E>::values(D) + (j * D + d) * sizeof(E));
+        const std::byte* ahead = ahead_of(a, KvLayout<E>::values(D) + (j * D + d * count) * sizeof(E));
         if (d + step <= D) {
           for_blocks_of_queries(ValueSums<E, tiles_at_once>{scores + j, count, from, ahead, D, a.out + d, j != 0}, n);
         } else {
@@ -359,34 +390,34 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       }
     }
   } else {
-    float units[most];
-    const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales);
-    for (std::size_t h = 0; h < n; ++h) {
-      float* row = scores + h * kv_chunk;
-      for (std::size_t j = 0; j < padded; j += 16) store_floats(row + j, mul(load_floats(row + j), load_floats(scales + j)));
-      if (a.count < padded) {  // scales behind the end may be anything
-        const std::size_t last = padded - 16;
-        store_floats(row + last, first_lanes(load_floats(row + last), a.count - last));
-      }
-      units[h] = round_row(rows[h], offsets + h, row, padded);
-    }
     const std::size_t length = (a.count + 3) / 4 * 4;
     for (std::size_t d = 0; d < D; d += 32) {
       const std::size_t tiles = d + 32 <= D ? 2 : 1;
       const std::uint8_t* values =
           code_tiles<E>(a, KvLayout<E>::values(D), d * kv_chunk, tiles, 16 * kv_chunk, length * 16, unpacked);
-      const std::byte* ahead =
-          E::bits == 8 ? ahead_of(a, KvLayout<E>::values(D) + d * kv_chunk) : reinterpret_cast<const std::byte*>(values);
+      const std::byte* first_half = E::bits == 8 ? a.next + KvLayout<E>::keys + d * kv_chunk / 2 : soon(0);
+      const std::byte* second_half = E::bits == 8 && a.key_bias.half_terms == 0 ? first_half + half : first_half;
+      const OutOfCodes to{units, D, a.out + d};
       if (tiles == 2) {
-        for_blocks_of_queries(CodeProducts<2>{rows, offsets, values, ahead, 16 * kv_chunk, length, dots}, n);
+        for_blocks_of_queries(
+            CodeProducts<2, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
       } else {
-        for_blocks_of_queries(CodeProducts<1>{rows, offsets, values, ahead, 16 * kv_chunk, length, dots}, n);
-      }
-      for (std::size_t h = 0; h < n; ++h) {
-        for (std::size_t t = 0; t < tiles * 16; t += 16) {
-          store_floats(a.out + h * D + d + t, mul(to_floats(load_ints(dots + h * 32 + t)), set(units[h])));
-        }
+        for_blocks_of_queries(
+            CodeProducts<1, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
       }
     }
+  }
+}
+
+// AttentionMerge<...>::merge; D is a multiple of 16.
+inline STILLA_NOINLINE void merge(AttentionPart into, AttentionPart part, std::size_t D) {
+  const float max = part.max > into.max ? part.max : into.max;
+  const float a = exp_approximate(into.max - max);
+  const float b = exp_approximate(part.max - max);
+  into.max = max;
+  into.sum = std::fma(b, part.sum, a * into.sum);
+  for (std::size_t i = 0; i < D; i += 16) {
+    const Float scaled = mul(set(a), load_floats(into.out + i));
+    store_floats(into.out + i, fused_multiply_add(set(b), load_floats(part.out + i), scaled));
   }
 }

@@ -21,7 +21,7 @@ struct RoundedRow {
   std::int32_t values[kv_chunk];
   float unit;
 
-  RoundedRow(const float* x, std::size_t n) {
+  RoundedRow(const float* x, std::size_t n, float largest) {
     std::uint32_t highest_bits = 0;  // magnitudes compare as integers: an infinity is above every number, a NaN above that
     for (std::size_t i = 0; i < n; ++i) {
       const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
@@ -30,8 +30,8 @@ struct RoundedRow {
     const float highest = std::bit_cast<float>(highest_bits);
     const bool finite = highest_bits < 0x7f800000u;
     const bool usable = finite && highest >= smallest_block;
-    unit = usable ? highest / largest_rounded : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
-    for (std::size_t i = 0; i < n; ++i) values[i] = usable ? round_product(x[i], largest_rounded / highest) : 0;
+    unit = usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    for (std::size_t i = 0; i < n; ++i) values[i] = usable ? round_product(x[i], largest / highest) : 0;
   }
 };
 
@@ -91,7 +91,7 @@ void attention_scores(float* scores, const AttentionChunkArgs<E>& a, std::size_t
   } else {
     float coefficients[max_head_dim + slow_terms];
     if (a.key_bias.half_terms != 0) key_bias_coefficients(coefficients, a.key_bias, query);
-    const RoundedRow rounded(q, D);
+    const RoundedRow rounded(q, D, largest_query);
     const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales);
     for (std::size_t j = 0; j < a.count; ++j) {
       std::int32_t dot = 0;
@@ -131,7 +131,7 @@ struct AttentionChunk<Scalar, E> {
       } else {
         const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales);
         for (std::size_t j = 0; j < a.count; ++j) weights[j] *= scales[j];
-        const detail::RoundedRow rounded(weights, a.count);
+        const detail::RoundedRow rounded(weights, a.count, largest_weight);
         for (std::size_t d = 0; d < D; ++d) {
           std::int32_t dot = 0;
           for (std::size_t j = 0; j < a.count; ++j) dot += rounded.values[j] * value_code<E>(a.chunk, D, j, d);
