@@ -6,6 +6,7 @@
 //     Float, Int                   16 floats, 16 int32
 //     most_queries, tiles_at_once  queries that share a load of keys or values, and for how many tiles of 16 keys or
 //                                  dimensions: what keeps their sums in registers
+//     most_integer_queries         the same with two tiles of integer elements
 //     zero set load_floats store_floats add sub mul fused_multiply_add to_floats
 //     higher(a, b)                 a > b ? a : b in each lane
 //     first_lanes(x, count)        lanes from `count` on become 0
@@ -36,19 +37,19 @@
 //     products of keys   first half of the values         values     first half of the next chunk's keys, all without a bias
 
 // job.run<block>(first)
-template <std::size_t MOST = most_queries, class Job>
+template <std::size_t MOST, class Job>
 STILLA_INLINE void run_block(const Job& job, std::size_t block, std::size_t first) {
   if (block == MOST) return job.template run<MOST>(first);
   if constexpr (MOST > 1) run_block<MOST - 1>(job, block, first);
 }
 
-// The same for blocks of nearly equal size that cover n queries.
-template <class Job>
+// The same for blocks of nearly equal size, at most MOST, that cover n queries.
+template <std::size_t MOST = most_queries, class Job>
 STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   for (std::size_t first = 0; first < n;) {
-    const std::size_t blocks = (n - first + most_queries - 1) / most_queries;
+    const std::size_t blocks = (n - first + MOST - 1) / MOST;
     const std::size_t block = (n - first + blocks - 1) / blocks;
-    run_block(job, block, first);
+    run_block<MOST>(job, block, first);
     first += block;
   }
 }
@@ -336,7 +337,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::uint8_t* keys = code_tiles<E>(a, KvLayout<E>::keys, j * D, 1, 0, 2 * key_tile * D, unpacked);
       const std::byte* ahead = soon(KvLayout<E>::values(D) + j * D / 2);
       const ScoresOfCodes to{query_units, scales + j, scores + j, has_bias};
-      for_blocks_of_queries(
+      for_blocks_of_queries<most_integer_queries>(
           CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to}, n);
     }
   }
@@ -399,10 +400,10 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::byte* second_half = E::bits == 8 && a.key_bias.half_terms == 0 ? first_half + half : first_half;
       const OutOfCodes to{units, D, a.out + d};
       if (tiles == 2) {
-        for_blocks_of_queries(
+        for_blocks_of_queries<most_integer_queries>(
             CodeProducts<2, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
       } else {
-        for_blocks_of_queries(
+        for_blocks_of_queries<most_integer_queries>(
             CodeProducts<1, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
       }
     }
