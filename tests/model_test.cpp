@@ -68,6 +68,7 @@ std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t
 constexpr double float_nmse = 1e-10;      // 2.2e-11: other orders of sums
 constexpr double rounded_nmse = 1.5e-5;   // 6.3e-6 (q4_k): matmul inputs rounded to 16 bits
 constexpr double f16_cache_nmse = 4e-4;   // 1.7e-4: keys of 150 have steps of 1/8
+constexpr double int8_cache_nmse = 4e-3;  // 1.9e-3
 constexpr double bf16_cache_nmse = 2e-2;  // 9.4e-3
 constexpr float clear_margin = 1.0f;      // 6 standard deviations of the difference of two rounded logits
 
@@ -89,6 +90,25 @@ TEST_P(TinyModel, ExactWeightsGiveTheReferencesLogits) {
 
   const std::vector<std::uint32_t> greedy = as_ids(tiny_golden(golden("greedy")));
   EXPECT_EQ(winners(*model, ids(), greedy, exact), greedy);
+}
+
+// Positions scaled as the keys of an extended model say: interpolated linearly, and by YaRN, whose cosines are scaled too.
+// With an integer cache they reach the key bias by tables of their own.
+TEST_P(TinyModel, ScaledPositionsGiveTheReferencesLogits) {
+  for (const char* type : {"linear", "yarn"}) {
+    ModelFile file = ModelFile::tiny(GetParam());
+    convert_matrices(file, F32::gguf_type);
+    const std::string scaling = GetParam().substr(5) + ".rope.scaling.";
+    file.set(scaling + "type", std::string_view(type));
+    file.set(scaling + "factor", 4.0f);
+    file.set(scaling + "original_context_length", 128u);
+    const LoadedModel model(file);
+    ASSERT_TRUE(model) << model.error();
+    const std::span<const float> positions = tiny_golden(golden("long-positions")),
+                                 expected = tiny_golden(golden(std::string(type) + "-logits"));
+    EXPECT_LE(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::f32}), expected), float_nmse) << type;
+    EXPECT_LE(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::int8}), expected), int8_cache_nmse) << type;
+  }
 }
 
 TEST_P(TinyModel, TheFileAsItIsStaysNearTheReference) {

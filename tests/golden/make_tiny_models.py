@@ -14,7 +14,9 @@ models.bin is a row of records, little endian:  u32 name bytes | name | u32 coun
   MODEL/ids, MODEL/logits            a prompt, logits of all its positions, row after row
   MODEL/greedy, MODEL/margin         the greedy continuation, and by how much each token won
   MODEL/long-ids, /long-positions, /long-logits    a prompt longer than a chunk of the cache, logits of some positions
+  MODEL/linear-logits, MODEL/yarn-logits           the same with SCALINGS of the rotary positions
 """
+import copy
 import os
 import struct
 import sys
@@ -33,6 +35,8 @@ PROMPT = 40
 LONG = 300
 LONG_POSITIONS = [0, 1, 254, 255, 256, 257, 298, 299]
 GREEDY = 32
+# As in the configuration of a model whose context was extended; GGUF's keys for them are set by the test.
+SCALINGS = {"linear": dict(factor=4.0), "yarn": dict(factor=4.0, original_max_position_embeddings=128)}
 
 # What the vocabulary is made of: words as they stand in English and in code.
 TEXT = """The drop falls from the still into the glass, and the next one follows it. What is the sum of two and three?
@@ -202,6 +206,13 @@ def main(folder):
                     best = np.argsort(-row, kind="stable")[:2]
                     text.append(int(best[0]))
                     margin.append(row[best[0]] - row[best[1]])
+            scaled_logits = {}
+            for kind, parameters in SCALINGS.items():
+                config = copy.deepcopy(model.config)
+                config.rope_parameters = dict(rope_type=kind, rope_theta=m["base"], **parameters)
+                model.model.rotary_emb = type(model.model.rotary_emb)(config)
+                with torch.no_grad():
+                    scaled_logits[kind] = model(torch.tensor(long_ids[None])).logits[0].numpy()
             record(out, f"{name}/ids", ids)
             record(out, f"{name}/logits", logits)
             record(out, f"{name}/greedy", text[PROMPT:])
@@ -209,6 +220,8 @@ def main(folder):
             record(out, f"{name}/long-ids", long_ids)
             record(out, f"{name}/long-positions", LONG_POSITIONS)
             record(out, f"{name}/long-logits", long_logits[LONG_POSITIONS])
+            for kind, scaled in scaled_logits.items():
+                record(out, f"{name}/{kind}-logits", scaled[LONG_POSITIONS])
             print(f"{name}: logits of std {logits.std():.2f}, greedy {text[PROMPT:]}, least margin {min(margin):.3f}")
 
 

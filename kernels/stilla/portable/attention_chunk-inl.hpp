@@ -305,10 +305,10 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   const std::size_t D = a.head_dim, n = a.n_queries;
   alignas(64) float scores[most * kv_chunk];
 
-  // What lies at an offset of this chunk, if KvInt8 is to prefetch it; else something that is near already.
+  // What lies at an offset of this chunk, if KvInt8 is to prefetch it; else its beginning, which is near already.
   [[maybe_unused]] const std::size_t half = (KvLayout<E>::bytes(D) - KvLayout<E>::values(D)) / 2;  // of keys, or of values
   [[maybe_unused]] const auto soon = [&](std::size_t offset) {
-    return std::is_same_v<E, KvInt8> ? a.chunk + offset : reinterpret_cast<const std::byte*>(scores);
+    return a.chunk + (std::is_same_v<E, KvInt8> ? offset : 0);
   };
 
   // Scores.
