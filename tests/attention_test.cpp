@@ -239,6 +239,48 @@ STILLA_CASE_TEST(Attention, ThreadsDoNotMatter) {
   }
 }
 
+// Texts so long that a task takes several chunks, and the last one fewer.
+STILLA_CASE_TEST(Attention, ChunksTogetherDoNotMatter) {
+  constexpr KvType type = kv_type_of<Second>;
+  const Shape s{9, 9, 16};
+  for (const std::size_t rows : {1u, 8u}) {
+    const KvCache cache = filled_cache(s, type, 3900 + rows);  // 9 teams of 16 chunks
+    const std::vector<float> queries = noise_queries(s, rows);
+    const std::vector<float> alone = attend(target, s, cache, queries, 3900, false);
+    for (const std::size_t threads : {1u, 3u}) {
+      ASSERT_TRUE(same_bits(attend(target, s, cache, queries, 3900, true, pool_of(threads)), alone)) << rows << " " << threads;
+    }
+  }
+}
+
+// Keys and queries that are no numbers: what comes out is the specification's, down to which results are NaN.
+STILLA_CASE_TEST(Attention, NanAndInfinityAreTheSpecifications) {
+  constexpr KvType type = kv_type_of<Second>;
+  const Shape s{5, 1, 32};
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  for (const float odd : {nan, infinity, -infinity}) {
+    for (const std::size_t first : {0u, 3u, 20u}) {  // of 21 keys; all, most, one
+      Result<KvCache> made = KvCache::create({1, 1, s.head_dim, type});
+      ASSERT_TRUE(made && made->reserve(21));
+      for (std::size_t j = 0; j < 21; ++j) {
+        std::vector<float> key = noise_values(static_cast<std::uint32_t>(j), s.head_dim);
+        if (j >= first) key[7] = odd;
+        made->store(0, j, key.data(), noise_values(static_cast<std::uint32_t>(100 + j), s.head_dim).data());
+      }
+      std::vector<float> query = noise_queries(s, 1);
+      for (const bool in_query : {false, true}) {
+        if (in_query) query[s.head_dim + 3] = odd;  // of the second head
+        const std::vector<float> found = attend(target, s, *made, query, 20, false);
+        const std::vector<float> expected = attend(Scalar::id, s, *made, query, 20, false);
+        for (std::size_t i = 0; i < expected.size(); ++i) {
+          ASSERT_TRUE(std::isnan(expected[i]) ? std::isnan(found[i]) : same_bits(found[i], expected[i]))
+              << odd << " from key " << first << " on, " << in_query << ", at " << i << ": " << found[i] << ", expected " << expected[i];
+        }
+      }
+    }
+  }
+}
+
 // Grouped queries are multi-head attention with each KV head repeated.
 STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
   constexpr KvType type = kv_type_of<Second>;
@@ -345,7 +387,7 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
       for (std::size_t d = 0; d < D; ++d) {
         const int code = key_code<E>(chunk, D, at, d);
         score += double{turned[d]} * code * scale;
-        off += std::abs(code) * scale * (largest / 32512 / 2 + std::fabs(double{turned[d]}) * 8 * unit_roundoff);
+        off += std::abs(code) * scale * (largest / double{largest_query} / 2 + std::fabs(double{turned[d]}) * 8 * unit_roundoff);
       }
       for (std::size_t d = 0; d < D && !bias.empty(); ++d) {
         const bool split = layout == RopeLayout::half_split;
@@ -378,8 +420,8 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     std::vector<float> back(weighted.begin(), weighted.end());
     Hadamard<Scalar>::run(back.data(), D);
     for (const float x : back) out.push_back(x / sum);
-    // Weights: both scores' errors, exp; rounded to 16 bits of a chunk's largest, which may weigh all of the sum.
-    bounds.push_back(largest_value * run * (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / 65024));
+    // Weights: both scores' errors, exp; rounded to steps of a chunk's largest, which may weigh all of the sum.
+    bounds.push_back(largest_value * run * (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / (2 * double{largest_weight})));
   }
   return out;
 }

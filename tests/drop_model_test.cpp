@@ -6,8 +6,9 @@
 //
 //   STILLA_PROBLEMS=1001 drop_model_test      all problems of the file; the accuracies of models/README.md
 //
-// Without it 301 on the best target and 21 on each, by a rule that the tests state. A text that is known is not decoded again token by token: all of it is evaluated
-// at once, and where the likeliest token is another one decoding goes on from there, so the result is that of decoding.
+// Without it 301 on the best target and 21 on each, by a rule that the tests state. A text that is known is not decoded again
+// token by token: all of it is evaluated at once, and where the likeliest token is another one decoding goes on from there, so
+// the result is that of decoding.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -160,7 +161,6 @@ class Drop {
 struct Format {
   std::string name;
   std::uint32_t type;
-  double bits;  // per weight
 };
 void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
 
@@ -215,7 +215,7 @@ TEST_P(DropModel, SolvesUnseenProblems) {
     written = drop().write(problems_of(301), options, written);
     const double share = accuracy(written, kv_type);
     if (written.size() >= 300) {  // of fewer problems one would be too much
-      EXPECT_GE(share, GetParam().bits >= 5.0 ? 0.96 : 0.95);  // models/README.md has the measured shares
+      EXPECT_GE(share, 0.98);  // the worst of 1001: 0.995
     }
   }
 }

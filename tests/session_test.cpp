@@ -215,7 +215,7 @@ TEST_P(SessionOf, HostileHeadersAreRefused) {
     return bytes;
   };
   EXPECT_EQ(refusal(other, with(8, std::uint32_t{99})),
-            "some.session: found version 99 of saved sessions, expected 1");
+            "some.session: found version 99 of saved sessions, expected 2");
   for (const std::uint64_t huge : {std::uint64_t{1} << 20, std::uint64_t{1} << 40, ~std::uint64_t{0}}) {
     EXPECT_NE(refusal(other, with(40, huge)).find("tokens; the context"), std::string::npos);
     EXPECT_NE(refusal(other, with(48, huge)).find("is cut off or damaged"), std::string::npos);

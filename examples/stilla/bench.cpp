@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // stilla bench: tokens per second of reading a prompt (pp) and of generating (tg), in llama-bench's columns. Every test
-// starts with an empty text, or with -d behind a text of that many tokens, whose time does not count; the first run of each warms up and does not count. Two columns more: the speed that this
-// machine's memory and multipliers would allow, measured around every run, and the share of it that was reached.
+// starts with an empty text, or with -d behind a text of that many tokens, whose time does not count; the first run of each
+// warms up and does not count. Two columns more: the speed that this machine's memory and multipliers would allow, measured
+// around every run, and the share of it that was reached.
 //
 // The limit of a run is the longer of two times:
 //

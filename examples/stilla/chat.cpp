@@ -80,7 +80,8 @@ class Chat {
 
  private:
   void introduce() const {
-    message(fmt::format("{}, target {}, {} thread{}, context {}", introduction_, target_name(), engine_.threads(), engine_.threads() == 1 ? "" : "s", engine_.context()));
+    message(fmt::format("{}, target {}, {} thread{}, context {}", introduction_, target_name(), engine_.threads(),
+                        engine_.threads() == 1 ? "" : "s", engine_.context()));
     if (options_.model.verbose) report_engine(engine_, sampling_, options_.model);
     if (scope_.is_limited()) message(scope_.introduction());
     if (options_.model.path.empty()) message(larger_models_text());

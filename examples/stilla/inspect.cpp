@@ -142,7 +142,9 @@ int inspect(const InspectOptions& options) {
 void add_inspect(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<InspectOptions>();
   CLI::App* command = app.add_subcommand("inspect", "Show what a GGUF file holds and the memory it needs");
-  command->add_option("model,-m,--model", options->path, "A GGUF file, packed or not; one without tensors will do (default: the model in this program)")
+  command
+      ->add_option("model,-m,--model", options->path,
+                   "A GGUF file, packed or not; one without tensors will do (default: the model in this program)")
       ->type_name("FILE");
   command->add_flag("--verify", options->verify, "Of a packed file: compare all its bytes with their checksums instead");
   command->callback([options, &chosen] { chosen = [options] { return inspect(*options); }; });

@@ -8,7 +8,9 @@
 namespace program {
 
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
-  app.add_option("-m,--model", options.path, "The model, a GGUF file, packed (stilla pack) or not (default: a tiny one that is in this program)")->type_name("FILE");
+  app.add_option("-m,--model", options.path,
+                 "The model, a GGUF file, packed (stilla pack) or not (default: a tiny one that is in this program)")
+      ->type_name("FILE");
   app.add_option("--target", options.target, "Force an instruction set instead of taking this CPU's best")
       ->type_name("NAME");
   app.add_option_function<std::string>(

@@ -27,8 +27,10 @@ namespace stilla::inline STILLA_ABI {
 
 // Scratch that lets a few queries use many threads: below this many rows the chunks of a row are shared out too.
 inline constexpr std::size_t attention_split_rows = 8;
-// About as many tasks as that makes of long texts: enough for many threads, and the queries are prepared once for each.
-inline constexpr std::size_t attention_split_tasks = 32;
+// At least so many tasks are made of a long text, for the threads; each takes a few chunks, at most 8, because it prepares the
+// queries first, a tenth of the time of a chunk.
+inline constexpr std::size_t attention_split_tasks = 64;
+inline constexpr std::size_t attention_most_chunks = 8;
 
 // Floats of scratch that `attention` wants for M rows of H heads seeing up to `positions` positions; 0 for many rows.
 constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim,
@@ -215,17 +217,17 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
 
   // Few rows: a task is a team and a few neighbouring chunks; then each head merges its chunks in order.
   const std::size_t chunks = (first_position + rows + kv_chunk - 1) / kv_chunk;
-  const std::size_t run = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, 8);
-  const std::size_t runs = (chunks + run - 1) / run;
+  const std::size_t together = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, attention_most_chunks);
+  const std::size_t groups = (chunks + together - 1) / together;
   float* const maxes = scratch;                           // [rows][H][chunks]
   float* const sums = maxes + rows * n_heads * chunks;    // [rows][H][chunks]
   float* const parts = sums + rows * n_heads * chunks;    // [rows][H][chunks][D]
-  parallel(teams.count() * runs, [&](std::size_t task) {
-    const QueryTeam team = teams[task / runs];
+  parallel(teams.count() * groups, [&](std::size_t task) {
+    const QueryTeam team = teams[task / groups];
     const TeamQueries<Target, E> team_queries(team, queries, D, bias);
     TeamResults part;
-    const std::size_t first_chunk = task % runs * run;
-    for (std::size_t c = first_chunk; c < std::min(first_chunk + run, chunks); ++c) {
+    const std::size_t first_chunk = task % groups * together;
+    for (std::size_t c = first_chunk; c < std::min(first_chunk + together, chunks); ++c) {
       const std::size_t first = attend_chunk<Target, E>(team_queries, team, cache, layer, c, first_position, part);
       for (std::size_t i = first; i < team.size(); ++i) {
         const std::size_t at = ((team.first_row + i / team.heads) * n_heads + team.first_head + i % team.heads) * chunks + c;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The part of attention scores that the key projection's bias gives, for caches that store keys without it (KvType::int8):
+// The part of attention scores that the key projection's bias gives, for caches that store keys without it (int8 and int5):
 // q . R(j) b at every position j, where R(j) is the rotation of RoPE. The formula and why are in
 // kernels/stilla/contract/attention.hpp; here are the tables, made once per model.
 //
@@ -9,7 +9,7 @@
 // middle, 128 products and 128 KB. With the slow pairs as one polynomial it is 48 products and 48 KB with Qwen2.5's base
 // of 1e6, and half of that since one side of the middle gives the other. Cheaper but inexact: leaving the bias of small
 // pairs in the key (KL 0.001 with 8 of 32 pairs taken out), a fixed scale per pair (KL 0.0005 to 0.002), simulated on a
-// 0.5B model where all of it gives 0.0001.
+// 0.5B model where all of it gives 0.0001 (queries of 16 bits).
 #pragma once
 
 #include <algorithm>

@@ -70,7 +70,8 @@ class RopeFrequencies {
       const double angle = power(base, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
       const double slow = is_yarn ? std::clamp((static_cast<double>(i) - first) / (last - first), 0.0, 1.0)
                                   : scaling.type == RopeScaling::Type::linear ? 1.0 : 0.0;
-      radians_[i] = slow == 0.0 ? angle : slow == 1.0 ? angle / scaling.factor : std::fma(angle, 1.0 - slow, angle / scaling.factor * slow);
+      const double slower = angle / scaling.factor;
+      radians_[i] = slow == 0.0 ? angle : slow == 1.0 ? slower : std::fma(angle, 1.0 - slow, slower * slow);
       if (factors != nullptr) radians_[i] /= static_cast<double>(factors[i]);
     }
   }

@@ -5,9 +5,11 @@
 #include <stilla/model/session_file.hpp>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,7 +33,7 @@ void seal(std::span<std::byte> bytes) {
   store_as(bytes.data() + 64, checksum(bytes.first(64)));
 }
 
-void use(const SavedText& saved, const SessionKind& kind) {
+void check(const SavedText& saved, const SessionKind& kind) {
   if (saved.cache.size() != saved.ids.size() || saved.ids.size() > kind.context) __builtin_trap();
   for (const std::uint32_t id : saved.ids) {
     if (id >= kind.vocabulary) __builtin_trap();
@@ -64,7 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const SessionKind kind = kind_of(type_in(bytes));
   const Result<SavedText> saved = read_session_file(MappedFile::from_memory(bytes, "fuzz"), kind);
   if (saved) {
-    use(*saved, kind);
+    check(*saved, kind);
   } else {
     for (const char c : saved.error().message) {
       if (static_cast<unsigned char>(c) < 0x20) __builtin_trap();

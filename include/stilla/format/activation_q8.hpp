@@ -17,8 +17,9 @@
 //     sums    int32 [M][K / 16]   sums of 16 values: weights with a zero point or a minimum need them. Halves of a block,
 //                             because Q6_K's groups are that small
 //
-// The integer is x[k] * (127 or 32512 / max), rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is below 1e-30 becomes zeros
-// with scale 0. A block with an infinity or a NaN becomes zeros with scale NaN, so the outputs that depend on it are NaN.
+// The integer is x[k] * (127 or 32512 / max), rounded once, ties to even (math.hpp, round_magic). A block whose largest
+// magnitude is below 1e-30 becomes zeros with scale 0. A block with an infinity or a NaN becomes zeros with scale NaN, so the
+// outputs that depend on it are NaN.
 #pragma once
 
 #include <cstddef>

@@ -9,8 +9,8 @@
 //      56     u64 XXH64 of everything from byte 72 on; u64 XXH64 of the 64 bytes before
 //      72     ids, u32 each | note | chunks of the cache: all layers of the first 256 positions, of the next, ...
 //
-// Chunks are the cache's memory as it is, little endian, with zeros behind the end of the text. Sizes follow from the header and are compared with the file's
-// before anything else is read; nothing of the file is used before its checksums agree.
+// Chunks are the cache's memory as it is, little endian, but 0 for keys and values behind the end of the text. Sizes follow from the header
+// and are compared with the file's before anything else is read; nothing of the file is used before its checksums agree.
 #pragma once
 
 #include <cstddef>
@@ -51,7 +51,7 @@ struct SavedText {
 namespace detail {
 
 inline constexpr std::string_view session_magic = "stillaKV";
-inline constexpr std::uint32_t session_version = 1;  // another for each change of this layout or of a chunk's
+inline constexpr std::uint32_t session_version = 2;  // another for each change of this layout, of a chunk's, or of the arithmetic
 inline constexpr std::size_t session_header_bytes = 72;
 
 // The first 56 bytes.
@@ -90,10 +90,14 @@ inline Status write_session_file(const std::string& path, const SessionKind& kin
   };
   if (Status s = append(std::as_bytes(ids)); !s) return s;
   if (Status s = append(std::as_bytes(std::span(note.data(), note.size()))); !s) return s;
-  AlignedBuffer<std::byte> chunk;
-  for (std::size_t c = 0; c * kv_chunk < cache.size(); ++c) {
-    if (!cache.copy_stored(chunk, c)) return out_of_memory("a chunk of the key/value cache", cache.shape().chunk_bytes());
-    if (Status s = append({chunk.data(), chunk.size()}); !s) return s;
+  std::size_t c = 0;
+  for (; (c + 1) * kv_chunk <= cache.size(); ++c) {
+    if (Status s = append(cache.chunk(c)); !s) return s;
+  }
+  if (c * kv_chunk < cache.size()) {
+    AlignedBuffer<std::byte> last;
+    if (!cache.copy_stored(last, c)) return out_of_memory("a chunk of the key/value cache", cache.shape().chunk_bytes());
+    if (Status s = append({last.data(), last.size()}); !s) return s;
   }
   std::vector<std::byte> header = detail::session_header(kind, ids.size(), note.size());
   for (const bool of_all : {true, false}) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -25,7 +26,7 @@ struct Int {
   HWY_INLINE Int() {}  // as in Lanes16
   VInt32 v[row_vectors];
 };
-inline constexpr std::size_t most_queries = 6;  // AVX2 has 16 registers: 12 sums; 4 queries reached 0.8 of the speed
+inline constexpr std::size_t most_queries = 6;  // AVX2 has 16 registers: 12 sums; attention_bench: 4 queries reached 0.8 of the speed
 inline constexpr std::size_t most_integer_queries = 4;  // 8 sums; 6 queries spill, 0.75
 inline constexpr std::size_t tiles_at_once = 1;
 inline constexpr std::size_t prefetch_bytes = 8192;
@@ -111,7 +112,8 @@ struct RoundedRow {
 };
 
 // Four neighbouring codes of each of float_lanes / 2 lanes, widened to int16, times four integers of a row: two int32 for a
-// lane, added at the end. A vector of lanes at a time, so that 4 rows' sums stay in registers.
+// lane, added at the end. A vector of lanes at a time, so that 4 rows' sums stay in registers. Integers of one byte take as
+// long as those of two.
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
                                  const std::byte* const (&ahead)[2], std::size_t tile_bytes, std::size_t length) {

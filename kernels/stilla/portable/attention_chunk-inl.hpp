@@ -35,6 +35,8 @@
 //
 //     bias of the keys   second half of the keys          weights    second half of the values
 //     products of keys   first half of the values         values     first half of the next chunk's keys, all without a bias
+//
+// KvInt5 asks for what lies prefetch_bytes ahead while it unpacks codes.
 
 // job.run<block>(first)
 template <std::size_t MOST, class Job>
@@ -55,13 +57,13 @@ STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
 }
 
 // out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys]: `length` values deep.
-template <class E, std::size_t BYTES>
+template <class E, std::size_t AHEAD>
 struct TileProducts {
   const float* x;
   std::size_t stride;      // from query to query
   std::size_t length;
   const E* tiles;          // [tiles_at_once][length][16]
-  const std::byte* ahead;  // what to prefetch meanwhile, BYTES for each value
+  const std::byte* ahead;  // what to prefetch meanwhile, AHEAD bytes for each value
   float* out;              // [queries][kv_chunk], at the first key
 
   template <std::size_t HT>
@@ -76,7 +78,7 @@ struct TileProducts {
       for (std::size_t t = 0; t < tiles_at_once; ++t) {
         key[t] = load_stored(tiles + (t * length + i) * key_tile);
       }
-      for (std::size_t at = 0; at < BYTES; at += 64) prefetch(ahead + i * BYTES + at);
+      for (std::size_t at = 0; at < AHEAD; at += 64) prefetch(ahead + i * AHEAD + at);
       STILLA_UNROLL
       for (std::size_t h = 0; h < HT; ++h) {
         const Float factor = set(row[h * stride + i]);
@@ -127,8 +129,8 @@ struct ValueSums {
   }
 };
 
-// Sums of code times integer, the offset of 128 taken off, as floats: result(query, tile, sums).
-template <std::size_t TILES, std::size_t BYTES, class Result>
+// Sums of code times integer, the offset of 128 taken off, as floats to store(query, tile, sums).
+template <std::size_t TILES, std::size_t BYTES, class Store>
 struct CodeProducts {
   const RoundedRow* rows;
   const std::int32_t* offsets;  // [queries], 128 * sum of the row
@@ -136,7 +138,7 @@ struct CodeProducts {
   const std::byte* ahead[2];    // what to prefetch meanwhile
   std::size_t tile_bytes;
   std::size_t length;           // a multiple of 4
-  Result result;
+  Store store;
 
   template <std::size_t HT>
   STILLA_INLINE void run(std::size_t first) const {
@@ -144,7 +146,7 @@ struct CodeProducts {
     integer_products<HT, TILES, BYTES>(sums, rows + first, tiles, ahead, tile_bytes, length);
     for (std::size_t h = 0; h < HT; ++h) {
       for (std::size_t t = 0; t < TILES; ++t) {
-        result(first + h, t, to_floats(sub_s32(sums[h][t], set_s32(offsets[first + h]))));
+        store(first + h, t, to_floats(sub_s32(sums[h][t], set_s32(offsets[first + h]))));
       }
     }
   }
@@ -278,6 +280,12 @@ STILLA_INLINE const std::byte* ahead_of(const AttentionChunkArgs<E>& a, std::siz
   return ahead < bytes ? a.chunk + ahead : a.next + (ahead - bytes < bytes ? ahead - bytes : 0);
 }
 
+// What lies at an offset of this chunk, if KvInt8 is to prefetch it; else its beginning, which is wanted anyway.
+template <class E>
+STILLA_INLINE const std::byte* soon(const AttentionChunkArgs<E>& a, std::size_t offset) {
+  return a.chunk + (std::is_same_v<E, KvInt8> ? offset : 0);
+}
+
 // A pair of tiles' codes as bytes: where they lie, or unpacked into `buffer`. place: of the first; count: in each tile, which
 // are tile_bytes apart.
 template <class E>
@@ -305,11 +313,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   const std::size_t D = a.head_dim, n = a.n_queries;
   alignas(64) float scores[most * kv_chunk];
 
-  // What lies at an offset of this chunk, if KvInt8 is to prefetch it; else its beginning, which is near already.
   [[maybe_unused]] const std::size_t half = (KvLayout<E>::bytes(D) - KvLayout<E>::values(D)) / 2;  // of keys, or of values
-  [[maybe_unused]] const auto soon = [&](std::size_t offset) {
-    return a.chunk + (std::is_same_v<E, KvInt8> ? offset : 0);
-  };
 
   // Scores.
   [[maybe_unused]] RoundedRow rows[IntegerKv<E> ? most : 1];
@@ -325,7 +329,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   } else {
     float query_units[most];
     const bool has_bias = a.key_bias.half_terms != 0;
-    if (has_bias) key_bias_scores(scores, a.key_bias, n, soon(KvLayout<E>::keys + half));
+    if (has_bias) key_bias_scores(scores, a.key_bias, n, soon(a, KvLayout<E>::keys + half));
     for (std::size_t h = 0; h < n; ++h) {
       const float* query = a.queries + h * D;
       Int highest_bits = set_s32(0);
@@ -335,7 +339,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
     const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales);
     for (std::size_t j = 0; j < a.count; j += 2 * key_tile) {
       const std::uint8_t* keys = code_tiles<E>(a, KvLayout<E>::keys, j * D, 1, 0, 2 * key_tile * D, unpacked);
-      const std::byte* ahead = soon(KvLayout<E>::values(D) + j * D / 2);
+      const std::byte* ahead = soon(a, KvLayout<E>::values(D) + j * D / 2);
       const ScoresOfCodes to{query_units, scales + j, scores + j, has_bias};
       for_blocks_of_queries<most_integer_queries>(
           CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to}, n);
@@ -344,9 +348,10 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
 
   // Weights. Scores behind the end become minus infinity, so their weights are 0. Those of integer types take the scales of
   // the values, and are rounded.
-  [[maybe_unused]] float units[most];
-  [[maybe_unused]] const std::byte* values_ahead = soon(KvLayout<E>::values(D) + half);
-  [[maybe_unused]] const std::size_t lines_at_once = std::is_same_v<E, KvInt8> ? half / 64 / (n * (kv_chunk / 16)) : 0;
+  [[maybe_unused]] float weight_units[most];
+  [[maybe_unused]] const std::byte* values_ahead = soon(a, KvLayout<E>::values(D) + half);
+  [[maybe_unused]] const std::byte* const values_end = soon(a, KvLayout<E>::bytes(D));
+  [[maybe_unused]] const std::size_t steps = n * (kv_chunk / 16), bytes_at_once = (half / 64 + steps - 1) / steps * 64;
   const std::size_t padded = (a.count + 15) / 16 * 16;
   for (std::size_t h = 0; h < n; ++h) {
     float* row = scores + h * kv_chunk;
@@ -363,14 +368,15 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       if constexpr (IntegerKv<E>) {
         e = mul(e, load_floats(reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales) + j));
         if (a.count - j < 16) e = first_lanes(e, a.count - j);  // scales behind the end may be anything
-        for (std::size_t line = 0; line < lines_at_once; ++line) prefetch(values_ahead + line * 64);
-        values_ahead += lines_at_once * 64;
+        for (std::size_t at = 0; at < bytes_at_once && values_ahead < values_end; at += 64, values_ahead += 64) {
+          prefetch(values_ahead);
+        }
         highest_bits = max_s32(highest_bits, magnitude_bits(e));
       }
       store_floats(row + j, e);
     }
     a.sum[h] = sum_of_lanes(sum);
-    if constexpr (IntegerKv<E>) units[h] = round_row(rows[h], offsets + h, row, padded, highest_bits, largest_weight);
+    if constexpr (IntegerKv<E>) weight_units[h] = round_row(rows[h], offsets + h, row, padded, highest_bits, largest_weight);
   }
 
   // Sums of values.
@@ -396,9 +402,9 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::size_t tiles = d + 32 <= D ? 2 : 1;
       const std::uint8_t* values =
           code_tiles<E>(a, KvLayout<E>::values(D), d * kv_chunk, tiles, 16 * kv_chunk, length * 16, unpacked);
-      const std::byte* first_half = E::bits == 8 ? a.next + KvLayout<E>::keys + d * kv_chunk / 2 : soon(0);
+      const std::byte* first_half = E::bits == 8 ? a.next + KvLayout<E>::keys + d * kv_chunk / 2 : soon(a, 0);
       const std::byte* second_half = E::bits == 8 && a.key_bias.half_terms == 0 ? first_half + half : first_half;
-      const OutOfCodes to{units, D, a.out + d};
+      const OutOfCodes to{weight_units, D, a.out + d};
       if (tiles == 2) {
         for_blocks_of_queries<most_integer_queries>(
             CodeProducts<2, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);

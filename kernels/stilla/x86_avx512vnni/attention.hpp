@@ -6,6 +6,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -25,7 +26,7 @@ namespace stilla::inline STILLA_ABI::avx512vnni::attention_kernels {
 inline constexpr std::size_t most_queries = 6;
 inline constexpr std::size_t most_integer_queries = 6;
 inline constexpr std::size_t tiles_at_once = 2;
-inline constexpr std::size_t prefetch_bytes = 16384;  // f16 of 16384 positions: 4096 took twice as long, 8192 5 % longer
+inline constexpr std::size_t prefetch_bytes = 16384;  // attention_bench, f16, 16384 positions: 4096 took twice as long, 8192 5 % longer
 
 STILLA_INLINE Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }
 STILLA_INLINE Float negated(Float a) { return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), set_s32(INT32_MIN))); }
