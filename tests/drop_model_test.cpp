@@ -168,7 +168,7 @@ std::vector<Format> encodable_formats() {
   std::vector<Format> out;
   for_each_type(Formats{}, [&]<class F>(F) {
     if constexpr (EncodableFormat<F>) {
-      out.push_back({std::string(F::name), F::gguf_type, 8.0 * F::block_bytes / F::block_weights});
+      out.push_back({std::string(F::name), F::gguf_type});
     }
   });
   return out;
