@@ -167,12 +167,11 @@ struct AttentionChunk<Portable, E> {
 };
 
 template <>
-struct AttentionMerge<Portable> {
+struct AttentionMerge<Portable> : AttentionMerge<Scalar> {
   static constexpr TargetId implemented_on = Portable::id;
   static void merge(AttentionPart into, AttentionPart part, std::size_t D) {
     HWY_NAMESPACE::attention_kernels::merge(into, part, D);
   }
-  static void finish(float* out, float sum, std::size_t D) { AttentionMerge<Scalar>::finish(out, sum, D); }
 };
 
 }  // namespace stilla::STILLA_ABI

@@ -154,12 +154,11 @@ struct AttentionChunk<Avx512Vnni, E> {
 };
 
 template <>
-struct AttentionMerge<Avx512Vnni> {
+struct AttentionMerge<Avx512Vnni> : AttentionMerge<Scalar> {
   static constexpr TargetId implemented_on = Avx512Vnni::id;
   static void merge(AttentionPart into, AttentionPart part, std::size_t D) {
     avx512vnni::attention_kernels::merge(into, part, D);
   }
-  static void finish(float* out, float sum, std::size_t D) { AttentionMerge<Scalar>::finish(out, sum, D); }
 };
 
 }  // namespace stilla::STILLA_ABI
