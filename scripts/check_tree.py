@@ -33,7 +33,7 @@ FILES = {
     **dict.fromkeys(["aligned", "config", "cpu", "error", "math", "matrix", "parallel"], "base"),
     **dict.fromkeys(["region", "target", "types", "version"], "base"),
     **dict.fromkeys(["dispatch", "targets"], "dispatch"),
-    "pack": "storage",
+    **dict.fromkeys(["pack", "quantise"], "storage"),
     "stilla": "umbrella",
 }
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -169,6 +170,43 @@ TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
   }
 }
 
+// Layers requantised while packing: the same weights to the bit as those requantised when the original is loaded.
+TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
+  ThreadPool pool(3);
+  for (const std::string& tiny : tiny_models) {
+    const std::vector<std::byte> original = ModelFile::tiny(tiny).builder().build();
+    const GgufFile source = parsed(original);
+    for_each_type(Formats{}, [&]<class F>(F) {
+      SCOPED_TRACE(tiny + ", " + std::string(F::name));
+      const Status status = write_packed_file(source, path("m.stilla"), pool, {}, F::gguf_type);
+      ASSERT_TRUE(status) << status.error().message;
+      EXPECT_EQ(*packed_file_bytes(source, F::gguf_type), fs::file_size(path("m.stilla")));
+      Result<GgufFile> opened = GgufFile::open(path("m.stilla"));
+      ASSERT_TRUE(opened) << opened.error().message;
+      EXPECT_TRUE(verify_packed_file(*opened));
+      EXPECT_TRUE(is_packed_from(*opened, source, F::gguf_type));
+      const bool changes = std::ranges::any_of(
+          source.tensors(), [](const GgufTensor& t) { return requantised_type(t, F::gguf_type) != t.type; });
+      EXPECT_EQ(is_packed_from(*opened, source), !changes);
+      const Result<Model> expected = Model::load(parsed(original), pool, {}, F::gguf_type);
+      const Result<Model> model = Model::load(std::move(*opened), pool, {}, F::gguf_type);  // nothing is left to requantise
+      ASSERT_TRUE(expected) << expected.error().message;
+      ASSERT_TRUE(model) << model.error().message;
+      EXPECT_TRUE(model->layers()[0].up.weight.is_borrowed());
+      EXPECT_EQ(model->packed_weight_bytes(), expected->packed_weight_bytes());
+      EXPECT_EQ(model->identity(), expected->identity());
+      EXPECT_TRUE(same_bits(all_logits(*model, some_ids), all_logits(*expected, some_ids)));
+      Result<GgufFile> again = GgufFile::open(path("m.stilla"));
+      const std::uint32_t another = F::gguf_type == Q8_0::gguf_type ? Q4_0::gguf_type : Q8_0::gguf_type;
+      const Result<Model> refused = Model::load(std::move(*again), pool, {}, another);
+      ASSERT_FALSE(refused);
+      expect_one_line(refused.error(), {"m.stilla: tensor 'blk.0.attn_q.weight'", "is packed; only the file it was packed from"});
+    });
+  }
+  const Status unknown = write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, 3333);
+  EXPECT_TRUE(unknown);  // no matrix can have that type, so all stay as they are
+}
+
 TEST_F(PackedFileTest, HoldsEverythingOfTheOriginal) {
   for (const std::string& tiny : tiny_models) {
     const std::vector<std::byte> original_bytes = read_bytes(tiny_folder + tiny + ".gguf");
@@ -274,6 +312,9 @@ TEST_F(PackedFileTest, OwnKeysMustBeThere) {
   GgufBuilder types;
   types.raw_tensor("t", {32, 16}, Q4_0::gguf_type | packed_type_flag, 0).raw_data(std::string(4096, '\0'));
   expect_refused(types.build(), {"'t'", "type 2147483650"});
+  GgufBuilder own;
+  own.raw_tensor("t", {128, 16}, ST4::gguf_type, 0).raw_data(std::string(4096, '\0'));
+  expect_refused(own.build(), {"'t'", "(st4), which only packed files have", "supported: f32"});
 }
 
 TEST_F(PackedFileTest, EveryFlippedBitOfTheHeaderIsSeen) {
@@ -352,6 +393,11 @@ TEST_F(PackedFileTest, AbsurdNumbersDoNoHarm) {
       attempt(type, number, 4);
       attempt(type, number | packed_type_flag, 4);
     }
+    for_each_type(Formats{}, [&]<class F>(F) {
+      if (F::gguf_type < 42) return;
+      attempt(type, F::gguf_type, 4);
+      attempt(type, F::gguf_type | packed_type_flag, 4);
+    });
     attempt(type, tensor.type | 0x20000u, 4);
   }
   for (const std::uint64_t count : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{1000}, ~std::uint64_t{0}}) {

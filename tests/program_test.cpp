@@ -307,6 +307,58 @@ TEST_F(ProgramTest, PackWritesAFileForEveryCommand) {
   }
 }
 
+// Requantised ahead is requantised at load: the same logits, and the same statement of memory.
+TEST_F(ProgramTest, PackRequantises) {
+  const auto logits = [&](const std::string& model, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"logits", "-m", path(model), "--ids", "1,2,3", "-o", path("w.npy")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished ended = run_program(arguments);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return read_file("w.npy");
+  };
+  fs::copy_file(path("babbler.gguf"), path("talker.gguf"));
+  const std::vector<std::string> pack{"pack", "-m", path("talker.gguf"), "--weights", "q4_0"};
+  const Finished packed = run_program(pack);
+  ASSERT_EQ(packed.status, 0) << packed.err;
+  EXPECT_TRUE(contains(packed.err, "talker-q4_0.stilla") && contains(packed.err, " as q4_0")) << packed.err;
+  EXPECT_EQ(logits("talker-q4_0.stilla", {}), logits("talker.gguf", {"--weights", "q4_0"}));
+  EXPECT_EQ(logits("talker-q4_0.stilla", {"--weights", "q4_0"}), logits("talker-q4_0.stilla", {}));
+  EXPECT_TRUE(contains(run_program(pack).err, "is up to date"));
+  std::vector<std::string> other = pack;
+  other.insert(other.end(), {"-o", path("talker-q4_0.stilla")});
+  other[4] = "q8_0";
+  const Finished replaced = run_program(other);
+  EXPECT_TRUE(contains(replaced.err, "wrote ") && contains(replaced.err, " as q8_0")) << replaced.err;
+  EXPECT_EQ(logits("talker-q4_0.stilla", {}), logits("talker.gguf", {"--weights", "q8_0"}));
+
+  const auto memory = [&](const std::vector<std::string>& arguments) {
+    const std::string out = run_program(arguments).out;
+    const std::size_t at = out.find("\nmemory; ");
+    EXPECT_NE(at, std::string::npos) << out;
+    return out.substr(at, out.find("  The ", at) - at);
+  };
+  const std::string at_load = memory({"inspect", path("talker.gguf"), "--weights", "q8_0"});
+  EXPECT_EQ(at_load, memory({"inspect", path("talker-q4_0.stilla")}));
+  EXPECT_NE(at_load, memory({"inspect", path("talker.gguf")}));
+
+  struct Case {
+    int status;
+    const char* says;
+    std::vector<std::string> arguments;
+  };
+  const Case cases[] = {
+      {2, "found 'q9'; supported: file (default), f32", {"pack", "-m", path("talker.gguf"), "--weights", "q9"}},
+      {2, "is packed already", {"pack", "-m", path("talker-q4_0.stilla"), "--weights", "q4_0"}},
+      {3, "is packed; only the file", {"run", "-m", path("talker-q4_0.stilla"), "-p", "hi", "--weights", "q4_1"}},
+      {2, "is packed; only the file", {"inspect", path("talker-q4_0.stilla"), "--weights", "q4_1"}},
+  };
+  for (const Case& c : cases) {
+    const Finished ended = run_program(c.arguments);
+    EXPECT_EQ(ended.status, c.status) << ended.err;
+    EXPECT_TRUE(is_message(ended.err) && contains(ended.err, c.says)) << ended.err << "expected: " << c.says;
+  }
+}
+
 TEST_F(ProgramTest, RealModelsAnswer) {
   const char* models = std::getenv("STILLA_MODELS");
   if (models == nullptr) GTEST_SKIP() << "STILLA_MODELS names no folder";

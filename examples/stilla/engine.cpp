@@ -145,14 +145,14 @@ std::vector<std::string> Engine::paths() const {
 namespace {
 
 // Vectors are kept as floats, matrices packed. An embedding beside a head of its own stays in the file.
-std::uint64_t weight_bytes(const stilla::GgufFile& file) {
+std::uint64_t weight_bytes(const stilla::GgufFile& file, std::optional<std::uint32_t> weights) {
   const bool has_head = file.find_tensor("output.weight") != nullptr;
   std::uint64_t bytes = 0;
   for (const stilla::GgufTensor& tensor : file.tensors()) {
     if (tensor.n_dims < 2) {
       bytes += tensor.dims[0] * sizeof(float);
     } else if (!has_head || tensor.name != "token_embd.weight") {
-      stilla::with_format(tensor.type, [&]<class Format>(Format) {
+      stilla::with_format(stilla::requantised_type(tensor, weights), [&]<class Format>(Format) {
         bytes += stilla::packed_bytes<Format>(static_cast<std::size_t>(tensor.dims[1]),
                                               static_cast<std::size_t>(tensor.dims[0]));
       });
@@ -164,7 +164,7 @@ std::uint64_t weight_bytes(const stilla::GgufFile& file) {
 }  // namespace
 
 stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size_t context, stilla::KvType kv_type,
-                                         std::size_t batch) {
+                                         std::size_t batch, std::optional<std::uint32_t> weights) {
   const stilla::Result<ModelFacts> facts = read_model_facts(file);
   if (!facts) return facts.error();
   const stilla::ModelConfig config = value_of(stilla::read_model_config(file));
@@ -176,7 +176,7 @@ stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size
       M * (2 * config.hidden + 2 * query_width + 2 * kv_width + 2 * config.ffn + config.rotary_dim) +
       facts->vocabulary + stilla::attention_scratch_floats(M, config.n_heads, config.head_dim, context);
   MemoryNeeds needs;
-  needs.weights = weight_bytes(file);
+  needs.weights = weight_bytes(file, weights);
   needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type}.bytes(context);
   needs.scratch = floats * sizeof(float) + M * (2 * widest + widest / stilla::activation_block * 3 * sizeof(float));
   return needs;

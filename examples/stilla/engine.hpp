@@ -27,7 +27,7 @@ struct EngineOptions {
   stilla::KvType kv_type = stilla::KvType::f16;
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
-  std::optional<std::uint32_t> weights;  // format that the layers' matrices become; empty: as in the file
+  std::optional<std::uint32_t> weights;  // type that the layers are requantised to; empty: as in the file
 };
 
 // What a file says of its model. The whole ModelConfig comes with the kernels' headers, so it stays in engine.cpp.
@@ -112,6 +112,6 @@ struct MemoryNeeds {
   std::uint64_t total() const { return weights + kv_cache + scratch; }
 };
 stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size_t context, stilla::KvType kv_type,
-                                         std::size_t batch);
+                                         std::size_t batch, std::optional<std::uint32_t> weights = std::nullopt);
 
 }  // namespace program

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "embedded_model.hpp"
 #include "engine.hpp"
 #include "loading.hpp"
+#include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
 
@@ -27,6 +29,7 @@ namespace {
 struct InspectOptions {
   std::string path;
   bool verify = false;
+  std::optional<std::uint32_t> weights = std::nullopt;
 };
 
 std::string type_name(std::uint32_t number) {
@@ -83,7 +86,7 @@ std::string tensors_text(const stilla::GgufFile& file) {
   return out;
 }
 
-std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts) {
+std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts, std::optional<std::uint32_t> weights) {
   const std::size_t batch = EngineOptions{}.batch;
   std::vector<std::size_t> contexts;
   for (const std::size_t context : {std::size_t{512}, std::size_t{4096}, std::size_t{32768}, std::size_t{131072}}) {
@@ -96,8 +99,8 @@ std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts) {
   std::string out = fmt::format("\nmemory; scratch is for prompts in batches of {}\n", batch);
   out += line("context", "weights", "kv f16, bf16", "kv f32", "scratch", "all, f16", "all, f32");
   for (const std::size_t context : contexts) {
-    const MemoryNeeds f16 = value_of(memory_needs(file, context, stilla::KvType::f16, batch));
-    const MemoryNeeds f32 = value_of(memory_needs(file, context, stilla::KvType::f32, batch));
+    const MemoryNeeds f16 = value_of(memory_needs(file, context, stilla::KvType::f16, batch, weights));
+    const MemoryNeeds f32 = value_of(memory_needs(file, context, stilla::KvType::f32, batch, weights));
     const auto text = [](std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
     out += line(context, text(f16.weights), text(f16.kv_cache), text(f32.kv_cache), text(f16.scratch),
                 text(f16.total()), text(f32.total()));
@@ -113,6 +116,10 @@ std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts) {
 
 int inspect(const InspectOptions& options) {
   const stilla::GgufFile file = open_model_file(options.path);
+  if (file.is_packed() && options.weights) {
+    fail(exit_usage, fmt::format("{}: is packed; only the file it was packed from can be requantised",
+                                 stilla::printable_path(file.path())));
+  }
   if (options.verify) {
     stilla::ThreadPool pool(physical_cores());
     check(stilla::verify_packed_file(file, pool));
@@ -131,7 +138,7 @@ int inspect(const InspectOptions& options) {
     out += tensors_text(file);
     const stilla::Result<ModelFacts> facts = read_model_facts(file);
     out +=
-        facts ? memory_text(file, *facts) : fmt::format("\nnot a model that can be run: {}\n", facts.error().message);
+        facts ? memory_text(file, *facts, options.weights) : fmt::format("\nnot a model that can be run: {}\n", facts.error().message);
   }
   write_output(out);
   return 0;
@@ -146,6 +153,7 @@ void add_inspect(CLI::App& app, Command& chosen) {
       ->add_option("model,-m,--model", options->path,
                    "A GGUF file, packed or not; one without tensors will do (default: the model in this program)")
       ->type_name("FILE");
+  add_weights_option(*command, options->weights, "State the memory for layers requantised to this format, st4 for instance");
   command->add_flag("--verify", options->verify, "Of a packed file: compare all its bytes with their checksums instead");
   command->callback([options, &chosen] { chosen = [options] { return inspect(*options); }; });
 }

@@ -58,7 +58,7 @@ void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& 
 
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch) {
   // The cache grows with the text; weights and scratch memory are certain.
-  const MemoryNeeds needs = value_of(memory_needs(model.file, model.context, options.kv_type, batch));
+  const MemoryNeeds needs = value_of(memory_needs(model.file, model.context, options.kv_type, batch, options.weights));
   const std::uint64_t memory = physical_memory_bytes();
   if (memory != 0 && needs.weights + needs.scratch > memory / 10 * 9) {
     message(fmt::format("this model needs {} and this machine has {}: expect it to be very slow or to be ended",
@@ -67,7 +67,7 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
   }
   ProgressLine progress("loading");
   const EngineOptions engine_options{thread_count(options), model.context, options.kv_type, options.activations, batch,
-                                     options.weights_type};
+                                     options.weights};
   return Engine(std::move(model.file), engine_options,
                 [&](std::size_t done, std::size_t total) { progress.show(done, total); });
 }

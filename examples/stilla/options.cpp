@@ -7,6 +7,27 @@
 
 namespace program {
 
+void add_weights_option(CLI::App& app, std::optional<std::uint32_t>& weights, const std::string& help) {
+  app.add_option_function<std::string>(
+         "--weights",
+         [&weights](const std::string& name) {
+           std::string known;
+           weights.reset();
+           stilla::for_each_type(stilla::Formats{}, [&]<class Format>(Format) {
+             if constexpr (stilla::EncodableFormat<Format>) {
+               known += fmt::format(", {}", Format::name);
+               if (name == Format::name) weights = Format::gguf_type;
+             }
+           });
+           if (name != "file" && !weights) {
+             throw CLI::ValidationError(
+                 "--weights", fmt::format("found '{}'; supported: file (default){}", stilla::printable(name), known));
+           }
+         },
+         help)
+      ->type_name("FORMAT");
+}
+
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
   app.add_option("-m,--model", options.path,
                  "The model, a GGUF file, packed (stilla pack) or not (default: a tiny one that is in this program)")
@@ -38,25 +59,8 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
          "What inputs of quantised matrices are rounded to: int16, exact, or int8, prompts twice as fast; "
          "by default int16 below a billion weights")
       ->type_name("TYPE");
-  app.add_option_function<std::string>(
-         "--weights",
-         [&options](const std::string& name) {
-           std::string known;
-           options.weights_type.reset();
-           stilla::for_each_type(stilla::Formats{}, [&]<class Format>(Format) {
-             if constexpr (stilla::EncodableFormat<Format>) {
-               known += fmt::format(", {}", Format::name);
-               if (name == Format::name) options.weights_type = Format::gguf_type;
-             }
-           });
-           options.weights = options.weights_type ? name : "";
-           if (name != "file" && !options.weights_type) {
-             throw CLI::ValidationError(
-                 "--weights", fmt::format("found '{}'; supported: file (default){}", stilla::printable(name), known));
-           }
-         },
-         "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight")
-      ->type_name("FORMAT");
+  add_weights_option(app, options.weights,
+                     "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight");
   constexpr std::size_t most_context = std::size_t{1} << 20;
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, most_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");

@@ -86,12 +86,12 @@ struct ModelOptions {
   std::string target;  // empty: the best
   stilla::KvType kv_type = stilla::KvType::f16;
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
-  std::string weights;      // name of the format that the layers become; empty: as in the file
-  std::optional<std::uint32_t> weights_type;  // its number
+  std::optional<std::uint32_t> weights = std::nullopt;  // type that the layers are requantised to; none: as in the file
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: one for each physical core
   bool verbose = false;
 };
+void add_weights_option(CLI::App& app, std::optional<std::uint32_t>& weights, const std::string& help);
 enum class ThreadOption { one, several };  // bench has its own -t
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 
@@ -26,16 +27,21 @@ namespace {
 struct PackOptions {
   std::string model;
   std::string output;  // empty: beside the model, with the ending .stilla
+  std::optional<std::uint32_t> weights = std::nullopt;  // type that the layers are requantised to; none: as in the file
   std::size_t threads = 0;
 };
 
-std::string default_output(const std::string& model) {
-  return (model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model) + ".stilla";
+// "m.gguf" becomes "m.stilla", or "m-st4.stilla" with other weights.
+std::string default_output(const PackOptions& options) {
+  const std::string& model = options.model;
+  std::string out = model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model;
+  if (options.weights) out += fmt::format("-{}", stilla::find_tensor_type(*options.weights)->name);
+  return out + ".stilla";
 }
 
 // An earlier packed file is replaced, and told apart from one that is up to date. Anything else stays: a wrong -o must not
 // cost somebody a model.
-bool is_up_to_date(const stilla::GgufFile& source, const std::string& output) {
+bool is_up_to_date(const stilla::GgufFile& source, const std::string& output, std::optional<std::uint32_t> weights) {
   std::error_code ignored;
   if (!std::filesystem::exists(output, ignored)) return false;
   if (std::filesystem::equivalent(source.path(), output, ignored)) {
@@ -47,45 +53,56 @@ bool is_up_to_date(const stilla::GgufFile& source, const std::string& output) {
                                  stilla::printable_path(output)));
   }
   const stilla::Result<stilla::GgufFile> packed = stilla::GgufFile::parse(std::move(file));
-  return packed && stilla::is_packed_from(*packed, source);
+  return packed && stilla::is_packed_from(*packed, source, weights);
 }
 
-void check_space(const stilla::GgufFile& source, const std::string& output) {
+void check_space(std::uint64_t needed, const std::string& output) {
   std::error_code error;
   const std::filesystem::path folder = std::filesystem::path(output).parent_path();
   const std::filesystem::space_info space = std::filesystem::space(folder.empty() ? "." : folder, error);
-  const std::uint64_t needed = source.file().bytes().size();  // within a few percent
   if (error || space.available >= needed) return;
-  fail(exit_failed, fmt::format("{}: needs about {} and {} are free", stilla::printable_path(output),
+  fail(exit_failed, fmt::format("{}: needs {} and {} are free", stilla::printable_path(output),
                                 bytes_text(static_cast<double>(needed)),
                                 bytes_text(static_cast<double>(space.available))));
 }
 
+// ", 168 of 169 matrices as st4"; nothing where the weights stay as they are.
+std::string requantised_text(const stilla::GgufFile& source, std::optional<std::uint32_t> weights) {
+  if (!weights) return "";
+  std::size_t matrices = 0, requantised = 0;
+  for (const stilla::GgufTensor& tensor : source.tensors()) {
+    matrices += tensor.is_matrix();
+    requantised += tensor.is_matrix() && stilla::requantised_type(tensor, weights) == *weights;
+  }
+  return fmt::format(", {} of {} matrices as {}", requantised, matrices, stilla::find_tensor_type(*weights)->name);
+}
+
 int pack(const PackOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
-  const std::string output = options.output.empty() ? default_output(options.model) : options.output;
+  const std::string output = options.output.empty() ? default_output(options) : options.output;
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
   value_of(read_model_facts(source));  // what could not be run is not worth packing
-  if (is_up_to_date(source, output)) {
+  const std::uint64_t bytes = value_of(stilla::packed_file_bytes(source, options.weights));
+  if (is_up_to_date(source, output, options.weights)) {
     message(fmt::format("{} is up to date", stilla::printable_path(output)));
     return 0;
   }
-  check_space(source, output);
+  check_space(bytes, output);
   {
     stilla::ThreadPool pool(options.threads != 0 ? options.threads : physical_cores());
     const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     ProgressLine progress("packing");
-    const stilla::Status status =
-        stilla::write_packed_file(source, output, pool, [&](std::uint64_t done, std::uint64_t total) {
-          progress.show(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
-          return !interrupted();
-        });
+    const auto show = [&](std::uint64_t done, std::uint64_t total) {
+      progress.show(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
+      return !interrupted();
+    };
+    const stilla::Status status = stilla::write_packed_file(source, output, pool, show, options.weights);
     if (!status && interrupted()) return exit_interrupted;
     check(status);
   }
-  message(fmt::format("wrote {}, {}, in {:.1f} s; use it with -m", stilla::printable_path(output),
-                      bytes_text(static_cast<double>(std::filesystem::file_size(output))),
+  message(fmt::format("wrote {}, {}{}, in {:.1f} s; use it with -m", stilla::printable_path(output),
+                      bytes_text(static_cast<double>(bytes)), requantised_text(source, options.weights),
                       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()));
   return 0;
 }
@@ -98,6 +115,8 @@ void add_pack(CLI::App& app, Command& chosen) {
   command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
   command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)")
       ->type_name("FILE");
+  add_weights_option(*command, options->weights,
+                     "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");
   add_number<std::size_t>(*command, "-t,--threads", options->threads, 1, max_threads,
                           fmt::format("Threads (default: one for each core, here {})", physical_cores()));
   command->footer(

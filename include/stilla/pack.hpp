@@ -261,10 +261,12 @@ void unpack_row(const PackedView& w, std::size_t n, float* weights) {
   }
 }
 
-// Rows of F to pack at a time where what is packed is to be let go of at once: about 16 MB of panels.
+// What is read or packed at a time where memory is to be let go of at once.
+inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
+
+// Rows of F to pack at a time: about a piece of panels.
 template <WeightFormat F>
 constexpr std::size_t rows_per_piece(std::size_t K) {
-  constexpr std::size_t piece_bytes = std::size_t{1} << 24;
   const std::size_t panel = PanelLayout<F>::panel_bytes(K);
   return panel == 0 || panel >= piece_bytes ? panel_rows : piece_bytes / panel * panel_rows;
 }

@@ -22,6 +22,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -364,6 +365,14 @@ inline std::string GgufFile::value_text(const GgufKey& key) const {
   std::string out;
   visit_number(key.type, address_of(key), [&](auto number) { out = concat(number); });
   return out;
+}
+
+// The type that a tensor has where a model's layers are requantised to `format`, if given: the layers' matrices take it whose
+// rows are whole blocks of it; embedding, head and vectors stay as the file has them.
+inline std::uint32_t requantised_type(const GgufTensor& tensor, std::optional<std::uint32_t> format) {
+  const bool is_of_layer = tensor.is_matrix() && tensor.name.starts_with("blk.");
+  if (!format || !is_of_layer || !with_format(tensor.type, [](auto) {})) return tensor.type;
+  return packed_bytes(*format, tensor.rows(), tensor.columns()) ? *format : tensor.type;
 }
 
 }  // namespace stilla::STILLA_ABI

@@ -64,6 +64,7 @@ struct GgufTensor {
 
   std::uint64_t columns() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
+  bool is_matrix() const { return dims[1] > 1 && dims[2] == 1 && dims[3] == 1; }
 };
 
 struct GgufContents {
@@ -434,8 +435,11 @@ class GgufParser {
     tensor.is_packed = out_.is_packed && (tensor.type & packed_type_flag) != 0;
     if (tensor.is_packed) tensor.type &= ~packed_type_flag;
     const GgufTensorType* type = find_tensor_type(tensor.type);
-    if (!type || type->block_weights == 0) {
-      return refuse(subject(), ": found ", tensor_type_text(tensor.type), type ? ", which was removed from ggml" : "",
+    const bool is_removed = type && type->block_weights == 0;
+    const bool is_only_packed = type && !is_ggml_type(tensor.type) && !tensor.is_packed;
+    if (!type || is_removed || is_only_packed) {
+      return refuse(subject(), ": found ", tensor_type_text(tensor.type),
+                    is_removed ? ", which was removed from ggml" : is_only_packed ? ", which only packed files have" : "",
                     "; supported: ", decodable_types_text());
     }
     const ShapeBytes size = shape_bytes(*type, tensor.dims);

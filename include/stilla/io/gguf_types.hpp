@@ -92,11 +92,26 @@ constexpr bool tensor_types_are_consistent() {
   return same;
 }
 static_assert(tensor_types_are_consistent(), "a row of gguf_tensor_types is misplaced or disagrees with its format");
+
+// All formats, for those of Stilla's own among them.
+inline constexpr auto format_types = [] {
+  std::array<GgufTensorType, Formats::size> out{};
+  std::size_t n = 0;
+  for_each_type(Formats{}, [&]<class F>(F) { out[n++] = {F::gguf_type, F::block_weights, F::block_bytes, F::name}; });
+  return out;
+}();
 }  // namespace detail
 
-// The type with this number, or null if no ggml release known here has it.
+// True for a type that ggml gave out. Stilla's own are in packed files only.
+constexpr bool is_ggml_type(std::uint32_t number) { return number < detail::gguf_tensor_types.size(); }
+
+// The type with this number, or null if neither a ggml release known here nor Stilla has it.
 constexpr const GgufTensorType* find_tensor_type(std::uint32_t number) {
-  return number < detail::gguf_tensor_types.size() ? &detail::gguf_tensor_types[number] : nullptr;
+  if (is_ggml_type(number)) return &detail::gguf_tensor_types[number];
+  for (const GgufTensorType& type : detail::format_types) {
+    if (type.number == number) return &type;
+  }
+  return nullptr;
 }
 
 // "type 12 (q4_k)"

@@ -9,13 +9,14 @@
 //   own keys, the first in the file:
 //     stilla.packed.checksum           u64    XXH64 of the header up to the first tensor, without these 8 bytes
 //     stilla.packed.layout             u32    packed_layout_version (pack.hpp); any other number is refused
-//     stilla.packed.source             u64    XXH64 of the whole original file
+//     stilla.packed.source             u64    source_identity() of the original file
 //     stilla.packed.tensor_checksums   u64[]  XXH64 of every tensor's bytes, in the order of the records
 //     general.alignment                u32    4096
 //   tensor record of a packed matrix: shape as in the original, type number | 0x80000000, packed_bytes(type, N, K) bytes.
 //
-// Matrices of formats that kernels multiply are packed. Stored as they were: vectors, tensors of other types, and the
-// embedding of a model that has a head of its own, because it is read by rows.
+// Matrices of formats that kernels multiply are packed, those of layers in another format first if one is asked for
+// (requantised_type in gguf.hpp). Stored as they were: vectors, tensors of other types, and the embedding of a model that has
+// a head of its own, because it is read by rows.
 //
 // Whoever opens a GGUF file opens this one too: gguf_parser.hpp checks it as any foreign file, then its layout and the
 // header's checksum. The tensors' checksums are for verify_packed_file(): reading everything would take the time that
@@ -26,6 +27,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,28 +42,48 @@
 #include <stilla/io/gguf.hpp>
 #include <stilla/pack.hpp>
 #include <stilla/parallel.hpp>
+#include <stilla/quantise.hpp>
 
 namespace stilla::inline STILLA_ABI {
 
 // (bytes done, bytes in all), from the calling thread; false ends the work.
 using PackProgress = std::function<bool(std::uint64_t, std::uint64_t)>;
 
-// A number for "packed from this file?": the checksum of all its bytes. Reads the whole file, and lets go of it.
-inline std::uint64_t source_identity(const GgufFile& file) {
-  constexpr std::size_t piece_bytes = std::size_t{1} << 24;
-  const std::span<const std::byte> all = file.file().bytes();
+namespace detail {
+
+// The beginning of a file's identity: its size and its header. All tensors' bytes follow, in the order of their records.
+inline Checksum begun_identity(const GgufFile& file) {
+  const std::span<const std::byte> bytes = file.file().bytes();
+  const auto size = static_cast<std::uint64_t>(bytes.size());
   Checksum sum;
-  for (std::size_t at = 0; at < all.size(); at += piece_bytes) {
-    const std::size_t count = std::min(piece_bytes, all.size() - at);
-    sum.add(all.subspan(at, count));
-    file.file().drop_pages(at, count);
+  sum.add(std::as_bytes(std::span(&size, 1)));
+  sum.add(bytes.first(static_cast<std::size_t>(std::min(file.data_offset(), size))));
+  return sum;
+}
+
+}  // namespace detail
+
+// A number for "packed from this file?": the checksum of its size, header and tensors. Reads the whole file, and lets go of it.
+inline std::uint64_t source_identity(const GgufFile& file) {
+  Checksum sum = detail::begun_identity(file);
+  for (const GgufTensor& tensor : file.tensors()) {
+    const std::span<const std::byte> bytes = file.tensor_bytes(tensor);
+    for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
+      const std::size_t end = std::min(at + piece_bytes, bytes.size());
+      sum.add(bytes.subspan(at, end - at));
+      file.drop_tensor_pages(tensor, end);
+    }
   }
   return sum.value();
 }
 
-// True if `packed` was packed from exactly these bytes.
-inline bool is_packed_from(const GgufFile& packed, const GgufFile& source) {
-  if (!packed.is_packed()) return false;
+// True if `packed` was packed from exactly these bytes, with its layers requantised to `format`, if given.
+inline bool is_packed_from(const GgufFile& packed, const GgufFile& source, std::optional<std::uint32_t> format = {}) {
+  if (!packed.is_packed() || source.is_packed()) return false;
+  for (const GgufTensor& tensor : source.tensors()) {
+    const GgufTensor* found = packed.find_tensor(tensor.name);
+    if (found == nullptr || found->type != requantised_type(tensor, format)) return false;
+  }
   const Result<std::uint64_t> identity = packed.get_uint(packed_source_key);
   return identity && *identity == source_identity(source);
 }
@@ -80,27 +102,43 @@ namespace detail {
 
 class PackedFileWriter {
  public:
-  PackedFileWriter(const GgufFile& source, AtomicFile& out, Parallel parallel, const PackProgress& progress)
-      : source_(source), out_(out), parallel_(parallel), progress_(progress) {}
+  PackedFileWriter(const GgufFile& source, std::optional<std::uint32_t> format) : source_(source), format_(format) {}
 
-  Status run() {
+  // Decides on everything but the tensors' contents; first of all. Bytes of the file to come.
+  Result<std::uint64_t> plan() {
     if (source_.tensors().empty()) return refuse("there are no tensors to pack");
     if (source_.is_packed()) return refuse("is packed already");
-    if (Status s = place(); !s) return s;
-    const std::string header = build_header();
-    data_offset_ = header.size();
-    for (const Placed& placed : tensors_) {
-      if (Status s = placed.is_packed ? write_panels(placed) : write_rows(placed); !s) return s;
+    if (Status s = place(); !s) return s.error();
+    header_ = build_header();
+    std::uint64_t bytes = 0;
+    if (!checked_add(header_.size(), tensors_.back().offset, bytes) || !checked_add(bytes, tensors_.back().bytes, bytes)) {
+      return source_.tensor_error(*tensors_.back().tensor, "the packed file's size does not fit in 64 bits");
     }
-    return write_header(header);
+    return bytes;
+  }
+
+  Status write(AtomicFile& out, Parallel parallel, const PackProgress& progress) {
+    identity_ = begun_identity(source_);
+    const Job job{out, parallel, progress};
+    for (const Placed& placed : tensors_) {
+      if (Status s = placed.is_packed ? write_panels(job, placed) : write_rows(job, placed); !s) return s;
+    }
+    return write_header(out);
   }
 
  private:
   static constexpr std::uint64_t alignment = 4096;
 
+  struct Job {
+    AtomicFile& out;
+    Parallel parallel;
+    const PackProgress& progress;
+  };
+
   struct Placed {
     const GgufTensor* tensor;
     bool is_packed;
+    std::uint32_t type;    // in the packed file
     std::uint64_t offset;  // from the start of the tensor data
     std::uint64_t bytes;
   };
@@ -111,19 +149,17 @@ class PackedFileWriter {
   }
 
   bool is_to_be_packed(const GgufTensor& tensor) const {
-    const bool is_matrix = tensor.dims[1] > 1 && tensor.dims[2] == 1 && tensor.dims[3] == 1;
     const bool is_read_by_rows = tensor.name == "token_embd.weight" && source_.find_tensor("output.weight") != nullptr;
-    return is_matrix && !is_read_by_rows && stilla::with_format(tensor.type, [](auto) {});
+    return tensor.is_matrix() && !is_read_by_rows && stilla::with_format(tensor.type, [](auto) {});
   }
 
-  // Where everything goes. Offsets cannot overflow: they sum up sizes below twice the file's, but for narrow matrices, whose
-  // panels are padded to 16 rows; those sums are checked.
+  // Where everything goes. Narrow matrices are padded to panels of 16 rows, so a file may ask for any size.
   Status place() {
     std::uint64_t offset = 0;
     for (const GgufTensor& tensor : source_.tensors()) {
-      Placed placed{&tensor, is_to_be_packed(tensor), offset, tensor.size_bytes};
+      Placed placed{&tensor, is_to_be_packed(tensor), requantised_type(tensor, format_), offset, tensor.size_bytes};
       if (placed.is_packed) {
-        const Result<std::size_t> bytes = packed_bytes(tensor.type, tensor.rows(), tensor.columns());
+        const Result<std::size_t> bytes = packed_bytes(placed.type, tensor.rows(), tensor.columns());
         if (!bytes) return source_.tensor_error(tensor, bytes.error().message);
         placed.bytes = *bytes;
       }
@@ -151,7 +187,7 @@ class PackedFileWriter {
     add(out, static_cast<std::uint32_t>(type));
   }
 
-  // Everything before the tensors, checksums still zero.
+  // Everything before the tensors, checksums and identity still zero.
   std::string build_header() {
     const auto is_kept = [](const GgufKey& key) {
       return key.name != "general.alignment" && !key.name.starts_with("stilla.packed.");
@@ -169,7 +205,8 @@ class PackedFileWriter {
     add_key(out, packed_layout_key, GgufValueType::uint32);
     add(out, packed_layout_version);
     add_key(out, packed_source_key, GgufValueType::uint64);
-    add(out, source_identity(source_));
+    identity_offset_ = out.size();
+    add(out, std::uint64_t{0});
     add_key(out, packed_tensor_checksums_key, GgufValueType::array);
     add(out, static_cast<std::uint32_t>(GgufValueType::uint64));
     add(out, std::uint64_t{tensors_.size()});
@@ -191,31 +228,32 @@ class PackedFileWriter {
       add_text(out, tensor.name);
       add(out, tensor.n_dims);
       for (std::uint32_t d = 0; d < tensor.n_dims; ++d) add(out, tensor.dims[d]);
-      add(out, tensor.type | (placed.is_packed ? packed_type_flag : 0));
+      add(out, placed.type | (placed.is_packed ? packed_type_flag : 0));
       add(out, placed.offset);
     }
     out.resize((out.size() + alignment - 1) / alignment * alignment);
     return out;
   }
 
-  // Writes the next piece of a tensor and lets go of the first `read` bytes of its source.
-  Status write_piece(const Placed& placed, std::uint64_t at, std::span<const std::byte> piece, std::uint64_t read,
-                     Checksum& sum) {
+  // Writes the next piece of a tensor, made from the source's bytes up to `source_end`.
+  Status write_piece(const Job& job, const Placed& placed, std::uint64_t at, std::span<const std::byte> piece,
+                     std::uint64_t source_end, Checksum& sum) {
     sum.add(piece);
-    if (Status s = out_.write(data_offset_ + placed.offset + at, piece); !s) return s;
-    source_.drop_tensor_pages(*placed.tensor, read);
+    if (Status s = job.out.write(header_.size() + placed.offset + at, piece); !s) return s;
+    source_.drop_tensor_pages(*placed.tensor, source_end);
     done_ += piece.size();
-    if (progress_ && !progress_(done_, total_)) return Error{ErrorKind::system, "packing was stopped"};
+    if (job.progress && !job.progress(done_, total_)) return Error{ErrorKind::system, "packing was stopped"};
     return success();
   }
 
-  Status write_panels(const Placed& placed) {
+  Status write_panels(const Job& job, const Placed& placed) {
     Status status = success();
-    stilla::with_format(placed.tensor->type, [&](auto tag) {
+    stilla::with_format(placed.type, [&](auto tag) {
       using F = decltype(tag);
       const auto N = static_cast<std::size_t>(placed.tensor->rows());
       const auto K = static_cast<std::size_t>(placed.tensor->columns());
-      const std::byte* rows = source_.tensor_bytes(*placed.tensor).data();
+      const std::span<const std::byte> bytes = source_.tensor_bytes(*placed.tensor);
+      const std::size_t source_row = bytes.size() / N;
       const std::size_t step = std::min(rows_per_piece<F>(K), N);
       if (!piece_.resize(packed_bytes<F>(step, K))) {
         status = out_of_memory("packing", packed_bytes<F>(step, K));
@@ -224,57 +262,78 @@ class PackedFileWriter {
       Checksum sum;
       for (std::size_t n = 0; n < N && status; n += step) {
         const std::size_t count = std::min(step, N - n);
-        pack<F>(piece_.data(), rows + n * row_bytes<F>(K), count, K, parallel_);
-        status = write_piece(placed, packed_bytes<F>(n, K), {piece_.data(), packed_bytes<F>(count, K)},
-                             (n + count) * row_bytes<F>(K), sum);
+        const std::span<const std::byte> rows = bytes.subspan(n * source_row, count * source_row);
+        identity_.add(rows);
+        if (placed.type == placed.tensor->type) {
+          pack<F>(piece_.data(), rows.data(), count, K, job.parallel);
+        } else {
+          const Result<AlignedBuffer<std::byte>> blocks =
+              requantise_rows(placed.type, placed.tensor->type, rows.data(), count, K, job.parallel);
+          if (!blocks) {
+            status = Error{blocks.error().kind, source_.tensor_error(*placed.tensor, blocks.error().message).message};
+            return;
+          }
+          pack<F>(piece_.data(), blocks->data(), count, K, job.parallel);
+        }
+        status = write_piece(job, placed, packed_bytes<F>(n, K), {piece_.data(), packed_bytes<F>(count, K)},
+                             (n + count) * source_row, sum);
       }
       checksums_.push_back(sum.value());
     });
     return status;
   }
 
-  Status write_rows(const Placed& placed) {
-    constexpr std::size_t piece_bytes = std::size_t{1} << 24;
+  Status write_rows(const Job& job, const Placed& placed) {
     const std::span<const std::byte> bytes = source_.tensor_bytes(*placed.tensor);
     Checksum sum;
     for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
       const std::span<const std::byte> piece = bytes.subspan(at, std::min(piece_bytes, bytes.size() - at));
-      if (Status s = write_piece(placed, at, piece, at + piece.size(), sum); !s) return s;
+      identity_.add(piece);
+      if (Status s = write_piece(job, placed, at, piece, at + piece.size(), sum); !s) return s;
     }
     checksums_.push_back(sum.value());
     return success();
   }
 
-  Status write_header(std::string header) {
-    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(header));
+  Status write_header(AtomicFile& out) {
+    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(header_));
     std::copy_n(std::as_bytes(std::span(checksums_)).begin(), checksums_.size() * sizeof(std::uint64_t),
                 bytes.begin() + static_cast<std::ptrdiff_t>(tensor_checksums_offset_));
+    store_as(bytes.data() + identity_offset_, identity_.value());
     store_as(bytes.data() + checksum_offset_, packed_header_checksum(bytes, checksum_offset_));
-    return out_.write(0, bytes);
+    return out.write(0, bytes);
   }
 
   const GgufFile& source_;
-  AtomicFile& out_;
-  Parallel parallel_;
-  const PackProgress& progress_;
+  std::optional<std::uint32_t> format_;
+  std::string header_;
   std::vector<Placed> tensors_;
   std::vector<std::uint64_t> checksums_;
+  Checksum identity_;
   AlignedBuffer<std::byte> piece_;
   std::size_t checksum_offset_ = 0;
+  std::size_t identity_offset_ = 0;
   std::size_t tensor_checksums_offset_ = 0;
-  std::uint64_t data_offset_ = 0;
   std::uint64_t done_ = 0, total_ = 0;
 };
 
 }  // namespace detail
 
-// Packs `source` into a new file at `path`, which must not be the source's own; what was there before is replaced when all
-// is written (atomic_file.hpp). Takes some 16 MB of memory beside the pages of the source that it is reading.
+// Bytes of the file that write_packed_file would write.
+inline Result<std::uint64_t> packed_file_bytes(const GgufFile& source, std::optional<std::uint32_t> format = {}) {
+  return detail::PackedFileWriter(source, format).plan();
+}
+
+// Packs `source`, its layers requantised to `format` if given, into a new file at `path`, which must not be the source's own;
+// what was there before is replaced when all is written (atomic_file.hpp). Reads the source once. Takes some 16 MB of memory,
+// 50 MB where it requantises, beside the pages of the source that it is reading.
 inline Status write_packed_file(const GgufFile& source, std::string path, Parallel parallel = {},
-                                const PackProgress& progress = {}) {
+                                const PackProgress& progress = {}, std::optional<std::uint32_t> format = {}) {
+  detail::PackedFileWriter writer(source, format);
+  if (const Result<std::uint64_t> planned = writer.plan(); !planned) return planned.error();
   Result<AtomicFile> out = AtomicFile::create(std::move(path));
   if (!out) return out.error();
-  if (Status s = detail::PackedFileWriter(source, *out, parallel, progress).run(); !s) return s;
+  if (Status s = writer.write(*out, parallel, progress); !s) return s;
   return out->commit();
 }
 

@@ -61,7 +61,7 @@ class Model {
   using Progress = std::function<void(std::size_t, std::size_t)>;
 
   // Takes the file over: the embedding, and whoever asks for the tokenizer, read from it. `format`, if given, is what the
-  // layers' matrices become whose rows are a multiple of its blocks; embedding and head stay as the file has them.
+  // layers are requantised to (requantised_type in io/gguf.hpp).
   static Result<Model> load(GgufFile file, Parallel parallel = {}, const Progress& progress = {},
                             std::optional<std::uint32_t> format = {}) {
     Model model(std::move(file));
@@ -159,13 +159,13 @@ class Model {
       advance(static_cast<std::size_t>((*tensor)->size_bytes));
       return status;
     };
-    const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols,
-                                 std::optional<std::uint32_t> format = {}) -> Status {
+    const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) -> Status {
       const Result<const GgufTensor*> tensor = file_.require_tensor(name, {cols, rows});
       if (!tensor) return tensor.error();
       const GgufTensor& source = **tensor;
       const std::span<const std::byte> bytes = file_.tensor_bytes(source);
-      const bool requantises = format && *format != source.type && encoded_bytes(*format, rows, cols);
+      const std::uint32_t type = requantised_type(source, layer_format_);
+      const bool requantises = type != source.type;
       if (source.is_packed) {
         if (requantises) return file_.tensor_error(source, "is packed; only the file it was packed from can be requantised");
         if (reinterpret_cast<std::uintptr_t>(bytes.data()) % cache_line_bytes != 0) {
@@ -184,7 +184,7 @@ class Model {
         advance(end - std::exchange(dropped, end));
       };
       Result<PackedMatrix> packed = requantises
-                                        ? requantised(*format, source.type, bytes.data(), rows, cols, parallel)
+                                        ? requantised(type, source.type, bytes.data(), rows, cols, parallel)
                                         : PackedMatrix::create(source.type, bytes.data(), rows, cols, parallel, drop);
       if (!packed) return Error{packed.error().kind, file_.tensor_error(source, packed.error().message).message};
       if (requantises) drop(rows);
@@ -201,7 +201,7 @@ class Model {
       const auto name = [&](std::string_view part) { return concat("blk.", l, ".", part); };
       const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols,
                                    bool needs_bias = false) -> Status {
-        if (Status s = read_matrix(out.weight, name(concat(part, ".weight")), rows, cols, layer_format_); !s) return s;
+        if (Status s = read_matrix(out.weight, name(concat(part, ".weight")), rows, cols); !s) return s;
         const std::string bias = name(concat(part, ".bias"));
         if (!needs_bias && file_.find_tensor(bias) == nullptr) return success();
         return read_vector(out.bias, bias, rows);
