@@ -30,6 +30,7 @@ void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
   EXPECT_EQ(std::memcmp(a.values, b.values, n), 0);
   EXPECT_EQ(std::memcmp(a.scales, b.scales, n / 32 * sizeof(float)), 0);
   EXPECT_EQ(std::memcmp(a.sums, b.sums, n / 16 * sizeof(std::int32_t)), 0);
+  EXPECT_EQ(std::memcmp(a.scaled_sums, b.scaled_sums, n / 32 * sizeof(float)), 0);
   ASSERT_EQ(a.low == nullptr, b.low == nullptr);
   if (a.low != nullptr) {
     EXPECT_EQ(std::memcmp(a.low, b.low, n), 0);

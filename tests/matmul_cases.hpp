@@ -229,23 +229,50 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInManyColumns) {
   }
 }
 
-// Random bits are any block that a file can hold: scales that are NaN, infinite, subnormal.
+// Random bits are any block that a file can hold: scales that are NaN, infinite, subnormal; in every third matrix some are 0
+// and all others finite. Few tokens and many.
 STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
   using F = Second;
-  constexpr std::size_t N = 32, K = some_columns<F>;
+  constexpr std::size_t N = 80, K = some_columns<F>;
   for (std::uint32_t seed = 100; seed < 130; ++seed) {
     std::vector<std::byte> blocks(N * row_bytes<F>(K));
     for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
+    if constexpr (QuantisedFormat<F>) {
+      for (std::size_t b = 0; seed % 3 == 0 && b < blocks.size(); b += F::block_bytes) {
+        for (const std::size_t offset : half_offsets<F>()) {
+          const std::uint32_t bits = noise_bits(seed + 1000, b + offset);
+          store_as(blocks.data() + b + offset, static_cast<std::uint16_t>(bits % 5 == 0 ? bits & 0x8000u : bits & 0xbfffu));
+        }
+      }
+    }
     Weights<F> w(std::move(blocks), N, K);
-    Activations<F> x(seed + 100, 3, K);
-    ASSERT_TRUE(same_bits(product(target, w.view, x.all()), product(Scalar::id, w.view, x.all()))) << "seed " << seed;
+    for (const std::size_t M : {3u, 19u}) {
+      Activations<F> x(seed + 100, M, K, seed % 2 == 0 ? ActivationBits::eight : ActivationBits::sixteen);
+      ASSERT_TRUE(same_bits(product(target, w.view, x.all()), product(Scalar::id, w.view, x.all()))) << "seed " << seed;
+    }
+  }
+}
+
+// Powers of two from the smallest to the largest in the same row: the exponents of scales are added.
+STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
+  using F = Second;
+  constexpr std::size_t N = 48, K = some_columns<F>, M = 24;
+  Weights<F> w(31, N, K);
+  std::vector<float> values = noise_values(32, M * K);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const int exponent = static_cast<int>(noise_bits(33, i / 32) % 124) - 63;  // from 2^-63, which is 0, to 2^60
+    values[i] = std::ldexp(values[i], exponent);
+  }
+  for (const ActivationBits bits : roundings_of<F>()) {
+    Activations<F> x(ConstMatrix(values.data(), M, K), bits);
+    ASSERT_TRUE(same_bits(product(target, w.view, x.all()), product(Scalar::id, w.view, x.all())));
   }
 }
 
 // Sums at their largest: every byte 0x00, 0xff, ..., activations of +-127 (int16 saturation would show).
 STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
   using F = Second;
-  constexpr std::size_t N = 16, K = some_columns<F>, M = 4;
+  constexpr std::size_t N = 48, K = some_columns<F>, M = 20;  // as many as the kernels for many tokens take
   for (const unsigned byte : {0x00u, 0xffu, 0x0fu, 0xf0u, 0x80u, 0x7fu, 0x88u}) {
     std::vector<std::byte> blocks(N * row_bytes<F>(K), std::byte(byte));
     if constexpr (QuantisedFormat<F>) {
@@ -257,16 +284,17 @@ STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
     }
     Weights<F> w(std::move(blocks), N, K);
     std::vector<float> values(M * K, 127.0f);
-    for (std::size_t k = 0; k < K; ++k) {
-      values[K + k] = -127.0f;
-      values[2 * K + k] = k % 2 ? 127.0f : -127.0f;
-      values[3 * K + k] = k % 4 < 2 ? 127.0f : -127.0f;
+    for (std::size_t m = 0; m < M; ++m) {
+      for (std::size_t k = 0; k < K; ++k) {
+        const bool is_negative = m % 4 == 1 || (m % 4 == 2 && k % 2 == 0) || (m % 4 == 3 && k % 4 >= 2);
+        if (is_negative) values[m * K + k] = -127.0f;
+      }
     }
     for (const ActivationBits bits : roundings_of<F>()) {
       Activations<F> x(ConstMatrix(values.data(), M, K), bits);
       const std::vector<float> y = product(target, w.view, x.all());
       for (std::size_t m = 0; m < M; ++m) {
-        for (std::size_t n = 0; n < N; ++n) {
+        for (std::size_t n = 0; n < N; n += 13) {
           ASSERT_TRUE(same_bits(y[m * N + n], definition<F>(w.row(n), K, x, m).contract))
               << "byte " << byte << " token " << m;
         }
@@ -339,7 +367,10 @@ STILLA_CASE_TEST(MatMul, AnyAlignmentOfActivations) {
       std::copy(from.values, from.values + M * K, values.data() + offset);
       std::copy(from.scales, from.scales + M * K / 32, scales.data() + offset);
       std::copy(from.sums, from.sums + M * K / 16, sums.data() + offset);
-      const ActivationQ8 moved{values.data() + offset, scales.data() + offset, sums.data() + offset, M, K};
+      std::vector<float> scaled_sums(M * K / 32 + offset);
+      std::copy(from.scaled_sums, from.scaled_sums + M * K / 32, scaled_sums.data() + offset);
+      const ActivationQ8 moved{values.data() + offset, scales.data() + offset, sums.data() + offset, scaled_sums.data() + offset,
+                               M, K};
       ASSERT_TRUE(same_bits(product(target, w.view, moved), expected)) << offset;
     } else {
       const std::size_t stride = K + offset;  // rows apart, and the first one off any vector's boundary
@@ -354,22 +385,25 @@ STILLA_CASE_TEST(MatMul, AnyAlignmentOfActivations) {
 
 STILLA_CASE_TEST(MatMul, NumbersThatAreNoneStayInTheirRow) {
   using F = Second;
-  constexpr std::size_t N = 19, K = some_columns<F>, M = 5;
+  constexpr std::size_t N = 50, K = some_columns<F>;
   Weights<F> w(18, N, K);
-  const std::vector<float> clean = noise_values(19, M * K);
-  Activations<F> expected_x(ConstMatrix(clean.data(), M, K));
-  const std::vector<float> expected = product(target, w.view, expected_x.all());
-  for (std::size_t bad = 0; bad < M; ++bad) {
-    std::vector<float> dirty = clean;
-    dirty[bad * K + K / 2] = bad % 2 == 0 ? std::nanf("") : HUGE_VALF;
-    Activations<F> x(ConstMatrix(dirty.data(), M, K));
-    const std::vector<float> y = product(target, w.view, x.all());
-    for (std::size_t m = 0; m < M; ++m) {
-      for (std::size_t n = 0; n < N; ++n) {
-        if (m == bad) {
-          ASSERT_FALSE(std::isfinite(y[m * N + n])) << m;
-        } else {
-          ASSERT_TRUE(same_bits(y[m * N + n], expected[m * N + n])) << m;
+  for (const std::size_t M : {5u, 21u}) {
+    const std::vector<float> clean = noise_values(19, M * K);
+    Activations<F> expected_x(ConstMatrix(clean.data(), M, K));
+    const std::vector<float> expected = product(target, w.view, expected_x.all());
+    for (std::size_t bad = 0; bad < M; bad += M / 5) {
+      std::vector<float> dirty = clean;
+      dirty[bad * K + K / 2] = bad % 2 == 0 ? std::nanf("") : HUGE_VALF;
+      Activations<F> x(ConstMatrix(dirty.data(), M, K));
+      const std::vector<float> y = product(target, w.view, x.all());
+      ASSERT_TRUE(same_bits(y, product(Scalar::id, w.view, x.all())));
+      for (std::size_t m = 0; m < M; ++m) {
+        for (std::size_t n = 0; n < N; ++n) {
+          if (m == bad) {
+            ASSERT_FALSE(std::isfinite(y[m * N + n])) << m;
+          } else {
+            ASSERT_TRUE(same_bits(y[m * N + n], expected[m * N + n])) << m;
+          }
         }
       }
     }
@@ -442,6 +476,7 @@ STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
       x.values.data()[k] = 1;
       x.scales.data()[k / 32] = 1.0f;
       x.sums.data()[k / 16] = 1;
+      x.scaled_sums.data()[k / 32] = 1.0f;
     }
     const std::vector<float> y = product(target, w.view, x.all());
     for (std::size_t n = 0; n < N; ++n) ASSERT_EQ(y[n], decoded[n * K + k]) << "row " << n << " column " << k;

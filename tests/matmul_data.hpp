@@ -48,13 +48,14 @@ struct Activations {
         values(M * K),
         scales(M * K / 32),
         sums(M * K / 16),
+        scaled_sums(M * K / 32),
         low(bits == ActivationBits::sixteen ? M * K : 0),
         has_low(bits == ActivationBits::sixteen) {
     for (std::size_t m = 0; m < M; ++m) std::copy(x.row(m), x.row(m) + K, floats.data() + m * K);
     if constexpr (QuantisedFormat<F>) {
       for (std::size_t m = 0; m < M; ++m) {
         QuantiseQ8<Scalar>::run(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
-                                floats.data() + m * K, K / 32, has_low ? low.data() + m * K : nullptr);
+                                scaled_sums.data() + m * K / 32, floats.data() + m * K, K / 32, has_low ? low.data() + m * K : nullptr);
       }
     }
   }
@@ -67,6 +68,7 @@ struct Activations {
       return ActivationQ8{values.data() + first * K,
                           scales.data() + first * K / 32,
                           sums.data() + first * K / 16,
+                          scaled_sums.data() + first * K / 32,
                           count,
                           K,
                           has_low ? low.data() + first * K : nullptr};
@@ -82,6 +84,7 @@ struct Activations {
   GuardedArray<std::int8_t> values;
   GuardedArray<float> scales;
   GuardedArray<std::int32_t> sums;
+  GuardedArray<float> scaled_sums;
   GuardedArray<std::int8_t> low;
   bool has_low;
 };

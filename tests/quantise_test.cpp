@@ -14,6 +14,7 @@ struct Rounded {
   std::vector<std::int32_t> values;  // 256 * high + low, with 16 bits
   std::vector<float> scales;
   std::vector<std::int32_t> sums;
+  std::vector<float> scaled_sums;
 };
 
 constexpr auto both = {ActivationBits::eight, ActivationBits::sixteen};
@@ -33,18 +34,21 @@ Rounded rounded(std::span<const float> x, ActivationBits bits = ActivationBits::
   GuardedArray<std::int8_t> values(x.size());
   GuardedArray<float> scales(blocks);
   GuardedArray<std::int32_t> sums(2 * blocks);
+  GuardedArray<float> scaled_sums(blocks);
   GuardedArray<std::int8_t> plane(x.size());
   std::int8_t* low = bits == ActivationBits::sixteen ? plane.data() : nullptr;
-  QuantiseQ8<T>::run(values.data(), scales.data(), sums.data(), input.data(), blocks, low);
+  QuantiseQ8<T>::run(values.data(), scales.data(), sums.data(), scaled_sums.data(), input.data(), blocks, low);
   return {joined(values.data(), low, x.size()),
           {scales.data(), scales.data() + blocks},
-          {sums.data(), sums.data() + 2 * blocks}};
+          {sums.data(), sums.data() + 2 * blocks},
+          {scaled_sums.data(), scaled_sums.data() + blocks}};
 }
 
 void expect_equal(const Rounded& a, const Rounded& b) {
   EXPECT_EQ(a.values, b.values);
   EXPECT_EQ(a.sums, b.sums);
   EXPECT_TRUE(same_bits(a.scales, b.scales));
+  EXPECT_TRUE(same_bits(a.scaled_sums, b.scaled_sums));
 }
 
 Rounded definition(std::span<const float> x, ActivationBits bits = ActivationBits::eight) {
@@ -56,15 +60,17 @@ Rounded definition(std::span<const float> x, ActivationBits bits = ActivationBit
       finite = finite && std::isfinite(x[i]);
       highest = std::fmax(highest, std::fabs(x[i]));
     }
-    const bool usable = finite && highest >= 1e-30f;
-    r.scales.push_back(!finite ? std::nanf("") : usable ? highest / largest(bits) : 0.0f);
+    const bool usable = finite && highest >= 0x1p-60f && highest <= 0x1p60f;
+    double scale = 1.0;
+    while (usable && scale * largest(bits) < highest) scale *= 2;
+    while (usable && scale * largest(bits) / 2 >= highest) scale /= 2;
+    r.scales.push_back(!finite || highest > 0x1p60f ? std::nanf("") : static_cast<float>(scale));
     for (std::size_t i = b; i < b + 32; ++i) {
       if (i % 16 == 0) r.sums.push_back(0);
-      const float inverse = usable ? largest(bits) / highest : 0.0f;
-      // A product of two floats is exact in double; nearbyint sends ties to even.
-      r.values.push_back(usable ? static_cast<std::int32_t>(std::nearbyint(double{x[i]} * double{inverse})) : 0);
+      r.values.push_back(usable ? static_cast<std::int32_t>(std::nearbyint(double{x[i]} / scale)) : 0);  // ties to even
       r.sums.back() += r.values.back();
     }
+    r.scaled_sums.push_back(r.scales.back() * static_cast<float>(r.sums[r.sums.size() - 2] + r.sums.back()));
   }
   return r;
 }
@@ -74,7 +80,7 @@ class Quantise : public TargetTest<T> {};
 TYPED_TEST_SUITE(Quantise, TargetTypes, TargetNames);
 
 TYPED_TEST(Quantise, FollowsTheDefinition) {
-  for (const float scale : {1.0f, 1e-3f, 3e38f, 1e-29f, 1e-31f, 1e-40f, 127.0f, 1234.5f}) {
+  for (const float scale : {1.0f, 1e-3f, 3e38f, 1.1e18f, 1.2e18f, 8e-19f, 1e-31f, 1e-40f, 127.0f, 1234.5f}) {
     const std::vector<float> x = noise_values(1, 32 * 500, scale);
     for (const ActivationBits bits : both) expect_equal(rounded<TypeParam>(x, bits), definition(x, bits));
   }
@@ -99,13 +105,14 @@ TYPED_TEST(Quantise, TiesGoToEven) {
   }
 }
 
-// For every place of the extreme value, and both signs: it becomes +-127 and sets the scale.
+// For every place of the extreme value, and both signs: it sets the scale, here so that it becomes +-127.
 TYPED_TEST(Quantise, ExtremeInEveryLane) {
   for (std::size_t lane = 0; lane < 32; ++lane) {
-    for (const float extreme : {1.5f, -1.5f, 3.0e38f, -1e-30f}) {
-      std::vector<float> x = noise_values(3, 32, std::fabs(extreme) * 0.25f);
-      x[lane] = extreme;
+    for (const float factor : {1.5f, -1.5f, 0x1p52f, -0x1p-59f}) {
       for (const ActivationBits bits : both) {
+        const float extreme = std::copysign(std::exp2(std::floor(std::log2(std::fabs(factor)))) * largest(bits) / 128, factor);
+        std::vector<float> x = noise_values(3, 32, std::fabs(extreme) * 0.25f);
+        x[lane] = extreme;
         const Rounded r = rounded<TypeParam>(x, bits);
         EXPECT_EQ(static_cast<float>(r.values[lane]), extreme < 0 ? -largest(bits) : largest(bits));
         expect_equal(r, definition(x, bits));
@@ -123,8 +130,9 @@ TYPED_TEST(Quantise, ZerosSubnormalsAndNoNumbers) {
       for (const ActivationBits bits : both) {
         const Rounded r = rounded<TypeParam>(x, bits);
         expect_equal(r, definition(x, bits));
-        EXPECT_EQ(std::isnan(r.scales[1]), !std::isfinite(special));
-        if (!std::isfinite(special) || std::fabs(special) < 1e-30f) {
+        const bool is_number = std::fabs(special) <= 0x1p60f;
+        EXPECT_EQ(std::isnan(r.scales[1]), !is_number);
+        if (!is_number || std::fabs(special) < 0x1p-60f) {
           for (std::size_t i = 32; i < 64; ++i) EXPECT_EQ(r.values[i], 0);
         }
       }
@@ -139,8 +147,7 @@ TYPED_TEST(Quantise, ErrorIsHalfAStepAndTheSecondTimeNone) {
   std::vector<float> back(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) {
     back[i] = static_cast<float>(r.values[i]) * r.scales[i / 32];
-    // Rounding of 127 / max, max / 127 and the product move a value of at most 127 steps by 3 roundings.
-    EXPECT_LE(std::fabs(double{back[i]} - double{x[i]}), (0.5 + 3 * 127 * unit_roundoff) * double{r.scales[i / 32]});
+    EXPECT_LE(std::fabs(double{back[i]} - double{x[i]}), 0.5 * double{r.scales[i / 32]});
   }
   EXPECT_EQ(rounded<TypeParam>(back).values, r.values);
 }
@@ -162,7 +169,8 @@ TYPED_TEST(Quantise, RowsOfAMatrix) {
       for (std::size_t m = 0; m < M; ++m) {
         expect_equal({joined(view.row_values(m), view.low == nullptr ? nullptr : view.row_low(m), K),
                       {view.row_scales(m), view.row_scales(m) + 3},
-                      {view.row_sums(m), view.row_sums(m) + 6}},
+                      {view.row_sums(m), view.row_sums(m) + 6},
+                      {view.row_scaled_sums(m), view.row_scaled_sums(m) + 3}},
                      definition(std::span(x).subspan(m * stride, K), bits));
       }
     }

@@ -178,7 +178,7 @@ stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size
   MemoryNeeds needs;
   needs.weights = weight_bytes(file, weights);
   needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type}.bytes(context);
-  needs.scratch = floats * sizeof(float) + M * (2 * widest + widest / stilla::activation_block * 3 * sizeof(float));
+  needs.scratch = floats * sizeof(float) + M * (2 * widest + widest / stilla::activation_block * 4 * sizeof(float));
   return needs;
 }
 

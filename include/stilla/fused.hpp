@@ -23,8 +23,8 @@ template <class Target>
 void quantise_columns(ActivationBuffer& out, std::size_t m, const float* row, std::size_t first, std::size_t count) {
   std::int8_t* low = out.row_low(m);
   QuantiseQ8<Target>::run(out.row_values(m) + first, out.row_scales(m) + first / activation_block,
-                          out.row_sums(m) + first / sum_block, row + first, count / activation_block,
-                          low == nullptr ? nullptr : low + first);
+                          out.row_sums(m) + first / sum_block, out.row_scaled_sums(m) + first / activation_block,
+                          row + first, count / activation_block, low == nullptr ? nullptr : low + first);
 }
 
 }  // namespace detail

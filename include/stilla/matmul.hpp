@@ -57,10 +57,11 @@ struct MatmulProduct {
 namespace detail {
 
 // Panels that one task takes: enough work to outweigh handing it out (about 64 KB of weights), not so much that the last
-// task keeps the others waiting. A multiple of 4, because kernels for many tokens take so many panels at once.
+// task keeps the others waiting. A multiple of 6, because kernels for many tokens take 1, 2 or 3 panels at once, and 2 make a
+// block of activations.
 inline std::size_t panels_per_task(std::size_t panel_bytes) {
-  const std::size_t fours = std::size_t{16384} / (panel_bytes == 0 ? 1 : panel_bytes);
-  return 4 * (fours == 0 ? 1 : fours > 16 ? 16 : fours);
+  const std::size_t sixes = std::size_t{10923} / (panel_bytes == 0 ? 1 : panel_bytes);
+  return 6 * (sixes == 0 ? 1 : sixes > 10 ? 10 : sixes);
 }
 
 // A product with its format and target resolved, once, to a function.
@@ -145,8 +146,8 @@ inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& i
   if (!out.resize(x.rows, x.cols)) return false;
   with_target(active_target(), [&](auto target) {
     parallel(x.rows, [&](std::size_t m) {
-      QuantiseQ8<decltype(target)>::run(out.row_values(m), out.row_scales(m), out.row_sums(m), x.row(m),
-                                        x.cols / activation_block, out.row_low(m));
+      QuantiseQ8<decltype(target)>::run(out.row_values(m), out.row_scales(m), out.row_sums(m), out.row_scaled_sums(m),
+                                        x.row(m), x.cols / activation_block, out.row_low(m));
     });
   });
   return true;

@@ -62,12 +62,10 @@ def random_blocks(qtype, seed, count):
 
 
 def int8_activations(x):
-    """Rounded to int8 with one scale per 32, and back: float64."""
-    blocks = torch.from_numpy(x).reshape(x.shape[0], -1, 32)
-    highest = blocks.abs().amax(-1, keepdim=True)
-    inverse = 127 / highest  # float32, as is the scale
-    values = torch.round(blocks.double() * inverse.double())  # ties to even; the product of two floats is exact
-    return (values * (highest / 127).double()).reshape(x.shape)
+    """Rounded to int8 with one scale per 32, a power of two, and back: float64."""
+    blocks = double(x).reshape(x.shape[0], -1, 32)
+    scale = 2 ** torch.ceil(torch.log2(blocks.abs().amax(-1, keepdim=True) / 127))
+    return (torch.round(blocks / scale) * scale).reshape(x.shape)  # ties to even
 
 
 def matmul(out):

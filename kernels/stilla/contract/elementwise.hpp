@@ -42,7 +42,7 @@ struct Hadamard : Hadamard<typename Target::Fallback> {};
 constexpr std::size_t hadamard_run(std::size_t n) { return n & (~n + 1); }
 
 // Rounds n = 32 * blocks values to 8 bits, or with `low` to 16 (format/activation_q8.hpp).
-// run(values, scales, sums, x, blocks, low = nullptr)
+// run(values, scales, sums, scaled_sums, x, blocks, low = nullptr)
 template <class Target>
 struct QuantiseQ8 : QuantiseQ8<typename Target::Fallback> {};
 

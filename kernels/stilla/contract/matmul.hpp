@@ -6,8 +6,8 @@
 // F::group_weights weights, in order of k,
 //
 //     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 128 * 32640 < 2^28
-//     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  one product rounded, one fused multiply-add
-//     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc) only formats with a minimum (groups of 32, sum_x exact)
+//     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  scale_x is a power of two: an exact product
+//     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum (groups of 32); exact too
 //
 // and y = acc + bias. Float formats: acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does
 // just that for every output, so results do not depend on the target, on M, or on how panels are shared between threads.

@@ -130,8 +130,8 @@ inline HWY_NOINLINE void hadamard(float* x, std::size_t n) {
   }
 }
 
-inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks,
-                                     std::int8_t* low) {
+inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums,
+                                     const float* x, std::size_t blocks, std::int8_t* low) {
   const DFloat d;
   const DInt32 di;
   const hn::Rebind<std::int8_t, DInt32> d8;
@@ -151,16 +151,16 @@ inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::in
     std::int32_t highest_of_lanes = 0;
     for (const std::int32_t lane : lanes) highest_of_lanes = lane > highest_of_lanes ? lane : highest_of_lanes;
     const float highest = std::bit_cast<float>(highest_of_lanes);
-    const bool finite = highest_of_lanes < 0x7f800000;
-    if (!finite || !(highest >= detail::smallest_block)) {
+    if (!(highest >= detail::smallest_activation && highest <= detail::largest_activation)) {
       std::memset(high_out, 0, activation_block);
       if (low_out != nullptr) std::memset(low_out, 0, activation_block);
-      scales[b] = finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+      scales[b] = detail::scale_of_zeros(highest);
+      scaled_sums[b] = scales[b] * 0.0f;
       sums[2 * b] = sums[2 * b + 1] = 0;
       continue;
     }
-    scales[b] = highest / largest;
-    const auto inverse = hn::Set(d, largest / highest);
+    scales[b] = detail::activation_scale(highest, largest);
+    const auto inverse = hn::Set(d, detail::inverse_of_power(scales[b]));
     const auto magic = hn::Set(d, detail::round_magic);
     VInt32 sum[2] = {hn::Zero(di), hn::Zero(di)};
     for (std::size_t j = 0; j < vectors; ++j) {
@@ -181,6 +181,7 @@ inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::in
       for (const std::int32_t lane : lanes) total += lane;
       sums[2 * b + half] = total;
     }
+    scaled_sums[b] = scales[b] * static_cast<float>(sums[2 * b] + sums[2 * b + 1]);
   }
 }
 
@@ -231,9 +232,9 @@ struct Hadamard<Portable> {
 template <>
 struct QuantiseQ8<Portable> {
   static constexpr TargetId implemented_on = Portable::id;
-  static void run(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks,
-                  std::int8_t* low = nullptr) {
-    HWY_NAMESPACE::quantise_q8(values, scales, sums, x, blocks, low);
+  static void run(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,
+                  std::size_t blocks, std::int8_t* low = nullptr) {
+    HWY_NAMESPACE::quantise_q8(values, scales, sums, scaled_sums, x, blocks, low);
   }
 };
 

@@ -166,13 +166,14 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
         }
         for (std::size_t m = 0; m < MT; ++m) {
           const float scale_x = a.x.row_scales(m0 + m)[block];
-          const std::int32_t sum_x = a.x.sum_of(m0 + m, k0 + g * group, group);
           VInt32 dot = hn::Add(hn::ConcatEven(di, pairs[m][2 * v + 1], pairs[m][2 * v]),
                                hn::ConcatOdd(di, pairs[m][2 * v + 1], pairs[m][2 * v]));
-          if constexpr (F::zero_point != 0) dot = hn::Sub(dot, hn::Set(di, F::zero_point * sum_x));
+          if constexpr (F::zero_point != 0) {
+            dot = hn::Sub(dot, hn::Set(di, F::zero_point * a.x.sum_of(m0 + m, k0 + g * group, group)));
+          }
           acc[m][v] = hn::MulAdd(hn::Mul(scale, hn::Set(df, scale_x)), hn::ConvertTo(df, dot), acc[m][v]);
           if constexpr (F::has_minimum) {
-            acc[m][v] = hn::MulAdd(minimum, hn::Set(df, scale_x * static_cast<float>(sum_x)), acc[m][v]);
+            acc[m][v] = hn::MulAdd(minimum, hn::Set(df, a.x.row_scaled_sums(m0 + m)[block]), acc[m][v]);
           }
         }
       }

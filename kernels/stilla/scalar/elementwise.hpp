@@ -84,8 +84,8 @@ struct Hadamard<Scalar> {
 template <>
 struct QuantiseQ8<Scalar> {
   static constexpr TargetId implemented_on = Scalar::id;
-  static void run(std::int8_t* values, float* scales, std::int32_t* sums, const float* x, std::size_t blocks,
-                  std::int8_t* low = nullptr) {
+  static void run(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,
+                  std::size_t blocks, std::int8_t* low = nullptr) {
     const float largest = low == nullptr ? 127.0f : 32512.0f;
     for (std::size_t b = 0; b < blocks; ++b, x += activation_block) {
       // Magnitudes compare as integers: an infinity is above every number, a NaN above that.
@@ -95,10 +95,9 @@ struct QuantiseQ8<Scalar> {
         highest_bits = magnitude > highest_bits ? magnitude : highest_bits;
       }
       const float highest = std::bit_cast<float>(highest_bits);
-      const bool finite = highest_bits < 0x7f800000u;
-      const bool usable = finite && highest >= detail::smallest_block;
-      const float inverse = usable ? largest / highest : 0.0f;
-      scales[b] = usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+      const bool usable = highest >= detail::smallest_activation && highest <= detail::largest_activation;
+      scales[b] = usable ? detail::activation_scale(highest, largest) : detail::scale_of_zeros(highest);
+      const float inverse = usable ? detail::inverse_of_power(scales[b]) : 0.0f;
       sums[2 * b] = sums[2 * b + 1] = 0;
       for (std::size_t i = 0; i < activation_block; ++i) {
         const std::int32_t rounded = usable ? detail::round_product(x[i], inverse) : 0;
@@ -107,6 +106,7 @@ struct QuantiseQ8<Scalar> {
         if (low != nullptr) low[b * activation_block + i] = static_cast<std::int8_t>(rounded - 256 * high);
         sums[2 * b + i / sum_block] += rounded;
       }
+      scaled_sums[b] = scales[b] * static_cast<float>(sums[2 * b] + sums[2 * b + 1]);
     }
   }
 };

@@ -42,8 +42,7 @@ struct MatmulPanels<Scalar, F> {
             const GroupScale w = packed_scale<F>(panel, r, k0);
             acc[r] = std::fma(w.scale * scale_x, static_cast<float>(dot), acc[r]);
             if constexpr (F::has_minimum) {
-              const float sum_x = static_cast<float>(a.x.sum_of(m, k0, group));
-              acc[r] = std::fma(w.minimum, scale_x * sum_x, acc[r]);
+              acc[r] = std::fma(w.minimum, a.x.row_scaled_sums(m)[k0 / activation_block], acc[r]);
             }
           }
         }

@@ -7,6 +7,13 @@ using Int = __m256i;
 using Float = __m256;
 inline constexpr std::size_t lanes = 8;
 
+// x, opaque to GCC: computed here, once, and held in a register.
+STILLA_INLINE Int keep(Int x) {
+#if defined(__GNUC__) && !defined(__clang__)
+  __asm__("" : "+x"(x));
+#endif
+  return x;
+}
 STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 STILLA_INLINE void store(void* to, Int x) { _mm256_storeu_si256(static_cast<__m256i*>(to), x); }
 STILLA_INLINE Int broadcast4(const std::int8_t* from) {
@@ -52,6 +59,13 @@ STILLA_INLINE Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
 STILLA_INLINE Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm256_castsi256_ps(bits); }
+STILLA_INLINE Int as_bits(Float x) { return _mm256_castps_si256(x); }
+STILLA_INLINE bool any_nan(Float x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)) != 0; }
+STILLA_INLINE bool any_zero(Float x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ)) != 0; }
+// yes in the lanes where x is 0, no elsewhere.
+STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
+  return _mm256_blendv_epi8(no, yes, _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ)));
+}
 STILLA_INLINE Float to_floats(Int x) { return _mm256_cvtepi32_ps(x); }
 STILLA_INLINE Float load_f16(const std::byte* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));

@@ -80,7 +80,7 @@ STILLA_INLINE void multiply(Products& products, const std::uint8_t* operands, co
 // What the sweep reads of unpacked panels, whatever their format.
 struct PanelsView {
   const std::uint8_t* operands;  // [four k][panel][row * 4 + k]
-  const float* scales;           // [group][panel][row]
+  const std::int32_t* scales;    // [group][panel][row], bits less those of 1.0f
   const float* minimums;         // likewise, or null
 };
 
@@ -101,7 +101,8 @@ STILLA_INLINE void add_products(const Products& high, const Products& low, const
   STILLA_UNROLL
   for (std::size_t t = 0; t < MT; ++t) acc[t] = is_first ? avx512vnni::zero() : load_floats(y + t * stride);
   for (std::size_t g = 0; g < groups; ++g) {
-    const Float scale = load_floats(w.scales + (g * panels + p) * panel_rows);
+    const Int bits = avx512vnni::load(w.scales + (g * panels + p) * panel_rows);
+    const Float scale = as_floats(add_s32(bits, avx512vnni::set_s32(avx512vnni::bits_of_one)));
     Float minimum = avx512vnni::zero();
     if constexpr (has_minimum) minimum = load_floats(w.minimums + (g * panels + p) * panel_rows);
     STILLA_UNROLL
@@ -136,7 +137,7 @@ STILLA_NOINLINE void sweep_tokens(PanelsView w, const Args& a, std::size_t p0, s
         const std::size_t k = k0 + g * group;
         const float scale = a.x.row_scales(m0 + m)[k / activation_block];
         x.scales[g][m] = scale;
-        if constexpr (has_minimum) x.sums[g][m] = scale * static_cast<float>(a.x.sum_of(m0 + m, k, group));
+        if constexpr (has_minimum) x.sums[g][m] = a.x.row_scaled_sums(m0 + m)[k / activation_block];
       }
     }
     for (std::size_t p = 0; p < panels; ++p) {
@@ -154,16 +155,16 @@ STILLA_NOINLINE void sweep_tokens(PanelsView w, const Args& a, std::size_t p0, s
   }
 }
 
-// Two whole panels, all tokens.
+// Two whole panels, all tokens. False, and the panels are still to do, where a scale is no number.
 template <class F, class Tiles, std::size_t Planes>
-STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0) {
+STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0) {
   constexpr std::size_t group = F::group_weights;
   avx512vnni::Unpacked<F, panels, chunk_k> unpacked;
   const PanelsView view{&unpacked.operands[0][0][0][0], &unpacked.scales[0][0][0][0],
                         F::has_minimum ? &unpacked.minimums[0][0][0][0] : nullptr};
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
-    avx512vnni::unpack_panels(unpacked, a, p0, k_begin, k_end);
+    if (!avx512vnni::unpack_panels(unpacked, a, p0, k_begin, k_end)) return false;
     if constexpr (avx512vnni::operand_zero<F> != 0) {
       for (std::size_t b = 0; b < (k_end - k_begin) / code_block; ++b) {
         for (std::size_t q = 0; q < code_block / 4; ++q) {
@@ -183,6 +184,7 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0) {
       sweep_tokens<Tiles, true, group, F::has_minimum, Planes>(view, a, p0, m, a.x.rows - m, k_begin, k_end);
     }
   }
+  return true;
 }
 
 // Panels [first, last). Few tokens, and the panels that make no pair of whole ones, are avx512vnni's.
@@ -193,11 +195,8 @@ STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, st
   if (a.x.rows >= fewest_to_tile && a.K != 0 && p + panels <= full) {
     Tiles::configure(shapes_of(F::group_weights, a.x.rows % tile_tokens));
     for (; p + panels <= full; p += panels) {
-      if (a.x.low == nullptr) {
-        panels_many<F, Tiles, 1>(a, p);
-      } else {
-        panels_many<F, Tiles, 2>(a, p);
-      }
+      const bool is_done = a.x.low == nullptr ? panels_many<F, Tiles, 1>(a, p) : panels_many<F, Tiles, 2>(a, p);
+      if (!is_done) avx512vnni::matmul_panels<F>(a, p, p + panels);
     }
     Tiles::release();
   }

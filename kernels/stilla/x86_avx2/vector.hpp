@@ -27,14 +27,6 @@ namespace stilla::inline STILLA_ABI::avx2 {
 
 inline constexpr int largest_code = 128;
 
-// GCC 12 would reorder the sum and keep every product in memory: half the speed.
-STILLA_INLINE Int keep(Int acc) {
-#if defined(__GNUC__) && !defined(__clang__)
-  __asm__("" : "+x"(acc));
-#endif
-  return acc;
-}
-
 // acc + sum over four neighbouring bytes of F's codes * x (signed), per int32 lane. Signed codes: |code| times x with the
 // code's sign, where |-128| is 128 as an unsigned byte and 2 * 128 * 127 still fits; x is above -128 then.
 template <class F>
@@ -45,6 +37,7 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   } else {
     pairs_s16x16 = _mm256_maddubs_epi16(codes, x);
   }
+  // Without `keep`, GCC 12 would reorder the sum and keep every product in memory: half the speed.
   return keep(add_s32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1))));
 }
 

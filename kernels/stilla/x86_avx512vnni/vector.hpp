@@ -37,6 +37,13 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x64, Int x_s8x64) {
 #endif
 }
 
+// x, opaque to GCC: computed here, once, and held in a register.
+STILLA_INLINE Int keep(Int x) {
+#if defined(__GNUC__) && !defined(__clang__)
+  __asm__("" : "+v"(x));
+#endif
+  return x;
+}
 STILLA_INLINE Int load(const void* from) { return _mm512_loadu_si512(from); }
 STILLA_INLINE void store(void* to, Int x) { _mm512_storeu_si512(to, x); }
 STILLA_INLINE Int broadcast4(const std::int8_t* from) {
@@ -95,6 +102,13 @@ STILLA_INLINE Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
 STILLA_INLINE Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm512_castsi512_ps(bits); }
+STILLA_INLINE Int as_bits(Float x) { return _mm512_castps_si512(x); }
+STILLA_INLINE bool any_nan(Float x) { return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q) != 0; }
+STILLA_INLINE bool any_zero(Float x) { return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_EQ_OQ) != 0; }
+// yes in the lanes where x is 0, no elsewhere.
+STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
+  return _mm512_mask_mov_epi32(no, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_EQ_OQ), yes);
+}
 STILLA_INLINE Float to_floats(Int x) { return _mm512_cvtepi32_ps(x); }
 STILLA_INLINE Float load_f16(const std::byte* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
