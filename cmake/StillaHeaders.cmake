@@ -110,6 +110,7 @@ set(STILLA_KERNEL_HEADERS
   kernels/stilla/x86_avx512vnni/matmul.hpp
   kernels/stilla/x86_avx512vnni/target.hpp
   kernels/stilla/x86_avx512vnni/vector.hpp
+  kernels/stilla/x86_avxvnni/attention-inl.hpp
   kernels/stilla/x86_avxvnni/matmul.hpp
   kernels/stilla/x86_avxvnni/target.hpp
   kernels/stilla/x86_avxvnni/vector.hpp)

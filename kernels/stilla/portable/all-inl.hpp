@@ -11,5 +11,8 @@
 #include <stilla/portable/attention-inl.hpp>
 #include <stilla/portable/elementwise-inl.hpp>
 #include <stilla/portable/matmul-inl.hpp>
+#if STILLA_ARCH_X86
+#include <stilla/x86_avxvnni/attention-inl.hpp>
+#endif
 #endif
 #endif

@@ -27,7 +27,8 @@ struct Int {
   VInt32 v[row_vectors];
 };
 inline constexpr std::size_t most_queries = 6;  // AVX2 has 16 registers: 12 sums; attention_bench: 4 queries reached 0.8 of the speed
-inline constexpr std::size_t most_integer_queries = 4;  // 8 sums; 6 queries spill, 0.75
+inline constexpr std::size_t most_key_queries = 4;  // 8 sums; 6 queries spill, 0.75
+inline constexpr std::size_t most_value_queries = most_key_queries;
 inline constexpr std::size_t tiles_at_once = 1;
 inline constexpr std::size_t prefetch_bytes = 8192;
 

@@ -6,7 +6,7 @@
 //     Float, Int                   16 floats, 16 int32
 //     most_queries, tiles_at_once  queries that share a load of keys or values, and for how many tiles of 16 keys or
 //                                  dimensions: what keeps their sums in registers
-//     most_integer_queries         the same with two tiles of integer elements
+//     most_key_queries, most_value_queries    the same with two tiles of integer elements
 //     zero set load_floats store_floats add sub mul fused_multiply_add to_floats
 //     higher(a, b)                 a > b ? a : b in each lane
 //     first_lanes(x, count)        lanes from `count` on become 0
@@ -341,7 +341,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::uint8_t* keys = code_tiles<E>(a, KvLayout<E>::keys, j * D, 1, 0, 2 * key_tile * D, unpacked);
       const std::byte* ahead = soon(a, KvLayout<E>::values(D) + j * D / 2);
       const ScoresOfCodes to{query_units, scales + j, scores + j, has_bias};
-      for_blocks_of_queries<most_integer_queries>(
+      for_blocks_of_queries<most_key_queries>(
           CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to}, n);
     }
   }
@@ -406,10 +406,10 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::byte* second_half = E::bits == 8 && a.key_bias.half_terms == 0 ? first_half + half : first_half;
       const OutOfCodes to{weight_units, D, a.out + d};
       if (tiles == 2) {
-        for_blocks_of_queries<most_integer_queries>(
+        for_blocks_of_queries<most_value_queries>(
             CodeProducts<2, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
       } else {
-        for_blocks_of_queries<most_integer_queries>(
+        for_blocks_of_queries<most_value_queries>(
             CodeProducts<1, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
       }
     }

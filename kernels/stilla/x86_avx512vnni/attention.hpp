@@ -24,7 +24,8 @@ STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
 namespace stilla::inline STILLA_ABI::avx512vnni::attention_kernels {
 
 inline constexpr std::size_t most_queries = 6;
-inline constexpr std::size_t most_integer_queries = 6;
+inline constexpr std::size_t most_key_queries = 6;
+inline constexpr std::size_t most_value_queries = 6;
 inline constexpr std::size_t tiles_at_once = 2;
 inline constexpr std::size_t prefetch_bytes = 16384;  // attention_bench, f16, 16384 positions: 4096 took twice as long, 8192 5 % longer
 
