@@ -142,12 +142,8 @@ HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, 
         }
       }
       for (std::size_t h = 0; h < HT; ++h) {
-        alignas(64) std::int32_t pairs[2 * float_lanes];
-        alignas(64) std::int32_t added[float_lanes];
-        hn::Store(sums[h][0], di, pairs);
-        hn::Store(sums[h][1], di, pairs + float_lanes);
-        for (std::size_t l = 0; l < float_lanes; ++l) added[l] = pairs[2 * l] + pairs[2 * l + 1];
-        out[h][t].v[v] = hn::Load(di, added);
+        const VInt32 even = hn::ConcatEven(di, sums[h][1], sums[h][0]);
+        out[h][t].v[v] = hn::Add(even, hn::ConcatOdd(di, sums[h][1], sums[h][0]));
       }
     }
   }
