@@ -61,7 +61,7 @@ STILLA_EACH(round_products, (const Float& x, const Float& scale), Int,
 STILLA_EACH(reversed, (const Float& x), Float, hn::Reverse(DFloat(), x.v[row_vectors - 1 - i]))
 #undef STILLA_EACH
 
-HWY_INLINE void prefetch(const void* address) { hwy::Prefetch(static_cast<const char*>(address)); }
+HWY_INLINE void prefetch(std::uintptr_t address) { hwy::Prefetch(reinterpret_cast<const char*>(address)); }
 template <class E>
 HWY_INLINE Float load_stored(const E* x) {
   Float r;
@@ -117,7 +117,7 @@ struct RoundedRow {
 // long as those of two.
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
-                                 const std::byte* const (&ahead)[2], std::size_t tile_bytes, std::size_t length) {
+                                 const std::uintptr_t (&ahead)[2], std::size_t tile_bytes, std::size_t length) {
   const DInt32 di;
   const DInt16 dw;
   const DCode dc;
@@ -129,7 +129,7 @@ HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, 
       const std::uint8_t* codes = tiles + t * tile_bytes + v * float_lanes * 4;
       for (std::size_t i = 0; i < length; i += 4) {
         if (t == 0 && v == 0) {
-          for (const std::byte* lines : ahead) prefetch(lines + i * 16);
+          for (const std::uintptr_t lines : ahead) prefetch(lines + i * 16);
         }
         const VInt16 lower = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16));
         const VInt16 upper = hn::PromoteTo(dw, hn::LoadU(dc, codes + i * 16 + hn::MaxLanes(dc)));

@@ -18,7 +18,7 @@
 //     highest_lane sum_of_lanes    of a Float, whose lanes are added as fold_lanes (math.hpp) does, and of an Int
 //     round_products(x, scale)     round(x * scale), ties to even
 //     load_stored(E*)              16 elements to float
-//     prefetch(address)            asks for a cache line
+//     prefetch(std::uintptr_t)     asks for a cache line
 //     prefetch_bytes               how far ahead, but for KvInt8
 //     unpack_codes(to, from)       128 codes of KvInt5, to bytes as KvInt8 has them
 //     RoundedRow                   integers of 16 bits as integer_products() wants them, with store(i, Int)
@@ -63,7 +63,7 @@ struct TileProducts {
   std::size_t stride;      // from query to query
   std::size_t length;
   const E* tiles;          // [tiles_at_once][length][16]
-  const std::byte* ahead;  // what to prefetch meanwhile, AHEAD bytes for each value
+  std::uintptr_t ahead;    // what to prefetch meanwhile, AHEAD bytes for each value
   float* out;              // [queries][kv_chunk], at the first key
 
   template <std::size_t HT>
@@ -99,7 +99,7 @@ struct ValueSums {
   const float* weights;  // [queries][kv_chunk], at the first position
   std::size_t count;
   const E* values;       // at the first position and dimension
-  const std::byte* ahead;  // what to prefetch meanwhile
+  std::uintptr_t ahead;  // what to prefetch meanwhile
   std::size_t D;
   float* out;            // [queries][D], at the first dimension
   bool goes_on;
@@ -135,7 +135,7 @@ struct CodeProducts {
   const RoundedRow* rows;
   const std::int32_t* offsets;  // [queries], 128 * sum of the row
   const std::uint8_t* tiles;    // [TILES] of tile_bytes each
-  const std::byte* ahead[2];    // what to prefetch meanwhile
+  std::uintptr_t ahead[2];      // what to prefetch meanwhile
   std::size_t tile_bytes;
   std::size_t length;           // a multiple of 4
   Store store;
@@ -226,7 +226,7 @@ struct SlowCoefficients {
 };
 
 // What the bias adds to the scores, [queries][kv_chunk]. ahead: what to prefetch meanwhile, 512 bytes for each term.
-inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries, const std::byte* ahead) {
+inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries, std::uintptr_t ahead) {
   alignas(64) float moved[attention_queries_at_once * max_head_dim];
   alignas(64) float coefficients[attention_queries_at_once * (max_head_dim + slow_terms)];
   for (std::size_t h = 0; h < n_queries; ++h) {
@@ -273,17 +273,19 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
   }
 }
 
-// The address prefetch_bytes behind an offset in this chunk; past its end, in the next.
+// The address prefetch_bytes behind an offset in this chunk; past its end, in the next. An integer, as all addresses to
+// prefetch, because some lines behind it may lie behind the memory of chunks, where no pointer may point.
 template <class E>
-STILLA_INLINE const std::byte* ahead_of(const AttentionChunkArgs<E>& a, std::size_t offset) {
+STILLA_INLINE std::uintptr_t ahead_of(const AttentionChunkArgs<E>& a, std::size_t offset) {
   const std::size_t bytes = KvLayout<E>::bytes(a.head_dim), ahead = offset + prefetch_bytes;
-  return ahead < bytes ? a.chunk + ahead : a.next + (ahead - bytes < bytes ? ahead - bytes : 0);
+  return ahead < bytes ? reinterpret_cast<std::uintptr_t>(a.chunk) + ahead
+                       : reinterpret_cast<std::uintptr_t>(a.next) + (ahead - bytes < bytes ? ahead - bytes : 0);
 }
 
 // What lies at an offset of this chunk, if KvInt8 is to prefetch it; else its beginning, which is wanted anyway.
 template <class E>
-STILLA_INLINE const std::byte* soon(const AttentionChunkArgs<E>& a, std::size_t offset) {
-  return a.chunk + (std::is_same_v<E, KvInt8> ? offset : 0);
+STILLA_INLINE std::uintptr_t soon(const AttentionChunkArgs<E>& a, std::size_t offset) {
+  return reinterpret_cast<std::uintptr_t>(a.chunk) + (std::is_same_v<E, KvInt8> ? offset : 0);
 }
 
 // A pair of tiles' codes as bytes: where they lie, or unpacked into `buffer`. place: of the first; count: in each tile, which
@@ -323,7 +325,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
     const E* keys = reinterpret_cast<const E*>(a.chunk);
     constexpr std::size_t bytes = tiles_at_once * key_tile * sizeof(E);
     for (std::size_t j = 0; j < a.count; j += tiles_at_once * key_tile) {
-      const std::byte* ahead = ahead_of(a, KvLayout<E>::keys + j * D * sizeof(E));
+      const std::uintptr_t ahead = ahead_of(a, KvLayout<E>::keys + j * D * sizeof(E));
       for_blocks_of_queries(TileProducts<E, bytes>{a.queries, D, D, keys + j * D, ahead, scores + j}, n);
     }
   } else {
@@ -339,7 +341,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
     const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales);
     for (std::size_t j = 0; j < a.count; j += 2 * key_tile) {
       const std::uint8_t* keys = code_tiles<E>(a, KvLayout<E>::keys, j * D, 1, 0, 2 * key_tile * D, unpacked);
-      const std::byte* ahead = soon(a, KvLayout<E>::values(D) + j * D / 2);
+      const std::uintptr_t ahead = soon(a, KvLayout<E>::values(D) + j * D / 2);
       const ScoresOfCodes to{query_units, scales + j, scores + j, has_bias};
       for_blocks_of_queries<most_key_queries>(
           CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to}, n);
@@ -349,8 +351,8 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   // Weights. Scores behind the end become minus infinity, so their weights are 0. Those of integer types take the scales of
   // the values, and are rounded.
   [[maybe_unused]] float weight_units[most];
-  [[maybe_unused]] const std::byte* values_ahead = soon(a, KvLayout<E>::values(D) + half);
-  [[maybe_unused]] const std::byte* const values_end = soon(a, KvLayout<E>::bytes(D));
+  [[maybe_unused]] std::uintptr_t values_ahead = soon(a, KvLayout<E>::values(D) + half);
+  [[maybe_unused]] const std::uintptr_t values_end = soon(a, KvLayout<E>::bytes(D));
   [[maybe_unused]] const std::size_t steps = n * (kv_chunk / 16), bytes_at_once = (half / 64 + steps - 1) / steps * 64;
   const std::size_t padded = (a.count + 15) / 16 * 16;
   for (std::size_t h = 0; h < n; ++h) {
@@ -388,7 +390,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::size_t count = a.count - j < positions ? a.count - j : positions;
       for (std::size_t d = 0; d < D; d += step) {
         const E* from = values + j * D + d;
-        const std::byte* ahead = ahead_of(a, KvLayout<E>::values(D) + (j * D + d * count) * sizeof(E));
+        const std::uintptr_t ahead = ahead_of(a, KvLayout<E>::values(D) + (j * D + d * count) * sizeof(E));
         if (d + step <= D) {
           for_blocks_of_queries(ValueSums<E, tiles_at_once>{scores + j, count, from, ahead, D, a.out + d, j != 0}, n);
         } else {
@@ -402,8 +404,9 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::size_t tiles = d + 32 <= D ? 2 : 1;
       const std::uint8_t* values =
           code_tiles<E>(a, KvLayout<E>::values(D), d * kv_chunk, tiles, 16 * kv_chunk, length * 16, unpacked);
-      const std::byte* first_half = E::bits == 8 ? a.next + KvLayout<E>::keys + d * kv_chunk / 2 : soon(a, 0);
-      const std::byte* second_half = E::bits == 8 && a.key_bias.half_terms == 0 ? first_half + half : first_half;
+      const std::uintptr_t next_keys = reinterpret_cast<std::uintptr_t>(a.next) + KvLayout<E>::keys;
+      const std::uintptr_t first_half = E::bits == 8 ? next_keys + d * kv_chunk / 2 : soon(a, 0);
+      const std::uintptr_t second_half = E::bits == 8 && a.key_bias.half_terms == 0 ? first_half + half : first_half;
       const OutOfCodes to{weight_units, D, a.out + d};
       if (tiles == 2) {
         for_blocks_of_queries<most_value_queries>(

@@ -58,7 +58,7 @@ STILLA_INLINE Int round_products(Float x, Float scale) {
   return sub_s32(_mm512_castps_si512(fused_multiply_add(x, scale, magic)), _mm512_castps_si512(magic));
 }
 
-STILLA_INLINE void prefetch(const void* address) { _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0); }
+STILLA_INLINE void prefetch(std::uintptr_t address) { _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0); }
 STILLA_INLINE Float load_stored(const float* from) { return load_floats(from); }
 STILLA_INLINE Float load_stored(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
 STILLA_INLINE Float load_stored(const bf16* from) {
@@ -112,7 +112,7 @@ struct RoundedRow {
 
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
-                                    const std::byte* const (&ahead)[2], std::size_t tile_bytes, std::size_t length) {
+                                    const std::uintptr_t (&ahead)[2], std::size_t tile_bytes, std::size_t length) {
   Int high[BYTES == 2 ? HT : 1][TILES];
   for (std::size_t h = 0; h < HT; ++h) {
     for (std::size_t t = 0; t < TILES; ++t) {
@@ -123,7 +123,7 @@ STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* row
   for (std::size_t i = 0; i < length; i += 4) {
     Int codes[TILES];
     for (std::size_t t = 0; t < TILES; ++t) codes[t] = load(tiles + t * tile_bytes + i * 16);
-    for (const std::byte* lines : ahead) prefetch(lines + i * 16);
+    for (const std::uintptr_t lines : ahead) prefetch(lines + i * 16);
     STILLA_UNROLL
     for (std::size_t h = 0; h < HT; ++h) {
       const Int lower = broadcast4(rows[h].low + i);

@@ -43,7 +43,7 @@ struct RoundedRow {
 
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
-                                    const std::byte* const (&ahead)[2], std::size_t tile_bytes, std::size_t length) {
+                                    const std::uintptr_t (&ahead)[2], std::size_t tile_bytes, std::size_t length) {
   namespace ymm = stilla::avxvnni;
   for (std::size_t t = 0; t < TILES; ++t) {
     ymm::Int low[HT][row_vectors], high[BYTES == 2 ? HT : 1][row_vectors];
@@ -57,7 +57,7 @@ STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* row
       ymm::Int codes[row_vectors];
       for (std::size_t v = 0; v < row_vectors; ++v) codes[v] = ymm::load(tiles + t * tile_bytes + i * 16 + v * 32);
       if (t == 0) {
-        for (const std::byte* lines : ahead) prefetch(lines + i * 16);
+        for (const std::uintptr_t lines : ahead) prefetch(lines + i * 16);
       }
       STILLA_UNROLL
       for (std::size_t h = 0; h < HT; ++h) {
