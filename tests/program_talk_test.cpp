@@ -49,6 +49,7 @@ TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
   const Finished full = run({"70", "--think-budget", "5", "--ctx", "40"});
   EXPECT_EQ(full.out, "<think>\nababa\n") << "no room for the closing";
   EXPECT_TRUE(contains(full.err, "the context of 40 tokens is full"));
+  EXPECT_EQ(run({"70", "--think-budget", "5", "--ctx", "40", "--on-full", "shift"}).out, full.out) << "nothing to forget";
 
   const Finished off = run({"6", "--think", "off"});
   EXPECT_EQ(off.out, "ababab\n");
@@ -302,6 +303,26 @@ TEST_F(ProgramTalk, AFullContextStopsOrShifts) {
   const Finished alone = chat("babbler.gguf", {"--ctx", "40", "--on-full", "shift"}, "hi\n" + std::string(60, 'a') + "\n");
   EXPECT_TRUE(contains(alone.err, "the context of 40 tokens is full")) << alone.err;
   EXPECT_TRUE(contains(alone.err, "too long: with this message it has ")) << alone.err;
+}
+
+// What `babbler` says depends on the token before alone, so the text shows whether all that was needed was kept.
+TEST_F(ProgramTalk, RunGoesOnBehindAFullContext) {
+  const auto run = [](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"run", "-m", path("babbler.gguf"), "-p", "hi", "--temp", "0", "-n", "60"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments);
+  };
+  const Finished whole = run({});
+  const Finished shift = run({"--ctx", "40", "--on-full", "shift"});
+  EXPECT_EQ(shift.status, 0);
+  EXPECT_EQ(shift.out, whole.out);
+  EXPECT_TRUE(contains(shift.err, "the context is full: forgot all but the prompt and the last 9 tokens")) << shift.err;
+  EXPECT_TRUE(contains(shift.err, "generated 60 tokens")) << shift.err;
+  EXPECT_FALSE(contains(shift.err, "stopped")) << shift.err;
+  for (const char* context : {"21", "22"}) {  // the prompt takes all of it, or leaves room for no text to keep
+    const Finished stop = run({"--ctx", context, "--on-full", "shift"});
+    EXPECT_TRUE(contains(stop.err, "tokens is full") && !contains(stop.err, "forgot")) << stop.err;
+  }
 }
 
 TEST_F(ProgramTalk, LinesCanBeEdited) {

@@ -29,7 +29,6 @@ namespace {
 struct ChatOptions {
   ModelOptions model;
   TextOptions text;
-  bool shifts = false;  // when the context is full: forgets the oldest turns instead of stopping
 };
 
 constexpr std::string_view help_text =
@@ -180,8 +179,8 @@ class Chat {
   // The prompt for the messages so far; nothing if it does not fit.
   std::optional<std::vector<std::uint32_t>> prompt() {
     std::vector<std::uint32_t> ids = conversation_.prompt(template_);
-    if (ids.size() < engine_.context() || (ids.size() == engine_.context() && !options_.shifts)) return ids;
-    if (options_.shifts) {
+    if (ids.size() < engine_.context() || (ids.size() == engine_.context() && !options_.text.shifts)) return ids;
+    if (options_.text.shifts) {
       if (std::optional<std::vector<std::uint32_t>> shorter = make_room(0)) return shorter;
       ids = conversation_.prompt(template_);
     }
@@ -207,7 +206,7 @@ class Chat {
         printer.push(bytes);
         return printer.is_reasoning();
       });
-      if (result.reason != StopReason::context_full || !options_.shifts) break;
+      if (result.reason != StopReason::context_full || !options_.text.shifts) break;
       ids = make_room(result.ids.size());
       if (!ids) break;
       ids->insert(ids->end(), result.ids.begin(), result.ids.end());
@@ -245,19 +244,6 @@ void add_chat(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("chat", "Talk to a model");
   add_model_options(*command, options->model);
   add_text_options(*command, options->text);
-  command
-      ->add_option_function<std::string>(
-          "--on-full",
-          [options](const std::string& text) {
-            if (text != "stop" && text != "shift") {
-              throw CLI::ValidationError("--on-full",
-                                         fmt::format("found '{}'; supported: stop, shift", stilla::printable(text)));
-            }
-            options->shifts = text == "shift";
-          },
-          "When the context is full: stop (default), or shift: forget the oldest turns, but for the system prompt, and "
-          "evaluate the rest again")
-      ->type_name("ACTION");
   command->footer(
       "Without -m: the tiny model in this program. /help in the chat lists its commands. When standard input is no "
       "terminal,\n"

@@ -111,6 +111,18 @@ void add_text_options(CLI::App& app, TextOptions& options) {
       ->type_name("MODE");
   add_number<std::size_t>(app, "--think-budget", options.think_budget, 0, std::size_t{1} << 30,
                           "Most tokens of a thought; then it is closed and the model goes on to its answer (default 0: any)");
+  app.add_option_function<std::string>(
+         "--on-full",
+         [&options](const std::string& text) {
+           if (text != "stop" && text != "shift") {
+             throw CLI::ValidationError("--on-full",
+                                        fmt::format("found '{}'; supported: stop, shift", stilla::printable(text)));
+           }
+           options.shifts = text == "shift";
+         },
+         "When the context is full: stop (default), or shift: forget the oldest text, but for the system prompt of a chat "
+         "and the prompt of a run, and evaluate the rest again")
+      ->type_name("ACTION");
 }
 
 std::size_t thread_count(const ModelOptions& options) {

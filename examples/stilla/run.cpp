@@ -90,11 +90,22 @@ int run(RunOptions& options) {
   Generator generator(engine, model.tokenizer, options.text, sampling);
   Generation result;
   std::string text;
-  generator.run(ids, is_thinking, result, [&](std::string_view bytes) {
-    text += bytes;
-    printer.push(bytes);
-    return printer.is_reasoning();
-  });
+  std::size_t kept = 0;  // generated tokens that the context holds from before
+  while (true) {
+    std::vector<std::uint32_t> held = ids;
+    held.insert(held.end(), result.ids.end() - static_cast<std::ptrdiff_t>(kept), result.ids.end());
+    generator.run(held, printer.is_reasoning(), result, [&](std::string_view bytes) {
+      text += bytes;
+      printer.push(bytes);
+      return printer.is_reasoning();
+    });
+    // Half of what the context leaves for them, so that this is not needed again at once.
+    kept = (engine.context() - ids.size()) / 2;
+    const bool has_older = kept != 0 && kept < engine.size() - ids.size();
+    if (result.reason != StopReason::context_full || !options.text.shifts || !has_older) break;
+    if (stderr_is_terminal()) std::fputs("\n", stderr);
+    message(fmt::format("the context is full: forgot all but the prompt and the last {} tokens", kept));
+  }
   printer.finish();
 
   if (options.raw && stdout_is_terminal()) std::fputs("\n", stderr);
