@@ -340,8 +340,17 @@ TEST_F(ProgramTalk, LinesCanBeEdited) {
   process.write_input("a\\\rb\r");  // one message of two lines
   ASSERT_TRUE(process.wait_for("prompt 24 tokens")) << process.out;
   ASSERT_TRUE(process.wait_for("> ")) << process.out;
-  process.write_input("/exit\r");  // Ctrl-D would be lost if it came before the editor had the terminal
+  process.write_input("/exit\r");
   EXPECT_EQ(process.finish(), 0) << process.out;
+
+  // Before the editor has the terminal, and at once behind a message.
+  Process early({"chat", "-m", path("yes.gguf"), "--temp", "0"}, Process::Streams::terminal);
+  early.write_input("\x04");
+  EXPECT_EQ(early.finish(), 0) << early.out;
+  Process behind({"chat", "-m", path("yes.gguf"), "--temp", "0"}, Process::Streams::terminal);
+  behind.write_input("hi\r\x04");
+  EXPECT_EQ(behind.finish(), 0) << behind.out;
+  EXPECT_TRUE(contains(behind.out, "prompt 21 tokens")) << behind.out;
 }
 
 TEST_F(ProgramTalk, CtrlCStopsAnAnswerAndThenTheChat) {

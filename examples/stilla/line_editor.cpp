@@ -10,11 +10,28 @@
 #include <clocale>
 
 #include <histedit.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 #endif
 
 namespace program {
 
 #if STILLA_LIBEDIT
+
+namespace {
+
+// A Ctrl-D typed while the model was loading or answering, when the terminal was not the editor's. Linux holds it as an end of
+// input without a byte before it; the editor would read a zero byte, which means nothing to it.
+bool takes_end_of_input() {
+  pollfd terminal{STDIN_FILENO, POLLIN, 0};
+  int bytes = 0;
+  if (poll(&terminal, 1, 0) != 1 || ioctl(STDIN_FILENO, FIONREAD, &bytes) != 0 || bytes != 0) return false;
+  char none;
+  return read(STDIN_FILENO, &none, 1) == 0;
+}
+
+}  // namespace
 
 struct LineEditor::State {
   State() : editor(el_init("stilla", stdin, stderr, stderr)), history(history_init()) {
@@ -63,6 +80,7 @@ std::optional<std::string> LineEditor::read_line(bool goes_on) {
     return std::getline(std::cin, line) ? std::optional(line) : std::nullopt;
   }
   state_->prompt = goes_on ? state_->next_prompt : state_->first_prompt;
+  if (takes_end_of_input()) return std::nullopt;
   int count = 0;
   const char* text = el_gets(state_->editor, &count);
   if (text == nullptr || count <= 0) return std::nullopt;
