@@ -146,11 +146,7 @@ inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::in
       v[j] = hn::LoadU(d, x + j * float_lanes);
       highest_bits = hn::Max(highest_bits, hn::BitCast(di, hn::Abs(v[j])));
     }
-    alignas(64) std::int32_t lanes[float_lanes];
-    hn::Store(highest_bits, di, lanes);
-    std::int32_t highest_of_lanes = 0;
-    for (const std::int32_t lane : lanes) highest_of_lanes = lane > highest_of_lanes ? lane : highest_of_lanes;
-    const float highest = std::bit_cast<float>(highest_of_lanes);
+    const float highest = std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, highest_bits)));
     if (!(highest >= detail::smallest_activation && highest <= detail::largest_activation)) {
       std::memset(high_out, 0, activation_block);
       if (low_out != nullptr) std::memset(low_out, 0, activation_block);
@@ -175,12 +171,7 @@ inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::in
         hn::StoreU(hn::DemoteTo(d8, hn::Sub(rounded, hn::ShiftLeft<8>(high))), d8, low_out + j * float_lanes);
       }
     }
-    for (std::size_t half = 0; half < 2; ++half) {
-      hn::Store(sum[half], di, lanes);
-      std::int32_t total = 0;
-      for (const std::int32_t lane : lanes) total += lane;
-      sums[2 * b + half] = total;
-    }
+    for (std::size_t half = 0; half < 2; ++half) sums[2 * b + half] = hn::GetLane(hn::SumOfLanes(di, sum[half]));
     scaled_sums[b] = scales[b] * static_cast<float>(sums[2 * b] + sums[2 * b + 1]);
   }
 }
