@@ -81,7 +81,7 @@ class Drop {
  public:
   // Formats that no GGUF file holds are for the layers only, as for `stilla --weights`.
   explicit Drop(std::uint32_t format)
-      : model_(read(format), {}, find_tensor_type(format) ? std::nullopt : std::optional(format)) {
+      : model_(read(format), {}, is_ggml_type(format) ? std::nullopt : std::optional(format)) {
     if (!model_) return;
     Result<Tokenizer> tokenizer = gguf_tokenizer(model_->file());
     const Result<std::string_view> jinja = gguf_chat_template(model_->file());
@@ -97,7 +97,7 @@ class Drop {
 
   static ModelFile read(std::uint32_t format) {
     ModelFile file = ModelFile::read(STILLA_TEST_DATA "/../../models/stilla-drop-f16.gguf");
-    if (find_tensor_type(format)) convert_matrices(file, format);
+    if (is_ggml_type(format)) convert_matrices(file, format);
     return file;
   }
 
