@@ -31,6 +31,7 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/format/scale_search.hpp
   include/stilla/format/st4.hpp
   include/stilla/fused.hpp
+  include/stilla/head.hpp
   include/stilla/io/atomic_file.hpp
   include/stilla/io/checked.hpp
   include/stilla/io/checksum.hpp

@@ -201,8 +201,8 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
     EXPECT_NEAR(row["limit_percent"].get<double>(),
                 100 * row["avg_ts"].get<double>() / row["limit_ts"].get<double>(), 1e-6);
     EXPECT_EQ(row["limit_samples_ts"].size(), 2u);
-    // All weights but the embedding's, once per token; the head's once per logits.
-    const double layer = 288.0 * (288 + 16 + 16 + 288 + 3 * 32), head = 288.0 * 288.0;
+    // Once per token the weights of the only layer that fill the cache; once per logits its others and the head's.
+    const double layer = 288.0 * (288 + 16 + 16), head = 288.0 * (288 + 3 * 32 + 288);
     const bool is_prompt = row["n_prompt"] == 32;
     EXPECT_EQ(row["limit_macs"].get<double>(), is_prompt ? 32 * layer + head : 8 * (layer + head));
     const double weights = 4 * (is_prompt ? layer + head : 8 * (layer + head));

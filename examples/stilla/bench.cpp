@@ -13,6 +13,9 @@
 //                  multiply-adds per second of the target's dot-product instruction (vpdpbusd, vpmaddubsw; float weights:
 //                  fused multiply-add), in the same threads
 //
+// Of the last layer only query, key and value count with the layers: the rest of it is done, as the head is, for the positions
+// alone whose logits are wanted, which of a prompt is the last.
+//
 // Generation is bound by the first and long prompts by the second. Activations of 16 bits take two products for each
 // weight; the limit still counts one, so that it is the machine's and not a mode's. Attention's products are not counted.
 //
@@ -103,7 +106,7 @@ Run run(Engine& engine, const Test& test) {
   const std::vector<std::uint32_t> all = some_ids(test.depth + test.tokens(), engine.facts().vocabulary);
   const std::span<const std::uint32_t> ids = std::span(all).subspan(test.depth);
   engine.truncate(test.depth);
-  if (engine.size() < test.depth) (void)engine.evaluate(std::span(all).subspan(engine.size(), test.depth - engine.size()));
+  if (engine.size() < test.depth) engine.append(std::span(all).subspan(engine.size(), test.depth - engine.size()));
   std::span<const float> logits;
   const auto begin = std::chrono::steady_clock::now();
   if (test.prompt != 0) {

@@ -79,20 +79,25 @@ std::span<const float> Engine::evaluate(std::span<const std::uint32_t> ids) {
   return value_of(state_->session.evaluate(ids));
 }
 
-std::span<const float> Engine::evaluate_each(std::span<const std::uint32_t> ids) {
-  if (ids.size() == 1) return evaluate(ids);
-  std::span<const float> out;
-  check(state_->session.evaluate_all(
-      ids, [&](std::size_t, stilla::ConstMatrix rows) { out = {rows.row(0), rows.rows * rows.cols}; }));
-  return out;
-}
-
 void Engine::evaluate_all(std::span<const std::uint32_t> ids,
                           const std::function<void(std::span<const float> row)>& sink) {
   check(state_->session.evaluate_all(ids, [&](std::size_t, stilla::ConstMatrix rows) {
     for (std::size_t m = 0; m < rows.rows; ++m) sink({rows.row(m), rows.cols});
   }));
 }
+
+std::span<const stilla::Candidate> Engine::evaluate(std::span<const std::uint32_t> ids,
+                                                    const stilla::LogitRequest& request) {
+  return value_of(state_->session.evaluate(ids, request));
+}
+
+void Engine::evaluate_all(std::span<const std::uint32_t> ids, const stilla::LogitRequest& request,
+                          const std::function<void(std::span<const stilla::Candidate> row)>& sink) {
+  check(state_->session.evaluate_all(
+      ids, request, [&](std::size_t, std::span<const stilla::Candidate> row) { sink(row); }));
+}
+
+void Engine::append(std::span<const std::uint32_t> ids) { check(state_->session.append(ids)); }
 
 namespace {
 
@@ -117,7 +122,13 @@ stilla::Parallel Engine::parallel() { return *state_->pool; }
 ModelWork Engine::work() const {
   const stilla::ModelConfig& c = state_->model.config();
   ModelWork work;
-  for_each_layer_matrix(state_->model, [&](const stilla::PackedMatrix& matrix) { add_matrix(work.layers, matrix); });
+  for (const stilla::LayerWeights& layer : state_->model.layers()) {
+    const bool is_last = &layer == &state_->model.layers().back();
+    for (const stilla::Linear* linear : layer.linears()) {
+      const bool makes_cache = linear == &layer.query || linear == &layer.key || linear == &layer.value;
+      add_matrix(is_last && !makes_cache ? work.head : work.layers, linear->weight);
+    }
+  }
   add_matrix(work.head, state_->model.head().weight);
   const stilla::KvShape cache{c.n_layers, c.n_kv_heads, c.head_dim, state_->options.kv_type};
   work.kv_bytes = static_cast<double>(cache.bytes(stilla::kv_chunk)) / static_cast<double>(stilla::kv_chunk);
@@ -172,9 +183,12 @@ stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size
   const std::size_t query_width = config.n_heads * config.head_dim;
   const std::size_t kv_width = config.n_kv_heads * config.head_dim;
   const std::size_t widest = std::max({config.hidden, config.ffn, query_width});
+  const auto attention_floats = [&](std::size_t rows) {
+    return stilla::attention_scratch_floats(rows, config.n_heads, config.head_dim, context);
+  };
   const std::size_t floats =
       M * (2 * config.hidden + 2 * query_width + 2 * kv_width + 2 * config.ffn + config.rotary_dim) +
-      facts->vocabulary + stilla::attention_scratch_floats(M, config.n_heads, config.head_dim, context);
+      facts->vocabulary + std::max(attention_floats(M), attention_floats(1));
   MemoryNeeds needs;
   needs.weights = weight_bytes(file, weights);
   needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type}.bytes(context);

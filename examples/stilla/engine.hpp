@@ -18,6 +18,7 @@
 #include <stilla/io/gguf.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/parallel.hpp>
+#include <stilla/sampling/candidates.hpp>
 
 namespace program {
 
@@ -53,7 +54,7 @@ struct Work {
 };
 struct ModelWork {  // its matrices read once, for one token
   Work layers;
-  Work head;
+  Work head;            // with what of the last layer is done for the positions alone whose logits are wanted
   double kv_bytes = 0;  // of one position, all layers
 };
 
@@ -87,10 +88,14 @@ class Engine {
 
   // Appends ids. The logits of what follows, valid until the next call.
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);
-  // Appends a few ids, at most the batch. The logits behind each, row after row, valid until the next call.
-  std::span<const float> evaluate_each(std::span<const std::uint32_t> ids);
-  // Appends ids. The logits of every position, row after row.
+  // Appends ids. The logits of every position, row after row, valid until the next batch.
   void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
+  // The same of those logits alone that a sampler asks for.
+  std::span<const stilla::Candidate> evaluate(std::span<const std::uint32_t> ids, const stilla::LogitRequest& request);
+  void evaluate_all(std::span<const std::uint32_t> ids, const stilla::LogitRequest& request,
+                    const std::function<void(std::span<const stilla::Candidate> row)>& sink);
+  // Appends ids whose logits nobody wants.
+  void append(std::span<const std::uint32_t> ids);
 
   // For measurements: its threads, and what the model asks of the machine.
   stilla::Parallel parallel();
@@ -104,7 +109,8 @@ class Engine {
   std::unique_ptr<State> state_;
 };
 
-// Memory the program needs for a model, by the same sums as the library's (pack.hpp, kv_cache.hpp, model/forward.hpp).
+// Memory the program needs for a model, by the same sums as the library's (pack.hpp, kv_cache.hpp, model/forward.hpp). It counts
+// a row of logits, which greedy choice and top-k do without.
 struct MemoryNeeds {
   std::uint64_t weights = 0;  // packed, and norms and biases as floats
   std::uint64_t kv_cache = 0;

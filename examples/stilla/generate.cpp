@@ -17,7 +17,7 @@
 namespace program {
 namespace {
 
-// Prompt tokens between two looks at Ctrl-C. Each piece also computes one row of logits, below 1 % of its work.
+// Prompt tokens between two looks at Ctrl-C.
 constexpr std::size_t prompt_piece = 128;
 
 class Stopwatch {
@@ -65,7 +65,7 @@ Generator::Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const T
       closing_(tokenizer.encode("\n\nI have thought long enough, so here is my answer.\n</think>\n\n",
                                 stilla::SpecialTokens::parse)) {}
 
-std::span<const float> Generator::evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result) {
+void Generator::evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result) {
   const std::span<const std::uint32_t> held = engine_->ids();
   const std::size_t most = std::min(held.size(), prompt.size() - 1);  // at least one, for its logits
   const auto there = std::mismatch(held.begin(), held.begin() + static_cast<std::ptrdiff_t>(most), prompt.begin()).first;
@@ -74,34 +74,51 @@ std::span<const float> Generator::evaluate_prompt(std::span<const std::uint32_t>
 
   const Stopwatch watch;
   ProgressLine progress("reading the prompt");
-  std::span<const float> logits;
   for (std::size_t at = kept; at < prompt.size() && !interrupted();) {
     const std::span<const std::uint32_t> piece = prompt.subspan(at, std::min(prompt_piece, prompt.size() - at));
-    logits = engine_->evaluate(piece);
     at += piece.size();
+    if (at < prompt.size()) {
+      engine_->append(piece);
+      progress.show(at - kept, prompt.size() - kept);
+    } else {
+      evaluate(piece, 0);
+    }
     result.prompt_tokens += piece.size();
-    if (at < prompt.size()) progress.show(at - kept, prompt.size() - kept);
   }
   result.prompt_seconds += watch.seconds();
-  return logits;
 }
 
-std::uint32_t Generator::sample(std::span<const float> logits) {
-  const std::optional<std::uint32_t> id = sampler_.sample(logits);
+void Generator::evaluate(std::span<const std::uint32_t> ids, std::size_t guesses) {
+  const stilla::LogitRequest* request = sampler_.request(ids.last(guesses));
+  logits_.clear();
+  candidates_.clear();
+  if (guesses == 0 && request == nullptr) {
+    logits_.push_back(engine_->evaluate(ids));
+  } else if (guesses == 0) {
+    candidates_.push_back(engine_->evaluate(ids, *request));
+  } else if (request == nullptr) {
+    engine_->evaluate_all(ids, [&](std::span<const float> row) { logits_.push_back(row); });
+  } else {
+    engine_->evaluate_all(ids, *request, [&](std::span<const stilla::Candidate> row) { candidates_.push_back(row); });
+  }
+}
+
+std::uint32_t Generator::sample(std::size_t guesses) {
+  const std::optional<std::uint32_t> id =
+      candidates_.empty() ? sampler_.sample(logits_[guesses]) : sampler_.sample_from(candidates_[guesses]);
   if (!id) fail(exit_failed, "the model's logits are not numbers: its weights may be damaged");
   return *id;
 }
 
-std::span<const float> Generator::evaluate_next(std::uint32_t id, std::size_t most_guesses, Generation& result) {
+void Generator::evaluate_next(std::uint32_t id, std::size_t most_guesses, Generation& result) {
   std::array<std::uint32_t, 1 + stilla::DraftPolicy::most_guesses> batch{id};
   const std::span<std::uint32_t> guesses(batch.data() + 1, std::min(most_guesses, stilla::DraftPolicy::most_guesses));
   draft_ = options_->use_lookup ? index_.draft(guesses) : stilla::Draft{};
   guesses_.assign(batch.begin() + 1, batch.begin() + 1 + static_cast<std::ptrdiff_t>(policy_.length(draft_)));
   result.guesses += guesses_.size();
   const Stopwatch watch;
-  const std::span<const float> rows = engine_->evaluate_each({batch.data(), 1 + guesses_.size()});
+  evaluate({batch.data(), 1 + guesses_.size()}, guesses_.size());
   policy_.learn_time(guesses_.size(), watch.seconds());
-  return rows;
 }
 
 void Generator::take(std::span<const std::uint32_t> ids, Generation& result) {
@@ -122,8 +139,8 @@ void Generator::take(std::span<const std::uint32_t> ids, Generation& result) {
 void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Generation& result, const Emit& emit) {
   const auto most = options_->limit >= 0 ? static_cast<std::uint64_t>(options_->limit)
                                          : std::numeric_limits<std::uint64_t>::max();
-  std::span<const float> rows = evaluate_prompt(prompt, result);  // logits: of the last token, and of each guess behind it
   sampler_.begin(prompt);
+  evaluate_prompt(prompt, result);
   loops_.clear();
   index_.clear();
   if (options_->use_lookup) {
@@ -155,8 +172,7 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
       result.reason = StopReason::limit;
       break;
     }
-    const std::size_t width = rows.size() / (1 + guesses_.size());
-    const std::uint32_t id = sample(rows.subspan(right * width, width));
+    const std::uint32_t id = sample(right);
     if (tokenizer_->is_end_of_generation(id)) {
       result.reason = StopReason::end_of_text;
       ++result.tokens;
@@ -184,13 +200,13 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     if (cuts_thought) {
       guesses_.clear();
       result.was_cut = true;
-      (void)engine_->evaluate({&id, 1});
+      engine_->append({&id, 1});
       take(closing_, result);
       show(closing_);
-      rows = engine_->evaluate(closing_);
+      evaluate(closing_, 0);
     } else {
       const std::uint64_t room = std::min<std::uint64_t>(engine_->context() - length, most - result.tokens - 1);
-      rows = evaluate_next(id, static_cast<std::size_t>(room), result);
+      evaluate_next(id, static_cast<std::size_t>(room), result);
     }
   }
   engine_->truncate(length);

@@ -60,10 +60,13 @@ class Generator {
   void run(std::span<const std::uint32_t> prompt, bool is_thinking, Generation& result, const Emit& emit);
 
  private:
-  std::span<const float> evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result);
-  std::uint32_t sample(std::span<const float> logits);
-  // Evaluates id and as many guesses behind it as pay; gives the logits behind each.
-  std::span<const float> evaluate_next(std::uint32_t id, std::size_t most_guesses, Generation& result);
+  void evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result);
+  // Evaluates id and as many guesses behind it as pay, for what follows each.
+  void evaluate_next(std::uint32_t id, std::size_t most_guesses, Generation& result);
+  // Appends ids, of which the last so many are guesses, for what follows each guess and the id before them.
+  void evaluate(std::span<const std::uint32_t> ids, std::size_t guesses);
+  // The token that follows so many guesses.
+  std::uint32_t sample(std::size_t guesses);
   // A token or several of the text, before they are evaluated.
   void take(std::span<const std::uint32_t> ids, Generation& result);
 
@@ -77,6 +80,9 @@ class Generator {
   stilla::DraftPolicy policy_;
   stilla::Draft draft_;
   std::vector<std::uint32_t> guesses_;  // evaluated behind the text
+  // What follows the text and each guess, as far as the sampler wants to know: all logits, or some. One of them is empty.
+  std::vector<std::span<const float>> logits_;
+  std::vector<std::span<const stilla::Candidate>> candidates_;
 };
 
 }  // namespace program

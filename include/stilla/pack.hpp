@@ -29,6 +29,7 @@
 // Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -127,6 +128,16 @@ inline Result<std::size_t> packed_bytes(std::uint32_t format, std::uint64_t N, s
     bytes = packed_bytes<F>(static_cast<std::size_t>(N), static_cast<std::size_t>(K));
   });
   return bytes;
+}
+
+// `count` panels from `first` on, which there are, as a matrix of their own. Nothing of an unknown format.
+inline PackedView panels_from(const PackedView& w, std::size_t first, std::size_t count) {
+  PackedView part{w.format, 0, w.cols, nullptr};
+  with_format(w.format, [&](auto tag) {
+    part.rows = std::min(count * panel_rows, w.rows - first * panel_rows);
+    part.data = w.data + first * PanelLayout<decltype(tag)>::panel_bytes(w.cols);
+  });
+  return part;
 }
 
 // Code of row r, position k of a packed block of codes. The inverse of pack; what the scalar kernels read.

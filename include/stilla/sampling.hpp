@@ -11,6 +11,12 @@
 // and the draw. Temperature 0 takes the highest logit, ties to the lowest id: of the steps only penalties and dry count.
 // Penalties see the model's logits, wherever in the order they stand.
 //
+// Greedy choice, and chains whose first filter is top_k, need only a few of the logits. request() says which, so that the head
+// need not write a row of them (stilla/head.hpp, Session::evaluate), and sample_from() draws the same token from those:
+//
+//   const LogitRequest* request = sampler.request();  // null: it takes all logits, as top_p of all tokens does
+//   id = request != nullptr ? sampler.sample_from(*text.evaluate(ids, *request)) : sampler.sample(*text.evaluate(ids));
+//
 // A seed gives the same tokens on every target and platform. NaN logits are never chosen, nor is a token of probability 0
 // beside others. Nothing is allocated once a text of this vocabulary was under way. Defaults are DeepSeek's advice for R1:
 // temperature 0.6, top-p 0.95. What it costs: bench/sampling_bench.cpp.
@@ -146,6 +152,31 @@ class Sampler {
     text_.push_back(token);
   }
 
+  // What the next token depends on, valid until the next call; null if that is all logits. `guesses`: tokens that may be
+  // accepted before it, in lookup decoding.
+  const LogitRequest* request(std::span<const std::uint32_t> guesses = {}) {
+    const std::size_t best = deciding_logits();
+    const std::span<const std::uint32_t> text = last(window_);
+    const std::size_t others = options_.banned.size() + options_.logit_bias.size() + text.size() + guesses.size();
+    if (best == 0 || best > most_requested || others > most_requested) return nullptr;
+    request_.best = best;
+    request_.vocabulary = options_.vocabulary;
+    std::vector<std::uint32_t>& also = request_.also;  // what may change
+    also.assign(options_.banned.begin(), options_.banned.end());
+    for (const auto& bias : options_.logit_bias) also.push_back(bias.first);
+    also.insert(also.end(), text.begin(), text.end());
+    if (window_ != 0) also.insert(also.end(), guesses.begin(), guesses.end());
+    std::sort(also.begin(), also.end());
+    also.erase(std::unique(also.begin(), also.end()), also.end());
+    return &request_;
+  }
+
+  // sample() of a row of which this is what request() asked for.
+  std::optional<std::uint32_t> sample_from(std::span<const Candidate> candidates) {
+    candidates_.assign(candidates);
+    return draw();
+  }
+
   // Draws the next token. Nothing if no logit of an allowed token is a number. Does not call accept().
   std::optional<std::uint32_t> sample(std::span<const float> logits) { return sample(logits, nullptr); }
 
@@ -157,6 +188,32 @@ class Sampler {
     if constexpr (!std::is_null_pointer_v<std::remove_cvref_t<Allowed>>) {
       candidates_.remove_if([&](const Candidate& c) { return !allowed(c.id); });
     }
+    return draw();
+  }
+
+ private:
+  static constexpr std::size_t unbounded = static_cast<std::size_t>(-1);
+  // Beyond, a request would be no shorter than the row of a small vocabulary.
+  static constexpr std::size_t most_requested = 1024;
+
+  bool is_greedy() const { return has_temperature_ && !(options_.temperature > 0.0f); }
+
+  // How many of the best logits that no option changes decide, with those that one does, as all of them would; 0: no number of
+  // them does. For top-k it is one more than it keeps, so that it takes something away, and ranks, where it would of the row.
+  std::size_t deciding_logits() const {
+    if (is_greedy()) return 1;
+    if (options_.mirostat || options_.top_k == 0 || options_.top_k >= most_requested) return 0;
+    for (const SamplingStep step : options_.order) {
+      if (step == SamplingStep::top_k) return options_.top_k + 1;
+      if (step == SamplingStep::typ_p && options_.typical_p < 1.0f) return 0;
+      if (step == SamplingStep::top_p && options_.top_p < 1.0f) return 0;
+      if (step == SamplingStep::min_p && options_.min_p > 0.0f) return 0;
+      if (step == SamplingStep::xtc && options_.xtc_probability > 0.0f) return 0;
+    }
+    return 0;
+  }
+
+  std::optional<std::uint32_t> draw() {
     for (const std::uint32_t id : options_.banned) {
       candidates_.change(id, [](float& logit) { logit = std::nanf(""); });
     }
@@ -165,20 +222,16 @@ class Sampler {
     }
     candidates_.settle();
 
-    const bool is_greedy = has_temperature_ && !(options_.temperature > 0.0f);
     for (const SamplingStep step : options_.order) {
-      if (!is_greedy || step == SamplingStep::penalties || step == SamplingStep::dry) apply(step);
+      if (!is_greedy() || step == SamplingStep::penalties || step == SamplingStep::dry) apply(step);
     }
     if (candidates_.empty()) return std::nullopt;
-    if (is_greedy) return candidates_.best().id;
+    if (is_greedy()) return candidates_.best().id;
     if (options_.mirostat) mirostat_.keep(candidates_);
     const Candidate drawn = candidates_.at(random_.uniform());
     if (options_.mirostat) mirostat_.observe(candidates_, drawn);
     return drawn.id;
   }
-
- private:
-  static constexpr std::size_t unbounded = static_cast<std::size_t>(-1);
 
   RepeatPenalties penalties() const {
     return {options_.repetition_penalty, options_.presence_penalty, options_.frequency_penalty};
@@ -215,6 +268,7 @@ class Sampler {
   TypicalFilter typical_;
   DryPenalty dry_;
   Candidates candidates_;
+  LogitRequest request_;
   std::vector<std::uint32_t> text_;  // its end, as far as steps look back
   std::vector<std::uint32_t> scratch_;
   std::size_t window_ = 0;  // tokens of the text that count

@@ -31,6 +31,7 @@
 #include <stilla/attention.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/fused.hpp>
+#include <stilla/head.hpp>
 #include <stilla/key_bias.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/lookup.hpp>

@@ -79,6 +79,11 @@ struct ActivationQ8 {
   const std::int32_t* row_sums(std::size_t m) const { return sums + m * (cols / sum_block); }
   const float* row_scaled_sums(std::size_t m) const { return scaled_sums + m * blocks(); }
 
+  // Rows [begin, begin + count).
+  ActivationQ8 rows_from(std::size_t begin, std::size_t count) const {
+    return {row_values(begin), row_scales(begin), row_sums(begin), count, cols, low == nullptr ? nullptr : row_low(begin)};
+  }
+
   // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.
   std::int32_t sum_of(std::size_t m, std::size_t k, std::size_t count) const {
     const std::int32_t* at = row_sums(m) + k / sum_block;

@@ -14,6 +14,8 @@
 //
 //   Result<Session> text = Session::create(model, options, pool);
 //   text->evaluate(ids);                      // logits of what follows
+//   text->evaluate(ids, request);             // the few of them that a sampler asks for (sampling.hpp)
+//   text->append(ids);                        // none
 //   text->truncate(100);                      // forgets all from position 100 on
 //   Result<Session> other = text->fork();     // a second text that begins alike; the common part is in memory once
 //   text->shift(20, 50);                      // at the end of the context: forgets positions 20 .. 69, evaluates the rest anew
@@ -37,6 +39,7 @@
 #include <stilla/attention.hpp>
 #include <stilla/error.hpp>
 #include <stilla/fused.hpp>
+#include <stilla/head.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/matrix.hpp>
@@ -111,7 +114,7 @@ class Session {
     }
     const std::vector<std::uint32_t> rest(ids_.begin() + static_cast<std::ptrdiff_t>(keep + discard), ids_.end());
     truncate(keep);
-    return rest.empty() ? success() : run(rest, LogitRows::none, [](ConstMatrix) {});
+    return rest.empty() ? success() : append(rest);
   }
 
   // Writes the text, its keys and values, and a note of the caller's (say, the messages of a conversation) to a file that
@@ -138,24 +141,49 @@ class Session {
   // Appends the tokens to the text and returns the logits of what follows the last: config().vocabulary floats, valid until
   // the next call. On an error the text is as it was before.
   Result<std::span<const float>> evaluate(std::span<const std::uint32_t> ids) {
-    std::span<const float> last;
-    const auto keep_last = [&](ConstMatrix rows) { last = {rows.row(rows.rows - 1), rows.cols}; };
-    if (Status s = run(ids, LogitRows::last, keep_last); !s) return s.error();
-    return last;
+    if (Status s = run(ids, {LogitRows::last}, [](std::size_t) {}); !s) return s.error();
+    return std::span<const float>{logits_.data(), model_->config().vocabulary};
   }
 
   // The same with the logits of every position: sink(first position, ConstMatrix rows) is called batch after batch.
   template <class Sink>
   Status evaluate_all(std::span<const std::uint32_t> ids, Sink&& sink) {
     std::size_t position = size();
-    return run(ids, LogitRows::all, [&](ConstMatrix rows) {
-      sink(position, rows);
-      position += rows.rows;
+    return run(ids, {LogitRows::all}, [&](std::size_t rows) {
+      sink(position, ConstMatrix{logits_.data(), rows, model_->config().vocabulary});
+      position += rows;
     });
+  }
+
+  // evaluate() of those logits alone that `request` asks for, by id (head.hpp): memory for a row of them is not needed.
+  Result<std::span<const Candidate>> evaluate(std::span<const std::uint32_t> ids, const LogitRequest& request) {
+    if (Status s = run(ids, {LogitRows::last, &request}, [](std::size_t) {}); !s) return s.error();
+    return top_.row(0);
+  }
+
+  // The same of every position: sink(position, std::span<const Candidate>). What it got is valid until the next batch.
+  template <class Sink>
+  Status evaluate_all(std::span<const std::uint32_t> ids, const LogitRequest& request, Sink&& sink) {
+    std::size_t position = size();
+    return run(ids, {LogitRows::all, &request}, [&](std::size_t rows) {
+      for (std::size_t m = 0; m < rows; ++m) sink(position++, top_.row(m));
+    });
+  }
+
+  // evaluate() without logits.
+  Status append(std::span<const std::uint32_t> ids) {
+    return run(ids, {LogitRows::none}, [](std::size_t) {});
   }
 
  private:
   enum class LogitRows : std::uint8_t { none, last, all };
+
+  struct WantedLogits {
+    LogitRows rows;
+    const LogitRequest* request = nullptr;  // null: all of a row
+
+    std::size_t rows_of(std::size_t M) const { return rows == LogitRows::all ? M : rows == LogitRows::last ? 1 : 0; }
+  };
 
   Session(const Model& model, const SessionOptions& options, Parallel parallel, KvCache cache)
       : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)),
@@ -169,8 +197,9 @@ class Session {
             activations() == ActivationBits::eight ? 8u : 16u, cache_.shape()};
   }
 
+  // sink(number of rows) is called when rows that are wanted stand in logits_ or top_.
   template <class Sink>
-  Status run(std::span<const std::uint32_t> ids, LogitRows wanted, Sink&& sink) {
+  Status run(std::span<const std::uint32_t> ids, const WantedLogits& wanted, Sink&& sink) {
     const std::size_t before = size();
     if (ids.empty()) return Error{ErrorKind::bad_argument, "nothing to evaluate: the text has no tokens"};
     if (ids.size() > options_.context - before) {
@@ -186,13 +215,13 @@ class Session {
     for (std::size_t done = 0; done < ids.size();) {
       const std::size_t count = std::min(options_.batch, ids.size() - done);
       const bool is_last = done + count == ids.size();
-      const LogitRows rows = wanted == LogitRows::all || is_last ? wanted : LogitRows::none;
-      const Result<ConstMatrix> logits = forward(ids.subspan(done, count), rows);
-      if (!logits) {
+      WantedLogits of_batch = wanted;
+      if (wanted.rows == LogitRows::last && !is_last) of_batch.rows = LogitRows::none;
+      if (Status s = forward(ids.subspan(done, count), of_batch); !s) {
         truncate(before);
-        return logits.error();
+        return s;
       }
-      if (rows != LogitRows::none) sink(*logits);
+      if (of_batch.rows != LogitRows::none) sink(of_batch.rows_of(count));
       done += count;
     }
     return success();
@@ -212,15 +241,15 @@ class Session {
     return {h, round ? rounded_.view() : ActivationQ8{}};
   }
 
-  Result<ConstMatrix> forward(std::span<const std::uint32_t> ids, LogitRows wanted) {
+  Status forward(std::span<const std::uint32_t> ids, const WantedLogits& wanted) {
     const ModelConfig& c = model_->config();
-    const std::size_t M = ids.size();
+    const std::size_t M = ids.size(), wanted_rows = wanted.rows_of(M);
     const std::size_t first = cache_.size();
-    if (Status s = reserve(M, wanted == LogitRows::all ? M : 1); !s) return s.error();
-    const Matrix x = part(x_, M, c.hidden), h = part(h_, M, c.hidden);
-    const Matrix q = part(q_, M, c.n_heads * c.head_dim), mixed = part(mixed_, M, c.n_heads * c.head_dim);
+    if (Status s = reserve(M, wanted); !s) return s;
+    Matrix x = part(x_, M, c.hidden), h = part(h_, M, c.hidden);
+    Matrix q = part(q_, M, c.n_heads * c.head_dim), mixed = part(mixed_, M, c.n_heads * c.head_dim);
     const Matrix k = part(k_, M, c.n_kv_heads * c.head_dim), v = part(v_, M, c.n_kv_heads * c.head_dim);
-    const Matrix gate = part(gate_, M, c.ffn), up = part(up_, M, c.ffn);
+    Matrix gate = part(gate_, M, c.ffn), up = part(up_, M, c.ffn);
     const Matrix cos = part(cos_, M, c.rotary_dim / 2), sin = part(sin_, M, c.rotary_dim / 2);
 
     parallel_(M, [&](std::size_t m) {
@@ -246,7 +275,11 @@ class Session {
           cache_.store(l, first + m, k.row(m), v.row(m));
         }
       });
-      attention(mixed, q, cache_, l, first, c.n_heads, scratch_.data(), parallel_, key_bias);
+      if (l + 1 == c.n_layers) {  // nobody reads the rows before the wanted ones any more
+        for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(M - wanted_rows, wanted_rows);
+        if (wanted_rows == 0) break;
+      }
+      attention(mixed, q, cache_, l, first + M - q.rows, c.n_heads, scratch_.data(), parallel_, key_bias);
       MatmulInput mixed_input{mixed, {}};
       if (takes_rounded(w.attention_output)) {
         (void)quantise(rounded_, mixed, parallel_);  // nor can this fail
@@ -256,7 +289,7 @@ class Session {
 
       const MatmulInput ffn_input = normalise(h, x, &h, w.ffn_norm, {&w.gate, &w.up});
       ActivationBuffer* const round_down = takes_rounded(w.down) ? &rounded_ffn_ : nullptr;
-      if (round_down != nullptr) (void)rounded_ffn_.resize(M, c.ffn);
+      if (round_down != nullptr) (void)rounded_ffn_.resize(gate.rows, c.ffn);
       gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, round_down, parallel_);
       matmul(std::array{product(h, w.down)}, {gate, rounded_ffn_.view()}, parallel_);
       residual = &h;
@@ -264,33 +297,40 @@ class Session {
     cache_.set_size(first + M);
     ids_.insert(ids_.end(), ids.begin(), ids.end());
 
-    if (wanted == LogitRows::none) return ConstMatrix{};
-    const std::size_t rows = wanted == LogitRows::all ? M : 1;
-    const Matrix last_h = h.rows_from(M - rows, rows);
-    const MatmulInput head_input =
-        normalise(last_h, x.rows_from(M - rows, rows), &last_h, model_->output_norm(), {&model_->head()});
-    const Matrix logits = part(logits_, rows, c.vocabulary);
-    matmul(std::array{product(logits, model_->head())}, head_input, parallel_);
-    return ConstMatrix{logits};
+    if (wanted_rows == 0) return success();
+    const Linear& head = model_->head();
+    const MatmulInput head_input = normalise(h, x, &h, model_->output_norm(), {&head});
+    if (wanted.request != nullptr) {
+      (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // has room
+    } else {
+      matmul(std::array{product(part(logits_, wanted_rows, c.vocabulary), head)}, head_input, parallel_);
+    }
+    return success();
   }
 
   static Matrix part(AlignedBuffer<float>& buffer, std::size_t rows, std::size_t cols) { return {buffer.data(), rows, cols}; }
 
   // All memory a step of M tokens needs, before any of it is used.
-  Status reserve(std::size_t M, std::size_t logit_rows) {
+  Status reserve(std::size_t M, const WantedLogits& wanted) {
     const ModelConfig& c = model_->config();
+    const std::size_t logit_rows = wanted.rows_of(M);
     const std::size_t positions = cache_.size() + M;
     if (Status s = cache_.reserve(positions); !s) return s;
     if (!key_bias_tables_.empty()) key_bias_tables_.reserve(positions);
     const std::size_t query_width = c.n_heads * c.head_dim;
     const std::size_t kv_width = c.n_kv_heads * c.head_dim;
     const std::size_t widest = std::max({c.hidden, c.ffn, query_width});
+    const auto attention_floats = [&](std::size_t rows) {
+      return attention_scratch_floats(rows, c.n_heads, c.head_dim, positions);
+    };
     const bool ok = x_.resize(M * c.hidden) && h_.resize(M * c.hidden) && q_.resize(M * query_width) &&
                     mixed_.resize(M * query_width) && k_.resize(M * kv_width) && v_.resize(M * kv_width) &&
                     gate_.resize(M * c.ffn) && up_.resize(M * c.ffn) && cos_.resize(M * (c.rotary_dim / 2)) &&
-                    sin_.resize(M * (c.rotary_dim / 2)) && logits_.resize(logit_rows * c.vocabulary) &&
+                    sin_.resize(M * (c.rotary_dim / 2)) &&
+                    (wanted.request != nullptr ? top_.resize(logit_rows, *wanted.request)
+                                               : logits_.resize(logit_rows * c.vocabulary)) &&
                     rounded_.resize(M, std::max(c.hidden, query_width)) && rounded_ffn_.resize(M, c.ffn) &&
-                    scratch_.resize(attention_scratch_floats(M, c.n_heads, c.head_dim, positions));
+                    scratch_.resize(std::max(attention_floats(M), attention_floats(logit_rows)));  // the last layer's
     if (!ok) return out_of_memory("evaluating tokens", M * (3 * widest + 2 * c.hidden) * sizeof(float));
     return success();
   }
@@ -303,6 +343,7 @@ class Session {
   KeyBiasTables key_bias_tables_;  // empty: the cache stores keys with their bias
   ActivationBuffer rounded_;      // inputs of the attention's and the gate's matmuls
   ActivationBuffer rounded_ffn_;  // input of the down projection
+  TopLogits top_;                 // of the latest call with a request
   AlignedBuffer<float> x_, h_, q_, mixed_, k_, v_, gate_, up_, cos_, sin_, logits_, scratch_;
 };
 

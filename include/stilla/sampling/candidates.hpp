@@ -18,6 +18,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -36,22 +37,60 @@ inline bool ranks_before(const Candidate& a, const Candidate& b) {
 }
 inline bool ranks_after(const Candidate& a, const Candidate& b) { return ranks_before(b, a); }
 
+// What a sampler needs of a row of logits when it can do without the rest (Sampler::request, stilla/head.hpp).
+struct LogitRequest {
+  std::size_t best = 1;               // so many of the best that are not in `also`
+  std::vector<std::uint32_t> also{};  // and these ids, sorted, each once, whatever their logits
+  std::size_t vocabulary = 0;         // ids from here on are padding; 0: none is
+};
+
+// The best of candidates that come one by one, as many as there is room for. Of candidates in random order k ln(n / k) enter
+// the heap.
+class BestCandidates {
+ public:
+  explicit BestCandidates(std::span<Candidate> room = {}) : room_(room) {}
+
+  std::size_t size() const { return count_; }
+  // No candidate below this logit can be among the best.
+  float bound() const {
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    return count_ < room_.size() ? -infinity : room_.empty() ? infinity : room_[0].logit;
+  }
+
+  // The candidate may lie in the room, behind those taken so far.
+  void offer(const Candidate& candidate) {
+    if (count_ < room_.size()) {
+      room_[count_++] = candidate;
+      if (count_ == room_.size()) std::make_heap(room_.begin(), room_.end(), ranks_before);  // the worst on top
+    } else if (!room_.empty() && ranks_before(candidate, room_[0])) {
+      std::pop_heap(room_.begin(), room_.end(), ranks_before);
+      room_.back() = candidate;
+      std::push_heap(room_.begin(), room_.end(), ranks_before);
+    }
+  }
+
+ private:
+  std::span<Candidate> room_;
+  std::size_t count_ = 0;
+};
+
 class Candidates {
  public:
   // Ids 0 to logits.size() - 1, but for those whose logit is a NaN. Allocates only for a larger vocabulary than ever before.
   void assign(std::span<const float> logits) {
-    if (items_.size() < logits.size()) {
-      for (std::vector<Candidate>* buffer : {&items_, &near_, &other_}) buffer->resize(logits.size());
-      heap_.reserve(logits.size());
-    }
+    make_room(logits.size());
     std::size_t count = 0;
     for (std::size_t i = 0; i < logits.size(); ++i) {  // without a branch
       items_[count] = {logits[i], static_cast<std::uint32_t>(i)};
       count += logits[i] == logits[i] ? std::size_t{1} : 0;
     }
-    count_ = count;
-    is_ranked_ = false;
-    temperature_ = 1.0f;
+    begin_with(count);
+  }
+  // These, which stand by id.
+  void assign(std::span<const Candidate> candidates) {
+    make_room(candidates.size());
+    std::copy(candidates.begin(), candidates.end(), items_.begin());
+    begin_with(candidates.size());
   }
 
   std::span<const Candidate> items() const { return {items_.data(), count_}; }
@@ -182,21 +221,26 @@ class Candidates {
   };
   static constexpr float far_logits = 16.0f;
 
+  void make_room(std::size_t count) {
+    if (items_.size() >= count) return;
+    for (std::vector<Candidate>* buffer : {&items_, &near_, &other_}) buffer->resize(count);
+    heap_.reserve(count);
+  }
+  void begin_with(std::size_t count) {
+    count_ = count;
+    is_ranked_ = false;
+    temperature_ = 1.0f;
+  }
+
   Candidate* begin() { return items_.data(); }
   Candidate* end() { return items_.data() + count_; }
   const Candidate* begin() const { return items_.data(); }
   const Candidate* end() const { return items_.data() + count_; }
 
-  // Moves the k best to the front, in any order. Of candidates in random order k ln(n / k) enter the heap.
+  // Moves the k best to the front, in any order.
   void select(std::size_t k) {
-    Candidate* const heap_end = begin() + k;
-    std::make_heap(begin(), heap_end, ranks_before);  // the worst on top
-    for (Candidate* c = heap_end; c != end(); ++c) {
-      if (!ranks_before(*c, items_[0])) continue;
-      std::pop_heap(begin(), heap_end, ranks_before);
-      heap_end[-1] = *c;
-      std::push_heap(begin(), heap_end, ranks_before);
-    }
+    BestCandidates best({begin(), k});
+    for (const Candidate& c : items()) best.offer(c);
   }
 
   bool is_far(const Candidate& c, float highest) const {
