@@ -13,9 +13,11 @@ set(STILLA_PUBLIC_HEADERS
   include/stilla/dispatch.hpp
   include/stilla/error.hpp
   include/stilla/format/activation_q8.hpp
+  include/stilla/format/even_levels.hpp
   include/stilla/format/float_formats.hpp
   include/stilla/format/format.hpp
   include/stilla/format/int4_g128.hpp
+  include/stilla/format/int_channel.hpp
   include/stilla/format/iq4_nl.hpp
   include/stilla/format/iq4_xs.hpp
   include/stilla/format/k_scales.hpp

@@ -171,9 +171,7 @@ TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = i / K % 4 == 0 || i % (1 + i / K) == 0 ? 127.0f : -127.0f;
   for (const unsigned byte : {0x00u, 0xffu, 0x80u, 0x7fu, 0x88u}) {
     std::vector<std::byte> blocks(N * row_bytes<F>(K), std::byte(byte));
-    for (std::size_t b = 0; b < blocks.size(); b += F::block_bytes) {
-      for (const std::size_t offset : half_offsets<F>()) store_as(blocks.data() + b + offset, to_f16(1.0f));
-    }
+    set_scales_to_one<F>(blocks, N, K);
     Weights<F> w(std::move(blocks), N, K);
     for (const ActivationBits bits : roundings_of<F>()) {
       Activations<F> x(ConstMatrix(values.data(), M, K), bits);

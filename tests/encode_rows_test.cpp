@@ -41,14 +41,14 @@ TYPED_TEST(EncodeRows, GivesTheEncodersBytesAndTheirError) {
   ASSERT_EQ(blocks.size(), N * row_bytes<F>(K));
 
   double squared_error = 0.0, squared_source = 0.0, highest = 0.0;
-  std::vector<std::byte> block(F::block_bytes);
-  std::vector<float> decoded(F::block_weights);
-  for (std::size_t b = 0; b < N * K / F::block_weights; ++b) {
-    const float* source = weights.row(b * F::block_weights / K) + b * F::block_weights % K;
-    F::encode(source, block.data());
-    ASSERT_EQ(std::memcmp(block.data(), blocks.data() + b * F::block_bytes, F::block_bytes), 0) << "block " << b;
-    F::decode(block.data(), decoded.data());
-    for (std::size_t k = 0; k < F::block_weights; ++k) {
+  std::vector<std::byte> row(row_bytes<F>(K));
+  std::vector<float> decoded(K);
+  for (std::size_t n = 0; n < N; ++n) {
+    const float* source = weights.row(n);
+    encode_row<F>(source, row.data(), K);
+    ASSERT_EQ(std::memcmp(row.data(), blocks.data() + n * row.size(), row.size()), 0) << "row " << n;
+    decode_row<F>(row.data(), decoded.data(), K);
+    for (std::size_t k = 0; k < K; ++k) {
       const double error = double{decoded[k]} - double{source[k]};
       squared_error += error * error;
       squared_source += double{source[k]} * double{source[k]};
@@ -140,13 +140,11 @@ TEST(EncodeRows, NamesWhatDoesNotFit) {
 TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
   using From = TypeParam;
   constexpr std::size_t N = 9, K = 512;
-  const std::vector<std::byte> rows = random_blocks<From>(10, N * K / From::block_weights);
+  const std::vector<std::byte> rows = random_rows<From>(10, N, K);
   std::vector<float> decoded(N * K);
-  for (std::size_t b = 0; b < N * K / From::block_weights; ++b) {
-    From::decode(rows.data() + b * From::block_bytes, decoded.data() + b * From::block_weights);
-  }
+  for (std::size_t n = 0; n < N; ++n) decode_row<From>(rows.data() + n * row_bytes<From>(K), decoded.data() + n * K, K);
   ThreadPool pool(3);
-  for_each_type(TypeList<Q4_0, Q4_K, ST4>{}, [&]<class To>(To) {
+  for_each_type(TypeList<Q4_0, Q4_K, ST4, INT4_CHANNEL>{}, [&]<class To>(To) {
     EncodingReport report;
     const std::vector<std::byte> expected = encoded(ConstMatrix(decoded.data(), N, K), To::gguf_type, &report);
     const auto found = requantise_rows(To::gguf_type, From::gguf_type, rows.data(), N, K, pool);
@@ -158,7 +156,7 @@ TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
 
 TEST(EncodeRows, RequantisesInPieces) {
   constexpr std::size_t N = 4100, K = 1024;  // more than 2^22 weights
-  const std::vector<std::byte> rows = random_blocks<Q8_0>(11, N * K / 32);
+  const std::vector<std::byte> rows = random_rows<Q8_0>(11, N, K);
   const auto all = requantise_rows(Q4_0::gguf_type, Q8_0::gguf_type, rows.data(), N, K);
   ASSERT_TRUE(all);
   for (const std::size_t n : {std::size_t{0}, N / 2, N - 5, N - 1}) {
@@ -169,7 +167,7 @@ TEST(EncodeRows, RequantisesInPieces) {
 }
 
 TEST(EncodeRows, RequantisingNamesWhatDoesNotFit) {
-  const std::vector<std::byte> rows = random_blocks<Q4_0>(12, 20);
+  const std::vector<std::byte> rows = random_rows<Q4_0>(12, 20, 32);
   const auto message = [&](std::uint32_t to, std::uint32_t from, std::size_t K) {
     const auto made = requantise_rows(to, from, rows.data(), 2, K);
     return made ? std::string("made") : made.error().message;

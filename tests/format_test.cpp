@@ -99,7 +99,7 @@ TYPED_TEST(FormatTest, DecodesAsGgufPy) {
     std::vector<std::byte> storage(F::block_bytes + 1);
     std::memcpy(storage.data() + 1, expected.blocks.data() + b * F::block_bytes, F::block_bytes);
     weights.back() = 12345.0f;
-    F::decode(storage.data() + 1, weights.data());
+    decode_row<F>(storage.data() + 1, weights.data(), F::block_weights);
     EXPECT_EQ(weights.back(), 12345.0f);
     for (std::size_t k = 0; k < F::block_weights; ++k) {
       ASSERT_EQ(bits(weights[k]), bits(expected.weights[b * F::block_weights + k])) << "block " << b << " weight " << k;
@@ -114,7 +114,7 @@ TYPED_TEST(FormatTest, EncodesAsGgufPy) {
   if constexpr (EncodableFormat<F>) {
     std::vector<std::byte> block(F::block_bytes);
     for (std::size_t b = 0; b * F::block_bytes < expected.blocks.size(); ++b) {
-      F::encode(expected.weights.data() + b * F::block_weights, block.data());
+      encode_row<F>(expected.weights.data() + b * F::block_weights, block.data(), F::block_weights);
       for (std::size_t i = 0; i < F::block_bytes; ++i) {
         ASSERT_EQ(block[i], expected.blocks[b * F::block_bytes + i])
             << "block " << b << " byte " << i << " first weight " << expected.weights[b * F::block_weights];
@@ -129,17 +129,18 @@ TYPED_TEST(FormatTest, EncodesAsGgufPy) {
 TYPED_TEST(FormatTest, PartsReproduceDecode) {
   using F = TypeParam;
   if constexpr (QuantisedFormat<F>) {
+    constexpr std::size_t row = row_bytes<F>(F::block_weights);
     Golden expected = golden<F>(Kind::decode);
     if (!is_gguf_type<F>) {
-      expected.blocks = stilla_test::random_blocks<F>(2, 64);
+      expected.blocks = stilla_test::random_rows<F>(2, 64, F::block_weights);
       expected.weights.resize(64 * F::block_weights);
       for (std::size_t b = 0; b < 64; ++b) {
-        F::decode(expected.blocks.data() + b * F::block_bytes, expected.weights.data() + b * F::block_weights);
+        decode_row<F>(expected.blocks.data() + b * row, expected.weights.data() + b * F::block_weights, F::block_weights);
       }
     }
     ASSERT_FALSE(expected.blocks.empty());
-    for (std::size_t b = 0; b * F::block_bytes < expected.blocks.size(); ++b) {
-      const std::byte* block = expected.blocks.data() + b * F::block_bytes;
+    for (std::size_t b = 0; b * row < expected.blocks.size(); ++b) {
+      const std::byte* block = block_of<F>(expected.blocks.data() + b * row, 0);
       for (std::size_t k = 0; k < F::block_weights; ++k) {
         const std::size_t g = k / F::group_weights;
         const int code = F::code(block, k);
@@ -148,7 +149,7 @@ TYPED_TEST(FormatTest, PartsReproduceDecode) {
         } else {
           ASSERT_TRUE(code >= 0 && code < 1 << F::code_bits);
         }
-        float scale = to_float(F::scale(block));
+        float scale = to_float(F::scale(expected.blocks.data() + b * row));
         if constexpr (F::has_sub_scales) scale *= static_cast<float>(F::sub_scale(block, g));
         float weight = 0;
         if constexpr (F::is_codebook) {
@@ -169,15 +170,15 @@ TYPED_TEST(FormatTest, PartsReproduceDecode) {
 
 TYPED_TEST(FormatTest, ZeroBlocksStayZero) {
   using F = TypeParam;
-  std::vector<std::byte> block(F::block_bytes);
+  std::vector<std::byte> block(row_bytes<F>(F::block_weights));
   std::vector<float> weights(F::block_weights, 1.0f);
-  F::decode(block.data(), weights.data());  // all bits zero
+  decode_row<F>(block.data(), weights.data(), F::block_weights);  // all bits zero
   for (const float w : weights) EXPECT_EQ(w, 0.0f);
   if constexpr (EncodableFormat<F>) {
     std::fill(block.begin(), block.end(), std::byte{0xff});
-    F::encode(weights.data(), block.data());
+    encode_row<F>(weights.data(), block.data(), F::block_weights);
     std::fill(weights.begin(), weights.end(), 1.0f);
-    F::decode(block.data(), weights.data());
+    decode_row<F>(block.data(), weights.data(), F::block_weights);
     for (const float w : weights) EXPECT_EQ(w, 0.0f);
   }
 }
@@ -190,11 +191,11 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
     std::normal_distribution<float> normal(0.0f, 1.0f);
     std::vector<float> weights(F::block_weights);
     std::vector<float> decoded(F::block_weights);
-    std::vector<std::byte> block(F::block_bytes);
+    std::vector<std::byte> block(row_bytes<F>(F::block_weights));
     for (int round = 0; round < 200; ++round) {
       for (float& w : weights) w = normal(random);
-      F::encode(weights.data(), block.data());
-      F::decode(block.data(), decoded.data());
+      encode_row<F>(weights.data(), block.data(), F::block_weights);
+      decode_row<F>(block.data(), decoded.data(), F::block_weights);
       float largest = 0;
       for (const float w : weights) largest = std::max(largest, std::fabs(w));
       float bound = largest * 0x1p-8f;  // float formats: bf16 keeps 8 bits
@@ -205,7 +206,7 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || F::code_bits == 8 ? 0.5f : 1.0f) +
                 largest * 0x1p-9f;
         // Searched scales may clip the extremes by 9/8 levels; group scales and minima are rounded to 63 steps.
-        if (F::has_sub_scales) bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / 126);
+        if (F::has_sub_scales || RowScaledFormat<F>) bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / 126);
       }
       for (std::size_t k = 0; k < F::block_weights; ++k) {
         ASSERT_LE(std::fabs(decoded[k] - weights[k]), bound) << "round " << round << " weight " << k;
@@ -220,7 +221,7 @@ double mean_squared_error() {
   std::mt19937 random(3);
   std::vector<float> weights(F::block_weights);
   std::vector<float> decoded(F::block_weights);
-  std::vector<std::byte> block(F::block_bytes);
+  std::vector<std::byte> block(row_bytes<F>(F::block_weights));
   double sum = 0;
   constexpr std::size_t n_weights = 1 << 14;
   for (std::size_t b = 0; b < n_weights / F::block_weights; ++b) {
@@ -229,8 +230,8 @@ double mean_squared_error() {
       for (int i = 0; i < 12; ++i) total += static_cast<std::int64_t>(random() >> 12);
       w = static_cast<float>(total) * 0x1p-20f;
     }
-    F::encode(weights.data(), block.data());
-    F::decode(block.data(), decoded.data());
+    encode_row<F>(weights.data(), block.data(), F::block_weights);
+    decode_row<F>(block.data(), decoded.data(), F::block_weights);
     for (std::size_t k = 0; k < F::block_weights; ++k) {
       const double error = static_cast<double>(decoded[k]) - static_cast<double>(weights[k]);
       sum += error * error;
@@ -255,12 +256,12 @@ TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
   if constexpr (EncodableFormat<F>) {
     std::mt19937 random(5);
     std::vector<float> weights(F::block_weights);
-    std::vector<std::byte> block(F::block_bytes);
+    std::vector<std::byte> block(row_bytes<F>(F::block_weights));
     for (int round = 0; round < 300; ++round) {
       for (float& w : weights) w = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
-      F::encode(weights.data(), block.data());
+      encode_row<F>(weights.data(), block.data(), F::block_weights);
       for (float& w : weights) w = round % 3 == 0 ? NAN : round % 3 == 1 ? -INFINITY : 1e-44f;
-      F::encode(weights.data(), block.data());
+      encode_row<F>(weights.data(), block.data(), F::block_weights);
     }
   }
 }
@@ -270,7 +271,7 @@ TYPED_TEST(FormatTest, EncodingDecodedWeightsIsIdempotent) {
   using F = TypeParam;
   // Where group scales are searched for, a second search may find other, equally good ones.
   constexpr bool searched = [] {
-    if constexpr (QuantisedFormat<F>) return F::has_sub_scales || F::is_codebook;
+    if constexpr (QuantisedFormat<F>) return F::has_sub_scales || F::is_codebook || RowScaledFormat<F>;
     return false;
   }();
   if constexpr (EncodableFormat<F> && !searched) {
@@ -279,13 +280,13 @@ TYPED_TEST(FormatTest, EncodingDecodedWeightsIsIdempotent) {
     std::vector<float> weights(F::block_weights);
     std::vector<float> once(F::block_weights);
     std::vector<float> twice(F::block_weights);
-    std::vector<std::byte> block(F::block_bytes);
+    std::vector<std::byte> block(row_bytes<F>(F::block_weights));
     for (int round = 0; round < 500; ++round) {
       for (float& w : weights) w = normal(random);
-      F::encode(weights.data(), block.data());
-      F::decode(block.data(), once.data());
-      F::encode(once.data(), block.data());
-      F::decode(block.data(), twice.data());
+      encode_row<F>(weights.data(), block.data(), F::block_weights);
+      decode_row<F>(block.data(), once.data(), F::block_weights);
+      encode_row<F>(once.data(), block.data(), F::block_weights);
+      decode_row<F>(block.data(), twice.data(), F::block_weights);
       for (std::size_t k = 0; k < F::block_weights; ++k) ASSERT_EQ(bits(once[k]), bits(twice[k])) << round << " " << k;
     }
   }
@@ -295,7 +296,8 @@ TEST(Formats, ListIsComplete) {
   std::vector<std::string> names;
   for_each_type(Formats{}, [&]<class F>(F) { names.emplace_back(F::name); });
   EXPECT_EQ(names, (std::vector<std::string>{"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k",
-                                             "q5_k", "q6_k", "iq4_nl", "iq4_xs", "st4", "int4_g128", "int4_g128_min"}));
+                                             "q5_k", "q6_k", "iq4_nl", "iq4_xs", "st4", "int4_g128", "int4_g128_min",
+                                             "int4_channel", "int8_channel"}));
   EXPECT_FALSE(with_format(10, [](auto) {}));
   EXPECT_TRUE(with_format(12, []<class F>(F) { EXPECT_EQ(F::name, "q4_k"); }));
   EXPECT_EQ(row_bytes<Q6_K>(512), 420u);

@@ -16,7 +16,7 @@ PackedMatrix packed(std::uint32_t seed, std::uint32_t format, std::size_t N, std
   std::optional<PackedMatrix> matrix;
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
-    const std::vector<std::byte> blocks = random_blocks<F>(seed, N * K / F::block_weights);
+    const std::vector<std::byte> blocks = random_rows<F>(seed, N, K);
     Result<PackedMatrix> made = PackedMatrix::create(format, blocks.data(), N, K);
     if (made) matrix = std::move(*made);
   });

@@ -59,7 +59,7 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
       return q.low == nullptr ? high : 256 * high + q.row_low(m)[k];
     };
     for (std::size_t k0 = 0; k0 < K; k0 += F::group_weights) {
-      const std::byte* block = row + k0 / F::block_weights * F::block_bytes;
+      const std::byte* block = block_of<F>(row, k0);
       const std::size_t first = k0 % F::block_weights;
       std::int64_t dot = 0;
       for (std::size_t k = 0; k < F::group_weights; ++k) {
@@ -67,7 +67,7 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
         if constexpr (F::is_codebook) code = F::codebook[static_cast<std::size_t>(code)];
         dot += std::int64_t{code - F::zero_point} * value(k0 + k);
       }
-      float scale = to_float(F::scale(block));
+      float scale = to_float(F::scale(RowScaledFormat<F> ? row : block));
       if constexpr (F::has_sub_scales) scale *= static_cast<float>(F::sub_scale(block, first / F::group_weights));
       const float scale_x = q.row_scales(m)[k0 / 32];
       y.contract = std::fma(scale * scale_x, static_cast<float>(dot), y.contract);
@@ -164,9 +164,7 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
         double weight_rounding = 0;
         if constexpr (QuantisedFormat<F>) {
           std::vector<float> decoded(K);
-          for (std::size_t k = 0; k < K; k += F::block_weights) {
-            F::decode(w.row(n) + k / F::block_weights * F::block_bytes, decoded.data() + k);
-          }
+          decode_row<F>(w.row(n), decoded.data(), K);
           for (std::size_t k = 0; k < K; ++k) {
             weight_rounding += std::fabs(static_cast<double>(decoded[k])) * unit_roundoff *
                                std::fabs(static_cast<double>(x.floats.data()[m * K + k])) * 1.01;
@@ -278,9 +276,7 @@ STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
   for (const unsigned byte : {0x00u, 0xffu, 0x0fu, 0xf0u, 0x80u, 0x7fu, 0x88u}) {
     std::vector<std::byte> blocks(N * row_bytes<F>(K), std::byte(byte));
     if constexpr (QuantisedFormat<F>) {
-      for (std::size_t b = 0; b < blocks.size(); b += F::block_bytes) {
-        for (const std::size_t offset : half_offsets<F>()) store_as(blocks.data() + b + offset, to_f16(1.0f));
-      }
+      set_scales_to_one<F>(blocks, N, K);
     } else {
       if (byte == 0xff || byte == 0x7f) continue;  // NaN
     }
@@ -465,11 +461,7 @@ STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
   constexpr std::size_t N = 17, K = some_columns<F>;
   Weights<F> w(27, N, K);
   std::vector<float> decoded(N * K);
-  for (std::size_t n = 0; n < N; ++n) {
-    for (std::size_t k = 0; k < K; k += F::block_weights) {
-      F::decode(w.row(n) + k / F::block_weights * F::block_bytes, decoded.data() + n * K + k);
-    }
-  }
+  for (std::size_t n = 0; n < N; ++n) decode_row<F>(w.row(n), decoded.data() + n * K, K);
   for (std::size_t k = 0; k < K; ++k) {
     Activations<F> x(ConstMatrix(std::vector<float>(K).data(), 1, K));
     x.floats.data()[k] = 1.0f;

@@ -22,7 +22,7 @@ struct Weights {
     pack<F>(packed.data(), rows.data(), N, K);
   }
   Weights(std::uint32_t seed, std::size_t N, std::size_t K)
-      : Weights(random_blocks<F>(seed, N * K / F::block_weights), N, K) {}
+      : Weights(random_rows<F>(seed, N, K), N, K) {}
 
   const std::byte* row(std::size_t n) { return rows.data() + n * row_bytes<F>(view.cols); }
 

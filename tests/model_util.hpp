@@ -157,11 +157,9 @@ inline std::vector<float> decoded(const ModelFile::Tensor& tensor) {
   std::vector<float> values;
   with_format(tensor.type, [&](auto tag) {
     using F = decltype(tag);
-    const std::size_t blocks = tensor.bytes.size() / F::block_bytes;
-    values.resize(blocks * F::block_weights);
-    for (std::size_t b = 0; b < blocks; ++b) {
-      F::decode(tensor.bytes.data() + b * F::block_bytes, values.data() + b * F::block_weights);
-    }
+    const std::size_t cols = tensor.dims[0], row = row_bytes<F>(cols), rows = tensor.bytes.size() / row;
+    values.resize(rows * cols);
+    for (std::size_t n = 0; n < rows; ++n) decode_row<F>(tensor.bytes.data() + n * row, values.data() + n * cols, cols);
   });
   return values;
 }

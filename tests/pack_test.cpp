@@ -27,9 +27,7 @@ class Pack : public ::testing::Test {
 
   static std::vector<float> decoded(const std::byte* row) {
     std::vector<float> weights(columns);
-    for (std::size_t k = 0; k < columns; k += F::block_weights) {
-      F::decode(row + k / F::block_weights * F::block_bytes, weights.data() + k);
-    }
+    decode_row<F>(row, weights.data(), columns);
     return weights;
   }
 };
@@ -41,7 +39,7 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
   constexpr std::size_t K = TestFixture::columns;
   for (const std::size_t N : {1u, 15u, 16u, 17u, 40u}) {
     for (const bool any_bytes : {false, true}) {
-      std::vector<std::byte> blocks = random_blocks<F>(1, N * K / F::block_weights);
+      std::vector<std::byte> blocks = random_rows<F>(1, N, K);
       if (any_bytes) {
         for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(2, i) >> 24);
       }
@@ -67,15 +65,16 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
 }
 
 // What the layout's drawing says of a format's spans: halves of 16 rows per scale record and a byte per sub-scale, or a word,
-// and as few records as fill whole lines.
+// and as few records as fill whole lines; with a scale per row no records, but a line before all spans.
 template <class F>
 struct DrawnSpan {
-  std::size_t record_bytes = 0, records = 1, codes_bytes = 0;
+  std::size_t record_bytes = 0, records = 1, codes_bytes = 0, head_bytes = 0;
   DrawnSpan() {
     const std::size_t halves = F::has_minimum ? 2 : 1;
     record_bytes = 16 * 2 * halves;
     if (WordScaledFormat<F>) record_bytes = 16 * 4;
     else if (F::has_sub_scales) record_bytes += F::block_weights / F::group_weights * 16 * halves;
+    if (RowScaledFormat<F>) record_bytes = 0, head_bytes = 16 * 4;
     while (records * record_bytes % 64 != 0) ++records;
     codes_bytes = k() * 16 * F::code_bits / 8;
   }
@@ -89,7 +88,7 @@ TYPED_TEST(Pack, PackedBytesAreThoseOfTheLayout) {
   std::size_t panel = 0;
   if constexpr (QuantisedFormat<F>) {
     const DrawnSpan<F> span;
-    panel = (K + span.k() - 1) / span.k() * span.bytes();
+    panel = span.head_bytes + (K + span.k() - 1) / span.k() * span.bytes();
   } else {
     panel = (K * 16 * F::block_bytes + 63) / 64 * 64;
   }
@@ -104,20 +103,23 @@ TYPED_TEST(Pack, PackedBytesAreThoseOfTheLayout) {
 TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns, N = 16;
-  const std::vector<std::byte> rows = random_blocks<F>(3, N * K / F::block_weights);
+  const std::vector<std::byte> rows = random_rows<F>(3, N, K);
   AlignedBuffer<std::byte> packed;
   ASSERT_TRUE(packed.resize(packed_bytes<F>(N, K)));
   pack<F>(packed.data(), rows.data(), N, K);
   for (std::size_t n = 0; n < N; ++n) {
     for (std::size_t k = 0; k < K; ++k) {
-      const std::byte* block = rows.data() + n * row_bytes<F>(K) + k / F::block_weights * F::block_bytes;
+      const std::byte* row = rows.data() + n * row_bytes<F>(K);
+      const std::byte* block = row + (RowScaledFormat<F> ? 4 : 0) + k / F::block_weights * F::block_bytes;
       if constexpr (QuantisedFormat<F>) {
         const auto code = static_cast<unsigned>(F::code(block, k % F::block_weights));
         const DrawnSpan<F> drawn;
-        const std::byte* span = packed.data() + k / drawn.k() * drawn.bytes();
+        const std::byte* span = packed.data() + drawn.head_bytes + k / drawn.k() * drawn.bytes();
         const std::byte* codes = span + k % drawn.k() / 32 * (32 * 16 * F::code_bits / 8);
         const std::byte* record = span + drawn.codes_bytes + k % drawn.k() / F::block_weights * drawn.record_bytes;
-        if constexpr (WordScaledFormat<F>) {
+        if constexpr (RowScaledFormat<F>) {
+          ASSERT_EQ(std::memcmp(packed.data() + 4 * n, row, 4), 0);
+        } else if constexpr (WordScaledFormat<F>) {
           ASSERT_EQ(load_as<std::uint32_t>(record + 4 * n), F::scale_word(block));
         } else {
           const auto scale = F::scale(block);
@@ -153,7 +155,8 @@ TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
       {"q5_0", 0x7fa9c135c4981599u}, {"q5_1", 0x0376711e427dac7fu}, {"q4_k", 0x8f37455ee4b42290u},
       {"q5_k", 0xd9858d33e26c732au}, {"q6_k", 0x3ed82a5370147f41u}, {"iq4_nl", 0xdb0e650a702cc8f5u},
       {"iq4_xs", 0x15fee79bce192ea6u}, {"st4", 0x015c5f536db1173bu},
-      {"int4_g128", 0xf9c429f09f535cadu}, {"int4_g128_min", 0x7e9889b0482ca795u}};
+      {"int4_g128", 0xf9c429f09f535cadu}, {"int4_g128_min", 0x7e9889b0482ca795u},
+      {"int4_channel", 0x72e0eb26d52d82b5u}, {"int8_channel", 0x2a42076fd63c1781u}};
   constexpr std::size_t K = TestFixture::columns, N = 21;
   std::vector<std::byte> rows(N * row_bytes<F>(K));
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(noise_bits(7, i) >> 24);
@@ -167,7 +170,7 @@ TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
 TYPED_TEST(Pack, ThreadsDoNotMatter) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns, N = 100;
-  const std::vector<std::byte> rows = random_blocks<F>(4, N * K / F::block_weights);
+  const std::vector<std::byte> rows = random_rows<F>(4, N, K);
   AlignedBuffer<std::byte> one, many;
   ASSERT_TRUE(one.resize(packed_bytes<F>(N, K)) && many.resize(packed_bytes<F>(N, K)));
   ThreadPool pool(4);
@@ -179,7 +182,7 @@ TYPED_TEST(Pack, ThreadsDoNotMatter) {
 TYPED_TEST(Pack, MatrixOwnsWhatWasPacked) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns, N = 19;
-  const std::vector<std::byte> rows = random_blocks<F>(5, N * K / F::block_weights);
+  const std::vector<std::byte> rows = random_rows<F>(5, N, K);
   Result<PackedMatrix> made = PackedMatrix::create(F::gguf_type, rows.data(), N, K);
   ASSERT_TRUE(made) << made.error().message;
   const PackedMatrix matrix = std::move(*made);

@@ -96,18 +96,26 @@ constexpr bool is_gguf_type = is_one_of<F>(GgufFormats{});
 // Byte offsets of a block's halves (format/*.hpp draw the layouts).
 template <QuantisedFormat F>
 std::vector<std::size_t> half_offsets() {
-  if (WordScaledFormat<F>) return {};
+  if (WordScaledFormat<F> || RowScaledFormat<F>) return {};
   if (F::name == "q6_k") return {208};
   if (F::has_minimum) return {0, 2};
   return {0};
 }
 
-// Blocks of random bytes with scales as trained weights have them: +-2^-10 .. 2^-6 in steps.
+// N rows of K weights: random bytes with scales as trained weights have them, +-2^-10 .. 2^-6 in steps.
 template <WeightFormat F>
-std::vector<std::byte> random_blocks(std::uint32_t seed, std::size_t count) {
-  std::vector<std::byte> blocks(count * F::block_bytes);
+std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_t K) {
+  const std::size_t count = N * K / F::block_weights;
+  std::vector<std::byte> blocks(N * row_bytes<F>(K));
   if constexpr (QuantisedFormat<F>) {
     for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
+    if constexpr (RowScaledFormat<F>) {
+      for (std::size_t n = 0; n < N; ++n) {
+        const std::uint32_t r = noise_bits(seed + 1000, n);
+        store_as(blocks.data() + n * row_bytes<F>(K), (r & 0x80000000u) | (117 + (r >> 23 & 3u)) << 23 | (r & 0x7fffffu));
+      }
+      return blocks;
+    }
     std::size_t n = 0;
     for (std::size_t b = 0; b < count; ++b) {
       if constexpr (WordScaledFormat<F>) {
@@ -128,6 +136,21 @@ std::vector<std::byte> random_blocks(std::uint32_t seed, std::size_t count) {
     }
   }
   return blocks;
+}
+
+// Sets the scales and minimums of N rows to 1.
+template <QuantisedFormat F>
+void set_scales_to_one(std::vector<std::byte>& rows, std::size_t N, std::size_t K) {
+  for (std::size_t n = 0; n < N; ++n) {
+    std::byte* row = rows.data() + n * row_bytes<F>(K);
+    if constexpr (RowScaledFormat<F>) {
+      store_as(row, 1.0f);
+      continue;
+    }
+    for (std::size_t b = 0; b < row_bytes<F>(K); b += F::block_bytes) {
+      for (const std::size_t offset : half_offsets<F>()) store_as(row + b + offset, to_f16(1.0f));
+    }
+  }
 }
 
 // Memory that ends where a page begins that faults on every access. Fresh memory is zero.

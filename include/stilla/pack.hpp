@@ -25,6 +25,7 @@
 //   scale record, per super-block of 256 (formats with sub-scales): scale f16[16] | minimum f16[16] if any |
 //                         for each group g: sub-scale int8[16] | sub-minimum int8[16] if any
 //   scale record, per block of 128 (formats with scale words):      word u32[16]
+//   formats with a scale per row: scale f32[16] once, before the panel's codes, and no records
 //
 // Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r.
 #pragma once
@@ -57,26 +58,30 @@ struct PanelLayout;
 
 template <QuantisedFormat F>
 struct PanelLayout<F> {
+  static constexpr std::size_t head_bytes = RowScaledFormat<F> ? panel_rows * sizeof(float) : 0;  // before the first span
   static constexpr std::size_t super_block = F::block_weights;
   static constexpr std::size_t groups = super_block / F::group_weights;
   static constexpr std::size_t code_bytes = code_block * panel_rows * F::code_bits / 8;  // of one block of 32 k
   static constexpr std::size_t sub_offset = panel_rows * 2 * (F::has_minimum ? 2 : 1);   // in a scale record
   static constexpr std::size_t group_bytes = F::has_sub_scales ? panel_rows * (F::has_minimum ? 2 : 1) : 0;
   static constexpr std::size_t record_bytes =
-      WordScaledFormat<F> ? panel_rows * 4 : sub_offset + (F::has_sub_scales ? groups * group_bytes : 0);
+      RowScaledFormat<F> ? 0 : WordScaledFormat<F> ? panel_rows * 4 : sub_offset + (F::has_sub_scales ? groups * group_bytes : 0);
 
   static constexpr std::size_t span_records = cache_line_bytes / std::gcd(cache_line_bytes, record_bytes);
   static constexpr std::size_t span_k = span_records * super_block;
   static constexpr std::size_t span_codes_bytes = span_k / code_block * code_bytes;
   static constexpr std::size_t span_bytes = span_codes_bytes + span_records * record_bytes;
 
-  static constexpr std::size_t panel_bytes(std::size_t K) { return (K / span_k + (K % span_k != 0)) * span_bytes; }
+  static constexpr std::size_t panel_bytes(std::size_t K) {
+    return K == 0 ? 0 : head_bytes + (K / span_k + (K % span_k != 0)) * span_bytes;
+  }
 
   // Codes of the block of 32 that k belongs to, and k's scale record.
   static constexpr std::size_t codes_offset(std::size_t k) {
-    return k / span_k * span_bytes + k % span_k / code_block * code_bytes;
+    return head_bytes + k / span_k * span_bytes + k % span_k / code_block * code_bytes;
   }
   static constexpr std::size_t record_offset(std::size_t k) {
+    if (RowScaledFormat<F>) return 0;
     return k / span_k * span_bytes + span_codes_bytes + k % span_k / super_block * record_bytes;
   }
 };
@@ -156,7 +161,7 @@ int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
   }
 }
 
-// What one weight's scale and minimum are in a packed panel, exact in float (format/format.hpp).
+// What one weight's scale and minimum are in a packed panel (format/format.hpp).
 struct GroupScale {
   float scale;
   float minimum;
@@ -165,7 +170,9 @@ template <QuantisedFormat F>
 GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
   using Layout = PanelLayout<F>;
   const std::byte* record = panel + Layout::record_offset(k);
-  if constexpr (WordScaledFormat<F>) {
+  if constexpr (RowScaledFormat<F>) {
+    return {load_as<float>(record + 4 * r), 0.0f};
+  } else if constexpr (WordScaledFormat<F>) {
     const auto word = load_as<std::uint32_t>(record + 4 * r);
     const int sub_scale = F::sub_scale_of(word, k % Layout::super_block / F::group_weights);
     return {to_float(F::scale_of(word)) * static_cast<float>(sub_scale), 0.0f};
@@ -189,8 +196,9 @@ void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_st
   using Layout = PanelLayout<F>;
   std::memset(panel, 0, Layout::panel_bytes(K));
   for (std::size_t r = 0; r < row_count; ++r) {
-    const std::byte* block = rows + r * row_stride_bytes;
-    for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights, block += F::block_bytes) {
+    const std::byte* row = rows + r * row_stride_bytes;
+    for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights) {
+      const std::byte* block = block_of<F>(row, k0);
       for (std::size_t k = 0; k < F::block_weights; ++k) {
         std::byte* codes = panel + Layout::codes_offset(k0 + k);
         const std::size_t in_block = (k0 + k) % code_block;
@@ -206,7 +214,9 @@ void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_st
         }
       }
       std::byte* record = panel + Layout::record_offset(k0);
-      if constexpr (WordScaledFormat<F>) {
+      if constexpr (RowScaledFormat<F>) {
+        store_as(record + 4 * r, F::scale(row));
+      } else if constexpr (WordScaledFormat<F>) {
         store_as(record + 4 * r, F::scale_word(block));
       } else {
         store_as(record + 2 * r, F::scale(block));

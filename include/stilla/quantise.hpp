@@ -9,7 +9,7 @@
 //
 // requantise_rows does the same to weights that a file has in another format.
 //
-// Per row and block: decode(encode(w)) is compared with w. Blocks are independent, rows are shared between threads,
+// Per row: decode(encode(w)) is compared with w. Rows are independent, are shared between threads,
 // and sums are merged in the order of rows, so bytes and report are the same for any number of threads. Bound by the
 // encoder's arithmetic, not by memory: bench/elementwise_bench.cpp, EncodeRows.
 #pragma once
@@ -47,12 +47,11 @@ inline Result<std::size_t> encoded_bytes(std::uint32_t format, std::size_t N, st
       return;
     }
     constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-    const std::size_t row_blocks = K / F::block_weights;
-    if (row_blocks > most / F::block_bytes || (row_blocks != 0 && N > most / (row_blocks * F::block_bytes))) {
+    if (K / F::block_weights > (most - row_head_bytes<F>) / F::block_bytes || (K != 0 && N > most / row_bytes<F>(K))) {
       result = Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights do not fit the address space")};
       return;
     }
-    result = N * row_blocks * F::block_bytes;
+    result = N * row_bytes<F>(K);
   });
   return result;
 }
@@ -68,12 +67,12 @@ struct EncodedRow {
 };
 
 template <EncodableFormat F>
-EncodedRow encode_row(std::byte* blocks, const float* weights, std::size_t K) {
+EncodedRow encode_and_compare(std::byte* blocks, const float* weights, std::size_t K) {
   EncodedRow row{0.0, 0.0, 0.0, K};
   float decoded[F::block_weights];
-  for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights, blocks += F::block_bytes) {
-    F::encode(weights + k0, blocks);
-    F::decode(blocks, decoded);
+  encode_row<F>(weights, blocks, K);
+  for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights) {
+    decode_block<F>(blocks, k0, decoded);
     for (std::size_t k = 0; k < F::block_weights; ++k) {
       const auto source = static_cast<double>(weights[k0 + k]);
       const double error = std::fabs(static_cast<double>(decoded[k]) - source);
@@ -104,7 +103,7 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
   AlignedBuffer<detail::EncodedRow> rows;
   if (!rows.resize(N)) return out_of_memory("the error report of encoded rows", N * sizeof(detail::EncodedRow));
   parallel(N, [&](std::size_t n) {
-    rows[n] = detail::encode_row<F>(blocks.data() + n * row_bytes<F>(K), weights.row(n), K);
+    rows[n] = detail::encode_and_compare<F>(blocks.data() + n * row_bytes<F>(K), weights.row(n), K);
   });
   EncodingReport report;
   double squared_source = 0.0;

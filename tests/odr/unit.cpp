@@ -51,8 +51,8 @@ void hash_matmuls(Hash& hash, stilla::ThreadPool& pool) {
     using F = decltype(tag);
     if constexpr (stilla::EncodableFormat<F>) {
       std::vector<std::byte> rows(N * stilla::row_bytes<F>(K));
-      for (std::size_t i = 0; i < N * K / F::block_weights; ++i) {
-        F::encode(weights.data() + i * F::block_weights, rows.data() + i * F::block_bytes);
+      for (std::size_t n = 0; n < N; ++n) {
+        stilla::encode_row<F>(weights.data() + n * K, rows.data() + n * stilla::row_bytes<F>(K), K);
       }
       const auto packed = stilla::PackedMatrix::create(F::gguf_type, rows.data(), N, K);
       if (!packed || !stilla::matmul(stilla::Matrix(y.data(), M, N), *packed, stilla::ConstMatrix(h.data(), M, K), rounded,

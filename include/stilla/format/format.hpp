@@ -11,6 +11,9 @@
 //   decode(block, weights)    one block -> block_weights floats; any alignment; reads block_bytes and nothing past them
 //   encode(weights, block)    the reverse, where the format has an encoder (EncodableFormat)
 //
+// A format with one scale for each row (RowScaledFormat) begins a row with it, a float, and the blocks follow. Then it is
+// decode(block, scale, weights) and encode(weights, scale, block), and fit(weights, count) is the scale for a row.
+//
 // A quantised format also shows integer kernels its parts. With g = k / group_weights:
 //
 //   weight[k] = s[g] * (code(k) - zero_point) + m[g]            codebook formats: s[g] * codebook[code(k)]
@@ -18,7 +21,7 @@
 //   code(block, k)          integer code, 0 .. 2^code_bits - 1; for code_bits == 8 a signed value
 //   scale(block)            s[g] = to_float(scale), or that times sub_scale(block, g) when has_sub_scales. A half; or, where
 //                           scale and sub-scales of a block are one number of 32 bits (WordScaledFormat), scale_of(word) and
-//                           sub_scale_of(word, g) of scale_word(block)
+//                           sub_scale_of(word, g) of scale_word(block); or scale(row), a float (RowScaledFormat)
 //   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales
 //                           (whose sign is the format's business: Q4_K, which subtracts, returns it negated)
 // scale * sub_scale and minimum * sub_minimum are exact in float: 11 bits times at most 8.
@@ -33,6 +36,7 @@
 
 #include <stilla/format/float_formats.hpp>
 #include <stilla/format/int4_g128.hpp>
+#include <stilla/format/int_channel.hpp>
 #include <stilla/format/iq4_nl.hpp>
 #include <stilla/format/iq4_xs.hpp>
 #include <stilla/format/q4_0.hpp>
@@ -49,17 +53,24 @@
 namespace stilla::inline STILLA_ABI {
 
 template <class F>
+concept RowScaledFormat = requires(const std::byte* row, float* weights, std::size_t count) {
+  { F::scale(row) } -> std::same_as<float>;
+  F::decode(row, F::scale(row), weights);
+  { F::fit(weights, count) } -> std::same_as<float>;
+};
+
+template <class F>
 concept WeightFormat = requires(const std::byte* block, float* weights) {
   { F::name } -> std::convertible_to<std::string_view>;
   { F::gguf_type } -> std::convertible_to<std::uint32_t>;
   { F::block_weights } -> std::convertible_to<std::size_t>;
   { F::block_bytes } -> std::convertible_to<std::size_t>;
-  F::decode(block, weights);
+  requires RowScaledFormat<F> || requires { F::decode(block, weights); };
 };
 
 template <class F>
 concept EncodableFormat = WeightFormat<F> && requires(const float* weights, std::byte* block) {
-  F::encode(weights, block);
+  requires RowScaledFormat<F> || requires { F::encode(weights, block); };
 };
 
 template <class F>
@@ -86,7 +97,7 @@ struct TypeList {
 // What GGUF files hold, and all there is. Order is the order of tables and of tests.
 using GgufFormats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS>;
 using Formats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, ST4,
-                         INT4_G128, INT4_G128_MIN>;
+                         INT4_G128, INT4_G128_MIN, INT4_CHANNEL, INT8_CHANNEL>;
 
 // Calls f(format) with a default-constructed tag of every type in the list.
 template <class... Ts, class F>
@@ -107,16 +118,50 @@ bool with_format(std::uint32_t gguf_type, F&& f) {
   return detail::with_format(Formats{}, gguf_type, std::forward<F>(f));
 }
 
-// Bytes of `count` weights of format F; count is a multiple of F::block_weights.
+// Bytes of a row before its blocks.
+template <WeightFormat F>
+inline constexpr std::size_t row_head_bytes = RowScaledFormat<F> ? sizeof(float) : 0;
+
+// Bytes of a row of `count` weights of format F; count is a multiple of F::block_weights.
 template <WeightFormat F>
 constexpr std::size_t row_bytes(std::size_t count) {
-  return count / F::block_weights * F::block_bytes;
+  return count == 0 ? 0 : row_head_bytes<F> + count / F::block_weights * F::block_bytes;
 }
 
-// `count` weights of format F, a multiple of F::block_weights, from their blocks.
+// The block of a row that weight k is in.
 template <WeightFormat F>
-void decode_row(const std::byte* blocks, float* weights, std::size_t count) {
-  for (std::size_t k = 0; k < count; k += F::block_weights, blocks += F::block_bytes) F::decode(blocks, weights + k);
+const std::byte* block_of(const std::byte* row, std::size_t k) {
+  return row + row_head_bytes<F> + k / F::block_weights * F::block_bytes;
+}
+
+// The F::block_weights weights of a row from the k-th on, which begins a block.
+template <WeightFormat F>
+void decode_block(const std::byte* row, std::size_t k, float* weights) {
+  if constexpr (RowScaledFormat<F>) {
+    F::decode(block_of<F>(row, k), F::scale(row), weights);
+  } else {
+    F::decode(block_of<F>(row, k), weights);
+  }
+}
+
+// A row of `count` weights, a multiple of F::block_weights.
+template <WeightFormat F>
+void decode_row(const std::byte* row, float* weights, std::size_t count) {
+  for (std::size_t k = 0; k < count; k += F::block_weights) decode_block<F>(row, k, weights + k);
+}
+
+// The reverse.
+template <EncodableFormat F>
+void encode_row(const float* weights, std::byte* row, std::size_t count) {
+  std::byte* block = row + row_head_bytes<F>;
+  if constexpr (RowScaledFormat<F>) {
+    if (count == 0) return;
+    const float scale = F::fit(weights, count);
+    store_as(row, scale);
+    for (std::size_t k = 0; k < count; k += F::block_weights, block += F::block_bytes) F::encode(weights + k, scale, block);
+  } else {
+    for (std::size_t k = 0; k < count; k += F::block_weights, block += F::block_bytes) F::encode(weights + k, block);
+  }
 }
 
 }  // namespace stilla::STILLA_ABI

@@ -13,51 +13,20 @@
 #include <cstdint>
 #include <string_view>
 
-#include <stilla/format/rounding.hpp>
-#include <stilla/types.hpp>
+#include <stilla/format/even_levels.hpp>
 
 namespace stilla::inline STILLA_ABI {
 
-struct Q4_1 {
+struct Q4_1 : detail::MinimumFormat<Q4_1, 4> {
   static constexpr std::string_view name = "q4_1";
   static constexpr std::uint32_t gguf_type = 3;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 20;
 
-  // What integer kernels see (format/format.hpp).
-  static constexpr unsigned code_bits = 4;
-  static constexpr int zero_point = 0;
-  static constexpr std::size_t group_weights = 32;
-  static constexpr bool has_sub_scales = false;
-  static constexpr bool has_minimum = true;
-  static constexpr bool is_codebook = false;
-
-  static int code(const std::byte* block, std::size_t k) {
-    const unsigned pair = std::to_integer<unsigned>(block[4 + k % 16]);
-    return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);
-  }
-  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
-  static f16 minimum(const std::byte* block) { return load_as<f16>(block + 2); }
-
-  static void decode(const std::byte* block, float* weights) {
-    const float d = to_float(scale(block));
-    const float m = to_float(minimum(block));
-    for (std::size_t k = 0; k < block_weights; ++k) weights[k] = d * static_cast<float>(code(block, k)) + m;
-  }
-
-  // The smallest weight becomes code 0, the largest code 15.
-  static void encode(const float* weights, std::byte* block) {
-    const detail::Range range = detail::range_of(weights, block_weights);
-    const float d = (range.most - range.least) / 15.0f;
-    const float inverse = detail::inverse_scale(d);
-    const auto quantise = [&](float w) {
-      return detail::truncated_code(detail::rounded((w - range.least) * inverse) + 0.5f, 15);
-    };
-    store_as(block, to_f16(d));
-    store_as(block + 2, to_f16(range.least));
-    for (std::size_t j = 0; j < 16; ++j) {
-      block[4 + j] = static_cast<std::byte>(quantise(weights[j]) | quantise(weights[j + 16]) << 4);
-    }
+  static int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4, k); }
+  template <class Code>
+  static void store_codes(std::byte* block, const Code& code_of) {
+    detail::store_split_nibbles(block + 4, code_of);
   }
 };
 

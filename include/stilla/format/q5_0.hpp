@@ -13,51 +13,20 @@
 #include <cstdint>
 #include <string_view>
 
-#include <stilla/format/rounding.hpp>
-#include <stilla/types.hpp>
+#include <stilla/format/even_levels.hpp>
 
 namespace stilla::inline STILLA_ABI {
 
-struct Q5_0 {
+struct Q5_0 : detail::SymmetricFormat<Q5_0, 5> {
   static constexpr std::string_view name = "q5_0";
   static constexpr std::uint32_t gguf_type = 6;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 22;
 
-  // What integer kernels see (format/format.hpp).
-  static constexpr unsigned code_bits = 5;
-  static constexpr int zero_point = 16;
-  static constexpr std::size_t group_weights = 32;
-  static constexpr bool has_sub_scales = false;
-  static constexpr bool has_minimum = false;
-  static constexpr bool is_codebook = false;
-
-  static int code(const std::byte* block, std::size_t k) {
-    const unsigned pair = std::to_integer<unsigned>(block[6 + k % 16]);
-    const unsigned high = load_as<std::uint32_t>(block + 2) >> k & 1u;
-    return static_cast<int>((k < 16 ? pair & 15u : pair >> 4) | high << 4);
-  }
-  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
-
-  static void decode(const std::byte* block, float* weights) {
-    const float d = to_float(scale(block));
-    for (std::size_t k = 0; k < block_weights; ++k) weights[k] = d * static_cast<float>(code(block, k) - zero_point);
-  }
-
-  // The weight of the largest magnitude becomes code 0 (its sign goes into the scale), as in ggml's reference encoder.
-  static void encode(const float* weights, std::byte* block) {
-    const float d = detail::extreme_of(weights, block_weights) / -16.0f;
-    const float inverse = detail::inverse_scale(d);
-    const auto quantise = [&](float w) { return detail::truncated_code(detail::rounded(w * inverse) + 16.5f, 31); };
-    std::uint32_t high_bits = 0;
-    for (std::size_t j = 0; j < 16; ++j) {
-      const unsigned first = quantise(weights[j]);
-      const unsigned second = quantise(weights[j + 16]);
-      block[6 + j] = static_cast<std::byte>((first & 15u) | (second & 15u) << 4);
-      high_bits |= first >> 4 << j | second >> 4 << (j + 16);
-    }
-    store_as(block, to_f16(d));
-    store_as(block + 2, high_bits);
+  static int code(const std::byte* block, std::size_t k) { return detail::split_code5(block + 2, block + 6, k); }
+  template <class Code>
+  static void store_codes(std::byte* block, const Code& code_of) {
+    detail::store_split_codes5(block + 2, block + 6, code_of);
   }
 };
 

@@ -31,32 +31,38 @@ inline int nearest_level(float x, int lowest, int highest) {
   return nearest_integer(x);
 }
 
+struct ScaleFit {
+  double scale;
+  double gain;  // what it takes off the squared error
+};
+
+// The best scale for the levels that are nearest to weights * inverse; nothing gained where all are 0.
+template <class Nearest>
+ScaleFit fit_at(const float* weights, std::size_t count, float inverse, const Nearest& nearest) {
+  double weight_level = 0;
+  double level_level = 0;
+  for (std::size_t k = 0; k < count; ++k) {
+    const double level = nearest(weights[k] * inverse);
+    weight_level += static_cast<double>(weights[k]) * level;
+    level_level += level * level;
+  }
+  if (!(level_level > 0)) return {0, 0};
+  return {weight_level / level_level, weight_level * weight_level / level_level};
+}
+
 // The scale s for w[k] = s * level, where nearest(x) is the level nearest to x and the largest magnitude goes to about
 // `extreme_level`. 0 for a group of zeros, and for one so small that its inverse is infinite.
 template <class Nearest>
 float fit_scale(const float* weights, std::size_t count, float extreme_level, const Nearest& nearest) {
   const float extreme = extreme_of(weights, count);
   if (extreme == 0.0f) return 0.0f;
-  double best_gain = 0;
-  double best_scale = 0;
+  ScaleFit best{0, 0};
   for (int step = -search_steps; step <= search_steps; ++step) {
     const float moved = extreme_level + search_spacing * static_cast<float>(step);  // exact: eighths of small numbers
-    const float inverse = moved / extreme;
-    double weight_level = 0;
-    double level_level = 0;
-    for (std::size_t k = 0; k < count; ++k) {
-      const double level = nearest(weights[k] * inverse);
-      weight_level += static_cast<double>(weights[k]) * level;
-      level_level += level * level;
-    }
-    if (!(level_level > 0)) continue;
-    const double gain = weight_level * weight_level / level_level;
-    if (gain > best_gain) {
-      best_gain = gain;
-      best_scale = weight_level / level_level;
-    }
+    const ScaleFit found = fit_at(weights, count, moved / extreme, nearest);
+    if (found.gain > best.gain) best = found;
   }
-  return static_cast<float>(best_scale);
+  return static_cast<float>(best.scale);
 }
 
 struct ScaleAndMinimum {

@@ -38,6 +38,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include <stilla/format/even_levels.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 #include <stilla/types.hpp>
@@ -73,10 +74,7 @@ struct ST4 {
   static constexpr std::array<std::int8_t, 16> codebook{-127, -100, -79, -62, -46, -32, -19, -8,
                                                         2,    12,   23,  35,  49,  64,  82,  108};
 
-  static int code(const std::byte* block, std::size_t k) {
-    const unsigned pair = std::to_integer<unsigned>(block[4 + k / 32 * 16 + k % 16]);
-    return static_cast<int>(k % 32 < 16 ? pair & 15u : pair >> 4);
-  }
+  static int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4 + k / 32 * 16, k % 32); }
   static std::uint32_t scale_word(const std::byte* block) { return load_as<std::uint32_t>(block); }
   static ue5m3 scale_of(std::uint32_t word) { return {static_cast<std::uint8_t>(word >> 24)}; }
   static int sub_scale_of(std::uint32_t word, std::size_t g) {

@@ -9,7 +9,7 @@
 //     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  scale_x is a power of two: an exact product
 //     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum (groups of 32); exact too
 //
-// and y = acc + bias. Float formats: acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does
+// and y = acc + bias. A format with a scale per row is no exception: its scale_w is the same for all g. Float formats: acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does
 // just that for every output, so results do not depend on the target, on M, or on how panels are shared between threads.
 #pragma once
 

@@ -153,7 +153,9 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
         const std::size_t group_in_record = k0 % Layout::super_block / group + g;
         VFloat scale = hn::Zero(df);
         VFloat minimum = hn::Zero(df);
-        if constexpr (WordScaledFormat<F>) {
+        if constexpr (RowScaledFormat<F>) {
+          scale = hn::LoadU(df, reinterpret_cast<const float*>(record) + v * float_lanes);
+        } else if constexpr (WordScaledFormat<F>) {
           scale = load_word_scale<F>(record + 4 * v * float_lanes, group_in_record);
         } else {
           scale = load_f16(record + 2 * v * float_lanes);

@@ -92,7 +92,9 @@ STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, 
 template <class F>
 STILLA_INLINE Float load_scale(const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
-  if constexpr (WordScaledFormat<F>) {
+  if constexpr (RowScaledFormat<F>) {
+    return load_floats(reinterpret_cast<const float*>(record) + v * lanes);
+  } else if constexpr (WordScaledFormat<F>) {
     return load_word_scale<F>(record, k0 % Layout::super_block / F::group_weights + g, v);
   } else if constexpr (F::has_sub_scales) {
     const Float scale = load_f16(record + 2 * v * lanes);
@@ -152,7 +154,8 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
   constexpr std::size_t lines_per_group = lines / groups_per_block<F>;
   constexpr std::size_t vectors = Panels * row_vectors;
   const std::size_t panel_bytes = Layout::panel_bytes(a.K);
-  const std::byte* span = a.panels + p * panel_bytes;
+  const std::byte* const panel = a.panels + p * panel_bytes;
+  const std::byte* span = panel + Layout::head_bytes;
   Float acc[MT][vectors];
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
@@ -162,7 +165,8 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
   for (std::size_t k0 = 0; k0 < a.K; k0 += code_block) {
     const std::size_t k = k0 % Layout::span_k;
     const std::byte* codes = span + k / code_block * Layout::code_bytes;
-    const std::byte* record = span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
+    const std::byte* record =
+        RowScaledFormat<F> ? panel : span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
     // The stream is this much longer per block; what overlaps the next block is asked for twice.
     constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
     std::size_t ahead_by = prefetch_bytes(MT);

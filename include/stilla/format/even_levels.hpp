@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What formats with evenly spaced levels have in common: one scale for each block, with or without a minimum, and codes of 4
+// bits, with or without a fifth. Each format's header draws its bytes; it derives from one of the two below and says where
+// codes lie:
+//
+//     code(block, k)                 code k of a block
+//     store_codes(block, code_of)    stores code_of(k) for all k, each asked for once
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <stilla/format/rounding.hpp>
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI::detail {
+
+// 32 codes in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
+inline int split_nibble(const std::byte* codes, std::size_t k) {
+  const unsigned pair = std::to_integer<unsigned>(codes[k % 16]);
+  return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);
+}
+template <class Code>
+void store_split_nibbles(std::byte* codes, const Code& code_of) {
+  for (std::size_t j = 0; j < 16; ++j) codes[j] = static_cast<std::byte>(code_of(j) | code_of(j + 16) << 4);
+}
+
+// Any even number of codes. Byte j: low nibble = code[2j], high = code[2j + 1].
+inline int paired_nibble(const std::byte* codes, std::size_t k) {
+  return std::to_integer<int>(codes[k / 2] >> (k % 2 * 4) & std::byte{15});
+}
+template <class Code>
+void store_paired_nibbles(std::byte* codes, std::size_t count, const Code& code_of) {
+  for (std::size_t k = 0; k < count; k += 2) codes[k / 2] = static_cast<std::byte>(code_of(k) | code_of(k + 1) << 4);
+}
+
+// 32 codes of 5 bits: their low nibbles split as above, and a word whose bit k is the fifth of code[k].
+inline int split_code5(const std::byte* word, const std::byte* codes, std::size_t k) {
+  return split_nibble(codes, k) | static_cast<int>((load_as<std::uint32_t>(word) >> k & 1u) << 4);
+}
+template <class Code>
+void store_split_codes5(std::byte* word, std::byte* codes, const Code& code_of) {
+  std::uint32_t high_bits = 0;
+  store_split_nibbles(codes, [&](std::size_t k) {
+    const unsigned code = code_of(k);
+    high_bits |= code >> 4 << k;
+    return code & 15u;
+  });
+  store_as(word, high_bits);
+}
+
+// weight[k] = scale * (code[k] - 2^bits / 2). A block begins with its scale, a half.
+template <class F, unsigned bits>
+struct SymmetricFormat {
+  // What integer kernels see (format/format.hpp).
+  static constexpr unsigned code_bits = bits;
+  static constexpr int zero_point = 1 << (bits - 1);
+  static constexpr std::size_t group_weights = 32;
+  static constexpr bool has_sub_scales = false;
+  static constexpr bool has_minimum = false;
+  static constexpr bool is_codebook = false;
+
+  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
+
+  static void decode(const std::byte* block, float* weights) {
+    const float d = to_float(scale(block));
+    for (std::size_t k = 0; k < F::block_weights; ++k) {
+      weights[k] = d * static_cast<float>(F::code(block, k) - zero_point);
+    }
+  }
+
+  // The weight of the largest magnitude becomes code 0 (its sign goes into the scale), as in ggml's reference encoder.
+  static void encode(const float* weights, std::byte* block) {
+    constexpr auto zero = static_cast<float>(zero_point);
+    const float d = extreme_of(weights, F::block_weights) / -zero;
+    const float inverse = inverse_scale(d);
+    store_as(block, to_f16(d));
+    F::store_codes(block, [&](std::size_t k) {
+      return truncated_code(rounded(weights[k] * inverse) + (zero + 0.5f), (1u << bits) - 1);
+    });
+  }
+};
+
+// weight[k] = scale * code[k] + minimum. A block begins with its scale and its minimum, halves.
+template <class F, unsigned bits>
+struct MinimumFormat {
+  static constexpr unsigned code_bits = bits;
+  static constexpr int zero_point = 0;
+  static constexpr std::size_t group_weights = 32;
+  static constexpr bool has_sub_scales = false;
+  static constexpr bool has_minimum = true;
+  static constexpr bool is_codebook = false;
+
+  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
+  static f16 minimum(const std::byte* block) { return load_as<f16>(block + 2); }
+
+  static void decode(const std::byte* block, float* weights) {
+    const float d = to_float(scale(block));
+    const float m = to_float(minimum(block));
+    for (std::size_t k = 0; k < F::block_weights; ++k) weights[k] = d * static_cast<float>(F::code(block, k)) + m;
+  }
+
+  // The smallest weight becomes code 0, the largest the last code, as in ggml's reference encoder.
+  static void encode(const float* weights, std::byte* block) {
+    constexpr unsigned last = (1u << bits) - 1;
+    const Range range = range_of(weights, F::block_weights);
+    const float d = (range.most - range.least) / static_cast<float>(last);
+    const float inverse = inverse_scale(d);
+    store_as(block, to_f16(d));
+    store_as(block + 2, to_f16(range.least));
+    F::store_codes(block, [&](std::size_t k) {
+      return truncated_code(rounded((weights[k] - range.least) * inverse) + 0.5f, last);
+    });
+  }
+};
+
+}  // namespace stilla::STILLA_ABI::detail

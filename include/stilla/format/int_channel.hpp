@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Int4 and int8 with one scale for each row of weights, which is an output channel: what ONNX and QNN call per-channel and
+// oneDNN a scale per output. Symmetric. For engines that bring such weights; not in GGUF files.
+//
+//     INT4_CHANNEL:   weight[k] = scale * (code[k] - 8)     4 + 32 / K bits per weight, code 0..15
+//     INT8_CHANNEL:   weight[k] = scale * code[k]           8 + 32 / K bits per weight, code -127..127 from the encoder
+//
+//     byte  0        4                        row
+//           | scale  | block | block | ...     a block is 32 weights: int4, 16 bytes, byte j: low nibble = code[2j],
+//           |  f32   |       |       |         high = code[2j + 1]; int8, 32 bytes, byte k = code[k]
+//
+// Int8 loses next to nothing that way. Int4 does: one step has to suit a row's largest weight and all others, so the encoder
+// cuts off the largest where that is the lesser error (README.md, "Weight formats", has the numbers).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include <stilla/format/even_levels.hpp>
+#include <stilla/format/rounding.hpp>
+#include <stilla/format/scale_search.hpp>
+#include <stilla/types.hpp>
+
+namespace stilla::inline STILLA_ABI {
+
+namespace detail {
+
+// What both have; F stores codes. `lowest` and `highest`: levels, code - zero_point. `cuts`: how many ways to cut the largest
+// weights off are tried, the last one at 1 + cuts / 8 times smaller.
+template <class F, int lowest, int highest, int cuts>
+struct ChannelFormat {
+  static constexpr std::size_t block_weights = 32;
+  static constexpr std::size_t group_weights = 32;
+  static constexpr bool has_sub_scales = false;
+  static constexpr bool has_minimum = false;
+  static constexpr bool is_codebook = false;
+
+  static float scale(const std::byte* row) { return load_as<float>(row); }
+
+  static void decode(const std::byte* block, float scale, float* weights) {
+    for (std::size_t k = 0; k < block_weights; ++k) weights[k] = scale * static_cast<float>(F::code(block, k) - F::zero_point);
+  }
+
+  // The scale for a row of `count` weights, not negative.
+  static float fit(const float* weights, std::size_t count) {
+    const float extreme = magnitude(extreme_of(weights, count));
+    ScaleFit best{0, 0};
+    for (int step = 0; step <= cuts && extreme != 0.0f; ++step) {
+      const float last = static_cast<float>(highest) * (1.0f + 0.125f * static_cast<float>(step));  // exact
+      const ScaleFit found = fit_at(weights, count, last / extreme, [](float x) { return nearest_level(x, lowest, highest); });
+      if (found.gain > best.gain) best = found;
+    }
+    return static_cast<float>(best.scale);
+  }
+
+  static void encode(const float* weights, float scale, std::byte* block) {
+    const float inverse = inverse_scale(scale);
+    F::store_codes(block, [&](std::size_t k) { return nearest_level(weights[k] * inverse, lowest, highest) + F::zero_point; });
+  }
+};
+
+}  // namespace detail
+
+struct INT4_CHANNEL : detail::ChannelFormat<INT4_CHANNEL, -8, 7, 16> {
+  static constexpr std::string_view name = "int4_channel";
+  static constexpr std::uint32_t gguf_type = 0x00433449;  // "I4C"
+  static constexpr std::size_t block_bytes = 16;
+  static constexpr unsigned code_bits = 4;
+  static constexpr int zero_point = 8;
+
+  static int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block, k); }
+  template <class Code>
+  static void store_codes(std::byte* block, const Code& code_of) {
+    detail::store_paired_nibbles(block, block_weights, code_of);
+  }
+};
+
+struct INT8_CHANNEL : detail::ChannelFormat<INT8_CHANNEL, -127, 127, 0> {
+  static constexpr std::string_view name = "int8_channel";
+  static constexpr std::uint32_t gguf_type = 0x00433849;  // "I8C"
+  static constexpr std::size_t block_bytes = 32;
+  static constexpr unsigned code_bits = 8;
+  static constexpr int zero_point = 0;
+
+  static int code(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + k); }
+  template <class Code>
+  static void store_codes(std::byte* block, const Code& code_of) {
+    for (std::size_t k = 0; k < block_weights; ++k) store_as(block + k, static_cast<std::int8_t>(code_of(k)));
+  }
+};
+
+}  // namespace stilla::STILLA_ABI
