@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What rounding a model's weights to each format costs: the table "Weight formats" in README.md.
+"""What rounding a model's weights to each format costs: the tables in README.md and format/st4.hpp.
 
     pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6
     scripts/compare_formats.py MODEL.gguf [FORMAT...] [--program build/release/bin/stilla]
@@ -9,7 +9,8 @@ All matrices but embedding and head are encoded and decoded by this library (com
 runs in float32 with what comes out: nothing else is rounded. The file's own weights, dequantised, count as the original,
 which flatters formats like the file's. Prompts, reference and measures are those of check_fidelity.py. Blocks follow each
 other through the whole matrix, so that formats with blocks of 256 can be compared where rows are no multiple of it.
-With --program a second line for each format has the logits of that program with --weights, which leaves such rows as they are.
+With --program a second line for each format has the logits of that program from a file packed with --weights, which leaves
+such rows as they are.
 
     bits     per weight
     nmse     sum (decoded - original)^2 / sum original^2, over all matrices
@@ -135,7 +136,11 @@ def main():
         print(f"{name:13} {8 * total_bytes / count:6.4g} {error / energy:9.5f} {count / seconds / 1e6:6.1f} "
               f"{measures(exact, rounded_logits)}", flush=True)
         if a.program:
-            program = measures(exact, lambda ids: program_logits(a.program, a.model, ids, ["--weights", name]))
+            with tempfile.TemporaryDirectory() as folder:
+                packed = os.path.join(folder, "packed.stilla")
+                subprocess.run([a.program, "pack", "-m", a.model, "--weights", name, "-o", packed], check=True,
+                               stderr=subprocess.DEVNULL)
+                program = measures(exact, lambda ids: program_logits(a.program, packed, ids, []))
             print(f"{'':24} {'program':>12} {program}", flush=True)
 
 

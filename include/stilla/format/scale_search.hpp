@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Least-squares choice of scales, for the encoders of formats whose groups share a block's scale (K formats) or whose
-// levels are not evenly spaced (codebooks). The search is Stilla's own; gguf-py has no encoder for these formats.
+// Least-squares choice of scales, for the encoders of formats whose groups share a block's scale (K formats), whose rows have
+// one, or whose levels are not evenly spaced (codebooks). The search is Stilla's own; gguf-py has no encoder for them.
 //
 // Levels l[k] are integers and w[k] the weights. For fixed levels the best scale is s = sum(w l) / sum(l l), and it
 // leaves the squared error sum(w w) - sum(w l)^2 / sum(l l). So: try steps around the one that maps the largest
