@@ -58,11 +58,15 @@ void use(const stilla::GgufFile& file) {
         if (!row.empty()) stilla::unpack_row<F>(view, tensor.rows() - 1, row.data());
         return;
       }
-      if (tensor.size_bytes % F::block_bytes != 0) __builtin_trap();
-      float weights[256];
-      const std::span<const std::byte> bytes = file.tensor_bytes(tensor);
-      for (std::size_t at = 0; at < bytes.size(); at += F::block_bytes) F::decode(bytes.data() + at, weights);
-      sum += weights[0] > 0 ? 1u : 0u;
+      if constexpr (stilla::RowScaledFormat<F>) {
+        __builtin_trap();  // in packed files only
+      } else {
+        if (tensor.size_bytes % F::block_bytes != 0) __builtin_trap();
+        float weights[256];
+        const std::span<const std::byte> bytes = file.tensor_bytes(tensor);
+        for (std::size_t at = 0; at < bytes.size(); at += F::block_bytes) F::decode(bytes.data() + at, weights);
+        sum += weights[0] > 0 ? 1u : 0u;
+      }
     });
   }
   sink = sum;
