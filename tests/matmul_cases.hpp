@@ -243,6 +243,7 @@ STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
         }
       }
     }
+    if (seed % 3 == 0) set_row_scales<F>(blocks, N, K, seed, seed % 2 == 0 ? -52 : -53, seed % 2 == 0 ? 73 : 74);
     Weights<F> w(std::move(blocks), N, K);
     for (const std::size_t M : {3u, 19u}) {
       Activations<F> x(seed + 100, M, K, seed % 2 == 0 ? ActivationBits::eight : ActivationBits::sixteen);
@@ -255,7 +256,9 @@ STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
 STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
   using F = Second;
   constexpr std::size_t N = 48, K = some_columns<F>, M = 24;
-  Weights<F> w(31, N, K);
+  std::vector<std::byte> rows = random_rows<F>(31, N, K);
+  set_row_scales<F>(rows, N, K, 34, -52, 73);
+  Weights<F> w(std::move(rows), N, K);
   std::vector<float> values = noise_values(32, M * K);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const int exponent = static_cast<int>(noise_bits(33, i / 32) % 124) - 63;  // from 2^-63, which is 0, to 2^60

@@ -153,6 +153,17 @@ void set_scales_to_one(std::vector<std::byte>& rows, std::size_t N, std::size_t 
   }
 }
 
+// Where rows have a scale, sets those of N rows to numbers of 2^lowest to 2^(highest + 1).
+template <WeightFormat F>
+void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, std::uint32_t seed, int lowest, int highest) {
+  if constexpr (RowScaledFormat<F>) {
+    for (std::size_t n = 0; n < N; ++n) {
+      const int exponent = lowest + static_cast<int>(noise_bits(seed, 2 * n) % static_cast<unsigned>(highest - lowest + 1));
+      store_as(rows.data() + n * row_bytes<F>(K), std::ldexp(1.5f + 0.49f * noise(seed, 2 * n + 1), exponent));
+    }
+  }
+}
+
 // Memory that ends where a page begins that faults on every access. Fresh memory is zero.
 template <class T>
 class GuardedArray {

@@ -6,11 +6,13 @@
 // F::group_weights weights, in order of k,
 //
 //     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 128 * 32640 < 2^28
-//     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  scale_x is a power of two: an exact product
+//     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  scale_x is a power of two: an exact product (of a row's
+//                                                            own scale, a float, unless it is subnormal)
 //     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum (groups of 32); exact too
 //
-// and y = acc + bias. A format with a scale per row is no exception: its scale_w is the same for all g. Float formats: acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does
-// just that for every output, so results do not depend on the target, on M, or on how panels are shared between threads.
+// and y = acc + bias. A format with a scale per row is no exception: its scale_w is the same for all g. Float formats:
+// acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does just that for every output, so
+// results do not depend on the target, on M, or on how panels are shared between threads.
 #pragma once
 
 #include <cstddef>

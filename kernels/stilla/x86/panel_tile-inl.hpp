@@ -282,7 +282,8 @@ inline constexpr std::int32_t bits_of_one = std::bit_cast<std::int32_t>(1.0f);
 // How far ahead of use unpack_panels fetches. Without it 6 % more time (clang 19) or 1 to 2 (GCC 12); 2, 4 and 8 KB are alike.
 inline constexpr std::size_t unpack_ahead = 4096;
 
-// False where a scale is no number: adding exponents would make one of it.
+// False where adding exponents would not be multiplying: a scale is no number, or it is a row's own float and so small or so
+// large that its product with a token's (2^-74 to 2^54) need not be a normal number.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
                                    std::size_t k_begin, std::size_t k_end) {
@@ -290,6 +291,7 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
   constexpr std::size_t fours_per_group = 8 / groups_per_block<F>;
   Float poison = zero();
+  bool is_normal = true;
   for (std::size_t p = 0; p < Panels; ++p) {
     const std::byte* panel = a.panels + (p0 + p) * Layout::panel_bytes(a.K);
     for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
@@ -309,7 +311,12 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
         for (std::size_t v = 0; v < row_vectors; ++v) {
           Float scale = load_scale<F>(record, k0, g, v);
-          poison = fused_multiply_add(scale, zero(), poison);
+          if constexpr (RowScaledFormat<F>) {
+            is_normal = is_normal && !any_zero(mul(scale, set(0x1p-98f)));  // 0 up to 2^-52
+            poison = fused_multiply_add(mul(scale, set(0x1p54f)), zero(), poison);
+          } else {
+            poison = fused_multiply_add(scale, zero(), poison);
+          }
           if (any_zero(scale)) {  // weights that are 0 are so with any scale
             for (std::size_t q = g * fours_per_group; q < (g + 1) * fours_per_group; ++q) {
               std::uint8_t* operands = out.operands[b][q][p] + v * vector_bytes;
@@ -323,7 +330,7 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
       }
     }
   }
-  return !any_nan(poison);
+  return is_normal && !any_nan(poison);
 }
 
 // What a sweep takes at once: 64 or 128 KB of operands and an eighth to a half of that in scales, in L2 and on the stack. The more
