@@ -173,9 +173,9 @@ TYPED_TEST(RopeOn, KeepsNormsAndDependsOnDistance) {
     EXPECT_NEAR(dot(turned, turned), dot(q, q), bound * dot(q, q) / size) << position;
   }
   for (const std::size_t distance : {0u, 1u, 63u, 4096u}) {
-    const double near = dot(at(q, distance), at(k, 0));
+    const double unshifted = dot(at(q, distance), at(k, 0));
     for (const std::size_t shift : {1u, 1000u, 126975u}) {
-      EXPECT_NEAR(dot(at(q, shift + distance), at(k, shift)), near, bound) << distance << " at " << shift;
+      EXPECT_NEAR(dot(at(q, shift + distance), at(k, shift)), unshifted, bound) << distance << " at " << shift;
     }
   }
 }

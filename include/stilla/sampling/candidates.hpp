@@ -194,9 +194,9 @@ class Candidates {
       return;
     }
     const Split all = split(highest);
-    if (!keep_share_of(all.near, share * (all.weight + all.least), share * (all.weight + all.most), highest)) {
+    if (!keep_share_of(all.nearby, share * (all.weight + all.least), share * (all.weight + all.most), highest)) {
       const double wanted = share * (all.weight + far_weight(highest));
-      if (!keep_share_of(all.near, wanted, wanted, highest)) (void)keep_share_of(items(), wanted, wanted, highest);
+      if (!keep_share_of(all.nearby, wanted, wanted, highest)) (void)keep_share_of(items(), wanted, wanted, highest);
     }
     items_.swap(other_);
     count_ = kept_;
@@ -208,16 +208,16 @@ class Candidates {
     const float highest = this->highest();
     if (is_ranked_) return walk(u * total_weight(highest), highest, items(), {}).first;
     const Split all = split(highest);
-    const auto [found, end] = walk(u * (all.weight + all.least), highest, all.near, {});
+    const auto [found, end] = walk(u * (all.weight + all.least), highest, all.nearby, {});
     if (u * (all.weight + all.most) < end) return found;
-    return walk(u * (all.weight + far_weight(highest)), highest, all.near, items()).first;
+    return walk(u * (all.weight + far_weight(highest)), highest, all.nearby, items()).first;
   }
 
  private:
   struct Split {
-    std::span<const Candidate> near;  // by id
-    double weight;                    // of them
-    double least, most;               // that all others weigh
+    std::span<const Candidate> nearby;  // by id
+    double weight;                      // of them
+    double least, most;                 // that all others weigh
   };
   static constexpr float far_logits = 16.0f;
 
@@ -254,17 +254,17 @@ class Candidates {
     const float scale = 12102203.16f / temperature_;  // 2^23 log2(e)
     double bound = 0.0;
     for (const Candidate& c : items()) {  // without a branch
-      const bool far = is_far(c, highest);
+      const bool left_out = is_far(c, highest);
       near_[count] = c;
-      count += far ? std::size_t{0} : 1;
+      count += left_out ? std::size_t{0} : 1;
       const float place = std::max((c.logit - highest) * scale, -1065353216.0f);
-      const std::int32_t bits = far ? 0x3f800000 + static_cast<std::int32_t>(place) : 0;
+      const std::int32_t bits = left_out ? 0x3f800000 + static_cast<std::int32_t>(place) : 0;
       bound += static_cast<double>(std::bit_cast<float>(bits));
     }
-    const std::span<const Candidate> near(near_.data(), count);
+    const std::span<const Candidate> nearby(near_.data(), count);
     double sum = 0.0;
-    for (const Candidate& c : near) sum += weight(c, highest);
-    return {near, sum, bound * (1.0 / 1.0616), bound * 1.00001 + 1e-30};
+    for (const Candidate& c : nearby) sum += weight(c, highest);
+    return {nearby, sum, bound * (1.0 / 1.0616), bound * 1.00001 + 1e-30};
   }
 
   double far_weight(float highest) const {

@@ -261,14 +261,14 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
   for (std::size_t h = 0; h < n_queries; ++h) {  // two tiles at a time, which take each other's place on the lower side
     float* row = scores + h * kv_chunk;
     for (std::size_t r = 0; r < half / 2; r += 16) {
-      float* near = row + r;
-      float* far = row + half - 16 - r;
-      const Float even = load_floats(near), odd = load_floats(near + half);
-      const Float far_even = load_floats(far), far_odd = load_floats(far + half);
-      store_floats(near + half, add(even, odd));
-      store_floats(far + half, add(far_even, far_odd));
-      store_floats(far, reversed(sub(even, odd)));
-      store_floats(near, reversed(sub(far_even, far_odd)));
+      float* front = row + r;
+      float* back = row + half - 16 - r;
+      const Float even = load_floats(front), odd = load_floats(front + half);
+      const Float back_even = load_floats(back), back_odd = load_floats(back + half);
+      store_floats(front + half, add(even, odd));
+      store_floats(back + half, add(back_even, back_odd));
+      store_floats(back, reversed(sub(even, odd)));
+      store_floats(front, reversed(sub(back_even, back_odd)));
     }
   }
 }
