@@ -3,7 +3,6 @@
 // stilla chat: a conversation. Each turn renders the whole conversation with the model's template and evaluates only
 // what the cache does not hold yet: the new message, and behind a thought, which is dropped, the last answer again.
 #include <algorithm>
-#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -73,7 +72,7 @@ class Chat {
       conversation_.add_user(*line);
       answer();
     }
-    if (stdin_is_terminal()) std::fputs("\n", stderr);
+    if (stdin_is_terminal()) write_note("\n");
     return 0;
   }
 
@@ -99,7 +98,7 @@ class Chat {
     const std::size_t begin = std::min(line.find_first_not_of(" \t", end), line.size());
     const std::string argument = line.substr(begin, line.find_last_not_of(" \t") + 1 - begin);
     if (command == "/help") {
-      std::fputs(std::string(help_text).c_str(), stderr);
+      write_note(help_text);
     } else if (command == "/reset") {
       reset();
       message("new conversation");
@@ -168,7 +167,7 @@ class Chat {
       ++turns;
     }
     if (turns > 0) {
-      if (more > 0 && stderr_is_terminal()) std::fputs("\n", stderr);
+      if (more > 0 && stderr_is_terminal()) write_note("\n");
       message(fmt::format("the context is full: forgot the {} ({} tokens)",
                           turns == 1 ? "oldest turn" : fmt::format("{} oldest turns", turns), before - ids.size()));
     }

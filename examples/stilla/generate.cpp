@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -128,7 +127,7 @@ void Generator::take(std::span<const std::uint32_t> ids, Generation& result) {
     sampler_.accept(id);
     if (options_->use_lookup) index_.push(id);
     if (const std::optional<stilla::TextLoop> loop = loops_.push(id)) {
-      if (stderr_is_terminal()) std::fputs("\n", stderr);
+      if (stderr_is_terminal()) write_note("\n");
       message(fmt::format("the text goes round in circles: its last {} tokens are {} times the same {}; --dry-multiplier "
                           "0.8 helps against that",
                           loop->tokens, loop->tokens / loop->period, loop->period));

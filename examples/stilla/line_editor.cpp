@@ -2,8 +2,8 @@
 #include "line_editor.hpp"
 
 #include <cstdio>
-#include <iostream>
 
+#include "output.hpp"
 #include "platform.hpp"
 
 #if STILLA_LIBEDIT
@@ -16,6 +16,13 @@
 #endif
 
 namespace program {
+namespace {
+std::optional<std::string> read_plain_line(bool goes_on) {
+  if (stdin_is_terminal()) write_note(goes_on ? ". " : "> ");
+  std::string line;
+  return read_line(line) ? std::optional(line) : std::nullopt;
+}
+}  // namespace
 
 #if STILLA_LIBEDIT
 
@@ -74,11 +81,7 @@ LineEditor::LineEditor() {
 }
 
 std::optional<std::string> LineEditor::read_line(bool goes_on) {
-  if (state_ == nullptr) {
-    if (stdin_is_terminal()) std::fputs(goes_on ? ". " : "> ", stderr);
-    std::string line;
-    return std::getline(std::cin, line) ? std::optional(line) : std::nullopt;
-  }
+  if (state_ == nullptr) return read_plain_line(goes_on);
   state_->prompt = goes_on ? state_->next_prompt : state_->first_prompt;
   if (takes_end_of_input()) return std::nullopt;
   int count = 0;
@@ -99,18 +102,14 @@ struct LineEditor::State {};
 
 LineEditor::LineEditor() = default;
 
-std::optional<std::string> LineEditor::read_line(bool goes_on) {
-  if (stdin_is_terminal()) std::fputs(goes_on ? ". " : "> ", stderr);
-  std::string line;
-  return std::getline(std::cin, line) ? std::optional(line) : std::nullopt;
-}
+std::optional<std::string> LineEditor::read_line(bool goes_on) { return read_plain_line(goes_on); }
 
 #endif
 
 LineEditor::~LineEditor() = default;
 
 std::optional<std::string> LineEditor::read() {
-  if (stdin_is_terminal() && stderr_is_terminal()) std::fputs("\n", stderr);
+  if (stdin_is_terminal() && stderr_is_terminal()) write_note("\n");
   std::optional<std::string> line = read_line(false);
   if (!line) return std::nullopt;
   if (line->ends_with('\r')) line->pop_back();

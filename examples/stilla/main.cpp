@@ -2,7 +2,6 @@
 //
 // The program `stilla`: talk to a model, run a prompt, measure, look inside a file. Exit status: 0 fine, 1 failed,
 // 2 used wrongly, 3 the file was refused, 130 Ctrl-C.
-#include <cstdio>
 #include <new>
 #include <string>
 #include <vector>
@@ -52,7 +51,7 @@ int run_program(const std::vector<std::string>& arguments) {
   program::add_inspect(app, chosen);
   program::add_pack(app, chosen);
   if (arguments.empty()) {
-    std::fputs(app.help().c_str(), stderr);
+    program::write_note(app.help());
     return program::exit_usage;
   }
   try {

@@ -37,10 +37,10 @@ std::string npy_header(std::size_t rows, std::size_t cols) {
 NpyWriter::NpyWriter(std::string path, std::size_t rows, std::size_t cols)
     : path_(std::move(path)), file_(nullptr, std::fclose) {
   std::error_code ignored;
-  const std::filesystem::file_status status = std::filesystem::status(path_, ignored);
+  const std::filesystem::file_status status = std::filesystem::status(file_path(path_), ignored);
   const bool replaces = !std::filesystem::exists(status) || std::filesystem::is_regular_file(status);
   if (replaces) temporary_ = fmt::format("{}.{}.partial", path_, process_id());
-  file_.reset(std::fopen((replaces ? temporary_ : path_).c_str(), "wb"));
+  file_.reset(open_file(replaces ? temporary_ : path_, "wb"));
   if (!file_) fail_to_write();
   const std::string header = npy_header(rows, cols);
   if (std::fwrite(header.data(), 1, header.size(), file_.get()) != header.size()) fail_to_write();
@@ -49,7 +49,7 @@ NpyWriter::NpyWriter(std::string path, std::size_t rows, std::size_t cols)
 NpyWriter::~NpyWriter() {
   file_.reset();
   std::error_code ignored;
-  if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
+  if (!temporary_.empty()) std::filesystem::remove(file_path(temporary_), ignored);
 }
 
 void NpyWriter::add_row(std::span<const float> row) {
@@ -60,7 +60,7 @@ void NpyWriter::finish() {
   if (std::fclose(file_.release()) != 0) fail_to_write();
   if (temporary_.empty()) return;
   std::error_code error;
-  std::filesystem::rename(temporary_, path_, error);
+  std::filesystem::rename(file_path(temporary_), file_path(path_), error);
   if (error) fail(exit_failed, fmt::format("{}: cannot write: {}", stilla::printable_path(path_), error.message()));
   temporary_.clear();
 }

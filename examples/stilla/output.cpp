@@ -21,11 +21,12 @@ void write_output(std::string_view text) {
   fail(exit_failed, nobody_reads ? "" : fmt::format("cannot write to standard output: {}", std::strerror(errno)));
 }
 
-void message(std::string_view text) {
-  const std::string line = fmt::format("stilla: {}\n", text);
-  std::fwrite(line.data(), 1, line.size(), stderr);
+void write_note(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
 }
+
+void message(std::string_view text) { write_note(fmt::format("stilla: {}\n", text)); }
 
 std::string one_line(std::string_view text) {
   std::string out;
@@ -48,8 +49,7 @@ ProgressLine::ProgressLine(std::string label) : label_(std::move(label)), is_act
 
 ProgressLine::~ProgressLine() {
   if (shown_percent_ < 0) return;
-  std::fputs("\r\x1b[K", stderr);
-  std::fflush(stderr);
+  write_note("\r\x1b[K");
 }
 
 void ProgressLine::show(std::size_t done, std::size_t total) {
@@ -57,8 +57,7 @@ void ProgressLine::show(std::size_t done, std::size_t total) {
   const int percent = static_cast<int>(static_cast<double>(done) / static_cast<double>(total) * 100.0);
   if (percent == shown_percent_) return;
   shown_percent_ = percent;
-  std::fputs(fmt::format("\r{} {:3d} %", label_, percent).c_str(), stderr);
-  std::fflush(stderr);
+  write_note(fmt::format("\r{} {:3d} %", label_, percent));
 }
 
 }  // namespace program

@@ -46,7 +46,10 @@ inline void check(const stilla::Status& status) {
 // trouble is told.
 void write_output(std::string_view text);
 
-// "stilla: TEXT\n"
+// To standard error, at once.
+void write_note(std::string_view text);
+
+// "stilla: TEXT\n", to standard error.
 void message(std::string_view text);
 
 // Text from outside on one line, safe to print: words through stilla::printable(), but for backslashes, which may come

@@ -43,8 +43,8 @@ std::string default_output(const PackOptions& options) {
 // cost somebody a model.
 bool is_up_to_date(const stilla::GgufFile& source, const std::string& output, std::optional<std::uint32_t> weights) {
   std::error_code ignored;
-  if (!std::filesystem::exists(output, ignored)) return false;
-  if (std::filesystem::equivalent(source.path(), output, ignored)) {
+  if (!std::filesystem::exists(file_path(output), ignored)) return false;
+  if (std::filesystem::equivalent(file_path(source.path()), file_path(output), ignored)) {
     fail(exit_usage, fmt::format("-o {}: is the model itself", stilla::printable_path(output)));
   }
   stilla::MappedFile file = value_of(stilla::MappedFile::open(output));
@@ -58,7 +58,7 @@ bool is_up_to_date(const stilla::GgufFile& source, const std::string& output, st
 
 void check_space(std::uint64_t needed, const std::string& output) {
   std::error_code error;
-  const std::filesystem::path folder = std::filesystem::path(output).parent_path();
+  const std::filesystem::path folder = file_path(output).parent_path();
   const std::filesystem::space_info space = std::filesystem::space(folder.empty() ? "." : folder, error);
   if (error || space.available >= needed) return;
   fail(exit_failed, fmt::format("{}: needs {} and {} are free", stilla::printable_path(output),

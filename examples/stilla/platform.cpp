@@ -5,17 +5,17 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <iterator>
 #include <string_view>
 #include <thread>
 
 #if defined(_WIN32)
-#define NOMINMAX
-#define WIN32_LEAN_AND_MEAN
-#include <windows.h>
+#include <stilla/io/mapped_file.hpp>  // windows.h, without macros min and max
 
 #include <fcntl.h>
 #include <io.h>
-#include <process.h>
 #include <shellapi.h>
 #else
 #include <csignal>
@@ -33,6 +33,7 @@ namespace program {
 namespace {
 
 constexpr int exit_interrupted = 130;
+constexpr std::string_view end_of_line = "\x1b[0m\n";  // written on Ctrl-C: the terminal may be showing dim text
 
 std::atomic<int> finishing_scopes{0};
 std::atomic<bool> interrupt_seen{false};
@@ -64,10 +65,27 @@ bool stdout_has_styles() {
 #if defined(_WIN32)
 
 namespace {
+bool is_console(DWORD id) {  // _isatty takes NUL for one
+  DWORD mode = 0;
+  return GetConsoleMode(GetStdHandle(id), &mode) != 0;
+}
+
 BOOL WINAPI on_console_event(DWORD event) {
   if (event != CTRL_C_EVENT) return FALSE;
-  if (interrupt_ends_program()) ExitProcess(exit_interrupted);
-  return TRUE;
+  if (!interrupt_ends_program()) return TRUE;
+  DWORD written = 0;
+  if (is_console(STD_ERROR_HANDLE)) {
+    WriteFile(GetStdHandle(STD_ERROR_HANDLE), end_of_line.data(), DWORD{end_of_line.size()}, &written, nullptr);
+  }
+  ExitProcess(exit_interrupted);
+}
+
+std::string to_utf8(std::wstring_view wide) {
+  const int length = static_cast<int>(wide.size());
+  const int bytes = WideCharToMultiByte(CP_UTF8, 0, wide.data(), length, nullptr, 0, nullptr, nullptr);
+  std::string text(static_cast<std::size_t>(bytes), '\0');
+  WideCharToMultiByte(CP_UTF8, 0, wide.data(), length, text.data(), bytes, nullptr, nullptr);
+  return text;
 }
 }  // namespace
 
@@ -75,6 +93,8 @@ void prepare_process() {
   SetConsoleOutputCP(CP_UTF8);
   SetConsoleCP(CP_UTF8);
   for (FILE* stream : {stdin, stdout, stderr}) _setmode(_fileno(stream), _O_BINARY);
+  // Unbuffered, as they are on consoles, they write byte by byte, and no console puts a character together again.
+  for (FILE* stream : {stdout, stderr}) std::setvbuf(stream, nullptr, _IOFBF, 4096);
   for (const DWORD id : {STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {
     DWORD mode = 0;
     const HANDLE console = GetStdHandle(id);
@@ -87,20 +107,35 @@ std::vector<std::string> arguments(int, char**) {
   std::vector<std::string> out;
   int count = 0;
   wchar_t** wide = CommandLineToArgvW(GetCommandLineW(), &count);
-  for (int i = 1; i < count; ++i) {
-    const int bytes = WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, nullptr, 0, nullptr, nullptr);
-    std::string text(static_cast<std::size_t>(std::max(bytes, 1)), '\0');
-    WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, text.data(), bytes, nullptr, nullptr);
-    text.pop_back();
-    out.push_back(std::move(text));
-  }
+  for (int i = 1; i < count; ++i) out.push_back(to_utf8(wide[i]));
   LocalFree(wide);
   return out;
 }
 
-bool stdin_is_terminal() { return _isatty(_fileno(stdin)) != 0; }
-bool stdout_is_terminal() { return _isatty(_fileno(stdout)) != 0; }
-bool stderr_is_terminal() { return _isatty(_fileno(stderr)) != 0; }
+bool stdin_is_terminal() { return is_console(STD_INPUT_HANDLE); }
+bool stdout_is_terminal() { return is_console(STD_OUTPUT_HANDLE); }
+bool stderr_is_terminal() { return is_console(STD_ERROR_HANDLE); }
+
+// Bytes read from a console lose what is not ASCII on Windows 10, whatever its code page. Ctrl-Z and Enter end the input.
+bool read_line(std::string& line) {
+  if (!stdin_is_terminal()) return static_cast<bool>(std::getline(std::cin, line));
+  std::wstring wide;
+  while (!wide.ends_with(L'\n')) {
+    wchar_t piece[512];
+    DWORD count = 0;
+    if (!ReadConsoleW(GetStdHandle(STD_INPUT_HANDLE), piece, DWORD{std::size(piece)}, &count, nullptr)) return false;
+    if (count == 0 && GetLastError() != ERROR_OPERATION_ABORTED) return false;  // aborted: Ctrl-C, see on_console_event
+    wide.append(piece, count);
+  }
+  if (wide.starts_with(L'\x1a')) return false;
+  wide.erase(wide.find_last_not_of(L"\r\n") + 1);
+  line = to_utf8(wide);
+  return true;
+}
+
+std::FILE* open_file(const std::string& path, const char* mode) {
+  return _wfopen(file_path(path).c_str(), std::wstring(mode, mode + std::strlen(mode)).c_str());
+}
 
 std::size_t physical_cores() {
   DWORD bytes = 0;
@@ -127,7 +162,6 @@ namespace {
 extern "C" void on_sigint(int) {
   if (!interrupt_ends_program()) return;
   if (isatty(STDERR_FILENO)) {
-    constexpr std::string_view end_of_line = "\x1b[0m\n";  // the terminal may be showing dim text
     [[maybe_unused]] const auto ignored = write(STDERR_FILENO, end_of_line.data(), end_of_line.size());
   }
   _exit(exit_interrupted);
@@ -149,6 +183,9 @@ std::vector<std::string> arguments(int argc, char** argv) {
 bool stdin_is_terminal() { return isatty(STDIN_FILENO) != 0; }
 bool stdout_is_terminal() { return isatty(STDOUT_FILENO) != 0; }
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
+
+bool read_line(std::string& line) { return static_cast<bool>(std::getline(std::cin, line)); }
+std::FILE* open_file(const std::string& path, const char* mode) { return std::fopen(path.c_str(), mode); }
 
 #if defined(__linux__)
 std::size_t physical_cores() {

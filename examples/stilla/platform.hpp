@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Everything the program asks of the operating system: terminals, Ctrl-C, closed pipes, cores and memory. The only file
-// with a branch per system is platform.cpp.
+// Everything the program asks of the operating system: terminals, Ctrl-C, closed pipes, files by UTF-8 names, cores and
+// memory. The only file with a branch per system is platform.cpp.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,14 @@ bool stdout_is_terminal();
 bool stderr_is_terminal();
 // Standard output is a terminal that shows dim text and wants it (NO_COLOR and TERM=dumb are honoured).
 bool stdout_has_styles();
+
+// The next line of standard input, without its end; false if there is none.
+bool read_line(std::string& line);
+
+// A path in UTF-8, as std::filesystem wants it.
+inline std::filesystem::path file_path(const std::string& path) { return std::u8string(path.begin(), path.end()); }
+// fopen, with a path in UTF-8.
+std::FILE* open_file(const std::string& path, const char* mode);
 
 // While one lives, Ctrl-C only sets interrupted(), so that work can end in good order; a second one ends the program.
 class FinishOnInterrupt {

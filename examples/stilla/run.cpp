@@ -108,7 +108,7 @@ int run(RunOptions& options) {
   }
   printer.finish();
 
-  if (options.raw && stdout_is_terminal()) std::fputs("\n", stderr);
+  if (options.raw && stdout_is_terminal()) write_note("\n");
   if (result.reason == StopReason::context_full) message(context_full_text(engine));
   if (result.reason == StopReason::end_of_text && !options.raw) {
     if (const std::string doubt = scope.doubt(prompt, text); !doubt.empty()) message(doubt);

@@ -28,7 +28,7 @@ std::string read_all(std::FILE* stream, const std::string& name) {
 
 std::string read_file(const std::string& path) {
   const std::string name = stilla::printable_path(path);
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(open_file(path, "rb"), std::fclose);
   if (!file) fail(exit_failed, fmt::format("{}: cannot open: {}", name, std::strerror(errno)));
   return read_all(file.get(), name);
 }

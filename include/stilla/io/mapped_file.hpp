@@ -146,7 +146,9 @@ inline Result<std::wstring> wide_path(const std::string& path) {
   }
   const int path_bytes = static_cast<int>(path.size());
   const int wide_length = ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), path_bytes, nullptr, 0);
-  if (wide_length <= 0) return system_error(path, "the path is not UTF-8", static_cast<int>(::GetLastError()));
+  if (wide_length <= 0 && path_bytes > 0) {
+    return system_error(path, "the path is not UTF-8", static_cast<int>(::GetLastError()));
+  }
   std::wstring wide(static_cast<std::size_t>(wide_length), L'\0');
   ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), path_bytes, wide.data(), wide_length);
   return wide;
