@@ -58,9 +58,20 @@ function(stilla_need_cli11)
   endif()
 endfunction()
 
+# fmt: an installed library, else installed headers alone (a cross build's case).
 function(stilla_need_fmt)
   find_package(fmt QUIET)
-  if(NOT fmt_FOUND)
+  if(fmt_FOUND)
+    return()
+  endif()
+  find_path(FMT_INCLUDE_DIR fmt/format.h)
+  mark_as_advanced(FMT_INCLUDE_DIR)
+  if(FMT_INCLUDE_DIR)
+    add_library(fmt::fmt INTERFACE IMPORTED GLOBAL)
+    set_target_properties(fmt::fmt PROPERTIES
+      INTERFACE_INCLUDE_DIRECTORIES "${FMT_INCLUDE_DIR}"
+      INTERFACE_COMPILE_DEFINITIONS FMT_HEADER_ONLY=1)
+  else()
     FetchContent_Declare(fmt
       URL https://github.com/fmtlib/fmt/archive/refs/tags/9.1.0.tar.gz
       URL_HASH SHA256=5dea48d1fcddc3ec571ce2058e13910a0d4a6bab4cc09a809d8b1dd1c88ae6f2)

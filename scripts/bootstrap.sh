@@ -25,6 +25,8 @@ clang-19 clang++-19
 libclang-rt-19-dev /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-x86_64.a
 g++-aarch64-linux-gnu aarch64-linux-gnu-g++
 qemu-user qemu-aarch64
+g++-mingw-w64-x86-64-posix x86_64-w64-mingw32-g++-posix
+wine64 /usr/lib/wine/wine64
 ccache ccache
 shellcheck shellcheck
 python3-venv /usr/share/doc/python3-venv"

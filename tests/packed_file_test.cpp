@@ -3,9 +3,9 @@
 // Packed files: the same model bit for bit, every kind of damage refused in one line, and nothing half-written.
 #include <gtest/gtest.h>
 
-#include <dirent.h>
+#if !defined(_WIN32)
 #include <sys/resource.h>
-#include <sys/stat.h>
+#endif
 #include <unistd.h>
 
 #include <algorithm>
@@ -96,7 +96,9 @@ class PackedFileTest : public ::testing::Test {
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   std::vector<std::string> names() const {
     std::vector<std::string> out;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) out.push_back(entry.path().filename());
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
+      out.push_back(entry.path().filename().string());
+    }
     return out;
   }
 
@@ -491,6 +493,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
     ASSERT_FALSE(stopped);
     expect_untouched();
   }
+#if !defined(_WIN32)
   // A full disk, as far as a process can be told: files may not grow beyond this.
   std::signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
@@ -505,6 +508,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
     expect_one_line(full.error(), {"m.stilla: cannot write: "});
     expect_untouched();
   }
+#endif
   fs::create_directory(path("folder"));
   const Status folder = write_packed_file(source, path("folder"));
   ASSERT_FALSE(folder);
@@ -512,7 +516,9 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
   fs::remove(path("folder"));
   const Status missing = write_packed_file(source, path("none/m.stilla"));
   ASSERT_FALSE(missing);
-  expect_one_line(missing.error(), {"none/m.stilla: cannot write: No such file"});
+  expect_one_line(missing.error(), {"none/m.stilla: cannot write: "});
+#if !defined(_WIN32)
+  expect_one_line(missing.error(), {"No such file"});
   if (geteuid() != 0) {  // root may write anywhere
     fs::permissions(folder_, fs::perms::owner_read | fs::perms::owner_exec);
     const Status status = write_packed_file(source, path("m.stilla"));
@@ -520,6 +526,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
     ASSERT_FALSE(status);
     expect_one_line(status.error(), {"m.stilla: cannot write: Permission denied"});
   }
+#endif
   expect_untouched();
 
   ASSERT_TRUE(write_packed_file(source, path("m.stilla")));
@@ -527,6 +534,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
   EXPECT_TRUE(GgufFile::open(path("m.stilla")));
 }
 
+#if !defined(_WIN32)  // there a file stays as it is while somebody has it mapped
 // A program that has the earlier file mapped goes on with it.
 TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
   write_bytes(path("m.stilla"), packed_tiny());
@@ -539,6 +547,7 @@ TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
   const LoadedModel original("tiny-qwen2");
   EXPECT_TRUE(same_bits(all_logits(*model, some_ids), all_logits(*original, some_ids)));
 }
+#endif
 
 // XXH64's published algorithm; values from the Python package xxhash 3.
 TEST(Checksum, IsXxh64) {

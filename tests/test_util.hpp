@@ -10,8 +10,12 @@
 #include <stilla/types.hpp>
 
 #include <gtest/gtest.h>
+#if defined(_WIN32)
+#include <stilla/io/mapped_file.hpp>  // windows.h
+#else
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
 
 #include <bit>
 #include <cmath>
@@ -169,14 +173,12 @@ template <class T>
 class GuardedArray {
  public:
   explicit GuardedArray(std::size_t count) : count_(count) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t page = page_bytes();
     const std::size_t pages = (count * sizeof(T) + page - 1) / page + 1;
     mapped_bytes_ = pages * page;
-    void* mapped = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED) std::abort();
-    base_ = static_cast<std::byte*>(mapped);
+    base_ = map(mapped_bytes_);
     std::byte* end = base_ + mapped_bytes_ - page;
-    if (mprotect(end, page, PROT_NONE) != 0) std::abort();
+    forbid(end, page);
     data_ = reinterpret_cast<T*>(end - count * sizeof(T));
   }
   explicit GuardedArray(std::span<const T> values) : GuardedArray(values.size()) {
@@ -184,13 +186,42 @@ class GuardedArray {
   }
   GuardedArray(const GuardedArray&) = delete;
   GuardedArray& operator=(const GuardedArray&) = delete;
-  ~GuardedArray() { munmap(base_, mapped_bytes_); }
+  ~GuardedArray() { unmap(base_, mapped_bytes_); }
 
   T* data() { return data_; }
   std::size_t size() const { return count_; }
   std::span<T> values() { return {data_, count_}; }
 
  private:
+#if defined(_WIN32)
+  static std::size_t page_bytes() {
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return info.dwPageSize;
+  }
+  static std::byte* map(std::size_t bytes) {
+    void* memory = VirtualAlloc(nullptr, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    if (memory == nullptr) std::abort();
+    return static_cast<std::byte*>(memory);
+  }
+  static void forbid(std::byte* begin, std::size_t bytes) {
+    DWORD before = 0;
+    if (!VirtualProtect(begin, bytes, PAGE_NOACCESS, &before)) std::abort();
+  }
+  static void unmap(std::byte* begin, std::size_t) { VirtualFree(begin, 0, MEM_RELEASE); }
+#else
+  static std::size_t page_bytes() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+  static std::byte* map(std::size_t bytes) {
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) std::abort();
+    return static_cast<std::byte*>(memory);
+  }
+  static void forbid(std::byte* begin, std::size_t bytes) {
+    if (mprotect(begin, bytes, PROT_NONE) != 0) std::abort();
+  }
+  static void unmap(std::byte* begin, std::size_t bytes) { munmap(begin, bytes); }
+#endif
+
   std::size_t count_;
   std::size_t mapped_bytes_;
   std::byte* base_;
