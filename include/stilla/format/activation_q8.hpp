@@ -81,7 +81,8 @@ struct ActivationQ8 {
 
   // Rows [begin, begin + count).
   ActivationQ8 rows_from(std::size_t begin, std::size_t count) const {
-    return {row_values(begin), row_scales(begin), row_sums(begin), count, cols, low == nullptr ? nullptr : row_low(begin)};
+    const std::int8_t* const low_from = low == nullptr ? nullptr : row_low(begin);
+    return {row_values(begin), row_scales(begin), row_sums(begin), row_scaled_sums(begin), count, cols, low_from};
   }
 
   // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.

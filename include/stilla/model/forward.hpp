@@ -52,7 +52,8 @@ namespace stilla::inline STILLA_ABI {
 
 // What inputs of quantised matrices are rounded to unless somebody chooses. Below a billion weights 16 bits: rounding to 8
 // moves the logits of small models more than their 4-bit weights should be charged with (README, fidelity), and they are
-// fast anyway. From there on 8 bits, as everywhere else in this field: a prompt takes half the time.
+// fast anyway. From there on 8 bits, as everywhere else in this field: a prompt takes half the time. The head's input has 16
+// in any case: its errors are the logits' own (with 8 they were a quarter of KL on a 0.5B), and its weights come from memory.
 inline ActivationBits default_activations(const Model& model) {
   std::size_t weights = 0;
   for (const LayerWeights& w : model.layers()) {
@@ -233,12 +234,12 @@ class Session {
   static MatmulProduct product(Matrix y, const Linear& w) { return {y, w.weight.view(), w.bias_or_null()}; }
 
   // x += residual, h = rms_norm(x) * weight, and h rounded if one of `users` wants it so.
-  MatmulInput normalise(Matrix h, Matrix x, const Matrix* residual, const std::vector<float>& weight,
-                        std::initializer_list<const Linear*> users) {
+  MatmulInput normalise(Matrix h, ActivationBuffer& rounded, Matrix x, const Matrix* residual,
+                        const std::vector<float>& weight, std::initializer_list<const Linear*> users) {
     const bool round = std::any_of(users.begin(), users.end(), [](const Linear* w) { return takes_rounded(*w); });
-    if (round) (void)rounded_.resize(h.rows, h.cols);  // cannot fail: reserve() made room
-    add_norm_quantise(h, x, residual, weight.data(), model_->config().rms_epsilon, round ? &rounded_ : nullptr, parallel_);
-    return {h, round ? rounded_.view() : ActivationQ8{}};
+    if (round) (void)rounded.resize(h.rows, h.cols);  // cannot fail: reserve() made room
+    add_norm_quantise(h, x, residual, weight.data(), model_->config().rms_epsilon, round ? &rounded : nullptr, parallel_);
+    return {h, round ? rounded.view() : ActivationQ8{}};
   }
 
   Status forward(std::span<const std::uint32_t> ids, const WantedLogits& wanted) {
@@ -260,7 +261,7 @@ class Session {
     for (std::size_t l = 0; l < c.n_layers; ++l) {
       const LayerWeights& w = model_->layers()[l];
 
-      const MatmulInput attention_input = normalise(h, x, residual, w.attention_norm, {&w.query, &w.key, &w.value});
+      const MatmulInput attention_input = normalise(h, rounded_, x, residual, w.attention_norm, {&w.query, &w.key, &w.value});
       MatmulProduct keys = product(k, w.key);
       const KeyBias key_bias = w.key.bias.empty() || key_bias_tables_.empty() ? KeyBias{} : KeyBias{&key_bias_tables_, keys.bias};
       if (key_bias) keys.bias = nullptr;
@@ -287,7 +288,7 @@ class Session {
       }
       matmul(std::array{product(h, w.attention_output)}, mixed_input, parallel_);
 
-      const MatmulInput ffn_input = normalise(h, x, &h, w.ffn_norm, {&w.gate, &w.up});
+      const MatmulInput ffn_input = normalise(h, rounded_, x, &h, w.ffn_norm, {&w.gate, &w.up});
       ActivationBuffer* const round_down = takes_rounded(w.down) ? &rounded_ffn_ : nullptr;
       if (round_down != nullptr) (void)rounded_ffn_.resize(gate.rows, c.ffn);
       gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, round_down, parallel_);
@@ -299,7 +300,8 @@ class Session {
 
     if (wanted_rows == 0) return success();
     const Linear& head = model_->head();
-    const MatmulInput head_input = normalise(h, x, &h, model_->output_norm(), {&head});
+    const MatmulInput head_input =
+        normalise(h, rounded_head_, x, &h, model_->output_norm(), {&head});
     if (wanted.request != nullptr) {
       (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // has room
     } else {
@@ -330,6 +332,7 @@ class Session {
                     (wanted.request != nullptr ? top_.resize(logit_rows, *wanted.request)
                                                : logits_.resize(logit_rows * c.vocabulary)) &&
                     rounded_.resize(M, std::max(c.hidden, query_width)) && rounded_ffn_.resize(M, c.ffn) &&
+                    rounded_head_.resize(logit_rows, c.hidden) &&
                     scratch_.resize(std::max(attention_floats(M), attention_floats(logit_rows)));  // the last layer's
     if (!ok) return out_of_memory("evaluating tokens", M * (3 * widest + 2 * c.hidden) * sizeof(float));
     return success();
@@ -343,6 +346,7 @@ class Session {
   KeyBiasTables key_bias_tables_;  // empty: the cache stores keys with their bias
   ActivationBuffer rounded_;      // inputs of the attention's and the gate's matmuls
   ActivationBuffer rounded_ffn_;  // input of the down projection
+  ActivationBuffer rounded_head_{ActivationBits::sixteen};
   TopLogits top_;                 // of the latest call with a request
   AlignedBuffer<float> x_, h_, q_, mixed_, k_, v_, gate_, up_, cos_, sin_, logits_, scratch_;
 };
