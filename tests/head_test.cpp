@@ -81,7 +81,7 @@ PackedMatrix head_of(std::uint32_t format, std::size_t N, std::size_t K) {
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
     const std::size_t row = row_bytes<F>(K);
-    std::vector<std::byte> blocks = random_blocks<F>(static_cast<std::uint32_t>(N), N * K / F::block_weights);
+    std::vector<std::byte> blocks = random_rows<F>(static_cast<std::uint32_t>(N), N, K);
     for (std::size_t n = 0; n < N; ++n) {
       const std::size_t other = noise_bits(1, n) % N;
       if (n % 3 == 0) std::memcpy(blocks.data() + n * row, blocks.data() + other * row, row);
