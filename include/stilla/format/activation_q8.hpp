@@ -3,7 +3,7 @@
 // Activations rounded to integers, the other operand of every quantised matmul: 8 bits, or 16 bits as two int8 planes. One
 // scale per 32 values, because a coarser one costs accuracy (measured on a 0.5B model with 8 bits: KL 0.0007 with one per 32,
 // 0.0027 with one per 256, 0.025 with one per row). 16 bits make the rounding disappear: KL against float activations 5e-7 on
-// a 135M model and 2e-6 on a 0.5B model, where 8 bits give 3e-3 and 5e-4 (scripts/check_fidelity.py). They cost twice the dot
+// a 135M model and 2e-6 on a 0.5B model, where 8 bits give 6e-3 and 8e-4 (scripts/check_fidelity.py). They cost twice the dot
 // products: nothing where memory is the limit (decode), up to half the speed where it is not (prefill).
 //
 //     8 bits:   x[k] ~ scale[k / 32] * high[k]                     scale = max |x| of the block / 127, rounded up to a power of two
@@ -23,8 +23,8 @@
 // that depend on it are NaN.
 //
 // Powers of two multiply any scale of weights exactly, by an addition to its exponent, which CPUs do beside their dot
-// products (x86/panel_tile-inl.hpp). They cost up to one bit of 8: KL 0.0013 where max / 127 itself gave 0.0005, and one
-// scale per 256 values, without that gain in speed, 0.0026 (the same 0.5B model and text).
+// products (x86/panel_tile-inl.hpp). They cost up to one bit of 8: KL 0.0011 where max / 127 itself gave 0.0005, the head's
+// input rounded as well, which it is not any more (model/forward.hpp).
 #pragma once
 
 #include <bit>
