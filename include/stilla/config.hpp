@@ -92,6 +92,9 @@
 #if defined(__FAST_MATH__)
 #error "Stilla cannot be compiled with -ffast-math or -Ofast: give the files that include it -fno-fast-math."
 #endif
+#if defined(__MINGW32__) && !defined(__FMA__)
+#error "Stilla with MinGW needs -mfma: its fmaf() rounds twice, and results would not be those of every other build."
+#endif
 
 #define STILLA_JOIN_(a, b, c, d, e) a##_##b##_h##c##_s##d##_k##e
 #define STILLA_JOIN(a, b, c, d, e) STILLA_JOIN_(a, b, c, d, e)
