@@ -92,8 +92,8 @@ void register_all() {
       for (const auto& [name, options] : {std::pair("greedy", greedy), std::pair("top_k40", top_k)}) {
         for (const std::size_t threads : thread_counts()) {
           benchmark::RegisterBenchmark(concat("Head/", format_name, "/", model.name, "/", name, "/T", threads).c_str(),
-                                       [format, &model, options = options, threads](benchmark::State& state) {
-                                         run_head(state, format, model, options, threads);
+                                       [format, &model, sampling = options, threads](benchmark::State& state) {
+                                         run_head(state, format, model, sampling, threads);
                                        })
               ->UseRealTime()
               ->Unit(benchmark::kMicrosecond);
