@@ -16,19 +16,6 @@
 
 namespace stilla::inline STILLA_ABI {
 
-namespace detail {
-
-// Rounds columns [first, first + count) of row m; multiples of 32.
-template <class Target>
-void quantise_columns(ActivationBuffer& out, std::size_t m, const float* row, std::size_t first, std::size_t count) {
-  std::int8_t* low = out.row_low(m);
-  QuantiseQ8<Target>::run(out.row_values(m) + first, out.row_scales(m) + first / activation_block,
-                          out.row_sums(m) + first / sum_block, out.row_scaled_sums(m) + first / activation_block,
-                          row + first, count / activation_block, low == nullptr ? nullptr : low + first);
-}
-
-}  // namespace detail
-
 // x += residual (add_inplace; skipped when residual is null), h = rms_norm(x), rounded = h rounded (quantise; skipped when
 // null). residual may be h. Row by row; `rounded` has been resized to h's shape.
 inline void add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const float* weight, float epsilon,

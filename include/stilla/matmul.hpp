@@ -141,14 +141,24 @@ inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& i
   }
 }
 
+namespace detail {
+
+// Rounds columns [first, first + count) of row m; multiples of 32.
+template <class Target>
+void quantise_columns(ActivationBuffer& out, std::size_t m, const float* row, std::size_t first, std::size_t count) {
+  std::int8_t* low = out.row_low(m);
+  QuantiseQ8<Target>::run(out.row_values(m) + first, out.row_scales(m) + first / activation_block,
+                          out.row_sums(m) + first / sum_block, out.row_scaled_sums(m) + first / activation_block,
+                          row + first, count / activation_block, low == nullptr ? nullptr : low + first);
+}
+
+}  // namespace detail
+
 // Rounds x[M, K] in blocks of 32 to out.bits(); K is a multiple of 32. False, and nothing done, when memory is short.
 [[nodiscard]] inline bool quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
   if (!out.resize(x.rows, x.cols)) return false;
   with_target(active_target(), [&](auto target) {
-    parallel(x.rows, [&](std::size_t m) {
-      QuantiseQ8<decltype(target)>::run(out.row_values(m), out.row_scales(m), out.row_sums(m), out.row_scaled_sums(m),
-                                        x.row(m), x.cols / activation_block, out.row_low(m));
-    });
+    parallel(x.rows, [&](std::size_t m) { detail::quantise_columns<decltype(target)>(out, m, x.row(m), 0, x.cols); });
   });
   return true;
 }
