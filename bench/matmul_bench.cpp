@@ -3,18 +3,21 @@
 // Matmul at the shapes of the models, every format and target, weights cold as in a real pass over a model:
 //
 //     MatMul/<target>/<format>/<model>_<matrix>/<activations>/M<tokens>/T<threads>
-//     Layer/<target>/<format>/<model>/<activations>/M<tokens>/T<threads>              the seven of a decoder layer in order
-//     MatMul/onednn/s8/..., Layer/onednn/s8/...                                       oneDNN on the same shapes, where found
+//     Layer/<target>/<format>/<model>/<activations>/M<tokens>/T<threads>              a decoder layer without its attention
+//     MatMul/onednn/s8/..., Layer/onednn/s8/...                                       oneDNN's products alone, where found
 //
-// Matrices: q (o has its shape), kv, gate (up has its shape), down, head, and the fused qkv and gate_up. Activations: a8 or
-// a16, float weights af. Each iteration multiplies with the next of a ring of distinct matrices (or layers) that together
-// are at least 1 GiB, more than any cache. GB/s counts the packed bytes (what decode has to read), GOP/s is 2 M N K, and
-// both also come as a share of the limit measured around the loop (roofline.hpp). Activations are rounded outside the timing.
+// Matrices: q (o has its shape), kv, gate (up has its shape), down, head, and qkv and gate_up as one. Activations: a8 or
+// a16, float weights af. Each iteration takes the next of a ring of distinct matrices (or layers) that together are at
+// least 1 GiB, more than any cache. GB/s counts the packed bytes (what decode has to read), GOP/s is 2 M N K, and both also
+// come as a share of the limit measured around the loop (roofline.hpp). MatMul rounds activations outside the timing; Layer
+// is the fused ops in the order of model/forward.hpp, so norms, residuals, SiLU and all rounding are in its time.
+#include <array>
 #include <cstring>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <stilla/fused.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/quantise.hpp>
 
@@ -90,48 +93,82 @@ class Ring {
   std::size_t set_bytes_ = 0, count_ = 0, at_ = 0;
 };
 
-// Multiplies with all matrices of `shapes` in order.
-void run_matmuls(benchmark::State& state, TargetId target, std::uint32_t format, ActivationBits bits,
-                 const std::vector<MatrixShape>& shapes, std::size_t M, std::size_t threads) {
-  static Ring ring;
-  std::size_t widest_x = 0, widest_y = 0;
-  for (const MatrixShape& shape : shapes) {
-    widest_x = std::max(widest_x, shape.K);
-    widest_y = std::max(widest_y, shape.N);
-  }
+Ring& ring() {
+  static Ring one;
+  return one;
+}
+
+MacLoop mac_loop(TargetId target, std::uint32_t format) {
+  const MacLoops loops = mac_loops(target.name);
+  return takes_float_activations(format) ? loops.f32 : loops.int8;
+}
+
+// Multiplies with the one matrix of `shapes`.
+void run_matmul(benchmark::State& state, TargetId target, std::uint32_t format, ActivationBits bits,
+                const std::vector<MatrixShape>& shapes, std::size_t M, std::size_t threads) {
+  const auto [N, K] = shapes[0];
   AlignedBuffer<float> x, y;
-  if (!ring.prepare(format, shapes) || !x.resize(M * widest_x) || !y.resize(M * widest_y)) {
+  ActivationBuffer rounded(bits);
+  if (!ring().prepare(format, shapes) || !x.resize(M * K) || !y.resize(M * N)) {
     return state.SkipWithError("not enough memory");
   }
-  fill_activations(x.data(), M * widest_x, 2);
-  std::map<std::size_t, ActivationBuffer> rounded;  // by K: matrices with the same input share it
-  for (const MatrixShape& shape : shapes) {
-    ActivationBuffer& buffer = rounded.try_emplace(shape.K, bits).first->second;
-    if (!quantise(buffer, ConstMatrix(x.data(), M, shape.K))) return state.SkipWithError("not enough memory");
-  }
+  fill_activations(x.data(), M * K, 2);
+  MatmulInput input{ConstMatrix(x.data(), M, K), {}};
+  if (!quantise(rounded, input.x)) return state.SkipWithError("not enough memory");
+  input.rounded = rounded.view();
   ThreadPool& pool = pool_of(threads);
   if (!force_target(target.name)) return state.SkipWithError("the target is not available");
 
-  const bool is_float = takes_float_activations(format);
-  const MacLoops loops = mac_loops(target.name);
-  Rates rates(state, threads, is_float ? loops.f32 : loops.int8);
+  Rates rates(state, threads, mac_loop(target, format));
   for (auto _ : state) {
-    ring.next();
-    for (std::size_t i = 0; i < shapes.size(); ++i) {
-      const Matrix product(y.data(), M, shapes[i].N);
-      ActivationBuffer& in = rounded.find(shapes[i].K)->second;
-      if (is_float) {
-        benchmark::DoNotOptimize(
-            matmul(product, ring.matrix(i), ConstMatrix(x.data(), M, shapes[i].K), in, nullptr, pool));
-      } else {
-        matmul(product, ring.matrix(i), in.view(), nullptr, pool);
-      }
-      benchmark::ClobberMemory();
-    }
+    ring().next();
+    matmul(std::array{MatmulProduct{Matrix(y.data(), M, N), ring().matrix(0)}}, input, pool);
+    benchmark::ClobberMemory();
   }
   rates.end();
   (void)force_target("");
-  rates.add_bytes(static_cast<double>(ring.set_bytes()));
+  rates.add_bytes(static_cast<double>(ring().set_bytes()));
+  rates.add_macs(static_cast<double>(M) * weights_of(shapes));
+}
+
+// A decoder layer as model/forward.hpp runs it, from one layer's output to the next one's, but for rotation, the cache
+// and attention (attention_bench): what attention would give is the query.
+void run_layer(benchmark::State& state, TargetId target, std::uint32_t format, ActivationBits bits,
+               const std::vector<MatrixShape>& shapes, std::size_t M, std::size_t threads) {
+  const std::size_t E = shapes[0].K, kv_width = shapes[1].N, F = shapes[4].N;  // q has E columns here
+  AlignedBuffer<float> floats;
+  ActivationBuffer rounded(bits), rounded_ffn(bits);
+  if (!ring().prepare(format, shapes) || !floats.resize(M * (3 * E + 2 * kv_width + 2 * F) + E) ||
+      !rounded.resize(M, E) || !rounded_ffn.resize(M, F)) {
+    return state.SkipWithError("not enough memory");
+  }
+  fill_activations(floats.data(), floats.size(), 2);
+  float* next = floats.data();
+  const auto take = [&](std::size_t width) { return Matrix(std::exchange(next, next + M * width), M, width); };
+  const Matrix x = take(E), h = take(E), q = take(E), k = take(kv_width), v = take(kv_width);
+  const Matrix gate = take(F), up = take(F);
+  const float* const norm = next;
+  const bool is_float = takes_float_activations(format);
+  ActivationBuffer* const round = is_float ? nullptr : &rounded;
+  ThreadPool& pool = pool_of(threads);
+  if (!force_target(target.name)) return state.SkipWithError("the target is not available");
+
+  Rates rates(state, threads, mac_loop(target, format));
+  for (auto _ : state) {
+    ring().next();
+    const auto product = [&](Matrix y, std::size_t matrix) { return MatmulProduct{y, ring().matrix(matrix)}; };
+    add_norm_quantise(h, x, &h, norm, 1e-6f, round, pool);
+    matmul(std::array{product(q, 0), product(k, 1), product(v, 2)}, {h, rounded.view()}, pool);
+    if (!is_float) benchmark::DoNotOptimize(quantise(rounded, q, pool));
+    matmul(std::array{product(h, 3)}, {q, rounded.view()}, pool);
+    add_norm_quantise(h, x, &h, norm, 1e-6f, round, pool);
+    gated_matmul(product(gate, 4), product(up, 5), {h, rounded.view()}, is_float ? nullptr : &rounded_ffn, pool);
+    matmul(std::array{product(h, 6)}, {gate, rounded_ffn.view()}, pool);
+    benchmark::ClobberMemory();
+  }
+  rates.end();
+  (void)force_target("");
+  rates.add_bytes(static_cast<double>(ring().set_bytes()));
   rates.add_macs(static_cast<double>(M) * weights_of(shapes));
 }
 
@@ -149,7 +186,8 @@ void register_all() {
             for (const std::size_t threads : thread_counts()) {
               const std::string name = concat(c.kind, "/", target.name, "/", F::name, "/", c.name, "/", activations, "/M",
                                               M, "/T", threads);
-              benchmark::RegisterBenchmark(name.c_str(), run_matmuls, target, F::gguf_type, bits, c.shapes, M, threads)
+              const auto run = c.shapes.size() == 1 ? run_matmul : run_layer;
+              benchmark::RegisterBenchmark(name.c_str(), run, target, F::gguf_type, bits, c.shapes, M, threads)
                   ->UseRealTime()
                   ->Unit(benchmark::kMicrosecond);
             }
@@ -168,6 +206,7 @@ void register_all() {
 
 int main(int argc, char** argv) {
   stilla_bench::register_all();
-  return stilla_bench::run_benchmarks(
-      argc, argv, "(MatMul/[^/]+/(q4_0|q4_k|q6_k|q8_0|s8)/1.5B_down|Layer/[^/]+/(q4_0|s8)/1.5B)/a8/M(1|8|128)/T1/");
+  return stilla_bench::run_benchmarks(argc, argv,
+                                      "(MatMul/[^/]+/(q4_0|q4_k|q6_k|q8_0|int4_channel|int8_channel|s8)/1.5B_down|"
+                                      "Layer/[^/]+/(q4_0|s8)/1.5B)/a8/M(1|8|128)/T1/");
 }
