@@ -31,6 +31,7 @@ inline constexpr std::size_t attention_split_rows = 8;
 // queries first, a tenth of the time of a chunk.
 inline constexpr std::size_t attention_split_tasks = 64;
 inline constexpr std::size_t attention_most_chunks = 8;
+inline constexpr std::size_t attention_merged_heads = 4;  // by a task, chunk after chunk
 
 // Floats of scratch that `attention` wants for M rows of H heads seeing up to `positions` positions; 0 for many rows.
 constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim,
@@ -146,7 +147,7 @@ struct TeamResults {
   float sum[attention_queries_at_once];
   alignas(64) float out[attention_queries_at_once * max_head_dim];  // [queries][D]
 
-  AttentionPart part(std::size_t query, std::size_t D) { return {max[query], sum[query], out + query * D}; }
+  AttentionParts from(std::size_t query, std::size_t D) { return {max + query, sum + query, out + query * D}; }
 };
 
 // A team to one chunk. Rows that see the whole chunk go together, others
@@ -204,7 +205,7 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
       attend_chunk<Target, E>(team_queries, team, cache, layer, 0, first_position, total);
       for (std::size_t c = 1; c * kv_chunk < visible; ++c) {
         const std::size_t first = attend_chunk<Target, E>(team_queries, team, cache, layer, c, first_position, part);
-        for (std::size_t i = first; i < team.size(); ++i) AttentionMerge<Target>::merge(total.part(i, D), part.part(i, D), D);
+        if (first < team.size()) AttentionMerge<Target>::merge(total.from(first, D), part.from(first, D), team.size() - first, D);
       }
       for (std::size_t i = 0; i < team.size(); ++i) {
         float* to = out.row(team.first_row + i / team.heads) + (team.first_head + i % team.heads) * D;
@@ -215,13 +216,17 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
     return;
   }
 
-  // Few rows: a task is a team and a few neighbouring chunks; then each head merges its chunks in order.
+  // Few rows: a task is a team and a few neighbouring chunks; then each head's chunks are merged in order.
   const std::size_t chunks = (first_position + rows + kv_chunk - 1) / kv_chunk;
   const std::size_t together = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, attention_most_chunks);
   const std::size_t groups = (chunks + together - 1) / together;
-  float* const maxes = scratch;                           // [rows][H][chunks]
-  float* const sums = maxes + rows * n_heads * chunks;    // [rows][H][chunks]
-  float* const parts = sums + rows * n_heads * chunks;    // [rows][H][chunks][D]
+  float* const maxes = scratch;                           // [rows][chunks][H]
+  float* const sums = maxes + rows * n_heads * chunks;    // [rows][chunks][H]
+  float* const parts = sums + rows * n_heads * chunks;    // [rows][chunks][H][D]
+  const auto part_of = [=](std::size_t row, std::size_t chunk, std::size_t head) {
+    const std::size_t at = (row * chunks + chunk) * n_heads + head;
+    return AttentionParts{maxes + at, sums + at, parts + at * D};
+  };
   parallel(teams.count() * groups, [&](std::size_t task) {
     const QueryTeam team = teams[task / groups];
     const TeamQueries<Target, E> team_queries(team, queries, D, bias);
@@ -229,24 +234,24 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
     const std::size_t first_chunk = task % groups * together;
     for (std::size_t c = first_chunk; c < std::min(first_chunk + together, chunks); ++c) {
       const std::size_t first = attend_chunk<Target, E>(team_queries, team, cache, layer, c, first_position, part);
-      for (std::size_t i = first; i < team.size(); ++i) {
-        const std::size_t at = ((team.first_row + i / team.heads) * n_heads + team.first_head + i % team.heads) * chunks + c;
-        maxes[at] = part.max[i];
-        sums[at] = part.sum[i];
-        std::copy(part.out + i * D, part.out + (i + 1) * D, parts + at * D);
+      for (std::size_t i = first; i < team.size(); i += team.heads) {
+        const AttentionParts from = part.from(i, D), to = part_of(team.first_row + i / team.heads, c, team.first_head);
+        std::copy(from.max, from.max + team.heads, to.max);
+        std::copy(from.sum, from.sum + team.heads, to.sum);
+        std::copy(from.out, from.out + team.heads * D, to.out);
       }
     }
   });
-  parallel(rows * n_heads, [&](std::size_t task) {
-    const std::size_t row = task / n_heads;
-    float* max = maxes + task * chunks;
-    float* sum = sums + task * chunks;
-    float* part = parts + task * chunks * D;
+  const std::size_t groups_of_heads = (n_heads + attention_merged_heads - 1) / attention_merged_heads;
+  parallel(rows * groups_of_heads, [&](std::size_t task) {
+    const std::size_t row = task / groups_of_heads, first = task % groups_of_heads * attention_merged_heads;
+    const std::size_t n = std::min(attention_merged_heads, n_heads - first);
+    const AttentionParts total = part_of(row, 0, first);
     for (std::size_t c = 1; c * kv_chunk < first_position + row + 1; ++c) {
-      AttentionMerge<Target>::merge({max[0], sum[0], part}, {max[c], sum[c], part + c * D}, D);
+      AttentionMerge<Target>::merge(total, part_of(row, c, first), n, D);
     }
-    finish_head<Target, E>(part, sum[0], D);
-    std::copy(part, part + D, out.row(row) + task % n_heads * D);
+    for (std::size_t h = 0; h < n; ++h) finish_head<Target, E>(total.out + h * D, total.sum[h], D);
+    std::copy(total.out, total.out + n * D, out.row(row) + first * D);
   });
 }
 

@@ -59,7 +59,7 @@ class KeyBiasTables {
     for (std::size_t i = fast_; i < P; ++i) {
       const auto coefficients = chebyshev(frequencies.radians(i) * half_chunk);
       for (std::size_t k = 0; k < slow_terms; ++k) {
-        slow_[(i - fast_) * slow_terms + lane_of_polynomial(k)] = static_cast<float>(coefficients[k]);
+        slow_[(i - fast_) * slow_terms + k] = static_cast<float>(coefficients[k]);
       }
     }
   }
@@ -81,11 +81,15 @@ class KeyBiasTables {
   // One head's query or bias as two runs of padded_pairs(): first and second elements of the pairs.
   void take_pairs(float* out, const float* x) const {
     const std::size_t P = frequencies_.pairs(), padded = padded_pairs();
-    const bool split = layout_ == RopeLayout::half_split;
     std::fill(out, out + 2 * padded, 0.0f);
+    if (layout_ == RopeLayout::half_split) {
+      std::copy(x, x + P, out);
+      std::copy(x + P, x + 2 * P, out + padded);
+      return;
+    }
     for (std::size_t i = 0; i < P; ++i) {
-      out[i] = x[split ? i : 2 * i];
-      out[padded + i] = x[split ? i + P : 2 * i + 1];
+      out[i] = x[2 * i];
+      out[padded + i] = x[2 * i + 1];
     }
   }
   // What dimensions that do not rotate add to a score.
@@ -113,9 +117,6 @@ class KeyBiasTables {
   static constexpr double half_chunk = kv_chunk / 2;
   // Up to here 16 polynomials are exact to float: what is cut off is below 2 (z / 2)^16 / 16! = 6e-9.
   static constexpr double slow_radians = 4.0;
-
-  // Even ones, which belong to the cosine, in the lower half.
-  static constexpr std::size_t lane_of_polynomial(std::size_t k) { return k / 2 + k % 2 * (slow_terms / 2); }
 
   // cos(z x) = sum over even k of c[k] T_k(x), sin(z x) over odd k; by the discrete cosine transform at 32 nodes.
   static std::array<double, slow_terms> chebyshev(double z) {

@@ -33,9 +33,9 @@
 //     bias[J + r] = even[r] + odd[r],  bias[J - r] = even[r] - odd[r]            each an fma chain over its terms, from 0
 //
 // The `fast` pairs have a term each in both: A' times cos(r t), B' times sin(r t). All others turn by less than 4 radians from
-// the middle of a chunk to its end: together they are one polynomial, 16 terms of Chebyshev's first kind, the 8 even ones
-// after the fast pairs' terms of `even`, the 8 odd ones of `odd`. The coefficient of lane k (even ones first) is an fma
-// chain over those pairs of (k < 8 ? A' : B') * slow[pair][k], from 0.
+// the middle of a chunk to its end: together they are one polynomial, terms 0 .. 15 of Chebyshev's first kind, the 8 even
+// ones after the fast pairs' terms of `even`, the 8 odd ones of `odd`. The coefficient of term k is an fma chain over those
+// pairs of (k is even ? A' : B') * slow[pair][k], from 0.
 //
 // Partial results are merged in the order of positions, whoever computed them:
 //
@@ -185,14 +185,14 @@ struct AttentionChunkArgs {
 template <class Target, class E>
 struct AttentionChunk : AttentionChunk<typename Target::Fallback, E> {};
 
-// A running or partial result for one head.
-struct AttentionPart {
-  float& max;
-  float& sum;
-  float* out;
+// Running or partial results of n heads, at most attention_queries_at_once.
+struct AttentionParts {
+  float* max;  // [n]
+  float* sum;  // [n]
+  float* out;  // [n][D]
 };
 
-// merge(into, part, D);  finish(out, sum, D): out[d] *= 1 / sum
+// merge(into, part, n, D);  finish(out, sum, D): out[d] *= 1 / sum
 template <class Target>
 struct AttentionMerge : AttentionMerge<typename Target::Fallback> {};
 

@@ -47,7 +47,6 @@ STILLA_EACH(mul, (const Float& a, const Float& b), Float, hn::Mul(a.v[i], b.v[i]
 STILLA_EACH(negated, (const Float& a), Float, hn::Neg(a.v[i]))
 STILLA_EACH(higher, (const Float& a, const Float& b), Float, hn::IfThenElse(hn::Gt(a.v[i], b.v[i]), a.v[i], b.v[i]))
 STILLA_EACH(fused_multiply_add, (const Float& a, const Float& b, const Float& c), Float, hn::MulAdd(a.v[i], b.v[i], c.v[i]))
-STILLA_EACH(halves, (float a, float b), Float, hn::Set(DFloat(), i < row_vectors / 2 ? a : b))
 STILLA_EACH(exponential, (const Float& x), Float, exp_lanes(x.v[i]))
 STILLA_EACH(to_floats, (const Int& x), Float, hn::ConvertTo(DFloat(), x.v[i]))
 STILLA_EACH(set_s32, (std::int32_t x), Int, hn::Set(DInt32(), x))
@@ -70,6 +69,25 @@ HWY_INLINE Float load_stored(const E* x) {
 }
 HWY_INLINE void store_floats(float* to, const Float& x) {
   for (std::size_t i = 0; i < row_vectors; ++i) hn::StoreU(x.v[i], DFloat(), to + i * float_lanes);
+}
+HWY_INLINE Float alternating(const float* two) {
+  const hn::Repartition<std::uint64_t, DFloat> d;
+  std::uint64_t both;
+  std::memcpy(&both, two, sizeof both);
+  Float r;
+  for (std::size_t i = 0; i < row_vectors; ++i) r.v[i] = hn::BitCast(DFloat(), hn::Set(d, both));
+  return r;
+}
+HWY_INLINE void store_alternating(float* to, const Float& a, const Float& b) {
+  for (std::size_t i = 0; i < row_vectors; ++i) hn::StoreInterleaved2(a.v[i], b.v[i], DFloat(), to + 2 * i * float_lanes);
+}
+HWY_INLINE Float even_lanes_first(const Float& x) {
+  Float r;
+  for (std::size_t i = 0; i < row_vectors / 2; ++i) {
+    r.v[i] = hn::ConcatEven(DFloat(), x.v[2 * i + 1], x.v[2 * i]);
+    r.v[row_vectors / 2 + i] = hn::ConcatOdd(DFloat(), x.v[2 * i + 1], x.v[2 * i]);
+  }
+  return r;
 }
 HWY_INLINE float highest_lane(const Float& x) {
   VFloat highest = x.v[0];
@@ -106,9 +124,13 @@ HWY_INLINE void unpack_codes(std::uint8_t* to, const std::uint8_t* from) {
 struct RoundedRow {
   alignas(64) std::int16_t values[kv_chunk];
 
-  HWY_INLINE void store(std::size_t at, const Int& x) {
+  HWY_INLINE void store(std::size_t at, const Int (&x)[4]) {
     const hn::Rebind<std::int16_t, DInt32> d;
-    for (std::size_t i = 0; i < row_vectors; ++i) hn::StoreU(hn::DemoteTo(d, x.v[i]), d, values + at + i * float_lanes);
+    for (std::size_t n = 0; n < 4; ++n) {
+      for (std::size_t i = 0; i < row_vectors; ++i) {
+        hn::StoreU(hn::DemoteTo(d, x[n].v[i]), d, values + at + n * 16 + i * float_lanes);
+      }
+    }
   }
 };
 
@@ -166,8 +188,8 @@ struct AttentionChunk<Portable, E> {
 template <>
 struct AttentionMerge<Portable> : AttentionMerge<Scalar> {
   static constexpr TargetId implemented_on = Portable::id;
-  static void merge(AttentionPart into, AttentionPart part, std::size_t D) {
-    HWY_NAMESPACE::attention_kernels::merge(into, part, D);
+  static void merge(AttentionParts into, AttentionParts part, std::size_t n, std::size_t D) {
+    HWY_NAMESPACE::attention_kernels::merge(into, part, n, D);
   }
 };
 

@@ -10,7 +10,10 @@
 //     zero set load_floats store_floats add sub mul fused_multiply_add to_floats
 //     higher(a, b)                 a > b ? a : b in each lane
 //     first_lanes(x, count)        lanes from `count` on become 0
-//     halves(a, b)                 a in the lower 8 lanes, b in the upper
+//     load16(from, count)  store16(x, to, count)    of the first `count` lanes, the others are 0
+//     alternating(x)               x[0], x[1], x[0], x[1] ... in the lanes
+//     store_alternating(to, a, b)  a[0], b[0], a[1], b[1] ...
+//     even_lanes_first(x)          lanes 0 2 4 .. 14 1 3 5 .. 15
 //     reversed(x)                  lanes in reverse order
 //     negated(x)
 //     exponential(x)               exp_approximate for x <= 0 or NaN
@@ -21,7 +24,7 @@
 //     prefetch(std::uintptr_t)     asks for a cache line
 //     prefetch_bytes               how far ahead, but for KvInt8
 //     unpack_codes(to, from)       128 codes of KvInt5, to bytes as KvInt8 has them
-//     RoundedRow                   integers of 16 bits as integer_products() wants them, with store(i, Int)
+//     RoundedRow                   integers of 16 bits as integer_products() wants them, with store(i, Int[4]) for 64 of them
 //     integer_products<HT, TILES, BYTES>  of HT rows of them with tiles of codes; BYTES == 1: none is beyond 127. Asks for a
 //                                  line of each of `ahead` for each four codes of a lane
 //
@@ -187,20 +190,28 @@ STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float
   const bool usable = finite && highest >= stilla::detail::smallest_block;
   const Float inverse = set(usable ? largest / highest : 0.0f);
   Int sum = set_s32(0);
-  for (std::size_t i = 0; i < n; i += 16) {
-    const Int rounded = usable ? round_products(load_floats(x + i), inverse) : set_s32(0);
+  for (std::size_t i = 0; i < n; i += 64) {
+    Int rounded[4];
+    for (std::size_t v = 0; v < 4; ++v) {
+      const bool some = usable && i + 16 * v < n;
+      rounded[v] = some ? round_products(load_floats(x + i + 16 * v), inverse) : set_s32(0);
+      sum = add_s32(sum, rounded[v]);
+    }
     row.store(i, rounded);
-    sum = add_s32(sum, rounded);
   }
   *offset = 128 * sum_of_lanes(sum);
   return usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
 }
 
+// The coefficients of `even` or `odd` for each query: the fast pairs', then the slow ones'.
+using Coefficients = float[attention_queries_at_once][max_head_dim / 2 + slow_terms];
+
 // For each query the slow pairs' coefficients.
 struct SlowCoefficients {
   const KeyBiasArgs& a;
-  const float* moved;  // [queries][2][max_head_dim / 2], A' and B'
-  float* out;          // [queries][2 * half_terms]
+  const float (*moved)[max_head_dim];  // A'[0], B'[0], A'[1], B'[1] ...
+  Coefficients& even;
+  Coefficients& odd;
 
   template <std::size_t HT>
   STILLA_INLINE void run(std::size_t first) const {
@@ -209,54 +220,48 @@ struct SlowCoefficients {
     for (std::size_t i = a.fast; i < a.pairs; ++i) {
       const Float row = load_floats(a.slow + (i - a.fast) * slow_terms);
       STILLA_UNROLL
-      for (std::size_t h = 0; h < HT; ++h) {
-        const float* pair = moved + (first + h) * max_head_dim + i;
-        sums[h] = fused_multiply_add(halves(pair[0], pair[max_head_dim / 2]), row, sums[h]);
-      }
+      for (std::size_t h = 0; h < HT; ++h) sums[h] = fused_multiply_add(alternating(moved[first + h] + 2 * i), row, sums[h]);
     }
     for (std::size_t h = 0; h < HT; ++h) {
       alignas(64) float slow[slow_terms];
-      store_floats(slow, sums[h]);
+      store_floats(slow, even_lanes_first(sums[h]));
       slow[0] += a.constants[first + h];
-      float* even = out + (first + h) * 2 * a.half_terms + a.fast;
-      std::memcpy(even, slow, sizeof slow / 2);
-      std::memcpy(even + a.half_terms, slow + slow_terms / 2, sizeof slow / 2);
+      std::memcpy(even[first + h] + a.fast, slow, sizeof slow / 2);
+      std::memcpy(odd[first + h] + a.fast, slow + slow_terms / 2, sizeof slow / 2);
     }
   }
 };
 
 // What the bias adds to the scores, [queries][kv_chunk]. ahead: what to prefetch meanwhile, 512 bytes for each term.
 inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries, std::uintptr_t ahead) {
-  alignas(64) float moved[attention_queries_at_once * max_head_dim];
-  alignas(64) float coefficients[attention_queries_at_once * (max_head_dim + slow_terms)];
+  alignas(64) float moved[attention_queries_at_once][max_head_dim];
+  alignas(64) Coefficients even;
+  alignas(64) Coefficients odd;
   for (std::size_t h = 0; h < n_queries; ++h) {
     const float* query = a.queries + h * 2 * a.padded_pairs;
-    float* moved_A = moved + h * max_head_dim;
-    float* moved_B = moved_A + max_head_dim / 2;
     for (std::size_t i = 0; i < a.padded_pairs; i += 16) {
       const Float q1 = load_floats(query + i), q2 = load_floats(query + a.padded_pairs + i);
       const Float b1 = load_floats(a.bias + i), b2 = load_floats(a.bias + a.padded_pairs + i);
       const Float cos = load_floats(a.middle_cos + i), sin = load_floats(a.middle_sin + i);
       const Float A = fused_multiply_add(q1, b1, mul(q2, b2));
       const Float B = fused_multiply_add(q2, b1, negated(mul(q1, b2)));
-      store_floats(moved_A + i, fused_multiply_add(A, cos, mul(B, sin)));
-      store_floats(moved_B + i, fused_multiply_add(B, cos, negated(mul(A, sin))));
+      const Float moved_A = fused_multiply_add(A, cos, mul(B, sin));
+      const Float moved_B = fused_multiply_add(B, cos, negated(mul(A, sin)));
+      store_floats(even[h] + i, moved_A);
+      store_floats(odd[h] + i, moved_B);
+      store_alternating(moved[h] + 2 * i, moved_A, moved_B);
     }
-    float* even = coefficients + h * 2 * a.half_terms;
-    std::memcpy(even, moved_A, a.fast * sizeof(float));
-    std::memcpy(even + a.half_terms, moved_B, a.fast * sizeof(float));
   }
-  for_blocks_of_queries(SlowCoefficients{a, moved, coefficients}, n_queries);
+  for_blocks_of_queries(SlowCoefficients{a, moved, even, odd}, n_queries);
 
   constexpr std::size_t half = kv_chunk / 2, ahead_bytes = 32 * tiles_at_once;
-  for (std::size_t odd = 0; odd < 2; ++odd) {
-    for (std::size_t r = 0; r < half; r += tiles_at_once * key_tile) {
-      const float* tiles = a.table + (odd * half + r) * a.half_terms;
-      for_blocks_of_queries(TileProducts<float, ahead_bytes>{coefficients + odd * a.half_terms, 2 * a.half_terms, a.half_terms,
-                                                             tiles, ahead, scores + odd * half + r},
-                            n_queries);
-      ahead += ahead_bytes * a.half_terms;
-    }
+  for (std::size_t part = 0; part < kv_chunk; part += tiles_at_once * key_tile) {
+    const Coefficients& coefficients = part < half ? even : odd;
+    const float* tiles = a.table + part * a.half_terms;
+    for_blocks_of_queries(TileProducts<float, ahead_bytes>{coefficients[0], std::size(coefficients[0]), a.half_terms, tiles,
+                                                           ahead, scores + part},
+                          n_queries);
+    ahead += ahead_bytes * a.half_terms;
   }
   for (std::size_t h = 0; h < n_queries; ++h) {  // two tiles at a time, which take each other's place on the lower side
     float* row = scores + h * kv_chunk;
@@ -420,14 +425,21 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
 }
 
 // AttentionMerge<...>::merge; D is a multiple of 16.
-inline STILLA_NOINLINE void merge(AttentionPart into, AttentionPart part, std::size_t D) {
-  const float max = part.max > into.max ? part.max : into.max;
-  const float a = exp_approximate(into.max - max);
-  const float b = exp_approximate(part.max - max);
-  into.max = max;
-  into.sum = std::fma(b, part.sum, a * into.sum);
-  for (std::size_t i = 0; i < D; i += 16) {
-    const Float scaled = mul(set(a), load_floats(into.out + i));
-    store_floats(into.out + i, fused_multiply_add(set(b), load_floats(part.out + i), scaled));
+inline STILLA_NOINLINE void merge(AttentionParts into, AttentionParts part, std::size_t n, std::size_t D) {
+  const Float max = load16(into.max, n), part_max = load16(part.max, n);
+  const Float highest = higher(part_max, max);
+  const Float a = exponential(sub(max, highest)), b = exponential(sub(part_max, highest));
+  store16(highest, into.max, n);
+  store16(fused_multiply_add(b, load16(part.sum, n), mul(a, load16(into.sum, n))), into.sum, n);
+  alignas(64) float old_factors[16], new_factors[16];
+  store_floats(old_factors, a);
+  store_floats(new_factors, b);
+  for (std::size_t h = 0; h < n; ++h) {
+    const Float old_factor = set(old_factors[h]), new_factor = set(new_factors[h]);
+    float* out = into.out + h * D;
+    const float* added = part.out + h * D;
+    for (std::size_t d = 0; d < D; d += 16) {
+      store_floats(out + d, fused_multiply_add(new_factor, load_floats(added + d), mul(old_factor, load_floats(out + d))));
+    }
   }
 }

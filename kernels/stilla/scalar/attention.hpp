@@ -52,14 +52,11 @@ inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std
       continue;
     }
     for (std::size_t k = 0; k < slow_terms; ++k) {
-      slow[k] = std::fma(k < slow_terms / 2 ? moved_A : moved_B, a.slow[(i - a.fast) * slow_terms + k], slow[k]);
+      slow[k] = std::fma(k % 2 == 0 ? moved_A : moved_B, a.slow[(i - a.fast) * slow_terms + k], slow[k]);
     }
   }
   slow[0] += a.constants[query];
-  for (std::size_t k = 0; k < slow_terms / 2; ++k) {
-    coefficients[a.fast + k] = slow[k];
-    coefficients[a.half_terms + a.fast + k] = slow[slow_terms / 2 + k];
-  }
+  for (std::size_t k = 0; k < slow_terms; ++k) coefficients[k % 2 * a.half_terms + a.fast + k / 2] = slow[k];
 }
 
 // What the bias adds to the score of position j.
@@ -146,13 +143,15 @@ template <>
 struct AttentionMerge<Scalar> {
   static constexpr TargetId implemented_on = Scalar::id;
 
-  static void merge(AttentionPart into, AttentionPart part, std::size_t D) {
-    const float max = part.max > into.max ? part.max : into.max;
-    const float a = exp_approximate(into.max - max);
-    const float b = exp_approximate(part.max - max);
-    into.max = max;
-    into.sum = std::fma(b, part.sum, a * into.sum);
-    for (std::size_t d = 0; d < D; ++d) into.out[d] = std::fma(b, part.out[d], a * into.out[d]);
+  static void merge(AttentionParts into, AttentionParts part, std::size_t n, std::size_t D) {
+    for (std::size_t h = 0; h < n; ++h) {
+      const float max = part.max[h] > into.max[h] ? part.max[h] : into.max[h];
+      const float a = exp_approximate(into.max[h] - max);
+      const float b = exp_approximate(part.max[h] - max);
+      into.max[h] = max;
+      into.sum[h] = std::fma(b, part.sum[h], a * into.sum[h]);
+      for (std::size_t d = h * D; d < (h + 1) * D; ++d) into.out[d] = std::fma(b, part.out[d], a * into.out[d]);
+    }
   }
 
   static void finish(float* out, float sum, std::size_t D) {

@@ -37,7 +37,25 @@ STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  //
 STILLA_INLINE Float first_lanes(Float x, std::size_t count) {
   return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x);
 }
-STILLA_INLINE Float halves(float a, float b) { return _mm512_mask_mov_ps(set(a), 0xff00, set(b)); }
+STILLA_INLINE Float load16(const float* from, std::size_t count) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+}
+STILLA_INLINE void store16(Float x, float* to, std::size_t count) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), x);
+}
+STILLA_INLINE Float alternating(const float* two) {
+  double both;
+  std::memcpy(&both, two, sizeof both);
+  return _mm512_castpd_ps(_mm512_set1_pd(both));
+}
+STILLA_INLINE void store_alternating(float* to, Float a, Float b) {
+  const Int low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  store_floats(to, _mm512_permutex2var_ps(a, low, b));
+  store_floats(to + 16, _mm512_permutex2var_ps(a, add_s32(low, set_s32(8)), b));
+}
+STILLA_INLINE Float even_lanes_first(Float x) {
+  return _mm512_permutexvar_ps(_mm512_set_epi32(15, 13, 11, 9, 7, 5, 3, 1, 14, 12, 10, 8, 6, 4, 2, 0), x);
+}
 STILLA_INLINE Float reversed(Float x) {
   return _mm512_permutexvar_ps(_mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), x);
 }
@@ -102,11 +120,17 @@ struct RoundedRow {
   alignas(64) std::int8_t high[kv_chunk];
   alignas(64) std::int8_t low[kv_chunk];
 
-  STILLA_INLINE void store(std::size_t at, Int x) {
-    const Int upper = shift_right_s32<8>(add_s32(x, set_s32(128)));
-    const Int lower = sub_s32(x, shift_left_s32<8>(upper));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(high + at), _mm512_cvtepi32_epi8(upper));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(low + at), _mm512_cvtepi32_epi8(lower));
+  // high = (x + 128) >> 8; what is left for low is the lower byte of x. Packing goes by 128-bit lanes: four of one x follow
+  // four of the next, which the last step puts right.
+  STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
+    const Int order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    const Int first = _mm512_packs_epi32(x[0], x[1]), second = _mm512_packs_epi32(x[2], x[3]);
+    const Int half = _mm512_set1_epi16(128), low_byte = _mm512_set1_epi16(255);
+    const Int upper = _mm512_packs_epi16(_mm512_srai_epi16(_mm512_add_epi16(first, half), 8),
+                                         _mm512_srai_epi16(_mm512_add_epi16(second, half), 8));
+    const Int lower = _mm512_packus_epi16(bit_and(first, low_byte), bit_and(second, low_byte));
+    stilla::avx512vnni::store(high + at, _mm512_permutexvar_epi32(order, upper));
+    stilla::avx512vnni::store(low + at, _mm512_permutexvar_epi32(order, lower));
   }
 };
 
@@ -159,8 +183,8 @@ struct AttentionChunk<Avx512Vnni, E> {
 template <>
 struct AttentionMerge<Avx512Vnni> : AttentionMerge<Scalar> {
   static constexpr TargetId implemented_on = Avx512Vnni::id;
-  static void merge(AttentionPart into, AttentionPart part, std::size_t D) {
-    avx512vnni::attention_kernels::merge(into, part, D);
+  static void merge(AttentionParts into, AttentionParts part, std::size_t n, std::size_t D) {
+    avx512vnni::attention_kernels::merge(into, part, n, D);
   }
 };
 

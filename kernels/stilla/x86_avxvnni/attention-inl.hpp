@@ -30,13 +30,19 @@ struct RoundedRow {
   alignas(64) std::int8_t high[kv_chunk];
   alignas(64) std::int8_t low[kv_chunk];
 
-  STILLA_INLINE void store(std::size_t at, const Int& x) {
-    const hn::Rebind<std::int8_t, DInt32> d;
-    for (std::size_t i = 0; i < row_vectors; ++i) {
-      const VInt32 upper = hn::ShiftRight<8>(hn::Add(x.v[i], hn::Set(DInt32(), 128)));
-      const VInt32 lower = hn::Sub(x.v[i], hn::ShiftLeft<8>(upper));
-      hn::StoreU(hn::DemoteTo(d, upper), d, high + at + i * float_lanes);
-      hn::StoreU(hn::DemoteTo(d, lower), d, low + at + i * float_lanes);
+  // high = (x + 128) >> 8; what is left for low is the lower byte of x. Packing goes by 128-bit lanes: four of one vector
+  // follow four of the next, which the last step puts right.
+  STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i half = _mm256_set1_epi16(128), low_byte = _mm256_set1_epi16(255);
+    for (std::size_t i = 0; i < 4; i += 2) {
+      const __m256i first = _mm256_packs_epi32(x[i].v[0].raw, x[i].v[1].raw);
+      const __m256i second = _mm256_packs_epi32(x[i + 1].v[0].raw, x[i + 1].v[1].raw);
+      const __m256i upper = _mm256_packs_epi16(_mm256_srai_epi16(_mm256_add_epi16(first, half), 8),
+                                               _mm256_srai_epi16(_mm256_add_epi16(second, half), 8));
+      const __m256i lower = _mm256_packus_epi16(_mm256_and_si256(first, low_byte), _mm256_and_si256(second, low_byte));
+      stilla::avxvnni::store(high + at + i * 16, _mm256_permutevar8x32_epi32(upper, order));
+      stilla::avxvnni::store(low + at + i * 16, _mm256_permutevar8x32_epi32(lower, order));
     }
   }
 };
