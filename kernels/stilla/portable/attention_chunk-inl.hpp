@@ -268,11 +268,11 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
     for (std::size_t r = 0; r < half / 2; r += 16) {
       float* front = row + r;
       float* back = row + half - 16 - r;
-      const Float even = load_floats(front), odd = load_floats(front + half);
+      const Float front_even = load_floats(front), front_odd = load_floats(front + half);
       const Float back_even = load_floats(back), back_odd = load_floats(back + half);
-      store_floats(front + half, add(even, odd));
+      store_floats(front + half, add(front_even, front_odd));
       store_floats(back + half, add(back_even, back_odd));
-      store_floats(back, reversed(sub(even, odd)));
+      store_floats(back, reversed(sub(front_even, front_odd)));
       store_floats(front, reversed(sub(back_even, back_odd)));
     }
   }
