@@ -47,7 +47,7 @@ std::vector<float> logits_of(const std::vector<float>& parameters, std::size_t s
                       static_cast<std::size_t>(parameters[1]), parameters[2]);
 }
 
-Ids ids_of(const Candidates& candidates) {
+Ids ids_of(Candidates& candidates) {
   Ids ids;
   for (const Candidate& c : candidates.items()) ids.insert(c.id);
   return ids;
@@ -135,47 +135,138 @@ TEST(SamplingGolden, Mirostat) {
   });
 }
 
-// The short cuts for far candidates change nothing: everything against the plain sums, where much lies far off.
-TEST(Candidates, BoundsOfFarWeightsDecideAsTheirSums) {
-  std::size_t undecided = 0;
-  for (std::uint32_t seed = 0; seed < 300; ++seed) {
-    const std::size_t n = 1 + noise_bits(seed, 1) % 3000;
-    std::vector<float> logits = noise_values(seed, n, 12.0f);
-    if (seed % 3 == 0) logits[0] = 3.0f + static_cast<float>(seed % 20);  // one above a crowd that is far
-    const double share = 1.0 - std::pow(10.0, -0.05 * (1.0 + static_cast<double>(noise_bits(seed, 2) % 200)));
-    Candidates plain, quick;
-    plain.assign(logits);
-    quick.assign(logits);
-    plain.keep_best(n);  // ranked: sums over all
-    plain.keep_share(share);
-    quick.keep_share(share);
-    const std::size_t close = std::max(plain.size(), quick.size()) - std::min(plain.size(), quick.size());
-    ASSERT_LE(close, 1u) << "seed " << seed;  // the two sums have different orders
-    undecided += close;
+// What kinds of rows there are to sample from: crowds far below a few, plateaus, ties, values that are no numbers.
+std::vector<float> row_of_kind(std::uint32_t seed, std::size_t n) {
+  std::vector<float> logits = noise_values(seed, n, seed % 2 == 0 ? 12.0f : 1.0f);
+  if (seed % 3 == 0) logits[0] = 3.0f + static_cast<float>(seed % 20);  // one above a crowd that is far
+  if (seed % 5 == 0) std::fill(logits.begin(), logits.end(), -7.25f);
+  if (seed % 7 == 0) {
+    for (float& logit : logits) logit = std::floor(logit);
+  }
+  const std::vector<float> specials{std::nanf(""), -infinity, infinity};
+  for (std::size_t i = 0; i < n && seed % 4 == 1; i += 1 + noise_bits(seed, i) % 40) {
+    logits[i] = specials[noise_bits(seed, i + 1) % (seed % 8 == 1 ? 3 : 2)];
+  }
+  return logits;
+}
 
-    for (std::size_t i = 0; i < 50; ++i) {
-      const double u = noise_bits(seed, 10 + i) * 0x1p-32;
+// The kernels' blocks and the search among them change nothing: a row against the list of its candidates.
+TEST(Candidates, ARowGivesWhatItsListDoes) {
+  std::size_t undecided = 0;
+  for (std::uint32_t seed = 0; seed < 400; ++seed) {
+    const std::size_t n = 1 + noise_bits(seed, 1) % 3000;
+    const std::vector<float> logits = row_of_kind(seed, n);
+    const float temperature = std::vector{0.3f, 2.5f, 1.0f, 1e38f, 1.0f, 1.0f}[seed % 6];
+    const auto row = [&] {
       Candidates candidates;
       candidates.assign(logits);
-      const float highest = candidates.highest();
-      std::vector<Candidate> order;
-      for (const bool is_far : {false, true}) {
-        for (const Candidate& c : candidates.items()) {
-          if ((c.logit < highest - 16.0f) == is_far) order.push_back(c);
-        }
+      candidates.set_temperature(temperature);
+      return candidates;
+    };
+    const auto list = [&] {
+      Candidates candidates = row();
+      (void)candidates.items();
+      return candidates;
+    };
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const auto is_number = [](float logit) { return !std::isnan(logit); };
+    const auto size = static_cast<std::size_t>(std::count_if(logits.begin(), logits.end(), is_number));
+    ASSERT_EQ(row().size(), size);
+    ASSERT_EQ(row().empty(), size == 0);
+    if (size == 0) continue;
+    ASSERT_EQ(row().best().id, list().best().id);
+    const float highest = row().highest();
+    ASSERT_EQ(highest, list().highest());
+    const double total = list().total_weight(highest);
+    ASSERT_NEAR(row().total_weight(highest), total, 1e-12 * total);  // two orders of the sum
+
+    const auto expect_same = [](Candidates a, Candidates b) {
+      ASSERT_EQ(a.is_ranked(), b.is_ranked());
+      const auto is_same = [](const Candidate& x, const Candidate& y) { return x.id == y.id && x.logit == y.logit; };
+      ASSERT_EQ(a.size(), b.size());
+      ASSERT_TRUE(std::equal(a.items().begin(), a.items().end(), b.items().begin(), is_same));
+    };
+    const auto both = [&](auto&& change) {
+      Candidates a = row(), b = list();
+      change(a);
+      change(b);
+      expect_same(std::move(a), std::move(b));
+    };
+    both([&](Candidates& c) { c.keep_best(1 + noise_bits(seed, 3) % n); });
+    both([&](Candidates& c) { c.keep_best(n + 1); });
+    both([](Candidates& c) { c.remove_far(); });
+    both([&](Candidates& c) { c.remove_if([](const Candidate& x) { return x.id % 3 == 0; }); });
+    both([&](Candidates& c) {
+      for (std::uint32_t i = 0; i < 20; ++i) {
+        c.change(noise_bits(seed, 4 + i) % 3100, [&](float& logit) { logit = i % 4 == 0 ? std::nanf("") : logit - 20.0f; });
       }
-      double place = u * candidates.total_weight(highest);
-      Candidate expected = order.front();
-      for (const Candidate& c : order) {
-        expected = c;
-        place -= candidates.weight(c, highest);
-        if (place < 0) break;
+      c.settle();
+      if (!c.empty()) c.keep_best(5);
+    });
+
+    const double share = 1.0 - std::pow(10.0, -0.05 * (1.0 + static_cast<double>(noise_bits(seed, 2) % 200)));
+    Candidates found = row(), by_list = list(), ranked = row();
+    ranked.keep_best(n);
+    for (Candidates* candidates : {&found, &by_list, &ranked}) candidates->keep_share(share);
+    const std::size_t smaller = std::min(found.size(), by_list.size()), larger = std::max(found.size(), by_list.size());
+    ASSERT_LE(larger - smaller, 1u);
+    undecided += larger - smaller;
+    found.keep_best(smaller);
+    by_list.keep_best(smaller);
+    expect_same(found, by_list);
+    ASSERT_LE(std::max(ranked.size(), smaller) - std::min(ranked.size(), smaller), 1u);
+
+    for (std::size_t i = 0; i < 50; ++i) {
+      const double u = i == 0 ? 0.0 : i == 1 ? 0x1.fffffffffffffp-1 : noise_bits(seed, 10 + i) * 0x1p-32;
+      const std::uint32_t id = row().at(u).id;
+      ASSERT_GT(row().weight({logits[id], id}, highest), 0.0);
+      if (id == list().at(u).id) continue;
+      // Between two tokens: rounding may decide for either.
+      double place = u * total;
+      for (std::uint32_t j = 0; j <= std::min(id, list().at(u).id); ++j) {
+        if (!std::isnan(logits[j])) place -= row().weight({logits[j], j}, highest);
       }
-      if (std::fabs(place) < 1e-9) continue;
-      ASSERT_EQ(candidates.at(u).id, expected.id) << "seed " << seed << ", u " << u;
+      ASSERT_LT(std::fabs(place), 1e-12 * total) << "u " << u;
     }
   }
   EXPECT_LE(undecided, 2u);
+}
+
+TEST(Sampler, DrawsTheSameOnEveryTarget) {
+  for (std::uint32_t seed = 0; seed < 60; ++seed) {
+    SamplingOptions options;
+    options.seed = seed;
+    if (seed % 3 == 1) options.top_p = 1.0f;
+    if (seed % 3 == 2) options.order = *SamplingOrder::parse("temperature;top_p");
+    if (seed % 4 == 1) options.mirostat = true;
+    if (seed % 5 == 1) options.banned = {0, 7, 2999}, options.vocabulary = 1000;
+    std::vector<std::optional<std::uint32_t>> expected;
+    for_each_available_target([&](TargetId target) {
+      const OnTarget on(target);
+      Sampler sampler(options);
+      std::vector<std::optional<std::uint32_t>> drawn;
+      for (std::uint32_t i = 0; i < 20; ++i) drawn.push_back(sampler.sample(row_of_kind(seed + 400 * i, 1 + 50 * seed)));
+      if (expected.empty()) expected = drawn;
+      EXPECT_EQ(drawn, expected) << target.name << ", seed " << seed;
+    });
+  }
+}
+
+// A row in which nothing stands out takes the slowest way.
+TEST(Sampler, EqualLogitsAreDrawnAlike) {
+  constexpr std::size_t n = 5000;
+  const std::vector<float> logits(n, 3.5f);
+  SamplingOptions options;
+  Sampler sampler(options);
+  std::vector<std::size_t> tenths(10);
+  for (int i = 0; i < 2000; ++i) {
+    const std::uint32_t id = sampler.sample(logits).value();
+    ASSERT_LT(id, 4750u);  // of equals the lowest ids reach the share
+    ++tenths[id / 475];
+  }
+  double chi_square = 0;
+  for (const std::size_t count : tenths) chi_square += std::pow(static_cast<double>(count) - 200.0, 2) / 200.0;
+  EXPECT_LT(chi_square, 33.72);  // nine degrees of freedom, probability 1e-4
 }
 
 // Pearson's statistic of the draws against the probabilities; the limit is exceeded with probability 1e-4 (Wilson and

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Softmax: scalar against PyTorch, every target against scalar, properties.
+// Softmax: scalar against PyTorch, every target against scalar, properties. The weights of logits, block by block.
 #include <stilla/softmax.hpp>
 
 #include "test_util.hpp"
@@ -129,6 +129,43 @@ TYPED_TEST(SoftmaxOn, RowsOfAMatrix) {
   EXPECT_TRUE(same_bits(again, expected));
   softmax(Matrix(x.data(), M, 0, stride), ConstMatrix(x.data(), M, 0, stride));  // empty rows are left alone
   EXPECT_TRUE(same_bits(x, expected));
+}
+
+// The two kernels of sampling, every target against scalar and scalar against its words.
+TYPED_TEST(SoftmaxOn, BlocksOfLogits) {
+  for (const std::size_t blocks : {0u, 1u, 2u, 5u}) {
+    const std::size_t n = blocks * logit_block;
+    for (const float scale : {1.0f, 30.0f, 3e38f}) {
+      for (const float special : special_values()) {
+        std::vector<float> x = noise_values(6, n, scale);
+        for (std::size_t i = 0; i < n; i += 37) x[i] = special;
+        if (blocks == 2) std::fill(x.begin() + logit_block, x.end(), special);
+        GuardedArray<float> logits(x), highest(blocks), expected_highest(blocks);
+        HighestLogits<TypeParam>::run(highest.data(), logits.data(), n);
+        HighestLogits<Scalar>::run(expected_highest.data(), logits.data(), n);
+        float most = -HUGE_VALF;
+        for (std::size_t b = 0; b < blocks; ++b) {
+          ASSERT_EQ(highest.data()[b], expected_highest.data()[b]) << special;
+          most = std::max(most, highest.data()[b]);
+        }
+        for (const float v : x) ASSERT_FALSE(v > most);
+
+        for (const float temperature : {1.0f, 0.6f, 1e-40f, 1e38f}) {
+          GuardedArray<double> sums(blocks), expected(blocks);
+          LogitWeights<TypeParam>::run(sums.data(), logits.data(), n, most, temperature);
+          LogitWeights<Scalar>::run(expected.data(), logits.data(), n, most, temperature);
+          for (std::size_t b = 0; b < blocks; ++b) {
+            ASSERT_EQ(sums.data()[b], expected.data()[b]) << special << ", temperature " << temperature;
+            double sum = 0;
+            for (std::size_t i = b * logit_block; i < (b + 1) * logit_block; ++i) {
+              if (!std::isnan(x[i])) sum += x[i] == most ? 1.0 : std::exp(double{(x[i] - most) / temperature});
+            }
+            ASSERT_NEAR(sums.data()[b], sum, 4 * unit_roundoff * sum + 64 * 1.7e-38) << special << ", temperature " << temperature;
+          }
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

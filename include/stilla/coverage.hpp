@@ -7,7 +7,7 @@
 //   for (const stilla::CoverageEntry& e : stilla::coverage())
 //     if (e.implemented_on != e.target) ...            // e.op, e.variant on e.target runs e.implemented_on's kernel
 //
-// Ops that are plain C++ on every target (residual addition, embedding lookup, sampling) have no kernels and no entry.
+// Ops that are plain C++ on every target (residual addition, embedding lookup, filters of sampling) have no kernels and no entry.
 // README.md holds coverage_markdown(); tests/coverage_test.cpp fails when the two differ.
 #pragma once
 
@@ -55,6 +55,8 @@ void for_each_kernel(F&& f) {
   f(Hadamard<Target>{}, "hadamard", "");
   f(SiluMul<Target>{}, "silu_mul", "");
   f(Softmax<Target>{}, "softmax", "");
+  f(HighestLogits<Target>{}, "sampling, highest logits", "");
+  f(LogitWeights<Target>{}, "sampling, weights", "");
 }
 
 }  // namespace detail

@@ -50,7 +50,8 @@ inline constexpr float exp_c6 = 1.393364975e-03f;
 inline constexpr float exp_c7 = 1.989099110e-04f;
 
 // Folds 16 lanes to their sum, in the canonical order. Destroys them.
-inline float fold_lanes(float* lanes) {
+template <class T>
+T fold_lanes(T* lanes) {
   for (std::size_t width = sum_lanes / 2; width != 0; width /= 2) {
     for (std::size_t l = 0; l < width; ++l) lanes[l] += lanes[l + width];
   }
@@ -79,6 +80,11 @@ inline float exp_approximate(float x) {
   p = std::fma(p, r, 1.0f);
   const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) << 23;  // n, shifted to the exponent's place
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + exponent);
+}
+
+// What softmax(x / temperature) is proportional to: 1 for x == highest, which may be infinite, and 0 for a NaN.
+inline float softmax_weight(float x, float highest, float temperature) {
+  return x == highest ? 1.0f : exp_approximate((x - highest) / temperature);
 }
 
 // The natural logarithm of a positive normal number, relative error below 1e-15, the same bits on every platform:

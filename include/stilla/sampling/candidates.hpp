@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tokens that may come next: one buffer of {logit, id} that every step of a sampling chain narrows or changes.
+// The tokens that may come next, which every step of a sampling chain narrows or changes.
 //
 //     probability of c  =  weight(c) / sum of weights,      weight(c) = e^((logit - highest logit) / temperature)
 //
-// No candidate's logit is a NaN. Candidates stand by id, or best first once a filter has ranked them; that order is the
-// order of every sum, and ranks are a total order (ties go to the lower id), so results do not depend on a standard
-// library's sorting. Equal infinities count as equal logits.
+// First they are a row of logits, as a model gives them. A vocabulary has 150 000 tokens of which some hundred matter: so
+// two passes of vector kernels find the highest logit and the sum of weights of every block of 64
+// (contract/elementwise.hpp), and whatever looks for single tokens then reads only the blocks that can hold them. A step
+// that narrows the row leaves a list of {logit, id}, by id, or best first once something has ranked it.
 //
-// A vocabulary has 150 000 tokens of which some hundred matter, and exponentials cost more than all the rest. So sums over
-// all of them are bounded first: the weight of the far tokens, those below e^-16 each, is known within 6.2 % without an
-// exponential. What both bounds decide alike is decided; otherwise the sum is worked out. Results are the same either way.
+// Sums go block by block over a row, in the kernels' order inside a block, and one after another over a list. Ranks are a
+// total order (ties go to the lower id). So results depend neither on the target nor on a standard library's sorting. No
+// candidate's logit is a NaN; equal infinities count as equal logits.
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,11 @@
 #include <utility>
 #include <vector>
 
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/dispatch.hpp>
 #include <stilla/math.hpp>
+#include <stilla/portable/kernels.hpp>
+#include <stilla/scalar/elementwise.hpp>
 
 namespace stilla::inline STILLA_ABI {
 
@@ -76,26 +80,37 @@ class BestCandidates {
 
 class Candidates {
  public:
-  // Ids 0 to logits.size() - 1, but for those whose logit is a NaN. Allocates only for a larger vocabulary than ever before.
+  // Ids 0 to logits.size() - 1, but for those whose logit is a NaN. Allocates only for a larger vocabulary than ever.
   void assign(std::span<const float> logits) {
-    make_room(logits.size());
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < logits.size(); ++i) {  // without a branch
-      items_[count] = {logits[i], static_cast<std::uint32_t>(i)};
-      count += logits[i] == logits[i] ? std::size_t{1} : 0;
-    }
-    begin_with(count);
+    const std::size_t blocks = (logits.size() + logit_block - 1) / logit_block;
+    row_.resize(blocks * logit_block);
+    highest_.resize(blocks);
+    sums_.resize(blocks);
+    make_room(row_.size() + 1);  // append() writes one behind
+    std::fill(std::copy(logits.begin(), logits.end(), row_.begin()), row_.end(), std::nanf(""));
+    find_highest(0, blocks);
+    is_row_ = true;
+    begin_with(0);
   }
   // These, which stand by id.
   void assign(std::span<const Candidate> candidates) {
     make_room(candidates.size());
     std::copy(candidates.begin(), candidates.end(), items_.begin());
+    is_row_ = false;
     begin_with(candidates.size());
   }
 
-  std::span<const Candidate> items() const { return {items_.data(), count_}; }
-  std::size_t size() const { return count_; }
-  bool empty() const { return count_ == 0; }
+  // All of them; a row becomes a list.
+  std::span<const Candidate> items() {
+    make_list(-infinity);
+    return {items_.data(), count_};
+  }
+  std::size_t size() const {
+    if (!is_row_) return count_;
+    const auto absent = std::count_if(row_.begin(), row_.end(), [](float logit) { return logit != logit; });
+    return row_.size() - static_cast<std::size_t>(absent);
+  }
+  bool empty() const { return is_row_ ? highest() == -infinity && size() == 0 : count_ == 0; }
   std::size_t most() const { return items_.size(); }  // that there have ever been
   bool is_ranked() const { return is_ranked_; }  // best first; else by id
 
@@ -106,34 +121,49 @@ class Candidates {
   // There must be one.
   Candidate best() const {
     const float logit = highest();
-    return *std::find_if(begin(), end(), [&](const Candidate& c) { return c.logit == logit; });
+    if (!is_row_) return *std::find_if(begin(), end(), [&](const Candidate& c) { return c.logit == logit; });
+    const auto block = std::find(highest_.begin(), highest_.end(), logit) - highest_.begin();
+    const auto found = std::find(row_.begin() + block * std::ptrdiff_t{logit_block}, row_.end(), logit);
+    return {*found, static_cast<std::uint32_t>(found - row_.begin())};
   }
   float highest() const {
+    if (is_row_) return highest_.empty() ? -infinity : *std::max_element(highest_.begin(), highest_.end());
     float highest = items_[0].logit;
     if (is_ranked_) return highest;
-    for (const Candidate& c : items()) highest = c.logit > highest ? c.logit : highest;
+    for (std::size_t i = 1; i < count_; ++i) highest = items_[i].logit > highest ? items_[i].logit : highest;
     return highest;
   }
 
   double weight(const Candidate& c, float highest) const {
-    if (c.logit == highest) return 1.0;
-    return static_cast<double>(exp_approximate((c.logit - highest) / temperature_));
+    return static_cast<double>(softmax_weight(c.logit, highest, temperature_));
   }
-  double total_weight(float highest) const {
+  double total_weight(float highest) {
     double total = 0.0;
-    for (const Candidate& c : items()) total += weight(c, highest);
+    if (is_row_) {
+      with_target(active_target(), [&](auto target) {
+        LogitWeights<decltype(target)>::run(sums_.data(), row_.data(), row_.size(), highest, temperature_);
+      });
+      for (const double sum : sums_) total += sum;
+    } else {
+      for (std::size_t i = 0; i < count_; ++i) total += weight(items_[i], highest);
+    }
     return total;
   }
 
-  // Calls change(logit) with a reference to the candidate's logit; nothing happens if it is none. Call settle() after the
-  // last change.
+  // Calls change(logit) with a reference to the candidate's logit; nothing happens if it is none. Call settle() after
+  // the last change.
   template <class Change>
   void change(std::uint32_t id, Change&& change) {
+    if (is_row_) {
+      if (id >= row_.size() || std::isnan(row_[id])) return;
+      change(row_[id]);
+      return find_highest(id / logit_block, 1);
+    }
     Candidate* found = end();
     if (is_ranked_) {
       found = std::find_if(begin(), end(), [&](const Candidate& c) { return c.id == id; });
     } else {
-      found = std::lower_bound(begin(), end(), id, [](const Candidate& c, std::uint32_t wanted) { return c.id < wanted; });
+      found = std::lower_bound(begin(), end(), id, [](const Candidate& c, std::uint32_t value) { return c.id < value; });
       if (found != end() && found->id != id) found = end();
     }
     if (found == end()) return;
@@ -148,18 +178,21 @@ class Candidates {
 
   template <class Predicate>
   void remove_if(Predicate&& predicate) {
+    if (is_row_) {
+      for (std::size_t i = 0; i < row_.size(); ++i) {
+        const Candidate c{row_[i], static_cast<std::uint32_t>(i)};
+        if (!std::isnan(c.logit) && predicate(c)) row_[i] = std::nanf("");
+      }
+      return find_highest(0, highest_.size());
+    }
     count_ = static_cast<std::size_t>(std::remove_if(begin(), end(), predicate) - begin());
   }
 
   // Removes the far ones, whose weight is below e^-16.
   void remove_far() {
-    const float highest = this->highest();
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < count_; ++i) {  // without a branch
-      items_[count] = items_[i];
-      count += is_far(items_[i], highest) ? std::size_t{0} : 1;
-    }
-    count_ = count;
+    const float bound = below(highest(), 16.0f);
+    make_list(bound);
+    remove_if([&](const Candidate& c) { return c.logit < bound; });
   }
 
   // Keeps these, all of which are candidates; best first.
@@ -167,11 +200,17 @@ class Candidates {
     std::copy(kept.begin(), kept.end(), items_.begin());
     count_ = kept.size();
     std::sort(begin(), end(), ranks_before);
+    is_row_ = false;
     is_ranked_ = true;
   }
 
   // Keeps the k best, at least 1, best first.
   void keep_best(std::size_t k) {
+    if (is_row_) {  // the k best are no lower than the k-th highest block's best
+      BestCandidates blocks({begin(), std::min(k, highest_.size())});
+      for (std::size_t b = 0; b < highest_.size(); ++b) blocks.offer({highest_[b], static_cast<std::uint32_t>(b)});
+      make_list(k < highest_.size() ? blocks.bound() : -infinity);
+    }
     k = std::min(k, count_);
     if (!is_ranked_) {
       if (k < count_) select(k);
@@ -185,46 +224,48 @@ class Candidates {
   void keep_share(double share) {
     if (empty()) return;
     const float highest = this->highest();
+    const double wanted = share * total_weight(highest);
+    std::size_t kept = 0;
+    double sum = 0.0;
     if (is_ranked_) {
-      const double wanted = share * total_weight(highest);
-      double sum = 0.0;
-      std::size_t kept = 0;
       while (kept < count_ && (kept == 0 || sum < wanted)) sum += weight(items_[kept++], highest);
-      count_ = kept;
-      return;
+    } else if (!is_row_) {
+      (void)rank_until(wanted, highest, kept, sum);
+    } else {  // from the best downwards, until it is enough
+      float low = std::nanf("");
+      for (const float reach : {4.0f, 8.0f, 16.0f, 32.0f, std::numeric_limits<float>::infinity()}) {
+        const float above = std::exchange(low, below(highest, reach));
+        append(low, above);
+        if (rank_until(wanted, highest, kept, sum)) break;
+      }
+      is_row_ = false;
     }
-    const Split all = split(highest);
-    if (!keep_share_of(all.nearby, share * (all.weight + all.least), share * (all.weight + all.most), highest)) {
-      const double wanted = share * (all.weight + far_weight(highest));
-      if (!keep_share_of(all.nearby, wanted, wanted, highest)) (void)keep_share_of(items(), wanted, wanted, highest);
-    }
-    items_.swap(other_);
-    count_ = kept_;
+    count_ = kept;
     is_ranked_ = true;
   }
 
   // The candidate at `u` in [0, 1) of the sum of weights, never one of weight 0. There must be a candidate.
   Candidate at(double u) {
     const float highest = this->highest();
-    if (is_ranked_) return walk(u * total_weight(highest), highest, items(), {}).first;
-    const Split all = split(highest);
-    const auto [found, end] = walk(u * (all.weight + all.least), highest, all.nearby, {});
-    if (u * (all.weight + all.most) < end) return found;
-    return walk(u * (all.weight + far_weight(highest)), highest, all.nearby, items()).first;
+    const double place = u * total_weight(highest);
+    double before = 0.0;
+    std::span<const Candidate> candidates(items_.data(), count_);
+    if (is_row_) {
+      std::size_t block = 0;
+      double sum = 0.0;
+      for (std::size_t b = 0; b < sums_.size() && !(place < sum); ++b) {
+        if (sums_[b] > 0.0) block = b, before = sum, sum += sums_[b];
+      }
+      candidates = list_of(block);
+    }
+    return walk(candidates, before, place, highest);
   }
 
  private:
-  struct Split {
-    std::span<const Candidate> nearby;  // by id
-    double weight;                      // of them
-    double least, most;                 // that all others weigh
-  };
-  static constexpr float far_logits = 16.0f;
+  static constexpr float infinity = std::numeric_limits<float>::infinity();
 
   void make_room(std::size_t count) {
-    if (items_.size() >= count) return;
-    for (std::vector<Candidate>* buffer : {&items_, &near_, &other_}) buffer->resize(count);
-    heap_.reserve(count);
+    if (items_.size() < count) items_.resize(count);
   }
   void begin_with(std::size_t count) {
     count_ = count;
@@ -237,86 +278,86 @@ class Candidates {
   const Candidate* begin() const { return items_.data(); }
   const Candidate* end() const { return items_.data() + count_; }
 
+  // Of `count` blocks of the row from the first on.
+  void find_highest(std::size_t first, std::size_t count) {
+    with_target(active_target(), [&](auto target) {
+      HighestLogits<decltype(target)>::run(highest_.data() + first, row_.data() + first * logit_block,
+                                           count * logit_block);
+    });
+  }
+
+  // The logit whose weight is e^-reach; -infinity where there is none.
+  float below(float highest, float reach) const {
+    const float logit = highest - reach * temperature_;
+    return std::isnan(logit) ? -infinity : logit;
+  }
+
+  // Appends to the list what the row has from `low` on, but not from `above` on if that is a number.
+  void append(float low, float above) {
+    for (std::size_t b = 0; b < highest_.size(); ++b) {
+      if (!(highest_[b] >= low)) continue;
+      for (std::size_t i = b * logit_block; i < (b + 1) * logit_block; ++i) {  // without a branch
+        items_[count_] = {row_[i], static_cast<std::uint32_t>(i)};
+        count_ += row_[i] >= low && !(row_[i] >= above) ? std::size_t{1} : 0;
+      }
+    }
+  }
+  // Makes a list of the row, of what is not below `low`.
+  void make_list(float low) {
+    if (!std::exchange(is_row_, false)) return;
+    append(low, std::nanf(""));
+  }
+  // One block of the row, which stays one.
+  std::span<const Candidate> list_of(std::size_t block) {
+    std::size_t count = 0;
+    for (std::size_t i = block * logit_block; i < (block + 1) * logit_block; ++i) {
+      if (!std::isnan(row_[i])) items_[count++] = {row_[i], static_cast<std::uint32_t>(i)};
+    }
+    return {items_.data(), count};
+  }
+
   // Moves the k best to the front, in any order.
   void select(std::size_t k) {
     BestCandidates best({begin(), k});
-    for (const Candidate& c : items()) best.offer(c);
+    for (std::size_t i = 0; i < count_; ++i) best.offer(items_[i]);
   }
 
-  bool is_far(const Candidate& c, float highest) const {
-    return c.logit < highest - far_logits * temperature_;  // never if the highest is -infinity
-  }
-
-  Split split(float highest) {
-    std::size_t count = 0;
-    // A float's bits, read as an integer, are 2^23 (127 + log2) of it but that between powers of two they follow a line,
-    // which lies above by at most 6.15 %: so they bound the weight when made from its logarithm.
-    const float scale = 12102203.16f / temperature_;  // 2^23 log2(e)
-    double bound = 0.0;
-    for (const Candidate& c : items()) {  // without a branch
-      const bool left_out = is_far(c, highest);
-      near_[count] = c;
-      count += left_out ? std::size_t{0} : 1;
-      const float place = std::max((c.logit - highest) * scale, -1065353216.0f);
-      const std::int32_t bits = left_out ? 0x3f800000 + static_cast<std::int32_t>(place) : 0;
-      bound += static_cast<double>(std::bit_cast<float>(bits));
+  // Ranks the list from `kept` on, which it moves on, until `sum`, the weights of all before, is `wanted`. False if that
+  // is not reached. A heap yields the best without sorting the rest.
+  bool rank_until(double wanted, float highest, std::size_t& kept, double& sum) {
+    Candidate* const first = begin() + kept;
+    Candidate* last = end();
+    std::make_heap(first, last, ranks_after);
+    while (last != first && (kept == 0 || sum < wanted)) {
+      sum += weight(*first, highest);
+      ++kept;
+      std::pop_heap(first, last--, ranks_after);
     }
-    const std::span<const Candidate> nearby(near_.data(), count);
-    double sum = 0.0;
-    for (const Candidate& c : nearby) sum += weight(c, highest);
-    return {nearby, sum, bound * (1.0 / 1.0616), bound * 1.00001 + 1e-30};
+    std::reverse(first, end());  // the heap puts the best behind
+    return kept != 0 && sum >= wanted;
   }
 
-  double far_weight(float highest) const {
-    double sum = 0.0;
-    for (const Candidate& c : items()) {
-      if (is_far(c, highest)) sum += weight(c, highest);
-    }
-    return sum;
-  }
-
-  // Copies the best of `pool` to other_, best first, until they weigh `high`. False if they are not
-  // enough or `low` would have taken fewer. A heap yields them without sorting the rest.
-  bool keep_share_of(std::span<const Candidate> pool, double low, double high, float highest) {
-    heap_.assign(pool.begin(), pool.end());
-    std::make_heap(heap_.begin(), heap_.end(), ranks_after);
-    auto heap_end = heap_.end();
-    double sum = 0.0;
-    std::size_t for_low = 0;
-    kept_ = 0;
-    while (heap_end != heap_.begin() && (kept_ == 0 || sum < high)) {
-      const Candidate best = heap_.front();
-      other_[kept_++] = best;
-      sum += weight(best, highest);
-      if (for_low == 0 && sum >= low) for_low = kept_;
-      std::pop_heap(heap_.begin(), heap_end, ranks_after);
-      --heap_end;
-    }
-    return for_low == kept_ && sum >= high;
-  }
-
-  // The candidate where the sum of weights passes `place`, first over `candidates`, then over the far ones of `others`, and
-  // the sum behind it. Rounding may leave `place` at the very end: then the last candidate of any weight.
-  std::pair<Candidate, double> walk(double place, float highest, std::span<const Candidate> candidates,
-                                    std::span<const Candidate> others) const {
+  // The candidate where the sum of weights, `sum` before the first, passes `place`. Rounding may leave `place` at the very
+  // end: then the last candidate of any weight.
+  Candidate walk(std::span<const Candidate> candidates, double sum, double place, float highest) const {
     Candidate found = candidates[0];
-    double sum = 0.0;
-    const auto passes = [&](const Candidate& c) {
+    for (const Candidate& c : candidates) {
       const double w = weight(c, highest);
-      if (w > 0.0) found = c;
+      if (!(w > 0.0)) continue;
+      found = c;
       sum += w;
-      return w > 0.0 && place < sum;
-    };
-    if (std::any_of(candidates.begin(), candidates.end(), passes)) return {found, sum};
-    (void)std::any_of(others.begin(), others.end(), [&](const Candidate& c) { return is_far(c, highest) && passes(c); });
-    return {found, sum};
+      if (place < sum) break;
+    }
+    return found;
   }
 
-  std::vector<Candidate> items_;  // the first count_ count
-  std::vector<Candidate> other_, near_, heap_;
+  std::vector<float> row_;        // by id, NaN where there is no candidate
+  std::vector<float> highest_;    // of its blocks
+  std::vector<double> sums_;      // of the blocks' weights, after total_weight()
+  std::vector<Candidate> items_;  // the first count_ count, unless there is a row
   std::size_t count_ = 0;
-  std::size_t kept_ = 0;  // in other_
   float temperature_ = 1.0f;
+  bool is_row_ = false;
   bool is_ranked_ = false;
   bool has_changes_ = false;
   bool has_nan_ = false;

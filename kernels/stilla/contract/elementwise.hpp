@@ -27,6 +27,19 @@ struct SiluMul : SiluMul<typename Target::Fallback> {};
 template <class Target>
 struct Softmax : Softmax<typename Target::Fallback> {};
 
+// Logits in blocks of 64, n a multiple of it. A NaN is none.
+inline constexpr std::size_t logit_block = 64;
+
+// highest[b]: the highest logit of block b, -infinity where there is none.
+// run(highest, logits, n)
+template <class Target>
+struct HighestLogits : HighestLogits<typename Target::Fallback> {};
+
+// sums[b]: the sum of softmax_weight(logit, highest, temperature) (math.hpp) over block b, in 16 lanes of doubles that fold.
+// run(sums, logits, n, highest, temperature)
+template <class Target>
+struct LogitWeights : LogitWeights<typename Target::Fallback> {};
+
 // Rotates the pairs (a, b) of x by the angles whose cosines and sines are given:
 //     a' = fma(a, cos, -(b * sin)),  b' = fma(a, sin, b * cos)
 // half_split: pair i is (x[i], x[i + pairs]), as in Qwen2 and GPT-NeoX; otherwise (x[2i], x[2i + 1]), as in Llama's

@@ -68,6 +68,44 @@ inline HWY_NOINLINE void softmax(float* out, const float* x, std::size_t n) {
   });
 }
 
+inline HWY_NOINLINE void highest_logits(float* highest, const float* logits, std::size_t n) {
+  const DFloat d;
+  for (; n != 0; n -= logit_block, logits += logit_block, ++highest) {
+    auto best = hn::Set(d, -std::numeric_limits<float>::infinity());
+    for (std::size_t i = 0; i < logit_block; i += float_lanes) {
+      const auto v = hn::LoadU(d, logits + i);
+      best = hn::IfThenElse(hn::Gt(v, best), v, best);
+    }
+    *highest = hn::GetLane(hn::MaxOfLanes(d, best));
+  }
+}
+
+inline HWY_NOINLINE void logit_weights(double* sums, const float* logits, std::size_t n, float highest,
+                                       float temperature) {
+  const DFloat d;
+  const hn::Repartition<double, DFloat> dd;
+  const hn::Half<DFloat> half;
+  constexpr std::size_t lanes = float_lanes / 2;
+  const auto max = hn::Set(d, highest), one = hn::Set(d, 1.0f), divisor = hn::Set(d, temperature);
+  const bool divides = temperature != 1.0f;
+  for (; n != 0; n -= logit_block, logits += logit_block, ++sums) {
+    hn::Vec<decltype(dd)> sum[sum_lanes / lanes];
+    for (auto& s : sum) s = hn::Zero(dd);
+    for (std::size_t i = 0; i < logit_block; i += float_lanes) {
+      const auto v = hn::LoadU(d, logits + i);
+      auto x = hn::Sub(v, max);
+      if (divides) x = hn::Div(x, divisor);
+      const auto weight = hn::IfThenElse(hn::Eq(v, max), one, exp_lanes(x));
+      auto* const s = sum + i % sum_lanes / lanes;
+      s[0] = hn::Add(s[0], hn::PromoteTo(dd, hn::LowerHalf(half, weight)));
+      s[1] = hn::Add(s[1], hn::PromoteTo(dd, hn::UpperHalf(half, weight)));
+    }
+    alignas(64) double folded[sum_lanes];
+    for (std::size_t j = 0; j < sum_lanes / lanes; ++j) hn::Store(sum[j], dd, folded + j * lanes);
+    *sums = detail::fold_lanes(folded);
+  }
+}
+
 // Half-split pairs lie in two runs. Interleaved pairs, rare and short, are taken apart and put together through memory.
 inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
   for_each_16(pairs, [&](std::size_t i, std::size_t count) HWY_ATTR {
@@ -201,6 +239,22 @@ template <>
 struct Softmax<Portable> {
   static constexpr TargetId implemented_on = Portable::id;
   static void run(float* out, const float* x, std::size_t n) { HWY_NAMESPACE::softmax(out, x, n); }
+};
+
+template <>
+struct HighestLogits<Portable> {
+  static constexpr TargetId implemented_on = Portable::id;
+  static void run(float* highest, const float* logits, std::size_t n) {
+    HWY_NAMESPACE::highest_logits(highest, logits, n);
+  }
+};
+
+template <>
+struct LogitWeights<Portable> {
+  static constexpr TargetId implemented_on = Portable::id;
+  static void run(double* sums, const float* logits, std::size_t n, float highest, float temperature) {
+    HWY_NAMESPACE::logit_weights(sums, logits, n, highest, temperature);
+  }
 };
 
 template <>

@@ -51,6 +51,31 @@ struct Softmax<Scalar> {
 };
 
 template <>
+struct HighestLogits<Scalar> {
+  static constexpr TargetId implemented_on = Scalar::id;
+  static void run(float* highest, const float* logits, std::size_t n) {
+    for (; n != 0; n -= logit_block, logits += logit_block, ++highest) {
+      *highest = -std::numeric_limits<float>::infinity();
+      for (std::size_t i = 0; i < logit_block; ++i) *highest = logits[i] > *highest ? logits[i] : *highest;
+    }
+  }
+};
+
+template <>
+struct LogitWeights<Scalar> {
+  static constexpr TargetId implemented_on = Scalar::id;
+  static void run(double* sums, const float* logits, std::size_t n, float highest, float temperature) {
+    for (; n != 0; n -= logit_block, logits += logit_block, ++sums) {
+      double lanes[sum_lanes] = {};
+      for (std::size_t i = 0; i < logit_block; ++i) {
+        lanes[i % sum_lanes] += static_cast<double>(softmax_weight(logits[i], highest, temperature));
+      }
+      *sums = detail::fold_lanes(lanes);
+    }
+  }
+};
+
+template <>
 struct Rope<Scalar> {
   static constexpr TargetId implemented_on = Scalar::id;
   static void run(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
