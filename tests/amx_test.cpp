@@ -96,12 +96,6 @@ struct IsQuantised {
   template <class F>
   static constexpr bool value = QuantisedFormat<F>;
 };
-struct FormatNames {
-  template <class F>
-  static std::string GetName(int) {
-    return std::string(F::name);
-  }
-};
 using QuantisedFormats = Filtered<IsQuantised, Formats>::Type;
 TYPED_TEST_SUITE(AmxMatmul, AsGtestTypes<QuantisedFormats>::Types, FormatNames);
 

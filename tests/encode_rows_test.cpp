@@ -14,12 +14,6 @@ using namespace stilla_test;
 
 template <class F>
 class EncodeRows : public ::testing::Test {};
-struct FormatNames {
-  template <class F>
-  static std::string GetName(int) {
-    return std::string(F::name);
-  }
-};
 TYPED_TEST_SUITE(EncodeRows, AsGtestTypes<Formats>::Types, FormatNames);
 
 std::vector<std::byte> encoded(ConstMatrix weights, std::uint32_t format, EncodingReport* report,

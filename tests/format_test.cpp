@@ -71,22 +71,7 @@ std::uint32_t bits(float x) { return std::bit_cast<std::uint32_t>(x); }
 
 template <class F>
 class FormatTest : public ::testing::Test {};
-
-template <class List>
-struct AsGtestTypes;
-template <class... Ts>
-struct AsGtestTypes<TypeList<Ts...>> {
-  using Types = ::testing::Types<Ts...>;
-};
-
-struct FormatNames {
-  template <class F>
-  static std::string GetName(int) {
-    return std::string(F::name);
-  }
-};
-
-TYPED_TEST_SUITE(FormatTest, AsGtestTypes<Formats>::Types, FormatNames);
+TYPED_TEST_SUITE(FormatTest, stilla_test::AsGtestTypes<Formats>::Types, stilla_test::FormatNames);
 
 TYPED_TEST(FormatTest, DecodesAsGgufPy) {
   using F = TypeParam;

@@ -107,13 +107,6 @@ constexpr std::size_t roundings(std::size_t K) {  // of a sum over K: one per gr
   }
 }
 
-struct FormatNames {
-  template <class F>
-  static std::string GetName(int) {
-    return std::string(F::name);
-  }
-};
-
 template <class F>
 class MatmulDefinition : public ::testing::Test {};
 TYPED_TEST_SUITE(MatmulDefinition, AsGtestTypes<TestedFormats>::Types, FormatNames);

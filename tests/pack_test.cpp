@@ -13,13 +13,6 @@ namespace {
 
 using namespace stilla_test;
 
-struct FormatNames {
-  template <class F>
-  static std::string GetName(int) {
-    return std::string(F::name);
-  }
-};
-
 template <class F>
 class Pack : public ::testing::Test {
  protected:

@@ -237,6 +237,14 @@ struct AsGtestTypes<TypeList<Ts...>> {
   using Types = ::testing::Types<Ts...>;
 };
 
+// Names of typed tests over formats.
+struct FormatNames {
+  template <class F>
+  static std::string GetName(int) {
+    return std::string(F::name);
+  }
+};
+
 // One combination of a typed test: a target and a second type, say a format.
 template <class T, class S>
 struct Case {

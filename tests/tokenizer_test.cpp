@@ -17,16 +17,12 @@
 
 #include <stilla/text/gguf_vocabulary.hpp>
 
+#include "tokenizer_util.hpp"
+
 namespace stilla {
 namespace {
 
 using Ids = std::vector<std::uint32_t>;
-
-GgufFile open_golden(std::string_view name) {
-  Result<GgufFile> file = GgufFile::open(concat(STILLA_TEST_DATA, "/tokenizer/", name, ".gguf"));
-  EXPECT_TRUE(file) << file.error().message;
-  return std::move(*file);
-}
 
 Tokenizer make(const Vocabulary& vocabulary) {
   Result<Tokenizer> tokenizer = Tokenizer::create(vocabulary);

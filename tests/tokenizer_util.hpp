@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The golden vocabularies (golden/make_tokenizer_golden.py).
+#pragma once
+
+#include <string_view>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include <stilla/io/gguf.hpp>
+
+namespace stilla {
+
+inline GgufFile open_golden(std::string_view name) {
+  Result<GgufFile> file = GgufFile::open(concat(STILLA_TEST_DATA, "/tokenizer/", name, ".gguf"));
+  EXPECT_TRUE(file) << file.error().message;
+  return std::move(*file);
+}
+
+}  // namespace stilla
