@@ -26,7 +26,6 @@
 // --weights, and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one. So a kernel that
 // is fast because it is wrong shows, and --check turns it into an error.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -46,6 +45,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "roofline.hpp"
+#include "stopwatch.hpp"
 
 namespace program {
 namespace {
@@ -108,13 +108,13 @@ Run run(Engine& engine, const Test& test) {
   engine.truncate(test.depth);
   if (engine.size() < test.depth) engine.append(std::span(all).subspan(engine.size(), test.depth - engine.size()));
   std::span<const float> logits;
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   if (test.prompt != 0) {
     logits = engine.evaluate(ids);
   } else {
     for (const std::uint32_t id : ids) logits = engine.evaluate({&id, 1});
   }
-  const double seconds = stilla_bench::seconds_since(begin);
+  const double seconds = watch.seconds();
   return {seconds, stilla::checksum(std::as_bytes(logits))};
 }
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -12,20 +11,13 @@
 
 #include "output.hpp"
 #include "platform.hpp"
+#include "stopwatch.hpp"
 
 namespace program {
 namespace {
 
 // Prompt tokens between two looks at Ctrl-C.
 constexpr std::size_t prompt_piece = 128;
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
-
- private:
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
 
 double rate(std::size_t count, double seconds) { return seconds > 0 ? static_cast<double>(count) / seconds : 0.0; }
 

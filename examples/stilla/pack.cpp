@@ -2,7 +2,6 @@
 //
 // stilla pack: a model's weights as the kernels read them, in a file that every command takes for the model. It is written
 // only where somebody asks for it: it is as large as the model.
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -20,6 +19,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "stopwatch.hpp"
 
 namespace program {
 namespace {
@@ -78,7 +78,7 @@ std::string requantised_text(const stilla::GgufFile& source, std::optional<std::
 }
 
 int pack(const PackOptions& options) {
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   const std::string output = options.output.empty() ? default_output(options) : options.output;
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
@@ -103,7 +103,7 @@ int pack(const PackOptions& options) {
   }
   message(fmt::format("wrote {}, {}{}, in {:.1f} s; use it with -m", stilla::printable_path(output),
                       bytes_text(static_cast<double>(bytes)), requantised_text(source, options.weights),
-                      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count()));
+                      watch.seconds()));
   return 0;
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // stilla run: one prompt, its answer streamed.
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +17,7 @@
 #include "output.hpp"
 #include "platform.hpp"
 #include "scope.hpp"
+#include "stopwatch.hpp"
 #include "text_input.hpp"
 
 namespace program {
@@ -57,7 +57,7 @@ std::vector<std::uint32_t> prompt_ids(const RunOptions& options, const OpenedMod
 
 int run(RunOptions& options) {
   const std::string prompt = prompt_text(options);
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   OpenedModel model = open_model(options.model);
   const stilla::ChatTemplate chat_template =
       options.raw ? stilla::ChatTemplate{} : chat_template_of(model, options.text);
@@ -79,7 +79,7 @@ int run(RunOptions& options) {
                      ids.size(), model.context, model.facts.context));
   }
   Engine engine = load_engine(model, options.model);
-  const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double load_seconds = watch.seconds();
 
   const stilla::SamplingOptions sampling = sampling_options(options.text.sampling, model.tokenizer);
   if (options.model.verbose) report_engine(engine, sampling, options.model);
