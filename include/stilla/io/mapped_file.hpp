@@ -11,6 +11,7 @@
 // Paths are UTF-8. An empty file opens as zero bytes: whether that is an error is the reader's business.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -108,8 +109,11 @@ class MappedFile {
 
   void release() noexcept;
 
-  // Memory for `size` bytes that ~MappedFile gives back; the caller fills it through the returned address.
-  Result<std::byte*> allocate(std::uint64_t size) {
+  // All `size` bytes of the file, into memory that ~MappedFile gives back. read_some(to, count) -> Result<std::size_t>:
+  // how many came, 0 at the end.
+  template <class ReadSome>
+  Status read(std::uint64_t size, ReadSome&& read_some) {
+    constexpr std::size_t most = std::size_t{1} << 30;
     void* memory = nullptr;
     if (size <= std::numeric_limits<std::size_t>::max() / 2) {
       memory = ::operator new(static_cast<std::size_t>(size), owned_alignment, std::nothrow);
@@ -118,15 +122,20 @@ class MappedFile {
       return Error{ErrorKind::system,
                    concat(printable_path(path_), ": no memory for the ", size, " bytes of the file")};
     }
-    data_ = static_cast<std::byte*>(memory);
+    auto* const bytes = static_cast<std::byte*>(memory);
+    data_ = bytes;
     size_ = static_cast<std::size_t>(size);
     storage_ = Storage::owned;
-    return static_cast<std::byte*>(memory);
-  }
-
-  static Error changed_error(std::string_view path, std::uint64_t expected, std::uint64_t found) {
-    return {ErrorKind::system, concat(printable_path(path), ": the file became shorter while it was read: found ",
-                                      found, " of ", expected, " bytes")};
+    for (std::size_t done = 0; done < size_;) {
+      const Result<std::size_t> got = read_some(bytes + done, std::min(size_ - done, most));
+      if (!got) return got.error();
+      if (*got == 0) {
+        return Error{ErrorKind::system, concat(printable_path(path_), ": the file became shorter while it was read: ",
+                                               "found ", done, " of ", size, " bytes")};
+      }
+      done += *got;
+    }
+    return success();
   }
 
   std::string path_;
@@ -189,18 +198,14 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
     file.storage_ = Storage::mapped;
     return file;
   }
-  const Result<std::byte*> memory = file.allocate(size);
-  if (!memory) return memory.error();
-  for (std::uint64_t done = 0; done < size;) {
-    const std::uint64_t left = size - done;
-    const DWORD chunk = left < (1u << 30) ? static_cast<DWORD>(left) : (1u << 30);
+  const Status filled = file.read(size, [&](std::byte* to, std::size_t count) -> Result<std::size_t> {
     DWORD got = 0;
-    if (!::ReadFile(handle.value, *memory + done, chunk, &got, nullptr)) {
+    if (!::ReadFile(handle.value, to, static_cast<DWORD>(count), &got, nullptr)) {
       return system_error(file.path_, "cannot read", last_error());
     }
-    if (got == 0) return changed_error(file.path_, size, done);
-    done += got;
-  }
+    return std::size_t{got};
+  });
+  if (!filled) return filled.error();
   return file;
 }
 
@@ -250,17 +255,14 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
     file.storage_ = Storage::mapped;
     return file;
   }
-  const Result<std::byte*> memory = file.allocate(size);
-  if (!memory) return memory.error();
-  for (std::uint64_t done = 0; done < size;) {
-    const std::uint64_t left = size - done;
-    const std::size_t chunk = left < (1u << 30) ? static_cast<std::size_t>(left) : std::size_t{1} << 30;
-    const ::ssize_t got = ::read(descriptor.value, *memory + done, chunk);
-    if (got < 0 && errno == EINTR) continue;
+  const Status filled = file.read(size, [&](std::byte* to, std::size_t count) -> Result<std::size_t> {
+    ::ssize_t got = 0;
+    do got = ::read(descriptor.value, to, count);
+    while (got < 0 && errno == EINTR);
     if (got < 0) return system_error(file.path_, "cannot read", errno);
-    if (got == 0) return changed_error(file.path_, size, done);
-    done += static_cast<std::uint64_t>(got);
-  }
+    return static_cast<std::size_t>(got);
+  });
+  if (!filled) return filled.error();
   return file;
 }
 
