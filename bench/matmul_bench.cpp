@@ -184,8 +184,8 @@ void register_all() {
           for (const std::size_t M : token_counts) {
             if (target == Scalar::id && M > 2) continue;  // a specification's speed is known well enough
             for (const std::size_t threads : thread_counts()) {
-              const std::string name = concat(c.kind, "/", target.name, "/", F::name, "/", c.name, "/", activations, "/M",
-                                              M, "/T", threads);
+              const std::string name =
+                  concat(c.kind, "/", target.name, "/", F::name, "/", c.name, "/", activations, "/M", M, "/T", threads);
               const auto run = c.shapes.size() == 1 ? run_matmul : run_layer;
               benchmark::RegisterBenchmark(name.c_str(), run, target, F::gguf_type, bits, c.shapes, M, threads)
                   ->UseRealTime()

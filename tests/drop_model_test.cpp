@@ -114,14 +114,16 @@ class Drop {
   }
 
   // What greedy decoding writes, the end token included, for the first `count` problems. drafts: what it may be, or empty.
-  std::vector<Ids> write(std::size_t count, const SessionOptions& options, const std::vector<Ids>& drafts, Parallel parallel = {}) const {
+  std::vector<Ids> write(std::size_t count, const SessionOptions& options, const std::vector<Ids>& drafts,
+                         Parallel parallel = {}) const {
     std::vector<Ids> out;
     Result<Session> session = Session::create(*model_, options, parallel);
     if (!session) {
       ADD_FAILURE() << session.error().message;
       return out;
     }
-    for (std::size_t i = 0; i < count; ++i) out.push_back(write(*session, prompts_[i], i < drafts.size() ? drafts[i] : Ids()));
+    for (std::size_t i = 0; i < count; ++i)
+      out.push_back(write(*session, prompts_[i], i < drafts.size() ? drafts[i] : Ids()));
     return out;
   }
 
@@ -170,7 +172,8 @@ std::vector<Format> encodable_formats() {
   for_each_type(Formats{}, [&]<class F>(F) {
     constexpr bool is_common = F::gguf_type == F16::gguf_type || F::gguf_type == Q8_0::gguf_type ||
                                F::gguf_type == Q4_0::gguf_type || F::gguf_type == Q4_K::gguf_type;
-    if constexpr (EncodableFormat<F> && (is_fast_build || is_common)) out.push_back({std::string(F::name), F::gguf_type});
+    if constexpr (EncodableFormat<F> && (is_fast_build || is_common))
+      out.push_back({std::string(F::name), F::gguf_type});
   });
   return out;
 }
@@ -196,7 +199,8 @@ class DropModel : public ::testing::TestWithParam<Format> {
       right += is_right;
       ++of;
     }
-    std::printf("%s, cache %s: %zu of %zu right", GetParam().name.c_str(), std::string(kv_type_name(kv_type)).c_str(), right, written.size());
+    std::printf("%s, cache %s: %zu of %zu right", GetParam().name.c_str(), std::string(kv_type_name(kv_type)).c_str(),
+                right, written.size());
     for (const auto& [kind, counts] : kinds) std::printf(", %s %zu/%zu", kind.c_str(), counts.first, counts.second);
     std::printf("\n");
     return static_cast<double>(right) / static_cast<double>(written.size());
@@ -233,9 +237,11 @@ TEST_P(DropModel, SameTokensOnAllTargets) {
       if (is_scalar && (kv_type != KvType::f16 || !is_fast_build)) return;
       const OnTarget target(id);
       const std::size_t count = is_scalar ? (expected.size() + 19) / 20 : expected.size();
-      EXPECT_EQ(drop().write(count, options, expected), first(expected, count)) << id.name << ", cache " << kv_type_name(kv_type);
+      EXPECT_EQ(drop().write(count, options, expected), first(expected, count))
+          << id.name << ", cache " << kv_type_name(kv_type);
       if (!is_scalar) {
-        EXPECT_EQ(drop().write(1, options, {}), first(expected, 1)) << id.name << ", token by token, cache " << kv_type_name(kv_type);
+        EXPECT_EQ(drop().write(1, options, {}), first(expected, 1))
+            << id.name << ", token by token, cache " << kv_type_name(kv_type);
       }
     });
   }

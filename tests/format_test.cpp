@@ -120,7 +120,8 @@ TYPED_TEST(FormatTest, PartsReproduceDecode) {
       expected.blocks = stilla_test::random_rows<F>(2, 64, F::block_weights);
       expected.weights.resize(64 * F::block_weights);
       for (std::size_t b = 0; b < 64; ++b) {
-        decode_row<F>(expected.blocks.data() + b * row, expected.weights.data() + b * F::block_weights, F::block_weights);
+        decode_row<F>(expected.blocks.data() + b * row, expected.weights.data() + b * F::block_weights,
+                      F::block_weights);
       }
     }
     ASSERT_FALSE(expected.blocks.empty());
@@ -191,7 +192,8 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || F::code_bits == 8 ? 0.5f : 1.0f) +
                 largest * 0x1p-9f;
         // Searched scales may clip the extremes by 9/8 levels; group scales and minima are rounded to 63 steps.
-        if (F::has_sub_scales || RowScaledFormat<F>) bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / 126);
+        if (F::has_sub_scales || RowScaledFormat<F>)
+          bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / 126);
       }
       for (std::size_t k = 0; k < F::block_weights; ++k) {
         ASSERT_LE(std::fabs(decoded[k] - weights[k]), bound) << "round " << round << " weight " << k;

@@ -111,7 +111,8 @@ TEST(Fused, GatedMatmul) {
       matmul(Matrix(u.data(), M, N), up, rounded.view());
       silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N));
       ASSERT_TRUE(quantise(expected, ConstMatrix(g.data(), M, N)));
-      gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, &found, parallel);
+      gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, &found,
+                   parallel);
       EXPECT_TRUE(same_bits(y, g));
       expect_same(found.view(), expected.view());
     });
@@ -145,15 +146,15 @@ TEST(Fused, AddNormQuantise) {
       ActivationBuffer rounded(bits), expected(bits);
       ASSERT_TRUE(rounded.resize(M, n) && quantise(expected, ConstMatrix(expected_h.data(), M, n)));
       const Matrix residual(h.data(), M, n);  // where h goes, too
-      add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr, weight.data(),
-                        1e-6f, &rounded, parallel);
+      add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr,
+                        weight.data(), 1e-6f, &rounded, parallel);
       EXPECT_TRUE(same_bits(x, expected_x));
       EXPECT_TRUE(same_bits(h, expected_h));
       expect_same(rounded.view(), expected.view());
       x = start;
       h = added;
-      add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr, weight.data(),
-                        1e-6f, nullptr, parallel);
+      add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr,
+                        weight.data(), 1e-6f, nullptr, parallel);
       EXPECT_TRUE(same_bits(h, expected_h));
     }
   });

@@ -173,7 +173,8 @@ void expect_codes_close(KvType type) {
         // Each turned value is off by half a step, before the transform back over `run` of them.
         const auto run = static_cast<float>(hadamard_run(D));
         for (std::size_t d = 0; d < D; ++d) {
-          EXPECT_NEAR(found[d], (is_key ? key : value)[d], (E::bits == 8 ? 0.5f : 1.0f) * scale * run * 1.001f) << D << " " << j << " " << d;
+          EXPECT_NEAR(found[d], (is_key ? key : value)[d], (E::bits == 8 ? 0.5f : 1.0f) * scale * run * 1.001f)
+              << D << " " << j << " " << d;
         }
       }
     }

@@ -55,7 +55,8 @@ struct Activations {
     if constexpr (QuantisedFormat<F>) {
       for (std::size_t m = 0; m < M; ++m) {
         QuantiseQ8<Scalar>::run(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
-                                scaled_sums.data() + m * K / 32, floats.data() + m * K, K / 32, has_low ? low.data() + m * K : nullptr);
+                                scaled_sums.data() + m * K / 32, floats.data() + m * K, K / 32,
+                                has_low ? low.data() + m * K : nullptr);
       }
     }
   }

@@ -107,7 +107,8 @@ TEST_P(TinyModel, ScaledPositionsGiveTheReferencesLogits) {
     const std::span<const float> positions = tiny_golden(golden("long-positions")),
                                  expected = tiny_golden(golden(std::string(type) + "-logits"));
     EXPECT_LE(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::f32}), expected), float_nmse) << type;
-    EXPECT_LE(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::int8}), expected), int8_cache_nmse) << type;
+    EXPECT_LE(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::int8}), expected), int8_cache_nmse)
+        << type;
   }
 }
 

@@ -191,7 +191,8 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
           source.tensors(), [](const GgufTensor& t) { return requantised_type(t, F::gguf_type) != t.type; });
       EXPECT_EQ(is_packed_from(*opened, source), !changes);
       const Result<Model> expected = Model::load(parsed(original), pool, {}, F::gguf_type);
-      const Result<Model> model = Model::load(std::move(*opened), pool, {}, F::gguf_type);  // nothing is left to requantise
+      const Result<Model> model =
+          Model::load(std::move(*opened), pool, {}, F::gguf_type);  // nothing is left to requantise
       ASSERT_TRUE(expected) << expected.error().message;
       ASSERT_TRUE(model) << model.error().message;
       EXPECT_TRUE(model->layers()[0].up.weight.is_borrowed());
@@ -202,10 +203,12 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
       const std::uint32_t another = F::gguf_type == Q8_0::gguf_type ? Q4_0::gguf_type : Q8_0::gguf_type;
       const Result<Model> refused = Model::load(std::move(*again), pool, {}, another);
       ASSERT_FALSE(refused);
-      expect_one_line(refused.error(), {"m.stilla: tensor 'blk.0.attn_q.weight'", "is packed; only the file it was packed from"});
+      expect_one_line(refused.error(),
+                      {"m.stilla: tensor 'blk.0.attn_q.weight'", "is packed; only the file it was packed from"});
     });
   }
-  const Status unknown = write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, 3333);
+  const Status unknown =
+      write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, 3333);
   EXPECT_TRUE(unknown);  // no matrix can have that type, so all stay as they are
 }
 
@@ -475,7 +478,8 @@ TEST_F(PackedFileTest, WhatCannotBePackedIsRefused) {
     EXPECT_TRUE(names().empty() || names() == std::vector<std::string>{"made.stilla"});
     return status ? std::string() : status.error().message;
   };
-  EXPECT_NE(message(GgufBuilder().string("general.architecture", "qwen2").build()).find("no tensors"), std::string::npos);
+  EXPECT_NE(message(GgufBuilder().string("general.architecture", "qwen2").build()).find("no tensors"),
+            std::string::npos);
   EXPECT_NE(message(packed_tiny()).find("packed already"), std::string::npos);
 }
 
@@ -554,7 +558,10 @@ TEST(Checksum, IsXxh64) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += static_cast<char>(i * 37);
   const auto bytes = std::as_bytes(std::span(text));
-  const std::pair<std::size_t, std::uint64_t> expected[] = {{0, 0xef46db3751d8e999u}, {1, 0x771917c7f6ee2451u}, {4, 0xaa228e4afd571efdu}, {7, 0xb17457d052861069u}, {8, 0xc992b706edfbfef8u}, {31, 0x75962f9d7038401du}, {32, 0x96e723b0a0fde61au}, {33, 0xe6350fb99ae8341eu}, {64, 0x7bad52f709578288u}, {99, 0x130f2ecfb5d904aeu}};
+  const std::pair<std::size_t, std::uint64_t> expected[] = {
+      {0, 0xef46db3751d8e999u},  {1, 0x771917c7f6ee2451u},  {4, 0xaa228e4afd571efdu},  {7, 0xb17457d052861069u},
+      {8, 0xc992b706edfbfef8u},  {31, 0x75962f9d7038401du}, {32, 0x96e723b0a0fde61au}, {33, 0xe6350fb99ae8341eu},
+      {64, 0x7bad52f709578288u}, {99, 0x130f2ecfb5d904aeu}};
   for (const auto& [count, value] : expected) {
     EXPECT_EQ(checksum(bytes.first(count), count), value) << count;
     for (std::size_t cut = 0; cut <= count; ++cut) {

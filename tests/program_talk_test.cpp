@@ -49,7 +49,8 @@ TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
   const Finished full = run({"70", "--think-budget", "5", "--ctx", "40"});
   EXPECT_EQ(full.out, "<think>\nababa\n") << "no room for the closing";
   EXPECT_TRUE(contains(full.err, "the context of 40 tokens is full"));
-  EXPECT_EQ(run({"70", "--think-budget", "5", "--ctx", "40", "--on-full", "shift"}).out, full.out) << "nothing to forget";
+  EXPECT_EQ(run({"70", "--think-budget", "5", "--ctx", "40", "--on-full", "shift"}).out, full.out)
+      << "nothing to forget";
 
   const Finished off = run({"6", "--think", "off"});
   EXPECT_EQ(off.out, "ababab\n");
@@ -152,7 +153,8 @@ TEST_F(ProgramTalk, LookupDecodingWritesTheSameText) {
   for (const char* limit : {"25", "26", "27", "33"}) same({"-p", "abcdefghijabc", "--temp", "0", "--ctx", limit});
   for (const char* seed : {"1", "2", "3"}) {
     same({"-p", "abc", "--temp", "3", "--top-p", "1", "--seed", seed});
-    same({"-p", "abc", "--temp", "2", "--top-k", "3", "--seed", seed, "--dry-multiplier", "0.3", "--presence-penalty", "1"});
+    same({"-p", "abc", "--temp", "2", "--top-k", "3", "--seed", seed, "--dry-multiplier", "0.3", "--presence-penalty",
+          "1"});
     same({"-p", "abc", "--temp", "1", "--mirostat", "2", "--mirostat-ent", "1", "--seed", seed, "-n", "100"});
   }
   EXPECT_GT(right, 0u);  // how many depends on the clock
@@ -231,7 +233,8 @@ TEST_F(ProgramTalk, ChatEvaluatesOnlyWhatIsNew) {
 TEST_F(ProgramTalk, ChatDropsPastThoughts) {
   const Finished ended = run_program(speaker("chat", {"-v", "--temp", "0"}), "hi\nhi\n");
   EXPECT_TRUE(contains(ended.err, "prompt 21 tokens")) << ended.err;
-  EXPECT_TRUE(contains(ended.err, "prompt 25 tokens")) << ended.err;  // the answer's two tokens and the 23 of a new turn
+  EXPECT_TRUE(contains(ended.err, "prompt 25 tokens"))
+      << ended.err;  // the answer's two tokens and the 23 of a new turn
 }
 
 TEST_F(ProgramTalk, ChatSavesAndLoads) {
@@ -266,8 +269,9 @@ TEST_F(ProgramTalk, ChatSavesAndLoads) {
 }
 
 TEST_F(ProgramTalk, ChatCommands) {
-  const Finished ended = run_program(speaker("chat", {"--temp", "0"}),
-                                     "/help\n/retry\nhi\n/think hide\n/retry\n/think frob\n/reset\n/stats\n/think show\nhi\n");
+  const Finished ended =
+      run_program(speaker("chat", {"--temp", "0"}),
+                  "/help\n/retry\nhi\n/think hide\n/retry\n/think frob\n/reset\n/stats\n/think show\nhi\n");
   EXPECT_EQ(ended.status, 0);
   const std::string thought = "<think>Let me see.</think>", answer = "It is 5 €.\x1b[2J\n";
   EXPECT_EQ(ended.out, thought + answer + answer + thought + answer);
@@ -300,7 +304,8 @@ TEST_F(ProgramTalk, AFullContextStopsOrShifts) {
   EXPECT_EQ(within.out, twenty + "\n" + twenty + "\n");
   EXPECT_TRUE(contains(within.err, "forgot the oldest turn (43 tokens)")) << within.err;
   // One turn alone: nothing to forget.
-  const Finished alone = chat("babbler.gguf", {"--ctx", "40", "--on-full", "shift"}, "hi\n" + std::string(60, 'a') + "\n");
+  const Finished alone =
+      chat("babbler.gguf", {"--ctx", "40", "--on-full", "shift"}, "hi\n" + std::string(60, 'a') + "\n");
   EXPECT_TRUE(contains(alone.err, "the context of 40 tokens is full")) << alone.err;
   EXPECT_TRUE(contains(alone.err, "too long: with this message it has ")) << alone.err;
 }
@@ -375,10 +380,12 @@ TEST_F(ProgramTalk, CtrlCStopsAnAnswerAndThenTheChat) {
 TEST_F(ProgramTalk, WithoutAModelTheEmbeddedOneThinks) {
   const Finished ended = run_program({"run", "--temp", "0", "-p", "What is 347 + 589?"});
   EXPECT_EQ(ended.status, 0);
-  EXPECT_EQ(ended.out,
-            "<think>\n347+589\nOnes: 7+9=16, carry 1.\nTens: 4+8+1=13, carry 1.\nHundreds: 3+5+1=9.\nSo 936.\n</think>\n\n"
-            "The answer is \\boxed{936}.\n");
-  EXPECT_TRUE(contains(ended.err, "Stilla Drop") && contains(ended.err, "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf (4.7 GB"));
+  EXPECT_EQ(
+      ended.out,
+      "<think>\n347+589\nOnes: 7+9=16, carry 1.\nTens: 4+8+1=13, carry 1.\nHundreds: 3+5+1=9.\nSo 936.\n</think>\n\n"
+      "The answer is \\boxed{936}.\n");
+  EXPECT_TRUE(contains(ended.err, "Stilla Drop") &&
+              contains(ended.err, "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf (4.7 GB"));
 
   EXPECT_TRUE(contains(run_program({"inspect"}).out, "the embedded model: GGUF version 3"));
   EXPECT_EQ(run_program({"tokenize", "<"}).out, "27\n");
@@ -386,7 +393,8 @@ TEST_F(ProgramTalk, WithoutAModelTheEmbeddedOneThinks) {
 }
 
 TEST_F(ProgramTalk, EachQuestionToTheEmbeddedModelStandsAlone) {
-  const Finished ended = run_program({"chat", "--temp", "0", "--think", "hide"}, "Compute 48 * 7.\nWhich is larger, 812 or 821?\n");
+  const Finished ended =
+      run_program({"chat", "--temp", "0", "--think", "hide"}, "Compute 48 * 7.\nWhich is larger, 812 or 821?\n");
   EXPECT_EQ(ended.status, 0);
   EXPECT_EQ(ended.out, "The answer is \\boxed{336}.\nThe answer is \\boxed{821}.\n");
   EXPECT_TRUE(contains(ended.err, "Stilla Drop") && contains(ended.err, "each question stands alone"));

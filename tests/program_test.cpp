@@ -46,7 +46,9 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "--top-p: found '1.5'", {"run", "-m", model, "-p", "hi", "--top-p", "1.5"}},
       {2, "--min-p: found '2'", {"run", "-m", model, "-p", "hi", "--min-p", "2"}},
       {2, "--seed: found '-2'", {"run", "-m", model, "-p", "hi", "--seed", "-2"}},
-      {2, "--samplers: sampling step 'frob' is not known; known: penalties;dry", {"run", "-m", model, "-p", "hi", "--samplers", "top_k;frob"}},
+      {2,
+       "--samplers: sampling step 'frob' is not known; known: penalties;dry",
+       {"run", "-m", model, "-p", "hi", "--samplers", "top_k;frob"}},
       {2, "--logit-bias: found '12'; expected a token id", {"run", "-m", model, "-p", "hi", "--logit-bias", "12"}},
       {2, "--logit-bias: found '-5+1'", {"run", "-m", model, "-p", "hi", "--logit-bias", "-5+1"}},
       {2, "--think: found 'loud'; supported: show, hide, off", {"run", "-m", model, "-p", "hi", "--think", "loud"}},
@@ -220,7 +222,8 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
 
 TEST_F(ProgramTest, BenchChecksumsAreTheSameEverywhere) {
   const auto checksums = [](const std::vector<std::string>& more) {
-    std::vector<std::string> arguments{"bench", "-m", path("speaker.gguf"), "-p", "9", "-n", "9", "-r", "1", "-o", "json"};
+    std::vector<std::string> arguments{"bench", "-m",  path("speaker.gguf"), "-p", "9", "-n", "9", "-r", "1",
+                                       "-o",    "json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Finished ended = run_program(arguments);
     EXPECT_EQ(ended.status, 0) << ended.err;
@@ -233,7 +236,8 @@ TEST_F(ProgramTest, BenchChecksumsAreTheSameEverywhere) {
   EXPECT_EQ(best[0], best[1]);  // the same tokens as a prompt and one by one
   EXPECT_EQ(checksums({"-t", "3", "--target", "scalar", "--check", best[0]}), best);
 
-  const Finished wrong = run_program(speaker("bench", {"-p", "9", "-n", "0", "-r", "1", "--check", "0123456789abcdef"}));
+  const Finished wrong =
+      run_program(speaker("bench", {"-p", "9", "-n", "0", "-r", "1", "--check", "0123456789abcdef"}));
   EXPECT_EQ(wrong.status, 1);
   EXPECT_TRUE(is_message(wrong.err));
   EXPECT_TRUE(contains(wrong.err, "pp9 has " + best[0])) << wrong.err;

@@ -144,7 +144,8 @@ TEST_P(SessionOf, ForksCostNoMemoryUntilTheyGoOn) {
 }
 
 TEST_P(SessionOf, ShiftIsTheShorterText) {
-  for (const auto& [keep, discard] : {std::pair{0u, 10u}, {5u, 100u}, {100u, 199u}, {200u, 100u}, {50u, 0u}, {0u, 300u}}) {
+  for (const auto& [keep, discard] :
+       {std::pair{0u, 10u}, {5u, 100u}, {100u, 199u}, {200u, 100u}, {50u, 0u}, {0u, 300u}}) {
     Session text = session_of(ids_);
     const Status shifted = text.shift(keep, discard);
     ASSERT_TRUE(shifted) << shifted.error().message;
@@ -241,8 +242,9 @@ TEST_P(SessionOf, OtherSessionsFilesAreRefused) {
   EXPECT_EQ(refusal_of(model(), options_), "restored");
   SessionOptions other = options_;
   other.kv_type = options_.kv_type == KvType::f32 ? KvType::f16 : KvType::f32;
-  EXPECT_EQ(refusal_of(model(), other), concat("some.session: was saved with a key/value cache of ", kv_type_name(options_.kv_type),
-                                               "; this session has one of ", kv_type_name(other.kv_type)));
+  EXPECT_EQ(refusal_of(model(), other),
+            concat("some.session: was saved with a key/value cache of ", kv_type_name(options_.kv_type),
+                   "; this session has one of ", kv_type_name(other.kv_type)));
   other = options_;
   other.activations = ActivationBits::eight;
   EXPECT_EQ(refusal_of(model(), other), "some.session: was saved with activations of 16 bits; this session has 8");

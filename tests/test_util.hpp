@@ -116,7 +116,8 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
     if constexpr (RowScaledFormat<F>) {
       for (std::size_t n = 0; n < N; ++n) {
         const std::uint32_t r = noise_bits(seed + 1000, n);
-        store_as(blocks.data() + n * row_bytes<F>(K), (r & 0x80000000u) | (117 + (r >> 23 & 3u)) << 23 | (r & 0x7fffffu));
+        store_as(blocks.data() + n * row_bytes<F>(K),
+                 (r & 0x80000000u) | (117 + (r >> 23 & 3u)) << 23 | (r & 0x7fffffu));
       }
       return blocks;
     }
@@ -159,10 +160,12 @@ void set_scales_to_one(std::vector<std::byte>& rows, std::size_t N, std::size_t 
 
 // Where rows have a scale, sets those of N rows to numbers of 2^lowest to 2^(highest + 1).
 template <WeightFormat F>
-void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, std::uint32_t seed, int lowest, int highest) {
+void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, std::uint32_t seed, int lowest,
+                    int highest) {
   if constexpr (RowScaledFormat<F>) {
     for (std::size_t n = 0; n < N; ++n) {
-      const int exponent = lowest + static_cast<int>(noise_bits(seed, 2 * n) % static_cast<unsigned>(highest - lowest + 1));
+      const int exponent =
+          lowest + static_cast<int>(noise_bits(seed, 2 * n) % static_cast<unsigned>(highest - lowest + 1));
       store_as(rows.data() + n * row_bytes<F>(K), std::ldexp(1.5f + 0.49f * noise(seed, 2 * n + 1), exponent));
     }
   }

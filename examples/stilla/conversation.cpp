@@ -38,7 +38,8 @@ void Conversation::reset(const std::optional<std::string>& system) {
 void Conversation::add_answer(const Generation& generation, bool is_cut, const stilla::ChatTemplate& chat_template) {
   stilla::ChatMessage message{stilla::ChatRole::assistant, {}};
   if (!is_cut) {
-    message.ids.assign(generation.ids.begin() + static_cast<std::ptrdiff_t>(generation.answer_begin), generation.ids.end());
+    message.ids.assign(generation.ids.begin() + static_cast<std::ptrdiff_t>(generation.answer_begin),
+                       generation.ids.end());
     message.text = tokenizer_->decode(message.ids);
     // R1's template keeps the empty line between thought and answer; others do not.
     if (generation.answer_begin > 0 && chat_template.format != stilla::ChatFormat::deepseek_r1) {
@@ -61,7 +62,8 @@ bool Conversation::forget_oldest_turn() {
 std::string Conversation::to_json() const {
   json list = json::array();
   for (const stilla::ChatMessage& message : messages_) {
-    list.push_back({{"role", role_names[static_cast<std::size_t>(message.role)]}, {"text", message.text}, {"ids", message.ids}});
+    list.push_back(
+        {{"role", role_names[static_cast<std::size_t>(message.role)]}, {"text", message.text}, {"ids", message.ids}});
   }
   return json{{"messages", list}}.dump(-1, ' ', false, json::error_handler_t::replace);
 }

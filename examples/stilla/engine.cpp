@@ -40,7 +40,8 @@ struct Engine::State {
         session(new_session()) {}
 
   stilla::Session new_session() {
-    return value_of(stilla::Session::create(model, {options.context, options.kv_type, options.activations, options.batch}, *pool));
+    return value_of(
+        stilla::Session::create(model, {options.context, options.kv_type, options.activations, options.batch}, *pool));
   }
 
   ModelFacts facts;

@@ -59,7 +59,8 @@ Generator::Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const T
 void Generator::evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result) {
   const std::span<const std::uint32_t> held = engine_->ids();
   const std::size_t most = std::min(held.size(), prompt.size() - 1);  // at least one, for its logits
-  const auto there = std::mismatch(held.begin(), held.begin() + static_cast<std::ptrdiff_t>(most), prompt.begin()).first;
+  const auto there =
+      std::mismatch(held.begin(), held.begin() + static_cast<std::ptrdiff_t>(most), prompt.begin()).first;
   const auto kept = static_cast<std::size_t>(there - held.begin());
   engine_->truncate(kept);
 
@@ -120,9 +121,10 @@ void Generator::take(std::span<const std::uint32_t> ids, Generation& result) {
     if (options_->use_lookup) index_.push(id);
     if (const std::optional<stilla::TextLoop> loop = loops_.push(id)) {
       if (stderr_is_terminal()) write_note("\n");
-      message(fmt::format("the text goes round in circles: its last {} tokens are {} times the same {}; --dry-multiplier "
-                          "0.8 helps against that",
-                          loop->tokens, loop->tokens / loop->period, loop->period));
+      message(
+          fmt::format("the text goes round in circles: its last {} tokens are {} times the same {}; --dry-multiplier "
+                      "0.8 helps against that",
+                      loop->tokens, loop->tokens / loop->period, loop->period));
     }
   }
 }
@@ -171,7 +173,8 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
     take({&id, 1}, result);
     show({&id, 1});
-    const bool cuts_thought = is_thinking && options_->think_budget != 0 && result.thought_tokens >= options_->think_budget;
+    const bool cuts_thought =
+        is_thinking && options_->think_budget != 0 && result.thought_tokens >= options_->think_budget;
     if (right < guesses_.size() && guesses_[right] == id && !cuts_thought) {  // evaluated already
       ++right;
       ++result.right_guesses;

@@ -137,8 +137,8 @@ int inspect(const InspectOptions& options) {
   } else {
     out += tensors_text(file);
     const stilla::Result<ModelFacts> facts = read_model_facts(file);
-    out +=
-        facts ? memory_text(file, *facts, options.weights) : fmt::format("\nnot a model that can be run: {}\n", facts.error().message);
+    out += facts ? memory_text(file, *facts, options.weights)
+                 : fmt::format("\nnot a model that can be run: {}\n", facts.error().message);
   }
   write_output(out);
   return 0;
@@ -153,8 +153,10 @@ void add_inspect(CLI::App& app, Command& chosen) {
       ->add_option("model,-m,--model", options->path,
                    "A GGUF file, packed or not; one without tensors will do (default: the model in this program)")
       ->type_name("FILE");
-  add_weights_option(*command, options->weights, "State the memory for layers requantised to this format, st4 for instance");
-  command->add_flag("--verify", options->verify, "Of a packed file: compare all its bytes with their checksums instead");
+  add_weights_option(*command, options->weights,
+                     "State the memory for layers requantised to this format, st4 for instance");
+  command->add_flag("--verify", options->verify,
+                    "Of a packed file: compare all its bytes with their checksums instead");
   command->callback([options, &chosen] { chosen = [options] { return inspect(*options); }; });
 }
 

@@ -40,7 +40,8 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
            const std::optional<stilla::KvType> type = stilla::kv_type(name);
            if (!type) {
              throw CLI::ValidationError(
-                 "--kv", fmt::format("found '{}'; supported: f16 (default), bf16, f32, int8, int5", stilla::printable(name)));
+                 "--kv",
+                 fmt::format("found '{}'; supported: f16 (default), bf16, f32, int8, int5", stilla::printable(name)));
            }
            options.kv_type = *type;
          },
@@ -91,7 +92,8 @@ void add_text_options(CLI::App& app, TextOptions& options) {
          "--lookup",
          [&options](const std::string& text) {
            if (text != "on" && text != "off") {
-             throw CLI::ValidationError("--lookup", fmt::format("found '{}'; supported: on, off", stilla::printable(text)));
+             throw CLI::ValidationError("--lookup",
+                                        fmt::format("found '{}'; supported: on, off", stilla::printable(text)));
            }
            options.use_lookup = text == "on";
          },
@@ -109,8 +111,9 @@ void add_text_options(CLI::App& app, TextOptions& options) {
          },
          "A reasoning model's thoughts: show (default), hide, or off: an empty thought, so that it answers at once")
       ->type_name("MODE");
-  add_number<std::size_t>(app, "--think-budget", options.think_budget, 0, std::size_t{1} << 30,
-                          "Most tokens of a thought; then it is closed and the model goes on to its answer (default 0: any)");
+  add_number<std::size_t>(
+      app, "--think-budget", options.think_budget, 0, std::size_t{1} << 30,
+      "Most tokens of a thought; then it is closed and the model goes on to its answer (default 0: any)");
   app.add_option_function<std::string>(
          "--on-full",
          [&options](const std::string& text) {
@@ -120,8 +123,8 @@ void add_text_options(CLI::App& app, TextOptions& options) {
            }
            options.shifts = text == "shift";
          },
-         "When the context is full: stop (default), or shift: forget the oldest text, but for the system prompt of a chat "
-         "and the prompt of a run, and evaluate the rest again")
+         "When the context is full: stop (default), or shift: forget the oldest text, but for the system prompt of a "
+         "chat and the prompt of a run, and evaluate the rest again")
       ->type_name("ACTION");
 }
 

@@ -115,8 +115,9 @@ void add_pack(CLI::App& app, Command& chosen) {
   command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
   command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)")
       ->type_name("FILE");
-  add_weights_option(*command, options->weights,
-                     "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");
+  add_weights_option(
+      *command, options->weights,
+      "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");
   add_number<std::size_t>(*command, "-t,--threads", options->threads, 1, max_threads,
                           fmt::format("Threads (default: one for each core, here {})", physical_cores()));
   command->footer(

@@ -19,9 +19,10 @@ std::pair<std::uint32_t, float> parse_bias(std::string_view text) {
   const std::string_view amount = text.substr(std::min(sign + 1, text.size()));
   const std::optional<float> size = amount == "inf" ? std::optional(HUGE_VALF) : number_of(amount, 0.0f, 1e6f);
   if (!id || !size) {
-    throw CLI::ValidationError("--logit-bias", fmt::format("found '{}'; expected a token id and what to add to its logit, "
-                                                           "such as 15043+1, 15043-0.5 or 15043-inf",
-                                                           stilla::printable(text)));
+    throw CLI::ValidationError("--logit-bias",
+                               fmt::format("found '{}'; expected a token id and what to add to its logit, "
+                                           "such as 15043+1, 15043-0.5 or 15043-inf",
+                                           stilla::printable(text)));
   }
   return {*id, text[sign] == '-' ? -*size : *size};
 }
@@ -39,7 +40,8 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
   number("--top-p", s.top_p, 0.0f, 1.0f, "Keep the likeliest tokens that together reach p (default 0.95)");
   number("--min-p", s.min_p, 0.0f, 1.0f, "Drop tokens less than p times as likely as the best (default 0)");
   number("--typical", s.typical_p, 0.0f, 1.0f, "Keep the most typical tokens that together reach p; 1: all (default)");
-  number("--xtc-probability", s.xtc_probability, 0.0f, 1.0f, "How often to drop all likely tokens but the last (default 0)");
+  number("--xtc-probability", s.xtc_probability, 0.0f, 1.0f,
+         "How often to drop all likely tokens but the last (default 0)");
   number("--xtc-threshold", s.xtc_threshold, 0.0f, 1.0f, "What is likely enough for that (default 0.1)");
   number("--repeat-penalty", s.repetition_penalty, 0.01f, 100.0f, "Penalty on repeated tokens; 1: none (default)");
   number("--presence-penalty", s.presence_penalty, -100.0f, 100.0f, "Taken from tokens that occurred (default 0)");

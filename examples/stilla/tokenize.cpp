@@ -41,7 +41,9 @@ int tokenize(const TokenizeOptions& options) {
 void add_tokenize(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<TokenizeOptions>();
   CLI::App* command = app.add_subcommand("tokenize", "Token ids of a text");
-  command->add_option("-m,--model", options->model, "A GGUF file; one without tensors will do (default: the model in this program)")
+  command
+      ->add_option("-m,--model", options->model,
+                   "A GGUF file; one without tensors will do (default: the model in this program)")
       ->type_name("FILE");
   command->add_flag("--special", options->special, "<|special|> text is that token");
   CLI::Option* file =
