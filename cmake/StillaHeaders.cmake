@@ -110,6 +110,7 @@ set(STILLA_KERNEL_HEADERS
   kernels/stilla/x86_avx2/target.hpp
   kernels/stilla/x86_avx2/vector.hpp
   kernels/stilla/x86_avx512vnni/attention.hpp
+  kernels/stilla/x86_avx512vnni/elementwise.hpp
   kernels/stilla/x86_avx512vnni/matmul.hpp
   kernels/stilla/x86_avx512vnni/target.hpp
   kernels/stilla/x86_avx512vnni/vector.hpp

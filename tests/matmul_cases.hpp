@@ -464,7 +464,8 @@ STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
     if constexpr (QuantisedFormat<F>) {
       x.values.data()[k] = 1;
       x.scales.data()[k / 32] = 1.0f;
-      x.sums.data()[k / 16] = 1;
+      x.sums.data()[k / 32 * 2] = k % 32 < 16 ? 1 : 0;
+      x.sums.data()[k / 32 * 2 + 1] = 1;
       x.scaled_sums.data()[k / 32] = 1.0f;
     }
     const std::vector<float> y = product(target, w.view, x.all());

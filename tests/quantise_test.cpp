@@ -2,6 +2,8 @@
 //
 // Rounding of activations to 8 and 16 bits (format/activation_q8.hpp): its definition worked out in double, ties, and what is no
 // number; every target the same.
+#include <numeric>
+
 #include <stilla/matmul.hpp>
 
 #include "test_util.hpp"
@@ -66,11 +68,12 @@ Rounded definition(std::span<const float> x, ActivationBits bits = ActivationBit
     while (usable && scale * largest(bits) / 2 >= highest) scale /= 2;
     r.scales.push_back(!finite || highest > 0x1p60f ? std::nanf("") : static_cast<float>(scale));
     for (std::size_t i = b; i < b + 32; ++i) {
-      if (i % 16 == 0) r.sums.push_back(0);
       r.values.push_back(usable ? static_cast<std::int32_t>(std::nearbyint(double{x[i]} / scale)) : 0);  // ties to even
-      r.sums.back() += r.values.back();
     }
-    r.scaled_sums.push_back(r.scales.back() * static_cast<float>(r.sums[r.sums.size() - 2] + r.sums.back()));
+    const auto first = r.values.end() - 32;
+    r.sums.push_back(std::accumulate(first, first + 16, 0));
+    r.sums.push_back(std::accumulate(first, first + 32, 0));
+    r.scaled_sums.push_back(r.scales.back() * static_cast<float>(r.sums.back()));
   }
   return r;
 }

@@ -10,6 +10,7 @@
 #include <stilla/parallel.hpp>
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/elementwise.hpp>
+#include <stilla/x86_avx512vnni/elementwise.hpp>
 
 namespace stilla::inline STILLA_ABI {
 

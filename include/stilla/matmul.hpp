@@ -29,6 +29,7 @@
 #include <stilla/scalar/matmul.hpp>
 #include <stilla/x86_amx/matmul.hpp>
 #include <stilla/x86_avx2/matmul.hpp>
+#include <stilla/x86_avx512vnni/elementwise.hpp>
 #include <stilla/x86_avx512vnni/matmul.hpp>
 #include <stilla/x86_avxvnni/matmul.hpp>
 
@@ -148,7 +149,7 @@ template <class Target>
 void quantise_columns(ActivationBuffer& out, std::size_t m, const float* row, std::size_t first, std::size_t count) {
   std::int8_t* low = out.row_low(m);
   QuantiseQ8<Target>::run(out.row_values(m) + first, out.row_scales(m) + first / activation_block,
-                          out.row_sums(m) + first / sum_block, out.row_scaled_sums(m) + first / activation_block,
+                          out.row_sums(m) + first / activation_block * 2, out.row_scaled_sums(m) + first / activation_block,
                           row + first, count / activation_block, low == nullptr ? nullptr : low + first);
 }
 

@@ -14,8 +14,8 @@
 //     values  int8  [M][K]        row m, k = 0 .. K-1; the high plane
 //     low     int8  [M][K]        the low plane, -128 .. 127; none with 8 bits
 //     scales  float [M][K / 32]
-//     sums    int32 [M][K / 16]   sums of 16 values: weights with a zero point need them. Halves of a block, because Q6_K's
-//                             groups are that small
+//     sums    int32 [M][K / 32][2]   of the first 16 values of a block and of all 32: weights with a zero point need them, in
+//                             groups of 16 or of 32
 //     scaled_sums  float [M][K / 32]   scale * sum of a block, exact: weights with a minimum need them
 //
 // The integer is x[k] / scale, rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is below
@@ -38,7 +38,6 @@
 namespace stilla::inline STILLA_ABI {
 
 inline constexpr std::size_t activation_block = 32;
-inline constexpr std::size_t sum_block = 16;
 
 enum class ActivationBits : std::uint8_t { eight, sixteen };
 
@@ -76,7 +75,7 @@ struct ActivationQ8 {
   const std::int8_t* row_values(std::size_t m) const { return values + m * cols; }
   const std::int8_t* row_low(std::size_t m) const { return low + m * cols; }
   const float* row_scales(std::size_t m) const { return scales + m * blocks(); }
-  const std::int32_t* row_sums(std::size_t m) const { return sums + m * (cols / sum_block); }
+  const std::int32_t* row_sums(std::size_t m) const { return sums + m * 2 * blocks(); }
   const float* row_scaled_sums(std::size_t m) const { return scaled_sums + m * blocks(); }
 
   // Rows [begin, begin + count).
@@ -87,8 +86,8 @@ struct ActivationQ8 {
 
   // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.
   std::int32_t sum_of(std::size_t m, std::size_t k, std::size_t count) const {
-    const std::int32_t* at = row_sums(m) + k / sum_block;
-    return count == sum_block ? at[0] : at[0] + at[1];
+    const std::int32_t* at = row_sums(m) + k / activation_block * 2;
+    return count == activation_block ? at[1] : k % activation_block == 0 ? at[0] : at[1] - at[0];
   }
 };
 
@@ -116,7 +115,7 @@ class ActivationBuffer {
   std::int8_t* row_values(std::size_t m) { return values_.data() + m * cols_; }
   std::int8_t* row_low(std::size_t m) { return bits_ == ActivationBits::sixteen ? low_.data() + m * cols_ : nullptr; }  // null: 8 bits
   float* row_scales(std::size_t m) { return scales_.data() + m * (cols_ / activation_block); }
-  std::int32_t* row_sums(std::size_t m) { return sums_.data() + m * (cols_ / sum_block); }
+  std::int32_t* row_sums(std::size_t m) { return sums_.data() + m * (cols_ / activation_block) * 2; }
   float* row_scaled_sums(std::size_t m) { return scaled_sums_.data() + m * (cols_ / activation_block); }
   std::size_t rows() const { return rows_; }
   std::size_t cols() const { return cols_; }

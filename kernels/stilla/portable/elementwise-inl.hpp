@@ -199,7 +199,7 @@ inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::in
     VInt32 sum[2] = {hn::Zero(di), hn::Zero(di)};
     for (std::size_t j = 0; j < vectors; ++j) {
       const auto rounded = hn::Sub(hn::BitCast(di, hn::MulAdd(v[j], inverse, magic)), hn::BitCast(di, magic));
-      VInt32& half = sum[j * float_lanes / sum_block];
+      VInt32& half = sum[j * float_lanes * 2 / activation_block];
       half = hn::Add(half, rounded);
       if (low_out == nullptr) {
         hn::StoreU(hn::DemoteTo(d8, rounded), d8, high_out + j * float_lanes);
@@ -209,8 +209,9 @@ inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::in
         hn::StoreU(hn::DemoteTo(d8, hn::Sub(rounded, hn::ShiftLeft<8>(high))), d8, low_out + j * float_lanes);
       }
     }
-    for (std::size_t half = 0; half < 2; ++half) sums[2 * b + half] = hn::GetLane(hn::SumOfLanes(di, sum[half]));
-    scaled_sums[b] = scales[b] * static_cast<float>(sums[2 * b] + sums[2 * b + 1]);
+    sums[2 * b] = hn::GetLane(hn::SumOfLanes(di, sum[0]));
+    sums[2 * b + 1] = sums[2 * b] + hn::GetLane(hn::SumOfLanes(di, sum[1]));
+    scaled_sums[b] = scales[b] * static_cast<float>(sums[2 * b + 1]);
   }
 }
 

@@ -129,9 +129,10 @@ struct QuantiseQ8<Scalar> {
         const std::int32_t high = low == nullptr ? rounded : (rounded + 128) >> 8;
         values[b * activation_block + i] = static_cast<std::int8_t>(high);
         if (low != nullptr) low[b * activation_block + i] = static_cast<std::int8_t>(rounded - 256 * high);
-        sums[2 * b + i / sum_block] += rounded;
+        if (i < activation_block / 2) sums[2 * b] += rounded;
+        sums[2 * b + 1] += rounded;
       }
-      scaled_sums[b] = scales[b] * static_cast<float>(sums[2 * b] + sums[2 * b + 1]);
+      scaled_sums[b] = scales[b] * static_cast<float>(sums[2 * b + 1]);
     }
   }
 };

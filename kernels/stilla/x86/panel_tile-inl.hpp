@@ -135,13 +135,14 @@ STILLA_INLINE void store_row(const Float* acc, const MatmulArgs<F>& a, std::size
   }
 }
 
-// What the unsigned operand's zero point adds to the products of a group: the zero point, a power of two, times the sum of
-// the group's activations, whose one or two sums are at `sums`.
+// What the unsigned operand's zero point adds to the products of group g of a block: the zero point, a power of two, times the
+// sum of the group's activations. sums: the block's. All in vectors: a sum that comes from an integer register waits for the
+// dot products before it.
 template <class F>
-STILLA_INLINE Int zero_products(const std::int32_t* sums) {
+STILLA_INLINE Int zero_products(const std::int32_t* sums, std::size_t g) {
   static_assert((operand_zero<F> & (operand_zero<F> - 1)) == 0);
-  Int sum = set_s32(sums[0]);
-  if constexpr (F::group_weights == 32) sum = add_s32(sum, set_s32(sums[1]));
+  Int sum = keep(set_s32(sums[groups_per_block<F> == 1 || g == 1 ? 1 : 0]));
+  if (g == 1) sum = sub_s32(sum, keep(set_s32(sums[0])));
   return shift_left_s32<std::countr_zero(static_cast<unsigned>(operand_zero<F>))>(sum);
 }
 
@@ -190,8 +191,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
     const float* scales = a.x.row_scales(m0) + k0 / activation_block;
     const float* scaled_sums = a.x.row_scaled_sums(m0) + k0 / activation_block;
     const std::size_t scales_row = a.x.blocks();
-    const std::int32_t* sums = a.x.row_sums(m0) + k0 / sum_block;
-    const std::size_t sums_row = a.K / sum_block;
+    const std::int32_t* sums = a.x.row_sums(m0) + k0 / activation_block * 2;
     STILLA_UNROLL
     for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
       Int dot[MT][vectors];
@@ -243,7 +243,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
-          if constexpr (operand_zero<F> != 0) dot[m][v] = sub_s32(dot[m][v], zero_products<F>(sums + m * sums_row + g));
+          if constexpr (operand_zero<F> != 0) dot[m][v] = sub_s32(dot[m][v], zero_products<F>(sums + 2 * m * scales_row, g));
           acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * scales_row])), to_floats(dot[m][v]), acc[m][v]);
         }
         if constexpr (F::has_minimum) {
@@ -391,7 +391,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
       for (std::size_t v = 0; v < vectors; ++v) _mm_prefetch(y + v * vector_bytes, _MM_HINT_T0);
     }
   }
-  const std::size_t row = a.K, scales_row = a.x.blocks(), sums_row = a.K / sum_block;
+  const std::size_t row = a.K, scales_row = a.x.blocks();
   const std::int8_t* x = a.x.row_values(m0);
   const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) : nullptr;
   const float* scales = a.x.row_scales(m0);
@@ -401,24 +401,23 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
     const std::size_t b = (k0 - k_begin) / code_block;
     STILLA_UNROLL
     for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
-      const auto sum_x = [&](std::size_t m) {
-        const std::int32_t* sum = sums + m * sums_row + k0 / sum_block + g;
-        return F::group_weights == 32 ? sum[0] + sum[1] : sum[0];
+      const auto without_zero = [&](Int dots, std::size_t m) {
+        if constexpr (operand_zero<F> == 0) return dots;
+        return sub_s32(dots, zero_products<F>(sums + 2 * (m * scales_row + k0 / activation_block), g));
       };
       Int dot[MT][vectors];
       STILLA_UNROLL
       for (std::size_t m = 0; m < MT; ++m) {
-        const std::int32_t start = Planes == 2 ? 0 : -operand_zero<F> * sum_x(m);
+        const Int start = Planes == 2 ? set_s32(0) : without_zero(set_s32(0), m);
         STILLA_UNROLL
-        for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = set_s32(start);
+        for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = start;
       }
       sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, x + k0, row);
       if constexpr (Planes == 2) {
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          const std::int32_t start = -operand_zero<F> * sum_x(m);
           STILLA_UNROLL
-          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), set_s32(start));
+          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = without_zero(shift_left_s32<8>(dot[m][v]), m);
         }
         sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, low + k0, row);
       }

@@ -31,17 +31,9 @@ inline constexpr std::size_t most_value_queries = 7;
 inline constexpr std::size_t tiles_at_once = 2;
 inline constexpr std::size_t prefetch_bytes = 16384;  // attention_bench, f16, 16384 positions: 4096 took twice as long, 8192 5 % longer
 
-STILLA_INLINE Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }
-STILLA_INLINE Float negated(Float a) { return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), set_s32(INT32_MIN))); }
 STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  // the second operand unless a > b
 STILLA_INLINE Float first_lanes(Float x, std::size_t count) {
   return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x);
-}
-STILLA_INLINE Float load16(const float* from, std::size_t count) {
-  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
-}
-STILLA_INLINE void store16(Float x, float* to, std::size_t count) {
-  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), x);
 }
 STILLA_INLINE Float alternating(const float* two) {
   double both;
@@ -59,10 +51,6 @@ STILLA_INLINE Float even_lanes_first(Float x) {
 STILLA_INLINE Float reversed(Float x) {
   return _mm512_permutexvar_ps(_mm512_set_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), x);
 }
-STILLA_INLINE Int max_s32(Int a, Int b) { return _mm512_max_epi32(a, b); }
-STILLA_INLINE Int magnitude_bits(Float x) { return bit_and(_mm512_castps_si512(x), set_s32(INT32_MAX)); }
-STILLA_INLINE float highest_lane(Float x) { return _mm512_reduce_max_ps(x); }
-STILLA_INLINE std::int32_t highest_lane(Int x) { return _mm512_reduce_max_epi32(x); }
 STILLA_INLINE std::int32_t sum_of_lanes(Int x) { return _mm512_reduce_add_epi32(x); }
 STILLA_INLINE float sum_of_lanes(Float x) {
   const __m256 upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
@@ -71,38 +59,12 @@ STILLA_INLINE float sum_of_lanes(Float x) {
   four = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
-STILLA_INLINE Int round_products(Float x, Float scale) {
-  const Float magic = set(stilla::detail::round_magic);
-  return sub_s32(_mm512_castps_si512(fused_multiply_add(x, scale, magic)), _mm512_castps_si512(magic));
-}
-
 STILLA_INLINE void prefetch(std::uintptr_t address) { _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0); }
 STILLA_INLINE Float load_stored(const float* from) { return load_floats(from); }
 STILLA_INLINE Float load_stored(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
 STILLA_INLINE Float load_stored(const bf16* from) {
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-}
-
-// exp_approximate (math.hpp), lane by lane the same bits, for x <= 0 or NaN.
-STILLA_INLINE Float exponential(Float x) {
-  using namespace stilla::detail;
-  const __mmask16 in_range = _mm512_cmp_ps_mask(x, set(exp_lowest), _CMP_GE_OQ);
-  const Float magic = set(round_magic);
-  const Float shifted = fused_multiply_add(x, set(log2_e), magic);
-  const Float n = sub(shifted, magic);
-  Float r = fused_multiply_add(n, set(-ln2_high), x);
-  r = fused_multiply_add(n, set(-ln2_low), r);
-  Float p = set(exp_c7);
-  p = fused_multiply_add(p, r, set(exp_c6));
-  p = fused_multiply_add(p, r, set(exp_c5));
-  p = fused_multiply_add(p, r, set(exp_c4));
-  p = fused_multiply_add(p, r, set(exp_c3));
-  p = fused_multiply_add(p, r, set(exp_c2));
-  p = fused_multiply_add(p, r, set(1.0f));
-  p = fused_multiply_add(p, r, set(1.0f));
-  const Int exponent = shift_left_s32<23>(_mm512_castps_si512(shifted));
-  return _mm512_maskz_mov_ps(in_range, _mm512_castsi512_ps(add_s32(_mm512_castps_si512(p), exponent)));
 }
 
 STILLA_INLINE void unpack_codes(std::uint8_t* to, const std::uint8_t* from) {

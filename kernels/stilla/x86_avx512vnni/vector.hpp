@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of x86/panel_tile-inl.hpp on 512-bit registers. One vector holds one int32 or float per panel row.
+// The vocabulary of x86/panel_tile-inl.hpp on 512-bit registers, where one vector holds one int32 or float per panel row, and
+// what attention and the elementwise ops share.
 //
 //   instruction   what                       throughput per cycle (notes: uops.info)     Ice Lake  Zen 4  Zen 5
 //   vpdpbusd zmm  acc += u8 * s8, 4 per lane                                                1        1      2
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include <stilla/math.hpp>
 #include <stilla/region.hpp>
 #include <stilla/types.hpp>
 
@@ -46,6 +48,9 @@ STILLA_INLINE Int keep(Int x) {
 }
 STILLA_INLINE Int load(const void* from) { return _mm512_loadu_si512(from); }
 STILLA_INLINE void store(void* to, Int x) { _mm512_storeu_si512(to, x); }
+STILLA_INLINE void store_bytes(std::int8_t* to, Int x) {  // of each int32 the lowest one
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
+}
 STILLA_INLINE Int broadcast4(const std::int8_t* from) {
   std::int32_t four;
   std::memcpy(&four, from, sizeof four);
@@ -115,6 +120,44 @@ STILLA_INLINE Float load_f16(const std::byte* from) {
 }
 STILLA_INLINE Float load_s8(const std::byte* from) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+
+STILLA_INLINE Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }
+STILLA_INLINE Float negated(Float a) { return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), set_s32(INT32_MIN))); }
+STILLA_INLINE Float load16(const float* from, std::size_t count) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+}
+STILLA_INLINE void store16(Float x, float* to, std::size_t count) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), x);
+}
+STILLA_INLINE Int max_s32(Int a, Int b) { return _mm512_max_epi32(a, b); }
+STILLA_INLINE Int magnitude_bits(Float x) { return bit_and(_mm512_castps_si512(x), set_s32(INT32_MAX)); }
+STILLA_INLINE float highest_lane(Float x) { return _mm512_reduce_max_ps(x); }
+STILLA_INLINE std::int32_t highest_lane(Int x) { return _mm512_reduce_max_epi32(x); }
+STILLA_INLINE Int round_products(Float x, Float scale) {
+  const Float magic = set(stilla::detail::round_magic);
+  return sub_s32(_mm512_castps_si512(fused_multiply_add(x, scale, magic)), _mm512_castps_si512(magic));
+}
+
+// exp_approximate (math.hpp), lane by lane the same bits, for x <= exp_highest or NaN.
+STILLA_INLINE Float exponential(Float x) {
+  using namespace stilla::detail;
+  const __mmask16 in_range = _mm512_cmp_ps_mask(x, set(exp_lowest), _CMP_GE_OQ);
+  const Float magic = set(round_magic);
+  const Float shifted = fused_multiply_add(x, set(log2_e), magic);
+  const Float n = sub(shifted, magic);
+  Float r = fused_multiply_add(n, set(-ln2_high), x);
+  r = fused_multiply_add(n, set(-ln2_low), r);
+  Float p = set(exp_c7);
+  p = fused_multiply_add(p, r, set(exp_c6));
+  p = fused_multiply_add(p, r, set(exp_c5));
+  p = fused_multiply_add(p, r, set(exp_c4));
+  p = fused_multiply_add(p, r, set(exp_c3));
+  p = fused_multiply_add(p, r, set(exp_c2));
+  p = fused_multiply_add(p, r, set(1.0f));
+  p = fused_multiply_add(p, r, set(1.0f));
+  const Int exponent = shift_left_s32<23>(_mm512_castps_si512(shifted));
+  return _mm512_maskz_mov_ps(in_range, _mm512_castsi512_ps(add_s32(_mm512_castps_si512(p), exponent)));
 }
 
 }  // namespace stilla::STILLA_ABI::avx512vnni
