@@ -104,11 +104,8 @@ namespace detail {
 template <IntegerKv E>
 float round_to_codes(int* codes, float* x, std::size_t D) {
   Hadamard<Scalar>::run(x, D);
-  std::uint32_t highest_bits = 0;
-  for (std::size_t d = 0; d < D; ++d) highest_bits = std::max(highest_bits, std::bit_cast<std::uint32_t>(x[d]) & 0x7fffffffu);
-  const float highest = std::bit_cast<float>(highest_bits);
-  const bool finite = highest_bits < 0x7f800000u;
-  const bool usable = finite && highest >= smallest_block;
+  const float highest = highest_magnitude(x, D), unit = unit_of(highest, E::largest_code);
+  const bool usable = unit > 0.0f;
   for (std::size_t d = 0; d < D; ++d) {
     if constexpr (E::bits == 8) {
       codes[d] = usable ? round_product(x[d], E::largest_code / highest) : 0;
@@ -117,8 +114,7 @@ float round_to_codes(int* codes, float* x, std::size_t D) {
       codes[d] = std::clamp(2 * static_cast<int>(level) + 1, -31, 31);
     }
   }
-  if (!usable) return finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
-  return highest / E::largest_code / static_cast<float>(hadamard_run(D));  // the transform twice multiplies by its length
+  return unit / static_cast<float>(hadamard_run(D));  // the transform twice multiplies by its length
 }
 
 // Position j of one head's chunk.

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include <stilla/config.hpp>
 
@@ -31,8 +32,25 @@ inline std::int32_t round_product(float a, float b) {
   return std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(round_magic);
 }
 
+// The largest magnitude among n floats. Compared as integers: an infinity is above every number, a NaN above that.
+inline float highest_magnitude(const float* x, std::size_t n) {
+  std::uint32_t highest = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
+    highest = magnitude > highest ? magnitude : highest;
+  }
+  return std::bit_cast<float>(highest);
+}
+
 // An int8 block whose largest magnitude is below this becomes zeros: 127 / it would come near the largest float.
 inline constexpr float smallest_block = 1e-30f;
+
+// What 1 stands for where `highest`, the largest magnitude, becomes `largest`: 0 for a block of zeros, NaN where it is not
+// finite.
+inline float unit_of(float highest, float largest) {
+  if (!(highest <= std::numeric_limits<float>::max())) return std::numeric_limits<float>::quiet_NaN();
+  return highest >= smallest_block ? highest / largest : 0.0f;
+}
 
 // Constants of exp, shared by the scalar and vector forms. ln 2 in two parts, the upper with 9 trailing zero bits so that
 // n * ln2_high is exact; coefficients interpolate (e^r - 1 - r) / r^2 at 6 Chebyshev nodes

@@ -22,16 +22,9 @@ struct RoundedRow {
   float unit;
 
   RoundedRow(const float* x, std::size_t n, float largest) {
-    std::uint32_t highest_bits = 0;  // magnitudes compare as integers: an infinity is above every number, a NaN above that
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
-      highest_bits = magnitude > highest_bits ? magnitude : highest_bits;
-    }
-    const float highest = std::bit_cast<float>(highest_bits);
-    const bool finite = highest_bits < 0x7f800000u;
-    const bool usable = finite && highest >= smallest_block;
-    unit = usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
-    for (std::size_t i = 0; i < n; ++i) values[i] = usable ? round_product(x[i], largest / highest) : 0;
+    const float highest = highest_magnitude(x, n);
+    unit = unit_of(highest, largest);
+    for (std::size_t i = 0; i < n; ++i) values[i] = unit > 0.0f ? round_product(x[i], largest / highest) : 0;
   }
 };
 

@@ -113,13 +113,7 @@ struct QuantiseQ8<Scalar> {
                   std::size_t blocks, std::int8_t* low = nullptr) {
     const float largest = low == nullptr ? 127.0f : 32512.0f;
     for (std::size_t b = 0; b < blocks; ++b, x += activation_block) {
-      // Magnitudes compare as integers: an infinity is above every number, a NaN above that.
-      std::uint32_t highest_bits = 0;
-      for (std::size_t i = 0; i < activation_block; ++i) {
-        const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
-        highest_bits = magnitude > highest_bits ? magnitude : highest_bits;
-      }
-      const float highest = std::bit_cast<float>(highest_bits);
+      const float highest = detail::highest_magnitude(x, activation_block);
       const bool usable = highest >= detail::smallest_activation && highest <= detail::largest_activation;
       scales[b] = usable ? detail::activation_scale(highest, largest) : detail::scale_of_zeros(highest);
       const float inverse = usable ? detail::inverse_of_power(scales[b]) : 0.0f;

@@ -316,13 +316,13 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
             poison = fused_multiply_add(mul(scale, set(0x1p54f)), zero(), poison);
           } else {
             poison = fused_multiply_add(scale, zero(), poison);
-          }
-          if (any_zero(scale)) {  // weights that are 0 are so with any scale
-            for (std::size_t q = g * fours_per_group; q < (g + 1) * fours_per_group; ++q) {
-              std::uint8_t* operands = out.operands[b][q][p] + v * vector_bytes;
-              store(operands, where_zero(scale, set_u8(operand_zero<F>), load(operands)));
+            if (any_zero(scale)) {  // weights that are 0 are so with any scale
+              for (std::size_t q = g * fours_per_group; q < (g + 1) * fours_per_group; ++q) {
+                std::uint8_t* operands = out.operands[b][q][p] + v * vector_bytes;
+                store(operands, where_zero(scale, set_u8(operand_zero<F>), load(operands)));
+              }
+              scale = as_floats(where_zero(scale, set_s32(bits_of_one), as_bits(scale)));
             }
-            scale = as_floats(where_zero(scale, set_s32(bits_of_one), as_bits(scale)));
           }
           store(out.scales[b][g][p] + v * lanes, sub_s32(as_bits(scale), set_s32(bits_of_one)));
           if constexpr (F::has_minimum) store_floats(out.minimums[b][g][p] + v * lanes, load_minimum<F>(record, k0, g, v));
