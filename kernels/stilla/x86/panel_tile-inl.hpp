@@ -391,19 +391,22 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
       for (std::size_t v = 0; v < vectors; ++v) _mm_prefetch(y + v * vector_bytes, _MM_HINT_T0);
     }
   }
-  const std::size_t row = a.K, scales_row = a.x.blocks();
-  const std::int8_t* x = a.x.row_values(m0);
-  const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) : nullptr;
-  const float* scales = a.x.row_scales(m0);
-  const float* scaled_sums = a.x.row_scaled_sums(m0);
-  const std::int32_t* sums = a.x.row_sums(m0);
-  for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
-    const std::size_t b = (k0 - k_begin) / code_block;
+  // Pointers that move on. With an index into each array GCC ran out of registers for their addresses, and the loads waited.
+  const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
+  const std::int8_t* x = a.x.row_values(m0) + k_begin;
+  const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) + k_begin : nullptr;
+  const float* scales = a.x.row_scales(m0) + first_block;
+  const float* scaled_sums = a.x.row_scaled_sums(m0) + first_block;
+  const std::int32_t* sums = a.x.row_sums(m0) + 2 * first_block;
+  auto operands = w.operands;
+  auto w_scales = w.scales;
+  auto minimums = w.minimums;
+  for (const auto end = operands + (k_end - k_begin) / code_block; operands != end; ++operands, ++w_scales) {
     STILLA_UNROLL
     for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
       const auto without_zero = [&](Int dots, std::size_t m) {
         if constexpr (operand_zero<F> == 0) return dots;
-        return sub_s32(dots, zero_products<F>(sums + 2 * (m * scales_row + k0 / activation_block), g));
+        return sub_s32(dots, zero_products<F>(sums + 2 * m * scales_row, g));
       };
       Int dot[MT][vectors];
       STILLA_UNROLL
@@ -412,36 +415,41 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = start;
       }
-      sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, x + k0, row);
+      sweep_group<F, MT>(dot, (*operands)[0][0], g, x, row);
       if constexpr (Planes == 2) {
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = without_zero(shift_left_s32<8>(dot[m][v]), m);
         }
-        sweep_group<F, MT>(dot, &w.operands[b][0][0][0], g, low + k0, row);
+        sweep_group<F, MT>(dot, (*operands)[0][0], g, low, row);
       }
       STILLA_UNROLL
       for (std::size_t m = 0; m < MT; ++m) {
-        const std::size_t at = m * scales_row + k0 / activation_block;
-        const Int exponent_x = keep(as_bits(set(scales[at])));  // GCC would broadcast it for every vector again: 3 % of Q4_0's time
+        const Int exponent_x = keep(as_bits(set(scales[m * scales_row])));  // GCC would broadcast it for every vector again: 3 % of Q4_0's time
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {
-          const Float scale = as_floats(add_s32(load(&w.scales[b][g][0][0] + v * lanes), exponent_x));
+          const Float scale = as_floats(add_s32(load((*w_scales)[g][0] + v * lanes), exponent_x));
           acc[m][v] = fused_multiply_add(scale, to_floats(dot[m][v]), acc[m][v]);
           if constexpr (F::has_minimum) {
-            const Float minimum = load_floats(&w.minimums[b][g][0][0] + v * lanes);
-            acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[at]), acc[m][v]);
+            const Float minimum = load_floats((*minimums)[g][0] + v * lanes);
+            acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
           }
         }
       }
     }
+    x += code_block;
+    if constexpr (Planes == 2) low += code_block;
+    ++scales;
+    ++scaled_sums;
+    sums += 2;
+    if constexpr (F::has_minimum) ++minimums;
   }
   const bool is_last = k_end == a.K;
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
     float* y = a.y.row(m0 + m) + p0 * panel_rows;
-    const float* of_chunk = scales + m * scales_row + k_begin / activation_block;
+    const float* of_chunk = a.x.row_scales(m0 + m) + first_block;
     const bool is_number = all_numbers(of_chunk, (k_end - k_begin) / activation_block);
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) {
