@@ -9,10 +9,14 @@ target_compile_options(stilla_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow
   $<$<BOOL:${STILLA_WERROR}>:-Werror>)
 
-# The matmul kernels, compiled once for all programs here but those that show or test the library as headers alone.
-add_library(stilla_kernels STATIC EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/kernels/kernels.cpp")
+# The kernels, compiled once for all programs here but those that show or test the library as headers alone.
+add_library(stilla_kernels STATIC EXCLUDE_FROM_ALL
+  "${PROJECT_SOURCE_DIR}/kernels/matmul.cpp" "${PROJECT_SOURCE_DIR}/kernels/attention.cpp")
 target_compile_definitions(stilla_kernels PUBLIC STILLA_SEPARATE_KERNELS=1)
 target_link_libraries(stilla_kernels PUBLIC stilla::stilla PRIVATE stilla_warnings)
+if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize")  # the preset asan: session_test compiles in 6 s instead of 20; kernels run most
+  target_compile_options(stilla_kernels PRIVATE -O1)
+endif()
 
 # stilla_test(NAME [SOURCE...]): the test program tests/NAME.cpp, plus SOURCEs it needs, as one test of ctest.
 function(stilla_test name)
@@ -22,9 +26,26 @@ function(stilla_test name)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 
+# stilla_halved_test(NAME [SOURCE...]): its cases as two tests of ctest, begun first, because one core would be idle while the
+# longest test ends. Each runs under a name of its own, because GoogleTest names its report after the program.
+function(stilla_halved_test name)
+  stilla_test(${name} ${ARGN})
+  set_tests_properties(${name} PROPERTIES
+    COST 1000 ENVIRONMENT "GTEST_TOTAL_SHARDS=2;GTEST_SHARD_INDEX=0")
+  add_custom_command(TARGET ${name} POST_BUILD VERBATIM
+    COMMAND "${CMAKE_COMMAND}" -E copy $<TARGET_FILE:${name}> ${name}_2${CMAKE_EXECUTABLE_SUFFIX})
+  add_test(NAME ${name}_2 COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} "${CMAKE_CURRENT_BINARY_DIR}/${name}_2${CMAKE_EXECUTABLE_SUFFIX}")
+  set_tests_properties(${name}_2 PROPERTIES
+    COST 1000 ENVIRONMENT "GTEST_TOTAL_SHARDS=2;GTEST_SHARD_INDEX=1")
+endfunction()
+
 # stilla_threaded_tests(NAME...): these also run under the thread sanitizer: label `threads`, target threaded_tests.
 function(stilla_threaded_tests)
   set_tests_properties(${ARGN} PROPERTIES LABELS threads)
+  if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")  # the many other cases of these have one thread
+    set_tests_properties(attention_test matmul_test matmul_other_formats_test PROPERTIES
+      ENVIRONMENT "GTEST_FILTER=*ThreadsDoNotMatter*:*ChunksTogetherDoNotMatter*")
+  endif()
   add_custom_target(threaded_tests DEPENDS ${ARGN})
 endfunction()
 

@@ -261,8 +261,13 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
 // `layer` are stored in the cache. scratch: attention_scratch_floats(M, n_heads, D, first_position + M) floats, or null:
 // then each row is one thread's work. Results are the same either way. bias: for caches whose type leaves out the key
 // bias, the layer's; its tables have been reserved for all positions. Other caches hold it and take no notice.
-inline void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer, std::size_t first_position,
-                      std::size_t n_heads, float* scratch = nullptr, Parallel parallel = {}, const KeyBias& bias = {}) {
+STILLA_KERNEL_LINKAGE void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer,
+                                     std::size_t first_position, std::size_t n_heads, float* scratch = nullptr,
+                                     Parallel parallel = {}, const KeyBias& bias = {});
+#if STILLA_COMPILE_KERNELS
+STILLA_KERNEL_LINKAGE void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer,
+                                     std::size_t first_position, std::size_t n_heads, float* scratch, Parallel parallel,
+                                     const KeyBias& bias) {
   with_target(active_target(), [&](auto target) {
     with_kv_type(cache.shape().type, [&](auto element) {
       detail::attention<decltype(target), decltype(element)>(out, queries, cache, layer, first_position, n_heads, scratch,
@@ -270,5 +275,6 @@ inline void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std
     });
   });
 }
+#endif
 
 }  // namespace stilla::STILLA_ABI

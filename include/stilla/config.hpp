@@ -10,9 +10,10 @@
 //   STILLA_SINGLE_TARGET  0 (default) compiles every target of the architecture and chooses at run time. 1 compiles only
 //                         what the compiler flags guarantee (say -march=native): fewer instantiations, shorter builds,
 //                         and a program that needs that CPU.
-//   STILLA_SEPARATE_KERNELS  0 (default) compiles the matmul kernels in every translation unit that calls one. 1 leaves them
-//                         to one file of the program, which defines STILLA_DEFINE_KERNELS before it includes
-//                         <stilla/matmul.hpp>: every other takes a few seconds instead of half a minute.
+//   STILLA_SEPARATE_KERNELS  0 (default) compiles the kernels of matmul and attention in every translation unit that calls
+//                         them. 1 leaves them to the one file that defines STILLA_DEFINE_KERNELS before it includes
+//                         <stilla/matmul.hpp> and <stilla/attention.hpp>, or to one file for each of the two headers: every
+//                         other takes a few seconds instead of half a minute.
 //
 // Why the namespace carries the flags. A header-only library is compiled again in every translation unit, and the linker
 // keeps one copy of each inline function. If one unit was built with -mavx512f and another for any x86-64, the copy that

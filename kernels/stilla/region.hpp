@@ -36,7 +36,11 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define STILLA_UNROLL
 #elif defined(__clang__)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define STILLA_UNROLL
+#else
 #define STILLA_UNROLL _Pragma("clang loop unroll(full)")
+#endif
 #elif defined(__GNUC__)
 #define STILLA_UNROLL _Pragma("GCC unroll 16")
 #else

@@ -153,9 +153,9 @@ void decode_row(const std::byte* row, float* weights, std::size_t count) {
 // The reverse.
 template <EncodableFormat F>
 void encode_row(const float* weights, std::byte* row, std::size_t count) {
+  if (count == 0) return;  // row may be null
   std::byte* block = row + row_head_bytes<F>;
   if constexpr (RowScaledFormat<F>) {
-    if (count == 0) return;
     const float scale = F::fit(weights, count);
     store_as(row, scale);
     for (std::size_t k = 0; k < count; k += F::block_weights, block += F::block_bytes) F::encode(weights + k, scale, block);

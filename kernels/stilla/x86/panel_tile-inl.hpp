@@ -156,7 +156,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
   constexpr std::size_t vectors = Panels * row_vectors;
   const std::size_t panel_bytes = Layout::panel_bytes(a.K);
   const std::byte* const panel = a.panels + p * panel_bytes;
-  const std::byte* span = panel + Layout::head_bytes;
+  const std::byte* span = a.K == 0 ? panel : panel + Layout::head_bytes;  // no columns, no panels: the pointer may be null
   Float acc[MT][vectors];
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
