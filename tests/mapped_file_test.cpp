@@ -91,7 +91,7 @@ TEST(MappedFile, DroppedPagesComeBack) {
   for (const LoadMode mode : {LoadMode::map, LoadMode::read}) {
     const Result<MappedFile> file = MappedFile::open(path, mode);
     ASSERT_TRUE(file);
-    file->advise_sequential();
+    file->ask_for_large_pages();
     const auto same = [&] { return std::memcmp(file->bytes().data(), content.data(), content.size()) == 0; };
     ASSERT_EQ(file->bytes().size(), content.size());
     EXPECT_TRUE(same());

@@ -174,6 +174,9 @@ class GgufFile {
     file_.drop_pages(tensor.offset, std::min(count, tensor.size_bytes));
   }
 
+  // Before all tensors are read (MappedFile::ask_for_large_pages).
+  void ask_for_large_pages() const { file_.ask_for_large_pages(); }
+
   // A value for people: "28", "'qwen2'", "[151936 string]".
   std::string value_text(const GgufKey& key) const;
 

@@ -193,6 +193,7 @@ class Model {
       return success();
     };
 
+    file_.ask_for_large_pages();
     layers_.resize(c.n_layers);
     const std::size_t query_width = c.n_heads * c.head_dim;
     const std::size_t kv_width = c.n_kv_heads * c.head_dim;
