@@ -429,10 +429,10 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
         const Int exponent_x = keep(as_bits(set(scales[m * scales_row])));  // GCC would broadcast it for every vector again: 3 % of Q4_0's time
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {
-          const Float scale = as_floats(add_s32(load((*w_scales)[g][0] + v * lanes), exponent_x));
+          const Float scale = as_floats(add_s32(load((*w_scales)[g][v / row_vectors] + v % row_vectors * lanes), exponent_x));
           acc[m][v] = fused_multiply_add(scale, to_floats(dot[m][v]), acc[m][v]);
           if constexpr (F::has_minimum) {
-            const Float minimum = load_floats((*minimums)[g][0] + v * lanes);
+            const Float minimum = load_floats((*minimums)[g][v / row_vectors] + v % row_vectors * lanes);
             acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
           }
         }
