@@ -34,7 +34,10 @@ constexpr bool sanitizes_threads = false;
 #endif
 
 // A text longer than one chunk of the cache; short where every step is many times slower.
-constexpr std::size_t text_tokens = sanitizes_threads ? 40 : 300;
+#ifndef STILLA_EMULATED
+#define STILLA_EMULATED 0
+#endif
+constexpr std::size_t text_tokens = sanitizes_threads || STILLA_EMULATED ? 40 : 300;
 
 class SameBits : public ::testing::TestWithParam<std::tuple<std::string, KvType>> {
  protected:
