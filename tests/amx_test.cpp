@@ -33,31 +33,28 @@ class SoftwareTiles {
     std::memset(bytes_, 0, sizeof bytes_);
     is_configured_ = true;
   }
-  static void release() {
-    EXPECT_TRUE(is_configured_);
-    is_configured_ = false;
-  }
+  static void release() { is_configured_ = false; }  // also where nothing was configured
   template <int tile>
   static void zero() {
     usable(tile);
     std::memset(bytes_[tile], 0, sizeof bytes_[tile]);
   }
-  template <int tile>
+  template <int tile, int at = 0>
   static void load(const void* from, std::size_t stride) {
     zero<tile>();  // also the rows and bytes outside the shape
     for (std::size_t r = 0; r < shapes_.rows[tile]; ++r) {
-      std::memcpy(bytes_[tile][r], static_cast<const std::byte*>(from) + r * stride, shapes_.row_bytes[tile]);
+      std::memcpy(bytes_[tile][r], static_cast<const std::byte*>(from) + at + r * stride, shapes_.row_bytes[tile]);
     }
   }
-  template <int tile>
+  template <int tile, int at = 0>
   static void store(void* to, std::size_t stride) {
     usable(tile);
     for (std::size_t r = 0; r < shapes_.rows[tile]; ++r) {
-      std::memcpy(static_cast<std::byte*>(to) + r * stride, bytes_[tile][r], shapes_.row_bytes[tile]);
+      std::memcpy(static_cast<std::byte*>(to) + at + r * stride, bytes_[tile][r], shapes_.row_bytes[tile]);
     }
   }
   template <int sum, int a, int b>
-  static void dot_s8s8() {
+  static void dot_bf16() {
     static_assert(sum != a && a != b && sum != b);
     usable(sum), usable(a), usable(b);
     if (shapes_.rows[sum] != shapes_.rows[a] || shapes_.row_bytes[sum] != shapes_.row_bytes[b] ||
@@ -65,13 +62,23 @@ class SoftwareTiles {
       ADD_FAILURE() << "shapes of tiles " << sum << ", " << a << ", " << b << " do not match";
       return;
     }
+    const auto factor = [](const std::byte* tile_row, std::size_t i) {
+      std::uint16_t half;
+      std::memcpy(&half, tile_row + 2 * i, 2);
+      const float x = std::bit_cast<float>(std::uint32_t{half} << 16);
+      return std::fpclassify(x) == FP_SUBNORMAL ? 0.0f : x;
+    };
     for (std::size_t m = 0; m < shapes_.rows[sum]; ++m) {
       for (std::size_t n = 0; n < shapes_.row_bytes[sum] / 4u; ++n) {
-        std::int32_t total;
-        std::memcpy(&total, &bytes_[sum][m][4 * n], 4);
+        float sums[2] = {};
         for (std::size_t k = 0; k < shapes_.row_bytes[a] / 4u; ++k) {
-          for (std::size_t j = 0; j < 4; ++j) total += bytes_[a][m][4 * k + j] * bytes_[b][k][4 * n + j];
+          for (std::size_t j = 0; j < 2; ++j) {
+            sums[j] = std::fma(factor(bytes_[a][m], 2 * k + j), factor(bytes_[b][k], 2 * n + j), sums[j]);
+          }
         }
+        float total;
+        std::memcpy(&total, &bytes_[sum][m][4 * n], 4);
+        total += sums[0] + sums[1];
         std::memcpy(&bytes_[sum][m][4 * n], &total, 4);
       }
     }
@@ -86,7 +93,7 @@ class SoftwareTiles {
   }
   static inline TileShapes shapes_;
   static inline bool is_configured_ = false;
-  static inline std::int8_t bytes_[8][16][64];
+  static inline std::byte bytes_[8][16][64];
 };
 
 template <class F>
@@ -116,17 +123,17 @@ void expect_the_same(Weights<F>& w, Activations<F>& x, const float* bias, std::s
 TYPED_TEST(AmxMatmul, EqualsScalarInEveryShape) {
   using F = TypeParam;
   std::vector<std::size_t> column_counts = columns<F>();
-  column_counts.push_back(3 * 512 + F::block_weights);  // several chunks
+  column_counts.push_back(7 * 256);  // several chunks and slices
   for (const std::size_t K : column_counts) {
     for (const std::size_t N : {15u, 32u, 83u}) {
       Weights<F> w(3, N, K);
       const std::vector<float> bias = noise_values(4, N);
-      for (const std::size_t M : {15u, 16u, 17u, 47u}) {
+      for (const std::size_t M : {31u, 32u, 43u, 130u}) {
         for (const ActivationBits bits : roundings_of<F>()) {
           Activations<F> x(5, M, K, bits);
           const std::size_t products = SoftwareTiles::products;
           expect_the_same(w, x, M % 2 == 1 ? bias.data() : nullptr, 0, w.view.panels());
-          const std::size_t tiles = M < 16 ? 0 : N / 32 * 2 * ((M + 15) / 16) * (K / F::group_weights);
+          const std::size_t tiles = M < 32 || K % 64 != 0 ? 0 : N / 32 * 2 * ((M + 13) / 14) * (K / F::group_weights);
           EXPECT_EQ(SoftwareTiles::products - products, bits == ActivationBits::sixteen ? 2 * tiles : tiles);
         }
       }
@@ -136,9 +143,9 @@ TYPED_TEST(AmxMatmul, EqualsScalarInEveryShape) {
 
 TYPED_TEST(AmxMatmul, EqualsScalarOnSomeOfThePanels) {
   using F = TypeParam;
-  constexpr std::size_t N = 116, K = some_columns<F>;
+  constexpr std::size_t N = 116, K = 256;
   Weights<F> w(6, N, K);
-  Activations<F> x(7, 20, K);
+  Activations<F> x(7, 36, K);
   for (std::size_t first = 0; first < w.view.panels(); ++first) {
     for (std::size_t last = first; last <= w.view.panels(); ++last) expect_the_same<F>(w, x, nullptr, first, last);
   }
@@ -147,12 +154,12 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnSomeOfThePanels) {
 // Random bits are any block that a file can hold: scales that are NaN, infinite, subnormal.
 TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
   using F = TypeParam;
-  constexpr std::size_t N = 32, K = some_columns<F>;
+  constexpr std::size_t N = 32, K = 512;
   for (std::uint32_t seed = 200; seed < 220; ++seed) {
     std::vector<std::byte> blocks(N * row_bytes<F>(K));
     for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
     Weights<F> w(std::move(blocks), N, K);
-    Activations<F> x(seed + 100, 19, K, seed % 2 == 0 ? ActivationBits::eight : ActivationBits::sixteen);
+    Activations<F> x(seed + 100, 33, K, seed % 2 == 0 ? ActivationBits::eight : ActivationBits::sixteen);
     expect_the_same<F>(w, x, nullptr, 0, 2);
   }
 }
@@ -160,7 +167,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
 // Sums at their largest.
 TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
   using F = TypeParam;
-  constexpr std::size_t N = 32, K = some_columns<F>, M = 16;
+  constexpr std::size_t N = 32, K = 512, M = 32;
   std::vector<float> values(M * K);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = i / K % 4 == 0 || i % (1 + i / K) == 0 ? 127.0f : -127.0f;
   for (const unsigned byte : {0x00u, 0xffu, 0x80u, 0x7fu, 0x88u}) {
@@ -181,10 +188,10 @@ TEST(AmxTarget, NeedsTheCpuAndTheSystem) {
   cpu.leaf1.ecx = 1u << 12 | 1u << 29;
   cpu.leaf7.ebx = 1u << 3 | 1u << 5 | 1u << 8 | 1u << 16 | 1u << 30 | 1u << 31;
   cpu.leaf7.ecx = 1u << 11;
-  cpu.leaf7.edx = 1u << 24 | 1u << 25;
+  cpu.leaf7.edx = 1u << 22 | 1u << 24;
   cpu.tiles_granted = true;
   EXPECT_TRUE(Amx::available(cpu));
-  for (const unsigned bit : {24u, 25u}) {
+  for (const unsigned bit : {22u, 24u}) {
     CpuInfo less = cpu;
     less.leaf7.edx &= ~(1u << bit);
     EXPECT_FALSE(Amx::available(less)) << bit;

@@ -43,7 +43,7 @@ void everywhere(F&& f) {
   ThreadPool pool(3);
   for_each_available_target([&](TargetId target) {
     const OnTarget on(target);
-    for (const std::size_t M : {1u, 3u, 17u}) {
+    for (const std::size_t M : {1u, 3u, 17u, 33u}) {
       for (const ActivationBits bits : {ActivationBits::eight, ActivationBits::sixteen}) {
         SCOPED_TRACE(std::string(target.name) + ", M = " + std::to_string(M));
         f(M, bits, Parallel());

@@ -211,7 +211,7 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInEveryShape) {
 // More columns than kernels for many tokens take at once (8192), four whole panels and a part.
 STILLA_CASE_TEST(MatMul, EqualsScalarInManyColumns) {
   using F = Second;
-  constexpr std::size_t M = 17, N = 66, K = 8192 + std::max<std::size_t>(F::block_weights, 32);
+  constexpr std::size_t M = 32, N = 66, K = 8192 + std::max<std::size_t>(F::block_weights, 32);
   Weights<F> w(11, N, K);
   const std::vector<float> bias = noise_values(12, N);
   for (const ActivationBits bits : roundings_of<F>()) {
@@ -238,7 +238,7 @@ STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
     }
     if (seed % 3 == 0) set_row_scales<F>(blocks, N, K, seed, seed % 2 == 0 ? -52 : -53, seed % 2 == 0 ? 73 : 74);
     Weights<F> w(std::move(blocks), N, K);
-    for (const std::size_t M : {3u, 19u}) {
+    for (const std::size_t M : {3u, 19u, 32u}) {
       Activations<F> x(seed + 100, M, K, seed % 2 == 0 ? ActivationBits::eight : ActivationBits::sixteen);
       ASSERT_TRUE(same_bits(product(target, w.view, x.all()), product(Scalar::id, w.view, x.all()))) << "seed " << seed;
     }
@@ -248,7 +248,7 @@ STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
 // Scales from the smallest to the largest in the same row, and none: their exponents are added.
 STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
   using F = Second;
-  constexpr std::size_t N = 48, K = some_columns<F>, M = 24;
+  constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many as the kernels for many tokens take
   std::vector<std::byte> rows = random_rows<F>(31, N, K);
   set_row_scales<F>(rows, N, K, 34, -52, 73);
   Weights<F> w(std::move(rows), N, K);
@@ -268,7 +268,7 @@ STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
 // Sums at their largest: every byte 0x00, 0xff, ..., activations of +-127 (int16 saturation would show).
 STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
   using F = Second;
-  constexpr std::size_t N = 48, K = some_columns<F>, M = 20;  // as many as the kernels for many tokens take
+  constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many as the kernels for many tokens take
   for (const unsigned byte : {0x00u, 0xffu, 0x0fu, 0xf0u, 0x80u, 0x7fu, 0x88u}) {
     std::vector<std::byte> blocks(N * row_bytes<F>(K), std::byte(byte));
     if constexpr (QuantisedFormat<F>) {
@@ -379,9 +379,9 @@ STILLA_CASE_TEST(MatMul, AnyAlignmentOfActivations) {
 
 STILLA_CASE_TEST(MatMul, NumbersThatAreNoneStayInTheirRow) {
   using F = Second;
-  constexpr std::size_t N = 50, K = some_columns<F>;
+  constexpr std::size_t N = 50, K = many_columns<F>;
   Weights<F> w(18, N, K);
-  for (const std::size_t M : {5u, 21u}) {
+  for (const std::size_t M : {5u, 21u, 45u}) {
     const std::vector<float> clean = noise_values(19, M * K);
     Activations<F> expected_x(ConstMatrix(clean.data(), M, K));
     const std::vector<float> expected = product(target, w.view, expected_x.all());

@@ -50,6 +50,9 @@ struct Activations {
         sums(M * K / 16),
         scaled_sums(M * K / 32),
         low(bits == ActivationBits::sixteen ? M * K : 0),
+        tile_values((M + 16) * K),
+        tile_low(bits == ActivationBits::sixteen ? (M + 16) * K : 0),
+        tile_sums(K / 32 * (M + 16)),
         has_low(bits == ActivationBits::sixteen) {
     for (std::size_t m = 0; m < M; ++m) std::copy(x.row(m), x.row(m) + K, floats.data() + m * K);
     if constexpr (QuantisedFormat<F>) {
@@ -57,6 +60,15 @@ struct Activations {
         QuantiseQ8<Scalar>::run(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
                                 scaled_sums.data() + m * K / 32, floats.data() + m * K, K / 32,
                                 has_low ? low.data() + m * K : nullptr);
+        const TileActivations tiles = rows(0, M).tiles;
+        const std::size_t stride = tiles.at(0, 1);
+        TileValues<Scalar>::run(tile_values.data() + tiles.at(m, 0), stride, values.data() + m * K, scales.data() + m * K / 32,
+                                K / 32, has_low ? 256.0f : 1.0f);
+        if (has_low) {
+          TileValues<Scalar>::run(tile_low.data() + tiles.at(m, 0), stride, low.data() + m * K, scales.data() + m * K / 32, K / 32,
+                                  1.0f);
+        }
+        for (std::size_t b = 0; b < K / 32; ++b) tile_sums.data()[b * tiles.stride + m] = scaled_sums.data()[m * K / 32 + b];
       }
     }
   }
@@ -72,7 +84,9 @@ struct Activations {
                           scaled_sums.data() + first * K / 32,
                           count,
                           K,
-                          has_low ? low.data() + first * K : nullptr};
+                          has_low ? low.data() + first * K : nullptr,
+                          {tile_values.data() + 32 * first, has_low ? tile_low.data() + 32 * first : nullptr,
+                           tile_sums.data() + first, M + 16}};
     } else {
       return ConstMatrix(floats.data() + first * K, count, K);
     }
@@ -87,6 +101,9 @@ struct Activations {
   GuardedArray<std::int32_t> sums;
   GuardedArray<float> scaled_sums;
   GuardedArray<std::int8_t> low;
+  GuardedArray<std::uint16_t> tile_values;
+  GuardedArray<std::uint16_t> tile_low;
+  GuardedArray<float> tile_sums;
   bool has_low;
 };
 
@@ -102,5 +119,9 @@ template <class F>
 constexpr std::size_t some_columns = F::block_weights == 1    ? 70
                                      : F::block_weights == 32 ? 96
                                                               : 512;
+
+// The same where kernels for many tokens are meant, one of which takes 64 at once.
+template <class F>
+constexpr std::size_t many_columns = F::block_weights == 32 ? 128 : some_columns<F>;
 
 }  // namespace stilla_test

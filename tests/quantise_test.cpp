@@ -2,6 +2,10 @@
 //
 // Rounding of activations to 8 and 16 bits (format/activation_q8.hpp): its definition worked out in double, ties, and what is no
 // number; every target the same.
+#include <array>
+#include <bit>
+#include <cstring>
+#include <limits>
 #include <numeric>
 
 #include <stilla/matmul.hpp>
@@ -180,6 +184,65 @@ TYPED_TEST(Quantise, RowsOfAMatrix) {
     ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), 2, 32, stride)));  // a smaller one in the same memory
     EXPECT_EQ(buffer.view().rows, 2u);
     EXPECT_EQ(buffer.view().row_values(1), buffer.view().values + 32);
+  }
+}
+
+// What AMX's tiles take: the same numbers as floats of 16 bits, in their order.
+TYPED_TEST(Quantise, TileValuesAreExact) {
+  using T = TypeParam;
+  constexpr std::size_t blocks = 3, stride = 5 * 32;
+  GuardedArray<std::int8_t> values(blocks * 32);
+  for (std::size_t i = 0; i < values.size(); ++i) values.data()[i] = static_cast<std::int8_t>(noise_bits(31, i) >> 24);
+  values.data()[0] = -128;
+  values.data()[1] = 127;
+  GuardedArray<float> scales(std::span<const float>(std::array{0x1p-74f, 0x1p54f, std::numeric_limits<float>::quiet_NaN()}));
+  for (const float unit : {1.0f, 256.0f}) {
+    GuardedArray<std::uint16_t> tiles((blocks - 1) * stride + 32);
+    TileValues<T>::run(tiles.data(), stride, values.data(), scales.data(), blocks, unit);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::uint16_t bits = tiles.data()[i / 32 * stride + i % 32 / 16 * 16 + tile_position(i % 16)];
+      const float found = std::bit_cast<float>(std::uint32_t{bits} << 16);
+      EXPECT_TRUE(same_bits(found, static_cast<float>(values.data()[i]) * unit * scales.data()[i / 32])) << i;
+    }
+  }
+}
+
+TEST(TilePosition, IsAPermutation) {
+  std::array<bool, 16> seen{};
+  for (std::size_t k = 0; k < 16; ++k) seen.at(tile_position(k)) = true;
+  for (const bool s : seen) EXPECT_TRUE(s);
+  EXPECT_EQ(tile_position(5) / 2, tile_position(7) / 2);  // neighbours are k and k + 2
+}
+
+// Many rows on a target that takes tiles, and only then; all rows, and those from some row on.
+TYPED_TEST(Quantise, ManyRowsAsTiles) {
+  using T = TypeParam;
+  const OnTarget on(T::id);
+  constexpr std::size_t K = 96;
+  for (const std::size_t M : {fewest_tokens_for_tiles - 1, fewest_tokens_for_tiles + 3}) {
+    const std::vector<float> x = noise_values(8, M * K);
+    for (const ActivationBits bits : both) {
+      ActivationBuffer buffer(bits);
+      ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), M, K)));
+      ASSERT_EQ(buffer.view().tiles.values != nullptr, takes_tile_activations<T> && M >= fewest_tokens_for_tiles);
+      if (!buffer.has_tiles()) continue;
+      const ActivationQ8 some = buffer.view().rows_from(2, M - 2);
+      const bool has_low = bits == ActivationBits::sixteen;
+      const TileActivations& tiles = some.tiles;
+      EXPECT_GE(tiles.stride, M + 16);
+      for (std::size_t m = 0; m < some.rows; ++m) {
+        for (std::size_t b = 0; b < K / 32; ++b) {
+          EXPECT_EQ(tiles.scaled_sums[b * tiles.stride + m], some.row_scaled_sums(m)[b]);
+          std::uint16_t expected[32], expected_low[32];
+          const float* scale = some.row_scales(m) + b;
+          TileValues<Scalar>::run(expected, 0, some.row_values(m) + 32 * b, scale, 1, has_low ? 256.0f : 1.0f);
+          EXPECT_EQ(std::memcmp(tiles.values + tiles.at(m, b), expected, sizeof expected), 0) << m << ' ' << b;
+          if (!has_low) continue;
+          TileValues<Scalar>::run(expected_low, 0, some.row_low(m) + 32 * b, scale, 1, 1.0f);
+          EXPECT_EQ(std::memcmp(tiles.low + tiles.at(m, b), expected_low, sizeof expected_low), 0) << m << ' ' << b;
+        }
+      }
+    }
   }
 }
 

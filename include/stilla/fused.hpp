@@ -9,7 +9,7 @@
 #include <cstddef>
 
 #include <stilla/activation.hpp>
-#include <stilla/format/activation_q8.hpp>
+#include <stilla/activation_buffer.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/matrix.hpp>
 #include <stilla/parallel.hpp>

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <span>
 
+#include <stilla/activation_buffer.hpp>
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/contract/matmul.hpp>
 #include <stilla/dispatch.hpp>
@@ -27,6 +28,7 @@
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/elementwise.hpp>
 #include <stilla/scalar/matmul.hpp>
+#include <stilla/x86_amx/elementwise.hpp>
 #include <stilla/x86_amx/matmul.hpp>
 #include <stilla/x86_avx2/matmul.hpp>
 #include <stilla/x86_avx512vnni/elementwise.hpp>
@@ -151,6 +153,14 @@ void quantise_columns(ActivationBuffer& out, std::size_t m, const float* row, st
   QuantiseQ8<Target>::run(out.row_values(m) + first, out.row_scales(m) + first / activation_block,
                           out.row_sums(m) + first / activation_block * 2, out.row_scaled_sums(m) + first / activation_block,
                           row + first, count / activation_block, low == nullptr ? nullptr : low + first);
+  if (!out.has_tiles()) return;
+  const TileActivations tiles = out.view().tiles;
+  const std::size_t block = first / activation_block, blocks = count / activation_block;
+  const std::size_t at = tiles.at(m, block), stride = tiles.at(0, 1);
+  const float* scales = out.row_scales(m) + block;
+  TileValues<Target>::run(out.tile_values() + at, stride, out.row_values(m) + first, scales, blocks, low == nullptr ? 1.0f : 256.0f);
+  if (low != nullptr) TileValues<Target>::run(out.tile_low() + at, stride, low + first, scales, blocks, 1.0f);
+  for (std::size_t b = block; b < block + blocks; ++b) out.tile_sums()[b * tiles.stride + m] = out.row_scaled_sums(m)[b];
 }
 
 }  // namespace detail

@@ -8,6 +8,8 @@
 //     static constexpr TargetId id{"avxvnni"};
 //     static bool available(const CpuInfo& cpu);   // CPU and operating system both
 //   };
+//
+// `static constexpr bool takes_tile_activations = true;` where matmuls want TileActivations (format/activation_q8.hpp).
 #pragma once
 
 #include <concepts>
@@ -28,5 +30,8 @@ concept Target = requires(const CpuInfo& cpu) {
   { T::id } -> std::convertible_to<TargetId>;
   { T::available(cpu) } -> std::same_as<bool>;
 };
+
+template <class T>
+inline constexpr bool takes_tile_activations = requires { requires T::takes_tile_activations; };
 
 }  // namespace stilla::STILLA_ABI

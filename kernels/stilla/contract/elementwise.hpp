@@ -59,4 +59,10 @@ constexpr std::size_t hadamard_run(std::size_t n) { return n & (~n + 1); }
 template <class Target>
 struct QuantiseQ8 : QuantiseQ8<typename Target::Fallback> {};
 
+// Of 32 * blocks rounded values of one plane the form that AMX's tiles take (TileActivations in format/activation_q8.hpp):
+// unit * scale * value in bf16, exact; blocks are `stride` values apart. unit: 256 for the high plane of two.
+// run(tile_values, stride, values, scales, blocks, unit)
+template <class Target>
+struct TileValues : TileValues<typename Target::Fallback> {};
+
 }  // namespace stilla::STILLA_ABI

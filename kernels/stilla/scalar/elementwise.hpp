@@ -107,6 +107,20 @@ struct Hadamard<Scalar> {
 };
 
 template <>
+struct TileValues<Scalar> {
+  static constexpr TargetId implemented_on = Scalar::id;
+  static void run(std::uint16_t* tile_values, std::size_t stride, const std::int8_t* values, const float* scales,
+                  std::size_t blocks, float unit) {
+    for (std::size_t i = 0; i < blocks * activation_block; ++i) {
+      const std::size_t block = i / activation_block, half = i % activation_block / 16;
+      const float scaled = unit * scales[block] * static_cast<float>(values[i]);
+      tile_values[block * stride + 16 * half + tile_position(i % 16)] =
+          static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(scaled) >> 16);
+    }
+  }
+};
+
+template <>
 struct QuantiseQ8<Scalar> {
   static constexpr TargetId implemented_on = Scalar::id;
   static void run(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,

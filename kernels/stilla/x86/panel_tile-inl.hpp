@@ -34,48 +34,56 @@ inline constexpr std::size_t vector_bytes = 4 * lanes;
 // 18 KB: 9 KB, which took 4 tokens from 1.2 times the time of one to 1.05 times. (One Zen 5 server; no other CPU was tried.)
 constexpr std::size_t prefetch_bytes(std::size_t tokens) { return tokens == 1 ? 6144 : 9216; }
 
-// Operand for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high nibbles.
+// Codes of less than 8 bits, one a byte, for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high
+// nibbles.
+template <class F>
+STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
+  static_assert(F::code_bits < 8);
+  const std::byte* at = codes + line * 64 + v * vector_bytes;
+  const Int low_mask = set_u8(15);
+  const Int code = upper ? bit_and(shift_right<4>(load(at)), low_mask) : bit_and(load(at), low_mask);
+  const std::size_t g = 2 * line + (upper ? 1 : 0);  // which four k of the block
+  if constexpr (F::code_bits == 5) {
+    const Int bits = load(codes + 256 + v * vector_bytes);
+    Int moved = bits;  // bit g to bit 4
+    switch (g) {
+      case 0: moved = shift_left<4>(bits); break;
+      case 1: moved = shift_left<3>(bits); break;
+      case 2: moved = shift_left<2>(bits); break;
+      case 3: moved = shift_left<1>(bits); break;
+      case 4: break;
+      case 5: moved = shift_right<1>(bits); break;
+      case 6: moved = shift_right<2>(bits); break;
+      default: moved = shift_right<3>(bits); break;
+    }
+    return bit_or(code, bit_and(moved, set_u8(16)));
+  } else if constexpr (F::code_bits == 6) {
+    const Int bits = load(codes + 256 + g / 4 * 64 + v * vector_bytes);
+    Int moved = bits;  // bits 2(g % 4) and 2(g % 4) + 1 to bits 4 and 5
+    switch (g % 4) {
+      case 0: moved = shift_left<4>(bits); break;
+      case 1: moved = shift_left<2>(bits); break;
+      case 2: break;
+      default: moved = shift_right<2>(bits); break;
+    }
+    return bit_or(code, bit_and(moved, set_u8(48)));
+  } else {
+    return code;
+  }
+}
+
+// The operand of the dot product for the same four k.
 template <class F>
 STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
-  const std::byte* at = codes + line * 64 + v * vector_bytes;
   if constexpr (F::code_bits == 8) {
-    return stays_signed<F> ? load(at) : bit_xor(load(at), set_u8(-128));
+    const Int code = load(codes + line * 64 + v * vector_bytes);
+    return stays_signed<F> ? code : bit_xor(code, set_u8(-128));
+  } else if constexpr (F::is_codebook) {
+    alignas(16) static constexpr auto codebook = F::codebook;
+    const Int table = table_of(codebook.data());
+    return look_up(stays_signed<F> ? table : bit_xor(table, set_u8(-128)), load_codes<F>(codes, line, upper, v));
   } else {
-    const Int low_mask = set_u8(15);
-    Int code = upper ? bit_and(shift_right<4>(load(at)), low_mask) : bit_and(load(at), low_mask);
-    const std::size_t g = 2 * line + (upper ? 1 : 0);  // which four k of the block
-    if constexpr (F::code_bits == 5) {
-      const Int bits = load(codes + 256 + v * vector_bytes);
-      Int moved = bits;  // bit g to bit 4
-      switch (g) {
-        case 0: moved = shift_left<4>(bits); break;
-        case 1: moved = shift_left<3>(bits); break;
-        case 2: moved = shift_left<2>(bits); break;
-        case 3: moved = shift_left<1>(bits); break;
-        case 4: break;
-        case 5: moved = shift_right<1>(bits); break;
-        case 6: moved = shift_right<2>(bits); break;
-        default: moved = shift_right<3>(bits); break;
-      }
-      code = bit_or(code, bit_and(moved, set_u8(16)));
-    }
-    if constexpr (F::code_bits == 6) {
-      const Int bits = load(codes + 256 + g / 4 * 64 + v * vector_bytes);
-      Int moved = bits;  // bits 2(g % 4) and 2(g % 4) + 1 to bits 4 and 5
-      switch (g % 4) {
-        case 0: moved = shift_left<4>(bits); break;
-        case 1: moved = shift_left<2>(bits); break;
-        case 2: break;
-        default: moved = shift_right<2>(bits); break;
-      }
-      code = bit_or(code, bit_and(moved, set_u8(48)));
-    }
-    if constexpr (F::is_codebook) {
-      alignas(16) static constexpr auto codebook = F::codebook;
-      const Int table = table_of(codebook.data());
-      code = look_up(stays_signed<F> ? table : bit_xor(table, set_u8(-128)), code);
-    }
-    return code;
+    return load_codes<F>(codes, line, upper, v);
   }
 }
 

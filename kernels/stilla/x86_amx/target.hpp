@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AMX: tiles of 16 x 64 bytes and their int8 product, beside AVX-512. First in Intel Sapphire Rapids (2023).
+// AMX: tiles of 16 x 64 bytes and their bf16 product, beside AVX-512. First in Intel Sapphire Rapids (2023).
 //
 // Linux lets a process use tiles once it has asked (CpuInfo::tiles_granted); elsewhere the target is not available. Flags
 // cannot guarantee that leave, so no build with STILLA_SINGLE_TARGET has this target.
@@ -14,9 +14,10 @@ namespace stilla::inline STILLA_ABI {
 struct Amx {
   using Fallback = Avx512Vnni;
   static constexpr TargetId id{"amx"};
+  static constexpr bool takes_tile_activations = true;
   static bool available(const CpuInfo& cpu) {
-    constexpr unsigned amx_tile = 24, amx_int8 = 25;  // leaf 7 edx
-    return Avx512Vnni::available(cpu) && CpuInfo::bit(cpu.leaf7.edx, amx_tile) && CpuInfo::bit(cpu.leaf7.edx, amx_int8) &&
+    constexpr unsigned amx_bf16 = 22, amx_tile = 24;  // leaf 7 edx
+    return Avx512Vnni::available(cpu) && CpuInfo::bit(cpu.leaf7.edx, amx_tile) && CpuInfo::bit(cpu.leaf7.edx, amx_bf16) &&
            cpu.tiles_granted;
   }
 };

@@ -2,20 +2,36 @@
 //
 // Matmul of quantised weights for many tokens on AMX (contract/matmul.hpp), against the vocabulary of tiles.hpp.
 //
-// A panel's operands, unpacked to bytes (x86/panel_tile-inl.hpp), lie as AMX wants them: four k of 16 rows are one row of a
-// tile. Per group of weights and 16 tokens
+// The contract's float step, acc = fma(scale_w * scale_x, float(dot), acc) every 32 weights, would be the bound: with int8 tiles
+// it is three vector operations for 16 results (add exponents, convert, multiply and add), 24 cycles beside 16 of the tile
+// product. So tiles multiply bf16: an integer of 8 bits is exact in bf16, also times a token's scale, which is a power of two;
+// all sums of a group are exact in float whatever their order (below 2^24 units); and
 //
-//     C[token][row]  =  A[token][k]  *  B[k / 4][row * 4 + k % 4]        one tdpbssd, 16 x 16 int32
+//     acc  =  fma(scale_w * scale_x, dot, acc)  =  fma(scale_w, scale_x * dot, acc)         both products are exact
 //
-// then C goes through L1 to the float step of the contract, which AVX-512 does: 16 tokens' sums of one panel fill 16 registers.
-// A tile product could take 64 k; the contract's groups are 32 or 16, so it is half or a quarter full. That costs
-// little, because the float step takes longer: 3 vector operations per token and group are 24 cycles on two ports, the
-// product 16. (Counted, not measured: there was no such CPU.)
+// leaves one operation, 8 cycles. A group of 32 fills a bf16 tile, where it would fill half an int8 one: no tile product is
+// lost. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded once, as the conversion would.
 //
-// Operands are made signed, weight minus zero point, so nothing has to be corrected afterwards. Activations of 16 bits are two
-// planes, two products: dot = 256 * high + low.
+//     C[token][row]  =  A[token][k]  *  B[k / 2][row * 2 + k % 2]        one tdpbf16ps, 14 x 16 floats, from zero
+//
+// A: TileActivations (format/activation_q8.hpp). B: weights minus zero point, unpacked, two panels at a time:
+//
+//     operands  bf16   [group][panel][pair][16 rows][2]               in the order of TileActivations; 16 pairs, or 8
+//     scales    float  [group][panel][16 rows]                        minimums likewise
+//
+// C goes through L1 to the registers. 14 tokens x 2 panels are 28 of them. A round is four products, of two groups or of two
+// planes; its tiles are stored during the next round, so that nothing waits for them:
+//
+//     round i:      store C0 of round i - 1, clear it, multiply into it, load what its operand's tile holds next; C1, C2, C3 likewise
+//                   add the products of round i - 1 to the sums
+//
+// and rounds run on from tile to tile. Measured on one Granite Rapids server (GCC 12 and clang 19 alike; cycles for 16 results of
+// 32 weights, counted in vpdpbusd): products 1.2 and their stores 1.1, which overlap; 2.2 the sweep with everything in L1, 2.8 with
+// the activations in L2, 4.4 to 5 a whole matmul of a 1.5B model's shapes, 7.2 to 8 with avx512vnni. What is lost is lost to the
+// caches and to a window of 512 instructions, which a round of about 450 fills: another 100 instructions in four rounds cost 0.5.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -30,177 +46,380 @@ namespace stilla::inline STILLA_ABI::amx {
 using avx512vnni::Float;
 using avx512vnni::Int;
 
-inline constexpr std::size_t tile_tokens = 16;
-inline constexpr std::size_t fewest_to_tile = 16;   // tokens; below, half a tile or more would be empty
-inline constexpr std::size_t groups_at_once = 8;    // products that wait in L1 for their float step: 16 KB
-inline constexpr std::size_t panels = 2;            // the tiles below are named for two
-inline constexpr std::size_t chunk_k = 512;         // weights of a row unpacked at once
+inline constexpr std::size_t most_tokens = 14;  // of a tile
+inline constexpr std::size_t fewest_tokens = 10;  // what fewest_tokens_for_tiles or more make, shared alike
+inline constexpr std::size_t panels = 2;
+// Weights of a row unpacked at once: 96 KB, and 512 tokens' activations of them 1.5 MB, both in L2. 768 took 1.05 times the time.
+inline constexpr std::size_t most_chunk_k = small_stacks ? 768 : 1536;
+// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 14 KB. 128 and 4 are as good.
+inline constexpr std::size_t slice_k = 256, most_tiles = 8;
 
-// Tiles: A and two C for 16 tokens, the same for the last ones, which are fewer, and two B.
-enum Tile { tile_a, tile_c0, tile_c1, tile_rest_a, tile_rest_c0, tile_rest_c1, tile_b0, tile_b1 };
+enum Tile { tile_a0, tile_a1, tile_b0, tile_b1, tile_c0, tile_c1, tile_c2, tile_c3 };
 
-constexpr TileShapes shapes_of(std::size_t group, std::size_t rest) {
+constexpr TileShapes shapes_of(std::size_t group, std::size_t tokens) {
   TileShapes shapes;
-  shapes.set(tile_a, tile_tokens, group);
-  shapes.set(tile_c0, tile_tokens, 64);
-  shapes.set(tile_c1, tile_tokens, 64);
-  if (rest != 0) {
-    shapes.set(tile_rest_a, rest, group);
-    shapes.set(tile_rest_c0, rest, 64);
-    shapes.set(tile_rest_c1, rest, 64);
-  }
-  shapes.set(tile_b0, group / 4, 64);
-  shapes.set(tile_b1, group / 4, 64);
+  for (const Tile a : {tile_a0, tile_a1}) shapes.set(a, tokens, 2 * group);
+  for (const Tile b : {tile_b0, tile_b1}) shapes.set(b, group / 2, 64);
+  for (const Tile c : {tile_c0, tile_c1, tile_c2, tile_c3}) shapes.set(c, tokens, 64);
   return shapes;
 }
 
-using Products = std::int32_t[groups_at_once][panels][tile_tokens][panel_rows];
+template <class F>
+struct Unpacked {
+  static constexpr std::size_t groups = most_chunk_k / F::group_weights, pairs = F::group_weights / 2;
+  alignas(64) std::uint16_t operands[groups][panels][pairs][2 * panel_rows];
+  alignas(64) float scales[groups][panels][panel_rows];
+  alignas(64) float minimums[F::has_minimum ? groups : 1][panels][panel_rows];
+};
 
-// One plane's products of `groups` groups of `group` weights.
-template <class Tiles, bool is_rest, std::size_t group>
-STILLA_INLINE void multiply(Products& products, const std::uint8_t* operands, const std::int8_t* x, std::size_t K,
-                            std::size_t groups) {
-  constexpr int a = is_rest ? tile_rest_a : tile_a;
-  constexpr int c0 = is_rest ? tile_rest_c0 : tile_c0;
-  constexpr int c1 = is_rest ? tile_rest_c1 : tile_c1;
-  for (std::size_t g = 0; g < groups; ++g) {
-    const std::uint8_t* b = operands + g * (group / 4) * panels * 64;
-    Tiles::template load<a>(x + g * group, K);
-    Tiles::template load<tile_b0>(b, panels * 64);
-    Tiles::template zero<c0>();
-    Tiles::template dot_s8s8<c0, a, tile_b0>();
-    Tiles::template load<tile_b1>(b + 64, panels * 64);
-    Tiles::template zero<c1>();
-    Tiles::template dot_s8s8<c1, a, tile_b1>();
-    Tiles::template store<c0>(products[g][0], 64);
-    Tiles::template store<c1>(products[g][1], 64);
+// What codes of at most 5 bits stand for, in bf16; twice if they have 4 bits.
+struct CodeTable {
+  alignas(64) std::uint16_t values[32];
+};
+template <class F>
+constexpr CodeTable code_table() {
+  CodeTable table{};
+  for (int code = 0; code < 32; ++code) {
+    const int c = code % (1 << F::code_bits);
+    int value = c - F::zero_point;
+    if constexpr (F::is_codebook) value = F::codebook[static_cast<std::size_t>(c)];
+    table.values[code] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(value)) >> 16);
   }
+  return table;
 }
 
-// What the sweep reads of unpacked panels, whatever their format.
-struct PanelsView {
-  const std::uint8_t* operands;  // [four k][panel][row * 4 + k]
-  const std::int32_t* scales;    // [group][panel][row], bits less those of 1.0f
-  const float* minimums;         // likewise, or null
-};
+// Signed bytes k of every four as floats.
+template <int k>
+STILLA_INLINE Int byte_as_float(Int bytes) {
+  Int top = bytes;
+  if constexpr (k < 3) top = avx512vnni::shift_left_s32<24 - 8 * k>(bytes);
+  return avx512vnni::as_bits(avx512vnni::to_floats(avx512vnni::shift_right_s32<24>(top)));
+}
+// The upper halves of two vectors of floats, as pairs.
+STILLA_INLINE Int upper_halves(Int first, Int second) {
+  return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(first, 16), second);
+}
 
-// What it reads of tokens: per group the scale, and scale * sum for weights with a minimum.
-struct TokenScales {
-  alignas(64) float scales[groups_at_once][tile_tokens];
-  alignas(64) float sums[groups_at_once][tile_tokens];
-};
-
-// The contract's float step for `groups` groups of MT tokens, from token m of the tile, and one panel. The sums come from y
-// and go back to y.
-template <std::size_t MT, bool has_minimum, std::size_t Planes>
-STILLA_INLINE void add_products(const Products& high, const Products& low, const TokenScales& x, const PanelsView& w,
-                                std::size_t p, std::size_t m, std::size_t groups, bool is_first, const float* bias, float* y,
-                                std::size_t stride) {
-  using namespace avx512vnni;
-  Float acc[MT];
-  STILLA_UNROLL
-  for (std::size_t t = 0; t < MT; ++t) acc[t] = is_first ? avx512vnni::zero() : load_floats(y + t * stride);
-  for (std::size_t g = 0; g < groups; ++g) {
-    const Int bits = avx512vnni::load(w.scales + (g * panels + p) * panel_rows);
-    const Float scale = as_floats(add_s32(bits, avx512vnni::set_s32(avx512vnni::bits_of_one)));
-    Float minimum = avx512vnni::zero();
-    if constexpr (has_minimum) minimum = load_floats(w.minimums + (g * panels + p) * panel_rows);
+template <class F>
+STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t p, std::size_t k_begin,
+                                  std::size_t k_end) {
+  using Layout = PanelLayout<F>;
+  constexpr std::size_t groups = avx512vnni::groups_per_block<F>;
+  const std::byte* panel = a.panels + (p0 + p) * Layout::panel_bytes(a.K);
+  for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
+    const std::byte* codes = panel + Layout::codes_offset(k0);
+    const std::byte* record = panel + Layout::record_offset(k0);
+    const std::size_t b = (k0 - k_begin) / code_block;
+    constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
+    const char* ahead = reinterpret_cast<const char*>(panel) + k0 / code_block * block_bytes + avx512vnni::unpack_ahead;
     STILLA_UNROLL
-    for (std::size_t t = 0; t < MT; ++t) {
-      Int dot = avx512vnni::load(high[g][p][m + t]);
-      if constexpr (Planes == 2) dot = add_s32(_mm512_slli_epi32(dot, 8), avx512vnni::load(low[g][p][m + t]));
-      acc[t] = fused_multiply_add(mul(scale, set(x.scales[g][m + t])), to_floats(dot), acc[t]);
-      if constexpr (has_minimum) acc[t] = fused_multiply_add(minimum, set(x.sums[g][m + t]), acc[t]);
+    for (std::size_t line = 0; line < block_bytes; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
+    STILLA_UNROLL
+    for (std::size_t four = 0; four < 8; ++four) {
+      Int even, odd;  // the pairs (k, k + 2) and (k + 1, k + 3) of every row
+      if constexpr (F::code_bits <= 5) {
+        alignas(64) static constexpr CodeTable table = code_table<F>();
+        const Int values = avx512vnni::load(table.values);
+        const Int code = avx512vnni::load_codes<F>(codes, four / 2, four % 2 == 1, 0);
+        even = _mm512_permutexvar_epi16(code, values);  // reads 5 bits of 16
+        odd = _mm512_permutexvar_epi16(avx512vnni::shift_right<8>(code), values);
+      } else {
+        constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
+        Int bytes;
+        if constexpr (F::code_bits == 8) {
+          bytes = avx512vnni::load(codes + four * 64);
+        } else {
+          bytes = avx512vnni::load_codes<F>(codes, four / halves, four % halves == 1, 0);
+        }
+        if constexpr (F::zero_point != 0) bytes = _mm512_sub_epi8(bytes, avx512vnni::set_u8(F::zero_point));
+        even = upper_halves(byte_as_float<0>(bytes), byte_as_float<2>(bytes));
+        odd = upper_halves(byte_as_float<1>(bytes), byte_as_float<3>(bytes));
+      }
+      const std::size_t pair = four / 4 * 8 + four % 4;  // of the block
+      auto* pairs = out.operands[b * groups + pair / Unpacked<F>::pairs][p] + pair % Unpacked<F>::pairs;
+      avx512vnni::store(pairs[0], even);
+      avx512vnni::store(pairs[4], odd);
+    }
+    for (std::size_t g = 0; g < groups; ++g) {
+      avx512vnni::store_floats(out.scales[b * groups + g][p], avx512vnni::load_scale<F>(record, k0, g, 0));
+      if constexpr (F::has_minimum) {
+        avx512vnni::store_floats(out.minimums[b * groups + g][p], avx512vnni::load_minimum<F>(record, k0, g, 0));
+      }
     }
   }
+}
+
+// Where a round finds its operands: of some tiles of tokens and a chunk of k, slice by slice, of each slice all tiles. Every
+// instruction beside the tiles' counts, so these are pointers that mostly take one step.
+template <class F, std::size_t Planes>
+class Rounds {
+ public:
+  static constexpr std::size_t round_k = F::group_weights * (Planes == 1 ? 2 : 1);
+  static constexpr int panel_bytes = F::group_weights / 2 * 64, group_bytes = panels * panel_bytes;
+  static constexpr std::size_t x_bytes = activation_block * sizeof(std::uint16_t);  // from token to token
+
+  Rounds(const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end, std::size_t tokens,
+         std::size_t k_begin, std::size_t k_end)
+      : unpacked_(&w.operands[0][0][0][0]), tiles_(x), m_begin_(m_begin), m_end_(m_end), tokens_(tokens), k_begin_(k_begin),
+        k_end_(k_end), m_(m_begin), slice_(k_begin), block_(x.at(0, 1)) {
+    begin_tile();
+  }
+
+  const std::uint16_t* x() const { return x_; }
+  // Of the second group, or the low plane.
+  const std::uint16_t* second_x() const {
+    return x_ + (Planes == 2 ? tiles_.low - tiles_.values : F::group_weights == activation_block ? std::ptrdiff_t(block_) : 16);
+  }
+  const std::uint16_t* w() const { return w_; }
+  // After the last one: any that was.
+  void next() {
+    if (--left_ == 0) return next_tile();
+    w_ += round_k * panels * panel_rows;
+    if constexpr (round_k == 16) {
+      x_ += left_ % 2 == 0 ? block_ - 16 : 16;  // an even number of them is a slice
+    } else {
+      x_ += round_k / activation_block * block_;
+    }
+  }
+
+ private:
+  std::size_t slice_end() const { return k_end_ - slice_ < slice_k ? k_end_ : slice_ + slice_k; }
+  void begin_tile() {
+    x_ = tiles_.values + tiles_.at(m_, slice_ / activation_block);
+    w_ = unpacked_ + (slice_ - k_begin_) * panels * panel_rows;
+    left_ = (slice_end() - slice_) / round_k;
+  }
+  void next_tile() {
+    m_ += tokens_;
+    if (m_ >= m_end_) {
+      m_ = m_begin_;
+      slice_ = slice_end() < k_end_ ? slice_end() : k_begin_;
+    }
+    begin_tile();
+  }
+
+  const std::uint16_t* unpacked_;
+  TileActivations tiles_;
+  std::size_t m_begin_, m_end_, tokens_, k_begin_, k_end_, m_, slice_, block_;
+  const std::uint16_t *x_, *w_;
+  std::size_t left_;
+};
+
+struct alignas(64) Products {
+  float values[4][16][panel_rows];  // of C0 .. C3
+};
+
+// Stores the product of the round before, which stands in tile c.
+template <class Tiles, Tile c>
+STILLA_INLINE void store(Products& products) {
+  Tiles::template store<c, (c - tile_c0) * int{sizeof(Products) / 4}>(&products, 64);
+}
+template <class Tiles, Tile c, Tile x, Tile w>
+STILLA_INLINE void multiply() {
+  Tiles::template zero<c>();
+  Tiles::template dot_bf16<c, x, w>();
+}
+
+// A round whose first operands are in the tiles, and its other ones at w and second_x; loads what the next one begins with.
+template <class F, class Tiles, std::size_t Planes, bool is_first>
+STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, const std::uint16_t* second_x,
+                                  const Rounds<F, Planes>& next) {
+  using R = Rounds<F, Planes>;
+  if constexpr (!is_first) store<Tiles, tile_c0>(before);
+  multiply<Tiles, tile_c0, tile_a0, tile_b0>();
+  Tiles::template load<tile_a1>(second_x, R::x_bytes);
+  if constexpr (Planes == 1) Tiles::template load<tile_b0, R::group_bytes>(w, 64);
+  if constexpr (!is_first) store<Tiles, tile_c1>(before);
+  multiply<Tiles, tile_c1, tile_a0, tile_b1>();
+  if constexpr (Planes == 1) Tiles::template load<tile_b1, R::group_bytes + R::panel_bytes>(w, 64);
+  Tiles::template load<tile_a0>(next.x(), R::x_bytes);
+  if constexpr (!is_first) store<Tiles, tile_c2>(before);
+  multiply<Tiles, tile_c2, tile_a1, tile_b0>();
+  Tiles::template load<tile_b0>(next.w(), 64);
+  if constexpr (!is_first) store<Tiles, tile_c3>(before);
+  multiply<Tiles, tile_c3, tile_a1, tile_b1>();
+  Tiles::template load<tile_b1, R::panel_bytes>(next.w(), 64);
+}
+
+using Sums = Float[panels][most_tokens];
+
+// The contract's float step for one group. scales, minimums: of both panels. dots: likewise; low: their low plane's, or null.
+// sums: scaled sums of the tokens.
+template <class F>
+STILLA_INLINE void add_products(Sums& acc, const float* scales, const float* minimums, const float (*dots)[16][panel_rows],
+                                const float (*low)[16][panel_rows], const float* sums) {
+  using namespace avx512vnni;
+  const Float scale[panels] = {load_floats(scales), load_floats(scales + panel_rows)};
   STILLA_UNROLL
-  for (std::size_t t = 0; t < MT; ++t) {
-    store_floats(y + t * stride, bias == nullptr ? acc[t] : add(acc[t], load_floats(bias)));
-  }
-}
-
-// 16 tokens, or the last `count` ones, times two panels over k_begin .. k_end, which w begins with.
-template <class Tiles, bool is_rest, std::size_t group, bool has_minimum, std::size_t Planes, class Args>
-STILLA_NOINLINE void sweep_tokens(PanelsView w, const Args& a, std::size_t p0, std::size_t m0, std::size_t count,
-                                  std::size_t k_begin, std::size_t k_end) {
-  alignas(64) Products high;
-  alignas(64) Products low;  // with two planes
-  TokenScales x;
-  for (std::size_t k0 = k_begin; k0 < k_end; k0 += groups_at_once * group) {
-    const std::size_t left = (k_end - k0) / group;
-    const std::size_t groups = left < groups_at_once ? left : groups_at_once;
-    multiply<Tiles, is_rest, group>(high, w.operands, a.x.row_values(m0) + k0, a.K, groups);
-    if constexpr (Planes == 2) multiply<Tiles, is_rest, group>(low, w.operands, a.x.row_low(m0) + k0, a.K, groups);
-
-    for (std::size_t m = 0; m < count; ++m) {
-      for (std::size_t g = 0; g < groups; ++g) {
-        const std::size_t k = k0 + g * group;
-        const float scale = a.x.row_scales(m0 + m)[k / activation_block];
-        x.scales[g][m] = scale;
-        if constexpr (has_minimum) x.sums[g][m] = a.x.row_scaled_sums(m0 + m)[k / activation_block];
-      }
-    }
+  for (std::size_t t = 0; t < most_tokens; ++t) {
+    STILLA_UNROLL
     for (std::size_t p = 0; p < panels; ++p) {
-      const std::size_t n0 = (p0 + p) * panel_rows;
-      const float* bias = k0 + groups * group == a.K && a.bias != nullptr ? a.bias + n0 : nullptr;
-      constexpr std::size_t MT = is_rest ? 1 : tile_tokens;
-      for (std::size_t m = 0; m < count; m += MT) {
-        add_products<MT, has_minimum, Planes>(high, low, x, w, p, m, groups, k0 == 0, bias, a.y.row(m0 + m) + n0, a.y.stride);
-      }
+      Float dot = load_floats(dots[p][t]);
+      if (low != nullptr) dot = add(dot, load_floats(low[p][t]));
+      acc[p][t] = fused_multiply_add(scale[p], dot, acc[p][t]);
     }
-
-    w.operands += groups * (group / 4) * panels * 64;
-    w.scales += groups * panels * panel_rows;
-    if constexpr (has_minimum) w.minimums += groups * panels * panel_rows;
+  }
+  if constexpr (F::has_minimum) {
+    const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
+    STILLA_UNROLL
+    for (std::size_t t = 0; t < most_tokens; ++t) {
+      const Float sum = as_floats(keep(as_bits(set(sums[t]))));  // loaded once for both panels
+      STILLA_UNROLL
+      for (std::size_t p = 0; p < panels; ++p) acc[p][t] = fused_multiply_add(minimum[p], sum, acc[p][t]);
+    }
   }
 }
 
-// Two whole panels, all tokens. False, and the panels are still to do, where a scale is no number.
+// Of the tokens of some tiles, what stands between slices of k.
+struct alignas(64) KeptSums {
+  float values[most_tiles * most_tokens + most_tokens][panels][panel_rows];
+};
+
+// Tokens [m_begin, m_end), so many a tile, times two panels over one chunk of k.
 template <class F, class Tiles, std::size_t Planes>
-STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0) {
-  constexpr std::size_t group = F::group_weights;
-  avx512vnni::Unpacked<F, panels, chunk_k> unpacked;
-  const PanelsView view{&unpacked.operands[0][0][0][0], &unpacked.scales[0][0][0][0],
-                        F::has_minimum ? &unpacked.minimums[0][0][0][0] : nullptr};
-  for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
-    const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
-    if (!avx512vnni::unpack_panels(unpacked, a, p0, k_begin, k_end)) return false;
-    if constexpr (avx512vnni::operand_zero<F> != 0) {
-      for (std::size_t b = 0; b < (k_end - k_begin) / code_block; ++b) {
-        for (std::size_t q = 0; q < code_block / 4; ++q) {
-          for (std::size_t p = 0; p < panels; ++p) {
-            const Int zero_point = avx512vnni::set_u8(avx512vnni::operand_zero<F>);
-            std::uint8_t* operands = unpacked.operands[b][q][p];
-            avx512vnni::store(operands, _mm512_sub_epi8(avx512vnni::load(operands), zero_point));
-          }
+STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin,
+                                  std::size_t m_end, std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
+  using namespace avx512vnni;
+  using R = Rounds<F, Planes>;
+  constexpr std::size_t groups = R::round_k / F::group_weights, group_scales = panels * panel_rows;
+  static_assert(!F::has_minimum || F::group_weights == activation_block);
+  Products products = {};  // rows that a tile lacks are added too, to sums that nobody reads
+  R next(w, x, m_begin, m_end, tokens, k_begin, k_end);
+  const std::uint16_t *w_at = next.w(), *second_x = next.second_x();
+  Tiles::template load<tile_a0>(next.x(), R::x_bytes);
+  Tiles::template load<tile_b0>(w_at, 64);
+  Tiles::template load<tile_b1, R::panel_bytes>(w_at, 64);
+  next.next();
+  multiply_round<F, Tiles, Planes, true>(products, w_at, second_x, next);
+  // From here the products are one round ahead of the sums.
+  std::size_t left = (m_end - m_begin) / tokens * ((k_end - k_begin) / R::round_k);
+  for (std::size_t slice = k_begin; slice < k_end; slice += slice_k) {
+    const std::size_t rounds = ((k_end - slice < slice_k ? k_end : slice + slice_k) - slice) / R::round_k;
+    for (std::size_t m = m_begin; m < m_end; m += tokens) {
+      auto* const sums = kept.values + (m - m_begin);
+      Sums acc;
+      STILLA_UNROLL
+      for (std::size_t t = 0; t < most_tokens; ++t) {
+        STILLA_UNROLL
+        for (std::size_t p = 0; p < panels; ++p) acc[p][t] = load_floats(sums[t][p]);
+      }
+      const float* scales = w.scales[(slice - k_begin) / F::group_weights][0];
+      const float* minimums = F::has_minimum ? w.minimums[(slice - k_begin) / F::group_weights][0] : nullptr;
+      const float* scaled_sums = x.scaled_sums + slice / activation_block * x.stride + m;
+      for (std::size_t round = 0; round < rounds; ++round) {
+        if (--left != 0) {
+          w_at = next.w();
+          second_x = next.second_x();
+          next.next();
+          multiply_round<F, Tiles, Planes, false>(products, w_at, second_x, next);
+        } else {
+          store<Tiles, tile_c0>(products);
+          store<Tiles, tile_c1>(products);
+          store<Tiles, tile_c2>(products);
+          store<Tiles, tile_c3>(products);
+        }
+        STILLA_UNROLL
+        for (std::size_t g = 0; g < groups; ++g) {
+          const auto* const dots = products.values + g * panels;
+          add_products<F>(acc, scales, minimums, dots, Planes == 2 ? dots + panels : nullptr, scaled_sums);
+          scales += group_scales;
+          if constexpr (F::has_minimum) minimums += group_scales, scaled_sums += x.stride;
         }
       }
+      STILLA_UNROLL
+      for (std::size_t t = 0; t < most_tokens; ++t) {
+        if (t >= fewest_tokens && t >= tokens) break;
+        STILLA_UNROLL
+        for (std::size_t p = 0; p < panels; ++p) store_floats(sums[t][p], acc[p][t]);
+      }
     }
-    std::size_t m = 0;
-    for (; m + tile_tokens <= a.x.rows; m += tile_tokens) {
-      sweep_tokens<Tiles, false, group, F::has_minimum, Planes>(view, a, p0, m, tile_tokens, k_begin, k_end);
+  }
+}
+
+// The same from y to y: the sums so far, of the chunks before, and with this one.
+template <class F, class Tiles, std::size_t Planes>
+STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m_begin,
+                                 std::size_t m_end, std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
+  using namespace avx512vnni;
+  KeptSums kept;
+  for (std::size_t m = m_begin; m < m_end; ++m) {
+    const float* y = a.y.row(m) + p0 * panel_rows;
+    for (std::size_t p = 0; p < panels; ++p) {
+      store_floats(kept.values[m - m_begin][p], k_begin == 0 ? zero() : load_floats(y + p * panel_rows));
     }
-    if (m < a.x.rows) {
-      sweep_tokens<Tiles, true, group, F::has_minimum, Planes>(view, a, p0, m, a.x.rows - m, k_begin, k_end);
+  }
+  sweep_tokens<F, Tiles, Planes>(kept, w, a.x.tiles, m_begin, m_end, tokens, k_begin, k_end);
+  const float* bias = k_end == a.K && a.bias != nullptr ? a.bias + p0 * panel_rows : nullptr;
+  for (std::size_t m = m_begin; m < m_end; ++m) {
+    float* y = a.y.row(m) + p0 * panel_rows;
+    for (std::size_t p = 0; p < panels; ++p) {
+      const Float sum = load_floats(kept.values[m - m_begin][p]);
+      store_floats(y + p * panel_rows, bias == nullptr ? sum : add(sum, load_floats(bias + p * panel_rows)));
+    }
+  }
+}
+
+// Whether scale_w * scale_x is exact for all weights of two panels: not where a row has its own scale, a float, that is no number
+// or so small or so large that its product with a token's (2^-74 to 2^54) need not be a normal number.
+template <class F>
+STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0) {
+  using namespace avx512vnni;
+  if constexpr (RowScaledFormat<F>) {
+    for (std::size_t p = 0; p < panels; ++p) {
+      const Float scale = load_scale<F>(a.panels + (p0 + p) * PanelLayout<F>::panel_bytes(a.K), 0, 0, 0);
+      if (any_zero(mul(scale, set(0x1p-98f))) || any_nan(mul(mul(scale, set(0x1p54f)), zero()))) return false;
     }
   }
   return true;
 }
 
+// Panels [first, last), an even number of whole ones, all tokens.
+template <class F, class Tiles, std::size_t Planes>
+STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
+  Unpacked<F> w;
+  const std::size_t M = a.x.rows, tiles = (M + most_tokens - 1) / most_tokens;
+  const std::size_t tokens = M / tiles, larger = M % tiles * (tokens + 1);  // the first tiles have a token more
+  const std::size_t blocks = a.K / code_block, chunks = (a.K + most_chunk_k - 1) / most_chunk_k;
+  const std::size_t chunk_k = (blocks / 2 + chunks - 1) / chunks * 2 * code_block;  // alike, the last a bit less; whole rounds
+  for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
+    const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
+    for (std::size_t p = first; p < last; p += panels) {
+      if (!scales_are_exact(a, p)) continue;
+      for (std::size_t i = 0; i < panels; ++i) unpack_panel<F>(w, a, p, i, k_begin, k_end);
+      const auto sweep = [&](std::size_t m_begin, std::size_t m_end, std::size_t count) {
+        if (m_begin == m_end) return;
+        Tiles::configure(shapes_of(F::group_weights, count));
+        for (std::size_t m = m_begin; m < m_end; m += most_tiles * count) {
+          const std::size_t end = m_end - m < most_tiles * count ? m_end : m + most_tiles * count;
+          sweep_chunk<F, Tiles, Planes>(w, a, p, m, end, count, k_begin, k_end);
+        }
+      };
+      sweep(0, larger, tokens + 1);
+      sweep(larger, M, tokens);
+    }
+  }
+  Tiles::release();
+  if constexpr (RowScaledFormat<F>) {
+    for (std::size_t p = first; p < last; p += panels) {
+      if (!scales_are_exact(a, p)) avx512vnni::matmul_panels<F>(a, p, p + panels);
+    }
+  }
+}
+
 // Panels [first, last). Few tokens, and the panels that make no pair of whole ones, are avx512vnni's.
 template <class F, class Tiles>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
-  std::size_t p = first;
   const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
-  if (a.x.rows >= fewest_to_tile && a.K != 0 && p + panels <= full) {
-    Tiles::configure(shapes_of(F::group_weights, a.x.rows % tile_tokens));
-    for (; p + panels <= full; p += panels) {
-      const bool is_done = a.x.low == nullptr ? panels_many<F, Tiles, 1>(a, p) : panels_many<F, Tiles, 2>(a, p);
-      if (!is_done) avx512vnni::matmul_panels<F>(a, p, p + panels);
+  if (a.x.tiles.values != nullptr && a.x.rows >= fewest_tokens_for_tiles && a.K != 0 && a.K % 64 == 0 && first + panels <= full) {
+    const std::size_t end = first + (full - first) / panels * panels;
+    if (a.x.low == nullptr) {
+      panels_many<F, Tiles, 1>(a, first, end);
+    } else {
+      panels_many<F, Tiles, 2>(a, first, end);
     }
-    Tiles::release();
+    first = end;
   }
-  if (p < last) avx512vnni::matmul_panels<F>(a, p, last);
+  if (first < last) avx512vnni::matmul_panels<F>(a, first, last);
 }
 
 }  // namespace stilla::STILLA_ABI::amx
