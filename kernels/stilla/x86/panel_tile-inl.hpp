@@ -30,11 +30,12 @@ inline constexpr int operand_zero = stays_signed<F> ? 0 : is_signed<F> ? 128 : F
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// How far ahead of use a panel is fetched into L1, and how much farther into L2. On a Zen 5 server, without the second, 6 KB did
-// best for one token of 1, 3, 4.5, 6, 9 and 12 KB (and 9 KB for several). On a Granite Rapids server, whose memory is farther
-// away than the 16 lines that L1 can wait for, that gave 67 % of the read bandwidth, and 2 KB 96 %; with the second it is 97 to
-// 99 % for 1 to 6 KB and 8 to 32 KB, one token. Into L2 alone: 90 %.
-inline constexpr std::size_t prefetch_bytes = 6144, prefetch_bytes_l2 = 16384;
+// How far ahead of use a panel is fetched into L1; into L2 twice as far. On a Zen 5 server, with L1 alone, 6 KB did best for one
+// token of 1, 3, 4.5, 6, 9 and 12 KB, and 9 KB for several. On a Granite Rapids server, where memory is too far away for the 16 lines
+// that L1 can wait for, that was 67 % of the read bandwidth of one core, 2 KB 96 %, and 3 KB with 6 KB into L2 106 % (the read loop
+// leaves it to the hardware); 16 KB farther into L2 98 %. Fetched beyond a task's panels is fetched in vain if another thread has
+// the next ones, so not farther than it helps.
+constexpr std::size_t prefetch_bytes(std::size_t tokens) { return tokens == 1 ? 3072 : 4608; }
 
 // Codes of less than 8 bits, one a byte, for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high
 // nibbles.
@@ -180,9 +181,9 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
         RowScaledFormat<F> ? panel : span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
     // The stream is this much longer per block; what overlaps the next block is asked for twice.
     constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
-    std::size_t ahead_by = prefetch_bytes;
+    std::size_t ahead_by = prefetch_bytes(MT);
     if constexpr (Panels > 1) {  // behind a panel's end lies one that is being read too: go on behind that
-      if (k0 / code_block * block_bytes + prefetch_bytes >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
+      if (k0 / code_block * block_bytes + prefetch_bytes(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
     }
     const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + ahead_by;
     STILLA_UNROLL
@@ -190,7 +191,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
       STILLA_UNROLL
       for (std::size_t line = 0; line < block_bytes; line += 64) {
         _mm_prefetch(ahead + j * panel_bytes + line, _MM_HINT_T0);
-        _mm_prefetch(ahead + prefetch_bytes_l2 + j * panel_bytes + line, _MM_HINT_T1);
+        _mm_prefetch(ahead + prefetch_bytes(MT) + j * panel_bytes + line, _MM_HINT_T1);
       }
     }
     if (k + code_block == Layout::span_k) span += Layout::span_bytes;
