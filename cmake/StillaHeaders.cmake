@@ -5,6 +5,7 @@
 # What users include, below include/.
 set(STILLA_PUBLIC_HEADERS
   include/stilla/activation.hpp
+  include/stilla/activation_buffer.hpp
   include/stilla/aligned.hpp
   include/stilla/attention.hpp
   include/stilla/config.hpp
@@ -102,6 +103,7 @@ set(STILLA_KERNEL_HEADERS
   kernels/stilla/targets.hpp
   kernels/stilla/x86/panel_tile-inl.hpp
   kernels/stilla/x86/vector256-inl.hpp
+  kernels/stilla/x86_amx/elementwise.hpp
   kernels/stilla/x86_amx/matmul.hpp
   kernels/stilla/x86_amx/target.hpp
   kernels/stilla/x86_amx/tile_sweep.hpp

@@ -28,6 +28,7 @@
 
 // Weights and ops.
 #include <stilla/activation.hpp>
+#include <stilla/activation_buffer.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/fused.hpp>

@@ -406,7 +406,7 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t first, std:
   }
 }
 
-// Panels [first, last). Few tokens, and the panels that make no pair of whole ones, are avx512vnni's.
+// Panels [first, last). Few tokens, rows that are not whole rounds, and panels that make no pair of whole ones are avx512vnni's.
 template <class F, class Tiles>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
