@@ -120,7 +120,7 @@ constexpr std::size_t some_columns = F::block_weights == 1    ? 70
                                      : F::block_weights == 32 ? 96
                                                               : 512;
 
-// The same where kernels for many tokens are meant, one of which takes 64 at once.
+// The same where kernels for many tokens are meant, one of which takes rows of whole 64s only.
 template <class F>
 constexpr std::size_t many_columns = F::block_weights == 32 ? 128 : some_columns<F>;
 

@@ -110,10 +110,7 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
     const std::byte* codes = panel + Layout::codes_offset(k0);
     const std::byte* record = panel + Layout::record_offset(k0);
     const std::size_t b = (k0 - k_begin) / code_block;
-    constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
-    const char* ahead = reinterpret_cast<const char*>(panel) + k0 / code_block * block_bytes + avx512vnni::unpack_ahead;
-    STILLA_UNROLL
-    for (std::size_t line = 0; line < block_bytes; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
+    avx512vnni::fetch_to_unpack<F>(panel, k0);
     STILLA_UNROLL
     for (std::size_t four = 0; four < 8; ++four) {
       Int even, odd;  // the pairs (k, k + 2) and (k + 1, k + 3) of every row
@@ -359,15 +356,13 @@ STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, s
   }
 }
 
-// Whether scale_w * scale_x is exact for all weights of two panels: not where a row has its own scale, a float, that is no number
-// or so small or so large that its product with a token's (2^-74 to 2^54) need not be a normal number.
+// Whether scale_w * scale_x is exact for all weights of two panels.
 template <class F>
 STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0) {
-  using namespace avx512vnni;
   if constexpr (RowScaledFormat<F>) {
     for (std::size_t p = 0; p < panels; ++p) {
-      const Float scale = load_scale<F>(a.panels + (p0 + p) * PanelLayout<F>::panel_bytes(a.K), 0, 0, 0);
-      if (any_zero(mul(scale, set(0x1p-98f))) || any_nan(mul(mul(scale, set(0x1p54f)), zero()))) return false;
+      const std::byte* panel = a.panels + (p0 + p) * PanelLayout<F>::panel_bytes(a.K);
+      if (!avx512vnni::row_scales_are_exact(avx512vnni::load_scale<F>(panel, 0, 0, 0))) return false;
     }
   }
   return true;
