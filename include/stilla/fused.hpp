@@ -6,7 +6,10 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 
 #include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
@@ -30,27 +33,68 @@ inline void add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const 
   });
 }
 
-// gate.y = silu(x * gate.w^T + gate.bias) * (x * up.w^T + up.bias): two matmuls and silu_mul. With `rounded`, resized to
-// gate.y's shape with columns a multiple of 32, also quantise. up.y is scratch. Both weights have the same shape.
+namespace detail {
+
+// Hands out pieces of memory to the tasks of a job, of which there are as many. A task takes the lowest that is free among
+// those of its 64, so few threads use few pieces again and again. Tasks that run at the same time never have the same, and
+// one that is the highest of n has less than n below it: the last piece may be smaller, if only the last task takes it.
+class TaskPieces {
+ public:
+  static constexpr std::size_t most_tasks = 1024;
+
+  std::size_t take(std::size_t task) {
+    std::atomic<std::uint64_t>& taken = taken_[task / 64];
+    std::uint64_t before = taken.load(std::memory_order_relaxed);
+    while (!taken.compare_exchange_weak(before, before | (before + 1), std::memory_order_acquire)) {}
+    return task / 64 * 64 + static_cast<std::size_t>(std::countr_one(before));
+  }
+  void give_back(std::size_t piece) {
+    taken_[piece / 64].fetch_and(~(std::uint64_t{1} << piece % 64), std::memory_order_release);
+  }
+
+ private:
+  std::atomic<std::uint64_t> taken_[most_tasks / 64] = {};
+};
+
+}  // namespace detail
+
+// rounded = quantise(silu(x * gate.w^T + gate.bias) * (x * up.w^T + up.bias)): two matmuls, silu_mul and quantise. Without
+// `rounded` gate.y is the product. Otherwise it is scratch, as up.y is in any case: the product of many tokens is never in
+// memory as floats, but rounded piece by piece. Both weights have the same shape; with `rounded`, resized to gate.y's shape,
+// their rows are a multiple of 32.
 inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, const MatmulInput& input,
                          ActivationBuffer* rounded, Parallel parallel = {}) {
   const detail::PanelJob gate_job = detail::panel_job(gate, input), up_job = detail::panel_job(up, input);
   if (gate_job.run == nullptr || up_job.run == nullptr) return;  // unknown formats
   // The same panels of both in one task; an even number of panels is whole blocks of activations.
-  const std::size_t panels = gate.w.panels();
+  const std::size_t M = gate.y.rows, panels = gate.w.panels();
   const std::size_t step = std::min(gate_job.step, up_job.step);
+  const std::size_t width = step * panel_rows, tasks = (panels + step - 1) / step;
+  // With many tokens a task's columns of two wide matrices would go to memory and come back. As matrices of their own, which
+  // the next task takes over, they stay in the cache: 512 tokens of a 1.5B in 0.8 of the time (AMX), 0.96 (AVX-512-VNNI).
+  // Fewer panels at once, for a smaller cache, cost more than they gain.
+  const bool in_pieces = rounded != nullptr && M >= 16 && tasks <= detail::TaskPieces::most_tasks &&
+                         gate.y.stride == gate.y.cols && up.y.stride == up.y.cols;
+  detail::TaskPieces pieces;
   with_target(active_target(), [&](auto target) {
     using Target = decltype(target);
-    parallel((panels + step - 1) / step, [&](std::size_t task) {
+    parallel(tasks, [&](std::size_t task) {
       const std::size_t first = task * step, last = std::min(first + step, panels);
-      gate_job.run(gate_job, first, last);
-      up_job.run(up_job, first, last);
       const std::size_t begin = first * panel_rows, count = std::min(last * panel_rows, gate.w.rows) - begin;
-      for (std::size_t m = 0; m < gate.y.rows; ++m) {
-        float* row = gate.y.row(m);
-        SiluMul<Target>::run(row + begin, row + begin, up.y.row(m) + begin, count);
+      const bool takes_piece = in_pieces && count == width;
+      const std::size_t piece = takes_piece ? pieces.take(task) : task;
+      const auto columns = [&](const Matrix& y) {
+        return in_pieces ? Matrix(y.data + piece * M * width, M, count) : Matrix(y.data + begin, M, count, y.stride);
+      };
+      const Matrix product = columns(gate.y), factor = columns(up.y);
+      gate_job.run_into(product, first, last);
+      up_job.run_into(factor, first, last);
+      for (std::size_t m = 0; m < M; ++m) {
+        float* row = product.row(m);
+        SiluMul<Target>::run(row, row, factor.row(m), count);
         if (rounded != nullptr) detail::quantise_columns<Target>(*rounded, m, row, begin, count);
       }
+      if (takes_piece) pieces.give_back(piece);
     });
   });
 }

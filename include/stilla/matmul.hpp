@@ -73,12 +73,23 @@ struct PanelJob {
   Function run = nullptr;  // null for an unknown format
   MatmulProduct product;
   MatmulInput input;
+  std::size_t panel_bytes = 0;
   std::size_t step = 1;  // panels of a task
   std::size_t tasks = 0;
 
   void run_task(std::size_t task) const {
     const std::size_t first = task * step, panels = product.w.panels();
     run(*this, first, first + step < panels ? first + step : panels);
+  }
+
+  // Panels [first, last) alone, into y, whose first column is theirs.
+  void run_into(Matrix y, std::size_t first, std::size_t last) const {
+    PanelJob job = *this;
+    job.product.y = y;
+    job.product.w.data += first * panel_bytes;
+    job.product.w.rows = (last * panel_rows < product.w.rows ? last * panel_rows : product.w.rows) - first * panel_rows;
+    if (product.bias != nullptr) job.product.bias += first * panel_rows;
+    run(job, 0, last - first);
   }
 };
 
@@ -115,7 +126,8 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
   PanelJob job{nullptr, product, input};
   job.run = panel_function(active_target(), product.w.format);
   stilla::with_format(product.w.format, [&](auto tag) {
-    job.step = panels_per_task(PanelLayout<decltype(tag)>::panel_bytes(product.w.cols));
+    job.panel_bytes = PanelLayout<decltype(tag)>::panel_bytes(product.w.cols);
+    job.step = panels_per_task(job.panel_bytes);
     job.tasks = (product.w.panels() + job.step - 1) / job.step;
   });
   return job;
@@ -146,13 +158,13 @@ inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& i
 
 namespace detail {
 
-// Rounds columns [first, first + count) of row m; multiples of 32.
+// Rounds x, columns [first, first + count) of row m; multiples of 32.
 template <class Target>
-void quantise_columns(ActivationBuffer& out, std::size_t m, const float* row, std::size_t first, std::size_t count) {
+void quantise_columns(ActivationBuffer& out, std::size_t m, const float* x, std::size_t first, std::size_t count) {
   std::int8_t* low = out.row_low(m);
   QuantiseQ8<Target>::run(out.row_values(m) + first, out.row_scales(m) + first / activation_block,
                           out.row_sums(m) + first / activation_block * 2, out.row_scaled_sums(m) + first / activation_block,
-                          row + first, count / activation_block, low == nullptr ? nullptr : low + first);
+                          x, count / activation_block, low == nullptr ? nullptr : low + first);
   if (!out.has_tiles()) return;
   const TileActivations tiles = out.view().tiles;
   const std::size_t block = first / activation_block, blocks = count / activation_block;
