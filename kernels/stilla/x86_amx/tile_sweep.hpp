@@ -260,7 +260,7 @@ STILLA_INLINE void add_products(Sums& acc, const float* scales, const float* min
     const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
     STILLA_UNROLL
     for (std::size_t t = 0; t < most_tokens; ++t) {
-      const Float sum = as_floats(keep(as_bits(set(sums[t]))));  // loaded once for both panels
+      const Float sum = set(sums[t]);  // clang reads it in each instruction: 3 % less time than loading it once
       STILLA_UNROLL
       for (std::size_t p = 0; p < panels; ++p) acc[p][t] = fused_multiply_add(minimum[p], sum, acc[p][t]);
     }
