@@ -296,20 +296,25 @@ constexpr std::size_t rows_per_piece(std::size_t K) {
 class PackedMatrix {
  public:
   // Packs W[N, K] of the GGUF type `format` from its rows in the file's layout. Between pieces of some megabytes
-  // `packed(n)`, if given, learns that rows [0, n) will not be read again.
+  // `packed(n)`, if given, learns that rows [0, n) will not be read again. The result is in `memory`, if given:
+  // packed_bytes(format, N, K) bytes on a 64-byte boundary, which outlive it.
   static Result<PackedMatrix> create(std::uint32_t format, const std::byte* rows, std::size_t N, std::size_t K,
-                                     Parallel parallel = {}, const std::function<void(std::size_t)>& packed = {}) {
+                                     Parallel parallel = {}, const std::function<void(std::size_t)>& packed = {},
+                                     std::byte* memory = nullptr) {
     const Result<std::size_t> bytes = packed_bytes(format, N, K);
     if (!bytes) return bytes.error();
     PackedMatrix matrix;
-    if (!matrix.data_.resize(*bytes)) return out_of_memory("packed weights", *bytes);
-    matrix.view_ = {format, N, K, matrix.data_.data()};
+    if (memory == nullptr) {
+      if (!matrix.data_.resize(*bytes)) return out_of_memory("packed weights", *bytes);
+      memory = matrix.data_.data();
+    }
+    matrix.view_ = {format, N, K, memory};
     with_format(format, [&](auto tag) {
       using F = decltype(tag);
       const std::size_t step = rows_per_piece<F>(K);
       for (std::size_t n = 0; n < N; n += step) {
         const std::size_t count = N - n < step ? N - n : step;
-        pack<F>(matrix.data_.data() + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count,
+        pack<F>(memory + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count,
                 K, parallel);
         if (packed) packed(n + count);
       }
@@ -327,7 +332,6 @@ class PackedMatrix {
   const PackedView& view() const { return view_; }
   operator const PackedView&() const { return view_; }
   std::size_t bytes() const { return *packed_bytes(view_.format, view_.rows, view_.cols); }
-  bool is_borrowed() const { return view_.data != data_.data(); }
 
  private:
   PackedView view_;

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include <stilla/aligned.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/matmul.hpp>
@@ -159,6 +160,7 @@ class Model {
       advance(static_cast<std::size_t>((*tensor)->size_bytes));
       return status;
     };
+    std::byte* free_memory = nullptr;
     const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) -> Status {
       const Result<const GgufTensor*> tensor = file_.require_tensor(name, {cols, rows});
       if (!tensor) return tensor.error();
@@ -183,15 +185,28 @@ class Model {
         file_.drop_tensor_pages(source, end);
         advance(end - std::exchange(dropped, end));
       };
-      Result<PackedMatrix> packed = requantises
-                                        ? requantised(type, source.type, bytes.data(), rows, cols, parallel)
-                                        : PackedMatrix::create(source.type, bytes.data(), rows, cols, parallel, drop);
+      Result<PackedMatrix> packed =
+          requantises ? requantised(type, source.type, bytes.data(), rows, cols, parallel, free_memory)
+                      : PackedMatrix::create(source.type, bytes.data(), rows, cols, parallel, drop, free_memory);
       if (!packed) return Error{packed.error().kind, file_.tensor_error(source, packed.error().message).message};
       if (requantises) drop(rows);
       packed_bytes_ += packed->bytes();
+      free_memory += packed->bytes();
       out = std::move(*packed);
       return success();
     };
+
+    // Everything that is packed stands in one piece of memory: large pages cover it to its ends. With a piece for each matrix,
+    // 30 % of a 1.5B of 4 bits was outside them, and a token took 1.07 times the time.
+    const bool tied = file_.find_tensor("output.weight") == nullptr;
+    std::size_t bytes_to_pack = 0;
+    for (const GgufTensor& tensor : file_.tensors()) {
+      if (!tensor.is_matrix() || tensor.is_packed || (!tied && &tensor == *embedding)) continue;
+      const auto bytes = packed_bytes(requantised_type(tensor, layer_format_), tensor.rows(), tensor.columns());
+      if (bytes) bytes_to_pack += *bytes;  // others are refused where they are read
+    }
+    if (!memory_.resize(bytes_to_pack)) return out_of_memory("packed weights", bytes_to_pack);
+    free_memory = memory_.data();
 
     file_.ask_for_large_pages();
     layers_.resize(c.n_layers);
@@ -218,7 +233,6 @@ class Model {
       if (Status s = read_linear(w.down, "ffn_down", c.hidden, c.ffn); !s) return s;
     }
     if (Status s = read_vector(output_norm_, "output_norm.weight", c.hidden); !s) return s;
-    const bool tied = file_.find_tensor("output.weight") == nullptr;
     if (!tied) embedding_ = *embedding;
     if (!tied && embedding_->is_packed) {
       return file_.tensor_error(*embedding_, "found packed; expected rows, because 'output.weight' is the head");
@@ -242,15 +256,16 @@ class Model {
   }
 
   static Result<PackedMatrix> requantised(std::uint32_t to, std::uint32_t from, const std::byte* bytes, std::size_t rows,
-                                          std::size_t cols, Parallel parallel) {
+                                          std::size_t cols, Parallel parallel, std::byte* memory) {
     const Result<AlignedBuffer<std::byte>> blocks = requantise_rows(to, from, bytes, rows, cols, parallel);
     if (!blocks) return blocks.error();
-    return PackedMatrix::create(to, blocks->data(), rows, cols, parallel);
+    return PackedMatrix::create(to, blocks->data(), rows, cols, parallel, {}, memory);
   }
 
   GgufFile file_;
   std::optional<std::uint32_t> layer_format_;
   ModelConfig config_;
+  AlignedBuffer<std::byte> memory_;  // of what was packed here
   std::vector<LayerWeights> layers_;
   std::vector<float> output_norm_;        // [E]
   Linear head_;                           // [vocabulary, E]
