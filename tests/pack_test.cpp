@@ -190,6 +190,21 @@ TYPED_TEST(Pack, MatrixOwnsWhatWasPacked) {
   EXPECT_TRUE(same_bits(row, this->decoded(rows.data() + (N - 1) * row_bytes<F>(K))));
 }
 
+TYPED_TEST(Pack, MatrixFillsGivenMemory) {
+  using F = TypeParam;
+  constexpr std::size_t K = TestFixture::columns, N = 19, bytes = packed_bytes<F>(N, K);
+  const std::vector<std::byte> rows = random_rows<F>(5, N, K);
+  AlignedBuffer<std::byte> expected, memory;
+  ASSERT_TRUE(expected.resize(bytes) && memory.resize(bytes + 64));
+  pack<F>(expected.data(), rows.data(), N, K);
+  std::memset(memory.data(), 0xab, bytes + 64);
+  const Result<PackedMatrix> made = PackedMatrix::create(F::gguf_type, rows.data(), N, K, {}, {}, memory.data());
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ(made->view().data, memory.data());
+  EXPECT_EQ(std::memcmp(memory.data(), expected.data(), bytes), 0);
+  for (std::size_t i = bytes; i < bytes + 64; ++i) EXPECT_EQ(memory[i], std::byte{0xab}) << i - bytes;
+}
+
 TYPED_TEST(Pack, ImpossibleShapesAreRefused) {
   using F = TypeParam;
   constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
