@@ -531,9 +531,13 @@ STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, st
     }
   }
   if constexpr (lanes == 16 && Planes == 1) {
-    for (; a.x.rows >= 8 && p + 2 <= last; p += 2) {
+    // Two panels share what is loaded of a token, and memory sends two streams: 4 tokens in 0.77 to 0.91 of the time of one panel
+    // after the other (Q4_0, Granite Rapids), 2 in 0.92 to 1.
+    for (; a.x.rows >= 2 && p + 2 <= last; p += 2) {
       std::size_t m = 0;
       for (; m + 8 <= a.x.rows; m += 8) panels_few<F, 8, Planes, 2>(a, p, m);
+      for (; m + 4 <= a.x.rows; m += 4) panels_few<F, 4, Planes, 2>(a, p, m);
+      for (; m + 2 <= a.x.rows; m += 2) panels_few<F, 2, Planes, 2>(a, p, m);
       panels_left<F, Planes>(a, p, m);
       panels_left<F, Planes>(a, p + 1, m);
     }
