@@ -11,7 +11,7 @@
 // Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low).
 //
 // Few tokens (up to 8): codes are unpacked in registers, each panel is read once, forward, and fetched ahead.
-// From 8 tokens on two panels share each load of activations.
+// With vectors of 512 bits, two panels share each load of two tokens or more.
 // Many tokens: codes of `sweep_panels` panels x up to `most_chunk_k` k are unpacked once to bytes, then all tokens sweep over
 // them in tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise. A token's
 // scale is a power of two, so scale_w * scale_x is exact, and an addition of integers, exponent to exponent: on Zen 5 that
