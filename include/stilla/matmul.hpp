@@ -82,14 +82,14 @@ struct PanelJob {
     run(*this, first, first + step < panels ? first + step : panels);
   }
 
-  // Panels [first, last) alone, into y, whose first column is theirs.
-  void run_into(Matrix y, std::size_t first, std::size_t last) const {
+  // y's columns alone, which are those from panel `first` on.
+  void run_into(Matrix y, std::size_t first) const {
     PanelJob job = *this;
     job.product.y = y;
     job.product.w.data += first * panel_bytes;
-    job.product.w.rows = (last * panel_rows < product.w.rows ? last * panel_rows : product.w.rows) - first * panel_rows;
+    job.product.w.rows = y.cols;
     if (product.bias != nullptr) job.product.bias += first * panel_rows;
-    run(job, 0, last - first);
+    run(job, 0, job.product.w.panels());
   }
 };
 
