@@ -101,7 +101,10 @@ set(STILLA_KERNEL_HEADERS
   kernels/stilla/scalar/matmul.hpp
   kernels/stilla/scalar/target.hpp
   kernels/stilla/targets.hpp
+  kernels/stilla/x86/panel_codes-inl.hpp
+  kernels/stilla/x86/panel_sweep-inl.hpp
   kernels/stilla/x86/panel_tile-inl.hpp
+  kernels/stilla/x86/panels_few-inl.hpp
   kernels/stilla/x86/vector256-inl.hpp
   kernels/stilla/x86_amx/elementwise.hpp
   kernels/stilla/x86_amx/matmul.hpp

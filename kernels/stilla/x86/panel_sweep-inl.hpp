@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Part of panel_tile-inl.hpp: many tokens.
+//
+// Codes of `sweep_panels` panels x up to `most_chunk_k` k are unpacked once to bytes, then all tokens sweep over
+// them in tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise. A token's
+// scale is a power of two, so scale_w * scale_x is exact, and an addition of integers, exponent to exponent: on Zen 5 that
+// runs beside the dot products, where a multiplication takes one's place (Q4_0, 512 tokens: 0.89 of the time).
+
+// Up to ChunkK weights of each row of some panels, unpacked as a sweep over many tokens reads them.
+template <class F, std::size_t Panels, std::size_t ChunkK>
+struct Unpacked {
+  static constexpr std::size_t blocks = ChunkK / code_block;
+  alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
+  alignas(64) std::int32_t scales[blocks][groups_per_block<F>][Panels][panel_rows];  // bits, less those of 1.0f; none is 0
+  alignas(64) float minimums[F::has_minimum ? blocks : 1][groups_per_block<F>][Panels][panel_rows];
+};
+
+inline constexpr std::int32_t bits_of_one = std::bit_cast<std::int32_t>(1.0f);
+
+// How far ahead of use unpack_panels fetches. Without it 6 % more time (clang 19) or 1 to 2 (GCC 12); 2, 4 and 8 KB are alike.
+inline constexpr std::size_t unpack_ahead = 4096;
+template <class F>
+STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {
+  constexpr std::size_t block_bytes = PanelLayout<F>::span_bytes * code_block / PanelLayout<F>::span_k;
+  const char* ahead = reinterpret_cast<const char*>(panel) + k0 / code_block * block_bytes + unpack_ahead;
+  STILLA_UNROLL
+  for (std::size_t line = 0; line < block_bytes; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
+}
+
+// Whether a row's own scale, a float, times any token's (2^-74 to 2^54) is a normal number: so it is exact.
+STILLA_INLINE bool row_scales_are_exact(Float scale) {
+  return !any_zero(mul(scale, set(0x1p-98f))) /* 0 up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
+}
+
+// False where adding exponents would not be multiplying: a scale is no number, or it is a row's own and not exact.
+template <class F, std::size_t Panels, std::size_t ChunkK>
+STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
+                                   std::size_t k_begin, std::size_t k_end) {
+  using Layout = PanelLayout<F>;
+  constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
+  constexpr std::size_t fours_per_group = 8 / groups_per_block<F>;
+  Float poison = zero();
+  bool is_exact = true;
+  for (std::size_t p = 0; p < Panels; ++p) {
+    const std::byte* panel = a.panels + (p0 + p) * Layout::panel_bytes(a.K);
+    for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
+      const std::byte* codes = panel + Layout::codes_offset(k0);
+      const std::byte* record = panel + Layout::record_offset(k0);
+      const std::size_t b = (k0 - k_begin) / code_block;
+      fetch_to_unpack<F>(panel, k0);
+      STILLA_UNROLL
+      for (std::size_t q = 0; q < 8; ++q) {
+        for (std::size_t v = 0; v < row_vectors; ++v) {
+          store(out.operands[b][q][p] + v * vector_bytes, load_operand<F>(codes, q / halves, q % halves == 1, v));
+        }
+      }
+      for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+        for (std::size_t v = 0; v < row_vectors; ++v) {
+          Float scale = load_scale<F>(record, k0, g, v);
+          if constexpr (RowScaledFormat<F>) {
+            is_exact = is_exact && row_scales_are_exact(scale);
+          } else {
+            poison = fused_multiply_add(scale, zero(), poison);
+            if (any_zero(scale)) {  // weights that are 0 are so with any scale
+              for (std::size_t q = g * fours_per_group; q < (g + 1) * fours_per_group; ++q) {
+                std::uint8_t* operands = out.operands[b][q][p] + v * vector_bytes;
+                store(operands, where_zero(scale, set_u8(operand_zero<F>), load(operands)));
+              }
+              scale = as_floats(where_zero(scale, set_s32(bits_of_one), as_bits(scale)));
+            }
+          }
+          store(out.scales[b][g][p] + v * lanes, sub_s32(as_bits(scale), set_s32(bits_of_one)));
+          if constexpr (F::has_minimum) store_floats(out.minimums[b][g][p] + v * lanes, load_minimum<F>(record, k0, g, v));
+        }
+      }
+    }
+  }
+  return is_exact && !any_nan(poison);
+}
+
+// What a sweep takes at once: 64 or 128 KB of operands and an eighth to a half of that in scales, in L2 and on the stack. The more
+// k, the fewer tiles begin and end: 128 KB took 5 % less time than 64 KB, and 512 KB only 2 % less than that.
+inline constexpr std::size_t sweep_panels = lanes == 16 ? 3 : 1;
+inline constexpr std::size_t most_chunk_k = (small_stacks ? 4096 : 8192) / sweep_panels / code_block * code_block;
+inline constexpr std::size_t sweep_vectors = sweep_panels * row_vectors;
+template <class F>
+using SweepOperands = Unpacked<F, sweep_panels, most_chunk_k>;
+
+// Adds one plane's products of group g of a block: MT tokens, whose values are `stride` apart.
+template <class F, std::size_t MT>
+STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t* block, std::size_t g, const std::int8_t* x,
+                               std::size_t stride) {
+  STILLA_UNROLL
+  for (std::size_t q = 0; q < 8 / groups_per_block<F>; ++q) {
+    const std::size_t four = g * (8 / groups_per_block<F>) + q;
+    const std::uint8_t* operands = block + four * sweep_panels * 64;
+    Int codes[sweep_vectors];
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < sweep_vectors; ++v) codes[v] = load(operands + v * vector_bytes);
+    STILLA_UNROLL
+    for (std::size_t m = 0; m < MT; ++m) {
+      const Int four_x = broadcast4(x + m * stride + four * 4);
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < sweep_vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], codes[v], four_x);
+    }
+  }
+}
+
+// Whether `count` scales of a token are numbers.
+STILLA_INLINE bool all_numbers(const float* scales, std::size_t count) {
+  Float sum = zero();
+  std::size_t i = 0;
+  for (; i + lanes <= count; i += lanes) sum = add(sum, load_floats(scales + i));
+  float rest = 0.0f;
+  for (; i < count; ++i) rest += scales[i];
+  return rest == rest && !any_nan(sum);
+}
+
+// `sweep_panels` panels x MT tokens over one chunk of k. With 16 bits the planes take turns in the same accumulators: twice as
+// many would not fit the registers. The sums come from y and go back to y.
+template <class F, std::size_t MT, std::size_t Planes>
+STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m0,
+                                std::size_t k_begin, std::size_t k_end) {
+  constexpr std::size_t vectors = sweep_vectors;
+  Float acc[MT][vectors];
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    const float* y = a.y.row(m0 + m) + p0 * panel_rows;
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = k_begin == 0 ? zero() : load_floats(y + v * lanes);
+  }
+  if (m0 + 2 * MT <= a.x.rows) {  // what the next tile writes, for y is larger than the caches: 2 to 4 % less time
+    for (std::size_t m = 0; m < MT; ++m) {
+      const char* y = reinterpret_cast<const char*>(a.y.row(m0 + MT + m) + p0 * panel_rows);
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < vectors; ++v) _mm_prefetch(y + v * vector_bytes, _MM_HINT_T0);
+    }
+  }
+  // Pointers that move on. With an index into each array GCC ran out of registers for their addresses, and the loads waited.
+  const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
+  const std::int8_t* x = a.x.row_values(m0) + k_begin;
+  const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) + k_begin : nullptr;
+  const float* scales = a.x.row_scales(m0) + first_block;
+  const float* scaled_sums = a.x.row_scaled_sums(m0) + first_block;
+  const std::int32_t* sums = a.x.row_sums(m0) + 2 * first_block;
+  auto operands = w.operands;
+  auto w_scales = w.scales;
+  auto minimums = w.minimums;
+  for (const auto end = operands + (k_end - k_begin) / code_block; operands != end; ++operands, ++w_scales) {
+    STILLA_UNROLL
+    for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+      const auto without_zero = [&](Int dots, std::size_t m) {
+        if constexpr (operand_zero<F> == 0) return dots;
+        return sub_s32(dots, zero_products<F>(sums + 2 * m * scales_row, g));
+      };
+      Int dot[MT][vectors];
+      STILLA_UNROLL
+      for (std::size_t m = 0; m < MT; ++m) {
+        const Int start = Planes == 2 ? set_s32(0) : without_zero(set_s32(0), m);
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = start;
+      }
+      sweep_group<F, MT>(dot, (*operands)[0][0], g, x, row);
+      if constexpr (Planes == 2) {
+        STILLA_UNROLL
+        for (std::size_t m = 0; m < MT; ++m) {
+          STILLA_UNROLL
+          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = without_zero(shift_left_s32<8>(dot[m][v]), m);
+        }
+        sweep_group<F, MT>(dot, (*operands)[0][0], g, low, row);
+      }
+      STILLA_UNROLL
+      for (std::size_t m = 0; m < MT; ++m) {
+        const Int exponent_x = keep(as_bits(set(scales[m * scales_row])));  // GCC would broadcast it for every vector again: 3 % of Q4_0's time
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < vectors; ++v) {
+          const Float scale = as_floats(add_s32(load((*w_scales)[g][v / row_vectors] + v % row_vectors * lanes), exponent_x));
+          acc[m][v] = fused_multiply_add(scale, to_floats(dot[m][v]), acc[m][v]);
+          if constexpr (F::has_minimum) {
+            const Float minimum = load_floats((*minimums)[g][v / row_vectors] + v % row_vectors * lanes);
+            acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
+          }
+        }
+      }
+    }
+    x += code_block;
+    if constexpr (Planes == 2) low += code_block;
+    ++scales;
+    ++scaled_sums;
+    sums += 2;
+    if constexpr (F::has_minimum) ++minimums;
+  }
+  const bool is_last = k_end == a.K;
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    float* y = a.y.row(m0 + m) + p0 * panel_rows;
+    const float* of_chunk = a.x.row_scales(m0 + m) + first_block;
+    const bool is_number = all_numbers(of_chunk, (k_end - k_begin) / activation_block);
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < vectors; ++v) {
+      Float sum = is_number ? acc[m][v] : set(std::numeric_limits<float>::quiet_NaN());
+      if (is_last && a.bias != nullptr) sum = add(sum, load_floats(a.bias + p0 * panel_rows + v * lanes));
+      store_floats(y + v * lanes, sum);
+    }
+  }
+}
+
+// Tokens of a sweep tile. 512 bits: 4 x 3 vectors are 12 products and 12 sums, with 3 operands and 1 broadcast 28 of the 32
+// registers; 6 x 2 took 1.06 of its time with GCC 12 and 1.2 with clang 19, 4 x 4 with the sums in memory 1.05. 256 bits:
+// 6 x 2 vectors, with 2 operands and 1 broadcast 15 of the 16 registers of AVX2; the sums are in memory.
+inline constexpr std::size_t sweep_tokens = lanes == 16 ? 4 : 6;
+inline constexpr std::size_t fewest_to_sweep = 16;
+
+// False, and the panels are still to do, where a scale is no number.
+template <class F, std::size_t Planes>
+STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0) {
+  SweepOperands<F> unpacked;
+  const std::size_t blocks = a.K / code_block, chunks = (a.K + most_chunk_k - 1) / most_chunk_k;
+  const std::size_t chunk_k = (blocks + chunks - 1) / chunks * code_block;  // alike, the last a bit less
+  for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
+    const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
+    if (!unpack_panels<F>(unpacked, a, p0, k_begin, k_end)) return false;
+    std::size_t m = 0;
+    for (; m + sweep_tokens <= a.x.rows; m += sweep_tokens) {
+      sweep_tile<F, sweep_tokens, Planes>(unpacked, a, p0, m, k_begin, k_end);
+    }
+    for (; m < a.x.rows; ++m) sweep_tile<F, 1, Planes>(unpacked, a, p0, m, k_begin, k_end);
+  }
+  return true;
+}
