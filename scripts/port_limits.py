@@ -3,7 +3,7 @@
 """The hot loops of the matmul tiles on CPUs that are not at hand, as llvm-mca simulates them.
 
     scripts/port_limits.py                                   q4_0 with g++ and clang++-19
-    scripts/port_limits.py --formats Q4_0,Q4_K,Q8_0 --cpus znver4 --tiles 'panel_few<.*, 1, 1>'
+    scripts/port_limits.py --formats Q4_0,Q4_K,Q8_0 --cpus znver4 --tiles 'panels_few<.*, 1, 1>'
 
 Compiles the tiles, takes of each the loop that has most dot products, and prints, per 256 multiply-adds (256 weights for one
 token), the cycles of the simulation (front end, latencies and ports; every load hits L1) beside two limits: `ports`, what the
@@ -14,7 +14,8 @@ CPUs of one line have the same scheduling model in LLVM: LLVM 19 knows Zen 5 as 
 of Alder Lake. Its Zen 4 counts a vpdpbusd of three zmm registers as two cycles but one with a memory operand as one, which is
 what a Zen 4 does; where a model has that flaw, the loop is simulated with memory operands. Zen 5 servers do two in a cycle, not
 one: the lines of znver4 say nothing of their distance from that. Loads beyond L1, and sums that pass through memory faster
-than a model thinks, are not in these figures. Needs llvm-mca of LLVM 19 (Debian: llvm-19) and c++filt (binutils).
+than a model thinks, are not in these figures, nor is what Q4_K and Q5_K do once in 256 weights, outside the loop. Needs
+llvm-mca of LLVM 19 (Debian: llvm-19) and c++filt (binutils).
 """
 
 import argparse
@@ -28,7 +29,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Functions with a hot loop, by name, as kernels/stilla/x86/ has them.
-HOT_FUNCTIONS = ("panel_few", "sweep_tile")
+HOT_FUNCTIONS = ("panels_few", "sweep_tile")
 TARGETS = {  # namespace and folder: type, dot instruction
     "avx512vnni": ("Avx512Vnni", "vpdpbusd"),
     "avxvnni": ("AvxVnni", "vpdpbusd"),
@@ -77,11 +78,14 @@ def functions(lines):
             current = None
         elif current is not None and (match or (line.startswith("\t") and not line.lstrip().startswith((".", "#")))):
             current.append(line.split(" #")[0].split("\t#")[0].rstrip())
+    for hot in HOT_FUNCTIONS:
+        if not any(f"::{hot}<" in name for name in found):
+            sys.exit(f"kernels/stilla/x86/ has no function {hot} any more: correct HOT_FUNCTIONS")
     return found
 
 
 def tile_name(function):
-    """void stilla::v0::avx2::panel_few<stilla::v0::Q4_0, 1ul, 1ul>(...) -> (avx2, panel_few<Q4_0, 1, 1>)"""
+    """void stilla::v0::avx2::panels_few<stilla::v0::Q4_0, 1ul, 1ul>(...) -> (avx2, panels_few<Q4_0, 1, 1>)"""
     match = re.search(r"(\w+)::(\w+<.*?>)\(", function)
     return match[1], re.sub(r"(\d+)ul", r"\1", re.sub(r"[\w:]+::", "", match[2]))
 
