@@ -31,6 +31,18 @@ void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
   EXPECT_EQ(std::memcmp(a.scales, b.scales, n / 32 * sizeof(float)), 0);
   EXPECT_EQ(std::memcmp(a.sums, b.sums, n / 16 * sizeof(std::int32_t)), 0);
   EXPECT_EQ(std::memcmp(a.scaled_sums, b.scaled_sums, n / 32 * sizeof(float)), 0);
+  for (std::size_t i = 0; i < a.rows * (a.cols / 256); ++i) {
+    EXPECT_TRUE(same_bits(a.rounded_sums[i].scale, b.rounded_sums[i].scale));
+    EXPECT_EQ(std::memcmp(a.rounded_sums[i].sums, b.rounded_sums[i].sums, sizeof a.rounded_sums[i].sums), 0);
+  }
+  ASSERT_EQ(a.tiles.values == nullptr, b.tiles.values == nullptr);
+  if (a.tiles.values != nullptr) {
+    for (std::size_t m = 0; m < a.rows; ++m) {
+      for (std::size_t k = 0; k + 256 <= a.cols; k += 256) {
+        EXPECT_EQ(std::memcmp(a.tiles.rounded_sums + a.tiles.sums_at(m, k), b.tiles.rounded_sums + b.tiles.sums_at(m, k), 32), 0);
+      }
+    }
+  }
   ASSERT_EQ(a.low == nullptr, b.low == nullptr);
   if (a.low != nullptr) {
     EXPECT_EQ(std::memcmp(a.low, b.low, n), 0);

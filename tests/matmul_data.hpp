@@ -49,10 +49,12 @@ struct Activations {
         scales(M * K / 32),
         sums(M * K / 16),
         scaled_sums(M * K / 32),
+        rounded_sums(M * (K / 256)),
         low(bits == ActivationBits::sixteen ? M * K : 0),
         tile_values((M + 16) * K),
         tile_low(bits == ActivationBits::sixteen ? (M + 16) * K : 0),
         tile_sums(K / 32 * (M + 16)),
+        tile_rounded_sums((K + 256) / 512 * (M + 16) * 32),
         has_low(bits == ActivationBits::sixteen) {
     for (std::size_t m = 0; m < M; ++m) std::copy(x.row(m), x.row(m) + K, floats.data() + m * K);
     if constexpr (QuantisedFormat<F>) {
@@ -69,11 +71,19 @@ struct Activations {
                                   1.0f);
         }
         for (std::size_t b = 0; b < K / 32; ++b) tile_sums.data()[b * tiles.stride + m] = scaled_sums.data()[m * K / 32 + b];
+        for (std::size_t i = 0; i < K / 256; ++i) set_rounded_sums(m, i, stilla::detail::round_sums(scaled_sums.data() + m * K / 32 + 8 * i));
+        if (K / 256 % 2 != 0) stilla::detail::store_tile_sums(tile_rounded_sums.data() + tiles.sums_at(m, K / 256 * 256), {});
       }
     }
   }
   Activations(std::uint32_t seed, std::size_t M_, std::size_t K_, ActivationBits bits = ActivationBits::eight)
       : Activations(ConstMatrix(noise_values(seed, M_ * K_).data(), M_, K_), bits) {}
+
+  // Those of row m's columns 256 * i and on.
+  void set_rounded_sums(std::size_t m, std::size_t i, const RoundedSums& rounded) {
+    rounded_sums.data()[m * (K / 256) + i] = rounded;
+    stilla::detail::store_tile_sums(tile_rounded_sums.data() + TileActivations{.stride = M + 16}.sums_at(m, 256 * i), rounded);
+  }
 
   // Rows [first, first + count) as the op's argument.
   auto rows(std::size_t first, std::size_t count) {
@@ -82,11 +92,12 @@ struct Activations {
                           scales.data() + first * K / 32,
                           sums.data() + first * K / 16,
                           scaled_sums.data() + first * K / 32,
+                          rounded_sums.data() + first * (K / 256),
                           count,
                           K,
                           has_low ? low.data() + first * K : nullptr,
                           {tile_values.data() + 32 * first, has_low ? tile_low.data() + 32 * first : nullptr,
-                           tile_sums.data() + first, M + 16}};
+                           tile_sums.data() + first, tile_rounded_sums.data() + 32 * first, M + 16}};
     } else {
       return ConstMatrix(floats.data() + first * K, count, K);
     }
@@ -100,10 +111,12 @@ struct Activations {
   GuardedArray<float> scales;
   GuardedArray<std::int32_t> sums;
   GuardedArray<float> scaled_sums;
+  GuardedArray<RoundedSums> rounded_sums;
   GuardedArray<std::int8_t> low;
   GuardedArray<std::uint16_t> tile_values;
   GuardedArray<std::uint16_t> tile_low;
   GuardedArray<float> tile_sums;
+  GuardedArray<std::uint16_t> tile_rounded_sums;
   bool has_low;
 };
 

@@ -117,6 +117,18 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
         } else {
           const auto scale = F::scale(block);
           ASSERT_EQ(std::memcmp(record + 2 * n, &scale, 2), 0);
+          [[maybe_unused]] const std::size_t g = k % F::block_weights / F::group_weights, groups = F::block_weights / F::group_weights;
+          if constexpr (F::has_minimum) {
+            const auto minimum = F::minimum(block);
+            ASSERT_EQ(std::memcmp(record + 32 + 2 * n, &minimum, 2), 0);
+          }
+          if constexpr (F::has_sub_scales) {
+            const std::byte* sub_scales = record + (F::has_minimum ? 64 : 32);
+            ASSERT_EQ(static_cast<std::int8_t>(sub_scales[16 * g + n]), F::sub_scale(block, g));
+            if constexpr (F::has_minimum) {
+              ASSERT_EQ(static_cast<std::int8_t>(sub_scales[16 * groups + g / 2 * 32 + 2 * n + g % 2]), F::sub_minimum(block, g));
+            }
+          }
         }
         const std::size_t lane = n * 4 + k % 4, in_block = k % 32;
         const auto at = [&](std::size_t line) { return std::to_integer<unsigned>(codes[line * 64 + lane]); };
@@ -141,12 +153,12 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
 // Packed files hold these bytes. Whoever changes a layout gives it another packed_layout_version, and this table with it.
 TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
   using F = TypeParam;
-  static_assert(packed_layout_version == 1);
+  static_assert(packed_layout_version == 2);
   const std::map<std::string_view, std::uint64_t> expected{
       {"f32", 0xa2021fd52a7c7797u}, {"f16", 0xdc8969656793195du}, {"bf16", 0xdc8969656793195du},
       {"q8_0", 0x293849177b33b3c9u}, {"q4_0", 0xdb0e650a702cc8f5u}, {"q4_1", 0x07228cb0b62f0938u},
-      {"q5_0", 0x7fa9c135c4981599u}, {"q5_1", 0x0376711e427dac7fu}, {"q4_k", 0x8f37455ee4b42290u},
-      {"q5_k", 0xd9858d33e26c732au}, {"q6_k", 0x3ed82a5370147f41u}, {"iq4_nl", 0xdb0e650a702cc8f5u},
+      {"q5_0", 0x7fa9c135c4981599u}, {"q5_1", 0x0376711e427dac7fu}, {"q4_k", 0xaee4f7008c614a49u},
+      {"q5_k", 0x76199f20dd47b10cu}, {"q6_k", 0x3ed82a5370147f41u}, {"iq4_nl", 0xdb0e650a702cc8f5u},
       {"iq4_xs", 0x15fee79bce192ea6u}, {"st4", 0x015c5f536db1173bu},
       {"int4_g128", 0xf9c429f09f535cadu}, {"int4_g128_min", 0x7e9889b0482ca795u},
       {"int4_channel", 0x72e0eb26d52d82b5u}, {"int8_channel", 0x2a42076fd63c1781u}};

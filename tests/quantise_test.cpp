@@ -162,7 +162,7 @@ TYPED_TEST(Quantise, ErrorIsHalfAStepAndTheSecondTimeNone) {
 TYPED_TEST(Quantise, RowsOfAMatrix) {
   using T = TypeParam;
   const OnTarget on(T::id);
-  constexpr std::size_t M = 5, K = 96, stride = K + 3;
+  constexpr std::size_t M = 5, K = 544, blocks = K / 32, stride = K + 3;
   const std::vector<float> x = noise_values(6, M * stride);
   ThreadPool pool(3);
   for (const ActivationBits bits : both) {
@@ -175,10 +175,15 @@ TYPED_TEST(Quantise, RowsOfAMatrix) {
       EXPECT_EQ(view.low != nullptr, bits == ActivationBits::sixteen);
       for (std::size_t m = 0; m < M; ++m) {
         expect_equal({joined(view.row_values(m), view.low == nullptr ? nullptr : view.row_low(m), K),
-                      {view.row_scales(m), view.row_scales(m) + 3},
-                      {view.row_sums(m), view.row_sums(m) + 6},
-                      {view.row_scaled_sums(m), view.row_scaled_sums(m) + 3}},
+                      {view.row_scales(m), view.row_scales(m) + blocks},
+                      {view.row_sums(m), view.row_sums(m) + 2 * blocks},
+                      {view.row_scaled_sums(m), view.row_scaled_sums(m) + blocks}},
                      definition(std::span(x).subspan(m * stride, K), bits));
+        for (std::size_t i = 0; i < K / 256; ++i) {
+          const RoundedSums expected = stilla::detail::round_sums(view.row_scaled_sums(m) + 8 * i);
+          EXPECT_EQ(view.row_rounded_sums(m)[i].scale, expected.scale);
+          EXPECT_EQ(std::memcmp(view.row_rounded_sums(m)[i].sums, expected.sums, sizeof expected.sums), 0);
+        }
       }
     }
     ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), 2, 32, stride)));  // a smaller one in the same memory
@@ -207,6 +212,44 @@ TYPED_TEST(Quantise, TileValuesAreExact) {
   }
 }
 
+// Against the definition: the least power of two with which all fit 16 bits, and one rounding, ties to even.
+void expect_rounded(const std::array<float, 8>& sums) {
+  const RoundedSums found = stilla::detail::round_sums(sums.data());
+  float highest = 0.0f;
+  bool is_number = true;
+  for (const float sum : sums) highest = std::fmax(highest, std::fabs(sum)), is_number = is_number && std::isfinite(sum);
+  double scale = 1.0;
+  while (scale * 32767 < double{highest}) scale *= 2;
+  while (highest != 0.0f && scale / 2 * 32767 >= double{highest}) scale /= 2;
+  if (!is_number) scale = 1.0;
+  EXPECT_EQ(double{found.scale}, scale);
+  for (std::size_t b = 0; b < 8; ++b) {
+    EXPECT_EQ(found.sums[b], is_number ? std::nearbyint(double{sums[b]} / scale) : 0.0) << sums[b] << " of " << highest;
+  }
+  // As tiles take them, nothing is lost.
+  std::array<std::uint16_t, 16> parts{};
+  stilla::detail::store_tile_sums(parts.data(), found);
+  const auto to_double = [](std::uint16_t bits) { return double{to_float(bf16{bits})}; };
+  for (std::size_t b = 0; b < 8; ++b) EXPECT_EQ(to_double(parts[2 * b]) + to_double(parts[2 * b + 1]), found.sums[b] * scale);
+}
+
+TEST(RoundedSums, FollowTheDefinition) {
+  for (std::uint32_t seed = 0; seed < 200; ++seed) {
+    for (const float size : {1.0f, 0x1p-75f, 0x1p-60f, 0x1p73f, 1000.0f}) {
+      std::array<float, 8> sums{};
+      const std::vector<float> noise = noise_values(seed, 8, size);
+      for (std::size_t b = 0; b < 8; ++b) sums.at(b) = noise[b] * (b % 3 == 0 ? 1.0f : 0x1p-9f);  // whatever their sizes
+      expect_rounded(sums);
+      sums.at(seed % 8) = std::nanf("");
+      expect_rounded(sums);
+    }
+  }
+  expect_rounded({});
+  expect_rounded({32767, -32767, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 32766.5f});  // ties
+  expect_rounded({32768, -32768, 1, 3, 5, -1, -3, 32767});
+  expect_rounded({0x1p-75f, 0, 0, 0, 0, 0, 0, -0.0f});
+}
+
 TEST(TilePosition, IsAPermutation) {
   std::array<bool, 16> seen{};
   for (std::size_t k = 0; k < 16; ++k) seen.at(tile_position(k)) = true;
@@ -218,8 +261,9 @@ TEST(TilePosition, IsAPermutation) {
 TYPED_TEST(Quantise, ManyRowsAsTiles) {
   using T = TypeParam;
   const OnTarget on(T::id);
-  constexpr std::size_t K = 96;
-  for (const std::size_t M : {fewest_tokens_for_tiles - 1, fewest_tokens_for_tiles + 3}) {
+  using Shape = std::array<std::size_t, 2>;
+  constexpr std::size_t most = fewest_tokens_for_tiles + 3;
+  for (const auto& [M, K] : {Shape{fewest_tokens_for_tiles - 1, 96}, Shape{most, 96}, Shape{most, 512 + 256 + 32}, Shape{most, 512}}) {
     const std::vector<float> x = noise_values(8, M * K);
     for (const ActivationBits bits : both) {
       ActivationBuffer buffer(bits);
@@ -233,6 +277,13 @@ TYPED_TEST(Quantise, ManyRowsAsTiles) {
       for (std::size_t m = 0; m < some.rows; ++m) {
         for (std::size_t b = 0; b < K / 32; ++b) {
           EXPECT_EQ(tiles.scaled_sums[b * tiles.stride + m], some.row_scaled_sums(m)[b]);
+          if (b % 8 == 0) {  // and behind the last ones up to whole 512s zeros
+            std::array<std::uint16_t, 16> sums{};
+            if (b / 8 < K / 256) stilla::detail::store_tile_sums(sums.data(), some.row_rounded_sums(m)[b / 8]);
+            if (b / 8 < (K + 256) / 512 * 2) {
+              EXPECT_EQ(std::memcmp(tiles.rounded_sums + tiles.sums_at(m, 32 * b), sums.data(), sizeof sums), 0) << m << ' ' << b;
+            }
+          }
           std::uint16_t expected[32], expected_low[32];
           const float* scale = some.row_scales(m) + b;
           TileValues<Scalar>::run(expected, 0, some.row_values(m) + 32 * b, scale, 1, has_low ? 256.0f : 1.0f);

@@ -28,7 +28,7 @@ inline void add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const 
     parallel(x.rows, [&](std::size_t m) {
       if (residual != nullptr) add_inplace(x.rows_from(m, 1), residual->rows_from(m, 1));
       RmsNorm<Target>::run(h.row(m), x.row(m), weight, epsilon, x.cols);
-      if (rounded != nullptr) detail::quantise_columns<Target>(*rounded, m, h.row(m), 0, h.cols);
+      if (rounded != nullptr) detail::quantise_row<Target>(*rounded, m, h.row(m));
     });
   });
 }
@@ -96,6 +96,12 @@ inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, con
       if (takes_piece) pieces.give_back(piece);
     });
   });
+  if (rounded == nullptr) return;
+  if (M < 16) {  // sooner done than handed out
+    for (std::size_t m = 0; m < M; ++m) detail::round_row_sums(*rounded, m);
+  } else {
+    parallel(M, [&](std::size_t m) { detail::round_row_sums(*rounded, m); });
+  }
 }
 
 }  // namespace stilla::STILLA_ABI

@@ -158,7 +158,7 @@ inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& i
 
 namespace detail {
 
-// Rounds x, columns [first, first + count) of row m; multiples of 32.
+// Rounds x, columns [first, first + count) of row m; multiples of 32. When all of a row are done, round_row_sums.
 template <class Target>
 void quantise_columns(ActivationBuffer& out, std::size_t m, const float* x, std::size_t first, std::size_t count) {
   std::int8_t* low = out.row_low(m);
@@ -175,13 +175,30 @@ void quantise_columns(ActivationBuffer& out, std::size_t m, const float* x, std:
   for (std::size_t b = block; b < block + blocks; ++b) out.tile_sums()[b * tiles.stride + m] = out.row_scaled_sums(m)[b];
 }
 
+// Rounds the scaled sums of row m, when all its columns are done.
+inline void round_row_sums(ActivationBuffer& out, std::size_t m) {
+  const std::size_t count = out.cols() / sums_block;
+  const TileActivations tiles = out.view().tiles;
+  for (std::size_t i = 0; i < count; ++i) {
+    const RoundedSums& rounded = out.row_rounded_sums(m)[i] = round_sums(out.row_scaled_sums(m) + i * RoundedSums::blocks);
+    if (out.has_tiles()) store_tile_sums(out.tile_rounded_sums() + tiles.sums_at(m, i * sums_block), rounded);
+  }
+  if (out.has_tiles() && count % 2 != 0) store_tile_sums(out.tile_rounded_sums() + tiles.sums_at(m, count * sums_block), {});
+}
+
+template <class Target>
+void quantise_row(ActivationBuffer& out, std::size_t m, const float* x) {
+  quantise_columns<Target>(out, m, x, 0, out.cols());
+  round_row_sums(out, m);
+}
+
 }  // namespace detail
 
 // Rounds x[M, K] in blocks of 32 to out.bits(); K is a multiple of 32. False, and nothing done, when memory is short.
 [[nodiscard]] inline bool quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
   if (!out.resize(x.rows, x.cols)) return false;
   with_target(active_target(), [&](auto target) {
-    parallel(x.rows, [&](std::size_t m) { detail::quantise_columns<decltype(target)>(out, m, x.row(m), 0, x.cols); });
+    parallel(x.rows, [&](std::size_t m) { detail::quantise_row<decltype(target)>(out, m, x.row(m)); });
   });
   return true;
 }

@@ -23,7 +23,8 @@
 //
 //   scale record, per block (formats without sub-scales):           scale f16[16] | minimum f16[16] if any
 //   scale record, per super-block of 256 (formats with sub-scales): scale f16[16] | minimum f16[16] if any |
-//                         for each group g: sub-scale int8[16] | sub-minimum int8[16] if any
+//                         sub-scales int8[groups][16] | sub-minimums int8[groups / 2][16][2] if any: of neighbouring groups side by
+//                         side, as instructions that multiply pairs take them
 //   scale record, per block of 128 (formats with scale words):      word u32[16]
 //   formats with a scale per row: scale f32[16] once, before the panel's codes, and no records
 //
@@ -41,6 +42,7 @@
 
 #include <stilla/aligned.hpp>
 #include <stilla/error.hpp>
+#include <stilla/format/activation_q8.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/parallel.hpp>
 
@@ -51,7 +53,7 @@ inline constexpr std::size_t code_block = 32;
 
 // The number of the layout above: another one for every change to the bytes of a packed matrix, so that stored ones are
 // refused and not misread. tests/pack_test.cpp knows the checksums of packed panels and fails when this is forgotten.
-inline constexpr std::uint32_t packed_layout_version = 1;
+inline constexpr std::uint32_t packed_layout_version = 2;
 
 template <class F>
 struct PanelLayout;
@@ -63,9 +65,11 @@ struct PanelLayout<F> {
   static constexpr std::size_t groups = super_block / F::group_weights;
   static constexpr std::size_t code_bytes = code_block * panel_rows * F::code_bits / 8;  // of one block of 32 k
   static constexpr std::size_t sub_offset = panel_rows * 2 * (F::has_minimum ? 2 : 1);   // in a scale record
-  static constexpr std::size_t group_bytes = F::has_sub_scales ? panel_rows * (F::has_minimum ? 2 : 1) : 0;
-  static constexpr std::size_t record_bytes =
-      RowScaledFormat<F> ? 0 : WordScaledFormat<F> ? panel_rows * 4 : sub_offset + (F::has_sub_scales ? groups * group_bytes : 0);
+  static constexpr std::size_t sub_minimums_offset = sub_offset + (F::has_sub_scales ? groups * panel_rows : 0);
+  static constexpr std::size_t record_bytes = RowScaledFormat<F>    ? 0
+                                              : WordScaledFormat<F> ? panel_rows * 4
+                                                                    : sub_minimums_offset + (has_sub_minimums<F> ? groups * panel_rows : 0);
+  static_assert(!has_sub_minimums<F> || (groups == RoundedSums::blocks && F::group_weights == activation_block));
 
   static constexpr std::size_t span_records = cache_line_bytes / std::gcd(cache_line_bytes, record_bytes);
   static constexpr std::size_t span_k = span_records * super_block;
@@ -75,6 +79,10 @@ struct PanelLayout<F> {
   static constexpr std::size_t panel_bytes(std::size_t K) {
     return K == 0 ? 0 : head_bytes + (K / span_k + (K % span_k != 0)) * span_bytes;
   }
+
+  // In a scale record, of group g: the sub-scale of row 0, and the sub-minimum, whose rows are two bytes apart.
+  static constexpr std::size_t sub_scale_offset(std::size_t g) { return sub_offset + g * panel_rows; }
+  static constexpr std::size_t sub_minimum_offset(std::size_t g) { return sub_minimums_offset + g / 2 * 2 * panel_rows + g % 2; }
 
   // Codes of the block of 32 that k belongs to, and k's scale record.
   static constexpr std::size_t codes_offset(std::size_t k) {
@@ -161,7 +169,19 @@ int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
   }
 }
 
-// What one weight's scale and minimum are in a packed panel (format/format.hpp).
+// What multiplies one weight's scale and minimum in a scale record (format/format.hpp).
+template <QuantisedFormat F>
+int packed_sub_scale(const std::byte* record, std::size_t r, std::size_t k) {
+  using Layout = PanelLayout<F>;
+  return static_cast<std::int8_t>(record[Layout::sub_scale_offset(k % Layout::super_block / F::group_weights) + r]);
+}
+template <QuantisedFormat F>
+int packed_sub_minimum(const std::byte* record, std::size_t r, std::size_t k) {
+  using Layout = PanelLayout<F>;
+  return static_cast<std::int8_t>(record[Layout::sub_minimum_offset(k % Layout::super_block / F::group_weights) + 2 * r]);
+}
+
+// What one weight's scale and minimum are in a packed panel.
 struct GroupScale {
   float scale;
   float minimum;
@@ -180,9 +200,8 @@ GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
     GroupScale s{to_float(load_as<f16>(record + 2 * r)), 0.0f};
     if constexpr (F::has_minimum) s.minimum = to_float(load_as<f16>(record + 2 * (panel_rows + r)));
     if constexpr (F::has_sub_scales) {
-      const std::byte* group = record + Layout::sub_offset + k % Layout::super_block / F::group_weights * Layout::group_bytes;
-      s.scale *= static_cast<float>(static_cast<std::int8_t>(group[r]));
-      if constexpr (F::has_minimum) s.minimum *= static_cast<float>(static_cast<std::int8_t>(group[panel_rows + r]));
+      s.scale *= static_cast<float>(packed_sub_scale<F>(record, r, k));
+      if constexpr (F::has_minimum) s.minimum *= static_cast<float>(packed_sub_minimum<F>(record, r, k));
     }
     return s;
   }
@@ -223,9 +242,10 @@ void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_st
         if constexpr (F::has_minimum) store_as(record + 2 * (panel_rows + r), F::minimum(block));
         if constexpr (F::has_sub_scales) {
           for (std::size_t g = 0; g < Layout::groups; ++g) {
-            std::byte* group = record + Layout::sub_offset + g * Layout::group_bytes;
-            group[r] = static_cast<std::byte>(F::sub_scale(block, g));
-            if constexpr (F::has_minimum) group[panel_rows + r] = static_cast<std::byte>(F::sub_minimum(block, g));
+            record[Layout::sub_scale_offset(g) + r] = static_cast<std::byte>(F::sub_scale(block, g));
+            if constexpr (F::has_minimum) {
+              record[Layout::sub_minimum_offset(g) + 2 * r] = static_cast<std::byte>(F::sub_minimum(block, g));
+            }
           }
         }
       }

@@ -23,7 +23,8 @@
 //                           scale and sub-scales of a block are one number of 32 bits (WordScaledFormat), scale_of(word) and
 //                           sub_scale_of(word, g) of scale_word(block); or scale(row), a float (RowScaledFormat)
 //   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales
-//                           (whose sign is the format's business: Q4_K, which subtracts, returns it negated)
+//                           (whose sign is the format's business: Q4_K, which subtracts, returns it negated), which is at most
+//                           63 in magnitude; there are eight groups of 32 then
 // scale * sub_scale and minimum * sub_minimum are exact in float: 11 bits times at most 8.
 #pragma once
 
@@ -88,6 +89,12 @@ concept WordScaledFormat = QuantisedFormat<F> && requires(const std::byte* block
   F::scale_of(word);
   { F::sub_scale_of(word, std::size_t{}) } -> std::same_as<int>;
 };
+
+// Minimums that are integers times one of the block.
+template <class F>
+inline constexpr bool has_sub_minimums = false;
+template <QuantisedFormat F>
+inline constexpr bool has_sub_minimums<F> = F::has_sub_scales && F::has_minimum;
 
 template <class... Ts>
 struct TypeList {

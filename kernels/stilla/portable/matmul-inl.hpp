@@ -98,6 +98,21 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
+// Of the rows of vector v, the sums of eight groups' sub-minimum times sum.
+template <class F>
+HWY_INLINE VInt32 sub_minimum_products(const std::byte* record, const RoundedSums& sums, std::size_t v) {
+  const DInt16 d16;
+  VInt32 products = hn::Zero(DInt32());
+  for (std::size_t g = 0; g < RoundedSums::blocks; g += 2) {
+    const std::byte* at = record + PanelLayout<F>::sub_minimum_offset(g) + 2 * v * float_lanes;
+    const VInt16 minimums = hn::PromoteTo(d16, hn::LoadU(DSignedCode(), reinterpret_cast<const std::int8_t*>(at)));
+    std::int32_t two;
+    std::memcpy(&two, sums.sums + g, sizeof two);
+    products = add_pair_products(minimums, hn::BitCast(d16, hn::Set(DInt32(), two)), products);
+  }
+  return products;
+}
+
 template <class F, std::size_t MT>
 HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
   using Layout = PanelLayout<F>;
@@ -161,9 +176,7 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
           scale = load_f16(record + 2 * v * float_lanes);
           if constexpr (F::has_minimum) minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
           if constexpr (F::has_sub_scales) {
-            const std::byte* sub = record + Layout::sub_offset + group_in_record * Layout::group_bytes + v * float_lanes;
-            scale = hn::Mul(scale, load_s8(sub));
-            if constexpr (F::has_minimum) minimum = hn::Mul(minimum, load_s8(sub + panel_rows));
+            scale = hn::Mul(scale, load_s8(record + Layout::sub_scale_offset(group_in_record) + v * float_lanes));
           }
         }
         for (std::size_t m = 0; m < MT; ++m) {
@@ -174,8 +187,14 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
             dot = hn::Sub(dot, hn::Set(di, F::zero_point * a.x.sum_of(m0 + m, k0 + g * group, group)));
           }
           acc[m][v] = hn::MulAdd(hn::Mul(scale, hn::Set(df, scale_x)), hn::ConvertTo(df, dot), acc[m][v]);
-          if constexpr (F::has_minimum) {
+          if constexpr (F::has_minimum && !has_sub_minimums<F>) {
             acc[m][v] = hn::MulAdd(minimum, hn::Set(df, a.x.row_scaled_sums(m0 + m)[block]), acc[m][v]);
+          }
+          if constexpr (has_sub_minimums<F>) {
+            if ((k0 + code_block) % sums_block != 0) continue;
+            const RoundedSums& sums = a.x.row_rounded_sums(m0 + m)[k0 / sums_block];
+            const VInt32 products = sub_minimum_products<F>(record, sums, v);
+            acc[m][v] = hn::MulAdd(hn::Mul(minimum, hn::Set(df, sums.scale)), hn::ConvertTo(df, products), acc[m][v]);
           }
         }
       }

@@ -41,8 +41,21 @@ struct MatmulPanels<Scalar, F> {
             }
             const GroupScale w = packed_scale<F>(panel, r, k0);
             acc[r] = std::fma(w.scale * scale_x, static_cast<float>(dot), acc[r]);
-            if constexpr (F::has_minimum) {
+            if constexpr (F::has_minimum && !has_sub_minimums<F>) {
               acc[r] = std::fma(w.minimum, a.x.row_scaled_sums(m)[k0 / activation_block], acc[r]);
+            }
+          }
+          if constexpr (has_sub_minimums<F>) {
+            if ((k0 + group) % sums_block != 0) continue;
+            const RoundedSums& rounded = a.x.row_rounded_sums(m)[k0 / sums_block];
+            const std::byte* record = panel + Layout::record_offset(k0);
+            for (std::size_t r = 0; r < panel_rows; ++r) {
+              std::int32_t dot = 0;
+              for (std::size_t g = 0; g < RoundedSums::blocks; ++g) {
+                dot += packed_sub_minimum<F>(record, r, g * group) * rounded.sums[g];
+              }
+              const float minimum = to_float(load_as<f16>(record + 2 * (panel_rows + r)));
+              acc[r] = std::fma(minimum * rounded.scale, static_cast<float>(dot), acc[r]);
             }
           }
         }

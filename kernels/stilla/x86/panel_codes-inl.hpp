@@ -88,25 +88,25 @@ STILLA_INLINE Float load_scale(const std::byte* record, std::size_t k0, std::siz
   } else if constexpr (F::has_sub_scales) {
     const Float scale = load_f16(record + 2 * v * lanes);
     const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
-    return mul(scale, load_s8(record + Layout::sub_offset + group * Layout::group_bytes + v * lanes));
+    return mul(scale, load_s8(record + Layout::sub_scale_offset(group) + v * lanes));
   } else {
     return load_f16(record + 2 * v * lanes);
   }
 }
+STILLA_INLINE Float load_minimum(const std::byte* record, std::size_t v) { return load_f16(record + 2 * (panel_rows + v * lanes)); }
+
+// Sub-minimums of groups 2 * pair and 2 * pair + 1 of the rows of vector v: int16 pairs.
 template <class F>
-STILLA_INLINE Float load_minimum(const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
-  using Layout = PanelLayout<F>;
-  const Float minimum = load_f16(record + 2 * (panel_rows + v * lanes));
-  if constexpr (F::has_sub_scales) {
-    const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
-    return mul(minimum, load_s8(record + Layout::sub_offset + group * Layout::group_bytes + panel_rows + v * lanes));
-  } else {
-    return minimum;
-  }
+STILLA_INLINE Int load_sub_minimums(const std::byte* record, std::size_t pair, std::size_t v) {
+  return load_s8_as_s16(record + PanelLayout<F>::sub_minimum_offset(2 * pair) + 2 * v * lanes);
 }
+inline constexpr std::size_t sum_pairs = RoundedSums::blocks / 2;
 
 template <class F>
 inline constexpr std::size_t groups_per_block = code_block / F::group_weights;
+// Weights after which a kernel's loops add the minimums' part; where there are no sub-minimums, a block, which does it itself.
+template <class F>
+inline constexpr std::size_t minimum_k = has_sub_minimums<F> ? sums_block : code_block;
 
 // Writes a panel's results for token m. Through memory only where the matrix ends within the panel: reading 16 floats one by
 // one after one wide store costs more than a short row's sums (clang 14 and 19 do just that, 1.5 times the time for K = 1536).

@@ -13,7 +13,9 @@ struct Unpacked {
   static constexpr std::size_t blocks = ChunkK / code_block;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) std::int32_t scales[blocks][groups_per_block<F>][Panels][panel_rows];  // bits, less those of 1.0f; none is 0
-  alignas(64) float minimums[F::has_minimum ? blocks : 1][groups_per_block<F>][Panels][panel_rows];
+  // Of each block. With sub-minimums of eight: bits likewise, and int16 pairs.
+  alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? blocks / RoundedSums::blocks : blocks][Panels][panel_rows];
+  alignas(64) std::int16_t sub_minimums[has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1][sum_pairs][Panels][2 * panel_rows];
 };
 
 inline constexpr std::int32_t bits_of_one = std::bit_cast<std::int32_t>(1.0f);
@@ -31,6 +33,18 @@ STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {
 // Whether a row's own scale, a float, times any token's (2^-74 to 2^54) is a normal number: so it is exact.
 STILLA_INLINE bool row_scales_are_exact(Float scale) {
   return !any_zero(mul(scale, set(0x1p-98f))) /* 0 up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
+}
+
+// The bits of a factor less those of 1, for scales of tokens to be added to. Where it is 0 that would be no multiplication:
+// `clear` makes 0 what it multiplies in those lanes, and any number will do. `poison` becomes NaN where it is no number.
+template <class Clear>
+STILLA_INLINE Int exponents_of(Float factor, Float& poison, const Clear& clear) {
+  poison = fused_multiply_add(factor, zero(), poison);
+  if (any_zero(factor)) {
+    clear(factor);
+    factor = as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor)));
+  }
+  return sub_s32(as_bits(factor), set_s32(bits_of_one));
 }
 
 // False where adding exponents would not be multiplying: a scale is no number, or it is a row's own and not exact.
@@ -57,22 +71,35 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
       }
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
         for (std::size_t v = 0; v < row_vectors; ++v) {
-          Float scale = load_scale<F>(record, k0, g, v);
+          const Float scale = load_scale<F>(record, k0, g, v);
+          Int bits;
           if constexpr (RowScaledFormat<F>) {
             is_exact = is_exact && row_scales_are_exact(scale);
+            bits = sub_s32(as_bits(scale), set_s32(bits_of_one));
           } else {
-            poison = fused_multiply_add(scale, zero(), poison);
-            if (any_zero(scale)) {  // weights that are 0 are so with any scale
+            bits = exponents_of(scale, poison, [&](Float zeros) {
               for (std::size_t q = g * fours_per_group; q < (g + 1) * fours_per_group; ++q) {
                 std::uint8_t* operands = out.operands[b][q][p] + v * vector_bytes;
-                store(operands, where_zero(scale, set_u8(operand_zero<F>), load(operands)));
+                store(operands, where_zero(zeros, set_u8(operand_zero<F>), load(operands)));
               }
-              scale = as_floats(where_zero(scale, set_s32(bits_of_one), as_bits(scale)));
-            }
+            });
           }
-          store(out.scales[b][g][p] + v * lanes, sub_s32(as_bits(scale), set_s32(bits_of_one)));
-          if constexpr (F::has_minimum) store_floats(out.minimums[b][g][p] + v * lanes, load_minimum<F>(record, k0, g, v));
+          store(out.scales[b][g][p] + v * lanes, bits);
         }
+      }
+      if constexpr (has_sub_minimums<F>) {
+        if (k0 % sums_block != 0) continue;
+        const std::size_t s = b / RoundedSums::blocks;
+        for (std::size_t v = 0; v < row_vectors; ++v) {
+          const auto at = [&](std::size_t i) { return out.sub_minimums[s][i][p] + 2 * v * lanes; };
+          for (std::size_t i = 0; i < sum_pairs; ++i) store(at(i), load_sub_minimums<F>(record, i, v));
+          const Int bits = exponents_of(load_minimum(record, v), poison, [&](Float zeros) {
+            for (std::size_t i = 0; i < sum_pairs; ++i) store(at(i), where_zero(zeros, set_s32(0), load(at(i))));
+          });
+          store_floats(out.minimums[s][p] + v * lanes, as_floats(bits));
+        }
+      } else if constexpr (F::has_minimum) {
+        for (std::size_t v = 0; v < row_vectors; ++v) store_floats(out.minimums[b][p] + v * lanes, load_minimum(record, v));
       }
     }
   }
@@ -103,6 +130,38 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
       const Int four_x = broadcast4(x + m * stride + four * 4);
       STILLA_UNROLL
       for (std::size_t v = 0; v < sweep_vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], codes[v], four_x);
+    }
+  }
+}
+
+// Adds what the minimums of eight groups contribute: MT tokens, whose rounded sums are `stride` apart.
+template <class F, std::size_t MT>
+STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* minimums, const std::int16_t* sub_minimums,
+                                const RoundedSums* rounded, std::size_t stride) {
+  Int dot[MT][sweep_vectors];
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < sweep_vectors; ++v) dot[m][v] = set_s32(0);
+  }
+  STILLA_UNROLL
+  for (std::size_t i = 0; i < sum_pairs; ++i) {
+    STILLA_UNROLL
+    for (std::size_t m = 0; m < MT; ++m) {
+      const Int pair = broadcast_pair(rounded[m * stride].sums + 2 * i);
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < sweep_vectors; ++v) {
+        dot[m][v] = dot_pairs(dot[m][v], load(sub_minimums + (i * sweep_vectors + v) * 2 * lanes), pair);
+      }
+    }
+  }
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    const Int exponent = keep(as_bits(set(rounded[m * stride].scale)));
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < sweep_vectors; ++v) {
+      const Float minimum = as_floats(add_s32(load(minimums + v * lanes), exponent));
+      acc[m][v] = fused_multiply_add(minimum, to_floats(dot[m][v]), acc[m][v]);
     }
   }
 }
@@ -147,49 +206,59 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
   auto operands = w.operands;
   auto w_scales = w.scales;
   auto minimums = w.minimums;
-  for (const auto end = operands + (k_end - k_begin) / code_block; operands != end; ++operands, ++w_scales) {
-    STILLA_UNROLL
-    for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
-      const auto without_zero = [&](Int dots, std::size_t m) {
-        if constexpr (operand_zero<F> == 0) return dots;
-        return sub_s32(dots, zero_products<F>(sums + 2 * m * scales_row, g));
-      };
-      Int dot[MT][vectors];
+  const auto end = operands + (k_end - k_begin) / code_block;
+  const RoundedSums* rounded = has_sub_minimums<F> ? a.x.row_rounded_sums(m0) + k_begin / sums_block : nullptr;
+  auto sub_minimums = w.sub_minimums;
+  while (operands != end) {
+    const auto last = has_sub_minimums<F> ? operands + RoundedSums::blocks : end;
+    for (; operands != last; ++operands, ++w_scales) {
       STILLA_UNROLL
-      for (std::size_t m = 0; m < MT; ++m) {
-        const Int start = Planes == 2 ? set_s32(0) : without_zero(set_s32(0), m);
-        STILLA_UNROLL
-        for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = start;
-      }
-      sweep_group<F, MT>(dot, (*operands)[0][0], g, x, row);
-      if constexpr (Planes == 2) {
+      for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+        const auto without_zero = [&](Int dots, std::size_t m) {
+          if constexpr (operand_zero<F> == 0) return dots;
+          return sub_s32(dots, zero_products<F>(sums + 2 * m * scales_row, g));
+        };
+        Int dot[MT][vectors];
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
+          const Int start = Planes == 2 ? set_s32(0) : without_zero(set_s32(0), m);
           STILLA_UNROLL
-          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = without_zero(shift_left_s32<8>(dot[m][v]), m);
+          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = start;
         }
-        sweep_group<F, MT>(dot, (*operands)[0][0], g, low, row);
-      }
-      STILLA_UNROLL
-      for (std::size_t m = 0; m < MT; ++m) {
-        const Int exponent_x = keep(as_bits(set(scales[m * scales_row])));  // GCC would broadcast it for every vector again: 3 % of Q4_0's time
+        sweep_group<F, MT>(dot, (*operands)[0][0], g, x, row);
+        if constexpr (Planes == 2) {
+          STILLA_UNROLL
+          for (std::size_t m = 0; m < MT; ++m) {
+            STILLA_UNROLL
+            for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = without_zero(shift_left_s32<8>(dot[m][v]), m);
+          }
+          sweep_group<F, MT>(dot, (*operands)[0][0], g, low, row);
+        }
         STILLA_UNROLL
-        for (std::size_t v = 0; v < vectors; ++v) {
-          const Float scale = as_floats(add_s32(load((*w_scales)[g][v / row_vectors] + v % row_vectors * lanes), exponent_x));
-          acc[m][v] = fused_multiply_add(scale, to_floats(dot[m][v]), acc[m][v]);
-          if constexpr (F::has_minimum) {
-            const Float minimum = load_floats((*minimums)[g][v / row_vectors] + v % row_vectors * lanes);
-            acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
+        for (std::size_t m = 0; m < MT; ++m) {
+          // Without `keep` GCC would broadcast it for every vector again: 3 % of Q4_0's time.
+          const Int exponent_x = keep(as_bits(set(scales[m * scales_row])));
+          STILLA_UNROLL
+          for (std::size_t v = 0; v < vectors; ++v) {
+            const Float scale = as_floats(add_s32(load((*w_scales)[g][v / row_vectors] + v % row_vectors * lanes), exponent_x));
+            acc[m][v] = fused_multiply_add(scale, to_floats(dot[m][v]), acc[m][v]);
+            if constexpr (F::has_minimum && !has_sub_minimums<F>) {
+              const Float minimum = load_floats((*minimums)[v / row_vectors] + v % row_vectors * lanes);
+              acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
+            }
           }
         }
       }
+      x += code_block;
+      if constexpr (Planes == 2) low += code_block;
+      ++scales;
+      ++scaled_sums;
+      sums += 2;
+      if constexpr (F::has_minimum && !has_sub_minimums<F>) ++minimums;
     }
-    x += code_block;
-    if constexpr (Planes == 2) low += code_block;
-    ++scales;
-    ++scaled_sums;
-    sums += 2;
-    if constexpr (F::has_minimum) ++minimums;
+    if constexpr (has_sub_minimums<F>) {
+      add_minimums<F, MT>(acc, (*minimums++)[0], (*sub_minimums++)[0][0], rounded++, a.K / sums_block);
+    }
   }
   const bool is_last = k_end == a.K;
   STILLA_UNROLL
@@ -216,8 +285,9 @@ inline constexpr std::size_t fewest_to_sweep = 16;
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0) {
   SweepOperands<F> unpacked;
-  const std::size_t blocks = a.K / code_block, chunks = (a.K + most_chunk_k - 1) / most_chunk_k;
-  const std::size_t chunk_k = (blocks + chunks - 1) / chunks * code_block;  // alike, the last a bit less
+  constexpr std::size_t whole = has_sub_minimums<F> ? sums_block : code_block, most_k = most_chunk_k / whole * whole;
+  const std::size_t wholes = a.K / whole, chunks = (a.K + most_k - 1) / most_k;
+  const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // alike, the last a bit less
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
     if (!unpack_panels<F>(unpacked, a, p0, k_begin, k_end)) return false;

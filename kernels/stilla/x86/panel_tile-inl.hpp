@@ -8,7 +8,8 @@
 // signed (8 bits, codebooks) become unsigned by adding 128, or stay signed where that overflows (AVX2). One dot instruction
 // covers 4 k of every row of a vector; four activations are broadcast from memory. No shuffle, no sum across lanes.
 //
-// Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low).
+// Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low). Sub-minimums (Q4_K, Q5_K) meet their sums as pairs of
+// 16-bit integers: for 256 k four dot products and a multiply-add in place of a multiply-add for each group.
 //
 // panel_codes-inl.hpp loads panels, panels_few-inl.hpp and panel_sweep-inl.hpp multiply few tokens and many; here they are chosen.
 

@@ -29,98 +29,121 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = zero();
   }
-  for (std::size_t k0 = 0; k0 < a.K; k0 += code_block) {
-    const std::size_t k = k0 % Layout::span_k;
-    const std::byte* codes = span + k / code_block * Layout::code_bytes;
-    const std::byte* record =
-        RowScaledFormat<F> ? panel : span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
-    // The stream is this much longer per block; what overlaps the next block is asked for twice.
-    constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
-    std::size_t ahead_by = prefetch_bytes(MT);
-    if constexpr (Panels > 1) {  // behind a panel's end lies one that is being read too: go on behind that
-      if (k0 / code_block * block_bytes + prefetch_bytes(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
-    }
-    const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + ahead_by;
-    STILLA_UNROLL
-    for (std::size_t j = 0; j < Panels; ++j) {
-      STILLA_UNROLL
-      for (std::size_t line = 0; line < block_bytes; line += 64) {
-        _mm_prefetch(ahead + j * panel_bytes + line, _MM_HINT_T0);
-        _mm_prefetch(ahead + prefetch_bytes(MT) + j * panel_bytes + line, _MM_HINT_T1);
+  for (std::size_t k1 = 0; k1 < a.K; k1 += minimum_k<F>) {
+    const std::byte* record = nullptr;
+    for (std::size_t k0 = k1; k0 < k1 + minimum_k<F>; k0 += code_block) {
+      const std::size_t k = k0 % Layout::span_k;
+      const std::byte* codes = span + k / code_block * Layout::code_bytes;
+      record = RowScaledFormat<F> ? panel : span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
+      // The stream is this much longer per block; what overlaps the next block is asked for twice.
+      constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
+      std::size_t ahead_by = prefetch_bytes(MT);
+      if constexpr (Panels > 1) {  // behind a panel's end lies one that is being read too: go on behind that
+        if (k0 / code_block * block_bytes + prefetch_bytes(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
       }
-    }
-    if (k + code_block == Layout::span_k) span += Layout::span_bytes;
-    // Token m's values are m rows on. A second base in the middle keeps the number of different distances, each of which is
-    // a register, small.
-    constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
-    const std::int8_t* x[2] = {a.x.row_values(m0) + k0, a.x.row_values(m0 + MT / 2) + k0};
-    const std::int8_t* low[2] = {nullptr, nullptr};
-    if constexpr (Planes == 2) low[0] = a.x.row_low(m0) + k0, low[1] = a.x.row_low(m0 + MT / 2) + k0;
-    const std::size_t row = a.K;
-    const float* scales = a.x.row_scales(m0) + k0 / activation_block;
-    const float* scaled_sums = a.x.row_scaled_sums(m0) + k0 / activation_block;
-    const std::size_t scales_row = a.x.blocks();
-    const std::int32_t* sums = a.x.row_sums(m0) + k0 / activation_block * 2;
-    STILLA_UNROLL
-    for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
-      Int dot[MT][vectors];
-      Int dot_low[Planes == 2 ? MT : 1][vectors];
+      const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + ahead_by;
       STILLA_UNROLL
-      for (std::size_t m = 0; m < MT; ++m) {
+      for (std::size_t j = 0; j < Panels; ++j) {
         STILLA_UNROLL
-        for (std::size_t v = 0; v < vectors; ++v) {
-          dot[m][v] = set_s32(0);
-          if constexpr (Planes == 2) dot_low[m][v] = set_s32(0);
+        for (std::size_t line = 0; line < block_bytes; line += 64) {
+          _mm_prefetch(ahead + j * panel_bytes + line, _MM_HINT_T0);
+          _mm_prefetch(ahead + prefetch_bytes(MT) + j * panel_bytes + line, _MM_HINT_T1);
         }
       }
+      if (k + code_block == Layout::span_k) span += Layout::span_bytes;
+      // Token m's values are m rows on. A second base in the middle keeps the number of different distances, each of which is
+      // a register, small.
+      constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
+      const std::int8_t* x[2] = {a.x.row_values(m0) + k0, a.x.row_values(m0 + MT / 2) + k0};
+      const std::int8_t* low[2] = {nullptr, nullptr};
+      if constexpr (Planes == 2) low[0] = a.x.row_low(m0) + k0, low[1] = a.x.row_low(m0 + MT / 2) + k0;
+      const std::size_t row = a.K;
+      const float* scales = a.x.row_scales(m0) + k0 / activation_block;
+      const float* scaled_sums = a.x.row_scaled_sums(m0) + k0 / activation_block;
+      const std::size_t scales_row = a.x.blocks();
+      const std::int32_t* sums = a.x.row_sums(m0) + k0 / activation_block * 2;
       STILLA_UNROLL
-      for (std::size_t l = 0; l < lines_per_group; ++l) {
+      for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+        Int dot[MT][vectors];
+        Int dot_low[Planes == 2 ? MT : 1][vectors];
         STILLA_UNROLL
-        for (std::size_t half = 0; half < halves; ++half) {
-          const std::size_t line = g * lines_per_group + l;
-          const std::size_t four = (line * halves + half) * 4;
-          if constexpr (Panels == 1) {  // the activations straight from memory
-            STILLA_UNROLL
-            for (std::size_t v = 0; v < vectors; ++v) {
-              const Int w = load_operand<F>(codes, line, half == 1, v);
+        for (std::size_t m = 0; m < MT; ++m) {
+          STILLA_UNROLL
+          for (std::size_t v = 0; v < vectors; ++v) {
+            dot[m][v] = set_s32(0);
+            if constexpr (Planes == 2) dot_low[m][v] = set_s32(0);
+          }
+        }
+        STILLA_UNROLL
+        for (std::size_t l = 0; l < lines_per_group; ++l) {
+          STILLA_UNROLL
+          for (std::size_t half = 0; half < halves; ++half) {
+            const std::size_t line = g * lines_per_group + l;
+            const std::size_t four = (line * halves + half) * 4;
+            if constexpr (Panels == 1) {  // the activations straight from memory
+              STILLA_UNROLL
+              for (std::size_t v = 0; v < vectors; ++v) {
+                const Int w = load_operand<F>(codes, line, half == 1, v);
+                STILLA_UNROLL
+                for (std::size_t m = 0; m < MT; ++m) {
+                  const std::size_t at = m % tokens_per_base * row + four;
+                  dot[m][v] = dot_codes_at<F>(dot[m][v], w, x[m / tokens_per_base] + at);
+                  if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, low[m / tokens_per_base] + at);
+                }
+              }
+            } else {  // loaded once for all panels
+              Int w[vectors];
+              STILLA_UNROLL
+              for (std::size_t v = 0; v < vectors; ++v) {
+                w[v] = load_operand<F>(codes + v / row_vectors * panel_bytes, line, half == 1, v % row_vectors);
+              }
               STILLA_UNROLL
               for (std::size_t m = 0; m < MT; ++m) {
-                const std::size_t at = m % tokens_per_base * row + four;
-                dot[m][v] = dot_codes_at<F>(dot[m][v], w, x[m / tokens_per_base] + at);
-                if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, low[m / tokens_per_base] + at);
+                const Int four_x = broadcast4(x[m / tokens_per_base] + m % tokens_per_base * row + four);
+                STILLA_UNROLL
+                for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], w[v], four_x);
               }
             }
-          } else {  // loaded once for all panels
-            Int w[vectors];
-            STILLA_UNROLL
-            for (std::size_t v = 0; v < vectors; ++v) {
-              w[v] = load_operand<F>(codes + v / row_vectors * panel_bytes, line, half == 1, v % row_vectors);
-            }
+          }
+        }
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < vectors; ++v) {
+          const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
+          const Float scale = load_scale<F>(panel_record, k0, g, v % row_vectors);
+          STILLA_UNROLL
+          for (std::size_t m = 0; m < MT; ++m) {
+            if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
+            if constexpr (operand_zero<F> != 0) dot[m][v] = sub_s32(dot[m][v], zero_products<F>(sums + 2 * m * scales_row, g));
+            acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * scales_row])), to_floats(dot[m][v]), acc[m][v]);
+          }
+          if constexpr (F::has_minimum && !has_sub_minimums<F>) {
+            const Float minimum = load_minimum(panel_record, v % row_vectors);
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
-              const Int four_x = broadcast4(x[m / tokens_per_base] + m % tokens_per_base * row + four);
-              STILLA_UNROLL
-              for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], w[v], four_x);
+              acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
             }
           }
         }
       }
+    }
+    if constexpr (has_sub_minimums<F>) {
+      const RoundedSums* rounded = a.x.row_rounded_sums(m0) + k1 / sums_block;
       STILLA_UNROLL
       for (std::size_t v = 0; v < vectors; ++v) {
         const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
-        const Float scale = load_scale<F>(panel_record, k0, g, v % row_vectors);
+        Int sub_minimums[sum_pairs];
+        STILLA_UNROLL
+        for (std::size_t i = 0; i < sum_pairs; ++i) sub_minimums[i] = load_sub_minimums<F>(panel_record, i, v % row_vectors);
+        const Float minimum = load_minimum(panel_record, v % row_vectors);
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
-          if constexpr (operand_zero<F> != 0) dot[m][v] = sub_s32(dot[m][v], zero_products<F>(sums + 2 * m * scales_row, g));
-          acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * scales_row])), to_floats(dot[m][v]), acc[m][v]);
-        }
-        if constexpr (F::has_minimum) {
-          const Float minimum = load_minimum<F>(panel_record, k0, g, v % row_vectors);
+          const RoundedSums& of_token = rounded[m * (a.K / sums_block)];
+          Int dot_sums = set_s32(0);
           STILLA_UNROLL
-          for (std::size_t m = 0; m < MT; ++m) {
-            acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
+          for (std::size_t i = 0; i < sum_pairs; ++i) {
+            dot_sums = dot_pairs(dot_sums, sub_minimums[i], broadcast_pair(of_token.sums + 2 * i));
           }
+          acc[m][v] = fused_multiply_add(mul(minimum, set(of_token.scale)), to_floats(dot_sums), acc[m][v]);
         }
       }
     }

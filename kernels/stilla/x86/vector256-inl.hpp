@@ -21,6 +21,11 @@ STILLA_INLINE Int broadcast4(const std::int8_t* from) {
   std::memcpy(&four, from, sizeof four);
   return _mm256_set1_epi32(four);
 }
+STILLA_INLINE Int broadcast_pair(const std::int16_t* from) {
+  std::int32_t two;
+  std::memcpy(&two, from, sizeof two);
+  return _mm256_set1_epi32(two);
+}
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm256_set1_epi32(x); }
 STILLA_INLINE Int set_u8(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm256_and_si256(a, b); }
@@ -72,4 +77,7 @@ STILLA_INLINE Float load_f16(const std::byte* from) {
 }
 STILLA_INLINE Float load_s8(const std::byte* from) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+}
+STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }

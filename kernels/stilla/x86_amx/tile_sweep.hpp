@@ -25,7 +25,11 @@
 //     round i:      store C0 of round i - 1, clear it, multiply into it, load what its operand's tile holds next; C1, C2, C3 likewise
 //                   add the products of round i - 1 to the sums
 //
-// and rounds run on from tile to tile. Measured on one Granite Rapids server (GCC 12 and clang 19 alike; cycles for 16 results of
+// and rounds run on from tile to tile. With sub-minimums (Q4_K, Q5_K) a slice of 256 k ends with a round of two products: of the
+// activations' rounded sums, in two parts of 8 bits, with the sub-minimums. All its sums are integers below 2^24 times a power
+// of two, so exact too. (A multiply-add for each group and sum instead: 1.1 times the time.)
+//
+// Measured on one Granite Rapids server (GCC 12 and clang 19 alike; cycles for 16 results of
 // 32 weights, counted in vpdpbusd): products 1.2 and their stores 1.1, which overlap; 2.2 the sweep with everything in L1, 2.8 with
 // the activations in L2, 4.4 to 5 a whole matmul of a 1.5B model's shapes, 7.2 to 8 with avx512vnni. What is lost is lost to the
 // caches and to a window of 512 instructions, which a round of about 450 fills: another 100 instructions in four rounds cost 0.5.
@@ -69,7 +73,9 @@ struct Unpacked {
   static constexpr std::size_t groups = most_chunk_k / F::group_weights, pairs = F::group_weights / 2;
   alignas(64) std::uint16_t operands[groups][panels][pairs][2 * panel_rows];
   alignas(64) float scales[groups][panels][panel_rows];
-  alignas(64) float minimums[F::has_minimum ? groups : 1][panels][panel_rows];
+  // Of a group; with sub-minimums of eight, and of those twice as many pairs as there are: the ones of TileActivations.
+  alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? groups / RoundedSums::blocks : groups][panels][panel_rows];
+  alignas(64) std::uint16_t sub_minimums[has_sub_minimums<F> ? groups / RoundedSums::blocks : 1][panels][16][2 * panel_rows];
 };
 
 // What codes of at most 5 bits stand for, in bf16; twice if they have 4 bits.
@@ -98,6 +104,25 @@ STILLA_INLINE Int byte_as_float(Int bytes) {
 // The upper halves of two vectors of floats, as pairs.
 STILLA_INLINE Int upper_halves(Int first, Int second) {
   return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(first, 16), second);
+}
+
+// Of eight groups the minimum, and the sub-minimums beside the activations' sums, whose place is in half `half`: each as a pair
+// for a sum's two parts, with zeros where the other eight's sums are.
+template <class F>
+STILLA_INLINE void unpack_minimums(Unpacked<F>& out, const std::byte* record, std::size_t i, std::size_t p, std::size_t half) {
+  using namespace avx512vnni;
+  store_floats(out.minimums[i][p], load_minimum(record, 0));
+  for (std::size_t pair = 0; pair < sum_pairs; ++pair) {
+    const Int two = load_sub_minimums<F>(record, pair, 0);
+    const Int first = as_bits(to_floats(shift_right_s32<16>(shift_left_s32<16>(two))));
+    const Int second = as_bits(to_floats(shift_right_s32<16>(two)));
+    auto* const at = out.sub_minimums[i][p] + half * RoundedSums::blocks + 2 * pair;
+    store(at[0], upper_halves(first, first));
+    store(at[1], upper_halves(second, second));
+  }
+  for (std::size_t g = 0; g < RoundedSums::blocks; ++g) {
+    store(out.sub_minimums[i][p][(1 - half) * RoundedSums::blocks + g], set_s32(0));
+  }
 }
 
 template <class F>
@@ -139,15 +164,18 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
     }
     for (std::size_t g = 0; g < groups; ++g) {
       avx512vnni::store_floats(out.scales[b * groups + g][p], avx512vnni::load_scale<F>(record, k0, g, 0));
-      if constexpr (F::has_minimum) {
-        avx512vnni::store_floats(out.minimums[b * groups + g][p], avx512vnni::load_minimum<F>(record, k0, g, 0));
-      }
+    }
+    if constexpr (has_sub_minimums<F>) {
+      if (k0 % sums_block == 0) unpack_minimums(out, record, b / RoundedSums::blocks, p, k0 / sums_block % 2);
+    } else if constexpr (F::has_minimum) {
+      avx512vnni::store_floats(out.minimums[b][p], avx512vnni::load_minimum(record, 0));
     }
   }
 }
 
 // Where a round finds its operands: of some tiles of tokens and a chunk of k, slice by slice, of each slice all tiles. Every
-// instruction beside the tiles' counts, so these are pointers that mostly take one step.
+// instruction beside the tiles' counts, so these are pointers that mostly take one step. With sub-minimums a slice ends with one
+// more round, of the sums.
 template <class F, std::size_t Planes>
 class Rounds {
  public:
@@ -157,8 +185,8 @@ class Rounds {
 
   Rounds(const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end, std::size_t tokens,
          std::size_t k_begin, std::size_t k_end)
-      : unpacked_(&w.operands[0][0][0][0]), tiles_(x), m_begin_(m_begin), m_end_(m_end), tokens_(tokens), k_begin_(k_begin),
-        k_end_(k_end), m_(m_begin), slice_(k_begin), block_(x.at(0, 1)) {
+      : unpacked_(&w.operands[0][0][0][0]), minimums_(&w.sub_minimums[0][0][0][0]), tiles_(x), m_begin_(m_begin), m_end_(m_end),
+        tokens_(tokens), k_begin_(k_begin), k_end_(k_end), m_(m_begin), slice_(k_begin), block_(x.at(0, 1)) {
     begin_tile();
   }
 
@@ -171,6 +199,13 @@ class Rounds {
   // After the last one: any that was.
   void next() {
     if (--left_ == 0) return next_tile();
+    if constexpr (has_sub_minimums<F>) {
+      if (left_ == 1) {
+        x_ = tiles_.rounded_sums + tiles_.sums_at(m_, slice_ / (2 * sums_block) * 2 * sums_block);
+        w_ = minimums_ + (slice_ - k_begin_) / sums_block * (panels * panel_bytes / sizeof(std::uint16_t));
+        return;
+      }
+    }
     w_ += round_k * panels * panel_rows;
     if constexpr (round_k == 16) {
       x_ += left_ % 2 == 0 ? block_ - 16 : 16;  // an even number of them is a slice
@@ -184,7 +219,7 @@ class Rounds {
   void begin_tile() {
     x_ = tiles_.values + tiles_.at(m_, slice_ / activation_block);
     w_ = unpacked_ + (slice_ - k_begin_) * panels * panel_rows;
-    left_ = (slice_end() - slice_) / round_k;
+    left_ = (slice_end() - slice_) / round_k + (has_sub_minimums<F> ? 1 : 0);
   }
   void next_tile() {
     m_ += tokens_;
@@ -195,7 +230,7 @@ class Rounds {
     begin_tile();
   }
 
-  const std::uint16_t* unpacked_;
+  const std::uint16_t *unpacked_, *minimums_;
   TileActivations tiles_;
   std::size_t m_begin_, m_end_, tokens_, k_begin_, k_end_, m_, slice_, block_;
   const std::uint16_t *x_, *w_;
@@ -238,13 +273,42 @@ STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, cons
   Tiles::template load<tile_b1, R::panel_bytes>(next.w(), 64);
 }
 
+// The round of the sums: two products.
+template <class F, class Tiles, std::size_t Planes>
+STILLA_INLINE void multiply_sums(Products& before, const Rounds<F, Planes>& next) {
+  using R = Rounds<F, Planes>;
+  store<Tiles, tile_c0>(before);
+  multiply<Tiles, tile_c0, tile_a0, tile_b0>();
+  Tiles::template load<tile_b0>(next.w(), 64);
+  store<Tiles, tile_c1>(before);
+  multiply<Tiles, tile_c1, tile_a0, tile_b1>();
+  Tiles::template load<tile_b1, R::panel_bytes>(next.w(), 64);
+  Tiles::template load<tile_a0>(next.x(), R::x_bytes);
+  store<Tiles, tile_c2>(before);
+  store<Tiles, tile_c3>(before);
+}
+
+// Stores the products of the round before and begins the next one, if there is one.
+template <class F, class Tiles, std::size_t Planes>
+STILLA_INLINE void multiply_next(Products& before, Rounds<F, Planes>& next, bool is_last) {
+  if (is_last) {
+    store<Tiles, tile_c0>(before);
+    store<Tiles, tile_c1>(before);
+    store<Tiles, tile_c2>(before);
+    store<Tiles, tile_c3>(before);
+    return;
+  }
+  const std::uint16_t *w = next.w(), *second_x = next.second_x();
+  next.next();
+  multiply_round<F, Tiles, Planes, false>(before, w, second_x, next);
+}
+
 using Sums = Float[panels][most_tokens];
 
-// The contract's float step for one group. scales, minimums: of both panels. dots: likewise; low: their low plane's, or null.
-// sums: scaled sums of the tokens.
-template <class F>
-STILLA_INLINE void add_products(Sums& acc, const float* scales, const float* minimums, const float (*dots)[16][panel_rows],
-                                const float (*low)[16][panel_rows], const float* sums) {
+// The contract's float step for one group, or for eight groups' minimums. scales: of both panels. dots: likewise; low: their low
+// plane's, or null.
+STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*dots)[16][panel_rows],
+                                const float (*low)[16][panel_rows]) {
   using namespace avx512vnni;
   const Float scale[panels] = {load_floats(scales), load_floats(scales + panel_rows)};
   STILLA_UNROLL
@@ -256,14 +320,17 @@ STILLA_INLINE void add_products(Sums& acc, const float* scales, const float* min
       acc[p][t] = fused_multiply_add(scale[p], dot, acc[p][t]);
     }
   }
-  if constexpr (F::has_minimum) {
-    const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
+}
+
+// That for the minimums of one group. sums: scaled sums of the tokens.
+STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* sums) {
+  using namespace avx512vnni;
+  const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
+  STILLA_UNROLL
+  for (std::size_t t = 0; t < most_tokens; ++t) {
+    const Float sum = set(sums[t]);  // clang reads it in each instruction: 3 % less time than loading it once
     STILLA_UNROLL
-    for (std::size_t t = 0; t < most_tokens; ++t) {
-      const Float sum = set(sums[t]);  // clang reads it in each instruction: 3 % less time than loading it once
-      STILLA_UNROLL
-      for (std::size_t p = 0; p < panels; ++p) acc[p][t] = fused_multiply_add(minimum[p], sum, acc[p][t]);
-    }
+    for (std::size_t p = 0; p < panels; ++p) acc[p][t] = fused_multiply_add(minimum[p], sum, acc[p][t]);
   }
 }
 
@@ -282,12 +349,12 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   static_assert(!F::has_minimum || F::group_weights == activation_block);
   Products products = {};  // rows that a tile lacks are added too, to sums that nobody reads
   R next(w, x, m_begin, m_end, tokens, k_begin, k_end);
-  const std::uint16_t *w_at = next.w(), *second_x = next.second_x();
+  const std::uint16_t *first_w = next.w(), *first_second_x = next.second_x();
   Tiles::template load<tile_a0>(next.x(), R::x_bytes);
-  Tiles::template load<tile_b0>(w_at, 64);
-  Tiles::template load<tile_b1, R::panel_bytes>(w_at, 64);
+  Tiles::template load<tile_b0>(first_w, 64);
+  Tiles::template load<tile_b1, R::panel_bytes>(first_w, 64);
   next.next();
-  multiply_round<F, Tiles, Planes, true>(products, w_at, second_x, next);
+  multiply_round<F, Tiles, Planes, true>(products, first_w, first_second_x, next);
   // From here the products are one round ahead of the sums.
   std::size_t left = (m_end - m_begin) / tokens * ((k_end - k_begin) / R::round_k);
   for (std::size_t slice = k_begin; slice < k_end; slice += slice_k) {
@@ -301,27 +368,30 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
         for (std::size_t p = 0; p < panels; ++p) acc[p][t] = load_floats(sums[t][p]);
       }
       const float* scales = w.scales[(slice - k_begin) / F::group_weights][0];
-      const float* minimums = F::has_minimum ? w.minimums[(slice - k_begin) / F::group_weights][0] : nullptr;
+      const float* minimums = F::has_minimum ? w.minimums[(slice - k_begin) / avx512vnni::minimum_k<F>][0] : nullptr;
       const float* scaled_sums = x.scaled_sums + slice / activation_block * x.stride + m;
       for (std::size_t round = 0; round < rounds; ++round) {
-        if (--left != 0) {
-          w_at = next.w();
-          second_x = next.second_x();
+        --left;
+        if (has_sub_minimums<F> && round + 1 == rounds) {
           next.next();
-          multiply_round<F, Tiles, Planes, false>(products, w_at, second_x, next);
+          multiply_sums<F, Tiles, Planes>(products, next);
         } else {
-          store<Tiles, tile_c0>(products);
-          store<Tiles, tile_c1>(products);
-          store<Tiles, tile_c2>(products);
-          store<Tiles, tile_c3>(products);
+          multiply_next<F, Tiles, Planes>(products, next, left == 0);
         }
         STILLA_UNROLL
         for (std::size_t g = 0; g < groups; ++g) {
           const auto* const dots = products.values + g * panels;
-          add_products<F>(acc, scales, minimums, dots, Planes == 2 ? dots + panels : nullptr, scaled_sums);
+          add_products(acc, scales, dots, Planes == 2 ? dots + panels : nullptr);
           scales += group_scales;
-          if constexpr (F::has_minimum) minimums += group_scales, scaled_sums += x.stride;
+          if constexpr (F::has_minimum && !has_sub_minimums<F>) {
+            add_minimums(acc, minimums, scaled_sums);
+            minimums += group_scales, scaled_sums += x.stride;
+          }
         }
+      }
+      if constexpr (has_sub_minimums<F>) {
+        multiply_next<F, Tiles, Planes>(products, next, left == 0);
+        add_products(acc, minimums, products.values, nullptr);
       }
       STILLA_UNROLL
       for (std::size_t t = 0; t < most_tokens; ++t) {
@@ -374,8 +444,9 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t first, std:
   Unpacked<F> w;
   const std::size_t M = a.x.rows, tiles = (M + most_tokens - 1) / most_tokens;
   const std::size_t tokens = M / tiles, larger = M % tiles * (tokens + 1);  // the first tiles have a token more
-  const std::size_t blocks = a.K / code_block, chunks = (a.K + most_chunk_k - 1) / most_chunk_k;
-  const std::size_t chunk_k = (blocks / 2 + chunks - 1) / chunks * 2 * code_block;  // alike, the last a bit less; whole rounds
+  constexpr std::size_t whole = has_sub_minimums<F> ? slice_k : 2 * code_block;  // a row is so many, whole rounds
+  const std::size_t wholes = a.K / whole, chunks = (a.K + most_chunk_k - 1) / most_chunk_k;
+  const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // alike, the last a bit less
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
     for (std::size_t p = first; p < last; p += panels) {

@@ -47,6 +47,9 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, const std::int8_t* x) {
   return dot_codes<F>(acc, codes, broadcast4(x));
 }
 
+// acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
+STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) { return add_s32(acc, _mm256_madd_epi16(w, x)); }
+
 }  // namespace stilla::STILLA_ABI::avx2
 STILLA_TARGET_END
 #endif

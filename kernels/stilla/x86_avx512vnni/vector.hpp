@@ -69,6 +69,20 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, const std::int8_t* x) {
   return dot_codes<F>(acc, codes_u8x64, broadcast4(x));
 #endif
 }
+// acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
+STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) {
+#if defined(__GNUC__) && !defined(__clang__)
+  __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
+  return acc;
+#else
+  return _mm512_dpwssd_epi32(acc, w, x);
+#endif
+}
+STILLA_INLINE Int broadcast_pair(const std::int16_t* from) {
+  std::int32_t two;
+  std::memcpy(&two, from, sizeof two);
+  return _mm512_set1_epi32(two);
+}
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm512_set1_epi32(x); }
 STILLA_INLINE Int set_u8(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
@@ -120,6 +134,10 @@ STILLA_INLINE Float load_f16(const std::byte* from) {
 }
 STILLA_INLINE Float load_s8(const std::byte* from) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+}
+
+STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
+  return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
 STILLA_INLINE Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }

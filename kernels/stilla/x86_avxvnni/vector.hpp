@@ -41,6 +41,9 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, const std::int8_t* x) {
   return dot_codes<F>(acc, codes, broadcast4(x));
 }
 
+// acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
+STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) { return _mm256_dpwssd_avx_epi32(acc, w, x); }
+
 }  // namespace stilla::STILLA_ABI::avxvnni
 STILLA_TARGET_END
 #endif
