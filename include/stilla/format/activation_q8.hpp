@@ -49,10 +49,13 @@ namespace detail {
 inline constexpr float smallest_activation = 0x1p-60f;  // of a block's highest magnitudes: every product of scales stays normal
 inline constexpr float largest_activation = 0x1p60f;
 
-// The scale of a block whose highest magnitude is `highest`, and 1 / scale. largest: 127 or 32512.
+// The scale of a block whose highest magnitude is `highest`, and 1 / scale: the least power of two with which highest / scale is
+// at most `largest`. That is a difference of exponents, or one more where highest has the larger mantissa.
 inline float activation_scale(float highest, float largest) {
-  const auto bits = std::bit_cast<std::uint32_t>(highest / largest);
-  return std::bit_cast<float>((bits + 0x007fffffu) & 0x7f800000u);
+  constexpr std::uint32_t exponent = 0x7f800000u, mantissa = 0x007fffffu;
+  const auto limit = std::bit_cast<std::uint32_t>(largest);
+  const std::uint32_t next = std::bit_cast<std::uint32_t>(highest) + mantissa - (limit & mantissa);
+  return std::bit_cast<float>((next & exponent) - (limit & exponent) + std::bit_cast<std::uint32_t>(1.0f));
 }
 inline float inverse_of_power(float power_of_two) {
   return std::bit_cast<float>(0x7f000000u - std::bit_cast<std::uint32_t>(power_of_two));
