@@ -124,6 +124,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarInEveryShape) {
   using F = TypeParam;
   std::vector<std::size_t> column_counts = columns<F>();
   column_counts.push_back(7 * 256);  // several chunks and slices
+  column_counts.push_back(9 * 256);  // the second chunk begins between multiples of 512
   for (const std::size_t K : column_counts) {
     for (const std::size_t N : {15u, 32u, 83u}) {
       Weights<F> w(3, N, K);

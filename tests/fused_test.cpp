@@ -149,7 +149,7 @@ TEST(Fused, GatedMatmul) {
 }
 
 TEST(Fused, AddNormQuantise) {
-  constexpr std::size_t n = 96;
+  constexpr std::size_t n = 800;
   const std::vector<float> weight = noise_values(12, n);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> start = noise_values(13, M * n), added = noise_values(14, M * n);

@@ -54,9 +54,10 @@ struct Activations {
         tile_values((M + 16) * K),
         tile_low(bits == ActivationBits::sixteen ? (M + 16) * K : 0),
         tile_sums(K / 32 * (M + 16)),
-        tile_rounded_sums((K + 256) / 512 * (M + 16) * 32),
+        tile_rounded_sums((K / 256 + 1) / 2 * (M + 16) * 32),
         has_low(bits == ActivationBits::sixteen) {
     for (std::size_t m = 0; m < M; ++m) std::copy(x.row(m), x.row(m) + K, floats.data() + m * K);
+    std::fill_n(tile_rounded_sums.data(), tile_rounded_sums.size(), std::uint16_t{0xffff});  // a NaN wherever nothing is stored
     if constexpr (QuantisedFormat<F>) {
       for (std::size_t m = 0; m < M; ++m) {
         QuantiseQ8<Scalar>::run(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
@@ -71,7 +72,9 @@ struct Activations {
                                   1.0f);
         }
         for (std::size_t b = 0; b < K / 32; ++b) tile_sums.data()[b * tiles.stride + m] = scaled_sums.data()[m * K / 32 + b];
-        for (std::size_t i = 0; i < K / 256; ++i) set_rounded_sums(m, i, stilla::detail::round_sums(scaled_sums.data() + m * K / 32 + 8 * i));
+        for (std::size_t i = 0; i < K / 256; ++i) {
+          set_rounded_sums(m, i, stilla::detail::round_sums(scaled_sums.data() + m * K / 32 + 8 * i));
+        }
         if (K / 256 % 2 != 0) stilla::detail::store_tile_sums(tile_rounded_sums.data() + tiles.sums_at(m, K / 256 * 256), {});
       }
     }

@@ -117,7 +117,8 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
         } else {
           const auto scale = F::scale(block);
           ASSERT_EQ(std::memcmp(record + 2 * n, &scale, 2), 0);
-          [[maybe_unused]] const std::size_t g = k % F::block_weights / F::group_weights, groups = F::block_weights / F::group_weights;
+          constexpr std::size_t groups = F::block_weights / F::group_weights;
+          [[maybe_unused]] const std::size_t g = k % F::block_weights / F::group_weights;
           if constexpr (F::has_minimum) {
             const auto minimum = F::minimum(block);
             ASSERT_EQ(std::memcmp(record + 32 + 2 * n, &minimum, 2), 0);
@@ -126,7 +127,7 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
             const std::byte* sub_scales = record + (F::has_minimum ? 64 : 32);
             ASSERT_EQ(static_cast<std::int8_t>(sub_scales[16 * g + n]), F::sub_scale(block, g));
             if constexpr (F::has_minimum) {
-              ASSERT_EQ(static_cast<std::int8_t>(sub_scales[16 * groups + g / 2 * 32 + 2 * n + g % 2]), F::sub_minimum(block, g));
+              ASSERT_EQ(static_cast<std::int8_t>(sub_scales[groups * 16 + g / 2 * 32 + 2 * n + g % 2]), F::sub_minimum(block, g));
             }
           }
         }

@@ -41,7 +41,9 @@ class ActivationBuffer {
   }
   ActivationBits bits() const { return bits_; }
   std::int8_t* row_values(std::size_t m) { return values_.data() + m * cols_; }
-  std::int8_t* row_low(std::size_t m) { return bits_ == ActivationBits::sixteen ? low_.data() + m * cols_ : nullptr; }  // null: 8 bits
+  std::int8_t* row_low(std::size_t m) {  // null: 8 bits
+    return bits_ == ActivationBits::sixteen ? low_.data() + m * cols_ : nullptr;
+  }
   float* row_scales(std::size_t m) { return scales_.data() + m * (cols_ / activation_block); }
   std::int32_t* row_sums(std::size_t m) { return sums_.data() + m * (cols_ / activation_block) * 2; }
   float* row_scaled_sums(std::size_t m) { return scaled_sums_.data() + m * (cols_ / activation_block); }

@@ -97,6 +97,7 @@ inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, con
     });
   });
   if (rounded == nullptr) return;
+  // The sums of 256 columns together, of which a task may have a part only.
   if (M < 16) {  // sooner done than handed out
     for (std::size_t m = 0; m < M; ++m) detail::round_row_sums(*rounded, m);
   } else {

@@ -66,9 +66,9 @@ struct PanelLayout<F> {
   static constexpr std::size_t code_bytes = code_block * panel_rows * F::code_bits / 8;  // of one block of 32 k
   static constexpr std::size_t sub_offset = panel_rows * 2 * (F::has_minimum ? 2 : 1);   // in a scale record
   static constexpr std::size_t sub_minimums_offset = sub_offset + (F::has_sub_scales ? groups * panel_rows : 0);
-  static constexpr std::size_t record_bytes = RowScaledFormat<F>    ? 0
-                                              : WordScaledFormat<F> ? panel_rows * 4
-                                                                    : sub_minimums_offset + (has_sub_minimums<F> ? groups * panel_rows : 0);
+  static constexpr std::size_t sub_minimums_bytes = has_sub_minimums<F> ? groups * panel_rows : 0;
+  static constexpr std::size_t record_bytes =
+      RowScaledFormat<F> ? 0 : WordScaledFormat<F> ? panel_rows * 4 : sub_minimums_offset + sub_minimums_bytes;
   static_assert(!has_sub_minimums<F> || (groups == RoundedSums::blocks && F::group_weights == activation_block));
 
   static constexpr std::size_t span_records = cache_line_bytes / std::gcd(cache_line_bytes, record_bytes);

@@ -16,9 +16,9 @@
 //     scales  float [M][K / 32]
 //     sums    int32 [M][K / 32][2]   of the first 16 values of a block and of all 32: weights with a zero point need them, in
 //                             groups of 16 or of 32
-//     scaled_sums  float [M][K / 32]   scale * sum of a block, exact: weights with a minimum need them
-//     rounded_sums  RoundedSums [M][K / 256]   the same of eight blocks, rounded to 16 bits with one scale, a power of two: weights
-//                             whose minimums are integers times one of 256 weights (Q4_K, Q5_K) need them
+//     scaled_sums  float [M][K / 32]   scale * sum of a block, exact: weights with a minimum need them (Q4_1, say)
+//     rounded_sums  RoundedSums [M][K / 256]   of eight blocks those, rounded to 16 bits with one scale, a power of two: weights need
+//                             them whose minimums are integers times one of 256 weights (Q4_K, Q5_K)
 //     tiles           the same once more in the form that AMX takes, where that is the target (below)
 //
 // The integer is x[k] / scale, rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is below
@@ -26,7 +26,7 @@
 // that depend on it are NaN.
 //
 // Powers of two multiply any scale of weights exactly, by an addition to its exponent, which CPUs do beside their dot
-// products (x86/panel_tile-inl.hpp). They cost up to one bit of 8: KL 0.0011 where max / 127 itself gave 0.0005, the head's
+// products (x86/panel_sweep-inl.hpp). They cost up to one bit of 8: KL 0.0011 where max / 127 itself gave 0.0005, the head's
 // input rounded as well, which it is not any more (model/forward.hpp).
 #pragma once
 
@@ -69,8 +69,8 @@ inline float scale_of_zeros(float highest) {
 
 // Sums of eight blocks: sums[b] * scale is a block's scaled sum, rounded once, ties to even, scale the least power of two with
 // which all eight fit. Where one is no number, so are the dot products with its block; the sums are then 0 and scale is 1.
-// So minimums that are integers times a common factor meet integers: four multiplications of pairs, or a sixteenth of an AMX
-// tile's, and one step in float where eight were. With activations of 16 bits KL against float ones is 2.0e-6 as before
+// So minimums that are integers times a common factor meet integers: for 256 weights four dot products of pairs, or one tile of
+// AMX's, and one step in float where there were eight. With activations of 16 bits KL against float ones is 2.0e-6 as before
 // (Qwen2.5 0.5B Q4_K_M, scripts/check_fidelity.py).
 inline constexpr std::size_t sums_block = 256;
 struct RoundedSums {
@@ -85,7 +85,7 @@ namespace detail {
 inline RoundedSums round_sums(const float* scaled_sums) {
   RoundedSums rounded;
   const float highest = highest_magnitude(scaled_sums, RoundedSums::blocks);
-  if (!(highest > 0.0f)) return rounded;  // zeros, or what is no number
+  if (!(highest > 0.0f && highest <= std::numeric_limits<float>::max())) return rounded;
   rounded.scale = activation_scale(highest, 32767.0f);
   const float inverse = inverse_of_power(rounded.scale);
   for (std::size_t b = 0; b < RoundedSums::blocks; ++b) {
@@ -103,8 +103,8 @@ inline RoundedSums round_sums(const float* scaled_sums) {
 //                                          in the order 0 2 4 6 8 10 12 14 1 3 5 7 9 11 13 15 (tile_position)
 //     low     bf16  likewise               the low plane; values are then scale * 256 * high. None with 8 bits
 //     scaled_sums  float [K / 32][stride]  as above
-//     rounded_sums  bf16  [K / 512, rounded up][stride][2][8][2]   of two times eight blocks scale * 256 * high and scale * low, which
-//                                          add up to scale * sum; zeros where a row has no second eight
+//     rounded_sums  bf16  [pairs of K / 256][stride][2][8][2]   of 512 columns' blocks scale * 256 * high and scale * low, which
+//                                          add up to scale * sum; zeros where a row has but 256 for the last pair
 //
 // stride: tokens that there is room for, M + 16 at least (kernels read scaled_sums of a whole tile).
 //
@@ -169,7 +169,7 @@ struct ActivationQ8 {
       tiles_from.values += tiles.at(begin, 0);
       if (low != nullptr) tiles_from.low += tiles.at(begin, 0);
       tiles_from.scaled_sums += begin;
-      tiles_from.rounded_sums += tiles.at(begin, 0);
+      if (tiles.rounded_sums != nullptr) tiles_from.rounded_sums += tiles.at(begin, 0);
     }
     return {row_values(begin), row_scales(begin), row_sums(begin), row_scaled_sums(begin), row_rounded_sums(begin),
             count,             cols,              low_from,        tiles_from};

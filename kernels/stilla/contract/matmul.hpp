@@ -10,10 +10,11 @@
 //                                                            own scale, a float, unless it is subnormal)
 //     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum (groups of 32); exact too
 //
-// Where minimums are integers times one of 256 weights (Q4_K, Q5_K), so is the last step, once after eight groups:
+// Where minimums are integers times one of 256 weights (Q4_K, Q5_K), the third line is replaced by, after every eight groups:
 //
 //     dot    = sum of sub_minimum[g] * sums_x[g]             exact in int32, and in float: at most 8 * 63 * 32767 < 2^24
-//     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s and sums_x: RoundedSums (format/activation_q8.hpp)
+//     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s, sums_x: RoundedSums (format/activation_q8.hpp). An exact
+//                                                            product, 0 or of 2^-112 to 2^67
 //
 // and y = acc + bias. A format with a scale per row is no exception: its scale_w is the same for all g. Float formats:
 // acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does just that for every output, so

@@ -98,19 +98,30 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// Of the rows of vector v, the sums of eight groups' sub-minimum times sum.
-template <class F>
-HWY_INLINE VInt32 sub_minimum_products(const std::byte* record, const RoundedSums& sums, std::size_t v) {
+// Adds what the minimums of 256 k contribute to the sums of the rows of vector v and MT tokens, whose rounded sums are `stride`
+// apart.
+template <class F, std::size_t MT>
+HWY_INLINE void add_minimums(VFloat (&acc)[MT][row_vectors], const std::byte* record, std::size_t v, const RoundedSums* sums,
+                             std::size_t stride) {
+  constexpr std::size_t pairs = RoundedSums::blocks / 2;
   const DInt16 d16;
-  VInt32 products = hn::Zero(DInt32());
-  for (std::size_t g = 0; g < RoundedSums::blocks; g += 2) {
-    const std::byte* at = record + PanelLayout<F>::sub_minimum_offset(g) + 2 * v * float_lanes;
-    const VInt16 minimums = hn::PromoteTo(d16, hn::LoadU(DSignedCode(), reinterpret_cast<const std::int8_t*>(at)));
-    std::int32_t two;
-    std::memcpy(&two, sums.sums + g, sizeof two);
-    products = add_pair_products(minimums, hn::BitCast(d16, hn::Set(DInt32(), two)), products);
+  const DFloat df;
+  VInt16 sub_minimums[pairs];
+  for (std::size_t i = 0; i < pairs; ++i) {
+    const std::byte* at = record + PanelLayout<F>::sub_minimum_offset(2 * i) + 2 * v * float_lanes;
+    sub_minimums[i] = hn::PromoteTo(d16, hn::LoadU(DSignedCode(), reinterpret_cast<const std::int8_t*>(at)));
   }
-  return products;
+  const VFloat minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
+  for (std::size_t m = 0; m < MT; ++m) {
+    const RoundedSums& of_token = sums[m * stride];
+    VInt32 dot = hn::Zero(DInt32());
+    for (std::size_t i = 0; i < pairs; ++i) {
+      std::int32_t two;
+      std::memcpy(&two, of_token.sums + 2 * i, sizeof two);
+      dot = add_pair_products(sub_minimums[i], hn::BitCast(d16, hn::Set(DInt32(), two)), dot);
+    }
+    acc[m][v] = hn::MulAdd(hn::Mul(minimum, hn::Set(df, of_token.scale)), hn::ConvertTo(df, dot), acc[m][v]);
+  }
 }
 
 template <class F, std::size_t MT>
@@ -174,7 +185,7 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
           scale = load_word_scale<F>(record + 4 * v * float_lanes, group_in_record);
         } else {
           scale = load_f16(record + 2 * v * float_lanes);
-          if constexpr (F::has_minimum) minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
+          if constexpr (F::has_minimum && !has_sub_minimums<F>) minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
           if constexpr (F::has_sub_scales) {
             scale = hn::Mul(scale, load_s8(record + Layout::sub_scale_offset(group_in_record) + v * float_lanes));
           }
@@ -190,14 +201,13 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
           if constexpr (F::has_minimum && !has_sub_minimums<F>) {
             acc[m][v] = hn::MulAdd(minimum, hn::Set(df, a.x.row_scaled_sums(m0 + m)[block]), acc[m][v]);
           }
-          if constexpr (has_sub_minimums<F>) {
-            if ((k0 + code_block) % sums_block != 0) continue;
-            const RoundedSums& sums = a.x.row_rounded_sums(m0 + m)[k0 / sums_block];
-            const VInt32 products = sub_minimum_products<F>(record, sums, v);
-            acc[m][v] = hn::MulAdd(hn::Mul(minimum, hn::Set(df, sums.scale)), hn::ConvertTo(df, products), acc[m][v]);
-          }
         }
       }
+    }
+    if constexpr (has_sub_minimums<F>) {
+      if ((k0 + code_block) % sums_block != 0) continue;
+      const RoundedSums* sums = a.x.row_rounded_sums(m0) + k0 / sums_block;
+      for (std::size_t v = 0; v < row_vectors; ++v) add_minimums<F, MT>(acc, record, v, sums, a.K / sums_block);
     }
   }
   for (std::size_t m = 0; m < MT; ++m) {

@@ -104,7 +104,7 @@ inline constexpr std::size_t sum_pairs = RoundedSums::blocks / 2;
 
 template <class F>
 inline constexpr std::size_t groups_per_block = code_block / F::group_weights;
-// Weights after which a kernel's loops add the minimums' part; where there are no sub-minimums, a block, which does it itself.
+// Weights of a row with one minimum: so many k are a step of a kernel's outer loop. A block where there are no sub-minimums.
 template <class F>
 inline constexpr std::size_t minimum_k = has_sub_minimums<F> ? sums_block : code_block;
 

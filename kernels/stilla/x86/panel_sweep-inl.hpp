@@ -11,11 +11,12 @@
 template <class F, std::size_t Panels, std::size_t ChunkK>
 struct Unpacked {
   static constexpr std::size_t blocks = ChunkK / code_block;
+  static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) std::int32_t scales[blocks][groups_per_block<F>][Panels][panel_rows];  // bits, less those of 1.0f; none is 0
-  // Of each block. With sub-minimums of eight: bits likewise, and int16 pairs.
-  alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? blocks / RoundedSums::blocks : blocks][Panels][panel_rows];
-  alignas(64) std::int16_t sub_minimums[has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1][sum_pairs][Panels][2 * panel_rows];
+  // Of a block; with sub-minimums of eight blocks, and what is stored are bits as of scales.
+  alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][Panels][panel_rows];
+  alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [..][row * 2 + group of the pair]
 };
 
 inline constexpr std::int32_t bits_of_one = std::bit_cast<std::int32_t>(1.0f);
@@ -148,7 +149,7 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   for (std::size_t i = 0; i < sum_pairs; ++i) {
     STILLA_UNROLL
     for (std::size_t m = 0; m < MT; ++m) {
-      const Int pair = broadcast_pair(rounded[m * stride].sums + 2 * i);
+      const Int pair = broadcast4(rounded[m * stride].sums + 2 * i);
       STILLA_UNROLL
       for (std::size_t v = 0; v < sweep_vectors; ++v) {
         dot[m][v] = dot_pairs(dot[m][v], load(sub_minimums + (i * sweep_vectors + v) * 2 * lanes), pair);

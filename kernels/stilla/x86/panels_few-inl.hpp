@@ -141,7 +141,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
           Int dot_sums = set_s32(0);
           STILLA_UNROLL
           for (std::size_t i = 0; i < sum_pairs; ++i) {
-            dot_sums = dot_pairs(dot_sums, sub_minimums[i], broadcast_pair(of_token.sums + 2 * i));
+            dot_sums = dot_pairs(dot_sums, sub_minimums[i], broadcast4(of_token.sums + 2 * i));
           }
           acc[m][v] = fused_multiply_add(mul(minimum, set(of_token.scale)), to_floats(dot_sums), acc[m][v]);
         }

@@ -16,15 +16,10 @@ STILLA_INLINE Int keep(Int x) {
 }
 STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 STILLA_INLINE void store(void* to, Int x) { _mm256_storeu_si256(static_cast<__m256i*>(to), x); }
-STILLA_INLINE Int broadcast4(const std::int8_t* from) {
+STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
   std::int32_t four;
   std::memcpy(&four, from, sizeof four);
   return _mm256_set1_epi32(four);
-}
-STILLA_INLINE Int broadcast_pair(const std::int16_t* from) {
-  std::int32_t two;
-  std::memcpy(&two, from, sizeof two);
-  return _mm256_set1_epi32(two);
 }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm256_set1_epi32(x); }
 STILLA_INLINE Int set_u8(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }

@@ -17,7 +17,8 @@
 // A: TileActivations (format/activation_q8.hpp). B: weights minus zero point, unpacked, two panels at a time:
 //
 //     operands  bf16   [group][panel][pair][16 rows][2]               in the order of TileActivations; 16 pairs, or 8
-//     scales    float  [group][panel][16 rows]                        minimums likewise
+//     scales    float  [group][panel][16 rows]                        minimums likewise, one for 256 k with sub-minimums
+//     sub_minimums  bf16  [256 k][panel][16 pairs][16 rows][2]        both of a pair the same; 8 pairs are zeros (TileActivations)
 //
 // C goes through L1 to the registers. 14 tokens x 2 panels are 28 of them. A round is four products, of two groups or of two
 // planes; its tiles are stored during the next round, so that nothing waits for them:
@@ -55,8 +56,10 @@ inline constexpr std::size_t fewest_tokens = 10;  // what fewest_tokens_for_tile
 inline constexpr std::size_t panels = 2;
 // Weights of a row unpacked at once: 96 KB, and 512 tokens' activations of them 1.5 MB, both in L2. 768 took 1.05 times the time.
 inline constexpr std::size_t most_chunk_k = small_stacks ? 768 : 1536;
-// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 14 KB. 128 and 4 are as good.
+// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 14 KB. 128 and 4 were as good, but a
+// round of sums is a slice's last.
 inline constexpr std::size_t slice_k = 256, most_tiles = 8;
+static_assert(slice_k == sums_block && most_chunk_k % slice_k == 0);
 
 enum Tile { tile_a0, tile_a1, tile_b0, tile_b1, tile_c0, tile_c1, tile_c2, tile_c3 };
 
@@ -73,9 +76,9 @@ struct Unpacked {
   static constexpr std::size_t groups = most_chunk_k / F::group_weights, pairs = F::group_weights / 2;
   alignas(64) std::uint16_t operands[groups][panels][pairs][2 * panel_rows];
   alignas(64) float scales[groups][panels][panel_rows];
-  // Of a group; with sub-minimums of eight, and of those twice as many pairs as there are: the ones of TileActivations.
-  alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? groups / RoundedSums::blocks : groups][panels][panel_rows];
-  alignas(64) std::uint16_t sub_minimums[has_sub_minimums<F> ? groups / RoundedSums::blocks : 1][panels][16][2 * panel_rows];
+  static constexpr std::size_t eights = has_sub_minimums<F> ? groups / RoundedSums::blocks : 1;
+  alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : groups][panels][panel_rows];
+  alignas(64) std::uint16_t sub_minimums[eights][panels][16][2 * panel_rows];
 };
 
 // What codes of at most 5 bits stand for, in bf16; twice if they have 4 bits.

@@ -51,7 +51,7 @@ STILLA_INLINE void store(void* to, Int x) { _mm512_storeu_si512(to, x); }
 STILLA_INLINE void store_bytes(std::int8_t* to, Int x) {  // of each int32 the lowest one
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
 }
-STILLA_INLINE Int broadcast4(const std::int8_t* from) {
+STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
   std::int32_t four;
   std::memcpy(&four, from, sizeof four);
   return _mm512_set1_epi32(four);
@@ -77,11 +77,6 @@ STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) {
 #else
   return _mm512_dpwssd_epi32(acc, w, x);
 #endif
-}
-STILLA_INLINE Int broadcast_pair(const std::int16_t* from) {
-  std::int32_t two;
-  std::memcpy(&two, from, sizeof two);
-  return _mm512_set1_epi32(two);
 }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm512_set1_epi32(x); }
 STILLA_INLINE Int set_u8(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
