@@ -54,8 +54,11 @@ using avx512vnni::Int;
 inline constexpr std::size_t most_tokens = 14;  // of a tile
 inline constexpr std::size_t fewest_tokens = 10;  // what fewest_tokens_for_tiles or more make, shared alike
 inline constexpr std::size_t panels = 2;
-// Weights of a row unpacked at once: 96 KB, and 512 tokens' activations of them 1.5 MB, both in L2. 768 took 1.05 times the time.
+// What is unpacked at once: so many weights of a row, and of three pairs of panels where the stack allows, 96 KB each. With 8 tiles'
+// activations, 350 KB, that stays in L2. (768 weights of a pair took 1.05 times the time of 1536; a pair at a time, so that all
+// tokens' activations go by for each, 1.07.)
 inline constexpr std::size_t most_chunk_k = small_stacks ? 768 : 1536;
+inline constexpr std::size_t most_pairs = small_stacks ? 1 : 3;
 // What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 14 KB. 128 and 4 were as good, but a
 // round of sums is a slice's last.
 inline constexpr std::size_t slice_k = 256, most_tiles = 8;
@@ -429,11 +432,11 @@ STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, s
   }
 }
 
-// Whether scale_w * scale_x is exact for all weights of two panels.
+// Whether scale_w * scale_x is exact for all weights of so many pairs of panels.
 template <class F>
-STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0) {
+STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std::size_t pairs) {
   if constexpr (RowScaledFormat<F>) {
-    for (std::size_t p = 0; p < panels; ++p) {
+    for (std::size_t p = 0; p < pairs * panels; ++p) {
       const std::byte* panel = a.panels + (p0 + p) * PanelLayout<F>::panel_bytes(a.K);
       if (!avx512vnni::row_scales_are_exact(avx512vnni::load_scale<F>(panel, 0, 0, 0))) return false;
     }
@@ -441,10 +444,10 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0) {
   return true;
 }
 
-// Panels [first, last), an even number of whole ones, all tokens.
+// Up to `most_pairs` pairs of panels from p0 on, all tokens.
 template <class F, class Tiles, std::size_t Planes>
-STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
-  Unpacked<F> w;
+STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t pairs) {
+  Unpacked<F> w[most_pairs];
   const std::size_t M = a.x.rows, tiles = (M + most_tokens - 1) / most_tokens;
   const std::size_t tokens = M / tiles, larger = M % tiles * (tokens + 1);  // the first tiles have a token more
   constexpr std::size_t whole = has_sub_minimums<F> ? slice_k : 2 * code_block;  // a row is so many, whole rounds
@@ -452,41 +455,41 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t first, std:
   const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // alike, the last a bit less
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
-    for (std::size_t p = first; p < last; p += panels) {
-      if (!scales_are_exact(a, p)) continue;
-      for (std::size_t i = 0; i < panels; ++i) unpack_panel<F>(w, a, p, i, k_begin, k_end);
-      const auto sweep = [&](std::size_t m_begin, std::size_t m_end, std::size_t count) {
-        if (m_begin == m_end) return;
-        Tiles::configure(shapes_of(F::group_weights, count));
-        for (std::size_t m = m_begin; m < m_end; m += most_tiles * count) {
-          const std::size_t end = m_end - m < most_tiles * count ? m_end : m + most_tiles * count;
-          sweep_chunk<F, Tiles, Planes>(w, a, p, m, end, count, k_begin, k_end);
-        }
-      };
-      sweep(0, larger, tokens + 1);
-      sweep(larger, M, tokens);
+    for (std::size_t i = 0; i < pairs; ++i) {
+      for (std::size_t p = 0; p < panels; ++p) unpack_panel<F>(w[i], a, p0 + i * panels, p, k_begin, k_end);
     }
+    const auto sweep = [&](std::size_t m_begin, std::size_t m_end, std::size_t count) {
+      if (m_begin == m_end) return;
+      Tiles::configure(shapes_of(F::group_weights, count));
+      for (std::size_t m = m_begin; m < m_end; m += most_tiles * count) {
+        const std::size_t end = m_end - m < most_tiles * count ? m_end : m + most_tiles * count;
+        for (std::size_t i = 0; i < pairs; ++i) {
+          sweep_chunk<F, Tiles, Planes>(w[i], a, p0 + i * panels, m, end, count, k_begin, k_end);
+        }
+      }
+    };
+    sweep(0, larger, tokens + 1);
+    sweep(larger, M, tokens);
   }
   Tiles::release();
-  if constexpr (RowScaledFormat<F>) {
-    for (std::size_t p = first; p < last; p += panels) {
-      if (!scales_are_exact(a, p)) avx512vnni::matmul_panels<F>(a, p, p + panels);
-    }
-  }
 }
 
 // Panels [first, last). Few tokens, rows that are not whole rounds, and panels that make no pair of whole ones are avx512vnni's.
 template <class F, class Tiles>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
-  if (a.x.tiles.values != nullptr && a.x.rows >= fewest_tokens_for_tiles && a.K != 0 && a.K % 64 == 0 && first + panels <= full) {
-    const std::size_t end = first + (full - first) / panels * panels;
-    if (a.x.low == nullptr) {
-      panels_many<F, Tiles, 1>(a, first, end);
-    } else {
-      panels_many<F, Tiles, 2>(a, first, end);
+  if (a.x.tiles.values != nullptr && a.x.rows >= fewest_tokens_for_tiles && a.K != 0 && a.K % 64 == 0) {
+    while (first + panels <= full) {
+      const std::size_t pairs = full - first < most_pairs * panels ? (full - first) / panels : most_pairs;
+      if (!scales_are_exact(a, first, pairs)) {
+        avx512vnni::matmul_panels<F>(a, first, first + pairs * panels);
+      } else if (a.x.low == nullptr) {
+        panels_many<F, Tiles, 1>(a, first, pairs);
+      } else {
+        panels_many<F, Tiles, 2>(a, first, pairs);
+      }
+      first += pairs * panels;
     }
-    first = end;
   }
   if (first < last) avx512vnni::matmul_panels<F>(a, first, last);
 }
