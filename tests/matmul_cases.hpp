@@ -223,6 +223,18 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInEveryShape) {
   }
 }
 
+// More tokens and panels than kernels for many tokens take at once (112; 6), by a few: eight whole panels and a part.
+STILLA_CASE_TEST(MatMul, EqualsScalarForManyTokensAndPanels) {
+  using F = Second;
+  constexpr std::size_t M = 117, N = 131, K = std::max<std::size_t>(F::block_weights, 64);
+  Weights<F> w(36, N, K);
+  const std::vector<float> bias = noise_values(37, N);
+  for (const ActivationBits bits : roundings_of<F>()) {
+    Activations<F> x(38, M, K, bits);
+    ASSERT_TRUE(same_bits(product(target, w.view, x.all(), bias.data()), product(Scalar::id, w.view, x.all(), bias.data())));
+  }
+}
+
 // More columns than kernels for many tokens take at once (8192), four whole panels and a part.
 STILLA_CASE_TEST(MatMul, EqualsScalarInManyColumns) {
   using F = Second;

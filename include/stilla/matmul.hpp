@@ -9,7 +9,7 @@
 //
 // Quantised weights take activations rounded to 8 or 16 bits (ActivationBuffer's argument), float weights (F32, F16, BF16)
 // take floats. The arithmetic is fixed to the bit by kernels/stilla/contract/matmul.hpp: results are the same on every target,
-// for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to 200 KB of each
+// for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to 400 KB of each
 // thread's stack.
 #pragma once
 

@@ -50,7 +50,7 @@ struct MatmulArgs<F> {
   const float* bias = nullptr;
 };
 
-// Kernels for many tokens unpack weights to the stack: up to 200 KB of it, or 100 KB with a C library whose threads may have
+// Kernels for many tokens unpack weights to the stack: up to 400 KB of it, or 100 KB with a C library whose threads may have
 // less than that (musl's have 128 KB by default; glibc's, Windows' and macOS's at least 512 KB).
 #if defined(__GLIBC__) || defined(_WIN32) || defined(__APPLE__)
 inline constexpr bool small_stacks = false;

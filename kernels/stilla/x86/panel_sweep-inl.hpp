@@ -281,22 +281,32 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
 // 6 x 2 vectors, with 2 operands and 1 broadcast 15 of the 16 registers of AVX2; the sums are in memory.
 inline constexpr std::size_t sweep_tokens = lanes == 16 ? 4 : 6;
 inline constexpr std::size_t fewest_to_sweep = 16;
+// So many times `sweep_panels` panels are unpacked, and so many tokens sweep over all of them before the next ones, whose activations
+// stay in L2 meanwhile: 8960 columns in 0.93 to 0.95 of the time (Granite Rapids), 1536 alike. 48 and 192 tokens or 3 sets too.
+inline constexpr std::size_t most_sets = small_stacks ? 1 : 2, tokens_at_once = 96;
 
-// False, and the panels are still to do, where a scale is no number.
+// `sets` times `sweep_panels` panels from p0 on. False, and they are still to do, where a scale is no number.
 template <class F, std::size_t Planes>
-STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0) {
-  SweepOperands<F> unpacked;
+STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t sets) {
+  SweepOperands<F> unpacked[most_sets];
   constexpr std::size_t whole = has_sub_minimums<F> ? sums_block : code_block, most_k = most_chunk_k / whole * whole;
   const std::size_t wholes = a.K / whole, chunks = (a.K + most_k - 1) / most_k;
   const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // alike, the last a bit less
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
-    if (!unpack_panels<F>(unpacked, a, p0, k_begin, k_end)) return false;
-    std::size_t m = 0;
-    for (; m + sweep_tokens <= a.x.rows; m += sweep_tokens) {
-      sweep_tile<F, sweep_tokens, Planes>(unpacked, a, p0, m, k_begin, k_end);
+    for (std::size_t i = 0; i < sets; ++i) {
+      if (!unpack_panels<F>(unpacked[i], a, p0 + i * sweep_panels, k_begin, k_end)) return false;
     }
-    for (; m < a.x.rows; ++m) sweep_tile<F, 1, Planes>(unpacked, a, p0, m, k_begin, k_end);
+    for (std::size_t first = 0; first < a.x.rows; first += tokens_at_once) {
+      const std::size_t last = a.x.rows - first < tokens_at_once ? a.x.rows : first + tokens_at_once;
+      for (std::size_t i = 0; i < sets; ++i) {
+        std::size_t m = first;
+        for (; m + sweep_tokens <= last; m += sweep_tokens) {
+          sweep_tile<F, sweep_tokens, Planes>(unpacked[i], a, p0 + i * sweep_panels, m, k_begin, k_end);
+        }
+        for (; m < last; ++m) sweep_tile<F, 1, Planes>(unpacked[i], a, p0 + i * sweep_panels, m, k_begin, k_end);
+      }
+    }
   }
   return true;
 }

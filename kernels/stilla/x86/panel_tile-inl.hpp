@@ -37,10 +37,12 @@ STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, st
     const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
     while (p < full && full - first >= sweep_panels) {
       const std::size_t at = full - p < sweep_panels ? full - sweep_panels : p;
-      if (!panels_many<F, Planes>(a, at)) {
-        for (std::size_t i = at; i < at + sweep_panels; ++i) panels_left<F, Planes>(a, i, 0);
+      const std::size_t sets = full - at < most_sets * sweep_panels ? (full - at) / sweep_panels : most_sets;
+      const std::size_t end = at + sets * sweep_panels;
+      if (!panels_many<F, Planes>(a, at, sets)) {
+        for (std::size_t i = at; i < end; ++i) panels_left<F, Planes>(a, i, 0);
       }
-      p = at + sweep_panels;
+      p = end;
     }
   }
   if constexpr (lanes == 16 && Planes == 1) {
