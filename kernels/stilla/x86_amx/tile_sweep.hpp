@@ -32,7 +32,7 @@
 //
 // Measured on one Granite Rapids server (GCC 12 and clang 19 alike; cycles for 16 results of
 // 32 weights, counted in vpdpbusd): products 1.2 and their stores 1.1, which overlap; 2.2 the sweep with everything in L1, 2.8 with
-// the activations in L2, 4.4 to 5 a whole matmul of a 1.5B model's shapes, 7.2 to 8 with avx512vnni. What is lost is lost to the
+// the activations in L2, 4.2 to 5 a whole matmul of a 1.5B model's shapes, 6.5 to 8 with avx512vnni. What is lost is lost to the
 // caches and to a window of 512 instructions, which a round of about 450 fills: another 100 instructions in four rounds cost 0.5.
 #pragma once
 
