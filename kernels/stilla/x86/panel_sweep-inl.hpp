@@ -36,17 +36,10 @@ STILLA_INLINE bool row_scales_are_exact(Float scale) {
   return !any_zero(mul(scale, set(0x1p-98f))) /* 0 up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
 }
 
-// The bits of a factor less those of 1, for scales of tokens to be added to. Where it is 0 that would be no multiplication:
-// `clear` makes 0 what it multiplies in those lanes, and any number will do. `poison` becomes NaN where it is no number.
-template <class Clear>
-STILLA_INLINE Int exponents_of(Float factor, Float& poison, const Clear& clear) {
-  poison = fused_multiply_add(factor, zero(), poison);
-  if (any_zero(factor)) {
-    clear(factor);
-    factor = as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor)));
-  }
-  return sub_s32(as_bits(factor), set_s32(bits_of_one));
-}
+// The bits of a factor less those of 1: what scales of tokens are added to. 0 has no such bits; 1 stands for it where what it
+// multiplies is 0 too.
+STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
+STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
 // False where adding exponents would not be multiplying: a scale is no number, or it is a row's own and not exact.
 template <class F, std::size_t Panels, std::size_t ChunkK>
@@ -72,32 +65,34 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
       }
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
         for (std::size_t v = 0; v < row_vectors; ++v) {
-          const Float scale = load_scale<F>(record, k0, g, v);
-          Int bits;
+          Float scale = load_scale<F>(record, k0, g, v);
           if constexpr (RowScaledFormat<F>) {
             is_exact = is_exact && row_scales_are_exact(scale);
-            bits = sub_s32(as_bits(scale), set_s32(bits_of_one));
           } else {
-            bits = exponents_of(scale, poison, [&](Float zeros) {
+            poison = fused_multiply_add(scale, zero(), poison);
+            if (any_zero(scale)) {
               for (std::size_t q = g * fours_per_group; q < (g + 1) * fours_per_group; ++q) {
                 std::uint8_t* operands = out.operands[b][q][p] + v * vector_bytes;
-                store(operands, where_zero(zeros, set_u8(operand_zero<F>), load(operands)));
+                store(operands, where_zero(scale, set_u8(operand_zero<F>), load(operands)));
               }
-            });
+              scale = ones_for_zeros(scale);
+            }
           }
-          store(out.scales[b][g][p] + v * lanes, bits);
+          store(out.scales[b][g][p] + v * lanes, exponents_of(scale));
         }
       }
       if constexpr (has_sub_minimums<F>) {
         if (k0 % sums_block != 0) continue;
         const std::size_t s = b / RoundedSums::blocks;
         for (std::size_t v = 0; v < row_vectors; ++v) {
-          const auto at = [&](std::size_t i) { return out.sub_minimums[s][i][p] + 2 * v * lanes; };
-          for (std::size_t i = 0; i < sum_pairs; ++i) store(at(i), load_sub_minimums<F>(record, i, v));
-          const Int bits = exponents_of(load_minimum(record, v), poison, [&](Float zeros) {
-            for (std::size_t i = 0; i < sum_pairs; ++i) store(at(i), where_zero(zeros, set_s32(0), load(at(i))));
-          });
-          store_floats(out.minimums[s][p] + v * lanes, as_floats(bits));
+          Float minimum = load_minimum(record, v);
+          for (std::size_t i = 0; i < sum_pairs; ++i) {
+            const Int pairs = load_sub_minimums<F>(record, i, v);
+            store(out.sub_minimums[s][i][p] + 2 * v * lanes, where_zero(minimum, set_s32(0), pairs));
+          }
+          poison = fused_multiply_add(minimum, zero(), poison);
+          minimum = ones_for_zeros(minimum);
+          store_floats(out.minimums[s][p] + v * lanes, as_floats(exponents_of(minimum)));
         }
       } else if constexpr (F::has_minimum) {
         for (std::size_t v = 0; v < row_vectors; ++v) store_floats(out.minimums[b][p] + v * lanes, load_minimum(record, v));

@@ -378,12 +378,14 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
       const float* scaled_sums = x.scaled_sums + slice / activation_block * x.stride + m;
       for (std::size_t round = 0; round < rounds; ++round) {
         --left;
-        if (has_sub_minimums<F> && round + 1 == rounds) {
-          next.next();
-          multiply_sums<F, Tiles, Planes>(products, next);
-        } else {
-          multiply_next<F, Tiles, Planes>(products, next, left == 0);
+        const bool sums_come_next = has_sub_minimums<F> && round + 1 == rounds;
+        if constexpr (has_sub_minimums<F>) {
+          if (sums_come_next) {
+            next.next();
+            multiply_sums<F, Tiles, Planes>(products, next);
+          }
         }
+        if (!sums_come_next) multiply_next<F, Tiles, Planes>(products, next, left == 0);
         STILLA_UNROLL
         for (std::size_t g = 0; g < groups; ++g) {
           const auto* const dots = products.values + g * panels;
