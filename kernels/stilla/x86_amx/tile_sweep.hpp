@@ -12,7 +12,7 @@
 // leaves one operation, 8 cycles. A group of 32 fills a bf16 tile, where it would fill half an int8 one: no tile product is
 // lost. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded once, as the conversion would.
 //
-//     C[token][row]  =  A[token][k]  *  B[k / 2][row * 2 + k % 2]        one tdpbf16ps, 14 x 16 floats, from zero
+//     C[token][row]  =  A[token][k]  *  B[k / 2][row * 2 + k % 2]        one tdpbf16ps, 15 x 16 floats, from zero
 //
 // A: TileActivations (format/activation_q8.hpp). B: weights minus zero point, unpacked, two panels at a time:
 //
@@ -20,8 +20,9 @@
 //     scales    float  [group][panel][16 rows]                        minimums likewise, one for 256 k with sub-minimums
 //     sub_minimums  bf16  [256 k][panel][16 pairs][16 rows][2]        both of a pair the same; 8 pairs are zeros (TileActivations)
 //
-// C goes through L1 to the registers. 14 tokens x 2 panels are 28 of them. A round is four products, of two groups or of two
-// planes; its tiles are stored during the next round, so that nothing waits for them:
+// C goes through L1 to the registers. 15 tokens x 2 panels are 30 of them; a scale and, with two planes, their sum are the other
+// two. A round is four products, of two groups or of two planes; its tiles are stored during the next round, so that nothing
+// waits for them:
 //
 //     round i:      store C0 of round i - 1, clear it, multiply into it, load what its operand's tile holds next; C1, C2, C3 likewise
 //                   add the products of round i - 1 to the sums
@@ -30,10 +31,12 @@
 // activations' rounded sums, in two parts of 8 bits, with the sub-minimums. All its sums are integers below 2^24 times a power
 // of two, so exact too. (A multiply-add for each group and sum instead: 1.1 times the time.)
 //
-// Measured on one Granite Rapids server (GCC 12 and clang 19 alike; cycles for 16 results of
-// 32 weights, counted in vpdpbusd): products 1.2 and their stores 1.1, which overlap; 2.2 the sweep with everything in L1, 2.8 with
-// the activations in L2, 4.2 to 5 a whole matmul of a 1.5B model's shapes, 6.5 to 8 with avx512vnni. What is lost is lost to the
-// caches and to a window of 512 instructions, which a round of about 450 fills: another 100 instructions in four rounds cost 0.5.
+// Measured on one Granite Rapids server (GCC 12 and clang 19 alike; cycles for 16 results of 32 weights at the speed of the
+// clock while vpdpbusd runs, whose peak is 4): products 1.2, their stores 1.1 and tile loads 0.9, which do not quite overlap: 1.8
+// together, 2 with the multiply-adds; Q4_0's sweep 2.5 with everything in L1, 2.7 with the activations in L2, Q4_K's 2.9 and 3.1,
+// 3.4 with values other than zero (the clock falls by a tenth); 3.8 and 4.4 a whole matmul of a 1.5B model's shapes, 6.5 to 8 with
+// avx512vnni. Activations are loaded as what is not read again soon (tileloaddt1): as other loads they throw the weights and sums
+// out of L1, 1.25 times the time. Fetching them ahead by instructions cost more than it gained, an instruction for each line.
 #pragma once
 
 #include <bit>
@@ -51,7 +54,7 @@ namespace stilla::inline STILLA_ABI::amx {
 using avx512vnni::Float;
 using avx512vnni::Int;
 
-inline constexpr std::size_t most_tokens = 14;  // of a tile
+inline constexpr std::size_t most_tokens = 15;  // of a tile; with 14 1 to 3 % more time
 inline constexpr std::size_t fewest_tokens = 10;  // what fewest_tokens_for_tiles or more make, shared alike
 inline constexpr std::size_t panels = 2;
 // What is unpacked at once: so many weights of a row, and of three pairs of panels where the stack allows, 96 KB each. With 8 tiles'
@@ -59,7 +62,7 @@ inline constexpr std::size_t panels = 2;
 // tokens' activations go by for each, 1.07.)
 inline constexpr std::size_t most_chunk_k = small_stacks ? 768 : 1536;
 inline constexpr std::size_t most_pairs = small_stacks ? 1 : 3;
-// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 14 KB. 128 and 4 were as good, but a
+// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 15 KB. 128 and 4 were as good, but a
 // round of sums is a slice's last.
 inline constexpr std::size_t slice_k = 256, most_tiles = 8;
 static_assert(slice_k == sums_block && most_chunk_k % slice_k == 0);
@@ -265,12 +268,12 @@ STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, cons
   using R = Rounds<F, Planes>;
   if constexpr (!is_first) store<Tiles, tile_c0>(before);
   multiply<Tiles, tile_c0, tile_a0, tile_b0>();
-  Tiles::template load<tile_a1>(second_x, R::x_bytes);
+  Tiles::template load_once<tile_a1>(second_x, R::x_bytes);
   if constexpr (Planes == 1) Tiles::template load<tile_b0, R::group_bytes>(w, 64);
   if constexpr (!is_first) store<Tiles, tile_c1>(before);
   multiply<Tiles, tile_c1, tile_a0, tile_b1>();
   if constexpr (Planes == 1) Tiles::template load<tile_b1, R::group_bytes + R::panel_bytes>(w, 64);
-  Tiles::template load<tile_a0>(next.x(), R::x_bytes);
+  Tiles::template load_once<tile_a0>(next.x(), R::x_bytes);
   if constexpr (!is_first) store<Tiles, tile_c2>(before);
   multiply<Tiles, tile_c2, tile_a1, tile_b0>();
   Tiles::template load<tile_b0>(next.w(), 64);
@@ -289,7 +292,7 @@ STILLA_INLINE void multiply_sums(Products& before, const Rounds<F, Planes>& next
   store<Tiles, tile_c1>(before);
   multiply<Tiles, tile_c1, tile_a0, tile_b1>();
   Tiles::template load<tile_b1, R::panel_bytes>(next.w(), 64);
-  Tiles::template load<tile_a0>(next.x(), R::x_bytes);
+  Tiles::template load_once<tile_a0>(next.x(), R::x_bytes);
   store<Tiles, tile_c2>(before);
   store<Tiles, tile_c3>(before);
 }
@@ -344,8 +347,10 @@ STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* s
 struct alignas(64) KeptSums {
   float values[most_tiles * most_tokens + most_tokens][panels][panel_rows];
 };
+// What a tile's sums are before the first one.
+alignas(64) inline constexpr float no_sums[most_tokens][panels][panel_rows] = {};
 
-// Tokens [m_begin, m_end), so many a tile, times two panels over one chunk of k.
+// Tokens [m_begin, m_end), so many a tile, times two panels over one chunk of k; the first chunk begins at no sums.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin,
                                   std::size_t m_end, std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -356,7 +361,7 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   Products products = {};  // rows that a tile lacks are added too, to sums that nobody reads
   R next(w, x, m_begin, m_end, tokens, k_begin, k_end);
   const std::uint16_t *first_w = next.w(), *first_second_x = next.second_x();
-  Tiles::template load<tile_a0>(next.x(), R::x_bytes);
+  Tiles::template load_once<tile_a0>(next.x(), R::x_bytes);
   Tiles::template load<tile_b0>(first_w, 64);
   Tiles::template load<tile_b1, R::panel_bytes>(first_w, 64);
   next.next();
@@ -367,11 +372,12 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
     const std::size_t rounds = ((k_end - slice < slice_k ? k_end : slice + slice_k) - slice) / R::round_k;
     for (std::size_t m = m_begin; m < m_end; m += tokens) {
       auto* const sums = kept.values + (m - m_begin);
+      const auto* const sums_before = slice == 0 ? no_sums : sums;
       Sums acc;
       STILLA_UNROLL
       for (std::size_t t = 0; t < most_tokens; ++t) {
         STILLA_UNROLL
-        for (std::size_t p = 0; p < panels; ++p) acc[p][t] = load_floats(sums[t][p]);
+        for (std::size_t p = 0; p < panels; ++p) acc[p][t] = load_floats(sums_before[t][p]);
       }
       const float* scales = w.scales[(slice - k_begin) / F::group_weights][0];
       const float* minimums = F::has_minimum ? w.minimums[(slice - k_begin) / avx512vnni::minimum_k<F>][0] : nullptr;
@@ -417,11 +423,9 @@ STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, s
                                  std::size_t m_end, std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
   using namespace avx512vnni;
   KeptSums kept;
-  for (std::size_t m = m_begin; m < m_end; ++m) {
+  for (std::size_t m = k_begin == 0 ? m_end : m_begin; m < m_end; ++m) {
     const float* y = a.y.row(m) + p0 * panel_rows;
-    for (std::size_t p = 0; p < panels; ++p) {
-      store_floats(kept.values[m - m_begin][p], k_begin == 0 ? zero() : load_floats(y + p * panel_rows));
-    }
+    for (std::size_t p = 0; p < panels; ++p) store_floats(kept.values[m - m_begin][p], load_floats(y + p * panel_rows));
   }
   sweep_tokens<F, Tiles, Planes>(kept, w, a.x.tiles, m_begin, m_end, tokens, k_begin, k_end);
   const float* bias = k_end == a.K && a.bias != nullptr ? a.bias + p0 * panel_rows : nullptr;

@@ -51,6 +51,11 @@ struct HardwareTiles {
   static STILLA_INLINE void load(const void* from, std::size_t stride) {
     __asm__ volatile("tileloadd %c3(%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(tile), "i"(at) : "memory");
   }
+  // For what is not read again soon: it is the first to leave L1.
+  template <int tile>
+  static STILLA_INLINE void load_once(const void* from, std::size_t stride) {
+    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(tile) : "memory");
+  }
   template <int tile, int at = 0>
   static STILLA_INLINE void store(void* to, std::size_t stride) {
     __asm__ volatile("tilestored %%tmm%c2, %c3(%0,%1,1)" : : "r"(to), "r"(stride), "i"(tile), "i"(at) : "memory");
