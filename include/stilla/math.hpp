@@ -25,12 +25,12 @@ namespace detail {
 
 // Adding 1.5 * 2^23 to a small float leaves round(x), ties to even, in the low bits of the sum.
 inline constexpr float round_magic = 12582912.0f;
+inline std::int32_t integer_in(float sum_with_magic) {
+  return std::bit_cast<std::int32_t>(sum_with_magic) - std::bit_cast<std::int32_t>(round_magic);
+}
 
 // round(a * b), ties to even, rounded once; |a * b| < 2^22.
-inline std::int32_t round_product(float a, float b) {
-  const float shifted = std::fma(a, b, round_magic);
-  return std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(round_magic);
-}
+inline std::int32_t round_product(float a, float b) { return integer_in(std::fma(a, b, round_magic)); }
 
 // The largest magnitude among n floats. Compared as integers: an infinity is above every number, a NaN above that.
 inline float highest_magnitude(const float* x, std::size_t n) {

@@ -89,8 +89,8 @@ inline RoundedSums round_sums(const float* scaled_sums) {
   rounded.scale = activation_scale(highest, 32767.0f);
   const float inverse = inverse_of_power(rounded.scale);
   for (std::size_t b = 0; b < RoundedSums::blocks; ++b) {
-    const float shifted = scaled_sums[b] * inverse + round_magic;  // an exact product: fused or not, the same bits
-    rounded.sums[b] = static_cast<std::int16_t>(std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(round_magic));
+    // An exact product: fused or not, the same bits. (std::fma may be a call into the C library.)
+    rounded.sums[b] = static_cast<std::int16_t>(integer_in(scaled_sums[b] * inverse + round_magic));
   }
   return rounded;
 }

@@ -70,14 +70,7 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, const std::int8_t* x) {
 #endif
 }
 // acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
-STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) {
-#if defined(__GNUC__) && !defined(__clang__)
-  __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
-  return acc;
-#else
-  return _mm512_dpwssd_epi32(acc, w, x);
-#endif
-}
+STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) { return _mm512_dpwssd_epi32(acc, w, x); }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm512_set1_epi32(x); }
 STILLA_INLINE Int set_u8(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
