@@ -247,11 +247,18 @@ class Session {
     const std::size_t M = ids.size(), wanted_rows = wanted.rows_of(M);
     const std::size_t first = cache_.size();
     if (Status s = reserve(M, wanted); !s) return s;
-    Matrix x = part(x_, M, c.hidden), h = part(h_, M, c.hidden);
-    Matrix q = part(q_, M, c.n_heads * c.head_dim), mixed = part(mixed_, M, c.n_heads * c.head_dim);
-    const Matrix k = part(k_, M, c.n_kv_heads * c.head_dim), v = part(v_, M, c.n_kv_heads * c.head_dim);
-    Matrix gate = part(gate_, M, c.ffn), up = part(up_, M, c.ffn);
-    const Matrix cos = part(cos_, M, c.rotary_dim / 2), sin = part(sin_, M, c.rotary_dim / 2);
+    const auto widths = matrix_widths();
+    auto width = widths.begin();
+    float* place = matrices_.data();
+    const auto next_matrix = [&] {
+      const Matrix matrix(place, M, *width);
+      place += matrix_floats(M, *width++);
+      return matrix;
+    };
+    Matrix x = next_matrix(), h = next_matrix(), q = next_matrix(), mixed = next_matrix();
+    const Matrix k = next_matrix(), v = next_matrix();
+    Matrix gate = next_matrix(), up = next_matrix();
+    const Matrix cos = next_matrix(), sin = next_matrix();
 
     parallel_(M, [&](std::size_t m) {
       model_->embed(x.row(m), ids[m]);
@@ -305,12 +312,18 @@ class Session {
     if (wanted.request != nullptr) {
       (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // has room
     } else {
-      matmul(std::array{product(part(logits_, wanted_rows, c.vocabulary), head)}, head_input, parallel_);
+      matmul(std::array{product(Matrix(logits_.data(), wanted_rows, c.vocabulary), head)}, head_input, parallel_);
     }
     return success();
   }
 
-  static Matrix part(AlignedBuffer<float>& buffer, std::size_t rows, std::size_t cols) { return {buffer.data(), rows, cols}; }
+  // A step's matrices, x to sin, of M rows: one behind the other in `matrices_`, so that together they have large pages.
+  std::array<std::size_t, 10> matrix_widths() const {
+    const ModelConfig& c = model_->config();
+    const std::size_t query = c.n_heads * c.head_dim, kv = c.n_kv_heads * c.head_dim, angles = c.rotary_dim / 2;
+    return {c.hidden, c.hidden, query, query, kv, kv, c.ffn, c.ffn, angles, angles};
+  }
+  static std::size_t matrix_floats(std::size_t M, std::size_t width) { return (M * width + 15) / 16 * 16; }  // whole cache lines
 
   // All memory a step of M tokens needs, before any of it is used.
   Status reserve(std::size_t M, const WantedLogits& wanted) {
@@ -320,21 +333,18 @@ class Session {
     if (Status s = cache_.reserve(positions); !s) return s;
     if (!key_bias_tables_.empty()) key_bias_tables_.reserve(positions);
     const std::size_t query_width = c.n_heads * c.head_dim;
-    const std::size_t kv_width = c.n_kv_heads * c.head_dim;
-    const std::size_t widest = std::max({c.hidden, c.ffn, query_width});
+    std::size_t floats = 0;
+    for (const std::size_t width : matrix_widths()) floats += matrix_floats(M, width);
     const auto attention_floats = [&](std::size_t rows) {
       return attention_scratch_floats(rows, c.n_heads, c.head_dim, positions);
     };
-    const bool ok = x_.resize(M * c.hidden) && h_.resize(M * c.hidden) && q_.resize(M * query_width) &&
-                    mixed_.resize(M * query_width) && k_.resize(M * kv_width) && v_.resize(M * kv_width) &&
-                    gate_.resize(M * c.ffn) && up_.resize(M * c.ffn) && cos_.resize(M * (c.rotary_dim / 2)) &&
-                    sin_.resize(M * (c.rotary_dim / 2)) &&
+    const bool ok = matrices_.resize(floats) &&
                     (wanted.request != nullptr ? top_.resize(logit_rows, *wanted.request)
                                                : logits_.resize(logit_rows * c.vocabulary)) &&
                     rounded_.resize(M, std::max(c.hidden, query_width)) && rounded_ffn_.resize(M, c.ffn) &&
                     rounded_head_.resize(logit_rows, c.hidden) &&
                     scratch_.resize(std::max(attention_floats(M), attention_floats(logit_rows)));  // the last layer's
-    if (!ok) return out_of_memory("evaluating tokens", M * (3 * widest + 2 * c.hidden) * sizeof(float));
+    if (!ok) return out_of_memory("evaluating tokens", floats * sizeof(float));
     return success();
   }
 
@@ -348,7 +358,7 @@ class Session {
   ActivationBuffer rounded_ffn_;  // input of the down projection
   ActivationBuffer rounded_head_{ActivationBits::sixteen};
   TopLogits top_;                 // of the latest call with a request
-  AlignedBuffer<float> x_, h_, q_, mixed_, k_, v_, gate_, up_, cos_, sin_, logits_, scratch_;
+  AlignedBuffer<float> matrices_, logits_, scratch_;
 };
 
 }  // namespace stilla::STILLA_ABI
