@@ -148,6 +148,51 @@ TEST(Fused, GatedMatmul) {
   });
 }
 
+// Where tasks take a part of the tokens each.
+TEST(Fused, PartsOfManyTokens) {
+  constexpr std::size_t M = 451, K = 2048, N = 128;
+  const std::vector<float> x = noise_values(24, M * K), bias = noise_values(25, N);
+  const PackedMatrix gate = packed(26, Q4_K::gguf_type, N, K), up = packed(27, Q8_0::gguf_type, N, K),
+                     floats = packed(28, F16::gguf_type, N, K);
+  ActivationBuffer rounded;
+  ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
+  if (!rounded.has_tiles()) GTEST_SKIP() << "only AMX has parts";
+  EXPECT_LT(detail::tokens_per_task(rounded.view()), M);
+  const MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
+  // Expected: a few tokens at a time.
+  std::vector<float> products[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
+  for (std::size_t m = 0; m < M; m += 50) {
+    const std::size_t count = std::min<std::size_t>(50, M - m);
+    const auto rows = [&](std::vector<float>& y) { return Matrix(y.data() + m * N, count, N); };
+    matmul(std::array{MatmulProduct{rows(products[0]), gate, bias.data()}, MatmulProduct{rows(products[1]), up},
+                      MatmulProduct{rows(products[2]), floats}},
+           input.rows_from(m, count));
+  }
+  const auto gated = [&](std::vector<float> g, const std::vector<float>& u) {
+    silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N));
+    return g;
+  };
+  ThreadPool pool(3);
+  for (const Parallel parallel : {Parallel(), Parallel(pool)}) {
+    std::vector<float> y[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
+    const auto all = [&](std::size_t i) { return Matrix(y[i].data(), M, N); };
+    matmul(std::array{MatmulProduct{all(0), gate, bias.data()}, MatmulProduct{all(1), up}, MatmulProduct{all(2), floats}}, input,
+           parallel);
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(y[i], products[i])) << i;
+    // Twice quantised, and quantised beside floats.
+    for (const std::size_t other : {std::size_t{1}, std::size_t{2}}) {
+      const std::vector<float> expected = gated(products[0], products[other]);
+      const MatmulProduct factor{all(1), other == 1 ? up : floats};
+      gated_matmul({all(0), gate, bias.data()}, factor, input, nullptr, parallel);
+      EXPECT_TRUE(same_bits(y[0], expected)) << other;
+      ActivationBuffer found, wanted;
+      ASSERT_TRUE(found.resize(M, N) && quantise(wanted, ConstMatrix(expected.data(), M, N)));
+      gated_matmul({all(0), gate, bias.data()}, factor, input, &found, parallel);
+      expect_same(found.view(), wanted.view());
+    }
+  }
+}
+
 TEST(Fused, AddNormQuantise) {
   constexpr std::size_t n = 800;
   const std::vector<float> weight = noise_values(12, n);
