@@ -79,7 +79,7 @@ inline std::size_t panels_per_task(std::size_t panel_bytes) {
 // Rapids, 2 MB of L2: 512 tokens of a 1.5B at once took 1.04 times as long as 256 and 256.)
 inline std::size_t tokens_per_task(const ActivationQ8& x) {
   constexpr std::size_t most_bytes = std::size_t{1200} << 10, fewest = 192;
-  if (x.tiles.values == nullptr) return x.rows;
+  if (x.tiles.values == nullptr || x.cols == 0) return x.rows;
   const std::size_t most = most_bytes / (x.cols * sizeof(std::uint16_t));
   if (x.rows <= most || most < fewest) return x.rows;
   const std::size_t tasks = (x.rows + most - 1) / most;
