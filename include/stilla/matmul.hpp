@@ -194,7 +194,7 @@ void quantise_columns(ActivationBuffer& out, std::size_t m, const float* x, std:
   QuantiseQ8<Target>::run(out.row_values(m) + first, out.row_scales(m) + first / activation_block,
                           out.row_sums(m) + first / activation_block * 2, out.row_scaled_sums(m) + first / activation_block,
                           x, count / activation_block, low == nullptr ? nullptr : low + first);
-  if (!out.has_tiles()) return;
+  if (!out.has_tiles() || count == 0) return;
   const TileActivations tiles = out.view().tiles;
   const std::size_t block = first / activation_block, blocks = count / activation_block;
   const std::size_t at = tiles.at(m, block), stride = tiles.at(0, 1);
