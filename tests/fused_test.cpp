@@ -150,15 +150,18 @@ TEST(Fused, GatedMatmul) {
 
 // Where tasks take a part of the tokens each.
 TEST(Fused, PartsOfManyTokens) {
-  constexpr std::size_t M = 451, K = 2048, N = 128;
+  constexpr std::size_t M = 201, K = 3072, N = 128;
   const std::vector<float> x = noise_values(24, M * K), bias = noise_values(25, N);
   const PackedMatrix gate = packed(26, Q4_K::gguf_type, N, K), up = packed(27, Q8_0::gguf_type, N, K),
                      floats = packed(28, F16::gguf_type, N, K);
   ActivationBuffer rounded;
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
-  if (!rounded.has_tiles()) GTEST_SKIP() << "only AMX has parts";
-  EXPECT_LT(detail::tokens_per_task(rounded.view()), M);
-  const MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
+  MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
+  // Only AMX has parts. Other targets' kernels do not look at tiles.
+  const std::vector<std::uint16_t> values(rounded.has_tiles() ? 0 : (M + 16) * K);
+  const std::vector<float> sums(values.size() / 32);
+  if (!rounded.has_tiles()) input.rounded.tiles = {values.data(), nullptr, sums.data(), values.data(), M + 16};
+  ASSERT_LT(detail::tokens_per_task(input.rounded), M);
   // Expected: a few tokens at a time.
   std::vector<float> products[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
   for (std::size_t m = 0; m < M; m += 50) {
@@ -173,24 +176,49 @@ TEST(Fused, PartsOfManyTokens) {
     return g;
   };
   ThreadPool pool(3);
+  std::vector<float> y[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
+  const auto all = [&](std::size_t i) { return Matrix(y[i].data(), M, N); };
   for (const Parallel parallel : {Parallel(), Parallel(pool)}) {
-    std::vector<float> y[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
-    const auto all = [&](std::size_t i) { return Matrix(y[i].data(), M, N); };
+    for (std::vector<float>& each : y) std::fill(each.begin(), each.end(), 0.0f);
     matmul(std::array{MatmulProduct{all(0), gate, bias.data()}, MatmulProduct{all(1), up}, MatmulProduct{all(2), floats}}, input,
            parallel);
     for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(y[i], products[i])) << i;
-    // Twice quantised, and quantised beside floats.
-    for (const std::size_t other : {std::size_t{1}, std::size_t{2}}) {
-      const std::vector<float> expected = gated(products[0], products[other]);
-      const MatmulProduct factor{all(1), other == 1 ? up : floats};
-      gated_matmul({all(0), gate, bias.data()}, factor, input, nullptr, parallel);
-      EXPECT_TRUE(same_bits(y[0], expected)) << other;
-      ActivationBuffer found, wanted;
-      ASSERT_TRUE(found.resize(M, N) && quantise(wanted, ConstMatrix(expected.data(), M, N)));
-      gated_matmul({all(0), gate, bias.data()}, factor, input, &found, parallel);
-      expect_same(found.view(), wanted.view());
-    }
   }
+  // Twice quantised, and quantised beside floats.
+  for (const std::size_t other : {std::size_t{1}, std::size_t{2}}) {
+    const std::vector<float> expected = gated(products[0], products[other]);
+    const MatmulProduct factor{all(1), other == 1 ? up : floats};
+    gated_matmul({all(0), gate, bias.data()}, factor, input, nullptr, pool);
+    EXPECT_TRUE(same_bits(y[0], expected)) << other;
+    ActivationBuffer found, wanted;
+    ASSERT_TRUE(found.resize(M, N) && quantise(wanted, ConstMatrix(expected.data(), M, N)));
+    gated_matmul({all(0), gate, bias.data()}, factor, input, &found, pool);
+    expect_same(found.view(), wanted.view());
+  }
+}
+
+TEST(Fused, MatricesWithoutRowsOrColumns) {
+  const PackedMatrix no_rows = packed(29, Q4_K::gguf_type, 0, 256), no_columns = packed(30, Q4_K::gguf_type, 64, 0);
+  everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
+    const std::vector<float> x = noise_values(31, M * 256);
+    ActivationBuffer rounded(bits), products(bits);
+    ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, 256), parallel));
+    ASSERT_TRUE(products.resize(M, 0));
+    const MatmulProduct nothing{Matrix(nullptr, M, 0), no_rows};
+    matmul({&nothing, 1}, {{}, rounded.view()}, parallel);
+    gated_matmul(nothing, nothing, {{}, rounded.view()}, &products, parallel);
+    gated_matmul(nothing, nothing, {{}, rounded.view()}, nullptr, parallel);
+    // Sums of nothing are 0, and so is silu(0) * 0.
+    ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, 0), parallel));
+    ASSERT_TRUE(products.resize(M, 64));
+    std::vector<float> gate(M * 64, 1.0f), up(M * 64, 1.0f);
+    gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()}, nullptr,
+                 parallel);
+    EXPECT_TRUE(same_bits(gate, std::vector<float>(M * 64)));
+    gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()}, &products,
+                 parallel);
+    EXPECT_EQ(std::count(products.row_values(0), products.row_values(0) + M * 64, 0), std::ptrdiff_t(M * 64));
+  });
 }
 
 TEST(Fused, AddNormQuantise) {

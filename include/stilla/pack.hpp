@@ -213,7 +213,7 @@ namespace detail {
 template <QuantisedFormat F>
 void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_stride_bytes, std::size_t K, std::byte* panel) {
   using Layout = PanelLayout<F>;
-  std::memset(panel, 0, Layout::panel_bytes(K));
+  std::fill_n(panel, Layout::panel_bytes(K), std::byte{});  // memset takes no null pointer, which no columns may have
   for (std::size_t r = 0; r < row_count; ++r) {
     const std::byte* row = rows + r * row_stride_bytes;
     for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights) {
@@ -257,7 +257,7 @@ template <class F>
   requires(!QuantisedFormat<F>)
 void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_stride_bytes, std::size_t K, std::byte* panel) {
   constexpr std::size_t element = sizeof(typename F::Storage);
-  std::memset(panel, 0, PanelLayout<F>::panel_bytes(K));
+  std::fill_n(panel, PanelLayout<F>::panel_bytes(K), std::byte{});
   for (std::size_t r = 0; r < row_count; ++r) {
     for (std::size_t k = 0; k < K; ++k) {
       std::memcpy(panel + (k * panel_rows + r) * element, rows + r * row_stride_bytes + k * element, element);
