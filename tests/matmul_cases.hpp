@@ -272,7 +272,7 @@ STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
   }
 }
 
-// Scales from the smallest to the largest in the same row, and none: their exponents are added.
+// Scales from the smallest to the largest in the same row, and none: which products are exact depends on them.
 STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
   using F = Second;
   constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many as the kernels for many tokens take

@@ -25,9 +25,9 @@
 // 2^-60 becomes zeros with scale 1. A block with a NaN or a magnitude above 2^60 becomes zeros with scale NaN, so the outputs
 // that depend on it are NaN.
 //
-// Powers of two multiply any scale of weights exactly, by an addition to its exponent, which CPUs do beside their dot
-// products (x86/panel_sweep-inl.hpp). They cost up to one bit of 8: KL 0.0011 where max / 127 itself gave 0.0005, the head's
-// input rounded as well, which it is not any more (model/forward.hpp).
+// With powers of two the products of scales are exact in any order, and integers can be summed as the last places of floats
+// (x86/panel_sweep-inl.hpp). They cost up to one bit of 8: KL 0.0011 where max / 127 itself gave 0.0005, the head's input
+// rounded as well, which it is not any more (model/forward.hpp).
 #pragma once
 
 #include <bit>

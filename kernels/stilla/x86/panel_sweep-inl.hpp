@@ -3,9 +3,17 @@
 // Part of panel_tile-inl.hpp: many tokens.
 //
 // Codes of `sweep_panels` panels x up to `most_chunk_k` k are unpacked once to bytes, then all tokens sweep over
-// them in tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise. A token's
-// scale is a power of two, so scale_w * scale_x is exact, and an addition of integers, exponent to exponent: on Zen 5 that
-// runs beside the dot products, where a multiplication takes one's place (Q4_0, 512 tokens: 0.89 of the time).
+// them in tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise.
+//
+// A token's scale is a power of two, 2^-67 to 2^53, and so with 8 bits a group's products are summed from the bits of the float
+// 1.5 * 2^23 * scale on. One more in that number's last place is `scale` more, and a sum is below 2^22:
+//
+//     as_float(bits(1.5 * 2^23 * scale_x) + dot) - 1.5 * 2^23 * scale_x  =  scale_x * dot         exact
+//     acc  =  fma(scale_w * scale_x, dot, acc)  =  fma(scale_w, scale_x * dot, acc)               both products are exact
+//
+// leaves two operations a group, neither conversion nor product of scales among them; where the sum starts, there is the zero
+// point's part too. Adding the scales' exponents, converting and adding up took 1.13 (AVX-512-VNNI) to 1.16 (AVX-VNNI) times the
+// time for a prompt of 512 in Q4_0 (Granite Rapids).
 
 // Up to ChunkK weights of each row of some panels, unpacked as a sweep over many tokens reads them.
 template <class F, std::size_t Panels, std::size_t ChunkK>
@@ -13,8 +21,8 @@ struct Unpacked {
   static constexpr std::size_t blocks = ChunkK / code_block;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
-  alignas(64) std::int32_t scales[blocks][groups_per_block<F>][Panels][panel_rows];  // bits, less those of 1.0f; none is 0
-  // Of a block; with sub-minimums of eight blocks, and what is stored are bits as of scales.
+  alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
+  // Of a block; with sub-minimums of eight blocks, and what is stored are bits less those of 1.0f, of none that is 0.
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][Panels][panel_rows];
   alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [..][row * 2 + group of the pair]
 };
@@ -36,18 +44,18 @@ STILLA_INLINE bool row_scales_are_exact(Float scale) {
   return !any_zero(mul(scale, set(0x1p-98f))) /* 0 up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
 }
 
-// The bits of a factor less those of 1: what scales of tokens are added to. 0 has no such bits; 1 stands for it where what it
+// The bits of a factor less those of 1: what powers of two are added to. 0 has no such bits; 1 stands for it where what it
 // multiplies is 0 too.
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
-// False where adding exponents would not be multiplying: a scale is no number, or it is a row's own and not exact.
+// False where the sweep's products would be others than the contract's: a row's own scale is not exact, or adding exponents would
+// not be multiplying because a minimum is no number.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
                                    std::size_t k_begin, std::size_t k_end) {
   using Layout = PanelLayout<F>;
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
-  constexpr std::size_t fours_per_group = 8 / groups_per_block<F>;
   Float poison = zero();
   bool is_exact = true;
   for (std::size_t p = 0; p < Panels; ++p) {
@@ -65,20 +73,9 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
       }
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
         for (std::size_t v = 0; v < row_vectors; ++v) {
-          Float scale = load_scale<F>(record, k0, g, v);
-          if constexpr (RowScaledFormat<F>) {
-            is_exact = is_exact && row_scales_are_exact(scale);
-          } else {
-            poison = fused_multiply_add(scale, zero(), poison);
-            if (any_zero(scale)) {
-              for (std::size_t q = g * fours_per_group; q < (g + 1) * fours_per_group; ++q) {
-                std::uint8_t* operands = out.operands[b][q][p] + v * vector_bytes;
-                store(operands, where_zero(scale, set_u8(operand_zero<F>), load(operands)));
-              }
-              scale = ones_for_zeros(scale);
-            }
-          }
-          store(out.scales[b][g][p] + v * lanes, exponents_of(scale));
+          const Float scale = load_scale<F>(record, k0, g, v);
+          if constexpr (RowScaledFormat<F>) is_exact = is_exact && row_scales_are_exact(scale);
+          store_floats(out.scales[b][g][p] + v * lanes, scale);
         }
       }
       if constexpr (has_sub_minimums<F>) {
@@ -102,10 +99,10 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
   return is_exact && !any_nan(poison);
 }
 
-// What a sweep takes at once: 64 or 128 KB of operands and an eighth to a half of that in scales, in L2 and on the stack. The more
-// k, the fewer tiles begin and end: 128 KB took 5 % less time than 64 KB, and 512 KB only 2 % less than that.
+// What a tile sweeps over: 3 panels (512 bits) or one, up to so many k. 96 or 32 KB of operands and an eighth to a fourth of
+// that in scales. 32 KB stay in L1: 8 times 1120 columns took 0.95 of the time of 2 times 4480 (AVX-VNNI, Granite Rapids).
 inline constexpr std::size_t sweep_panels = lanes == 16 ? 3 : 1;
-inline constexpr std::size_t most_chunk_k = (small_stacks ? 4096 : 8192) / sweep_panels / code_block * code_block;
+inline constexpr std::size_t most_chunk_k = lanes == 16 && small_stacks ? 1344 : 2048;
 inline constexpr std::size_t sweep_vectors = sweep_panels * row_vectors;
 template <class F>
 using SweepOperands = Unpacked<F, sweep_panels, most_chunk_k>;
@@ -162,21 +159,51 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// Whether `count` scales of a token are numbers.
-STILLA_INLINE bool all_numbers(const float* scales, std::size_t count) {
-  Float sum = zero();
-  std::size_t i = 0;
-  for (; i + lanes <= count; i += lanes) sum = add(sum, load_floats(scales + i));
-  float rest = 0.0f;
-  for (; i < count; ++i) rest += scales[i];
-  return rest == rest && !any_nan(sum);
-}
+// What a tile needs of its MT tokens' blocks of 8 bits in one chunk of k, in vectors of blocks: computed for one block after the
+// other beside the dot products it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
+template <class F, std::size_t MT>
+struct TokenBlocks {
+  static constexpr std::size_t most = most_chunk_k / code_block;
+  static constexpr bool has_starts = operand_zero<F> != 0;
+  float origins[MT][most];  // 1.5 * 2^23 * scale: NaN where that is, and so is all that it is subtracted from
+  // [group][token][block]: the origin's bits less what the operand's zero point adds. What a group's sum starts from.
+  std::int32_t starts[has_starts ? groups_per_block<F> : 1][MT][has_starts ? most : 1];
+
+  void read(const ActivationQ8& x, std::size_t m0, std::size_t first_block, std::size_t blocks) {
+    constexpr float origin_of_one = 0x1.8p23f;
+    constexpr int shift = std::countr_zero(static_cast<unsigned>(operand_zero<F>));
+    constexpr bool one_group = groups_per_block<F> == 1;
+    const float* scales = x.row_scales(m0) + first_block;
+    const std::int32_t* sums = x.row_sums(m0) + 2 * first_block;
+    for (std::size_t m = 0; m < MT; ++m, scales += x.blocks(), sums += 2 * x.blocks()) {
+      std::size_t b = 0;
+      for (; b + lanes <= blocks; b += lanes) {
+        const Float origin = mul(load_floats(scales + b), set(origin_of_one));
+        store_floats(origins[m] + b, origin);
+        if constexpr (has_starts) {
+          const Int first = first_of_pairs(sums + 2 * b), all = second_of_pairs(sums + 2 * b);
+          store(starts[0][m] + b, sub_s32(as_bits(origin), shift_left_s32<shift>(one_group ? all : first)));
+          if constexpr (!one_group) store(starts[1][m] + b, sub_s32(as_bits(origin), shift_left_s32<shift>(sub_s32(all, first))));
+        }
+      }
+      for (; b < blocks; ++b) {
+        origins[m][b] = scales[b] * origin_of_one;
+        if constexpr (has_starts) {
+          const auto bits = std::bit_cast<std::uint32_t>(origins[m][b]);  // a NaN's may overflow
+          const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
+          starts[0][m][b] = static_cast<std::int32_t>(bits - ((one_group ? all : first) << shift));
+          if constexpr (!one_group) starts[1][m][b] = static_cast<std::int32_t>(bits - ((all - first) << shift));
+        }
+      }
+    }
+  }
+};
 
 // `sweep_panels` panels x MT tokens over one chunk of k. With 16 bits the planes take turns in the same accumulators: twice as
-// many would not fit the registers. The sums come from y and go back to y.
+// many would not fit the registers. The sums come from y and go back to y. tokens: of 8 bits only.
 template <class F, std::size_t MT, std::size_t Planes>
-STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m0,
-                                std::size_t k_begin, std::size_t k_end) {
+STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a,
+                                std::size_t p0, std::size_t m0, std::size_t k_begin, std::size_t k_end) {
   constexpr std::size_t vectors = sweep_vectors;
   Float acc[MT][vectors];
   STILLA_UNROLL
@@ -194,6 +221,9 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
   }
   // Pointers that move on. With an index into each array GCC ran out of registers for their addresses, and the loads waited.
   const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
+  const float* origins = tokens.origins[0];
+  const std::int32_t* starts = tokens.starts[0][0];
+  constexpr std::size_t most = TokenBlocks<F, MT>::most;
   const std::int8_t* x = a.x.row_values(m0) + k_begin;
   const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) + k_begin : nullptr;
   const float* scales = a.x.row_scales(m0) + first_block;
@@ -210,14 +240,13 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
     for (; operands != last; ++operands, ++w_scales) {
       STILLA_UNROLL
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
-        const auto without_zero = [&](Int dots, std::size_t m) {
-          if constexpr (operand_zero<F> == 0) return dots;
-          return sub_s32(dots, zero_products<F>(sums + 2 * m * scales_row, g));
-        };
         Int dot[MT][vectors];
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          const Int start = Planes == 2 ? set_s32(0) : without_zero(set_s32(0), m);
+          Int start = set_s32(0);
+          if constexpr (Planes == 1) {
+            start = keep(operand_zero<F> == 0 ? as_bits(set(origins[m * most])) : set_s32(starts[(g * MT + m) * most]));
+          }
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = start;
         }
@@ -226,18 +255,24 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             STILLA_UNROLL
-            for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = without_zero(shift_left_s32<8>(dot[m][v]), m);
+            for (std::size_t v = 0; v < vectors; ++v) {
+              dot[m][v] = shift_left_s32<8>(dot[m][v]);
+              if constexpr (operand_zero<F> != 0) {
+                dot[m][v] = sub_s32(dot[m][v], zero_products<F>(sums + 2 * m * scales_row, g));
+              }
+            }
           }
           sweep_group<F, MT>(dot, (*operands)[0][0], g, low, row);
         }
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           // Without `keep` GCC would broadcast it for every vector again: 3 % of Q4_0's time.
-          const Int exponent_x = keep(as_bits(set(scales[m * scales_row])));
+          const Float scale_x = as_floats(keep(as_bits(set(Planes == 2 ? scales[m * scales_row] : origins[m * most]))));
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) {
-            const Float scale = as_floats(add_s32(load((*w_scales)[g][v / row_vectors] + v % row_vectors * lanes), exponent_x));
-            acc[m][v] = fused_multiply_add(scale, to_floats(dot[m][v]), acc[m][v]);
+            const Float scale = load_floats((*w_scales)[g][v / row_vectors] + v % row_vectors * lanes);
+            const Float scaled = Planes == 2 ? mul(to_floats(dot[m][v]), scale_x) : sub(as_floats(dot[m][v]), scale_x);
+            acc[m][v] = fused_multiply_add(scale, scaled, acc[m][v]);
             if constexpr (F::has_minimum && !has_sub_minimums<F>) {
               const Float minimum = load_floats((*minimums)[v / row_vectors] + v % row_vectors * lanes);
               acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
@@ -247,6 +282,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
       }
       x += code_block;
       if constexpr (Planes == 2) low += code_block;
+      ++origins;
+      ++starts;
       ++scales;
       ++scaled_sums;
       sums += 2;
@@ -260,13 +297,11 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
     float* y = a.y.row(m0 + m) + p0 * panel_rows;
-    const float* of_chunk = a.x.row_scales(m0 + m) + first_block;
-    const bool is_number = all_numbers(of_chunk, (k_end - k_begin) / activation_block);
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) {
-      Float sum = is_number ? acc[m][v] : set(std::numeric_limits<float>::quiet_NaN());
-      if (is_last && a.bias != nullptr) sum = add(sum, load_floats(a.bias + p0 * panel_rows + v * lanes));
-      store_floats(y + v * lanes, sum);
+      const Float sum = acc[m][v];
+      const bool has_bias = is_last && a.bias != nullptr;
+      store_floats(y + v * lanes, has_bias ? add(sum, load_floats(a.bias + p0 * panel_rows + v * lanes)) : sum);
     }
   }
 }
@@ -276,30 +311,42 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const MatmulArgs<F>& 
 // 6 x 2 vectors, with 2 operands and 1 broadcast 15 of the 16 registers of AVX2; the sums are in memory.
 inline constexpr std::size_t sweep_tokens = lanes == 16 ? 4 : 6;
 inline constexpr std::size_t fewest_to_sweep = 16;
-// So many times `sweep_panels` panels are unpacked, and so many tokens sweep over all of them before the next ones, whose activations
-// stay in L2 meanwhile: 8960 columns in 0.93 to 0.95 of the time (Granite Rapids), 1536 alike. 48 and 192 tokens or 3 sets too.
-inline constexpr std::size_t most_sets = small_stacks ? 1 : 2, tokens_at_once = 96;
+// So many times `sweep_panels` panels are unpacked, and so many tokens sweep over all of them before the next ones, whose
+// activations stay in L2 meanwhile and whose TokenBlocks are made once for all. Against 2 sets, each tile with blocks of its own:
+// 1536 columns in 0.97 of the time, 8960 in 0.89 (AVX-VNNI) and 0.97 (AVX-512-VNNI; Granite Rapids). 48 and 96 tokens were alike.
+inline constexpr std::size_t most_sets = lanes == 16 ? (small_stacks ? 1 : 3) : (small_stacks ? 2 : 6), tokens_at_once = 24;
 
-// `sets` times `sweep_panels` panels from p0 on. False, and they are still to do, where a scale is no number.
+// `sets` times `sweep_panels` panels from p0 on. False, and they are still to do, where unpack_panels is.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t sets) {
   SweepOperands<F> unpacked[most_sets];
-  constexpr std::size_t whole = has_sub_minimums<F> ? sums_block : code_block, most_k = most_chunk_k / whole * whole;
-  const std::size_t wholes = a.K / whole, chunks = (a.K + most_k - 1) / most_k;
-  const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // alike, the last a bit less
+  constexpr std::size_t unit = has_sub_minimums<F> ? sums_block : code_block, most_k = most_chunk_k / unit * unit;
+  const std::size_t units = a.K / unit, chunks = (a.K + most_k - 1) / most_k;
+  const std::size_t chunk_k = (units + chunks - 1) / chunks * unit;  // alike, the last a bit less
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
     for (std::size_t i = 0; i < sets; ++i) {
       if (!unpack_panels<F>(unpacked[i], a, p0 + i * sweep_panels, k_begin, k_end)) return false;
     }
+    const std::size_t first_block = k_begin / activation_block, blocks = (k_end - k_begin) / activation_block;
     for (std::size_t first = 0; first < a.x.rows; first += tokens_at_once) {
-      const std::size_t last = a.x.rows - first < tokens_at_once ? a.x.rows : first + tokens_at_once;
+      const std::size_t count = a.x.rows - first < tokens_at_once ? a.x.rows - first : tokens_at_once;
+      const std::size_t whole = count / sweep_tokens;
+      TokenBlocks<F, sweep_tokens> tiles[tokens_at_once / sweep_tokens];
+      TokenBlocks<F, 1> rest[sweep_tokens - 1];
+      const std::size_t rest_first = first + whole * sweep_tokens, rest_count = count % sweep_tokens;
+      if constexpr (Planes == 1) {
+        for (std::size_t t = 0; t < whole; ++t) tiles[t].read(a.x, first + t * sweep_tokens, first_block, blocks);
+        for (std::size_t t = 0; t < rest_count; ++t) rest[t].read(a.x, rest_first + t, first_block, blocks);
+      }
       for (std::size_t i = 0; i < sets; ++i) {
-        std::size_t m = first;
-        for (; m + sweep_tokens <= last; m += sweep_tokens) {
-          sweep_tile<F, sweep_tokens, Planes>(unpacked[i], a, p0 + i * sweep_panels, m, k_begin, k_end);
+        const std::size_t p = p0 + i * sweep_panels;
+        for (std::size_t t = 0; t < whole; ++t) {
+          sweep_tile<F, sweep_tokens, Planes>(unpacked[i], tiles[t], a, p, first + t * sweep_tokens, k_begin, k_end);
         }
-        for (; m < last; ++m) sweep_tile<F, 1, Planes>(unpacked[i], a, p0 + i * sweep_panels, m, k_begin, k_end);
+        for (std::size_t t = 0; t < rest_count; ++t) {
+          sweep_tile<F, 1, Planes>(unpacked[i], rest[t], a, p, rest_first + t, k_begin, k_end);
+        }
       }
     }
   }

@@ -15,6 +15,14 @@ STILLA_INLINE Int keep(Int x) {
   return x;
 }
 STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+// Of each of `lanes` pairs the first, or the second.
+template <int of_two>
+STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
+  const __m256 a = _mm256_castsi256_ps(load(pairs)), b = _mm256_castsi256_ps(load(pairs + lanes));
+  return _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, of_two == 0 ? 0x88 : 0xdd)), 0xd8);
+}
+STILLA_INLINE Int first_of_pairs(const std::int32_t* pairs) { return load_of_pairs<0>(pairs); }
+STILLA_INLINE Int second_of_pairs(const std::int32_t* pairs) { return load_of_pairs<1>(pairs); }
 STILLA_INLINE void store(void* to, Int x) { _mm256_storeu_si256(static_cast<__m256i*>(to), x); }
 STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
   std::int32_t four;
@@ -56,6 +64,7 @@ STILLA_INLINE Float set(float x) { return _mm256_set1_ps(x); }
 STILLA_INLINE Float load_floats(const float* from) { return _mm256_loadu_ps(from); }
 STILLA_INLINE void store_floats(float* to, Float x) { _mm256_storeu_ps(to, x); }
 STILLA_INLINE Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
+STILLA_INLINE Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
 STILLA_INLINE Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm256_castsi256_ps(bits); }

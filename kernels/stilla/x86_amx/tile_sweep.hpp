@@ -3,7 +3,7 @@
 // Matmul of quantised weights for many tokens on AMX (contract/matmul.hpp), against the vocabulary of tiles.hpp.
 //
 // The contract's float step, acc = fma(scale_w * scale_x, float(dot), acc) every 32 weights, would be the bound: with int8 tiles
-// it is three vector operations for 16 results (add exponents, convert, multiply and add), 24 cycles beside 16 of the tile
+// it is two vector operations or three for 16 results (x86/panel_sweep-inl.hpp), 16 to 24 cycles beside 16 of the tile
 // product. So tiles multiply bf16: an integer of 8 bits is exact in bf16, also times a token's scale, which is a power of two;
 // all sums of a group are exact in float whatever their order (below 2^24 units); and
 //

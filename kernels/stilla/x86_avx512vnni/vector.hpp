@@ -47,6 +47,15 @@ STILLA_INLINE Int keep(Int x) {
   return x;
 }
 STILLA_INLINE Int load(const void* from) { return _mm512_loadu_si512(from); }
+// Of each of `lanes` pairs the first, or the second.
+template <int of_two>
+STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
+  const __m512i places = _mm512_add_epi32(
+      _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0), _mm512_set1_epi32(of_two));
+  return _mm512_permutex2var_epi32(load(pairs), places, load(pairs + lanes));
+}
+STILLA_INLINE Int first_of_pairs(const std::int32_t* pairs) { return load_of_pairs<0>(pairs); }
+STILLA_INLINE Int second_of_pairs(const std::int32_t* pairs) { return load_of_pairs<1>(pairs); }
 STILLA_INLINE void store(void* to, Int x) { _mm512_storeu_si512(to, x); }
 STILLA_INLINE void store_bytes(std::int8_t* to, Int x) {  // of each int32 the lowest one
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
