@@ -4,12 +4,13 @@
 
     scripts/compare_peers.py -m MODEL.gguf                        whole models: tokens/s of prompt and generation
     scripts/compare_peers.py --matmul                             one int4 product: q4_0 against ONNX Runtime's MatMulNBits
+    scripts/compare_peers.py -m MODEL.gguf --target avxvnni --peers llama     as on a CPU that has no more than that
     scripts/compare_peers.py -m MODEL.gguf --matmul -p 512 -n 64 -t 1 --rounds 15 -o report.json
 
 Peers: llama-cpp-python and openvino-genai read the same GGUF file; onnxruntime's MatMulNBits has blocks of 32 weights with a
 scale each and int8 arithmetic (accuracy_level 4), which is q4_0's. Each is installed into an environment of its own below
---environments when first asked for (llama-cpp-python compiles for this CPU, which takes a while); one that cannot be installed
-or run is reported and left out.
+--environments when first asked for (llama-cpp-python compiles for this CPU or for --target, which takes a while); one that
+cannot be installed or run is reported and left out.
 
 The contenders take turns, round after round (A B C, A B C, ...), because the machine's speed drifts. A cell is the median
 with the 10th and 90th percentile; "stilla / peer" is the median of the ratios within rounds and its bootstrap 95 % interval: a
@@ -29,10 +30,15 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PEERS = {  # worker: pip requirements, environment of the build
-    "llama": (["llama-cpp-python==0.3.36"], {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}),
-    "openvino": (["openvino-genai==2026.4.1.0"], {}),
-    "onnxruntime": (["onnxruntime==1.31.1", "onnx==1.23.2"], {}),
+PEERS = {  # worker: pip requirements
+    "llama": ["llama-cpp-python==0.3.36"],
+    "openvino": ["openvino-genai==2026.4.1.0"],
+    "onnxruntime": ["onnxruntime==1.31.1", "onnx==1.23.2"],
+}
+LLAMA_BUILDS = {  # our target: llama.cpp's options that give it the same instructions; AVX2, FMA and F16C are its default
+    "": "-DGGML_NATIVE=ON",
+    "avx2": "-DGGML_NATIVE=OFF",
+    "avxvnni": "-DGGML_NATIVE=OFF -DGGML_AVX_VNNI=ON",
 }
 SHAPES = {  # as matmul_bench names them: N, K
     "1.5B_q": (1536, 1536), "1.5B_gate": (8960, 1536), "1.5B_down": (1536, 8960),
@@ -154,8 +160,8 @@ def serve(name, options):
 # Contenders: measure(test, n) gives a number per second.
 
 class Peer:
-    def __init__(self, name, options, environments):
-        python = install(name, environments)
+    def __init__(self, name, options, environments, target):
+        python = install(name, environments, target)
         self.log = environments / f"{name}.log"
         with open(self.log, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen([python, __file__, "--worker", name, json.dumps(options)], stdin=subprocess.PIPE,
@@ -179,18 +185,22 @@ class Peer:
         self.process.wait()
 
 
-def install(name, environments):
+def install(name, environments, target):
     """The Python of the peer's environment, made if need be."""
-    requirements, variables = PEERS[name]
-    folder = environments / name
+    requirements = PEERS[name]
+    options, variables, folder = [], {}, environments / name
+    if name == "llama":
+        options = ["--no-cache-dir"]  # pip takes a wheel that it built with other CMAKE_ARGS for the same
+        variables = {"CMAKE_ARGS": LLAMA_BUILDS[target]}
+        folder = environments / "-".join(filter(None, (name, target)))
     python = folder / "bin" / "python"
     marker = folder / "installed"
     if marker.exists() and marker.read_text(encoding="utf-8").split() == requirements:
         return python
     print(f"installing {' '.join(requirements)} into {folder}", file=sys.stderr)
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    done = subprocess.run([python, "-m", "pip", "install", "-q", *requirements], text=True, capture_output=True, check=False,
-                          env={**os.environ, **variables})
+    done = subprocess.run([python, "-m", "pip", "install", "-q", *options, *requirements], text=True, capture_output=True,
+                          check=False, env={**os.environ, **variables})
     if done.returncode != 0:
         (environments / f"{name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
         reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
@@ -201,9 +211,9 @@ def install(name, environments):
 
 class Stilla:
     def __init__(self, arguments, activations):
-        self.label = f"stilla, {activations} activations"
+        self.label = ", ".join(filter(None, (f"stilla, {activations} activations", arguments.target)))
         self.command = [arguments.bin / "stilla", "bench", "-m", arguments.model, "-t", str(arguments.threads), "-r", "1",
-                        "--activations", activations, "-o", "json"]
+                        "--activations", activations, "-o", "json", *(["--target", arguments.target] if arguments.target else [])]
 
     def measure(self, test, n):
         counts = ["-p", str(n), "-n", "0"] if test == "pp" else ["-p", "0", "-n", str(n)]
@@ -220,7 +230,7 @@ class StillaMatmul:
         self.arguments = arguments
         self.activations = activations
         names = self.run("--benchmark_list_tests", "--benchmark_filter=/q4_0/1.5B_q/")
-        self.target = names.split("/")[1]  # the best comes first
+        self.target = arguments.target or names.split("/")[1]  # the best comes first
 
     def run(self, *options):
         command = [self.arguments.bin / "matmul_bench", *options]
@@ -288,6 +298,8 @@ def main():
     parser.add_argument("-p", "--n-prompt", type=int, default=512)
     parser.add_argument("-n", "--n-gen", type=int, default=64)
     parser.add_argument("-t", "--threads", type=int, default=1, help="1, or all cores (default 1)")
+    parser.add_argument("--target", default="", choices=[t for t in LLAMA_BUILDS if t],
+                        help="force our kernels and compile llama.cpp for these instructions; other peers choose by themselves")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--peers", default="llama,openvino,onnxruntime", help="which of them (default all)")
     parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/release/bin", help="where stilla and matmul_bench are")
@@ -308,7 +320,7 @@ def main():
         for name in names:
             if name in wanted:
                 try:
-                    yield Peer(name, options, arguments.environments)
+                    yield Peer(name, options, arguments.environments, arguments.target)
                 except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
                     print(f"{name}: left out: {error}", file=sys.stderr)
 
