@@ -164,14 +164,15 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = most_chunk_k / code_block;
-  static constexpr bool has_starts = operand_zero<F> != 0;
-  float origins[MT][most];  // 1.5 * 2^23 * scale: NaN where that is, and so is all that it is subtracted from
-  // [group][token][block]: the origin's bits less what the operand's zero point adds. What a group's sum starts from.
-  std::int32_t starts[has_starts ? groups_per_block<F> : 1][MT][has_starts ? most : 1];
+  // [group][token][block]: 1.5 * 2^23 * scale (NaN where that is, and so is all that it is subtracted from), and its bits less
+  // what the operand's zero point adds: what a group's sum starts from. Each group has its own, zero point or not: GCC kept what
+  // was used twice in registers, which the products lost (AVX-VNNI: Q4_K took 1.4 times the time, Q6_K 1.3 times).
+  float origins[groups_per_block<F>][MT][most];
+  std::int32_t starts[groups_per_block<F>][MT][most];
 
   void read(const ActivationQ8& x, std::size_t m0, std::size_t first_block, std::size_t blocks) {
     constexpr float origin_of_one = 0x1.8p23f;
-    constexpr int shift = std::countr_zero(static_cast<unsigned>(operand_zero<F>));
+    constexpr int shift = operand_zero<F> == 0 ? 0 : std::countr_zero(static_cast<unsigned>(operand_zero<F>));
     constexpr bool one_group = groups_per_block<F> == 1;
     const float* scales = x.row_scales(m0) + first_block;
     const std::int32_t* sums = x.row_sums(m0) + 2 * first_block;
@@ -179,20 +180,23 @@ struct TokenBlocks {
       std::size_t b = 0;
       for (; b + lanes <= blocks; b += lanes) {
         const Float origin = mul(load_floats(scales + b), set(origin_of_one));
-        store_floats(origins[m] + b, origin);
-        if constexpr (has_starts) {
-          const Int first = first_of_pairs(sums + 2 * b), all = second_of_pairs(sums + 2 * b);
-          store(starts[0][m] + b, sub_s32(as_bits(origin), shift_left_s32<shift>(one_group ? all : first)));
-          if constexpr (!one_group) store(starts[1][m] + b, sub_s32(as_bits(origin), shift_left_s32<shift>(sub_s32(all, first))));
+        const Int first = first_of_pairs(sums + 2 * b), all = second_of_pairs(sums + 2 * b);
+        const Int of_groups[] = {one_group ? all : first, sub_s32(all, first)};
+        for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+          const Int zeros = operand_zero<F> == 0 ? set_s32(0) : shift_left_s32<shift>(of_groups[g]);
+          store_floats(origins[g][m] + b, origin);
+          store(starts[g][m] + b, sub_s32(as_bits(origin), zeros));
         }
       }
       for (; b < blocks; ++b) {
-        origins[m][b] = scales[b] * origin_of_one;
-        if constexpr (has_starts) {
-          const auto bits = std::bit_cast<std::uint32_t>(origins[m][b]);  // a NaN's may overflow
-          const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
-          starts[0][m][b] = static_cast<std::int32_t>(bits - ((one_group ? all : first) << shift));
-          if constexpr (!one_group) starts[1][m][b] = static_cast<std::int32_t>(bits - ((all - first) << shift));
+        const float origin = scales[b] * origin_of_one;
+        const auto bits = std::bit_cast<std::uint32_t>(origin);  // a NaN's may overflow
+        const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
+        const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
+        for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+          const std::uint32_t zeros = operand_zero<F> == 0 ? 0 : of_groups[g] << shift;
+          origins[g][m][b] = origin;
+          starts[g][m][b] = static_cast<std::int32_t>(bits - zeros);
         }
       }
     }
@@ -221,7 +225,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
   }
   // Pointers that move on. With an index into each array GCC ran out of registers for their addresses, and the loads waited.
   const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
-  const float* origins = tokens.origins[0];
+  const float* origins = tokens.origins[0][0];
   const std::int32_t* starts = tokens.starts[0][0];
   constexpr std::size_t most = TokenBlocks<F, MT>::most;
   const std::int8_t* x = a.x.row_values(m0) + k_begin;
@@ -244,9 +248,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           Int start = set_s32(0);
-          if constexpr (Planes == 1) {
-            start = keep(operand_zero<F> == 0 ? as_bits(set(origins[m * most])) : set_s32(starts[(g * MT + m) * most]));
-          }
+          if constexpr (Planes == 1) start = keep(set_s32(starts[(g * MT + m) * most]));
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = start;
         }
@@ -267,7 +269,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           // Without `keep` GCC would broadcast it for every vector again: 3 % of Q4_0's time.
-          const Float scale_x = as_floats(keep(as_bits(set(Planes == 2 ? scales[m * scales_row] : origins[m * most]))));
+          const Float scale_x = as_floats(keep(as_bits(set(Planes == 2 ? scales[m * scales_row] : origins[(g * MT + m) * most]))));
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) {
             const Float scale = load_floats((*w_scales)[g][v / row_vectors] + v % row_vectors * lanes);
