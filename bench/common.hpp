@@ -17,10 +17,10 @@
 #include <vector>
 
 #include <stilla/dispatch.hpp>
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
-#include <stilla/parallel.hpp>
-#include <stilla/random.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/base/random.hpp>
 
 #include "roofline.hpp"
 

@@ -13,7 +13,7 @@
 #include <stilla/activation.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
-#include <stilla/quantise.hpp>
+#include <stilla/format/encode_rows.hpp>
 #include <stilla/rope.hpp>
 #include <stilla/softmax.hpp>
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include <stilla/head.hpp>
-#include <stilla/quantise.hpp>
+#include <stilla/format/encode_rows.hpp>
 #include <stilla/sampling.hpp>
 
 #include "common.hpp"

@@ -19,7 +19,7 @@
 
 #include <stilla/fused.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/quantise.hpp>
+#include <stilla/format/encode_rows.hpp>
 
 #include "matmul_cases.hpp"
 

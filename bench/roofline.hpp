@@ -19,9 +19,9 @@
 #include <cstring>
 #include <string_view>
 
-#include <stilla/aligned.hpp>
-#include <stilla/cpu.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/cpu.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/region.hpp>
 #include <stilla/targets.hpp>
 #include <stilla/x86_amx/tiles.hpp>

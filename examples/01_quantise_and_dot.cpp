@@ -15,8 +15,8 @@
 #include <vector>
 
 #include <stilla/matmul.hpp>
-#include <stilla/quantise.hpp>
-#include <stilla/random.hpp>
+#include <stilla/format/encode_rows.hpp>
+#include <stilla/base/random.hpp>
 
 using stilla::Q4_0;
 

@@ -18,7 +18,7 @@
 
 #include <stilla/attention.hpp>
 #include <stilla/kv_cache.hpp>
-#include <stilla/random.hpp>
+#include <stilla/base/random.hpp>
 #include <stilla/rope.hpp>
 
 namespace {

@@ -25,8 +25,8 @@
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
-#include <stilla/quantise.hpp>
-#include <stilla/random.hpp>
+#include <stilla/format/encode_rows.hpp>
+#include <stilla/base/random.hpp>
 #include <stilla/rope.hpp>
 #include <stilla/sampling.hpp>
 

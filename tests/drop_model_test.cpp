@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The trained model of models/ as a measuring instrument: problems that it never saw (golden/drop-problems.txt, written by
-// training/data.py) must come out right in every weight format and every type of cache, and every target, number of threads
+// The trained model of examples/models/ as a measuring instrument: problems that it never saw (golden/drop-problems.txt, written by
+// examples/training/data.py) must come out right in every weight format and every type of cache, and every target, number of threads
 // and batch must write the same tokens. One wrong digit anywhere is a wrong answer.
 //
-//   STILLA_PROBLEMS=1001 drop_model_test      all problems of the file; the accuracies of models/README.md
+//   STILLA_PROBLEMS=1001 drop_model_test      all problems of the file; the accuracies of examples/models/README.md
 //
 // Without it 151 on the best target and 21 on each, by a rule that the tests state. A text that is known is not decoded again
 // token by token: all of it is evaluated at once, and where the likeliest token is another one decoding goes on from there, so

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // encode_rows: the encoder's bytes row by row, the report worked out again from the decoded weights, threads, refusals.
-#include <stilla/quantise.hpp>
+#include <stilla/format/encode_rows.hpp>
 
 #include <cmath>
 #include <string>

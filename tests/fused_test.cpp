@@ -4,7 +4,7 @@
 #include <stilla/fused.hpp>
 
 #include <stilla/norm.hpp>
-#include <stilla/quantise.hpp>
+#include <stilla/format/encode_rows.hpp>
 
 #include "test_util.hpp"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Lookup decoding: drafts against a search by brute force, rhythm and resumed copies, and what the policy learns.
-#include <stilla/lookup.hpp>
-#include <stilla/random.hpp>
+#include <stilla/sampling/lookup.hpp>
+#include <stilla/base/random.hpp>
 
 #include <algorithm>
 #include <vector>

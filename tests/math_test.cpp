@@ -2,7 +2,7 @@
 //
 // The library's own exp, sine, cosine and power against the C library's in double, and the canonical sum.
 // STILLA_EXHAUSTIVE=1 in the environment tries every float there is for exp (a minute or two).
-#include <stilla/math.hpp>
+#include <stilla/base/math.hpp>
 
 #include <cstdlib>
 #include <numeric>

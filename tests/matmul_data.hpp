@@ -5,7 +5,7 @@
 
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/contract/matmul.hpp>
-#include <stilla/pack.hpp>
+#include <stilla/layout/pack.hpp>
 #include <stilla/scalar/elementwise.hpp>
 
 #include "test_util.hpp"

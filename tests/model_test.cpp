@@ -64,7 +64,7 @@ std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t
 }
 
 // Measured, and the gate at about twice that. Random weights are harsher than trained ones: on real models the distances
-// are 10 times smaller (scripts/check_fidelity.py).
+// are 10 times smaller (bench/check_fidelity.py).
 constexpr double float_nmse = 1e-10;      // 2.2e-11: other orders of sums
 constexpr double rounded_nmse = 4e-5;     // 2.1e-5 (q6_k): matmul inputs rounded to 16 bits
 constexpr double f16_cache_nmse = 4e-4;   // 1.7e-4: keys of 150 have steps of 1/8

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <stilla/model/forward.hpp>
-#include <stilla/quantise.hpp>
+#include <stilla/format/encode_rows.hpp>
 
 #include <gtest/gtest.h>
 

@@ -3,7 +3,7 @@
 // Packed panels: what goes in comes out, sizes, threads, the layout that pack.hpp draws, what is refused.
 #include <stilla/io/checksum.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/pack.hpp>
+#include <stilla/layout/pack.hpp>
 
 #include <map>
 

@@ -2,7 +2,7 @@
 //
 // ThreadPool and Parallel: every index exactly once, more threads than cores, jobs inside jobs, jobs from several
 // threads, a caller's own loop. Runs under the thread sanitizer too.
-#include <stilla/parallel.hpp>
+#include <stilla/base/parallel.hpp>
 
 #include <gtest/gtest.h>
 

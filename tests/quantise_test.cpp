@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rounding of activations to 8 and 16 bits (format/activation_q8.hpp): its definition worked out in double, ties, and what is no
+// Rounding of activations to 8 and 16 bits (contract/activation_q8.hpp): its definition worked out in double, ties, and what is no
 // number; every target the same.
 #include <array>
 #include <bit>

@@ -2,7 +2,7 @@
 //
 // Real, trained models, where the environment variable STILLA_MODELS names the folder that scripts/fetch_models.sh filled;
 // else, or if a model is missing there, skipped. Compared with transformers in float32 on the dequantised weights, of which
-// golden/make_real_model_golden.py kept the most likely tokens and a sample; scripts/check_fidelity.py compares all logits.
+// golden/make_real_model_golden.py kept the most likely tokens and a sample; bench/check_fidelity.py compares all logits.
 #include <stilla/sampling.hpp>
 
 #include <gtest/gtest.h>

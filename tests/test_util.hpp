@@ -6,8 +6,8 @@
 
 #include <stilla/dispatch.hpp>
 #include <stilla/format/format.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/types.hpp>
 
 #include <gtest/gtest.h>
 #if defined(_WIN32)

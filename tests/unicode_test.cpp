@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint32_t last_code_point = 0x10ffff;
 
-// What tokenizers 0.23.3 says of all code points; scripts/make_unicode_tables.py --check compares each of them.
+// What tokenizers 0.23.3 says of all code points; tests/make_unicode_tables.py --check compares each of them.
 TEST(Unicode, ClassesHaveTheSizesOfTheReference) {
   std::array<std::size_t, 4> counts{};
   std::size_t digits = 0;

@@ -37,8 +37,8 @@
 #include <nlohmann/json.hpp>
 
 #include <stilla/io/checksum.hpp>
-#include <stilla/random.hpp>
-#include <stilla/version.hpp>
+#include <stilla/base/random.hpp>
+#include <stilla/base/version.hpp>
 
 #include "commands.hpp"
 #include "loading.hpp"

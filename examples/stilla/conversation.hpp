@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/text/chat_template.hpp>
 #include <stilla/text/tokenizer.hpp>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The model that is part of the program, for commands without -m: models/stilla-drop-q4_0.gguf, read where the program's
+// The model that is part of the program, for commands without -m: examples/models/stilla-drop-q4_0.gguf, read where the program's
 // constants are, without a copy or a file.
 #pragma once
 

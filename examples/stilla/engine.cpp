@@ -13,7 +13,7 @@
 #include <stilla/model/config.hpp>
 #include <stilla/model/forward.hpp>
 #include <stilla/model/weights.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/parallel.hpp>
 
 #include "output.hpp"
 

@@ -13,11 +13,11 @@
 #include <string_view>
 #include <vector>
 
-#include <stilla/error.hpp>
-#include <stilla/format/activation_q8.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/contract/activation_q8.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/kv_cache.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/sampling/candidates.hpp>
 
 namespace program {

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include <stilla/lookup.hpp>
+#include <stilla/sampling/lookup.hpp>
 #include <stilla/sampling.hpp>
 #include <stilla/text/loop_detector.hpp>
 #include <stilla/text/tokenizer.hpp>

@@ -9,7 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include <stilla/version.hpp>
+#include <stilla/base/version.hpp>
 
 #include "commands.hpp"
 #include "output.hpp"

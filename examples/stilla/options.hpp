@@ -17,8 +17,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include <stilla/error.hpp>
-#include <stilla/format/activation_q8.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/contract/activation_q8.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/sampling.hpp>
 #include <stilla/text/tokenizer.hpp>

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 
 namespace program {
 

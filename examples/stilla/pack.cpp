@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 
 #include <stilla/io/packed_file.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/parallel.hpp>
 
 #include "commands.hpp"
 #include "engine.hpp"

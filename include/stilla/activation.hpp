@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SwiGLU's elementwise part (Shazeer, 2020):  y = silu(gate) * up,  silu(g) = g / (1 + e^-g).
-// Contract: kernels/stilla/contract/elementwise.hpp.
+// Contract: include/stilla/contract/elementwise.hpp.
 #pragma once
 
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/elementwise.hpp>
 #include <stilla/x86_avx512vnni/elementwise.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // All three have the same shape; y may be gate or up.
 inline void silu_mul(Matrix y, ConstMatrix gate, ConstMatrix up, Parallel parallel = {}) {
@@ -30,4 +30,4 @@ inline void add_inplace(Matrix y, ConstMatrix x, Parallel parallel = {}) {
   });
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for rounded activations (format/activation_q8.hpp), reused from call to call: what quantise() in matmul.hpp fills.
+// Memory for rounded activations (contract/activation_q8.hpp), reused from call to call: what quantise() in matmul.hpp fills.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 
-#include <stilla/aligned.hpp>
+#include <stilla/base/aligned.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/format/activation_q8.hpp>
+#include <stilla/contract/activation_q8.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 class ActivationBuffer {
  public:
@@ -124,4 +124,4 @@ class ActivationBuffer {
   std::size_t cols_ = 0;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

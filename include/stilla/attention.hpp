@@ -5,7 +5,7 @@
 //     out[m, h] = sum over j <= position(m) of softmax_j(query[m, h] . key[j, g] / sqrt(D)) * value[j, g]
 //
 // with g = h / (H / G): neighbouring query heads share a KV head. Row m of the queries is at position first_position + m,
-// so prefill is M rows and decode is one. The reduction order is fixed by kernels/stilla/contract/attention.hpp.
+// so prefill is M rows and decode is one. The reduction order is fixed by include/stilla/contract/attention.hpp.
 #pragma once
 
 #include <algorithm>
@@ -16,14 +16,14 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/key_bias.hpp>
 #include <stilla/kv_cache.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/attention.hpp>
 #include <stilla/scalar/elementwise.hpp>
 #include <stilla/x86_avx512vnni/attention.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // Scratch that lets a few queries use many threads: below this many rows the chunks of a row are shared out too.
 inline constexpr std::size_t attention_split_rows = 8;
@@ -277,4 +277,4 @@ STILLA_KERNEL_LINKAGE void attention(Matrix out, ConstMatrix queries, const KvCa
 }
 #endif
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

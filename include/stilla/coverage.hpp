@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Which kernel really runs: op x format x target -> the target whose code it is. A kernel that a target does not have
-// is inherited from the one it falls back to (kernels/stilla/contract/), which is right but slower, and nothing at
+// is inherited from the one it falls back to (include/stilla/contract/), which is right but slower, and nothing at
 // run time would tell. Every kernel says whose it is in `implemented_on`; this header asks all of them.
 //
 //   for (const stilla::CoverageEntry& e : stilla::coverage())
@@ -25,7 +25,7 @@
 #include <stilla/softmax.hpp>
 #include <stilla/targets.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct CoverageEntry {
   std::string_view op;
@@ -105,4 +105,4 @@ inline std::string coverage_markdown() {
   return out;
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

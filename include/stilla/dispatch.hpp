@@ -12,10 +12,10 @@
 #include <string_view>
 #include <utility>
 
-#include <stilla/cpu.hpp>
-#include <stilla/error.hpp>
+#include <stilla/base/cpu.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>  // TypeList
-#include <stilla/target.hpp>
+#include <stilla/base/target.hpp>
 #include <stilla/targets.hpp>
 
 // Not in the ABI namespace: one choice for the whole program. A pointer to a string literal, or null for "the best".
@@ -23,7 +23,7 @@ namespace stilla::program_state {
 inline std::atomic<const char*> forced_target_name{nullptr};
 }  // namespace stilla::program_state
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
@@ -99,4 +99,4 @@ inline Status force_target(std::string_view name) {
   return success();
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

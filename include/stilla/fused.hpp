@@ -14,10 +14,10 @@
 #include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // x += residual (add_inplace; skipped when residual is null), h = rms_norm(x), rounded = h rounded (quantise; skipped when
 // null). residual may be h. Row by row; `rounded` has been resized to h's shape.
@@ -111,4 +111,4 @@ inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, con
   }
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

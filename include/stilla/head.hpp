@@ -24,14 +24,14 @@
 #include <mutex>
 #include <span>
 
-#include <stilla/aligned.hpp>
+#include <stilla/base/aligned.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/pack.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/layout/pack.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/sampling/candidates.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // Memory for the candidates of some rows, reused from call to call.
 class TopLogits {
@@ -160,4 +160,4 @@ class SharedBest {
   return true;
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

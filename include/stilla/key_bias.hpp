@@ -2,7 +2,7 @@
 //
 // The part of attention scores that the key projection's bias gives, for caches that store keys without it (int8 and int5):
 // q . R(j) b at every position j, where R(j) is the rotation of RoPE. The formula and why are in
-// kernels/stilla/contract/attention.hpp; here are the tables, made once per model.
+// include/stilla/contract/attention.hpp; here are the tables, made once per model.
 //
 // Ways that cost more, for a head of 128 (64 pairs): cosines and sines of all positions, 128 products for a key and query
 // and 512 bytes of table for a position (as much as its keys and values); the same for 256 positions around the chunk's
@@ -20,10 +20,10 @@
 #include <vector>
 
 #include <stilla/contract/attention.hpp>
-#include <stilla/math.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/rope.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 class KeyBiasTables {
  public:
@@ -153,4 +153,4 @@ struct KeyBias {
   explicit operator bool() const { return values != nullptr; }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

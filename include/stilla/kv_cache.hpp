@@ -10,14 +10,14 @@
 //                       turned by a Hadamard transform, so that one scale is enough
 //     int5              the same with codes of 5 bits: 5.25 bits an element
 //
-// On a 0.5B model the logits of int8 are KL 0.0002 from those of f32, of int5 0.008 (scripts/compare_caches.py). With queries
+// On a 0.5B model the logits of int8 are KL 0.0002 from those of f32, of int5 0.008 (bench/compare_caches.py). With queries
 // of 16 bits, when int8 was at 0.0001: without the transform int8 is at 0.0005, with the bias in the keys at 0.07; 4 bits for
 // values and 6 for keys are no better than 5 for both, 4 and 5 miss 0.010, a scale for every 32 elements gives 0.007 for 0.8
 // bits more.
 //
 // Positions 256 c .. 256 c + 255 of all layers are one allocation, large enough for large pages:
 //
-//     chunk c:   [layers][G heads] one KV head's chunk, drawn in kernels/stilla/contract/attention.hpp
+//     chunk c:   [layers][G heads] one KV head's chunk, drawn in include/stilla/contract/attention.hpp
 #pragma once
 
 #include <algorithm>
@@ -35,14 +35,14 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/aligned.hpp>
+#include <stilla/base/aligned.hpp>
 #include <stilla/contract/attention.hpp>
-#include <stilla/error.hpp>
-#include <stilla/math.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/scalar/elementwise.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class KvType : std::uint8_t { f32, f16, bf16, int8, int5 };
 
@@ -271,4 +271,4 @@ class KvCache {
   std::size_t shared_ = 0;     // chunks, from the first, that other caches may have too
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -8,7 +8,7 @@
 //   stilla::matmul(y, w, x8.view(), bias);        // any M; decode is M = 1
 //
 // Quantised weights take activations rounded to 8 or 16 bits (ActivationBuffer's argument), float weights (F32, F16, BF16)
-// take floats. The arithmetic is fixed to the bit by kernels/stilla/contract/matmul.hpp: results are the same on every target,
+// take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are the same on every target,
 // for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to 400 KB of each
 // thread's stack.
 #pragma once
@@ -21,10 +21,10 @@
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/contract/matmul.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/format/activation_q8.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/pack.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/layout/pack.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/elementwise.hpp>
 #include <stilla/scalar/matmul.hpp>
@@ -35,7 +35,7 @@
 #include <stilla/x86_avx512vnni/matmul.hpp>
 #include <stilla/x86_avxvnni/matmul.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // True if weights of this GGUF type take float activations.
 inline bool takes_float_activations(std::uint32_t format) {
@@ -258,4 +258,4 @@ inline void embedding_lookup(float* out, const PackedView& table, std::size_t n)
   with_format(table.format, [&](auto tag) { unpack_row<decltype(tag)>(table, n, out); });
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RMSNorm (Zhang and Sennrich, 2019):  y[m] = x[m] / sqrt(mean(x[m]^2) + epsilon) * weight, for every row m.
-// Qwen2 and Llama multiply by the weight itself. Contract: kernels/stilla/contract/elementwise.hpp.
+// Qwen2 and Llama multiply by the weight itself. Contract: include/stilla/contract/elementwise.hpp.
 #pragma once
 
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/elementwise.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // y and x have the same shape and may be the same matrix; weight holds x.cols floats; x.cols > 0.
 inline void rms_norm(Matrix y, ConstMatrix x, const float* weight, float epsilon, Parallel parallel = {}) {
@@ -20,4 +20,4 @@ inline void rms_norm(Matrix y, ConstMatrix x, const float* weight, float epsilon
   });
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

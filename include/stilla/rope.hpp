@@ -24,13 +24,13 @@
 
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/math.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/math.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/elementwise.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class RopeLayout : std::uint8_t {
   half_split,   // pairs (x[i], x[i + rotary_dim / 2]): Qwen2, GPT-NeoX
@@ -109,4 +109,4 @@ inline void rope(Matrix x, std::size_t head_dim, ConstMatrix cos, ConstMatrix si
   });
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -35,13 +35,13 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/error.hpp>
-#include <stilla/random.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/random.hpp>
 #include <stilla/sampling/candidates.hpp>
 #include <stilla/sampling/filters.hpp>
 #include <stilla/sampling/penalties.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class SamplingStep : std::uint8_t { penalties, dry, top_k, typ_p, top_p, min_p, xtc, temperature };
 
@@ -275,4 +275,4 @@ class Sampler {
   bool has_temperature_ = false;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

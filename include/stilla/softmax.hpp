@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Softmax of every row:  y[m, i] = e^(x[m, i] - max) / sum. Contract: kernels/stilla/contract/elementwise.hpp.
+// Softmax of every row:  y[m, i] = e^(x[m, i] - max) / sum. Contract: include/stilla/contract/elementwise.hpp.
 #pragma once
 
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/elementwise.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // y and x have the same shape and may be the same matrix; an empty row is left alone.
 inline void softmax(Matrix y, ConstMatrix x, Parallel parallel = {}) {
@@ -20,4 +20,4 @@ inline void softmax(Matrix y, ConstMatrix x, Parallel parallel = {}) {
   });
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -13,18 +13,18 @@
 #else
 
 // Types, targets, threads.
-#include <stilla/aligned.hpp>
-#include <stilla/config.hpp>
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/config.hpp>
 #include <stilla/coverage.hpp>
-#include <stilla/cpu.hpp>
+#include <stilla/base/cpu.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/error.hpp>
-#include <stilla/matrix.hpp>
-#include <stilla/parallel.hpp>
-#include <stilla/random.hpp>
-#include <stilla/target.hpp>
-#include <stilla/types.hpp>
-#include <stilla/version.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/base/random.hpp>
+#include <stilla/base/target.hpp>
+#include <stilla/base/types.hpp>
+#include <stilla/base/version.hpp>
 
 // Weights and ops.
 #include <stilla/activation.hpp>
@@ -35,11 +35,11 @@
 #include <stilla/head.hpp>
 #include <stilla/key_bias.hpp>
 #include <stilla/kv_cache.hpp>
-#include <stilla/lookup.hpp>
+#include <stilla/sampling/lookup.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
-#include <stilla/pack.hpp>
-#include <stilla/quantise.hpp>
+#include <stilla/layout/pack.hpp>
+#include <stilla/format/encode_rows.hpp>
 #include <stilla/rope.hpp>
 #include <stilla/sampling.hpp>
 #include <stilla/softmax.hpp>

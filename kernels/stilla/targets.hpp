@@ -12,7 +12,7 @@
 #include <stilla/x86_avx512vnni/target.hpp>
 #include <stilla/x86_avxvnni/target.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 #if STILLA_SINGLE_TARGET  // the best that the flags guarantee
 #if STILLA_ARCH_X86 && defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
@@ -36,4 +36,4 @@ using Targets = TypeList<Portable, Scalar>;
 using Targets = TypeList<Scalar>;
 #endif
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -2,7 +2,7 @@
 //
 // libFuzzer target: any vocabulary with any text. The bytes are cut at 0xff into the text, the first byte's options, tokens
 // and merges (those with a space). An abort is a finding; so is a text that a complete vocabulary does not give back.
-// Opt-in, with clang; scripts/fuzz.sh builds and runs it.
+// Opt-in, with clang; tests/fuzz.sh builds and runs it.
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -7,13 +7,13 @@
 #include <vector>
 
 #include <stilla/dispatch.hpp>
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/matrix.hpp>
+#include <stilla/base/matrix.hpp>
 #include <stilla/norm.hpp>
-#include <stilla/pack.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/layout/pack.hpp>
+#include <stilla/base/parallel.hpp>
 
 namespace {
 

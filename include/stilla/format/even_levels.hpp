@@ -12,9 +12,9 @@
 #include <cstdint>
 
 #include <stilla/format/rounding.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI::detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // 32 codes in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
 inline int split_nibble(const std::byte* codes, std::size_t k) {
@@ -115,4 +115,4 @@ struct MinimumFormat {
   }
 };
 
-}  // namespace stilla::STILLA_ABI::detail
+}}}  // namespace stilla::detail

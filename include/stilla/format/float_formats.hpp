@@ -12,9 +12,9 @@
 #include <cstdint>
 #include <string_view>
 
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 template <class T>
@@ -43,4 +43,4 @@ struct BF16 : detail::FloatFormat<bf16> {
   static constexpr std::uint32_t gguf_type = 30;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

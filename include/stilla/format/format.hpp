@@ -49,9 +49,9 @@
 #include <stilla/format/q6_k.hpp>
 #include <stilla/format/q8_0.hpp>
 #include <stilla/format/st4.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <class F>
 concept RowScaledFormat = requires(const std::byte* row, float* weights, std::size_t count) {
@@ -171,4 +171,4 @@ void encode_row(const float* weights, std::byte* row, std::size_t count) {
   }
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

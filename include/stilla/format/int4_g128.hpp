@@ -20,7 +20,7 @@
 
 #include <stilla/format/even_levels.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct INT4_G128 : detail::SymmetricFormat<INT4_G128, 4> {
   static constexpr std::string_view name = "int4_g128";
@@ -48,4 +48,4 @@ struct INT4_G128_MIN : detail::MinimumFormat<INT4_G128_MIN, 4> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -21,9 +21,9 @@
 #include <stilla/format/even_levels.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
@@ -91,4 +91,4 @@ struct INT8_CHANNEL : detail::ChannelFormat<INT8_CHANNEL, -127, 127, 0> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -17,9 +17,9 @@
 #include <stilla/format/even_levels.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct IQ4_NL {
   static constexpr std::string_view name = "iq4_nl";
@@ -68,4 +68,4 @@ struct IQ4_NL {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

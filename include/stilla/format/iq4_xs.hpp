@@ -20,9 +20,9 @@
 #include <stilla/format/iq4_nl.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct IQ4_XS {
   static constexpr std::string_view name = "iq4_xs";
@@ -92,4 +92,4 @@ struct IQ4_XS {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -11,9 +11,9 @@
 
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI::detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // Scale of group g, 0..63. `packed` points at the 12 bytes.
 inline int k_scale(const std::byte* packed, std::size_t g) {
@@ -70,4 +70,4 @@ inline void encode_k_block(const float* weights, std::byte* block, unsigned* cod
   store_k_scales(block + 4, scales, minima);
 }
 
-}  // namespace stilla::STILLA_ABI::detail
+}}}  // namespace stilla::detail

@@ -15,7 +15,7 @@
 
 #include <stilla/format/even_levels.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Q4_1 : detail::MinimumFormat<Q4_1, 4> {
   static constexpr std::string_view name = "q4_1";
@@ -30,4 +30,4 @@ struct Q4_1 : detail::MinimumFormat<Q4_1, 4> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

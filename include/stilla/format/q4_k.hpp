@@ -17,9 +17,9 @@
 #include <string_view>
 
 #include <stilla/format/k_scales.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Q4_K {
   static constexpr std::string_view name = "q4_k";
@@ -68,4 +68,4 @@ struct Q4_K {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -15,7 +15,7 @@
 
 #include <stilla/format/even_levels.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Q5_0 : detail::SymmetricFormat<Q5_0, 5> {
   static constexpr std::string_view name = "q5_0";
@@ -30,4 +30,4 @@ struct Q5_0 : detail::SymmetricFormat<Q5_0, 5> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

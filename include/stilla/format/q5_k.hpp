@@ -18,9 +18,9 @@
 #include <string_view>
 
 #include <stilla/format/k_scales.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Q5_K {
   static constexpr std::string_view name = "q5_k";
@@ -75,4 +75,4 @@ struct Q5_K {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

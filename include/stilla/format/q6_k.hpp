@@ -19,9 +19,9 @@
 
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Q6_K {
   static constexpr std::string_view name = "q6_k";
@@ -91,4 +91,4 @@ struct Q6_K {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -14,9 +14,9 @@
 #include <string_view>
 
 #include <stilla/format/rounding.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Q8_0 {
   static constexpr std::string_view name = "q8_0";
@@ -51,4 +51,4 @@ struct Q8_0 {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -11,9 +11,9 @@
 #include <cmath>
 #include <cstddef>
 
-#include <stilla/config.hpp>
+#include <stilla/base/config.hpp>
 
-namespace stilla::inline STILLA_ABI::detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 inline float rounded(float x) {
   volatile float stored = x;
@@ -65,4 +65,4 @@ inline Range range_of(const float* weights, std::size_t count) {
   return range;
 }
 
-}  // namespace stilla::STILLA_ABI::detail
+}}}  // namespace stilla::detail

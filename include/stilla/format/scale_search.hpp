@@ -16,10 +16,10 @@
 #include <cmath>
 #include <cstddef>
 
-#include <stilla/config.hpp>
+#include <stilla/base/config.hpp>
 #include <stilla/format/rounding.hpp>
 
-namespace stilla::inline STILLA_ABI::detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 inline constexpr int search_steps = 9;           // on each side of the plain step
 inline constexpr float search_spacing = 0.125f;  // levels that the extreme weight moves from one step to the next
@@ -109,4 +109,4 @@ inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t c
   return best;
 }
 
-}  // namespace stilla::STILLA_ABI::detail
+}}}  // namespace stilla::detail

@@ -14,7 +14,7 @@
 // A word is all that a row's 128 weights have besides their codes. So 16 rows' words are one vector of 32-bit lanes, a
 // scale comes out of it by shifts, and packed panels take 4.25 bits as well.
 //
-// Qwen2.5-Coder-0.5B, all matrices but the head, 681 positions (scripts/compare_formats.py). Speed is the median time
+// Qwen2.5-Coder-0.5B, all matrices but the head, 681 positions (bench/compare_formats.py). Speed is the median time
 // of Q4_K divided by that of the format, 17920 x 1536 on one thread of a busy Zen 5 server, seven repetitions
 // interleaved (bench/matmul_bench, MatMul/avx512vnni/<format>/1.5B_gate_up/a8/M1 and M512):
 //
@@ -41,9 +41,9 @@
 #include <stilla/format/even_levels.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // A positive number of 5 bits of exponent and 3 of mantissa, 2^-28 .. 15: the upper bits of a float, moved.
 struct ue5m3 {
@@ -233,4 +233,4 @@ struct ST4 {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -16,14 +16,14 @@
 #include <string>
 #include <utility>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/io/mapped_file.hpp>  // printable_path, system_error, and the system's headers
 
 #if !defined(_WIN32)
 #include <cstdio>  // rename
 #endif
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 class AtomicFile {
  public:
@@ -181,4 +181,4 @@ inline Status AtomicFile::commit() {
 
 #endif
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -15,9 +15,9 @@
 #include <string_view>
 #include <type_traits>
 
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // Each returns false, and leaves the result alone, if the true value needs more than 64 bits.
 constexpr bool checked_add(std::uint64_t a, std::uint64_t b, std::uint64_t& sum) {
@@ -88,4 +88,4 @@ class ByteCursor {
   std::uint64_t wanted_ = 0;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -18,9 +18,9 @@
 #include <cstring>
 #include <span>
 
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 class Checksum {
  public:
@@ -87,4 +87,4 @@ inline std::uint64_t checksum(std::span<const std::byte> bytes, std::uint64_t se
   return sum.value();
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -11,10 +11,10 @@
 #include <string>
 #include <string_view>
 
-#include <stilla/error.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // "an HTML page (an error page saved under this name?)"
 inline std::string guess_file_kind(std::span<const std::byte> bytes) {
@@ -76,4 +76,4 @@ inline std::string guess_file_kind(std::span<const std::byte> bytes) {
   return concat("unknown: it starts with '", printable(head.substr(0, std::min<std::size_t>(head.size(), 4))), "'");
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

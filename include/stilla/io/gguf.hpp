@@ -30,13 +30,13 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/io/checked.hpp>
 #include <stilla/io/gguf_parser.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/mapped_file.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // The strings of an array, front to back: for (std::string_view token : strings). No copy and no table; the n-th string
 // is found by walking. If a mapped file is changed under us, a length that has grown is cut at the array's end.
@@ -378,4 +378,4 @@ inline std::uint32_t requantised_type(const GgufTensor& tensor, std::optional<st
   return packed_bytes(*format, tensor.rows(), tensor.columns()) ? *format : tensor.type;
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -32,15 +32,15 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/io/checked.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/file_kind.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/mapped_file.hpp>
-#include <stilla/pack.hpp>
+#include <stilla/layout/pack.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct GgufKey {
   std::string_view name;
@@ -515,4 +515,4 @@ inline Status parse_gguf(const MappedFile& file, GgufContents& contents) {
   return detail::GgufParser(file, contents).parse();
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -14,11 +14,11 @@
 #include <string>
 #include <string_view>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/io/checked.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class GgufValueType : std::uint32_t {
   uint8 = 0,
@@ -154,4 +154,4 @@ constexpr ShapeBytes shape_bytes(const GgufTensorType& type, const std::array<st
   return {ShapeFault::none, bytes};
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -22,7 +22,7 @@
 #include <system_error>
 #include <utility>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 
 #if defined(_WIN32)
 #if !defined(NOMINMAX)
@@ -40,7 +40,7 @@
 #include <unistd.h>
 #endif
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class LoadMode : std::uint8_t { map, read };
 
@@ -291,4 +291,4 @@ inline void MappedFile::ask_for_large_pages() const {
 
 #endif
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -34,17 +34,17 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/aligned.hpp>
-#include <stilla/error.hpp>
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
-#include <stilla/pack.hpp>
-#include <stilla/parallel.hpp>
-#include <stilla/quantise.hpp>
+#include <stilla/layout/pack.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/format/encode_rows.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // (bytes done, bytes in all), from the calling thread; false ends the work.
 using PackProgress = std::function<bool(std::uint64_t, std::uint64_t)>;
@@ -360,4 +360,4 @@ inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}) {
   return success();
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -11,11 +11,11 @@
 #include <string_view>
 
 #include <stilla/contract/attention.hpp>
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/rope.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct ModelConfig {
   std::string architecture;
@@ -167,4 +167,4 @@ inline Result<ModelConfig> read_model_config(const GgufFile& file) {
   return c;
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -35,20 +35,20 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/aligned.hpp>
+#include <stilla/base/aligned.hpp>
 #include <stilla/attention.hpp>
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/head.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/matrix.hpp>
+#include <stilla/base/matrix.hpp>
 #include <stilla/model/session_file.hpp>
 #include <stilla/model/weights.hpp>
-#include <stilla/parallel.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/rope.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // What inputs of quantised matrices are rounded to unless somebody chooses. Below a billion weights 16 bits: rounding to 8
 // moves the logits of small models more than their 4-bit weights should be charged with (README, fidelity), and they are
@@ -361,4 +361,4 @@ class Session {
   AlignedBuffer<float> matrices_, logits_, scratch_;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

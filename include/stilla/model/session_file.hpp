@@ -22,15 +22,15 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/aligned.hpp>
-#include <stilla/error.hpp>
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checked.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/mapped_file.hpp>
 #include <stilla/kv_cache.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // What has to agree between a file and the session that takes it.
 struct SessionKind {
@@ -181,4 +181,4 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   return out;
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

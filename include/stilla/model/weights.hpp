@@ -20,16 +20,16 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/aligned.hpp>
+#include <stilla/base/aligned.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/config.hpp>
-#include <stilla/pack.hpp>
-#include <stilla/quantise.hpp>
+#include <stilla/layout/pack.hpp>
+#include <stilla/format/encode_rows.hpp>
 #include <stilla/rope.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // y = x * weight^T + bias. Shapes as [outputs, inputs], the reverse of GGUF's order.
 struct Linear {
@@ -274,4 +274,4 @@ class Model {
   std::size_t packed_bytes_ = 0;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

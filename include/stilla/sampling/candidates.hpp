@@ -25,11 +25,11 @@
 
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/math.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/portable/kernels.hpp>
 #include <stilla/scalar/elementwise.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Candidate {
   float logit;
@@ -363,4 +363,4 @@ class Candidates {
   bool has_nan_ = false;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -18,11 +18,11 @@
 #include <cstdint>
 #include <vector>
 
-#include <stilla/math.hpp>
-#include <stilla/random.hpp>
+#include <stilla/base/math.hpp>
+#include <stilla/base/random.hpp>
 #include <stilla/sampling/candidates.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // k = 0: all.
 inline void keep_top_k(Candidates& candidates, std::size_t k) {
@@ -144,4 +144,4 @@ class Mirostat {
   double log_total_ = 0.0;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -20,7 +20,7 @@
 
 #include <stilla/sampling/candidates.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct RepeatPenalties {
   float repetition = 1.0f;  // 1: off
@@ -106,4 +106,4 @@ class DryPenalty {
   std::vector<std::pair<std::uint32_t, std::size_t>> longest_;  // token, length of the passage it would carry on
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

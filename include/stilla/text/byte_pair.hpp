@@ -19,9 +19,9 @@
 #include <functional>
 #include <vector>
 
-#include <stilla/config.hpp>
+#include <stilla/base/config.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
 // How far an entry may stand from its home in a hash table. A table at most half full stays far below (the largest seen
@@ -207,4 +207,4 @@ class WordMerger {
 };
 
 }  // namespace detail
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

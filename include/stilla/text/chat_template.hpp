@@ -22,10 +22,10 @@
 #include <string_view>
 #include <vector>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/text/tokenizer.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class ChatRole : std::uint8_t { system, user, assistant };
 
@@ -231,4 +231,4 @@ inline std::vector<std::uint32_t> encode_prompt(const Tokenizer& tokenizer, std:
   return ids;
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -19,12 +19,12 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/text/tokenizer.hpp>
 #include <stilla/text/vocabulary.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
@@ -114,4 +114,4 @@ inline Result<std::string_view> gguf_chat_template(const GgufFile& file) {
   return file.get_string_or("tokenizer.chat_template", "");
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

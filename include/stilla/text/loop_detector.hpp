@@ -15,9 +15,9 @@
 #include <cstdint>
 #include <optional>
 
-#include <stilla/config.hpp>
+#include <stilla/base/config.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct TextLoop {
   std::size_t period = 0;  // tokens of the passage
@@ -52,4 +52,4 @@ class LoopDetector {
   bool is_told_ = false;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

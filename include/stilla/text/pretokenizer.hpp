@@ -23,10 +23,10 @@
 #include <string>
 #include <string_view>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/text/unicode.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class PreTokenizer : std::uint8_t { qwen2, llama_bpe, smollm };
 
@@ -205,4 +205,4 @@ void split_words(PreTokenizer pretokenizer, std::string_view text, Emit&& emit) 
   }
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -17,9 +17,9 @@
 #include <string>
 #include <string_view>
 
-#include <stilla/config.hpp>
+#include <stilla/base/config.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class TextKind : std::uint8_t { reasoning, answer, tag };
 
@@ -96,4 +96,4 @@ class ReasoningSplitter {
   State state_;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -15,9 +15,9 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/config.hpp>
+#include <stilla/base/config.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
 class SpecialTokenFinder {
@@ -83,4 +83,4 @@ class SpecialTokenFinder {
 };
 
 }  // namespace detail
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -13,10 +13,10 @@
 #include <string>
 #include <string_view>
 
-#include <stilla/config.hpp>
+#include <stilla/base/config.hpp>
 #include <stilla/text/unicode.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class InvalidBytes : std::uint8_t { replace, keep };
 
@@ -61,4 +61,4 @@ class StreamDecoder {
   InvalidBytes invalid_;
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -21,13 +21,13 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/error.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/text/byte_pair.hpp>
 #include <stilla/text/pretokenizer.hpp>
 #include <stilla/text/special_tokens.hpp>
 #include <stilla/text/vocabulary.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class SpecialTokens : std::uint8_t {
   as_text,  // <|im_end|> in the text is eight characters like any other; user-defined tokens such as <think> are found
@@ -346,4 +346,4 @@ inline std::vector<std::uint32_t> Tokenizer::encode(std::span<const TextSegment>
   return ids;
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

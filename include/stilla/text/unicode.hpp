@@ -14,10 +14,10 @@
 #include <string>
 #include <string_view>
 
-#include <stilla/config.hpp>
+#include <stilla/base/config.hpp>
 #include <stilla/text/unicode_tables.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class CharClass : std::uint8_t { other = 0, letter = 1, number = 2, space = 3 };
 
@@ -100,4 +100,4 @@ inline void append_utf8(std::string& out, std::uint32_t code_point) {
   put(0x80 | (code_point & 0x3f));
 }
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

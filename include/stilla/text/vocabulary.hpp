@@ -16,7 +16,7 @@
 
 #include <stilla/text/unicode.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // The numbers of GGUF's tokenizer.ggml.token_type.
 enum class TokenType : std::uint8_t {
@@ -70,4 +70,4 @@ inline void append_spelled_bytes(std::string& out, std::string_view spelled) {
 }
 
 }  // namespace detail
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

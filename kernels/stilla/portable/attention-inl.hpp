@@ -16,10 +16,10 @@
 #include <stilla/portable/vector-inl.hpp>
 #include <stilla/region.hpp>
 #include <stilla/scalar/attention.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
 HWY_BEFORE_NAMESPACE();
-namespace stilla::inline STILLA_ABI::HWY_NAMESPACE::attention_kernels {
+namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE::attention_kernels {
 
 using Float = Lanes16;
 struct Int {
@@ -171,13 +171,13 @@ HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, 
   }
 }
 
-#include <stilla/portable/attention_chunk-inl.hpp>
+#include <stilla/generic/attention_chunk-inl.hpp>
 
-}  // namespace stilla::STILLA_ABI::HWY_NAMESPACE::attention_kernels
+}}}  // namespace stilla::HWY_NAMESPACE::attention_kernels
 
 HWY_AFTER_NAMESPACE();
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <class E>
 struct AttentionChunk<Portable, E> {
@@ -193,4 +193,4 @@ struct AttentionMerge<Portable> : AttentionMerge<Scalar> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -8,12 +8,12 @@
 #include <limits>
 
 #include <stilla/contract/elementwise.hpp>
-#include <stilla/format/activation_q8.hpp>
-#include <stilla/math.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/portable/vector-inl.hpp>
 
 HWY_BEFORE_NAMESPACE();
-namespace stilla::inline STILLA_ABI::HWY_NAMESPACE {
+namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE {
 
 inline HWY_NOINLINE void rms_norm(float* out, const float* x, const float* weight, float epsilon, std::size_t n) {
   const DFloat d;
@@ -215,10 +215,10 @@ inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::in
   }
 }
 
-}  // namespace stilla::STILLA_ABI::HWY_NAMESPACE
+}}}  // namespace stilla::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <>
 struct RmsNorm<Portable> {
@@ -284,4 +284,4 @@ struct QuantiseQ8<Portable> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

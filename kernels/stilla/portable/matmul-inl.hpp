@@ -23,7 +23,7 @@
 #include <stilla/portable/vector-inl.hpp>
 
 HWY_BEFORE_NAMESPACE();
-namespace stilla::inline STILLA_ABI::HWY_NAMESPACE {
+namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE {
 
 using DInt16 = hn::Repartition<std::int16_t, DFloat>;
 using DCode = hn::Rebind<std::uint8_t, DInt16>;  // as many bytes as there are int16 lanes
@@ -268,10 +268,10 @@ HWY_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::
   }
 }
 
-}  // namespace stilla::STILLA_ABI::HWY_NAMESPACE
+}}}  // namespace stilla::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <class F>
 struct MatmulPanels<Portable, F> {
@@ -281,4 +281,4 @@ struct MatmulPanels<Portable, F> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

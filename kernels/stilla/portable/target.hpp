@@ -7,7 +7,7 @@
 #pragma once
 
 #include <stilla/scalar/target.hpp>
-#include <stilla/target.hpp>
+#include <stilla/base/target.hpp>
 
 // 1 where this translation unit compiles the portable kernels. With STILLA_SINGLE_TARGET the flags must guarantee them.
 #if STILLA_HIGHWAY && STILLA_ARCH_ARM
@@ -21,7 +21,7 @@
 #define STILLA_HAS_PORTABLE 0
 #endif
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Portable {
   using Fallback = Scalar;
@@ -38,4 +38,4 @@ struct Portable {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -8,13 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <stilla/math.hpp>
-#include <stilla/pack.hpp>  // panel_rows
+#include <stilla/base/math.hpp>
+#include <stilla/layout/pack.hpp>  // panel_rows
 #include <stilla/portable/target.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
 HWY_BEFORE_NAMESPACE();
-namespace stilla::inline STILLA_ABI::HWY_NAMESPACE {
+namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using DFloat = hn::ScalableTag<float>;
@@ -120,5 +120,5 @@ HWY_INLINE VFloat exp_lanes(VFloat x) {
   return hn::IfThenElseZero(in_range, hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent)));
 }
 
-}  // namespace stilla::STILLA_ABI::HWY_NAMESPACE
+}}}  // namespace stilla::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

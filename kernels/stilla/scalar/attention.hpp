@@ -8,11 +8,11 @@
 #include <limits>
 
 #include <stilla/contract/attention.hpp>
-#include <stilla/math.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/scalar/target.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
@@ -153,4 +153,4 @@ struct AttentionMerge<Scalar> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

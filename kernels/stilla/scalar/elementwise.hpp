@@ -8,11 +8,11 @@
 #include <limits>
 
 #include <stilla/contract/elementwise.hpp>
-#include <stilla/format/activation_q8.hpp>
-#include <stilla/math.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/scalar/target.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <>
 struct RmsNorm<Scalar> {
@@ -145,4 +145,4 @@ struct QuantiseQ8<Scalar> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -9,7 +9,7 @@
 #include <stilla/contract/matmul.hpp>
 #include <stilla/scalar/target.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <QuantisedFormat F>
 struct MatmulPanels<Scalar, F> {
@@ -88,4 +88,4 @@ struct MatmulPanels<Scalar, F> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

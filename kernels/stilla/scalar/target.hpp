@@ -4,13 +4,13 @@
 // where nothing better does. Its kernels are the shortest correct code, never the quickest.
 #pragma once
 
-#include <stilla/target.hpp>
+#include <stilla/base/target.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Scalar {
   static constexpr TargetId id{"scalar"};
   static bool available(const CpuInfo&) { return true; }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

@@ -7,14 +7,14 @@
 #include <cstdint>
 
 #include <stilla/contract/elementwise.hpp>
-#include <stilla/format/activation_q8.hpp>
+#include <stilla/contract/activation_q8.hpp>
 #include <stilla/x86_amx/target.hpp>
 
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx512vnni/vector.hpp>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
-namespace stilla::inline STILLA_ABI::amx {
+namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
 inline STILLA_NOINLINE void tile_values(std::uint16_t* out, std::size_t stride, const std::int8_t* values, const float* scales,
                                         std::size_t blocks, float unit) {
@@ -32,10 +32,10 @@ inline STILLA_NOINLINE void tile_values(std::uint16_t* out, std::size_t stride, 
   }
 }
 
-}  // namespace stilla::STILLA_ABI::amx
+}}}  // namespace stilla::amx
 STILLA_TARGET_END
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <>
 struct TileValues<Amx> {
@@ -46,5 +46,5 @@ struct TileValues<Amx> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla
 #endif

@@ -8,7 +8,7 @@
 #include <stilla/x86_amx/tile_sweep.hpp>
 
 #if STILLA_HAS_TILES
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <QuantisedFormat F>
 struct MatmulPanels<Amx, F> {
@@ -18,5 +18,5 @@ struct MatmulPanels<Amx, F> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla
 #endif

@@ -6,10 +6,10 @@
 // cannot guarantee that leave, so no build with STILLA_SINGLE_TARGET has this target.
 #pragma once
 
-#include <stilla/target.hpp>
+#include <stilla/base/target.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Amx {
   using Fallback = Avx512Vnni;
@@ -22,4 +22,4 @@ struct Amx {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

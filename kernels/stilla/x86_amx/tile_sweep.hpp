@@ -3,7 +3,7 @@
 // Matmul of quantised weights for many tokens on AMX (contract/matmul.hpp), against the vocabulary of tiles.hpp.
 //
 // The contract's float step, acc = fma(scale_w * scale_x, float(dot), acc) every 32 weights, would be the bound: with int8 tiles
-// it is two vector operations or three for 16 results (x86/panel_sweep-inl.hpp), 16 to 24 cycles beside 16 of the tile
+// it is two vector operations or three for 16 results (generic/panel_sweep-inl.hpp), 16 to 24 cycles beside 16 of the tile
 // product. So tiles multiply bf16: an integer of 8 bits is exact in bf16, also times a token's scale, which is a power of two;
 // all sums of a group are exact in float whatever their order (below 2^24 units); and
 //
@@ -14,7 +14,7 @@
 //
 //     C[token][row]  =  A[token][k]  *  B[k / 2][row * 2 + k % 2]        one tdpbf16ps, 15 x 16 floats, from zero
 //
-// A: TileActivations (format/activation_q8.hpp). B: weights minus zero point, unpacked, two panels at a time:
+// A: TileActivations (contract/activation_q8.hpp). B: weights minus zero point, unpacked, two panels at a time:
 //
 //     operands  bf16   [group][panel][pair][16 rows][2]               in the order of TileActivations; 16 pairs, or 8
 //     scales    float  [group][panel][16 rows]                        minimums likewise, one for 256 k with sub-minimums
@@ -49,7 +49,7 @@
 
 #if STILLA_ARCH_X86
 STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
-namespace stilla::inline STILLA_ABI::amx {
+namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
 using avx512vnni::Float;
 using avx512vnni::Int;
@@ -500,6 +500,6 @@ STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, st
   if (first < last) avx512vnni::matmul_panels<F>(a, first, last);
 }
 
-}  // namespace stilla::STILLA_ABI::amx
+}}}  // namespace stilla::amx
 STILLA_TARGET_END
 #endif

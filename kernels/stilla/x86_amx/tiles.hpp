@@ -18,9 +18,9 @@
 #include <cstdint>
 
 #include <stilla/region.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 // What ldtilecfg reads: rows and bytes per row of each tile; a tile without rows must not be used.
 struct alignas(64) TileShapes {
@@ -70,4 +70,4 @@ struct HardwareTiles {
 #define STILLA_HAS_TILES 0
 #endif
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

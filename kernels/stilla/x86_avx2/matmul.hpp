@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul of quantised weights for avx2: x86/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+// Matmul of quantised weights for avx2: generic/panel_tile-inl.hpp on the vocabulary of vector.hpp.
 //
 // Signed codes times activations of 16 bits are left to the fallback: its one product of 16-bit numbers beats two of bytes
 // whose signs must be moved (an x of -128, as the low plane has it, has no opposite besides).
@@ -15,14 +15,14 @@
 #include <stilla/x86_avx2/vector.hpp>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c")
-namespace stilla::inline STILLA_ABI::avx2 {
+namespace stilla { inline namespace STILLA_ABI { namespace avx2 {
 
-#include <stilla/x86/panel_tile-inl.hpp>
+#include <stilla/generic/panel_tile-inl.hpp>
 
-}  // namespace stilla::STILLA_ABI::avx2
+}}}  // namespace stilla::avx2
 STILLA_TARGET_END
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <QuantisedFormat F>
 struct MatmulPanels<Avx2, F> {
@@ -38,5 +38,5 @@ struct MatmulPanels<Avx2, F> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla
 #endif

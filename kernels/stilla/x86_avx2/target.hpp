@@ -4,9 +4,9 @@
 #pragma once
 
 #include <stilla/portable/target.hpp>
-#include <stilla/target.hpp>
+#include <stilla/base/target.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Avx2 {
   using Fallback = Portable;
@@ -14,4 +14,4 @@ struct Avx2 {
   static bool available(const CpuInfo& cpu) { return Portable::available(cpu); }  // the same instruction sets
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

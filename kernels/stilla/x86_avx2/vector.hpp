@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of x86/panel_tile-inl.hpp with plain AVX2.
+// The vocabulary of generic/panel_tile-inl.hpp with plain AVX2.
 //
 //   instruction          what                          throughput per cycle (notes: uops.info)   Haswell  Skylake  Zen 3
 //   vpmaddubsw ymm       u8 * s8 pairs to s16, saturating                                          1        2       2
@@ -15,15 +15,15 @@
 #include <cstring>
 
 #include <stilla/region.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c")
-namespace stilla::inline STILLA_ABI::avx2 {
+namespace stilla { inline namespace STILLA_ABI { namespace avx2 {
 
-#include <stilla/x86/vector256-inl.hpp>
+#include <stilla/x86_avx2/vector256-inl.hpp>
 
 inline constexpr int largest_code = 128;
 
@@ -50,6 +50,6 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, const std::int8_t* x) {
 // acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
 STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) { return add_s32(acc, _mm256_madd_epi16(w, x)); }
 
-}  // namespace stilla::STILLA_ABI::avx2
+}}}  // namespace stilla::avx2
 STILLA_TARGET_END
 #endif

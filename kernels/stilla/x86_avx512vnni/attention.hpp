@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention for avx512vnni: portable/attention_chunk-inl.hpp on 512-bit registers. Integers of 16 bits are two planes of
+// Attention for avx512vnni: generic/attention_chunk-inl.hpp on 512-bit registers. Integers of 16 bits are two planes of
 // signed bytes, as the activations of matmul are: n = 256 * high + low, a vpdpbusd with each. Integers of 8 bits are their
 // low bytes.
 #pragma once
@@ -12,16 +12,16 @@
 #include <type_traits>
 
 #include <stilla/contract/attention.hpp>
-#include <stilla/math.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/scalar/attention.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx512vnni/vector.hpp>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
-namespace stilla::inline STILLA_ABI::avx512vnni::attention_kernels {
+namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention_kernels {
 
 // 32 registers: 16 sums, and 28 of values as integers. attention_bench, 4096 positions: with 6 queries at most the 7 of 7B took
 // 9 % to 18 % longer in decode, and in prefill, where 7B has 14 and 14B 15, 3 % to 15 %. 12 and 14 were not faster.
@@ -129,12 +129,12 @@ STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* row
   }
 }
 
-#include <stilla/portable/attention_chunk-inl.hpp>
+#include <stilla/generic/attention_chunk-inl.hpp>
 
-}  // namespace stilla::STILLA_ABI::avx512vnni::attention_kernels
+}}}  // namespace stilla::avx512vnni::attention_kernels
 STILLA_TARGET_END
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <class E>
 struct AttentionChunk<Avx512Vnni, E> {
@@ -150,5 +150,5 @@ struct AttentionMerge<Avx512Vnni> : AttentionMerge<Scalar> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla
 #endif

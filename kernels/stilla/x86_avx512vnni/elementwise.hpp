@@ -9,15 +9,15 @@
 #include <cstdint>
 
 #include <stilla/contract/elementwise.hpp>
-#include <stilla/format/activation_q8.hpp>
-#include <stilla/math.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx512vnni/vector.hpp>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
-namespace stilla::inline STILLA_ABI::avx512vnni {
+namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni {
 
 inline STILLA_NOINLINE void silu_mul(float* out, const float* gate, const float* up, std::size_t n) {
   const Float one = set(1.0f), highest = set(stilla::detail::exp_highest);
@@ -67,10 +67,10 @@ inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std:
   }
 }
 
-}  // namespace stilla::STILLA_ABI::avx512vnni
+}}}  // namespace stilla::avx512vnni
 STILLA_TARGET_END
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <>
 struct SiluMul<Avx512Vnni> {
@@ -87,5 +87,5 @@ struct QuantiseQ8<Avx512Vnni> {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul of quantised weights for avx512vnni: x86/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+// Matmul of quantised weights for avx512vnni: generic/panel_tile-inl.hpp on the vocabulary of vector.hpp.
 #pragma once
 
 #include <bit>
@@ -12,14 +12,14 @@
 #include <stilla/x86_avx512vnni/vector.hpp>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
-namespace stilla::inline STILLA_ABI::avx512vnni {
+namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni {
 
-#include <stilla/x86/panel_tile-inl.hpp>
+#include <stilla/generic/panel_tile-inl.hpp>
 
-}  // namespace stilla::STILLA_ABI::avx512vnni
+}}}  // namespace stilla::avx512vnni
 STILLA_TARGET_END
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <QuantisedFormat F>
 struct MatmulPanels<Avx512Vnni, F> {
@@ -27,5 +27,5 @@ struct MatmulPanels<Avx512Vnni, F> {
   static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { avx512vnni::matmul_panels<F>(a, first, last); }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla
 #endif

@@ -3,10 +3,10 @@
 // AVX-512 with F, BW, VL and VNNI. First in Intel Cascade Lake (2019) and Ice Lake; AMD Zen 4.
 #pragma once
 
-#include <stilla/target.hpp>
+#include <stilla/base/target.hpp>
 #include <stilla/x86_avx2/target.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct Avx512Vnni {
   using Fallback = Avx2;  // not AvxVnni, which Ice Lake and Zen 4 lack
@@ -19,4 +19,4 @@ struct Avx512Vnni {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

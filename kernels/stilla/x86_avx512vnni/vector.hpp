@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of x86/panel_tile-inl.hpp on 512-bit registers, where one vector holds one int32 or float per panel row, and
+// The vocabulary of generic/panel_tile-inl.hpp on 512-bit registers, where one vector holds one int32 or float per panel row, and
 // what attention and the elementwise ops share.
 //
 //   instruction   what                       throughput per cycle (notes: uops.info)     Ice Lake  Zen 4  Zen 5
@@ -12,15 +12,15 @@
 #include <cstdint>
 #include <cstring>
 
-#include <stilla/math.hpp>
+#include <stilla/base/math.hpp>
 #include <stilla/region.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
-namespace stilla::inline STILLA_ABI::avx512vnni {
+namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni {
 
 using Int = __m512i;
 using Float = __m512;
@@ -175,6 +175,6 @@ STILLA_INLINE Float exponential(Float x) {
   return _mm512_maskz_mov_ps(in_range, _mm512_castsi512_ps(add_s32(_mm512_castps_si512(p), exponent)));
 }
 
-}  // namespace stilla::STILLA_ABI::avx512vnni
+}}}  // namespace stilla::avx512vnni
 STILLA_TARGET_END
 #endif

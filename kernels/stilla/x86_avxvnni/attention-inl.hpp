@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention over integer elements for avxvnni: portable/attention_chunk-inl.hpp on the vectors of portable/attention-inl.hpp
+// Attention over integer elements for avxvnni: generic/attention_chunk-inl.hpp on the vectors of portable/attention-inl.hpp
 // with products of its own, and so part of Highway's pass. Integers of 16 bits are two planes of signed bytes, as the
 // activations of matmul are: n = 256 * high + low, a vpdpbusd with each. Integers of 8 bits are their low bytes. The sums
 // are exact: 256 positions of 255 * 127 * 256 and 255 * 128 stay below 2^31.
@@ -19,7 +19,7 @@
 #include <stilla/x86_avxvnni/vector.hpp>
 
 STILLA_TARGET_BEGIN(HWY_TARGET_STR ",avxvnni")
-namespace stilla::inline STILLA_ABI::HWY_NAMESPACE::attention_kernels::with_vnni {
+namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE::attention_kernels::with_vnni {
 
 // 12 sums each, in 16 registers. attention_bench, 1.5B and 7B, 4096 positions: 6 queries of values, a vector at a time so
 // that they fit, took 3 % to 7 % longer, 3 of keys 3 % to 5 %.
@@ -86,12 +86,12 @@ STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* row
   }
 }
 
-#include <stilla/portable/attention_chunk-inl.hpp>
+#include <stilla/generic/attention_chunk-inl.hpp>
 
-}  // namespace stilla::STILLA_ABI::HWY_NAMESPACE::attention_kernels::with_vnni
+}}}  // namespace stilla::HWY_NAMESPACE::attention_kernels::with_vnni
 STILLA_TARGET_END
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <IntegerKv E>
 struct AttentionChunk<AvxVnni, E> {
@@ -99,4 +99,4 @@ struct AttentionChunk<AvxVnni, E> {
   static void run(const AttentionChunkArgs<E>& a) { HWY_NAMESPACE::attention_kernels::with_vnni::attention_chunk<E>(a); }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

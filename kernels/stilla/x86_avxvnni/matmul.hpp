@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul of quantised weights for avxvnni: x86/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+// Matmul of quantised weights for avxvnni: generic/panel_tile-inl.hpp on the vocabulary of vector.hpp.
 #pragma once
 
 #include <bit>
@@ -12,14 +12,14 @@
 #include <stilla/x86_avxvnni/vector.hpp>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c,avxvnni")
-namespace stilla::inline STILLA_ABI::avxvnni {
+namespace stilla { inline namespace STILLA_ABI { namespace avxvnni {
 
-#include <stilla/x86/panel_tile-inl.hpp>
+#include <stilla/generic/panel_tile-inl.hpp>
 
-}  // namespace stilla::STILLA_ABI::avxvnni
+}}}  // namespace stilla::avxvnni
 STILLA_TARGET_END
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 template <QuantisedFormat F>
 struct MatmulPanels<AvxVnni, F> {
@@ -27,5 +27,5 @@ struct MatmulPanels<AvxVnni, F> {
   static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { avxvnni::matmul_panels<F>(a, first, last); }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla
 #endif

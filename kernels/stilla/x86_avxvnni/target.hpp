@@ -3,10 +3,10 @@
 // AVX-VNNI: vpdpbusd on 256-bit registers without AVX-512. First in Intel Alder Lake (2021); AMD Zen 5.
 #pragma once
 
-#include <stilla/target.hpp>
+#include <stilla/base/target.hpp>
 #include <stilla/x86_avx2/target.hpp>
 
-namespace stilla::inline STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 struct AvxVnni {
   using Fallback = Avx2;
@@ -17,4 +17,4 @@ struct AvxVnni {
   }
 };
 
-}  // namespace stilla::STILLA_ABI
+}}  // namespace stilla

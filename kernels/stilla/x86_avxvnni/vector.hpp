@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of x86/panel_tile-inl.hpp with AVX-VNNI.
+// The vocabulary of generic/panel_tile-inl.hpp with AVX-VNNI.
 //
 //   instruction   what                       throughput per cycle (notes: uops.info, cpufp)   Alder Lake P  Lion Cove  Zen 5
 //   vpdpbusd ymm  acc += u8 * s8, 4 per lane                                                  2            2          2
@@ -11,15 +11,15 @@
 #include <cstring>
 
 #include <stilla/region.hpp>
-#include <stilla/types.hpp>
+#include <stilla/base/types.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>
 
 STILLA_TARGET_BEGIN("avx2,fma,f16c,avxvnni")
-namespace stilla::inline STILLA_ABI::avxvnni {
+namespace stilla { inline namespace STILLA_ABI { namespace avxvnni {
 
-#include <stilla/x86/vector256-inl.hpp>
+#include <stilla/x86_avx2/vector256-inl.hpp>
 
 inline constexpr int largest_code = 255;
 
@@ -44,6 +44,6 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, const std::int8_t* x) {
 // acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
 STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) { return _mm256_dpwssd_avx_epi32(acc, w, x); }
 
-}  // namespace stilla::STILLA_ABI::avxvnni
+}}}  // namespace stilla::avxvnni
 STILLA_TARGET_END
 #endif

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What rounding a model's weights to each format costs: the tables in README.md and format/st4.hpp.
+
+    pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6
+    bench/compare_formats.py MODEL.gguf [FORMAT...] [--program build/release/bin/stilla]
+
+All matrices but embedding and head are encoded and decoded by this library (compiled here, with $CXX or c++), and transformers
+runs in float32 with what comes out: nothing else is rounded. The file's own weights, dequantised, count as the original,
+which flatters formats like the file's. Prompts, reference and measures are those of check_fidelity.py. Blocks follow each
+other through the whole matrix, so that formats with blocks of 256 can be compared where rows are no multiple of it.
+With --program a second line for each format has the logits of that program from a file packed with --weights, which leaves
+such rows as they are.
+
+    bits     per weight
+    nmse     sum (decoded - original)^2 / sum original^2, over all matrices
+    KL       of the logits from the original's, mean over positions, in nats, and its standard error
+    top-1    share of positions whose most likely token is the original's
+    ppl      perplexity of the prompts, without their first tokens and without what the original continues them by
+    M/s      million weights encoded and decoded per second of processor time
+"""
+import argparse
+import ctypes
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from check_fidelity import compare, log_softmax, program_logits, reference
+
+FORMATS = ["q8_0", "int8_channel", "q4_k", "st4", "iq4_nl", "iq4_xs", "int4_g128_min", "q4_0", "int4_g128", "int4_channel"]
+
+SOURCE = r"""
+#include <ctime>
+#include <vector>
+#include <stilla/format/format.hpp>
+
+// Rounds rows of `columns` weights in place to the format of this name. Bytes they take, or 0 for a format without an encoder.
+extern "C" std::size_t round_weights(const char* name, float* weights, std::size_t rows, std::size_t columns,
+                                     double* seconds) {
+  std::size_t bytes = 0;
+  stilla::for_each_type(stilla::Formats{}, [&]<class F>(F) {
+    if constexpr (stilla::EncodableFormat<F>) {
+      if (F::name != name) return;
+      // Blocks take no notice of rows.
+      const std::size_t count = rows * columns / F::block_weights * F::block_weights;
+      const std::size_t step = stilla::RowScaledFormat<F> ? columns : F::block_weights;
+      std::vector<std::byte> row(stilla::row_bytes<F>(step));
+      const std::clock_t start = std::clock();
+      for (std::size_t k = 0; k < count; k += step) {
+        stilla::encode_row<F>(weights + k, row.data(), step);
+        stilla::decode_row<F>(row.data(), weights + k, step);
+        bytes += row.size();
+      }
+      *seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    }
+  });
+  return bytes;
+}
+"""
+
+
+def build():
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder, "round.cpp"), Path(folder, "round.so")
+        source.write_text(SOURCE)
+        include = Path(__file__).resolve().parent.parent / "include"
+        compiler = os.environ.get("CXX", "c++")
+        subprocess.run([compiler, "-std=c++20", "-O2", "-shared", "-fPIC", f"-I{include}", source, "-o", library], check=True)
+        return ctypes.CDLL(str(library)).round_weights
+
+
+def losses(logits, told):
+    """-log p of the prompt's tokens from the second on."""
+    length = told["length"]
+    return -log_softmax(np.asarray(logits[:length - 1], np.float64))[np.arange(length - 1), told["ids"][1:length]]
+
+
+def measures(exact, logits_of):
+    """KL, its standard error, top-1 and perplexity of logits_of(ids), as text."""
+    results, loss = [], []
+    for told, logits in exact.values():
+        ours = logits_of(told["ids"])[:len(logits)]
+        results.append(compare(ours, logits, told["length"]))
+        loss.append(losses(ours, told))
+    kl = np.concatenate([r["kl"] for r in results])
+    top1 = np.concatenate([r["top1"] for r in results]).mean()
+    return f"{kl.mean():8.4f} {kl.std() / len(kl)**0.5:7.4f} {top1:7.1%} {np.exp(np.concatenate(loss).mean()):7.2f}"
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("model")
+    p.add_argument("formats", nargs="*", default=FORMATS)
+    p.add_argument("--program")
+    p.add_argument("--cache", default="~/.cache/stilla-reference")
+    a = p.parse_args()
+    round_weights = build()
+    round_weights.restype = ctypes.c_size_t
+    exact = reference(a.model, a.cache)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    path = Path(a.model).resolve()
+    model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=torch.float32).eval()
+    matrices = [m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and name != "lm_head"]
+    originals = [m.weight.detach().numpy().copy() for m in matrices]
+
+    def rounded_logits(ids):
+        with torch.no_grad():
+            return model(torch.tensor([ids])).logits[0].numpy()
+
+    loss = np.concatenate([losses(logits, told) for told, logits in exact.values()])
+    print(f"{'format':13} {'bits':>6} {'nmse':>9} {'M/s':>6} {'KL':>8} {'+-':>7} {'top-1':>7} {'ppl':>7}")
+    print(f"{'original':13} {'':32} {'':15} {np.exp(loss.mean()):7.2f}", flush=True)
+    for name in a.formats:
+        error = energy = seconds = 0.0
+        count = total_bytes = 0
+        for matrix, original in zip(matrices, originals):
+            rounded = np.ascontiguousarray(original.copy())
+            took = ctypes.c_double()
+            count_bytes = round_weights(name.encode(), rounded.ctypes.data_as(ctypes.c_void_p),
+                                        ctypes.c_size_t(rounded.shape[0]), ctypes.c_size_t(rounded.shape[1]), ctypes.byref(took))
+            if count_bytes == 0:
+                sys.exit(f"{name}: no format with an encoder has this name")
+            error += float(((rounded - original).astype(np.float64) ** 2).sum())
+            energy += float((original.astype(np.float64) ** 2).sum())
+            seconds += took.value
+            count += rounded.size
+            total_bytes += count_bytes
+            matrix.weight.data = torch.from_numpy(rounded)
+        print(f"{name:13} {8 * total_bytes / count:6.4g} {error / energy:9.5f} {count / seconds / 1e6:6.1f} "
+              f"{measures(exact, rounded_logits)}", flush=True)
+        if a.program:
+            with tempfile.TemporaryDirectory() as folder:
+                packed = os.path.join(folder, "packed.stilla")
+                subprocess.run([a.program, "pack", "-m", a.model, "--weights", name, "-o", packed], check=True,
+                               stderr=subprocess.DEVNULL)
+                program = measures(exact, lambda ids: program_logits(a.program, packed, ids, []))
+            print(f"{'':24} {'program':>12} {program}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An owning array on a 64-byte boundary, for weights, caches and scratch. Kernels never allocate; models, examples and
+// tests do, with this. Elements are plain data; a new array is not initialised beyond what the system does.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include <stilla/base/error.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+inline constexpr std::size_t cache_line_bytes = 64;
+
+template <class T>
+class AlignedBuffer {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  AlignedBuffer() = default;
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~AlignedBuffer() { release(); }
+
+  // Holds `count` elements from now on, contents unspecified; an array that is large enough is kept. False, and an
+  // unchanged array, when the memory cannot be had.
+  [[nodiscard]] bool resize(std::size_t count) {
+    if (count <= size_) return true;
+    if (count > std::numeric_limits<std::size_t>::max() / sizeof(T) - cache_line_bytes) return false;
+    void* fresh = ::operator new(count * sizeof(T), std::align_val_t{cache_line_bytes}, std::nothrow);
+    if (fresh == nullptr) return false;
+    ask_for_large_pages(fresh, count * sizeof(T));
+    release();
+    data_ = static_cast<T*>(fresh);
+    size_ = count;
+    return true;
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  std::size_t size() const { return size_; }
+  T& operator[](std::size_t i) { return data_[i]; }
+  const T& operator[](std::size_t i) const { return data_[i]; }
+  void fill_zero() {
+    if (size_ != 0) std::memset(static_cast<void*>(data_), 0, size_ * sizeof(T));
+  }
+
+ private:
+  // Where the system gives large pages on request (Linux's default), a stream through weights runs 5 to 13 % faster with
+  // them. Small arrays are left alone: a page of 2 MB would be mostly unused. Only advice, so failure does not matter.
+  static void ask_for_large_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr std::size_t page = std::size_t{2} << 20;
+    const std::size_t skip = (page - reinterpret_cast<std::uintptr_t>(data) % page) % page;
+    if (bytes < skip + page) return;
+    (void)::madvise(static_cast<std::byte*>(data) + skip, (bytes - skip) / page * page, MADV_HUGEPAGE);
+#endif
+  }
+
+  void release() {
+    if (data_ != nullptr) ::operator delete(static_cast<void*>(data_), std::align_val_t{cache_line_bytes});
+    data_ = nullptr;
+    size_ = 0;
+  }
+
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// The error of an allocation that failed.
+inline Error out_of_memory(std::string_view what, std::size_t bytes) {
+  return {ErrorKind::system, concat("not enough memory for ", what, ": ", bytes, " bytes")};
+}
+
+}}  // namespace stilla

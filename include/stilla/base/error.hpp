@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Errors are values. A function that can fail returns Result<T>: either a T or an Error whose message is one line that
+// names the file, the key or tensor, the byte offset, what was found and what was expected. Nothing here throws, so the
+// library works under -fno-exceptions; nothing aborts on bad input.
+//
+//   Result<Model> model = load(path);
+//   if (!model) return report(model.error());
+//   use(*model);
+#pragma once
+
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include <stilla/base/config.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// What kind of thing went wrong; programs map it to an exit status.
+enum class ErrorKind : std::uint8_t {
+  bad_argument,   // the caller asked for something that cannot be
+  refused_file,   // a file is damaged, hostile or of a kind that is not supported
+  system,         // the operating system said no: file not found, no memory, disk full
+};
+
+struct [[nodiscard]] Error {
+  ErrorKind kind = ErrorKind::bad_argument;
+  std::string message;  // one line, no newline, control bytes and invalid UTF-8 escaped
+};
+
+struct Success {};  // the value of a Result that has nothing to say but "it worked"
+
+// A T or an Error. Test it before use; `*result` on an error is undefined, as with std::optional.
+template <class T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+
+  explicit operator bool() const { return state_.index() == 0; }
+  bool has_value() const { return state_.index() == 0; }
+
+  T& operator*() & { return *std::get_if<0>(&state_); }
+  const T& operator*() const& { return *std::get_if<0>(&state_); }
+  T&& operator*() && { return std::move(*std::get_if<0>(&state_)); }
+  T* operator->() { return std::get_if<0>(&state_); }
+  const T* operator->() const { return std::get_if<0>(&state_); }
+
+  Error& error() & { return *std::get_if<1>(&state_); }
+  const Error& error() const& { return *std::get_if<1>(&state_); }
+  Error&& error() && { return std::move(*std::get_if<1>(&state_)); }
+
+ private:
+  std::variant<T, Error> state_;
+};
+
+using Status = Result<Success>;
+inline Status success() { return Success{}; }
+
+namespace detail {
+
+inline void append(std::string& out, std::string_view text) { out.append(text); }
+inline void append(std::string& out, char c) { out.push_back(c); }
+template <class Number>
+  requires std::is_arithmetic_v<Number>
+void append(std::string& out, Number number) {
+  char digits[64];
+  const std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, number);
+  out.append(digits, static_cast<std::size_t>(end.ptr - digits));
+}
+
+}  // namespace detail
+
+// Joins texts and numbers into one string: concat("row ", 3, " of ", 10). Numbers ignore the locale.
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+  std::string out;
+  (detail::append(out, parts), ...);
+  return out;
+}
+
+// A name from a foreign file, made safe to print: control bytes, quotes' backslash, invalid UTF-8 and bidirectional
+// marks become \xNN, and at most 128 bytes of it are kept.
+inline std::string printable(std::string_view foreign) {
+  constexpr std::size_t kept_bytes = 128;
+  constexpr char hex[] = "0123456789abcdef";
+  std::string out;
+  const auto escape = [&](unsigned char byte) {
+    out.append({'\\', 'x', hex[byte >> 4], hex[byte & 15]});
+  };
+  std::size_t i = 0;
+  const std::size_t end = foreign.size() < kept_bytes ? foreign.size() : kept_bytes;
+  while (i < end) {
+    const auto lead = static_cast<unsigned char>(foreign[i]);
+    if (lead < 0x80) {
+      if (lead < 0x20 || lead == 0x7f || lead == '\\') {
+        escape(lead);
+      } else {
+        out.push_back(static_cast<char>(lead));
+      }
+      ++i;
+      continue;
+    }
+    const std::size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    bool valid = lead >= 0xc2 && lead < 0xf5 && i + length <= end;
+    std::uint32_t code_point = lead & (0xffu >> (length + 1));
+    for (std::size_t j = 1; valid && j < length; ++j) {
+      const auto byte = static_cast<unsigned char>(foreign[i + j]);
+      valid = (byte & 0xc0) == 0x80;
+      code_point = code_point << 6 | (byte & 0x3f);
+    }
+    const bool overlong = (length == 3 && code_point < 0x800) || (length == 4 && code_point < 0x10000);
+    const bool surrogate = code_point >= 0xd800 && code_point < 0xe000;
+    const bool control = code_point < 0xa0;
+    const bool bidi = (code_point >= 0x200e && code_point <= 0x200f) || (code_point >= 0x2028 && code_point <= 0x202e) ||
+                      (code_point >= 0x2066 && code_point <= 0x2069) || code_point == 0x061c;
+    if (!valid || overlong || surrogate || control || bidi || code_point > 0x10ffff) {
+      escape(lead);
+      ++i;
+    } else {
+      out.append(foreign.substr(i, length));
+      i += length;
+    }
+  }
+  if (foreign.size() > end) out.append("...");
+  return out;
+}
+
+}}  // namespace stilla

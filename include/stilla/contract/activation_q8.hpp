@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Activations rounded to integers, the other operand of every quantised matmul: 8 bits, or 16 bits as two int8 planes. One
+// scale per 32 values, because a coarser one costs accuracy (measured on a 0.5B model with 8 bits: KL 0.0007 with one per 32,
+// 0.0027 with one per 256, 0.025 with one per row). 16 bits make the rounding disappear: KL against float activations 6e-7 on
+// a 135M model and 2e-6 on a 0.5B model, where 8 bits give 6e-3 and 8e-4 (bench/check_fidelity.py). They cost twice the dot
+// products: nothing where memory is the limit (decode), up to half the speed where it is not (prefill).
+//
+//     8 bits:   x[k] ~ scale[k / 32] * high[k]                     scale = max |x| of the block / 127, rounded up to a power of two
+//     16 bits:  x[k] ~ scale[k / 32] * (256 * high[k] + low[k])    scale = max |x| of the block / 32512, likewise
+//
+// Separate arrays, so that kernels read each as a stream:
+//
+//     values  int8  [M][K]        row m, k = 0 .. K-1; the high plane
+//     low     int8  [M][K]        the low plane, -128 .. 127; none with 8 bits
+//     scales  float [M][K / 32]
+//     sums    int32 [M][K / 32][2]   of the first 16 values of a block and of all 32: weights with a zero point need them, in
+//                             groups of 16 or of 32
+//     scaled_sums  float [M][K / 32]   scale * sum of a block, exact: weights with a minimum need them (Q4_1, say)
+//     rounded_sums  RoundedSums [M][K / 256]   of eight blocks those, rounded to 16 bits with one scale, a power of two: weights need
+//                             them whose minimums are integers times one of 256 weights (Q4_K, Q5_K)
+//     tiles           the same once more in the form that AMX takes, where that is the target (below)
+//
+// The integer is x[k] / scale, rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is below
+// 2^-60 becomes zeros with scale 1. A block with a NaN or a magnitude above 2^60 becomes zeros with scale NaN, so the outputs
+// that depend on it are NaN.
+//
+// With powers of two the products of scales are exact in any order, and integers can be summed as the last places of floats
+// (generic/panel_sweep-inl.hpp). They cost up to one bit of 8: KL 0.0011 where max / 127 itself gave 0.0005, the head's input
+// rounded as well, which it is not any more (model/forward.hpp).
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include <stilla/base/config.hpp>
+#include <stilla/base/math.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+inline constexpr std::size_t activation_block = 32;
+
+enum class ActivationBits : std::uint8_t { eight, sixteen };
+
+namespace detail {
+
+inline constexpr float smallest_activation = 0x1p-60f;  // of a block's highest magnitudes: every product of scales stays normal
+inline constexpr float largest_activation = 0x1p60f;
+
+// The scale of a block whose highest magnitude is `highest`, and 1 / scale: the least power of two with which highest / scale is
+// at most `largest`. That is a difference of exponents, or one more where highest has the larger mantissa.
+inline float activation_scale(float highest, float largest) {
+  constexpr std::uint32_t exponent = 0x7f800000u, mantissa = 0x007fffffu;
+  const auto limit = std::bit_cast<std::uint32_t>(largest);
+  const std::uint32_t next = std::bit_cast<std::uint32_t>(highest) + mantissa - (limit & mantissa);
+  return std::bit_cast<float>((next & exponent) - (limit & exponent) + std::bit_cast<std::uint32_t>(1.0f));
+}
+inline float inverse_of_power(float power_of_two) {
+  return std::bit_cast<float>(0x7f000000u - std::bit_cast<std::uint32_t>(power_of_two));
+}
+// The scale of a block of zeros: because all is small, or because something is no number.
+inline float scale_of_zeros(float highest) {
+  return highest < smallest_activation ? 1.0f : std::numeric_limits<float>::quiet_NaN();
+}
+
+}  // namespace detail
+
+// Sums of eight blocks: sums[b] * scale is a block's scaled sum, rounded once, ties to even, scale the least power of two with
+// which all eight fit. Where one is no number, so are the dot products with its block; the sums are then 0 and scale is 1.
+// So minimums that are integers times a common factor meet integers: for 256 weights four dot products of pairs, or one tile of
+// AMX's, and one step in float where there were eight. With activations of 16 bits KL against float ones is 2.0e-6 as before
+// (Qwen2.5 0.5B Q4_K_M, bench/check_fidelity.py).
+inline constexpr std::size_t sums_block = 256;
+struct RoundedSums {
+  static constexpr std::size_t blocks = sums_block / activation_block;
+  float scale = 1.0f;
+  std::int16_t sums[blocks] = {};
+};
+static_assert(sizeof(RoundedSums) == 20);
+
+namespace detail {
+
+inline RoundedSums round_sums(const float* scaled_sums) {
+  RoundedSums rounded;
+  const float highest = highest_magnitude(scaled_sums, RoundedSums::blocks);
+  if (!(highest > 0.0f && highest <= std::numeric_limits<float>::max())) return rounded;
+  rounded.scale = activation_scale(highest, 32767.0f);
+  const float inverse = inverse_of_power(rounded.scale);
+  for (std::size_t b = 0; b < RoundedSums::blocks; ++b) {
+    // An exact product: fused or not, the same bits. (std::fma may be a call into the C library.)
+    rounded.sums[b] = static_cast<std::int16_t>(integer_in(scaled_sums[b] * inverse + round_magic));
+  }
+  return rounded;
+}
+
+}  // namespace detail
+
+// Activations as AMX's tiles take them: scale * value in bf16, exact, because a value has 8 bits and a scale is a power of two.
+//
+//     values  bf16  [K / 32][stride][32]   a block of all tokens, then the next one: a tile is one run of memory. Each 16 values
+//                                          in the order 0 2 4 6 8 10 12 14 1 3 5 7 9 11 13 15 (tile_position)
+//     low     bf16  likewise               the low plane; values are then scale * 256 * high. None with 8 bits
+//     scaled_sums  float [K / 32][stride]  as above
+//     rounded_sums  bf16  [pairs of K / 256][stride][2][8][2]   of 512 columns' blocks scale * 256 * high and scale * low, which
+//                                          add up to scale * sum; zeros where a row has but 256 for the last pair
+//
+// stride: tokens that there is room for, M + 16 at least (kernels read scaled_sums of a whole tile).
+//
+// Fewer tokens are multiplied sooner without them (16 tokens 1.3 times, 32 alike, 64 0.75; Granite Rapids).
+inline constexpr std::size_t fewest_tokens_for_tiles = 32;
+struct TileActivations {
+  const std::uint16_t* values = nullptr;  // null: none, and no kernel needs them
+  const std::uint16_t* low = nullptr;
+  const float* scaled_sums = nullptr;
+  const std::uint16_t* rounded_sums = nullptr;
+  std::size_t stride = 0;
+
+  // Where the values of token m and its block of 32 begin.
+  std::size_t at(std::size_t m, std::size_t block) const { return (block * stride + m) * activation_block; }
+  // Where the rounded sums of token m and columns k .. k + 255 begin.
+  std::size_t sums_at(std::size_t m, std::size_t k) const {
+    return at(m, k / (2 * sums_block)) + k / sums_block % 2 * 2 * RoundedSums::blocks;
+  }
+};
+
+namespace detail {
+// One row's part of TileActivations::rounded_sums.
+inline void store_tile_sums(std::uint16_t* tile_sums, const RoundedSums& rounded) {
+  const auto upper_half = [](float x) { return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16); };
+  for (std::size_t b = 0; b < RoundedSums::blocks; ++b) {
+    const int high = (rounded.sums[b] + 128) >> 8, low = rounded.sums[b] - 256 * high;
+    tile_sums[2 * b] = upper_half(rounded.scale * 256 * static_cast<float>(high));
+    tile_sums[2 * b + 1] = upper_half(rounded.scale * static_cast<float>(low));
+  }
+}
+}  // namespace detail
+
+// Where value k of 16 stands in TileActivations. Neighbours there, which one multiplication takes, are k and k + 2: so weights,
+// whose four neighbouring k share a word (pack.hpp), become such pairs by a shift.
+constexpr std::size_t tile_position(std::size_t k) { return k % 2 * 8 + k / 4 * 2 + k / 2 % 2; }
+
+// Somebody's rounded activations. K is a multiple of 32; any alignment.
+struct ActivationQ8 {
+  const std::int8_t* values = nullptr;
+  const float* scales = nullptr;
+  const std::int32_t* sums = nullptr;
+  const float* scaled_sums = nullptr;
+  const RoundedSums* rounded_sums = nullptr;
+  std::size_t rows = 0;  // M
+  std::size_t cols = 0;  // K
+  const std::int8_t* low = nullptr;  // null: 8 bits
+  TileActivations tiles = {};
+
+  std::size_t blocks() const { return cols / activation_block; }
+  const std::int8_t* row_values(std::size_t m) const { return values + m * cols; }
+  const std::int8_t* row_low(std::size_t m) const { return low + m * cols; }
+  const float* row_scales(std::size_t m) const { return scales + m * blocks(); }
+  const std::int32_t* row_sums(std::size_t m) const { return sums + m * 2 * blocks(); }
+  const float* row_scaled_sums(std::size_t m) const { return scaled_sums + m * blocks(); }
+  const RoundedSums* row_rounded_sums(std::size_t m) const { return rounded_sums + m * (cols / sums_block); }
+
+  // Rows [begin, begin + count).
+  ActivationQ8 rows_from(std::size_t begin, std::size_t count) const {
+    const std::int8_t* const low_from = low == nullptr ? nullptr : row_low(begin);
+    TileActivations tiles_from = tiles;
+    if (tiles.values != nullptr) {
+      tiles_from.values += tiles.at(begin, 0);
+      if (low != nullptr) tiles_from.low += tiles.at(begin, 0);
+      tiles_from.scaled_sums += begin;
+      if (tiles.rounded_sums != nullptr) tiles_from.rounded_sums += tiles.at(begin, 0);
+    }
+    return {row_values(begin), row_scales(begin), row_sums(begin), row_scaled_sums(begin), row_rounded_sums(begin),
+            count,             cols,              low_from,        tiles_from};
+  }
+
+  // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.
+  std::int32_t sum_of(std::size_t m, std::size_t k, std::size_t count) const {
+    const std::int32_t* at = row_sums(m) + k / activation_block * 2;
+    return count == activation_block ? at[1] : k % activation_block == 0 ? at[0] : at[1] - at[0];
+  }
+};
+
+}}  // namespace stilla

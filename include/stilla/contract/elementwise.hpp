@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Contracts of the float kernels on one row of n values. `out` may be the same array as an input; otherwise they do not
+// overlap. Any alignment; nothing past n is read or written. Sums run in 16 lanes and fold (math.hpp).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <stilla/base/target.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// out[i] = (x[i] * (1 / sqrt(sum(x^2) / n + epsilon))) * weight[i]. The weight itself, not 1 + weight as in Gemma.
+// run(out, x, weight, epsilon, n), n > 0
+template <class Target>
+struct RmsNorm : RmsNorm<typename Target::Fallback> {};
+
+// out[i] = g / (1 + e^-g) * up[i] with g = gate[i]; e^x is exp_approximate.
+// run(out, gate, up, n)
+template <class Target>
+struct SiluMul : SiluMul<typename Target::Fallback> {};
+
+// out[i] = e^(x[i] - max) * (1 / sum), where e^ is 1 for x[i] == max: so values of +infinity share the whole weight, as
+// do all values of a row of -infinity. n > 0. A row with a NaN gives unspecified numbers, never a fault.
+// run(out, x, n)
+template <class Target>
+struct Softmax : Softmax<typename Target::Fallback> {};
+
+// Logits in blocks of 64, n a multiple of it. A NaN is none.
+inline constexpr std::size_t logit_block = 64;
+
+// highest[b]: the highest logit of block b, -infinity where there is none.
+// run(highest, logits, n)
+template <class Target>
+struct HighestLogits : HighestLogits<typename Target::Fallback> {};
+
+// sums[b]: the sum of softmax_weight(logit, highest, temperature) (math.hpp) over block b, in 16 lanes of doubles that fold.
+// run(sums, logits, n, highest, temperature)
+template <class Target>
+struct LogitWeights : LogitWeights<typename Target::Fallback> {};
+
+// Rotates the pairs (a, b) of x by the angles whose cosines and sines are given:
+//     a' = fma(a, cos, -(b * sin)),  b' = fma(a, sin, b * cos)
+// half_split: pair i is (x[i], x[i + pairs]), as in Qwen2 and GPT-NeoX; otherwise (x[2i], x[2i + 1]), as in Llama's
+// GGUF files. run(x, cos, sin, pairs, half_split)
+template <class Target>
+struct Rope : Rope<typename Target::Fallback> {};
+
+// Walsh-Hadamard transform, not normalised, of each run of as many values as the largest power of two that divides n, a
+// multiple of 16. Butterflies a + b, a - b at distance 1, then 2, 4, ...
+// run(x, n)
+template <class Target>
+struct Hadamard : Hadamard<typename Target::Fallback> {};
+constexpr std::size_t hadamard_run(std::size_t n) { return n & (~n + 1); }
+
+// Rounds n = 32 * blocks values to 8 bits, or with `low` to 16 (contract/activation_q8.hpp).
+// run(values, scales, sums, scaled_sums, x, blocks, low = nullptr)
+template <class Target>
+struct QuantiseQ8 : QuantiseQ8<typename Target::Fallback> {};
+
+// Of 32 * blocks rounded values of one plane the form that AMX's tiles take (TileActivations in contract/activation_q8.hpp):
+// unit * scale * value in bf16, exact; blocks are `stride` values apart. unit: 256 for the high plane of two.
+// run(tile_values, stride, values, scales, blocks, unit)
+template <class Target>
+struct TileValues : TileValues<typename Target::Fallback> {};
+
+}}  // namespace stilla

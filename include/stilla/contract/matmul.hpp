@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Contract of the matmul kernels: y[m, n] = sum over k of W[n, k] * x[m, k]  (+ bias[n]), for the rows n of some panels.
+//
+// Quantised formats take rounded activations, of 8 bits or of 16 (value = 256 * high + low). With g running over groups of
+// F::group_weights weights, in order of k,
+//
+//     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 128 * 32640 < 2^28
+//     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  scale_x is a power of two: an exact product (of a row's
+//                                                            own scale, a float, unless it is subnormal)
+//     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum (groups of 32); exact too
+//
+// Where minimums are integers times one of 256 weights (Q4_K, Q5_K), the third line is replaced by, after every eight groups:
+//
+//     dot    = sum of sub_minimum[g] * sums_x[g]             exact in int32, and in float: at most 8 * 63 * 32767 < 2^24
+//     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s, sums_x: RoundedSums (contract/activation_q8.hpp). An exact
+//                                                            product, 0 or of 2^-112 to 2^67
+//
+// and y = acc + bias. A format with a scale per row is no exception: its scale_w is the same for all g. Float formats:
+// acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does just that for every output, so
+// results do not depend on the target, on M, or on how panels are shared between threads.
+#pragma once
+
+#include <cstddef>
+
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/layout/pack.hpp>
+#include <stilla/base/target.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+template <class F>
+struct MatmulArgs {
+  const std::byte* panels = nullptr;  // pack.hpp, 64-byte aligned
+  std::size_t N = 0;
+  std::size_t K = 0;
+  ConstMatrix x;                 // M x K, any alignment
+  Matrix y;                      // M x N: columns of the panels' rows below N are written, nothing else
+  const float* bias = nullptr;   // N, or none
+};
+
+template <QuantisedFormat F>
+struct MatmulArgs<F> {
+  const std::byte* panels = nullptr;
+  std::size_t N = 0;
+  std::size_t K = 0;
+  ActivationQ8 x;
+  Matrix y;
+  const float* bias = nullptr;
+};
+
+// Kernels for many tokens unpack weights to the stack: up to 400 KB of it, or 100 KB with a C library whose threads may have
+// less than that (musl's have 128 KB by default; glibc's, Windows' and macOS's at least 512 KB).
+#if defined(__GLIBC__) || defined(_WIN32) || defined(__APPLE__)
+inline constexpr bool small_stacks = false;
+#else
+inline constexpr bool small_stacks = true;
+#endif
+
+// run(args, first, last): panels [first, last), all rows of x.
+template <class Target, class Format>
+struct MatmulPanels : MatmulPanels<typename Target::Fallback, Format> {};  // not written for Target: use the next one down
+
+namespace detail {
+
+// Writes a panel's 16 results of row m where they belong: bias added, rows past N dropped.
+template <class Args>
+inline void store_panel_row(const Args& a, std::size_t panel, std::size_t m, const float* results) {
+  const std::size_t n0 = panel * panel_rows;
+  const std::size_t count = a.N - n0 < panel_rows ? a.N - n0 : panel_rows;
+  float* y = a.y.row(m) + n0;
+  for (std::size_t r = 0; r < count; ++r) y[r] = a.bias != nullptr ? results[r] + a.bias[n0 + r] : results[r];
+}
+
+}  // namespace detail
+
+}}  // namespace stilla

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights: rows of floats -> the blocks of any format that has an encoder, as they stand in a file, and how much was
+// lost. (Activations are rounded by the other one: quantise(ActivationBuffer&, x) in matmul.hpp.)
+//
+//   const std::size_t bytes = *stilla::encoded_bytes(stilla::Q4_0::gguf_type, N, K);
+//   std::vector<std::byte> blocks(bytes);
+//   stilla::Result<stilla::EncodingReport> report = stilla::encode_rows<stilla::Q4_0>(blocks, weights);
+//
+// requantise_rows does the same to weights that a file has in another format.
+//
+// Per row: decode(encode(w)) is compared with w. Rows are independent, are shared between threads,
+// and sums are merged in the order of rows, so bytes and report are the same for any number of threads. Bound by the
+// encoder's arithmetic, not by memory: bench/elementwise_bench.cpp, EncodeRows.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// How far the decoded weights are from the source. All 0 for a matrix without weights.
+struct EncodingReport {
+  double rmse = 0.0;           // sqrt(mean((decoded - source)^2))
+  double relative_rmse = 0.0;  // rmse / sqrt(mean(source^2)); 0 when the source is all zeros
+  double max_error = 0.0;      // highest |decoded - source|
+};
+
+// Bytes of W[N, K] in the blocks of this GGUF type. Refused: a type without a format here, K that is not a multiple of
+// its block, a size that no address space holds.
+inline Result<std::size_t> encoded_bytes(std::uint32_t format, std::size_t N, std::size_t K) {
+  Result<std::size_t> result = Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+  with_format(format, [&](auto tag) {
+    using F = decltype(tag);
+    if (K % F::block_weights != 0) {
+      result = Error{ErrorKind::bad_argument,
+                     concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+      return;
+    }
+    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+    if (K / F::block_weights > (most - row_head_bytes<F>) / F::block_bytes || (K != 0 && N > most / row_bytes<F>(K))) {
+      result = Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights do not fit the address space")};
+      return;
+    }
+    result = N * row_bytes<F>(K);
+  });
+  return result;
+}
+
+namespace detail {
+
+// What one row adds to the report; bad_column < K: the first weight that cannot be encoded.
+struct EncodedRow {
+  double squared_error;
+  double squared_source;
+  double max_error;
+  std::size_t bad_column;
+};
+
+template <EncodableFormat F>
+EncodedRow encode_and_compare(std::byte* blocks, const float* weights, std::size_t K) {
+  EncodedRow row{0.0, 0.0, 0.0, K};
+  float decoded[F::block_weights];
+  encode_row<F>(weights, blocks, K);
+  for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights) {
+    decode_block<F>(blocks, k0, decoded);
+    for (std::size_t k = 0; k < F::block_weights; ++k) {
+      const auto source = static_cast<double>(weights[k0 + k]);
+      const double error = std::fabs(static_cast<double>(decoded[k]) - source);
+      if (!std::isfinite(error) && row.bad_column == K) row.bad_column = k0 + k;
+      row.squared_error = std::fma(error, error, row.squared_error);
+      row.squared_source = std::fma(source, source, row.squared_source);
+      if (error > row.max_error) row.max_error = error;
+    }
+  }
+  return row;
+}
+
+}  // namespace detail
+
+// Encodes every row of `weights`, blocks of a row and rows without gaps, into `blocks`: encoded_bytes(F, N, K) bytes,
+// of any alignment. A weight that is not finite, or that makes its block's scale overflow, is refused; what `blocks`
+// then holds is unspecified.
+template <EncodableFormat F>
+Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, Parallel parallel = {}) {
+  const std::size_t N = weights.rows;
+  const std::size_t K = weights.cols;
+  const Result<std::size_t> bytes = encoded_bytes(F::gguf_type, N, K);
+  if (!bytes) return bytes.error();
+  if (blocks.size() != *bytes) {
+    return Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights take ", *bytes, " bytes in ", F::name,
+                                                 ", but the memory given for them has ", blocks.size())};
+  }
+  AlignedBuffer<detail::EncodedRow> rows;
+  if (!rows.resize(N)) return out_of_memory("the error report of encoded rows", N * sizeof(detail::EncodedRow));
+  parallel(N, [&](std::size_t n) {
+    rows[n] = detail::encode_and_compare<F>(blocks.data() + n * row_bytes<F>(K), weights.row(n), K);
+  });
+  EncodingReport report;
+  double squared_source = 0.0;
+  for (std::size_t n = 0; n < N; ++n) {
+    const detail::EncodedRow& row = rows[n];
+    if (row.bad_column < K) {
+      return Error{ErrorKind::bad_argument, concat("row ", n, ", column ", row.bad_column, ": ",
+                                                   weights.row(n)[row.bad_column], " cannot be encoded as ", F::name)};
+    }
+    report.rmse += row.squared_error;
+    squared_source += row.squared_source;
+    if (row.max_error > report.max_error) report.max_error = row.max_error;
+  }
+  if (squared_source > 0.0) report.relative_rmse = std::sqrt(report.rmse / squared_source);
+  if (N * K != 0) report.rmse = std::sqrt(report.rmse / (static_cast<double>(N) * static_cast<double>(K)));
+  return report;
+}
+
+// The same for a GGUF type known at run time. Refused also: a format without an encoder.
+inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, std::uint32_t format,
+                                          Parallel parallel = {}) {
+  Result<EncodingReport> result =
+      Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+  with_format(format, [&](auto tag) {
+    using F = decltype(tag);
+    if constexpr (EncodableFormat<F>) {
+      result = encode_rows<F>(blocks, weights, parallel);
+    } else {
+      result = Error{ErrorKind::bad_argument, concat("there is no encoder for ", F::name)};
+    }
+  });
+  return result;
+}
+
+// W[N, K] in the rows of another format: every row of type `from` is decoded and encoded as `to`, types as in
+// PackedView::format. Refused: what encoded_bytes and encode_rows refuse.
+inline Result<AlignedBuffer<std::byte>> requantise_rows(std::uint32_t to, std::uint32_t from, const std::byte* rows,
+                                                        std::size_t N, std::size_t K, Parallel parallel = {}) {
+  const Result<std::size_t> source_bytes = encoded_bytes(from, N, K);
+  if (!source_bytes) return source_bytes.error();
+  const Result<std::size_t> bytes = encoded_bytes(to, N, K);
+  if (!bytes) return bytes.error();
+  AlignedBuffer<std::byte> blocks;
+  AlignedBuffer<float> decoded;
+  // Some rows at a time: all of them as floats would be eight times their size.
+  const std::size_t step = K == 0 || N == 0 ? 1 : std::size_t{1} << 22 > K ? (std::size_t{1} << 22) / K : 1;
+  const std::size_t most_rows = step < N ? step : N;
+  if (!blocks.resize(*bytes) || !decoded.resize(most_rows * K)) return out_of_memory("requantised weights", *bytes);
+  for (std::size_t n = 0; n < N; n += step) {
+    const std::size_t count = N - n < step ? N - n : step;
+    with_format(from, [&](auto tag) {
+      using F = decltype(tag);
+      parallel(count, [&](std::size_t i) {
+        decode_row<F>(rows + (n + i) * row_bytes<F>(K), decoded.data() + i * K, K);
+      });
+    });
+    const std::size_t row = *bytes / N;
+    const Result<EncodingReport> report = encode_rows(std::span(blocks.data() + n * row, count * row),
+                                                      ConstMatrix(decoded.data(), count, K), to, parallel);
+    if (!report) return report.error();
+  }
+  return blocks;
+}
+
+}}  // namespace stilla

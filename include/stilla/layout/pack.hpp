@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Packed weights: 16 output rows side by side in a panel, so that one vector load is an operand and each lane owns one
+// output row. No kernel ever sums across lanes. There is one layout for all targets, so a packed matrix can be stored
+// (io/packed_file.hpp).
+//
+// A panel holds rows 16p .. 16p+15 of W[N, K]; rows past N are zero weights. Quantised formats, per panel, in spans:
+//
+//     | codes of k 0..31 | codes of k 32..63 | ... | scale records |   next span of k: codes, records | ...
+//
+//   A span is as few scale records as make a multiple of 64 bytes, with the codes they belong to: 64 k of Q4_0 (576 bytes),
+//   256 of Q4_K (2368). So a kernel reads one stream forward, and every line of codes is aligned. A last span that K does not
+//   fill is as long as the others. (All scales at the end of a panel were two streams: 20 to 30 % slower from memory.)
+//
+//   codes of one block of 32 k (r = row in panel, j = 0..3; each line is one 64-byte vector, byte r*4 + j):
+//     4 bits, 256 bytes:  v = 0..3   low nibble code(r, 8v + j), high nibble code(r, 8v + 4 + j)
+//     5 bits, 320 bytes:  the four lines above for the low 4 bits, then one line:
+//                         bit g (0..7) of byte r*4 + j is the fifth bit of code(r, 4g + j)
+//     6 bits, 384 bytes:  the four lines for the low 4 bits, then h = 0, 1:
+//                         bits 2g, 2g+1 (g = 0..3) of byte r*4 + j are the upper bits of code(r, 16h + 4g + j)
+//     8 bits, 512 bytes:  v = 0..7   signed byte code(r, 4v + j)
+//   So four consecutive k of one row are four neighbouring bytes: an operand of vpdpbusd, sdot or an AMX tile row.
+//
+//   scale record, per block (formats without sub-scales):           scale f16[16] | minimum f16[16] if any
+//   scale record, per super-block of 256 (formats with sub-scales): scale f16[16] | minimum f16[16] if any |
+//                         sub-scales int8[groups][16] | sub-minimums int8[groups / 2][16][2] if any: of neighbouring groups side by
+//                         side, as instructions that multiply pairs take them
+//   scale record, per block of 128 (formats with scale words):      word u32[16]
+//   formats with a scale per row: scale f32[16] once, before the panel's codes, and no records
+//
+// Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/base/parallel.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+inline constexpr std::size_t panel_rows = 16;
+inline constexpr std::size_t code_block = 32;
+
+// The number of the layout above: another one for every change to the bytes of a packed matrix, so that stored ones are
+// refused and not misread. tests/pack_test.cpp knows the checksums of packed panels and fails when this is forgotten.
+inline constexpr std::uint32_t packed_layout_version = 2;
+
+template <class F>
+struct PanelLayout;
+
+template <QuantisedFormat F>
+struct PanelLayout<F> {
+  static constexpr std::size_t head_bytes = RowScaledFormat<F> ? panel_rows * sizeof(float) : 0;  // before the first span
+  static constexpr std::size_t super_block = F::block_weights;
+  static constexpr std::size_t groups = super_block / F::group_weights;
+  static constexpr std::size_t code_bytes = code_block * panel_rows * F::code_bits / 8;  // of one block of 32 k
+  static constexpr std::size_t sub_offset = panel_rows * 2 * (F::has_minimum ? 2 : 1);   // in a scale record
+  static constexpr std::size_t sub_minimums_offset = sub_offset + (F::has_sub_scales ? groups * panel_rows : 0);
+  static constexpr std::size_t sub_minimums_bytes = has_sub_minimums<F> ? groups * panel_rows : 0;
+  static constexpr std::size_t record_bytes =
+      RowScaledFormat<F> ? 0 : WordScaledFormat<F> ? panel_rows * 4 : sub_minimums_offset + sub_minimums_bytes;
+  static_assert(!has_sub_minimums<F> || (groups == RoundedSums::blocks && F::group_weights == activation_block));
+
+  static constexpr std::size_t span_records = cache_line_bytes / std::gcd(cache_line_bytes, record_bytes);
+  static constexpr std::size_t span_k = span_records * super_block;
+  static constexpr std::size_t span_codes_bytes = span_k / code_block * code_bytes;
+  static constexpr std::size_t span_bytes = span_codes_bytes + span_records * record_bytes;
+
+  static constexpr std::size_t panel_bytes(std::size_t K) {
+    return K == 0 ? 0 : head_bytes + (K / span_k + (K % span_k != 0)) * span_bytes;
+  }
+
+  // In a scale record, of group g: the sub-scale of row 0, and the sub-minimum, whose rows are two bytes apart.
+  static constexpr std::size_t sub_scale_offset(std::size_t g) { return sub_offset + g * panel_rows; }
+  static constexpr std::size_t sub_minimum_offset(std::size_t g) { return sub_minimums_offset + g / 2 * 2 * panel_rows + g % 2; }
+
+  // Codes of the block of 32 that k belongs to, and k's scale record.
+  static constexpr std::size_t codes_offset(std::size_t k) {
+    return head_bytes + k / span_k * span_bytes + k % span_k / code_block * code_bytes;
+  }
+  static constexpr std::size_t record_offset(std::size_t k) {
+    if (RowScaledFormat<F>) return 0;
+    return k / span_k * span_bytes + span_codes_bytes + k % span_k / super_block * record_bytes;
+  }
+};
+
+template <class F>
+  requires(!QuantisedFormat<F>)
+struct PanelLayout<F> {
+  static constexpr std::size_t panel_bytes(std::size_t K) {
+    const std::size_t bytes = K * panel_rows * sizeof(typename F::Storage);
+    return (bytes + cache_line_bytes - 1) / cache_line_bytes * cache_line_bytes;
+  }
+};
+
+// A packed matrix that somebody owns: W[N, K] as panels, 64-byte aligned. Kernels read its panels to their end, padding
+// included, and nothing past the last; they may prefetch addresses behind it.
+struct PackedView {
+  std::uint32_t format = 0;  // GGUF type number of the format
+  std::size_t rows = 0;      // N
+  std::size_t cols = 0;      // K
+  const std::byte* data = nullptr;
+
+  std::size_t panels() const { return (rows + panel_rows - 1) / panel_rows; }
+};
+
+// Bytes that W[N, K] of format F takes when packed.
+template <class F>
+constexpr std::size_t packed_bytes(std::size_t N, std::size_t K) {
+  return (N + panel_rows - 1) / panel_rows * PanelLayout<F>::panel_bytes(K);
+}
+
+// The same for a GGUF type number, and a line that says why for what cannot be packed.
+inline Result<std::size_t> packed_bytes(std::uint32_t format, std::uint64_t N, std::uint64_t K) {
+  Result<std::size_t> bytes = Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+  with_format(format, [&](auto tag) {
+    using F = decltype(tag);
+    if (K % F::block_weights != 0) {
+      bytes = Error{ErrorKind::bad_argument,
+                    concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+      return;
+    }
+    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+    // A column takes at most 64 bytes of a panel; asking for twice that leaves room for a last span that K does not fill.
+    const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
+    const std::size_t panel = countable ? PanelLayout<F>::panel_bytes(static_cast<std::size_t>(K)) : 0;
+    if (!countable || (panel != 0 && (N + panel_rows - 1) / panel_rows > most / panel)) {
+      bytes = Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights do not fit the address space")};
+      return;
+    }
+    bytes = packed_bytes<F>(static_cast<std::size_t>(N), static_cast<std::size_t>(K));
+  });
+  return bytes;
+}
+
+// `count` panels from `first` on, which there are, as a matrix of their own. Nothing of an unknown format.
+inline PackedView panels_from(const PackedView& w, std::size_t first, std::size_t count) {
+  PackedView part{w.format, 0, w.cols, nullptr};
+  with_format(w.format, [&](auto tag) {
+    part.rows = std::min(count * panel_rows, w.rows - first * panel_rows);
+    part.data = w.data + first * PanelLayout<decltype(tag)>::panel_bytes(w.cols);
+  });
+  return part;
+}
+
+// Code of row r, position k of a packed block of codes. The inverse of pack; what the scalar kernels read.
+template <QuantisedFormat F>
+int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
+  const std::size_t lane = r * 4 + k % 4;
+  const auto byte = [&](std::size_t line) { return std::to_integer<unsigned>(codes[line * 64 + lane]); };
+  if constexpr (F::code_bits == 8) {
+    return static_cast<std::int8_t>(byte(k / 4));
+  } else {
+    const unsigned low = byte(k / 8) >> (k % 8 / 4 * 4) & 15u;
+    unsigned high = 0;
+    if constexpr (F::code_bits == 5) high = byte(4) >> (k / 4) & 1u;
+    if constexpr (F::code_bits == 6) high = byte(4 + k / 16) >> (k % 16 / 4 * 2) & 3u;
+    return static_cast<int>(low | high << 4);
+  }
+}
+
+// What multiplies one weight's scale and minimum in a scale record (format/format.hpp).
+template <QuantisedFormat F>
+int packed_sub_scale(const std::byte* record, std::size_t r, std::size_t k) {
+  using Layout = PanelLayout<F>;
+  return static_cast<std::int8_t>(record[Layout::sub_scale_offset(k % Layout::super_block / F::group_weights) + r]);
+}
+template <QuantisedFormat F>
+int packed_sub_minimum(const std::byte* record, std::size_t r, std::size_t k) {
+  using Layout = PanelLayout<F>;
+  return static_cast<std::int8_t>(record[Layout::sub_minimum_offset(k % Layout::super_block / F::group_weights) + 2 * r]);
+}
+
+// What one weight's scale and minimum are in a packed panel.
+struct GroupScale {
+  float scale;
+  float minimum;
+};
+template <QuantisedFormat F>
+GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
+  using Layout = PanelLayout<F>;
+  const std::byte* record = panel + Layout::record_offset(k);
+  if constexpr (RowScaledFormat<F>) {
+    return {load_as<float>(record + 4 * r), 0.0f};
+  } else if constexpr (WordScaledFormat<F>) {
+    const auto word = load_as<std::uint32_t>(record + 4 * r);
+    const int sub_scale = F::sub_scale_of(word, k % Layout::super_block / F::group_weights);
+    return {to_float(F::scale_of(word)) * static_cast<float>(sub_scale), 0.0f};
+  } else {
+    GroupScale s{to_float(load_as<f16>(record + 2 * r)), 0.0f};
+    if constexpr (F::has_minimum) s.minimum = to_float(load_as<f16>(record + 2 * (panel_rows + r)));
+    if constexpr (F::has_sub_scales) {
+      s.scale *= static_cast<float>(packed_sub_scale<F>(record, r, k));
+      if constexpr (F::has_minimum) s.minimum *= static_cast<float>(packed_sub_minimum<F>(record, r, k));
+    }
+    return s;
+  }
+}
+
+namespace detail {
+
+// Packs one panel: `row_count` rows (up to 16) of K weights, each row `row_stride_bytes` after the one before.
+template <QuantisedFormat F>
+void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_stride_bytes, std::size_t K, std::byte* panel) {
+  using Layout = PanelLayout<F>;
+  std::fill_n(panel, Layout::panel_bytes(K), std::byte{});  // memset takes no null pointer, which no columns may have
+  for (std::size_t r = 0; r < row_count; ++r) {
+    const std::byte* row = rows + r * row_stride_bytes;
+    for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights) {
+      const std::byte* block = block_of<F>(row, k0);
+      for (std::size_t k = 0; k < F::block_weights; ++k) {
+        std::byte* codes = panel + Layout::codes_offset(k0 + k);
+        const std::size_t in_block = (k0 + k) % code_block;
+        const std::size_t lane = r * 4 + k % 4;
+        const auto code = static_cast<unsigned>(F::code(block, k));
+        const auto put = [&](std::size_t line, unsigned bits) { codes[line * 64 + lane] |= static_cast<std::byte>(bits); };
+        if constexpr (F::code_bits == 8) {
+          put(in_block / 4, code & 255u);
+        } else {
+          put(in_block / 8, (code & 15u) << (in_block % 8 / 4 * 4));
+          if constexpr (F::code_bits == 5) put(4, code >> 4 << (in_block / 4));
+          if constexpr (F::code_bits == 6) put(4 + in_block / 16, code >> 4 << (in_block % 16 / 4 * 2));
+        }
+      }
+      std::byte* record = panel + Layout::record_offset(k0);
+      if constexpr (RowScaledFormat<F>) {
+        store_as(record + 4 * r, F::scale(row));
+      } else if constexpr (WordScaledFormat<F>) {
+        store_as(record + 4 * r, F::scale_word(block));
+      } else {
+        store_as(record + 2 * r, F::scale(block));
+        if constexpr (F::has_minimum) store_as(record + 2 * (panel_rows + r), F::minimum(block));
+        if constexpr (F::has_sub_scales) {
+          for (std::size_t g = 0; g < Layout::groups; ++g) {
+            record[Layout::sub_scale_offset(g) + r] = static_cast<std::byte>(F::sub_scale(block, g));
+            if constexpr (F::has_minimum) {
+              record[Layout::sub_minimum_offset(g) + 2 * r] = static_cast<std::byte>(F::sub_minimum(block, g));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+template <class F>
+  requires(!QuantisedFormat<F>)
+void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_stride_bytes, std::size_t K, std::byte* panel) {
+  constexpr std::size_t element = sizeof(typename F::Storage);
+  std::fill_n(panel, PanelLayout<F>::panel_bytes(K), std::byte{});
+  for (std::size_t r = 0; r < row_count; ++r) {
+    for (std::size_t k = 0; k < K; ++k) {
+      std::memcpy(panel + (k * panel_rows + r) * element, rows + r * row_stride_bytes + k * element, element);
+    }
+  }
+}
+
+}  // namespace detail
+
+// Packs W[N, K], rows of F's blocks one after the other (as in a GGUF file), into `packed`: packed_bytes<F>(N, K) bytes,
+// 64-byte aligned. K is a multiple of F::block_weights. Any alignment of `rows`; reads N * row_bytes<F>(K) bytes.
+template <WeightFormat F>
+void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {}) {
+  const std::size_t stride = row_bytes<F>(K);
+  const std::size_t bytes = PanelLayout<F>::panel_bytes(K);
+  parallel((N + panel_rows - 1) / panel_rows, [&](std::size_t p) {
+    const std::size_t first = p * panel_rows;
+    const std::size_t count = N - first < panel_rows ? N - first : panel_rows;
+    detail::pack_panel<F>(rows + first * stride, count, stride, K, packed + p * bytes);
+  });
+}
+
+// Row n of a packed matrix as K floats: what F::decode gives for the unpacked row, bit for bit.
+template <WeightFormat F>
+void unpack_row(const PackedView& w, std::size_t n, float* weights) {
+  const std::size_t r = n % panel_rows;
+  const std::byte* panel = w.data + n / panel_rows * PanelLayout<F>::panel_bytes(w.cols);
+  for (std::size_t k = 0; k < w.cols; ++k) {
+    if constexpr (QuantisedFormat<F>) {
+      const int code = packed_code<F>(panel + PanelLayout<F>::codes_offset(k), r, k % code_block);
+      const GroupScale s = packed_scale<F>(panel, r, k);
+      if constexpr (F::is_codebook) {
+        weights[k] = s.scale * static_cast<float>(F::codebook[static_cast<std::size_t>(code)]);
+      } else {
+        weights[k] = s.scale * static_cast<float>(code - F::zero_point);
+      }
+      // scale * code is exact wherever there is a minimum (11 + 6 + 5 bits), so no compiler can round it differently.
+      if constexpr (F::has_minimum) weights[k] += s.minimum;
+    } else {
+      weights[k] = to_float(load_as<typename F::Storage>(panel + (k * panel_rows + r) * sizeof(typename F::Storage)));
+    }
+  }
+}
+
+// What is read or packed at a time where memory is to be let go of at once.
+inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
+
+// Rows of F to pack at a time: about a piece of panels.
+template <WeightFormat F>
+constexpr std::size_t rows_per_piece(std::size_t K) {
+  const std::size_t panel = PanelLayout<F>::panel_bytes(K);
+  return panel == 0 || panel >= piece_bytes ? panel_rows : piece_bytes / panel * panel_rows;
+}
+
+// A packed matrix in memory of its own, or in memory that outlives it.
+class PackedMatrix {
+ public:
+  // Packs W[N, K] of the GGUF type `format` from its rows in the file's layout. Between pieces of some megabytes
+  // `packed(n)`, if given, learns that rows [0, n) will not be read again. The result is in `memory`, if given:
+  // packed_bytes(format, N, K) bytes on a 64-byte boundary, which outlive it.
+  static Result<PackedMatrix> create(std::uint32_t format, const std::byte* rows, std::size_t N, std::size_t K,
+                                     Parallel parallel = {}, const std::function<void(std::size_t)>& packed = {},
+                                     std::byte* memory = nullptr) {
+    const Result<std::size_t> bytes = packed_bytes(format, N, K);
+    if (!bytes) return bytes.error();
+    PackedMatrix matrix;
+    if (memory == nullptr) {
+      if (!matrix.data_.resize(*bytes)) return out_of_memory("packed weights", *bytes);
+      memory = matrix.data_.data();
+    }
+    matrix.view_ = {format, N, K, memory};
+    with_format(format, [&](auto tag) {
+      using F = decltype(tag);
+      const std::size_t step = rows_per_piece<F>(K);
+      for (std::size_t n = 0; n < N; n += step) {
+        const std::size_t count = N - n < step ? N - n : step;
+        pack<F>(memory + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count,
+                K, parallel);
+        if (packed) packed(n + count);
+      }
+    });
+    return matrix;
+  }
+
+  // A matrix that was packed before; whoever owns its bytes keeps them.
+  static PackedMatrix borrow(const PackedView& view) {
+    PackedMatrix matrix;
+    matrix.view_ = view;
+    return matrix;
+  }
+
+  const PackedView& view() const { return view_; }
+  operator const PackedView&() const { return view_; }
+  std::size_t bytes() const { return *packed_bytes(view_.format, view_.rows, view_.cols); }
+
+ private:
+  PackedView view_;
+  AlignedBuffer<std::byte> data_;
+};
+
+}}  // namespace stilla

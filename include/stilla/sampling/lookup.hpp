@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Lookup decoding: what follows the last words elsewhere in the text is a free guess at what follows them here. Code that is
+// edited, lists, and answers that repeat their thoughts are full of such places.
+//
+//   index.push(id)            for every token of prompt and text
+//   n = policy.length(index.draft(out))   how many guesses are worth checking
+//   evaluate {last token, guess 1, ..., guess n} in one batch; sample position after position, as ever, and go on for as
+//   long as the sampled token is the guess. What lies behind the first difference is rolled back.
+//
+// Since logits are the same bits in a batch as one by one, and the sampler draws the same numbers in the same order, the
+// text is the one that plain decoding writes: for greedy choice and for any sampling. Only the time differs, so the
+// policy may learn from a clock. Idea: prompt lookup decoding (Saxena, 2023) after speculative decoding (Leviathan et al.,
+// 2023), whose acceptance rule is not needed here.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <stilla/base/config.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+struct Draft {
+  std::size_t tokens = 0;  // guessed
+  std::size_t match = 0;   // tokens before them that are the same in both places
+};
+
+// Finds the earlier place that shares the longest end with the text. A hash table holds the latest place of each n-gram,
+// and each place the one before it with the same hash, as in LZ77's match finders. Where an edit has interrupted a copy,
+// the place at which it would go on is looked for close behind where it broke off, and one common token will do.
+class NgramIndex {
+ public:
+  static constexpr std::size_t shortest_match = 3;
+
+  void clear() {
+    tokens_.clear();
+    earlier_.clear();
+    latest_.assign(std::size_t{1} << 12, none);
+    source_ = none;
+  }
+
+  void push(std::uint32_t token) {
+    tokens_.push_back(token);
+    earlier_.push_back(none);
+    if (latest_.size() < 2 * tokens_.size()) return grow();
+    link(tokens_.size() - 1);
+  }
+
+  std::size_t size() const { return tokens_.size(); }
+
+  // Writes guesses at what follows the text, as many as `out` holds, or none. A place near the end that the text overlaps
+  // guesses that it goes on in the same rhythm.
+  Draft draft(std::span<std::uint32_t> out) {
+    const std::size_t n = tokens_.size();
+    if (n <= shortest_match || out.empty()) return {};
+    Draft best{0, 0};
+    std::size_t best_place = 0;
+    const auto look_at = [&](std::size_t place) {
+      std::size_t length = 0;
+      while (length <= place && length < longest_match && tokens_[place - length] == tokens_[n - 1 - length]) ++length;
+      if (length > best.match) best.match = length, best_place = place;
+    };
+    if (source_ != none && n - source_end_ < most_edited) {
+      const std::size_t expected = source_ + (n - source_end_);  // if as many tokens were replaced as there were
+      for (std::size_t i = 0; i <= most_edited; ++i) {           // nearest first
+        if (expected + i < n - 1) look_at(expected + i);
+        if (i > 0 && expected - i > source_ && expected - i < n - 1) look_at(expected - i);
+      }
+    }
+    std::size_t looks = most_looks;
+    for (std::size_t place = earlier_[n - 1]; place != none && looks > 0; place = earlier_[place], --looks) {
+      look_at(place);
+      if (best.match == longest_match) break;
+    }
+    if (best.match == 0) return {};
+    best.tokens = out.size();
+    if (best.match >= shortest_match) source_ = best_place, source_end_ = n;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const std::size_t from = best_place + 1 + i;
+      out[i] = from < n ? tokens_[from] : out[from - n];
+    }
+    return best;
+  }
+
+ private:
+  static constexpr std::size_t none = static_cast<std::size_t>(-1);
+  static constexpr std::size_t longest_match = 32;
+  static constexpr std::size_t most_looks = 32;
+  static constexpr std::size_t most_edited = 16;
+
+  std::size_t bucket(std::size_t last) const {
+    std::uint64_t hash = 0;
+    for (std::size_t i = 0; i < shortest_match; ++i) hash = (hash ^ tokens_[last - i]) * 0x9e3779b97f4a7c15u;
+    return static_cast<std::size_t>(hash >> 32) & (latest_.size() - 1);
+  }
+  void link(std::size_t last) {
+    if (last + 1 < shortest_match) return;
+    std::size_t& latest = latest_[bucket(last)];
+    earlier_[last] = latest;
+    latest = last;
+  }
+  void grow() {
+    latest_.assign(std::max(std::size_t{1} << 12, 4 * latest_.size()), none);
+    for (std::size_t i = 0; i < tokens_.size(); ++i) link(i);
+  }
+
+  std::vector<std::uint32_t> tokens_;
+  std::vector<std::size_t> earlier_;  // the place before with the same hash
+  std::vector<std::size_t> latest_;   // by hash; a power of two
+  std::size_t source_ = none;         // the place of the last draft with a long match,
+  std::size_t source_end_ = 0;        // and the text's length then
+};
+
+// How many guesses to check. With a the chance that a guess is right if those before it were, n guesses give
+// 1 + a + ... + a^n tokens for the time of a batch of n + 1; the best n may be 0. The chance is learned for matches of a
+// similar length, the times are learned for each batch size. A chance found bad is slowly forgotten, so that a text that
+// changes its character gets another try.
+class DraftPolicy {
+ public:
+  static constexpr std::size_t most_guesses = 15;
+
+  DraftPolicy() {
+    for (std::size_t m = 0; m < time_.size(); ++m) time_[m] = 1.0 + 0.1 * static_cast<double>(m);
+  }
+
+  // Guesses to check of a draft.
+  std::size_t length(const Draft& draft) {
+    if (draft.tokens == 0 || one_ == 0.0) return 0;  // without a time to compare with, none
+    Chance& chance = chances_[kind(draft.match)];
+    const double a = chance.of_right();
+    double tokens = 1.0, power = 1.0, best_rate = 1.0;
+    std::size_t best = 0;
+    for (std::size_t n = 1; n <= std::min(draft.tokens, most_guesses); ++n) {
+      power *= a;
+      tokens += power;
+      if (tokens / time_[n] > best_rate) best_rate = tokens / time_[n], best = n;
+    }
+    if (best == 0) chance.fade(0.99);
+    return best;
+  }
+
+  // What became of `guesses` that were checked: how many of them were right.
+  void learn_right(const Draft& draft, std::size_t guesses, std::size_t right) {
+    Chance& chance = chances_[kind(draft.match)];
+    chance.fade(0.9);
+    chance.right += static_cast<double>(right);
+    chance.tried += static_cast<double>(std::min(right + 1, guesses));
+  }
+
+  // How long the evaluation of a token and this many guesses took.
+  void learn_time(std::size_t guesses, double seconds) {
+    if (guesses == 0) {
+      one_ += (one_ == 0.0 ? 1.0 : 0.1) * (seconds - one_);
+      return;
+    }
+    if (one_ == 0.0) return;
+    const double times = std::clamp(seconds / one_, 0.5, 20.0);
+    time_[guesses] += (is_measured_[guesses] ? 0.25 : 1.0) * (times - time_[guesses]);
+    is_measured_[guesses] = true;
+    for (std::size_t n = 1; n < time_.size(); ++n) {  // others by the straight line through this one, until they are measured
+      const double share = static_cast<double>(n) / static_cast<double>(guesses);
+      if (!is_measured_[n]) time_[n] = 1.0 + (time_[guesses] - 1.0) * share;
+    }
+  }
+
+ private:
+  // Counts that fade, and a belief to begin with.
+  struct Chance {
+    double right = 0.0, tried = 0.0;
+    double of_right() const { return (right + 0.4) / (tried + 1.0); }
+    void fade(double kept) { right *= kept, tried *= kept; }
+  };
+
+  static std::size_t kind(std::size_t match) {
+    return match < 4 ? match : match < 6 ? 4 : match < 10 ? 5 : match < 20 ? 6 : 7;
+  }
+
+  std::array<Chance, 8> chances_{};
+  std::array<double, most_guesses + 1> time_{};  // of a batch with n guesses, in times of a batch with none
+  std::array<bool, most_guesses + 1> is_measured_{};
+  double one_ = 0.0;                             // seconds
+};
+
+}}  // namespace stilla

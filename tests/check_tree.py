@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Checks what a compiler does not: the layers, and the house rules for library headers.
+
+Run from anywhere; prints one line per finding and exits 1 if there is any.
+"""
+
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MAX_LINES = 600
+FORBIDDEN_INCLUDES = {"iostream", "regex", "filesystem", "ranges", "format", "expected"}
+
+# The layers, low to high, each with those that it may include beside itself. A header's layer is its folder; FILES names
+# the layer of headers that lie in no folder. Folders of kernels/stilla/ that are not named here are targets.
+LAYERS = {
+    "base": set(),
+    "format": {"base"},  # weight formats: blocks as files hold them
+    "layout": {"base", "format"},  # weights as kernels read them
+    "contract": {"base", "format", "layout"},  # what every kernel of an op computes, to the last bit
+    "generic": {"base", "format", "layout", "contract"},  # kernels on any target's vector operations
+    "target": {"base", "format", "layout", "contract", "generic"},  # one folder for each instruction set
+    "targets": {"base", "format", "layout", "contract", "target"},  # the list of targets
+    "all_targets": {"targets", "target"},  # an op's kernels of all targets
+    "dispatch": {"base", "format", "targets"},
+    "op": {"base", "format", "layout", "contract", "all_targets", "targets", "dispatch", "sampling"},
+    "sampling": {"base", "contract", "all_targets", "dispatch"},
+    "io": {"base", "format", "layout"},
+    "text": {"base", "io"},
+    "model": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text"},
+    "umbrella": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text", "model"},
+}
+FILES = {"region": "base", "targets": "targets", "dispatch": "dispatch", "stilla": "umbrella"}
+
+
+def layer(path):
+    """The layer of a header named as in an include line, say stilla/format/q4_0.hpp."""
+    folder, *rest = pathlib.PurePosixPath(path).with_suffix("").parts[1:]
+    return (folder if folder in LAYERS else "target") if rest else FILES.get(folder, "op")
+
+
+def findings():
+    present = {p.relative_to(ROOT).as_posix() for base in ("include", "kernels") for p in (ROOT / base).rglob("*.hpp")}
+    spelled = {name.split("/", 1)[1] for name in present}
+    for name in sorted(present):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        lines = text.splitlines()
+        here = layer(name.split("/", 1)[1])
+        if len(lines) > MAX_LINES:
+            yield f"{name}: {len(lines)} lines, at most {MAX_LINES}"
+        if lines[0] != "// SPDX-License-Identifier: Apache-2.0":
+            yield f"{name}:1: no SPDX line"
+        if "#pragma once" not in lines and not name.endswith("-inl.hpp"):  # those Highway reads several times
+            yield f"{name}: no #pragma once"
+        for number, line in enumerate(lines, 1):
+            if re.match(r"\s*#\s*include\s+\"", line):
+                yield f"{name}:{number}: include with angle brackets, from a root"
+            if re.search(r"(?<!\.)\b(assert|abort|exit)\s*\(", line.split("//")[0]):
+                yield f"{name}:{number}: errors are values, never the end of the program: {line.strip()}"
+            match = re.match(r"\s*#\s*include\s+<([^>]+)>", line)
+            if not match:
+                continue
+            included = match[1]
+            if included in FORBIDDEN_INCLUDES:
+                yield f"{name}:{number}: <{included}> is not for library headers"
+            if included.startswith("stilla/"):
+                if included not in spelled:
+                    yield f"{name}:{number}: <{included}> does not exist"
+                there = layer(included)
+                if there != here and there not in LAYERS[here]:
+                    yield f"{name}:{number}: the layer '{here}' must not include '{there}' ({included})"
+
+    for name in sorted(p.relative_to(ROOT).as_posix() for folder in ("include", "kernels", "examples", "tests", "bench")
+                       for p in (ROOT / folder).rglob("*.[hc]pp")):
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1):
+            if re.search(r"(defined\s*\(?|#\s*ifdef)\s*STILLA_(ARCH|HAS)_", line):
+                yield f"{name}:{number}: always defined, as 0 or 1: write #if"
+
+
+def main():
+    found = list(findings())
+    print(*found, sep="\n", end="\n" if found else "")
+    print(f"check_tree: {len(found)} findings")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
