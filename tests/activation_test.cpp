@@ -17,7 +17,7 @@ std::vector<float> silu(std::span<const float> gate, std::span<const float> up, 
   GuardedArray<float> u(up);
   GuardedArray<float> output(gate.size());
   float* out = where == Out::apart ? output.data() : where == Out::over_gate ? g.data() : u.data();
-  SiluMul<T>::run(out, g.data(), u.data(), gate.size());
+  stilla::detail::row_kernel<SiluMul>(T::id)(out, g.data(), u.data(), gate.size());
   return {out, out + gate.size()};
 }
 

@@ -7,6 +7,7 @@
 #endif
 
 #include <stilla/scalar/matmul.hpp>
+#include <stilla/x86_amx/activation_form.hpp>
 #include <stilla/x86_amx/matmul.hpp>
 
 #include "matmul_data.hpp"
@@ -103,11 +104,11 @@ class SoftwareTiles {
 template <class F>
 class AmxMatmul : public TargetTest<Avx512Vnni> {};
 
+template <class F>
 struct IsQuantised {
-  template <class F>
   static constexpr bool value = QuantisedFormat<F>;
 };
-using QuantisedFormats = Filtered<IsQuantised, Formats>::Type;
+using QuantisedFormats = Filtered<IsQuantised, Formats>;
 TYPED_TEST_SUITE(AmxMatmul, AsGtestTypes<QuantisedFormats>::Types, FormatNames);
 
 // Both kernels over panels [first, last); results are rows a little apart, with nothing writable behind the last one.
@@ -136,6 +137,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarInEveryShape) {
       for (const std::size_t M : {31u, 32u, 43u, 130u}) {
         for (const ActivationBits bits : roundings_of<F>()) {
           Activations<F> x(5, M, K, bits);
+          x.arrange(stilla::detail::activation_form(Amx::id));
           const std::size_t products = SoftwareTiles::products;
           expect_the_same(w, x, M % 2 == 1 ? bias.data() : nullptr, 0, w.view.panels());
           const std::size_t tiles = M < 32 || K % 64 != 0 ? 0 : N / 32 * 2 * ((M + 14) / 15) * (K / F::group_weights);
@@ -152,6 +154,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnSomeOfThePanels) {
   constexpr std::size_t N = 116, K = 256;
   Weights<F> w(6, N, K);
   Activations<F> x(7, 36, K);
+  x.arrange(stilla::detail::activation_form(Amx::id));
   for (std::size_t first = 0; first < w.view.panels(); ++first) {
     for (std::size_t last = first; last <= w.view.panels(); ++last) expect_the_same<F>(w, x, nullptr, first, last);
   }
@@ -166,6 +169,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
     for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
     Weights<F> w(std::move(blocks), N, K);
     Activations<F> x(seed + 100, 33, K, seed % 2 == 0 ? ActivationBits::eight : ActivationBits::sixteen);
+    x.arrange(stilla::detail::activation_form(Amx::id));
     expect_the_same<F>(w, x, nullptr, 0, 2);
   }
 }
@@ -182,9 +186,68 @@ TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
     Weights<F> w(std::move(blocks), N, K);
     for (const ActivationBits bits : roundings_of<F>()) {
       Activations<F> x(ConstMatrix(values.data(), M, K), bits);
+      x.arrange(stilla::detail::activation_form(Amx::id));
       expect_the_same<F>(w, x, nullptr, 0, 2);
     }
   }
+}
+
+// The arrangement holds the same numbers, by the layout that activation_form.hpp draws; all rows, and those from some row on.
+class AmxActivations : public TargetTest<Avx512Vnni> {};
+TEST_F(AmxActivations, AreExactAndInTheirPlaces) {
+  const auto value_at = [](const std::uint16_t* tile, std::size_t i) {
+    return to_float(bf16{tile[i / 16 * 16 + amx::tile_position(i % 16)]});
+  };
+  for (const auto& [M, K] : {std::array<std::size_t, 2>{32, 96}, {35, 544}, {40, 288}, {33, 1024}}) {
+    for (const ActivationBits bits : {ActivationBits::eight, ActivationBits::sixteen}) {
+      Activations<Q4_0> x(41, M, K, bits);
+      x.scales.data()[0] = std::numeric_limits<float>::quiet_NaN();
+      x.scales.data()[1] = 0x1p-74f;
+      x.scales.data()[2] = 0x1p54f;
+      x.values.data()[32] = -128;
+      x.arrange(stilla::detail::activation_form(Amx::id));
+      const ActivationQ8 some = x.all().rows_from(0, M);
+      for (const std::size_t begin : {std::size_t{0}, std::size_t{2}}) {
+        const ActivationQ8 part = some.rows_from(begin, M - begin);
+        const amx::TileActivations tiles(part.arranged);
+        EXPECT_GE(tiles.stride, M + 16);
+        for (std::size_t m = 0; m < part.rows; ++m) {
+          for (std::size_t b = 0; b < K / 32; ++b) {
+            const float scale = part.row_scales(m)[b];
+            EXPECT_TRUE(same_bits(tiles.scaled_sums[b * tiles.stride + m], part.row_scaled_sums(m)[b]));
+            for (std::size_t i = 0; i < 32; ++i) {
+              const float high = scale * (part.low == nullptr ? 1.0f : 256.0f) * static_cast<float>(part.row_values(m)[32 * b + i]);
+              ASSERT_TRUE(same_bits(value_at(tiles.values + tiles.at(m, b), i), high)) << m << ' ' << b << ' ' << i;
+              if (part.low == nullptr) continue;
+              const float low = scale * static_cast<float>(part.row_low(m)[32 * b + i]);
+              ASSERT_TRUE(same_bits(value_at(tiles.low + tiles.at(m, b), i), low)) << m << ' ' << b << ' ' << i;
+            }
+          }
+          for (std::size_t s = 0; s < (K / 256 + 1) / 2 * 2; ++s) {  // up to whole 512s zeros
+            const std::uint16_t* sums = tiles.rounded_sums + tiles.sums_at(m, 256 * s);
+            const RoundedSums rounded = s < K / 256 ? part.row_rounded_sums(m)[s] : RoundedSums{};
+            for (std::size_t b = 0; b < 8; ++b) {
+              const double found = double{to_float(bf16{sums[2 * b]})} + double{to_float(bf16{sums[2 * b + 1]})};
+              EXPECT_EQ(found, double{rounded.scale} * rounded.sums[b]) << "nothing is lost";
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(AmxForm, FewTokensHaveNone) {
+  EXPECT_EQ(ActivationForm<Amx>::bytes(amx::fewest_tokens_for_tiles - 1, 512, ActivationBits::eight), 0u);
+  EXPECT_GT(ActivationForm<Amx>::bytes(amx::fewest_tokens_for_tiles, 512, ActivationBits::eight), 0u);
+  EXPECT_EQ(ActivationForm<Avx512Vnni>::bytes(100, 512, ActivationBits::eight), 0u);
+}
+
+TEST(AmxForm, PositionsAreAPermutation) {
+  std::array<bool, 16> seen{};
+  for (std::size_t k = 0; k < 16; ++k) seen.at(amx::tile_position(k)) = true;
+  for (const bool s : seen) EXPECT_TRUE(s);
+  EXPECT_EQ(amx::tile_position(5) / 2, amx::tile_position(7) / 2);  // neighbours are k and k + 2
 }
 
 // One of the bits missing, or the system's leave, is enough.

@@ -375,7 +375,7 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     std::vector<float> turned(query.begin() + static_cast<std::ptrdiff_t>(head * D),
                               query.begin() + static_cast<std::ptrdiff_t>((head + 1) * D));
     double largest = 0;
-    Hadamard<Scalar>::run(turned.data(), D);
+    stilla::detail::row_kernel<Hadamard>(Scalar::id)(turned.data(), D);
     for (const float x : turned) largest = std::fmax(largest, std::fabs(double{x}));
     std::vector<double> scores(stored);
     double error = 0, highest = -HUGE_VAL;
@@ -418,7 +418,7 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
       largest_value = std::fmax(largest_value, double{E::largest_code} * scale);
     }
     std::vector<float> back(weighted.begin(), weighted.end());
-    Hadamard<Scalar>::run(back.data(), D);
+    stilla::detail::row_kernel<Hadamard>(Scalar::id)(back.data(), D);
     for (const float x : back) out.push_back(x / sum);
     // Weights: both scores' errors, exp; rounded to steps of a chunk's largest, which may weigh all of the sum.
     bounds.push_back(largest_value * run * (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / (2 * double{largest_weight})));

@@ -2,7 +2,6 @@
 //
 // The choice of a target: the best one by default, any that this machine has by name, nothing else.
 #include <stilla/dispatch.hpp>
-#include <stilla/matmul.hpp>
 
 #include <string>
 
@@ -92,16 +91,6 @@ TEST(Dispatch, NamesThatWereNotCompiledRunScalar) {
   std::string ran;
   with_target(TargetId{"not compiled here"}, [&](auto target) { ran = decltype(target)::id.name; });
   EXPECT_EQ(ran, "scalar");
-}
-
-// A chain of fallbacks ends in a kernel, for every target and format.
-TEST(Dispatch, EveryTargetHasEveryMatmul) {
-  for_each_type(Targets{}, [&](auto target) {
-    for_each_type(Formats{}, [&](auto format) {
-      const TargetId id = MatmulPanels<decltype(target), decltype(format)>::implemented_on;
-      EXPECT_NE(std::string(id.name), "");
-    });
-  });
 }
 
 #if STILLA_ARCH_X86

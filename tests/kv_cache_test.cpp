@@ -169,7 +169,7 @@ void expect_codes_close(KvType type) {
           ASSERT_TRUE(E::bits == 8 || code % 2 != 0);
           found[d] = static_cast<float>(code) * scale;
         }
-        Hadamard<Scalar>::run(found.data(), D);
+        stilla::detail::row_kernel<Hadamard>(Scalar::id)(found.data(), D);
         // Each turned value is off by half a step, before the transform back over `run` of them.
         const auto run = static_cast<float>(hadamard_run(D));
         for (std::size_t d = 0; d < D; ++d) {

@@ -3,10 +3,12 @@
 // Operands for the tests of matmul: weights in file and packed form, activations, shapes.
 #pragma once
 
+#include <stilla/base/aligned.hpp>
+#include <stilla/contract/activation_form.hpp>
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/contract/matmul.hpp>
 #include <stilla/layout/pack.hpp>
-#include <stilla/scalar/elementwise.hpp>
+#include <stilla/row_kernels.hpp>
 
 #include "test_util.hpp"
 
@@ -51,32 +53,21 @@ struct Activations {
         scaled_sums(M * K / 32),
         rounded_sums(M * (K / 256)),
         low(bits == ActivationBits::sixteen ? M * K : 0),
-        tile_values((M + 16) * K),
-        tile_low(bits == ActivationBits::sixteen ? (M + 16) * K : 0),
-        tile_sums(K / 32 * (M + 16)),
-        tile_rounded_sums((K / 256 + 1) / 2 * (M + 16) * 32),
         has_low(bits == ActivationBits::sixteen) {
     for (std::size_t m = 0; m < M; ++m) std::copy(x.row(m), x.row(m) + K, floats.data() + m * K);
-    std::fill_n(tile_rounded_sums.data(), tile_rounded_sums.size(), std::uint16_t{0xffff});  // a NaN wherever nothing is stored
     if constexpr (QuantisedFormat<F>) {
       for (std::size_t m = 0; m < M; ++m) {
-        QuantiseQ8<Scalar>::run(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
+        stilla::detail::row_kernel<QuantiseQ8>(Scalar::id)(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
                                 scaled_sums.data() + m * K / 32, floats.data() + m * K, K / 32,
                                 has_low ? low.data() + m * K : nullptr);
-        const TileActivations tiles = rows(0, M).tiles;
-        const std::size_t stride = tiles.at(0, 1);
-        TileValues<Scalar>::run(tile_values.data() + tiles.at(m, 0), stride, values.data() + m * K, scales.data() + m * K / 32,
-                                K / 32, has_low ? 256.0f : 1.0f);
-        if (has_low) {
-          TileValues<Scalar>::run(tile_low.data() + tiles.at(m, 0), stride, low.data() + m * K, scales.data() + m * K / 32, K / 32,
-                                  1.0f);
-        }
-        for (std::size_t b = 0; b < K / 32; ++b) tile_sums.data()[b * tiles.stride + m] = scaled_sums.data()[m * K / 32 + b];
         for (std::size_t i = 0; i < K / 256; ++i) {
           set_rounded_sums(m, i, stilla::detail::round_sums(scaled_sums.data() + m * K / 32 + 8 * i));
         }
-        if (K / 256 % 2 != 0) stilla::detail::store_tile_sums(tile_rounded_sums.data() + tiles.sums_at(m, K / 256 * 256), {});
       }
+      // The arrangement of the one target of this CPU that has one, if any has; all others take no notice.
+      for_each_available_target([&](TargetId target) {
+        if (arranged.data == nullptr) arrange(stilla::detail::activation_form(target));
+      });
     }
   }
   Activations(std::uint32_t seed, std::size_t M_, std::size_t K_, ActivationBits bits = ActivationBits::eight)
@@ -85,7 +76,23 @@ struct Activations {
   // Those of row m's columns 256 * i and on.
   void set_rounded_sums(std::size_t m, std::size_t i, const RoundedSums& rounded) {
     rounded_sums.data()[m * (K / 256) + i] = rounded;
-    stilla::detail::store_tile_sums(tile_rounded_sums.data() + TileActivations{.stride = M + 16}.sums_at(m, 256 * i), rounded);
+    if (arranged.data != nullptr) form.arrange_sums(arranged, all(), m);
+  }
+
+  // Adds an arrangement of what is here now, with a NaN wherever nothing is stored.
+  void arrange(const stilla::detail::ActivationFormFunctions& functions) {
+    const ActivationBits bits = has_low ? ActivationBits::sixteen : ActivationBits::eight;
+    const std::size_t bytes = functions.bytes(M, K, bits);
+    if (bytes == 0) return;
+    ASSERT_TRUE(arranged_memory.resize(bytes));
+    std::fill_n(arranged_memory.data(), bytes, std::byte{0xff});
+    form = functions;
+    arranged = {functions.id, arranged_memory.data(), M, K, 0, has_low};
+    const ActivationQ8 from = all();
+    for (std::size_t m = 0; m < M; ++m) {
+      functions.arrange(arranged, from, m, 0, K / 32);
+      functions.arrange_sums(arranged, from, m);
+    }
   }
 
   // Rows [first, first + count) as the op's argument.
@@ -99,8 +106,7 @@ struct Activations {
                           count,
                           K,
                           has_low ? low.data() + first * K : nullptr,
-                          {tile_values.data() + 32 * first, has_low ? tile_low.data() + 32 * first : nullptr,
-                           tile_sums.data() + first, tile_rounded_sums.data() + 32 * first, M + 16}};
+                          {arranged.form, arranged.data, arranged.rows, arranged.cols, first, has_low}};
     } else {
       return ConstMatrix(floats.data() + first * K, count, K);
     }
@@ -116,11 +122,10 @@ struct Activations {
   GuardedArray<float> scaled_sums;
   GuardedArray<RoundedSums> rounded_sums;
   GuardedArray<std::int8_t> low;
-  GuardedArray<std::uint16_t> tile_values;
-  GuardedArray<std::uint16_t> tile_low;
-  GuardedArray<float> tile_sums;
-  GuardedArray<std::uint16_t> tile_rounded_sums;
   bool has_low;
+  AlignedBuffer<std::byte> arranged_memory;
+  stilla::detail::ActivationFormFunctions form{};
+  ArrangedActivations arranged;
 };
 
 // Numbers of columns: one block, two, and more; for float formats also what is no multiple of any vector.

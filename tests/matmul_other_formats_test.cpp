@@ -4,11 +4,11 @@
 #include "test_util.hpp"
 
 namespace {
+template <class F>
 struct IsTested {
-  template <class F>
   static constexpr bool value = F::block_weights != 32 && F::block_weights != 128;
 };
-using TestedFormats = stilla_test::Filtered<IsTested, stilla::Formats>::Type;
+using TestedFormats = stilla::Filtered<IsTested, stilla::Formats>;
 }  // namespace
 
 #include "matmul_cases.hpp"

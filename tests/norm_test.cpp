@@ -17,7 +17,7 @@ std::vector<float> normed(std::span<const float> x, std::span<const float> weigh
   GuardedArray<float> weights(weight);
   GuardedArray<float> output(x.size());
   float* out = in_place ? input.data() : output.data();
-  RmsNorm<T>::run(out, input.data(), weights.data(), epsilon, x.size());
+  stilla::detail::row_kernel<RmsNorm>(T::id)(out, input.data(), weights.data(), epsilon, x.size());
   return {out, out + x.size()};
 }
 

@@ -43,7 +43,7 @@ Rounded rounded(std::span<const float> x, ActivationBits bits = ActivationBits::
   GuardedArray<float> scaled_sums(blocks);
   GuardedArray<std::int8_t> plane(x.size());
   std::int8_t* low = bits == ActivationBits::sixteen ? plane.data() : nullptr;
-  QuantiseQ8<T>::run(values.data(), scales.data(), sums.data(), scaled_sums.data(), input.data(), blocks, low);
+  stilla::detail::row_kernel<QuantiseQ8>(T::id)(values.data(), scales.data(), sums.data(), scaled_sums.data(), input.data(), blocks, low);
   return {joined(values.data(), low, x.size()),
           {scales.data(), scales.data() + blocks},
           {sums.data(), sums.data() + 2 * blocks},
@@ -192,26 +192,6 @@ TYPED_TEST(Quantise, RowsOfAMatrix) {
   }
 }
 
-// What AMX's tiles take: the same numbers as floats of 16 bits, in their order.
-TYPED_TEST(Quantise, TileValuesAreExact) {
-  using T = TypeParam;
-  constexpr std::size_t blocks = 3, stride = 5 * 32;
-  GuardedArray<std::int8_t> values(blocks * 32);
-  for (std::size_t i = 0; i < values.size(); ++i) values.data()[i] = static_cast<std::int8_t>(noise_bits(31, i) >> 24);
-  values.data()[0] = -128;
-  values.data()[1] = 127;
-  GuardedArray<float> scales(std::span<const float>(std::array{0x1p-74f, 0x1p54f, std::numeric_limits<float>::quiet_NaN()}));
-  for (const float unit : {1.0f, 256.0f}) {
-    GuardedArray<std::uint16_t> tiles((blocks - 1) * stride + 32);
-    TileValues<T>::run(tiles.data(), stride, values.data(), scales.data(), blocks, unit);
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const std::uint16_t bits = tiles.data()[i / 32 * stride + i % 32 / 16 * 16 + tile_position(i % 16)];
-      const float found = std::bit_cast<float>(std::uint32_t{bits} << 16);
-      EXPECT_TRUE(same_bits(found, static_cast<float>(values.data()[i]) * unit * scales.data()[i / 32])) << i;
-    }
-  }
-}
-
 // Against the definition: the least power of two with which all fit 16 bits, and one rounding, ties to even.
 void expect_rounded(const std::array<float, 8>& sums) {
   const RoundedSums found = stilla::detail::round_sums(sums.data());
@@ -226,11 +206,6 @@ void expect_rounded(const std::array<float, 8>& sums) {
   for (std::size_t b = 0; b < 8; ++b) {
     EXPECT_EQ(found.sums[b], is_number ? std::nearbyint(double{sums[b]} / scale) : 0.0) << sums[b] << " of " << highest;
   }
-  // As tiles take them, nothing is lost.
-  std::array<std::uint16_t, 16> parts{};
-  stilla::detail::store_tile_sums(parts.data(), found);
-  const auto to_double = [](std::uint16_t bits) { return double{to_float(bf16{bits})}; };
-  for (std::size_t b = 0; b < 8; ++b) EXPECT_EQ(to_double(parts[2 * b]) + to_double(parts[2 * b + 1]), found.sums[b] * scale);
 }
 
 TEST(RoundedSums, FollowTheDefinition) {
@@ -248,54 +223,6 @@ TEST(RoundedSums, FollowTheDefinition) {
   expect_rounded({32767, -32767, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 32766.5f});  // ties
   expect_rounded({32768, -32768, 1, 3, 5, -1, -3, 32767});
   expect_rounded({0x1p-75f, 0, 0, 0, 0, 0, 0, -0.0f});
-}
-
-TEST(TilePosition, IsAPermutation) {
-  std::array<bool, 16> seen{};
-  for (std::size_t k = 0; k < 16; ++k) seen.at(tile_position(k)) = true;
-  for (const bool s : seen) EXPECT_TRUE(s);
-  EXPECT_EQ(tile_position(5) / 2, tile_position(7) / 2);  // neighbours are k and k + 2
-}
-
-// Many rows on a target that takes tiles, and only then; all rows, and those from some row on.
-TYPED_TEST(Quantise, ManyRowsAsTiles) {
-  using T = TypeParam;
-  const OnTarget on(T::id);
-  using Shape = std::array<std::size_t, 2>;
-  constexpr std::size_t most = fewest_tokens_for_tiles + 3;
-  ActivationBuffer buffers[] = {ActivationBuffer(ActivationBits::eight), ActivationBuffer(ActivationBits::sixteen)};
-  for (const auto& [M, K] : {Shape{fewest_tokens_for_tiles - 1, 96}, Shape{most, 96}, Shape{most, 544}, Shape{most, 288}}) {
-    const std::vector<float> x = noise_values(8, M * K);
-    for (const ActivationBits bits : both) {
-      ActivationBuffer& buffer = buffers[bits == ActivationBits::sixteen ? 1 : 0];  // what a larger shape left stays in it
-      ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), M, K)));
-      ASSERT_EQ(buffer.view().tiles.values != nullptr, takes_tile_activations<T> && M >= fewest_tokens_for_tiles);
-      if (!buffer.has_tiles()) continue;
-      const ActivationQ8 some = buffer.view().rows_from(2, M - 2);
-      const bool has_low = bits == ActivationBits::sixteen;
-      const TileActivations& tiles = some.tiles;
-      EXPECT_GE(tiles.stride, M + 16);
-      for (std::size_t m = 0; m < some.rows; ++m) {
-        for (std::size_t b = 0; b < K / 32; ++b) {
-          EXPECT_EQ(tiles.scaled_sums[b * tiles.stride + m], some.row_scaled_sums(m)[b]);
-          if (b % 8 == 0) {  // and behind the last ones up to whole 512s zeros
-            std::array<std::uint16_t, 16> sums{};
-            if (b / 8 < K / 256) stilla::detail::store_tile_sums(sums.data(), some.row_rounded_sums(m)[b / 8]);
-            if (b / 8 < (K / 256 + 1) / 2 * 2) {
-              EXPECT_EQ(std::memcmp(tiles.rounded_sums + tiles.sums_at(m, 32 * b), sums.data(), sizeof sums), 0) << m << ' ' << b;
-            }
-          }
-          std::uint16_t expected[32], expected_low[32];
-          const float* scale = some.row_scales(m) + b;
-          TileValues<Scalar>::run(expected, 0, some.row_values(m) + 32 * b, scale, 1, has_low ? 256.0f : 1.0f);
-          EXPECT_EQ(std::memcmp(tiles.values + tiles.at(m, b), expected, sizeof expected), 0) << m << ' ' << b;
-          if (!has_low) continue;
-          TileValues<Scalar>::run(expected_low, 0, some.row_low(m) + 32 * b, scale, 1, 1.0f);
-          EXPECT_EQ(std::memcmp(tiles.low + tiles.at(m, b), expected_low, sizeof expected_low), 0) << m << ' ' << b;
-        }
-      }
-    }
-  }
 }
 
 TEST(QuantiseMemory, TooMuchIsRefused) {

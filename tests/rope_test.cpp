@@ -26,7 +26,7 @@ std::vector<float> rotated(std::span<const float> x, const Table& t, bool half_s
   GuardedArray<float> head(x);
   GuardedArray<float> cos{std::span<const float>(t.cos)};
   GuardedArray<float> sin{std::span<const float>(t.sin)};
-  Rope<T>::run(head.data(), cos.data(), sin.data(), t.cos.size(), half_split);
+  stilla::detail::row_kernel<Rope>(T::id)(head.data(), cos.data(), sin.data(), t.cos.size(), half_split);
   return {head.data(), head.data() + x.size()};
 }
 

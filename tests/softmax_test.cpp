@@ -14,7 +14,7 @@ std::vector<float> softmaxed(std::span<const float> x, bool in_place = false) {
   GuardedArray<float> input(x);
   GuardedArray<float> output(x.size());
   float* out = in_place ? input.data() : output.data();
-  Softmax<T>::run(out, input.data(), x.size());
+  stilla::detail::row_kernel<Softmax>(T::id)(out, input.data(), x.size());
   return {out, out + x.size()};
 }
 
@@ -141,8 +141,8 @@ TYPED_TEST(SoftmaxOn, BlocksOfLogits) {
         for (std::size_t i = 0; i < n; i += 37) x[i] = special;
         if (blocks == 2) std::fill(x.begin() + logit_block, x.end(), special);
         GuardedArray<float> logits(x), highest(blocks), expected_highest(blocks);
-        HighestLogits<TypeParam>::run(highest.data(), logits.data(), n);
-        HighestLogits<Scalar>::run(expected_highest.data(), logits.data(), n);
+        stilla::detail::row_kernel<HighestLogits>(TypeParam::id)(highest.data(), logits.data(), n);
+        stilla::detail::row_kernel<HighestLogits>(Scalar::id)(expected_highest.data(), logits.data(), n);
         float most = -HUGE_VALF;
         for (std::size_t b = 0; b < blocks; ++b) {
           ASSERT_EQ(highest.data()[b], expected_highest.data()[b]) << special;
@@ -152,8 +152,8 @@ TYPED_TEST(SoftmaxOn, BlocksOfLogits) {
 
         for (const float temperature : {1.0f, 0.6f, 1e-40f, 1e38f}) {
           GuardedArray<double> sums(blocks), expected(blocks);
-          LogitWeights<TypeParam>::run(sums.data(), logits.data(), n, most, temperature);
-          LogitWeights<Scalar>::run(expected.data(), logits.data(), n, most, temperature);
+          stilla::detail::row_kernel<LogitWeights>(TypeParam::id)(sums.data(), logits.data(), n, most, temperature);
+          stilla::detail::row_kernel<LogitWeights>(Scalar::id)(expected.data(), logits.data(), n, most, temperature);
           for (std::size_t b = 0; b < blocks; ++b) {
             ASSERT_EQ(sums.data()[b], expected.data()[b]) << special << ", temperature " << temperature;
             double sum = 0;

@@ -90,12 +90,8 @@ inline std::vector<float> special_values() {
 }
 
 // Whether GGUF files, and so gguf-py, know the format.
-template <class F, class... Ts>
-constexpr bool is_one_of(TypeList<Ts...>) {
-  return (std::is_same_v<F, Ts> || ...);
-}
 template <class F>
-constexpr bool is_gguf_type = is_one_of<F>(GgufFormats{});
+constexpr bool is_gguf_type = stilla::detail::is_in_list<F, GgufFormats>;
 
 // Byte offsets of a block's halves (format/*.hpp draw the layouts).
 template <QuantisedFormat F>
@@ -255,29 +251,13 @@ struct Case {
   using Second = S;
 };
 
-template <class... Lists>
-struct Joined;
-template <class... As>
-struct Joined<TypeList<As...>> {
-  using Type = TypeList<As...>;
-};
-template <class... As, class... Bs, class... Rest>
-struct Joined<TypeList<As...>, TypeList<Bs...>, Rest...> : Joined<TypeList<As..., Bs...>, Rest...> {};
-
-// The types of a list for which Which::value<T> is true.
-template <class Which, class List>
-struct Filtered;
-template <class Which, class... Ts>
-struct Filtered<Which, TypeList<Ts...>>
-    : Joined<TypeList<>, std::conditional_t<Which::template value<Ts>, TypeList<Ts>, TypeList<>>...> {};
-
 template <class Ts, class Ss>
 struct Product;
 template <class... Ts, class... Ss>
 struct Product<TypeList<Ts...>, TypeList<Ss...>> {
   template <class T>
   using Row = TypeList<Case<T, Ss>...>;
-  using Types = typename AsGtestTypes<typename Joined<Row<Ts>...>::Type>::Types;
+  using Types = typename AsGtestTypes<typename stilla::detail::JoinedTypes<Row<Ts>...>::Type>::Types;
 };
 
 using TargetTypes = AsGtestTypes<Targets>::Types;

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include <stilla/coverage.hpp>
 #include <stilla/dispatch.hpp>
 #include <stilla/model/config.hpp>
 #include <stilla/model/forward.hpp>
@@ -145,10 +146,8 @@ std::vector<std::string> Engine::paths() const {
   for (const auto& matrix : matrices) {  // clang 14 captures no structured bindings
     const std::size_t number = matrix.second;
     stilla::with_format(matrix.first, [&]<class Format>(Format) {
-      stilla::with_target(stilla::active_target(), [&]<class Target>(Target) {
-        out.push_back(fmt::format("{:>4} matrices of {}: kernel of {}", number, Format::name,
-                                  stilla::MatmulPanels<Target, Format>::implemented_on.name));
-      });
+      out.push_back(fmt::format("{:>4} matrices of {}: kernel of {}", number, Format::name,
+                                stilla::implementer("matmul", Format::name, stilla::active_target()).name));
     });
   }
   return out;

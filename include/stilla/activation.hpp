@@ -4,21 +4,18 @@
 // Contract: include/stilla/contract/elementwise.hpp.
 #pragma once
 
-#include <stilla/contract/elementwise.hpp>
-#include <stilla/dispatch.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
-#include <stilla/portable/kernels.hpp>
-#include <stilla/scalar/elementwise.hpp>
-#include <stilla/x86_avx512vnni/elementwise.hpp>
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/dispatch.hpp>
+#include <stilla/row_kernels.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
 // All three have the same shape; y may be gate or up.
 inline void silu_mul(Matrix y, ConstMatrix gate, ConstMatrix up, Parallel parallel = {}) {
-  with_target(active_target(), [&](auto target) {
-    parallel(gate.rows, [&](std::size_t m) { SiluMul<decltype(target)>::run(y.row(m), gate.row(m), up.row(m), gate.cols); });
-  });
+  const auto kernel = detail::row_kernel<SiluMul>(active_target());
+  parallel(gate.rows, [&](std::size_t m) { kernel(y.row(m), gate.row(m), up.row(m), gate.cols); });
 }
 
 // y += x, the residual connection. The same shape.

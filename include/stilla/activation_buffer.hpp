@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for rounded activations (contract/activation_q8.hpp), reused from call to call: what quantise() in matmul.hpp fills.
+// Memory for rounded activations (contract/activation_q8.hpp), reused from call to call: what quantise() fills.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 #include <limits>
 
 #include <stilla/base/aligned.hpp>
-#include <stilla/dispatch.hpp>
 #include <stilla/contract/activation_q8.hpp>
+#include <stilla/row_kernels.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -17,27 +17,24 @@ class ActivationBuffer {
  public:
   explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : bits_(bits) {}
 
-  // Room for `rows` rows of `cols` values; false, and nothing done, when memory is short. Many rows get room for TileActivations
-  // too if the active target takes them (and memory is not short: without them it only takes longer).
+  // Room for `rows` rows of `cols` values; false, and nothing done, when memory is short. There is room too for the arrangement
+  // that the active target wants of so many rows, unless memory is short: without it matmuls only take longer.
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) {
     const std::size_t most_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);  // of 16 bytes a value
     if (most_rows < 16 || rows > most_rows - 16) return false;
-    Parts parts(rows, cols, bits_, rows >= fewest_tokens_for_tiles && target_takes_tiles());
+    const detail::ActivationFormFunctions form = detail::activation_form(active_target());
+    Parts parts(rows, cols, bits_, form.bytes(rows, cols, bits_));
     if (!memory_.resize(parts.bytes)) {
-      parts = Parts(rows, cols, bits_, false);
+      parts = Parts(rows, cols, bits_, 0);
       if (!memory_.resize(parts.bytes)) return false;
     }
+    form_ = form.id;
     parts_ = parts;
     rows_ = rows;
     cols_ = cols;
     return true;
   }
   ActivationQ8 view() const {
-    TileActivations tiles;
-    if (has_tiles()) {
-      tiles = {at<std::uint16_t>(parts_.tile_values), bits_ == ActivationBits::eight ? nullptr : at<std::uint16_t>(parts_.tile_low),
-               at<float>(parts_.tile_sums), at<std::uint16_t>(parts_.tile_rounded_sums), tile_stride(rows_)};
-    }
     return {at<std::int8_t>(parts_.values),
             at<float>(parts_.scales),
             at<std::int32_t>(parts_.sums),
@@ -46,7 +43,7 @@ class ActivationBuffer {
             rows_,
             cols_,
             bits_ == ActivationBits::eight ? nullptr : at<std::int8_t>(parts_.low),
-            tiles};
+            arranged()};
   }
   ActivationBits bits() const { return bits_; }
   std::int8_t* row_values(std::size_t m) { return at<std::int8_t>(parts_.values) + m * cols_; }
@@ -60,19 +57,24 @@ class ActivationBuffer {
   std::size_t rows() const { return rows_; }
   std::size_t cols() const { return cols_; }
 
-  bool has_tiles() const { return parts_.has_tiles; }
-  std::uint16_t* tile_values() { return at<std::uint16_t>(parts_.tile_values); }
-  std::uint16_t* tile_low() {  // null: 8 bits
-    return bits_ == ActivationBits::eight ? nullptr : at<std::uint16_t>(parts_.tile_low);
+  bool has_arrangement() const { return parts_.arranged_bytes != 0; }
+  // The memory of the arrangement, for the target that it is for; without data where there is none.
+  ArrangedActivations arranged() const {
+    if (!has_arrangement()) return {};
+    auto* const data = const_cast<std::byte*>(memory_.data()) + parts_.arranged;
+    return {form_, data, rows_, cols_, 0, bits_ == ActivationBits::sixteen};
   }
-  float* tile_sums() { return at<float>(parts_.tile_sums); }
-  std::uint16_t* tile_rounded_sums() { return at<std::uint16_t>(parts_.tile_rounded_sums); }
+  // Gives an arrangement up that was meant for another target than `form`.
+  void keep_arrangement_of(TargetId form) {
+    if (!(form_ == form)) parts_.arranged_bytes = 0;
+  }
 
  private:
   // Where everything is in one array (which has large pages, as many small ones would not), each part on a cache line of its own.
   struct Parts {
     Parts() = default;
-    Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool with_tiles) : has_tiles(with_tiles) {
+    Parts(std::size_t rows, std::size_t cols, ActivationBits bits, std::size_t bytes_of_arranged)
+        : arranged_bytes(bytes_of_arranged) {
       const std::size_t planes = bits == ActivationBits::sixteen ? 2 : 1, blocks = rows * (cols / activation_block);
       values = add<std::int8_t>(rows * cols);
       low = add<std::int8_t>(rows * cols * (planes - 1));
@@ -80,17 +82,11 @@ class ActivationBuffer {
       sums = add<std::int32_t>(2 * blocks);
       scaled_sums = add<float>(blocks);
       rounded_sums = add<RoundedSums>(rows * (cols / sums_block));
-      if (!with_tiles) return;
-      const std::size_t tile_blocks = cols / activation_block * tile_stride(rows), pairs = (cols / sums_block + 1) / 2;
-      tile_values = add<std::uint16_t>(tile_blocks * activation_block);
-      tile_low = add<std::uint16_t>(tile_blocks * activation_block * (planes - 1));
-      tile_sums = add<float>(tile_blocks);
-      tile_rounded_sums = add<std::uint16_t>(pairs * tile_stride(rows) * activation_block);
+      arranged = add<std::byte>(arranged_bytes);
     }
 
     std::size_t values = 0, low = 0, scales = 0, sums = 0, scaled_sums = 0, rounded_sums = 0;
-    std::size_t tile_values = 0, tile_low = 0, tile_sums = 0, tile_rounded_sums = 0;
-    bool has_tiles = false;
+    std::size_t arranged = 0, arranged_bytes = 0;
     std::size_t bytes = 0;
 
    private:
@@ -102,12 +98,6 @@ class ActivationBuffer {
     }
   };
 
-  static bool target_takes_tiles() {
-    bool takes = false;
-    with_target(active_target(), [&](auto target) { takes = takes_tile_activations<decltype(target)>; });
-    return takes;
-  }
-  static constexpr std::size_t tile_stride(std::size_t rows) { return rows + 16; }
   template <class T>
   T* at(std::size_t offset) {
     return reinterpret_cast<T*>(memory_.data() + offset);
@@ -120,6 +110,7 @@ class ActivationBuffer {
   ActivationBits bits_;
   AlignedBuffer<std::byte> memory_;
   Parts parts_;
+  TargetId form_;
   std::size_t rows_ = 0;
   std::size_t cols_ = 0;
 };

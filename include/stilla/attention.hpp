@@ -12,16 +12,16 @@
 #include <cmath>
 #include <cstddef>
 
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/contract/attention.hpp>
 #include <stilla/dispatch.hpp>
 #include <stilla/key_bias.hpp>
 #include <stilla/kv_cache.hpp>
-#include <stilla/base/matrix.hpp>
-#include <stilla/base/parallel.hpp>
-#include <stilla/portable/kernels.hpp>
-#include <stilla/scalar/attention.hpp>
-#include <stilla/scalar/elementwise.hpp>
-#include <stilla/x86_avx512vnni/attention.hpp>
+#if STILLA_COMPILE_KERNELS
+#include <stilla/all_targets/attention.hpp>
+#include <stilla/all_targets/elementwise.hpp>
+#endif
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -40,6 +40,14 @@ constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_h
   return rows * n_heads * ((positions + kv_chunk - 1) / kv_chunk) * (head_dim + 2);
 }
 
+// out and queries: M x (n_heads * D); n_heads a multiple of the cache's heads. Positions 0 .. first_position + M - 1 of
+// `layer` are stored in the cache. scratch: attention_scratch_floats(M, n_heads, D, first_position + M) floats, or null:
+// then each row is one thread's work. Results are the same either way. bias: for caches whose type leaves out the key
+// bias, the layer's; its tables have been reserved for all positions. Other caches hold it and take no notice.
+STILLA_KERNEL_LINKAGE void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer,
+                                     std::size_t first_position, std::size_t n_heads, float* scratch = nullptr,
+                                     Parallel parallel = {}, const KeyBias& bias = {});
+#if STILLA_COMPILE_KERNELS
 namespace detail {
 
 // Query heads of one KV head, of neighbouring rows: what shares a pass over keys and values. Query r * heads + h is head
@@ -257,14 +265,6 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
 
 }  // namespace detail
 
-// out and queries: M x (n_heads * D); n_heads a multiple of the cache's heads. Positions 0 .. first_position + M - 1 of
-// `layer` are stored in the cache. scratch: attention_scratch_floats(M, n_heads, D, first_position + M) floats, or null:
-// then each row is one thread's work. Results are the same either way. bias: for caches whose type leaves out the key
-// bias, the layer's; its tables have been reserved for all positions. Other caches hold it and take no notice.
-STILLA_KERNEL_LINKAGE void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer,
-                                     std::size_t first_position, std::size_t n_heads, float* scratch = nullptr,
-                                     Parallel parallel = {}, const KeyBias& bias = {});
-#if STILLA_COMPILE_KERNELS
 STILLA_KERNEL_LINKAGE void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer,
                                      std::size_t first_position, std::size_t n_heads, float* scratch, Parallel parallel,
                                      const KeyBias& bias) {

@@ -13,17 +13,17 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include <stilla/activation.hpp>
-#include <stilla/attention.hpp>
+#include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
-#include <stilla/kv_cache.hpp>
-#include <stilla/matmul.hpp>
-#include <stilla/norm.hpp>
-#include <stilla/rope.hpp>
-#include <stilla/softmax.hpp>
 #include <stilla/targets.hpp>
+#if STILLA_COMPILE_KERNELS
+#include <stilla/all_targets/attention.hpp>
+#include <stilla/all_targets/elementwise.hpp>
+#include <stilla/all_targets/matmul.hpp>
+#endif
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -34,9 +34,14 @@ struct CoverageEntry {
   TargetId implemented_on;   // whose kernel runs
 };
 
+// One entry for every op, variant and target that this program was compiled with, whether or not this CPU has the
+// target. Target by target, best first; the ops of every target in the same order.
+STILLA_KERNEL_LINKAGE std::vector<CoverageEntry> coverage();
+
+#if STILLA_COMPILE_KERNELS
 namespace detail {
 
-// f(kernel, op, variant) for every kernel of one target, in the order of the tables.
+// f(kernel, op, variant) for every kernel of one target.
 template <class Target, class F>
 void for_each_kernel(F&& f) {
   for_each_type(Formats{}, [&](auto format) {
@@ -61,9 +66,7 @@ void for_each_kernel(F&& f) {
 
 }  // namespace detail
 
-// One entry for every op, variant and target that this program was compiled with, whether or not this CPU has the
-// target. Target by target, best first; the ops of every target in the same order.
-inline std::vector<CoverageEntry> coverage() {
+STILLA_KERNEL_LINKAGE std::vector<CoverageEntry> coverage() {
   std::vector<CoverageEntry> entries;
   for_each_type(Targets{}, [&](auto target) {
     using T = decltype(target);
@@ -73,34 +76,51 @@ inline std::vector<CoverageEntry> coverage() {
   });
   return entries;
 }
+#endif
 
-// coverage() as two Markdown tables, matmul by format and the other ops: a column for each target, in each cell whose
-// kernel runs. Ends in a newline.
+// Whose kernel runs for this op, variant and target; an empty id for what there is not.
+inline TargetId implementer(std::string_view op, std::string_view variant, TargetId target) {
+  for (const CoverageEntry& entry : coverage()) {
+    if (entry.op == op && entry.variant == variant && entry.target == target) return entry.implemented_on;
+  }
+  return {};
+}
+
+// coverage() as a Markdown table: a row for each target of this architecture, and in each cell whose kernel runs. Ops that have
+// the same implementers on every target share a column. Ends in a newline.
 inline std::string coverage_markdown() {
+  struct Column {
+    std::string ops;
+    std::string_view last_op;
+    std::vector<TargetId> implementers;
+  };
   const std::vector<CoverageEntry> entries = coverage();
   const std::size_t per_target = entries.size() / Targets::size;
-  std::string out;
-  for (const bool is_matmul : {true, false}) {
-    out += is_matmul ? "| matmul, weights in |" : "\n| other ops |";
-    std::string rule = "\n|---|";
-    for (std::size_t t = 0; t < Targets::size; ++t) {
-      out += concat(" ", entries[t * per_target].target.name, " |");
-      rule += "---|";
-    }
-    out += rule + "\n";
-    for (std::size_t row = 0; row < per_target; ++row) {
-      const CoverageEntry& first = entries[row];
-      if ((first.op == "matmul") != is_matmul) continue;
-      if (is_matmul) {
-        out += concat("| ", first.variant, " |");
-      } else {
-        out += concat("| ", first.op, first.variant.empty() ? "" : " over ", first.variant, " |");
-      }
-      for (std::size_t t = 0; t < Targets::size; ++t) {
-        out += concat(" ", entries[t * per_target + row].implemented_on.name, " |");
-      }
-      out += "\n";
-    }
+  std::vector<Column> columns;
+  for (std::size_t i = 0; i < per_target; ++i) {
+    const CoverageEntry& entry = entries[i];
+    std::vector<TargetId> implementers;
+    for (std::size_t t = 0; t < Targets::size; ++t) implementers.push_back(entries[t * per_target + i].implemented_on);
+    std::size_t c = 0;
+    while (c < columns.size() && columns[c].implementers != implementers) ++c;
+    if (c == columns.size()) columns.push_back({{}, {}, std::move(implementers)});
+    Column& column = columns[c];
+    const bool goes_on = column.last_op == entry.op;
+    column.ops += column.ops.empty() ? "" : goes_on ? ", " : "; ";
+    if (!goes_on) column.ops += concat(entry.op, entry.variant.empty() ? "" : " over ");
+    column.ops += entry.variant;
+    column.last_op = entry.op;
+  }
+  std::string out = "| target |", rule = "\n|---|";
+  for (const Column& column : columns) {
+    out += concat(" ", column.ops, " |");
+    rule += "---|";
+  }
+  out += rule + "\n";
+  for (std::size_t t = 0; t < Targets::size; ++t) {
+    out += concat("| ", entries[t * per_target].target.name, " |");
+    for (const Column& column : columns) out += concat(" ", column.implementers[t].name, " |");
+    out += "\n";
   }
   return out;
 }

@@ -14,8 +14,8 @@
 
 #include <stilla/base/cpu.hpp>
 #include <stilla/base/error.hpp>
-#include <stilla/format/format.hpp>  // TypeList
 #include <stilla/base/target.hpp>
+#include <stilla/base/type_list.hpp>
 #include <stilla/targets.hpp>
 
 // Not in the ABI namespace: one choice for the whole program. A pointer to a string literal, or null for "the best".

@@ -10,12 +10,15 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
-#include <stilla/matmul.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
+#include <stilla/matmul.hpp>
+#include <stilla/quantise.hpp>
+#include <stilla/row_kernels.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -23,13 +26,14 @@ namespace stilla { inline namespace STILLA_ABI {
 // null). residual may be h. Row by row; `rounded` has been resized to h's shape.
 inline void add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const float* weight, float epsilon,
                               ActivationBuffer* rounded, Parallel parallel = {}) {
-  with_target(active_target(), [&](auto target) {
-    using Target = decltype(target);
-    parallel(x.rows, [&](std::size_t m) {
-      if (residual != nullptr) add_inplace(x.rows_from(m, 1), residual->rows_from(m, 1));
-      RmsNorm<Target>::run(h.row(m), x.row(m), weight, epsilon, x.cols);
-      if (rounded != nullptr) detail::quantise_row<Target>(*rounded, m, h.row(m));
-    });
+  const TargetId target = active_target();
+  const auto rms_norm_row = detail::row_kernel<RmsNorm>(target);
+  std::optional<detail::Quantiser> quantiser;
+  if (rounded != nullptr) quantiser.emplace(*rounded, target);
+  parallel(x.rows, [&](std::size_t m) {
+    if (residual != nullptr) add_inplace(x.rows_from(m, 1), residual->rows_from(m, 1));
+    rms_norm_row(h.row(m), x.row(m), weight, epsilon, x.cols);
+    if (quantiser) quantiser->row(m, h.row(m));
   });
 }
 
@@ -79,35 +83,36 @@ inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, con
   const bool in_pieces = rounded != nullptr && M >= 16 && numbers * parts <= detail::TaskPieces::most_tasks &&
                          gate.y.stride == gate.y.cols && up.y.stride == up.y.cols;
   detail::TaskPieces pieces;
-  with_target(active_target(), [&](auto target) {
-    using Target = decltype(target);
-    parallel(tasks, [&](std::size_t task) {
-      const std::size_t number = task % steps, first = number * step, begin = first * panel_rows;
-      const std::size_t count = std::min(width, gate.w.rows - begin);
-      const std::size_t m0 = task / steps * tokens, rows = std::min(tokens, M - m0), number0 = task / steps * numbers;
-      const bool takes_piece = in_pieces && count == width;
-      const std::size_t piece = takes_piece ? pieces.take(number0 + number) - number0 : number;
-      const auto columns = [&](const Matrix& y) {
-        if (in_pieces) return Matrix(y.row(m0) + piece * rows * width, rows, count);
-        return Matrix(y.row(m0) + begin, rows, count, y.stride);
-      };
-      const Matrix product = columns(gate.y), factor = columns(up.y);
-      gate_job.run_into(product, first, m0);
-      up_job.run_into(factor, first, m0);
-      for (std::size_t m = 0; m < rows; ++m) {
-        float* row = product.row(m);
-        SiluMul<Target>::run(row, row, factor.row(m), count);
-        if (rounded != nullptr) detail::quantise_columns<Target>(*rounded, m0 + m, row, begin, count);
-      }
-      if (takes_piece) pieces.give_back(number0 + piece);
-    });
+  const TargetId target = active_target();
+  const auto silu_mul_row = detail::row_kernel<SiluMul>(target);
+  std::optional<detail::Quantiser> quantiser;
+  if (rounded != nullptr) quantiser.emplace(*rounded, target);
+  parallel(tasks, [&](std::size_t task) {
+    const std::size_t number = task % steps, first = number * step, begin = first * panel_rows;
+    const std::size_t count = std::min(width, gate.w.rows - begin);
+    const std::size_t m0 = task / steps * tokens, rows = std::min(tokens, M - m0), number0 = task / steps * numbers;
+    const bool takes_piece = in_pieces && count == width;
+    const std::size_t piece = takes_piece ? pieces.take(number0 + number) - number0 : number;
+    const auto columns = [&](const Matrix& y) {
+      if (in_pieces) return Matrix(y.row(m0) + piece * rows * width, rows, count);
+      return Matrix(y.row(m0) + begin, rows, count, y.stride);
+    };
+    const Matrix product = columns(gate.y), factor = columns(up.y);
+    gate_job.run_into(product, first, m0);
+    up_job.run_into(factor, first, m0);
+    for (std::size_t m = 0; m < rows; ++m) {
+      float* row = product.row(m);
+      silu_mul_row(row, row, factor.row(m), count);
+      if (quantiser) quantiser->columns(m0 + m, row, begin, count);
+    }
+    if (takes_piece) pieces.give_back(number0 + piece);
   });
   if (rounded == nullptr) return;
   // The sums of 256 columns together, of which a task may have a part only.
   if (M < 16) {  // sooner done than handed out
-    for (std::size_t m = 0; m < M; ++m) detail::round_row_sums(*rounded, m);
+    for (std::size_t m = 0; m < M; ++m) quantiser->finish_row(m);
   } else {
-    parallel(M, [&](std::size_t m) { detail::round_row_sums(*rounded, m); });
+    parallel(M, [&](std::size_t m) { quantiser->finish_row(m); });
   }
 }
 

@@ -25,10 +25,10 @@
 #include <span>
 
 #include <stilla/base/aligned.hpp>
-#include <stilla/matmul.hpp>
 #include <stilla/base/matrix.hpp>
-#include <stilla/layout/pack.hpp>
 #include <stilla/base/parallel.hpp>
+#include <stilla/layout/pack.hpp>
+#include <stilla/matmul.hpp>
 #include <stilla/sampling/candidates.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {

@@ -19,8 +19,8 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/contract/attention.hpp>
 #include <stilla/base/math.hpp>
+#include <stilla/contract/attention.hpp>
 #include <stilla/rope.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {

@@ -36,11 +36,11 @@
 #include <vector>
 
 #include <stilla/base/aligned.hpp>
-#include <stilla/contract/attention.hpp>
 #include <stilla/base/error.hpp>
 #include <stilla/base/math.hpp>
-#include <stilla/scalar/elementwise.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/contract/attention.hpp>
+#include <stilla/row_kernels.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -103,7 +103,7 @@ namespace detail {
 // Codes of a turned row, and its scale. A row with an infinity or a NaN gets the scale NaN.
 template <IntegerKv E>
 float round_to_codes(int* codes, float* x, std::size_t D) {
-  Hadamard<Scalar>::run(x, D);
+  row_kernel<Hadamard>(active_target())(x, D);
   const float highest = highest_magnitude(x, D), unit = unit_of(highest, E::largest_code);
   const bool usable = unit > 0.0f;
   for (std::size_t d = 0; d < D; ++d) {

@@ -17,23 +17,16 @@
 #include <cstddef>
 #include <span>
 
-#include <stilla/activation_buffer.hpp>
-#include <stilla/contract/elementwise.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/contract/activation_q8.hpp>
 #include <stilla/contract/matmul.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/contract/activation_q8.hpp>
-#include <stilla/base/matrix.hpp>
 #include <stilla/layout/pack.hpp>
-#include <stilla/base/parallel.hpp>
-#include <stilla/portable/kernels.hpp>
-#include <stilla/scalar/elementwise.hpp>
-#include <stilla/scalar/matmul.hpp>
-#include <stilla/x86_amx/elementwise.hpp>
-#include <stilla/x86_amx/matmul.hpp>
-#include <stilla/x86_avx2/matmul.hpp>
-#include <stilla/x86_avx512vnni/elementwise.hpp>
-#include <stilla/x86_avx512vnni/matmul.hpp>
-#include <stilla/x86_avxvnni/matmul.hpp>
+#include <stilla/quantise.hpp>
+#if STILLA_COMPILE_KERNELS
+#include <stilla/all_targets/matmul.hpp>
+#endif
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -72,18 +65,6 @@ namespace detail {
 inline std::size_t panels_per_task(std::size_t panel_bytes) {
   const std::size_t sixes = std::size_t{10923} / (panel_bytes == 0 ? 1 : panel_bytes);
   return 6 * (sixes == 0 ? 1 : sixes > 10 ? 10 : sixes);
-}
-
-// Tokens that one task takes: all, but where half or a third of them, as TileActivations, stay in L2 while all panels go by,
-// and all would not. Panels are then unpacked that much oftener, so not for wide inputs, of which few tokens stay. (Granite
-// Rapids, 2 MB of L2: 512 tokens of a 1.5B at once took 1.04 times as long as 256 and 256.)
-inline std::size_t tokens_per_task(const ActivationQ8& x) {
-  constexpr std::size_t most_bytes = std::size_t{1200} << 10, fewest = 192;
-  if (x.tiles.values == nullptr || x.cols == 0) return x.rows;
-  const std::size_t most = most_bytes / (x.cols * sizeof(std::uint16_t));
-  if (x.rows <= most || most < fewest) return x.rows;
-  const std::size_t tasks = (x.rows + most - 1) / most;
-  return (x.rows + tasks - 1) / tasks;
 }
 
 // A product with its format and target resolved, once, to a function.
@@ -155,7 +136,7 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
   stilla::with_format(product.w.format, [&](auto tag) {
     job.panel_bytes = PanelLayout<decltype(tag)>::panel_bytes(product.w.cols);
     job.step = panels_per_task(job.panel_bytes);
-    job.tokens = QuantisedFormat<decltype(tag)> ? tokens_per_task(input.rounded) : product.y.rows;
+    job.tokens = QuantisedFormat<decltype(tag)> ? activation_form(active_target()).tokens_per_task(input.rounded) : product.y.rows;
     job.steps = (product.w.panels() + job.step - 1) / job.step;
     job.tasks = job.tokens == 0 ? 0 : job.steps * ((product.y.rows + job.tokens - 1) / job.tokens);
   });
@@ -183,53 +164,6 @@ inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& i
     });
     products = products.subspan(count);
   }
-}
-
-namespace detail {
-
-// Rounds x, columns [first, first + count) of row m; multiples of 32. When all of a row are done, round_row_sums.
-template <class Target>
-void quantise_columns(ActivationBuffer& out, std::size_t m, const float* x, std::size_t first, std::size_t count) {
-  std::int8_t* low = out.row_low(m);
-  QuantiseQ8<Target>::run(out.row_values(m) + first, out.row_scales(m) + first / activation_block,
-                          out.row_sums(m) + first / activation_block * 2, out.row_scaled_sums(m) + first / activation_block,
-                          x, count / activation_block, low == nullptr ? nullptr : low + first);
-  if (!out.has_tiles() || count == 0) return;
-  const TileActivations tiles = out.view().tiles;
-  const std::size_t block = first / activation_block, blocks = count / activation_block;
-  const std::size_t at = tiles.at(m, block), stride = tiles.at(0, 1);
-  const float* scales = out.row_scales(m) + block;
-  TileValues<Target>::run(out.tile_values() + at, stride, out.row_values(m) + first, scales, blocks, low == nullptr ? 1.0f : 256.0f);
-  if (low != nullptr) TileValues<Target>::run(out.tile_low() + at, stride, low + first, scales, blocks, 1.0f);
-  for (std::size_t b = block; b < block + blocks; ++b) out.tile_sums()[b * tiles.stride + m] = out.row_scaled_sums(m)[b];
-}
-
-// Rounds the scaled sums of row m, when all its columns are done.
-inline void round_row_sums(ActivationBuffer& out, std::size_t m) {
-  const std::size_t count = out.cols() / sums_block;
-  const TileActivations tiles = out.view().tiles;
-  for (std::size_t i = 0; i < count; ++i) {
-    const RoundedSums& rounded = out.row_rounded_sums(m)[i] = round_sums(out.row_scaled_sums(m) + i * RoundedSums::blocks);
-    if (out.has_tiles()) store_tile_sums(out.tile_rounded_sums() + tiles.sums_at(m, i * sums_block), rounded);
-  }
-  if (out.has_tiles() && count % 2 != 0) store_tile_sums(out.tile_rounded_sums() + tiles.sums_at(m, count * sums_block), {});
-}
-
-template <class Target>
-void quantise_row(ActivationBuffer& out, std::size_t m, const float* x) {
-  quantise_columns<Target>(out, m, x, 0, out.cols());
-  round_row_sums(out, m);
-}
-
-}  // namespace detail
-
-// Rounds x[M, K] in blocks of 32 to out.bits(); K is a multiple of 32. False, and nothing done, when memory is short.
-[[nodiscard]] inline bool quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
-  if (!out.resize(x.rows, x.cols)) return false;
-  with_target(active_target(), [&](auto target) {
-    parallel(x.rows, [&](std::size_t m) { detail::quantise_row<decltype(target)>(out, m, x.row(m)); });
-  });
-  return true;
 }
 
 // Quantised weights. y is x.rows x w.rows; x.cols == w.cols; bias: w.rows floats or null. y overlaps no input.

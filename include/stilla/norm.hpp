@@ -4,20 +4,18 @@
 // Qwen2 and Llama multiply by the weight itself. Contract: include/stilla/contract/elementwise.hpp.
 #pragma once
 
-#include <stilla/contract/elementwise.hpp>
-#include <stilla/dispatch.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
-#include <stilla/portable/kernels.hpp>
-#include <stilla/scalar/elementwise.hpp>
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/dispatch.hpp>
+#include <stilla/row_kernels.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
 // y and x have the same shape and may be the same matrix; weight holds x.cols floats; x.cols > 0.
 inline void rms_norm(Matrix y, ConstMatrix x, const float* weight, float epsilon, Parallel parallel = {}) {
-  with_target(active_target(), [&](auto target) {
-    parallel(x.rows, [&](std::size_t m) { RmsNorm<decltype(target)>::run(y.row(m), x.row(m), weight, epsilon, x.cols); });
-  });
+  const auto kernel = detail::row_kernel<RmsNorm>(active_target());
+  parallel(x.rows, [&](std::size_t m) { kernel(y.row(m), x.row(m), weight, epsilon, x.cols); });
 }
 
 }}  // namespace stilla

@@ -22,13 +22,12 @@
 #include <cstdint>
 #include <vector>
 
-#include <stilla/contract/elementwise.hpp>
-#include <stilla/dispatch.hpp>
 #include <stilla/base/math.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
-#include <stilla/portable/kernels.hpp>
-#include <stilla/scalar/elementwise.hpp>
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/dispatch.hpp>
+#include <stilla/row_kernels.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -100,12 +99,11 @@ class RopeFrequencies {
 // Rotates, in place, every head of every row: x is M x (heads * head_dim), cos and sin are M x pairs with 2 * pairs <=
 // head_dim; dimensions past 2 * pairs stay as they are.
 inline void rope(Matrix x, std::size_t head_dim, ConstMatrix cos, ConstMatrix sin, RopeLayout layout, Parallel parallel = {}) {
-  with_target(active_target(), [&](auto target) {
-    parallel(x.rows, [&](std::size_t m) {
-      for (std::size_t h = 0; h + head_dim <= x.cols; h += head_dim) {
-        Rope<decltype(target)>::run(x.row(m) + h, cos.row(m), sin.row(m), cos.cols, layout == RopeLayout::half_split);
-      }
-    });
+  const auto kernel = detail::row_kernel<Rope>(active_target());
+  parallel(x.rows, [&](std::size_t m) {
+    for (std::size_t h = 0; h + head_dim <= x.cols; h += head_dim) {
+      kernel(x.row(m) + h, cos.row(m), sin.row(m), cos.cols, layout == RopeLayout::half_split);
+    }
   });
 }
 

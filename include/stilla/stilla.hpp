@@ -15,9 +15,7 @@
 // Types, targets, threads.
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/config.hpp>
-#include <stilla/coverage.hpp>
 #include <stilla/base/cpu.hpp>
-#include <stilla/dispatch.hpp>
 #include <stilla/base/error.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
@@ -25,23 +23,25 @@
 #include <stilla/base/target.hpp>
 #include <stilla/base/types.hpp>
 #include <stilla/base/version.hpp>
+#include <stilla/coverage.hpp>
+#include <stilla/dispatch.hpp>
 
 // Weights and ops.
 #include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
 #include <stilla/attention.hpp>
+#include <stilla/format/encode_rows.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/head.hpp>
 #include <stilla/key_bias.hpp>
 #include <stilla/kv_cache.hpp>
-#include <stilla/sampling/lookup.hpp>
+#include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
-#include <stilla/layout/pack.hpp>
-#include <stilla/format/encode_rows.hpp>
 #include <stilla/rope.hpp>
 #include <stilla/sampling.hpp>
+#include <stilla/sampling/lookup.hpp>
 #include <stilla/softmax.hpp>
 
 // Model files.

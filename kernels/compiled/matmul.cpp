@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The matmul kernels of all targets and formats, once, for the programs of this repository (config.hpp,
-// STILLA_SEPARATE_KERNELS).
-#define STILLA_DEFINE_KERNELS
+// The matmul kernels of all targets and formats, for programs that set STILLA_SEPARATE_KERNELS.
+#include <stilla/row_kernels.hpp>  // those are compiled by rows.cpp
+#define STILLA_DEFINE_KERNELS 1
 #include <stilla/matmul.hpp>

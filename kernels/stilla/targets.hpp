@@ -1,39 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The list of targets, best first. To add one: copy a folder beside this file, include its target.hpp here and add its
-// type to the list. Tests, benches, coverage() and the command line iterate the list.
+// The list of targets, best first. To add one: make a folder beside this file and add its line here. All else follows from
+// the list: the kernels that ops choose from (all_targets/), dispatch, tests, benches, coverage(), and --target.
+//
+//   target(folder, Type)      <stilla/folder/target.hpp> defines Type (base/target.hpp says what it must have). The kernels it
+//                             has are in <stilla/folder/matmul.hpp>, attention.hpp, elementwise.hpp, activation_form.hpp
 #pragma once
 
-#include <stilla/format/format.hpp>  // TypeList
-#include <stilla/portable/target.hpp>
-#include <stilla/scalar/target.hpp>
-#include <stilla/x86_amx/target.hpp>
-#include <stilla/x86_avx2/target.hpp>
-#include <stilla/x86_avx512vnni/target.hpp>
-#include <stilla/x86_avxvnni/target.hpp>
+#include <stilla/base/target.hpp>
+#include <stilla/base/type_list.hpp>
+
+#define STILLA_TARGET_LIST(target)   \
+  target(x86_amx, Amx)               \
+  target(x86_avx512vnni, Avx512Vnni) \
+  target(x86_avxvnni, AvxVnni)       \
+  target(x86_avx2, Avx2)             \
+  target(portable, Portable)         \
+  target(scalar, Scalar)
+
+#define STILLA_EACH_LIST STILLA_TARGET_LIST
+#define STILLA_EACH_HEADER(folder) <stilla/folder/target.hpp>
+#include <stilla/base/include_each-inl.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
-#if STILLA_SINGLE_TARGET  // the best that the flags guarantee
-#if STILLA_ARCH_X86 && defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-using Targets = TypeList<Avx512Vnni>;
-#elif STILLA_ARCH_X86 && defined(__AVXVNNI__)
-using Targets = TypeList<AvxVnni>;
-#elif STILLA_ARCH_X86 && defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
-using Targets = TypeList<Avx2>;
-#elif STILLA_HAS_PORTABLE
-using Targets = TypeList<Portable>;
+namespace detail {
+
+#define STILLA_TYPE_OF_TARGET(folder, Type) Type,
+using ListedTargets = ListedTypes<TypeList<>, STILLA_TARGET_LIST(STILLA_TYPE_OF_TARGET) void>::Type;
+#undef STILLA_TYPE_OF_TARGET
+
+#ifdef STILLA_TARGETS
+using SelectedTargets = TypeList<STILLA_TARGETS, Scalar>;
 #else
-using Targets = TypeList<Scalar>;
+using SelectedTargets = ListedTargets;
 #endif
-#elif STILLA_ARCH_X86 && STILLA_HAS_PORTABLE
-using Targets = TypeList<Amx, Avx512Vnni, AvxVnni, Avx2, Portable, Scalar>;
-#elif STILLA_ARCH_X86
-using Targets = TypeList<Amx, Avx512Vnni, AvxVnni, Avx2, Scalar>;
-#elif STILLA_HAS_PORTABLE
-using Targets = TypeList<Portable, Scalar>;
+
+template <class T>
+struct IsCompiledTarget {
+  static_assert(Target<T>, "kernels/stilla/targets.hpp lists a type that is no target");
+  static constexpr bool value = T::is_compiled && is_in_list<T, SelectedTargets>;
+};
+template <class T>
+struct IsGuaranteedTarget {
+  static constexpr bool value = IsCompiledTarget<T>::value && T::is_guaranteed;
+};
+
+template <class List>
+struct BestOf;
+template <class T, class... Ts>
+struct BestOf<TypeList<T, Ts...>> {
+  using Type = TypeList<T>;
+};
+
+}  // namespace detail
+
+// The targets of this program, best first; scalar is the last one. With STILLA_SINGLE_TARGET the one that is best among
+// those that the flags guarantee.
+#if STILLA_SINGLE_TARGET
+using Targets = detail::BestOf<Filtered<detail::IsGuaranteedTarget, detail::ListedTargets>>::Type;
 #else
-using Targets = TypeList<Scalar>;
+using Targets = Filtered<detail::IsCompiledTarget, detail::ListedTargets>;
 #endif
 
 }}  // namespace stilla

@@ -4,16 +4,21 @@
 //
 // Users may define, before the first Stilla include and alike in the whole program:
 //
-//   STILLA_HIGHWAY        1 (default) compiles the portable kernels, written once with Highway. 0 leaves them out: then no
-//                         Highway header is needed and `scalar` runs wherever no machine-specific kernel exists.
+//   STILLA_HIGHWAY        1 (default) compiles the portable kernels, which are written once with Highway. 0 leaves them out:
+//                         then no Highway header is needed, and `scalar` runs wherever no machine-specific kernel exists.
 //                         A translation unit that itself uses <hwy/foreach_target.h> must set 0 (see kernels/README.md).
 //   STILLA_SINGLE_TARGET  0 (default) compiles every target of the architecture and chooses at run time. 1 compiles only
-//                         what the compiler flags guarantee (say -march=native): fewer instantiations, shorter builds,
-//                         and a program that needs that CPU.
-//   STILLA_SEPARATE_KERNELS  0 (default) compiles the kernels of matmul and attention in every translation unit that calls
-//                         them. 1 leaves them to the one file that defines STILLA_DEFINE_KERNELS before it includes
-//                         <stilla/matmul.hpp> and <stilla/attention.hpp>, or to one file for each of the two headers: every
-//                         other takes a few seconds instead of half a minute.
+//                         the best target that the compiler flags guarantee (say -march=native): fewer instantiations,
+//                         shorter builds, and a program that needs that CPU.
+//   STILLA_TARGETS        The targets to compile, by type: Avx2,Portable. Default: all of the architecture. `scalar` is
+//                         always there. What is not compiled is not chosen, so a program that leaves out a CPU's best
+//                         target runs its next best one.
+//   STILLA_FORMATS        The weight formats to compile, by type: Q4_0,Q8_0,F32. Default: all. One file that multiplies
+//                         Q8_0 compiles in a tenth of the time and of the size that all formats take. A matrix of another
+//                         format is refused as one of an unknown format is.
+//   STILLA_SEPARATE_KERNELS  0 (default) compiles the kernels in every translation unit that calls them. 1 leaves them to the
+//                         one part of the program that defines STILLA_DEFINE_KERNELS as 1 before it includes the op headers:
+//                         the files in kernels/compiled/, or a file of yours. All others compile in a second or two.
 //
 // Why the namespace carries the flags. A header-only library is compiled again in every translation unit, and the linker
 // keeps one copy of each inline function. If one unit was built with -mavx512f and another for any x86-64, the copy that
@@ -43,48 +48,17 @@
 #else
 #define STILLA_KERNEL_LINKAGE inline
 #endif
-#if !STILLA_SEPARATE_KERNELS || defined(STILLA_DEFINE_KERNELS)
-#define STILLA_COMPILE_KERNELS 1
-#else
-#define STILLA_COMPILE_KERNELS 0
-#endif
+// Whether what is included next brings the kernels: read again by each header, so that a file may define some of them.
+#define STILLA_COMPILE_KERNELS (!STILLA_SEPARATE_KERNELS || STILLA_DEFINE_KERNELS)
 
-// Which instruction sets the flags guarantee. Read once, here, before any target region redefines these macros.
 #if defined(__x86_64__) || defined(_M_X64)
 #define STILLA_ARCH_X86 1
-#if defined(__AVX512VNNI__)
-#define STILLA_BASELINE x86_avx512vnni
-#elif defined(__AVX512F__)
-#define STILLA_BASELINE x86_avx512
-#elif defined(__AVXVNNI__)
-#define STILLA_BASELINE x86_avxvnni
-#elif defined(__AVX2__) && defined(__FMA__)
-#define STILLA_BASELINE x86_avx2
-#elif defined(__AVX__)
-#define STILLA_BASELINE x86_avx
-#elif defined(__SSE4_1__)
-#define STILLA_BASELINE x86_sse4
-#else
-#define STILLA_BASELINE x86
-#endif
+#define STILLA_ARCH_ARM 0
 #elif defined(__aarch64__) || defined(_M_ARM64)
-#define STILLA_ARCH_ARM 1
-#if defined(__ARM_FEATURE_SVE)
-#define STILLA_BASELINE arm_sve
-#elif defined(__ARM_FEATURE_MATMUL_INT8)
-#define STILLA_BASELINE arm_i8mm
-#elif defined(__ARM_FEATURE_DOTPROD)
-#define STILLA_BASELINE arm_dotprod
-#else
-#define STILLA_BASELINE arm
-#endif
-#else
-#define STILLA_BASELINE other
-#endif
-#ifndef STILLA_ARCH_X86
 #define STILLA_ARCH_X86 0
-#endif
-#ifndef STILLA_ARCH_ARM
+#define STILLA_ARCH_ARM 1
+#else
+#define STILLA_ARCH_X86 0
 #define STILLA_ARCH_ARM 0
 #endif
 
@@ -97,6 +71,53 @@
 #error "Stilla with MinGW needs -mfma: its fmaf() rounds twice, and results would not be those of every other build."
 #endif
 
-#define STILLA_JOIN_(a, b, c, d, e) a##_##b##_h##c##_s##d##_k##e
-#define STILLA_JOIN(a, b, c, d, e) STILLA_JOIN_(a, b, c, d, e)
-#define STILLA_ABI STILLA_JOIN(v0, STILLA_BASELINE, STILLA_HIGHWAY, STILLA_SINGLE_TARGET, STILLA_SEPARATE_KERNELS)
+// 1 if a compiler's macro of an instruction set is defined, and so that the flags guarantee the set; 0 if not. Such a macro
+// expands to 1. Then the first name pasted below becomes one that expands to a comma, and the 1 moves to the second place.
+#define STILLA_HAS_SET(macro) STILLA_HAS_SET_(macro)
+#define STILLA_HAS_SET_(value) STILLA_SECOND_OF_(STILLA_COMMA_IF_##value 1, 0, 0)
+#define STILLA_COMMA_IF_1 0,
+#define STILLA_SECOND_OF_(...) STILLA_EXPAND_(STILLA_SECOND_(__VA_ARGS__))
+#define STILLA_SECOND_(first, second, ...) second
+#define STILLA_EXPAND_(...) __VA_ARGS__
+
+// Pastes up to 32 pieces to one name. Missing ones are empty.
+#define STILLA_PASTE_(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, c0, c1, c2, c3, c4, c5,   \
+                      c6, c7, c8, c9, d0, d1, ...)                                                                              \
+  a0##a1##a2##a3##a4##a5##a6##a7##a8##a9##b0##b1##b2##b3##b4##b5##b6##b7##b8##b9##c0##c1##c2##c3##c4##c5##c6##c7##c8##c9##d0##d1
+#define STILLA_PASTE(...) \
+  STILLA_EXPAND_(STILLA_PASTE_(__VA_ARGS__, , , , , , , , , , , , , , , , , , , , , , , , , , , , , , , , ))
+
+// The instruction sets that the flags guarantee, a digit each. Read once, here, before a target region redefines the macros.
+#if STILLA_ARCH_X86
+#define STILLA_BASELINE                                                                                                     \
+  STILLA_PASTE(x86_, STILLA_HAS_SET(__SSE3__), STILLA_HAS_SET(__SSSE3__), STILLA_HAS_SET(__SSE4_1__),                         \
+               STILLA_HAS_SET(__SSE4_2__), STILLA_HAS_SET(__AVX__), STILLA_HAS_SET(__AVX2__), STILLA_HAS_SET(__FMA__),        \
+               STILLA_HAS_SET(__F16C__), STILLA_HAS_SET(__BMI2__), STILLA_HAS_SET(__AVXVNNI__),                               \
+               STILLA_HAS_SET(__AVXVNNIINT8__), STILLA_HAS_SET(__AVX512F__), STILLA_HAS_SET(__AVX512BW__),                    \
+               STILLA_HAS_SET(__AVX512DQ__), STILLA_HAS_SET(__AVX512VL__), STILLA_HAS_SET(__AVX512VNNI__),                    \
+               STILLA_HAS_SET(__AVX512BF16__), STILLA_HAS_SET(__AVX512FP16__), STILLA_HAS_SET(__AVX512VBMI__),                \
+               STILLA_HAS_SET(__AMX_TILE__), STILLA_HAS_SET(__AMX_BF16__), STILLA_HAS_SET(__AMX_INT8__),                      \
+               STILLA_HAS_SET(__AVX10_1__), STILLA_HAS_SET(__AVX10_2__))
+#elif STILLA_ARCH_ARM
+#define STILLA_BASELINE                                                                                                     \
+  STILLA_PASTE(arm_, STILLA_HAS_SET(__ARM_FEATURE_DOTPROD), STILLA_HAS_SET(__ARM_FEATURE_MATMUL_INT8),                        \
+               STILLA_HAS_SET(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC), STILLA_HAS_SET(__ARM_FEATURE_BF16),                      \
+               STILLA_HAS_SET(__ARM_FEATURE_SVE), STILLA_HAS_SET(__ARM_FEATURE_SVE2), STILLA_HAS_SET(__ARM_FEATURE_SME),      \
+               STILLA_HAS_SET(__ARM_FEATURE_SME2))
+#else
+#define STILLA_BASELINE other_
+#endif
+#ifdef STILLA_TARGETS
+#define STILLA_TARGETS_NAME_ STILLA_PASTE(STILLA_TARGETS)
+#else
+#define STILLA_TARGETS_NAME_ all
+#endif
+#ifdef STILLA_FORMATS
+#define STILLA_FORMATS_NAME_ STILLA_PASTE(STILLA_FORMATS)
+#else
+#define STILLA_FORMATS_NAME_ all
+#endif
+
+#define STILLA_ABI                                                                                                 \
+  STILLA_PASTE(v0_, STILLA_BASELINE, _h, STILLA_HIGHWAY, _s, STILLA_SINGLE_TARGET, _k, STILLA_SEPARATE_KERNELS, _t, \
+               STILLA_TARGETS_NAME_, _f, STILLA_FORMATS_NAME_)

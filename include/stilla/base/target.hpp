@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A target is a type: an instruction set that kernels are written for, with the target to fall back to where it has no
-// kernel of its own. kernels/stilla/targets.hpp lists them; nothing else does.
+// kernel of its own. Target means one thing in this library: its kernels equal those of `scalar` bit for bit. (What computes
+// otherwise, an NPU or another library, is a device: device.hpp.) kernels/stilla/targets.hpp lists the targets; nothing else
+// does.
 //
 //   struct AvxVnni {
 //     using Fallback = Avx2;
 //     static constexpr TargetId id{"avxvnni"};
-//     static bool available(const CpuInfo& cpu);   // CPU and operating system both
+//     static constexpr bool is_compiled = STILLA_ARCH_X86;      // whether this translation unit compiles its kernels
+//     static constexpr bool is_guaranteed = ...;                // whether the compiler flags guarantee the instructions
+//     static bool available(const CpuInfo& cpu);                // whether the CPU and the operating system have them
 //   };
 //
-// `static constexpr bool takes_tile_activations = true;` where matmuls want TileActivations (contract/activation_q8.hpp).
+// is_guaranteed is what STILLA_SINGLE_TARGET chooses by. Its flags are read by the preprocessor outside of any target region,
+// because GCC and clang define the same macros inside one.
 #pragma once
 
 #include <concepts>
@@ -28,10 +33,9 @@ struct TargetId {
 template <class T>
 concept Target = requires(const CpuInfo& cpu) {
   { T::id } -> std::convertible_to<TargetId>;
+  { T::is_compiled } -> std::convertible_to<bool>;
+  { T::is_guaranteed } -> std::convertible_to<bool>;
   { T::available(cpu) } -> std::same_as<bool>;
 };
-
-template <class T>
-inline constexpr bool takes_tile_activations = requires { requires T::takes_tile_activations; };
 
 }}  // namespace stilla

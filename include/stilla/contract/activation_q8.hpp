@@ -19,7 +19,7 @@
 //     scaled_sums  float [M][K / 32]   scale * sum of a block, exact: weights with a minimum need them (Q4_1, say)
 //     rounded_sums  RoundedSums [M][K / 256]   of eight blocks those, rounded to 16 bits with one scale, a power of two: weights need
 //                             them whose minimums are integers times one of 256 weights (Q4_K, Q5_K)
-//     tiles           the same once more in the form that AMX takes, where that is the target (below)
+//     arranged        the same once more in an arrangement that the target's kernels take, if they want one (ArrangedActivations)
 //
 // The integer is x[k] / scale, rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is below
 // 2^-60 becomes zeros with scale 1. A block with a NaN or a magnitude above 2^60 becomes zeros with scale NaN, so the outputs
@@ -37,6 +37,7 @@
 
 #include <stilla/base/config.hpp>
 #include <stilla/base/math.hpp>
+#include <stilla/base/target.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -97,49 +98,16 @@ inline RoundedSums round_sums(const float* scaled_sums) {
 
 }  // namespace detail
 
-// Activations as AMX's tiles take them: scale * value in bf16, exact, because a value has 8 bits and a scale is a power of two.
-//
-//     values  bf16  [K / 32][stride][32]   a block of all tokens, then the next one: a tile is one run of memory. Each 16 values
-//                                          in the order 0 2 4 6 8 10 12 14 1 3 5 7 9 11 13 15 (tile_position)
-//     low     bf16  likewise               the low plane; values are then scale * 256 * high. None with 8 bits
-//     scaled_sums  float [K / 32][stride]  as above
-//     rounded_sums  bf16  [pairs of K / 256][stride][2][8][2]   of 512 columns' blocks scale * 256 * high and scale * low, which
-//                                          add up to scale * sum; zeros where a row has but 256 for the last pair
-//
-// stride: tokens that there is room for, M + 16 at least (kernels read scaled_sums of a whole tile).
-//
-// Fewer tokens are multiplied sooner without them (16 tokens 1.3 times, 32 alike, 64 0.75; Granite Rapids).
-inline constexpr std::size_t fewest_tokens_for_tiles = 32;
-struct TileActivations {
-  const std::uint16_t* values = nullptr;  // null: none, and no kernel needs them
-  const std::uint16_t* low = nullptr;
-  const float* scaled_sums = nullptr;
-  const std::uint16_t* rounded_sums = nullptr;
-  std::size_t stride = 0;
-
-  // Where the values of token m and its block of 32 begin.
-  std::size_t at(std::size_t m, std::size_t block) const { return (block * stride + m) * activation_block; }
-  // Where the rounded sums of token m and columns k .. k + 255 begin.
-  std::size_t sums_at(std::size_t m, std::size_t k) const {
-    return at(m, k / (2 * sums_block)) + k / sums_block % 2 * 2 * RoundedSums::blocks;
-  }
+// Memory with the same activations in an arrangement that only one target knows (contract/activation_form.hpp), beside the
+// arrays above. Kernels of that target find it by its id; all others take no notice.
+struct ArrangedActivations {
+  TargetId form;              // ActivationForm<Target>::id
+  std::byte* data = nullptr;  // null: none. On a 64-byte boundary
+  std::size_t rows = 0;       // the shape that it was made for
+  std::size_t cols = 0;
+  std::size_t first = 0;      // which of its rows is row 0 of the view
+  bool has_low = false;       // 16 bits
 };
-
-namespace detail {
-// One row's part of TileActivations::rounded_sums.
-inline void store_tile_sums(std::uint16_t* tile_sums, const RoundedSums& rounded) {
-  const auto upper_half = [](float x) { return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16); };
-  for (std::size_t b = 0; b < RoundedSums::blocks; ++b) {
-    const int high = (rounded.sums[b] + 128) >> 8, low = rounded.sums[b] - 256 * high;
-    tile_sums[2 * b] = upper_half(rounded.scale * 256 * static_cast<float>(high));
-    tile_sums[2 * b + 1] = upper_half(rounded.scale * static_cast<float>(low));
-  }
-}
-}  // namespace detail
-
-// Where value k of 16 stands in TileActivations. Neighbours there, which one multiplication takes, are k and k + 2: so weights,
-// whose four neighbouring k share a word (pack.hpp), become such pairs by a shift.
-constexpr std::size_t tile_position(std::size_t k) { return k % 2 * 8 + k / 4 * 2 + k / 2 % 2; }
 
 // Somebody's rounded activations. K is a multiple of 32; any alignment.
 struct ActivationQ8 {
@@ -151,7 +119,7 @@ struct ActivationQ8 {
   std::size_t rows = 0;  // M
   std::size_t cols = 0;  // K
   const std::int8_t* low = nullptr;  // null: 8 bits
-  TileActivations tiles = {};
+  ArrangedActivations arranged = {};
 
   std::size_t blocks() const { return cols / activation_block; }
   const std::int8_t* row_values(std::size_t m) const { return values + m * cols; }
@@ -164,15 +132,10 @@ struct ActivationQ8 {
   // Rows [begin, begin + count).
   ActivationQ8 rows_from(std::size_t begin, std::size_t count) const {
     const std::int8_t* const low_from = low == nullptr ? nullptr : row_low(begin);
-    TileActivations tiles_from = tiles;
-    if (tiles.values != nullptr) {
-      tiles_from.values += tiles.at(begin, 0);
-      if (low != nullptr) tiles_from.low += tiles.at(begin, 0);
-      tiles_from.scaled_sums += begin;
-      if (tiles.rounded_sums != nullptr) tiles_from.rounded_sums += tiles.at(begin, 0);
-    }
+    ArrangedActivations arranged_from = arranged;
+    arranged_from.first += begin;
     return {row_values(begin), row_scales(begin), row_sums(begin), row_scaled_sums(begin), row_rounded_sums(begin),
-            count,             cols,              low_from,        tiles_from};
+            count,             cols,              low_from,        arranged_from};
   }
 
   // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.

@@ -15,17 +15,20 @@ namespace stilla { inline namespace STILLA_ABI {
 // run(out, x, weight, epsilon, n), n > 0
 template <class Target>
 struct RmsNorm : RmsNorm<typename Target::Fallback> {};
+using RmsNormFunction = void (*)(float* out, const float* x, const float* weight, float epsilon, std::size_t n);
 
 // out[i] = g / (1 + e^-g) * up[i] with g = gate[i]; e^x is exp_approximate.
 // run(out, gate, up, n)
 template <class Target>
 struct SiluMul : SiluMul<typename Target::Fallback> {};
+using SiluMulFunction = void (*)(float* out, const float* gate, const float* up, std::size_t n);
 
 // out[i] = e^(x[i] - max) * (1 / sum), where e^ is 1 for x[i] == max: so values of +infinity share the whole weight, as
 // do all values of a row of -infinity. n > 0. A row with a NaN gives unspecified numbers, never a fault.
 // run(out, x, n)
 template <class Target>
 struct Softmax : Softmax<typename Target::Fallback> {};
+using SoftmaxFunction = void (*)(float* out, const float* x, std::size_t n);
 
 // Logits in blocks of 64, n a multiple of it. A NaN is none.
 inline constexpr std::size_t logit_block = 64;
@@ -34,11 +37,13 @@ inline constexpr std::size_t logit_block = 64;
 // run(highest, logits, n)
 template <class Target>
 struct HighestLogits : HighestLogits<typename Target::Fallback> {};
+using HighestLogitsFunction = void (*)(float* highest, const float* logits, std::size_t n);
 
 // sums[b]: the sum of softmax_weight(logit, highest, temperature) (math.hpp) over block b, in 16 lanes of doubles that fold.
 // run(sums, logits, n, highest, temperature)
 template <class Target>
 struct LogitWeights : LogitWeights<typename Target::Fallback> {};
+using LogitWeightsFunction = void (*)(double* sums, const float* logits, std::size_t n, float highest, float temperature);
 
 // Rotates the pairs (a, b) of x by the angles whose cosines and sines are given:
 //     a' = fma(a, cos, -(b * sin)),  b' = fma(a, sin, b * cos)
@@ -46,23 +51,21 @@ struct LogitWeights : LogitWeights<typename Target::Fallback> {};
 // GGUF files. run(x, cos, sin, pairs, half_split)
 template <class Target>
 struct Rope : Rope<typename Target::Fallback> {};
+using RopeFunction = void (*)(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split);
 
 // Walsh-Hadamard transform, not normalised, of each run of as many values as the largest power of two that divides n, a
 // multiple of 16. Butterflies a + b, a - b at distance 1, then 2, 4, ...
 // run(x, n)
 template <class Target>
 struct Hadamard : Hadamard<typename Target::Fallback> {};
+using HadamardFunction = void (*)(float* x, std::size_t n);
 constexpr std::size_t hadamard_run(std::size_t n) { return n & (~n + 1); }
 
 // Rounds n = 32 * blocks values to 8 bits, or with `low` to 16 (contract/activation_q8.hpp).
 // run(values, scales, sums, scaled_sums, x, blocks, low = nullptr)
 template <class Target>
 struct QuantiseQ8 : QuantiseQ8<typename Target::Fallback> {};
-
-// Of 32 * blocks rounded values of one plane the form that AMX's tiles take (TileActivations in contract/activation_q8.hpp):
-// unit * scale * value in bf16, exact; blocks are `stride` values apart. unit: 256 for the high plane of two.
-// run(tile_values, stride, values, scales, blocks, unit)
-template <class Target>
-struct TileValues : TileValues<typename Target::Fallback> {};
+using QuantiseQ8Function = void (*)(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,
+                                     std::size_t blocks, std::int8_t* low);
 
 }}  // namespace stilla

@@ -23,10 +23,10 @@
 
 #include <cstddef>
 
-#include <stilla/contract/activation_q8.hpp>
 #include <stilla/base/matrix.hpp>
-#include <stilla/layout/pack.hpp>
 #include <stilla/base/target.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/layout/pack.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

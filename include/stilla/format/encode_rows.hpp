@@ -22,9 +22,9 @@
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
-#include <stilla/format/format.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
+#include <stilla/format/format.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

@@ -11,8 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <stilla/format/rounding.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/format/rounding.hpp>
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 

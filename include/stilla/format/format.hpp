@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A weight format is a type. This header says what such a type offers and lists the formats there are: to add one,
-// write its header beside this one and add its line to `Formats`.
+// write its header beside this one and add its line to STILLA_FORMAT_LIST.
 //
 // Every format:
 //   name            "q4_0", as in file names
@@ -35,21 +35,30 @@
 #include <type_traits>
 #include <utility>
 
-#include <stilla/format/float_formats.hpp>
-#include <stilla/format/int4_g128.hpp>
-#include <stilla/format/int_channel.hpp>
-#include <stilla/format/iq4_nl.hpp>
-#include <stilla/format/iq4_xs.hpp>
-#include <stilla/format/q4_0.hpp>
-#include <stilla/format/q4_1.hpp>
-#include <stilla/format/q4_k.hpp>
-#include <stilla/format/q5_0.hpp>
-#include <stilla/format/q5_1.hpp>
-#include <stilla/format/q5_k.hpp>
-#include <stilla/format/q6_k.hpp>
-#include <stilla/format/q8_0.hpp>
-#include <stilla/format/st4.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/base/type_list.hpp>
+#include <stilla/base/types.hpp>
+
+// The list of formats, in the order of tables and of tests: a header of this folder and the types that it defines.
+#define STILLA_FORMAT_LIST(format)             \
+  format(float_formats, F32, F16, BF16)        \
+  format(q8_0, Q8_0)                           \
+  format(q4_0, Q4_0)                           \
+  format(q4_1, Q4_1)                           \
+  format(q5_0, Q5_0)                           \
+  format(q5_1, Q5_1)                           \
+  format(q4_k, Q4_K)                           \
+  format(q5_k, Q5_K)                           \
+  format(q6_k, Q6_K)                           \
+  format(iq4_nl, IQ4_NL)                       \
+  format(iq4_xs, IQ4_XS)                       \
+  format(st4, ST4)                             \
+  format(int4_g128, INT4_G128, INT4_G128_MIN)  \
+  format(int_channel, INT4_CHANNEL, INT8_CHANNEL)
+
+#define STILLA_EACH_LIST STILLA_FORMAT_LIST
+#define STILLA_EACH_HEADER(header) <stilla/format/header.hpp>
+#include <stilla/base/include_each-inl.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -96,21 +105,23 @@ inline constexpr bool has_sub_minimums = false;
 template <QuantisedFormat F>
 inline constexpr bool has_sub_minimums<F> = F::has_sub_scales && F::has_minimum;
 
-template <class... Ts>
-struct TypeList {
-  static constexpr std::size_t size = sizeof...(Ts);
-};
+namespace detail {
 
-// What GGUF files hold, and all there is. Order is the order of tables and of tests.
+#define STILLA_TYPES_OF_FORMAT(header, ...) __VA_ARGS__,
+using ListedFormats = ListedTypes<TypeList<>, STILLA_FORMAT_LIST(STILLA_TYPES_OF_FORMAT) void>::Type;
+#undef STILLA_TYPES_OF_FORMAT
+
+}  // namespace detail
+
+// The formats of this program. Order is the order of tables and of tests.
+#ifdef STILLA_FORMATS
+using Formats = TypeList<STILLA_FORMATS>;
+#else
+using Formats = detail::ListedFormats;
+#endif
+
+// What GGUF files hold.
 using GgufFormats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS>;
-using Formats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, ST4,
-                         INT4_G128, INT4_G128_MIN, INT4_CHANNEL, INT8_CHANNEL>;
-
-// Calls f(format) with a default-constructed tag of every type in the list.
-template <class... Ts, class F>
-constexpr void for_each_type(TypeList<Ts...>, F&& f) {
-  (f(Ts{}), ...);
-}
 
 namespace detail {
 template <class... Ts, class F>

@@ -18,10 +18,10 @@
 #include <cstdint>
 #include <string_view>
 
+#include <stilla/base/types.hpp>
 #include <stilla/format/even_levels.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
-#include <stilla/base/types.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

@@ -9,9 +9,9 @@
 
 #include <cstddef>
 
+#include <stilla/base/types.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
-#include <stilla/base/types.hpp>
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 

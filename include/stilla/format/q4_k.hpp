@@ -16,8 +16,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include <stilla/format/k_scales.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/format/k_scales.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

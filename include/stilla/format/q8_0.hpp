@@ -13,8 +13,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include <stilla/format/rounding.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/format/rounding.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

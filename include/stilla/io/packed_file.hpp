@@ -36,13 +36,13 @@
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/format/encode_rows.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/layout/pack.hpp>
-#include <stilla/base/parallel.hpp>
-#include <stilla/format/encode_rows.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

@@ -42,9 +42,9 @@
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/contract/activation_q8.hpp>
 #include <stilla/format/format.hpp>
-#include <stilla/base/parallel.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <string_view>
 
-#include <stilla/contract/attention.hpp>
 #include <stilla/base/error.hpp>
+#include <stilla/contract/attention.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/rope.hpp>
 

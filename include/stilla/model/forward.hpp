@@ -35,17 +35,17 @@
 #include <utility>
 #include <vector>
 
-#include <stilla/base/aligned.hpp>
 #include <stilla/attention.hpp>
+#include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/head.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/base/matrix.hpp>
 #include <stilla/model/session_file.hpp>
 #include <stilla/model/weights.hpp>
-#include <stilla/base/parallel.hpp>
 #include <stilla/rope.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {

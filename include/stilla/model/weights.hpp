@@ -21,12 +21,12 @@
 #include <vector>
 
 #include <stilla/base/aligned.hpp>
+#include <stilla/format/encode_rows.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
+#include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/config.hpp>
-#include <stilla/layout/pack.hpp>
-#include <stilla/format/encode_rows.hpp>
 #include <stilla/rope.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {

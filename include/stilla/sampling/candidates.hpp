@@ -23,11 +23,10 @@
 #include <utility>
 #include <vector>
 
+#include <stilla/base/math.hpp>
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/dispatch.hpp>
-#include <stilla/base/math.hpp>
-#include <stilla/portable/kernels.hpp>
-#include <stilla/scalar/elementwise.hpp>
+#include <stilla/row_kernels.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -140,9 +139,7 @@ class Candidates {
   double total_weight(float highest) {
     double total = 0.0;
     if (is_row_) {
-      with_target(active_target(), [&](auto target) {
-        LogitWeights<decltype(target)>::run(sums_.data(), row_.data(), row_.size(), highest, temperature_);
-      });
+      detail::row_kernel<LogitWeights>(active_target())(sums_.data(), row_.data(), row_.size(), highest, temperature_);
       for (const double sum : sums_) total += sum;
     } else {
       for (std::size_t i = 0; i < count_; ++i) total += weight(items_[i], highest);
@@ -280,10 +277,8 @@ class Candidates {
 
   // Of `count` blocks of the row from the first on.
   void find_highest(std::size_t first, std::size_t count) {
-    with_target(active_target(), [&](auto target) {
-      HighestLogits<decltype(target)>::run(highest_.data() + first, row_.data() + first * logit_block,
-                                           count * logit_block);
-    });
+    const auto kernel = detail::row_kernel<HighestLogits>(active_target());
+    kernel(highest_.data() + first, row_.data() + first * logit_block, count * logit_block);
   }
 
   // The logit whose weight is e^-reach; -infinity where there is none.

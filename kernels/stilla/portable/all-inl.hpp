@@ -11,8 +11,8 @@
 #include <stilla/portable/attention-inl.hpp>
 #include <stilla/portable/elementwise-inl.hpp>
 #include <stilla/portable/matmul-inl.hpp>
-#if STILLA_ARCH_X86
-#include <stilla/x86_avxvnni/attention-inl.hpp>
-#endif
+namespace stilla { inline namespace STILLA_ABI {
+namespace portable_kernels = HWY_NAMESPACE;  // for kernels of other targets that build on these, outside Highway's pass
+}}  // namespace stilla
 #endif
 #endif

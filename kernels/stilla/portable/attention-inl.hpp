@@ -11,12 +11,12 @@
 
 #include <hwy/cache_control.h>
 
+#include <stilla/base/types.hpp>
 #include <stilla/contract/attention.hpp>
 #include <stilla/portable/matmul-inl.hpp>  // add_pair_products
 #include <stilla/portable/vector-inl.hpp>
 #include <stilla/region.hpp>
 #include <stilla/scalar/attention.hpp>
-#include <stilla/base/types.hpp>
 
 HWY_BEFORE_NAMESPACE();
 namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE::attention_kernels {

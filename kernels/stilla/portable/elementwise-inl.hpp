@@ -7,9 +7,9 @@
 #include <cstring>
 #include <limits>
 
-#include <stilla/contract/elementwise.hpp>
-#include <stilla/contract/activation_q8.hpp>
 #include <stilla/base/math.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/contract/elementwise.hpp>
 #include <stilla/portable/vector-inl.hpp>
 
 HWY_BEFORE_NAMESPACE();

@@ -6,18 +6,17 @@
 // make a vector path slower than plain code.
 #pragma once
 
-#include <stilla/scalar/target.hpp>
 #include <stilla/base/target.hpp>
+#include <stilla/scalar/target.hpp>
 
 // 1 where this translation unit compiles the portable kernels. With STILLA_SINGLE_TARGET the flags must guarantee them.
-#if STILLA_HIGHWAY && STILLA_ARCH_ARM
+#if !STILLA_HIGHWAY
+#define STILLA_HAS_PORTABLE 0
+#elif STILLA_ARCH_ARM
 #define STILLA_HAS_PORTABLE 1
-#elif STILLA_HIGHWAY && STILLA_ARCH_X86
-#if !STILLA_SINGLE_TARGET || (defined(__AVX2__) && defined(__FMA__) && defined(__F16C__))
+#elif STILLA_ARCH_X86 && (!STILLA_SINGLE_TARGET || (defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)))
 #define STILLA_HAS_PORTABLE 1
-#endif
-#endif
-#ifndef STILLA_HAS_PORTABLE
+#else
 #define STILLA_HAS_PORTABLE 0
 #endif
 
@@ -26,6 +25,8 @@ namespace stilla { inline namespace STILLA_ABI {
 struct Portable {
   using Fallback = Scalar;
   static constexpr TargetId id{"portable"};
+  static constexpr bool is_compiled = STILLA_HAS_PORTABLE;
+  static constexpr bool is_guaranteed = STILLA_HAS_PORTABLE;  // which looks at the flags where there is a choice
   static bool available(const CpuInfo& cpu) {
 #if STILLA_ARCH_X86
     constexpr unsigned fma = 12, f16c = 29, avx2 = 5, bmi = 3, bmi2 = 8;  // leaf 1 ecx; leaf 7 ebx

@@ -9,9 +9,9 @@
 #include <cstdint>
 
 #include <stilla/base/math.hpp>
+#include <stilla/base/types.hpp>
 #include <stilla/layout/pack.hpp>  // panel_rows
 #include <stilla/portable/target.hpp>
-#include <stilla/base/types.hpp>
 
 HWY_BEFORE_NAMESPACE();
 namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE {

@@ -7,10 +7,10 @@
 #include <cmath>
 #include <limits>
 
-#include <stilla/contract/attention.hpp>
 #include <stilla/base/math.hpp>
-#include <stilla/scalar/target.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/contract/attention.hpp>
+#include <stilla/scalar/target.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <limits>
 
-#include <stilla/contract/elementwise.hpp>
-#include <stilla/contract/activation_q8.hpp>
 #include <stilla/base/math.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/contract/elementwise.hpp>
 #include <stilla/scalar/target.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -102,20 +102,6 @@ struct Hadamard<Scalar> {
           x[i + distance] = a - b;
         }
       }
-    }
-  }
-};
-
-template <>
-struct TileValues<Scalar> {
-  static constexpr TargetId implemented_on = Scalar::id;
-  static void run(std::uint16_t* tile_values, std::size_t stride, const std::int8_t* values, const float* scales,
-                  std::size_t blocks, float unit) {
-    for (std::size_t i = 0; i < blocks * activation_block; ++i) {
-      const std::size_t block = i / activation_block, half = i % activation_block / 16;
-      const float scaled = unit * scales[block] * static_cast<float>(values[i]);
-      tile_values[block * stride + 16 * half + tile_position(i % 16)] =
-          static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(scaled) >> 16);
     }
   }
 };

@@ -10,6 +10,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Scalar {
   static constexpr TargetId id{"scalar"};
+  static constexpr bool is_compiled = true;
+  static constexpr bool is_guaranteed = true;
   static bool available(const CpuInfo&) { return true; }
 };
 

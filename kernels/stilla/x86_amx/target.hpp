@@ -14,7 +14,8 @@ namespace stilla { inline namespace STILLA_ABI {
 struct Amx {
   using Fallback = Avx512Vnni;
   static constexpr TargetId id{"amx"};
-  static constexpr bool takes_tile_activations = true;
+  static constexpr bool is_compiled = STILLA_ARCH_X86;
+  static constexpr bool is_guaranteed = false;  // the flags cannot: the system has to be asked
   static bool available(const CpuInfo& cpu) {
     constexpr unsigned amx_bf16 = 22, amx_tile = 24;  // leaf 7 edx
     return Avx512Vnni::available(cpu) && CpuInfo::bit(cpu.leaf7.edx, amx_tile) && CpuInfo::bit(cpu.leaf7.edx, amx_bf16) &&

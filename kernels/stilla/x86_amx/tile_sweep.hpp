@@ -14,7 +14,7 @@
 //
 //     C[token][row]  =  A[token][k]  *  B[k / 2][row * 2 + k % 2]        one tdpbf16ps, 15 x 16 floats, from zero
 //
-// A: TileActivations (contract/activation_q8.hpp). B: weights minus zero point, unpacked, two panels at a time:
+// A: TileActivations (activation_form.hpp). B: weights minus zero point, unpacked, two panels at a time:
 //
 //     operands  bf16   [group][panel][pair][16 rows][2]               in the order of TileActivations; 16 pairs, or 8
 //     scales    float  [group][panel][16 rows]                        minimums likewise, one for 256 k with sub-minimums
@@ -44,6 +44,7 @@
 #include <cstdint>
 
 #include <stilla/contract/matmul.hpp>
+#include <stilla/x86_amx/activation_form.hpp>
 #include <stilla/x86_amx/tiles.hpp>
 #include <stilla/x86_avx512vnni/matmul.hpp>
 
@@ -427,7 +428,7 @@ STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, s
     const float* y = a.y.row(m) + p0 * panel_rows;
     for (std::size_t p = 0; p < panels; ++p) store_floats(kept.values[m - m_begin][p], load_floats(y + p * panel_rows));
   }
-  sweep_tokens<F, Tiles, Planes>(kept, w, a.x.tiles, m_begin, m_end, tokens, k_begin, k_end);
+  sweep_tokens<F, Tiles, Planes>(kept, w, TileActivations(a.x.arranged), m_begin, m_end, tokens, k_begin, k_end);
   const float* bias = k_end == a.K && a.bias != nullptr ? a.bias + p0 * panel_rows : nullptr;
   for (std::size_t m = m_begin; m < m_end; ++m) {
     float* y = a.y.row(m) + p0 * panel_rows;
@@ -484,7 +485,8 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
 template <class F, class Tiles>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
-  if (a.x.tiles.values != nullptr && a.x.rows >= fewest_tokens_for_tiles && a.K != 0 && a.K % 64 == 0) {
+  const bool has_form = a.x.arranged.data != nullptr && a.x.arranged.form == Amx::id;
+  if (has_form && a.x.rows >= fewest_tokens_for_tiles && a.K != 0 && a.K % 64 == 0) {
     while (first + panels <= full) {
       const std::size_t pairs = full - first < most_pairs * panels ? (full - first) / panels : most_pairs;
       if (!scales_are_exact(a, first, pairs)) {

@@ -17,8 +17,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <stilla/region.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/region.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

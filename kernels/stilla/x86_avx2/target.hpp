@@ -3,14 +3,17 @@
 // AVX2 with FMA and F16C: Intel Haswell (2013), AMD Excavator (2015) and later.
 #pragma once
 
-#include <stilla/portable/target.hpp>
 #include <stilla/base/target.hpp>
+#include <stilla/portable/target.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Avx2 {
   using Fallback = Portable;
   static constexpr TargetId id{"avx2"};
+  static constexpr bool is_compiled = STILLA_ARCH_X86;
+  static constexpr bool is_guaranteed =
+      STILLA_HAS_SET(__AVX2__) && STILLA_HAS_SET(__FMA__) && STILLA_HAS_SET(__F16C__) && STILLA_HAS_SET(__BMI2__);
   static bool available(const CpuInfo& cpu) { return Portable::available(cpu); }  // the same instruction sets
 };
 

@@ -11,10 +11,10 @@
 #include <limits>
 #include <type_traits>
 
-#include <stilla/contract/attention.hpp>
 #include <stilla/base/math.hpp>
-#include <stilla/scalar/attention.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/contract/attention.hpp>
+#include <stilla/scalar/attention.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
 #if STILLA_ARCH_X86

@@ -8,9 +8,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <stilla/contract/elementwise.hpp>
-#include <stilla/contract/activation_q8.hpp>
 #include <stilla/base/math.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/contract/elementwise.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
 #if STILLA_ARCH_X86

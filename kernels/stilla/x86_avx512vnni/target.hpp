@@ -11,6 +11,9 @@ namespace stilla { inline namespace STILLA_ABI {
 struct Avx512Vnni {
   using Fallback = Avx2;  // not AvxVnni, which Ice Lake and Zen 4 lack
   static constexpr TargetId id{"avx512vnni"};
+  static constexpr bool is_compiled = STILLA_ARCH_X86;
+  static constexpr bool is_guaranteed = Avx2::is_guaranteed && STILLA_HAS_SET(__AVX512F__) && STILLA_HAS_SET(__AVX512BW__) &&
+                                        STILLA_HAS_SET(__AVX512VL__) && STILLA_HAS_SET(__AVX512VNNI__);
   static bool available(const CpuInfo& cpu) {
     constexpr unsigned avx512f = 16, avx512bw = 30, avx512vl = 31, avx512vnni = 11;  // leaf 7: ebx, ebx, ebx, ecx
     return Avx2::available(cpu) && cpu.saves_zmm() && CpuInfo::bit(cpu.leaf7.ebx, avx512f) &&

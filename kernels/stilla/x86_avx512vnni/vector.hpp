@@ -13,8 +13,8 @@
 #include <cstring>
 
 #include <stilla/base/math.hpp>
-#include <stilla/region.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/region.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>

@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include <stilla/region.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/region.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Attention over integer elements for avxvnni: generic/attention_chunk-inl.hpp on the vectors of portable/attention-inl.hpp
-// with products of its own, and so part of Highway's pass. Integers of 16 bits are two planes of signed bytes, as the
+// with products of its own. Integers of 16 bits are two planes of signed bytes, as the
 // activations of matmul are: n = 256 * high + low, a vpdpbusd with each. Integers of 8 bits are their low bytes. The sums
 // are exact: 256 positions of 255 * 127 * 256 and 255 * 128 stay below 2^31.
 //
@@ -13,13 +13,16 @@
 #include <cstdint>
 
 #include <stilla/contract/attention.hpp>
-#include <stilla/portable/attention-inl.hpp>
+#include <stilla/portable/kernels.hpp>
 #include <stilla/region.hpp>
 #include <stilla/x86_avxvnni/target.hpp>
 #include <stilla/x86_avxvnni/vector.hpp>
 
-STILLA_TARGET_BEGIN(HWY_TARGET_STR ",avxvnni")
-namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE::attention_kernels::with_vnni {
+#if STILLA_ARCH_X86 && STILLA_HAS_PORTABLE
+STILLA_TARGET_BEGIN(HWY_TARGET_STR_AVX2 ",avxvnni")
+namespace stilla { inline namespace STILLA_ABI { namespace avxvnni_attention {
+using namespace portable_kernels;
+using namespace portable_kernels::attention_kernels;
 
 // 12 sums each, in 16 registers. attention_bench, 1.5B and 7B, 4096 positions: 6 queries of values, a vector at a time so
 // that they fit, took 3 % to 7 % longer, 3 of keys 3 % to 5 %.
@@ -88,7 +91,7 @@ STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* row
 
 #include <stilla/generic/attention_chunk-inl.hpp>
 
-}}}  // namespace stilla::HWY_NAMESPACE::attention_kernels::with_vnni
+}}}  // namespace stilla::avxvnni_attention
 STILLA_TARGET_END
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -96,7 +99,8 @@ namespace stilla { inline namespace STILLA_ABI {
 template <IntegerKv E>
 struct AttentionChunk<AvxVnni, E> {
   static constexpr TargetId implemented_on = AvxVnni::id;
-  static void run(const AttentionChunkArgs<E>& a) { HWY_NAMESPACE::attention_kernels::with_vnni::attention_chunk<E>(a); }
+  static void run(const AttentionChunkArgs<E>& a) { avxvnni_attention::attention_chunk<E>(a); }
 };
 
 }}  // namespace stilla
+#endif

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Activations to integers of 8 or 16 bits, as quantised weights take them: once per input, for all matrices that take it.
+// The rounding is fixed by contract/activation_q8.hpp. (Weights are rounded by encode_rows in format/encode_rows.hpp.)
+//
+//   stilla::ActivationBuffer x8;
+//   if (!stilla::quantise(x8, x)) return out_of_memory;
+//   stilla::matmul(y, w, x8.view());
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <stilla/activation_buffer.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/contract/activation_q8.hpp>
+#include <stilla/row_kernels.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+namespace detail {
+
+// Fills a buffer that has been resized, on one target. Rows are independent, and so are blocks of 32 columns of a row.
+class Quantiser {
+ public:
+  // An arrangement in `out` that was meant for another target is given up.
+  Quantiser(ActivationBuffer& out, TargetId target)
+      : out_(out), kernel_(row_kernel<QuantiseQ8>(target)), form_(activation_form(target)) {
+    out.keep_arrangement_of(form_.id);
+  }
+
+  // Rounds x, columns [first, first + count) of row m; multiples of 32. After all of a row, finish_row.
+  void columns(std::size_t m, const float* x, std::size_t first, std::size_t count) const {
+    std::int8_t* low = out_.row_low(m);
+    const std::size_t block = first / activation_block, blocks = count / activation_block;
+    kernel_(out_.row_values(m) + first, out_.row_scales(m) + block, out_.row_sums(m) + 2 * block,
+            out_.row_scaled_sums(m) + block, x, blocks, low == nullptr ? nullptr : low + first);
+    if (out_.has_arrangement() && count != 0) form_.arrange(out_.arranged(), out_.view(), m, block, blocks);
+  }
+
+  // Rounds the scaled sums of row m, when all its columns are done.
+  void finish_row(std::size_t m) const {
+    const std::size_t count = out_.cols() / sums_block;
+    for (std::size_t i = 0; i < count; ++i) {
+      out_.row_rounded_sums(m)[i] = round_sums(out_.row_scaled_sums(m) + i * RoundedSums::blocks);
+    }
+    if (out_.has_arrangement()) form_.arrange_sums(out_.arranged(), out_.view(), m);
+  }
+
+  void row(std::size_t m, const float* x) const {
+    columns(m, x, 0, out_.cols());
+    finish_row(m);
+  }
+
+ private:
+  ActivationBuffer& out_;
+  QuantiseQ8Function kernel_;
+  ActivationFormFunctions form_;
+};
+
+}  // namespace detail
+
+// Rounds x[M, K] in blocks of 32 to out.bits(); K is a multiple of 32. False, and nothing done, when memory is short.
+[[nodiscard]] inline bool quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
+  if (!out.resize(x.rows, x.cols)) return false;
+  const detail::Quantiser quantiser(out, active_target());
+  parallel(x.rows, [&](std::size_t m) { quantiser.row(m, x.row(m)); });
+  return true;
+}
+
+}}  // namespace stilla

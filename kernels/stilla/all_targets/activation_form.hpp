@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The arrangements of activations that targets want (contract/activation_form.hpp), all of them: see matmul.hpp beside this
+// file for why.
+#pragma once
+
+#include <stilla/contract/activation_form.hpp>
+#include <stilla/targets.hpp>
+
+#define STILLA_EACH_LIST STILLA_TARGET_LIST
+#define STILLA_EACH_HEADER(folder) <stilla/folder/activation_form.hpp>
+#include <stilla/base/include_each-inl.hpp>

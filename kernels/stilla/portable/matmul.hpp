@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The matmul kernels of portable: matmul-inl.hpp, which Highway's pass compiles with all the others.
+#pragma once
+
+#include <stilla/portable/kernels.hpp>
