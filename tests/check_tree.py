@@ -32,7 +32,8 @@ LAYERS = {
     "model": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text"},
     "umbrella": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text", "model"},
 }
-FILES = {"region": "base", "targets": "targets", "dispatch": "dispatch", "row_kernels": "dispatch", "stilla": "umbrella"}
+FILES = {"region": "base", "targets": "targets", "devices": "targets", "dispatch": "dispatch", "row_kernels": "dispatch",
+         "stilla": "umbrella"}
 
 
 def layer(path):

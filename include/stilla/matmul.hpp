@@ -132,7 +132,7 @@ STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, std::ui
 
 inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input) {
   PanelJob job{nullptr, product, input};
-  job.run = panel_function(active_target(), product.w.format);
+  if (product.w.layout == Rows16K4::id) job.run = panel_function(active_target(), product.w.format);
   stilla::with_format(product.w.format, [&](auto tag) {
     job.panel_bytes = PanelLayout<decltype(tag)>::panel_bytes(product.w.cols);
     job.step = panels_per_task(job.panel_bytes);
@@ -146,7 +146,7 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
 }  // namespace detail
 
 // Several products of one input: the query, key and value projections, say. Four at a time are one parallel job. Their
-// weights may differ in format. Weights of an unknown format leave their y as it is.
+// weights may differ in format. Weights of an unknown format or layout leave their y as it is.
 inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
   constexpr std::size_t most_jobs = 4;
   while (!products.empty()) {

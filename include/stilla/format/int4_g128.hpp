@@ -28,7 +28,7 @@ struct INT4_G128 : detail::SymmetricFormat<INT4_G128, 4> {
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 66;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block + 2, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block + 2, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_paired_nibbles(block + 2, block_weights, code_of);
@@ -41,7 +41,7 @@ struct INT4_G128_MIN : detail::MinimumFormat<INT4_G128_MIN, 4> {
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 68;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block + 4, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block + 4, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_paired_nibbles(block + 4, block_weights, code_of);

@@ -40,7 +40,7 @@ struct IQ4_XS {
 
   static constexpr std::array<std::int8_t, 16> codebook = IQ4_NL::codebook;
 
-  static int code(const std::byte* block, std::size_t k) {
+  static constexpr int code(const std::byte* block, std::size_t k) {
     const unsigned pair = std::to_integer<unsigned>(block[8 + k / 32 * 16 + k % 16]);
     return static_cast<int>(k % 32 < 16 ? pair & 15u : pair >> 4);
   }

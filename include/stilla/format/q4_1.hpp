@@ -23,7 +23,7 @@ struct Q4_1 : detail::MinimumFormat<Q4_1, 4> {
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 20;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_split_nibbles(block + 4, code_of);

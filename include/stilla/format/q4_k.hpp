@@ -35,7 +35,7 @@ struct Q4_K {
   static constexpr bool has_minimum = true;
   static constexpr bool is_codebook = false;
 
-  static int code(const std::byte* block, std::size_t k) {
+  static constexpr int code(const std::byte* block, std::size_t k) {
     const unsigned pair = std::to_integer<unsigned>(block[16 + k / 64 * 32 + k % 32]);
     return static_cast<int>(k % 64 < 32 ? pair & 15u : pair >> 4);
   }

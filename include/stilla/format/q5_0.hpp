@@ -23,7 +23,7 @@ struct Q5_0 : detail::SymmetricFormat<Q5_0, 5> {
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 22;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::split_code5(block + 2, block + 6, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_code5(block + 2, block + 6, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_split_codes5(block + 2, block + 6, code_of);

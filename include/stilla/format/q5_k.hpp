@@ -36,7 +36,7 @@ struct Q5_K {
   static constexpr bool has_minimum = true;
   static constexpr bool is_codebook = false;
 
-  static int code(const std::byte* block, std::size_t k) {
+  static constexpr int code(const std::byte* block, std::size_t k) {
     const unsigned pair = std::to_integer<unsigned>(block[48 + k / 64 * 32 + k % 32]);
     const unsigned high = std::to_integer<unsigned>(block[16 + k % 32]) >> (k / 32) & 1u;
     return static_cast<int>((k % 64 < 32 ? pair & 15u : pair >> 4) | high << 4);

@@ -37,7 +37,7 @@ struct Q6_K {
   static constexpr bool has_minimum = false;
   static constexpr bool is_codebook = false;
 
-  static int code(const std::byte* block, std::size_t k) {
+  static constexpr int code(const std::byte* block, std::size_t k) {
     const std::size_t half = k / 128;
     const std::size_t rest = k % 128;
     const unsigned low = std::to_integer<unsigned>(block[half * 64 + rest % 64]) >> (rest / 64 * 4) & 15u;

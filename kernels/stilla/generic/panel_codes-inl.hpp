@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Part of panel_tile-inl.hpp: what the bytes of a packed panel (pack.hpp) are in vectors, and where results go.
+// Part of panel_tile-inl.hpp: it loads the bytes of a packed panel (layout/pack.hpp) into vectors and stores results.
 
 // Signed codes that stay signed: with 128 added they would overflow the target's dot product of unsigned codes.
 template <class F>
@@ -15,7 +15,7 @@ inline constexpr int operand_zero = stays_signed<F> ? 0 : is_signed<F> ? 128 : F
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// Codes of less than 8 bits, one a byte, for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high
+// Codes of less than 8 bits, one a byte, for four k of the rows of vector v: line `line` of the block (layout/pack.hpp), its low or high
 // nibbles.
 template <class F>
 STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
