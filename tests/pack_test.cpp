@@ -44,7 +44,7 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
       GuardedArray<std::byte> packed(packed_bytes<F>(N, K));
       std::fill(packed.data(), packed.data() + packed.size(), std::byte{0xee});
       pack<F>(packed.data(), first, N, K);
-      const PackedView view{F::gguf_type, N, K, packed.data()};
+      const PackedView view{id_of<F>, N, K, packed.data()};
       for (std::size_t n = 0; n < N; ++n) {
         GuardedArray<float> row(K);
         unpack_row<F>(view, n, row.data());
@@ -189,10 +189,10 @@ TYPED_TEST(Pack, MatrixOwnsWhatWasPacked) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns, N = 19;
   const std::vector<std::byte> rows = random_rows<F>(5, N, K);
-  Result<PackedMatrix> made = PackedMatrix::create(F::gguf_type, rows.data(), N, K);
+  Result<PackedMatrix> made = PackedMatrix::create<F>(rows.data(), N, K);
   ASSERT_TRUE(made) << made.error().message;
   const PackedMatrix matrix = std::move(*made);
-  EXPECT_EQ(matrix.view().format, F::gguf_type);
+  EXPECT_EQ(matrix.view().format, id_of<F>);
   EXPECT_EQ(matrix.view().rows, N);
   EXPECT_EQ(matrix.view().cols, K);
   EXPECT_EQ(matrix.view().panels(), 2u);
@@ -211,7 +211,7 @@ TYPED_TEST(Pack, MatrixFillsGivenMemory) {
   ASSERT_TRUE(expected.resize(bytes) && memory.resize(bytes + 64));
   pack<F>(expected.data(), rows.data(), N, K);
   std::memset(memory.data(), 0xab, bytes + 64);
-  const Result<PackedMatrix> made = PackedMatrix::create(F::gguf_type, rows.data(), N, K, {}, {}, memory.data());
+  const Result<PackedMatrix> made = PackedMatrix::create<F>(rows.data(), N, K, {}, {}, memory.data());
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(made->view().data, memory.data());
   EXPECT_EQ(std::memcmp(memory.data(), expected.data(), bytes), 0);
@@ -223,7 +223,7 @@ TYPED_TEST(Pack, ImpossibleShapesAreRefused) {
   constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
   constexpr std::size_t B = F::block_weights;
   const auto message = [](std::size_t N, std::size_t K) {
-    const Result<PackedMatrix> made = PackedMatrix::create(F::gguf_type, nullptr, N, K);
+    const Result<PackedMatrix> made = PackedMatrix::create<F>(nullptr, N, K);
     return made ? std::string("made") : made.error().message;
   };
   if (B != 1) {
@@ -247,7 +247,7 @@ TEST(PackedMatrixPieces, AreTheWhole) {
     std::vector<std::byte> rows(N * row_bytes<F>(K));
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(noise_bits(8, i) >> 24);
     std::size_t last = 0, calls = 0;
-    const Result<PackedMatrix> made = PackedMatrix::create(F::gguf_type, rows.data(), N, K, {}, [&](std::size_t n) {
+    const Result<PackedMatrix> made = PackedMatrix::create<F>(rows.data(), N, K, {}, [&](std::size_t n) {
       EXPECT_TRUE(n == N || n % 16 == 0);
       EXPECT_GT(n, last);
       last = n;
@@ -263,12 +263,12 @@ TEST(PackedMatrixPieces, AreTheWhole) {
   });
 }
 
-TEST(PackedMatrixFormat, UnknownTypesAreRefused) {
-  for (const std::uint32_t type : {4u, 10u, 11u, 255u, 0xffffffffu}) {
-    const Result<PackedMatrix> made = PackedMatrix::create(type, nullptr, 1, 32);
+TEST(PackedMatrixFormat, UnknownFormatsAreRefused) {
+  for (const std::uint32_t id : {0u, 2u, 10u, 255u, 0xffffffffu}) {
+    const Result<PackedMatrix> made = PackedMatrix::create(FormatId{id}, nullptr, 1, 32);
     ASSERT_FALSE(made);
-    EXPECT_EQ(made.error().message, concat("weights of type ", type, " are not supported"));
-    EXPECT_EQ(packed_bytes(type, 1, 32).error().message, made.error().message);
+    EXPECT_EQ(made.error().message, concat("weights of an unknown format (id ", id, ") are not supported"));
+    EXPECT_EQ(packed_bytes(FormatId{id}, 1, 32).error().message, made.error().message);
     EXPECT_EQ(made.error().kind, ErrorKind::bad_argument);
   }
 }

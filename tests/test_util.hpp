@@ -6,6 +6,7 @@
 
 #include <stilla/dispatch.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/io/gguf_types.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/types.hpp>
 

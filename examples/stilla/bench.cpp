@@ -247,7 +247,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["backend"] = "CPU " + target_name();
   out["type_kv"] = kv_type_name(options.model.kv_type);
   out["activations"] = engine.activations() == stilla::ActivationBits::eight ? "int8" : "int16";
-  if (options.model.weights) out["weights"] = std::string(stilla::find_tensor_type(*options.model.weights)->name);
+  if (options.model.weights) out["weights"] = std::string(stilla::format_name(*options.model.weights));
   out["n_threads"] = test.threads;
   out["n_prompt"] = test.prompt;
   out["n_gen"] = test.generate;

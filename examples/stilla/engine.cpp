@@ -138,32 +138,31 @@ ModelWork Engine::work() const {
 }
 
 std::vector<std::string> Engine::paths() const {
-  std::map<std::uint32_t, std::size_t> matrices;
+  std::map<stilla::FormatId, std::size_t> matrices;
   const auto count = [&](const stilla::PackedMatrix& matrix) { ++matrices[matrix.view().format]; };
   for_each_layer_matrix(state_->model, count);
   count(state_->model.head().weight);
   std::vector<std::string> out;
-  for (const auto& matrix : matrices) {  // clang 14 captures no structured bindings
-    const std::size_t number = matrix.second;
-    stilla::with_format(matrix.first, [&]<class Format>(Format) {
-      out.push_back(fmt::format("{:>4} matrices of {}: kernel of {}", number, Format::name,
-                                stilla::implementer("matmul", Format::name, stilla::active_target()).name));
-    });
-  }
+  stilla::for_each_type(stilla::Formats{}, [&]<class Format>(Format) {
+    const auto found = matrices.find(stilla::id_of<Format>);
+    if (found == matrices.end()) return;
+    out.push_back(fmt::format("{:>4} matrices of {}: kernel of {}", found->second, Format::name,
+                              stilla::implementer("matmul", Format::name, stilla::active_target()).name));
+  });
   return out;
 }
 
 namespace {
 
 // Vectors are kept as floats, matrices packed. An embedding beside a head of its own stays in the file.
-std::uint64_t weight_bytes(const stilla::GgufFile& file, std::optional<std::uint32_t> weights) {
+std::uint64_t weight_bytes(const stilla::GgufFile& file, std::optional<stilla::FormatId> weights) {
   const bool has_head = file.find_tensor("output.weight") != nullptr;
   std::uint64_t bytes = 0;
   for (const stilla::GgufTensor& tensor : file.tensors()) {
     if (tensor.n_dims < 2) {
       bytes += tensor.dims[0] * sizeof(float);
     } else if (!has_head || tensor.name != "token_embd.weight") {
-      stilla::with_format(stilla::requantised_type(tensor, weights), [&]<class Format>(Format) {
+      stilla::with_format(stilla::requantised_format(tensor, weights), [&]<class Format>(Format) {
         bytes += stilla::packed_bytes<Format>(static_cast<std::size_t>(tensor.dims[1]),
                                               static_cast<std::size_t>(tensor.dims[0]));
       });
@@ -175,7 +174,7 @@ std::uint64_t weight_bytes(const stilla::GgufFile& file, std::optional<std::uint
 }  // namespace
 
 stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size_t context, stilla::KvType kv_type,
-                                         std::size_t batch, std::optional<std::uint32_t> weights) {
+                                         std::size_t batch, std::optional<stilla::FormatId> weights) {
   const stilla::Result<ModelFacts> facts = read_model_facts(file);
   if (!facts) return facts.error();
   const stilla::ModelConfig config = value_of(stilla::read_model_config(file));

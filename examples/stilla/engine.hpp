@@ -15,6 +15,7 @@
 
 #include <stilla/base/error.hpp>
 #include <stilla/contract/activation_q8.hpp>
+#include <stilla/format/format_id.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/base/parallel.hpp>
@@ -28,7 +29,7 @@ struct EngineOptions {
   stilla::KvType kv_type = stilla::KvType::f16;
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
-  std::optional<std::uint32_t> weights;  // type that the layers are requantised to; empty: as in the file
+  std::optional<stilla::FormatId> weights;  // that the layers are requantised to; empty: as in the file
 };
 
 // What a file says of its model. The whole ModelConfig comes with the kernels' headers, so it stays in engine.cpp.
@@ -118,6 +119,6 @@ struct MemoryNeeds {
   std::uint64_t total() const { return weights + kv_cache + scratch; }
 };
 stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size_t context, stilla::KvType kv_type,
-                                         std::size_t batch, std::optional<std::uint32_t> weights = std::nullopt);
+                                         std::size_t batch, std::optional<stilla::FormatId> weights = std::nullopt);
 
 }  // namespace program

@@ -10,6 +10,7 @@
 
 #include <stilla/base/device.hpp>
 #include <stilla/base/type_list.hpp>
+#include <stilla/format/format.hpp>  // a list of its own, which cannot begin inside the one below
 
 #define STILLA_DEVICE_LIST(device) \
   /* none */

@@ -65,7 +65,6 @@ struct ChannelFormat {
 
 struct INT4_CHANNEL : detail::ChannelFormat<INT4_CHANNEL, -8, 7, 16> {
   static constexpr std::string_view name = "int4_channel";
-  static constexpr std::uint32_t gguf_type = 0x00433449;  // "I4C"
   static constexpr std::size_t block_bytes = 16;
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 8;
@@ -79,7 +78,6 @@ struct INT4_CHANNEL : detail::ChannelFormat<INT4_CHANNEL, -8, 7, 16> {
 
 struct INT8_CHANNEL : detail::ChannelFormat<INT8_CHANNEL, -127, 127, 0> {
   static constexpr std::string_view name = "int8_channel";
-  static constexpr std::uint32_t gguf_type = 0x00433849;  // "I8C"
   static constexpr std::size_t block_bytes = 32;
   static constexpr unsigned code_bits = 8;
   static constexpr int zero_point = 0;

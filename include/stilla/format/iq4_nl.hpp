@@ -23,7 +23,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct IQ4_NL {
   static constexpr std::string_view name = "iq4_nl";
-  static constexpr std::uint32_t gguf_type = 20;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 18;
 

@@ -26,7 +26,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct IQ4_XS {
   static constexpr std::string_view name = "iq4_xs";
-  static constexpr std::uint32_t gguf_type = 23;
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 136;
 

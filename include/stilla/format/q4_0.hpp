@@ -10,7 +10,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/format/even_levels.hpp>
@@ -19,7 +18,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q4_0 : detail::SymmetricFormat<Q4_0, 4> {
   static constexpr std::string_view name = "q4_0";
-  static constexpr std::uint32_t gguf_type = 2;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 18;
 

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/format/even_levels.hpp>
@@ -19,7 +18,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q5_0 : detail::SymmetricFormat<Q5_0, 5> {
   static constexpr std::string_view name = "q5_0";
-  static constexpr std::uint32_t gguf_type = 6;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 22;
 

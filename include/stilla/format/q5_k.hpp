@@ -14,7 +14,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/base/types.hpp>
@@ -24,7 +23,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q5_K {
   static constexpr std::string_view name = "q5_k";
-  static constexpr std::uint32_t gguf_type = 13;
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 176;
 

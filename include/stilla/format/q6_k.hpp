@@ -25,7 +25,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q6_K {
   static constexpr std::string_view name = "q6_k";
-  static constexpr std::uint32_t gguf_type = 14;
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 210;
 

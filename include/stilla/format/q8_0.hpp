@@ -20,7 +20,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q8_0 {
   static constexpr std::string_view name = "q8_0";
-  static constexpr std::uint32_t gguf_type = 8;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 34;
 

@@ -57,7 +57,6 @@ constexpr float to_float(ue5m3 x) {
 
 struct ST4 {
   static constexpr std::string_view name = "st4";
-  static constexpr std::uint32_t gguf_type = 0x00345453;  // "ST4" as text, far from the numbers that ggml gives out
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 68;
 

@@ -334,7 +334,7 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
 inline Result<const GgufTensor*> GgufFile::require_tensor(std::string_view name) const {
   const GgufTensor* tensor = find_tensor(name);
   if (!tensor) return refuse("tensor '", printable(name), "' is missing");
-  if (!with_format(tensor->type, [](auto) {})) {
+  if (tensor->format == no_format) {
     return tensor_error(*tensor, tensor_type_text(tensor->type),
                         " is not supported; supported: ", decodable_types_text());
   }
@@ -370,12 +370,12 @@ inline std::string GgufFile::value_text(const GgufKey& key) const {
   return out;
 }
 
-// The type that a tensor has where a model's layers are requantised to `format`, if given: the layers' matrices take it whose
-// rows are whole blocks of it; embedding, head and vectors stay as the file has them.
-inline std::uint32_t requantised_type(const GgufTensor& tensor, std::optional<std::uint32_t> format) {
+// The format that a tensor has where a model's layers are requantised to `format`, if given: the layers' matrices take it
+// whose rows are whole blocks of it; embedding, head and vectors stay as the file has them.
+inline FormatId requantised_format(const GgufTensor& tensor, std::optional<FormatId> format) {
   const bool is_of_layer = tensor.is_matrix() && tensor.name.starts_with("blk.");
-  if (!format || !is_of_layer || !with_format(tensor.type, [](auto) {})) return tensor.type;
-  return packed_bytes(*format, tensor.rows(), tensor.columns()) ? *format : tensor.type;
+  if (!format || !is_of_layer || tensor.format == no_format) return tensor.format;
+  return packed_bytes(*format, tensor.rows(), tensor.columns()) ? *format : tensor.format;
 }
 
 }}  // namespace stilla

@@ -57,6 +57,7 @@ struct GgufTensor {
   std::array<std::uint64_t, 4> dims;  // contiguous dimension first; unused ones are 1
   std::uint32_t n_dims;
   std::uint32_t type;    // GGUF type number; find_tensor_type(type) is never null here
+  FormatId format;       // that the type stands for; no_format if Stilla cannot decode it
   std::uint64_t offset;  // of the first byte, in the file
   std::uint64_t size_bytes;
   std::uint64_t record_offset;  // of the record that declares it, for messages
@@ -453,8 +454,12 @@ class GgufParser {
       case ShapeFault::overflow: return refuse(subject(), ": shape ", shape(), ": its size does not fit in 64 bits");
     }
     tensor.size_bytes = size.bytes;
+    tensor.format = format_of_gguf_type(tensor.type).value_or(no_format);
     if (tensor.is_packed) {
-      const Result<std::size_t> bytes = packed_bytes(tensor.type, tensor.rows(), tensor.columns());
+      if (tensor.format == no_format) {
+        return refuse(subject(), ": found ", tensor_type_text(tensor.type), ", which cannot be packed");
+      }
+      const Result<std::size_t> bytes = packed_bytes(tensor.format, tensor.rows(), tensor.columns());
       if (!bytes) return refuse(subject(), ": shape ", shape(), ", packed: ", bytes.error().message);
       tensor.size_bytes = *bytes;
     }

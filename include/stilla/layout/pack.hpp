@@ -15,6 +15,7 @@
 #include <stilla/base/error.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/format/format_name.hpp>
 #include <stilla/layout/rows16_k4.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -22,7 +23,7 @@ namespace stilla { inline namespace STILLA_ABI {
 // A packed matrix that somebody owns: W[N, K] as panels, 64-byte aligned. Kernels read its panels to their end, padding
 // included, and nothing past the last; they may prefetch addresses behind it.
 struct PackedView {
-  std::uint32_t format = 0;  // GGUF type number of the format
+  FormatId format = no_format;
   std::size_t rows = 0;      // N
   std::size_t cols = 0;      // K
   const std::byte* data = nullptr;
@@ -37,9 +38,9 @@ constexpr std::size_t packed_bytes(std::size_t N, std::size_t K) {
   return (N + panel_rows - 1) / panel_rows * PanelLayout<F>::panel_bytes(K);
 }
 
-// The same for a GGUF type number, and a line that says why for what cannot be packed.
-inline Result<std::size_t> packed_bytes(std::uint32_t format, std::uint64_t N, std::uint64_t K) {
-  Result<std::size_t> bytes = Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+// The same for a format known at run time, and a line that says why for what cannot be packed.
+inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::uint64_t K) {
+  Result<std::size_t> bytes = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
     if (K % F::block_weights != 0) {
@@ -233,10 +234,10 @@ constexpr std::size_t rows_per_piece(std::size_t K) {
 // A packed matrix in memory of its own, or in memory that outlives it.
 class PackedMatrix {
  public:
-  // Packs W[N, K] of the GGUF type `format` from its rows in the file's layout. Between pieces of some megabytes
+  // Packs W[N, K] of this format from its rows as a file holds them. Between pieces of some megabytes
   // `packed(n)`, if given, learns that rows [0, n) will not be read again. The result is in `memory`, if given:
   // packed_bytes(format, N, K) bytes on a 64-byte boundary, which outlive it.
-  static Result<PackedMatrix> create(std::uint32_t format, const std::byte* rows, std::size_t N, std::size_t K,
+  static Result<PackedMatrix> create(FormatId format, const std::byte* rows, std::size_t N, std::size_t K,
                                      Parallel parallel = {}, const std::function<void(std::size_t)>& packed = {},
                                      std::byte* memory = nullptr) {
     const Result<std::size_t> bytes = packed_bytes(format, N, K);
@@ -258,6 +259,13 @@ class PackedMatrix {
       }
     });
     return matrix;
+  }
+
+  // The same for a format known at compile time: PackedMatrix::create<Q4_0>(rows, N, K).
+  template <WeightFormat F>
+  static Result<PackedMatrix> create(const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {},
+                                     const std::function<void(std::size_t)>& packed = {}, std::byte* memory = nullptr) {
+    return create(id_of<F>, rows, N, K, parallel, packed, memory);
   }
 
   // A matrix that was packed before; whoever owns its bytes keeps them.

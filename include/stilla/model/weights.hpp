@@ -62,9 +62,9 @@ class Model {
   using Progress = std::function<void(std::size_t, std::size_t)>;
 
   // Takes the file over: the embedding, and whoever asks for the tokenizer, read from it. `format`, if given, is what the
-  // layers are requantised to (requantised_type in io/gguf.hpp).
+  // layers are requantised to (requantised_format in io/gguf.hpp).
   static Result<Model> load(GgufFile file, Parallel parallel = {}, const Progress& progress = {},
-                            std::optional<std::uint32_t> format = {}) {
+                            std::optional<FormatId> format = {}) {
     Model model(std::move(file));
     model.layer_format_ = format;
     if (Status s = model.read(parallel, progress); !s) return s.error();
@@ -89,9 +89,9 @@ class Model {
     const auto add_vector = [&](const std::vector<float>& values) { sum.add(std::as_bytes(std::span(values))); };
     const auto add_linear = [&](const Linear& linear) {
       const PackedView& w = linear.weight.view();
-      for (const std::uint64_t number : {std::uint64_t{w.format}, std::uint64_t{w.rows}, std::uint64_t{w.cols}}) {
-        add_number(number);
-      }
+      add_number(gguf_type_of(w.format).value_or(0));  // so have session files of earlier versions
+      add_number(w.rows);
+      add_number(w.cols);
       sum.add({w.data, std::min(linear.weight.bytes(), some_bytes)});
       add_vector(linear.bias);
     };
@@ -115,7 +115,7 @@ class Model {
   // The embedding of token `id` (below config().vocabulary): config().hidden floats.
   void embed(float* out, std::size_t id) const {
     if (embedding_ == nullptr) return embedding_lookup(out, head_.weight, id);  // tied to the head
-    with_format(embedding_->type, [&](auto tag) {
+    with_format(embedding_->format, [&](auto tag) {
       using F = decltype(tag);
       decode_row<F>(file_.tensor_bytes(*embedding_).data() + id * row_bytes<F>(config_.hidden), out, config_.hidden);
     });
@@ -153,7 +153,7 @@ class Model {
       out.resize(size);
       const std::byte* bytes = file_.tensor_bytes(**tensor).data();
       Status status = Error{ErrorKind::refused_file, concat(file_.path(), ": tensor '", name, "': type not supported")};
-      with_format((*tensor)->type, [&](auto tag) {
+      with_format((*tensor)->format, [&](auto tag) {
         decode_row<decltype(tag)>(bytes, out.data(), size);
         status = success();
       });
@@ -166,15 +166,15 @@ class Model {
       if (!tensor) return tensor.error();
       const GgufTensor& source = **tensor;
       const std::span<const std::byte> bytes = file_.tensor_bytes(source);
-      const std::uint32_t type = requantised_type(source, layer_format_);
-      const bool requantises = type != source.type;
+      const FormatId format = requantised_format(source, layer_format_);
+      const bool requantises = format != source.format;
       if (source.is_packed) {
         if (requantises) return file_.tensor_error(source, "is packed; only the file it was packed from can be requantised");
         if (reinterpret_cast<std::uintptr_t>(bytes.data()) % cache_line_bytes != 0) {
           return file_.tensor_error(source, "found panels at byte ", source.offset, ", which is not a multiple of ",
                                     cache_line_bytes, " in memory");
         }
-        out = PackedMatrix::borrow({source.type, rows, cols, bytes.data()});
+        out = PackedMatrix::borrow({source.format, rows, cols, bytes.data()});
         packed_bytes_ += bytes.size();
         advance(bytes.size());
         return success();
@@ -186,8 +186,8 @@ class Model {
         advance(end - std::exchange(dropped, end));
       };
       Result<PackedMatrix> packed =
-          requantises ? requantised(type, source.type, bytes.data(), rows, cols, parallel, free_memory)
-                      : PackedMatrix::create(source.type, bytes.data(), rows, cols, parallel, drop, free_memory);
+          requantises ? requantised(format, source.format, bytes.data(), rows, cols, parallel, free_memory)
+                      : PackedMatrix::create(source.format, bytes.data(), rows, cols, parallel, drop, free_memory);
       if (!packed) return Error{packed.error().kind, file_.tensor_error(source, packed.error().message).message};
       if (requantises) drop(rows);
       packed_bytes_ += packed->bytes();
@@ -202,7 +202,7 @@ class Model {
     std::size_t bytes_to_pack = 0;
     for (const GgufTensor& tensor : file_.tensors()) {
       if (!tensor.is_matrix() || tensor.is_packed || (!tied && &tensor == *embedding)) continue;
-      const auto bytes = packed_bytes(requantised_type(tensor, layer_format_), tensor.rows(), tensor.columns());
+      const auto bytes = packed_bytes(requantised_format(tensor, layer_format_), tensor.rows(), tensor.columns());
       if (bytes) bytes_to_pack += *bytes;  // others are refused where they are read
     }
     if (!memory_.resize(bytes_to_pack)) return out_of_memory("packed weights", bytes_to_pack);
@@ -255,7 +255,7 @@ class Model {
     return success();
   }
 
-  static Result<PackedMatrix> requantised(std::uint32_t to, std::uint32_t from, const std::byte* bytes, std::size_t rows,
+  static Result<PackedMatrix> requantised(FormatId to, FormatId from, const std::byte* bytes, std::size_t rows,
                                           std::size_t cols, Parallel parallel, std::byte* memory) {
     const Result<AlignedBuffer<std::byte>> blocks = requantise_rows(to, from, bytes, rows, cols, parallel);
     if (!blocks) return blocks.error();
@@ -263,7 +263,7 @@ class Model {
   }
 
   GgufFile file_;
-  std::optional<std::uint32_t> layer_format_;
+  std::optional<FormatId> layer_format_;
   ModelConfig config_;
   AlignedBuffer<std::byte> memory_;  // of what was packed here
   std::vector<LayerWeights> layers_;
