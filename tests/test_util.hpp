@@ -7,6 +7,7 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/base/matrix.hpp>
+#include <stilla/base/thread_pool.hpp>
 #include <stilla/base/types.hpp>
 
 #include <gtest/gtest.h>
