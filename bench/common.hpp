@@ -19,7 +19,7 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
-#include <stilla/base/parallel.hpp>
+#include <stilla/base/thread_pool.hpp>
 #include <stilla/base/random.hpp>
 
 #include "roofline.hpp"

@@ -9,12 +9,8 @@ target_compile_options(stilla_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow
   $<$<BOOL:${STILLA_WERROR}>:-Werror>)
 
-# The kernels, compiled once for all programs here but those that show or test the library as headers alone.
-add_library(stilla_kernels STATIC EXCLUDE_FROM_ALL
-  "${PROJECT_SOURCE_DIR}/kernels/compiled/matmul.cpp" "${PROJECT_SOURCE_DIR}/kernels/compiled/attention.cpp"
-  "${PROJECT_SOURCE_DIR}/kernels/compiled/rows.cpp" "${PROJECT_SOURCE_DIR}/kernels/compiled/coverage.cpp")
-target_compile_definitions(stilla_kernels PUBLIC STILLA_SEPARATE_KERNELS=1)
-target_link_libraries(stilla_kernels PUBLIC stilla::stilla PRIVATE stilla_warnings)
+# The kernels serve all programs here but those that show or test the library as headers alone.
+target_link_libraries(stilla_kernels PRIVATE stilla_warnings)
 if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize")  # the preset asan: session_test compiles in 6 s instead of 20; kernels run most
   target_compile_options(stilla_kernels PRIVATE -O1)
 endif()

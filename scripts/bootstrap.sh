@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Installs what the build needs and this machine lacks, from Debian's packages. Does nothing, quickly, when nothing is
-# missing; --ci adds the compilers, the cross tools and the checkers that .ci/run uses. On a machine without apt the
-# tools must be there; CMake fetches the libraries.
+# missing; --ci adds the compilers, the cross tools and the checkers that .ci/run uses, --full what .ci/full uses beyond. On a
+# machine without apt the tools must be there; CMake fetches the libraries.
 set -euo pipefail
 
 # Each line: a package, and the command or file that shows it is there.
@@ -28,8 +28,8 @@ qemu-user qemu-aarch64
 g++-mingw-w64-x86-64-posix x86_64-w64-mingw32-g++-posix
 wine64 /usr/lib/wine/wine64
 ccache ccache
-shellcheck shellcheck
-python3-venv /usr/share/doc/python3-venv"
+shellcheck shellcheck"
+full="python3-venv /usr/share/doc/python3-venv"
 
 is_there() {
   case $1 in
@@ -41,7 +41,10 @@ is_there() {
 missing() { while read -r package probe; do is_there "$probe" || echo "$package"; done <<< "$1"; }
 
 wanted=$tools$'\n'$libraries
-[ "${1:-}" != --ci ] || wanted+=$'\n'$ci
+case ${1:-} in
+  --ci) wanted+=$'\n'$ci ;;
+  --full) wanted+=$'\n'$ci$'\n'$full ;;
+esac
 mapfile -t packages < <(missing "$wanted")
 [ ${#packages[@]} -gt 0 ] || exit 0
 
@@ -57,7 +60,7 @@ fi
 if [ "${as_root[*]}" = none ]; then
   echo "bootstrap: cannot install packages here (needs apt-get, and root or sudo); missing, by Debian's names:" "${packages[@]}" >&2
   [ -z "$(missing "$tools")" ] || exit 1
-  [ "${1:-}" != --ci ] || exit 1
+  [ $# -eq 0 ] || exit 1
   exit 0  # CMake fetches the libraries, or says which one it could not
 fi
 

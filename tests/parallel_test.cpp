@@ -2,7 +2,7 @@
 //
 // ThreadPool and Parallel: every index exactly once, more threads than cores, jobs inside jobs, jobs from several
 // threads, a caller's own loop. Runs under the thread sanitizer too.
-#include <stilla/base/parallel.hpp>
+#include <stilla/base/thread_pool.hpp>
 
 #include <gtest/gtest.h>
 

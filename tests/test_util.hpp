@@ -8,6 +8,7 @@
 #include <stilla/format/format.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/base/matrix.hpp>
+#include <stilla/base/thread_pool.hpp>
 #include <stilla/base/types.hpp>
 
 #include <gtest/gtest.h>

@@ -14,7 +14,7 @@
 #include <stilla/model/config.hpp>
 #include <stilla/model/forward.hpp>
 #include <stilla/model/weights.hpp>
-#include <stilla/base/parallel.hpp>
+#include <stilla/base/thread_pool.hpp>
 
 #include "output.hpp"
 

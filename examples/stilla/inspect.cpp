@@ -13,7 +13,7 @@
 
 #include <stilla/io/gguf.hpp>
 #include <stilla/io/packed_file.hpp>
-#include <stilla/base/parallel.hpp>
+#include <stilla/base/thread_pool.hpp>
 
 #include "commands.hpp"
 #include "embedded_model.hpp"

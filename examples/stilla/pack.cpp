@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 
 #include <stilla/io/packed_file.hpp>
-#include <stilla/base/parallel.hpp>
+#include <stilla/base/thread_pool.hpp>
 
 #include "commands.hpp"
 #include "engine.hpp"

@@ -21,6 +21,7 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/base/random.hpp>
 #include <stilla/base/target.hpp>
+#include <stilla/base/thread_pool.hpp>
 #include <stilla/base/types.hpp>
 #include <stilla/base/version.hpp>
 #include <stilla/coverage.hpp>

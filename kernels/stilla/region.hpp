@@ -9,6 +9,16 @@
 //     STILLA_TARGET_END
 #pragma once
 
+// GCC 12 warns of vectors that its own header leaves uninitialised on purpose (its bug 105593) where a kernel inlines them. What
+// counts is where the header is read first, which is here. Highway does the same, but not every target reads Highway before.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+
 #define STILLA_PRAGMA(text) _Pragma(#text)
 
 #if defined(__clang__)

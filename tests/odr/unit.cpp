@@ -13,7 +13,7 @@
 #include <stilla/base/matrix.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/layout/pack.hpp>
-#include <stilla/base/parallel.hpp>
+#include <stilla/base/thread_pool.hpp>
 
 namespace {
 

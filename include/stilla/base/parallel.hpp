@@ -2,33 +2,24 @@
 //
 // Threads belong to the caller. An op that can use several of them takes a `Parallel`: a reference to anything callable
 // as pool(count, body) that calls body(i) exactly once for every i in [0, count), in any order, on any threads, and
-// returns when all are done (the ParallelFor concept). Two are offered: SerialFor, the default, and ThreadPool.
+// returns when all are done (the ParallelFor concept). Two are offered: SerialFor, the default, and ThreadPool in
+// <stilla/base/thread_pool.hpp>, which ops do not include, because <thread> would be a third of what their headers cost.
 //
 // Results never depend on the number of threads: work is split over outputs, never inside a sum.
 #pragma once
 
-#include <atomic>
 #include <concepts>
-#include <condition_variable>
 #include <cstddef>
-#include <cstdint>
-#include <mutex>
-#include <new>
-#include <thread>
 #include <type_traits>
-#include <vector>
 
 #include <stilla/base/config.hpp>
 
-#if STILLA_ARCH_X86
-#include <emmintrin.h>  // _mm_pause
-#endif
-
 namespace stilla { inline namespace STILLA_ABI {
 
-// A reference to a callable taking an index. Valid as long as the callable is.
+// A reference to a callable taking an index. Valid as long as the callable is. Made of nothing, it does nothing.
 class IndexFunction {
  public:
+  IndexFunction() : object_(nullptr), call_([](void*, std::size_t) {}) {}
   template <class F>
     requires(!std::same_as<std::remove_cvref_t<F>, IndexFunction>)
   IndexFunction(F&& f)
@@ -72,154 +63,6 @@ class Parallel {
  private:
   void* pool_ = nullptr;
   void (*run_)(void*, std::size_t, IndexFunction) = nullptr;
-};
-
-// A small pool: `threads` - 1 workers and the caller. Indices are handed out from a shared counter, in runs that become
-// shorter, so cores of unequal speed finish together, and a worker that the system keeps from running is hardly waited for:
-// the others take what it has not begun. Workers spin for a moment between jobs and then sleep. One job at a time; a job
-// started from inside a job runs on the thread that started it. If the system grants fewer threads, the pool has fewer.
-//
-// One word holds the job's number and its next index. Indices are taken by compare-and-swap on that word, so a late worker
-// can only take from the job it has seen; and as long as it holds one, the caller waits and the job's body stays valid.
-class ThreadPool {
- public:
-  explicit ThreadPool(std::size_t threads) {
-    const std::size_t wanted = threads > max_threads ? max_threads : threads;
-    for (std::size_t i = 1; i < wanted; ++i) {
-      if (!start_worker()) break;
-    }
-  }
-  ThreadPool(const ThreadPool&) = delete;
-  ThreadPool& operator=(const ThreadPool&) = delete;
-  ~ThreadPool() {
-    stopping_.store(true, std::memory_order_relaxed);
-    publish(0, nullptr);
-    for (std::thread& worker : workers_) worker.join();
-  }
-
-  std::size_t size() const { return workers_.size() + 1; }
-
-  void operator()(std::size_t count, IndexFunction body) {
-    if (workers_.empty() || count <= 1 || count > max_indices || inside_job()) return SerialFor{}(count, body);
-    const std::lock_guard<std::mutex> one_job_at_a_time(caller_mutex_);
-    publish(static_cast<std::uint32_t>(count), &body);
-    take_indices();
-    for (unsigned spins = 0; done_.load(std::memory_order_acquire) != count;) {
-      if (++spins < spins_before_yield) {
-        pause();
-      } else {
-        std::this_thread::yield();
-      }
-    }
-  }
-
- private:
-  static constexpr std::size_t max_threads = 1024;
-  static constexpr std::uint32_t closed = 0xffffffffu;  // as next index: nothing to take
-  static constexpr std::size_t max_indices = closed - 1;
-  // About 50 microseconds at 4 GHz: longer than the serial gaps inside a layer, shorter than a human notices.
-  static constexpr unsigned spins_before_sleep = 2000;
-  // After this the waiting thread gives its core away, which keeps an oversubscribed machine moving.
-  static constexpr unsigned spins_before_yield = 2000;
-
-  static bool& inside_job() {
-    static thread_local bool inside = false;
-    return inside;
-  }
-
-  static void pause() {
-#if STILLA_ARCH_X86
-    _mm_pause();
-#elif STILLA_ARCH_ARM && (defined(__GNUC__) || defined(__clang__))
-    __asm__ volatile("yield");
-#endif
-  }
-
-  bool start_worker() {
-#if defined(__cpp_exceptions)
-    try {
-      workers_.emplace_back([this] { work(); });
-    } catch (...) {
-      return false;
-    }
-#else
-    workers_.emplace_back([this] { work(); });
-#endif
-    return true;
-  }
-
-  static std::uint32_t job_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket >> 32); }
-  static std::uint32_t index_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket); }
-
-  // Starts the next job. The ticket is closed before count and body change: whoever reads the new count can no longer take
-  // from the old job. The mutex makes sure that no worker falls asleep between its last look at the ticket and the call
-  // that would wake it.
-  void publish(std::uint32_t count, const IndexFunction* body) {
-    const std::uint64_t job = job_of(ticket_.load(std::memory_order_relaxed));
-    ticket_.store(job << 32 | closed, std::memory_order_relaxed);
-    count_.store(count, std::memory_order_release);
-    done_.store(0, std::memory_order_relaxed);
-    body_ = body;
-    bool anyone_sleeps = false;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      ticket_.store((job + 1) << 32, std::memory_order_release);
-      anyone_sleeps = sleeping_ != 0;
-    }
-    if (anyone_sleeps) wake_.notify_all();
-  }
-
-  // Takes and runs indices of the present job until there are none left. Returns the job's number. Runs of neighbouring
-  // indices, each half of this thread's share of what is left (Polychronopoulos and Kuck, "Guided self-scheduling", 1987):
-  // neighbours are near in memory, so streams of weights stay streams, and the last runs are single indices, so that unequal
-  // cores end together.
-  std::uint32_t take_indices() {
-    inside_job() = true;
-    std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
-    for (;;) {
-      const std::uint32_t first = index_of(ticket), count = count_.load(std::memory_order_acquire);
-      if (first >= count) break;
-      const auto share = static_cast<std::uint32_t>((count - first) / (2 * size()));
-      const std::uint32_t run = share == 0 ? 1 : share;
-      if (ticket_.compare_exchange_weak(ticket, ticket + run, std::memory_order_acq_rel, std::memory_order_acquire)) {
-        for (std::uint32_t i = first; i < first + run; ++i) (*body_)(i);
-        done_.fetch_add(run, std::memory_order_release);
-        ticket = ticket_.load(std::memory_order_acquire);
-      }
-    }
-    inside_job() = false;
-    return job_of(ticket);
-  }
-
-  void work() {
-    std::uint32_t seen = 0;
-    for (;;) {
-      for (unsigned spins = 0; job_of(ticket_.load(std::memory_order_acquire)) == seen;) {
-        if (++spins < spins_before_sleep) {
-          pause();
-          continue;
-        }
-        std::unique_lock<std::mutex> lock(mutex_);
-        ++sleeping_;
-        wake_.wait(lock, [&] { return job_of(ticket_.load(std::memory_order_acquire)) != seen; });
-        --sleeping_;
-      }
-      seen = take_indices();
-      // After taking, not before: what ended the wait may have been an earlier job than the last, empty one.
-      if (stopping_.load(std::memory_order_relaxed)) return;
-    }
-  }
-
-  std::vector<std::thread> workers_;
-  std::mutex caller_mutex_;  // held for the length of a job
-  std::mutex mutex_;         // guards sleeping and waking
-  std::condition_variable wake_;
-  std::size_t sleeping_ = 0;
-  std::atomic<bool> stopping_{false};
-  std::atomic<std::uint32_t> count_{0};
-  const IndexFunction* body_ = nullptr;
-  alignas(64) std::atomic<std::uint64_t> ticket_{0};  // job number in the upper half, next index in the lower
-  alignas(64) std::atomic<std::uint64_t> done_{0};
 };
 
 }}  // namespace stilla

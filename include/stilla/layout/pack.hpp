@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <limits>
 #include <utility>
 
@@ -238,7 +237,7 @@ class PackedMatrix {
   // `packed(n)`, if given, learns that rows [0, n) will not be read again. The result is in `memory`, if given:
   // packed_bytes(format, N, K) bytes on a 64-byte boundary, which outlive it.
   static Result<PackedMatrix> create(FormatId format, const std::byte* rows, std::size_t N, std::size_t K,
-                                     Parallel parallel = {}, const std::function<void(std::size_t)>& packed = {},
+                                     Parallel parallel = {}, IndexFunction packed = {},
                                      std::byte* memory = nullptr) {
     const Result<std::size_t> bytes = packed_bytes(format, N, K);
     if (!bytes) return bytes.error();
@@ -255,7 +254,7 @@ class PackedMatrix {
         const std::size_t count = N - n < step ? N - n : step;
         pack<F>(memory + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count,
                 K, parallel);
-        if (packed) packed(n + count);
+        packed(n + count);
       }
     });
     return matrix;

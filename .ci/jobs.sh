@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Sourced by run and full: the function `job`, which counts, and the jobs that both have. Each job prints one line; a failed
+# job's output follows it. The last line counts test cases of GoogleTest plus one for each job.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+exec < /dev/null
+export CI=true
+export CMAKE_CXX_COMPILER_LAUNCHER=ccache CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+models=${STILLA_MODELS:-$HOME/.cache/stilla-models}
+unset STILLA_MODELS  # only the job `test` of .ci/full runs the real models
+results=$PWD/build/ci
+rm -rf "$results"
+mkdir -p "$results"
+selected=("$@")
+passed=0
+failed=0
+
+# Sets `cpu` to the seconds of CPU time that the commands of this shell have taken. (In a subshell `times` would begin anew.)
+read_cpu_time() {
+  times > "$results/times"
+  cpu=$(awk -F'[ms ]+' 'NR == 2 { printf "%d", $1 * 60 + $2 + $3 * 60 + $4 }' "$results/times")
+}
+
+# job NAME COMMAND...: runs it; counts the job, and the test cases that it reported.
+job() {
+  local name=$1 start=$SECONDS status cases good=0 bad=0 skipped=0 cpu before
+  shift
+  [ ${#selected[@]} -eq 0 ] || [[ " ${selected[*]} " == *" $name "* ]] || return 0
+  read_cpu_time
+  before=$cpu
+  GTEST_OUTPUT=xml:$results/$name/ "$@" > "$results/$name.log" 2>&1
+  status=$?
+  cases=$(python3 .ci/count_cases.py "$results/$name") || status=1
+  read -r good bad skipped <<< "$cases"
+  passed=$((passed + good))
+  failed=$((failed + bad))
+  if [ $status -eq 0 ] && [ "$bad" -eq 0 ]; then
+    passed=$((passed + 1))
+    printf 'ok      '
+  else
+    failed=$((failed + 1))
+    printf 'FAILED  '
+  fi
+  read_cpu_time
+  printf '%-14s %4d s, %4d s of CPU  %d cases passed, %d failed, %d skipped\n' \
+    "$name" $((SECONDS - start)) $((cpu - before)) "$good" "$bad" "$skipped"
+  [ $status -eq 0 ] || grep -v '^\[[0-9]*/[0-9]*\] ' "$results/$name.log" | tail -n 60  # without ninja's progress
+}
+
+# prepare OPTION: installs what the jobs need, or ends the run.
+prepare() {
+  if ! scripts/bootstrap.sh "$1"; then
+    echo "0 passed, 1 failed"
+    exit 1
+  fi
+  # shellcheck source=scripts/environment.sh
+  . scripts/environment.sh
+}
+
+finish() {
+  echo "$passed passed, $failed failed"
+  [ $failed -eq 0 ]
+}
+
+# some PRESET TEST...: builds these test programs of a preset, and runs them.
+some() {
+  local preset=$1
+  shift
+  cmake --preset "$preset" && cmake --build "build/$preset" --target "$@" && only "$preset" "$@"
+}
+# only PRESET TEST...: runs these tests of a preset that is built.
+only() {
+  local preset=$1
+  shift
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error --timeout 600 -R "^($(IFS='|' && echo "$*"))\$"
+}
+
+scripts_are_clean() {
+  shellcheck -x scripts/*.sh tests/*.sh .ci/run .ci/full && python3 -m compileall -q bench tests examples/training || return
+  for script in compare_peers plot_roofline port_limits; do python3 bench/$script.py --help > /dev/null || return; done
+}
+on_wine() {
+  local -x WINEPREFIX=$HOME/.cache/stilla-wine WINEDEBUG=-all
+  local -x GTEST_OUTPUT=${GTEST_OUTPUT/#xml:/xml:Z:}  # wine's drive for /
+  "$@"
+}
