@@ -263,7 +263,7 @@ class PackedMatrix {
   // The same for a format known at compile time: PackedMatrix::create<Q4_0>(rows, N, K).
   template <WeightFormat F>
   static Result<PackedMatrix> create(const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {},
-                                     const std::function<void(std::size_t)>& packed = {}, std::byte* memory = nullptr) {
+                                     IndexFunction packed = {}, std::byte* memory = nullptr) {
     return create(id_of<F>, rows, N, K, parallel, packed, memory);
   }
 
