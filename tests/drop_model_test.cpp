@@ -23,7 +23,8 @@
 #include <vector>
 
 #include <stilla/text/chat_template.hpp>
-#include <stilla/text/gguf_vocabulary.hpp>
+#include <stilla/io/gguf.hpp>
+#include <stilla/text/source_tokenizer.hpp>
 
 #include "model_util.hpp"
 
@@ -83,8 +84,8 @@ class Drop {
   explicit Drop(FormatId format)
       : model_(read(format), {}, is_ggml_format(format) ? std::nullopt : std::optional(format)) {
     if (!model_) return;
-    Result<Tokenizer> tokenizer = gguf_tokenizer(model_->file());
-    const Result<std::string_view> jinja = gguf_chat_template(model_->file());
+    Result<Tokenizer> tokenizer = read_tokenizer(model_->source());
+    const Result<std::string_view> jinja = model_->source().chat_template();
     if (!tokenizer || !jinja) return;
     const Result<ChatTemplate> chat = recognise_chat_template(*jinja);
     if (!chat) return;

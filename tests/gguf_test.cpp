@@ -158,7 +158,7 @@ TEST(Gguf, ReadsEveryKindOfValue) {
     EXPECT_EQ(file.find("missing"), nullptr);
 
     ASSERT_EQ(file.tensors().size(), 3u);
-    const GgufTensor& embedding = **file.require_tensor("token_embd.weight", {2, 3});
+    const TensorInfo& embedding = **file.require_tensor("token_embd.weight", {2, 3});
     EXPECT_EQ(embedding.columns(), 2u);
     EXPECT_EQ(embedding.rows(), 3u);
     EXPECT_EQ(embedding.offset % 32, 0u);

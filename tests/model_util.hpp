@@ -4,6 +4,7 @@
 // that can be edited in memory, logits of a text, distances.
 #pragma once
 
+#include <stilla/io/gguf.hpp>
 #include <stilla/model/forward.hpp>
 #include <stilla/format/encode_rows.hpp>
 

@@ -131,9 +131,9 @@ void expect_refused(std::span<const std::byte> bytes, std::initializer_list<std:
 
 // Whether a matrix of a packed file's model is used where it is mapped: the tensor of the first of the names that is there.
 bool is_where_the_file_is(const Linear& linear, const Model& model, const std::string& name, const std::string& other = {}) {
-  const GgufTensor* tensor = model.file().find_tensor(name);
-  if (tensor == nullptr) tensor = model.file().find_tensor(other);
-  return tensor != nullptr && linear.weight.view().data == model.file().tensor_bytes(*tensor).data();
+  const TensorInfo* tensor = model.source().find_tensor(name);
+  if (tensor == nullptr) tensor = model.source().find_tensor(other);
+  return tensor != nullptr && linear.weight.view().data == model.source().tensor_bytes(*tensor).data();
 }
 
 const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7, 8, 9, 10, 11, 12, 300, 301};

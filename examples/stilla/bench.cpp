@@ -284,8 +284,8 @@ int bench(BenchOptions& options) {
            fmt::format("{} needs {} positions, and the context holds {}", test.name(), positions, model.context));
     }
   }
-  FileFacts facts{model_type_text(model.file, model.facts), 0, parameter_count(model.file)};
-  for (const stilla::GgufTensor& tensor : model.file.tensors()) facts.bytes += tensor.size_bytes;
+  FileFacts facts{model_type_text(*model.source, model.facts), 0, parameter_count(*model.source)};
+  for (std::size_t i = 0; i < model.source->tensor_count(); ++i) facts.bytes += model.source->tensor(i).size_bytes;
   options.model.threads = tests.front().threads;
   Engine engine = load_engine(model, options.model, batch);
   if (options.model.verbose) report_engine(engine, {}, options.model);

@@ -106,7 +106,7 @@ std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts, s
                 text(f16.total()), text(f32.total()));
   }
   if (file.find_tensor("output.weight") != nullptr) {
-    const stilla::GgufTensor& embedding = *value_of(file.require_tensor("token_embd.weight"));
+    const stilla::TensorInfo& embedding = *value_of(file.require_tensor("token_embd.weight"));
     out += fmt::format("  The embedding, {}, is read from the file where it is.\n",
                        bytes_text(static_cast<double>(embedding.size_bytes)));
   }

@@ -15,8 +15,8 @@
 //   tensor record of a packed matrix: shape as in the original, type number | 0x80000000, packed_bytes(type, N, K) bytes.
 //
 // Matrices of formats that kernels multiply are packed, those of layers in another format first if one is asked for
-// (requantised_format in gguf.hpp). Stored as they were: vectors, tensors of other types, and the embedding of a model that has
-// a head of its own, because it is read by rows.
+// (requantised_format in model_source.hpp). Stored as they were: vectors, tensors of other types, and the embedding of a model
+// that has a head of its own, because it is read by rows.
 //
 // Whoever opens a GGUF file opens this one too: gguf_parser.hpp checks it as any foreign file, then its layout and the
 // header's checksum. The tensors' checksums are for verify_packed_file(): reading everything would take the time that
@@ -349,7 +349,7 @@ inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}) {
   if (!expected) return expected.error();
   const std::span<const GgufTensor> tensors = file.tensors();
   if (expected->size() != tensors.size()) {
-    return file.key_error(*file.find(packed_tensor_checksums_key), "found ", expected->size(), " checksums; expected ",
+    return file.key_error(packed_tensor_checksums_key, "found ", expected->size(), " checksums; expected ",
                           tensors.size(), ", one for each tensor");
   }
   std::vector<std::uint64_t> found(tensors.size());
