@@ -134,6 +134,7 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
   PanelJob job{nullptr, product, input};
   const TargetId target = active_target();
   if (product.w.layout == Rows16K4::id) job.run = panel_function(target, product.w.format);
+  if (job.run == nullptr) return job;  // without tasks
   stilla::with_format(product.w.format, [&](auto tag) {
     job.panel_bytes = PanelLayout<decltype(tag)>::panel_bytes(product.w.cols);
     job.step = panels_per_task(job.panel_bytes);
