@@ -65,7 +65,8 @@ function(stilla_program name)
 endfunction()
 
 # stilla_headers_alone(): every header as the only include of a file, and twice, with warnings as errors where
-# STILLA_WERROR asks. Part of the default build. The -inl.hpp files are pieces that Highway includes.
+# STILLA_WERROR asks. Part of the default build. The -inl.hpp files are pieces that Highway includes. Kernels are separate, and
+# nothing is optimised, because the compiler has only to read what stands there.
 function(stilla_headers_alone)
   set(sources)
   foreach(header ${STILLA_PUBLIC_HEADERS} ${STILLA_KERNEL_HEADERS})
@@ -79,4 +80,6 @@ function(stilla_headers_alone)
   endforeach()
   add_library(stilla_headers_alone OBJECT ${sources})
   target_link_libraries(stilla_headers_alone PRIVATE stilla::stilla stilla_warnings)
+  target_compile_definitions(stilla_headers_alone PRIVATE STILLA_SEPARATE_KERNELS=1)
+  target_compile_options(stilla_headers_alone PRIVATE -O0)
 endfunction()
