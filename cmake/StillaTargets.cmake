@@ -11,15 +11,14 @@ target_compile_options(stilla_warnings INTERFACE
 
 # The kernels serve all programs here but those that show or test the library as headers alone.
 target_link_libraries(stilla_kernels PRIVATE stilla_warnings)
-if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize")  # the preset asan: session_test compiles in 6 s instead of 20; kernels run most
+if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize" AND NOT STILLA_FORMATS)  # the preset asan: session_test compiles in 6 s instead of 20; kernels run most
   target_compile_options(stilla_kernels PRIVATE -O1)
 endif()
 
 # stilla_test(NAME [SOURCE...]): the test program tests/NAME.cpp, plus SOURCEs it needs, as one test of ctest.
 function(stilla_test name)
   add_executable(${name} ${name}.cpp ${ARGN})
-  target_link_libraries(${name} PRIVATE stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
-  target_compile_definitions(${name} PRIVATE STILLA_TEST_DATA="${CMAKE_CURRENT_SOURCE_DIR}/golden")
+  target_link_libraries(${name} PRIVATE stilla_test_paths stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 

@@ -65,7 +65,7 @@ TEST(Coverage, ReadmeHoldsTheTable) {
   if (!STILLA_ARCH_X86 || !STILLA_HAS_PORTABLE || STILLA_SINGLE_TARGET) {
     GTEST_SKIP() << "README.md shows the table of x86-64 with all its targets";
   }
-  std::ifstream file(STILLA_TEST_DATA "/../../README.md", std::ios::binary);
+  std::ifstream file(std::string(test_data) + "/../../README.md", std::ios::binary);
   ASSERT_TRUE(file) << "there is no README.md";
   const std::string readme(std::istreambuf_iterator<char>(file), {});
   const std::string opening = "<!-- coverage -->\n";
