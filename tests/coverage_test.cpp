@@ -65,7 +65,7 @@ TEST(Coverage, ReadmeHoldsTheTable) {
 #if !STILLA_HAS_PORTABLE || STILLA_SINGLE_TARGET || defined(STILLA_TARGETS) || defined(STILLA_FORMATS)
   GTEST_SKIP() << "README.md shows the tables of all targets and formats";
 #endif
-  std::ifstream file(STILLA_TEST_DATA "/../../README.md", std::ios::binary);
+  std::ifstream file(std::string(test_data) + "/../../README.md", std::ios::binary);
   ASSERT_TRUE(file) << "there is no README.md";
   const std::string readme(std::istreambuf_iterator<char>(file), {});
   const std::string opening = STILLA_ARCH_X86 ? "<!-- coverage x86-64 -->\n" : "<!-- coverage aarch64 -->\n";
