@@ -11,15 +11,14 @@ target_compile_options(stilla_warnings INTERFACE
 
 # The kernels serve all programs here but those that show or test the library as headers alone.
 target_link_libraries(stilla_kernels PRIVATE stilla_warnings)
-if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize")  # the preset asan: session_test compiles in 6 s instead of 20; kernels run most
+if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize" AND NOT STILLA_FORMATS)  # the preset asan: session_test compiles in 6 s instead of 20; kernels run most
   target_compile_options(stilla_kernels PRIVATE -O1)
 endif()
 
 # stilla_test(NAME [SOURCE...]): the test program tests/NAME.cpp, plus SOURCEs it needs, as one test of ctest.
 function(stilla_test name)
   add_executable(${name} ${name}.cpp ${ARGN})
-  target_link_libraries(${name} PRIVATE stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
-  target_compile_definitions(${name} PRIVATE STILLA_TEST_DATA="${CMAKE_CURRENT_SOURCE_DIR}/golden")
+  target_link_libraries(${name} PRIVATE stilla_test_paths stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 
@@ -65,7 +64,8 @@ function(stilla_program name)
 endfunction()
 
 # stilla_headers_alone(): every header as the only include of a file, and twice, with warnings as errors where
-# STILLA_WERROR asks. Part of the default build. The -inl.hpp files are pieces that Highway includes.
+# STILLA_WERROR asks. Part of the default build. The -inl.hpp files are pieces that Highway includes. Kernels are separate, and
+# nothing is optimised, because the compiler has only to read what stands there.
 function(stilla_headers_alone)
   set(sources)
   foreach(header ${STILLA_PUBLIC_HEADERS} ${STILLA_KERNEL_HEADERS})
@@ -79,4 +79,6 @@ function(stilla_headers_alone)
   endforeach()
   add_library(stilla_headers_alone OBJECT ${sources})
   target_link_libraries(stilla_headers_alone PRIVATE stilla::stilla stilla_warnings)
+  target_compile_definitions(stilla_headers_alone PRIVATE STILLA_SEPARATE_KERNELS=1)
+  target_compile_options(stilla_headers_alone PRIVATE -O0)
 endfunction()

@@ -19,17 +19,18 @@ nlohmann-json3-dev /usr/include/nlohmann/json.hpp
 libedit-dev /usr/include/histedit.h
 python3 python3
 python3-pip pip"
-ci="g++-12 g++-12
-clang-14 clang++-14
-clang-19 clang++-19
-libclang-rt-19-dev /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-x86_64.a
+ci="clang-14 clang++-14
+libclang-rt-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.asan-x86_64.a
 g++-aarch64-linux-gnu aarch64-linux-gnu-g++
 qemu-user qemu-aarch64
 g++-mingw-w64-x86-64-posix x86_64-w64-mingw32-g++-posix
 wine64 /usr/lib/wine/wine64
 ccache ccache
 shellcheck shellcheck"
-full="python3-venv /usr/share/doc/python3-venv"
+full="g++-12 g++-12
+clang-19 clang++-19
+libclang-rt-19-dev /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-x86_64.a
+python3-venv /usr/share/doc/python3-venv"
 
 is_there() {
   case $1 in

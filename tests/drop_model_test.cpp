@@ -44,7 +44,7 @@ struct Problem {
 const std::vector<Problem>& problems() {
   static const std::vector<Problem> all = [] {
     std::vector<Problem> out;
-    std::ifstream file(STILLA_TEST_DATA "/drop-problems.txt");
+    std::ifstream file(std::string(test_data) + "/drop-problems.txt");
     Problem p;
     while (std::getline(file, p.kind, '\t') && std::getline(file, p.question, '\t') && std::getline(file, p.answer)) {
       out.push_back(p);
@@ -97,7 +97,7 @@ class Drop {
   }
 
   static ModelFile read(FormatId format) {
-    ModelFile file = ModelFile::read(STILLA_TEST_DATA "/../../models/stilla-drop-f16.gguf");
+    ModelFile file = ModelFile::read(std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf");
     if (is_ggml_format(format)) convert_matrices(file, format);
     return file;
   }

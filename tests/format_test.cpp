@@ -33,7 +33,7 @@ enum class Kind : std::uint32_t { decode = 0, encode = 1 };
 
 const std::vector<char>& golden_bytes() {
   static const std::vector<char> bytes = [] {
-    std::ifstream file(STILLA_TEST_DATA "/formats.bin", std::ios::binary);
+    std::ifstream file(std::string(stilla_test::test_data) + "/formats.bin", std::ios::binary);
     return std::vector<char>(std::istreambuf_iterator<char>(file), {});
   }();
   return bytes;

@@ -152,7 +152,9 @@ TEST(Fused, PartsOfManyTokens) {
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
   MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
   // Here parts are AMX's where the CPU has it; skeleton_test has a target with parts for every CPU.
-  if (rounded.has_arrangement()) ASSERT_LT(stilla::detail::activation_form(active_target()).tokens_per_task(input.rounded), M);
+  if (rounded.has_arrangement()) {
+    ASSERT_LT(stilla::detail::activation_form(active_target()).tokens_per_task(input.rounded), M);
+  }
   // Expected: a few tokens at a time.
   std::vector<float> products[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
   for (std::size_t m = 0; m < M; m += 50) {

@@ -31,7 +31,7 @@
 
 namespace stilla_test {
 
-inline const std::string tiny_folder = STILLA_TEST_DATA "/";
+inline const std::string tiny_folder = std::string(test_data) + "/";
 inline const std::vector<std::string> tiny_models = {"tiny-qwen2", "tiny-llama"};
 
 // Records of a golden file:  u32 name bytes | name | u32 count | count floats, little endian.

@@ -182,7 +182,7 @@ TEST_F(ProgramTalk, AReaderThatLeavesEndsItQuietly) {
 TEST_F(ProgramTalk, AFullDiskIsTold) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
   const std::string command =
-      std::string(STILLA_PROGRAM) + " run -m " + path("speaker.gguf") + " -p hi > /dev/full 2> " + path("err.txt");
+      std::string(program) + " run -m " + path("speaker.gguf") + " -p hi > /dev/full 2> " + path("err.txt");
   const int status = std::system(command.c_str());
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1);
   EXPECT_TRUE(contains(read_file("err.txt"), "cannot write to standard output: No space left"));

@@ -22,6 +22,7 @@
 #include <stilla/text/byte_alphabet.hpp>
 
 #include "gguf_builder.hpp"
+#include "test_paths.hpp"
 
 namespace stilla_test {
 
@@ -117,10 +118,10 @@ class Process {
         setenv("TERM", "xterm", 1);
         unsetenv("NO_COLOR");
       }
-      std::vector<char*> argv{const_cast<char*>(STILLA_PROGRAM)};
+      std::vector<char*> argv{const_cast<char*>(program)};
       for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
       argv.push_back(nullptr);
-      execv(STILLA_PROGRAM, argv.data());
+      execv(program, argv.data());
       _exit(127);
     }
     if (streams == Streams::pipes) {

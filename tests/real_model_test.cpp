@@ -49,7 +49,7 @@ std::optional<std::string> model_path(const std::string& name) {
 }
 
 std::span<const float> golden(const std::string& name) {
-  static const auto records = read_records(std::string(STILLA_TEST_DATA) + "/real_models.bin");
+  static const auto records = read_records(std::string(test_data) + "/real_models.bin");
   const auto found = records.find(name);
   if (found != records.end()) return found->second;
   ADD_FAILURE() << "no golden record " << name;

@@ -33,6 +33,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "test_paths.hpp"
+
 // Sanitizers end the program when an allocation is impossible; the library is to see a null pointer, as without them.
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
 extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
@@ -316,7 +318,7 @@ inline const GoldenRecords& golden_records(const std::string& file_name) {
   static std::map<std::string, GoldenRecords> files;
   if (const auto found = files.find(file_name); found != files.end()) return found->second;
   return files[file_name] = [&] {
-    std::ifstream file(STILLA_TEST_DATA "/" + file_name, std::ios::binary);
+    std::ifstream file(std::string(test_data) + "/" + file_name, std::ios::binary);
     const std::vector<char> bytes(std::istreambuf_iterator<char>(file), {});
     GoldenRecords all;
     for (std::size_t at = 0; at < bytes.size();) {

@@ -10,10 +10,12 @@
 
 #include <stilla/io/gguf.hpp>
 
+#include "test_paths.hpp"
+
 namespace stilla {
 
 inline GgufFile open_golden(std::string_view name) {
-  Result<GgufFile> file = GgufFile::open(concat(STILLA_TEST_DATA, "/tokenizer/", name, ".gguf"));
+  Result<GgufFile> file = GgufFile::open(concat(stilla_test::test_data, "/tokenizer/", name, ".gguf"));
   EXPECT_TRUE(file) << file.error().message;
   return std::move(*file);
 }

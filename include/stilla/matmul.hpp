@@ -132,11 +132,13 @@ STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatI
 
 inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input) {
   PanelJob job{nullptr, product, input};
-  if (product.w.layout == Rows16K4::id) job.run = panel_function(active_target(), product.w.format);
+  const TargetId target = active_target();
+  if (product.w.layout == Rows16K4::id) job.run = panel_function(target, product.w.format);
+  if (job.run == nullptr) return job;  // without tasks
   stilla::with_format(product.w.format, [&](auto tag) {
     job.panel_bytes = PanelLayout<decltype(tag)>::panel_bytes(product.w.cols);
     job.step = panels_per_task(job.panel_bytes);
-    job.tokens = QuantisedFormat<decltype(tag)> ? activation_form(active_target()).tokens_per_task(input.rounded) : product.y.rows;
+    job.tokens = QuantisedFormat<decltype(tag)> ? activation_form(target).tokens_per_task(input.rounded) : product.y.rows;
     job.steps = (product.w.panels() + job.step - 1) / job.step;
     job.tasks = job.tokens == 0 ? 0 : job.steps * ((product.y.rows + job.tokens - 1) / job.tokens);
   });

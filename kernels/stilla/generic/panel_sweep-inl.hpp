@@ -28,7 +28,9 @@ struct Unpacked {
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
-  // Of a block; with sub-minimums of eight blocks, and what is stored are bits less those of 1.0f, of none that is 0.
+  // One minimum for each row and block of 32 k. With sub-minimums there is one for each row and 256 k, stored as its bit pattern
+  // minus that of 1.0f, so that multiplying it by a power of two is an integer addition; a minimum of 0 is stored as 1, and its
+  // sub-minimums as 0.
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][Panels][panel_rows];
   alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [..][row * 2 + group of the pair]
 };
@@ -45,18 +47,20 @@ STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {
   for (std::size_t line = 0; line < block_bytes; line += 64) prefetch_near(ahead + line);
 }
 
-// Whether a row's own scale, a float, times any token's (2^-74 to 2^54) is a normal number: so it is exact.
+// Whether the scale of each row, a float, times the scale of any token (2^-74 to 2^54) is a normal number. Such a product is
+// exact, because a token's scale is a power of two.
 STILLA_INLINE bool row_scales_are_exact(Float scale) {
   return !any_zero(mul(scale, set(0x1p-98f))) /* 0 up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
 }
 
-// The bits of a factor less those of 1: what powers of two are added to. 0 has no such bits; 1 stands for it where what it
-// multiplies is 0 too.
+// The bit pattern of a factor minus that of 1.0f: adding it to the bit pattern of a power of two multiplies that by the factor. 0
+// is no such factor. 1 stands for it where the other factor of the product is 0 as well.
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
-// False where the sweep's products would be others than the contract's: a row's own scale is not exact, or adding exponents would
-// not be multiplying because a minimum is no number.
+// Unpacks a set of panels for k_begin .. k_end - 1. Returns false where the sweep's products would not be the contract's: because a
+// row's scale times a token's would be rounded, or because a minimum is infinite or NaN, so that adding bit patterns would not
+// multiply it. The caller then takes the kernels for few tokens.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
                                    std::size_t k_begin, std::size_t k_end) {
@@ -164,14 +168,15 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// What a tile needs of its MT tokens' blocks of 8 bits in one chunk of k, in vectors of blocks: computed for one block after the
-// other beside the dot products it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
+// What a tile needs of the scales and sums of its MT tokens, for 8 bits and one chunk of k. It is computed ahead, a vector of
+// blocks at a time: computed beside the dot products, block by block, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
-  // [group][token][block]: 1.5 * 2^23 * scale (NaN where that is, and so is all that it is subtracted from), and its bits less
-  // what the operand's zero point adds: what a group's sum starts from. Each group has its own, zero point or not: GCC kept what
-  // was used twice in registers, which the products lost (AVX-VNNI: Q4_K took 1.4 times the time, Q6_K 1.3 times).
+  // [group][token][block]. An origin is 1.5 * 2^23 * scale; it is NaN where the scale is, and so is all that it is subtracted from.
+  // A start is what a group's sum starts from: the origin's bit pattern minus what the operand's zero point will add. Each group
+  // has its own of both, even where they are equal: GCC kept what was used twice in registers, which the products then lacked
+  // (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
   float origins[groups_per_block<F>][MT][most];
   std::int32_t starts[groups_per_block<F>][MT][most];
 
@@ -321,7 +326,8 @@ inline constexpr std::size_t fewest_to_sweep = 16;
 // are made once for all sets. 48 and 96 were alike.
 inline constexpr std::size_t tokens_at_once = 24;
 
-// `sets` sets of panels from p0 on. False, and they are still to do, where unpack_panels is.
+// Multiplies `sets` sets of panels from p0 on by all tokens. Where unpack_panels returns false, so does this function, and the
+// sets are still to do.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t sets) {
   SweepOperands<F> unpacked[Budget::sets];

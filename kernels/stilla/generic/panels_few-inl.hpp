@@ -5,7 +5,7 @@
 // Codes are unpacked in registers. Each panel is read once, forward, and fetched ahead: into L1 Budget::few_ahead(tokens)
 // bytes before it is used, into L2 twice as many.
 
-// `Panels` panels, MT tokens, all of K, codes unpacked as they are used.
+// `Panels` panels from p on times MT tokens from m0 on, over all of K.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Panels>
 STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
   using Layout = PanelLayout<F>;
@@ -28,7 +28,8 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
       const std::size_t k = k0 % Layout::span_k;
       const std::byte* codes = span + k / code_block * Layout::code_bytes;
       record = RowScaledFormat<F> ? panel : span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
-      // The stream is this much longer per block; what overlaps the next block is asked for twice.
+      // A block of 32 k takes so many bytes of the stream, its share of the scale records included. Where it does not end with a
+      // cache line, that line is asked for twice.
       constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
       std::size_t ahead_by = Budget::few_ahead(MT);
       if constexpr (Panels > 1) {  // behind a panel's end lies one that is being read too: go on behind that
