@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "training"))
+sys.path.insert(0, str(ROOT / "examples/training"))
 sys.dont_write_bytecode = True
 import data  # noqa: E402
 
