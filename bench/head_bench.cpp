@@ -22,8 +22,8 @@ namespace {
 using namespace stilla;
 
 // A thousand rows of random weights, over and over; a bias makes the logits of equal rows differ.
-const PackedMatrix& head_of(std::uint32_t format, const ModelShape& model) {
-  static std::map<std::pair<std::uint32_t, std::size_t>, PackedMatrix> heads;
+const PackedMatrix& head_of(FormatId format, const ModelShape& model) {
+  static std::map<std::pair<FormatId, std::size_t>, PackedMatrix> heads;
   const auto [found, is_new] = heads.try_emplace({format, model.hidden});
   if (is_new) {
     constexpr std::size_t kinds = 1000;
@@ -49,7 +49,7 @@ double median(std::vector<double>& values) {
   return *middle;
 }
 
-void run_head(benchmark::State& state, std::uint32_t format, const ModelShape& model, const SamplingOptions& options,
+void run_head(benchmark::State& state, FormatId format, const ModelShape& model, const SamplingOptions& options,
               std::size_t threads) {
   const PackedView& w = head_of(format, model).view();
   ThreadPool& pool = pool_of(threads);
@@ -87,12 +87,11 @@ void register_all() {
   SamplingOptions greedy, top_k;
   greedy.temperature = 0.0f;
   top_k.top_k = 40;
-  for (const std::uint32_t format : {Q6_K::gguf_type, Q8_0::gguf_type}) {
-    const std::string_view format_name = format == Q6_K::gguf_type ? Q6_K::name : Q8_0::name;
+  for (const FormatId format : {id_of<Q6_K>, id_of<Q8_0>}) {
     for (const ModelShape& model : models) {
       for (const auto& [name, options] : {std::pair("greedy", greedy), std::pair("top_k40", top_k)}) {
         for (const std::size_t threads : thread_counts()) {
-          benchmark::RegisterBenchmark(concat("Head/", format_name, "/", model.name, "/", name, "/T", threads).c_str(),
+          benchmark::RegisterBenchmark(concat("Head/", format_name(format), "/", model.name, "/", name, "/T", threads).c_str(),
                                        [format, &model, sampling = options, threads](benchmark::State& state) {
                                          run_head(state, format, model, sampling, threads);
                                        })

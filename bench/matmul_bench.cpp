@@ -32,7 +32,7 @@ using namespace stilla;
 // matrix is encoded and then repeated: what counts is where the bytes lie. The memory is kept from benchmark to benchmark.
 class Ring {
  public:
-  bool prepare(std::uint32_t format, const std::vector<MatrixShape>& shapes) {
+  bool prepare(FormatId format, const std::vector<MatrixShape>& shapes) {
     if (format == format_ && shapes == shapes_) return true;
     shapes_.clear();
     matrices_.clear();
@@ -74,7 +74,7 @@ class Ring {
     PackedView view;
   };
 
-  static Result<PackedMatrix> random_panel(std::uint32_t format, std::size_t K) {
+  static Result<PackedMatrix> random_panel(FormatId format, std::size_t K) {
     std::vector<float> weights(panel_rows * K);
     stilla::Random random(1);
     for (float& w : weights) w = static_cast<float>(random.uniform() - 0.5) * 0.1f;
@@ -89,7 +89,7 @@ class Ring {
   AlignedBuffer<std::byte> memory_;
   std::vector<Entry> matrices_;
   std::vector<MatrixShape> shapes_;
-  std::uint32_t format_ = 0;
+  FormatId format_ = no_format;
   std::size_t set_bytes_ = 0, count_ = 0, at_ = 0;
 };
 
@@ -98,13 +98,13 @@ Ring& ring() {
   return one;
 }
 
-MacLoop mac_loop(TargetId target, std::uint32_t format) {
+MacLoop mac_loop(TargetId target, FormatId format) {
   const MacLoops loops = mac_loops(target.name);
   return takes_float_activations(format) ? loops.f32 : loops.int8;
 }
 
 // Multiplies with the one matrix of `shapes`.
-void run_matmul(benchmark::State& state, TargetId target, std::uint32_t format, ActivationBits bits,
+void run_matmul(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits,
                 const std::vector<MatrixShape>& shapes, std::size_t M, std::size_t threads) {
   const auto [N, K] = shapes[0];
   AlignedBuffer<float> x, y;
@@ -133,7 +133,7 @@ void run_matmul(benchmark::State& state, TargetId target, std::uint32_t format, 
 
 // A decoder layer as model/forward.hpp runs it, from one layer's output to the next one's, but for rotation, the cache
 // and attention (attention_bench): what attention would give is the query.
-void run_layer(benchmark::State& state, TargetId target, std::uint32_t format, ActivationBits bits,
+void run_layer(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits,
                const std::vector<MatrixShape>& shapes, std::size_t M, std::size_t threads) {
   const std::size_t E = shapes[0].K, kv_width = shapes[1].N, F = shapes[4].N;  // q has E columns here
   AlignedBuffer<float> floats;
@@ -187,7 +187,7 @@ void register_all() {
               const std::string name =
                   concat(c.kind, "/", target.name, "/", F::name, "/", c.name, "/", activations, "/M", M, "/T", threads);
               const auto run = c.shapes.size() == 1 ? run_matmul : run_layer;
-              benchmark::RegisterBenchmark(name.c_str(), run, target, F::gguf_type, bits, c.shapes, M, threads)
+              benchmark::RegisterBenchmark(name.c_str(), run, target, id_of<F>, bits, c.shapes, M, threads)
                   ->UseRealTime()
                   ->Unit(benchmark::kMicrosecond);
             }

@@ -28,13 +28,23 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Functions with a hot loop, by name, as kernels/stilla/x86/ has them.
+# Functions with a hot loop, by name, as kernels/stilla/generic/ has them.
 HOT_FUNCTIONS = ("panels_few", "sweep_tile")
-TARGETS = {  # namespace and folder: type, dot instruction
-    "avx512vnni": ("Avx512Vnni", "vpdpbusd"),
-    "avxvnni": ("AvxVnni", "vpdpbusd"),
-    "avx2": ("Avx2", "vpmaddubsw"),
-}
+# The targets whose folder has a vocabulary for those functions: name, which is their namespace too, to type and dot instruction.
+# Read from the list of targets and from their folders.
+DOT = re.compile(r"(vpdpbusd|maddubs|vdotq_s32|sdot)")
+DOT_NAMES = {"maddubs": "vpmaddubsw", "vdotq_s32": "sdot"}
+
+
+def vocabularies():
+    for folder, kind in re.findall(r"^  target\((\w+), (\w+)\)", (ROOT / "kernels/stilla/targets.hpp").read_text(), re.M):
+        vector = ROOT / "kernels/stilla" / folder / "vector.hpp"
+        if vector.exists() and (found := DOT.search(re.sub(r"//.*", "", vector.read_text()))):
+            name = re.search(r'TargetId id\{"(\w+)"\}', (vector.parent / "target.hpp").read_text())[1]
+            yield name, (kind, DOT_NAMES.get(found[1], found[1]))
+
+
+TARGETS = dict(vocabularies())
 CPUS = (  # for llvm-mca, and the target that runs there
     ("lunarlake", "avxvnni"), ("arrowlake", "avxvnni"), ("znver4", "avx512vnni"), ("znver5", "avx512vnni"),
     ("sapphirerapids", "avx512vnni"), ("skylake", "avx2"),
@@ -80,7 +90,7 @@ def functions(lines):
             current.append(line.split(" #")[0].split("\t#")[0].rstrip())
     for hot in HOT_FUNCTIONS:
         if not any(f"::{hot}<" in name for name in found):
-            sys.exit(f"kernels/stilla/x86/ has no function {hot} any more: correct HOT_FUNCTIONS")
+            sys.exit(f"kernels/stilla/generic/ has no function {hot} any more: correct HOT_FUNCTIONS")
     return found
 
 

@@ -19,12 +19,12 @@
 #include <cstring>
 #include <string_view>
 
+#include <stilla/all_targets/peak.hpp>
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/cpu.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/region.hpp>
 #include <stilla/targets.hpp>
-#include <stilla/x86_amx/tiles.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>
@@ -32,16 +32,11 @@
 
 namespace stilla_bench {
 
+using stilla::MacLoop;
+
 inline double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-
-// An instruction that multiplies and adds, as a loop on registers.
-struct MacLoop {
-  const char* name = nullptr;  // null: none is known
-  void (*run)(std::size_t rounds) = nullptr;
-  double macs_per_round = 0.0;
-};
 
 namespace detail {
 
@@ -80,83 +75,21 @@ inline void read(const std::byte* data, std::size_t bytes) {
   read_portable(data, bytes);
 }
 
-// Independent sums, enough to hide a latency of 6 cycles on two ports.
-inline constexpr std::size_t mac_chains = 12;
-
-// A loop of `rounds` times mac_chains steps. The empty asm makes each sum opaque, so that no step is merged or left out.
-#if STILLA_ARCH_X86
-#define STILLA_MAC_LOOP(name, features, Vector, set, step)                    \
-  __attribute__((target(features))) inline void name(std::size_t rounds) {    \
-    const Vector x = set(1);                                                  \
-    Vector sums[mac_chains];                                                  \
-    STILLA_UNROLL                                                             \
-    for (std::size_t i = 0; i < mac_chains; ++i) sums[i] = set(1);            \
-    for (std::size_t r = 0; r < rounds; ++r) {                                \
-      STILLA_UNROLL                                                           \
-      for (std::size_t i = 0; i < mac_chains; ++i) {                          \
-        sums[i] = step;                                                       \
-        __asm__ volatile("" : "+v"(sums[i]));                                 \
-      }                                                                       \
-    }                                                                         \
-  }
-STILLA_MAC_LOOP(dpbusd_zmm, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32, _mm512_dpbusd_epi32(sums[i], x, x))
-STILLA_MAC_LOOP(dpbusd_ymm, "avx2,avxvnni", __m256i, _mm256_set1_epi32, _mm256_dpbusd_avx_epi32(sums[i], x, x))
-// Products of bytes and their sums of 16 bits. Kernels widen to 32 bits now and then, which comes on top.
-STILLA_MAC_LOOP(maddubs_ymm, "avx2", __m256i, _mm256_set1_epi32,
-                _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(x, sums[i])))
-STILLA_MAC_LOOP(fma_zmm, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps(x, x, sums[i]))
-STILLA_MAC_LOOP(fma_ymm, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps(x, x, sums[i]))
-#undef STILLA_MAC_LOOP
-#endif
-
-// Four sums hide the latency of tiles. A step takes 16 cycles, so there are fewer of them. bf16, which is what the kernels use
-// (x86_amx/tile_sweep.hpp says why); products of bytes are twice as many.
-#if STILLA_HAS_TILES
-inline constexpr std::size_t rounds_per_tile_round = 8;
-inline void dpbf16_tiles(std::size_t rounds) {
-  stilla::TileShapes shapes;
-  for (int tile = 0; tile < 6; ++tile) shapes.set(tile, 16, 64);
-  stilla::HardwareTiles::configure(shapes);
-  for (std::size_t r = 0; r < rounds; r += rounds_per_tile_round) {
-    stilla::HardwareTiles::dot_bf16<0, 4, 5>();
-    stilla::HardwareTiles::dot_bf16<1, 4, 5>();
-    stilla::HardwareTiles::dot_bf16<2, 4, 5>();
-    stilla::HardwareTiles::dot_bf16<3, 4, 5>();
-  }
-  stilla::HardwareTiles::release();
-}
-#endif
-
 }  // namespace detail
 
 // The loop of bytes and the loop of floats that bound a target's matmuls. A target without vectors is judged by what the
-// CPU has.
+// CPU has: the first available target with a loop.
 struct MacLoops {
   MacLoop int8, f32;
 };
 inline MacLoops mac_loops(std::string_view target) {
-#if STILLA_ARCH_X86
-  const stilla::CpuInfo& cpu = stilla::cpu_info();
-  const bool any = target == stilla::Scalar::id.name;
-  constexpr double chains = detail::mac_chains;
-  const MacLoop fma_zmm{"vfmadd zmm", detail::fma_zmm, chains * 16};
-#if STILLA_HAS_TILES
-  if (target == stilla::Amx::id.name || (any && stilla::Amx::available(cpu))) {
-    constexpr double macs = 4.0 * 16 * 16 * 32 / detail::rounds_per_tile_round;
-    return {{"tdpbf16ps", detail::dpbf16_tiles, macs}, fma_zmm};
-  }
-#endif
-  if (target == stilla::Avx512Vnni::id.name || (any && stilla::Avx512Vnni::available(cpu))) {
-    return {{"vpdpbusd zmm", detail::dpbusd_zmm, chains * 64}, fma_zmm};
-  }
-  const MacLoop fma{"vfmadd ymm", detail::fma_ymm, chains * 8};
-  if (target == stilla::AvxVnni::id.name || (any && stilla::AvxVnni::available(cpu))) {
-    return {{"vpdpbusd ymm", detail::dpbusd_ymm, chains * 32}, fma};
-  }
-  if (stilla::Avx2::available(cpu)) return {{"vpmaddubsw ymm", detail::maddubs_ymm, chains * 32}, fma};
-#endif
-  (void)target;
-  return {};
+  MacLoops own, best;
+  stilla::for_each_type(stilla::Targets{}, [&]<class T>(T) {
+    const MacLoops loops{stilla::PeakLoops<T>::int8, stilla::PeakLoops<T>::f32};
+    if (target == T::id.name) own = loops;
+    if (best.int8.run == nullptr && T::available(stilla::cpu_info())) best = loops;
+  });
+  return own.int8.run != nullptr ? own : best;
 }
 
 // Multiply-adds per second; 0 where the instruction is not known. `parallel` runs `threads` threads.

@@ -66,7 +66,7 @@ int main() {
   }
 
   // 4. The library's matmul of one row by one row. It packs the weights first; the arithmetic is the same.
-  const auto packed = stilla::PackedMatrix::create(Q4_0::gguf_type, row.data(), 1, K);
+  const auto packed = stilla::PackedMatrix::create<Q4_0>(row.data(), 1, K);
   if (!packed) return EXIT_FAILURE;
   float product = 0.0f;
   stilla::matmul(stilla::Matrix(&product, 1, 1), *packed, x8);

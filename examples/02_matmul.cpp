@@ -81,7 +81,7 @@ int main() {
   // Once, when a model is loaded: floats -> Q4_0 blocks -> packed. A GGUF file would give the blocks as they are.
   std::vector<std::byte> blocks(N * stilla::row_bytes<Q4_0>(K));
   const auto report = stilla::encode_rows<Q4_0>(blocks, stilla::ConstMatrix(weights.data(), N, K));
-  const auto packed = stilla::PackedMatrix::create(Q4_0::gguf_type, blocks.data(), N, K);
+  const auto packed = stilla::PackedMatrix::create<Q4_0>(blocks.data(), N, K);
   if (!report || !packed) return EXIT_FAILURE;
   std::printf("W[%zu, %zu]: %zu bytes of floats, %zu packed; off by %.1f %%\n\n", N, K, weights.size() * sizeof(float),
               packed->bytes(), 100 * report->relative_rmse);

@@ -226,7 +226,7 @@ class Engine {
     if (!report) die(report.error().message.c_str());
     std::byte* packed = arena_.take<std::byte>(stilla::packed_bytes<F>(rows, cols));
     stilla::pack<F>(packed, blocks.data(), rows, cols, team_);
-    return {F::gguf_type, rows, cols, packed};
+    return {stilla::id_of<F>, rows, cols, packed};
   }
 
   void multiply(stilla::Matrix y, const stilla::PackedView& w, stilla::ConstMatrix x, const float* bias = nullptr) {

@@ -23,7 +23,7 @@ LAYERS = {
     "generic": {"base", "format", "layout", "contract"},  # kernels on any target's vector operations
     "target": {"base", "format", "layout", "contract", "generic"},  # one folder for each instruction set
     "targets": {"base", "format", "layout", "contract", "target"},  # the list of targets
-    "all_targets": {"base", "format", "contract", "targets", "target"},  # an op's kernels of all targets
+    "all_targets": {"base", "format", "contract", "generic", "targets", "target"},  # an op's kernels of all targets
     "dispatch": {"base", "format", "contract", "targets", "all_targets"},
     "op": {"base", "format", "layout", "contract", "all_targets", "targets", "dispatch", "sampling"},
     "sampling": {"base", "contract", "all_targets", "dispatch"},
@@ -32,7 +32,8 @@ LAYERS = {
     "model": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text"},
     "umbrella": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text", "model"},
 }
-FILES = {"region": "base", "targets": "targets", "dispatch": "dispatch", "row_kernels": "dispatch", "stilla": "umbrella"}
+FILES = {"region": "base", "targets": "targets", "devices": "targets", "dispatch": "dispatch", "row_kernels": "dispatch",
+         "stilla": "umbrella"}
 
 
 def layer(path):

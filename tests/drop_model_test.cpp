@@ -23,7 +23,8 @@
 #include <vector>
 
 #include <stilla/text/chat_template.hpp>
-#include <stilla/text/gguf_vocabulary.hpp>
+#include <stilla/io/gguf.hpp>
+#include <stilla/text/source_tokenizer.hpp>
 
 #include "model_util.hpp"
 
@@ -80,11 +81,11 @@ std::uint32_t likeliest(std::span<const float> logits) {
 class Drop {
  public:
   // Formats that no GGUF file holds are for the layers only, as for `stilla --weights`.
-  explicit Drop(std::uint32_t format)
-      : model_(read(format), {}, is_ggml_type(format) ? std::nullopt : std::optional(format)) {
+  explicit Drop(FormatId format)
+      : model_(read(format), {}, is_ggml_format(format) ? std::nullopt : std::optional(format)) {
     if (!model_) return;
-    Result<Tokenizer> tokenizer = gguf_tokenizer(model_->file());
-    const Result<std::string_view> jinja = gguf_chat_template(model_->file());
+    Result<Tokenizer> tokenizer = read_tokenizer(model_->source());
+    const Result<std::string_view> jinja = model_->source().chat_template();
     if (!tokenizer || !jinja) return;
     const Result<ChatTemplate> chat = recognise_chat_template(*jinja);
     if (!chat) return;
@@ -95,9 +96,9 @@ class Drop {
     }
   }
 
-  static ModelFile read(std::uint32_t format) {
-    ModelFile file = ModelFile::read(std::string(test_data) + "/../../models/stilla-drop-f16.gguf");
-    if (is_ggml_type(format)) convert_matrices(file, format);
+  static ModelFile read(FormatId format) {
+    ModelFile file = ModelFile::read(std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf");
+    if (is_ggml_format(format)) convert_matrices(file, format);
     return file;
   }
 
@@ -162,7 +163,7 @@ class Drop {
 
 struct Format {
   std::string name;
-  std::uint32_t type;
+  FormatId format;
 };
 void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
 
@@ -170,10 +171,10 @@ void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
 std::vector<Format> encodable_formats() {
   std::vector<Format> out;
   for_each_type(Formats{}, [&]<class F>(F) {
-    constexpr bool is_common = F::gguf_type == F16::gguf_type || F::gguf_type == Q8_0::gguf_type ||
-                               F::gguf_type == Q4_0::gguf_type || F::gguf_type == Q4_K::gguf_type;
+    constexpr bool is_common =
+        id_of<F> == id_of<F16> || id_of<F> == id_of<Q8_0> || id_of<F> == id_of<Q4_0> || id_of<F> == id_of<Q4_K>;
     if constexpr (EncodableFormat<F> && (is_fast_build || is_common))
-      out.push_back({std::string(F::name), F::gguf_type});
+      out.push_back({std::string(F::name), id_of<F>});
   });
   return out;
 }
@@ -182,7 +183,7 @@ class DropModel : public ::testing::TestWithParam<Format> {
  protected:
   void SetUp() override {
     ASSERT_GE(problems().size(), 1001u);
-    drop_.emplace(GetParam().type);
+    drop_.emplace(GetParam().format);
     ASSERT_TRUE(drop_->is_ready()) << drop_->error();
   }
 

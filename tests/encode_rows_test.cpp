@@ -16,7 +16,7 @@ template <class F>
 class EncodeRows : public ::testing::Test {};
 TYPED_TEST_SUITE(EncodeRows, AsGtestTypes<Formats>::Types, FormatNames);
 
-std::vector<std::byte> encoded(ConstMatrix weights, std::uint32_t format, EncodingReport* report,
+std::vector<std::byte> encoded(ConstMatrix weights, FormatId format, EncodingReport* report,
                                Parallel parallel = {}) {
   std::vector<std::byte> blocks(*encoded_bytes(format, weights.rows, weights.cols));
   const Result<EncodingReport> result = encode_rows(blocks, weights, format, parallel);
@@ -31,7 +31,7 @@ TYPED_TEST(EncodeRows, GivesTheEncodersBytesAndTheirError) {
   const std::vector<float> values = noise_values(7, N * stride, 0.05f);
   const ConstMatrix weights(values.data(), N, K, stride);
   EncodingReport report;
-  const std::vector<std::byte> blocks = encoded(weights, F::gguf_type, &report);
+  const std::vector<std::byte> blocks = encoded(weights, id_of<F>, &report);
   ASSERT_EQ(blocks.size(), N * row_bytes<F>(K));
 
   double squared_error = 0.0, squared_source = 0.0, highest = 0.0;
@@ -62,8 +62,8 @@ TYPED_TEST(EncodeRows, IsTheSameForAnyNumberOfThreads) {
   const std::vector<float> values = noise_values(8, N * K);
   EncodingReport serial, parallel;
   ThreadPool pool(3);
-  const auto one = encoded(ConstMatrix(values.data(), N, K), F::gguf_type, &serial);
-  const auto three = encoded(ConstMatrix(values.data(), N, K), F::gguf_type, &parallel, pool);
+  const auto one = encoded(ConstMatrix(values.data(), N, K), id_of<F>, &serial);
+  const auto three = encoded(ConstMatrix(values.data(), N, K), id_of<F>, &parallel, pool);
   EXPECT_EQ(one, three);
   EXPECT_EQ(serial.rmse, parallel.rmse);
   EXPECT_EQ(serial.relative_rmse, parallel.relative_rmse);
@@ -76,7 +76,7 @@ TYPED_TEST(EncodeRows, RefusesWhatIsNotFinite) {
   for (const float bad : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
     std::vector<float> values = noise_values(9, N * K);
     values[K + 200] = bad;
-    std::vector<std::byte> blocks(*encoded_bytes(F::gguf_type, N, K));
+    std::vector<std::byte> blocks(*encoded_bytes(id_of<F>, N, K));
     const Result<EncodingReport> report = encode_rows<F>(blocks, ConstMatrix(values.data(), N, K));
     ASSERT_FALSE(report) << bad;
     EXPECT_TRUE(report.error().message.starts_with("row 1, column ")) << report.error().message;
@@ -93,7 +93,7 @@ TYPED_TEST(EncodeRows, TakesEmptyAndZeroMatrices) {
   }
   const std::vector<float> zeros(512, 0.0f);
   EncodingReport report;
-  (void)encoded(ConstMatrix(zeros.data(), 2, 256), F::gguf_type, &report);
+  (void)encoded(ConstMatrix(zeros.data(), 2, 256), id_of<F>, &report);
   EXPECT_EQ(report.rmse, 0.0);
   EXPECT_EQ(report.relative_rmse, 0.0);
   EXPECT_EQ(report.max_error, 0.0);
@@ -103,7 +103,7 @@ TYPED_TEST(EncodeRows, TakesEmptyAndZeroMatrices) {
 TEST(EncodeRows, RefusesAScaleThatOverflows) {
   std::vector<float> values(64, 1.0f);
   values[40] = 1e6f;
-  std::vector<std::byte> blocks(*encoded_bytes(Q4_0::gguf_type, 1, 64));
+  std::vector<std::byte> blocks(*encoded_bytes(id_of<Q4_0>, 1, 64));
   const Result<EncodingReport> report = encode_rows<Q4_0>(blocks, ConstMatrix(values.data(), 1, 64));
   ASSERT_FALSE(report);
   EXPECT_TRUE(report.error().message.starts_with("row 0, column ")) << report.error().message;
@@ -112,19 +112,19 @@ TEST(EncodeRows, RefusesAScaleThatOverflows) {
 TEST(EncodeRows, NamesWhatDoesNotFit) {
   const std::vector<float> values(96, 1.0f);
   std::vector<std::byte> blocks(54);
-  const auto message = [&](std::size_t N, std::size_t K, std::uint32_t format) {
+  const auto message = [&](std::size_t N, std::size_t K, FormatId format) {
     const Result<EncodingReport> report = encode_rows(blocks, ConstMatrix(values.data(), N, K), format);
     return report ? std::string("accepted") : report.error().message;
   };
-  EXPECT_EQ(message(1, 96, Q4_0::gguf_type), "accepted");
-  EXPECT_EQ(message(1, 95, Q4_0::gguf_type), "95 columns are not a multiple of the q4_0 block of 32");
-  EXPECT_EQ(message(1, 64, Q4_0::gguf_type),
+  EXPECT_EQ(message(1, 96, id_of<Q4_0>), "accepted");
+  EXPECT_EQ(message(1, 95, id_of<Q4_0>), "95 columns are not a multiple of the q4_0 block of 32");
+  EXPECT_EQ(message(1, 64, id_of<Q4_0>),
             "1 x 64 weights take 36 bytes in q4_0, but the memory given for them has 54");
-  EXPECT_EQ(message(1, 96, 3333), "weights of type 3333 are not supported");
+  EXPECT_EQ(message(1, 96, FormatId{3333}), "weights of an unknown format (id 3333) are not supported");
 
   constexpr std::size_t huge = std::size_t{1} << 62;
   for (const auto& [N, K] : {std::pair{huge, std::size_t{64}}, {std::size_t{1}, huge + huge / 2 * 4}, {huge, huge}}) {
-    const Result<std::size_t> bytes = encoded_bytes(F32::gguf_type, N, K);
+    const Result<std::size_t> bytes = encoded_bytes(id_of<F32>, N, K);
     ASSERT_FALSE(bytes);
     EXPECT_TRUE(bytes.error().message.ends_with("do not fit the address space")) << bytes.error().message;
   }
@@ -140,8 +140,8 @@ TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
   ThreadPool pool(3);
   for_each_type(TypeList<Q4_0, Q4_K, ST4, INT4_CHANNEL>{}, [&]<class To>(To) {
     EncodingReport report;
-    const std::vector<std::byte> expected = encoded(ConstMatrix(decoded.data(), N, K), To::gguf_type, &report);
-    const auto found = requantise_rows(To::gguf_type, From::gguf_type, rows.data(), N, K, pool);
+    const std::vector<std::byte> expected = encoded(ConstMatrix(decoded.data(), N, K), id_of<To>, &report);
+    const auto found = requantise_rows(id_of<To>, id_of<From>, rows.data(), N, K, pool);
     ASSERT_TRUE(found) << found.error().message;
     ASSERT_EQ(found->size(), expected.size());
     EXPECT_EQ(std::memcmp(found->data(), expected.data(), expected.size()), 0) << To::name;
@@ -151,10 +151,10 @@ TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
 TEST(EncodeRows, RequantisesInPieces) {
   constexpr std::size_t N = 4100, K = 1024;  // more than 2^22 weights
   const std::vector<std::byte> rows = random_rows<Q8_0>(11, N, K);
-  const auto all = requantise_rows(Q4_0::gguf_type, Q8_0::gguf_type, rows.data(), N, K);
+  const auto all = requantise_rows(id_of<Q4_0>, id_of<Q8_0>, rows.data(), N, K);
   ASSERT_TRUE(all);
   for (const std::size_t n : {std::size_t{0}, N / 2, N - 5, N - 1}) {
-    const auto one = requantise_rows(Q4_0::gguf_type, Q8_0::gguf_type, rows.data() + n * row_bytes<Q8_0>(K), 1, K);
+    const auto one = requantise_rows(id_of<Q4_0>, id_of<Q8_0>, rows.data() + n * row_bytes<Q8_0>(K), 1, K);
     ASSERT_TRUE(one);
     EXPECT_EQ(std::memcmp(all->data() + n * row_bytes<Q4_0>(K), one->data(), one->size()), 0) << n;
   }
@@ -162,15 +162,15 @@ TEST(EncodeRows, RequantisesInPieces) {
 
 TEST(EncodeRows, RequantisingNamesWhatDoesNotFit) {
   const std::vector<std::byte> rows = random_rows<Q4_0>(12, 20, 32);
-  const auto message = [&](std::uint32_t to, std::uint32_t from, std::size_t K) {
+  const auto message = [&](FormatId to, FormatId from, std::size_t K) {
     const auto made = requantise_rows(to, from, rows.data(), 2, K);
     return made ? std::string("made") : made.error().message;
   };
-  EXPECT_EQ(message(ST4::gguf_type, Q4_0::gguf_type, 128), "made");
-  EXPECT_EQ(message(ST4::gguf_type, Q4_0::gguf_type, 0), "made");
-  EXPECT_EQ(message(ST4::gguf_type, Q4_0::gguf_type, 96), "96 columns are not a multiple of the st4 block of 128");
-  EXPECT_EQ(message(3333, Q4_0::gguf_type, 128), "weights of type 3333 are not supported");
-  EXPECT_EQ(message(ST4::gguf_type, 3333, 128), "weights of type 3333 are not supported");
+  EXPECT_EQ(message(id_of<ST4>, id_of<Q4_0>, 128), "made");
+  EXPECT_EQ(message(id_of<ST4>, id_of<Q4_0>, 0), "made");
+  EXPECT_EQ(message(id_of<ST4>, id_of<Q4_0>, 96), "96 columns are not a multiple of the st4 block of 128");
+  EXPECT_EQ(message(FormatId{3333}, id_of<Q4_0>, 128), "weights of an unknown format (id 3333) are not supported");
+  EXPECT_EQ(message(id_of<ST4>, FormatId{3333}, 128), "weights of an unknown format (id 3333) are not supported");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // Formats against gguf-py (golden/formats.bin, made by golden/make_format_golden.py), bit for bit; the parts that
 // integer kernels see against decode; conversions of halves and bfloats at every rounding boundary there is.
 #include <stilla/format/format.hpp>
+#include <stilla/format/format_name.hpp>
 
 #include <gtest/gtest.h>
 
@@ -49,14 +50,14 @@ Golden golden(Kind kind) {
     at += sizeof head;
     std::size_t block_bytes = 0;
     std::size_t block_weights = 0;
-    const bool known = with_format(head[0], [&]<class G>(G) {
+    const bool known = with_format(format_of_gguf_type(head[0]).value_or(no_format), [&]<class G>(G) {
       block_bytes = G::block_bytes;
       block_weights = G::block_weights;
     });
     if (!known) break;
     const std::size_t packed = head[2] * block_bytes;
     const std::size_t weights = head[2] * block_weights;
-    if (head[0] == F::gguf_type && head[1] == static_cast<std::uint32_t>(kind)) {
+    if (format_of_gguf_type(head[0]) == id_of<F> && head[1] == static_cast<std::uint32_t>(kind)) {
       out.blocks.resize(packed);
       out.weights.resize(weights);
       std::memcpy(out.blocks.data(), bytes.data() + at, packed);
@@ -279,15 +280,22 @@ TYPED_TEST(FormatTest, EncodingDecodedWeightsIsIdempotent) {
   }
 }
 
-TEST(Formats, ListIsComplete) {
-  std::vector<std::string> names;
-  for_each_type(Formats{}, [&]<class F>(F) { names.emplace_back(F::name); });
-  EXPECT_EQ(names, (std::vector<std::string>{"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k",
-                                             "q5_k", "q6_k", "iq4_nl", "iq4_xs", "st4", "int4_g128", "int4_g128_min",
-                                             "int4_channel", "int8_channel"}));
-  EXPECT_FALSE(with_format(10, [](auto) {}));
-  EXPECT_TRUE(with_format(12, []<class F>(F) { EXPECT_EQ(F::name, "q4_k"); }));
+TEST(Formats, AreFoundByTheirIds) {
+  EXPECT_FALSE(with_format(no_format, [](auto) {}));
+  EXPECT_FALSE(with_format(format_id("q2_k"), [](auto) {}));
+  EXPECT_TRUE(with_format(format_id("q4_k"), []<class F>(F) { EXPECT_EQ(F::name, "q4_k"); }));
   EXPECT_EQ(row_bytes<Q6_K>(512), 420u);
+}
+
+// Ids are stored, so they stay: FNV-1a, whose values for "" and "a" are published.
+TEST(Formats, IdsAreHashesOfNames) {
+  EXPECT_EQ(format_id(""), FormatId{0x811c9dc5});
+  EXPECT_EQ(format_id("a"), FormatId{0xe40c292c});
+  for_each_type(Formats{}, [&]<class F>(F) {
+    EXPECT_TRUE(with_format(id_of<F>, [&]<class G>(G) { EXPECT_EQ(G::name, F::name); }));
+    EXPECT_EQ(format_name(id_of<F>), F::name);
+  });
+  EXPECT_EQ(format_name(no_format), "unknown");
 }
 
 // The value of a half by its definition.

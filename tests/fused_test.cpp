@@ -12,7 +12,7 @@ namespace {
 
 using namespace stilla_test;
 
-PackedMatrix packed(std::uint32_t seed, std::uint32_t format, std::size_t N, std::size_t K) {
+PackedMatrix packed(std::uint32_t seed, FormatId format, std::size_t N, std::size_t K) {
   std::optional<PackedMatrix> matrix;
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
@@ -61,8 +61,8 @@ void everywhere(F&& f) {
 
 TEST(Fused, ProductsOfOneInput) {
   constexpr std::size_t K = 256;
-  const PackedMatrix a = packed(1, Q4_0::gguf_type, 100, K), b = packed(2, Q6_K::gguf_type, 16, K),
-                     c = packed(3, F16::gguf_type, 33, K);
+  const PackedMatrix a = packed(1, id_of<Q4_0>, 100, K), b = packed(2, id_of<Q6_K>, 16, K),
+                     c = packed(3, id_of<F16>, 33, K);
   const std::vector<float> bias = noise_values(4, 100);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> x = noise_values(5, M * K);
@@ -93,7 +93,7 @@ TEST(Fused, AsManyProductsAsAreAsked) {
   std::vector<PackedMatrix> weights;
   std::vector<std::vector<float>> y(count, std::vector<float>(N));
   std::vector<MatmulProduct> products;
-  for (std::uint32_t i = 0; i < count; ++i) weights.push_back(packed(16 + i, Q4_0::gguf_type, N, K));
+  for (std::uint32_t i = 0; i < count; ++i) weights.push_back(packed(16 + i, id_of<Q4_0>, N, K));
   for (std::size_t i = 0; i < count; ++i) products.push_back({Matrix(y[i].data(), 1, N), weights[i]});
   ThreadPool pool(3);
   matmul(products, {{}, rounded.view()}, pool);
@@ -107,7 +107,7 @@ TEST(Fused, AsManyProductsAsAreAsked) {
 TEST(Fused, GatedMatmul) {
   constexpr std::size_t K = 256;
   for (const std::size_t N : {32u, 96u, 192u, 544u, 960u}) {  // 192 rows are a task
-    const PackedMatrix gate = packed(6, Q4_K::gguf_type, N, K), up = packed(7, Q8_0::gguf_type, N, K);
+    const PackedMatrix gate = packed(6, id_of<Q4_K>, N, K), up = packed(7, id_of<Q8_0>, N, K);
     everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
       const std::vector<float> x = noise_values(8, M * K);
       ActivationBuffer rounded(bits), expected(bits), found(bits);
@@ -127,7 +127,7 @@ TEST(Fused, GatedMatmul) {
   }
   // Without rounding the rows may end anywhere.
   constexpr std::size_t odd = 41;
-  const PackedMatrix gate = packed(9, Q4_0::gguf_type, odd, K), up = packed(10, Q4_0::gguf_type, odd, K);
+  const PackedMatrix gate = packed(9, id_of<Q4_0>, odd, K), up = packed(10, id_of<Q4_0>, odd, K);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> x = noise_values(11, M * K);
     ActivationBuffer rounded(bits);
@@ -146,13 +146,15 @@ TEST(Fused, GatedMatmul) {
 TEST(Fused, PartsOfManyTokens) {
   constexpr std::size_t M = 201, K = 3072, N = 128;
   const std::vector<float> x = noise_values(24, M * K), bias = noise_values(25, N);
-  const PackedMatrix gate = packed(26, Q4_K::gguf_type, N, K), up = packed(27, Q8_0::gguf_type, N, K),
-                     floats = packed(28, F16::gguf_type, N, K);
+  const PackedMatrix gate = packed(26, id_of<Q4_K>, N, K), up = packed(27, id_of<Q8_0>, N, K),
+                     floats = packed(28, id_of<F16>, N, K);
   ActivationBuffer rounded;
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
   MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
   // Here parts are AMX's where the CPU has it; skeleton_test has a target with parts for every CPU.
-  if (rounded.has_arrangement()) ASSERT_LT(stilla::detail::activation_form(active_target()).tokens_per_task(input.rounded), M);
+  if (rounded.has_arrangement()) {
+    ASSERT_LT(stilla::detail::activation_form(active_target()).tokens_per_task(input.rounded), M);
+  }
   // Expected: a few tokens at a time.
   std::vector<float> products[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
   for (std::size_t m = 0; m < M; m += 50) {
@@ -189,7 +191,7 @@ TEST(Fused, PartsOfManyTokens) {
 }
 
 TEST(Fused, MatricesWithoutRowsOrColumns) {
-  const PackedMatrix no_rows = packed(29, Q4_K::gguf_type, 0, 256), no_columns = packed(30, Q4_K::gguf_type, 64, 0);
+  const PackedMatrix no_rows = packed(29, id_of<Q4_K>, 0, 256), no_columns = packed(30, id_of<Q4_K>, 64, 0);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> x = noise_values(31, M * 256);
     ActivationBuffer rounded(bits), products(bits);

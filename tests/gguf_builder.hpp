@@ -79,6 +79,10 @@ class GgufBuilder {
     data_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return *this;
   }
+  GgufBuilder& tensor(std::string_view name, const std::vector<std::uint64_t>& dims, stilla::FormatId format,
+                      std::span<const std::byte> bytes) {
+    return tensor(name, dims, stilla::gguf_type_of(format).value(), bytes);
+  }
   GgufBuilder& floats(std::string_view name, const std::vector<std::uint64_t>& dims, const std::vector<float>& values) {
     return tensor(name, dims, 0, std::as_bytes(std::span(values)));
   }

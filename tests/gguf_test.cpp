@@ -158,7 +158,7 @@ TEST(Gguf, ReadsEveryKindOfValue) {
     EXPECT_EQ(file.find("missing"), nullptr);
 
     ASSERT_EQ(file.tensors().size(), 3u);
-    const GgufTensor& embedding = **file.require_tensor("token_embd.weight", {2, 3});
+    const TensorInfo& embedding = **file.require_tensor("token_embd.weight", {2, 3});
     EXPECT_EQ(embedding.columns(), 2u);
     EXPECT_EQ(embedding.rows(), 3u);
     EXPECT_EQ(embedding.offset % 32, 0u);
@@ -213,6 +213,27 @@ TEST(Gguf, GettersNameFileKeyOffsetFoundAndExpected) {
   contains(wide_file->get_float("f64").error(), "expected a value that fits in a float");
   EXPECT_EQ(std::bit_cast<std::uint32_t>(*wide_file->get_float("inf")), 0x7f800000u);
   contains(wide_file->get_bool("evil\n\x1b[2J").error(), "key 'evil\\x0a\\x1b[2J'");
+}
+
+// Files hold these numbers, so they stay.
+TEST(Gguf, FormatsHaveTheirNumbers) {
+  const std::pair<std::string_view, std::uint32_t> expected[] = {
+      {"f32", 0},          {"f16", 1},          {"bf16", 30},         {"q8_0", 8},
+      {"q4_0", 2},         {"q4_1", 3},         {"q5_0", 6},          {"q5_1", 7},
+      {"q4_k", 12},        {"q5_k", 13},        {"q6_k", 14},         {"iq4_nl", 20},
+      {"iq4_xs", 23},      {"st4", 0x345453},   {"int4_g128", 0x533449}, {"int4_g128_min", 0x4d3449},
+      {"int4_channel", 0x433449}, {"int8_channel", 0x433849}};
+  for (const auto& [name, number] : expected) {
+    EXPECT_EQ(gguf_type_of(format_id(name)), number) << name;
+    EXPECT_EQ(format_of_gguf_type(number), format_id(name)) << name;
+    EXPECT_EQ(is_ggml_format(format_id(name)), number < 42) << name;
+  }
+  EXPECT_EQ(format_of_gguf_type(10), std::nullopt);  // q2_k
+  EXPECT_EQ(format_of_gguf_type(4711), std::nullopt);
+  EXPECT_EQ(gguf_type_of(no_format), std::nullopt);
+  EXPECT_EQ(gguf_type_of(format_id("q2_k")), std::nullopt);
+  const auto id = static_cast<std::uint32_t>(format_id("a format to come"));
+  EXPECT_EQ(detail::own_number("a format to come"), (id & 0x7fffffff) | 0x40000000);
 }
 
 TEST(Gguf, TypesWithKnownGeometryLoadAndAreRefusedWhenUsed) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <stilla/text/gguf_vocabulary.hpp>
+#include <stilla/io/gguf.hpp>
+#include <stilla/text/source_tokenizer.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -37,7 +38,7 @@ Outcome outcome_of(const GgufBuilder& builder) {
   const std::vector<std::byte> bytes = builder.build();
   const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));
   if (!file) return {file.error().message, {}};
-  const Result<Tokenizer> tokenizer = gguf_tokenizer(*file);
+  const Result<Tokenizer> tokenizer = read_tokenizer(*file);
   if (!tokenizer) {
     EXPECT_EQ(tokenizer.error().kind, ErrorKind::refused_file);
     return {tokenizer.error().message, {}};
@@ -124,10 +125,10 @@ TEST(GgufVocabulary, MissingAndMistypedKeys) {
 
 TEST(GgufVocabulary, ChatTemplateText) {
   const std::vector<std::byte> without = builder_of({}).build();
-  EXPECT_EQ(*gguf_chat_template(*GgufFile::parse(MappedFile::from_memory(without, "m.gguf"))), "");
+  EXPECT_EQ(*GgufFile::parse(MappedFile::from_memory(without, "m.gguf"))->chat_template(), "");
   const std::vector<std::byte> with = GgufBuilder().string("tokenizer.chat_template", "{{ x }}").build();
   const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(with, "m.gguf"));
-  EXPECT_EQ(*gguf_chat_template(*file), "{{ x }}");
+  EXPECT_EQ(*file->chat_template(), "{{ x }}");
 }
 
 }  // namespace

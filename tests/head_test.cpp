@@ -76,7 +76,7 @@ std::vector<LogitRequest> requests_for(std::size_t N) {
 }
 
 // Weights whose rows repeat, so that logits tie, in blocks of one format.
-PackedMatrix head_of(std::uint32_t format, std::size_t N, std::size_t K) {
+PackedMatrix head_of(FormatId format, std::size_t N, std::size_t K) {
   std::optional<PackedMatrix> matrix;
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
@@ -93,7 +93,7 @@ PackedMatrix head_of(std::uint32_t format, std::size_t N, std::size_t K) {
   return std::move(*matrix);
 }
 
-void expect_what_the_row_says(std::size_t N, std::uint32_t format, std::size_t M, ActivationBits bits,
+void expect_what_the_row_says(std::size_t N, FormatId format, std::size_t M, ActivationBits bits,
                               const float* bias) {
   constexpr std::size_t K = 256;
   const PackedMatrix w = head_of(format, N, K);
@@ -123,17 +123,17 @@ TEST(TopLogits, AreThoseOfTheRow) {
     SCOPED_TRACE(target.name);
     const OnTarget on(target);
     for (const ActivationBits bits : {ActivationBits::eight, ActivationBits::sixteen}) {
-      for (const std::size_t M : {1u, 5u}) expect_what_the_row_says(2000, Q6_K::gguf_type, M, bits, nullptr);
+      for (const std::size_t M : {1u, 5u}) expect_what_the_row_says(2000, id_of<Q6_K>, M, bits, nullptr);
     }
-    expect_what_the_row_says(333, Q4_0::gguf_type, 17, ActivationBits::eight, nullptr);
-    expect_what_the_row_says(100, F16::gguf_type, 3, ActivationBits::eight, nullptr);
+    expect_what_the_row_says(333, id_of<Q4_0>, 17, ActivationBits::eight, nullptr);
+    expect_what_the_row_says(100, id_of<F16>, 3, ActivationBits::eight, nullptr);
   });
 }
 
 TEST(TopLogits, OfAnyNumberOfIdsAndRows) {
   for (const std::size_t N : {1u, 15u, 16u, 17u, 64u, 65u, 1025u}) {
     for (const std::size_t M : {1u, 2u, 31u, 32u, 33u, 70u}) {
-      expect_what_the_row_says(N, Q8_0::gguf_type, M, ActivationBits::eight, nullptr);
+      expect_what_the_row_says(N, id_of<Q8_0>, M, ActivationBits::eight, nullptr);
     }
   }
 }
@@ -147,22 +147,22 @@ TEST(TopLogits, WithLogitsThatAreNoNumbersOrAllAlike) {
       if (noise_bits(sparseness, n) % sparseness == 0)
         bias[n] = special[noise_bits(sparseness + 1, n) % special.size()];
     }
-    expect_what_the_row_says(N, Q8_0::gguf_type, 2, ActivationBits::eight, bias.data());
+    expect_what_the_row_says(N, id_of<Q8_0>, 2, ActivationBits::eight, bias.data());
   }
   const std::vector<float> nowhere(N, std::nanf("")), lowest(N, -infinity), highest(N, infinity);
   for (const std::vector<float>& bias : {nowhere, lowest, highest}) {
-    expect_what_the_row_says(N, Q8_0::gguf_type, 2, ActivationBits::eight, bias.data());
+    expect_what_the_row_says(N, id_of<Q8_0>, 2, ActivationBits::eight, bias.data());
   }
 }
 
 TEST(TopLogits, OfNoRowsAndOfAnUnknownFormat) {
   TopLogits top;
-  EXPECT_TRUE(top_logits(top, PackedView{Q8_0::gguf_type, 0, 32, nullptr}, {}, {.best = 3, .also = {1}}));
+  EXPECT_TRUE(top_logits(top, PackedView{id_of<Q8_0>, 0, 32, nullptr}, {}, {.best = 3, .also = {1}}));
   EXPECT_EQ(top.rows(), 0u);
   const std::vector<float> x(32);
   ActivationBuffer rounded;
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), 1, 32)));
-  EXPECT_TRUE(top_logits(top, PackedView{999, 16, 32, nullptr}, {{}, rounded.view()}, {.best = 3, .also = {1}}));
+  EXPECT_TRUE(top_logits(top, PackedView{FormatId{999}, 16, 32, nullptr}, {{}, rounded.view()}, {.best = 3, .also = {1}}));
   ASSERT_EQ(top.rows(), 1u);
   EXPECT_TRUE(top.row(0).empty());
   EXPECT_FALSE(top.resize(2, {.best = SIZE_MAX, .also = {1}}));

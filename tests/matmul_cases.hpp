@@ -542,20 +542,20 @@ STILLA_CASE_TEST(MatMul, FloatsAreRoundedOnTheWay) {
       EXPECT_EQ(rounded.rows(), QuantisedFormat<F> ? M : 0);
     }
   }
-  EXPECT_EQ(takes_float_activations(F::gguf_type), !QuantisedFormat<F>);
+  EXPECT_EQ(takes_float_activations(id_of<F>), !QuantisedFormat<F>);
 }
 
 STILLA_CASE_TEST(MatMul, NoColumnsIsABiasAndNoRowsNothing) {
   using F = Second;
   const std::vector<float> bias = noise_values(30, 3);
-  const PackedView empty{F::gguf_type, 3, 0, nullptr};
+  const PackedView empty{id_of<F>, 3, 0, nullptr};
   Activations<F> x(ConstMatrix(nullptr, 2, 0));
   EXPECT_TRUE(same_bits(product(target, empty, x.all(), bias.data()),
                         std::vector<float>{bias[0], bias[1], bias[2], bias[0], bias[1], bias[2]}));
   Activations<F> many(ConstMatrix(nullptr, 33, 0));
-  for (const float y : product(target, PackedView{F::gguf_type, 64, 0, nullptr}, many.all())) ASSERT_EQ(y, 0.0f);
+  for (const float y : product(target, PackedView{id_of<F>, 64, 0, nullptr}, many.all())) ASSERT_EQ(y, 0.0f);
   Activations<F> some(31, 2, some_columns<F>);
-  EXPECT_TRUE(product(target, PackedView{F::gguf_type, 0, some_columns<F>, nullptr}, some.all()).empty());
+  EXPECT_TRUE(product(target, PackedView{id_of<F>, 0, some_columns<F>, nullptr}, some.all()).empty());
 }
 
 }  // namespace

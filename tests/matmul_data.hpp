@@ -20,7 +20,7 @@ struct Weights {
   Weights(std::vector<std::byte> blocks, std::size_t N, std::size_t K)
       : rows(std::span<const std::byte>(blocks)),
         packed(packed_bytes<F>(N, K)),
-        view{F::gguf_type, N, K, packed.data()} {
+        view{id_of<F>, N, K, packed.data()} {
     pack<F>(packed.data(), rows.data(), N, K);
   }
   Weights(std::uint32_t seed, std::size_t N, std::size_t K)

@@ -68,7 +68,7 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
         changed.tensors[i].dims = dims;
         std::uint64_t weights = 1;
         for (const std::uint64_t dim : dims) weights *= dim;
-        with_format(tensor.type,
+        with_format(tensor.format(),
                     [&]<class F>(F) { changed.tensors[i].bytes.resize(weights / F::block_weights * F::block_bytes); });
         expect_refused(changed, {"'" + (dims[0] == tensor.dims[0] && dims.size() < 3 ? culprit : tensor.name) + "'",
                                  "found", "expected"});
@@ -112,8 +112,8 @@ TEST(ModelLoading, TypesThatCannotBeDecodedAreNamed) {
 TEST(ModelLoading, NormsInEveryFormat) {
   for_each_type(GgufFormats{}, [&]<class F>(F) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
-    convert(file.tensor("blk.0.attn_norm.weight"), F::gguf_type);
-    convert(file.tensor("blk.0.attn_q.bias"), F::gguf_type);
+    convert(file.tensor("blk.0.attn_norm.weight"), id_of<F>);
+    convert(file.tensor("blk.0.attn_q.bias"), id_of<F>);
     const std::vector<float> norm = decoded(file.tensor("blk.0.attn_norm.weight"));
     const LoadedModel model(file);
     ASSERT_TRUE(model) << F::name << ": " << model.error();
@@ -126,7 +126,7 @@ TEST(ModelLoading, NormsInEveryFormat) {
 TEST(ModelLoading, LayersInAnotherFormat) {
   for (const char* const name : {"tiny-qwen2", "tiny-llama"}) {
     ModelFile file = ModelFile::tiny(name);
-    const LoadedModel original(file), model(file, {}, ST4::gguf_type);
+    const LoadedModel original(file), model(file, {}, id_of<ST4>);
     ASSERT_TRUE(original && model) << original.error() << model.error();
     EXPECT_EQ(model->head().weight.view().format, original->head().weight.view().format);
     const auto expect_requantised = [&](const std::string& part, const PackedView& found, const PackedView& before) {
@@ -135,8 +135,8 @@ TEST(ModelLoading, LayersInAnotherFormat) {
         EXPECT_EQ(found.format, before.format) << name << " " << part;
         return;
       }
-      EXPECT_EQ(found.format, ST4::gguf_type) << name << " " << part;
-      convert(tensor, ST4::gguf_type);
+      EXPECT_EQ(found.format, id_of<ST4>) << name << " " << part;
+      convert(tensor, id_of<ST4>);
       const std::vector<float> expected = decoded(tensor);
       std::vector<float> row(found.cols);
       for (std::size_t n = 0; n < found.rows; ++n) {
@@ -325,7 +325,7 @@ TEST(ModelLoading, RopeFactorsAreChecked) {
   const auto with = [](const std::vector<float>& factors) {
     ModelFile file = ModelFile::tiny("tiny-llama");
     const auto bytes = std::as_bytes(std::span(factors));
-    file.tensors.push_back({"rope_freqs.weight", {factors.size()}, F32::gguf_type, {bytes.begin(), bytes.end()}});
+    file.tensors.push_back({"rope_freqs.weight", {factors.size()}, gguf_type_of(id_of<F32>).value(), {bytes.begin(), bytes.end()}});
     return file;
   };
   std::vector<float> factors(16, 1.0f);

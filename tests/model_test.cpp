@@ -76,7 +76,7 @@ constexpr float clear_margin = 1.0f;      // 6 standard deviations of the differ
 // the same weights in float, however they were stored, must come out almost equal.
 TEST_P(TinyModel, ExactWeightsGiveTheReferencesLogits) {
   ModelFile file = ModelFile::tiny(GetParam());
-  convert_matrices(file, F32::gguf_type);
+  convert_matrices(file, id_of<F32>);
   const LoadedModel model(file);
   ASSERT_TRUE(model) << model.error();
   const SessionOptions exact{.kv_type = KvType::f32};
@@ -97,7 +97,7 @@ TEST_P(TinyModel, ExactWeightsGiveTheReferencesLogits) {
 TEST_P(TinyModel, ScaledPositionsGiveTheReferencesLogits) {
   for (const char* type : {"linear", "yarn"}) {
     ModelFile file = ModelFile::tiny(GetParam());
-    convert_matrices(file, F32::gguf_type);
+    convert_matrices(file, id_of<F32>);
     const std::string scaling = GetParam().substr(5) + ".rope.scaling.";
     file.set(scaling + "type", std::string_view(type));
     file.set(scaling + "factor", 4.0f);
@@ -136,9 +136,9 @@ TEST_P(TinyModel, EveryFormatStaysNearItsOwnWeightsAsFloats) {
     if (F::block_weights == 256 && GetParam() == "tiny-llama") return;  // its rows of 192 have no block of 256
     SCOPED_TRACE(F::name);
     ModelFile file = ModelFile::tiny(GetParam());
-    convert_matrices(file, F::gguf_type);
+    convert_matrices(file, id_of<F>);
     ModelFile exact = file;
-    convert_matrices(exact, F32::gguf_type);
+    convert_matrices(exact, id_of<F32>);
     const LoadedModel model(file), exact_model(exact);
     ASSERT_TRUE(model && exact_model) << model.error() << exact_model.error();
     const std::vector<float> ours = all_logits(*model, text), expected = all_logits(*exact_model, text);
@@ -228,7 +228,7 @@ TEST_P(TinyModel, AHeadTwiceAsLargeDoublesLogits) {
   ModelFile file = ModelFile::tiny(GetParam());
   ModelFile::Tensor head = file.tensor(GetParam() == "tiny-llama" ? "token_embd.weight" : "output.weight");
   head.name = "output.weight";
-  convert(head, F32::gguf_type);
+  convert(head, id_of<F32>);
   file.remove_tensor("output.weight");
   file.tensors.push_back(head);
   const LoadedModel model(file);
@@ -269,7 +269,7 @@ TEST_P(TinyModel, RopeFactorsAreUsed) {
   const auto with_factors = [&](const std::vector<float>& factors) {
     ModelFile changed = file;
     const auto bytes = std::as_bytes(std::span(factors));
-    changed.tensors.push_back({"rope_freqs.weight", {pairs}, F32::gguf_type, {bytes.begin(), bytes.end()}});
+    changed.tensors.push_back({"rope_freqs.weight", {pairs}, gguf_type_of(id_of<F32>).value(), {bytes.begin(), bytes.end()}});
     const LoadedModel model(changed);
     EXPECT_TRUE(model) << model.error();
     return model ? all_logits(*model, ids()) : std::vector<float>();
@@ -296,7 +296,7 @@ TEST_P(TinyModel, SurvivesWeightsThatAreNoNumbers) {
         std::vector<float> weights = decoded(tensor);
         weights[weights.size() / 3] = bad;
         if (all) std::fill(weights.begin(), weights.end(), bad);
-        tensor.type = F32::gguf_type;
+        tensor.type = gguf_type_of(id_of<F32>).value();
         tensor.bytes.assign(std::as_bytes(std::span(weights)).begin(), std::as_bytes(std::span(weights)).end());
         const LoadedModel model(file);
         if (!model) continue;  // refusing it is right too
@@ -323,7 +323,7 @@ TEST_P(TinyModel, SurvivesBlockScalesThatAreNoNumbers) {
     ModelFile file = ModelFile::tiny(GetParam());
     for (ModelFile::Tensor& tensor : file.tensors) {
       if (tensor.dims.size() < 2) continue;
-      with_format(tensor.type, [&]<class F>(F) {
+      with_format(tensor.format(), [&]<class F>(F) {
         if constexpr (QuantisedFormat<F>) {
           const std::size_t middle = tensor.bytes.size() / F::block_bytes / 2 * F::block_bytes;
           for (const std::size_t offset : half_offsets<F>()) {

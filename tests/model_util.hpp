@@ -4,6 +4,7 @@
 // that can be edited in memory, logits of a text, distances.
 #pragma once
 
+#include <stilla/io/gguf.hpp>
 #include <stilla/model/forward.hpp>
 #include <stilla/format/encode_rows.hpp>
 
@@ -86,8 +87,10 @@ struct ModelFile {
   struct Tensor {
     std::string name;
     std::vector<std::uint64_t> dims;  // contiguous one first
-    std::uint32_t type;
+    std::uint32_t type;               // GGUF's number
     std::vector<std::byte> bytes;
+
+    FormatId format() const { return format_of_gguf_type(type).value_or(no_format); }
   };
   std::vector<Key> keys;
   std::vector<Tensor> tensors;
@@ -155,7 +158,7 @@ struct ModelFile {
 
 inline std::vector<float> decoded(const ModelFile::Tensor& tensor) {
   std::vector<float> values;
-  with_format(tensor.type, [&](auto tag) {
+  with_format(tensor.format(), [&](auto tag) {
     using F = decltype(tag);
     const std::size_t cols = tensor.dims[0], row = row_bytes<F>(cols), rows = tensor.bytes.size() / row;
     values.resize(rows * cols);
@@ -165,7 +168,7 @@ inline std::vector<float> decoded(const ModelFile::Tensor& tensor) {
 }
 
 // The same weights, as far as the format can hold them.
-inline void convert(ModelFile::Tensor& tensor, std::uint32_t format) {
+inline void convert(ModelFile::Tensor& tensor, FormatId format) {
   const std::vector<float> weights = decoded(tensor);
   const std::size_t cols = tensor.dims[0], rows = weights.size() / cols;
   const Result<std::size_t> bytes = encoded_bytes(format, rows, cols);
@@ -173,10 +176,10 @@ inline void convert(ModelFile::Tensor& tensor, std::uint32_t format) {
   tensor.bytes.resize(*bytes);
   const auto report = encode_rows(tensor.bytes, ConstMatrix{weights.data(), rows, cols}, format);
   ASSERT_TRUE(report) << tensor.name << ": " << report.error().message;
-  tensor.type = format;
+  tensor.type = gguf_type_of(format).value();
 }
 
-inline void convert_matrices(ModelFile& file, std::uint32_t format) {
+inline void convert_matrices(ModelFile& file, FormatId format) {
   for (ModelFile::Tensor& tensor : file.tensors) {
     if (tensor.dims.size() > 1) convert(tensor, format);
   }
@@ -185,7 +188,7 @@ inline void convert_matrices(ModelFile& file, std::uint32_t format) {
 // A file in memory and the model on it.
 class LoadedModel {
  public:
-  explicit LoadedModel(const ModelFile& file, Parallel parallel = {}, std::optional<std::uint32_t> format = {})
+  explicit LoadedModel(const ModelFile& file, Parallel parallel = {}, std::optional<FormatId> format = {})
       : bytes_(file.builder().build()) {
     Result<GgufFile> parsed = GgufFile::parse(MappedFile::from_memory(bytes_, "memory.gguf"));
     if (!parsed) {

@@ -131,9 +131,9 @@ void expect_refused(std::span<const std::byte> bytes, std::initializer_list<std:
 
 // Whether a matrix of a packed file's model is used where it is mapped: the tensor of the first of the names that is there.
 bool is_where_the_file_is(const Linear& linear, const Model& model, const std::string& name, const std::string& other = {}) {
-  const GgufTensor* tensor = model.file().find_tensor(name);
-  if (tensor == nullptr) tensor = model.file().find_tensor(other);
-  return tensor != nullptr && linear.weight.view().data == model.file().tensor_bytes(*tensor).data();
+  const TensorInfo* tensor = model.source().find_tensor(name);
+  if (tensor == nullptr) tensor = model.source().find_tensor(other);
+  return tensor != nullptr && linear.weight.view().data == model.source().tensor_bytes(*tensor).data();
 }
 
 const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7, 8, 9, 10, 11, 12, 300, 301};
@@ -165,7 +165,7 @@ TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
       if constexpr (EncodableFormat<F>) {
         ModelFile file = as_it_is;
         for (ModelFile::Tensor& tensor : file.tensors) {
-          if (tensor.dims.size() > 1 && tensor.dims[0] % F::block_weights == 0) convert(tensor, F::gguf_type);
+          if (tensor.dims.size() > 1 && tensor.dims[0] % F::block_weights == 0) convert(tensor, id_of<F>);
         }
         check(file, std::string(F::name));
       }
@@ -187,19 +187,19 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
     const GgufFile source = parsed(original);
     for_each_type(Formats{}, [&]<class F>(F) {
       SCOPED_TRACE(tiny + ", " + std::string(F::name));
-      const Status status = write_packed_file(source, path("m.stilla"), pool, {}, F::gguf_type);
+      const Status status = write_packed_file(source, path("m.stilla"), pool, {}, id_of<F>);
       ASSERT_TRUE(status) << status.error().message;
-      EXPECT_EQ(*packed_file_bytes(source, F::gguf_type), fs::file_size(path("m.stilla")));
+      EXPECT_EQ(*packed_file_bytes(source, id_of<F>), fs::file_size(path("m.stilla")));
       Result<GgufFile> opened = GgufFile::open(path("m.stilla"));
       ASSERT_TRUE(opened) << opened.error().message;
       EXPECT_TRUE(verify_packed_file(*opened));
-      EXPECT_TRUE(is_packed_from(*opened, source, F::gguf_type));
+      EXPECT_TRUE(is_packed_from(*opened, source, id_of<F>));
       const bool changes = std::ranges::any_of(
-          source.tensors(), [](const GgufTensor& t) { return requantised_type(t, F::gguf_type) != t.type; });
+          source.tensors(), [](const GgufTensor& t) { return requantised_format(t, id_of<F>) != t.format; });
       EXPECT_EQ(is_packed_from(*opened, source), !changes);
-      const Result<Model> expected = Model::load(parsed(original), pool, {}, F::gguf_type);
+      const Result<Model> expected = Model::load(parsed(original), pool, {}, id_of<F>);
       const Result<Model> model =
-          Model::load(std::move(*opened), pool, {}, F::gguf_type);  // nothing is left to requantise
+          Model::load(std::move(*opened), pool, {}, id_of<F>);  // nothing is left to requantise
       ASSERT_TRUE(expected) << expected.error().message;
       ASSERT_TRUE(model) << model.error().message;
       EXPECT_TRUE(is_where_the_file_is(model->layers()[0].up, *model, "blk.0.ffn_up.weight"));
@@ -207,7 +207,7 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
       EXPECT_EQ(model->identity(), expected->identity());
       EXPECT_TRUE(same_bits(all_logits(*model, some_ids), all_logits(*expected, some_ids)));
       Result<GgufFile> again = GgufFile::open(path("m.stilla"));
-      const std::uint32_t another = F::gguf_type == Q8_0::gguf_type ? Q4_0::gguf_type : Q8_0::gguf_type;
+      const FormatId another = id_of<F> == id_of<Q8_0> ? id_of<Q4_0> : id_of<Q8_0>;
       const Result<Model> refused = Model::load(std::move(*again), pool, {}, another);
       ASSERT_FALSE(refused);
       expect_one_line(refused.error(),
@@ -215,7 +215,7 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
     });
   }
   const Status unknown =
-      write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, 3333);
+      write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, FormatId{3333});
   EXPECT_TRUE(unknown);  // no matrix can have that type, so all stay as they are
 }
 
@@ -322,10 +322,10 @@ TEST_F(PackedFileTest, OwnKeysMustBeThere) {
                  {"'stilla.packed.layout'", "uint64", "uint32"});
   expect_refused(GgufBuilder().string(packed_layout_key, "1").build(), {"'stilla.packed.layout'", "string"});
   GgufBuilder types;
-  types.raw_tensor("t", {32, 16}, Q4_0::gguf_type | packed_type_flag, 0).raw_data(std::string(4096, '\0'));
+  types.raw_tensor("t", {32, 16}, *gguf_type_of(id_of<Q4_0>) | packed_type_flag, 0).raw_data(std::string(4096, '\0'));
   expect_refused(types.build(), {"'t'", "type 2147483650"});
   GgufBuilder own;
-  own.raw_tensor("t", {128, 16}, ST4::gguf_type, 0).raw_data(std::string(4096, '\0'));
+  own.raw_tensor("t", {128, 16}, *gguf_type_of(id_of<ST4>), 0).raw_data(std::string(4096, '\0'));
   expect_refused(own.build(), {"'t'", "(st4), which only packed files have", "supported: f32"});
 }
 
@@ -406,9 +406,10 @@ TEST_F(PackedFileTest, AbsurdNumbersDoNoHarm) {
       attempt(type, number | packed_type_flag, 4);
     }
     for_each_type(Formats{}, [&]<class F>(F) {
-      if (F::gguf_type < 42) return;
-      attempt(type, F::gguf_type, 4);
-      attempt(type, F::gguf_type | packed_type_flag, 4);
+      const std::uint32_t number = gguf_type_of(id_of<F>).value();
+      if (is_ggml_type(number)) return;
+      attempt(type, number, 4);
+      attempt(type, number | packed_type_flag, 4);
     });
     attempt(type, tensor.type | 0x20000u, 4);
   }

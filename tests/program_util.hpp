@@ -19,7 +19,7 @@
 #include <string_view>
 #include <vector>
 
-#include <stilla/text/vocabulary.hpp>
+#include <stilla/text/byte_alphabet.hpp>
 
 #include "gguf_builder.hpp"
 #include "test_paths.hpp"

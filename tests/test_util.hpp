@@ -6,6 +6,7 @@
 
 #include <stilla/dispatch.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/io/gguf_types.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/thread_pool.hpp>
 #include <stilla/base/types.hpp>
@@ -96,13 +97,20 @@ inline std::vector<float> special_values() {
 template <class F>
 constexpr bool is_gguf_type = stilla::detail::is_in_list<F, GgufFormats>;
 
-// Byte offsets of a block's halves (format/*.hpp draw the layouts).
+// Byte offsets of a block's scale and minimum, halves: found by writing a number everywhere.
 template <QuantisedFormat F>
 std::vector<std::size_t> half_offsets() {
-  if (WordScaledFormat<F> || RowScaledFormat<F>) return {};
-  if (F::name == "q6_k") return {208};
-  if (F::has_minimum) return {0, 2};
-  return {0};
+  std::vector<std::size_t> offsets;
+  if constexpr (!WordScaledFormat<F> && !RowScaledFormat<F>) {
+    for (std::size_t at = 0; at + 2 <= F::block_bytes; ++at) {
+      std::vector<std::byte> block(F::block_bytes);
+      store_as(block.data() + at, to_f16(3.0f));
+      bool found = to_float(F::scale(block.data())) == 3.0f;
+      if constexpr (F::has_minimum) found = found || to_float(F::minimum(block.data())) == 3.0f;
+      if (found) offsets.push_back(at);
+    }
+  }
+  return offsets;
 }
 
 // N rows of K weights: random bytes with scales as trained weights have them, +-2^-10 .. 2^-6 in steps.

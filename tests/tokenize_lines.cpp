@@ -11,7 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include <stilla/text/gguf_vocabulary.hpp>
+#include <stilla/io/gguf.hpp>
+#include <stilla/text/source_tokenizer.hpp>
 
 int main(int argc, char** argv) {
   const std::string_view mode = argc == 3 ? argv[2] : "";
@@ -24,7 +25,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", file.error().message.c_str());
     return 3;
   }
-  const auto tokenizer = stilla::gguf_tokenizer(*file);
+  const auto tokenizer = stilla::read_tokenizer(*file);
   if (!tokenizer) {
     std::fprintf(stderr, "%s\n", tokenizer.error().message.c_str());
     return 3;

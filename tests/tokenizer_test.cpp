@@ -15,7 +15,8 @@
 
 #include <gtest/gtest.h>
 
-#include <stilla/text/gguf_vocabulary.hpp>
+#include <stilla/io/gguf.hpp>
+#include <stilla/text/source_tokenizer.hpp>
 
 #include "tokenizer_util.hpp"
 
@@ -30,7 +31,7 @@ Tokenizer make(const Vocabulary& vocabulary) {
   return std::move(*tokenizer);
 }
 
-Vocabulary golden_vocabulary(std::string_view name) { return *gguf_vocabulary(open_golden(name)); }
+Vocabulary golden_vocabulary(std::string_view name) { return *open_golden(name).vocabulary(); }
 
 // Golden ids made by Hugging Face tokenizers (tests/golden/make_tokenizer_golden.py).
 class TokenizerGolden : public testing::TestWithParam<const char*> {};
@@ -58,7 +59,7 @@ void expect_golden(const GgufFile& file, const Tokenizer& tokenizer, std::string
 
 TEST_P(TokenizerGolden, IdsEqualHuggingFace) {
   const GgufFile file = open_golden(GetParam());
-  const Tokenizer tokenizer = *gguf_tokenizer(file);
+  const Tokenizer tokenizer = *read_tokenizer(file);
   expect_golden(file, tokenizer, "", SpecialTokens::parse);
   expect_golden(file, tokenizer, "text_", SpecialTokens::as_text);
 }
@@ -109,7 +110,7 @@ TEST_P(TokenizerGolden, EveryByteStringSurvives) {
 
 TEST_P(TokenizerGolden, SegmentsOfPlainTextEncodeAsOneText) {
   const GgufFile file = open_golden(GetParam());
-  const Tokenizer tokenizer = *gguf_tokenizer(file);
+  const Tokenizer tokenizer = *read_tokenizer(file);
   std::mt19937 random(2);
   const auto strings = file.get_strings("golden.strings");
   for (const std::string_view text : *strings) {

@@ -247,7 +247,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["backend"] = "CPU " + target_name();
   out["type_kv"] = kv_type_name(options.model.kv_type);
   out["activations"] = engine.activations() == stilla::ActivationBits::eight ? "int8" : "int16";
-  if (options.model.weights) out["weights"] = std::string(stilla::find_tensor_type(*options.model.weights)->name);
+  if (options.model.weights) out["weights"] = std::string(stilla::format_name(*options.model.weights));
   out["n_threads"] = test.threads;
   out["n_prompt"] = test.prompt;
   out["n_gen"] = test.generate;
@@ -284,8 +284,8 @@ int bench(BenchOptions& options) {
            fmt::format("{} needs {} positions, and the context holds {}", test.name(), positions, model.context));
     }
   }
-  FileFacts facts{model_type_text(model.file, model.facts), 0, parameter_count(model.file)};
-  for (const stilla::GgufTensor& tensor : model.file.tensors()) facts.bytes += tensor.size_bytes;
+  FileFacts facts{model_type_text(*model.source, model.facts), 0, parameter_count(*model.source)};
+  for (std::size_t i = 0; i < model.source->tensor_count(); ++i) facts.bytes += model.source->tensor(i).size_bytes;
   options.model.threads = tests.front().threads;
   Engine engine = load_engine(model, options.model, batch);
   if (options.model.verbose) report_engine(engine, {}, options.model);

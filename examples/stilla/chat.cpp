@@ -49,7 +49,7 @@ class Chat {
         model_(open_model(options.model)),
         template_(chat_template_of(model_, options.text)),
         introduction_(introduction(model_)),
-        scope_(model_.file),
+        scope_(*model_.source),
         engine_(load_engine(model_, options.model)),
         sampling_(sampling_options(options.text.sampling, model_.tokenizer)),
         generator_(engine_, model_.tokenizer, options_.text, sampling_),

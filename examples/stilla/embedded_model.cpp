@@ -20,6 +20,10 @@ stilla::GgufFile open_model_file(const std::string& path) {
   return value_of(stilla::GgufFile::parse(stilla::MappedFile::from_memory(bytes, "the embedded model")));
 }
 
+std::unique_ptr<stilla::ModelSource> open_model_source(const std::string& path) {
+  return std::make_unique<stilla::GgufFile>(open_model_file(path));
+}
+
 std::string larger_models_text() {
   // Files as they are published, and the memory they need with a context of a few thousand tokens.
   struct Advice {

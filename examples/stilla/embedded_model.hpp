@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include <stilla/io/gguf.hpp>
@@ -16,8 +17,10 @@ namespace program {
 extern const std::size_t embedded_bytes;
 extern const std::uint64_t embedded_words[];
 
-// The model of this path; an empty one: the embedded model.
+// The model of this path; an empty one: the embedded model. As a GGUF file for commands that show or write what such files
+// hold, as any kind of source for those that run it.
 stilla::GgufFile open_model_file(const std::string& path);
+std::unique_ptr<stilla::ModelSource> open_model_source(const std::string& path);
 
 // Two lines for a conversation with the embedded model: how to talk to a real one, and which fit this machine's memory.
 std::string larger_models_text();

@@ -21,10 +21,10 @@
 namespace program {
 
 void choose_target(const std::string& name) { check(stilla::force_target(name)); }
-stilla::Result<ModelFacts> read_model_facts(const stilla::GgufFile& file) {
-  const stilla::Result<stilla::ModelConfig> config = stilla::read_model_config(file);
+stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source) {
+  const stilla::Result<stilla::ModelConfig> config = stilla::read_model_config(source);
   if (!config) return config.error();
-  const stilla::Result<const stilla::GgufTensor*> embedding = file.require_tensor("token_embd.weight");
+  const stilla::Result<const stilla::TensorInfo*> embedding = source.require_tensor("token_embd.weight");
   if (!embedding) return embedding.error();
   return ModelFacts{config->architecture, config->name, config->context,
                     static_cast<std::size_t>((*embedding)->rows())};
@@ -33,11 +33,11 @@ stilla::Result<ModelFacts> read_model_facts(const stilla::GgufFile& file) {
 std::string target_name() { return stilla::active_target().name; }
 
 struct Engine::State {
-  State(stilla::GgufFile file, const EngineOptions& chosen, const Progress& progress)
-      : facts(value_of(read_model_facts(file))),
+  State(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& chosen, const Progress& progress)
+      : facts(value_of(read_model_facts(*source))),
         options(chosen),
         pool(std::in_place, chosen.threads),
-        model(value_of(stilla::Model::load(std::move(file), *pool, progress, chosen.weights))),
+        model(value_of(stilla::Model::load(std::move(source), *pool, progress, chosen.weights))),
         session(new_session()) {}
 
   stilla::Session new_session() {
@@ -52,8 +52,8 @@ struct Engine::State {
   stilla::Session session;
 };
 
-Engine::Engine(stilla::GgufFile file, const EngineOptions& options, const Progress& progress)
-    : state_(std::make_unique<State>(std::move(file), options, progress)) {}
+Engine::Engine(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& options, const Progress& progress)
+    : state_(std::make_unique<State>(std::move(source), options, progress)) {}
 Engine::~Engine() = default;
 Engine::Engine(Engine&&) noexcept = default;
 Engine& Engine::operator=(Engine&&) noexcept = default;
@@ -138,32 +138,32 @@ ModelWork Engine::work() const {
 }
 
 std::vector<std::string> Engine::paths() const {
-  std::map<std::uint32_t, std::size_t> matrices;
+  std::map<stilla::FormatId, std::size_t> matrices;
   const auto count = [&](const stilla::PackedMatrix& matrix) { ++matrices[matrix.view().format]; };
   for_each_layer_matrix(state_->model, count);
   count(state_->model.head().weight);
   std::vector<std::string> out;
-  for (const auto& matrix : matrices) {  // clang 14 captures no structured bindings
-    const std::size_t number = matrix.second;
-    stilla::with_format(matrix.first, [&]<class Format>(Format) {
-      out.push_back(fmt::format("{:>4} matrices of {}: kernel of {}", number, Format::name,
-                                stilla::implementer("matmul", Format::name, stilla::active_target()).name));
-    });
-  }
+  stilla::for_each_type(stilla::Formats{}, [&]<class Format>(Format) {
+    const auto found = matrices.find(stilla::id_of<Format>);
+    if (found == matrices.end()) return;
+    out.push_back(fmt::format("{:>4} matrices of {}: kernel of {}", found->second, Format::name,
+                              stilla::implementer("matmul", Format::name, stilla::active_target()).name));
+  });
   return out;
 }
 
 namespace {
 
-// Vectors are kept as floats, matrices packed. An embedding beside a head of its own stays in the file.
-std::uint64_t weight_bytes(const stilla::GgufFile& file, std::optional<std::uint32_t> weights) {
-  const bool has_head = file.find_tensor("output.weight") != nullptr;
+// Vectors are kept as floats, matrices packed. An embedding beside a head of its own stays in its file.
+std::uint64_t weight_bytes(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
+  const bool has_head = source.find_tensor("output.weight") != nullptr;
   std::uint64_t bytes = 0;
-  for (const stilla::GgufTensor& tensor : file.tensors()) {
+  for (std::size_t i = 0; i < source.tensor_count(); ++i) {
+    const stilla::TensorInfo& tensor = source.tensor(i);
     if (tensor.n_dims < 2) {
       bytes += tensor.dims[0] * sizeof(float);
     } else if (!has_head || tensor.name != "token_embd.weight") {
-      stilla::with_format(stilla::requantised_type(tensor, weights), [&]<class Format>(Format) {
+      stilla::with_format(stilla::requantised_format(tensor, weights), [&]<class Format>(Format) {
         bytes += stilla::packed_bytes<Format>(static_cast<std::size_t>(tensor.dims[1]),
                                               static_cast<std::size_t>(tensor.dims[0]));
       });
@@ -174,11 +174,11 @@ std::uint64_t weight_bytes(const stilla::GgufFile& file, std::optional<std::uint
 
 }  // namespace
 
-stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size_t context, stilla::KvType kv_type,
-                                         std::size_t batch, std::optional<std::uint32_t> weights) {
-  const stilla::Result<ModelFacts> facts = read_model_facts(file);
+stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context, stilla::KvType kv_type,
+                                         std::size_t batch, std::optional<stilla::FormatId> weights) {
+  const stilla::Result<ModelFacts> facts = read_model_facts(source);
   if (!facts) return facts.error();
-  const stilla::ModelConfig config = value_of(stilla::read_model_config(file));
+  const stilla::ModelConfig config = value_of(stilla::read_model_config(source));
   const std::size_t M = std::min(batch, context);
   const std::size_t query_width = config.n_heads * config.head_dim;
   const std::size_t kv_width = config.n_kv_heads * config.head_dim;
@@ -190,7 +190,7 @@ stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size
       M * (2 * config.hidden + 2 * query_width + 2 * kv_width + 2 * config.ffn + config.rotary_dim) +
       facts->vocabulary + std::max(attention_floats(M), attention_floats(1));
   MemoryNeeds needs;
-  needs.weights = weight_bytes(file, weights);
+  needs.weights = weight_bytes(source, weights);
   needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type}.bytes(context);
   needs.scratch = floats * sizeof(float) + M * (2 * widest + widest / stilla::activation_block * 4 * sizeof(float));
   return needs;

@@ -15,7 +15,8 @@
 
 #include <stilla/base/error.hpp>
 #include <stilla/contract/activation_q8.hpp>
-#include <stilla/io/gguf.hpp>
+#include <stilla/format/format_id.hpp>
+#include <stilla/io/model_source.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/sampling/candidates.hpp>
@@ -28,17 +29,17 @@ struct EngineOptions {
   stilla::KvType kv_type = stilla::KvType::f16;
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
-  std::optional<std::uint32_t> weights;  // type that the layers are requantised to; empty: as in the file
+  std::optional<stilla::FormatId> weights;  // that the layers are requantised to; empty: as in the file
 };
 
-// What a file says of its model. The whole ModelConfig comes with the kernels' headers, so it stays in engine.cpp.
+// What a source says of its model. The whole ModelConfig comes with the kernels' headers, so it stays in engine.cpp.
 struct ModelFacts {
   std::string architecture;
   std::string name;            // printable; may be empty
   std::size_t context = 0;     // positions the model was trained for
   std::size_t vocabulary = 0;  // rows of the embedding
 };
-stilla::Result<ModelFacts> read_model_facts(const stilla::GgufFile& file);
+stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source);
 
 // Chooses the target for the whole program; an empty name: the best one. Ends the program if the CPU lacks it.
 void choose_target(const std::string& name);
@@ -62,7 +63,7 @@ class Engine {
  public:
   using Progress = std::function<void(std::size_t done, std::size_t total)>;
 
-  Engine(stilla::GgufFile file, const EngineOptions& options, const Progress& progress);
+  Engine(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& options, const Progress& progress);
   ~Engine();
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
@@ -117,7 +118,7 @@ struct MemoryNeeds {
   std::uint64_t scratch = 0;
   std::uint64_t total() const { return weights + kv_cache + scratch; }
 };
-stilla::Result<MemoryNeeds> memory_needs(const stilla::GgufFile& file, std::size_t context, stilla::KvType kv_type,
-                                         std::size_t batch, std::optional<std::uint32_t> weights = std::nullopt);
+stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context, stilla::KvType kv_type,
+                                         std::size_t batch, std::optional<stilla::FormatId> weights = std::nullopt);
 
 }  // namespace program

@@ -29,7 +29,7 @@ namespace {
 struct InspectOptions {
   std::string path;
   bool verify = false;
-  std::optional<std::uint32_t> weights = std::nullopt;
+  std::optional<stilla::FormatId> weights = std::nullopt;
 };
 
 std::string type_name(std::uint32_t number) {
@@ -86,7 +86,7 @@ std::string tensors_text(const stilla::GgufFile& file) {
   return out;
 }
 
-std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts, std::optional<std::uint32_t> weights) {
+std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts, std::optional<stilla::FormatId> weights) {
   const std::size_t batch = EngineOptions{}.batch;
   std::vector<std::size_t> contexts;
   for (const std::size_t context : {std::size_t{512}, std::size_t{4096}, std::size_t{32768}, std::size_t{131072}}) {
@@ -106,7 +106,7 @@ std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts, s
                 text(f16.total()), text(f32.total()));
   }
   if (file.find_tensor("output.weight") != nullptr) {
-    const stilla::GgufTensor& embedding = *value_of(file.require_tensor("token_embd.weight"));
+    const stilla::TensorInfo& embedding = *value_of(file.require_tensor("token_embd.weight"));
     out += fmt::format("  The embedding, {}, is read from the file where it is.\n",
                        bytes_text(static_cast<double>(embedding.size_bytes)));
   }

@@ -3,9 +3,10 @@
 // From a model file to an engine, in two steps: what is cheap and can refuse a prompt comes before the weights.
 #pragma once
 
+#include <memory>
 #include <string>
 
-#include <stilla/io/gguf.hpp>
+#include <stilla/io/model_source.hpp>
 #include <stilla/text/chat_template.hpp>
 #include <stilla/text/tokenizer.hpp>
 
@@ -16,19 +17,19 @@ namespace program {
 
 // Step one: header, dimensions, tokenizer.
 struct OpenedModel {
-  stilla::GgufFile file;
+  std::unique_ptr<stilla::ModelSource> source;
   ModelFacts facts;
   stilla::Tokenizer tokenizer;
   std::size_t context = 0;  // positions a text may have: --ctx or the model's, whichever is less
 };
 OpenedModel open_model(const ModelOptions& options);
 
-// The file's chat template, or the one that was named.
+// The model's chat template, or the one that was named.
 stilla::ChatTemplate chat_template_of(const OpenedModel& model, const TextOptions& options);
 // The same template with thoughts or without, if the vocabulary has tokens for them.
 void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& tokenizer, Think think);
 
-// Step two: weights, with progress on a terminal and a word of warning if memory will be short. Takes `model.file`.
+// Step two: weights, with progress on a terminal and a word of warning if memory will be short. Takes `model.source`.
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch = 512);
 
 // For --verbose: target, threads, cache, seed, and whose kernels multiply which weights.
@@ -39,7 +40,7 @@ std::string context_full_text(const Engine& engine);
 // "Stilla Drop (qwen2 3M q4_0, 1.7 MB)": name, type, size.
 std::string introduction(const OpenedModel& model);
 // "qwen2 494M q5_0": architecture, parameters, the format that most weights have.
-std::string model_type_text(const stilla::GgufFile& file, const ModelFacts& facts);
-std::uint64_t parameter_count(const stilla::GgufFile& file);
+std::string model_type_text(const stilla::ModelSource& source, const ModelFacts& facts);
+std::uint64_t parameter_count(const stilla::ModelSource& source);
 
 }  // namespace program

@@ -7,7 +7,7 @@
 
 namespace program {
 
-void add_weights_option(CLI::App& app, std::optional<std::uint32_t>& weights, const std::string& help) {
+void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help) {
   app.add_option_function<std::string>(
          "--weights",
          [&weights](const std::string& name) {
@@ -16,7 +16,7 @@ void add_weights_option(CLI::App& app, std::optional<std::uint32_t>& weights, co
            stilla::for_each_type(stilla::Formats{}, [&]<class Format>(Format) {
              if constexpr (stilla::EncodableFormat<Format>) {
                known += fmt::format(", {}", Format::name);
-               if (name == Format::name) weights = Format::gguf_type;
+               if (name == Format::name) weights = stilla::id_of<Format>;
              }
            });
            if (name != "file" && !weights) {

@@ -19,6 +19,7 @@
 
 #include <stilla/base/error.hpp>
 #include <stilla/contract/activation_q8.hpp>
+#include <stilla/format/format_id.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/sampling.hpp>
 #include <stilla/text/tokenizer.hpp>
@@ -86,12 +87,12 @@ struct ModelOptions {
   std::string target;  // empty: the best
   stilla::KvType kv_type = stilla::KvType::f16;
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
-  std::optional<std::uint32_t> weights = std::nullopt;  // type that the layers are requantised to; none: as in the file
+  std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: one for each physical core
   bool verbose = false;
 };
-void add_weights_option(CLI::App& app, std::optional<std::uint32_t>& weights, const std::string& help);
+void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
 enum class ThreadOption { one, several };  // bench has its own -t
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
 

@@ -27,7 +27,7 @@ namespace {
 struct PackOptions {
   std::string model;
   std::string output;  // empty: beside the model, with the ending .stilla
-  std::optional<std::uint32_t> weights = std::nullopt;  // type that the layers are requantised to; none: as in the file
+  std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
   std::size_t threads = 0;
 };
 
@@ -35,13 +35,13 @@ struct PackOptions {
 std::string default_output(const PackOptions& options) {
   const std::string& model = options.model;
   std::string out = model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model;
-  if (options.weights) out += fmt::format("-{}", stilla::find_tensor_type(*options.weights)->name);
+  if (options.weights) out += fmt::format("-{}", stilla::format_name(*options.weights));
   return out + ".stilla";
 }
 
 // An earlier packed file is replaced, and told apart from one that is up to date. Anything else stays: a wrong -o must not
 // cost somebody a model.
-bool is_up_to_date(const stilla::GgufFile& source, const std::string& output, std::optional<std::uint32_t> weights) {
+bool is_up_to_date(const stilla::GgufFile& source, const std::string& output, std::optional<stilla::FormatId> weights) {
   std::error_code ignored;
   if (!std::filesystem::exists(file_path(output), ignored)) return false;
   if (std::filesystem::equivalent(file_path(source.path()), file_path(output), ignored)) {
@@ -67,14 +67,14 @@ void check_space(std::uint64_t needed, const std::string& output) {
 }
 
 // ", 168 of 169 matrices as st4"; nothing where the weights stay as they are.
-std::string requantised_text(const stilla::GgufFile& source, std::optional<std::uint32_t> weights) {
+std::string requantised_text(const stilla::GgufFile& source, std::optional<stilla::FormatId> weights) {
   if (!weights) return "";
   std::size_t matrices = 0, requantised = 0;
   for (const stilla::GgufTensor& tensor : source.tensors()) {
     matrices += tensor.is_matrix();
-    requantised += tensor.is_matrix() && stilla::requantised_type(tensor, weights) == *weights;
+    requantised += tensor.is_matrix() && stilla::requantised_format(tensor, weights) == *weights;
   }
-  return fmt::format(", {} of {} matrices as {}", requantised, matrices, stilla::find_tensor_type(*weights)->name);
+  return fmt::format(", {} of {} matrices as {}", requantised, matrices, stilla::format_name(*weights));
 }
 
 int pack(const PackOptions& options) {

@@ -65,7 +65,7 @@ int run(RunOptions& options) {
     message(introduction(model));
     message(larger_models_text());
   }
-  const Scope scope(model.file);
+  const Scope scope(*model.source);
   if (const std::string refusal = options.raw ? "" : scope.refusal(prompt); !refusal.empty()) {
     message(refusal);
     return 0;

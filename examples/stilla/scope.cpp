@@ -27,9 +27,9 @@ std::vector<std::string_view> numbers_in(std::string_view text, std::size_t most
 
 }  // namespace
 
-Scope::Scope(const stilla::GgufFile& file) {
+Scope::Scope(const stilla::ModelSource& source) {
   constexpr std::string_view key = "stilla.scope";
-  if (file.has(key)) text_ = one_line(value_of(file.get_string(key)));
+  if (source.has(key)) text_ = one_line(value_of(source.get_string(key)));
 }
 
 std::string Scope::introduction() const {

@@ -13,13 +13,13 @@
 #include <string>
 #include <string_view>
 
-#include <stilla/io/gguf.hpp>
+#include <stilla/io/model_source.hpp>
 
 namespace program {
 
 class Scope {
  public:
-  explicit Scope(const stilla::GgufFile& file);
+  explicit Scope(const stilla::ModelSource& source);
 
   // The file names a scope; without one, everything is inside.
   bool is_limited() const { return !text_.empty(); }

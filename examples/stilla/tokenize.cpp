@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
-#include <stilla/io/gguf.hpp>
-#include <stilla/text/gguf_vocabulary.hpp>
+#include <stilla/io/model_source.hpp>
+#include <stilla/text/source_tokenizer.hpp>
 #include <stilla/text/tokenizer.hpp>
 
 #include "commands.hpp"
@@ -29,8 +29,8 @@ struct TokenizeOptions {
 int tokenize(const TokenizeOptions& options) {
   const std::optional<std::string> text = text_input(options.text, options.file);
   if (!text) fail(exit_usage, "no text; give it as an argument, with -f or on standard input");
-  const stilla::GgufFile file = open_model_file(options.model);
-  const stilla::Tokenizer tokenizer = value_of(stilla::gguf_tokenizer(file));
+  const std::unique_ptr<stilla::ModelSource> source = open_model_source(options.model);
+  const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source));
   const auto special = options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text;
   write_output(fmt::format("{}\n", fmt::join(tokenizer.encode(*text, special), " ")));
   return 0;

@@ -2,7 +2,7 @@
 //
 // Matrix times packed weights:  y[M, N] = x[M, K] * W[N, K]^T  (+ bias[N]).
 //
-//   stilla::PackedMatrix w = *stilla::PackedMatrix::create(stilla::Q4_0::gguf_type, rows, N, K);
+//   stilla::PackedMatrix w = *stilla::PackedMatrix::create<stilla::Q4_0>(rows, N, K);
 //   stilla::ActivationBuffer x8;
 //   stilla::quantise(x8, x);                      // once per input, shared by every matrix that takes it
 //   stilla::matmul(y, w, x8.view(), bias);        // any M; decode is M = 1
@@ -30,8 +30,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// True if weights of this GGUF type take float activations.
-inline bool takes_float_activations(std::uint32_t format) {
+// True if weights of this format take float activations.
+inline bool takes_float_activations(FormatId format) {
   bool is_float = false;
   with_format(format, [&](auto tag) { is_float = !QuantisedFormat<decltype(tag)>; });
   return is_float;
@@ -118,10 +118,10 @@ void run_panels(const PanelJob& job, std::size_t first, std::size_t last) {
   MatmulPanels<Target, F>::run(args, first, last);
 }
 
-// The kernel of a target for weights of a GGUF type. Nothing else asks for the kernels of all targets and formats.
-STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, std::uint32_t format);
+// The kernel of a target for weights of a format. Nothing else asks for the kernels of all targets and formats.
+STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatId format);
 #if STILLA_COMPILE_KERNELS
-STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, std::uint32_t format) {
+STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatId format) {
   PanelJob::Function function = nullptr;
   with_target(target, [&](auto target_tag) {
     stilla::with_format(format, [&](auto tag) { function = run_panels<decltype(target_tag), decltype(tag)>; });
@@ -132,11 +132,13 @@ STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, std::ui
 
 inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input) {
   PanelJob job{nullptr, product, input};
-  job.run = panel_function(active_target(), product.w.format);
+  const TargetId target = active_target();
+  if (product.w.layout == Rows16K4::id) job.run = panel_function(target, product.w.format);
+  if (job.run == nullptr) return job;  // without tasks
   stilla::with_format(product.w.format, [&](auto tag) {
     job.panel_bytes = PanelLayout<decltype(tag)>::panel_bytes(product.w.cols);
     job.step = panels_per_task(job.panel_bytes);
-    job.tokens = QuantisedFormat<decltype(tag)> ? activation_form(active_target()).tokens_per_task(input.rounded) : product.y.rows;
+    job.tokens = QuantisedFormat<decltype(tag)> ? activation_form(target).tokens_per_task(input.rounded) : product.y.rows;
     job.steps = (product.w.panels() + job.step - 1) / job.step;
     job.tasks = job.tokens == 0 ? 0 : job.steps * ((product.y.rows + job.tokens - 1) / job.tokens);
   });
@@ -146,7 +148,7 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
 }  // namespace detail
 
 // Several products of one input: the query, key and value projections, say. Four at a time are one parallel job. Their
-// weights may differ in format. Weights of an unknown format leave their y as it is.
+// weights may differ in format. Weights of an unknown format or layout leave their y as it is.
 inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
   constexpr std::size_t most_jobs = 4;
   while (!products.empty()) {

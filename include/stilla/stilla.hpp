@@ -48,13 +48,14 @@
 // Model files.
 #include <stilla/io/gguf.hpp>
 #include <stilla/io/mapped_file.hpp>
+#include <stilla/io/model_source.hpp>
 #include <stilla/io/packed_file.hpp>
 
 // Text to tokens and back.
 #include <stilla/text/chat_template.hpp>
-#include <stilla/text/gguf_vocabulary.hpp>
 #include <stilla/text/loop_detector.hpp>
 #include <stilla/text/reasoning.hpp>
+#include <stilla/text/source_tokenizer.hpp>
 #include <stilla/text/stream_decoder.hpp>
 #include <stilla/text/tokenizer.hpp>
 

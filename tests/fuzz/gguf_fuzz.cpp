@@ -49,12 +49,12 @@ void use(const stilla::GgufFile& file) {
     if (file.find_tensor(tensor.name) != &tensor) __builtin_trap();
     for (const std::byte b : file.tensor_bytes(tensor)) sum += std::to_integer<unsigned>(b);
     const bool decodes = file.require_tensor(tensor.name).has_value();
-    stilla::with_format(tensor.type, [&]<class F>(F) {
+    stilla::with_format(tensor.format, [&]<class F>(F) {
       if (!decodes) __builtin_trap();
       if (tensor.is_packed) {
         if (tensor.size_bytes != stilla::packed_bytes<F>(tensor.rows(), tensor.columns())) __builtin_trap();
         std::vector<float> row(tensor.columns() <= 65536 ? tensor.columns() : 0);
-        const stilla::PackedView view{tensor.type, tensor.rows(), tensor.columns(), file.tensor_bytes(tensor).data()};
+        const stilla::PackedView view{tensor.format, tensor.rows(), tensor.columns(), file.tensor_bytes(tensor).data()};
         if (!row.empty()) stilla::unpack_row<F>(view, tensor.rows() - 1, row.data());
         return;
       }
@@ -84,7 +84,7 @@ void write_seeds(const std::string& folder) {
   b.write(folder + "/vocabulary.gguf");
   b.floats("token_embd.weight", {2, 3}, {1, 2, 3, 4, 5, 6});
   stilla::for_each_type(stilla::GgufFormats{}, [&]<class F>(F) {
-    b.tensor(F::name, {F::block_weights, 2}, F::gguf_type, std::vector<std::byte>(2 * F::block_bytes, std::byte{0x35}));
+    b.tensor(F::name, {F::block_weights, 2}, stilla::id_of<F>, std::vector<std::byte>(2 * F::block_bytes, std::byte{0x35}));
   });
   b.write(folder + "/types.gguf");
   const std::vector<std::byte> types = b.build();

@@ -54,7 +54,7 @@ void hash_matmuls(Hash& hash, stilla::ThreadPool& pool) {
       for (std::size_t n = 0; n < N; ++n) {
         stilla::encode_row<F>(weights.data() + n * K, rows.data() + n * stilla::row_bytes<F>(K), K);
       }
-      const auto packed = stilla::PackedMatrix::create(F::gguf_type, rows.data(), N, K);
+      const auto packed = stilla::PackedMatrix::create<F>(rows.data(), N, K);
       if (!packed || !stilla::matmul(stilla::Matrix(y.data(), M, N), *packed, stilla::ConstMatrix(h.data(), M, K),
                                      rounded, nullptr, pool)) {
         hash.add("failed");

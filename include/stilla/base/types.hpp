@@ -5,10 +5,12 @@
 // same bits: to float exactly, from float to the nearest, ties to even, overflow to infinity, NaN stays NaN.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include <stilla/base/config.hpp>
 
@@ -79,8 +81,13 @@ constexpr bf16 from_float<bf16>(float x) { return to_bf16(x); }
 
 // Reads a trivially copyable value from any address, aligned or not. Little-endian files on little-endian machines.
 template <class T>
-inline T load_as(const std::byte* address) {
-  T value;
+constexpr T load_as(const std::byte* address) {
+  if (std::is_constant_evaluated()) {
+    std::array<std::byte, sizeof(T)> bytes{};
+    for (std::size_t i = 0; i < sizeof(T); ++i) bytes[i] = address[i];
+    return std::bit_cast<T>(bytes);
+  }
+  std::remove_const_t<T> value{};
   std::memcpy(&value, address, sizeof value);
   return value;
 }

@@ -3,7 +3,7 @@
 // Weights: rows of floats -> the blocks of any format that has an encoder, as they stand in a file, and how much was
 // lost. (Activations are rounded by the other one: quantise(ActivationBuffer&, x) in matmul.hpp.)
 //
-//   const std::size_t bytes = *stilla::encoded_bytes(stilla::Q4_0::gguf_type, N, K);
+//   const std::size_t bytes = *stilla::encoded_bytes(stilla::id_of<stilla::Q4_0>, N, K);
 //   std::vector<std::byte> blocks(bytes);
 //   stilla::Result<stilla::EncodingReport> report = stilla::encode_rows<stilla::Q4_0>(blocks, weights);
 //
@@ -16,7 +16,6 @@
 
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
 #include <limits>
 #include <span>
 
@@ -25,6 +24,7 @@
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/format/format_name.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -35,10 +35,10 @@ struct EncodingReport {
   double max_error = 0.0;      // highest |decoded - source|
 };
 
-// Bytes of W[N, K] in the blocks of this GGUF type. Refused: a type without a format here, K that is not a multiple of
-// its block, a size that no address space holds.
-inline Result<std::size_t> encoded_bytes(std::uint32_t format, std::size_t N, std::size_t K) {
-  Result<std::size_t> result = Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+// Bytes of W[N, K] in the blocks of this format. Refused: an unknown format, K that is not a multiple of its block, a size
+// that no address space holds.
+inline Result<std::size_t> encoded_bytes(FormatId format, std::size_t N, std::size_t K) {
+  Result<std::size_t> result = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
     if (K % F::block_weights != 0) {
@@ -94,7 +94,7 @@ template <EncodableFormat F>
 Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, Parallel parallel = {}) {
   const std::size_t N = weights.rows;
   const std::size_t K = weights.cols;
-  const Result<std::size_t> bytes = encoded_bytes(F::gguf_type, N, K);
+  const Result<std::size_t> bytes = encoded_bytes(id_of<F>, N, K);
   if (!bytes) return bytes.error();
   if (blocks.size() != *bytes) {
     return Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights take ", *bytes, " bytes in ", F::name,
@@ -122,11 +122,10 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
   return report;
 }
 
-// The same for a GGUF type known at run time. Refused also: a format without an encoder.
-inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, std::uint32_t format,
+// The same for a format known at run time. Refused also: a format without an encoder.
+inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, FormatId format,
                                           Parallel parallel = {}) {
-  Result<EncodingReport> result =
-      Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+  Result<EncodingReport> result = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
     if constexpr (EncodableFormat<F>) {
@@ -138,9 +137,9 @@ inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatr
   return result;
 }
 
-// W[N, K] in the rows of another format: every row of type `from` is decoded and encoded as `to`, types as in
-// PackedView::format. Refused: what encoded_bytes and encode_rows refuse.
-inline Result<AlignedBuffer<std::byte>> requantise_rows(std::uint32_t to, std::uint32_t from, const std::byte* rows,
+// W[N, K] in the rows of another format: every row of format `from` is decoded and encoded as `to`.
+// Refused: what encoded_bytes and encode_rows refuse.
+inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId from, const std::byte* rows,
                                                         std::size_t N, std::size_t K, Parallel parallel = {}) {
   const Result<std::size_t> source_bytes = encoded_bytes(from, N, K);
   if (!source_bytes) return source_bytes.error();

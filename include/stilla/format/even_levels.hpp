@@ -17,7 +17,7 @@
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // 32 codes in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
-inline int split_nibble(const std::byte* codes, std::size_t k) {
+constexpr int split_nibble(const std::byte* codes, std::size_t k) {
   const unsigned pair = std::to_integer<unsigned>(codes[k % 16]);
   return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);
 }
@@ -27,7 +27,7 @@ void store_split_nibbles(std::byte* codes, const Code& code_of) {
 }
 
 // Any even number of codes. Byte j: low nibble = code[2j], high = code[2j + 1].
-inline int paired_nibble(const std::byte* codes, std::size_t k) {
+constexpr int paired_nibble(const std::byte* codes, std::size_t k) {
   return std::to_integer<int>(codes[k / 2] >> (k % 2 * 4) & std::byte{15});
 }
 template <class Code>
@@ -36,7 +36,7 @@ void store_paired_nibbles(std::byte* codes, std::size_t count, const Code& code_
 }
 
 // 32 codes of 5 bits: their low nibbles split as above, and a word whose bit k is the fifth of code[k].
-inline int split_code5(const std::byte* word, const std::byte* codes, std::size_t k) {
+constexpr int split_code5(const std::byte* word, const std::byte* codes, std::size_t k) {
   return split_nibble(codes, k) | static_cast<int>((load_as<std::uint32_t>(word) >> k & 1u) << 4);
 }
 template <class Code>

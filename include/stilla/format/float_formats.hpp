@@ -9,7 +9,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/base/types.hpp>
@@ -30,17 +29,14 @@ struct FloatFormat {
 
 struct F32 : detail::FloatFormat<float> {
   static constexpr std::string_view name = "f32";
-  static constexpr std::uint32_t gguf_type = 0;
 };
 
 struct F16 : detail::FloatFormat<f16> {
   static constexpr std::string_view name = "f16";
-  static constexpr std::uint32_t gguf_type = 1;
 };
 
 struct BF16 : detail::FloatFormat<bf16> {
   static constexpr std::string_view name = "bf16";
-  static constexpr std::uint32_t gguf_type = 30;
 };
 
 }}  // namespace stilla

@@ -4,8 +4,7 @@
 // write its header beside this one and add its line to STILLA_FORMAT_LIST.
 //
 // Every format:
-//   name            "q4_0", as in file names
-//   gguf_type       the tensor type number in GGUF files; of Stilla's own formats a number that no GGUF file may have
+//   name            "q4_0", as in file names; the format's id is a hash of it (format_id.hpp)
 //   block_weights   weights per block: a row's length must be a multiple of it
 //   block_bytes     bytes per block; blocks of a row follow each other without gaps, rows likewise
 //   decode(block, weights)    one block -> block_weights floats; any alignment; reads block_bytes and nothing past them
@@ -35,9 +34,9 @@
 #include <type_traits>
 #include <utility>
 
-#include <stilla/base/types.hpp>
 #include <stilla/base/type_list.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/format/format_id.hpp>
 
 // The list of formats, in the order of tables and of tests: a header of this folder and the types that it defines.
 #define STILLA_FORMAT_LIST(format)             \
@@ -72,7 +71,6 @@ concept RowScaledFormat = requires(const std::byte* row, float* weights, std::si
 template <class F>
 concept WeightFormat = requires(const std::byte* block, float* weights) {
   { F::name } -> std::convertible_to<std::string_view>;
-  { F::gguf_type } -> std::convertible_to<std::uint32_t>;
   { F::block_weights } -> std::convertible_to<std::size_t>;
   { F::block_bytes } -> std::convertible_to<std::size_t>;
   requires RowScaledFormat<F> || requires { F::decode(block, weights); };
@@ -120,20 +118,32 @@ using Formats = TypeList<STILLA_FORMATS>;
 using Formats = detail::ListedFormats;
 #endif
 
-// What GGUF files hold.
-using GgufFormats = TypeList<F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS>;
+template <WeightFormat F>
+inline constexpr FormatId id_of = format_id(F::name);
 
 namespace detail {
 template <class... Ts, class F>
-bool with_format(TypeList<Ts...>, std::uint32_t gguf_type, F&& f) {
-  return ((Ts::gguf_type == gguf_type ? (f(Ts{}), true) : false) || ...);
+constexpr bool with_format(TypeList<Ts...>, FormatId id, F&& f) {
+  return ((id_of<Ts> == id ? (f(Ts{}), true) : false) || ...);
 }
+
+template <class... Ts>
+constexpr bool ids_are_unique(TypeList<Ts...>) {
+  constexpr FormatId ids[] = {no_format, id_of<Ts>...};
+  for (const FormatId& a : ids) {
+    for (const FormatId& b : ids) {
+      if (&a != &b && a == b) return false;
+    }
+  }
+  return true;
+}
+static_assert(ids_are_unique(Formats{}), "two formats have the same name, or names of the same hash: rename one");
 }  // namespace detail
 
-// Calls f(Format{}) for the format with this GGUF type number; false, and no call, if there is none.
+// Calls f(Format{}) for the format with this id; false, and no call, if there is none.
 template <class F>
-bool with_format(std::uint32_t gguf_type, F&& f) {
-  return detail::with_format(Formats{}, gguf_type, std::forward<F>(f));
+constexpr bool with_format(FormatId id, F&& f) {
+  return detail::with_format(Formats{}, id, std::forward<F>(f));
 }
 
 // Bytes of a row before its blocks.

@@ -15,7 +15,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/format/even_levels.hpp>
@@ -24,11 +23,10 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct INT4_G128 : detail::SymmetricFormat<INT4_G128, 4> {
   static constexpr std::string_view name = "int4_g128";
-  static constexpr std::uint32_t gguf_type = 0x00533449;  // "I4S"
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 66;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block + 2, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block + 2, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_paired_nibbles(block + 2, block_weights, code_of);
@@ -37,11 +35,10 @@ struct INT4_G128 : detail::SymmetricFormat<INT4_G128, 4> {
 
 struct INT4_G128_MIN : detail::MinimumFormat<INT4_G128_MIN, 4> {
   static constexpr std::string_view name = "int4_g128_min";
-  static constexpr std::uint32_t gguf_type = 0x004d3449;  // "I4M"
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 68;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block + 4, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block + 4, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_paired_nibbles(block + 4, block_weights, code_of);

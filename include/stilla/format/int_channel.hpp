@@ -65,12 +65,11 @@ struct ChannelFormat {
 
 struct INT4_CHANNEL : detail::ChannelFormat<INT4_CHANNEL, -8, 7, 16> {
   static constexpr std::string_view name = "int4_channel";
-  static constexpr std::uint32_t gguf_type = 0x00433449;  // "I4C"
   static constexpr std::size_t block_bytes = 16;
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 8;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_paired_nibbles(block, block_weights, code_of);
@@ -79,12 +78,11 @@ struct INT4_CHANNEL : detail::ChannelFormat<INT4_CHANNEL, -8, 7, 16> {
 
 struct INT8_CHANNEL : detail::ChannelFormat<INT8_CHANNEL, -127, 127, 0> {
   static constexpr std::string_view name = "int8_channel";
-  static constexpr std::uint32_t gguf_type = 0x00433849;  // "I8C"
   static constexpr std::size_t block_bytes = 32;
   static constexpr unsigned code_bits = 8;
   static constexpr int zero_point = 0;
 
-  static int code(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     for (std::size_t k = 0; k < block_weights; ++k) store_as(block + k, static_cast<std::int8_t>(code_of(k)));

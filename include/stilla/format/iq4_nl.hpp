@@ -23,7 +23,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct IQ4_NL {
   static constexpr std::string_view name = "iq4_nl";
-  static constexpr std::uint32_t gguf_type = 20;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 18;
 
@@ -38,7 +37,7 @@ struct IQ4_NL {
   static constexpr std::array<std::int8_t, 16> codebook{-127, -104, -83, -65, -49, -35, -22, -10,
                                                         1,    13,   25,  38,  53,  69,  89,  113};
 
-  static int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 2, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 2, k); }
   static f16 scale(const std::byte* block) { return load_as<f16>(block); }
 
   static void decode(const std::byte* block, float* weights) {

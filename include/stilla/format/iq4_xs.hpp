@@ -26,7 +26,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct IQ4_XS {
   static constexpr std::string_view name = "iq4_xs";
-  static constexpr std::uint32_t gguf_type = 23;
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 136;
 
@@ -40,7 +39,7 @@ struct IQ4_XS {
 
   static constexpr std::array<std::int8_t, 16> codebook = IQ4_NL::codebook;
 
-  static int code(const std::byte* block, std::size_t k) {
+  static constexpr int code(const std::byte* block, std::size_t k) {
     const unsigned pair = std::to_integer<unsigned>(block[8 + k / 32 * 16 + k % 16]);
     return static_cast<int>(k % 32 < 16 ? pair & 15u : pair >> 4);
   }

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/format/even_levels.hpp>
@@ -19,11 +18,10 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q4_0 : detail::SymmetricFormat<Q4_0, 4> {
   static constexpr std::string_view name = "q4_0";
-  static constexpr std::uint32_t gguf_type = 2;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 18;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 2, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 2, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_split_nibbles(block + 2, code_of);

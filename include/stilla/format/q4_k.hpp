@@ -13,7 +13,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/base/types.hpp>
@@ -23,7 +22,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q4_K {
   static constexpr std::string_view name = "q4_k";
-  static constexpr std::uint32_t gguf_type = 12;
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 144;
 
@@ -35,7 +33,7 @@ struct Q4_K {
   static constexpr bool has_minimum = true;
   static constexpr bool is_codebook = false;
 
-  static int code(const std::byte* block, std::size_t k) {
+  static constexpr int code(const std::byte* block, std::size_t k) {
     const unsigned pair = std::to_integer<unsigned>(block[16 + k / 64 * 32 + k % 32]);
     return static_cast<int>(k % 64 < 32 ? pair & 15u : pair >> 4);
   }

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/format/even_levels.hpp>
@@ -19,11 +18,10 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q5_0 : detail::SymmetricFormat<Q5_0, 5> {
   static constexpr std::string_view name = "q5_0";
-  static constexpr std::uint32_t gguf_type = 6;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 22;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::split_code5(block + 2, block + 6, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_code5(block + 2, block + 6, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_split_codes5(block + 2, block + 6, code_of);

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/format/even_levels.hpp>
@@ -19,11 +18,10 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q5_1 : detail::MinimumFormat<Q5_1, 5> {
   static constexpr std::string_view name = "q5_1";
-  static constexpr std::uint32_t gguf_type = 7;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 24;
 
-  static int code(const std::byte* block, std::size_t k) { return detail::split_code5(block + 4, block + 8, k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_code5(block + 4, block + 8, k); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_split_codes5(block + 4, block + 8, code_of);

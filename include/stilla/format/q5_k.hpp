@@ -14,7 +14,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include <stilla/base/types.hpp>
@@ -24,7 +23,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q5_K {
   static constexpr std::string_view name = "q5_k";
-  static constexpr std::uint32_t gguf_type = 13;
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 176;
 
@@ -36,7 +34,7 @@ struct Q5_K {
   static constexpr bool has_minimum = true;
   static constexpr bool is_codebook = false;
 
-  static int code(const std::byte* block, std::size_t k) {
+  static constexpr int code(const std::byte* block, std::size_t k) {
     const unsigned pair = std::to_integer<unsigned>(block[48 + k / 64 * 32 + k % 32]);
     const unsigned high = std::to_integer<unsigned>(block[16 + k % 32]) >> (k / 32) & 1u;
     return static_cast<int>((k % 64 < 32 ? pair & 15u : pair >> 4) | high << 4);

@@ -25,7 +25,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q6_K {
   static constexpr std::string_view name = "q6_k";
-  static constexpr std::uint32_t gguf_type = 14;
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 210;
 
@@ -37,7 +36,7 @@ struct Q6_K {
   static constexpr bool has_minimum = false;
   static constexpr bool is_codebook = false;
 
-  static int code(const std::byte* block, std::size_t k) {
+  static constexpr int code(const std::byte* block, std::size_t k) {
     const std::size_t half = k / 128;
     const std::size_t rest = k % 128;
     const unsigned low = std::to_integer<unsigned>(block[half * 64 + rest % 64]) >> (rest / 64 * 4) & 15u;

@@ -20,7 +20,6 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct Q8_0 {
   static constexpr std::string_view name = "q8_0";
-  static constexpr std::uint32_t gguf_type = 8;
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 34;
 
@@ -32,7 +31,7 @@ struct Q8_0 {
   static constexpr bool has_minimum = false;
   static constexpr bool is_codebook = false;
 
-  static int code(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + 2 + k); }
+  static constexpr int code(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + 2 + k); }
   static f16 scale(const std::byte* block) { return load_as<f16>(block); }
 
   static void decode(const std::byte* block, float* weights) {

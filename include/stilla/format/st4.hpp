@@ -57,7 +57,6 @@ constexpr float to_float(ue5m3 x) {
 
 struct ST4 {
   static constexpr std::string_view name = "st4";
-  static constexpr std::uint32_t gguf_type = 0x00345453;  // "ST4" as text, far from the numbers that ggml gives out
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 68;
 
@@ -74,10 +73,10 @@ struct ST4 {
   static constexpr std::array<std::int8_t, 16> codebook{-127, -100, -79, -62, -46, -32, -19, -8,
                                                         2,    12,   23,  35,  49,  64,  82,  108};
 
-  static int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4 + k / 32 * 16, k % 32); }
-  static std::uint32_t scale_word(const std::byte* block) { return load_as<std::uint32_t>(block); }
-  static ue5m3 scale_of(std::uint32_t word) { return {static_cast<std::uint8_t>(word >> 24)}; }
-  static int sub_scale_of(std::uint32_t word, std::size_t g) {
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4 + k / 32 * 16, k % 32); }
+  static constexpr std::uint32_t scale_word(const std::byte* block) { return load_as<std::uint32_t>(block); }
+  static constexpr ue5m3 scale_of(std::uint32_t word) { return {static_cast<std::uint8_t>(word >> 24)}; }
+  static constexpr int sub_scale_of(std::uint32_t word, std::size_t g) {
     return static_cast<std::int32_t>(word << (26 - 6 * g)) >> 26;  // the sign comes along
   }
   static ue5m3 scale(const std::byte* block) { return scale_of(scale_word(block)); }

@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A GGUF model file: typed access to its keys and its tensors. Parsing and what it guarantees are in gguf_parser.hpp.
+// A GGUF model file: typed access to its keys and its tensors. Parsing and what it guarantees are in gguf_parser.hpp; getters
+// of single values and checks of tensors are those of every model source (model_source.hpp).
 //
 //   Result<GgufFile> file = GgufFile::open("model.gguf");
 //   if (!file) return report(file.error());
 //   Result<std::uint64_t> layers = file->get_uint("qwen2.block_count");
-//   Result<const GgufTensor*> head = file->require_tensor("output.weight", {hidden, vocabulary});
+//   Result<const TensorInfo*> head = file->require_tensor("output.weight", {hidden, vocabulary});
 //   std::span<const std::byte> bytes = file->tensor_bytes(**head);
+//
+// The vocabulary and the chat template are read from
+//
+//   tokenizer.ggml.model           must be "gpt2": byte-level BPE
+//   tokenizer.ggml.pre             name of the pre-tokenizer (text/pretokenizer.hpp)
+//   tokenizer.ggml.tokens          [string], spelled in the byte alphabet; control and user-defined ones in plain text
+//   tokenizer.ggml.token_type      [int32], optional
+//   tokenizer.ggml.merges          [string], "left right"
+//   tokenizer.ggml.{bos,eos,eot,padding,unknown}_token_id, tokenizer.ggml.add_bos_token     optional
+//   tokenizer.chat_template        a Jinja program (text/chat_template.hpp recognises it), optional
 //
 // A getter never trusts a key's declared type: it fails with one line that names file, key, byte offset, what was found
 // and what was expected. An integer of any width is accepted where its value fits. Strings are views into the file and
@@ -16,10 +27,8 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <iterator>
 #include <limits>
 #include <optional>
@@ -35,6 +44,8 @@
 #include <stilla/io/gguf_parser.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/mapped_file.hpp>
+#include <stilla/io/model_source.hpp>
+#include <stilla/io/vocabulary.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -91,7 +102,7 @@ class GgufStrings {
   std::size_t count_;
 };
 
-class GgufFile {
+class GgufFile final : public ModelSource {
  public:
   static Result<GgufFile> open(std::string path, LoadMode mode = LoadMode::map) {
     Result<MappedFile> file = MappedFile::open(std::move(path), mode);
@@ -106,7 +117,8 @@ class GgufFile {
   }
 
   const MappedFile& file() const { return file_; }
-  const std::string& path() const { return file_.path(); }
+  const std::string& path() const override { return file_.path(); }
+  std::uint64_t size_bytes() const override { return file_.bytes().size(); }
   std::uint32_t version() const { return contents_.version; }
   std::uint64_t alignment() const { return contents_.alignment; }
   std::uint64_t data_offset() const { return contents_.data_offset; }
@@ -121,88 +133,61 @@ class GgufFile {
   const GgufKey* find(std::string_view key) const {
     return detail::find_by_name(contents_.keys, contents_.keys_by_name, key);
   }
-  const GgufTensor* find_tensor(std::string_view name) const {
+  const GgufTensor* find_tensor(std::string_view name) const override {
     return detail::find_by_name(contents_.tensors, contents_.tensors_by_name, name);
   }
-  bool has(std::string_view key) const { return find(key) != nullptr; }
+  std::size_t tensor_count() const override { return contents_.tensors.size(); }
+  const GgufTensor& tensor(std::size_t i) const override { return contents_.tensors[i]; }
+  std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const override {
+    return file_.bytes().subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size_bytes));
+  }
+  void drop_tensor_pages(const TensorInfo& tensor, std::uint64_t count) const override {
+    file_.drop_pages(tensor.offset, std::min(count, tensor.size_bytes));
+  }
+  void ask_for_large_pages() const override { file_.ask_for_large_pages(); }
 
-  // Keys that must be there.
-  Result<std::uint64_t> get_uint(std::string_view key,
-                                 std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
-    return get_integer<std::uint64_t>(key, 0, most);
-  }
-  Result<std::int64_t> get_int(std::string_view key, std::int64_t least = std::numeric_limits<std::int64_t>::min(),
-                               std::int64_t most = std::numeric_limits<std::int64_t>::max()) const {
-    return get_integer<std::int64_t>(key, least, most);
-  }
-  // float32 as it is, float64 rounded to float; the caller decides whether infinity and NaN are welcome.
-  Result<float> get_float(std::string_view key) const;
-  Result<bool> get_bool(std::string_view key) const;
-  Result<std::string_view> get_string(std::string_view key) const;
+  std::optional<MetadataValue> find_value(std::string_view key) const override;
+  // Arrays, which must be there.
   Result<GgufStrings> get_strings(std::string_view key) const;
   // A copy of an array of numbers as T: std::int32_t, float, ... Integers of other widths are accepted where every
   // value fits, and for integer T booleans as 0 and 1; for floating T float32 and float64 are.
   template <class T>
   Result<std::vector<T>> get_array(std::string_view key) const;
 
-  // Keys that may be missing: `fallback` then. A key of the wrong type is still an error.
-  Result<std::uint64_t> get_uint_or(std::string_view key, std::uint64_t fallback,
-                                    std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
-    return has(key) ? get_uint(key, most) : fallback;
-  }
-  Result<std::int64_t> get_int_or(std::string_view key, std::int64_t fallback) const {
-    return has(key) ? get_int(key) : fallback;
-  }
-  Result<float> get_float_or(std::string_view key, float fallback) const {
-    return has(key) ? get_float(key) : fallback;
-  }
-  Result<bool> get_bool_or(std::string_view key, bool fallback) const { return has(key) ? get_bool(key) : fallback; }
-  Result<std::string_view> get_string_or(std::string_view key, std::string_view fallback) const {
-    return has(key) ? get_string(key) : fallback;
-  }
-
-  // A tensor that must be there, of a type that Stilla decodes and, if given, of this shape (contiguous dimension
-  // first).
-  Result<const GgufTensor*> require_tensor(std::string_view name) const;
-  Result<const GgufTensor*> require_tensor(std::string_view name, std::initializer_list<std::uint64_t> shape) const;
-  // Rows of blocks one after the other; of a packed tensor its panels.
-  std::span<const std::byte> tensor_bytes(const GgufTensor& tensor) const {
-    return file_.bytes().subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size_bytes));
-  }
-  // The tensor's first `count` bytes were copied elsewhere and may leave memory (MappedFile::drop_pages).
-  void drop_tensor_pages(const GgufTensor& tensor, std::uint64_t count) const {
-    file_.drop_pages(tensor.offset, std::min(count, tensor.size_bytes));
-  }
-
-  // Before all tensors are read (MappedFile::ask_for_large_pages).
-  void ask_for_large_pages() const { file_.ask_for_large_pages(); }
+  Result<Vocabulary> vocabulary() const override;
+  Result<std::string_view> chat_template() const override { return get_string_or("tokenizer.chat_template", ""); }
 
   // A value for people: "28", "'qwen2'", "[151936 string]".
   std::string value_text(const GgufKey& key) const;
 
-  // Errors in the house form, for checks that only the caller can make: "m.gguf: key 'a.b' at byte 24: found 3; ..."
-  template <class... Parts>
-  Error key_error(const GgufKey& key, const Parts&... parts) const {
-    return refuse("key '", printable(key.name), "' at byte ", key.record_offset, ": ", parts...);
+  std::string key_place(std::string_view key) const override {
+    const GgufKey* found = find(key);
+    return place("key", key, found ? &found->record_offset : nullptr);
   }
-  template <class... Parts>
-  Error tensor_error(const GgufTensor& tensor, const Parts&... parts) const {
-    return refuse("tensor '", printable(tensor.name), "' at byte ", tensor.record_offset, ": ", parts...);
+  std::string tensor_place(std::string_view name) const override {
+    const GgufTensor* found = find_tensor(name);
+    return place("tensor", name, found ? &found->record_offset : nullptr);
+  }
+  std::string vocabulary_place() const override;
+  std::string supported_types_text() const override { return decodable_types_text(); }
+  std::string type_text(const TensorInfo& tensor) const override {
+    const GgufTensor* found = find_tensor(tensor.name);
+    return found ? tensor_type_text(found->type) : ModelSource::type_text(tensor);
   }
 
  private:
   explicit GgufFile(MappedFile file) : file_(std::move(file)) {}
 
-  template <class... Parts>
-  Error refuse(const Parts&... parts) const {
-    return {ErrorKind::refused_file, concat(printable_path(path()), ": ", parts...)};
+  std::string place(std::string_view what, std::string_view name, const std::uint64_t* record_offset) const {
+    std::string out = concat(printable_path(path()), ": ", what, " '", printable(name), "'");
+    return record_offset ? concat(out, " at byte ", *record_offset) : out;
   }
-  Error missing_key(std::string_view key, std::string_view expected) const {
-    return refuse("key '", printable(key), "' is missing; expected ", expected);
+  static std::string type_text(const GgufKey& key) {
+    if (key.type != GgufValueType::array) return std::string(name_of(key.type));
+    return concat("an array of ", key.count, " ", name_of(key.element_type));
   }
   Error wrong_type(const GgufKey& key, std::string_view expected) const {
-    if (key.type != GgufValueType::array) return key_error(key, "found ", name_of(key.type), "; expected ", expected);
-    return key_error(key, "found an array of ", key.count, " ", name_of(key.element_type), "; expected ", expected);
+    return ModelSource::wrong_type(key.name, type_text(key), expected);
   }
 
   const std::byte* address_of(const GgufKey& key) const { return file_.bytes().data() + key.value_offset; }
@@ -232,61 +217,36 @@ class GgufFile {
   static constexpr bool is_floating(GgufValueType type) {
     return type == GgufValueType::float32 || type == GgufValueType::float64;
   }
-  static constexpr bool is_integer(GgufValueType type) {
-    return !is_floating(type) && type != GgufValueType::boolean && value_bytes(type) != 0;
-  }
 
-  template <class T>
-  Result<T> get_integer(std::string_view name, T least, T most) const {
-    constexpr std::string_view expected = std::is_signed_v<T> ? "an integer" : "an unsigned integer";
-    const GgufKey* key = find(name);
-    if (!key) return missing_key(name, expected);
-    if (!is_integer(key->type)) return wrong_type(*key, expected);
-    T value{};
-    std::string found;  // set if the value does not fit
-    visit_number(key->type, address_of(*key), [&]<class Number>(Number number) {
-      if constexpr (std::is_integral_v<Number>) {
-        if (std::cmp_less(number, least) || std::cmp_greater(number, most)) {
-          found = concat(number);
-        } else {
-          value = static_cast<T>(number);
-        }
-      }
-    });
-    if (!found.empty()) return key_error(*key, "found ", found, "; expected ", least, " to ", most);
-    return value;
-  }
+  // Parts of the vocabulary.
+  Status read_strings(std::string_view key, std::vector<std::string>& out) const;
+  Status read_token_types(std::size_t tokens, std::vector<TokenType>& out) const;
+  Status read_token_id(std::string_view key, std::size_t tokens, std::optional<std::uint32_t>& out) const;
 
   MappedFile file_;
   GgufContents contents_;
 };
 
-inline Result<float> GgufFile::get_float(std::string_view name) const {
+inline std::optional<MetadataValue> GgufFile::find_value(std::string_view name) const {
   const GgufKey* key = find(name);
-  if (!key) return missing_key(name, "a float");
-  if (key->type == GgufValueType::float32) return load_as<float>(address_of(*key));
-  if (key->type != GgufValueType::float64) return wrong_type(*key, "a float");
-  // A finite double that rounds to infinity has no float that stands for it. Told by bits, which -ffast-math leaves
-  // alone.
-  const double value = load_as<double>(address_of(*key));
-  const bool finite = (std::bit_cast<std::uint64_t>(value) >> 52 & 0x7ff) != 0x7ff;
-  const bool finite_float = (std::bit_cast<std::uint32_t>(static_cast<float>(value)) >> 23 & 0xff) != 0xff;
-  if (finite && !finite_float) return key_error(*key, "found ", value, "; expected a value that fits in a float");
-  return static_cast<float>(value);
-}
-
-inline Result<bool> GgufFile::get_bool(std::string_view name) const {
-  const GgufKey* key = find(name);
-  if (!key) return missing_key(name, "a boolean");
-  if (key->type != GgufValueType::boolean) return wrong_type(*key, "a boolean");
-  return load_as<std::uint8_t>(address_of(*key)) != 0;
-}
-
-inline Result<std::string_view> GgufFile::get_string(std::string_view name) const {
-  const GgufKey* key = find(name);
-  if (!key) return missing_key(name, "a string");
-  if (key->type != GgufValueType::string) return wrong_type(*key, "a string");
-  return std::string_view(reinterpret_cast<const char*>(address_of(*key)), static_cast<std::size_t>(key->count));
+  if (!key) return std::nullopt;
+  MetadataValue found{{}, type_text(*key)};
+  if (key->type == GgufValueType::boolean) {
+    found.value = load_as<std::uint8_t>(address_of(*key)) != 0;
+  } else if (key->type == GgufValueType::string) {
+    found.value = std::string_view(reinterpret_cast<const char*>(address_of(*key)), static_cast<std::size_t>(key->count));
+  } else {
+    visit_number(key->type, address_of(*key), [&]<class Number>(Number number) {
+      if constexpr (std::is_floating_point_v<Number>) {
+        found.value = static_cast<double>(number);
+      } else if constexpr (std::is_signed_v<Number>) {
+        found.value = static_cast<std::int64_t>(number);
+      } else {
+        found.value = static_cast<std::uint64_t>(number);
+      }
+    });
+  }
+  return found;
 }
 
 inline Result<GgufStrings> GgufFile::get_strings(std::string_view name) const {
@@ -324,38 +284,11 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
     if (!fits) {
       std::string found;
       visit_number(key->element_type, address, [&](auto number) { found = concat(number); });
-      return key_error(*key, "found ", found, " as element ", i, " at byte ", key->value_offset + i * element_bytes,
+      return key_error(name, "found ", found, " as element ", i, " at byte ", key->value_offset + i * element_bytes,
                        "; expected ", std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max());
     }
   }
   return out;
-}
-
-inline Result<const GgufTensor*> GgufFile::require_tensor(std::string_view name) const {
-  const GgufTensor* tensor = find_tensor(name);
-  if (!tensor) return refuse("tensor '", printable(name), "' is missing");
-  if (!with_format(tensor->type, [](auto) {})) {
-    return tensor_error(*tensor, tensor_type_text(tensor->type),
-                        " is not supported; supported: ", decodable_types_text());
-  }
-  return tensor;
-}
-
-inline Result<const GgufTensor*> GgufFile::require_tensor(std::string_view name,
-                                                          std::initializer_list<std::uint64_t> shape) const {
-  Result<const GgufTensor*> tensor = require_tensor(name);
-  if (!tensor) return tensor;
-  std::array<std::uint64_t, 4> dims{1, 1, 1, 1};
-  std::size_t n_dims = 0;
-  for (const std::uint64_t dim : shape) {
-    if (n_dims == dims.size()) return tensor_error(**tensor, "asked for with more than ", dims.size(), " dimensions");
-    dims[n_dims++] = dim;
-  }
-  if ((*tensor)->dims != dims) {
-    return tensor_error(**tensor, "found shape ", detail::shape_text((*tensor)->dims, (*tensor)->n_dims), "; expected ",
-                        detail::shape_text(dims, static_cast<std::uint32_t>(n_dims)));
-  }
-  return tensor;
 }
 
 inline std::string GgufFile::value_text(const GgufKey& key) const {
@@ -370,12 +303,74 @@ inline std::string GgufFile::value_text(const GgufKey& key) const {
   return out;
 }
 
-// The type that a tensor has where a model's layers are requantised to `format`, if given: the layers' matrices take it whose
-// rows are whole blocks of it; embedding, head and vectors stay as the file has them.
-inline std::uint32_t requantised_type(const GgufTensor& tensor, std::optional<std::uint32_t> format) {
-  const bool is_of_layer = tensor.is_matrix() && tensor.name.starts_with("blk.");
-  if (!format || !is_of_layer || !with_format(tensor.type, [](auto) {})) return tensor.type;
-  return packed_bytes(*format, tensor.rows(), tensor.columns()) ? *format : tensor.type;
+inline Status GgufFile::read_strings(std::string_view key, std::vector<std::string>& out) const {
+  const Result<GgufStrings> strings = get_strings(key);
+  if (!strings) return strings.error();
+  out.reserve(strings->size());  // at most four times the bytes that they take in the file
+  for (const std::string_view text : *strings) out.emplace_back(text);
+  return success();
+}
+
+inline Status GgufFile::read_token_types(std::size_t tokens, std::vector<TokenType>& out) const {
+  constexpr std::string_view key = "tokenizer.ggml.token_type";
+  if (!has(key)) return success();
+  const Result<std::vector<std::int32_t>> types = get_array<std::int32_t>(key);
+  if (!types) return types.error();
+  if (types->size() != tokens) return key_error(key, "found ", types->size(), " types; expected ", tokens);
+  out.reserve(tokens);
+  for (std::size_t i = 0; i < tokens; ++i) {
+    const std::int32_t type = (*types)[i];
+    if (type < 1 || type > 6) return key_error(key, "found type ", type, " for token ", i, "; expected 1 to 6");
+    out.push_back(static_cast<TokenType>(type));
+  }
+  return success();
+}
+
+inline Status GgufFile::read_token_id(std::string_view key, std::size_t tokens, std::optional<std::uint32_t>& out) const {
+  if (!has(key)) return success();
+  const Result<std::uint64_t> id = get_uint(key, tokens - 1);
+  if (!id) return id.error();
+  out = static_cast<std::uint32_t>(*id);
+  return success();
+}
+
+inline Result<Vocabulary> GgufFile::vocabulary() const {
+  const Result<std::string_view> model = get_string("tokenizer.ggml.model");
+  if (!model) return model.error();
+  if (*model != "gpt2") {
+    return key_error("tokenizer.ggml.model", "found '", printable(*model),
+                     "'; expected 'gpt2' (byte-level BPE), the only kind that is supported");
+  }
+  const Result<std::string_view> pretokenizer = get_string("tokenizer.ggml.pre");
+  if (!pretokenizer) return pretokenizer.error();
+  Vocabulary out;
+  out.pretokenizer = *pretokenizer;
+  if (Status s = read_strings("tokenizer.ggml.tokens", out.tokens); !s) return s.error();
+  const std::size_t tokens = out.tokens.size();
+  if (tokens == 0) return key_error("tokenizer.ggml.tokens", "found no tokens");
+  if (Status s = read_strings("tokenizer.ggml.merges", out.merges); !s) return s.error();
+  if (Status s = read_token_types(tokens, out.types); !s) return s.error();
+  const std::pair<std::string_view, std::optional<std::uint32_t>&> ids[] = {
+      {"tokenizer.ggml.bos_token_id", out.bos},         {"tokenizer.ggml.eos_token_id", out.eos},
+      {"tokenizer.ggml.eot_token_id", out.eot},         {"tokenizer.ggml.padding_token_id", out.padding},
+      {"tokenizer.ggml.unknown_token_id", out.unknown},
+  };
+  for (const auto& [key, id] : ids) {
+    if (Status s = read_token_id(key, tokens, id); !s) return s.error();
+  }
+  const Result<bool> add_bos = get_bool_or("tokenizer.ggml.add_bos_token", false);
+  if (!add_bos) return add_bos.error();
+  out.add_bos = *add_bos;
+  return out;
+}
+
+// Tokens and merges that contradict each other are told by their numbers.
+inline std::string GgufFile::vocabulary_place() const {
+  std::string out = concat(printable_path(path()), ": keys 'tokenizer.ggml.*'");
+  const GgufKey* tokens = find("tokenizer.ggml.tokens");
+  const GgufKey* merges = find("tokenizer.ggml.merges");
+  if (!tokens || !merges) return out;
+  return concat(out, ", tokens at byte ", tokens->record_offset, " and merges at byte ", merges->record_offset);
 }
 
 }}  // namespace stilla

@@ -38,6 +38,7 @@
 #include <stilla/io/file_kind.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/mapped_file.hpp>
+#include <stilla/io/model_source.hpp>
 #include <stilla/layout/pack.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -52,19 +53,9 @@ struct GgufKey {
   std::uint64_t value_bytes;    // from value_offset to the end of the record
 };
 
-struct GgufTensor {
-  std::string_view name;
-  std::array<std::uint64_t, 4> dims;  // contiguous dimension first; unused ones are 1
-  std::uint32_t n_dims;
-  std::uint32_t type;    // GGUF type number; find_tensor_type(type) is never null here
-  std::uint64_t offset;  // of the first byte, in the file
-  std::uint64_t size_bytes;
+struct GgufTensor : TensorInfo {  // is_packed in packed files only
+  std::uint32_t type;           // GGUF type number; find_tensor_type(type) is never null here
   std::uint64_t record_offset;  // of the record that declares it, for messages
-  bool is_packed;               // its bytes are panels (pack.hpp), not rows of blocks; in packed files only
-
-  std::uint64_t columns() const { return dims[0]; }
-  std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
-  bool is_matrix() const { return dims[1] > 1 && dims[2] == 1 && dims[3] == 1; }
 };
 
 struct GgufContents {
@@ -97,13 +88,6 @@ inline std::uint64_t packed_header_checksum(std::span<const std::byte> header, s
   sum.add(header.first(static_cast<std::size_t>(value_offset)));
   sum.add(header.subspan(static_cast<std::size_t>(value_offset) + sizeof(std::uint64_t)));
   return sum.value();
-}
-
-// "[896, 151936]"
-inline std::string shape_text(const std::array<std::uint64_t, 4>& dims, std::uint32_t n_dims) {
-  std::string out = "[";
-  for (std::uint32_t i = 0; i < n_dims; ++i) out += concat(i ? ", " : "", dims[i]);
-  return out + "]";
 }
 
 class GgufParser {
@@ -453,8 +437,13 @@ class GgufParser {
       case ShapeFault::overflow: return refuse(subject(), ": shape ", shape(), ": its size does not fit in 64 bits");
     }
     tensor.size_bytes = size.bytes;
+    tensor.type_name = type->name;
+    tensor.format = format_of_gguf_type(tensor.type).value_or(no_format);
     if (tensor.is_packed) {
-      const Result<std::size_t> bytes = packed_bytes(tensor.type, tensor.rows(), tensor.columns());
+      if (tensor.format == no_format) {
+        return refuse(subject(), ": found ", tensor_type_text(tensor.type), ", which cannot be packed");
+      }
+      const Result<std::size_t> bytes = packed_bytes(tensor.format, tensor.rows(), tensor.columns());
       if (!bytes) return refuse(subject(), ": shape ", shape(), ", packed: ", bytes.error().message);
       tensor.size_bytes = *bytes;
     }

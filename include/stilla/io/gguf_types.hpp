@@ -6,13 +6,18 @@
 //
 // All types of ggml are listed, not only those Stilla decodes (format/format.hpp): a file that holds one tensor of
 // another type can then still be checked, listed and refused with the type's name where the tensor is used.
+//
+// Here alone a GGUF number meets a format: it is that of the ggml type of the same name. Stilla's own formats, which only
+// packed files hold, have numbers far from those that ggml gives out.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
@@ -80,27 +85,73 @@ inline constexpr std::array<GgufTensorType, 42> gguf_tensor_types{{
     {40, 64, 36, "nvfp4"},    {41, 128, 18, "q1_0"},
 }};
 
+// The number of the ggml type with this name, if there is one.
+constexpr std::optional<std::uint32_t> ggml_number(std::string_view name) {
+  for (const GgufTensorType& type : gguf_tensor_types) {
+    if (type.name == name) return type.number;
+  }
+  return std::nullopt;
+}
+
+template <class List, class... Kept>
+struct GgmlFormats;
+template <class... Kept>
+struct GgmlFormats<TypeList<>, Kept...> {
+  using Type = TypeList<Kept...>;
+};
+template <class F, class... Rest, class... Kept>
+  requires(ggml_number(F::name).has_value())
+struct GgmlFormats<TypeList<F, Rest...>, Kept...> : GgmlFormats<TypeList<Rest...>, Kept..., F> {};
+template <class F, class... Rest, class... Kept>
+  requires(!ggml_number(F::name).has_value())
+struct GgmlFormats<TypeList<F, Rest...>, Kept...> : GgmlFormats<TypeList<Rest...>, Kept...> {};
+
+// The number that packed files have for a format that ggml has no type for. Earlier versions chose these; those of further
+// formats follow from their ids, above all that ggml will give out.
+constexpr std::uint32_t own_number(std::string_view name) {
+  constexpr std::pair<std::string_view, std::uint32_t> chosen[] = {{"st4", 0x00345453},            // "ST4" as text
+                                                                   {"int4_g128", 0x00533449},      // "I4S"
+                                                                   {"int4_g128_min", 0x004d3449},  // "I4M"
+                                                                   {"int4_channel", 0x00433449},   // "I4C"
+                                                                   {"int8_channel", 0x00433849}};  // "I8C"
+  for (const auto& [known, number] : chosen) {
+    if (known == name) return number;
+  }
+  return (static_cast<std::uint32_t>(format_id(name)) & 0x7fffffff) | 0x40000000;
+}
+
+// All formats, with the numbers that files have for them.
+inline constexpr auto format_types = [] {
+  std::array<GgufTensorType, Formats::size> out{};
+  std::size_t n = 0;
+  for_each_type(Formats{}, [&]<class F>(F) {
+    out[n++] = {ggml_number(F::name).value_or(own_number(F::name)), F::block_weights, F::block_bytes, F::name};
+  });
+  return out;
+}();
+
 constexpr bool tensor_types_are_consistent() {
   for (std::size_t i = 0; i < gguf_tensor_types.size(); ++i) {
     if (gguf_tensor_types[i].number != i) return false;
   }
-  bool same = true;
-  for_each_type(GgufFormats{}, [&]<class F>(F) {
-    const GgufTensorType& type = gguf_tensor_types[F::gguf_type];
-    same = same && type.block_weights == F::block_weights && type.block_bytes == F::block_bytes && type.name == F::name;
-  });
-  return same;
+  for (std::size_t i = 0; i < format_types.size(); ++i) {
+    const GgufTensorType& format = format_types[i];
+    if (format.number < gguf_tensor_types.size()) {
+      const GgufTensorType& type = gguf_tensor_types[format.number];
+      if (type.block_weights != format.block_weights || type.block_bytes != format.block_bytes) return false;
+    }
+    for (std::size_t j = 0; j < i; ++j) {
+      if (format_types[j].number == format.number) return false;
+    }
+  }
+  return true;
 }
-static_assert(tensor_types_are_consistent(), "a row of gguf_tensor_types is misplaced or disagrees with its format");
-
-// All formats, for those of Stilla's own among them.
-inline constexpr auto format_types = [] {
-  std::array<GgufTensorType, Formats::size> out{};
-  std::size_t n = 0;
-  for_each_type(Formats{}, [&]<class F>(F) { out[n++] = {F::gguf_type, F::block_weights, F::block_bytes, F::name}; });
-  return out;
-}();
+static_assert(tensor_types_are_consistent(),
+              "a row of gguf_tensor_types is misplaced or disagrees with its format, or two formats have the same number");
 }  // namespace detail
+
+// The formats that GGUF files hold, in the order of Formats.
+using GgufFormats = detail::GgmlFormats<Formats>::Type;
 
 // True for a type that ggml gave out. Stilla's own are in packed files only.
 constexpr bool is_ggml_type(std::uint32_t number) { return number < detail::gguf_tensor_types.size(); }
@@ -112,6 +163,25 @@ constexpr const GgufTensorType* find_tensor_type(std::uint32_t number) {
     if (type.number == number) return &type;
   }
   return nullptr;
+}
+
+// The format of the tensors of this type, if Stilla has it; and the type's number the other way round.
+constexpr std::optional<FormatId> format_of_gguf_type(std::uint32_t number) {
+  for (const GgufTensorType& type : detail::format_types) {
+    if (type.number == number) return format_id(type.name);
+  }
+  return std::nullopt;
+}
+constexpr std::optional<std::uint32_t> gguf_type_of(FormatId format) {
+  for (const GgufTensorType& type : detail::format_types) {
+    if (format_id(type.name) == format) return type.number;
+  }
+  return std::nullopt;
+}
+// True for a format whose tensors GGUF files hold.
+constexpr bool is_ggml_format(FormatId format) {
+  const std::optional<std::uint32_t> number = gguf_type_of(format);
+  return number && is_ggml_type(*number);
 }
 
 // "type 12 (q4_k)"

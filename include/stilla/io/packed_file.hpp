@@ -15,8 +15,8 @@
 //   tensor record of a packed matrix: shape as in the original, type number | 0x80000000, packed_bytes(type, N, K) bytes.
 //
 // Matrices of formats that kernels multiply are packed, those of layers in another format first if one is asked for
-// (requantised_type in gguf.hpp). Stored as they were: vectors, tensors of other types, and the embedding of a model that has
-// a head of its own, because it is read by rows.
+// (requantised_format in model_source.hpp). Stored as they were: vectors, tensors of other types, and the embedding of a model
+// that has a head of its own, because it is read by rows.
 //
 // Whoever opens a GGUF file opens this one too: gguf_parser.hpp checks it as any foreign file, then its layout and the
 // header's checksum. The tensors' checksums are for verify_packed_file(): reading everything would take the time that
@@ -78,11 +78,13 @@ inline std::uint64_t source_identity(const GgufFile& file) {
 }
 
 // True if `packed` was packed from exactly these bytes, with its layers requantised to `format`, if given.
-inline bool is_packed_from(const GgufFile& packed, const GgufFile& source, std::optional<std::uint32_t> format = {}) {
+inline bool is_packed_from(const GgufFile& packed, const GgufFile& source, std::optional<FormatId> format = {}) {
   if (!packed.is_packed() || source.is_packed()) return false;
   for (const GgufTensor& tensor : source.tensors()) {
     const GgufTensor* found = packed.find_tensor(tensor.name);
-    if (found == nullptr || found->type != requantised_type(tensor, format)) return false;
+    if (found == nullptr) return false;
+    const FormatId expected = requantised_format(tensor, format);
+    if (found->format != expected || (expected == no_format && found->type != tensor.type)) return false;
   }
   const Result<std::uint64_t> identity = packed.get_uint(packed_source_key);
   return identity && *identity == source_identity(source);
@@ -102,7 +104,7 @@ namespace detail {
 
 class PackedFileWriter {
  public:
-  PackedFileWriter(const GgufFile& source, std::optional<std::uint32_t> format) : source_(source), format_(format) {}
+  PackedFileWriter(const GgufFile& source, std::optional<FormatId> format) : source_(source), format_(format) {}
 
   // Decides on everything but the tensors' contents; first of all. Bytes of the file to come.
   Result<std::uint64_t> plan() {
@@ -138,7 +140,7 @@ class PackedFileWriter {
   struct Placed {
     const GgufTensor* tensor;
     bool is_packed;
-    std::uint32_t type;    // in the packed file
+    FormatId format;       // in the packed file
     std::uint64_t offset;  // from the start of the tensor data
     std::uint64_t bytes;
   };
@@ -150,16 +152,16 @@ class PackedFileWriter {
 
   bool is_to_be_packed(const GgufTensor& tensor) const {
     const bool is_read_by_rows = tensor.name == "token_embd.weight" && source_.find_tensor("output.weight") != nullptr;
-    return tensor.is_matrix() && !is_read_by_rows && stilla::with_format(tensor.type, [](auto) {});
+    return tensor.is_matrix() && !is_read_by_rows && tensor.format != no_format;
   }
 
   // Where everything goes. Narrow matrices are padded to panels of 16 rows, so a file may ask for any size.
   Status place() {
     std::uint64_t offset = 0;
     for (const GgufTensor& tensor : source_.tensors()) {
-      Placed placed{&tensor, is_to_be_packed(tensor), requantised_type(tensor, format_), offset, tensor.size_bytes};
+      Placed placed{&tensor, is_to_be_packed(tensor), requantised_format(tensor, format_), offset, tensor.size_bytes};
       if (placed.is_packed) {
-        const Result<std::size_t> bytes = packed_bytes(placed.type, tensor.rows(), tensor.columns());
+        const Result<std::size_t> bytes = packed_bytes(placed.format, tensor.rows(), tensor.columns());
         if (!bytes) return source_.tensor_error(tensor, bytes.error().message);
         placed.bytes = *bytes;
       }
@@ -228,7 +230,7 @@ class PackedFileWriter {
       add_text(out, tensor.name);
       add(out, tensor.n_dims);
       for (std::uint32_t d = 0; d < tensor.n_dims; ++d) add(out, tensor.dims[d]);
-      add(out, placed.type | (placed.is_packed ? packed_type_flag : 0));
+      add(out, gguf_type_of(placed.format).value_or(tensor.type) | (placed.is_packed ? packed_type_flag : 0));
       add(out, placed.offset);
     }
     out.resize((out.size() + alignment - 1) / alignment * alignment);
@@ -248,7 +250,7 @@ class PackedFileWriter {
 
   Status write_panels(const Job& job, const Placed& placed) {
     Status status = success();
-    stilla::with_format(placed.type, [&](auto tag) {
+    stilla::with_format(placed.format, [&](auto tag) {
       using F = decltype(tag);
       const auto N = static_cast<std::size_t>(placed.tensor->rows());
       const auto K = static_cast<std::size_t>(placed.tensor->columns());
@@ -264,11 +266,11 @@ class PackedFileWriter {
         const std::size_t count = std::min(step, N - n);
         const std::span<const std::byte> rows = bytes.subspan(n * source_row, count * source_row);
         identity_.add(rows);
-        if (placed.type == placed.tensor->type) {
+        if (placed.format == placed.tensor->format) {
           pack<F>(piece_.data(), rows.data(), count, K, job.parallel);
         } else {
           const Result<AlignedBuffer<std::byte>> blocks =
-              requantise_rows(placed.type, placed.tensor->type, rows.data(), count, K, job.parallel);
+              requantise_rows(placed.format, placed.tensor->format, rows.data(), count, K, job.parallel);
           if (!blocks) {
             status = Error{blocks.error().kind, source_.tensor_error(*placed.tensor, blocks.error().message).message};
             return;
@@ -305,7 +307,7 @@ class PackedFileWriter {
   }
 
   const GgufFile& source_;
-  std::optional<std::uint32_t> format_;
+  std::optional<FormatId> format_;
   std::string header_;
   std::vector<Placed> tensors_;
   std::vector<std::uint64_t> checksums_;
@@ -320,7 +322,7 @@ class PackedFileWriter {
 }  // namespace detail
 
 // Bytes of the file that write_packed_file would write.
-inline Result<std::uint64_t> packed_file_bytes(const GgufFile& source, std::optional<std::uint32_t> format = {}) {
+inline Result<std::uint64_t> packed_file_bytes(const GgufFile& source, std::optional<FormatId> format = {}) {
   return detail::PackedFileWriter(source, format).plan();
 }
 
@@ -328,7 +330,7 @@ inline Result<std::uint64_t> packed_file_bytes(const GgufFile& source, std::opti
 // what was there before is replaced when all is written (atomic_file.hpp). Reads the source once. Takes some 16 MB of memory,
 // 50 MB where it requantises, beside the pages of the source that it is reading.
 inline Status write_packed_file(const GgufFile& source, std::string path, Parallel parallel = {},
-                                const PackProgress& progress = {}, std::optional<std::uint32_t> format = {}) {
+                                const PackProgress& progress = {}, std::optional<FormatId> format = {}) {
   detail::PackedFileWriter writer(source, format);
   if (const Result<std::uint64_t> planned = writer.plan(); !planned) return planned.error();
   Result<AtomicFile> out = AtomicFile::create(std::move(path));
@@ -347,7 +349,7 @@ inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}) {
   if (!expected) return expected.error();
   const std::span<const GgufTensor> tensors = file.tensors();
   if (expected->size() != tensors.size()) {
-    return file.key_error(*file.find(packed_tensor_checksums_key), "found ", expected->size(), " checksums; expected ",
+    return file.key_error(packed_tensor_checksums_key, "found ", expected->size(), " checksums; expected ",
                           tensors.size(), ", one for each tensor");
   }
   std::vector<std::uint64_t> found(tensors.size());

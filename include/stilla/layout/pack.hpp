@@ -1,34 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packed weights: 16 output rows side by side in a panel, so that one vector load is an operand and each lane owns one
-// output row. No kernel ever sums across lanes. There is one layout for all targets, so a packed matrix can be stored
-// (io/packed_file.hpp).
-//
-// A panel holds rows 16p .. 16p+15 of W[N, K]; rows past N are zero weights. Quantised formats, per panel, in spans:
-//
-//     | codes of k 0..31 | codes of k 32..63 | ... | scale records |   next span of k: codes, records | ...
-//
-//   A span is as few scale records as make a multiple of 64 bytes, with the codes they belong to: 64 k of Q4_0 (576 bytes),
-//   256 of Q4_K (2368). So a kernel reads one stream forward, and every line of codes is aligned. A last span that K does not
-//   fill is as long as the others. (All scales at the end of a panel were two streams: 20 to 30 % slower from memory.)
-//
-//   codes of one block of 32 k (r = row in panel, j = 0..3; each line is one 64-byte vector, byte r*4 + j):
-//     4 bits, 256 bytes:  v = 0..3   low nibble code(r, 8v + j), high nibble code(r, 8v + 4 + j)
-//     5 bits, 320 bytes:  the four lines above for the low 4 bits, then one line:
-//                         bit g (0..7) of byte r*4 + j is the fifth bit of code(r, 4g + j)
-//     6 bits, 384 bytes:  the four lines for the low 4 bits, then h = 0, 1:
-//                         bits 2g, 2g+1 (g = 0..3) of byte r*4 + j are the upper bits of code(r, 16h + 4g + j)
-//     8 bits, 512 bytes:  v = 0..7   signed byte code(r, 4v + j)
-//   So four consecutive k of one row are four neighbouring bytes: an operand of vpdpbusd, sdot or an AMX tile row.
-//
-//   scale record, per block (formats without sub-scales):           scale f16[16] | minimum f16[16] if any
-//   scale record, per super-block of 256 (formats with sub-scales): scale f16[16] | minimum f16[16] if any |
-//                         sub-scales int8[groups][16] | sub-minimums int8[groups / 2][16][2] if any: of neighbouring groups side by
-//                         side, as instructions that multiply pairs take them
-//   scale record, per block of 128 (formats with scale words):      word u32[16]
-//   formats with a scale per row: scale f32[16] once, before the panel's codes, and no records
-//
-// Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r.
+// Packing weights into the layout that kernels read (rows16_k4.hpp draws it), and reading them back.
 #pragma once
 
 #include <algorithm>
@@ -36,79 +8,25 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
 #include <stilla/base/parallel.hpp>
-#include <stilla/contract/activation_q8.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/format/format_name.hpp>
+#include <stilla/layout/rows16_k4.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
-
-inline constexpr std::size_t panel_rows = 16;
-inline constexpr std::size_t code_block = 32;
-
-// The number of the layout above: another one for every change to the bytes of a packed matrix, so that stored ones are
-// refused and not misread. tests/pack_test.cpp knows the checksums of packed panels and fails when this is forgotten.
-inline constexpr std::uint32_t packed_layout_version = 2;
-
-template <class F>
-struct PanelLayout;
-
-template <QuantisedFormat F>
-struct PanelLayout<F> {
-  static constexpr std::size_t head_bytes = RowScaledFormat<F> ? panel_rows * sizeof(float) : 0;  // before the first span
-  static constexpr std::size_t super_block = F::block_weights;
-  static constexpr std::size_t groups = super_block / F::group_weights;
-  static constexpr std::size_t code_bytes = code_block * panel_rows * F::code_bits / 8;  // of one block of 32 k
-  static constexpr std::size_t sub_offset = panel_rows * 2 * (F::has_minimum ? 2 : 1);   // in a scale record
-  static constexpr std::size_t sub_minimums_offset = sub_offset + (F::has_sub_scales ? groups * panel_rows : 0);
-  static constexpr std::size_t sub_minimums_bytes = has_sub_minimums<F> ? groups * panel_rows : 0;
-  static constexpr std::size_t record_bytes =
-      RowScaledFormat<F> ? 0 : WordScaledFormat<F> ? panel_rows * 4 : sub_minimums_offset + sub_minimums_bytes;
-  static_assert(!has_sub_minimums<F> || (groups == RoundedSums::blocks && F::group_weights == activation_block));
-
-  static constexpr std::size_t span_records = cache_line_bytes / std::gcd(cache_line_bytes, record_bytes);
-  static constexpr std::size_t span_k = span_records * super_block;
-  static constexpr std::size_t span_codes_bytes = span_k / code_block * code_bytes;
-  static constexpr std::size_t span_bytes = span_codes_bytes + span_records * record_bytes;
-
-  static constexpr std::size_t panel_bytes(std::size_t K) {
-    return K == 0 ? 0 : head_bytes + (K / span_k + (K % span_k != 0)) * span_bytes;
-  }
-
-  // In a scale record, of group g: the sub-scale of row 0, and the sub-minimum, whose rows are two bytes apart.
-  static constexpr std::size_t sub_scale_offset(std::size_t g) { return sub_offset + g * panel_rows; }
-  static constexpr std::size_t sub_minimum_offset(std::size_t g) { return sub_minimums_offset + g / 2 * 2 * panel_rows + g % 2; }
-
-  // Codes of the block of 32 that k belongs to, and k's scale record.
-  static constexpr std::size_t codes_offset(std::size_t k) {
-    return head_bytes + k / span_k * span_bytes + k % span_k / code_block * code_bytes;
-  }
-  static constexpr std::size_t record_offset(std::size_t k) {
-    if (RowScaledFormat<F>) return 0;
-    return k / span_k * span_bytes + span_codes_bytes + k % span_k / super_block * record_bytes;
-  }
-};
-
-template <class F>
-  requires(!QuantisedFormat<F>)
-struct PanelLayout<F> {
-  static constexpr std::size_t panel_bytes(std::size_t K) {
-    const std::size_t bytes = K * panel_rows * sizeof(typename F::Storage);
-    return (bytes + cache_line_bytes - 1) / cache_line_bytes * cache_line_bytes;
-  }
-};
 
 // A packed matrix that somebody owns: W[N, K] as panels, 64-byte aligned. Kernels read its panels to their end, padding
 // included, and nothing past the last; they may prefetch addresses behind it.
 struct PackedView {
-  std::uint32_t format = 0;  // GGUF type number of the format
+  FormatId format = no_format;
   std::size_t rows = 0;      // N
   std::size_t cols = 0;      // K
   const std::byte* data = nullptr;
+  LayoutId layout = Rows16K4::id;
 
   std::size_t panels() const { return (rows + panel_rows - 1) / panel_rows; }
 };
@@ -119,9 +37,9 @@ constexpr std::size_t packed_bytes(std::size_t N, std::size_t K) {
   return (N + panel_rows - 1) / panel_rows * PanelLayout<F>::panel_bytes(K);
 }
 
-// The same for a GGUF type number, and a line that says why for what cannot be packed.
-inline Result<std::size_t> packed_bytes(std::uint32_t format, std::uint64_t N, std::uint64_t K) {
-  Result<std::size_t> bytes = Error{ErrorKind::bad_argument, concat("weights of type ", format, " are not supported")};
+// The same for a format known at run time, and a line that says why for what cannot be packed.
+inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::uint64_t K) {
+  Result<std::size_t> bytes = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
     if (K % F::block_weights != 0) {
@@ -221,10 +139,11 @@ void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_st
         std::byte* codes = panel + Layout::codes_offset(k0 + k);
         const std::size_t in_block = (k0 + k) % code_block;
         const std::size_t lane = r * 4 + k % 4;
-        const auto code = static_cast<unsigned>(F::code(block, k));
+        // A code beyond its bits would go to its neighbours; the mask keeps it in its own.
+        const auto code = static_cast<unsigned>(F::code(block, k)) & ((1u << F::code_bits) - 1);
         const auto put = [&](std::size_t line, unsigned bits) { codes[line * 64 + lane] |= static_cast<std::byte>(bits); };
         if constexpr (F::code_bits == 8) {
-          put(in_block / 4, code & 255u);
+          put(in_block / 4, code);
         } else {
           put(in_block / 8, (code & 15u) << (in_block % 8 / 4 * 4));
           if constexpr (F::code_bits == 5) put(4, code >> 4 << (in_block / 4));
@@ -314,10 +233,10 @@ constexpr std::size_t rows_per_piece(std::size_t K) {
 // A packed matrix in memory of its own, or in memory that outlives it.
 class PackedMatrix {
  public:
-  // Packs W[N, K] of the GGUF type `format` from its rows in the file's layout. Between pieces of some megabytes
+  // Packs W[N, K] of this format from its rows as a file holds them. Between pieces of some megabytes
   // `packed(n)`, if given, learns that rows [0, n) will not be read again. The result is in `memory`, if given:
   // packed_bytes(format, N, K) bytes on a 64-byte boundary, which outlive it.
-  static Result<PackedMatrix> create(std::uint32_t format, const std::byte* rows, std::size_t N, std::size_t K,
+  static Result<PackedMatrix> create(FormatId format, const std::byte* rows, std::size_t N, std::size_t K,
                                      Parallel parallel = {}, IndexFunction packed = {},
                                      std::byte* memory = nullptr) {
     const Result<std::size_t> bytes = packed_bytes(format, N, K);
@@ -339,6 +258,13 @@ class PackedMatrix {
       }
     });
     return matrix;
+  }
+
+  // The same for a format known at compile time: PackedMatrix::create<Q4_0>(rows, N, K).
+  template <WeightFormat F>
+  static Result<PackedMatrix> create(const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {},
+                                     IndexFunction packed = {}, std::byte* memory = nullptr) {
+    return create(id_of<F>, rows, N, K, parallel, packed, memory);
   }
 
   // A matrix that was packed before; whoever owns its bytes keeps them.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model's dimensions, all read from the file's metadata; nothing is assumed from a name. Architectures: `qwen2` (Qwen2,
+// A model's dimensions, all read from the source's metadata; nothing is assumed from a name. Architectures: `qwen2` (Qwen2,
 // Qwen2.5, DeepSeek-R1-Distill-Qwen) and `llama` (Llama 2 and 3, SmolLM2, DeepSeek-R1-Distill-Llama). Both are the same
-// forward pass; they differ in biases, which the file has or has not, and in the order of RoPE pairs.
+// forward pass; they differ in biases, which the model has or has not, and in the order of RoPE pairs.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 #include <stilla/base/error.hpp>
 #include <stilla/contract/attention.hpp>
-#include <stilla/io/gguf.hpp>
+#include <stilla/io/model_source.hpp>
 #include <stilla/rope.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -38,57 +38,52 @@ struct ModelConfig {
 
 namespace detail {
 
-inline Error config_error(const GgufFile& file, std::string_view key, const auto&... what) {
-  if (const GgufKey* found = file.find(key)) return file.key_error(*found, what...);
-  return {ErrorKind::refused_file, concat(printable_path(file.path()), ": key '", key, "': ", what...)};
-}
-
 // linear and yarn, with the keys that llama.cpp's converter writes; transformers' defaults where they are missing.
-inline Status read_rope_scaling(const GgufFile& file, ModelConfig& c) {
+inline Status read_rope_scaling(const ModelSource& source, ModelConfig& c) {
   const auto key = [&](std::string_view suffix) { return concat(c.architecture, ".rope.scaling.", suffix); };
-  if (!file.has(key("type"))) return success();
-  const Result<std::string_view> type = file.get_string(key("type"));
+  if (!source.has(key("type"))) return success();
+  const Result<std::string_view> type = source.get_string(key("type"));
   if (!type) return type.error();
   if (*type == "none") return success();
   if (*type != "linear" && *type != "yarn") {
-    return config_error(file, key("type"), "'", printable(*type), "' is not supported; supported: none, linear, yarn");
+    return source.key_error(key("type"), "'", printable(*type), "' is not supported; supported: none, linear, yarn");
   }
   RopeScaling& scaling = c.rope_scaling;
   const auto read = [&](std::string_view suffix, double& value, float least, float most) -> Status {
-    if (!file.has(key(suffix))) return success();
-    const Result<float> number = file.get_float(key(suffix));
+    if (!source.has(key(suffix))) return success();
+    const Result<float> number = source.get_float(key(suffix));
     if (!number) return number.error();
     if (!(*number >= least && *number <= most)) {
-      return config_error(file, key(suffix), "found ", *number, ", expected ", least, " to ", most);
+      return source.key_error(key(suffix), "found ", *number, ", expected ", least, " to ", most);
     }
     value = static_cast<double>(*number);
     return success();
   };
-  if (!file.has(key("factor"))) return config_error(file, key("factor"), "missing, though '", key("type"), "' is ", *type);
+  if (!source.has(key("factor"))) return source.key_error(key("factor"), "missing, though '", key("type"), "' is ", *type);
   if (Status s = read("factor", scaling.factor, 1.0f, 1e6f); !s) return s;
   scaling.type = *type == "linear" ? RopeScaling::Type::linear : RopeScaling::Type::yarn;
   if (*type == "linear") return success();
   scaling.original_context = static_cast<double>(c.context);
-  if (file.has(key("original_context_length"))) {
-    const Result<std::uint64_t> original = file.get_uint(key("original_context_length"), 1 << 20);
+  if (source.has(key("original_context_length"))) {
+    const Result<std::uint64_t> original = source.get_uint(key("original_context_length"), 1 << 20);
     if (!original) return original.error();
-    if (*original == 0) return config_error(file, key("original_context_length"), "found 0, expected 1 to ", 1 << 20);
+    if (*original == 0) return source.key_error(key("original_context_length"), "found 0, expected 1 to ", 1 << 20);
     scaling.original_context = static_cast<double>(*original);
   }
   if (Status s = read("attn_factor", scaling.magnitude, 1e-3f, 1e3f); !s) return s;
   if (Status s = read("yarn_attn_factor", scaling.magnitude, 1e-3f, 1e3f); !s) return s;
   if (Status s = read("yarn_beta_fast", scaling.fast_turns, 1e-3f, 1e6f); !s) return s;
   if (Status s = read("yarn_beta_slow", scaling.slow_turns, 1e-3f, 1e6f); !s) return s;
-  if (c.rope_base <= 1.0f) return config_error(file, key("type"), "yarn needs a 'rope.freq_base' above 1; found ", c.rope_base);
+  if (c.rope_base <= 1.0f) return source.key_error(key("type"), "yarn needs a 'rope.freq_base' above 1; found ", c.rope_base);
   return success();
 }
 
 }  // namespace detail
 
 // Reads and checks the dimensions. Limits are far above any model's and keep products within 64 bits.
-inline Result<ModelConfig> read_model_config(const GgufFile& file) {
+inline Result<ModelConfig> read_model_config(const ModelSource& source) {
   ModelConfig c;
-  const Result<std::string_view> architecture = file.get_string("general.architecture");
+  const Result<std::string_view> architecture = source.get_string("general.architecture");
   if (!architecture) return architecture.error();
   c.architecture = *architecture;
   if (c.architecture == "qwen2") {
@@ -97,11 +92,11 @@ inline Result<ModelConfig> read_model_config(const GgufFile& file) {
   } else if (c.architecture == "llama") {
     c.rope_layout = RopeLayout::interleaved;
   } else {
-    return detail::config_error(file, "general.architecture", "'", printable(c.architecture),
-                                "' is not supported; supported: qwen2, llama");
+    return source.key_error("general.architecture", "'", printable(c.architecture),
+                            "' is not supported; supported: qwen2, llama");
   }
-  if (file.has("general.name")) {
-    const Result<std::string_view> name = file.get_string("general.name");
+  if (source.has("general.name")) {
+    const Result<std::string_view> name = source.get_string("general.name");
     if (!name) return name.error();
     c.name = printable(*name);
   }
@@ -109,11 +104,11 @@ inline Result<ModelConfig> read_model_config(const GgufFile& file) {
   Status so_far = success();
   const auto read = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
     if (!so_far) return;
-    const Result<std::uint64_t> number = file.get_uint(key(suffix), most);
+    const Result<std::uint64_t> number = source.get_uint(key(suffix), most);
     if (!number) {
       so_far = number.error();
     } else if (*number == 0) {
-      so_far = detail::config_error(file, key(suffix), "found 0, expected 1 to ", most);
+      so_far = source.key_error(key(suffix), "found 0, expected 1 to ", most);
     } else {
       value = static_cast<std::size_t>(*number);
     }
@@ -124,46 +119,46 @@ inline Result<ModelConfig> read_model_config(const GgufFile& file) {
   read("attention.head_count", c.n_heads, 1 << 12);
   read("context_length", c.context, 1 << 20);
   c.n_kv_heads = c.n_heads;
-  if (so_far && file.has(key("attention.head_count_kv"))) read("attention.head_count_kv", c.n_kv_heads, 1 << 12);
+  if (so_far && source.has(key("attention.head_count_kv"))) read("attention.head_count_kv", c.n_kv_heads, 1 << 12);
   if (!so_far) return so_far.error();
 
   if (c.n_heads % c.n_kv_heads != 0) {
-    return detail::config_error(file, key("attention.head_count_kv"), c.n_heads, " query heads are not a multiple of ",
-                                c.n_kv_heads, " key/value heads");
+    return source.key_error(key("attention.head_count_kv"), c.n_heads, " query heads are not a multiple of ",
+                            c.n_kv_heads, " key/value heads");
   }
-  if (file.has(key("attention.key_length"))) {
+  if (source.has(key("attention.key_length"))) {
     read("attention.key_length", c.head_dim, 1 << 12);
   } else {
     if (c.hidden % c.n_heads != 0) {
-      return detail::config_error(file, key("embedding_length"), c.hidden, " is not a multiple of ", c.n_heads, " heads");
+      return source.key_error(key("embedding_length"), c.hidden, " is not a multiple of ", c.n_heads, " heads");
     }
     c.head_dim = c.hidden / c.n_heads;
   }
   c.rotary_dim = c.head_dim;
-  if (file.has(key("rope.dimension_count"))) read("rope.dimension_count", c.rotary_dim, 1 << 12);
+  if (source.has(key("rope.dimension_count"))) read("rope.dimension_count", c.rotary_dim, 1 << 12);
   if (!so_far) return so_far.error();
   if (c.head_dim % key_tile != 0 || c.head_dim > max_head_dim) {
-    return detail::config_error(file, key("attention.key_length"), "head size ", c.head_dim,
-                                " is not supported; expected a multiple of ", key_tile, " up to ", max_head_dim);
+    return source.key_error(key("attention.key_length"), "head size ", c.head_dim,
+                            " is not supported; expected a multiple of ", key_tile, " up to ", max_head_dim);
   }
   if (c.rotary_dim % 2 != 0 || c.rotary_dim > c.head_dim) {
-    return detail::config_error(file, key("rope.dimension_count"), "found ", c.rotary_dim,
-                                ", expected an even number up to the head size ", c.head_dim);
+    return source.key_error(key("rope.dimension_count"), "found ", c.rotary_dim,
+                            ", expected an even number up to the head size ", c.head_dim);
   }
 
-  const Result<float> base = file.get_float_or(key("rope.freq_base"), 10000.0f);
+  const Result<float> base = source.get_float_or(key("rope.freq_base"), 10000.0f);
   if (!base) return base.error();
   if (!(*base >= 1.0f && *base <= 1e30f)) {
-    return detail::config_error(file, key("rope.freq_base"), "found ", *base, ", expected 1 to 1e30");
+    return source.key_error(key("rope.freq_base"), "found ", *base, ", expected 1 to 1e30");
   }
   c.rope_base = *base;
-  const Result<float> epsilon = file.get_float(key("attention.layer_norm_rms_epsilon"));
+  const Result<float> epsilon = source.get_float(key("attention.layer_norm_rms_epsilon"));
   if (!epsilon) return epsilon.error();
   if (!(*epsilon >= 0.0f && *epsilon < 1.0f)) {
-    return detail::config_error(file, key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected 0 to 1");
+    return source.key_error(key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected 0 to 1");
   }
   c.rms_epsilon = *epsilon;
-  if (Status scaling = detail::read_rope_scaling(file, c); !scaling) return scaling.error();
+  if (Status scaling = detail::read_rope_scaling(source, c); !scaling) return scaling.error();
   return c;
 }
 

@@ -2,7 +2,7 @@
 //
 // A model's weights, packed for the kernels. Every tensor is checked against the dimensions of the metadata before a byte
 // of it is read; a missing or misshapen one is an error that names it. Packing uses the threads it is given and lets go of
-// the file's pages as it proceeds, so the weights are in memory once. Matrices of a packed file (io/packed_file.hpp) stay
+// the source's pages as it proceeds, so the weights are in memory once. Matrices of a packed file (io/packed_file.hpp) stay
 // where they are mapped: nothing is packed, and every process that runs the file shares one copy.
 #pragma once
 
@@ -10,10 +10,12 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -23,7 +25,8 @@
 #include <stilla/base/aligned.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/io/checksum.hpp>
-#include <stilla/io/gguf.hpp>
+#include <stilla/io/gguf_types.hpp>
+#include <stilla/io/model_source.hpp>
 #include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/config.hpp>
@@ -61,18 +64,24 @@ class Model {
   // (bytes done, bytes in all), from the loading thread.
   using Progress = std::function<void(std::size_t, std::size_t)>;
 
-  // Takes the file over: the embedding, and whoever asks for the tokenizer, read from it. `format`, if given, is what the
-  // layers are requantised to (requantised_type in io/gguf.hpp).
-  static Result<Model> load(GgufFile file, Parallel parallel = {}, const Progress& progress = {},
-                            std::optional<std::uint32_t> format = {}) {
-    Model model(std::move(file));
+  // Takes the source over: the embedding, and whoever asks for the tokenizer, read from it. `format`, if given, is what the
+  // layers are requantised to (requantised_format in io/model_source.hpp).
+  static Result<Model> load(std::unique_ptr<ModelSource> source, Parallel parallel = {}, const Progress& progress = {},
+                            std::optional<FormatId> format = {}) {
+    Model model(std::move(source));
     model.layer_format_ = format;
     if (Status s = model.read(parallel, progress); !s) return s.error();
     return model;
   }
+  // The same for a source of a known kind: a GgufFile, say.
+  template <std::derived_from<ModelSource> Source>
+  static Result<Model> load(Source source, Parallel parallel = {}, const Progress& progress = {},
+                            std::optional<FormatId> format = {}) {
+    return load(std::make_unique<Source>(std::move(source)), parallel, progress, format);
+  }
 
   const ModelConfig& config() const { return config_; }
-  const GgufFile& file() const { return file_; }
+  const ModelSource& source() const { return *source_; }
   const std::vector<LayerWeights>& layers() const { return layers_; }
   const std::vector<float>& output_norm() const { return output_norm_; }
   const Linear& head() const { return head_; }
@@ -89,9 +98,9 @@ class Model {
     const auto add_vector = [&](const std::vector<float>& values) { sum.add(std::as_bytes(std::span(values))); };
     const auto add_linear = [&](const Linear& linear) {
       const PackedView& w = linear.weight.view();
-      for (const std::uint64_t number : {std::uint64_t{w.format}, std::uint64_t{w.rows}, std::uint64_t{w.cols}}) {
-        add_number(number);
-      }
+      add_number(gguf_type_of(w.format).value_or(0));  // so have session files of earlier versions
+      add_number(w.rows);
+      add_number(w.cols);
       sum.add({w.data, std::min(linear.weight.bytes(), some_bytes)});
       add_vector(linear.bias);
     };
@@ -115,31 +124,33 @@ class Model {
   // The embedding of token `id` (below config().vocabulary): config().hidden floats.
   void embed(float* out, std::size_t id) const {
     if (embedding_ == nullptr) return embedding_lookup(out, head_.weight, id);  // tied to the head
-    with_format(embedding_->type, [&](auto tag) {
+    with_format(embedding_->format, [&](auto tag) {
       using F = decltype(tag);
-      decode_row<F>(file_.tensor_bytes(*embedding_).data() + id * row_bytes<F>(config_.hidden), out, config_.hidden);
+      decode_row<F>(source_->tensor_bytes(*embedding_).data() + id * row_bytes<F>(config_.hidden), out, config_.hidden);
     });
   }
 
  private:
-  explicit Model(GgufFile file) : file_(std::move(file)) {}
+  explicit Model(std::unique_ptr<ModelSource> source) : source_(std::move(source)) {}
 
   Status read(Parallel parallel, const Progress& progress) {
-    Result<ModelConfig> config = read_model_config(file_);
+    Result<ModelConfig> config = read_model_config(*source_);
     if (!config) return config.error();
     config_ = std::move(*config);
     const ModelConfig& c = config_;
 
     // The vocabulary is the embedding's height: the metadata need not say it.
-    const Result<const GgufTensor*> embedding = file_.require_tensor("token_embd.weight");
+    const Result<const TensorInfo*> embedding = source_->require_tensor("token_embd.weight");
     if (!embedding) return embedding.error();
     config_.vocabulary = static_cast<std::size_t>((*embedding)->dims[1]);
-    if (const auto checked = file_.require_tensor("token_embd.weight", {c.hidden, c.vocabulary}); !checked) {
+    if (const auto checked = source_->require_tensor("token_embd.weight", {c.hidden, c.vocabulary}); !checked) {
       return checked.error();
     }
 
     std::size_t total = 0;
-    for (const GgufTensor& tensor : file_.tensors()) total += static_cast<std::size_t>(tensor.size_bytes);
+    for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
+      total += static_cast<std::size_t>(source_->tensor(i).size_bytes);
+    }
     std::size_t done = 0;
     const auto advance = [&](std::size_t bytes) {
       done += bytes;
@@ -147,34 +158,30 @@ class Model {
     };
 
     const auto read_vector = [&](std::vector<float>& out, const std::string& name, std::size_t size) -> Status {
-      const Result<const GgufTensor*> tensor = file_.require_tensor(name, {size});
+      const Result<const TensorInfo*> tensor = source_->require_tensor(name, {size});
       if (!tensor) return tensor.error();
-      if ((*tensor)->is_packed) return file_.tensor_error(**tensor, "found packed; expected a vector as it is");
+      if ((*tensor)->is_packed) return source_->tensor_error(**tensor, "found packed; expected a vector as it is");
       out.resize(size);
-      const std::byte* bytes = file_.tensor_bytes(**tensor).data();
-      Status status = Error{ErrorKind::refused_file, concat(file_.path(), ": tensor '", name, "': type not supported")};
-      with_format((*tensor)->type, [&](auto tag) {
-        decode_row<decltype(tag)>(bytes, out.data(), size);
-        status = success();
-      });
+      const std::byte* bytes = source_->tensor_bytes(**tensor).data();
+      with_format((*tensor)->format, [&](auto tag) { decode_row<decltype(tag)>(bytes, out.data(), size); });
       advance(static_cast<std::size_t>((*tensor)->size_bytes));
-      return status;
+      return success();
     };
     std::byte* free_memory = nullptr;
     const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) -> Status {
-      const Result<const GgufTensor*> tensor = file_.require_tensor(name, {cols, rows});
+      const Result<const TensorInfo*> tensor = source_->require_tensor(name, {cols, rows});
       if (!tensor) return tensor.error();
-      const GgufTensor& source = **tensor;
-      const std::span<const std::byte> bytes = file_.tensor_bytes(source);
-      const std::uint32_t type = requantised_type(source, layer_format_);
-      const bool requantises = type != source.type;
-      if (source.is_packed) {
-        if (requantises) return file_.tensor_error(source, "is packed; only the file it was packed from can be requantised");
+      const TensorInfo& stored = **tensor;
+      const std::span<const std::byte> bytes = source_->tensor_bytes(stored);
+      const FormatId format = requantised_format(stored, layer_format_);
+      const bool requantises = format != stored.format;
+      if (stored.is_packed) {
+        if (requantises) return source_->tensor_error(stored, "is packed; only the file it was packed from can be requantised");
         if (reinterpret_cast<std::uintptr_t>(bytes.data()) % cache_line_bytes != 0) {
-          return file_.tensor_error(source, "found panels at byte ", source.offset, ", which is not a multiple of ",
+          return source_->tensor_error(stored, "found panels at byte ", stored.offset, ", which is not a multiple of ",
                                     cache_line_bytes, " in memory");
         }
-        out = PackedMatrix::borrow({source.type, rows, cols, bytes.data()});
+        out = PackedMatrix::borrow({stored.format, rows, cols, bytes.data()});
         packed_bytes_ += bytes.size();
         advance(bytes.size());
         return success();
@@ -182,13 +189,13 @@ class Model {
       std::size_t dropped = 0;
       const auto drop = [&](std::size_t packed_rows) {
         const std::size_t end = bytes.size() / rows * packed_rows;
-        file_.drop_tensor_pages(source, end);
+        source_->drop_tensor_pages(stored, end);
         advance(end - std::exchange(dropped, end));
       };
       Result<PackedMatrix> packed =
-          requantises ? requantised(type, source.type, bytes.data(), rows, cols, parallel, free_memory)
-                      : PackedMatrix::create(source.type, bytes.data(), rows, cols, parallel, drop, free_memory);
-      if (!packed) return Error{packed.error().kind, file_.tensor_error(source, packed.error().message).message};
+          requantises ? requantised(format, stored.format, bytes.data(), rows, cols, parallel, free_memory)
+                      : PackedMatrix::create(stored.format, bytes.data(), rows, cols, parallel, drop, free_memory);
+      if (!packed) return Error{packed.error().kind, source_->tensor_error(stored, packed.error().message).message};
       if (requantises) drop(rows);
       packed_bytes_ += packed->bytes();
       free_memory += packed->bytes();
@@ -198,17 +205,18 @@ class Model {
 
     // Everything that is packed stands in one piece of memory: large pages cover it to its ends. With a piece for each matrix,
     // 30 % of a 1.5B of 4 bits was outside them, and a token took 1.07 times the time.
-    const bool tied = file_.find_tensor("output.weight") == nullptr;
+    const bool tied = source_->find_tensor("output.weight") == nullptr;
     std::size_t bytes_to_pack = 0;
-    for (const GgufTensor& tensor : file_.tensors()) {
+    for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
+      const TensorInfo& tensor = source_->tensor(i);
       if (!tensor.is_matrix() || tensor.is_packed || (!tied && &tensor == *embedding)) continue;
-      const auto bytes = packed_bytes(requantised_type(tensor, layer_format_), tensor.rows(), tensor.columns());
+      const auto bytes = packed_bytes(requantised_format(tensor, layer_format_), tensor.rows(), tensor.columns());
       if (bytes) bytes_to_pack += *bytes;  // others are refused where they are read
     }
     if (!memory_.resize(bytes_to_pack)) return out_of_memory("packed weights", bytes_to_pack);
     free_memory = memory_.data();
 
-    file_.ask_for_large_pages();
+    source_->ask_for_large_pages();
     layers_.resize(c.n_layers);
     const std::size_t query_width = c.n_heads * c.head_dim;
     const std::size_t kv_width = c.n_kv_heads * c.head_dim;
@@ -219,7 +227,7 @@ class Model {
                                    bool needs_bias = false) -> Status {
         if (Status s = read_matrix(out.weight, name(concat(part, ".weight")), rows, cols); !s) return s;
         const std::string bias = name(concat(part, ".bias"));
-        if (!needs_bias && file_.find_tensor(bias) == nullptr) return success();
+        if (!needs_bias && source_->find_tensor(bias) == nullptr) return success();
         return read_vector(out.bias, bias, rows);
       };
       if (Status s = read_vector(w.attention_norm, name("attn_norm.weight"), c.hidden); !s) return s;
@@ -235,17 +243,16 @@ class Model {
     if (Status s = read_vector(output_norm_, "output_norm.weight", c.hidden); !s) return s;
     if (!tied) embedding_ = *embedding;
     if (!tied && embedding_->is_packed) {
-      return file_.tensor_error(*embedding_, "found packed; expected rows, because 'output.weight' is the head");
+      return source_->tensor_error(*embedding_, "found packed; expected rows, because 'output.weight' is the head");
     }
     if (Status s = read_matrix(head_.weight, tied ? "token_embd.weight" : "output.weight", c.vocabulary, c.hidden); !s) return s;
 
     std::vector<float> factors;
-    if (file_.find_tensor("rope_freqs.weight") != nullptr) {
+    if (const TensorInfo* tensor = source_->find_tensor("rope_freqs.weight")) {
       if (Status s = read_vector(factors, "rope_freqs.weight", c.rotary_dim / 2); !s) return s;
       for (const float factor : factors) {
         if (!(factor > 0.0f && factor < 1e9f)) {
-          return Error{ErrorKind::refused_file,
-                       concat(file_.path(), ": tensor 'rope_freqs.weight': found ", factor, ", expected numbers above 0")};
+          return source_->tensor_error(*tensor, "found ", factor, ", expected numbers above 0");
         }
       }
     }
@@ -255,21 +262,21 @@ class Model {
     return success();
   }
 
-  static Result<PackedMatrix> requantised(std::uint32_t to, std::uint32_t from, const std::byte* bytes, std::size_t rows,
+  static Result<PackedMatrix> requantised(FormatId to, FormatId from, const std::byte* bytes, std::size_t rows,
                                           std::size_t cols, Parallel parallel, std::byte* memory) {
     const Result<AlignedBuffer<std::byte>> blocks = requantise_rows(to, from, bytes, rows, cols, parallel);
     if (!blocks) return blocks.error();
     return PackedMatrix::create(to, blocks->data(), rows, cols, parallel, {}, memory);
   }
 
-  GgufFile file_;
-  std::optional<std::uint32_t> layer_format_;
+  std::unique_ptr<ModelSource> source_;
+  std::optional<FormatId> layer_format_;
   ModelConfig config_;
   AlignedBuffer<std::byte> memory_;  // of what was packed here
   std::vector<LayerWeights> layers_;
   std::vector<float> output_norm_;        // [E]
   Linear head_;                           // [vocabulary, E]
-  const GgufTensor* embedding_ = nullptr;  // in file_; null when the head serves as embedding
+  const TensorInfo* embedding_ = nullptr;  // in source_; null when the head serves as embedding
   RopeFrequencies rope_frequencies_;
   std::size_t packed_bytes_ = 0;
 };

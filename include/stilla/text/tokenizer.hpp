@@ -22,10 +22,11 @@
 #include <vector>
 
 #include <stilla/base/error.hpp>
+#include <stilla/io/vocabulary.hpp>
+#include <stilla/text/byte_alphabet.hpp>
 #include <stilla/text/byte_pair.hpp>
 #include <stilla/text/pretokenizer.hpp>
 #include <stilla/text/special_tokens.hpp>
-#include <stilla/text/vocabulary.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 

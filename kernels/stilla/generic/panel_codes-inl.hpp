@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Part of panel_tile-inl.hpp: what the bytes of a packed panel (pack.hpp) are in vectors, and where results go.
+// Part of panel_tile-inl.hpp: it loads the bytes of a packed panel (layout/pack.hpp) into vectors and stores results.
 
-// Signed codes that stay signed: with 128 added they would overflow the target's dot product of unsigned codes.
+// Whether codes have a sign, and whether they keep it: they do where the target's dot product cannot take codes up to 255.
 template <class F>
 inline constexpr bool is_signed = F::code_bits == 8 || F::is_codebook;
 template <class F>
 inline constexpr bool stays_signed = is_signed<F> && largest_code < 255;
 
-// The operand's zero point.
+// The zero point of the dot product's operand: the format's own, or the 128 that was added to codes with a sign.
 template <class F>
 inline constexpr int operand_zero = stays_signed<F> ? 0 : is_signed<F> ? 128 : F::zero_point;
 
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// Codes of less than 8 bits, one a byte, for four k of the rows of vector v: line `line` of the block (pack.hpp), its low or high
-// nibbles.
+// The codes of four k for the rows of vector v, one in each byte, of formats with less than 8 bits. They come from line `line` of
+// the block (layout/rows16_k4.hpp): from its high nibbles if `upper`, else from its low ones.
 template <class F>
 STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
   static_assert(F::code_bits < 8);
@@ -68,7 +68,7 @@ STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool up
   }
 }
 
-// The same where scale and sub-scales of a row are one word (ST4).
+// The scale of group `group` for the rows of vector v, where a row's scale and sub-scales are one word (ST4).
 template <WordScaledFormat F>
 STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, std::size_t v) {
   const Int word = load(record + v * vector_bytes);
@@ -77,7 +77,7 @@ STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, 
   return mul(scale, to_floats(shift_right_s32<26>(shift_left_s32(word, 26 - 6 * static_cast<int>(group)))));
 }
 
-// Scale and minimum of the rows of vector v for group g (0 or 1) of the block of 32 at k0, whose scale record is `record`.
+// The scale of group g (0 or 1) of the block of 32 at k0, for the rows of vector v. `record` is the block's scale record.
 template <class F>
 STILLA_INLINE Float load_scale(const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
@@ -95,7 +95,7 @@ STILLA_INLINE Float load_scale(const std::byte* record, std::size_t k0, std::siz
 }
 STILLA_INLINE Float load_minimum(const std::byte* record, std::size_t v) { return load_f16(record + 2 * (panel_rows + v * lanes)); }
 
-// Sub-minimums of groups 2 * pair and 2 * pair + 1 of the rows of vector v: int16 pairs.
+// The sub-minimums of groups 2 * pair and 2 * pair + 1 for the rows of vector v, as pairs of int16.
 template <class F>
 STILLA_INLINE Int load_sub_minimums(const std::byte* record, std::size_t pair, std::size_t v) {
   return load_s8_as_s16(record + PanelLayout<F>::sub_minimum_offset(2 * pair) + 2 * v * lanes);
@@ -104,12 +104,12 @@ inline constexpr std::size_t sum_pairs = RoundedSums::blocks / 2;
 
 template <class F>
 inline constexpr std::size_t groups_per_block = code_block / F::group_weights;
-// Weights of a row with one minimum: so many k are a step of a kernel's outer loop. A block where there are no sub-minimums.
+// How many k a kernel's outer loop takes in a step: those that share a minimum with sub-minimums (256), else a block (32).
 template <class F>
 inline constexpr std::size_t minimum_k = has_sub_minimums<F> ? sums_block : code_block;
 
-// Writes a panel's results for token m. Through memory only where the matrix ends within the panel: reading 16 floats one by
-// one after one wide store costs more than a short row's sums (clang 14 and 19 do just that, 1.5 times the time for K = 1536).
+// Writes a panel's results for token m. They go through memory only where the matrix ends within the panel, because reading 16 floats
+// one by one after one wide store costs more than a short row's sums: clang 14 and 19 then took 50 % longer for K = 1536.
 template <class F>
 STILLA_INLINE void store_row(const Float* acc, const MatmulArgs<F>& a, std::size_t p, std::size_t m) {
   if ((p + 1) * panel_rows > a.N) {
@@ -124,9 +124,9 @@ STILLA_INLINE void store_row(const Float* acc, const MatmulArgs<F>& a, std::size
   }
 }
 
-// What the unsigned operand's zero point adds to the products of group g of a block: the zero point, a power of two, times the
-// sum of the group's activations. sums: the block's. All in vectors: a sum that comes from an integer register waits for the
-// dot products before it.
+// What the operand's zero point adds to the products of group g of a block: the zero point, a power of two, times the sum of the
+// group's activations. `sums` are those of the block. It is computed in vectors, because a sum that came from an integer register
+// would wait for the dot products before it.
 template <class F>
 STILLA_INLINE Int zero_products(const std::int32_t* sums, std::size_t g) {
   static_assert((operand_zero<F> & (operand_zero<F> - 1)) == 0);

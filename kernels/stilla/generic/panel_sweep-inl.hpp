@@ -2,8 +2,14 @@
 //
 // Part of panel_tile-inl.hpp: many tokens.
 //
-// Codes of `sweep_panels` panels x up to `most_chunk_k` k are unpacked once to bytes, then all tokens sweep over
-// them in tiles; between chunks of k the running sums live in y, so nothing is rounded that would not be otherwise.
+// The codes of a set of panels and up to Budget::chunk_k of their k are unpacked once, to bytes. Then all tokens sweep over them
+// in tiles of some rows and some tokens, whose sums are in registers. Between chunks of k the running sums live in y, so
+// nothing is rounded that would not be otherwise.
+//
+//     Budget::set_panels      panels that are unpacked together: a set
+//     Budget::sweep_rows      rows of the set in a tile: a divisor of 16 * set_panels and a multiple of the vector's lanes. The
+//                             rows of a set lie side by side, so a tile need not end where a panel does
+//     Budget::sweep_tokens    tokens in a tile
 //
 // A token's scale is a power of two, 2^-67 to 2^53, and so with 8 bits a group's products are summed from the bits of the float
 // 1.5 * 2^23 * scale on. One more in that number's last place is `scale` more, and a sum is below 2^22:
@@ -22,7 +28,9 @@ struct Unpacked {
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
-  // Of a block; with sub-minimums of eight blocks, and what is stored are bits less those of 1.0f, of none that is 0.
+  // One minimum for each row and block of 32 k. With sub-minimums there is one for each row and 256 k, stored as its bit pattern
+  // minus that of 1.0f, so that multiplying it by a power of two is an integer addition; a minimum of 0 is stored as 1, and its
+  // sub-minimums as 0.
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][Panels][panel_rows];
   alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [..][row * 2 + group of the pair]
 };
@@ -36,21 +44,23 @@ STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {
   constexpr std::size_t block_bytes = PanelLayout<F>::span_bytes * code_block / PanelLayout<F>::span_k;
   const char* ahead = reinterpret_cast<const char*>(panel) + k0 / code_block * block_bytes + unpack_ahead;
   STILLA_UNROLL
-  for (std::size_t line = 0; line < block_bytes; line += 64) _mm_prefetch(ahead + line, _MM_HINT_T0);
+  for (std::size_t line = 0; line < block_bytes; line += 64) prefetch_near(ahead + line);
 }
 
-// Whether a row's own scale, a float, times any token's (2^-74 to 2^54) is a normal number: so it is exact.
+// Whether the scale of each row, a float, times the scale of any token (2^-74 to 2^54) is a normal number. Such a product is
+// exact, because a token's scale is a power of two.
 STILLA_INLINE bool row_scales_are_exact(Float scale) {
   return !any_zero(mul(scale, set(0x1p-98f))) /* 0 up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
 }
 
-// The bits of a factor less those of 1: what powers of two are added to. 0 has no such bits; 1 stands for it where what it
-// multiplies is 0 too.
+// The bit pattern of a factor minus that of 1.0f: adding it to the bit pattern of a power of two multiplies that by the factor. 0
+// is no such factor. 1 stands for it where the other factor of the product is 0 as well.
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
-// False where the sweep's products would be others than the contract's: a row's own scale is not exact, or adding exponents would
-// not be multiplying because a minimum is no number.
+// Unpacks a set of panels for k_begin .. k_end - 1. Returns false where the sweep's products would not be the contract's: because a
+// row's scale times a token's would be rounded, or because a minimum is infinite or NaN, so that adding bit patterns would not
+// multiply it. The caller then takes the kernels for few tokens.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
                                    std::size_t k_begin, std::size_t k_end) {
@@ -99,13 +109,12 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
   return is_exact && !any_nan(poison);
 }
 
-// What a tile sweeps over: 3 panels (512 bits) or one, up to so many k. 96 or 32 KB of operands and an eighth to a fourth of
-// that in scales. 32 KB stay in L1: 8 times 1120 columns took 0.95 of the time of 2 times 4480 (AVX-VNNI, Granite Rapids).
-inline constexpr std::size_t sweep_panels = lanes == 16 ? 3 : 1;
-inline constexpr std::size_t most_chunk_k = lanes == 16 && small_stacks ? 1344 : 2048;
-inline constexpr std::size_t sweep_vectors = sweep_panels * row_vectors;
+inline constexpr std::size_t set_rows = Budget::set_panels * panel_rows;
+inline constexpr std::size_t sweep_rows = Budget::sweep_rows, sweep_vectors = sweep_rows / lanes;
+inline constexpr std::size_t sweep_tokens = Budget::sweep_tokens;
+static_assert(set_rows % sweep_rows == 0 && sweep_rows % lanes == 0, "a tile takes whole vectors, and a set has whole tiles");
 template <class F>
-using SweepOperands = Unpacked<F, sweep_panels, most_chunk_k>;
+using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
 
 // Adds one plane's products of group g of a block: MT tokens, whose values are `stride` apart.
 template <class F, std::size_t MT>
@@ -114,7 +123,7 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
   STILLA_UNROLL
   for (std::size_t q = 0; q < 8 / groups_per_block<F>; ++q) {
     const std::size_t four = g * (8 / groups_per_block<F>) + q;
-    const std::uint8_t* operands = block + four * sweep_panels * 64;
+    const std::uint8_t* operands = block + four * set_rows * 4;
     Int codes[sweep_vectors];
     STILLA_UNROLL
     for (std::size_t v = 0; v < sweep_vectors; ++v) codes[v] = load(operands + v * vector_bytes);
@@ -144,7 +153,7 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
       const Int pair = broadcast4(rounded[m * stride].sums + 2 * i);
       STILLA_UNROLL
       for (std::size_t v = 0; v < sweep_vectors; ++v) {
-        dot[m][v] = dot_pairs(dot[m][v], load(sub_minimums + (i * sweep_vectors + v) * 2 * lanes), pair);
+        dot[m][v] = dot_pairs(dot[m][v], load(sub_minimums + i * 2 * set_rows + v * 2 * lanes), pair);
       }
     }
   }
@@ -159,14 +168,15 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// What a tile needs of its MT tokens' blocks of 8 bits in one chunk of k, in vectors of blocks: computed for one block after the
-// other beside the dot products it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
+// What a tile needs of the scales and sums of its MT tokens, for 8 bits and one chunk of k. It is computed ahead, a vector of
+// blocks at a time: computed beside the dot products, block by block, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
-  static constexpr std::size_t most = most_chunk_k / code_block;
-  // [group][token][block]: 1.5 * 2^23 * scale (NaN where that is, and so is all that it is subtracted from), and its bits less
-  // what the operand's zero point adds: what a group's sum starts from. Each group has its own, zero point or not: GCC kept what
-  // was used twice in registers, which the products lost (AVX-VNNI: Q4_K took 1.4 times the time, Q6_K 1.3 times).
+  static constexpr std::size_t most = Budget::chunk_k / code_block;
+  // [group][token][block]. An origin is 1.5 * 2^23 * scale; it is NaN where the scale is, and so is all that it is subtracted from.
+  // A start is what a group's sum starts from: the origin's bit pattern minus what the operand's zero point will add. Each group
+  // has its own of both, even where they are equal: GCC kept what was used twice in registers, which the products then lacked
+  // (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
   float origins[groups_per_block<F>][MT][most];
   std::int32_t starts[groups_per_block<F>][MT][most];
 
@@ -203,24 +213,27 @@ struct TokenBlocks {
   }
 };
 
-// `sweep_panels` panels x MT tokens over one chunk of k. With 16 bits the planes take turns in the same accumulators: twice as
-// many would not fit the registers. The sums come from y and go back to y. tokens: of 8 bits only.
+// A tile, `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. set_row: its first row in the set.
+// With 16 bits the planes take turns in the same accumulators: twice as many would not fit the registers. The sums come from
+// y and go back to y. tokens: of 8 bits only.
 template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a,
-                                std::size_t p0, std::size_t m0, std::size_t k_begin, std::size_t k_end) {
+                                std::size_t p0, std::size_t m0, std::size_t k_begin, std::size_t k_end,
+                                [[maybe_unused]] std::size_t set_row) {
+  const std::size_t r0 = set_rows == sweep_rows ? 0 : set_row, n0 = p0 * panel_rows + r0;
   constexpr std::size_t vectors = sweep_vectors;
   Float acc[MT][vectors];
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
-    const float* y = a.y.row(m0 + m) + p0 * panel_rows;
+    const float* y = a.y.row(m0 + m) + n0;
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = k_begin == 0 ? zero() : load_floats(y + v * lanes);
   }
   if (m0 + 2 * MT <= a.x.rows) {  // what the next tile writes, for y is larger than the caches: 2 to 4 % less time
     for (std::size_t m = 0; m < MT; ++m) {
-      const char* y = reinterpret_cast<const char*>(a.y.row(m0 + MT + m) + p0 * panel_rows);
+      const char* y = reinterpret_cast<const char*>(a.y.row(m0 + MT + m) + n0);
       STILLA_UNROLL
-      for (std::size_t v = 0; v < vectors; ++v) _mm_prefetch(y + v * vector_bytes, _MM_HINT_T0);
+      for (std::size_t v = 0; v < vectors; ++v) prefetch_near(y + v * vector_bytes);
     }
   }
   // Pointers that move on. With an index into each array GCC ran out of registers for their addresses, and the loads waited.
@@ -252,7 +265,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = start;
         }
-        sweep_group<F, MT>(dot, (*operands)[0][0], g, x, row);
+        sweep_group<F, MT>(dot, (*operands)[0][0] + 4 * r0, g, x, row);
         if constexpr (Planes == 2) {
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
@@ -264,7 +277,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
               }
             }
           }
-          sweep_group<F, MT>(dot, (*operands)[0][0], g, low, row);
+          sweep_group<F, MT>(dot, (*operands)[0][0] + 4 * r0, g, low, row);
         }
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
@@ -272,11 +285,11 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
           const Float scale_x = as_floats(keep(as_bits(set(Planes == 2 ? scales[m * scales_row] : origins[(g * MT + m) * most]))));
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) {
-            const Float scale = load_floats((*w_scales)[g][v / row_vectors] + v % row_vectors * lanes);
+            const Float scale = load_floats((*w_scales)[g][0] + r0 + v * lanes);
             const Float scaled = Planes == 2 ? mul(to_floats(dot[m][v]), scale_x) : sub(as_floats(dot[m][v]), scale_x);
             acc[m][v] = fused_multiply_add(scale, scaled, acc[m][v]);
             if constexpr (F::has_minimum && !has_sub_minimums<F>) {
-              const Float minimum = load_floats((*minimums)[v / row_vectors] + v % row_vectors * lanes);
+              const Float minimum = load_floats((*minimums)[0] + r0 + v * lanes);
               acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
             }
           }
@@ -292,43 +305,39 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
       if constexpr (F::has_minimum && !has_sub_minimums<F>) ++minimums;
     }
     if constexpr (has_sub_minimums<F>) {
-      add_minimums<F, MT>(acc, (*minimums++)[0], (*sub_minimums++)[0][0], rounded++, a.K / sums_block);
+      add_minimums<F, MT>(acc, (*minimums++)[0] + r0, (*sub_minimums++)[0][0] + 2 * r0, rounded++, a.K / sums_block);
     }
   }
   const bool is_last = k_end == a.K;
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
-    float* y = a.y.row(m0 + m) + p0 * panel_rows;
+    float* y = a.y.row(m0 + m) + n0;
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) {
       const Float sum = acc[m][v];
       const bool has_bias = is_last && a.bias != nullptr;
-      store_floats(y + v * lanes, has_bias ? add(sum, load_floats(a.bias + p0 * panel_rows + v * lanes)) : sum);
+      store_floats(y + v * lanes, has_bias ? add(sum, load_floats(a.bias + n0 + v * lanes)) : sum);
     }
   }
 }
 
-// Tokens of a sweep tile. 512 bits: 4 x 3 vectors are 12 products and 12 sums, with 3 operands and 1 broadcast 28 of the 32
-// registers; 6 x 2 took 1.06 of its time with GCC 12 and 1.2 with clang 19, 4 x 4 with the sums in memory 1.05. 256 bits:
-// 6 x 2 vectors, with 2 operands and 1 broadcast 15 of the 16 registers of AVX2; the sums are in memory.
-inline constexpr std::size_t sweep_tokens = lanes == 16 ? 4 : 6;
 inline constexpr std::size_t fewest_to_sweep = 16;
-// So many times `sweep_panels` panels are unpacked, and so many tokens sweep over all of them before the next ones, whose
-// activations stay in L2 meanwhile and whose TokenBlocks are made once for all. Against 2 sets, each tile with blocks of its own:
-// 1536 columns in 0.97 of the time, 8960 in 0.89 (AVX-VNNI) and 0.97 (AVX-512-VNNI; Granite Rapids). 48 and 96 tokens were alike.
-inline constexpr std::size_t most_sets = lanes == 16 ? (small_stacks ? 1 : 3) : (small_stacks ? 2 : 6), tokens_at_once = 24;
+// So many tokens sweep over all unpacked sets before the next ones: their activations stay in L2 meanwhile, and their TokenBlocks
+// are made once for all sets. 48 and 96 were alike.
+inline constexpr std::size_t tokens_at_once = 24;
 
-// `sets` times `sweep_panels` panels from p0 on. False, and they are still to do, where unpack_panels is.
+// Multiplies `sets` sets of panels from p0 on by all tokens. Where unpack_panels returns false, so does this function, and the
+// sets are still to do.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t sets) {
-  SweepOperands<F> unpacked[most_sets];
-  constexpr std::size_t unit = has_sub_minimums<F> ? sums_block : code_block, most_k = most_chunk_k / unit * unit;
+  SweepOperands<F> unpacked[Budget::sets];
+  constexpr std::size_t unit = has_sub_minimums<F> ? sums_block : code_block, most_k = Budget::chunk_k / unit * unit;
   const std::size_t units = a.K / unit, chunks = (a.K + most_k - 1) / most_k;
   const std::size_t chunk_k = (units + chunks - 1) / chunks * unit;  // alike, the last a bit less
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
     for (std::size_t i = 0; i < sets; ++i) {
-      if (!unpack_panels<F>(unpacked[i], a, p0 + i * sweep_panels, k_begin, k_end)) return false;
+      if (!unpack_panels<F>(unpacked[i], a, p0 + i * Budget::set_panels, k_begin, k_end)) return false;
     }
     const std::size_t first_block = k_begin / activation_block, blocks = (k_end - k_begin) / activation_block;
     for (std::size_t first = 0; first < a.x.rows; first += tokens_at_once) {
@@ -342,12 +351,14 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
         for (std::size_t t = 0; t < rest_count; ++t) rest[t].read(a.x, rest_first + t, first_block, blocks);
       }
       for (std::size_t i = 0; i < sets; ++i) {
-        const std::size_t p = p0 + i * sweep_panels;
-        for (std::size_t t = 0; t < whole; ++t) {
-          sweep_tile<F, sweep_tokens, Planes>(unpacked[i], tiles[t], a, p, first + t * sweep_tokens, k_begin, k_end);
-        }
-        for (std::size_t t = 0; t < rest_count; ++t) {
-          sweep_tile<F, 1, Planes>(unpacked[i], rest[t], a, p, rest_first + t, k_begin, k_end);
+        const std::size_t p = p0 + i * Budget::set_panels;
+        for (std::size_t r = 0; r < set_rows; r += sweep_rows) {
+          for (std::size_t t = 0; t < whole; ++t) {
+            sweep_tile<F, sweep_tokens, Planes>(unpacked[i], tiles[t], a, p, first + t * sweep_tokens, k_begin, k_end, r);
+          }
+          for (std::size_t t = 0; t < rest_count; ++t) {
+            sweep_tile<F, 1, Planes>(unpacked[i], rest[t], a, p, rest_first + t, k_begin, k_end, r);
+          }
         }
       }
     }

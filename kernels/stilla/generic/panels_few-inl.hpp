@@ -1,18 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Part of panel_tile-inl.hpp: few tokens, up to 8.
+// Part of panel_tile-inl.hpp: few tokens.
 //
-// Codes are unpacked in registers, each panel is read once, forward, and fetched ahead.
-// With vectors of 512 bits, two panels share each load of two tokens or more.
+// Codes are unpacked in registers. Each panel is read once, forward, and fetched ahead: into L1 Budget::few_ahead(tokens)
+// bytes before it is used, into L2 twice as many.
 
-// How far ahead of use a panel is fetched into L1; into L2 twice as far. On a Zen 5 server, with L1 alone, 6 KB did best for one
-// token of 1, 3, 4.5, 6, 9 and 12 KB, and 9 KB for several. On a Granite Rapids server, where memory is too far away for the 16 lines
-// that L1 can wait for, that was 67 % of the read bandwidth of one core, 2 KB 96 %, and 3 KB with 6 KB into L2 106 % (the read loop
-// leaves it to the hardware); 16 KB farther into L2 98 %. Fetched beyond a task's panels is fetched in vain if another thread has
-// the next ones, so not farther than it helps.
-constexpr std::size_t prefetch_bytes(std::size_t tokens) { return tokens == 1 ? 3072 : 4608; }
-
-// `Panels` panels, MT tokens, all of K, codes unpacked as they are used.
+// `Panels` panels from p on times MT tokens from m0 on, over all of K.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Panels>
 STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
   using Layout = PanelLayout<F>;
@@ -35,19 +28,20 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
       const std::size_t k = k0 % Layout::span_k;
       const std::byte* codes = span + k / code_block * Layout::code_bytes;
       record = RowScaledFormat<F> ? panel : span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
-      // The stream is this much longer per block; what overlaps the next block is asked for twice.
+      // A block of 32 k takes so many bytes of the stream, its share of the scale records included. Where it does not end with a
+      // cache line, that line is asked for twice.
       constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
-      std::size_t ahead_by = prefetch_bytes(MT);
+      std::size_t ahead_by = Budget::few_ahead(MT);
       if constexpr (Panels > 1) {  // behind a panel's end lies one that is being read too: go on behind that
-        if (k0 / code_block * block_bytes + prefetch_bytes(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
+        if (k0 / code_block * block_bytes + Budget::few_ahead(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
       }
       const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + ahead_by;
       STILLA_UNROLL
       for (std::size_t j = 0; j < Panels; ++j) {
         STILLA_UNROLL
         for (std::size_t line = 0; line < block_bytes; line += 64) {
-          _mm_prefetch(ahead + j * panel_bytes + line, _MM_HINT_T0);
-          _mm_prefetch(ahead + prefetch_bytes(MT) + j * panel_bytes + line, _MM_HINT_T1);
+          prefetch_near(ahead + j * panel_bytes + line);
+          prefetch_far(ahead + Budget::few_ahead(MT) + j * panel_bytes + line);
         }
       }
       if (k + code_block == Layout::span_k) span += Layout::span_bytes;

@@ -53,7 +53,7 @@ HWY_INLINE VFloat load_s8(const std::byte* from) {
   return hn::ConvertTo(DFloat(), wide);
 }
 
-// Scales of group `group` of the rows whose words begin at `from` (pack.hpp).
+// Scales of group `group` of the rows whose words begin at `from` (layout/pack.hpp).
 template <WordScaledFormat F>
 HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
   const DInt32 d;
@@ -64,7 +64,7 @@ HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
   return hn::Mul(hn::BitCast(DFloat(), bits), hn::ConvertTo(DFloat(), sub_scale));
 }
 
-// `line`: the 64-byte line of the block (pack.hpp); `upper`: the high nibbles, k + 4; q: which rows. Four codes of each
+// `line`: the 64-byte line of the block (layout/pack.hpp); `upper`: the high nibbles, k + 4; q: which rows. Four codes of each
 // of float_lanes / 2 rows as int16, the zero point not yet taken off.
 template <class F>
 HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q) {

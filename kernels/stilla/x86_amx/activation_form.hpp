@@ -91,7 +91,7 @@ inline void store_tile_sums(std::uint16_t* tile_sums, const RoundedSums& rounded
 
 }}}  // namespace stilla::amx
 
-STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
 // unit * scale * value in bf16 of blocks of one row and plane; unit: 256 for the high plane of two. Blocks are `stride` values

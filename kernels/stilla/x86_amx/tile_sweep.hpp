@@ -49,7 +49,7 @@
 #include <stilla/x86_avx512vnni/matmul.hpp>
 
 #if STILLA_ARCH_X86
-STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
 using avx512vnni::Float;

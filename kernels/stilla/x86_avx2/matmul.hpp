@@ -14,7 +14,7 @@
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx2/vector.hpp>
 
-STILLA_TARGET_BEGIN("avx2,fma,f16c")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVX2)
 namespace stilla { inline namespace STILLA_ABI { namespace avx2 {
 
 #include <stilla/generic/panel_tile-inl.hpp>

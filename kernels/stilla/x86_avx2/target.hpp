@@ -6,6 +6,9 @@
 #include <stilla/base/target.hpp>
 #include <stilla/portable/target.hpp>
 
+// The instruction sets of its target regions (region.hpp).
+#define STILLA_SETS_AVX2 "avx2,fma,f16c"
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Avx2 {

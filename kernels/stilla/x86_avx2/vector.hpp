@@ -15,12 +15,15 @@
 #include <cstring>
 
 #include <stilla/base/types.hpp>
+#include <stilla/contract/matmul.hpp>  // small_stacks
 #include <stilla/region.hpp>
+#include <stilla/x86_avx2/few_ahead.hpp>
+#include <stilla/x86_avx2/target.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>
 
-STILLA_TARGET_BEGIN("avx2,fma,f16c")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVX2)
 namespace stilla { inline namespace STILLA_ABI { namespace avx2 {
 
 #include <stilla/x86_avx2/vector256-inl.hpp>

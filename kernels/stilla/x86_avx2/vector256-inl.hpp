@@ -1,11 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of panel_tile-inl.hpp on 256-bit registers, all but the dot product: AVX2 and AVX-VNNI include it inside
-// their region and namespace. Two vectors hold one int32 or float per panel row. No include guard: it is read twice.
+// The vocabulary of generic/vocabulary-inl.hpp on 256-bit registers, all but the dot product: AVX2 and AVX-VNNI include it
+// inside their region and namespace. Two vectors hold one int32 or float per panel row. There is no include guard, because it
+// is read twice.
 
 using Int = __m256i;
 using Float = __m256;
 inline constexpr std::size_t lanes = 8;
+
+// What the panel kernels take at once (generic/vocabulary-inl.hpp).
+struct Budget {
+  static constexpr std::size_t few_tokens = 2;
+  static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
+  static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
+  // One panel: 32 KB of operands stay in L1. 8 chunks of 1120 columns took 0.95 of the time of 2 of 4480 (AVX-VNNI, Granite Rapids).
+  // 6 tokens x 2 vectors, with 2 operands and 1 broadcast, are 15 of the 16 registers; the sums are in memory.
+  static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 6;
+  static constexpr std::size_t chunk_k = 2048;
+  // Against 2 sets, where each tile had token blocks of its own, 6 sets that share them took 0.89 of the time with 8960 columns
+  // (AVX-VNNI, Granite Rapids).
+  static constexpr std::size_t sets = small_stacks ? 2 : 6;
+};
+
+STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
+STILLA_INLINE void prefetch_far(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }
 
 // x, opaque to GCC: computed here, once, and held in a register.
 STILLA_INLINE Int keep(Int x) {

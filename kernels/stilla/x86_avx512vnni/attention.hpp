@@ -20,7 +20,7 @@
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx512vnni/vector.hpp>
 
-STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention_kernels {
 
 // 32 registers: 16 sums, and 28 of values as integers. attention_bench, 4096 positions: with 6 queries at most the 7 of 7B took

@@ -16,7 +16,7 @@
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx512vnni/vector.hpp>
 
-STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni {
 
 inline STILLA_NOINLINE void silu_mul(float* out, const float* gate, const float* up, std::size_t n) {

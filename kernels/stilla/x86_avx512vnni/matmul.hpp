@@ -11,7 +11,7 @@
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx512vnni/vector.hpp>
 
-STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni {
 
 #include <stilla/generic/panel_tile-inl.hpp>

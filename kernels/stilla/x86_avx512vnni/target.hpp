@@ -6,6 +6,9 @@
 #include <stilla/base/target.hpp>
 #include <stilla/x86_avx2/target.hpp>
 
+// The instruction sets of its target regions (region.hpp).
+#define STILLA_SETS_AVX512VNNI "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni"
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Avx512Vnni {

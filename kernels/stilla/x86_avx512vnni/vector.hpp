@@ -14,18 +14,41 @@
 
 #include <stilla/base/math.hpp>
 #include <stilla/base/types.hpp>
+#include <stilla/contract/matmul.hpp>  // small_stacks
 #include <stilla/region.hpp>
+#include <stilla/x86_avx2/few_ahead.hpp>
+#include <stilla/x86_avx512vnni/target.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>
 
-STILLA_TARGET_BEGIN("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni {
 
 using Int = __m512i;
 using Float = __m512;
 inline constexpr std::size_t lanes = 16;
 inline constexpr int largest_code = 255;
+
+// What the panel kernels take at once (generic/vocabulary-inl.hpp).
+struct Budget {
+  static constexpr std::size_t few_tokens = 4;
+  // Two panels share what is loaded of a token, and memory sends two streams: 4 tokens take 0.77 to 0.91 of the time of one panel
+  // after the other (Q4_0, Granite Rapids), 2 tokens 0.92 to 1.
+  static constexpr std::size_t few_panels = 2, few_panels_tokens = 8;
+  static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
+  // Three panels: 96 KB of operands and an eighth to a fourth of that in scales. 4 tokens x 3 vectors are 12 products and 12 sums,
+  // with 3 operands and 1 broadcast 28 of the 32 registers. 6 x 2 took 6 % longer with GCC 12 and 20 % with clang 19, 4 x 4 with
+  // the sums in memory 5 %.
+  static constexpr std::size_t set_panels = 3, sweep_rows = 48, sweep_tokens = 4;
+  static constexpr std::size_t chunk_k = small_stacks ? 1344 : 2048;
+  // Against 2 sets, where each tile had token blocks of its own, 3 sets that share them took 0.97 of the time with 8960 columns
+  // (Granite Rapids).
+  static constexpr std::size_t sets = small_stacks ? 1 : 3;
+};
+
+STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
+STILLA_INLINE void prefetch_far(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }
 
 // acc + sum over four neighbouring bytes of F's codes (unsigned) * x (signed), per int32 lane.
 template <class F>

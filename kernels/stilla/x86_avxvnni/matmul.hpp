@@ -11,7 +11,7 @@
 #if STILLA_ARCH_X86
 #include <stilla/x86_avxvnni/vector.hpp>
 
-STILLA_TARGET_BEGIN("avx2,fma,f16c,avxvnni")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVXVNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avxvnni {
 
 #include <stilla/generic/panel_tile-inl.hpp>

@@ -6,6 +6,9 @@
 #include <stilla/base/target.hpp>
 #include <stilla/x86_avx2/target.hpp>
 
+// The instruction sets of its target regions (region.hpp).
+#define STILLA_SETS_AVXVNNI "avx2,fma,f16c,avxvnni"
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct AvxVnni {

@@ -11,12 +11,15 @@
 #include <cstring>
 
 #include <stilla/base/types.hpp>
+#include <stilla/contract/matmul.hpp>  // small_stacks
 #include <stilla/region.hpp>
+#include <stilla/x86_avx2/few_ahead.hpp>
+#include <stilla/x86_avxvnni/target.hpp>
 
 #if STILLA_ARCH_X86
 #include <immintrin.h>
 
-STILLA_TARGET_BEGIN("avx2,fma,f16c,avxvnni")
+STILLA_TARGET_BEGIN(STILLA_SETS_AVXVNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avxvnni {
 
 #include <stilla/x86_avx2/vector256-inl.hpp>

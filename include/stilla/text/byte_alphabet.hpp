@@ -1,41 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a byte-level BPE tokenizer is made of, as plain data: a file reader fills it, Tokenizer::create() checks it.
-//
-// Byte-level vocabularies spell bytes as letters (GPT-2's alphabet): a printable Latin-1 byte is its own character, the
+// Byte-level vocabularies spell bytes as letters, in GPT-2's alphabet: a printable Latin-1 byte is its own character, the
 // other 68, in order, are U+0100 to U+0143. So " é" is spelled "ĠÃ©".
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include <stilla/text/unicode.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
-
-// The numbers of GGUF's tokenizer.ggml.token_type.
-enum class TokenType : std::uint8_t {
-  normal = 1,        // spelled in the byte alphabet, made by merges
-  unknown = 2,       // plain text, never made
-  control = 3,       // plain text such as <|im_end|>; made only where the caller allows it
-  user_defined = 4,  // plain text such as <think>; made wherever it stands
-  unused = 5,        // padding of the table, never made
-  byte = 6,          // SentencePiece's; has no place in a byte-level vocabulary
-};
-
-struct Vocabulary {
-  std::vector<std::string> tokens;  // by id, spelled as in the file
-  std::vector<TokenType> types;     // by id; empty: all normal
-  std::vector<std::string> merges;  // "left right", the most urgent first
-  std::string pretokenizer;         // a name of pretokenizer_names
-  std::optional<std::uint32_t> bos, eos, eot, padding, unknown;
-  bool add_bos = false;  // whether a prompt that no chat template wraps begins with bos
-};
 
 namespace detail {
 

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A device multiplies matrices by an arithmetic of its own: an NPU's emulator, another library. Its results are near those of
+// the targets and not equal to them, so it is no target (target.hpp): it is never chosen by itself, has no part in coverage() or
+// in the promise of the same bits everywhere, and states a tolerance that tests hold it to. kernels/stilla/devices.hpp lists the
+// devices of a program.
+//
+//   struct HexagonEmulated {
+//     static constexpr DeviceId id{"hexagon-emulated"};
+//     static constexpr double tolerance = 1e-4;      // of a product: sum (y - exact)^2 / sum exact^2, at most
+//     static bool available();                       // on this machine, now
+//     struct Weights { ... };                        // a matrix as the device holds it; movable
+//     template <class F>                             // rows of F's blocks, as files hold them; an error says what the device cannot hold
+//     static Result<Weights> prepare(const std::byte* rows, std::size_t N, std::size_t K);
+//     static Status multiply(Matrix y, const Weights& w, ConstMatrix x);     // y[M, N] = x[M, K] * w[N, K]^T, floats in and out
+//   };
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <string_view>
+
+#include <stilla/base/error.hpp>
+#include <stilla/base/matrix.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+struct DeviceId {
+  const char* name = "";
+  constexpr bool operator==(const DeviceId& other) const { return std::string_view(name) == other.name; }
+};
+
+template <class D>
+concept Device = requires(Matrix y, const typename D::Weights& w, ConstMatrix x) {
+  { D::id } -> std::convertible_to<DeviceId>;
+  { D::tolerance } -> std::convertible_to<double>;
+  { D::available() } -> std::same_as<bool>;
+  { D::multiply(y, w, x) } -> std::same_as<Status>;
+};
+
+}}  // namespace stilla

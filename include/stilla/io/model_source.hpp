@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where a model comes from: tensors by name, metadata, a vocabulary and a chat template. Model, read_model_config and
+// read_tokenizer take this interface and know no file format. GgufFile (gguf.hpp) is the first implementation.
+//
+// Names are GGUF's, for GGUF is the one format that names everything in one place: "blk.0.attn_q.weight" for tensors,
+// "general.architecture", "qwen2.block_count" and so on for metadata (model/config.hpp lists those that are read). A source of
+// another kind, say a folder with config.json and safetensors, maps its own names to them when it is asked, and names its own
+// in its messages: every error says where in which file the fault is, what was found and what was expected, and only the
+// source knows where that is. That is what the functions called *_place are for.
+//
+// Whoever implements a source has checked its files: a tensor's bytes are there and as many as its shape and format say, its rows
+// are whole blocks, names are unique. Whoever takes one checks that it holds the model that it says it holds.
+//
+// A source is const once it is open, so threads may share one. What it hands out, views and pointers, lives as long as it does.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include <stilla/base/error.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/io/vocabulary.hpp>
+#include <stilla/layout/pack.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+struct TensorInfo {
+  std::string_view name;
+  std::array<std::uint64_t, 4> dims;  // contiguous dimension first; unused ones are 1
+  std::uint32_t n_dims;
+  FormatId format;             // no_format: a type that Stilla does not decode
+  std::string_view type_name;  // what the source calls the type: "q4_k"
+  std::uint64_t size_bytes;
+  std::uint64_t offset;  // of the first byte in its file, for messages
+  bool is_packed;        // its bytes are panels (layout/pack.hpp), not rows of blocks
+
+  std::uint64_t columns() const { return dims[0]; }
+  std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
+  bool is_matrix() const { return dims[1] > 1 && dims[2] == 1 && dims[3] == 1; }
+};
+
+// A value of the metadata, one that is no array, and its type's name for messages: "uint32", "an array of 3 string".
+struct MetadataValue {
+  std::variant<std::monostate, bool, std::uint64_t, std::int64_t, double, std::string_view> value;  // monostate: an array
+  std::string type;
+};
+
+namespace detail {
+
+// "[896, 151936]"
+inline std::string shape_text(const std::array<std::uint64_t, 4>& dims, std::uint32_t n_dims) {
+  std::string out = "[";
+  for (std::uint32_t i = 0; i < n_dims; ++i) out += concat(i ? ", " : "", dims[i]);
+  return out + "]";
+}
+
+}  // namespace detail
+
+class ModelSource {
+ public:
+  virtual ~ModelSource() = default;
+
+  // The file or folder that it was opened from, for messages, and the bytes of all its files.
+  virtual const std::string& path() const = 0;
+  virtual std::uint64_t size_bytes() const = 0;
+
+  // Tensors, in an order that is the source's.
+  virtual std::size_t tensor_count() const = 0;
+  virtual const TensorInfo& tensor(std::size_t i) const = 0;
+  // Null if there is none.
+  virtual const TensorInfo* find_tensor(std::string_view name) const = 0;
+  // Rows of blocks one after the other; of a packed tensor its panels. The tensor is one of this source's.
+  virtual std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const = 0;
+  // The tensor's first `count` bytes were copied elsewhere and may leave memory.
+  virtual void drop_tensor_pages(const TensorInfo&, std::uint64_t) const {}
+  // All tensors are going to be read.
+  virtual void ask_for_large_pages() const {}
+
+  // The value of a key; none if it is missing.
+  virtual std::optional<MetadataValue> find_value(std::string_view key) const = 0;
+
+  // What a tokenizer is made of; the caller checks it. The Jinja text of the chat template, empty if there is none.
+  virtual Result<Vocabulary> vocabulary() const = 0;
+  virtual Result<std::string_view> chat_template() const = 0;
+
+  // Where a key, a tensor or the vocabulary stands, there or missing, for messages: "m.gguf: key 'a.b' at byte 24".
+  virtual std::string key_place(std::string_view key) const = 0;
+  virtual std::string tensor_place(std::string_view name) const = 0;
+  virtual std::string vocabulary_place() const = 0;
+  // Which types of tensors the source may have: "f32, f16, ...".
+  virtual std::string supported_types_text() const = 0;
+  // A tensor's type, "type 10 (q2_k)".
+  virtual std::string type_text(const TensorInfo& tensor) const { return concat("type ", tensor.type_name); }
+
+  bool has(std::string_view key) const { return find_value(key).has_value(); }
+
+  // Keys that must be there. An integer of any width is accepted where its value fits.
+  Result<std::uint64_t> get_uint(std::string_view key,
+                                 std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
+    return get_integer<std::uint64_t>(key, 0, most);
+  }
+  Result<std::int64_t> get_int(std::string_view key, std::int64_t least = std::numeric_limits<std::int64_t>::min(),
+                               std::int64_t most = std::numeric_limits<std::int64_t>::max()) const {
+    return get_integer<std::int64_t>(key, least, most);
+  }
+  // Doubles are rounded to float; the caller decides whether infinity and NaN are welcome.
+  Result<float> get_float(std::string_view key) const;
+  Result<bool> get_bool(std::string_view key) const { return get_as<bool>(key, "a boolean"); }
+  Result<std::string_view> get_string(std::string_view key) const { return get_as<std::string_view>(key, "a string"); }
+
+  // Keys that may be missing: `fallback` then. A key of the wrong type is still an error.
+  Result<std::uint64_t> get_uint_or(std::string_view key, std::uint64_t fallback,
+                                    std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
+    return has(key) ? get_uint(key, most) : fallback;
+  }
+  Result<std::int64_t> get_int_or(std::string_view key, std::int64_t fallback) const {
+    return has(key) ? get_int(key) : fallback;
+  }
+  Result<float> get_float_or(std::string_view key, float fallback) const {
+    return has(key) ? get_float(key) : fallback;
+  }
+  Result<bool> get_bool_or(std::string_view key, bool fallback) const { return has(key) ? get_bool(key) : fallback; }
+  Result<std::string_view> get_string_or(std::string_view key, std::string_view fallback) const {
+    return has(key) ? get_string(key) : fallback;
+  }
+
+  // A tensor that must be there, of a format that Stilla decodes and, if given, of this shape (contiguous dimension first).
+  Result<const TensorInfo*> require_tensor(std::string_view name) const;
+  Result<const TensorInfo*> require_tensor(std::string_view name, std::initializer_list<std::uint64_t> shape) const;
+
+  // Errors in the house form, for checks that only the caller can make: "m.gguf: key 'a.b' at byte 24: found 3; ..."
+  template <class... Parts>
+  Error key_error(std::string_view key, const Parts&... parts) const {
+    return {ErrorKind::refused_file, concat(key_place(key), ": ", parts...)};
+  }
+  template <class... Parts>
+  Error tensor_error(const TensorInfo& tensor, const Parts&... parts) const {
+    return {ErrorKind::refused_file, concat(tensor_place(tensor.name), ": ", parts...)};
+  }
+
+ protected:
+  ModelSource() = default;
+  ModelSource(const ModelSource&) = default;
+  ModelSource(ModelSource&&) = default;
+  ModelSource& operator=(const ModelSource&) = default;
+  ModelSource& operator=(ModelSource&&) = default;
+
+  Error missing_key(std::string_view key, std::string_view expected) const {
+    return {ErrorKind::refused_file, concat(key_place(key), " is missing; expected ", expected)};
+  }
+  Error wrong_type(std::string_view key, std::string_view type, std::string_view expected) const {
+    return key_error(key, "found ", type, "; expected ", expected);
+  }
+
+ private:
+  template <class T>
+  Result<T> get_as(std::string_view key, std::string_view expected) const {
+    const std::optional<MetadataValue> found = find_value(key);
+    if (!found) return missing_key(key, expected);
+    const T* value = std::get_if<T>(&found->value);
+    return value ? Result<T>(*value) : wrong_type(key, found->type, expected);
+  }
+
+  template <class T>
+  Result<T> get_integer(std::string_view key, T least, T most) const {
+    constexpr std::string_view expected = std::is_signed_v<T> ? "an integer" : "an unsigned integer";
+    const std::optional<MetadataValue> found = find_value(key);
+    if (!found) return missing_key(key, expected);
+    const auto checked = [&](auto value) -> Result<T> {
+      if (std::cmp_less(value, least) || std::cmp_greater(value, most)) {
+        return key_error(key, "found ", value, "; expected ", least, " to ", most);
+      }
+      return static_cast<T>(value);
+    };
+    if (const auto* value = std::get_if<std::uint64_t>(&found->value)) return checked(*value);
+    if (const auto* value = std::get_if<std::int64_t>(&found->value)) return checked(*value);
+    return wrong_type(key, found->type, expected);
+  }
+};
+
+inline Result<float> ModelSource::get_float(std::string_view key) const {
+  const Result<double> value = get_as<double>(key, "a float");
+  if (!value) return value.error();
+  // A finite double that rounds to infinity has no float that stands for it. Told by bits, which -ffast-math leaves
+  // alone.
+  const bool finite = (std::bit_cast<std::uint64_t>(*value) >> 52 & 0x7ff) != 0x7ff;
+  const bool finite_float = (std::bit_cast<std::uint32_t>(static_cast<float>(*value)) >> 23 & 0xff) != 0xff;
+  if (finite && !finite_float) return key_error(key, "found ", *value, "; expected a value that fits in a float");
+  return static_cast<float>(*value);
+}
+
+inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view name) const {
+  const TensorInfo* tensor = find_tensor(name);
+  if (!tensor) return Error{ErrorKind::refused_file, concat(tensor_place(name), " is missing")};
+  if (tensor->format == no_format) {
+    return tensor_error(*tensor, type_text(*tensor), " is not supported; supported: ", supported_types_text());
+  }
+  return tensor;
+}
+
+inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view name,
+                                                             std::initializer_list<std::uint64_t> shape) const {
+  Result<const TensorInfo*> tensor = require_tensor(name);
+  if (!tensor) return tensor;
+  std::array<std::uint64_t, 4> dims{1, 1, 1, 1};
+  std::size_t n_dims = 0;
+  for (const std::uint64_t dim : shape) {
+    if (n_dims == dims.size()) return tensor_error(**tensor, "asked for with more than ", dims.size(), " dimensions");
+    dims[n_dims++] = dim;
+  }
+  if ((*tensor)->dims != dims) {
+    return tensor_error(**tensor, "found shape ", detail::shape_text((*tensor)->dims, (*tensor)->n_dims), "; expected ",
+                        detail::shape_text(dims, static_cast<std::uint32_t>(n_dims)));
+  }
+  return tensor;
+}
+
+// The format that a tensor has where a model's layers are requantised to `format`, if given: the layers' matrices take it
+// whose rows are whole blocks of it; embedding, head and vectors stay as the source has them.
+inline FormatId requantised_format(const TensorInfo& tensor, std::optional<FormatId> format) {
+  const bool is_of_layer = tensor.is_matrix() && tensor.name.starts_with("blk.");
+  if (!format || !is_of_layer || tensor.format == no_format) return tensor.format;
+  return packed_bytes(*format, tensor.rows(), tensor.columns()) ? *format : tensor.format;
+}
+
+}}  // namespace stilla

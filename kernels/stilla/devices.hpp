@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The list of devices (base/device.hpp). To add one: make a folder beside this file, whose device.hpp defines the type, and add
+// its line here.
+//
+//   device(folder, Type)
+//
+// None is in the library yet; tests/skeleton has one.
+#pragma once
+
+#include <stilla/base/device.hpp>
+#include <stilla/base/type_list.hpp>
+#include <stilla/format/format.hpp>  // a list of its own, which cannot begin inside the one below
+
+#define STILLA_DEVICE_LIST(device) \
+  /* none */
+
+#define STILLA_EACH_LIST STILLA_DEVICE_LIST
+#define STILLA_EACH_HEADER(folder) <stilla/folder/device.hpp>
+#include <stilla/base/include_each-inl.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+namespace detail {
+#define STILLA_TYPE_OF_DEVICE(folder, Type) Type,
+template <class T>
+struct IsDevice {
+  static_assert(Device<T>, "kernels/stilla/devices.hpp lists a type that is no device");
+  static constexpr bool value = true;
+};
+using ListedDevices = ListedTypes<TypeList<>, STILLA_DEVICE_LIST(STILLA_TYPE_OF_DEVICE) void>::Type;
+#undef STILLA_TYPE_OF_DEVICE
+}  // namespace detail
+
+using Devices = Filtered<detail::IsDevice, detail::ListedDevices>;
+
+}}  // namespace stilla

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The peak of portable (generic/peak.hpp), which on x86-64 is compiled for AVX2. avx2 inherits it.
+#pragma once
+
+#include <stilla/generic/peak.hpp>
+#include <stilla/portable/target.hpp>
+
+#if STILLA_ARCH_X86 && defined(__GNUC__)
+#include <immintrin.h>
+
+STILLA_TARGET_BEGIN("avx2,fma")
+namespace stilla { inline namespace STILLA_ABI { namespace portable_peak {
+// Products of bytes and their sums of 16 bits. Kernels widen to 32 bits now and then, which comes on top.
+STILLA_MAC_LOOP(maddubs_loop, __m256i, _mm256_set1_epi32, _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(x, sums[i])))
+STILLA_MAC_LOOP(fma_loop, __m256, _mm256_set1_ps, _mm256_fmadd_ps(x, x, sums[i]))
+}}}  // namespace stilla::portable_peak
+STILLA_TARGET_END
+
+namespace stilla { inline namespace STILLA_ABI {
+
+template <>
+struct PeakLoops<Portable> {
+  static constexpr MacLoop int8{"vpmaddubsw ymm", portable_peak::maddubs_loop, mac_chains * 32.0};
+  static constexpr MacLoop f32{"vfmadd ymm", portable_peak::fma_loop, mac_chains * 8.0};
+};
+
+}}  // namespace stilla
+#endif

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A model from a source that is no GGUF file (memory_source.hpp): the same weights and logits to the bit, and what is wrong
+// with it told in one line, in the source's own words.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <stilla/text/source_tokenizer.hpp>
+
+#include "memory_source.hpp"
+#include "model_util.hpp"
+
+namespace {
+
+using namespace stilla;
+using namespace stilla_test;
+
+GgufFile tiny_file(const std::string& name) {
+  Result<GgufFile> file = GgufFile::open(tiny_folder + name + ".gguf");
+  EXPECT_TRUE(file) << file.error().message;
+  return std::move(*file);
+}
+MemorySource tiny_source(const std::string& name) { return MemorySource::copy_of(tiny_file(name)); }
+
+// The line that refuses the tiny model after a change; empty if it loads.
+std::string message_after(const std::function<void(MemorySource&)>& change) {
+  MemorySource source = tiny_source("tiny-qwen2");
+  change(source);
+  const Result<Model> model = Model::load(std::move(source));
+  if (model) return "";
+  EXPECT_EQ(model.error().kind, ErrorKind::refused_file);
+  return model.error().message;
+}
+
+TEST(ModelSource, GivesTheSameLogitsAsAGgufFile) {
+  const std::vector<std::uint32_t> ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7};
+  for (const std::string& name : tiny_models) {
+    for (const std::optional<FormatId> format : {std::optional<FormatId>(), std::optional(id_of<ST4>)}) {
+      const Result<Model> expected = Model::load(tiny_file(name), {}, {}, format);
+      const Result<Model> model = Model::load(tiny_source(name), {}, {}, format);
+      ASSERT_TRUE(expected) << expected.error().message;
+      ASSERT_TRUE(model) << model.error().message;
+      EXPECT_EQ(model->source().path(), "memory");
+      EXPECT_EQ(model->identity(), expected->identity()) << name;
+      EXPECT_TRUE(same_bits(all_logits(*model, ids), all_logits(*expected, ids))) << name;
+    }
+  }
+}
+
+TEST(ModelSource, WhatIsWrongWithTensorsIsSaidInItsWords) {
+  const std::string name = "blk.1.ffn_up.weight";
+  EXPECT_EQ(message_after([](auto&) {}), "");
+  EXPECT_EQ(message_after([&](MemorySource& s) { s.remove(name); }), "memory: array 'blk.1.ffn_up.weight' is missing");
+  EXPECT_EQ(message_after([&](MemorySource& s) { s.set(name, {{256, 2}, id_of<F32>, std::vector<std::byte>(2048)}); }),
+            "memory: array 'blk.1.ffn_up.weight': found shape [256, 2]; expected [256, 512]");
+  EXPECT_EQ(message_after([&](MemorySource& s) { s.set(name, {{256, 512}, no_format, std::vector<std::byte>(512)}); }),
+            "memory: array 'blk.1.ffn_up.weight': type unknown is not supported; supported: all others");
+  EXPECT_EQ(message_after([](MemorySource& s) { s.set("token_embd.weight", {{}, id_of<F32>, std::vector<std::byte>(4)}); }),
+            "memory: array 'token_embd.weight': found shape []; expected [256, 1]");
+}
+
+TEST(ModelSource, WhatIsWrongWithMetadataIsSaidInItsWords) {
+  const auto after = [](const std::string& key, std::optional<MemorySource::Value> value) {
+    return message_after([&](MemorySource& source) {
+      source.values.erase(key);
+      if (value) source.values[key] = *value;
+    });
+  };
+  EXPECT_EQ(after("qwen2.block_count", {}), "memory: entry 'qwen2.block_count' is missing; expected an unsigned integer");
+  EXPECT_EQ(after("qwen2.block_count", std::string("two")),
+            "memory: entry 'qwen2.block_count': found a text; expected an unsigned integer");
+  EXPECT_EQ(after("qwen2.block_count", std::uint64_t{5000}), "memory: entry 'qwen2.block_count': found 5000; expected 0 to 4096");
+  EXPECT_EQ(after("qwen2.block_count", std::uint64_t{0}),
+            "memory: entry 'qwen2.block_count': found 0, expected 1 to 4096");
+  EXPECT_EQ(after("qwen2.rope.freq_base", true), "memory: entry 'qwen2.rope.freq_base': found a truth value; expected a float");
+  EXPECT_EQ(after("qwen2.rope.freq_base", 1e300),
+            "memory: entry 'qwen2.rope.freq_base': found 1e+300; expected a value that fits in a float");
+  EXPECT_EQ(after("general.architecture", std::uint64_t{2}),
+            "memory: entry 'general.architecture': found a whole number; expected a string");
+  EXPECT_EQ(after("general.architecture", std::string("gpt2")),
+            "memory: entry 'general.architecture': 'gpt2' is not supported; supported: qwen2, llama");
+}
+
+TEST(ModelSource, BringsAVocabulary) {
+  MemorySource source;
+  source.words = {{"a", "b", "ab"}, {}, {"a b"}, "qwen2", {}, {}, {}, {}, {}, false};
+  const Result<Tokenizer> tokenizer = read_tokenizer(source);
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  EXPECT_EQ(tokenizer->encode("ab", SpecialTokens::as_text), std::vector<std::uint32_t>{2});
+  source.words.merges = {"b a"};
+  EXPECT_EQ(read_tokenizer(source).error().message,
+            "memory: words: merge 0 'b a': what it makes is not a normal token of the vocabulary");
+  source.words.pretokenizer = "tekken";
+  EXPECT_EQ(read_tokenizer(source).error().message,
+            "memory: entry 'tokenizer.ggml.pre': pre-tokenizer 'tekken' is not supported; known: qwen2, deepseek-r1-qwen, "
+            "llama-bpe, smollm");
+}
+
+}  // namespace

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every operation of generic/vocabulary-inl.hpp against plain C++ on arrays. Included inside a target's namespace and region, where
+// the operations can be called. Nothing of the standard library but memcpy and fma is called, because a function that the compiler
+// does not inline would stay in the program with this target's instructions.
+
+// The name of the first operation that is wrong on these numbers, or null. numbers: 64 int32 of any value. floats: 64 floats, some
+// of them zeros and NaN, no others beyond 2^20 in magnitude.
+STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, const float* floats) {
+  constexpr std::size_t n = lanes;
+  std::int32_t a[n], b[n], c[n], got[n], want[n];
+  float x[n], y[n], z[n], got_floats[n], want_floats[n];
+  std::memcpy(a, numbers, sizeof a);
+  std::memcpy(b, numbers + n, sizeof b);
+  std::memcpy(c, numbers + 2 * n, sizeof c);
+  std::memcpy(x, floats, sizeof x);
+  std::memcpy(y, floats + n, sizeof y);
+  std::memcpy(z, floats + 2 * n, sizeof z);
+  const Int A = load(a), B = load(b), C = load(c);
+  const Float X = load_floats(x), Y = load_floats(y), Z = load_floats(z);
+  const auto wrap = [](std::uint32_t v) {
+    std::int32_t r;
+    std::memcpy(&r, &v, 4);
+    return r;
+  };
+  const auto byte = [](const std::int32_t* v, std::size_t i) {
+    std::uint8_t r;
+    std::memcpy(&r, reinterpret_cast<const char*>(v) + i, 1);
+    return r;
+  };
+  const auto half = [](const std::int32_t* v, std::size_t i) {
+    std::int16_t r;
+    std::memcpy(&r, reinterpret_cast<const char*>(v) + 2 * i, 2);
+    return r;
+  };
+  const auto put = [](std::int32_t* v, std::size_t at, const void* from, std::size_t bytes) {
+    std::memcpy(reinterpret_cast<char*>(v) + at, from, bytes);
+  };
+  const auto same = [&](Int result) {
+    store(got, result);
+    bool equal = true;
+    for (std::size_t i = 0; i < n; ++i) equal = equal && got[i] == want[i];
+    return equal;
+  };
+  const auto same_floats = [&](Float result) {  // NaN equals NaN
+    store_floats(got_floats, result);
+    bool equal = true;
+    for (std::size_t i = 0; i < n; ++i) {
+      std::uint32_t p, q;
+      std::memcpy(&p, got_floats + i, 4);
+      std::memcpy(&q, want_floats + i, 4);
+      equal = equal && (p == q || (got_floats[i] != got_floats[i] && want_floats[i] != want_floats[i]));
+    }
+    return equal;
+  };
+#define EACH(expression) \
+  for (std::size_t i = 0; i < n; ++i) want[i] = (expression)
+#define EACH_FLOAT(expression) \
+  for (std::size_t i = 0; i < n; ++i) want_floats[i] = (expression)
+#define CHECK(result, name) \
+  if (!same(result)) return name
+#define CHECK_FLOATS(result, name) \
+  if (!same_floats(result)) return name
+
+  EACH(a[i]);
+  CHECK(A, "load, store");
+  CHECK(keep(A), "keep");
+  EACH(numbers[0]);
+  CHECK(set_s32(numbers[0]), "set_s32");
+  CHECK(broadcast4(numbers), "broadcast4");
+  for (const int value : {0, 15, -128, 127, 255}) {
+    const auto as_byte = static_cast<std::uint8_t>(value);
+    for (std::size_t i = 0; i < 4 * n; ++i) put(want, i, &as_byte, 1);
+    CHECK(set_u8(value), "set_u8");
+  }
+  EACH(numbers[2 * i]);
+  CHECK(first_of_pairs(numbers), "first_of_pairs");
+  EACH(numbers[2 * i + 1]);
+  CHECK(second_of_pairs(numbers), "second_of_pairs");
+  for (std::size_t i = 0; i < 2 * n; ++i) {
+    const auto wide = static_cast<std::int16_t>(static_cast<std::int8_t>(byte(a, i)));
+    put(want, 2 * i, &wide, 2);
+  }
+  CHECK(load_s8_as_s16(reinterpret_cast<const std::byte*>(a)), "load_s8_as_s16");
+  EACH(a[i] & b[i]);
+  CHECK(bit_and(A, B), "bit_and");
+  EACH(a[i] | b[i]);
+  CHECK(bit_or(A, B), "bit_or");
+  EACH(a[i] ^ b[i]);
+  CHECK(bit_xor(A, B), "bit_xor");
+#define SHIFTS(count)                                                                                  \
+  for (std::size_t i = 0; i < 2 * n; ++i) {                                                            \
+    const auto moved = static_cast<std::uint16_t>(static_cast<std::uint16_t>(half(a, i)) << (count));  \
+    put(want, 2 * i, &moved, 2);                                                                       \
+  }                                                                                                    \
+  CHECK(shift_left<count>(A), "shift_left");                                                           \
+  for (std::size_t i = 0; i < 2 * n; ++i) {                                                            \
+    const auto moved = static_cast<std::uint16_t>(static_cast<std::uint16_t>(half(a, i)) >> (count));  \
+    put(want, 2 * i, &moved, 2);                                                                       \
+  }                                                                                                    \
+  CHECK(shift_right<count>(A), "shift_right")
+  SHIFTS(1);
+  SHIFTS(2);
+  SHIFTS(3);
+  SHIFTS(4);
+#undef SHIFTS
+  EACH(wrap(static_cast<std::uint32_t>(a[i]) + static_cast<std::uint32_t>(b[i])));
+  CHECK(add_s32(A, B), "add_s32");
+  EACH(wrap(static_cast<std::uint32_t>(a[i]) - static_cast<std::uint32_t>(b[i])));
+  CHECK(sub_s32(A, B), "sub_s32");
+  for (const int count : {0, 2, 14, 20, 26}) {
+    EACH(wrap(static_cast<std::uint32_t>(a[i]) << count));
+    CHECK(shift_left_s32(A, count), "shift_left_s32(x, n)");
+  }
+  EACH(wrap(static_cast<std::uint32_t>(a[i]) << 8));
+  CHECK(shift_left_s32<8>(A), "shift_left_s32<8>");
+  EACH(a[i] >> 26);
+  CHECK(shift_right_s32<26>(A), "shift_right_s32<26>");
+  EACH(a[i] >> 4);
+  CHECK(shift_right_s32<4>(A), "shift_right_s32<4>");
+
+  const auto* sixteen = reinterpret_cast<const std::int8_t*>(numbers + 20);
+  for (std::size_t i = 0; i < 4 * n; ++i) put(want, i, sixteen + (byte(a, i) & 15), 1);
+  CHECK(look_up(table_of(sixteen), bit_and(A, set_u8(15))), "table_of, look_up");
+
+  // Codes as each kind of format has them. A product of 8-bit codes and activations of -128 is the widest sum.
+  std::int32_t codes[n], values[n];
+  for (std::size_t kind = 0; kind < 3; ++kind) {
+    const bool keeps_sign = largest_code < 255 && kind != 0;  // kind 0: 6 bits; 1: 8 bits; 2: 8 bits at their largest
+    for (std::size_t i = 0; i < 4 * n; ++i) {
+      const auto code = static_cast<std::uint8_t>(kind == 0 ? byte(b, i) & 63 : kind == 1 ? byte(b, i) : keeps_sign ? 0x80 : 0xff);
+      auto value = static_cast<std::int8_t>(kind == 2 ? -128 : static_cast<std::int8_t>(byte(c, i)));
+      if (keeps_sign && value == -128) value = -127;
+      put(codes, i, &code, 1);
+      put(values, i, &value, 1);
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      std::int32_t sum = a[i] >> 8;
+      for (std::size_t j = 4 * i; j < 4 * i + 4; ++j) {
+        const int code = keeps_sign ? static_cast<std::int8_t>(byte(codes, j)) : byte(codes, j);
+        sum += code * static_cast<std::int8_t>(byte(values, j));
+      }
+      want[i] = sum;
+    }
+    const Int acc = shift_right_s32<8>(A), code_vector = load(codes);
+    CHECK(kind == 0 ? dot_codes<Q6_K>(acc, code_vector, load(values)) : dot_codes<Q8_0>(acc, code_vector, load(values)), "dot_codes");
+    for (std::size_t i = 0; i < n; ++i) {
+      std::int32_t sum = a[i] >> 8;
+      for (std::size_t j = 0; j < 4; ++j) {
+        const int code = keeps_sign ? static_cast<std::int8_t>(byte(codes, 4 * i + j)) : byte(codes, 4 * i + j);
+        sum += code * static_cast<std::int8_t>(byte(values, j));
+      }
+      want[i] = sum;
+    }
+    const auto* at = reinterpret_cast<const std::int8_t*>(values);
+    CHECK(kind == 0 ? dot_codes_at<Q6_K>(acc, code_vector, at) : dot_codes_at<Q8_0>(acc, code_vector, at), "dot_codes_at");
+  }
+  // Sub-minimums, at most 63 in magnitude, times sums of 16 bits.
+  for (std::size_t i = 0; i < 2 * n; ++i) {
+    const auto small = static_cast<std::int16_t>(half(b, i) % 64);
+    put(codes, 2 * i, &small, 2);
+  }
+  EACH((a[i] >> 8) + half(codes, 2 * i) * half(c, 2 * i) + half(codes, 2 * i + 1) * half(c, 2 * i + 1));
+  CHECK(dot_pairs(shift_right_s32<8>(A), load(codes), C), "dot_pairs");
+
+  EACH_FLOAT(x[i]);
+  CHECK_FLOATS(X, "load_floats, store_floats");
+  EACH_FLOAT(0.0f);
+  CHECK_FLOATS(zero(), "zero");
+  EACH_FLOAT(floats[3]);
+  CHECK_FLOATS(set(floats[3]), "set");
+  EACH_FLOAT(x[i] + y[i]);
+  CHECK_FLOATS(add(X, Y), "add");
+  EACH_FLOAT(x[i] - y[i]);
+  CHECK_FLOATS(sub(X, Y), "sub");
+  EACH_FLOAT(x[i] * y[i]);
+  CHECK_FLOATS(mul(X, Y), "mul");
+  EACH_FLOAT(std::fma(x[i], y[i], z[i]));
+  CHECK_FLOATS(fused_multiply_add(X, Y, Z), "fused_multiply_add");
+  EACH_FLOAT(static_cast<float>(a[i]));
+  CHECK_FLOATS(to_floats(A), "to_floats");
+  std::memcpy(want, x, sizeof want);
+  CHECK(as_bits(X), "as_bits");
+  CHECK(as_bits(as_floats(load(x))), "as_floats");
+  for (std::size_t i = 0; i < n; ++i) want_floats[i] = to_float(f16{static_cast<std::uint16_t>(half(a, i))});
+  CHECK_FLOATS(load_f16(reinterpret_cast<const std::byte*>(a)), "load_f16");
+  EACH_FLOAT(static_cast<float>(static_cast<std::int8_t>(byte(a, i))));
+  CHECK_FLOATS(load_s8(reinterpret_cast<const std::byte*>(a)), "load_s8");
+  bool nan = false, none = false;
+  for (std::size_t i = 0; i < n; ++i) nan = nan || x[i] != x[i], none = none || x[i] == 0.0f;
+  if (any_nan(X) != nan) return "any_nan";
+  if (any_zero(X) != none) return "any_zero";
+  EACH(x[i] == 0.0f ? a[i] : b[i]);
+  CHECK(where_zero(X, A, B), "where_zero");
+  prefetch_near(numbers);
+  prefetch_far(nullptr);
+#undef CHECK_FLOATS
+#undef CHECK
+#undef EACH_FLOAT
+#undef EACH
+  return nullptr;
+}
