@@ -20,14 +20,14 @@ float product() {
   std::vector<float> y(M * N);
   std::vector<std::byte> rows(N * stilla::row_bytes<F>(K));
   if (!stilla::encode_rows<F>(rows, stilla::ConstMatrix(weights.data(), N, K))) return -1;
-  const auto w = stilla::PackedMatrix::create(F::gguf_type, rows.data(), N, K);
+  const auto w = stilla::PackedMatrix::create<F>(rows.data(), N, K);
   stilla::ActivationBuffer rounded;
   if (!w || !stilla::matmul(stilla::Matrix(y.data(), M, N), *w, stilla::ConstMatrix(x.data(), M, K), rounded)) return -1;
   return y[0];
 }
 
 int main() {
-  const auto refused = stilla::PackedMatrix::create(8, nullptr, 0, 32);  // Q8_0, which was not asked for
+  const auto refused = stilla::PackedMatrix::create(stilla::id_of<stilla::Q8_0>, nullptr, 0, 32);  // was not asked for
   std::printf("%s: %g %g, and q8_0 is %s\n", stilla::active_target().name, product<stilla::Q4_0>(), product<stilla::F32>(),
               refused ? "there" : "not there");
   return product<stilla::Q4_0>() == 32.0f && product<stilla::F32>() == 32.0f && !refused ? 0 : 1;
