@@ -21,6 +21,9 @@ program, or include Stilla from another file (see kernels/README.md)."
 #ifndef HWY_HEADER_ONLY
 #define HWY_HEADER_ONLY
 #endif
+#ifndef HWY_IS_DEBUG_BUILD
+#define HWY_IS_DEBUG_BUILD 0  // the assertions of unoptimised builds call Highway's library
+#endif
 #if !defined(HIGHWAY_HWY_DETECT_TARGETS_H_) && !defined(HWY_DISABLED_TARGETS)
 #if STILLA_ARCH_X86
 #define HWY_DISABLED_TARGETS (~(HWY_AVX2 | HWY_EMU128 | HWY_SCALAR))

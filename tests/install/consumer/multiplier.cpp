@@ -27,7 +27,7 @@ float product() {
 }
 
 int main() {
-  const auto refused = stilla::PackedMatrix::create(stilla::format_id("q8_0"), nullptr, 0, 32);  // which was not asked for
+  const auto refused = stilla::PackedMatrix::create(stilla::id_of<stilla::Q8_0>, nullptr, 0, 32);  // was not asked for
   std::printf("%s: %g %g, and q8_0 is %s\n", stilla::active_target().name, product<stilla::Q4_0>(), product<stilla::F32>(),
               refused ? "there" : "not there");
   return product<stilla::Q4_0>() == 32.0f && product<stilla::F32>() == 32.0f && !refused ? 0 : 1;
