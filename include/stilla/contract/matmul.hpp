@@ -32,7 +32,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 template <class F>
 struct MatmulArgs {
-  const std::byte* panels = nullptr;  // pack.hpp, 64-byte aligned
+  const std::byte* panels = nullptr;  // layout/pack.hpp, 64-byte aligned
   std::size_t N = 0;
   std::size_t K = 0;
   ConstMatrix x;                 // M x K, any alignment

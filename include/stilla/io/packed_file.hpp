@@ -8,7 +8,7 @@
 //
 //   own keys, the first in the file:
 //     stilla.packed.checksum           u64    XXH64 of the header up to the first tensor, without these 8 bytes
-//     stilla.packed.layout             u32    packed_layout_version (pack.hpp); any other number is refused
+//     stilla.packed.layout             u32    packed_layout_version (layout/rows16_k4.hpp); any other is refused
 //     stilla.packed.source             u64    source_identity() of the original file
 //     stilla.packed.tensor_checksums   u64[]  XXH64 of every tensor's bytes, in the order of the records
 //     general.alignment                u32    4096

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Part of panel_tile-inl.hpp: it loads the bytes of a packed panel (layout/pack.hpp) into vectors and stores results.
+// Part of panel_tile-inl.hpp: it loads the bytes of a packed panel (layout/rows16_k4.hpp) into vectors and stores results.
 
 // Whether codes have a sign, and whether they keep it: they do where the target's dot product cannot take codes up to 255.
 template <class F>
