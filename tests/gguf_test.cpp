@@ -224,6 +224,7 @@ TEST(Gguf, FormatsHaveTheirNumbers) {
       {"iq4_xs", 23},      {"st4", 0x345453},   {"int4_g128", 0x533449}, {"int4_g128_min", 0x4d3449},
       {"int4_channel", 0x433449}, {"int8_channel", 0x433849}};
   for (const auto& [name, number] : expected) {
+    if (!with_format(format_id(name), [](auto) {})) continue;  // not compiled here (STILLA_FORMATS)
     EXPECT_EQ(gguf_type_of(format_id(name)), number) << name;
     EXPECT_EQ(format_of_gguf_type(number), format_id(name)) << name;
     EXPECT_EQ(is_ggml_format(format_id(name)), number < 42) << name;
@@ -237,6 +238,9 @@ TEST(Gguf, FormatsHaveTheirNumbers) {
 }
 
 TEST(Gguf, TypesWithKnownGeometryLoadAndAreRefusedWhenUsed) {
+#ifdef STILLA_FORMATS
+  GTEST_SKIP() << "the message names the formats that are compiled; here they are few";
+#endif
   Builder b;
   b.tensor("w", {256, 2}, 10, std::vector<std::byte>(168));
   const HeapFile heap(b.build());
