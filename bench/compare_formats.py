@@ -3,7 +3,7 @@
 """What rounding a model's weights to each format costs: the tables in README.md and format/st4.hpp.
 
     pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6
-    bench/compare_formats.py MODEL.gguf [FORMAT...] [--program build/release/bin/stilla]
+    bench/compare_formats.py MODEL.gguf [FORMAT[+CHANGE]...] [--program build/release/bin/stilla] [--text FILE]
 
 All matrices but embedding and head are encoded and decoded by this library (compiled here, with $CXX or c++), and transformers
 runs in float32 with what comes out: nothing else is rounded. The file's own weights, dequantised, count as the original,
@@ -11,6 +11,9 @@ which flatters formats like the file's. Prompts, reference and measures are thos
 other through the whole matrix, so that formats with blocks of 256 can be compared where rows are no multiple of it.
 With --program a second line for each format has the logits of that program from a file packed with --weights, which leaves
 such rows as they are.
+
+A CHANGE is what `stilla pack` does to the weights before they are encoded: rotations (residual,down: --rotate), or calibrated
+(--calibrate FILE of --text). Such lines are the program's alone: int4_channel+residual,down+calibrated.
 
     bits     per weight
     nmse     sum (decoded - original)^2 / sum original^2, over all matrices
@@ -96,6 +99,7 @@ def main():
     p.add_argument("model")
     p.add_argument("formats", nargs="*", default=FORMATS)
     p.add_argument("--program")
+    p.add_argument("--text", help="the text to calibrate by")
     p.add_argument("--cache", default="~/.cache/stilla-reference")
     a = p.parse_args()
     round_weights = build()
@@ -117,7 +121,23 @@ def main():
     loss = np.concatenate([losses(logits, told) for told, logits in exact.values()])
     print(f"{'format':13} {'bits':>6} {'nmse':>9} {'M/s':>6} {'KL':>8} {'+-':>7} {'top-1':>7} {'ppl':>7}")
     print(f"{'original':13} {'':32} {'':15} {np.exp(loss.mean()):7.2f}", flush=True)
+    def program_measures(format_name, changes):
+        options = []
+        for change in changes:
+            options += ["--calibrate", a.text] if change == "calibrated" else ["--rotate", change]
+        with tempfile.TemporaryDirectory() as folder:
+            packed = os.path.join(folder, "packed.stilla")
+            subprocess.run([a.program, "pack", "-m", a.model, "--weights", format_name, "-o", packed, *options], check=True,
+                           stderr=subprocess.DEVNULL)
+            return measures(exact, lambda ids: program_logits(a.program, packed, ids, []))
+
     for name in a.formats:
+        name, *changes = name.split("+")
+        if changes:
+            if not a.program or ("calibrated" in changes and not a.text):
+                p.error("changes of the weights need --program, and calibrated needs --text")
+            print(f"{'+'.join([name, *changes]):36} {program_measures(name, changes)}", flush=True)
+            continue
         error = energy = seconds = 0.0
         count = total_bytes = 0
         for matrix, original in zip(matrices, originals):
@@ -136,12 +156,7 @@ def main():
         print(f"{name:13} {8 * total_bytes / count:6.4g} {error / energy:9.5f} {count / seconds / 1e6:6.1f} "
               f"{measures(exact, rounded_logits)}", flush=True)
         if a.program:
-            with tempfile.TemporaryDirectory() as folder:
-                packed = os.path.join(folder, "packed.stilla")
-                subprocess.run([a.program, "pack", "-m", a.model, "--weights", name, "-o", packed], check=True,
-                               stderr=subprocess.DEVNULL)
-                program = measures(exact, lambda ids: program_logits(a.program, packed, ids, []))
-            print(f"{'':24} {'program':>12} {program}", flush=True)
+            print(f"{'':24} {'program':>12} {program_measures(name, [])}", flush=True)
 
 
 if __name__ == "__main__":

@@ -187,19 +187,19 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
     const GgufFile source = parsed(original);
     for_each_type(Formats{}, [&]<class F>(F) {
       SCOPED_TRACE(tiny + ", " + std::string(F::name));
-      const Status status = write_packed_file(source, path("m.stilla"), pool, {}, id_of<F>);
+      const Status status = write_packed_file(source, path("m.stilla"), pool, {}, {id_of<F>});
       ASSERT_TRUE(status) << status.error().message;
-      EXPECT_EQ(*packed_file_bytes(source, id_of<F>), fs::file_size(path("m.stilla")));
+      EXPECT_EQ(*packed_file_bytes(source, {id_of<F>}), fs::file_size(path("m.stilla")));
       Result<GgufFile> opened = GgufFile::open(path("m.stilla"));
       ASSERT_TRUE(opened) << opened.error().message;
       EXPECT_TRUE(verify_packed_file(*opened));
-      EXPECT_TRUE(is_packed_from(*opened, source, id_of<F>));
+      EXPECT_TRUE(is_packed_from(*opened, source, {id_of<F>}));
       const bool changes = std::ranges::any_of(
           source.tensors(), [](const GgufTensor& t) { return requantised_format(t, id_of<F>) != t.format; });
       EXPECT_EQ(is_packed_from(*opened, source), !changes);
-      const Result<Model> expected = Model::load(parsed(original), pool, {}, id_of<F>);
+      const Result<Model> expected = Model::load(parsed(original), pool, {}, {id_of<F>});
       const Result<Model> model =
-          Model::load(std::move(*opened), pool, {}, id_of<F>);  // nothing is left to requantise
+          Model::load(std::move(*opened), pool, {}, {id_of<F>});  // nothing is left to requantise
       ASSERT_TRUE(expected) << expected.error().message;
       ASSERT_TRUE(model) << model.error().message;
       EXPECT_TRUE(is_where_the_file_is(model->layers()[0].up, *model, "blk.0.ffn_up.weight"));
@@ -215,7 +215,7 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
     });
   }
   const Status unknown =
-      write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, FormatId{3333});
+      write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, {FormatId{3333}});
   EXPECT_TRUE(unknown);  // no matrix can have that type, so all stay as they are
 }
 

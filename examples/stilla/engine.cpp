@@ -37,7 +37,7 @@ struct Engine::State {
       : facts(value_of(read_model_facts(*source))),
         options(chosen),
         pool(std::in_place, chosen.threads),
-        model(value_of(stilla::Model::load(std::move(source), *pool, progress, chosen.weights))),
+        model(value_of(stilla::Model::load(std::move(source), *pool, progress, chosen.weights, chosen.device))),
         session(new_session()) {}
 
   stilla::Session new_session() {

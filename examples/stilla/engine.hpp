@@ -30,6 +30,7 @@ struct EngineOptions {
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
   std::optional<stilla::FormatId> weights;  // that the layers are requantised to; empty: as in the file
+  std::string device;                       // that multiplies the layers' matrices (device_matrix.hpp); empty: the CPU
 };
 
 // What a source says of its model. The whole ModelConfig comes with the kernels' headers, so it stays in engine.cpp.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.hpp"
 
+#include <fmt/format.h>
+
+#include <stilla/device_matrix.hpp>
 #include <stilla/format/format.hpp>
 
 #include "platform.hpp"
@@ -62,6 +65,11 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
       ->type_name("TYPE");
   add_weights_option(app, options.weights,
                      "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight");
+  app.add_option("--device", options.device,
+                 fmt::format("Have a device multiply the layers' matrices, by its own arithmetic; embedding, attention and head stay on "
+                             "the CPU. Here: {}",
+                             stilla::device_names()))
+      ->type_name("NAME");
   constexpr std::size_t most_context = std::size_t{1} << 20;
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, most_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");

@@ -8,10 +8,14 @@
 #include <optional>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include <stilla/io/packed_file.hpp>
+#include <stilla/model/calibration.hpp>
+#include <stilla/text/source_tokenizer.hpp>
 #include <stilla/base/thread_pool.hpp>
 
 #include "commands.hpp"
@@ -20,28 +24,33 @@
 #include "output.hpp"
 #include "platform.hpp"
 #include "stopwatch.hpp"
+#include "text_input.hpp"
 
 namespace program {
 namespace {
 
-struct PackOptions {
+struct Options {
   std::string model;
   std::string output;  // empty: beside the model, with the ending .stilla
   std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
+  std::optional<stilla::Rotation> rotation = std::nullopt;
+  std::string calibration;  // a text file; empty: none
   std::size_t threads = 0;
 };
 
-// "m.gguf" becomes "m.stilla", or "m-st4.stilla" with other weights.
-std::string default_output(const PackOptions& options) {
+// "m.gguf" becomes "m.stilla", or "m-st4.stilla" with other weights, "m-int4_channel-rotated.stilla" with rotated ones.
+std::string default_output(const Options& options) {
   const std::string& model = options.model;
   std::string out = model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model;
   if (options.weights) out += fmt::format("-{}", stilla::format_name(*options.weights));
+  if (options.rotation) out += "-rotated";
+  if (!options.calibration.empty()) out += "-calibrated";
   return out + ".stilla";
 }
 
 // An earlier packed file is replaced, and told apart from one that is up to date. Anything else stays: a wrong -o must not
 // cost somebody a model.
-bool is_up_to_date(const stilla::GgufFile& source, const std::string& output, std::optional<stilla::FormatId> weights) {
+bool is_up_to_date(const stilla::GgufFile& source, const std::string& output, const stilla::PackOptions& options) {
   std::error_code ignored;
   if (!std::filesystem::exists(file_path(output), ignored)) return false;
   if (std::filesystem::equivalent(file_path(source.path()), file_path(output), ignored)) {
@@ -53,7 +62,7 @@ bool is_up_to_date(const stilla::GgufFile& source, const std::string& output, st
                                  stilla::printable_path(output)));
   }
   const stilla::Result<stilla::GgufFile> packed = stilla::GgufFile::parse(std::move(file));
-  return packed && stilla::is_packed_from(*packed, source, weights);
+  return packed && stilla::is_packed_from(*packed, source, options);
 }
 
 void check_space(std::uint64_t needed, const std::string& output) {
@@ -77,32 +86,88 @@ std::string requantised_text(const stilla::GgufFile& source, std::optional<still
   return fmt::format(", {} of {} matrices as {}", requantised, matrices, stilla::format_name(*weights));
 }
 
-int pack(const PackOptions& options) {
+// What the layers are made of beside the file: rotations, and a text to choose codes by.
+class Change {
+ public:
+  Change(const Options& options, const stilla::GgufFile& source, stilla::Parallel parallel) {
+    if (!options.rotation && options.calibration.empty()) return;
+    stilla::RotatedWeights rotated =
+        value_of(stilla::RotatedWeights::create(source, options.rotation.value_or(stilla::Rotation{})));
+    if (options.calibration.empty()) {
+      change_ = std::make_unique<stilla::RotatedWeights>(std::move(rotated));
+      return;
+    }
+    bool can_choose = false;
+    if (options.weights) {
+      stilla::with_format(*options.weights, [&]<class F>(F) { can_choose = stilla::ChosenCodesFormat<F>; });
+    }
+    if (!can_choose) {
+      std::string known;
+      stilla::for_each_type(stilla::Formats{}, [&]<class F>(F) {
+        if constexpr (stilla::ChosenCodesFormat<F>) known += fmt::format("{}{}", known.empty() ? "" : ", ", F::name);
+      });
+      fail(exit_usage, fmt::format("--calibrate: needs --weights with a format whose codes can be chosen: {}", known));
+    }
+    std::vector<std::uint32_t> ids = value_of(stilla::read_tokenizer(source)).encode(read_file(options.calibration), stilla::SpecialTokens::as_text);
+    if (ids.size() > most_tokens) {
+      message(fmt::format("calibrating by the first {} of {} tokens of {}", most_tokens, ids.size(),
+                          stilla::printable_path(options.calibration)));
+      ids.resize(most_tokens);
+    }
+    if (ids.empty()) fail(exit_usage, fmt::format("--calibrate {}: the file has no text", stilla::printable_path(options.calibration)));
+    model_.emplace(value_of(stilla::Model::load(value_of(stilla::GgufFile::open(options.model)), parallel)));
+    stilla::CalibrationOptions calibration;
+    calibration.progress = [this](std::size_t done, std::size_t total) {
+      if (!progress_) progress_.emplace("calibrating");
+      progress_->show(done, total);
+      if (done == total) progress_.reset();
+    };
+    change_ = std::make_unique<stilla::CalibratedWeights>(
+        value_of(stilla::CalibratedWeights::create(*model_, std::move(rotated), std::move(ids), parallel, calibration)));
+  }
+  Change(const Change&) = delete;
+  Change& operator=(const Change&) = delete;
+
+  const stilla::TensorChange* get() const { return change_.get(); }
+
+ private:
+  static constexpr std::size_t most_tokens = 16384;
+  std::optional<stilla::Model> model_;
+  std::optional<ProgressLine> progress_;
+  std::unique_ptr<stilla::TensorChange> change_;
+};
+
+int pack(const Options& options) {
   const Stopwatch watch;
   const std::string output = options.output.empty() ? default_output(options) : options.output;
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
   value_of(read_model_facts(source));  // what could not be run is not worth packing
-  const std::uint64_t bytes = value_of(stilla::packed_file_bytes(source, options.weights));
-  if (is_up_to_date(source, output, options.weights)) {
+  stilla::ThreadPool pool(options.threads != 0 ? options.threads : physical_cores());
+  const Change change(options, source, pool);
+  const stilla::PackOptions packing{options.weights, change.get()};
+  const std::uint64_t bytes = value_of(stilla::packed_file_bytes(source, packing));
+  if (is_up_to_date(source, output, packing)) {
     message(fmt::format("{} is up to date", stilla::printable_path(output)));
     return 0;
   }
   check_space(bytes, output);
   {
-    stilla::ThreadPool pool(options.threads != 0 ? options.threads : physical_cores());
     const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     ProgressLine progress("packing");
     const auto show = [&](std::uint64_t done, std::uint64_t total) {
       progress.show(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
       return !interrupted();
     };
-    const stilla::Status status = stilla::write_packed_file(source, output, pool, show, options.weights);
+    const stilla::Status status = stilla::write_packed_file(source, output, pool, show, packing);
     if (!status && interrupted()) return exit_interrupted;
     check(status);
   }
   message(fmt::format("wrote {}, {}{}, in {:.1f} s; use it with -m", stilla::printable_path(output),
-                      bytes_text(static_cast<double>(bytes)), requantised_text(source, options.weights),
+                      bytes_text(static_cast<double>(bytes)),
+                      requantised_text(source, options.weights) +
+                          (options.rotation ? fmt::format(", rotated ({})", stilla::rotation_text(*options.rotation)) : "") +
+                          (options.calibration.empty() ? "" : ", calibrated"),
                       watch.seconds()));
   return 0;
 }
@@ -110,7 +175,7 @@ int pack(const PackOptions& options) {
 }  // namespace
 
 void add_pack(CLI::App& app, Command& chosen) {
-  const auto options = std::make_shared<PackOptions>();
+  const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("pack", "Write a model as the kernels read it, for starting at once");
   command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
   command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)")
@@ -118,6 +183,21 @@ void add_pack(CLI::App& app, Command& chosen) {
   add_weights_option(
       *command, options->weights,
       "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");
+  command
+      ->add_option_function<std::string>(
+          "--rotate",
+          [options](const std::string& text) {
+            options->rotation = stilla::parse_rotation(text == "all" ? "residual,heads,down" : text);
+            if (!options->rotation) throw CLI::ValidationError("--rotate", "expected all, or some of residual,heads,down");
+          },
+          "Rotate the network, so that weights with one scale for each row (--weights int4_channel) lose less: all, or some of "
+          "residual,heads,down")
+      ->type_name("PARTS");
+  command
+      ->add_option("--calibrate", options->calibration,
+                   "Choose the weights' codes so that their errors cancel in products with what the network gets while it reads this "
+                   "text; takes minutes")
+      ->type_name("FILE");
   add_number<std::size_t>(*command, "-t,--threads", options->threads, 1, max_threads,
                           fmt::format("Threads (default: one for each core, here {})", physical_cores()));
   command->footer(

@@ -35,6 +35,11 @@ void store_paired_nibbles(std::byte* codes, std::size_t count, const Code& code_
   for (std::size_t k = 0; k < count; k += 2) codes[k / 2] = static_cast<std::byte>(code_of(k) | code_of(k + 1) << 4);
 }
 
+constexpr void set_paired_nibble(std::byte* codes, std::size_t k, int code) {
+  const unsigned shift = k % 2 * 4;
+  codes[k / 2] = (codes[k / 2] & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
+}
+
 // 32 codes of 5 bits: their low nibbles split as above, and a word whose bit k is the fifth of code[k].
 constexpr int split_code5(const std::byte* word, const std::byte* codes, std::size_t k) {
   return split_nibble(codes, k) | static_cast<int>((load_as<std::uint32_t>(word) >> k & 1u) << 4);

@@ -13,6 +13,9 @@
 // A format with one scale for each row (RowScaledFormat) begins a row with it, a float, and the blocks follow. Then it is
 // decode(block, scale, weights) and encode(weights, scale, block), and fit(weights, count) is the scale for a row.
 //
+// Optional: set_code(block, k, code), the reverse of code() below. It lets somebody who knows better than encode() choose the
+// codes for the scales that encode() found (model/error_feedback.hpp); such a format has neither minimums nor a codebook.
+//
 // A quantised format also shows integer kernels its parts. With g = k / group_weights:
 //
 //   weight[k] = s[g] * (code(k) - zero_point) + m[g]            codebook formats: s[g] * codebook[code(k)]
@@ -92,6 +95,12 @@ concept QuantisedFormat = WeightFormat<F> && requires(const std::byte* block, st
   F::code_bits;
   F::zero_point;
   F::group_weights;
+};
+
+template <class F>
+concept ChosenCodesFormat = QuantisedFormat<F> && EncodableFormat<F> && requires(std::byte* block) {
+  F::set_code(block, std::size_t{}, int{});
+  requires !F::has_minimum && !F::is_codebook;
 };
 
 template <class F>

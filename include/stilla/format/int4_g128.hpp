@@ -27,6 +27,7 @@ struct INT4_G128 : detail::SymmetricFormat<INT4_G128, 4> {
   static constexpr std::size_t block_bytes = 66;
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block + 2, k); }
+  static constexpr void set_code(std::byte* block, std::size_t k, int code) { detail::set_paired_nibble(block + 2, k, code); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_paired_nibbles(block + 2, block_weights, code_of);

@@ -70,6 +70,7 @@ struct INT4_CHANNEL : detail::ChannelFormat<INT4_CHANNEL, -8, 7, 16> {
   static constexpr int zero_point = 8;
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::paired_nibble(block, k); }
+  static constexpr void set_code(std::byte* block, std::size_t k, int code) { detail::set_paired_nibble(block, k, code); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_paired_nibbles(block, block_weights, code_of);

@@ -51,7 +51,9 @@ struct BlockScaledRow {
   static constexpr int most_block_scale = 15;
 
   static constexpr int code(const std::byte* block, std::size_t k) { return paired_nibble(block + 1, k); }
+  static constexpr void set_code(std::byte* block, std::size_t k, int code) { set_paired_nibble(block + 1, k, code); }
   static float scale(const std::byte* row) { return load_as<float>(row); }
+  static void set_sub_scale(std::byte* block, std::size_t, int sub_scale) { block[0] = static_cast<std::byte>(sub_scale); }
   static int sub_scale(const std::byte* block, std::size_t) { return std::to_integer<int>(block[0] & std::byte{15}); }
 
   static void decode(const std::byte* block, float row_scale, float* weights) {

@@ -69,6 +69,8 @@ inline constexpr std::string_view packed_checksum_key = "stilla.packed.checksum"
 inline constexpr std::string_view packed_layout_key = "stilla.packed.layout";
 inline constexpr std::string_view packed_source_key = "stilla.packed.source";
 inline constexpr std::string_view packed_tensor_checksums_key = "stilla.packed.tensor_checksums";
+inline constexpr std::string_view packed_rotation_key = "stilla.packed.rotation";
+inline constexpr std::string_view packed_calibration_key = "stilla.packed.calibration";
 
 namespace detail {
 inline constexpr std::array<GgufTensorType, 42> gguf_tensor_types{{

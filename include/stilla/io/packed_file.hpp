@@ -12,6 +12,8 @@
 //     stilla.packed.source             u64    source_identity() of the original file
 //     stilla.packed.tensor_checksums   u64[]  XXH64 of every tensor's bytes, in the order of the records
 //     general.alignment                u32    4096
+//     stilla.packed.rotation           string which rotations the weights have taken in; only where they have (model/rotation.hpp)
+//     stilla.packed.calibration        string what text the codes were chosen by; only where they were (model/calibration.hpp)
 //   tensor record of a packed matrix: shape as in the original, type number | 0x80000000, packed_bytes(type, N, K) bytes.
 //
 // Matrices of formats that kernels multiply are packed, those of layers in another format first if one is asked for
@@ -36,6 +38,7 @@
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
+#include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/format.hpp>
@@ -49,7 +52,33 @@ namespace stilla { inline namespace STILLA_ABI {
 // (bytes done, bytes in all), from the calling thread; false ends the work.
 using PackProgress = std::function<bool(std::uint64_t, std::uint64_t)>;
 
+// A change of the weights on their way into a packed file.
+class TensorChange {
+ public:
+  virtual ~TensorChange() = default;
+  // What the file says of it: texts of keys.
+  virtual std::vector<std::pair<std::string_view, std::string>> keys() const = 0;
+  virtual bool changes(const TensorInfo& tensor) const = 0;
+  // values: all of the tensor, decoded; rows and columns as the tensor has them.
+  virtual Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const = 0;
+  // blocks: the changed values in `format`, encoded_bytes(format, rows, columns) bytes.
+  virtual Status encode(const TensorInfo&, std::span<std::byte> blocks, ConstMatrix values, FormatId format, Parallel parallel) const {
+    const Result<EncodingReport> report = encode_rows(blocks, values, format, parallel);
+    return report ? success() : Status(report.error());
+  }
+};
+
+// What a packed file has beyond its source.
+struct PackOptions {
+  std::optional<FormatId> format = std::nullopt;  // that the layers are requantised to
+  const TensorChange* change = nullptr;
+};
+
 namespace detail {
+
+inline std::vector<std::pair<std::string_view, std::string>> keys_of(const PackOptions& options) {
+  return options.change == nullptr ? std::vector<std::pair<std::string_view, std::string>>() : options.change->keys();
+}
 
 // The beginning of a file's identity: its size and its header. All tensors' bytes follow, in the order of their records.
 inline Checksum begun_identity(const GgufFile& file) {
@@ -77,13 +106,27 @@ inline std::uint64_t source_identity(const GgufFile& file) {
   return sum.value();
 }
 
-// True if `packed` was packed from exactly these bytes, with its layers requantised to `format`, if given.
-inline bool is_packed_from(const GgufFile& packed, const GgufFile& source, std::optional<FormatId> format = {}) {
+// The format that a tensor has in a packed file. Vectors that change are floats.
+inline FormatId packed_format(const TensorInfo& tensor, const PackOptions& options) {
+  const bool is_changed_vector = options.change != nullptr && !tensor.is_matrix() && options.change->changes(tensor);
+  return is_changed_vector ? format_id("f32") : requantised_format(tensor, options.format);
+}
+
+// True if `packed` was packed from exactly these bytes, with these options.
+inline bool is_packed_from(const GgufFile& packed, const GgufFile& source, const PackOptions& options = {}) {
   if (!packed.is_packed() || source.is_packed()) return false;
+  for (const std::string_view key : {packed_rotation_key, packed_calibration_key}) {
+    std::string expected;
+    for (const auto& [name, text] : detail::keys_of(options)) {
+      if (name == key) expected = text;
+    }
+    const Result<std::string_view> found = packed.get_string_or(key, "");
+    if (!found || *found != expected) return false;
+  }
   for (const GgufTensor& tensor : source.tensors()) {
     const GgufTensor* found = packed.find_tensor(tensor.name);
     if (found == nullptr) return false;
-    const FormatId expected = requantised_format(tensor, format);
+    const FormatId expected = packed_format(tensor, options);
     if (found->format != expected || (expected == no_format && found->type != tensor.type)) return false;
   }
   const Result<std::uint64_t> identity = packed.get_uint(packed_source_key);
@@ -104,7 +147,7 @@ namespace detail {
 
 class PackedFileWriter {
  public:
-  PackedFileWriter(const GgufFile& source, std::optional<FormatId> format) : source_(source), format_(format) {}
+  PackedFileWriter(const GgufFile& source, const PackOptions& options) : source_(source), options_(options) {}
 
   // Decides on everything but the tensors' contents; first of all. Bytes of the file to come.
   Result<std::uint64_t> plan() {
@@ -123,7 +166,13 @@ class PackedFileWriter {
     identity_ = begun_identity(source_);
     const Job job{out, parallel, progress};
     for (const Placed& placed : tensors_) {
-      if (Status s = placed.is_packed ? write_panels(job, placed) : write_rows(job, placed); !s) return s;
+      const bool is_changed = options_.change != nullptr && options_.change->changes(*placed.tensor);
+      if (Status s = is_changed         ? write_changed(job, placed)
+                     : placed.is_packed ? write_panels(job, placed)
+                                        : write_rows(job, placed);
+          !s) {
+        return s;
+      }
     }
     return write_header(out);
   }
@@ -159,8 +208,10 @@ class PackedFileWriter {
   Status place() {
     std::uint64_t offset = 0;
     for (const GgufTensor& tensor : source_.tensors()) {
-      Placed placed{&tensor, is_to_be_packed(tensor), requantised_format(tensor, format_), offset, tensor.size_bytes};
-      if (placed.is_packed) {
+      Placed placed{&tensor, is_to_be_packed(tensor), packed_format(tensor, options_), offset, tensor.size_bytes};
+      if (placed.format != tensor.format && !placed.is_packed) {
+        placed.bytes = tensor.columns() * sizeof(float);  // a changed vector
+      } else if (placed.is_packed) {
         const Result<std::size_t> bytes = packed_bytes(placed.format, tensor.rows(), tensor.columns());
         if (!bytes) return source_.tensor_error(tensor, bytes.error().message);
         placed.bytes = *bytes;
@@ -194,7 +245,8 @@ class PackedFileWriter {
     const auto is_kept = [](const GgufKey& key) {
       return key.name != "general.alignment" && !key.name.starts_with("stilla.packed.");
     };
-    constexpr std::uint64_t own_keys = 5;
+    const auto further_keys = keys_of(options_);
+    const std::uint64_t own_keys = 5 + further_keys.size();
     const auto kept = static_cast<std::uint64_t>(std::count_if(source_.keys().begin(), source_.keys().end(), is_kept));
     std::string out = "GGUF";
     add(out, std::uint32_t{3});
@@ -216,6 +268,10 @@ class PackedFileWriter {
     out.resize(out.size() + tensors_.size() * sizeof(std::uint64_t));
     add_key(out, "general.alignment", GgufValueType::uint32);
     add(out, static_cast<std::uint32_t>(alignment));
+    for (const auto& [name, text] : further_keys) {
+      add_key(out, name, GgufValueType::string);
+      add_text(out, text);
+    }
 
     const std::span<const std::byte> bytes = source_.file().bytes();
     for (const GgufKey& key : source_.keys()) {
@@ -285,6 +341,52 @@ class PackedFileWriter {
     return status;
   }
 
+  // A tensor whose values change, all of it at once.
+  Status write_changed(const Job& job, const Placed& placed) {
+    const GgufTensor& tensor = *placed.tensor;
+    const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
+    const std::span<const std::byte> bytes = source_.tensor_bytes(tensor);
+    identity_.add(bytes);
+    if (!values_.resize(N * K)) return out_of_memory("the values of a tensor to change", N * K * sizeof(float));
+    const Matrix values(values_.data(), N, K);
+    with_format(tensor.format, [&](auto tag) {
+      using F = decltype(tag);
+      job.parallel(N, [&](std::size_t n) { decode_row<F>(bytes.data() + n * row_bytes<F>(K), values.row(n), K); });
+    });
+    if (Status s = options_.change->apply(tensor, values, job.parallel); !s) return s;
+    Checksum sum;
+    if (!placed.is_packed) {
+      const std::span<const std::byte> piece = std::as_bytes(std::span(values_.data(), N * K));
+      if (Status s = write_piece(job, placed, 0, piece, bytes.size(), sum); !s) return s;
+      checksums_.push_back(sum.value());
+      return success();
+    }
+    const Result<std::size_t> encoded = encoded_bytes(placed.format, N, K);
+    if (!encoded) return source_.tensor_error(tensor, encoded.error().message);
+    if (!blocks_.resize(*encoded)) return out_of_memory("a tensor's weights", *encoded);
+    const std::span<std::byte> blocks(blocks_.data(), *encoded);
+    if (Status s = options_.change->encode(tensor, blocks, values, placed.format, job.parallel); !s) {
+      return source_.tensor_error(tensor, s.error().message);
+    }
+    Status status = success();
+    with_format(placed.format, [&](auto tag) {
+      using F = decltype(tag);
+      const std::size_t step = std::min(rows_per_piece<F>(K), N);
+      if (!piece_.resize(packed_bytes<F>(step, K))) {
+        status = out_of_memory("packing", packed_bytes<F>(step, K));
+        return;
+      }
+      for (std::size_t n = 0; n < N && status; n += step) {
+        const std::size_t count = std::min(step, N - n);
+        pack<F>(piece_.data(), blocks_.data() + n * row_bytes<F>(K), count, K, job.parallel);
+        status = write_piece(job, placed, packed_bytes<F>(n, K), {piece_.data(), packed_bytes<F>(count, K)},
+                             (n + count) * (bytes.size() / N), sum);
+      }
+    });
+    checksums_.push_back(sum.value());
+    return status;
+  }
+
   Status write_rows(const Job& job, const Placed& placed) {
     const std::span<const std::byte> bytes = source_.tensor_bytes(*placed.tensor);
     Checksum sum;
@@ -307,12 +409,13 @@ class PackedFileWriter {
   }
 
   const GgufFile& source_;
-  std::optional<FormatId> format_;
+  PackOptions options_;
   std::string header_;
   std::vector<Placed> tensors_;
   std::vector<std::uint64_t> checksums_;
   Checksum identity_;
-  AlignedBuffer<std::byte> piece_;
+  AlignedBuffer<std::byte> piece_, blocks_;
+  AlignedBuffer<float> values_;  // of a tensor that changes
   std::size_t checksum_offset_ = 0;
   std::size_t identity_offset_ = 0;
   std::size_t tensor_checksums_offset_ = 0;
@@ -322,16 +425,16 @@ class PackedFileWriter {
 }  // namespace detail
 
 // Bytes of the file that write_packed_file would write.
-inline Result<std::uint64_t> packed_file_bytes(const GgufFile& source, std::optional<FormatId> format = {}) {
-  return detail::PackedFileWriter(source, format).plan();
+inline Result<std::uint64_t> packed_file_bytes(const GgufFile& source, const PackOptions& options = {}) {
+  return detail::PackedFileWriter(source, options).plan();
 }
 
-// Packs `source`, its layers requantised to `format` if given, into a new file at `path`, which must not be the source's own;
-// what was there before is replaced when all is written (atomic_file.hpp). Reads the source once. Takes some 16 MB of memory,
-// 50 MB where it requantises, beside the pages of the source that it is reading.
+// Packs `source` into a new file at `path`, which must not be the source's own; what was there before is replaced when all is
+// written (atomic_file.hpp). Reads the source once. Takes some 16 MB of memory, 50 MB where it requantises, and with a change
+// the largest matrix as floats, beside the pages of the source that it is reading.
 inline Status write_packed_file(const GgufFile& source, std::string path, Parallel parallel = {},
-                                const PackProgress& progress = {}, std::optional<FormatId> format = {}) {
-  detail::PackedFileWriter writer(source, format);
+                                const PackProgress& progress = {}, const PackOptions& options = {}) {
+  detail::PackedFileWriter writer(source, options);
   if (const Result<std::uint64_t> planned = writer.plan(); !planned) return planned.error();
   Result<AtomicFile> out = AtomicFile::create(std::move(path));
   if (!out) return out.error();

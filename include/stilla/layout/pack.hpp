@@ -227,6 +227,26 @@ void unpack_row(const PackedView& w, std::size_t n, float* weights) {
   }
 }
 
+// Row n of a packed matrix as it was before it was packed, for a format with a scale for each row whose codes can be set.
+template <WeightFormat F>
+  requires RowScaledFormat<F> && ChosenCodesFormat<F>
+void unpack_blocks(const PackedView& w, std::size_t n, std::byte* row) {
+  using Layout = PanelLayout<F>;
+  const std::size_t r = n % panel_rows;
+  const std::byte* panel = w.data + n / panel_rows * Layout::panel_bytes(w.cols);
+  std::fill_n(row, row_bytes<F>(w.cols), std::byte{});
+  if (w.cols == 0) return;
+  std::memcpy(row, panel + 4 * r, 4);
+  for (std::size_t k = 0; k < w.cols; ++k) {
+    std::byte* block = row + row_head_bytes<F> + k / F::block_weights * F::block_bytes;
+    F::set_code(block, k % F::block_weights, packed_code<F>(panel + Layout::codes_offset(k), r, k % code_block));
+    if constexpr (F::has_sub_scales) {
+      const std::size_t g = k % F::block_weights / F::group_weights;
+      F::set_sub_scale(block, g, packed_sub_scale<F>(panel + Layout::record_offset(k), r, k));
+    }
+  }
+}
+
 // What is read or packed at a time where memory is to be let go of at once.
 inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
 

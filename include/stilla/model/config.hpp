@@ -7,15 +7,53 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include <stilla/base/error.hpp>
 #include <stilla/contract/attention.hpp>
+#include <stilla/io/gguf_types.hpp>
 #include <stilla/io/model_source.hpp>
 #include <stilla/rope.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
+
+// The rotations that a model's weights have taken in (model/rotation.hpp), and that the forward pass makes up for.
+struct Rotation {
+  bool residual = false;
+  bool heads = false;  // complete in the weights: nothing is left for the forward pass
+  bool down = false;
+
+  bool any() const { return residual || heads || down; }
+  bool operator==(const Rotation&) const = default;
+};
+
+// "residual,heads,down", or those of them that are.
+inline std::string rotation_text(const Rotation& rotation) {
+  std::string text;
+  const auto add = [&](bool is_there, std::string_view name) {
+    if (is_there) text += concat(text.empty() ? "" : ",", name);
+  };
+  add(rotation.residual, "residual");
+  add(rotation.heads, "heads");
+  add(rotation.down, "down");
+  return text;
+}
+
+// The reverse; nothing for another word, or none.
+inline std::optional<Rotation> parse_rotation(std::string_view text) {
+  Rotation rotation;
+  while (true) {
+    const std::string_view name = text.substr(0, text.find(','));
+    bool* const part = name == "residual" ? &rotation.residual : name == "heads" ? &rotation.heads : name == "down" ? &rotation.down
+                                                                                                                  : nullptr;
+    if (part == nullptr || *part) return std::nullopt;
+    *part = true;
+    if (name.size() == text.size()) return rotation;
+    text.remove_prefix(name.size() + 1);
+  }
+}
 
 struct ModelConfig {
   std::string architecture;
@@ -34,6 +72,7 @@ struct ModelConfig {
   RopeLayout rope_layout = RopeLayout::half_split;
   RopeScaling rope_scaling;
   bool has_qkv_bias = false;  // Q, K and V must have biases; without, they may
+  Rotation rotation;
 };
 
 namespace detail {
@@ -159,6 +198,15 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source) {
   }
   c.rms_epsilon = *epsilon;
   if (Status scaling = detail::read_rope_scaling(source, c); !scaling) return scaling.error();
+  if (source.has(packed_rotation_key)) {
+    const Result<std::string_view> text = source.get_string(packed_rotation_key);
+    if (!text) return text.error();
+    const std::optional<Rotation> rotation = parse_rotation(*text);
+    if (!rotation) {
+      return source.key_error(packed_rotation_key, "found '", printable(*text), "'; expected some of residual,heads,down");
+    }
+    c.rotation = *rotation;
+  }
   return c;
 }
 

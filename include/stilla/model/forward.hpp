@@ -9,6 +9,9 @@
 //       h = rms_norm(x);  x += (silu(h Wgate) * (h Wup)) Wdown
 //     logits = rms_norm(x) Whead
 //
+// Where the weights were rotated (model/rotation.hpp) x is rotated behind the embedding and back before the last norm, and the
+// input of Wdown is transformed.
+//
 // A Session is one text: its ids, its cache and scratch memory. A const Model may serve many sessions on many threads. Logits
 // do not depend on how the ids were divided into calls, on the target or on the number of threads: they are the same bits.
 //
@@ -27,6 +30,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <span>
@@ -45,6 +49,7 @@
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/session_file.hpp>
+#include <stilla/model/rotation.hpp>
 #include <stilla/model/weights.hpp>
 #include <stilla/rope.hpp>
 
@@ -64,11 +69,19 @@ inline ActivationBits default_activations(const Model& model) {
   return weights < 1000000000 ? ActivationBits::sixteen : ActivationBits::eight;
 }
 
+// Sees the inputs of a layer's matrices, as floats before they are rounded: one row for each token.
+using LinearObserver = std::function<void(std::size_t layer, LinearInput input, ConstMatrix x)>;
+
 struct SessionOptions {
   std::size_t context = 0;   // most positions; 0: what the model was trained for
   KvType kv_type = KvType::f16;
   std::optional<ActivationBits> activations = std::nullopt;  // none: default_activations(model)
   std::size_t batch = 512;   // most tokens evaluated at once; memory grows with it, results do not change
+  // Not 0: two static shapes instead of batches, as NPUs compile them: a window of so many tokens and a step of one. A prompt goes
+  // in windows; the last one has its tokens first and is filled with token 0, whose rows are computed and forgotten, and whose
+  // positions nobody's attention sees. Logits are the same bits.
+  std::size_t window = 0;
+  LinearObserver observer = {};  // of all tokens, with some loss of speed; null: none
 };
 
 class Session {
@@ -190,6 +203,8 @@ class Session {
       : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)),
         rounded_(options.activations.value_or(default_activations(model))), rounded_ffn_(rounded_.bits()) {
     const ModelConfig& c = model.config();
+    if (c.rotation.residual) residual_rotation_ = residual_rotation(c);
+    if (c.rotation.down) down_rotation_ = down_rotation(c);
     if (leaves_out_key_bias(options.kv_type)) key_bias_tables_ = KeyBiasTables(model.rope_frequencies(), c.head_dim, c.rope_layout);
   }
 
@@ -214,7 +229,8 @@ class Session {
       }
     }
     for (std::size_t done = 0; done < ids.size();) {
-      const std::size_t count = std::min(options_.batch, ids.size() - done);
+      const std::size_t most = options_.window == 0 ? options_.batch : options_.window;
+      const std::size_t count = std::min(most, ids.size() - done);
       const bool is_last = done + count == ids.size();
       WantedLogits of_batch = wanted;
       if (wanted.rows == LogitRows::last && !is_last) of_batch.rows = LogitRows::none;
@@ -229,9 +245,45 @@ class Session {
   }
 
   // What linears of the same input need of it.
-  static bool takes_rounded(const Linear& w) { return !takes_float_activations(w.weight.view().format); }
+  static bool takes_rounded(const Linear& w) {
+    return w.device == nullptr && !takes_float_activations(w.weight.view().format);
+  }
 
   static MatmulProduct product(Matrix y, const Linear& w) { return {y, w.weight.view(), w.bias_or_null()}; }
+
+  // y = x w^T + bias, on the CPU or on the device that has the weights.
+  struct Projection {
+    Matrix y;
+    const Linear* w;
+    const float* bias;
+  };
+  static Projection projection(Matrix y, const Linear& w) { return {y, &w, w.bias_or_null()}; }
+
+  template <std::size_t n>
+  Status project(const std::array<Projection, n>& projections, const MatmulInput& input) {
+    if (model_->device().empty()) {
+      std::array<MatmulProduct, n> products;
+      for (std::size_t i = 0; i < n; ++i) products[i] = {projections[i].y, projections[i].w->weight.view(), projections[i].bias};
+      matmul(products, input, parallel_);
+      return success();
+    }
+    constexpr std::size_t tokens = 16;  // of a task
+    const std::size_t M = input.x.rows, parts = (M + tokens - 1) / tokens;
+    std::vector<Status> done(n * parts, success());
+    parallel_(n * parts, [&](std::size_t task) {
+      const Projection& p = projections[task / parts];
+      const std::size_t m0 = task % parts * tokens, count = std::min(tokens, M - m0);
+      const Matrix y = p.y.rows_from(m0, count);
+      done[task] = p.w->device->multiply(y, input.x.rows_from(m0, count));
+      for (std::size_t m = 0; p.bias != nullptr && m < count; ++m) {
+        for (std::size_t i = 0; i < y.cols; ++i) y.row(m)[i] += p.bias[i];
+      }
+    });
+    for (const Status& status : done) {
+      if (!status) return status;
+    }
+    return success();
+  }
 
   // x += residual, h = rms_norm(x) * weight, and h rounded if one of `users` wants it so.
   MatmulInput normalise(Matrix h, ActivationBuffer& rounded, Matrix x, const Matrix* residual,
@@ -244,9 +296,10 @@ class Session {
 
   Status forward(std::span<const std::uint32_t> ids, const WantedLogits& wanted) {
     const ModelConfig& c = model_->config();
-    const std::size_t M = ids.size(), wanted_rows = wanted.rows_of(M);
+    const std::size_t wanted_rows = wanted.rows_of(ids.size());
+    const std::size_t M = options_.window == 0 || ids.size() == 1 ? ids.size() : options_.window;  // rows behind ids are padding
     const std::size_t first = cache_.size();
-    if (Status s = reserve(M, wanted); !s) return s;
+    if (Status s = reserve(M, wanted_rows, wanted.request); !s) return s;
     const auto widths = matrix_widths();
     auto width = widths.begin();
     float* place = matrices_.data();
@@ -260,19 +313,25 @@ class Session {
     Matrix gate = next_matrix(), up = next_matrix();
     const Matrix cos = next_matrix(), sin = next_matrix();
 
+    const auto observe = [&](std::size_t layer, LinearInput input, const Matrix& matrix) {
+      if (options_.observer) options_.observer(layer, input, matrix.rows_from(0, ids.size()));
+    };
     parallel_(M, [&](std::size_t m) {
-      model_->embed(x.row(m), ids[m]);
+      model_->embed(x.row(m), m < ids.size() ? ids[m] : 0);
+      if (c.rotation.residual) residual_rotation_.rotate(x.row(m));
       model_->rope_frequencies().table_row(cos.row(m), sin.row(m), first + m);
     });
     const Matrix* residual = nullptr;  // what the step before has to add to x
+    std::size_t first_row = 0;  // of the matrices but k and v
     for (std::size_t l = 0; l < c.n_layers; ++l) {
       const LayerWeights& w = model_->layers()[l];
 
       const MatmulInput attention_input = normalise(h, rounded_, x, residual, w.attention_norm, {&w.query, &w.key, &w.value});
-      MatmulProduct keys = product(k, w.key);
+      observe(l, LinearInput::attention, h);
+      Projection keys = projection(k, w.key);
       const KeyBias key_bias = w.key.bias.empty() || key_bias_tables_.empty() ? KeyBias{} : KeyBias{&key_bias_tables_, keys.bias};
       if (key_bias) keys.bias = nullptr;
-      matmul(std::array{product(q, w.query), keys, product(v, w.value)}, attention_input, parallel_);
+      if (Status s = project(std::array{projection(q, w.query), keys, projection(v, w.value)}, attention_input); !s) return s;
       const std::size_t first_tile = first / key_tile;
       parallel_((first + M - 1) / key_tile - first_tile + 1, [&](std::size_t tile) {
         const std::size_t begin = std::max((first_tile + tile) * key_tile, first) - first;
@@ -283,32 +342,57 @@ class Session {
           cache_.store(l, first + m, k.row(m), v.row(m));
         }
       });
-      if (l + 1 == c.n_layers) {  // nobody reads the rows before the wanted ones any more
-        for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(M - wanted_rows, wanted_rows);
+      if (l + 1 == c.n_layers && !options_.observer) {  // nobody reads the rows before the wanted ones any more
+        first_row = ids.size() - wanted_rows;
+        for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(first_row, wanted_rows);
         if (wanted_rows == 0) break;
       }
-      attention(mixed, q, cache_, l, first + M - q.rows, c.n_heads, scratch_.data(), parallel_, key_bias);
+      attention(mixed, q, cache_, l, first + first_row, c.n_heads, scratch_.data(), parallel_, key_bias);
+      observe(l, LinearInput::attention_output, mixed);
       MatmulInput mixed_input{mixed, {}};
       if (takes_rounded(w.attention_output)) {
         (void)quantise(rounded_, mixed, parallel_);  // nor can this fail
         mixed_input.rounded = rounded_.view();
       }
-      matmul(std::array{product(h, w.attention_output)}, mixed_input, parallel_);
+      if (Status s = project(std::array{projection(h, w.attention_output)}, mixed_input); !s) return s;
 
       const MatmulInput ffn_input = normalise(h, rounded_, x, &h, w.ffn_norm, {&w.gate, &w.up});
+      observe(l, LinearInput::ffn, h);
       ActivationBuffer* const round_down = takes_rounded(w.down) ? &rounded_ffn_ : nullptr;
       if (round_down != nullptr) (void)rounded_ffn_.resize(gate.rows, c.ffn);
-      gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, round_down, parallel_);
-      matmul(std::array{product(h, w.down)}, {gate, rounded_ffn_.view()}, parallel_);
+      const bool waits = c.rotation.down || options_.observer;  // rounding, for whole rows of floats
+      if (model_->device().empty()) {
+        gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, waits ? nullptr : round_down, parallel_);
+      } else {
+        if (Status s = project(std::array{projection(gate, w.gate), projection(up, w.up)}, ffn_input); !s) return s;
+        silu_mul(gate, gate, up, parallel_);
+      }
+      observe(l, LinearInput::down, gate);
+      if (waits) {
+        if (c.rotation.down) parallel_(gate.rows, [&](std::size_t m) { down_rotation_.rotate(gate.row(m)); });
+        if (round_down != nullptr) (void)quantise(rounded_ffn_, gate, parallel_);
+      }
+      if (Status s = project(std::array{projection(h, w.down)}, {gate, rounded_ffn_.view()}); !s) return s;
       residual = &h;
     }
-    cache_.set_size(first + M);
+    if (options_.observer) {  // which has seen all rows
+      first_row = ids.size() - wanted_rows;
+      x = x.rows_from(first_row, wanted_rows);
+      h = h.rows_from(first_row, wanted_rows);
+    }
+    cache_.set_size(first + ids.size());
     ids_.insert(ids_.end(), ids.begin(), ids.end());
 
     if (wanted_rows == 0) return success();
+    if (c.rotation.residual) {
+      parallel_(wanted_rows, [&](std::size_t m) {
+        add_inplace(x.rows_from(m, 1), h.rows_from(m, 1));
+        residual_rotation_.rotate_back(x.row(m));
+      });
+    }
     const Linear& head = model_->head();
     const MatmulInput head_input =
-        normalise(h, rounded_head_, x, &h, model_->output_norm(), {&head});
+        normalise(h, rounded_head_, x, c.rotation.residual ? nullptr : &h, model_->output_norm(), {&head});
     if (wanted.request != nullptr) {
       (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // has room
     } else {
@@ -326,9 +410,8 @@ class Session {
   static std::size_t matrix_floats(std::size_t M, std::size_t width) { return (M * width + 15) / 16 * 16; }  // whole cache lines
 
   // All memory a step of M tokens needs, before any of it is used.
-  Status reserve(std::size_t M, const WantedLogits& wanted) {
+  Status reserve(std::size_t M, std::size_t logit_rows, const LogitRequest* request) {
     const ModelConfig& c = model_->config();
-    const std::size_t logit_rows = wanted.rows_of(M);
     const std::size_t positions = cache_.size() + M;
     if (Status s = cache_.reserve(positions); !s) return s;
     if (!key_bias_tables_.empty()) key_bias_tables_.reserve(positions);
@@ -339,8 +422,8 @@ class Session {
       return attention_scratch_floats(rows, c.n_heads, c.head_dim, positions);
     };
     const bool ok = matrices_.resize(floats) &&
-                    (wanted.request != nullptr ? top_.resize(logit_rows, *wanted.request)
-                                               : logits_.resize(logit_rows * c.vocabulary)) &&
+                    (request != nullptr ? top_.resize(logit_rows, *request)
+                                        : logits_.resize(logit_rows * c.vocabulary)) &&
                     rounded_.resize(M, std::max(c.hidden, query_width)) && rounded_ffn_.resize(M, c.ffn) &&
                     rounded_head_.resize(logit_rows, c.hidden) &&
                     scratch_.resize(std::max(attention_floats(M), attention_floats(logit_rows)));  // the last layer's
@@ -353,6 +436,7 @@ class Session {
   Parallel parallel_;
   KvCache cache_;
   std::vector<std::uint32_t> ids_;
+  FastRotation residual_rotation_, down_rotation_;  // of rotated weights (model/rotation.hpp)
   KeyBiasTables key_bias_tables_;  // empty: the cache stores keys with their bias
   ActivationBuffer rounded_;      // inputs of the attention's and the gate's matmuls
   ActivationBuffer rounded_ffn_;  // input of the down projection

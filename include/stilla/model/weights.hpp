@@ -23,6 +23,7 @@
 #include <vector>
 
 #include <stilla/base/aligned.hpp>
+#include <stilla/device_matrix.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf_types.hpp>
@@ -36,8 +37,9 @@ namespace stilla { inline namespace STILLA_ABI {
 
 // y = x * weight^T + bias. Shapes as [outputs, inputs], the reverse of GGUF's order.
 struct Linear {
-  PackedMatrix weight;
-  std::vector<float> bias;  // empty: none
+  PackedMatrix weight;                          // for the CPU; a view without data where the weights are on a device
+  std::vector<float> bias;                      // empty: none
+  std::unique_ptr<const DeviceMatrix> device;   // null: they are not
 
   const float* bias_or_null() const { return bias.empty() ? nullptr : bias.data(); }
 };
@@ -66,18 +68,23 @@ class Model {
 
   // Takes the source over: the embedding, and whoever asks for the tokenizer, read from it. `format`, if given, is what the
   // layers are requantised to (requantised_format in io/model_source.hpp).
+  // `device`, if not empty, is where the layers' matrices go (device_matrix.hpp); embedding and head stay on the CPU.
   static Result<Model> load(std::unique_ptr<ModelSource> source, Parallel parallel = {}, const Progress& progress = {},
-                            std::optional<FormatId> format = {}) {
+                            std::optional<FormatId> format = {}, std::string_view device = {}) {
+    if (!device.empty()) {
+      if (Status s = check_device(device); !s) return s.error();
+    }
     Model model(std::move(source));
     model.layer_format_ = format;
+    model.device_ = device;
     if (Status s = model.read(parallel, progress); !s) return s.error();
     return model;
   }
   // The same for a source of a known kind: a GgufFile, say.
   template <std::derived_from<ModelSource> Source>
   static Result<Model> load(Source source, Parallel parallel = {}, const Progress& progress = {},
-                            std::optional<FormatId> format = {}) {
-    return load(std::make_unique<Source>(std::move(source)), parallel, progress, format);
+                            std::optional<FormatId> format = {}, std::string_view device = {}) {
+    return load(std::make_unique<Source>(std::move(source)), parallel, progress, format, device);
   }
 
   const ModelConfig& config() const { return config_; }
@@ -85,6 +92,7 @@ class Model {
   const std::vector<LayerWeights>& layers() const { return layers_; }
   const std::vector<float>& output_norm() const { return output_norm_; }
   const Linear& head() const { return head_; }
+  const std::string& device() const { return device_; }  // empty: the CPU
   const RopeFrequencies& rope_frequencies() const { return rope_frequencies_; }
   // Bytes of packed weights.
   std::size_t packed_weight_bytes() const { return packed_bytes_; }
@@ -101,7 +109,7 @@ class Model {
       add_number(gguf_type_of(w.format).value_or(0));  // so have session files of earlier versions
       add_number(w.rows);
       add_number(w.cols);
-      sum.add({w.data, std::min(linear.weight.bytes(), some_bytes)});
+      if (w.data != nullptr) sum.add({w.data, std::min(linear.weight.bytes(), some_bytes)});
       add_vector(linear.bias);
     };
     for (const std::size_t number : {config_.n_layers, config_.n_heads, config_.n_kv_heads, config_.head_dim}) {
@@ -118,6 +126,7 @@ class Model {
     }
     add_vector(output_norm_);
     add_linear(head_);
+    if (!device_.empty()) sum.add(std::as_bytes(std::span(device_)));
     return sum.value();
   }
 
@@ -209,7 +218,7 @@ class Model {
     std::size_t bytes_to_pack = 0;
     for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
       const TensorInfo& tensor = source_->tensor(i);
-      if (!tensor.is_matrix() || tensor.is_packed || (!tied && &tensor == *embedding)) continue;
+      if (!tensor.is_matrix() || tensor.is_packed || (!device_.empty() && tensor.name.starts_with("blk.")) || (!tied && &tensor == *embedding)) continue;
       const auto bytes = packed_bytes(requantised_format(tensor, layer_format_), tensor.rows(), tensor.columns());
       if (bytes) bytes_to_pack += *bytes;  // others are refused where they are read
     }
@@ -225,7 +234,10 @@ class Model {
       const auto name = [&](std::string_view part) { return concat("blk.", l, ".", part); };
       const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols,
                                    bool needs_bias = false) -> Status {
-        if (Status s = read_matrix(out.weight, name(concat(part, ".weight")), rows, cols); !s) return s;
+        const std::string weight = name(concat(part, ".weight"));
+        if (Status s = device_.empty() ? read_matrix(out.weight, weight, rows, cols) : put_on_device(out, weight, rows, cols); !s) {
+          return s;
+        }
         const std::string bias = name(concat(part, ".bias"));
         if (!needs_bias && source_->find_tensor(bias) == nullptr) return success();
         return read_vector(out.bias, bias, rows);
@@ -262,6 +274,45 @@ class Model {
     return success();
   }
 
+  // A layer's matrix to the device, from rows or from panels whose rows can be had back.
+  Status put_on_device(Linear& out, const std::string& name, std::size_t rows, std::size_t cols) {
+    const Result<const TensorInfo*> tensor = source_->require_tensor(name, {cols, rows});
+    if (!tensor) return tensor.error();
+    const TensorInfo& stored = **tensor;
+    const FormatId format = requantised_format(stored, layer_format_);
+    const std::byte* bytes = source_->tensor_bytes(stored).data();
+    AlignedBuffer<std::byte> blocks;
+    if (stored.is_packed) {
+      if (format != stored.format) {
+        return source_->tensor_error(stored, "is packed; only the file it was packed from can be requantised");
+      }
+      bool is_unpacked = false;
+      with_format(format, [&]<class F>(F) {
+        if constexpr (RowScaledFormat<F> && ChosenCodesFormat<F>) {
+          is_unpacked = blocks.resize(rows * row_bytes<F>(cols));
+          const PackedView view{format, rows, cols, bytes};
+          for (std::size_t n = 0; is_unpacked && n < rows; ++n) unpack_blocks<F>(view, n, blocks.data() + n * row_bytes<F>(cols));
+        }
+      });
+      if (!is_unpacked) {
+        return source_->tensor_error(stored, "is packed as ", format_name(format), ", which only the CPU's kernels read; for a device ",
+                                     "use the file it was packed from");
+      }
+      bytes = blocks.data();
+    } else if (format != stored.format) {
+      Result<AlignedBuffer<std::byte>> encoded = requantise_rows(format, stored.format, bytes, rows, cols);
+      if (!encoded) return source_->tensor_error(stored, encoded.error().message);
+      blocks = std::move(*encoded);
+      bytes = blocks.data();
+    }
+    Result<std::unique_ptr<DeviceMatrix>> matrix = stilla::put_on_device(device_, format, bytes, rows, cols);
+    if (!matrix) return source_->tensor_error(stored, "device ", device_, ": ", matrix.error().message);
+    out.device = std::move(*matrix);
+    out.weight = PackedMatrix::borrow({format, rows, cols, nullptr});  // its shape, for whoever asks
+    source_->drop_tensor_pages(stored, stored.size_bytes);
+    return success();
+  }
+
   static Result<PackedMatrix> requantised(FormatId to, FormatId from, const std::byte* bytes, std::size_t rows,
                                           std::size_t cols, Parallel parallel, std::byte* memory) {
     const Result<AlignedBuffer<std::byte>> blocks = requantise_rows(to, from, bytes, rows, cols, parallel);
@@ -271,6 +322,7 @@ class Model {
 
   std::unique_ptr<ModelSource> source_;
   std::optional<FormatId> layer_format_;
+  std::string device_;
   ModelConfig config_;
   AlignedBuffer<std::byte> memory_;  // of what was packed here
   std::vector<LayerWeights> layers_;

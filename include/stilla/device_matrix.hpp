@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A matrix of weights on a device that is known at run time (base/device.hpp, the list in <stilla/devices.hpp>):
+//
+//   Result<std::unique_ptr<DeviceMatrix>> w = put_on_device("hexagon-emulated", id_of<LPBQ64>, rows, N, K);
+//   Status done = (*w)->multiply(y, x);         // y[M, N] = x[M, K] * w[N, K]^T, floats
+//
+// A device computes otherwise than the targets, within a tolerance that it states, and is never chosen by itself.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <stilla/base/device.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/format/format_name.hpp>
+#if STILLA_COMPILE_KERNELS
+#include <stilla/devices.hpp>
+#endif
+
+namespace stilla { inline namespace STILLA_ABI {
+
+class DeviceMatrix {
+ public:
+  virtual ~DeviceMatrix() = default;
+  // x.cols are the columns of the weights, y.cols their rows. Threads may share a matrix.
+  virtual Status multiply(Matrix y, ConstMatrix x) const = 0;
+};
+
+// The devices of this program, "hexagon-emulated, xdna-emulated"; "none" if there is none.
+STILLA_KERNEL_LINKAGE std::string device_names();
+// An error that says so for a name that is no device's, or a device that is not there now.
+STILLA_KERNEL_LINKAGE Status check_device(std::string_view device);
+// Rows of blocks, as files hold them. Refused: what check_device refuses, an unknown format, and what the device cannot hold.
+STILLA_KERNEL_LINKAGE Result<std::unique_ptr<DeviceMatrix>> put_on_device(std::string_view device, FormatId format, const std::byte* rows,
+                                                                          std::size_t N, std::size_t K);
+
+#if STILLA_COMPILE_KERNELS
+namespace detail {
+
+template <class D>
+class MatrixOnDevice : public DeviceMatrix {
+ public:
+  explicit MatrixOnDevice(typename D::Weights weights) : weights_(std::move(weights)) {}
+  Status multiply(Matrix y, ConstMatrix x) const override { return D::multiply(y, weights_, x); }
+
+ private:
+  typename D::Weights weights_;
+};
+
+// Calls f(Device{}) for the device of this name; false if there is none.
+template <class F>
+bool with_device(std::string_view name, F&& f) {
+  bool found = false;
+  for_each_type(Devices{}, [&]<class D>(D) {
+    if (found || name != D::id.name) return;
+    found = true;
+    f(D{});
+  });
+  return found;
+}
+
+}  // namespace detail
+
+STILLA_KERNEL_LINKAGE std::string device_names() {
+  std::string names;
+  for_each_type(Devices{}, [&]<class D>(D) { names += concat(names.empty() ? "" : ", ", D::id.name); });
+  return names.empty() ? "none" : names;
+}
+
+STILLA_KERNEL_LINKAGE Status check_device(std::string_view device) {
+  Status status = Error{ErrorKind::bad_argument, concat("device '", printable(device), "' is unknown; known: ", device_names())};
+  detail::with_device(device, [&]<class D>(D) {
+    status = success();
+    if (!D::available()) status = Error{ErrorKind::system, concat("device '", device, "' is not there")};
+  });
+  return status;
+}
+
+STILLA_KERNEL_LINKAGE Result<std::unique_ptr<DeviceMatrix>> put_on_device(std::string_view device, FormatId format, const std::byte* rows,
+                                                                          std::size_t N, std::size_t K) {
+  if (Status s = check_device(device); !s) return s.error();
+  Result<std::unique_ptr<DeviceMatrix>> result = detail::unknown_format(format);
+  detail::with_device(device, [&]<class D>(D) {
+    with_format(format, [&]<class F>(F) {
+      if (K % F::block_weights != 0) {
+        result = Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+        return;
+      }
+      auto weights = D::template prepare<F>(rows, N, K);
+      if (!weights) {
+        result = weights.error();
+      } else {
+        result = std::unique_ptr<DeviceMatrix>(std::make_unique<detail::MatrixOnDevice<D>>(std::move(*weights)));
+      }
+    });
+  });
+  return result;
+}
+#endif
+
+}}  // namespace stilla

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights whose codes are chosen by a text: the network reads it, and each matrix is rounded so that its products with the inputs
+// it got there keep what they can (error_feedback.hpp). With or without rotations.
+//
+// The original network reads the text, with its own weights; what the rotated one would get is computed from what it gets. All
+// layers whose moments fit `memory_limit` bytes are observed in one reading, so a large model reads the text several times.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/error.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/io/checksum.hpp>
+#include <stilla/io/packed_file.hpp>
+#include <stilla/model/error_feedback.hpp>
+#include <stilla/model/forward.hpp>
+#include <stilla/model/rotation.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+struct CalibrationOptions {
+  std::size_t sequence = 1024;                             // tokens that are read as one text
+  std::size_t memory_limit = std::size_t{4} << 30;         // bytes of moments at a time; one layer's are always had
+  std::function<void(std::size_t, std::size_t)> progress;  // (tokens read, tokens to read), of each reading
+};
+
+class CalibratedWeights : public TensorChange {
+ public:
+  // model: the original, whose weights `rotated` reads from another opening of its file. ids: the text, at least one token, each
+  // one of the vocabulary.
+  static Result<CalibratedWeights> create(const Model& model, RotatedWeights rotated, std::vector<std::uint32_t> ids, Parallel parallel,
+                                          const CalibrationOptions& options = {}) {
+    if (ids.empty()) return Error{ErrorKind::bad_argument, "the text to calibrate by has no tokens"};
+    return CalibratedWeights(model, std::move(rotated), std::move(ids), parallel, options);
+  }
+
+  std::vector<std::pair<std::string_view, std::string>> keys() const override {
+    auto all = rotated_.keys();
+    const std::uint64_t sum = checksum(std::as_bytes(std::span(ids_)));
+    all.emplace_back(packed_calibration_key, concat(ids_.size(), " tokens with XXH64 ", sum));
+    return all;
+  }
+
+  bool changes(const TensorInfo& tensor) const override {
+    return rotated_.changes(tensor) || input_of(tensor).has_value();
+  }
+  Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const override {
+    return rotated_.changes(tensor) ? rotated_.apply(tensor, values, parallel) : success();
+  }
+
+  // With error feedback, for a layer's matrix in a format whose codes can be chosen; others as their encoders do.
+  Status encode(const TensorInfo& tensor, std::span<std::byte> blocks, ConstMatrix values, FormatId format,
+                Parallel parallel) const override {
+    const std::optional<Place> place = input_of(tensor);
+    Status status = success();
+    bool done = false;
+    if (!place) return TensorChange::encode(tensor, blocks, values, format, parallel);
+    with_format(format, [&]<class F>(F) {
+      if constexpr (ChosenCodesFormat<F>) {
+        done = true;
+        Result<const RoundingOrder*> order = state_->order(*place, rotated_, ids_);
+        status = order ? encode_with_feedback<F>(blocks, values, **order, parallel) : Status(order.error());
+      }
+    });
+    return done ? status : TensorChange::encode(tensor, blocks, values, format, parallel);
+  }
+
+ private:
+  struct Place {
+    std::size_t layer;
+    LinearInput input;
+    bool operator==(const Place&) const = default;
+  };
+
+  static std::optional<Place> input_of(const TensorInfo& tensor) {
+    if (!tensor.is_matrix() || !tensor.name.starts_with("blk.")) return std::nullopt;
+    std::size_t layer = 0, at = 4;
+    for (; at < tensor.name.size() && tensor.name[at] >= '0' && tensor.name[at] <= '9' && layer < (1u << 20); ++at) {
+      layer = 10 * layer + static_cast<std::size_t>(tensor.name[at] - '0');
+    }
+    constexpr std::pair<std::string_view, LinearInput> known[] = {
+        {".attn_q.weight", LinearInput::attention},    {".attn_k.weight", LinearInput::attention},
+        {".attn_v.weight", LinearInput::attention},    {".attn_output.weight", LinearInput::attention_output},
+        {".ffn_gate.weight", LinearInput::ffn},        {".ffn_up.weight", LinearInput::ffn},
+        {".ffn_down.weight", LinearInput::down}};
+    for (const auto& [name, input] : known) {
+      if (tensor.name.substr(at) == name) return Place{layer, input};
+    }
+    return std::nullopt;
+  }
+
+  // What is computed on the way; the change itself is const.
+  class State {
+   public:
+    State(const Model& model, Parallel parallel, const CalibrationOptions& options)
+        : model_(&model), parallel_(parallel), options_(options) {}
+
+    // Of the latest place asked for: several matrices have the same inputs.
+    Result<const RoundingOrder*> order(const Place& place, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
+      if (place.layer >= model_->config().n_layers) {
+        return Error{ErrorKind::bad_argument, concat("layer ", place.layer, " of ", model_->config().n_layers)};
+      }
+      if (order_ && of_order_ == place) return &*order_;
+      if (place.layer < first_ || place.layer >= first_ + moments_.size()) {
+        if (Status s = read(place.layer, rotated, ids); !s) return s.error();
+      }
+      Result<RoundingOrder> made = RoundingOrder::create(of(place), parallel_);
+      if (!made) return made.error();
+      order_ = std::move(*made);
+      of_order_ = place;
+      return &*order_;
+    }
+
+   private:
+    using LayerMoments = std::array<InputMoments, 4>;
+
+    InputMoments& of(const Place& place) { return moments_[place.layer - first_][static_cast<std::size_t>(place.input)]; }
+
+    std::size_t layer_bytes() const {
+      const ModelConfig& c = model_->config();
+      const auto square = [](std::size_t width) { return width * width * sizeof(float); };
+      return 2 * square(c.hidden) + square(c.n_heads * c.head_dim) + square(c.ffn);
+    }
+
+    // Observes as many layers from `first` on as there is memory for.
+    Status read(std::size_t first, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
+      const ModelConfig& c = model_->config();
+      first_ = first;
+      const std::size_t most = std::max<std::size_t>(1, options_.memory_limit / layer_bytes());
+      moments_.clear();
+      moments_.resize(std::min(most, c.n_layers - first));
+      order_.reset();
+      Status failed = success();
+      std::vector<float> inputs;
+      SessionOptions options;
+      options.context = options_.sequence;
+      options.activations = ActivationBits::sixteen;
+      options.observer = [&](std::size_t layer, LinearInput input, ConstMatrix x) {
+        if (!failed || layer < first_ || layer >= first_ + moments_.size()) return;
+        const LayerWeights& w = model_->layers()[layer];
+        inputs.resize(x.rows * x.cols);
+        const Matrix copy(inputs.data(), x.rows, x.cols);
+        parallel_(x.rows, [&](std::size_t m) {
+          std::copy_n(x.row(m), x.cols, copy.row(m));
+          rotated.rotate_input(copy.row(m), input, input == LinearInput::ffn ? w.ffn_norm : w.attention_norm);
+        });
+        failed = of({layer, input}).add(copy, parallel_);
+      };
+      Result<Session> session = Session::create(*model_, options, parallel_);
+      if (!session) return session.error();
+      for (std::size_t at = 0; at < ids.size() && failed; at += session->context()) {
+        session->truncate(0);
+        const std::size_t count = std::min(session->context(), ids.size() - at);
+        if (Status s = session->append(ids.subspan(at, count)); !s) return s;
+        if (options_.progress) options_.progress(at + count, ids.size());
+      }
+      return failed;
+    }
+
+    const Model* model_;
+    Parallel parallel_;
+    CalibrationOptions options_;
+    std::size_t first_ = 0;  // layer
+    std::vector<LayerMoments> moments_;
+    std::optional<RoundingOrder> order_;
+    Place of_order_{};
+  };
+
+  CalibratedWeights(const Model& model, RotatedWeights rotated, std::vector<std::uint32_t> ids, Parallel parallel,
+                    const CalibrationOptions& options)
+      : rotated_(std::move(rotated)), ids_(std::move(ids)), state_(std::make_unique<State>(model, parallel, options)) {}
+
+  RotatedWeights rotated_;
+  std::vector<std::uint32_t> ids_;
+  std::unique_ptr<State> state_;
+};
+
+}}  // namespace stilla

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rounding weights so that the errors of a row cancel in its products: each weight is rounded after what earlier ones lost has
+// been added to it, as far as their inputs go together. After Frantar et al., "GPTQ" (2023), in the form of Chee et al.,
+// "QuIP" (2023, LDLQ), who prove both the same; that one needs a decomposition of the inputs' moments and no inverse.
+//
+//     H = X^T X + damping                [K, K], X: some thousand inputs of the matrix, in float
+//     H = U D U^T                        U unit upper triangular, columns in the order in which they are rounded
+//     q[k] = nearest(w[k] + sum over j before k of (w[j] - q[j]) U[j, k])             in each row of the matrix
+//
+// Columns are rounded in falling order of H's diagonal: those with the largest inputs first, while there are others to make up
+// for them. Scales are those that the format's encoder finds; only the codes are chosen here.
+//
+// Everything is float: H is damped by 1 % of its mean diagonal, which bounds its condition. Results are the same for any number
+// of threads and any target.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/format/encode_rows.hpp>
+#include <stilla/format/float_formats.hpp>
+#include <stilla/layout/pack.hpp>
+#include <stilla/matmul.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+namespace detail {
+
+// Memory for add_product, kept between calls.
+struct ProductMemory {
+  AlignedBuffer<std::byte> panels;
+  AlignedBuffer<float> product;
+};
+
+// y += sign * a b^T, where only the columns up to the diagonal are wanted if `lower`: of y's stripe of rows [r, r + 256) the
+// columns below r + 256. b's rows have no gaps. y[M, N], a[M, K], b[N, K].
+inline Status add_product(Matrix y, ConstMatrix a, ConstMatrix b, float sign, bool lower, ProductMemory& memory, Parallel parallel) {
+  constexpr std::size_t stripe = 256;
+  if (!with_format(id_of<F32>, [](auto) {})) return Error{ErrorKind::bad_argument, "error feedback needs the format f32, which is not compiled"};
+  const std::size_t bytes = packed_bytes<F32>(b.rows, b.cols), most = std::min(stripe, y.rows);
+  if (!memory.panels.resize(bytes) || !memory.product.resize(most * y.cols)) return out_of_memory("a product of moments", bytes);
+  pack<F32>(memory.panels.data(), reinterpret_cast<const std::byte*>(b.data), b.rows, b.cols, parallel);
+  for (std::size_t r = 0; r < y.rows; r += stripe) {
+    const std::size_t rows = std::min(stripe, y.rows - r), columns = lower ? std::min(r + stripe, y.cols) : y.cols;
+    const Matrix product(memory.product.data(), rows, columns);
+    const MatmulProduct job{product, {id_of<F32>, columns, b.cols, memory.panels.data()}, nullptr};
+    matmul({&job, 1}, {ConstMatrix(a.row(r), rows, a.cols, a.stride), {}}, parallel);
+    parallel(rows, [&](std::size_t m) {
+      float* const to = y.row(r + m);
+      const float* const from = product.row(m);
+      for (std::size_t n = 0; n < columns; ++n) to[n] += sign * from[n];  // exact products: sign is 1 or -1
+    });
+  }
+  return success();
+}
+
+}  // namespace detail
+
+// H of one matrix's inputs, added up from pieces.
+class InputMoments {
+ public:
+  Status add(ConstMatrix x, Parallel parallel = {}) {
+    const std::size_t T = x.rows, K = x.cols;
+    if (moments_.size() == 0) {
+      if (!moments_.resize(K * K)) return out_of_memory("moments of inputs", K * K * sizeof(float));
+      std::fill_n(moments_.data(), K * K, 0.0f);
+      width_ = K;
+    }
+    if (!transposed_.resize(K * T)) return out_of_memory("moments of inputs", K * T * sizeof(float));
+    parallel((K + 15) / 16, [&](std::size_t task) {
+      for (std::size_t t = 0; t < T; ++t) {
+        for (std::size_t k = task * 16; k < std::min(K, task * 16 + 16); ++k) transposed_[k * T + t] = x.row(t)[k];
+      }
+    });
+    const ConstMatrix columns(transposed_.data(), K, T);
+    count_ += T;
+    return detail::add_product(Matrix(moments_.data(), K, K), columns, columns, 1.0f, true, memory_, parallel);
+  }
+
+  std::size_t width() const { return width_; }
+  std::size_t count() const { return count_; }
+  // Sum over inputs of x[j] * x[k].
+  float operator()(std::size_t j, std::size_t k) const { return j >= k ? moments_[j * width_ + k] : moments_[k * width_ + j]; }
+
+ private:
+  std::size_t width_ = 0, count_ = 0;
+  AlignedBuffer<float> moments_, transposed_;  // the lower triangle
+  detail::ProductMemory memory_;
+};
+
+// The order of a matrix's columns, and U for it: row p of the lower triangular matrix `reversed` holds U of position K - 1 - p, its
+// columns likewise reversed, and is not divided by its diagonal yet.
+class RoundingOrder {
+ public:
+  static Result<RoundingOrder> create(const InputMoments& moments, Parallel parallel = {}) {
+    RoundingOrder order;
+    const std::size_t K = moments.width();
+    order.width_ = K;
+    order.columns_.resize(K);
+    std::iota(order.columns_.begin(), order.columns_.end(), std::size_t{0});
+    std::stable_sort(order.columns_.begin(), order.columns_.end(),
+                     [&](std::size_t a, std::size_t b) { return moments(a, a) > moments(b, b); });
+    double sum = 0;
+    for (std::size_t k = 0; k < K; ++k) sum += static_cast<double>(moments(k, k));
+    const auto damping = static_cast<float>(sum / static_cast<double>(K == 0 ? 1 : K) * damping_share);
+    if (!std::isfinite(damping)) return Error{ErrorKind::bad_argument, "the inputs' moments are not finite"};
+    if (!order.lower_.resize(K * K)) return out_of_memory("the decomposition of moments", K * K * sizeof(float));
+    parallel(K, [&](std::size_t r) {
+      const std::size_t row = order.columns_[K - 1 - r];
+      for (std::size_t c = 0; c <= r; ++c) order.lower_[r * K + c] = moments(row, order.columns_[K - 1 - c]);
+      order.lower_[r * K + r] += damping > 0 ? damping : 1.0f;
+    });
+    if (Status s = order.decompose(parallel); !s) return s.error();
+    return order;
+  }
+
+  std::size_t width() const { return width_; }
+  // The column that is rounded at position p.
+  std::size_t column(std::size_t p) const { return columns_[p]; }
+  // U[j, k] of positions j < k.
+  float factor(std::size_t j, std::size_t k) const {
+    const std::size_t r = width_ - 1 - j, c = width_ - 1 - k;
+    return lower_[r * width_ + c] / lower_[c * width_ + c];
+  }
+
+ private:
+  static constexpr double damping_share = 0.01;
+  static constexpr std::size_t block = 128;
+
+  // Cholesky's decomposition in place, block after block.
+  Status decompose(Parallel parallel) {
+    const std::size_t K = width_;
+    AlignedBuffer<float> panel;
+    detail::ProductMemory memory;
+    for (std::size_t begin = 0; begin < K; begin += block) {
+      const std::size_t end = std::min(begin + block, K), width = end - begin;
+      for (std::size_t r = begin; r < end; ++r) {
+        solve_row(r, begin, r);
+        if (!finish_diagonal(r, begin)) return Error{ErrorKind::bad_argument, "the inputs' moments have no decomposition"};
+      }
+      const std::size_t rest = K - end;
+      if (rest == 0) break;
+      if (!panel.resize(rest * width)) return out_of_memory("the decomposition of moments", rest * width * sizeof(float));
+      parallel(rest, [&](std::size_t i) {
+        solve_row(end + i, begin, end);
+        std::copy_n(lower_.data() + (end + i) * K + begin, width, panel.data() + i * width);
+      });
+      const ConstMatrix columns(panel.data(), rest, width);
+      if (Status s = detail::add_product(Matrix(lower_.data() + end * K + end, rest, rest, K), columns, columns, -1.0f, true, memory,
+                                         parallel);
+          !s) {
+        return s;
+      }
+    }
+    return success();
+  }
+
+  // Columns [begin, end) of row r, left of its diagonal, given the rows above.
+  void solve_row(std::size_t r, std::size_t begin, std::size_t end) {
+    float* const row = lower_.data() + r * width_;
+    for (std::size_t c = begin; c < end; ++c) {
+      const float* const other = lower_.data() + c * width_;
+      double sum = static_cast<double>(row[c]);
+      for (std::size_t k = begin; k < c; ++k) sum = std::fma(static_cast<double>(-row[k]), static_cast<double>(other[k]), sum);
+      row[c] = static_cast<float>(sum / static_cast<double>(other[c]));
+    }
+  }
+  // False if that is no positive number.
+  bool finish_diagonal(std::size_t r, std::size_t begin) {
+    float* const row = lower_.data() + r * width_;
+    double sum = static_cast<double>(row[r]);
+    for (std::size_t k = begin; k < r; ++k) sum = std::fma(static_cast<double>(-row[k]), static_cast<double>(row[k]), sum);
+    row[r] = static_cast<float>(std::sqrt(sum));
+    return row[r] > 0.0f && std::isfinite(row[r]);
+  }
+
+  std::size_t width_ = 0;
+  std::vector<std::size_t> columns_;
+  AlignedBuffer<float> lower_;
+};
+
+// Encodes every row of `weights` as encode_rows does, and then chooses its codes with error feedback.
+template <ChosenCodesFormat F>
+Status encode_with_feedback(std::span<std::byte> blocks, ConstMatrix weights, const RoundingOrder& order, Parallel parallel = {}) {
+  constexpr std::size_t together = 128;  // columns whose errors are passed on at once
+  constexpr int lowest = F::code_bits == 8 ? -127 : 0, highest = F::code_bits == 8 ? 127 : (1 << F::code_bits) - 1;
+  const std::size_t N = weights.rows, K = weights.cols, bytes = row_bytes<F>(K);
+  if (order.width() != K) {
+    return Error{ErrorKind::bad_argument, concat("moments of ", order.width(), " inputs for a matrix of ", K, " columns")};
+  }
+  if (const auto report = encode_rows<F>(blocks, weights, parallel); !report) return report.error();
+  AlignedBuffer<float> corrections, errors, factors;
+  if (!corrections.resize(N * K) || !errors.resize(N * together) || !factors.resize(K * together)) {
+    return out_of_memory("rounding errors", N * K * sizeof(float));
+  }
+  std::fill_n(corrections.data(), N * K, 0.0f);  // by position
+  detail::ProductMemory memory;
+  for (std::size_t begin = 0; begin < K; begin += together) {
+    const std::size_t end = std::min(begin + together, K), width = end - begin, rest = K - end;
+    parallel(K - begin, [&](std::size_t i) {  // U's columns from `begin` on, as rows
+      const std::size_t k = begin + i;
+      for (std::size_t j = begin; j < end; ++j) factors[i * width + (j - begin)] = j < k ? order.factor(j, k) : 0.0f;
+    });
+    parallel(N, [&](std::size_t n) {
+      std::byte* const row = blocks.data() + n * bytes;
+      const float* const exact = weights.row(n);
+      float* const error = errors.data() + n * width;
+      for (std::size_t p = begin; p < end; ++p) {
+        const std::size_t k = order.column(p);
+        std::byte* const block = row + (block_of<F>(row, k) - row);
+        const std::size_t in_block = k % F::block_weights;
+        float step = 0;
+        if constexpr (RowScaledFormat<F>) {
+          step = F::scale(row);
+        } else {
+          step = to_float(F::scale(block));
+        }
+        if constexpr (F::has_sub_scales) step *= static_cast<float>(F::sub_scale(block, in_block / F::group_weights));
+        float wanted = exact[k] + corrections[n * K + p];
+        for (std::size_t j = begin; j < p; ++j) {
+          wanted = std::fma(error[j - begin], factors[(p - begin) * width + (j - begin)], wanted);
+        }
+        const int level = step == 0.0f ? 0
+                                       : detail::nearest_level(detail::rounded(wanted / step), lowest - F::zero_point,
+                                                               highest - F::zero_point);
+        F::set_code(block, in_block, level + F::zero_point);
+        error[p - begin] = std::fma(step, static_cast<float>(-level), exact[k]);
+      }
+    });
+    if (rest == 0) break;
+    const Matrix later(corrections.data() + end, N, rest, K);
+    const ConstMatrix passed(factors.data() + width * width, rest, width);
+    if (Status s = detail::add_product(later, ConstMatrix(errors.data(), N, width), passed, 1.0f, false, memory, parallel); !s) return s;
+  }
+  return success();
+}
+
+}}  // namespace stilla

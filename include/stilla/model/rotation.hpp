@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rotations of a network's weights, so that int4 with one scale for each row, which NPUs multiply fastest, loses less. An
+// orthogonal matrix between two linear layers can be multiplied into both and cancels; outliers, which stood in a few columns, are
+// then spread over all. After Ashkboos et al., "QuaRot" (2024), with changes that are marked *.
+//
+//   residual   The residual stream x becomes x Q. Norms are without a sum, so rms(x Q) = rms(x); their gains g move into the
+//              matrices behind them:  W -> W diag(g) Q  for query, key, value, gate and up;  W -> Q^T W  for the attention's
+//              output and for down. * Embedding and head stay as the file has them: x is rotated behind the embedding and
+//              back before the last norm, which costs a token two transforms and leaves the most sensitive matrices alone.
+//   heads      Each value head v becomes v R, and each query head's part of the attention's output is rotated back by its
+//              matrix: W_v -> R^T W_v, W_o -> W_o R, head by head. * The value's bias is rotated too: the weights of a softmax
+//              sum to one, so a bias of the values is a bias of the output.
+//   down       down's input a becomes a H in every step, W -> W H: its outliers come from silu(gate) * up, behind which
+//              there is no matrix that could take H in. Helps most, costs a transform of ffn values for each token and layer.
+//
+// The matrices, for a width n = m * p with p the largest power of two that divides n:
+//
+//     H = I_m (x) Hadamard_p / sqrt(p)            the transform of contract/elementwise.hpp
+//     R = diag(+-1) H                             for one head
+//     Q = diag(+-1) H (I_m - 2 / m ones) (x) I_p  the reflection mixes the m parts that H leaves apart; none for m = 1
+//
+// Signs are the upper bits of splitmix64 of the position. All of them are orthogonal and need O(n log n) operations. A network
+// with exact weights computes the same as before but for the rounding of floats (tests/rotation_test.cpp).
+//
+// A packed file says which rotations its weights have in the key stilla.packed.rotation, "residual,heads,down" or a part of it.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/contract/elementwise.hpp>
+#include <stilla/io/model_source.hpp>
+#include <stilla/io/packed_file.hpp>
+#include <stilla/model/config.hpp>
+#include <stilla/row_kernels.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// The inputs of a layer's matrices: of query, key and value; of the attention's output; of gate and up; of down.
+enum class LinearInput : std::uint8_t { attention, attention_output, ffn, down };
+
+// An orthogonal matrix Q of a width n, a multiple of 16.
+class FastRotation {
+ public:
+  FastRotation() = default;
+  // mixes_parts: with the reflection.
+  FastRotation(std::size_t width, bool has_signs, bool mixes_parts)
+      : width_(width), run_(hadamard_run(width)), mixes_parts_(mixes_parts && width != run_), factors_(width) {
+    const double factor = 1.0 / std::sqrt(static_cast<double>(run_));  // rounded once, on every platform
+    for (std::size_t i = 0; i < width; ++i) factors_[i] = has_signs && is_negative(i) ? -factor : factor;
+  }
+
+  std::size_t width() const { return width_; }
+
+  // x Q and x Q^T, of one row. Floats by the kernel of the active target, with the same bits on all; doubles for weights.
+  void rotate(float* x) const {
+    scale(x);
+    detail::row_kernel<Hadamard>(active_target())(x, width_);
+    reflect(x);
+  }
+  void rotate_back(float* x) const {
+    reflect(x);
+    detail::row_kernel<Hadamard>(active_target())(x, width_);
+    scale(x);
+  }
+  void rotate(double* x) const {
+    scale(x);
+    for (std::size_t distance = 1; distance < run_; distance *= 2) {
+      for (std::size_t first = 0; first < width_; first += 2 * distance) {
+        for (std::size_t i = first; i < first + distance; ++i) {
+          const double a = x[i], b = x[i + distance];
+          x[i] = a + b;
+          x[i + distance] = a - b;
+        }
+      }
+    }
+    reflect(x);
+  }
+
+ private:
+  static bool is_negative(std::size_t i) {
+    std::uint64_t z = (static_cast<std::uint64_t>(i) + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (z ^ z >> 31) >> 63 != 0;
+  }
+  template <class T>
+  void scale(T* x) const {
+    for (std::size_t i = 0; i < width_; ++i) x[i] *= static_cast<T>(factors_[i]);
+  }
+  // x - 2 / m times the sum over parts, a matrix that is its own inverse.
+  template <class T>
+  void reflect(T* x) const {
+    if (!mixes_parts_) return;
+    const T minus = static_cast<T>(-2.0 / static_cast<double>(width_ / run_));
+    for (std::size_t i = 0; i < run_; ++i) {
+      T sum = 0;
+      for (std::size_t k = i; k < width_; k += run_) sum += x[k];
+      for (std::size_t k = i; k < width_; k += run_) x[k] = std::fma(sum, minus, x[k]);
+    }
+  }
+
+  std::size_t width_ = 0, run_ = 1;
+  bool mixes_parts_ = false;
+  std::vector<double> factors_;
+};
+
+inline FastRotation residual_rotation(const ModelConfig& c) { return {c.hidden, true, true}; }
+inline FastRotation head_rotation(const ModelConfig& c) { return {c.head_dim, true, false}; }
+inline FastRotation down_rotation(const ModelConfig& c) { return {c.ffn, false, false}; }
+
+// A model's weights with rotations taken in, for write_packed_file. The source outlives it.
+class RotatedWeights : public TensorChange {
+ public:
+  // Refused: a model whose dimensions cannot be read or that is rotated already.
+  static Result<RotatedWeights> create(const ModelSource& source, const Rotation& rotation) {
+    Result<ModelConfig> config = read_model_config(source);
+    if (!config) return config.error();
+    if (config->rotation.any()) return source.key_error(packed_rotation_key, "the weights are rotated already");
+    return RotatedWeights(source, std::move(*config), rotation);
+  }
+
+  const ModelConfig& config() const { return config_; }
+  const Rotation& rotation() const { return rotation_; }
+
+  std::vector<std::pair<std::string_view, std::string>> keys() const override {
+    if (!rotation_.any()) return {};
+    return {{packed_rotation_key, rotation_text(rotation_)}};
+  }
+
+  bool changes(const TensorInfo& tensor) const override {
+    const std::string_view part = part_of(tensor.name);
+    if (part.empty()) return false;
+    const bool is_input = is_one_of(part, {"attn_q.weight", "attn_k.weight", "attn_v.weight", "ffn_gate.weight", "ffn_up.weight",
+                                           "attn_norm.weight", "ffn_norm.weight"});
+    const bool is_output = is_one_of(part, {"attn_output.weight", "ffn_down.weight", "attn_output.bias", "ffn_down.bias"});
+    const bool is_of_heads = is_one_of(part, {"attn_v.weight", "attn_v.bias", "attn_output.weight"});
+    return (rotation_.residual && (is_input || is_output)) || (rotation_.heads && is_of_heads) ||
+           (rotation_.down && part == "ffn_down.weight");
+  }
+
+  // What the rotated network has where the original has x, a row of a matrix's inputs: x is changed. gain: that of the norm
+  // before an input of attention or ffn, without which the rotated one is.
+  void rotate_input(float* x, LinearInput input, const std::vector<float>& gain) const {
+    const auto rotate = [&](const FastRotation& rotation, std::size_t width) {
+      for (std::size_t first = 0; first < width; first += rotation.width()) rotation.rotate(x + first);
+    };
+    if (input == LinearInput::attention || input == LinearInput::ffn) {
+      if (!rotation_.residual) return;
+      for (std::size_t i = 0; i < config_.hidden; ++i) x[i] = gain[i] == 0.0f ? 0.0f : x[i] / gain[i];
+      rotate(residual_, config_.hidden);
+    } else if (input == LinearInput::attention_output && rotation_.heads) {
+      rotate(heads_, config_.n_heads * config_.head_dim);
+    } else if (input == LinearInput::down && rotation_.down) {
+      rotate(down_, config_.ffn);
+    }
+  }
+
+  // values: the tensor's rows. Takes a few vectors of doubles for each thread.
+  Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const override {
+    const std::string_view part = part_of(tensor.name);
+    if (is_one_of(part, {"attn_norm.weight", "ffn_norm.weight"})) {
+      for (std::size_t i = 0; i < values.cols; ++i) values.row(0)[i] = 1.0f;  // its gain is in the matrices behind it
+      return success();
+    }
+    const bool is_vector = values.rows == 1;
+    const bool reads_residual =
+        is_one_of(part, {"attn_q.weight", "attn_k.weight", "attn_v.weight", "ffn_gate.weight", "ffn_up.weight"});
+    const bool writes_residual = is_one_of(part, {"attn_output.weight", "ffn_down.weight", "attn_output.bias", "ffn_down.bias"});
+    const auto expect = [&](std::size_t found, std::size_t width) -> Status {
+      if (found == width) return success();
+      return source_->tensor_error(tensor, "found ", found, " values to rotate; expected ", width);
+    };
+    std::vector<float> gain;
+    if (rotation_.residual && reads_residual) {
+      if (Status s = expect(values.cols, config_.hidden); !s) return s;
+      if (Status s = read_gain(tensor.name, part, gain); !s) return s;
+      rotate_rows(values, residual_, gain, parallel);
+    }
+    if (rotation_.residual && writes_residual) {
+      if (is_vector) {
+        if (Status s = expect(values.cols, config_.hidden); !s) return s;
+        rotate_rows(values, residual_, {}, parallel);
+      } else {
+        if (Status s = expect(values.rows, config_.hidden); !s) return s;
+        rotate_columns(values, residual_, parallel);
+      }
+    }
+    if (rotation_.heads && part == "attn_output.weight") {
+      if (Status s = expect(values.cols, config_.n_heads * config_.head_dim); !s) return s;
+      rotate_rows(values, heads_, {}, parallel);
+    }
+    if (rotation_.heads && part == "attn_v.weight") {
+      if (Status s = expect(values.rows, config_.n_kv_heads * config_.head_dim); !s) return s;
+      rotate_columns(values, heads_, parallel);
+    }
+    if (rotation_.heads && part == "attn_v.bias") {
+      if (Status s = expect(values.cols, config_.n_kv_heads * config_.head_dim); !s) return s;
+      rotate_rows(values, heads_, {}, parallel);
+    }
+    if (rotation_.down && part == "ffn_down.weight") {
+      if (Status s = expect(values.cols, config_.ffn); !s) return s;
+      rotate_rows(values, down_, {}, parallel);
+    }
+    return success();
+  }
+
+ private:
+  RotatedWeights(const ModelSource& source, ModelConfig config, const Rotation& rotation)
+      : source_(&source), config_(std::move(config)), rotation_(rotation), residual_(residual_rotation(config_)),
+        heads_(head_rotation(config_)), down_(down_rotation(config_)) {}
+
+  static bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
+    for (const std::string_view other : names) {
+      if (name == other) return true;
+    }
+    return false;
+  }
+
+  // "attn_q.weight" of "blk.3.attn_q.weight"; empty for what is in no layer.
+  static std::string_view part_of(std::string_view name) {
+    if (!name.starts_with("blk.")) return {};
+    const std::size_t dot = name.find('.', 4);
+    return dot == std::string_view::npos ? std::string_view{} : name.substr(dot + 1);
+  }
+
+  // The gain of the norm that a layer's matrix stands behind.
+  Status read_gain(std::string_view name, std::string_view part, std::vector<float>& gain) const {
+    const std::string_view norm = part.starts_with("attn_") ? "attn_norm.weight" : "ffn_norm.weight";
+    const std::string norm_name = concat(name.substr(0, name.size() - part.size()), norm);
+    const Result<const TensorInfo*> tensor = source_->require_tensor(norm_name, {config_.hidden});
+    if (!tensor) return tensor.error();
+    gain.resize(config_.hidden);
+    const std::byte* bytes = source_->tensor_bytes(**tensor).data();
+    with_format((*tensor)->format, [&](auto tag) { decode_row<decltype(tag)>(bytes, gain.data(), gain.size()); });
+    return success();
+  }
+
+  // Each row's values, a multiple of the rotation's width, part by part: w -> (w * gain) Q.
+  static void rotate_rows(Matrix values, const FastRotation& rotation, const std::vector<float>& gain, Parallel parallel) {
+    parallel(values.rows, [&](std::size_t n) {
+      std::vector<double> x(rotation.width());
+      for (std::size_t first = 0; first < values.cols; first += x.size()) {
+        float* const row = values.row(n) + first;
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          x[i] = static_cast<double>(row[i]) * (gain.empty() ? 1.0 : static_cast<double>(gain[first + i]));
+        }
+        rotation.rotate(x.data());
+        for (std::size_t i = 0; i < x.size(); ++i) row[i] = static_cast<float>(x[i]);
+      }
+    });
+  }
+
+  // The same of each column, sixteen at a time: they share cache lines.
+  static void rotate_columns(Matrix values, const FastRotation& rotation, Parallel parallel) {
+    constexpr std::size_t together = 16;
+    const std::size_t width = rotation.width();
+    parallel((values.cols + together - 1) / together, [&](std::size_t task) {
+      const std::size_t k0 = task * together, count = values.cols - k0 < together ? values.cols - k0 : together;
+      std::vector<double> x(count * width);
+      for (std::size_t first = 0; first < values.rows; first += width) {
+        for (std::size_t i = 0; i < width; ++i) {
+          for (std::size_t k = 0; k < count; ++k) x[k * width + i] = static_cast<double>(values.row(first + i)[k0 + k]);
+        }
+        for (std::size_t k = 0; k < count; ++k) rotation.rotate(x.data() + k * width);
+        for (std::size_t i = 0; i < width; ++i) {
+          for (std::size_t k = 0; k < count; ++k) values.row(first + i)[k0 + k] = static_cast<float>(x[k * width + i]);
+        }
+      }
+    });
+  }
+
+  const ModelSource* source_;
+  ModelConfig config_;
+  Rotation rotation_;
+  FastRotation residual_, heads_, down_;
+};
+
+}}  // namespace stilla
