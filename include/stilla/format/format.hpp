@@ -13,6 +13,9 @@
 // A format with one scale for each row (RowScaledFormat) begins a row with it, a float, and the blocks follow. Then it is
 // decode(block, scale, weights) and encode(weights, scale, block), and fit(weights, count) is the scale for a row.
 //
+// A format that is not quantised is multiplied as floats. F32, F16 and BF16 are one number a weight, of type Storage. Any other
+// one names that of them which holds each of its weights exactly (PanelFormat), and whose kernels then multiply it.
+//
 // A quantised format also shows integer kernels its parts. With g = k / group_weights:
 //
 //   weight[k] = s[g] * (code(k) - zero_point) + m[g]            codebook formats: s[g] * codebook[code(k)]
@@ -41,6 +44,7 @@
 // The list of formats, in the order of tables and of tests: a header of this folder and the types that it defines.
 #define STILLA_FORMAT_LIST(format)             \
   format(float_formats, F32, F16, BF16)        \
+  format(bfp16, BFP16EBS8)                     \
   format(q8_0, Q8_0)                           \
   format(q4_0, Q4_0)                           \
   format(q4_1, Q4_1)                           \
@@ -89,6 +93,22 @@ concept QuantisedFormat = WeightFormat<F> && requires(const std::byte* block, st
   F::zero_point;
   F::group_weights;
 };
+
+namespace detail {
+template <class F>
+struct PanelFormatOf {
+  using Type = F;
+};
+template <class F>
+  requires requires { typename F::PanelFormat; }
+struct PanelFormatOf<F> {
+  using Type = typename F::PanelFormat;
+};
+}  // namespace detail
+
+// The format that a matrix of F is packed as: F itself, or the one it names.
+template <class F>
+using PanelFormat = typename detail::PanelFormatOf<F>::Type;
 
 template <class F>
 concept WordScaledFormat = QuantisedFormat<F> && requires(const std::byte* block, std::uint32_t word) {
