@@ -9,8 +9,8 @@ The kernel is compiled by g++ from the source in the wheel (MIT), in a temporary
 
 The file is a row of records, little endian, as golden_records() in tests/test_util.hpp reads them:
     u32 bytes of the name | the name | u32 count | count doubles
-"bfp16/input" are the weights, in blocks of 8. "bfp16/saturate/TIES" are the same weights as the kernel returns them, for its three
-rounding modes; "bfp16/next_exponent/TIES" likewise with its `use_compiler_version_cpu_kernel`.
+"bfp16/input" are the weights, in blocks of 8. "bfp16/saturate/TIES" are the same weights as the kernel returns them, for its
+three rounding modes; "bfp16/next_exponent/TIES" likewise with its `use_compiler_version_cpu_kernel`.
 """
 import argparse
 import ctypes
@@ -103,7 +103,8 @@ def main():
             for ties, mode in TIES.items():
                 result = np.zeros_like(values)
                 pointer = ctypes.POINTER(ctypes.c_float)
-                kernel(values.ctypes.data_as(pointer), result.ctypes.data_as(pointer), values.size, BIT_WIDTH, BLOCK, mode, version)
+                kernel(values.ctypes.data_as(pointer), result.ctypes.data_as(pointer), values.size, BIT_WIDTH, BLOCK, mode,
+                       version)
                 record(f"bfp16/{overflow}/{ties}", result)
     pathlib.Path(arguments.output).write_bytes(out)
     print(arguments.output, len(out), "bytes,", len(values), "blocks")

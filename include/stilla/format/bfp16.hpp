@@ -8,17 +8,18 @@
 //     byte  0          1                       9
 //           | exponent | mantissas, int8[8]    |            exponent: 0..254, that of the largest weight as a float has it
 //
-// 133 = 127 + 6: the exponent is biased as a float's is, and a mantissa of 64 stands for 1.0 * 2^(exponent - 127). Where the byte
-// of the exponent stands and how mantissas are signed: mlir-aie, programming_examples/ml/block_datatypes/helper.h.
+// 133 = 127 + 6: the exponent is biased as a float's is, and a mantissa of 64 stands for 1.0 * 2^(exponent - 127). Where the
+// exponent stands and how mantissas are signed: mlir-aie, programming_examples/ml/block_datatypes/helper.h.
 //
 // Every weight is exactly a bf16: a mantissa has 8 significant bits, and the smallest step, 2^-133, is the smallest bf16. So a
 // matrix is packed as BF16's panels (PanelFormat), and the kernels for BF16 multiply it on every target. It has 16 bits per
 // weight there.
 //
-// The encoder takes the largest exponent of the eight and rounds each weight to a multiple of the step that follows from it. What
-// that leaves open is two arguments, for which AMD Quark has all of these (amd-quark 0.13, bfp_kernel.cc, bit_width 16, block_size
-// 8; tests/golden/make_bfp16_golden.py): ties, and a largest weight that would round up to 128. The format's own encode() does
-// what Quark's configuration does by default: ties to even, 127 for what would be 128.
+// The encoder takes the largest exponent of the eight and rounds each weight to a multiple of the step that follows from it. Two
+// arguments say what that leaves open: ties, and a largest weight that would round up to 128. AMD Quark's kernel has all of these
+// ways (amd-quark 0.13, bfp_kernel.cc, bit_width 16, block_size 8), and encode() gives the same bits as it does
+// (tests/golden/make_bfp16_golden.py). By default ties go to even and 128 becomes 127, as in Quark's configuration. mlir-aie's
+// host code cuts off instead, which loses more, and says that the NPU's own conversion does so too (helper.h).
 //
 // The ends of the range:
 //   - Subnormal weights are encoded as all others, in steps of 2^-133 where the whole block is below 2^-126. An AIE2P counts
