@@ -349,6 +349,21 @@ TEST(XdnaSchedule, FitsAndIsTheOneInTheTable) {
   EXPECT_NE(table.find("| 14B | down | 5120 x 13824 | bfp16 | 64 x 64 x 64 |"), std::string::npos);
 }
 
+// The excerpt in kernels/README.md: the 1.5B's down.
+TEST(XdnaSchedule, IsTheOneInTheReadme) {
+  std::ifstream file(std::string(test_data) + "/../../kernels/README.md");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  ASSERT_FALSE(text.empty());
+  for (const Form form : forms) {
+    for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
+      const Schedule s = schedule(form, tile, most_columns, 8960);
+      const std::string row = concat("| ", form_name(form), " | ", tile.m, " x ", tile.k, " x ", tile.n, " | ", s.c_buffers, " | ",
+                                     s.core_bytes, " | ", s.depth, " | ", s.memory_bytes, " |\n");
+      EXPECT_NE(text.find(row), std::string::npos) << row;
+    }
+  }
+}
+
 TEST(XdnaDevice, IsInTheList) {
   bool found = false;
   for_each_type(Devices{}, [&](auto device) { found = found || decltype(device)::id == DeviceId{"xdna-emulated"}; });
