@@ -18,6 +18,7 @@
 
 #include <stilla/dispatch.hpp>
 #include <stilla/base/error.hpp>
+#include <stilla/contract/r1_models.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/base/thread_pool.hpp>
 #include <stilla/base/random.hpp>
@@ -26,17 +27,9 @@
 
 namespace stilla_bench {
 
-// R1-Distill-Qwen by size.
-struct ModelShape {
-  const char* name;
-  std::size_t hidden, ffn, n_heads, n_kv_heads, layers, vocabulary;
-};
-inline constexpr std::size_t head_dim = 128;
-inline constexpr ModelShape models[] = {
-    {"1.5B", 1536, 8960, 12, 2, 28, 151936},
-    {"7B", 3584, 18944, 28, 4, 28, 152064},
-    {"14B", 5120, 13824, 40, 8, 48, 152064},
-};
+using ModelShape = stilla::R1Model;
+inline constexpr const auto& models = stilla::r1_models;
+inline constexpr std::size_t head_dim = ModelShape::head_dim;
 
 // 1 and all.
 inline std::vector<std::size_t> thread_counts() {

@@ -100,8 +100,9 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
     }
   } else {
     for (std::size_t k = 0; k < K; ++k) {
-      float w = 0;
-      F::decode(row + k * F::block_bytes, &w);
+      float block[F::block_weights];
+      decode_block<F>(row, k - k % F::block_weights, block);
+      const float w = block[k % F::block_weights];
       const float value = x.floats.data()[m * K + k];
       y.contract = std::fma(w, value, y.contract);
       y.value += double{w} * double{value};

@@ -132,12 +132,14 @@ struct Activations {
 template <class F>
 std::vector<std::size_t> columns() {
   if (F::block_weights == 1) return {1, 2, 15, 16, 31, 33, 100};
+  if (F::block_weights == 8) return {8, 16, 24, 104};
   if (F::block_weights == 32) return {32, 64, 96, 256, 544};
   if (F::block_weights == 128) return {128, 256, 896};
   return {256, 512, 768};
 }
 template <class F>
 constexpr std::size_t some_columns = F::block_weights == 1    ? 70
+                                     : F::block_weights == 8  ? 72
                                      : F::block_weights == 32 ? 96
                                                               : 512;
 

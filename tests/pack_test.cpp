@@ -83,7 +83,7 @@ TYPED_TEST(Pack, PackedBytesAreThoseOfTheLayout) {
     const DrawnSpan<F> span;
     panel = span.head_bytes + (K + span.k() - 1) / span.k() * span.bytes();
   } else {
-    panel = (K * 16 * F::block_bytes + 63) / 64 * 64;
+    panel = (K * 16 * PanelFormat<F>::block_bytes + 63) / 64 * 64;
   }
   EXPECT_EQ(packed_bytes<F>(0, K), 0u);
   EXPECT_EQ(packed_bytes<F>(1, K), panel);
@@ -149,7 +149,11 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
           ASSERT_EQ(at(4 + in_block / 16) >> (in_block % 16 / 4 * 2) & 3u, code >> 4);
         }
       } else {
-        ASSERT_EQ(std::memcmp(packed.data() + (k * 16 + n) * F::block_bytes, block, F::block_bytes), 0);
+        using G = PanelFormat<F>;  // a weight is a block of it
+        float weight[F::block_weights], found = 0;
+        decode_block<F>(row, k - k % F::block_weights, weight);
+        G::decode(packed.data() + (k * 16 + n) * G::block_bytes, &found);
+        ASSERT_TRUE(same_bits(found, weight[k % F::block_weights]));
       }
     }
   }
@@ -166,7 +170,8 @@ TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
       {"q5_k", 0x76199f20dd47b10cu}, {"q6_k", 0x3ed82a5370147f41u}, {"iq4_nl", 0xdb0e650a702cc8f5u},
       {"iq4_xs", 0x15fee79bce192ea6u}, {"st4", 0x015c5f536db1173bu},
       {"int4_g128", 0xf9c429f09f535cadu}, {"int4_g128_min", 0x7e9889b0482ca795u},
-      {"int4_channel", 0x72e0eb26d52d82b5u}, {"int8_channel", 0x2a42076fd63c1781u}};
+      {"int4_channel", 0x72e0eb26d52d82b5u}, {"int8_channel", 0x2a42076fd63c1781u},
+      {"bfp16ebs8", 0x8d5eaf367a56fc6bu}};
   constexpr std::size_t K = TestFixture::columns, N = 21;
   std::vector<std::byte> rows(N * row_bytes<F>(K));
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(noise_bits(7, i) >> 24);

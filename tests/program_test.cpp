@@ -80,6 +80,12 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "-t: found '0'", {"bench", "-m", model, "-t", "1,0"}},
       {2, "nothing to measure", {"bench", "-m", model, "-p", "0", "-n", "0"}},
       {2, "pp512 needs 512 positions, and the context holds 256", {"bench", "-m", model}},
+      {2, "subcommand is required", {"npu"}},
+      {1, "nothing.gguf: cannot open", {"npu", "check", path("nothing.gguf")}},
+      {3, "is not a GGUF file", {"npu", "check", path("text.txt")}},
+      {3, "'token_embd.weight' is missing", {"npu", "check", path("vocabulary.gguf")}},
+      {2, "a context of 257 tokens; this model was trained for 256", {"npu", "check", model, "--ctx", "257"}},
+      {2, "--memory: found '0'", {"npu", "check", model, "--memory", "0"}},
   };
   for (const Case& c : cases) {
     const Finished ended = run_program(c.arguments);
@@ -178,6 +184,60 @@ TEST_F(ProgramTest, InspectShowsKeysTensorsAndMemory) {
   EXPECT_TRUE(
       std::none_of(escaped.out.begin(), escaped.out.end(), [](char c) { return c > 0 && c < 32 && c != '\n'; }));
   EXPECT_TRUE(contains(escaped.out, "a\\x0ab")) << escaped.out;
+}
+
+TEST_F(ProgramTest, NpuListNamesEachNumbersSource) {
+  const Finished text = run_program({"npu", "list"});
+  ASSERT_EQ(text.status, 0) << text.err;
+  for (const char* part :
+       {"hexagon-v73: Qualcomm Hexagon", "3355443200 bytes  [llama.cpp", "intel-npu4", "unknown", "8 x 8 x 8  [mlir-aie"}) {
+    EXPECT_TRUE(contains(text.out, part)) << part << "\n" << text.out;
+  }
+  const Finished json = run_program({"npu", "list", "--json"});
+  ASSERT_EQ(json.status, 0) << json.err;
+  const auto npus = nlohmann::json::parse(json.out);
+  ASSERT_EQ(npus.size(), 6u);
+  for (const auto& npu : npus) {
+    EXPECT_FALSE(npu["weights"].empty());
+    for (const auto& fact : npu["facts"]) EXPECT_EQ(fact["value"] == "unknown", fact["source"] == "") << npu["name"] << fact;
+  }
+}
+
+TEST_F(ProgramTest, NpuScheduleIsATable) {
+  const Finished table = run_program({"npu", "schedule"});
+  ASSERT_EQ(table.status, 0) << table.err;
+  EXPECT_TRUE(contains(table.out, "| 7B | down | 3584 x 18944 | bf16 | 64 x 64 x 64 | 1 | 52480 | 12 | 524288 |")) << table.out;
+}
+
+// The file in this program, packed or not, and one of floats.
+TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
+  const Finished text = run_program({"npu", "check"});
+  ASSERT_EQ(text.status, 0) << text.err;
+  for (const char* part : {"Stilla Drop (qwen2 3M q4_0): 4 layers", "context 512", "Qualcomm Hexagon, by QNN HTP: fits",
+                           "1 part;", "refused: 28 matrices of q4_0 as they are: found 4 bits in groups of 32; OpenVINO takes",
+                           "nothing was compiled or run"}) {
+    EXPECT_TRUE(contains(text.out, part)) << part << "\n" << text.out;
+  }
+  fs::copy_file(path("speaker.gguf"), path("for-npu.gguf"), fs::copy_options::overwrite_existing);
+  ASSERT_EQ(run_program({"pack", "-m", path("for-npu.gguf")}).status, 0);
+  for (const char* name : {"for-npu.gguf", "for-npu.stilla"}) {
+    const Finished json = run_program({"npu", "check", path(name), "--json", "--ctx", "100", "--memory", "5"});
+    ASSERT_EQ(json.status, 0) << json.err;
+    const auto report = nlohmann::json::parse(json.out);
+    EXPECT_EQ(report["model"], "Table");
+    EXPECT_EQ(report["context"], 100);
+    EXPECT_EQ(report["available_bytes"], 1'000'000'000);
+    ASSERT_EQ(report["families"].size(), 3u);
+    const auto& hexagon = report["families"][0];
+    EXPECT_EQ(hexagon["mapping_bytes"], 3355443200);
+    EXPECT_TRUE(report["families"][1]["mapping_bytes"].is_null());
+    EXPECT_EQ(hexagon["forms"][0]["form"], "int4 per channel");
+    EXPECT_EQ(hexagon["forms"][0]["parts"][0]["layers"], 1);
+    EXPECT_TRUE(contains(hexagon["refused"][0]["reason"].get<std::string>(), "floats of 32 bits are not quantised"));
+    // Rows of 288 are no multiple of 64 or 128, of 32 they are.
+    EXPECT_TRUE(contains(hexagon["forms"][3]["refused"].get<std::string>(), "288 columns, which is not a multiple of 64"));
+    EXPECT_TRUE(hexagon["forms"][4]["refused"].is_null());
+  }
 }
 
 TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {

@@ -144,7 +144,9 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
     }
   } else {
     for (std::size_t i = 0; i < count; ++i) {
-      store_as(blocks.data() + i * F::block_bytes, from_float<typename F::Storage>(noise(seed, i)));
+      float weights[F::block_weights];
+      for (std::size_t k = 0; k < F::block_weights; ++k) weights[k] = noise(seed, i * F::block_weights + k);
+      F::encode(weights, blocks.data() + i * F::block_bytes);
     }
   }
   return blocks;

@@ -46,7 +46,7 @@ template <class Target, class F>
 void for_each_kernel(F&& f) {
   for_each_type(Formats{}, [&](auto format) {
     using Format = decltype(format);
-    f(MatmulPanels<Target, Format>{}, "matmul", Format::name);
+    f(MatmulPanels<Target, PanelFormat<Format>>{}, "matmul", Format::name);
   });
   f(QuantiseQ8<Target>{}, "quantise activations", "");
   f(RmsNorm<Target>{}, "rms_norm", "");

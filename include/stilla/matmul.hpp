@@ -7,8 +7,8 @@
 //   stilla::quantise(x8, x);                      // once per input, shared by every matrix that takes it
 //   stilla::matmul(y, w, x8.view(), bias);        // any M; decode is M = 1
 //
-// Quantised weights take activations rounded to 8 or 16 bits (ActivationBuffer's argument), float weights (F32, F16, BF16)
-// take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are the same on every target,
+// Quantised weights take activations rounded to 8 or 16 bits (ActivationBuffer's argument), float weights (F32, F16, BF16,
+// BFP16EBS8) take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are the same on every target,
 // for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to 400 KB of each
 // thread's stack.
 #pragma once
@@ -124,7 +124,7 @@ STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatI
 STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatId format) {
   PanelJob::Function function = nullptr;
   with_target(target, [&](auto target_tag) {
-    stilla::with_format(format, [&](auto tag) { function = run_panels<decltype(target_tag), decltype(tag)>; });
+    stilla::with_format(format, [&](auto tag) { function = run_panels<decltype(target_tag), PanelFormat<decltype(tag)>>; });
   });
   return function;
 }

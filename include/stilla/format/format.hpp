@@ -13,6 +13,10 @@
 // A format with one scale for each row (RowScaledFormat) begins a row with it, a float, and the blocks follow. Then it is
 // decode(block, scale, weights) and encode(weights, scale, block), and fit(weights, count) is the scale for a row.
 //
+// A format may name another one (PanelFormat) whose packed panels and kernels serve it. One that is not quantised is multiplied as
+// floats: F32, F16 and BF16 are one number a weight, of type Storage; any other one names that of them which holds each of its
+// weights exactly. A quantised one names another of which its panels are an example, byte for byte.
+//
 // Optional: set_code(block, k, code), the reverse of code() below. It lets somebody who knows better than encode() choose the
 // codes for the scales that encode() found (model/error_feedback.hpp); such a format has neither minimums nor a codebook.
 //
@@ -46,6 +50,7 @@
 // The list of formats, in the order of tables and of tests: a header of this folder and the types that it defines.
 #define STILLA_FORMAT_LIST(format)                \
   format(float_formats, F32, F16, BF16)           \
+  format(bfp16, BFP16EBS8)                        \
   format(q8_0, Q8_0)                              \
   format(q4_0, Q4_0)                              \
   format(q4_1, Q4_1)                              \
@@ -96,6 +101,22 @@ concept QuantisedFormat = WeightFormat<F> && requires(const std::byte* block, st
   F::zero_point;
   F::group_weights;
 };
+
+namespace detail {
+template <class F>
+struct PanelFormatOf {
+  using Type = F;
+};
+template <class F>
+  requires requires { typename F::PanelFormat; }
+struct PanelFormatOf<F> {
+  using Type = typename F::PanelFormat;
+};
+}  // namespace detail
+
+// The format that a matrix of F is packed as: F itself, or the one it names.
+template <class F>
+using PanelFormat = typename detail::PanelFormatOf<F>::Type;
 
 template <class F>
 concept ChosenCodesFormat = QuantisedFormat<F> && EncodableFormat<F> && requires(std::byte* block) {

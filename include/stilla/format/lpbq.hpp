@@ -133,10 +133,13 @@ struct BlockScaledRow {
 struct LPBQ32 : detail::BlockScaledRow<LPBQ32, 32> {
   static constexpr std::string_view name = "lpbq32";
 };
+// Panels have a block scale for each 32 weights, of these formats equal ones, and so are LPBQ32's.
 struct LPBQ64 : detail::BlockScaledRow<LPBQ64, 64> {
+  using PanelFormat = LPBQ32;
   static constexpr std::string_view name = "lpbq64";
 };
 struct LPBQ128 : detail::BlockScaledRow<LPBQ128, 128> {
+  using PanelFormat = LPBQ32;
   static constexpr std::string_view name = "lpbq128";
 };
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include <stilla/base/aligned.hpp>
@@ -181,11 +182,22 @@ void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_st
 template <class F>
   requires(!QuantisedFormat<F>)
 void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_stride_bytes, std::size_t K, std::byte* panel) {
-  constexpr std::size_t element = sizeof(typename F::Storage);
+  using Storage = typename PanelFormat<F>::Storage;
+  constexpr std::size_t element = sizeof(Storage);
   std::fill_n(panel, PanelLayout<F>::panel_bytes(K), std::byte{});
   for (std::size_t r = 0; r < row_count; ++r) {
-    for (std::size_t k = 0; k < K; ++k) {
-      std::memcpy(panel + (k * panel_rows + r) * element, rows + r * row_stride_bytes + k * element, element);
+    const std::byte* row = rows + r * row_stride_bytes;
+    for (std::size_t k = 0; k < K; k += F::block_weights) {
+      std::byte* first = panel + (k * panel_rows + r) * element;
+      if constexpr (std::is_same_v<PanelFormat<F>, F>) {
+        std::memcpy(first, row + k * element, element);
+      } else {
+        float weights[F::block_weights];
+        decode_block<F>(row, k, weights);
+        for (std::size_t i = 0; i < F::block_weights; ++i) {
+          store_as(first + i * panel_rows * element, from_float<Storage>(weights[i]));
+        }
+      }
     }
   }
 }
@@ -222,7 +234,8 @@ void unpack_row(const PackedView& w, std::size_t n, float* weights) {
       // scale * code is exact wherever there is a minimum (11 + 6 + 5 bits), so no compiler can round it differently.
       if constexpr (F::has_minimum) weights[k] += s.minimum;
     } else {
-      weights[k] = to_float(load_as<typename F::Storage>(panel + (k * panel_rows + r) * sizeof(typename F::Storage)));
+      using Storage = typename PanelFormat<F>::Storage;
+      weights[k] = to_float(load_as<Storage>(panel + (k * panel_rows + r) * sizeof(Storage)));
     }
   }
 }

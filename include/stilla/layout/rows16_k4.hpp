@@ -29,7 +29,8 @@
 //   formats with a scale per row: scale f32[16] once, before the panel's codes, and no records; with sub-scales, per block:
 //                         sub-scales int8[groups][16]
 //
-// Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r.
+// Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r. Others that are not quantised are decoded into the
+// panels of one of these (PanelFormat in format/format.hpp): BFP16EBS8 into BF16's.
 //
 // What this layout cannot hold is a compile error (Rows16K4::holds): a format's traits are not believed but checked.
 #pragma once
@@ -164,7 +165,7 @@ template <class F>
   requires(!QuantisedFormat<F>)
 struct Rows16K4::Panels<F> {
   static constexpr std::size_t panel_bytes(std::size_t K) {
-    const std::size_t bytes = K * panel_rows * sizeof(typename F::Storage);
+    const std::size_t bytes = K * panel_rows * sizeof(typename PanelFormat<F>::Storage);
     return (bytes + cache_line_bytes - 1) / cache_line_bytes * cache_line_bytes;
   }
 };

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BFP16EBS8: block floating point, eight weights that share one exponent, 9 bits per weight. It is the type bfp16ebs8 of the
+// compute tiles in AMD's XDNA2 NPUs (AIE2P), and the BFP16 of AMD Quark.
+//
+//     weight[k] = mantissa[k] * 2^(exponent - 133)          mantissa[k]: -128..127
+//
+//     byte  0          1                       9
+//           | exponent | mantissas, int8[8]    |            exponent: 0..254, that of the largest weight as a float has it
+//
+// 133 = 127 + 6: the exponent is biased as a float's is, and a mantissa of 64 stands for 1.0 * 2^(exponent - 127). Where the
+// exponent stands and how mantissas are signed: mlir-aie, programming_examples/ml/block_datatypes/helper.h.
+//
+// Every weight is exactly a bf16: a mantissa has 8 significant bits, and the smallest step, 2^-133, is the smallest bf16. So a
+// matrix is packed as BF16's panels (PanelFormat), and the kernels for BF16 multiply it on every target. It has 16 bits per
+// weight there.
+//
+// The encoder takes the largest exponent of the eight and rounds each weight to a multiple of the step that follows from it. Two
+// arguments say what that leaves open: ties, and a largest weight that would round up to 128. AMD Quark's kernel has all of these
+// ways (amd-quark 0.13, bfp_kernel.cc, bit_width 16, block_size 8), and encode() gives the same bits as it does
+// (tests/golden/make_bfp16_golden.py). By default ties go to even and 128 becomes 127, as in Quark's configuration. mlir-aie's
+// host code cuts off instead, which loses more, and says that the NPU's own conversion does so too (helper.h).
+//
+// The ends of the range:
+//   - Subnormal weights are encoded as all others, in steps of 2^-133 where the whole block is below 2^-126. An AIE2P counts
+//     subnormal bf16 as 0; nobody says what it does with these.
+//   - The largest float becomes 127 * 2^121: exponent 254 is never raised, so no finite weight becomes infinite.
+//   - A weight that is not finite has no part in the exponent. NaN becomes 0, infinity +-127; encode_rows() refuses both.
+//   - Exponent 255 is never written. decode makes eight NaNs of it, as Quark does with its shared exponents of 255, so that a
+//     damaged block shows. Exponent 254 with mantissa -128 is -2^128 and so minus infinity.
+// The sign of a zero is lost.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+#include <stilla/base/types.hpp>
+#include <stilla/format/float_formats.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// Where a weight lies in the middle between two multiples of the step. Quark's numbers for them: 2, 0, 1.
+enum class Bfp16Ties : std::uint8_t {
+  to_even,
+  away_from_zero,
+  up,  // to the larger one, so that -1.5 becomes -1
+};
+
+// What becomes of a block whose largest weight would round to 128 steps.
+enum class Bfp16Overflow : std::uint8_t {
+  saturate,       // it becomes 127 steps, and mantissas are -127..127. The lesser error of the block as a whole
+  next_exponent,  // the whole block takes steps twice as large; -128 is left as it is. Quark: use_compiler_version_cpu_kernel
+};
+
+namespace detail {
+
+inline constexpr std::uint32_t highest_bfp16_exponent = 254;
+
+// |weight| in steps of 2^(exponent - 133), rounded. `bits` are those of a finite float whose exponent is at most `exponent`.
+constexpr std::uint32_t bfp16_steps(std::uint32_t bits, std::uint32_t exponent, Bfp16Ties ties) {
+  std::uint32_t own = bits >> 23 & 0xffu;
+  std::uint32_t mantissa = bits & 0x7fffffu;
+  if (own != 0) mantissa |= 0x800000u;  // value = mantissa * 2^(own - 150)
+  else own = 1;
+  const std::uint32_t shift = exponent + 17 - own;  // at least 16
+  if (shift > 25) return 0;                         // below a half step
+  const std::uint32_t half = std::uint32_t{1} << (shift - 1);
+  const bool is_odd = (mantissa >> shift & 1u) != 0, is_negative = bits >> 31 != 0;
+  const bool tie_grows = ties == Bfp16Ties::to_even ? is_odd : ties == Bfp16Ties::away_from_zero || !is_negative;
+  return (mantissa + half - (tie_grows ? 0 : 1)) >> shift;
+}
+
+constexpr std::uint32_t float_bits(float x) { return std::bit_cast<std::uint32_t>(x); }
+constexpr bool bits_are_finite(std::uint32_t bits) { return (bits >> 23 & 0xffu) != 0xffu; }
+
+}  // namespace detail
+
+struct BFP16EBS8 {
+  using PanelFormat = BF16;
+  static constexpr std::string_view name = "bfp16ebs8";
+  static constexpr std::size_t block_weights = 8;
+  static constexpr std::size_t block_bytes = 9;
+
+  // The two parts of a block.
+  static constexpr std::uint32_t exponent(const std::byte* block) { return std::to_integer<std::uint32_t>(block[0]); }
+  static constexpr int mantissa(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + 1 + k); }
+
+  // 2^(exponent - 133), a float. exponent: 0..254.
+  static constexpr float step(std::uint32_t exponent) {
+    return std::bit_cast<float>(exponent > 6 ? (exponent - 6) << 23 : std::uint32_t{1} << (exponent + 16));
+  }
+
+  static constexpr void decode(const std::byte* block, float* weights) {
+    const std::uint32_t shared = exponent(block);
+    const float scale = shared > detail::highest_bfp16_exponent ? std::numeric_limits<float>::quiet_NaN() : step(shared);
+    for (std::size_t k = 0; k < block_weights; ++k) weights[k] = static_cast<float>(mantissa(block, k)) * scale;
+  }
+
+  static constexpr void encode(const float* weights, std::byte* block) {
+    encode(weights, block, Bfp16Ties::to_even, Bfp16Overflow::saturate);
+  }
+  static constexpr void encode(const float* weights, std::byte* block, Bfp16Ties ties, Bfp16Overflow overflow) {
+    std::uint32_t shared = 0;
+    for (std::size_t k = 0; k < block_weights; ++k) {
+      const std::uint32_t bits = detail::float_bits(weights[k]), own = bits >> 23 & 0xffu;
+      if (detail::bits_are_finite(bits) && own > shared) shared = own;
+    }
+    bool fits_negative = false;  // -128 is a mantissa
+    if (overflow == Bfp16Overflow::next_exponent && shared < detail::highest_bfp16_exponent) {
+      fits_negative = true;
+      bool is_too_large = false;
+      for (std::size_t k = 0; k < block_weights; ++k) {
+        const std::uint32_t bits = detail::float_bits(weights[k]);
+        const std::uint32_t most = bits >> 31 != 0 ? 128 : 127;
+        is_too_large = is_too_large || (detail::bits_are_finite(bits) && detail::bfp16_steps(bits, shared, ties) > most);
+      }
+      shared += is_too_large ? 1 : 0;
+    }
+    block[0] = static_cast<std::byte>(shared);
+    for (std::size_t k = 0; k < block_weights; ++k) {
+      const std::uint32_t bits = detail::float_bits(weights[k]);
+      const bool is_negative = bits >> 31 != 0;
+      const std::uint32_t most = is_negative && fits_negative ? 128 : 127;
+      std::uint32_t steps = most;
+      if (detail::bits_are_finite(bits)) steps = detail::bfp16_steps(bits, shared, ties);
+      else if ((bits & 0x7fffffu) != 0) steps = 0;  // NaN
+      if (steps > most) steps = most;
+      block[1 + k] = static_cast<std::byte>(is_negative ? 0u - steps : steps);
+    }
+  }
+};
+
+}}  // namespace stilla

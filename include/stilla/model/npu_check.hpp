@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A model held against the NPUs of npu.hpp: which forms of weights each family's stack takes, in how many parts the layers must
+// be split, whether the machine's memory suffices, and what the stack would refuse, with the reason. Only shapes and types are
+// read, no weights, so it takes no time, and it says what sources state: nothing is compiled.
+//
+//   Result<NpuReport> report = check_npus(source);
+//
+// Sizes in bytes. What the layers take on an NPU is computed from their shapes for every form; embedding and head are counted as
+// the file has them. A part is some whole layers with their share of the KV cache that one process maps.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/error.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/io/model_source.hpp>
+#include <stilla/model/config.hpp>
+#include <stilla/model/npu.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+struct NpuCheckOptions {
+  std::size_t context = 0;  // positions; 0: 4096, or what the model was trained for where that is less
+  std::uint64_t memory_bytes = 16'000'000'000;
+  // What the system and other programs keep: an assumption.
+  std::uint64_t reserved_bytes = 4'000'000'000;
+};
+
+struct NpuPart {
+  std::size_t first_layer = 0, layers = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct NpuFormVerdict {
+  const NpuForm* form = nullptr;
+  std::string refused;          // why these matrices cannot have this form; empty: they can
+  std::uint64_t weight_bytes = 0;  // of all layers
+  std::vector<NpuPart> parts;   // empty where a single layer is too large
+  std::uint64_t total_bytes = 0;  // with KV cache, embedding and head
+  bool fits = false;            // it can be split, and the machine's memory suffices
+};
+
+struct NpuRefusal {
+  std::string what;
+  std::string reason;
+  std::string_view source;
+};
+
+struct NpuVerdict {
+  const NpuDescriptor* npu = nullptr;  // the first of its family
+  std::vector<NpuFormVerdict> forms;
+  std::vector<NpuRefusal> refused;
+  bool fits = false;  // with one of the forms at least
+};
+
+struct NpuReport {
+  std::size_t layers = 0, context = 0;
+  std::uint64_t layer_weights = 0;  // numbers in all layers
+  std::uint64_t host_bytes = 0;     // embedding and head, as the file has them
+  std::uint64_t kv_bytes = 0;       // two bytes an element
+  std::uint64_t available_bytes = 0;
+  std::vector<NpuVerdict> families;
+};
+
+namespace detail {
+
+// A format of a file as NPUs see it.
+constexpr NpuForm npu_form_of(FormatId id) {
+  NpuForm form{"", NpuScales::none, 32, 0, ""};
+  with_format(id, [&]<class F>(F) {
+    form.name = F::name;
+    if constexpr (QuantisedFormat<F>) {
+      form.bits = F::code_bits;
+      form.group = static_cast<unsigned>(F::has_sub_scales ? F::group_weights : F::block_weights);
+      form.scales = F::is_codebook ? NpuScales::codebook : F::has_minimum ? NpuScales::group_zero : NpuScales::group;
+      if constexpr (requires(const std::byte* block) { F::zero(block); }) {  // zero points of its own
+        form.scales = NpuScales::group_zero;
+        form.bits = 4;
+      }
+      if constexpr (RowScaledFormat<F>) {
+        form.scales = F::has_sub_scales ? NpuScales::integer : NpuScales::channel;
+        form.group = F::has_sub_scales ? static_cast<unsigned>(F::block_weights) : 0;
+      }
+    } else if constexpr (std::is_same_v<PanelFormat<F>, F>) {
+      form.bits = 8 * F::block_bytes;
+    } else {
+      form.scales = NpuScales::exponent;
+      form.bits = 9;
+      form.group = F::block_weights;
+    }
+  });
+  return form;
+}
+
+// Whether weights of `found` are those of `taken` without any rounding.
+constexpr bool is_taken(const NpuForm& found, const NpuForm& taken) {
+  const bool has_zero_in_the_middle = found.scales == NpuScales::group && taken.scales == NpuScales::group_zero;
+  return (found.scales == taken.scales || has_zero_in_the_middle) && found.bits == taken.bits && found.group == taken.group;
+}
+
+// Bytes of W[N, K] in a form.
+constexpr std::uint64_t npu_bytes(const NpuForm& form, std::uint64_t N, std::uint64_t K) {
+  if (form.scales == NpuScales::none) return N * K * form.bits / 8;
+  if (form.scales == NpuScales::exponent) return N * ((K + 7) / 8) * 9;
+  const std::uint64_t codes = N * ((K * form.bits + 7) / 8);
+  const std::uint64_t groups = form.group == 0 ? 0 : N * ((K + form.group - 1) / form.group);
+  switch (form.scales) {
+    case NpuScales::channel: return codes + N * sizeof(float);
+    case NpuScales::integer: return codes + N * sizeof(float) + groups;             // a byte for each block
+    case NpuScales::group_zero: return codes + groups * sizeof(f16) + (groups + 1) / 2;  // and 4 bits of zero point
+    default: return codes + groups * sizeof(f16);
+  }
+}
+
+// Why a stack does not take the weights of a file as they are.
+inline std::string npu_refusal_reason(const NpuDescriptor& npu, const NpuForm& found) {
+  bool takes_zero_points = false, takes_groups = false;
+  std::string forms;
+  for (const NpuForm& form : npu.forms) {
+    takes_zero_points = takes_zero_points || form.scales == NpuScales::group_zero;
+    takes_groups = takes_groups || form.scales == NpuScales::group || form.scales == NpuScales::group_zero;
+    forms += concat(forms.empty() ? "" : ", ", form.name);
+  }
+  std::string why;
+  switch (found.scales) {
+    case NpuScales::none: why = concat("floats of ", found.bits, " bits are not quantised"); break;
+    case NpuScales::exponent: why = "weights that share an exponent are not known to it"; break;
+    case NpuScales::integer: why = "it has no integer block scales"; break;
+    case NpuScales::codebook: why = "its weights are levels of a table"; break;
+    case NpuScales::channel: why = concat("it takes no ", found.bits, " bits per channel"); break;
+    case NpuScales::group_zero:
+      why = takes_zero_points ? concat("found ", found.bits, " bits in groups of ", found.group)
+                              : "its weights are asymmetric (zero points or minimums); only symmetric ones are taken";
+      break;
+    case NpuScales::group:
+      why = takes_groups ? concat("found ", found.bits, " bits in groups of ", found.group)
+                         : concat("its scales for ", found.group, " weights are floats, which need fp16 activations");
+      break;
+  }
+  return concat(why, "; ", npu.stack, " takes ", forms);
+}
+
+struct NpuModel {
+  std::vector<std::vector<const TensorInfo*>> layers;  // matrices
+  std::uint64_t kv_bytes_per_layer = 0;
+};
+
+inline Result<NpuModel> npu_model(const ModelSource& source, const ModelConfig& config, std::size_t context) {
+  NpuModel model;
+  model.layers.resize(config.n_layers);
+  model.kv_bytes_per_layer = std::uint64_t{2} * 2 * config.n_kv_heads * config.head_dim * context;
+  for (std::size_t layer = 0; layer < config.n_layers; ++layer) {
+    for (const std::string_view name : {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"}) {
+      const Result<const TensorInfo*> tensor = source.require_tensor(concat("blk.", layer, ".", name, ".weight"));
+      if (!tensor) return tensor.error();
+      model.layers[layer].push_back(*tensor);
+    }
+  }
+  return model;
+}
+
+// Whole layers from the first on, in as few parts as `most` bytes a part allow.
+inline std::vector<NpuPart> npu_fewest_parts(const std::vector<std::uint64_t>& layer_bytes, std::uint64_t most) {
+  std::vector<NpuPart> parts;
+  for (std::size_t layer = 0; layer < layer_bytes.size(); ++layer) {
+    if (layer_bytes[layer] > most) return {};
+    if (parts.empty() || parts.back().bytes + layer_bytes[layer] > most) parts.push_back({layer, 0, 0});
+    ++parts.back().layers;
+    parts.back().bytes += layer_bytes[layer];
+  }
+  return parts;
+}
+
+// The same number of parts with about the same number of layers each, where these fit as well.
+inline std::vector<NpuPart> npu_parts(const std::vector<std::uint64_t>& layer_bytes, std::uint64_t most) {
+  const std::vector<NpuPart> fewest = npu_fewest_parts(layer_bytes, most);
+  std::vector<NpuPart> even;
+  for (std::size_t p = 0; p < fewest.size(); ++p) {
+    const std::size_t first = p * layer_bytes.size() / fewest.size(), end = (p + 1) * layer_bytes.size() / fewest.size();
+    even.push_back({first, end - first, 0});
+    for (std::size_t layer = first; layer < end; ++layer) even.back().bytes += layer_bytes[layer];
+    if (even.back().bytes > most) return fewest;
+  }
+  return even;
+}
+
+inline NpuFormVerdict npu_form_verdict(const NpuDescriptor& npu, const NpuForm& form, const NpuModel& model,
+                                       const NpuReport& report) {
+  NpuFormVerdict verdict;
+  verdict.form = &form;
+  std::vector<std::uint64_t> layer_bytes;
+  for (const auto& layer : model.layers) {
+    std::uint64_t bytes = 0;
+    for (const TensorInfo* tensor : layer) {
+      if (form.group != 0 && tensor->columns() % form.group != 0 && verdict.refused.empty()) {
+        verdict.refused = concat("'", printable(tensor->name), "' has ", tensor->columns(),
+                                 " columns, which is not a multiple of ", form.group);
+      }
+      bytes += npu_bytes(form, tensor->rows(), tensor->columns());
+    }
+    verdict.weight_bytes += bytes;
+    layer_bytes.push_back(bytes + model.kv_bytes_per_layer);
+  }
+  const std::uint64_t most = npu.mapping_bytes.is_known() ? npu.mapping_bytes.value : ~std::uint64_t{0};
+  verdict.parts = npu_parts(layer_bytes, most);
+  verdict.total_bytes = verdict.weight_bytes + report.kv_bytes + report.host_bytes;
+  verdict.fits = verdict.refused.empty() && !verdict.parts.empty() && verdict.total_bytes <= report.available_bytes;
+  return verdict;
+}
+
+// The layers' matrices by format, and what each stack says of them.
+inline void add_npu_refusals(NpuVerdict& verdict, const NpuModel& model, const NpuReport& report) {
+  const NpuDescriptor& npu = *verdict.npu;
+  std::vector<std::pair<FormatId, std::size_t>> counts;
+  for (const auto& layer : model.layers) {
+    for (const TensorInfo* tensor : layer) {
+      std::size_t i = 0;
+      while (i < counts.size() && counts[i].first != tensor->format) ++i;
+      if (i == counts.size()) counts.push_back({tensor->format, 0});
+      ++counts[i].second;
+    }
+  }
+  for (const auto& [format, count] : counts) {
+    const NpuForm found = npu_form_of(format);
+    bool taken = false;
+    for (const NpuForm& form : npu.forms) taken = taken || is_taken(found, form);
+    if (taken) continue;
+    verdict.refused.push_back({concat(count, count == 1 ? " matrix of " : " matrices of ", found.name, " as they are"),
+                               npu_refusal_reason(npu, found), npu.forms_source});
+  }
+  std::string graphs = "a graph has one size";
+  if (npu.prompt_tokens.is_known()) {
+    graphs += concat(": one for ", npu.prompt_tokens.value, " tokens of a prompt and one for a token");
+  }
+  verdict.refused.push_back({"dynamic shapes", concat(graphs, ", prompts padded and masked"), npu.shapes.source});
+  if (npu.fixed_context.is_known() && report.context > npu.fixed_context.value) {
+    verdict.refused.push_back({concat("a context of ", report.context, " tokens"),
+                               concat(npu.stack, "'s packages end at ", npu.fixed_context.value), npu.fixed_context.source});
+  }
+  constexpr std::uint64_t above_7b = 8'000'000'000;
+  if (!npu.memory.text.empty() && report.layer_weights > above_7b && report.available_bytes <= 16'000'000'000) {
+    verdict.refused.push_back({"16 GB of memory", std::string(npu.memory.text), npu.memory.source});
+  }
+}
+
+}  // namespace detail
+
+// Refused: what read_model_config refuses, and a layer that lacks a matrix.
+inline Result<NpuReport> check_npus(const ModelSource& source, const NpuCheckOptions& options = {}) {
+  const Result<ModelConfig> config = read_model_config(source);
+  if (!config) return config.error();
+  constexpr std::size_t usual_context = 4096;
+  NpuReport report;
+  report.layers = config->n_layers;
+  report.context = options.context != 0 ? options.context : config->context < usual_context ? config->context : usual_context;
+  if (report.context > config->context) {
+    return Error{ErrorKind::bad_argument,
+                 concat("a context of ", report.context, " tokens; this model was trained for ", config->context)};
+  }
+  const Result<detail::NpuModel> model = detail::npu_model(source, *config, report.context);
+  if (!model) return model.error();
+  const Result<const TensorInfo*> embedding = source.require_tensor("token_embd.weight");
+  if (!embedding) return embedding.error();
+  const TensorInfo* head = source.find_tensor("output.weight");
+  report.host_bytes = (*embedding)->size_bytes + (head != nullptr ? head->size_bytes : 0);
+  report.kv_bytes = model->kv_bytes_per_layer * report.layers;
+  report.available_bytes = options.memory_bytes > options.reserved_bytes ? options.memory_bytes - options.reserved_bytes : 0;
+  for (const auto& layer : model->layers) {
+    for (const TensorInfo* tensor : layer) report.layer_weights += tensor->rows() * tensor->columns();
+  }
+  for (const NpuDescriptor& npu : npu_descriptors) {
+    if (!report.families.empty() && report.families.back().npu->family == npu.family) continue;
+    NpuVerdict verdict;
+    verdict.npu = &npu;
+    for (const NpuForm& form : npu.forms) {
+      verdict.forms.push_back(detail::npu_form_verdict(npu, form, *model, report));
+      verdict.fits = verdict.fits || verdict.forms.back().fits;
+    }
+    detail::add_npu_refusals(verdict, *model, report);
+    report.families.push_back(std::move(verdict));
+  }
+  return report;
+}
+
+}}  // namespace stilla

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights and activations as rows of a form's units (pack.hpp), from a weight format and from floats.
+//
+//   form     weights                                              activations
+//   int8     levels: code - zero point, or the codebook's entry,  rounded to -127..127, one scale a token: highest / 127
+//            and a float scale for each group of K and each row
+//   bf16     decoded, rounded to the nearest bf16, ties to even   rounded likewise
+//   bfp16    decoded and encoded as BFP16EBS8; weights in that    encoded as BFP16EBS8
+//            format stay as they are
+//
+// So int4 and uint4 weights, in groups or per channel, expand to int8 exactly, or to the bf16 and bfp16 nearest to them. int8
+// refuses formats without integers (floats) and with a minimum beside the scale, whose product is no integer.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/math.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/format/bfp16.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/npu_xdna/pack.hpp>
+
+namespace stilla { inline namespace STILLA_ABI { namespace xdna {
+
+// A matrix as rows of units.
+struct Operand {
+  Form form = Form::bf16;
+  std::size_t rows = 0, K = 0;
+  std::size_t group = 0;             // k that share a scale: int8 only, a multiple of 8; else 0
+  AlignedBuffer<std::byte> units;    // rows * row_bytes(form, K)
+  AlignedBuffer<float> scales;       // [K / group][rows] of weights, [rows] of activations; int8 only
+
+  std::size_t groups() const { return group == 0 ? 0 : detail::quotient_up(K, group); }
+};
+
+// Whether a format's weights are integers times a scale, and the integers are int8.
+template <class F>
+constexpr bool has_levels() {
+  if constexpr (QuantisedFormat<F>) {
+    return !F::has_minimum;
+  } else {
+    return false;
+  }
+}
+
+namespace detail {
+
+inline constexpr std::size_t longest_int8_row = 131071;  // 128 * 128 * K stays below 2^31
+
+// One number of a row of units; k is a multiple of unit_weights(form). `values`: unit_weights(form) floats.
+inline void store_unit(Form form, std::byte* unit, const float* values) {
+  if (form == Form::bf16) store_as(unit, to_bf16(*values));
+  else BFP16EBS8::encode(values, unit);
+}
+
+// A row of K floats as units of bf16 or bfp16.
+inline void store_row(Form form, std::byte* units, const float* values, std::size_t K) {
+  const std::size_t step = unit_weights(form);
+  for (std::size_t k = 0; k < K; k += step) {
+    float padded[8] = {};
+    for (std::size_t i = 0; i < step && k + i < K; ++i) padded[i] = values[k + i];
+    store_unit(form, units + k / step * unit_bytes(form), padded);
+  }
+}
+
+template <class F>
+constexpr std::size_t scale_reach() {
+  if constexpr (!QuantisedFormat<F>) return 0;
+  else if constexpr (F::has_sub_scales) return F::group_weights;
+  else return F::block_weights;
+}
+
+template <QuantisedFormat F>
+void store_levels(std::byte* units, float* scales, std::size_t rows, const std::byte* row, std::size_t K, std::size_t group) {
+  for (std::size_t k = 0; k < K; ++k) {
+    const std::byte* block = block_of<F>(row, k);
+    const std::size_t in_block = k % F::block_weights;
+    int level = F::code(block, in_block) - F::zero_point;
+    if constexpr (F::is_codebook) level = F::codebook[static_cast<std::size_t>(F::code(block, in_block))];
+    store_as(units + k, static_cast<std::int8_t>(level));
+    if (k % group != 0) continue;
+    float scale = 0;
+    if constexpr (RowScaledFormat<F>) scale = F::scale(row);
+    else scale = to_float(F::scale(block));
+    if constexpr (F::has_sub_scales) scale *= static_cast<float>(F::sub_scale(block, in_block / F::group_weights));
+    scales[k / group * rows] = scale;
+  }
+}
+
+}  // namespace detail
+
+// W[N, K] from rows of F's blocks. Refused: K that ends within a block, a format that the form cannot hold, no memory.
+template <WeightFormat F>
+Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N, std::size_t K) {
+  if (K % F::block_weights != 0) {
+    return Error{ErrorKind::bad_argument,
+                 concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+  }
+  if (form == Form::int8 && !has_levels<F>()) {
+    return Error{ErrorKind::bad_argument,
+                 concat("XDNA2's int8 tiles multiply integers, and a weight of ", F::name,
+                        QuantisedFormat<F> ? " has a minimum beside its scale" : " is a float", "; use bf16 or bfp16")};
+  }
+  if (form == Form::int8 && K > detail::longest_int8_row) {
+    return Error{ErrorKind::bad_argument,
+                 concat(K, " columns; sums of int8 products fit int32 up to ", detail::longest_int8_row)};
+  }
+  Operand w;
+  w.form = form;
+  w.rows = N;
+  w.K = K;
+  const std::size_t stride = row_bytes(form, K);
+  if (!w.units.resize(N * stride)) return out_of_memory("weights as XDNA2's tiles", N * stride);
+  if (form == Form::int8) {
+    constexpr bool whole_row = RowScaledFormat<F> && detail::scale_reach<F>() == F::block_weights;
+    w.group = whole_row ? (K == 0 ? 8 : detail::quotient_up(K, 8) * 8) : detail::scale_reach<F>();
+    if constexpr (has_levels<F>()) {
+      if (!w.scales.resize(w.groups() * N)) return out_of_memory("scales of weights", w.groups() * N * sizeof(float));
+      for (std::size_t n = 0; n < N; ++n) {
+        const std::byte* row = rows + n * stilla::row_bytes<F>(K);
+        detail::store_levels<F>(w.units.data() + n * stride, w.scales.data() + n, N, row, K, w.group);
+      }
+    }
+    return w;
+  }
+  AlignedBuffer<float> decoded;
+  if (!decoded.resize(K)) return out_of_memory("a row of weights", K * sizeof(float));
+  for (std::size_t n = 0; n < N; ++n) {
+    const std::byte* row = rows + n * stilla::row_bytes<F>(K);
+    if constexpr (std::is_same_v<F, BFP16EBS8>) {
+      if (form == Form::bfp16) {
+        for (std::size_t i = 0; i < stride; ++i) w.units[n * stride + i] = row[i];
+        continue;
+      }
+    }
+    decode_row<F>(row, decoded.data(), K);
+    detail::store_row(form, w.units.data() + n * stride, decoded.data(), K);
+  }
+  return w;
+}
+
+// x[M, K]. Refused: an x that is not finite where the form has no such number, no memory.
+inline Result<Operand> activations_operand(Form form, ConstMatrix x) {
+  Operand a;
+  a.form = form;
+  a.rows = x.rows;
+  a.K = x.cols;
+  const std::size_t stride = row_bytes(form, x.cols);
+  if (!a.units.resize(x.rows * stride) || !a.scales.resize(x.rows)) {
+    return out_of_memory("activations as XDNA2's tiles", x.rows * (stride + sizeof(float)));
+  }
+  for (std::size_t m = 0; m < x.rows; ++m) {
+    const float* row = x.row(m);
+    for (std::size_t k = 0; form != Form::bf16 && k < x.cols; ++k) {
+      if (stilla::detail::bits_are_finite(stilla::detail::float_bits(row[k]))) continue;
+      return Error{ErrorKind::bad_argument, concat("activation of token ", m, ", column ", k, ": found ", row[k],
+                                                   ", which ", form_name(form), " has no number for")};
+    }
+    if (form != Form::int8) {
+      detail::store_row(form, a.units.data() + m * stride, row, x.cols);
+      continue;
+    }
+    const float scale = stilla::detail::unit_of(stilla::detail::highest_magnitude(row, x.cols), 127.0f);
+    const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
+    a.scales[m] = scale;
+    for (std::size_t k = 0; k < x.cols; ++k) {
+      store_as(a.units.data() + m * stride + k, static_cast<std::int8_t>(stilla::detail::round_product(row[k], inverse)));
+    }
+  }
+  return a;
+}
+
+}}}  // namespace stilla::xdna

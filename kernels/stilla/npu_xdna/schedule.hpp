@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a product fits the memories of XDNA2: which buffers the 64 KiB of a core and the 512 KiB of a column's memory tile hold.
+//
+//   core (L1)         A, B        twice each, so that a DMA fills one while the core reads the other
+//                     C           twice where there is room, once where there is not: then the core waits while C leaves
+//                     scales      a float for each column of C, twice: int8 only
+//                     stack       3328 bytes, what mlir-aie's whole_array.py gives the bfp16 kernel
+//   memory tile (L2)  A           `depth` core tiles along K of each row of cores that this column feeds, twice
+//                     B           `depth` core tiles along K, twice
+//                     C           of the column's four cores, twice
+//
+// The four rows of cores take their A from the first four columns; with fewer columns each feeds more of them. The depth is as
+// large as the memory tile allows: long transfers from main memory cost least.
+//
+// That every matrix of R1-Distill-Qwen fits, with every form and number of columns, is asserted below. The numbers follow from
+// these rules and were measured nowhere.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include <stilla/base/error.hpp>
+#include <stilla/contract/r1_models.hpp>
+#include <stilla/npu_xdna/tiles.hpp>
+
+namespace stilla { inline namespace STILLA_ABI { namespace xdna {
+
+inline constexpr std::size_t stack_bytes = 0xd00;
+
+struct Schedule {
+  CoreTile tile;
+  std::size_t c_buffers = 1;
+  std::size_t depth = 0;        // 0: the memory tile is too small
+  std::size_t core_bytes = 0;   // of 64 KiB
+  std::size_t memory_bytes = 0;  // of 512 KiB, in the column that holds most
+
+  constexpr bool fits() const { return depth != 0 && core_bytes <= core_memory_bytes && memory_bytes <= memory_tile_bytes; }
+};
+
+// Rows of cores that one column feeds.
+constexpr std::size_t rows_fed(std::size_t columns) { return detail::quotient_up(core_rows, columns); }
+
+// For weights W[N, K] on a partition of `columns` columns.
+constexpr Schedule schedule(Form form, CoreTile tile, std::size_t columns, std::size_t K) {
+  Schedule s;
+  s.tile = tile;
+  const std::size_t a = a_bytes(form, tile), b = b_bytes(form, tile), c = c_bytes(tile);
+  const std::size_t scales = form == Form::int8 ? 2 * tile.n * sizeof(float) : 0;
+  const std::size_t rest = 2 * a + 2 * b + scales + stack_bytes;
+  s.c_buffers = rest + 2 * c <= core_memory_bytes ? 2 : 1;
+  s.core_bytes = rest + s.c_buffers * c;
+  const std::size_t results = 2 * core_rows * c, strip = 2 * (rows_fed(columns) * a + b);
+  const std::size_t k_tiles = detail::quotient_up(K, tile.k);
+  if (results + strip <= memory_tile_bytes) s.depth = (memory_tile_bytes - results) / strip;
+  if (s.depth > k_tiles) s.depth = k_tiles;
+  s.memory_bytes = results + s.depth * strip;
+  return s;
+}
+
+namespace detail {
+
+constexpr bool every_r1_matrix_fits() {
+  for (const R1Model& model : r1_models) {
+    for (const R1Matrix& matrix : r1_matrices(model)) {
+      for (const Form form : forms) {
+        for (std::size_t columns = 1; columns <= most_columns; ++columns) {
+          for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
+            if (!is_whole(form, tile) || !schedule(form, tile, columns, matrix.K).fits()) return false;
+            // No part of the matrix is padding but the last core tiles along N.
+            if (matrix.K % tile.k != 0 || matrix.N % tile.n != 0) return false;
+          }
+        }
+      }
+    }
+  }
+  return true;
+}
+static_assert(every_r1_matrix_fits(), "a matrix of R1-Distill-Qwen does not fit the memories of XDNA2");
+static_assert(!schedule(Form::bf16, {64, 128, 128}, 8, 1536).fits(), "a core tile that is too large is found out");
+
+}  // namespace detail
+
+// The schedules of R1-Distill-Qwen's matrices on all columns, as a Markdown table. kernels/README.md holds it. Ends in a newline.
+inline std::string schedule_markdown() {
+  std::string out =
+      "| model | matrix | N x K | form | core tile | C buffers | bytes of a core, of 65536 | k tiles at once | "
+      "bytes of a memory tile, of 524288 |\n|---|---|---|---|---|---|---|---|---|\n";
+  for (const R1Model& model : r1_models) {
+    for (const R1Matrix& matrix : r1_matrices(model)) {
+      for (const Form form : forms) {
+        for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
+          const Schedule s = schedule(form, tile, most_columns, matrix.K);
+          out += concat("| ", model.name, " | ", matrix.name, " | ", matrix.N, " x ", matrix.K, " | ", form_name(form));
+          out += concat(" | ", tile.m, " x ", tile.k, " x ", tile.n, " | ", s.c_buffers, " | ", s.core_bytes, " | ", s.depth);
+          out += concat(" | ", s.memory_bytes, " |\n");
+        }
+      }
+    }
+  }
+  return out;
+}
+
+}}}  // namespace stilla::xdna
