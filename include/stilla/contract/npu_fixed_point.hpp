@@ -63,6 +63,13 @@ constexpr Scaled inverse_rms(uint64_t squares, uint64_t n) {
   return {static_cast<int32_t>(root), exponent};
 }
 
+// 1 / sum for y = e / sum in Q15: y = (e * mantissa) >> exponent. sum: 32767 .. 2^31 - 1.
+constexpr Scaled inverse_sum(uint32_t sum) {
+  const int exponent = log2_floor(sum);
+  const uint64_t mantissa = ((uint64_t{1} << (exponent + 15)) + sum / 2) / sum;
+  return {static_cast<int32_t>(mantissa < 32767 ? mantissa : 32767), exponent};
+}
+
 // rms_norm's weights and results: Q formats. The result has fewer fraction bits than the weights, so that shifts go right.
 struct NormFormat {
   int weight_fraction = 12;
@@ -115,13 +122,6 @@ constexpr int16_t exp_negative(int16_t u, int fraction) {
   p = exp2_c1 + q15(p, x);
   p = 32767 + q15(p, x);
   return static_cast<int16_t>(p >> whole);
-}
-
-// 1 / sum for y = e / sum in Q15: y = (e * mantissa) >> exponent. sum: 32767 .. 2^31 - 1.
-constexpr Scaled inverse_sum(uint32_t sum) {
-  const int exponent = log2_floor(sum);
-  const uint64_t mantissa = ((uint64_t{1} << (exponent + 15)) + sum / 2) / sum;
-  return {static_cast<int32_t>(mantissa < 32767 ? mantissa : 32767), exponent};
 }
 
 // y[i] = e^(x[i] - max) / sum. A place that is not to count holds -32768: it is 0 where max is more than 10.4 above.
