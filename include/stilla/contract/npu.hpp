@@ -56,7 +56,9 @@ constexpr uint8_t low_plane(int16_t a) { return static_cast<uint8_t>(a & 255); }
 // The float step. On Hexagon convert_d2sf, sfmpy and sffma of the scalar core.
 inline float scaled(int64_t total, float channel_scale, float token_scale, float bias) {
   const float scale = channel_scale * token_scale;
-#if defined(__GNUC__)
+#if defined(__hexagon__)
+  return __builtin_HEXAGON_F2_sffma(bias, static_cast<float>(total), scale);
+#elif defined(__GNUC__)
   return __builtin_fmaf(static_cast<float>(total), scale, bias);
 #else
   return std::fma(static_cast<float>(total), scale, bias);

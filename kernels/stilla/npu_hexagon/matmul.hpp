@@ -10,6 +10,17 @@
 //     low  = L1 | L0                 vshuffe: halves of the words L0, L1 of two blocks
 //     high = (P1 - L1) / 16 | (P0 - L0) / 16        vsub of a pair, vasr that narrows
 //     y   += (low + correction) . scales,  (high + correction) . scales         vadd, vdmpy; wrapped sums come out right
+//
+// Packets of the loops for 256 weights (clang 19, -O3, the worse of v68 and v73; tests/npu_hexagon/packets.py counts them and
+// holds them to this table):
+//
+//     sweep                columns                       packets for 256 weights and all columns
+//     sweep_lpbq           1   (a token of int8)         1.5
+//     sweep_lpbq           2   (a token of int16)        2.6
+//     sweep_lpbq           4   (four of int8)            5.2
+//     sweep_per_channel    1                             1.3
+//     sweep_per_channel    2                             2.1
+//     sweep_per_channel    4                             4.2
 #pragma once
 
 #include <stddef.h>

@@ -78,20 +78,24 @@ STILLA_HVX_INLINE void write_four(uint8_t* to, T value) {
 // Writes rows [n0, n0 + 128) as a panel; those from N on become zeros (code 8, scales 1 and 0).
 template <npu::Weights W>
 void pack_panel(uint8_t* panel, WeightForm form, const W& w, size_t n0, size_t N, size_t K) {
-  for (size_t i = 0; i < panel_bytes(form, K); ++i) panel[i] = 0;
+  const size_t rows = N - n0 < panel_rows ? N - n0 : panel_rows;
   for (size_t row = 0; row < panel_rows; ++row) {
-    const size_t n = n0 + row;
+    write_four(panel + scale_at(row), row < rows ? w.channel_scale(n0 + row) : 0.0f);
+  }
+  for (size_t chunk = head_bytes; chunk < panel_bytes(form, K); chunk += chunk_bytes(form)) {
+    for (size_t i = 0; i < codes_bytes; ++i) panel[chunk + i] = stored_zero * 0x11;
+    for (size_t i = codes_bytes; i < chunk_bytes(form); ++i) panel[chunk + i] = 0x11;
+  }
+  for (size_t row = 0; row < panel_rows; ++row) {
     int32_t weight_sum = 0;
-    for (size_t k = 0; k < K; ++k) {
-      const int code = n < N ? w.code(n, k) : npu::zero_point;
-      const int scale = n < N ? w.block_scale(n, k) : 1;
-      panel[code_at(form, row, k)] |= static_cast<uint8_t>((npu::largest_code - code) << code_shift(row));
+    for (size_t k = 0; k < K && row < rows; ++k) {
+      const int code = w.code(n0 + row, k), scale = w.block_scale(n0 + row, k);
+      panel[code_at(form, row, k)] ^= static_cast<uint8_t>(((npu::largest_code - code) ^ stored_zero) << code_shift(row));
       if (form == WeightForm::lpbq && k % scale_k == 0) {
-        panel[block_scale_at(row, k)] |= static_cast<uint8_t>(scale << block_scale_shift(row));
+        panel[block_scale_at(row, k)] ^= static_cast<uint8_t>((scale ^ 1) << block_scale_shift(row));
       }
       weight_sum += scale * (code - npu::zero_point);
     }
-    write_four(panel + scale_at(row), n < N ? w.channel_scale(n) : 0.0f);
     write_four(panel + weight_sum_at(row), weight_sum);
   }
 }
