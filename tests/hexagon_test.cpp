@@ -3,10 +3,13 @@
 // The HVX kernels on the vocabulary in plain C++, bit for bit against the NPU contract's specification, and every access held to
 // the hardware's rules. (.ci/full builds them with HVX's instructions and runs those under qemu: tests/npu_hexagon/run.sh.)
 #include <stilla/contract/npu.hpp>
+#include <stilla/contract/npu_activations.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
+#include <stilla/devices.hpp>
 #include <stilla/npu_hexagon/fixed_point.hpp>
 #include <stilla/npu_hexagon/hvx_plain.hpp>
 #include <stilla/npu_hexagon/matmul.hpp>
+#include <stilla/npu_hexagon/schedule.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -240,6 +243,129 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   EXPECT_EQ(HvxPlain::faults(), 1u);
   EXPECT_STREQ(HvxPlain::first_fault(), "an access outside the memory that the kernel was given");
   HvxPlain::forget_faults();
+}
+
+// A format with block scales, as a row of LPBQ's has them: 64 weights with one scale.
+struct BlockScaled {
+  static constexpr std::string_view name = "block_scaled";
+  static constexpr std::size_t block_weights = 64, block_bytes = 33, group_weights = 32;
+  static constexpr unsigned code_bits = 4;
+  static constexpr int zero_point = 8;
+  static constexpr bool has_sub_scales = true, has_minimum = false, is_codebook = false;
+
+  static int code(const std::byte* block, std::size_t k) { return std::to_integer<int>(block[1 + k / 2]) >> (4 * (k % 2)) & 15; }
+  static int sub_scale(const std::byte* block, std::size_t) { return std::to_integer<int>(block[0]); }
+  static float scale(const std::byte* row) { return load_as<float>(row); }
+  static float fit(const float*, std::size_t) { return 1.0f; }
+  static void decode(const std::byte* block, float scale, float* weights) {
+    for (std::size_t k = 0; k < block_weights; ++k) {
+      weights[k] = scale * static_cast<float>(sub_scale(block, 0) * (code(block, k) - zero_point));
+    }
+  }
+};
+
+template <class F>
+std::vector<std::byte> rows_of(std::uint32_t seed, std::size_t N, std::size_t K) {
+  std::vector<std::byte> rows = random_rows<F>(seed, N, K);
+  if constexpr (F::has_sub_scales) {
+    for (std::size_t n = 0; n < N; ++n) {
+      for (std::size_t k = 0; k < K; k += F::block_weights) {
+        rows[static_cast<std::size_t>(block_of<F>(rows.data() + n * row_bytes<F>(K), k) - rows.data())] =
+            static_cast<std::byte>(1 + noise_bits(seed, n * K + k) % 15u);
+      }
+    }
+  }
+  return rows;
+}
+
+// Tokens with one value of 30 times the others, about as far from the mean square as the device's tolerance is stated for.
+std::vector<float> tokens_with_outliers(std::uint32_t seed, std::size_t M, std::size_t K) {
+  std::vector<float> x = noise_values(seed, M * K, 1.7f);
+  for (std::size_t m = 0; m < M; ++m) x[m * K + 5 * m] = 30.0f;
+  return x;
+}
+
+template <class F>
+void expect_a_good_device() {
+  constexpr std::size_t M = 3, N = 140, K = 1536;
+  const std::vector<std::byte> rows = rows_of<F>(51, N, K);
+  const std::vector<float> x = tokens_with_outliers(52, M, K);
+  const Result<HexagonEmulated::Weights> w = HexagonEmulated::prepare<F>(rows.data(), N, K);
+  ASSERT_TRUE(w) << w.error().message;
+  std::vector<float> y(M * N), row(K);
+  ASSERT_TRUE(HexagonEmulated::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
+
+  // Its tolerance, against the weights and inputs as they are.
+  double error = 0.0, power = 0.0;
+  for (std::size_t n = 0; n < N; ++n) {
+    decode_row<F>(rows.data() + n * row_bytes<F>(K), row.data(), K);
+    for (std::size_t m = 0; m < M; ++m) {
+      double exact = 0.0;
+      for (std::size_t k = 0; k < K; ++k) exact += double{row[k]} * double{x[m * K + k]};
+      error += (double{y[m * N + n]} - exact) * (double{y[m * N + n]} - exact);
+      power += exact * exact;
+    }
+  }
+  EXPECT_LE(error, HexagonEmulated::tolerance * power);
+  EXPECT_GT(error, 1e-3 * HexagonEmulated::tolerance * power) << "the tolerance says something";
+
+  // And the bits of the kernels, whose packer reads the same rows.
+  std::vector<std::int16_t> a(M * K);
+  std::vector<float> token_scales(M), found(M * N);
+  for (std::size_t m = 0; m < M; ++m) token_scales[m] = npu::quantise_token(a.data() + m * K, x.data() + m * K, K);
+  constexpr WeightForm form = F::has_sub_scales ? WeightForm::lpbq : WeightForm::per_channel;
+  VectorArray<std::uint8_t> panels(hexagon::panel_count(N) * hexagon::panel_bytes(form, K));
+  VectorArray<std::uint8_t> columns(hexagon::columns_bytes(npu::Activations::int16, M, K));
+  hexagon::pack(panels.data(), form, hexagon::RowWeights<F>{rows.data(), K}, N, K);
+  hexagon::pack_columns(columns.data(), a.data(), M, K);
+  hexagon::MatmulArgs args;
+  args.panels = panels.data(), args.form = form, args.N = N, args.K = K, args.columns = columns.data(), args.M = M;
+  args.activations = npu::Activations::int16, args.token_scales = token_scales.data(), args.y = found.data(), args.y_stride = N;
+  hexagon::matmul<HvxPlain>(args, 0, hexagon::panel_count(N));
+  EXPECT_TRUE(same_bits(y, found));
+}
+
+TEST_F(Hexagon, DeviceKeepsItsToleranceAndTheKernelsBits) {
+  expect_a_good_device<INT4_CHANNEL>();
+  expect_a_good_device<BlockScaled>();
+}
+
+template <class F>
+std::string refusal(std::vector<std::byte> rows, std::size_t N, std::size_t K) {
+  const auto w = HexagonEmulated::prepare<F>(rows.data(), N, K);
+  return w ? "none" : w.error().message;
+}
+TEST(HexagonDevice, RefusesWhatItCannotHold) {
+  EXPECT_EQ(refusal<INT8_CHANNEL>({}, 0, 64),
+            "hexagon-emulated: expected 4-bit weights with zero point 8, a scale for each row and block scales of 1 to 15 if any, "
+            "found int8_channel");
+  EXPECT_EQ(refusal<INT4_CHANNEL>(rows_of<INT4_CHANNEL>(1, 1, 96), 1, 96),
+            "hexagon-emulated: expected rows of whole chunks of 64 weights, at most 65536, found 96");
+  std::vector<std::byte> rows = rows_of<BlockScaled>(1, 2, 128);
+  rows[row_bytes<BlockScaled>(128) + 4 + 33] = std::byte{16};
+  EXPECT_EQ(refusal<BlockScaled>(rows, 2, 128), "hexagon-emulated: expected block scales of 1 to 15, found 16 in row 1 at 64");
+  std::vector<float> y(4);
+  const auto status = HexagonEmulated::multiply(Matrix(y.data(), 2, 2), {}, ConstMatrix(y.data(), 2, 2));
+  EXPECT_EQ(status.error().message, "hexagon-emulated: expected x of 2 x 0 and y of 2 x 0, found x of 2 x 2 and y of 2 x 2");
+}
+static_assert(stilla::detail::is_in_list<HexagonEmulated, Devices>);
+
+// The schedules' arithmetic once more, by hand: down of the 7B, a window of int16, LPBQ.
+TEST(HexagonSchedule, DownOfThe7B) {
+  const hexagon::MatrixShape down = hexagon::r1_layers[1].matrices[3];
+  EXPECT_EQ(down.N, 3584u);
+  EXPECT_EQ(down.K, 18944u);
+  const hexagon::Schedule s = hexagon::plan(down, WeightForm::lpbq, npu::Activations::int16, 64, 8u << 20);
+  EXPECT_EQ(s.column_bytes, 64u * 2 * 18944 * 9 / 8);
+  EXPECT_EQ(s.panels, 2u);
+  EXPECT_EQ(s.steps, 14u);
+  EXPECT_EQ(s.weight_bytes, 2u * 2 * (1024 + 18944 / 64 * 33 * 128));
+  EXPECT_EQ(s.result_bytes, 2u * 64 * 2 * 128 * 4);
+  EXPECT_LE(s.bytes(), 8u << 20);
+  const hexagon::Schedule less = hexagon::plan(down, WeightForm::lpbq, npu::Activations::int16, 64, 4u << 20);
+  EXPECT_EQ(less.passes, 2u);
+  EXPECT_EQ(less.tokens, 32u);
+  EXPECT_EQ(hexagon::plan(down, WeightForm::lpbq, npu::Activations::int16, 64, 1u << 20).panels, 0u) << "no panel fits";
 }
 
 }  // namespace

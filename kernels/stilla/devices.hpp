@@ -5,7 +5,7 @@
 //
 //   device(folder, Type)
 //
-// None is in the library yet; tests/skeleton has one.
+// tests/skeleton adds another one.
 #pragma once
 
 #include <stilla/base/device.hpp>
@@ -13,7 +13,7 @@
 #include <stilla/format/format.hpp>  // a list of its own, which cannot begin inside the one below
 
 #define STILLA_DEVICE_LIST(device) \
-  /* none */
+  device(npu_hexagon, HexagonEmulated)
 
 #define STILLA_EACH_LIST STILLA_DEVICE_LIST
 #define STILLA_EACH_HEADER(folder) <stilla/folder/device.hpp>
