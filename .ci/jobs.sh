@@ -78,8 +78,10 @@ only() {
 }
 
 scripts_are_clean() {
-  shellcheck -x scripts/*.sh tests/*.sh .ci/run .ci/full && python3 -m compileall -q bench tests examples/training || return
-  for script in compare_peers plot_roofline port_limits; do python3 bench/$script.py --help > /dev/null || return; done
+  shellcheck -x scripts/*.sh tests/*.sh tests/*/*.sh .ci/run .ci/full && python3 -m compileall -q bench tests examples/training || return
+  for script in bench/{compare_peers,plot_roofline,port_limits} tests/npu_hexagon/packets; do
+    python3 $script.py --help > /dev/null || return
+  done
 }
 on_wine() {
   local -x WINEPREFIX=$HOME/.cache/stilla-wine WINEDEBUG=-all

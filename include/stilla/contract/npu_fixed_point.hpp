@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Contract of what stands between the matrix products on an NPU whose vectors have integers only: RMSNorm, RoPE, softmax and
+// SwiGLU of int16 values. Each is defined to the last bit by integer steps that such vectors have, and `scalar` is the definition;
+// the errors against real arithmetic below are what tests/npu_test.cpp allows, in units of the last place of the result.
+//
+// "Qf" says that an int16 stands for itself times 2^-f. The steps:
+//
+//     q15(a, b)      = saturate((a * b + 2^14) >> 15)      the product of two Q15 numbers, rounded
+//     shifted(x, s)  = saturate((x + (2^s >> 1)) >> s)     32 bits to 16, rounded; ties go up
+//
+//   op        in                                         out                            error
+//   rms_norm  x of any scale, weight Q wf                Q of, of < wf                  0.75 + 2^-14 |y|
+//   rope      x of any scale; cos, sin Q14               the scale of x                 0.5 + 2 * 2^-15 |x|, the second part the tables'
+//   softmax   scores Q f, f = 1..11                      Q15, 32767 for 1               4, and 2^-14 of each result
+//   swiglu    gate Q f, f = 1..11; up of any scale       gate * sigmoid(gate) * up >> shift    0.5 + (0.5 + 3.5 |gate| 2^-15) |up| 2^-shift
+//
+// e^x and the sigmoid alone, in Q15: 3.5 of any argument, most of it e^x's, whose shift rounds down.
+//
+// Sizes n are multiples of 64 (a vector of Hexagon), at most 65536; rms_norm's at most 32768.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <stilla/base/config.hpp>
+
+namespace stilla { inline namespace STILLA_ABI { namespace npu {
+
+constexpr int16_t saturate16(int64_t x) { return static_cast<int16_t>(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x); }
+constexpr int16_t q15(int32_t a, int32_t b) { return saturate16((int64_t{a} * b + 0x4000) >> 15); }
+constexpr int16_t shifted(int32_t x, int s) { return saturate16((int64_t{x} + ((int64_t{1} << s) >> 1)) >> s); }
+
+// A positive number as mantissa * 2^-exponent, the mantissa of 16384 to 32767.
+struct Scaled {
+  int32_t mantissa;
+  int exponent;
+};
+
+constexpr int log2_floor(uint64_t x) {
+  int bits = 0;
+  while (x >>= 1) ++bits;
+  return bits;
+}
+constexpr uint32_t square_root(uint64_t x) {  // rounded down
+  uint64_t root = 0;
+  for (uint64_t bit = uint64_t{1} << 31; bit != 0; bit >>= 1) {
+    if ((root | bit) * (root | bit) <= x) root |= bit;
+  }
+  return static_cast<uint32_t>(root);
+}
+
+// 1 / rms of n values with `squares` = sum of squares + n * epsilon: sqrt(n / squares). Relative error below 2^-14.
+// Both are brought to 30 .. 32 bits by even shifts, so that half of the shifts' difference is the root's.
+constexpr Scaled inverse_rms(uint64_t squares, uint64_t n) {
+  if (squares == 0) squares = 1;
+  const int n_shift = (31 - log2_floor(n)) & ~1, squares_shift = (31 - log2_floor(squares)) & ~1;
+  const uint64_t a = n << n_shift;
+  const uint64_t t = squares_shift >= 0 ? squares << squares_shift : squares >> -squares_shift;
+  uint32_t root = square_root((a << 32) / t);  // sqrt(a / t) * 2^16: 2^15 .. 2^17
+  int exponent = 16 - (squares_shift - n_shift) / 2;
+  for (; root > 32767; root = (root + 1) >> 1) --exponent;
+  return {static_cast<int32_t>(root), exponent};
+}
+
+// 1 / sum for y = e / sum in Q15: y = (e * mantissa) >> exponent. sum: 32767 .. 2^31 - 1.
+constexpr Scaled inverse_sum(uint32_t sum) {
+  const int exponent = log2_floor(sum);
+  const uint64_t mantissa = ((uint64_t{1} << (exponent + 15)) + sum / 2) / sum;
+  return {static_cast<int32_t>(mantissa < 32767 ? mantissa : 32767), exponent};
+}
+
+// rms_norm's weights and results: Q formats. The result has fewer fraction bits than the weights, so that shifts go right.
+struct NormFormat {
+  int weight_fraction = 12;
+  int out_fraction = 10;
+};
+// How far (x * weight * mantissa) >> 15 is shifted right.
+constexpr int norm_shift(NormFormat f, int exponent) { return exponent + f.weight_fraction - f.out_fraction - 15; }
+static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least but for zeros");
+static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) <= 30, "an rms of 2^15, the largest");
+
+inline constexpr int rope_fraction = 14;   // of cosines and sines: 1 is 16384
+inline constexpr int log2_e_q14 = 23637;   // of exponents: log2(e) * 2^14
+inline constexpr int largest_score_fraction = 11;  // 32767 * 2^-11 = 16, and e^-16 is nothing in Q15
+// 2^-x of x in Q15, 0 <= x < 1: 32767 + x (c1 + x (c2 + x (c3 + x c4))), by q15. Interpolated at 1/4, 0.587, 0.883 and 1, last
+// places adjusted; error 1.5.
+inline constexpr int16_t exp2_c1 = -22701, exp2_c2 = 7818, exp2_c3 = -1711, exp2_c4 = 211;
+inline constexpr int16_t reciprocal_first = 30840;  // 16 / 17 in Q15: of the line that is nearest to 1 / (2d) for d = 1/2 .. 1
+
+namespace scalar {
+
+// y[i] = x[i] * weight[i] / rms. epsilon: n * eps / scale^2, in units of squares of x. The rms stays below 2^15: n times 2^30 is the
+// most that squares and epsilon may be together.
+inline void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, NormFormat f) {
+  uint64_t squares = epsilon;
+  for (size_t i = 0; i < n; ++i) squares += static_cast<uint64_t>(int32_t{x[i]} * x[i]);
+  const Scaled r = inverse_rms(squares, n);
+  const int shift = norm_shift(f, r.exponent) < 0 ? 0 : norm_shift(f, r.exponent);
+  for (size_t i = 0; i < n; ++i) {
+    const int64_t product = int32_t{x[i]} * weight[i];
+    y[i] = shifted(static_cast<int32_t>((product * r.mantissa + 0x4000) >> 15), shift);
+  }
+}
+
+// Turns the pairs (x[i], x[i + pairs]) of a head, in place: Qwen2's halves. cos, sin: [pairs] in Q14, -16384 .. 16384.
+inline void rope(int16_t* x, const int16_t* cos, const int16_t* sin, size_t pairs) {
+  for (size_t i = 0; i < pairs; ++i) {
+    const int32_t a = x[i], b = x[i + pairs];
+    x[i] = shifted(a * cos[i] - b * sin[i], rope_fraction);
+    x[i + pairs] = shifted(a * sin[i] + b * cos[i], rope_fraction);
+  }
+}
+
+// e^-(u * 2^-fraction) in Q15, u >= 0: 2 to the power of u * log2(e), whose integer part is a shift.
+constexpr int16_t exp_negative(int16_t u, int fraction) {
+  const int32_t exponent = (int32_t{u} * log2_e_q14) >> (fraction - 1);  // Q15
+  const auto x = static_cast<int16_t>(exponent & 32767);
+  const int32_t whole = exponent >> 15 < 15 ? exponent >> 15 : 15;
+  int32_t p = exp2_c3 + q15(exp2_c4, x);
+  p = exp2_c2 + q15(p, x);
+  p = exp2_c1 + q15(p, x);
+  p = 32767 + q15(p, x);
+  return static_cast<int16_t>(p >> whole);
+}
+
+// y[i] = e^(x[i] - max) / sum. A place that is not to count holds -32768: it is 0 where max is more than 10.4 above.
+inline void softmax(int16_t* y, const int16_t* x, size_t n, int fraction) {
+  int16_t highest = INT16_MIN;
+  for (size_t i = 0; i < n; ++i) highest = x[i] > highest ? x[i] : highest;
+  uint32_t sum = 0;
+  for (size_t i = 0; i < n; ++i) {
+    y[i] = exp_negative(saturate16(int32_t{highest} - x[i]), fraction);
+    sum += static_cast<uint32_t>(y[i]);
+  }
+  const Scaled r = inverse_sum(sum);
+  for (size_t i = 0; i < n; ++i) y[i] = shifted(y[i] * r.mantissa, r.exponent);
+}
+
+// sigmoid in Q15. Of |gate| it is 1 / (1 + e), e = e^-|gate|: with d = (1 + e) / 2, the first guess a line, then two steps of
+// Newton's s += 2 s (1/2 - d s). Of a negative gate it is 1 minus that.
+constexpr int16_t sigmoid(int16_t gate, int fraction) {
+  const int16_t e = exp_negative(saturate16(gate < 0 ? -int32_t{gate} : gate), fraction);
+  const int32_t d = 16384 + (e >> 1);
+  int16_t s = saturate16(reciprocal_first - q15(reciprocal_first, d - 16384));
+  for (int step = 0; step < 2; ++step) {
+    const int16_t correction = q15(s, 16384 - q15(d, s));
+    s = saturate16(int32_t{s} + 2 * correction);
+  }
+  return gate < 0 ? saturate16(32768 - s) : s;
+}
+
+// y[i] = (gate[i] * sigmoid(gate[i]) * up[i]) >> shift, shift 0..30. The result's fraction is the gate's plus up's less the shift.
+inline void swiglu(int16_t* y, const int16_t* gate, const int16_t* up, size_t n, int fraction, int shift) {
+  for (size_t i = 0; i < n; ++i) y[i] = shifted(q15(gate[i], sigmoid(gate[i], fraction)) * up[i], shift);
+}
+
+}  // namespace scalar
+
+}}}  // namespace stilla::npu

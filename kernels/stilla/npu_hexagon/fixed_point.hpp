@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RMSNorm, RoPE, softmax and SwiGLU of contract/npu_fixed_point.hpp on HVX, whose definitions these equal to the bit: written
+// against the vocabulary of hvx.hpp, 64 values a vector. All arrays at multiples of 128 bytes, sizes multiples of 64. The scalar core
+// does what there is one of for each row: the root, the reciprocal of a sum.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <stilla/contract/npu_fixed_point.hpp>
+#include <stilla/npu_hexagon/hvx.hpp>
+
+namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
+
+// Words shifted to halves as npu::shifted does: s = 0..31, nothing overflows because |a| <= 2^30.
+template <class V>
+STILLA_HVX_INLINE typename V::Vector shifted(const typename V::Pair& a, int s) {
+  const typename V::Vector half = V::splat_word(s == 0 ? 0 : 1 << (s - 1));
+  return V::narrow_saturating(V::shift_right(V::add_words(a.upper, half), s), V::shift_right(V::add_words(a.lower, half), s), 0);
+}
+
+// The sum of 32 words, each not negative.
+template <class V>
+STILLA_HVX_INLINE uint64_t sum_of_words(const typename V::Vector& a) {
+  typename V::template Local<uint32_t, vector_words> lanes;
+  V::store(lanes.values, a);
+  uint64_t sum = 0;
+  for (const uint32_t lane : lanes.values) sum += lane;
+  return sum;
+}
+
+template <class V>
+STILLA_HVX_NOINLINE void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon,
+                                  npu::NormFormat f) {
+  using Vector = typename V::Vector;
+  using Pair = typename V::Pair;
+  // Squares, up to 2^30, as two sums of 16 bits each.
+  const Vector low_half = V::splat_word(0xffff);
+  Vector low = V::zero(), high = V::zero();
+  for (size_t i = 0; i < n; i += vector_halves) {
+    const Vector v = V::load(x + i);
+    const Pair squares = V::products(v, v);
+    low = V::add_words(low, V::add_words(V::bit_and(squares.lower, low_half), V::bit_and(squares.upper, low_half)));
+    high = V::add_words(high, V::add_words(V::shift_right(squares.lower, 16), V::shift_right(squares.upper, 16)));
+  }
+  const npu::Scaled r = npu::inverse_rms(epsilon + sum_of_words<V>(low) + (sum_of_words<V>(high) << 16), n);
+  const int shift = npu::norm_shift(f, r.exponent) < 0 ? 0 : npu::norm_shift(f, r.exponent);
+  const Vector mantissa = V::splat_half(r.mantissa);
+  for (size_t i = 0; i < n; i += vector_halves) {
+    const Pair p = V::products(V::load(x + i), V::load(weight + i));
+    V::store(y + i, shifted<V>(Pair{V::words_times_q15(p.lower, mantissa), V::words_times_q15(p.upper, mantissa)}, shift));
+  }
+}
+
+// pairs: a multiple of 64.
+template <class V>
+STILLA_HVX_NOINLINE void rope(int16_t* x, const int16_t* cos, const int16_t* sin, size_t pairs) {
+  using Vector = typename V::Vector;
+  using Pair = typename V::Pair;
+  for (size_t i = 0; i < pairs; i += vector_halves) {
+    const Vector a = V::load(x + i), b = V::load(x + i + pairs), c = V::load(cos + i), s = V::load(sin + i);
+    const Pair ac = V::products(a, c), bs = V::products(b, s), as = V::products(a, s), bc = V::products(b, c);
+    V::store(x + i, shifted<V>(V::sub_words(ac, bs), npu::rope_fraction));
+    V::store(x + i + pairs, shifted<V>(Pair{V::add_words(as.lower, bc.lower), V::add_words(as.upper, bc.upper)},
+                                       npu::rope_fraction));
+  }
+}
+
+template <class V>
+STILLA_HVX_INLINE typename V::Vector exp_negative(const typename V::Vector& u, int fraction) {
+  using Vector = typename V::Vector;
+  const typename V::Pair product = V::products(u, V::splat_half(npu::log2_e_q14));
+  const Vector lower = V::shift_right(product.lower, fraction - 1), upper = V::shift_right(product.upper, fraction - 1);
+  const Vector x = V::bit_and(V::even_halves(upper, lower), V::splat_half(32767));
+  const Vector whole = V::min_halves(V::narrow_saturating(upper, lower, 15), V::splat_half(15));
+  Vector p = V::add_halves(V::splat_half(npu::exp2_c3), V::times_q15(V::splat_half(npu::exp2_c4), x));
+  p = V::add_halves(V::splat_half(npu::exp2_c2), V::times_q15(p, x));
+  p = V::add_halves(V::splat_half(npu::exp2_c1), V::times_q15(p, x));
+  p = V::add_halves(V::splat_half(32767), V::times_q15(p, x));
+  return V::shift_each_right(p, whole);
+}
+
+template <class V>
+STILLA_HVX_NOINLINE void softmax(int16_t* y, const int16_t* x, size_t n, int fraction) {
+  using Vector = typename V::Vector;
+  using Pair = typename V::Pair;
+  Vector highest = V::load(x);
+  for (size_t i = vector_halves; i < n; i += vector_halves) highest = V::max_halves(highest, V::load(x + i));
+  typename V::template Local<int16_t, vector_halves> lanes;
+  V::store(lanes.values, highest);
+  int16_t top = lanes.values[0];
+  for (const int16_t lane : lanes.values) top = lane > top ? lane : top;
+  highest = V::splat_half(top);
+  Vector sums = V::zero();
+  for (size_t i = 0; i < n; i += vector_halves) {
+    const Vector e = exp_negative<V>(V::sub_halves_saturating(highest, V::load(x + i)), fraction);
+    V::store(y + i, e);
+    sums = V::sum2(sums, e);
+  }
+  const npu::Scaled r = npu::inverse_sum(static_cast<uint32_t>(sum_of_words<V>(sums)));
+  const Vector mantissa = V::splat_half(r.mantissa);
+  for (size_t i = 0; i < n; i += vector_halves) {
+    const Pair p = V::products(V::load(y + i), mantissa);
+    V::store(y + i, shifted<V>(p, r.exponent));
+  }
+}
+
+template <class V>
+STILLA_HVX_INLINE typename V::Vector sigmoid(const typename V::Vector& gate, int fraction) {
+  using Vector = typename V::Vector;
+  const Vector one = V::splat_half(INT16_MIN), half = V::splat_half(16384), first = V::splat_half(npu::reciprocal_first);
+  const Vector e = exp_negative<V>(V::max_halves(gate, V::sub_halves_saturating(V::zero(), gate)), fraction);
+  const Vector rest = V::shift_halves_right(e, 1), d = V::add_halves(half, rest);
+  Vector s = V::sub_halves(first, V::times_q15(first, rest));
+  STILLA_HVX_UNROLL
+  for (int step = 0; step < 2; ++step) {
+    const Vector correction = V::times_q15(s, V::sub_halves(half, V::times_q15(d, s)));
+    s = V::add_halves_saturating(s, V::add_halves(correction, correction));
+  }
+  return V::where_negative(gate, V::sub_halves(one, s), s);  // 32768 - s, wrapped
+}
+
+template <class V>
+STILLA_HVX_NOINLINE void swiglu(int16_t* y, const int16_t* gate, const int16_t* up, size_t n, int fraction, int shift) {
+  for (size_t i = 0; i < n; i += vector_halves) {
+    const typename V::Vector g = V::load(gate + i);
+    const typename V::Vector silu = V::times_q15(g, sigmoid<V>(g, fraction));
+    V::store(y + i, shifted<V>(V::products(silu, V::load(up + i)), shift));
+  }
+}
+
+}}}  // namespace stilla::hexagon

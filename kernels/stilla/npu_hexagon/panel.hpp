@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights as the HVX kernels read them, for host and DSP alike: a panel of 128 rows, which stand in the lanes, and of all K, a multiple
+// of 64. One DMA transfer brings a panel, or some chunks of it.
+//
+//     panel     head | chunk 0 | chunk 1 | ... | chunk K / 64 - 1              a vector is 128 bytes, everything on a multiple of it
+//
+//     head      8 vectors   float channel_scale[128] | int32 weight_sum[128]   sum over k of block_scale * (code - 8)
+//     chunk    32 vectors   codes of 64 k, [16 steps of 4 k][2 groups of 64 rows][128 bytes]
+//             + 1 vector    block scales, LPBQ only
+//
+//     codes     group g, step t, byte 4 r + j, r < 32, j < 4:      low nibble   15 - code of row 64 g      + r, k = 4 t + j
+//                                                                  high nibble  15 - code of row 64 g + 32 + r
+//     scales    half b of word r:    block b's (32 k) of row r | row 32 + r << 4 | row 64 + r << 8 | row 96 + r << 12
+//
+// Both nibbles of a byte have the same k, so they meet the same activations: with P = sum of byte * a and L = sum of low nibble * a the
+// high nibble's sum is (P - L) / 16, and one `and` unpacks 256 weights. (With different k for the nibbles a shift is needed
+// beside it: 5 instructions for 256 weights instead of 4.)
+//
+// Stored is 15 - code because then a block's sum is of -(code - 8) * a, -32768 to 32512 where 32 codes of 0 meet 32 times -128, and
+// fits 16 bits; of (code - 8) * a it would reach 32768 and not fit. The kernels take the sign back at the end.
+//
+// Block scales stand for 32 k always. LPBQ of 64 or 128 repeats them: 4.125 bits per weight for all three, where 4.0625 and 4.03
+// would do, and one kernel.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <stilla/contract/npu.hpp>
+#include <stilla/npu_hexagon/hvx.hpp>
+
+namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
+
+inline constexpr size_t panel_rows = 128;
+inline constexpr size_t group_rows = 64;  // a group: the rows of one vector of codes
+inline constexpr size_t chunk_k = 64;
+inline constexpr size_t step_k = 4;
+inline constexpr size_t scale_k = 32;  // what a block scale stands for
+inline constexpr size_t head_bytes = 8 * vector_bytes;
+inline constexpr size_t groups = 2;
+inline constexpr size_t codes_bytes = chunk_k / step_k * groups * vector_bytes;
+inline constexpr int stored_zero = npu::largest_code - npu::zero_point;  // what code 8 is stored as
+static_assert(scale_k * 8 * 128 == 32768 && scale_k * 8 * 127 < 32768, "a block's sum fits 16 bits with the sign reversed, and only so");
+
+enum class WeightForm : uint8_t { per_channel, lpbq };
+
+constexpr size_t chunk_bytes(WeightForm form) { return codes_bytes + (form == WeightForm::lpbq ? vector_bytes : 0); }
+constexpr size_t panel_bytes(WeightForm form, size_t K) { return head_bytes + K / chunk_k * chunk_bytes(form); }
+constexpr size_t panel_count(size_t N) { return (N + panel_rows - 1) / panel_rows; }
+
+// Where things are in a panel, in bytes. row: 0..127.
+constexpr size_t scale_at(size_t row) { return 4 * row; }
+constexpr size_t weight_sum_at(size_t row) { return 4 * (panel_rows + row); }
+constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
+  return head_bytes + k / chunk_k * chunk_bytes(form) + (k % chunk_k / step_k * groups + row / group_rows) * vector_bytes +
+         row % 32 * step_k + k % step_k;
+}
+constexpr unsigned code_shift(size_t row) { return row % group_rows < 32 ? 0 : 4; }
+// The byte with the scale's nibble, and the nibble's place in it.
+constexpr size_t block_scale_at(size_t row, size_t k) {
+  return head_bytes + k / chunk_k * chunk_bytes(WeightForm::lpbq) + codes_bytes + row % 32 * 4 + k % chunk_k / scale_k * 2 + row / 64;
+}
+constexpr unsigned block_scale_shift(size_t row) { return row % 64 < 32 ? 0 : 4; }
+
+// A number of four bytes at a multiple of 4: the host's memory and the DSP's are both little endian.
+template <class T>
+STILLA_HVX_INLINE T read_four(const uint8_t* from) {
+  T value;
+  __builtin_memcpy(&value, from, 4);
+  return value;
+}
+template <class T>
+STILLA_HVX_INLINE void write_four(uint8_t* to, T value) {
+  __builtin_memcpy(to, &value, 4);
+}
+
+// Writes rows [n0, n0 + 128) as a panel; those from N on become zeros (code 8, scales 1 and 0).
+template <npu::Weights W>
+void pack_panel(uint8_t* panel, WeightForm form, const W& w, size_t n0, size_t N, size_t K) {
+  const size_t rows = N - n0 < panel_rows ? N - n0 : panel_rows;
+  for (size_t row = 0; row < panel_rows; ++row) {
+    write_four(panel + scale_at(row), row < rows ? w.channel_scale(n0 + row) : 0.0f);
+  }
+  for (size_t chunk = head_bytes; chunk < panel_bytes(form, K); chunk += chunk_bytes(form)) {
+    for (size_t i = 0; i < codes_bytes; ++i) panel[chunk + i] = stored_zero * 0x11;
+    for (size_t i = codes_bytes; i < chunk_bytes(form); ++i) panel[chunk + i] = 0x11;
+  }
+  for (size_t row = 0; row < panel_rows; ++row) {
+    int32_t weight_sum = 0;
+    for (size_t k = 0; k < K && row < rows; ++k) {
+      const int code = w.code(n0 + row, k), scale = w.block_scale(n0 + row, k);
+      panel[code_at(form, row, k)] ^= static_cast<uint8_t>(((npu::largest_code - code) ^ stored_zero) << code_shift(row));
+      if (form == WeightForm::lpbq && k % scale_k == 0) {
+        panel[block_scale_at(row, k)] ^= static_cast<uint8_t>((scale ^ 1) << block_scale_shift(row));
+      }
+      weight_sum += scale * (code - npu::zero_point);
+    }
+    write_four(panel + weight_sum_at(row), weight_sum);
+  }
+}
+
+// All rows, as panel_count(N) panels one after the other.
+template <npu::Weights W>
+void pack(uint8_t* panels, WeightForm form, const W& w, size_t N, size_t K) {
+  for (size_t n0 = 0; n0 < N; n0 += panel_rows) pack_panel(panels + n0 / panel_rows * panel_bytes(form, K), form, w, n0, N, K);
+}
+
+// Packed panels as weights: the inverse of pack().
+struct PanelWeights {
+  const uint8_t* panels = nullptr;
+  WeightForm form = WeightForm::per_channel;
+  size_t K = 0;
+
+  const uint8_t* panel(size_t n) const { return panels + n / panel_rows * panel_bytes(form, K); }
+  int code(size_t n, size_t k) const {
+    const size_t row = n % panel_rows;
+    return npu::largest_code - (panel(n)[code_at(form, row, k)] >> code_shift(row) & 15);
+  }
+  int block_scale(size_t n, size_t k) const {
+    const size_t row = n % panel_rows;
+    return form == WeightForm::per_channel ? 1 : panel(n)[block_scale_at(row, k)] >> block_scale_shift(row) & 15;
+  }
+  float channel_scale(size_t n) const { return read_four<float>(panel(n) + scale_at(n % panel_rows)); }
+};
+
+}}}  // namespace stilla::hexagon

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a matrix goes through VTCM, the DSP's own memory of 4 or 8 MiB: a table that is made, and proved to fit, at compile time.
+//
+//     VTCM    | columns of all tokens of a pass | weights, 2 x P panels | results, 2 x float [tokens][128 P] |
+//
+// Panels stream in while those before them are multiplied, so weights and results are there twice. A panel has all K (panel.hpp),
+// so there are no partial sums to keep; what a sweep needs of them, 2 KiB, stands in the results' place. Where the columns of all
+// tokens leave no room for two panels, tokens take several passes, each of which reads the weights again. Everything is a
+// multiple of 128 bytes.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <stilla/npu_hexagon/columns.hpp>
+#include <stilla/npu_hexagon/panel.hpp>
+
+namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
+
+struct MatrixShape {
+  const char* name;
+  size_t N;
+  size_t K;
+};
+struct ModelShapes {
+  const char* name;
+  MatrixShape matrices[4];
+};
+
+// As in the models' config.json; heads have 128 dimensions, and all query heads together as many as the hidden state.
+constexpr ModelShapes layer_of(const char* name, size_t hidden, size_t kv_heads, size_t ffn) {
+  return {name, {{"q, o", hidden, hidden}, {"k, v", kv_heads * 128, hidden}, {"gate, up", ffn, hidden}, {"down", hidden, ffn}}};
+}
+inline constexpr ModelShapes r1_layers[] = {layer_of("1.5B", 1536, 2, 8960), layer_of("7B", 3584, 4, 18944),
+                                            layer_of("14B", 5120, 8, 13824)};
+
+struct Schedule {
+  size_t tokens = 0;         // of a pass
+  size_t passes = 0;         // over all weights
+  size_t panels = 0;         // of a step; 0: it does not fit
+  size_t steps = 0;          // of a pass
+  size_t column_bytes = 0;
+  size_t weight_bytes = 0;   // both buffers
+  size_t result_bytes = 0;   // both buffers
+
+  constexpr size_t bytes() const { return column_bytes + weight_bytes + result_bytes; }
+};
+
+constexpr size_t whole_vectors(size_t bytes) { return (bytes + vector_bytes - 1) / vector_bytes * vector_bytes; }
+constexpr size_t divided_up(size_t a, size_t b) { return (a + b - 1) / b; }
+
+// One pass of `tokens` tokens with `panels` panels a step.
+constexpr Schedule one_step(MatrixShape shape, WeightForm form, npu::Activations activations, size_t tokens, size_t panels) {
+  Schedule s;
+  s.tokens = tokens;
+  s.passes = 1;
+  s.panels = panels;
+  s.steps = divided_up(panel_count(shape.N), panels);
+  s.column_bytes = whole_vectors(columns_bytes(activations, tokens, shape.K));
+  s.weight_bytes = 2 * panels * panel_bytes(form, shape.K);
+  s.result_bytes = 2 * tokens * panels * panel_rows * sizeof(float);
+  return s;
+}
+
+// The fewest passes, then the fewest steps, of about equal panels.
+constexpr Schedule plan(MatrixShape shape, WeightForm form, npu::Activations activations, size_t M, size_t vtcm_bytes) {
+  for (size_t passes = 1; passes <= M; ++passes) {
+    const size_t tokens = divided_up(M, passes);
+    if (one_step(shape, form, activations, tokens, 1).bytes() > vtcm_bytes) continue;
+    const size_t count = panel_count(shape.N);
+    size_t panels = 1;
+    while (panels < count && one_step(shape, form, activations, tokens, panels + 1).bytes() <= vtcm_bytes) ++panels;
+    Schedule s = one_step(shape, form, activations, tokens, divided_up(count, divided_up(count, panels)));
+    s.passes = divided_up(M, tokens);
+    return s;
+  }
+  return {};
+}
+
+inline constexpr size_t vtcm_sizes[] = {size_t{4} << 20, size_t{8} << 20};
+inline constexpr size_t scheduled_tokens[] = {1, 64};  // of a step of generation, and of prefill's window
+inline constexpr WeightForm weight_forms[] = {WeightForm::per_channel, WeightForm::lpbq};
+
+// Every matrix of every model, in both forms, one token and a window, of int16, which is the larger: all fit, and a window takes
+// one pass with 8 MiB.
+constexpr bool all_fit() {
+  for (const ModelShapes& model : r1_layers) {
+    for (const MatrixShape& matrix : model.matrices) {
+      for (const WeightForm form : weight_forms) {
+        for (const size_t M : scheduled_tokens) {
+          for (const size_t vtcm : vtcm_sizes) {
+            const Schedule s = plan(matrix, form, npu::Activations::int16, M, vtcm);
+            if (s.panels == 0 || s.bytes() > vtcm) return false;
+            if (s.passes * s.tokens < M || s.steps * s.panels < panel_count(matrix.N)) return false;
+            if (vtcm == vtcm_sizes[1] && s.passes != 1) return false;
+          }
+        }
+      }
+    }
+  }
+  return true;
+}
+static_assert(all_fit());
+
+}}}  // namespace stilla::hexagon

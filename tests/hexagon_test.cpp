@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The HVX kernels on the vocabulary in plain C++, bit for bit against the NPU contract's specification, and every access held to
+// the hardware's rules. (.ci/full builds them with HVX's instructions and runs those under qemu: tests/npu_hexagon/run.sh.)
+#include <stilla/contract/npu.hpp>
+#include <stilla/contract/npu_activations.hpp>
+#include <stilla/contract/npu_fixed_point.hpp>
+#include <stilla/devices.hpp>
+#include <stilla/npu_hexagon/fixed_point.hpp>
+#include <stilla/npu_hexagon/hvx_plain.hpp>
+#include <stilla/npu_hexagon/matmul.hpp>
+#include <stilla/npu_hexagon/schedule.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "test_util.hpp"
+
+namespace {
+
+using namespace stilla_test;
+using hexagon::HvxPlain;
+using hexagon::WeightForm;
+
+// An array at a multiple of 128, which the kernels may touch and nothing around it.
+template <class T>
+class VectorArray {
+ public:
+  explicit VectorArray(std::size_t size) : size_(size), bytes_(new(std::align_val_t{128}) std::byte[size * sizeof(T)]{}) {
+    memory_ = std::make_unique<HvxPlain::Memory>(data(), size * sizeof(T));
+  }
+  template <class Container>
+  static std::unique_ptr<VectorArray> of(const Container& values) {
+    auto a = std::make_unique<VectorArray>(values.size());
+    std::copy(values.begin(), values.end(), a->data());
+    return a;
+  }
+  VectorArray(const VectorArray&) = delete;
+  VectorArray& operator=(const VectorArray&) = delete;
+  ~VectorArray() { ::operator delete[](bytes_, std::align_val_t{128}); }
+  T* data() { return reinterpret_cast<T*>(bytes_); }
+  std::vector<T> values() { return {data(), data() + size_}; }
+
+ private:
+  std::size_t size_;
+  std::byte* bytes_;
+  std::unique_ptr<HvxPlain::Memory> memory_;
+};
+
+class Hexagon : public ::testing::Test {
+ protected:
+  void SetUp() override { HvxPlain::forget_faults(); }
+  void TearDown() override { EXPECT_EQ(HvxPlain::faults(), 0u) << HvxPlain::first_fault(); }
+};
+
+struct RandomWeights {
+  RandomWeights(std::uint32_t seed, std::size_t N, std::size_t K, std::size_t block)
+      : codes(N * K), block_scales(block == 0 ? 0 : N * K / block), scales(noise_values(seed + 2, N, 0.01f)) {
+    for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = noise_bits(seed, i) >> 28 & 15u;
+    for (std::size_t i = 0; i < block_scales.size(); ++i) {
+      block_scales[i] = static_cast<std::uint8_t>(1 + noise_bits(seed + 1, i) % 15u);
+    }
+    // Rows at the extremes: every sum at its largest, of either sign.
+    for (std::size_t n = 0; n < 2 && n < N; ++n) {
+      std::fill_n(codes.begin() + std::ptrdiff_t(n * K), K, std::uint8_t(15 * n));
+      if (block != 0) std::fill_n(block_scales.begin() + std::ptrdiff_t(n * K / block), K / block, std::uint8_t{15});
+    }
+    view = {codes.data(), block_scales.data(), scales.data(), K, block};
+    form = block == 0 ? WeightForm::per_channel : WeightForm::lpbq;
+  }
+  std::vector<std::uint8_t> codes, block_scales;
+  std::vector<float> scales;
+  npu::ArrayWeights view;
+  WeightForm form;
+};
+
+TEST_F(Hexagon, UnpackIsTheInverseOfPack) {
+  for (const std::size_t block : {0u, 32u, 64u, 128u}) {
+    for (const std::size_t N : {1u, 128u, 200u}) {
+      constexpr std::size_t K = 384;
+      const RandomWeights w(1, N, K, block);
+      std::vector<std::uint8_t> panels(hexagon::panel_count(N) * hexagon::panel_bytes(w.form, K), 0xee);
+      hexagon::pack(panels.data(), w.form, w.view, N, K);
+      const hexagon::PanelWeights found{panels.data(), w.form, K};
+      std::vector<std::uint8_t> again(panels.size(), 0xdd);
+      hexagon::pack(again.data(), w.form, found, N, K);
+      EXPECT_EQ(again, panels) << "every byte is written, and says all that was packed";
+      for (std::size_t n = 0; n < N; ++n) {
+        ASSERT_EQ(found.channel_scale(n), w.scales[n]);
+        for (std::size_t k = 0; k < K; ++k) {
+          ASSERT_EQ(found.code(n, k), w.view.code(n, k)) << n << ' ' << k;
+          ASSERT_EQ(found.block_scale(n, k), w.view.block_scale(n, k)) << n << ' ' << k;
+        }
+      }
+    }
+  }
+}
+
+template <class A>
+void expect_the_contract(std::size_t N, std::size_t K, std::size_t M, std::size_t block, bool with_bias) {
+  const RandomWeights w(static_cast<std::uint32_t>(N + M), N, K, block);
+  std::vector<A> a(M * K);
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<A>(noise_bits(5, i) >> 16);
+  // One token at the lowest, one at the highest value.
+  std::fill_n(a.begin(), K, std::numeric_limits<A>::min());
+  if (M > 1) std::fill_n(a.begin() + std::ptrdiff_t(K), K, std::numeric_limits<A>::max());
+  const std::vector<float> token_scales = noise_values(6, M), bias = noise_values(7, N);
+  std::vector<float> expected(M * N), found(M * N, 7.0f);
+  npu::scalar::matmul(expected.data(), w.view, N, K, a.data(), token_scales.data(), M, with_bias ? bias.data() : nullptr);
+
+  constexpr auto activations = sizeof(A) == 1 ? npu::Activations::int8 : npu::Activations::int16;
+  VectorArray<std::uint8_t> panels(hexagon::panel_count(N) * hexagon::panel_bytes(w.form, K));
+  VectorArray<std::uint8_t> columns(hexagon::columns_bytes(activations, M, K));
+  hexagon::pack(panels.data(), w.form, w.view, N, K);
+  hexagon::pack_columns(columns.data(), a.data(), M, K);
+  hexagon::MatmulArgs args;
+  args.panels = panels.data(), args.form = w.form, args.N = N, args.K = K;
+  args.columns = columns.data(), args.activations = activations, args.token_scales = token_scales.data(), args.M = M;
+  args.bias = with_bias ? bias.data() : nullptr;
+  args.y = found.data(), args.y_stride = N;
+  hexagon::matmul<HvxPlain>(args, 0, hexagon::panel_count(N));
+  EXPECT_TRUE(same_bits(found, expected)) << "M " << M << " N " << N << " K " << K << " block " << block << " int" << 8 * sizeof(A);
+}
+
+TEST_F(Hexagon, MatmulEqualsTheContract) {
+  for (const std::size_t block : {0u, 32u, 64u, 128u}) {
+    for (const std::size_t M : {1u, 2u, 3u, 4u, 7u}) {
+      expect_the_contract<std::int8_t>(150, 256, M, block, M % 2 == 0);
+      expect_the_contract<std::int16_t>(150, 256, M, block, M % 2 == 1);
+    }
+    if (block != 128) expect_the_contract<std::int16_t>(1, 64, 1, block, false);
+  }
+}
+
+// Sums of bytes and of 16 times nibbles at their largest.
+TEST_F(Hexagon, MatmulAtTheLargestK) {
+  for (const std::size_t block : {0u, 32u}) {
+    expect_the_contract<std::int8_t>(2, npu::largest_k, 2, block, false);
+    expect_the_contract<std::int16_t>(2, npu::largest_k, 1, block, false);
+  }
+}
+
+TEST_F(Hexagon, FixedPointEqualsTheContract) {
+  for (const std::size_t n : {64u, 192u, 1536u}) {
+    std::vector<std::int16_t> x(n), weight(n), expected(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      x[i] = static_cast<std::int16_t>(noise_bits(8, i) >> 16);
+      weight[i] = static_cast<std::int16_t>(noise_bits(9, i) >> 16);
+    }
+    x[0] = x[1] = weight[1] = weight[2] = -32768, x[3] = weight[3] = 32767;
+    const auto in = VectorArray<std::int16_t>::of(x), second = VectorArray<std::int16_t>::of(weight);
+    VectorArray<std::int16_t> out(n);
+    for (const std::uint64_t epsilon : {std::uint64_t{0}, std::uint64_t{n} << 20}) {
+      for (const npu::NormFormat f : {npu::NormFormat{12, 10}, npu::NormFormat{15, 0}}) {
+        npu::scalar::rms_norm(expected.data(), x.data(), weight.data(), n, epsilon, f);
+        hexagon::rms_norm<HvxPlain>(out.data(), in->data(), second->data(), n, epsilon, f);
+        EXPECT_EQ(out.values(), expected);
+      }
+    }
+    for (int fraction = 1; fraction <= npu::largest_score_fraction; ++fraction) {
+      npu::scalar::softmax(expected.data(), x.data(), n, fraction);
+      hexagon::softmax<HvxPlain>(out.data(), in->data(), n, fraction);
+      EXPECT_EQ(out.values(), expected) << fraction;
+      for (const int shift : {0, 1, 14, 30}) {
+        npu::scalar::swiglu(expected.data(), x.data(), weight.data(), n, fraction, shift);
+        hexagon::swiglu<HvxPlain>(out.data(), in->data(), second->data(), n, fraction, shift);
+        EXPECT_EQ(out.values(), expected) << fraction << ' ' << shift;
+      }
+    }
+  }
+  // Zeros: the least rms there is.
+  VectorArray<std::int16_t> zeros(64), out(64);
+  hexagon::rms_norm<HvxPlain>(out.data(), zeros.data(), zeros.data(), 64, 0, {});
+  EXPECT_EQ(out.values(), zeros.values());
+}
+
+TEST_F(Hexagon, RopeEqualsTheContract) {
+  for (const std::size_t pairs : {64u, 128u}) {
+    std::vector<std::int16_t> x(2 * pairs), cos(pairs), sin(pairs);
+    for (std::size_t i = 0; i < pairs; ++i) {
+      x[2 * i] = static_cast<std::int16_t>(noise_bits(11, i) >> 16);
+      x[2 * i + 1] = i % 3 == 0 ? -32768 : 32767;
+      cos[i] = static_cast<std::int16_t>(std::lrint(std::cos(double(i)) * 16384));
+      sin[i] = static_cast<std::int16_t>(std::lrint(std::sin(double(i)) * 16384));
+    }
+    const auto found = VectorArray<std::int16_t>::of(x), c = VectorArray<std::int16_t>::of(cos), s = VectorArray<std::int16_t>::of(sin);
+    npu::scalar::rope(x.data(), cos.data(), sin.data(), pairs);
+    hexagon::rope<HvxPlain>(found->data(), c->data(), s->data(), pairs);
+    EXPECT_EQ(found->values(), x);
+  }
+}
+
+// Every 16-bit argument of e^x and of the sigmoid, by the vectors' steps.
+TEST_F(Hexagon, ExpAndSigmoidOfEveryArgument) {
+  std::vector<std::int16_t> all(65536), expected(65536);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int16_t>(i);
+  const auto in = VectorArray<std::int16_t>::of(all);
+  VectorArray<std::int16_t> out(64);
+  for (const int fraction : {1, 7, 11}) {
+    for (std::size_t i = 0; i < all.size(); i += 64) {
+      const HvxPlain::Vector v = HvxPlain::load(in->data() + i);
+      HvxPlain::store(out.data(), hexagon::sigmoid<HvxPlain>(v, fraction));
+      for (std::size_t j = 0; j < 64; ++j) ASSERT_EQ(out.data()[j], npu::scalar::sigmoid(all[i + j], fraction)) << all[i + j];
+      if (i >= 32768) continue;
+      HvxPlain::store(out.data(), hexagon::exp_negative<HvxPlain>(v, fraction));
+      for (std::size_t j = 0; j < 64; ++j) ASSERT_EQ(out.data()[j], npu::scalar::exp_negative(all[i + j], fraction)) << all[i + j];
+    }
+  }
+}
+
+// The vocabulary's own checks: what a wrong kernel would be told.
+TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
+  HvxPlain::forget_faults();
+  VectorArray<std::uint8_t> memory(256);
+  HvxPlain::load(memory.data());
+  HvxPlain::two_words(memory.data() + 248);
+  EXPECT_EQ(HvxPlain::faults(), 0u);
+  HvxPlain::load(memory.data() + 64);
+  EXPECT_STREQ(HvxPlain::first_fault(), "a vector at no multiple of 128");
+  HvxPlain::store(memory.data() + 256, HvxPlain::zero());
+  HvxPlain::load(memory.data() - 128);
+  HvxPlain::two_words(memory.data() + 4);
+  HvxPlain::two_words(memory.data() + 256);
+  HvxPlain::shift_each_right(HvxPlain::zero(), HvxPlain::splat_half(16));
+  EXPECT_GE(HvxPlain::faults(), 6u);
+
+  // A panel without its last vector: the scales of the last chunk.
+  HvxPlain::forget_faults();
+  const RandomWeights w(3, 128, 128, 32);
+  std::vector<std::uint8_t> panel(hexagon::panel_bytes(w.form, 128));
+  hexagon::pack(panel.data(), w.form, w.view, 128, 128);
+  panel.resize(panel.size() - 128);
+  const auto short_panel = VectorArray<std::uint8_t>::of(panel);
+  VectorArray<std::uint8_t> columns(hexagon::columns_bytes(npu::Activations::int8, 1, 128));
+  const float scale = 1.0f;
+  std::vector<float> y(128);
+  hexagon::MatmulArgs args;
+  args.panels = short_panel->data(), args.form = w.form, args.N = 128, args.K = 128, args.columns = columns.data();
+  args.token_scales = &scale, args.M = 1, args.y = y.data(), args.y_stride = 128;
+  hexagon::matmul<HvxPlain>(args, 0, 1);
+  EXPECT_EQ(HvxPlain::faults(), 1u);
+  EXPECT_STREQ(HvxPlain::first_fault(), "an access outside the memory that the kernel was given");
+  HvxPlain::forget_faults();
+}
+
+// A format with block scales, as a row of LPBQ's has them: 64 weights with one scale.
+struct BlockScaled {
+  static constexpr std::string_view name = "block_scaled";
+  static constexpr std::size_t block_weights = 64, block_bytes = 33, group_weights = 32;
+  static constexpr unsigned code_bits = 4;
+  static constexpr int zero_point = 8;
+  static constexpr bool has_sub_scales = true, has_minimum = false, is_codebook = false;
+
+  static int code(const std::byte* block, std::size_t k) { return std::to_integer<int>(block[1 + k / 2]) >> (4 * (k % 2)) & 15; }
+  static int sub_scale(const std::byte* block, std::size_t) { return std::to_integer<int>(block[0]); }
+  static float scale(const std::byte* row) { return load_as<float>(row); }
+  static float fit(const float*, std::size_t) { return 1.0f; }
+  static void decode(const std::byte* block, float scale, float* weights) {
+    for (std::size_t k = 0; k < block_weights; ++k) {
+      weights[k] = scale * static_cast<float>(sub_scale(block, 0) * (code(block, k) - zero_point));
+    }
+  }
+};
+
+template <class F>
+std::vector<std::byte> rows_of(std::uint32_t seed, std::size_t N, std::size_t K) {
+  std::vector<std::byte> rows = random_rows<F>(seed, N, K);
+  if constexpr (F::has_sub_scales) {
+    for (std::size_t n = 0; n < N; ++n) {
+      for (std::size_t k = 0; k < K; k += F::block_weights) {
+        rows[static_cast<std::size_t>(block_of<F>(rows.data() + n * row_bytes<F>(K), k) - rows.data())] =
+            static_cast<std::byte>(1 + noise_bits(seed, n * K + k) % 15u);
+      }
+    }
+  }
+  return rows;
+}
+
+// Tokens with one value of 30 times the others, about as far from the mean square as the device's tolerance is stated for.
+std::vector<float> tokens_with_outliers(std::uint32_t seed, std::size_t M, std::size_t K) {
+  std::vector<float> x = noise_values(seed, M * K, 1.7f);
+  for (std::size_t m = 0; m < M; ++m) x[m * K + 5 * m] = 30.0f;
+  return x;
+}
+
+template <class F>
+void expect_a_good_device() {
+  constexpr std::size_t M = 3, N = 140, K = 1536;
+  const std::vector<std::byte> rows = rows_of<F>(51, N, K);
+  const std::vector<float> x = tokens_with_outliers(52, M, K);
+  const Result<HexagonEmulated::Weights> w = HexagonEmulated::prepare<F>(rows.data(), N, K);
+  ASSERT_TRUE(w) << w.error().message;
+  std::vector<float> y(M * N), row(K);
+  ASSERT_TRUE(HexagonEmulated::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
+
+  // Its tolerance, against the weights and inputs as they are.
+  double error = 0.0, power = 0.0;
+  for (std::size_t n = 0; n < N; ++n) {
+    decode_row<F>(rows.data() + n * row_bytes<F>(K), row.data(), K);
+    for (std::size_t m = 0; m < M; ++m) {
+      double exact = 0.0;
+      for (std::size_t k = 0; k < K; ++k) exact += double{row[k]} * double{x[m * K + k]};
+      error += (double{y[m * N + n]} - exact) * (double{y[m * N + n]} - exact);
+      power += exact * exact;
+    }
+  }
+  EXPECT_LE(error, HexagonEmulated::tolerance * power);
+  EXPECT_GT(error, 1e-3 * HexagonEmulated::tolerance * power) << "the tolerance says something";
+
+  // And the bits of the kernels, whose packer reads the same rows.
+  std::vector<std::int16_t> a(M * K);
+  std::vector<float> token_scales(M), found(M * N);
+  for (std::size_t m = 0; m < M; ++m) token_scales[m] = npu::quantise_token(a.data() + m * K, x.data() + m * K, K);
+  constexpr WeightForm form = F::has_sub_scales ? WeightForm::lpbq : WeightForm::per_channel;
+  VectorArray<std::uint8_t> panels(hexagon::panel_count(N) * hexagon::panel_bytes(form, K));
+  VectorArray<std::uint8_t> columns(hexagon::columns_bytes(npu::Activations::int16, M, K));
+  hexagon::pack(panels.data(), form, hexagon::RowWeights<F>{rows.data(), K}, N, K);
+  hexagon::pack_columns(columns.data(), a.data(), M, K);
+  hexagon::MatmulArgs args;
+  args.panels = panels.data(), args.form = form, args.N = N, args.K = K, args.columns = columns.data(), args.M = M;
+  args.activations = npu::Activations::int16, args.token_scales = token_scales.data(), args.y = found.data(), args.y_stride = N;
+  hexagon::matmul<HvxPlain>(args, 0, hexagon::panel_count(N));
+  EXPECT_TRUE(same_bits(y, found));
+}
+
+TEST_F(Hexagon, DeviceKeepsItsToleranceAndTheKernelsBits) {
+  expect_a_good_device<INT4_CHANNEL>();
+  expect_a_good_device<BlockScaled>();
+}
+
+template <class F>
+std::string refusal(std::vector<std::byte> rows, std::size_t N, std::size_t K) {
+  const auto w = HexagonEmulated::prepare<F>(rows.data(), N, K);
+  return w ? "none" : w.error().message;
+}
+TEST(HexagonDevice, RefusesWhatItCannotHold) {
+  EXPECT_EQ(refusal<INT8_CHANNEL>({}, 0, 64),
+            "hexagon-emulated: expected 4-bit weights with zero point 8, a scale for each row and block scales of 1 to 15 if any, "
+            "found int8_channel");
+  EXPECT_EQ(refusal<INT4_CHANNEL>(rows_of<INT4_CHANNEL>(1, 1, 96), 1, 96),
+            "hexagon-emulated: expected rows of whole chunks of 64 weights, at most 65536, found 96");
+  std::vector<std::byte> rows = rows_of<BlockScaled>(1, 2, 128);
+  rows[row_bytes<BlockScaled>(128) + 4 + 33] = std::byte{16};
+  EXPECT_EQ(refusal<BlockScaled>(rows, 2, 128), "hexagon-emulated: expected block scales of 1 to 15, found 16 in row 1 at 64");
+  std::vector<float> y(4);
+  const auto status = HexagonEmulated::multiply(Matrix(y.data(), 2, 2), {}, ConstMatrix(y.data(), 2, 2));
+  EXPECT_EQ(status.error().message, "hexagon-emulated: expected x of 2 x 0 and y of 2 x 0, found x of 2 x 2 and y of 2 x 2");
+}
+static_assert(stilla::detail::is_in_list<HexagonEmulated, Devices>);
+
+// The schedules' arithmetic once more, by hand: down of the 7B, a window of int16, LPBQ.
+TEST(HexagonSchedule, DownOfThe7B) {
+  const hexagon::MatrixShape down = hexagon::r1_layers[1].matrices[3];
+  EXPECT_EQ(down.N, 3584u);
+  EXPECT_EQ(down.K, 18944u);
+  const hexagon::Schedule s = hexagon::plan(down, WeightForm::lpbq, npu::Activations::int16, 64, 8u << 20);
+  EXPECT_EQ(s.column_bytes, 64u * 2 * 18944 * 9 / 8);
+  EXPECT_EQ(s.panels, 2u);
+  EXPECT_EQ(s.steps, 14u);
+  EXPECT_EQ(s.weight_bytes, 2u * 2 * (1024 + 18944 / 64 * 33 * 128));
+  EXPECT_EQ(s.result_bytes, 2u * 64 * 2 * 128 * 4);
+  EXPECT_LE(s.bytes(), 8u << 20);
+  const hexagon::Schedule less = hexagon::plan(down, WeightForm::lpbq, npu::Activations::int16, 64, 4u << 20);
+  EXPECT_EQ(less.passes, 2u);
+  EXPECT_EQ(less.tokens, 32u);
+  EXPECT_EQ(hexagon::plan(down, WeightForm::lpbq, npu::Activations::int16, 64, 1u << 20).panels, 0u) << "no panel fits";
+}
+
+}  // namespace

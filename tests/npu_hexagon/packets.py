@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Counts the packets that Hexagon's inner loops take for 256 weights, from a disassembly, and holds them to a recorded table.
+
+A packet issues up to four instructions; how many a loop has stands in the program, so this is a measure of the code, not of
+time. llvm-objdump-19 names the sweeps of kernels/stilla/npu_hexagon/matmul.hpp; the loop with the most vrmpy is a sweep's, and
+its vrmpy tell the weights: two of them multiply 256 weights by one column. A token of int8 is a column, one of int16 two.
+"""
+
+import argparse
+import collections
+import pathlib
+import re
+import subprocess
+import sys
+
+HEADER = pathlib.Path(__file__).resolve().parents[2] / "kernels/stilla/npu_hexagon/matmul.hpp"
+# What must hold whatever the table says: packets for 256 weights and all columns of the sweep.
+MUST = {1: 2.0, 2: 4.25, 4: 4 * 1.75}
+
+Loop = collections.namedtuple("Loop", "packets instructions weights")
+
+
+def functions(elf):
+    """Yields the demangled name of each function and its instructions, (address, text)."""
+    text = subprocess.run(["llvm-objdump-19", "-d", "-C", "--mcpu=hexagonv73", "--no-show-raw-insn", elf],
+                          check=True, capture_output=True, text=True).stdout
+    name, instructions = None, []
+    for line in text.splitlines():
+        if head := re.match(r"[0-9a-f]+ <(.*)>:", line):
+            if name:
+                yield name, instructions
+            name, instructions = head[1], []
+        elif instruction := re.match(r"\s*([0-9a-f]+):\s+(.*)", line):
+            instructions.append((int(instruction[1], 16), instruction[2]))
+    if name:
+        yield name, instructions
+
+
+def inner_loops(instructions, columns):
+    """The hardware loops of a function that hold no other one."""
+    for i, (_, text) in enumerate(instructions):
+        if start := re.search(r"loop0\((0x[0-9a-f]+),", text):
+            body = []
+            for address, inner in instructions[i:]:
+                if address >= int(start[1], 16):
+                    body.append(inner)
+                    if "endloop0" in inner:
+                        break
+            products = sum("vrmpy" in inner for inner in body)
+            yield Loop(sum("}" in inner for inner in body), len(body), products / 2 / columns * 256)
+
+
+def sweeps(elf):
+    """The main loop of each sweep: {(form, columns, first group): Loop}."""
+    found = {}
+    for name, instructions in functions(elf):
+        if kernel := re.search(r"sweep_(\w+)<[^,]*, (\d+)u?, \d+u?, (\d+)u?>\(", name):
+            columns = int(kernel[2])
+            loops = [loop for loop in inner_loops(instructions, columns) if loop.weights]
+            if loops:
+                found[kernel[1], columns, int(kernel[3])] = max(loops, key=lambda loop: loop.weights)
+    return found
+
+
+def recorded():
+    """The table of the header: {(form, columns): packets for 256 weights}."""
+    rows = re.findall(r"^//\s+sweep_(\w+)\s+(\d)\s.*\s([0-9.]+)$", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
+    return {(form, int(columns)): float(packets) for form, columns, packets in rows}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("elf", nargs="+", help="programs for Hexagon")
+    arguments = parser.parse_args()
+    worst = {}
+    print("program            sweep         columns  packets  instructions  per packet  packets/256 weights  and column")
+    for elf in arguments.elf:
+        for (form, columns, first), loop in sorted(sweeps(elf).items()):
+            packets = loop.packets / (loop.weights / 256)
+            worst[form, columns] = max(worst.get((form, columns), 0.0), packets)
+            print(f"{pathlib.Path(elf).name:18} {form:13} {columns} from {first} {loop.packets:8} {loop.instructions:13} "
+                  f"{loop.instructions / loop.packets:11.2f} {packets:20.3f} {packets / columns:11.3f}")
+    table, wrong = recorded(), []
+    for key in sorted(set(table) | set(worst)):
+        if key not in worst or key not in table:
+            wrong.append(f"sweep_{key[0]} of {key[1]} columns: missing in {'the programs' if key in table else HEADER.name}")
+        elif worst[key] > table[key] + 0.005:
+            wrong.append(f"sweep_{key[0]} of {key[1]} columns: {worst[key]:.3f} packets for 256 weights, recorded {table[key]}")
+        elif worst[key] > MUST[key[1]]:
+            wrong.append(f"sweep_{key[0]} of {key[1]} columns: {worst[key]:.3f} packets for 256 weights, at most {MUST[key[1]]}")
+    if not worst:
+        wrong.append("no sweep was found")
+    print(*[f"packets: {line}" for line in wrong], sep="\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
