@@ -93,6 +93,18 @@ TEST(Dispatch, NamesThatWereNotCompiledRunScalar) {
   EXPECT_EQ(ran, "scalar");
 }
 
+#if STILLA_ARCH_ARM
+// From the bits of AT_HWCAP and AT_HWCAP2, which other systems' answers are stored as too.
+TEST(Dispatch, ArmTargetsNeedTheirFeatures) {
+  CpuInfo cpu;
+  EXPECT_FALSE(Dotprod::available(cpu));
+  cpu.hwcap = std::uint64_t{1} << 20;
+  EXPECT_TRUE(Dotprod::available(cpu));
+  cpu.hwcap = ~cpu.hwcap;
+  EXPECT_FALSE(Dotprod::available(cpu));
+}
+#endif
+
 #if STILLA_ARCH_X86
 // From the bits of CPUID: one of them missing is enough.
 TEST(Dispatch, PortableNeedsEveryFeatureItUses) {
