@@ -62,7 +62,11 @@ namespace detail {
 
 #if STILLA_ARCH_ARM && defined(_WIN32)
 // As <windows.h> declares it, which is not included here for the thousands of names that it brings.
+#if defined(__MINGW32__)
+extern "C" int __stdcall IsProcessorFeaturePresent(unsigned long feature);
+#else
 extern "C" __declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);
+#endif
 #elif STILLA_ARCH_ARM && defined(__APPLE__)
 inline bool has_feature(const char* name) {
   int value = 0;
