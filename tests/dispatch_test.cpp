@@ -3,6 +3,7 @@
 // The choice of a target: the best one by default, any that this machine has by name, nothing else.
 #include <stilla/dispatch.hpp>
 
+#include <algorithm>
 #include <string>
 
 #include "test_util.hpp"
@@ -37,7 +38,9 @@ TEST(Dispatch, ScalarIsAlwaysThereAndLast) {
 }
 
 TEST(Dispatch, BestIsTheDefaultAndComesBack) {
-  const std::string best = available_names().front();
+  const std::string best = detail::best_target(Targets{}, cpu_info()).name;
+  const std::vector<std::string> names = available_names();
+  EXPECT_NE(std::find(names.begin(), names.end(), best), names.end());
   EXPECT_EQ(active_target().name, best);
   ASSERT_TRUE(force_target("scalar"));
   EXPECT_EQ(active_target(), Scalar::id);
@@ -84,7 +87,7 @@ TEST(Dispatch, TargetsThatTheCpuLacksAreRefused) {
   for (const std::string& name : available_names()) runnable += (runnable.empty() ? "" : ", ") + name;
   EXPECT_EQ(status.error().message,
             "target '" + lacking + "' is not supported by this CPU and operating system; it can run: " + runnable);
-  EXPECT_EQ(active_target().name, available_names().front());
+  EXPECT_EQ(active_target(), detail::best_target(Targets{}, cpu_info()));
 }
 
 TEST(Dispatch, NamesThatWereNotCompiledRunScalar) {
@@ -92,6 +95,48 @@ TEST(Dispatch, NamesThatWereNotCompiledRunScalar) {
   with_target(TargetId{"not compiled here"}, [&](auto target) { ran = decltype(target)::id.name; });
   EXPECT_EQ(ran, "scalar");
 }
+
+#if STILLA_ARCH_ARM
+// From the bits of AT_HWCAP and AT_HWCAP2, which other systems' answers are stored as too.
+TEST(Dispatch, ArmTargetsNeedTheirFeatures) {
+  CpuInfo cpu;
+  EXPECT_FALSE(Dotprod::available(cpu));
+  cpu.hwcap = std::uint64_t{1} << 20;
+  EXPECT_TRUE(Dotprod::available(cpu));
+  EXPECT_FALSE(I8mm::available(cpu));
+  cpu.hwcap2 = std::uint64_t{1} << 13;
+  EXPECT_TRUE(I8mm::available(cpu));
+  cpu.hwcap = ~cpu.hwcap;
+  EXPECT_FALSE(Dotprod::available(cpu));
+  EXPECT_FALSE(I8mm::available(cpu));
+}
+
+// MIDR_EL1: designer << 24 | part << 4.
+TEST(Dispatch, SmmlaIsTheDefaultWhereTheCoreIsFasterWithIt) {
+  CpuInfo cpu;
+  cpu.hwcap = std::uint64_t{1} << 20;
+  cpu.hwcap2 = std::uint64_t{1} << 13;
+  using Both = TypeList<I8mm, Dotprod, Scalar>;
+  using WithoutDotprod = TypeList<I8mm, Scalar>;
+  for (const std::uint64_t midr : {0x410fd400u /* Neoverse V1 */, 0x410fd490u /* N2 */, 0x6d0fd490u /* Cobalt 100 */}) {
+    cpu.midr = midr;
+    EXPECT_EQ(detail::best_target(Both{}, cpu), I8mm::id) << midr;
+  }
+  cpu.midr = 0x510f0010;  // Oryon
+  EXPECT_EQ(detail::best_target(Both{}, cpu), Dotprod::id);
+  EXPECT_EQ(detail::best_target(WithoutDotprod{}, cpu), I8mm::id);
+  cpu.hwcap2 = 0;
+  EXPECT_EQ(detail::best_target(Both{}, cpu), Dotprod::id);
+}
+
+class MeasuredSmmla : public TargetTest<I8mm> {};
+TEST_F(MeasuredSmmla, DecidesOnceWhereTheCoreIsNotKnown) {
+  CpuInfo cpu = cpu_info();
+  cpu.midr = 0;
+  const bool is_faster = I8mm::is_faster(cpu);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(I8mm::is_faster(cpu), is_faster);
+}
+#endif
 
 #if STILLA_ARCH_X86
 // From the bits of CPUID: one of them missing is enough.

@@ -73,6 +73,18 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
     for (std::size_t i = 0; i < 4 * n; ++i) put(want, i, &as_byte, 1);
     CHECK(set_u8(value), "set_u8");
   }
+  std::int32_t copied[n * copies];
+  store_copies(copied, A);
+  for (std::size_t lane = 0; lane < n; ++lane) {
+    EACH(a[lane]);
+    CHECK(load_copies(copied + lane * copies), "store_copies, load_copies");
+  }
+  float copied_floats[n * copies];
+  store_copies(copied_floats, X);
+  for (std::size_t lane = 0; lane < n; ++lane) {
+    EACH_FLOAT(x[lane]);
+    CHECK_FLOATS(as_floats(load_copies(copied_floats + lane * copies)), "store_copies, load_copies of floats");
+  }
   EACH(numbers[2 * i]);
   CHECK(first_of_pairs(numbers), "first_of_pairs");
   EACH(numbers[2 * i + 1]);
@@ -104,6 +116,11 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
   SHIFTS(3);
   SHIFTS(4);
 #undef SHIFTS
+  for (std::size_t i = 0; i < 4 * n; ++i) {
+    const auto nibble = static_cast<std::uint8_t>(byte(a, i) >> 4);
+    put(want, i, &nibble, 1);
+  }
+  CHECK(high_nibbles(A), "high_nibbles");
   EACH(wrap(static_cast<std::uint32_t>(a[i]) + static_cast<std::uint32_t>(b[i])));
   CHECK(add_s32(A, B), "add_s32");
   EACH(wrap(static_cast<std::uint32_t>(a[i]) - static_cast<std::uint32_t>(b[i])));
@@ -144,24 +161,32 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
     }
     const Int acc = shift_right_s32<8>(A), code_vector = load(codes);
     CHECK(kind == 0 ? dot_codes<Q6_K>(acc, code_vector, load(values)) : dot_codes<Q8_0>(acc, code_vector, load(values)), "dot_codes");
-    for (std::size_t i = 0; i < n; ++i) {
-      std::int32_t sum = a[i] >> 8;
-      for (std::size_t j = 0; j < 4; ++j) {
-        const int code = keeps_sign ? static_cast<std::int8_t>(byte(codes, 4 * i + j)) : byte(codes, 4 * i + j);
-        sum += code * static_cast<std::int8_t>(byte(values, j));
-      }
-      want[i] = sum;
-    }
     const auto* at = reinterpret_cast<const std::int8_t*>(values);
-    CHECK(kind == 0 ? dot_codes_at<Q6_K>(acc, code_vector, at) : dot_codes_at<Q8_0>(acc, code_vector, at), "dot_codes_at");
+    Quads held, also_held;
+    for (std::size_t q = 0; q < 4; ++q) {
+      for (std::size_t i = 0; i < n; ++i) {
+        std::int32_t sum = a[i] >> 8;
+        for (std::size_t j = 0; j < 4; ++j) {
+          const int code = keeps_sign ? static_cast<std::int8_t>(byte(codes, 4 * i + j)) : byte(codes, 4 * i + j);
+          sum += code * at[4 * q + j];
+        }
+        want[i] = sum;
+      }
+      const auto four = quad(held, at + 4 * q, q);
+      CHECK(kind == 0 ? dot_codes<Q6_K>(acc, code_vector, four) : dot_codes<Q8_0>(acc, code_vector, four), "quad");
+      CHECK(kind == 0 ? dot_codes_at<Q6_K>(acc, code_vector, also_held, at + 4 * q, q)
+                      : dot_codes_at<Q8_0>(acc, code_vector, also_held, at + 4 * q, q), "dot_codes_at");
+    }
   }
   // Sub-minimums, at most 63 in magnitude, times sums of 16 bits.
   for (std::size_t i = 0; i < 2 * n; ++i) {
     const auto small = static_cast<std::int16_t>(half(b, i) % 64);
     put(codes, 2 * i, &small, 2);
   }
-  EACH((a[i] >> 8) + half(codes, 2 * i) * half(c, 2 * i) + half(codes, 2 * i + 1) * half(c, 2 * i + 1));
-  CHECK(dot_pairs(shift_right_s32<8>(A), load(codes), C), "dot_pairs");
+  EACH(half(codes, 2 * i) * half(c, 2 * i) + half(codes, 2 * i + 1) * half(c, 2 * i + 1));
+  CHECK(added(dot_pairs(no_pairs(), load(codes), C)), "dot_pairs");
+  EACH(want[i] + half(codes, 2 * i) * half(a, 2 * i) + half(codes, 2 * i + 1) * half(a, 2 * i + 1));
+  CHECK(added(dot_pairs(dot_pairs(no_pairs(), load(codes), C), load(codes), A)), "two dot_pairs");
 
   EACH_FLOAT(x[i]);
   CHECK_FLOATS(X, "load_floats, store_floats");

@@ -6,6 +6,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false, in GCC 12's own AVX-512 header (its bug 105593)
 #endif
 
+#include <stilla/arm_dotprod/vector.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/skeleton/vector.hpp>
 #include <stilla/x86_avx2/vector.hpp>
@@ -33,6 +34,13 @@ STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni {
 #include "vocabulary_cases-inl.hpp"
 }}}  // namespace stilla::avx512vnni
+STILLA_TARGET_END
+#endif
+#if STILLA_HAS_DOTPROD
+STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD)
+namespace stilla { inline namespace STILLA_ABI { namespace dotprod {
+#include "vocabulary_cases-inl.hpp"
+}}}  // namespace stilla::dotprod
 STILLA_TARGET_END
 #endif
 
@@ -63,15 +71,19 @@ void expect_right(WrongOperation wrong_operation) {
 
 TEST(Vocabulary, Skeleton) { expect_right(stilla::skeleton::wrong_operation); }
 
-#if STILLA_ARCH_X86
 template <class T>
 class VocabularyOf : public TargetTest<T> {};
+#if STILLA_ARCH_X86
 using VocabularyOfAvx2 = VocabularyOf<Avx2>;
 using VocabularyOfAvxVnni = VocabularyOf<AvxVnni>;
 using VocabularyOfAvx512Vnni = VocabularyOf<Avx512Vnni>;
 TEST_F(VocabularyOfAvx2, Operations) { expect_right(stilla::avx2::wrong_operation); }
 TEST_F(VocabularyOfAvxVnni, Operations) { expect_right(stilla::avxvnni::wrong_operation); }
 TEST_F(VocabularyOfAvx512Vnni, Operations) { expect_right(stilla::avx512vnni::wrong_operation); }
+#endif
+#if STILLA_HAS_DOTPROD
+using VocabularyOfDotprod = VocabularyOf<Dotprod>;
+TEST_F(VocabularyOfDotprod, Operations) { expect_right(stilla::dotprod::wrong_operation); }
 #endif
 
 }  // namespace

@@ -27,11 +27,20 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
+// Whether an available target gives way to its fallback, one of List, because that is faster on this CPU (base/target.hpp).
+template <class T, class List>
+bool gives_way([[maybe_unused]] const CpuInfo& cpu) {
+  if constexpr (requires { T::is_faster(cpu); }) {
+    if constexpr (is_in_list<typename T::Fallback, List>) return !T::is_faster(cpu);
+  }
+  return false;
+}
+
 template <class... Ts>
-TargetId best_target(TypeList<Ts...>, const CpuInfo& cpu) {
+TargetId best_target(TypeList<Ts...> list, const CpuInfo& cpu) {
   TargetId best = Scalar::id;
   bool found = false;
-  ((!found && Ts::available(cpu) ? (best = Ts::id, found = true) : false), ...);
+  ((!found && Ts::available(cpu) && !gives_way<Ts, decltype(list)>(cpu) ? (best = Ts::id, found = true) : false), ...);
   return best;
 }
 

@@ -15,6 +15,8 @@
   target(x86_avx512vnni, Avx512Vnni) \
   target(x86_avxvnni, AvxVnni)       \
   target(x86_avx2, Avx2)             \
+  target(arm_i8mm, I8mm)             \
+  target(arm_dotprod, Dotprod)       \
   target(portable, Portable)         \
   target(scalar, Scalar)
 

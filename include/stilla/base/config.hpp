@@ -67,7 +67,7 @@
 #if defined(__FAST_MATH__)
 #error "Stilla cannot be compiled with -ffast-math or -Ofast: give the files that include it -fno-fast-math."
 #endif
-#if defined(__MINGW32__) && !defined(__FMA__)
+#if STILLA_ARCH_X86 && defined(__MINGW32__) && !defined(__FMA__)
 #error "Stilla with MinGW needs -mfma: its fmaf() rounds twice, and results would not be those of every other build."
 #endif
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the processor says of itself, as raw words. A target reads its own bits from them in its `available()`, so a new
-// target never edits this file. Bits are documented in Intel's SDM volume 2, CPUID, and in Linux's asm/hwcap.h.
+// target never edits this file. Bits are documented in Intel's SDM volume 2, CPUID, and in Linux's asm/hwcap.h. Windows and macOS
+// on Arm are asked for what they can tell, and the answers are stored in the places that Linux has for them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include <stilla/base/config.hpp>
@@ -16,6 +18,8 @@
 #endif
 #elif STILLA_ARCH_ARM && defined(__linux__)
 #include <sys/auxv.h>
+#elif STILLA_ARCH_ARM && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 #if STILLA_ARCH_X86 && defined(__linux__)
 #include <sys/syscall.h>
@@ -34,17 +38,42 @@ struct CpuInfo {
   // x86 on Linux: the system lets this process use AMX's tiles, 8 KB of registers. It must be asked, once; after that it
   // refuses alternative signal stacks that are too small to save them (sigaltstack(2), AT_MINSIGSTKSZ).
   bool tiles_granted = false;
-  // Arm on Linux: AT_HWCAP and AT_HWCAP2. Zero elsewhere.
+  // Arm: AT_HWCAP and AT_HWCAP2 as Linux has them. Windows and macOS: the bits named below, all others zero. Zero on other CPUs.
   std::uint64_t hwcap = 0, hwcap2 = 0;
+  // Arm on Linux: the register MIDR_EL1 of the core that this was read on, which names its designer and type; cores of one machine may
+  // differ. Zero where it is not known.
+  std::uint64_t midr = 0;
 
   static constexpr bool bit(std::uint64_t word, unsigned position) { return (word >> position & 1u) != 0; }
   // The operating system saves xmm and ymm (and for the second also mask and zmm) registers.
   constexpr bool saves_ymm() const { return (xcr0 & 0x6u) == 0x6u; }
   constexpr bool saves_zmm() const { return (xcr0 & 0xe6u) == 0xe6u; }
   constexpr bool saves_tiles() const { return (xcr0 & 0x60000u) == 0x60000u; }
+  // Arm, as the names of Arm's features are: products of bytes summed to 32 bits (sdot, udot), and matrices of 2 x 2 of them (smmla).
+  static constexpr unsigned hwcap_dotprod = 20, hwcap2_i8mm = 13, hwcap_cpuid = 11;  // the last: MIDR_EL1 can be read
+  constexpr bool has_dotprod() const { return bit(hwcap, hwcap_dotprod); }
+  constexpr bool has_i8mm() const { return bit(hwcap2, hwcap2_i8mm); }
+  // Of midr: who designed the core (0x41 is Arm, 0x51 Qualcomm), and which one it is.
+  constexpr unsigned implementer() const { return static_cast<unsigned>(midr >> 24 & 0xffu); }
+  constexpr unsigned part() const { return static_cast<unsigned>(midr >> 4 & 0xfffu); }
 };
 
 namespace detail {
+
+#if STILLA_ARCH_ARM && defined(_WIN32)
+// As <windows.h> declares it, which is not included here for the thousands of names that it brings.
+#if defined(__MINGW32__)
+extern "C" int __stdcall IsProcessorFeaturePresent(unsigned long feature);
+#else
+extern "C" __declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);
+#endif
+#elif STILLA_ARCH_ARM && defined(__APPLE__)
+inline bool has_feature(const char* name) {
+  int value = 0;
+  std::size_t bytes = sizeof value;
+  return sysctlbyname(name, &value, &bytes, nullptr, 0) == 0 && value != 0;
+}
+#endif
 
 inline CpuInfo read_cpu() {
   CpuInfo info;
@@ -86,6 +115,16 @@ inline CpuInfo read_cpu() {
 #elif STILLA_ARCH_ARM && defined(__linux__)
   info.hwcap = getauxval(AT_HWCAP);
   info.hwcap2 = getauxval(AT_HWCAP2);
+  if (CpuInfo::bit(info.hwcap, CpuInfo::hwcap_cpuid)) __asm__("mrs %0, MIDR_EL1" : "=r"(info.midr));
+#elif STILLA_ARCH_ARM && defined(_WIN32)
+  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE and, from Windows 11 24H2 on, PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE, which older headers
+  // lack. A system that does not know a feature answers no.
+  constexpr unsigned long dotprod = 43, i8mm = 66;
+  if (IsProcessorFeaturePresent(dotprod) != 0) info.hwcap |= std::uint64_t{1} << CpuInfo::hwcap_dotprod;
+  if (IsProcessorFeaturePresent(i8mm) != 0) info.hwcap2 |= std::uint64_t{1} << CpuInfo::hwcap2_i8mm;
+#elif STILLA_ARCH_ARM && defined(__APPLE__)
+  if (has_feature("hw.optional.arm.FEAT_DotProd")) info.hwcap |= std::uint64_t{1} << CpuInfo::hwcap_dotprod;
+  if (has_feature("hw.optional.arm.FEAT_I8MM")) info.hwcap2 |= std::uint64_t{1} << CpuInfo::hwcap2_i8mm;
 #endif
   return info;
 }

@@ -11,7 +11,10 @@
 //     static constexpr bool is_compiled = STILLA_ARCH_X86;      // whether this translation unit compiles its kernels
 //     static constexpr bool is_guaranteed = ...;                // whether the compiler flags guarantee the instructions
 //     static bool available(const CpuInfo& cpu);                // whether the CPU and the operating system have them
+//     static bool is_faster(const CpuInfo& cpu);                // optional: whether it is faster than Fallback where available
 //   };
+//
+// Where a target is available and not faster, its fallback is the default; the target can still be forced (dispatch.hpp).
 //
 // is_guaranteed is what STILLA_SINGLE_TARGET chooses by. Its flags are read by the preprocessor outside of any target region,
 // because GCC and clang define the same macros inside one.

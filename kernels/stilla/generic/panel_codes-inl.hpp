@@ -21,8 +21,7 @@ template <class F>
 STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
   static_assert(F::code_bits < 8);
   const std::byte* at = codes + line * 64 + v * vector_bytes;
-  const Int low_mask = set_u8(15);
-  const Int code = upper ? bit_and(shift_right<4>(load(at)), low_mask) : bit_and(load(at), low_mask);
+  const Int code = upper ? high_nibbles(load(at)) : bit_and(load(at), set_u8(15));
   const std::size_t g = 2 * line + (upper ? 1 : 0);  // which four k of the block
   if constexpr (F::code_bits == 5) {
     const Int bits = load(codes + 256 + v * vector_bytes);

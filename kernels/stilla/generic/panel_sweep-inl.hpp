@@ -120,6 +120,7 @@ using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
 template <class F, std::size_t MT>
 STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t* block, std::size_t g, const std::int8_t* x,
                                std::size_t stride) {
+  Quads held[MT];
   STILLA_UNROLL
   for (std::size_t q = 0; q < 8 / groups_per_block<F>; ++q) {
     const std::size_t four = g * (8 / groups_per_block<F>) + q;
@@ -129,7 +130,8 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
     for (std::size_t v = 0; v < sweep_vectors; ++v) codes[v] = load(operands + v * vector_bytes);
     STILLA_UNROLL
     for (std::size_t m = 0; m < MT; ++m) {
-      const Int four_x = broadcast4(x + m * stride + four * 4);
+      loads_stay();
+      const auto four_x = quad(held[m], x + m * stride + four * 4, q % 4);
       STILLA_UNROLL
       for (std::size_t v = 0; v < sweep_vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], codes[v], four_x);
     }
@@ -140,30 +142,35 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
 template <class F, std::size_t MT>
 STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* minimums, const std::int16_t* sub_minimums,
                                 const RoundedSums* rounded, std::size_t stride) {
-  Int dot[MT][sweep_vectors];
+  constexpr std::size_t at_once = Budget::minimum_vectors < sweep_vectors ? Budget::minimum_vectors : sweep_vectors;
+  static_assert(sweep_vectors % at_once == 0);
   STILLA_UNROLL
-  for (std::size_t m = 0; m < MT; ++m) {
-    STILLA_UNROLL
-    for (std::size_t v = 0; v < sweep_vectors; ++v) dot[m][v] = set_s32(0);
-  }
-  STILLA_UNROLL
-  for (std::size_t i = 0; i < sum_pairs; ++i) {
+  for (std::size_t first = 0; first < sweep_vectors; first += at_once) {
+    PairSums dot[MT][at_once];
     STILLA_UNROLL
     for (std::size_t m = 0; m < MT; ++m) {
-      const Int pair = broadcast4(rounded[m * stride].sums + 2 * i);
       STILLA_UNROLL
-      for (std::size_t v = 0; v < sweep_vectors; ++v) {
-        dot[m][v] = dot_pairs(dot[m][v], load(sub_minimums + i * 2 * set_rows + v * 2 * lanes), pair);
+      for (std::size_t v = 0; v < at_once; ++v) dot[m][v] = no_pairs();
+    }
+    STILLA_UNROLL
+    for (std::size_t i = 0; i < sum_pairs; ++i) {
+      STILLA_UNROLL
+      for (std::size_t m = 0; m < MT; ++m) {
+        const Int pair = broadcast4(rounded[m * stride].sums + 2 * i);
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < at_once; ++v) {
+          dot[m][v] = dot_pairs(dot[m][v], load(sub_minimums + i * 2 * set_rows + (first + v) * 2 * lanes), pair);
+        }
       }
     }
-  }
-  STILLA_UNROLL
-  for (std::size_t m = 0; m < MT; ++m) {
-    const Int exponent = keep(as_bits(set(rounded[m * stride].scale)));
     STILLA_UNROLL
-    for (std::size_t v = 0; v < sweep_vectors; ++v) {
-      const Float minimum = as_floats(add_s32(load(minimums + v * lanes), exponent));
-      acc[m][v] = fused_multiply_add(minimum, to_floats(dot[m][v]), acc[m][v]);
+    for (std::size_t m = 0; m < MT; ++m) {
+      const Int exponent = keep(as_bits(set(rounded[m * stride].scale)));
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < at_once; ++v) {
+        const Float minimum = as_floats(add_s32(load(minimums + (first + v) * lanes), exponent));
+        acc[m][first + v] = fused_multiply_add(minimum, to_floats(added(dot[m][v])), acc[m][first + v]);
+      }
     }
   }
 }
@@ -173,12 +180,12 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
-  // [group][token][block]. An origin is 1.5 * 2^23 * scale; it is NaN where the scale is, and so is all that it is subtracted from.
+  // [group][token][block], each number `copies` times. An origin is 1.5 * 2^23 * scale; it is NaN where the scale is, and so is all that it is subtracted from.
   // A start is what a group's sum starts from: the origin's bit pattern minus what the operand's zero point will add. Each group
   // has its own of both, even where they are equal: GCC kept what was used twice in registers, which the products then lacked
   // (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
-  float origins[groups_per_block<F>][MT][most];
-  std::int32_t starts[groups_per_block<F>][MT][most];
+  float origins[groups_per_block<F>][MT][most * copies];
+  std::int32_t starts[groups_per_block<F>][MT][most * copies];
 
   void read(const ActivationQ8& x, std::size_t m0, std::size_t first_block, std::size_t blocks) {
     constexpr float origin_of_one = 0x1.8p23f;
@@ -194,8 +201,8 @@ struct TokenBlocks {
         const Int of_groups[] = {one_group ? all : first, sub_s32(all, first)};
         for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
           const Int zeros = operand_zero<F> == 0 ? set_s32(0) : shift_left_s32<shift>(of_groups[g]);
-          store_floats(origins[g][m] + b, origin);
-          store(starts[g][m] + b, sub_s32(as_bits(origin), zeros));
+          store_copies(origins[g][m] + b * copies, origin);
+          store_copies(starts[g][m] + b * copies, sub_s32(as_bits(origin), zeros));
         }
       }
       for (; b < blocks; ++b) {
@@ -205,8 +212,13 @@ struct TokenBlocks {
         const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
         for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
           const std::uint32_t zeros = operand_zero<F> == 0 ? 0 : of_groups[g] << shift;
-          origins[g][m][b] = origin;
-          starts[g][m][b] = static_cast<std::int32_t>(bits - zeros);
+          if constexpr (copies == 1) {
+            origins[g][m][b] = origin;
+            starts[g][m][b] = static_cast<std::int32_t>(bits - zeros);
+          } else {
+            store_floats(origins[g][m] + b * copies, set(origin));
+            store(starts[g][m] + b * copies, set_s32(static_cast<std::int32_t>(bits - zeros)));
+          }
         }
       }
     }
@@ -240,7 +252,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
   const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
   const float* origins = tokens.origins[0][0];
   const std::int32_t* starts = tokens.starts[0][0];
-  constexpr std::size_t most = TokenBlocks<F, MT>::most;
+  constexpr std::size_t most = TokenBlocks<F, MT>::most * copies;
   const std::int8_t* x = a.x.row_values(m0) + k_begin;
   const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) + k_begin : nullptr;
   const float* scales = a.x.row_scales(m0) + first_block;
@@ -257,13 +269,16 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
     for (; operands != last; ++operands, ++w_scales) {
       STILLA_UNROLL
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+        loads_stay();
         Int dot[MT][vectors];
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           Int start = set_s32(0);
-          if constexpr (Planes == 1) start = keep(set_s32(starts[(g * MT + m) * most]));
+          if constexpr (Planes == 1) start = keep(load_copies(starts + (g * MT + m) * most));
           STILLA_UNROLL
-          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = start;
+          for (std::size_t v = 0; v < vectors; ++v) {
+            dot[m][v] = v == 0 || Planes == 2 || copies == 1 ? start : load_copies(starts + (g * MT + m) * most);
+          }
         }
         sweep_group<F, MT>(dot, (*operands)[0][0] + 4 * r0, g, x, row);
         if constexpr (Planes == 2) {
@@ -282,7 +297,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           // Without `keep` GCC would broadcast it for every vector again: 3 % of Q4_0's time.
-          const Float scale_x = as_floats(keep(as_bits(set(Planes == 2 ? scales[m * scales_row] : origins[(g * MT + m) * most]))));
+          const Float scale_x = as_floats(keep(Planes == 2 ? as_bits(set(scales[m * scales_row]))
+                                                           : load_copies(origins + (g * MT + m) * most)));
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) {
             const Float scale = load_floats((*w_scales)[g][0] + r0 + v * lanes);
@@ -297,8 +313,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
       }
       x += code_block;
       if constexpr (Planes == 2) low += code_block;
-      ++origins;
-      ++starts;
+      origins += copies;
+      starts += copies;
       ++scales;
       ++scaled_sums;
       sums += 2;

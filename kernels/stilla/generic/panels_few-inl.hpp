@@ -68,12 +68,13 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             if constexpr (Planes == 2) dot_low[m][v] = set_s32(0);
           }
         }
+        Quads held[MT], held_low[MT];
         STILLA_UNROLL
         for (std::size_t l = 0; l < lines_per_group; ++l) {
           STILLA_UNROLL
           for (std::size_t half = 0; half < halves; ++half) {
             const std::size_t line = g * lines_per_group + l;
-            const std::size_t four = (line * halves + half) * 4;
+            const std::size_t four = (line * halves + half) * 4, which = four / 4 % 4;
             if constexpr (Panels == 1) {  // the activations straight from memory
               STILLA_UNROLL
               for (std::size_t v = 0; v < vectors; ++v) {
@@ -81,8 +82,10 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
                 STILLA_UNROLL
                 for (std::size_t m = 0; m < MT; ++m) {
                   const std::size_t at = m % tokens_per_base * row + four;
-                  dot[m][v] = dot_codes_at<F>(dot[m][v], w, x[m / tokens_per_base] + at);
-                  if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, low[m / tokens_per_base] + at);
+                  dot[m][v] = dot_codes_at<F>(dot[m][v], w, held[m], x[m / tokens_per_base] + at, which);
+                  if constexpr (Planes == 2) {
+                    dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, held_low[m], low[m / tokens_per_base] + at, which);
+                  }
                 }
               }
             } else {  // loaded once for all panels
@@ -93,12 +96,13 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
               }
               STILLA_UNROLL
               for (std::size_t m = 0; m < MT; ++m) {
-                const Int four_x = broadcast4(x[m / tokens_per_base] + m % tokens_per_base * row + four);
+                const auto four_x = quad(held[m], x[m / tokens_per_base] + m % tokens_per_base * row + four, which);
                 STILLA_UNROLL
                 for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], w[v], four_x);
               }
             }
           }
+          loads_stay();
         }
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {
@@ -132,12 +136,12 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           const RoundedSums& of_token = rounded[m * (a.K / sums_block)];
-          Int dot_sums = set_s32(0);
+          PairSums dot_sums = no_pairs();
           STILLA_UNROLL
           for (std::size_t i = 0; i < sum_pairs; ++i) {
             dot_sums = dot_pairs(dot_sums, sub_minimums[i], broadcast4(of_token.sums + 2 * i));
           }
-          acc[m][v] = fused_multiply_add(mul(minimum, set(of_token.scale)), to_floats(dot_sums), acc[m][v]);
+          acc[m][v] = fused_multiply_add(mul(minimum, set(of_token.scale)), to_floats(added(dot_sums)), acc[m][v]);
         }
       }
     }

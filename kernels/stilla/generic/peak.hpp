@@ -32,6 +32,13 @@ inline constexpr std::size_t mac_chains = 12;
 
 }}  // namespace stilla
 
+// A vector register as an operand of asm.
+#if STILLA_ARCH_ARM
+#define STILLA_MAC_OPERAND(x) "+w"(x)
+#else
+#define STILLA_MAC_OPERAND(x) "+v"(x)
+#endif
+
 // Defines NAME(rounds): `rounds` times mac_chains steps on registers. The empty asm makes each sum opaque, so that no step is merged
 // or left out. `step` uses sums[i] and x. For use inside a target region.
 #define STILLA_MAC_LOOP(NAME, Vector, set, step)                \
@@ -44,7 +51,7 @@ inline constexpr std::size_t mac_chains = 12;
       STILLA_UNROLL                                             \
       for (std::size_t i = 0; i < mac_chains; ++i) {            \
         sums[i] = step;                                         \
-        __asm__ volatile("" : "+v"(sums[i]));                   \
+        __asm__ volatile("" : STILLA_MAC_OPERAND(sums[i]));                   \
       }                                                         \
     }                                                           \
   }

@@ -11,20 +11,29 @@
 //
 //   load(from)  store(to, x)   lanes * 4 bytes, any alignment
 //   broadcast4(from)           four bytes to each lane
+//   copies                     how many of a number a sweep stores side by side for load_copies(at), which has it in each lane: 1, or
+//                              `lanes` where a broadcast costs an arithmetic instruction. at: of int32 or float
+//   store_copies(to, x)        `copies` of lane 0, `copies` of lane 1 ...
 //   set_s32(i)  set_u8(i)      one number to each lane, or to each byte
 //   first_of_pairs(p)          p[0], p[2], p[4] ...         of 2 * lanes int32
 //   second_of_pairs(p)         p[1], p[3], p[5] ...
 //   load_s8_as_s16(from)       2 * lanes signed bytes, widened to 16 bits each
 //   bit_and bit_or bit_xor     of all bits
 //   shift_left<n>  shift_right<n>        of each 16 bits, zeros come in; what crosses a byte is masked by the caller
+//   high_nibbles(x)            the upper four bits of each byte, as a number
 //   add_s32  sub_s32           modulo 2^32
 //   shift_left_s32(x, n)  shift_left_s32<n>(x)  shift_right_s32<n>(x)     the last keeps the sign
 //   table_of(sixteen)          16 bytes as a table;  look_up(table, index)  table[index] for each byte, index 0 .. 15
 //   dot_codes<F>(acc, c, x)    acc + c0 x0 + c1 x1 + c2 x2 + c3 x3 in each lane: codes of format F by signed bytes, exact. Where
 //                              codes keep their sign, x is above -128
-//   dot_codes_at<F>(acc, c, at)      the same with the four bytes at `at` in every lane
-//   dot_pairs(acc, a, b)       acc + a0 b0 + a1 b1 in each lane, of signed 16 bits
+//   quad(held, at, i)          the four signed bytes at `at` in every lane, as an x for dot_codes. They are the i-th of four quads that lie
+//                              side by side, i = 0 .. 3, and i = 0 comes first: a target whose dot products take a lane of a
+//                              register loads all 16 bytes then and keeps them in `held`, a Quads. Quads is empty elsewhere
+//   dot_codes_at<F>(acc, c, held, at, i)   dot_codes with quad(held, at, i), which may be an operand in memory
+//   PairSums  no_pairs()  dot_pairs(sums, a, b)  added(sums)     no_pairs() are zeros, dot_pairs adds a0 b0 + a1 b1 in each lane, of
+//                              signed 16 bits, and added() has the sums as an Int
 //   keep(x)                    x, which the compiler is to compute here and hold in a register
+//   loads_stay()               no load moves past this, where compilers would load more ahead than fits the registers
 //
 //   zero()  set(f)  load_floats(from)  store_floats(to, x)
 //   add sub mul                rounded once, as IEEE 754 says
@@ -42,6 +51,7 @@
 //   few_ahead(tokens)          bytes ahead of its use that a panel is fetched into L1, with so many tokens
 //   set_panels, sweep_rows, sweep_tokens, chunk_k, sets   of a sweep over many tokens (panel_sweep-inl.hpp). chunk_k is a multiple of
 //                              32; `sets` sets are unpacked at once, lanes * 4 * chunk_k bytes or more of stack for each
+//   minimum_vectors            vectors of a tile whose sub-minimums are multiplied at a time, if it has so many
 
 static_assert(panel_rows % lanes == 0, "a panel is whole vectors");
 static_assert(Budget::few_tokens != 0 && (Budget::few_tokens & (Budget::few_tokens - 1)) == 0);

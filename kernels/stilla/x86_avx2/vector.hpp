@@ -46,12 +46,12 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
 
 // The same with the four activations at `x` in every lane.
 template <class F>
-STILLA_INLINE Int dot_codes_at(Int acc, Int codes, const std::int8_t* x) {
+STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x, std::size_t) {
   return dot_codes<F>(acc, codes, broadcast4(x));
 }
 
 // acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
-STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) { return add_s32(acc, _mm256_madd_epi16(w, x)); }
+STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return add_s32(acc, _mm256_madd_epi16(w, x)); }
 
 }}}  // namespace stilla::avx2
 STILLA_TARGET_END

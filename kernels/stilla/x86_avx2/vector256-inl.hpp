@@ -16,6 +16,7 @@ struct Budget {
   // One panel: 32 KB of operands stay in L1. 8 chunks of 1120 columns took 0.95 of the time of 2 of 4480 (AVX-VNNI, Granite Rapids).
   // 6 tokens x 2 vectors, with 2 operands and 1 broadcast, are 15 of the 16 registers; the sums are in memory.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 6;
+  static constexpr std::size_t minimum_vectors = 2;
   static constexpr std::size_t chunk_k = 2048;
   // Against 2 sets, where each tile had token blocks of its own, 6 sets that share them took 0.89 of the time with 8960 columns
   // (AVX-VNNI, Granite Rapids).
@@ -32,6 +33,7 @@ STILLA_INLINE Int keep(Int x) {
 #endif
   return x;
 }
+STILLA_INLINE void loads_stay() {}
 STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 // Of each of `lanes` pairs the first, or the second.
 template <int of_two>
@@ -47,7 +49,14 @@ STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
   std::memcpy(&four, from, sizeof four);
   return _mm256_set1_epi32(four);
 }
+// Nothing is held: four activations are broadcast from memory.
+struct Quads {};
+STILLA_INLINE Int quad(Quads&, const std::int8_t* at, std::size_t) { return broadcast4(at); }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm256_set1_epi32(x); }
+// Sums of products of two neighbouring 16-bit integers: one int32 for each lane.
+using PairSums = Int;
+STILLA_INLINE PairSums no_pairs() { return set_s32(0); }
+STILLA_INLINE Int added(PairSums sums) { return sums; }
 STILLA_INLINE Int set_u8(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm256_and_si256(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return _mm256_or_si256(a, b); }
@@ -61,6 +70,7 @@ template <int count>
 STILLA_INLINE Int shift_left(Int x) {
   return _mm256_slli_epi16(x, count);
 }
+STILLA_INLINE Int high_nibbles(Int x) { return bit_and(shift_right<4>(x), set_u8(15)); }
 STILLA_INLINE Int add_s32(Int a, Int b) { return _mm256_add_epi32(a, b); }
 STILLA_INLINE Int shift_left_s32(Int x, int count) { return _mm256_sllv_epi32(x, _mm256_set1_epi32(count)); }
 template <int count>
@@ -87,6 +97,12 @@ STILLA_INLINE Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm256_castsi256_ps(bits); }
 STILLA_INLINE Int as_bits(Float x) { return _mm256_castps_si256(x); }
+// A number is stored once, because loads broadcast.
+inline constexpr std::size_t copies = 1;
+STILLA_INLINE Int load_copies(const std::int32_t* at) { return set_s32(*at); }
+STILLA_INLINE Int load_copies(const float* at) { return as_bits(set(*at)); }
+STILLA_INLINE void store_copies(float* to, Float x) { store_floats(to, x); }
+STILLA_INLINE void store_copies(std::int32_t* to, Int x) { store(to, x); }
 STILLA_INLINE bool any_nan(Float x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)) != 0; }
 STILLA_INLINE bool any_zero(Float x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ)) != 0; }
 // yes in the lanes where x is 0, no elsewhere.

@@ -41,6 +41,7 @@ struct Budget {
   // with 3 operands and 1 broadcast 28 of the 32 registers. 6 x 2 took 6 % longer with GCC 12 and 20 % with clang 19, 4 x 4 with
   // the sums in memory 5 %.
   static constexpr std::size_t set_panels = 3, sweep_rows = 48, sweep_tokens = 4;
+  static constexpr std::size_t minimum_vectors = 3;
   static constexpr std::size_t chunk_k = small_stacks ? 1344 : 2048;
   // Against 2 sets, where each tile had token blocks of its own, 3 sets that share them took 0.97 of the time with 8960 columns
   // (Granite Rapids).
@@ -69,6 +70,7 @@ STILLA_INLINE Int keep(Int x) {
 #endif
   return x;
 }
+STILLA_INLINE void loads_stay() {}
 STILLA_INLINE Int load(const void* from) { return _mm512_loadu_si512(from); }
 // Of each of `lanes` pairs the first, or the second.
 template <int of_two>
@@ -88,9 +90,12 @@ STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
   std::memcpy(&four, from, sizeof four);
   return _mm512_set1_epi32(four);
 }
+// Nothing is held: four activations are broadcast from memory.
+struct Quads {};
+STILLA_INLINE Int quad(Quads&, const std::int8_t* at, std::size_t) { return broadcast4(at); }
 // The same with the four activations at `x` in every lane.
 template <class F>
-STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, const std::int8_t* x) {
+STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, Quads&, const std::int8_t* x, std::size_t) {
 #if defined(__GNUC__) && !defined(__clang__)
   struct Four {
     std::int8_t x[4];
@@ -101,9 +106,12 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, const std::int8_t* x) {
   return dot_codes<F>(acc, codes_u8x64, broadcast4(x));
 #endif
 }
+using PairSums = Int;
 // acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
-STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) { return _mm512_dpwssd_epi32(acc, w, x); }
+STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return _mm512_dpwssd_epi32(acc, w, x); }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm512_set1_epi32(x); }
+STILLA_INLINE PairSums no_pairs() { return set_s32(0); }
+STILLA_INLINE Int added(PairSums sums) { return sums; }
 STILLA_INLINE Int set_u8(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return _mm512_or_si512(a, b); }
@@ -117,6 +125,7 @@ template <int count>
 STILLA_INLINE Int shift_left(Int x) {
   return _mm512_slli_epi16(x, count);
 }
+STILLA_INLINE Int high_nibbles(Int x) { return bit_and(shift_right<4>(x), set_u8(15)); }
 STILLA_INLINE Int add_s32(Int a, Int b) { return _mm512_add_epi32(a, b); }
 STILLA_INLINE Int shift_left_s32(Int x, int count) { return _mm512_sllv_epi32(x, _mm512_set1_epi32(count)); }
 template <int count>
@@ -142,6 +151,12 @@ STILLA_INLINE Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm512_castsi512_ps(bits); }
 STILLA_INLINE Int as_bits(Float x) { return _mm512_castps_si512(x); }
+// A number is stored once, because loads broadcast.
+inline constexpr std::size_t copies = 1;
+STILLA_INLINE Int load_copies(const std::int32_t* at) { return set_s32(*at); }
+STILLA_INLINE Int load_copies(const float* at) { return as_bits(set(*at)); }
+STILLA_INLINE void store_copies(float* to, Float x) { store_floats(to, x); }
+STILLA_INLINE void store_copies(std::int32_t* to, Int x) { store(to, x); }
 STILLA_INLINE bool any_nan(Float x) { return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q) != 0; }
 STILLA_INLINE bool any_zero(Float x) { return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_EQ_OQ) != 0; }
 // yes in the lanes where x is 0, no elsewhere.

@@ -40,12 +40,12 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 
 // The same with the four activations at `x` in every lane.
 template <class F>
-STILLA_INLINE Int dot_codes_at(Int acc, Int codes, const std::int8_t* x) {
+STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x, std::size_t) {
   return dot_codes<F>(acc, codes, broadcast4(x));
 }
 
 // acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
-STILLA_INLINE Int dot_pairs(Int acc, Int w, Int x) { return _mm256_dpwssd_avx_epi32(acc, w, x); }
+STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return _mm256_dpwssd_avx_epi32(acc, w, x); }
 
 }}}  // namespace stilla::avxvnni
 STILLA_TARGET_END

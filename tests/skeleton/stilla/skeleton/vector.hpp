@@ -30,6 +30,7 @@ struct Budget {
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t) { return 256; }
   static constexpr std::size_t set_panels = 3, sweep_rows = 8, sweep_tokens = 4;
+  static constexpr std::size_t minimum_vectors = 1;
   static constexpr std::size_t chunk_k = 256;
   static constexpr std::size_t sets = 2;
 };
@@ -55,6 +56,7 @@ template <class From>
 STILLA_INLINE Int whole(const From& x) { return std::bit_cast<Int>(x); }
 STILLA_INLINE std::int32_t wrapped(std::uint32_t x) { return static_cast<std::int32_t>(x); }
 
+STILLA_INLINE void loads_stay() {}
 STILLA_INLINE Int load(const void* from) {
   Int r;
   std::memcpy(&r, from, sizeof r);
@@ -90,6 +92,7 @@ STILLA_INLINE Int shift_right(const Int& x) {
   for (auto& half : h) half = static_cast<std::uint16_t>(half >> count);
   return whole(h);
 }
+STILLA_INLINE Int high_nibbles(const Int& x) { return bit_and(shift_right<4>(x), set_u8(15)); }
 STILLA_INLINE Int add_s32(const Int& a, const Int& b) {
   return each_lane<Int>(a, b, [](auto x, auto y) { return wrapped(std::uint32_t(x) + std::uint32_t(y)); });
 }
@@ -118,11 +121,21 @@ STILLA_INLINE Int dot_codes(Int acc, const Int& codes, const Int& x) {
   for (std::size_t i = 0; i < c.size(); ++i) acc.v[i / 4] += c[i] * s[i];
   return acc;
 }
-template <class F>
-STILLA_INLINE Int dot_codes_at(const Int& acc, const Int& codes, const std::int8_t* x) {
-  return dot_codes<F>(acc, codes, broadcast4(x));
+struct Quads {
+  Int sixteen;
+};
+STILLA_INLINE Int quad(Quads& held, const std::int8_t* at, std::size_t i) {
+  if (i == 0) held.sixteen = load(at);
+  return set_s32(held.sixteen.v[i]);
 }
-STILLA_INLINE Int dot_pairs(Int acc, const Int& a, const Int& b) {
+template <class F>
+STILLA_INLINE Int dot_codes_at(const Int& acc, const Int& codes, Quads& held, const std::int8_t* at, std::size_t i) {
+  return dot_codes<F>(acc, codes, quad(held, at, i));
+}
+using PairSums = Int;
+STILLA_INLINE PairSums no_pairs() { return set_s32(0); }
+STILLA_INLINE Int added(const PairSums& sums) { return sums; }
+STILLA_INLINE PairSums dot_pairs(PairSums acc, const Int& a, const Int& b) {
   const Halves x = parts<Halves>(a), y = parts<Halves>(b);
   for (std::size_t i = 0; i < x.size(); ++i) {
     const auto product = static_cast<std::int16_t>(x[i]) * static_cast<std::int16_t>(y[i]);
@@ -156,6 +169,14 @@ STILLA_INLINE Float load_s8(const std::byte* from) {
   Float r;
   for (std::size_t i = 0; i < lanes; ++i) r.v[i] = static_cast<float>(static_cast<std::int8_t>(from[i]));
   return r;
+}
+inline constexpr std::size_t copies = lanes;
+STILLA_INLINE Int load_copies(const void* at) { return load(at); }
+STILLA_INLINE void store_copies(std::int32_t* to, const Int& x) {
+  for (std::size_t i = 0; i < lanes; ++i) store(to + i * lanes, set_s32(x.v[i]));
+}
+STILLA_INLINE void store_copies(float* to, const Float& x) {
+  for (std::size_t i = 0; i < lanes; ++i) store_floats(to + i * lanes, set(x.v[i]));
 }
 STILLA_INLINE bool any_nan(const Float& a) {
   bool any = false;

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Matmul of quantised weights for dotprod: generic/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+#pragma once
+
+#include <bit>
+
+#include <stilla/arm_dotprod/target.hpp>
+#include <stilla/contract/matmul.hpp>
+
+#if STILLA_HAS_DOTPROD
+#include <stilla/arm_dotprod/vector.hpp>
+
+STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD)
+namespace stilla { inline namespace STILLA_ABI { namespace dotprod {
+
+#include <stilla/generic/panel_tile-inl.hpp>
+
+}}}  // namespace stilla::dotprod
+STILLA_TARGET_END
+
+namespace stilla { inline namespace STILLA_ABI {
+
+template <QuantisedFormat F>
+struct MatmulPanels<Dotprod, F> {
+  static constexpr TargetId implemented_on = Dotprod::id;
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { dotprod::matmul_panels<F>(a, first, last); }
+};
+
+}}  // namespace stilla
+#endif

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// NEON with the dot product of bytes, FEAT_DotProd: Cortex-A75 and A55 (2017), Neoverse N1, Apple M1, Snapdragon X and later.
+#pragma once
+
+#include <stilla/base/target.hpp>
+#include <stilla/portable/target.hpp>
+
+// The instruction sets of its target regions (region.hpp). On Arm a region that names an architecture replaces what the flags give,
+// so where the flags give the dot product already it names only what every such CPU has.
+#if defined(__ARM_FEATURE_DOTPROD)
+#define STILLA_SETS_DOTPROD "+simd"
+#else
+#define STILLA_SETS_DOTPROD "arch=armv8.2-a+dotprod"
+#endif
+
+// Whether the compiler has the intrinsics inside a region: clang before 16 has them only where the flags give the instructions.
+#if !STILLA_ARCH_ARM
+#define STILLA_HAS_DOTPROD 0
+#elif defined(__clang__) && __clang_major__ < 16 && !defined(__ARM_FEATURE_DOTPROD)
+#define STILLA_HAS_DOTPROD 0
+#else
+#define STILLA_HAS_DOTPROD 1
+#endif
+
+namespace stilla { inline namespace STILLA_ABI {
+
+struct Dotprod {
+  using Fallback = Portable;
+  static constexpr TargetId id{"dotprod"};
+  static constexpr bool is_compiled = STILLA_ARCH_ARM;
+  static constexpr bool is_guaranteed = STILLA_HAS_SET(__ARM_FEATURE_DOTPROD);
+  static bool available(const CpuInfo& cpu) { return STILLA_ARCH_ARM != 0 && cpu.has_dotprod(); }
+};
+
+}}  // namespace stilla

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The vocabulary of generic/panel_tile-inl.hpp on NEON with dot products. Four vectors hold one int32 or float per panel row, and
+// four activations are a lane of a register that holds sixteen: sdot takes them from there, so that nothing is broadcast.
+//
+//   instruction   what                                    per cycle (LLVM's models)   Neoverse N1, N2   Neoverse V1, V2   Oryon
+//   sdot          acc += s8 * s8, 4 per lane                                                2                 4             4
+//   scvtf         int32 -> float                                                            1                 2             4
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include <stilla/arm_dotprod/target.hpp>
+#include <stilla/base/types.hpp>
+#include <stilla/contract/matmul.hpp>  // small_stacks
+#include <stilla/region.hpp>
+
+#if STILLA_HAS_DOTPROD
+#include <arm_neon.h>
+
+STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD)
+namespace stilla { inline namespace STILLA_ABI { namespace dotprod {
+
+using Int = int32x4_t;
+using Float = float32x4_t;
+inline constexpr std::size_t lanes = 4;
+inline constexpr int largest_code = 127;  // signed by signed bytes
+
+// How far ahead of use the kernels for few tokens fetch a panel into L1, and twice as far into L2. No Arm CPU was at hand: these are the
+// values that did best on x86 servers (x86_avx2/few_ahead.hpp).
+inline constexpr std::size_t few_ahead_of_one = 3072, few_ahead_of_several = 4608;
+
+// What the panel kernels take at once (generic/vocabulary-inl.hpp).
+struct Budget {
+  // 2 tokens: 8 sums and 8 products; with 4 tokens 32, all registers.
+  static constexpr std::size_t few_tokens = 2;
+  static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
+  static constexpr std::size_t few_ahead(std::size_t tokens) { return tokens == 1 ? few_ahead_of_one : few_ahead_of_several; }
+  // 3 tokens x 4 vectors are 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12 sums; with 3 activations and 4
+  // operands 31 registers.
+  static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 3;
+  static constexpr std::size_t minimum_vectors = 1;
+  static constexpr std::size_t chunk_k = 2048;
+  static constexpr std::size_t sets = small_stacks ? 2 : 6;
+};
+
+STILLA_INLINE int8x16_t as_s8(Int x) { return vreinterpretq_s8_s32(x); }
+STILLA_INLINE uint8x16_t as_u8(Int x) { return vreinterpretq_u8_s32(x); }
+STILLA_INLINE int16x8_t as_s16(Int x) { return vreinterpretq_s16_s32(x); }
+STILLA_INLINE uint16x8_t as_u16(Int x) { return vreinterpretq_u16_s32(x); }
+
+#if defined(__GNUC__)
+STILLA_INLINE void prefetch_near(const void* at) { __builtin_prefetch(at, 0, 3); }
+STILLA_INLINE void prefetch_far(const void* at) { __builtin_prefetch(at, 0, 2); }
+#else
+STILLA_INLINE void prefetch_near(const void* at) { __prefetch(at); }
+STILLA_INLINE void prefetch_far(const void*) {}
+#endif
+
+// x, opaque to GCC: computed here, once, and held in a register.
+STILLA_INLINE Int keep(Int x) {
+#if defined(__GNUC__) && !defined(__clang__)
+  __asm__("" : "+w"(x));
+#endif
+  return x;
+}
+// No load moves past this. Compilers would begin with all loads of a block, which do not fit the registers: GCC 12 then had 0.14 (8 bits,
+// Q4_0) to 0.74 (16 bits) accesses to the stack for each sdot of a sweep.
+STILLA_INLINE void loads_stay() {
+#if defined(__GNUC__)
+  __asm__ volatile("" ::: "memory");
+#endif
+}
+STILLA_INLINE Int load(const void* from) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(from))); }
+STILLA_INLINE void store(void* to, Int x) { vst1q_u8(static_cast<std::uint8_t*>(to), as_u8(x)); }
+STILLA_INLINE Int first_of_pairs(const std::int32_t* pairs) { return vuzp1q_s32(vld1q_s32(pairs), vld1q_s32(pairs + lanes)); }
+STILLA_INLINE Int second_of_pairs(const std::int32_t* pairs) { return vuzp2q_s32(vld1q_s32(pairs), vld1q_s32(pairs + lanes)); }
+STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
+  std::int32_t four;
+  std::memcpy(&four, from, sizeof four);
+  return vdupq_n_s32(four);
+}
+STILLA_INLINE Int set_s32(std::int32_t x) { return vdupq_n_s32(x); }
+STILLA_INLINE Int set_u8(int x) { return vreinterpretq_s32_u8(vdupq_n_u8(static_cast<std::uint8_t>(x))); }
+STILLA_INLINE Int bit_and(Int a, Int b) { return vandq_s32(a, b); }
+STILLA_INLINE Int bit_or(Int a, Int b) { return vorrq_s32(a, b); }
+STILLA_INLINE Int bit_xor(Int a, Int b) { return veorq_s32(a, b); }
+// Bits move within 16-bit lanes: mask afterwards what came from the neighbouring byte.
+template <int count>
+STILLA_INLINE Int shift_right(Int x) {
+  return vreinterpretq_s32_u16(vshrq_n_u16(as_u16(x), count));
+}
+template <int count>
+STILLA_INLINE Int shift_left(Int x) {
+  return vreinterpretq_s32_u16(vshlq_n_u16(as_u16(x), count));
+}
+STILLA_INLINE Int high_nibbles(Int x) { return vreinterpretq_s32_u8(vshrq_n_u8(as_u8(x), 4)); }
+STILLA_INLINE Int add_s32(Int a, Int b) { return vaddq_s32(a, b); }
+STILLA_INLINE Int sub_s32(Int a, Int b) { return vsubq_s32(a, b); }
+STILLA_INLINE Int shift_left_s32(Int x, int count) { return vshlq_s32(x, vdupq_n_s32(count)); }
+template <int count>
+STILLA_INLINE Int shift_left_s32(Int x) {
+  return vshlq_n_s32(x, count);
+}
+template <int count>
+STILLA_INLINE Int shift_right_s32(Int x) {  // keeps the sign
+  return vshrq_n_s32(x, count);
+}
+STILLA_INLINE Int table_of(const std::int8_t* sixteen) { return vreinterpretq_s32_s8(vld1q_s8(sixteen)); }
+STILLA_INLINE Int look_up(Int table, Int index_u8x16) { return vreinterpretq_s32_u8(vqtbl1q_u8(as_u8(table), as_u8(index_u8x16))); }
+
+// acc + sum over four neighbouring bytes of F's codes * x, both signed, per int32 lane.
+template <class F>
+STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
+  return vdotq_s32(acc, as_s8(codes), as_s8(x));
+}
+
+// Sixteen activations in a register, and a lane of it. Which lane is known to the compiler once loops are unrolled.
+struct Quads {
+  STILLA_INLINE Quads() {}  // GCC would compile an implicit one outside of the region
+  int8x16_t sixteen;
+};
+struct Quad {
+  int8x16_t sixteen;
+  std::size_t lane;
+};
+STILLA_INLINE Quad quad(Quads& held, const std::int8_t* at, std::size_t i) {
+  if (i == 0) held.sixteen = vld1q_s8(at);
+  return {held.sixteen, i};
+}
+template <class F>
+STILLA_INLINE Int dot_codes(Int acc, Int codes, Quad x) {
+  switch (x.lane) {
+    case 0: return vdotq_laneq_s32(acc, as_s8(codes), x.sixteen, 0);
+    case 1: return vdotq_laneq_s32(acc, as_s8(codes), x.sixteen, 1);
+    case 2: return vdotq_laneq_s32(acc, as_s8(codes), x.sixteen, 2);
+    default: return vdotq_laneq_s32(acc, as_s8(codes), x.sixteen, 3);
+  }
+}
+template <class F>
+STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads& held, const std::int8_t* at, std::size_t i) {
+  return dot_codes<F>(acc, codes, quad(held, at, i));
+}
+
+// Two int32 for each lane, which are added once at the end.
+struct PairSums {
+  int32x4_t low, high;
+};
+STILLA_INLINE PairSums no_pairs() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
+STILLA_INLINE PairSums dot_pairs(PairSums sums, Int a, Int b) {
+  return {vmlal_s16(sums.low, vget_low_s16(as_s16(a)), vget_low_s16(as_s16(b))), vmlal_high_s16(sums.high, as_s16(a), as_s16(b))};
+}
+STILLA_INLINE Int added(PairSums sums) { return vpaddq_s32(sums.low, sums.high); }
+
+STILLA_INLINE Float zero() { return vdupq_n_f32(0.0f); }
+STILLA_INLINE Float set(float x) { return vdupq_n_f32(x); }
+STILLA_INLINE Float load_floats(const float* from) { return vld1q_f32(from); }
+STILLA_INLINE void store_floats(float* to, Float x) { vst1q_f32(to, x); }
+STILLA_INLINE Float add(Float a, Float b) { return vaddq_f32(a, b); }
+STILLA_INLINE Float sub(Float a, Float b) { return vsubq_f32(a, b); }
+STILLA_INLINE Float mul(Float a, Float b) { return vmulq_f32(a, b); }
+STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }
+STILLA_INLINE Float as_floats(Int bits) { return vreinterpretq_f32_s32(bits); }
+STILLA_INLINE Int as_bits(Float x) { return vreinterpretq_s32_f32(x); }
+// A load that broadcasts takes an arithmetic pipe as well, as does copying a register: so numbers are stored four times. The asm
+// keeps compilers from loading once and copying.
+inline constexpr std::size_t copies = lanes;
+STILLA_INLINE Int load_copies(const void* at) {
+#if defined(__GNUC__)
+  Int x;
+  __asm__ volatile("ldr %q0, %1" : "=w"(x) : "m"(*static_cast<const int32x4_t*>(at)));
+  return x;
+#else
+  return load(at);
+#endif
+}
+STILLA_INLINE void store_copies(std::int32_t* to, Int x) {
+  vst1q_s32(to, vdupq_laneq_s32(x, 0));
+  vst1q_s32(to + 4, vdupq_laneq_s32(x, 1));
+  vst1q_s32(to + 8, vdupq_laneq_s32(x, 2));
+  vst1q_s32(to + 12, vdupq_laneq_s32(x, 3));
+}
+STILLA_INLINE void store_copies(float* to, Float x) {
+  vst1q_f32(to, vdupq_laneq_f32(x, 0));
+  vst1q_f32(to + 4, vdupq_laneq_f32(x, 1));
+  vst1q_f32(to + 8, vdupq_laneq_f32(x, 2));
+  vst1q_f32(to + 12, vdupq_laneq_f32(x, 3));
+}
+STILLA_INLINE bool any_nan(Float x) { return vminvq_u32(vceqq_f32(x, x)) == 0; }
+STILLA_INLINE bool any_zero(Float x) { return vmaxvq_u32(vceqzq_f32(x)) != 0; }
+// yes in the lanes where x is 0, no elsewhere.
+STILLA_INLINE Int where_zero(Float x, Int yes, Int no) { return vbslq_s32(vceqzq_f32(x), yes, no); }
+STILLA_INLINE Float to_floats(Int x) { return vcvtq_f32_s32(x); }
+STILLA_INLINE Float load_f16(const std::byte* from) {
+  return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(from))));
+}
+STILLA_INLINE Float load_s8(const std::byte* from) {
+  std::uint32_t four;
+  std::memcpy(&four, from, sizeof four);
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(four)))));
+}
+STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
+  return vreinterpretq_s32_s16(vmovl_s8(vld1_s8(reinterpret_cast<const std::int8_t*>(from))));
+}
+
+}}}  // namespace stilla::dotprod
+STILLA_TARGET_END
+#endif

@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Matmul of quantised weights for many tokens with smmla (contract/matmul.hpp), on the vocabulary of arm_dotprod/vector.hpp.
+//
+// An smmla multiplies 2 tokens x 8 k by 8 k x 2 rows and adds to 2 x 2 sums:
+//
+//     sum  [t0 r0, t0 r1, t1 r0, t1 r1]  +=  tokens [t0 k0..7, t1 k0..7]  x  rows [r0 k0..7, r1 k0..7]
+//
+// The panels' lines hold k..k+3 of four rows, and the next four k of the same rows beside them (layout/rows16_k4.hpp), so that a zip of
+// their 32-bit lanes makes the operands of two pairs of rows while codes are unpacked. Sums, scales and the tokens' factors
+// stay in the 2 x 2 arrangement to the end of a chunk of k. So each output takes the contract's float steps in their order.
+// Where those steps come from, and why a sum starts from the bits of a float, is in generic/panel_sweep-inl.hpp.
+//
+//     tile        8 rows x 6 tokens: 4 x 3 products and 4 x 3 sums of 2 x 2, with 4 pairs of rows and one of tokens 29 of 32 registers.
+//                 7 loads are for 12 smmla
+//     chunk       up to most_chunk_k of k of most_panels panels are unpacked, and of most_tokens tokens arranged in pairs. Sums are
+//                 in y between chunks
+//
+// A last tile of fewer than 6 tokens multiplies zeros. The activations of 16 bits are two planes, which take turns.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include <stilla/arm_dotprod/matmul.hpp>
+#include <stilla/arm_i8mm/target.hpp>
+#include <stilla/contract/matmul.hpp>
+
+#if STILLA_HAS_I8MM
+#include <arm_neon.h>
+
+STILLA_TARGET_BEGIN(STILLA_SETS_I8MM)
+namespace stilla { inline namespace STILLA_ABI { namespace i8mm {
+
+using dotprod::Float;
+using dotprod::Int;
+
+// With fewer the sweep's unpacking takes longer than dotprod's kernels for few tokens (by LLVM's models; no such CPU was at hand).
+inline constexpr std::size_t fewest_to_sweep = 8;
+inline constexpr std::size_t tile_rows = 8, tile_tokens = 6;
+inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_tokens / 2;
+// 240 to 290 KB of unpacked weights, in the second-level cache; of a tile 10 KB of them and 9 KB of activations. The more panels,
+// the less often tokens are arranged, which takes about a tenth of the time of a panel's products.
+inline constexpr std::size_t most_chunk_k = small_stacks ? 512 : 1024, most_panels = small_stacks ? 4 : 12;
+inline constexpr std::size_t most_tiles = 4, most_tokens = most_tiles * tile_tokens;
+static_assert(most_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
+
+inline constexpr std::size_t panel_pairs = panel_rows / 2;
+inline constexpr std::size_t eights_per_block = code_block / 8;
+
+// A chunk of a panel's weights; of each pair of rows what an instruction takes.
+template <class F>
+struct Unpacked {
+  static constexpr std::size_t blocks = most_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
+  static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
+  alignas(64) std::uint8_t operands[blocks][eights_per_block][panel_pairs][16];  // [..][row of the pair * 8 + k]
+  alignas(64) float scales[blocks][groups][panel_pairs][4];                      // r0 r1 r0 r1
+  // Of each block, or of each eight of them; likewise.
+  alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][panel_pairs][4];
+  alignas(64) std::int8_t sub_minimums[eights][panel_pairs][16];  // [..][row of the pair * 8 + group]
+};
+
+// A chunk of a tile's tokens; of each pair of tokens what an instruction takes. Numbers of tokens stand as t0 t0 t1 t1.
+template <class F, std::size_t Planes>
+struct TokenTile {
+  static constexpr std::size_t blocks = most_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
+  static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
+  alignas(64) std::int8_t values[blocks * eights_per_block][Planes][token_pairs][16];  // [..][token of the pair * 8 + k]
+  float scales[blocks][token_pairs][4];  // with 8 bits 1.5 * 2^23 times as much
+  // With 8 bits what a group's sum starts from, with 16 what is taken off it for the zero point.
+  std::int32_t starts[blocks][groups][token_pairs][4];
+  float scaled_sums[F::has_minimum && !has_sub_minimums<F> ? blocks : 1][token_pairs][4];
+  // RoundedSums: 256 * high + low.
+  float sums_scales[eights][token_pairs][4];
+  std::int8_t sums_high[eights][token_pairs][16];
+  std::uint8_t sums_low[eights][token_pairs][16];
+};
+
+STILLA_INLINE Int multiply(Int sums, Int tokens, Int rows) { return vmmlaq_s32(sums, dotprod::as_s8(tokens), dotprod::as_s8(rows)); }
+
+// Two vectors of four rows (or tokens) as pairs of them, and back: the first and the second half of both.
+STILLA_INLINE Float first_halves(Float a, Float b) {
+  return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
+STILLA_INLINE Float second_halves(Float a, Float b) {
+  return vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
+// Four rows' numbers as r0 r1 r0 r1 and r2 r3 r2 r3.
+STILLA_INLINE void store_pairs(float (*to)[4], Float x) {
+  dotprod::store_floats(to[0], first_halves(x, x));
+  dotprod::store_floats(to[1], second_halves(x, x));
+}
+
+// Unpacks a panel for k_begin .. k_end - 1. False where a row's scale times a token's would be rounded.
+template <class F>
+STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std::size_t p, std::size_t k_begin, std::size_t k_end) {
+  using namespace dotprod;
+  using Layout = PanelLayout<F>;
+  constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
+  const std::byte* const panel = a.panels + p * Layout::panel_bytes(a.K);
+  bool is_exact = true;
+  for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
+    const std::byte* const codes = panel + Layout::codes_offset(k0);
+    const std::byte* const record = panel + Layout::record_offset(k0);
+    const std::size_t b = (k0 - k_begin) / code_block;
+    fetch_to_unpack<F>(panel, k0);
+    STILLA_UNROLL
+    for (std::size_t eight = 0; eight < eights_per_block; ++eight) {
+      const std::size_t four = 2 * eight;
+      for (std::size_t v = 0; v < row_vectors; ++v) {
+        const Int first = load_operand<F>(codes, four / halves, four % halves == 1, v);
+        const Int second = load_operand<F>(codes, (four + 1) / halves, (four + 1) % halves == 1, v);
+        store(out.operands[b][eight][2 * v], vzip1q_s32(first, second));
+        store(out.operands[b][eight][2 * v + 1], vzip2q_s32(first, second));
+      }
+    }
+    for (std::size_t v = 0; v < row_vectors; ++v) {
+      for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
+        const Float scale = load_scale<F>(record, k0, g, v);
+        if constexpr (RowScaledFormat<F>) is_exact = is_exact && row_scales_are_exact(scale);
+        store_pairs(out.scales[b][g] + 2 * v, scale);
+      }
+      if constexpr (F::has_minimum && !has_sub_minimums<F>) store_pairs(out.minimums[b] + 2 * v, load_minimum(record, v));
+    }
+    if constexpr (has_sub_minimums<F>) {
+      if (k0 % sums_block != 0) continue;
+      const std::size_t s = b / RoundedSums::blocks;
+      for (std::size_t v = 0; v < row_vectors; ++v) store_pairs(out.minimums[s] + 2 * v, load_minimum(record, v));
+      for (std::size_t row = 0; row < panel_rows; ++row) {
+        for (std::size_t pair = 0; pair < sum_pairs; ++pair) {
+          const std::byte* const from = record + Layout::sub_minimum_offset(2 * pair) + 2 * row;
+          std::memcpy(out.sub_minimums[s][row / 2] + row % 2 * 8 + 2 * pair, from, 2);
+        }
+      }
+    }
+  }
+  return is_exact;
+}
+
+// Arranges one token, which is number t of its tile, for k_begin .. k_end - 1.
+template <class F, std::size_t Planes>
+STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const ActivationQ8& x, std::size_t m, std::size_t k_begin,
+                                 std::size_t k_end) {
+  constexpr std::size_t groups = dotprod::groups_per_block<F>;
+  constexpr int shift = dotprod::operand_zero<F> == 0 ? 0 : std::countr_zero(static_cast<unsigned>(dotprod::operand_zero<F>));
+  const std::size_t pair = t / 2, half = t % 2;
+  const auto put = [&](auto (&to)[token_pairs][4], auto number) { to[pair][2 * half] = to[pair][2 * half + 1] = number; };
+  const std::int8_t* const planes[] = {x.row_values(m) + k_begin, Planes == 2 ? x.row_low(m) + k_begin : nullptr};
+  for (std::size_t e = 0; e < (k_end - k_begin) / 8; ++e) {
+    for (std::size_t plane = 0; plane < Planes; ++plane) std::memcpy(out.values[e][plane][pair] + 8 * half, planes[plane] + 8 * e, 8);
+  }
+  const std::size_t first_block = k_begin / activation_block, blocks = (k_end - k_begin) / activation_block;
+  const float* const scales = x.row_scales(m) + first_block;
+  const std::int32_t* const sums = x.row_sums(m) + 2 * first_block;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const float scale = Planes == 1 ? scales[b] * 0x1.8p23f : scales[b];
+    put(out.scales[b], scale);
+    const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
+    const std::uint32_t of_groups[] = {groups == 1 ? all : first, all - first};
+    for (std::size_t g = 0; g < groups; ++g) {
+      const std::uint32_t zeros = dotprod::operand_zero<F> == 0 ? 0 : of_groups[g] << shift;
+      put(out.starts[b][g], static_cast<std::int32_t>(Planes == 1 ? std::bit_cast<std::uint32_t>(scale) - zeros : zeros));
+    }
+    if constexpr (F::has_minimum && !has_sub_minimums<F>) put(out.scaled_sums[b], x.row_scaled_sums(m)[first_block + b]);
+  }
+  if constexpr (has_sub_minimums<F>) {
+    for (std::size_t s = 0; s < (k_end - k_begin) / sums_block; ++s) {
+      const RoundedSums& rounded = x.row_rounded_sums(m)[k_begin / sums_block + s];
+      put(out.sums_scales[s], rounded.scale);
+      for (std::size_t i = 0; i < RoundedSums::blocks; ++i) {
+        out.sums_high[s][pair][8 * half + i] = static_cast<std::int8_t>(rounded.sums[i] >> 8);
+        out.sums_low[s][pair][8 * half + i] = static_cast<std::uint8_t>(rounded.sums[i] & 255);
+      }
+    }
+  }
+}
+
+// The tokens from m on, `count` of them; the tile's others are zeros.
+template <class F, std::size_t Planes>
+STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8& x, std::size_t m, std::size_t count,
+                                  std::size_t k_begin, std::size_t k_end) {
+  if (count < tile_tokens) std::memset(&out, 0, sizeof out);
+  for (std::size_t t = 0; t < count; ++t) arrange_token<F, Planes>(out, t, x, m + t, k_begin, k_end);
+}
+
+using Products = Int[token_pairs][row_pairs];
+using Sums = Float[token_pairs][row_pairs];
+
+// Adds one plane's products of `Eights` times 8 k.
+template <std::size_t Eights, std::size_t Planes>
+STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_pairs][16],
+                                const std::int8_t (*tokens)[Planes][token_pairs][16], std::size_t plane) {
+  STILLA_UNROLL
+  for (std::size_t e = 0; e < Eights; ++e) {
+    Int w[row_pairs];
+    STILLA_UNROLL
+    for (std::size_t r = 0; r < row_pairs; ++r) w[r] = dotprod::load(rows[e][r]);
+    STILLA_UNROLL
+    for (std::size_t t = 0; t < token_pairs; ++t) {
+      dotprod::loads_stay();
+      const Int x = dotprod::load(tokens[e][plane][t]);
+      STILLA_UNROLL
+      for (std::size_t r = 0; r < row_pairs; ++r) dot[t][r] = multiply(dot[t][r], x, w[r]);
+    }
+  }
+}
+
+// Adds what the minimums of eight groups contribute.
+STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std::int8_t (*sub_minimums)[16],
+                                const float (*scales)[4], const std::int8_t (*high)[16], const std::uint8_t (*low)[16]) {
+  using namespace dotprod;
+  STILLA_UNROLL
+  for (std::size_t t = 0; t < token_pairs; ++t) {
+    loads_stay();
+    const Float scale = load_floats(scales[t]);
+    const Int sums_high = load(high[t]), sums_low = load(low[t]);
+    STILLA_UNROLL
+    for (std::size_t r = 0; r < row_pairs; ++r) {
+      const Int sub = load(sub_minimums[r]);
+      const Int dot_high = shift_left_s32<8>(multiply(set_s32(0), sums_high, sub));
+      const Int dot = vusmmlaq_s32(dot_high, as_u8(sums_low), as_s8(sub));
+      acc[t][r] = fused_multiply_add(mul(load_floats(minimums[r]), scale), to_floats(dot), acc[t][r]);
+    }
+  }
+}
+
+// The sums in y of `count` tokens and 8 rows as pairs, or the reverse. y_of(t): where token t's are.
+template <class Y>
+STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
+  using namespace dotprod;
+  STILLA_UNROLL
+  for (std::size_t t = 0; t < token_pairs; ++t) {
+    STILLA_UNROLL
+    for (std::size_t r = 0; r < row_pairs; r += 2) {
+      const Float first = 2 * t < count ? load_floats(y_of.at(2 * t) + 2 * r) : zero();
+      const Float second = 2 * t + 1 < count ? load_floats(y_of.at(2 * t + 1) + 2 * r) : zero();
+      acc[t][r] = first_halves(first, second);
+      acc[t][r + 1] = second_halves(first, second);
+    }
+  }
+}
+
+// Where a tile's results are.
+template <class F>
+struct TileOutput {
+  const MatmulArgs<F>& a;
+  std::size_t m0, n0;
+  STILLA_INLINE float* at(std::size_t t) const { return a.y.row(m0 + t) + n0; }
+};
+
+template <class F>
+STILLA_INLINE void store_sums(const Sums& acc, std::size_t count, const TileOutput<F>& y_of, const float* bias) {
+  using namespace dotprod;
+  STILLA_UNROLL
+  for (std::size_t t = 0; t < token_pairs; ++t) {
+    STILLA_UNROLL
+    for (std::size_t r = 0; r < row_pairs; r += 2) {
+      Float first = first_halves(acc[t][r], acc[t][r + 1]), second = second_halves(acc[t][r], acc[t][r + 1]);
+      if (bias != nullptr) {
+        const Float of_rows = load_floats(bias + 2 * r);
+        first = add(first, of_rows);
+        second = add(second, of_rows);
+      }
+      if (2 * t < count) store_floats(y_of.at(2 * t) + 2 * r, first);
+      if (2 * t + 1 < count) store_floats(y_of.at(2 * t + 1) + 2 * r, second);
+    }
+  }
+}
+
+// Rows r0 .. r0 + 7 of panel p times `count` tokens from m0 on, over one chunk of k.
+template <class F, std::size_t Planes>
+STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>& x, const MatmulArgs<F>& a, std::size_t p,
+                               std::size_t r0, std::size_t m0, std::size_t count, std::size_t k_begin, std::size_t k_end) {
+  using namespace dotprod;
+  constexpr std::size_t groups = groups_per_block<F>, eights = eights_per_block / groups;
+  const TileOutput<F> y_of{a, m0, p * panel_rows + r0};
+  const std::size_t pair0 = r0 / 2;
+  Sums acc;
+  if (k_begin == 0) {
+    STILLA_UNROLL
+    for (std::size_t t = 0; t < token_pairs; ++t) {
+      STILLA_UNROLL
+      for (std::size_t r = 0; r < row_pairs; ++r) acc[t][r] = zero();
+    }
+  } else {
+    load_sums(acc, count, y_of);
+  }
+  const std::size_t blocks = (k_end - k_begin) / code_block;
+  // Pointers that move on, as in generic/panel_sweep-inl.hpp. Those of the weights are at the tile's first pair.
+  const auto first_pair = [&](auto& of_panel) { return reinterpret_cast<decltype(&of_panel)>(&of_panel[pair0]); };
+  auto rows = first_pair(w.operands[0][0]);
+  auto w_scales = first_pair(w.scales[0][0]);
+  auto tokens = x.values;
+  auto scales = x.scales;
+  auto starts = x.starts[0];
+  auto scaled_sums = x.scaled_sums;
+  auto minimums = first_pair(w.minimums[0]);
+  for (std::size_t b = 0; b < blocks;) {
+    const std::size_t last = has_sub_minimums<F> ? b + RoundedSums::blocks : blocks;
+    for (; b < last; ++b, ++scales, starts += groups) {
+      STILLA_UNROLL
+      for (std::size_t g = 0; g < groups; ++g, ++w_scales, rows += eights, tokens += eights) {
+        Products dot;
+        STILLA_UNROLL
+        for (std::size_t t = 0; t < token_pairs; ++t) {
+          STILLA_UNROLL
+          for (std::size_t r = 0; r < row_pairs; ++r) dot[t][r] = Planes == 1 ? load_copies(starts[g][t]) : set_s32(0);
+        }
+        add_products<eights, Planes>(dot, rows, tokens, 0);
+        if constexpr (Planes == 2) {
+          STILLA_UNROLL
+          for (std::size_t t = 0; t < token_pairs; ++t) {
+            const Int zeros = load(starts[g][t]);
+            STILLA_UNROLL
+            for (std::size_t r = 0; r < row_pairs; ++r) {
+              dot[t][r] = shift_left_s32<8>(dot[t][r]);
+              if constexpr (operand_zero<F> != 0) dot[t][r] = sub_s32(dot[t][r], zeros);
+            }
+          }
+          add_products<eights, Planes>(dot, rows, tokens, 1);
+        }
+        STILLA_UNROLL
+        for (std::size_t t = 0; t < token_pairs; ++t) {
+          const Float scale_x = load_floats((*scales)[t]);
+          STILLA_UNROLL
+          for (std::size_t r = 0; r < row_pairs; ++r) {
+            const Float scaled = Planes == 2 ? mul(to_floats(dot[t][r]), scale_x) : sub(as_floats(dot[t][r]), scale_x);
+            acc[t][r] = fused_multiply_add(load_floats((*w_scales)[r]), scaled, acc[t][r]);
+          }
+        }
+      }
+      if constexpr (F::has_minimum && !has_sub_minimums<F>) {
+        STILLA_UNROLL
+        for (std::size_t t = 0; t < token_pairs; ++t) {
+          const Float sum = load_floats((*scaled_sums)[t]);
+          STILLA_UNROLL
+          for (std::size_t r = 0; r < row_pairs; ++r) acc[t][r] = fused_multiply_add(load_floats((*minimums)[r]), sum, acc[t][r]);
+        }
+        ++scaled_sums;
+        ++minimums;
+      }
+    }
+    if constexpr (has_sub_minimums<F>) {
+      const std::size_t s = b / RoundedSums::blocks - 1;
+      add_minimums(acc, w.minimums[s] + pair0, w.sub_minimums[s] + pair0, x.sums_scales[s], x.sums_high[s], x.sums_low[s]);
+    }
+  }
+  store_sums(acc, count, y_of, k_end == a.K && a.bias != nullptr ? a.bias + y_of.n0 : nullptr);
+}
+
+// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. False, with all still to do, where unpack_panel says so.
+template <class F, std::size_t Planes>
+STILLA_NOINLINE bool sweep(const MatmulArgs<F>& a, std::size_t p0, std::size_t panels) {
+  Unpacked<F> unpacked[most_panels];
+  TokenTile<F, Planes> tiles[most_tiles];
+  for (std::size_t k_begin = 0; k_begin < a.K; k_begin += most_chunk_k) {
+    const std::size_t k_end = a.K - k_begin < most_chunk_k ? a.K : k_begin + most_chunk_k;
+    for (std::size_t i = 0; i < panels; ++i) {
+      if (!unpack_panel<F>(unpacked[i], a, p0 + i, k_begin, k_end)) return false;
+    }
+    for (std::size_t first = 0; first < a.x.rows; first += most_tokens) {
+      const std::size_t end = a.x.rows - first < most_tokens ? a.x.rows : first + most_tokens;
+      const auto tokens_of = [&](std::size_t m) { return end - m < tile_tokens ? end - m : tile_tokens; };
+      for (std::size_t m = first; m < end; m += tile_tokens) {
+        arrange_tile<F, Planes>(tiles[(m - first) / tile_tokens], a.x, m, tokens_of(m), k_begin, k_end);
+      }
+      for (std::size_t i = 0; i < panels; ++i) {
+        for (std::size_t r0 = 0; r0 < panel_rows; r0 += tile_rows) {
+          for (std::size_t m = first; m < end; m += tile_tokens) {
+            pair_tile<F, Planes>(unpacked[i], tiles[(m - first) / tile_tokens], a, p0 + i, r0, m, tokens_of(m), k_begin, k_end);
+          }
+        }
+      }
+    }
+  }
+  return true;
+}
+
+template <class F>
+STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
+  std::size_t p = first;
+  if (a.x.rows >= fewest_to_sweep && a.K != 0) {
+    const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
+    while (p < full) {
+      const std::size_t panels = full - p < most_panels ? full - p : most_panels;
+      const bool done = a.x.low == nullptr ? sweep<F, 1>(a, p, panels) : sweep<F, 2>(a, p, panels);
+      if (!done) dotprod::matmul_panels<F>(a, p, p + panels);
+      p += panels;
+    }
+  }
+  if (p < last) dotprod::matmul_panels<F>(a, p, last);
+}
+
+}}}  // namespace stilla::i8mm
+STILLA_TARGET_END
+#endif

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The peak of I8mm (generic/peak.hpp).
+#pragma once
+
+#include <stilla/arm_dotprod/peak.hpp>
+#include <stilla/arm_i8mm/target.hpp>
+
+#if STILLA_HAS_I8MM && defined(__GNUC__)
+namespace stilla { inline namespace STILLA_ABI {
+
+template <>
+struct PeakLoops<I8mm> : PeakLoops<I8mm::Fallback> {
+  static constexpr MacLoop int8{"smmla", i8mm::smmla_loop, mac_chains * 32.0};
+};
+
+}}  // namespace stilla
+#endif

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// NEON with the products of 2 x 8 by 8 x 2 bytes, FEAT_I8MM: Neoverse V1 and N2, Cortex-X2 and A710 (2021), Apple M2, Snapdragon X and
+// later. It serves matmuls of many tokens; all else is dotprod's.
+//
+// Whether smmla gains anything depends on the core, for it does the work of two sdot: Arm's own cores do as many of one as of the other
+// in a cycle, and Qualcomm's Oryon half as many. So the core's designer decides, and on other CPUs, and on systems that do not
+// tell, a measurement of some microseconds, once in a program.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+
+#include <stilla/arm_dotprod/peak.hpp>
+#include <stilla/arm_dotprod/target.hpp>
+#include <stilla/base/target.hpp>
+#include <stilla/generic/peak.hpp>
+
+// The instruction sets of its target regions, as in arm_dotprod/target.hpp.
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+#define STILLA_SETS_I8MM "+simd"
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define STILLA_SETS_I8MM "+i8mm"
+#else
+#define STILLA_SETS_I8MM "arch=armv8.2-a+dotprod+i8mm"
+#endif
+#define STILLA_HAS_I8MM STILLA_HAS_DOTPROD
+
+#if STILLA_HAS_I8MM && defined(__GNUC__)
+#include <arm_neon.h>
+
+STILLA_TARGET_BEGIN(STILLA_SETS_I8MM)
+namespace stilla { inline namespace STILLA_ABI { namespace i8mm {
+STILLA_MAC_LOOP(smmla_loop, int8x16_t, vdupq_n_s8,
+                vreinterpretq_s8_s32(vmmlaq_s32(vreinterpretq_s32_s8(sums[i]), x, x)))
+}}}  // namespace stilla::i8mm
+STILLA_TARGET_END
+#endif
+
+namespace stilla { inline namespace STILLA_ABI {
+
+namespace i8mm {
+
+enum class Designer : unsigned { unknown = 0, arm = 0x41, qualcomm = 0x51, microsoft = 0x6d };
+
+// Whether smmla, on registers, multiplies at least a quarter more bytes in a time than sdot. The kernels' float operations are the same.
+inline bool smmla_measures_faster() {
+#if STILLA_HAS_I8MM && defined(__GNUC__)
+  using Clock = std::chrono::steady_clock;
+  constexpr std::size_t rounds = 1000;
+  Clock::duration best[2] = {Clock::duration::max(), Clock::duration::max()};
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    for (int which = 0; which < 2; ++which) {
+      const Clock::time_point start = Clock::now();
+      which == 0 ? dotprod::sdot_loop(rounds) : smmla_loop(rounds);
+      const Clock::duration time = Clock::now() - start;
+      if (time < best[which]) best[which] = time;
+    }
+  }
+  return 8 * best[0] > 5 * best[1];  // an smmla has twice the products
+#else
+  return false;
+#endif
+}
+
+}  // namespace i8mm
+
+struct I8mm {
+  using Fallback = Dotprod;
+  static constexpr TargetId id{"i8mm"};
+  static constexpr bool is_compiled = STILLA_ARCH_ARM;
+  static constexpr bool is_guaranteed = Dotprod::is_guaranteed && STILLA_HAS_SET(__ARM_FEATURE_MATMUL_INT8);
+  static bool available(const CpuInfo& cpu) { return Dotprod::available(cpu) && cpu.has_i8mm(); }
+  static bool is_faster(const CpuInfo& cpu) {
+    switch (static_cast<i8mm::Designer>(cpu.implementer())) {
+      case i8mm::Designer::qualcomm: return false;
+      case i8mm::Designer::arm:
+      case i8mm::Designer::microsoft: return true;  // the latter's Cobalt 100 is a Neoverse N2
+      default: break;
+    }
+    static const bool measured = i8mm::smmla_measures_faster();
+    return measured;
+  }
+};
+
+}}  // namespace stilla
