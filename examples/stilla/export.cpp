@@ -15,9 +15,7 @@
 
 #include "commands.hpp"
 #include "export/export_model.hpp"
-#include "export/genai_decoder.hpp"
-#include "export/genai_files.hpp"
-#include "export/onnx_file.hpp"
+#include "export/folder_writers.hpp"
 #include "export/output_folder.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -30,23 +28,25 @@ namespace {
 struct ExportOptions {
   std::string model;
   std::string output;
-  Stack stack = Stack::onnx;
-  std::optional<stilla::FormatId> weights = std::nullopt;
-  std::size_t context = 0;  // 0: the model's
+  ExportRequest request;
+  std::size_t context = 0;  // 0: the model's, for static shapes at most default_static_context
   std::size_t threads = 0;
 };
-
-void write_graph(OutputFolder& folder, const std::string& name, const onnx::Graph& graph) {
-  folder.write(name, onnx::serialised(graph, WeightFile::name));
-}
 
 // What the weights became. Each requantised matrix is listed with its error.
 nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions& options, const OutputFolder& folder) {
   nlohmann::ordered_json json;
   json["producer"] = fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH);
-  json["stack"] = name_of(options.stack);
+  json["stack"] = name_of(options.request.stack);
   json["model"] = model.config().name;
-  json["context"] = model.config().context;
+  const stilla::ModelConfig& c = model.config();
+  json["context"] = c.context;
+  json["layers"] = c.n_layers;
+  json["hidden"] = c.hidden;
+  json["heads"] = c.n_heads;
+  json["kv_heads"] = c.n_kv_heads;
+  json["head_dim"] = c.head_dim;
+  json["vocabulary"] = c.vocabulary;
   json["files"] = folder.files();
   json["requantised"] = nlohmann::ordered_json::array();
   for (const Requantised& r : model.matrices().requantised()) {
@@ -73,16 +73,21 @@ void report_requantised(const ExportModel& model) {
                       stilla::format_name(worst->from), stilla::format_name(worst->to), OutputFolder::manifest));
 }
 
+// Every step of a static graph reads all of its context, so a model's own would be slow.
+constexpr std::size_t default_static_context = 1024;
+
+std::size_t context_of(const ExportOptions& options) {
+  return options.context == 0 && options.request.stack != Stack::onnx ? default_static_context : options.context;
+}
+
 int run_export(const ExportOptions& options) {
   const Stopwatch watch;
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
   stilla::ThreadPool pool(options.threads != 0 ? options.threads : physical_cores());
-  ExportModel model(source, options.context, pool);
+  ExportModel model(source, context_of(options), pool);
+  check_request(model, options.request);
   OutputFolder folder(options.output);
-  write_graph(folder, "model.onnx", genai_decoder(model, options.weights));
-  folder.write("genai_config.json", genai_config(model, "model.onnx"));
-  folder.write("tokenizer.json", tokenizer_json(model));
-  folder.write("tokenizer_config.json", tokenizer_config_json(model));
+  write_graphs(folder, model, options.request);
   {
     const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     ProgressLine progress("exporting");
@@ -98,7 +103,7 @@ int run_export(const ExportOptions& options) {
   folder.commit();
   report_requantised(model);
   message(fmt::format("wrote {} for {}, {} of weights, in {:.1f} s", stilla::printable_path(options.output),
-                      name_of(options.stack), bytes_text(static_cast<double>(model.weights().size())), watch.seconds()));
+                      name_of(options.request.stack), bytes_text(static_cast<double>(model.weights().size())), watch.seconds()));
   return 0;
 }
 
@@ -115,7 +120,7 @@ void add_export(CLI::App& app, Command& chosen) {
                  throw CLI::ValidationError(
                      "--to", fmt::format("found '{}'; supported: onnx, openvino, qnn", stilla::printable(name)));
                }
-               options->stack = *stack;
+               options->request.stack = *stack;
              },
              "onnx: for onnxruntime-genai; openvino: static shapes, for OpenVINO and Intel's NPU; qnn: static shapes, 16-bit "
              "activations, for Qualcomm's NPUs")
@@ -123,10 +128,10 @@ void add_export(CLI::App& app, Command& chosen) {
       ->required();
   command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
   command->add_option("-o,--output", options->output, "The folder to write")->type_name("FOLDER")->required();
-  add_weights_option(*command, options->weights, "Requantise the layers' matrices");
+  add_weights_option(*command, options->request.weights, "Requantise the layers' matrices");
   constexpr std::size_t most_context = std::size_t{1} << 20;
   add_number<std::size_t>(*command, "--ctx,-c", options->context, 1, most_context,
-                          "Positions that the graphs have room for (default: what the model was trained for)");
+                          "Positions that the graphs have room for (default: what the model was trained for, with static shapes at most 1024)");
   add_number<std::size_t>(*command, "-t,--threads", options->threads, 1, max_threads,
                           fmt::format("Threads (default: one for each core, here {})", physical_cores()));
   command->callback([options, &chosen] { chosen = [options] { return run_export(*options); }; });
