@@ -21,6 +21,7 @@
 #include "output.hpp"
 #include "platform.hpp"
 #include "stopwatch.hpp"
+#include "text_input.hpp"
 
 namespace program {
 namespace {
@@ -31,10 +32,12 @@ struct ExportOptions {
   ExportRequest request;
   std::size_t context = 0;  // 0: the model's, for static shapes at most default_static_context
   std::size_t threads = 0;
+  std::string calibration;  // a file; empty: none
 };
 
 // What the weights became. Each requantised matrix is listed with its error.
-nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions& options, const OutputFolder& folder) {
+nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions& options, const OutputFolder& folder,
+                                   const Written& written) {
   nlohmann::ordered_json json;
   json["producer"] = fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH);
   json["stack"] = name_of(options.request.stack);
@@ -47,6 +50,8 @@ nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions
   json["kv_heads"] = c.n_kv_heads;
   json["head_dim"] = c.head_dim;
   json["vocabulary"] = c.vocabulary;
+  if (!written.parts.empty()) json["parts"] = written.parts;
+  if (written.calibration_tokens != 0) json["calibration_tokens"] = written.calibration_tokens;
   json["files"] = folder.files();
   json["requantised"] = nlohmann::ordered_json::array();
   for (const Requantised& r : model.matrices().requantised()) {
@@ -80,14 +85,15 @@ std::size_t context_of(const ExportOptions& options) {
   return options.context == 0 && options.request.stack != Stack::onnx ? default_static_context : options.context;
 }
 
-int run_export(const ExportOptions& options) {
+int run_export(ExportOptions options) {
   const Stopwatch watch;
+  if (!options.calibration.empty()) options.request.calibration_text = read_file(options.calibration);
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
   stilla::ThreadPool pool(options.threads != 0 ? options.threads : physical_cores());
   ExportModel model(source, context_of(options), pool);
   check_request(model, options.request);
   OutputFolder folder(options.output);
-  write_graphs(folder, model, options.request);
+  const Written written = write_graphs(folder, model, options.request, pool);
   {
     const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     ProgressLine progress("exporting");
@@ -99,7 +105,7 @@ int run_export(const ExportOptions& options) {
     if (!status && interrupted()) return exit_interrupted;
     check(status);
   }
-  folder.write(OutputFolder::manifest, manifest_of(model, options, folder).dump(2) + "\n");
+  folder.write(OutputFolder::manifest, manifest_of(model, options, folder, written).dump(2) + "\n");
   folder.commit();
   report_requantised(model);
   message(fmt::format("wrote {} for {}, {} of weights, in {:.1f} s", stilla::printable_path(options.output),
@@ -129,6 +135,14 @@ void add_export(CLI::App& app, Command& chosen) {
   command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
   command->add_option("-o,--output", options->output, "The folder to write")->type_name("FOLDER")->required();
   add_weights_option(*command, options->request.weights, "Requantise the layers' matrices");
+  command
+      ->add_option_function<std::string>(
+          "--calibration", [options](const std::string& path) { options->calibration = path; },
+          "qnn: a file with text of the kind that the model will see, from which the ranges of activations come; a line --- begins "
+          "another text, <|special|> text is that token")
+      ->type_name("FILE");
+  add_number<std::size_t>(*command, "--part-layers", options->request.layers_of_part, 1, std::size_t{1} << 12,
+                          "Layers in one graph of the body (default: all; qnn: as many as 3.2 GB of weights hold)");
   constexpr std::size_t most_context = std::size_t{1} << 20;
   add_number<std::size_t>(*command, "--ctx,-c", options->context, 1, most_context,
                           "Positions that the graphs have room for (default: what the model was trained for, with static shapes at most 1024)");

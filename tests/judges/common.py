@@ -7,6 +7,7 @@ claim, exits 1 if one does not hold, and says in one sentence what it skipped.
 
 import hashlib
 import importlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -59,8 +60,19 @@ class Program:
         self.run("export", "--to", stack, "-m", self.model, "-o", second, *options)
         return first, said.strip(), hashes(first) == hashes(second)
 
-    def tokens(self, text):
-        return [int(i) for i in self.run("tokenize", "-m", self.model, text).stdout.replace(",", " ").split()]
+    def tokens(self, text, *options):
+        return [int(i) for i in self.run("tokenize", "-m", self.model, *options, "--", text).stdout.replace(",", " ").split()]
+
+    def text(self, folder, ids):
+        """What tokens spell, by the tokenizer.json that was exported."""
+        if not hasattr(self, "pieces"):
+            tokenizer = json.loads((pathlib.Path(folder) / "tokenizer.json").read_text(encoding="utf-8"))
+            printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+            rest = [b for b in range(256) if b not in printable]
+            byte = {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(rest)}
+            self.pieces = {i: bytes(byte[c] for c in piece) for piece, i in tokenizer["model"]["vocab"].items()}
+            self.pieces |= {token["id"]: token["content"].encode() for token in tokenizer["added_tokens"]}
+        return b"".join(self.pieces.get(i, b"") for i in ids).decode(errors="replace")
 
     def logits(self, ids, *options):
         """float32 [tokens, vocabulary]: exact activations (int16), a float32 cache."""

@@ -20,6 +20,7 @@ struct IntegerForm {
   unsigned bits = 0;          // 4: levels are -8..7, or 0..15 where there are minimums; 8: -128..127
   std::size_t group = 0;      // weights of a row with the same scale; 0: all of the row, one output channel
   bool has_minimums = false;
+  bool has_block_scales = false;  // a scale is the row's times an integer, from 0 to 15, of the group's own (LPBQ)
 };
 
 namespace detail {
@@ -29,7 +30,9 @@ constexpr IntegerForm form_of() {
   IntegerForm form;
   const bool is_4_bits = F::code_bits == 4 && !F::is_codebook && (F::zero_point == 8 || F::has_minimum);
   form.bits = is_4_bits ? 4 : 8;
-  form.group = stilla::RowScaledFormat<F> ? 0 : F::has_sub_scales ? F::group_weights : F::block_weights;
+  form.has_block_scales = stilla::RowScaledFormat<F> && F::has_sub_scales;
+  const bool is_row_scaled = stilla::RowScaledFormat<F> && !F::has_sub_scales;
+  form.group = is_row_scaled ? 0 : F::has_sub_scales && !form.has_block_scales ? F::group_weights : F::block_weights;
   form.has_minimums = F::has_minimum;
   return form;
 }
@@ -37,6 +40,7 @@ constexpr IntegerForm form_of() {
 template <stilla::QuantisedFormat F>
 float group_scale(const std::byte* row, std::size_t k) {
   if constexpr (stilla::RowScaledFormat<F>) {
+    if constexpr (F::has_sub_scales) return F::scale(row) * static_cast<float>(F::sub_scale(stilla::block_of<F>(row, k), 0));
     return F::scale(row);
   } else {
     const std::byte* block = stilla::block_of<F>(row, k);
@@ -85,6 +89,8 @@ struct IntegerRow {
   std::int8_t* levels = nullptr;   // [K]
   float* scales = nullptr;         // [G]
   float* minimums = nullptr;       // [G]; untouched where the format has none
+  float* row_scale = nullptr;      // [1] and
+  std::uint8_t* block_scales = nullptr;  // [G]; untouched where the format has none
 };
 
 // `format` has an integer form.
@@ -97,6 +103,12 @@ inline void read_integer_row(stilla::FormatId format, const std::byte* row, std:
         if (out.scales != nullptr) out.scales[k / group] = detail::group_scale<F>(row, k);
         if constexpr (form.has_minimums) {
           if (out.minimums != nullptr) out.minimums[k / group] = detail::group_minimum<F>(row, k);
+        }
+      }
+      if constexpr (form.has_block_scales) {
+        if (out.row_scale != nullptr) *out.row_scale = F::scale(row);
+        for (std::size_t k = 0; out.block_scales != nullptr && k < K; k += group) {
+          out.block_scales[k / group] = static_cast<std::uint8_t>(F::sub_scale(stilla::block_of<F>(row, k), 0));
         }
       }
       if (out.levels == nullptr) return;

@@ -85,13 +85,19 @@ int zero_point(float scale, float minimum, unsigned bits) {
 struct Piece {
   AlignedBuffer<std::int8_t> levels;        // [count, K]
   AlignedBuffer<float> scales, minimums;    // [count, G]
+  AlignedBuffer<float> row_scales;          // [count]
+  AlignedBuffer<std::uint8_t> block_scales; // [count, G]
 
   [[nodiscard]] bool read(const PlacedMatrix& m, std::span<const std::byte> blocks, std::size_t count, Parallel parallel) {
     const std::size_t K = m.columns, G = m.groups(), row_bytes = blocks.size() / count;
-    if (!levels.resize(count * K) || !scales.resize(count * G) || !minimums.resize(count * G)) return false;
+    if (!levels.resize(count * K) || !scales.resize(count * G) || !minimums.resize(count * G) ||
+        !row_scales.resize(count) || !block_scales.resize(count * G)) {
+      return false;
+    }
     parallel(count, [&](std::size_t i) {
       read_integer_row(m.format, blocks.data() + i * row_bytes, K,
-                       {levels.data() + i * K, scales.data() + i * G, minimums.data() + i * G});
+                       {levels.data() + i * K, scales.data() + i * G, minimums.data() + i * G, row_scales.data() + i,
+                        block_scales.data() + i * G});
     });
     return true;
   }
@@ -162,12 +168,13 @@ class RowsWriter {
 // [K, N]: collected until all columns are there, then written. N is even, so no byte holds weights of two rows k.
 class ColumnsWriter {
  public:
-  ColumnsWriter(const PlacedMatrix& matrix, Parallel parallel) : m_(matrix), parallel_(parallel) {}
+  ColumnsWriter(const PlacedMatrix& matrix, Offsets offsets, Parallel parallel)
+      : m_(matrix), has_block_scales_(offsets == Offsets::block_scales), parallel_(parallel) {}
 
   Status add(const Piece& piece, std::size_t n, std::size_t count) {
     const std::size_t K = m_.columns, G = m_.groups(), N = m_.rows, row = packed_size(N, m_.form.bits);
     if (n == 0) {
-      if (!bytes_.resize(K * row) || !scales_.resize(N * G)) return stilla::out_of_memory("exporting a matrix", K * row);
+      if (!bytes_.resize(K * row) || !scales_.resize(N * G) || !block_scales_.resize(N * G)) return stilla::out_of_memory("exporting a matrix", K * row);
       bytes_.fill_zero();
     }
     parallel_(K, [&](std::size_t k) {
@@ -181,28 +188,37 @@ class ColumnsWriter {
       }
     });
     for (std::size_t i = 0; i < count; ++i) {
-      for (std::size_t g = 0; g < G; ++g) scales_[g * N + n + i] = piece.scales[i * G + g];
+      for (std::size_t g = 0; g < G; ++g) {
+        scales_[g * N + n + i] = piece.scales[i * G + g];
+        block_scales_[g * N + n + i] = piece.block_scales[i * G + g];
+      }
     }
+    if (has_block_scales_) std::copy_n(piece.row_scales.data(), count, scales_.data() + n);
     return stilla::success();
   }
 
   Status write(stilla::AtomicFile& file) const {
     if (Status s = file.write(m_.levels.offset, {bytes_.data(), static_cast<std::size_t>(m_.levels.bytes)}); !s) return s;
-    return file.write(m_.scales.offset, float_bytes(scales_, m_.rows * m_.groups()));
+    const std::size_t groups = m_.rows * m_.groups();
+    if (Status s = file.write(m_.scales.offset, float_bytes(scales_, has_block_scales_ ? m_.rows : groups)); !s) return s;
+    if (!has_block_scales_) return stilla::success();
+    return file.write(m_.offsets.offset, std::as_bytes(std::span(block_scales_.data(), groups)));
   }
 
  private:
   const PlacedMatrix& m_;
+  bool has_block_scales_;
   Parallel parallel_;
   AlignedBuffer<std::byte> bytes_;
   AlignedBuffer<float> scales_;
+  AlignedBuffer<std::uint8_t> block_scales_;
 };
 
 // A matrix from the model into the weight file.
 Status write_matrix(stilla::AtomicFile& file, RowReader& reader, const PlacedMatrix& m, Offsets offsets, Parallel parallel) {
   Piece piece;
   RowsWriter rows(m, offsets, parallel);
-  ColumnsWriter columns(m, parallel);
+  ColumnsWriter columns(m, offsets, parallel);
   const bool is_transposed = m.storage == Storage::signed_columns;
   const std::size_t step = rows_of_piece(m.rows, m.columns);
   for (std::size_t n = 0; n < m.rows; n += step) {
@@ -230,7 +246,8 @@ Result<PlacedMatrix> Matrices::place(const GgufTensor& tensor, FormatId format, 
   m.form = *form;
   const std::uint64_t groups = std::uint64_t{m.rows} * m.groups();
   m.levels = weights_.reserve(std::uint64_t{m.rows} * packed_size(m.columns, m.level_bits()));
-  m.scales = weights_.reserve(groups * sizeof(float));
+  m.scales = weights_.reserve((offsets == Offsets::block_scales ? m.rows : groups) * sizeof(float));
+  if (offsets == Offsets::block_scales) m.offsets = weights_.reserve(groups);
   if (offsets == Offsets::minimums) m.offsets = weights_.reserve(groups * sizeof(float));
   if (offsets == Offsets::zero_points) m.offsets = weights_.reserve(m.rows * packed_size(m.groups(), form->bits));
   weights_.add_job([this, &tensor, m, offsets](stilla::AtomicFile& file, const WeightFile::Advance& advance) {
@@ -263,6 +280,17 @@ onnx::FilePlace Matrices::place_halves(const GgufTensor& tensor) {
     return advance(place.bytes);
   });
   halves_.emplace(name, place);
+  return place;
+}
+
+onnx::FilePlace Matrices::place_zeros(std::uint64_t bytes) {
+  if (const auto found = zeros_.find(bytes); found != zeros_.end()) return found->second;
+  const onnx::FilePlace place = weights_.reserve(bytes);
+  weights_.add_job([place](stilla::AtomicFile& file, const WeightFile::Advance& advance) -> Status {
+    if (Status s = file.write(place.offset, std::vector<std::byte>(static_cast<std::size_t>(place.bytes))); !s) return s;
+    return advance(place.bytes);
+  });
+  zeros_.emplace(bytes, place);
   return place;
 }
 

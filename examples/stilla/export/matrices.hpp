@@ -29,8 +29,13 @@ enum class Storage : std::uint8_t {
   signed_columns,  // [K, N], two's complement: the transposed matrix. DequantizeLinear on axis 1 or, blocked, on axis 0
 };
 
-// What is given beside the levels: weight = scale * (level - zero point), or scale * level + minimum.
-enum class Offsets : std::uint8_t { none, zero_points, minimums };
+// What is given beside levels and scales:
+enum class Offsets : std::uint8_t {
+  none,
+  zero_points,   // weight = scale * (level - zero point)
+  minimums,      // weight = scale * level + minimum
+  block_scales,  // weight = (scale * block scale) * level, with one scale for each row
+};
 
 struct PlacedMatrix {
   std::size_t rows = 0, columns = 0;  // N, K
@@ -38,8 +43,9 @@ struct PlacedMatrix {
   IntegerForm form;
   Storage storage = Storage::signed_rows;
   onnx::FilePlace levels;      // of level_bits() bits each
-  onnx::FilePlace scales;      // float32 [N, G], or [G, N] with signed_columns; G groups in a row
-  onnx::FilePlace offsets;     // zero points: unsigned of form.bits, [N, G], each row of whole bytes; minimums: float32 [N, G]
+  onnx::FilePlace scales;      // float32 [N, G], or [G, N] with signed_columns; G groups in a row. With block scales [N]
+  onnx::FilePlace offsets;     // zero points: unsigned of form.bits, [N, G], each row of whole bytes; minimums: float32 [N, G];
+                               // block scales: uint8 [G, N], and signed_columns only
 
   unsigned level_bits() const { return storage == Storage::byte_rows ? 8 : form.bits; }
   std::size_t groups() const { return form.group == 0 ? 1 : columns / form.group; }
@@ -67,6 +73,9 @@ class Matrices {
   // Places a tensor of any format as float16, [N, K].
   onnx::FilePlace place_halves(const stilla::GgufTensor& tensor);
 
+  // Zeros, for zero points that must be written though they say nothing. All of a size are the same.
+  onnx::FilePlace place_zeros(std::uint64_t bytes);
+
   // Whether every minimum of the tensor is an integer zero point from 0 to 2^bits - 1: -minimum / scale.
   bool has_exact_zero_points(const stilla::GgufTensor& tensor) const;
 
@@ -76,6 +85,7 @@ class Matrices {
  private:
   std::map<std::pair<std::string, Storage>, PlacedMatrix> placed_;
   std::map<std::string, onnx::FilePlace> halves_;
+  std::map<std::uint64_t, onnx::FilePlace> zeros_;
   const stilla::GgufFile& source_;
   WeightFile& weights_;
   stilla::Parallel parallel_;
