@@ -89,6 +89,26 @@ function(stilla_need_nlohmann_json)
   endif()
 endfunction()
 
+# protozero, for the ONNX files that `stilla export` writes: a writer of protocol buffers that is headers alone, so every
+# cross build has it too. libonnx and protobuf would have to be built for each target first, need a generator at build time, and
+# hold a whole model in memory to write it; fields' numbers are all that ONNX's schema would give, and there are thirty.
+function(stilla_need_protozero)
+  find_path(PROTOZERO_INCLUDE_DIR protozero/pbf_builder.hpp)
+  mark_as_advanced(PROTOZERO_INCLUDE_DIR)
+  if(NOT PROTOZERO_INCLUDE_DIR)
+    FetchContent_Declare(protozero
+      GIT_REPOSITORY https://github.com/mapbox/protozero.git
+      GIT_TAG f379578a3f7c8162aac0ac31c2696de09a5b5f93  # v1.7.1
+      SOURCE_SUBDIR headers-only)  # no such folder: nothing of it is configured or built
+    FetchContent_MakeAvailable(protozero)
+    set(PROTOZERO_INCLUDE_DIR "${protozero_SOURCE_DIR}/include" CACHE PATH "Where protozero/pbf_builder.hpp is" FORCE)
+  endif()
+  if(NOT TARGET stilla::protozero)
+    add_library(stilla::protozero INTERFACE IMPORTED GLOBAL)
+    set_target_properties(stilla::protozero PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${PROTOZERO_INCLUDE_DIR}")
+  endif()
+endfunction()
+
 # libedit, for lines that can be edited: stilla::libedit if it is installed (Debian: libedit-dev). Never fetched: without it
 # the program reads plain lines.
 function(stilla_want_libedit)

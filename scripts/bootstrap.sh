@@ -16,6 +16,7 @@ libbenchmark-dev /usr/include/benchmark/benchmark.h
 libcli11-dev /usr/include/CLI/CLI.hpp
 libfmt-dev /usr/include/fmt/format.h
 nlohmann-json3-dev /usr/include/nlohmann/json.hpp
+libprotozero-dev /usr/include/protozero/pbf_builder.hpp
 libedit-dev /usr/include/histedit.h
 python3 python3
 python3-pip pip"

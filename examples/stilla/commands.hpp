@@ -19,6 +19,7 @@ void add_logits(CLI::App& app, Command& chosen);
 void add_tokenize(CLI::App& app, Command& chosen);
 void add_inspect(CLI::App& app, Command& chosen);
 void add_pack(CLI::App& app, Command& chosen);
+void add_export(CLI::App& app, Command& chosen);
 void add_npu(CLI::App& app, Command& chosen);
 
 }  // namespace program

@@ -26,6 +26,7 @@ constexpr const char* examples = R"(Examples:
   stilla bench -m model.gguf -t 1,2,4                tokens per second
   stilla inspect model.gguf                          what a file holds and the memory it needs
   stilla pack -m model.gguf                          writes model.stilla, which starts at once
+  stilla export --to onnx -m model.gguf -o folder     graphs for onnxruntime-genai
   stilla npu check model.gguf                        whether it suits the NPUs of laptops
 
 `stilla COMMAND --help` lists a command's options.
@@ -51,6 +52,7 @@ int run_program(const std::vector<std::string>& arguments) {
   program::add_tokenize(app, chosen);
   program::add_inspect(app, chosen);
   program::add_pack(app, chosen);
+  program::add_export(app, chosen);
   program::add_npu(app, chosen);
   if (arguments.empty()) {
     program::write_note(app.help());
@@ -66,7 +68,7 @@ int run_program(const std::vector<std::string>& arguments) {
     program::write_output(commands.empty() ? app.help() : commands.front()->help());
   } catch (const CLI::ParseError& error) {
     if (app.get_subcommands().empty() && !arguments.front().starts_with('-')) {
-      program::message(fmt::format("unknown command '{}'; commands: chat, run, bench, logits, tokenize, inspect, pack, npu",
+      program::message(fmt::format("unknown command '{}'; commands: chat, run, bench, logits, tokenize, inspect, pack, export, npu",
                                    stilla::printable(arguments.front())));
       return program::exit_usage;
     }

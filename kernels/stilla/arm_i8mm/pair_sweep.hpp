@@ -118,7 +118,7 @@ STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
     }
     for (std::size_t v = 0; v < row_vectors; ++v) {
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
-        const Float scale = load_scale<F>(record, k0, g, v);
+        const Float scale = load_scale<F>(panel, record, k0, g, v);
         if constexpr (RowScaledFormat<F>) is_exact = is_exact && row_scales_are_exact(scale);
         store_pairs(out.scales[b][g] + 2 * v, scale);
       }

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// stilla export: a model as a folder that another stack runs. What is written for which stack is in export/.
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <stilla/base/thread_pool.hpp>
+#include <stilla/base/version.hpp>
+#include <stilla/io/gguf.hpp>
+
+#include "commands.hpp"
+#include "export/export_model.hpp"
+#include "export/folder_writers.hpp"
+#include "export/output_folder.hpp"
+#include "options.hpp"
+#include "output.hpp"
+#include "platform.hpp"
+#include "stopwatch.hpp"
+#include "text_input.hpp"
+
+namespace program {
+namespace {
+
+struct ExportOptions {
+  std::string model;
+  std::string output;
+  ExportRequest request;
+  std::size_t context = 0;  // 0: the model's, for static shapes at most default_static_context
+  std::size_t threads = 0;
+  std::string calibration;  // a file; empty: none
+};
+
+// What the weights became. Each requantised matrix is listed with its error.
+nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions& options, const OutputFolder& folder,
+                                   const Written& written) {
+  nlohmann::ordered_json json;
+  json["producer"] = fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH);
+  json["stack"] = name_of(options.request.stack);
+  json["model"] = model.config().name;
+  const stilla::ModelConfig& c = model.config();
+  json["context"] = c.context;
+  json["layers"] = c.n_layers;
+  json["hidden"] = c.hidden;
+  json["heads"] = c.n_heads;
+  json["kv_heads"] = c.n_kv_heads;
+  json["head_dim"] = c.head_dim;
+  json["vocabulary"] = c.vocabulary;
+  if (!written.parts.empty()) json["parts"] = written.parts;
+  if (written.calibration_tokens != 0) json["calibration_tokens"] = written.calibration_tokens;
+  json["files"] = folder.files();
+  json["requantised"] = nlohmann::ordered_json::array();
+  for (const Requantised& r : model.matrices().requantised()) {
+    json["requantised"].push_back({{"tensor", r.tensor},
+                                   {"from", stilla::format_name(r.from)},
+                                   {"to", stilla::format_name(r.to)},
+                                   {"relative_rmse", r.relative_rmse}});
+  }
+  return json;
+}
+
+void report_requantised(const ExportModel& model) {
+  const std::vector<Requantised>& all = model.matrices().requantised();
+  if (all.empty()) return message("all weights are the file's, exactly");
+  double sum = 0.0;
+  const Requantised* worst = &all.front();
+  for (const Requantised& r : all) {
+    sum += r.relative_rmse;
+    if (r.relative_rmse > worst->relative_rmse) worst = &r;
+  }
+  message(fmt::format("{} matrices were requantised; relative error {:.2f} % on average, {:.2f} % at most ({} from {} to {}); {} "
+                      "lists all",
+                      all.size(), 100.0 * sum / static_cast<double>(all.size()), 100.0 * worst->relative_rmse, worst->tensor,
+                      stilla::format_name(worst->from), stilla::format_name(worst->to), OutputFolder::manifest));
+}
+
+// Every step of a static graph reads all of its context, so a model's own would be slow.
+constexpr std::size_t default_static_context = 1024;
+
+std::size_t context_of(const ExportOptions& options) {
+  return options.context == 0 && options.request.stack != Stack::onnx ? default_static_context : options.context;
+}
+
+int run_export(ExportOptions options) {
+  const Stopwatch watch;
+  if (!options.calibration.empty()) options.request.calibration_text = read_file(options.calibration);
+  const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
+  stilla::ThreadPool pool(options.threads != 0 ? options.threads : physical_cores());
+  ExportModel model(source, context_of(options), pool);
+  check_request(model, options.request);
+  OutputFolder folder(options.output);
+  const Written written = write_graphs(folder, model, options.request, pool);
+  {
+    const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
+    ProgressLine progress("exporting");
+    const stilla::Status status =
+        model.weights().write(folder.file(WeightFile::name), [&](std::uint64_t done, std::uint64_t total) {
+          progress.show(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
+          return !interrupted();
+        });
+    if (!status && interrupted()) return exit_interrupted;
+    check(status);
+  }
+  folder.write(OutputFolder::manifest, manifest_of(model, options, folder, written).dump(2) + "\n");
+  folder.commit();
+  report_requantised(model);
+  message(fmt::format("wrote {} for {}, {} of weights, in {:.1f} s", stilla::printable_path(options.output),
+                      name_of(options.request.stack), bytes_text(static_cast<double>(model.weights().size())), watch.seconds()));
+  return 0;
+}
+
+}  // namespace
+
+void add_export(CLI::App& app, Command& chosen) {
+  const auto options = std::make_shared<ExportOptions>();
+  CLI::App* command = app.add_subcommand("export", "Write a Qwen2 model as ONNX graphs for another stack");
+  command->add_option_function<std::string>(
+             "--to",
+             [options](const std::string& name) {
+               const std::optional<Stack> stack = stack_by_name(name);
+               if (!stack) {
+                 throw CLI::ValidationError(
+                     "--to", fmt::format("found '{}'; supported: onnx, openvino, qnn", stilla::printable(name)));
+               }
+               options->request.stack = *stack;
+             },
+             "onnx: for onnxruntime-genai; openvino: static shapes, for OpenVINO and Intel's NPU; qnn: static shapes, 16-bit "
+             "activations, for Qualcomm's NPUs")
+      ->type_name("STACK")
+      ->required();
+  command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
+  command->add_option("-o,--output", options->output, "The folder to write")->type_name("FOLDER")->required();
+  add_weights_option(*command, options->request.weights, "Requantise the layers' matrices");
+  command
+      ->add_option_function<std::string>(
+          "--calibration", [options](const std::string& path) { options->calibration = path; },
+          "qnn: a file with text of the kind that the model will see, from which the ranges of activations come; a line --- begins "
+          "another text, <|special|> text is that token")
+      ->type_name("FILE");
+  add_number<std::size_t>(*command, "--part-layers", options->request.layers_of_part, 1, std::size_t{1} << 12,
+                          "Layers in one graph of the body (default: all; qnn: as many as 3.2 GB of weights hold)");
+  constexpr std::size_t most_context = std::size_t{1} << 20;
+  add_number<std::size_t>(*command, "--ctx,-c", options->context, 1, most_context,
+                          "Positions that the graphs have room for (default: what the model was trained for, with static shapes at most 1024)");
+  add_number<std::size_t>(*command, "-t,--threads", options->threads, 1, max_threads,
+                          fmt::format("Threads (default: one for each core, here {})", physical_cores()));
+  command->callback([options, &chosen] { chosen = [options] { return run_export(*options); }; });
+}
+
+}  // namespace program

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export_model.hpp"
+
+#include <span>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <stilla/rope.hpp>
+
+#include "../output.hpp"
+
+namespace program {
+
+namespace {
+constexpr std::pair<std::string_view, Stack> stacks[] = {{"onnx", Stack::onnx}, {"openvino", Stack::openvino}, {"qnn", Stack::qnn}};
+}  // namespace
+
+std::string_view name_of(Stack stack) {
+  for (const auto& [name, value] : stacks) {
+    if (value == stack) return name;
+  }
+  return "";
+}
+
+std::optional<Stack> stack_by_name(std::string_view name) {
+  for (const auto& [known, value] : stacks) {
+    if (known == name) return value;
+  }
+  return std::nullopt;
+}
+
+ExportModel::ExportModel(const stilla::GgufFile& source, std::size_t context, stilla::Parallel parallel)
+    : source_(source), matrices_(source, weights_, parallel) {
+  const std::string path = stilla::printable_path(source.path());
+  if (source.is_packed()) {
+    fail(exit_usage, fmt::format("{}: is packed for this program's kernels; export the GGUF file that it was made of", path));
+  }
+  config_ = value_of(stilla::read_model_config(source));
+  if (config_.architecture != "qwen2") {
+    fail(source.key_error("general.architecture", "'", config_.architecture,
+                          "' cannot be exported; the graphs that are written are Qwen2's"));
+  }
+  if (config_.rotary_dim != config_.head_dim) {
+    fail(source.key_error("qwen2.rope.dimension_count", "found ", config_.rotary_dim, "; the exported graphs turn all ",
+                          config_.head_dim, " dimensions of a head"));
+  }
+  config_.vocabulary = static_cast<std::size_t>(value_of(source.require_tensor("token_embd.weight"))->rows());
+  if (context != 0 && context < config_.context) config_.context = context;
+}
+
+const stilla::GgufTensor& ExportModel::tensor(std::string_view name, std::size_t rows, std::size_t columns) const {
+  value_of(source_.require_tensor(name, {columns, rows}));
+  return *source_.find_tensor(name);
+}
+
+const stilla::GgufTensor& ExportModel::head() const {
+  const bool is_tied = source_.find_tensor("output.weight") == nullptr;
+  return is_tied ? embedding() : tensor("output.weight", config_.vocabulary, config_.hidden);
+}
+
+std::vector<float> ExportModel::vector(const std::string& name, std::size_t size) const {
+  const stilla::TensorInfo* tensor = value_of(source_.require_tensor(name, {size}));
+  std::vector<float> values(size);
+  stilla::with_format(tensor->format, [&]<class F>(F) {
+    stilla::decode_row<F>(source_.tensor_bytes(*tensor).data(), values.data(), size);
+  });
+  return values;
+}
+
+std::vector<float> ExportModel::optional_vector(const std::string& name, std::size_t size) const {
+  return source_.find_tensor(name) != nullptr ? vector(name, size) : std::vector<float>();
+}
+
+ExportModel::Angles ExportModel::place_angles(std::size_t width) {
+  const std::vector<float> factors = optional_vector("rope_freqs.weight", config_.rotary_dim / 2);
+  const stilla::RopeFrequencies frequencies(static_cast<double>(config_.rope_base), config_.rotary_dim,
+                                            factors.empty() ? nullptr : factors.data(), config_.rope_scaling);
+  const std::size_t pairs = frequencies.pairs(), positions = config_.context;
+  const std::uint64_t bytes = std::uint64_t{positions} * width * sizeof(float);
+  const Angles angles{weights_.reserve(bytes), weights_.reserve(bytes), positions, width};
+  weights_.add_job([=](stilla::AtomicFile& file, const WeightFile::Advance& advance) {
+    std::vector<float> cos(width), sin(width);
+    for (std::size_t position = 0; position < positions; ++position) {
+      frequencies.table_row(cos.data(), sin.data(), position);
+      for (std::size_t i = pairs; i < width; ++i) {
+        cos[i] = cos[i - pairs];
+        sin[i] = sin[i - pairs];
+      }
+      const std::uint64_t at = position * width * sizeof(float);
+      if (stilla::Status s = file.write(angles.cos.offset + at, std::as_bytes(std::span(cos))); !s) return s;
+      if (stilla::Status s = file.write(angles.sin.offset + at, std::as_bytes(std::span(sin))); !s) return s;
+    }
+    return advance(2 * bytes);
+  });
+  return angles;
+}
+
+}  // namespace program

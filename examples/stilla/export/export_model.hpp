@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What every graph builder needs of a model: its dimensions, its vectors as floats, its matrices on their way into the weight
+// file, and the formats that they take. Errors end the command (output.hpp), as everywhere in the program.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <stilla/base/parallel.hpp>
+#include <stilla/format/format_id.hpp>
+#include <stilla/io/gguf.hpp>
+#include <stilla/model/config.hpp>
+
+#include "matrices.hpp"
+#include "weight_file.hpp"
+
+namespace program {
+
+// The stacks that a folder is written for.
+enum class Stack : unsigned char {
+  onnx,      // onnxruntime and onnxruntime-genai
+  openvino,  // OpenVINO: CPU, and Intel's NPU
+  qnn,       // onnxruntime with Qualcomm's QNN: Hexagon NPUs
+};
+std::string_view name_of(Stack stack);
+std::optional<Stack> stack_by_name(std::string_view name);
+
+class ExportModel {
+ public:
+  // Refused: what is no Qwen2 model, is packed, or has embeddings that only part of a head's dimensions turn.
+  ExportModel(const stilla::GgufFile& source, std::size_t context, stilla::Parallel parallel);
+
+  const stilla::GgufFile& source() const { return source_; }
+  const stilla::ModelConfig& config() const { return config_; }
+  WeightFile& weights() { return weights_; }
+  Matrices& matrices() { return matrices_; }
+  const Matrices& matrices() const { return matrices_; }
+
+  const stilla::GgufTensor& tensor(std::string_view name, std::size_t rows, std::size_t columns) const;
+  const stilla::GgufTensor& embedding() const { return tensor("token_embd.weight", config_.vocabulary, config_.hidden); }
+  // The matrix of the head: the embedding where the file has no other.
+  const stilla::GgufTensor& head() const;
+  std::vector<float> vector(const std::string& name, std::size_t size) const;
+  // The same, or nothing if there is no such tensor.
+  std::vector<float> optional_vector(const std::string& name, std::size_t size) const;
+
+  // Cosines and sines of every position, [context, width], in the weight file. width is head_dim / 2, or head_dim: every
+  // angle twice, for x * cos + rotate_half(x) * sin.
+  struct Angles {
+    onnx::FilePlace cos, sin;
+    std::size_t positions = 0, width = 0;
+  };
+  Angles place_angles(std::size_t width);
+
+ private:
+  const stilla::GgufFile& source_;
+  stilla::ModelConfig config_;
+  WeightFile weights_;
+  Matrices matrices_;
+};
+
+}  // namespace program

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "folder_writers.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include <stilla/text/chat_template.hpp>
+#include <stilla/text/source_tokenizer.hpp>
+
+#include "../output.hpp"
+#include "calibration.hpp"
+#include "genai_decoder.hpp"
+#include "genai_files.hpp"
+#include "onnx_file.hpp"
+#include "qdq.hpp"
+#include "static_decoder.hpp"
+
+namespace program {
+namespace {
+
+void write_graph(OutputFolder& folder, const std::string& name, const onnx::Graph& graph) {
+  folder.write(name, onnx::serialised(graph, WeightFile::name));
+}
+
+void write_onnx(OutputFolder& folder, ExportModel& model, const ExportRequest& request) {
+  write_graph(folder, "model.onnx", genai_decoder(model, request.weights));
+  folder.write("genai_config.json", genai_config(model, "model.onnx"));
+}
+
+stilla::FormatId static_weights(const ExportRequest& request) {
+  return request.weights.value_or(stilla::format_id("int4_channel"));
+}
+
+// One process maps at most this much of a Hexagon NPU's memory: 3.5 GB, less what is not weights.
+constexpr std::uint64_t most_part_bytes = 3'200'000'000;
+
+std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& request) {
+  const stilla::ModelConfig& c = model.config();
+  std::size_t step = request.layers_of_part;
+  if (step == 0) {
+    const std::uint64_t weights = std::uint64_t{c.hidden} * (2 * (c.n_heads + c.n_kv_heads) * c.head_dim + 3 * c.ffn);
+    const std::uint64_t layer_bytes = weights * integer_form(static_weights(request))->bits / 8;
+    const std::size_t most = request.stack == Stack::qnn ? static_cast<std::size_t>(most_part_bytes / layer_bytes) : c.n_layers;
+    const std::size_t parts = (c.n_layers + std::max<std::size_t>(most, 1) - 1) / std::max<std::size_t>(most, 1);
+    step = (c.n_layers + parts - 1) / parts;  // parts of like size
+  }
+  std::vector<LayerRange> parts;
+  for (std::size_t begin = 0; begin < c.n_layers; begin += step) parts.push_back({begin, std::min(begin + step, c.n_layers)});
+  return parts;
+}
+
+// "context.onnx", or "context.0.onnx" where there are several parts.
+std::string part_file(const char* stage, std::size_t part, std::size_t parts) {
+  return parts == 1 ? fmt::format("{}.onnx", stage) : fmt::format("{}.{}.onnx", stage, part);
+}
+
+// Embeddings, body and head. `finish` has the last word on each graph of the body.
+template <class Finish>
+void write_stages(OutputFolder& folder, ExportModel& model, const ExportRequest& request, const StaticDialect& dialect,
+                  Written& written, const Finish& finish) {
+  write_graph(folder, "embeddings.onnx", embeddings_stage(model, dialect));
+  const std::vector<LayerRange> parts = parts_of(model, request);
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    written.parts.emplace_back(parts[part].begin, parts[part].end);
+    for (const auto& [stage, tokens] : {std::pair("context", window), std::pair("iterator", std::size_t{1})}) {
+      write_graph(folder, part_file(stage, part, parts.size()),
+                  finish(body_stage(model, dialect, static_weights(request), tokens, parts[part]), parts[part]));
+    }
+  }
+  write_graph(folder, "head.onnx", head_stage(model, dialect, request.stack == Stack::qnn));
+}
+
+void write_openvino(OutputFolder& folder, ExportModel& model, const ExportRequest& request, Written& written) {
+  write_stages(folder, model, request, StaticDialect(), written, [](onnx::Graph graph, const LayerRange&) { return graph; });
+}
+
+// Token ids of the texts that a line "---" divides.
+std::vector<std::vector<std::uint32_t>> calibration_ids(const ExportModel& model, std::string_view text) {
+  const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(model.source()));
+  constexpr std::string_view divider = "\n---\n";
+  std::vector<std::vector<std::uint32_t>> ids;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(divider), text.size());
+    if (end != 0) ids.push_back(stilla::encode_prompt(tokenizer, text.substr(0, end), stilla::SpecialTokens::parse));
+    text.remove_prefix(std::min(end + divider.size(), text.size()));
+  }
+  return ids;
+}
+
+void write_qnn(OutputFolder& folder, ExportModel& model, const ExportRequest& request, Written& written, stilla::Parallel parallel) {
+  ProgressLine progress("calibrating");
+  const Calibration calibration =
+      calibrate(model.source().path(), static_weights(request), calibration_ids(model, request.calibration_text),
+                model.config().context, parallel, [&](std::size_t done, std::size_t total) { progress.show(done, total); });
+  written.calibration_tokens = calibration.tokens;
+  StaticDialect dialect;
+  dialect.opset = 23;
+  dialect.has_rms_norm = true;
+  dialect.storage = Storage::signed_columns;
+  dialect.mask_value = calibration.mask_value;
+  write_stages(folder, model, request, dialect, written, [&](const onnx::Graph& graph, const LayerRange& layers) {
+    Ranges ranges = calibration.ranges;  // a part begins where the one before it ends
+    if (layers.begin != 0) ranges["hidden"] = *ranges.find(fmt::format("blk.{}.output", layers.begin - 1));
+    ranges["hidden_out"] = *ranges.find(fmt::format("blk.{}.output", layers.end - 1));
+    return with_16_bit_activations(graph, ranges);
+  });
+}
+
+void refuse_weights(stilla::FormatId format, const std::string& reason) {
+  fail(exit_usage, fmt::format("--weights {}: {}", stilla::format_name(format), reason));
+}
+
+// What NPUs say to a format.
+void check_static_weights(const ExportRequest& request) {
+  const stilla::FormatId format = static_weights(request);
+  const std::optional<IntegerForm> form = integer_form(format);
+  const bool is_openvino = request.stack == Stack::openvino;
+  const char* demands = is_openvino ? "OpenVINO's NPU stack takes symmetric int4 or int8, per channel or in groups of 128"
+                                    : "Qualcomm's QNN takes symmetric int4 or int8 per channel, or LPBQ";
+  if (!form) refuse_weights(format, fmt::format("these are floats; {}", demands));
+  if (form->has_minimums) refuse_weights(format, fmt::format("these are asymmetric; {}", demands));
+  const bool fits = form->group == 0 || (is_openvino ? form->group == 128 && !form->has_block_scales : form->has_block_scales);
+  if (!fits) refuse_weights(format, fmt::format("{} weights share a scale; {}", form->group, demands));
+}
+
+}  // namespace
+
+void check_request(const ExportModel& model, const ExportRequest& request) {
+  if (request.stack == Stack::onnx) {
+    const std::optional<IntegerForm> form = request.weights ? integer_form(*request.weights) : IntegerForm{4, 32, false};
+    constexpr const char* demands = "onnxruntime's MatMulNBits takes integers with a scale for 16 to 256 weights";
+    if (!form) refuse_weights(*request.weights, fmt::format("these are floats; {}", demands));
+    if (form->has_minimums) {
+      refuse_weights(*request.weights, "its minimums are no integer zero points, which onnxruntime's MatMulNBits wants; without "
+                                       "--weights a file's own are kept where they are");
+    }
+    if (form->group == 0) refuse_weights(*request.weights, fmt::format("a whole row has one scale; {}", demands));
+    return;
+  }
+  check_static_weights(request);
+  if (request.stack == Stack::qnn && request.calibration_text.empty()) {
+    fail(exit_usage, "--to qnn needs --calibration FILE: Qualcomm's QNN takes 16-bit activations of fixed ranges, which are those "
+                     "that the model's values have in a text");
+  }
+  if (model.config().context <= window) {
+    fail(exit_usage, fmt::format("--ctx {}: the graphs for prompts take {} tokens at once, so the context must be longer",
+                                 model.config().context, window));
+  }
+}
+
+Written write_graphs(OutputFolder& folder, ExportModel& model, const ExportRequest& request, stilla::Parallel parallel) {
+  Written written;
+  switch (request.stack) {
+    case Stack::onnx: write_onnx(folder, model, request); break;
+    case Stack::openvino: write_openvino(folder, model, request, written); break;
+    case Stack::qnn: write_qnn(folder, model, request, written, parallel); break;
+  }
+  folder.write("tokenizer.json", tokenizer_json(model));
+  folder.write("tokenizer_config.json", tokenizer_config_json(model));
+  return written;
+}
+
+}  // namespace program

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which files a folder has for each stack.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/parallel.hpp>
+#include <stilla/format/format_id.hpp>
+
+#include "export_model.hpp"
+#include "output_folder.hpp"
+
+namespace program {
+
+struct ExportRequest {
+  Stack stack = Stack::onnx;
+  std::optional<stilla::FormatId> weights = std::nullopt;
+  std::string calibration_text;       // qnn: texts, divided by lines that are "---"; <|special|> text in them is that token
+  std::size_t layers_of_part = 0;     // of one body graph; 0: as many as its weights leave room for
+};
+
+// Refuses what the stack does not take, with the reason. First of all, before anything is written.
+void check_request(const ExportModel& model, const ExportRequest& request);
+
+// Everything but the weight file and the manifest. progress: of the calibration.
+struct Written {
+  std::vector<std::pair<std::size_t, std::size_t>> parts;  // first and last layer, exclusive, of each part of the body
+  std::size_t calibration_tokens = 0;
+};
+Written write_graphs(OutputFolder& folder, ExportModel& model, const ExportRequest& request, stilla::Parallel parallel);
+
+}  // namespace program

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "genai_decoder.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "shared_parts.hpp"
+
+namespace program {
+namespace {
+
+using onnx::contrib_domain;
+using onnx::ElementType;
+using onnx::NamedAttribute;
+
+std::int64_t integer(std::size_t value) { return static_cast<std::int64_t>(value); }
+
+class GenaiDecoder {
+ public:
+  GenaiDecoder(ExportModel& model, std::optional<stilla::FormatId> weights)
+      : model_(model), c_(model.config()), weights_(weights) {}
+
+  onnx::Graph build() {
+    g_.name = "decoder";
+    g_.inputs.push_back({"input_ids", ElementType::int64, {"batch", "sequence"}});
+    g_.inputs.push_back({"attention_mask", ElementType::int64, {"batch", "total"}});
+    g_.outputs.push_back({"logits", ElementType::float32, {"batch", "sequence", integer(c_.vocabulary)}});
+    add_lengths();
+    const ExportModel::Angles angles = model_.place_angles(c_.head_dim / 2);
+    const onnx::Shape shape{integer(angles.positions), integer(angles.width)};
+    g_.constant({"cos_cache", ElementType::float32, shape, angles.cos});
+    g_.constant({"sin_cache", ElementType::float32, shape, angles.sin});
+
+    residual_ = add_embedding(g_, model_, "input_ids", "embedding");
+    for (std::size_t l = 0; l < c_.n_layers; ++l) add_layer(l);
+    const std::string last = normalise("output_norm");
+    add_nbits_head(g_, model_, last, "logits");
+    return std::move(g_);
+  }
+
+ private:
+  // What GroupQueryAttention wants to know: tokens of the whole text less one for each of the batch, and of the longest.
+  void add_lengths() {
+    const std::string axes = g_.integers("axis_1", {1});
+    const std::string one = g_.integers("one", {1});
+    const std::string sum = g_.add("ReduceSum", {"attention_mask", axes}, "mask_sum", {{"keepdims", std::int64_t{0}}});
+    const std::string before = g_.add("Sub", {sum, one}, "mask_sum_less_one");
+    const std::vector<NamedAttribute> to_int32{{"to", static_cast<std::int64_t>(ElementType::int32)}};
+    g_.add("Cast", {before}, "seqlens_k", to_int32);
+    const std::string shape = g_.add("Shape", {"attention_mask"}, "mask_shape", {{"start", std::int64_t{1}}});
+    const std::string total = g_.add("Squeeze", {shape}, "mask_width");
+    g_.add("Cast", {total}, "total_sequence_length", to_int32);
+  }
+
+  void add_layer(std::size_t l) {
+    const std::string name = fmt::format("blk.{}.", l);
+    const std::string h = normalise(name + "attn_norm");
+    const std::size_t query_width = c_.n_heads * c_.head_dim, kv_width = c_.n_kv_heads * c_.head_dim;
+    const std::string q = linear(h, name + "attn_q", query_width, c_.hidden);
+    const std::string k = linear(h, name + "attn_k", kv_width, c_.hidden);
+    const std::string v = linear(h, name + "attn_v", kv_width, c_.hidden);
+    pending_ = linear(attention(l, q, k, v), name + "attn_output", c_.hidden, query_width);
+    const std::string f = normalise(name + "ffn_norm");
+    const std::string gate = linear(f, name + "ffn_gate", c_.ffn, c_.hidden);
+    const std::string up = linear(f, name + "ffn_up", c_.ffn, c_.hidden);
+    const std::string sigmoid = g_.add("Sigmoid", {gate}, name + "sigmoid");
+    const std::string silu = g_.add("Mul", {gate, sigmoid}, name + "silu");
+    const std::string gated = g_.add("Mul", {silu, up}, name + "gated");
+    pending_ = linear(gated, name + "ffn_down", c_.hidden, c_.ffn);
+  }
+
+  std::string attention(std::size_t l, const std::string& q, const std::string& k, const std::string& v) {
+    const std::string past = fmt::format("past_key_values.{}.", l), present = fmt::format("present.{}.", l);
+    const std::string output = fmt::format("blk.{}.attention", l);
+    for (const char* part : {"key", "value"}) {
+      g_.inputs.push_back({past + part, ElementType::float32, {"batch", integer(c_.n_kv_heads), "past", integer(c_.head_dim)}});
+      g_.outputs.push_back({present + part, ElementType::float32, {"batch", integer(c_.n_kv_heads), "total", integer(c_.head_dim)}});
+    }
+    g_.nodes.push_back({"GroupQueryAttention",
+                        {q, k, v, past + "key", past + "value", "seqlens_k", "total_sequence_length", "cos_cache", "sin_cache"},
+                        {output, present + "key", present + "value"},
+                        {{"num_heads", integer(c_.n_heads)},
+                         {"kv_num_heads", integer(c_.n_kv_heads)},
+                         {"do_rotary", std::int64_t{1}},
+                         {"rotary_interleaved", std::int64_t{0}}},
+                        contrib_domain});
+    return output;
+  }
+
+  // The residual stream, with what the step before has to add to it, normalised.
+  std::string normalise(const std::string& name) {
+    const std::vector<float> gain = model_.vector(name + ".weight", c_.hidden);
+    const std::string weight = g_.constant<float>(name + ".weight", ElementType::float32, {integer(c_.hidden)}, gain);
+    const NamedAttribute epsilon{"epsilon", c_.rms_epsilon};
+    if (pending_.empty()) {  // onnxruntime has this one in ONNX's own set
+      return g_.add("SimplifiedLayerNormalization", {residual_, weight}, name,
+                    {{"axis", std::int64_t{-1}}, epsilon, {"stash_type", std::int64_t{1}}});
+    }
+    const std::string sum = name + ".residual";
+    g_.nodes.push_back({"SkipSimplifiedLayerNormalization", {residual_, pending_, weight}, {name, "", "", sum}, {epsilon}, contrib_domain});
+    residual_ = sum;
+    return name;
+  }
+
+  std::string linear(const std::string& x, const std::string& name, std::size_t rows, std::size_t columns) {
+    const stilla::GgufTensor& tensor = model_.tensor(name + ".weight", rows, columns);
+    const stilla::FormatId format = weights_.value_or(nbits_format(model_, tensor, stilla::format_id("q4_0")));
+    const std::vector<float> bias = model_.optional_vector(name + ".bias", rows);
+    const std::string product = add_matmul_nbits(g_, model_, x, tensor, format, bias.empty() ? name : name + ".product");
+    if (bias.empty()) return product;
+    const std::string constant = g_.constant<float>(name + ".bias", ElementType::float32, {integer(rows)}, bias);
+    return g_.add("Add", {product, constant}, name);
+  }
+
+  ExportModel& model_;
+  const stilla::ModelConfig& c_;
+  std::optional<stilla::FormatId> weights_;
+  onnx::Graph g_;
+  std::string residual_;
+  std::string pending_;  // what the next normalisation adds to the residual stream; empty: nothing
+};
+
+}  // namespace
+
+onnx::Graph genai_decoder(ExportModel& model, std::optional<stilla::FormatId> weights) {
+  return GenaiDecoder(model, weights).build();
+}
+
+}  // namespace program

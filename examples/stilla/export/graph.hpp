@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A graph of operators in memory, as ONNX knows it: nodes that name the tensors they read and write, constant tensors
+// (initialisers), inputs and outputs. Whoever builds one adds nodes in an order in which every tensor is made before it is
+// read, as ONNX demands. Large constants are not here: they are places in the weight file (weight_file.hpp).
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace program::onnx {
+
+// The numbers of ONNX's TensorProto.DataType.
+enum class ElementType : std::int32_t {
+  float32 = 1,
+  uint8 = 2,
+  int8 = 3,
+  uint16 = 4,
+  int32 = 6,
+  int64 = 7,
+  float16 = 10,
+  uint4 = 21,  // two in a byte, the first in the low bits
+  int4 = 22,
+};
+
+// Bits of one element.
+constexpr unsigned bits_of(ElementType type) {
+  switch (type) {
+    case ElementType::uint4:
+    case ElementType::int4: return 4;
+    case ElementType::uint8:
+    case ElementType::int8: return 8;
+    case ElementType::uint16:
+    case ElementType::float16: return 16;
+    case ElementType::float32:
+    case ElementType::int32: return 32;
+    case ElementType::int64: return 64;
+  }
+  return 0;
+}
+
+using Shape = std::vector<std::int64_t>;
+
+// Bytes of a tensor; a last byte that is half filled counts.
+constexpr std::uint64_t tensor_bytes(ElementType type, const Shape& shape) {
+  std::uint64_t bits = bits_of(type);
+  for (const std::int64_t dim : shape) bits *= static_cast<std::uint64_t>(dim);
+  return (bits + 7) / 8;
+}
+
+// Where a constant's bytes are in the weight file.
+struct FilePlace {
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct Constant {
+  std::string name;
+  ElementType type = ElementType::float32;
+  Shape shape;  // empty: a scalar
+  std::variant<std::string, FilePlace> data;  // raw little-endian bytes, or where they are
+};
+
+using Attribute = std::variant<std::int64_t, float, std::string, std::vector<std::int64_t>>;
+struct NamedAttribute {
+  std::string name;
+  Attribute value;
+};
+
+// The operator sets: ONNX's own has an empty name.
+inline constexpr std::string_view standard_domain = "";
+inline constexpr std::string_view contrib_domain = "com.microsoft";
+
+struct Node {
+  std::string op;
+  std::vector<std::string> inputs;  // an empty name: not given
+  std::vector<std::string> outputs;
+  std::vector<NamedAttribute> attributes;
+  std::string_view domain = standard_domain;
+};
+
+// A dimension is a number, or a name where it is known only when the graph runs.
+using Dimension = std::variant<std::int64_t, std::string>;
+struct TensorType {
+  std::string name;
+  ElementType type = ElementType::float32;
+  std::vector<Dimension> shape;
+};
+
+struct Graph {
+  std::string name;
+  std::int64_t opset = 21;
+  std::vector<Node> nodes;
+  std::vector<Constant> constants;
+  std::vector<TensorType> inputs;
+  std::vector<TensorType> outputs;
+
+  // Adds a node with one output, named `output`, and returns that name.
+  std::string add(std::string op, std::vector<std::string> from, std::string output, std::vector<NamedAttribute> attributes = {},
+                  std::string_view domain = standard_domain) {
+    nodes.push_back({std::move(op), std::move(from), {output}, std::move(attributes), domain});
+    return output;
+  }
+
+  // Adds a constant unless there is one of this name, and returns the name.
+  template <class T>
+  std::string constant(std::string constant_name, ElementType type, Shape shape, std::span<const T> values) {
+    static_assert(std::is_trivially_copyable_v<T> && std::endian::native == std::endian::little);
+    std::string bytes(values.size_bytes(), '\0');
+    if (!bytes.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
+    return constant({std::move(constant_name), type, std::move(shape), std::move(bytes)});
+  }
+  std::string constant(Constant tensor) {
+    if (find_constant(tensor.name) == nullptr) constants.push_back(tensor);
+    return std::move(tensor.name);
+  }
+  std::string scalar(std::string constant_name, float value) {
+    return constant<float>(std::move(constant_name), ElementType::float32, {}, std::span(&value, 1));
+  }
+  // A list of int64, as shapes and axes are given.
+  std::string integers(std::string constant_name, const std::vector<std::int64_t>& values) {
+    return constant<std::int64_t>(std::move(constant_name), ElementType::int64, {static_cast<std::int64_t>(values.size())},
+                                  values);
+  }
+  const Constant* find_constant(std::string_view wanted) const {
+    for (const Constant& tensor : constants) {
+      if (tensor.name == wanted) return &tensor;
+    }
+    return nullptr;
+  }
+};
+
+}  // namespace program::onnx

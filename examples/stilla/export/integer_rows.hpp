@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A row of any quantised format as integers, scales and minimums, which is the form that exported graphs have for weights:
+//
+//     weight[k] = scales[k / group] * levels[k] + minimums[k / group]
+//
+// It is exact: levels are integers of 4 or 8 bits (a codebook's entries too), scales the floats that the format's decoder
+// computes. What differs between formats is the group, how many bits its levels need, and whether it has minimums.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include <stilla/format/format.hpp>
+
+namespace program {
+
+struct IntegerForm {
+  unsigned bits = 0;          // 4: levels are -8..7, or 0..15 where there are minimums; 8: -128..127
+  std::size_t group = 0;      // weights of a row with the same scale; 0: all of the row, one output channel
+  bool has_minimums = false;
+  bool has_block_scales = false;  // a scale is the row's times an integer, from 0 to 15, of the group's own (LPBQ)
+};
+
+namespace detail {
+
+template <stilla::QuantisedFormat F>
+constexpr IntegerForm form_of() {
+  IntegerForm form;
+  const bool is_4_bits = F::code_bits == 4 && !F::is_codebook && (F::zero_point == 8 || F::has_minimum);
+  form.bits = is_4_bits ? 4 : 8;
+  form.has_block_scales = stilla::RowScaledFormat<F> && F::has_sub_scales;
+  const bool is_row_scaled = stilla::RowScaledFormat<F> && !F::has_sub_scales;
+  form.group = is_row_scaled ? 0 : F::has_sub_scales && !form.has_block_scales ? F::group_weights : F::block_weights;
+  form.has_minimums = F::has_minimum;
+  return form;
+}
+
+template <stilla::QuantisedFormat F>
+float group_scale(const std::byte* row, std::size_t k) {
+  if constexpr (stilla::RowScaledFormat<F>) {
+    if constexpr (F::has_sub_scales) return F::scale(row) * static_cast<float>(F::sub_scale(stilla::block_of<F>(row, k), 0));
+    return F::scale(row);
+  } else {
+    const std::byte* block = stilla::block_of<F>(row, k);
+    const std::size_t group = k % F::block_weights / F::group_weights;
+    if constexpr (stilla::WordScaledFormat<F>) {
+      const std::uint32_t word = F::scale_word(block);
+      return stilla::to_float(F::scale_of(word)) * static_cast<float>(F::sub_scale_of(word, group));
+    } else {
+      const float scale = stilla::to_float(F::scale(block));
+      if constexpr (F::has_sub_scales) return scale * static_cast<float>(F::sub_scale(block, group));
+      return scale;
+    }
+  }
+}
+
+template <stilla::QuantisedFormat F>
+float group_minimum(const std::byte* row, std::size_t k) {
+  const std::byte* block = stilla::block_of<F>(row, k);
+  const float minimum = stilla::to_float(F::minimum(block));
+  if constexpr (F::has_sub_scales) {
+    return minimum * static_cast<float>(F::sub_minimum(block, k % F::block_weights / F::group_weights));
+  }
+  return minimum;
+}
+
+template <stilla::QuantisedFormat F>
+int level(const std::byte* row, std::size_t k) {
+  const int code = F::code(stilla::block_of<F>(row, k), k % F::block_weights);
+  if constexpr (F::is_codebook) return F::codebook[static_cast<std::size_t>(code)];
+  return code - F::zero_point;
+}
+
+}  // namespace detail
+
+// None for formats of floats, and for those that the program does not know.
+inline std::optional<IntegerForm> integer_form(stilla::FormatId format) {
+  std::optional<IntegerForm> form;
+  stilla::with_format(format, [&]<class F>(F) {
+    if constexpr (stilla::QuantisedFormat<F>) form = detail::form_of<F>();
+  });
+  return form;
+}
+
+// Memory for one row of K weights in G groups; null where not wanted.
+struct IntegerRow {
+  std::int8_t* levels = nullptr;   // [K]
+  float* scales = nullptr;         // [G]
+  float* minimums = nullptr;       // [G]; untouched where the format has none
+  float* row_scale = nullptr;      // [1] and
+  std::uint8_t* block_scales = nullptr;  // [G]; untouched where the format has none
+};
+
+// `format` has an integer form.
+inline void read_integer_row(stilla::FormatId format, const std::byte* row, std::size_t K, const IntegerRow& out) {
+  stilla::with_format(format, [&]<class F>(F) {
+    if constexpr (stilla::QuantisedFormat<F>) {
+      constexpr IntegerForm form = detail::form_of<F>();
+      const std::size_t group = form.group == 0 ? K : form.group;
+      for (std::size_t k = 0; k < K; k += group) {
+        if (out.scales != nullptr) out.scales[k / group] = detail::group_scale<F>(row, k);
+        if constexpr (form.has_minimums) {
+          if (out.minimums != nullptr) out.minimums[k / group] = detail::group_minimum<F>(row, k);
+        }
+      }
+      if constexpr (form.has_block_scales) {
+        if (out.row_scale != nullptr) *out.row_scale = F::scale(row);
+        for (std::size_t k = 0; out.block_scales != nullptr && k < K; k += group) {
+          out.block_scales[k / group] = static_cast<std::uint8_t>(F::sub_scale(stilla::block_of<F>(row, k), 0));
+        }
+      }
+      if (out.levels == nullptr) return;
+      for (std::size_t k = 0; k < K; ++k) out.levels[k] = static_cast<std::int8_t>(detail::level<F>(row, k));
+    }
+  });
+}
+
+}  // namespace program

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A model's matrices on their way into the weight file: taken as they are, or requantised, as integers and scales in the
+// order that an operator wants. A matrix that two graphs use is placed once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/error.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/io/gguf.hpp>
+
+#include "integer_rows.hpp"
+#include "weight_file.hpp"
+
+namespace program {
+
+// How a matrix W[N, K] of integers lies in the weight file.
+enum class Storage : std::uint8_t {
+  biased_rows,     // [N, K], unsigned: level + 2^(bits - 1), or the code itself where there are zero points. MatMulNBits
+  signed_rows,     // [N, K], two's complement. DequantizeLinear on axis 0 (one scale for each row) or, blocked, on axis 1
+  byte_rows,       // the same as int8 whatever the levels' bits, because Gather takes no int4. The embedding
+  signed_columns,  // [K, N], two's complement: the transposed matrix. DequantizeLinear on axis 1 or, blocked, on axis 0
+};
+
+// What is given beside levels and scales:
+enum class Offsets : std::uint8_t {
+  none,
+  zero_points,   // weight = scale * (level - zero point)
+  minimums,      // weight = scale * level + minimum
+  block_scales,  // weight = (scale * block scale) * level, with one scale for each row
+};
+
+struct PlacedMatrix {
+  std::size_t rows = 0, columns = 0;  // N, K
+  stilla::FormatId format = stilla::no_format;
+  IntegerForm form;
+  Storage storage = Storage::signed_rows;
+  onnx::FilePlace levels;      // of level_bits() bits each
+  onnx::FilePlace scales;      // float32 [N, G], or [G, N] with signed_columns; G groups in a row. With block scales [N]
+  onnx::FilePlace offsets;     // zero points: unsigned of form.bits, [N, G], each row of whole bytes; minimums: float32 [N, G];
+                               // block scales: uint8 [G, N], and signed_columns only
+
+  unsigned level_bits() const { return storage == Storage::byte_rows ? 8 : form.bits; }
+  std::size_t groups() const { return form.group == 0 ? 1 : columns / form.group; }
+};
+
+// How far a requantised matrix is from the file's.
+struct Requantised {
+  std::string tensor;
+  stilla::FormatId from = stilla::no_format, to = stilla::no_format;
+  double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2))
+};
+
+class Matrices {
+ public:
+  // All three live as long as the weight file's jobs are to run, and so does this object.
+  Matrices(const stilla::GgufFile& source, WeightFile& weights, stilla::Parallel parallel)
+      : source_(source), weights_(weights), parallel_(parallel) {}
+  Matrices(const Matrices&) = delete;
+  Matrices& operator=(const Matrices&) = delete;
+
+  // Places a tensor in `format`: its own, or one with an encoder. Refused: a format without an integer form or, if it is not
+  // the tensor's own, without an encoder; columns that are no whole blocks.
+  stilla::Result<PlacedMatrix> place(const stilla::GgufTensor& tensor, stilla::FormatId format, Storage storage,
+                                     Offsets offsets = Offsets::none);
+  // Places a tensor of any format as float16, [N, K].
+  onnx::FilePlace place_halves(const stilla::GgufTensor& tensor);
+
+  // Zeros, for zero points that must be written though they say nothing. All of a size are the same.
+  onnx::FilePlace place_zeros(std::uint64_t bytes);
+
+  // Whether every minimum of the tensor is an integer zero point from 0 to 2^bits - 1: -minimum / scale.
+  bool has_exact_zero_points(const stilla::GgufTensor& tensor) const;
+
+  // After the weight file is written: what became of requantised matrices, in the order of the file.
+  const std::vector<Requantised>& requantised() const { return requantised_; }
+
+ private:
+  std::map<std::pair<std::string, Storage>, PlacedMatrix> placed_;
+  std::map<std::string, onnx::FilePlace> halves_;
+  std::map<std::uint64_t, onnx::FilePlace> zeros_;
+  const stilla::GgufFile& source_;
+  WeightFile& weights_;
+  stilla::Parallel parallel_;
+  std::vector<Requantised> requantised_;
+};
+
+}  // namespace program

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A graph as the bytes of an ONNX file: a ModelProto of protocol buffers (onnx/onnx.proto has the fields' numbers). The same
+// graph gives the same bytes.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "graph.hpp"
+
+namespace program::onnx {
+
+// `weight_file`: the name of the file beside it that holds the large constants.
+std::string serialised(const Graph& graph, std::string_view weight_file);
+
+}  // namespace program::onnx

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The Qwen2 decoder in stages of static shapes, as NPUs take it. C is the context, S the tokens of a step, P = C - S.
+//
+//     embeddings   ids [1, S], past_length [1]  ->  hidden [1, S, E], cos and sin [1, 1, S, D], mask [1, 1, S, C]
+//     body         hidden, cos, sin, mask, past_key.L and past_value.L [1, G, P, D] for each layer L
+//                  ->  hidden_out [1, S, E], key.L and value.L [1, G, S, D]
+//     head         hidden_out  ->  logits [1, S, V]
+//
+// Embeddings and head run on a CPU, with any S. The body comes twice: S = 64 for prompts, the context graph, and S = 1 for one
+// token, the iterator; both read the same weights. Whoever runs them keeps the cache: the first past_length of the P places hold
+// keys and values, the others anything finite, and after a step the first keys and values of its real tokens are added there. A
+// window of fewer tokens than S is filled up at its end with any token: nobody sees those, because attention is causal.
+#pragma once
+
+#include <cstddef>
+
+#include "export_model.hpp"
+#include "graph.hpp"
+
+namespace program {
+
+// How a stack wants the body's operators spelled.
+struct StaticDialect {
+  std::int64_t opset = 21;
+  bool has_rms_norm = false;                  // RMSNormalization (opset 23); without it is spelled out
+  Storage storage = Storage::signed_rows;     // of the weights
+  float mask_value = -1e4f;                   // what is added to the score of a key that may not be seen
+};
+
+struct LayerRange {
+  std::size_t begin = 0, end = 0;
+};
+
+onnx::Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect);
+// Layers of the body for S tokens. `weights`: the format of all matrices.
+onnx::Graph body_stage(ExportModel& model, const StaticDialect& dialect, stilla::FormatId weights, std::size_t S, LayerRange layers);
+// has_contrib: with onnxruntime's MatMulNBits instead of DequantizeLinear.
+onnx::Graph head_stage(ExportModel& model, const StaticDialect& dialect, bool has_contrib);
+
+// Tokens of the context graph.
+inline constexpr std::size_t window = 64;
+
+}  // namespace program

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one file that holds a folder's large constants, for all its graphs. First every constant gets its place, so that the
+// graphs can be written; then the constants are made one after the other and written there, so that never more than one
+// matrix is in memory. Places begin at multiples of 4096 bytes, a page, or of 64 if they are smaller than one: onnxruntime
+// and OpenVINO map the file and read the constants where they are.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/error.hpp>
+#include <stilla/io/atomic_file.hpp>
+
+#include "graph.hpp"
+
+namespace program {
+
+class WeightFile {
+ public:
+  static constexpr const char* name = "model.onnx.data";
+
+  // (bytes done, bytes in all); false ends the work.
+  using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
+  using Advance = std::function<stilla::Status(std::uint64_t bytes)>;
+  // Writes what it has reserved. Calls `advance` with the bytes written since it called last, and ends when that fails.
+  using Job = std::function<stilla::Status(stilla::AtomicFile& file, const Advance& advance)>;
+
+  // Place for a constant. Whoever reserves it adds a job that fills it.
+  onnx::FilePlace reserve(std::uint64_t bytes) {
+    constexpr std::uint64_t page = 4096, line = 64;
+    const std::uint64_t alignment = bytes >= page ? page : line;
+    const onnx::FilePlace place{(size_ + alignment - 1) / alignment * alignment, bytes};
+    size_ = place.offset + bytes;
+    total_ += bytes;
+    return place;
+  }
+  void add_job(Job job) { jobs_.push_back(std::move(job)); }
+
+  std::uint64_t size() const { return size_; }
+
+  // Runs all jobs. The file appears when they are done.
+  stilla::Status write(const std::string& path, const Progress& progress) const {
+    stilla::Result<stilla::AtomicFile> file = stilla::AtomicFile::create(path);
+    if (!file) return file.error();
+    std::uint64_t done = 0;
+    const Advance advance = [&](std::uint64_t bytes) -> stilla::Status {
+      done += bytes;
+      if (progress && !progress(done, total_)) return stilla::Error{stilla::ErrorKind::system, "the export was stopped"};
+      return stilla::success();
+    };
+    for (const Job& job : jobs_) {
+      if (stilla::Status s = job(*file, advance); !s) return s;
+    }
+    return file->commit();
+  }
+
+ private:
+  std::vector<Job> jobs_;
+  std::uint64_t size_ = 0;
+  std::uint64_t total_ = 0;
+};
+
+}  // namespace program

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the judges share: the program from outside, files compared, and how a judge ends.
+
+A judge runs what `stilla export` wrote in somebody else's runtime or compiler and compares numbers. It prints a line for each
+claim, exits 1 if one does not hold, and says in one sentence what it skipped.
+"""
+
+import hashlib
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+
+class Judge:
+    """Collects claims."""
+
+    def __init__(self):
+        self.failed = 0
+
+    def claim(self, holds, text):
+        print(("holds   " if holds else "FAILS   ") + text, flush=True)
+        self.failed += not holds
+        return holds
+
+    def end(self):
+        print(f"{self.failed} claims failed" if self.failed else "all claims hold")
+        sys.exit(1 if self.failed else 0)
+
+
+def wheel(name, module=None):
+    """A Python package, or the end of the judge with status 0 and a sentence."""
+    try:
+        return importlib.import_module(module or name)
+    except ImportError as error:
+        print(f"skipped: the wheel {name} cannot be imported here ({error}); .ci/requirements-judges.txt names it")
+        sys.exit(0)
+
+
+class Program:
+    """The program stilla and a model."""
+
+    def __init__(self, program, model):
+        self.program, self.model = str(program), str(model)
+
+    def run(self, *arguments):
+        done = subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            sys.exit(f"stilla {' '.join(map(str, arguments))}: status {done.returncode}: {done.stderr.strip()}")
+        return done
+
+    def export(self, stack, folder, *options):
+        """Exports twice and compares; returns the first folder and what the program said."""
+        first, second = pathlib.Path(folder), pathlib.Path(str(folder) + "-again")
+        said = self.run("export", "--to", stack, "-m", self.model, "-o", first, *options).stderr
+        self.run("export", "--to", stack, "-m", self.model, "-o", second, *options)
+        return first, said.strip(), hashes(first) == hashes(second)
+
+    def tokens(self, text, *options):
+        return [int(i) for i in self.run("tokenize", "-m", self.model, *options, "--", text).stdout.replace(",", " ").split()]
+
+    def text(self, folder, ids):
+        """What tokens spell, by the tokenizer.json that was exported."""
+        if not hasattr(self, "pieces"):
+            tokenizer = json.loads((pathlib.Path(folder) / "tokenizer.json").read_text(encoding="utf-8"))
+            printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+            rest = [b for b in range(256) if b not in printable]
+            byte = {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(rest)}
+            self.pieces = {i: bytes(byte[c] for c in piece) for piece, i in tokenizer["model"]["vocab"].items()}
+            self.pieces |= {token["id"]: token["content"].encode() for token in tokenizer["added_tokens"]}
+        return b"".join(self.pieces.get(i, b"") for i in ids).decode(errors="replace")
+
+    def logits(self, ids, *options):
+        """float32 [tokens, vocabulary]: exact activations (int16), a float32 cache."""
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder) / "logits.npy"
+            self.run("logits", "-m", self.model, "--ids", ",".join(map(str, ids)), "--kv", "f32", "--activations", "int16",
+                     "-o", out, *options)
+            return np.load(out)
+
+
+def hashes(folder):
+    def digest(path):
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.name: digest(path) for path in sorted(pathlib.Path(folder).iterdir())}
+
+
+def nmse(found, expected):
+    """Squared error over squared size."""
+    expected = np.asarray(expected, np.float64)
+    return float(((np.asarray(found, np.float64) - expected) ** 2).sum() / (expected ** 2).sum())
+
+
+def snr_db(found, expected):
+    return float(-10 * np.log10(max(nmse(found, expected), 1e-30)))
+
+
+def check_graph(onnx, path):
+    """onnx.checker on a graph file. It does not know SimplifiedLayerNormalization, which onnxruntime has in ONNX's own set, so
+    that operator is taken for one of another set; and it wants to see the weights, so it reads the graph beside them."""
+    graph = onnx.load(str(path), load_external_data=False)
+    for node in graph.graph.node:
+        if node.op_type == "SimplifiedLayerNormalization":
+            node.domain = "com.microsoft"
+    beside = path.with_suffix(".checked")
+    try:
+        onnx.save(graph, str(beside))
+        onnx.checker.check_model(str(beside), full_check=True)
+    finally:
+        beside.unlink()
