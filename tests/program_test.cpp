@@ -86,6 +86,15 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {3, "'token_embd.weight' is missing", {"npu", "check", path("vocabulary.gguf")}},
       {2, "a context of 257 tokens; this model was trained for 256", {"npu", "check", model, "--ctx", "257"}},
       {2, "--memory: found '0'", {"npu", "check", model, "--memory", "0"}},
+      {2, "which device?", {"npu", "test"}},
+      {1, "device 'abacus' is unknown; known: hexagon-emulated", {"run", "-p", "hi", "--device", "abacus"}},
+      {1, "its process ended with status 1", {"npu", "test", "--device", "abacus"}},
+      {3, "hexagon-emulated", {"run", "-p", "hi", "--device", "hexagon-emulated"}},
+      {2, "--rotate: expected all, or some of", {"pack", "-m", model, "--rotate", "sideways"}},
+      {2, "--calibrate: needs --weights with a format whose codes can be chosen: int4_g128, int4_channel",
+       {"pack", "-m", model, "--calibrate", path("text.txt")}},
+      {2, "--calibrate", {"pack", "-m", model, "--weights", "int4_channel", "--calibrate", path("empty.txt")}},
+      {1, "nothing.txt: cannot open", {"pack", "-m", model, "--weights", "int4_channel", "--calibrate", path("nothing.txt")}},
   };
   for (const Case& c : cases) {
     const Finished ended = run_program(c.arguments);
@@ -238,6 +247,36 @@ TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
     EXPECT_TRUE(contains(hexagon["forms"][3]["refused"].get<std::string>(), "288 columns, which is not a multiple of 64"));
     EXPECT_TRUE(hexagon["forms"][4]["refused"].is_null());
   }
+}
+
+// The model in this program, with weights as NPUs take them.
+TEST_F(ProgramTest, NpuTestComparesADeviceWithTheCpu) {
+  const Finished same = run_program({"npu", "test", "--device", "hexagon-emulated", "--weights", "lpbq32"});
+  EXPECT_EQ(same.status, 0) << same.err;
+  EXPECT_TRUE(contains(same.out, "The device computes what the CPU does.")) << same.out;
+  const Finished answer =
+      run_program({"run", "-p", "What is 347 + 589?", "--device", "hexagon-emulated", "--weights", "lpbq32", "--temp", "0"});
+  EXPECT_EQ(answer.status, 0) << answer.err;
+  EXPECT_TRUE(contains(answer.out, "936")) << answer.out;
+}
+
+TEST_F(ProgramTest, PacksRotatedAndCalibratedWeights) {
+  fs::copy_file(std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", path("drop.gguf"));
+  const std::string text = path("calibration.txt");
+  std::ofstream(text) << "What is 347 + 589?\nWhat is 12 * 31?\nHow many apples are 3 apples and 4 apples?\n";
+  const std::vector<std::string> pack{"pack", "-m", path("drop.gguf"), "--weights", "lpbq32", "--rotate", "residual,down",
+                                      "--calibrate", text};
+  const Finished packed = run_program(pack);
+  ASSERT_EQ(packed.status, 0) << packed.err;
+  EXPECT_TRUE(contains(packed.err, "drop-lpbq32-rotated-calibrated.stilla")) << packed.err;
+  EXPECT_TRUE(contains(packed.err, "rotated (residual,down), calibrated")) << packed.err;
+  EXPECT_TRUE(contains(run_program(pack).err, "is up to date"));
+  const Finished inspected = run_program({"inspect", path("drop-lpbq32-rotated-calibrated.stilla")});
+  EXPECT_TRUE(contains(inspected.out, "residual,down")) << inspected.out;
+  const Finished answer =
+      run_program({"run", "-m", path("drop-lpbq32-rotated-calibrated.stilla"), "-p", "What is 347 + 589?", "--temp", "0"});
+  EXPECT_EQ(answer.status, 0) << answer.err;
+  EXPECT_TRUE(contains(answer.out, "936")) << answer.out;
 }
 
 TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {

@@ -125,6 +125,12 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
         const std::uint32_t r = noise_bits(seed + 1000, n);
         store_as(blocks.data() + n * row_bytes<F>(K),
                  (r & 0x80000000u) | (117 + (r >> 23 & 3u)) << 23 | (r & 0x7fffffu));
+        if constexpr (requires(std::byte* block) { F::set_sub_scale(block, std::size_t{}, int{}); }) {
+          for (std::size_t k = 0; k < K; k += F::block_weights) {  // 0 is none that an NPU takes
+            std::byte* block = blocks.data() + n * row_bytes<F>(K) + row_head_bytes<F> + k / F::block_weights * F::block_bytes;
+            F::set_sub_scale(block, 0, 1 + static_cast<int>(noise_bits(seed + 2000, n * K + k) % 15u));
+          }
+        }
       }
       return blocks;
     }

@@ -21,5 +21,6 @@ void add_inspect(CLI::App& app, Command& chosen);
 void add_pack(CLI::App& app, Command& chosen);
 void add_export(CLI::App& app, Command& chosen);
 void add_npu(CLI::App& app, Command& chosen);
+void add_device_test(CLI::App& npu, Command& chosen);  // stilla npu test
 
 }  // namespace program

@@ -176,6 +176,8 @@ void add_npu(CLI::App& app, Command& chosen) {
       command->add_subcommand("schedule", "What NPUs' memories hold of R1-Distill-Qwen's matrices, a table");
   schedule_command->callback([&chosen] { chosen = [] { return schedule(); }; });
 
+  add_device_test(*command, chosen);
+
   CLI::App* check_command =
       command->add_subcommand("check", "Whether a model fits, in how many parts, with which weights, and what would be refused");
   check_command

@@ -18,13 +18,18 @@
 #include <io.h>
 #include <shellapi.h>
 #else
+#include <cerrno>
 #include <csignal>
+#include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
+extern char** environ;
 #if defined(__linux__)
 #include <fstream>
 #include <sched.h>
 #include <set>
 #elif defined(__APPLE__)
+#include <mach-o/dyld.h>
 #include <sys/sysctl.h>
 #endif
 #endif
@@ -156,6 +161,41 @@ std::uint64_t physical_memory_bytes() {
 
 unsigned long process_id() { return GetCurrentProcessId(); }
 
+namespace {
+// An argument as CommandLineToArgvW takes it apart: quoted, with backslashes before a quote doubled.
+std::wstring quoted(const std::string& argument) {
+  const std::wstring text = file_path(argument).wstring();
+  std::wstring out = L"\"";
+  std::size_t backslashes = 0;
+  for (const wchar_t c : text) {
+    if (c == L'"') out.append(backslashes + 1, L'\\');
+    backslashes = c == L'\\' ? backslashes + 1 : 0;
+    out += c;
+  }
+  out.append(backslashes, L'\\');
+  return out + L'"';
+}
+}  // namespace
+
+std::string run_again(const std::vector<std::string>& arguments) {
+  std::wstring program(32768, L'\0');
+  program.resize(GetModuleFileNameW(nullptr, program.data(), static_cast<DWORD>(program.size())));
+  std::wstring line = L'"' + program + L'"';
+  for (const std::string& argument : arguments) line += L' ' + quoted(argument);
+  STARTUPINFOW startup{};
+  startup.cb = sizeof startup;
+  PROCESS_INFORMATION process{};
+  if (!CreateProcessW(program.c_str(), line.data(), nullptr, nullptr, TRUE, 0, nullptr, nullptr, &startup, &process)) {
+    return "could not be started";
+  }
+  WaitForSingleObject(process.hProcess, INFINITE);
+  DWORD status = 1;
+  GetExitCodeProcess(process.hProcess, &status);
+  CloseHandle(process.hThread);
+  CloseHandle(process.hProcess);
+  return status == 0 ? "" : "ended with status " + std::to_string(status);
+}
+
 #else
 
 namespace {
@@ -225,6 +265,29 @@ std::uint64_t physical_memory_bytes() {
 }
 
 unsigned long process_id() { return static_cast<unsigned long>(getpid()); }
+
+std::string run_again(const std::vector<std::string>& arguments) {
+  std::string program = "/proc/self/exe";
+#if defined(__APPLE__)
+  std::uint32_t size = 4096;
+  program.resize(size);
+  if (_NSGetExecutablePath(program.data(), &size) != 0) return "could not be started";
+  program.resize(std::strlen(program.c_str()));
+#endif
+  std::vector<char*> argv{program.data()};
+  std::vector<std::string> copies = arguments;
+  for (std::string& argument : copies) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  pid_t child = 0;
+  if (posix_spawn(&child, program.c_str(), nullptr, nullptr, argv.data(), environ) != 0) return "could not be started";
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return "was lost";
+  }
+  if (WIFSIGNALED(status)) return "ended by signal " + std::to_string(WTERMSIG(status));
+  const int code = WEXITSTATUS(status);
+  return code == 0 ? "" : "ended with status " + std::to_string(code);
+}
 
 #endif
 

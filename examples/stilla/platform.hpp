@@ -48,6 +48,10 @@ bool interrupted();
 std::size_t physical_cores();
 // Of the machine; 0 if it does not say.
 std::uint64_t physical_memory_bytes();
+// Runs this program again, with these arguments and this process's standard streams, and waits for it. What a status means:
+// "ended by signal 11", "ended with status 3"; empty for 0.
+std::string run_again(const std::vector<std::string>& arguments);
+
 // A number that no other process on this machine has now, for names of temporary files.
 unsigned long process_id();
 

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A whole model whose layers' matrices are on a device: near the CPU's logits, by one token or many, from rows and from a packed
+// file; and what a device cannot hold, told by name.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/thread_pool.hpp>
+#include <stilla/devices.hpp>
+#include <stilla/io/packed_file.hpp>
+
+#include "model_util.hpp"
+
+namespace {
+
+using namespace stilla;
+using namespace stilla_test;
+
+const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7, 11, 12, 13, 14, 15, 16, 300, 301};
+
+GgufFile tiny_file() { return std::move(*GgufFile::open(tiny_folder + "tiny-qwen2.gguf")); }
+
+// Of the formats that a device holds, some.
+std::vector<FormatId> formats_for(std::string_view device) {
+  std::vector<FormatId> held;
+  for (const FormatId format : {id_of<INT4_CHANNEL>, id_of<LPBQ32>, id_of<LPBQ64>, id_of<INT8_CHANNEL>, id_of<BFP16EBS8>}) {
+    std::vector<std::byte> rows;
+    with_format(format, [&]<class F>(F) { rows = random_rows<F>(1, 16, 256); });
+    if (put_on_device(device, format, rows.data(), 16, 256)) held.push_back(format);
+  }
+  return held;
+}
+
+template <class D>
+class DeviceModel : public testing::Test {};
+using DeviceTypes = AsGtestTypes<Devices>::Types;
+struct DeviceNames {
+  template <class D>
+  static std::string GetName(int) {
+    return D::id.name;
+  }
+};
+TYPED_TEST_SUITE(DeviceModel, DeviceTypes, DeviceNames);
+
+// Errors of the products add up over the model, but stay of their order.
+TYPED_TEST(DeviceModel, IsNearTheCpu) {
+  const std::string device = TypeParam::id.name;
+  const std::vector<FormatId> formats = formats_for(device);
+  ASSERT_FALSE(formats.empty()) << "the device holds none of the formats that NPUs take";
+  ThreadPool pool(2);
+  for (const FormatId format : formats) {
+    SCOPED_TRACE(format_name(format));
+    const Result<Model> cpu = Model::load(tiny_file(), {}, {}, format);
+    const Result<Model> model = Model::load(tiny_file(), pool, {}, format, device);
+    ASSERT_TRUE(cpu && model) << (model ? "" : model.error().message);
+    EXPECT_EQ(model->device(), device);
+    EXPECT_NE(model->identity(), cpu->identity());
+    SessionOptions options;
+    options.activations = ActivationBits::sixteen;
+    const std::vector<float> expected = all_logits(*cpu, some_ids, options), found = all_logits(*model, some_ids, options, pool);
+    EXPECT_LT(nmse(found, expected), 100 * TypeParam::tolerance);
+    EXPECT_GT(nmse(found, expected), 0.0);
+    Result<Session> steps = Session::create(*model, options);
+    ASSERT_TRUE(steps);
+    std::vector<float> one_by_one;
+    for (const std::uint32_t id : some_ids) {
+      const auto logits = steps->evaluate(std::vector{id});
+      ASSERT_TRUE(logits) << logits.error().message;
+      one_by_one.insert(one_by_one.end(), logits->begin(), logits->end());
+    }
+    EXPECT_LT(nmse(one_by_one, expected), 100 * TypeParam::tolerance);
+  }
+}
+
+TEST(DeviceModels, PackedWeightsAreUnpackedWhereTheyCanBe) {
+  const std::string path = (std::filesystem::temp_directory_path() / "stilla-device-model-test.stilla").string();
+  for (const FormatId format : {id_of<INT4_CHANNEL>, id_of<LPBQ64>}) {
+    const GgufFile source = tiny_file();
+    ASSERT_TRUE(write_packed_file(source, path, {}, {}, {format}));
+    const Result<Model> from_rows = Model::load(tiny_file(), {}, {}, format, "hexagon-emulated");
+    const Result<Model> from_panels = Model::load(std::move(*GgufFile::open(path)), {}, {}, {}, "hexagon-emulated");
+    ASSERT_TRUE(from_rows && from_panels) << (from_panels ? "" : from_panels.error().message);
+    EXPECT_TRUE(same_bits(all_logits(*from_panels, some_ids), all_logits(*from_rows, some_ids)));
+  }
+  ASSERT_TRUE(write_packed_file(tiny_file(), path, {}, {}, {id_of<Q4_0>}));
+  const Result<Model> refused = Model::load(std::move(*GgufFile::open(path)), {}, {}, {}, "hexagon-emulated");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("is packed as q4_0, which only the CPU's kernels read"), std::string::npos)
+      << refused.error().message;
+  std::filesystem::remove(path);
+}
+
+TEST(DeviceModels, WhatCannotBeIsSaid) {
+  EXPECT_EQ(Model::load(tiny_file(), {}, {}, {}, "abacus").error().message,
+            concat("device 'abacus' is unknown; known: ", device_names()));
+  const Result<Model> refused = Model::load(tiny_file(), {}, {}, id_of<Q8_0>, "hexagon-emulated");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("blk.0.attn_q.weight"), std::string::npos) << refused.error().message;
+  EXPECT_NE(refused.error().message.find("q8_0"), std::string::npos) << refused.error().message;
+}
+
+}  // namespace
