@@ -206,11 +206,10 @@ float defined(Form form, const std::byte* row, const float* x, std::size_t K) {
       float highest = 0;
       for (std::size_t k = 0; k < K; ++k) highest = std::max(highest, std::fabs(x[k]));
       const float scale_x = highest < 1e-30f ? 0.0f : highest / 127.0f, inverse = scale_x == 0.0f ? 0.0f : 1.0f / scale_x;
-      constexpr bool one_scale = RowScaledFormat<F>;
-      const std::size_t reach = one_scale ? K : F::has_sub_scales ? F::group_weights : F::block_weights;
+      const std::size_t reach = F::has_sub_scales ? F::group_weights : RowScaledFormat<F> ? K : F::block_weights;
       for (std::size_t k0 = 0; k0 < K; k0 += reach) {
         const std::byte* block = block_of<F>(row, k0);
-        float scale = to_float(F::scale(one_scale ? row : block));
+        float scale = to_float(F::scale(RowScaledFormat<F> ? row : block));
         if constexpr (F::has_sub_scales) {
           scale *= static_cast<float>(F::sub_scale(block, k0 % F::block_weights / F::group_weights));
         }
