@@ -3,6 +3,7 @@
 // XDNA2 on paper: operands in tiles and back, a walk over them with running pointers as mlir-aie's kernels have, the emulated
 // arithmetic against its definition on plain matrices, budgets.
 #include <stilla/devices.hpp>
+#include <stilla/io/gguf.hpp>
 #include <stilla/npu_xdna/schedule.hpp>
 
 #include <algorithm>
@@ -102,6 +103,29 @@ TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   EXPECT_EQ(layout.results_tile(2, 1), (3u * 3 + 2) * 4096);
 }
 
+// mlir-aie's own host code puts the bytes of bfp16 there, both of A and of B, which it takes as W, and takes them for these
+// numbers (golden/xdna.bin, made by golden/make_xdna_golden.py).
+TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
+  constexpr std::size_t width = 64, height = 16;
+  const auto record = [&](const char* what) -> const std::vector<double>& {
+    return golden_records("xdna.bin").at(concat("tile/", width, "/", height, "/", what));
+  };
+  std::vector<std::byte> rows, expected;
+  for (const double byte : record("rows")) rows.push_back(static_cast<std::byte>(byte));
+  for (const double byte : record("tiles")) expected.push_back(static_cast<std::byte>(byte));
+  ASSERT_EQ(rows.size(), height * xdna::row_bytes(Form::bfp16, width));
+  const ProductLayout layout{Form::bfp16, {height, width, height}, 1, height, height, width};
+  std::vector<std::byte> a(layout.activations_bytes()), b(layout.weights_bytes());
+  pack_activations(layout, a.data(), rows.data());
+  pack_weights(layout, b.data(), rows.data());
+  EXPECT_EQ(b, expected);
+  a.resize(expected.size());  // the first row of cores; the others have none
+  EXPECT_EQ(a, expected);
+  std::vector<float> values(width * height);
+  decode_row<BFP16EBS8>(rows.data(), values.data(), values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(double{values[i]}, record("values")[i]) << i;
+}
+
 // One core tile, two blocks of A and two of B at a time, by pointers that run on: whatever reads operands like this finds them.
 template <Form form>
 std::vector<double> walked_product(CoreTile tile, const std::byte* a, const std::byte* b) {
@@ -182,11 +206,10 @@ float defined(Form form, const std::byte* row, const float* x, std::size_t K) {
       float highest = 0;
       for (std::size_t k = 0; k < K; ++k) highest = std::max(highest, std::fabs(x[k]));
       const float scale_x = highest < 1e-30f ? 0.0f : highest / 127.0f, inverse = scale_x == 0.0f ? 0.0f : 1.0f / scale_x;
-      constexpr bool one_scale = RowScaledFormat<F>;
-      const std::size_t reach = one_scale ? K : F::has_sub_scales ? F::group_weights : F::block_weights;
+      const std::size_t reach = F::has_sub_scales ? F::group_weights : RowScaledFormat<F> ? K : F::block_weights;
       for (std::size_t k0 = 0; k0 < K; k0 += reach) {
         const std::byte* block = block_of<F>(row, k0);
-        float scale = to_float(F::scale(one_scale ? row : block));
+        float scale = to_float(F::scale(RowScaledFormat<F> ? row : block));
         if constexpr (F::has_sub_scales) {
           scale *= static_cast<float>(F::sub_scale(block, k0 % F::block_weights / F::group_weights));
         }
@@ -349,6 +372,40 @@ TEST(XdnaSchedule, FitsAndIsTheOneInTheTable) {
   EXPECT_NE(table.find("| 14B | down | 5120 x 13824 | bfp16 | 64 x 64 x 64 |"), std::string::npos);
 }
 
+// Real weights: the matrices of the model in examples/models, in 4 bits as it has them.
+TEST(XdnaEmulated, KeepsItsToleranceOnTheEmbeddedModel) {
+  const Result<GgufFile> file = GgufFile::open(std::string(test_data) + "/../../examples/models/stilla-drop-q4_0.gguf");
+  ASSERT_TRUE(file) << file.error().message;
+  std::size_t matrices = 0;
+  for (const GgufTensor& tensor : file->tensors()) {
+    if (!tensor.name.starts_with("blk.0.") || !tensor.is_matrix()) continue;
+    ASSERT_EQ(tensor.format, id_of<Q4_0>);
+    ++matrices;
+    const std::size_t N = tensor.rows(), K = tensor.columns();
+    constexpr std::size_t M = 2;
+    const std::byte* rows = file->tensor_bytes(tensor).data();
+    const std::vector<float> x = noise_values(10, M * K);
+    for (const Form form : forms) {
+      const auto w = XdnaEmulated::prepare<Q4_0>(rows, N, K, form);
+      ASSERT_TRUE(w) << w.error().message;
+      std::vector<float> y(M * N), row(K);
+      ASSERT_TRUE(XdnaEmulated::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
+      double error = 0, power = 0;
+      for (std::size_t n = 0; n < N; ++n) {
+        decode_row<Q4_0>(rows + n * stilla::row_bytes<Q4_0>(K), row.data(), K);
+        for (std::size_t m = 0; m < M; ++m) {
+          double exact = 0;
+          for (std::size_t k = 0; k < K; ++k) exact += double{row[k]} * double{x[m * K + k]};
+          error += (double{y[m * N + n]} - exact) * (double{y[m * N + n]} - exact);
+          power += exact * exact;
+        }
+      }
+      EXPECT_LE(error, XdnaEmulated::tolerance_of(form) * power) << tensor.name << ' ' << form_name(form);
+    }
+  }
+  EXPECT_EQ(matrices, 7u);
+}
+
 // The excerpt in kernels/README.md: the 1.5B's down.
 TEST(XdnaSchedule, IsTheOneInTheReadme) {
   std::ifstream file(std::string(test_data) + "/../../kernels/README.md");
@@ -357,8 +414,8 @@ TEST(XdnaSchedule, IsTheOneInTheReadme) {
   for (const Form form : forms) {
     for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
       const Schedule s = schedule(form, tile, most_columns, 8960);
-      const std::string row = concat("| ", form_name(form), " | ", tile.m, " x ", tile.k, " x ", tile.n, " | ", s.c_buffers, " | ",
-                                     s.core_bytes, " | ", s.depth, " | ", s.memory_bytes, " |\n");
+      const std::string row = concat("| ", form_name(form), " | ", tile.m, " x ", tile.k, " x ", tile.n, " | ", s.c_buffers,
+                                     " | ", s.core_bytes, " | ", s.depth, " | ", s.memory_bytes, " |\n");
       EXPECT_NE(text.find(row), std::string::npos) << row;
     }
   }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write bfp16.bin: what AMD Quark's own CPU kernel makes of weights, for tests/bfp16_test.cpp.
 
-    pip download --no-deps --dest /tmp/quark amd-quark==0.13
-    python make_bfp16_golden.py /tmp/quark/amd_quark-0.13-py3-none-any.whl bfp16.bin
+    pip download --no-deps --dest quark amd-quark==0.13
+    python make_bfp16_golden.py quark/amd_quark-0.13-py3-none-any.whl bfp16.bin
 
 The kernel is compiled by g++ from the source in the wheel (MIT), in a temporary folder; nothing of it is kept. Needs numpy.
 

@@ -71,11 +71,13 @@ inline void store_row(Form form, std::byte* units, const float* values, std::siz
   }
 }
 
+// How many k of a row of K share a scale, whole steps of 8: a group, a block, or the row.
 template <class F>
-constexpr std::size_t scale_reach() {
+constexpr std::size_t scale_reach(std::size_t K) {
   if constexpr (!QuantisedFormat<F>) return 0;
   else if constexpr (F::has_sub_scales) return F::group_weights;
-  else return F::block_weights;
+  else if constexpr (!RowScaledFormat<F>) return F::block_weights;
+  else return K == 0 ? 8 : quotient_up(K, 8) * 8;
 }
 
 template <QuantisedFormat F>
@@ -120,8 +122,7 @@ Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N,
   const std::size_t stride = row_bytes(form, K);
   if (!w.units.resize(N * stride)) return out_of_memory("weights as XDNA2's tiles", N * stride);
   if (form == Form::int8) {
-    constexpr bool whole_row = RowScaledFormat<F> && detail::scale_reach<F>() == F::block_weights;
-    w.group = whole_row ? (K == 0 ? 8 : detail::quotient_up(K, 8) * 8) : detail::scale_reach<F>();
+    w.group = detail::scale_reach<F>(K);
     if constexpr (has_levels<F>()) {
       if (!w.scales.resize(w.groups() * N)) return out_of_memory("scales of weights", w.groups() * N * sizeof(float));
       for (std::size_t n = 0; n < N; ++n) {
