@@ -4,11 +4,16 @@
 
     bench/port_limits.py                                   q4_0 with g++ and clang++-19
     bench/port_limits.py --formats Q4_0,Q4_K,Q8_0 --cpus znver4 --tiles 'panels_few<.*, 1, 1>'
+    bench/port_limits.py --cpus oryon-1,neoverse-v2 --tiles sweep_tile,pair_tile      with aarch64-linux-gnu-g++ and clang++-19
 
 Compiles the tiles, takes of each the loop that has most dot products, and prints, per 256 multiply-adds (256 weights for one
 token), the cycles of the simulation (front end, latencies and ports; every load hits L1) beside two limits: `ports`, what the
 busiest port needs for all instructions of the loop, and `dot`, what the dot products alone need. `of dot` is dot / cycles.
 `stack` counts the loop's loads from and stores to the stack: where a tile keeps nothing there, registers that a compiler spills.
+
+Targets of Arm are compiled by cross compilers. There `dot` counts sdot, or smmla in pair_tile, which is twice the work; compare the
+cycles of both. LLVM 19's model of Oryon knows neither an sdot that takes a lane of a register nor scvtf: the loops are simulated with
+an sdot of whole registers and with fcvtl, which converts as well, in their places.
 
 CPUs of one line have the same scheduling model in LLVM: LLVM 19 knows Zen 5 as Zen 4, and Lunar Lake and Arrow Lake as the P core
 of Alder Lake. Its Zen 4 counts a vpdpbusd of three zmm registers as two cycles but one with a memory operand as one, which is
@@ -28,19 +33,22 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Functions with a hot loop, by name, as kernels/stilla/generic/ has them.
+# Functions with a hot loop, by name, as kernels/stilla/generic/ has them; and one of arm_i8mm.
 HOT_FUNCTIONS = ("panels_few", "sweep_tile")
+PAIR_FUNCTION = "pair_tile"
 # The targets whose folder has a vocabulary for those functions: name, which is their namespace too, to type and dot instruction.
 # Read from the list of targets and from their folders.
-DOT = re.compile(r"(vpdpbusd|maddubs|vdotq_s32|sdot)")
+DOT = re.compile(r"(vpdpbusd|maddubs|vdotq_s32)")
 DOT_NAMES = {"maddubs": "vpmaddubsw", "vdotq_s32": "sdot"}
 
 
 def vocabularies():
     for folder, kind in re.findall(r"^  target\((\w+), (\w+)\)", (ROOT / "kernels/stilla/targets.hpp").read_text(), re.M):
         vector = ROOT / "kernels/stilla" / folder / "vector.hpp"
-        if vector.exists() and (found := DOT.search(re.sub(r"//.*", "", vector.read_text()))):
-            name = re.search(r'TargetId id\{"(\w+)"\}', (vector.parent / "target.hpp").read_text())[1]
+        name = re.search(r'TargetId id\{"(\w+)"\}', (vector.parent / "target.hpp").read_text())[1]
+        if (vector.parent / "pair_sweep.hpp").exists():
+            yield name, (kind, "smmla")
+        elif vector.exists() and (found := DOT.search(re.sub(r"//.*", "", vector.read_text()))):
             yield name, (kind, DOT_NAMES.get(found[1], found[1]))
 
 
@@ -48,11 +56,21 @@ TARGETS = dict(vocabularies())
 CPUS = (  # for llvm-mca, and the target that runs there
     ("lunarlake", "avxvnni"), ("arrowlake", "avxvnni"), ("znver4", "avx512vnni"), ("znver5", "avx512vnni"),
     ("sapphirerapids", "avx512vnni"), ("skylake", "avx2"),
+    ("oryon-1", "dotprod"), ("oryon-1", "i8mm"), ("neoverse-v2", "dotprod"), ("neoverse-v2", "i8mm"), ("neoverse-v1", "dotprod"),
+    ("neoverse-v1", "i8mm"), ("neoverse-n2", "dotprod"), ("neoverse-n2", "i8mm"), ("neoverse-n1", "dotprod"),
 )
-MODELS = {"ADLP": "Alder Lake P", "SKL": "Skylake", "SPR": "Sapphire Rapids", "Zn4": "Zen 4"}  # prefixes of resources
-PRODUCTS = {"xmm": 16, "ymm": 32, "zmm": 64}  # of a dot product of bytes
+X86_CPUS = tuple(dict.fromkeys(cpu for cpu, target in CPUS if target.startswith("avx")))
+MODELS = {"ADLP": "Alder Lake P", "SKL": "Skylake", "SPR": "Sapphire Rapids", "Zn4": "Zen 4", "Oryon": "Oryon", "N1": "Neoverse N1",
+          "N2": "Neoverse N2", "V1": "Neoverse V1", "V2": "Neoverse V2"}  # prefixes of resources
+PRODUCTS = {"xmm": 16, "ymm": 32, "zmm": 64, "sdot": 16, "smmla": 32}  # of a dot product of bytes
 LABEL = re.compile(r"^([.\w$]+):")
-JUMP = re.compile(r"^\s+j[a-z]+\s+([.\w$]+)\s*$")
+JUMP = re.compile(r"^\s+(?:j[a-z]+|b(?:\.?[a-z]{2})?|cbn?z\s+\w+,|tbn?z\s+\w+, *#?\d+,)\s+([.\w$]+)\s*$")
+# What LLVM 19 does not know of Oryon, and what stands for it.
+ORYON = ((re.compile(r"(sdot.*\.)4b\s*\[\d\]"), r"\g<1>16b"), (re.compile(r"scvtf(\s+v\d+\.4s, v\d+)\.4s"), r"fcvtl\1.4h"))
+
+
+def is_arm(target):
+    return not target.startswith("avx")
 
 
 def run(command, **options):
@@ -62,8 +80,19 @@ def run(command, **options):
     return done.stdout
 
 
+def compilers_for(targets, compilers):
+    """Commands of the installed compilers, by what the table calls them. For Arm they are cross compilers."""
+    for compiler in compilers:
+        command = [compiler]
+        if is_arm(targets[0]):
+            command = [compiler, "--target=aarch64-linux-gnu"] if "clang" in compiler else [f"aarch64-linux-gnu-{compiler}"]
+            command += ["-idirafter", "/usr/include"]  # Highway, as cmake/toolchain-aarch64.cmake has it
+        if shutil.which(command[0]):
+            yield compiler, command
+
+
 def assembly(compiler, targets, formats):
-    """Assembly of the tiles of all targets and formats, as lines."""
+    """Assembly of the tiles of all targets and formats, as lines. compiler: a command."""
     keep = [f"extern const auto {target}_{name} = &stilla::MatmulPanels<stilla::{TARGETS[target][0]}, stilla::{name}>::run;"
             for target in targets for name in formats]
     source = "\n".join(["#include <stilla/matmul.hpp>", *keep, ""])
@@ -71,7 +100,7 @@ def assembly(compiler, targets, formats):
         file = pathlib.Path(folder, "tiles.cpp")
         file.write_text(source, encoding="utf-8")
         flags = ["-std=c++20", "-O2", "-S", "-o", "-", f"-I{ROOT}/include", f"-I{ROOT}/kernels", "-fno-asynchronous-unwind-tables"]
-        return run([compiler, *flags, file]).splitlines()
+        return run([*compiler, *flags, file]).splitlines()
 
 
 def functions(lines):
@@ -83,11 +112,11 @@ def functions(lines):
         match = LABEL.match(line)
         if match and match[1] in readable:
             name = readable[match[1]]
-            current = found.setdefault(name, []) if any(f"::{hot}<" in name for hot in HOT_FUNCTIONS) else None
+            current = found.setdefault(name, []) if any(f"::{hot}<" in name for hot in (*HOT_FUNCTIONS, PAIR_FUNCTION)) else None
         elif line.lstrip().startswith(".size"):
             current = None
-        elif current is not None and (match or (line.startswith("\t") and not line.lstrip().startswith((".", "#")))):
-            current.append(line.split(" #")[0].split("\t#")[0].rstrip())
+        elif current is not None and (match or (line.startswith("\t") and not line.lstrip().startswith((".", "#", "//")))):
+            current.append(re.split(r"[ \t]#(?![-\d:])|//", line)[0].rstrip())
     for hot in HOT_FUNCTIONS:
         if not any(f"::{hot}<" in name for name in found):
             sys.exit(f"kernels/stilla/generic/ has no function {hot} any more: correct HOT_FUNCTIONS")
@@ -113,16 +142,22 @@ def hot_loop(lines, instruction):
 def simulate(mca, loop, cpu):
     """Per iteration: cycles, cycles of the busiest port; and the cycles of each instruction by itself; and the model's name."""
     iterations = 200
-    out = run([mca, "-mtriple=x86_64", f"-mcpu={cpu}", f"-iterations={iterations}", "-skip-unsupported-instructions=any"],
+    triple = ["-mtriple=x86_64"] if cpu in X86_CPUS else ["-mtriple=aarch64", "-mattr=+dotprod,+i8mm"]
+    if cpu.startswith("oryon"):
+        for pattern, known in ORYON:
+            loop = [pattern.sub(known, line) for line in loop]
+    out = run([mca, *triple, f"-mcpu={cpu}", f"-iterations={iterations}", "-skip-unsupported-instructions=any"],
               input="\n".join(loop) + "\n")
-    prefix = os.path.commonprefix(re.findall(r"^\[[\d.]+\]\s+- (\w+)", out, re.M)).removesuffix("Port")
+    prefix = os.path.commonprefix(re.findall(r"^\[[\d.]+\]\s+- (\w+)", out, re.M)).removesuffix("Port").removesuffix("Unit")
     alone = [float(value) for value in re.findall(r"^ *\d+ +\d+ +([\d.]+) +(?:[*U]+ +)*\S", out, re.M)]
     cycles = int(re.search(r"Total Cycles:\s+(\d+)", out)[1]) / iterations
     return cycles, float(re.search(r"Block RThroughput:\s+([\d.]+)", out)[1]), alone, MODELS.get(prefix, prefix)
 
 
 def forms(instruction, register):
-    """An instruction of registers, and the same with a memory operand."""
+    """An instruction of registers, and the same with a memory operand if it can have one."""
+    if register == "v":
+        return [f"\t{instruction} v3.4s, v1.16b, v2.16b"] * 2
     vex = "{vex} " if instruction == "vpdpbusd" and register == "ymm" else ""
     return [f"\t{vex}{instruction} {operand}, %{register}2, %{register}3" for operand in (f"%{register}1", "(%rsp)")]
 
@@ -133,7 +168,7 @@ class Cpu:
     def __init__(self, mca, name, target):
         self.mca, self.name, self.target = mca, name, target
         self.instruction = TARGETS[target][1]
-        self.register = "zmm" if target == "avx512vnni" else "ymm"
+        self.register = "v" if is_arm(target) else "zmm" if target == "avx512vnni" else "ymm"
         of_registers, of_memory = (simulate(mca, [form], name) for form in forms(self.instruction, self.register))
         self.model = of_registers[3]
         self.dot_cycles = min(of_registers[2][0], of_memory[2][0])
@@ -142,40 +177,45 @@ class Cpu:
     def measure(self, loop):
         """Cycles, port limit and dot limit per 256 multiply-adds."""
         dots = [line for line in loop if self.instruction in line]
-        products = sum(PRODUCTS[re.search(r"%([xyz]mm)\d+\s*$", line)[1]] for line in dots)
+        products = sum(PRODUCTS[self.instruction if is_arm(self.target) else re.search(r"%([xyz]mm)\d+\s*$", line)[1]] for line in dots)
         if self.is_flawed:
             loop = [re.sub(rf"({self.instruction}\s+)%\w+", r"\1(%rsp)", line) for line in loop]
         cycles, ports, _, _ = simulate(self.mca, loop, self.name)
         return [value * 256 / products for value in (cycles, ports, self.dot_cycles * len(dots))]
 
 
+def stack_accesses(loop):
+    """How many of a loop's instructions load vectors from the stack or store them there, and how many store."""
+    x86 = [line for line in loop if re.search(r"\(%r[sb]p[,)]", line) and re.search(r"%[xyz]mm", line)]
+    arm = [line for line in loop if re.search(r"\s(ld[rpu]|ldur|st[rpu]|stur)\s+[qdv]\d+,.*\[sp\b", line)]
+    stores = sum(bool(re.search(r"\(%r[sb]p[^()]*\)\s*$", line)) for line in x86) + sum("\tst" in line for line in arm)
+    return len(x86) + len(arm), stores
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--formats", default="Q4_0", help="weight formats, as the types are called (default Q4_0)")
-    parser.add_argument("--cpus", default=",".join(cpu for cpu, _ in CPUS), help="which of: %(default)s")
+    parser.add_argument("--cpus", default=",".join(X86_CPUS), help="which of: " + ", ".join(dict.fromkeys(cpu for cpu, _ in CPUS)) +
+                        " (default: all of x86)")
     parser.add_argument("--tiles", default=r"", help="regular expression: only tiles whose name has it")
     parser.add_argument("--compilers", default="g++,clang++-19")
     parser.add_argument("--mca", default="llvm-mca-19")
     parser.add_argument("--show", action="store_true", help="print the loops too")
     arguments = parser.parse_args()
     cpus = [(cpu, target) for cpu, target in CPUS if cpu in arguments.cpus.split(",")]
-    compilers = [compiler for compiler in arguments.compilers.split(",") if shutil.which(compiler)]
     for tool in (arguments.mca, "c++filt"):
         if not shutil.which(tool):
             sys.exit(f"{tool} is not installed (Debian: llvm-19, binutils)")
-    if not cpus or not compilers:
-        sys.exit("nothing to do: no such CPU, or no compiler installed")
-
-    targets = sorted({target for _, target in cpus})
     loops = {}
-    for compiler in compilers:
-        for function, lines in functions(assembly(compiler, targets, arguments.formats.split(","))).items():
-            target, tile = tile_name(function)
-            loop = hot_loop(lines, TARGETS[target][1])
-            if loop and re.search(arguments.tiles, tile):
-                loops[target, tile, compiler] = loop
-    if not loops:
-        sys.exit(f"no loop with dot products in {', '.join(HOT_FUNCTIONS)}: have they been renamed?")
+    for targets in (sorted({target for _, target in cpus if is_arm(target) == arm}) for arm in (False, True)):
+        for compiler, command in compilers_for(targets, arguments.compilers.split(",")) if targets else ():
+            for function, lines in functions(assembly(command, targets, arguments.formats.split(","))).items():
+                target, tile = tile_name(function)
+                loop = target in TARGETS and hot_loop(lines, TARGETS[target][1])
+                if loop and re.search(arguments.tiles, tile):
+                    loops[target, tile, compiler] = loop
+    if not cpus or not loops:
+        sys.exit("nothing to do: no such CPU or tile, or no compiler installed")
     if arguments.show:
         for key, loop in sorted(loops.items()):
             print(*key, *loop, "", sep="\n")
@@ -187,14 +227,13 @@ def main():
     for (model, target), same in groups.items():
         note = ", dot products with memory operands" if same[0].is_flawed else ""
         print(f"\n{', '.join(cpu.name for cpu in same)}: model {model}{note}, target {target}")
-        print(f"{'tile':30}{'compiler':13}{'cycles':>8}{'ports':>8}{'dot':>8}{'of dot':>8}{'stack loads, stores':>22}")
+        print(f"{'tile':36}{'compiler':13}{'cycles':>8}{'ports':>8}{'dot':>8}{'of dot':>8}{'stack loads, stores':>22}")
         for (of, tile, compiler), loop in sorted(loops.items()):
             if of != target:
                 continue
             cycles, ports, dot = same[0].measure(loop)
-            stack = [line for line in loop if re.search(r"\(%r[sb]p[,)]", line) and re.search(r"%[xyz]mm", line)]
-            stores = sum(bool(re.search(r"\(%r[sb]p[^()]*\)\s*$", line)) for line in stack)
-            print(f"{tile:30}{compiler:13}{cycles:8.2f}{ports:8.2f}{dot:8.2f}{dot / cycles:8.0%}{len(stack) - stores:14d},{stores:7d}")
+            stack, stores = stack_accesses(loop)
+            print(f"{tile:36}{compiler:13}{cycles:8.2f}{ports:8.2f}{dot:8.2f}{dot / cycles:8.0%}{stack - stores:14d},{stores:7d}")
     return 0
 
 

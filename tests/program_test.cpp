@@ -107,6 +107,18 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
   EXPECT_FALSE(fs::exists(path("x.npy")));
 }
 
+#if !defined(_WIN32)
+TEST_F(ProgramTest, TheEnvironmentNamesATargetWhereNoOptionDoes) {
+  setenv("STILLA_TARGET", "frob", 1);
+  const Finished refused = run_program(speaker("run", {"-p", "hi"}));
+  const Finished overridden = run_program(speaker("run", {"-p", "hi", "-n", "1", "--target", "scalar"}));
+  unsetenv("STILLA_TARGET");
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_TRUE(contains(refused.err, "unknown target 'frob'")) << refused.err;
+  EXPECT_EQ(overridden.status, 0) << overridden.err;
+}
+#endif
+
 TEST_F(ProgramTest, HelpAndVersion) {
   const Finished nothing = run_program({});
   EXPECT_EQ(nothing.status, 2);

@@ -36,7 +36,8 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
                  "The model, a GGUF file, packed (stilla pack) or not (default: a tiny one that is in this program)")
       ->type_name("FILE");
   app.add_option("--target", options.target, "Force an instruction set instead of taking this CPU's best")
-      ->type_name("NAME");
+      ->type_name("NAME")
+      ->envname("STILLA_TARGET");
   app.add_option_function<std::string>(
          "--kv",
          [&options](const std::string& name) {
