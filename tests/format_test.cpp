@@ -189,9 +189,10 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
       if constexpr (QuantisedFormat<F>) {
         // Steps cover [-largest, largest] at worst; the extreme code on one side of the symmetric formats is a whole
         // step away; halves keep 11 bits of scale and minimum.
-        const int levels = F::code_bits == 8 ? 254 : (1 << F::code_bits) - (F::has_minimum ? 1 : 0);
-        bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || F::code_bits == 8 ? 0.5f : 1.0f) +
-                largest * 0x1p-9f;
+        constexpr bool has_zero_point = std::is_same_v<F, UINT4_G128>;  // whose 5 bits are code less zero point, of 4 bits each
+        constexpr unsigned bits = has_zero_point ? 4 : F::code_bits;
+        const int levels = bits == 8 ? 254 : (1 << bits) - (F::has_minimum || has_zero_point ? 1 : 0);
+        bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || bits == 8 ? 0.5f : 1.0f) + largest * 0x1p-9f;
         // Searched scales may clip the extremes by 9/8 levels; group scales and minima are rounded to 63 steps.
         if (F::has_sub_scales || RowScaledFormat<F>)
           bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / 126);

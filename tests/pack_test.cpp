@@ -66,8 +66,8 @@ struct DrawnSpan {
     const std::size_t halves = F::has_minimum ? 2 : 1;
     record_bytes = 16 * 2 * halves;
     if (WordScaledFormat<F>) record_bytes = 16 * 4;
-    else if (F::has_sub_scales) record_bytes += F::block_weights / F::group_weights * 16 * halves;
     if (RowScaledFormat<F>) record_bytes = 0, head_bytes = 16 * 4;
+    if (F::has_sub_scales && !WordScaledFormat<F>) record_bytes += F::block_weights / F::group_weights * 16 * halves;
     while (records * record_bytes % 64 != 0) ++records;
     codes_bytes = k() * 16 * F::code_bits / 8;
   }
@@ -112,6 +112,10 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
         const std::byte* record = span + drawn.codes_bytes + k % drawn.k() / F::block_weights * drawn.record_bytes;
         if constexpr (RowScaledFormat<F>) {
           ASSERT_EQ(std::memcmp(packed.data() + 4 * n, row, 4), 0);
+          if constexpr (F::has_sub_scales) {
+            const std::size_t g = k % F::block_weights / F::group_weights;
+            ASSERT_EQ(static_cast<std::int8_t>(record[16 * g + n]), F::sub_scale(block, g));
+          }
         } else if constexpr (WordScaledFormat<F>) {
           ASSERT_EQ(load_as<std::uint32_t>(record + 4 * n), F::scale_word(block));
         } else {
@@ -189,8 +193,8 @@ template <class Base, std::size_t weights>
 struct WithGroups : Base {
   static constexpr std::size_t group_weights = weights;
 };
-struct SubScalesOfRows : INT8_CHANNEL {
-  static constexpr bool has_sub_scales = true;
+struct MinimumOfRows : INT8_CHANNEL {
+  static constexpr bool has_minimum = true;
 };
 struct OtherWords : ST4 {  // the groups' sub-scales in the reverse order
   static constexpr int sub_scale_of(std::uint32_t word, std::size_t g) { return ST4::sub_scale_of(word, 3 - g); }
@@ -221,7 +225,7 @@ TEST(Layout, HoldsNothingThatItCannot) {
   static_assert(!Rows16K4::holds<WithGroups<INT4_G128, 64>>());
   static_assert(!Rows16K4::holds<WithGroups<Q4_1, 16>>());  // minimums are of 32
   static_assert(!Rows16K4::holds<WithGroups<Q4_K, 16>>());
-  static_assert(!Rows16K4::holds<SubScalesOfRows>());
+  static_assert(!Rows16K4::holds<MinimumOfRows>());
   static_assert(!Rows16K4::holds<OtherWords>());
   static_assert(!stilla::detail::codes_fit<CodesOfSixBits>());
   static_assert(!stilla::detail::codes_fit<NegativeCodes>());

@@ -20,11 +20,13 @@
 //   code(block, k)          integer code, 0 .. 2^code_bits - 1; for code_bits == 8 a signed value
 //   scale(block)            s[g] = to_float(scale), or that times sub_scale(block, g) when has_sub_scales. A half; or, where
 //                           scale and sub-scales of a block are one number of 32 bits (WordScaledFormat), scale_of(word) and
-//                           sub_scale_of(word, g) of scale_word(block); or scale(row), a float (RowScaledFormat)
+//                           sub_scale_of(word, g) of scale_word(block); or scale(row), a float (RowScaledFormat), or that
+//                           times sub_scale(block, g)
 //   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales
 //                           (whose sign is the format's business: Q4_K, which subtracts, returns it negated), which is at most
 //                           63 in magnitude; there are eight groups of 32 then
-// scale * sub_scale and minimum * sub_minimum are exact in float: 11 bits times at most 8.
+// scale * sub_scale and minimum * sub_minimum are exact in float, 11 bits times at most 8, but for a row's scale, whose
+// product with a sub-scale is rounded once.
 #pragma once
 
 #include <concepts>
@@ -39,21 +41,23 @@
 #include <stilla/format/format_id.hpp>
 
 // The list of formats, in the order of tables and of tests: a header of this folder and the types that it defines.
-#define STILLA_FORMAT_LIST(format)             \
-  format(float_formats, F32, F16, BF16)        \
-  format(q8_0, Q8_0)                           \
-  format(q4_0, Q4_0)                           \
-  format(q4_1, Q4_1)                           \
-  format(q5_0, Q5_0)                           \
-  format(q5_1, Q5_1)                           \
-  format(q4_k, Q4_K)                           \
-  format(q5_k, Q5_K)                           \
-  format(q6_k, Q6_K)                           \
-  format(iq4_nl, IQ4_NL)                       \
-  format(iq4_xs, IQ4_XS)                       \
-  format(st4, ST4)                             \
-  format(int4_g128, INT4_G128, INT4_G128_MIN)  \
-  format(int_channel, INT4_CHANNEL, INT8_CHANNEL)
+#define STILLA_FORMAT_LIST(format)                \
+  format(float_formats, F32, F16, BF16)           \
+  format(q8_0, Q8_0)                              \
+  format(q4_0, Q4_0)                              \
+  format(q4_1, Q4_1)                              \
+  format(q5_0, Q5_0)                              \
+  format(q5_1, Q5_1)                              \
+  format(q4_k, Q4_K)                              \
+  format(q5_k, Q5_K)                              \
+  format(q6_k, Q6_K)                              \
+  format(iq4_nl, IQ4_NL)                          \
+  format(iq4_xs, IQ4_XS)                          \
+  format(st4, ST4)                                \
+  format(int4_g128, INT4_G128, INT4_G128_MIN)     \
+  format(uint4_g128, UINT4_G128)                  \
+  format(int_channel, INT4_CHANNEL, INT8_CHANNEL) \
+  format(lpbq, LPBQ32, LPBQ64, LPBQ128)
 
 #define STILLA_EACH_LIST STILLA_FORMAT_LIST
 #define STILLA_EACH_HEADER(header) <stilla/format/header.hpp>

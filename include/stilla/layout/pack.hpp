@@ -108,7 +108,9 @@ GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
   using Layout = PanelLayout<F>;
   const std::byte* record = panel + Layout::record_offset(k);
   if constexpr (RowScaledFormat<F>) {
-    return {load_as<float>(record + 4 * r), 0.0f};
+    GroupScale s{load_as<float>(panel + 4 * r), 0.0f};
+    if constexpr (F::has_sub_scales) s.scale *= static_cast<float>(packed_sub_scale<F>(record, r, k));
+    return s;
   } else if constexpr (WordScaledFormat<F>) {
     const auto word = load_as<std::uint32_t>(record + 4 * r);
     const int sub_scale = F::sub_scale_of(word, k % Layout::super_block / F::group_weights);
@@ -152,7 +154,12 @@ void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_st
       }
       std::byte* record = panel + Layout::record_offset(k0);
       if constexpr (RowScaledFormat<F>) {
-        store_as(record + 4 * r, F::scale(row));
+        store_as(panel + 4 * r, F::scale(row));
+        if constexpr (F::has_sub_scales) {
+          for (std::size_t g = 0; g < Layout::groups; ++g) {
+            record[Layout::sub_scale_offset(g) + r] = static_cast<std::byte>(F::sub_scale(block, g));
+          }
+        }
       } else if constexpr (WordScaledFormat<F>) {
         store_as(record + 4 * r, F::scale_word(block));
       } else {

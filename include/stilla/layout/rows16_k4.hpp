@@ -26,7 +26,8 @@
 //                         sub-scales int8[groups][16] | sub-minimums int8[groups / 2][16][2] if any: of neighbouring groups side by
 //                         side, as instructions that multiply pairs take them
 //   scale record, per block of 128 (formats with scale words):      word u32[16]
-//   formats with a scale per row: scale f32[16] once, before the panel's codes, and no records
+//   formats with a scale per row: scale f32[16] once, before the panel's codes, and no records; with sub-scales, per block:
+//                         sub-scales int8[groups][16]
 //
 // Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r.
 //
@@ -109,7 +110,7 @@ struct Rows16K4 {
     } else if constexpr (F::has_minimum) {  // its factor is the sum of 32 activations
       holds = holds && F::group_weights == code_block;
     }
-    if constexpr (RowScaledFormat<F>) holds = holds && !F::has_sub_scales && !F::has_minimum;
+    if constexpr (RowScaledFormat<F>) holds = holds && !F::has_minimum;
     if constexpr (WordScaledFormat<F>) {
       holds = holds && F::block_weights == 128 && groups == 4 && F::has_sub_scales && !F::has_minimum;
       holds = holds && detail::words_are_known<F>();
@@ -131,11 +132,11 @@ struct Rows16K4::Panels<F> {
   static constexpr std::size_t super_block = F::block_weights;
   static constexpr std::size_t groups = super_block / F::group_weights;
   static constexpr std::size_t code_bytes = code_block * panel_rows * F::code_bits / 8;  // of one block of 32 k
-  static constexpr std::size_t sub_offset = panel_rows * 2 * (F::has_minimum ? 2 : 1);   // in a scale record
+  static constexpr std::size_t sub_offset = RowScaledFormat<F> ? 0 : panel_rows * 2 * (F::has_minimum ? 2 : 1);  // in a scale record
   static constexpr std::size_t sub_minimums_offset = sub_offset + (F::has_sub_scales ? groups * panel_rows : 0);
   static constexpr std::size_t sub_minimums_bytes = has_sub_minimums<F> ? groups * panel_rows : 0;
   static constexpr std::size_t record_bytes =
-      RowScaledFormat<F> ? 0 : WordScaledFormat<F> ? panel_rows * 4 : sub_minimums_offset + sub_minimums_bytes;
+      WordScaledFormat<F> ? panel_rows * 4 : sub_minimums_offset + sub_minimums_bytes;  // 0: there are none
 
   static constexpr std::size_t span_records = cache_line_bytes / std::gcd(cache_line_bytes, record_bytes);
   static constexpr std::size_t span_k = span_records * super_block;
@@ -150,13 +151,12 @@ struct Rows16K4::Panels<F> {
   static constexpr std::size_t sub_scale_offset(std::size_t g) { return sub_offset + g * panel_rows; }
   static constexpr std::size_t sub_minimum_offset(std::size_t g) { return sub_minimums_offset + g / 2 * 2 * panel_rows + g % 2; }
 
-  // Codes of the block of 32 that k belongs to, and k's scale record.
+  // Codes of the block of 32 that k belongs to, and k's scale record, which is empty where a row has but one scale.
   static constexpr std::size_t codes_offset(std::size_t k) {
     return head_bytes + k / span_k * span_bytes + k % span_k / code_block * code_bytes;
   }
   static constexpr std::size_t record_offset(std::size_t k) {
-    if (RowScaledFormat<F>) return 0;
-    return k / span_k * span_bytes + span_codes_bytes + k % span_k / super_block * record_bytes;
+    return head_bytes + k / span_k * span_bytes + span_codes_bytes + k % span_k / super_block * record_bytes;
   }
 };
 

@@ -77,12 +77,16 @@ STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, 
   return mul(scale, to_floats(shift_right_s32<26>(shift_left_s32(word, 26 - 6 * static_cast<int>(group)))));
 }
 
-// The scale of group g (0 or 1) of the block of 32 at k0, for the rows of vector v. `record` is the block's scale record.
+// The scale of group g (0 or 1) of the block of 32 at k0, for the rows of vector v. `record` is the block's scale record; a panel
+// whose rows have scales begins with them.
 template <class F>
-STILLA_INLINE Float load_scale(const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
+STILLA_INLINE Float load_scale(const std::byte* panel, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
   if constexpr (RowScaledFormat<F>) {
-    return load_floats(reinterpret_cast<const float*>(record) + v * lanes);
+    const Float scale = load_floats(reinterpret_cast<const float*>(panel) + v * lanes);
+    if constexpr (!F::has_sub_scales) return scale;
+    const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
+    return mul(scale, load_s8(record + Layout::sub_scale_offset(group) + v * lanes));
   } else if constexpr (WordScaledFormat<F>) {
     return load_word_scale<F>(record, k0 % Layout::super_block / F::group_weights + g, v);
   } else if constexpr (F::has_sub_scales) {

@@ -83,7 +83,7 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
       }
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
         for (std::size_t v = 0; v < row_vectors; ++v) {
-          const Float scale = load_scale<F>(record, k0, g, v);
+          const Float scale = load_scale<F>(panel, record, k0, g, v);
           if constexpr (RowScaledFormat<F>) is_exact = is_exact && row_scales_are_exact(scale);
           store_floats(out.scales[b][g][p] + v * lanes, scale);
         }

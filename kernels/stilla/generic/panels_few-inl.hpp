@@ -27,7 +27,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
     for (std::size_t k0 = k1; k0 < k1 + minimum_k<F>; k0 += code_block) {
       const std::size_t k = k0 % Layout::span_k;
       const std::byte* codes = span + k / code_block * Layout::code_bytes;
-      record = RowScaledFormat<F> ? panel : span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
+      record = span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
       // A block of 32 k takes so many bytes of the stream, its share of the scale records included. Where it does not end with a
       // cache line, that line is asked for twice.
       constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
@@ -103,7 +103,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {
           const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
-          const Float scale = load_scale<F>(panel_record, k0, g, v % row_vectors);
+          const Float scale = load_scale<F>(panel + v / row_vectors * panel_bytes, panel_record, k0, g, v % row_vectors);
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);

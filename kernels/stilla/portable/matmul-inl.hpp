@@ -180,7 +180,10 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
         VFloat scale = hn::Zero(df);
         VFloat minimum = hn::Zero(df);
         if constexpr (RowScaledFormat<F>) {
-          scale = hn::LoadU(df, reinterpret_cast<const float*>(record) + v * float_lanes);
+          scale = hn::LoadU(df, reinterpret_cast<const float*>(panel) + v * float_lanes);
+          if constexpr (F::has_sub_scales) {
+            scale = hn::Mul(scale, load_s8(record + Layout::sub_scale_offset(group_in_record) + v * float_lanes));
+          }
         } else if constexpr (WordScaledFormat<F>) {
           scale = load_word_scale<F>(record + 4 * v * float_lanes, group_in_record);
         } else {

@@ -173,7 +173,7 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
       avx512vnni::store(pairs[4], odd);
     }
     for (std::size_t g = 0; g < groups; ++g) {
-      avx512vnni::store_floats(out.scales[b * groups + g][p], avx512vnni::load_scale<F>(record, k0, g, 0));
+      avx512vnni::store_floats(out.scales[b * groups + g][p], avx512vnni::load_scale<F>(panel, record, k0, g, 0));
     }
     if constexpr (has_sub_minimums<F>) {
       if (k0 % sums_block == 0) unpack_minimums(out, record, b / RoundedSums::blocks, p, k0 / sums_block % 2);
@@ -445,7 +445,11 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std:
   if constexpr (RowScaledFormat<F>) {
     for (std::size_t p = 0; p < pairs * panels; ++p) {
       const std::byte* panel = a.panels + (p0 + p) * PanelLayout<F>::panel_bytes(a.K);
-      if (!avx512vnni::row_scales_are_exact(avx512vnni::load_scale<F>(panel, 0, 0, 0))) return false;
+      const avx512vnni::Float scale = avx512vnni::load_floats(reinterpret_cast<const float*>(panel));
+      if (!avx512vnni::row_scales_are_exact(scale)) return false;
+      if constexpr (F::has_sub_scales) {  // of 1 .. 127: the largest product may leave the range of floats
+        if (!avx512vnni::row_scales_are_exact(avx512vnni::mul(scale, avx512vnni::set(127.0f)))) return false;
+      }
     }
   }
   return true;
