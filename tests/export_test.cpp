@@ -115,7 +115,9 @@ std::map<std::string, Tensor> checked_graph(const std::string& model, std::uint6
         const std::vector<Field> entry = checked_fields(part.bytes);
         const std::string key = texts(entry, 1).at(0), value = texts(entry, 2).at(0);
         tensor.is_external = true;
-        if (key == "location") EXPECT_EQ(value, "model.onnx.data");
+        if (key == "location") {
+          EXPECT_EQ(value, "model.onnx.data");
+        }
         if (key == "offset") tensor.offset = std::stoull(value);
         if (key == "length") tensor.length = std::stoull(value);
       }
@@ -138,7 +140,8 @@ std::map<std::string, Tensor> checked_graph(const std::string& model, std::uint6
       }
     }
     for (const Field& field : graph) {
-      if (field.number == graph_output) EXPECT_TRUE(known.contains(texts(checked_fields(field.bytes), 1).at(0)));
+      if (field.number != graph_output) continue;
+      EXPECT_TRUE(known.contains(texts(checked_fields(field.bytes), 1).at(0)));
     }
   }
   EXPECT_FALSE(constants.empty());
@@ -231,6 +234,8 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
     const char* says;
     std::vector<std::string> arguments;
   };
+  fs::create_directories(path("foreign"));
+  write_file("foreign/mine.txt", "mine");
   const std::string llama = std::string(test_data) + "/tiny-llama.gguf";
   const Case cases[] = {
       {2, "supported: onnx, openvino, qnn", arguments("coreml", "f16", "x")},
@@ -245,7 +250,7 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
       {3, "'llama' cannot be exported; the graphs that are written are Qwen2's", {"export", "--to", "onnx", "-m", llama, "-o", path("x")}},
       {1, "nothing.gguf: cannot open", {"export", "--to", "onnx", "-m", path("nothing.gguf"), "-o", path("x")}},
       {1, "cannot create", arguments("onnx", "f16", "no-folder/x")},
-      {2, "holds 'text.txt', which no export wrote", arguments("onnx", "f16", ".")},
+      {2, "holds 'mine.txt', which no export wrote", arguments("onnx", "f16", "foreign")},
       {2, "exists and is no folder", arguments("onnx", "f16", "text.txt")},
   };
   for (const Case& c : cases) {

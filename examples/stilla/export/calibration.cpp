@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <span>
 #include <utility>
 
@@ -75,6 +76,8 @@ class Pass {
 
   // The greatest difference between two scores that a softmax may see.
   float score_span() const { return score_span_; }
+  // The greatest sum of a scaled query's absolute values in a layer ("blk.0."): what keys that are off by 1 move a score at most.
+  float most_query_sum(const std::string& layer) const { return most_query_sum_.at(layer); }
 
  private:
   void see(const std::string& tensor, const Floats& values) { ranges_.include(tensor, values.values); }
@@ -142,6 +145,11 @@ class Pass {
     score_span_ = std::max(score_span_, all.most - all.least);
     const ValueRange& turned = *ranges_.find(name_ + "q.turned");
     ranges_[name_ + "q.scaled"].include(ValueRange{turned.least * scale, turned.most * scale});
+    for (std::size_t at = 0; at < q.values.size(); at += D) {
+      float sum = 0.0f;
+      for (std::size_t d = 0; d < D; ++d) sum += std::fabs(q.values[at + d] * scale);
+      most_query_sum_[name_] = std::max(most_query_sum_[name_], sum);
+    }
     see(name_ + "mixed.grouped", mixed);
     return mixed;
   }
@@ -153,6 +161,7 @@ class Pass {
   stilla::ActivationBuffer rounded_{stilla::ActivationBits::sixteen};
   std::string name_;
   float score_span_ = 0.0f;
+  std::map<std::string, float> most_query_sum_;
 };
 
 }  // namespace
@@ -176,6 +185,14 @@ Calibration calibrate(const std::string& model_path, stilla::FormatId weights, c
     const ValueRange scores = *out.ranges.find(name + "scores.grouped");
     out.ranges[name + "scores.masked"].include(ValueRange{scores.least + out.mask_value, scores.most});
     for (const char* share : {"sigmoid", "shares"}) out.ranges[name + share].include(ValueRange{0.0f, 1.0f});
+    // Of products with the lower plane of keys and values (qdq.hpp), which is half a step of the upper one. Shares add up to 1.
+    const auto half_step = [&](const char* what) {
+      const ValueRange range = *out.ranges.find(fmt::format("{}.{}", what, l));
+      return 0.52f * (range.most - range.least) / 255.0f;
+    };
+    const float score = half_step("key") * pass.most_query_sum(name), mixed = half_step("value");
+    out.ranges[name + "scores.grouped.low"].include(ValueRange{-score, score});
+    out.ranges[name + "mixed.grouped.low"].include(ValueRange{-mixed, mixed});
     for (const char* what : {"key", "value"}) out.ranges[fmt::format("past_{}.{}", what, l)] = *out.ranges.find(fmt::format("{}.{}", what, l));
   }
   out.ranges["mask"].include(ValueRange{out.mask_value, 0.0f});

@@ -24,17 +24,17 @@ using onnx::ElementType;
 using onnx::Graph;
 using onnx::Node;
 
-constexpr float levels = 65535.0f;
-
 struct Quantisation {
   float scale = 1.0f;
   std::uint16_t zero_point = 0;
 };
 
-Quantisation quantisation_of(const ValueRange& range) {
+constexpr float highest_level(ElementType type) { return type == ElementType::uint8 ? 255.0f : 65535.0f; }
+
+Quantisation quantisation_of(const ValueRange& range, ElementType type = ElementType::uint16) {
   const float span = range.most - range.least;
   if (span == 0.0f) return {};
-  const float scale = span / levels;
+  const float scale = span / highest_level(type);
   return {scale, static_cast<std::uint16_t>(std::lround(-range.least / scale))};
 }
 
@@ -75,10 +75,32 @@ class Quantiser {
     }
     const ValueRange range = range_of(node);
     for (std::string& name : node.inputs) name = quantised_input(name);
-    node.outputs.front() = output + ".exact";
-    to_.nodes.push_back(std::move(node));
+    if (node.op == "MatMul" && !weights_.contains(node.inputs[1])) {
+      add_product_of_planes(node, range);
+    } else {
+      node.outputs.front() = output + ".exact";
+      to_.nodes.push_back(std::move(node));
+    }
     add_pair(output + ".exact", output, range);
-    found_[output] = range;
+  }
+
+  // A product of two activations. The HTP multiplies 16 by 8 bits: of a right side of 16 bits it takes the upper ones alone (35 dB
+  // where 76 would be). So the right side is the sum of two planes of 8 bits, what its upper bits say and what is missing then, and
+  // the product that of two (70 dB).
+  void add_product_of_planes(const Node& node, const ValueRange& range) {
+    const std::string& left = node.inputs[0], &right = node.inputs[1], &output = node.outputs.front();
+    const ValueRange whole = found_.at(right), low_product = own_range(output + ".low");
+    const float step = (whole.most - whole.least) / highest_level(ElementType::uint8);
+    const ValueRange rest{-0.52f * step, 0.52f * step};  // half a step and some, for roundings
+    const std::string high = add_pair(right, right + ".high", whole, ElementType::uint8);
+    const std::string wide = add_pair(high, right + ".high.wide", whole);
+    const std::string missing = add_pair(to_.add("Sub", {right, wide}, right + ".missing"), right + ".low.wide", rest);
+    const std::string low = add_pair(missing, right + ".low", rest, ElementType::uint8);
+    ValueRange high_product = range;
+    high_product.include(ValueRange{range.least + low_product.least, range.most + low_product.most});
+    const std::string first = add_pair(to_.add("MatMul", {left, high}, output + ".high.exact"), output + ".high", high_product);
+    const std::string second = add_pair(to_.add("MatMul", {left, low}, output + ".low.exact"), output + ".low", low_product);
+    to_.add("Add", {first, second}, output + ".exact");
   }
 
   // A rearrangement of weights.
@@ -105,24 +127,28 @@ class Quantiser {
     std::vector<std::uint16_t> integers;
     for (const float value : values) {
       const float level = std::round(value / q.scale) + static_cast<float>(q.zero_point);
-      integers.push_back(static_cast<std::uint16_t>(std::clamp(level, 0.0f, levels)));
+      integers.push_back(static_cast<std::uint16_t>(std::clamp(level, 0.0f, highest_level(ElementType::uint16))));
     }
     const std::string name = to_.constant<std::uint16_t>(tensor.name + ".integers", ElementType::uint16, tensor.shape, integers);
-    const auto [scale, zero_point] = parameters(tensor.name, q);
-    to_.add("DequantizeLinear", {name, scale, zero_point}, output);
-    return output;
+    const auto [scale, zero_point] = parameters(tensor.name, q, ElementType::uint16);
+    return to_.add("DequantizeLinear", {name, scale, zero_point}, output);
   }
 
-  std::pair<std::string, std::string> parameters(const std::string& name, const Quantisation& q) {
+  std::pair<std::string, std::string> parameters(const std::string& name, const Quantisation& q, ElementType type) {
     const std::string scale = to_.scalar(name + ".scale", q.scale);
-    return {scale, to_.constant<std::uint16_t>(name + ".zero_point", ElementType::uint16, {}, std::span(&q.zero_point, 1))};
+    const auto byte = static_cast<std::uint8_t>(q.zero_point);
+    const std::string zero_point = name + ".zero_point";
+    return {scale, type == ElementType::uint8 ? to_.constant<std::uint8_t>(zero_point, type, {}, std::span(&byte, 1))
+                                              : to_.constant<std::uint16_t>(zero_point, type, {}, std::span(&q.zero_point, 1))};
   }
 
-  void add_pair(const std::string& from, const std::string& to, const ValueRange& range) {
-    const auto [scale, zero_point] = parameters(from, quantisation_of(range));
-    const std::string integers = to_.add("QuantizeLinear", {from, scale, zero_point}, from + ".integers");
-    to_.add("DequantizeLinear", {integers, scale, zero_point}, to);
+  // `to` is `from` rounded; returns its name.
+  std::string add_pair(const std::string& from, const std::string& to, const ValueRange& range,
+                       ElementType type = ElementType::uint16) {
+    const auto [scale, zero_point] = parameters(to, quantisation_of(range, type), type);
+    const std::string integers = to_.add("QuantizeLinear", {from, scale, zero_point}, to + ".integers");
     found_[to] = range;
+    return to_.add("DequantizeLinear", {integers, scale, zero_point}, to);
   }
 
   ValueRange own_range(const std::string& tensor) const {
