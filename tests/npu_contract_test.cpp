@@ -27,7 +27,9 @@ struct SomeWeights {
   SomeWeights(std::uint32_t seed, std::size_t N, std::size_t K, std::size_t block)
       : codes(N * K), block_scales(block == 0 ? 0 : N * K / block), scales(noise_values(seed + 2, N, 0.01f)) {
     for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = noise_bits(seed, i) >> 28 & 15u;
-    for (std::size_t i = 0; i < block_scales.size(); ++i) block_scales[i] = static_cast<std::uint8_t>(1 + noise_bits(seed + 1, i) % 15u);
+    for (std::size_t i = 0; i < block_scales.size(); ++i) {
+      block_scales[i] = static_cast<std::uint8_t>(1 + noise_bits(seed + 1, i) % 15u);
+    }
     view = {codes.data(), block_scales.data(), scales.data(), K, block};
   }
   std::vector<std::uint8_t> codes, block_scales;

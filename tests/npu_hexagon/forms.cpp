@@ -3,9 +3,9 @@
 // forms FILE: every form of the NPU's ops, into a file. Built for Hexagon it runs the kernels with HVX, anywhere else the
 // contract's specification; run.sh compares the files byte for byte.
 //
-// Matrices: per channel and LPBQ 32, 64, 128; int8 and int16 tokens; 1, 3, 4 and 64 of them; every K of the R1 distills of 1.5B, 7B and
-// 14B (hidden and FFN sizes). Rows 0 and 1 have the extreme codes and block scales throughout, tokens 0 and 1 the extreme values, so
-// that these four meet at the largest sums. 130 rows: a whole panel and one of two rows.
+// Matrices: per channel and LPBQ 32, 64, 128; int8 and int16 tokens; 1, 3, 4 and 64 of them; every K of the R1 distills of
+// 1.5B, 7B and 14B (hidden and FFN sizes). Rows 0 and 1 have the extreme codes and block scales throughout, tokens 0 and 1 the
+// extreme values, so that these four meet at the largest sums. 130 rows: a whole panel and one of two rows.
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
 #if defined(__HVX__)

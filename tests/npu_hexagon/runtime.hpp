@@ -35,7 +35,8 @@ static bool write_all(long file, const void* data, size_t bytes) {
 
 struct OutFile {
   long file;
-  explicit OutFile(const char* path) : file(system_call(call_openat, -100, reinterpret_cast<long>(path), 01 | 0100 | 01000, 0644)) {}
+  explicit OutFile(const char* path)  // for writing, created, made empty
+      : file(system_call(call_openat, -100, reinterpret_cast<long>(path), 01 | 0100 | 01000, 0644)) {}
   bool write(const void* data, size_t bytes) { return file >= 0 && write_all(file, data, bytes); }
   bool close() { return file >= 0 && system_call(call_close, file, 0, 0) == 0; }
 };

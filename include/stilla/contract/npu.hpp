@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contract of matrix products on an NPU: y[m, n] = sum over k of W[n, k] * x[m, k] (+ bias[n]). It differs from the CPU's contract
-// (matmul.hpp), which takes a float step every group: an NPU's vectors have no fused float multiply-add, so here the sum is
-// exact in integers over all of K, and one float step ends it.
+// Contract of matrix products on an NPU: y[m, n] = sum over k of W[n, k] * x[m, k] (+ bias[n]). It differs from the CPU's
+// contract (matmul.hpp), which takes a float step every group: an NPU's vectors have no fused float multiply-add, so here the
+// sum is exact in integers over all of K, and one float step ends it.
 //
 // Weights have 4 bits and zero point 8. A channel (a row of W, an output) has one float scale. With LPBQ (QNN's low-power block
 // quantisation) every 32, 64 or 128 k have an integer scale of 1 to 15 beside it:
@@ -43,7 +43,9 @@ inline constexpr int largest_block_scale = 15;
 inline constexpr size_t largest_k = 65536;  // a power of two that all limits below allow; R1's largest K is 18944
 
 // |sum of a plane| <= magnitude of a level times that of a byte times that of a block scale, each of K times.
-constexpr int64_t largest_sum(int64_t level, int64_t byte, int64_t block_scale, int64_t k) { return level * byte * block_scale * k; }
+constexpr int64_t largest_sum(int64_t level, int64_t byte, int64_t block_scale, int64_t k) {
+  return level * byte * block_scale * k;
+}
 static_assert(largest_sum(8, 128, largest_block_scale, largest_k) <= INT32_MAX, "the high plane: up to K = 139810");
 static_assert(largest_sum(8, 255, largest_block_scale, largest_k) <= INT32_MAX, "the low plane: up to K = 70178");
 static_assert(largest_sum(8, 128, 1, largest_k) <= INT32_MAX, "per channel: up to K = 2097151");

@@ -4,8 +4,8 @@
 //
 //     highest = max |x[k]|;   scale = highest / largest;   a[k] = round(x[k] * (largest / highest)), ties to even, rounded once
 //
-// largest is 127 or 32767. A token whose highest is below 1e-30 becomes zeros with scale 0; one with an infinity or a NaN zeros with
-// scale NaN, so that all its outputs are NaN.
+// largest is 127 or 32767. A token whose highest is below 1e-30 becomes zeros with scale 0; one with an infinity or a NaN zeros
+// with scale NaN, so that all its outputs are NaN.
 #pragma once
 
 #include <cmath>

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Contract of what stands between the matrix products on an NPU whose vectors have integers only: RMSNorm, RoPE, softmax and
-// SwiGLU of int16 values. Each is defined to the last bit by integer steps that such vectors have, and `scalar` is the definition;
-// the errors against real arithmetic below are what tests/npu_test.cpp allows, in units of the last place of the result.
+// SwiGLU of int16 values. Each is defined to the last bit by integer steps that such vectors have, and `scalar` is the
+// definition; the errors against real arithmetic below are what tests/npu_test.cpp allows, in units of the last place of the
+// result.
 //
 // "Qf" says that an int16 stands for itself times 2^-f. The steps:
 //
 //     q15(a, b)      = saturate((a * b + 2^14) >> 15)      the product of two Q15 numbers, rounded
 //     shifted(x, s)  = saturate((x + (2^s >> 1)) >> s)     32 bits to 16, rounded; ties go up
 //
-//   op        in                                         out                            error
-//   rms_norm  x of any scale, weight Q wf                Q of, of < wf                  0.75 + 2^-14 |y|
-//   rope      x of any scale; cos, sin Q14               the scale of x                 0.5 + 2 * 2^-15 |x|, the second part the tables'
-//   softmax   scores Q f, f = 1..11                      Q15, 32767 for 1               4, and 2^-14 of each result
-//   swiglu    gate Q f, f = 1..11; up of any scale       gate * sigmoid(gate) * up >> shift    0.5 + (0.5 + 3.5 |gate| 2^-15) |up| 2^-shift
+//   op        in                                      out                               error
+//   rms_norm  x of any scale, weight Q wf             Q of, of < wf                     0.75 + 2^-14 |y|
+//   rope      x of any scale; cos, sin Q14            the scale of x                    0.5 + 2^-15 (|a| + |b|)
+//   softmax   scores Q f, f = 1..11                   Q15, 32767 for 1                  4 + 2^-14 y
+//   swiglu    gate Q f, f = 1..11; up of any scale    gate * sigmoid(gate) * up >> s    0.5 + (0.5 + 3.5 |gate| 2^-15) |up| 2^-s
 //
 // e^x and the sigmoid alone, in Q15: 3.5 of any argument, most of it e^x's, whose shift rounds down.
 //
@@ -27,7 +28,9 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace npu {
 
-constexpr int16_t saturate16(int64_t x) { return static_cast<int16_t>(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x); }
+constexpr int16_t saturate16(int64_t x) {
+  return static_cast<int16_t>(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x);
+}
 constexpr int16_t q15(int32_t a, int32_t b) { return saturate16((int64_t{a} * b + 0x4000) >> 15); }
 constexpr int16_t shifted(int32_t x, int s) { return saturate16((int64_t{x} + ((int64_t{1} << s) >> 1)) >> s); }
 
@@ -90,8 +93,8 @@ inline constexpr int16_t reciprocal_first = 30840;  // 16 / 17 in Q15: of the li
 
 namespace scalar {
 
-// y[i] = x[i] * weight[i] / rms. epsilon: n * eps / scale^2, in units of squares of x. The rms stays below 2^15: n times 2^30 is the
-// most that squares and epsilon may be together.
+// y[i] = x[i] * weight[i] / rms. epsilon: n * eps / scale^2, in units of squares of x. The rms stays below 2^15: n times 2^30
+// is the most that squares and epsilon may be together.
 inline void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, NormFormat f) {
   uint64_t squares = epsilon;
   for (size_t i = 0; i < n; ++i) squares += static_cast<uint64_t>(int32_t{x[i]} * x[i]);
@@ -150,7 +153,8 @@ constexpr int16_t sigmoid(int16_t gate, int fraction) {
   return gate < 0 ? saturate16(32768 - s) : s;
 }
 
-// y[i] = (gate[i] * sigmoid(gate[i]) * up[i]) >> shift, shift 0..30. The result's fraction is the gate's plus up's less the shift.
+// y[i] = (gate[i] * sigmoid(gate[i]) * up[i]) >> shift, shift 0..30. The result's fraction is the gate's plus up's less the
+// shift.
 inline void swiglu(int16_t* y, const int16_t* gate, const int16_t* up, size_t n, int fraction, int shift) {
   for (size_t i = 0; i < n; ++i) y[i] = shifted(q15(gate[i], sigmoid(gate[i], fraction)) * up[i], shift);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations as the HVX kernels read them, for host and DSP alike. A column is one plane of one token, signed bytes: tokens of int8
-// are one column, tokens of int16 two, and a kernel takes one, two or four columns at once, whatever they are.
+// Activations as the HVX kernels read them, for host and DSP alike. A column is one plane of one token, signed bytes: tokens of
+// int8 are one column, tokens of int16 two, and a kernel takes one, two or four columns at once, whatever they are.
 //
 //     int8:   a                          int16:  a = 256 * high + low + 128,  low = (a & 255) - 128: signed as the high plane is
 //

@@ -4,8 +4,8 @@
 // (contract/npu.hpp), with activations of int16. So a whole model can be tried with an NPU's arithmetic. Results are those of the
 // kernels to the bit (tests/hexagon_test.cpp); speed is no aim.
 //
-// It holds formats of 4 bits with zero point 8 and a float scale for each row: INT4_CHANNEL, and such with integer sub-scales of 1 to 15
-// for every 32, 64 or 128 k (LPBQ). K is a multiple of 64, as the kernels' panels have it.
+// It holds formats of 4 bits with zero point 8 and a float scale for each row: INT4_CHANNEL, and such with integer sub-scales
+// of 1 to 15 for every 32, 64 or 128 k (LPBQ). K is a multiple of 64, as the kernels' panels have it.
 //
 // A row's integers are kept as what they amount to, block_scale * (code - 8), -120 to 105: a byte for each weight.
 #pragma once

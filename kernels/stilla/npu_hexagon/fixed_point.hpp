@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RMSNorm, RoPE, softmax and SwiGLU of contract/npu_fixed_point.hpp on HVX, whose definitions these equal to the bit: written
-// against the vocabulary of hvx.hpp, 64 values a vector. All arrays at multiples of 128 bytes, sizes multiples of 64. The scalar core
-// does what there is one of for each row: the root, the reciprocal of a sum.
+// against the vocabulary of hvx.hpp, 64 values a vector. All arrays at multiples of 128 bytes, sizes multiples of 64. The
+// scalar core does what there is one of for each row: the root, the reciprocal of a sum.
 #pragma once
 
 #include <stddef.h>

@@ -9,6 +9,9 @@
 //   V::Vector, V::Pair     128 bytes: 128 bytes, 64 halves or 32 words in lanes, little endian; two of them
 //   V::Local<T, n>         an array on the stack that vectors may be stored to
 //   load, store            vectors at addresses that are multiples of 128 (the hardware drops the address's low bits)
+//   load_next<n, at>(p)    the vector that is `at` vectors from p; then p steps n vectors on
+//   in_order(a, b, ...)    computes these vectors here, neither earlier nor later, and ends a packet, as load_next does: clang 19
+//                          left to itself fills packets less well than the order that is written
 //   two_words              8 bytes for the scalar core, at a multiple of 8 (else a fault)
 //
 //   operation                   lane by lane                                       instruction           it takes
@@ -20,7 +23,8 @@
 //   products(a, b)              words a.s16 * b.s16 of even lanes (lower), of odd ones (upper)   vmpy    both multipliers
 //   times_q15(a, b)             halves: saturate((a * b + 2^14) >> 15)             vmpy:<<1:rnd:sat      a multiplier
 //   words_times_q15(a, b)       words: saturate((a.s32 * b.s16[2i + 1] + 2^14) >> 15)   vmpyo:<<1:rnd:sat  both multipliers
-//   narrow(upper, lower, s)     halves: odd lanes upper >> s, even ones lower >> s, their low 16 bits; s = 0..15   vasr  the shifter
+//   narrow(upper, lower, s)     halves: odd lanes upper >> s, even ones lower >> s;
+//                               their low 16 bits, s = 0..15                       vasr                  the shifter
 //   narrow_saturating           the same, saturated                                vasr:sat              the shifter
 //   even_halves(upper, lower)   narrow by 0 without the shifter                    vshuffe               any pipe
 //   sub_words of pairs          both at once                                       vsub                  two pipes
@@ -82,6 +86,22 @@ struct Hvx {
   };
 
   static STILLA_HVX_INLINE Vector load(const void* from) { return *static_cast<const Vector*>(from); }
+  template <ptrdiff_t n, ptrdiff_t at = 0>
+  static STILLA_HVX_INLINE Vector load_next(const uint8_t*& from) {
+    const Vector a = load(from + at * static_cast<ptrdiff_t>(vector_bytes));
+    from += n * static_cast<ptrdiff_t>(vector_bytes);
+    asm("" : "+r"(from));  // an end of what is scheduled together
+    return a;
+  }
+  static STILLA_HVX_INLINE void in_order(Vector& a) { asm volatile("" : "+v"(a)); }
+  static STILLA_HVX_INLINE void in_order(Vector& a, Vector& b) { asm volatile("" : "+v"(a), "+v"(b)); }
+  static STILLA_HVX_INLINE void in_order(Vector& a, Vector& b, Vector& c) { asm volatile("" : "+v"(a), "+v"(b), "+v"(c)); }
+  static STILLA_HVX_INLINE void in_order(Vector& a, Vector& b, Vector& c, Vector& d) {
+    asm volatile("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d));
+  }
+  static STILLA_HVX_INLINE void in_order(Vector& a, Vector& b, const uint8_t*& p) {
+    asm volatile("" : "+v"(a), "+v"(b), "+r"(p));
+  }
   static STILLA_HVX_INLINE void store(void* to, Vector a) { *static_cast<Vector*>(to) = a; }
   static STILLA_HVX_INLINE TwoWords two_words(const void* from) {
     const int64_t both = *static_cast<const int64_t*>(from);

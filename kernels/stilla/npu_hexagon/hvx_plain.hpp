@@ -64,6 +64,14 @@ class HvxPlain {
     if (allowed(from, vector_bytes, vector_bytes)) std::memcpy(&a, from, sizeof a);
     return a;
   }
+  template <std::ptrdiff_t n, std::ptrdiff_t at = 0>
+  static Vector load_next(const std::uint8_t*& from) {
+    const Vector a = load(from + at * static_cast<std::ptrdiff_t>(vector_bytes));
+    from += n * static_cast<std::ptrdiff_t>(vector_bytes);
+    return a;
+  }
+  template <class... Values>
+  static void in_order(Values&...) {}
   static void store(void* to, const Vector& a) {
     if (allowed(to, vector_bytes, vector_bytes)) std::memcpy(to, &a, sizeof a);
   }

@@ -1,26 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Matrix products by the NPU contract (contract/npu.hpp) on HVX: weights of 4 bits (panel.hpp), per channel or LPBQ, times
-// columns of signed bytes (columns.hpp), which are int8 tokens or the planes of int16 ones. Written against the vocabulary of hvx.hpp.
+// columns of signed bytes (columns.hpp), which are int8 tokens or the planes of int16 ones. Written against the vocabulary of
+// hvx.hpp.
 //
 // A sweep multiplies 64 or 128 rows by one, two or four columns over all K. 256 weights take a load, an `and`, and two vrmpy
-// for each column, one of whole bytes and one of low nibbles (panel.hpp says why). With LPBQ the sums of two blocks of 32, 16 bits
-// each, stand side by side in a word's halves every 64 k, and one vdmpy adds both times their scales:
+// for each column, one of whole bytes and one of low nibbles (panel.hpp says why). With LPBQ the sums of two blocks of 32, 16
+// bits each, stand side by side in a word's halves every 64 k, and one vdmpy adds both times their scales:
 //
-//     low  = L1 | L0                 vshuffe: halves of the words L0, L1 of two blocks
-//     high = (P1 - L1) / 16 | (P0 - L0) / 16        vsub of a pair, vasr that narrows
-//     y   += (low + correction) . scales,  (high + correction) . scales         vadd, vdmpy; wrapped sums come out right
+//     low  = L1 | L0                            vshuffe: halves of the words L0, L1 of two blocks
+//     high = (P1 - L1) / 16 | (P0 - L0) / 16    vsub of a pair, vasr that narrows
+//     y   += (low + correction) . scales        vadd, vdmpy; the same for high. Sums that have wrapped come out right
 //
-// Packets of the loops for 256 weights (clang 19, -O3, the worse of v68 and v73; tests/npu_hexagon/packets.py counts them and
+// Packets of the loops for 256 weights (clang 19, -O3; tests/npu_hexagon/packets.py counts them in programs for v68 and v73 and
 // holds them to this table):
 //
 //     sweep                columns                       packets for 256 weights and all columns
-//     sweep_lpbq           1   (a token of int8)         1.5
-//     sweep_lpbq           2   (a token of int16)        2.6
-//     sweep_lpbq           4   (four of int8)            5.2
-//     sweep_per_channel    1                             1.3
-//     sweep_per_channel    2                             2.1
-//     sweep_per_channel    4                             4.2
+//     sweep_lpbq           1   (a token of int8)         1.25
+//     sweep_lpbq           2   (a token of int16)        2.47
+//     sweep_lpbq           4   (1.22 a column)           4.88
+//     sweep_per_channel    1                             1.16
+//     sweep_per_channel    2                             2.07
+//     sweep_per_channel    4   (1.04 a column)           4.13
+//
+// Two vrmpy fill a packet's multipliers, so 1 for each column is the least; LPBQ's vdmpy, both multipliers for 32 rows x 64 k,
+// make it 1.13. With one column all 40 packets of a chunk are full. What lost, for one column of LPBQ: the compiler's own order 1.41 to 1.44; the same of two chunks at once 1.44,
+// of two chunks that take turns 1.58; codes in one pointer's reach, and so an addition for every second load, 1.56. Words times
+// scales by vmpyie need no vshuffe, but twice the multiplications of vdmpy. Four columns of 128 rows do not fit the registers.
 #pragma once
 
 #include <stddef.h>
@@ -44,134 +50,86 @@ struct Sums {
   typename V::Vector both[Groups][Columns];
 };
 
-// Where a sweep of `Groups` groups from `first` on finds a chunk's codes. Two pointers: an instruction reaches 8 vectors back and 7 on.
-template <size_t Groups, size_t first>
-struct Codes {
-  const uint8_t* half[2];
-  explicit Codes(const uint8_t* chunk) : half{chunk + 8 * vector_bytes, chunk + 24 * vector_bytes} {
-#if defined(__HVX__)
-    asm("" : "+r"(half[0]), "+r"(half[1]));  // else they become one pointer, and an addition for every second load
-#endif
+// A sweep's way through the vectors of codes, a unit each: first those of a step's groups, from group `first` on, then the next
+// step's. Units are pipelined by hand: a vector is loaded two units before its products and its low nibbles are found one unit
+// before. So a unit of one column fills a packet: vrmpy, vrmpy, vand, vmem.
+template <class V, WeightForm form, size_t Columns, size_t Groups, size_t first>
+struct Pipeline {
+  using Vector = typename V::Vector;
+  static constexpr ptrdiff_t stride = groups / Groups;  // vectors from unit to unit
+  static constexpr size_t units = chunk_k / step_k * Groups, units_of_words = 2 * Groups;
+  // The words of all steps before the first unit, or of two steps at a time: four vector instructions leave a packet no slot.
+  static constexpr bool all_words_first = Columns == 1;
+
+  const uint8_t* next;
+  Vector codes[2];  // of this unit and the one after it
+  Vector low;       // of this unit
+  TwoWords words[units / units_of_words][Columns];
+  Vector low_nibbles = V::splat_word(0x0f0f0f0f);
+
+  explicit STILLA_HVX_INLINE Pipeline(const uint8_t* chunk) : next(chunk + (first + 2 * stride) * vector_bytes) {}
+
+  STILLA_HVX_INLINE void load_word(const uint8_t* x, size_t i, size_t c) {
+    words[i][c] = V::two_words(x + (i * Columns + c) * 8);
   }
-  const uint8_t* at(size_t step, size_t g) const {
-    return half[step / 8] + (static_cast<ptrdiff_t>(step % 8 * groups + first + g) - 8) * static_cast<ptrdiff_t>(vector_bytes);
+  STILLA_HVX_INLINE void load_words(const uint8_t* x, size_t i) {
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) load_word(x, i, c);
   }
-  void next(size_t bytes) {
-    half[0] += bytes;
-    half[1] += bytes;
+  STILLA_HVX_INLINE void load_words(const uint8_t* x, size_t begin, size_t end) {
+    STILLA_HVX_UNROLL
+    for (size_t i = begin; i < end && all_words_first; ++i) load_words(x, i);
+  }
+
+  // The products of a unit. A block's first ones begin its sums, unless sums go on over all blocks.
+  STILLA_HVX_INLINE void multiply(Sums<V, Columns, Groups>& sums, size_t unit) {
+    const size_t step = unit / Groups, g = unit % Groups;
+    const bool begins = form == WeightForm::lpbq && step % (scale_k / step_k) == 0;
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) {
+      const TwoWords& two = words[unit / units_of_words][c];
+      const int32_t word = step % 2 == 0 ? two.first : two.second;
+      sums.both[g][c] = begins ? V::dot4(codes[0], word) : V::dot4(sums.both[g][c], codes[0], word);
+      sums.low[g][c] = begins ? V::dot4(low, word) : V::dot4(sums.low[g][c], low, word);
+    }
+  }
+  // What comes between the products of a unit and of the next one.
+  STILLA_HVX_INLINE void advance(const uint8_t* x, size_t unit) {
+    if (!all_words_first && unit / units_of_words + 1 < units / units_of_words) {
+      const size_t i = unit / units_of_words + 1;
+      STILLA_HVX_UNROLL
+      for (size_t c = unit % units_of_words; c < Columns; c += units_of_words) load_word(x, i, c);
+    }
+    codes[0] = codes[1];
+    low = V::bit_and(codes[0], low_nibbles);
+    codes[1] = V::template load_next<stride>(next);
+    V::in_order(low);
   }
 };
 
-// Adds steps [begin, begin + 2) of a chunk; the first ones begin the sums.
-template <class V, bool is_first, size_t Columns, size_t Groups, size_t first>
-STILLA_HVX_INLINE void multiply_two_steps(Sums<V, Columns, Groups>& sums, const Codes<Groups, first>& codes, size_t begin,
-                                          const uint8_t* x, const typename V::Vector& low_nibbles) {
-  TwoWords words[Columns];
-  STILLA_HVX_UNROLL
-  for (size_t c = 0; c < Columns; ++c) words[c] = V::two_words(x + 8 * c);
-  STILLA_HVX_UNROLL
-  for (size_t step = 0; step < 2; ++step) {
-    STILLA_HVX_UNROLL
-    for (size_t g = 0; g < Groups; ++g) {
-      const typename V::Vector both = V::load(codes.at(begin + step, g));
-      const typename V::Vector low = V::bit_and(both, low_nibbles);
-      STILLA_HVX_UNROLL
-      for (size_t c = 0; c < Columns; ++c) {
-        const int32_t word = step == 0 ? words[c].first : words[c].second;
-        if (is_first && step == 0) {
-          sums.both[g][c] = V::dot4(both, word);
-          sums.low[g][c] = V::dot4(low, word);
-        } else {
-          sums.both[g][c] = V::dot4(sums.both[g][c], both, word);
-          sums.low[g][c] = V::dot4(sums.low[g][c], low, word);
-        }
-      }
-    }
-  }
-}
-
-// Steps [begin, begin + 8): 32 k.
-template <class V, bool is_first, size_t Columns, size_t Groups, size_t first>
-STILLA_HVX_INLINE void multiply_block(Sums<V, Columns, Groups>& sums, const Codes<Groups, first>& codes, size_t begin,
-                                      const uint8_t* x, const typename V::Vector& low_nibbles) {
-  multiply_two_steps<V, is_first>(sums, codes, begin, x, low_nibbles);
-  STILLA_HVX_UNROLL
-  for (size_t two = 1; two < 4; ++two) {
-    multiply_two_steps<V, false>(sums, codes, begin + 2 * two, x + two * 8 * Columns, low_nibbles);
-  }
-}
-
-// Negated sums [Columns][128] of the rows of groups [first, first + Groups), of Columns columns at x, over all chunks.
-template <class V, size_t Columns, size_t Groups, size_t first>
-STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
-  using Vector = typename V::Vector;
-  constexpr size_t bytes = chunk_bytes(WeightForm::lpbq);
-  const Vector low_nibbles = V::splat_word(0x0f0f0f0f), low_of_halves = V::splat_half(15);
-  Vector y[Groups][2][Columns];  // of low and of high nibbles
-  for (auto& group : y) {
-    for (auto& nibbles : group) {
-      for (Vector& column : nibbles) column = V::zero();
-    }
-  }
-  Codes<Groups, first> codes(chunk);
-  const uint8_t* scales = chunk + codes_bytes;
-  for (; chunks > 0; --chunks) {
-    Sums<V, Columns, Groups> block[2];
-    multiply_block<V, true>(block[0], codes, 0, x, low_nibbles);
-    multiply_block<V, true>(block[1], codes, 8, x + scale_k * Columns, low_nibbles);
-    const Vector packed = V::load(scales);
-    Vector corrections[Columns];
-    STILLA_HVX_UNROLL
-    for (size_t c = 0; c < Columns; ++c) corrections[c] = V::splat_word(V::two_words(x + chunk_k * Columns + 8 * c).first);
-    STILLA_HVX_UNROLL
-    for (size_t g = 0; g < Groups; ++g) {
-      constexpr int low_shift = 8, high_shift = 4;
-      const bool is_last = first + g == 1;
-      const Vector low_scales = V::bit_and(is_last ? V::shift_halves_right(packed, low_shift) : packed, low_of_halves);
-      const Vector high_scales = is_last ? V::shift_halves_right(packed, low_shift + high_shift)
-                                         : V::bit_and(V::shift_halves_right(packed, high_shift), low_of_halves);
-      STILLA_HVX_UNROLL
-      for (size_t c = 0; c < Columns; ++c) {
-        using Pair = typename V::Pair;
-        const Pair low_words{block[0].low[g][c], block[1].low[g][c]};
-        const Pair high_words = V::sub_words(Pair{block[0].both[g][c], block[1].both[g][c]}, low_words);
-        const Vector low = V::even_halves(low_words.upper, low_words.lower);
-        const Vector high = V::narrow(high_words.upper, high_words.lower, 4);
-        y[g][0][c] = V::dot2(y[g][0][c], V::add_halves(low, corrections[c]), low_scales);
-        y[g][1][c] = V::dot2(y[g][1][c], V::add_halves(high, corrections[c]), high_scales);
-      }
-    }
-    codes.next(bytes);
-    scales += bytes;
-    x += column_chunk_bytes * Columns;
-  }
-  STILLA_HVX_UNROLL
-  for (size_t g = 0; g < Groups; ++g) {
-    STILLA_HVX_UNROLL
-    for (size_t c = 0; c < Columns; ++c) {
-      int32_t* const rows = out + c * panel_rows + (first + g) * group_rows;
-      V::store(rows, y[g][0][c]);
-      V::store(rows + vector_words, y[g][1][c]);
-    }
-  }
-}
-
+// Negated sums [Columns][128] of the rows of groups [first, first + Groups) and of the columns at x, over all chunks.
 template <class V, size_t Columns, size_t Groups, size_t first>
 STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
   using Vector = typename V::Vector;
-  constexpr size_t bytes = chunk_bytes(WeightForm::per_channel);
-  const Vector low_nibbles = V::splat_word(0x0f0f0f0f);
+  using Way = Pipeline<V, WeightForm::per_channel, Columns, Groups, first>;
   Sums<V, Columns, Groups> sums;
   STILLA_HVX_UNROLL
   for (size_t g = 0; g < Groups; ++g) {
     STILLA_HVX_UNROLL
     for (size_t c = 0; c < Columns; ++c) sums.low[g][c] = sums.both[g][c] = V::zero();
   }
-  Codes<Groups, first> codes(chunk);
+  Way way(chunk);
+  way.codes[0] = V::load(way.next - 2 * Way::stride * ptrdiff_t{vector_bytes});
+  way.codes[1] = V::load(way.next - Way::stride * ptrdiff_t{vector_bytes});
+  way.low = V::bit_and(way.codes[0], way.low_nibbles);
   for (; chunks > 0; --chunks) {
-    multiply_block<V, false>(sums, codes, 0, x, low_nibbles);
-    multiply_block<V, false>(sums, codes, 8, x + scale_k * Columns, low_nibbles);
-    codes.next(bytes);
+    way.load_words(x, 0, 8);
+    if (!Way::all_words_first) way.load_words(x, 0);
+    STILLA_HVX_UNROLL
+    for (size_t unit = 0; unit < Way::units; ++unit) {
+      way.multiply(sums, unit);
+      way.advance(x, unit);
+    }
     x += column_chunk_bytes * Columns;
   }
   STILLA_HVX_UNROLL
@@ -187,20 +145,209 @@ STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, c
   }
 }
 
+// LPBQ's sums y, and what a chunk's blocks add to them: their sums of words become halves, two blocks of a row side by side, and
+// meet the blocks' scales.
+template <class V, size_t Columns, size_t Groups, size_t first>
+struct LpbqSums {
+  using Vector = typename V::Vector;
+  using Pair = typename V::Pair;
+  Vector y[Groups][2][Columns];  // of low and of high nibbles
+  Sums<V, Columns, Groups> blocks[2];
+  Vector scales;          // of the chunk, packed
+  Vector shifted_scales;  // shifted to the second nibbles that this sweep needs
+  int32_t corrections[Columns];
+
+  STILLA_HVX_INLINE LpbqSums() {
+    scales = shifted_scales = V::zero();
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) {
+      corrections[c] = 0;
+      STILLA_HVX_UNROLL
+      for (size_t g = 0; g < Groups; ++g) {
+        y[g][0][c] = y[g][1][c] = V::zero();
+        for (auto& block : blocks) block.low[g][c] = block.both[g][c] = V::zero();
+      }
+    }
+  }
+  STILLA_HVX_INLINE void load_correction(const uint8_t* x, size_t c) {
+    corrections[c] = V::two_words(x + chunk_k * Columns + 8 * c).first;
+  }
+  STILLA_HVX_INLINE Vector shift_scales() const { return V::shift_halves_right(scales, first == 0 ? 4 : 8); }
+
+  // Adds the blocks of a chunk that is through, while the first operands of the next one, whose columns are at x, come.
+  template <class Way>
+  STILLA_HVX_INLINE void add_blocks(Way& way, const uint8_t* x) {
+    if constexpr (Groups == 2) {
+      add_two_groups(way, x);
+    } else {
+      add_one_group(way);
+    }
+    STILLA_HVX_UNROLL
+    for (size_t g = 0; g < Groups && Columns > 1; ++g) {
+      STILLA_HVX_UNROLL
+      for (size_t c = 0; c < Columns; ++c) V::in_order(y[g][0][c], y[g][1][c]);
+    }
+  }
+
+ private:
+  static constexpr ptrdiff_t ahead = static_cast<ptrdiff_t>(groups / Groups * vector_bytes);
+
+  // With one column the order is that of packets, eight of them, all full.
+  template <class Way>
+  STILLA_HVX_INLINE void add_two_groups(Way& way, const uint8_t* x) {
+    const Vector mask = V::splat_half(15);
+    Pair words[2][Columns];
+    Vector low[2][Columns], high[2][Columns], correction[Columns];
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) {
+      words[0][c] = high_words(0, c);
+      words[1][c] = high_words(1, c);
+    }
+    way.load_words(x, 0, 2);
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) {
+      correction[c] = V::splat_word(corrections[c]);
+      low[0][c] = V::even_halves(blocks[1].low[0][c], blocks[0].low[0][c]);
+      low[1][c] = V::even_halves(blocks[1].low[1][c], blocks[0].low[1][c]);
+    }
+    way.codes[0] = V::load(way.next - 2 * ahead);
+    keep(correction[0], low[0][0], low[1][0]);
+
+    Vector scales_0 = V::bit_and(scales, mask);
+    narrow(high[0], words[0]);
+    add(low[0], correction);
+    way.load_words(x, 2, 3);
+    keep(high[0][0], low[0][0], scales_0);
+
+    Vector scales_1 = V::bit_and(shifted_scales, mask), scales_2 = V::shift_halves_right(scales, 8);
+    add_products(y[0][0], low[0], scales_0);
+    way.load_words(x, 3, 4);
+    keep(y[0][0][0], scales_1, scales_2);
+
+    narrow(high[1], words[1]);
+    add(high[0], correction);
+    way.load_words(x, 4, 5);
+    way.codes[1] = V::load(way.next - ahead);
+    keep(high[1][0], high[0][0]);
+
+    add_products(y[0][1], high[0], scales_1);
+    scales_2 = V::bit_and(scales_2, mask);
+    add(low[1], correction);
+    way.load_words(x, 5, 6);
+    keep(y[0][1][0], low[1][0], scales_2);
+
+    Vector scales_3 = V::shift_halves_right(scales, 12);
+    add_products(y[1][0], low[1], scales_2);
+    add(high[1], correction);
+    way.load_words(x, 6, 7);
+    keep(y[1][0][0], high[1][0], scales_3);
+
+    add_products(y[1][1], high[1], scales_3);
+    way.load_words(x, 7, 8);
+    if constexpr (Columns == 1) load_correction(x, 0);
+    way.low = V::bit_and(way.codes[0], way.low_nibbles);
+    V::in_order(y[1][1][0], way.low, way.next);
+  }
+
+  template <class Way>
+  STILLA_HVX_INLINE void add_one_group(Way& way) {
+    const Vector mask = V::splat_half(15);
+    const Vector low_scales = V::bit_and(first == 0 ? scales : shifted_scales, mask);
+    const Vector high_scales = first == 0 ? V::bit_and(shifted_scales, mask) : V::shift_halves_right(scales, 12);
+    Pair words[Columns];
+    Vector low[Columns], high[Columns], correction[Columns];
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) {
+      words[c] = high_words(0, c);
+      low[c] = V::even_halves(blocks[1].low[0][c], blocks[0].low[0][c]);
+      correction[c] = V::splat_word(corrections[c]);
+    }
+    narrow(high, words);
+    add(low, correction);
+    add_products(y[0][0], low, low_scales);
+    add(high, correction);
+    add_products(y[0][1], high, high_scales);
+    way.codes[0] = V::load(way.next - 2 * ahead);
+    way.codes[1] = V::load(way.next - ahead);
+    way.low = V::bit_and(way.codes[0], way.low_nibbles);
+    V::in_order(y[0][1][Columns - 1], way.low, way.next);
+  }
+
+  template <class... Vectors>
+  static STILLA_HVX_INLINE void keep(Vectors&... vectors) {
+    if constexpr (Columns == 1) V::in_order(vectors...);
+  }
+  // 16 times the high nibbles' sums of both blocks.
+  STILLA_HVX_INLINE Pair high_words(size_t g, size_t c) const {
+    return V::sub_words(Pair{blocks[0].both[g][c], blocks[1].both[g][c]}, Pair{blocks[0].low[g][c], blocks[1].low[g][c]});
+  }
+  static STILLA_HVX_INLINE void narrow(Vector (&high)[Columns], const Pair (&words)[Columns]) {
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) high[c] = V::narrow(words[c].upper, words[c].lower, 4);
+  }
+  static STILLA_HVX_INLINE void add(Vector (&halves)[Columns], const Vector (&correction)[Columns]) {
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) halves[c] = V::add_halves(halves[c], correction[c]);
+  }
+  static STILLA_HVX_INLINE void add_products(Vector (&sums)[Columns], const Vector (&halves)[Columns], const Vector& by) {
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) sums[c] = V::dot2(sums[c], halves[c], by);
+  }
+};
+
+// The same for LPBQ. A chunk's blocks are added when the next chunk begins; at the first one all that is added is zero.
+template <class V, size_t Columns, size_t Groups, size_t first>
+STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
+  using Way = Pipeline<V, WeightForm::lpbq, Columns, Groups, first>;
+  constexpr size_t block_units = Way::units / 2;
+  Way way(chunk);
+  LpbqSums<V, Columns, Groups, first> sums;
+  if (!Way::all_words_first) way.load_words(x, 0);
+  for (; chunks > 0; --chunks) {
+    const uint8_t* const next_x = Way::all_words_first || chunks > 1 ? x + column_chunk_bytes * Columns : x;
+    sums.add_blocks(way, x);
+    STILLA_HVX_UNROLL
+    for (size_t unit = 0; unit + 2 < Way::units; ++unit) {
+      way.multiply(sums.blocks[unit / block_units], unit);
+      if (Columns > 1 && unit < Columns) sums.load_correction(x, unit);
+      way.advance(x, unit);
+    }
+    way.multiply(sums.blocks[1], Way::units - 2);
+    way.codes[0] = way.codes[1];
+    way.low = V::bit_and(way.codes[0], way.low_nibbles);
+    sums.scales = V::template load_next<1 + 2 * Way::stride, -static_cast<ptrdiff_t>(first)>(way.next);
+    way.multiply(sums.blocks[1], Way::units - 1);
+    sums.shifted_scales = sums.shift_scales();
+    if (!Way::all_words_first) way.load_words(next_x, 0);
+    x = next_x;
+  }
+  // The last chunk's blocks; what is loaded beside them is there (the panel's tail, these columns) and not used.
+  sums.add_blocks(way, Way::all_words_first ? x - column_chunk_bytes * Columns : x);
+  STILLA_HVX_UNROLL
+  for (size_t g = 0; g < Groups; ++g) {
+    STILLA_HVX_UNROLL
+    for (size_t c = 0; c < Columns; ++c) {
+      int32_t* const rows = out + c * panel_rows + (first + g) * group_rows;
+      V::store(rows, sums.y[g][0][c]);
+      V::store(rows + vector_words, sums.y[g][1][c]);
+    }
+  }
+}
+
 // The sweeps: of one column and of two 128 rows at once. Four columns' sums fill the registers with 64 rows.
 template <class V>
-STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form, const uint8_t* x, size_t columns, size_t chunks) {
-  const uint8_t* const chunk = panel + head_bytes;
+STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form, const uint8_t* x, size_t columns,
+                             size_t chunks) {
   if (form == WeightForm::lpbq) {
-    if (columns == 1) return sweep_lpbq<V, 1, 2, 0>(out, chunk, x, chunks);
-    if (columns == 2) return sweep_lpbq<V, 2, 2, 0>(out, chunk, x, chunks);
-    sweep_lpbq<V, 4, 1, 0>(out, chunk, x, chunks);
-    return sweep_lpbq<V, 4, 1, 1>(out, chunk, x, chunks);
+    if (columns == 1) return sweep_lpbq<V, 1, 2, 0>(out, panel, x, chunks);
+    if (columns == 2) return sweep_lpbq<V, 2, 2, 0>(out, panel, x, chunks);
+    sweep_lpbq<V, 4, 1, 0>(out, panel, x, chunks);
+    return sweep_lpbq<V, 4, 1, 1>(out, panel, x, chunks);
   }
-  if (columns == 1) return sweep_per_channel<V, 1, 2, 0>(out, chunk, x, chunks);
-  if (columns == 2) return sweep_per_channel<V, 2, 2, 0>(out, chunk, x, chunks);
-  sweep_per_channel<V, 4, 1, 0>(out, chunk, x, chunks);
-  sweep_per_channel<V, 4, 1, 1>(out, chunk, x, chunks);
+  if (columns == 1) return sweep_per_channel<V, 1, 2, 0>(out, panel, x, chunks);
+  if (columns == 2) return sweep_per_channel<V, 2, 2, 0>(out, panel, x, chunks);
+  sweep_per_channel<V, 4, 1, 0>(out, panel, x, chunks);
+  sweep_per_channel<V, 4, 1, 1>(out, panel, x, chunks);
 }
 
 // y[M, N] = scaled products. Panels, columns and nothing else are read as vectors; y has any alignment.
@@ -223,9 +370,9 @@ inline void finish_token(const MatmulArgs& a, const uint8_t* panel, size_t n0, s
   for (size_t row = 0; row < count; ++row) {
     int64_t total = -int64_t{sums[row]};
     if (a.activations == npu::Activations::int16) {
-      total = 256 * total - sums[panel_rows + row] + 128 * int64_t{read_four<int32_t>(panel + weight_sum_at(row))};
+      total = 256 * total - sums[panel_rows + row] + 128 * int64_t{read_four<int32_t>(panel + weight_sum_at(a.form, a.K, row))};
     }
-    const float scale = read_four<float>(panel + scale_at(row));
+    const float scale = read_four<float>(panel + scale_at(a.form, a.K, row));
     a.y[m * a.y_stride + n0 + row] = npu::scaled(total, scale, a.token_scales[m], a.bias == nullptr ? 0.0f : a.bias[n0 + row]);
   }
 }

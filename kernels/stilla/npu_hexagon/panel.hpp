@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights as the HVX kernels read them, for host and DSP alike: a panel of 128 rows, which stand in the lanes, and of all K, a multiple
-// of 64. One DMA transfer brings a panel, or some chunks of it.
+// Weights as the HVX kernels read them, for host and DSP alike: a panel of 128 rows, which stand in the lanes, and of all K, a
+// multiple of 64. One DMA transfer brings a panel, or some chunks of it.
 //
-//     panel     head | chunk 0 | chunk 1 | ... | chunk K / 64 - 1              a vector is 128 bytes, everything on a multiple of it
+//     panel     chunk 0 | chunk 1 | ... | chunk K / 64 - 1 | tail       a vector is 128 bytes, everything on a multiple of it
 //
-//     head      8 vectors   float channel_scale[128] | int32 weight_sum[128]   sum over k of block_scale * (code - 8)
 //     chunk    32 vectors   codes of 64 k, [16 steps of 4 k][2 groups of 64 rows][128 bytes]
 //             + 1 vector    block scales, LPBQ only
+//     tail      8 vectors   float channel_scale[128] | int32 weight_sum[128]: sum over k of block_scale * (code - 8)
 //
 //     codes     group g, step t, byte 4 r + j, r < 32, j < 4:      low nibble   15 - code of row 64 g      + r, k = 4 t + j
 //                                                                  high nibble  15 - code of row 64 g + 32 + r
 //     scales    half b of word r:    block b's (32 k) of row r | row 32 + r << 4 | row 64 + r << 8 | row 96 + r << 12
 //
-// Both nibbles of a byte have the same k, so they meet the same activations: with P = sum of byte * a and L = sum of low nibble * a the
-// high nibble's sum is (P - L) / 16, and one `and` unpacks 256 weights. (With different k for the nibbles a shift is needed
-// beside it: 5 instructions for 256 weights instead of 4.)
+// Both nibbles of a byte have the same k, so they meet the same activations: with P = sum of byte * a and L = sum of low nibble
+// * a the high nibble's sum is (P - L) / 16, and one `and` unpacks 256 weights. (With different k for the nibbles a shift is
+// needed beside it: 5 instructions for 256 weights instead of 4.) Kernels load two vectors ahead, past the last chunk from the
+// tail.
 //
-// Stored is 15 - code because then a block's sum is of -(code - 8) * a, -32768 to 32512 where 32 codes of 0 meet 32 times -128, and
-// fits 16 bits; of (code - 8) * a it would reach 32768 and not fit. The kernels take the sign back at the end.
+// Stored is 15 - code because then a block's sum is of -(code - 8) * a, -32768 to 32512 where 32 codes of 0 meet 32 times -128,
+// and fits 16 bits; of (code - 8) * a it would reach 32768 and not fit. The kernels take the sign back at the end.
 //
 // Block scales stand for 32 k always. LPBQ of 64 or 128 repeats them: 4.125 bits per weight for all three, where 4.0625 and 4.03
 // would do, and one kernel.
@@ -37,29 +38,30 @@ inline constexpr size_t group_rows = 64;  // a group: the rows of one vector of 
 inline constexpr size_t chunk_k = 64;
 inline constexpr size_t step_k = 4;
 inline constexpr size_t scale_k = 32;  // what a block scale stands for
-inline constexpr size_t head_bytes = 8 * vector_bytes;
+inline constexpr size_t tail_bytes = 8 * vector_bytes;
 inline constexpr size_t groups = 2;
 inline constexpr size_t codes_bytes = chunk_k / step_k * groups * vector_bytes;
 inline constexpr int stored_zero = npu::largest_code - npu::zero_point;  // what code 8 is stored as
-static_assert(scale_k * 8 * 128 == 32768 && scale_k * 8 * 127 < 32768, "a block's sum fits 16 bits with the sign reversed, and only so");
+static_assert(scale_k * 8 * 128 == 32768 && scale_k * 8 * 127 < 32768, "a block's sum fits 16 bits with its sign reversed only");
 
 enum class WeightForm : uint8_t { per_channel, lpbq };
 
 constexpr size_t chunk_bytes(WeightForm form) { return codes_bytes + (form == WeightForm::lpbq ? vector_bytes : 0); }
-constexpr size_t panel_bytes(WeightForm form, size_t K) { return head_bytes + K / chunk_k * chunk_bytes(form); }
+constexpr size_t tail_at(WeightForm form, size_t K) { return K / chunk_k * chunk_bytes(form); }
+constexpr size_t panel_bytes(WeightForm form, size_t K) { return tail_at(form, K) + tail_bytes; }
 constexpr size_t panel_count(size_t N) { return (N + panel_rows - 1) / panel_rows; }
 
 // Where things are in a panel, in bytes. row: 0..127.
-constexpr size_t scale_at(size_t row) { return 4 * row; }
-constexpr size_t weight_sum_at(size_t row) { return 4 * (panel_rows + row); }
+constexpr size_t scale_at(WeightForm form, size_t K, size_t row) { return tail_at(form, K) + 4 * row; }
+constexpr size_t weight_sum_at(WeightForm form, size_t K, size_t row) { return tail_at(form, K) + 4 * (panel_rows + row); }
 constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
-  return head_bytes + k / chunk_k * chunk_bytes(form) + (k % chunk_k / step_k * groups + row / group_rows) * vector_bytes +
+  return k / chunk_k * chunk_bytes(form) + (k % chunk_k / step_k * groups + row / group_rows) * vector_bytes +
          row % 32 * step_k + k % step_k;
 }
 constexpr unsigned code_shift(size_t row) { return row % group_rows < 32 ? 0 : 4; }
 // The byte with the scale's nibble, and the nibble's place in it.
 constexpr size_t block_scale_at(size_t row, size_t k) {
-  return head_bytes + k / chunk_k * chunk_bytes(WeightForm::lpbq) + codes_bytes + row % 32 * 4 + k % chunk_k / scale_k * 2 + row / 64;
+  return k / chunk_k * chunk_bytes(WeightForm::lpbq) + codes_bytes + row % 32 * 4 + k % chunk_k / scale_k * 2 + row / 64;
 }
 constexpr unsigned block_scale_shift(size_t row) { return row % 64 < 32 ? 0 : 4; }
 
@@ -67,12 +69,12 @@ constexpr unsigned block_scale_shift(size_t row) { return row % 64 < 32 ? 0 : 4;
 template <class T>
 STILLA_HVX_INLINE T read_four(const uint8_t* from) {
   T value;
-  __builtin_memcpy(&value, from, 4);
+  __builtin_memcpy(&value, __builtin_assume_aligned(from, 4), 4);
   return value;
 }
 template <class T>
 STILLA_HVX_INLINE void write_four(uint8_t* to, T value) {
-  __builtin_memcpy(to, &value, 4);
+  __builtin_memcpy(__builtin_assume_aligned(to, 4), &value, 4);
 }
 
 // Writes rows [n0, n0 + 128) as a panel; those from N on become zeros (code 8, scales 1 and 0).
@@ -80,9 +82,9 @@ template <npu::Weights W>
 void pack_panel(uint8_t* panel, WeightForm form, const W& w, size_t n0, size_t N, size_t K) {
   const size_t rows = N - n0 < panel_rows ? N - n0 : panel_rows;
   for (size_t row = 0; row < panel_rows; ++row) {
-    write_four(panel + scale_at(row), row < rows ? w.channel_scale(n0 + row) : 0.0f);
+    write_four(panel + scale_at(form, K, row), row < rows ? w.channel_scale(n0 + row) : 0.0f);
   }
-  for (size_t chunk = head_bytes; chunk < panel_bytes(form, K); chunk += chunk_bytes(form)) {
+  for (size_t chunk = 0; chunk < tail_at(form, K); chunk += chunk_bytes(form)) {
     for (size_t i = 0; i < codes_bytes; ++i) panel[chunk + i] = stored_zero * 0x11;
     for (size_t i = codes_bytes; i < chunk_bytes(form); ++i) panel[chunk + i] = 0x11;
   }
@@ -96,7 +98,7 @@ void pack_panel(uint8_t* panel, WeightForm form, const W& w, size_t n0, size_t N
       }
       weight_sum += scale * (code - npu::zero_point);
     }
-    write_four(panel + weight_sum_at(row), weight_sum);
+    write_four(panel + weight_sum_at(form, K, row), weight_sum);
   }
 }
 
@@ -121,7 +123,7 @@ struct PanelWeights {
     const size_t row = n % panel_rows;
     return form == WeightForm::per_channel ? 1 : panel(n)[block_scale_at(row, k)] >> block_scale_shift(row) & 15;
   }
-  float channel_scale(size_t n) const { return read_four<float>(panel(n) + scale_at(n % panel_rows)); }
+  float channel_scale(size_t n) const { return read_four<float>(panel(n) + scale_at(form, K, n % panel_rows)); }
 };
 
 }}}  // namespace stilla::hexagon
