@@ -339,16 +339,16 @@ std::string refusal(std::vector<std::byte> rows, std::size_t N, std::size_t K) {
 }
 TEST(HexagonDevice, RefusesWhatItCannotHold) {
   EXPECT_EQ(refusal<INT8_CHANNEL>({}, 0, 64),
-            "hexagon-emulated: expected 4-bit weights with zero point 8, a scale for each row and block scales of 1 to 15 if "
+            "expected 4-bit weights with zero point 8, a scale for each row and block scales of 1 to 15 if "
             "any, found int8_channel");
   EXPECT_EQ(refusal<INT4_CHANNEL>(rows_of<INT4_CHANNEL>(1, 1, 96), 1, 96),
-            "hexagon-emulated: expected rows of whole chunks of 64 weights, at most 65536, found 96");
+            "expected rows of whole chunks of 64 weights, at most 65536, found 96");
   std::vector<std::byte> rows = rows_of<BlockScaled>(1, 2, 128);
   rows[row_bytes<BlockScaled>(128) + 4 + 33] = std::byte{16};
-  EXPECT_EQ(refusal<BlockScaled>(rows, 2, 128), "hexagon-emulated: expected block scales of 1 to 15, found 16 in row 1 at 64");
+  EXPECT_EQ(refusal<BlockScaled>(rows, 2, 128), "expected block scales of 1 to 15, found 16 in row 1 at 64");
   std::vector<float> y(4);
   const auto status = HexagonEmulated::multiply(Matrix(y.data(), 2, 2), {}, ConstMatrix(y.data(), 2, 2));
-  EXPECT_EQ(status.error().message, "hexagon-emulated: expected x of 2 x 0 and y of 2 x 0, found x of 2 x 2 and y of 2 x 2");
+  EXPECT_EQ(status.error().message, "expected x of 2 x 0 and y of 2 x 0, found x of 2 x 2 and y of 2 x 2");
 }
 static_assert(stilla::detail::is_in_list<HexagonEmulated, Devices>);
 

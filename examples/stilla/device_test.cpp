@@ -15,6 +15,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <stilla/device_matrix.hpp>
+
 #include "commands.hpp"
 #include "embedded_model.hpp"
 #include "loading.hpp"
@@ -79,6 +81,7 @@ struct DeviceTestOptions {
 
 int test_device(const DeviceTestOptions& options) {
   if (options.model.device.empty()) fail(exit_usage, "which device? --device NAME; stilla npu test --help lists those that are here");
+  check(stilla::check_device(options.model.device));
   ModelOptions on_cpu = options.model;
   on_cpu.device.clear();
   on_cpu.activations = stilla::ActivationBits::sixteen;

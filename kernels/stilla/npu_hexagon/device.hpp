@@ -121,7 +121,7 @@ struct HexagonEmulated {
   }
 
   static Error refused(std::string_view expected, std::string_view found) {
-    return {ErrorKind::bad_argument, concat("hexagon-emulated: expected ", expected, ", found ", found)};
+    return {ErrorKind::bad_argument, concat("expected ", expected, ", found ", found)};
   }
 };
 
