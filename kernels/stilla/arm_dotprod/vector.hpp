@@ -38,6 +38,9 @@ struct Budget {
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return tokens == 1 ? few_ahead_of_one : few_ahead_of_several; }
+  // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12) two tokens together take 9.4 to 10.2 cycles for 256 products of each, and a
+  // sweep takes 5.0. What it unpacks before, 8 tokens share. From how many tokens on it is faster was not measured.
+  static constexpr std::size_t fewest_to_sweep = 8;
   // 3 tokens x 4 vectors are 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12 sums; with 3 activations and 4
   // operands 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12) 12 rows x 4 tokens and 8 x 6 take as long with 8 bits
   // and 1.01 to 1.06 times with 16, and 16 x 2 takes 1.04 to 1.07 times as long; 16 x 4 spills.

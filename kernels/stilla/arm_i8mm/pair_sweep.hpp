@@ -37,8 +37,8 @@ namespace stilla { inline namespace STILLA_ABI { namespace i8mm {
 using dotprod::Float;
 using dotprod::Int;
 
-// With fewer the sweep's unpacking takes longer than dotprod's kernels for few tokens (by LLVM's models; no such CPU was at hand).
-inline constexpr std::size_t fewest_to_sweep = 8;
+// As many as dotprod sweeps over. Where smmla begins to be faster was not measured: no such CPU was at hand.
+inline constexpr std::size_t fewest_to_sweep = dotprod::Budget::fewest_to_sweep;
 inline constexpr std::size_t tile_rows = 8, tile_tokens = 6;
 inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_tokens / 2;
 // 240 to 290 KB of unpacked weights, in the second-level cache; of a tile 10 KB of them and 9 KB of activations. The more panels,

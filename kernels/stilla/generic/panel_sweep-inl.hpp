@@ -337,7 +337,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
   }
 }
 
-inline constexpr std::size_t fewest_to_sweep = 16;
+inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;
 // So many tokens sweep over all unpacked sets before the next ones: their activations stay in L2 meanwhile, and their TokenBlocks
 // are made once for all sets. 48 and 96 were alike.
 inline constexpr std::size_t tokens_at_once = 24;

@@ -6,8 +6,8 @@
 // The dot product multiplies codes by signed bytes. Codes without a sign are the operand as they are, and the zero point leaves
 // the loop:  sum (u - z) x = sum u x - z sum x,  where z sum x is taken off at the end. Codes with a sign (8 bits, codebooks)
 // become unsigned by adding 128, or stay signed where the target's product takes signed codes or where 255 would overflow it
-// (AVX2). One dot product covers 4 k of every row of a vector, and four activations are broadcast from memory. There is no
-// shuffle and no sum across lanes.
+// (AVX2). One dot product covers 4 k of every row of a vector, and takes the same four activations for each: broadcast from
+// memory, or a lane of a register. There is no shuffle and no sum across lanes.
 //
 // Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low). Sub-minimums (Q4_K, Q5_K) meet their sums as pairs of
 // 16-bit integers: for 256 k four dot products and a multiply-add in place of a multiply-add for each group.

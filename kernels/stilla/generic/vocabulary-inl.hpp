@@ -26,9 +26,9 @@
 //   table_of(sixteen)          16 bytes as a table;  look_up(table, index)  table[index] for each byte, index 0 .. 15
 //   dot_codes<F>(acc, c, x)    acc + c0 x0 + c1 x1 + c2 x2 + c3 x3 in each lane: codes of format F by signed bytes, exact. Where
 //                              codes keep their sign, x is above -128
-//   quad(held, at, i)          the four signed bytes at `at` in every lane, as an x for dot_codes. They are the i-th of four quads that lie
-//                              side by side, i = 0 .. 3, and i = 0 comes first: a target whose dot products take a lane of a
-//                              register loads all 16 bytes then and keeps them in `held`, a Quads. Quads is empty elsewhere
+//   quad(held, at, i)          the four signed bytes at `at` in every lane, as an x for dot_codes. They are the i-th of four that lie
+//                              side by side, i = 0 .. 3, and i = 0 comes first: a target whose dot products take a lane of a register
+//                              loads all 16 bytes then and keeps them in `held`, a Quads. Quads is empty elsewhere
 //   dot_codes_at<F>(acc, c, held, at, i)   dot_codes with quad(held, at, i), which may be an operand in memory
 //   PairSums  no_pairs()  dot_pairs(sums, a, b)  added(sums)     no_pairs() are zeros, dot_pairs adds a0 b0 + a1 b1 in each lane, of
 //                              signed 16 bits, and added() has the sums as an Int
@@ -49,6 +49,7 @@
 //   few_tokens                 tokens of one panel that share what is unpacked in registers; a power of two
 //   few_panels                 panels that share the loads of a token, 1 for none; few_panels_tokens: how many tokens then
 //   few_ahead(tokens)          bytes ahead of its use that a panel is fetched into L1, with so many tokens
+//   fewest_to_sweep            tokens from which on panels are unpacked for a sweep
 //   set_panels, sweep_rows, sweep_tokens, chunk_k, sets   of a sweep over many tokens (panel_sweep-inl.hpp). chunk_k is a multiple of
 //                              32; `sets` sets are unpacked at once, lanes * 4 * chunk_k bytes or more of stack for each
 //   minimum_vectors            vectors of a tile whose sub-minimums are multiplied at a time, if it has so many

@@ -13,6 +13,7 @@ struct Budget {
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
+  static constexpr std::size_t fewest_to_sweep = 16;
   // One panel: 32 KB of operands stay in L1. 8 chunks of 1120 columns took 0.95 of the time of 2 of 4480 (AVX-VNNI, Granite Rapids).
   // 6 tokens x 2 vectors, with 2 operands and 1 broadcast, are 15 of the 16 registers; the sums are in memory.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 6;

@@ -37,6 +37,7 @@ struct Budget {
   // after the other (Q4_0, Granite Rapids), 2 tokens 0.92 to 1.
   static constexpr std::size_t few_panels = 2, few_panels_tokens = 8;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
+  static constexpr std::size_t fewest_to_sweep = 16;
   // Three panels: 96 KB of operands and an eighth to a fourth of that in scales. 4 tokens x 3 vectors are 12 products and 12 sums,
   // with 3 operands and 1 broadcast 28 of the 32 registers. 6 x 2 took 6 % longer with GCC 12 and 20 % with clang 19, 4 x 4 with
   // the sums in memory 5 %.
