@@ -55,7 +55,11 @@ std::optional<std::vector<Field>> fields_of(std::string_view bytes) {
       if (!value || (wire == 2 && *value > bytes.size())) return std::nullopt;
       field.value = *value;
     }
-    const std::size_t length = wire == 0 ? 0 : wire == 1 ? 8 : wire == 2 ? static_cast<std::size_t>(field.value) : wire == 5 ? 4 : bytes.size() + 1;
+    const std::size_t length = wire == 0   ? 0
+                               : wire == 1 ? 8
+                               : wire == 2 ? static_cast<std::size_t>(field.value)
+                               : wire == 5 ? 4
+                                           : bytes.size() + 1;
     if (length > bytes.size()) return std::nullopt;
     field.bytes = bytes.substr(0, length);
     bytes.remove_prefix(length);
@@ -80,7 +84,15 @@ std::vector<std::string> texts(const std::vector<Field>& fields, std::uint32_t n
 
 // Numbers of onnx.proto.
 enum : std::uint32_t { model_graph = 7, graph_node = 1, graph_initializer = 5, graph_input = 11, graph_output = 12 };
-enum : std::uint32_t { node_input = 1, node_output = 2, tensor_dims = 1, tensor_type = 2, tensor_name = 8, tensor_raw = 9, tensor_external = 13 };
+enum : std::uint32_t {
+  node_input = 1,
+  node_output = 2,
+  tensor_dims = 1,
+  tensor_type = 2,
+  tensor_name = 8,
+  tensor_raw = 9,
+  tensor_external = 13
+};
 
 struct Tensor {
   std::uint64_t type = 0, count = 1, offset = 0, length = 0;
@@ -89,7 +101,8 @@ struct Tensor {
 
 // Of TensorProto.DataType: float, uint8, int8, uint16, int32, int64, float16, uint4, int4.
 std::uint64_t bits_of(std::uint64_t type) {
-  static const std::map<std::uint64_t, std::uint64_t> bits{{1, 32}, {2, 8}, {3, 8}, {4, 16}, {6, 32}, {7, 64}, {10, 16}, {21, 4}, {22, 4}};
+  static const std::map<std::uint64_t, std::uint64_t> bits{{1, 32}, {2, 8},   {3, 8},  {4, 16}, {6, 32},
+                                                           {7, 64}, {10, 16}, {21, 4}, {22, 4}};
   const auto found = bits.find(type);
   return found != bits.end() ? found->second : 0;
 }
@@ -150,7 +163,9 @@ std::map<std::string, Tensor> checked_graph(const std::string& model, std::uint6
 
 class ExportTest : public ProgramTest {
  protected:
-  static std::string model(const std::string& format) { return std::string(test_data) + "/../../examples/models/stilla-drop-" + format + ".gguf"; }
+  static std::string model(const std::string& format) {
+    return std::string(test_data) + "/../../examples/models/stilla-drop-" + format + ".gguf";
+  }
   static std::vector<std::string> arguments(const std::string& stack, const std::string& format, const std::string& folder,
                                             const std::vector<std::string>& more = {}) {
     std::vector<std::string> out{"export", "--to", stack, "-m", model(format), "-o", path(folder)};
@@ -216,7 +231,8 @@ TEST_F(ExportTest, WeightsOfAFileAreExact) {
     const char* scales = data.data() + constants.at(name + ".scales").offset;
     std::vector<float> expected(K);
     for (std::size_t n = 0; n < N; ++n) {
-      stilla::decode_row<stilla::Q4_0>(source->tensor_bytes(*tensor).data() + n * stilla::row_bytes<stilla::Q4_0>(K), expected.data(), K);
+      stilla::decode_row<stilla::Q4_0>(source->tensor_bytes(*tensor).data() + n * stilla::row_bytes<stilla::Q4_0>(K),
+                                       expected.data(), K);
       for (std::size_t k = 0; k < K; ++k) {
         const auto pair = static_cast<unsigned char>(levels[(n * K + k) / 2]);
         const int level = (k % 2 == 0 ? pair & 15 : pair >> 4) - 8;
@@ -240,14 +256,18 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
   const Case cases[] = {
       {2, "supported: onnx, openvino, qnn", arguments("coreml", "f16", "x")},
       {2, "--weights q4_1: its minimums are no integer zero points", arguments("onnx", "f16", "x", {"--weights", "q4_1"})},
-      {2, "--weights int4_channel: a whole row has one scale; onnxruntime's MatMulNBits", arguments("onnx", "f16", "x", {"--weights", "int4_channel"})},
-      {2, "--weights int4_g128_min: these are asymmetric; OpenVINO's NPU", arguments("openvino", "f16", "x", {"--weights", "int4_g128_min"})},
+      {2, "--weights int4_channel: a whole row has one scale; onnxruntime's MatMulNBits",
+       arguments("onnx", "f16", "x", {"--weights", "int4_channel"})},
+      {2, "--weights int4_g128_min: these are asymmetric; OpenVINO's NPU",
+       arguments("openvino", "f16", "x", {"--weights", "int4_g128_min"})},
       {2, "--weights q4_0: 32 weights share a scale; OpenVINO's NPU", arguments("openvino", "f16", "x", {"--weights", "q4_0"})},
       {2, "--weights f16: these are floats; Qualcomm's QNN", arguments("qnn", "f16", "x", {"--weights", "f16"})},
       {2, "--weights: found 'q9'", arguments("onnx", "f16", "x", {"--weights", "q9"})},
       {2, "--ctx 64: the graphs for prompts take 64 tokens at once", arguments("openvino", "f16", "x", {"--ctx", "64"})},
       {2, "--to qnn needs --calibration FILE", arguments("qnn", "f16", "x")},
-      {3, "'llama' cannot be exported; the graphs that are written are Qwen2's", {"export", "--to", "onnx", "-m", llama, "-o", path("x")}},
+      {3,
+       "'llama' cannot be exported; the graphs that are written are Qwen2's",
+       {"export", "--to", "onnx", "-m", llama, "-o", path("x")}},
       {1, "nothing.gguf: cannot open", {"export", "--to", "onnx", "-m", path("nothing.gguf"), "-o", path("x")}},
       {1, "cannot create", arguments("onnx", "f16", "no-folder/x")},
       {2, "holds 'mine.txt', which no export wrote", arguments("onnx", "f16", "foreign")},

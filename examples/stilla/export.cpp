@@ -72,10 +72,11 @@ void report_requantised(const ExportModel& model) {
     sum += r.relative_rmse;
     if (r.relative_rmse > worst->relative_rmse) worst = &r;
   }
-  message(fmt::format("{} matrices were requantised; relative error {:.2f} % on average, {:.2f} % at most ({} from {} to {}); {} "
-                      "lists all",
-                      all.size(), 100.0 * sum / static_cast<double>(all.size()), 100.0 * worst->relative_rmse, worst->tensor,
-                      stilla::format_name(worst->from), stilla::format_name(worst->to), OutputFolder::manifest));
+  message(
+      fmt::format("{} matrices were requantised; relative error {:.2f} % on average, {:.2f} % at most ({} from {} to {}); {} "
+                  "lists all",
+                  all.size(), 100.0 * sum / static_cast<double>(all.size()), 100.0 * worst->relative_rmse, worst->tensor,
+                  stilla::format_name(worst->from), stilla::format_name(worst->to), OutputFolder::manifest));
 }
 
 // Every step of a static graph reads all of its context, so a model's own would be slow.
@@ -118,18 +119,19 @@ int run_export(ExportOptions options) {
 void add_export(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<ExportOptions>();
   CLI::App* command = app.add_subcommand("export", "Write a Qwen2 model as ONNX graphs for another stack");
-  command->add_option_function<std::string>(
-             "--to",
-             [options](const std::string& name) {
-               const std::optional<Stack> stack = stack_by_name(name);
-               if (!stack) {
-                 throw CLI::ValidationError(
-                     "--to", fmt::format("found '{}'; supported: onnx, openvino, qnn", stilla::printable(name)));
-               }
-               options->request.stack = *stack;
-             },
-             "onnx: for onnxruntime-genai; openvino: static shapes, for OpenVINO and Intel's NPU; qnn: static shapes, 16-bit "
-             "activations, for Qualcomm's NPUs")
+  command
+      ->add_option_function<std::string>(
+          "--to",
+          [options](const std::string& name) {
+            const std::optional<Stack> stack = stack_by_name(name);
+            if (!stack) {
+              throw CLI::ValidationError("--to",
+                                         fmt::format("found '{}'; supported: onnx, openvino, qnn", stilla::printable(name)));
+            }
+            options->request.stack = *stack;
+          },
+          "onnx: for onnxruntime-genai; openvino: static shapes, for OpenVINO and Intel's NPU; qnn: static shapes, 16-bit "
+          "activations, for Qualcomm's NPUs")
       ->type_name("STACK")
       ->required();
   command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
@@ -138,14 +140,16 @@ void add_export(CLI::App& app, Command& chosen) {
   command
       ->add_option_function<std::string>(
           "--calibration", [options](const std::string& path) { options->calibration = path; },
-          "qnn: a file with text of the kind that the model will see, from which the ranges of activations come; a line --- begins "
+          "qnn: a file with text of the kind that the model will see, from which the ranges of activations come; a line --- "
+          "begins "
           "another text, <|special|> text is that token")
       ->type_name("FILE");
   add_number<std::size_t>(*command, "--part-layers", options->request.layers_of_part, 1, std::size_t{1} << 12,
                           "Layers in one graph of the body (default: all; qnn: as many as 3.2 GB of weights hold)");
   constexpr std::size_t most_context = std::size_t{1} << 20;
-  add_number<std::size_t>(*command, "--ctx,-c", options->context, 1, most_context,
-                          "Positions that the graphs have room for (default: what the model was trained for, with static shapes at most 1024)");
+  add_number<std::size_t>(
+      *command, "--ctx,-c", options->context, 1, most_context,
+      "Positions that the graphs have room for (default: what the model was trained for, with static shapes at most 1024)");
   add_number<std::size_t>(*command, "-t,--threads", options->threads, 1, max_threads,
                           fmt::format("Threads (default: one for each core, here {})", physical_cores()));
   command->callback([options, &chosen] { chosen = [options] { return run_export(*options); }; });

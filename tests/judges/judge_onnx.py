@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Judges `stilla export --to onnx`: onnx.checker reads the graph, onnxruntime-genai loads the folder on the CPU, makes the same
-token ids as `stilla tokenize`, and writes, greedily, the tokens that `stilla logits` finds likeliest for the same quantised weights,
-wherever the two best logits differ by more than 0.1.
+token ids as `stilla tokenize`, and writes, greedily, the tokens that `stilla logits` finds likeliest for the same quantised
+weights, wherever the two best logits differ by more than 0.1.
 """
 
 import argparse
@@ -46,7 +46,8 @@ def judge(options):
         for text in TEXTS:
             ids = program.tokens(text)
             parameters = og.GeneratorParams(model)
-            parameters.set_search_options(do_sample=False, max_length=len(ids) + options.tokens, min_length=len(ids) + options.tokens)
+            length = len(ids) + options.tokens
+            parameters.set_search_options(do_sample=False, max_length=length, min_length=length)
             generator = og.Generator(model, parameters)
             generator.append_tokens(np.array(ids, np.int32))
             theirs = []
@@ -62,8 +63,8 @@ def judge(options):
                 differ += best[1] - best[0] > 0.1 and int(ours[step].argmax()) != int(theirs[step].argmax())
                 worst = max(worst, common.nmse(theirs[step], ours[step]))
         judge.claim(compared >= options.tokens and differ == 0,
-                    f"executed by onnxruntime-genai on the CPU: {compared} greedy tokens, {close} with a margin of at most 0.1, {differ} "
-                    f"others differ; NMSE of a row of logits at most {worst:.1e}")
+                    f"executed by onnxruntime-genai on the CPU: {compared} greedy tokens, {close} with a margin of at most 0.1, "
+                    f"{differ} others differ; NMSE of a row of logits at most {worst:.1e}")
     judge.end()
 
 

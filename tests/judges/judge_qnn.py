@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Judges `stilla export --to qnn`: onnx.checker reads the graphs; Qualcomm's HTP compiler, which the wheel onnxruntime-qnn has, takes
-every graph of the body whole, without the CPU, and its x86 emulator runs them: each block's outputs are compared with those that
+"""Judges `stilla export --to qnn`: onnx.checker reads the graphs; Qualcomm's HTP compiler, which the wheel onnxruntime-qnn has,
+takes every graph of the body whole, without the CPU, and its x86 emulator runs them: each block's outputs are compared with those that
 onnxruntime computes on the CPU from the same graph; with --problems the whole model solves problems, its body in the emulator,
-embeddings and head on the CPU; with --binaries device binaries are made.
+embeddings and head on the CPU; with
+--only-binaries device binaries are made.
 
 Nothing here runs on an NPU.
 """
 
 import argparse
 import json
-import os
 import pathlib
 import random
 import sys
@@ -48,17 +48,28 @@ class Runtimes:
             options.graph_optimization_level = self.ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return self._function(self.ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
 
-    def htp(self, path, soc=60, binary=None):
+    def htp(self, path, soc=60, entries=()):
         options = self.ort.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        if binary:
-            options.add_session_config_entry("ep.context_enable", "1")
-            options.add_session_config_entry("ep.context_file_path", str(binary))
-            options.add_session_config_entry("ep.context_embed_mode", "0")
+        for name, value in entries:
+            options.add_session_config_entry(name, value)
         options.add_provider_for_devices(self.devices, {"backend_path": self.qnn.get_qnn_htp_path(), "soc_model": str(soc),
                                                         "htp_arch": str(HTP_ARCH[soc])})
         return self._function(self.ort.InferenceSession(str(path), options))
+
+    def binary_bytes(self, graphs, folder, soc):
+        """Compiles graphs into one device binary, in which they share weights, and tells its size."""
+        folder.mkdir()
+        for graph in graphs:
+            entries = [("ep.context_enable", "1"), ("ep.context_embed_mode", "0"),
+                       ("ep.context_file_path", str(folder / graph.name))]
+            if len(graphs) > 1:
+                entries.append(("ep.share_ep_contexts", "1"))
+            if len(graphs) > 1 and graph == graphs[-1]:
+                entries.append(("ep.stop_share_ep_contexts", "1"))
+            self.htp(graph, soc, entries)
+        return sum(path.stat().st_size for path in folder.glob("*.bin"))
 
 
 def drop_texts(count):
@@ -108,13 +119,13 @@ def judge_blocks(judge, runtimes, folder, config, ids):
                 if worst is None or snr < worst[0]:
                     worst = (snr, name, output)
             feeds = {**feeds, "hidden": expected["hidden_out"]}
-        judge.claim(worst[0] >= 45, f"executed in Qualcomm's x86 emulator, all operators on HTP: {count} blocks of {size} tokens, SNR against "
-                    f"onnxruntime on the CPU at least {worst[0]:.1f} dB ({worst[2]} of {worst[1]}), {seconds:.0f} s")
+        judge.claim(worst[0] >= 45, f"executed in Qualcomm's x86 emulator, all operators on HTP: {count} blocks of {size} tokens, SNR "
+                    f"against onnxruntime on the CPU at least {worst[0]:.1f} dB ({worst[2]} of {worst[1]}), {seconds:.0f} s")
 
 
 def solve(model, program, prompt, draft, end, most):
-    """What greedy decoding writes after the prompt. A draft costs one look: where it is what the model would have written it stays,
-    and from the first other token on decoding goes on one by one."""
+    """What greedy decoding writes after the prompt. A draft costs one look: where it is what the model would have written it
+    stays, and from the first other token on decoding goes on one by one."""
     model.clear()
     text = prompt + draft
     logits = model.evaluate(text[:model.context])
@@ -156,21 +167,21 @@ def judge_problems(judge, runtimes, program, folder, config, count):
         right += is_right
         if not is_right:
             print(f"wrong: {question!r}, expected {answer}: {text!r}")
-    judge.claim(right >= 0.96 * count, f"executed in Qualcomm's x86 emulator, body of the whole model: {right} of {count} unseen problems right "
-                f"({steps} tokens, {time.time() - start:.0f} s)")
+    judge.claim(right >= 0.96 * count, f"executed in Qualcomm's x86 emulator, body of the whole model: {right} of {count} unseen "
+                f"problems right ({steps} tokens, {time.time() - start:.0f} s)")
 
 
-def judge_binaries(judge, runtimes, folder, config, scratch):
+def judge_binaries(judge, onnx, runtimes, folder, scratch):
     """Device binaries by Qualcomm's compiler. Nothing runs."""
+    graph = onnx.load(str(folder / "context.onnx"), load_external_data=False).graph
+    weights = sum(int(np.prod(t.dims)) for t in graph.initializer if t.name.endswith(".levels")) // 2
     for soc in HTP_ARCH:
-        sizes = []
-        for name in ("context", "iterator"):
-            wrapper = pathlib.Path(scratch) / f"{name}-{soc}.onnx"
-            runtimes.htp(folder / (name + ".onnx"), soc, wrapper)
-            sizes.append(sum(os.path.getsize(p) for p in wrapper.parent.glob(f"{name}-{soc}*.bin")))
-        weights = sum(value for key, value in config.items() if key == "int4_bytes")
-        judge.claim(all(size > 0 for size in sizes), f"compiled by Qualcomm's HTP compiler for soc {soc}: context {sizes[0]} and iterator "
-                    f"{sizes[1]} bytes" + (f", int4 weights {weights}: {sizes[0] / weights:.3f}" if weights else ""))
+        graphs = [folder / (name + ".onnx") for name in ("context", "iterator")]
+        context, iterator = (runtimes.binary_bytes([path], pathlib.Path(scratch) / f"{path.stem}-{soc}", soc) for path in graphs)
+        both = runtimes.binary_bytes(graphs, pathlib.Path(scratch) / f"both-{soc}", soc)
+        judge.claim(0 < context <= 1.05 * weights and 0 < iterator <= 1.05 * weights and both < context + iterator,
+                    f"compiled by Qualcomm's HTP compiler for soc {soc}, nothing was run: context {context} bytes, iterator "
+                    f"{iterator}, int4 weights {weights}: {context / weights:.3f} and {iterator / weights:.3f}; both in one file {both}")
 
 
 def judge(options):
@@ -185,22 +196,24 @@ def judge(options):
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         calibration = pathlib.Path(scratch) / "calibration.txt"
         calibration.write_text("\n---\n".join(texts), encoding="utf-8")
-        common_options = ["--ctx", options.context, "--weights", options.weights, "--calibration", calibration]
-        blocks, said, same = program.export("qnn", pathlib.Path(scratch) / "blocks", *common_options, "--part-layers", 1)
-        print(said)
-        judge.claim(same, "two exports have the same bytes")
-        for path in sorted(blocks.glob("*.onnx")):
-            common.check_graph(onnx, path)
-        judge.claim(True, f"onnx.checker takes {len(list(blocks.glob('*.onnx')))} graphs")
-        config = json.loads((blocks / "stilla_export.json").read_text())
-        text = drop_texts(3) if is_drop else texts
-        judge_blocks(judge, runtimes, blocks, config, program.tokens("".join(text), "--special")[:129])
-        if options.problems or options.binaries:
-            whole, _, _ = program.export("qnn", pathlib.Path(scratch) / "whole", *common_options)
-            config = json.loads((whole / "stilla_export.json").read_text())
-            if options.binaries:
-                judge_binaries(judge, runtimes, whole, config, scratch)
-            if options.problems:
+        export_options = ["--ctx", options.context, "--weights", options.weights, "--calibration", calibration]
+        if not options.only_binaries:
+            blocks, said, same = program.export("qnn", pathlib.Path(scratch) / "blocks", *export_options, "--part-layers", 1)
+            print(said)
+            judge.claim(same, "two exports have the same bytes")
+            for path in sorted(blocks.glob("*.onnx")):
+                common.check_graph(onnx, path)
+            judge.claim(True, f"onnx.checker takes {len(list(blocks.glob('*.onnx')))} graphs")
+            config = json.loads((blocks / "stilla_export.json").read_text())
+            text = drop_texts(3) if is_drop else texts
+            judge_blocks(judge, runtimes, blocks, config, program.tokens("".join(text), "--special")[:129])
+        if options.problems or options.only_binaries:
+            whole, said, _ = program.export("qnn", pathlib.Path(scratch) / "whole", *export_options)
+            print(said)
+            if options.only_binaries:
+                judge_binaries(judge, onnx, runtimes, whole, scratch)
+            else:
+                config = json.loads((whole / "stilla_export.json").read_text())
                 judge_problems(judge, runtimes, program, whole, config, options.problems)
     judge.end()
 
@@ -213,7 +226,8 @@ def main():
     parser.add_argument("--context", type=int, default=320, help="positions that the graphs have (default: 320)")
     parser.add_argument("--problems", type=int, default=0, help="the model is Stilla Drop: solve so many unseen problems")
     parser.add_argument("--texts", type=int, default=60, help="calibration texts of Stilla Drop (default: 60)")
-    parser.add_argument("--binaries", action="store_true", help="make device binaries for soc 60 and 88")
+    parser.add_argument("--only-binaries", action="store_true",
+                        help="make device binaries of the body for soc 60 and 88, and run nothing")
     parser.add_argument("--scratch", help="folder for the exported files (default: the system's)")
     judge(parser.parse_args())
 

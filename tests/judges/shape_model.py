@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a Qwen2 model with random q4_0 weights in the shape of an R1-Distill-Qwen, with as many layers as wanted, as a GGUF file: for
-judges that ask what a compiler makes of a layer, or how much memory an export takes. What such a model says means nothing.
+"""Writes a Qwen2 model with random q4_0 weights in the shape of an R1-Distill-Qwen, with as many layers as wanted, as a GGUF file:
+for judges that ask what a compiler makes of a layer, or how much memory an export takes. What such a model says means nothing.
 """
 
 import argparse
@@ -50,7 +50,8 @@ def tensors(shape, layers, vocabulary):
     yield "token_embd.weight", (hidden, vocabulary), Q4_0
     for layer in range(layers):
         for name, dims, kind in (("attn_norm.weight", (hidden,), F32), ("attn_q.weight", (hidden, query), Q4_0),
-                                 ("attn_q.bias", (query,), F32), ("attn_k.weight", (hidden, kv), Q4_0), ("attn_k.bias", (kv,), F32),
+                                 ("attn_q.bias", (query,), F32), ("attn_k.weight", (hidden, kv), Q4_0),
+                                 ("attn_k.bias", (kv,), F32),
                                  ("attn_v.weight", (hidden, kv), Q4_0), ("attn_v.bias", (kv,), F32),
                                  ("attn_output.weight", (query, hidden), Q4_0), ("ffn_norm.weight", (hidden,), F32),
                                  ("ffn_gate.weight", (hidden, ffn), Q4_0), ("ffn_up.weight", (hidden, ffn), Q4_0),
@@ -97,7 +98,7 @@ def write(path, name, layers=None, vocabulary=None, seed=1):
     header = b"GGUF" + struct.pack("<IQQ", 3, len(listed), len(keys)) + b"".join(keys)
     offset = 0
     for tensor, dims, kind in listed:
-        header += text(tensor) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims) + struct.pack("<IQ", kind, offset)
+        header += text(tensor) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims) + struct.pack("<IQ", kind, offset)
         offset += -(-size(dims, kind) // ALIGNMENT) * ALIGNMENT
     random = np.random.default_rng(seed)
     with open(path, "wb") as file:

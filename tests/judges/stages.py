@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a model that is exported in stages: embeddings, the body for 64 tokens or for one, the head. Whose runtime runs which stage
-is the caller's choice."""
+"""Runs a model that is exported in stages: embeddings, the body for 64 tokens or for one, the head. Whose runtime runs which
+stage is the caller's choice."""
 
 import numpy as np
 

@@ -11,9 +11,8 @@
 
 #include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
-#include <stilla/io/gguf.hpp>
+#include <stilla/format/encode_rows.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/model/weights.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
 
@@ -23,11 +22,7 @@ namespace program {
 namespace {
 
 using stilla::ConstMatrix;
-using stilla::Linear;
 using stilla::Matrix;
-
-// Tokens evaluated together; every text begins anew.
-constexpr std::size_t most_tokens = 512;
 
 // A matrix that owns its floats.
 struct Floats {
@@ -38,39 +33,28 @@ struct Floats {
 
 class Pass {
  public:
-  Pass(const stilla::Model& model, stilla::Parallel parallel, Ranges& ranges)
-      : model_(model), c_(model.config()), parallel_(parallel), ranges_(ranges) {}
+  using Progress = std::function<void(std::size_t, std::size_t)>;
 
-  void run(std::span<const std::uint32_t> ids) {
+  Pass(const ExportModel& model, stilla::FormatId weights, stilla::Parallel parallel, Ranges& ranges)
+      : model_(model), c_(model.config()), weights_(weights), parallel_(parallel), ranges_(ranges) {}
+
+  // `ends`: where each text ends in `ids`.
+  void run(std::span<const std::uint32_t> ids, const std::vector<std::size_t>& ends, const Progress& progress) {
     const std::size_t M = ids.size();
+    ends_ = ends;
     Floats x(M, c_.hidden), cos(M, c_.rotary_dim / 2), sin(M, c_.rotary_dim / 2);
-    for (std::size_t m = 0; m < M; ++m) {
-      model_.embed(x.m.row(m), ids[m]);
-      model_.rope_frequencies().table_row(cos.m.row(m), sin.m.row(m), m);
+    embed(x, ids);
+    const stilla::RopeFrequencies frequencies = model_.rope_frequencies();
+    for (std::size_t text = 0, begin = 0; text < ends.size(); begin = ends[text++]) {
+      for (std::size_t m = begin; m < ends[text]; ++m) frequencies.table_row(cos.m.row(m), sin.m.row(m), m - begin);
     }
     see("hidden", x);
     for (std::size_t l = 0; l < c_.n_layers; ++l) {
-      const stilla::LayerWeights& w = model_.layers()[l];
       name_ = fmt::format("blk.{}.", l);
-      const Floats h = norm(x, w.attention_norm, "attn_norm");
-      Floats q = linear(h, w.query, "attn_q"), k = linear(h, w.key, "attn_k");
-      const Floats v = linear(h, w.value, "attn_v");
-      turn(q, cos, sin, "q");
-      turn(k, cos, sin, "k");
-      see(fmt::format("key.{}", l), k);
-      see(fmt::format("value.{}", l), v);
-      const Floats attended = linear(attention(q, k, v), w.attention_output, "attn_output");
-      stilla::add_inplace(x.m, attended.m, parallel_);
-      see(name_ + "ffn_input", x);
-      const Floats f = norm(x, w.ffn_norm, "ffn_norm");
-      Floats gate = linear(f, w.gate, "ffn_gate");
-      const Floats up = linear(f, w.up, "ffn_up");
-      for (const float value : gate.values) ranges_[name_ + "silu"].include(value / (1.0f + std::exp(-value)));
-      stilla::silu_mul(gate.m, gate.m, up.m, parallel_);
-      see(name_ + "gated", gate);
-      const Floats down = linear(gate, w.down, "ffn_down");
-      stilla::add_inplace(x.m, down.m, parallel_);
+      add_attention(x, cos, sin, l);
+      add_ffn(x);
       see(name_ + "output", x);
+      progress(l + 1, c_.n_layers);
     }
   }
 
@@ -80,27 +64,71 @@ class Pass {
   float most_query_sum(const std::string& layer) const { return most_query_sum_.at(layer); }
 
  private:
+  void embed(Floats& x, std::span<const std::uint32_t> ids) const {
+    const stilla::GgufTensor& table = model_.embedding();
+    const std::span<const std::byte> bytes = model_.source().tensor_bytes(table);
+    const std::size_t row_bytes = bytes.size() / c_.vocabulary;
+    stilla::with_format(table.format, [&]<class F>(F) {
+      for (std::size_t m = 0; m < ids.size(); ++m)
+        stilla::decode_row<F>(bytes.data() + ids[m] * row_bytes, x.m.row(m), c_.hidden);
+    });
+  }
+
+  void add_attention(Floats& x, const Floats& cos, const Floats& sin, std::size_t l) {
+    const std::size_t query_width = c_.n_heads * c_.head_dim, kv_width = c_.n_kv_heads * c_.head_dim;
+    const Floats h = norm(x, "attn_norm");
+    Floats q = linear(h, "attn_q", query_width), k = linear(h, "attn_k", kv_width);
+    const Floats v = linear(h, "attn_v", kv_width);
+    turn(q, cos, sin, "q");
+    turn(k, cos, sin, "k");
+    see(fmt::format("key.{}", l), k);
+    see(fmt::format("value.{}", l), v);
+    const Floats attended = linear(attention(q, k, v), "attn_output", c_.hidden);
+    stilla::add_inplace(x.m, attended.m, parallel_);
+    see(name_ + "ffn_input", x);
+  }
+
+  void add_ffn(Floats& x) {
+    const Floats f = norm(x, "ffn_norm");
+    Floats gate = linear(f, "ffn_gate", c_.ffn);
+    const Floats up = linear(f, "ffn_up", c_.ffn);
+    ValueRange& silu = ranges_[name_ + "silu"];
+    for (const float value : gate.values) silu.include(value / (1.0f + std::exp(-value)));
+    stilla::silu_mul(gate.m, gate.m, up.m, parallel_);
+    see(name_ + "gated", gate);
+    const Floats down = linear(gate, "ffn_down", c_.hidden);
+    stilla::add_inplace(x.m, down.m, parallel_);
+  }
+
   void see(const std::string& tensor, const Floats& values) { ranges_.include(tensor, values.values); }
 
-  Floats norm(const Floats& x, const std::vector<float>& weight, const char* name) {
+  Floats norm(const Floats& x, const char* name) {
     Floats y(x.m.rows, x.m.cols);
-    stilla::rms_norm(y.m, x.m, weight.data(), c_.rms_epsilon, parallel_);
+    const std::vector<float> gain = model_.vector(name_ + name + ".weight", c_.hidden);
+    stilla::rms_norm(y.m, x.m, gain.data(), c_.rms_epsilon, parallel_);
     see(name_ + name, y);
     return y;
   }
 
-  Floats linear(const Floats& x, const Linear& w, const char* name) {
-    Floats y(x.m.rows, w.weight.view().rows);
-    if (!stilla::matmul(y.m, w.weight.view(), x.m, rounded_, nullptr, parallel_)) fail(exit_failed, "not enough memory to calibrate");
-    if (w.bias.empty()) {
-      see(name_ + name, y);
-      return y;
+  stilla::PackedMatrix packed(const std::string& name, std::size_t N, std::size_t K) const {
+    const stilla::GgufTensor& tensor = model_.tensor(name, N, K);
+    const std::byte* rows = model_.source().tensor_bytes(tensor).data();
+    const auto blocks = value_of(stilla::requantise_rows(weights_, tensor.format, rows, N, K, parallel_));
+    model_.source().drop_tensor_pages(tensor, tensor.size_bytes);
+    return value_of(stilla::PackedMatrix::create(weights_, blocks.data(), N, K, parallel_));
+  }
+
+  Floats linear(const Floats& x, const std::string& part, std::size_t N) {
+    const std::string name = name_ + part;
+    Floats y(x.m.rows, N);
+    const stilla::PackedMatrix w = packed(name + ".weight", N, x.m.cols);
+    if (!stilla::matmul(y.m, w.view(), x.m, rounded_, nullptr, parallel_)) fail(exit_failed, "not enough memory to calibrate");
+    const std::vector<float> bias = model_.optional_vector(name + ".bias", N);
+    if (!bias.empty()) see(name + ".product", y);
+    for (std::size_t m = 0; m < y.m.rows && !bias.empty(); ++m) {
+      for (std::size_t n = 0; n < N; ++n) y.m.row(m)[n] += bias[n];
     }
-    see(name_ + name + ".product", y);
-    for (std::size_t m = 0; m < y.m.rows; ++m) {
-      for (std::size_t n = 0; n < y.m.cols; ++n) y.m.row(m)[n] += w.bias[n];
-    }
-    see(name_ + name, y);
+    see(name, y);
     return y;
   }
 
@@ -114,30 +142,15 @@ class Pass {
     see(name_ + part + ".turned", x);
   }
 
+  // Every text alone.
   Floats attention(const Floats& q, const Floats& k, const Floats& v) {
-    const std::size_t M = q.m.rows, D = c_.head_dim, group = c_.n_heads / c_.n_kv_heads;
+    const std::size_t D = c_.head_dim;
     const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
-    Floats mixed(M, c_.n_heads * D);
+    Floats mixed(q.m.rows, c_.n_heads * D);
     std::vector<ValueRange> of_head(c_.n_heads);
     parallel_(c_.n_heads, [&](std::size_t head) {
-      std::vector<float> scores(M);
-      for (std::size_t m = 0; m < M; ++m) {
-        const float* query = q.m.row(m) + head * D;
-        float most = -INFINITY, sum = 0.0f;
-        for (std::size_t t = 0; t < M; ++t) {  // also what the mask hides: the graph computes it
-          const float* key = k.m.row(t) + head / group * D;
-          float dot = 0.0f;
-          for (std::size_t d = 0; d < D; ++d) dot += query[d] * scale * key[d];
-          of_head[head].include(dot);
-          scores[t] = dot;
-          if (t <= m) most = std::max(most, dot);
-        }
-        float* out = mixed.m.row(m) + head * D;
-        for (std::size_t t = 0; t <= m; ++t) sum += scores[t] = std::exp(scores[t] - most);
-        for (std::size_t t = 0; t <= m; ++t) {
-          const float* value = v.m.row(t) + head / group * D;
-          for (std::size_t d = 0; d < D; ++d) out[d] += scores[t] / sum * value[d];
-        }
+      for (std::size_t text = 0, begin = 0; text < ends_.size(); begin = ends_[text++]) {
+        attend(mixed.m, q.m, k.m, v.m, head, scale, begin, ends_[text], of_head[head]);
       }
     });
     ValueRange& all = ranges_[name_ + "scores.grouped"];
@@ -154,33 +167,59 @@ class Pass {
     return mixed;
   }
 
-  const stilla::Model& model_;
+  // One head of the rows from begin to end.
+  void attend(Matrix mixed, ConstMatrix q, ConstMatrix k, ConstMatrix v, std::size_t head, float scale, std::size_t begin,
+              std::size_t end, ValueRange& range) const {
+    const std::size_t D = c_.head_dim, kv = head / (c_.n_heads / c_.n_kv_heads) * D;
+    std::vector<float> scores(end - begin);
+    for (std::size_t m = begin; m < end; ++m) {
+      float most = -INFINITY, sum = 0.0f;
+      for (std::size_t t = begin; t < end; ++t) {  // also what the mask hides: the graph computes it
+        const float *query = q.row(m) + head * D, *key = k.row(t) + kv;
+        float dot = 0.0f;
+        for (std::size_t d = 0; d < D; ++d) dot += query[d] * scale * key[d];
+        range.include(dot);
+        scores[t - begin] = dot;
+        if (t <= m) most = std::max(most, dot);
+      }
+      float* out = mixed.row(m) + head * D;
+      for (std::size_t t = begin; t <= m; ++t) sum += scores[t - begin] = std::exp(scores[t - begin] - most);
+      for (std::size_t t = begin; t <= m; ++t) {
+        const float* value = v.row(t) + kv;
+        for (std::size_t d = 0; d < D; ++d) out[d] += scores[t - begin] / sum * value[d];
+      }
+    }
+  }
+
+  const ExportModel& model_;
   const stilla::ModelConfig& c_;
+  stilla::FormatId weights_;
   stilla::Parallel parallel_;
   Ranges& ranges_;
   stilla::ActivationBuffer rounded_{stilla::ActivationBits::sixteen};
-  std::string name_;
+  std::vector<std::size_t> ends_;
+  std::string name_;  // "blk.0."
   float score_span_ = 0.0f;
   std::map<std::string, float> most_query_sum_;
 };
 
 }  // namespace
 
-Calibration calibrate(const std::string& model_path, stilla::FormatId weights, const std::vector<std::vector<std::uint32_t>>& texts,
-                      std::size_t context, stilla::Parallel parallel, const std::function<void(std::size_t, std::size_t)>& progress) {
-  const stilla::Model model =
-      value_of(stilla::Model::load(value_of(stilla::GgufFile::open(model_path)), parallel, {}, weights));
-  Calibration out;
-  Pass pass(model, parallel, out.ranges);
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const std::size_t count = std::min({texts[i].size(), context, most_tokens});
-    if (count != 0) pass.run(std::span(texts[i]).first(count));
-    out.tokens += count;
-    progress(i + 1, texts.size());
+Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const std::vector<std::vector<std::uint32_t>>& texts,
+                      stilla::Parallel parallel, const std::function<void(std::size_t, std::size_t)>& progress) {
+  std::vector<std::uint32_t> ids;
+  std::vector<std::size_t> ends;
+  for (const std::vector<std::uint32_t>& text : texts) {
+    const std::size_t count = std::min({text.size(), model.config().context, most_calibration_tokens - ids.size()});
+    ids.insert(ids.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(count));
+    if (count != 0) ends.push_back(ids.size());
   }
+  Calibration out;
+  Pass pass(model, weights, parallel, out.ranges);
+  pass.run(ids, ends, progress);
+  out.tokens = ids.size();
   out.mask_value = -std::ceil(pass.score_span() + 24.0f);  // exp(-24) is half a step of a 16-bit share in 2^18
-  const stilla::ModelConfig& c = model.config();
-  for (std::size_t l = 0; l < c.n_layers; ++l) {
+  for (std::size_t l = 0; l < model.config().n_layers; ++l) {
     const std::string name = fmt::format("blk.{}.", l);
     const ValueRange scores = *out.ranges.find(name + "scores.grouped");
     out.ranges[name + "scores.masked"].include(ValueRange{scores.least + out.mask_value, scores.most});
@@ -193,7 +232,8 @@ Calibration calibrate(const std::string& model_path, stilla::FormatId weights, c
     const float score = half_step("key") * pass.most_query_sum(name), mixed = half_step("value");
     out.ranges[name + "scores.grouped.low"].include(ValueRange{-score, score});
     out.ranges[name + "mixed.grouped.low"].include(ValueRange{-mixed, mixed});
-    for (const char* what : {"key", "value"}) out.ranges[fmt::format("past_{}.{}", what, l)] = *out.ranges.find(fmt::format("{}.{}", what, l));
+    for (const char* what : {"key", "value"})
+      out.ranges[fmt::format("past_{}.{}", what, l)] = *out.ranges.find(fmt::format("{}.{}", what, l));
   }
   out.ranges["mask"].include(ValueRange{out.mask_value, 0.0f});
   out.ranges["cos"].include(ValueRange{-1.0f, 1.0f});

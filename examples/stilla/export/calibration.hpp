@@ -15,6 +15,7 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/format_id.hpp>
 
+#include "export_model.hpp"
 #include "ranges.hpp"
 
 namespace program {
@@ -25,9 +26,11 @@ struct Calibration {
   std::size_t tokens = 0;
 };
 
-// Loads the model, its layers in `weights`, so this takes the memory of running it. `texts`: token ids; what a text has more than
-// `context` tokens is left out.
-Calibration calibrate(const std::string& model_path, stilla::FormatId weights, const std::vector<std::vector<std::uint32_t>>& texts,
-                      std::size_t context, stilla::Parallel parallel, const std::function<void(std::size_t, std::size_t)>& progress);
+// `texts`: token ids; what a text has more than the model's context, and all have more than most_calibration_tokens together, is
+// left out. The layers' matrices are read as `weights` one after the other, all texts go through one before the next is read: it
+// takes the memory of one matrix and of some 100 000 floats for each token.
+inline constexpr std::size_t most_calibration_tokens = 4096;
+Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const std::vector<std::vector<std::uint32_t>>& texts,
+                      stilla::Parallel parallel, const std::function<void(std::size_t, std::size_t)>& progress);
 
 }  // namespace program

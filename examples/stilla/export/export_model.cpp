@@ -13,7 +13,8 @@
 namespace program {
 
 namespace {
-constexpr std::pair<std::string_view, Stack> stacks[] = {{"onnx", Stack::onnx}, {"openvino", Stack::openvino}, {"qnn", Stack::qnn}};
+constexpr std::pair<std::string_view, Stack> stacks[] = {
+    {"onnx", Stack::onnx}, {"openvino", Stack::openvino}, {"qnn", Stack::qnn}};
 }  // namespace
 
 std::string_view name_of(Stack stack) {
@@ -62,9 +63,8 @@ const stilla::GgufTensor& ExportModel::head() const {
 std::vector<float> ExportModel::vector(const std::string& name, std::size_t size) const {
   const stilla::TensorInfo* tensor = value_of(source_.require_tensor(name, {size}));
   std::vector<float> values(size);
-  stilla::with_format(tensor->format, [&]<class F>(F) {
-    stilla::decode_row<F>(source_.tensor_bytes(*tensor).data(), values.data(), size);
-  });
+  stilla::with_format(tensor->format,
+                      [&]<class F>(F) { stilla::decode_row<F>(source_.tensor_bytes(*tensor).data(), values.data(), size); });
   return values;
 }
 
@@ -72,10 +72,14 @@ std::vector<float> ExportModel::optional_vector(const std::string& name, std::si
   return source_.find_tensor(name) != nullptr ? vector(name, size) : std::vector<float>();
 }
 
-ExportModel::Angles ExportModel::place_angles(std::size_t width) {
+stilla::RopeFrequencies ExportModel::rope_frequencies() const {
   const std::vector<float> factors = optional_vector("rope_freqs.weight", config_.rotary_dim / 2);
-  const stilla::RopeFrequencies frequencies(static_cast<double>(config_.rope_base), config_.rotary_dim,
-                                            factors.empty() ? nullptr : factors.data(), config_.rope_scaling);
+  return {static_cast<double>(config_.rope_base), config_.rotary_dim, factors.empty() ? nullptr : factors.data(),
+          config_.rope_scaling};
+}
+
+ExportModel::Angles ExportModel::place_angles(std::size_t width) {
+  const stilla::RopeFrequencies frequencies = rope_frequencies();
   const std::size_t pairs = frequencies.pairs(), positions = config_.context;
   const std::uint64_t bytes = std::uint64_t{positions} * width * sizeof(float);
   const Angles angles{weights_.reserve(bytes), weights_.reserve(bytes), positions, width};

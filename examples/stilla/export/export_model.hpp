@@ -48,6 +48,7 @@ class ExportModel {
   // The same, or nothing if there is no such tensor.
   std::vector<float> optional_vector(const std::string& name, std::size_t size) const;
 
+  stilla::RopeFrequencies rope_frequencies() const;
   // Cosines and sines of every position, [context, width], in the weight file. width is head_dim / 2, or head_dim: every
   // angle twice, for x * cos + rotate_half(x) * sin.
   struct Angles {

@@ -90,11 +90,11 @@ std::vector<std::vector<std::uint32_t>> calibration_ids(const ExportModel& model
   return ids;
 }
 
-void write_qnn(OutputFolder& folder, ExportModel& model, const ExportRequest& request, Written& written, stilla::Parallel parallel) {
+void write_qnn(OutputFolder& folder, ExportModel& model, const ExportRequest& request, Written& written,
+               stilla::Parallel parallel) {
   ProgressLine progress("calibrating");
-  const Calibration calibration =
-      calibrate(model.source().path(), static_weights(request), calibration_ids(model, request.calibration_text),
-                model.config().context, parallel, [&](std::size_t done, std::size_t total) { progress.show(done, total); });
+  const Calibration calibration = calibrate(model, static_weights(request), calibration_ids(model, request.calibration_text),
+                                            parallel, [&](std::size_t done, std::size_t total) { progress.show(done, total); });
   written.calibration_tokens = calibration.tokens;
   StaticDialect dialect;
   dialect.opset = 23;
@@ -133,17 +133,19 @@ void check_request(const ExportModel& model, const ExportRequest& request) {
     const std::optional<IntegerForm> form = request.weights ? integer_form(*request.weights) : IntegerForm{4, 32, false};
     constexpr const char* demands = "onnxruntime's MatMulNBits takes integers with a scale for 16 to 256 weights";
     if (!form) refuse_weights(*request.weights, fmt::format("these are floats; {}", demands));
-    if (form->has_minimums) {
-      refuse_weights(*request.weights, "its minimums are no integer zero points, which onnxruntime's MatMulNBits wants; without "
-                                       "--weights a file's own are kept where they are");
+    if (form->has_minimums && !form->has_zero_points) {
+      refuse_weights(*request.weights,
+                     "its minimums are no integer zero points, which onnxruntime's MatMulNBits wants; without "
+                     "--weights a file's own are kept where they are");
     }
     if (form->group == 0) refuse_weights(*request.weights, fmt::format("a whole row has one scale; {}", demands));
     return;
   }
   check_static_weights(request);
   if (request.stack == Stack::qnn && request.calibration_text.empty()) {
-    fail(exit_usage, "--to qnn needs --calibration FILE: Qualcomm's QNN takes 16-bit activations of fixed ranges, which are those "
-                     "that the model's values have in a text");
+    fail(exit_usage,
+         "--to qnn needs --calibration FILE: Qualcomm's QNN takes 16-bit activations of fixed ranges, which are those "
+         "that the model's values have in a text");
   }
   if (model.config().context <= window) {
     fail(exit_usage, fmt::format("--ctx {}: the graphs for prompts take {} tokens at once, so the context must be longer",
@@ -154,9 +156,15 @@ void check_request(const ExportModel& model, const ExportRequest& request) {
 Written write_graphs(OutputFolder& folder, ExportModel& model, const ExportRequest& request, stilla::Parallel parallel) {
   Written written;
   switch (request.stack) {
-    case Stack::onnx: write_onnx(folder, model, request); break;
-    case Stack::openvino: write_openvino(folder, model, request, written); break;
-    case Stack::qnn: write_qnn(folder, model, request, written, parallel); break;
+    case Stack::onnx:
+      write_onnx(folder, model, request);
+      break;
+    case Stack::openvino:
+      write_openvino(folder, model, request, written);
+      break;
+    case Stack::qnn:
+      write_qnn(folder, model, request, written, parallel);
+      break;
   }
   folder.write("tokenizer.json", tokenizer_json(model));
   folder.write("tokenizer_config.json", tokenizer_config_json(model));

@@ -19,8 +19,8 @@ namespace program {
 struct ExportRequest {
   Stack stack = Stack::onnx;
   std::optional<stilla::FormatId> weights = std::nullopt;
-  std::string calibration_text;       // qnn: texts, divided by lines that are "---"; <|special|> text in them is that token
-  std::size_t layers_of_part = 0;     // of one body graph; 0: as many as its weights leave room for
+  std::string calibration_text;    // qnn: texts, divided by lines that are "---"; <|special|> text in them is that token
+  std::size_t layers_of_part = 0;  // of one body graph; 0: as many as its weights leave room for
 };
 
 // Refuses what the stack does not take, with the reason. First of all, before anything is written.

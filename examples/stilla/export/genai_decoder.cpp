@@ -77,7 +77,8 @@ class GenaiDecoder {
     const std::string output = fmt::format("blk.{}.attention", l);
     for (const char* part : {"key", "value"}) {
       g_.inputs.push_back({past + part, ElementType::float32, {"batch", integer(c_.n_kv_heads), "past", integer(c_.head_dim)}});
-      g_.outputs.push_back({present + part, ElementType::float32, {"batch", integer(c_.n_kv_heads), "total", integer(c_.head_dim)}});
+      g_.outputs.push_back(
+          {present + part, ElementType::float32, {"batch", integer(c_.n_kv_heads), "total", integer(c_.head_dim)}});
     }
     g_.nodes.push_back({"GroupQueryAttention",
                         {q, k, v, past + "key", past + "value", "seqlens_k", "total_sequence_length", "cos_cache", "sin_cache"},
@@ -100,7 +101,8 @@ class GenaiDecoder {
                     {{"axis", std::int64_t{-1}}, epsilon, {"stash_type", std::int64_t{1}}});
     }
     const std::string sum = name + ".residual";
-    g_.nodes.push_back({"SkipSimplifiedLayerNormalization", {residual_, pending_, weight}, {name, "", "", sum}, {epsilon}, contrib_domain});
+    g_.nodes.push_back(
+        {"SkipSimplifiedLayerNormalization", {residual_, pending_, weight}, {name, "", "", sum}, {epsilon}, contrib_domain});
     residual_ = sum;
     return name;
   }

@@ -83,9 +83,10 @@ std::string genai_config(const ExportModel& model, const std::string& graph_file
   m["pad_token_id"] = v.padding.value_or(v.eos.value_or(0));
   m["type"] = "qwen2";
   m["vocab_size"] = c.vocabulary;
-  config["search"] = {{"do_sample", true},   {"max_length", c.context}, {"min_length", 0},
-                      {"num_beams", 1},      {"num_return_sequences", 1}, {"past_present_share_buffer", false},
-                      {"temperature", 0.6},  {"top_p", 0.95}};  // the program's own defaults
+  config["search"] = {{"do_sample", true},         {"max_length", c.context},
+                      {"min_length", 0},           {"num_beams", 1},
+                      {"num_return_sequences", 1}, {"past_present_share_buffer", false},
+                      {"temperature", 0.6},        {"top_p", 0.95}};  // the program's own defaults
   return text_of(config);
 }
 
@@ -115,8 +116,13 @@ std::string tokenizer_json(const ExportModel& model) {
   json["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array({words, bytes})}};
   json["post_processor"] = bytes;
   json["decoder"] = bytes;
-  json["model"] = {{"type", "BPE"},           {"dropout", nullptr},  {"unk_token", nullptr}, {"continuing_subword_prefix", ""},
-                   {"end_of_word_suffix", ""}, {"fuse_unk", false},   {"byte_fallback", false}};
+  json["model"] = {{"type", "BPE"},
+                   {"dropout", nullptr},
+                   {"unk_token", nullptr},
+                   {"continuing_subword_prefix", ""},
+                   {"end_of_word_suffix", ""},
+                   {"fuse_unk", false},
+                   {"byte_fallback", false}};
   json["model"]["vocab"] = std::move(tokens);
   json["model"]["merges"] = v.merges;
   return text_of(json);
@@ -129,12 +135,9 @@ std::string tokenizer_config_json(const ExportModel& model) {
   json["add_prefix_space"] = false;
   for (std::size_t id = 0; id < v.tokens.size(); ++id) {
     if (!is_added(type_of(v, id))) continue;
-    json["added_tokens_decoder"][std::to_string(id)] = {{"content", v.tokens[id]},
-                                                        {"lstrip", false},
-                                                        {"normalized", false},
-                                                        {"rstrip", false},
-                                                        {"single_word", false},
-                                                        {"special", type_of(v, id) == TokenType::control}};
+    json["added_tokens_decoder"][std::to_string(id)] = {
+        {"content", v.tokens[id]}, {"lstrip", false},      {"normalized", false},
+        {"rstrip", false},         {"single_word", false}, {"special", type_of(v, id) == TokenType::control}};
   }
   json["bos_token"] = token_text(v, v.bos);
   json["eos_token"] = token_text(v, v.eos);

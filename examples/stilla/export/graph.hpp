@@ -38,14 +38,19 @@ enum class ElementType : std::int32_t {
 constexpr unsigned bits_of(ElementType type) {
   switch (type) {
     case ElementType::uint4:
-    case ElementType::int4: return 4;
+    case ElementType::int4:
+      return 4;
     case ElementType::uint8:
-    case ElementType::int8: return 8;
+    case ElementType::int8:
+      return 8;
     case ElementType::uint16:
-    case ElementType::float16: return 16;
+    case ElementType::float16:
+      return 16;
     case ElementType::float32:
-    case ElementType::int32: return 32;
-    case ElementType::int64: return 64;
+    case ElementType::int32:
+      return 32;
+    case ElementType::int64:
+      return 64;
   }
   return 0;
 }
@@ -68,7 +73,7 @@ struct FilePlace {
 struct Constant {
   std::string name;
   ElementType type = ElementType::float32;
-  Shape shape;  // empty: a scalar
+  Shape shape;                                // empty: a scalar
   std::variant<std::string, FilePlace> data;  // raw little-endian bytes, or where they are
 };
 

@@ -8,6 +8,7 @@
 // computes. What differs between formats is the group, how many bits its levels need, and whether it has minimums.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -17,23 +18,32 @@
 namespace program {
 
 struct IntegerForm {
-  unsigned bits = 0;          // 4: levels are -8..7, or 0..15 where there are minimums; 8: -128..127
-  std::size_t group = 0;      // weights of a row with the same scale; 0: all of the row, one output channel
+  unsigned bits = 0;      // 4: levels are -8..7, or 0..15 where there are minimums; 8: -128..127
+  std::size_t group = 0;  // weights of a row with the same scale; 0: all of the row, one output channel
   bool has_minimums = false;
+  bool has_zero_points = false;   // every minimum is -scale times an integer, 0 to 15
   bool has_block_scales = false;  // a scale is the row's times an integer, from 0 to 15, of the group's own (LPBQ)
 };
 
 namespace detail {
 
+// Asymmetric with a zero point of its own in every block: uint4_g128.
+template <class F>
+concept ZeroPointFormat = stilla::QuantisedFormat<F> && requires(const std::byte* block, std::size_t k) {
+  { F::zero(block) } -> std::same_as<int>;
+  { F::stored_code(block, k) } -> std::same_as<int>;
+};
+
 template <stilla::QuantisedFormat F>
 constexpr IntegerForm form_of() {
   IntegerForm form;
-  const bool is_4_bits = F::code_bits == 4 && !F::is_codebook && (F::zero_point == 8 || F::has_minimum);
+  const bool is_4_bits = ZeroPointFormat<F> || (F::code_bits == 4 && !F::is_codebook && (F::zero_point == 8 || F::has_minimum));
   form.bits = is_4_bits ? 4 : 8;
   form.has_block_scales = stilla::RowScaledFormat<F> && F::has_sub_scales;
   const bool is_row_scaled = stilla::RowScaledFormat<F> && !F::has_sub_scales;
   form.group = is_row_scaled ? 0 : F::has_sub_scales && !form.has_block_scales ? F::group_weights : F::block_weights;
-  form.has_minimums = F::has_minimum;
+  form.has_zero_points = ZeroPointFormat<F>;
+  form.has_minimums = F::has_minimum || form.has_zero_points;
   return form;
 }
 
@@ -59,15 +69,20 @@ float group_scale(const std::byte* row, std::size_t k) {
 template <stilla::QuantisedFormat F>
 float group_minimum(const std::byte* row, std::size_t k) {
   const std::byte* block = stilla::block_of<F>(row, k);
-  const float minimum = stilla::to_float(F::minimum(block));
-  if constexpr (F::has_sub_scales) {
-    return minimum * static_cast<float>(F::sub_minimum(block, k % F::block_weights / F::group_weights));
+  if constexpr (ZeroPointFormat<F>) {
+    return -stilla::to_float(F::scale(block)) * static_cast<float>(F::zero(block));
+  } else {
+    const float minimum = stilla::to_float(F::minimum(block));
+    if constexpr (F::has_sub_scales) {
+      return minimum * static_cast<float>(F::sub_minimum(block, k % F::block_weights / F::group_weights));
+    }
+    return minimum;
   }
-  return minimum;
 }
 
 template <stilla::QuantisedFormat F>
 int level(const std::byte* row, std::size_t k) {
+  if constexpr (ZeroPointFormat<F>) return F::stored_code(stilla::block_of<F>(row, k), k % F::block_weights);
   const int code = F::code(stilla::block_of<F>(row, k), k % F::block_weights);
   if constexpr (F::is_codebook) return F::codebook[static_cast<std::size_t>(code)];
   return code - F::zero_point;
@@ -86,10 +101,10 @@ inline std::optional<IntegerForm> integer_form(stilla::FormatId format) {
 
 // Memory for one row of K weights in G groups; null where not wanted.
 struct IntegerRow {
-  std::int8_t* levels = nullptr;   // [K]
-  float* scales = nullptr;         // [G]
-  float* minimums = nullptr;       // [G]; untouched where the format has none
-  float* row_scale = nullptr;      // [1] and
+  std::int8_t* levels = nullptr;         // [K]
+  float* scales = nullptr;               // [G]
+  float* minimums = nullptr;             // [G]; untouched where the format has none
+  float* row_scale = nullptr;            // [1] and
   std::uint8_t* block_scales = nullptr;  // [G]; untouched where the format has none
 };
 

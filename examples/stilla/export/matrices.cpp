@@ -31,8 +31,12 @@ std::size_t rows_of_piece(std::size_t N, std::size_t K) { return std::clamp<std:
 class RowReader {
  public:
   RowReader(const stilla::GgufFile& source, const GgufTensor& tensor, FormatId format, Parallel parallel)
-      : source_(source), tensor_(tensor), format_(format), parallel_(parallel),
-        bytes_(source.tensor_bytes(tensor)), row_bytes_(bytes_.size() / static_cast<std::size_t>(tensor.rows())) {}
+      : source_(source),
+        tensor_(tensor),
+        format_(format),
+        parallel_(parallel),
+        bytes_(source.tensor_bytes(tensor)),
+        row_bytes_(bytes_.size() / static_cast<std::size_t>(tensor.rows())) {}
 
   // Rows n to n + count as blocks of the format. They are valid until the next call.
   Result<std::span<const std::byte>> rows(std::size_t n, std::size_t count) {
@@ -43,9 +47,10 @@ class RowReader {
     stilla::with_format(tensor_.format, [&]<class F>(F) {
       parallel_(count, [&](std::size_t i) { stilla::decode_row<F>(own.data() + i * row_bytes_, floats_.data() + i * K, K); });
     });
-    const std::size_t bytes = *stilla::encoded_bytes(format_, count, K);  // place() has checked it
-    if (!blocks_.resize(bytes)) return stilla::out_of_memory("requantising", bytes);
-    const std::span<std::byte> blocks(blocks_.data(), bytes);
+    const Result<std::size_t> bytes = stilla::encoded_bytes(format_, count, K);
+    if (!bytes) return bytes.error();
+    if (!blocks_.resize(*bytes)) return stilla::out_of_memory("requantising", *bytes);
+    const std::span<std::byte> blocks(blocks_.data(), *bytes);
     const auto report = stilla::encode_rows(blocks, stilla::ConstMatrix(floats_.data(), count, K), format_, parallel_);
     if (!report) return Error{report.error().kind, source_.tensor_error(tensor_, report.error().message).message};
     for (std::size_t i = 0; i < count * K; ++i) {
@@ -83,15 +88,15 @@ int zero_point(float scale, float minimum, unsigned bits) {
 
 // Some rows of a matrix as integers.
 struct Piece {
-  AlignedBuffer<std::int8_t> levels;        // [count, K]
-  AlignedBuffer<float> scales, minimums;    // [count, G]
-  AlignedBuffer<float> row_scales;          // [count]
-  AlignedBuffer<std::uint8_t> block_scales; // [count, G]
+  AlignedBuffer<std::int8_t> levels;         // [count, K]
+  AlignedBuffer<float> scales, minimums;     // [count, G]
+  AlignedBuffer<float> row_scales;           // [count]
+  AlignedBuffer<std::uint8_t> block_scales;  // [count, G]
 
   [[nodiscard]] bool read(const PlacedMatrix& m, std::span<const std::byte> blocks, std::size_t count, Parallel parallel) {
     const std::size_t K = m.columns, G = m.groups(), row_bytes = blocks.size() / count;
-    if (!levels.resize(count * K) || !scales.resize(count * G) || !minimums.resize(count * G) ||
-        !row_scales.resize(count) || !block_scales.resize(count * G)) {
+    if (!levels.resize(count * K) || !scales.resize(count * G) || !minimums.resize(count * G) || !row_scales.resize(count) ||
+        !block_scales.resize(count * G)) {
       return false;
     }
     parallel(count, [&](std::size_t i) {
@@ -127,7 +132,9 @@ std::span<const std::byte> float_bytes(const AlignedBuffer<float>& values, std::
 class RowsWriter {
  public:
   RowsWriter(const PlacedMatrix& matrix, Offsets offsets, Parallel parallel)
-      : m_(matrix), offsets_(offsets), parallel_(parallel),
+      : m_(matrix),
+        offsets_(offsets),
+        parallel_(parallel),
         bias_(matrix.storage == Storage::biased_rows && offsets != Offsets::zero_points ? 1 << (matrix.form.bits - 1) : 0) {}
 
   Status write(stilla::AtomicFile& file, const Piece& piece, std::size_t n, std::size_t count) {
@@ -151,9 +158,8 @@ class RowsWriter {
     const std::size_t G = m_.groups(), row = packed_size(G, m_.form.bits);
     std::vector<std::byte> bytes(count * row);
     for (std::size_t i = 0; i < count; ++i) {
-      store_integers(bytes.data() + i * row, G, m_.form.bits, 0, [&](std::size_t g) {
-        return zero_point(piece.scales[i * G + g], piece.minimums[i * G + g], m_.form.bits);
-      });
+      store_integers(bytes.data() + i * row, G, m_.form.bits, 0,
+                     [&](std::size_t g) { return zero_point(piece.scales[i * G + g], piece.minimums[i * G + g], m_.form.bits); });
     }
     return file.write(m_.offsets.offset + n * row, bytes);
   }
@@ -174,7 +180,8 @@ class ColumnsWriter {
   Status add(const Piece& piece, std::size_t n, std::size_t count) {
     const std::size_t K = m_.columns, G = m_.groups(), N = m_.rows, row = packed_size(N, m_.form.bits);
     if (n == 0) {
-      if (!bytes_.resize(K * row) || !scales_.resize(N * G) || !block_scales_.resize(N * G)) return stilla::out_of_memory("exporting a matrix", K * row);
+      if (!bytes_.resize(K * row) || !scales_.resize(N * G) || !block_scales_.resize(N * G))
+        return stilla::out_of_memory("exporting a matrix", K * row);
       bytes_.fill_zero();
     }
     parallel_(K, [&](std::size_t k) {
@@ -238,7 +245,8 @@ Result<PlacedMatrix> Matrices::place(const GgufTensor& tensor, FormatId format, 
   const auto key = std::pair(std::string(tensor.name), storage);
   if (const auto found = placed_.find(key); found != placed_.end()) return found->second;
   const std::optional<IntegerForm> form = integer_form(format);
-  PlacedMatrix m{static_cast<std::size_t>(tensor.rows()), static_cast<std::size_t>(tensor.columns()), format, {}, storage, {}, {}, {}};
+  PlacedMatrix m{
+      static_cast<std::size_t>(tensor.rows()), static_cast<std::size_t>(tensor.columns()), format, {}, storage, {}, {}, {}};
   if (!form) return source_.tensor_error(tensor, stilla::format_name(format), " weights are floats, which have no integer form");
   if (const Result<std::size_t> bytes = stilla::encoded_bytes(format, m.rows, m.columns); !bytes) {
     return source_.tensor_error(tensor, bytes.error().message);

@@ -42,10 +42,10 @@ struct PlacedMatrix {
   stilla::FormatId format = stilla::no_format;
   IntegerForm form;
   Storage storage = Storage::signed_rows;
-  onnx::FilePlace levels;      // of level_bits() bits each
-  onnx::FilePlace scales;      // float32 [N, G], or [G, N] with signed_columns; G groups in a row. With block scales [N]
-  onnx::FilePlace offsets;     // zero points: unsigned of form.bits, [N, G], each row of whole bytes; minimums: float32 [N, G];
-                               // block scales: uint8 [G, N], and signed_columns only
+  onnx::FilePlace levels;   // of level_bits() bits each
+  onnx::FilePlace scales;   // float32 [N, G], or [G, N] with signed_columns; G groups in a row. With block scales [N]
+  onnx::FilePlace offsets;  // zero points: unsigned of form.bits, [N, G], each row of whole bytes; minimums: float32 [N, G];
+                            // block scales: uint8 [G, N], and signed_columns only
 
   unsigned level_bits() const { return storage == Storage::byte_rows ? 8 : form.bits; }
   std::size_t groups() const { return form.group == 0 ? 1 : columns / form.group; }

@@ -15,12 +15,25 @@ namespace program::onnx {
 namespace {
 
 // Numbers of the fields that are written, from onnx.proto.
-enum class ModelField : protozero::pbf_tag_type { ir_version = 1, producer_name = 2, producer_version = 3, graph = 7, opset_import = 8 };
+enum class ModelField : protozero::pbf_tag_type {
+  ir_version = 1,
+  producer_name = 2,
+  producer_version = 3,
+  graph = 7,
+  opset_import = 8
+};
 enum class OpsetField : protozero::pbf_tag_type { domain = 1, version = 2 };
 enum class GraphField : protozero::pbf_tag_type { node = 1, name = 2, initializer = 5, input = 11, output = 12 };
 enum class NodeField : protozero::pbf_tag_type { input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7 };
 enum class AttributeField : protozero::pbf_tag_type { name = 1, f = 2, i = 3, s = 4, ints = 8, type = 20 };
-enum class TensorField : protozero::pbf_tag_type { dims = 1, data_type = 2, name = 8, raw_data = 9, external_data = 13, data_location = 14 };
+enum class TensorField : protozero::pbf_tag_type {
+  dims = 1,
+  data_type = 2,
+  name = 8,
+  raw_data = 9,
+  external_data = 13,
+  data_location = 14
+};
 enum class EntryField : protozero::pbf_tag_type { key = 1, value = 2 };
 enum class ValueField : protozero::pbf_tag_type { name = 1, type = 2 };
 enum class TypeField : protozero::pbf_tag_type { tensor_type = 1 };

@@ -33,8 +33,8 @@ FormatId head_format(const ExportModel& model, const GgufTensor& tensor) {
 
 std::string add_half_matrix(Graph& graph, ExportModel& model, const GgufTensor& tensor) {
   const std::string name(tensor.name);
-  return graph.constant({name, ElementType::float16, {integer(tensor.rows()), integer(tensor.columns())},
-                         model.matrices().place_halves(tensor)});
+  return graph.constant(
+      {name, ElementType::float16, {integer(tensor.rows()), integer(tensor.columns())}, model.matrices().place_halves(tensor)});
 }
 
 // x * W^T with W as float16.
@@ -58,8 +58,8 @@ std::string add_embedding(Graph& graph, ExportModel& model, const std::string& i
     return graph.add("Cast", {rows}, output, to_float);
   }
   const bool has_minimums = integer_form(tensor.format)->has_minimums;
-  const PlacedMatrix m = value_of(model.matrices().place(tensor, tensor.format, Storage::byte_rows,
-                                                         has_minimums ? Offsets::minimums : Offsets::none));
+  const PlacedMatrix m = value_of(
+      model.matrices().place(tensor, tensor.format, Storage::byte_rows, has_minimums ? Offsets::minimums : Offsets::none));
   const auto G = integer(m.groups());
   const std::string levels = graph.constant({"embedding.levels", ElementType::int8, {V, E}, m.levels});
   const std::string scales = graph.constant({"embedding.scales", ElementType::float32, {V, G, 1}, m.scales});
@@ -92,18 +92,17 @@ std::string add_matmul_nbits(Graph& graph, ExportModel& model, const std::string
                                  stilla::format_name(format),
                                  form.group == 0 ? "a whole row has" : fmt::format("{} weights have", form.group)));
   }
-  const PlacedMatrix m = value_of(model.matrices().place(tensor, format, Storage::biased_rows,
-                                                         form.has_minimums ? Offsets::zero_points : Offsets::none));
+  const PlacedMatrix m = value_of(
+      model.matrices().place(tensor, format, Storage::biased_rows, form.has_minimums ? Offsets::zero_points : Offsets::none));
   const std::string name(tensor.name);
   const auto N = integer(m.rows), G = integer(m.groups()), group = integer(form.group), bits = integer(form.bits);
-  std::vector<std::string> inputs{
-      x, graph.constant({name + ".levels", ElementType::uint8, {N, G, group * bits / 8}, m.levels}),
-      graph.constant({name + ".scales", ElementType::float32, {N, G}, m.scales})};
+  std::vector<std::string> inputs{x, graph.constant({name + ".levels", ElementType::uint8, {N, G, group * bits / 8}, m.levels}),
+                                  graph.constant({name + ".scales", ElementType::float32, {N, G}, m.scales})};
   if (form.has_minimums) {
     inputs.push_back(graph.constant({name + ".zero_points", ElementType::uint8, {N, (G * bits + 7) / 8}, m.offsets}));
   }
-  return graph.add("MatMulNBits", std::move(inputs), output,
-                   {{"K", integer(K)}, {"N", N}, {"bits", bits}, {"block_size", group}}, onnx::contrib_domain);
+  return graph.add("MatMulNBits", std::move(inputs), output, {{"K", integer(K)}, {"N", N}, {"bits", bits}, {"block_size", group}},
+                   onnx::contrib_domain);
 }
 
 std::string add_nbits_head(Graph& graph, ExportModel& model, const std::string& x, const std::string& output) {
@@ -122,8 +121,8 @@ std::string add_dequantised_head(Graph& graph, ExportModel& model, const std::st
   const ElementType type = m.form.bits == 4 ? ElementType::int4 : ElementType::int8;
   const std::string levels = graph.constant({"head.levels", type, {V, E}, m.levels});
   const std::string scales = graph.constant({"head.scales", ElementType::float32, {V, G}, m.scales});
-  const std::string floats = graph.add("DequantizeLinear", {levels, scales}, "head.floats",
-                                       {{"axis", std::int64_t{1}}, {"block_size", E / G}});
+  const std::string floats =
+      graph.add("DequantizeLinear", {levels, scales}, "head.floats", {{"axis", std::int64_t{1}}, {"block_size", E / G}});
   const std::string transposed = graph.add("Transpose", {floats}, "head.transposed", {{"perm", std::vector<std::int64_t>{1, 0}}});
   return graph.add("MatMul", {x, transposed}, output);
 }

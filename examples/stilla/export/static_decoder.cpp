@@ -32,7 +32,8 @@ std::string add_rms_norm(Graph& g, const ExportModel& model, const StaticDialect
     return g.add("RMSNormalization", {x, gain}, name, {{"axis", std::int64_t{-1}}, {"epsilon", c.rms_epsilon}});
   }
   const std::string square = g.add("Mul", {x, x}, name + ".square");
-  const std::string mean = g.add("ReduceMean", {square, g.integers("last_axis", {-1})}, name + ".mean", {{"keepdims", std::int64_t{1}}});
+  const std::string mean =
+      g.add("ReduceMean", {square, g.integers("last_axis", {-1})}, name + ".mean", {{"keepdims", std::int64_t{1}}});
   const std::string shifted = g.add("Add", {mean, g.scalar("epsilon", c.rms_epsilon)}, name + ".shifted");
   const std::string root = g.add("Sqrt", {shifted}, name + ".root");
   const std::string scaled = g.add("Div", {x, root}, name + ".scaled");
@@ -42,8 +43,15 @@ std::string add_rms_norm(Graph& g, const ExportModel& model, const StaticDialect
 class Body {
  public:
   Body(ExportModel& model, const StaticDialect& dialect, stilla::FormatId weights, std::size_t S)
-      : model_(model), c_(model.config()), dialect_(dialect), weights_(weights), S_(integer(S)), C_(integer(c_.context)),
-        D_(integer(c_.head_dim)), H_(integer(c_.n_heads)), G_(integer(c_.n_kv_heads)) {}
+      : model_(model),
+        c_(model.config()),
+        dialect_(dialect),
+        weights_(weights),
+        S_(integer(S)),
+        C_(integer(c_.context)),
+        D_(integer(c_.head_dim)),
+        H_(integer(c_.n_heads)),
+        G_(integer(c_.n_kv_heads)) {}
 
   Graph build(LayerRange layers) {
     g_.opset = dialect_.opset;
@@ -78,7 +86,8 @@ class Body {
   std::string attention(std::size_t l, const std::string& h) {
     const std::string name = fmt::format("blk.{}.", l);
     const Integers grouped{1, G_, H_ / G_ * S_, -1};
-    const std::string q = turned(heads(linear(h, name + "attn_q", c_.n_heads * c_.head_dim, c_.hidden), name + "q", H_), name + "q");
+    const std::string q =
+        turned(heads(linear(h, name + "attn_q", c_.n_heads * c_.head_dim, c_.hidden), name + "q", H_), name + "q");
     const std::string scale = g_.scalar("query_scale", static_cast<float>(1.0 / std::sqrt(static_cast<double>(c_.head_dim))));
     const std::string scaled = g_.add("Mul", {q, scale}, name + "q.scaled");
     const std::string queries = g_.add("Reshape", {scaled, g_.integers("shape.grouped", grouped)}, name + "q.grouped");
@@ -110,8 +119,9 @@ class Body {
   // Rotary position embedding of both halves of a head.
   std::string turned(const std::string& x, const std::string& name) {
     const auto half = [&](std::int64_t begin, std::int64_t end, const char* which) {
-      return g_.add("Slice", {x, g_.integers(fmt::format("at.{}", begin), {begin}), g_.integers(fmt::format("at.{}", end), {end}),
-                              g_.integers("head_axis", {3})},
+      return g_.add("Slice",
+                    {x, g_.integers(fmt::format("at.{}", begin), {begin}), g_.integers(fmt::format("at.{}", end), {end}),
+                     g_.integers("head_axis", {3})},
                     name + which);
     };
     const std::string first = half(0, D_ / 2, ".first"), second = half(D_ / 2, D_, ".second");
@@ -196,7 +206,8 @@ Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect) {
   const std::string is_before = g.add("LessOrEqual", {offsets, rows}, "is_before");
   const std::string fresh = g.add("And", {is_before, is_new}, "fresh");
   const std::string seen = g.add("Or", {old, fresh}, "seen");
-  const std::string values = g.add("Where", {seen, g.scalar("mask.seen", 0.0f), g.scalar("mask.unseen", dialect.mask_value)}, "mask.rows");
+  const std::string values =
+      g.add("Where", {seen, g.scalar("mask.seen", 0.0f), g.scalar("mask.unseen", dialect.mask_value)}, "mask.rows");
   g.add("Unsqueeze", {values, g.integers("axes.01", {0, 1})}, "mask");
   return g;
 }

@@ -23,9 +23,9 @@ namespace program {
 // How a stack wants the body's operators spelled.
 struct StaticDialect {
   std::int64_t opset = 21;
-  bool has_rms_norm = false;                  // RMSNormalization (opset 23); without it is spelled out
-  Storage storage = Storage::signed_rows;     // of the weights
-  float mask_value = -1e4f;                   // what is added to the score of a key that may not be seen
+  bool has_rms_norm = false;               // RMSNormalization (opset 23); without it is spelled out
+  Storage storage = Storage::signed_rows;  // of the weights
+  float mask_value = -1e4f;                // what is added to the score of a key that may not be seen
 };
 
 struct LayerRange {
@@ -34,7 +34,8 @@ struct LayerRange {
 
 onnx::Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect);
 // Layers of the body for S tokens. `weights`: the format of all matrices.
-onnx::Graph body_stage(ExportModel& model, const StaticDialect& dialect, stilla::FormatId weights, std::size_t S, LayerRange layers);
+onnx::Graph body_stage(ExportModel& model, const StaticDialect& dialect, stilla::FormatId weights, std::size_t S,
+                       LayerRange layers);
 // has_contrib: with onnxruntime's MatMulNBits instead of DequantizeLinear.
 onnx::Graph head_stage(ExportModel& model, const StaticDialect& dialect, bool has_contrib);
 
