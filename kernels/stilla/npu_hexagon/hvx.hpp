@@ -49,18 +49,15 @@
 #include <hvx_hexagon_protos.h>
 #endif
 
-// Always inlined: vectors among a call's arguments would go through memory. A sweep is never inlined, so that its loop can be
-// found in the program.
-#if defined(__GNUC__)
+// On the DSP kernels are one piece: vectors among a call's arguments would go through memory. A sweep is never inlined, so that
+// its loop can be found in the program. Elsewhere that would only be slow to compile.
+#if defined(__HVX__)
 #define STILLA_HVX_INLINE inline __attribute__((always_inline))
 #define STILLA_HVX_NOINLINE __attribute__((noinline))
+#define STILLA_HVX_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define STILLA_HVX_INLINE inline
 #define STILLA_HVX_NOINLINE
-#endif
-#if defined(__clang__)
-#define STILLA_HVX_UNROLL _Pragma("clang loop unroll(full)")
-#else
 #define STILLA_HVX_UNROLL
 #endif
 
