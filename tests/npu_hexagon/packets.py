@@ -5,6 +5,7 @@
 A packet issues up to four instructions; how many a loop has stands in the program, so this is a measure of the code, not of
 time. llvm-objdump-19 names the sweeps of kernels/stilla/npu_hexagon/matmul.hpp; the loop with the most vrmpy is a sweep's, and
 its vrmpy tell the weights: two of them multiply 256 weights by one column. A token of int8 is a column, one of int16 two.
+The loops of the float step are counted too, for each row and token: one conversion to float is a row's.
 """
 
 import argparse
@@ -18,7 +19,7 @@ HEADER = pathlib.Path(__file__).resolve().parents[2] / "kernels/stilla/npu_hexag
 # What must hold whatever the table says: packets for 256 weights and all columns of the sweep.
 MUST = {1: 2.0, 2: 4.25, 4: 4 * 1.75}
 
-Loop = collections.namedtuple("Loop", "packets instructions weights")
+Loop = collections.namedtuple("Loop", "packets instructions work")
 
 
 def functions(elf):
@@ -37,8 +38,9 @@ def functions(elf):
         yield name, instructions
 
 
-def inner_loops(instructions, columns):
-    """The hardware loops of a function that hold no other one."""
+def inner_loops(instructions, name, share, also=""):
+    """The hardware loops of a function that hold no other one and have an instruction `also`; `share` instructions `name` are a
+    unit of their work."""
     for i, (_, text) in enumerate(instructions):
         if start := re.search(r"loop0\((0x[0-9a-f]+),", text):
             body = []
@@ -47,20 +49,25 @@ def inner_loops(instructions, columns):
                     body.append(inner)
                     if "endloop0" in inner:
                         break
-            products = sum("vrmpy" in inner for inner in body)
-            yield Loop(sum("}" in inner for inner in body), len(body), products / 2 / columns * 256)
+            work = sum(name in inner for inner in body) / share
+            if work and any(also in inner for inner in body):
+                yield Loop(sum("}" in inner for inner in body), len(body), work)
 
 
 def sweeps(elf):
-    """The main loop of each sweep: {(form, columns, first group): Loop}."""
-    found = {}
+    """The main loop of each sweep, whose unit is 256 weights: {(form, columns, first group): Loop}. And the loops of the float
+    step, whose unit is a row: [(tokens, Loop)], without those for a rest of rows."""
+    found, steps = {}, []
     for name, instructions in functions(elf):
         if kernel := re.search(r"sweep_(\w+)<[^,]*, (\d+)u?, \d+u?, (\d+)u?>\(", name):
             columns = int(kernel[2])
-            loops = [loop for loop in inner_loops(instructions, columns) if loop.weights]
+            loops = list(inner_loops(instructions, "vrmpy", 2 * columns))
             if loops:
-                found[kernel[1], columns, int(kernel[3])] = max(loops, key=lambda loop: loop.weights)
-    return found
+                found[kernel[1], columns, int(kernel[3])] = max(loops, key=lambda loop: loop.work)
+        else:
+            for conversion, tokens in (("convert_w2sf", "int8"), ("convert_d2sf", "int16")):
+                steps += [(tokens, loop) for loop in inner_loops(instructions, conversion, 1, "+= sfmpy") if loop.work > 1]
+    return found, steps
 
 
 def recorded():
@@ -76,11 +83,16 @@ def main():
     worst = {}
     print("program            sweep         columns  packets  instructions  per packet  packets/256 weights  and column")
     for elf in arguments.elf:
-        for (form, columns, first), loop in sorted(sweeps(elf).items()):
-            packets = loop.packets / (loop.weights / 256)
+        found, steps = sweeps(elf)
+        for (form, columns, first), loop in sorted(found.items()):
+            packets = loop.packets / loop.work
             worst[form, columns] = max(worst.get((form, columns), 0.0), packets)
             print(f"{pathlib.Path(elf).name:18} {form:13} {columns} from {first} {loop.packets:8} {loop.instructions:13} "
                   f"{loop.instructions / loop.packets:11.2f} {packets:20.3f} {packets / columns:11.3f}")
+        for tokens in sorted({tokens for tokens, _ in steps}):
+            rows = [loop.packets / loop.work for kind, loop in steps if kind == tokens]
+            span = f"{min(rows):.2f} to {max(rows):.2f}"
+            print(f"{pathlib.Path(elf).name:18} float step of {tokens}: {span} packets for a row and token")
     table, wrong = recorded(), []
     for key in sorted(set(table) | set(worst)):
         if key not in worst or key not in table:

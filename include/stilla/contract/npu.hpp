@@ -55,8 +55,9 @@ enum class Activations : uint8_t { int8 = 1, int16 = 2 };  // the value is the n
 constexpr int8_t high_plane(int16_t a) { return static_cast<int8_t>(a >> 8); }
 constexpr uint8_t low_plane(int16_t a) { return static_cast<uint8_t>(a & 255); }
 
-// The float step. On Hexagon convert_d2sf, sfmpy and sffma of the scalar core.
-inline float scaled(int64_t total, float channel_scale, float token_scale, float bias) {
+// The float step; Total: int32_t or int64_t. On Hexagon it is the scalar core's: a conversion, sfmpy, and sfmpy that accumulates.
+template <class Total>
+inline float scaled(Total total, float channel_scale, float token_scale, float bias) {
   const float scale = channel_scale * token_scale;
 #if defined(__hexagon__)
   return __builtin_HEXAGON_F2_sffma(bias, static_cast<float>(total), scale);

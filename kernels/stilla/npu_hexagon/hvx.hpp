@@ -29,6 +29,7 @@
 //   even_halves(upper, lower)   narrow by 0 without the shifter                    vshuffe               any pipe
 //   sub_words of pairs          both at once                                       vsub                  two pipes
 //   shift_right(a, s)           words, arithmetic, s = 0..31                       vasr                  the shifter
+//   shift_left(a, s)            words, s = 0..31                                   vasl                  the shifter
 //   shift_halves_right(a, s)    unsigned halves, s = 0..15                         vlsr                  the shifter
 //   shift_each_right(a, s)      unsigned halves by halves of 0..15                 vlsr                  the shifter
 //   where_negative(a, b, c)     halves: a < 0 ? b : c                              vcmp, vmux            any pipe, twice
@@ -48,18 +49,15 @@
 #include <hvx_hexagon_protos.h>
 #endif
 
-// Always inlined: vectors among a call's arguments would go through memory. A sweep is never inlined, so that its loop can be
-// found in the program.
-#if defined(__GNUC__)
+// On the DSP kernels are one piece: vectors among a call's arguments would go through memory. A sweep is never inlined, so that
+// its loop can be found in the program. Elsewhere that would only be slow to compile.
+#if defined(__HVX__)
 #define STILLA_HVX_INLINE inline __attribute__((always_inline))
 #define STILLA_HVX_NOINLINE __attribute__((noinline))
+#define STILLA_HVX_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define STILLA_HVX_INLINE inline
 #define STILLA_HVX_NOINLINE
-#endif
-#if defined(__clang__)
-#define STILLA_HVX_UNROLL _Pragma("clang loop unroll(full)")
-#else
 #define STILLA_HVX_UNROLL
 #endif
 
@@ -130,6 +128,7 @@ struct Hvx {
   }
 
   static STILLA_HVX_INLINE Vector shift_right(Vector a, int s) { return Q6_Vw_vasr_VwR(a, s); }
+  static STILLA_HVX_INLINE Vector shift_left(Vector a, int s) { return Q6_Vw_vasl_VwR(a, s); }
   static STILLA_HVX_INLINE Vector shift_halves_right(Vector a, int s) { return Q6_Vuh_vlsr_VuhR(a, s); }
   static STILLA_HVX_INLINE Vector shift_each_right(Vector a, Vector s) { return Q6_Vh_vlsr_VhVh(a, s); }
   static STILLA_HVX_INLINE Vector narrow(Vector upper, Vector lower, int s) { return Q6_Vh_vasr_VwVwR(upper, lower, s); }

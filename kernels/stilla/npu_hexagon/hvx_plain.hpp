@@ -120,6 +120,9 @@ class HvxPlain {
   static Vector shift_right(const Vector& a, int s) {
     return words([&](std::size_t i) { return word(a, i) >> (s & 31); });
   }
+  static Vector shift_left(const Vector& a, int s) {
+    return words([&](std::size_t i) { return std::int64_t{word(a, i)} << (s & 31); });
+  }
   static Vector shift_halves_right(const Vector& a, int s) {
     return halves([&](std::size_t i) { return (half(a, i) & 0xffff) >> (s & 15); });
   }

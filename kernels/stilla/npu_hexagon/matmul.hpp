@@ -24,9 +24,10 @@
 //     sweep_per_channel    4   (1.04 a column)           4.13
 //
 // Two vrmpy fill a packet's multipliers, so 1 for each column is the least; LPBQ's vdmpy, both multipliers for 32 rows x 64 k,
-// make it 1.13. With one column all 40 packets of a chunk are full. What lost, for one column of LPBQ: the compiler's own order 1.41 to 1.44; the same of two chunks at once 1.44,
-// of two chunks that take turns 1.58; codes in one pointer's reach, and so an addition for every second load, 1.56. Words times
-// scales by vmpyie need no vshuffe, but twice the multiplications of vdmpy. Four columns of 128 rows do not fit the registers.
+// make it 1.13. With one column all 40 packets of a chunk are full. What lost, for one column of LPBQ: the compiler's own order
+// 1.41 to 1.44; the same of two chunks at once 1.44, of two chunks that take turns 1.58; codes in one pointer's reach, and so
+// an addition for every second load, 1.56. Words times scales by vmpyie need no vshuffe, but twice the multiplications of
+// vdmpy. Four columns of 128 rows do not fit the registers.
 #pragma once
 
 #include <stddef.h>
@@ -350,7 +351,7 @@ STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form
   sweep_per_channel<V, 4, 1, 1>(out, panel, x, chunks);
 }
 
-// y[M, N] = scaled products. Panels, columns and nothing else are read as vectors; y has any alignment.
+// y[M, N] = scaled products. Panels are read as vectors, columns by eight bytes, all else as single floats. y overlaps nothing.
 struct MatmulArgs {
   const uint8_t* panels = nullptr;    // panel.hpp, at a multiple of 128
   WeightForm form = WeightForm::per_channel;
@@ -365,16 +366,45 @@ struct MatmulArgs {
   size_t y_stride = 0;
 };
 
-// The float step of rows [n0, n0 + count) of a panel for one token. sums: negated, of its planes, [planes][128].
-inline void finish_token(const MatmulArgs& a, const uint8_t* panel, size_t n0, size_t count, size_t m, const int32_t* sums) {
-  for (size_t row = 0; row < count; ++row) {
-    int64_t total = -int64_t{sums[row]};
-    if (a.activations == npu::Activations::int16) {
-      total = 256 * total - sums[panel_rows + row] + 128 * int64_t{read_four<int32_t>(panel + weight_sum_at(a.form, a.K, row))};
-    }
-    const float scale = read_four<float>(panel + scale_at(a.form, a.K, row));
-    a.y[m * a.y_stride + n0 + row] = npu::scaled(total, scale, a.token_scales[m], a.bias == nullptr ? 0.0f : a.bias[n0 + row]);
+// The contract's sums of 128 rows from negated ones of columns, in place: of the high plane, or of int8, and of the low plane.
+template <class V>
+STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activations, const uint8_t* weight_sums) {
+  STILLA_HVX_UNROLL
+  for (size_t row = 0; row < panel_rows; row += vector_words) {
+    V::store(sums + row, V::sub_words(V::zero(), V::load(sums + row)));
+    if (activations == npu::Activations::int8) continue;
+    int32_t* const low = sums + panel_rows + row;
+    V::store(low, V::sub_words(V::shift_left(V::load(weight_sums + 4 * row), 7), V::load(low)));
   }
+}
+
+// The float step of the first `count` rows of a panel for one token, which the scalar core takes: y, bias and scales of these
+// rows.
+template <npu::Activations activations, bool has_bias>
+STILLA_HVX_INLINE void scale_rows(float* __restrict y, const int32_t* __restrict sums, const uint8_t* __restrict scales,
+                                  float token_scale, const float* __restrict bias, size_t count) {
+  for (size_t row = 0; row < count; ++row) {
+    const float b = has_bias ? bias[row] : 0.0f, scale = read_four<float>(scales + 4 * row);
+    if constexpr (activations == npu::Activations::int8) {
+      y[row] = npu::scaled(sums[row], scale, token_scale, b);
+    } else {
+      y[row] = npu::scaled(256 * int64_t{sums[row]} + sums[panel_rows + row], scale, token_scale, b);
+    }
+  }
+}
+
+template <class V>
+STILLA_HVX_INLINE void finish_token(const MatmulArgs& a, const uint8_t* panel, size_t n0, size_t count, size_t m, int32_t* sums) {
+  const uint8_t* const scales = panel + scale_at(a.form, a.K, 0);
+  float* const y = a.y + m * a.y_stride + n0;
+  const float* const bias = a.bias == nullptr ? nullptr : a.bias + n0;
+  make_plane_sums<V>(sums, a.activations, panel + weight_sum_at(a.form, a.K, 0));
+  if (a.activations == npu::Activations::int8) {
+    if (bias != nullptr) return scale_rows<npu::Activations::int8, true>(y, sums, scales, a.token_scales[m], bias, count);
+    return scale_rows<npu::Activations::int8, false>(y, sums, scales, a.token_scales[m], bias, count);
+  }
+  if (bias != nullptr) return scale_rows<npu::Activations::int16, true>(y, sums, scales, a.token_scales[m], bias, count);
+  scale_rows<npu::Activations::int16, false>(y, sums, scales, a.token_scales[m], bias, count);
 }
 
 // Panels [first, last), all tokens: a panel's weights are read once for every set of four columns.
@@ -389,7 +419,7 @@ void matmul(const MatmulArgs& a, size_t first, size_t last) {
       size = set_size(columns - begin);
       sweep<V>(sums.values, panel, a.form, a.columns + begin * chunks * column_chunk_bytes, size, chunks);
       for (size_t c = 0; c < size; c += planes) {
-        finish_token(a, panel, n0, count, (begin + c) / planes, sums.values + c * panel_rows);
+        finish_token<V>(a, panel, n0, count, (begin + c) / planes, sums.values + c * panel_rows);
       }
     }
   }
