@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Judges `stilla export --to openvino`: onnx.checker reads the graphs; OpenVINO's CPU device runs them with float32 hints and
-gives the logits of `stilla logits` for the same quantised weights, by windows of 64 tokens and one by one; with --npu Intel's NPU4
-compiler, which the Windows wheel has and wine runs, makes a blob of the body whose size is that of int4 weights.
+gives the logits of `stilla logits` for the same quantised weights, by windows of 64 tokens and one by one; with --npu Intel's
+NPU4 compiler, which the Windows wheel has and wine runs, makes a blob of the body whose size is that of int4 weights.
 """
 
 import argparse
@@ -17,8 +17,8 @@ import common
 import stages
 
 TEXT = ("A model's weights are read once for each token, so a step of one token is bound by memory, and a prompt, which has many "
-        "tokens, by arithmetic. What is 347 + 589? Ones: 7 + 9 = 16, carry 1. Tens: 4 + 8 + 1 = 13, carry 1. Hundreds: 3 + 5 + 1 = 9."
-        )
+        "tokens, by arithmetic. What is 347 + 589? Ones: 7 + 9 = 16, carry 1. Tens: 4 + 8 + 1 = 13, carry 1. "
+        "Hundreds: 3 + 5 + 1 = 9.")
 
 
 def runner(core, path):
@@ -118,8 +118,8 @@ def judge(options):
             found, expected = model.evaluate(ids, single), program.logits(ids, *weights)
             error = common.nmse(found, expected)
             same_best = (found.argmax(1) == expected.argmax(1)).sum()
-            judge.claim(error <= 1e-4, f"executed by OpenVINO on the CPU, float32 hints: {len(ids)} tokens, {len(single)} of them "
-                        f"one by one, NMSE {error:.1e}; the likeliest token is ours {same_best} times")
+            judge.claim(error <= 1e-4, f"executed by OpenVINO on the CPU, float32 hints: {len(ids)} tokens, {len(single)} "
+                        f"of them one by one, NMSE {error:.1e}; the likeliest token is ours {same_best} times")
         if options.npu:
             judge_npu(judge, onnx, folder, options, scratch)
         else:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Judges `stilla export --to qnn`: onnx.checker reads the graphs; Qualcomm's HTP compiler, which the wheel onnxruntime-qnn has,
-takes every graph of the body whole, without the CPU, and its x86 emulator runs them: each block's outputs are compared with those that
-onnxruntime computes on the CPU from the same graph; with --problems the whole model solves problems, its body in the emulator,
+takes every graph of the body whole, without the CPU, and its x86 emulator runs them: each block's outputs are compared with those
+that onnxruntime computes on the CPU from the same graph; with --problems the whole model solves problems, its body in the emulator,
 embeddings and head on the CPU; with
 --only-binaries device binaries are made.
 
@@ -119,8 +119,8 @@ def judge_blocks(judge, runtimes, folder, config, ids):
                 if worst is None or snr < worst[0]:
                     worst = (snr, name, output)
             feeds = {**feeds, "hidden": expected["hidden_out"]}
-        judge.claim(worst[0] >= 45, f"executed in Qualcomm's x86 emulator, all operators on HTP: {count} blocks of {size} tokens, SNR "
-                    f"against onnxruntime on the CPU at least {worst[0]:.1f} dB ({worst[2]} of {worst[1]}), {seconds:.0f} s")
+        judge.claim(worst[0] >= 45, f"executed in Qualcomm's x86 emulator, all operators on HTP: {count} blocks of {size} tokens, "
+                    f"SNR against onnxruntime on the CPU at least {worst[0]:.1f} dB ({worst[2]} of {worst[1]}), {seconds:.0f} s")
 
 
 def solve(model, program, prompt, draft, end, most):
@@ -181,7 +181,8 @@ def judge_binaries(judge, onnx, runtimes, folder, scratch):
         both = runtimes.binary_bytes(graphs, pathlib.Path(scratch) / f"both-{soc}", soc)
         judge.claim(0 < context <= 1.05 * weights and 0 < iterator <= 1.05 * weights and both < context + iterator,
                     f"compiled by Qualcomm's HTP compiler for soc {soc}, nothing was run: context {context} bytes, iterator "
-                    f"{iterator}, int4 weights {weights}: {context / weights:.3f} and {iterator / weights:.3f}; both in one file {both}")
+                    f"{iterator}, int4 weights {weights}: {context / weights:.3f} and {iterator / weights:.3f}; "
+                    f"both in one file {both}")
 
 
 def judge(options):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a Qwen2 model with random q4_0 weights in the shape of an R1-Distill-Qwen, with as many layers as wanted, as a GGUF file:
-for judges that ask what a compiler makes of a layer, or how much memory an export takes. What such a model says means nothing.
+"""Writes a Qwen2 model with random q4_0 weights in the shape of an R1-Distill-Qwen, with as many layers as wanted, as a GGUF
+file: for judges that ask what a compiler makes of a layer, or how much memory an export takes. What such a model says means nothing.
 """
 
 import argparse
