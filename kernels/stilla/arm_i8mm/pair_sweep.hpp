@@ -41,8 +41,8 @@ using dotprod::Int;
 inline constexpr std::size_t fewest_to_sweep = dotprod::Budget::fewest_to_sweep;
 inline constexpr std::size_t tile_rows = 8, tile_tokens = 6;
 inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_tokens / 2;
-// 240 to 290 KB of unpacked weights, in the second-level cache; of a tile 10 KB of them and 9 KB of activations. The more panels,
-// the less often tokens are arranged, which takes about a tenth of the time of a panel's products.
+// 240 to 290 KB of unpacked weights, for the second-level cache; of a tile 10 KB of them and 9 KB of activations, for the first. The
+// more panels, the less often tokens are arranged. Neither was measured: no such CPU was at hand.
 inline constexpr std::size_t most_chunk_k = small_stacks ? 512 : 1024, most_panels = small_stacks ? 4 : 12;
 inline constexpr std::size_t most_tiles = 4, most_tokens = most_tiles * tile_tokens;
 static_assert(most_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
