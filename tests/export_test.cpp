@@ -251,6 +251,7 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
     std::vector<std::string> arguments;
   };
   fs::create_directories(path("foreign"));
+  write_file("divider.txt", "\n---\n\n---\n");
   write_file("foreign/mine.txt", "mine");
   const std::string llama = std::string(test_data) + "/tiny-llama.gguf";
   const Case cases[] = {
@@ -265,6 +266,7 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
       {2, "--weights: found 'q9'", arguments("onnx", "f16", "x", {"--weights", "q9"})},
       {2, "--ctx 64: the graphs for prompts take 64 tokens at once", arguments("openvino", "f16", "x", {"--ctx", "64"})},
       {2, "--to qnn needs --calibration FILE", arguments("qnn", "f16", "x")},
+      {2, "--calibration: holds no text", arguments("qnn", "f16", "x", {"--calibration", path("divider.txt")})},
       {3,
        "'llama' cannot be exported; the graphs that are written are Qwen2's",
        {"export", "--to", "onnx", "-m", llama, "-o", path("x")}},

@@ -214,6 +214,12 @@ Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const 
     ids.insert(ids.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(count));
     if (count != 0) ends.push_back(ids.size());
   }
+  if (ids.empty()) fail(exit_usage, "--calibration: holds no text");
+  const std::uint32_t most = *std::max_element(ids.begin(), ids.end());
+  if (most >= model.config().vocabulary) {
+    fail(exit_refused, fmt::format("{}: the tokenizer makes token id {} and the embedding has {} rows",
+                                   stilla::printable_path(model.source().path()), most, model.config().vocabulary));
+  }
   Calibration out;
   Pass pass(model, weights, parallel, out.ranges);
   pass.run(ids, ends, progress);

@@ -252,6 +252,9 @@ Result<PlacedMatrix> Matrices::place(const GgufTensor& tensor, FormatId format, 
     return source_.tensor_error(tensor, bytes.error().message);
   }
   m.form = *form;
+  if (storage == Storage::signed_columns && form->bits == 4 && m.rows % 2 != 0) {
+    return source_.tensor_error(tensor, "found ", m.rows, " outputs; expected an even number, because two share a byte");
+  }
   const std::uint64_t groups = std::uint64_t{m.rows} * m.groups();
   m.levels = weights_.reserve(std::uint64_t{m.rows} * packed_size(m.columns, m.level_bits()));
   m.scales = weights_.reserve((offsets == Offsets::block_scales ? m.rows : groups) * sizeof(float));
