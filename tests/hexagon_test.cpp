@@ -330,6 +330,9 @@ void expect_a_good_device() {
 TEST_F(Hexagon, DeviceKeepsItsToleranceAndTheKernelsBits) {
   expect_a_good_device<INT4_CHANNEL>();
   expect_a_good_device<BlockScaled>();
+  expect_a_good_device<LPBQ32>();
+  expect_a_good_device<LPBQ64>();
+  expect_a_good_device<LPBQ128>();
 }
 
 template <class F>
