@@ -33,9 +33,9 @@ double length(std::span<const float> x) {
 
 TEST(FastRotation, KeepsLengthsAndTurnsBack) {
   for (const std::size_t width : {16u, 48u, 128u, 896u, 1536u, 3584u, 4864u, 5120u, 13824u}) {
-    for (const bool mixes : {false, true}) {
+    for (const bool has_signs : {false, true}) {
       SCOPED_TRACE(width);
-      const FastRotation rotation(width, true, mixes);
+      const FastRotation rotation(width, has_signs);
       const std::vector<float> original = noise_values(static_cast<std::uint32_t>(width), width);
       std::vector<float> x = original;
       std::vector<double> exact(original.begin(), original.end());
@@ -50,21 +50,22 @@ TEST(FastRotation, KeepsLengthsAndTurnsBack) {
   }
 }
 
-// One value that stands out is a small part of every other one afterwards.
+// One value that stands out becomes the same small part, with either sign, of all values of its run.
 TEST(FastRotation, SpreadsWhatStandsOut) {
   for (const std::size_t width : {128u, 896u, 1536u, 5120u}) {
+    const std::size_t run = hadamard_run(width), at = width / 3;
     std::vector<float> x(width);
-    x[width / 3] = 1.0f;
-    FastRotation(width, true, true).rotate(x.data());
-    for (const float value : x) {
-      EXPECT_LT(std::fabs(value), 2.0f / std::sqrt(static_cast<float>(width)));
+    x[at] = 1.0f;
+    FastRotation(width, true).rotate(x.data());
+    for (std::size_t i = 0; i < width; ++i) {
+      EXPECT_NEAR(std::fabs(x[i]), i / run == at / run ? 1.0 / std::sqrt(static_cast<double>(run)) : 0.0, 1e-6);
     }
   }
 }
 
 TEST(FastRotation, HasTheSameBitsOnEveryTarget) {
   for (const std::size_t width : {48u, 896u, 4864u}) {
-    const FastRotation rotation(width, true, true);
+    const FastRotation rotation(width, true);
     std::vector<float> expected;
     for_each_type(Targets{}, [&]<class Target>(Target) {
       if (!Target::available(cpu_info())) return;
