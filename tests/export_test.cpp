@@ -19,6 +19,7 @@
 #include <stilla/format/format.hpp>
 #include <stilla/io/gguf.hpp>
 
+#include "model_util.hpp"
 #include "program_fixture.hpp"
 
 namespace {
@@ -254,6 +255,9 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
   write_file("divider.txt", "\n---\n\n---\n");
   write_file("foreign/mine.txt", "mine");
   const std::string llama = std::string(test_data) + "/tiny-llama.gguf";
+  stilla_test::ModelFile rotated = stilla_test::ModelFile::read(model("f16"));
+  rotated.set("stilla.packed.rotation", std::string_view("down"));
+  ASSERT_TRUE(rotated.builder().write(path("rotated.gguf")));
   const Case cases[] = {
       {2, "supported: onnx, openvino, qnn", arguments("coreml", "f16", "x")},
       {2, "--weights q4_1: its minimums are no integer zero points", arguments("onnx", "f16", "x", {"--weights", "q4_1"})},
@@ -270,6 +274,7 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
       {3,
        "'llama' cannot be exported; the graphs that are written are Qwen2's",
        {"export", "--to", "onnx", "-m", llama, "-o", path("x")}},
+      {3, "the weights are rotated", {"export", "--to", "onnx", "-m", path("rotated.gguf"), "-o", path("x")}},
       {1, "nothing.gguf: cannot open", {"export", "--to", "onnx", "-m", path("nothing.gguf"), "-o", path("x")}},
       {1, "cannot create", arguments("onnx", "f16", "no-folder/x")},
       {2, "holds 'mine.txt', which no export wrote", arguments("onnx", "f16", "foreign")},

@@ -181,6 +181,26 @@ TEST_F(RotatedNetwork, WhatCannotBeRotatedIsRefusedInOneLine) {
   const LoadedModel model(unknown);
   EXPECT_NE(model.error().find("found 'sideways'; expected some of residual,heads,down"), std::string::npos) << model.error();
 
+  // The transform would read past the end of such rows.
+  for (const bool is_rotated_already : {true, false}) {
+    const auto message_after = [&](const std::string& key, std::uint32_t width, const std::string& rotation) {
+      ModelFile odd = tiny;
+      odd.set("qwen2.attention.key_length", std::uint32_t{32});
+      odd.set("qwen2." + key, width);
+      if (is_rotated_already) {
+        odd.set("stilla.packed.rotation", std::string_view(rotation));
+        return LoadedModel(odd).error();
+      }
+      const std::vector<std::byte> odd_bytes = odd.builder().build();
+      const GgufFile odd_file = std::move(*GgufFile::parse(MappedFile::from_memory(odd_bytes, "m.gguf")));
+      const Result<RotatedWeights> made = RotatedWeights::create(odd_file, *parse_rotation(rotation));
+      return made ? std::string() : made.error().message;
+    };
+    EXPECT_NE(message_after("embedding_length", 264, "residual").find("found 264, which cannot be rotated"), std::string::npos);
+    EXPECT_NE(message_after("feed_forward_length", 500, "heads,down").find("found 500, which cannot be rotated"), std::string::npos);
+    EXPECT_EQ(message_after("feed_forward_length", 500, "heads").find("cannot be rotated"), std::string::npos);
+  }
+
   ModelFile narrow = tiny;
   ModelFile::Tensor& norm = narrow.tensor("blk.0.attn_norm.weight");
   norm.dims = {128};

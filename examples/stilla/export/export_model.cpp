@@ -46,6 +46,9 @@ ExportModel::ExportModel(const stilla::GgufFile& source, std::size_t context, st
     fail(source.key_error("qwen2.rope.dimension_count", "found ", config_.rotary_dim, "; the exported graphs turn all ",
                           config_.head_dim, " dimensions of a head"));
   }
+  if (config_.rotation.any()) {
+    fail(source.key_error(stilla::packed_rotation_key, "the weights are rotated; the exported graphs do not rotate what they multiply"));
+  }
   config_.vocabulary = static_cast<std::size_t>(value_of(source.require_tensor("token_embd.weight"))->rows());
   if (context != 0 && context < config_.context) config_.context = context;
 }

@@ -119,6 +119,16 @@ inline Status read_rope_scaling(const ModelSource& source, ModelConfig& c) {
 
 }  // namespace detail
 
+// Whether rows of these widths can be rotated: the transform takes multiples of 16 (contract/elementwise.hpp). Heads are such.
+inline Status check_rotation(const ModelSource& source, const ModelConfig& c, const Rotation& rotation) {
+  const auto check = [&](bool rotates, std::string_view suffix, std::size_t width) -> Status {
+    if (!rotates || width % 16 == 0) return success();
+    return source.key_error(concat(c.architecture, ".", suffix), "found ", width, ", which cannot be rotated; expected a multiple of 16");
+  };
+  if (Status s = check(rotation.residual, "embedding_length", c.hidden); !s) return s;
+  return check(rotation.down, "feed_forward_length", c.ffn);
+}
+
 // Reads and checks the dimensions. Limits are far above any model's and keep products within 64 bits.
 inline Result<ModelConfig> read_model_config(const ModelSource& source) {
   ModelConfig c;
@@ -206,6 +216,7 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source) {
       return source.key_error(packed_rotation_key, "found '", printable(*text), "'; expected some of residual,heads,down");
     }
     c.rotation = *rotation;
+    if (Status s = check_rotation(source, c, c.rotation); !s) return s.error();
   }
   return c;
 }

@@ -109,11 +109,12 @@ inline FastRotation down_rotation(const ModelConfig& c) { return {c.ffn, false};
 // A model's weights with rotations taken in, for write_packed_file. The source outlives it.
 class RotatedWeights : public TensorChange {
  public:
-  // Refused: a model whose dimensions cannot be read or that is rotated already.
+  // Refused: a model whose dimensions cannot be read or rotated, or that is rotated already.
   static Result<RotatedWeights> create(const ModelSource& source, const Rotation& rotation) {
     Result<ModelConfig> config = read_model_config(source);
     if (!config) return config.error();
     if (config->rotation.any()) return source.key_error(packed_rotation_key, "the weights are rotated already");
+    if (Status s = check_rotation(source, *config, rotation); !s) return s.error();
     return RotatedWeights(source, std::move(*config), rotation);
   }
 
