@@ -222,7 +222,8 @@ TEST(Gguf, FormatsHaveTheirNumbers) {
       {"q4_0", 2},         {"q4_1", 3},         {"q5_0", 6},          {"q5_1", 7},
       {"q4_k", 12},        {"q5_k", 13},        {"q6_k", 14},         {"iq4_nl", 20},
       {"iq4_xs", 23},      {"st4", 0x345453},   {"int4_g128", 0x533449}, {"int4_g128_min", 0x4d3449},
-      {"int4_channel", 0x433449}, {"int8_channel", 0x433849}, {"bfp16ebs8", 0x4a3ca744}};
+      {"int4_channel", 0x433449}, {"int8_channel", 0x433849}, {"bfp16ebs8", 0x4a3ca744},
+      {"uint4_g128", 0x6a9ac946}, {"lpbq32", 0x5579d739}, {"lpbq64", 0x69817bfa}, {"lpbq128", 0x7ae40db9}};
   for (const auto& [name, number] : expected) {
     if (!with_format(format_id(name), [](auto) {})) continue;  // not compiled here (STILLA_FORMATS)
     EXPECT_EQ(gguf_type_of(format_id(name)), number) << name;

@@ -171,7 +171,8 @@ TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
       {"iq4_xs", 0x15fee79bce192ea6u}, {"st4", 0x015c5f536db1173bu},
       {"int4_g128", 0xf9c429f09f535cadu}, {"int4_g128_min", 0x7e9889b0482ca795u},
       {"int4_channel", 0x72e0eb26d52d82b5u}, {"int8_channel", 0x2a42076fd63c1781u},
-      {"bfp16ebs8", 0x8d5eaf367a56fc6bu}};
+      {"bfp16ebs8", 0x8d5eaf367a56fc6bu}, {"uint4_g128", 0x3d789b258fe4d33eu},
+      {"lpbq32", 0x49f22170c2bc3905u}, {"lpbq64", 0xd330f8aeb2b17ffeu}, {"lpbq128", 0xc4a2397e431f4974u}};
   constexpr std::size_t K = TestFixture::columns, N = 21;
   std::vector<std::byte> rows(N * row_bytes<F>(K));
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(noise_bits(7, i) >> 24);
