@@ -294,20 +294,11 @@ void expect_a_good_device() {
   const std::vector<float> x = tokens_with_outliers(52, M, K);
   const Result<HexagonEmulated::Weights> w = HexagonEmulated::prepare<F>(rows.data(), N, K);
   ASSERT_TRUE(w) << w.error().message;
-  std::vector<float> y(M * N), row(K);
+  std::vector<float> y(M * N);
   ASSERT_TRUE(HexagonEmulated::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
 
   // Its tolerance, against the weights and inputs as they are.
-  double error = 0.0, power = 0.0;
-  for (std::size_t n = 0; n < N; ++n) {
-    decode_row<F>(rows.data() + n * row_bytes<F>(K), row.data(), K);
-    for (std::size_t m = 0; m < M; ++m) {
-      double exact = 0.0;
-      for (std::size_t k = 0; k < K; ++k) exact += double{row[k]} * double{x[m * K + k]};
-      error += (double{y[m * N + n]} - exact) * (double{y[m * N + n]} - exact);
-      power += exact * exact;
-    }
-  }
+  const auto [error, power] = product_error<F>(rows.data(), N, K, x, y);
   EXPECT_LE(error, HexagonEmulated::tolerance * power);
   EXPECT_GT(error, 1e-3 * HexagonEmulated::tolerance * power) << "the tolerance says something";
 

@@ -186,6 +186,27 @@ void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, 
   }
 }
 
+// How far products are from exact ones: y[M, N] of x[M, K] and rows of F's blocks, N of them. Sums of squares.
+struct ProductError {
+  double error = 0.0;  // of y less the exact product
+  double power = 0.0;  // of the exact product
+};
+template <WeightFormat F>
+ProductError product_error(const std::byte* rows, std::size_t N, std::size_t K, const std::vector<float>& x, const std::vector<float>& y) {
+  ProductError sum;
+  std::vector<float> row(K);
+  for (std::size_t n = 0; n < N; ++n) {
+    decode_row<F>(rows + n * row_bytes<F>(K), row.data(), K);
+    for (std::size_t m = 0; m < x.size() / K; ++m) {
+      double exact = 0.0;
+      for (std::size_t k = 0; k < K; ++k) exact += double{row[k]} * double{x[m * K + k]};
+      sum.error += (double{y[m * N + n]} - exact) * (double{y[m * N + n]} - exact);
+      sum.power += exact * exact;
+    }
+  }
+  return sum;
+}
+
 // Memory that ends where a page begins that faults on every access. Fresh memory is zero.
 template <class T>
 class GuardedArray {

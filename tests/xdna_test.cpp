@@ -264,19 +264,13 @@ TYPED_TEST(XdnaEmulatedFormats, FollowsItsDefinitionAndKeepsItsTolerance) {
       ASSERT_TRUE(w) << w.error().message;
       std::vector<float> y(M * N);
       ASSERT_TRUE(XdnaEmulated::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
-      double error = 0, power = 0;
-      std::vector<float> decoded(K);
       for (std::size_t n = 0; n < N; ++n) {
-        decode_row<F>(rows.data() + n * stilla::row_bytes<F>(K), decoded.data(), K);
         for (std::size_t m = 0; m < M; ++m) {
           ASSERT_TRUE(same_bits(y[m * N + n], defined<F>(form, rows.data() + n * stilla::row_bytes<F>(K), x.data() + m * K, K)))
               << form_name(form) << ' ' << m << ' ' << n;
-          double exact = 0;
-          for (std::size_t k = 0; k < K; ++k) exact += double{decoded[k]} * double{x[m * K + k]};
-          error += (double{y[m * N + n]} - exact) * (double{y[m * N + n]} - exact);
-          power += exact * exact;
         }
       }
+      const auto [error, power] = product_error<F>(rows.data(), N, K, x, y);
       EXPECT_LE(error, XdnaEmulated::tolerance_of(form) * power) << form_name(form) << ": " << error / power;
       EXPECT_GT(error, 0.0);
     }
@@ -388,18 +382,9 @@ TEST(XdnaEmulated, KeepsItsToleranceOnTheEmbeddedModel) {
     for (const Form form : forms) {
       const auto w = XdnaEmulated::prepare<Q4_0>(rows, N, K, form);
       ASSERT_TRUE(w) << w.error().message;
-      std::vector<float> y(M * N), row(K);
+      std::vector<float> y(M * N);
       ASSERT_TRUE(XdnaEmulated::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
-      double error = 0, power = 0;
-      for (std::size_t n = 0; n < N; ++n) {
-        decode_row<Q4_0>(rows + n * stilla::row_bytes<Q4_0>(K), row.data(), K);
-        for (std::size_t m = 0; m < M; ++m) {
-          double exact = 0;
-          for (std::size_t k = 0; k < K; ++k) exact += double{row[k]} * double{x[m * K + k]};
-          error += (double{y[m * N + n]} - exact) * (double{y[m * N + n]} - exact);
-          power += exact * exact;
-        }
-      }
+      const auto [error, power] = product_error<Q4_0>(rows, N, K, x, y);
       EXPECT_LE(error, XdnaEmulated::tolerance_of(form) * power) << tensor.name << ' ' << form_name(form);
     }
   }

@@ -162,18 +162,9 @@ TEST(SkeletonDevices, KeepTheirTolerance) {
         EXPECT_NE(w.error().message.find(F::name), std::string::npos) << w.error().message;
         return;
       }
-      std::vector<float> y(M * N), row(K);
+      std::vector<float> y(M * N);
       ASSERT_TRUE(D::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
-      double error = 0.0, power = 0.0;
-      for (std::size_t n = 0; n < N; ++n) {
-        decode_row<F>(rows.data() + n * row_bytes<F>(K), row.data(), K);
-        for (std::size_t m = 0; m < M; ++m) {
-          double exact = 0.0;
-          for (std::size_t k = 0; k < K; ++k) exact += double{row[k]} * double{x[m * K + k]};
-          error += (double{y[m * N + n]} - exact) * (double{y[m * N + n]} - exact);
-          power += exact * exact;
-        }
-      }
+      const auto [error, power] = product_error<F>(rows.data(), N, K, x, y);
       EXPECT_LE(error, D::tolerance * power) << D::id.name << " with " << F::name;
       EXPECT_GT(error, 0.0) << "a device with the bits of the targets would be a target";
     });

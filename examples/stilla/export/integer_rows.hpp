@@ -48,25 +48,6 @@ constexpr IntegerForm form_of() {
 }
 
 template <stilla::QuantisedFormat F>
-float group_scale(const std::byte* row, std::size_t k) {
-  if constexpr (stilla::RowScaledFormat<F>) {
-    if constexpr (F::has_sub_scales) return F::scale(row) * static_cast<float>(F::sub_scale(stilla::block_of<F>(row, k), 0));
-    return F::scale(row);
-  } else {
-    const std::byte* block = stilla::block_of<F>(row, k);
-    const std::size_t group = k % F::block_weights / F::group_weights;
-    if constexpr (stilla::WordScaledFormat<F>) {
-      const std::uint32_t word = F::scale_word(block);
-      return stilla::to_float(F::scale_of(word)) * static_cast<float>(F::sub_scale_of(word, group));
-    } else {
-      const float scale = stilla::to_float(F::scale(block));
-      if constexpr (F::has_sub_scales) return scale * static_cast<float>(F::sub_scale(block, group));
-      return scale;
-    }
-  }
-}
-
-template <stilla::QuantisedFormat F>
 float group_minimum(const std::byte* row, std::size_t k) {
   const std::byte* block = stilla::block_of<F>(row, k);
   if constexpr (ZeroPointFormat<F>) {
@@ -82,10 +63,11 @@ float group_minimum(const std::byte* row, std::size_t k) {
 
 template <stilla::QuantisedFormat F>
 int level(const std::byte* row, std::size_t k) {
-  if constexpr (ZeroPointFormat<F>) return F::stored_code(stilla::block_of<F>(row, k), k % F::block_weights);
-  const int code = F::code(stilla::block_of<F>(row, k), k % F::block_weights);
-  if constexpr (F::is_codebook) return F::codebook[static_cast<std::size_t>(code)];
-  return code - F::zero_point;
+  if constexpr (ZeroPointFormat<F>) {
+    return F::stored_code(stilla::block_of<F>(row, k), k % F::block_weights);
+  } else {
+    return stilla::weight_level<F>(row, k);
+  }
 }
 
 }  // namespace detail
@@ -115,7 +97,7 @@ inline void read_integer_row(stilla::FormatId format, const std::byte* row, std:
       constexpr IntegerForm form = detail::form_of<F>();
       const std::size_t group = form.group == 0 ? K : form.group;
       for (std::size_t k = 0; k < K; k += group) {
-        if (out.scales != nullptr) out.scales[k / group] = detail::group_scale<F>(row, k);
+        if (out.scales != nullptr) out.scales[k / group] = stilla::weight_scale<F>(row, k);
         if constexpr (form.has_minimums) {
           if (out.minimums != nullptr) out.minimums[k / group] = detail::group_minimum<F>(row, k);
         }

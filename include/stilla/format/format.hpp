@@ -206,6 +206,29 @@ void decode_block(const std::byte* row, std::size_t k, float* weights) {
   }
 }
 
+// The level and the scale of weight k of a row: weight[k] = scale * level, and the minimum where the format has one.
+template <QuantisedFormat F>
+int weight_level(const std::byte* row, std::size_t k) {
+  const int code = F::code(block_of<F>(row, k), k % F::block_weights);
+  if constexpr (F::is_codebook) {
+    return F::codebook[static_cast<std::size_t>(code)];
+  } else {
+    return code - F::zero_point;
+  }
+}
+template <QuantisedFormat F>
+float weight_scale(const std::byte* row, std::size_t k) {
+  const std::byte* block = block_of<F>(row, k);
+  float scale = 0;
+  if constexpr (RowScaledFormat<F>) {
+    scale = F::scale(row);
+  } else {
+    scale = to_float(F::scale(block));
+  }
+  if constexpr (F::has_sub_scales) scale *= static_cast<float>(F::sub_scale(block, k % F::block_weights / F::group_weights));
+  return scale;
+}
+
 // A row of `count` weights, a multiple of F::block_weights.
 template <WeightFormat F>
 void decode_row(const std::byte* row, float* weights, std::size_t count) {

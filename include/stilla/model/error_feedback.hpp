@@ -221,14 +221,7 @@ Status encode_with_feedback(std::span<std::byte> blocks, ConstMatrix weights, co
       for (std::size_t p = begin; p < end; ++p) {
         const std::size_t k = order.column(p);
         std::byte* const block = row + (block_of<F>(row, k) - row);
-        const std::size_t in_block = k % F::block_weights;
-        float step = 0;
-        if constexpr (RowScaledFormat<F>) {
-          step = F::scale(row);
-        } else {
-          step = to_float(F::scale(block));
-        }
-        if constexpr (F::has_sub_scales) step *= static_cast<float>(F::sub_scale(block, in_block / F::group_weights));
+        const float step = weight_scale<F>(row, k);
         float wanted = exact[k] + corrections[n * K + p];
         for (std::size_t j = begin; j < p; ++j) {
           wanted = std::fma(error[j - begin], factors[(p - begin) * width + (j - begin)], wanted);
@@ -236,7 +229,7 @@ Status encode_with_feedback(std::span<std::byte> blocks, ConstMatrix weights, co
         const int level = step == 0.0f ? 0
                                        : detail::nearest_level(detail::rounded(wanted / step), lowest - F::zero_point,
                                                                highest - F::zero_point);
-        F::set_code(block, in_block, level + F::zero_point);
+        F::set_code(block, k % F::block_weights, level + F::zero_point);
         error[p - begin] = std::fma(step, static_cast<float>(-level), exact[k]);
       }
     });

@@ -83,17 +83,8 @@ constexpr std::size_t scale_reach(std::size_t K) {
 template <QuantisedFormat F>
 void store_levels(std::byte* units, float* scales, std::size_t rows, const std::byte* row, std::size_t K, std::size_t group) {
   for (std::size_t k = 0; k < K; ++k) {
-    const std::byte* block = block_of<F>(row, k);
-    const std::size_t in_block = k % F::block_weights;
-    int level = F::code(block, in_block) - F::zero_point;
-    if constexpr (F::is_codebook) level = F::codebook[static_cast<std::size_t>(F::code(block, in_block))];
-    store_as(units + k, static_cast<std::int8_t>(level));
-    if (k % group != 0) continue;
-    float scale = 0;
-    if constexpr (RowScaledFormat<F>) scale = F::scale(row);
-    else scale = to_float(F::scale(block));
-    if constexpr (F::has_sub_scales) scale *= static_cast<float>(F::sub_scale(block, in_block / F::group_weights));
-    scales[k / group * rows] = scale;
+    store_as(units + k, static_cast<std::int8_t>(weight_level<F>(row, k)));
+    if (k % group == 0) scales[k / group * rows] = weight_scale<F>(row, k);
   }
 }
 
