@@ -115,7 +115,11 @@ class Change {
       ids.resize(most_tokens);
     }
     if (ids.empty()) fail(exit_usage, fmt::format("--calibrate {}: the file has no text", stilla::printable_path(options.calibration)));
-    model_.emplace(value_of(stilla::Model::load(value_of(stilla::GgufFile::open(options.model)), parallel)));
+    const auto load = [path = options.model, parallel]() -> stilla::Result<stilla::Model> {
+      stilla::Result<stilla::GgufFile> file = stilla::GgufFile::open(path);
+      if (!file) return file.error();
+      return stilla::Model::load(std::move(*file), parallel);
+    };
     stilla::CalibrationOptions calibration;
     calibration.progress = [this](std::size_t done, std::size_t total) {
       if (!progress_) progress_.emplace("calibrating");
@@ -123,7 +127,7 @@ class Change {
       if (done == total) progress_.reset();
     };
     change_ = std::make_unique<stilla::CalibratedWeights>(
-        value_of(stilla::CalibratedWeights::create(*model_, std::move(rotated), std::move(ids), parallel, calibration)));
+        value_of(stilla::CalibratedWeights::create(load, std::move(rotated), std::move(ids), parallel, calibration)));
   }
   Change(const Change&) = delete;
   Change& operator=(const Change&) = delete;
@@ -132,7 +136,6 @@ class Change {
 
  private:
   static constexpr std::size_t most_tokens = 16384;
-  std::optional<stilla::Model> model_;
   std::optional<ProgressLine> progress_;
   std::unique_ptr<stilla::TensorChange> change_;
 };

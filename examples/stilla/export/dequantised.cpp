@@ -13,12 +13,8 @@ namespace program {
 namespace {
 
 using onnx::ElementType;
+using onnx::integer;
 using onnx::Shape;
-
-template <class T>
-std::int64_t integer(T value) {
-  return static_cast<std::int64_t>(value);
-}
 
 }  // namespace
 

@@ -14,9 +14,8 @@ namespace {
 
 using onnx::contrib_domain;
 using onnx::ElementType;
+using onnx::integer;
 using onnx::NamedAttribute;
-
-std::int64_t integer(std::size_t value) { return static_cast<std::int64_t>(value); }
 
 class GenaiDecoder {
  public:

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -56,6 +57,12 @@ constexpr unsigned bits_of(ElementType type) {
 }
 
 using Shape = std::vector<std::int64_t>;
+
+// Sizes as ONNX has them.
+template <std::integral T>
+constexpr std::int64_t integer(T value) {
+  return static_cast<std::int64_t>(value);
+}
 
 // Bytes of a tensor; a last byte that is half filled counts.
 constexpr std::uint64_t tensor_bytes(ElementType type, const Shape& shape) {

@@ -9,8 +9,6 @@
 #include <stilla/base/matrix.hpp>
 #include <stilla/format/encode_rows.hpp>
 
-#include "nibbles.hpp"
-
 namespace program {
 namespace {
 
@@ -111,17 +109,18 @@ struct Piece {
 // Bytes of `count` integers of `bits` bits.
 std::size_t packed_size(std::size_t count, unsigned bits) { return (count * bits + 7) / 8; }
 
-// Integers, `bias` added, one after the other. `out` is zero before.
+// Integer i of `bits` bits, modulo 2^bits, in ONNX's order: of 4 bits two in a byte, the first in the low ones. `out` is zero before.
+void store_integer(std::byte* out, std::size_t i, unsigned bits, int value) {
+  if (bits == 4) {
+    out[i / 2] |= static_cast<std::byte>((static_cast<unsigned>(value) & 15u) << (i % 2 * 4));
+  } else {
+    out[i] = static_cast<std::byte>(value);
+  }
+}
+// Integers, `bias` added, one after the other.
 template <class Value>
 void store_integers(std::byte* out, std::size_t count, unsigned bits, int bias, const Value& value) {
-  for (std::size_t i = 0; i < count; ++i) {
-    const int biased = value(i) + bias;
-    if (bits == 4) {
-      put_nibble(out, i, biased);
-    } else {
-      out[i] = static_cast<std::byte>(biased);
-    }
-  }
+  for (std::size_t i = 0; i < count; ++i) store_integer(out, i, bits, value(i) + bias);
 }
 
 std::span<const std::byte> float_bytes(const AlignedBuffer<float>& values, std::size_t count) {
@@ -186,12 +185,7 @@ class ColumnsWriter {
     }
     parallel_(K, [&](std::size_t k) {
       for (std::size_t i = 0; i < count; ++i) {
-        const int level = piece.levels[i * K + k];
-        if (m_.form.bits == 4) {
-          put_nibble(bytes_.data() + k * row, n + i, level);
-        } else {
-          bytes_[k * row + n + i] = static_cast<std::byte>(level);
-        }
+        store_integer(bytes_.data() + k * row, n + i, m_.form.bits, piece.levels[i * K + k]);
       }
     });
     for (std::size_t i = 0; i < count; ++i) {

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "../output.hpp"
+#include "dequantised.hpp"
 
 namespace program {
 namespace {
@@ -15,14 +16,10 @@ namespace {
 using onnx::Constant;
 using onnx::ElementType;
 using onnx::Graph;
+using onnx::integer;
 using onnx::Shape;
 using stilla::FormatId;
 using stilla::GgufTensor;
-
-template <class T>
-std::int64_t integer(T value) {
-  return static_cast<std::int64_t>(value);
-}
 
 bool is_float(const GgufTensor& tensor) { return !integer_form(tensor.format); }
 
@@ -116,14 +113,7 @@ std::string add_dequantised_head(Graph& graph, ExportModel& model, const std::st
   if (is_float(tensor)) return add_half_head(graph, model, x, tensor, output);
   const bool has_minimums = integer_form(tensor.format)->has_minimums;
   const FormatId format = has_minimums ? stilla::format_id("q8_0") : tensor.format;
-  const PlacedMatrix m = value_of(model.matrices().place(tensor, format, Storage::signed_rows));
-  const auto V = integer(m.rows), E = integer(m.columns), G = integer(m.groups());
-  const ElementType type = m.form.bits == 4 ? ElementType::int4 : ElementType::int8;
-  const std::string levels = graph.constant({"head.levels", type, {V, E}, m.levels});
-  const std::string scales = graph.constant({"head.scales", ElementType::float32, {V, G}, m.scales});
-  const std::string floats =
-      graph.add("DequantizeLinear", {levels, scales}, "head.floats", {{"axis", std::int64_t{1}}, {"block_size", E / G}});
-  const std::string transposed = graph.add("Transpose", {floats}, "head.transposed", {{"perm", std::vector<std::int64_t>{1, 0}}});
+  const std::string transposed = add_dequantised(graph, model, tensor, format, Storage::signed_rows, "head.transposed");
   return graph.add("MatMul", {x, transposed}, output);
 }
 

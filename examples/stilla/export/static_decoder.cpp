@@ -17,10 +17,9 @@ namespace {
 
 using onnx::ElementType;
 using onnx::Graph;
+using onnx::integer;
 using onnx::NamedAttribute;
 using Integers = std::vector<std::int64_t>;
-
-std::int64_t integer(std::size_t value) { return static_cast<std::int64_t>(value); }
 
 // x / sqrt(mean(x^2) + epsilon) * gain over the last dimension.
 std::string add_rms_norm(Graph& g, const ExportModel& model, const StaticDialect& dialect, const std::string& x,
