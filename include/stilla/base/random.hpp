@@ -11,16 +11,18 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
+// Number i of splitmix64's sequence for a seed, from 0 on.
+constexpr std::uint64_t splitmix64(std::uint64_t seed, std::uint64_t i) {
+  std::uint64_t z = seed + (i + 1) * 0x9e3779b97f4a7c15u;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+  return z ^ z >> 31;
+}
+
 class Random {
  public:
   explicit Random(std::uint64_t seed) {
-    for (std::uint64_t& word : state_) {
-      seed += 0x9e3779b97f4a7c15u;
-      std::uint64_t z = seed;
-      z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-      z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-      word = z ^ z >> 31;
-    }
+    for (std::uint64_t i = 0; i < 4; ++i) state_[i] = splitmix64(seed, i);
   }
 
   std::uint64_t next() {

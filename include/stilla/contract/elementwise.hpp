@@ -61,6 +61,20 @@ struct Hadamard : Hadamard<typename Target::Fallback> {};
 using HadamardFunction = void (*)(float* x, std::size_t n);
 constexpr std::size_t hadamard_run(std::size_t n) { return n & (~n + 1); }
 
+// The transform as it is defined, for float, and for double where weights are prepared; any n.
+template <class T>
+constexpr void hadamard_butterflies(T* x, std::size_t n) {
+  for (std::size_t distance = 1; distance < hadamard_run(n); distance *= 2) {
+    for (std::size_t first = 0; first < n; first += 2 * distance) {
+      for (std::size_t i = first; i < first + distance; ++i) {
+        const T a = x[i], b = x[i + distance];
+        x[i] = a + b;
+        x[i + distance] = a - b;
+      }
+    }
+  }
+}
+
 // Rounds n = 32 * blocks values to 8 bits, or with `low` to 16 (contract/activation_q8.hpp).
 // run(values, scales, sums, scaled_sums, x, blocks, low = nullptr)
 template <class Target>

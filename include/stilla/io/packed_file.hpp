@@ -168,7 +168,7 @@ class PackedFileWriter {
     for (const Placed& placed : tensors_) {
       const bool is_changed = options_.change != nullptr && options_.change->changes(*placed.tensor);
       if (Status s = is_changed         ? write_changed(job, placed)
-                     : placed.is_packed ? write_panels(job, placed)
+                     : placed.is_packed ? write_matrix(job, placed)
                                         : write_rows(job, placed);
           !s) {
         return s;
@@ -304,14 +304,15 @@ class PackedFileWriter {
     return success();
   }
 
-  Status write_panels(const Job& job, const Placed& placed) {
+  // Packs a matrix piece by piece. blocks_of(n, count): rows n .. n + count - 1 as blocks of placed.format, or an error.
+  template <class BlocksOf>
+  Status write_panels(const Job& job, const Placed& placed, const BlocksOf& blocks_of) {
     Status status = success();
     stilla::with_format(placed.format, [&](auto tag) {
       using F = decltype(tag);
       const auto N = static_cast<std::size_t>(placed.tensor->rows());
       const auto K = static_cast<std::size_t>(placed.tensor->columns());
-      const std::span<const std::byte> bytes = source_.tensor_bytes(*placed.tensor);
-      const std::size_t source_row = bytes.size() / N;
+      const std::size_t source_row = source_.tensor_bytes(*placed.tensor).size() / N;
       const std::size_t step = std::min(rows_per_piece<F>(K), N);
       if (!piece_.resize(packed_bytes<F>(step, K))) {
         status = out_of_memory("packing", packed_bytes<F>(step, K));
@@ -320,25 +321,34 @@ class PackedFileWriter {
       Checksum sum;
       for (std::size_t n = 0; n < N && status; n += step) {
         const std::size_t count = std::min(step, N - n);
-        const std::span<const std::byte> rows = bytes.subspan(n * source_row, count * source_row);
-        identity_.add(rows);
-        if (placed.format == placed.tensor->format) {
-          pack<F>(piece_.data(), rows.data(), count, K, job.parallel);
-        } else {
-          const Result<AlignedBuffer<std::byte>> blocks =
-              requantise_rows(placed.format, placed.tensor->format, rows.data(), count, K, job.parallel);
-          if (!blocks) {
-            status = Error{blocks.error().kind, source_.tensor_error(*placed.tensor, blocks.error().message).message};
-            return;
-          }
-          pack<F>(piece_.data(), blocks->data(), count, K, job.parallel);
+        const Result<const std::byte*> blocks = blocks_of(n, count);
+        if (!blocks) {
+          status = Error{blocks.error().kind, source_.tensor_error(*placed.tensor, blocks.error().message).message};
+          return;
         }
+        pack<F>(piece_.data(), *blocks, count, K, job.parallel);
         status = write_piece(job, placed, packed_bytes<F>(n, K), {piece_.data(), packed_bytes<F>(count, K)},
                              (n + count) * source_row, sum);
       }
       checksums_.push_back(sum.value());
     });
     return status;
+  }
+
+  Status write_matrix(const Job& job, const Placed& placed) {
+    const std::span<const std::byte> bytes = source_.tensor_bytes(*placed.tensor);
+    const std::size_t row = bytes.size() / static_cast<std::size_t>(placed.tensor->rows());
+    const auto K = static_cast<std::size_t>(placed.tensor->columns());
+    return write_panels(job, placed, [&](std::size_t n, std::size_t count) -> Result<const std::byte*> {
+      const std::span<const std::byte> rows = bytes.subspan(n * row, count * row);
+      identity_.add(rows);
+      if (placed.format == placed.tensor->format) return rows.data();
+      Result<AlignedBuffer<std::byte>> blocks =
+          requantise_rows(placed.format, placed.tensor->format, rows.data(), count, K, job.parallel);
+      if (!blocks) return blocks.error();
+      blocks_ = std::move(*blocks);
+      return blocks_.data();
+    });
   }
 
   // A tensor whose values change, all of it at once.
@@ -354,8 +364,8 @@ class PackedFileWriter {
       job.parallel(N, [&](std::size_t n) { decode_row<F>(bytes.data() + n * row_bytes<F>(K), values.row(n), K); });
     });
     if (Status s = options_.change->apply(tensor, values, job.parallel); !s) return s;
-    Checksum sum;
     if (!placed.is_packed) {
+      Checksum sum;
       const std::span<const std::byte> piece = std::as_bytes(std::span(values_.data(), N * K));
       if (Status s = write_piece(job, placed, 0, piece, bytes.size(), sum); !s) return s;
       checksums_.push_back(sum.value());
@@ -368,23 +378,9 @@ class PackedFileWriter {
     if (Status s = options_.change->encode(tensor, blocks, values, placed.format, job.parallel); !s) {
       return source_.tensor_error(tensor, s.error().message);
     }
-    Status status = success();
-    with_format(placed.format, [&](auto tag) {
-      using F = decltype(tag);
-      const std::size_t step = std::min(rows_per_piece<F>(K), N);
-      if (!piece_.resize(packed_bytes<F>(step, K))) {
-        status = out_of_memory("packing", packed_bytes<F>(step, K));
-        return;
-      }
-      for (std::size_t n = 0; n < N && status; n += step) {
-        const std::size_t count = std::min(step, N - n);
-        pack<F>(piece_.data(), blocks_.data() + n * row_bytes<F>(K), count, K, job.parallel);
-        status = write_piece(job, placed, packed_bytes<F>(n, K), {piece_.data(), packed_bytes<F>(count, K)},
-                             (n + count) * (bytes.size() / N), sum);
-      }
-    });
-    checksums_.push_back(sum.value());
-    return status;
+    const std::size_t row = *encoded / N;
+    return write_panels(job, placed,
+                        [&](std::size_t n, std::size_t) -> Result<const std::byte*> { return blocks_.data() + n * row; });
   }
 
   Status write_rows(const Job& job, const Placed& placed) {

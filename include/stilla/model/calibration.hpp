@@ -3,8 +3,9 @@
 // Weights whose codes are chosen by a text: the network reads it, and each matrix is rounded so that its products with the inputs
 // it got there keep what they can (error_feedback.hpp). With or without rotations.
 //
-// The original network reads the text, with its own weights; what the rotated one would get is computed from what it gets. All
-// layers whose moments fit `memory_limit` bytes are observed in one reading, so a large model reads the text several times.
+// The original network reads the text, with its own weights; what the rotated one would get is computed from what it gets. It is
+// loaded when the first matrix asks for moments. All layers whose moments fit `memory_limit` bytes are observed in one reading, so a
+// large model reads the text several times.
 #pragma once
 
 #include <algorithm>
@@ -38,12 +39,12 @@ struct CalibrationOptions {
 
 class CalibratedWeights : public TensorChange {
  public:
-  // model: the original, whose weights `rotated` reads from another opening of its file. ids: the text, at least one token, each
+  // load: the original, whose weights `rotated` reads from another opening of its file. ids: the text, at least one token, each
   // one of the vocabulary.
-  static Result<CalibratedWeights> create(const Model& model, RotatedWeights rotated, std::vector<std::uint32_t> ids, Parallel parallel,
+  static Result<CalibratedWeights> create(std::function<Result<Model>()> load, RotatedWeights rotated, std::vector<std::uint32_t> ids, Parallel parallel,
                                           const CalibrationOptions& options = {}) {
     if (ids.empty()) return Error{ErrorKind::bad_argument, "the text to calibrate by has no tokens"};
-    return CalibratedWeights(model, std::move(rotated), std::move(ids), parallel, options);
+    return CalibratedWeights(std::move(load), std::move(rotated), std::move(ids), parallel, options);
   }
 
   std::vector<std::pair<std::string_view, std::string>> keys() const override {
@@ -85,33 +86,22 @@ class CalibratedWeights : public TensorChange {
   };
 
   static std::optional<Place> input_of(const TensorInfo& tensor) {
-    if (!tensor.is_matrix() || !tensor.name.starts_with("blk.")) return std::nullopt;
-    std::size_t layer = 0, at = 4;
-    for (; at < tensor.name.size() && tensor.name[at] >= '0' && tensor.name[at] <= '9' && layer < (1u << 20); ++at) {
-      layer = 10 * layer + static_cast<std::size_t>(tensor.name[at] - '0');
-    }
-    constexpr std::pair<std::string_view, LinearInput> known[] = {
-        {".attn_q.weight", LinearInput::attention},    {".attn_k.weight", LinearInput::attention},
-        {".attn_v.weight", LinearInput::attention},    {".attn_output.weight", LinearInput::attention_output},
-        {".ffn_gate.weight", LinearInput::ffn},        {".ffn_up.weight", LinearInput::ffn},
-        {".ffn_down.weight", LinearInput::down}};
-    for (const auto& [name, input] : known) {
-      if (tensor.name.substr(at) == name) return Place{layer, input};
-    }
-    return std::nullopt;
+    const std::optional<LayerTensor> of_layer = layer_tensor(tensor.name);
+    const std::optional<LinearInput> input = of_layer ? input_of_part(of_layer->part) : std::nullopt;
+    if (!input || !tensor.is_matrix()) return std::nullopt;
+    return Place{of_layer->layer, *input};
   }
 
   // What is computed on the way; the change itself is const.
   class State {
    public:
-    State(const Model& model, Parallel parallel, const CalibrationOptions& options)
-        : model_(&model), parallel_(parallel), options_(options) {}
+    State(std::function<Result<Model>()> load, Parallel parallel, const CalibrationOptions& options)
+        : load_(std::move(load)), parallel_(parallel), options_(options) {}
 
     // Of the latest place asked for: several matrices have the same inputs.
     Result<const RoundingOrder*> order(const Place& place, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
-      if (place.layer >= model_->config().n_layers) {
-        return Error{ErrorKind::bad_argument, concat("layer ", place.layer, " of ", model_->config().n_layers)};
-      }
+      const std::size_t n_layers = rotated.config().n_layers;
+      if (place.layer >= n_layers) return Error{ErrorKind::bad_argument, concat("layer ", place.layer, " of ", n_layers)};
       if (order_ && of_order_ == place) return &*order_;
       if (place.layer < first_ || place.layer >= first_ + moments_.size()) {
         if (Status s = read(place.layer, rotated, ids); !s) return s.error();
@@ -128,17 +118,21 @@ class CalibratedWeights : public TensorChange {
 
     InputMoments& of(const Place& place) { return moments_[place.layer - first_][static_cast<std::size_t>(place.input)]; }
 
-    std::size_t layer_bytes() const {
-      const ModelConfig& c = model_->config();
+    static std::size_t layer_bytes(const ModelConfig& c) {
       const auto square = [](std::size_t width) { return width * width * sizeof(float); };
       return 2 * square(c.hidden) + square(c.n_heads * c.head_dim) + square(c.ffn);
     }
 
     // Observes as many layers from `first` on as there is memory for.
     Status read(std::size_t first, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
-      const ModelConfig& c = model_->config();
+      if (!model_) {
+        Result<Model> model = load_();
+        if (!model) return model.error();
+        model_ = std::move(*model);
+      }
+      const ModelConfig& c = rotated.config();
       first_ = first;
-      const std::size_t most = std::max<std::size_t>(1, options_.memory_limit / layer_bytes());
+      const std::size_t most = std::max<std::size_t>(1, options_.memory_limit / layer_bytes(c));
       moments_.clear();
       moments_.resize(std::min(most, c.n_layers - first));
       order_.reset();
@@ -169,7 +163,8 @@ class CalibratedWeights : public TensorChange {
       return failed;
     }
 
-    const Model* model_;
+    std::function<Result<Model>()> load_;
+    std::optional<Model> model_;
     Parallel parallel_;
     CalibrationOptions options_;
     std::size_t first_ = 0;  // layer
@@ -178,9 +173,10 @@ class CalibratedWeights : public TensorChange {
     Place of_order_{};
   };
 
-  CalibratedWeights(const Model& model, RotatedWeights rotated, std::vector<std::uint32_t> ids, Parallel parallel,
+  CalibratedWeights(std::function<Result<Model>()> load, RotatedWeights rotated, std::vector<std::uint32_t> ids, Parallel parallel,
                     const CalibrationOptions& options)
-      : rotated_(std::move(rotated)), ids_(std::move(ids)), state_(std::make_unique<State>(model, parallel, options)) {}
+      : rotated_(std::move(rotated)), ids_(std::move(ids)),
+        state_(std::make_unique<State>(std::move(load), parallel, options)) {}
 
   RotatedWeights rotated_;
   std::vector<std::uint32_t> ids_;

@@ -33,15 +33,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
+#include <stilla/base/random.hpp>
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/io/model_source.hpp>
 #include <stilla/io/packed_file.hpp>
@@ -57,9 +58,9 @@ enum class LinearInput : std::uint8_t { attention, attention_output, ffn, down }
 class FastRotation {
  public:
   FastRotation() = default;
-  FastRotation(std::size_t width, bool has_signs) : width_(width), run_(hadamard_run(width)), factors_(width) {
-    const double factor = 1.0 / std::sqrt(static_cast<double>(run_));  // rounded once, on every platform
-    for (std::size_t i = 0; i < width; ++i) factors_[i] = has_signs && is_negative(i) ? -factor : factor;
+  FastRotation(std::size_t width, bool has_signs)
+      : width_(width), factor_(1.0 / std::sqrt(static_cast<double>(hadamard_run(width)))), signs_(has_signs ? width : 0) {
+    for (std::size_t i = 0; i < signs_.size(); ++i) signs_[i] = splitmix64(0, i) >> 63 != 0 ? -1.0f : 1.0f;
   }
 
   std::size_t width() const { return width_; }
@@ -75,32 +76,53 @@ class FastRotation {
   }
   void rotate(double* x) const {
     scale(x);
-    for (std::size_t distance = 1; distance < run_; distance *= 2) {
-      for (std::size_t first = 0; first < width_; first += 2 * distance) {
-        for (std::size_t i = first; i < first + distance; ++i) {
-          const double a = x[i], b = x[i + distance];
-          x[i] = a + b;
-          x[i + distance] = a - b;
-        }
-      }
-    }
+    hadamard_butterflies(x, width_);
   }
 
  private:
-  static bool is_negative(std::size_t i) {
-    std::uint64_t z = (static_cast<std::uint64_t>(i) + 1) * 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (z ^ z >> 31) >> 63 != 0;
-  }
   template <class T>
   void scale(T* x) const {
-    for (std::size_t i = 0; i < width_; ++i) x[i] *= static_cast<T>(factors_[i]);
+    const T factor = static_cast<T>(factor_);
+    for (std::size_t i = 0; i < width_; ++i) x[i] *= factor;
+    for (std::size_t i = 0; i < signs_.size(); ++i) x[i] *= static_cast<T>(signs_[i]);
   }
 
-  std::size_t width_ = 0, run_ = 1;
-  std::vector<double> factors_;
+  std::size_t width_ = 0;
+  double factor_ = 1.0;
+  std::vector<float> signs_;  // 1 or -1; empty: all 1
 };
+
+// "blk.3.attn_q.weight" taken apart.
+struct LayerTensor {
+  std::size_t layer = 0;
+  std::string_view part;  // "attn_q.weight"
+};
+inline std::optional<LayerTensor> layer_tensor(std::string_view name) {
+  constexpr std::string_view prefix = "blk.";
+  if (!name.starts_with(prefix)) return std::nullopt;
+  name.remove_prefix(prefix.size());
+  LayerTensor out;
+  std::size_t digits = 0;
+  for (; digits < name.size() && name[digits] >= '0' && name[digits] <= '9' && digits < 7; ++digits) {
+    out.layer = 10 * out.layer + static_cast<std::size_t>(name[digits] - '0');
+  }
+  if (digits == 0 || digits == name.size() || name[digits] != '.') return std::nullopt;
+  out.part = name.substr(digits + 1);
+  return out;
+}
+
+// The input that a layer's matrix multiplies; none for another tensor.
+inline std::optional<LinearInput> input_of_part(std::string_view part) {
+  constexpr std::pair<std::string_view, LinearInput> known[] = {
+      {"attn_q.weight", LinearInput::attention},    {"attn_k.weight", LinearInput::attention},
+      {"attn_v.weight", LinearInput::attention},    {"attn_output.weight", LinearInput::attention_output},
+      {"ffn_gate.weight", LinearInput::ffn},        {"ffn_up.weight", LinearInput::ffn},
+      {"ffn_down.weight", LinearInput::down}};
+  for (const auto& [name, input] : known) {
+    if (part == name) return input;
+  }
+  return std::nullopt;
+}
 
 inline FastRotation residual_rotation(const ModelConfig& c) { return {c.hidden, true}; }
 inline FastRotation head_rotation(const ModelConfig& c) { return {c.head_dim, true}; }
@@ -119,7 +141,6 @@ class RotatedWeights : public TensorChange {
   }
 
   const ModelConfig& config() const { return config_; }
-  const Rotation& rotation() const { return rotation_; }
 
   std::vector<std::pair<std::string_view, std::string>> keys() const override {
     if (!rotation_.any()) return {};
@@ -127,14 +148,12 @@ class RotatedWeights : public TensorChange {
   }
 
   bool changes(const TensorInfo& tensor) const override {
-    const std::string_view part = part_of(tensor.name);
-    if (part.empty()) return false;
-    const bool is_input = is_one_of(part, {"attn_q.weight", "attn_k.weight", "attn_v.weight", "ffn_gate.weight", "ffn_up.weight",
-                                           "attn_norm.weight", "ffn_norm.weight"});
-    const bool is_output = is_one_of(part, {"attn_output.weight", "ffn_down.weight", "attn_output.bias", "ffn_down.bias"});
+    const std::optional<LayerTensor> of_layer = layer_tensor(tensor.name);
+    if (!of_layer) return false;
+    const std::string_view part = of_layer->part;
     const bool is_of_heads = is_one_of(part, {"attn_v.weight", "attn_v.bias", "attn_output.weight"});
-    return (rotation_.residual && (is_input || is_output)) || (rotation_.heads && is_of_heads) ||
-           (rotation_.down && part == "ffn_down.weight");
+    return (rotation_.residual && (is_norm(part) || reads_residual(part) || writes_residual(part))) ||
+           (rotation_.heads && is_of_heads) || (rotation_.down && part == "ffn_down.weight");
   }
 
   // What the rotated network has where the original has x, a row of a matrix's inputs: x is changed. gain: that of the norm
@@ -156,26 +175,25 @@ class RotatedWeights : public TensorChange {
 
   // values: the tensor's rows. Takes a few vectors of doubles for each thread.
   Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const override {
-    const std::string_view part = part_of(tensor.name);
-    if (is_one_of(part, {"attn_norm.weight", "ffn_norm.weight"})) {
+    const std::optional<LayerTensor> of_layer = layer_tensor(tensor.name);
+    if (!of_layer) return success();
+    const std::string_view part = of_layer->part;
+    if (is_norm(part)) {
       for (std::size_t i = 0; i < values.cols; ++i) values.row(0)[i] = 1.0f;  // its gain is in the matrices behind it
       return success();
     }
     const bool is_vector = values.rows == 1;
-    const bool reads_residual =
-        is_one_of(part, {"attn_q.weight", "attn_k.weight", "attn_v.weight", "ffn_gate.weight", "ffn_up.weight"});
-    const bool writes_residual = is_one_of(part, {"attn_output.weight", "ffn_down.weight", "attn_output.bias", "ffn_down.bias"});
     const auto expect = [&](std::size_t found, std::size_t width) -> Status {
       if (found == width) return success();
       return source_->tensor_error(tensor, "found ", found, " values to rotate; expected ", width);
     };
     std::vector<float> gain;
-    if (rotation_.residual && reads_residual) {
+    if (rotation_.residual && reads_residual(part)) {
       if (Status s = expect(values.cols, config_.hidden); !s) return s;
       if (Status s = read_gain(tensor.name, part, gain); !s) return s;
       rotate_rows(values, residual_, gain, parallel);
     }
-    if (rotation_.residual && writes_residual) {
+    if (rotation_.residual && writes_residual(part)) {
       if (is_vector) {
         if (Status s = expect(values.cols, config_.hidden); !s) return s;
         rotate_rows(values, residual_, {}, parallel);
@@ -215,11 +233,13 @@ class RotatedWeights : public TensorChange {
     return false;
   }
 
-  // "attn_q.weight" of "blk.3.attn_q.weight"; empty for what is in no layer.
-  static std::string_view part_of(std::string_view name) {
-    if (!name.starts_with("blk.")) return {};
-    const std::size_t dot = name.find('.', 4);
-    return dot == std::string_view::npos ? std::string_view{} : name.substr(dot + 1);
+  static bool is_norm(std::string_view part) { return is_one_of(part, {"attn_norm.weight", "ffn_norm.weight"}); }
+  static bool reads_residual(std::string_view part) {
+    const std::optional<LinearInput> input = input_of_part(part);
+    return input == LinearInput::attention || input == LinearInput::ffn;
+  }
+  static bool writes_residual(std::string_view part) {
+    return is_one_of(part, {"attn_output.weight", "ffn_down.weight", "attn_output.bias", "ffn_down.bias"});
   }
 
   // The gain of the norm that a layer's matrix stands behind.

@@ -178,14 +178,13 @@ class Model {
     };
     std::byte* free_memory = nullptr;
     const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) -> Status {
-      const Result<const TensorInfo*> tensor = source_->require_tensor(name, {cols, rows});
-      if (!tensor) return tensor.error();
-      const TensorInfo& stored = **tensor;
+      const Result<StoredMatrix> found = stored_matrix(name, rows, cols);
+      if (!found) return found.error();
+      const TensorInfo& stored = *found->tensor;
+      const FormatId format = found->format;
       const std::span<const std::byte> bytes = source_->tensor_bytes(stored);
-      const FormatId format = requantised_format(stored, layer_format_);
       const bool requantises = format != stored.format;
       if (stored.is_packed) {
-        if (requantises) return source_->tensor_error(stored, "is packed; only the file it was packed from can be requantised");
         if (reinterpret_cast<std::uintptr_t>(bytes.data()) % cache_line_bytes != 0) {
           return source_->tensor_error(stored, "found panels at byte ", stored.offset, ", which is not a multiple of ",
                                     cache_line_bytes, " in memory");
@@ -218,7 +217,8 @@ class Model {
     std::size_t bytes_to_pack = 0;
     for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
       const TensorInfo& tensor = source_->tensor(i);
-      if (!tensor.is_matrix() || tensor.is_packed || (!device_.empty() && tensor.name.starts_with("blk.")) || (!tied && &tensor == *embedding)) continue;
+      const bool goes_to_device = !device_.empty() && tensor.name.starts_with("blk.");
+      if (!tensor.is_matrix() || tensor.is_packed || goes_to_device || (!tied && &tensor == *embedding)) continue;
       const auto bytes = packed_bytes(requantised_format(tensor, layer_format_), tensor.rows(), tensor.columns());
       if (bytes) bytes_to_pack += *bytes;  // others are refused where they are read
     }
@@ -235,7 +235,7 @@ class Model {
       const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols,
                                    bool needs_bias = false) -> Status {
         const std::string weight = name(concat(part, ".weight"));
-        if (Status s = device_.empty() ? read_matrix(out.weight, weight, rows, cols) : put_on_device(out, weight, rows, cols); !s) {
+        if (Status s = device_.empty() ? read_matrix(out.weight, weight, rows, cols) : put_on_device(out, weight, rows, cols, parallel); !s) {
           return s;
         }
         const std::string bias = name(concat(part, ".bias"));
@@ -274,33 +274,44 @@ class Model {
     return success();
   }
 
-  // A layer's matrix to the device, from rows or from panels whose rows can be had back.
-  Status put_on_device(Linear& out, const std::string& name, std::size_t rows, std::size_t cols) {
+  // A matrix of the source, and the format that it shall have.
+  struct StoredMatrix {
+    const TensorInfo* tensor;
+    FormatId format;
+  };
+  Result<StoredMatrix> stored_matrix(const std::string& name, std::size_t rows, std::size_t cols) const {
     const Result<const TensorInfo*> tensor = source_->require_tensor(name, {cols, rows});
     if (!tensor) return tensor.error();
-    const TensorInfo& stored = **tensor;
-    const FormatId format = requantised_format(stored, layer_format_);
+    const FormatId format = requantised_format(**tensor, layer_format_);
+    if ((*tensor)->is_packed && format != (*tensor)->format) {
+      return source_->tensor_error(**tensor, "is packed; only the file it was packed from can be requantised");
+    }
+    return StoredMatrix{*tensor, format};
+  }
+
+  // A layer's matrix to the device, from rows or from panels whose rows can be had back.
+  Status put_on_device(Linear& out, const std::string& name, std::size_t rows, std::size_t cols, Parallel parallel) {
+    const Result<StoredMatrix> found = stored_matrix(name, rows, cols);
+    if (!found) return found.error();
+    const TensorInfo& stored = *found->tensor;
+    const FormatId format = found->format;
     const std::byte* bytes = source_->tensor_bytes(stored).data();
     AlignedBuffer<std::byte> blocks;
     if (stored.is_packed) {
-      if (format != stored.format) {
-        return source_->tensor_error(stored, "is packed; only the file it was packed from can be requantised");
-      }
-      bool is_unpacked = false;
+      Status unpacked = source_->tensor_error(stored, "is packed as ", format_name(format), ", which only the CPU's kernels read; for a ",
+                                              "device use the file it was packed from");
       with_format(format, [&]<class F>(F) {
         if constexpr (RowScaledFormat<F> && ChosenCodesFormat<F>) {
-          is_unpacked = blocks.resize(rows * row_bytes<F>(cols));
           const PackedView view{format, rows, cols, bytes};
-          for (std::size_t n = 0; is_unpacked && n < rows; ++n) unpack_blocks<F>(view, n, blocks.data() + n * row_bytes<F>(cols));
+          const std::size_t row = row_bytes<F>(cols);
+          unpacked = blocks.resize(rows * row) ? success() : Status(out_of_memory("unpacked weights", rows * row));
+          if (unpacked) parallel(rows, [&](std::size_t n) { unpack_blocks<F>(view, n, blocks.data() + n * row); });
         }
       });
-      if (!is_unpacked) {
-        return source_->tensor_error(stored, "is packed as ", format_name(format), ", which only the CPU's kernels read; for a device ",
-                                     "use the file it was packed from");
-      }
+      if (!unpacked) return unpacked;
       bytes = blocks.data();
     } else if (format != stored.format) {
-      Result<AlignedBuffer<std::byte>> encoded = requantise_rows(format, stored.format, bytes, rows, cols);
+      Result<AlignedBuffer<std::byte>> encoded = requantise_rows(format, stored.format, bytes, rows, cols, parallel);
       if (!encoded) return source_->tensor_error(stored, encoded.error().message);
       blocks = std::move(*encoded);
       bytes = blocks.data();

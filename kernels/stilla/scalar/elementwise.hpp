@@ -93,17 +93,7 @@ struct Rope<Scalar> {
 template <>
 struct Hadamard<Scalar> {
   static constexpr TargetId implemented_on = Scalar::id;
-  static void run(float* x, std::size_t n) {
-    for (std::size_t distance = 1; distance < hadamard_run(n); distance *= 2) {
-      for (std::size_t first = 0; first < n; first += 2 * distance) {
-        for (std::size_t i = first; i < first + distance; ++i) {
-          const float a = x[i], b = x[i + distance];
-          x[i] = a + b;
-          x[i + distance] = a - b;
-        }
-      }
-    }
-  }
+  static void run(float* x, std::size_t n) { hadamard_butterflies(x, n); }
 };
 
 template <>
