@@ -101,8 +101,10 @@ class InputMoments {
   detail::ProductMemory memory_;
 };
 
-// The order of a matrix's columns, and U for it: row p of the lower triangular matrix `reversed` holds U of position K - 1 - p, its
-// columns likewise reversed, and is not divided by its diagonal yet.
+// The order in which a matrix's columns are rounded, and U for it.
+//
+// With positions counted backwards H = U D U^T is Cholesky's H = L L^T, so L is computed and kept: row and column K - 1 - p of L
+// belong to position p, and U[j, k] is L's value for j and k divided by the one on the diagonal for k.
 class RoundingOrder {
  public:
   static Result<RoundingOrder> create(const InputMoments& moments, Parallel parallel = {}) {
