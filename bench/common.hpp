@@ -13,10 +13,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include <stilla/dispatch.hpp>
+#include <stilla/base/cores.hpp>
 #include <stilla/base/error.hpp>
 #include <stilla/contract/r1_models.hpp>
 #include <stilla/format/format.hpp>
@@ -33,7 +33,7 @@ inline constexpr std::size_t head_dim = ModelShape::head_dim;
 
 // 1 and all.
 inline std::vector<std::size_t> thread_counts() {
-  const std::size_t all = std::thread::hardware_concurrency();
+  const std::size_t all = stilla::read_cores().threads();
   return all > 1 ? std::vector<std::size_t>{1, all} : std::vector<std::size_t>{1};
 }
 

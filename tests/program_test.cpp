@@ -13,6 +13,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <stilla/base/cores.hpp>
+
 #include "program_fixture.hpp"
 
 namespace {
@@ -118,6 +120,15 @@ TEST_F(ProgramTest, TheEnvironmentNamesATargetWhereNoOptionDoes) {
   EXPECT_EQ(overridden.status, 0) << overridden.err;
 }
 #endif
+
+TEST_F(ProgramTest, MoreThreadsThanCpusAreToldOnce) {
+  if (stilla::read_cores().most_threads() >= 64) GTEST_SKIP() << "64 threads are not too many for this machine";
+  const Finished many = run_program({"run", "-m", path("speaker.gguf"), "-p", "hi", "-n", "2", "-t", "64"});
+  const std::size_t first = many.err.find("64 threads on ");
+  ASSERT_NE(first, std::string::npos) << many.err;
+  EXPECT_EQ(many.err.find("threads on ", first + 10), std::string::npos) << many.err;
+  EXPECT_FALSE(contains(run_program(speaker("run", {"-p", "hi", "-n", "2"})).err, "threads on "));
+}
 
 TEST_F(ProgramTest, HelpAndVersion) {
   const Finished nothing = run_program({});

@@ -206,8 +206,9 @@ Measured measure(Engine& engine, LimitProbe& probe, const Test& test, std::size_
 
 std::vector<Test> tests_of(const BenchOptions& options) {
   constexpr std::size_t most = std::size_t{1} << 20;
-  std::vector<std::size_t> threads{thread_count(options.model)};
+  std::vector<std::size_t> threads{thread_count(0)};
   if (!options.threads.empty()) threads = parse_list<std::size_t>("-t", options.threads, 1, max_threads);
+  warn_of_threads(*std::max_element(threads.begin(), threads.end()));
   const std::vector<std::size_t> prompts = parse_list<std::size_t>("-p", options.prompts, 0, most);
   const std::vector<std::size_t> generations = parse_list<std::size_t>("-n", options.generations, 0, most);
   const std::vector<std::size_t> depths = parse_list<std::size_t>("-d", options.depths, 0, most);

@@ -7,8 +7,9 @@
 
 #include <fmt/format.h>
 
+#include <stilla/base/cores.hpp>
+
 #include "output.hpp"
-#include "platform.hpp"
 
 namespace program {
 
@@ -32,7 +33,7 @@ std::string larger_models_text() {
     double memory_gb;
   };
   constexpr Advice advice[] = {{"1.5B", 1.12, 3}, {"7B", 4.68, 8}, {"14B", 8.99, 14}};
-  const double memory_gb = static_cast<double>(physical_memory_bytes()) / 1e9;
+  const double memory_gb = static_cast<double>(stilla::memory_bytes()) / 1e9;
   std::string out = "for a real one download a DeepSeek-R1-Distill-Qwen and name it with -m:";
   std::string_view comma;
   for (const Advice& a : advice) {

@@ -90,7 +90,7 @@ int run_export(ExportOptions options) {
   const Stopwatch watch;
   if (!options.calibration.empty()) options.request.calibration_text = read_file(options.calibration);
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
-  stilla::ThreadPool pool(options.threads != 0 ? options.threads : physical_cores());
+  stilla::ThreadPool pool(thread_count(options.threads));
   ExportModel model(source, context_of(options), pool);
   check_request(model, options.request);
   OutputFolder folder(options.output);
@@ -150,8 +150,7 @@ void add_export(CLI::App& app, Command& chosen) {
   add_number<std::size_t>(
       *command, "--ctx,-c", options->context, 1, most_context,
       "Positions that the graphs have room for (default: what the model was trained for, with static shapes at most 1024)");
-  add_number<std::size_t>(*command, "-t,--threads", options->threads, 1, max_threads,
-                          fmt::format("Threads (default: one for each core, here {})", physical_cores()));
+  add_threads_option(*command, options->threads);
   command->callback([options, &chosen] { chosen = [options] { return run_export(*options); }; });
 }
 

@@ -21,7 +21,6 @@
 #include "loading.hpp"
 #include "options.hpp"
 #include "output.hpp"
-#include "platform.hpp"
 
 namespace program {
 namespace {
@@ -121,7 +120,7 @@ int inspect(const InspectOptions& options) {
                                  stilla::printable_path(file.path())));
   }
   if (options.verify) {
-    stilla::ThreadPool pool(physical_cores());
+    stilla::ThreadPool pool(thread_count(0));
     check(stilla::verify_packed_file(file, pool));
     write_output(fmt::format("{}: all {} tensors are as they were packed\n", stilla::printable_path(file.path()),
                              file.tensors().size()));

@@ -8,12 +8,12 @@
 
 #include <fmt/format.h>
 
+#include <stilla/base/cores.hpp>
 #include <stilla/text/reasoning.hpp>
 #include <stilla/text/source_tokenizer.hpp>
 
 #include "embedded_model.hpp"
 #include "output.hpp"
-#include "platform.hpp"
 
 namespace program {
 
@@ -59,14 +59,14 @@ void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& 
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch) {
   // The cache grows with the text; weights and scratch memory are certain.
   const MemoryNeeds needs = value_of(memory_needs(*model.source, model.context, options.kv_type, batch, options.weights));
-  const std::uint64_t memory = physical_memory_bytes();
+  const std::uint64_t memory = stilla::memory_bytes();
   if (memory != 0 && needs.weights + needs.scratch > memory / 10 * 9) {
     message(fmt::format("this model needs {} and this machine has {}: expect it to be very slow or to be ended",
                         bytes_text(static_cast<double>(needs.weights + needs.scratch)),
                         bytes_text(static_cast<double>(memory))));
   }
   ProgressLine progress("loading");
-  const EngineOptions engine_options{thread_count(options), model.context, options.kv_type, options.activations, batch,
+  const EngineOptions engine_options{thread_count(options.threads), model.context, options.kv_type, options.activations, batch,
                                      options.weights, options.device};
   return Engine(std::move(model.source), engine_options,
                 [&](std::size_t done, std::size_t total) { progress.show(done, total); });

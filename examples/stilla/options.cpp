@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.hpp"
 
+#include <utility>
+
 #include <fmt/format.h>
 
+#include <stilla/base/cores.hpp>
 #include <stilla/device_matrix.hpp>
 #include <stilla/format/format.hpp>
 
-#include "platform.hpp"
+#include "output.hpp"
 
 namespace program {
 
@@ -74,10 +77,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
   constexpr std::size_t most_context = std::size_t{1} << 20;
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, most_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");
-  if (threads == ThreadOption::one) {
-    add_number<std::size_t>(app, "-t,--threads", options.threads, 1, max_threads,
-                            fmt::format("Threads (default: one for each core, here {})", physical_cores()));
-  }
+  if (threads == ThreadOption::one) add_threads_option(app, options.threads);
   app.add_flag("-v,--verbose", options.verbose, "Say which target runs which weights, and the seed");
 }
 
@@ -137,8 +137,23 @@ void add_text_options(CLI::App& app, TextOptions& options) {
       ->type_name("ACTION");
 }
 
-std::size_t thread_count(const ModelOptions& options) {
-  return options.threads != 0 ? options.threads : physical_cores();
+void add_threads_option(CLI::App& app, std::size_t& threads) {
+  add_number<std::size_t>(app, "-t,--threads", threads, 1, max_threads,
+                          fmt::format("Threads (default: one for each fast core, here {})", stilla::read_cores().threads()));
+}
+
+void warn_of_threads(std::size_t threads) {
+  const stilla::Cores cores = stilla::read_cores();
+  static bool told = false;
+  if (threads > cores.most_threads() && !std::exchange(told, true)) {
+    message(fmt::format("{} threads on {} CPU{}: they will wait for each other, and may run many times slower than {}", threads,
+                        cores.most_threads(), cores.most_threads() == 1 ? "" : "s", cores.threads()));
+  }
+}
+
+std::size_t thread_count(std::size_t asked) {
+  warn_of_threads(asked);
+  return asked != 0 ? asked : stilla::read_cores().threads();
 }
 
 std::optional<Think> think_mode(std::string_view name) {

@@ -90,9 +90,10 @@ struct ModelOptions {
   std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
   std::string device;       // that multiplies the layers' matrices; empty: the CPU
   std::size_t context = 0;  // 0: the model's
-  std::size_t threads = 0;  // 0: one for each physical core
+  std::size_t threads = 0;  // 0: what suits the machine
   bool verbose = false;
 };
+void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
 enum class ThreadOption { one, several };  // bench has its own -t
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
@@ -126,6 +127,9 @@ void add_text_options(CLI::App& app, TextOptions& options);
 
 
 // Threads to use, chosen by the user or by the machine.
-std::size_t thread_count(const ModelOptions& options);
+// Says once when these are more than can run at a time.
+void warn_of_threads(std::size_t threads);
+// As many as asked for, or what suits the machine if 0.
+std::size_t thread_count(std::size_t asked);
 
 }  // namespace program

@@ -146,7 +146,7 @@ int pack(const Options& options) {
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
   value_of(read_model_facts(source));  // what could not be run is not worth packing
-  stilla::ThreadPool pool(options.threads != 0 ? options.threads : physical_cores());
+  stilla::ThreadPool pool(thread_count(options.threads));
   const Change change(options, source, pool);
   const stilla::PackOptions packing{options.weights, change.get()};
   const std::uint64_t bytes = value_of(stilla::packed_file_bytes(source, packing));
@@ -201,8 +201,7 @@ void add_pack(CLI::App& app, Command& chosen) {
                    "Choose the weights' codes so that their errors cancel in products with what the network gets while it reads this "
                    "text; takes minutes")
       ->type_name("FILE");
-  add_number<std::size_t>(*command, "-t,--threads", options->threads, 1, max_threads,
-                          fmt::format("Threads (default: one for each core, here {})", physical_cores()));
+  add_threads_option(*command, options->threads);
   command->footer(
       "The file holds all of the model and needs the GGUF file no more: give it to any command with -m. A version of\n"
       "stilla with another layout refuses it; keep the GGUF file, or get it again, to pack anew.");

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "platform.hpp"
 
-#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -9,10 +8,9 @@
 #include <iostream>
 #include <iterator>
 #include <string_view>
-#include <thread>
 
 #if defined(_WIN32)
-#include <stilla/io/mapped_file.hpp>  // windows.h, without macros min and max
+#include <stilla/base/windows.hpp>
 
 #include <fcntl.h>
 #include <io.h>
@@ -24,13 +22,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 extern char** environ;
-#if defined(__linux__)
-#include <fstream>
-#include <sched.h>
-#include <set>
-#elif defined(__APPLE__)
+#if defined(__APPLE__)
 #include <mach-o/dyld.h>
-#include <sys/sysctl.h>
 #endif
 #endif
 
@@ -142,23 +135,6 @@ std::FILE* open_file(const std::string& path, const char* mode) {
   return _wfopen(file_path(path).c_str(), std::wstring(mode, mode + std::strlen(mode)).c_str());
 }
 
-std::size_t physical_cores() {
-  DWORD bytes = 0;
-  GetLogicalProcessorInformation(nullptr, &bytes);
-  std::vector<SYSTEM_LOGICAL_PROCESSOR_INFORMATION> entries(bytes / sizeof(SYSTEM_LOGICAL_PROCESSOR_INFORMATION));
-  std::size_t cores = 0;
-  if (!entries.empty() && GetLogicalProcessorInformation(entries.data(), &bytes)) {
-    for (const auto& entry : entries) cores += entry.Relationship == RelationProcessorCore;
-  }
-  return cores != 0 ? cores : std::max(1u, std::thread::hardware_concurrency());
-}
-
-std::uint64_t physical_memory_bytes() {
-  MEMORYSTATUSEX status{};
-  status.dwLength = sizeof status;
-  return GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
-}
-
 unsigned long process_id() { return GetCurrentProcessId(); }
 
 namespace {
@@ -226,43 +202,6 @@ bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
 
 bool read_line(std::string& line) { return static_cast<bool>(std::getline(std::cin, line)); }
 std::FILE* open_file(const std::string& path, const char* mode) { return std::fopen(path.c_str(), mode); }
-
-#if defined(__linux__)
-std::size_t physical_cores() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return std::max(1u, std::thread::hardware_concurrency());
-  // Two logical CPUs are one core if they name the same siblings.
-  std::set<std::string> cores;
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed)) continue;
-    const std::string name = "cpu" + std::to_string(cpu);
-    std::ifstream file("/sys/devices/system/cpu/" + name + "/topology/thread_siblings_list");
-    std::string siblings;
-    cores.insert(std::getline(file, siblings) ? siblings : name);
-  }
-  return std::max<std::size_t>(1, cores.size());
-}
-#else
-std::size_t physical_cores() {
-#if defined(__APPLE__)
-  int count = 0;
-  std::size_t bytes = sizeof count;
-  if (sysctlbyname("hw.physicalcpu", &count, &bytes, nullptr, 0) == 0 && count > 0)
-    return static_cast<std::size_t>(count);
-#endif
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-#endif
-
-std::uint64_t physical_memory_bytes() {
-#if defined(_SC_PHYS_PAGES)
-  const long pages = sysconf(_SC_PHYS_PAGES);
-  const long page_bytes = sysconf(_SC_PAGESIZE);
-  if (pages > 0 && page_bytes > 0) return static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes);
-#endif
-  return 0;
-}
 
 unsigned long process_id() { return static_cast<unsigned long>(getpid()); }
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Everything the program asks of the operating system: terminals, Ctrl-C, closed pipes, files by UTF-8 names, cores and
-// memory. The only file with a branch per system is platform.cpp.
+// Everything the program asks of the operating system: terminals, Ctrl-C, closed pipes, files by UTF-8 names. The
+// program's only file with a branch for each system is platform.cpp.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -44,10 +42,6 @@ class FinishOnInterrupt {
 };
 bool interrupted();
 
-// Cores this process may run on, hyper-threads not counted; at least 1.
-std::size_t physical_cores();
-// Of the machine; 0 if it does not say.
-std::uint64_t physical_memory_bytes();
 // Runs this program again, with these arguments and this process's standard streams, and waits for it. What a status means:
 // "ended by signal 11", "ended with status 3"; empty for 0.
 std::string run_again(const std::vector<std::string>& arguments);

@@ -23,16 +23,9 @@
 #include <utility>
 
 #include <stilla/base/error.hpp>
+#include <stilla/base/windows.hpp>
 
-#if defined(_WIN32)
-#if !defined(NOMINMAX)
-#define NOMINMAX
-#endif
-#if !defined(WIN32_LEAN_AND_MEAN)
-#define WIN32_LEAN_AND_MEAN
-#endif
-#include <windows.h>
-#else
+#if !defined(_WIN32)
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/mman.h>

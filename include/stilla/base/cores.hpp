@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How many threads this process should compute with, and how much memory it may take: what the machine has, less what the
+// process is kept from. Four things keep it from some:
+//
+//   affinity      the CPUs that the system lets this process run on (taskset, a cpuset, Windows' affinity mask)
+//   hyper-threads two logical CPUs of one core share its multipliers, so a core counts once
+//   slow cores    on a hybrid CPU the fast cores count alone: a layer ends when its last thread does, and the system puts busy threads
+//                 on fast cores first. On paper: no hybrid CPU was measured.
+//   a quota       a container's share of the machine's time: a cgroup's cpu.max (version 2) or cpu.cfs_quota_us (version 1), a Windows
+//                 job's hard cap. More threads than the quota has CPUs use it up early and then all wait for the next period, so it
+//                 is rounded up, as the runtimes of Java, Go and .NET do.
+//
+// What a system does not tell counts as unlimited. Nothing here fails.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <set>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <stilla/base/config.hpp>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <unistd.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(_WIN32)
+#include <stilla/base/windows.hpp>
+#endif
+
+namespace stilla { inline namespace STILLA_ABI {
+
+struct Cores {
+  std::size_t logical = 1;  // CPUs that this process may run on
+  std::size_t physical = 1;  // cores among them
+  std::size_t fast = 1;  // of these cores, the fast ones; all where the CPU is not hybrid or the system does not say
+  double quota = std::numeric_limits<double>::infinity();  // CPUs' worth of time
+
+  // The quota as a number of threads, at least 1.
+  std::size_t quota_threads() const {
+    return quota < static_cast<double>(logical) ? std::max<std::size_t>(1, static_cast<std::size_t>(std::ceil(quota))) : logical;
+  }
+  // The number of threads that computes fastest.
+  std::size_t threads() const { return std::min(fast, quota_threads()); }
+  // More threads than this wait for each other: one of them is always kept from running.
+  std::size_t most_threads() const { return std::min(logical, quota_threads()); }
+};
+
+namespace detail {
+
+// A cgroup's limits. `root` is "" but in tests, which bring files of their own.
+struct CgroupLimits {
+  double cpus = std::numeric_limits<double>::infinity();
+  std::uint64_t memory_bytes = std::numeric_limits<std::uint64_t>::max();
+};
+
+inline std::string first_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+// A number at the start of `text`, which may say "max" or nothing at all; -1 then.
+inline double number_in(const std::string& text) {
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  return end == text.c_str() || !(number >= 0.0) ? -1.0 : number;
+}
+
+inline void lower_cpus(CgroupLimits& limits, double quota, double period) {
+  if (quota > 0.0 && period > 0.0) limits.cpus = std::min(limits.cpus, quota / period);
+}
+
+inline void lower_memory(CgroupLimits& limits, double bytes) {
+  // Version 1 writes the largest multiple of a page for "no limit".
+  if (bytes > 0.0 && bytes < 9e18) limits.memory_bytes = std::min(limits.memory_bytes, static_cast<std::uint64_t>(bytes));
+}
+
+// Limits of a group and of all above it. A group's parents limit it too. The path is the one that /proc/self/cgroup names; a container
+// often sees its own group as the root of the mount instead, so that the path leads nowhere, and then the root is what counts.
+template <class Read>
+void read_group_and_parents(std::string path, const Read& read) {
+  while (true) {
+    read(path);
+    if (path.empty()) return;
+    path.erase(path.find_last_of('/'));
+  }
+}
+
+inline CgroupLimits read_cgroup_limits(const std::string& root = "") {
+  CgroupLimits limits;
+  std::ifstream groups(root + "/proc/self/cgroup");
+  const std::string mount = root + "/sys/fs/cgroup";
+  // Lines are "number:controllers:path"; version 2 has number 0 and no controllers.
+  for (std::string line; std::getline(groups, line);) {
+    const std::size_t first = line.find(':'), second = line.find(':', first == std::string::npos ? first : first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    std::string path = line.substr(second + 1);
+    if (path == "/" || !path.starts_with('/')) path.clear();
+    if (controllers == ",,") {
+      read_group_and_parents(path, [&](const std::string& group) {
+        const std::string cpu = first_line(mount + group + "/cpu.max");  // "quota period", "max period"
+        const std::size_t space = cpu.find(' ');
+        if (space != std::string::npos) lower_cpus(limits, number_in(cpu), number_in(cpu.substr(space + 1)));
+        lower_memory(limits, number_in(first_line(mount + group + "/memory.max")));
+      });
+    }
+    if (controllers.find(",cpu,") != std::string::npos) {
+      read_group_and_parents(path, [&](const std::string& group) {
+        const std::string folder = mount + "/cpu" + group;
+        lower_cpus(limits, number_in(first_line(folder + "/cpu.cfs_quota_us")), number_in(first_line(folder + "/cpu.cfs_period_us")));
+      });
+    }
+    if (controllers.find(",memory,") != std::string::npos) {
+      read_group_and_parents(path, [&](const std::string& group) {
+        lower_memory(limits, number_in(first_line(mount + "/memory" + group + "/memory.limit_in_bytes")));
+      });
+    }
+  }
+  return limits;
+}
+
+// The CPUs of a list as Linux writes it: "0-3,8,10-11".
+inline std::set<std::size_t> parse_cpu_list(const std::string& text) {
+  std::set<std::size_t> cpus;
+  for (const char* at = text.c_str(); *at != '\0';) {
+    char* end = nullptr;
+    const unsigned long first = std::strtoul(at, &end, 10);
+    if (end == at) break;
+    unsigned long last = first;
+    if (*end == '-') {
+      at = end + 1;
+      last = std::strtoul(at, &end, 10);
+      if (end == at) break;
+    }
+    for (unsigned long cpu = first; cpu <= last && last - first < 65536; ++cpu) cpus.insert(cpu);
+    at = *end == ',' ? end + 1 : end;
+    if (*end != ',') break;
+  }
+  return cpus;
+}
+
+// The cores of Linux's CPUs, from what /sys says of them. Which are fast: where x86 names the two kinds, those of cpu_core; else
+// those whose capacity, 1024 for the largest core of the machine, is more than three quarters of the largest one's.
+inline Cores read_linux_cores(const std::set<std::size_t>& allowed, const std::string& root = "") {
+  const std::string folder = root + "/sys/devices/system/cpu/cpu";
+  const std::set<std::size_t> named_fast = parse_cpu_list(first_line(root + "/sys/devices/cpu_core/cpus"));
+  const bool names_kinds = !named_fast.empty() && !first_line(root + "/sys/devices/cpu_atom/cpus").empty();
+  const auto capacity = [&](std::size_t cpu) { return number_in(first_line(folder + std::to_string(cpu) + "/cpu_capacity")); };
+  double largest = 0.0;
+  for (const std::size_t cpu : allowed) largest = std::max(largest, capacity(cpu));
+  // Two logical CPUs are one core if they name the same siblings.
+  std::set<std::string> cores, fast;
+  for (const std::size_t cpu : allowed) {
+    const std::string siblings = first_line(folder + std::to_string(cpu) + "/topology/thread_siblings_list");
+    const std::string core = siblings.empty() ? "cpu" + std::to_string(cpu) : siblings;
+    cores.insert(core);
+    if (names_kinds ? named_fast.contains(cpu) : capacity(cpu) < 0.0 || capacity(cpu) > 0.75 * largest) fast.insert(core);
+  }
+  Cores out;
+  out.logical = std::max<std::size_t>(1, allowed.size());
+  out.physical = std::max<std::size_t>(1, cores.size());
+  out.fast = fast.empty() ? out.physical : fast.size();
+  return out;
+}
+
+inline Cores unknown_cores() {
+  Cores out;
+  out.logical = out.physical = out.fast = std::max<std::size_t>(1, std::thread::hardware_concurrency());
+  return out;
+}
+
+#if defined(_WIN32)
+
+// Cores of this process's affinity mask, with their efficiency classes: a larger number is a faster kind. A process that spans processor
+// groups (more than 64 CPUs) has no mask, and may run on all.
+inline Cores read_windows_cores() {
+  DWORD bytes = 0;
+  GetLogicalProcessorInformationEx(RelationProcessorCore, nullptr, &bytes);
+  std::vector<char> buffer(bytes);
+  const auto entry_at = [&](std::size_t offset) {
+    return reinterpret_cast<const SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX*>(buffer.data() + offset);
+  };
+  if (bytes == 0 ||
+      !GetLogicalProcessorInformationEx(
+          RelationProcessorCore, reinterpret_cast<SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX*>(buffer.data()), &bytes)) {
+    return unknown_cores();
+  }
+  DWORD_PTR mask = 0, system_mask = 0;
+  if (!GetProcessAffinityMask(GetCurrentProcess(), &mask, &system_mask)) mask = 0;
+  Cores out{0, 0, 0};
+  int fastest = -1;
+  for (std::size_t offset = 0; offset < bytes; offset += entry_at(offset)->Size) {
+    const PROCESSOR_RELATIONSHIP& core = entry_at(offset)->Processor;
+    std::size_t here = 0;
+    for (WORD i = 0; i < core.GroupCount; ++i) {
+      KAFFINITY cpus = core.GroupMask[i].Mask;
+      if (mask != 0 && core.GroupMask[i].Group == 0) cpus &= mask;
+      for (; cpus != 0; cpus &= cpus - 1) ++here;
+    }
+    if (here == 0) continue;
+    out.logical += here;
+    ++out.physical;
+    const int kind = reinterpret_cast<const unsigned char*>(&core)[1];  // EfficiencyClass, which headers for Windows 7 lack
+    if (kind > fastest) out.fast = 0;
+    fastest = std::max(fastest, kind);
+    out.fast += kind == fastest;
+  }
+  if (out.physical == 0) return unknown_cores();
+  JOBOBJECT_CPU_RATE_CONTROL_INFORMATION rate{};
+  constexpr DWORD hard_cap = JOB_OBJECT_CPU_RATE_CONTROL_ENABLE | JOB_OBJECT_CPU_RATE_CONTROL_HARD_CAP;
+  if (QueryInformationJobObject(nullptr, JobObjectCpuRateControlInformation, &rate, sizeof rate, nullptr) &&
+      (rate.ControlFlags & hard_cap) == hard_cap && rate.CpuRate != 0) {
+    // CpuRate is in hundredths of a per cent of the whole machine.
+    out.quota = static_cast<double>(GetActiveProcessorCount(ALL_PROCESSOR_GROUPS)) * rate.CpuRate / 10000.0;
+  }
+  return out;
+}
+
+#endif
+
+}  // namespace detail
+
+// Asks the system. Costs some ten microseconds for each CPU.
+inline Cores read_cores() {
+#if defined(__linux__)
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  std::set<std::size_t> allowed;
+  if (sched_getaffinity(0, sizeof mask, &mask) == 0) {
+    for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &mask)) allowed.insert(cpu);
+    }
+  }
+  Cores cores = allowed.empty() ? detail::unknown_cores() : detail::read_linux_cores(allowed);  // empty: over 1024 CPUs
+  cores.quota = detail::read_cgroup_limits().cpus;
+  return cores;
+#elif defined(_WIN32)
+  return detail::read_windows_cores();
+#elif defined(__APPLE__)
+  Cores cores = detail::unknown_cores();
+  const auto ask = [](const char* name, std::size_t& value) {
+    int count = 0;
+    std::size_t bytes = sizeof count;
+    if (sysctlbyname(name, &count, &bytes, nullptr, 0) == 0 && count > 0) value = static_cast<std::size_t>(count);
+  };
+  ask("hw.physicalcpu", cores.physical);
+  cores.fast = cores.physical;
+  ask("hw.perflevel0.physicalcpu", cores.fast);  // level 0 is the fastest
+  return cores;
+#else
+  return detail::unknown_cores();
+#endif
+}
+
+// Bytes of memory that this process may take at most: the machine's, or its container's limit if that is less. 0 where the system does
+// not say.
+inline std::uint64_t memory_bytes() {
+#if defined(_WIN32)
+  MEMORYSTATUSEX status{};
+  status.dwLength = sizeof status;
+  std::uint64_t bytes = GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
+  JOBOBJECT_EXTENDED_LIMIT_INFORMATION job{};
+  if (QueryInformationJobObject(nullptr, JobObjectExtendedLimitInformation, &job, sizeof job, nullptr)) {
+    const DWORD flags = job.BasicLimitInformation.LimitFlags;
+    if ((flags & JOB_OBJECT_LIMIT_JOB_MEMORY) != 0) bytes = std::min<std::uint64_t>(bytes, job.JobMemoryLimit);
+    if ((flags & JOB_OBJECT_LIMIT_PROCESS_MEMORY) != 0) bytes = std::min<std::uint64_t>(bytes, job.ProcessMemoryLimit);
+  }
+  return bytes;
+#elif defined(__APPLE__)
+  std::uint64_t bytes = 0;
+  std::size_t size = sizeof bytes;
+  return sysctlbyname("hw.memsize", &bytes, &size, nullptr, 0) == 0 ? bytes : 0;
+#elif defined(__linux__)
+  const long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+  if (pages <= 0 || page_bytes <= 0) return 0;
+  return std::min(static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes),
+                  detail::read_cgroup_limits().memory_bytes);
+#else
+  return 0;
+#endif
+}
+
+}}  // namespace stilla
