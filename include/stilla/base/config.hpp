@@ -64,11 +64,24 @@
 
 // -ffast-math lets the compiler cancel (x + c) - c, which is how numbers are rounded here: results would be wrong, not
 // merely different.
-#if defined(__FAST_MATH__)
-#error "Stilla cannot be compiled with -ffast-math or -Ofast: give the files that include it -fno-fast-math."
+#if defined(__FAST_MATH__) || defined(_M_FP_FAST)
+#error "Stilla cannot be compiled with -ffast-math, -Ofast or /fp:fast: give the files that include it -fno-fast-math or /fp:precise."
+#endif
+// Files, packed weights and the vector kernels hold numbers with the low byte first, as every CPU of the targets does.
+#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "Stilla needs a CPU that stores the low byte first (little-endian); this one does not."
 #endif
 #if STILLA_ARCH_X86 && defined(__MINGW32__) && !defined(__FMA__)
 #error "Stilla with MinGW needs -mfma: its fmaf() rounds twice, and results would not be those of every other build."
+#endif
+
+// Whether the flags guarantee AVX2 together with FMA, F16C and BMI2. Microsoft's compiler (not clang-cl) takes /arch:AVX2 for leave to
+// use all of them and defines no macro for the others. On paper: that compiler was not at hand, its macros were.
+#if defined(__AVX2__) && \
+    ((defined(__FMA__) && defined(__F16C__) && defined(__BMI2__)) || (defined(_MSC_VER) && !defined(__clang__)))
+#define STILLA_FLAGS_GIVE_AVX2 1
+#else
+#define STILLA_FLAGS_GIVE_AVX2 0
 #endif
 
 // 1 if a compiler's macro of an instruction set is defined, and so that the flags guarantee the set; 0 if not. Such a macro

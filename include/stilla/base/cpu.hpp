@@ -25,6 +25,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#if STILLA_ARCH_ARM && defined(_WIN32)
+struct HKEY__;  // what <windows.h> calls a registry key
+#endif
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -40,8 +43,8 @@ struct CpuInfo {
   bool tiles_granted = false;
   // Arm: AT_HWCAP and AT_HWCAP2 as Linux has them. Windows and macOS: the bits named below, all others zero. Zero on other CPUs.
   std::uint64_t hwcap = 0, hwcap2 = 0;
-  // Arm on Linux: the register MIDR_EL1 of the core that this was read on, which names its designer and type; cores of one machine may
-  // differ. Zero where it is not known.
+  // Arm on Linux and Windows: the register MIDR_EL1 of the core that this was read on (Windows: of the first core), which names its
+  // designer and type; cores of one machine may differ. Zero where it is not known.
   std::uint64_t midr = 0;
 
   static constexpr bool bit(std::uint64_t word, unsigned position) { return (word >> position & 1u) != 0; }
@@ -63,10 +66,25 @@ namespace detail {
 #if STILLA_ARCH_ARM && defined(_WIN32)
 // As <windows.h> declares it, which is not included here for the thousands of names that it brings.
 #if defined(__MINGW32__)
-extern "C" int __stdcall IsProcessorFeaturePresent(unsigned long feature);
+#define STILLA_IMPORTED
 #else
-extern "C" __declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);
+#define STILLA_IMPORTED __declspec(dllimport)
 #endif
+extern "C" STILLA_IMPORTED int __stdcall IsProcessorFeaturePresent(unsigned long feature);
+extern "C" STILLA_IMPORTED long __stdcall RegGetValueW(HKEY__* key, const wchar_t* path, const wchar_t* name, unsigned long flags,
+                                                       unsigned long* type, void* data, unsigned long* bytes);
+#undef STILLA_IMPORTED
+
+// Windows stores registers of each core in its registry, named by the numbers that encode them in an instruction: "CP 4000" is MIDR_EL1.
+inline std::uint64_t read_registry_midr() {
+  HKEY__* const local_machine = reinterpret_cast<HKEY__*>(static_cast<std::intptr_t>(static_cast<std::int32_t>(0x80000002u)));
+  constexpr unsigned long any_number = 0x48;  // RRF_RT_REG_QWORD
+  std::uint64_t value = 0;
+  unsigned long bytes = sizeof value;
+  const long status = RegGetValueW(local_machine, L"HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0", L"CP 4000", any_number,
+                                   nullptr, &value, &bytes);
+  return status == 0 ? value : 0;
+}
 #elif STILLA_ARCH_ARM && defined(__APPLE__)
 inline bool has_feature(const char* name) {
   int value = 0;
@@ -122,6 +140,7 @@ inline CpuInfo read_cpu() {
   constexpr unsigned long dotprod = 43, i8mm = 66;
   if (IsProcessorFeaturePresent(dotprod) != 0) info.hwcap |= std::uint64_t{1} << CpuInfo::hwcap_dotprod;
   if (IsProcessorFeaturePresent(i8mm) != 0) info.hwcap2 |= std::uint64_t{1} << CpuInfo::hwcap2_i8mm;
+  info.midr = read_registry_midr();
 #elif STILLA_ARCH_ARM && defined(__APPLE__)
   if (has_feature("hw.optional.arm.FEAT_DotProd")) info.hwcap |= std::uint64_t{1} << CpuInfo::hwcap_dotprod;
   if (has_feature("hw.optional.arm.FEAT_I8MM")) info.hwcap2 |= std::uint64_t{1} << CpuInfo::hwcap2_i8mm;

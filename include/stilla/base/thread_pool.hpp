@@ -16,6 +16,8 @@
 
 #if STILLA_ARCH_X86
 #include <emmintrin.h>  // _mm_pause
+#elif STILLA_ARCH_ARM && defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>  // __yield
 #endif
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -78,6 +80,8 @@ class ThreadPool {
     _mm_pause();
 #elif STILLA_ARCH_ARM && (defined(__GNUC__) || defined(__clang__))
     __asm__ volatile("yield");
+#elif STILLA_ARCH_ARM && defined(_MSC_VER)
+    __yield();
 #endif
   }
 

@@ -15,8 +15,7 @@ struct Avx2 {
   using Fallback = Portable;
   static constexpr TargetId id{"avx2"};
   static constexpr bool is_compiled = STILLA_ARCH_X86;
-  static constexpr bool is_guaranteed =
-      STILLA_HAS_SET(__AVX2__) && STILLA_HAS_SET(__FMA__) && STILLA_HAS_SET(__F16C__) && STILLA_HAS_SET(__BMI2__);
+  static constexpr bool is_guaranteed = STILLA_FLAGS_GIVE_AVX2;
   static bool available(const CpuInfo& cpu) { return Portable::available(cpu); }  // the same instruction sets
 };
 

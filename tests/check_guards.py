@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Checks what base/config.hpp decides from the macros of compilers and CPUs that may not be here.
+
+Each case defines such macros for a compiler that is here and asks for what must hold, or for the sentence of the refusal.
+Microsoft's compiler is played by its macros and by an <intrin.h> of one line; nothing it would compile is compiled.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MSVC = ["-D_MSC_VER=1944", "-D_MSVC_LANG=202002L", "-U__FMA__", "-U__F16C__", "-U__BMI2__", "-U__BMI__"]
+BIG_ENDIAN = ["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"]
+# Name, flags, what must hold (an expression), or the words of the error.
+CASES = [
+    ("-ffast-math", ["-ffast-math"], None, "fast-math"),
+    ("/fp:fast", ["-D_M_FP_FAST=1"], None, "/fp:fast"),
+    ("a big-endian CPU", BIG_ENDIAN, None, "little-endian"),
+    ("C++17", ["-std=c++17"], None, "C++20"),
+    ("no flags", [], "!STILLA_FLAGS_GIVE_AVX2", None),
+    ("-mavx2 alone", ["-mavx2"], "!STILLA_FLAGS_GIVE_AVX2", None),
+    ("-march=haswell", ["-march=haswell"], "STILLA_FLAGS_GIVE_AVX2", None),
+    ("/arch:AVX", [*MSVC, "-mavx"], "!STILLA_FLAGS_GIVE_AVX2", None),
+    ("/arch:AVX2", [*MSVC, "-mavx2"], "STILLA_FLAGS_GIVE_AVX2", None),
+    ("/arch:AVX2, one target", [*MSVC, "-mavx2", "-DSTILLA_SINGLE_TARGET=1"],
+     "std::is_same_v<stilla::BestTarget, stilla::Avx2>", None),
+    ("-march=haswell, one target", ["-march=haswell", "-DSTILLA_SINGLE_TARGET=1"],
+     "std::is_same_v<stilla::BestTarget, stilla::Avx2>", None),
+]
+SOURCE = """#include <type_traits>
+#include <stilla/targets.hpp>
+namespace stilla {{
+template <class List> struct FirstOf;
+template <class T, class... Ts> struct FirstOf<TypeList<T, Ts...>> {{ using Type = T; }};
+using BestTarget = FirstOf<Targets>::Type;
+}}
+static_assert({});
+"""
+NAMESPACE = "#include <stilla/base/config.hpp>\n#define TEXT(x) TEXT_(x)\n#define TEXT_(x) #x\nname: TEXT(STILLA_ABI)\n"
+
+
+def compiled(compiler, folder, flags, source, *more):
+    command = [compiler, "-std=c++20", "-x", "c++", f"-I{ROOT}/include", f"-I{ROOT}/kernels", f"-I{folder}", *flags, *more, "-"]
+    return subprocess.run(command, input=source, capture_output=True, text=True, check=False)
+
+
+def failures(compiler, folder):
+    for name, flags, holds, words in CASES:
+        done = compiled(compiler, folder, flags, SOURCE.format(holds or "true"), "-fsyntax-only")
+        if holds and done.returncode != 0:
+            yield f"{name}: not true or not compiled: {holds}\n{done.stderr[-600:]}"
+        if words and (done.returncode == 0 or words not in done.stderr):
+            yield f"{name}: not refused with '{words}'\n{done.stderr[-600:]}"
+    # Objects compiled for different instruction sets must not share names.
+    names = {}
+    for flags in ([*MSVC, "-mno-avx"], [*MSVC, "-mavx"], [*MSVC, "-mavx2"], [*MSVC, "-mavx512f"]):
+        done = compiled(compiler, folder, flags, NAMESPACE, "-E", "-P")
+        name = done.stdout.strip().splitlines()[-1]
+        if name in names:
+            yield f"{flags[-1]} and {names[name]} share a namespace: {name}"
+        names[name] = flags[-1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("compiler", nargs="?", default="g++")
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "intrin.h").write_text("#include <immintrin.h>\nextern void __cpuidex(int*, int, int);\n", encoding="utf-8")
+        found = list(failures(parser.parse_args().compiler, folder))
+    for line in found:
+        print(line)
+    print(f"check_guards: {len(found)} findings")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
