@@ -342,6 +342,26 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
   }
 }
 
+TEST_F(ProgramTest, BenchReportsTheMachineAndNoPath) {
+  const std::string report = path("report.json");
+  const std::vector<std::string> arguments{"bench", "-m", path("speaker.gguf"), "-t", "1", "-p", "4", "-n", "2", "-r", "1", "--report", report};
+  const Finished done = run_program(arguments);
+  ASSERT_EQ(done.status, 0) << done.err;
+  EXPECT_TRUE(contains(done.out, "pp4")) << "the table is printed as well: " << done.out;
+  const std::string text = read_file("report.json");
+  const auto facts = nlohmann::json::parse(text);
+  EXPECT_FALSE(facts["cpu"].get<std::string>().empty());
+  EXPECT_GE(facts["cores"].get<int>(), 1);
+  EXPECT_TRUE(std::ranges::count(facts["targets"], "scalar") == 1) << facts["targets"];
+  ASSERT_EQ(facts["tests"].size(), 2u);
+  EXPECT_EQ(facts["tests"][0]["checksum"].get<std::string>().size(), 16u);
+  EXPECT_FALSE(contains(text, "speaker.gguf")) << "a path may name a person";
+  const Finished again = run_program(arguments);
+  EXPECT_EQ(again.status, 1);
+  EXPECT_TRUE(contains(again.err, "report.json: is there already")) << again.err;
+  EXPECT_EQ(read_file("report.json"), text);
+}
+
 TEST_F(ProgramTest, BenchChecksumsAreTheSameEverywhere) {
   const auto checksums = [](const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"bench", "-m",  path("speaker.gguf"), "-p", "9", "-n", "9", "-r", "1",

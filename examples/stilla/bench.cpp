@@ -27,8 +27,10 @@
 // is fast because it is wrong shows, and --check turns it into an error.
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,14 +38,17 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/base/random.hpp>
 #include <stilla/base/version.hpp>
 
 #include "commands.hpp"
 #include "loading.hpp"
+#include "machine.hpp"
 #include "options.hpp"
 #include "output.hpp"
+#include "platform.hpp"
 #include "roofline.hpp"
 #include "stopwatch.hpp"
 
@@ -57,6 +62,7 @@ struct BenchOptions {
   std::string depths = "0";
   std::string threads;
   std::string format = "md";
+  std::string report;  // path of the report; empty: none
   std::string check;  // checksums, one of which every test must have
   std::size_t repeats = 5;
 };
@@ -275,6 +281,17 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   return out;
 }
 
+// The rows without the model's path, which may name a person, behind what the machine is.
+void write_report(stilla::AtomicFile& file, const std::string& path, nlohmann::ordered_json rows) {
+  for (nlohmann::ordered_json& row : rows) row.erase("model_filename");
+  nlohmann::ordered_json out = machine_facts();
+  out["tests"] = std::move(rows);
+  const std::string text = out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  check(file.write(0, std::as_bytes(std::span(text))));
+  check(file.commit());
+  message(fmt::format("{}: written; it holds what is above, and names no person, host or path", stilla::printable_path(path)));
+}
+
 int bench(BenchOptions& options) {
   const std::vector<Test> tests = tests_of(options);
   OpenedModel model = open_model(options.model);
@@ -292,6 +309,14 @@ int bench(BenchOptions& options) {
   if (options.model.verbose) report_engine(engine, {}, options.model);
 
   const bool is_table = options.format == "md";
+  // Created first: nobody wants to measure for minutes and then learn that the report cannot be written.
+  std::optional<stilla::AtomicFile> report;
+  if (!options.report.empty()) {
+    if (std::filesystem::exists(file_path(options.report))) {
+      fail(exit_failed, fmt::format("{}: is there already; name a new file", stilla::printable_path(options.report)));
+    }
+    report = value_of(stilla::AtomicFile::create(options.report));
+  }
   LimitProbe probe;
   const auto write_row = [](const auto&... cells) {
     write_output(fmt::format(
@@ -321,12 +346,12 @@ int bench(BenchOptions& options) {
                 test.threads, test.name(), fmt::format("{:.2f} ± {:.2f}", rate.mean, rate.deviation),
                 probe.is_possible() ? fmt::format("{:.2f}", limit) : "",
                 probe.is_possible() ? fmt::format("{:.1f}", 100 * rate.mean / limit) : "", checksum);
-    } else {
-      all.push_back(json_of(options, facts, engine, test, probe, measured));
     }
+    if (!is_table || report) all.push_back(json_of(options, facts, engine, test, probe, measured));
   }
   // A path may be any bytes; JSON is UTF-8.
   if (!is_table) write_output(all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  if (report) write_report(*report, options.report, std::move(all));
   if (!wrong.empty()) fail(exit_failed, fmt::format("--check: {}", wrong));
   return 0;
 }
@@ -347,6 +372,9 @@ void add_bench(CLI::App& app, Command& chosen) {
   command->add_option("-o,--output", options->format, "md (a table, default) or json")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"md", "json"}));
+  command->add_option("--report", options->report,
+                      "Write the numbers with what this machine is to a new file, for a report to the authors")
+      ->type_name("FILE");
   command->add_option("--check", options->check, "End with an error unless every test has one of these checksums")
       ->type_name("SUM[,SUM]");
   command->callback([options, &chosen] { chosen = [options] { return bench(*options); }; });
