@@ -194,7 +194,9 @@ STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
 // Heads of every size: bits of scalar, and the numbers of attention in double.
 STILLA_CASE_TEST(Attention, EveryHeadSize) {
   constexpr KvType type = kv_type_of<Second>;
-  constexpr double allowed = type == KvType::f32 ? 2e-6 : type == KvType::f16 ? 4e-3 : type == KvType::bf16 ? 3e-2 : type == KvType::int8 ? 4e-2 : 3e-1;
+  // About twice the worst of all sizes: 1.5e-6, 7.3e-4, 5.4e-3, 0.032, 0.22. Queries of size 8 make much of the rounding of keys.
+  constexpr double allowed = type == KvType::f32 ? 3e-6 : type == KvType::f16 ? 1.5e-3 : type == KvType::bf16 ? 1.1e-2
+                             : type == KvType::int8 ? 6.4e-2 : 0.44;
   constexpr std::size_t stored = 19;
   double worst = 0.0;
   for (std::size_t D = head_dim_step; D <= max_head_dim; D += head_dim_step) {

@@ -4,8 +4,8 @@
 //
 //     out[m, h] = sum over j <= position(m) of softmax_j(query[m, h] . key[j, g] / sqrt(D)) * value[j, g]
 //
-// with g = h / (H / G): neighbouring query heads share a KV head, and D a multiple of 4 up to 256. Row m of the queries is at position first_position + m,
-// so prefill is M rows and decode is one. The reduction order is fixed by include/stilla/contract/attention.hpp.
+// with g = h / (H / G): neighbouring query heads share a KV head. D is a multiple of 4 up to 256. Row m of the queries is at position
+// first_position + m, so prefill is M rows and decode is one. The reduction order is fixed by include/stilla/contract/attention.hpp.
 #pragma once
 
 #include <algorithm>
