@@ -272,7 +272,7 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
       {2, "--to qnn needs --calibration FILE", arguments("qnn", "f16", "x")},
       {2, "--calibration: holds no text", arguments("qnn", "f16", "x", {"--calibration", path("divider.txt")})},
       {3,
-       "'llama' cannot be exported; the graphs that are written are Qwen2's",
+       "'llama' cannot be exported; the graphs that are written are those of Qwen2 and Qwen3",
        {"export", "--to", "onnx", "-m", llama, "-o", path("x")}},
       {3, "the weights are rotated", {"export", "--to", "onnx", "-m", path("rotated.gguf"), "-o", path("x")}},
       {1, "nothing.gguf: cannot open", {"export", "--to", "onnx", "-m", path("nothing.gguf"), "-o", path("x")}},

@@ -86,7 +86,7 @@ TEST(ModelSource, WhatIsWrongWithMetadataIsSaidInItsWords) {
   EXPECT_EQ(after("general.architecture", std::uint64_t{2}),
             "memory: entry 'general.architecture': found a whole number; expected a string");
   EXPECT_EQ(after("general.architecture", std::string("gpt2")),
-            "memory: entry 'general.architecture': 'gpt2' is not supported; supported: qwen2, llama");
+            "memory: entry 'general.architecture': 'gpt2' is OpenAI's GPT-2, which is not supported; supported: qwen2, qwen3, llama");
 }
 
 TEST(ModelSource, BringsAVocabulary) {

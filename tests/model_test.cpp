@@ -112,6 +112,148 @@ TEST_P(TinyModel, ScaledPositionsGiveTheReferencesLogits) {
   }
 }
 
+// Llama 3's: each angle divided by a number of the file's.
+TEST_P(TinyModel, RopeFactorsGiveTheReferencesLogits) {
+  ModelFile file = ModelFile::tiny(GetParam());
+  convert_matrices(file, id_of<F32>);
+  const std::span<const float> factors = tiny_golden(golden("llama3-factors"));
+  ASSERT_GT(factors.size(), 8u);
+  EXPECT_EQ(factors.front(), 1.0f);
+  EXPECT_EQ(factors.back(), 8.0f);
+  file.add_floats("rope_freqs.weight", {factors.size()}, factors);
+  const LoadedModel model(file);
+  ASSERT_TRUE(model) << model.error();
+  const std::span<const float> positions = tiny_golden(golden("long-positions"));
+  EXPECT_LE(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::f32}), tiny_golden(golden("llama3-logits"))), float_nmse);
+  EXPECT_GT(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::f32}), tiny_golden(golden("long-logits"))), 1e-3);
+}
+
+// Heads of any size are heads of the next multiple of 16 with zeros behind, of which as many dimensions turn as before, and
+// queries that make up for the other square root.
+TEST(HeadSizes, EqualPaddedHeads) {
+  for (const auto& [tiny, sizes] : {std::pair<const char*, std::vector<std::size_t>>{"tiny-llama", {20, 24, 28}},
+                                    std::pair<const char*, std::vector<std::size_t>>{"tiny-qwen2", {4, 20}},
+                                    std::pair<const char*, std::vector<std::size_t>>{"tiny-qwen3", {36, 52, 60}}}) {
+    ModelFile whole = ModelFile::tiny(tiny);
+    const ModelConfig c = LoadedModel(whole)->config();
+    convert_matrices(whole, id_of<F32>);
+    const std::vector<std::uint32_t> ids = as_ids(tiny_golden(concat(tiny, "/ids")));
+    for (const std::size_t size : sizes) {
+      // Rows d < size of each head of c.head_dim, filled up to `width` rows; of the output's columns the same.
+      const auto with_heads = [&](std::size_t width, float query_factor) {
+        ModelFile file = whole;
+        for (ModelFile::Tensor& tensor : file.tensors) {
+          const std::optional<LayerTensor> of_layer = layer_tensor(tensor.name);
+          if (!of_layer) continue;
+          const std::string_view part = of_layer->part;
+          const bool is_query = part == "attn_q.weight" || part == "attn_q.bias";
+          const bool is_norm = part == "attn_q_norm.weight" || part == "attn_k_norm.weight";
+          const bool is_of_heads = is_query || is_norm || part.starts_with("attn_k.") || part.starts_with("attn_v.");
+          if (!is_of_heads && part != "attn_output.weight") continue;
+          const std::vector<float> old = decoded(tensor);
+          // Values that belong to one dimension of a head: a row of a matrix, one of a vector, one of a row of the output.
+          const std::size_t run = tensor.dims.size() == 2 && is_of_heads ? tensor.dims[0] : 1;
+          const std::size_t heads = old.size() / (c.head_dim * run);
+          std::vector<float> values(heads * width * run);
+          for (std::size_t h = 0; h < heads; ++h) {
+            for (std::size_t i = 0; i < size * run; ++i) {
+              // A norm divides by its root mean square: zeros make that smaller by sqrt(size / width).
+              const float factor = is_norm ? std::sqrt(static_cast<float>(size) / static_cast<float>(width)) * (part == "attn_q_norm.weight" ? query_factor : 1.0f)
+                                   : is_query && !c.has_qk_norm ? query_factor : 1.0f;
+              values[h * width * run + i] = factor * old[h * c.head_dim * run + i];
+            }
+          }
+          tensor.dims[part == "attn_output.weight" || tensor.dims.size() == 1 ? 0 : 1] *= width;
+          tensor.dims[part == "attn_output.weight" || tensor.dims.size() == 1 ? 0 : 1] /= c.head_dim;
+          const auto bytes = std::as_bytes(std::span<const float>(values));
+          tensor.bytes.assign(bytes.begin(), bytes.end());
+        }
+        file.set(c.architecture + ".attention.key_length", static_cast<std::uint32_t>(width));
+        file.set(c.architecture + ".attention.value_length", static_cast<std::uint32_t>(width));
+        file.set(c.architecture + ".rope.dimension_count", static_cast<std::uint32_t>(size));
+        file.set(c.architecture + ".attention.layer_norm_rms_epsilon", 1e-12f);  // which no factor would scale
+        return file;
+      };
+      const std::size_t padded = padded_head_dim(size);
+      const LoadedModel model(with_heads(size, 1.0f));
+      const LoadedModel filled(with_heads(padded, std::sqrt(static_cast<float>(padded) / static_cast<float>(size))));
+      ASSERT_TRUE(model && filled) << model.error() << filled.error();
+      EXPECT_EQ(model->config().head_dim, size);
+      const std::vector<float> expected = all_logits(*filled, ids, {.kv_type = KvType::f32});
+      for (const auto& [type, allowed] : {std::pair{KvType::f32, float_nmse}, {KvType::f16, f16_cache_nmse}, {KvType::int8, int8_cache_nmse}}) {
+        EXPECT_LE(nmse(all_logits(*model, ids, {.kv_type = type}), expected), allowed) << tiny << " " << size << " " << kv_type_name(type);
+      }
+      EXPECT_TRUE(same_bits(all_logits(*model, ids, {.batch = 7}), all_logits(*model, ids)));
+    }
+  }
+}
+
+// Queries and keys whose heads are normalised. -----------------------------------------------------------------------------
+
+TEST(TinyQwen3, ATiedHeadGivesTheReferencesLogits) {
+  ModelFile file = ModelFile::tiny("tiny-qwen3");
+  file.remove_tensor("output.weight");
+  convert_matrices(file, id_of<F32>);
+  const LoadedModel model(file);
+  ASSERT_TRUE(model) << model.error();
+  const std::vector<std::uint32_t> ids = as_ids(tiny_golden("tiny-qwen3/ids"));
+  EXPECT_LE(nmse(all_logits(*model, ids, {.kv_type = KvType::f32}), tiny_golden("tiny-qwen3/tied-logits")), float_nmse);
+}
+
+TEST(TinyQwen3, ADecodedTokenHasTheReferencesLogits) {
+  ModelFile file = ModelFile::tiny("tiny-qwen3");
+  convert_matrices(file, id_of<F32>);
+  const LoadedModel model(file);
+  ASSERT_TRUE(model) << model.error();
+  Result<Session> session = Session::create(*model, {.kv_type = KvType::f32});
+  ASSERT_TRUE(session) << session.error().message;
+  std::vector<float> logits;
+  for (const std::uint32_t id : as_ids(tiny_golden("tiny-qwen3/ids"))) {
+    const auto row = session->evaluate({&id, 1});
+    ASSERT_TRUE(row) << row.error().message;
+    logits.insert(logits.end(), row->begin(), row->end());
+  }
+  EXPECT_LE(nmse(logits, tiny_golden("tiny-qwen3/logits")), float_nmse);
+}
+
+// rms_norm takes the scale of what it norms out: with epsilon near 0 a matrix of queries or keys may be as large as it likes.
+TEST(TinyQwen3, TheScaleOfQueriesAndKeysDoesNotMatter) {
+  ModelFile file = ModelFile::tiny("tiny-qwen3");
+  convert_matrices(file, id_of<F32>);
+  file.set("qwen3.attention.layer_norm_rms_epsilon", 1e-12f);
+  const std::vector<std::uint32_t> ids = as_ids(tiny_golden("tiny-qwen3/ids"));
+  const LoadedModel model(file);
+  ASSERT_TRUE(model) << model.error();
+  const std::vector<float> expected = all_logits(*model, ids);
+  for (const char* name : {"blk.0.attn_q.weight", "blk.1.attn_k.weight"}) {
+    ModelFile scaled = file;
+    std::vector<float> weights = decoded(scaled.tensor(name));
+    for (float& weight : weights) weight *= 64.0f;
+    std::memcpy(scaled.tensor(name).bytes.data(), weights.data(), weights.size() * sizeof(float));
+    const LoadedModel other(scaled);
+    ASSERT_TRUE(other) << other.error();
+    EXPECT_LE(nmse(all_logits(*other, ids), expected), 1e-9) << name;
+  }
+}
+
+// Biases of Q, K and V are allowed (attention_bias of the configuration). Keys are normalised with theirs, so a cache of integers
+// cannot hold it apart: a bias must count the same in every type of cache.
+TEST(TinyQwen3, BiasesOfKeysGoThroughTheirNorm) {
+  ModelFile file = ModelFile::tiny("tiny-qwen3");
+  convert_matrices(file, id_of<F32>);
+  std::vector<float> bias(2 * 64);
+  for (std::size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i % 7) - 3.0f;
+  const std::vector<std::uint32_t> ids = as_ids(tiny_golden("tiny-qwen3/ids"));
+  const LoadedModel plain(file);
+  ASSERT_TRUE(plain) << plain.error();
+  for (const char* name : {"blk.0.attn_k.bias", "blk.1.attn_k.bias"}) file.add_floats(name, {bias.size()}, bias);
+  const LoadedModel model(file);
+  ASSERT_TRUE(model) << model.error();
+  const std::vector<float> expected = all_logits(*model, ids, {.kv_type = KvType::f32});
+  EXPECT_GT(nmse(all_logits(*plain, ids, {.kv_type = KvType::f32}), expected), 1e-3);
+  EXPECT_LE(nmse(all_logits(*model, ids, {.kv_type = KvType::int8}), expected), int8_cache_nmse);
+}
+
 TEST_P(TinyModel, TheFileAsItIsStaysNearTheReference) {
   const LoadedModel model(GetParam());
   ASSERT_TRUE(model) << model.error();
@@ -268,8 +410,7 @@ TEST_P(TinyModel, RopeFactorsAreUsed) {
   const std::size_t pairs = plain->config().rotary_dim / 2;
   const auto with_factors = [&](const std::vector<float>& factors) {
     ModelFile changed = file;
-    const auto bytes = std::as_bytes(std::span(factors));
-    changed.tensors.push_back({"rope_freqs.weight", {pairs}, gguf_type_of(id_of<F32>).value(), {bytes.begin(), bytes.end()}});
+    changed.add_floats("rope_freqs.weight", {pairs}, factors);
     const LoadedModel model(changed);
     EXPECT_TRUE(model) << model.error();
     return model ? all_logits(*model, ids()) : std::vector<float>();

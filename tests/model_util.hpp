@@ -32,7 +32,7 @@
 namespace stilla_test {
 
 inline const std::string tiny_folder = std::string(test_data) + "/";
-inline const std::vector<std::string> tiny_models = {"tiny-qwen2", "tiny-llama"};
+inline const std::vector<std::string> tiny_models = {"tiny-qwen2", "tiny-llama", "tiny-qwen3"};
 
 // Records of a golden file:  u32 name bytes | name | u32 count | count floats, little endian.
 inline std::map<std::string, std::vector<float>> read_records(const std::string& path) {
@@ -126,6 +126,10 @@ struct ModelFile {
     ADD_FAILURE() << "no tensor " << name;
     return tensors.front();
   }
+  void add_floats(std::string_view name, const std::vector<std::uint64_t>& dims, std::span<const float> values) {
+    const auto data = std::as_bytes(values);
+    tensors.push_back({std::string(name), dims, gguf_type_of(id_of<F32>).value(), {data.begin(), data.end()}});
+  }
   void remove_tensor(std::string_view name) {
     std::erase_if(tensors, [&](const Tensor& t) { return t.name == name; });
   }
@@ -144,8 +148,17 @@ struct ModelFile {
     set_raw(name, GgufValueType::uint64, GgufBuilder::raw(value));
   }
   void set(std::string_view name, float value) { set_raw(name, GgufValueType::float32, GgufBuilder::raw(value)); }
+  void set(std::string_view name, const char* value) { set(name, std::string_view(value)); }
   void set(std::string_view name, std::string_view value) {
     set_raw(name, GgufValueType::string, GgufBuilder::raw_string(value));
+  }
+  void set(std::string_view name, bool value) {
+    set_raw(name, GgufValueType::boolean, GgufBuilder::raw<std::uint8_t>(value ? 1 : 0));
+  }
+  void set(std::string_view name, const std::vector<std::uint32_t>& values) {
+    std::string bytes = GgufBuilder::raw(static_cast<std::uint32_t>(GgufValueType::uint32)) + GgufBuilder::raw<std::uint64_t>(values.size());
+    for (const std::uint32_t value : values) bytes += GgufBuilder::raw(value);
+    set_raw(name, GgufValueType::array, bytes);
   }
 
   GgufBuilder builder() const {
@@ -188,14 +201,14 @@ inline void convert_matrices(ModelFile& file, FormatId format) {
 // A file in memory and the model on it.
 class LoadedModel {
  public:
-  explicit LoadedModel(const ModelFile& file, Parallel parallel = {}, std::optional<FormatId> format = {})
+  explicit LoadedModel(const ModelFile& file, Parallel parallel = {}, std::optional<FormatId> format = {}, const RopeChoice& rope = {})
       : bytes_(file.builder().build()) {
     Result<GgufFile> parsed = GgufFile::parse(MappedFile::from_memory(bytes_, "memory.gguf"));
     if (!parsed) {
       error_ = parsed.error().message;
       return;
     }
-    Result<Model> model = Model::load(std::move(*parsed), parallel, {}, format);
+    Result<Model> model = Model::load(std::move(*parsed), parallel, {}, format, {}, rope);
     if (model) {
       model_ = std::make_unique<Model>(std::move(*model));
     } else {

@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -58,6 +61,15 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "--lookup: found 'maybe'; supported: on, off", {"run", "-m", model, "-p", "hi", "--lookup", "maybe"}},
       {2, "--mirostat: found '1'; supported: 0 (off), 2", {"run", "-m", model, "-p", "hi", "--mirostat", "1"}},
       {2, "--ctx: found '0'", {"run", "-m", model, "-p", "hi", "--ctx", "0"}},
+      {2, "--rope-scaling: found 'ntk'; supported: none, linear, yarn", {"run", "-m", model, "-p", "hi", "--rope-scaling", "ntk"}},
+      {2, "--rope-scale: found '0.5'", {"chat", "-m", model, "--rope-scale", "0.5"}},
+      {2, "--rope-scale: found 'inf'", {"run", "-m", model, "-p", "hi", "--rope-scale", "inf"}},
+      {2, "--rope-orig-ctx: found '0'", {"bench", "-m", model, "--rope-orig-ctx", "0"}},
+      {2, "--rope-freq-base: found '-1'", {"run", "-m", model, "-p", "hi", "--rope-freq-base", "-1"}},
+      {2, "needs a factor", {"run", "-m", model, "-p", "hi", "--rope-scaling", "yarn"}},
+      {2, "contradict", {"logits", "-m", model, "--ids", "1", "-o", path("x.npy"), "--rope-scaling", "none", "--rope-scale", "2"}},
+      {2, "pp2000 needs 2000 positions, and the context holds 1024",
+       {"bench", "-m", model, "-p", "2000", "-n", "0", "--rope-scaling", "yarn", "--rope-scale", "4"}},
       {2, "supported: f16", {"run", "-m", model, "-p", "hi", "--kv", "int9"}},
       {2, "iq4_xs, st4", {"run", "-m", model, "-p", "hi", "--weights", "q9"}},
       {2, "unknown target 'frob'", {"run", "-m", model, "-p", "hi", "--target", "frob"}},
@@ -216,6 +228,96 @@ TEST_F(ProgramTest, InspectShowsKeysTensorsAndMemory) {
   EXPECT_TRUE(
       std::none_of(escaped.out.begin(), escaped.out.end(), [](char c) { return c > 0 && c < 32 && c != '\n'; }));
   EXPECT_TRUE(contains(escaped.out, "a\\x0ab")) << escaped.out;
+}
+
+// What a file has and the architecture does not know: refused by whoever would use it, or told.
+TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
+  const auto commands = [](const std::string& model) {
+    return std::vector<std::vector<std::string>>{
+        {"run", "-m", model, "-p", "hi", "-n", "1", "-t", "1"}, {"chat", "-m", model, "-n", "1", "-t", "1"},
+        {"logits", "-m", model, "--ids", "1", "-o", path("more.npy"), "-t", "1"},
+        {"bench", "-m", model, "-p", "1", "-n", "0", "-r", "1", "-t", "1"}, {"pack", "-m", model, "-o", path("more.stilla")},
+        {"npu", "check", model}, {"export", "--to", "onnx", "-m", model, "-o", path("more-onnx")}};
+  };
+  struct Refused {
+    const char* name;
+    const char* says;
+    std::function<void(GgufBuilder&)> add;
+  };
+  const std::vector<float> bias(288, 1.0f);
+  const Refused cases[] = {
+      {"bias.gguf", "tensor 'output.bias'", [&](GgufBuilder& file) { file.floats("output.bias", {288}, bias); }},
+      {"layer.gguf", "tensor 'blk.1.attn_q.bias'", [&](GgufBuilder& file) { file.floats("blk.1.attn_q.bias", {288}, bias); }},
+      {"scale.gguf", "key 'qwen2.logit_scale'", [](GgufBuilder& file) { file.number<float>("qwen2.logit_scale", 0.5f); }},
+      {"experts.gguf", "mixture of experts", [](GgufBuilder& file) { file.number<std::uint32_t>("qwen2.expert_count", 8); }},
+  };
+  for (const Refused& c : cases) {
+    GgufBuilder file = table_model({}, {});
+    c.add(file);
+    ASSERT_TRUE(file.write(path(c.name)));
+    for (const std::vector<std::string>& command : commands(path(c.name))) {
+      const Finished ended = run_program(command);
+      SCOPED_TRACE(command[0] + " " + c.name + ": " + ended.err);
+      EXPECT_EQ(ended.status, 3);
+      EXPECT_TRUE(is_message(ended.err));
+      EXPECT_TRUE(contains(ended.err, c.says));
+    }
+    const Finished inspected = run_program({"inspect", path(c.name)});
+    EXPECT_EQ(inspected.status, 0);
+    EXPECT_TRUE(contains(inspected.out, "not a model that can be run: ") && contains(inspected.out, c.says)) << inspected.out;
+  }
+
+  GgufBuilder strange = table_model({}, {});
+  ASSERT_TRUE(strange.number<float>("qwen2.new_thing", 0.5f).raw_data(std::string(100, 'x')).write(path("strange.gguf")));
+  auto all = commands(path("strange.gguf"));
+  all.back() = {"inspect", path("strange.gguf")};
+  for (const std::vector<std::string>& command : all) {
+    const Finished ended = run_program(command);
+    SCOPED_TRACE(command[0] + ": " + ended.err);
+    EXPECT_EQ(ended.status, 0);
+    EXPECT_TRUE(contains(ended.err, "strange.gguf: a key that is not known here and not used: 'qwen2.new_thing'\n"));
+    EXPECT_TRUE(contains(ended.err, "strange.gguf: 100 bytes from byte "));
+  }
+
+  // More tokens than rows of the embedding.
+  ASSERT_TRUE(table_model(std::vector<std::string>(29, "x"), {}).write(path("words.gguf")));
+  for (const std::vector<std::string>& command : commands(path("words.gguf"))) {
+    const Finished ended = run_program(command);
+    EXPECT_EQ(ended.status, 3) << command[0];
+    EXPECT_TRUE(is_message(ended.err) && contains(ended.err, "found 288 rows for the 289 tokens")) << command[0] << ": " << ended.err;
+  }
+}
+
+// Positions scaled from the command line are those of a file that has the keys.
+TEST_F(ProgramTest, RopeFromTheCommandLine) {
+  const auto logits = [](const std::string& model, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"logits", "-m", model, "-t", "1", "--ids", "5,200,17,99,3,250,41", "-o", path("rope.npy")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished ended = run_program(arguments);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return read_file("rope.npy");
+  };
+  // Keys put before the others; a last one makes their bytes a multiple of the alignment, so that all else stays in its place.
+  const std::string tiny = std::string(test_data) + "/tiny-qwen3.gguf";
+  std::ifstream golden(tiny, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(golden), {}};
+  const std::string scaling = "qwen3.rope.scaling.";
+  std::string keys = GgufBuilder::raw_string(scaling + "type") + GgufBuilder::raw<std::uint32_t>(8) + GgufBuilder::raw_string("yarn") +
+                     GgufBuilder::raw_string(scaling + "factor") + GgufBuilder::raw<std::uint32_t>(6) + GgufBuilder::raw(4.0f) +
+                     GgufBuilder::raw_string(scaling + "original_context_length") + GgufBuilder::raw<std::uint32_t>(4) +
+                     GgufBuilder::raw<std::uint32_t>(128) + GgufBuilder::raw_string("test.filler") + GgufBuilder::raw<std::uint32_t>(8);
+  keys += GgufBuilder::raw_string(std::string((32 - (keys.size() + 8) % 32) % 32, 'x'));
+  std::uint64_t count = 0;
+  std::memcpy(&count, bytes.data() + 16, sizeof count);
+  bytes.replace(16, sizeof count, GgufBuilder::raw(count + 4));
+  write_file("yarn.gguf", bytes.insert(24, keys));
+  const std::string plain = logits(tiny, {}), yarn = logits(path("yarn.gguf"), {});
+  EXPECT_NE(plain, yarn);
+  EXPECT_EQ(logits(tiny, {"--rope-scaling", "yarn", "--rope-scale", "4", "--rope-orig-ctx", "128"}), yarn);
+  EXPECT_EQ(logits(path("yarn.gguf"), {"--rope-scaling", "none"}), plain);
+  EXPECT_NE(logits(tiny, {"--rope-scale", "4"}), plain);
+  EXPECT_NE(logits(tiny, {"--rope-freq-base", "1000"}), plain);
+  EXPECT_EQ(logits(tiny, {"--rope-freq-base", "1000000"}), plain);
 }
 
 TEST_F(ProgramTest, NpuListNamesEachNumbersSource) {

@@ -362,6 +362,7 @@ void add_bench(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Measure tokens per second");
   add_model_options(*command, options->model, ThreadOption::several);
+  add_rope_options(*command, options->model.rope);
   command->add_option("-p,--n-prompt", options->prompts, "Prompt lengths (default 512; 0: none)")->type_name("N[,N]");
   command->add_option("-n,--n-gen", options->generations, "Tokens to generate (default 128; 0: none)")
       ->type_name("N[,N]");

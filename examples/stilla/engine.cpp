@@ -21,23 +21,23 @@
 namespace program {
 
 void choose_target(const std::string& name) { check(stilla::force_target(name)); }
-stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source) {
-  const stilla::Result<stilla::ModelConfig> config = stilla::read_model_config(source);
+stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source, const stilla::RopeChoice& rope) {
+  const stilla::Result<stilla::ModelConfig> config = stilla::read_model_config(source, rope);
   if (!config) return config.error();
   const stilla::Result<const stilla::TensorInfo*> embedding = source.require_tensor("token_embd.weight");
   if (!embedding) return embedding.error();
   return ModelFacts{config->architecture, config->name, config->context,
-                    static_cast<std::size_t>((*embedding)->rows())};
+                    static_cast<std::size_t>((*embedding)->rows()), config->notes};
 }
 
 std::string target_name() { return stilla::active_target().name; }
 
 struct Engine::State {
   State(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& chosen, const Progress& progress)
-      : facts(value_of(read_model_facts(*source))),
+      : facts(value_of(read_model_facts(*source, chosen.rope))),
         options(chosen),
         pool(std::in_place, chosen.threads),
-        model(value_of(stilla::Model::load(std::move(source), *pool, progress, chosen.weights, chosen.device))),
+        model(value_of(stilla::Model::load(std::move(source), *pool, progress, chosen.weights, chosen.device, chosen.rope))),
         session(new_session()) {}
 
   stilla::Session new_session() {

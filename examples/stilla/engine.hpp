@@ -18,6 +18,7 @@
 #include <stilla/format/format_id.hpp>
 #include <stilla/io/model_source.hpp>
 #include <stilla/kv_cache.hpp>
+#include <stilla/model/config.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/sampling/candidates.hpp>
 
@@ -31,16 +32,18 @@ struct EngineOptions {
   std::size_t batch = 512;
   std::optional<stilla::FormatId> weights;  // that the layers are requantised to; empty: as in the file
   std::string device;                       // that multiplies the layers' matrices (device_matrix.hpp); empty: the CPU
+  stilla::RopeChoice rope;                  // what is decided about RoPE in place of the file
 };
 
-// What a source says of its model. The whole ModelConfig comes with the kernels' headers, so it stays in engine.cpp.
+// What a source says of its model.
 struct ModelFacts {
   std::string architecture;
   std::string name;            // printable; may be empty
   std::size_t context = 0;     // positions the model was trained for
   std::size_t vocabulary = 0;  // rows of the embedding
+  std::vector<std::string> notes;  // what a user should be told of the file, a line each
 };
-stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source);
+stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source, const stilla::RopeChoice& rope = {});
 
 // Chooses the target for the whole program; an empty name: the best one. Ends the program if the CPU lacks it.
 void choose_target(const std::string& name);

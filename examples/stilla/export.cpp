@@ -118,7 +118,7 @@ int run_export(ExportOptions options) {
 
 void add_export(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<ExportOptions>();
-  CLI::App* command = app.add_subcommand("export", "Write a Qwen2 model as ONNX graphs for another stack");
+  CLI::App* command = app.add_subcommand("export", "Write a Qwen2 or Qwen3 model as ONNX graphs for another stack");
   command
       ->add_option_function<std::string>(
           "--to",

@@ -138,6 +138,7 @@ int inspect(const InspectOptions& options) {
     const stilla::Result<ModelFacts> facts = read_model_facts(file);
     out += facts ? memory_text(file, *facts, options.weights)
                  : fmt::format("\nnot a model that can be run: {}\n", facts.error().message);
+    if (facts) report_notes(*facts);
   }
   write_output(out);
   return 0;

@@ -17,10 +17,15 @@
 
 namespace program {
 
+void report_notes(const ModelFacts& facts) {
+  for (const std::string& note : facts.notes) message(note);
+}
+
 OpenedModel open_model(const ModelOptions& options) {
   choose_target(options.target);
   std::unique_ptr<stilla::ModelSource> source = open_model_source(options.path);
-  ModelFacts facts = value_of(read_model_facts(*source));
+  ModelFacts facts = value_of(read_model_facts(*source, options.rope));
+  report_notes(facts);
   stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source));
   std::size_t context = facts.context;
   if (options.context > facts.context) {
@@ -67,7 +72,7 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
   }
   ProgressLine progress("loading");
   const EngineOptions engine_options{thread_count(options.threads), model.context, options.kv_type, options.activations, batch,
-                                     options.weights, options.device};
+                                     options.weights, options.device, options.rope};
   return Engine(std::move(model.source), engine_options,
                 [&](std::size_t done, std::size_t total) { progress.show(done, total); });
 }

@@ -15,6 +15,9 @@
 
 namespace program {
 
+// Tells what a file says and this program does not understand.
+void report_notes(const ModelFacts& facts);
+
 // Step one: header, dimensions, tokenizer.
 struct OpenedModel {
   std::unique_ptr<stilla::ModelSource> source;

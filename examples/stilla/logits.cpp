@@ -63,6 +63,7 @@ void add_logits(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<LogitsOptions>();
   CLI::App* command = app.add_subcommand("logits", "Write the logits of every position to a NumPy file");
   add_model_options(*command, options->model);
+  add_rope_options(*command, options->model.rope);
   command->add_option("--ids", options->ids, "Token ids as given, none added: 1,2,3; - for standard input")
       ->type_name("IDS")
       ->required();

@@ -39,7 +39,7 @@ std::string help_command(const CLI::App& app) {
 }
 
 int run_program(const std::vector<std::string>& arguments) {
-  CLI::App app("Runs Qwen2 and Llama models, such as the DeepSeek-R1 distills, on this machine's CPU.", "stilla");
+  CLI::App app("Runs Qwen2, Qwen3 and Llama models, such as the DeepSeek-R1 distills, on this machine's CPU.", "stilla");
   program::Command chosen;
   app.set_version_flag(
       "--version", fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH));

@@ -34,6 +34,44 @@ void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights,
       ->type_name("FORMAT");
 }
 
+namespace {
+
+constexpr std::size_t most_context = std::size_t{1} << 20;
+
+// An optional number.
+template <class T>
+void add_choice(CLI::App& app, const std::string& name, std::optional<T>& value, T least, T most, const std::string& help) {
+  app.add_option_function<std::string>(
+         name, [&value, name, least, most](const std::string& text) { value = parse_number<T>(name, text, least, most); }, help)
+      ->type_name("N");
+}
+
+}  // namespace
+
+void add_rope_options(CLI::App& app, stilla::RopeChoice& rope) {
+  app.add_option_function<std::string>(
+         "--rope-scaling",
+         [&rope](const std::string& name) {
+           using Type = stilla::RopeScaling::Type;
+           const std::pair<std::string_view, Type> known[] = {{"none", Type::none}, {"linear", Type::linear}, {"yarn", Type::yarn}};
+           for (const auto& [known_name, type] : known) {
+             if (name == known_name) {
+               rope.type = type;
+               return;
+             }
+           }
+           throw CLI::ValidationError("--rope-scaling",
+                                      fmt::format("found '{}'; supported: none, linear, yarn", stilla::printable(name)));
+         },
+         "Scale positions for texts longer than those of the training: none, linear or yarn (default: as the file says)")
+      ->type_name("TYPE");
+  add_choice<double>(app, "--rope-scale", rope.factor, 1.0, 1e6,
+                     "By how much: the context becomes so many times --rope-orig-ctx (default: as the file says)");
+  add_choice<std::size_t>(app, "--rope-orig-ctx", rope.original_context, 1, most_context,
+                          "Positions of the training (default: as the file says)");
+  add_choice<double>(app, "--rope-freq-base", rope.base, 1.0, 1e30, "Base of RoPE's angles (default: as the file says)");
+}
+
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
   app.add_option("-m,--model", options.path,
                  "The model, a GGUF file, packed (stilla pack) or not (default: a tiny one that is in this program)")
@@ -74,7 +112,6 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
                              "the CPU. Here: {}",
                              stilla::device_names()))
       ->type_name("NAME");
-  constexpr std::size_t most_context = std::size_t{1} << 20;
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, most_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");
   if (threads == ThreadOption::one) add_threads_option(app, options.threads);

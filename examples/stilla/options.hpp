@@ -21,6 +21,7 @@
 #include <stilla/contract/activation_q8.hpp>
 #include <stilla/format/format_id.hpp>
 #include <stilla/kv_cache.hpp>
+#include <stilla/model/config.hpp>
 #include <stilla/sampling.hpp>
 #include <stilla/text/tokenizer.hpp>
 
@@ -89,6 +90,7 @@ struct ModelOptions {
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
   std::string device;       // that multiplies the layers' matrices; empty: the CPU
+  stilla::RopeChoice rope;  // in place of what the file says
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: what suits the machine
   bool verbose = false;
@@ -97,6 +99,8 @@ void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
 enum class ThreadOption { one, several };  // bench has its own -t
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
+// --rope-*, for texts longer than those of the training: run, chat, logits, bench.
+void add_rope_options(CLI::App& app, stilla::RopeChoice& rope);
 
 // How the next token is chosen (sampling_options.cpp).
 struct SamplingChoice {

@@ -20,6 +20,7 @@
 
 #include "commands.hpp"
 #include "engine.hpp"
+#include "loading.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
@@ -145,7 +146,7 @@ int pack(const Options& options) {
   const std::string output = options.output.empty() ? default_output(options) : options.output;
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
-  value_of(read_model_facts(source));  // what could not be run is not worth packing
+  report_notes(value_of(read_model_facts(source)));  // what could not be run is not worth packing
   stilla::ThreadPool pool(thread_count(options.threads));
   const Change change(options, source, pool);
   const stilla::PackOptions packing{options.weights, change.get()};

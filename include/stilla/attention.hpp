@@ -4,8 +4,8 @@
 //
 //     out[m, h] = sum over j <= position(m) of softmax_j(query[m, h] . key[j, g] / sqrt(D)) * value[j, g]
 //
-// with g = h / (H / G): neighbouring query heads share a KV head. Row m of the queries is at position first_position + m,
-// so prefill is M rows and decode is one. The reduction order is fixed by include/stilla/contract/attention.hpp.
+// with g = h / (H / G): neighbouring query heads share a KV head. D is a multiple of 4 up to 256. Row m of the queries is at position
+// first_position + m, so prefill is M rows and decode is one. The reduction order is fixed by include/stilla/contract/attention.hpp.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/contract/attention.hpp>
+#include <stilla/contract/head_dim.hpp>
 #include <stilla/dispatch.hpp>
 #include <stilla/key_bias.hpp>
 #include <stilla/kv_cache.hpp>
@@ -37,7 +38,7 @@ inline constexpr std::size_t attention_merged_heads = 4;  // by a task, chunk af
 constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim,
                                                std::size_t positions) {
   if (rows > attention_split_rows) return 0;
-  return rows * n_heads * ((positions + kv_chunk - 1) / kv_chunk) * (head_dim + 2);
+  return rows * n_heads * ((positions + kv_chunk - 1) / kv_chunk) * (padded_head_dim(head_dim) + 2);
 }
 
 // out and queries: M x (n_heads * D); n_heads a multiple of the cache's heads. Positions 0 .. first_position + M - 1 of
@@ -91,11 +92,11 @@ class QueryTeams {
   std::size_t rows_together_;
 };
 
-// A team's queries as the kernels want them.
+// A team's queries as the kernels want them: heads of D values are padded to D_.
 template <class Target, class E>
 class TeamQueries {
  public:
-  TeamQueries(const QueryTeam& team, ConstMatrix queries, std::size_t D, const KeyBias& bias) : D_(D) {
+  TeamQueries(const QueryTeam& team, ConstMatrix queries, std::size_t D, const KeyBias& bias) : D_(padded_head_dim(D)) {
     const float scale = 1.0f / std::sqrt(static_cast<float>(D));
     if constexpr (IntegerKv<E>) {
       if (bias) {
@@ -107,14 +108,15 @@ class TeamQueries {
       const float* from = queries.row(team.first_row + r) + team.first_head * D;
       for (std::size_t h = 0; h < team.heads; ++h) {
         const std::size_t i = r * team.heads + h;
-        float* to = scaled_ + i * D;
+        float* to = scaled_ + i * D_;
         for (std::size_t d = 0; d < D; ++d) to[d] = from[h * D + d] * scale;
+        std::fill(to + D, to + D_, 0.0f);
         if constexpr (IntegerKv<E>) {
           if (bias) {
             tables_->take_pairs(pairs_ + i * 2 * tables_->padded_pairs(), to);
             constants_[i] = tables_->constant(to, bias.values + team.kv_head * D);
           }
-          Hadamard<Target>::run(to, D);
+          Hadamard<Target>::run(to, D_);
         }
       }
     }
@@ -153,7 +155,7 @@ class TeamQueries {
 struct TeamResults {
   float max[attention_queries_at_once];
   float sum[attention_queries_at_once];
-  alignas(64) float out[attention_queries_at_once * max_head_dim];  // [queries][D]
+  alignas(64) float out[attention_queries_at_once * max_head_dim];  // [queries][D padded]
 
   AttentionParts from(std::size_t query, std::size_t D) { return {max + query, sum + query, out + query * D}; }
 };
@@ -163,7 +165,7 @@ struct TeamResults {
 template <class Target, class E>
 std::size_t attend_chunk(const TeamQueries<Target, E>& queries, const QueryTeam& team, const KvCache& cache, std::size_t layer,
                          std::size_t chunk, std::size_t first_position, TeamResults& results) {
-  const std::size_t D = cache.shape().head_dim;
+  const std::size_t D = cache.shape().padded_dim();
   const auto run = [&](std::size_t first, std::size_t count, std::size_t seen) {
     AttentionChunkArgs<E> args = queries.args(chunk, first, count);
     args.chunk = cache.head_chunk(layer, chunk, team.kv_head);
@@ -190,16 +192,18 @@ std::size_t attend_chunk(const TeamQueries<Target, E>& queries, const QueryTeam&
   return first_seeing;
 }
 
+// to: the head's first `size` values.
 template <class Target, class E>
-void finish_head(float* out, float sum, std::size_t D) {
+void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t size) {
   AttentionMerge<Target>::finish(out, sum, D);
   if constexpr (IntegerKv<E>) Hadamard<Target>::run(out, D);
+  std::copy(out, out + size, to);
 }
 
 template <class Target, class E>
 void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer, std::size_t first_position,
                std::size_t n_heads, float* scratch, const KeyBias& bias, Parallel parallel) {
-  const std::size_t D = cache.shape().head_dim;
+  const std::size_t size = cache.shape().head_dim, D = cache.shape().padded_dim();
   const std::size_t rows = queries.rows;
   const QueryTeams teams(rows, n_heads, cache.shape().heads);
 
@@ -207,7 +211,7 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
     // Many rows: a task walks all chunks of its team.
     parallel(teams.count(), [&](std::size_t task) {
       const QueryTeam team = teams[task];
-      const TeamQueries<Target, E> team_queries(team, queries, D, bias);
+      const TeamQueries<Target, E> team_queries(team, queries, size, bias);
       TeamResults total, part;
       const std::size_t visible = first_position + team.first_row + team.rows;
       attend_chunk<Target, E>(team_queries, team, cache, layer, 0, first_position, total);
@@ -216,9 +220,8 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
         if (first < team.size()) AttentionMerge<Target>::merge(total.from(first, D), part.from(first, D), team.size() - first, D);
       }
       for (std::size_t i = 0; i < team.size(); ++i) {
-        float* to = out.row(team.first_row + i / team.heads) + (team.first_head + i % team.heads) * D;
-        finish_head<Target, E>(total.out + i * D, total.sum[i], D);
-        std::copy(total.out + i * D, total.out + (i + 1) * D, to);
+        float* to = out.row(team.first_row + i / team.heads) + (team.first_head + i % team.heads) * size;
+        finish_head<Target, E>(to, total.out + i * D, total.sum[i], D, size);
       }
     });
     return;
@@ -237,7 +240,7 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
   };
   parallel(teams.count() * groups, [&](std::size_t task) {
     const QueryTeam team = teams[task / groups];
-    const TeamQueries<Target, E> team_queries(team, queries, D, bias);
+    const TeamQueries<Target, E> team_queries(team, queries, size, bias);
     TeamResults part;
     const std::size_t first_chunk = task % groups * together;
     for (std::size_t c = first_chunk; c < std::min(first_chunk + together, chunks); ++c) {
@@ -258,8 +261,9 @@ void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_
     for (std::size_t c = 1; c * kv_chunk < first_position + row + 1; ++c) {
       AttentionMerge<Target>::merge(total, part_of(row, c, first), n, D);
     }
-    for (std::size_t h = 0; h < n; ++h) finish_head<Target, E>(total.out + h * D, total.sum[h], D);
-    std::copy(total.out, total.out + n * D, out.row(row) + first * D);
+    for (std::size_t h = 0; h < n; ++h) {
+      finish_head<Target, E>(out.row(row) + (first + h) * size, total.out + h * D, total.sum[h], D, size);
+    }
   });
 }
 

@@ -40,6 +40,7 @@
 #include <stilla/base/math.hpp>
 #include <stilla/base/types.hpp>
 #include <stilla/contract/attention.hpp>
+#include <stilla/contract/head_dim.hpp>
 #include <stilla/row_kernels.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -85,12 +86,15 @@ void with_kv_type(KvType type, F&& f) {
 struct KvShape {
   std::size_t layers = 0;
   std::size_t heads = 0;     // G
-  std::size_t head_dim = 0;  // D, a multiple of 16 up to 256
+  std::size_t head_dim = 0;  // D, a multiple of 4 up to 256
   KvType type = KvType::f16;
+
+  // As a head lies in memory.
+  std::size_t padded_dim() const { return padded_head_dim(head_dim); }
 
   std::size_t head_bytes() const {
     std::size_t bytes = 0;
-    with_kv_type(type, [&](auto element) { bytes = KvLayout<decltype(element)>::bytes(head_dim); });
+    with_kv_type(type, [&](auto element) { bytes = KvLayout<decltype(element)>::bytes(padded_dim()); });
     return bytes;
   }
   std::size_t chunk_bytes() const { return layers * heads * head_bytes(); }
@@ -117,23 +121,25 @@ float round_to_codes(int* codes, float* x, std::size_t D) {
   return unit / static_cast<float>(hadamard_run(D));  // the transform twice multiplies by its length
 }
 
-// Position j of one head's chunk.
+// Position j of one head's chunk: `size` values of the key and of the value, and zeros up to D.
 template <class E>
-void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float* key, const float* value) {
+void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float* key, const float* value, std::size_t size) {
   if constexpr (!IntegerKv<E>) {
     E* keys = reinterpret_cast<E*>(chunk + KvLayout<E>::keys) + j / key_tile * key_tile * D + j % key_tile;
     E* values = reinterpret_cast<E*>(chunk + KvLayout<E>::values(D)) + j * D;
-    for (std::size_t d = 0; d < D; ++d) {
+    for (std::size_t d = 0; d < size; ++d) {
       keys[d * key_tile] = from_float<E>(key[d]);
       values[d] = from_float<E>(value[d]);
     }
+    for (std::size_t d = size; d < D; ++d) keys[d * key_tile] = values[d] = from_float<E>(0.0f);
   } else {
     float turned[max_head_dim];
     int codes[max_head_dim];
-    std::copy(key, key + D, turned);
+    const auto fill = [&](const float* x) { std::fill(std::copy(x, x + size, turned), turned + D, 0.0f); };
+    fill(key);
     store_as(chunk + KvLayout<E>::key_scales + j * sizeof(float), round_to_codes<E>(codes, turned, D));
     for (std::size_t d = 0; d < D; ++d) set_key_code<E>(chunk, D, j, d, codes[d]);
-    std::copy(value, value + D, turned);
+    fill(value);
     store_as(chunk + KvLayout<E>::value_scales + j * sizeof(float), round_to_codes<E>(codes, turned, D));
     for (std::size_t d = 0; d < D; ++d) set_value_code<E>(chunk, D, j, d, codes[d]);
   }
@@ -144,9 +150,9 @@ void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float*
 class KvCache {
  public:
   static Result<KvCache> create(const KvShape& shape) {
-    if (shape.head_dim == 0 || shape.head_dim % key_tile != 0 || shape.head_dim > max_head_dim) {
-      return Error{ErrorKind::bad_argument,
-                   concat("head size ", shape.head_dim, " is not supported: it must be a multiple of 16 up to ", max_head_dim)};
+    if (shape.head_dim == 0 || shape.head_dim % head_dim_step != 0 || shape.head_dim > max_head_dim) {
+      return Error{ErrorKind::bad_argument, concat("head size ", shape.head_dim, " is not supported: it must be a multiple of ",
+                                                   head_dim_step, " up to ", max_head_dim)};
     }
     for (const auto& [count, what] : {std::pair{shape.layers, "layers"}, std::pair{shape.heads, "heads"}}) {
       if (count == 0 || count > most_layers_or_heads) {
@@ -203,7 +209,7 @@ class KvCache {
     with_kv_type(shape_.type, [&](auto element) {
       using E = decltype(element);
       for (std::size_t g = 0; g < shape_.heads; ++g) {
-        detail::store_in_chunk<E>(chunk + g * shape_.head_bytes(), D, position % kv_chunk, key + g * D, value + g * D);
+        detail::store_in_chunk<E>(chunk + g * shape_.head_bytes(), shape_.padded_dim(), position % kv_chunk, key + g * D, value + g * D, D);
       }
     });
   }
@@ -225,7 +231,7 @@ class KvCache {
       for (std::size_t head = 0; head < shape_.layers * shape_.heads; ++head) {
         std::byte* at = to.data() + head * shape_.head_bytes();
         for (std::size_t j = stored; j < kv_chunk; ++j) {
-          detail::store_in_chunk<decltype(element)>(at, shape_.head_dim, j, nothing, nothing);
+          detail::store_in_chunk<decltype(element)>(at, shape_.padded_dim(), j, nothing, nothing, shape_.head_dim);
         }
       }
     });

@@ -14,6 +14,8 @@
 //     YaRN     (Peng et al., 2023) pairs that turn often in the original context keep their angle, those that turn less than
 //              once have it divided by the factor, and those between are in between; cosines and sines are multiplied by
 //              0.1 ln(factor) + 1, so that attention is as sharp as before
+//
+// Whatever the scaling, cosines and sines are multiplied by `magnitude` as well, as in llama.cpp.
 #pragma once
 
 #include <algorithm>
@@ -41,7 +43,7 @@ struct RopeScaling {
   Type type = Type::none;
   double factor = 1.0;              // at least 1
   double original_context = 0.0;    // YaRN: positions before
-  double magnitude = 0.0;           // YaRN: of cosines and sines; 0: by the formula above
+  double magnitude = 1.0;           // of cosines and sines, beside YaRN's formula
   double fast_turns = 32.0;         // YaRN: pairs with more turns in the original context keep their angle,
   double slow_turns = 1.0;          //       pairs with fewer have all of the factor
 };
@@ -63,8 +65,9 @@ class RopeFrequencies {
       first = std::max(std::floor(pair_that_turns(scaling.fast_turns)), 0.0);
       last = std::min(std::ceil(pair_that_turns(scaling.slow_turns)), static_cast<double>(rotary_dim) - 1.0);
       if (first == last) last += 0.001;
-      magnitude_ = scaling.magnitude != 0.0 ? scaling.magnitude : std::fma(0.1, logarithm(scaling.factor), 1.0);
+      magnitude_ = std::fma(0.1, logarithm(scaling.factor), 1.0);
     }
+    magnitude_ *= scaling.magnitude;
     for (std::size_t i = 0; i < radians_.size(); ++i) {
       const double angle = power(base, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
       const double slow = is_yarn ? std::clamp((static_cast<double>(i) - first) / (last - first), 0.0, 1.0)

@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write tiny-qwen2.gguf, tiny-llama.gguf and models.bin: two small random models that together use all weight formats,
-and what transformers makes of them in float32 on the dequantised weights.
+"""Write tiny-qwen2.gguf, tiny-llama.gguf, tiny-qwen3.gguf and models.bin: small random models that together use all weight
+formats, and what transformers makes of them in float32 on the dequantised weights.
 
     pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6 tokenizers==0.23.3
     python make_tiny_models.py tests/golden
 
 The models know nothing, but have what trained ones have: biases of Q, K and V with one huge K bias, norm weights far from
-1, grouped heads, more embedding rows than tokens, a byte-level BPE tokenizer and ChatML. Formats that gguf-py cannot encode
-are blocks of random bytes with scales that give weights of the wanted spread.
+1, grouped heads, more embedding rows than tokens, a byte-level BPE tokenizer and ChatML. The Qwen3 has heads twice as wide as
+hidden / heads and norms of queries and keys. Formats that gguf-py cannot encode are blocks of random bytes with scales that give
+weights of the wanted spread.
 
 models.bin is a row of records, little endian:  u32 name bytes | name | u32 count | count float32.
   MODEL/ids, MODEL/logits            a prompt, logits of all its positions, row after row
   MODEL/greedy, MODEL/margin         the greedy continuation, and by how much each token won
   MODEL/long-ids, /long-positions, /long-logits    a prompt longer than a chunk of the cache, logits of some positions
-  MODEL/linear-logits, MODEL/yarn-logits           the same with SCALINGS of the rotary positions
+  MODEL/linear-logits, MODEL/yarn-logits, MODEL/llama3-logits      the same with SCALINGS of the rotary positions
+  MODEL/llama3-factors               what the angles are divided by then, as a GGUF file of Llama 3 has them in rope_freqs.weight
+  tiny-qwen3/tied-logits             logits of the prompt with the embedding as head
 """
 import copy
 import os
@@ -28,7 +31,7 @@ from gguf import GGML_QUANT_SIZES, GGUFWriter, TokenType
 from gguf import GGMLQuantizationType as T
 from gguf.quants import dequantize, quantize
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 TOKENS = 512
 PROMPT = 40
@@ -36,7 +39,8 @@ LONG = 300
 LONG_POSITIONS = [0, 1, 254, 255, 256, 257, 298, 299]
 GREEDY = 32
 # As in the configuration of a model whose context was extended; GGUF's keys for them are set by the test.
-SCALINGS = {"linear": dict(factor=4.0), "yarn": dict(factor=4.0, original_max_position_embeddings=128)}
+SCALINGS = {"linear": dict(factor=4.0), "yarn": dict(factor=4.0, original_max_position_embeddings=128),
+            "llama3": dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)}
 
 # What the vocabulary is made of: words as they stand in English and in code.
 TEXT = """The drop falls from the still into the glass, and the next one follows it. What is the sum of two and three?
@@ -62,6 +66,13 @@ MODELS = {
         layers=[
             dict(q=T.F16, k=T.BF16, v=T.F32, o=T.Q4_1, gate=T.Q5_1, up=T.IQ4_NL, down=T.Q4_1),
             dict(q=T.Q4_1, k=T.Q8_0, v=T.Q5_1, o=T.F16, gate=T.Q4_1, up=T.BF16, down=T.IQ4_NL),
+        ]),
+    "tiny-qwen3": dict(
+        arch="qwen3", seed=3, pre="qwen2", rows=544, hidden=256, ffn=512, heads=8, kv_heads=2, head_dim=64, base=1e6, eps=1e-6,
+        embedding=T.Q4_K, head=T.Q6_K,
+        layers=[
+            dict(q=T.Q4_K, k=T.Q6_K, v=T.Q8_0, o=T.Q4_K, gate=T.Q4_K, up=T.Q4_K, down=T.Q6_K),
+            dict(q=T.Q4_0, k=T.Q4_K, v=T.Q5_K, o=T.Q5_0, gate=T.IQ4_XS, up=T.Q4_K, down=T.Q4_K),
         ]),
 }
 
@@ -115,8 +126,8 @@ def tokenizer():
 def write(name, path):
     m = MODELS[name]
     rng = np.random.default_rng(m["seed"])
-    hidden, ffn, head_dim = m["hidden"], m["ffn"], m["hidden"] // m["heads"]
-    kv = m["kv_heads"] * head_dim
+    hidden, ffn, head_dim = m["hidden"], m["ffn"], m.get("head_dim", m["hidden"] // m["heads"])
+    query, kv = m["heads"] * head_dim, m["kv_heads"] * head_dim
     w = GGUFWriter(path, m["arch"])
     w.add_name(f"Stilla {name}")
     w.add_block_count(len(m["layers"]))
@@ -127,6 +138,9 @@ def write(name, path):
     w.add_head_count_kv(m["kv_heads"])
     w.add_rope_freq_base(m["base"])
     w.add_layer_norm_rms_eps(m["eps"])
+    if "head_dim" in m:
+        w.add_key_length(head_dim)
+        w.add_value_length(head_dim)
     if m["arch"] == "llama":
         w.add_rope_dimension_count(head_dim)
         w.add_vocab_size(m["rows"])
@@ -151,14 +165,14 @@ def write(name, path):
     def vector(tensor, values):
         w.add_tensor(tensor, np.asarray(values, np.float32))
 
-    def norm(tensor, middle):
-        vector(tensor, middle * np.exp(0.5 * rng.standard_normal(hidden)))
+    def norm(tensor, middle, width=hidden):
+        vector(tensor, middle * np.exp(0.5 * rng.standard_normal(width)))
 
     matrix("token_embd.weight", m["embedding"], m["rows"], hidden, gain=np.sqrt(hidden) * 0.2, zero_from=TOKENS)
     for l, types in enumerate(m["layers"]):
         b = f"blk.{l}."
         norm(b + "attn_norm.weight", 1.5)
-        matrix(b + "attn_q.weight", types["q"], hidden, hidden)
+        matrix(b + "attn_q.weight", types["q"], query, hidden)
         matrix(b + "attn_k.weight", types["k"], kv, hidden)
         matrix(b + "attn_v.weight", types["v"], kv, hidden)
         if m["arch"] == "qwen2":
@@ -167,7 +181,10 @@ def write(name, path):
             vector(b + "attn_q.bias", rng.standard_normal(hidden))
             vector(b + "attn_k.bias", k_bias)
             vector(b + "attn_v.bias", 0.2 * rng.standard_normal(kv))
-        matrix(b + "attn_output.weight", types["o"], hidden, hidden)
+        if m["arch"] == "qwen3":
+            norm(b + "attn_q_norm.weight", 1.5, head_dim)
+            norm(b + "attn_k_norm.weight", 1.0, head_dim)
+        matrix(b + "attn_output.weight", types["o"], hidden, query)
         norm(b + "ffn_norm.weight", 1.0)
         matrix(b + "ffn_gate.weight", types["gate"], ffn, hidden)
         matrix(b + "ffn_up.weight", types["up"], ffn, hidden)
@@ -181,6 +198,23 @@ def write(name, path):
     w.close()
 
 
+def llama3_factors(base, head_dim, factor, low_freq_factor, high_freq_factor, original_max_position_embeddings):
+    """Llama 3's long-context scaling as divisors of the angles: 1 for pairs that turn often within the original context, the
+    factor for those that turn less than once, a harmonic mean of both between."""
+    turns = original_max_position_embeddings / (2 * np.pi * base ** (np.arange(0, head_dim, 2) / head_dim))
+    share = np.clip((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0, 1)
+    return 1 / ((1 - share) / factor + share)
+
+
+def load(folder, name):
+    """The model as transformers reads it from the GGUF file; it does not read a head's width for all architectures."""
+    file = dict(gguf_file=f"{name}.gguf")
+    config = AutoConfig.from_pretrained(folder, **file)
+    config.head_dim = MODELS[name].get("head_dim", MODELS[name]["hidden"] // MODELS[name]["heads"])
+    return AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32, attn_implementation="eager",
+                                                **file).eval()
+
+
 def record(out, name, values):
     values = np.asarray(values, np.float32).ravel()
     out.write(struct.pack("<I", len(name)) + name.encode() + struct.pack("<I", values.size) + values.tobytes())
@@ -190,10 +224,8 @@ def main(folder):
     torch.set_num_threads(1)  # the order of sums, and so the last bits, depend on it
     with open(os.path.join(folder, "models.bin"), "wb") as out:
         for name, m in MODELS.items():
-            file = f"{name}.gguf"
-            write(name, os.path.join(folder, file))
-            model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32,
-                                                         attn_implementation="eager").eval()
+            write(name, os.path.join(folder, f"{name}.gguf"))
+            model = load(folder, name)
             rng = np.random.default_rng(100 + m["seed"])
             ids = rng.integers(0, TOKENS, PROMPT)
             long_ids = rng.integers(0, TOKENS, LONG)
@@ -222,6 +254,12 @@ def main(folder):
             record(out, f"{name}/long-logits", long_logits[LONG_POSITIONS])
             for kind, scaled in scaled_logits.items():
                 record(out, f"{name}/{kind}-logits", scaled[LONG_POSITIONS])
+            record(out, f"{name}/llama3-factors", llama3_factors(m["base"], model.config.head_dim, **SCALINGS["llama3"]))
+            if m["arch"] == "qwen3":
+                model.model.rotary_emb = type(model.model.rotary_emb)(model.config)
+                model.lm_head.weight = model.model.embed_tokens.weight
+                with torch.no_grad():
+                    record(out, f"{name}/tied-logits", model(torch.tensor(ids[None])).logits[0].numpy())
             print(f"{name}: logits of std {logits.std():.2f}, greedy {text[PROMPT:]}, least margin {min(margin):.3f}")
 
 

@@ -79,6 +79,10 @@ class Pass {
     const Floats h = norm(x, "attn_norm");
     Floats q = linear(h, "attn_q", query_width), k = linear(h, "attn_k", kv_width);
     const Floats v = linear(h, "attn_v", kv_width);
+    if (c_.has_qk_norm) {
+      normalise_heads(q, "attn_q_norm");
+      normalise_heads(k, "attn_k_norm");
+    }
     turn(q, cos, sin, "q");
     turn(k, cos, sin, "k");
     see(fmt::format("key.{}", l), k);
@@ -108,6 +112,13 @@ class Pass {
     stilla::rms_norm(y.m, x.m, gain.data(), c_.rms_epsilon, parallel_);
     see(name_ + name, y);
     return y;
+  }
+
+  void normalise_heads(Floats& x, const char* name) {
+    const std::vector<float> gain = model_.vector(name_ + name + ".weight", c_.head_dim);
+    const stilla::Matrix heads(x.values.data(), x.values.size() / c_.head_dim, c_.head_dim);
+    stilla::rms_norm(heads, heads, gain.data(), c_.rms_epsilon, parallel_);
+    see(name_ + name, x);
   }
 
   stilla::PackedMatrix packed(const std::string& name, std::size_t N, std::size_t K) const {

@@ -38,18 +38,19 @@ ExportModel::ExportModel(const stilla::GgufFile& source, std::size_t context, st
     fail(exit_usage, fmt::format("{}: is packed for this program's kernels; export the GGUF file that it was made of", path));
   }
   config_ = value_of(stilla::read_model_config(source));
-  if (config_.architecture != "qwen2") {
+  if (config_.architecture != "qwen2" && config_.architecture != "qwen3") {
     fail(source.key_error("general.architecture", "'", config_.architecture,
-                          "' cannot be exported; the graphs that are written are Qwen2's"));
+                          "' cannot be exported; the graphs that are written are those of Qwen2 and Qwen3"));
   }
+  for (const std::string& note : config_.notes) message(note);
   if (config_.rotary_dim != config_.head_dim) {
-    fail(source.key_error("qwen2.rope.dimension_count", "found ", config_.rotary_dim, "; the exported graphs turn all ",
+    fail(source.key_error(config_.architecture + ".rope.dimension_count", "found ", config_.rotary_dim, "; the exported graphs turn all ",
                           config_.head_dim, " dimensions of a head"));
   }
   if (config_.rotation.any()) {
     fail(source.key_error(stilla::packed_rotation_key, "the weights are rotated; the exported graphs do not rotate what they multiply"));
   }
-  config_.vocabulary = static_cast<std::size_t>(value_of(source.require_tensor("token_embd.weight"))->rows());
+  value_of(source.require_tensor("token_embd.weight"));
   if (context != 0 && context < config_.context) config_.context = context;
 }
 

@@ -31,7 +31,7 @@ std::optional<Stack> stack_by_name(std::string_view name);
 
 class ExportModel {
  public:
-  // Refused: what is no Qwen2 model, is packed, or has embeddings that only part of a head's dimensions turn.
+  // Refused: what is no Qwen2 or Qwen3 model, is packed, or has embeddings that only part of a head's dimensions turn.
   ExportModel(const stilla::GgufFile& source, std::size_t context, stilla::Parallel parallel);
 
   const stilla::GgufFile& source() const { return source_; }

@@ -58,8 +58,8 @@ class GenaiDecoder {
     const std::string name = fmt::format("blk.{}.", l);
     const std::string h = normalise(name + "attn_norm");
     const std::size_t query_width = c_.n_heads * c_.head_dim, kv_width = c_.n_kv_heads * c_.head_dim;
-    const std::string q = linear(h, name + "attn_q", query_width, c_.hidden);
-    const std::string k = linear(h, name + "attn_k", kv_width, c_.hidden);
+    const std::string q = normalised_heads(linear(h, name + "attn_q", query_width, c_.hidden), name + "attn_q_norm", c_.n_heads);
+    const std::string k = normalised_heads(linear(h, name + "attn_k", kv_width, c_.hidden), name + "attn_k_norm", c_.n_kv_heads);
     const std::string v = linear(h, name + "attn_v", kv_width, c_.hidden);
     pending_ = linear(attention(l, q, k, v), name + "attn_output", c_.hidden, query_width);
     const std::string f = normalise(name + "ffn_norm");
@@ -104,6 +104,19 @@ class GenaiDecoder {
         {"SkipSimplifiedLayerNormalization", {residual_, pending_, weight}, {name, "", "", sum}, {epsilon}, contrib_domain});
     residual_ = sum;
     return name;
+  }
+
+  // Each head by itself, where the model does so.
+  std::string normalised_heads(const std::string& x, const std::string& name, std::size_t count) {
+    if (!c_.has_qk_norm) return x;
+    const std::int64_t D = integer(c_.head_dim), heads = integer(count);
+    const std::vector<float> gain = model_.vector(name + ".weight", c_.head_dim);
+    const std::string weight = g_.constant<float>(name + ".weight", ElementType::float32, {D}, gain);
+    const std::string apart =
+        g_.add("Reshape", {x, g_.integers(fmt::format("shape.{}_heads", heads), {0, 0, heads, D})}, name + ".heads");
+    const std::string normalised = g_.add("SimplifiedLayerNormalization", {apart, weight}, name + ".normalised",
+                                          {{"axis", std::int64_t{-1}}, {"epsilon", c_.rms_epsilon}, {"stash_type", std::int64_t{1}}});
+    return g_.add("Reshape", {normalised, g_.integers(fmt::format("shape.{}_heads_together", heads), {0, 0, heads * D})}, name);
   }
 
   std::string linear(const std::string& x, const std::string& name, std::size_t rows, std::size_t columns) {

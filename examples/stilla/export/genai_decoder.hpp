@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Qwen2 decoder as onnxruntime-genai runs it: one graph of any batch, length and past, from token ids to logits, with
+// The Qwen2 or Qwen3 decoder as onnxruntime-genai runs it: one graph of any batch, length and past, from token ids to logits, with
 // onnxruntime's operators MatMulNBits, GroupQueryAttention (which also turns queries and keys) and
 // (Skip)SimplifiedLayerNormalization.
 //

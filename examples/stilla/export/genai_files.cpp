@@ -81,7 +81,7 @@ std::string genai_config(const ExportModel& model, const std::string& graph_file
   decoder["num_key_value_heads"] = c.n_kv_heads;
   m["eos_token_id"] = ends;
   m["pad_token_id"] = v.padding.value_or(v.eos.value_or(0));
-  m["type"] = "qwen2";
+  m["type"] = c.architecture;
   m["vocab_size"] = c.vocabulary;
   config["search"] = {{"do_sample", true},         {"max_length", c.context},
                       {"min_length", 0},           {"num_beams", 1},

@@ -23,10 +23,10 @@ using Integers = std::vector<std::int64_t>;
 
 // x / sqrt(mean(x^2) + epsilon) * gain over the last dimension.
 std::string add_rms_norm(Graph& g, const ExportModel& model, const StaticDialect& dialect, const std::string& x,
-                         const std::string& name) {
+                         const std::string& name, std::size_t width) {
   const stilla::ModelConfig& c = model.config();
-  const std::vector<float> values = model.vector(name + ".weight", c.hidden);
-  const std::string gain = g.constant<float>(name + ".weight", ElementType::float32, {integer(c.hidden)}, values);
+  const std::vector<float> values = model.vector(name + ".weight", width);
+  const std::string gain = g.constant<float>(name + ".weight", ElementType::float32, {integer(width)}, values);
   if (dialect.has_rms_norm) {
     return g.add("RMSNormalization", {x, gain}, name, {{"axis", std::int64_t{-1}}, {"epsilon", c.rms_epsilon}});
   }
@@ -68,10 +68,10 @@ class Body {
  private:
   std::string add_layer(std::size_t l, const std::string& x, bool is_last) {
     const std::string name = fmt::format("blk.{}.", l);
-    const std::string h = add_rms_norm(g_, model_, dialect_, x, name + "attn_norm");
+    const std::string h = add_rms_norm(g_, model_, dialect_, x, name + "attn_norm", c_.hidden);
     const std::string attended = linear(attention(l, h), name + "attn_output", c_.hidden, c_.n_heads * c_.head_dim);
     const std::string x1 = g_.add("Add", {x, attended}, name + "ffn_input");
-    const std::string f = add_rms_norm(g_, model_, dialect_, x1, name + "ffn_norm");
+    const std::string f = add_rms_norm(g_, model_, dialect_, x1, name + "ffn_norm", c_.hidden);
     const std::string gate = linear(f, name + "ffn_gate", c_.ffn, c_.hidden);
     const std::string up = linear(f, name + "ffn_up", c_.ffn, c_.hidden);
     const std::string sigmoid = g_.add("Sigmoid", {gate}, name + "sigmoid");
@@ -85,12 +85,13 @@ class Body {
   std::string attention(std::size_t l, const std::string& h) {
     const std::string name = fmt::format("blk.{}.", l);
     const Integers grouped{1, G_, H_ / G_ * S_, -1};
-    const std::string q =
-        turned(heads(linear(h, name + "attn_q", c_.n_heads * c_.head_dim, c_.hidden), name + "q", H_), name + "q");
+    const std::string q_heads = heads(linear(h, name + "attn_q", c_.n_heads * c_.head_dim, c_.hidden), name + "q", H_);
+    const std::string q = turned(normalised(q_heads, name + "attn_q_norm"), name + "q");
     const std::string scale = g_.scalar("query_scale", static_cast<float>(1.0 / std::sqrt(static_cast<double>(c_.head_dim))));
     const std::string scaled = g_.add("Mul", {q, scale}, name + "q.scaled");
     const std::string queries = g_.add("Reshape", {scaled, g_.integers("shape.grouped", grouped)}, name + "q.grouped");
-    const std::string keys = cached(l, "key", turned(projected(h, name, "k"), name + "k"));
+    const std::string k = normalised(projected(h, name, "k"), name + "attn_k_norm");
+    const std::string keys = cached(l, "key", turned(k, name + "k"));
     const std::string values = cached(l, "value", projected(h, name, "v"));
     const std::string columns = g_.add("Transpose", {keys}, name + "k.columns", {{"perm", Integers{0, 1, 3, 2}}});
     const std::string scores = g_.add("MatMul", {queries, columns}, name + "scores.grouped");
@@ -106,6 +107,11 @@ class Body {
 
   std::string projected(const std::string& h, const std::string& name, const std::string& part) {
     return heads(linear(h, name + "attn_" + part, c_.n_kv_heads * c_.head_dim, c_.hidden), name + part, G_);
+  }
+
+  // Each head by itself, where the model does so.
+  std::string normalised(const std::string& heads, const std::string& name) {
+    return c_.has_qk_norm ? add_rms_norm(g_, model_, dialect_, heads, name, c_.head_dim) : heads;
   }
 
   // [1, S, count * D] to [1, count, S, D]
@@ -224,7 +230,7 @@ Graph head_stage(ExportModel& model, const StaticDialect& dialect, bool has_cont
   g.outputs = {{"logits", ElementType::float32, {1, "sequence", integer(c.vocabulary)}}};
   StaticDialect spelled_out = dialect;
   spelled_out.has_rms_norm = false;
-  const std::string h = add_rms_norm(g, model, spelled_out, "hidden_out", "output_norm");
+  const std::string h = add_rms_norm(g, model, spelled_out, "hidden_out", "output_norm", c.hidden);
   if (has_contrib) {
     add_nbits_head(g, model, h, "logits");
   } else {

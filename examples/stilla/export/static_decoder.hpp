@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Qwen2 decoder in stages of static shapes, as NPUs take it. C is the context, S the tokens of a step, P = C - S.
+// The Qwen2 or Qwen3 decoder in stages of static shapes, as NPUs take it. C is the context, S the tokens of a step, P = C - S.
 //
 //     embeddings   ids [1, S], past_length [1]  ->  hidden [1, S, E], cos and sin [1, 1, S, D], mask [1, 1, S, C]
 //     body         hidden, cos, sin, mask, past_key.L and past_value.L [1, G, P, D] for each layer L

@@ -154,7 +154,15 @@ class GgufFile final : public ModelSource {
   template <class T>
   Result<std::vector<T>> get_array(std::string_view key) const;
 
+  std::optional<std::vector<std::uint64_t>> find_integers(std::string_view key) const override;
+  std::vector<std::string_view> keys_under(std::string_view prefix) const override;
+  std::vector<std::string> notes() const override;
+
   Result<Vocabulary> vocabulary() const override;
+  std::size_t token_count() const override {
+    const Result<GgufStrings> tokens = get_strings("tokenizer.ggml.tokens");
+    return tokens ? tokens->size() : 0;
+  }
   Result<std::string_view> chat_template() const override { return get_string_or("tokenizer.chat_template", ""); }
 
   // A value for people: "28", "'qwen2'", "[151936 string]".
@@ -247,6 +255,36 @@ inline std::optional<MetadataValue> GgufFile::find_value(std::string_view name) 
     });
   }
   return found;
+}
+
+inline std::optional<std::vector<std::uint64_t>> GgufFile::find_integers(std::string_view name) const {
+  const GgufKey* key = find(name);
+  if (!key || key->type != GgufValueType::array || key->count > max_array) return std::nullopt;
+  Result<std::vector<std::uint64_t>> all = get_array<std::uint64_t>(name);
+  if (!all) return std::nullopt;
+  return std::move(*all);
+}
+
+inline std::vector<std::string_view> GgufFile::keys_under(std::string_view prefix) const {
+  std::vector<std::string_view> out;
+  for (const GgufKey& key : contents_.keys) {
+    if (key.name.starts_with(prefix)) out.push_back(key.name);
+  }
+  return out;
+}
+
+// Writers may fill the last tensor up to the alignment with zeros. Whatever else comes behind it is nobody's.
+inline std::vector<std::string> GgufFile::notes() const {
+  if (contents_.tensors.empty()) return {};
+  std::uint64_t end = contents_.data_offset;
+  for (const GgufTensor& tensor : contents_.tensors) end = std::max(end, tensor.offset + tensor.size_bytes);
+  std::uint64_t filled = end;
+  if (!checked_align_up(end, contents_.alignment, filled)) return {};
+  const std::span<const std::byte> behind = file_.bytes().subspan(static_cast<std::size_t>(end));
+  const auto is_zero = [](std::byte byte) { return byte == std::byte{0}; };
+  if (behind.size() <= filled - end && std::all_of(behind.begin(), behind.end(), is_zero)) return {};
+  return {concat(printable_path(path()), ": ", behind.size(), " bytes from byte ", end,
+                 " on, behind the last tensor, are not a part of the model and are not used")};
 }
 
 inline Result<GgufStrings> GgufFile::get_strings(std::string_view name) const {

@@ -28,6 +28,7 @@
 #include <type_traits>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
@@ -90,9 +91,21 @@ class ModelSource {
 
   // The value of a key; none if it is missing.
   virtual std::optional<MetadataValue> find_value(std::string_view key) const = 0;
+  // The elements of a key that is an array of integers, none of them negative and at most max_array; none for another.
+  virtual std::optional<std::vector<std::uint64_t>> find_integers(std::string_view) const { return std::nullopt; }
+  static constexpr std::size_t max_array = 1 << 16;
+  // Names of the keys that begin like this, as far as the source can list them: for whoever looks for keys that nobody knows.
+  virtual std::vector<std::string_view> keys_under(std::string_view) const { return {}; }
+  // What the source has noticed that does not stop a model from being run and that somebody should be told, a line each.
+  virtual std::vector<std::string> notes() const { return {}; }
 
   // What a tokenizer is made of; the caller checks it. The Jinja text of the chat template, empty if there is none.
   virtual Result<Vocabulary> vocabulary() const = 0;
+  // Tokens of the vocabulary, 0 if there is none or if it cannot be read.
+  virtual std::size_t token_count() const {
+    const Result<Vocabulary> all = vocabulary();
+    return all ? all->tokens.size() : 0;
+  }
   virtual Result<std::string_view> chat_template() const = 0;
 
   // Where a key, a tensor or the vocabulary stands, there or missing, for messages: "m.gguf: key 'a.b' at byte 24".

@@ -1,20 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model's dimensions, all read from the source's metadata; nothing is assumed from a name. Architectures: `qwen2` (Qwen2,
-// Qwen2.5, DeepSeek-R1-Distill-Qwen) and `llama` (Llama 2 and 3, SmolLM2, DeepSeek-R1-Distill-Llama). Both are the same
-// forward pass; they differ in biases, which the model has or has not, and in the order of RoPE pairs.
+// A model's dimensions, all read from the source's metadata; nothing is assumed from a name. The architectures, and what a file
+// of each may hold, are in architecture.hpp. What a file says and this does not understand is never ignored: a tensor that the
+// architecture does not have, a layer beyond block_count, a key that scales what is computed, or fewer rows of embeddings than
+// tokens are errors; other keys under the architecture's name are told in ModelConfig::notes.
+//
+// Counts that a file has as an array, one number for each layer, are accepted where all are equal.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include <stilla/base/error.hpp>
 #include <stilla/contract/attention.hpp>
+#include <stilla/contract/head_dim.hpp>
 #include <stilla/io/gguf_types.hpp>
+#include <stilla/io/mapped_file.hpp>
 #include <stilla/io/model_source.hpp>
+#include <stilla/model/architecture.hpp>
 #include <stilla/rope.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -55,6 +66,18 @@ inline std::optional<Rotation> parse_rotation(std::string_view text) {
   }
 }
 
+// What a user decides about RoPE in place of the file: a text longer than those of the training, say
+//
+//     {.type = RopeScaling::Type::yarn, .factor = 4.0}
+//
+// Nothing chosen: as the file says. With a factor the context becomes original_context * factor positions.
+struct RopeChoice {
+  std::optional<RopeScaling::Type> type = std::nullopt;  // without it a factor is of the file's type, or linear
+  std::optional<double> factor = std::nullopt;           // 1 to 1e6
+  std::optional<std::size_t> original_context = std::nullopt;  // positions of the training, 1 to 2^20; without it the file's
+  std::optional<double> base = std::nullopt;             // 1 to 1e30
+};
+
 struct ModelConfig {
   std::string architecture;
   std::string name;
@@ -63,7 +86,7 @@ struct ModelConfig {
   std::size_t ffn = 0;           // width between gate/up and down
   std::size_t n_heads = 0;       // H
   std::size_t n_kv_heads = 0;    // G
-  std::size_t head_dim = 0;      // D
+  std::size_t head_dim = 0;      // D, of queries, keys and values; H * D may differ from E
   std::size_t vocabulary = 0;    // rows of the embedding; may be more than the tokenizer has
   std::size_t context = 0;       // positions the model was trained for
   std::size_t rotary_dim = 0;
@@ -72,84 +95,282 @@ struct ModelConfig {
   RopeLayout rope_layout = RopeLayout::half_split;
   RopeScaling rope_scaling;
   bool has_qkv_bias = false;  // Q, K and V must have biases; without, they may
+  bool has_qk_norm = false;   // each head of queries and keys is normalised before RoPE
   Rotation rotation;
+  std::vector<std::string> notes;  // what somebody should be told of the file, a line each
 };
 
 namespace detail {
 
-// linear and yarn, with the keys that llama.cpp's converter writes; transformers' defaults where they are missing.
-inline Status read_rope_scaling(const ModelSource& source, ModelConfig& c) {
-  const auto key = [&](std::string_view suffix) { return concat(c.architecture, ".rope.scaling.", suffix); };
-  if (!source.has(key("type"))) return success();
-  const Result<std::string_view> type = source.get_string(key("type"));
-  if (!type) return type.error();
-  if (*type == "none") return success();
-  if (*type != "linear" && *type != "yarn") {
-    return source.key_error(key("type"), "'", printable(*type), "' is not supported; supported: none, linear, yarn");
+// Reads the values of RoPE from the file. linear and yarn, with the keys that llama.cpp's converter writes and with their meaning
+// there; transformers' defaults where they are missing.
+class RopeReader {
+ public:
+  RopeReader(const ModelSource& source, ModelConfig& config) : source_(source), c_(config) {}
+
+  Status read() {
+    if (Status s = read_base(); !s) return s;
+    RopeScaling& scaling = c_.rope_scaling;
+    scaling.original_context = static_cast<double>(c_.context);
+    if (Status s = read("attn_factor", scaling.magnitude, 1e-3f, 1e3f); !s) return s;
+    const Result<std::string_view> type = source_.get_string_or(key("type"), "");
+    if (!type) return type.error();
+    if (*type == "none") return success();
+    if (!type->empty() && *type != "linear" && *type != "yarn") {
+      return source_.key_error(key("type"), "'", printable(*type), "' is not supported; supported: none, linear, yarn");
+    }
+    // Old files have the factor of linear scaling alone.
+    const std::string old_factor = concat(c_.architecture, ".rope.scale_linear");
+    const bool has_factor = source_.has(key("factor")), has_old_factor = source_.has(old_factor);
+    if (!type->empty() && !has_factor && !has_old_factor) {
+      return source_.key_error(key("factor"), "missing, though '", key("type"), "' is ", *type);
+    }
+    if (!has_factor && !has_old_factor) return success();
+    if (Status s = read_key(has_factor ? key("factor") : old_factor, scaling.factor, 1.0f, 1e6f); !s) return s;
+    if (*type != "yarn") {
+      if (scaling.factor != 1.0) scaling.type = RopeScaling::Type::linear;
+      return success();
+    }
+    scaling.type = RopeScaling::Type::yarn;
+    return read_yarn();
   }
-  RopeScaling& scaling = c.rope_scaling;
-  const auto read = [&](std::string_view suffix, double& value, float least, float most) -> Status {
-    if (!source.has(key(suffix))) return success();
-    const Result<float> number = source.get_float(key(suffix));
+
+ private:
+  std::string key(std::string_view suffix) const { return concat(c_.architecture, ".rope.scaling.", suffix); }
+
+  // A number that may be missing.
+  Status read_key(const std::string& name, double& value, float least, float most) const {
+    if (!source_.has(name)) return success();
+    const Result<float> number = source_.get_float(name);
     if (!number) return number.error();
     if (!(*number >= least && *number <= most)) {
-      return source.key_error(key(suffix), "found ", *number, ", expected ", least, " to ", most);
+      return source_.key_error(name, "found ", *number, ", expected ", least, " to ", most);
     }
     value = static_cast<double>(*number);
     return success();
-  };
-  if (!source.has(key("factor"))) return source.key_error(key("factor"), "missing, though '", key("type"), "' is ", *type);
-  if (Status s = read("factor", scaling.factor, 1.0f, 1e6f); !s) return s;
-  scaling.type = *type == "linear" ? RopeScaling::Type::linear : RopeScaling::Type::yarn;
-  if (*type == "linear") return success();
-  scaling.original_context = static_cast<double>(c.context);
-  if (source.has(key("original_context_length"))) {
-    const Result<std::uint64_t> original = source.get_uint(key("original_context_length"), 1 << 20);
-    if (!original) return original.error();
-    if (*original == 0) return source.key_error(key("original_context_length"), "found 0, expected 1 to ", 1 << 20);
-    scaling.original_context = static_cast<double>(*original);
   }
-  if (Status s = read("attn_factor", scaling.magnitude, 1e-3f, 1e3f); !s) return s;
-  if (Status s = read("yarn_attn_factor", scaling.magnitude, 1e-3f, 1e3f); !s) return s;
-  if (Status s = read("yarn_beta_fast", scaling.fast_turns, 1e-3f, 1e6f); !s) return s;
-  if (Status s = read("yarn_beta_slow", scaling.slow_turns, 1e-3f, 1e6f); !s) return s;
-  if (c.rope_base <= 1.0f) return source.key_error(key("type"), "yarn needs a 'rope.freq_base' above 1; found ", c.rope_base);
+  Status read(std::string_view suffix, double& value, float least, float most) const {
+    return read_key(key(suffix), value, least, most);
+  }
+
+  Status read_base() {
+    double base = 10000.0;
+    if (Status s = read_key(concat(c_.architecture, ".rope.freq_base"), base, 1.0f, 1e30f); !s) return s;
+    c_.rope_base = static_cast<float>(base);
+    return success();
+  }
+
+  Status read_yarn() {
+    RopeScaling& scaling = c_.rope_scaling;
+    if (const std::string name = key("original_context_length"); source_.has(name)) {
+      const Result<std::uint64_t> original = source_.get_uint(name, 1 << 20);
+      if (!original) return original.error();
+      if (*original == 0) return source_.key_error(name, "found 0, expected 1 to ", 1 << 20);
+      scaling.original_context = static_cast<double>(*original);
+    }
+    double ext_factor = 1.0, attn_factor = 1.0;
+    if (Status s = read("yarn_attn_factor", attn_factor, 1e-3f, 1e3f); !s) return s;
+    scaling.magnitude *= attn_factor;
+    if (Status s = read("yarn_ext_factor", ext_factor, -1.0f, 1.0f); !s) return s;
+    if (ext_factor != 1.0 && ext_factor != -1.0) {
+      return source_.key_error(key("yarn_ext_factor"), "found ", ext_factor, ", which is not supported; expected 1");
+    }
+    if (Status s = read("yarn_beta_fast", scaling.fast_turns, 1e-3f, 1e6f); !s) return s;
+    if (Status s = read("yarn_beta_slow", scaling.slow_turns, 1e-3f, 1e6f); !s) return s;
+    if (c_.rope_base <= 1.0f) return source_.key_error(key("type"), "yarn needs a 'rope.freq_base' above 1; found ", c_.rope_base);
+    return success();
+  }
+
+  const ModelSource& source_;
+  ModelConfig& c_;
+};
+
+// A user's choice in place of what was read.
+inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
+  const auto refuse = [](const auto&... parts) -> Status { return Error{ErrorKind::bad_argument, concat("RoPE: ", parts...)}; };
+  constexpr std::size_t most_context = 1 << 20;
+  RopeScaling& scaling = c.rope_scaling;
+  if (choice.base) {
+    if (!(*choice.base >= 1.0 && *choice.base <= 1e30)) return refuse("a base of ", *choice.base, "; expected 1 to 1e30");
+    c.rope_base = static_cast<float>(*choice.base);
+  }
+  if (choice.factor && !(*choice.factor >= 1.0 && *choice.factor <= 1e6)) {
+    return refuse("a scale of ", *choice.factor, "; expected 1 to 1e6");
+  }
+  if (choice.original_context && (*choice.original_context == 0 || *choice.original_context > most_context)) {
+    return refuse("an original context of ", *choice.original_context, "; expected 1 to ", most_context);
+  }
+  using Type = RopeScaling::Type;
+  if (choice.type) scaling.type = *choice.type;
+  if (choice.factor && *choice.factor != 1.0 && scaling.type == Type::none) {
+    if (choice.type) return refuse("a scale of ", *choice.factor, " and no scaling contradict each other");
+    scaling.type = Type::linear;
+  }
+  if (choice.original_context) scaling.original_context = static_cast<double>(*choice.original_context);
+  if (scaling.type == Type::none) {
+    scaling.factor = 1.0;
+    return success();
+  }
+  if (choice.factor) scaling.factor = *choice.factor;
+  if (scaling.factor == 1.0 && choice.type && !choice.factor) return refuse("scaling needs a factor, and neither you nor the file has one");
+  if (scaling.type == Type::yarn && c.rope_base <= 1.0f) return refuse("yarn needs a base above 1; found ", c.rope_base);
+  if (choice.factor || choice.original_context) {
+    const double positions = std::floor(scaling.original_context * scaling.factor);
+    c.context = static_cast<std::size_t>(std::min(positions, static_cast<double>(most_context)));
+  }
   return success();
 }
 
+// Numbers of a key for the layers, "8 in layers 0 to 3, 4 in layer 4".
+inline std::string by_layer_text(const std::vector<std::uint64_t>& numbers) {
+  constexpr std::size_t most_runs = 6;
+  std::string out;
+  std::size_t runs = 0;
+  for (std::size_t first = 0, end = 0; first < numbers.size(); first = end) {
+    while (end < numbers.size() && numbers[end] == numbers[first]) ++end;
+    if (++runs > most_runs) return out + ", ...";
+    out += concat(first == 0 ? "" : ", ", numbers[first], end - first == 1 ? " in layer " : " in layers ", first);
+    if (end - first > 1) out += concat(" to ", end - 1);
+  }
+  return out;
+}
+
+// What the file has beside the dimensions that are read: nothing of it may change what is computed.
+class UnknownParts {
+ public:
+  UnknownParts(const ModelSource& source, const Architecture& architecture, ModelConfig& config)
+      : source_(source), architecture_(architecture), c_(config) {}
+
+  Status check() {
+    for (const NeutralKey& neutral : neutral_keys) {
+      if (Status s = check_number(neutral.suffix, neutral.neutral, neutral.effect); !s) return s;
+    }
+    if (Status s = check_number("attention.scale", 1.0 / std::sqrt(static_cast<double>(c_.head_dim)), "scales the scores of attention"); !s) {
+      return s;
+    }
+    if (Status s = check_window(); !s) return s;
+    if (source_.has(key("rope.dimension_sections"))) {
+      return source_.key_error(key("rope.dimension_sections"), "positions in several dimensions (M-RoPE) are not supported");
+    }
+    note_unknown_keys();
+    for (std::size_t i = 0; i < source_.tensor_count(); ++i) {
+      if (Status s = check_tensor(source_.tensor(i)); !s) return s;
+    }
+    return check_vocabulary();
+  }
+
+ private:
+  std::string key(std::string_view suffix) const { return concat(c_.architecture, ".", suffix); }
+
+  // The number of a key, booleans as 0 and 1; none for another type.
+  static std::optional<double> number_of(const MetadataValue& found) {
+    if (const bool* value = std::get_if<bool>(&found.value)) return *value ? 1.0 : 0.0;
+    if (const auto* value = std::get_if<std::uint64_t>(&found.value)) return static_cast<double>(*value);
+    if (const auto* value = std::get_if<std::int64_t>(&found.value)) return static_cast<double>(*value);
+    if (const double* value = std::get_if<double>(&found.value)) return *value;
+    return std::nullopt;
+  }
+
+  Status check_number(std::string_view suffix, double neutral, std::string_view effect) const {
+    const std::optional<MetadataValue> found = source_.find_value(key(suffix));
+    if (!found) return success();
+    const std::optional<double> number = number_of(*found);
+    if (number && std::abs(*number - neutral) <= 1e-6 * std::abs(neutral)) return success();
+    return source_.key_error(key(suffix), "found ", number ? concat(static_cast<float>(*number)) : found->type, ", which ", effect,
+                             " and is not supported; expected ", static_cast<float>(neutral), " or no such key");
+  }
+
+  Status check_window() const {
+    const std::optional<MetadataValue> found = source_.find_value(key("attention.sliding_window"));
+    if (!found) return success();
+    const std::optional<double> number = number_of(*found);
+    if (number && (*number == 0.0 || *number >= static_cast<double>(c_.context))) return success();
+    return source_.key_error(key("attention.sliding_window"), "found ", number ? concat(static_cast<float>(*number)) : found->type,
+                             ", and attention with a window is not supported; expected 0 or at least the context of ", c_.context);
+  }
+
+  void note_unknown_keys() {
+    constexpr std::size_t most_names = 8;
+    const std::string prefix = concat(c_.architecture, ".");
+    std::string names;
+    std::size_t count = 0;
+    for (const std::string_view name : source_.keys_under(prefix)) {
+      if (is_known_key(name.substr(prefix.size()))) continue;
+      if (++count <= most_names) names += concat(count == 1 ? "'" : ", '", printable(name), "'");
+    }
+    if (count == 0) return;
+    c_.notes.push_back(concat(printable_path(source_.path()), ": ", count == 1 ? "a key that is" : "keys that are",
+                              " not known here and not used: ", names, count > most_names ? ", ..." : ""));
+  }
+
+  Status check_tensor(const TensorInfo& tensor) const {
+    if (has_model_tensor(tensor.name)) return success();
+    const std::optional<LayerTensor> of_layer = layer_tensor(tensor.name);
+    if (!of_layer || !has_layer_part(architecture_, of_layer->part)) {
+      return source_.tensor_error(tensor, "the architecture ", c_.architecture, " has no such tensor");
+    }
+    if (of_layer->layer < c_.n_layers) return success();
+    return source_.tensor_error(tensor, "is of layer ", of_layer->layer, ", and '", key("block_count"), "' is ", c_.n_layers);
+  }
+
+  Status check_vocabulary() {
+    const TensorInfo* embedding = source_.find_tensor("token_embd.weight");
+    if (embedding == nullptr) return success();  // others may want to see the rest of the file
+    c_.vocabulary = static_cast<std::size_t>(embedding->dims[1]);
+    const std::size_t tokens = source_.token_count();
+    if (c_.vocabulary >= tokens) return success();
+    return source_.tensor_error(*embedding, "found ", c_.vocabulary, " rows for the ", tokens,
+                                " tokens of the vocabulary; expected a row for each");
+  }
+
+  const ModelSource& source_;
+  const Architecture& architecture_;
+  ModelConfig& c_;
+};
+
 }  // namespace detail
 
-// Whether rows of these widths can be rotated: the transform takes multiples of 16 (contract/elementwise.hpp). Heads are such.
+// Whether heads and rows of these widths can be rotated: the transform takes multiples of 16 (contract/elementwise.hpp).
 inline Status check_rotation(const ModelSource& source, const ModelConfig& c, const Rotation& rotation) {
   const auto check = [&](bool rotates, std::string_view suffix, std::size_t width) -> Status {
     if (!rotates || width % 16 == 0) return success();
     return source.key_error(concat(c.architecture, ".", suffix), "found ", width, ", which cannot be rotated; expected a multiple of 16");
   };
   if (Status s = check(rotation.residual, "embedding_length", c.hidden); !s) return s;
+  if (Status s = check(rotation.heads, "attention.key_length", c.head_dim); !s) return s;
   return check(rotation.down, "feed_forward_length", c.ffn);
 }
 
-// Reads and checks the dimensions. Limits are far above any model's and keep products within 64 bits.
-inline Result<ModelConfig> read_model_config(const ModelSource& source) {
+// Reads and checks the dimensions, and that the file holds nothing else. Limits are far above any model's and keep products
+// within 64 bits.
+inline Result<ModelConfig> read_model_config(const ModelSource& source, const RopeChoice& rope = {}) {
   ModelConfig c;
-  const Result<std::string_view> architecture = source.get_string("general.architecture");
-  if (!architecture) return architecture.error();
-  c.architecture = *architecture;
-  if (c.architecture == "qwen2") {
-    c.rope_layout = RopeLayout::half_split;
-    c.has_qkv_bias = true;
-  } else if (c.architecture == "llama") {
-    c.rope_layout = RopeLayout::interleaved;
-  } else {
-    return source.key_error("general.architecture", "'", printable(c.architecture),
-                            "' is not supported; supported: qwen2, llama");
+  const Result<std::string_view> name_of_architecture = source.get_string("general.architecture");
+  if (!name_of_architecture) return name_of_architecture.error();
+  const Architecture* const architecture = find_architecture(*name_of_architecture);
+  if (architecture == nullptr) {
+    const std::string_view what = unsupported_architecture_text(*name_of_architecture);
+    return source.key_error("general.architecture", "'", printable(*name_of_architecture), "'", what.empty() ? "" : " is ", what,
+                            what.empty() ? " is" : ", which is", " not supported; supported: ", architectures_text());
   }
+  c.architecture = architecture->name;
+  c.rope_layout = architecture->rope_layout;
+  c.has_qkv_bias = architecture->needs_qkv_bias;
+  c.has_qk_norm = architecture->has_qk_norm;
   if (source.has("general.name")) {
     const Result<std::string_view> name = source.get_string("general.name");
     if (!name) return name.error();
     c.name = printable(*name);
   }
   const auto key = [&](std::string_view suffix) { return concat(c.architecture, ".", suffix); };
+  if (source.has(key("expert_count"))) {  // before what else such a file has in another way
+    const Result<std::uint64_t> experts = source.get_uint(key("expert_count"));
+    if (!experts) return experts.error();
+    if (*experts != 0) {
+      return source.key_error(key("expert_count"), "found ", *experts, ": a mixture of experts, which is not supported",
+                              c.architecture == "llama" ? " (Mixtral is one)" : "");
+    }
+  }
   Status so_far = success();
   const auto read = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
     if (!so_far) return;
@@ -162,13 +383,29 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source) {
       value = static_cast<std::size_t>(*number);
     }
   };
+  // The same of a key that may have a number for each layer.
+  const auto read_of_layers = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
+    if (!so_far) return;
+    const std::optional<std::vector<std::uint64_t>> numbers = source.find_integers(key(suffix));
+    if (!numbers) return read(suffix, value, most);
+    if (numbers->size() != c.n_layers) {
+      so_far = source.key_error(key(suffix), "found an array of ", numbers->size(), " integers; expected an integer, or one for each of ",
+                                c.n_layers, " layers");
+    } else if (std::any_of(numbers->begin(), numbers->end(), [&](std::uint64_t n) { return n != numbers->front(); })) {
+      so_far = source.key_error(key(suffix), "found ", detail::by_layer_text(*numbers), "; layers that differ are not supported");
+    } else if (numbers->front() == 0 || numbers->front() > most) {
+      so_far = source.key_error(key(suffix), "found ", numbers->front(), ", expected 1 to ", most);
+    } else {
+      value = static_cast<std::size_t>(numbers->front());
+    }
+  };
   read("block_count", c.n_layers, 1 << 12);
   read("embedding_length", c.hidden, 1 << 20);
-  read("feed_forward_length", c.ffn, 1 << 22);
-  read("attention.head_count", c.n_heads, 1 << 12);
+  read_of_layers("feed_forward_length", c.ffn, 1 << 22);
+  read_of_layers("attention.head_count", c.n_heads, 1 << 12);
   read("context_length", c.context, 1 << 20);
   c.n_kv_heads = c.n_heads;
-  if (so_far && source.has(key("attention.head_count_kv"))) read("attention.head_count_kv", c.n_kv_heads, 1 << 12);
+  if (so_far && source.has(key("attention.head_count_kv"))) read_of_layers("attention.head_count_kv", c.n_kv_heads, 1 << 12);
   if (!so_far) return so_far.error();
 
   if (c.n_heads % c.n_kv_heads != 0) {
@@ -183,31 +420,34 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source) {
     }
     c.head_dim = c.hidden / c.n_heads;
   }
+  std::size_t value_dim = c.head_dim;
+  if (source.has(key("attention.value_length"))) read("attention.value_length", value_dim, 1 << 12);
   c.rotary_dim = c.head_dim;
   if (source.has(key("rope.dimension_count"))) read("rope.dimension_count", c.rotary_dim, 1 << 12);
   if (!so_far) return so_far.error();
-  if (c.head_dim % key_tile != 0 || c.head_dim > max_head_dim) {
+  if (c.head_dim % head_dim_step != 0 || c.head_dim > max_head_dim) {
     return source.key_error(key("attention.key_length"), "head size ", c.head_dim,
-                            " is not supported; expected a multiple of ", key_tile, " up to ", max_head_dim);
+                            " is not supported; expected a multiple of ", head_dim_step, " up to ", max_head_dim);
+  }
+  if (value_dim != c.head_dim) {
+    return source.key_error(key("attention.value_length"), "found ", value_dim, ", and keys have a head size of ", c.head_dim,
+                            "; expected the same");
   }
   if (c.rotary_dim % 2 != 0 || c.rotary_dim > c.head_dim) {
     return source.key_error(key("rope.dimension_count"), "found ", c.rotary_dim,
                             ", expected an even number up to the head size ", c.head_dim);
   }
 
-  const Result<float> base = source.get_float_or(key("rope.freq_base"), 10000.0f);
-  if (!base) return base.error();
-  if (!(*base >= 1.0f && *base <= 1e30f)) {
-    return source.key_error(key("rope.freq_base"), "found ", *base, ", expected 1 to 1e30");
-  }
-  c.rope_base = *base;
   const Result<float> epsilon = source.get_float(key("attention.layer_norm_rms_epsilon"));
   if (!epsilon) return epsilon.error();
   if (!(*epsilon >= 0.0f && *epsilon < 1.0f)) {
-    return source.key_error(key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected 0 to 1");
+    return source.key_error(key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected at least 0 and less than 1");
   }
   c.rms_epsilon = *epsilon;
-  if (Status scaling = detail::read_rope_scaling(source, c); !scaling) return scaling.error();
+  if (Status s = detail::RopeReader(source, c).read(); !s) return s.error();
+  if (Status s = detail::apply_rope_choice(c, rope); !s) return s.error();
+  c.notes = source.notes();
+  if (Status s = detail::UnknownParts(source, *architecture, c).check(); !s) return s.error();
   if (source.has(packed_rotation_key)) {
     const Result<std::string_view> text = source.get_string(packed_rotation_key);
     if (!text) return text.error();

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The forward pass of Qwen2 and Llama, prefill and decode alike, after the published reference (transformers' Qwen2Model):
+// The forward pass of Qwen2, Qwen3 and Llama, prefill and decode alike, after the published references (transformers' Qwen2Model,
+// Qwen3Model and LlamaModel):
 //
 //     x = embedding[ids]
 //     for each layer:
-//       h = rms_norm(x);  q, k, v = h Wq + bq, h Wk + bk, h Wv + bv;  rotate q and k;  store k, v
+//       h = rms_norm(x);  q, k, v = h Wq + bq, h Wk + bk, h Wv + bv
+//       q, k = rms_norm of each head (Qwen3);  rotate q and k;  store k, v
 //       x += attention(q, cache) Wo
 //       h = rms_norm(x);  x += (silu(h Wgate) * (h Wup)) Wdown
 //     logits = rms_norm(x) Whead
@@ -51,6 +53,7 @@
 #include <stilla/model/session_file.hpp>
 #include <stilla/model/rotation.hpp>
 #include <stilla/model/weights.hpp>
+#include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -294,6 +297,13 @@ class Session {
     return {h, round ? rounded.view() : ActivationQ8{}};
   }
 
+  // rms_norm of each head of a row.
+  void normalise_heads(Matrix row, const std::vector<float>& gain) const {
+    const std::size_t D = gain.size();
+    const Matrix heads(row.row(0), row.cols / D, D);
+    rms_norm(heads, heads, gain.data(), model_->config().rms_epsilon);
+  }
+
   Status forward(std::span<const std::uint32_t> ids, const WantedLogits& wanted) {
     const ModelConfig& c = model_->config();
     const std::size_t wanted_rows = wanted.rows_of(ids.size());
@@ -329,16 +339,22 @@ class Session {
       const MatmulInput attention_input = normalise(h, rounded_, x, residual, w.attention_norm, {&w.query, &w.key, &w.value});
       observe(l, LinearInput::attention, h);
       Projection keys = projection(k, w.key);
-      const KeyBias key_bias = w.key.bias.empty() || key_bias_tables_.empty() ? KeyBias{} : KeyBias{&key_bias_tables_, keys.bias};
+      // A norm of the keys takes their bias in.
+      const bool bias_is_apart = !w.key.bias.empty() && w.key_norm.empty() && !key_bias_tables_.empty();
+      const KeyBias key_bias = bias_is_apart ? KeyBias{&key_bias_tables_, keys.bias} : KeyBias{};
       if (key_bias) keys.bias = nullptr;
       if (Status s = project(std::array{projection(q, w.query), keys, projection(v, w.value)}, attention_input); !s) return s;
+      const auto turn = [&](Matrix row, const std::vector<float>& gain, std::size_t m) {
+        if (!gain.empty()) normalise_heads(row, gain);
+        rope(row, c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
+      };
       const std::size_t first_tile = first / key_tile;
       parallel_((first + M - 1) / key_tile - first_tile + 1, [&](std::size_t tile) {
         const std::size_t begin = std::max((first_tile + tile) * key_tile, first) - first;
         const std::size_t end = std::min((first_tile + tile + 1) * key_tile - first, M);
         for (std::size_t m = begin; m < end; ++m) {
-          rope(q.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
-          rope(k.rows_from(m, 1), c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
+          turn(q.rows_from(m, 1), w.query_norm, m);
+          turn(k.rows_from(m, 1), w.key_norm, m);
           cache_.store(l, first + m, k.row(m), v.row(m));
         }
       });

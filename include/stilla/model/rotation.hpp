@@ -92,25 +92,6 @@ class FastRotation {
   std::vector<float> signs_;  // 1 or -1; empty: all 1
 };
 
-// "blk.3.attn_q.weight" taken apart.
-struct LayerTensor {
-  std::size_t layer = 0;
-  std::string_view part;  // "attn_q.weight"
-};
-inline std::optional<LayerTensor> layer_tensor(std::string_view name) {
-  constexpr std::string_view prefix = "blk.";
-  if (!name.starts_with(prefix)) return std::nullopt;
-  name.remove_prefix(prefix.size());
-  LayerTensor out;
-  std::size_t digits = 0;
-  for (; digits < name.size() && name[digits] >= '0' && name[digits] <= '9' && digits < 7; ++digits) {
-    out.layer = 10 * out.layer + static_cast<std::size_t>(name[digits] - '0');
-  }
-  if (digits == 0 || digits == name.size() || name[digits] != '.') return std::nullopt;
-  out.part = name.substr(digits + 1);
-  return out;
-}
-
 // The input that a layer's matrix multiplies; none for another tensor.
 inline std::optional<LinearInput> input_of_part(std::string_view part) {
   constexpr std::pair<std::string_view, LinearInput> known[] = {

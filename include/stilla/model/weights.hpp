@@ -49,6 +49,8 @@ struct LayerWeights {
   Linear query;                       // [H*D, E]
   Linear key;                         // [G*D, E]
   Linear value;                       // [G*D, E]
+  std::vector<float> query_norm;      // [D], of each head before RoPE; empty: none
+  std::vector<float> key_norm;        // [D]
   Linear attention_output;            // [E, H*D]
   std::vector<float> ffn_norm;        // [E]
   Linear gate;                        // [F, E]
@@ -69,22 +71,23 @@ class Model {
   // Takes the source over: the embedding, and whoever asks for the tokenizer, read from it. `format`, if given, is what the
   // layers are requantised to (requantised_format in io/model_source.hpp).
   // `device`, if not empty, is where the layers' matrices go (device_matrix.hpp); embedding and head stay on the CPU.
+  // `rope`: what is decided about RoPE in place of the file.
   static Result<Model> load(std::unique_ptr<ModelSource> source, Parallel parallel = {}, const Progress& progress = {},
-                            std::optional<FormatId> format = {}, std::string_view device = {}) {
+                            std::optional<FormatId> format = {}, std::string_view device = {}, const RopeChoice& rope = {}) {
     if (!device.empty()) {
       if (Status s = check_device(device); !s) return s.error();
     }
     Model model(std::move(source));
     model.layer_format_ = format;
     model.device_ = device;
-    if (Status s = model.read(parallel, progress); !s) return s.error();
+    if (Status s = model.read(parallel, progress, rope); !s) return s.error();
     return model;
   }
   // The same for a source of a known kind: a GgufFile, say.
   template <std::derived_from<ModelSource> Source>
   static Result<Model> load(Source source, Parallel parallel = {}, const Progress& progress = {},
-                            std::optional<FormatId> format = {}, std::string_view device = {}) {
-    return load(std::make_unique<Source>(std::move(source)), parallel, progress, format, device);
+                            std::optional<FormatId> format = {}, std::string_view device = {}, const RopeChoice& rope = {}) {
+    return load(std::make_unique<Source>(std::move(source)), parallel, progress, format, device, rope);
   }
 
   const ModelConfig& config() const { return config_; }
@@ -93,6 +96,8 @@ class Model {
   const std::vector<float>& output_norm() const { return output_norm_; }
   const Linear& head() const { return head_; }
   const std::string& device() const { return device_; }  // empty: the CPU
+  // What somebody should be told of the file, a line each: keys that are not known here, bytes behind the last tensor.
+  const std::vector<std::string>& notes() const { return config_.notes; }
   const RopeFrequencies& rope_frequencies() const { return rope_frequencies_; }
   // Bytes of packed weights.
   std::size_t packed_weight_bytes() const { return packed_bytes_; }
@@ -122,6 +127,8 @@ class Model {
     for (const LayerWeights& layer : layers_) {
       add_vector(layer.attention_norm);
       add_vector(layer.ffn_norm);
+      add_vector(layer.query_norm);
+      add_vector(layer.key_norm);
       for (const Linear* linear : layer.linears()) add_linear(*linear);
     }
     add_vector(output_norm_);
@@ -142,16 +149,14 @@ class Model {
  private:
   explicit Model(std::unique_ptr<ModelSource> source) : source_(std::move(source)) {}
 
-  Status read(Parallel parallel, const Progress& progress) {
-    Result<ModelConfig> config = read_model_config(*source_);
+  Status read(Parallel parallel, const Progress& progress, const RopeChoice& rope) {
+    Result<ModelConfig> config = read_model_config(*source_, rope);
     if (!config) return config.error();
     config_ = std::move(*config);
     const ModelConfig& c = config_;
 
-    // The vocabulary is the embedding's height: the metadata need not say it.
     const Result<const TensorInfo*> embedding = source_->require_tensor("token_embd.weight");
     if (!embedding) return embedding.error();
-    config_.vocabulary = static_cast<std::size_t>((*embedding)->dims[1]);
     if (const auto checked = source_->require_tensor("token_embd.weight", {c.hidden, c.vocabulary}); !checked) {
       return checked.error();
     }
@@ -246,6 +251,10 @@ class Model {
       if (Status s = read_linear(w.query, "attn_q", query_width, c.hidden, c.has_qkv_bias); !s) return s;
       if (Status s = read_linear(w.key, "attn_k", kv_width, c.hidden, c.has_qkv_bias); !s) return s;
       if (Status s = read_linear(w.value, "attn_v", kv_width, c.hidden, c.has_qkv_bias); !s) return s;
+      if (c.has_qk_norm) {
+        if (Status s = read_vector(w.query_norm, name("attn_q_norm.weight"), c.head_dim); !s) return s;
+        if (Status s = read_vector(w.key_norm, name("attn_k_norm.weight"), c.head_dim); !s) return s;
+      }
       if (Status s = read_linear(w.attention_output, "attn_output", c.hidden, query_width); !s) return s;
       if (Status s = read_vector(w.ffn_norm, name("ffn_norm.weight"), c.hidden); !s) return s;
       if (Status s = read_linear(w.gate, "ffn_gate", c.ffn, c.hidden); !s) return s;
