@@ -345,9 +345,7 @@ TEST(Tokenizer, RefusesBadVocabularies) {
   EXPECT_EQ(with([](Vocabulary& v) { v.tokens.clear(); }), "vocabulary has no tokens");
   EXPECT_EQ(with([](Vocabulary& v) { v.types.pop_back(); }), "vocabulary has 11 tokens but 10 token types");
   EXPECT_EQ(with([](Vocabulary& v) { v.types[2] = TokenType::byte; }),
-            "token 2 'c' has type 6; a byte-level vocabulary has types 1 to 5");
-  EXPECT_EQ(with([](Vocabulary& v) { v.tokens[3] = "b"; }), "token 3 'b' repeats token 1");
-  EXPECT_EQ(with([](Vocabulary& v) { v.tokens[6] = "<|im_end|>"; }), "token 6 '<|im_end|>' repeats token 5");
+            "token 2 'c' has type 6; a vocabulary of this kind has types 1 to 5");
   EXPECT_EQ(with([](Vocabulary& v) { v.tokens[6].assign(2000, '<'); }).substr(0, 18), "special token 6 '<");
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "abc"; }),
             "merge 1 'abc' is not two tokens with a space between them");
@@ -363,10 +361,31 @@ TEST(Tokenizer, RefusesBadVocabularies) {
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "b c"; }),
             "merge 0 'b c': what it makes is not a normal token of the vocabulary");
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "a b"; }), "merge 1 'a b' repeats merge 0");
-  EXPECT_EQ(with([](Vocabulary& v) { v.eos = 11; }), "eos token id 11 is outside the vocabulary of 11 tokens");
+  EXPECT_EQ(with([](Vocabulary& v) { v.add_eos = true, v.eos = 11; }), "an eos token is to be added but none is named");
   EXPECT_EQ(with([](Vocabulary& v) { v.add_bos = true; }), "a bos token is to be added but none is named");
   EXPECT_EQ(with([](Vocabulary& v) { v.pretokenizer = "tekken"; }),
             "pre-tokenizer 'tekken' is not supported; known: qwen2, deepseek-r1-qwen, llama-bpe, smollm");
+}
+
+TEST(Tokenizer, ToleratesWhatIsNotNeeded) {
+  Vocabulary vocabulary = small_vocabulary();
+  vocabulary.tokens.insert(vocabulary.tokens.end(), {"ab", "<|im_end|>", "<think>"});
+  vocabulary.types.insert(vocabulary.types.end(), {TokenType::normal, TokenType::control, TokenType::user_defined});
+  vocabulary.padding = UINT32_MAX;
+  vocabulary.unknown = 14;
+  const Tokenizer tokenizer = make(vocabulary);
+  EXPECT_EQ(tokenizer.encode("ab<|im_end|><think>", SpecialTokens::parse), (Ids{3, 5, 6}));  // the first of equals
+  EXPECT_EQ(tokenizer.decode(Ids{11, 12, 13}, ControlText::show), "ab<|im_end|><think>");
+  EXPECT_TRUE(tokenizer.is_end_of_generation(5) && tokenizer.is_end_of_generation(12));
+  ASSERT_EQ(tokenizer.notes().size(), 3u);
+  EXPECT_EQ(tokenizer.notes()[0], "token 11 'ab' repeats token 3, which is the one that text becomes");
+  EXPECT_EQ(tokenizer.notes()[1], "padding token id 4294967295 is outside the vocabulary of 14 tokens and is ignored");
+  EXPECT_EQ(tokenizer.notes()[2], "unknown token id 14 is outside the vocabulary of 14 tokens and is ignored");
+  vocabulary = small_vocabulary();
+  vocabulary.eos = std::nullopt;
+  vocabulary.tokens[5] = "x";
+  ASSERT_EQ(make(vocabulary).notes().size(), 1u);
+  EXPECT_EQ(make(vocabulary).notes()[0], "no token ends an answer; it goes on until a limit");
 }
 
 // Names chosen so that all begin their search in the first 64 of 16384 places of the hash table.
