@@ -17,6 +17,7 @@
 #include <stilla/io/vocabulary.hpp>
 #include <stilla/text/byte_alphabet.hpp>
 #include <stilla/text/byte_pair.hpp>
+#include <stilla/text/normalise.hpp>
 #include <stilla/text/pretokenizer.hpp>
 #include <stilla/text/token_table.hpp>
 
@@ -26,10 +27,11 @@ namespace detail {
 class ByteLevelEncoder {
  public:
   ByteLevelEncoder() = default;
-  explicit ByteLevelEncoder(PreTokenizer pretokenizer)
-      : pretokenizer_(pretokenizer), prefers_whole_words_(pretokenizer == PreTokenizer::llama_bpe) {}
+  ByteLevelEncoder(PreTokenizer pretokenizer, bool nfc)
+      : pretokenizer_(pretokenizer), nfc_(nfc), prefers_whole_words_(pretokenizer == PreTokenizer::llama_bpe) {}
 
   PreTokenizer pretokenizer() const { return pretokenizer_; }
+  bool nfc() const { return nfc_; }
 
   // The vocabulary's merges. `types` are the tokens' (token_types.hpp); a merge that makes a token which is not normal is left out
   // if that token's type was corrected, else refused.
@@ -38,6 +40,8 @@ class ByteLevelEncoder {
   // Appends the ids of `text`.
   void encode(std::string_view text, const TokenTable& table, WordMerger& merger, std::vector<std::uint32_t>& symbols,
               std::vector<std::uint32_t>& ids) const {
+    std::string normalised;
+    if (nfc_ && !is_surely_nfc(text)) text = normalised = to_nfc(text);
     split_words(pretokenizer_, text, [&](std::string_view word) {
       while (word.size() > max_word_bytes) {
         encode_word(word.substr(0, max_word_bytes), table, merger, symbols, ids);
@@ -70,6 +74,7 @@ class ByteLevelEncoder {
 
   std::array<std::uint32_t, 256> byte_tokens_{};
   PreTokenizer pretokenizer_ = PreTokenizer::qwen2;
+  bool nfc_ = false;
   bool prefers_whole_words_ = false;  // a word that is a token needs no merges (Llama 3's ignore_merges)
 };
 

@@ -126,6 +126,7 @@ class Tokenizer {
   bool add_eos() const { return add_eos_; }
   VocabularyKind kind() const { return kind_; }
   PreTokenizer pretokenizer() const { return byte_level_.pretokenizer(); }  // of a byte-level vocabulary
+  bool nfc() const { return byte_level_.nfc(); }  // text is brought into Unicode's form C first (normalise.hpp)
 
   // A line for each thing in the vocabulary that was ignored, corrected or guessed; for people.
   std::span<const std::string> notes() const { return notes_; }
@@ -194,9 +195,12 @@ inline Result<Tokenizer> Tokenizer::create(const Vocabulary& vocabulary) {
   tokenizer.kind_ = vocabulary.kind;
   tokenizer.notes_ = vocabulary.notes;
   if (vocabulary.kind == VocabularyKind::byte_level) {
-    Result<PreTokenizer> pretokenizer = pretokenizer_by_name(vocabulary.pretokenizer);
+    Result<PreTokenizerName> pretokenizer = pretokenizer_by_name(vocabulary.pretokenizer);
     if (!pretokenizer) return std::move(pretokenizer).error();
-    tokenizer.byte_level_ = detail::ByteLevelEncoder(*pretokenizer);
+    if (pretokenizer->name != vocabulary.pretokenizer) {
+      tokenizer.notes_.push_back(concat("pre-tokenizer '", vocabulary.pretokenizer, "' is taken for '", pretokenizer->name, "'"));
+    }
+    tokenizer.byte_level_ = detail::ByteLevelEncoder(pretokenizer->value, vocabulary.nfc.value_or(pretokenizer->nfc));
   }
   if (Status status = tokenizer.add_tokens(vocabulary); !status) return std::move(status).error();
   if (Status status = tokenizer.add_special_tokens(vocabulary); !status) return std::move(status).error();
