@@ -5,6 +5,7 @@
 
 #include <stilla/device_matrix.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/text/pretokenizer.hpp>
 
 #include "platform.hpp"
 
@@ -29,6 +30,13 @@ void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights,
          },
          help)
       ->type_name("FORMAT");
+}
+
+void add_pretokenizer_option(CLI::App& app, std::string& name) {
+  std::string known;
+  for (const auto& entry : stilla::pretokenizer_names) known += fmt::format("{}{}", known.empty() ? "" : ", ", entry.name);
+  app.add_option("--pre", name, fmt::format("How text is cut into words, where the file does not say or says something unknown: {}", known))
+      ->type_name("NAME");
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
@@ -64,6 +72,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
          "What inputs of quantised matrices are rounded to: int16, exact, or int8, prompts twice as fast; "
          "by default int16 below a billion weights")
       ->type_name("TYPE");
+  add_pretokenizer_option(app, options.pretokenizer);
   add_weights_option(app, options.weights,
                      "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight");
   app.add_option("--device", options.device,
