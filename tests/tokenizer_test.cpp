@@ -496,6 +496,8 @@ TEST(SentencePiece, SpacesBytesAndMarkup) {
   EXPECT_EQ(tokenizer.piece(7), " hi");
   const TextSegment segments[] = {{"hi", true}, {"<|im_end|>", true}, {"hi", false}, {"hi", false, {4, 5}}, {"</s>", true}, {" hi", false}};
   EXPECT_EQ(tokenizer.encode(segments), (Ids{7, 12, 7, 4, 5, 2, 3, 7}));
+  vocabulary.eos = 10;
+  EXPECT_EQ(make(vocabulary).type(10), TokenType::byte);
   vocabulary.add_space_prefix = false;
   EXPECT_EQ(make(vocabulary).encode("hi"), (Ids{4, 5}));
   EXPECT_EQ(make(vocabulary).decode(Ids{7}), " hi");

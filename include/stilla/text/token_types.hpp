@@ -147,6 +147,10 @@ class TokenTyper {
     const std::string& token = vocabulary_.tokens[i];
     if (token.empty() || type == TokenType::byte || type == TokenType::unknown) return type;
     if (token.find_first_of(">]") == std::string::npos) return type;  // nearly all
+    if (vocabulary_.types.empty() && vocabulary_.kind == VocabularyKind::sentencepiece) {
+      if (byte_of_name(token) >= 0) return TokenType::byte;
+      if (token == "<unk>") return TokenType::unknown;
+    }
     const std::string text = type == TokenType::normal ? plain_text(vocabulary_, token) : token;
     const std::string_view name = without_space_around(text);
     if (is_barred(name)) return TokenType::control;
@@ -157,10 +161,7 @@ class TokenTyper {
     const bool is_written = is_user_defined && vocabulary_.chat_template.find(name) != std::string::npos;
     const bool can_be_named = is_user_defined || (type == TokenType::normal && !is_made);
     if (has_brackets_around(name) && (is_written || (can_be_named && is_named(i)))) return TokenType::control;
-    if (!vocabulary_.types.empty()) return type;
-    if (vocabulary_.kind == VocabularyKind::sentencepiece && byte_of_name(text) >= 0) return TokenType::byte;
-    if (vocabulary_.kind == VocabularyKind::sentencepiece && text == "<unk>") return TokenType::unknown;
-    return text.starts_with("[PAD") ? TokenType::unused : type;
+    return vocabulary_.types.empty() && text.starts_with("[PAD") ? TokenType::unused : type;
   }
 
  private:
