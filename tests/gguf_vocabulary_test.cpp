@@ -83,20 +83,18 @@ TEST(GgufVocabulary, TypesAndIdsAreOptional) {
 }
 
 TEST(GgufVocabulary, MessagesNameFileKeyAndOffset) {
-  EXPECT_EQ(message_with([](Said& s) { s.model = "llama"; }),
-            "m.gguf: key 'tokenizer.ggml.model' at byte 24: found 'llama'; expected 'gpt2' (byte-level BPE), the only "
-            "kind that is supported");
+  EXPECT_EQ(message_with([](Said& s) { s.model = "t5"; }),
+            "m.gguf: key 'tokenizer.ggml.model' at byte 24: found 't5' (SentencePiece of the unigram kind); expected 'gpt2' "
+            "(byte-level BPE) or 'llama' (SentencePiece of the BPE kind), the kinds that are supported");
   EXPECT_EQ(message_with([](Said& s) { s.pre = "tekken"; }),
-            "m.gguf: key 'tokenizer.ggml.pre' at byte 68: pre-tokenizer 'tekken' is not supported; known: qwen2, "
-            "deepseek-r1-qwen, llama-bpe, smollm");
+            "m.gguf: key 'tokenizer.ggml.pre' at byte 68: pre-tokenizer 'tekken' is not supported; choose one by name: qwen2, "
+            "deepseek-r1-qwen, llama-bpe, smollm, gpt-2, qwen35");
   EXPECT_EQ(message_with([](Said& s) { s.tokens.clear(); }),
             "m.gguf: key 'tokenizer.ggml.tokens' at byte 111: found no tokens");
   EXPECT_EQ(message_with([](Said& s) { s.types.pop_back(); }),
             "m.gguf: key 'tokenizer.ggml.token_type' at byte 202: found 3 types; expected 4");
   EXPECT_EQ(message_with([](Said& s) { s.types[1] = -7; }),
             "m.gguf: key 'tokenizer.ggml.token_type' at byte 202: found type -7 for token 1; expected 1 to 6");
-  EXPECT_EQ(message_with([](Said& s) { s.eos = 4; }),
-            "m.gguf: key 'tokenizer.ggml.eos_token_id' at byte 323: found 4; expected 0 to 3");
   EXPECT_EQ(message_with([](Said& s) { s.merges[0] = "b a"; }),
             "m.gguf: keys 'tokenizer.ggml.*', tokens at byte 111 and merges at byte 267: merge 0 'b a': what it makes "
             "is not a normal token of the vocabulary");
@@ -110,7 +108,6 @@ TEST(GgufVocabulary, MissingAndMistypedKeys) {
   GgufBuilder builder;
   EXPECT_EQ(outcome_of(builder).message, "m.gguf: key 'tokenizer.ggml.model' is missing; expected a string");
   builder.string("tokenizer.ggml.model", "gpt2");
-  EXPECT_EQ(outcome_of(builder).message, "m.gguf: key 'tokenizer.ggml.pre' is missing; expected a string");
   builder.string("tokenizer.ggml.pre", "qwen2");
   EXPECT_EQ(outcome_of(builder).message,
             "m.gguf: key 'tokenizer.ggml.tokens' is missing; expected an array of strings");
@@ -121,6 +118,85 @@ TEST(GgufVocabulary, MissingAndMistypedKeys) {
   EXPECT_EQ(outcome_of(builder).message,
             "m.gguf: key 'tokenizer.ggml.merges' at byte 165: found an array of 1 int32; "
             "expected an array of strings");
+}
+
+// A file whose tokens look like those of a family.
+GgufBuilder family(const std::string& architecture, const std::vector<std::string>& more, const char* pre = nullptr) {
+  std::vector<std::string> tokens{"a", "1"};
+  tokens.insert(tokens.end(), more.begin(), more.end());
+  GgufBuilder builder;
+  builder.string("general.architecture", architecture).string("tokenizer.ggml.model", "gpt2");
+  if (pre != nullptr) builder.string("tokenizer.ggml.pre", pre);
+  builder.strings("tokenizer.ggml.tokens", tokens).strings("tokenizer.ggml.merges", {});
+  return builder;
+}
+
+// Message or name of the pre-tokenizer that the notes speak of.
+std::string chosen(const GgufBuilder& builder, const TokenizerOptions& options = {}) {
+  const std::vector<std::byte> bytes = builder.build();
+  const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));
+  const Result<Tokenizer> tokenizer = read_tokenizer(*file, options);
+  if (!tokenizer) return tokenizer.error().message;
+  const std::string note = tokenizer->notes().empty() ? "" : tokenizer->notes()[0];
+  return note.substr(0, note.rfind('\''))  // without what follows the name
+      .substr(note.rfind('\'', note.rfind('\'') - 1) + 1);
+}
+
+TEST(GgufVocabulary, PreTokenizerIsRecognised) {
+  for (const char* pre : {static_cast<const char*>(nullptr), "default"}) {
+    EXPECT_EQ(chosen(family("qwen2", {"<|im_start|>"}, pre)), "qwen2");
+    EXPECT_EQ(chosen(family("qwen3", {}, pre)), "qwen2");
+    EXPECT_EQ(chosen(family("qwen2", {"<｜User｜>", "<｜Assistant｜>"}, pre)), "deepseek-r1-qwen");
+    EXPECT_EQ(chosen(family("llama", {"100", "<|begin_of_text|>", "<|eot_id|>"}, pre)), "llama-bpe");
+    EXPECT_EQ(chosen(family("llama", {"<|im_start|>", "<repo_name>", "<gh_stars>"}, pre)), "smollm");
+    // Numbers that the pre-tokenizer would never let become one token.
+    EXPECT_TRUE(chosen(family("qwen2", {"10"}, pre)).find("choose one by name") != std::string::npos);
+    EXPECT_TRUE(chosen(family("llama", {"<|begin_of_text|>", "<|eot_id|>"}, pre)).find("choose one by name") != std::string::npos);
+  }
+  EXPECT_EQ(chosen(family("llama", {})),
+            "m.gguf: key 'tokenizer.ggml.pre': no pre-tokenizer is named; choose one by name: qwen2, deepseek-r1-qwen, llama-bpe, smollm, "
+            "gpt-2, qwen35");
+}
+
+TEST(GgufVocabulary, PreTokenizerAliasesAndChoice) {
+  EXPECT_EQ(chosen(family("llama", {}, "llama3")), "llama-bpe");
+  EXPECT_EQ(chosen(family("llama", {}, "smaug-bpe")), "llama-bpe");
+  const std::vector<std::byte> bytes = family("llama", {"<|im_end|>"}, "tekken").build();
+  const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));
+  EXPECT_FALSE(read_tokenizer(*file));
+  const Result<Tokenizer> tokenizer = read_tokenizer(*file, {"gpt-2"});
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  EXPECT_EQ(tokenizer->pretokenizer(), PreTokenizer::gpt2);
+  EXPECT_TRUE(tokenizer->notes().empty());
+  EXPECT_EQ(read_tokenizer(*file, {"x"}).error().kind, ErrorKind::bad_argument);
+}
+
+TEST(GgufVocabulary, PreTokenizerOfTheWrongType) {
+  GgufBuilder builder;
+  builder.string("tokenizer.ggml.model", "gpt2").number<std::uint32_t>("tokenizer.ggml.pre", 1).strings("tokenizer.ggml.tokens", {"a"});
+  EXPECT_EQ(outcome_of(builder).message, "m.gguf: key 'tokenizer.ggml.pre' at byte 68: found uint32; expected a string");
+}
+
+TEST(GgufVocabulary, SentencePiece) {
+  GgufBuilder builder;
+  builder.string("tokenizer.ggml.model", "llama").strings("tokenizer.ggml.tokens", {"<unk>", "<s>", "a"});
+  const auto message = [](const GgufBuilder& file) { return outcome_of(file).message; };
+  EXPECT_EQ(message(builder),
+            "m.gguf: key 'tokenizer.ggml.scores' is missing; expected an array of floats; a SentencePiece vocabulary cannot be read "
+            "without its scores");
+  GgufBuilder few = builder;
+  few.array("tokenizer.ggml.scores", std::vector<float>{0, 0});
+  EXPECT_TRUE(message(few).ends_with("found 2 scores; expected 3")) << message(few);
+  builder.array("tokenizer.ggml.scores", std::vector<float>{0, 0, -1}).number<std::uint32_t>("tokenizer.ggml.bos_token_id", 1);
+  EXPECT_EQ(message(builder), "");
+  const std::vector<std::byte> bytes = builder.build();
+  const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));
+  const Result<Tokenizer> tokenizer = read_tokenizer(*file);
+  ASSERT_TRUE(tokenizer);
+  EXPECT_TRUE(tokenizer->add_bos());  // Llama's, unless the file says otherwise
+  EXPECT_FALSE(tokenizer->add_eos());
+  builder.boolean("tokenizer.ggml.remove_extra_whitespaces", true);
+  EXPECT_TRUE(message(builder).find("not supported") != std::string::npos);
 }
 
 TEST(GgufVocabulary, ChatTemplateText) {

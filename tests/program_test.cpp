@@ -210,6 +210,44 @@ TEST_F(ProgramTest, TokenizePrintsIdsAndAddsNone) {
   EXPECT_EQ(ids({"-f", path("tokens.txt")}), "97 0 10\n");
 }
 
+TEST_F(ProgramTest, MarkupOfAnyTypeEndsAnAnswer) {
+  std::string expected;
+  for (const std::int32_t type : {3, 1, 4}) {
+    ASSERT_TRUE(table_model({"done"}, {{'\n', first_piece}}, true, 256, {}, type).write(path("typed.gguf")));
+    const Finished ended = run_program({"run", "-m", path("typed.gguf"), "-p", "a<|im_end|>", "-n", "50", "--temp", "0"});
+    EXPECT_EQ(ended.status, 0);
+    EXPECT_TRUE(contains(ended.err, "generated 2 tokens")) << ended.err;
+    EXPECT_EQ(contains(ended.err, "typed.gguf: token 256 '<|im_start|>' is taken for a control token"), type != 3) << ended.err;
+    if (type == 3) expected = ended.out;
+    EXPECT_EQ(ended.out, expected);
+    EXPECT_EQ(run_program({"tokenize", "-m", path("typed.gguf"), "<|im_end|>"}).out, "60 124 105 109 95 101 110 100 124 62\n");
+  }
+}
+
+TEST_F(ProgramTest, PreTokenizersAreChosenAndTold) {
+  const auto file = [&](const char* pre, const char* architecture) {
+    GgufBuilder builder;
+    builder.string("general.architecture", architecture).string("tokenizer.ggml.model", "gpt2");
+    if (pre != nullptr) builder.string("tokenizer.ggml.pre", pre);
+    builder.strings("tokenizer.ggml.tokens", {"1", "2", "12", "<|im_end|>"}).strings("tokenizer.ggml.merges", {"1 2"});
+    EXPECT_TRUE(builder.write(path("pre.gguf")));
+    return path("pre.gguf");
+  };
+  Finished ended = run_program({"tokenize", "-m", file("tekken", "llama"), "12"});
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_TRUE(contains(ended.err, "pre-tokenizer 'tekken' is not supported; choose one by name: qwen2, ") &&
+              contains(ended.err, "(--pre NAME)\n")) << ended.err;
+  EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "qwen2", "12"}).out, "0 1\n");
+  EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "gpt-2", "12"}).out, "2\n");
+  EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "frob", "12"}).status, 1);
+  ended = run_program({"tokenize", "-m", file("llama3", "llama"), "12"});
+  EXPECT_EQ(ended.out, "2\n");
+  EXPECT_EQ(ended.err, "stilla: " + path("pre.gguf") + ": pre-tokenizer 'llama3' is taken for 'llama-bpe'\n");
+  ended = run_program({"tokenize", "-m", file(nullptr, "qwen3"), "12"});
+  EXPECT_EQ(ended.out, "0 1\n");
+  EXPECT_TRUE(contains(ended.err, "by its architecture and tokens the model has 'qwen2'")) << ended.err;
+}
+
 TEST_F(ProgramTest, InspectShowsKeysTensorsAndMemory) {
   const Finished model = run_program({"inspect", path("speaker.gguf")});
   EXPECT_EQ(model.status, 0);

@@ -45,10 +45,12 @@ inline std::string spelled(std::string_view bytes) {
   return out;
 }
 
-// `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>.
+// `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>. With another
+// `markup_type` than control the file gives <|im_start|> and <|im_end|> that type, and names no end.
 inline GgufBuilder table_model(const std::vector<std::string>& pieces,
                                const std::map<std::uint32_t, std::uint32_t>& next, bool with_tensors = true,
-                               std::uint32_t context = 256, const std::string& template_end = {}) {
+                               std::uint32_t context = 256, const std::string& template_end = {},
+                               std::int32_t markup_type = 3) {
   constexpr std::uint32_t hidden = 288, heads = 18, ffn = 32;
   GgufBuilder file;
   file.string("general.architecture", "qwen2").string("general.name", "Table");
@@ -60,12 +62,13 @@ inline GgufBuilder table_model(const std::vector<std::string>& pieces,
   std::vector<std::string> tokens;
   std::vector<std::int32_t> types(256, 1);
   for (int byte = 0; byte < 256; ++byte) tokens.push_back(spelled(std::string(1, static_cast<char>(byte))));
-  for (const char* control : {"<|im_start|>", "<|im_end|>"}) tokens.push_back(control), types.push_back(3);
+  for (const char* control : {"<|im_start|>", "<|im_end|>"}) tokens.push_back(control), types.push_back(markup_type);
   for (const char* user_defined : {"<think>", "</think>"}) tokens.push_back(user_defined), types.push_back(4);
   for (const std::string& piece : pieces) tokens.push_back(spelled(piece)), types.push_back(1);
   file.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "qwen2");
   file.strings("tokenizer.ggml.tokens", tokens).array("tokenizer.ggml.token_type", types);
-  file.strings("tokenizer.ggml.merges", {}).number<std::uint32_t>("tokenizer.ggml.eos_token_id", im_end);
+  file.strings("tokenizer.ggml.merges", {});
+  if (markup_type == 3) file.number<std::uint32_t>("tokenizer.ggml.eos_token_id", im_end);
   file.string("tokenizer.chat_template",
               "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}" + template_end);
   if (!with_tensors) return file;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stilla/text/unicode.hpp>
 
+#include <stilla/text/normalise.hpp>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -85,6 +88,51 @@ TEST(Unicode, InvalidSequencesAreSingleBytes) {
   // Leads of 2 bytes: 30 * 64 * 5 thirds; of 3: 16 * 64 seconds less 32 overlong and 32 surrogates, 2 thirds; of 4: 5 *
   // 64 less 16 overlong and 48 too large, 2 thirds.
   EXPECT_EQ(valid, 30u * 64 * 5 + (16u * 64 - 64) * 2 + (5u * 64 - 64) * 2);
+}
+
+TEST(Unicode, MarksAreNoLetters) {
+  std::size_t marks = 0;
+  for (std::uint32_t c = 0; c <= last_code_point; ++c) {
+    if (!is_mark(c)) continue;
+    ++marks;
+    EXPECT_EQ(char_class(c), CharClass::other) << c;
+  }
+  EXPECT_EQ(marks, 2501u);
+  EXPECT_TRUE(is_mark(0x301) && is_mark(0x93f) && !is_mark('a') && !is_mark(invalid_byte));
+}
+
+// Examples of Unicode Standard Annex 15 and its tests' hard cases: singletons, exclusions, order of marks, blocked marks, Hangul.
+TEST(Normalise, FormC) {
+  const std::pair<std::u8string_view, std::u8string_view> cases[] = {
+      {u8"", u8""},
+      {u8"plain caf\u00e9", u8"plain caf\u00e9"},
+      {u8"e\u0301", u8"\u00e9"},
+      {u8"\u212b \u2126 \u2000", u8"\u00c5 \u03a9 \u2002"},
+      {u8"\u0958", u8"\u0915\u093c"},
+      {u8"\U0001d15e", u8"\U0001d157\U0001d165"},
+      {u8"d\u0307\u0323", u8"\u1e0d\u0307"},
+      {u8"\u1e0b\u0323", u8"\u1e0d\u0307"},
+      {u8"\u00e9\u0323", u8"\u1eb9\u0301"},
+      {u8"q\u0323\u0307\u0307", u8"q\u0323\u0307\u0307"},
+      {u8"a\u0305\u0301", u8"a\u0305\u0301"},
+      {u8"\u0301\u0327x", u8"\u0327\u0301x"},
+      {u8"\u1e9b\u0323", u8"\u1e9b\u0323"},
+      {u8"\u1100\u1161\u11a8", u8"\uac01"},
+      {u8"\uac00\u11a8\u11a8", u8"\uac01\u11a8"},
+      {u8"\u1100\u1161\u0301", u8"\uac00\u0301"},
+      {u8"\u0344", u8"\u0308\u0301"},
+      {u8"\ufb2c", u8"\u05e9\u05bc\u05c1"},
+  };
+  const auto bytes = [](std::u8string_view text) { return std::string(reinterpret_cast<const char*>(text.data()), text.size()); };
+  for (const auto& [from, to] : cases) {
+    EXPECT_EQ(to_nfc(bytes(from)), bytes(to));
+    EXPECT_EQ(to_nfc(bytes(to)), bytes(to));
+    if (from != to) {
+      EXPECT_FALSE(is_surely_nfc(bytes(from)));
+    }
+  }
+  EXPECT_TRUE(is_surely_nfc("plain"));
+  EXPECT_EQ(to_nfc("e\xcc e\xcc\x81\xff\xcc\x81"), "e\xcc \xc3\xa9\xff\xcc\x81");
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ OpenedModel open_model(const ModelOptions& options) {
   std::unique_ptr<stilla::ModelSource> source = open_model_source(options.path);
   ModelFacts facts = value_of(read_model_facts(*source, options.rope));
   report_notes(facts);
-  stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source));
+  stilla::Tokenizer tokenizer = open_tokenizer(*source, options.pretokenizer);
   std::size_t context = facts.context;
   if (options.context > facts.context) {
     message(fmt::format("--ctx {} is more than the {} positions this model was trained for; using {}", options.context,
@@ -35,6 +35,16 @@ OpenedModel open_model(const ModelOptions& options) {
     context = options.context;
   }
   return {std::move(source), std::move(facts), std::move(tokenizer), context};
+}
+
+stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer) {
+  stilla::Result<stilla::Tokenizer> tokenizer = stilla::read_tokenizer(source, {pretokenizer});
+  if (!tokenizer && tokenizer.error().message.find("choose one by name") != std::string::npos) {
+    tokenizer.error().message = fmt::format("{} (--pre NAME)", tokenizer.error().message);
+  }
+  stilla::Tokenizer out = value_of(std::move(tokenizer));
+  for (const std::string& note : out.notes()) message(fmt::format("{}: {}", stilla::printable_path(source.path()), note));
+  return out;
 }
 
 stilla::ChatTemplate chat_template_of(const OpenedModel& model, const TextOptions& options) {

@@ -27,6 +27,9 @@ struct OpenedModel {
 };
 OpenedModel open_model(const ModelOptions& options);
 
+// The tokenizer of a source, with `pretokenizer` instead of the source's if it is not empty; notes on it go to standard error.
+stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
+
 // The model's chat template, or the one that was named.
 stilla::ChatTemplate chat_template_of(const OpenedModel& model, const TextOptions& options);
 // The same template with thoughts or without, if the vocabulary has tokens for them.

@@ -8,6 +8,7 @@
 #include <stilla/base/cores.hpp>
 #include <stilla/device_matrix.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/text/pretokenizer.hpp>
 
 #include "output.hpp"
 
@@ -72,6 +73,13 @@ void add_rope_options(CLI::App& app, stilla::RopeChoice& rope) {
   add_choice<double>(app, "--rope-freq-base", rope.base, 1.0, 1e30, "Base of RoPE's angles (default: as the file says)");
 }
 
+void add_pretokenizer_option(CLI::App& app, std::string& name) {
+  std::string known;
+  for (const auto& entry : stilla::pretokenizer_names) known += fmt::format("{}{}", known.empty() ? "" : ", ", entry.name);
+  app.add_option("--pre", name, fmt::format("How text is cut into words, where the file does not say or says something unknown: {}", known))
+      ->type_name("NAME");
+}
+
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
   app.add_option("-m,--model", options.path,
                  "The model, a GGUF file, packed (stilla pack) or not (default: a tiny one that is in this program)")
@@ -105,6 +113,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
          "What inputs of quantised matrices are rounded to: int16, exact, or int8, prompts twice as fast; "
          "by default int16 below a billion weights")
       ->type_name("TYPE");
+  add_pretokenizer_option(app, options.pretokenizer);
   add_weights_option(app, options.weights,
                      "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight");
   app.add_option("--device", options.device,

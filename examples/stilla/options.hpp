@@ -89,6 +89,7 @@ struct ModelOptions {
   stilla::KvType kv_type = stilla::KvType::f16;
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
+  std::string pretokenizer;  // instead of the file's; empty: the file's
   std::string device;       // that multiplies the layers' matrices; empty: the CPU
   stilla::RopeChoice rope;  // in place of what the file says
   std::size_t context = 0;  // 0: the model's
@@ -97,6 +98,7 @@ struct ModelOptions {
 };
 void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
+void add_pretokenizer_option(CLI::App& app, std::string& name);
 enum class ThreadOption { one, several };  // bench has its own -t
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
 // --rope-*, for texts longer than those of the training: run, chat, logits, bench.

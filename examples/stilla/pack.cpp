@@ -15,7 +15,6 @@
 
 #include <stilla/io/packed_file.hpp>
 #include <stilla/model/calibration.hpp>
-#include <stilla/text/source_tokenizer.hpp>
 #include <stilla/base/thread_pool.hpp>
 
 #include "commands.hpp"
@@ -109,7 +108,7 @@ class Change {
       });
       fail(exit_usage, fmt::format("--calibrate: needs --weights with a format whose codes can be chosen: {}", known));
     }
-    std::vector<std::uint32_t> ids = value_of(stilla::read_tokenizer(source)).encode(read_file(options.calibration), stilla::SpecialTokens::as_text);
+    std::vector<std::uint32_t> ids = open_tokenizer(source).encode(read_file(options.calibration), stilla::SpecialTokens::as_text);
     if (ids.size() > most_tokens) {
       message(fmt::format("calibrating by the first {} of {} tokens of {}", most_tokens, ids.size(),
                           stilla::printable_path(options.calibration)));

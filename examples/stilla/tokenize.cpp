@@ -8,11 +8,12 @@
 #include <fmt/format.h>
 
 #include <stilla/io/model_source.hpp>
-#include <stilla/text/source_tokenizer.hpp>
 #include <stilla/text/tokenizer.hpp>
 
 #include "commands.hpp"
 #include "embedded_model.hpp"
+#include "loading.hpp"
+#include "options.hpp"
 #include "output.hpp"
 #include "text_input.hpp"
 
@@ -23,6 +24,7 @@ struct TokenizeOptions {
   std::string model;
   std::optional<std::string> text;
   std::string file;
+  std::string pretokenizer;
   bool special = false;
 };
 
@@ -30,7 +32,7 @@ int tokenize(const TokenizeOptions& options) {
   const std::optional<std::string> text = text_input(options.text, options.file);
   if (!text) fail(exit_usage, "no text; give it as an argument, with -f or on standard input");
   const std::unique_ptr<stilla::ModelSource> source = open_model_source(options.model);
-  const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source));
+  const stilla::Tokenizer tokenizer = open_tokenizer(*source, options.pretokenizer);
   const auto special = options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text;
   write_output(fmt::format("{}\n", fmt::join(tokenizer.encode(*text, special), " ")));
   return 0;
@@ -45,6 +47,7 @@ void add_tokenize(CLI::App& app, Command& chosen) {
       ->add_option("-m,--model", options->model,
                    "A GGUF file; one without tensors will do (default: the model in this program)")
       ->type_name("FILE");
+  add_pretokenizer_option(*command, options->pretokenizer);
   command->add_flag("--special", options->special, "<|special|> text is that token");
   CLI::Option* file =
       command->add_option("-f,--file", options->file, "Read the text from this file")->type_name("FILE");

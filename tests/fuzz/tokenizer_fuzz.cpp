@@ -1,24 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any vocabulary with any text. The bytes are cut at 0xff into the text, the first byte's options, tokens
-// and merges (those with a space). An abort is a finding; so is a text that a complete vocabulary does not give back.
-// Opt-in, with clang; tests/fuzz.sh builds and runs it.
+// libFuzzer target: any vocabulary, byte-level or SentencePiece's, with any text. The bytes are cut at 0xff into the text, the
+// first byte's options, tokens and merges (those with a space). An abort is a finding; so are a text that a complete vocabulary does
+// not give back and a control token made of it. Opt-in, with clang; tests/fuzz.sh builds and runs it.
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <stilla/base/error.hpp>
 #include <stilla/text/chat_template.hpp>
+#include <stilla/text/normalise.hpp>
 #include <stilla/text/reasoning.hpp>
 #include <stilla/text/stream_decoder.hpp>
 #include <stilla/text/tokenizer.hpp>
 
 namespace {
 
+constexpr unsigned char is_sentencepiece = 16, has_no_types = 32, normalises = 64;  // of the options; the last three bits are others
+
 // A token for each byte first, so that most vocabularies are accepted.
-stilla::Vocabulary complete_vocabulary() {
+stilla::Vocabulary complete_vocabulary(unsigned char options) {
   stilla::Vocabulary vocabulary;
+  if (options & is_sentencepiece) {
+    vocabulary.kind = stilla::VocabularyKind::sentencepiece;
+    vocabulary.add_space_prefix = options & 8;
+    for (int byte = 0; byte < 256; ++byte) {
+      char name[8];
+      std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(byte));
+      vocabulary.tokens.emplace_back(name);
+      vocabulary.types.push_back(stilla::TokenType::byte);
+    }
+    return vocabulary;
+  }
+  vocabulary.pretokenizer = stilla::pretokenizer_names[options % std::size(stilla::pretokenizer_names)].name;
+  vocabulary.nfc = (options & normalises) != 0;
   for (std::uint32_t letter = 0; letter < stilla::detail::byte_alphabet_end; ++letter) {
     if (stilla::detail::byte_of_letter[letter] < 0) continue;
     vocabulary.tokens.emplace_back();
@@ -28,11 +47,30 @@ stilla::Vocabulary complete_vocabulary() {
   return vocabulary;
 }
 
+void write_seed(const std::string& folder, const std::string& name, const std::string& bytes) {
+  std::FILE* file = std::fopen((folder + "/" + name).c_str(), "wb");
+  if (file == nullptr) return;
+  std::fwrite(bytes.data(), 1, bytes.size(), file);
+  std::fclose(file);
+}
+
 void check(bool holds) {
   if (!holds) __builtin_trap();
 }
 
 }  // namespace
+
+// With a folder as the only argument: writes inputs to start from there.
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  if (*argc != 2 || (*argv)[1][0] == '-') return 0;
+  const std::string folder = (*argv)[1];
+  write_seed(folder, "words", "\x01It's caf\xc3\xa9 12345\n\xff" "0It\xff" "0th\xff" "I t\xff" "t h\xff" "2<|im_end|>\xff" "3<think>");
+  write_seed(folder, "forged", "\x01<|im_end|>\n<|im_start|>user\xff" "0<|im_end|>\xff" "3<|im_start|>\xff" "0<|\xff" "< |\xff");
+  write_seed(folder, "marks", "\x40" "e\xcc\x81\xcc\xa3 \xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8 \xe2\x84\xab\xff" "0e\xcc\x81");
+  write_seed(folder, "pieces", "\x18the  then \xe2\x96\x81x<think>\xff" "0t\xff" "0h\xff" "0th\xff" "0\xe2\x96\x81th\xff" "3<think>\xff" "2</s>");
+  write_seed(folder, "no types", "\x38<s>a</s>\xff" "0<s>\xff" "0</s>\xff" "0<unk>\xff" "0a");
+  std::exit(0);
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
@@ -46,8 +84,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return part;
   };
   const std::string text(take());
-  stilla::Vocabulary vocabulary = complete_vocabulary();
-  vocabulary.pretokenizer = stilla::pretokenizer_names[options % 4].name;
+  stilla::Vocabulary vocabulary = complete_vocabulary(options);
   vocabulary.bos = options;
   while (!rest.empty()) {
     const std::string_view part = take();
@@ -59,22 +96,36 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     vocabulary.tokens.emplace_back(part.substr(part.empty() ? 0 : 1));
     vocabulary.types.push_back(type);
   }
+  if (options & is_sentencepiece) {
+    for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) vocabulary.scores.push_back(-static_cast<float>(i * options % 7));
+  }
+  if (options & has_no_types) vocabulary.types.clear();
   const auto tokenizer = stilla::Tokenizer::create(vocabulary);
   if (!tokenizer) {
     check(tokenizer.error().message.find('\n') == std::string::npos);
     return 0;
   }
+  std::string expected;  // what decoding gives back
+  const bool is_exact = !(options & normalises) || (options & is_sentencepiece);
+  if (options & is_sentencepiece) {
+    stilla::detail::append_with_spaces(expected, text);
+  } else {
+    expected = text;
+  }
   for (const auto special : {stilla::SpecialTokens::as_text, stilla::SpecialTokens::parse}) {
+    const bool is_parsed = special == stilla::SpecialTokens::parse;
     const std::vector<std::uint32_t> ids = tokenizer->encode(text, special);
-    check(tokenizer->decode(ids, stilla::ControlText::show) == text);
+    const bool is_compared = is_exact && (!is_parsed || !(options & is_sentencepiece));  // a control token may have a U+2581
+    check(!is_compared || tokenizer->decode(ids, stilla::ControlText::show) == expected);
     for (const std::uint32_t id : ids) {
       check(id < tokenizer->size());
-      check(special == stilla::SpecialTokens::parse || !tokenizer->is_control(id));
+      check(is_parsed || !tokenizer->is_control(id));
     }
-    const stilla::TextSegment parts[] = {{text.substr(0, text.size() / 2), special == stilla::SpecialTokens::parse},
-                                         {text.substr(text.size() / 2), false}};
-    check(tokenizer->decode(tokenizer->encode(parts), stilla::ControlText::show) == text);
+    const stilla::TextSegment parts[] = {{text.substr(0, text.size() / 2), is_parsed}, {text.substr(text.size() / 2), false}};
+    check(!is_compared || tokenizer->decode(tokenizer->encode(parts), stilla::ControlText::show) == expected);
   }
+  check(stilla::to_nfc(stilla::to_nfc(text)) == stilla::to_nfc(text));
+  check(!stilla::is_surely_nfc(text) || stilla::to_nfc(text) == text);
   stilla::StreamDecoder decoder(stilla::InvalidBytes::keep);
   stilla::ReasoningSplitter splitter(options & 4);
   std::string seen;

@@ -14,7 +14,7 @@ knows. A file holds, besides the usual tokenizer.* keys,
     golden.word_bytes    [uint16]   bytes of the words into which the pre-tokenizer cuts the strings, one after the other
     golden.text_strings, golden.text_ids, golden.text_counts    the same of those whose control tokens are read as text
 
-chat.gguf holds conversations and what the models' own chat templates, taken from the files named on the command line,
+chat.gguf, written if both options are given, holds conversations and what the models' own chat templates, taken from the files named on the command line,
 make of them: FOLDER has qwen2.5-coder-0.5b-instruct-q4_k_m.gguf and smollm2-135m-instruct-q4_1.gguf, R1.gguf is any file
 of DeepSeek-R1-Distill-Qwen. The templates themselves are not kept. The Llama 3 ones are written out below, to the same
 effect.
@@ -30,7 +30,7 @@ import random
 import sys
 
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -41,6 +41,8 @@ QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+QWEN35 = QWEN2.replace(r"?\p{L}+|", r"?[\p{L}\p{M}]+|").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA = QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 
 
@@ -64,10 +66,16 @@ VOCABULARIES = {
     "qwen2": (by_pattern(QWEN2), [*CHATML, "<|im_end|>\n", "<|im_end|"], "<|endoftext|>", "<|im_end|>", False, False),
     "deepseek-r1-qwen": (by_pattern(QWEN2), R1, "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", True, False),
     "llama-bpe": (by_pattern(LLAMA), LLAMA3_CONTROL, "<|begin_of_text|>", "<|eot_id|>", True, True),
+    "gpt-2": (by_pattern(GPT2), CHATML, "<|endoftext|>", "<|im_end|>", False, False),
+    "qwen35": (by_pattern(QWEN35), CHATML, "<|endoftext|>", "<|im_end|>", False, False),
     "smollm": (by_digits(), [*CHATML, "<repo_name>"], "<|im_start|>", "<|im_end|>", False, False),
 }
+NFC = ["qwen2", "qwen35"]  # their tokenizers bring text into Unicode's form C
 USER_DEFINED = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
 UNREACHABLE = ["qzqzqz", "Ġzqzqz"]  # tokens that no merge makes: only llama-bpe finds them, as whole words
+
+
+SEEDS = {"qwen2": 100, "deepseek-r1-qwen": 101, "llama-bpe": 102, "smollm": 103, "gpt-2": 104, "qwen35": 105}
 
 
 def write_ids(writer, name, ids):
@@ -82,7 +90,8 @@ def write_file(path, writer):
     print(path.name, path.stat().st_size, "bytes")
 
 
-def write_vocabulary(name, seed, folder):
+def write_vocabulary(name, folder):
+    seed = SEEDS[name]
     pre_tokenizer, control, bos, eos, add_bos, whole_words = VOCABULARIES[name]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizer
@@ -103,6 +112,8 @@ def write_vocabulary(name, seed, folder):
     vocabulary = {t: i for i, t in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=whole_words))
     tokenizer.pre_tokenizer = pre_tokenizer
+    if name in NFC:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in control])
     tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in USER_DEFINED])
@@ -112,6 +123,8 @@ def write_vocabulary(name, seed, folder):
     texts = strings(3000, seed + 1)
     texts = rng.sample(texts[:1200], 250) + rng.sample(texts[1200:], 250)
     texts = ["", *texts, *control, "".join(control), "<|im_end|>\n<|<|im_end|", "qzqzqz zqzqz zqzqzqz qzqzqzq", "A" * 999]
+    if name in NFC:
+        texts += ["e\u0301", "\u00e9", "<think>e\u0301<|im_end|>\u0301", "\u1100\u1161\u11a8 \u212b", "e\u0323\u0301 \u0301e"]
     parsed = [tokenizer.encode(t, add_special_tokens=False).ids for t in texts]
     tokenizer.encode_special_tokens = True
     as_text = [tokenizer.encode(t, add_special_tokens=False).ids for t in texts]
@@ -209,14 +222,15 @@ def write_chats(options, folder):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--models", type=pathlib.Path, required=True)
-    parser.add_argument("--r1-vocabulary", type=pathlib.Path, required=True)
+    parser.add_argument("--models", type=pathlib.Path)
+    parser.add_argument("--r1-vocabulary", type=pathlib.Path)
     options = parser.parse_args()
     folder = HERE / "tokenizer"
     folder.mkdir(exist_ok=True)
-    for seed, name in enumerate(VOCABULARIES):
-        write_vocabulary(name, 100 + seed, folder)
-    write_chats(options, folder)
+    for name in VOCABULARIES:
+        write_vocabulary(name, folder)
+    if options.models and options.r1_vocabulary:
+        write_chats(options, folder)
 
 
 if __name__ == "__main__":

@@ -31,12 +31,17 @@ constexpr const char* qwen2_words =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 Vocabulary checked_vocabulary(const ExportModel& model) {
-  value_of(stilla::read_tokenizer(model.source()));
+  const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(model.source()));
   Vocabulary vocabulary = value_of(model.source().vocabulary());
-  if (value_of(stilla::pretokenizer_by_name(vocabulary.pretokenizer)) != stilla::PreTokenizer::qwen2) {
+  if (tokenizer.kind() != stilla::VocabularyKind::byte_level || tokenizer.pretokenizer() != stilla::PreTokenizer::qwen2) {
     fail(model.source().key_error("tokenizer.ggml.pre", "'", stilla::printable(vocabulary.pretokenizer),
                                   "' cannot be exported; expected qwen2 or deepseek-r1-qwen"));
   }
+  for (std::uint32_t id = 0; id < tokenizer.size(); ++id) {  // as Stilla reads them
+    if (vocabulary.types.size() <= id) vocabulary.types.push_back(TokenType::normal);
+    vocabulary.types[id] = tokenizer.type(id);
+  }
+  vocabulary.nfc = tokenizer.nfc();
   return vocabulary;
 }
 
@@ -112,7 +117,7 @@ std::string tokenizer_json(const ExportModel& model) {
   json["truncation"] = nullptr;
   json["padding"] = nullptr;
   json["added_tokens"] = std::move(added);
-  json["normalizer"] = nullptr;
+  json["normalizer"] = v.nfc.value_or(false) ? Json{{"type", "NFC"}} : Json(nullptr);
   json["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array({words, bytes})}};
   json["post_processor"] = bytes;
   json["decoder"] = bytes;

@@ -11,12 +11,16 @@
 //
 // The vocabulary and the chat template are read from
 //
-//   tokenizer.ggml.model           must be "gpt2": byte-level BPE
-//   tokenizer.ggml.pre             name of the pre-tokenizer (text/pretokenizer.hpp)
-//   tokenizer.ggml.tokens          [string], spelled in the byte alphabet; control and user-defined ones in plain text
+//   tokenizer.ggml.model           "gpt2", byte-level BPE, or "llama", SentencePiece
+//   tokenizer.ggml.tokens          [string]; of gpt2 spelled in the byte alphabet, control and user-defined ones in plain text
 //   tokenizer.ggml.token_type      [int32], optional
-//   tokenizer.ggml.merges          [string], "left right"
-//   tokenizer.ggml.{bos,eos,eot,padding,unknown}_token_id, tokenizer.ggml.add_bos_token     optional
+//   tokenizer.ggml.pre             gpt2: name of the pre-tokenizer (text/pretokenizer.hpp), optional
+//   tokenizer.ggml.merges          gpt2: [string], "left right"
+//   tokenizer.ggml.scores          llama: [float32]
+//   tokenizer.ggml.add_space_prefix     llama: optional
+//   tokenizer.ggml.{bos,eos,eot,eom,padding,unknown}_token_id, tokenizer.ggml.eos_token_ids     optional; an id outside the
+//                                  vocabulary, say -1, is as good as none
+//   tokenizer.ggml.add_{bos,eos}_token  optional
 //   tokenizer.chat_template        a Jinja program (text/chat_template.hpp recognises it), optional
 //
 // A getter never trusts a key's declared type: it fails with one line that names file, key, byte offset, what was found
@@ -229,7 +233,10 @@ class GgufFile final : public ModelSource {
   // Parts of the vocabulary.
   Status read_strings(std::string_view key, std::vector<std::string>& out) const;
   Status read_token_types(std::size_t tokens, std::vector<TokenType>& out) const;
-  Status read_token_id(std::string_view key, std::size_t tokens, std::optional<std::uint32_t>& out) const;
+  Status read_token_ids(Vocabulary& out) const;
+  Status read_token_id(std::string_view key, std::optional<std::uint32_t>& id, Vocabulary& out) const;
+  Status read_byte_level(Vocabulary& out) const;
+  Status read_sentencepiece(Vocabulary& out) const;
 
   MappedFile file_;
   GgufContents contents_;
@@ -364,51 +371,100 @@ inline Status GgufFile::read_token_types(std::size_t tokens, std::vector<TokenTy
   return success();
 }
 
-inline Status GgufFile::read_token_id(std::string_view key, std::size_t tokens, std::optional<std::uint32_t>& out) const {
+inline Status GgufFile::read_token_id(std::string_view key, std::optional<std::uint32_t>& id, Vocabulary& out) const {
   if (!has(key)) return success();
-  const Result<std::uint64_t> id = get_uint(key, tokens - 1);
-  if (!id) return id.error();
-  out = static_cast<std::uint32_t>(*id);
+  const Result<std::int64_t> found = get_int(key);
+  if (!found) return found.error();
+  if (*found >= 0 && std::cmp_less(*found, out.tokens.size())) {
+    id = static_cast<std::uint32_t>(*found);
+  } else {
+    out.notes.push_back(concat("key '", key, "': found ", *found, ", which is outside the vocabulary of ", out.tokens.size(),
+                               " tokens and is ignored"));
+  }
+  return success();
+}
+
+inline Status GgufFile::read_token_ids(Vocabulary& out) const {
+  std::optional<std::uint32_t> eom;
+  const std::pair<std::string_view, std::optional<std::uint32_t>&> ids[] = {
+      {"tokenizer.ggml.bos_token_id", out.bos},         {"tokenizer.ggml.eos_token_id", out.eos},
+      {"tokenizer.ggml.eot_token_id", out.eot},         {"tokenizer.ggml.eom_token_id", eom},
+      {"tokenizer.ggml.padding_token_id", out.padding}, {"tokenizer.ggml.unknown_token_id", out.unknown},
+  };
+  for (const auto& [key, id] : ids) {
+    if (Status s = read_token_id(key, id, out); !s) return s.error();
+  }
+  if (eom) out.ends.push_back(*eom);
+  if (constexpr std::string_view key = "tokenizer.ggml.eos_token_ids"; has(key)) {
+    const Result<std::vector<std::int64_t>> ends = get_array<std::int64_t>(key);
+    if (!ends) return ends.error();
+    for (const std::int64_t end : *ends) {
+      if (end >= 0 && std::cmp_less(end, out.tokens.size())) out.ends.push_back(static_cast<std::uint32_t>(end));
+    }
+  }
+  const Result<bool> add_bos = get_bool_or("tokenizer.ggml.add_bos_token", out.kind == VocabularyKind::sentencepiece && out.bos);
+  if (!add_bos) return add_bos.error();
+  out.add_bos = *add_bos;
+  const Result<bool> add_eos = get_bool_or("tokenizer.ggml.add_eos_token", false);
+  if (!add_eos) return add_eos.error();
+  out.add_eos = *add_eos;
+  return success();
+}
+
+inline Status GgufFile::read_byte_level(Vocabulary& out) const {
+  const Result<std::string_view> pretokenizer = get_string_or("tokenizer.ggml.pre", "");
+  if (!pretokenizer) return pretokenizer.error();
+  out.pretokenizer = *pretokenizer;
+  return read_strings("tokenizer.ggml.merges", out.merges);
+}
+
+inline Status GgufFile::read_sentencepiece(Vocabulary& out) const {
+  constexpr std::string_view key = "tokenizer.ggml.scores";
+  if (!has(key)) return missing_key(key, "an array of floats; a SentencePiece vocabulary cannot be read without its scores");
+  Result<std::vector<float>> scores = get_array<float>(key);
+  if (!scores) return scores.error();
+  if (scores->size() != out.tokens.size()) return key_error(key, "found ", scores->size(), " scores; expected ", out.tokens.size());
+  out.scores = std::move(*scores);
+  const Result<bool> add_space_prefix = get_bool_or("tokenizer.ggml.add_space_prefix", true);
+  if (!add_space_prefix) return add_space_prefix.error();
+  out.add_space_prefix = *add_space_prefix;
+  constexpr std::string_view normalisation = "tokenizer.ggml.remove_extra_whitespaces";
+  const Result<bool> removes_spaces = get_bool_or(normalisation, false);
+  if (!removes_spaces) return removes_spaces.error();
+  if (*removes_spaces) return key_error(normalisation, "found true; expected false: text that is normalised first is not supported");
   return success();
 }
 
 inline Result<Vocabulary> GgufFile::vocabulary() const {
   const Result<std::string_view> model = get_string("tokenizer.ggml.model");
   if (!model) return model.error();
-  if (*model != "gpt2") {
-    return key_error("tokenizer.ggml.model", "found '", printable(*model),
-                     "'; expected 'gpt2' (byte-level BPE), the only kind that is supported");
-  }
-  const Result<std::string_view> pretokenizer = get_string("tokenizer.ggml.pre");
-  if (!pretokenizer) return pretokenizer.error();
   Vocabulary out;
-  out.pretokenizer = *pretokenizer;
+  if (*model == "llama") {
+    out.kind = VocabularyKind::sentencepiece;
+  } else if (*model != "gpt2") {
+    const std::string_view name = *model == "t5" ? " (SentencePiece of the unigram kind)" : *model == "bert" ? " (WordPiece)" : "";
+    return key_error("tokenizer.ggml.model", "found '", printable(*model), "'", name,
+                     "; expected 'gpt2' (byte-level BPE) or 'llama' (SentencePiece of the BPE kind), the kinds that are supported");
+  }
   if (Status s = read_strings("tokenizer.ggml.tokens", out.tokens); !s) return s.error();
   const std::size_t tokens = out.tokens.size();
   if (tokens == 0) return key_error("tokenizer.ggml.tokens", "found no tokens");
-  if (Status s = read_strings("tokenizer.ggml.merges", out.merges); !s) return s.error();
+  const Status parts = out.kind == VocabularyKind::sentencepiece ? read_sentencepiece(out) : read_byte_level(out);
+  if (!parts) return parts.error();
   if (Status s = read_token_types(tokens, out.types); !s) return s.error();
-  const std::pair<std::string_view, std::optional<std::uint32_t>&> ids[] = {
-      {"tokenizer.ggml.bos_token_id", out.bos},         {"tokenizer.ggml.eos_token_id", out.eos},
-      {"tokenizer.ggml.eot_token_id", out.eot},         {"tokenizer.ggml.padding_token_id", out.padding},
-      {"tokenizer.ggml.unknown_token_id", out.unknown},
-  };
-  for (const auto& [key, id] : ids) {
-    if (Status s = read_token_id(key, tokens, id); !s) return s.error();
-  }
-  const Result<bool> add_bos = get_bool_or("tokenizer.ggml.add_bos_token", false);
-  if (!add_bos) return add_bos.error();
-  out.add_bos = *add_bos;
+  if (Status s = read_token_ids(out); !s) return s.error();
   return out;
 }
 
-// Tokens and merges that contradict each other are told by their numbers.
+// Tokens and merges, or scores, that contradict each other are told by their numbers.
 inline std::string GgufFile::vocabulary_place() const {
   std::string out = concat(printable_path(path()), ": keys 'tokenizer.ggml.*'");
   const GgufKey* tokens = find("tokenizer.ggml.tokens");
+  if (!tokens) return out;
   const GgufKey* merges = find("tokenizer.ggml.merges");
-  if (!tokens || !merges) return out;
-  return concat(out, ", tokens at byte ", tokens->record_offset, " and merges at byte ", merges->record_offset);
+  const GgufKey* scores = find("tokenizer.ggml.scores");
+  if (merges) return concat(out, ", tokens at byte ", tokens->record_offset, " and merges at byte ", merges->record_offset);
+  return scores ? concat(out, ", tokens at byte ", tokens->record_offset, " and scores at byte ", scores->record_offset) : out;
 }
 
 }}  // namespace stilla

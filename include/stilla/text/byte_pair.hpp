@@ -9,6 +9,7 @@
 //                       halves with every pass, so 4 bytes per symbol and linear time
 //   longer, varied      once a pass shrinks the word by less than 1/8, a heap of (rank, place) over a linked list:
 //                       n log n, and at most about 28 bytes per symbol that is left
+// Where several rules may have one rank (sentencepiece.hpp) there are no passes, for a pass applies a single rule.
 // A pass stops early where it creates a pair of lower rank than its own, so the order of merges is kept exactly.
 #pragma once
 
@@ -54,6 +55,10 @@ class MergeTable {
     return Added::yes;
   }
 
+  // Rules of one rank may make different things from now on; of all places where one of them applies the leftmost comes first.
+  void allow_equal_ranks() { has_equal_ranks_ = true; }
+  bool has_equal_ranks() const { return has_equal_ranks_; }
+
   const MergeRule* find(std::uint32_t left, std::uint32_t right) const {
     const MergeRule& place = rules_[place_of(left, right)];
     return place.rank == UINT32_MAX ? nullptr : &place;
@@ -75,6 +80,7 @@ class MergeTable {
 
   std::vector<MergeRule> rules_;
   int shift_;
+  bool has_equal_ranks_ = false;
 };
 
 // Merges words, keeping its memory from one to the next.
@@ -85,7 +91,7 @@ class WordMerger {
   // Merges `symbols`, at most 2^32 - 1 of them, in place.
   void merge(std::vector<std::uint32_t>& symbols) {
     std::size_t before = symbols.size() * 2;
-    while (symbols.size() > few && symbols.size() <= before - before / 8) {
+    while (!table_.has_equal_ranks() && symbols.size() > few && symbols.size() <= before - before / 8) {
       before = symbols.size();
       if (!merge_lowest_everywhere(symbols)) return;
     }

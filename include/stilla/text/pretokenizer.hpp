@@ -9,9 +9,13 @@
 //       | \s+(?!\S) | \s+                         (the fourth alternative begins with an optional space)
 //   llama-bpe
 //       the same with \p{N}{1,3}
-//   smollm
-//       first every digit on its own; what lies between is cut by GPT-2's pattern, each piece as if it were a text:
+//   qwen35
+//       qwen2's with [\p{L}\p{M}] for \p{L} behind the optional first character and [^\s\p{L}\p{M}\p{N}] for [^\s\p{L}\p{N}]: marks are
+//       letters. (A mark that is the optional first character itself makes no difference.)
+//   gpt-2
 //       's|'t|'re|'ve|'m|'ll|'d | ?\p{L}+ | ?\p{N}+ | ?[^\s\p{L}\p{N}]+ | \s+(?!\S) | \s+
+//   smollm
+//       first every digit on its own; what lies between is cut by GPT-2's pattern, each piece as if it were a text
 //
 // (?i:'s) also takes U+017F, the long s, whose upper case is S. \s+(?!\S) means: a run of white space, but its last
 // character stays for the next word unless the text ends there.
@@ -28,28 +32,51 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-enum class PreTokenizer : std::uint8_t { qwen2, llama_bpe, smollm };
+enum class PreTokenizer : std::uint8_t { qwen2, llama_bpe, smollm, gpt2, qwen35 };
 
 struct PreTokenizerName {
   std::string_view name;  // as in the GGUF key tokenizer.ggml.pre
   PreTokenizer value;
+  bool nfc;  // the tokenizers of that name bring text into Unicode's form C first
 };
 
 inline constexpr PreTokenizerName pretokenizer_names[] = {
-    {"qwen2", PreTokenizer::qwen2},
-    {"deepseek-r1-qwen", PreTokenizer::qwen2},
-    {"llama-bpe", PreTokenizer::llama_bpe},
-    {"smollm", PreTokenizer::smollm},
+    {"qwen2", PreTokenizer::qwen2, true},          {"deepseek-r1-qwen", PreTokenizer::qwen2, false},
+    {"llama-bpe", PreTokenizer::llama_bpe, false}, {"smollm", PreTokenizer::smollm, false},
+    {"gpt-2", PreTokenizer::gpt2, false},          {"qwen35", PreTokenizer::qwen35, true},
 };
 
-inline Result<PreTokenizer> pretokenizer_by_name(std::string_view name) {
+// Other names that files have for the same patterns.
+struct PreTokenizerAlias {
+  std::string_view name, meaning;
+};
+inline constexpr PreTokenizerAlias pretokenizer_aliases[] = {
+    {"llama3", "llama-bpe"},    {"llama-v3", "llama-bpe"}, {"smaug-bpe", "llama-bpe"}, {"dbrx", "llama-bpe"},
+    {"falcon3", "llama-bpe"},   {"lfm2", "llama-bpe"},     {"glm4", "llama-bpe"},      {"chatglm-bpe", "llama-bpe"},
+    {"megrez", "qwen2"},        {"kormo", "qwen2"},        {"starcoder", "smollm"},    {"refact", "smollm"},
+    {"command-r", "smollm"},    {"codeshell", "smollm"},   {"exaone", "smollm"},       {"minerva-7b", "smollm"},
+    {"phi-2", "gpt-2"},         {"mpt", "gpt-2"},          {"olmo", "gpt-2"},          {"jais", "gpt-2"},
+    {"trillion", "gpt-2"},      {"gigachat", "gpt-2"},     {"mellum", "gpt-2"},        {"exaone4", "gpt-2"},
+    {"roberta-bpe", "gpt-2"},
+};
+
+// The name of pretokenizer_names that an alias stands for; any other name stands for itself.
+constexpr std::string_view pretokenizer_meaning(std::string_view name) {
+  for (const PreTokenizerAlias& alias : pretokenizer_aliases) {
+    if (alias.name == name) return alias.meaning;
+  }
+  return name;
+}
+
+inline Result<PreTokenizerName> pretokenizer_by_name(std::string_view name) {
   std::string known;
   for (const PreTokenizerName& entry : pretokenizer_names) {
-    if (entry.name == name) return entry.value;
+    if (entry.name == pretokenizer_meaning(name)) return entry;
     known.append(known.empty() ? "" : ", ").append(entry.name);
   }
   return Error{ErrorKind::refused_file,
-               concat("pre-tokenizer '", printable(name), "' is not supported; known: ", known)};
+               concat(name.empty() ? "no pre-tokenizer is named" : concat("pre-tokenizer '", printable(name), "' is not supported"),
+                      "; choose one by name: ", known)};
 }
 
 namespace detail {
@@ -68,17 +95,23 @@ inline constexpr std::array<CharClass, 128> ascii_classes = [] {
   return classes;
 }();
 
-inline ClassifiedChar classified_char(std::string_view text, std::size_t at) {
+enum class Marks : std::uint8_t { other, letters };  // what combining marks are taken for
+
+template <Marks marks = Marks::other>
+ClassifiedChar classified_char(std::string_view text, std::size_t at) {
   if (at >= text.size()) return {};
   const auto byte = static_cast<unsigned char>(text[at]);
   if (byte < 0x80) return {byte, 1, ascii_classes[byte]};
   const Utf8Char c = decode_utf8(text, at);
-  return {c.value, c.length, char_class(c.value)};
+  const CharClass found = char_class(c.value);
+  const bool is_letter = marks == Marks::letters && found == CharClass::other && is_mark(c.value);
+  return {c.value, c.length, is_letter ? CharClass::letter : found};
 }
 
-inline std::size_t end_of_run(std::string_view text, std::size_t at, CharClass run_class) {
+template <Marks marks = Marks::other>
+std::size_t end_of_run(std::string_view text, std::size_t at, CharClass run_class) {
   while (true) {
-    const ClassifiedChar c = classified_char(text, at);
+    const ClassifiedChar c = classified_char<marks>(text, at);
     if (c.char_class != run_class) return at;
     at += c.length;
   }
@@ -118,13 +151,14 @@ inline std::size_t end_of_space(std::string_view text, std::size_t at, std::size
 
 inline bool is_newline(std::uint32_t c) { return c == '\n' || c == '\r'; }
 
-inline std::size_t next_word_qwen2(std::string_view text, std::size_t at, unsigned max_digits) {
-  const ClassifiedChar first = classified_char(text, at);
+template <Marks marks = Marks::other>
+std::size_t next_word_qwen2(std::string_view text, std::size_t at, unsigned max_digits) {
+  const ClassifiedChar first = classified_char<marks>(text, at);
   std::size_t next = at + first.length;
-  if (first.char_class == CharClass::letter) return end_of_run(text, next, CharClass::letter);
+  if (first.char_class == CharClass::letter) return end_of_run<marks>(text, next, CharClass::letter);
   if (first.char_class == CharClass::number) {
     for (unsigned digits = 1; digits < max_digits; ++digits) {
-      const ClassifiedChar c = classified_char(text, next);
+      const ClassifiedChar c = classified_char<marks>(text, next);
       if (c.char_class != CharClass::number) break;
       next += c.length;
     }
@@ -133,23 +167,22 @@ inline std::size_t next_word_qwen2(std::string_view text, std::size_t at, unsign
   if (first.value == '\'') {
     if (const std::size_t length = contraction_length(text, at, true)) return at + length;
   }
-  const ClassifiedChar second = classified_char(text, next);
+  const ClassifiedChar second = classified_char<marks>(text, next);
   if (second.char_class == CharClass::letter && !is_newline(first.value)) {
-    return end_of_run(text, next + second.length, CharClass::letter);
+    return end_of_run<marks>(text, next + second.length, CharClass::letter);
   }
   if (first.char_class == CharClass::other || (first.value == ' ' && second.char_class == CharClass::other)) {
-    std::size_t end = end_of_run(text, next, CharClass::other);
+    std::size_t end = end_of_run<marks>(text, next, CharClass::other);
     while (end < text.size() && is_newline(static_cast<unsigned char>(text[end]))) ++end;
     return end;
   }
   // White space: up to its last newline if it has one.
-  const std::size_t end = end_of_run(text, next, CharClass::space);
+  const std::size_t end = end_of_run<marks>(text, next, CharClass::space);
   std::size_t after_newline = end;
   while (after_newline > at && !is_newline(static_cast<unsigned char>(text[after_newline - 1]))) --after_newline;
   return after_newline > at ? after_newline : end_of_space(text, at, end);
 }
 
-// GPT-2's pattern without its numbers: smollm's digits never get here.
 inline std::size_t next_word_gpt2(std::string_view text, std::size_t at) {
   const ClassifiedChar first = classified_char(text, at);
   const std::size_t next = at + first.length;
@@ -159,7 +192,7 @@ inline std::size_t next_word_gpt2(std::string_view text, std::size_t at) {
   if (first.char_class != CharClass::space) return end_of_run(text, next, first.char_class);
   if (first.value == ' ') {
     const ClassifiedChar second = classified_char(text, next);
-    if (second.char_class == CharClass::letter || second.char_class == CharClass::other) {
+    if (second.char_class != CharClass::space && second.length != 0) {
       return end_of_run(text, next + second.length, second.char_class);
     }
   }
@@ -197,11 +230,20 @@ void split_words(PreTokenizer pretokenizer, std::string_view text, Emit&& emit) 
     detail::split_smollm(text, emit);
     return;
   }
-  const unsigned max_digits = pretokenizer == PreTokenizer::llama_bpe ? 3 : 1;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = detail::next_word_qwen2(text, at, max_digits);
-    emit(text.substr(at, end - at));
-    at = end;
+  const auto split = [&](const auto& next_word) {
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t end = next_word(at);
+      emit(text.substr(at, end - at));
+      at = end;
+    }
+  };
+  if (pretokenizer == PreTokenizer::gpt2) {
+    split([&](std::size_t at) { return detail::next_word_gpt2(text, at); });
+  } else if (pretokenizer == PreTokenizer::qwen35) {
+    split([&](std::size_t at) { return detail::next_word_qwen2<detail::Marks::letters>(text, at, 1); });
+  } else {
+    const unsigned max_digits = pretokenizer == PreTokenizer::llama_bpe ? 3 : 1;
+    split([&](std::size_t at) { return detail::next_word_qwen2(text, at, max_digits); });
   }
 }
 

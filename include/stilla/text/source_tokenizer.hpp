@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The tokenizer of a model source, whatever kind of file its vocabulary comes from.
+//
+// Files of the first months name no pre-tokenizer, or "default". Without the right one a model reads other words than it was
+// trained on and answers badly, so it is taken from what else is known of the model: its architecture and the markup in its
+// vocabulary, checked by whether the vocabulary has numbers of several digits as tokens. A model that is not recognised so is
+// refused, and TokenizerOptions::pretokenizer is the way out.
 #pragma once
 
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include <stilla/base/error.hpp>
@@ -12,11 +21,64 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-inline Result<Tokenizer> read_tokenizer(const ModelSource& source) {
+struct TokenizerOptions {
+  std::string pretokenizer;  // a name of pretokenizer_names or pretokenizer_aliases, instead of the source's; empty: the source's
+};
+
+namespace detail {
+
+// The pre-tokenizer of a byte-level vocabulary that names none; empty if the model is not recognised.
+inline std::string_view recognised_pretokenizer(const Vocabulary& vocabulary, std::string_view architecture) {
+  const auto has = [&](std::initializer_list<std::string_view> names) {
+    return std::all_of(names.begin(), names.end(), [&](std::string_view name) {
+      return std::find(vocabulary.tokens.begin(), vocabulary.tokens.end(), name) != vocabulary.tokens.end();
+    });
+  };
+  const bool has_numbers = has({"100"});
+  if (!has_numbers && !has({"10"})) {
+    if (has({"<｜User｜>", "<｜Assistant｜>"})) return "deepseek-r1-qwen";
+    if (architecture.starts_with("qwen35")) return "qwen35";
+    if (architecture.starts_with("qwen2") || architecture.starts_with("qwen3")) return "qwen2";
+    if (has({"<|im_start|>", "<repo_name>", "<gh_stars>"})) return "smollm";
+  }
+  if (has_numbers && has({"<|begin_of_text|>", "<|eot_id|>"})) return "llama-bpe";
+  return {};
+}
+
+// Settles vocabulary.pretokenizer, with a note where it is not the source's word.
+inline Status choose_pretokenizer(Vocabulary& vocabulary, const ModelSource& source, const TokenizerOptions& options) {
+  constexpr std::string_view key = "tokenizer.ggml.pre";
+  if (!options.pretokenizer.empty()) {
+    vocabulary.pretokenizer = options.pretokenizer;
+    const auto known = pretokenizer_by_name(vocabulary.pretokenizer);
+    if (!known) return Error{ErrorKind::bad_argument, known.error().message};
+    return success();
+  }
+  if (vocabulary.pretokenizer.empty() || vocabulary.pretokenizer == "default") {
+    const Result<std::string_view> architecture = source.get_string_or("general.architecture", "");
+    if (!architecture) return architecture.error();
+    const std::string_view recognised = recognised_pretokenizer(vocabulary, *architecture);
+    if (!recognised.empty()) {
+      const std::string found = vocabulary.pretokenizer.empty() ? "is missing" : "is 'default'";
+      vocabulary.notes.push_back(concat("key '", key, "' ", found, "; by its architecture and tokens the model has '", recognised, "'"));
+      vocabulary.pretokenizer = recognised;
+    }
+  }
+  if (const auto known = pretokenizer_by_name(vocabulary.pretokenizer); !known) return source.key_error(key, known.error().message);
+  return success();
+}
+
+}  // namespace detail
+
+// Tokenizer::notes() tells what was ignored, corrected or guessed.
+inline Result<Tokenizer> read_tokenizer(const ModelSource& source, const TokenizerOptions& options = {}) {
   Result<Vocabulary> vocabulary = source.vocabulary();
   if (!vocabulary) return std::move(vocabulary).error();
-  if (const auto known = pretokenizer_by_name(vocabulary->pretokenizer); !known) {
-    return source.key_error("tokenizer.ggml.pre", known.error().message);
+  const Result<std::string_view> chat_template = source.chat_template();
+  if (!chat_template) return chat_template.error();
+  vocabulary->chat_template = *chat_template;
+  if (vocabulary->kind == VocabularyKind::byte_level) {
+    if (Status s = detail::choose_pretokenizer(*vocabulary, source, options); !s) return s.error();
   }
   Result<Tokenizer> tokenizer = Tokenizer::create(*vocabulary);
   if (tokenizer) return tokenizer;

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Byte-level BPE tokenizer: text to token ids and back, with the ids of Hugging Face's reading of the same GGUF file.
+// Tokenizer: text to token ids and back, with the ids of the tokenizer that the model was trained with.
 //
-//   text -> special tokens cut out (special_tokens.hpp) -> words (pretokenizer.hpp) -> bytes -> merges (byte_pair.hpp)
+//   text -> special tokens cut out (special_tokens.hpp) -> what lies between, by the kind of the vocabulary:
+//           byte_level (byte_level.hpp) or sentencepiece (sentencepiece.hpp)
 //
-// Bytes are never changed on the way: there is no Unicode normalisation, as transformers' reading of GGUF files has none,
-// so decode(encode(text)) == text for every byte string if the vocabulary has a token for every byte. SmolLM2's lacks 21
-// bytes that hardly occur in text; there a missing byte is left out, as in transformers.
+// What a token is, control or not, is corrected by its text (token_types.hpp), so a file with wrong types neither makes answers
+// that never end nor lets a user's text become markup.
+//
+// decode(encode(text)) == text for every byte string, if the vocabulary has a token for every byte and does not normalise.
+// SmolLM2's lacks 21 bytes that hardly occur in text; there a missing byte is left out, as in transformers.
 //
 // encode() never adds a token. Who needs BOS uses chat_template.hpp, the one place that adds it.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -24,9 +27,13 @@
 #include <stilla/base/error.hpp>
 #include <stilla/io/vocabulary.hpp>
 #include <stilla/text/byte_alphabet.hpp>
+#include <stilla/text/byte_level.hpp>
 #include <stilla/text/byte_pair.hpp>
 #include <stilla/text/pretokenizer.hpp>
+#include <stilla/text/sentencepiece.hpp>
 #include <stilla/text/special_tokens.hpp>
+#include <stilla/text/token_table.hpp>
+#include <stilla/text/token_types.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -50,35 +57,41 @@ class Tokenizer {
   static Result<Tokenizer> create(const Vocabulary& vocabulary);
 
   std::vector<std::uint32_t> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const {
-    std::vector<std::uint32_t> ids;
-    detail::WordMerger merger(merges_);
-    std::vector<std::uint32_t> symbols;
+    Encoding out(*this);
     const std::size_t control_end = special == SpecialTokens::parse ? text.size() : 0;
     std::size_t done = 0;
     while (done < text.size()) {
       const auto match = special_.find(text, done, text.size(), control_end);
       const std::size_t end = match.length != 0 ? match.at : text.size();
-      encode_plain(text.substr(done, end - done), merger, symbols, ids);
-      if (match.length != 0) ids.push_back(match.id);
+      out.add_plain(text.substr(done, end - done));
+      if (match.length != 0) out.add_special(match.id);
       done = end + match.length;
     }
-    return ids;
+    return std::move(out.ids);
   }
 
   // Encodes the segments' joined text: words may cross from one segment into the next, control tokens may not.
   std::vector<std::uint32_t> encode(std::span<const TextSegment> segments) const;
 
-  // The bytes of the tokens, joined. Ids outside the vocabulary give nothing.
+  // The bytes of the tokens, joined. Ids outside the vocabulary give nothing. Where encoding would add a space, at the beginning
+  // and behind a control token, one is taken away.
   std::string decode(std::span<const std::uint32_t> ids, ControlText control = ControlText::hide) const {
     std::string text;
-    for (const std::uint32_t id : ids) text.append(piece(id, control));
+    bool begins = true;
+    for (const std::uint32_t id : ids) {
+      if (id >= size()) continue;
+      std::string_view next = piece(id, control);
+      if (begins && adds_space_prefix() && !is_control(id) && next.starts_with(' ')) next.remove_prefix(1);
+      text.append(next);
+      begins = is_control(id);
+    }
     return text;
   }
 
   // The bytes of one token, often not whole characters (see stream_decoder.hpp).
   std::string_view piece(std::uint32_t id, ControlText control = ControlText::hide) const {
     if (id >= size() || (control == ControlText::hide && is_control(id))) return {};
-    return std::string_view(pieces_).substr(piece_ends_[id], piece_ends_[id + 1] - piece_ends_[id]);
+    return table_.text(id);
   }
 
   std::size_t size() const { return types_.size(); }
@@ -86,15 +99,19 @@ class Tokenizer {
   // The token of exactly this text: a special one, else the normal one of these bytes.
   std::optional<std::uint32_t> find(std::string_view text) const {
     if (const auto* entry = special_.find_exactly(text)) return entry->id;
-    const std::uint32_t id = token_places_[place_of(text)];
-    return id != no_token ? std::optional(id) : std::nullopt;
+    if (const auto* entry = sentencepiece_.user_defined().find_exactly(text)) return entry->id;
+    const std::uint32_t id = table_.find(text);
+    return id != detail::TokenTable::none ? std::optional(id) : std::nullopt;
   }
 
   bool is_control(std::uint32_t id) const {
     return id < size() && (types_[id] == TokenType::control || types_[id] == TokenType::unknown);
   }
 
-  // Tokens after which a model has nothing more to say: eos, eot and control tokens known to end a turn.
+  // What the token is, corrected by its text (token_types.hpp); unused outside the vocabulary.
+  TokenType type(std::uint32_t id) const { return id < size() ? types_[id] : TokenType::unused; }
+
+  // Tokens after which a model has nothing more to say: those that the file names, and control tokens known to end a turn.
   bool is_end_of_generation(std::uint32_t id) const {
     for (const std::uint32_t end : ends_) {
       if (end == id) return true;
@@ -105,84 +122,93 @@ class Tokenizer {
   std::optional<std::uint32_t> bos() const { return bos_; }
   std::optional<std::uint32_t> eos() const { return eos_; }
   bool add_bos() const { return add_bos_; }
-  PreTokenizer pretokenizer() const { return pretokenizer_; }
+  // Whether a text that is whole, and that no model is to continue, ends with eos. Nothing here adds it.
+  bool add_eos() const { return add_eos_; }
+  VocabularyKind kind() const { return kind_; }
+  PreTokenizer pretokenizer() const { return byte_level_.pretokenizer(); }  // of a byte-level vocabulary
+  bool nfc() const { return byte_level_.nfc(); }  // text is brought into Unicode's form C first (normalise.hpp)
+
+  // A line for each thing in the vocabulary that was ignored, corrected or guessed; for people.
+  std::span<const std::string> notes() const { return notes_; }
 
  private:
-  static constexpr std::uint32_t no_token = UINT32_MAX;
-  static constexpr std::size_t max_word_bytes = std::size_t{1} << 31;  // a longer word is cut: places are 32 bits
-  static constexpr std::size_t max_special_bytes = 1024;               // bounds the work at each character
+  static constexpr std::size_t max_special_bytes = 1024;  // bounds the work at each character
+
+  // Ids in the making.
+  struct Encoding {
+    explicit Encoding(const Tokenizer& whose) : tokenizer(whose), merger(whose.merges_) {}
+
+    void add_plain(std::string_view text) {
+      if (text.empty()) return;
+      if (tokenizer.kind_ == VocabularyKind::sentencepiece) {
+        tokenizer.sentencepiece_.encode(text, begins, tokenizer.table_, merger, symbols, ids);
+      } else {
+        tokenizer.byte_level_.encode(text, tokenizer.table_, merger, symbols, ids);
+      }
+      begins = false;
+    }
+    void add_special(std::uint32_t id) {
+      ids.push_back(id);
+      begins = tokenizer.is_control(id);
+    }
+
+    const Tokenizer& tokenizer;
+    detail::WordMerger merger;
+    std::vector<std::uint32_t> symbols;
+    std::vector<std::uint32_t> ids;
+    bool begins = true;  // nothing was added, or a control token last
+  };
 
   Tokenizer() = default;
 
   Status add_tokens(const Vocabulary& vocabulary);
-  Status add_merges(const Vocabulary& vocabulary);
+  Status add_special_tokens(const Vocabulary& vocabulary);
   Status add_ids(const Vocabulary& vocabulary);
-
-  void encode_plain(std::string_view text, detail::WordMerger& merger, std::vector<std::uint32_t>& symbols,
-                    std::vector<std::uint32_t>& ids) const {
-    split_words(pretokenizer_, text, [&](std::string_view word) {
-      while (word.size() > max_word_bytes) {
-        encode_word(word.substr(0, max_word_bytes), merger, symbols, ids);
-        word.remove_prefix(max_word_bytes);
-      }
-      encode_word(word, merger, symbols, ids);
-    });
-  }
-
-  void encode_word(std::string_view word, detail::WordMerger& merger, std::vector<std::uint32_t>& symbols,
-                   std::vector<std::uint32_t>& ids) const {
-    if (prefers_whole_words_) {
-      const std::uint32_t id = token_places_[place_of(word)];
-      if (id != no_token) {
-        ids.push_back(id);
-        return;
-      }
+  // A token's text: bytes for normal ones, a name for others.
+  void append_text(std::string& out, std::string_view token, TokenType type) const {
+    if (kind_ == VocabularyKind::sentencepiece) {
+      detail::SentencePieceEncoder::append_text(out, token, type);
+    } else if (type == TokenType::normal) {
+      detail::append_spelled_bytes(out, token);
+    } else {
+      out.append(token);
     }
-    symbols.clear();
-    for (const char c : word) {
-      const std::uint32_t id = byte_tokens_[static_cast<unsigned char>(c)];
-      if (id != no_token) symbols.push_back(id);
-    }
-    merger.merge(symbols);
-    ids.insert(ids.end(), symbols.begin(), symbols.end());
   }
+  bool adds_space_prefix() const { return kind_ == VocabularyKind::sentencepiece && sentencepiece_.adds_space_prefix(); }
 
-  std::size_t home_of(std::string_view bytes) const {
-    std::uint64_t hash = bytes.size();
-    for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-    return static_cast<std::size_t>(hash ^ hash >> 32) & (token_places_.size() - 1);
-  }
-
-  // Where the normal token of these bytes stands in the hash table, or the empty place where it would.
-  std::size_t place_of(std::string_view bytes) const {
-    const std::size_t mask = token_places_.size() - 1;
-    std::size_t place = home_of(bytes);
-    while (token_places_[place] != no_token && piece(token_places_[place]) != bytes) place = (place + 1) & mask;
-    return place;
-  }
-
-  std::string pieces_;                     // all tokens' bytes, one after the other
-  std::vector<std::uint32_t> piece_ends_;  // piece_ends_[id] .. piece_ends_[id + 1] in pieces_
+  VocabularyKind kind_ = VocabularyKind::byte_level;
+  detail::TokenTable table_;  // finds normal tokens
   std::vector<TokenType> types_;
-  std::vector<std::uint32_t> token_places_;  // hash table of the normal tokens' ids
-  std::array<std::uint32_t, 256> byte_tokens_{};
   detail::MergeTable merges_;
-  detail::SpecialTokenFinder special_;  // control and user-defined
+  detail::ByteLevelEncoder byte_level_;
+  detail::SentencePieceEncoder sentencepiece_;
+  detail::SpecialTokenFinder special_;  // control tokens; of a byte-level vocabulary user-defined ones too
   std::vector<std::uint32_t> ends_;
   std::optional<std::uint32_t> bos_, eos_;
-  PreTokenizer pretokenizer_ = PreTokenizer::qwen2;
+  std::vector<std::string> notes_;
   bool add_bos_ = false;
-  bool prefers_whole_words_ = false;  // a word that is a token needs no merges (Llama 3's ignore_merges)
+  bool add_eos_ = false;
 };
 
 inline Result<Tokenizer> Tokenizer::create(const Vocabulary& vocabulary) {
-  Result<PreTokenizer> pretokenizer = pretokenizer_by_name(vocabulary.pretokenizer);
-  if (!pretokenizer) return std::move(pretokenizer).error();
   Tokenizer tokenizer;
-  tokenizer.pretokenizer_ = *pretokenizer;
-  tokenizer.prefers_whole_words_ = *pretokenizer == PreTokenizer::llama_bpe;
+  tokenizer.kind_ = vocabulary.kind;
+  tokenizer.notes_ = vocabulary.notes;
+  if (vocabulary.kind == VocabularyKind::byte_level) {
+    Result<PreTokenizerName> pretokenizer = pretokenizer_by_name(vocabulary.pretokenizer);
+    if (!pretokenizer) return std::move(pretokenizer).error();
+    if (pretokenizer->name != vocabulary.pretokenizer) {
+      tokenizer.notes_.push_back(concat("pre-tokenizer '", vocabulary.pretokenizer, "' is taken for '", pretokenizer->name, "'"));
+    }
+    tokenizer.byte_level_ = detail::ByteLevelEncoder(pretokenizer->value, vocabulary.nfc.value_or(pretokenizer->nfc));
+  }
   if (Status status = tokenizer.add_tokens(vocabulary); !status) return std::move(status).error();
-  if (Status status = tokenizer.add_merges(vocabulary); !status) return std::move(status).error();
+  if (Status status = tokenizer.add_special_tokens(vocabulary); !status) return std::move(status).error();
+  Result<detail::MergeTable> merges = vocabulary.kind == VocabularyKind::byte_level
+                                          ? tokenizer.byte_level_.read(vocabulary, tokenizer.types_, tokenizer.table_)
+                                          : tokenizer.sentencepiece_.read(vocabulary, tokenizer.types_, tokenizer.table_);
+  if (!merges) return std::move(merges).error();
+  tokenizer.merges_ = std::move(*merges);
   if (Status status = tokenizer.add_ids(vocabulary); !status) return std::move(status).error();
   return tokenizer;
 }
@@ -199,137 +225,99 @@ inline Status Tokenizer::add_tokens(const Vocabulary& vocabulary) {
   for (const std::string& token : vocabulary.tokens) bytes += token.size();
   if (bytes > UINT32_MAX) return refuse("the tokens' text takes ", bytes, " bytes, more than ", UINT32_MAX);
 
-  types_ = vocabulary.types;
-  types_.resize(count, TokenType::normal);
-  pieces_.reserve(bytes);
-  piece_ends_.reserve(count + 1);
-  piece_ends_.push_back(0);
-  std::size_t places = 4;
-  while (places < 2 * count) places *= 2;
-  token_places_.assign(places, no_token);
-  byte_tokens_.fill(no_token);
-  std::vector<detail::SpecialTokenFinder::Entry> special;
+  types_ = token_types(vocabulary, notes_);
+  const TokenType last = kind_ == VocabularyKind::sentencepiece ? TokenType::byte : TokenType::unused;
+  table_ = detail::TokenTable(count, bytes);
+  std::string text;
+  std::size_t repeats = 0, first_repeat = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const auto id = static_cast<std::uint32_t>(i);
     const std::string& token = vocabulary.tokens[i];
-    const TokenType type = types_[i];
-    if (type < TokenType::normal || type > TokenType::unused) {
-      return refuse("token ", i, " '", printable(token), "' has type ", static_cast<int>(type),
-                    "; a byte-level vocabulary has types 1 to 5");
+    if (types_[i] < TokenType::normal || types_[i] > last) {
+      return refuse("token ", i, " '", printable(token), "' has type ", static_cast<int>(types_[i]),
+                    "; a vocabulary of this kind has types 1 to ", static_cast<int>(last));
     }
-    if (type != TokenType::normal) {
-      pieces_.append(token);
-      piece_ends_.push_back(static_cast<std::uint32_t>(pieces_.size()));
-      const bool is_matched = type == TokenType::control || type == TokenType::user_defined;
-      if (!is_matched || token.empty()) continue;
-      if (token.size() > max_special_bytes) {
-        return refuse("special token ", i, " '", printable(token), "' has ", token.size(), " bytes, more than ",
-                      max_special_bytes);
-      }
-      special.push_back({token, id, type == TokenType::control});
-      continue;
-    }
-    detail::append_spelled_bytes(pieces_, token);
-    piece_ends_.push_back(static_cast<std::uint32_t>(pieces_.size()));
-    if (token.empty()) continue;
-    const std::size_t place = place_of(piece(id));
-    if (token_places_[place] != no_token) {
-      return refuse("token ", i, " '", printable(token), "' repeats token ", token_places_[place]);
-    }
-    if (((place - home_of(piece(id))) & (places - 1)) > detail::longest_search) {
+    text.clear();
+    // A name that was taken for a normal token is spelled as one.
+    const bool was_normal = vocabulary.types.empty() || vocabulary.types[i] == TokenType::normal;
+    append_text(text, token, was_normal && kind_ == VocabularyKind::byte_level ? TokenType::normal : types_[i]);
+    table_.add(text);
+    // SentencePiece looks for U+2581, so a token with a plain space is never made.
+    const bool has_plain_space = kind_ == VocabularyKind::sentencepiece && token.find(' ') != std::string::npos;
+    if (types_[i] != TokenType::normal || token.empty() || has_plain_space) continue;
+    const auto added = table_.make_findable(id);
+    if (added == detail::TokenTable::Added::crowded) {
       return refuse("token ", i, " '", printable(token), "': too many tokens share its hash");
     }
-    token_places_[place] = id;
-    if (piece(id).size() == 1) byte_tokens_[static_cast<unsigned char>(piece(id)[0])] = id;
+    if (added == detail::TokenTable::Added::repeats && repeats++ == 0) first_repeat = i;
   }
-  special_ = detail::SpecialTokenFinder(std::move(special));
-  const auto& sorted = special_.entries();
-  for (std::size_t i = 1; i < sorted.size(); ++i) {
-    if (sorted[i].text == sorted[i - 1].text) {
-      return refuse("token ", sorted[i].id, " '", printable(sorted[i].text), "' repeats token ", sorted[i - 1].id);
-    }
+  if (repeats != 0) {
+    notes_.push_back(concat("token ", first_repeat, " '", printable(vocabulary.tokens[first_repeat]), "' repeats token ",
+                            table_.find(table_.text(static_cast<std::uint32_t>(first_repeat))), ", which is the one that text becomes",
+                            repeats > 1 ? concat(" (the first of ", repeats, " such tokens)") : ""));
   }
   return success();
 }
 
-inline Status Tokenizer::add_merges(const Vocabulary& vocabulary) {
-  const auto refuse = [](const auto&... parts) { return Error{ErrorKind::refused_file, concat(parts...)}; };
-  if (vocabulary.merges.size() > INT32_MAX) return refuse("vocabulary has ", vocabulary.merges.size(), " merges");
-  merges_ = detail::MergeTable(vocabulary.merges.size());
-  std::string left;
-  std::string right;
-  for (std::size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
-    const std::string_view merge = vocabulary.merges[rank];
-    const std::size_t space = merge.find(' ');
-    if (space == 0 || space >= merge.size() - 1 || merge.find(' ', space + 1) != std::string_view::npos) {
-      return refuse("merge ", rank, " '", printable(merge), "' is not two tokens with a space between them");
+inline Status Tokenizer::add_special_tokens(const Vocabulary& vocabulary) {
+  std::vector<detail::SpecialTokenFinder::Entry> special;
+  for (std::uint32_t id = 0; id < size(); ++id) {
+    const bool is_control = types_[id] == TokenType::control;
+    if ((!is_control && types_[id] != TokenType::user_defined) || table_.text(id).empty()) continue;
+    if (table_.text(id).size() > max_special_bytes) {
+      return Error{ErrorKind::refused_file, concat("special token ", id, " '", printable(vocabulary.tokens[id]), "' has ",
+                                                   table_.text(id).size(), " bytes, more than ", max_special_bytes)};
     }
-    left.clear();
-    right.clear();
-    detail::append_spelled_bytes(left, merge.substr(0, space));
-    detail::append_spelled_bytes(right, merge.substr(space + 1));
-    const std::uint32_t left_id = token_places_[place_of(left)];
-    const std::uint32_t right_id = token_places_[place_of(right)];
-    const std::uint32_t merged_id = token_places_[place_of(left.append(right))];
-    if (left_id == no_token || right_id == no_token || merged_id == no_token) {
-      const std::string_view missing = left_id == no_token    ? "its left part"
-                                       : right_id == no_token ? "its right part"
-                                                              : "what it makes";
-      return refuse("merge ", rank, " '", printable(merge), "': ", missing, " is not a normal token of the vocabulary");
-    }
-    const auto added = merges_.add({left_id, right_id, static_cast<std::uint32_t>(rank), merged_id});
-    if (added == detail::MergeTable::Added::repeats) {
-      return refuse("merge ", rank, " '", printable(merge), "' repeats merge ", merges_.find(left_id, right_id)->rank);
-    }
-    if (added == detail::MergeTable::Added::crowded) {
-      return refuse("merge ", rank, " '", printable(merge), "': too many merges share its hash");
-    }
+    if (is_control || kind_ == VocabularyKind::byte_level) special.push_back({std::string(table_.text(id)), id, is_control});
   }
+  special_ = detail::SpecialTokenFinder(std::move(special));
   return success();
 }
 
 inline Status Tokenizer::add_ids(const Vocabulary& vocabulary) {
   const auto refuse = [](const auto&... parts) { return Error{ErrorKind::refused_file, concat(parts...)}; };
-  const std::pair<std::string_view, std::optional<std::uint32_t>> ids[] = {{"bos", vocabulary.bos},
-                                                                           {"eos", vocabulary.eos},
-                                                                           {"eot", vocabulary.eot},
-                                                                           {"padding", vocabulary.padding},
-                                                                           {"unknown", vocabulary.unknown}};
-  for (const auto& [name, id] : ids) {
-    if (id && *id >= size())
-      return refuse(name, " token id ", *id, " is outside the vocabulary of ", size(), " tokens");
-  }
-  if (vocabulary.add_bos && !vocabulary.bos) return refuse("a bos token is to be added but none is named");
-  bos_ = vocabulary.bos;
-  eos_ = vocabulary.eos;
+  // An id that names no token means nothing, unless it is needed.
+  const auto checked = [&](std::string_view name, std::optional<std::uint32_t> id) {
+    if (!id || *id < size()) return id;
+    notes_.push_back(concat(name, " token id ", *id, " is outside the vocabulary of ", size(), " tokens and is ignored"));
+    return std::optional<std::uint32_t>();
+  };
+  bos_ = checked("bos", vocabulary.bos);
+  eos_ = checked("eos", vocabulary.eos);
+  checked("padding", vocabulary.padding);
+  checked("unknown", vocabulary.unknown);
   add_bos_ = vocabulary.add_bos;
-  if (vocabulary.eos) ends_.push_back(*vocabulary.eos);
-  if (vocabulary.eot) ends_.push_back(*vocabulary.eot);
-  constexpr std::string_view end_texts[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",           "<|end_of_text|>",
-                                            "<|eom_id|>", "<|EOT|>",       "<｜end▁of▁sentence｜>"};
-  for (const std::string_view text : end_texts) {
-    const auto* entry = special_.find_exactly(text);
-    if (entry != nullptr && entry->is_control) ends_.push_back(entry->id);
+  add_eos_ = vocabulary.add_eos;
+  if (add_bos_ && !bos_) return refuse("a bos token is to be added but none is named");
+  if (add_eos_ && !eos_) return refuse("an eos token is to be added but none is named");
+  const auto add_end = [&](std::string_view name, std::optional<std::uint32_t> id) {
+    id = checked(name, id);
+    if (id && !is_end_of_generation(*id)) ends_.push_back(*id);
+  };
+  if (eos_) ends_.push_back(*eos_);
+  add_end("eot", vocabulary.eot);
+  for (const std::uint32_t id : vocabulary.ends) add_end("end", id);
+  for (std::uint32_t id = 0; id < size(); ++id) {
+    if (types_[id] == TokenType::control && is_end_markup(table_.text(id))) add_end("end", id);
   }
+  if (ends_.empty()) notes_.push_back("no token ends an answer; it goes on until a limit");
   return success();
 }
 
 inline std::vector<std::uint32_t> Tokenizer::encode(std::span<const TextSegment> segments) const {
   std::string text;
   for (const TextSegment& segment : segments) text.append(segment.text);
-  std::vector<std::uint32_t> ids;
-  detail::WordMerger merger(merges_);
-  std::vector<std::uint32_t> symbols;
-  const auto flush = [&](std::size_t from, std::size_t to) {
-    encode_plain(std::string_view(text).substr(from, to - from), merger, symbols, ids);
-  };
+  Encoding out(*this);
+  const auto flush = [&](std::size_t from, std::size_t to) { out.add_plain(std::string_view(text).substr(from, to - from)); };
   std::size_t done = 0;   // encoded so far
   std::size_t begin = 0;  // of the segment
   for (const TextSegment& segment : segments) {
     const std::size_t end = begin + segment.text.size();
-    if (!segment.ids.empty() && done <= begin && decode(segment.ids) == segment.text) {
+    // Control tokens among the ids would show, and the texts differ.
+    if (!segment.ids.empty() && done <= begin && decode(segment.ids, ControlText::show) == segment.text) {
       flush(done, begin);
-      ids.insert(ids.end(), segment.ids.begin(), segment.ids.end());
+      out.ids.insert(out.ids.end(), segment.ids.begin(), segment.ids.end());
+      out.begins = false;
       begin = done = end;
       continue;
     }
@@ -338,13 +326,13 @@ inline std::vector<std::uint32_t> Tokenizer::encode(std::span<const TextSegment>
       const auto match = special_.find(text, at, end, segment.is_template ? end : 0);
       if (match.length == 0) break;
       flush(done, match.at);
-      ids.push_back(match.id);
+      out.add_special(match.id);
       done = at = match.at + match.length;
     }
     begin = end;
   }
   flush(done, text.size());
-  return ids;
+  return std::move(out.ids);
 }
 
 }}  // namespace stilla

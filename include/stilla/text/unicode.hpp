@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -34,6 +35,22 @@ constexpr bool is_digit(std::uint32_t code_point) {
   if (char_class(code_point) == CharClass::number) return true;
   for (const auto& range : detail::extra_digits) {
     if (code_point >= range[0] && code_point <= range[1]) return true;
+  }
+  return false;
+}
+
+// Combining marks, \p{M}. They are of class `other`.
+constexpr bool is_mark(std::uint32_t code_point) {
+  std::size_t low = 0, high = std::size(detail::mark_ranges);
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    if (code_point < detail::mark_ranges[middle][0]) {
+      high = middle;
+    } else if (code_point > detail::mark_ranges[middle][1]) {
+      low = middle + 1;
+    } else {
+      return true;
+    }
   }
   return false;
 }
