@@ -219,6 +219,7 @@ inline Value int_filter(Rendering& run, const Value& value, const Arguments& arg
   const Value fallback = parameters.has(0) ? parameters[0] : Value(std::int64_t{0});
   const std::int64_t base = parameters.integer(1, 10);
   if (base < 2 || base > 36) return run.fail("filter 'int' with the base ", base, " is not supported");
+  if (value.is_undefined()) return undefined_error(run, value);
   if (const auto integer = integer_of(value)) return *integer;
   std::optional<double> number = number_of(value);
   if (const Text* text = value.text()) {
@@ -232,6 +233,7 @@ inline Value int_filter(Rendering& run, const Value& value, const Arguments& arg
 
 inline Value float_filter(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters parameters(run, "filter 'float'", arguments, {"default"});
+  if (value.is_undefined()) return undefined_error(run, value);
   if (const auto number = number_of(value)) return *number;
   const auto number = value.text() != nullptr ? read_float(value.text()->marked.bytes()) : std::nullopt;
   if (number) return *number;

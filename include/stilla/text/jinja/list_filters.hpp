@@ -27,9 +27,13 @@ inline Operation find_filter(std::string_view name);
 
 namespace detail {
 
-// The attribute "a.b.0" of a value, for filters that take one: names and numbers, one after the other.
-inline Value path_of(Rendering& run, Value value, const Value& path) {
-  if (integer_of(path)) return item_of(run, value, path, nullptr);
+// The attribute "a.b.0" of a value, for filters that take one: names and numbers, one after the other. What is undefined on the
+// way becomes `fallback`.
+inline Value path_of(Rendering& run, Value value, const Value& path, const Value& fallback = {}) {
+  if (integer_of(path)) {
+    value = item_of(run, value, path, nullptr);
+    return value.is_undefined() ? fallback : value;
+  }
   if (path.text() == nullptr) return run.fail("an attribute is a ", type_name(path), ", expected a str");
   const std::string_view bytes = path.text()->marked.bytes();
   for (const ByteRange& range : split(bytes, ".", no_limit, false)) {
@@ -38,6 +42,7 @@ inline Value path_of(Rendering& run, Value value, const Value& path) {
     const std::from_chars_result read = std::from_chars(part.data(), part.data() + part.size(), index);
     const bool is_number = !part.empty() && part[0] != '-' && read.ec == std::errc() && read.ptr == part.data() + part.size();
     value = item_of(run, value, is_number ? Value(index) : run.text(part), nullptr);
+    if (value.is_undefined()) value = fallback;
     if (run.failed()) return {};
   }
   return value;
@@ -185,8 +190,7 @@ inline Value map_filter(Rendering& run, const Value& value, const Arguments& arg
     const Parameters parameters(run, "filter 'map'", arguments, {"attribute", "default"}, 1);
     for (Value& item : items) {
       if (run.failed()) return {};
-      item = path_of(run, item, parameters[0]);
-      if (item.is_undefined() && parameters.is_given(1)) item = parameters[1];
+      item = path_of(run, item, parameters[0], parameters.is_given(1) ? parameters[1] : Value());
     }
     return run.list(std::move(items), ListKind::generator);
   }

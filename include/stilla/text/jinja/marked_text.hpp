@@ -37,7 +37,7 @@ class MarkedText {
   std::string_view bytes() const { return bytes_; }
   std::size_t size() const { return bytes_.size(); }
   bool empty() const { return bytes_.empty(); }
-  std::size_t memory() const { return bytes_.capacity() + runs_.capacity() * sizeof(Run); }
+  std::size_t memory() const { return bytes_.size() + runs_.size() * sizeof(Run); }  // that it needs
 
   // Appends bytes of one origin; of bytes with places the first one's is given and the others follow it.
   void append(std::string_view bytes, Origin origin) {

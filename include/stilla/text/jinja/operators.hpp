@@ -232,7 +232,7 @@ inline Value slice_of(Rendering& run, const Value& value, const Value (&parts)[3
   const bool is_sliced = value.text() != nullptr || (list != nullptr && list->kind <= ListKind::range);
   if (!is_sliced || !length) return Undefined{};
   for (const Value& part : parts) {
-    if (!integer_of(part) && !part.is_none()) return run.fail("a slice with a bound of type ", type_name(part));
+    if (!integer_of(part) && !part.is_none()) return Undefined{};  // as Jinja makes of Python's TypeError
   }
   const std::int64_t step = integer_of(parts[2]).value_or(1);
   if (step == 0) return run.fail("a slice with step 0");

@@ -234,7 +234,7 @@ class Parser : private ExpressionParser {
     take();
     while (!failed() && !sees(TokenKind::block_end)) {
       if (!node.children.empty()) expect(TokenKind::sign, ",");
-      node.children.push_back(parse_target(false, ""));
+      node.children.push_back(parse_one_target(false));
       expect(TokenKind::sign, "=");
       node.children.push_back(parse_expression());
     }
@@ -247,25 +247,33 @@ class Parser : private ExpressionParser {
 
   // What an assignment or loop sets: a name, several in a tuple, or where it is allowed an attribute of a namespace.
   NodeId parse_target(bool takes_attribute, std::string_view end) {
+    const Nesting nesting(*this);
     Node tuple = make(NodeKind::tuple);
-    const bool has_brackets = skip(TokenKind::sign, "(");
     bool is_tuple = false;
     while (!failed()) {
-      Node node = make(NodeKind::variable);
-      node.name = expect_name();
-      if (takes_attribute && !has_brackets && skip(TokenKind::sign, ".")) {
-        node.kind = NodeKind::namespace_item;
-        Node space = make(NodeKind::variable);
-        space.name = std::exchange(node.name, expect_name());
-        node.children = {add(std::move(space))};
-      }
-      tuple.children.push_back(add(std::move(node)));
+      tuple.children.push_back(parse_one_target(takes_attribute));
       if (!skip(TokenKind::sign, ",")) break;
       is_tuple = true;
       if (sees(TokenKind::sign, ")") || sees(TokenKind::sign, "=") || (!end.empty() && sees(TokenKind::name, end))) break;
     }
-    if (has_brackets) expect(TokenKind::sign, ")");
     return is_tuple ? add(std::move(tuple)) : tuple.children.empty() ? no_node : tuple.children[0];
+  }
+
+  NodeId parse_one_target(bool takes_attribute) {
+    if (skip(TokenKind::sign, "(")) {
+      const NodeId inner = parse_target(false, "");
+      expect(TokenKind::sign, ")");
+      return inner;
+    }
+    Node node = make(NodeKind::variable);
+    node.name = expect_name();
+    if (takes_attribute && skip(TokenKind::sign, ".")) {
+      node.kind = NodeKind::namespace_item;
+      Node space = make(NodeKind::variable);
+      space.name = std::exchange(node.name, expect_name());
+      node.children = {add(std::move(space))};
+    }
+    return add(std::move(node));
   }
 
   std::size_t loops_ = 0;  // around what is read

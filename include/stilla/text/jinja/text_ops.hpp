@@ -4,6 +4,7 @@
 // code points; a byte that is no UTF-8 is a character by itself. Ranges are byte ranges, so that marks survive (marked_text.hpp).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -45,9 +46,8 @@ inline std::size_t byte_of_char(std::string_view text, std::size_t index) {
 // The byte at which the character before `end` begins, end > 0.
 inline std::size_t previous_char(std::string_view text, std::size_t end) {
   for (std::size_t back = 1; back <= 4 && back <= end; ++back) {
-    const std::uint32_t length = decode_utf8(text, end - back).length;
-    if (length == back) return end - back;
-    if (length > back) break;  // cut off by `end`
+    if ((static_cast<unsigned char>(text[end - back]) & 0xc0) == 0x80) continue;
+    return decode_utf8(text.substr(0, end), end - back).length == back ? end - back : end - 1;
   }
   return end - 1;
 }
@@ -91,29 +91,33 @@ inline std::vector<ByteRange> split(std::string_view text, std::string_view sepa
     }
   }
   out.push_back({begin, end});
-  if (from_right) out.assign(out.rbegin(), out.rend());
+  if (from_right) std::reverse(out.begin(), out.end());
   return out;
 }
 
 // split() at white space: no empty parts.
 inline std::vector<ByteRange> split_at_space(std::string_view text, std::size_t most, bool from_right) {
   std::vector<ByteRange> out;
-  ByteRange rest = stripped(text, nullptr, true, true);
-  while (rest.begin < rest.end) {
-    std::size_t at = from_right ? rest.end : rest.begin;
-    if (out.size() == most) {
-      at = from_right ? rest.begin : rest.end;
-    } else if (from_right) {
-      while (at > rest.begin && !is_space(decode_utf8(text, previous_char(text, at)).value)) at = previous_char(text, at);
-    } else {
-      while (at < rest.end && !is_space(decode_utf8(text, at).value)) at += decode_utf8(text, at).length;
-    }
-    out.push_back(from_right ? ByteRange{at, rest.end} : ByteRange{rest.begin, at});
-    (from_right ? rest.end : rest.begin) = at;
+  for (ByteRange rest{0, text.size()};;) {
     const ByteRange inner = stripped(text.substr(rest.begin, rest.end - rest.begin), nullptr, !from_right, from_right);
     rest = {rest.begin + inner.begin, rest.begin + inner.end};
+    if (rest.begin == rest.end) break;
+    if (out.size() == most) {
+      out.push_back(rest);
+      break;
+    }
+    std::size_t at = from_right ? rest.end : rest.begin;
+    if (from_right) {
+      while (at > rest.begin && !is_space(decode_utf8(text, previous_char(text, at)).value)) at = previous_char(text, at);
+      out.push_back({at, rest.end});
+      rest.end = at;
+    } else {
+      while (at < rest.end && !is_space(decode_utf8(text, at).value)) at += decode_utf8(text, at).length;
+      out.push_back({rest.begin, at});
+      rest.begin = at;
+    }
   }
-  if (from_right) out.assign(out.rbegin(), out.rend());
+  if (from_right) std::reverse(out.begin(), out.end());
   return out;
 }
 
