@@ -24,8 +24,9 @@ struct OpenedModel {
 };
 OpenedModel open_model(const ModelOptions& options);
 
-// The model's chat template, or the one that was named.
-stilla::ChatTemplate chat_template_of(const OpenedModel& model, const TextOptions& options);
+// The source's chat template, or the one of this name or in this file, with thoughts or without.
+stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer,
+                                      const std::string& name_or_file, Think think);
 // The same template with thoughts or without, if the vocabulary has tokens for them.
 void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& tokenizer, Think think);
 

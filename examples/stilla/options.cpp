@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <stilla/text/chat_template.hpp>
 #include <stilla/device_matrix.hpp>
 #include <stilla/format/format.hpp>
 
@@ -95,8 +96,9 @@ void add_text_options(CLI::App& app, TextOptions& options) {
          "System prompt")
       ->type_name("TEXT");
   app.add_option("--chat-template", options.chat_template,
-                 "Use this template and not the file's: chatml, deepseek-r1 or llama3")
-      ->type_name("NAME");
+                 fmt::format("Use this template and not the model's: a file with a Jinja program, or {}",
+                             stilla::chat_template_names))
+      ->type_name("NAME|FILE");
   app.add_option_function<std::string>(
          "--lookup",
          [&options](const std::string& text) {

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla tokenize: a text's token ids, none added.
+// stilla tokenize: a text's token ids, none added; with --chat those of the prompt that a user's message becomes.
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include <stilla/io/model_source.hpp>
+#include <stilla/text/chat_template.hpp>
 #include <stilla/text/source_tokenizer.hpp>
 #include <stilla/text/tokenizer.hpp>
 
 #include "commands.hpp"
 #include "embedded_model.hpp"
+#include "loading.hpp"
+#include "options.hpp"
 #include "output.hpp"
 #include "text_input.hpp"
 
@@ -24,7 +30,19 @@ struct TokenizeOptions {
   std::optional<std::string> text;
   std::string file;
   bool special = false;
+  bool is_chat = false;
+  std::string chat_template;  // a name or a file; empty: the model's
 };
+
+// The prompt that begins with this message.
+std::vector<std::uint32_t> chat_ids(const TokenizeOptions& options, const stilla::ModelSource& source,
+                                    const stilla::Tokenizer& tokenizer, const std::string& text) {
+  const stilla::ChatTemplate chat_template = chat_template_of(source, tokenizer, options.chat_template, Think::show);
+  const stilla::ChatMessage message{stilla::ChatRole::user, text};
+  stilla::Result<stilla::ChatPrompt> prompt = stilla::encode_chat(tokenizer, chat_template, {&message, 1});
+  if (!prompt) fail(exit_refused, prompt.error().message + "; give another template with --chat-template NAME|FILE");
+  return std::move(prompt->ids);
+}
 
 int tokenize(const TokenizeOptions& options) {
   const std::optional<std::string> text = text_input(options.text, options.file);
@@ -32,7 +50,10 @@ int tokenize(const TokenizeOptions& options) {
   const std::unique_ptr<stilla::ModelSource> source = open_model_source(options.model);
   const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source));
   const auto special = options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text;
-  write_output(fmt::format("{}\n", fmt::join(tokenizer.encode(*text, special), " ")));
+  const bool is_chat = options.is_chat || !options.chat_template.empty();
+  const std::vector<std::uint32_t> ids =
+      is_chat ? chat_ids(options, *source, tokenizer, *text) : tokenizer.encode(*text, special);
+  write_output(fmt::format("{}\n", fmt::join(ids, " ")));
   return 0;
 }
 
@@ -45,7 +66,12 @@ void add_tokenize(CLI::App& app, Command& chosen) {
       ->add_option("-m,--model", options->model,
                    "A GGUF file; one without tensors will do (default: the model in this program)")
       ->type_name("FILE");
-  command->add_flag("--special", options->special, "<|special|> text is that token");
+  CLI::Option* special = command->add_flag("--special", options->special, "<|special|> text is that token");
+  command->add_flag("--chat", options->is_chat, "The text is a user's first message: the prompt by the model's chat template")
+      ->excludes(special);
+  command->add_option("--chat-template", options->chat_template, "The same by this template, a name or a file (as in `stilla run`)")
+      ->type_name("NAME|FILE")
+      ->excludes(special);
   CLI::Option* file =
       command->add_option("-f,--file", options->file, "Read the text from this file")->type_name("FILE");
   command

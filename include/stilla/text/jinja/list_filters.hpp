@@ -54,17 +54,30 @@ inline Value folded(Rendering& run, const Value& value, bool is_case_sensitive) 
   return run.text(lower(value.text()->marked));
 }
 
-// Sorts by keys that are made once; stable.
+// A stable merge sort, which is safe with an order that is none: an error in a comparison leaves such a one behind.
+template <class T, class Less>
+void merge_sort(std::vector<T>& items, Less&& less) {
+  std::vector<T> merged(items.size());
+  for (std::size_t width = 1; width < items.size(); width *= 2) {
+    for (std::size_t begin = 0; begin < items.size(); begin += 2 * width) {
+      const std::size_t middle = std::min(begin + width, items.size()), end = std::min(begin + 2 * width, items.size());
+      for (std::size_t left = begin, right = middle, out = begin; out < end; ++out) {
+        const bool takes_right = left == middle || (right < end && less(items[right], items[left]));
+        merged[out] = std::move(items[takes_right ? right++ : left++]);
+      }
+    }
+    std::swap(items, merged);
+  }
+}
+
+// Sorts by keys that are made once.
 template <class MakeKey>
 std::vector<Value> sorted(Rendering& run, const std::vector<Value>& items, bool is_reversed, MakeKey&& key) {
   std::vector<std::pair<Value, std::size_t>> keys;
   for (const Value& item : items) keys.emplace_back(key(item), keys.size());
-  // A merge sort survives an order that is none, which an error leaves behind.
-  if (!run.failed()) {
-    std::stable_sort(keys.begin(), keys.end(), [&](const auto& a, const auto& b) {
-      return is_reversed ? order(run, b.first, a.first) < 0 : order(run, a.first, b.first) < 0;
-    });
-  }
+  merge_sort(keys, [&](const auto& a, const auto& b) {
+    return is_reversed ? order(run, b.first, a.first) < 0 : order(run, a.first, b.first) < 0;
+  });
   std::vector<Value> out;
   for (const auto& [unused, index] : keys) out.push_back(items[index]);
   return out;

@@ -4,6 +4,7 @@
 // of them; brackets, quotes and escapes are the template's.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -219,8 +220,9 @@ inline void append_json_dict(Rendering& run, MarkedText& out, const Dict& dict, 
     entries.emplace_back(std::move(name), &entry);
   }
   if (style.sorts_keys) {
-    std::stable_sort(entries.begin(), entries.end(),
-                     [](const auto& a, const auto& b) { return a.first.bytes() < b.first.bytes(); });
+    std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+      return a.first.bytes() != b.first.bytes() ? a.first.bytes() < b.first.bytes() : a.second < b.second;
+    });
   }
   out.append("{", from_template);
   for (std::size_t i = 0; i < entries.size() && !run.failed(); ++i) {
