@@ -309,7 +309,8 @@ TEST(ChatTemplate, UnknownIsAnError) {
   }
   const ChatMessage twice[] = {{ChatRole::user, "a"}, {ChatRole::user, "b"}};
   EXPECT_EQ(rendered(*read_chat_template(source_of("templates/turns-model.jinja")), twice),
-            "ERROR: chat template, line 1: the template says: Conversation roles must alternate user/assistant/user/assistant/...");
+            "ERROR: chat template, line 1: the template says: Conversation roles must alternate "
+            "user/assistant/user/assistant/...");
 }
 
 // The real files' own programs, where STILLA_MODELS names their folder, against what transformers made of them.

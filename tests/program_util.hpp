@@ -45,10 +45,12 @@ inline std::string spelled(std::string_view bytes) {
   return out;
 }
 
+inline const std::string opens_answer = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
 // `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>.
 inline GgufBuilder table_model(const std::vector<std::string>& pieces,
                                const std::map<std::uint32_t, std::uint32_t>& next, bool with_tensors = true,
-                               std::uint32_t context = 256, const std::string& template_end = {}) {
+                               std::uint32_t context = 256, const std::string& template_end = opens_answer) {
   constexpr std::uint32_t hidden = 288, heads = 18, ffn = 32;
   GgufBuilder file;
   file.string("general.architecture", "qwen2").string("general.name", "Table");

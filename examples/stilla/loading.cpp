@@ -73,6 +73,13 @@ stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const s
   return out;
 }
 
+stilla::ChatPrompt chat_prompt(const stilla::Tokenizer& tokenizer, const stilla::ChatTemplate& chat_template,
+                               std::span<const stilla::ChatMessage> messages) {
+  stilla::Result<stilla::ChatPrompt> prompt = stilla::encode_chat(tokenizer, chat_template, messages);
+  if (!prompt) fail(exit_refused, prompt.error().message + "; give another with --chat-template NAME|FILE");
+  return std::move(*prompt);
+}
+
 void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& tokenizer, Think think) {
   const bool can_think = tokenizer.find(stilla::ReasoningSplitter::close_tag).has_value();
   chat_template.thinking = stilla::Thinking::as_template;

@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include <stilla/text/chat_template.hpp>
 #include <stilla/device_matrix.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/text/builtin_templates.hpp>
 
 #include "platform.hpp"
 

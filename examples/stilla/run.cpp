@@ -46,16 +46,14 @@ std::string prompt_text(const RunOptions& options) {
 stilla::ChatPrompt prompt_ids(const RunOptions& options, const OpenedModel& model, const std::string& prompt) {
   if (options.raw) {
     const auto special = options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text;
-    return {model.tokenizer.encode(prompt, special)};
+    return {model.tokenizer.encode(prompt, special), false};
   }
   const stilla::ChatTemplate chat_template =
       chat_template_of(*model.source, model.tokenizer, options.text.chat_template, options.text.think);
   std::vector<stilla::ChatMessage> messages;
   if (options.text.has_system) messages.push_back({stilla::ChatRole::system, options.text.system});
   messages.push_back({stilla::ChatRole::user, prompt});
-  stilla::Result<stilla::ChatPrompt> chat = stilla::encode_chat(model.tokenizer, chat_template, messages);
-  if (!chat) fail(exit_refused, chat.error().message + "; give another template with --chat-template NAME|FILE");
-  return std::move(*chat);
+  return chat_prompt(model.tokenizer, chat_template, messages);
 }
 
 int run(RunOptions& options) {

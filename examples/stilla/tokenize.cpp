@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -34,26 +33,21 @@ struct TokenizeOptions {
   std::string chat_template;  // a name or a file; empty: the model's
 };
 
-// The prompt that begins with this message.
-std::vector<std::uint32_t> chat_ids(const TokenizeOptions& options, const stilla::ModelSource& source,
-                                    const stilla::Tokenizer& tokenizer, const std::string& text) {
-  const stilla::ChatTemplate chat_template = chat_template_of(source, tokenizer, options.chat_template, Think::show);
-  const stilla::ChatMessage message{stilla::ChatRole::user, text};
-  stilla::Result<stilla::ChatPrompt> prompt = stilla::encode_chat(tokenizer, chat_template, {&message, 1});
-  if (!prompt) fail(exit_refused, prompt.error().message + "; give another template with --chat-template NAME|FILE");
-  return std::move(prompt->ids);
+std::vector<std::uint32_t> ids_of(const TokenizeOptions& options, const stilla::ModelSource& source, const std::string& text) {
+  const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(source));
+  if (options.is_chat || !options.chat_template.empty()) {
+    const stilla::ChatMessage message{stilla::ChatRole::user, text};
+    const stilla::ChatTemplate chat_template = chat_template_of(source, tokenizer, options.chat_template, Think::show);
+    return chat_prompt(tokenizer, chat_template, {&message, 1}).ids;
+  }
+  return tokenizer.encode(text, options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text);
 }
 
 int tokenize(const TokenizeOptions& options) {
   const std::optional<std::string> text = text_input(options.text, options.file);
   if (!text) fail(exit_usage, "no text; give it as an argument, with -f or on standard input");
   const std::unique_ptr<stilla::ModelSource> source = open_model_source(options.model);
-  const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source));
-  const auto special = options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text;
-  const bool is_chat = options.is_chat || !options.chat_template.empty();
-  const std::vector<std::uint32_t> ids =
-      is_chat ? chat_ids(options, *source, tokenizer, *text) : tokenizer.encode(*text, special);
-  write_output(fmt::format("{}\n", fmt::join(ids, " ")));
+  write_output(fmt::format("{}\n", fmt::join(ids_of(options, *source, *text), " ")));
   return 0;
 }
 
@@ -69,7 +63,8 @@ void add_tokenize(CLI::App& app, Command& chosen) {
   CLI::Option* special = command->add_flag("--special", options->special, "<|special|> text is that token");
   command->add_flag("--chat", options->is_chat, "The text is a user's first message: the prompt by the model's chat template")
       ->excludes(special);
-  command->add_option("--chat-template", options->chat_template, "The same by this template, a name or a file (as in `stilla run`)")
+  command
+      ->add_option("--chat-template", options->chat_template, "The same by this template, a name or a file (see `stilla run`)")
       ->type_name("NAME|FILE")
       ->excludes(special);
   CLI::Option* file =

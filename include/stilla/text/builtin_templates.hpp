@@ -9,6 +9,9 @@
 #include <stilla/base/config.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
+
+inline constexpr std::string_view chat_template_names = "chatml, deepseek-r1, llama2, llama3, mistral, vicuna, zephyr";
+
 namespace detail {
 
 struct BuiltinTemplate {

@@ -66,8 +66,6 @@ struct ChatTemplate {
   bool is_deepseek_r1 = false;         // DeepSeek advises to open a thought; older files leave that to the caller
 };
 
-inline constexpr std::string_view chat_template_names = "chatml, deepseek-r1, llama2, llama3, mistral, vicuna, zephyr";
-
 struct ChatPrompt {
   std::vector<std::uint32_t> ids;
   bool opens_thought = false;  // it ends with <think>, so what follows is a thought (reasoning.hpp)
@@ -180,7 +178,7 @@ inline Result<ChatTemplate> read_chat_template(std::string_view source) {
   if (!program) return Error{ErrorKind::refused_file, concat("chat template, ", program.error().message)};
   ChatTemplate out{std::move(*program)};
   out.knows_enable_thinking = source.find("enable_thinking") != std::string_view::npos;
-  out.is_deepseek_r1 = source.find("<｜User｜>") != std::string_view::npos && source.find("<｜Assistant｜>") != std::string_view::npos;
+  out.is_deepseek_r1 = source.find("<｜Assistant｜>") != std::string_view::npos;
   // Asked of the program itself, since there is no other sure sign.
   const ChatMessage probe[] = {{ChatRole::user, "a"}, {ChatRole::assistant, "earlier thought</think>b"}, {ChatRole::user, "c"}};
   const auto text = out.program.render(detail::chat_variables(out, probe, "", "", true), out.now);

@@ -81,7 +81,8 @@ inline MarkedText converted(Rendering& run, const Conversion& how, const Value& 
     integer = static_cast<std::int64_t>(*number);
   }
   char digits[80];
-  std::string text(digits, std::to_chars(digits, digits + sizeof digits, integer, how.letter == 'd' || how.letter == 'i' ? 10 : 16).ptr);
+  const int base = how.letter == 'd' || how.letter == 'i' ? 10 : 16;
+  std::string text(digits, std::to_chars(digits, digits + sizeof digits, integer, base).ptr);
   if (how.letter == 'X') {
     for (char& c : text) c = c >= 'a' ? static_cast<char>(c - 'a' + 'A') : c;
   }
