@@ -87,12 +87,13 @@ class Drop {
     Result<Tokenizer> tokenizer = read_tokenizer(model_->source());
     const Result<std::string_view> jinja = model_->source().chat_template();
     if (!tokenizer || !jinja) return;
-    const Result<ChatTemplate> chat = recognise_chat_template(*jinja);
+    const Result<ChatTemplate> chat = read_chat_template(*jinja);
     if (!chat) return;
     tokenizer_.emplace(std::move(*tokenizer));
     for (const Problem& problem : problems()) {
       const ChatMessage message{ChatRole::user, problem.question};
-      prompts_.push_back(encode_chat(*tokenizer_, *chat, {&message, 1}));
+      const Result<ChatPrompt> prompt = encode_chat(*tokenizer_, *chat, {&message, 1});
+      prompts_.push_back(prompt ? prompt->ids : std::vector<std::uint32_t>());
     }
   }
 

@@ -28,7 +28,7 @@ TEST_F(ProgramTalk, RunPipesThinkingBetweenTags) {
 
 // `thinker`: the prompt opens a thought, as with R1; in it and behind it the model says abab... for ever.
 TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
-  const std::string opens = "{% if add_generation_prompt %}<|im_start|>assistant\\n<think>\\n{% endif %}";
+  const std::string opens = "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}";
   ASSERT_TRUE(table_model({}, {{'\n', 'a'}, {'a', 'b'}, {'b', 'a'}}, true, 256, opens).write(path("thinker.gguf")));
   const auto run = [](const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"run", "-m", path("thinker.gguf"), "-p", "hi", "--temp", "0", "-n"};

@@ -122,6 +122,39 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
 }
 
 #if !defined(_WIN32)
+// A template of the model's own, by name or in a file; what it cannot do says where and how to go on.
+TEST_F(ProgramTest, ChatTemplates) {
+  const std::string model = path("speaker.gguf");
+  const auto ids = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"tokenize", "-m", model};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments);
+  };
+  const Finished own = ids({"--chat", "hi"}), named = ids({"--chat-template", "chatml", "hi"});
+  EXPECT_EQ(own.status, 0) << own.err;
+  EXPECT_TRUE(own.out.starts_with("256 ")) << own.out;  // <|im_start|>
+  EXPECT_EQ(own.out, named.out);
+  write_file("own.jinja", "{{ messages[0].content|upper }}!\n");
+  EXPECT_EQ(ids({"--chat-template", path("own.jinja"), "hi<|im_end|>"}).out, ids({"HI<|IM_END|>!"}).out);
+  write_file("bad.jinja", "a\n{{ messages|shuffle }}");
+  const Finished bad = ids({"--chat-template", path("bad.jinja"), "hi"});
+  EXPECT_EQ(bad.status, 3);
+  EXPECT_TRUE(is_message(bad.err) && contains(bad.err, "bad.jinja: chat template, line 2: the filter 'shuffle' is not supported"));
+  write_file("refuses.jinja", "{{ raise_exception('only questions') }}");
+  const Finished refused = run_program({"run", "-m", model, "-p", "hi", "--chat-template", path("refuses.jinja")});
+  EXPECT_EQ(refused.status, 3);
+  EXPECT_TRUE(is_message(refused.err) && contains(refused.err, "line 1: the template says: only questions; give another with "
+                                                               "--chat-template NAME|FILE")) << refused.err;
+  const Finished chat = run_program({"chat", "-m", model, "--chat-template", path("refuses.jinja")}, "hi\n");
+  EXPECT_EQ(chat.status, 0);
+  EXPECT_TRUE(contains(chat.err, "the template says: only questions")) << chat.err;
+  ASSERT_TRUE(table_model({}, {}, true, 256, "{% include 'x' %}").write(path("include.gguf")));
+  const Finished unknown = run_program({"run", "-m", path("include.gguf"), "-p", "hi"});
+  EXPECT_EQ(unknown.status, 3);
+  EXPECT_TRUE(is_message(unknown.err) && contains(unknown.err, "the statement 'include' is not supported") &&
+              contains(unknown.err, "--chat-template NAME|FILE")) << unknown.err;
+}
+
 TEST_F(ProgramTest, TheEnvironmentNamesATargetWhereNoOptionDoes) {
   setenv("STILLA_TARGET", "frob", 1);
   const Finished refused = run_program(speaker("run", {"-p", "hi"}));

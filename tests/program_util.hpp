@@ -45,11 +45,13 @@ inline std::string spelled(std::string_view bytes) {
   return out;
 }
 
+inline const std::string opens_answer = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
 // `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>. With another
 // `markup_type` than control the file gives <|im_start|> and <|im_end|> that type, and names no end.
 inline GgufBuilder table_model(const std::vector<std::string>& pieces,
                                const std::map<std::uint32_t, std::uint32_t>& next, bool with_tensors = true,
-                               std::uint32_t context = 256, const std::string& template_end = {},
+                               std::uint32_t context = 256, const std::string& template_end = opens_answer,
                                std::int32_t markup_type = 3) {
   constexpr std::uint32_t hidden = 288, heads = 18, ffn = 32;
   GgufBuilder file;

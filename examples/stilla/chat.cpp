@@ -47,7 +47,7 @@ class Chat {
       : options_(options),
         think_(options.text.think),
         model_(open_model(options.model)),
-        template_(chat_template_of(model_, options.text)),
+        template_(chat_template_of(*model_.source, model_.tokenizer, options.text.chat_template, options.text.think)),
         introduction_(introduction(model_)),
         scope_(*model_.source),
         engine_(load_engine(model_, options.model)),
@@ -159,11 +159,11 @@ class Chat {
   // Forgets the oldest turns until the conversation, with `more` tokens behind it, takes at most half of the context, so
   // that this is not needed again at once. The prompt, if that made it fit.
   std::optional<std::vector<std::uint32_t>> make_room(std::size_t more) {
-    std::vector<std::uint32_t> ids = conversation_.prompt(template_);
+    std::vector<std::uint32_t> ids = value_of(conversation_.prompt(template_)).ids;
     const std::size_t before = ids.size();
     std::size_t turns = 0;
     while (ids.size() + more > engine_.context() / 2 && conversation_.forget_oldest_turn()) {
-      ids = conversation_.prompt(template_);
+      ids = value_of(conversation_.prompt(template_)).ids;
       ++turns;
     }
     if (turns > 0) {
@@ -175,13 +175,19 @@ class Chat {
     return ids;
   }
 
-  // The prompt for the messages so far; nothing if it does not fit.
+  // The prompt for the messages so far; nothing if it does not fit or the template refuses it.
   std::optional<std::vector<std::uint32_t>> prompt() {
-    std::vector<std::uint32_t> ids = conversation_.prompt(template_);
+    stilla::Result<stilla::ChatPrompt> whole = conversation_.prompt(template_);
+    if (!whole) {
+      message(whole.error().message + "; --chat-template gives another");
+      return std::nullopt;
+    }
+    opens_thought_ = whole->opens_thought;
+    std::vector<std::uint32_t> ids = std::move(whole->ids);
     if (ids.size() < engine_.context() || (ids.size() == engine_.context() && !options_.text.shifts)) return ids;
     if (options_.text.shifts) {
       if (std::optional<std::vector<std::uint32_t>> shorter = make_room(0)) return shorter;
-      ids = conversation_.prompt(template_);
+      ids = value_of(conversation_.prompt(template_)).ids;
     }
     message(fmt::format("the conversation is too long: with this message it has {} tokens, and the context holds {}; "
                         "/reset begins a new one",
@@ -194,8 +200,7 @@ class Chat {
     std::optional<std::vector<std::uint32_t>> ids = prompt();
     if (!ids) return conversation_.remove_last();
     const FinishOnInterrupt finish_on_interrupt;
-    const bool is_thinking = template_.opens_reasoning && !template_.closes_reasoning;
-    AnswerPrinter printer(AnswerPrinter::mode_of_output(false), is_thinking, think_ != Think::show);
+    AnswerPrinter printer(AnswerPrinter::mode_of_output(false), opens_thought_, think_ != Think::show);
     Generation result;
     const std::string question(conversation_.last_text());
     std::string text;
@@ -227,6 +232,7 @@ class Chat {
   Think think_;
   OpenedModel model_;
   stilla::ChatTemplate template_;
+  bool opens_thought_ = false;  // the last prompt does
   std::string introduction_;
   Scope scope_;
   Engine engine_;

@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <stilla/text/reasoning.hpp>
+
 namespace program {
 namespace {
 
@@ -38,11 +40,12 @@ void Conversation::reset(const std::optional<std::string>& system) {
 void Conversation::add_answer(const Generation& generation, bool is_cut, const stilla::ChatTemplate& chat_template) {
   stilla::ChatMessage message{stilla::ChatRole::assistant, {}};
   if (!is_cut) {
-    message.ids.assign(generation.ids.begin() + static_cast<std::ptrdiff_t>(generation.answer_begin),
-                       generation.ids.end());
+    message.ids = generation.ids;
     message.text = tokenizer_->decode(message.ids);
-    // R1's template keeps the empty line between thought and answer; others do not.
-    if (generation.answer_begin > 0 && chat_template.format != stilla::ChatFormat::deepseek_r1) {
+    const bool shows_thought = message.text.find(stilla::ReasoningSplitter::close_tag) != std::string::npos;
+    if (generation.answer_begin > 0 && !(chat_template.drops_thoughts && shows_thought)) {
+      message.ids.erase(message.ids.begin(), message.ids.begin() + static_cast<std::ptrdiff_t>(generation.answer_begin));
+      message.text = tokenizer_->decode(message.ids);
       message.text.erase(0, message.text.find_first_not_of('\n'));
     }
   }

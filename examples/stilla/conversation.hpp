@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What was said in a chat. Past thoughts are not part of it, as the authors of reasoning models advise: an answer is kept
-// from behind its thought on, with the tokens that it was written with.
+// What was said in a chat. Past thoughts are not part of a prompt, as the authors of reasoning models advise. A chat template
+// that drops them itself is given the whole answer; for any other an answer is kept from behind its thought on. Either way it is
+// kept with the tokens that it was written with.
+//
+// Each turn renders the whole conversation again, and Generator::run() finds what the ids have in common with those that the
+// cache holds, from the beginning on; the cache goes back to there. So a template may change what stands before the last turn.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +39,8 @@ class Conversation {
   // Removes the oldest message of the user's and its answer; false if it is the last one's turn.
   bool forget_oldest_turn();
 
-  std::vector<std::uint32_t> prompt(const stilla::ChatTemplate& chat_template) const {
+  // An error is the template's, which may not take such a conversation.
+  stilla::Result<stilla::ChatPrompt> prompt(const stilla::ChatTemplate& chat_template) const {
     return stilla::encode_chat(*tokenizer_, chat_template, messages_);
   }
   std::size_t size() const { return messages_.size(); }

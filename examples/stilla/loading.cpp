@@ -2,8 +2,11 @@
 #include "loading.hpp"
 
 #include <algorithm>
+#include <ctime>
+#include <filesystem>
 #include <map>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -14,6 +17,8 @@
 
 #include "embedded_model.hpp"
 #include "output.hpp"
+#include "platform.hpp"
+#include "text_input.hpp"
 
 namespace program {
 
@@ -47,28 +52,59 @@ stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::s
   return out;
 }
 
-stilla::ChatTemplate chat_template_of(const OpenedModel& model, const TextOptions& options) {
-  stilla::ChatTemplate out;
-  if (!options.chat_template.empty()) {
-    out = value_of(stilla::chat_template_by_name(options.chat_template));
-  } else {
-    const std::string_view program = value_of(model.source->chat_template());
-    stilla::Result<stilla::ChatTemplate> recognised = stilla::recognise_chat_template(program);
-    if (!recognised) {
-      fail(exit_refused, fmt::format("{}: {} (--chat-template), or continue plain text with `stilla run --raw`",
-                                     stilla::printable_path(model.source->path()), recognised.error().message));
-    }
-    out = std::move(*recognised);
+namespace {
+
+// A template by name, or in a file.
+stilla::ChatTemplate chosen_template(const std::string& name_or_file) {
+  stilla::Result<stilla::ChatTemplate> known = stilla::chat_template_by_name(name_or_file);
+  if (known) return std::move(*known);
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(file_path(name_or_file), error)) {
+    fail(exit_usage, fmt::format("{}; nor is it a file", known.error().message));
   }
-  set_thinking(out, model.tokenizer, options.think);
+  const std::string source = read_file(name_or_file);
+  stilla::Result<stilla::ChatTemplate> read = stilla::read_chat_template(source);
+  if (!read) fail(exit_refused, fmt::format("{}: {}", stilla::printable_path(name_or_file), read.error().message));
+  return std::move(*read);
+}
+
+stilla::ChatTemplate file_template(const stilla::ModelSource& source) {
+  stilla::Result<stilla::ChatTemplate> read = stilla::read_chat_template(value_of(source.chat_template()));
+  if (!read) {
+    fail(exit_refused, fmt::format("{}: {}; give another with --chat-template NAME|FILE, or continue plain text with "
+                                   "`stilla run --raw`",
+                                   stilla::printable_path(source.path()), read.error().message));
+  }
+  return std::move(*read);
+}
+
+}  // namespace
+
+stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer,
+                                      const std::string& name_or_file, Think think) {
+  stilla::ChatTemplate out = name_or_file.empty() ? file_template(source) : chosen_template(name_or_file);
+  const std::tm now = local_time();
+  out.now = {now.tm_year + 1900, now.tm_mon + 1, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec};
+  set_thinking(out, tokenizer, think);
   return out;
+}
+
+stilla::ChatPrompt chat_prompt(const stilla::Tokenizer& tokenizer, const stilla::ChatTemplate& chat_template,
+                               std::span<const stilla::ChatMessage> messages) {
+  stilla::Result<stilla::ChatPrompt> prompt = stilla::encode_chat(tokenizer, chat_template, messages);
+  if (!prompt) fail(exit_refused, prompt.error().message + "; give another with --chat-template NAME|FILE");
+  return std::move(*prompt);
 }
 
 void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& tokenizer, Think think) {
   const bool can_think = tokenizer.find(stilla::ReasoningSplitter::close_tag).has_value();
-  chat_template.closes_reasoning = can_think && think == Think::off;
-  // DeepSeek advises to begin every answer with a thought; older files leave that to the caller.
-  if (can_think && chat_template.format == stilla::ChatFormat::deepseek_r1) chat_template.opens_reasoning = true;
+  chat_template.thinking = stilla::Thinking::as_template;
+  if (can_think && think == Think::off) {
+    chat_template.thinking = stilla::Thinking::off;
+  } else if (can_think && chat_template.is_deepseek_r1) {
+    // DeepSeek advises to begin every answer with a thought; older files leave that to the caller.
+    chat_template.thinking = stilla::Thinking::open;
+  }
 }
 
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include <stilla/io/model_source.hpp>
@@ -30,8 +31,12 @@ OpenedModel open_model(const ModelOptions& options);
 // The tokenizer of a source, with `pretokenizer` instead of the source's if it is not empty; notes on it go to standard error.
 stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
 
-// The model's chat template, or the one that was named.
-stilla::ChatTemplate chat_template_of(const OpenedModel& model, const TextOptions& options);
+// The source's chat template, or the one of this name or in this file, with thoughts or without.
+stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer,
+                                      const std::string& name_or_file, Think think);
+// The prompt of a conversation by that template; ends the program if the template refuses it.
+stilla::ChatPrompt chat_prompt(const stilla::Tokenizer& tokenizer, const stilla::ChatTemplate& chat_template,
+                               std::span<const stilla::ChatMessage> messages);
 // The same template with thoughts or without, if the vocabulary has tokens for them.
 void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& tokenizer, Think think);
 

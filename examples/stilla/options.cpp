@@ -8,6 +8,7 @@
 #include <stilla/base/cores.hpp>
 #include <stilla/device_matrix.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/text/builtin_templates.hpp>
 #include <stilla/text/pretokenizer.hpp>
 
 #include "output.hpp"
@@ -141,8 +142,9 @@ void add_text_options(CLI::App& app, TextOptions& options) {
          "System prompt")
       ->type_name("TEXT");
   app.add_option("--chat-template", options.chat_template,
-                 "Use this template and not the file's: chatml, deepseek-r1 or llama3")
-      ->type_name("NAME");
+                 fmt::format("Use this template and not the model's: a file with a Jinja program, or {}",
+                             stilla::chat_template_names))
+      ->type_name("NAME|FILE");
   app.add_option_function<std::string>(
          "--lookup",
          [&options](const std::string& text) {

@@ -123,7 +123,7 @@ struct TextOptions {
   std::int64_t limit = -1;            // most tokens to generate; -1: until the model ends or the context is full
   std::string system;
   bool has_system = false;
-  std::string chat_template;  // a name; empty: the file's
+  std::string chat_template;  // a name or a file; empty: the model's
   bool use_lookup = true;
   Think think = Think::show;
   std::size_t think_budget = 0;  // most tokens of a thought; 0: any

@@ -110,6 +110,13 @@ std::vector<std::string> arguments(int, char**) {
   return out;
 }
 
+std::tm local_time() {
+  const std::time_t now = std::time(nullptr);
+  std::tm out{};
+  localtime_s(&out, &now);
+  return out;
+}
+
 bool stdin_is_terminal() { return is_console(STD_INPUT_HANDLE); }
 bool stdout_is_terminal() { return is_console(STD_OUTPUT_HANDLE); }
 bool stderr_is_terminal() { return is_console(STD_ERROR_HANDLE); }
@@ -194,6 +201,13 @@ void prepare_process() {
 
 std::vector<std::string> arguments(int argc, char** argv) {
   return argc > 1 ? std::vector<std::string>(argv + 1, argv + argc) : std::vector<std::string>();
+}
+
+std::tm local_time() {
+  const std::time_t now = std::time(nullptr);
+  std::tm out{};
+  localtime_r(&now, &out);
+  return out;
 }
 
 bool stdin_is_terminal() { return isatty(STDIN_FILENO) != 0; }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -31,6 +32,9 @@ bool read_line(std::string& line);
 inline std::filesystem::path file_path(const std::string& path) { return std::u8string(path.begin(), path.end()); }
 // fopen, with a path in UTF-8.
 std::FILE* open_file(const std::string& path, const char* mode);
+
+// The time of day where the user is.
+std::tm local_time();
 
 // While one lives, Ctrl-C only sets interrupted(), so that work can end in good order; a second one ends the program.
 class FinishOnInterrupt {

@@ -43,24 +43,23 @@ std::string prompt_text(const RunOptions& options) {
   return prompt;
 }
 
-std::vector<std::uint32_t> prompt_ids(const RunOptions& options, const OpenedModel& model, const std::string& prompt,
-                                      const stilla::ChatTemplate& chat_template) {
+stilla::ChatPrompt prompt_ids(const RunOptions& options, const OpenedModel& model, const std::string& prompt) {
   if (options.raw) {
-    return model.tokenizer.encode(prompt,
-                                  options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text);
+    const auto special = options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text;
+    return {model.tokenizer.encode(prompt, special), false};
   }
+  const stilla::ChatTemplate chat_template =
+      chat_template_of(*model.source, model.tokenizer, options.text.chat_template, options.text.think);
   std::vector<stilla::ChatMessage> messages;
   if (options.text.has_system) messages.push_back({stilla::ChatRole::system, options.text.system});
   messages.push_back({stilla::ChatRole::user, prompt});
-  return stilla::encode_chat(model.tokenizer, chat_template, messages);
+  return chat_prompt(model.tokenizer, chat_template, messages);
 }
 
 int run(RunOptions& options) {
   const std::string prompt = prompt_text(options);
   const Stopwatch watch;
   OpenedModel model = open_model(options.model);
-  const stilla::ChatTemplate chat_template =
-      options.raw ? stilla::ChatTemplate{} : chat_template_of(model, options.text);
   if (options.model.path.empty()) {
     message(introduction(model));
     message(larger_models_text());
@@ -70,7 +69,7 @@ int run(RunOptions& options) {
     message(refusal);
     return 0;
   }
-  const std::vector<std::uint32_t> ids = prompt_ids(options, model, prompt, chat_template);
+  const auto [ids, opens_thought] = prompt_ids(options, model, prompt);
   if (ids.empty()) fail(exit_usage, "the prompt has no tokens in this model's vocabulary");
   if (ids.size() > model.context) {
     fail(exit_usage,
@@ -85,8 +84,7 @@ int run(RunOptions& options) {
   if (options.model.verbose) report_engine(engine, sampling, options.model);
 
   const FinishOnInterrupt finish_on_interrupt;
-  const bool is_thinking = chat_template.opens_reasoning && !chat_template.closes_reasoning;
-  AnswerPrinter printer(AnswerPrinter::mode_of_output(options.raw), is_thinking, options.text.think != Think::show);
+  AnswerPrinter printer(AnswerPrinter::mode_of_output(options.raw), opens_thought, options.text.think != Think::show);
   Generator generator(engine, model.tokenizer, options.text, sampling);
   Generation result;
   std::string text;

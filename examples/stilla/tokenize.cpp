@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla tokenize: a text's token ids, none added.
+// stilla tokenize: a text's token ids, none added; with --chat those of the prompt that a user's message becomes.
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include <stilla/io/model_source.hpp>
+#include <stilla/text/chat_template.hpp>
+#include <stilla/text/source_tokenizer.hpp>
 #include <stilla/text/tokenizer.hpp>
 
 #include "commands.hpp"
@@ -26,15 +30,25 @@ struct TokenizeOptions {
   std::string file;
   std::string pretokenizer;
   bool special = false;
+  bool is_chat = false;
+  std::string chat_template;  // a name or a file; empty: the model's
 };
+
+std::vector<std::uint32_t> ids_of(const TokenizeOptions& options, const stilla::ModelSource& source, const std::string& text) {
+  const stilla::Tokenizer tokenizer = open_tokenizer(source, options.pretokenizer);
+  if (options.is_chat || !options.chat_template.empty()) {
+    const stilla::ChatMessage message{stilla::ChatRole::user, text};
+    const stilla::ChatTemplate chat_template = chat_template_of(source, tokenizer, options.chat_template, Think::show);
+    return chat_prompt(tokenizer, chat_template, {&message, 1}).ids;
+  }
+  return tokenizer.encode(text, options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text);
+}
 
 int tokenize(const TokenizeOptions& options) {
   const std::optional<std::string> text = text_input(options.text, options.file);
   if (!text) fail(exit_usage, "no text; give it as an argument, with -f or on standard input");
   const std::unique_ptr<stilla::ModelSource> source = open_model_source(options.model);
-  const stilla::Tokenizer tokenizer = open_tokenizer(*source, options.pretokenizer);
-  const auto special = options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text;
-  write_output(fmt::format("{}\n", fmt::join(tokenizer.encode(*text, special), " ")));
+  write_output(fmt::format("{}\n", fmt::join(ids_of(options, *source, *text), " ")));
   return 0;
 }
 
@@ -48,7 +62,13 @@ void add_tokenize(CLI::App& app, Command& chosen) {
                    "A GGUF file; one without tensors will do (default: the model in this program)")
       ->type_name("FILE");
   add_pretokenizer_option(*command, options->pretokenizer);
-  command->add_flag("--special", options->special, "<|special|> text is that token");
+  CLI::Option* special = command->add_flag("--special", options->special, "<|special|> text is that token");
+  command->add_flag("--chat", options->is_chat, "The text is a user's first message: the prompt by the model's chat template")
+      ->excludes(special);
+  command
+      ->add_option("--chat-template", options->chat_template, "The same by this template, a name or a file (see `stilla run`)")
+      ->type_name("NAME|FILE")
+      ->excludes(special);
   CLI::Option* file =
       command->add_option("-f,--file", options->file, "Read the text from this file")->type_name("FILE");
   command

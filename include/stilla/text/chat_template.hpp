@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Chat templates: a conversation to the prompt that a model was trained on. A model file carries its template as a
-// Jinja program; Stilla runs no programs from files but recognises the three families below by their control tokens and
-// reads the few things that differ within a family off the program's text.
+// Chat templates: a conversation to the prompt that a model was trained on. A model file carries its template as a Jinja
+// program, and that program is run (jinja/template.hpp says how little it can do). Files without one take a template by name;
+// those are Jinja programs too.
 //
-//   chatml        <|im_start|>ROLE\nTEXT<|im_end|>\n ...  Qwen2, SmolLM2. The default system prompt is the file's.
-//   deepseek-r1   BOS SYSTEM <｜User｜>TEXT<｜Assistant｜>TEXT<｜end▁of▁sentence｜> ...  The last system message counts,
-//                 past reasoning (up to the last </think>) is dropped; newer files open the next one with <think>\n.
-//   llama3        BOS <|start_header_id|>ROLE<|end_header_id|>\n\nTEXT<|eot_id|> ...  White space around TEXT is
-//                 dropped; from Llama 3.1 on a system message with dates always stands first.
+// A program is given what transformers' apply_chat_template gives it:
+//   messages               each with `role` and `content`
+//   add_generation_prompt  whether the prompt ends where the model is to answer
+//   bos_token, eos_token   as the vocabulary spells them; undefined where it has none
+//   tools, documents       none
+//   enable_thinking        false where no thought is wanted, else undefined
+//   strftime_now()         tells ChatTemplate::now
 //
-// What users and models wrote is never searched for control tokens (TextSegment), so nobody can end their own turn and
-// begin another's. BOS is added here and nowhere else: encode_chat() for chats, encode_prompt() for plain text.
+// What users and models wrote is marked on its way through the program and never searched for control tokens (TextSegment), so
+// nobody can end their own turn and begin another's. What the program writes is searched. Roles, BOS and EOS count as its own.
+//
+// BOS comes from the program; encode_chat() puts it in front only where the vocabulary asks for it and the program did not.
+//
+// A conversation's next prompt need not begin with the last one: programs drop earlier thoughts, and some place tools or system
+// messages by the last turn. So a chat renders everything again for each turn, and keeps of its cache what the new ids have in
+// common with it, from the beginning on; the program `stilla` does so in Generator::evaluate_prompt(). Answers keep the tokens
+// that they were written with wherever their text comes through unchanged, so what they have in common is as long as can be.
 #pragma once
 
 #include <cstddef>
@@ -20,9 +29,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <stilla/base/error.hpp>
+#include <stilla/text/builtin_templates.hpp>
+#include <stilla/text/jinja/template.hpp>
+#include <stilla/text/reasoning.hpp>
 #include <stilla/text/tokenizer.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -37,190 +50,169 @@ struct ChatMessage {
   std::vector<std::uint32_t> ids{};
 };
 
-enum class ChatFormat : std::uint8_t { chatml, deepseek_r1, llama3 };
-
-struct ChatTemplate {
-  ChatFormat format = ChatFormat::chatml;
-  bool begins_with_bos = false;               // BOS stands first even if the vocabulary does not ask for it
-  bool opens_reasoning = false;               // the generation prompt ends with <think>\n (see reasoning.hpp). DeepSeek
-                                              // advises to set this for R1 models whose file does not do it
-  bool closes_reasoning = false;              // it ends with an empty thought: the model is to answer at once
-  std::optional<std::string> default_system;  // chatml: if the messages do not begin with a system message
-  std::optional<std::string> date;            // llama3: "26 Jul 2024", for models whose template tells the date
+enum class Thinking : std::uint8_t {
+  as_template,  // what the program does of itself
+  open,         // the prompt ends with <think>\n, also if the program leaves that to the caller
+  off,          // the model is to answer at once: by enable_thinking if the program knows it, else by an empty thought
 };
 
-inline constexpr std::string_view chat_template_names = "chatml, deepseek-r1, llama3";
+struct ChatTemplate {
+  jinja::Template program;
+  Thinking thinking = Thinking::as_template;
+  jinja::LocalTime now{};
 
-// A template by name, for files that have none or one that is not recognised.
-inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
-  ChatTemplate out;
-  if (name == "chatml") return out;
-  if (name == "deepseek-r1") {
-    out.format = ChatFormat::deepseek_r1;
-    out.begins_with_bos = true;
-    out.opens_reasoning = true;
-    return out;
-  }
-  if (name == "llama3") {
-    out.format = ChatFormat::llama3;
-    out.begins_with_bos = true;
-    return out;
-  }
-  return Error{ErrorKind::bad_argument,
-               concat("chat template '", printable(name), "' is not known; known: ", chat_template_names)};
-}
+  bool knows_enable_thinking = false;  // the program asks for that variable
+  bool drops_thoughts = false;         // it removes the thoughts of earlier answers, so it wants to see them
+  bool is_deepseek_r1 = false;         // DeepSeek advises to open a thought; older files leave that to the caller
+};
+
+struct ChatPrompt {
+  std::vector<std::uint32_t> ids;
+  bool opens_thought = false;  // it ends with <think>, so what follows is a thought (reasoning.hpp)
+};
 
 namespace detail {
-
-// The default system prompt written in a ChatML program: the literal between "<|im_start|>system\n" and "<|im_end|>".
-// The newline may be an escape of the Jinja string or a real one.
-inline std::optional<std::string> chatml_default_system(std::string_view jinja) {
-  constexpr std::string_view begin = "<|im_start|>system";
-  for (std::size_t at = jinja.find(begin); at != std::string_view::npos; at = jinja.find(begin, at + 1)) {
-    std::string_view rest = jinja.substr(at + begin.size());
-    if (rest.starts_with("\\n")) {
-      rest.remove_prefix(2);
-    } else if (rest.starts_with('\n')) {
-      rest.remove_prefix(1);
-    } else {
-      continue;
-    }
-    const std::string_view literal = rest.substr(0, rest.find("<|im_end|>"));
-    if (literal.size() == rest.size() || literal.empty()) continue;
-    if (literal.find_first_of("'\"{}\\\n") == std::string_view::npos) return std::string(literal);
-  }
-  return std::nullopt;
-}
-
-// Without white space around it, as Python's strip().
-inline std::string_view trimmed(std::string_view text) {
-  const auto is_space = [](std::uint32_t c) { return char_class(c) == CharClass::space || (c >= 0x1c && c <= 0x1f); };
-  std::size_t begin = 0;
-  std::size_t end = 0;  // of the last character that is no white space
-  for (std::size_t at = 0; at < text.size();) {
-    const Utf8Char c = decode_utf8(text, at);
-    at += c.length;
-    if (!is_space(c.value)) {
-      end = at;
-    } else if (end == 0) {
-      begin = at;
-    }
-  }
-  return end == 0 ? std::string_view() : text.substr(begin, end - begin);
-}
 
 inline std::string_view role_name(ChatRole role) {
   return role == ChatRole::system ? "system" : role == ChatRole::user ? "user" : "assistant";
 }
 
-}  // namespace detail
-
-// The template that a file's Jinja program describes.
-inline Result<ChatTemplate> recognise_chat_template(std::string_view jinja) {
-  const auto has = [&](std::string_view text) { return jinja.find(text) != std::string_view::npos; };
-  ChatTemplate out;
-  if (has("<｜User｜>") && has("<｜Assistant｜>")) {
-    out.format = ChatFormat::deepseek_r1;
-    out.begins_with_bos = has("bos_token") || has("<｜begin▁of▁sentence｜>");
-    out.opens_reasoning = has("<｜Assistant｜><think>");
-    return out;
+inline jinja::Variables chat_variables(const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
+                                       std::optional<std::string_view> bos, std::optional<std::string_view> eos,
+                                       bool add_generation_prompt) {
+  std::vector<jinja::Value> list;
+  jinja::Origin place = jinja::first_place;
+  for (const ChatMessage& message : messages) {
+    list.push_back(jinja::dict_value({{"role", jinja::text_value(role_name(message.role))},
+                                      {"content", jinja::text_value(message.text, place)}}));
+    place += message.text.size() + 1;  // so that two messages in a row are two parts
   }
-  if (has("<|start_header_id|>")) {
-    out.format = ChatFormat::llama3;
-    out.begins_with_bos = has("bos_token") || has("<|begin_of_text|>");
-    if (has("Cutting Knowledge Date")) out.date = "26 Jul 2024";  // what the program takes if it is told none
-    return out;
-  }
-  if (has("<|im_start|>")) {
-    out.begins_with_bos = has("bos_token");
-    out.opens_reasoning = has("<|im_start|>assistant\\n<think>");
-    out.default_system = detail::chatml_default_system(jinja);
-    return out;
-  }
-  return Error{ErrorKind::refused_file,
-               concat(jinja.empty() ? "the file has no chat template" : "chat template '", printable(jinja),
-                      jinja.empty() ? "" : "' is not recognised", "; choose one by name: ", chat_template_names)};
-}
-
-// The prompt's parts, without BOS. `add_generation_prompt` ends it where the model is to answer.
-inline std::vector<TextSegment> render_chat(const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
-                                            bool add_generation_prompt = true) {
-  std::vector<TextSegment> out;
-  const auto markup = [&](const auto&... parts) { out.push_back({concat(parts...), true}); };
-  const auto content = [&](std::string_view text, std::span<const std::uint32_t> ids = {}) {
-    out.push_back({std::string(text), false, {ids.begin(), ids.end()}});
-  };
-  const std::string_view reasoning = chat_template.closes_reasoning  ? "<think>\n\n</think>\n\n"
-                                     : chat_template.opens_reasoning ? "<think>\n"
-                                                                     : "";
-  const bool begins_with_system = !messages.empty() && messages.front().role == ChatRole::system;
-  switch (chat_template.format) {
-    case ChatFormat::chatml:
-      if (chat_template.default_system && !begins_with_system) {
-        markup("<|im_start|>system\n", *chat_template.default_system, "<|im_end|>\n");
-      }
-      for (const ChatMessage& message : messages) {
-        markup("<|im_start|>", detail::role_name(message.role), "\n");
-        content(message.text, message.ids);
-        markup("<|im_end|>\n");
-      }
-      if (add_generation_prompt) markup("<|im_start|>assistant\n", reasoning);
-      return out;
-
-    case ChatFormat::deepseek_r1: {
-      std::string_view system;
-      for (const ChatMessage& message : messages) {
-        if (message.role == ChatRole::system) system = message.text;
-      }
-      content(system);
-      for (const ChatMessage& message : messages) {
-        if (message.role == ChatRole::user) {
-          markup("<｜User｜>");
-          content(message.text);
-        } else if (message.role == ChatRole::assistant) {
-          constexpr std::string_view end_of_reasoning = "</think>";
-          const std::size_t end = message.text.rfind(end_of_reasoning);
-          markup("<｜Assistant｜>");
-          content(std::string_view(message.text).substr(end == std::string::npos ? 0 : end + end_of_reasoning.size()),
-                  message.ids);
-          markup("<｜end▁of▁sentence｜>");
-        }
-      }
-      if (add_generation_prompt) markup("<｜Assistant｜>", reasoning);
-      return out;
-    }
-
-    case ChatFormat::llama3:
-      if (chat_template.date) {
-        markup("<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: ",
-               *chat_template.date, "\n\n");
-        if (begins_with_system) {
-          content(detail::trimmed(messages.front().text));
-          messages = messages.subspan(1);
-        }
-        markup("<|eot_id|>");
-      }
-      for (const ChatMessage& message : messages) {
-        markup("<|start_header_id|>", detail::role_name(message.role), "<|end_header_id|>\n\n");
-        content(detail::trimmed(message.text), message.ids);
-        markup("<|eot_id|>");
-      }
-      if (add_generation_prompt) {
-        markup("<|start_header_id|>assistant<|end_header_id|>\n\n", reasoning);
-      }
-      return out;
+  jinja::Variables out{{"messages", jinja::list_value(std::move(list))},
+                       {"add_generation_prompt", add_generation_prompt},
+                       {"tools", jinja::None{}},
+                       {"documents", jinja::None{}}};
+  if (bos) out.emplace_back("bos_token", jinja::text_value(*bos));
+  if (eos) out.emplace_back("eos_token", jinja::text_value(*eos));
+  if (chat_template.thinking == Thinking::off && chat_template.knows_enable_thinking) {
+    out.emplace_back("enable_thinking", false);
   }
   return out;
 }
 
-// A whole prompt's ids, BOS included if the template or the vocabulary wants one.
-inline std::vector<std::uint32_t> encode_chat(const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-                                              std::span<const ChatMessage> messages,
-                                              bool add_generation_prompt = true) {
-  std::vector<std::uint32_t> ids = tokenizer.encode(render_chat(chat_template, messages, add_generation_prompt));
-  if (tokenizer.bos() && (chat_template.begins_with_bos || tokenizer.add_bos()))
-    ids.insert(ids.begin(), *tokenizer.bos());
-  return ids;
+// The ids that `size` bytes of a message were written with, from this place among all bytes of the messages on; none if its
+// tokens have no borders there.
+inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<const ChatMessage> messages, std::size_t place,
+                                         std::size_t size) {
+  std::size_t i = 0;
+  while (place > messages[i].text.size()) place -= messages[i++].text.size() + 1;
+  const std::vector<std::uint32_t>& ids = messages[i].ids;
+  const auto advance = [&](std::size_t from, std::size_t& at, std::size_t end) {
+    while (from < ids.size() && at < end) at += tokenizer.piece(ids[from++]).size();
+    return from;
+  };
+  std::size_t at = 0;
+  const std::size_t first = advance(0, at, place);
+  const bool begins = at == place;
+  const std::size_t last = advance(first, at, place + size);
+  if (!begins || at != place + size) return {};
+  return {ids.begin() + static_cast<std::ptrdiff_t>(first), ids.begin() + static_cast<std::ptrdiff_t>(last)};
+}
+
+inline bool opens_thought(std::string_view text) {
+  return text.ends_with(ReasoningSplitter::open_tag) || text.ends_with("<think>\n");
+}
+
+// What is to follow the program's text so that thoughts are as wanted.
+inline std::string_view thought_suffix(std::string_view text, Thinking wanted, bool knows_enable_thinking) {
+  if (wanted == Thinking::open) return opens_thought(text) ? "" : "<think>\n";
+  if (wanted != Thinking::off || knows_enable_thinking) return "";
+  if (!opens_thought(text)) return "<think>\n\n</think>\n\n";
+  return text.ends_with('\n') ? "\n</think>\n\n" : "\n\n</think>\n\n";
+}
+
+}  // namespace detail
+
+// A rendered prompt: its parts, of which neighbours that the program wrote are one.
+struct RenderedChat {
+  struct Part {
+    TextSegment segment;
+    std::optional<std::size_t> place;  // of its first byte among all bytes of the messages; none: the program's, or changed
+  };
+  std::vector<Part> parts;
+  bool opens_thought = false;
+
+  std::string text() const {
+    std::string out;
+    for (const Part& part : parts) out += part.segment.text;
+    return out;
+  }
+};
+
+// `bos` and `eos`: as the vocabulary spells them, if it has them.
+inline Result<RenderedChat> render_chat(const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
+                                        std::optional<std::string_view> bos, std::optional<std::string_view> eos,
+                                        bool add_generation_prompt = true) {
+  Result<jinja::MarkedText> text = chat_template.program.render(
+      detail::chat_variables(chat_template, messages, bos, eos, add_generation_prompt), chat_template.now);
+  if (!text) return Error{ErrorKind::refused_file, concat("chat template, ", text.error().message)};
+  if (add_generation_prompt) {
+    text->append(detail::thought_suffix(text->bytes(), chat_template.thinking, chat_template.knows_enable_thinking),
+                 jinja::from_template);
+  }
+  RenderedChat out;
+  out.opens_thought = detail::opens_thought(text->bytes());
+  text->for_each_run(0, text->size(), [&](std::string_view bytes, jinja::Origin origin) {
+    const bool has_place = origin >= jinja::first_place;
+    out.parts.push_back({{std::string(bytes), origin == jinja::from_template},
+                         has_place ? std::optional(static_cast<std::size_t>(origin - jinja::first_place)) : std::nullopt});
+  });
+  return out;
+}
+
+// The template that a Jinja program is. The message of an error says what of it is not understood, and in which line.
+inline Result<ChatTemplate> read_chat_template(std::string_view source) {
+  if (source.empty()) {
+    return Error{ErrorKind::refused_file, concat("the file has no chat template; choose one by name: ", chat_template_names)};
+  }
+  Result<jinja::Template> program = jinja::Template::parse(source);
+  if (!program) return Error{ErrorKind::refused_file, concat("chat template, ", program.error().message)};
+  ChatTemplate out{std::move(*program)};
+  out.knows_enable_thinking = source.find("enable_thinking") != std::string_view::npos;
+  out.is_deepseek_r1 = source.find("<｜Assistant｜>") != std::string_view::npos;
+  // Asked of the program itself, since there is no other sure sign.
+  const ChatMessage probe[] = {{ChatRole::user, "a"}, {ChatRole::assistant, "earlier thought</think>b"}, {ChatRole::user, "c"}};
+  const auto text = out.program.render(detail::chat_variables(out, probe, "", "", true), out.now);
+  out.drops_thoughts = text && text->bytes().find("earlier thought") == std::string_view::npos;
+  return out;
+}
+
+// A template by name, for files that have none or one that is not understood.
+inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
+  for (const auto& [known, source] : detail::builtin_templates) {
+    if (known == name) return read_chat_template(source);
+  }
+  return Error{ErrorKind::bad_argument,
+               concat("chat template '", printable(name), "' is not known; known: ", chat_template_names)};
+}
+
+// A whole prompt's ids.
+inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemplate& chat_template,
+                                      std::span<const ChatMessage> messages, bool add_generation_prompt = true) {
+  const auto spelled = [&](std::optional<std::uint32_t> id) {
+    return id ? std::optional(tokenizer.piece(*id, ControlText::show)) : std::nullopt;
+  };
+  Result<RenderedChat> chat =
+      render_chat(chat_template, messages, spelled(tokenizer.bos()), spelled(tokenizer.eos()), add_generation_prompt);
+  if (!chat) return std::move(chat).error();
+  std::vector<TextSegment> segments;
+  for (RenderedChat::Part& part : chat->parts) {
+    if (part.place) part.segment.ids = detail::ids_at(tokenizer, messages, *part.place, part.segment.text.size());
+    segments.push_back(std::move(part.segment));
+  }
+  ChatPrompt out{tokenizer.encode(segments), chat->opens_thought};
+  const bool has_bos = !out.ids.empty() && out.ids.front() == tokenizer.bos();
+  if (tokenizer.bos() && tokenizer.add_bos() && !has_bos) out.ids.insert(out.ids.begin(), *tokenizer.bos());
+  return out;
 }
 
 // Text to be continued, without a template: BOS if the vocabulary wants one, then the text.

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Jinja's filters: what stands behind |. Here are those of single values; list_filters.hpp has those of lists and the table of
+// all.
+#pragma once
+
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/text/jinja/methods.hpp>
+#include <stilla/text/jinja/operators.hpp>
+#include <stilla/text/jinja/parameters.hpp>
+#include <stilla/text/jinja/print.hpp>
+#include <stilla/text/jinja/printf.hpp>
+#include <stilla/text/jinja/rendering.hpp>
+#include <stilla/text/jinja/text_ops.hpp>
+#include <stilla/text/jinja/value.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+namespace jinja {
+namespace detail {
+
+inline bool is_safe(const Value& value) { return value.text() != nullptr && value.text()->is_safe; }
+
+inline Value default_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'default'", arguments, {"default_value", "boolean"});
+  const bool is_missing = value.is_undefined() || (parameters.flag(1, false) && !truth(value));
+  if (!is_missing) return value;
+  return parameters.has(0) ? parameters[0] : run.text(MarkedText());
+}
+
+inline Value trim_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'trim'", arguments, {"chars"});
+  return run.failed() ? Value() : strip_method<true, true>(run, run.text(str(run, value), is_safe(value)), arguments);
+}
+
+template <MarkedText (*changed)(const MarkedText&)>
+Value case_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters none(run, "this filter", arguments, {});
+  const MarkedText text = str(run, value);
+  return run.read(text.size() * 4) ? run.text(changed(text), is_safe(value)) : Value();
+}
+
+// As str.title(), but words begin only behind white space and some brackets.
+inline MarkedText title_words(const MarkedText& text) {
+  MarkedText out;
+  bool begins = true;
+  append_in_case(out, text, {0, text.size()}, [&](std::uint32_t c, bool) {
+    const bool is_bracket = c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) != std::string_view::npos;
+    const bool is_first = std::exchange(begins, is_space(c) || is_bracket);
+    return is_first ? Case::upper : Case::lower;
+  });
+  return out;
+}
+
+inline Value string_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters none(run, "filter 'string'", arguments, {});
+  return value.text() != nullptr ? value : run.text(str(run, value));
+}
+
+inline Value safe_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters none(run, "filter 'safe'", arguments, {});
+  return run.text(str(run, value), true);
+}
+
+inline Value escape_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters none(run, "filter 'escape'", arguments, {});
+  return is_safe(value) ? value : run.text(html_escaped(run, str(run, value)), true);
+}
+
+inline Value replace_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'replace'", arguments, {"old", "new", "count"}, 2);
+  const std::int64_t most = parameters.integer(2, -1);
+  const MarkedText text = str(run, value), old = str(run, parameters[0]), by = str(run, parameters[1]);
+  if (!run.read(text.size())) return {};
+  return run.text(replaced(run, text, old.bytes(), by, most < 0 ? no_limit : static_cast<std::size_t>(most)));
+}
+
+inline Value format_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  if (!arguments.named.empty()) return run.fail("filter 'format' with named values is not supported");
+  const Value format = run.text(str(run, value));
+  return run.failed() ? Value() : format_percent(run, *format.text(), run.list(arguments.positional, ListKind::tuple));
+}
+
+inline Value indent_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'indent'", arguments, {"width", "first", "blank"});
+  MarkedText indention;
+  if (parameters[0].text() != nullptr) {
+    indention = parameters.text(0);
+  } else {
+    append_fill(run, indention, parameters.count(0, 4));
+  }
+  MarkedText text = str(run, value);
+  text.append("\n", from_template);  // Jinja does so; the last line end goes with split_lines()
+  if (!run.read(text.size())) return {};
+  const std::vector<ByteRange> lines = split_lines(text.bytes(), false);
+  MarkedText out;
+  if (parameters.flag(1, false)) out.append(indention);
+  for (std::size_t i = 0; i < lines.size() && run.room(out.memory()); ++i) {
+    const bool is_blank = lines[i].begin == lines[i].end;
+    if (i > 0) out.append("\n", from_template);
+    if (i > 0 && (!is_blank || parameters.flag(2, false))) out.append(indention);
+    out.append(text, lines[i].begin, lines[i].end);
+  }
+  return run.text(std::move(out), is_safe(value));
+}
+
+inline Value center_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'center'", arguments, {"width"});
+  return run.text(justified(run, str(run, value), parameters.count(0, 80), Side::both));
+}
+
+inline Value truncate_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'truncate'", arguments, {"length", "killwords", "end", "leeway"});
+  const MarkedText text = str(run, value), end = parameters.text(2, "...");
+  const std::size_t length = parameters.count(0, 255), tail = char_count(end.bytes());
+  if (length < tail) return run.fail("filter 'truncate' to less than its end");
+  if (!run.read(text.size()) || char_count(text.bytes()) <= length + parameters.count(3, 5)) return run.text(text);
+  std::size_t kept = byte_of_char(text.bytes(), length - tail);
+  const std::size_t space = text.bytes().substr(0, kept).rfind(' ');
+  if (!parameters.flag(1, false) && space != std::string_view::npos) kept = space;
+  MarkedText out = text.part(0, kept);
+  out.append(end);
+  return run.text(std::move(out));
+}
+
+inline Value wordcount_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters none(run, "filter 'wordcount'", arguments, {});
+  const MarkedText text = str(run, value);
+  std::int64_t count = 0;
+  bool is_word = false;
+  for (std::size_t at = 0; at < text.size() && run.step();) {
+    const Utf8Char c = decode_utf8(text.bytes(), at);
+    const bool goes_on = is_letter_or_number(c.value) || c.value == '_';
+    count += goes_on && !is_word ? 1 : 0;
+    is_word = goes_on;
+    at += c.length;
+  }
+  return count;
+}
+
+inline Value urlencode_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters none(run, "filter 'urlencode'", arguments, {});
+  if (value.dict() || value.list()) return run.fail("filter 'urlencode' of a ", type_name(value), " is not supported");
+  const MarkedText text = str(run, value);
+  MarkedText out;
+  for (std::size_t at = 0; at < text.size() && run.step(); ++at) {
+    const auto byte = static_cast<unsigned char>(text.bytes()[at]);
+    const bool is_mark = std::string_view("_.-~/").find(text.bytes()[at]) != std::string_view::npos;
+    const bool stays = byte < 0x80 && (is_letter_or_number(byte) || is_mark);
+    if (stays) {
+      out.append(text, at, at + 1);
+    } else {
+      const char escape[] = {'%', "0123456789ABCDEF"[byte >> 4], "0123456789ABCDEF"[byte & 15]};
+      out.append({escape, sizeof escape}, text.changed_origin(at));
+    }
+  }
+  return run.text(std::move(out));
+}
+
+// What int() and float() read in a text: without white space around it, with single underscores between digits.
+inline std::optional<std::string> number_spelling(std::string_view text) {
+  const ByteRange range = stripped(text, nullptr, true, true);
+  text = text.substr(range.begin, range.end - range.begin);
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  std::string out;
+  const auto is_ascii_digit = [](char c) { return c >= '0' && c <= '9'; };
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '_') {
+      out.push_back(text[i]);
+    } else if (i == 0 || i + 1 == text.size() || !is_ascii_digit(text[i - 1]) || !is_ascii_digit(text[i + 1])) {
+      return std::nullopt;
+    }
+  }
+  return out;
+}
+inline std::optional<double> read_float(std::string_view text) {
+  const auto spelling = number_spelling(text);
+  if (!spelling || spelling->empty() || spelling->find_first_of("()xX") != std::string::npos) return std::nullopt;
+  double value = 0;
+  const char* end = spelling->data() + spelling->size();
+  const std::from_chars_result read = std::from_chars(spelling->data(), end, value);
+  if (read.ptr != end) return std::nullopt;
+  if (read.ec == std::errc::result_out_of_range) {  // too large or too small: by the sign of its exponent
+    const bool is_small = spelling->find("e-") != std::string::npos || spelling->find("E-") != std::string::npos;
+    value = is_small ? 0.0 : std::numeric_limits<double>::infinity();
+    return spelling->starts_with('-') ? -value : value;
+  }
+  return read.ec == std::errc() ? std::optional(value) : std::nullopt;
+}
+
+inline std::optional<std::int64_t> read_integer(Rendering& run, std::string_view text, int base) {
+  const auto spelling = number_spelling(text);
+  if (!spelling || spelling->empty()) return std::nullopt;
+  std::string digits = *spelling;
+  const std::size_t sign = digits.starts_with('-') ? 1 : 0;
+  const std::string prefix = base == 16 ? "0x" : base == 8 ? "0o" : base == 2 ? "0b" : "";
+  if (!prefix.empty() && digits.size() > sign + 1 && digits[sign] == '0' && (digits[sign + 1] | 32) == prefix[1]) {
+    digits.erase(sign, 2);
+  }
+  std::int64_t value = 0;
+  const char* end = digits.data() + digits.size();
+  const std::from_chars_result read = std::from_chars(digits.data(), end, value, base);
+  if (read.ptr != end || read.ec == std::errc::invalid_argument) return std::nullopt;
+  if (read.ec == std::errc::result_out_of_range) run.fail("an integer beyond 64 bits");
+  return value;
+}
+
+inline Value int_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'int'", arguments, {"default", "base"});
+  const Value fallback = parameters.has(0) ? parameters[0] : Value(std::int64_t{0});
+  const std::int64_t base = parameters.integer(1, 10);
+  if (base < 2 || base > 36) return run.fail("filter 'int' with the base ", base, " is not supported");
+  if (value.is_undefined()) return undefined_error(run, value);
+  if (const auto integer = integer_of(value)) return *integer;
+  std::optional<double> number = number_of(value);
+  if (const Text* text = value.text()) {
+    if (const auto integer = read_integer(run, text->marked.bytes(), static_cast<int>(base))) return *integer;
+    number = read_float(text->marked.bytes());
+  }
+  if (!number || !std::isfinite(*number)) return fallback;
+  if (std::fabs(*number) >= 9.2e18) return run.fail("an integer beyond 64 bits");
+  return static_cast<std::int64_t>(*number);
+}
+
+inline Value float_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'float'", arguments, {"default"});
+  if (value.is_undefined()) return undefined_error(run, value);
+  if (const auto number = number_of(value)) return *number;
+  const auto number = value.text() != nullptr ? read_float(value.text()->marked.bytes()) : std::nullopt;
+  if (number) return *number;
+  return parameters.has(0) ? parameters[0] : Value(0.0);
+}
+
+inline Value abs_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters none(run, "filter 'abs'", arguments, {});
+  if (const auto integer = integer_of(value); integer && *integer != std::numeric_limits<std::int64_t>::min()) {
+    return *integer < 0 ? -*integer : *integer;
+  }
+  const auto number = number_of(value);
+  return number ? Value(std::fabs(*number)) : run.fail("filter 'abs' of a ", type_name(value));
+}
+
+inline Value round_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'round'", arguments, {"precision", "method"});
+  const std::int64_t precision = parameters.integer(0, 0);
+  const MarkedText method = parameters.text(1, "common");
+  const auto number = number_of(value);
+  if (!number) return run.fail("filter 'round' of a ", type_name(value));
+  if (precision < 0 || precision > 15) return run.fail("filter 'round' to ", precision, " digits is not supported");
+  if (method.bytes() == "common") {
+    if (integer_of(value)) return *integer_of(value);
+    const std::string text = fixed_text(*number, static_cast<int>(precision));  // correctly rounded, ties to even
+    double out = *number;
+    if (std::isfinite(out)) std::from_chars(text.data(), text.data() + text.size(), out);
+    return out;
+  }
+  const double scale = std::pow(10.0, static_cast<double>(precision));
+  if (method.bytes() == "ceil") return std::ceil(*number * scale) / scale;
+  if (method.bytes() == "floor") return std::floor(*number * scale) / scale;
+  return run.fail("filter 'round' with the method '", printable(method.bytes()), "'");
+}
+
+inline Value tojson_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'tojson'", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"});
+  JsonStyle style;
+  style.is_ascii = parameters.flag(0, false);
+  style.sorts_keys = parameters.flag(3, false);
+  if (parameters[1].text() != nullptr) {
+    style.indent = parameters.text(1);
+  } else if (parameters.is_given(1)) {
+    style.indent.emplace();
+    append_fill(run, *style.indent, parameters.count(1, 0));
+  }
+  style.item_separator = MarkedText(style.indent ? "," : ", ");
+  style.key_separator = MarkedText(": ");
+  if (parameters.is_given(2)) {
+    const List* list = parameters[2].list();
+    if (list == nullptr || list->items.size() != 2 || !list->items[0].text() || !list->items[1].text()) {
+      return run.fail("filter 'tojson': separators are two texts");
+    }
+    style.item_separator = list->items[0].text()->marked;
+    style.key_separator = list->items[1].text()->marked;
+  }
+  return run.text(json_text(run, value, style));
+}
+
+inline Value attr_filter(Rendering& run, const Value& value, const Arguments& arguments) {
+  const Parameters parameters(run, "filter 'attr'", arguments, {"name"}, 1);
+  const MarkedText name = parameters.text(0);
+  if (value.is_undefined()) return undefined_error(run, value);
+  const Value* found = value.name_space() != nullptr ? find_attribute(*value.name_space(), name.bytes()) : nullptr;
+  if (found != nullptr) return *found;
+  const std::string_view method = method_name(value, name.bytes());
+  return method.empty() ? Value() : run.method(value, method);
+}
+
+}  // namespace detail
+}  // namespace jinja
+}}  // namespace stilla

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What one rendering of a template may use, what it has used, and what went wrong. Templates come from files that nobody has
+// read, so each step, each byte of a value and each level of depth is counted against Limits.
+//
+// The first error stays: fail() returns an undefined value, and everything that takes long or nests asks failed() and returns
+// at once. No value that is made after an error is ever seen by anybody.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/error.hpp>
+#include <stilla/text/jinja/marked_text.hpp>
+#include <stilla/text/jinja/value.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+namespace jinja {
+
+// A conversation that fills 128 thousand tokens has half a million bytes, and templates of published models take some hundred
+// steps for each message. A step takes about 50 ns.
+struct Limits {
+  std::size_t template_bytes = std::size_t{1} << 20;
+  std::size_t steps = 20'000'000;
+  std::size_t memory = std::size_t{256} << 20;  // of all values that live at one time
+  std::size_t text = std::size_t{64} << 20;     // of one text, and of the output
+  std::size_t depth = 160;                      // of expressions and statements in each other
+  std::size_t levels = 400;                     // of those and macros that run in each other; Windows has 1 MB of stack
+  std::size_t items = 1'000'000;                // of one list
+};
+
+// Year, month 1 to 12, day 1 to 31, and so on, as the clock on the wall shows them.
+struct LocalTime {
+  int year = 1970, month = 1, day = 1;
+  int hour = 0, minute = 0, second = 0;
+};
+
+class Rendering {
+ public:
+  static constexpr std::size_t max_value_depth = 64;  // of lists in lists
+
+  Rendering(const Limits& limits, const LocalTime& now) : limits_(limits), now_(now) {}
+  Rendering(const Rendering&) = delete;
+  Rendering& operator=(const Rendering&) = delete;
+
+  const Limits& limits() const { return limits_; }
+  const LocalTime& now() const { return now_; }
+
+  bool failed() const { return has_failed_; }
+  std::uint32_t error_line() const { return error_line_; }
+  const std::string& error() const { return error_; }
+  void set_line(std::uint32_t line) { line_ = line; }
+  std::uint32_t line() const { return line_; }
+
+  template <class... Parts>
+  Value fail(const Parts&... parts) {
+    if (!has_failed_) {
+      has_failed_ = true;
+      error_line_ = line_;
+      error_ = concat(parts...);
+    }
+    return {};
+  }
+
+  // Takes a step; false if there are no more, or after an error.
+  bool step() { return spend(1); }
+  // Takes the steps that going through so many bytes costs.
+  bool read(std::size_t bytes) { return spend(1 + bytes / 32); }
+  // Whether there is room for so many more bytes, in one text or list.
+  bool room(std::size_t bytes) {
+    if (bytes > limits_.text) fail("a text of more than ", limits_.text, " bytes");
+    if (meter_.used > limits_.memory || bytes > limits_.memory - meter_.used) {
+      fail("more than ", limits_.memory, " bytes of memory");
+    }
+    return !has_failed_;
+  }
+
+  Value text(MarkedText marked, bool is_safe = false) {
+    if (!room(marked.size())) return {};
+    const std::size_t bytes = marked.memory() + sizeof(Text) + allocation;
+    return std::make_shared<const Text>(Text{std::move(marked), is_safe, Charge(&meter_, bytes)});
+  }
+  Value text(std::string_view bytes) { return text(MarkedText(bytes)); }
+
+  Value list(std::vector<Value> items, ListKind kind = ListKind::list) {
+    if (!fits(items.size(), depth_of(items))) return {};
+    const std::size_t depth = depth_of(items) + 1;
+    const std::size_t bytes = items.capacity() * sizeof(Value) + sizeof(List) + allocation;
+    return std::make_shared<const List>(List{std::move(items), kind, depth, false, Charge(&meter_, bytes)});
+  }
+
+  Value dict(std::vector<std::pair<Value, Value>> entries) {
+    std::size_t depth = 0;
+    for (const auto& [key, value] : entries) depth = std::max({depth, depth_of(key), depth_of(value)});
+    if (!fits(entries.size(), depth)) return {};
+    const std::size_t bytes = entries.capacity() * 2 * sizeof(Value) + sizeof(Dict) + allocation;
+    return std::make_shared<const Dict>(Dict{std::move(entries), depth + 1, Charge(&meter_, bytes)});
+  }
+
+  std::shared_ptr<const Loop> loop(std::vector<Value> items) {
+    const std::size_t depth = depth_of(items) + 1;
+    (void)fits(items.size(), depth - 1);
+    const std::size_t bytes = items.capacity() * sizeof(Value) + sizeof(Loop) + allocation;
+    return std::make_shared<const Loop>(Loop{std::move(items), 0, depth, Charge(&meter_, bytes)});
+  }
+
+  Value method(const Value& self, std::string_view name) { return std::make_shared<const Method>(Method{self, name}); }
+
+  // Lives as long as the rendering.
+  Namespace* name_space() {
+    meter_.used += sizeof(Namespace) + allocation;
+    return room(0) ? &namespaces_.emplace_back() : nullptr;
+  }
+  // Memory that is never given back, or only by whoever took it.
+  bool take(std::size_t bytes) {
+    meter_.used += bytes;
+    return room(0);
+  }
+  void give_back(std::size_t bytes) { meter_.used -= bytes; }
+
+ private:
+  static constexpr std::size_t allocation = 32;  // what an allocation costs beside its bytes
+
+  bool spend(std::size_t steps) {
+    if (has_failed_) return false;
+    if (steps > limits_.steps - steps_) {
+      fail("more than ", limits_.steps, " steps");
+      return false;
+    }
+    steps_ += steps;
+    return true;
+  }
+  bool fits(std::size_t items, std::size_t depth) {
+    if (items > limits_.items) fail("a list of more than ", limits_.items, " values");
+    if (depth >= max_value_depth) fail("lists nested more than ", max_value_depth, " deep");
+    return room(items * sizeof(Value));
+  }
+
+  Limits limits_;
+  LocalTime now_;
+  Meter meter_;  // before everything that holds values
+  std::size_t steps_ = 0;
+  bool has_failed_ = false;
+  std::uint32_t line_ = 1, error_line_ = 1;
+  std::string error_;
+  std::deque<Namespace> namespaces_;
+};
+
+}  // namespace jinja
+}}  // namespace stilla

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A template as a tree. All nodes lie in one array and name each other by their index, so a tree of any depth is freed without
+// recursion.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <stilla/text/jinja/operators.hpp>
+#include <stilla/text/jinja/parameters.hpp>
+#include <stilla/text/jinja/value.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+namespace jinja {
+
+using NodeId = std::uint32_t;
+inline constexpr NodeId no_node = 0;
+
+enum class NodeKind : std::uint8_t {  // children; optional ones may be no_node
+  nothing,
+  // expressions
+  constant,        //
+  variable,        //
+  attribute,       // value; `name` and its text in `constant`
+  subscript,       // value, key
+  slice,           // value, start, stop, step, each optional
+  list,            // items
+  tuple,           // items
+  dict,            // key, value, key, value, ...
+  call,            // callee, arguments
+  filter,          // input, arguments; no input: what the filter's statement captured
+  test,            // input, arguments
+  negative,        // value
+  positive,        // value
+  negation,        // value
+  conjunction,     // left, right
+  disjunction,     // left, right
+  arithmetic,      // left, right
+  concatenation,   // parts
+  comparison,      // first, others; `operators` between them
+  conditional,     // condition, then, else (optional)
+  namespace_item,  // the namespace's variable; only as a target
+  // statements
+  block,           // statements
+  data,            // text in `constant`
+  output,          // expression
+  for_loop,        // target, iterable, condition (optional), body, else (optional)
+  branches,        // condition, block, condition, block, ..., else (optional)
+  assignment,      // target, value
+  capture,         // target, block, filters (optional)
+  macro,           // body; parameters in `named`, a default may be no_node
+  call_block,      // call, body; parameters in `named`
+  filter_block,    // block, filters
+  with_block,      // target, value, target, value, ..., body
+  break_loop,      //
+  continue_loop,   //
+};
+
+struct Node {
+  NodeKind kind = NodeKind::nothing;
+  Operator op = Operator::add;
+  bool takes_more_positional = false, takes_more_named = false;  // a macro that uses varargs, kwargs
+  std::uint32_t line = 1;
+  std::uint32_t depth = 1;  // of nodes below each other
+  std::string name;
+  Value constant;
+  Operation operation = nullptr;  // of a filter or test
+  std::vector<NodeId> children;
+  std::vector<std::pair<std::string, NodeId>> named;
+  std::vector<Operator> operators;
+};
+
+struct SyntaxTree {
+  std::vector<Node> nodes{Node{}};  // the first is no_node
+  NodeId root = no_node;
+
+  const Node& operator[](NodeId id) const { return nodes[id]; }
+};
+
+}  // namespace jinja
+}}  // namespace stilla

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The part of Jinja that chat templates use, as transformers runs it: a template is read once and rendered with the variables
+// of the day. Renderings share nothing, so threads may render one template at the same time.
+//
+//   Result<jinja::Template> greeting = jinja::Template::parse("Hello {{ name|upper }}!");
+//   Result<MarkedText> text = greeting->render({{"name", jinja::text_value("you", jinja::from_message)}}, {});
+//   // HELLO YOU!, of which YOU is marked as somebody's words
+//
+// A template comes from a file that nobody has read, so it can do nothing but make text: it reaches no file and nothing of the
+// host, and its steps, memory, output and depth are limited (rendering.hpp). What it gets wrong is an Error, one line that
+// begins with the template's line. What Stilla does not know of Jinja is refused by name when the template is read: include,
+// import, extends, block, recursive loops, *args, and the rarer filters, tests, methods and functions.
+//
+// Expressions, statements and white space behave as in Jinja 3.1, values as in Python: None prints as None, 1/2 is 0.5, a list
+// prints as repr() prints it. An integer has 64 bits; a larger one is an error.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <stilla/base/error.hpp>
+#include <stilla/text/jinja/interpreter.hpp>
+#include <stilla/text/jinja/marked_text.hpp>
+#include <stilla/text/jinja/parser.hpp>
+#include <stilla/text/jinja/rendering.hpp>
+#include <stilla/text/jinja/syntax_tree.hpp>
+#include <stilla/text/jinja/value.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+namespace jinja {
+
+class Template {
+ public:
+  // The message of an error begins with "line N: ".
+  static Result<Template> parse(std::string_view source, const Limits& limits = {}) {
+    Result<SyntaxTree> tree = Parser::parse(source, limits);
+    if (!tree) return std::move(tree).error();
+    return Template(std::move(*tree), limits);
+  }
+
+  // The variables are those that the caller makes (value.hpp); `now` is what strftime_now() tells.
+  Result<MarkedText> render(const Variables& variables, const LocalTime& now) const {
+    Rendering run(limits_, now);
+    MarkedText out;
+    {
+      Interpreter interpreter(tree_, run, variables);
+      out = interpreter.render();
+    }
+    if (run.failed()) return Error{ErrorKind::refused_file, concat("line ", run.error_line(), ": ", run.error())};
+    return out;
+  }
+
+ private:
+  Template(SyntaxTree tree, const Limits& limits) : tree_(std::move(tree)), limits_(limits) {}
+
+  SyntaxTree tree_;
+  Limits limits_;
+};
+
+}  // namespace jinja
+}}  // namespace stilla

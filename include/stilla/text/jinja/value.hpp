@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The values of a template: Python's, as far as templates see them. Texts, lists and dictionaries are shared and never change
+// once they are made, so they form no cycles. A namespace, a macro and a scope can refer to each other; the run that made them
+// owns them (run.hpp) and values hold plain pointers to them, so no value outlives its run unless it is made of the others.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <stilla/base/config.hpp>
+#include <stilla/text/jinja/marked_text.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+namespace jinja {
+
+// Memory that the values of a run take.
+struct Meter {
+  std::size_t used = 0;
+};
+
+// A value's share of it, given back when the value goes.
+class Charge {
+ public:
+  Charge() = default;
+  Charge(Meter* meter, std::size_t bytes) : meter_(meter), bytes_(bytes) {
+    if (meter_ != nullptr) meter_->used += bytes_;
+  }
+  Charge(const Charge&) = delete;
+  Charge& operator=(const Charge&) = delete;
+  Charge(Charge&& other) noexcept : meter_(std::exchange(other.meter_, nullptr)), bytes_(other.bytes_) {}
+  Charge& operator=(Charge&& other) noexcept {
+    std::swap(meter_, other.meter_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~Charge() {
+    if (meter_ != nullptr) meter_->used -= bytes_;
+  }
+
+ private:
+  Meter* meter_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+struct Undefined {
+  const std::string* name = nullptr;  // of the variable or attribute, in the template's syntax tree; null: nobody's
+};
+struct None {};
+struct Text;
+struct List;
+struct Dict;
+struct Namespace;
+struct Macro;
+struct Loop;
+struct Method;
+struct Function;  // range, namespace, ...: functions.hpp
+
+using TextPtr = std::shared_ptr<const Text>;
+using ListPtr = std::shared_ptr<const List>;
+using DictPtr = std::shared_ptr<const Dict>;
+using LoopPtr = std::shared_ptr<const Loop>;
+using MethodPtr = std::shared_ptr<const Method>;
+
+class Value {
+ private:
+  template <class... Types>
+  struct OneOf {
+    using Data = std::variant<Types...>;
+    template <class T>
+    static constexpr bool has = (std::is_same_v<T, Types> || ...);
+  };
+  using Kinds = OneOf<Undefined, None, bool, std::int64_t, double, TextPtr, ListPtr, DictPtr, LoopPtr, MethodPtr, Namespace*,
+                      const Macro*, const Function*>;
+
+ public:
+  Value() = default;  // undefined
+  // Of exactly one of these kinds, so that no pointer becomes a truth value.
+  template <class T>
+    requires Kinds::has<T>
+  Value(T value) : data_(std::move(value)) {}
+
+  template <class T>
+  const T* as() const {
+    return std::get_if<T>(&data_);
+  }
+  // The object itself of the kinds that are held by pointers; null if the value is none.
+  const Text* text() const { return object<TextPtr>(); }
+  const List* list() const { return object<ListPtr>(); }
+  const Dict* dict() const { return object<DictPtr>(); }
+  const Loop* loop() const { return object<LoopPtr>(); }
+  const Method* method() const { return object<MethodPtr>(); }
+  Namespace* name_space() const { return object<Namespace*>(); }
+  const Macro* macro() const { return object<const Macro*>(); }
+  const Function* function() const { return object<const Function*>(); }
+
+  bool is_undefined() const { return as<Undefined>() != nullptr; }
+  bool is_none() const { return as<None>() != nullptr; }
+
+ private:
+  template <class Pointer>
+  typename std::pointer_traits<Pointer>::element_type* object() const {
+    const Pointer* pointer = std::get_if<Pointer>(&data_);
+    return pointer != nullptr ? std::to_address(*pointer) : nullptr;
+  }
+
+  Kinds::Data data_;
+};
+
+struct Text {
+  MarkedText marked;
+  bool is_safe = false;  // went through `safe` or `escape`: + escapes what it is joined with
+  Charge charge{};
+};
+
+// What Python calls the thing that holds a row of values.
+enum class ListKind : std::uint8_t { list, tuple, range, generator, keys, values, items };
+
+struct List {
+  std::vector<Value> items;
+  ListKind kind = ListKind::list;
+  std::size_t depth = 1;         // of lists and dictionaries in each other; limited, since everything that walks them recurs
+  mutable bool is_spent = false;  // a generator gives its values once
+  Charge charge{};
+};
+
+struct Dict {
+  std::vector<std::pair<Value, Value>> entries;  // in the order in which they were made; keys are different
+  std::size_t depth = 1;
+  Charge charge{};
+};
+
+// What namespace() makes: the one thing that changes.
+struct Namespace {
+  std::vector<std::pair<std::string, Value>> attributes;
+};
+
+// `loop`, as the body of a for statement sees it.
+struct Loop {
+  std::vector<Value> items;
+  mutable std::size_t index = 0;
+  std::size_t depth = 1;
+  Charge charge{};
+};
+
+struct Method {
+  Value self;
+  std::string_view name;  // one of methods.hpp
+};
+
+// What a call is given.
+struct Arguments {
+  std::vector<Value> positional;
+  std::vector<std::pair<std::string_view, Value>> named;
+};
+
+// Values that a caller makes, outside of any run.
+inline Value text_value(std::string_view bytes, Origin origin = from_template) {
+  return std::make_shared<const Text>(Text{MarkedText(bytes, origin)});
+}
+inline std::size_t depth_of(const Value& value) {
+  if (const List* list = value.list()) return list->depth;
+  if (const Dict* dict = value.dict()) return dict->depth;
+  if (const Loop* loop = value.loop()) return loop->depth;
+  return value.method() != nullptr ? depth_of(value.method()->self) + 1 : 0;
+}
+inline std::size_t depth_of(const std::vector<Value>& items) {
+  std::size_t depth = 0;
+  for (const Value& item : items) depth = std::max(depth, depth_of(item));
+  return depth;
+}
+inline Value list_value(std::vector<Value> items, ListKind kind = ListKind::list) {
+  const std::size_t depth = depth_of(items) + 1;
+  return std::make_shared<const List>(List{std::move(items), kind, depth});
+}
+inline Value dict_value(std::vector<std::pair<std::string_view, Value>> entries) {
+  Dict dict;
+  for (auto& [key, value] : entries) {
+    dict.depth = std::max(dict.depth, depth_of(value) + 1);
+    dict.entries.emplace_back(text_value(key), std::move(value));
+  }
+  return std::make_shared<const Dict>(std::move(dict));
+}
+
+}  // namespace jinja
+}}  // namespace stilla

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The golden templates (golden/make_template_golden.py): conversations in JSON to the variables of a template.
+#pragma once
+
+#include <cstdint>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <stilla/text/jinja/template.hpp>
+
+namespace stilla {
+
+using Json = nlohmann::ordered_json;  // keys stay in the file's order, as in Python
+
+inline std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A value of JSON. Texts are a message's, but for roles.
+inline jinja::Value value_of_json(const Json& json, bool is_message) {
+  if (json.is_null()) return jinja::None{};
+  if (json.is_boolean()) return json.get<bool>();
+  if (json.is_number_integer()) return json.get<std::int64_t>();
+  if (json.is_number()) return json.get<double>();
+  if (json.is_string()) {
+    return jinja::text_value(json.get<std::string>(), is_message ? jinja::from_message : jinja::from_template);
+  }
+  if (json.is_array()) {
+    std::vector<jinja::Value> items;
+    for (const Json& item : json) items.push_back(value_of_json(item, is_message));
+    return jinja::list_value(std::move(items));
+  }
+  std::vector<std::pair<std::string_view, jinja::Value>> entries;
+  for (auto item = json.begin(); item != json.end(); ++item) {
+    entries.emplace_back(item.key(), value_of_json(item.value(), is_message && item.key() != "role"));
+  }
+  return jinja::dict_value(std::move(entries));
+}
+
+// What a template is given for one of the golden conversations. The names live as long as the conversation.
+inline jinja::Variables variables_of(const Json& conversation) {
+  jinja::Variables out{{"bos_token", jinja::text_value("<s>")}, {"eos_token", jinja::text_value("</s>")}};
+  for (auto item = conversation.begin(); item != conversation.end(); ++item) {
+    out.emplace_back(item.key(), value_of_json(item.value(), true));
+  }
+  for (const std::string_view name : {"tools", "documents"}) {
+    if (!conversation.contains(name)) out.emplace_back(name, jinja::None{});
+  }
+  if (!conversation.contains("add_generation_prompt")) out.emplace_back("add_generation_prompt", false);
+  return out;
+}
+
+inline jinja::LocalTime time_of(const Json& golden) {
+  const auto now = golden.at("now").get<std::vector<int>>();
+  return {now.at(0), now.at(1), now.at(2), now.at(3), now.at(4), now.at(5)};
+}
+
+}  // namespace stilla
