@@ -16,6 +16,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
   const std::size_t panel_bytes = Layout::panel_bytes(a.K);
   const std::byte* const panel = a.panels + p * panel_bytes;
   const std::byte* span = a.K == 0 ? panel : panel + Layout::head_bytes;  // no columns, no panels: the pointer may be null
+  const Int levels = operand_levels(a);
   Float acc[MT][vectors];
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
@@ -78,7 +79,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             if constexpr (Panels == 1) {  // the activations straight from memory
               STILLA_UNROLL
               for (std::size_t v = 0; v < vectors; ++v) {
-                const Int w = load_operand<F>(codes, line, half == 1, v);
+                const Int w = load_operand<F>(codes, line, half == 1, v, levels);
                 STILLA_UNROLL
                 for (std::size_t m = 0; m < MT; ++m) {
                   const std::size_t at = m % tokens_per_base * row + four;
@@ -92,7 +93,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
               Int w[vectors];
               STILLA_UNROLL
               for (std::size_t v = 0; v < vectors; ++v) {
-                w[v] = load_operand<F>(codes + v / row_vectors * panel_bytes, line, half == 1, v % row_vectors);
+                w[v] = load_operand<F>(codes + v / row_vectors * panel_bytes, line, half == 1, v % row_vectors, levels);
               }
               STILLA_UNROLL
               for (std::size_t m = 0; m < MT; ++m) {
@@ -115,10 +116,17 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * scales_row])), to_floats(dot[m][v]), acc[m][v]);
           }
           if constexpr (F::has_minimum && !has_sub_minimums<F>) {
-            const Float minimum = load_minimum(panel_record, v % row_vectors);
+            const Float minimum = load_group_minimum<F>(panel_record, k0, g, v % row_vectors);
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
-              acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
+              float sum = 0.0f;
+              if constexpr (has_nibble_minimums<F>) {
+                const std::int32_t* of_token = sums + 2 * m * scales_row;
+                sum = scales[m * scales_row] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);
+              } else {
+                sum = scaled_sums[m * scales_row];
+              }
+              acc[m][v] = fused_multiply_add(minimum, set(sum), acc[m][v]);
             }
           }
         }
