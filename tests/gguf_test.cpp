@@ -253,9 +253,11 @@ TEST(Gguf, TypesWithKnownGeometryLoadAndAreRefusedWhenUsed) {
   ASSERT_TRUE(file) << file.error().message;
   for (const auto& [name, type, bytes] : refused) {
     EXPECT_NE(file->find_tensor(name), nullptr);
-    contains(file->require_tensor(name).error(),
-             concat("type ", type, " (", name, ") is not supported; supported: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q2_k, q3_k, "
-                    "q4_k, q5_k, q6_k, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq4_nl, iq4_xs"));
+    const std::string message = file->require_tensor(name).error().message;
+    EXPECT_NE(message.find(concat("type ", type, " (", name, ") is not supported; supported: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, "
+                                  "q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq4_nl, iq4_xs")),
+              std::string::npos)
+        << message;
   }
 }
 

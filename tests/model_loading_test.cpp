@@ -95,8 +95,8 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
 
 TEST(ModelLoading, TypesThatCannotBeDecodedAreNamed) {
   for (const std::string name : {"blk.0.attn_norm.weight", "blk.1.ffn_up.weight", "token_embd.weight"}) {
-    for (const std::uint32_t type : {19u /* iq1_s */, 29u /* iq1_m */, 34u /* tq1_0 */, 35u /* tq2_0 */, 39u /* mxfp4 */, 40u /* nvfp4 */,
-                                     24u /* i8 */, 26u /* i32 */, 28u /* f64 */}) {
+    for (const std::uint32_t type : {19u /* iq1_s */, 29u /* iq1_m */, 34u /* tq1_0 */, 35u /* tq2_0 */, 39u /* mxfp4 */,
+                                     40u /* nvfp4 */, 24u /* i8 */, 26u /* i32 */, 28u /* f64 */}) {
       SCOPED_TRACE(name + " " + std::to_string(type));
       ModelFile file = ModelFile::tiny("tiny-qwen2");
       ModelFile::Tensor& tensor = file.tensor(name);

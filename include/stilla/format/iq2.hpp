@@ -25,8 +25,8 @@
 // There is no encoder: whoever makes such files chooses entries by how much each weight matters, which takes a calibration.
 //
 // Kernels see three bits, the magnitude's number and the sign, as a code of the codebook below. So a packed weight takes 3.5625
-// bits (layout/rows16_k4.hpp), and the panels' kernels, Q3_K's, look no grid up. Where each loads 64 weights it takes 16 loads of a
-// grid's entries or three of codes; `bench/matmul_bench` has the program that compares.
+// bits (layout/rows16_k4.hpp), and the panels' kernels, Q3_K's, look no grid up. To gather entries by the indices of 16 rows took
+// AVX2 17 times as long as to unpack these codes (kernels/README.md, "What was tried first").
 #pragma once
 
 #include <array>
@@ -90,7 +90,7 @@ struct Iq2 {
 
 constexpr unsigned byte_at(const std::byte* block, std::size_t i) { return std::to_integer<unsigned>(block[i]); }
 // Number i of nibbles that stand two in a byte, the first in the low half.
-constexpr int nibble_at(const std::byte* nibbles, std::size_t i) { return static_cast<int>(byte_at(nibbles, i / 2) >> (i % 2 * 4) & 15u); }
+constexpr int nibble_at(const std::byte* from, std::size_t i) { return static_cast<int>(byte_at(from, i / 2) >> (i % 2 * 4) & 15u); }
 
 }  // namespace detail
 

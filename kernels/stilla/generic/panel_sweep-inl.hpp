@@ -28,7 +28,7 @@ struct Unpacked {
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
-  // One minimum for each row and block of 32 k, or group of 16. With sub-minimums there is one for each row and 256 k, stored as its bit pattern
+  // One minimum for each row and block (or group of 16). With sub-minimums there is one for each row and 256 k, stored as its bit pattern
   // minus that of 1.0f, so that multiplying it by a power of two is an integer addition; a minimum of 0 is stored as 1, and its
   // sub-minimums as 0.
   static constexpr std::size_t minimums_per_block = has_nibble_minimums<F> ? groups_per_block<F> : 1;
@@ -182,8 +182,8 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// What a tile needs of the scales and sums of its MT tokens, for 8 bits (or where minimums are of groups of 16) and one chunk of k. It is computed ahead, a vector of
-// blocks at a time: computed beside the dot products, block by block, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
+// What a tile needs of the scales and sums of its MT tokens, for 8 bits (group_sums: for 16 as well) and one chunk of k. It is
+// computed ahead, a vector of blocks at a time: computed beside the dot products, block by block, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
