@@ -18,7 +18,8 @@ struct HasEncoder {
 };
 template <class F>
 class EncodeRows : public ::testing::Test {};
-TYPED_TEST_SUITE(EncodeRows, AsGtestTypes<Filtered<HasEncoder, Formats>>::Types, FormatNames);
+using EncodableFormats = AsGtestTypes<Filtered<HasEncoder, Formats>>::Types;
+TYPED_TEST_SUITE(EncodeRows, EncodableFormats, FormatNames);
 
 std::vector<std::byte> encoded(ConstMatrix weights, FormatId format, EncodingReport* report,
                                Parallel parallel = {}) {

@@ -110,6 +110,22 @@ STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, 
   return mul(scale, to_floats(shift_right_s32<26>(shift_left_s32(word, 26 - 6 * static_cast<int>(group)))));
 }
 
+// The scale of a record's 256 weights, without sub-scales, for the rows of vector v.
+template <class F>
+STILLA_INLINE Float load_record_scale(const std::byte* record, std::size_t v) {
+  const Float scale = load_f16(record + 2 * v * lanes);
+  constexpr float factor = half_factor<decltype(F::scale(record))>;
+  return factor == 1.0f ? scale : mul(scale, set(factor));
+}
+// `scale`, times the sub-scale of group g (0 or 1) of the block of 32 at k0.
+template <class F>
+STILLA_INLINE Float times_sub_scale(Float scale, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
+  using Layout = PanelLayout<F>;
+  const std::byte* const at = record + Layout::sub_scale_offset(k0 % Layout::super_block / F::group_weights + g) + v * lanes;
+  if constexpr (has_nibble_minimums<F>) return mul(scale, to_floats(bit_and(load_u8_as_s32(at), set_s32(15))));
+  return mul(scale, load_s8(at));
+}
+
 // The scale of group g (0 or 1) of the block of 32 at k0, for the rows of vector v. `record` is the block's scale record; a panel
 // whose rows have scales begins with them.
 template <class F>
@@ -123,26 +139,21 @@ STILLA_INLINE Float load_scale(const std::byte* panel, const std::byte* record, 
   } else if constexpr (WordScaledFormat<F>) {
     return load_word_scale<F>(record, k0 % Layout::super_block / F::group_weights + g, v);
   } else if constexpr (F::has_sub_scales) {
-    Float scale = load_f16(record + 2 * v * lanes);
-    constexpr float factor = half_factor<decltype(F::scale(record))>;
-    if constexpr (factor != 1.0f) scale = mul(scale, set(factor));
-    const std::byte* const sub_scales = record + Layout::sub_scale_offset(k0 % Layout::super_block / F::group_weights + g) + v * lanes;
-    if constexpr (has_nibble_minimums<F>) return mul(scale, to_floats(bit_and(load_u8_as_s32(sub_scales), set_s32(15))));
-    return mul(scale, load_s8(sub_scales));
+    return times_sub_scale<F>(load_record_scale<F>(record, v), record, k0, g, v);
   } else {
     return load_f16(record + 2 * v * lanes);
   }
 }
 STILLA_INLINE Float load_minimum(const std::byte* record, std::size_t v) { return load_f16(record + 2 * (panel_rows + v * lanes)); }
 
-// The minimum of group g (0 or 1) of the block of 32 at k0, for the rows of vector v.
+// `minimum`, times the sub-minimum of group g (0 or 1) of the block of 32 at k0 where groups have 16 weights.
 template <class F>
-STILLA_INLINE Float load_group_minimum(const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
-  if constexpr (!has_nibble_minimums<F>) return load_minimum(record, v);
+STILLA_INLINE Float times_group_minimum(Float minimum, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
+  if constexpr (!has_nibble_minimums<F>) return minimum;
   using Layout = PanelLayout<F>;
   const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
   const Int pairs = load_u8_as_s32(record + Layout::sub_scale_offset(group) + v * lanes);
-  return mul(load_minimum(record, v), to_floats(shift_right_s32<4>(pairs)));
+  return mul(minimum, to_floats(shift_right_s32<4>(pairs)));
 }
 
 // The sub-minimums of groups 2 * pair and 2 * pair + 1 for the rows of vector v, as pairs of int16.
@@ -157,6 +168,14 @@ inline constexpr std::size_t groups_per_block = code_block / F::group_weights;
 // How many k a kernel's outer loop takes in a step: those that share a minimum with sub-minimums (256), else a block (32).
 template <class F>
 inline constexpr std::size_t minimum_k = has_sub_minimums<F> ? sums_block : code_block;
+
+// Whether the kernels for few tokens convert a record's scale once for its 256 weights: where codes have two or three bits, that and
+// its minimum were an eighth of the instructions (AVX-512-VNNI).
+template <class F>
+inline constexpr bool keeps_record_scale =
+    F::has_sub_scales && !RowScaledFormat<F> && !WordScaledFormat<F> && (has_nibble_minimums<F> || has_small_codebook<F>);
+template <class F>
+inline constexpr std::size_t few_k = keeps_record_scale<F> ? PanelLayout<F>::super_block : minimum_k<F>;
 
 // Writes a panel's results for token m. They go through memory only where the matrix ends within the panel, because reading 16 floats
 // one by one after one wide store costs more than a short row's sums: clang 14 and 19 then took 50 % longer for K = 1536.

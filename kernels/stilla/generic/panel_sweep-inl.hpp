@@ -107,7 +107,7 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
         constexpr std::size_t count = Unpacked<F, Panels, ChunkK>::minimums_per_block;
         for (std::size_t g = 0; g < count; ++g) {
           for (std::size_t v = 0; v < row_vectors; ++v) {
-            store_floats(out.minimums[b * count + g][p] + v * lanes, load_group_minimum<F>(record, k0, g, v));
+            store_floats(out.minimums[b * count + g][p] + v * lanes, times_group_minimum<F>(load_minimum(record, v), record, k0, g, v));
           }
         }
       }

@@ -23,9 +23,19 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = zero();
   }
-  for (std::size_t k1 = 0; k1 < a.K; k1 += minimum_k<F>) {
+  for (std::size_t k1 = 0; k1 < a.K; k1 += few_k<F>) {
     const std::byte* record = nullptr;
-    for (std::size_t k0 = k1; k0 < k1 + minimum_k<F>; k0 += code_block) {
+    Float record_scale[vectors], record_minimum[vectors];
+    if constexpr (keeps_record_scale<F>) {
+      record = span + Layout::span_codes_bytes + k1 % Layout::span_k / Layout::super_block * Layout::record_bytes;
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < vectors; ++v) {
+        const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
+        record_scale[v] = load_record_scale<F>(panel_record, v % row_vectors);
+        if constexpr (F::has_minimum) record_minimum[v] = load_minimum(panel_record, v % row_vectors);
+      }
+    }
+    for (std::size_t k0 = k1; k0 < k1 + few_k<F>; k0 += code_block) {
       const std::size_t k = k0 % Layout::span_k;
       const std::byte* codes = span + k / code_block * Layout::code_bytes;
       record = span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
@@ -108,7 +118,12 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {
           const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
-          const Float scale = load_scale<F>(panel + v / row_vectors * panel_bytes, panel_record, k0, g, v % row_vectors);
+          Float scale = zero();
+          if constexpr (keeps_record_scale<F>) {
+            scale = times_sub_scale<F>(record_scale[v], panel_record, k0, g, v % row_vectors);
+          } else {
+            scale = load_scale<F>(panel + v / row_vectors * panel_bytes, panel_record, k0, g, v % row_vectors);
+          }
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
@@ -116,17 +131,24 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * scales_row])), to_floats(dot[m][v]), acc[m][v]);
           }
           if constexpr (F::has_minimum && !has_sub_minimums<F>) {
-            const Float minimum = load_group_minimum<F>(panel_record, k0, g, v % row_vectors);
+            Float minimum = zero();
+            if constexpr (keeps_record_scale<F>) {
+              minimum = times_group_minimum<F>(record_minimum[v], panel_record, k0, g, v % row_vectors);
+            } else {
+              minimum = load_minimum(panel_record, v % row_vectors);
+            }
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
-              float sum = 0.0f;
-              if constexpr (has_nibble_minimums<F>) {
+              Float sum = zero();
+              if constexpr (has_nibble_minimums<F>) {  // in vectors: a scalar conversion and a broadcast take twice the instructions
                 const std::int32_t* of_token = sums + 2 * m * scales_row;
-                sum = scales[m * scales_row] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);
+                Int of_group = set_s32(of_token[g == 0 ? 0 : 1]);
+                if (g == 1) of_group = sub_s32(of_group, set_s32(of_token[0]));
+                sum = mul(set(scales[m * scales_row]), to_floats(of_group));
               } else {
-                sum = scaled_sums[m * scales_row];
+                sum = set(scaled_sums[m * scales_row]);
               }
-              acc[m][v] = fused_multiply_add(minimum, set(sum), acc[m][v]);
+              acc[m][v] = fused_multiply_add(minimum, sum, acc[m][v]);
             }
           }
         }
