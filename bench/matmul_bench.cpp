@@ -74,6 +74,21 @@ class Ring {
     PackedView view;
   };
 
+  static bool has_encoder(FormatId format) {
+    bool found = false;
+    with_format(format, [&](auto tag) { found = EncodableFormat<decltype(tag)>; });
+    return found;
+  }
+
+  // Blocks of formats without an encoder: any bytes are indices, signs and sub-scales of theirs, and a block begins with its scale.
+  static void fill_with_random_blocks(std::vector<std::byte>& blocks, FormatId format) {
+    stilla::Random random(1);
+    for (std::byte& byte : blocks) byte = static_cast<std::byte>(random.uniform() * 256.0);
+    with_format(format, [&](auto tag) {
+      for (std::size_t at = 0; at < blocks.size(); at += decltype(tag)::block_bytes) store_as(blocks.data() + at, to_f16(0.001f));
+    });
+  }
+
   static Result<PackedMatrix> random_panel(FormatId format, std::size_t K) {
     std::vector<float> weights(panel_rows * K);
     stilla::Random random(1);
@@ -81,8 +96,12 @@ class Ring {
     const Result<std::size_t> bytes = encoded_bytes(format, panel_rows, K);
     if (!bytes) return bytes.error();
     std::vector<std::byte> blocks(*bytes);
-    const auto encoded = encode_rows(blocks, ConstMatrix(weights.data(), panel_rows, K), format);
-    if (!encoded) return encoded.error();
+    if (has_encoder(format)) {
+      const auto encoded = encode_rows(blocks, ConstMatrix(weights.data(), panel_rows, K), format);
+      if (!encoded) return encoded.error();
+    } else {
+      fill_with_random_blocks(blocks, format);
+    }
     return PackedMatrix::create(format, blocks.data(), panel_rows, K);
   }
 

@@ -220,6 +220,8 @@ TEST(Gguf, FormatsHaveTheirNumbers) {
   const std::pair<std::string_view, std::uint32_t> expected[] = {
       {"f32", 0},          {"f16", 1},          {"bf16", 30},         {"q8_0", 8},
       {"q4_0", 2},         {"q4_1", 3},         {"q5_0", 6},          {"q5_1", 7},
+      {"q2_k", 10},        {"q3_k", 11},        {"iq2_xxs", 16},      {"iq2_xs", 17},
+      {"iq2_s", 22},       {"iq3_xxs", 18},     {"iq3_s", 21},
       {"q4_k", 12},        {"q5_k", 13},        {"q6_k", 14},         {"iq4_nl", 20},
       {"iq4_xs", 23},      {"st4", 0x345453},   {"int4_g128", 0x533449}, {"int4_g128_min", 0x4d3449},
       {"int4_channel", 0x433449}, {"int8_channel", 0x433849}, {"bfp16ebs8", 0x4a3ca744},
@@ -230,10 +232,10 @@ TEST(Gguf, FormatsHaveTheirNumbers) {
     EXPECT_EQ(format_of_gguf_type(number), format_id(name)) << name;
     EXPECT_EQ(is_ggml_format(format_id(name)), number < 42) << name;
   }
-  EXPECT_EQ(format_of_gguf_type(10), std::nullopt);  // q2_k
+  EXPECT_EQ(format_of_gguf_type(34), std::nullopt);  // tq1_0
   EXPECT_EQ(format_of_gguf_type(4711), std::nullopt);
   EXPECT_EQ(gguf_type_of(no_format), std::nullopt);
-  EXPECT_EQ(gguf_type_of(format_id("q2_k")), std::nullopt);
+  EXPECT_EQ(gguf_type_of(format_id("tq1_0")), std::nullopt);
   const auto id = static_cast<std::uint32_t>(format_id("a format to come"));
   EXPECT_EQ(detail::own_number("a format to come"), (id & 0x7fffffff) | 0x40000000);
 }
@@ -243,15 +245,20 @@ TEST(Gguf, TypesWithKnownGeometryLoadAndAreRefusedWhenUsed) {
   GTEST_SKIP() << "the message names the formats that are compiled; here they are few";
 #endif
   Builder b;
-  b.tensor("w", {256, 2}, 10, std::vector<std::byte>(168));
+  const std::tuple<const char*, std::uint32_t, std::size_t> refused[] = {  // and the bytes of 256 weights
+      {"iq1_s", 19, 50}, {"iq1_m", 29, 56}, {"tq1_0", 34, 54}, {"tq2_0", 35, 66}, {"mxfp4", 39, 8 * 17}, {"nvfp4", 40, 4 * 36}};
+  for (const auto& [name, type, bytes] : refused) b.tensor(name, {256, 2}, type, std::vector<std::byte>(2 * bytes));
   const HeapFile heap(b.build());
   const Result<GgufFile> file = GgufFile::parse(heap.file());
   ASSERT_TRUE(file) << file.error().message;
-  EXPECT_NE(file->find_tensor("w"), nullptr);
-  EXPECT_EQ(
-      file->require_tensor("w").error().message,
-      "m.gguf: tensor 'w' at byte 24: type 10 (q2_k) is not supported; supported: f32, f16, bf16, q8_0, q4_0, q4_1, "
-      "q5_0, q5_1, q4_k, q5_k, q6_k, iq4_nl, iq4_xs");
+  for (const auto& [name, type, bytes] : refused) {
+    EXPECT_NE(file->find_tensor(name), nullptr);
+    const std::string message = file->require_tensor(name).error().message;
+    EXPECT_NE(message.find(concat("type ", type, " (", name, ") is not supported; supported: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, "
+                                  "q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s, iq4_nl, iq4_xs")),
+              std::string::npos)
+        << message;
+  }
 }
 
 struct Damage {

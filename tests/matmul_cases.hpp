@@ -79,8 +79,11 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
       if constexpr (F::has_minimum) {
         float minimum = to_float(F::minimum(block));
         float sum = 0;
-        for (std::size_t k = 0; k < 32; ++k) sum += static_cast<float>(value(k0 + k));  // exact: below 2^20
-        if constexpr (F::has_sub_scales) {
+        for (std::size_t k = 0; k < F::group_weights; ++k) sum += static_cast<float>(value(k0 + k));  // exact: below 2^20
+        if constexpr (F::has_sub_scales && F::group_weights == 16) {
+          minimum *= static_cast<float>(F::sub_minimum(block, first / 16));
+          y.contract = std::fma(minimum, scale_x * sum, y.contract);
+        } else if constexpr (F::has_sub_scales) {
           const RoundedSums& rounded = q.row_rounded_sums(m)[k0 / 256];
           const int sub_minimum = F::sub_minimum(block, first / 32);
           sub_minimums += std::int64_t{sub_minimum} * rounded.sums[first / 32];

@@ -104,7 +104,8 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
 
 TEST(ModelLoading, TypesThatCannotBeDecodedAreNamed) {
   for (const std::string name : {"blk.0.attn_norm.weight", "blk.1.ffn_up.weight", "token_embd.weight"}) {
-    for (const std::uint32_t type : {10u /* q2_k */, 24u /* i8 */, 26u /* i32 */, 28u /* f64 */}) {
+    for (const std::uint32_t type : {19u /* iq1_s */, 29u /* iq1_m */, 34u /* tq1_0 */, 35u /* tq2_0 */, 39u /* mxfp4 */,
+                                     40u /* nvfp4 */, 24u /* i8 */, 26u /* i32 */, 28u /* f64 */}) {
       SCOPED_TRACE(name + " " + std::to_string(type));
       ModelFile file = ModelFile::tiny("tiny-qwen2");
       ModelFile::Tensor& tensor = file.tensor(name);
@@ -121,8 +122,8 @@ TEST(ModelLoading, TypesThatCannotBeDecodedAreNamed) {
 TEST(ModelLoading, NormsInEveryFormat) {
   for_each_type(GgufFormats{}, [&]<class F>(F) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
-    convert(file.tensor("blk.0.attn_norm.weight"), id_of<F>);
-    convert(file.tensor("blk.0.attn_q.bias"), id_of<F>);
+    give_weights<F>(file.tensor("blk.0.attn_norm.weight"));
+    give_weights<F>(file.tensor("blk.0.attn_q.bias"));
     const std::vector<float> norm = decoded(file.tensor("blk.0.attn_norm.weight"));
     const LoadedModel model(file);
     ASSERT_TRUE(model) << F::name << ": " << model.error();

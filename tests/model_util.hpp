@@ -198,6 +198,28 @@ inline void convert_matrices(ModelFile& file, FormatId format) {
   }
 }
 
+// The same weights in format F; where it has no encoder, random blocks of it with the spread that the weights had.
+template <class F>
+void give_weights(ModelFile::Tensor& tensor) {
+  if constexpr (EncodableFormat<F>) {
+    convert(tensor, id_of<F>);
+  } else {
+    const auto spread = [](std::span<const float> values) {
+      double sum = 0.0;
+      for (const float x : values) sum += static_cast<double>(x) * static_cast<double>(x);
+      return std::sqrt(sum / static_cast<double>(values.size()));
+    };
+    const std::vector<float> before = decoded(tensor);
+    const std::size_t cols = tensor.dims[0], rows = before.size() / cols;
+    tensor.type = gguf_type_of(id_of<F>).value();
+    tensor.bytes = random_rows<F>(static_cast<std::uint32_t>(rows * 31 + cols), rows, cols);
+    const double factor = spread(before) / spread(decoded(tensor));
+    for (std::size_t at = 0; at < tensor.bytes.size(); at += F::block_bytes) {  // blocks begin with their scale
+      store_as(tensor.bytes.data() + at, to_f16(static_cast<float>(factor) * to_float(load_as<f16>(tensor.bytes.data() + at))));
+    }
+  }
+}
+
 // A file in memory and the model on it.
 class LoadedModel {
  public:

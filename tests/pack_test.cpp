@@ -67,7 +67,9 @@ struct DrawnSpan {
     record_bytes = 16 * 2 * halves;
     if (WordScaledFormat<F>) record_bytes = 16 * 4;
     if (RowScaledFormat<F>) record_bytes = 0, head_bytes = 16 * 4;
-    if (F::has_sub_scales && !WordScaledFormat<F>) record_bytes += F::block_weights / F::group_weights * 16 * halves;
+    // A byte for each sub-scale, one more for each sub-minimum; one for both where groups have 16 weights.
+    const std::size_t bytes = F::has_minimum && F::group_weights == 16 ? 1 : halves;
+    if (F::has_sub_scales && !WordScaledFormat<F>) record_bytes += F::block_weights / F::group_weights * 16 * bytes;
     while (records * record_bytes % 64 != 0) ++records;
     codes_bytes = k() * 16 * F::code_bits / 8;
   }
@@ -129,8 +131,13 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
           }
           if constexpr (F::has_sub_scales) {
             const std::byte* sub_scales = record + (F::has_minimum ? 64 : 32);
-            ASSERT_EQ(static_cast<std::int8_t>(sub_scales[16 * g + n]), F::sub_scale(block, g));
-            if constexpr (F::has_minimum) {
+            if constexpr (F::has_minimum && F::group_weights == 16) {
+              ASSERT_EQ(std::to_integer<int>(sub_scales[16 * g + n]), F::sub_scale(block, g) + 16 * F::sub_minimum(block, g));
+              ASSERT_EQ(record + drawn.record_bytes, sub_scales + groups * 16);
+            } else {
+              ASSERT_EQ(static_cast<std::int8_t>(sub_scales[16 * g + n]), F::sub_scale(block, g));
+            }
+            if constexpr (F::has_minimum && F::group_weights == 32) {
               ASSERT_EQ(static_cast<std::int8_t>(sub_scales[groups * 16 + g / 2 * 32 + 2 * n + g % 2]), F::sub_minimum(block, g));
             }
           }
@@ -139,6 +146,13 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
         const auto at = [&](std::size_t line) { return std::to_integer<unsigned>(codes[line * 64 + lane]); };
         if (F::code_bits == 8) {
           ASSERT_EQ(at(in_block / 4), code & 255u);
+        } else if (F::code_bits == 2) {
+          ASSERT_EQ(at(in_block / 16) >> (in_block % 16 / 4 * 2) & 3u, code);
+        } else if (F::code_bits == 3 && in_block < 24) {
+          ASSERT_EQ(at(in_block / 8) >> (in_block % 8 < 4 ? 0 : 4) & 7u, code);
+        } else if (F::code_bits == 3) {
+          const unsigned bit = in_block < 28 ? 3 : 7;
+          ASSERT_EQ((at(0) >> bit & 1u) + 2 * (at(1) >> bit & 1u) + 4 * (at(2) >> bit & 1u), code);
         } else {
           ASSERT_EQ(at(in_block / 8) >> (in_block % 8 < 4 ? 0 : 4) & 15u, code & 15u);
         }
@@ -220,17 +234,18 @@ TEST(Layout, HoldsNothingThatItCannot) {
     }
   });
   static_assert(Rows16K4::holds<WithCodeBits<Q4_0, 5>>());
-  static_assert(!Rows16K4::holds<WithCodeBits<Q4_0, 3>>());
+  static_assert(!Rows16K4::holds<WithCodeBits<Q4_1, 1>>());
   static_assert(!Rows16K4::holds<WithCodeBits<Q4_0, 7>>());
   static_assert(!Rows16K4::holds<WithCodeBits<Q4_0, 9>>());
-  static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 5>>());  // a codebook has 16 levels
+  static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 5>>());  // a codebook has a level for each code, and at most 16
+  static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 3>>());
   static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 7>>());   // no power of two
   static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 16>>());
   static_assert(!Rows16K4::holds<WithZeroPoint<Q8_0, 128>>());
   static_assert(!Rows16K4::holds<WithGroups<Q4_0, 8>>());
   static_assert(!Rows16K4::holds<WithGroups<INT4_G128, 64>>());
   static_assert(!Rows16K4::holds<WithGroups<Q4_1, 16>>());  // minimums are of 32
-  static_assert(!Rows16K4::holds<WithGroups<Q4_K, 16>>());
+  static_assert(!Rows16K4::holds<WithGroups<Q4_K, 16>>());  // its sub-scales have six bits
   static_assert(!Rows16K4::holds<MinimumOfRows>());
   static_assert(!Rows16K4::holds<OtherWords>());
   static_assert(!stilla::detail::codes_fit<CodesOfSixBits>());

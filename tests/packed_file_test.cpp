@@ -162,13 +162,11 @@ TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
     const ModelFile as_it_is = ModelFile::tiny(tiny);
     check(as_it_is, "as it is");
     for_each_type(GgufFormats{}, [&]<class F>(F) {
-      if constexpr (EncodableFormat<F>) {
-        ModelFile file = as_it_is;
-        for (ModelFile::Tensor& tensor : file.tensors) {
-          if (tensor.dims.size() > 1 && tensor.dims[0] % F::block_weights == 0) convert(tensor, id_of<F>);
-        }
-        check(file, std::string(F::name));
+      ModelFile file = as_it_is;
+      for (ModelFile::Tensor& tensor : file.tensors) {
+        if (tensor.dims.size() > 1 && tensor.dims[0] % F::block_weights == 0) give_weights<F>(tensor);
       }
+      check(file, std::string(F::name));
     });
     ModelFile untied = as_it_is;  // or tied, if it was not
     if (std::erase_if(untied.tensors, [](const auto& t) { return t.name == "output.weight"; }) == 0) {
@@ -186,6 +184,7 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
     const std::vector<std::byte> original = ModelFile::tiny(tiny).builder().build();
     const GgufFile source = parsed(original);
     for_each_type(Formats{}, [&]<class F>(F) {
+      if (!EncodableFormat<F>) return;
       SCOPED_TRACE(tiny + ", " + std::string(F::name));
       const Status status = write_packed_file(source, path("m.stilla"), pool, {}, {id_of<F>});
       ASSERT_TRUE(status) << status.error().message;

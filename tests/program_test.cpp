@@ -72,6 +72,8 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
        {"bench", "-m", model, "-p", "2000", "-n", "0", "--rope-scaling", "yarn", "--rope-scale", "4"}},
       {2, "supported: f16", {"run", "-m", model, "-p", "hi", "--kv", "int9"}},
       {2, "iq4_xs, st4", {"run", "-m", model, "-p", "hi", "--weights", "q9"}},
+      {2, "--weights: Stilla reads files with iq2_xs and has no encoder for it; supported: file (default), f32",
+       {"pack", "-m", model, "-o", path("none.gguf"), "--weights", "iq2_xs"}},
       {2, "unknown target 'frob'", {"run", "-m", model, "-p", "hi", "--target", "frob"}},
       {2, "known: chatml", {"run", "-m", model, "-p", "hi", "--chat-template", "frob"}},
       {2,

@@ -68,6 +68,8 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
   EACH(numbers[0]);
   CHECK(set_s32(numbers[0]), "set_s32");
   CHECK(broadcast4(numbers), "broadcast4");
+  EACH(byte(numbers, i));
+  CHECK(load_u8_as_s32(reinterpret_cast<const std::byte*>(numbers)), "load_u8_as_s32");
   for (const int value : {0, 15, -128, 127, 255}) {
     const auto as_byte = static_cast<std::uint8_t>(value);
     for (std::size_t i = 0; i < 4 * n; ++i) put(want, i, &as_byte, 1);

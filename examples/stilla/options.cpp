@@ -20,16 +20,21 @@ void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights,
          "--weights",
          [&weights](const std::string& name) {
            std::string known;
+           bool is_decoded_only = false;
            weights.reset();
            stilla::for_each_type(stilla::Formats{}, [&]<class Format>(Format) {
              if constexpr (stilla::EncodableFormat<Format>) {
                known += fmt::format(", {}", Format::name);
                if (name == Format::name) weights = stilla::id_of<Format>;
+             } else {
+               is_decoded_only = is_decoded_only || name == Format::name;
              }
            });
            if (name != "file" && !weights) {
-             throw CLI::ValidationError(
-                 "--weights", fmt::format("found '{}'; supported: file (default){}", stilla::printable(name), known));
+             const std::string found = is_decoded_only
+                                           ? fmt::format("Stilla reads files with {} and has no encoder for it", name)
+                                           : fmt::format("found '{}'", stilla::printable(name));
+             throw CLI::ValidationError("--weights", fmt::format("{}; supported: file (default){}", found, known));
            }
          },
          help)

@@ -101,10 +101,11 @@ struct PanelJob {
   }
 };
 
+// Weights of format F, by the kernel of the format whose panels it has.
 template <class Target, class F>
 void run_panels(const PanelJob& job, std::size_t first, std::size_t last) {
   const MatmulProduct& p = job.product;
-  MatmulArgs<F> args;
+  MatmulArgs<PanelFormat<F>> args;
   args.panels = p.w.data;
   args.N = p.w.rows;
   args.K = p.w.cols;
@@ -112,10 +113,12 @@ void run_panels(const PanelJob& job, std::size_t first, std::size_t last) {
   args.bias = p.bias;
   if constexpr (QuantisedFormat<F>) {
     args.x = job.input.rounded;
+    static_assert(F::is_codebook == PanelFormat<F>::is_codebook && has_small_codebook<F> == has_small_codebook<PanelFormat<F>>);
+    args.codebook = codebook_of<F>();
   } else {
     args.x = job.input.x;
   }
-  MatmulPanels<Target, F>::run(args, first, last);
+  MatmulPanels<Target, PanelFormat<F>>::run(args, first, last);
 }
 
 // The kernel of a target for weights of a format. Nothing else asks for the kernels of all targets and formats.
@@ -124,7 +127,7 @@ STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatI
 STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatId format) {
   PanelJob::Function function = nullptr;
   with_target(target, [&](auto target_tag) {
-    stilla::with_format(format, [&](auto tag) { function = run_panels<decltype(target_tag), PanelFormat<decltype(tag)>>; });
+    stilla::with_format(format, [&](auto tag) { function = run_panels<decltype(target_tag), decltype(tag)>; });
   });
   return function;
 }

@@ -24,6 +24,10 @@ HALVES = {
     T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208], T.IQ4_NL: [0], T.IQ4_XS: [0],
 }
 ENCODED = [T.F32, T.F16, T.BF16, T.Q8_0, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1]
+# Added later, with random numbers of their own, so that the records of the types above stay.
+LATER_HALVES = {
+    T.Q2_K: [80, 82], T.Q3_K: [108], T.IQ2_XXS: [0], T.IQ2_XS: [0], T.IQ2_S: [0], T.IQ3_XXS: [0], T.IQ3_S: [0],
+}
 SCALES = np.array([0.0, -0.0, 6e-8, -6e-8, 5.9e-5, 6.2e-5, 0.0043, -0.02, 1.0, -1.0, 17.3, 65504.0, -65504.0], np.float16)
 
 
@@ -36,9 +40,35 @@ def decode_blocks(rng, qtype):
     n = 64 if weights == 32 else 14
     raw = rng.integers(0, 256, size=(n, size), dtype=np.uint8)
     raw[:6] = np.array([0x00, 0xff, 0x0f, 0xf0, 0x80, 0x7f], np.uint8)[:, None]
-    for column in HALVES[qtype]:
+    for column in (HALVES | LATER_HALVES)[qtype]:
         raw[:, column:column + 2] = rng.choice(SCALES, n).reshape(n, 1).view(np.uint8)
         raw[:2, column:column + 2] = np.array([[0.01], [3.0]], np.float16).view(np.uint8)
+    return raw
+
+
+def every_entry(rng, qtype):
+    """Blocks that together have every entry of the type's grid, with random signs and scales; nothing for other types."""
+    if not qtype.name.startswith(("IQ2", "IQ3")):
+        return np.zeros((0, GGML_QUANT_SIZES[qtype][1]), np.uint8)
+    count = {T.IQ2_XXS: 256, T.IQ2_XS: 512, T.IQ2_S: 1024, T.IQ3_XXS: 256, T.IQ3_S: 512}[qtype]
+    at_once = 32 if qtype.name.startswith("IQ2") else 64
+    blocks = count // at_once
+    raw = rng.integers(0, 256, size=(blocks, GGML_QUANT_SIZES[qtype][1]), dtype=np.uint8)
+    raw[:, :2] = np.array([1.0], np.float16).view(np.uint8)
+    index = np.arange(count).reshape(blocks, at_once)
+    low = (index & 255).astype(np.uint8)
+    if qtype == T.IQ2_XXS:
+        raw[:, 2:].reshape(blocks, 8, 8)[:, :, :4] = low.reshape(blocks, 8, 4)
+    elif qtype == T.IQ2_XS:
+        words = index | rng.integers(0, 128, index.shape) << 9
+        raw[:, 2:66] = words.astype("<u2").view(np.uint8)
+    else:
+        raw[:, 2:2 + at_once] = low
+        if qtype == T.IQ2_S:
+            pairs = (index >> 8).reshape(blocks, 8, 4)
+            raw[:, 66:74] = (pairs << np.array([0, 2, 4, 6])).sum(axis=2)
+        if qtype == T.IQ3_S:
+            raw[:, 66:74] = np.packbits((index >> 8).reshape(blocks, 8, 8), axis=2, bitorder="little").reshape(blocks, 8)
     return raw
 
 
@@ -80,6 +110,10 @@ def main():
         for qtype in ENCODED:
             raw = np.ascontiguousarray(quantize(weights, qtype)).view(np.uint8)
             record(qtype, 1, raw.reshape(-1, GGML_QUANT_SIZES[qtype][1]), weights.reshape(-1))
+        rng = np.random.default_rng(20261126)
+        for qtype in LATER_HALVES:
+            raw = np.concatenate([decode_blocks(rng, qtype), every_entry(rng, qtype)])
+            record(qtype, 0, raw, dequantize(raw.reshape(len(raw), -1), qtype).reshape(-1))
     with open(sys.argv[1], "wb") as file:
         file.write(out)
     print(sys.argv[1], len(out), "bytes")

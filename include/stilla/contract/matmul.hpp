@@ -8,9 +8,10 @@
 //     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 128 * 32640 < 2^28
 //     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  scale_x is a power of two: an exact product (of a row's
 //                                                            own scale, a float, unless it is subnormal)
-//     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum (groups of 32); exact too
+//     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum; exact products too
 //
-// Where minimums are integers times one of 256 weights (Q4_K, Q5_K), the third line is replaced by, after every eight groups:
+// Where minimums of groups of 32 are integers times one of 256 weights (Q4_K, Q5_K), the third line is replaced by, after every
+// eight groups (and not where groups have 16 weights, Q2_K's: there are no rounded sums of 16 activations):
 //
 //     dot    = sum of sub_minimum[g] * sums_x[g]             exact in int32, and in float: at most 8 * 63 * 32767 < 2^24
 //     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s, sums_x: RoundedSums (contract/activation_q8.hpp). An exact
@@ -30,6 +31,16 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
+namespace detail {
+template <class F>
+constexpr const std::int8_t* codebook_of() {
+  if constexpr (QuantisedFormat<F>) {
+    if constexpr (F::is_codebook) return F::codebook.data();
+  }
+  return nullptr;
+}
+}  // namespace detail
+
 template <class F>
 struct MatmulArgs {
   const std::byte* panels = nullptr;  // layout/pack.hpp, 64-byte aligned
@@ -48,6 +59,9 @@ struct MatmulArgs<F> {
   ActivationQ8 x;
   Matrix y;
   const float* bias = nullptr;
+  // Of codebook formats: the levels of the codes, 2^code_bits of them. Formats that share panels (PanelFormat) differ in nothing else.
+  // Levels of 64 or more in magnitude only where F's own codebook has such.
+  const std::int8_t* codebook = detail::codebook_of<F>();
 };
 
 // Kernels for many tokens unpack weights to the stack: up to 400 KB of it, or 100 KB with a C library whose threads may have

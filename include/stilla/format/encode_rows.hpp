@@ -131,7 +131,7 @@ inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatr
     if constexpr (EncodableFormat<F>) {
       result = encode_rows<F>(blocks, weights, parallel);
     } else {
-      result = Error{ErrorKind::bad_argument, concat("there is no encoder for ", F::name)};
+      result = Error{ErrorKind::bad_argument, concat("weights cannot be encoded as ", F::name, ": there is no encoder for it")};
     }
   });
   return result;

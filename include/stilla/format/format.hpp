@@ -15,7 +15,8 @@
 //
 // A format may name another one (PanelFormat) whose packed panels and kernels serve it. One that is not quantised is multiplied as
 // floats: F32, F16 and BF16 are one number a weight, of type Storage; any other one names that of them which holds each of its
-// weights exactly. A quantised one names another of which its panels are an example, byte for byte.
+// weights exactly. A quantised one names another of which its panels are an example, byte for byte; codebooks may differ, for
+// kernels are given the format's own (contract/matmul.hpp).
 //
 // Optional: set_code(block, k, code), the reverse of code() below. It lets somebody who knows better than encode() choose the
 // codes for the scales that encode() found (model/error_feedback.hpp); such a format has neither minimums nor a codebook.
@@ -25,13 +26,16 @@
 //   weight[k] = s[g] * (code(k) - zero_point) + m[g]            codebook formats: s[g] * codebook[code(k)]
 //
 //   code(block, k)          integer code, 0 .. 2^code_bits - 1; for code_bits == 8 a signed value
-//   scale(block)            s[g] = to_float(scale), or that times sub_scale(block, g) when has_sub_scales. A half; or, where
-//                           scale and sub-scales of a block are one number of 32 bits (WordScaledFormat), scale_of(word) and
+//   codebook                where is_codebook: 2^code_bits signed bytes
+//   scale(block)            s[g] = to_float(scale), or that times sub_scale(block, g) when has_sub_scales. A half, or one times a
+//                           power of two (scaled_f16.hpp); or, where scale and sub-scales of a block are one number of 32 bits
+//                           (WordScaledFormat), scale_of(word) and
 //                           sub_scale_of(word, g) of scale_word(block); or scale(row), a float (RowScaledFormat), or that
 //                           times sub_scale(block, g)
 //   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales
-//                           (whose sign is the format's business: Q4_K, which subtracts, returns it negated), which is at most
-//                           63 in magnitude; there are eight groups of 32 then
+//                           (whose sign is the format's business: Q4_K, which subtracts, returns it negated). There are eight
+//                           groups of 32 then, and a sub_minimum is at most 63 in magnitude; or groups of 16, and sub-scales and
+//                           sub-minimums are 0 .. 15
 // scale * sub_scale and minimum * sub_minimum are exact in float, 11 bits times at most 8, but for a row's scale, whose
 // product with a sub-scale is rounded once.
 #pragma once
@@ -56,9 +60,13 @@
   format(q4_1, Q4_1)                              \
   format(q5_0, Q5_0)                              \
   format(q5_1, Q5_1)                              \
+  format(q2_k, Q2_K)                              \
+  format(q3_k, Q3_K)                              \
   format(q4_k, Q4_K)                              \
   format(q5_k, Q5_K)                              \
   format(q6_k, Q6_K)                              \
+  format(iq2, IQ2_XXS, IQ2_XS, IQ2_S)             \
+  format(iq3, IQ3_XXS, IQ3_S)                     \
   format(iq4_nl, IQ4_NL)                          \
   format(iq4_xs, IQ4_XS)                          \
   format(st4, ST4)                                \
@@ -131,11 +139,29 @@ concept WordScaledFormat = QuantisedFormat<F> && requires(const std::byte* block
   { F::sub_scale_of(word, std::size_t{}) } -> std::same_as<int>;
 };
 
-// Minimums that are integers times one of the block.
+// Minimums that are integers times one of the block, for groups of 32: kernels multiply eight of them at a time by rounded sums.
 template <class F>
 inline constexpr bool has_sub_minimums = false;
 template <QuantisedFormat F>
-inline constexpr bool has_sub_minimums<F> = F::has_sub_scales && F::has_minimum;
+inline constexpr bool has_sub_minimums<F> = F::has_sub_scales && F::has_minimum && F::group_weights == 32;
+
+// The same for groups of 16. Sub-scales and sub-minimums have four bits each and stand together in a byte of a panel.
+template <class F>
+inline constexpr bool has_nibble_minimums = false;
+template <QuantisedFormat F>
+inline constexpr bool has_nibble_minimums<F> = F::has_sub_scales && F::has_minimum && F::group_weights == 16;
+
+// A codebook whose levels are of seven bits: with 64 added they are unsigned, and small enough for any dot product of bytes.
+template <class F>
+inline constexpr bool has_small_codebook = false;
+template <QuantisedFormat F>
+  requires(F::is_codebook)
+inline constexpr bool has_small_codebook<F> = [] {
+  for (const std::int8_t level : F::codebook) {
+    if (level < -63 || level > 63) return false;
+  }
+  return true;
+}();
 
 namespace detail {
 

@@ -16,13 +16,13 @@
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // Scale of group g, 0..63. `packed` points at the 12 bytes.
-inline int k_scale(const std::byte* packed, std::size_t g) {
+constexpr int k_scale(const std::byte* packed, std::size_t g) {
   const auto at = [&](std::size_t i) { return std::to_integer<int>(packed[i]); };
   return g < 4 ? at(g) & 63 : (at(g + 4) & 15) | at(g - 4) >> 6 << 4;
 }
 
 // Minimum of group g, 0..63.
-inline int k_minimum(const std::byte* packed, std::size_t g) {
+constexpr int k_minimum(const std::byte* packed, std::size_t g) {
   const auto at = [&](std::size_t i) { return std::to_integer<int>(packed[i]); };
   return g < 4 ? at(g + 4) & 63 : at(g + 4) >> 4 | at(g) >> 6 << 4;
 }

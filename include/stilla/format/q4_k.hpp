@@ -39,8 +39,8 @@ struct Q4_K {
   }
   static f16 scale(const std::byte* block) { return load_as<f16>(block); }
   static f16 minimum(const std::byte* block) { return load_as<f16>(block + 2); }
-  static int sub_scale(const std::byte* block, std::size_t g) { return detail::k_scale(block + 4, g); }
-  static int sub_minimum(const std::byte* block, std::size_t g) { return -detail::k_minimum(block + 4, g); }
+  static constexpr int sub_scale(const std::byte* block, std::size_t g) { return detail::k_scale(block + 4, g); }
+  static constexpr int sub_minimum(const std::byte* block, std::size_t g) { return -detail::k_minimum(block + 4, g); }
 
   static void decode(const std::byte* block, float* weights) {
     const float d = to_float(scale(block));

@@ -78,6 +78,13 @@ int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
   const auto byte = [&](std::size_t line) { return std::to_integer<unsigned>(codes[line * 64 + lane]); };
   if constexpr (F::code_bits == 8) {
     return static_cast<std::int8_t>(byte(k / 4));
+  } else if constexpr (F::code_bits == 2) {
+    return static_cast<int>(byte(k / 16) >> (k % 16 / 4 * 2) & 3u);
+  } else if constexpr (F::code_bits == 3) {
+    if (k < 24) return static_cast<int>(byte(k / 8) >> (k % 8 / 4 * 4) & 7u);
+    unsigned code = 0;
+    for (std::size_t line = 0; line < 3; ++line) code |= (byte(line) >> (k < 28 ? 3 : 7) & 1u) << line;
+    return static_cast<int>(code);
   } else {
     const unsigned low = byte(k / 8) >> (k % 8 / 4 * 4) & 15u;
     unsigned high = 0;
@@ -91,12 +98,15 @@ int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
 template <QuantisedFormat F>
 int packed_sub_scale(const std::byte* record, std::size_t r, std::size_t k) {
   using Layout = PanelLayout<F>;
-  return static_cast<std::int8_t>(record[Layout::sub_scale_offset(k % Layout::super_block / F::group_weights) + r]);
+  const std::byte byte = record[Layout::sub_scale_offset(k % Layout::super_block / F::group_weights) + r];
+  return has_nibble_minimums<F> ? std::to_integer<int>(byte) & 15 : static_cast<std::int8_t>(byte);
 }
 template <QuantisedFormat F>
 int packed_sub_minimum(const std::byte* record, std::size_t r, std::size_t k) {
   using Layout = PanelLayout<F>;
-  return static_cast<std::int8_t>(record[Layout::sub_minimum_offset(k % Layout::super_block / F::group_weights) + 2 * r]);
+  const std::size_t g = k % Layout::super_block / F::group_weights;
+  if constexpr (has_nibble_minimums<F>) return std::to_integer<int>(record[Layout::sub_scale_offset(g) + r]) >> 4;
+  return static_cast<std::int8_t>(record[Layout::sub_minimum_offset(g) + 2 * r]);
 }
 
 // What one weight's scale and minimum are in a packed panel.
@@ -117,7 +127,7 @@ GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
     const int sub_scale = F::sub_scale_of(word, k % Layout::super_block / F::group_weights);
     return {to_float(F::scale_of(word)) * static_cast<float>(sub_scale), 0.0f};
   } else {
-    GroupScale s{to_float(load_as<f16>(record + 2 * r)), 0.0f};
+    GroupScale s{to_float(load_as<decltype(F::scale(record))>(record + 2 * r)), 0.0f};
     if constexpr (F::has_minimum) s.minimum = to_float(load_as<f16>(record + 2 * (panel_rows + r)));
     if constexpr (F::has_sub_scales) {
       s.scale *= static_cast<float>(packed_sub_scale<F>(record, r, k));
@@ -147,6 +157,14 @@ void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_st
         const auto put = [&](std::size_t line, unsigned bits) { codes[line * 64 + lane] |= static_cast<std::byte>(bits); };
         if constexpr (F::code_bits == 8) {
           put(in_block / 4, code);
+        } else if constexpr (F::code_bits == 2) {
+          put(in_block / 16, code << (in_block % 16 / 4 * 2));
+        } else if constexpr (F::code_bits == 3) {
+          if (in_block < 24) {
+            put(in_block / 8, code << (in_block % 8 / 4 * 4));
+          } else {
+            for (std::size_t line = 0; line < 3; ++line) put(line, (code >> line & 1u) << (in_block < 28 ? 3 : 7));
+          }
         } else {
           put(in_block / 8, (code & 15u) << (in_block % 8 / 4 * 4));
           if constexpr (F::code_bits == 5) put(4, code >> 4 << (in_block / 4));
@@ -169,7 +187,9 @@ void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_st
         if constexpr (F::has_sub_scales) {
           for (std::size_t g = 0; g < Layout::groups; ++g) {
             record[Layout::sub_scale_offset(g) + r] = static_cast<std::byte>(F::sub_scale(block, g));
-            if constexpr (F::has_minimum) {
+            if constexpr (has_nibble_minimums<F>) {
+              record[Layout::sub_scale_offset(g) + r] |= static_cast<std::byte>(F::sub_minimum(block, g) << 4);
+            } else if constexpr (F::has_minimum) {
               record[Layout::sub_minimum_offset(g) + 2 * r] = static_cast<std::byte>(F::sub_minimum(block, g));
             }
           }

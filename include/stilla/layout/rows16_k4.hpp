@@ -13,6 +13,16 @@
 //   fill is as long as the others. (All scales at the end of a panel were two streams: 20 to 30 % slower from memory.)
 //
 //   codes of one block of 32 k (r = row in panel, j = 0..3; each line is one 64-byte vector, byte r*4 + j):
+//     2 bits, 128 bytes:  v = 0, 1   bits 2g, 2g+1 (g = 0..3): code(r, 16v + 4g + j)
+//     3 bits, 192 bytes:  v = 0..2   bits 0-2 code(r, 8v + j), bits 4-6 code(r, 8v + 4 + j); the last eight k have no line of
+//                         their own: bit 3 of line v is bit v of code(r, 24 + j), bit 7 that of code(r, 28 + j)
+//
+//                           bit        7        6   5   4        3        2   1   0
+//                           line 0   c(28)/1  | c(r, 4 + j)  | c(24)/1  | c(r, 0 + j)  |       c(24) = code(r, 24 + j),
+//                           line 1   c(28)/2  | c(r, 12 + j) | c(24)/2  | c(r, 8 + j)  |       c(28) = code(r, 28 + j):
+//                           line 2   c(28)/4  | c(r, 20 + j) | c(24)/4  | c(r, 16 + j) |       a bit in each line
+//
+//                         (Two planes, of two bits and of one, take 4.6 operations for four k of each row; this takes 2.5.)
 //     4 bits, 256 bytes:  v = 0..3   low nibble code(r, 8v + j), high nibble code(r, 8v + 4 + j)
 //     5 bits, 320 bytes:  the four lines above for the low 4 bits, then one line:
 //                         bit g (0..7) of byte r*4 + j is the fifth bit of code(r, 4g + j)
@@ -25,6 +35,12 @@
 //   scale record, per super-block of 256 (formats with sub-scales): scale f16[16] | minimum f16[16] if any |
 //                         sub-scales int8[groups][16] | sub-minimums int8[groups / 2][16][2] if any: of neighbouring groups side by
 //                         side, as instructions that multiply pairs take them
+//   the same with groups of 16 and minimums:                        scale f16[16] | minimum f16[16] |
+//                         pairs u8[16 groups][16]: low nibble sub-scale, high nibble sub-minimum
+//
+//   So a packed weight takes, in bits: Q2_K 2 + 0.5 + 0.125 = 2.625; Q3_K and the IQ2 formats 3 + 0.5 + 0.0625 = 3.5625; the IQ3
+//   formats and IQ4_XS 4 + 0.25 + 0.0625 = 4.3125; Q4_K 4 + 0.5 + 0.125 = 4.625.
+//
 //   scale record, per block of 128 (formats with scale words):      word u32[16]
 //   formats with a scale per row: scale f32[16] once, before the panel's codes, and no records; with sub-scales, per block:
 //                         sub-scales int8[groups][16]
@@ -72,6 +88,20 @@ constexpr bool codes_fit() {
   return true;
 }
 
+// Whether sub-scales and sub-minimums stand in four bits each, tried likewise.
+template <QuantisedFormat F>
+constexpr bool nibbles_fit() {
+  for (const unsigned pattern : {0x00u, 0xffu, 0x55u, 0xaau}) {
+    std::array<std::byte, F::block_bytes> block{};
+    for (std::byte& b : block) b = static_cast<std::byte>(pattern);
+    for (std::size_t g = 0; g < F::block_weights / F::group_weights; ++g) {
+      const int scale = F::sub_scale(block.data(), g), minimum = F::sub_minimum(block.data(), g);
+      if (scale < 0 || scale > 15 || minimum < 0 || minimum > 15) return false;
+    }
+  }
+  return true;
+}
+
 // Whether a scale word is what the kernels take it for: bits 6g .. 6g + 5 the sub-scale of group g with its sign, the upper 8
 // bits a ue5m3.
 template <WordScaledFormat F>
@@ -97,17 +127,19 @@ struct Rows16K4 {
   template <QuantisedFormat F>
   static constexpr bool holds() {
     constexpr std::size_t groups = F::block_weights / F::group_weights;
-    bool holds = F::code_bits == 4 || F::code_bits == 5 || F::code_bits == 6 || F::code_bits == 8;  // what the lines below store
+    bool holds = (F::code_bits >= 2 && F::code_bits <= 6) || F::code_bits == 8;  // what the lines below store
     holds = holds && (F::group_weights == 16 || F::group_weights == code_block);  // sums of activations are of 16 and of 32
     holds = holds && F::block_weights % code_block == 0;
     // The zero point is taken off as a shifted sum of activations; signed codes have none.
     constexpr bool is_power = F::zero_point >= 0 && (F::zero_point & (F::zero_point - 1)) == 0;
     holds = holds && is_power && F::zero_point < (1 << F::code_bits) && (F::code_bits != 8 || F::zero_point == 0);
-    if constexpr (F::is_codebook) {  // a table of 16 signed bytes
-      holds = holds && F::code_bits == 4 && F::zero_point == 0 && F::codebook.size() == 16;
+    if constexpr (F::is_codebook) {  // a table of up to 16 signed bytes
+      holds = holds && F::code_bits <= 4 && F::zero_point == 0 && F::codebook.size() == std::size_t{1} << F::code_bits;
     }
     if constexpr (has_sub_minimums<F>) {  // RoundedSums are of eight groups of 32
       holds = holds && groups == 8 && F::group_weights == code_block;
+    } else if constexpr (has_nibble_minimums<F>) {  // one record for 256
+      holds = holds && groups == 16 && !F::is_codebook && F::code_bits < 8 && detail::nibbles_fit<F>();
     } else if constexpr (F::has_minimum) {  // its factor is the sum of 32 activations
       holds = holds && F::group_weights == code_block;
     }
@@ -148,7 +180,8 @@ struct Rows16K4::Panels<F> {
     return K == 0 ? 0 : head_bytes + (K / span_k + (K % span_k != 0)) * span_bytes;
   }
 
-  // In a scale record, of group g: the sub-scale of row 0, and the sub-minimum, whose rows are two bytes apart.
+  // In a scale record, of group g: the sub-scale of row 0, and the sub-minimum, whose rows are two bytes apart. With
+  // has_nibble_minimums a sub-scale's byte has both.
   static constexpr std::size_t sub_scale_offset(std::size_t g) { return sub_offset + g * panel_rows; }
   static constexpr std::size_t sub_minimum_offset(std::size_t g) { return sub_minimums_offset + g / 2 * 2 * panel_rows + g % 2; }
 

@@ -205,6 +205,11 @@ STILLA_INLINE Float load_s8(const std::byte* from) {
   std::memcpy(&four, from, sizeof four);
   return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(four)))));
 }
+STILLA_INLINE Int load_u8_as_s32(const std::byte* from) {
+  std::uint32_t four;
+  std::memcpy(&four, from, sizeof four);
+  return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four)))));
+}
 STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
   return vreinterpretq_s32_s16(vmovl_s8(vld1_s8(reinterpret_cast<const std::int8_t*>(from))));
 }

@@ -12,6 +12,7 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 template <QuantisedFormat F>
+  requires(!has_nibble_minimums<F>)
 struct MatmulPanels<I8mm, F> {
   static constexpr TargetId implemented_on = I8mm::id;
   static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { i8mm::matmul_panels<F>(a, first, last); }

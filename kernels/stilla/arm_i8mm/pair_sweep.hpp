@@ -100,6 +100,7 @@ STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
   using Layout = PanelLayout<F>;
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
   const std::byte* const panel = a.panels + p * Layout::panel_bytes(a.K);
+  const Int levels = operand_levels(a);
   bool is_exact = true;
   for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
     const std::byte* const codes = panel + Layout::codes_offset(k0);
@@ -110,8 +111,8 @@ STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
     for (std::size_t eight = 0; eight < eights_per_block; ++eight) {
       const std::size_t four = 2 * eight;
       for (std::size_t v = 0; v < row_vectors; ++v) {
-        const Int first = load_operand<F>(codes, four / halves, four % halves == 1, v);
-        const Int second = load_operand<F>(codes, (four + 1) / halves, (four + 1) % halves == 1, v);
+        const Int first = load_operand<F>(codes, four / halves, four % halves == 1, v, levels);
+        const Int second = load_operand<F>(codes, (four + 1) / halves, (four + 1) % halves == 1, v, levels);
         store(out.operands[b][eight][2 * v], vzip1q_s32(first, second));
         store(out.operands[b][eight][2 * v + 1], vzip2q_s32(first, second));
       }

@@ -4,25 +4,51 @@
 
 // Whether codes have a sign, and whether they keep it: they do where the target's dot product cannot take codes up to 255.
 template <class F>
-inline constexpr bool is_signed = F::code_bits == 8 || F::is_codebook;
+inline constexpr bool is_signed = F::code_bits == 8 || (F::is_codebook && !has_small_codebook<F>);
 template <class F>
 inline constexpr bool stays_signed = is_signed<F> && largest_code < 255;
 
-// The zero point of the dot product's operand: the format's own, or the 128 that was added to codes with a sign.
+// The zero point of the dot product's operand: the format's own, or what was added to codes with a sign: 128, or 64 to the levels of
+// a small codebook, where the product takes no signed ones.
+inline constexpr int small_codebook_zero = largest_code == 127 ? 0 : 64;
 template <class F>
-inline constexpr int operand_zero = stays_signed<F> ? 0 : is_signed<F> ? 128 : F::zero_point;
+inline constexpr int operand_zero =
+    stays_signed<F> ? 0 : is_signed<F> ? 128 : has_small_codebook<F> ? small_codebook_zero : F::zero_point;
 
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
+// Codes of two and of three bits: number g of the block's eights of four k (layout/rows16_k4.hpp).
+STILLA_INLINE Int load_two_bits(const std::byte* codes, std::size_t g) {
+  const Int line = load(codes + g / 4 * 64);
+  switch (g % 4) {
+    case 0: return bit_and(line, set_u8(3));
+    case 1: return bit_and(shift_right<2>(line), set_u8(3));
+    case 2: return bit_and(shift_right<4>(line), set_u8(3));
+    default: return bit_and(shift_right<6>(line), set_u8(3));
+  }
+}
+STILLA_INLINE Int load_three_bits(const std::byte* codes, std::size_t g) {
+  if (g < 6) {
+    const Int line = load(codes + g / 2 * 64);
+    return bit_and(g % 2 == 0 ? line : shift_right<4>(line), set_u8(7));
+  }
+  const Int bits = set_u8(0x88);
+  const Int ones = shift_right<3>(bit_and(load(codes), bits)), twos = shift_right<2>(bit_and(load(codes + 64), bits));
+  const Int both = bit_or(bit_or(ones, twos), shift_right<1>(bit_and(load(codes + 128), bits)));
+  return g == 6 ? bit_and(both, set_u8(7)) : high_nibbles(both);
+}
+
 // The codes of four k for the rows of vector v, one in each byte, of formats with less than 8 bits. They come from line `line` of
-// the block (layout/rows16_k4.hpp): from its high nibbles if `upper`, else from its low ones.
+// the block (layout/rows16_k4.hpp), where codes have four bits or more: from its high nibbles if `upper`, else from its low ones.
 template <class F>
 STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
   static_assert(F::code_bits < 8);
+  const std::size_t g = 2 * line + (upper ? 1 : 0);  // which four k of the block
+  if constexpr (F::code_bits == 2) return load_two_bits(codes + v * vector_bytes, g);
+  if constexpr (F::code_bits == 3) return load_three_bits(codes + v * vector_bytes, g);
   const std::byte* at = codes + line * 64 + v * vector_bytes;
   const Int code = upper ? high_nibbles(load(at)) : bit_and(load(at), set_u8(15));
-  const std::size_t g = 2 * line + (upper ? 1 : 0);  // which four k of the block
   if constexpr (F::code_bits == 5) {
     const Int bits = load(codes + 256 + v * vector_bytes);
     Int moved = bits;  // bit g to bit 4
@@ -52,16 +78,24 @@ STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// The operand of the dot product for the same four k.
+// The levels of a codebook as operands of the dot product. Nothing for other formats.
 template <class F>
-STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
+STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
+  alignas(16) std::int8_t levels[16] = {};
+  if constexpr (F::is_codebook) {
+    for (std::size_t i = 0; i < F::codebook.size(); ++i) levels[i] = static_cast<std::int8_t>(a.codebook[i] + operand_zero<F>);
+  }
+  return table_of(levels);
+}
+
+// The operand of the dot product for the same four k. levels: operand_levels(args).
+template <class F>
+STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v, [[maybe_unused]] Int levels) {
   if constexpr (F::code_bits == 8) {
     const Int code = load(codes + line * 64 + v * vector_bytes);
     return stays_signed<F> ? code : bit_xor(code, set_u8(-128));
   } else if constexpr (F::is_codebook) {
-    alignas(16) static constexpr auto codebook = F::codebook;
-    const Int table = table_of(codebook.data());
-    return look_up(stays_signed<F> ? table : bit_xor(table, set_u8(-128)), load_codes<F>(codes, line, upper, v));
+    return look_up(levels, load_codes<F>(codes, line, upper, v));
   } else {
     return load_codes<F>(codes, line, upper, v);
   }
@@ -74,6 +108,22 @@ STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, 
   const Int exponent_and_mantissa = bit_and(shift_right_s32<4>(word), set_s32(0x0ff00000));
   const Float scale = as_floats(add_s32(exponent_and_mantissa, set_s32(static_cast<int>(ue5m3::lowest_exponent << 23))));
   return mul(scale, to_floats(shift_right_s32<26>(shift_left_s32(word, 26 - 6 * static_cast<int>(group)))));
+}
+
+// The scale of a record's 256 weights, without sub-scales, for the rows of vector v.
+template <class F>
+STILLA_INLINE Float load_record_scale(const std::byte* record, std::size_t v) {
+  const Float scale = load_f16(record + 2 * v * lanes);
+  constexpr float factor = half_factor<decltype(F::scale(record))>;
+  return factor == 1.0f ? scale : mul(scale, set(factor));
+}
+// `scale`, times the sub-scale of group g (0 or 1) of the block of 32 at k0.
+template <class F>
+STILLA_INLINE Float times_sub_scale(Float scale, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
+  using Layout = PanelLayout<F>;
+  const std::byte* const at = record + Layout::sub_scale_offset(k0 % Layout::super_block / F::group_weights + g) + v * lanes;
+  if constexpr (has_nibble_minimums<F>) return mul(scale, to_floats(bit_and(load_u8_as_s32(at), set_s32(15))));
+  return mul(scale, load_s8(at));
 }
 
 // The scale of group g (0 or 1) of the block of 32 at k0, for the rows of vector v. `record` is the block's scale record; a panel
@@ -89,14 +139,22 @@ STILLA_INLINE Float load_scale(const std::byte* panel, const std::byte* record, 
   } else if constexpr (WordScaledFormat<F>) {
     return load_word_scale<F>(record, k0 % Layout::super_block / F::group_weights + g, v);
   } else if constexpr (F::has_sub_scales) {
-    const Float scale = load_f16(record + 2 * v * lanes);
-    const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
-    return mul(scale, load_s8(record + Layout::sub_scale_offset(group) + v * lanes));
+    return times_sub_scale<F>(load_record_scale<F>(record, v), record, k0, g, v);
   } else {
     return load_f16(record + 2 * v * lanes);
   }
 }
 STILLA_INLINE Float load_minimum(const std::byte* record, std::size_t v) { return load_f16(record + 2 * (panel_rows + v * lanes)); }
+
+// `minimum`, times the sub-minimum of group g (0 or 1) of the block of 32 at k0 where groups have 16 weights.
+template <class F>
+STILLA_INLINE Float times_group_minimum(Float minimum, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
+  if constexpr (!has_nibble_minimums<F>) return minimum;
+  using Layout = PanelLayout<F>;
+  const std::size_t group = k0 % Layout::super_block / F::group_weights + g;
+  const Int pairs = load_u8_as_s32(record + Layout::sub_scale_offset(group) + v * lanes);
+  return mul(minimum, to_floats(shift_right_s32<4>(pairs)));
+}
 
 // The sub-minimums of groups 2 * pair and 2 * pair + 1 for the rows of vector v, as pairs of int16.
 template <class F>
@@ -110,6 +168,14 @@ inline constexpr std::size_t groups_per_block = code_block / F::group_weights;
 // How many k a kernel's outer loop takes in a step: those that share a minimum with sub-minimums (256), else a block (32).
 template <class F>
 inline constexpr std::size_t minimum_k = has_sub_minimums<F> ? sums_block : code_block;
+
+// Whether the kernels for few tokens convert a record's scale once for its 256 weights: where codes have two or three bits, that and
+// its minimum were an eighth of the instructions (AVX-512-VNNI).
+template <class F>
+inline constexpr bool keeps_record_scale =
+    F::has_sub_scales && !RowScaledFormat<F> && !WordScaledFormat<F> && (has_nibble_minimums<F> || has_small_codebook<F>);
+template <class F>
+inline constexpr std::size_t few_k = keeps_record_scale<F> ? PanelLayout<F>::super_block : minimum_k<F>;
 
 // Writes a panel's results for token m. They go through memory only where the matrix ends within the panel, because reading 16 floats
 // one by one after one wide store costs more than a short row's sums: clang 14 and 19 then took 50 % longer for K = 1536.

@@ -28,10 +28,11 @@ struct Unpacked {
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
-  // One minimum for each row and block of 32 k. With sub-minimums there is one for each row and 256 k, stored as its bit pattern
+  // One minimum for each row and block (or group of 16). With sub-minimums there is one for each row and 256 k, stored as its bit pattern
   // minus that of 1.0f, so that multiplying it by a power of two is an integer addition; a minimum of 0 is stored as 1, and its
   // sub-minimums as 0.
-  alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][Panels][panel_rows];
+  static constexpr std::size_t minimums_per_block = has_nibble_minimums<F> ? groups_per_block<F> : 1;
+  alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks * minimums_per_block][Panels][panel_rows];
   alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [..][row * 2 + group of the pair]
 };
 
@@ -66,6 +67,7 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
                                    std::size_t k_begin, std::size_t k_end) {
   using Layout = PanelLayout<F>;
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
+  const Int levels = operand_levels(a);
   Float poison = zero();
   bool is_exact = true;
   for (std::size_t p = 0; p < Panels; ++p) {
@@ -78,7 +80,7 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
       STILLA_UNROLL
       for (std::size_t q = 0; q < 8; ++q) {
         for (std::size_t v = 0; v < row_vectors; ++v) {
-          store(out.operands[b][q][p] + v * vector_bytes, load_operand<F>(codes, q / halves, q % halves == 1, v));
+          store(out.operands[b][q][p] + v * vector_bytes, load_operand<F>(codes, q / halves, q % halves == 1, v, levels));
         }
       }
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
@@ -102,7 +104,12 @@ STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const Matmu
           store_floats(out.minimums[s][p] + v * lanes, as_floats(exponents_of(minimum)));
         }
       } else if constexpr (F::has_minimum) {
-        for (std::size_t v = 0; v < row_vectors; ++v) store_floats(out.minimums[b][p] + v * lanes, load_minimum(record, v));
+        constexpr std::size_t count = Unpacked<F, Panels, ChunkK>::minimums_per_block;
+        for (std::size_t g = 0; g < count; ++g) {
+          for (std::size_t v = 0; v < row_vectors; ++v) {
+            store_floats(out.minimums[b * count + g][p] + v * lanes, times_group_minimum<F>(load_minimum(record, v), record, k0, g, v));
+          }
+        }
       }
     }
   }
@@ -175,8 +182,8 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// What a tile needs of the scales and sums of its MT tokens, for 8 bits and one chunk of k. It is computed ahead, a vector of
-// blocks at a time: computed beside the dot products, block by block, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
+// What a tile needs of the scales and sums of its MT tokens, for 8 bits (group_sums: for 16 as well) and one chunk of k. It is
+// computed ahead, a vector of blocks at a time: computed beside the dot products, block by block, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
@@ -186,6 +193,9 @@ struct TokenBlocks {
   // (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
   float origins[groups_per_block<F>][MT][most * copies];
   std::int32_t starts[groups_per_block<F>][MT][most * copies];
+  // What minimums of groups of 16 are multiplied by: a group's sum times its scale, exact.
+  static constexpr std::size_t most_sums = has_nibble_minimums<F> ? most : 1;
+  float group_sums[groups_per_block<F>][MT][most_sums];
 
   void read(const ActivationQ8& x, std::size_t m0, std::size_t first_block, std::size_t blocks) {
     constexpr float origin_of_one = 0x1.8p23f;
@@ -203,6 +213,9 @@ struct TokenBlocks {
           const Int zeros = operand_zero<F> == 0 ? set_s32(0) : shift_left_s32<shift>(of_groups[g]);
           store_copies(origins[g][m] + b * copies, origin);
           store_copies(starts[g][m] + b * copies, sub_s32(as_bits(origin), zeros));
+          if constexpr (has_nibble_minimums<F>) {
+            store_floats(group_sums[g][m] + b, mul(load_floats(scales + b), to_floats(of_groups[g])));
+          }
         }
       }
       for (; b < blocks; ++b) {
@@ -212,6 +225,9 @@ struct TokenBlocks {
         const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
         for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
           const std::uint32_t zeros = operand_zero<F> == 0 ? 0 : of_groups[g] << shift;
+          if constexpr (has_nibble_minimums<F>) {
+            group_sums[g][m][b] = scales[b] * static_cast<float>(static_cast<std::int32_t>(of_groups[g]));
+          }
           if constexpr (copies == 1) {
             origins[g][m][b] = origin;
             starts[g][m][b] = static_cast<std::int32_t>(bits - zeros);
@@ -227,7 +243,7 @@ struct TokenBlocks {
 
 // A tile, `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. set_row: its first row in the set.
 // With 16 bits the planes take turns in the same accumulators: twice as many would not fit the registers. The sums come from
-// y and go back to y. tokens: of 8 bits only.
+// y and go back to y. tokens: of 8 bits, or where minimums are of groups of 16.
 template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a,
                                 std::size_t p0, std::size_t m0, std::size_t k_begin, std::size_t k_end,
@@ -252,6 +268,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
   const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
   const float* origins = tokens.origins[0][0];
   const std::int32_t* starts = tokens.starts[0][0];
+  const float* group_sums = tokens.group_sums[0][0];
   constexpr std::size_t most = TokenBlocks<F, MT>::most * copies;
   const std::int8_t* x = a.x.row_values(m0) + k_begin;
   const std::int8_t* low = Planes == 2 ? a.x.row_low(m0) + k_begin : nullptr;
@@ -305,8 +322,10 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
             const Float scaled = Planes == 2 ? mul(to_floats(dot[m][v]), scale_x) : sub(as_floats(dot[m][v]), scale_x);
             acc[m][v] = fused_multiply_add(scale, scaled, acc[m][v]);
             if constexpr (F::has_minimum && !has_sub_minimums<F>) {
-              const Float minimum = load_floats((*minimums)[0] + r0 + v * lanes);
-              acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
+              const Float minimum = load_floats(minimums[has_nibble_minimums<F> ? g : 0][0] + r0 + v * lanes);
+              const float* sum = has_nibble_minimums<F> ? group_sums + (g * MT + m) * TokenBlocks<F, MT>::most_sums
+                                                        : scaled_sums + m * scales_row;
+              acc[m][v] = fused_multiply_add(minimum, set(*sum), acc[m][v]);
             }
           }
         }
@@ -318,7 +337,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
       ++scales;
       ++scaled_sums;
       sums += 2;
-      if constexpr (F::has_minimum && !has_sub_minimums<F>) ++minimums;
+      if constexpr (has_nibble_minimums<F>) ++group_sums;
+      if constexpr (F::has_minimum && !has_sub_minimums<F>) minimums += SweepOperands<F>::minimums_per_block;
     }
     if constexpr (has_sub_minimums<F>) {
       add_minimums<F, MT>(acc, (*minimums++)[0] + r0, (*sub_minimums++)[0][0] + 2 * r0, rounded++, a.K / sums_block);
@@ -362,7 +382,7 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
       TokenBlocks<F, sweep_tokens> tiles[tokens_at_once / sweep_tokens];
       TokenBlocks<F, 1> rest[sweep_tokens - 1];
       const std::size_t rest_first = first + whole * sweep_tokens, rest_count = count % sweep_tokens;
-      if constexpr (Planes == 1) {
+      if constexpr (Planes == 1 || has_nibble_minimums<F>) {
         for (std::size_t t = 0; t < whole; ++t) tiles[t].read(a.x, first + t * sweep_tokens, first_block, blocks);
         for (std::size_t t = 0; t < rest_count; ++t) rest[t].read(a.x, rest_first + t, first_block, blocks);
       }

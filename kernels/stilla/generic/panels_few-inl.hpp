@@ -16,15 +16,26 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
   const std::size_t panel_bytes = Layout::panel_bytes(a.K);
   const std::byte* const panel = a.panels + p * panel_bytes;
   const std::byte* span = a.K == 0 ? panel : panel + Layout::head_bytes;  // no columns, no panels: the pointer may be null
+  const Int levels = operand_levels(a);
   Float acc[MT][vectors];
   STILLA_UNROLL
   for (std::size_t m = 0; m < MT; ++m) {
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = zero();
   }
-  for (std::size_t k1 = 0; k1 < a.K; k1 += minimum_k<F>) {
+  for (std::size_t k1 = 0; k1 < a.K; k1 += few_k<F>) {
     const std::byte* record = nullptr;
-    for (std::size_t k0 = k1; k0 < k1 + minimum_k<F>; k0 += code_block) {
+    Float record_scale[vectors], record_minimum[vectors];
+    if constexpr (keeps_record_scale<F>) {
+      record = span + Layout::span_codes_bytes + k1 % Layout::span_k / Layout::super_block * Layout::record_bytes;
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < vectors; ++v) {
+        const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
+        record_scale[v] = load_record_scale<F>(panel_record, v % row_vectors);
+        if constexpr (F::has_minimum) record_minimum[v] = load_minimum(panel_record, v % row_vectors);
+      }
+    }
+    for (std::size_t k0 = k1; k0 < k1 + few_k<F>; k0 += code_block) {
       const std::size_t k = k0 % Layout::span_k;
       const std::byte* codes = span + k / code_block * Layout::code_bytes;
       record = span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
@@ -78,7 +89,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             if constexpr (Panels == 1) {  // the activations straight from memory
               STILLA_UNROLL
               for (std::size_t v = 0; v < vectors; ++v) {
-                const Int w = load_operand<F>(codes, line, half == 1, v);
+                const Int w = load_operand<F>(codes, line, half == 1, v, levels);
                 STILLA_UNROLL
                 for (std::size_t m = 0; m < MT; ++m) {
                   const std::size_t at = m % tokens_per_base * row + four;
@@ -92,7 +103,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
               Int w[vectors];
               STILLA_UNROLL
               for (std::size_t v = 0; v < vectors; ++v) {
-                w[v] = load_operand<F>(codes + v / row_vectors * panel_bytes, line, half == 1, v % row_vectors);
+                w[v] = load_operand<F>(codes + v / row_vectors * panel_bytes, line, half == 1, v % row_vectors, levels);
               }
               STILLA_UNROLL
               for (std::size_t m = 0; m < MT; ++m) {
@@ -107,7 +118,12 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {
           const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
-          const Float scale = load_scale<F>(panel + v / row_vectors * panel_bytes, panel_record, k0, g, v % row_vectors);
+          Float scale = zero();
+          if constexpr (keeps_record_scale<F>) {
+            scale = times_sub_scale<F>(record_scale[v], panel_record, k0, g, v % row_vectors);
+          } else {
+            scale = load_scale<F>(panel + v / row_vectors * panel_bytes, panel_record, k0, g, v % row_vectors);
+          }
           STILLA_UNROLL
           for (std::size_t m = 0; m < MT; ++m) {
             if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
@@ -115,10 +131,24 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * scales_row])), to_floats(dot[m][v]), acc[m][v]);
           }
           if constexpr (F::has_minimum && !has_sub_minimums<F>) {
-            const Float minimum = load_minimum(panel_record, v % row_vectors);
+            Float minimum = zero();
+            if constexpr (keeps_record_scale<F>) {
+              minimum = times_group_minimum<F>(record_minimum[v], panel_record, k0, g, v % row_vectors);
+            } else {
+              minimum = load_minimum(panel_record, v % row_vectors);
+            }
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
-              acc[m][v] = fused_multiply_add(minimum, set(scaled_sums[m * scales_row]), acc[m][v]);
+              Float sum = zero();
+              if constexpr (has_nibble_minimums<F>) {  // in vectors: a scalar conversion and a broadcast take twice the instructions
+                const std::int32_t* of_token = sums + 2 * m * scales_row;
+                Int of_group = set_s32(of_token[g == 0 ? 0 : 1]);
+                if (g == 1) of_group = sub_s32(of_group, set_s32(of_token[0]));
+                sum = mul(set(scales[m * scales_row]), to_floats(of_group));
+              } else {
+                sum = set(scaled_sums[m * scales_row]);
+              }
+              acc[m][v] = fused_multiply_add(minimum, sum, acc[m][v]);
             }
           }
         }

@@ -18,6 +18,7 @@
 //   first_of_pairs(p)          p[0], p[2], p[4] ...         of 2 * lanes int32
 //   second_of_pairs(p)         p[1], p[3], p[5] ...
 //   load_s8_as_s16(from)       2 * lanes signed bytes, widened to 16 bits each
+//   load_u8_as_s32(from)       lanes unsigned bytes, widened to 32 bits each
 //   bit_and bit_or bit_xor     of all bits
 //   shift_left<n>  shift_right<n>        of each 16 bits, zeros come in; what crosses a byte is masked by the caller
 //   high_nibbles(x)            the upper four bits of each byte, as a number

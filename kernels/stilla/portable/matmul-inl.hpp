@@ -66,21 +66,31 @@ HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
 
 // `line`: the 64-byte line of the block (layout/pack.hpp); `upper`: the high nibbles, k + 4; q: which rows. Four codes of each
 // of float_lanes / 2 rows as int16, the zero point not yet taken off.
+// levels: of a codebook, 16 bytes on a 16-byte boundary.
 template <class F>
-HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q) {
+HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q,
+                             [[maybe_unused]] const std::int8_t* levels) {
   const DCode d;
   const std::size_t at = q * hn::MaxLanes(d);
   const auto load = [&](std::size_t l) HWY_ATTR { return hn::LoadU(d, reinterpret_cast<const std::uint8_t*>(codes) + l * 64 + at); };
   if constexpr (F::code_bits == 8) {
     return hn::PromoteTo(DInt16(), hn::BitCast(DSignedCode(), load(line)));
   } else {
-    auto code = load(line);
-    code = upper ? hn::ShiftRight<4>(code) : hn::And(code, hn::Set(d, 15));
     const std::size_t g = 2 * line + (upper ? 1 : 0);  // which four k of the block
+    auto code = hn::Zero(d);
     const auto add_bit = [&](auto bits, std::size_t bit, std::uint8_t value) HWY_ATTR {
       const auto mask = hn::TestBit(bits, hn::Set(d, static_cast<std::uint8_t>(1u << bit)));
       code = hn::Or(code, hn::IfThenElseZero(mask, hn::Set(d, value)));
     };
+    if constexpr (F::code_bits == 2) {
+      add_bit(load(g / 4), g % 4 * 2, 1);
+      add_bit(load(g / 4), g % 4 * 2 + 1, 2);
+    } else if constexpr (F::code_bits == 3) {
+      if (g < 6) code = hn::And(upper ? hn::ShiftRight<4>(load(line)) : load(line), hn::Set(d, 7));
+      for (std::size_t l = 0; l < 3 && g >= 6; ++l) add_bit(load(l), g == 6 ? 3 : 7, static_cast<std::uint8_t>(1u << l));
+    } else {
+      code = upper ? hn::ShiftRight<4>(load(line)) : hn::And(load(line), hn::Set(d, 15));
+    }
     if constexpr (F::code_bits == 5) add_bit(load(4), g, 16);
     if constexpr (F::code_bits == 6) {
       const auto bits = load(4 + g / 4);
@@ -88,9 +98,8 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
       add_bit(bits, g % 4 * 2 + 1, 32);
     }
     if constexpr (F::is_codebook) {
-      alignas(16) static constexpr auto codebook = F::codebook;
       const hn::Full128<std::uint8_t> all16;  // all of the table; d has only 8 lanes on NEON
-      const auto table = hn::Load(all16, reinterpret_cast<const std::uint8_t*>(codebook.data()));
+      const auto table = hn::Load(all16, reinterpret_cast<const std::uint8_t*>(levels));
       return hn::PromoteTo(DInt16(), hn::BitCast(DSignedCode(), hn::TableLookupBytes(table, code)));
     } else {
       return hn::PromoteTo(DInt16(), code);
@@ -132,6 +141,8 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
   const DFloat df;
   const DInt32 di;
   const std::byte* panel = a.panels + p * Layout::panel_bytes(a.K);
+  alignas(16) std::int8_t levels[16] = {};
+  if constexpr (F::is_codebook) std::memcpy(levels, a.codebook, F::codebook.size());
 
   VFloat acc[MT][row_vectors];
   for (std::size_t m = 0; m < MT; ++m) {
@@ -170,7 +181,7 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
             broadcast[m] = hn::BitCast(DInt16(), hn::Set(hn::Repartition<std::int64_t, DFloat>(), four));
           }
           for (std::size_t q = 0; q < pair_vectors; ++q) {
-            const VInt16 w = load_codes<F>(codes, line, half == 1, q);
+            const VInt16 w = load_codes<F>(codes, line, half == 1, q, levels);
             for (std::size_t m = 0; m < MT; ++m) pairs[m][q] = add_pair_products(w, broadcast[m], pairs[m][q]);
           }
         }
@@ -188,9 +199,17 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
           scale = load_word_scale<F>(record + 4 * v * float_lanes, group_in_record);
         } else {
           scale = load_f16(record + 2 * v * float_lanes);
+          constexpr float factor = half_factor<decltype(F::scale(record))>;
+          if constexpr (factor != 1.0f) scale = hn::Mul(scale, hn::Set(df, factor));
           if constexpr (F::has_minimum && !has_sub_minimums<F>) minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
-          if constexpr (F::has_sub_scales) {
-            scale = hn::Mul(scale, load_s8(record + Layout::sub_scale_offset(group_in_record) + v * float_lanes));
+          [[maybe_unused]] const std::byte* sub_scales = record + Layout::sub_scale_offset(group_in_record) + v * float_lanes;
+          if constexpr (has_nibble_minimums<F>) {
+            const hn::Rebind<std::uint8_t, DInt32> d8;
+            const VInt32 pairs = hn::PromoteTo(di, hn::LoadU(d8, reinterpret_cast<const std::uint8_t*>(sub_scales)));
+            scale = hn::Mul(scale, hn::ConvertTo(df, hn::And(pairs, hn::Set(di, 15))));
+            minimum = hn::Mul(minimum, hn::ConvertTo(df, hn::ShiftRight<4>(pairs)));
+          } else if constexpr (F::has_sub_scales) {
+            scale = hn::Mul(scale, load_s8(sub_scales));
           }
         }
         for (std::size_t m = 0; m < MT; ++m) {
@@ -202,7 +221,8 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
           }
           acc[m][v] = hn::MulAdd(hn::Mul(scale, hn::Set(df, scale_x)), hn::ConvertTo(df, dot), acc[m][v]);
           if constexpr (F::has_minimum && !has_sub_minimums<F>) {
-            acc[m][v] = hn::MulAdd(minimum, hn::Set(df, a.x.row_scaled_sums(m0 + m)[block]), acc[m][v]);
+            const float sum = scale_x * static_cast<float>(a.x.sum_of(m0 + m, k0 + g * group, group));
+            acc[m][v] = hn::MulAdd(minimum, hn::Set(df, sum), acc[m][v]);
           }
         }
       }

@@ -34,7 +34,7 @@ struct MatmulPanels<Scalar, F> {
             for (std::size_t k = 0; k < group; ++k) {
               const int code = packed_code<F>(codes, r, k0 % code_block + k);
               if constexpr (F::is_codebook) {
-                dot += F::codebook[static_cast<std::size_t>(code)] * value(k);
+                dot += a.codebook[code] * value(k);
               } else {
                 dot += (code - F::zero_point) * value(k);
               }
@@ -42,7 +42,7 @@ struct MatmulPanels<Scalar, F> {
             const GroupScale w = packed_scale<F>(panel, r, k0);
             acc[r] = std::fma(w.scale * scale_x, static_cast<float>(dot), acc[r]);
             if constexpr (F::has_minimum && !has_sub_minimums<F>) {
-              acc[r] = std::fma(w.minimum, a.x.row_scaled_sums(m)[k0 / activation_block], acc[r]);
+              acc[r] = std::fma(w.minimum, scale_x * static_cast<float>(a.x.sum_of(m, k0, group)), acc[r]);
             }
           }
           if constexpr (has_sub_minimums<F>) {

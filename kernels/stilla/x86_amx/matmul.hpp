@@ -11,6 +11,7 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 template <QuantisedFormat F>
+  requires(!has_nibble_minimums<F>)
 struct MatmulPanels<Amx, F> {
   static constexpr TargetId implemented_on = Amx::id;
   static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {

@@ -93,12 +93,12 @@ struct CodeTable {
   alignas(64) std::uint16_t values[32];
 };
 template <class F>
-constexpr CodeTable code_table() {
+constexpr CodeTable code_table(const std::int8_t* codebook) {
   CodeTable table{};
   for (int code = 0; code < 32; ++code) {
     const int c = code % (1 << F::code_bits);
     int value = c - F::zero_point;
-    if constexpr (F::is_codebook) value = F::codebook[static_cast<std::size_t>(c)];
+    if constexpr (F::is_codebook) value = codebook[c];
     table.values[code] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(static_cast<float>(value)) >> 16);
   }
   return table;
@@ -141,6 +141,8 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
   using Layout = PanelLayout<F>;
   constexpr std::size_t groups = avx512vnni::groups_per_block<F>;
   const std::byte* panel = a.panels + (p0 + p) * Layout::panel_bytes(a.K);
+  CodeTable levels;
+  if constexpr (F::is_codebook) levels = code_table<F>(a.codebook);
   for (std::size_t k0 = k_begin; k0 < k_end; k0 += code_block) {
     const std::byte* codes = panel + Layout::codes_offset(k0);
     const std::byte* record = panel + Layout::record_offset(k0);
@@ -150,8 +152,8 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
     for (std::size_t four = 0; four < 8; ++four) {
       Int even, odd;  // the pairs (k, k + 2) and (k + 1, k + 3) of every row
       if constexpr (F::code_bits <= 5) {
-        alignas(64) static constexpr CodeTable table = code_table<F>();
-        const Int values = avx512vnni::load(table.values);
+        alignas(64) static constexpr CodeTable table = code_table<F>(detail::codebook_of<F>());
+        const Int values = avx512vnni::load(F::is_codebook ? levels.values : table.values);
         const Int code = avx512vnni::load_codes<F>(codes, four / 2, four % 2 == 1, 0);
         even = _mm512_permutexvar_epi16(code, values);  // reads 5 bits of 16
         odd = _mm512_permutexvar_epi16(avx512vnni::shift_right<8>(code), values);

@@ -6,8 +6,8 @@
 //   vpmaddubsw ymm       u8 * s8 pairs to s16, saturating                                          1        2       2
 //   vpmaddwd ymm         s16 pairs to s32                                                          1        2       2
 //
-// vpmaddubsw saturates at 2^15: unsigned codes, which have at most 6 bits, stay far below (2 * 63 * 128), and those that are
-// signed would need 8 bits and stay signed.
+// vpmaddubsw saturates at 2^15: unsigned codes, which have at most 6 bits, stay far below (2 * 63 * 128), and so do the levels of
+// small codebooks, which with 64 added are below 128 (2 * 127 * 128). Those that are signed would need 8 bits and stay signed.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +35,7 @@ inline constexpr int largest_code = 128;
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   Int pairs_s16x16;
-  if constexpr (F::code_bits == 8 || F::is_codebook) {
+  if constexpr (F::code_bits == 8 || (F::is_codebook && !has_small_codebook<F>)) {
     pairs_s16x16 = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
   } else {
     pairs_s16x16 = _mm256_maddubs_epi16(codes, x);

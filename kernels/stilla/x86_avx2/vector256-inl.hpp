@@ -117,6 +117,9 @@ STILLA_INLINE Float load_f16(const std::byte* from) {
 STILLA_INLINE Float load_s8(const std::byte* from) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
 }
+STILLA_INLINE Int load_u8_as_s32(const std::byte* from) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+}
 STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
   return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }

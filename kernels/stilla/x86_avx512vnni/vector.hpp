@@ -172,6 +172,9 @@ STILLA_INLINE Float load_s8(const std::byte* from) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 }
 
+STILLA_INLINE Int load_u8_as_s32(const std::byte* from) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
 STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A half that stands for 2^exponent times what it says. Formats whose levels are fractions of their scale's half have one, so that
+// their levels can be integers: scale and levels change by the same power of two, and no number changes.
+#pragma once
+
+#include <stilla/base/types.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+template <int exponent>
+struct scaled_f16 {
+  f16 stored;
+};
+
+namespace detail {
+// 2^exponent, exactly.
+constexpr float power_of_two(int exponent) {
+  float power = 1.0f;
+  for (; exponent < 0; ++exponent) power *= 0.5f;
+  for (; exponent > 0; --exponent) power *= 2.0f;
+  return power;
+}
+}  // namespace detail
+
+// What a scale's half is multiplied by: 1, unless the scale is a scaled_f16.
+template <class Scale>
+inline constexpr float half_factor = 1.0f;
+template <int exponent>
+inline constexpr float half_factor<scaled_f16<exponent>> = detail::power_of_two(exponent);
+
+// Exact: a half times a power of two not far from 1.
+template <int exponent>
+constexpr float to_float(scaled_f16<exponent> x) {
+  return to_float(x.stored) * half_factor<scaled_f16<exponent>>;
+}
+
+}}  // namespace stilla
