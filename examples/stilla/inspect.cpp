@@ -47,6 +47,19 @@ std::string metadata_text(const stilla::GgufFile& file) {
   return out;
 }
 
+// The files of a split model; nothing for a whole one.
+std::string parts_text(const stilla::GgufFile& file) {
+  if (file.part_count() == 1) return "";
+  std::string out = fmt::format("parts, {}\n", file.part_count());
+  for (std::size_t i = 0; i < file.part_count(); ++i) {
+    const std::string& path = file.part(i).path();
+    const auto tensors = std::count_if(file.tensors().begin(), file.tensors().end(), [&](const auto& tensor) { return tensor.file == i; });
+    out += fmt::format("  {}  {:>9}  {} tensors\n", stilla::printable(path.substr(path.find_last_of("/\\") + 1)),
+                       bytes_text(static_cast<double>(file.part(i).bytes().size())), tensors);
+  }
+  return out + "\n";
+}
+
 std::string tensors_text(const stilla::GgufFile& file) {
   struct Total {
     std::uint64_t tensors = 0;
@@ -129,8 +142,9 @@ int inspect(const InspectOptions& options) {
   }
   std::string out =
       fmt::format("{}: GGUF version {}, {}, {} parameters{}\n\n", stilla::printable_path(file.path()), file.version(),
-                  bytes_text(static_cast<double>(file.file().bytes().size())), parameter_count(file),
+                  bytes_text(static_cast<double>(file.size_bytes())), parameter_count(file),
                   file.is_packed() ? fmt::format(", packed in layout {}", stilla::packed_layout_version) : "");
+  out += parts_text(file);
   out += metadata_text(file);
   if (file.tensors().empty()) {
     out += "\nno tensors: a vocabulary, for `stilla tokenize`\n";

@@ -38,10 +38,12 @@ struct Options {
   std::size_t threads = 0;
 };
 
-// "m.gguf" becomes "m.stilla", or "m-st4.stilla" with other weights, "m-int4_channel-rotated.stilla" with rotated ones.
+// "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla", or "m-st4.stilla" with other weights, "m-int4_channel-rotated.stilla" with
+// rotated ones.
 std::string default_output(const Options& options) {
   const std::string& model = options.model;
-  std::string out = model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model;
+  const std::optional<stilla::GgufPartName> part = stilla::parse_gguf_part_path(model);
+  std::string out = part ? std::string(part->stem) : model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model;
   if (options.weights) out += fmt::format("-{}", stilla::format_name(*options.weights));
   if (options.rotation) out += "-rotated";
   if (!options.calibration.empty()) out += "-calibrated";

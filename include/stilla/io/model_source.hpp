@@ -45,6 +45,7 @@ struct TensorInfo {
   std::uint64_t size_bytes;
   std::uint64_t offset;  // of the first byte in its file, for messages
   bool is_packed;        // its bytes are panels (layout/pack.hpp), not rows of blocks
+  std::uint32_t file = 0;  // which of the source's files has it, from 0
 
   std::uint64_t columns() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }

@@ -45,6 +45,7 @@
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
+#include <stilla/io/unwritten_tail.hpp>
 #include <stilla/layout/pack.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -153,6 +154,7 @@ class PackedFileWriter {
   Result<std::uint64_t> plan() {
     if (source_.tensors().empty()) return refuse("there are no tensors to pack");
     if (source_.is_packed()) return refuse("is packed already");
+    if (Status s = check_written_to_the_end(source_); !s) return s.error();
     if (Status s = place(); !s) return s.error();
     header_ = build_header();
     std::uint64_t bytes = 0;
@@ -243,7 +245,7 @@ class PackedFileWriter {
   // Everything before the tensors, checksums and identity still zero.
   std::string build_header() {
     const auto is_kept = [](const GgufKey& key) {
-      return key.name != "general.alignment" && !key.name.starts_with("stilla.packed.");
+      return key.name != "general.alignment" && !key.name.starts_with("stilla.packed.") && !key.name.starts_with("split.");
     };
     const auto further_keys = keys_of(options_);
     const std::uint64_t own_keys = 5 + further_keys.size();
