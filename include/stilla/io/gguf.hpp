@@ -43,6 +43,7 @@
 #include <stilla/io/checked.hpp>
 #include <stilla/io/gguf_parser.hpp>
 #include <stilla/io/gguf_parts.hpp>
+#include <stilla/io/gguf_records.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/mapped_file.hpp>
 #include <stilla/io/model_source.hpp>
@@ -152,7 +153,7 @@ class GgufFile final : public ModelSource {
   std::uint64_t alignment() const { return contents().alignment; }
   std::uint64_t data_offset() const { return contents().data_offset; }
   // True if its matrices are packed already (packed_file.hpp).
-  bool is_packed() const { return contents().is_packed; }
+  bool is_packed() const override { return contents().is_packed; }
 
   // Both in file order, part after part.
   std::span<const GgufKey> keys() const { return contents().keys; }
@@ -185,6 +186,13 @@ class GgufFile final : public ModelSource {
   // value fits, and for integer T booleans as 0 and 1; for floating T float32 and float64 are.
   template <class T>
   Result<std::vector<T>> get_array(std::string_view key) const;
+
+  // But for those that say how this file is laid out.
+  Result<GgufRecords> metadata_records() const override;
+  std::optional<std::uint32_t> foreign_type_number(const TensorInfo& tensor) const override {
+    const GgufTensor* found = find_tensor(tensor.name);
+    return found ? std::optional(found->type) : std::nullopt;
+  }
 
   Result<Vocabulary> vocabulary() const override;
   Result<std::string_view> chat_template() const override { return get_string_or("tokenizer.chat_template", ""); }
@@ -459,6 +467,17 @@ inline Status GgufFile::read_token_id(std::string_view key, std::size_t tokens, 
   return success();
 }
 
+inline Result<GgufRecords> GgufFile::metadata_records() const {
+  GgufRecords out;
+  const std::span<const std::byte> bytes = file().bytes();
+  for (const GgufKey& key : keys()) {
+    if (key.name == "general.alignment" || key.name.starts_with("stilla.packed.") || key.name.starts_with("split.")) continue;
+    out.record(bytes.subspan(static_cast<std::size_t>(key.record_offset),
+                             static_cast<std::size_t>(key.value_offset + key.value_bytes - key.record_offset)));
+  }
+  return out;
+}
+
 inline Result<Vocabulary> GgufFile::vocabulary() const {
   const Result<std::string_view> model = get_string("tokenizer.ggml.model");
   if (!model) return model.error();
@@ -482,6 +501,14 @@ inline Result<Vocabulary> GgufFile::vocabulary() const {
   };
   for (const auto& [key, id] : ids) {
     if (Status s = read_token_id(key, tokens, id); !s) return s.error();
+  }
+  if (has(end_ids_key)) {
+    Result<std::vector<std::uint32_t>> ends = get_array<std::uint32_t>(end_ids_key);
+    if (!ends) return ends.error();
+    for (const std::uint32_t id : *ends) {
+      if (id >= tokens) return key_error(end_ids_key, "found ", id, "; expected 0 to ", tokens - 1);
+    }
+    out.ends = std::move(*ends);
   }
   const Result<bool> add_bos = get_bool_or("tokenizer.ggml.add_bos_token", false);
   if (!add_bos) return add_bos.error();

@@ -29,6 +29,8 @@ struct Vocabulary {
   std::vector<std::string> merges;  // "left right", the most urgent first
   std::string pretokenizer;         // a name of pretokenizer_names (text/pretokenizer.hpp)
   std::optional<std::uint32_t> bos, eos, eot, padding, unknown;
+  std::vector<std::uint32_t> ends;  // further tokens after which an answer has ended
+  std::optional<bool> nfc;          // text is brought into Unicode's form C first; none: as the pre-tokenizer's models do
   bool add_bos = false;  // whether a prompt that no chat template wraps begins with bos
 };
 

@@ -305,6 +305,7 @@ inline Status Tokenizer::add_ids(const Vocabulary& vocabulary) {
   add_bos_ = vocabulary.add_bos;
   if (vocabulary.eos) ends_.push_back(*vocabulary.eos);
   if (vocabulary.eot) ends_.push_back(*vocabulary.eot);
+  ends_.insert(ends_.end(), vocabulary.ends.begin(), vocabulary.ends.end());
   constexpr std::string_view end_texts[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",           "<|end_of_text|>",
                                             "<|eom_id|>", "<|EOT|>",       "<｜end▁of▁sentence｜>"};
   for (const std::string_view text : end_texts) {
