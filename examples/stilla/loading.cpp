@@ -19,7 +19,7 @@ namespace program {
 
 OpenedModel open_model(const ModelOptions& options) {
   choose_target(options.target);
-  std::unique_ptr<stilla::ModelSource> source = open_model_source(options.path);
+  std::unique_ptr<stilla::ModelSource> source = open_model_source(options.path, options.load_mode);
   ModelFacts facts = value_of(read_model_facts(*source));
   stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source));
   std::size_t context = facts.context;
