@@ -451,7 +451,7 @@ TEST(Gguf, SplitFilesNameTheirParts) {
   };
   const std::string named = message("dir/r1-q4-00002-of-00003.gguf");
   EXPECT_NE(named.find("part 2 of 3 of a split model; its parts are r1-q4-00001-of-00003.gguf to "
-                       "r1-q4-00003-of-00003.gguf; merge them"),
+                       "r1-q4-00003-of-00003.gguf; expected a whole model"),
             std::string::npos)
       << named;
   EXPECT_NE(message("renamed.gguf").find("its parts are NAME-00001-of-00003.gguf to NAME-00003-of-00003.gguf"),

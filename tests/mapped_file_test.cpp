@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <stilla/io/gguf.hpp>
+#include <stilla/io/mapping_guard.hpp>
 
 #include "gguf_builder.hpp"
 
@@ -113,6 +114,69 @@ TEST(MappedFile, ReadModeIsImmuneToTruncation) {
   EXPECT_EQ(load_as<float>(file->tensor_bytes(file->tensors()[0]).data() + 20), 6.0f);
   std::remove(path.c_str());
 }
+
+#if !defined(_WIN32)
+void say_and_exit(const char* path) {
+  const std::string_view text(path);
+  if (::write(2, text.data(), text.size()) < 0) ::_exit(2);
+  ::_exit(1);
+}
+
+// In a process of its own, with a file of four pages that becomes one byte long: what `touch` does with it there.
+template <class Touch>
+void in_a_guarded_process(Touch touch) {
+  const std::string path = temporary_path("short\nened.bin");
+  write_file(path, std::string(4 * 4096, 'x'));
+  if (!guard_mapped_files(say_and_exit)) ::_exit(3);
+  const Result<MappedFile> before = MappedFile::open(temporary_path("short\nened.bin"));
+  Result<MappedFile> file = MappedFile::open(path);
+  if (!file || !before) ::_exit(4);
+  const MappedFile moved = std::move(*file);
+  if (::truncate(path.c_str(), 1) != 0) ::_exit(5);
+  touch(moved);
+  ::_exit(6);
+}
+
+using MappingGuardDeathTest = ::testing::Test;
+
+TEST(MappingGuardDeathTest, TellsThePathOfAFileThatBecameShorter) {
+  ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  const auto touch = [](const MappedFile& file) { (void)*const_cast<const volatile std::byte*>(file.bytes().data() + 3 * 4096); };
+  EXPECT_EXIT(in_a_guarded_process(touch), ::testing::ExitedWithCode(1), "short\\\\x0aened.bin$");
+}
+
+TEST(MappingGuardDeathTest, LeavesOtherBusErrorsAlone) {
+  ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  const auto sent = [](const MappedFile&) { ::raise(SIGBUS); };
+  EXPECT_EXIT(in_a_guarded_process(sent), ::testing::KilledBySignal(SIGBUS), "");
+}
+
+TEST(MappingGuard, KnowsWhatIsMappedNow) {
+  ASSERT_TRUE(guard_mapped_files(say_and_exit));
+  const std::string path = temporary_path("guarded.bin");
+  write_file(path, std::string(5000, 'x'));
+  std::uintptr_t address = 0;
+  {
+    const Result<MappedFile> file = MappedFile::open(path);
+    ASSERT_TRUE(file);
+    address = reinterpret_cast<std::uintptr_t>(file->bytes().data());
+    for (const std::size_t at : {std::size_t{0}, std::size_t{4999}}) {
+      const char* found = detail::guarded_path(address + at);
+      ASSERT_NE(found, nullptr);
+      EXPECT_EQ(std::string(found), path);
+    }
+    EXPECT_EQ(detail::guarded_path(address + 5000), nullptr);
+    const Result<MappedFile> copy = MappedFile::open(path, LoadMode::read);
+    EXPECT_EQ(detail::guarded_path(reinterpret_cast<std::uintptr_t>(copy->bytes().data())), nullptr);
+  }
+  EXPECT_EQ(detail::guarded_path(address), nullptr);
+  std::vector<MappedFile> many;  // more than the table holds
+  for (std::size_t i = 0; i < detail::guarded_files.size() + 10; ++i) many.push_back(std::move(*MappedFile::open(path)));
+  many.clear();
+  EXPECT_TRUE(MappedFile::open(path));
+  std::remove(path.c_str());
+}
+#endif
 
 #if defined(__linux__)
 TEST(MappedFile, AThousandLoadsLeaveNothingOpen) {

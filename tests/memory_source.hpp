@@ -84,6 +84,7 @@ class MemorySource final : public stilla::ModelSource {
   }
   stilla::Result<stilla::Vocabulary> vocabulary() const override { return words; }
   stilla::Result<std::string_view> chat_template() const override { return std::string_view(); }
+  stilla::Result<stilla::GgufRecords> metadata_records() const override { return stilla::GgufRecords(); }
   std::string key_place(std::string_view key) const override { return stilla::concat(path_, ": entry '", key, "'"); }
   std::string tensor_place(std::string_view name) const override { return stilla::concat(path_, ": array '", name, "'"); }
   std::string vocabulary_place() const override { return path_ + ": words"; }

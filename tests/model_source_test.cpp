@@ -91,7 +91,9 @@ TEST(ModelSource, WhatIsWrongWithMetadataIsSaidInItsWords) {
 
 TEST(ModelSource, BringsAVocabulary) {
   MemorySource source;
-  source.words = {{"a", "b", "ab"}, {}, {"a b"}, "qwen2", {}, {}, {}, {}, {}, false};
+  source.words.tokens = {"a", "b", "ab"};
+  source.words.merges = {"a b"};
+  source.words.pretokenizer = "qwen2";
   const Result<Tokenizer> tokenizer = read_tokenizer(source);
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
   EXPECT_EQ(tokenizer->encode("ab", SpecialTokens::as_text), std::vector<std::uint32_t>{2});

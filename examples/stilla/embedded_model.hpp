@@ -17,10 +17,12 @@ namespace program {
 extern const std::size_t embedded_bytes;
 extern const std::uint64_t embedded_words[];
 
-// The model of this path; an empty one: the embedded model. As a GGUF file for commands that show or write what such files
-// hold, as any kind of source for those that run it.
-stilla::GgufFile open_model_file(const std::string& path);
-std::unique_ptr<stilla::ModelSource> open_model_source(const std::string& path);
+// The model of this path; an empty one: the embedded model. As a GGUF file for commands that show what such files hold, as any
+// kind of source for the others: a GGUF file or a folder as Hugging Face has it.
+stilla::GgufFile open_model_file(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
+bool is_folder(const std::string& path);
+stilla::Result<std::unique_ptr<stilla::ModelSource>> try_open_model_source(const std::string& path, stilla::LoadMode mode);
+std::unique_ptr<stilla::ModelSource> open_model_source(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
 
 // Two lines for a conversation with the embedded model: how to talk to a real one, and which fit this machine's memory.
 std::string larger_models_text();

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,11 +32,6 @@ struct InspectOptions {
   std::optional<stilla::FormatId> weights = std::nullopt;
 };
 
-std::string type_name(std::uint32_t number) {
-  const stilla::GgufTensorType* type = stilla::find_tensor_type(number);
-  return type != nullptr ? std::string(type->name) : fmt::format("type {}", number);
-}
-
 std::string metadata_text(const stilla::GgufFile& file) {
   std::size_t width = 0;
   for (const stilla::GgufKey& key : file.keys()) width = std::max(width, std::min<std::size_t>(key.name.size(), 48));
@@ -46,23 +42,37 @@ std::string metadata_text(const stilla::GgufFile& file) {
   return out;
 }
 
-std::string tensors_text(const stilla::GgufFile& file) {
+// The files of a split model; nothing for a whole one.
+std::string parts_text(const stilla::GgufFile& file) {
+  if (file.part_count() == 1) return "";
+  std::string out = fmt::format("parts, {}\n", file.part_count());
+  for (std::size_t i = 0; i < file.part_count(); ++i) {
+    const std::string& path = file.part(i).path();
+    const auto tensors = std::count_if(file.tensors().begin(), file.tensors().end(), [&](const auto& tensor) { return tensor.file == i; });
+    out += fmt::format("  {}  {:>9}  {} tensors\n", stilla::printable(path.substr(path.find_last_of("/\\") + 1)),
+                       bytes_text(static_cast<double>(file.part(i).bytes().size())), tensors);
+  }
+  return out + "\n";
+}
+
+std::string tensors_text(const stilla::ModelSource& source) {
   struct Total {
     std::uint64_t tensors = 0;
     std::uint64_t weights = 0;
     std::uint64_t bytes = 0;
   };
-  std::map<std::uint32_t, Total> totals;
+  std::map<std::string_view, Total> totals;
   std::size_t width = 4;
-  for (const stilla::GgufTensor& tensor : file.tensors()) width = std::max(width, tensor.name.size());
-  std::string out = fmt::format("\ntensors, {}\n  {:<{}}  {:<16}  {:<8}  {:>13}\n", file.tensors().size(), "name",
+  for (std::size_t i = 0; i < source.tensor_count(); ++i) width = std::max(width, source.tensor(i).name.size());
+  std::string out = fmt::format("\ntensors, {}\n  {:<{}}  {:<16}  {:<8}  {:>13}\n", source.tensor_count(), "name",
                                 width, "shape", "type", "bytes");
-  for (const stilla::GgufTensor& tensor : file.tensors()) {
+  for (std::size_t i = 0; i < source.tensor_count(); ++i) {
+    const stilla::TensorInfo& tensor = source.tensor(i);
     const std::vector<std::uint64_t> shape(tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims);
     out += fmt::format("  {:<{}}  {:<16}  {:<8}  {:>13}{}\n", stilla::printable(tensor.name), width,
-                       fmt::format("[{}]", fmt::join(shape, ", ")), type_name(tensor.type), tensor.size_bytes,
+                       fmt::format("[{}]", fmt::join(shape, ", ")), tensor.type_name, tensor.size_bytes,
                        tensor.is_packed ? "  packed" : "");
-    Total& total = totals[tensor.type];
+    Total& total = totals[tensor.type_name];
     ++total.tensors;
     total.weights += tensor.columns() * tensor.rows();
     total.bytes += tensor.size_bytes;
@@ -70,13 +80,13 @@ std::string tensors_text(const stilla::GgufFile& file) {
   out += fmt::format("\ntotals\n  {:<8}  {:>7}  {:>14}  {:>14}  {:>11}\n", "type", "tensors", "parameters", "bytes",
                      "bits/weight");
   Total all;
-  const auto line = [&](const std::string& name, const Total& total) {
+  const auto line = [&](std::string_view name, const Total& total) {
     const double bits = static_cast<double>(total.bytes) * 8 / static_cast<double>(total.weights);
     out += fmt::format("  {:<8}  {:>7}  {:>14}  {:>14}  {:>11.2f}\n", name, total.tensors, total.weights, total.bytes,
                        bits);
   };
   for (const auto& [type, total] : totals) {
-    line(type_name(type), total);
+    line(type, total);
     all.tensors += total.tensors;
     all.weights += total.weights;
     all.bytes += total.bytes;
@@ -85,7 +95,7 @@ std::string tensors_text(const stilla::GgufFile& file) {
   return out;
 }
 
-std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts, std::optional<stilla::FormatId> weights) {
+std::string memory_text(const stilla::ModelSource& file, const ModelFacts& facts, std::optional<stilla::FormatId> weights) {
   const std::size_t batch = EngineOptions{}.batch;
   std::vector<std::size_t> contexts;
   for (const std::size_t context : {std::size_t{512}, std::size_t{4096}, std::size_t{32768}, std::size_t{131072}}) {
@@ -113,7 +123,34 @@ std::string memory_text(const stilla::GgufFile& file, const ModelFacts& facts, s
   return out;
 }
 
+std::string model_text(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
+  const stilla::Result<ModelFacts> facts = read_model_facts(source);
+  if (facts) report_notes(*facts);
+  return tensors_text(source) + (facts ? memory_text(source, *facts, weights)
+                                       : fmt::format("\nnot a model that can be run: {}\n", facts.error().message));
+}
+
+// A folder's metadata is shown as a GGUF file would have it.
+int inspect_folder(const InspectOptions& options) {
+  if (options.verify) fail(exit_usage, fmt::format("{}: only packed files have checksums to verify", stilla::printable_path(options.path)));
+  const std::unique_ptr<stilla::ModelSource> source = open_model_source(options.path);
+  const stilla::GgufRecords records = value_of(source->metadata_records());
+  stilla::GgufRecords header;
+  header.bytes = "GGUF";
+  header.add(std::uint32_t{3});
+  header.add(std::uint64_t{0});
+  header.add(records.count);
+  header.bytes += records.bytes;
+  const stilla::GgufFile metadata =
+      value_of(stilla::GgufFile::parse(stilla::MappedFile::from_memory(std::as_bytes(std::span(header.bytes)), source->path())));
+  write_output(fmt::format("{}: Hugging Face folder, {}, {} parameters\n\n", stilla::printable_path(source->path()),
+                           bytes_text(static_cast<double>(source->size_bytes())), parameter_count(*source)) +
+               metadata_text(metadata) + model_text(*source, options.weights));
+  return 0;
+}
+
 int inspect(const InspectOptions& options) {
+  if (is_folder(options.path)) return inspect_folder(options);
   const stilla::GgufFile file = open_model_file(options.path);
   if (file.is_packed() && options.weights) {
     fail(exit_usage, fmt::format("{}: is packed; only the file it was packed from can be requantised",
@@ -128,17 +165,14 @@ int inspect(const InspectOptions& options) {
   }
   std::string out =
       fmt::format("{}: GGUF version {}, {}, {} parameters{}\n\n", stilla::printable_path(file.path()), file.version(),
-                  bytes_text(static_cast<double>(file.file().bytes().size())), parameter_count(file),
+                  bytes_text(static_cast<double>(file.size_bytes())), parameter_count(file),
                   file.is_packed() ? fmt::format(", packed in layout {}", stilla::packed_layout_version) : "");
+  out += parts_text(file);
   out += metadata_text(file);
   if (file.tensors().empty()) {
     out += "\nno tensors: a vocabulary, for `stilla tokenize`\n";
   } else {
-    out += tensors_text(file);
-    const stilla::Result<ModelFacts> facts = read_model_facts(file);
-    out += facts ? memory_text(file, *facts, options.weights)
-                 : fmt::format("\nnot a model that can be run: {}\n", facts.error().message);
-    if (facts) report_notes(*facts);
+    out += model_text(file, options.weights);
   }
   write_output(out);
   return 0;
@@ -151,7 +185,8 @@ void add_inspect(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("inspect", "Show what a GGUF file holds and the memory it needs");
   command
       ->add_option("model,-m,--model", options->path,
-                   "A GGUF file, packed or not; one without tensors will do (default: the model in this program)")
+                   "A GGUF file, packed or not, one without tensors, a part of a split one, or a folder as Hugging Face has it "
+                   "(default: the model in this program)")
       ->type_name("FILE");
   add_weights_option(*command, options->weights,
                      "State the memory for layers requantised to this format, st4 for instance");

@@ -28,7 +28,7 @@ void report_notes(const ModelFacts& facts) {
 
 OpenedModel open_model(const ModelOptions& options) {
   choose_target(options.target);
-  std::unique_ptr<stilla::ModelSource> source = open_model_source(options.path);
+  std::unique_ptr<stilla::ModelSource> source = open_model_source(options.path, options.load_mode);
   ModelFacts facts = value_of(read_model_facts(*source, options.rope));
   report_notes(facts);
   stilla::Tokenizer tokenizer = open_tokenizer(*source, options.pretokenizer);

@@ -86,10 +86,18 @@ void add_pretokenizer_option(CLI::App& app, std::string& name) {
       ->type_name("NAME");
 }
 
+void add_no_mmap_option(CLI::App& app, stilla::LoadMode& mode) {
+  app.add_flag_callback(
+      "--no-mmap", [&mode] { mode = stilla::LoadMode::read; },
+      "Read the whole file into memory and do not map it: it may change then, and takes its size in memory, beside the weights");
+}
+
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
   app.add_option("-m,--model", options.path,
-                 "The model, a GGUF file, packed (stilla pack) or not (default: a tiny one that is in this program)")
+                 "The model: a GGUF file, packed (stilla pack) or not, a part of a split one, or a folder as Hugging Face has it, with "
+                 "config.json and safetensors (default: a tiny one that is in this program)")
       ->type_name("FILE");
+  add_no_mmap_option(app, options.load_mode);
   app.add_option("--target", options.target, "Force an instruction set instead of taking this CPU's best")
       ->type_name("NAME")
       ->envname("STILLA_TARGET");

@@ -20,6 +20,7 @@
 #include <stilla/base/error.hpp>
 #include <stilla/contract/activation_q8.hpp>
 #include <stilla/format/format_id.hpp>
+#include <stilla/io/mapped_file.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/model/config.hpp>
 #include <stilla/sampling.hpp>
@@ -85,6 +86,7 @@ std::vector<T> parse_list(const std::string& name, std::string_view text, T leas
 // What every command that evaluates a model takes.
 struct ModelOptions {
   std::string path;
+  stilla::LoadMode load_mode = stilla::LoadMode::map;
   std::string target;  // empty: the best
   stilla::KvType kv_type = stilla::KvType::f16;
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
@@ -99,6 +101,7 @@ struct ModelOptions {
 void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
 void add_pretokenizer_option(CLI::App& app, std::string& name);
+void add_no_mmap_option(CLI::App& app, stilla::LoadMode& mode);
 enum class ThreadOption { one, several };  // bench has its own -t
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
 // --rope-*, for texts longer than those of the training: run, chat, logits, bench.

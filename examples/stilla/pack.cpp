@@ -18,6 +18,7 @@
 #include <stilla/base/thread_pool.hpp>
 
 #include "commands.hpp"
+#include "embedded_model.hpp"
 #include "engine.hpp"
 #include "loading.hpp"
 #include "options.hpp"
@@ -35,13 +36,17 @@ struct Options {
   std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
   std::optional<stilla::Rotation> rotation = std::nullopt;
   std::string calibration;  // a text file; empty: none
+  stilla::LoadMode load_mode = stilla::LoadMode::map;
   std::size_t threads = 0;
 };
 
-// "m.gguf" becomes "m.stilla", or "m-st4.stilla" with other weights, "m-int4_channel-rotated.stilla" with rotated ones.
+// "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla", or "m-st4.stilla" with other weights, "m-int4_channel-rotated.stilla" with
+// rotated ones.
 std::string default_output(const Options& options) {
-  const std::string& model = options.model;
-  std::string out = model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model;
+  std::string model = options.model;
+  while (model.size() > 1 && model.ends_with('/')) model.pop_back();  // a folder's
+  const std::optional<stilla::GgufPartName> part = stilla::parse_gguf_part_path(model);
+  std::string out = part ? std::string(part->stem) : model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model;
   if (options.weights) out += fmt::format("-{}", stilla::format_name(*options.weights));
   if (options.rotation) out += "-rotated";
   if (!options.calibration.empty()) out += "-calibrated";
@@ -50,7 +55,7 @@ std::string default_output(const Options& options) {
 
 // An earlier packed file is replaced, and told apart from one that is up to date. Anything else stays: a wrong -o must not
 // cost somebody a model.
-bool is_up_to_date(const stilla::GgufFile& source, const std::string& output, const stilla::PackOptions& options) {
+bool is_up_to_date(const stilla::ModelSource& source, const std::string& output, const stilla::PackOptions& options) {
   std::error_code ignored;
   if (!std::filesystem::exists(file_path(output), ignored)) return false;
   if (std::filesystem::equivalent(file_path(source.path()), file_path(output), ignored)) {
@@ -76,10 +81,11 @@ void check_space(std::uint64_t needed, const std::string& output) {
 }
 
 // ", 168 of 169 matrices as st4"; nothing where the weights stay as they are.
-std::string requantised_text(const stilla::GgufFile& source, std::optional<stilla::FormatId> weights) {
+std::string requantised_text(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
   if (!weights) return "";
   std::size_t matrices = 0, requantised = 0;
-  for (const stilla::GgufTensor& tensor : source.tensors()) {
+  for (std::size_t i = 0; i < source.tensor_count(); ++i) {
+    const stilla::TensorInfo& tensor = source.tensor(i);
     matrices += tensor.is_matrix();
     requantised += tensor.is_matrix() && stilla::requantised_format(tensor, weights) == *weights;
   }
@@ -89,7 +95,7 @@ std::string requantised_text(const stilla::GgufFile& source, std::optional<still
 // What the layers are made of beside the file: rotations, and a text to choose codes by.
 class Change {
  public:
-  Change(const Options& options, const stilla::GgufFile& source, stilla::Parallel parallel) {
+  Change(const Options& options, const stilla::ModelSource& source, stilla::Parallel parallel) {
     if (!options.rotation && options.calibration.empty()) return;
     stilla::RotatedWeights rotated =
         value_of(stilla::RotatedWeights::create(source, options.rotation.value_or(stilla::Rotation{})));
@@ -115,10 +121,10 @@ class Change {
       ids.resize(most_tokens);
     }
     if (ids.empty()) fail(exit_usage, fmt::format("--calibrate {}: the file has no text", stilla::printable_path(options.calibration)));
-    const auto load = [path = options.model, parallel]() -> stilla::Result<stilla::Model> {
-      stilla::Result<stilla::GgufFile> file = stilla::GgufFile::open(path);
-      if (!file) return file.error();
-      return stilla::Model::load(std::move(*file), parallel);
+    const auto load = [path = options.model, mode = options.load_mode, parallel]() -> stilla::Result<stilla::Model> {
+      stilla::Result<std::unique_ptr<stilla::ModelSource>> model = try_open_model_source(path, mode);
+      if (!model) return model.error();
+      return stilla::Model::load(std::move(*model), parallel);
     };
     stilla::CalibrationOptions calibration;
     calibration.progress = [this](std::size_t done, std::size_t total) {
@@ -143,7 +149,8 @@ class Change {
 int pack(const Options& options) {
   const Stopwatch watch;
   const std::string output = options.output.empty() ? default_output(options) : options.output;
-  const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
+  const std::unique_ptr<stilla::ModelSource> opened = open_model_source(options.model, options.load_mode);
+  const stilla::ModelSource& source = *opened;
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
   report_notes(value_of(read_model_facts(source)));  // what could not be run is not worth packing
   stilla::ThreadPool pool(thread_count(options.threads));
@@ -180,9 +187,10 @@ int pack(const Options& options) {
 void add_pack(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("pack", "Write a model as the kernels read it, for starting at once");
-  command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
+  command->add_option("model,-m,--model", options->model, "The model: a GGUF file, a part of one, or a folder as Hugging Face has it")->type_name("FILE")->required();
   command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)")
       ->type_name("FILE");
+  add_no_mmap_option(*command, options->load_mode);
   add_weights_option(
       *command, options->weights,
       "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");

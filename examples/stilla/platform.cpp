@@ -9,6 +9,8 @@
 #include <iterator>
 #include <string_view>
 
+#include <stilla/io/mapping_guard.hpp>
+
 #if defined(_WIN32)
 #include <stilla/base/windows.hpp>
 
@@ -31,6 +33,7 @@ namespace program {
 namespace {
 
 constexpr int exit_interrupted = 130;
+[[maybe_unused]] constexpr int exit_lost_file = 1;
 constexpr std::string_view end_of_line = "\x1b[0m\n";  // written on Ctrl-C: the terminal may be showing dim text
 
 std::atomic<int> finishing_scopes{0};
@@ -191,7 +194,22 @@ extern "C" void on_sigint(int) {
 }
 }  // namespace
 
+namespace {
+// A mapped model became shorter, or its disk failed. In a signal handler: nothing but system calls.
+void on_lost_file(const char* path) {
+  const auto say = [](std::string_view text) {
+    if (write(STDERR_FILENO, text.data(), text.size()) < 0) return;
+  };
+  if (isatty(STDERR_FILENO) != 0) say(end_of_line);
+  say("stilla: ");
+  say(path);
+  say(": the file became shorter while it was in use, or its disk failed (--no-mmap reads it into memory before)\n");
+  _exit(exit_lost_file);
+}
+}  // namespace
+
 void prepare_process() {
+  (void)stilla::guard_mapped_files(on_lost_file);  // without it the system ends the program as well, only without a word
   std::signal(SIGPIPE, SIG_IGN);
   struct sigaction action {};
   action.sa_handler = on_sigint;

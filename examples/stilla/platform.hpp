@@ -13,7 +13,7 @@
 namespace program {
 
 // Call first. A closed pipe becomes a failed write, text on consoles is UTF-8, standard streams carry bytes unchanged,
-// Ctrl-C ends the program with status 130.
+// Ctrl-C ends the program with status 130, a mapped file that becomes shorter ends it with a sentence and status 1.
 void prepare_process();
 
 // The arguments behind the program's name, as UTF-8.

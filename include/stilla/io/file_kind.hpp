@@ -52,7 +52,7 @@ inline std::string guess_file_kind(std::span<const std::byte> bytes) {
     if (head.starts_with(signature.magic)) return std::string(signature.kind);
   }
   if (bytes.size() > 9 && head[8] == '{' && load_as<std::uint64_t>(bytes.data()) <= bytes.size() - 8) {
-    return "a safetensors file (convert it to GGUF first)";
+    return "a safetensors file (name the folder that it lies in)";
   }
   const std::size_t text_begin = std::min(head.find_first_not_of(" \t\r\n\xef\xbb\xbf"), head.size());
   const std::string_view text = head.substr(text_begin);

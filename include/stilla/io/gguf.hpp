@@ -46,6 +46,8 @@
 #include <stilla/base/error.hpp>
 #include <stilla/io/checked.hpp>
 #include <stilla/io/gguf_parser.hpp>
+#include <stilla/io/gguf_parts.hpp>
+#include <stilla/io/gguf_records.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/mapped_file.hpp>
 #include <stilla/io/model_source.hpp>
@@ -108,47 +110,78 @@ class GgufStrings {
 
 class GgufFile final : public ModelSource {
  public:
+  // The file, or all parts of a split model if it is one of them (gguf_parts.hpp).
   static Result<GgufFile> open(std::string path, LoadMode mode = LoadMode::map) {
     Result<MappedFile> file = MappedFile::open(std::move(path), mode);
     if (!file) return file.error();
-    return parse(std::move(*file));
-  }
-
-  static Result<GgufFile> parse(MappedFile file) {
-    GgufFile out(std::move(file));
-    if (Status s = parse_gguf(out.file_, out.contents_); !s) return s.error();
+    Result<Part> part = parse_part(std::move(*file));
+    if (!part) return part.error();
+    GgufFile out;
+    if (part->contents.split.count <= 1) {
+      out.parts_.push_back(std::move(*part));
+    } else if (Status s = out.open_parts(std::move(*part), mode); !s) {
+      return s.error();
+    }
+    if (Status s = out.collect_tensors(); !s) return s.error();
     return out;
   }
 
-  const MappedFile& file() const { return file_; }
-  const std::string& path() const override { return file_.path(); }
-  std::uint64_t size_bytes() const override { return file_.bytes().size(); }
-  std::uint32_t version() const { return contents_.version; }
-  std::uint64_t alignment() const { return contents_.alignment; }
-  std::uint64_t data_offset() const { return contents_.data_offset; }
-  // True if its matrices are packed already (packed_file.hpp).
-  bool is_packed() const { return contents_.is_packed; }
+  // A file that is whole: its bytes say nothing of where other parts are.
+  static Result<GgufFile> parse(MappedFile file) {
+    Result<Part> part = parse_part(std::move(file));
+    if (!part) return part.error();
+    const GgufSplit split = part->contents.split;
+    if (split.count > 1) {
+      const std::string& name = part->file.path();
+      return Error{ErrorKind::refused_file, concat(printable_path(name), ": ", gguf_part_text(name, split.number + 1, split.count),
+                                                   "; expected a whole model")};
+    }
+    GgufFile out;
+    out.parts_.push_back(std::move(*part));
+    if (Status s = out.collect_tensors(); !s) return s.error();
+    return out;
+  }
 
-  // Both in file order.
-  std::span<const GgufKey> keys() const { return contents_.keys; }
-  std::span<const GgufTensor> tensors() const { return contents_.tensors; }
+  // The file; of several parts the first, which has the keys. Offsets of keys are in this one.
+  const MappedFile& file() const { return parts_.front().file; }
+  const std::string& path() const override { return file().path(); }
+  std::uint64_t size_bytes() const override {
+    std::uint64_t bytes = 0;
+    for (const Part& part : parts_) bytes += part.file.bytes().size();
+    return bytes;
+  }
+  // Files that it is made of; of one whole file 1. `file` of a tensor counts them.
+  std::size_t part_count() const { return parts_.size(); }
+  const MappedFile& part(std::size_t i) const { return parts_[i].file; }
+  std::uint32_t version() const { return contents().version; }
+  std::uint64_t alignment() const { return contents().alignment; }
+  std::uint64_t data_offset() const { return contents().data_offset; }
+  // True if its matrices are packed already (packed_file.hpp).
+  bool is_packed() const override { return contents().is_packed; }
+
+  // Both in file order, part after part.
+  std::span<const GgufKey> keys() const { return contents().keys; }
+  std::span<const GgufTensor> tensors() const { return tensors_; }
 
   // Null if there is none.
   const GgufKey* find(std::string_view key) const {
-    return detail::find_by_name(contents_.keys, contents_.keys_by_name, key);
+    return detail::find_by_name(contents().keys, contents().keys_by_name, key);
   }
   const GgufTensor* find_tensor(std::string_view name) const override {
-    return detail::find_by_name(contents_.tensors, contents_.tensors_by_name, name);
+    return detail::find_by_name(tensors_, tensors_by_name_, name);
   }
-  std::size_t tensor_count() const override { return contents_.tensors.size(); }
-  const GgufTensor& tensor(std::size_t i) const override { return contents_.tensors[i]; }
+  std::size_t tensor_count() const override { return tensors_.size(); }
+  const GgufTensor& tensor(std::size_t i) const override { return tensors_[i]; }
   std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const override {
-    return file_.bytes().subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size_bytes));
+    return parts_[tensor.file].file.bytes().subspan(static_cast<std::size_t>(tensor.offset),
+                                                    static_cast<std::size_t>(tensor.size_bytes));
   }
   void drop_tensor_pages(const TensorInfo& tensor, std::uint64_t count) const override {
-    file_.drop_pages(tensor.offset, std::min(count, tensor.size_bytes));
+    parts_[tensor.file].file.drop_pages(tensor.offset, std::min(count, tensor.size_bytes));
   }
-  void ask_for_large_pages() const override { file_.ask_for_large_pages(); }
+  void ask_for_large_pages() const override {
+    for (const Part& part : parts_) part.file.ask_for_large_pages();
+  }
 
   std::optional<MetadataValue> find_value(std::string_view key) const override;
   // Arrays, which must be there.
@@ -161,6 +194,12 @@ class GgufFile final : public ModelSource {
   std::optional<std::vector<std::uint64_t>> find_integers(std::string_view key) const override;
   std::vector<std::string_view> keys_under(std::string_view prefix) const override;
   std::vector<std::string> notes() const override;
+  // But for those that say how this file is laid out.
+  Result<GgufRecords> metadata_records() const override;
+  std::optional<std::uint32_t> foreign_type_number(const TensorInfo& tensor) const override {
+    const GgufTensor* found = find_tensor(tensor.name);
+    return found ? std::optional(found->type) : std::nullopt;
+  }
 
   Result<Vocabulary> vocabulary() const override;
   std::size_t token_count() const override {
@@ -174,11 +213,11 @@ class GgufFile final : public ModelSource {
 
   std::string key_place(std::string_view key) const override {
     const GgufKey* found = find(key);
-    return place("key", key, found ? &found->record_offset : nullptr);
+    return place(path(), "key", key, found ? &found->record_offset : nullptr);
   }
   std::string tensor_place(std::string_view name) const override {
     const GgufTensor* found = find_tensor(name);
-    return place("tensor", name, found ? &found->record_offset : nullptr);
+    return place(found ? parts_[found->file].file.path() : path(), "tensor", name, found ? &found->record_offset : nullptr);
   }
   std::string vocabulary_place() const override;
   std::string supported_types_text() const override { return decodable_types_text(); }
@@ -188,10 +227,25 @@ class GgufFile final : public ModelSource {
   }
 
  private:
-  explicit GgufFile(MappedFile file) : file_(std::move(file)) {}
+  struct Part {
+    MappedFile file;
+    GgufContents contents;  // of all but the first only what its header says; the tensors go to tensors_
+  };
 
-  std::string place(std::string_view what, std::string_view name, const std::uint64_t* record_offset) const {
-    std::string out = concat(printable_path(path()), ": ", what, " '", printable(name), "'");
+  GgufFile() = default;
+
+  static Result<Part> parse_part(MappedFile file) {
+    Part part{std::move(file), {}};
+    if (Status s = parse_gguf(part.file, part.contents); !s) return s.error();
+    return part;
+  }
+  const GgufContents& contents() const { return parts_.front().contents; }
+  static bool is_followed_by_gguf(const Part& part);
+  Status open_parts(Part named, LoadMode mode);
+  Status collect_tensors();
+
+  static std::string place(std::string_view path, std::string_view what, std::string_view name, const std::uint64_t* record_offset) {
+    std::string out = concat(printable_path(path), ": ", what, " '", printable(name), "'");
     return record_offset ? concat(out, " at byte ", *record_offset) : out;
   }
   static std::string type_text(const GgufKey& key) {
@@ -202,7 +256,7 @@ class GgufFile final : public ModelSource {
     return ModelSource::wrong_type(key.name, type_text(key), expected);
   }
 
-  const std::byte* address_of(const GgufKey& key) const { return file_.bytes().data() + key.value_offset; }
+  const std::byte* address_of(const GgufKey& key) const { return file().bytes().data() + key.value_offset; }
 
   // Calls f with the number of this type at this address; false, and no call, if the type is not a number's. A boolean
   // comes as its byte.
@@ -238,9 +292,87 @@ class GgufFile final : public ModelSource {
   Status read_byte_level(Vocabulary& out) const;
   Status read_sentencepiece(Vocabulary& out) const;
 
-  MappedFile file_;
-  GgufContents contents_;
+  std::vector<Part> parts_;
+  std::vector<GgufTensor> tensors_;
+  std::vector<std::uint32_t> tensors_by_name_;  // positions in tensors_
 };
+
+// Whether another file begins where this one's tensors end.
+inline bool GgufFile::is_followed_by_gguf(const Part& part) {
+  std::uint64_t end = part.contents.data_offset;
+  for (const GgufTensor& tensor : part.contents.tensors) end = std::max(end, tensor.offset + tensor.size_bytes);
+  const std::span<const std::byte> bytes = part.file.bytes();
+  const std::uint64_t after_padding = (end + part.contents.alignment - 1) / part.contents.alignment * part.contents.alignment;
+  for (const std::uint64_t at : {end, after_padding}) {
+    if (at > bytes.size() || bytes.size() - at < sizeof(std::uint32_t)) continue;
+    if (load_as<std::uint32_t>(bytes.data() + at) == gguf_magic) return true;
+  }
+  return false;
+}
+
+// The other parts of the model that `named` is a part of, from the folder where it lies.
+inline Status GgufFile::open_parts(Part named, LoadMode mode) {
+  const GgufSplit split = named.contents.split;
+  const std::string path = named.file.path();
+  const auto refuse = [](std::string_view at, const auto&... text) {
+    return Error{ErrorKind::refused_file, concat(printable_path(at), ": ", text...)};
+  };
+  const std::optional<GgufPartName> name = parse_gguf_part_path(path);
+  if (!name || name->number != split.number + 1 || name->count != split.count) {
+    return refuse(path, gguf_part_text(path, split.number + 1, split.count), ", in one folder, and this file has another name",
+                  is_followed_by_gguf(named)
+                      ? "; another GGUF file follows in it: parts that `cat` joined are no model, keep them apart"
+                      : "");
+  }
+  std::optional<Part> given(std::move(named));
+  std::uint64_t tensors = 0;
+  for (std::uint64_t i = 0; i < split.count; ++i) {
+    const std::string at = gguf_part_path(name->stem, i + 1, split.count);
+    if (i == split.number) {
+      parts_.push_back(*std::exchange(given, std::nullopt));
+    } else {
+      Result<MappedFile> file = MappedFile::open(at, mode);
+      if (!file) {
+        return Error{file.error().kind, concat(file.error().message, " (part ", i + 1, " of the ", split.count, " of ", printable_path(path), ")")};
+      }
+      Result<Part> part = parse_part(std::move(*file));
+      if (!part) return part.error();
+      const GgufSplit found = part->contents.split;
+      if (found.count != split.count || found.number != i || found.tensors != split.tensors) {
+        return refuse(at, "says that it is part ", found.number + 1, " of ", found.count, " with ", found.tensors,
+                      " tensors; expected part ", i + 1, " of ", split.count, " with ", split.tensors, ", as ", printable_path(path), " says");
+      }
+      parts_.push_back(std::move(*part));
+    }
+    if (i != 0 && parts_.back().contents.is_packed) return refuse(at, "is a packed file; expected a part of a split model");
+    tensors += parts_.back().contents.tensors.size();
+  }
+  if (tensors == split.tensors) return success();
+  return refuse(path, "the ", split.count, " parts have ", tensors, " tensors together; expected ", split.tensors, ", as they say");
+}
+
+// The tensors of all parts in one table.
+inline Status GgufFile::collect_tensors() {
+  if (parts_.size() == 1) {
+    tensors_ = std::move(parts_.front().contents.tensors);
+    tensors_by_name_ = std::move(parts_.front().contents.tensors_by_name);
+    return success();
+  }
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    for (GgufTensor tensor : std::exchange(parts_[i].contents.tensors, {})) {
+      tensor.file = static_cast<std::uint32_t>(i);
+      tensors_.push_back(tensor);
+    }
+  }
+  const std::optional<detail::SameName> twice = detail::sort_by_name(tensors_, tensors_by_name_);
+  if (!twice) return success();
+  const GgufTensor& first = tensors_[twice->first];
+  const GgufTensor& second = tensors_[twice->second];
+  return Error{ErrorKind::refused_file,
+               concat(place(parts_[second.file].file.path(), "tensor", second.name, &second.record_offset),
+                      ": found a second time; the first is in ", printable_path(parts_[first.file].file.path()), " at byte ",
+                      first.record_offset)};
+}
 
 inline std::optional<MetadataValue> GgufFile::find_value(std::string_view name) const {
   const GgufKey* key = find(name);
@@ -395,7 +527,8 @@ inline Status GgufFile::read_token_ids(Vocabulary& out) const {
     if (Status s = read_token_id(key, id, out); !s) return s.error();
   }
   if (eom) out.ends.push_back(*eom);
-  if (constexpr std::string_view key = "tokenizer.ggml.eos_token_ids"; has(key)) {
+  for (const std::string_view key : {std::string_view("tokenizer.ggml.eos_token_ids"), end_ids_key}) {
+    if (!has(key)) continue;
     const Result<std::vector<std::int64_t>> ends = get_array<std::int64_t>(key);
     if (!ends) return ends.error();
     for (const std::int64_t end : *ends) {
@@ -415,6 +548,11 @@ inline Status GgufFile::read_byte_level(Vocabulary& out) const {
   const Result<std::string_view> pretokenizer = get_string_or("tokenizer.ggml.pre", "");
   if (!pretokenizer) return pretokenizer.error();
   out.pretokenizer = *pretokenizer;
+  if (has(nfc_key)) {
+    const Result<bool> nfc = get_bool_or(nfc_key, false);
+    if (!nfc) return nfc.error();
+    out.nfc = *nfc;
+  }
   return read_strings("tokenizer.ggml.merges", out.merges);
 }
 
@@ -433,6 +571,17 @@ inline Status GgufFile::read_sentencepiece(Vocabulary& out) const {
   if (!removes_spaces) return removes_spaces.error();
   if (*removes_spaces) return key_error(normalisation, "found true; expected false: text that is normalised first is not supported");
   return success();
+}
+
+inline Result<GgufRecords> GgufFile::metadata_records() const {
+  GgufRecords out;
+  const std::span<const std::byte> bytes = file().bytes();
+  for (const GgufKey& key : keys()) {
+    if (key.name == "general.alignment" || key.name.starts_with("stilla.packed.") || key.name.starts_with("split.")) continue;
+    out.record(bytes.subspan(static_cast<std::size_t>(key.record_offset),
+                             static_cast<std::size_t>(key.value_offset + key.value_bytes - key.record_offset)));
+  }
+  return out;
 }
 
 inline Result<Vocabulary> GgufFile::vocabulary() const {

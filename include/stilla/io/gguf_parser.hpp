@@ -36,12 +36,15 @@
 #include <stilla/io/checked.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/file_kind.hpp>
+#include <stilla/io/gguf_parts.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/mapped_file.hpp>
 #include <stilla/io/model_source.hpp>
 #include <stilla/layout/pack.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
+
+inline constexpr std::uint32_t gguf_magic = 0x46554747;  // "GGUF"
 
 struct GgufKey {
   std::string_view name;
@@ -58,11 +61,19 @@ struct GgufTensor : TensorInfo {  // is_packed in packed files only
   std::uint64_t record_offset;  // of the record that declares it, for messages
 };
 
+// A file's place among the parts of a split model (gguf_parts.hpp).
+struct GgufSplit {
+  std::uint64_t number = 0;   // from 0
+  std::uint64_t count = 1;    // 0 or 1: not split
+  std::uint64_t tensors = 0;  // of all parts together
+};
+
 struct GgufContents {
   std::uint32_t version = 0;
   std::uint64_t alignment = 32;
   std::uint64_t data_offset = 0;    // where tensor data begins; may lie past the end of a file without tensors
   bool is_packed = false;
+  GgufSplit split;
   std::vector<GgufKey> keys;        // in file order
   std::vector<GgufTensor> tensors;  // in file order
   // Positions in the two tables above, sorted by name. Sorted and not hashed: a file cannot choose its names so that
@@ -80,6 +91,28 @@ const Record* find_by_name(const std::vector<Record>& records, const std::vector
       std::lower_bound(by_name.begin(), by_name.end(), name,
                        [&](std::uint32_t i, std::string_view wanted) { return records[i].name < wanted; });
   return found != by_name.end() && records[*found].name == name ? &records[*found] : nullptr;
+}
+
+// Positions of two records with one name.
+struct SameName {
+  std::uint32_t first, second;
+};
+
+// Fills `by_name` with the positions sorted by name. The first record, in file order, whose name was there before.
+template <class Record>
+std::optional<SameName> sort_by_name(const std::vector<Record>& records, std::vector<std::uint32_t>& by_name) {
+  by_name.resize(records.size());
+  std::iota(by_name.begin(), by_name.end(), 0u);
+  std::sort(by_name.begin(), by_name.end(), [&](std::uint32_t a, std::uint32_t b) {
+    const int order = records[a].name.compare(records[b].name);
+    return order != 0 ? order < 0 : a < b;
+  });
+  std::optional<SameName> found;
+  for (std::size_t i = 1; i < by_name.size(); ++i) {
+    if (records[by_name[i - 1]].name != records[by_name[i]].name) continue;
+    if (!found || by_name[i] < found->second) found = SameName{by_name[i - 1], by_name[i]};
+  }
+  return found;
 }
 
 // Of the bytes before the tensor data of a packed file, but for the 8 bytes at `value_offset`, where the checksum stands.
@@ -110,7 +143,7 @@ class GgufParser {
       if (Status s = read_key(i, n_keys); !s) return s;
     }
     if (Status s = index(out_.keys, out_.keys_by_name, "key"); !s) return s;
-    if (Status s = refuse_split(); !s) return s;
+    if (Status s = read_split(); !s) return s;
     if (Status s = read_alignment(); !s) return s;
     if (Status s = read_packed_layout(); !s) return s;
     // A sum with 1 MiB cannot overflow here: the cursor's place is an offset in memory or in a file.
@@ -141,7 +174,7 @@ class GgufParser {
 
   Status read_header(std::uint64_t& n_tensors, std::uint64_t& n_keys) {
     std::uint32_t magic = 0;
-    if (!cursor_.read(magic) || magic != 0x46554747) {
+    if (!cursor_.read(magic) || magic != gguf_magic) {
       return refuse("is not a GGUF file: expected it to start with 'GGUF', found ", guess_file_kind(file_.bytes()));
     }
     if (!cursor_.read(out_.version)) return truncated("header at byte 0");
@@ -262,23 +295,12 @@ class GgufParser {
     return success();
   }
 
-  // Sorts positions by name and refuses the first record, in file order, whose name was there before.
   template <class Record>
   Status index(const std::vector<Record>& records, std::vector<std::uint32_t>& by_name, std::string_view what) const {
-    by_name.resize(records.size());
-    std::iota(by_name.begin(), by_name.end(), 0u);
-    std::sort(by_name.begin(), by_name.end(), [&](std::uint32_t a, std::uint32_t b) {
-      const int order = records[a].name.compare(records[b].name);
-      return order != 0 ? order < 0 : a < b;
-    });
-    std::optional<std::size_t> second;
-    for (std::size_t i = 1; i < by_name.size(); ++i) {
-      if (records[by_name[i - 1]].name != records[by_name[i]].name) continue;
-      if (!second || by_name[i] < by_name[*second]) second = i;
-    }
-    if (!second) return success();
-    return refuse(subject_of(what, records[by_name[*second]]), ": found a second time; the first is at byte ",
-                  records[by_name[*second - 1]].record_offset);
+    const std::optional<SameName> twice = sort_by_name(records, by_name);
+    if (!twice) return success();
+    return refuse(subject_of(what, records[twice->second]), ": found a second time; the first is at byte ",
+                  records[twice->first].record_offset);
   }
 
   // The value of an integer key of any width, if it is one and not negative.
@@ -318,34 +340,26 @@ class GgufParser {
     return value;
   }
 
-  // A part of a model that was split holds some of the tensors only.
-  Status refuse_split() const {
-    const GgufKey* count_key = find_by_name(out_.keys, out_.keys_by_name, "split.count");
-    if (!count_key) return success();
-    const std::optional<std::uint64_t> count = integer_of(*count_key);
-    if (!count) {
-      return refuse(subject_of("key", *count_key), ": found ", name_of(count_key->type),
-                    "; expected an integer, not negative");
-    }
-    if (*count <= 1) return success();
-    const GgufKey* number_key = find_by_name(out_.keys, out_.keys_by_name, "split.no");
-    const std::uint64_t number = number_key ? integer_of(*number_key).value_or(*count) : *count;
-
-    const auto five_digits = [](std::uint64_t n) {
-      const std::string digits = concat(n);
-      return digits.size() < 5 ? std::string(5 - digits.size(), '0') + digits : digits;
+  // Which part of a split model this is. Its tensors are some of the model's only.
+  Status read_split() {
+    const auto number_of = [&](std::string_view name, std::uint64_t least, std::uint64_t most, std::uint64_t& value) -> Status {
+      const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, name);
+      if (!key) return refuse("key '", name, "' is missing, though this is a part of a split model");
+      const std::optional<std::uint64_t> found = integer_of(*key);
+      if (!found) {
+        return refuse(subject_of("key", *key), ": found ", name_of(key->type), "; expected an integer, not negative");
+      }
+      if (*found < least || *found > most) {
+        return refuse(subject_of("key", *key), ": found ", *found, "; expected ", least, " to ", most);
+      }
+      value = *found;
+      return success();
     };
-    // Parts are called NAME-00001-of-00003.gguf; a part that was renamed shows the pattern alone.
-    std::string_view name = file_.path();
-    name = name.substr(name.find_last_of("/\\") + 1);  // npos + 1 is 0
-    const std::string ending = concat("-of-", five_digits(*count), ".gguf");
-    std::string stem = "NAME";
-    if (name.ends_with(ending) && name.size() > ending.size() + 6 && name[name.size() - ending.size() - 6] == '-') {
-      stem = printable(name.substr(0, name.size() - ending.size() - 6));
-    }
-    return refuse(subject_of("key", *count_key), ": part ", number < *count ? concat(number + 1) : "?", " of ", *count,
-                  " of a split model; its parts are ", stem, "-00001", ending, " to ", stem, "-", five_digits(*count),
-                  ending, "; merge them into one file first (llama.cpp's gguf-split --merge)");
+    if (!find_by_name(out_.keys, out_.keys_by_name, "split.count")) return success();
+    if (Status s = number_of("split.count", 0, max_gguf_parts, out_.split.count); !s) return s;
+    if (out_.split.count <= 1) return success();
+    if (Status s = number_of("split.no", 0, out_.split.count - 1, out_.split.number); !s) return s;
+    return number_of("split.tensors.count", 0, max_tensors, out_.split.tensors);
   }
 
   Status read_alignment() {

@@ -72,6 +72,11 @@ inline constexpr std::string_view packed_tensor_checksums_key = "stilla.packed.t
 inline constexpr std::string_view packed_rotation_key = "stilla.packed.rotation";
 inline constexpr std::string_view packed_calibration_key = "stilla.packed.calibration";
 
+// What packed files have that were made from a folder as Hugging Face has it (hugging_face.hpp), for there is no GGUF key.
+inline constexpr std::string_view half_split_key = "stilla.rope.half_split";  // boolean: rows of Q and K as in the original release
+inline constexpr std::string_view nfc_key = "stilla.tokenizer.nfc";           // boolean: Vocabulary::nfc
+inline constexpr std::string_view end_ids_key = "stilla.tokenizer.end_ids";   // uint32[]: Vocabulary::ends
+
 namespace detail {
 inline constexpr std::array<GgufTensorType, 42> gguf_tensor_types{{
     {0, 1, 4, "f32"},         {1, 1, 2, "f16"},         {2, 32, 18, "q4_0"},      {3, 32, 20, "q4_1"},

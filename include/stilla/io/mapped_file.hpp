@@ -4,7 +4,8 @@
 //
 //   LoadMode::map    the file is mapped: pages come in as they are touched and can be dropped again, so a 4 GB model
 //                    costs no copy. If another process truncates the file while it is mapped, touching the lost pages
-//                    raises SIGBUS: that is inherent in mapping, and the library installs no signal handler.
+//                    raises SIGBUS: that is inherent in mapping. A program that asks for it (mapping_guard.hpp) is told the
+//                    path before it ends; the library by itself installs no signal handler.
 //   LoadMode::read   the file is read into memory that is owned here. Later changes to the file do not matter.
 //   from_memory      bytes that belong to the caller, who keeps them alive.
 //
@@ -12,6 +13,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -55,6 +57,15 @@ inline Error system_error(std::string_view path, std::string_view what, int code
   return {ErrorKind::system,
           concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
 }
+
+namespace detail {
+// Who wants to know which memory is a mapped file: mapping_guard.hpp, where a program asked for it.
+struct MappingWatcher {
+  void (*mapped)(const std::byte* data, std::size_t size, const char* path) noexcept;
+  void (*unmapped)(const std::byte* data) noexcept;
+};
+inline constinit std::atomic<const MappingWatcher*> mapping_watcher{nullptr};
+}  // namespace detail
 
 class MappedFile {
  public:
@@ -248,6 +259,7 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
     file.data_ = static_cast<const std::byte*>(address);
     file.size_ = static_cast<std::size_t>(size);
     file.storage_ = Storage::mapped;
+    if (const auto* watcher = detail::mapping_watcher.load()) watcher->mapped(file.data_, file.size_, printable_path(file.path_).c_str());
     return file;
   }
   const Status filled = file.read(size, [&](std::byte* to, std::size_t count) -> Result<std::size_t> {
@@ -262,7 +274,10 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
 }
 
 inline void MappedFile::release() noexcept {
-  if (storage_ == Storage::mapped) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (storage_ == Storage::mapped) {
+    if (const auto* watcher = detail::mapping_watcher.load()) watcher->unmapped(data_);
+    ::munmap(const_cast<std::byte*>(data_), size_);
+  }
   if (storage_ == Storage::owned) ::operator delete(const_cast<std::byte*>(data_), owned_alignment);
   storage_ = Storage::borrowed;
 }

@@ -32,6 +32,7 @@
 
 #include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/format/q8_0.hpp>
 #include <stilla/io/vocabulary.hpp>
 #include <stilla/layout/pack.hpp>
 
@@ -46,6 +47,8 @@ struct TensorInfo {
   std::uint64_t size_bytes;
   std::uint64_t offset;  // of the first byte in its file, for messages
   bool is_packed;        // its bytes are panels (layout/pack.hpp), not rows of blocks
+  std::uint32_t file = 0;  // which of the source's files has it, from 0
+  bool is_original_head = false;  // the head in floats, as the model was trained and not as somebody chose for running it
 
   std::uint64_t columns() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
@@ -68,6 +71,8 @@ inline std::string shape_text(const std::array<std::uint64_t, 4>& dims, std::uin
 }
 
 }  // namespace detail
+
+class GgufRecords;  // gguf_records.hpp
 
 class ModelSource {
  public:
@@ -107,6 +112,12 @@ class ModelSource {
     return all ? all->tokens.size() : 0;
   }
   virtual Result<std::string_view> chat_template() const = 0;
+
+  // True if its matrices are panels already (packed_file.hpp).
+  virtual bool is_packed() const { return false; }
+  // For whoever writes a GGUF file of it: all keys, and the number of a tensor's type if Stilla does not decode it.
+  virtual Result<GgufRecords> metadata_records() const = 0;
+  virtual std::optional<std::uint32_t> foreign_type_number(const TensorInfo&) const { return std::nullopt; }
 
   // Where a key, a tensor or the vocabulary stands, there or missing, for messages: "m.gguf: key 'a.b' at byte 24".
   virtual std::string key_place(std::string_view key) const = 0;
@@ -241,10 +252,17 @@ inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view na
 }
 
 // The format that a tensor has where a model's layers are requantised to `format`, if given: the layers' matrices take it
-// whose rows are whole blocks of it; embedding, head and vectors stay as the source has them.
+// whose rows are whole blocks of it; embedding, head and vectors stay as the source has them. Only the head of an original release
+// becomes q8_0 then: in 16 bits it would be most of what a small model reads for a token.
 inline FormatId requantised_format(const TensorInfo& tensor, std::optional<FormatId> format) {
   const bool is_of_layer = tensor.is_matrix() && tensor.name.starts_with("blk.");
-  if (!format || !is_of_layer || tensor.format == no_format) return tensor.format;
+  if (!format || tensor.format == no_format || !(is_of_layer || tensor.is_original_head)) return tensor.format;
+  if (tensor.is_original_head) {
+    bool is_float = true;
+    with_format(*format, [&]<class F>(F) { is_float = F::block_weights == 1; });
+    if (is_float) return tensor.format;
+    format = id_of<Q8_0>;
+  }
   return packed_bytes(*format, tensor.rows(), tensor.columns()) ? *format : tensor.format;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A packed file: a GGUF file whose matrices are stored as the kernels read them, so that a model starts by mapping it.
-// It holds everything of the original (metadata, vocabulary, all tensors) and stands alone.
+// It holds everything of the original (metadata, vocabulary, all tensors) and stands alone, whatever the original was: a GGUF
+// file, its parts, a folder.
 //
 //     | GGUF header                                           | pad | tensor | pad | tensor | ...
 //     | own keys, the original's keys, the tensor records     | each at a multiple of 4096 bytes, in the original's order
@@ -9,7 +10,7 @@
 //   own keys, the first in the file:
 //     stilla.packed.checksum           u64    XXH64 of the header up to the first tensor, without these 8 bytes
 //     stilla.packed.layout             u32    packed_layout_version (layout/rows16_k4.hpp); any other is refused
-//     stilla.packed.source             u64    source_identity() of the original file
+//     stilla.packed.source             u64    source_identity() of the original
 //     stilla.packed.tensor_checksums   u64[]  XXH64 of every tensor's bytes, in the order of the records
 //     general.alignment                u32    4096
 //     stilla.packed.rotation           string which rotations the weights have taken in; only where they have (model/rotation.hpp)
@@ -45,6 +46,7 @@
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
+#include <stilla/io/unwritten_tail.hpp>
 #include <stilla/layout/pack.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -80,27 +82,28 @@ inline std::vector<std::pair<std::string_view, std::string>> keys_of(const PackO
   return options.change == nullptr ? std::vector<std::pair<std::string_view, std::string>>() : options.change->keys();
 }
 
-// The beginning of a file's identity: its size and its header. All tensors' bytes follow, in the order of their records.
-inline Checksum begun_identity(const GgufFile& file) {
-  const std::span<const std::byte> bytes = file.file().bytes();
-  const auto size = static_cast<std::uint64_t>(bytes.size());
+// The beginning of a source's identity: its size and its metadata. All tensors' bytes follow, in the source's order.
+inline Checksum begun_identity(const ModelSource& source, const GgufRecords& metadata) {
+  const std::uint64_t size = source.size_bytes();
   Checksum sum;
   sum.add(std::as_bytes(std::span(&size, 1)));
-  sum.add(bytes.first(static_cast<std::size_t>(std::min(file.data_offset(), size))));
+  sum.add(std::as_bytes(std::span(metadata.bytes)));
   return sum;
 }
 
 }  // namespace detail
 
-// A number for "packed from this file?": the checksum of its size, header and tensors. Reads the whole file, and lets go of it.
-inline std::uint64_t source_identity(const GgufFile& file) {
-  Checksum sum = detail::begun_identity(file);
-  for (const GgufTensor& tensor : file.tensors()) {
-    const std::span<const std::byte> bytes = file.tensor_bytes(tensor);
+// A number for "packed from this model?": the checksum of its size, metadata and tensors. Reads all of it, and lets go of it.
+inline Result<std::uint64_t> source_identity(const ModelSource& source) {
+  const Result<GgufRecords> metadata = source.metadata_records();
+  if (!metadata) return metadata.error();
+  Checksum sum = detail::begun_identity(source, *metadata);
+  for (std::size_t i = 0; i < source.tensor_count(); ++i) {
+    const std::span<const std::byte> bytes = source.tensor_bytes(source.tensor(i));
     for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
       const std::size_t end = std::min(at + piece_bytes, bytes.size());
       sum.add(bytes.subspan(at, end - at));
-      file.drop_tensor_pages(tensor, end);
+      source.drop_tensor_pages(source.tensor(i), end);
     }
   }
   return sum.value();
@@ -113,7 +116,7 @@ inline FormatId packed_format(const TensorInfo& tensor, const PackOptions& optio
 }
 
 // True if `packed` was packed from exactly these bytes, with these options.
-inline bool is_packed_from(const GgufFile& packed, const GgufFile& source, const PackOptions& options = {}) {
+inline bool is_packed_from(const GgufFile& packed, const ModelSource& source, const PackOptions& options = {}) {
   if (!packed.is_packed() || source.is_packed()) return false;
   for (const std::string_view key : {packed_rotation_key, packed_calibration_key}) {
     std::string expected;
@@ -123,14 +126,15 @@ inline bool is_packed_from(const GgufFile& packed, const GgufFile& source, const
     const Result<std::string_view> found = packed.get_string_or(key, "");
     if (!found || *found != expected) return false;
   }
-  for (const GgufTensor& tensor : source.tensors()) {
+  for (std::size_t i = 0; i < source.tensor_count(); ++i) {
+    const TensorInfo& tensor = source.tensor(i);
     const GgufTensor* found = packed.find_tensor(tensor.name);
     if (found == nullptr) return false;
     const FormatId expected = packed_format(tensor, options);
-    if (found->format != expected || (expected == no_format && found->type != tensor.type)) return false;
+    if (found->format != expected || (expected == no_format && found->type != source.foreign_type_number(tensor))) return false;
   }
-  const Result<std::uint64_t> identity = packed.get_uint(packed_source_key);
-  return identity && *identity == source_identity(source);
+  const Result<std::uint64_t> found = packed.get_uint(packed_source_key), expected = source_identity(source);
+  return found && expected && *found == *expected;
 }
 
 // True if these bytes begin as a packed file does, whole or damaged, of any layout.
@@ -147,14 +151,18 @@ namespace detail {
 
 class PackedFileWriter {
  public:
-  PackedFileWriter(const GgufFile& source, const PackOptions& options) : source_(source), options_(options) {}
+  PackedFileWriter(const ModelSource& source, const PackOptions& options) : source_(source), options_(options) {}
 
   // Decides on everything but the tensors' contents; first of all. Bytes of the file to come.
   Result<std::uint64_t> plan() {
-    if (source_.tensors().empty()) return refuse("there are no tensors to pack");
+    if (source_.tensor_count() == 0) return refuse("there are no tensors to pack");
     if (source_.is_packed()) return refuse("is packed already");
+    if (Status s = check_written_to_the_end(source_); !s) return s.error();
     if (Status s = place(); !s) return s.error();
-    header_ = build_header();
+    Result<GgufRecords> metadata = source_.metadata_records();
+    if (!metadata) return metadata.error();
+    metadata_ = std::move(*metadata);
+    if (Status s = build_header(); !s) return s.error();
     std::uint64_t bytes = 0;
     if (!checked_add(header_.size(), tensors_.back().offset, bytes) || !checked_add(bytes, tensors_.back().bytes, bytes)) {
       return source_.tensor_error(*tensors_.back().tensor, "the packed file's size does not fit in 64 bits");
@@ -163,7 +171,7 @@ class PackedFileWriter {
   }
 
   Status write(AtomicFile& out, Parallel parallel, const PackProgress& progress) {
-    identity_ = begun_identity(source_);
+    identity_ = begun_identity(source_, metadata_);
     const Job job{out, parallel, progress};
     for (const Placed& placed : tensors_) {
       const bool is_changed = options_.change != nullptr && options_.change->changes(*placed.tensor);
@@ -187,7 +195,7 @@ class PackedFileWriter {
   };
 
   struct Placed {
-    const GgufTensor* tensor;
+    const TensorInfo* tensor;
     bool is_packed;
     FormatId format;       // in the packed file
     std::uint64_t offset;  // from the start of the tensor data
@@ -199,7 +207,7 @@ class PackedFileWriter {
     return {ErrorKind::bad_argument, concat(printable_path(source_.path()), ": ", parts...)};
   }
 
-  bool is_to_be_packed(const GgufTensor& tensor) const {
+  bool is_to_be_packed(const TensorInfo& tensor) const {
     const bool is_read_by_rows = tensor.name == "token_embd.weight" && source_.find_tensor("output.weight") != nullptr;
     return tensor.is_matrix() && !is_read_by_rows && tensor.format != no_format;
   }
@@ -207,7 +215,8 @@ class PackedFileWriter {
   // Where everything goes. Narrow matrices are padded to panels of 16 rows, so a file may ask for any size.
   Status place() {
     std::uint64_t offset = 0;
-    for (const GgufTensor& tensor : source_.tensors()) {
+    for (std::size_t i = 0; i < source_.tensor_count(); ++i) {
+      const TensorInfo& tensor = source_.tensor(i);
       Placed placed{&tensor, is_to_be_packed(tensor), packed_format(tensor, options_), offset, tensor.size_bytes};
       if (placed.format != tensor.format && !placed.is_packed) {
         placed.bytes = tensor.columns() * sizeof(float);  // a changed vector
@@ -225,72 +234,44 @@ class PackedFileWriter {
     return success();
   }
 
-  template <class Number>
-  static void add(std::string& out, Number number) {
-    const std::size_t at = out.size();
-    out.resize(at + sizeof number);
-    store_as(reinterpret_cast<std::byte*>(out.data() + at), number);
-  }
-  static void add_text(std::string& out, std::string_view text) {
-    add(out, std::uint64_t{text.size()});
-    out += text;
-  }
-  static void add_key(std::string& out, std::string_view name, GgufValueType type) {
-    add_text(out, name);
-    add(out, static_cast<std::uint32_t>(type));
-  }
-
   // Everything before the tensors, checksums and identity still zero.
-  std::string build_header() {
-    const auto is_kept = [](const GgufKey& key) {
-      return key.name != "general.alignment" && !key.name.starts_with("stilla.packed.");
-    };
-    const auto further_keys = keys_of(options_);
-    const std::uint64_t own_keys = 5 + further_keys.size();
-    const auto kept = static_cast<std::uint64_t>(std::count_if(source_.keys().begin(), source_.keys().end(), is_kept));
-    std::string out = "GGUF";
-    add(out, std::uint32_t{3});
-    add(out, std::uint64_t{tensors_.size()});
-    add(out, own_keys + kept);
+  Status build_header() {
+    GgufRecords own;
+    own.begin(packed_checksum_key, GgufValueType::uint64);
+    checksum_offset_ = own.bytes.size();
+    own.add(std::uint64_t{0});
+    own.number(packed_layout_key, packed_layout_version);
+    own.begin(packed_source_key, GgufValueType::uint64);
+    identity_offset_ = own.bytes.size();
+    own.add(std::uint64_t{0});
+    own.begin_array(packed_tensor_checksums_key, GgufValueType::uint64, tensors_.size());
+    tensor_checksums_offset_ = own.bytes.size();
+    for (std::size_t i = 0; i < tensors_.size(); ++i) own.add(std::uint64_t{0});
+    own.number("general.alignment", static_cast<std::uint32_t>(alignment));
+    for (const auto& [name, text] : keys_of(options_)) own.text(name, text);
 
-    add_key(out, packed_checksum_key, GgufValueType::uint64);
-    checksum_offset_ = out.size();
-    add(out, std::uint64_t{0});
-    add_key(out, packed_layout_key, GgufValueType::uint32);
-    add(out, packed_layout_version);
-    add_key(out, packed_source_key, GgufValueType::uint64);
-    identity_offset_ = out.size();
-    add(out, std::uint64_t{0});
-    add_key(out, packed_tensor_checksums_key, GgufValueType::array);
-    add(out, static_cast<std::uint32_t>(GgufValueType::uint64));
-    add(out, std::uint64_t{tensors_.size()});
-    tensor_checksums_offset_ = out.size();
-    out.resize(out.size() + tensors_.size() * sizeof(std::uint64_t));
-    add_key(out, "general.alignment", GgufValueType::uint32);
-    add(out, static_cast<std::uint32_t>(alignment));
-    for (const auto& [name, text] : further_keys) {
-      add_key(out, name, GgufValueType::string);
-      add_text(out, text);
-    }
-
-    const std::span<const std::byte> bytes = source_.file().bytes();
-    for (const GgufKey& key : source_.keys()) {
-      if (!is_kept(key)) continue;
-      const std::span<const std::byte> record =
-          bytes.subspan(static_cast<std::size_t>(key.record_offset),
-                        static_cast<std::size_t>(key.value_offset + key.value_bytes - key.record_offset));
-      out.append(reinterpret_cast<const char*>(record.data()), record.size());
-    }
+    GgufRecords out;
+    out.bytes = "GGUF";
+    out.add(std::uint32_t{3});
+    out.add(std::uint64_t{tensors_.size()});
+    out.add(own.count + metadata_.count);
+    for (std::size_t* offset : {&checksum_offset_, &identity_offset_, &tensor_checksums_offset_}) *offset += out.bytes.size();
+    out.bytes += own.bytes;
+    out.bytes += metadata_.bytes;
     for (const Placed& placed : tensors_) {
-      const GgufTensor& tensor = *placed.tensor;
-      add_text(out, tensor.name);
-      add(out, tensor.n_dims);
-      for (std::uint32_t d = 0; d < tensor.n_dims; ++d) add(out, tensor.dims[d]);
-      add(out, gguf_type_of(placed.format).value_or(tensor.type) | (placed.is_packed ? packed_type_flag : 0));
-      add(out, placed.offset);
+      const TensorInfo& tensor = *placed.tensor;
+      std::optional<std::uint32_t> type = gguf_type_of(placed.format);
+      if (!type) type = source_.foreign_type_number(tensor);
+      if (!type) return source_.tensor_error(tensor, source_.type_text(tensor), " has no place in a packed file");
+      out.add_text(tensor.name);
+      out.add(tensor.n_dims);
+      for (std::uint32_t d = 0; d < tensor.n_dims; ++d) out.add(tensor.dims[d]);
+      out.add(*type | (placed.is_packed ? packed_type_flag : 0));
+      out.add(placed.offset);
     }
-    out.resize((out.size() + alignment - 1) / alignment * alignment);
-    return out;
+    header_ = std::move(out.bytes);
+    header_.resize((header_.size() + alignment - 1) / alignment * alignment);
+    return success();
   }
 
   // Writes the next piece of a tensor, made from the source's bytes up to `source_end`.
@@ -353,7 +334,7 @@ class PackedFileWriter {
 
   // A tensor whose values change, all of it at once.
   Status write_changed(const Job& job, const Placed& placed) {
-    const GgufTensor& tensor = *placed.tensor;
+    const TensorInfo& tensor = *placed.tensor;
     const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
     const std::span<const std::byte> bytes = source_.tensor_bytes(tensor);
     identity_.add(bytes);
@@ -404,8 +385,9 @@ class PackedFileWriter {
     return out.write(0, bytes);
   }
 
-  const GgufFile& source_;
+  const ModelSource& source_;
   PackOptions options_;
+  GgufRecords metadata_;
   std::string header_;
   std::vector<Placed> tensors_;
   std::vector<std::uint64_t> checksums_;
@@ -421,14 +403,14 @@ class PackedFileWriter {
 }  // namespace detail
 
 // Bytes of the file that write_packed_file would write.
-inline Result<std::uint64_t> packed_file_bytes(const GgufFile& source, const PackOptions& options = {}) {
+inline Result<std::uint64_t> packed_file_bytes(const ModelSource& source, const PackOptions& options = {}) {
   return detail::PackedFileWriter(source, options).plan();
 }
 
 // Packs `source` into a new file at `path`, which must not be the source's own; what was there before is replaced when all is
 // written (atomic_file.hpp). Reads the source once. Takes some 16 MB of memory, 50 MB where it requantises, and with a change
 // the largest matrix as floats, beside the pages of the source that it is reading.
-inline Status write_packed_file(const GgufFile& source, std::string path, Parallel parallel = {},
+inline Status write_packed_file(const ModelSource& source, std::string path, Parallel parallel = {},
                                 const PackProgress& progress = {}, const PackOptions& options = {}) {
   detail::PackedFileWriter writer(source, options);
   if (const Result<std::uint64_t> planned = writer.plan(); !planned) return planned.error();

@@ -357,6 +357,10 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
   c.rope_layout = architecture->rope_layout;
   c.has_qkv_bias = architecture->needs_qkv_bias;
   c.has_qk_norm = architecture->has_qk_norm;
+  // Weights that no converter to GGUF has touched (io/hugging_face.hpp): rows of Q and K as in the original release.
+  const Result<bool> is_original = source.get_bool_or(half_split_key, false);
+  if (!is_original) return is_original.error();
+  if (*is_original) c.rope_layout = RopeLayout::half_split;
   if (source.has("general.name")) {
     const Result<std::string_view> name = source.get_string("general.name");
     if (!name) return name.error();

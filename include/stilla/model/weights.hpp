@@ -28,6 +28,7 @@
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/model_source.hpp>
+#include <stilla/io/unwritten_tail.hpp>
 #include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/config.hpp>
@@ -160,6 +161,8 @@ class Model {
     if (const auto checked = source_->require_tensor("token_embd.weight", {c.hidden, c.vocabulary}); !checked) {
       return checked.error();
     }
+
+    if (Status s = check_written_to_the_end(*source_); !s) return s;
 
     std::size_t total = 0;
     for (std::size_t i = 0; i < source_->tensor_count(); ++i) {

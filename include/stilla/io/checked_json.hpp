@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JSON text from files of others, by nlohmann-json, with limits. Opt-in: needs nlohmann/json.hpp (3.9 or later, Debian:
+// nlohmann-json3-dev), which nothing else of the library does.
+//
+//   Result<nlohmann::json> config = parse_json(bytes, "model/config.json", {});
+//
+// Beyond what JSON asks: a name stands once in its object, arrays and objects are nested at most max_json_depth deep, text and number of
+// values have limits. So refusing costs memory in proportion to the text, at most some 100 bytes a value, and no stack.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/error.hpp>
+#include <stilla/io/mapped_file.hpp>
+
+#if !__has_include(<nlohmann/json.hpp>)
+#error "stilla/io/checked_json.hpp needs nlohmann/json.hpp (Debian: nlohmann-json3-dev); the rest of the library does not"
+#endif
+#include <nlohmann/json.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+inline constexpr std::size_t max_json_depth = 32;
+
+struct JsonLimits {
+  std::uint64_t bytes = std::uint64_t{1} << 20;
+  std::uint64_t values = std::uint64_t{1} << 18;
+};
+
+namespace detail {
+
+// Builds the value from nlohmann's events. A function that returns false ends the parsing.
+class JsonBuilder {
+ public:
+  using Json = nlohmann::json;
+
+  explicit JsonBuilder(std::uint64_t max_values) : values_left_(max_values) {}
+
+  bool null() { return add(nullptr) != nullptr; }
+  bool boolean(bool value) { return add(value) != nullptr; }
+  bool number_integer(Json::number_integer_t value) { return add(value) != nullptr; }
+  bool number_unsigned(Json::number_unsigned_t value) { return add(value) != nullptr; }
+  bool number_float(Json::number_float_t value, const std::string&) { return add(value) != nullptr; }
+  bool string(std::string& value) { return add(std::move(value)) != nullptr; }
+  bool binary(Json::binary_t&) { return false; }
+  bool start_object(std::size_t) { return open(Json::object()); }
+  bool end_object() { return close(); }
+  bool start_array(std::size_t) { return open(Json::array()); }
+  bool end_array() { return close(); }
+  bool key(std::string& name) {
+    const auto [place, is_new] = open_.back()->get_ptr<Json::object_t*>()->emplace(name, nullptr);
+    if (!is_new) return fail(concat("the name '", printable(name), "' stands twice in one object"));
+    member_ = &place->second;
+    return true;
+  }
+  // position: bytes read so far.
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) {
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing ..."
+    std::string_view text = error.what();
+    const std::size_t end_of_place = text.find(": ");
+    if (end_of_place != std::string_view::npos) text.remove_prefix(end_of_place + 2);
+    return fail(concat("byte ", position == 0 ? 0 : position - 1, ": is not JSON: ", printable(text)));
+  }
+
+  Json take() { return std::move(root_); }
+  const std::string& error() const { return error_; }
+
+ private:
+  bool fail(std::string text) {
+    error_ = std::move(text);
+    return false;
+  }
+
+  // Puts a value where the text has it; null where a limit ends the work.
+  template <class Value>
+  Json* add(Value&& value) {
+    if (values_left_ == 0) {
+      fail("holds more values than any such file needs");
+      return nullptr;
+    }
+    --values_left_;
+    if (open_.empty()) {
+      root_ = std::forward<Value>(value);
+      return &root_;
+    }
+    if (auto* array = open_.back()->template get_ptr<Json::array_t*>()) {
+      array->emplace_back(std::forward<Value>(value));
+      return &array->back();
+    }
+    *member_ = std::forward<Value>(value);
+    return member_;
+  }
+  bool open(Json value) {
+    if (open_.size() == max_json_depth) return fail(concat("arrays and objects are nested more than ", max_json_depth, " deep"));
+    Json* const added = add(std::move(value));
+    if (added != nullptr) open_.push_back(added);
+    return added != nullptr;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  std::uint64_t values_left_;
+  Json root_;
+  std::vector<Json*> open_;  // the arrays and objects around the place where the text is
+  Json* member_ = nullptr;   // of the innermost one, if an object: what the last name stands for
+  std::string error_;
+};
+
+}  // namespace detail
+
+// `place` names the text in messages.
+inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::string_view place, const JsonLimits& limits = {}) {
+  if (text.size() > limits.bytes) {
+    return Error{ErrorKind::refused_file,
+                 concat(place, ": has ", text.size(), " bytes of JSON; expected at most ", limits.bytes)};
+  }
+  detail::JsonBuilder builder(limits.values);
+  const char* const begin = reinterpret_cast<const char*>(text.data());
+  if (!nlohmann::json::sax_parse(begin, begin + text.size(), &builder)) {
+    return Error{ErrorKind::refused_file, concat(place, ": ", builder.error())};
+  }
+  return builder.take();
+}
+
+// The file's text. An error of the kind `system` if it cannot be read.
+inline Result<nlohmann::json> read_json_file(const std::string& path, const JsonLimits& limits = {}) {
+  const Result<MappedFile> file = MappedFile::open(path, LoadMode::map);
+  if (!file) return file.error();
+  return parse_json(file->bytes(), printable_path(path), limits);
+}
+
+// A member of an object; null if there is none, if it is null, or if this is no object.
+inline const nlohmann::json* find_member(const nlohmann::json& object, std::string_view name) {
+  const auto* members = object.get_ptr<const nlohmann::json::object_t*>();
+  if (members == nullptr) return nullptr;
+  const auto found = members->find(std::string(name));
+  return found != members->end() && !found->second.is_null() ? &found->second : nullptr;
+}
+
+// The text of a string; null for any other value.
+inline const std::string* text_of(const nlohmann::json* value) {
+  return value == nullptr ? nullptr : value->get_ptr<const std::string*>();
+}
+
+// A whole number that is not negative; nothing for any other value.
+inline std::optional<std::uint64_t> count_of(const nlohmann::json& value) {
+  const auto* number = value.get_ptr<const nlohmann::json::number_unsigned_t*>();
+  return number == nullptr ? std::nullopt : std::optional<std::uint64_t>(*number);
+}
+
+// What a value is, for messages: "an integer", "a string", ...
+inline std::string_view json_type_text(const nlohmann::json& value) {
+  if (value.is_number_integer()) return "an integer";
+  if (value.is_number()) return "a float";
+  if (value.is_string()) return "a string";
+  if (value.is_boolean()) return "a boolean";
+  if (value.is_array()) return "an array";
+  return value.is_object() ? "an object" : "null";
+}
+
+}}  // namespace stilla

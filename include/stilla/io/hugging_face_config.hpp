@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// config.json of a Hugging Face folder, read as GGUF's keys (model/config.hpp lists them), and the names of tensors in both. Opt-in:
+// needs nlohmann/json.hpp (checked_json.hpp).
+//
+//     model_type                    general.architecture             qwen2, qwen3, llama
+//     num_hidden_layers             ARCH.block_count
+//     hidden_size                   ARCH.embedding_length
+//     intermediate_size             ARCH.feed_forward_length
+//     num_attention_heads           ARCH.attention.head_count
+//     num_key_value_heads           ARCH.attention.head_count_kv
+//     head_dim                      ARCH.attention.key_length and .value_length
+//     max_position_embeddings       ARCH.context_length
+//     rms_norm_eps                  ARCH.attention.layer_norm_rms_epsilon
+//     rope_theta                    ARCH.rope.freq_base              here or in rope_parameters, as transformers 5 writes it
+//     rope_scaling, rope_parameters ARCH.rope.scaling.*              linear, yarn; llama3 becomes the tensor rope_freqs.weight
+//
+// Q and K of a Llama stand in this folder as in the original release, where GGUF's converter changes their rows: so the key
+// stilla.rope.half_split (model/config.hpp) says. What changes the results and cannot be said in GGUF's keys is refused by its name.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <stilla/base/error.hpp>
+#include <stilla/base/math.hpp>
+#include <stilla/io/checked_json.hpp>
+#include <stilla/io/gguf_records.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// A key under GGUF's name: its value, and where it stands.
+struct HuggingFaceEntry {
+  std::variant<bool, std::uint64_t, double, std::string> value;
+  std::string_view file;  // "config.json"
+  std::string key;        // "rope_scaling.factor"
+};
+
+struct HuggingFaceConfig {
+  std::string architecture;
+  std::map<std::string, HuggingFaceEntry, std::less<>> entries;
+  std::vector<float> rope_factors;        // of Llama 3's long-context scaling: divisors of each pair's angle; empty: none
+  std::string rope_key;                   // where these stand
+  std::optional<bool> ties_embeddings;    // none: the file does not say
+  std::optional<std::uint64_t> rows;      // vocab_size
+  std::uint64_t layers = 0;
+  const nlohmann::json* eos = nullptr;    // in the json that it was read from
+  const nlohmann::json* bos = nullptr;
+};
+
+namespace detail {
+
+struct HuggingFaceKey {
+  std::string_view gguf;  // without the architecture
+  std::string_view json;
+  bool is_float;
+};
+inline constexpr HuggingFaceKey hugging_face_keys[] = {
+    {"block_count", "num_hidden_layers", false},
+    {"embedding_length", "hidden_size", false},
+    {"feed_forward_length", "intermediate_size", false},
+    {"attention.head_count", "num_attention_heads", false},
+    {"attention.head_count_kv", "num_key_value_heads", false},
+    {"attention.key_length", "head_dim", false},
+    {"attention.value_length", "head_dim", false},
+    {"context_length", "max_position_embeddings", false},
+    {"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
+    {"rope.freq_base", "rope_theta", true},
+};
+
+// The part of a tensor's name behind "model.layers.7." and "blk.7.", before ".weight" or ".bias".
+struct HuggingFaceTensorName {
+  std::string_view gguf;
+  std::string_view json;
+};
+inline constexpr HuggingFaceTensorName hugging_face_layer_tensors[] = {
+    {"attn_norm", "input_layernorm"},         {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},           {"attn_output", "self_attn.o_proj"}, {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"},      {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},            {"ffn_up", "mlp.up_proj"},           {"ffn_down", "mlp.down_proj"},
+};
+inline constexpr HuggingFaceTensorName hugging_face_tensors[] = {
+    {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
+
+// Splits "PREFIX7.REST" behind its number.
+struct LayerName {
+  std::uint64_t layer;
+  std::string_view rest;
+};
+inline std::optional<LayerName> split_layer_name(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix)) return std::nullopt;
+  name.remove_prefix(prefix.size());
+  LayerName out{};
+  const std::from_chars_result read = std::from_chars(name.data(), name.data() + name.size(), out.layer);
+  const auto digits = static_cast<std::size_t>(read.ptr - name.data());
+  if (read.ec != std::errc() || digits == name.size() || name[digits] != '.' || (digits > 1 && name[0] == '0')) return std::nullopt;
+  out.rest = name.substr(digits + 1);
+  return out;
+}
+
+// "self_attn.q_proj.weight" -> "attn_q.weight", or the reverse; empty if the table does not have it.
+template <std::size_t N>
+std::string mapped_name(const HuggingFaceTensorName (&table)[N], std::string_view name, std::string_view HuggingFaceTensorName::*from,
+                        std::string_view HuggingFaceTensorName::*to) {
+  const std::size_t dot = name.find_last_of('.');
+  if (dot == std::string_view::npos) return {};
+  const std::string_view ending = name.substr(dot);
+  if (ending != ".weight" && ending != ".bias") return {};
+  for (const HuggingFaceTensorName& entry : table) {
+    if (entry.*from == name.substr(0, dot)) return concat(entry.*to, ending);
+  }
+  return {};
+}
+
+}  // namespace detail
+
+// GGUF's name of a tensor; empty if no model here has it.
+inline std::string gguf_tensor_name(std::string_view name) {
+  using Name = detail::HuggingFaceTensorName;
+  if (const auto layer = detail::split_layer_name(name, "model.layers.")) {
+    const std::string rest = detail::mapped_name(detail::hugging_face_layer_tensors, layer->rest, &Name::json, &Name::gguf);
+    return rest.empty() ? rest : concat("blk.", layer->layer, ".", rest);
+  }
+  return detail::mapped_name(detail::hugging_face_tensors, name, &Name::json, &Name::gguf);
+}
+
+// The reverse; a name that has none stays.
+inline std::string hugging_face_tensor_name(std::string_view name) {
+  using Name = detail::HuggingFaceTensorName;
+  std::string out;
+  if (const auto layer = detail::split_layer_name(name, "blk.")) {
+    const std::string rest = detail::mapped_name(detail::hugging_face_layer_tensors, layer->rest, &Name::gguf, &Name::json);
+    if (!rest.empty()) out = concat("model.layers.", layer->layer, ".", rest);
+  } else {
+    out = detail::mapped_name(detail::hugging_face_tensors, name, &Name::gguf, &Name::json);
+  }
+  return out.empty() ? std::string(name) : out;
+}
+
+namespace detail {
+
+class HuggingFaceConfigReader {
+ public:
+  // place: of config.json, for messages. The json must outlive the result.
+  HuggingFaceConfigReader(const nlohmann::json& json, std::string_view place) : json_(json), place_(place) {}
+
+  Result<HuggingFaceConfig> read() {
+    if (!json_.is_object()) return refuse("found ", json_type_text(json_), "; expected an object");
+    if (Status s = read_architecture(); !s) return s.error();
+    if (Status s = refuse_unknown_arithmetic(); !s) return s.error();
+    for (const HuggingFaceKey& key : hugging_face_keys) {
+      if (key.gguf == "rope.freq_base") continue;
+      if (const nlohmann::json* value = find_member(json_, key.json)) {
+        if (Status s = add(key, *value, std::string(key.json)); !s) return s.error();
+      }
+    }
+    if (Status s = read_rope(); !s) return s.error();
+    if (Status s = read_others(); !s) return s.error();
+    return std::move(out_);
+  }
+
+ private:
+  template <class... Parts>
+  Error refuse(const Parts&... parts) const {
+    return {ErrorKind::refused_file, concat(place_, ": ", parts...)};
+  }
+  template <class... Parts>
+  Error refuse_key(std::string_view key, const Parts&... parts) const {
+    return refuse("key '", key, "': ", parts...);
+  }
+
+  Status read_architecture() {
+    const nlohmann::json* type = find_member(json_, "model_type");
+    const std::string* name = text_of(type);
+    if (name == nullptr) {
+      return refuse("key 'model_type' ", type ? concat("is ", json_type_text(*type)) : "is missing", "; expected a string: is this the config.json of a language model?");
+    }
+    if (*name != "qwen2" && *name != "qwen3" && *name != "llama") {
+      return refuse_key("model_type", "'", printable(*name), "' is not supported; supported: qwen2, qwen3, llama");
+    }
+    out_.architecture = *name;
+    out_.entries["general.architecture"] = {*name, "config.json", "model_type"};
+    if (*name == "llama") out_.entries[std::string(half_split_key)] = {true, "config.json", "model_type"};
+    return success();
+  }
+
+  // What is only right with one value, which is also what it means where it is missing.
+  Status refuse_unknown_arithmetic() const {
+    if (const nlohmann::json* quantised = find_member(json_, "quantization_config")) {
+      const std::string* method = text_of(find_member(*quantised, "quant_method"));
+      return refuse_key("quantization_config", "the weights are quantised by ", method ? printable(*method) : "some method",
+                        ", which is not supported; expected the original release, in BF16, F16 or F32");
+    }
+    const auto* act = find_member(json_, "hidden_act");
+    const std::string* name = text_of(act);
+    if (act != nullptr && (name == nullptr || *name != "silu")) {
+      return refuse_key("hidden_act", "found ", name ? printable(*name) : json_type_text(*act), "; expected silu");
+    }
+    for (const std::string_view key : {"use_sliding_window", "use_mrope", "clip_qkv"}) {
+      const nlohmann::json* value = find_member(json_, key);
+      if (value != nullptr && *value != false) return refuse_key(key, "is not supported; expected false");
+    }
+    for (const std::string_view key : {"embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling", "logit_scale",
+                                       "residual_scale", "final_logit_softcapping", "attn_logit_softcapping", "num_experts", "num_local_experts",
+                                       "n_routed_experts", "kv_lora_rank"}) {
+      if (find_member(json_, key) != nullptr) return refuse_key(key, "is not supported in a ", out_.architecture, " model");
+    }
+    if (const nlohmann::json* types = find_member(json_, "layer_types")) {
+      if (!types->is_array()) return refuse_key("layer_types", "found ", json_type_text(*types), "; expected an array");
+      for (const nlohmann::json& type : *types) {
+        const std::string* text = text_of(&type);
+        if (text == nullptr || *text != "full_attention") {
+          return refuse_key("layer_types", "found '", text ? printable(*text) : json_type_text(type), "'; expected 'full_attention' for every layer");
+        }
+      }
+    }
+    return success();
+  }
+
+  Status add(const HuggingFaceKey& key, const nlohmann::json& value, std::string where) {
+    HuggingFaceEntry entry{false, "config.json", std::move(where)};
+    if (key.is_float) {
+      if (!value.is_number()) return refuse_key(entry.key, "found ", json_type_text(value), "; expected a number");
+      entry.value = value.get<double>();
+    } else {
+      const std::optional<std::uint64_t> count = count_of(value);
+      if (!count) return refuse_key(entry.key, "found ", value.is_number() ? value.dump() : std::string(json_type_text(value)), "; expected an unsigned integer");
+      entry.value = *count;
+    }
+    out_.entries[concat(out_.architecture, ".", key.gguf)] = std::move(entry);
+    return success();
+  }
+
+  // A number that was read before, by the end of its GGUF name.
+  double number(std::string_view key, double fallback) const {
+    const auto found = out_.entries.find(concat(out_.architecture, ".", key));
+    if (found == out_.entries.end()) return fallback;
+    if (const auto* count = std::get_if<std::uint64_t>(&found->second.value)) return static_cast<double>(*count);
+    const auto* value = std::get_if<double>(&found->second.value);
+    return value ? *value : fallback;
+  }
+
+  // transformers 5 writes all of it into rope_parameters, earlier ones the scaling into rope_scaling and the base beside it.
+  Status read_rope() {
+    const nlohmann::json* parameters = find_member(json_, "rope_parameters");
+    const std::string object = parameters ? "rope_parameters" : "rope_scaling";
+    if (parameters == nullptr) parameters = find_member(json_, "rope_scaling");
+    const auto where = [&](std::string_view key) { return concat(object, ".", key); };
+    if (parameters != nullptr && !parameters->is_object()) {
+      return refuse_key(object, "found ", json_type_text(*parameters), "; expected an object");
+    }
+    const nlohmann::json* base = parameters ? find_member(*parameters, "rope_theta") : nullptr;
+    const std::string base_key = base ? where("rope_theta") : "rope_theta";
+    if (base == nullptr) base = find_member(json_, "rope_theta");
+    if (base != nullptr) {
+      if (Status s = add({"rope.freq_base", "", true}, *base, base_key); !s) return s;
+    }
+    for (const nlohmann::json* place : {parameters, &json_}) {
+      const nlohmann::json* part = place ? find_member(*place, "partial_rotary_factor") : nullptr;
+      if (part != nullptr && *part != 1.0) return refuse_key("partial_rotary_factor", "is not supported; expected 1");
+    }
+    if (parameters == nullptr) return success();
+    const nlohmann::json* type = find_member(*parameters, "rope_type");
+    const std::string type_key = where(type ? "rope_type" : "type");
+    if (type == nullptr) type = find_member(*parameters, "type");
+    if (type == nullptr && object == "rope_parameters") return success();
+    const std::string* name = text_of(type);
+    if (name == nullptr) return refuse_key(type_key, "expected a string: default, linear, yarn or llama3");
+    if (*name == "default") return success();
+    if (*name == "llama3") return read_llama3(*parameters, object);
+    if (*name != "linear" && *name != "yarn") {
+      return refuse_key(type_key, "'", printable(*name), "' is not supported; supported: default, linear, yarn, llama3");
+    }
+    out_.entries[concat(out_.architecture, ".rope.scaling.type")] = {*name, "config.json", type_key};
+    constexpr HuggingFaceKey yarn[] = {{"rope.scaling.factor", "factor", true},
+                                       {"rope.scaling.original_context_length", "original_max_position_embeddings", false},
+                                       {"rope.scaling.attn_factor", "attention_factor", true},
+                                       {"rope.scaling.yarn_beta_fast", "beta_fast", true},
+                                       {"rope.scaling.yarn_beta_slow", "beta_slow", true}};
+    for (const HuggingFaceKey& key : yarn) {
+      const nlohmann::json* value = find_member(*parameters, key.json);
+      if (value == nullptr || (*name == "linear" && key.json != "factor")) continue;
+      if (Status s = add(key, *value, where(key.json)); !s) return s;
+    }
+    // Here the factor stands in place of YaRN's formula; in the metadata both multiply.
+    const auto found = out_.entries.find(concat(out_.architecture, ".rope.scaling.attn_factor"));
+    if (found != out_.entries.end()) {
+      const double factor = std::max(1.0, number("rope.scaling.factor", 1.0));
+      found->second.value = number("rope.scaling.attn_factor", 1.0) / (0.1 * logarithm(factor) + 1.0);
+    }
+    for (const std::string_view key : {"mscale", "mscale_all_dim"}) {
+      if (find_member(*parameters, key) != nullptr) return refuse_key(where(key), "is not supported; expected attention_factor, or none");
+    }
+    const nlohmann::json* truncate = find_member(*parameters, "truncate");
+    if (truncate != nullptr && *truncate != true) return refuse_key(where("truncate"), "is not supported; expected true");
+    return success();
+  }
+
+  // Angles of slow pairs are divided by the factor, of fast ones by 1, and in between by what lies between (Llama 3.1, as
+  // transformers computes it).
+  Status read_llama3(const nlohmann::json& parameters, const std::string& object) {
+    double factor = 0, low = 0, high = 0, context = 0;
+    const std::pair<std::string_view, double&> numbers[] = {{"factor", factor}, {"low_freq_factor", low}, {"high_freq_factor", high},
+                                                            {"original_max_position_embeddings", context}};
+    for (const auto& [key, number] : numbers) {
+      const nlohmann::json* value = find_member(parameters, key);
+      if (value == nullptr || !value->is_number()) return refuse_key(concat(object, ".", key), "expected a number");
+      number = value->get<double>();
+      if (!(number >= 1e-3 && number <= 1e9)) return refuse_key(concat(object, ".", key), "found ", number, "; expected 0.001 to 1e9");
+    }
+    if (!(high > low)) return refuse_key(concat(object, ".high_freq_factor"), "found ", high, "; expected more than low_freq_factor, ", low);
+    const double heads = number("attention.head_count", 0), hidden = number("embedding_length", 0);
+    const double head_dim = number("attention.key_length", heads > 0 ? hidden / heads : 0);
+    const double base = number("rope.freq_base", 10000.0);
+    if (!(head_dim >= 2 && head_dim <= 4096 && base >= 1 && base <= 1e30)) return refuse_key(object, "needs a head_dim from 2 to 4096 and a rope_theta from 1 to 1e30");
+    constexpr double two_pi = 6.283185307179586;
+    const auto pairs = static_cast<std::size_t>(head_dim) / 2;
+    for (std::size_t i = 0; i < pairs; ++i) {
+      const double wavelength = two_pi * power(base, 2.0 * static_cast<double>(i) / head_dim);
+      double divisor = 1.0;
+      if (wavelength > context / low) {
+        divisor = factor;
+      } else if (wavelength >= context / high) {
+        const double smooth = (context / wavelength - low) / (high - low);
+        divisor = 1.0 / ((1.0 - smooth) / factor + smooth);
+      }
+      out_.rope_factors.push_back(static_cast<float>(divisor));
+    }
+    out_.rope_key = object;
+    return success();
+  }
+
+  Status read_others() {
+    if (const nlohmann::json* value = find_member(json_, "tie_word_embeddings")) {
+      if (!value->is_boolean()) return refuse_key("tie_word_embeddings", "found ", json_type_text(*value), "; expected true or false");
+      out_.ties_embeddings = value->get<bool>();
+    }
+    if (const nlohmann::json* value = find_member(json_, "vocab_size")) {
+      out_.rows = count_of(*value);
+      if (!out_.rows) return refuse_key("vocab_size", "found ", json_type_text(*value), "; expected an unsigned integer");
+    }
+    const auto layers = out_.entries.find(concat(out_.architecture, ".block_count"));
+    if (layers != out_.entries.end()) out_.layers = std::get<std::uint64_t>(layers->second.value);
+    out_.eos = find_member(json_, "eos_token_id");
+    out_.bos = find_member(json_, "bos_token_id");
+    return success();
+  }
+
+  const nlohmann::json& json_;
+  std::string_view place_;
+  HuggingFaceConfig out_;
+};
+
+}  // namespace detail
+
+// place: of config.json, for messages. The json must outlive the result.
+inline Result<HuggingFaceConfig> read_hugging_face_config(const nlohmann::json& json, std::string_view place) {
+  return detail::HuggingFaceConfigReader(json, place).read();
+}
+
+}}  // namespace stilla

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The vocabulary of a Hugging Face folder: tokenizer.json, with what tokenizer_config.json, generation_config.json and config.json
+// say of special tokens. Opt-in: needs nlohmann/json.hpp (checked_json.hpp).
+//
+//     tokenizer.json          model.vocab, model.merges    tokens and merges of a byte-level BPE; ids that no token has are unused
+//                             added_tokens                 special: control tokens; others: user-defined ones
+//                             pre_tokenizer                a known regular expression: its name in GGUF files
+//                             normalizer                   none or NFC
+//                             post_processor               whether BOS comes first
+//     tokenizer_config.json   add_bos_token, {bos,eos,pad,unk}_token
+//     generation_config.json  eos_token_id: all tokens after which a model ends; else config.json's
+//
+// What would give other ids here than there is refused by file and key.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <stilla/base/error.hpp>
+#include <stilla/io/checked_json.hpp>
+#include <stilla/io/vocabulary.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// The files' contents; null: there is no such file.
+struct HuggingFaceTexts {
+  std::string folder;  // for messages
+  const nlohmann::json* tokenizer = nullptr;
+  const nlohmann::json* tokenizer_config = nullptr;
+  const nlohmann::json* generation_config = nullptr;
+  const nlohmann::json* config = nullptr;
+};
+
+namespace detail {
+
+// Regular expressions of the key pre_tokenizer, under the names that GGUF files have for them.
+struct KnownPreTokenizer {
+  std::string_view pattern;
+  std::string_view name;
+};
+inline constexpr KnownPreTokenizer known_pretokenizers[] = {
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)", "qwen2"},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     "llama-bpe"},
+};
+
+class HuggingFaceVocabularyReader {
+ public:
+  explicit HuggingFaceVocabularyReader(const HuggingFaceTexts& texts) : texts_(texts) {}
+
+  Result<Vocabulary> read() {
+    if (texts_.tokenizer == nullptr) {
+      return Error{ErrorKind::refused_file,
+                   concat(texts_.folder, ": has no tokenizer.json; expected one, as AutoTokenizer.from_pretrained(FOLDER)."
+                                         "save_pretrained(FOLDER) writes it")};
+    }
+    for (const auto step : {&HuggingFaceVocabularyReader::read_tokens, &HuggingFaceVocabularyReader::read_added_tokens,
+                            &HuggingFaceVocabularyReader::fill_holes, &HuggingFaceVocabularyReader::read_merges,
+                            &HuggingFaceVocabularyReader::read_normalizer, &HuggingFaceVocabularyReader::read_pretokenizer,
+                            &HuggingFaceVocabularyReader::read_special_tokens, &HuggingFaceVocabularyReader::read_post_processor,
+                            &HuggingFaceVocabularyReader::read_ends}) {
+      if (Status s = (this->*step)(); !s) return s.error();
+    }
+    return std::move(out_);
+  }
+
+ private:
+  using Json = nlohmann::json;
+  static constexpr TokenType no_token{0};  // of an id that no token has so far
+
+  template <class... Parts>
+  Error refuse_in(std::string_view file, std::string_view key, const Parts&... parts) const {
+    return {ErrorKind::refused_file, concat(texts_.folder, "/", file, ": key '", key, "': ", parts...)};
+  }
+  template <class... Parts>
+  Error refuse(std::string_view key, const Parts&... parts) const {
+    return refuse_in("tokenizer.json", key, parts...);
+  }
+  static std::string shown(const Json* value) {
+    const std::string* text = text_of(value);
+    return text ? concat("'", printable(*text), "'") : value ? std::string(json_type_text(*value)) : "none";
+  }
+
+  Status read_tokens() {
+    const Json* model = find_member(*texts_.tokenizer, "model");
+    if (model == nullptr || !model->is_object()) return refuse("model", "expected an object");
+    const std::string* type = text_of(find_member(*model, "type"));
+    // Files of old versions have no type where it is BPE.
+    if (const Json* found = find_member(*model, "type"); found != nullptr && (type == nullptr || *type != "BPE")) {
+      return refuse("model.type", "found ", shown(found), "; expected 'BPE', the only kind that is supported");
+    }
+    for (const std::string_view key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+      const Json* value = find_member(*model, key);
+      if (value != nullptr && *value != "") return refuse(concat("model.", key), "found ", shown(value), "; expected none");
+    }
+    if (const Json* dropout = find_member(*model, "dropout"); dropout != nullptr && *dropout != 0) {
+      return refuse("model.dropout", "merges that are left out by chance are not supported; expected none");
+    }
+    if (const Json* fallback = find_member(*model, "byte_fallback"); fallback != nullptr && *fallback != false) {
+      return refuse("model.byte_fallback", "found true: tokens that are no bytes, as SentencePiece has them, are not supported in a "
+                                           "folder; a GGUF file of the model may run");
+    }
+    const Json* vocabulary = find_member(*model, "vocab");
+    if (vocabulary == nullptr || !vocabulary->is_object() || vocabulary->empty()) {
+      return refuse("model.vocab", "expected an object of tokens and their ids");
+    }
+    // Ids that no token has are filled with tokens that nothing makes, so a small file could ask for much memory.
+    const Json* added = find_member(*texts_.tokenizer, "added_tokens");
+    max_id_ = 65535 + 2 * (std::uint64_t{vocabulary->size()} + (added ? added->size() : 0));
+    for (const auto& [token, id] : vocabulary->get_ref<const Json::object_t&>()) {
+      if (Status s = set(token, id, "model.vocab", TokenType::normal); !s) return s;
+    }
+    return success();
+  }
+
+  Status set(const std::string& token, const Json& value, std::string_view key, TokenType type) {
+    const std::optional<std::uint64_t> id = count_of(value);
+    if (!id || *id > max_id_) {
+      return refuse(key, "token '", printable(token), "': found ", id ? concat(*id) : std::string(json_type_text(value)), " as its id; expected 0 to ",
+                    max_id_, " in a vocabulary of this size");
+    }
+    const auto at = static_cast<std::size_t>(*id);
+    if (at >= out_.tokens.size()) {
+      out_.tokens.resize(at + 1);
+      out_.types.resize(at + 1, no_token);
+    }
+    if (out_.types[at] != no_token && out_.tokens[at] != token) {
+      return refuse(key, "tokens '", printable(out_.tokens[at]), "' and '", printable(token), "' have the same id ", at);
+    }
+    out_.tokens[at] = token;
+    out_.types[at] = type;
+    return success();
+  }
+
+  Status read_added_tokens() {
+    const Json* added = find_member(*texts_.tokenizer, "added_tokens");
+    if (added == nullptr) return success();
+    if (!added->is_array()) return refuse("added_tokens", "found ", json_type_text(*added), "; expected an array");
+    for (const Json& entry : *added) {
+      const std::string* content = text_of(find_member(entry, "content"));
+      const Json* id = find_member(entry, "id");
+      if (content == nullptr || id == nullptr) return refuse("added_tokens", "found a token without content or id");
+      const Json* special = find_member(entry, "special");
+      const bool is_control = special != nullptr && *special == true;
+      for (const std::string_view key : {"lstrip", "rstrip", "single_word"}) {
+        const Json* value = find_member(entry, key);
+        if (value != nullptr && *value != false && !is_control) {
+          return refuse("added_tokens", "token '", printable(*content), "': '", key, "' is not supported; expected false");
+        }
+      }
+      if (Status s = set(*content, *id, "added_tokens", is_control ? TokenType::control : TokenType::user_defined); !s) return s;
+    }
+    return success();
+  }
+
+  // Ids that no token has, and the places of all tokens.
+  Status fill_holes() {
+    for (std::size_t i = 0; i < out_.tokens.size(); ++i) {
+      if (out_.types[i] == no_token) {
+        out_.tokens[i] = concat("[PAD", i, "]");
+        out_.types[i] = TokenType::unused;
+      } else {
+        ids_.emplace(out_.tokens[i], static_cast<std::uint32_t>(i));
+      }
+    }
+    return success();
+  }
+
+  // "left right", or ["left", "right"].
+  Status read_merges() {
+    const Json* merges = find_member(*find_member(*texts_.tokenizer, "model"), "merges");
+    if (merges == nullptr || !merges->is_array()) return refuse("model.merges", "expected an array");
+    out_.merges.reserve(merges->size());
+    for (std::size_t i = 0; i < merges->size(); ++i) {
+      const Json& merge = (*merges)[i];
+      if (const std::string* text = text_of(&merge)) {
+        out_.merges.push_back(*text);
+        continue;
+      }
+      const bool is_pair = merge.is_array() && merge.size() == 2;
+      const std::string* left = is_pair ? text_of(&merge[0]) : nullptr;
+      const std::string* right = is_pair ? text_of(&merge[1]) : nullptr;
+      if (left == nullptr || right == nullptr || left->find(' ') != std::string::npos || right->find(' ') != std::string::npos) {
+        return refuse("model.merges", "merge ", i, ": expected two texts without spaces");
+      }
+      out_.merges.push_back(concat(*left, " ", *right));
+    }
+    return success();
+  }
+
+  // The type of a part, and the parts of a sequence. "normalizers", "pretokenizers", "processors".
+  static std::vector<const Json*> parts_of(const Json* value, std::string_view parts_key) {
+    if (value == nullptr) return {};
+    const std::string* type = text_of(find_member(*value, "type"));
+    const Json* parts = find_member(*value, parts_key);
+    if (type == nullptr || *type != "Sequence" || parts == nullptr || !parts->is_array()) return {value};
+    std::vector<const Json*> out;
+    for (const Json& part : *parts) out.push_back(&part);
+    return out;
+  }
+  static bool is_type(const Json& part, std::string_view name) {
+    const std::string* type = text_of(find_member(part, "type"));
+    return type != nullptr && *type == name;
+  }
+  static bool is_set(const Json& part, std::string_view key) {
+    const Json* value = find_member(part, key);
+    return value != nullptr && *value == true;
+  }
+
+  Status read_normalizer() {
+    out_.nfc = false;
+    for (const Json* part : parts_of(find_member(*texts_.tokenizer, "normalizer"), "normalizers")) {
+      if (!is_type(*part, "NFC")) {
+        return refuse("normalizer", "found ", shown(find_member(*part, "type")), "; supported: none, 'NFC'");
+      }
+      out_.nfc = true;
+    }
+    return success();
+  }
+
+  Status read_pretokenizer() {
+    const std::vector<const Json*> parts = parts_of(find_member(*texts_.tokenizer, "pre_tokenizer"), "pretokenizers");
+    const auto is_byte_level = [](const Json& part, bool splits) {
+      const Json* uses_regex = find_member(part, "use_regex");  // true where it is missing
+      return is_type(part, "ByteLevel") && !is_set(part, "add_prefix_space") && (uses_regex == nullptr || *uses_regex == true) == splits;
+    };
+    const std::string* pattern = nullptr;
+    if (parts.size() == 2 && is_type(*parts[0], "Split") && is_byte_level(*parts[1], false)) {
+      const Json* expression = find_member(*parts[0], "pattern");
+      pattern = expression ? text_of(find_member(*expression, "Regex")) : nullptr;
+      const std::string* behavior = text_of(find_member(*parts[0], "behavior"));
+      if (pattern == nullptr || behavior == nullptr || *behavior != "Isolated" || is_set(*parts[0], "invert")) {
+        return refuse("pre_tokenizer", "expected a Split by a Regex with the behavior Isolated, not inverted");
+      }
+      for (const KnownPreTokenizer& known : known_pretokenizers) {
+        if (known.pattern == *pattern) out_.pretokenizer = known.name;
+      }
+    } else if (parts.size() == 2 && is_type(*parts[0], "Digits") && is_set(*parts[0], "individual_digits") && is_byte_level(*parts[1], true)) {
+      out_.pretokenizer = "smollm";
+    }
+    if (out_.pretokenizer.empty()) {
+      std::string found;
+      for (const Json* part : parts) found += concat(found.empty() ? "" : ", ", shown(find_member(*part, "type")));
+      return refuse("pre_tokenizer", pattern ? concat("the regular expression '", printable(*pattern), "'") : concat("the sequence ", found.empty() ? "of nothing" : found),
+                    " is not known; known are those of Qwen2, Llama 3 and SmolLM. A GGUF file of this model may run, since it names its pre-tokenizer");
+    }
+    // A word that is a token needs no merges: Llama 3's, and there always.
+    const bool ignores_merges = is_set(*find_member(*texts_.tokenizer, "model"), "ignore_merges");
+    if (ignores_merges != (out_.pretokenizer == "llama-bpe")) {
+      return refuse("model.ignore_merges", "found ", ignores_merges ? "true" : "false", "; expected ", ignores_merges ? "false" : "true",
+                    " with the pre-tokenizer '", out_.pretokenizer, "'");
+    }
+    return success();
+  }
+
+  // "bos_token": "<s>", or {"content": "<s>", ...}
+  const std::string* special_token(std::string_view key) const {
+    const Json* value = texts_.tokenizer_config ? find_member(*texts_.tokenizer_config, key) : nullptr;
+    if (value == nullptr) return nullptr;
+    return value->is_object() ? text_of(find_member(*value, "content")) : text_of(value);
+  }
+
+  Status read_special_tokens() {
+    struct Token {
+      std::string_view key;
+      std::optional<std::uint32_t>& id;
+      bool is_needed;
+    };
+    const Token tokens[] = {{"bos_token", out_.bos, true}, {"eos_token", out_.eos, true}, {"pad_token", out_.padding, false}, {"unk_token", out_.unknown, false}};
+    for (const Token& token : tokens) {
+      const std::string* text = special_token(token.key);
+      if (text == nullptr) continue;
+      const auto found = ids_.find(*text);
+      if (found != ids_.end()) {
+        token.id = found->second;
+      } else if (token.is_needed) {
+        return refuse_in("tokenizer_config.json", token.key, "found '", printable(*text), "', which is no token");
+      }
+    }
+    if (!out_.bos && texts_.config != nullptr) {
+      const Json* bos = find_member(*texts_.config, "bos_token_id");
+      const std::optional<std::uint64_t> id = bos ? count_of(*bos) : std::nullopt;
+      if (id && *id < out_.tokens.size()) out_.bos = static_cast<std::uint32_t>(*id);
+    }
+    return success();
+  }
+
+  // Which tokens come before a text, and that none come after it.
+  Status read_post_processor() {
+    for (const Json* part : parts_of(find_member(*texts_.tokenizer, "post_processor"), "processors")) {
+      if (is_type(*part, "ByteLevel")) continue;
+      if (!is_type(*part, "TemplateProcessing")) {
+        return refuse("post_processor", "found ", shown(find_member(*part, "type")), "; supported: ByteLevel, TemplateProcessing");
+      }
+      const Json* single = find_member(*part, "single");
+      if (single == nullptr || !single->is_array()) return refuse("post_processor.single", "expected an array");
+      bool has_text = false;
+      for (const Json& item : *single) {
+        const Json* special = find_member(item, "SpecialToken");
+        const std::string* id = special ? text_of(find_member(*special, "id")) : nullptr;
+        if (id == nullptr) {
+          has_text = true;
+          continue;
+        }
+        const auto found = ids_.find(*id);
+        const bool is_bos = !has_text && !out_.add_bos && found != ids_.end() && (!out_.bos || *out_.bos == found->second);
+        if (!is_bos) {
+          return refuse("post_processor.single", "adds the token '", printable(*id), "' ", has_text ? "after" : "before", " a text; supported: BOS before it");
+        }
+        out_.bos = found->second;
+        out_.add_bos = true;
+      }
+    }
+    const Json* adds = texts_.tokenizer_config ? find_member(*texts_.tokenizer_config, "add_bos_token") : nullptr;
+    if (adds != nullptr && adds->is_boolean()) out_.add_bos = *adds == true;
+    if (out_.add_bos && !out_.bos) return refuse_in("tokenizer_config.json", "add_bos_token", "is true, and there is no bos_token");
+    return success();
+  }
+
+  Status read_ends() {
+    std::string_view file = "generation_config.json";
+    const Json* ends = texts_.generation_config ? find_member(*texts_.generation_config, "eos_token_id") : nullptr;
+    if (ends == nullptr && texts_.config != nullptr) {
+      file = "config.json";
+      ends = find_member(*texts_.config, "eos_token_id");
+    }
+    if (ends == nullptr) return success();
+    std::vector<std::uint32_t> ids;
+    const auto add = [&](const Json& value) -> Status {
+      const std::optional<std::uint64_t> id = count_of(value);
+      if (!id || *id >= out_.tokens.size()) {
+        return refuse_in(file, "eos_token_id", "found ", id ? concat(*id) : std::string(json_type_text(value)), "; expected ids from 0 to ", out_.tokens.size() - 1);
+      }
+      ids.push_back(static_cast<std::uint32_t>(*id));
+      return success();
+    };
+    if (ends->is_array() && ends->size() > 64) return refuse_in(file, "eos_token_id", "found ", ends->size(), " ids; expected at most 64");
+    if (ends->is_array()) {
+      for (const Json& value : *ends) {
+        if (Status s = add(value); !s) return s;
+      }
+    } else if (Status s = add(*ends); !s) {
+      return s;
+    }
+    for (const std::uint32_t id : ids) {
+      if (!out_.eos) out_.eos = id;
+      if (id == *out_.eos || id == out_.eot) continue;
+      if (!out_.eot) {
+        out_.eot = id;
+      } else {
+        out_.ends.push_back(id);
+      }
+    }
+    return success();
+  }
+
+  HuggingFaceTexts texts_;
+  std::uint64_t max_id_ = 0;
+  Vocabulary out_;
+  std::map<std::string_view, std::uint32_t> ids_;  // views into out_.tokens, which stays as it is from then on
+};
+
+}  // namespace detail
+
+inline Result<Vocabulary> read_hugging_face_vocabulary(const HuggingFaceTexts& texts) {
+  return detail::HuggingFaceVocabularyReader(texts).read();
+}
+
+// The Jinja text of the chat template in tokenizer_config.json: a string, or a list of templates by name, of which the one called
+// "default" counts. Empty if there is none.
+inline Result<std::string> read_hugging_face_chat_template(const HuggingFaceTexts& texts) {
+  const nlohmann::json* found = texts.tokenizer_config ? find_member(*texts.tokenizer_config, "chat_template") : nullptr;
+  if (found == nullptr) return std::string();
+  if (const std::string* text = text_of(found)) return *text;
+  if (found->is_array()) {
+    for (const nlohmann::json& entry : *found) {
+      const std::string* name = text_of(find_member(entry, "name"));
+      const std::string* text = text_of(find_member(entry, "template"));
+      if (name != nullptr && *name == "default" && text != nullptr) return *text;
+    }
+  }
+  return Error{ErrorKind::refused_file, concat(texts.folder, "/tokenizer_config.json: key 'chat_template': found ", json_type_text(*found),
+                                               "; expected a string, or a list with a template that is called 'default'")};
+}
+
+}}  // namespace stilla

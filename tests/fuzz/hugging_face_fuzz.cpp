@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a Hugging Face folder consists of, from bytes of others: the first byte of the input chooses between a safetensors file, a
+// config.json and a tokenizer.json with the special tokens of its own key "config". Whatever is accepted is used.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <stilla/io/hugging_face.hpp>
+#include <stilla/text/tokenizer.hpp>
+
+namespace {
+
+void check_message(const stilla::Error& error) {
+  for (const char c : error.message) {
+    if (static_cast<unsigned char>(c) < 0x20) __builtin_trap();
+  }
+}
+
+void use_safetensors(std::span<const std::byte> bytes) {
+  const auto file = stilla::SafetensorsFile::parse(stilla::MappedFile::from_memory(bytes, "fuzz"));
+  if (!file) return check_message(file.error());
+  std::uint64_t sum = 0;
+  for (const stilla::SafetensorsTensor& tensor : file->tensors()) {
+    for (const std::byte b : file->bytes_of(tensor)) sum += std::to_integer<unsigned>(b);
+    const std::string name = stilla::gguf_tensor_name(tensor.name);
+    if (!name.empty() && stilla::hugging_face_tensor_name(name) != tensor.name) __builtin_trap();
+  }
+  if (sum > bytes.size() * 255) __builtin_trap();
+}
+
+void use_config(const nlohmann::json& json) {
+  const auto config = stilla::read_hugging_face_config(json, "fuzz");
+  if (!config) return check_message(config.error());
+  for (const float factor : config->rope_factors) {
+    if (!(factor > 0)) __builtin_trap();
+  }
+}
+
+void use_tokenizer(const nlohmann::json& json) {
+  const nlohmann::json* config = stilla::find_member(json, "config");
+  const stilla::HuggingFaceTexts texts{"fuzz", &json, config, config, config};
+  if (const auto text = stilla::read_hugging_face_chat_template(texts); !text) check_message(text.error());
+  const auto vocabulary = stilla::read_hugging_face_vocabulary(texts);
+  if (!vocabulary) return check_message(vocabulary.error());
+  const auto tokenizer = stilla::Tokenizer::create(*vocabulary);
+  if (!tokenizer) return check_message(tokenizer.error());
+  (void)tokenizer->encode("12345 words, <think> \xc3\xa9\n");
+}
+
+void write_seed(const std::string& folder, const std::string& name, char kind) {
+  std::ifstream in("../../tests/golden/hugging_face/" + name, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(in), {}};
+  std::string to = name;
+  for (char& c : to) c = c == '/' ? '-' : c;
+  std::ofstream(folder + "/" + to, std::ios::binary) << kind << bytes;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  if (*argc == 2 && (*argv)[1][0] != '-') {
+    const std::string folder = (*argv)[1];
+    write_seed(folder, "qwen2/model-00003-of-00004.safetensors", '\0');
+    for (const std::string model : {"qwen2", "llama", "qwen3"}) {
+      write_seed(folder, model + "/config.json", '\1');
+      write_seed(folder, model + "/tokenizer.json", '\2');
+    }
+    std::exit(0);
+  }
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  std::vector<std::byte> bytes(size - 1);  // a copy of its own, so that a byte behind its end is found
+  if (size > 1) std::memcpy(bytes.data(), data + 1, size - 1);
+  if (data[0] % 3 == 0) {
+    use_safetensors(bytes);
+    return 0;
+  }
+  const auto json = stilla::parse_json(bytes, "fuzz");
+  if (!json) {
+    check_message(json.error());
+    return 0;
+  }
+  data[0] % 3 == 1 ? use_config(*json) : use_tokenizer(*json);
+  return 0;
+}

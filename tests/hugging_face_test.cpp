@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Folders as transformers saves them (golden/make_hugging_face_folders.py): logits and token ids are transformers' own, packed
+// files of them are the same model, and what does not fit is refused by file and key.
+#include <stilla/io/hugging_face.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <stilla/io/packed_file.hpp>
+#include <stilla/text/source_tokenizer.hpp>
+
+#include "model_util.hpp"
+
+namespace {
+
+using namespace stilla;
+using namespace stilla_test;
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// The folder of the golden ones, or another that the same generator filled (.ci/full).
+fs::path golden() {
+  const char* other = std::getenv("STILLA_HUGGING_FACE_FOLDERS");
+  return other != nullptr ? fs::path(other) : fs::path(test_data) / "hugging_face";
+}
+std::vector<std::string> golden_folders() {
+  std::vector<std::string> out;
+  for (const auto& entry : fs::directory_iterator(golden())) {
+    if (entry.is_directory()) out.push_back(entry.path().filename().string());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::string read_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+void write_file(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+Result<Model> load(const fs::path& path, std::optional<FormatId> format = {}) {
+  Result<HuggingFaceFolder> folder = HuggingFaceFolder::open(path.string());
+  if (!folder) return folder.error();
+  return Model::load(std::move(*folder), {}, {}, format);
+}
+bool is_known(const Model*, const Error& error) { return error.message.find("'qwen3' is not supported") == std::string::npos; }
+
+const SessionOptions exact{0, KvType::f32, {}, 512};
+
+TEST(HuggingFace, LogitsAreThoseOfTransformers) {
+  ASSERT_GE(golden_folders().size(), 3u);
+  for (const std::string& name : golden_folders()) {
+    const auto records = read_records((golden() / (name + ".bin")).string());
+    const Result<Model> model = load(golden() / name);
+    if (!model && !is_known(nullptr, model.error())) continue;  // until the forward pass has the norms of its Q and K
+    ASSERT_TRUE(model) << name << ": " << model.error().message;
+    const std::vector<float> logits = all_logits(*model, as_ids(records.at(name + "/ids")), exact);
+    EXPECT_LT(nmse(logits, records.at(name + "/logits")), 1e-6) << name;
+  }
+}
+
+TEST(HuggingFace, TokenIdsAreThoseOfTransformers) {
+  const std::string text = read_file(golden() / "text.txt");
+  for (const std::string& name : golden_folders()) {
+    const auto records = read_records((golden() / (name + ".bin")).string());
+    const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open((golden() / name).string());
+    ASSERT_TRUE(folder) << folder.error().message;
+    const Result<Tokenizer> tokenizer = read_tokenizer(*folder);
+    ASSERT_TRUE(tokenizer) << name << ": " << tokenizer.error().message;
+    EXPECT_EQ(tokenizer->encode(text), as_ids(records.at(name + "/text-ids"))) << name;
+    const bool is_llama3 = name == "llama" || name == "llama-linear";
+    EXPECT_EQ(tokenizer->add_bos(), is_llama3) << name;
+    const std::vector<std::string> llama3_ends{"<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"}, chatml_ends{"<|im_end|>", "<|endoftext|>"};
+    for (const std::string& end : is_llama3 ? llama3_ends : chatml_ends) {
+      const auto id = tokenizer->find(end);
+      ASSERT_TRUE(id) << end;
+      EXPECT_TRUE(tokenizer->is_end_of_generation(*id)) << name << " " << end;
+      EXPECT_TRUE(tokenizer->is_control(*id));
+    }
+    EXPECT_FALSE(tokenizer->is_control(*tokenizer->find("<think>")));
+    EXPECT_EQ(folder->chat_template()->find("{% for message in messages %}"), 0u);
+    EXPECT_EQ(folder->vocabulary()->nfc, name.starts_with("qwen"));
+  }
+}
+
+TEST(HuggingFace, TensorNamesGoBothWays) {
+  for (const auto& [gguf, original] : {std::pair{"blk.11.attn_q.weight", "model.layers.11.self_attn.q_proj.weight"},
+                                       {"blk.0.attn_k.bias", "model.layers.0.self_attn.k_proj.bias"},
+                                       {"blk.3.attn_q_norm.weight", "model.layers.3.self_attn.q_norm.weight"},
+                                       {"blk.3.ffn_norm.weight", "model.layers.3.post_attention_layernorm.weight"},
+                                       {"token_embd.weight", "model.embed_tokens.weight"},
+                                       {"output.weight", "lm_head.weight"}}) {
+    EXPECT_EQ(gguf_tensor_name(original), gguf);
+    EXPECT_EQ(hugging_face_tensor_name(gguf), original);
+  }
+  for (const char* none : {"", "lm_head", "model.layers.0", "model.layers.00.mlp.up_proj.weight", "model.layers.-1.mlp.up_proj.weight",
+                           "model.layers.99999999999999999999.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.scale", "model.layers.0.mlp.weight"}) {
+    EXPECT_EQ(gguf_tensor_name(none), "") << none;
+  }
+}
+
+class HuggingFaceFiles : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = fs::path(::testing::TempDir()) / "stilla_hugging_face_test";
+    fs::remove_all(root_);
+    fs::create_directories(root_);
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  // A copy of a golden folder, to be changed.
+  fs::path copy(const std::string& name) {
+    const fs::path to = root_ / name;
+    fs::remove_all(to);
+    fs::copy(golden() / name, to);
+    return to;
+  }
+  static void change(const fs::path& file, const std::function<void(json&)>& edit) {
+    json content = json::parse(read_file(file));
+    edit(content);
+    write_file(file, content.dump());
+  }
+  // The line that refuses it when it is opened, loaded or its tokenizer is read.
+  static std::string refusal(const fs::path& path) {
+    const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open(path.string());
+    if (!folder) return folder.error().message;
+    if (const Result<Tokenizer> tokenizer = read_tokenizer(*folder); !tokenizer) return tokenizer.error().message;
+    const Result<Model> model = load(path);
+    return model ? "" : model.error().message;
+  }
+
+  fs::path root_;
+};
+
+TEST_F(HuggingFaceFiles, PackedOnesAreTheSameModel) {
+  for (const std::string name : {"qwen2", "llama"}) {
+    for (const std::optional<FormatId> format : {std::optional<FormatId>(), std::optional<FormatId>(id_of<Q8_0>)}) {
+      const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open((golden() / name).string() + "/");
+      ASSERT_TRUE(folder) << folder.error().message;
+      const std::string path = (root_ / "m.stilla").string();
+      const PackOptions options{format};
+      const Status status = write_packed_file(*folder, path, {}, {}, options);
+      ASSERT_TRUE(status) << status.error().message;
+      Result<GgufFile> packed = GgufFile::open(path);
+      ASSERT_TRUE(packed) << packed.error().message;
+      EXPECT_TRUE(verify_packed_file(*packed));
+      EXPECT_TRUE(is_packed_from(*packed, *folder, options));
+      EXPECT_FALSE(is_packed_from(*packed, *folder, {id_of<Q4_0>}));
+      const Result<Tokenizer> expected = read_tokenizer(*folder), found = read_tokenizer(*packed);
+      ASSERT_TRUE(found) << found.error().message;
+      const std::string text = read_file(golden() / "text.txt");
+      EXPECT_EQ(found->encode(text), expected->encode(text));
+      for (std::uint32_t id = 0; id < expected->size(); ++id) {
+        EXPECT_EQ(found->is_end_of_generation(id), expected->is_end_of_generation(id)) << id;
+        EXPECT_EQ(found->is_control(id), expected->is_control(id)) << id;
+      }
+      EXPECT_EQ(*packed->chat_template(), *folder->chat_template());
+      const Result<Model> from_packed = Model::load(std::move(*packed)), from_folder = load(golden() / name, format);
+      ASSERT_TRUE(from_packed) << from_packed.error().message;
+      ASSERT_TRUE(from_folder) << from_folder.error().message;
+      EXPECT_EQ(from_packed->identity(), from_folder->identity());
+      EXPECT_EQ(from_packed->head().weight.view().format, format ? id_of<Q8_0> : name == "llama" ? id_of<F16> : id_of<BF16>);
+      const std::vector<std::uint32_t> ids{1, 2, 3, 200, 100};
+      EXPECT_TRUE(same_bits(all_logits(*from_packed, ids), all_logits(*from_folder, ids)));
+    }
+  }
+}
+
+TEST_F(HuggingFaceFiles, ShardsAreCheckedAgainstTheIndex) {
+  const fs::path folder = copy("qwen2"), index = folder / "model.safetensors.index.json";
+  ASSERT_EQ(refusal(folder), "");
+  fs::rename(folder / "model-00002-of-00004.safetensors", folder / "moved");
+  EXPECT_EQ(refusal(folder).find((folder / "model-00002-of-00004.safetensors").string() + ": cannot open: "), 0u) << refusal(folder);
+  fs::copy_file(folder / "model-00001-of-00004.safetensors", folder / "model-00002-of-00004.safetensors");
+  EXPECT_NE(refusal(folder).find("model-00002-of-00004.safetensors: tensor 'model.embed_tokens.weight' is not expected in this file: "
+                                 "model.safetensors.index.json has it in model-00001-of-00004.safetensors"),
+            std::string::npos)
+      << refusal(folder);
+  fs::rename(folder / "moved", folder / "model-00002-of-00004.safetensors");
+  const std::string good = read_file(index);
+  const auto changed = [&](const std::function<void(json&)>& edit) {
+    write_file(index, good);
+    change(index, edit);
+    return refusal(folder);
+  };
+  EXPECT_NE(changed([](json& j) { j["weight_map"]["model.layers.1.extra"] = "model-00001-of-00004.safetensors"; })
+                .find("tensor 'model.layers.1.extra' is missing; model.safetensors.index.json has it in this file"),
+            std::string::npos);
+  EXPECT_NE(changed([](json& j) { j["weight_map"].erase("model.norm.weight"); }).find("model.safetensors.index.json does not have it"), std::string::npos);
+  for (const char* name : {"../m.safetensors", "/etc/passwd", "a\\b.safetensors", "c:m.safetensors", "m.bin", ""}) {
+    const std::string message = changed([&](json& j) { j["weight_map"]["model.norm.weight"] = name; });
+    EXPECT_NE(message.find("; expected the name of a .safetensors file in this folder"), std::string::npos) << message;
+  }
+  EXPECT_NE(changed([](json& j) { j["weight_map"]["model.norm.weight"] = 7; }).find("found an integer; expected the name"), std::string::npos);
+  EXPECT_NE(changed([](json& j) { j["weight_map"] = json::object(); }).find("key 'weight_map': expected an object of tensors"), std::string::npos);
+  write_file(index, good);
+  const fs::path last = folder / "model-00004-of-00004.safetensors";
+  fs::resize_file(last, fs::file_size(last) - 1);
+  EXPECT_NE(refusal(folder).find("it is truncated or damaged"), std::string::npos) << refusal(folder);
+}
+
+TEST_F(HuggingFaceFiles, MissingOnesAreNamed) {
+  fs::path folder = copy("llama");
+  fs::remove(folder / "generation_config.json");
+  EXPECT_EQ(refusal(folder), "");
+  fs::remove(folder / "tokenizer_config.json");
+  EXPECT_EQ(refusal(folder), "");
+  fs::remove(folder / "tokenizer.json");
+  EXPECT_NE(refusal(folder).find(": has no tokenizer.json; expected one"), std::string::npos) << refusal(folder);
+  fs::remove(folder / "model.safetensors");
+  EXPECT_NE(refusal(folder).find(": has neither model.safetensors nor model.safetensors.index.json"), std::string::npos);
+  write_file(folder / "pytorch_model.bin", "PK");
+  EXPECT_NE(refusal(folder).find("pytorch_model.bin: weights in Python's pickle format are not read; expected model.safetensors"), std::string::npos);
+  fs::remove(folder / "config.json");
+  EXPECT_NE(refusal(folder).find(": is a folder without a config.json"), std::string::npos);
+}
+
+// In a folder the factor stands in place of YaRN's formula, in GGUF's metadata both multiply.
+TEST_F(HuggingFaceFiles, AnAttentionFactorReplacesTheFormula) {
+  const fs::path folder = copy("llama");
+  change(folder / "config.json", [](json& j) {
+    j["rope_parameters"] = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}, {"attention_factor", 1.5}};
+  });
+  const Result<HuggingFaceFolder> opened = HuggingFaceFolder::open(folder.string());
+  ASSERT_TRUE(opened) << opened.error().message;
+  const Result<float> factor = opened->get_float("llama.rope.scaling.attn_factor");
+  ASSERT_TRUE(factor) << factor.error().message;
+  EXPECT_NEAR(*factor * (0.1 * std::log(4.0) + 1.0), 1.5, 1e-6);
+}
+
+TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
+  struct Case {
+    std::string expected;
+    std::string file;
+    std::function<void(json&)> edit;
+  };
+  const auto set = [](const std::string& pointer, json value) {
+    return [=](json& j) { j[json::json_pointer(pointer)] = value; };
+  };
+  const std::string config = "config.json", tokenizer = "tokenizer.json", special = "tokenizer_config.json", ends = "generation_config.json";
+  const json nested = json::array({json::array({1})});
+  const std::vector<Case> cases = {
+      {"key 'model_type': 'mixtral' is not supported; supported: qwen2, qwen3, llama", config, set("/model_type", "mixtral")},
+      {"key 'model_type' is an integer; expected a string", config, set("/model_type", 3)},
+      {"key 'num_hidden_layers': found a string; expected an unsigned integer", config, set("/num_hidden_layers", "2")},
+      {"key 'num_hidden_layers': found -2; expected an unsigned integer", config, set("/num_hidden_layers", -2)},
+      {"a llama model of 0 layers has no tensor of this name", config, set("/num_hidden_layers", 0)},
+      {"tensor 'model.layers.1.", config, set("/num_hidden_layers", 1)},
+      {"a llama model of 1 layers has no tensor of this name", config, set("/num_hidden_layers", 1)},
+      {"tensor 'model.layers.2.input_layernorm.weight' is missing", config, set("/num_hidden_layers", 3)},
+      {"key 'num_attention_heads': found 18446744073709551615; expected 0 to 4096", config, set("/num_attention_heads", ~std::uint64_t{0})},
+      {"key 'rms_norm_eps': found a string; expected a number", config, set("/rms_norm_eps", "1e-6")},
+      {"config.json: key 'rms_norm_eps' is missing; expected a float", config, [](json& j) { j.erase("rms_norm_eps"); }},
+      {"config.json: key 'hidden_size' is missing", config, [](json& j) { j.erase("hidden_size"); }},
+      {"key 'hidden_act': found gelu; expected silu", config, set("/hidden_act", "gelu")},
+      {"key 'quantization_config': the weights are quantised by awq", config, set("/quantization_config", {{"quant_method", "awq"}})},
+      {"key 'use_sliding_window': is not supported; expected false", config, set("/use_sliding_window", true)},
+      {"key 'layer_types': found 'sliding_attention'", config, set("/layer_types", json::array({"full_attention", "sliding_attention"}))},
+      {"key 'logits_scaling': is not supported in a llama model", config, set("/logits_scaling", 8)},
+      {"key 'partial_rotary_factor': is not supported; expected 1", config, set("/partial_rotary_factor", 0.5)},
+      {"key 'rope_parameters.rope_type': 'dynamic' is not supported", config, set("/rope_parameters/rope_type", "dynamic")},
+      {"key 'rope_parameters.rope_type': 'longrope' is not supported", config, set("/rope_parameters/rope_type", "longrope")},
+      {"key 'rope_parameters.factor': expected a number", config, [](json& j) { j["rope_parameters"].erase("factor"); }},
+      {"key 'rope_parameters.high_freq_factor': found 0.5; expected more than low_freq_factor", config, set("/rope_parameters/high_freq_factor", 0.5)},
+      {"key 'rope_parameters.rope_theta': found a string; expected a number", config, set("/rope_parameters/rope_theta", "big")},
+      {"key 'rope_parameters': found an array; expected an object", config, set("/rope_parameters", nested)},
+      {"key 'rope_scaling.type': expected a string", config,
+       [](json& j) {
+         j.erase("rope_parameters");
+         j["rope_scaling"] = {{"factor", 2.0}};
+       }},
+      {"key 'rope_parameters.mscale': is not supported", config,
+       set("/rope_parameters", {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}, {"mscale", 1.0}})},
+      {"key 'tie_word_embeddings': found a string; expected true or false", config, set("/tie_word_embeddings", "no")},
+      {"tensor 'model.embed_tokens.weight': found 336 rows; expected 400, config.json's vocab_size", config, set("/vocab_size", 400)},
+      {"key 'model.type': found 'Unigram'; expected 'BPE'", tokenizer, set("/model/type", "Unigram")},
+      {"key 'model.byte_fallback': found true", tokenizer, set("/model/byte_fallback", true)},
+      {"key 'model.dropout'", tokenizer, set("/model/dropout", 0.1)},
+      {"key 'model.continuing_subword_prefix': found '##'; expected none", tokenizer, set("/model/continuing_subword_prefix", "##")},
+      {"key 'model.vocab': expected an object", tokenizer, set("/model/vocab", json::array())},
+      {"key 'model.vocab': token 'A': found an integer as its id; expected 0 to", tokenizer, set("/model/vocab/A", -1)},
+      {"key 'model.vocab': token 'A': found 4194304 as its id; expected 0 to 66", tokenizer, set("/model/vocab/A", 4194304)},
+      {"have the same id 36", tokenizer, set("/model/vocab/A", 36)},
+      {"key 'model.merges': merge 0: expected two texts", tokenizer, set("/model/merges/0", json::array({"a"}))},
+      {"key 'model.merges': merge 1: expected two texts without spaces", tokenizer, set("/model/merges/1", json::array({"a b", "c"}))},
+      {"key 'model.merges': expected an array", tokenizer, [](json& j) { j["model"].erase("merges"); }},
+      {"tokenizer.json: merge", tokenizer, set("/model/merges/0", json::array({"no", "token"}))},
+      {"key 'model.ignore_merges': found false; expected true with the pre-tokenizer 'llama-bpe'", tokenizer, set("/model/ignore_merges", false)},
+      {"key 'added_tokens': found a token without content or id", tokenizer, set("/added_tokens/0", json::object())},
+      {"key 'added_tokens': tokens '<|begin_of_text|>' and 'A' have the same id 320", tokenizer, set("/added_tokens/1", {{"id", 320}, {"content", "A"}})},
+      {"token '<think>': 'rstrip' is not supported", tokenizer,
+       [](json& j) {
+         for (json& token : j["added_tokens"]) {
+           if (token["content"] == "<think>") token["rstrip"] = true;
+         }
+       }},
+      {"key 'normalizer': found 'Lowercase'; supported: none, 'NFC'", tokenizer, set("/normalizer", {{"type", "Lowercase"}})},
+      {"key 'pre_tokenizer': the regular expression '\\x5cw+' is not known; known are those of Qwen2", tokenizer,
+       set("/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\w+")},
+      {"key 'pre_tokenizer': the sequence 'Metaspace' is not known", tokenizer, set("/pre_tokenizer", {{"type", "Metaspace"}})},
+      {"expected a Split by a Regex with the behavior Isolated", tokenizer, set("/pre_tokenizer/pretokenizers/0/behavior", "Removed")},
+      {"key 'post_processor': found 'BertProcessing'", tokenizer, set("/post_processor", {{"type", "BertProcessing"}})},
+      {"key 'post_processor.single': adds the token '<|eot_id|>' after a text", tokenizer,
+       [](json& j) { j["post_processor"]["processors"][1]["single"].push_back({{"SpecialToken", {{"id", "<|eot_id|>"}, {"type_id", 0}}}}); }},
+      {"tokenizer.json: has 1000 tokens, and config.json's vocab_size is 336", tokenizer, set("/model/vocab/zzz", 999)},
+      {"tokenizer_config.json: key 'bos_token': found '<s>', which is no token", special, set("/bos_token", "<s>")},
+      {"tokenizer_config.json: key 'eos_token': found '</s>', which is no token", special, set("/eos_token", {{"content", "</s>"}})},
+      {"generation_config.json: key 'eos_token_id': found 999; expected ids from 0 to 325", ends, set("/eos_token_id", json::array({321, 999}))},
+      {"generation_config.json: key 'eos_token_id': found a string", ends, set("/eos_token_id", "x")},
+      {"generation_config.json: key 'eos_token_id': found an integer", ends, set("/eos_token_id", -1)},
+  };
+  for (const Case& c : cases) {
+    const fs::path folder = copy("llama");
+    change(folder / c.file, c.edit);
+    const std::string message = refusal(folder);
+    EXPECT_NE(message.find(c.expected), std::string::npos) << "expected: " << c.expected << "\nfound: " << message;
+    EXPECT_EQ(message.find(folder.string()), 0u) << message;
+    EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 0);
+  }
+  for (const std::string& file : {config, tokenizer, special, ends}) {
+    const fs::path folder = copy("llama");
+    const std::string good = read_file(folder / file);
+    for (const std::string& bad : {std::string(), good.substr(0, good.size() / 2), std::string("{\"a\": 1, \"a\": 2}"), std::string(100'000, '['), std::string(1'000'000, '\0')}) {
+      write_file(folder / file, bad);
+      EXPECT_EQ(refusal(folder).find((folder / file).string() + ": "), 0u) << refusal(folder);
+    }
+    write_file(folder / file, "[]");
+    EXPECT_EQ(refusal(folder).empty(), file == special || file == ends);  // which need not be there either
+  }
+}
+
+// Names of tensors and types are replaced by others of the same length in the file's text.
+TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
+  const auto replaced = [&](const std::string& from, const std::string& to) {
+    const fs::path folder = copy("llama"), file = folder / "model.safetensors";
+    std::string bytes = read_file(file);
+    const std::size_t at = bytes.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    bytes.replace(at, from.size(), to);
+    write_file(file, bytes);
+    return refusal(folder);
+  };
+  EXPECT_NE(replaced("lm_head.weight", "lm_hood.weight").find("model.safetensors: tensor 'lm_hood.weight': a llama model of 2 layers has no tensor"), std::string::npos);
+  EXPECT_NE(replaced("lm_head.weight", "mm_head.weight").find("tensor 'mm_head.weight'"), std::string::npos);
+  EXPECT_NE(replaced("model.norm.weight\":{\"dtype\":\"F16\",\"shape\":[32]", "model.norm.weight\":{\"dtype\":\"I16\",\"shape\":[32]")
+                .find("model.safetensors: tensor 'model.norm.weight': type I16 is not supported; supported: BF16, F16, F32"),
+            std::string::npos);
+  EXPECT_NE(replaced("[336,32]", "[672,16]").find("tensor 'lm_head.weight': found shape [16, 672]; expected [32, 336]"), std::string::npos);
+  const fs::path folder = copy("llama");
+  change(folder / "config.json", [](json& j) { j["hidden_size"] = 64; });
+  EXPECT_NE(refusal(folder).find("model.safetensors: tensor 'model.embed_tokens.weight': found shape [32, 336]; expected [64, 336]"), std::string::npos)
+      << refusal(folder);
+  // A head that nobody uses, and one that is missing.
+  const fs::path tied = copy("qwen2");
+  change(tied / "config.json", [](json& j) { j["tie_word_embeddings"] = false; });
+  EXPECT_NE(refusal(tied).find("model.safetensors.index.json: tensor 'lm_head.weight' is missing, and config.json's tie_word_embeddings is false"), std::string::npos)
+      << refusal(tied);
+  const fs::path untied = copy("llama");
+  change(untied / "config.json", [](json& j) { j["tie_word_embeddings"] = true; });
+  EXPECT_EQ(refusal(untied), "");
+}
+
+// What transformers before version 5 wrote.
+TEST_F(HuggingFaceFiles, OldConfigurationsMeanTheSame) {
+  const fs::path folder = copy("llama");
+  change(folder / "config.json", [](json& j) {
+    json scaling = j["rope_parameters"];
+    j["rope_theta"] = 10000;
+    scaling.erase("rope_theta");
+    j["rope_scaling"] = scaling;
+    j.erase("rope_parameters");
+    j["torch_dtype"] = "float16";
+    j.erase("dtype");
+  });
+  change(folder / "tokenizer_config.json", [](json& j) {
+    j["bos_token"] = {{"content", "<|begin_of_text|>"}, {"lstrip", false}};
+    j["chat_template"] = json::array({{{"name", "tool_use"}, {"template", "tools"}}, {{"name", "default"}, {"template", "plain"}}});
+  });
+  change(folder / "tokenizer.json", [](json& j) {
+    for (json& merge : j["model"]["merges"]) merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
+  });
+  fs::remove(folder / "chat_template.jinja");
+  const Result<Model> expected = load(golden() / "llama"), found = load(folder);
+  ASSERT_TRUE(expected && found) << found.error().message;
+  EXPECT_EQ(found->identity(), expected->identity());
+  EXPECT_EQ(*found->source().chat_template(), "plain");
+  const std::string text = read_file(golden() / "text.txt");
+  EXPECT_EQ(read_tokenizer(found->source())->encode(text), read_tokenizer(expected->source())->encode(text));
+}
+
+}  // namespace
