@@ -128,6 +128,10 @@ void check_static_weights(const ExportRequest& request) {
 
 }  // namespace
 
+std::optional<stilla::FormatId> weights_of(const ExportRequest& request) {
+  return request.stack == Stack::onnx ? request.weights : static_weights(request);
+}
+
 void check_request(const ExportModel& model, const ExportRequest& request) {
   if (request.stack == Stack::onnx) {
     const std::optional<IntegerForm> form = request.weights ? integer_form(*request.weights) : IntegerForm{4, 32, false};
