@@ -3,7 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
-#include <utility>
+#include <span>
 #include <vector>
 
 #include <fmt/format.h>
@@ -19,7 +19,6 @@ namespace {
 using onnx::ElementType;
 using onnx::Graph;
 using onnx::integer;
-using onnx::NamedAttribute;
 
 constexpr std::size_t most_run = 4096;  // a matrix of 64 MB as floats
 
@@ -60,23 +59,17 @@ std::string add_hadamard(Graph& g, ExportModel& model, const std::string& x, std
   return add_product(g, x, matrix, width, output);
 }
 
-std::string add_dequantised_hadamard(Graph& g, ExportModel& model, const std::string& x, std::size_t width, Storage storage,
+std::string add_dequantised_hadamard(Graph& g, ExportModel& model, const std::string& x, std::size_t width,
                                      const std::string& output) {
   const std::size_t run = run_of(width);
-  const bool is_transposed = storage == Storage::signed_columns;
   const std::string name = fmt::format("hadamard.{}", run);
-  const std::vector<float> scales(run, static_cast<float>(1.0 / std::sqrt(static_cast<double>(run))));
-  const onnx::Shape of_scales{integer(run)};
-  std::vector<std::string> inputs{g.constant({name + ".levels", ElementType::int4, {integer(run), integer(run)},
-                                              model.matrices().place_hadamard(run, ElementType::int4)}),
-                                  g.constant<float>(name + ".scales", ElementType::float32, of_scales, scales)};
-  if (is_transposed) {  // as all weights of this storage have it (dequantised.cpp)
-    const onnx::FilePlace zeros = model.matrices().place_zeros(onnx::tensor_bytes(ElementType::int4, of_scales));
-    inputs.push_back(g.constant({name + ".zero_points", ElementType::int4, of_scales, zeros}));
-  }
-  const NamedAttribute axis{"axis", std::int64_t{is_transposed ? 1 : 0}};
-  const std::string matrix = output + ".matrix";  // symmetric: rows are columns
-  g.add("DequantizeLinear", std::move(inputs), matrix, {axis});
+  const std::int8_t zero = 0;
+  const std::vector<std::string> inputs{
+      g.constant({name + ".levels", ElementType::int8, {integer(run), integer(run)},
+                  model.matrices().place_hadamard(run, ElementType::int8)}),
+      g.scalar(name + ".scale", static_cast<float>(1.0 / std::sqrt(static_cast<double>(run)) / Matrices::hadamard_level)),
+      g.constant<std::int8_t>(name + ".zero_point", ElementType::int8, {}, std::span(&zero, 1))};
+  const std::string matrix = g.add("DequantizeLinear", inputs, output + ".matrix");
   return add_product(g, x, matrix, width, output);
 }
 

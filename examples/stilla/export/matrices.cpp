@@ -327,8 +327,8 @@ onnx::FilePlace Matrices::place_hadamard(std::size_t n, onnx::ElementType type) 
     for (std::size_t i = 0; i < n; ++i) {
       std::vector<std::byte> row(static_cast<std::size_t>(row_bytes));
       for (std::size_t j = 0; j < n; ++j) {
-        if (type == onnx::ElementType::int4) {
-          store_integer(row.data(), j, 4, is_negative(i, j) ? -1 : 1);
+        if (type == onnx::ElementType::int8) {
+          store_integer(row.data(), j, 8, is_negative(i, j) ? -hadamard_level : hadamard_level);
         } else {
           stilla::store_as(row.data() + j * sizeof(float), is_negative(i, j) ? -value : value);
         }

@@ -79,7 +79,8 @@ class Body {
     const std::string silu = g_.add("Mul", {gate, sigmoid}, name + "silu");
     std::string gated = g_.add("Mul", {silu, up}, name + "gated");
     if (c_.rotation.down) {
-      gated = add_dequantised_hadamard(g_, model_, gated, c_.ffn, dialect_.storage, name + "gated.transformed");
+      const auto add = dialect_.has_dequantize_linear ? add_dequantised_hadamard : add_hadamard;
+      gated = add(g_, model_, gated, c_.ffn, name + "gated.transformed");
     }
     const std::string down = linear(gated, name + "ffn_down", c_.hidden, c_.ffn);
     return g_.add("Add", {x1, down}, is_last ? "hidden_out" : name + "output");
@@ -152,7 +153,9 @@ class Body {
 
   std::string linear(const std::string& x, const std::string& name, std::size_t rows, std::size_t columns) {
     const stilla::GgufTensor& tensor = model_.tensor(name + ".weight", rows, columns);
-    const std::string matrix = add_dequantised(g_, model_, tensor, weights_, dialect_.storage, name + ".weight");
+    const std::string matrix = dialect_.has_dequantize_linear
+                                   ? add_dequantised(g_, model_, tensor, weights_, Storage::signed_columns, name + ".weight")
+                                   : add_scaled(g_, model_, tensor, weights_, name + ".weight");
     const std::vector<float> bias = model_.optional_vector(name + ".bias", rows);
     const std::string product = g_.add("MatMul", {x, matrix}, bias.empty() ? name : name + ".product");
     if (bias.empty()) return product;
