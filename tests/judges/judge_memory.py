@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Measures the peak of resident memory that `stilla export` takes for matrices of the 7B's shape, mapped pages of the model
-included: it must stay below 2 GB, for each stack, with rotated weights too. Memory is taken by the matrix, so a model of some layers and
-the whole vocabulary shows it. (--calibrate reads a text with the whole model and keeps moments of its inputs, 4 GB of them at a time, so
-it is not for this.)
+included: it must stay below 2 GB, for each stack, with rotated weights too. Memory is taken by the matrix, so a model of some
+layers and the whole vocabulary shows it. (--calibrate reads a text with the whole model and keeps moments of its inputs, 4 GB of them
+at a time, so it is not for this.)
 """
 
 import argparse

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges `stilla export --to openvino`: onnx.checker reads the graphs; OpenVINO's CPU device runs them with float32 hints and
 gives the logits of `stilla logits` for the same quantised weights, by windows of 64 tokens and one by one; with --npu Intel's
-NPU4 compiler, which the Windows wheel has and wine runs, makes a blob of the body whose size is that of int4 weights. NPUW, the part
-of OpenVINO that drives NPUs, recognises the weights: their nodes are those of its matchers, and it computes with them by its own way.
+NPU4 compiler, which the Windows wheel has and wine runs, makes a blob of the body whose size is that of int4 weights. NPUW, the
+part of OpenVINO that drives NPUs, recognises the weights: their nodes are those of its matchers, and it computes with them in its
+own way.
 """
 
 import argparse

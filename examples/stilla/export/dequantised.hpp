@@ -16,16 +16,16 @@ namespace program {
 std::string add_dequantised(onnx::Graph& graph, ExportModel& model, const stilla::GgufTensor& tensor, stilla::FormatId format,
                             Storage storage, const std::string& output);
 
-// The same of simpler operators, as NPUW, the part of OpenVINO that drives NPUs, wants it: only in these shapes it takes int4 weights
-// and scales out of a graph, hands them to the device as inputs and multiplies the sums by the scales instead of the weights. Behind a
-// DequantizeLinear it knows neither of them, because OpenVINO reads that with a Reshape between a constant and its Convert or Multiply
-// (judge_openvino.py asks NPUW).
+// The same of simpler operators, as NPUW, the part of OpenVINO that drives NPUs, wants it: only in these shapes it takes int4
+// weights and scales out of a graph, hands them to the device as inputs and multiplies the sums by the scales instead of the
+// weights. Behind a DequantizeLinear it knows neither of them, because OpenVINO reads that with a Reshape between a constant and
+// its Convert or Multiply (judge_openvino.py asks NPUW).
 //
 //     one scale for each output  int4 [N, K]         - Cast - Mul by float32 [N, 1] -    Transpose - [K, N]
 //     groups of `group`          int4 [G, group, N]  - Cast - Mul by float32 [G, 1, N] - Reshape -   [K, N]
 //
-// Names of its matchers, in partitioning/patterns/opt.cpp of openvino's src/plugins/intel_npu/src/plugin/npuw: DQMatMulCWi_Transpose
-// and DQMatMulCWi; DQMatMulGQi (1 token) and DQMatMulGQiP (several).
+// Names of its matchers, in partitioning/patterns/opt.cpp of openvino's src/plugins/intel_npu/src/plugin/npuw:
+// DQMatMulCWi_Transpose and DQMatMulCWi; DQMatMulGQi (1 token) and DQMatMulGQiP (several).
 std::string add_scaled(onnx::Graph& graph, ExportModel& model, const stilla::GgufTensor& tensor, stilla::FormatId format,
                        const std::string& output);
 

@@ -75,7 +75,8 @@ class Matrices {
   // Zeros, for zero points that must be written though they say nothing. All of a size are the same.
   onnx::FilePlace place_zeros(std::uint64_t bytes);
 
-  // Hadamard's matrix [n, n] in natural order, n a power of two: float32, divided by the root of n; or int8, times hadamard_level.
+  // Hadamard's matrix [n, n] in natural order, n a power of two: float32, divided by the root of n; or int8, times
+  // hadamard_level.
   static constexpr std::int8_t hadamard_level = 127;
   onnx::FilePlace place_hadamard(std::size_t n, onnx::ElementType type);
 

@@ -8,9 +8,10 @@
 //     head         hidden_out  ->  logits [1, S, V]
 //
 // Embeddings and head run on a CPU, with any S; where the residual stream is rotated (hadamard.hpp) the one does it and the other
-// turns it back. The body comes twice: S = 64 for prompts, the context graph, and S = 1 for one token, the iterator; both read the same weights. Whoever runs them keeps the cache: the first past_length of the P places hold
-// keys and values, the others anything finite, and after a step the first keys and values of its real tokens are added there. A
-// window of fewer tokens than S is filled up at its end with any token: nobody sees those, because attention is causal.
+// turns it back. The body comes twice: S = 64 for prompts, the context graph, and S = 1 for one token, the iterator; both read
+// the same weights. Whoever runs them keeps the cache: the first past_length of the P places hold keys and values, the others
+// anything finite, and after a step the first keys and values of its real tokens are added there. A window of fewer tokens than S
+// is filled up at its end with any token: nobody sees those, because attention is causal.
 #pragma once
 
 #include <cstddef>
