@@ -16,8 +16,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include <stilla/format/encode_rows.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/io/gguf.hpp>
+#include <stilla/io/packed_file.hpp>
+#include <stilla/model/rotation.hpp>
 
 #include "model_util.hpp"
 #include "program_fixture.hpp"
@@ -245,6 +248,62 @@ TEST_F(ExportTest, WeightsOfAFileAreExact) {
   }
 }
 
+// Rotated weights are those that a packed file gets, and Hadamard's matrix is there for the products before down.
+TEST_F(ExportTest, RotatedWeightsAreThoseOfAPackedFile) {
+  ASSERT_EQ(run_program(arguments("onnx", "f16", "rotated", {"--rotate", "all", "--weights", "q4_0"})).status, 0);
+  const std::map<std::string, std::string> files = contents("rotated");
+  EXPECT_EQ(nlohmann::json::parse(files.at("stilla_export.json"))["rotation"], "residual,heads,down");
+  const std::string& data = files.at("model.onnx.data");
+  const std::map<std::string, Tensor> constants = checked_graph(files.at("model.onnx"), data.size());
+  const stilla::Result<stilla::GgufFile> source = stilla::GgufFile::open(model("f16"));
+  ASSERT_TRUE(source);
+  const stilla::Result<stilla::RotatedWeights> rotated = stilla::RotatedWeights::create(*source, {true, true, true});
+  ASSERT_TRUE(rotated);
+  for (const std::string name : {"blk.0.attn_v.weight", "blk.3.ffn_down.weight"}) {
+    const stilla::GgufTensor& tensor = *source->find_tensor(name);
+    const std::size_t N = tensor.rows(), K = tensor.columns(), row = stilla::row_bytes<stilla::Q4_0>(K);
+    stilla::AlignedBuffer<float> values;
+    ASSERT_TRUE(stilla::changed_values(*source, tensor, *rotated, values, {}));
+    std::vector<std::byte> blocks(N * row);
+    ASSERT_TRUE(stilla::encode_rows<stilla::Q4_0>(blocks, stilla::ConstMatrix(values.data(), N, K)));
+    const char* levels = data.data() + constants.at(name + ".levels").offset;
+    for (std::size_t n = 0; n < N; ++n) {
+      for (std::size_t k = 0; k < K; ++k) {
+        const auto pair = static_cast<unsigned char>(levels[(n * K + k) / 2]);
+        ASSERT_EQ((k % 2 == 0 ? pair & 15 : pair >> 4) - 8, stilla::weight_level<stilla::Q4_0>(blocks.data() + n * row, k));
+      }
+    }
+  }
+  ASSERT_TRUE(constants.contains("hadamard.256"));
+  const stilla::FastRotation transform(256, false);
+  for (std::size_t i = 0; i < 256; ++i) {
+    std::vector<float> unit(256), row(256);
+    unit[i] = 1.0f;
+    transform.rotate(unit.data());
+    std::memcpy(row.data(), data.data() + constants.at("hadamard.256").offset + i * 256 * sizeof(float), 256 * sizeof(float));
+    ASSERT_EQ(row, unit) << i;
+  }
+}
+
+TEST_F(ExportTest, RotatedAndCalibratedGraphsCanBeFollowed) {
+  write_file("text.txt", "What is 347 + 589? 7+9=16, carry 1. 4+8+1=13, carry 1. 3+5+1=9. The answer is 936.");
+  for (const std::string stack : {"openvino", "qnn"}) {
+    SCOPED_TRACE(stack);
+    std::vector<std::string> more = options(stack);
+    more.insert(more.end(), {"--rotate", "residual,down", "--calibrate", path("text.txt")});
+    const Finished ended = run_program(arguments(stack, "f16", stack, more));
+    ASSERT_EQ(ended.status, 0) << ended.err;
+    EXPECT_TRUE(contains(ended.err, "rotated (residual,down), calibrated")) << ended.err;
+    const std::map<std::string, std::string> files = contents(stack);
+    const nlohmann::json manifest = nlohmann::json::parse(files.at("stilla_export.json"));
+    EXPECT_EQ(manifest["rotation"], "residual,down");
+    EXPECT_TRUE(manifest["error_feedback"].get<std::string>().find(" tokens with XXH64 ") != std::string::npos);
+    for (const auto& [name, bytes] : files) {
+      if (name.ends_with(".onnx")) checked_graph(bytes, files.at("model.onnx.data").size());
+    }
+  }
+}
+
 TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
   struct Case {
     int status;
@@ -267,6 +326,9 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
        arguments("openvino", "f16", "x", {"--weights", "int4_g128_min"})},
       {2, "--weights q4_0: 32 weights share a scale; OpenVINO's NPU", arguments("openvino", "f16", "x", {"--weights", "q4_0"})},
       {2, "--weights f16: these are floats; Qualcomm's QNN", arguments("qnn", "f16", "x", {"--weights", "f16"})},
+      {2, "--calibrate: needs --weights with a format whose codes can be chosen",
+       arguments("onnx", "f16", "x", {"--calibrate", path("divider.txt")})},
+      {2, "--rotate: expected all, or some of", arguments("onnx", "f16", "x", {"--rotate", "sideways"})},
       {2, "--weights: found 'q9'", arguments("onnx", "f16", "x", {"--weights", "q9"})},
       {2, "--ctx 64: the graphs for prompts take 64 tokens at once", arguments("openvino", "f16", "x", {"--ctx", "64"})},
       {2, "--to qnn needs --calibration FILE", arguments("qnn", "f16", "x")},
@@ -274,7 +336,7 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
       {3,
        "'llama' cannot be exported; the graphs that are written are those of Qwen2 and Qwen3",
        {"export", "--to", "onnx", "-m", llama, "-o", path("x")}},
-      {3, "the weights are rotated", {"export", "--to", "onnx", "-m", path("rotated.gguf"), "-o", path("x")}},
+      {3, "the weights are rotated already; export the file that they were made of", {"export", "--to", "onnx", "-m", path("rotated.gguf"), "-o", path("x")}},
       {1, "nothing.gguf: cannot open", {"export", "--to", "onnx", "-m", path("nothing.gguf"), "-o", path("x")}},
       {1, "cannot create", arguments("onnx", "f16", "no-folder/x")},
       {2, "holds 'mine.txt', which no export wrote", arguments("onnx", "f16", "foreign")},

@@ -5,6 +5,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -22,6 +25,7 @@
 #include "platform.hpp"
 #include "stopwatch.hpp"
 #include "text_input.hpp"
+#include "weight_change.hpp"
 
 namespace program {
 namespace {
@@ -33,11 +37,13 @@ struct ExportOptions {
   std::size_t context = 0;  // 0: the model's, for static shapes at most default_static_context
   std::size_t threads = 0;
   std::string calibration;  // a file; empty: none
+  WeightChangeOptions change;
 };
 
 // What the weights became. Each requantised matrix is listed with its error.
-nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions& options, const OutputFolder& folder,
-                                   const Written& written) {
+nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions& options, const stilla::TensorChange* change,
+                                   const OutputFolder& folder, const Written& written) {
+  using Keys = std::vector<std::pair<std::string_view, std::string>>;
   nlohmann::ordered_json json;
   json["producer"] = fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH);
   json["stack"] = name_of(options.request.stack);
@@ -52,6 +58,9 @@ nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions
   json["vocabulary"] = c.vocabulary;
   if (!written.parts.empty()) json["parts"] = written.parts;
   if (written.calibration_tokens != 0) json["calibration_tokens"] = written.calibration_tokens;
+  for (const auto& [key, text] : change != nullptr ? change->keys() : Keys()) {
+    json[key == stilla::packed_rotation_key ? "rotation" : "error_feedback"] = text;
+  }
   json["files"] = folder.files();
   json["requantised"] = nlohmann::ordered_json::array();
   for (const Requantised& r : model.matrices().requantised()) {
@@ -91,7 +100,8 @@ int run_export(ExportOptions options) {
   if (!options.calibration.empty()) options.request.calibration_text = read_file(options.calibration);
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
   stilla::ThreadPool pool(thread_count(options.threads));
-  ExportModel model(source, context_of(options), pool);
+  const WeightChange change(options.change, source, stilla::LoadMode::map, weights_of(options.request), pool);
+  ExportModel model(source, context_of(options), change.get(), options.change.rotation.value_or(stilla::Rotation{}), pool);
   check_request(model, options.request);
   OutputFolder folder(options.output);
   const Written written = write_graphs(folder, model, options.request, pool);
@@ -106,11 +116,12 @@ int run_export(ExportOptions options) {
     if (!status && interrupted()) return exit_interrupted;
     check(status);
   }
-  folder.write(OutputFolder::manifest, manifest_of(model, options, folder, written).dump(2) + "\n");
+  folder.write(OutputFolder::manifest, manifest_of(model, options, change.get(), folder, written).dump(2) + "\n");
   folder.commit();
   report_requantised(model);
-  message(fmt::format("wrote {} for {}, {} of weights, in {:.1f} s", stilla::printable_path(options.output),
-                      name_of(options.request.stack), bytes_text(static_cast<double>(model.weights().size())), watch.seconds()));
+  message(fmt::format("wrote {} for {}, {} of weights{}, in {:.1f} s", stilla::printable_path(options.output),
+                      name_of(options.request.stack), bytes_text(static_cast<double>(model.weights().size())),
+                      change_text(options.change), watch.seconds()));
   return 0;
 }
 
@@ -137,6 +148,7 @@ void add_export(CLI::App& app, Command& chosen) {
   command->add_option("model,-m,--model", options->model, "The model, a GGUF file")->type_name("FILE")->required();
   command->add_option("-o,--output", options->output, "The folder to write")->type_name("FOLDER")->required();
   add_weights_option(*command, options->request.weights, "Requantise the layers' matrices");
+  add_weight_change_options(*command, options->change);
   command
       ->add_option_function<std::string>(
           "--calibration", [options](const std::string& path) { options->calibration = path; },

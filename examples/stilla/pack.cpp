@@ -14,7 +14,6 @@
 #include <fmt/format.h>
 
 #include <stilla/io/packed_file.hpp>
-#include <stilla/model/calibration.hpp>
 #include <stilla/base/thread_pool.hpp>
 
 #include "commands.hpp"
@@ -25,7 +24,7 @@
 #include "output.hpp"
 #include "platform.hpp"
 #include "stopwatch.hpp"
-#include "text_input.hpp"
+#include "weight_change.hpp"
 
 namespace program {
 namespace {
@@ -34,8 +33,7 @@ struct Options {
   std::string model;
   std::string output;  // empty: beside the model, with the ending .stilla
   std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
-  std::optional<stilla::Rotation> rotation = std::nullopt;
-  std::string calibration;  // a text file; empty: none
+  WeightChangeOptions change;
   stilla::LoadMode load_mode = stilla::LoadMode::map;
   std::size_t threads = 0;
 };
@@ -48,8 +46,8 @@ std::string default_output(const Options& options) {
   const std::optional<stilla::GgufPartName> part = stilla::parse_gguf_part_path(model);
   std::string out = part ? std::string(part->stem) : model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model;
   if (options.weights) out += fmt::format("-{}", stilla::format_name(*options.weights));
-  if (options.rotation) out += "-rotated";
-  if (!options.calibration.empty()) out += "-calibrated";
+  if (options.change.rotation) out += "-rotated";
+  if (!options.change.calibration.empty()) out += "-calibrated";
   return out + ".stilla";
 }
 
@@ -92,60 +90,6 @@ std::string requantised_text(const stilla::ModelSource& source, std::optional<st
   return fmt::format(", {} of {} matrices as {}", requantised, matrices, stilla::format_name(*weights));
 }
 
-// What the layers are made of beside the file: rotations, and a text to choose codes by.
-class Change {
- public:
-  Change(const Options& options, const stilla::ModelSource& source, stilla::Parallel parallel) {
-    if (!options.rotation && options.calibration.empty()) return;
-    stilla::RotatedWeights rotated =
-        value_of(stilla::RotatedWeights::create(source, options.rotation.value_or(stilla::Rotation{})));
-    if (options.calibration.empty()) {
-      change_ = std::make_unique<stilla::RotatedWeights>(std::move(rotated));
-      return;
-    }
-    bool can_choose = false;
-    if (options.weights) {
-      stilla::with_format(*options.weights, [&]<class F>(F) { can_choose = stilla::ChosenCodesFormat<F>; });
-    }
-    if (!can_choose) {
-      std::string known;
-      stilla::for_each_type(stilla::Formats{}, [&]<class F>(F) {
-        if constexpr (stilla::ChosenCodesFormat<F>) known += fmt::format("{}{}", known.empty() ? "" : ", ", F::name);
-      });
-      fail(exit_usage, fmt::format("--calibrate: needs --weights with a format whose codes can be chosen: {}", known));
-    }
-    std::vector<std::uint32_t> ids = open_tokenizer(source).encode(read_file(options.calibration), stilla::SpecialTokens::as_text);
-    if (ids.size() > most_tokens) {
-      message(fmt::format("calibrating by the first {} of {} tokens of {}", most_tokens, ids.size(),
-                          stilla::printable_path(options.calibration)));
-      ids.resize(most_tokens);
-    }
-    if (ids.empty()) fail(exit_usage, fmt::format("--calibrate {}: the file has no text", stilla::printable_path(options.calibration)));
-    const auto load = [path = options.model, mode = options.load_mode, parallel]() -> stilla::Result<stilla::Model> {
-      stilla::Result<std::unique_ptr<stilla::ModelSource>> model = try_open_model_source(path, mode);
-      if (!model) return model.error();
-      return stilla::Model::load(std::move(*model), parallel);
-    };
-    stilla::CalibrationOptions calibration;
-    calibration.progress = [this](std::size_t done, std::size_t total) {
-      if (!progress_) progress_.emplace("calibrating");
-      progress_->show(done, total);
-      if (done == total) progress_.reset();
-    };
-    change_ = std::make_unique<stilla::CalibratedWeights>(
-        value_of(stilla::CalibratedWeights::create(load, std::move(rotated), std::move(ids), parallel, calibration)));
-  }
-  Change(const Change&) = delete;
-  Change& operator=(const Change&) = delete;
-
-  const stilla::TensorChange* get() const { return change_.get(); }
-
- private:
-  static constexpr std::size_t most_tokens = 16384;
-  std::optional<ProgressLine> progress_;
-  std::unique_ptr<stilla::TensorChange> change_;
-};
-
 int pack(const Options& options) {
   const Stopwatch watch;
   const std::string output = options.output.empty() ? default_output(options) : options.output;
@@ -154,7 +98,7 @@ int pack(const Options& options) {
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
   report_notes(value_of(read_model_facts(source)));  // what could not be run is not worth packing
   stilla::ThreadPool pool(thread_count(options.threads));
-  const Change change(options, source, pool);
+  const WeightChange change(options.change, source, options.load_mode, options.weights, pool);
   const stilla::PackOptions packing{options.weights, change.get()};
   const std::uint64_t bytes = value_of(stilla::packed_file_bytes(source, packing));
   if (is_up_to_date(source, output, packing)) {
@@ -173,12 +117,9 @@ int pack(const Options& options) {
     if (!status && interrupted()) return exit_interrupted;
     check(status);
   }
-  message(fmt::format("wrote {}, {}{}, in {:.1f} s; use it with -m", stilla::printable_path(output),
-                      bytes_text(static_cast<double>(bytes)),
-                      requantised_text(source, options.weights) +
-                          (options.rotation ? fmt::format(", rotated ({})", stilla::rotation_text(*options.rotation)) : "") +
-                          (options.calibration.empty() ? "" : ", calibrated"),
-                      watch.seconds()));
+  message(fmt::format("wrote {}, {}{}{}, in {:.1f} s; use it with -m", stilla::printable_path(output),
+                      bytes_text(static_cast<double>(bytes)), requantised_text(source, options.weights),
+                      change_text(options.change), watch.seconds()));
   return 0;
 }
 
@@ -194,21 +135,7 @@ void add_pack(CLI::App& app, Command& chosen) {
   add_weights_option(
       *command, options->weights,
       "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");
-  command
-      ->add_option_function<std::string>(
-          "--rotate",
-          [options](const std::string& text) {
-            options->rotation = stilla::parse_rotation(text == "all" ? "residual,heads,down" : text);
-            if (!options->rotation) throw CLI::ValidationError("--rotate", "expected all, or some of residual,heads,down");
-          },
-          "Rotate the network, so that weights with one scale for each row (--weights int4_channel) lose less: all, or some of "
-          "residual,heads,down")
-      ->type_name("PARTS");
-  command
-      ->add_option("--calibrate", options->calibration,
-                   "Choose the weights' codes so that their errors cancel in products with what the network gets while it reads this "
-                   "text; takes minutes")
-      ->type_name("FILE");
+  add_weight_change_options(*command, options->change);
   add_threads_option(*command, options->threads);
   command->footer(
       "The file holds all of the model and needs the GGUF file no more: give it to any command with -m. A version of\n"

@@ -83,6 +83,26 @@ class Program:
             return np.load(out)
 
 
+    def reference(self, folder, weights, changes):
+        """Whose logits an export's are compared with: those of the same weights, packed where they are rotated or calibrated."""
+        if not changes:
+            return self, weights
+        packed = pathlib.Path(folder) / "reference.stilla"
+        self.run("pack", "-m", self.model, "-o", packed, *weights, *changes)
+        return Program(self.program, packed), []
+
+
+def add_changes(parser):
+    """What the program does to weights beside requantising them."""
+    parser.add_argument("--rotate", help="the rotations of `stilla export --rotate`")
+    parser.add_argument("--calibrate", help="the text of `stilla export --calibrate`")
+
+
+def changes_of(options):
+    """The same as arguments of `stilla export` and `stilla pack`."""
+    return [text for name in ("rotate", "calibrate") if getattr(options, name) for text in ("--" + name, getattr(options, name))]
+
+
 def hashes(folder):
     def digest(path):
         with open(path, "rb") as file:

@@ -23,9 +23,11 @@ def judge(options):
     og = common.wheel("onnxruntime-genai", "onnxruntime_genai")
     judge = common.Judge()
     program = common.Program(options.program, options.model)
-    weights = ["--weights", options.weights] if options.weights else []
+    weights, changes = ["--weights", options.weights] if options.weights else [], common.changes_of(options)
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
-        folder, said, same = program.export("onnx", pathlib.Path(scratch) / "model", "--ctx", 512, *weights)
+        folder, said, same = program.export("onnx", pathlib.Path(scratch) / "model", "--ctx", 512, *weights,
+                                            *changes)
+        reference, to_requantise = program.reference(scratch, weights, changes)
         print(said)
         judge.claim(same, "two exports have the same bytes")
         common.check_graph(onnx, folder / "model.onnx")
@@ -55,7 +57,7 @@ def judge(options):
                 theirs.append(np.array(generator.get_logits(), np.float32).reshape(-1, vocabulary)[-1])
                 generator.generate_next_token()
             written = list(map(int, generator.get_sequence(0)))
-            ours = program.logits(written[:-1], *weights)[len(ids) - 1:]
+            ours = reference.logits(written[:-1], *to_requantise)[len(ids) - 1:]
             for step, token in enumerate(written[len(ids):]):
                 best = np.sort(ours[step])[-2:]
                 compared += 1
@@ -73,6 +75,7 @@ def main():
     parser.add_argument("program", help="the program stilla")
     parser.add_argument("model", help="a Qwen2 model, a GGUF file")
     parser.add_argument("--weights", help="the format that the layers are requantised to, here and there")
+    common.add_changes(parser)
     parser.add_argument("--tokens", type=int, default=32, help="tokens to write for each text (default: 32)")
     parser.add_argument("--scratch", help="folder for the exported files (default: the system's)")
     judge(parser.parse_args())

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges `stilla export --to openvino`: onnx.checker reads the graphs; OpenVINO's CPU device runs them with float32 hints and
 gives the logits of `stilla logits` for the same quantised weights, by windows of 64 tokens and one by one; with --npu Intel's
-NPU4 compiler, which the Windows wheel has and wine runs, makes a blob of the body whose size is that of int4 weights.
+NPU4 compiler, which the Windows wheel has and wine runs, makes a blob of the body whose size is that of int4 weights. NPUW, the
+part of OpenVINO that drives NPUs, recognises the weights: their nodes are those of its matchers, and it computes with them in its
+own way.
 """
 
 import argparse
@@ -12,6 +14,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+
+import numpy as np
 
 import common
 import stages
@@ -44,6 +48,70 @@ def constant_bytes(graph):
         elif tensor.name.endswith(".scales"):
             scales += 2 * count
     return levels, scales
+
+
+def node_sequence(output):
+    """The nodes behind a MatMul's weights, as "Transpose(Multiply(Convert(i4[8,16]),f32[8,1]))"."""
+    node = output.get_node()
+    if node.get_type_name() == "Constant":
+        return f"{output.get_element_type().get_type_name()}{list(output.get_shape())}".replace(" ", "")
+    inputs = node.inputs()[:1 if node.get_type_name() in ("Transpose", "Reshape", "Convert") else None]
+    return f"{node.get_type_name()}({','.join(node_sequence(i.get_source_output()) for i in inputs)})"
+
+
+def expected_sequence(format_name, rows, columns):
+    """What NPUW's matchers want of a matrix [N, K]. From partitioning/patterns/opt.cpp and compute.cpp of openvino's
+    src/plugins/intel_npu/src/plugin/npuw, as of 2026: DQMatMulCWi_Transpose takes Convert, Multiply and a Transpose of two dimensions,
+    straight from the weights and scales, and DQMatMulCWi scales [N, 1]; DQMatMulGQi (activations of one row) and DQMatMulGQiP take
+    Convert, Multiply and Reshape of weights [G, K / G, N] with scales [G, 1, N], float32 or float16. Both want a MatMul without
+    transposition. That the weights are inputs there is NPUW's doing: it takes constants out of repeated blocks. One more node on the
+    way, as the Reshape that OpenVINO reads a blocked DequantizeLinear with, and nothing matches."""
+    bits = format_name[3]
+    if format_name.endswith("_channel"):
+        return f"Transpose(Multiply(Convert(i{bits}[{rows},{columns}]),f32[{rows},1]))"
+    groups = columns // 128
+    return f"Reshape(Multiply(Convert(i{bits}[{groups},128,{rows}]),f32[{groups},1,{rows}]))"
+
+
+def judge_npuw(judge, core, folder, config, format_name):
+    """NPUW without an NPU: it divides the graph and rewrites its blocks as for one, and the CPU device computes them."""
+    found = matched = 0
+    for name in ("context", "iterator"):
+        for node in core.read_model(str(folder / (name + ".onnx"))).get_ops():
+            if node.get_type_name() != "MatMul" or node.input_value(1).get_partial_shape().rank.get_length() != 2:
+                continue
+            columns, rows = node.input_value(1).get_shape()
+            sequence = node_sequence(node.input_value(1))
+            if sequence.startswith("f32"):
+                continue  # Hadamard's matrix
+            attributes, activations = node.get_attributes(), node.input_value(0).get_shape()
+            is_plain = not attributes["transpose_a"] and not attributes["transpose_b"] and len(activations) == 3
+            found += 1
+            matched += is_plain and sequence == expected_sequence(format_name, rows, columns)
+            if matched != found:
+                print(f"{node.get_friendly_name()}: activations {list(activations)}, weights {sequence}")
+    judge.claim(found == 2 * 7 * config["layers"] and matched == found,
+                f"{matched} of {found} products have the nodes of NPUW's matchers for {format_name}")
+    worst, equal = 0.0, 0
+    for name in ("context", "iterator"):
+        model = core.read_model(str(folder / (name + ".onnx")))
+        random = np.random.default_rng(1)
+        feeds = [random.normal(size=list(i.shape)).astype(np.float32) * 0.3 for i in model.inputs]
+        outputs = {}
+        for has_dq in ("NO", "YES"):
+            try:
+                compiled = core.compile_model(model.clone(), "NPU", {
+                    "NPU_USE_NPUW": "YES", "NPUW_DEVICES": "CPU", "NPUW_FOLD": "YES", "NPUW_DQ": has_dq,
+                    "NPUW_ONLINE_KEEP_BLOCK_SIZE": "2", "NPUW_ONLINE_KEEP_BLOCKS": "2", "NPUW_ONLINE_MIN_SIZE": "3"})
+            except RuntimeError as error:
+                print(f"skipped: NPUW, which this OpenVINO does not start: {str(error).splitlines()[-1]}")
+                return
+            outputs[has_dq] = [np.array(o) for o in compiled.create_infer_request().infer(feeds).values()]
+        worst = max([worst, *map(common.nmse, outputs["YES"], outputs["NO"])])
+        equal += all(np.array_equal(*pair) for pair in zip(outputs["YES"], outputs["NO"]))
+    judge.claim(equal == 0 and worst <= 1e-4,
+                f"executed by NPUW with the CPU device: with NPUW_DQ it computes the products its own way in {2 - equal} of 2 graphs (other "
+                f"bits), NMSE of an output against the graph as it stands at most {worst:.1e}")
 
 
 def judge_npu(judge, onnx, folder, options, scratch):
@@ -99,9 +167,11 @@ def judge(options):
     ov = common.wheel("openvino")
     judge = common.Judge()
     program = common.Program(options.program, options.model)
-    weights = ["--weights", options.weights]
+    weights, changes = ["--weights", options.weights], common.changes_of(options)
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
-        folder, said, same = program.export("openvino", pathlib.Path(scratch) / "model", "--ctx", options.context, *weights)
+        folder, said, same = program.export("openvino", pathlib.Path(scratch) / "model", "--ctx", options.context, *weights,
+                                            *changes)
+        reference, to_requantise = program.reference(scratch, weights, changes)
         print(said)
         judge.claim(same, "two exports have the same bytes")
         names = ("embeddings", "context", "iterator", "head")
@@ -115,11 +185,12 @@ def judge(options):
             model = stages.Stages(config, run["embeddings"], {64: run["context"], 1: run["iterator"]}, run["head"])
             ids = program.tokens(TEXT)
             single = {0, 1, 2, *range(len(ids) - 4, len(ids))}
-            found, expected = model.evaluate(ids, single), program.logits(ids, *weights)
+            found, expected = model.evaluate(ids, single), reference.logits(ids, *to_requantise)
             error = common.nmse(found, expected)
             same_best = (found.argmax(1) == expected.argmax(1)).sum()
             judge.claim(error <= 1e-4, f"executed by OpenVINO on the CPU, float32 hints: {len(ids)} tokens, {len(single)} "
                         f"of them one by one, NMSE {error:.1e}; the likeliest token is ours {same_best} times")
+            judge_npuw(judge, core, folder, config, options.weights)
         if options.npu:
             judge_npu(judge, onnx, folder, options, scratch)
         else:
@@ -132,6 +203,7 @@ def main():
     parser.add_argument("program", help="the program stilla")
     parser.add_argument("model", help="a Qwen2 model, a GGUF file")
     parser.add_argument("--weights", default="int4_channel", help="int4_channel (default), int8_channel or int4_g128")
+    common.add_changes(parser)
     parser.add_argument("--context", type=int, default=256, help="positions that the graphs have (default: 256)")
     parser.add_argument("--npu", help="the unpacked Windows wheel of openvino, for Intel's NPU4 compiler under wine")
     parser.add_argument("--only-npu", action="store_true", help="compile for NPU4 and run nothing")

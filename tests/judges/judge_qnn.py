@@ -95,14 +95,18 @@ def chained(parts):
     return run
 
 
-def judge_blocks(judge, runtimes, folder, config, ids):
-    """Every block alone, on the same inputs: those of the CPU's pass over a text."""
+def judge_blocks(judge, runtimes, folder, config, ids, expected):
+    """The blocks together, as onnxruntime computes them on the CPU, against `expected`, the program's logits of the same weights. Then
+    every block alone in the emulator, on the inputs of the CPU's pass over the text."""
     count = len(config["parts"])
     names = {64: [f"context.{i}.onnx" if count > 1 else "context.onnx" for i in range(count)],
              1: [f"iterator.{i}.onnx" if count > 1 else "iterator.onnx" for i in range(count)]}
     embed, head = runtimes.cpu(folder / "embeddings.onnx"), runtimes.cpu(folder / "head.onnx", False)
     cpu = {size: [runtimes.cpu(folder / name) for name in of_size] for size, of_size in names.items()}
     model = stages.Stages(config, embed, {size: chained(parts) for size, parts in cpu.items()}, head)
+    error = common.nmse(model.evaluate(ids, {128}), expected)
+    judge.claim(error <= 1e-3, f"executed by onnxruntime on the CPU, 16-bit activations: NMSE of the logits against ours {error:.1e}")
+    model.clear()
     for size, text in ((64, ids[64:128]), (1, ids[128:129])):
         if size == 64:
             model.step(ids[:64], 64)
@@ -197,7 +201,8 @@ def judge(options):
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         calibration = pathlib.Path(scratch) / "calibration.txt"
         calibration.write_text("\n---\n".join(texts), encoding="utf-8")
-        export_options = ["--ctx", options.context, "--weights", options.weights, "--calibration", calibration]
+        export_options = ["--ctx", options.context, "--weights", options.weights, "--calibration", calibration,
+                          *common.changes_of(options)]
         if not options.only_binaries:
             blocks, said, same = program.export("qnn", pathlib.Path(scratch) / "blocks", *export_options, "--part-layers", 1)
             print(said)
@@ -207,7 +212,10 @@ def judge(options):
             judge.claim(True, f"onnx.checker takes {len(list(blocks.glob('*.onnx')))} graphs")
             config = json.loads((blocks / "stilla_export.json").read_text())
             text = drop_texts(3) if is_drop else texts
-            judge_blocks(judge, runtimes, blocks, config, program.tokens("".join(text), "--special")[:129])
+            weights, changes = ["--weights", options.weights], common.changes_of(options)
+            reference, to_requantise = program.reference(scratch, weights, changes)
+            ids = program.tokens("".join(text), "--special")[:129]
+            judge_blocks(judge, runtimes, blocks, config, ids, reference.logits(ids, *to_requantise))
         if options.problems or options.only_binaries:
             whole, said, _ = program.export("qnn", pathlib.Path(scratch) / "whole", *export_options)
             print(said)
@@ -224,6 +232,7 @@ def main():
     parser.add_argument("program", help="the program stilla")
     parser.add_argument("model", help="a Qwen2 model, a GGUF file")
     parser.add_argument("--weights", default="int4_channel", help="int4_channel (default), lpbq32, lpbq64, lpbq128")
+    common.add_changes(parser)
     parser.add_argument("--context", type=int, default=320, help="positions that the graphs have (default: 320)")
     parser.add_argument("--problems", type=int, default=0, help="the model is Stilla Drop: solve so many unseen problems")
     parser.add_argument("--texts", type=int, default=60, help="calibration texts of Stilla Drop (default: 60)")

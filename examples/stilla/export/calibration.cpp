@@ -11,8 +11,8 @@
 
 #include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
-#include <stilla/format/encode_rows.hpp>
 #include <stilla/matmul.hpp>
+#include <stilla/model/rotation.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
 
@@ -72,6 +72,7 @@ class Pass {
       for (std::size_t m = 0; m < ids.size(); ++m)
         stilla::decode_row<F>(bytes.data() + ids[m] * row_bytes, x.m.row(m), c_.hidden);
     });
+    if (c_.rotation.residual) rotate(x, stilla::residual_rotation(c_));
   }
 
   void add_attention(Floats& x, const Floats& cos, const Floats& sin, std::size_t l) {
@@ -100,8 +101,16 @@ class Pass {
     for (const float value : gate.values) silu.include(value / (1.0f + std::exp(-value)));
     stilla::silu_mul(gate.m, gate.m, up.m, parallel_);
     see(name_ + "gated", gate);
+    if (c_.rotation.down) {
+      rotate(gate, stilla::down_rotation(c_));
+      for (const char* tensor : {"gated.transformed", "gated.transformed.runs"}) see(name_ + tensor, gate);
+    }
     const Floats down = linear(gate, "ffn_down", c_.hidden);
     stilla::add_inplace(x.m, down.m, parallel_);
+  }
+
+  void rotate(Floats& x, const stilla::FastRotation& rotation) const {
+    parallel_(x.m.rows, [&](std::size_t m) { rotation.rotate(x.m.row(m)); });
   }
 
   void see(const std::string& tensor, const Floats& values) { ranges_.include(tensor, values.values); }
@@ -123,10 +132,8 @@ class Pass {
 
   stilla::PackedMatrix packed(const std::string& name, std::size_t N, std::size_t K) const {
     const stilla::GgufTensor& tensor = model_.tensor(name, N, K);
-    const std::byte* rows = model_.source().tensor_bytes(tensor).data();
-    const auto blocks = value_of(stilla::requantise_rows(weights_, tensor.format, rows, N, K, parallel_));
-    model_.source().drop_tensor_pages(tensor, tensor.size_bytes);
-    return value_of(stilla::PackedMatrix::create(weights_, blocks.data(), N, K, parallel_));
+    const SourceWeights::Encoded rows = value_of(model_.source_weights().encoded(tensor, weights_));
+    return value_of(stilla::PackedMatrix::create(weights_, rows.blocks.data(), N, K, parallel_));
   }
 
   Floats linear(const Floats& x, const std::string& part, std::size_t N) {

@@ -31,8 +31,9 @@ std::optional<Stack> stack_by_name(std::string_view name) {
   return std::nullopt;
 }
 
-ExportModel::ExportModel(const stilla::GgufFile& source, std::size_t context, stilla::Parallel parallel)
-    : source_(source), matrices_(source, weights_, parallel) {
+ExportModel::ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change,
+                         const stilla::Rotation& rotation, stilla::Parallel parallel)
+    : source_(source, change, parallel), matrices_(source_, weights_) {
   const std::string path = stilla::printable_path(source.path());
   if (source.is_packed()) {
     fail(exit_usage, fmt::format("{}: is packed for this program's kernels; export the GGUF file that it was made of", path));
@@ -48,32 +49,30 @@ ExportModel::ExportModel(const stilla::GgufFile& source, std::size_t context, st
                           config_.head_dim, " dimensions of a head"));
   }
   if (config_.rotation.any()) {
-    fail(source.key_error(stilla::packed_rotation_key, "the weights are rotated; the exported graphs do not rotate what they multiply"));
+    fail(source.key_error(stilla::packed_rotation_key,
+                          "the weights are rotated already; export the file that they were made of, with --rotate"));
   }
+  config_.rotation = rotation;
   value_of(source.require_tensor("token_embd.weight"));
   if (context != 0 && context < config_.context) config_.context = context;
 }
 
 const stilla::GgufTensor& ExportModel::tensor(std::string_view name, std::size_t rows, std::size_t columns) const {
-  value_of(source_.require_tensor(name, {columns, rows}));
-  return *source_.find_tensor(name);
+  value_of(source().require_tensor(name, {columns, rows}));
+  return *source().find_tensor(name);
 }
 
 const stilla::GgufTensor& ExportModel::head() const {
-  const bool is_tied = source_.find_tensor("output.weight") == nullptr;
+  const bool is_tied = source().find_tensor("output.weight") == nullptr;
   return is_tied ? embedding() : tensor("output.weight", config_.vocabulary, config_.hidden);
 }
 
 std::vector<float> ExportModel::vector(const std::string& name, std::size_t size) const {
-  const stilla::TensorInfo* tensor = value_of(source_.require_tensor(name, {size}));
-  std::vector<float> values(size);
-  stilla::with_format(tensor->format,
-                      [&]<class F>(F) { stilla::decode_row<F>(source_.tensor_bytes(*tensor).data(), values.data(), size); });
-  return values;
+  return value_of(source_.vector(*value_of(source().require_tensor(name, {size}))));
 }
 
 std::vector<float> ExportModel::optional_vector(const std::string& name, std::size_t size) const {
-  return source_.find_tensor(name) != nullptr ? vector(name, size) : std::vector<float>();
+  return source().find_tensor(name) != nullptr ? vector(name, size) : std::vector<float>();
 }
 
 stilla::RopeFrequencies ExportModel::rope_frequencies() const {

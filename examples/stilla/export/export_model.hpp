@@ -16,6 +16,7 @@
 #include <stilla/model/config.hpp>
 
 #include "matrices.hpp"
+#include "source_weights.hpp"
 #include "weight_file.hpp"
 
 namespace program {
@@ -31,10 +32,14 @@ std::optional<Stack> stack_by_name(std::string_view name);
 
 class ExportModel {
  public:
-  // Refused: what is no Qwen2 or Qwen3 model, is packed, or has embeddings that only part of a head's dimensions turn.
-  ExportModel(const stilla::GgufFile& source, std::size_t context, stilla::Parallel parallel);
+  // Refused: what is no Qwen2 or Qwen3 model, is packed or rotated, or has embeddings that only part of a head's dimensions turn.
+  // change: of the weights, and `rotation` what it does to the network; null where nothing changes.
+  ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change,
+              const stilla::Rotation& rotation, stilla::Parallel parallel);
 
-  const stilla::GgufFile& source() const { return source_; }
+  const stilla::GgufFile& source() const { return source_.file(); }
+  const SourceWeights& source_weights() const { return source_; }
+  // With the rotations that the exported weights have taken in.
   const stilla::ModelConfig& config() const { return config_; }
   WeightFile& weights() { return weights_; }
   Matrices& matrices() { return matrices_; }
@@ -58,7 +63,7 @@ class ExportModel {
   Angles place_angles(std::size_t width);
 
  private:
-  const stilla::GgufFile& source_;
+  SourceWeights source_;
   stilla::ModelConfig config_;
   WeightFile weights_;
   Matrices matrices_;

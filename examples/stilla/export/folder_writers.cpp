@@ -99,7 +99,7 @@ void write_qnn(OutputFolder& folder, ExportModel& model, const ExportRequest& re
   StaticDialect dialect;
   dialect.opset = 23;
   dialect.has_rms_norm = true;
-  dialect.storage = Storage::signed_columns;
+  dialect.has_dequantize_linear = true;
   dialect.mask_value = calibration.mask_value;
   write_stages(folder, model, request, dialect, written, [&](const onnx::Graph& graph, const LayerRange& layers) {
     Ranges ranges = calibration.ranges;  // a part begins where the one before it ends
@@ -127,6 +127,10 @@ void check_static_weights(const ExportRequest& request) {
 }
 
 }  // namespace
+
+std::optional<stilla::FormatId> weights_of(const ExportRequest& request) {
+  return request.stack == Stack::onnx ? request.weights : static_weights(request);
+}
 
 void check_request(const ExportModel& model, const ExportRequest& request) {
   if (request.stack == Stack::onnx) {

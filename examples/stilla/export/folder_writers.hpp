@@ -23,6 +23,8 @@ struct ExportRequest {
   std::size_t layers_of_part = 0;  // of one body graph; 0: as many as its weights leave room for
 };
 
+// The format that the layers' matrices take; none: that each is decided about.
+std::optional<stilla::FormatId> weights_of(const ExportRequest& request);
 // Refuses what the stack does not take, with the reason. First of all, before anything is written.
 void check_request(const ExportModel& model, const ExportRequest& request);
 

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "hadamard.hpp"
 #include "shared_parts.hpp"
 
 namespace program {
@@ -33,8 +34,9 @@ class GenaiDecoder {
     g_.constant({"cos_cache", ElementType::float32, shape, angles.cos});
     g_.constant({"sin_cache", ElementType::float32, shape, angles.sin});
 
-    residual_ = add_embedding(g_, model_, "input_ids", "embedding");
+    residual_ = add_residual_rotation(g_, model_, add_embedding(g_, model_, "input_ids", "embedding"), "embedding.rotated");
     for (std::size_t l = 0; l < c_.n_layers; ++l) add_layer(l);
+    turn_back();
     const std::string last = normalise("output_norm");
     add_nbits_head(g_, model_, last, "logits");
     return std::move(g_);
@@ -67,7 +69,8 @@ class GenaiDecoder {
     const std::string up = linear(f, name + "ffn_up", c_.ffn, c_.hidden);
     const std::string sigmoid = g_.add("Sigmoid", {gate}, name + "sigmoid");
     const std::string silu = g_.add("Mul", {gate, sigmoid}, name + "silu");
-    const std::string gated = g_.add("Mul", {silu, up}, name + "gated");
+    std::string gated = g_.add("Mul", {silu, up}, name + "gated");
+    if (c_.rotation.down) gated = add_hadamard(g_, model_, gated, c_.ffn, name + "gated.transformed");
     pending_ = linear(gated, name + "ffn_down", c_.hidden, c_.ffn);
   }
 
@@ -104,6 +107,14 @@ class GenaiDecoder {
         {"SkipSimplifiedLayerNormalization", {residual_, pending_, weight}, {name, "", "", sum}, {epsilon}, contrib_domain});
     residual_ = sum;
     return name;
+  }
+
+  // The residual stream without its rotation, for the last norm.
+  void turn_back() {
+    if (!c_.rotation.residual) return;
+    residual_ = g_.add("Add", {residual_, pending_}, "rotated");
+    residual_ = add_residual_rotation_back(g_, model_, residual_, "unrotated");
+    pending_.clear();
   }
 
   // Each head by itself, where the model does so.

@@ -2,6 +2,7 @@
 #include "matrices.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <span>
 
@@ -28,16 +29,17 @@ std::size_t rows_of_piece(std::size_t N, std::size_t K) { return std::clamp<std:
 // Rows of a tensor, a piece at a time, in the format that is wanted.
 class RowReader {
  public:
-  RowReader(const stilla::GgufFile& source, const GgufTensor& tensor, FormatId format, Parallel parallel)
+  RowReader(const SourceWeights& source, const GgufTensor& tensor, FormatId format)
       : source_(source),
         tensor_(tensor),
         format_(format),
-        parallel_(parallel),
-        bytes_(source.tensor_bytes(tensor)),
+        parallel_(source.parallel()),
+        bytes_(source.file().tensor_bytes(tensor)),
         row_bytes_(bytes_.size() / static_cast<std::size_t>(tensor.rows())) {}
 
   // Rows n to n + count as blocks of the format. They are valid until the next call.
   Result<std::span<const std::byte>> rows(std::size_t n, std::size_t count) {
+    if (source_.changes(tensor_)) return changed_rows(n, count);
     const std::span<const std::byte> own = bytes_.subspan(n * row_bytes_, count * row_bytes_);
     if (format_ == tensor_.format) return own;
     const auto K = static_cast<std::size_t>(tensor_.columns());
@@ -50,7 +52,7 @@ class RowReader {
     if (!blocks_.resize(*bytes)) return stilla::out_of_memory("requantising", *bytes);
     const std::span<std::byte> blocks(blocks_.data(), *bytes);
     const auto report = stilla::encode_rows(blocks, stilla::ConstMatrix(floats_.data(), count, K), format_, parallel_);
-    if (!report) return Error{report.error().kind, source_.tensor_error(tensor_, report.error().message).message};
+    if (!report) return Error{report.error().kind, source_.file().tensor_error(tensor_, report.error().message).message};
     for (std::size_t i = 0; i < count * K; ++i) {
       squared_source_ = std::fma(static_cast<double>(floats_[i]), static_cast<double>(floats_[i]), squared_source_);
     }
@@ -59,12 +61,26 @@ class RowReader {
   }
 
   // The file's rows before `end` are not needed any more.
-  void drop(std::size_t end) const { source_.drop_tensor_pages(tensor_, end * row_bytes_); }
+  void drop(std::size_t end) const { source_.file().drop_tensor_pages(tensor_, end * row_bytes_); }
 
-  double relative_rmse() const { return squared_source_ > 0.0 ? std::sqrt(squared_error_ / squared_source_) : 0.0; }
+  double relative_rmse() const {
+    if (changed_) return changed_->relative_rmse;
+    return squared_source_ > 0.0 ? std::sqrt(squared_error_ / squared_source_) : 0.0;
+  }
 
  private:
-  const stilla::GgufFile& source_;
+  // All of them are made at once: a change may mix rows.
+  Result<std::span<const std::byte>> changed_rows(std::size_t n, std::size_t count) {
+    if (!changed_) {
+      Result<SourceWeights::Encoded> encoded = source_.encoded(tensor_, format_);
+      if (!encoded) return encoded.error();
+      changed_ = std::move(*encoded);
+    }
+    const std::size_t bytes = changed_->blocks.size() / static_cast<std::size_t>(tensor_.rows());
+    return std::span<const std::byte>(changed_->blocks.data() + n * bytes, count * bytes);
+  }
+
+  const SourceWeights& source_;
   const GgufTensor& tensor_;
   FormatId format_;
   Parallel parallel_;
@@ -72,6 +88,7 @@ class RowReader {
   std::size_t row_bytes_;
   AlignedBuffer<float> floats_;
   AlignedBuffer<std::byte> blocks_;
+  std::optional<SourceWeights::Encoded> changed_;
   double squared_error_ = 0.0, squared_source_ = 0.0;
 };
 
@@ -241,13 +258,13 @@ Result<PlacedMatrix> Matrices::place(const GgufTensor& tensor, FormatId format, 
   const std::optional<IntegerForm> form = integer_form(format);
   PlacedMatrix m{
       static_cast<std::size_t>(tensor.rows()), static_cast<std::size_t>(tensor.columns()), format, {}, storage, {}, {}, {}};
-  if (!form) return source_.tensor_error(tensor, stilla::format_name(format), " weights are floats, which have no integer form");
+  if (!form) return source_.file().tensor_error(tensor, stilla::format_name(format), " weights are floats, which have no integer form");
   if (const Result<std::size_t> bytes = stilla::encoded_bytes(format, m.rows, m.columns); !bytes) {
-    return source_.tensor_error(tensor, bytes.error().message);
+    return source_.file().tensor_error(tensor, bytes.error().message);
   }
   m.form = *form;
   if (storage == Storage::signed_columns && form->bits == 4 && m.rows % 2 != 0) {
-    return source_.tensor_error(tensor, "found ", m.rows, " outputs; expected an even number, because two share a byte");
+    return source_.file().tensor_error(tensor, "found ", m.rows, " outputs; expected an even number, because two share a byte");
   }
   const std::uint64_t groups = std::uint64_t{m.rows} * m.groups();
   m.levels = weights_.reserve(std::uint64_t{m.rows} * packed_size(m.columns, m.level_bits()));
@@ -256,9 +273,9 @@ Result<PlacedMatrix> Matrices::place(const GgufTensor& tensor, FormatId format, 
   if (offsets == Offsets::minimums) m.offsets = weights_.reserve(groups * sizeof(float));
   if (offsets == Offsets::zero_points) m.offsets = weights_.reserve(m.rows * packed_size(m.groups(), form->bits));
   weights_.add_job([this, &tensor, m, offsets](stilla::AtomicFile& file, const WeightFile::Advance& advance) {
-    RowReader reader(source_, tensor, m.format, parallel_);
-    if (Status s = write_matrix(file, reader, m, offsets, parallel_); !s) return s;
-    if (m.format != tensor.format) {
+    RowReader reader(source_, tensor, m.format);
+    if (Status s = write_matrix(file, reader, m, offsets, source_.parallel()); !s) return s;
+    if (m.format != tensor.format || source_.changes(tensor)) {
       requantised_.push_back({std::string(tensor.name), tensor.format, m.format, reader.relative_rmse()});
     }
     return advance(m.levels.bytes + m.scales.bytes + m.offsets.bytes);
@@ -273,7 +290,7 @@ onnx::FilePlace Matrices::place_halves(const GgufTensor& tensor) {
   const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
   const onnx::FilePlace place = weights_.reserve(std::uint64_t{N} * K * sizeof(stilla::f16));
   weights_.add_job([this, &tensor, place, N, K](stilla::AtomicFile& file, const WeightFile::Advance& advance) -> Status {
-    RowReader reader(source_, tensor, stilla::id_of<stilla::F16>, parallel_);
+    RowReader reader(source_, tensor, stilla::id_of<stilla::F16>);
     const std::size_t step = rows_of_piece(N, K);
     for (std::size_t n = 0; n < N; n += step) {
       const std::size_t count = std::min(step, N - n);
@@ -299,12 +316,37 @@ onnx::FilePlace Matrices::place_zeros(std::uint64_t bytes) {
   return place;
 }
 
+onnx::FilePlace Matrices::place_hadamard(std::size_t n, onnx::ElementType type) {
+  const auto key = std::pair(n, type);
+  if (const auto found = hadamards_.find(key); found != hadamards_.end()) return found->second;
+  const onnx::FilePlace place = weights_.reserve(onnx::tensor_bytes(type, {onnx::integer(n), onnx::integer(n)}));
+  weights_.add_job([place, n, type](stilla::AtomicFile& file, const WeightFile::Advance& advance) -> Status {
+    const auto is_negative = [](std::size_t i, std::size_t j) { return std::popcount(i & j) % 2 != 0; };
+    const auto value = static_cast<float>(1.0 / std::sqrt(static_cast<double>(n)));
+    const std::uint64_t row_bytes = place.bytes / n;
+    for (std::size_t i = 0; i < n; ++i) {
+      std::vector<std::byte> row(static_cast<std::size_t>(row_bytes));
+      for (std::size_t j = 0; j < n; ++j) {
+        if (type == onnx::ElementType::int8) {
+          store_integer(row.data(), j, 8, is_negative(i, j) ? -hadamard_level : hadamard_level);
+        } else {
+          stilla::store_as(row.data() + j * sizeof(float), is_negative(i, j) ? -value : value);
+        }
+      }
+      if (Status s = file.write(place.offset + i * row_bytes, row); !s) return s;
+    }
+    return advance(place.bytes);
+  });
+  hadamards_.emplace(key, place);
+  return place;
+}
+
 bool Matrices::has_exact_zero_points(const GgufTensor& tensor) const {
   const std::optional<IntegerForm> form = integer_form(tensor.format);
   if (!form || !form->has_minimums) return false;
   const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
   const std::size_t G = K / form->group;
-  const std::span<const std::byte> bytes = source_.tensor_bytes(tensor);
+  const std::span<const std::byte> bytes = source_.file().tensor_bytes(tensor);
   std::vector<float> scales(G), minimums(G);
   for (std::size_t n = 0; n < N; ++n) {
     read_integer_row(tensor.format, bytes.data() + n * (bytes.size() / N), K, {nullptr, scales.data(), minimums.data()});

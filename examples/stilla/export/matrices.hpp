@@ -13,10 +13,10 @@
 #include <vector>
 
 #include <stilla/base/error.hpp>
-#include <stilla/base/parallel.hpp>
 #include <stilla/io/gguf.hpp>
 
 #include "integer_rows.hpp"
+#include "source_weights.hpp"
 #include "weight_file.hpp"
 
 namespace program {
@@ -51,7 +51,7 @@ struct PlacedMatrix {
   std::size_t groups() const { return form.group == 0 ? 1 : columns / form.group; }
 };
 
-// How far a requantised matrix is from the file's.
+// How far a requantised matrix is from the file's, or from what rotations made of it.
 struct Requantised {
   std::string tensor;
   stilla::FormatId from = stilla::no_format, to = stilla::no_format;
@@ -60,9 +60,8 @@ struct Requantised {
 
 class Matrices {
  public:
-  // All three live as long as the weight file's jobs are to run, and so does this object.
-  Matrices(const stilla::GgufFile& source, WeightFile& weights, stilla::Parallel parallel)
-      : source_(source), weights_(weights), parallel_(parallel) {}
+  // Both live as long as the weight file's jobs are to run, and so does this object.
+  Matrices(const SourceWeights& source, WeightFile& weights) : source_(source), weights_(weights) {}
   Matrices(const Matrices&) = delete;
   Matrices& operator=(const Matrices&) = delete;
 
@@ -76,6 +75,11 @@ class Matrices {
   // Zeros, for zero points that must be written though they say nothing. All of a size are the same.
   onnx::FilePlace place_zeros(std::uint64_t bytes);
 
+  // Hadamard's matrix [n, n] in natural order, n a power of two: float32, divided by the root of n; or int8, times
+  // hadamard_level.
+  static constexpr std::int8_t hadamard_level = 127;
+  onnx::FilePlace place_hadamard(std::size_t n, onnx::ElementType type);
+
   // Whether every minimum of the tensor is an integer zero point from 0 to 2^bits - 1: -minimum / scale.
   bool has_exact_zero_points(const stilla::GgufTensor& tensor) const;
 
@@ -86,9 +90,9 @@ class Matrices {
   std::map<std::pair<std::string, Storage>, PlacedMatrix> placed_;
   std::map<std::string, onnx::FilePlace> halves_;
   std::map<std::uint64_t, onnx::FilePlace> zeros_;
-  const stilla::GgufFile& source_;
+  std::map<std::pair<std::size_t, onnx::ElementType>, onnx::FilePlace> hadamards_;
+  const SourceWeights& source_;
   WeightFile& weights_;
-  stilla::Parallel parallel_;
   std::vector<Requantised> requantised_;
 };
 

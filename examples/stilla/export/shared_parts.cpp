@@ -74,7 +74,7 @@ std::string add_embedding(Graph& graph, ExportModel& model, const std::string& i
 
 FormatId nbits_format(const ExportModel& model, const GgufTensor& tensor, FormatId otherwise) {
   const std::optional<IntegerForm> form = integer_form(tensor.format);
-  if (!form) return otherwise;
+  if (!form || model.source_weights().changes(tensor)) return otherwise;
   // MatMulNBits' zero points are integers.
   if (form->has_minimums && !model.matrices().has_exact_zero_points(tensor)) return otherwise;
   return tensor.format;

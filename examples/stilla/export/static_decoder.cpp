@@ -10,6 +10,7 @@
 
 #include "../output.hpp"
 #include "dequantised.hpp"
+#include "hadamard.hpp"
 #include "shared_parts.hpp"
 
 namespace program {
@@ -76,7 +77,11 @@ class Body {
     const std::string up = linear(f, name + "ffn_up", c_.ffn, c_.hidden);
     const std::string sigmoid = g_.add("Sigmoid", {gate}, name + "sigmoid");
     const std::string silu = g_.add("Mul", {gate, sigmoid}, name + "silu");
-    const std::string gated = g_.add("Mul", {silu, up}, name + "gated");
+    std::string gated = g_.add("Mul", {silu, up}, name + "gated");
+    if (c_.rotation.down) {
+      const auto add = dialect_.has_dequantize_linear ? add_dequantised_hadamard : add_hadamard;
+      gated = add(g_, model_, gated, c_.ffn, name + "gated.transformed");
+    }
     const std::string down = linear(gated, name + "ffn_down", c_.hidden, c_.ffn);
     return g_.add("Add", {x1, down}, is_last ? "hidden_out" : name + "output");
   }
@@ -154,7 +159,9 @@ class Body {
 
   std::string linear(const std::string& x, const std::string& name, std::size_t rows, std::size_t columns) {
     const stilla::GgufTensor& tensor = model_.tensor(name + ".weight", rows, columns);
-    const std::string matrix = add_dequantised(g_, model_, tensor, weights_, dialect_.storage, name + ".weight");
+    const std::string matrix = dialect_.has_dequantize_linear
+                                   ? add_dequantised(g_, model_, tensor, weights_, Storage::signed_columns, name + ".weight")
+                                   : add_scaled(g_, model_, tensor, weights_, name + ".weight");
     const std::vector<float> bias = model_.optional_vector(name + ".bias", rows);
     const std::string product = g_.add("MatMul", {x, matrix}, bias.empty() ? name : name + ".product");
     if (bias.empty()) return product;
@@ -182,7 +189,7 @@ Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect) {
                {"cos", ElementType::float32, {1, 1, "sequence", D}},
                {"sin", ElementType::float32, {1, 1, "sequence", D}},
                {"mask", ElementType::float32, {1, 1, "sequence", C}}};
-  add_embedding(g, model, "ids", "hidden");
+  add_residual_rotation(g, model, add_embedding(g, model, "ids", c.rotation.residual ? "embedding" : "hidden"), "hidden");
 
   // Positions of the step's tokens, as far as the tables go: the last window may be filled up past them.
   const std::int64_t zero = 0, one = 1, last = C - 1;
@@ -230,7 +237,8 @@ Graph head_stage(ExportModel& model, const StaticDialect& dialect, bool has_cont
   g.outputs = {{"logits", ElementType::float32, {1, "sequence", integer(c.vocabulary)}}};
   StaticDialect spelled_out = dialect;
   spelled_out.has_rms_norm = false;
-  const std::string h = add_rms_norm(g, model, spelled_out, "hidden_out", "output_norm", c.hidden);
+  const std::string x = add_residual_rotation_back(g, model, "hidden_out", "hidden_out.unrotated");
+  const std::string h = add_rms_norm(g, model, spelled_out, x, "output_norm", c.hidden);
   if (has_contrib) {
     add_nbits_head(g, model, h, "logits");
   } else {

@@ -7,10 +7,11 @@
 //                  ->  hidden_out [1, S, E], key.L and value.L [1, G, S, D]
 //     head         hidden_out  ->  logits [1, S, V]
 //
-// Embeddings and head run on a CPU, with any S. The body comes twice: S = 64 for prompts, the context graph, and S = 1 for one
-// token, the iterator; both read the same weights. Whoever runs them keeps the cache: the first past_length of the P places hold
-// keys and values, the others anything finite, and after a step the first keys and values of its real tokens are added there. A
-// window of fewer tokens than S is filled up at its end with any token: nobody sees those, because attention is causal.
+// Embeddings and head run on a CPU, with any S; where the residual stream is rotated (hadamard.hpp) the one does it and the other
+// turns it back. The body comes twice: S = 64 for prompts, the context graph, and S = 1 for one token, the iterator; both read
+// the same weights. Whoever runs them keeps the cache: the first past_length of the P places hold keys and values, the others
+// anything finite, and after a step the first keys and values of its real tokens are added there. A window of fewer tokens than S
+// is filled up at its end with any token: nobody sees those, because attention is causal.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +25,7 @@ namespace program {
 struct StaticDialect {
   std::int64_t opset = 21;
   bool has_rms_norm = false;               // RMSNormalization (opset 23); without it is spelled out
-  Storage storage = Storage::signed_rows;  // of the weights
+  bool has_dequantize_linear = false;      // for the weights; without it they are spelled out (dequantised.hpp)
   float mask_value = -1e4f;                // what is added to the score of a key that may not be seen
 };
 

@@ -70,6 +70,20 @@ class TensorChange {
   }
 };
 
+// All of a tensor with the change, as floats in its rows and columns. `values` is resized.
+inline Status changed_values(const ModelSource& source, const TensorInfo& tensor, const TensorChange& change,
+                             AlignedBuffer<float>& values, Parallel parallel) {
+  const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
+  if (!values.resize(N * K)) return out_of_memory("the values of a tensor to change", N * K * sizeof(float));
+  const std::byte* const bytes = source.tensor_bytes(tensor).data();
+  const Matrix rows(values.data(), N, K);
+  with_format(tensor.format, [&](auto tag) {
+    using F = decltype(tag);
+    parallel(N, [&](std::size_t n) { decode_row<F>(bytes + n * row_bytes<F>(K), rows.row(n), K); });
+  });
+  return change.apply(tensor, rows, parallel);
+}
+
 // What a packed file has beyond its source.
 struct PackOptions {
   std::optional<FormatId> format = std::nullopt;  // that the layers are requantised to
@@ -338,13 +352,8 @@ class PackedFileWriter {
     const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
     const std::span<const std::byte> bytes = source_.tensor_bytes(tensor);
     identity_.add(bytes);
-    if (!values_.resize(N * K)) return out_of_memory("the values of a tensor to change", N * K * sizeof(float));
-    const Matrix values(values_.data(), N, K);
-    with_format(tensor.format, [&](auto tag) {
-      using F = decltype(tag);
-      job.parallel(N, [&](std::size_t n) { decode_row<F>(bytes.data() + n * row_bytes<F>(K), values.row(n), K); });
-    });
-    if (Status s = options_.change->apply(tensor, values, job.parallel); !s) return s;
+    if (Status s = changed_values(source_, tensor, *options_.change, values_, job.parallel); !s) return s;
+    const ConstMatrix values(values_.data(), N, K);
     if (!placed.is_packed) {
       Checksum sum;
       const std::span<const std::byte> piece = std::as_bytes(std::span(values_.data(), N * K));

@@ -64,6 +64,8 @@ class FastRotation {
   }
 
   std::size_t width() const { return width_; }
+  // Of each position, 1 or -1; empty: all are 1.
+  const std::vector<float>& signs() const { return signs_; }
 
   // x Q and x Q^T, of one row. Floats by the kernel of the active target, with the same bits on all; doubles for weights.
   void rotate(float* x) const {
@@ -89,7 +91,7 @@ class FastRotation {
 
   std::size_t width_ = 0;
   double factor_ = 1.0;
-  std::vector<float> signs_;  // 1 or -1; empty: all 1
+  std::vector<float> signs_;
 };
 
 // The input that a layer's matrix multiplies; none for another tensor.

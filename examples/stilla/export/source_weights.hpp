@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A model file's tensors with what --rotate and --calibrate change (weight_change.hpp).
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/format/format_id.hpp>
+#include <stilla/io/gguf.hpp>
+#include <stilla/io/packed_file.hpp>
+
+namespace program {
+
+class SourceWeights {
+ public:
+  // Whatever is pointed to outlives this object. change: null where nothing changes.
+  SourceWeights(const stilla::GgufFile& file, const stilla::TensorChange* change, stilla::Parallel parallel)
+      : file_(file), change_(change), parallel_(parallel) {}
+
+  const stilla::GgufFile& file() const { return file_; }
+  stilla::Parallel parallel() const { return parallel_; }
+  bool changes(const stilla::TensorInfo& tensor) const { return change_ != nullptr && change_->changes(tensor); }
+
+  stilla::Result<std::vector<float>> vector(const stilla::TensorInfo& tensor) const;
+
+  // A matrix's rows as blocks of a format, and how far they are from the values that they are to have.
+  struct Encoded {
+    stilla::AlignedBuffer<std::byte> blocks;
+    double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2)); where nothing changes 0, whatever the format
+  };
+  // Takes the memory of the matrix, and where it changes of its values as floats (with --calibrate three times as much) besides.
+  // Refused: a format without an encoder, columns that are no whole blocks.
+  stilla::Result<Encoded> encoded(const stilla::TensorInfo& tensor, stilla::FormatId format) const;
+
+ private:
+  const stilla::GgufFile& file_;
+  const stilla::TensorChange* change_;
+  stilla::Parallel parallel_;
+};
+
+}  // namespace program
