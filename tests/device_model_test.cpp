@@ -15,6 +15,7 @@
 #include <stilla/base/thread_pool.hpp>
 #include <stilla/devices.hpp>
 #include <stilla/io/packed_file.hpp>
+#include <stilla/model/rotation.hpp>
 
 #include "model_util.hpp"
 
@@ -95,6 +96,36 @@ TEST(DeviceModels, PackedWeightsAreUnpackedWhereTheyCanBe) {
   EXPECT_NE(refused.error().message.find("is packed as q4_0, which only the CPU's kernels read"), std::string::npos)
       << refused.error().message;
   std::filesystem::remove(path);
+}
+
+// A rotated model, whose down matrices want a transformed input: the device's own where it makes one.
+TYPED_TEST(DeviceModel, RotatedIsNearTheCpu) {
+  const std::string device = TypeParam::id.name;
+  const std::string path = (std::filesystem::temp_directory_path() / ("stilla-rotated-" + device + ".stilla")).string();
+  const GgufFile source = tiny_file();
+  const Result<RotatedWeights> rotated = RotatedWeights::create(source, {true, true, true});
+  ASSERT_TRUE(rotated) << rotated.error().message;
+  ASSERT_TRUE(write_packed_file(source, path, {}, {}, {id_of<INT4_CHANNEL>, &*rotated}));
+  const Result<Model> cpu = Model::load(std::move(*GgufFile::open(path)));
+  const Result<Model> model = Model::load(std::move(*GgufFile::open(path)), {}, {}, {}, device);
+  ASSERT_TRUE(cpu && model) << (model ? "" : model.error().message);
+  EXPECT_EQ(model->layers()[0].down.device->makes_transform(), TransformingDevice<TypeParam>);
+  SessionOptions options;
+  options.activations = ActivationBits::sixteen;
+  const std::vector<float> expected = all_logits(*cpu, some_ids, options), found = all_logits(*model, some_ids, options);
+  EXPECT_LT(nmse(found, expected), 100 * TypeParam::tolerance);
+  EXPECT_GT(nmse(found, expected), 0.0);
+  std::filesystem::remove(path);
+}
+
+TEST(DeviceModels, ADeviceWithoutATransformSaysSo) {
+  const std::vector<std::byte> rows = random_rows<INT4_CHANNEL>(1, 16, 64);
+  const auto w = put_on_device("xdna-emulated", id_of<INT4_CHANNEL>, rows.data(), 16, 64);
+  ASSERT_TRUE(w) << w.error().message;
+  std::vector<float> x(64), y(16);
+  ASSERT_FALSE((*w)->makes_transform());
+  EXPECT_EQ((*w)->multiply_transformed(Matrix(y.data(), 1, 16), ConstMatrix(x.data(), 1, 64)).error().message,
+            "device 'xdna-emulated' makes no transform of its inputs");
 }
 
 TEST(DeviceModels, WhatCannotBeIsSaid) {

@@ -256,6 +256,7 @@ class Session {
     Matrix y;
     const Linear* w;
     const float* bias;
+    bool transforms_input = false;  // the device does
   };
   static Projection projection(Matrix y, const Linear& w) { return {y, &w, w.bias_or_null()}; }
 
@@ -274,7 +275,8 @@ class Session {
       const Projection& p = projections[task / parts];
       const std::size_t m0 = task % parts * tokens, count = std::min(tokens, M - m0);
       const Matrix y = p.y.rows_from(m0, count);
-      done[task] = p.w->device->multiply(y, input.x.rows_from(m0, count));
+      const ConstMatrix x = input.x.rows_from(m0, count);
+      done[task] = p.transforms_input ? p.w->device->multiply_transformed(y, x) : p.w->device->multiply(y, x);
       for (std::size_t m = 0; p.bias != nullptr && m < count; ++m) {
         for (std::size_t i = 0; i < y.cols; ++i) y.row(m)[i] += p.bias[i];
       }
@@ -361,6 +363,8 @@ class Session {
       ActivationBuffer* const round_down = takes_rounded(w.down) ? &rounded_ffn_ : nullptr;
       if (round_down != nullptr) (void)rounded_ffn_.resize(gate.rows, c.ffn);
       const bool waits = c.rotation.down || options_.observer;  // rounding, for whole rows of floats
+      Projection down = projection(h, w.down);
+      down.transforms_input = c.rotation.down && w.down.device != nullptr && w.down.device->makes_transform();
       if (model_->device().empty()) {
         gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, waits ? nullptr : round_down, parallel_);
       } else {
@@ -369,10 +373,12 @@ class Session {
       }
       observe(l, LinearInput::down, gate);
       if (waits) {
-        if (c.rotation.down) parallel_(gate.rows, [&](std::size_t m) { down_rotation_.rotate(gate.row(m)); });
+        if (c.rotation.down && !down.transforms_input) {
+          parallel_(gate.rows, [&](std::size_t m) { down_rotation_.rotate(gate.row(m)); });
+        }
         if (round_down != nullptr) (void)quantise(rounded_ffn_, gate, parallel_);
       }
-      if (Status s = project(std::array{projection(h, w.down)}, {gate, rounded_ffn_.view()}); !s) return s;
+      if (Status s = project(std::array{down}, {gate, rounded_ffn_.view()}); !s) return s;
       residual = &h;
     }
     if (options_.observer) {  // which has seen all rows
