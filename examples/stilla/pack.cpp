@@ -23,6 +23,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "requantised.hpp"
 #include "stopwatch.hpp"
 #include "text_input.hpp"
 
@@ -36,6 +37,7 @@ struct Options {
   std::optional<stilla::Rotation> rotation = std::nullopt;
   std::string calibration;  // a text file; empty: none
   std::size_t threads = 0;
+  bool verbose = false;
 };
 
 // "m.gguf" becomes "m.stilla", or "m-st4.stilla" with other weights, "m-int4_channel-rotated.stilla" with rotated ones.
@@ -148,7 +150,11 @@ int pack(const Options& options) {
   value_of(read_model_facts(source));  // what could not be run is not worth packing
   stilla::ThreadPool pool(options.threads != 0 ? options.threads : physical_cores());
   const Change change(options, source, pool);
-  const stilla::PackOptions packing{options.weights, change.get()};
+  std::vector<Requantised> requantised;
+  stilla::PackOptions packing{options.weights, change.get()};
+  packing.on_encoded = [&](const stilla::TensorInfo& tensor, stilla::FormatId format, double relative_rmse) {
+    requantised.push_back({std::string(tensor.name), tensor.format, format, relative_rmse});
+  };
   const std::uint64_t bytes = value_of(stilla::packed_file_bytes(source, packing));
   if (is_up_to_date(source, output, packing)) {
     message(fmt::format("{} is up to date", stilla::printable_path(output)));
@@ -166,6 +172,10 @@ int pack(const Options& options) {
     if (!status && interrupted()) return exit_interrupted;
     check(status);
   }
+  if (options.verbose) {
+    for (const std::string& line : requantised_lines(requantised)) message(line);
+  }
+  if (!requantised.empty()) message(requantised_summary(requantised));
   message(fmt::format("wrote {}, {}{}, in {:.1f} s; use it with -m", stilla::printable_path(output),
                       bytes_text(static_cast<double>(bytes)),
                       requantised_text(source, options.weights) +
@@ -203,6 +213,7 @@ void add_pack(CLI::App& app, Command& chosen) {
       ->type_name("FILE");
   add_number<std::size_t>(*command, "-t,--threads", options->threads, 1, max_threads,
                           fmt::format("Threads (default: one for each core, here {})", physical_cores()));
+  command->add_flag("-v,--verbose", options->verbose, "Say of each matrix that is requantised how far it is from the file's");
   command->footer(
       "The file holds all of the model and needs the GGUF file no more: give it to any command with -m. A version of\n"
       "stilla with another layout refuses it; keep the GGUF file, or get it again, to pack anew.");

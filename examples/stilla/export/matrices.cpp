@@ -8,6 +8,7 @@
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/format/encode_rows.hpp>
+#include <stilla/format/encoding_error.hpp>
 
 namespace program {
 namespace {
@@ -51,17 +52,14 @@ class RowReader {
     const std::span<std::byte> blocks(blocks_.data(), *bytes);
     const auto report = stilla::encode_rows(blocks, stilla::ConstMatrix(floats_.data(), count, K), format_, parallel_);
     if (!report) return Error{report.error().kind, source_.tensor_error(tensor_, report.error().message).message};
-    for (std::size_t i = 0; i < count * K; ++i) {
-      squared_source_ = std::fma(static_cast<double>(floats_[i]), static_cast<double>(floats_[i]), squared_source_);
-    }
-    squared_error_ += report->rmse * report->rmse * static_cast<double>(count * K);
+    if (Status s = error_.add(format_, blocks.data(), stilla::ConstMatrix(floats_.data(), count, K), parallel_); !s) return s.error();
     return std::span<const std::byte>(blocks);
   }
 
   // The file's rows before `end` are not needed any more.
   void drop(std::size_t end) const { source_.drop_tensor_pages(tensor_, end * row_bytes_); }
 
-  double relative_rmse() const { return squared_source_ > 0.0 ? std::sqrt(squared_error_ / squared_source_) : 0.0; }
+  double relative_rmse() const { return error_.relative_rmse(); }
 
  private:
   const stilla::GgufFile& source_;
@@ -72,7 +70,7 @@ class RowReader {
   std::size_t row_bytes_;
   AlignedBuffer<float> floats_;
   AlignedBuffer<std::byte> blocks_;
-  double squared_error_ = 0.0, squared_source_ = 0.0;
+  stilla::EncodingError error_;
 };
 
 // Zero point of a group, or -1 where no integer of so many bits is exactly that.
