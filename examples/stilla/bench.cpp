@@ -42,6 +42,7 @@
 
 #include "commands.hpp"
 #include "loading.hpp"
+#include "onnxruntime_body.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "roofline.hpp"
@@ -276,6 +277,9 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
 
 int bench(BenchOptions& options) {
   const std::vector<Test> tests = tests_of(options);
+  if (is_onnxruntime(options.model.device)) {
+    fail(exit_usage, "--device onnxruntime: bench compares with the limits of this CPU, which a device does not have; `stilla run` tells its speed");
+  }
   OpenedModel model = open_model(options.model);
   for (const Test& test : tests) {
     const std::size_t positions = test.depth + test.tokens();

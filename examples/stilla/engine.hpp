@@ -21,6 +21,8 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/sampling/candidates.hpp>
 
+#include "onnxruntime.hpp"
+
 namespace program {
 
 struct EngineOptions {
@@ -30,7 +32,8 @@ struct EngineOptions {
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
   std::optional<stilla::FormatId> weights;  // that the layers are requantised to; empty: as in the file
-  std::string device;                       // that multiplies the layers' matrices (device_matrix.hpp); empty: the CPU
+  std::string device;  // that multiplies the layers' matrices (device_matrix.hpp), or onnxruntime (onnxruntime_body.hpp); empty: the CPU
+  OnnxruntimeOptions onnxruntime;
 };
 
 // What a source says of its model. The whole ModelConfig comes with the kernels' headers, so it stays in engine.cpp.
@@ -74,6 +77,9 @@ class Engine {
 
   // Begins a new, empty text, from now on with this many threads.
   void use_threads(std::size_t threads);
+
+  // Whether several ids at once give the logits of one after the other, to the bit.
+  bool batches_are_exact() const;
 
   // The text: its length, its limit, and forgetting its end.
   std::size_t size() const;

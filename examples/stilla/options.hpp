@@ -24,6 +24,8 @@
 #include <stilla/sampling.hpp>
 #include <stilla/text/tokenizer.hpp>
 
+#include "onnxruntime.hpp"
+
 namespace program {
 
 inline constexpr std::size_t max_threads = 1024;
@@ -88,7 +90,8 @@ struct ModelOptions {
   stilla::KvType kv_type = stilla::KvType::f16;
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
-  std::string device;       // that multiplies the layers' matrices; empty: the CPU
+  std::string device;       // that runs the layers, or multiplies their matrices; empty: the CPU
+  OnnxruntimeOptions onnxruntime;  // where the device is that
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: one for each physical core
   bool verbose = false;
