@@ -278,7 +278,8 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
 int bench(BenchOptions& options) {
   const std::vector<Test> tests = tests_of(options);
   if (is_onnxruntime(options.model.device)) {
-    fail(exit_usage, "--device onnxruntime: bench compares with the limits of this CPU, which a device does not have; `stilla run` tells its speed");
+    fail(exit_usage, "--device onnxruntime: bench compares with the limits of this CPU, which a device does not have; `stilla run` "
+                     "tells its speed");
   }
   OpenedModel model = open_model(options.model);
   for (const Test& test : tests) {

@@ -124,7 +124,8 @@ Result<void*> load_library(const std::string& named, std::string& path) {
   std::string reason;
   if (!path.empty()) {
     if (void* library = open_library(path, reason)) return library;
-    return Error{ErrorKind::system, concat("ONNX Runtime's library ", stilla::printable_path(path), " cannot be loaded: ", one_line(reason))};
+    return Error{ErrorKind::system,
+                 concat("ONNX Runtime's library ", stilla::printable_path(path), " cannot be loaded: ", one_line(reason))};
   }
   for (const std::string& folder : {program_folder(), std::string()}) {
     for (const char* name : library_names) {
@@ -132,8 +133,9 @@ Result<void*> load_library(const std::string& named, std::string& path) {
       if (void* library = open_library(path, reason)) return library;
     }
   }
-  return Error{ErrorKind::system, concat("ONNX Runtime is not here: there is no ", library_names[0], " beside the program or where the system "
-                                         "looks; name it by --device-library or ", Onnxruntime::variable)};
+  return Error{ErrorKind::system, concat("ONNX Runtime is not here: there is no ", library_names[0],
+                                         " beside the program or where the system looks; name it by --device-library or ",
+                                         Onnxruntime::variable)};
 }
 
 class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_this<LoadedOnnxruntime> {
@@ -145,12 +147,14 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
     const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(find_symbol(*library, "OrtGetApiBase"));
     const OrtApiBase* const base = get_base == nullptr ? nullptr : get_base();
     if (base == nullptr) {
-      return Error{ErrorKind::bad_argument, concat(stilla::printable_path(path), " is no library of ONNX Runtime: it has no OrtGetApiBase")};
+      return Error{ErrorKind::bad_argument,
+                   concat(stilla::printable_path(path), " is no library of ONNX Runtime: it has no OrtGetApiBase")};
     }
     const void* const* const table = base->get_api(api_version);
     if (table == nullptr) {
-      return Error{ErrorKind::bad_argument, concat(stilla::printable_path(path), " is ONNX Runtime ", stilla::printable(base->get_version_string()),
-                                                   "; expected 1.", api_version, " or later")};
+      return Error{ErrorKind::bad_argument,
+                   concat(stilla::printable_path(path), " is ONNX Runtime ", stilla::printable(base->get_version_string()),
+                          "; expected 1.", api_version, " or later")};
     }
     const std::shared_ptr<LoadedOnnxruntime> runtime(new LoadedOnnxruntime(functions_of(table), options));
     runtime->version_ = stilla::printable(base->get_version_string());
@@ -261,10 +265,9 @@ class LoadedOnnxruntime::LoadedGraph : public Graph {
   Status open(const std::string& path, std::span<const Tensor> inputs, std::span<const Tensor> outputs) {
     const Functions& f = runtime_->f_;
     OrtSession* session = nullptr;
-    if (Status s = runtime_->done(f.create_session(runtime_->env_.get(), file_path(path).c_str(), runtime_->session_options_.get(), &session));
-        !s) {
-      return s;
-    }
+    OrtStatus* const created =
+        f.create_session(runtime_->env_.get(), file_path(path).c_str(), runtime_->session_options_.get(), &session);
+    if (Status s = runtime_->done(created); !s) return s;
     session_.reset(session);
     if (Status s = inputs_.add(*runtime_, inputs); !s) return s;
     return outputs_.add(*runtime_, outputs);

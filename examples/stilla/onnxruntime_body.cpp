@@ -82,7 +82,8 @@ Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelCon
   }
   const std::string stack = text(json, "stack");
   if (stack != name_of(Stack::openvino) && stack != name_of(Stack::qnn)) {
-    return refused(folder, concat("was exported for '", stilla::printable(stack), "', without static stages; expected --to openvino or --to qnn"));
+    return refused(folder, concat("was exported for '", stilla::printable(stack),
+                                  "', without static stages; expected --to openvino or --to qnn"));
   }
   const std::pair<const char*, std::size_t> expected[] = {{"layers", c.n_layers},          {"hidden", c.hidden},
                                                           {"heads", c.n_heads},            {"kv_heads", c.n_kv_heads},
@@ -90,18 +91,23 @@ Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelCon
   for (const auto& [key, value] : expected) {
     const std::optional<std::size_t> found = number(json, key);
     if (found == value) continue;
-    return refused(folder, concat("is of another model: ", OutputFolder::manifest, " says ", key, " ", found.value_or(0), ", this model has ", value));
+    return refused(folder, concat("is of another model: ", OutputFolder::manifest, " says ", key, " ", found.value_or(0),
+                                  ", this model has ", value));
   }
   Manifest manifest;
   manifest.model = text(json, "model");
   manifest.context = number(json, "context").value_or(0);
   constexpr std::size_t most_context = std::size_t{1} << 20;
   if (manifest.context <= window || manifest.context > most_context) {
-    return refused(folder, concat(OutputFolder::manifest, " says context ", manifest.context, "; expected ", window + 1, " to ", most_context));
+    return refused(folder, concat(OutputFolder::manifest, " says context ", manifest.context, "; expected ", window + 1, " to ",
+                                  most_context));
   }
   if (json.contains("rotation")) {
-    const std::optional<stilla::Rotation> rotation = stilla::parse_rotation(text(json, "rotation"));
-    if (!rotation) return refused(folder, concat(OutputFolder::manifest, " says rotation '", stilla::printable(text(json, "rotation")), "', which is unknown"));
+    const std::string said = text(json, "rotation");
+    const std::optional<stilla::Rotation> rotation = stilla::parse_rotation(said);
+    if (!rotation) {
+      return refused(folder, concat(OutputFolder::manifest, " says rotation '", stilla::printable(said), "', which is unknown"));
+    }
     manifest.rotation = *rotation;
   }
   const std::optional<std::vector<LayerRange>> parts = parts_of(json, c.n_layers);
@@ -119,7 +125,8 @@ class Cache {
     width_ = c.head_dim;
     tokens_ = tokens;
     places_ = context - tokens;
-    if (!past_.resize(2 * c.n_layers * heads_ * places_ * width_) || !fresh_.resize(2 * c.n_layers * heads_ * tokens * width_)) return false;
+    const std::size_t rows = 2 * c.n_layers * heads_;
+    if (!past_.resize(rows * places_ * width_) || !fresh_.resize(rows * tokens * width_)) return false;
     past_.fill_zero();
     return true;
   }
@@ -127,11 +134,13 @@ class Cache {
   std::size_t places() const { return places_; }
   Tensor past(std::size_t layer, bool is_value) {
     const std::vector<std::int64_t> shape{1, std::int64_t(heads_), std::int64_t(places_), std::int64_t(width_)};
-    return {concat(is_value ? "past_value." : "past_key.", layer), shape, past_.data() + (2 * layer + is_value) * heads_ * places_ * width_};
+    return {concat(is_value ? "past_value." : "past_key.", layer), shape,
+            past_.data() + (2 * layer + is_value) * heads_ * places_ * width_};
   }
   Tensor fresh(std::size_t layer, bool is_value) {
     const std::vector<std::int64_t> shape{1, std::int64_t(heads_), std::int64_t(tokens_), std::int64_t(width_)};
-    return {concat(is_value ? "value." : "key.", layer), shape, fresh_.data() + (2 * layer + is_value) * heads_ * tokens_ * width_};
+    return {concat(is_value ? "value." : "key.", layer), shape,
+            fresh_.data() + (2 * layer + is_value) * heads_ * tokens_ * width_};
   }
 
   // Takes the first `count` new keys and values of `from`, at position `first`, as far as there are places.
@@ -235,8 +244,9 @@ class Step {
 
 class ExportedBody : public stilla::ModelBody {
  public:
-  static Result<std::unique_ptr<ExportedBody>> open(std::shared_ptr<Onnxruntime> runtime, const std::string& folder, const Manifest& manifest,
-                                                    const stilla::ModelConfig& c, const stilla::RopeFrequencies& frequencies) {
+  static Result<std::unique_ptr<ExportedBody>> open(std::shared_ptr<Onnxruntime> runtime, const std::string& folder,
+                                                    const Manifest& manifest, const stilla::ModelConfig& c,
+                                                    const stilla::RopeFrequencies& frequencies) {
     std::unique_ptr<ExportedBody> body(new ExportedBody(std::move(runtime), manifest, c.n_layers, frequencies));
     for (Step* step : {&body->context_step_, &body->iterator_step_}) {
       const std::size_t tokens = step == &body->iterator_step_ ? 1 : window;
@@ -262,8 +272,10 @@ class ExportedBody : public stilla::ModelBody {
   stilla::Rotation rotation() const override { return rotation_; }
 
  private:
-  ExportedBody(std::shared_ptr<Onnxruntime> runtime, const Manifest& manifest, std::size_t layers, const stilla::RopeFrequencies& frequencies)
-      : runtime_(std::move(runtime)), context_(manifest.context), layers_(layers), rotation_(manifest.rotation), frequencies_(frequencies) {}
+  ExportedBody(std::shared_ptr<Onnxruntime> runtime, const Manifest& manifest, std::size_t layers,
+               const stilla::RopeFrequencies& frequencies)
+      : runtime_(std::move(runtime)), context_(manifest.context), layers_(layers), rotation_(manifest.rotation),
+        frequencies_(frequencies) {}
 
   std::shared_ptr<Onnxruntime> runtime_;
   std::size_t context_, layers_;
@@ -295,8 +307,8 @@ Result<OnnxruntimeBody> open_onnxruntime_body(const OnnxruntimeOptions& options,
   if (!body) return body.error();
   OnnxruntimeBody out{std::move(*body), text, ""};
   if (manifest->model != config.name) {
-    out.notice = concat("--device-folder ", stilla::printable_path(options.folder), " was exported from '", stilla::printable(manifest->model),
-                        "' and the model is '", stilla::printable(config.name), "'");
+    out.notice = concat("--device-folder ", stilla::printable_path(options.folder), " was exported from '",
+                        stilla::printable(manifest->model), "' and the model is '", stilla::printable(config.name), "'");
   }
   return out;
 }

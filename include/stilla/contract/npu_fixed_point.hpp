@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Contract of what stands between the matrix products on an NPU whose vectors have integers only: RMSNorm, RoPE, softmax,
-// SwiGLU and the Hadamard transform of int16 values. Each is defined to the last bit by integer steps that such vectors have, and `scalar` is the
-// definition; the errors against real arithmetic below are what tests/npu_test.cpp allows, in units of the last place of the
+// SwiGLU and the Hadamard transform of int16 values. Each is defined to the last bit by integer steps that such vectors have, and
+// `scalar` is the definition; the errors against real arithmetic below are what tests/npu_test.cpp allows, in units of the last place of the
 // result.
 //
 // "Qf" says that an int16 stands for itself times 2^-f. The steps:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RMSNorm, RoPE, softmax, SwiGLU and the Hadamard transform of contract/npu_fixed_point.hpp on HVX, whose definitions these equal to the bit: written
-// against the vocabulary of hvx.hpp, 64 values a vector. All arrays at multiples of 128 bytes, sizes multiples of 64. The
+// RMSNorm, RoPE, softmax, SwiGLU and the Hadamard transform of contract/npu_fixed_point.hpp on HVX, whose definitions these equal to
+// the bit: written against the vocabulary of hvx.hpp, 64 values a vector. All arrays at multiples of 128 bytes, sizes multiples of 64. The
 // scalar core does what there is one of for each row: the root, the reciprocal of a sum.
 #pragma once
 
