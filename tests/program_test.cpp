@@ -90,12 +90,13 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "device 'abacus' is unknown; known: hexagon-emulated", {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "abacus"}},
       {2, "device 'abacus' is unknown; known: hexagon-emulated", {"npu", "test", "--device", "abacus"}},
       {3, "device hexagon-emulated: expected 4-bit weights", {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "hexagon-emulated"}},
-      {2, "--device onnxruntime needs --device-folder", {"run", "-p", "hi", "--device", "onnxruntime"}},
+      {2, "--device onnxruntime needs --device-folder", {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime"}},
       {3, "there is no stilla_export.json of `stilla export` in it",
-       {"run", "-p", "hi", "--device", "onnxruntime:QNN", "--device-folder", folder_.string()}},
-      {2, "--device-option: found 'fast'; expected KEY=VALUE", {"run", "-p", "hi", "--device", "onnxruntime", "--device-option", "fast"}},
+       {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime:QNN", "--device-folder", folder_.string()}},
+      {2, "--device-option: found 'fast'; expected KEY=VALUE",
+       {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime", "--device-option", "fast"}},
       {2, "--weights: the layers' weights are those of --device-folder",
-       {"run", "-p", "hi", "--device", "onnxruntime", "--device-folder", "f", "--weights", "st4"}},
+       {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime", "--device-folder", "f", "--weights", "st4"}},
       {2, "bench compares with the limits of this CPU", {"bench", "--device", "onnxruntime"}},
       {2, "--rotate: expected all, or some of", {"pack", "-m", model, "--rotate", "sideways"}},
       {2, "--calibrate: needs --weights with a format whose codes can be chosen: int4_g128, int4_channel",
@@ -283,9 +284,8 @@ TEST_F(ProgramTest, NpuTestComparesADeviceWithTheCpu) {
 TEST_F(ProgramTest, OnnxruntimeThatDoesNotFitIsRefused) {
   const std::string drop = std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", folder = path("exported");
   const auto refused = [&](const std::string& model, const std::string& library, int status, const std::string& says) {
-    std::vector<std::string> arguments{"run", "-p", "hi", "--device", "onnxruntime", "--device-folder", folder, "--device-library", library};
-    if (!model.empty()) arguments.insert(arguments.end(), {"-m", model});
-    const Finished ended = run_program(arguments);
+    const Finished ended = run_program({"logits", "-m", model, "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime",
+                                        "--device-folder", folder, "--device-library", library});
     EXPECT_EQ(ended.status, status) << ended.err;
     EXPECT_TRUE(is_message(ended.err) && contains(ended.err, says)) << ended.err;
   };

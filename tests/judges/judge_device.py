@@ -56,8 +56,9 @@ class Device:
         self.judge.claim(done.returncode == 0, f"{name}: stilla npu test: {' '.join(done.stdout.split())} {done.stderr.strip()}")
 
     def refused(self, says, *options):
-        done = subprocess.run([self.program.program, "run", "-m", self.program.model, "-p", "hi", *map(str, options)],
-                              capture_output=True, text=True, check=False)
+        with tempfile.TemporaryDirectory() as scratch:
+            done = subprocess.run([self.program.program, "logits", "-m", self.program.model, "--ids", "1,2", "-o", f"{scratch}/x.npy",
+                                   *map(str, options)], capture_output=True, text=True, check=False)
         text = done.stderr.strip()
         self.judge.claim(done.returncode in (1, 2, 3) and says in text and "\n" not in text, f"refused: {text}")
 
