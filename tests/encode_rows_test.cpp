@@ -2,6 +2,7 @@
 //
 // encode_rows: the encoder's bytes row by row, the report worked out again from the decoded weights, threads, refusals.
 #include <stilla/format/encode_rows.hpp>
+#include <stilla/format/encoding_error.hpp>
 
 #include <cmath>
 #include <string>
@@ -155,6 +156,32 @@ TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
     ASSERT_EQ(found->size(), expected.size());
     EXPECT_EQ(std::memcmp(found->data(), expected.data(), expected.size()), 0) << To::name;
   });
+}
+
+// By pieces, against floats or against the rows that they came from: what the encoder itself reports of all.
+TEST(EncodingError, IsTheEncodersReport) {
+  constexpr std::size_t N = 9, K = 512, first = 4;
+  const std::vector<std::byte> rows = random_rows<Q8_0>(13, N, K);
+  std::vector<float> decoded(N * K);
+  for (std::size_t n = 0; n < N; ++n) decode_row<Q8_0>(rows.data() + n * row_bytes<Q8_0>(K), decoded.data() + n * K, K);
+  const ConstMatrix values(decoded.data(), N, K);
+  ThreadPool pool(3);
+  for_each_type(TypeList<Q4_0, ST4, INT4_CHANNEL, BFP16EBS8>{}, [&]<class To>(To) {
+    EncodingReport report;
+    const std::vector<std::byte> blocks = encoded(values, id_of<To>, &report);
+    EncodingError pieces, from_rows;
+    ASSERT_TRUE(pieces.add(id_of<To>, blocks.data(), values.rows_from(0, first)));
+    ASSERT_TRUE(pieces.add(id_of<To>, blocks.data() + first * row_bytes<To>(K), values.rows_from(first, N - first), pool));
+    ASSERT_TRUE(from_rows.add(id_of<To>, blocks.data(), id_of<Q8_0>, rows.data(), N, K, pool));
+    EXPECT_GT(report.relative_rmse, 0.0) << To::name;
+    EXPECT_NEAR(pieces.relative_rmse(), report.relative_rmse, 1e-12) << To::name;
+    EXPECT_NEAR(from_rows.relative_rmse(), report.relative_rmse, 1e-12) << To::name;
+  });
+  EncodingError nothing;
+  EXPECT_EQ(nothing.relative_rmse(), 0.0);
+  const std::vector<std::byte> zeros(N * row_bytes<Q4_0>(K));
+  ASSERT_TRUE(nothing.add(id_of<Q4_0>, zeros.data(), id_of<Q4_0>, zeros.data(), N, K));
+  EXPECT_EQ(nothing.relative_rmse(), 0.0);
 }
 
 TEST(EncodeRows, RequantisesInPieces) {

@@ -178,6 +178,28 @@ TEST_F(Hexagon, FixedPointEqualsTheContract) {
   EXPECT_EQ(out.values(), zeros.values());
 }
 
+TEST_F(Hexagon, HadamardEqualsTheContract) {
+  for (const std::size_t n : {64u, 192u, 256u, 640u, 4864u, 18944u, 32768u}) {
+    for (const int kind : {0, 1, 2}) {  // noise, small noise, the largest sum there can be
+      std::vector<std::int16_t> x(n), expected(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        const auto noise = static_cast<std::int16_t>(noise_bits(12, i) >> 16);
+        x[i] = kind == 0 ? noise : kind == 1 ? static_cast<std::int16_t>(noise >> 9) : std::int16_t{-32768};
+      }
+      std::vector<std::int32_t> exact(n);
+      const int shift = npu::scalar::hadamard(expected.data(), exact.data(), x.data(), n);
+      const auto in = VectorArray<std::int16_t>::of(x);
+      VectorArray<std::int16_t> out(n);
+      VectorArray<std::int32_t> sums(n);
+      EXPECT_EQ(hexagon::hadamard<HvxPlain>(out.data(), sums.data(), in->data(), n), shift) << n;
+      EXPECT_EQ(out.values(), expected) << n;
+      EXPECT_EQ(sums.values(), exact) << n;
+      EXPECT_EQ(hexagon::hadamard<HvxPlain>(in->data(), sums.data(), in->data(), n), shift) << n;  // in place
+      EXPECT_EQ(in->values(), expected) << n;
+    }
+  }
+}
+
 TEST_F(Hexagon, RopeEqualsTheContract) {
   for (const std::size_t pairs : {64u, 128u}) {
     std::vector<std::int16_t> x(2 * pairs), cos(pairs), sin(pairs);
@@ -326,6 +348,39 @@ TEST_F(Hexagon, DeviceKeepsItsToleranceAndTheKernelsBits) {
   expect_a_good_device<LPBQ128>();
 }
 
+// The device's own transform: near the exact one, and the kernels' bits.
+TEST_F(Hexagon, DeviceTransformsItsInputs) {
+  using F = INT4_CHANNEL;
+  constexpr std::size_t M = 3, N = 40, K = 4864;
+  const std::vector<std::byte> rows = rows_of<F>(61, N, K);
+  std::vector<float> x = noise_values(62, M * K, 1.7f), transformed;
+  for (std::size_t m = 0; m < M; ++m) x[m * K + 7 * m] = 15.0f;
+  for (std::size_t m = 0; m < M; ++m) {
+    std::vector<double> exact(x.begin() + std::ptrdiff_t(m * K), x.begin() + std::ptrdiff_t((m + 1) * K));
+    hadamard_butterflies(exact.data(), K);
+    for (const double value : exact) transformed.push_back(static_cast<float>(value / std::sqrt(double(hadamard_run(K)))));
+  }
+  const Result<HexagonEmulated::Weights> w = HexagonEmulated::prepare<F>(rows.data(), N, K);
+  ASSERT_TRUE(w) << w.error().message;
+  std::vector<float> y(M * N);
+  ASSERT_TRUE(HexagonEmulated::multiply_transformed(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
+  const auto [error, power] = product_error<F>(rows.data(), N, K, transformed, y);
+  EXPECT_LE(error, HexagonEmulated::tolerance * power);
+  EXPECT_GT(error, 1e-3 * HexagonEmulated::tolerance * power);
+
+  const hexagon::RowWeights<F> weights{rows.data(), K};
+  for (std::size_t m = 0; m < M; ++m) {
+    VectorArray<std::int16_t> token(K);
+    VectorArray<std::int32_t> sums(K);
+    const float scale = npu::quantise_token(token.data(), x.data() + m * K, K);
+    const int shift = hexagon::hadamard<HvxPlain>(token.data(), sums.data(), token.data(), K);
+    const float token_scale = npu::hadamard_scale(scale, shift, K);
+    std::vector<float> found(N);
+    npu::scalar::matmul(found.data(), weights, N, K, token.data(), &token_scale, 1, nullptr);
+    EXPECT_TRUE(same_bits(found, std::vector<float>(y.begin() + std::ptrdiff_t(m * N), y.begin() + std::ptrdiff_t((m + 1) * N))));
+  }
+}
+
 template <class F>
 std::string refusal(std::vector<std::byte> rows, std::size_t N, std::size_t K) {
   const auto w = HexagonEmulated::prepare<F>(rows.data(), N, K);
@@ -344,7 +399,17 @@ TEST(HexagonDevice, RefusesWhatItCannotHold) {
   const auto status = HexagonEmulated::multiply(Matrix(y.data(), 2, 2), {}, ConstMatrix(y.data(), 2, 2));
   EXPECT_EQ(status.error().message, "expected x of 2 x 0 and y of 2 x 0, found x of 2 x 2 and y of 2 x 2");
 }
+TEST(HexagonDevice, RefusesATransformThatCouldOverflow) {
+  const std::size_t K = npu::largest_k;
+  const std::vector<std::byte> rows = rows_of<INT4_CHANNEL>(1, 1, K);
+  const auto w = HexagonEmulated::prepare<INT4_CHANNEL>(rows.data(), 1, K);
+  ASSERT_TRUE(w);
+  std::vector<float> x(K), y(1);
+  const Status status = HexagonEmulated::multiply_transformed(Matrix(y.data(), 1, 1), *w, ConstMatrix(x.data(), 1, K));
+  EXPECT_EQ(status.error().message, "expected transforms of at most 32768 values, found 65536");
+}
 static_assert(stilla::detail::is_in_list<HexagonEmulated, Devices>);
+static_assert(TransformingDevice<HexagonEmulated>);
 
 // The schedules' arithmetic once more, by hand: down of the 7B, a window of int16, LPBQ.
 TEST(HexagonSchedule, DownOfThe7B) {

@@ -251,4 +251,45 @@ TEST(NpuSwiglu, IsNearDoubles) {
   }
 }
 
+TEST(NpuHadamard, IsNearDoubles) {
+  for (const std::size_t n : {64u, 192u, 1536u, 4864u, 8960u, 18944u, 32768u}) {
+    for (const int bits : {1, 4, 12, 16}) {
+      const std::vector<std::int16_t> x = int16_values(51, n, bits);
+      std::vector<double> exact(x.begin(), x.end());
+      hadamard_butterflies(exact.data(), n);
+      std::vector<std::int16_t> y(n);
+      std::vector<std::int32_t> sums(n);
+      const int s = npu::scalar::hadamard(y.data(), sums.data(), x.data(), n);
+      const double scale = npu::hadamard_scale(0.25f, s, n);
+      EXPECT_NEAR(scale, std::ldexp(0.25, s) / std::sqrt(double(hadamard_run(n))), 1e-7 * scale);
+      for (std::size_t i = 0; i < n; ++i) {
+        ASSERT_EQ(sums[i], exact[i]) << n;
+        ASSERT_LE(std::fabs(y[i] - std::ldexp(exact[i], -s)), 0.5) << n;
+      }
+      if (s > 0) {  // and no fewer bits are left than there could be
+        std::int32_t highest = 0;
+        for (const std::int32_t sum : sums) highest = std::max(highest, std::abs(sum));
+        EXPECT_GT((std::int64_t{highest} + ((1 << (s - 1)) >> 1)) >> (s - 1), 32767);
+      }
+    }
+  }
+}
+TEST(NpuHadamard, Extremes) {
+  std::vector<std::int16_t> x(32768, -32768), y(32768);
+  std::vector<std::int32_t> sums(32768);
+  EXPECT_EQ(npu::scalar::hadamard(x.data(), sums.data(), x.data(), x.size()), 16);  // in place
+  EXPECT_EQ(sums[0], -(1 << 30));
+  EXPECT_EQ(x[0], -16384);
+  EXPECT_TRUE(std::all_of(x.begin() + 1, x.end(), [](int v) { return v == 0; }));
+  x.assign(64, 0);
+  x[5] = 32767;  // fits without a shift
+  EXPECT_EQ(npu::scalar::hadamard(y.data(), sums.data(), x.data(), 64), 0);
+  for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(y[i], (i & 5) == 0 || (i & 5) == 5 ? 32767 : -32767);
+  x[5] = -32768;  // does not
+  EXPECT_EQ(npu::scalar::hadamard(y.data(), sums.data(), x.data(), 64), 1);
+  x.assign(64, 0);
+  EXPECT_EQ(npu::scalar::hadamard(y.data(), sums.data(), x.data(), 64), 0);
+  EXPECT_EQ(std::vector<std::int16_t>(y.begin(), y.begin() + 64), x);
+}
+
 }  // namespace

@@ -218,6 +218,36 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
   EXPECT_TRUE(unknown);  // no matrix can have that type, so all stay as they are
 }
 
+// Of every matrix that was requantised, how far it is from the file's.
+TEST_F(PackedFileTest, TellsTheErrorOfWhatItEncodes) {
+  const GgufFile source = parsed(ModelFile::tiny("tiny-qwen2").builder().build());
+  std::size_t told = 0;
+  PackOptions options{id_of<INT4_CHANNEL>};
+  options.on_encoded = [&](const TensorInfo& tensor, FormatId format, double relative_rmse) {
+    ++told;
+    EXPECT_EQ(format, id_of<INT4_CHANNEL>);
+    const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
+    std::vector<float> values(N * K);
+    with_format(tensor.format, [&]<class F>(F) {
+      const std::byte* rows = source.tensor_bytes(tensor).data();
+      for (std::size_t n = 0; n < N; ++n) decode_row<F>(rows + n * row_bytes<F>(K), values.data() + n * K, K);
+    });
+    std::vector<std::byte> blocks(*encoded_bytes(format, N, K));
+    const auto report = encode_rows(blocks, ConstMatrix(values.data(), N, K), format);
+    ASSERT_TRUE(report);
+    EXPECT_GT(relative_rmse, 0.01);
+    EXPECT_NEAR(relative_rmse, report->relative_rmse, 1e-12) << tensor.name;
+  };
+  ASSERT_TRUE(write_packed_file(source, path("m.stilla"), {}, {}, options));
+  const auto expected = std::ranges::count_if(
+      source.tensors(), [](const GgufTensor& t) { return requantised_format(t, id_of<INT4_CHANNEL>) != t.format; });
+  EXPECT_EQ(told, static_cast<std::size_t>(expected));
+  EXPECT_GT(told, 0u);
+  options.format.reset();  // then nothing is encoded
+  options.on_encoded = [](const TensorInfo& tensor, FormatId, double) { ADD_FAILURE() << tensor.name; };
+  EXPECT_TRUE(write_packed_file(source, path("m.stilla"), {}, {}, options));
+}
+
 TEST_F(PackedFileTest, HoldsEverythingOfTheOriginal) {
   for (const std::string& tiny : tiny_models) {
     const std::vector<std::byte> original_bytes = read_bytes(tiny_folder + tiny + ".gguf");

@@ -106,6 +106,14 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "device 'abacus' is unknown; known: hexagon-emulated", {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "abacus"}},
       {2, "device 'abacus' is unknown; known: hexagon-emulated", {"npu", "test", "--device", "abacus"}},
       {3, "device hexagon-emulated: expected 4-bit weights", {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "hexagon-emulated"}},
+      {2, "--device onnxruntime needs --device-folder", {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime"}},
+      {3, "there is no stilla_export.json of `stilla export` in it",
+       {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime:QNN", "--device-folder", folder_.string()}},
+      {2, "--device-option: found 'fast'; expected KEY=VALUE",
+       {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime", "--device-option", "fast"}},
+      {2, "--weights: the layers' weights are those of --device-folder",
+       {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime", "--device-folder", "f", "--weights", "st4"}},
+      {2, "bench compares with the limits of this CPU", {"bench", "--device", "onnxruntime"}},
       {2, "--rotate: expected all, or some of", {"pack", "-m", model, "--rotate", "sideways"}},
       {2, "--calibrate: needs --weights with a format whose codes can be chosen: int4_g128, int4_channel",
        {"pack", "-m", model, "--calibrate", path("text.txt")}},
@@ -456,6 +464,44 @@ TEST_F(ProgramTest, NpuTestComparesADeviceWithTheCpu) {
       run_program({"run", "-p", "What is 347 + 589?", "--device", "hexagon-emulated", "--weights", "lpbq32", "--temp", "0"});
   EXPECT_EQ(answer.status, 0) << answer.err;
   EXPECT_TRUE(contains(answer.out, "936")) << answer.out;
+}
+
+// What does not fit, as far as that can be told without ONNX Runtime; with it: tests/judges/judge_device.py.
+TEST_F(ProgramTest, OnnxruntimeThatDoesNotFitIsRefused) {
+  const std::string drop = std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", folder = path("exported");
+  const auto refused = [&](const std::string& model, const std::string& library, int status, const std::string& says) {
+    const Finished ended = run_program({"logits", "-m", model, "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime",
+                                        "--device-folder", folder, "--device-library", library});
+    EXPECT_EQ(ended.status, status) << ended.err;
+    EXPECT_TRUE(is_message(ended.err) && contains(ended.err, says)) << ended.err;
+  };
+  ASSERT_EQ(run_program({"export", "--to", "openvino", "-m", drop, "-o", folder}).status, 0);
+  refused(drop, path("nothing.so"), 1, "nothing.so cannot be loaded");
+  refused(drop, "libm.so.6", 2, "libm.so.6 is no library of ONNX Runtime");
+  refused(path("speaker.gguf"), "libm.so.6", 3, "is of another model: stilla_export.json says layers 4, this model has 1");
+  std::ofstream(path("exported") + "/stilla_export.json") << R"({"stack": "openvino", "layers": 4, "hidden": -1})";
+  refused(drop, "libm.so.6", 3, "says hidden 0, this model has 256");
+  std::ofstream(path("exported") + "/stilla_export.json") << R"({"stack": "openvino", "layers": 4, "hidden": 256, "heads": 12,
+    "kv_heads": 2, "head_dim": 64, "context": 128, "parts": [[0, 2], [3, 4]]})";
+  refused(drop, "libm.so.6", 3, "lists no parts that hold all 4 layers");
+  ASSERT_EQ(run_program({"export", "--to", "onnx", "-m", drop, "-o", path("whole")}).status, 0);
+  fs::copy_file(path("whole") + "/stilla_export.json", path("exported") + "/stilla_export.json", fs::copy_options::overwrite_existing);
+  refused(drop, "libm.so.6", 3, "was exported for 'onnx', without static stages");
+}
+
+TEST_F(ProgramTest, PackSaysHowFarRequantisedWeightsAre) {
+  fs::copy_file(std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", path("to-round.gguf"));
+  const std::vector<std::string> pack{"pack", "-m", path("to-round.gguf"), "--weights", "int4_channel"};
+  const Finished packed = run_program(pack);
+  ASSERT_EQ(packed.status, 0) << packed.err;
+  EXPECT_TRUE(contains(packed.err, "28 matrices were requantised; relative error ")) << packed.err;
+  EXPECT_FALSE(contains(packed.err, "blk.0.attn_q.weight from f16 to int4_channel\n")) << packed.err;
+  fs::remove(path("to-round-int4_channel.stilla"));
+  std::vector<std::string> verbose = pack;
+  verbose.push_back("-v");
+  const Finished listed = run_program(verbose);
+  ASSERT_EQ(listed.status, 0) << listed.err;
+  EXPECT_TRUE(contains(listed.err, " %  blk.0.attn_q.weight from f16 to int4_channel\n")) << listed.err;
 }
 
 TEST_F(ProgramTest, PacksRotatedAndCalibratedWeights) {

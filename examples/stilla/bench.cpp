@@ -46,6 +46,7 @@
 #include "commands.hpp"
 #include "loading.hpp"
 #include "machine.hpp"
+#include "onnxruntime_body.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
@@ -294,6 +295,10 @@ void write_report(stilla::AtomicFile& file, const std::string& path, nlohmann::o
 
 int bench(BenchOptions& options) {
   const std::vector<Test> tests = tests_of(options);
+  if (is_onnxruntime(options.model.device)) {
+    fail(exit_usage, "--device onnxruntime: bench compares with the limits of this CPU, which a device does not have; `stilla run` "
+                     "tells its speed");
+  }
   OpenedModel model = open_model(options.model);
   for (const Test& test : tests) {
     const std::size_t positions = test.depth + test.tokens();

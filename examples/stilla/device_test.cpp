@@ -20,6 +20,7 @@
 #include "commands.hpp"
 #include "embedded_model.hpp"
 #include "loading.hpp"
+#include "onnxruntime_body.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
@@ -81,7 +82,8 @@ struct DeviceTestOptions {
 
 int test_device(const DeviceTestOptions& options) {
   if (options.model.device.empty()) fail(exit_usage, "which device? --device NAME; stilla npu test --help lists those that are here");
-  check(stilla::check_device(options.model.device));
+  const bool is_exported = is_onnxruntime(options.model.device);
+  if (!is_exported) check(stilla::check_device(options.model.device));
   ModelOptions on_cpu = options.model;
   on_cpu.device.clear();
   on_cpu.activations = stilla::ActivationBits::sixteen;
@@ -95,8 +97,15 @@ int test_device(const DeviceTestOptions& options) {
       (std::filesystem::temp_directory_path() / fmt::format("stilla-device-{}.npy", process_id())).string();
   std::vector<std::string> arguments{"logits", "--device", options.model.device, "--ids", fmt::format("{}", fmt::join(ids, ",")),
                                      "-o", output};
-  if (!options.model.path.empty()) arguments.insert(arguments.end(), {"-m", options.model.path});
-  if (options.model.weights) {
+  const auto pass = [&](const char* option, const std::string& value) {
+    if (!value.empty()) arguments.insert(arguments.end(), {option, value});
+  };
+  pass("-m", options.model.path);
+  pass("--device-folder", options.model.onnxruntime.folder);
+  pass("--device-library", options.model.onnxruntime.library);
+  pass("--device-provider", options.model.onnxruntime.provider_library);
+  for (const auto& [key, value] : options.model.onnxruntime.settings) pass("--device-option", fmt::format("{}={}", key, value));
+  if (options.model.weights && !is_exported) {
     arguments.insert(arguments.end(), {"--weights", std::string(stilla::format_name(*options.model.weights))});
   }
   const std::string ended = run_again(arguments);
@@ -133,6 +142,7 @@ void add_device_test(CLI::App& npu, Command& chosen) {
   command->add_option("-p,--prompt", options->prompt, "The prompt (default: a few words)")->type_name("TEXT");
   command->footer(
       "Passes where the most likely token is the CPU's at every position, but for ties, and logits are within 1 % of power.\n"
+      "With onnxruntime the weights are the folder's, and --weights names those that the CPU is to have.\n"
       "Example: stilla npu test --device hexagon-emulated --weights int4_channel");
   command->callback([options, &chosen] { chosen = [options] { return test_device(*options); }; });
 }

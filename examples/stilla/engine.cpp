@@ -16,6 +16,7 @@
 #include <stilla/model/weights.hpp>
 #include <stilla/base/thread_pool.hpp>
 
+#include "onnxruntime_body.hpp"
 #include "output.hpp"
 
 namespace program {
@@ -37,18 +38,40 @@ struct Engine::State {
       : facts(value_of(read_model_facts(*source, chosen.rope))),
         options(chosen),
         pool(std::in_place, chosen.threads),
-        model(value_of(stilla::Model::load(std::move(source), *pool, progress, chosen.weights, chosen.device, chosen.rope))),
+        model(value_of(load(std::move(source), chosen, *pool, progress))),
+        body(open_body(chosen, model)),
         session(new_session()) {}
 
+  static stilla::Result<stilla::Model> load(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& options,
+                                            stilla::Parallel parallel, const Progress& progress) {
+    if (!is_onnxruntime(options.device)) {
+      return stilla::Model::load(std::move(source), parallel, progress, options.weights, options.device, options.rope);
+    }
+    if (options.weights) fail(exit_usage, "--weights: the layers' weights are those of --device-folder");
+    return stilla::Model::load_ends(std::move(source), parallel, progress, options.rope);
+  }
+
+  static OnnxruntimeBody open_body(const EngineOptions& options, const stilla::Model& model) {
+    if (!is_onnxruntime(options.device)) return {};
+    OnnxruntimeOptions of_runtime = options.onnxruntime;
+    of_runtime.provider = onnxruntime_provider(options.device);
+    OnnxruntimeBody body =
+        value_of(open_onnxruntime_body(of_runtime, model.config(), model.rope_frequencies(), options.threads));
+    if (!body.notice.empty()) message(body.notice);
+    return body;
+  }
+
   stilla::Session new_session() {
-    return value_of(
-        stilla::Session::create(model, {options.context, options.kv_type, options.activations, options.batch}, *pool));
+    stilla::SessionOptions of_session{options.context, options.kv_type, options.activations, options.batch};
+    of_session.body = body.body.get();
+    return value_of(stilla::Session::create(model, of_session, *pool));
   }
 
   ModelFacts facts;
   EngineOptions options;
   std::optional<stilla::ThreadPool> pool;
   stilla::Model model;
+  OnnxruntimeBody body;  // none: the layers run here
   stilla::Session session;
 };
 
@@ -66,6 +89,7 @@ void Engine::use_threads(std::size_t threads) {
   state_->session = state_->new_session();
 }
 
+bool Engine::batches_are_exact() const { return state_->body.body == nullptr; }
 std::size_t Engine::size() const { return state_->session.size(); }
 std::span<const std::uint32_t> Engine::ids() const { return state_->session.ids(); }
 std::size_t Engine::cache_bytes() const { return state_->session.cache().bytes(); }
@@ -143,6 +167,7 @@ std::vector<std::string> Engine::paths() const {
   for_each_layer_matrix(state_->model, count);
   count(state_->model.head().weight);
   std::vector<std::string> out;
+  if (!state_->body.text.empty()) out.push_back(fmt::format("layers: {}", state_->body.text));
   stilla::for_each_type(stilla::Formats{}, [&]<class Format>(Format) {
     const auto found = matrices.find(stilla::id_of<Format>);
     if (found == matrices.end()) return;

@@ -22,6 +22,8 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/sampling/candidates.hpp>
 
+#include "onnxruntime.hpp"
+
 namespace program {
 
 struct EngineOptions {
@@ -31,8 +33,9 @@ struct EngineOptions {
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
   std::optional<stilla::FormatId> weights;  // that the layers are requantised to; empty: as in the file
-  std::string device;                       // that multiplies the layers' matrices (device_matrix.hpp); empty: the CPU
-  stilla::RopeChoice rope;                  // what is decided about RoPE in place of the file
+  std::string device;  // that multiplies the layers' matrices (device_matrix.hpp), or onnxruntime (onnxruntime_body.hpp); empty: the CPU
+  OnnxruntimeOptions onnxruntime;
+  stilla::RopeChoice rope;  // what is decided about RoPE in place of the file
 };
 
 // What a source says of its model.
@@ -77,6 +80,9 @@ class Engine {
 
   // Begins a new, empty text, from now on with this many threads.
   void use_threads(std::size_t threads);
+
+  // Whether several ids at once give the logits of one after the other, to the bit.
+  bool batches_are_exact() const;
 
   // The text: its length, its limit, and forgetting its end.
   std::size_t size() const;

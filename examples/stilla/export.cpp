@@ -23,6 +23,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "requantised.hpp"
 #include "stopwatch.hpp"
 #include "text_input.hpp"
 #include "weight_change.hpp"
@@ -75,17 +76,7 @@ nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions
 void report_requantised(const ExportModel& model) {
   const std::vector<Requantised>& all = model.matrices().requantised();
   if (all.empty()) return message("all weights are the file's, exactly");
-  double sum = 0.0;
-  const Requantised* worst = &all.front();
-  for (const Requantised& r : all) {
-    sum += r.relative_rmse;
-    if (r.relative_rmse > worst->relative_rmse) worst = &r;
-  }
-  message(
-      fmt::format("{} matrices were requantised; relative error {:.2f} % on average, {:.2f} % at most ({} from {} to {}); {} "
-                  "lists all",
-                  all.size(), 100.0 * sum / static_cast<double>(all.size()), 100.0 * worst->relative_rmse, worst->tensor,
-                  stilla::format_name(worst->from), stilla::format_name(worst->to), OutputFolder::manifest));
+  message(fmt::format("{}; {} lists all", requantised_summary(all), OutputFolder::manifest));
 }
 
 // Every step of a static graph reads all of its context, so a model's own would be slow.

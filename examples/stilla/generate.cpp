@@ -52,6 +52,7 @@ Generator::Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const T
     : engine_(&engine),
       tokenizer_(&tokenizer),
       options_(&options),
+      uses_lookup_(options.use_lookup && engine.batches_are_exact()),
       sampler_(sampling),
       closing_(tokenizer.encode("\n\nI have thought long enough, so here is my answer.\n</think>\n\n",
                                 stilla::SpecialTokens::parse)) {}
@@ -105,7 +106,7 @@ std::uint32_t Generator::sample(std::size_t guesses) {
 void Generator::evaluate_next(std::uint32_t id, std::size_t most_guesses, Generation& result) {
   std::array<std::uint32_t, 1 + stilla::DraftPolicy::most_guesses> batch{id};
   const std::span<std::uint32_t> guesses(batch.data() + 1, std::min(most_guesses, stilla::DraftPolicy::most_guesses));
-  draft_ = options_->use_lookup ? index_.draft(guesses) : stilla::Draft{};
+  draft_ = uses_lookup_ ? index_.draft(guesses) : stilla::Draft{};
   guesses_.assign(batch.begin() + 1, batch.begin() + 1 + static_cast<std::ptrdiff_t>(policy_.length(draft_)));
   result.guesses += guesses_.size();
   const Stopwatch watch;
@@ -118,7 +119,7 @@ void Generator::take(std::span<const std::uint32_t> ids, Generation& result) {
   result.ids.insert(result.ids.end(), ids.begin(), ids.end());
   for (const std::uint32_t id : ids) {
     sampler_.accept(id);
-    if (options_->use_lookup) index_.push(id);
+    if (uses_lookup_) index_.push(id);
     if (const std::optional<stilla::TextLoop> loop = loops_.push(id)) {
       if (stderr_is_terminal()) write_note("\n");
       message(
@@ -136,7 +137,7 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
   evaluate_prompt(prompt, result);
   loops_.clear();
   index_.clear();
-  if (options_->use_lookup) {
+  if (uses_lookup_) {
     for (const std::uint32_t id : prompt) index_.push(id);
   }
   guesses_.clear();

@@ -73,6 +73,7 @@ class Generator {
   Engine* engine_;
   const stilla::Tokenizer* tokenizer_;
   const TextOptions* options_;
+  bool uses_lookup_;
   stilla::Sampler sampler_;
   std::vector<std::uint32_t> closing_;  // what closes a thought that reached its budget
   stilla::LoopDetector loops_;

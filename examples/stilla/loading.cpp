@@ -118,7 +118,7 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
   }
   ProgressLine progress("loading");
   const EngineOptions engine_options{thread_count(options.threads), model.context, options.kv_type, options.activations, batch,
-                                     options.weights, options.device, options.rope};
+                                     options.weights, options.device, options.onnxruntime, options.rope};
   return Engine(std::move(model.source), engine_options,
                 [&](std::size_t done, std::size_t total) { progress.show(done, total); });
 }

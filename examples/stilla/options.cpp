@@ -53,6 +53,39 @@ void add_choice(CLI::App& app, const std::string& name, std::optional<T>& value,
       ->type_name("N");
 }
 
+void add_device_options(CLI::App& app, ModelOptions& options) {
+  app.add_option("--device", options.device,
+                 fmt::format("Have a device multiply the layers' matrices, by its own arithmetic; embedding, attention and head stay on "
+                             "the CPU. Here: {}. Or onnxruntime, onnxruntime:PROVIDER: the layers run there, as they were exported",
+                             stilla::device_names()))
+      ->type_name("NAME");
+  app.add_option("--device-folder", options.onnxruntime.folder,
+                 "onnxruntime: what `stilla export --to openvino` or `--to qnn` wrote of this model")
+      ->type_name("FOLDER");
+  app.add_option("--device-library", options.onnxruntime.library,
+                 "onnxruntime: its library (default: the one beside this program, or where the system looks)")
+      ->type_name("FILE")
+      ->envname(Onnxruntime::variable);
+  app.add_option("--device-provider", options.onnxruntime.provider_library,
+                 "onnxruntime: the library of a provider that has one of its own")
+      ->type_name("FILE");
+  app.add_option_function<std::vector<std::string>>(
+         "--device-option",
+         [&options](const std::vector<std::string>& texts) {
+           for (const std::string& text : texts) {
+             const std::size_t equals = text.find('=');
+             if (equals == std::string::npos || equals == 0) {
+               throw CLI::ValidationError("--device-option", fmt::format("found '{}'; expected KEY=VALUE", stilla::printable(text)));
+             }
+             options.onnxruntime.settings.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+           }
+         },
+         "onnxruntime: an option of the provider, as often as there are some")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+}
+
 }  // namespace
 
 void add_rope_options(CLI::App& app, stilla::RopeChoice& rope) {
@@ -130,11 +163,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
   add_pretokenizer_option(app, options.pretokenizer);
   add_weights_option(app, options.weights,
                      "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight");
-  app.add_option("--device", options.device,
-                 fmt::format("Have a device multiply the layers' matrices, by its own arithmetic; embedding, attention and head stay on "
-                             "the CPU. Here: {}",
-                             stilla::device_names()))
-      ->type_name("NAME");
+  add_device_options(app, options);
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, most_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");
   if (threads == ThreadOption::one) add_threads_option(app, options.threads);

@@ -26,6 +26,8 @@
 #include <stilla/sampling.hpp>
 #include <stilla/text/tokenizer.hpp>
 
+#include "onnxruntime.hpp"
+
 namespace program {
 
 inline constexpr std::size_t max_threads = 1024;
@@ -94,6 +96,8 @@ struct ModelOptions {
   std::string pretokenizer;  // instead of the file's; empty: the file's
   std::string device;       // that multiplies the layers' matrices; empty: the CPU
   stilla::RopeChoice rope;  // in place of what the file says
+  std::string device;       // that runs the layers, or multiplies their matrices; empty: the CPU
+  OnnxruntimeOptions onnxruntime;  // where the device is that
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: what suits the machine
   bool verbose = false;

@@ -23,6 +23,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "requantised.hpp"
 #include "stopwatch.hpp"
 #include "weight_change.hpp"
 
@@ -36,6 +37,7 @@ struct Options {
   WeightChangeOptions change;
   stilla::LoadMode load_mode = stilla::LoadMode::map;
   std::size_t threads = 0;
+  bool verbose = false;
 };
 
 // "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla", or "m-st4.stilla" with other weights, "m-int4_channel-rotated.stilla" with
@@ -99,7 +101,11 @@ int pack(const Options& options) {
   report_notes(value_of(read_model_facts(source)));  // what could not be run is not worth packing
   stilla::ThreadPool pool(thread_count(options.threads));
   const WeightChange change(options.change, source, options.load_mode, options.weights, pool);
-  const stilla::PackOptions packing{options.weights, change.get()};
+  std::vector<Requantised> requantised;
+  stilla::PackOptions packing{options.weights, change.get()};
+  packing.on_encoded = [&](const stilla::TensorInfo& tensor, stilla::FormatId format, double relative_rmse) {
+    requantised.push_back({std::string(tensor.name), tensor.format, format, relative_rmse});
+  };
   const std::uint64_t bytes = value_of(stilla::packed_file_bytes(source, packing));
   if (is_up_to_date(source, output, packing)) {
     message(fmt::format("{} is up to date", stilla::printable_path(output)));
@@ -117,6 +123,10 @@ int pack(const Options& options) {
     if (!status && interrupted()) return exit_interrupted;
     check(status);
   }
+  if (options.verbose) {
+    for (const std::string& line : requantised_lines(requantised)) message(line);
+  }
+  if (!requantised.empty()) message(requantised_summary(requantised));
   message(fmt::format("wrote {}, {}{}{}, in {:.1f} s; use it with -m", stilla::printable_path(output),
                       bytes_text(static_cast<double>(bytes)), requantised_text(source, options.weights),
                       change_text(options.change), watch.seconds()));
@@ -137,6 +147,7 @@ void add_pack(CLI::App& app, Command& chosen) {
       "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");
   add_weight_change_options(*command, options->change);
   add_threads_option(*command, options->threads);
+  command->add_flag("-v,--verbose", options->verbose, "Say of each matrix that is requantised how far it is from the file's");
   command->footer(
       "The file holds all of the model and needs the GGUF file no more: give it to any command with -m. A version of\n"
       "stilla with another layout refuses it; keep the GGUF file, or get it again, to pack anew.");

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <iterator>
 #include <string_view>
+#include <system_error>
 
 #include <stilla/io/mapping_guard.hpp>
 
@@ -20,6 +21,7 @@
 #else
 #include <cerrno>
 #include <csignal>
+#include <dlfcn.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -163,9 +165,31 @@ std::wstring quoted(const std::string& argument) {
 }
 }  // namespace
 
-std::string run_again(const std::vector<std::string>& arguments) {
+static std::wstring program_path() {
   std::wstring program(32768, L'\0');
   program.resize(GetModuleFileNameW(nullptr, program.data(), static_cast<DWORD>(program.size())));
+  return program;
+}
+
+std::string program_folder() {
+  const std::string path = to_utf8(program_path());
+  return path.substr(0, path.find_last_of("\\/") + 1);
+}
+
+void* open_library(const std::string& path, std::string& reason) {
+  // With a folder: libraries that it needs are looked for beside it.
+  const std::filesystem::path file = file_path(path);
+  HMODULE library = file.is_absolute() ? LoadLibraryExW(file.c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH) : LoadLibraryW(file.c_str());
+  if (library == nullptr) reason = std::system_category().message(static_cast<int>(GetLastError()));
+  return reinterpret_cast<void*>(library);
+}
+
+void* find_symbol(void* library, const char* name) {
+  return reinterpret_cast<void*>(GetProcAddress(reinterpret_cast<HMODULE>(library), name));
+}
+
+std::string run_again(const std::vector<std::string>& arguments) {
+  const std::wstring program = program_path();
   std::wstring line = L'"' + program + L'"';
   for (const std::string& argument : arguments) line += L' ' + quoted(argument);
   STARTUPINFOW startup{};
@@ -237,14 +261,34 @@ std::FILE* open_file(const std::string& path, const char* mode) { return std::fo
 
 unsigned long process_id() { return static_cast<unsigned long>(getpid()); }
 
-std::string run_again(const std::vector<std::string>& arguments) {
-  std::string program = "/proc/self/exe";
+// A path that starts this program; empty if the system does not say.
+static std::string program_path() {
 #if defined(__APPLE__)
   std::uint32_t size = 4096;
-  program.resize(size);
-  if (_NSGetExecutablePath(program.data(), &size) != 0) return "could not be started";
-  program.resize(std::strlen(program.c_str()));
+  std::string program(size, '\0');
+  if (_NSGetExecutablePath(program.data(), &size) != 0) return "";
+  return program.c_str();
+#else
+  return "/proc/self/exe";
 #endif
+}
+
+std::string program_folder() {
+  std::error_code error;
+  const std::string path = std::filesystem::canonical(program_path(), error).string();
+  return path.substr(0, path.find_last_of('/') + 1);
+}
+
+void* open_library(const std::string& path, std::string& reason) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (const char* error = library == nullptr ? dlerror() : nullptr) reason = error;
+  return library;
+}
+
+void* find_symbol(void* library, const char* name) { return dlsym(library, name); }
+
+std::string run_again(const std::vector<std::string>& arguments) {
+  std::string program = program_path();
   std::vector<char*> argv{program.data()};
   std::vector<std::string> copies = arguments;
   for (std::string& argument : copies) argv.push_back(argument.data());

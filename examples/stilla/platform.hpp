@@ -50,6 +50,14 @@ bool interrupted();
 // "ended by signal 11", "ended with status 3"; empty for 0.
 std::string run_again(const std::vector<std::string>& arguments);
 
+// The folder of this program with a separator at its end; empty if the system does not say.
+std::string program_folder();
+
+// A shared library, which stays loaded; null, and why, if it cannot be. A name without a folder is looked for as the system does.
+void* open_library(const std::string& path, std::string& reason);
+// A function or variable of it; null if it has none of this name.
+void* find_symbol(void* library, const char* name);
+
 // A number that no other process on this machine has now, for names of temporary files.
 unsigned long process_id();
 

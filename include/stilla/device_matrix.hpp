@@ -30,6 +30,9 @@ class DeviceMatrix {
   virtual ~DeviceMatrix() = default;
   // x.cols are the columns of the weights, y.cols their rows. Threads may share a matrix.
   virtual Status multiply(Matrix y, ConstMatrix x) const = 0;
+  // The same of the rows' orthonormal Hadamard transforms (contract/hadamard.hpp), made by the device. Refused where it makes none.
+  virtual Status multiply_transformed(Matrix y, ConstMatrix x) const = 0;
+  virtual bool makes_transform() const = 0;
 };
 
 // The devices of this program, "hexagon-emulated, xdna-emulated"; "none" if there is none.
@@ -48,6 +51,11 @@ class MatrixOnDevice : public DeviceMatrix {
  public:
   explicit MatrixOnDevice(typename D::Weights weights) : weights_(std::move(weights)) {}
   Status multiply(Matrix y, ConstMatrix x) const override { return D::multiply(y, weights_, x); }
+  Status multiply_transformed(Matrix y, ConstMatrix x) const override {
+    if constexpr (TransformingDevice<D>) return D::multiply_transformed(y, weights_, x);
+    return Error{ErrorKind::bad_argument, concat("device '", D::id.name, "' makes no transform of its inputs")};
+  }
+  bool makes_transform() const override { return TransformingDevice<D>; }
 
  private:
   typename D::Weights weights_;

@@ -149,6 +149,7 @@ bool put_matrices(OutFile& file) {
 }
 
 alignas(128) int16_t first[most_k], second[most_k], out[most_k];
+alignas(128) int32_t sums[most_k];
 
 #if defined(__HVX__)
 template <class... Args>
@@ -159,6 +160,8 @@ template <class... Args>
 void softmax(Args... args) { hexagon::softmax<hexagon::Hvx>(args...); }
 template <class... Args>
 void swiglu(Args... args) { hexagon::swiglu<hexagon::Hvx>(args...); }
+template <class... Args>
+int hadamard(Args... args) { return hexagon::hadamard<hexagon::Hvx>(args...); }
 #else
 using namespace npu::scalar;
 #endif
@@ -170,6 +173,21 @@ void make_values(size_t n, uint32_t seed, int shift) {
   }
   first[0] = first[1] = second[1] = second[2] = INT16_MIN;
   first[3] = second[3] = second[4] = INT16_MAX;
+}
+
+// Of down's inputs, and of runs from 64 on; of noise, of the largest sums there can be in one run, and of nothing.
+bool put_transforms(OutFile& file) {
+  constexpr size_t widths[] = {8960, 18944, 13824, 64, 192, 640, 16384};
+  for (const size_t n : widths) {
+    for (int kind = 0; kind < 4; ++kind) {
+      make_values(n, 26, kind % 3 * 7);
+      for (size_t i = 0; i < n && kind == 2; ++i) first[i] = INT16_MIN;
+      for (size_t i = 0; i < n && kind == 3; ++i) first[i] = 0;
+      const int shift = hadamard(out, sums, first, n);
+      if (!put(file, 5, n, static_cast<size_t>(kind), static_cast<size_t>(shift), out, 2 * n)) return false;
+    }
+  }
+  return true;
 }
 
 bool put_fixed_point(OutFile& file) {
@@ -211,7 +229,7 @@ bool put_fixed_point(OutFile& file) {
       }
     }
   }
-  return true;
+  return put_transforms(file);
 }
 
 }  // namespace

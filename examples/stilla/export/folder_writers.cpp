@@ -19,6 +19,11 @@
 #include "static_decoder.hpp"
 
 namespace program {
+
+std::string part_file(const char* stage, std::size_t part, std::size_t parts) {
+  return parts == 1 ? fmt::format("{}.onnx", stage) : fmt::format("{}.{}.onnx", stage, part);
+}
+
 namespace {
 
 void write_graph(OutputFolder& folder, const std::string& name, const onnx::Graph& graph) {
@@ -50,11 +55,6 @@ std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& 
   std::vector<LayerRange> parts;
   for (std::size_t begin = 0; begin < c.n_layers; begin += step) parts.push_back({begin, std::min(begin + step, c.n_layers)});
   return parts;
-}
-
-// "context.onnx", or "context.0.onnx" where there are several parts.
-std::string part_file(const char* stage, std::size_t part, std::size_t parts) {
-  return parts == 1 ? fmt::format("{}.onnx", stage) : fmt::format("{}.{}.onnx", stage, part);
 }
 
 // Embeddings, body and head. `finish` has the last word on each graph of the body.

@@ -33,6 +33,9 @@ struct Written {
   std::vector<std::pair<std::size_t, std::size_t>> parts;  // first and last layer, exclusive, of each part of the body
   std::size_t calibration_tokens = 0;
 };
+// A graph's file: "context.onnx", or "context.0.onnx" where the body has several parts.
+std::string part_file(const char* stage, std::size_t part, std::size_t parts);
+
 Written write_graphs(OutputFolder& folder, ExportModel& model, const ExportRequest& request, stilla::Parallel parallel);
 
 }  // namespace program

@@ -9,6 +9,7 @@
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/format/encode_rows.hpp>
+#include <stilla/format/encoding_error.hpp>
 
 namespace program {
 namespace {
@@ -53,20 +54,14 @@ class RowReader {
     const std::span<std::byte> blocks(blocks_.data(), *bytes);
     const auto report = stilla::encode_rows(blocks, stilla::ConstMatrix(floats_.data(), count, K), format_, parallel_);
     if (!report) return Error{report.error().kind, source_.file().tensor_error(tensor_, report.error().message).message};
-    for (std::size_t i = 0; i < count * K; ++i) {
-      squared_source_ = std::fma(static_cast<double>(floats_[i]), static_cast<double>(floats_[i]), squared_source_);
-    }
-    squared_error_ += report->rmse * report->rmse * static_cast<double>(count * K);
+    if (Status s = error_.add(format_, blocks.data(), stilla::ConstMatrix(floats_.data(), count, K), parallel_); !s) return s.error();
     return std::span<const std::byte>(blocks);
   }
 
   // The file's rows before `end` are not needed any more.
   void drop(std::size_t end) const { source_.file().drop_tensor_pages(tensor_, end * row_bytes_); }
 
-  double relative_rmse() const {
-    if (changed_) return changed_->relative_rmse;
-    return squared_source_ > 0.0 ? std::sqrt(squared_error_ / squared_source_) : 0.0;
-  }
+  double relative_rmse() const { return changed_ ? changed_->relative_rmse : error_.relative_rmse(); }
 
  private:
   // All of them are made at once: a change may mix rows.
@@ -89,7 +84,7 @@ class RowReader {
   AlignedBuffer<float> floats_;
   AlignedBuffer<std::byte> blocks_;
   std::optional<SourceWeights::Encoded> changed_;
-  double squared_error_ = 0.0, squared_source_ = 0.0;
+  stilla::EncodingError error_;
 };
 
 // Zero point of a group, or -1 where no integer of so many bits is exactly that.

@@ -15,6 +15,7 @@
 #include <stilla/base/error.hpp>
 #include <stilla/io/gguf.hpp>
 
+#include "../requantised.hpp"
 #include "integer_rows.hpp"
 #include "source_weights.hpp"
 #include "weight_file.hpp"
@@ -49,13 +50,6 @@ struct PlacedMatrix {
 
   unsigned level_bits() const { return storage == Storage::byte_rows ? 8 : form.bits; }
   std::size_t groups() const { return form.group == 0 ? 1 : columns / form.group; }
-};
-
-// How far a requantised matrix is from the file's, or from what rotations made of it.
-struct Requantised {
-  std::string tensor;
-  stilla::FormatId from = stilla::no_format, to = stilla::no_format;
-  double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2))
 };
 
 class Matrices {

@@ -2,12 +2,12 @@
 #include "source_weights.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <span>
 #include <utility>
 
 #include <stilla/base/matrix.hpp>
 #include <stilla/format/encode_rows.hpp>
+#include <stilla/format/encoding_error.hpp>
 
 namespace program {
 namespace {
@@ -15,28 +15,6 @@ namespace {
 using stilla::ConstMatrix;
 using stilla::FormatId;
 using stilla::Result;
-
-double relative_rmse_of(const stilla::AlignedBuffer<std::byte>& blocks, ConstMatrix values, FormatId format,
-                        stilla::Parallel parallel) {
-  std::vector<double> error(values.rows), size(values.rows);
-  stilla::with_format(format, [&]<class F>(F) {
-    parallel(values.rows, [&](std::size_t n) {
-      std::vector<float> decoded(values.cols);
-      stilla::decode_row<F>(blocks.data() + n * stilla::row_bytes<F>(values.cols), decoded.data(), values.cols);
-      for (std::size_t k = 0; k < values.cols; ++k) {
-        const auto value = static_cast<double>(values.row(n)[k]), difference = static_cast<double>(decoded[k]) - value;
-        error[n] = std::fma(difference, difference, error[n]);
-        size[n] = std::fma(value, value, size[n]);
-      }
-    });
-  });
-  double all_error = 0.0, all_size = 0.0;
-  for (std::size_t n = 0; n < values.rows; ++n) {
-    all_error += error[n];
-    all_size += size[n];
-  }
-  return all_size > 0.0 ? std::sqrt(all_error / all_size) : 0.0;
-}
 
 }  // namespace
 
@@ -73,7 +51,9 @@ Result<SourceWeights::Encoded> SourceWeights::encoded(const stilla::TensorInfo& 
     if (stilla::Status s = change_->encode(tensor, blocks, values, format, parallel_); !s) {
       return file_.tensor_error(tensor, s.error().message);
     }
-    out.relative_rmse = relative_rmse_of(out.blocks, values, format, parallel_);
+    stilla::EncodingError error;
+    if (stilla::Status s = error.add(format, out.blocks.data(), values, parallel_); !s) return s.error();
+    out.relative_rmse = error.relative_rmse();
   }
   file_.drop_tensor_pages(tensor, tensor.size_bytes);
   return out;

@@ -13,7 +13,8 @@
 //     template <class F>                             // rows of F's blocks, as files hold them; an error says what the device cannot hold
 //     static Result<Weights> prepare(const std::byte* rows, std::size_t N, std::size_t K);
 //     static Status multiply(Matrix y, const Weights& w, ConstMatrix x);     // y[M, N] = x[M, K] * w[N, K]^T, floats in and out
-//   };
+//     static Status multiply_transformed(...);       // may be left out: the same of each row's orthonormal Hadamard transform
+//   };                                               // (contract/hadamard.hpp), which the device makes by its own arithmetic
 #pragma once
 
 #include <concepts>
@@ -36,6 +37,11 @@ concept Device = requires(Matrix y, const typename D::Weights& w, ConstMatrix x)
   { D::tolerance } -> std::convertible_to<double>;
   { D::available() } -> std::same_as<bool>;
   { D::multiply(y, w, x) } -> std::same_as<Status>;
+};
+
+template <class D>
+concept TransformingDevice = Device<D> && requires(Matrix y, const typename D::Weights& w, ConstMatrix x) {
+  { D::multiply_transformed(y, w, x) } -> std::same_as<Status>;
 };
 
 }}  // namespace stilla

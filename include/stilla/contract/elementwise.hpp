@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include <stilla/base/target.hpp>
+#include <stilla/contract/hadamard.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -53,27 +54,11 @@ template <class Target>
 struct Rope : Rope<typename Target::Fallback> {};
 using RopeFunction = void (*)(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split);
 
-// Walsh-Hadamard transform, not normalised, of each run of as many values as the largest power of two that divides n, a
-// multiple of 16. Butterflies a + b, a - b at distance 1, then 2, 4, ...
+// hadamard_butterflies (hadamard.hpp) of n values, a multiple of 16.
 // run(x, n)
 template <class Target>
 struct Hadamard : Hadamard<typename Target::Fallback> {};
 using HadamardFunction = void (*)(float* x, std::size_t n);
-constexpr std::size_t hadamard_run(std::size_t n) { return n & (~n + 1); }
-
-// The transform as it is defined, for float, and for double where weights are prepared; any n.
-template <class T>
-constexpr void hadamard_butterflies(T* x, std::size_t n) {
-  for (std::size_t distance = 1; distance < hadamard_run(n); distance *= 2) {
-    for (std::size_t first = 0; first < n; first += 2 * distance) {
-      for (std::size_t i = first; i < first + distance; ++i) {
-        const T a = x[i], b = x[i + distance];
-        x[i] = a + b;
-        x[i + distance] = a - b;
-      }
-    }
-  }
-}
 
 // Rounds n = 32 * blocks values to 8 bits, or with `low` to 16 (contract/activation_q8.hpp).
 // run(values, scales, sums, scaled_sums, x, blocks, low = nullptr)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contract of what stands between the matrix products on an NPU whose vectors have integers only: RMSNorm, RoPE, softmax and
-// SwiGLU of int16 values. Each is defined to the last bit by integer steps that such vectors have, and `scalar` is the
-// definition; the errors against real arithmetic below are what tests/npu_test.cpp allows, in units of the last place of the
+// Contract of what stands between the matrix products on an NPU whose vectors have integers only: RMSNorm, RoPE, softmax,
+// SwiGLU and the Hadamard transform of int16 values. Each is defined to the last bit by integer steps that such vectors have, and
+// `scalar` is the definition; the errors against real arithmetic below are what tests/npu_test.cpp allows, in units of the last place of the
 // result.
 //
 // "Qf" says that an int16 stands for itself times 2^-f. The steps:
@@ -15,16 +15,19 @@
 //   rope      x of any scale; cos, sin Q14            the scale of x                    0.5 + 2^-15 (|a| + |b|)
 //   softmax   scores Q f, f = 1..11                   Q15, 32767 for 1                  4 + 2^-14 y
 //   swiglu    gate Q f, f = 1..11; up of any scale    gate * sigmoid(gate) * up >> s    0.5 + (0.5 + 3.5 |gate| 2^-15) |up| 2^-s
+//   hadamard  x of any scale                          the transform >> s, s returned    0.5
 //
 // e^x and the sigmoid alone, in Q15: 3.5 of any argument, most of it e^x's, whose shift rounds down.
 //
-// Sizes n are multiples of 64 (a vector of Hexagon), at most 65536; rms_norm's at most 32768.
+// Sizes n are multiples of 64 (a vector of Hexagon), at most 65536; rms_norm's at most 32768. hadamard's may be larger than that,
+// but have runs of at most 32768.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include <stilla/base/config.hpp>
+#include <stilla/contract/hadamard.hpp>
 
 namespace stilla { inline namespace STILLA_ABI { namespace npu {
 
@@ -90,6 +93,24 @@ inline constexpr int largest_score_fraction = 11;  // 32767 * 2^-11 = 16, and e^
 // places adjusted; error 1.5.
 inline constexpr int16_t exp2_c1 = -22701, exp2_c2 = 7818, exp2_c3 = -1711, exp2_c4 = 211;
 inline constexpr int16_t reciprocal_first = 30840;  // 16 / 17 in Q15: of the line that is nearest to 1 / (2d) for d = 1/2 .. 1
+
+// The transform of runs of 2^k values (hadamard_run in hadamard.hpp) sums 2^k of them, of 2^15 at most: exact in 32 bits, whatever
+// the order, and 2^30 at most, so that nothing overflows when it is rounded either.
+inline constexpr size_t largest_hadamard_run = 32768;
+// The least shift s after which sums of magnitude `highest`, 0..2^30, are int16 without saturating.
+constexpr int hadamard_shift(uint32_t highest) {
+  int s = 0;
+  while ((highest + ((uint32_t{1} << s) >> 1)) >> s > INT16_MAX) ++s;
+  return s;
+}
+// What a token's scale becomes: its values were integers times `scale`, their orthonormal transform is integers times the result.
+// 2^s / sqrt(2^k) is a power of two, times sqrt(1/2) in float where k is odd: one rounding, or none.
+constexpr float hadamard_scale(float scale, int shift, size_t n) {
+  const int k = log2_floor(hadamard_run(n)), exponent = shift - k / 2;
+  const float power = static_cast<float>(uint64_t{1} << (exponent < 0 ? -exponent : exponent));
+  const float scaled = exponent < 0 ? scale / power : scale * power;
+  return k % 2 == 0 ? scaled : scaled * 0.70710678f;
+}
 
 namespace scalar {
 
@@ -157,6 +178,21 @@ constexpr int16_t sigmoid(int16_t gate, int fraction) {
 // shift.
 inline void swiglu(int16_t* y, const int16_t* gate, const int16_t* up, size_t n, int fraction, int shift) {
   for (size_t i = 0; i < n; ++i) y[i] = shifted(q15(gate[i], sigmoid(gate[i], fraction)) * up[i], shift);
+}
+
+// Walsh-Hadamard transform of each run of hadamard_run(n) values, exact in `sums` [n], then rounded to as many bits as the token's
+// highest sum leaves: y[i] = sums[i] >> s, and s is returned. y may be x.
+inline int hadamard(int16_t* y, int32_t* sums, const int16_t* x, size_t n) {
+  for (size_t i = 0; i < n; ++i) sums[i] = x[i];
+  hadamard_butterflies(sums, n);
+  uint32_t highest = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const auto magnitude = static_cast<uint32_t>(sums[i] < 0 ? -sums[i] : sums[i]);
+    highest = magnitude > highest ? magnitude : highest;
+  }
+  const int s = hadamard_shift(highest);
+  for (size_t i = 0; i < n; ++i) y[i] = shifted(sums[i], s);
+  return s;
 }
 
 }  // namespace scalar

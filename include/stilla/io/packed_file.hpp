@@ -42,6 +42,7 @@
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/encode_rows.hpp>
+#include <stilla/format/encoding_error.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checksum.hpp>
@@ -88,6 +89,9 @@ inline Status changed_values(const ModelSource& source, const TensorInfo& tensor
 struct PackOptions {
   std::optional<FormatId> format = std::nullopt;  // that the layers are requantised to
   const TensorChange* change = nullptr;
+  // Told of every matrix that was encoded: how far it is from the file's, or from what a change made of that
+  // (format/encoding_error.hpp). Null: nobody wants to know, and nothing is compared.
+  std::function<void(const TensorInfo& tensor, FormatId format, double relative_rmse)> on_encoded = {};
 };
 
 namespace detail {
@@ -334,7 +338,8 @@ class PackedFileWriter {
     const std::span<const std::byte> bytes = source_.tensor_bytes(*placed.tensor);
     const std::size_t row = bytes.size() / static_cast<std::size_t>(placed.tensor->rows());
     const auto K = static_cast<std::size_t>(placed.tensor->columns());
-    return write_panels(job, placed, [&](std::size_t n, std::size_t count) -> Result<const std::byte*> {
+    EncodingError error;
+    Status status = write_panels(job, placed, [&](std::size_t n, std::size_t count) -> Result<const std::byte*> {
       const std::span<const std::byte> rows = bytes.subspan(n * row, count * row);
       identity_.add(rows);
       if (placed.format == placed.tensor->format) return rows.data();
@@ -342,8 +347,19 @@ class PackedFileWriter {
           requantise_rows(placed.format, placed.tensor->format, rows.data(), count, K, job.parallel);
       if (!blocks) return blocks.error();
       blocks_ = std::move(*blocks);
+      if (options_.on_encoded) {
+        if (Status s = error.add(placed.format, blocks_.data(), placed.tensor->format, rows.data(), count, K, job.parallel); !s) {
+          return s.error();
+        }
+      }
       return blocks_.data();
     });
+    if (status && placed.format != placed.tensor->format) tell_error(placed, error);
+    return status;
+  }
+
+  void tell_error(const Placed& placed, const EncodingError& error) const {
+    if (options_.on_encoded) options_.on_encoded(*placed.tensor, placed.format, error.relative_rmse());
   }
 
   // A tensor whose values change, all of it at once.
@@ -367,6 +383,11 @@ class PackedFileWriter {
     const std::span<std::byte> blocks(blocks_.data(), *encoded);
     if (Status s = options_.change->encode(tensor, blocks, values, placed.format, job.parallel); !s) {
       return source_.tensor_error(tensor, s.error().message);
+    }
+    if (options_.on_encoded) {
+      EncodingError error;
+      if (Status s = error.add(placed.format, blocks_.data(), values, job.parallel); !s) return s;
+      tell_error(placed, error);
     }
     const std::size_t row = *encoded / N;
     return write_panels(job, placed,

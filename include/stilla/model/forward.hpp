@@ -50,8 +50,9 @@
 #include <stilla/head.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/model/session_file.hpp>
+#include <stilla/model/body.hpp>
 #include <stilla/model/rotation.hpp>
+#include <stilla/model/session_file.hpp>
 #include <stilla/model/weights.hpp>
 #include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
@@ -85,6 +86,9 @@ struct SessionOptions {
   // positions nobody's attention sees. Logits are the same bits.
   std::size_t window = 0;
   LinearObserver observer = {};  // of all tokens, with some loss of speed; null: none
+  // Runs the layers, and keeps keys and values, which `kv_type` and `window` say nothing of then. It outlives the session and
+  // serves no other; forks have none and begin empty. Such a text is not saved or restored. Null: the layers run here.
+  ModelBody* body = nullptr;
 };
 
 class Session {
@@ -92,16 +96,18 @@ class Session {
   // The model must outlive the session.
   static Result<Session> create(const Model& model, const SessionOptions& options = {}, Parallel parallel = {}) {
     const ModelConfig& c = model.config();
+    if (options.body == nullptr && model.layers().empty()) return without_layers();
     Result<KvCache> cache = KvCache::create({c.n_layers, c.n_kv_heads, c.head_dim, options.kv_type});
     if (!cache) return cache.error();
     Session session(model, options, parallel, std::move(*cache));
     if (session.options_.context == 0 || session.options_.context > c.context) session.options_.context = c.context;
+    if (options.body != nullptr) session.options_.context = std::min(session.options_.context, options.body->context());
     if (session.options_.batch == 0) session.options_.batch = 1;
     return session;
   }
 
   // Positions evaluated so far, their tokens, and the most there can be.
-  std::size_t size() const { return cache_.size(); }
+  std::size_t size() const { return ids_.size(); }
   std::span<const std::uint32_t> ids() const { return ids_; }
   std::size_t context() const { return options_.context; }
   ActivationBits activations() const { return rounded_.bits(); }
@@ -109,15 +115,17 @@ class Session {
 
   // Forgets all positions from `count` on.
   void truncate(std::size_t count) {
-    cache_.set_size(std::min(count, size()));
-    ids_.resize(size());
+    ids_.resize(std::min(count, size()));
+    if (options_.body == nullptr) cache_.set_size(ids_.size());
   }
 
   // A second text with the same beginning: keys and values stored so far are shared, and copied by chunk only where one of
   // the two goes on.
   Session fork() {
-    Session other(*model_, options_, parallel_, cache_.fork());
-    other.ids_ = ids_;
+    SessionOptions options = options_;
+    options.body = nullptr;
+    Session other(*model_, options, parallel_, cache_.fork());
+    if (options_.body == nullptr) other.ids_ = ids_;
     return other;
   }
 
@@ -137,6 +145,7 @@ class Session {
   // Writes the text, its keys and values, and a note of the caller's (say, the messages of a conversation) to a file that
   // appears whole or not at all (session_file.hpp).
   Status save(const std::string& path, std::string_view note = {}) const {
+    if (options_.body != nullptr) return without_cache();
     return write_session_file(path, kind(), ids_, note, cache_);
   }
 
@@ -148,6 +157,7 @@ class Session {
     return restore(*file);
   }
   Result<std::string> restore(const MappedFile& file) {
+    if (options_.body != nullptr) return without_cache();
     Result<SavedText> saved = read_session_file(file, kind());
     if (!saved) return saved.error();
     cache_ = std::move(saved->cache);
@@ -206,9 +216,15 @@ class Session {
       : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)),
         rounded_(options.activations.value_or(default_activations(model))), rounded_ffn_(rounded_.bits()) {
     const ModelConfig& c = model.config();
-    if (c.rotation.residual) residual_rotation_ = residual_rotation(c);
-    if (c.rotation.down) down_rotation_ = down_rotation(c);
+    if (rotation().residual) residual_rotation_ = residual_rotation(c);
+    if (rotation().down) down_rotation_ = down_rotation(c);
     if (leaves_out_key_bias(options.kv_type)) key_bias_tables_ = KeyBiasTables(model.rope_frequencies(), c.head_dim, c.rope_layout);
+  }
+
+  Rotation rotation() const { return options_.body != nullptr ? options_.body->rotation() : model_->config().rotation; }
+  static Error without_layers() { return {ErrorKind::bad_argument, "the model was loaded without its layers, and nothing else runs them"}; }
+  static Error without_cache() {
+    return {ErrorKind::bad_argument, "keys and values of this text are the device's, so it can be neither saved nor restored"};
   }
 
   SessionKind kind() const {
@@ -259,6 +275,7 @@ class Session {
     Matrix y;
     const Linear* w;
     const float* bias;
+    bool transforms_input = false;  // the device does
   };
   static Projection projection(Matrix y, const Linear& w) { return {y, &w, w.bias_or_null()}; }
 
@@ -277,7 +294,8 @@ class Session {
       const Projection& p = projections[task / parts];
       const std::size_t m0 = task % parts * tokens, count = std::min(tokens, M - m0);
       const Matrix y = p.y.rows_from(m0, count);
-      done[task] = p.w->device->multiply(y, input.x.rows_from(m0, count));
+      const ConstMatrix x = input.x.rows_from(m0, count);
+      done[task] = p.transforms_input ? p.w->device->multiply_transformed(y, x) : p.w->device->multiply(y, x);
       for (std::size_t m = 0; p.bias != nullptr && m < count; ++m) {
         for (std::size_t i = 0; i < y.cols; ++i) y.row(m)[i] += p.bias[i];
       }
@@ -307,8 +325,11 @@ class Session {
   Status forward(std::span<const std::uint32_t> ids, const WantedLogits& wanted) {
     const ModelConfig& c = model_->config();
     const std::size_t wanted_rows = wanted.rows_of(ids.size());
-    const std::size_t M = options_.window == 0 || ids.size() == 1 ? ids.size() : options_.window;  // rows behind ids are padding
-    const std::size_t first = cache_.size();
+    const std::size_t M = options_.window == 0 || options_.body != nullptr || ids.size() == 1 ? ids.size() : options_.window;  // rows behind ids are padding
+    const std::size_t first = size();
+    const Rotation rotated = rotation();
+    const std::size_t n_layers = options_.body == nullptr ? c.n_layers : 0;  // that run here
+    if (model_->layers().size() < n_layers) return without_layers();
     if (Status s = reserve(M, wanted_rows, wanted.request); !s) return s;
     const auto widths = matrix_widths();
     auto width = widths.begin();
@@ -328,12 +349,15 @@ class Session {
     };
     parallel_(M, [&](std::size_t m) {
       model_->embed(x.row(m), m < ids.size() ? ids[m] : 0);
-      if (c.rotation.residual) residual_rotation_.rotate(x.row(m));
+      if (rotated.residual) residual_rotation_.rotate(x.row(m));
       model_->rope_frequencies().table_row(cos.row(m), sin.row(m), first + m);
     });
+    if (options_.body != nullptr) {
+      if (Status s = options_.body->run(x.rows_from(0, ids.size()), first); !s) return s;
+    }
     const Matrix* residual = nullptr;  // what the step before has to add to x
     std::size_t first_row = 0;  // of the matrices but k and v
-    for (std::size_t l = 0; l < c.n_layers; ++l) {
+    for (std::size_t l = 0; l < n_layers; ++l) {
       const LayerWeights& w = model_->layers()[l];
 
       const MatmulInput attention_input = normalise(h, rounded_, x, residual, w.attention_norm, {&w.query, &w.key, &w.value});
@@ -376,7 +400,9 @@ class Session {
       observe(l, LinearInput::ffn, h);
       ActivationBuffer* const round_down = takes_rounded(w.down) ? &rounded_ffn_ : nullptr;
       if (round_down != nullptr) (void)rounded_ffn_.resize(gate.rows, c.ffn);
-      const bool waits = c.rotation.down || options_.observer;  // rounding, for whole rows of floats
+      const bool waits = rotated.down || options_.observer;  // rounding, for whole rows of floats
+      Projection down = projection(h, w.down);
+      down.transforms_input = rotated.down && w.down.device != nullptr && w.down.device->makes_transform();
       if (model_->device().empty()) {
         gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, waits ? nullptr : round_down, parallel_);
       } else {
@@ -385,30 +411,32 @@ class Session {
       }
       observe(l, LinearInput::down, gate);
       if (waits) {
-        if (c.rotation.down) parallel_(gate.rows, [&](std::size_t m) { down_rotation_.rotate(gate.row(m)); });
+        if (rotated.down && !down.transforms_input) {
+          parallel_(gate.rows, [&](std::size_t m) { down_rotation_.rotate(gate.row(m)); });
+        }
         if (round_down != nullptr) (void)quantise(rounded_ffn_, gate, parallel_);
       }
-      if (Status s = project(std::array{projection(h, w.down)}, {gate, rounded_ffn_.view()}); !s) return s;
+      if (Status s = project(std::array{down}, {gate, rounded_ffn_.view()}); !s) return s;
       residual = &h;
     }
-    if (options_.observer) {  // which has seen all rows
+    if (options_.observer || n_layers == 0) {  // which needed all rows
       first_row = ids.size() - wanted_rows;
       x = x.rows_from(first_row, wanted_rows);
       h = h.rows_from(first_row, wanted_rows);
     }
-    cache_.set_size(first + ids.size());
+    if (options_.body == nullptr) cache_.set_size(first + ids.size());
     ids_.insert(ids_.end(), ids.begin(), ids.end());
 
     if (wanted_rows == 0) return success();
-    if (c.rotation.residual) {
+    if (rotated.residual) {
       parallel_(wanted_rows, [&](std::size_t m) {
-        add_inplace(x.rows_from(m, 1), h.rows_from(m, 1));
+        if (residual != nullptr) add_inplace(x.rows_from(m, 1), h.rows_from(m, 1));
         residual_rotation_.rotate_back(x.row(m));
       });
     }
     const Linear& head = model_->head();
     const MatmulInput head_input =
-        normalise(h, rounded_head_, x, c.rotation.residual ? nullptr : &h, model_->output_norm(), {&head});
+        normalise(h, rounded_head_, x, rotated.residual || residual == nullptr ? nullptr : &h, model_->output_norm(), {&head});
     if (wanted.request != nullptr) {
       (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // has room
     } else {
@@ -428,7 +456,7 @@ class Session {
   // All memory a step of M tokens needs, before any of it is used.
   Status reserve(std::size_t M, std::size_t logit_rows, const LogitRequest* request) {
     const ModelConfig& c = model_->config();
-    const std::size_t positions = cache_.size() + M;
+    const std::size_t positions = options_.body == nullptr ? size() + M : 0;
     if (Status s = cache_.reserve(positions); !s) return s;
     if (!key_bias_tables_.empty()) key_bias_tables_.reserve(positions);
     const std::size_t query_width = c.n_heads * c.head_dim;

@@ -84,6 +84,14 @@ class Model {
     if (Status s = model.read(parallel, progress, rope); !s) return s.error();
     return model;
   }
+  // Embedding, last norm and head alone, for sessions whose layers something else runs (body.hpp).
+  static Result<Model> load_ends(std::unique_ptr<ModelSource> source, Parallel parallel = {}, const Progress& progress = {},
+                                 const RopeChoice& rope = {}) {
+    Model model(std::move(source));
+    model.has_layers_ = false;
+    if (Status s = model.read(parallel, progress, rope); !s) return s.error();
+    return model;
+  }
   // The same for a source of a known kind: a GgufFile, say.
   template <std::derived_from<ModelSource> Source>
   static Result<Model> load(Source source, Parallel parallel = {}, const Progress& progress = {},
@@ -93,7 +101,7 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
   const ModelSource& source() const { return *source_; }
-  const std::vector<LayerWeights>& layers() const { return layers_; }
+  const std::vector<LayerWeights>& layers() const { return layers_; }  // none after load_ends
   const std::vector<float>& output_norm() const { return output_norm_; }
   const Linear& head() const { return head_; }
   const std::string& device() const { return device_; }  // empty: the CPU
@@ -225,7 +233,7 @@ class Model {
     std::size_t bytes_to_pack = 0;
     for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
       const TensorInfo& tensor = source_->tensor(i);
-      const bool goes_to_device = !device_.empty() && tensor.name.starts_with("blk.");
+      const bool goes_to_device = (!device_.empty() || !has_layers_) && tensor.name.starts_with("blk.");
       if (!tensor.is_matrix() || tensor.is_packed || goes_to_device || (!tied && &tensor == *embedding)) continue;
       const auto bytes = packed_bytes(requantised_format(tensor, layer_format_), tensor.rows(), tensor.columns());
       if (bytes) bytes_to_pack += *bytes;  // others are refused where they are read
@@ -234,10 +242,10 @@ class Model {
     free_memory = memory_.data();
 
     source_->ask_for_large_pages();
-    layers_.resize(c.n_layers);
+    layers_.resize(has_layers_ ? c.n_layers : 0);
     const std::size_t query_width = c.n_heads * c.head_dim;
     const std::size_t kv_width = c.n_kv_heads * c.head_dim;
-    for (std::size_t l = 0; l < c.n_layers; ++l) {
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
       LayerWeights& w = layers_[l];
       const auto name = [&](std::string_view part) { return concat("blk.", l, ".", part); };
       const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols,
@@ -346,6 +354,7 @@ class Model {
   std::unique_ptr<ModelSource> source_;
   std::optional<FormatId> layer_format_;
   std::string device_;
+  bool has_layers_ = true;
   ModelConfig config_;
   AlignedBuffer<std::byte> memory_;  // of what was packed here
   std::vector<LayerWeights> layers_;

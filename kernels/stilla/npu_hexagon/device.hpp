@@ -4,6 +4,9 @@
 // (contract/npu.hpp), with activations of int16. So a whole model can be tried with an NPU's arithmetic. Results are those of the
 // kernels to the bit (tests/hexagon_test.cpp); speed is no aim.
 //
+// Down's input in rotated models (model/rotation.hpp) it transforms as the kernels do, by contract/npu_fixed_point.hpp: int16 before and
+// after, exact in between.
+//
 // It holds formats of 4 bits with zero point 8 and a float scale for each row: INT4_CHANNEL, and such with integer sub-scales
 // of 1 to 15 for every 32, 64 or 128 k (LPBQ). K is a multiple of 64, as the kernels' panels have it.
 //
@@ -18,6 +21,7 @@
 #include <stilla/base/device.hpp>
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_activations.hpp>
+#include <stilla/contract/npu_fixed_point.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/npu_hexagon/panel.hpp>
 
@@ -52,7 +56,9 @@ struct RowWeights {
 
 struct HexagonEmulated {
   static constexpr DeviceId id{"hexagon-emulated"};
-  // Of rounding to 16 bits, where no activation is larger than 32 times their root mean square: (32 / 32767)^2 / 12 is 8e-8.
+  // Of rounding to 16 bits, where no activation is larger than 32 times their root mean square: (32 / 32767)^2 / 12 is 8e-8. With a
+  // transform they are rounded before and after it, then to a last place of up to highest / 16384: there it is for 16 times, before
+  // and after.
   static constexpr double tolerance = 1e-7;
   static bool available() { return true; }
 
@@ -91,6 +97,26 @@ struct HexagonEmulated {
   }
 
   static Status multiply(Matrix y, const Weights& w, ConstMatrix x) {
+    return multiply_integers(y, w, x, [&](std::int16_t* token, std::size_t m) { return npu::quantise_token(token, x.row(m), w.cols); });
+  }
+
+  static Status multiply_transformed(Matrix y, const Weights& w, ConstMatrix x) {
+    if (hadamard_run(w.cols) > npu::largest_hadamard_run) {
+      return refused(concat("transforms of at most ", npu::largest_hadamard_run, " values"), concat(hadamard_run(w.cols)));
+    }
+    AlignedBuffer<std::int32_t> sums;
+    if (!sums.resize(w.cols)) return out_of_memory("a transform of hexagon-emulated", w.cols * sizeof(std::int32_t));
+    return multiply_integers(y, w, x, [&](std::int16_t* token, std::size_t m) {
+      const float scale = npu::quantise_token(token, x.row(m), w.cols);
+      const int shift = npu::scalar::hadamard(token, sums.data(), token, w.cols);
+      return npu::hadamard_scale(scale, shift, w.cols);
+    });
+  }
+
+ private:
+  // token_of(token, m): row m as integers; returns their scale.
+  template <class TokenOf>
+  static Status multiply_integers(Matrix y, const Weights& w, ConstMatrix x, const TokenOf& token_of) {
     if (x.cols != w.cols || y.cols != w.rows || y.rows != x.rows) {
       return refused(concat("x of ", y.rows, " x ", w.cols, " and y of ", x.rows, " x ", w.rows),
                      concat("x of ", x.rows, " x ", x.cols, " and y of ", y.rows, " x ", y.cols));
@@ -98,7 +124,7 @@ struct HexagonEmulated {
     AlignedBuffer<std::int16_t> token;
     if (!token.resize(w.cols)) return out_of_memory("a token of hexagon-emulated", w.cols * sizeof(std::int16_t));
     for (std::size_t m = 0; m < x.rows; ++m) {
-      const float scale = npu::quantise_token(token.data(), x.row(m), w.cols);
+      const float scale = token_of(token.data(), m);
       for (std::size_t n = 0; n < w.rows; ++n) {
         y.row(m)[n] = npu::scaled(total(w.levels.data() + n * w.cols, token.data(), w.cols), w.scales[n], scale, 0.0f);
       }
@@ -106,7 +132,6 @@ struct HexagonEmulated {
     return success();
   }
 
- private:
   // The exact total without planes. 512 products of 120 * 32768 fit 32 bits.
   static std::int64_t total(const std::int8_t* levels, const std::int16_t* a, std::size_t K) {
     constexpr std::size_t some_k = 512;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RMSNorm, RoPE, softmax and SwiGLU of contract/npu_fixed_point.hpp on HVX, whose definitions these equal to the bit: written
-// against the vocabulary of hvx.hpp, 64 values a vector. All arrays at multiples of 128 bytes, sizes multiples of 64. The
+// RMSNorm, RoPE, softmax, SwiGLU and the Hadamard transform of contract/npu_fixed_point.hpp on HVX, whose definitions these equal to
+// the bit: written against the vocabulary of hvx.hpp, 64 values a vector. All arrays at multiples of 128 bytes, sizes multiples of 64. The
 // scalar core does what there is one of for each row: the root, the reciprocal of a sum.
 #pragma once
 
@@ -128,6 +128,54 @@ STILLA_HVX_NOINLINE void swiglu(int16_t* y, const int16_t* gate, const int16_t* 
     const typename V::Vector silu = V::times_q15(g, sigmoid<V>(g, fraction));
     V::store(y + i, shifted<V>(V::products(silu, V::load(up + i)), shift));
   }
+}
+
+// The transform of 64 halves as words, in order: `first` has the sums of the first 32 of them. Each step adds and subtracts
+// neighbours, sums to the first vector and differences to the second, which moves the lowest bit of a place to the top: six steps
+// bring every bit back to where it was.
+template <class V>
+STILLA_HVX_INLINE void transform_64(typename V::Vector& first, typename V::Vector& second, const typename V::Vector& halves) {
+  typename V::Pair neighbours = V::products(halves, V::splat_half(1));  // even lanes, odd lanes
+  STILLA_HVX_UNROLL
+  for (int step = 0; step < 6; ++step) {
+    first = V::add_words(neighbours.lower, neighbours.upper);
+    second = V::sub_words(neighbours.lower, neighbours.upper);
+    neighbours = V::deal_words(second, first);
+  }
+}
+
+// sums [n]. y may be x.
+template <class V>
+STILLA_HVX_NOINLINE int hadamard(int16_t* y, int32_t* sums, const int16_t* x, size_t n) {
+  using Vector = typename V::Vector;
+  using Pair = typename V::Pair;
+  for (size_t i = 0; i < n; i += vector_halves) {
+    Vector first, second;
+    transform_64<V>(first, second, V::load(x + i));
+    V::store(sums + i, first);
+    V::store(sums + i + vector_words, second);
+  }
+  for (size_t distance = vector_halves; distance < hadamard_run(n); distance *= 2) {
+    for (size_t begin = 0; begin < n; begin += 2 * distance) {
+      for (size_t i = begin; i < begin + distance; i += vector_words) {
+        const Vector a = V::load(sums + i), b = V::load(sums + i + distance);
+        V::store(sums + i, V::add_words(a, b));
+        V::store(sums + i + distance, V::sub_words(a, b));
+      }
+    }
+  }
+  Vector highest = V::zero();
+  for (size_t i = 0; i < n; i += vector_words) highest = V::max_words(highest, V::magnitude_words(V::load(sums + i)));
+  typename V::template Local<uint32_t, vector_words> lanes;
+  V::store(lanes.values, highest);
+  uint32_t top = 0;
+  for (const uint32_t lane : lanes.values) top = lane > top ? lane : top;
+  const int s = npu::hadamard_shift(top);
+  for (size_t i = 0; i < n; i += vector_halves) {
+    const Pair neighbours = V::deal_words(V::load(sums + i + vector_words), V::load(sums + i));
+    V::store(y + i, shifted<V>(neighbours, s));
+  }
+  return s;
 }
 
 }}}  // namespace stilla::hexagon

@@ -27,6 +27,7 @@
 //                               their low 16 bits, s = 0..15                       vasr                  the shifter
 //   narrow_saturating           the same, saturated                                vasr:sat              the shifter
 //   even_halves(upper, lower)   narrow by 0 without the shifter                    vshuffe               any pipe
+//   deal_words(upper, lower)    even words of both, lower's first (lower), odd ones (upper)   vdeal      permutation
 //   sub_words of pairs          both at once                                       vsub                  two pipes
 //   shift_right(a, s)           words, arithmetic, s = 0..31                       vasr                  the shifter
 //   shift_left(a, s)            words, s = 0..31                                   vasl                  the shifter
@@ -34,6 +35,7 @@
 //   shift_each_right(a, s)      unsigned halves by halves of 0..15                 vlsr                  the shifter
 //   where_negative(a, b, c)     halves: a < 0 ? b : c                              vcmp, vmux            any pipe, twice
 //   bit_and, add, sub, max, min   words or halves; they wrap unless saturating     vand ...              any pipe
+//   magnitude_words(a)          words: |a|, of -2^31 itself                        vabs                  any pipe
 //   splat_word, splat_half      a scalar in all lanes                              vsplat                a multiplier
 //
 // A packet issues four instructions; one of them may load a vector, two may multiply. That is what the kernels' loops count.
@@ -123,6 +125,8 @@ struct Hvx {
   static STILLA_HVX_INLINE Vector sub_halves_saturating(Vector a, Vector b) { return Q6_Vh_vsub_VhVh_sat(a, b); }
   static STILLA_HVX_INLINE Vector max_halves(Vector a, Vector b) { return Q6_Vh_vmax_VhVh(a, b); }
   static STILLA_HVX_INLINE Vector min_halves(Vector a, Vector b) { return Q6_Vh_vmin_VhVh(a, b); }
+  static STILLA_HVX_INLINE Vector max_words(Vector a, Vector b) { return Q6_Vw_vmax_VwVw(a, b); }
+  static STILLA_HVX_INLINE Vector magnitude_words(Vector a) { return Q6_Vw_vabs_Vw(a); }
   static STILLA_HVX_INLINE Vector where_negative(Vector a, Vector b, Vector c) {
     return Q6_V_vmux_QVV(Q6_Q_vcmp_gt_VhVh(Q6_V_vzero(), a), b, c);
   }
@@ -136,6 +140,11 @@ struct Hvx {
     return Q6_Vh_vasr_VwVwR_sat(upper, lower, s);
   }
   static STILLA_HVX_INLINE Vector even_halves(Vector upper, Vector lower) { return Q6_Vh_vshuffe_VhVh(upper, lower); }
+
+  static STILLA_HVX_INLINE Pair deal_words(Vector upper, Vector lower) {
+    const HVX_VectorPair d = Q6_W_vdeal_VVR(upper, lower, -4);
+    return {Q6_V_lo_W(d), Q6_V_hi_W(d)};
+  }
 
   static STILLA_HVX_INLINE Vector dot4(Vector a, int32_t x) { return Q6_Vw_vrmpy_VubRb(a, x); }
   static STILLA_HVX_INLINE Vector dot4(Vector sum, Vector a, int32_t x) { return Q6_Vw_vrmpyacc_VwVubRb(sum, a, x); }

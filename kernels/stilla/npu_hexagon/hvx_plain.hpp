@@ -113,6 +113,12 @@ class HvxPlain {
   static Vector min_halves(const Vector& a, const Vector& b) {
     return halves([&](std::size_t i) { return half(a, i) < half(b, i) ? half(a, i) : half(b, i); });
   }
+  static Vector max_words(const Vector& a, const Vector& b) {
+    return words([&](std::size_t i) { return word(a, i) > word(b, i) ? word(a, i) : word(b, i); });
+  }
+  static Vector magnitude_words(const Vector& a) {
+    return words([&](std::size_t i) { return word(a, i) < 0 ? -std::int64_t{word(a, i)} : std::int64_t{word(a, i)}; });
+  }
   static Vector where_negative(const Vector& a, const Vector& b, const Vector& c) {
     return halves([&](std::size_t i) { return half(a, i) < 0 ? half(b, i) : half(c, i); });
   }
@@ -139,6 +145,16 @@ class HvxPlain {
     return halves([&](std::size_t i) { return saturated<std::int16_t>(word(i % 2 == 0 ? lower : upper, i / 2) >> (s & 15)); });
   }
   static Vector even_halves(const Vector& upper, const Vector& lower) { return narrow(upper, lower, 0); }
+
+  static Pair deal_words(const Vector& upper, const Vector& lower) {
+    const auto every_second = [&](std::size_t first) {
+      return words([&](std::size_t i) {
+        const std::size_t place = 2 * i + first;
+        return place < vector_words ? word(lower, place) : word(upper, place - vector_words);
+      });
+    };
+    return {every_second(0), every_second(1)};
+  }
 
   static Vector dot4(const Vector& a, std::int32_t x) { return dot4(zero(), a, x); }
   static Vector dot4(const Vector& sum, const Vector& a, std::int32_t x) {

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How far encoded weights are from what they were made of, where these come some rows at a time and whoever encoded them did not say:
+//
+//   EncodingError error;
+//   for each piece:  error.add(id_of<Q4_0>, blocks, values, pool);        // or rows of another format in place of values
+//   error.relative_rmse()                                                 // of all pieces: encode_rows' report of the same name
+//
+// Rows are shared between threads and their sums merged in order, so the number of threads does not matter.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/format/format.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+class EncodingError {
+ public:
+  // blocks: rows in `format`, without gaps, that stand for `values`. An error only for want of memory.
+  Status add(FormatId format, const std::byte* blocks, ConstMatrix values, Parallel parallel = {}) {
+    return add_rows(format, blocks, values.rows, values.cols, parallel, [&](std::size_t n, float*) { return values.row(n); });
+  }
+
+  // The same where blocks stand for rows of `from`.
+  Status add(FormatId format, const std::byte* blocks, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
+             Parallel parallel = {}) {
+    return add_rows(format, blocks, N, K, parallel, [&](std::size_t n, float* room) {
+      decode(from, rows, n, room, K);
+      return static_cast<const float*>(room);
+    });
+  }
+
+  // sqrt(mean((new - old)^2) / mean(old^2)); 0 where all was zeros.
+  double relative_rmse() const { return squared_source_ > 0.0 ? std::sqrt(squared_error_ / squared_source_) : 0.0; }
+
+ private:
+  struct Row {
+    double squared_error, squared_source;
+  };
+
+  static void decode(FormatId format, const std::byte* rows, std::size_t n, float* out, std::size_t K) {
+    with_format(format, [&](auto tag) {
+      using F = decltype(tag);
+      decode_row<F>(rows + n * row_bytes<F>(K), out, K);
+    });
+  }
+
+  // source_row(n, room of K floats): row n of what the blocks stand for.
+  template <class SourceRow>
+  Status add_rows(FormatId format, const std::byte* blocks, std::size_t N, std::size_t K, Parallel parallel, const SourceRow& source_row) {
+    AlignedBuffer<Row> rows;
+    if (!rows.resize(N)) return out_of_memory("the error of encoded rows", N * sizeof(Row));
+    parallel(N, [&](std::size_t n) {
+      std::vector<float> decoded(K), room(K);
+      decode(format, blocks, n, decoded.data(), K);
+      const float* const source = source_row(n, room.data());
+      rows[n] = {};
+      for (std::size_t k = 0; k < K; ++k) {
+        const auto exact = static_cast<double>(source[k]);
+        const double error = static_cast<double>(decoded[k]) - exact;
+        rows[n].squared_error += error * error;
+        rows[n].squared_source += exact * exact;
+      }
+    });
+    for (std::size_t n = 0; n < N; ++n) {
+      squared_error_ += rows[n].squared_error;
+      squared_source_ += rows[n].squared_source;
+    }
+    return success();
+  }
+
+  double squared_error_ = 0.0, squared_source_ = 0.0;
+};
+
+}}  // namespace stilla

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Judges `--device onnxruntime`: the program loads the library of the wheel onnxruntime and has it run the body of exported folders, on
+the CPU and, with the wheel onnxruntime-qnn, in Qualcomm's x86 emulator of the HTP; logits are compared with those that the program's
+own kernels make of the same weights. And what does not fit is refused in one line. Nothing here runs on an NPU.
+"""
+
+import argparse
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import common
+import judge_qnn
+
+PROMPT = "What is 347 + 589?"
+# A library that says it is an older one, which has no version of the API that the program asks for.
+OLD_LIBRARY = """
+#include <stdint.h>
+static const void *get_api(uint32_t version) { (void)version; return 0; }
+static const char *get_version(void) { return "1.17.0"; }
+static const struct { const void *(*get_api)(uint32_t); const char *(*get_version)(void); } base = { get_api, get_version };
+const void *OrtGetApiBase(void) { return &base; }
+"""
+
+
+class Device:
+    """The program with a device, and without."""
+
+    def __init__(self, judge, program, library):
+        self.judge, self.program, self.library = judge, program, str(library)
+
+    def options(self, folder, device="onnxruntime", extra=()):
+        return ["--device", device, "--device-folder", folder, "--device-library", self.library, *extra]
+
+    def compare_logits(self, name, folder, ids, weights, most):
+        """A text of several windows, the last one not full, and single tokens behind."""
+        found = self.program.logits(ids, *self.options(folder))
+        expected = self.program.logits(ids, "--weights", weights)
+        nmse = common.nmse(found, expected)
+        same = (found.argmax(1) == expected.argmax(1)).mean()
+        self.judge.claim(nmse <= most, f"executed by onnxruntime on the CPU: {name}, {len(ids)} tokens: NMSE of logits {nmse:.1e}, "
+                         f"the likeliest token is ours at {100 * same:.1f} %")
+
+    def compare_text(self, name, folder, weights):
+        say = ["run", "-m", self.program.model, "-p", PROMPT, "--temp", 0, "--think", "show"]
+        found = self.program.run(*say, *self.options(folder)).stdout
+        expected = self.program.run(*say, "--weights", weights).stdout
+        self.judge.claim(found == expected, f"executed by onnxruntime on the CPU, token by token: {name}: the answer to {PROMPT!r} is ours")
+
+    def test(self, name, folder, weights, device="onnxruntime", extra=()):
+        """The program's own check, whose last line is its verdict."""
+        done = subprocess.run([self.program.program, "npu", "test", "-m", self.program.model, "--weights", weights,
+                               *map(str, self.options(folder, device, extra))], capture_output=True, text=True, check=False)
+        self.judge.claim(done.returncode == 0, f"{name}: stilla npu test: {' '.join(done.stdout.split())} {done.stderr.strip()}")
+
+    def refused(self, says, *options):
+        with tempfile.TemporaryDirectory() as scratch:
+            done = subprocess.run([self.program.program, "logits", "-m", self.program.model, "--ids", "1,2", "-o", f"{scratch}/x.npy",
+                                   *map(str, options)], capture_output=True, text=True, check=False)
+        text = done.stderr.strip()
+        self.judge.claim(done.returncode in (1, 2, 3) and says in text and "\n" not in text, f"refused: {text}")
+
+
+def judge(options):
+    ort = common.wheel("onnxruntime")
+    judge = common.Judge()
+    folder_of_wheel = pathlib.Path(ort.__file__).parent / "capi"
+    library = next(iter(sorted(folder_of_wheel.glob("libonnxruntime.so*"))), None)
+    if library is None:
+        print(f"skipped: the wheel onnxruntime has no libonnxruntime.so in {folder_of_wheel.name}")
+        return
+    program = common.Program(options.program, options.model)
+    device = Device(judge, program, library)
+    with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
+        scratch = pathlib.Path(scratch)
+        texts = judge_qnn.drop_texts(60)
+        (scratch / "calibration.txt").write_text("\n---\n".join(texts), encoding="utf-8")
+        ids = [i for text in texts[:4] for i in program.tokens(text, "--special")][:190]
+        for weights, most in (("int4_channel", 1e-6), ("int8_channel", 1e-3)):  # of 8 bits onnxruntime rounds the inputs too
+            folder = scratch / weights
+            program.run("export", "--to", "openvino", "-m", options.model, "-o", folder, "--ctx", 192, "--weights", weights)
+            device.compare_logits(f"--to openvino, {weights}", folder, ids, weights, most)
+        parts = scratch / "parts"
+        program.run("export", "--to", "openvino", "-m", options.model, "-o", parts, "--ctx", 192, "--part-layers", 2)
+        device.compare_logits("--to openvino, int4_channel, two parts", parts, ids, "int4_channel", 1e-6)
+        device.compare_text("--to openvino, int4_channel", scratch / "int4_channel", "int4_channel")
+        device.test("onnxruntime on the CPU, --to openvino", scratch / "int4_channel", "int4_channel")
+        qnn_folder = scratch / "qnn"
+        program.run("export", "--to", "qnn", "-m", options.model, "-o", qnn_folder, "--ctx", 192, "--calibration",
+                    scratch / "calibration.txt")
+        device.compare_logits("--to qnn, int4_channel, activations of 16 bits", qnn_folder, ids, "int4_channel", 1e-2)
+
+        device.refused("has no provider 'AbacusExecutionProvider'; it has ", *device.options(qnn_folder, "onnxruntime:Abacus"))
+        device.refused("model.onnx.data", *device.options(broken(parts, scratch / "broken")))
+        if shutil.which("cc"):
+            old = scratch / "libold.so"
+            subprocess.run(["cc", "-shared", "-fPIC", "-o", str(old), "-x", "c", "-"], input=OLD_LIBRARY, text=True, check=True)
+            device.refused("libold.so is ONNX Runtime 1.17.0; expected 1.22 or later", "--device", "onnxruntime", "--device-folder",
+                           qnn_folder, "--device-library", old)
+
+        try:
+            import onnxruntime_qnn as qnn
+        except ImportError as error:
+            print(f"skipped: nothing is executed in Qualcomm's emulator, because the wheel onnxruntime-qnn cannot be imported ({error})")
+        else:
+            settings = {"backend_path": qnn.get_qnn_htp_path(), "soc_model": 60, "htp_arch": 73}
+            extra = ["--device-provider", qnn.get_library_path()]
+            for key, value in settings.items():
+                extra += ["--device-option", f"{key}={value}"]
+            device.test("executed in Qualcomm's x86 emulator, all of the body on HTP, --to qnn", qnn_folder, "int4_channel", "onnxruntime:QNN",
+                        [*extra, "-p", PROMPT])
+    judge.end()
+
+
+def broken(folder, to):
+    """A copy of the folder without its weights."""
+    shutil.copytree(folder, to)
+    (to / "model.onnx.data").unlink()
+    return to
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program", help="the program stilla")
+    parser.add_argument("model", help="Stilla Drop, a GGUF file that --weights can requantise")
+    parser.add_argument("--scratch", help="folder for the exported files (default: the system's)")
+    judge(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
