@@ -18,6 +18,7 @@
 //   tokenizer.ggml.merges          [string], "left right"
 //   tokenizer.ggml.{bos,eos,eot,padding,unknown}_token_id, tokenizer.ggml.add_bos_token     optional
 //   tokenizer.chat_template        a Jinja program (text/chat_template.hpp recognises it), optional
+//   stilla.tokenizer.end_ids       [uint32], further tokens that end an answer; of packed files that were made from a folder
 //
 // A getter never trusts a key's declared type: it fails with one line that names file, key, byte offset, what was found
 // and what was expected. An integer of any width is accepted where its value fits. Strings are views into the file and
