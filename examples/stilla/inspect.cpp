@@ -14,6 +14,7 @@
 
 #include <stilla/io/gguf.hpp>
 #include <stilla/io/packed_file.hpp>
+#include <stilla/io/unwritten_tail.hpp>
 #include <stilla/base/thread_pool.hpp>
 
 #include "commands.hpp"
@@ -124,10 +125,13 @@ std::string memory_text(const stilla::ModelSource& file, const ModelFacts& facts
 }
 
 std::string model_text(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
+  const auto cannot_run = [](const stilla::Error& error) { return fmt::format("\nnot a model that can be run: {}\n", error.message); };
   const stilla::Result<ModelFacts> facts = read_model_facts(source);
   if (facts) report_notes(*facts);
-  return tensors_text(source) + (facts ? memory_text(source, *facts, weights)
-                                       : fmt::format("\nnot a model that can be run: {}\n", facts.error().message));
+  const stilla::Status written = stilla::check_written_to_the_end(source);
+  return tensors_text(source) + (!facts     ? cannot_run(facts.error())
+                                 : !written ? cannot_run(written.error())
+                                            : memory_text(source, *facts, weights));
 }
 
 // A folder's metadata is shown as a GGUF file would have it.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Where a model comes from: tensors by name, metadata, a vocabulary and a chat template. Model, read_model_config and
-// read_tokenizer take this interface and know no file format. GgufFile (gguf.hpp) is the first implementation.
+// read_tokenizer take this interface and know no file format. GgufFile (gguf.hpp) is one implementation, HuggingFaceFolder
+// (hugging_face.hpp) another.
 //
 // Names are GGUF's, for GGUF is the one format that names everything in one place: "blk.0.attn_q.weight" for tensors,
 // "general.architecture", "qwen2.block_count" and so on for metadata (model/config.hpp lists those that are read). A source of
