@@ -407,7 +407,7 @@ inline std::optional<std::vector<std::uint64_t>> GgufFile::find_integers(std::st
 
 inline std::vector<std::string_view> GgufFile::keys_under(std::string_view prefix) const {
   std::vector<std::string_view> out;
-  for (const GgufKey& key : contents_.keys) {
+  for (const GgufKey& key : keys()) {
     if (key.name.starts_with(prefix)) out.push_back(key.name);
   }
   return out;
@@ -415,16 +415,22 @@ inline std::vector<std::string_view> GgufFile::keys_under(std::string_view prefi
 
 // Writers may fill the last tensor up to the alignment with zeros. Whatever else comes behind it is nobody's.
 inline std::vector<std::string> GgufFile::notes() const {
-  if (contents_.tensors.empty()) return {};
-  std::uint64_t end = contents_.data_offset;
-  for (const GgufTensor& tensor : contents_.tensors) end = std::max(end, tensor.offset + tensor.size_bytes);
-  std::uint64_t filled = end;
-  if (!checked_align_up(end, contents_.alignment, filled)) return {};
-  const std::span<const std::byte> behind = file_.bytes().subspan(static_cast<std::size_t>(end));
+  std::vector<std::string> out;
+  if (tensors_.empty()) return out;
+  std::vector<std::uint64_t> ends;
+  for (const Part& part : parts_) ends.push_back(part.contents.data_offset);
+  for (const GgufTensor& tensor : tensors_) ends[tensor.file] = std::max(ends[tensor.file], tensor.offset + tensor.size_bytes);
   const auto is_zero = [](std::byte byte) { return byte == std::byte{0}; };
-  if (behind.size() <= filled - end && std::all_of(behind.begin(), behind.end(), is_zero)) return {};
-  return {concat(printable_path(path()), ": ", behind.size(), " bytes from byte ", end,
-                 " on, behind the last tensor, are not a part of the model and are not used")};
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    const std::span<const std::byte> bytes = parts_[i].file.bytes();
+    std::uint64_t filled = ends[i];
+    if (!checked_align_up(ends[i], parts_[i].contents.alignment, filled) || ends[i] >= bytes.size()) continue;
+    const std::span<const std::byte> behind = bytes.subspan(static_cast<std::size_t>(ends[i]));
+    if (behind.size() <= filled - ends[i] && std::all_of(behind.begin(), behind.end(), is_zero)) continue;
+    out.push_back(concat(printable_path(parts_[i].file.path()), ": ", behind.size(), " bytes from byte ", ends[i],
+                         " on, behind the last tensor, are not a part of the model and are not used"));
+  }
+  return out;
 }
 
 inline Result<GgufStrings> GgufFile::get_strings(std::string_view name) const {
