@@ -148,7 +148,7 @@ def main():
     parser.add_argument("--model", help="a real GGUF file")
     parser.add_argument("--keep", metavar="FOLDER", help="export the real model there, and use what is there already")
     parser.add_argument("--runs", type=int, default=3, help="of each measured load (default 3)")
-    parser.add_argument("--architectures", default="qwen2,llama", help="of the tiny ones (default qwen2,llama)")
+    parser.add_argument("--architectures", default="qwen2,qwen3,llama", help="of the tiny ones (default: all three)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         if options.model:
