@@ -17,7 +17,7 @@
 //   tokenizer.ggml.token_type      [int32], optional
 //   tokenizer.ggml.merges          [string], "left right"
 //   tokenizer.ggml.{bos,eos,eot,padding,unknown}_token_id, tokenizer.ggml.add_bos_token     optional
-//   tokenizer.chat_template        a Jinja program (text/chat_template.hpp recognises it), optional
+//   tokenizer.chat_template        a Jinja program (text/chat_template.hpp runs it), optional
 //
 // A getter never trusts a key's declared type: it fails with one line that names file, key, byte offset, what was found
 // and what was expected. An integer of any width is accepted where its value fits. Strings are views into the file and
