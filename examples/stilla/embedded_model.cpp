@@ -15,6 +15,7 @@
 #include <stilla/io/hugging_face.hpp>
 
 #include "output.hpp"
+#include "platform.hpp"
 
 namespace program {
 

@@ -94,9 +94,8 @@ struct ModelOptions {
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
   std::string pretokenizer;  // instead of the file's; empty: the file's
-  std::string device;       // that multiplies the layers' matrices; empty: the CPU
   stilla::RopeChoice rope;  // in place of what the file says
-  std::string device;       // that runs the layers, or multiplies their matrices; empty: the CPU
+  std::string device;        // that runs the layers, or multiplies their matrices; empty: the CPU
   OnnxruntimeOptions onnxruntime;  // where the device is that
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: what suits the machine

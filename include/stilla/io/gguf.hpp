@@ -21,7 +21,7 @@
 //   tokenizer.ggml.{bos,eos,eot,eom,padding,unknown}_token_id, tokenizer.ggml.eos_token_ids     optional; an id outside the
 //                                  vocabulary, say -1, is as good as none
 //   tokenizer.ggml.add_{bos,eos}_token  optional
-//   tokenizer.chat_template        a Jinja program (text/chat_template.hpp recognises it), optional
+//   tokenizer.chat_template        a Jinja program (text/chat_template.hpp runs it), optional
 //   stilla.tokenizer.end_ids       [uint32], further tokens that end an answer; of packed files that were made from a folder
 //
 // A getter never trusts a key's declared type: it fails with one line that names file, key, byte offset, what was found
