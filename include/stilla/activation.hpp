@@ -10,6 +10,8 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/row_kernels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // All three have the same shape; y may be gate or up.
@@ -28,3 +30,5 @@ inline void add_inplace(Matrix y, ConstMatrix x, Parallel parallel = {}) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -11,6 +11,8 @@
 #include <stilla/contract/activation_q8.hpp>
 #include <stilla/row_kernels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 class ActivationBuffer {
@@ -116,3 +118,5 @@ class ActivationBuffer {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

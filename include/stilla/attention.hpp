@@ -24,6 +24,8 @@
 #include <stilla/all_targets/elementwise.hpp>
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Scratch that lets a few queries use many threads: below this many rows the chunks of a row are shared out too.
@@ -282,3 +284,5 @@ STILLA_KERNEL_LINKAGE void attention(Matrix out, ConstMatrix queries, const KvCa
 #endif
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -25,6 +25,8 @@
 #include <stilla/all_targets/matmul.hpp>
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct CoverageEntry {
@@ -126,3 +128,5 @@ inline std::string coverage_markdown() {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -23,6 +23,8 @@
 #include <stilla/devices.hpp>
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 class DeviceMatrix {
@@ -113,3 +115,5 @@ STILLA_KERNEL_LINKAGE Result<std::unique_ptr<DeviceMatrix>> put_on_device(std::s
 #endif
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -18,6 +18,8 @@
 #include <stilla/base/type_list.hpp>
 #include <stilla/targets.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 // Not in the ABI namespace: one choice for the whole program. A pointer to a string literal, or null for "the best".
 namespace stilla::program_state {
 inline std::atomic<const char*> forced_target_name{nullptr};
@@ -109,3 +111,5 @@ inline Status force_target(std::string_view name) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -20,6 +20,8 @@
 #include <stilla/quantise.hpp>
 #include <stilla/row_kernels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // x += residual (add_inplace; skipped when residual is null), h = rms_norm(x), rounded = h rounded (quantise; skipped when
@@ -117,3 +119,5 @@ inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, con
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

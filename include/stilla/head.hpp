@@ -31,6 +31,8 @@
 #include <stilla/matmul.hpp>
 #include <stilla/sampling/candidates.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Memory for the candidates of some rows, reused from call to call.
@@ -161,3 +163,5 @@ class SharedBest {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

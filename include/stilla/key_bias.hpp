@@ -23,6 +23,8 @@
 #include <stilla/contract/attention.hpp>
 #include <stilla/rope.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 class KeyBiasTables {
@@ -154,3 +156,5 @@ struct KeyBias {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

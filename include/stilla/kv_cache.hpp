@@ -43,6 +43,8 @@
 #include <stilla/contract/head_dim.hpp>
 #include <stilla/row_kernels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class KvType : std::uint8_t { f32, f16, bf16, int8, int5 };
@@ -278,3 +280,5 @@ class KvCache {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

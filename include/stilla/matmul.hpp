@@ -28,6 +28,8 @@
 #include <stilla/all_targets/matmul.hpp>
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // True if weights of this format take float activations.
@@ -198,3 +200,5 @@ inline void embedding_lookup(float* out, const PackedView& table, std::size_t n)
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

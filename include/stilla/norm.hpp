@@ -10,6 +10,8 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/row_kernels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // y and x have the same shape and may be the same matrix; weight holds x.cols floats; x.cols > 0.
@@ -19,3 +21,5 @@ inline void rms_norm(Matrix y, ConstMatrix x, const float* weight, float epsilon
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

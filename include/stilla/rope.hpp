@@ -31,6 +31,8 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/row_kernels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class RopeLayout : std::uint8_t {
@@ -111,3 +113,5 @@ inline void rope(Matrix x, std::size_t head_dim, ConstMatrix cos, ConstMatrix si
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

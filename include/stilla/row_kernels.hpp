@@ -17,6 +17,8 @@
 #include <stilla/all_targets/elementwise.hpp>
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -102,3 +104,5 @@ template QuantiseQ8Function row_kernel<QuantiseQ8>(TargetId target);
 }  // namespace detail
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -41,6 +41,8 @@
 #include <stilla/sampling/filters.hpp>
 #include <stilla/sampling/penalties.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class SamplingStep : std::uint8_t { penalties, dry, top_k, typ_p, top_p, min_p, xtc, temperature };
@@ -276,3 +278,5 @@ class Sampler {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

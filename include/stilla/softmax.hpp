@@ -9,6 +9,8 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/row_kernels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // y and x have the same shape and may be the same matrix; an empty row is left alone.
@@ -19,3 +21,5 @@ inline void softmax(Matrix y, ConstMatrix x, Parallel parallel = {}) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -20,6 +20,8 @@
 #define STILLA_EACH_HEADER(folder) <stilla/folder/device.hpp>
 #include <stilla/base/include_each-inl.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -36,3 +38,5 @@ using ListedDevices = ListedTypes<TypeList<>, STILLA_DEVICE_LIST(STILLA_TYPE_OF_
 using Devices = Filtered<detail::IsDevice, detail::ListedDevices>;
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

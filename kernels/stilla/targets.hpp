@@ -24,6 +24,8 @@
 #define STILLA_EACH_HEADER(folder) <stilla/folder/target.hpp>
 #include <stilla/base/include_each-inl.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -66,3 +68,5 @@ using Targets = Filtered<detail::IsCompiledTarget, detail::ListedTargets>;
 #endif
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

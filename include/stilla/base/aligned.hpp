@@ -18,6 +18,8 @@
 
 #include <stilla/base/error.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::size_t cache_line_bytes = 64;
@@ -88,3 +90,5 @@ inline Error out_of_memory(std::string_view what, std::size_t bytes) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

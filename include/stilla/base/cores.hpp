@@ -38,6 +38,8 @@
 #include <stilla/base/windows.hpp>
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Cores {
@@ -294,3 +296,5 @@ inline std::uint64_t memory_bytes() {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

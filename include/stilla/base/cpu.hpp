@@ -25,6 +25,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_ARM && defined(_WIN32)
 struct HKEY__;  // what <windows.h> calls a registry key
 #endif
@@ -157,3 +160,5 @@ inline const CpuInfo& cpu_info() {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -24,6 +24,8 @@
 #include <stilla/base/error.hpp>
 #include <stilla/base/matrix.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct DeviceId {
@@ -45,3 +47,5 @@ concept TransformingDevice = Device<D> && requires(Matrix y, const typename D::W
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -20,6 +20,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // What kind of thing went wrong; programs map it to an exit status.
@@ -133,3 +135,5 @@ inline std::string printable(std::string_view foreign) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

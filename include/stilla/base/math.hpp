@@ -16,6 +16,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Lanes of every float reduction, whatever the width of the machine's vectors.
@@ -203,3 +205,5 @@ inline double power(double base, double exponent) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -10,6 +10,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 template <class T>
@@ -41,3 +43,5 @@ using Matrix = MatrixView<float>;
 using ConstMatrix = MatrixView<const float>;
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

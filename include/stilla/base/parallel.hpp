@@ -14,6 +14,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // A reference to a callable taking an index. Valid as long as the callable is. Made of nothing, it does nothing.
@@ -66,3 +68,5 @@ class Parallel {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

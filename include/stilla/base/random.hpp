@@ -9,6 +9,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Number i of splitmix64's sequence for a seed, from 0 on.
@@ -45,3 +47,5 @@ class Random {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

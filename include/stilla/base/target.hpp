@@ -25,6 +25,8 @@
 
 #include <stilla/base/cpu.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Names a target at run time. Two ids are equal when their names are.
@@ -42,3 +44,5 @@ concept Target = requires(const CpuInfo& cpu) {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

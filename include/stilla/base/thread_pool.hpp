@@ -20,6 +20,8 @@
 #include <intrin.h>  // __yield
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // A small pool: `threads` - 1 workers and the caller. Indices are handed out from a shared counter, in runs that become
@@ -173,3 +175,5 @@ class ThreadPool {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -8,6 +8,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 template <class... Ts>
@@ -60,3 +62,5 @@ template <template <class> class Which, class List>
 using Filtered = typename detail::FilteredTypes<Which, List>::Type;
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

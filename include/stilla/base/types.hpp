@@ -14,6 +14,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct f16 {
@@ -100,3 +102,5 @@ inline void store_as(std::byte* address, T value) {
 static_assert(std::endian::native == std::endian::little, "Stilla reads little-endian files in place");
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

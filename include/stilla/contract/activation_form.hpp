@@ -18,6 +18,8 @@
 #include <stilla/base/target.hpp>
 #include <stilla/contract/activation_q8.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 template <class Target>
@@ -36,3 +38,5 @@ template <class Target>
 struct ActivationForm<Target> : NoActivationForm {};
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -39,6 +39,8 @@
 #include <stilla/base/math.hpp>
 #include <stilla/base/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::size_t activation_block = 32;
@@ -146,3 +148,5 @@ struct ActivationQ8 {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

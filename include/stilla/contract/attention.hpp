@@ -64,6 +64,8 @@
 
 #include <stilla/base/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::size_t kv_chunk = 256;            // positions
@@ -197,3 +199,5 @@ template <class Target>
 struct AttentionMerge : AttentionMerge<typename Target::Fallback> {};
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

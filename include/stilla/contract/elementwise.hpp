@@ -10,6 +10,8 @@
 #include <stilla/base/target.hpp>
 #include <stilla/contract/hadamard.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // out[i] = (x[i] * (1 / sqrt(sum(x^2) / n + epsilon))) * weight[i]. The weight itself, not 1 + weight as in Gemma.
@@ -68,3 +70,5 @@ using QuantiseQ8Function = void (*)(std::int8_t* values, float* scales, std::int
                                      std::size_t blocks, std::int8_t* low);
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -9,6 +9,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 constexpr size_t hadamard_run(size_t n) { return n & (~n + 1); }
@@ -28,3 +30,5 @@ constexpr void hadamard_butterflies(T* x, size_t n) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

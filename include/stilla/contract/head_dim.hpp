@@ -11,6 +11,8 @@
 
 #include <stilla/contract/attention.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::size_t head_dim_step = 4;
@@ -18,3 +20,5 @@ inline constexpr std::size_t head_dim_step = 4;
 constexpr std::size_t padded_head_dim(std::size_t head_dim) { return (head_dim + key_tile - 1) / key_tile * key_tile; }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -29,6 +29,8 @@
 #include <stilla/contract/activation_q8.hpp>
 #include <stilla/layout/pack.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -90,3 +92,5 @@ inline void store_panel_row(const Args& a, std::size_t panel, std::size_t m, con
 }  // namespace detail
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

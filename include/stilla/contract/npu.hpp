@@ -35,6 +35,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace npu {
 
 inline constexpr int zero_point = 8;
@@ -121,3 +123,5 @@ void matmul(float* y, const W& w, size_t N, size_t K, const A* a, const float* s
 }  // namespace scalar
 
 }}}  // namespace stilla::npu
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -15,6 +15,8 @@
 #include <stilla/base/math.hpp>
 #include <stilla/contract/npu.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace npu {
 
 template <class A>
@@ -32,3 +34,5 @@ float quantise_token(A* a, const float* x, std::size_t K) {
 }
 
 }}}  // namespace stilla::npu
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -29,6 +29,8 @@
 #include <stilla/base/config.hpp>
 #include <stilla/contract/hadamard.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace npu {
 
 constexpr int16_t saturate16(int64_t x) {
@@ -198,3 +200,5 @@ inline int hadamard(int16_t* y, int32_t* sums, const int16_t* x, size_t n) {
 }  // namespace scalar
 
 }}}  // namespace stilla::npu
+
+#include <stilla/base/pop_macros-inl.hpp>

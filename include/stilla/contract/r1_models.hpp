@@ -9,6 +9,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct R1Model {
@@ -37,3 +39,5 @@ constexpr std::array<R1Matrix, 5> r1_matrices(const R1Model& model) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -40,6 +40,8 @@
 #include <stilla/base/types.hpp>
 #include <stilla/format/float_formats.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Where a weight lies in the middle between two multiples of the step. Quark's numbers for them: 2, 0, 1.
@@ -134,3 +136,5 @@ struct BFP16EBS8 {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -26,6 +26,8 @@
 #include <stilla/format/format.hpp>
 #include <stilla/format/format_name.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // How far the decoded weights are from the source. All 0 for a matrix without weights.
@@ -168,3 +170,5 @@ inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId fr
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -19,6 +19,8 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/format.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 class EncodingError {
@@ -80,3 +82,5 @@ class EncodingError {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

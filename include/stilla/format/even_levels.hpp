@@ -14,6 +14,8 @@
 #include <stilla/base/types.hpp>
 #include <stilla/format/rounding.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // 32 codes in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
@@ -121,3 +123,5 @@ struct MinimumFormat {
 };
 
 }}}  // namespace stilla::detail
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -13,6 +13,8 @@
 
 #include <stilla/base/types.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -40,3 +42,5 @@ struct BF16 : detail::FloatFormat<bf16> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

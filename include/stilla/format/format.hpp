@@ -79,6 +79,8 @@
 #define STILLA_EACH_HEADER(header) <stilla/format/header.hpp>
 #include <stilla/base/include_each-inl.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 template <class F>
@@ -276,3 +278,5 @@ void encode_row(const float* weights, std::byte* row, std::size_t count) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -10,6 +10,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class FormatId : std::uint32_t {};
@@ -25,3 +27,5 @@ constexpr FormatId format_id(std::string_view name) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

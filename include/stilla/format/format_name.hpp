@@ -9,6 +9,8 @@
 #include <stilla/base/error.hpp>
 #include <stilla/format/format.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // "q4_0"; "unknown" where no format has this id.
@@ -26,3 +28,5 @@ inline Error unknown_format(FormatId format) {
 }  // namespace detail
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -19,6 +19,8 @@
 
 #include <stilla/format/even_levels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct INT4_G128 : detail::SymmetricFormat<INT4_G128, 4> {
@@ -47,3 +49,5 @@ struct INT4_G128_MIN : detail::MinimumFormat<INT4_G128_MIN, 4> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -23,6 +23,8 @@
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -91,3 +93,5 @@ struct INT8_CHANNEL : detail::ChannelFormat<INT8_CHANNEL, -127, 127, 0> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

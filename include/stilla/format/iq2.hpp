@@ -40,6 +40,8 @@
 #include <stilla/format/q3_k.hpp>
 #include <stilla/format/scaled_f16.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -131,3 +133,5 @@ struct IQ2_S : detail::Iq2<IQ2_S> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

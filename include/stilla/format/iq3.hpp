@@ -34,6 +34,8 @@
 #include <stilla/format/iq_grids.hpp>
 #include <stilla/format/scaled_f16.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -101,3 +103,5 @@ struct IQ3_XXS : detail::Iq3<IQ3_XXS> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

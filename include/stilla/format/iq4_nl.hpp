@@ -19,6 +19,8 @@
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct IQ4_NL {
@@ -68,3 +70,5 @@ struct IQ4_NL {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -22,6 +22,8 @@
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct IQ4_XS {
@@ -92,3 +94,5 @@ struct IQ4_XS {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -11,6 +11,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 inline constexpr std::uint16_t iq2_xxs_grid[256] = {
@@ -189,3 +191,5 @@ inline constexpr std::uint16_t iq3_s_grid[512] = {
 };
 
 }}}  // namespace stilla::detail
+
+#include <stilla/base/pop_macros-inl.hpp>

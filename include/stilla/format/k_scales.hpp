@@ -13,6 +13,8 @@
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // Scale of group g, 0..63. `packed` points at the 12 bytes.
@@ -71,3 +73,5 @@ inline void encode_k_block(const float* weights, std::byte* block, unsigned* cod
 }
 
 }}}  // namespace stilla::detail
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -28,6 +28,8 @@
 #include <stilla/format/scale_search.hpp>
 #include <stilla/format/scaled_f16.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Q3_K {
@@ -96,3 +98,5 @@ struct Q3_K {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -14,6 +14,8 @@
 
 #include <stilla/format/even_levels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Q4_1 : detail::MinimumFormat<Q4_1, 4> {
@@ -29,3 +31,5 @@ struct Q4_1 : detail::MinimumFormat<Q4_1, 4> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

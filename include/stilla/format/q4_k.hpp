@@ -18,6 +18,8 @@
 #include <stilla/base/types.hpp>
 #include <stilla/format/k_scales.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Q4_K {
@@ -67,3 +69,5 @@ struct Q4_K {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -14,6 +14,8 @@
 
 #include <stilla/format/even_levels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Q5_1 : detail::MinimumFormat<Q5_1, 5> {
@@ -29,3 +31,5 @@ struct Q5_1 : detail::MinimumFormat<Q5_1, 5> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

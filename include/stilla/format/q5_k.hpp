@@ -19,6 +19,8 @@
 #include <stilla/base/types.hpp>
 #include <stilla/format/k_scales.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Q5_K {
@@ -74,3 +76,5 @@ struct Q5_K {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

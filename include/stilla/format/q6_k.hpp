@@ -21,6 +21,8 @@
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Q6_K {
@@ -91,3 +93,5 @@ struct Q6_K {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -16,6 +16,8 @@
 #include <stilla/base/types.hpp>
 #include <stilla/format/rounding.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Q8_0 {
@@ -51,3 +53,5 @@ struct Q8_0 {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

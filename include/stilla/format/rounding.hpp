@@ -13,6 +13,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 inline float rounded(float x) {
@@ -66,3 +68,5 @@ inline Range range_of(const float* weights, std::size_t count) {
 }
 
 }}}  // namespace stilla::detail
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -19,6 +19,8 @@
 #include <stilla/base/config.hpp>
 #include <stilla/format/rounding.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 inline constexpr int search_steps = 9;           // on each side of the plain step
@@ -110,3 +112,5 @@ inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t c
 }
 
 }}}  // namespace stilla::detail
+
+#include <stilla/base/pop_macros-inl.hpp>

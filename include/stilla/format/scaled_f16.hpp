@@ -6,6 +6,8 @@
 
 #include <stilla/base/types.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 template <int exponent>
@@ -36,3 +38,5 @@ constexpr float to_float(scaled_f16<exponent> x) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -43,6 +43,8 @@
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // A positive number of 5 bits of exponent and 3 of mantissa, 2^-28 .. 15: the upper bits of a float, moved.
@@ -233,3 +235,5 @@ struct ST4 {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -23,6 +23,8 @@
 #include <cstdio>  // rename
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 class AtomicFile {
@@ -182,3 +184,5 @@ inline Status AtomicFile::commit() {
 #endif
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -17,6 +17,8 @@
 
 #include <stilla/base/types.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Each returns false, and leaves the result alone, if the true value needs more than 64 bits.
@@ -89,3 +91,5 @@ class ByteCursor {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -26,6 +26,8 @@
 #endif
 #include <nlohmann/json.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::size_t max_json_depth = 32;
@@ -169,3 +171,5 @@ inline std::string_view json_type_text(const nlohmann::json& value) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -20,6 +20,8 @@
 
 #include <stilla/base/types.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 class Checksum {
@@ -88,3 +90,5 @@ inline std::uint64_t checksum(std::span<const std::byte> bytes, std::uint64_t se
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

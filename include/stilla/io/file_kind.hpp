@@ -14,6 +14,8 @@
 #include <stilla/base/error.hpp>
 #include <stilla/base/types.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // "an HTML page (an error page saved under this name?)"
@@ -77,3 +79,5 @@ inline std::string guess_file_kind(std::span<const std::byte> bytes) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -54,6 +54,8 @@
 #include <stilla/io/model_source.hpp>
 #include <stilla/io/vocabulary.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // The strings of an array, front to back: for (std::string_view token : strings). No copy and no table; the n-th string
@@ -501,3 +503,5 @@ inline Result<GgufRecords> GgufFile::metadata_records() const {
 }}  // namespace stilla
 
 #include <stilla/io/gguf_vocabulary.hpp>  // the members that read the vocabulary
+
+#include <stilla/base/pop_macros-inl.hpp>

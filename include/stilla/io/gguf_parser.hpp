@@ -42,6 +42,8 @@
 #include <stilla/io/model_source.hpp>
 #include <stilla/layout/pack.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::uint32_t gguf_magic = 0x46554747;  // "GGUF"
@@ -519,3 +521,5 @@ inline Status parse_gguf(const MappedFile& file, GgufContents& contents) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

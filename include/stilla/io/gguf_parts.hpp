@@ -23,6 +23,8 @@
 
 #include <stilla/base/error.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::uint64_t max_gguf_parts = 4096;
@@ -76,3 +78,5 @@ inline std::string gguf_part_text(std::string_view path, std::uint64_t number, s
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -13,6 +13,8 @@
 #include <stilla/base/types.hpp>
 #include <stilla/io/gguf_types.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 class GgufRecords {
@@ -81,3 +83,5 @@ class GgufRecords {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

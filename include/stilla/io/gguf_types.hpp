@@ -23,6 +23,8 @@
 #include <stilla/format/format.hpp>
 #include <stilla/io/checked.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class GgufValueType : std::uint32_t {
@@ -232,3 +234,5 @@ constexpr ShapeBytes shape_bytes(const GgufTensorType& type, const std::array<st
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

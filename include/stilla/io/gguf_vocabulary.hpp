@@ -13,6 +13,8 @@
 
 #include <stilla/io/gguf.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 inline Status GgufFile::read_strings(std::string_view key, std::vector<std::string>& out) const {
@@ -141,3 +143,5 @@ inline std::string GgufFile::vocabulary_place() const {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -44,6 +44,8 @@
 #include <stilla/io/model_source.hpp>
 #include <stilla/io/safetensors.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 class HuggingFaceFolder final : public ModelSource {
@@ -376,3 +378,5 @@ inline Result<GgufRecords> HuggingFaceFolder::metadata_records() const {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

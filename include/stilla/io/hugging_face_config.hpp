@@ -36,6 +36,8 @@
 #include <stilla/io/checked_json.hpp>
 #include <stilla/io/gguf_records.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // A key under GGUF's name: its value, and where it stands.
@@ -368,3 +370,5 @@ inline Result<HuggingFaceConfig> read_hugging_face_config(const nlohmann::json& 
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

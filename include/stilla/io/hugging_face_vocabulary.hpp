@@ -28,6 +28,8 @@
 #include <stilla/io/checked_json.hpp>
 #include <stilla/io/vocabulary.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // The files' contents; null: there is no such file.
@@ -392,3 +394,5 @@ inline Result<std::string> read_hugging_face_chat_template(const HuggingFaceText
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -35,6 +35,8 @@
 #include <unistd.h>
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class LoadMode : std::uint8_t { map, read };
@@ -300,3 +302,5 @@ inline void MappedFile::ask_for_large_pages() const {
 #endif
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

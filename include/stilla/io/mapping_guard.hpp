@@ -30,6 +30,8 @@
 #include <csignal>
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Gets the path of the file, printable and at most 511 bytes of it. It runs inside a signal handler: only async-signal-safe
@@ -119,3 +121,5 @@ inline Status guard_mapped_files(LostFileHandler handler) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

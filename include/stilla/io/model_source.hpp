@@ -37,6 +37,8 @@
 #include <stilla/io/vocabulary.hpp>
 #include <stilla/layout/pack.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct TensorInfo {
@@ -268,3 +270,5 @@ inline FormatId requantised_format(const TensorInfo& tensor, std::optional<Forma
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -50,6 +50,8 @@
 #include <stilla/io/unwritten_tail.hpp>
 #include <stilla/layout/pack.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // (bytes done, bytes in all), from the calling thread; false ends the work.
@@ -474,3 +476,5 @@ inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -31,6 +31,8 @@
 #include <stilla/io/file_kind.hpp>
 #include <stilla/io/mapped_file.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct SafetensorsTensor {
@@ -228,3 +230,5 @@ class SafetensorsFile {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

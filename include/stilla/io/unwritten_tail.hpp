@@ -15,6 +15,8 @@
 #include <stilla/io/mapped_file.hpp>
 #include <stilla/io/model_source.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Refuses a source of which a file ends in zeros that no model has: a whole tensor that is no bias, or an eighth of one and at
@@ -47,3 +49,5 @@ inline Status check_written_to_the_end(const ModelSource& source) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -18,6 +18,8 @@
 #include <stilla/format/format_name.hpp>
 #include <stilla/layout/rows16_k4.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // A packed matrix that somebody owns: W[N, K] as panels, 64-byte aligned. Kernels read its panels to their end, padding
@@ -344,3 +346,5 @@ class PackedMatrix {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

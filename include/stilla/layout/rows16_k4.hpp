@@ -60,6 +60,8 @@
 #include <stilla/base/aligned.hpp>
 #include <stilla/format/format.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // Names a layout of packed weights in a PackedView and in packed files. Another one for every change to the bytes of a packed
@@ -211,3 +213,5 @@ using PanelLayout = Rows16K4::Panels<F>;
 inline constexpr std::uint32_t packed_layout_version = static_cast<std::uint32_t>(Rows16K4::id);
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -22,6 +22,8 @@
 #include <stilla/base/error.hpp>
 #include <stilla/rope.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Architecture {
@@ -200,3 +202,5 @@ constexpr bool is_known_key(std::string_view suffix) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

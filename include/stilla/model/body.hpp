@@ -11,6 +11,8 @@
 #include <stilla/base/matrix.hpp>
 #include <stilla/model/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 class ModelBody {
@@ -29,3 +31,5 @@ class ModelBody {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -29,6 +29,8 @@
 #include <stilla/model/forward.hpp>
 #include <stilla/model/rotation.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct CalibrationOptions {
@@ -184,3 +186,5 @@ class CalibratedWeights : public TensorChange {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -28,6 +28,8 @@
 #include <stilla/model/architecture.hpp>
 #include <stilla/rope.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // The rotations that a model's weights have taken in (model/rotation.hpp), and that the forward pass makes up for.
@@ -466,3 +468,5 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

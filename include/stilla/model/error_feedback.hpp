@@ -35,6 +35,8 @@
 #include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -244,3 +246,5 @@ Status encode_with_feedback(std::span<std::byte> blocks, ConstMatrix weights, co
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

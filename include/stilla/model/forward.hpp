@@ -57,6 +57,8 @@
 #include <stilla/norm.hpp>
 #include <stilla/rope.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // What inputs of quantised matrices are rounded to unless somebody chooses. Below a billion weights 16 bits: rounding to 8
@@ -490,3 +492,5 @@ class Session {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

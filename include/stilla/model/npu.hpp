@@ -16,6 +16,8 @@
 
 #include <stilla/base/error.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct NpuNumber {
@@ -260,3 +262,5 @@ static_assert(every_number_has_a_source());
 }  // namespace detail
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

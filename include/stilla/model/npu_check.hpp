@@ -24,6 +24,8 @@
 #include <stilla/model/config.hpp>
 #include <stilla/model/npu.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct NpuCheckOptions {
@@ -290,3 +292,5 @@ inline Result<NpuReport> check_npus(const ModelSource& source, const NpuCheckOpt
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

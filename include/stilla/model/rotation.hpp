@@ -49,6 +49,8 @@
 #include <stilla/model/config.hpp>
 #include <stilla/row_kernels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // The inputs of a layer's matrices: of query, key and value; of the attention's output; of gate and up; of down.
@@ -278,3 +280,5 @@ class RotatedWeights : public TensorChange {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -30,6 +30,8 @@
 #include <stilla/io/mapped_file.hpp>
 #include <stilla/kv_cache.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // What has to agree between a file and the session that takes it.
@@ -182,3 +184,5 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -34,6 +34,8 @@
 #include <stilla/model/config.hpp>
 #include <stilla/rope.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // y = x * weight^T + bias. Shapes as [outputs, inputs], the reverse of GGUF's order.
@@ -366,3 +368,5 @@ class Model {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

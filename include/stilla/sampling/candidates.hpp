@@ -28,6 +28,8 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/row_kernels.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Candidate {
@@ -359,3 +361,5 @@ class Candidates {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -22,6 +22,8 @@
 #include <stilla/base/random.hpp>
 #include <stilla/sampling/candidates.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // k = 0: all.
@@ -145,3 +147,5 @@ class Mirostat {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -20,6 +20,8 @@
 
 #include <stilla/sampling/candidates.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct RepeatPenalties {
@@ -107,3 +109,5 @@ class DryPenalty {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -8,6 +8,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::string_view chat_template_names = "chatml, deepseek-r1, llama2, llama3, mistral, vicuna, zephyr";
@@ -103,3 +105,5 @@ inline constexpr BuiltinTemplate builtin_templates[] = {
 
 }  // namespace detail
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

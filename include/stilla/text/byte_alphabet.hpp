@@ -12,6 +12,8 @@
 
 #include <stilla/text/unicode.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -48,3 +50,5 @@ inline void append_spelled_bytes(std::string& out, std::string_view spelled) {
 
 }  // namespace detail
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -21,6 +21,8 @@
 #include <stilla/text/pretokenizer.hpp>
 #include <stilla/text/token_table.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
@@ -131,3 +133,5 @@ inline Result<MergeTable> ByteLevelEncoder::read(const Vocabulary& vocabulary, c
 
 }  // namespace detail
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

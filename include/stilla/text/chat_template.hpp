@@ -38,6 +38,8 @@
 #include <stilla/text/reasoning.hpp>
 #include <stilla/text/tokenizer.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class ChatRole : std::uint8_t { system, user, assistant };
@@ -224,3 +226,5 @@ inline std::vector<std::uint32_t> encode_prompt(const Tokenizer& tokenizer, std:
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -8,6 +8,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
@@ -584,3 +586,5 @@ inline constexpr std::uint16_t compositions[] = {
 
 }  // namespace detail
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -20,6 +20,8 @@
 #include <stilla/text/normalisation_tables.hpp>
 #include <stilla/text/unicode.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
@@ -168,3 +170,5 @@ inline std::string to_nfc(std::string_view text) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

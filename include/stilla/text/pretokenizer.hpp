@@ -30,6 +30,8 @@
 #include <stilla/base/error.hpp>
 #include <stilla/text/unicode.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class PreTokenizer : std::uint8_t { qwen2, llama_bpe, smollm, gpt2, qwen35 };
@@ -248,3 +250,5 @@ void split_words(PreTokenizer pretokenizer, std::string_view text, Emit&& emit) 
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

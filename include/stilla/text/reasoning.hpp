@@ -19,6 +19,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class TextKind : std::uint8_t { reasoning, answer, tag };
@@ -97,3 +99,5 @@ class ReasoningSplitter {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

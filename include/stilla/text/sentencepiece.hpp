@@ -34,6 +34,8 @@
 #include <stilla/text/token_types.hpp>
 #include <stilla/text/unicode.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
@@ -266,3 +268,5 @@ inline Result<MergeTable> SentencePieceEncoder::read(const Vocabulary& vocabular
 
 }  // namespace detail
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

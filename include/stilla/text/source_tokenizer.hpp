@@ -19,6 +19,8 @@
 #include <stilla/text/pretokenizer.hpp>
 #include <stilla/text/tokenizer.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct TokenizerOptions {
@@ -86,3 +88,5 @@ inline Result<Tokenizer> read_tokenizer(const ModelSource& source, const Tokeniz
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -16,6 +16,8 @@
 #include <stilla/base/config.hpp>
 #include <stilla/text/unicode.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class InvalidBytes : std::uint8_t { replace, keep };
@@ -62,3 +64,5 @@ class StreamDecoder {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -12,6 +12,8 @@
 #include <stilla/base/config.hpp>
 #include <stilla/text/byte_pair.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
@@ -76,3 +78,5 @@ class TokenTable {
 
 }  // namespace detail
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

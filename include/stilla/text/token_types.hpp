@@ -32,6 +32,8 @@
 #include <stilla/io/vocabulary.hpp>
 #include <stilla/text/byte_alphabet.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
@@ -200,3 +202,5 @@ inline std::vector<TokenType> token_types(const Vocabulary& vocabulary, std::vec
 inline bool is_end_markup(std::string_view text) { return detail::is_one_of(detail::end_names, detail::without_space_around(text)); }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -35,6 +35,8 @@
 #include <stilla/text/token_table.hpp>
 #include <stilla/text/token_types.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class SpecialTokens : std::uint8_t {
@@ -336,3 +338,5 @@ inline std::vector<std::uint32_t> Tokenizer::encode(std::span<const TextSegment>
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -18,6 +18,8 @@
 #include <stilla/base/config.hpp>
 #include <stilla/text/unicode_tables.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class CharClass : std::uint8_t { other = 0, letter = 1, number = 2, space = 3 };
@@ -118,3 +120,5 @@ inline void append_utf8(std::string& out, std::uint32_t code_point) {
 }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -11,6 +11,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
@@ -388,3 +390,5 @@ inline constexpr std::uint32_t mark_ranges[][2] = {
 
 }  // namespace detail
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

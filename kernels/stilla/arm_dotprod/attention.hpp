@@ -19,6 +19,8 @@
 #include <stilla/portable/kernels.hpp>
 #include <stilla/region.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_DOTPROD && STILLA_HAS_PORTABLE
 STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD "+crypto")  // which Highway's functions have, so that they can be inlined
 namespace stilla { inline namespace STILLA_ABI { namespace dotprod_attention {
@@ -132,3 +134,5 @@ struct AttentionChunk<Dotprod, E> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -8,6 +8,8 @@
 #include <stilla/arm_dotprod/target.hpp>
 #include <stilla/contract/matmul.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_DOTPROD
 #include <stilla/arm_dotprod/vector.hpp>
 
@@ -29,3 +31,5 @@ struct MatmulPanels<Dotprod, F> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

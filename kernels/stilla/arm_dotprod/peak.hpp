@@ -6,6 +6,8 @@
 #include <stilla/arm_dotprod/target.hpp>
 #include <stilla/generic/peak.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_DOTPROD && defined(__GNUC__)
 #include <arm_neon.h>
 
@@ -27,3 +29,5 @@ struct PeakLoops<Dotprod> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

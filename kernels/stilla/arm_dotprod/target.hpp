@@ -23,6 +23,8 @@
 #define STILLA_HAS_DOTPROD 1
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Dotprod {
@@ -34,3 +36,5 @@ struct Dotprod {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -17,6 +17,8 @@
 #include <stilla/contract/matmul.hpp>  // small_stacks
 #include <stilla/region.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_DOTPROD
 #include <arm_neon.h>
 
@@ -217,3 +219,5 @@ STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
 }}}  // namespace stilla::dotprod
 STILLA_TARGET_END
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

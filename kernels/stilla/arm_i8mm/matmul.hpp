@@ -8,6 +8,8 @@
 #include <stilla/arm_i8mm/target.hpp>
 #include <stilla/contract/matmul.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_I8MM
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -20,3 +22,5 @@ struct MatmulPanels<I8mm, F> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -28,6 +28,8 @@
 #include <stilla/arm_i8mm/target.hpp>
 #include <stilla/contract/matmul.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_I8MM
 #include <arm_neon.h>
 
@@ -397,3 +399,5 @@ STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, st
 }}}  // namespace stilla::i8mm
 STILLA_TARGET_END
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

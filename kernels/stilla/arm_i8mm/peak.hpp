@@ -6,6 +6,8 @@
 #include <stilla/arm_dotprod/peak.hpp>
 #include <stilla/arm_i8mm/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_I8MM && defined(__GNUC__)
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -16,3 +18,5 @@ struct PeakLoops<I8mm> : PeakLoops<I8mm::Fallback> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

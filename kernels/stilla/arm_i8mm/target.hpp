@@ -26,6 +26,8 @@
 #endif
 #define STILLA_HAS_I8MM STILLA_HAS_DOTPROD
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_I8MM && defined(__GNUC__)
 #include <arm_neon.h>
 
@@ -84,3 +86,5 @@ struct I8mm {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -41,6 +41,8 @@
 //
 // KvInt5 asks for what lies prefetch_bytes ahead while it unpacks codes.
 
+#include <stilla/base/push_macros-inl.hpp>
+
 // job.run<block>(first)
 template <std::size_t MOST, class Job>
 STILLA_INLINE void run_block(const Job& job, std::size_t block, std::size_t first) {
@@ -443,3 +445,5 @@ inline STILLA_NOINLINE void merge(AttentionParts into, AttentionParts part, std:
     }
   }
 }
+
+#include <stilla/base/pop_macros-inl.hpp>

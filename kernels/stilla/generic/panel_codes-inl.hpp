@@ -2,6 +2,8 @@
 //
 // Part of panel_tile-inl.hpp: it loads the bytes of a packed panel (layout/rows16_k4.hpp) into vectors and stores results.
 
+#include <stilla/base/push_macros-inl.hpp>
+
 // Whether codes have a sign, and whether they keep it: they do where the target's dot product cannot take codes up to 255.
 template <class F>
 inline constexpr bool is_signed = F::code_bits == 8 || (F::is_codebook && !has_small_codebook<F>);
@@ -203,3 +205,5 @@ STILLA_INLINE Int zero_products(const std::int32_t* sums, std::size_t g) {
   if (g == 1) sum = sub_s32(sum, keep(set_s32(sums[0])));
   return shift_left_s32<std::countr_zero(static_cast<unsigned>(operand_zero<F>))>(sum);
 }
+
+#include <stilla/base/pop_macros-inl.hpp>

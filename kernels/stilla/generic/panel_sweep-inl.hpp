@@ -21,6 +21,8 @@
 // point's part too. Adding the scales' exponents, converting and adding up took 1.13 (AVX-512-VNNI) to 1.16 (AVX-VNNI) times the
 // time for a prompt of 512 in Q4_0 (Granite Rapids).
 
+#include <stilla/base/push_macros-inl.hpp>
+
 // Up to ChunkK weights of each row of some panels, unpacked as a sweep over many tokens reads them.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 struct Unpacked {
@@ -401,3 +403,5 @@ STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
   }
   return true;
 }
+
+#include <stilla/base/pop_macros-inl.hpp>

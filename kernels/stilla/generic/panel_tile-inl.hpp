@@ -21,6 +21,8 @@
 #include <stilla/generic/panel_sweep-inl.hpp>
 #include <stilla/generic/panels_few-inl.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 // Tokens from m on, MT together, then half as many and so on down to two. Returns the first token that is left, if any is.
 template <class F, std::size_t Planes, std::size_t Panels, std::size_t MT>
 STILLA_INLINE std::size_t tokens_together(const MatmulArgs<F>& a, std::size_t p, std::size_t m) {
@@ -74,3 +76,5 @@ STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, st
     matmul_planes<F, 2>(a, first, last);
   }
 }
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -5,6 +5,8 @@
 // Codes are unpacked in registers. Each panel is read once, forward, and fetched ahead: into L1 Budget::few_ahead(tokens)
 // bytes before it is used, into L2 twice as many.
 
+#include <stilla/base/push_macros-inl.hpp>
+
 // `Panels` panels from p on times MT tokens from m0 on, over all of K.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Panels>
 STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
@@ -187,3 +189,5 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
     }
   }
 }
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -10,6 +10,8 @@
 #include <stilla/base/target.hpp>
 #include <stilla/region.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct MacLoop {
@@ -55,3 +57,5 @@ inline constexpr std::size_t mac_chains = 12;
       }                                                         \
     }                                                           \
   }
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -55,7 +55,11 @@
 //                              32; `sets` sets are unpacked at once, lanes * 4 * chunk_k bytes or more of stack for each
 //   minimum_vectors            vectors of a tile whose sub-minimums are multiplied at a time, if it has so many
 
+#include <stilla/base/push_macros-inl.hpp>
+
 static_assert(panel_rows % lanes == 0, "a panel is whole vectors");
 static_assert(Budget::few_tokens != 0 && (Budget::few_tokens & (Budget::few_tokens - 1)) == 0);
 static_assert(Budget::few_panels >= 1 && (Budget::few_panels_tokens & (Budget::few_panels_tokens - 1)) == 0);
 static_assert(Budget::chunk_k % code_block == 0 && Budget::chunk_k >= sums_block);
+
+#include <stilla/base/pop_macros-inl.hpp>

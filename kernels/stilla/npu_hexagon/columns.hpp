@@ -19,6 +19,8 @@
 
 #include <stilla/npu_hexagon/panel.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
 inline constexpr size_t column_chunk_bytes = chunk_k + 8;  // of one column
@@ -64,3 +66,5 @@ void pack_columns(uint8_t* columns, const A* a, size_t tokens, size_t K) {
 }
 
 }}}  // namespace stilla::hexagon
+
+#include <stilla/base/pop_macros-inl.hpp>

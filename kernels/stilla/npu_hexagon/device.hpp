@@ -25,6 +25,8 @@
 #include <stilla/format/format.hpp>
 #include <stilla/npu_hexagon/panel.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace hexagon {
@@ -151,3 +153,5 @@ struct HexagonEmulated {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

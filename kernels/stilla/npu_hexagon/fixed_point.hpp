@@ -11,6 +11,8 @@
 #include <stilla/contract/npu_fixed_point.hpp>
 #include <stilla/npu_hexagon/hvx.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
 // Words shifted to halves as npu::shifted does: s = 0..31, nothing overflows because |a| <= 2^30.
@@ -179,3 +181,5 @@ STILLA_HVX_NOINLINE int hadamard(int16_t* y, int32_t* sums, const int16_t* x, si
 }
 
 }}}  // namespace stilla::hexagon
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -63,6 +63,8 @@
 #define STILLA_HVX_UNROLL
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
 inline constexpr size_t vector_bytes = 128;
@@ -160,3 +162,5 @@ struct Hvx {
 #endif
 
 }}}  // namespace stilla::hexagon
+
+#include <stilla/base/pop_macros-inl.hpp>

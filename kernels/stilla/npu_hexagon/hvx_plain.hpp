@@ -17,6 +17,8 @@
 
 #include <stilla/npu_hexagon/hvx.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
 class HvxPlain {
@@ -250,3 +252,5 @@ class HvxPlain {
 };
 
 }}}  // namespace stilla::hexagon
+
+#include <stilla/base/pop_macros-inl.hpp>

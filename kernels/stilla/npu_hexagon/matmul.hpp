@@ -38,6 +38,8 @@
 #include <stilla/npu_hexagon/hvx.hpp>
 #include <stilla/npu_hexagon/panel.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
 static_assert(npu::largest_sum(16 * npu::largest_code, 128, 1, npu::largest_k) <= INT32_MAX,
@@ -426,3 +428,5 @@ void matmul(const MatmulArgs& a, size_t first, size_t last) {
 }
 
 }}}  // namespace stilla::hexagon
+
+#include <stilla/base/pop_macros-inl.hpp>

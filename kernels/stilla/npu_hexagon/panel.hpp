@@ -31,6 +31,8 @@
 #include <stilla/contract/npu.hpp>
 #include <stilla/npu_hexagon/hvx.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
 inline constexpr size_t panel_rows = 128;
@@ -127,3 +129,5 @@ struct PanelWeights {
 };
 
 }}}  // namespace stilla::hexagon
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -16,6 +16,8 @@
 #include <stilla/npu_hexagon/columns.hpp>
 #include <stilla/npu_hexagon/panel.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
 struct MatrixShape {
@@ -104,3 +106,5 @@ constexpr bool all_fit() {
 static_assert(all_fit());
 
 }}}  // namespace stilla::hexagon
+
+#include <stilla/base/pop_macros-inl.hpp>

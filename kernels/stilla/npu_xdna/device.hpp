@@ -25,6 +25,8 @@
 #include <stilla/npu_xdna/operand.hpp>
 #include <stilla/npu_xdna/pack.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct XdnaEmulated {
@@ -150,3 +152,5 @@ struct XdnaEmulated {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

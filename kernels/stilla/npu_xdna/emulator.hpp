@@ -36,6 +36,8 @@
 #include <stilla/format/bfp16.hpp>
 #include <stilla/npu_xdna/tiles.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
 namespace detail {
@@ -92,3 +94,5 @@ void multiply_blocks(CoreTile tile, std::size_t k_block, Acc* c, const std::byte
 }
 
 }}}  // namespace stilla::xdna
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -28,6 +28,8 @@
 #include <stilla/format/format.hpp>
 #include <stilla/npu_xdna/pack.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
 // A matrix as rows of units.
@@ -171,3 +173,5 @@ inline Result<Operand> activations_operand(Form form, ConstMatrix x) {
 }
 
 }}}  // namespace stilla::xdna
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -14,6 +14,8 @@
 #include <stilla/base/matrix.hpp>
 #include <stilla/npu_xdna/tiles.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
 // Bytes of a row of K numbers.
@@ -88,3 +90,5 @@ inline void unpack_results(const ProductLayout& layout, Matrix y, const float* t
 }
 
 }}}  // namespace stilla::xdna
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -24,6 +24,8 @@
 #include <stilla/contract/r1_models.hpp>
 #include <stilla/npu_xdna/tiles.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
 inline constexpr std::size_t stack_bytes = 0xd00;
@@ -102,3 +104,5 @@ inline std::string schedule_markdown() {
 }
 
 }}}  // namespace stilla::xdna
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -54,6 +54,8 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
 // Of an NPU with 8 columns ("npu2": Strix, Krackan): mlir-aie's device model, the Linux kernel's documentation of amdxdna.
@@ -162,3 +164,5 @@ struct ProductLayout {
 };
 
 }}}  // namespace stilla::xdna
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -5,6 +5,8 @@
 // No include guard: this file is read several times. NOLINT
 #include <hwy/highway.h>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if (STILLA_ARCH_X86 && HWY_TARGET == HWY_AVX2) || (!STILLA_ARCH_X86 && HWY_TARGET == HWY_STATIC_TARGET)
 #ifndef STILLA_PORTABLE_COMPILED
 #define STILLA_PORTABLE_COMPILED
@@ -16,3 +18,5 @@ namespace portable_kernels = HWY_NAMESPACE;  // for kernels of other targets tha
 }}  // namespace stilla
 #endif
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

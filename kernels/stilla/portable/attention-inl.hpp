@@ -18,6 +18,8 @@
 #include <stilla/region.hpp>
 #include <stilla/scalar/attention.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 HWY_BEFORE_NAMESPACE();
 namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE::attention_kernels {
 
@@ -194,3 +196,5 @@ struct AttentionMerge<Portable> : AttentionMerge<Scalar> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

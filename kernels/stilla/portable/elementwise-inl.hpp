@@ -12,6 +12,8 @@
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/portable/vector-inl.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 HWY_BEFORE_NAMESPACE();
 namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE {
 
@@ -285,3 +287,5 @@ struct QuantiseQ8<Portable> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

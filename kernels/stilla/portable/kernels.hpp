@@ -11,6 +11,8 @@
 
 #include <stilla/portable/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_PORTABLE
 
 #if defined(HIGHWAY_HWY_FOREACH_TARGET_H_)
@@ -45,3 +47,5 @@ STILLA_HIGHWAY=0 in the whole program (see kernels/README.md)."
 #endif
 
 #endif  // STILLA_HAS_PORTABLE
+
+#include <stilla/base/pop_macros-inl.hpp>

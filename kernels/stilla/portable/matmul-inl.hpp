@@ -22,6 +22,8 @@
 #include <stilla/contract/matmul.hpp>
 #include <stilla/portable/vector-inl.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 HWY_BEFORE_NAMESPACE();
 namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE {
 
@@ -305,3 +307,5 @@ struct MatmulPanels<Portable, F> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

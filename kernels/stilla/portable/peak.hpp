@@ -6,6 +6,8 @@
 #include <stilla/generic/peak.hpp>
 #include <stilla/portable/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86 && defined(__GNUC__)
 #include <immintrin.h>
 
@@ -27,3 +29,5 @@ struct PeakLoops<Portable> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

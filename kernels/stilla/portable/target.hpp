@@ -20,6 +20,8 @@
 #define STILLA_HAS_PORTABLE 0
 #endif
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Portable {
@@ -40,3 +42,5 @@ struct Portable {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

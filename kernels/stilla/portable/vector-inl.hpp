@@ -13,6 +13,8 @@
 #include <stilla/layout/pack.hpp>  // panel_rows
 #include <stilla/portable/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 HWY_BEFORE_NAMESPACE();
 namespace stilla { inline namespace STILLA_ABI { namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -122,3 +124,5 @@ HWY_INLINE VFloat exp_lanes(VFloat x) {
 
 }}}  // namespace stilla::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
+
+#include <stilla/base/pop_macros-inl.hpp>

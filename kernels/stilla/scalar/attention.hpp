@@ -12,6 +12,8 @@
 #include <stilla/contract/attention.hpp>
 #include <stilla/scalar/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
@@ -154,3 +156,5 @@ struct AttentionMerge<Scalar> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

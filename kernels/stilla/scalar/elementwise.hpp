@@ -12,6 +12,8 @@
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/scalar/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 template <>
@@ -122,3 +124,5 @@ struct QuantiseQ8<Scalar> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -9,6 +9,8 @@
 #include <stilla/contract/matmul.hpp>
 #include <stilla/scalar/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 template <QuantisedFormat F>
@@ -89,3 +91,5 @@ struct MatmulPanels<Scalar, F> {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -6,6 +6,8 @@
 
 #include <stilla/base/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Scalar {
@@ -16,3 +18,5 @@ struct Scalar {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -21,6 +21,8 @@
 #include <stilla/contract/activation_form.hpp>
 #include <stilla/x86_amx/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx512vnni/vector.hpp>
 
@@ -157,3 +159,5 @@ struct ActivationForm<Amx> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

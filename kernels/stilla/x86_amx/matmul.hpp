@@ -7,6 +7,8 @@
 #include <stilla/x86_amx/target.hpp>
 #include <stilla/x86_amx/tile_sweep.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_TILES
 namespace stilla { inline namespace STILLA_ABI {
 
@@ -21,3 +23,5 @@ struct MatmulPanels<Amx, F> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -8,6 +8,8 @@
 #include <stilla/x86_amx/tiles.hpp>
 #include <stilla/x86_avx512vnni/peak.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_HAS_TILES
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
@@ -38,3 +40,5 @@ struct PeakLoops<Amx> : PeakLoops<Amx::Fallback> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

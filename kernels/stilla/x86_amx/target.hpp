@@ -9,6 +9,8 @@
 #include <stilla/base/target.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Amx {
@@ -24,3 +26,5 @@ struct Amx {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -48,6 +48,8 @@
 #include <stilla/x86_amx/tiles.hpp>
 #include <stilla/x86_avx512vnni/matmul.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86
 STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
@@ -511,3 +513,5 @@ STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, st
 }}}  // namespace stilla::amx
 STILLA_TARGET_END
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -20,6 +20,8 @@
 #include <stilla/base/types.hpp>
 #include <stilla/region.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 // What ldtilecfg reads: rows and bytes per row of each tile; a tile without rows must not be used.
@@ -71,3 +73,5 @@ struct HardwareTiles {
 #endif
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

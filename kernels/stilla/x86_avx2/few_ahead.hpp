@@ -12,8 +12,12 @@
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 constexpr std::size_t x86_few_ahead(std::size_t tokens) { return tokens == 1 ? 3072 : 4608; }
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

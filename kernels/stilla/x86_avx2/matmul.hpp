@@ -11,6 +11,8 @@
 #include <stilla/contract/matmul.hpp>
 #include <stilla/x86_avx2/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx2/vector.hpp>
 
@@ -40,3 +42,5 @@ struct MatmulPanels<Avx2, F> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -9,6 +9,8 @@
 // The instruction sets of its target regions (region.hpp).
 #define STILLA_SETS_AVX2 "avx2,fma,f16c"
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Avx2 {
@@ -20,3 +22,5 @@ struct Avx2 {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

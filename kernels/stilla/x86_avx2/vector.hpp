@@ -20,6 +20,8 @@
 #include <stilla/x86_avx2/few_ahead.hpp>
 #include <stilla/x86_avx2/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86
 #include <immintrin.h>
 
@@ -56,3 +58,5 @@ STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return add_s32(ac
 }}}  // namespace stilla::avx2
 STILLA_TARGET_END
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

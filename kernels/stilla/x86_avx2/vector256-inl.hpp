@@ -4,6 +4,8 @@
 // inside their region and namespace. Two vectors hold one int32 or float per panel row. There is no include guard, because it
 // is read twice.
 
+#include <stilla/base/push_macros-inl.hpp>
+
 using Int = __m256i;
 using Float = __m256;
 inline constexpr std::size_t lanes = 8;
@@ -123,3 +125,5 @@ STILLA_INLINE Int load_u8_as_s32(const std::byte* from) {
 STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
   return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
+
+#include <stilla/base/pop_macros-inl.hpp>

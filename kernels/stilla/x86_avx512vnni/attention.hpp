@@ -17,6 +17,8 @@
 #include <stilla/scalar/attention.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx512vnni/vector.hpp>
 
@@ -152,3 +154,5 @@ struct AttentionMerge<Avx512Vnni> : AttentionMerge<Scalar> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -13,6 +13,8 @@
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86
 #include <stilla/x86_avx512vnni/vector.hpp>
 
@@ -89,3 +91,5 @@ struct QuantiseQ8<Avx512Vnni> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

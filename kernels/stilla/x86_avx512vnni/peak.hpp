@@ -6,6 +6,8 @@
 #include <stilla/generic/peak.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86 && defined(__GNUC__)
 #include <immintrin.h>
 
@@ -26,3 +28,5 @@ struct PeakLoops<Avx512Vnni> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

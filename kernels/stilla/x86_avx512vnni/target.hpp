@@ -9,6 +9,8 @@
 // The instruction sets of its target regions (region.hpp).
 #define STILLA_SETS_AVX512VNNI "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni"
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Avx512Vnni {
@@ -26,3 +28,5 @@ struct Avx512Vnni {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

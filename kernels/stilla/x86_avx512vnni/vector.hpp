@@ -19,6 +19,8 @@
 #include <stilla/x86_avx2/few_ahead.hpp>
 #include <stilla/x86_avx512vnni/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86
 #include <immintrin.h>
 
@@ -220,3 +222,5 @@ STILLA_INLINE Float exponential(Float x) {
 }}}  // namespace stilla::avx512vnni
 STILLA_TARGET_END
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -18,6 +18,8 @@
 #include <stilla/x86_avxvnni/target.hpp>
 #include <stilla/x86_avxvnni/vector.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86 && STILLA_HAS_PORTABLE
 STILLA_TARGET_BEGIN(HWY_TARGET_STR_AVX2 ",avxvnni")
 namespace stilla { inline namespace STILLA_ABI { namespace avxvnni_attention {
@@ -104,3 +106,5 @@ struct AttentionChunk<AvxVnni, E> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -8,6 +8,8 @@
 #include <stilla/contract/matmul.hpp>
 #include <stilla/x86_avxvnni/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86
 #include <stilla/x86_avxvnni/vector.hpp>
 
@@ -29,3 +31,5 @@ struct MatmulPanels<AvxVnni, F> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -7,6 +7,8 @@
 #include <stilla/portable/peak.hpp>
 #include <stilla/x86_avxvnni/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86 && defined(__GNUC__)
 #include <immintrin.h>
 
@@ -25,3 +27,5 @@ struct PeakLoops<AvxVnni> : PeakLoops<AvxVnni::Fallback> {
 
 }}  // namespace stilla
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

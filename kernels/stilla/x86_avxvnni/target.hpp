@@ -9,6 +9,8 @@
 // The instruction sets of its target regions (region.hpp).
 #define STILLA_SETS_AVXVNNI "avx2,fma,f16c,avxvnni"
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 
 struct AvxVnni {
@@ -23,3 +25,5 @@ struct AvxVnni {
 };
 
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -16,6 +16,8 @@
 #include <stilla/x86_avx2/few_ahead.hpp>
 #include <stilla/x86_avxvnni/target.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 #if STILLA_ARCH_X86
 #include <immintrin.h>
 
@@ -50,3 +52,5 @@ STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return _mm256_dpw
 }}}  // namespace stilla::avxvnni
 STILLA_TARGET_END
 #endif
+
+#include <stilla/base/pop_macros-inl.hpp>

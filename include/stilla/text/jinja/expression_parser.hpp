@@ -20,6 +20,8 @@
 #include <stilla/text/jinja/syntax_tree.hpp>
 #include <stilla/text/jinja/tests.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -429,3 +431,5 @@ class ExpressionParser {
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -24,6 +24,8 @@
 #include <stilla/text/jinja/text_ops.hpp>
 #include <stilla/text/jinja/value.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 namespace detail {
@@ -306,3 +308,5 @@ inline Value attr_filter(Rendering& run, const Value& value, const Arguments& ar
 }  // namespace detail
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

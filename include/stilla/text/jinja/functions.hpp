@@ -18,6 +18,8 @@
 #include <stilla/text/jinja/rendering.hpp>
 #include <stilla/text/jinja/value.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -214,3 +216,5 @@ inline const Function* find_function(std::string_view name) {
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -25,6 +25,8 @@
 #include <stilla/text/jinja/syntax_tree.hpp>
 #include <stilla/text/jinja/value.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -483,3 +485,5 @@ class Interpreter {
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -17,6 +17,8 @@
 #include <stilla/text/jinja/text_ops.hpp>
 #include <stilla/text/unicode.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -313,3 +315,5 @@ class Lexer {
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

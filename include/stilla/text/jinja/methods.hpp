@@ -17,6 +17,8 @@
 #include <stilla/text/jinja/text_ops.hpp>
 #include <stilla/text/jinja/value.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 namespace detail {
@@ -384,3 +386,5 @@ inline Value call_method(Rendering& run, const Method& method, const Arguments& 
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -21,6 +21,8 @@
 #include <stilla/text/jinja/text_ops.hpp>
 #include <stilla/text/jinja/value.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -426,3 +428,5 @@ inline bool compare(Rendering& run, Operator op, const Value& a, const Value& b)
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

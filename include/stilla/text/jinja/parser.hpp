@@ -18,6 +18,8 @@
 #include <stilla/text/jinja/rendering.hpp>
 #include <stilla/text/jinja/syntax_tree.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -281,3 +283,5 @@ class Parser : private ExpressionParser {
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -19,6 +19,8 @@
 #include <stilla/text/jinja/text_ops.hpp>
 #include <stilla/text/jinja/value.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -273,3 +275,5 @@ inline MarkedText json_text(Rendering& run, const Value& value, const JsonStyle&
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -19,6 +19,8 @@
 #include <stilla/text/jinja/rendering.hpp>
 #include <stilla/text/jinja/value.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -174,3 +176,5 @@ inline Value format_braces(Rendering& run, const Text& format, const Arguments& 
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -14,6 +14,8 @@
 #include <stilla/text/jinja/parameters.hpp>
 #include <stilla/text/jinja/value.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -83,3 +85,5 @@ struct SyntaxTree {
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -10,6 +10,8 @@
 #include <stilla/text/jinja/rendering.hpp>
 #include <stilla/text/jinja/value.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 namespace detail {
@@ -141,3 +143,5 @@ inline Operation find_test(std::string_view name) {
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

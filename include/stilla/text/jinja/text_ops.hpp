@@ -18,6 +18,8 @@
 #include <stilla/text/jinja/rendering.hpp>
 #include <stilla/text/unicode.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -272,3 +274,5 @@ inline void append_fill(Rendering& run, MarkedText& out, std::size_t count, char
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -19,6 +19,8 @@
 #include <stilla/base/config.hpp>
 #include <stilla/text/jinja/marked_text.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
@@ -192,3 +194,5 @@ inline Value dict_value(std::vector<std::pair<std::string_view, Value>> entries)
 
 }  // namespace jinja
 }}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Other people's macros. Headers of systems and libraries define macros named like ordinary words: <windows.h> min and max, X11 Status
+// and Success, Arduino's core abs, round, bit and radians, Qt emit, and many a program one of a single letter. Between this file and
+// pop_macros-inl.hpp they do not exist; behind it they are again what the application made them. Every header of the library includes
+// both, this one after its other includes, as libc++ does with its own pair. Included many times: no #pragma once.
+#pragma push_macro("abs")
+#undef abs
+#pragma push_macro("B0")
+#undef B0
+#pragma push_macro("bit")
+#undef bit
+#pragma push_macro("Bool")
+#undef Bool
+#pragma push_macro("check")
+#undef check
+#pragma push_macro("D")
+#undef D
+#pragma push_macro("E")
+#undef E
+#pragma push_macro("emit")
+#undef emit
+#pragma push_macro("F")
+#undef F
+#pragma push_macro("far")
+#undef far
+#pragma push_macro("I")
+#undef I
+#pragma push_macro("interface")
+#undef interface
+#pragma push_macro("K")
+#undef K
+#pragma push_macro("M")
+#undef M
+#pragma push_macro("major")
+#undef major
+#pragma push_macro("max")
+#undef max
+#pragma push_macro("min")
+#undef min
+#pragma push_macro("minor")
+#undef minor
+#pragma push_macro("N")
+#undef N
+#pragma push_macro("near")
+#undef near
+#pragma push_macro("None")
+#undef None
+#pragma push_macro("radians")
+#undef radians
+#pragma push_macro("round")
+#undef round
+#pragma push_macro("S")
+#undef S
+#pragma push_macro("signals")
+#undef signals
+#pragma push_macro("slots")
+#undef slots
+#pragma push_macro("small")
+#undef small
+#pragma push_macro("Status")
+#undef Status
+#pragma push_macro("Success")
+#undef Success
+#pragma push_macro("T")
+#undef T
