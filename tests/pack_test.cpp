@@ -186,6 +186,9 @@ TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
       {"int4_g128", 0xf9c429f09f535cadu}, {"int4_g128_min", 0x7e9889b0482ca795u},
       {"int4_channel", 0x72e0eb26d52d82b5u}, {"int8_channel", 0x2a42076fd63c1781u},
       {"bfp16ebs8", 0x8d5eaf367a56fc6bu}, {"uint4_g128", 0x3d789b258fe4d33eu},
+      {"q2_k", 0x16199c30fa42ee06u}, {"q3_k", 0x340f8a86b9de1e98u}, {"iq2_xxs", 0x896a8cff9872ebbau},
+      {"iq2_xs", 0x4f6ad77277be391au}, {"iq2_s", 0x46305bea811835f2u}, {"iq3_xxs", 0x71481ecb7eab8e3du},
+      {"iq3_s", 0x34f3014c3e3f60e0u},
       {"lpbq32", 0x49f22170c2bc3905u}, {"lpbq64", 0xd330f8aeb2b17ffeu}, {"lpbq128", 0xc4a2397e431f4974u}};
   constexpr std::size_t K = TestFixture::columns, N = 21;
   std::vector<std::byte> rows(N * row_bytes<F>(K));

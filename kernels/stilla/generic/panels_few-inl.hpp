@@ -141,16 +141,14 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             }
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
-              Float sum = zero();
-              if constexpr (has_nibble_minimums<F>) {  // in vectors: a scalar conversion and a broadcast take twice the instructions
+              float sum = 0.0f;
+              if constexpr (has_nibble_minimums<F>) {  // scalar: 512-bit vectors leave a port idle that this can use
                 const std::int32_t* of_token = sums + 2 * m * scales_row;
-                Int of_group = set_s32(of_token[g == 0 ? 0 : 1]);
-                if (g == 1) of_group = sub_s32(of_group, set_s32(of_token[0]));
-                sum = mul(set(scales[m * scales_row]), to_floats(of_group));
+                sum = scales[m * scales_row] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);
               } else {
-                sum = set(scaled_sums[m * scales_row]);
+                sum = scaled_sums[m * scales_row];
               }
-              acc[m][v] = fused_multiply_add(minimum, sum, acc[m][v]);
+              acc[m][v] = fused_multiply_add(minimum, set(sum), acc[m][v]);
             }
           }
         }

@@ -73,6 +73,11 @@ STILLA_INLINE Int set_u8(int x) {
 STILLA_INLINE Int broadcast4(const void* from) { return set_s32(load_as<std::int32_t>(static_cast<const std::byte*>(from))); }
 STILLA_INLINE Int first_of_pairs(const std::int32_t* p) { return {{p[0], p[2], p[4], p[6]}}; }
 STILLA_INLINE Int second_of_pairs(const std::int32_t* p) { return {{p[1], p[3], p[5], p[7]}}; }
+STILLA_INLINE Int load_u8_as_s32(const std::byte* from) {
+  Int x;
+  for (std::size_t i = 0; i < lanes; ++i) x.v[i] = std::to_integer<std::int32_t>(from[i]);
+  return x;
+}
 STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
   Halves h;
   for (std::size_t i = 0; i < h.size(); ++i) h[i] = static_cast<std::uint16_t>(static_cast<std::int8_t>(from[i]));
