@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks what base/config.hpp decides from the macros of compilers and CPUs that may not be here.
+"""Checks what headers make of macros: those of compilers and CPUs that may not be here, and other people's.
 
 Each case defines such macros for a compiler that is here and asks for what must hold, or for the sentence of the refusal.
-Microsoft's compiler is played by its macros and by an <intrin.h> of one line; nothing it would compile is compiled.
+Microsoft's compiler is played by its macros and by an <intrin.h> of one line; nothing it would compile is compiled. At last all
+public headers are compiled where macros with such names as theirs are defined.
 """
 
 import argparse
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,9 @@ CASES = [
     ("-march=haswell, one target", ["-march=haswell", "-DSTILLA_SINGLE_TARGET=1"],
      "std::is_same_v<stilla::BestTarget, stilla::Avx2>", None),
 ]
+STANDARD = """algorithm array atomic bit charconv chrono cmath complex concepts condition_variable cstddef cstdint cstdlib cstring
+deque fstream functional limits map memory mutex new numeric optional queue random set span sstream string string_view
+system_error thread tuple type_traits unordered_map utility variant vector immintrin.h cpuid.h"""
 SOURCE = """#include <type_traits>
 #include <stilla/targets.hpp>
 namespace stilla {{
@@ -65,12 +70,34 @@ def failures(compiler, folder):
         names[name] = flags[-1]
 
 
+def macro_source():
+    """A file that includes the library where every macro of push_macros-inl.hpp is defined, most as what compiles nowhere."""
+    listed = (ROOT / "include/stilla/base/push_macros-inl.hpp").read_text(encoding="utf-8")
+    names = re.findall(r'push_macro\("(\w+)"\)', listed)
+    functions = {"min": "(a, b) (((a) < (b)) ? (a) : (b))", "max": "(a, b) (((a) > (b)) ? (a) : (b))"}
+    functions.update({name: "(x) ((x) * 1000)" for name in ("abs", "bit", "radians", "round")})
+    lines = [f"#include <{name}>" for name in STANDARD.split()]  # which would not survive them
+    lines += [f"#define {name}{functions.get(name, ' ) other_peoples (')}" for name in names]
+    lines += ["#include <stilla/stilla.hpp>"]
+    lines += [f"#ifndef {name}\n#error \"{name} is gone\"\n#endif" for name in names]
+    return "\n".join(lines) + "\n"
+
+
+def macro_failures(compiler, folder):
+    source = macro_source()
+    flags = ["-DSTILLA_FORMATS=F32,Q4_0", "-Wall", "-Wextra"]
+    done = compiled(compiler, folder, flags, source, "-fsyntax-only")
+    if done.returncode != 0:
+        yield f"other people's macros: not compiled\n{done.stderr[:1200]}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("compiler", nargs="?", default="g++")
     with tempfile.TemporaryDirectory() as folder:
         (pathlib.Path(folder) / "intrin.h").write_text("#include <immintrin.h>\nextern void __cpuidex(int*, int, int);\n", encoding="utf-8")
-        found = list(failures(parser.parse_args().compiler, folder))
+        compiler = parser.parse_args().compiler
+        found = [*failures(compiler, folder), *macro_failures(compiler, folder)]
     for line in found:
         print(line)
     print(f"check_guards: {len(found)} findings")

@@ -55,6 +55,8 @@ def findings():
             yield f"{name}:1: no SPDX line"
         if "#pragma once" not in lines and not name.endswith("-inl.hpp"):  # those Highway reads several times
             yield f"{name}: no #pragma once"
+        if "STILLA_ABI {" in text and not ("base/push_macros-inl.hpp" in text and "base/pop_macros-inl.hpp" in text):
+            yield f"{name}: no push_macros-inl.hpp behind its includes and pop_macros-inl.hpp at its end"
         for number, line in enumerate(lines, 1):
             if re.match(r"\s*#\s*include\s+\"", line):
                 yield f"{name}:{number}: include with angle brackets, from a root"
