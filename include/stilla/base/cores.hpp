@@ -108,7 +108,8 @@ inline CgroupLimits read_cgroup_limits(const std::string& root = "") {
   for (std::string line; std::getline(groups, line);) {
     const std::size_t first = line.find(':'), second = line.find(':', first == std::string::npos ? first : first + 1);
     if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    std::string controllers(1, ',');
+    controllers.append(line, first + 1, second - first - 1).push_back(',');
     std::string path = line.substr(second + 1);
     if (path == "/" || !path.starts_with('/')) path.clear();
     if (controllers == ",,") {
