@@ -46,6 +46,9 @@ TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
   EXPECT_TRUE(contains(cut.err, " s (cut), answer ")) << cut.err;
   EXPECT_EQ(run({"70", "--think-budget", "5", "--lookup", "off"}).out, cut.out);
   EXPECT_TRUE(run({"70", "--think-budget", "5", "--think", "hide"}).out.starts_with("abab"));
+  const Finished limited = run({"7", "--think-budget", "5"});
+  EXPECT_TRUE(contains(limited.err, "generated 5 tokens")) << "-n is a limit: the closing would be more; " << limited.err;
+  EXPECT_TRUE(contains(limited.err, "the limit of -n ended the thought after 5 tokens")) << limited.err;
   const Finished full = run({"70", "--think-budget", "5", "--ctx", "40"});
   EXPECT_EQ(full.out, "<think>\nababa\n") << "no room for the closing";
   EXPECT_TRUE(contains(full.err, "the context of 40 tokens is full"));
@@ -63,6 +66,31 @@ TEST_F(ProgramTalk, ALoopIsTold) {
   EXPECT_TRUE(contains(loop.err, "goes round in circles: its last 64 tokens are 64 times the same 1;")) << loop.err;
   EXPECT_EQ(loop.err.find("circles"), loop.err.rfind("circles")) << "once";
   EXPECT_FALSE(contains(run_program({"run", "-m", path("babbler.gguf"), "-p", "hi", "-n", "63"}).err, "circles"));
+}
+
+// As Notepad and PowerShell write them.
+TEST_F(ProgramTalk, FilesMeanWhatTheirEditorMeant) {
+  const auto prompt_tokens = [](const std::vector<std::string>& how) {
+    const Finished done = run_program(speaker("run", how));
+    EXPECT_EQ(done.status, 0) << done.err;
+    const std::size_t at = done.err.find("prompt ");
+    return at == std::string::npos ? done.err : done.err.substr(at, done.err.find(" tokens", at) - at);
+  };
+  const std::string plain = prompt_tokens({"-p", "h\xc3\xa9\nyo"});
+  const auto written = [&](std::string_view bytes) {
+    write_file("windows.txt", bytes);
+    return prompt_tokens({"-f", path("windows.txt")});
+  };
+  using namespace std::string_view_literals;
+  EXPECT_EQ(written("h\xc3\xa9\r\nyo\r\n"sv), plain);
+  EXPECT_EQ(written("\xef\xbb\xbfh\xc3\xa9\nyo\n"sv), plain);
+  EXPECT_EQ(written("\xff\xfeh\0\xe9\0\r\0\n\0y\0o\0"sv), plain);
+  EXPECT_EQ(written("\xfe\xff\0h\0\xe9\0\n\0y\0o"sv), plain);
+  EXPECT_EQ(written("\xff\xfe\x3d\xd8\x00\xde"sv), prompt_tokens({"-p", "\xf0\x9f\x98\x80"})) << "a surrogate pair";
+  write_file("cut16.txt", "\xff\xfeh\0i"sv);
+  const Finished cut = run_program(speaker("run", {"-f", path("cut16.txt")}));
+  EXPECT_EQ(cut.status, 1);
+  EXPECT_TRUE(contains(cut.err, "cut16.txt: is UTF-16 with an odd number of bytes")) << cut.err;
 }
 
 TEST_F(ProgramTalk, RunTakesPromptsFromEverywhere) {

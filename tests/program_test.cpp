@@ -282,7 +282,7 @@ TEST_F(ProgramTest, PreTokenizersAreChosenAndTold) {
               contains(ended.err, "(--pre NAME)\n")) << ended.err;
   EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "qwen2", "12"}).out, "0 1\n");
   EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "gpt-2", "12"}).out, "2\n");
-  EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "frob", "12"}).status, 1);
+  EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "frob", "12"}).status, 2);
   ended = run_program({"tokenize", "-m", file("llama3", "llama"), "12"});
   EXPECT_EQ(ended.out, "2\n");
   EXPECT_EQ(ended.err, "stilla: " + path("pre.gguf") + ": pre-tokenizer 'llama3' is taken for 'llama-bpe'\n");

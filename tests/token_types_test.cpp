@@ -88,8 +88,10 @@ TEST_P(WrongTypes, NobodyForgesATurn) {
     const auto controls = [&](const std::string& text) {
       const std::vector<ChatMessage> messages{
           {ChatRole::system, text}, {ChatRole::user, text}, {ChatRole::assistant, text}, {ChatRole::user, text}};
+      const Result<ChatPrompt> prompt = encode_chat(tokenizer, chat_template, messages);
+      EXPECT_TRUE(prompt) << prompt.error().message;
       Ids out;
-      for (const std::uint32_t id : encode_chat(tokenizer, chat_template, messages)) {
+      for (const std::uint32_t id : prompt->ids) {
         if (tokenizer.is_control(id)) out.push_back(id);
       }
       return out;

@@ -220,6 +220,7 @@ class Chat {
 
     if (result.reason == StopReason::context_full)
       message(context_full_text(engine_) + "; /reset begins a new conversation");
+    if (const std::string limit = result.limit_text(); !limit.empty()) message(limit);
     if (result.reason == StopReason::interrupted) message("stopped");
     if (result.reason == StopReason::end_of_text) {
       if (const std::string doubt = scope_.doubt(question, text); !doubt.empty()) message(doubt);

@@ -36,6 +36,13 @@ std::string Generation::rates() const {
   return out;
 }
 
+std::string Generation::limit_text() const {
+  if (reason != StopReason::limit || tokens == 0 || thought_tokens != tokens) return "";
+  return fmt::format("the limit of -n ended the thought after {} tokens, before an answer; a larger -n, or a --think-budget well below "
+                     "it, leaves room for one",
+                     tokens);
+}
+
 void Generation::add(const Generation& other) {
   prompt_tokens += other.prompt_tokens;
   prompt_seconds += other.prompt_seconds;
@@ -186,6 +193,10 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     engine_->truncate(length);
     const std::size_t needed = 1 + (cuts_thought ? closing_.size() : 0);
     if (result.tokens >= most) continue;  // nobody asks what follows
+    if (cuts_thought && closing_.size() > most - result.tokens) {  // no room to close the thought, so none for an answer
+      result.reason = StopReason::limit;
+      break;
+    }
     if (engine_->context() - length < needed) {
       result.reason = StopReason::context_full;
       break;

@@ -43,6 +43,8 @@ struct Generation {
 
   // "prompt 25 tokens, 45.1 tokens/s; generated 64 tokens, 12.3 tokens/s; thought 40 tokens in 3.2 s, answer 24 in 2.0 s"
   std::string rates() const;
+  // What to tell of an answer that -n ended while it was still a thought; empty for another.
+  std::string limit_text() const;
   // Counts and times of another one; not its ids.
   void add(const Generation& other);
 };

@@ -33,7 +33,7 @@ struct RunOptions {
 };
 
 std::string prompt_text(const RunOptions& options) {
-  const std::optional<std::string> text = text_input(options.prompt, options.file);
+  const std::optional<std::string> text = prompt_input(options.prompt, options.file);
   if (!text) fail(exit_usage, "no prompt; give one with -p, -f or on standard input");
   std::string prompt = *text;
   // An editor or `echo` ends the last line; as part of a message it means nothing.
@@ -108,6 +108,7 @@ int run(RunOptions& options) {
 
   if (options.raw && stdout_is_terminal()) write_note("\n");
   if (result.reason == StopReason::context_full) message(context_full_text(engine));
+  if (const std::string limit = result.limit_text(); !limit.empty()) message(limit);
   if (result.reason == StopReason::end_of_text && !options.raw) {
     if (const std::string doubt = scope.doubt(prompt, text); !doubt.empty()) message(doubt);
   }

@@ -368,7 +368,8 @@ inline const NamedOperation* find_method_of(const Value& self, std::string_view 
 
 }  // namespace detail
 
-inline std::string_view method_name(const Value& self, std::string_view name) {
+template <class>
+std::string_view method_name(const Value& self, std::string_view name) {
   const NamedOperation* method = detail::find_method_of(self, name);
   return method != nullptr ? method->name : std::string_view();
 }

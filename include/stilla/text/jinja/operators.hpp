@@ -26,8 +26,10 @@
 namespace stilla { inline namespace STILLA_ABI {
 namespace jinja {
 
-// Defined with the methods (methods.hpp): the name of this method of a value of this type, empty if it has none.
-inline std::string_view method_name(const Value& self, std::string_view name);
+// Defined with the methods (methods.hpp), which need what is here: the name of this method of a value of this type, empty if it has
+// none. A template, for an inline function would have to be defined wherever this header is.
+template <class = void>
+std::string_view method_name(const Value& self, std::string_view name);
 
 inline Value undefined_error(Rendering& run, const Value& value) {
   const std::string* name = value.as<Undefined>()->name;
@@ -276,7 +278,8 @@ enum class Operator : std::uint8_t {
   equal, unequal, less, less_equal, greater, greater_equal, in, not_in
 };
 
-inline Value format_percent(Rendering& run, const Text& format, const Value& values);  // printf.hpp
+template <class = void>
+Value format_percent(Rendering& run, const Text& format, const Value& values);  // printf.hpp
 
 // < & > " ' as HTML spells them, for what is joined with a safe text.
 inline MarkedText html_escaped(Rendering& run, const MarkedText& text) {

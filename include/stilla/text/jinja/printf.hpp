@@ -106,7 +106,8 @@ inline void append_padded(Rendering& run, MarkedText& out, const Conversion& how
 
 }  // namespace detail
 
-inline Value format_percent(Rendering& run, const Text& format, const Value& values) {
+template <class>
+Value format_percent(Rendering& run, const Text& format, const Value& values) {
   const List* list = values.list();
   const bool is_tuple = list != nullptr && list->kind == ListKind::tuple;
   const std::size_t count = is_tuple ? list->items.size() : 1;
