@@ -102,8 +102,8 @@ TEST(ModelSource, BringsAVocabulary) {
             "memory: words: merge 0 'b a': what it makes is not a normal token of the vocabulary");
   source.words.pretokenizer = "tekken";
   EXPECT_EQ(read_tokenizer(source).error().message,
-            "memory: entry 'tokenizer.ggml.pre': pre-tokenizer 'tekken' is not supported; known: qwen2, deepseek-r1-qwen, "
-            "llama-bpe, smollm");
+            "memory: entry 'tokenizer.ggml.pre': pre-tokenizer 'tekken' is not supported; choose one by name: qwen2, deepseek-r1-qwen, "
+            "llama-bpe, smollm, gpt-2, qwen35");
 }
 
 }  // namespace
