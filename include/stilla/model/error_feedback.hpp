@@ -115,12 +115,13 @@ class RoundingOrder {
     order.width_ = K;
     order.columns_.resize(K);
     std::iota(order.columns_.begin(), order.columns_.end(), std::size_t{0});
-    std::stable_sort(order.columns_.begin(), order.columns_.end(),
-                     [&](std::size_t a, std::size_t b) { return moments(a, a) > moments(b, b); });
     double sum = 0;
     for (std::size_t k = 0; k < K; ++k) sum += static_cast<double>(moments(k, k));
     const auto damping = static_cast<float>(sum / static_cast<double>(K == 0 ? 1 : K) * damping_share);
     if (!std::isfinite(damping)) return Error{ErrorKind::bad_argument, "the inputs' moments are not finite"};
+    std::sort(order.columns_.begin(), order.columns_.end(), [&](std::size_t a, std::size_t b) {
+      return moments(a, a) != moments(b, b) ? moments(a, a) > moments(b, b) : a < b;
+    });
     if (!order.lower_.resize(K * K)) return out_of_memory("the decomposition of moments", K * K * sizeof(float));
     parallel(K, [&](std::size_t r) {
       const std::size_t row = order.columns_[K - 1 - r];

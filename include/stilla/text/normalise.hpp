@@ -95,9 +95,10 @@ class NfcStretch {
  private:
   struct Char {
     std::uint32_t value, combining;
+    std::size_t place;  // in the stretch as it was written
   };
 
-  void push(std::uint32_t c) { chars_.push_back({c, combining_class(c)}); }
+  void push(std::uint32_t c) { chars_.push_back({c, combining_class(c), chars_.size()}); }
 
   void sort_marks() {
     for (std::size_t begin = 0; begin < chars_.size();) {
@@ -107,8 +108,9 @@ class NfcStretch {
       }
       std::size_t end = begin;
       while (end < chars_.size() && chars_[end].combining != 0) ++end;
-      std::stable_sort(chars_.begin() + static_cast<std::ptrdiff_t>(begin), chars_.begin() + static_cast<std::ptrdiff_t>(end),
-                       [](const Char& a, const Char& b) { return a.combining < b.combining; });
+      // Marks of one class keep their order. (std::stable_sort of GCC 12's library draws a warning from clang 19.)
+      std::sort(chars_.begin() + static_cast<std::ptrdiff_t>(begin), chars_.begin() + static_cast<std::ptrdiff_t>(end),
+                [](const Char& a, const Char& b) { return a.combining != b.combining ? a.combining < b.combining : a.place < b.place; });
       begin = end;
     }
   }
