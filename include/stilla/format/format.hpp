@@ -50,6 +50,7 @@
 #include <stilla/base/type_list.hpp>
 #include <stilla/base/types.hpp>
 #include <stilla/format/format_id.hpp>
+#include <stilla/format/grouped_block.hpp>
 
 // The list of formats, in the order of tables and of tests: a header of this folder and the types that it defines.
 #define STILLA_FORMAT_LIST(format)                \
@@ -237,12 +238,7 @@ void decode_block(const std::byte* row, std::size_t k, float* weights) {
 // The level and the scale of weight k of a row: weight[k] = scale * level, and the minimum where the format has one.
 template <QuantisedFormat F>
 int weight_level(const std::byte* row, std::size_t k) {
-  const int code = F::code(block_of<F>(row, k), k % F::block_weights);
-  if constexpr (F::is_codebook) {
-    return F::codebook[static_cast<std::size_t>(code)];
-  } else {
-    return code - F::zero_point;
-  }
+  return detail::level_of<F>(block_of<F>(row, k), k % F::block_weights);
 }
 template <QuantisedFormat F>
 float weight_scale(const std::byte* row, std::size_t k) {

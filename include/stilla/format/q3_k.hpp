@@ -24,6 +24,7 @@
 #include <string_view>
 
 #include <stilla/base/types.hpp>
+#include <stilla/format/grouped_block.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 #include <stilla/format/scaled_f16.hpp>
@@ -59,15 +60,7 @@ struct Q3_K {
     return (low | high << 4) - 32;
   }
 
-  static void decode(const std::byte* block, float* weights) {
-    const float d = to_float(scale(block));
-    for (std::size_t g = 0; g < block_weights / group_weights; ++g) {
-      const float s = d * static_cast<float>(sub_scale(block, g));
-      for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {
-        weights[k] = s * static_cast<float>(codebook[static_cast<std::size_t>(code(block, k))]);
-      }
-    }
-  }
+  static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q3_K>(block, weights); }
 
   // Least-squares scale per group (format/scale_search.hpp), rounded to the block's; then the codes nearest to what
   // those decode to.

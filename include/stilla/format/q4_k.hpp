@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include <stilla/base/types.hpp>
+#include <stilla/format/grouped_block.hpp>
 #include <stilla/format/k_scales.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -44,17 +45,7 @@ struct Q4_K {
   static constexpr int sub_scale(const std::byte* block, std::size_t g) { return detail::k_scale(block + 4, g); }
   static constexpr int sub_minimum(const std::byte* block, std::size_t g) { return -detail::k_minimum(block + 4, g); }
 
-  static void decode(const std::byte* block, float* weights) {
-    const float d = to_float(scale(block));
-    const float dmin = to_float(minimum(block));
-    for (std::size_t g = 0; g < block_weights / group_weights; ++g) {
-      const float s = d * static_cast<float>(sub_scale(block, g));
-      const float m = dmin * static_cast<float>(sub_minimum(block, g));
-      for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {
-        weights[k] = s * static_cast<float>(code(block, k)) + m;
-      }
-    }
-  }
+  static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q4_K>(block, weights); }
 
   // Least-squares scales and minima per group (format/scale_search.hpp), then the codes nearest to what those decode
   // to.

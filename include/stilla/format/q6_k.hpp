@@ -18,6 +18,7 @@
 #include <string_view>
 
 #include <stilla/base/types.hpp>
+#include <stilla/format/grouped_block.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 
@@ -48,15 +49,7 @@ struct Q6_K {
   static f16 scale(const std::byte* block) { return load_as<f16>(block + 208); }
   static int sub_scale(const std::byte* block, std::size_t g) { return load_as<std::int8_t>(block + 192 + g); }
 
-  static void decode(const std::byte* block, float* weights) {
-    const float d = to_float(scale(block));
-    for (std::size_t g = 0; g < block_weights / group_weights; ++g) {
-      const float s = d * static_cast<float>(sub_scale(block, g));
-      for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {
-        weights[k] = s * static_cast<float>(code(block, k) - zero_point);
-      }
-    }
-  }
+  static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q6_K>(block, weights); }
 
   // Least-squares scale per group (format/scale_search.hpp), rounded to the block's; then the codes nearest to what
   // those decode to.
