@@ -7,7 +7,6 @@
 
 #include <fmt/format.h>
 
-#include <stilla/base/cores.hpp>
 #include <stilla/base/cpu.hpp>
 #include <stilla/base/error.hpp>
 #include <stilla/base/version.hpp>
@@ -90,6 +89,11 @@ nlohmann::ordered_json feature_words(const stilla::CpuInfo& cpu) {
 
 }  // namespace
 
+const stilla::Cores& machine_cores() {
+  static const stilla::Cores cores = stilla::read_cores();
+  return cores;
+}
+
 std::string cpu_name() {
   std::string name = system_cpu_name();
   const std::size_t first = name.find_first_not_of(" \t"), last = name.find_last_not_of(" \t");
@@ -106,7 +110,7 @@ nlohmann::ordered_json machine_facts() {
   out["architecture"] = architecture_name();
   out["cpu"] = cpu_name();
   out["cpu_features"] = feature_words(stilla::cpu_info());
-  const stilla::Cores cores = stilla::read_cores();
+  const stilla::Cores& cores = machine_cores();
   out["cpus"] = cores.logical;
   out["cores"] = cores.physical;
   out["fast_cores"] = cores.fast;

@@ -7,7 +7,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include <stilla/base/cores.hpp>
+
 namespace program {
+
+// Asked for once.
+const stilla::Cores& machine_cores();
 
 // "AMD Ryzen AI 9 HX 370 w/ Radeon 890M"; on Arm "implementer 0x51, part 0x001" where the system has no name; "unknown" otherwise.
 std::string cpu_name();

@@ -5,12 +5,12 @@
 
 #include <fmt/format.h>
 
-#include <stilla/base/cores.hpp>
 #include <stilla/device_matrix.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/text/builtin_templates.hpp>
 #include <stilla/text/pretokenizer.hpp>
 
+#include "machine.hpp"
 #include "output.hpp"
 
 namespace program {
@@ -229,11 +229,11 @@ void add_text_options(CLI::App& app, TextOptions& options) {
 
 void add_threads_option(CLI::App& app, std::size_t& threads) {
   add_number<std::size_t>(app, "-t,--threads", threads, 1, max_threads,
-                          fmt::format("Threads (default: one for each fast core, here {})", stilla::read_cores().threads()));
+                          fmt::format("Threads (default: one for each fast core, here {})", machine_cores().threads()));
 }
 
 void warn_of_threads(std::size_t threads) {
-  const stilla::Cores cores = stilla::read_cores();
+  const stilla::Cores& cores = machine_cores();
   static bool told = false;
   if (threads > cores.most_threads() && !std::exchange(told, true)) {
     message(fmt::format("{} threads on {} CPU{}: they will wait for each other, and may run many times slower than {}", threads,
@@ -243,7 +243,7 @@ void warn_of_threads(std::size_t threads) {
 
 std::size_t thread_count(std::size_t asked) {
   warn_of_threads(asked);
-  return asked != 0 ? asked : stilla::read_cores().threads();
+  return asked != 0 ? asked : machine_cores().threads();
 }
 
 std::optional<Think> think_mode(std::string_view name) {

@@ -161,16 +161,18 @@ inline Cores read_linux_cores(const std::set<std::size_t>& allowed, const std::s
   const std::string folder = root + "/sys/devices/system/cpu/cpu";
   const std::set<std::size_t> named_fast = parse_cpu_list(first_line(root + "/sys/devices/cpu_core/cpus"));
   const bool names_kinds = !named_fast.empty() && !first_line(root + "/sys/devices/cpu_atom/cpus").empty();
-  const auto capacity = [&](std::size_t cpu) { return number_in(first_line(folder + std::to_string(cpu) + "/cpu_capacity")); };
-  double largest = 0.0;
-  for (const std::size_t cpu : allowed) largest = std::max(largest, capacity(cpu));
+  std::vector<double> capacities;  // of the allowed CPUs, in their order; negative: not told
+  for (const std::size_t cpu : allowed) capacities.push_back(number_in(first_line(folder + std::to_string(cpu) + "/cpu_capacity")));
+  const double largest = capacities.empty() ? 0.0 : *std::max_element(capacities.begin(), capacities.end());
   // Two logical CPUs are one core if they name the same siblings.
   std::set<std::string> cores, fast;
+  auto capacity = capacities.begin();
   for (const std::size_t cpu : allowed) {
+    const double own = *capacity++;
     const std::string siblings = first_line(folder + std::to_string(cpu) + "/topology/thread_siblings_list");
     const std::string core = siblings.empty() ? "cpu" + std::to_string(cpu) : siblings;
     cores.insert(core);
-    if (names_kinds ? named_fast.contains(cpu) : capacity(cpu) < 0.0 || capacity(cpu) > 0.75 * largest) fast.insert(core);
+    if (names_kinds ? named_fast.contains(cpu) : own < 0.0 || own > 0.75 * largest) fast.insert(core);
   }
   Cores out;
   out.logical = std::max<std::size_t>(1, allowed.size());
