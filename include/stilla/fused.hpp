@@ -37,6 +37,7 @@ inline void add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const 
     rms_norm_row(h.row(m), x.row(m), weight, epsilon, x.cols);
     if (quantiser) quantiser->row(m, h.row(m));
   });
+  if (quantiser) quantiser->wide_rows(parallel, [&](std::size_t m) { return h.row(m); });
 }
 
 namespace detail {
@@ -67,7 +68,7 @@ class TaskPieces {
 // rounded = quantise(silu(x * gate.w^T + gate.bias) * (x * up.w^T + up.bias)): two matmuls, silu_mul and quantise. Without
 // `rounded` gate.y is the product. Otherwise it is scratch, as up.y is in any case: the product of many tokens is never in
 // memory as floats, but rounded piece by piece. Both weights have the same shape; with `rounded`, resized to gate.y's shape,
-// their rows are a multiple of 32.
+// their rows are a multiple of 32. If it is mixed, those rows are wide whose input is (quantise_like; contract/wide_row.hpp).
 inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, const MatmulInput& input,
                          ActivationBuffer* rounded, Parallel parallel = {}) {
   const detail::PanelJob gate_job = detail::panel_job(gate, input), up_job = detail::panel_job(up, input);
@@ -88,7 +89,10 @@ inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, con
   const TargetId target = active_target();
   const auto silu_mul_row = detail::row_kernel<SiluMul>(target);
   std::optional<detail::Quantiser> quantiser;
-  if (rounded != nullptr) quantiser.emplace(*rounded, target);
+  if (rounded != nullptr) {
+    quantiser.emplace(*rounded, target);
+    quantiser->take_wide(input.rounded.wide);
+  }
   parallel(tasks, [&](std::size_t task) {
     const std::size_t number = task % steps, first = number * step, begin = first * panel_rows;
     const std::size_t count = std::min(width, gate.w.rows - begin);

@@ -136,7 +136,7 @@ class SharedBest {
       piece.product.w = panels_from(w, task * step, std::min(step, panels - task * step));
       piece.product.y = {block, rows, piece.product.w.rows};
       if (bias != nullptr) piece.product.bias = bias + first;
-      piece.run(piece, 0, piece.product.w.panels());
+      piece.run_rows(0, piece.product.w.panels());
 
       const auto begin = std::lower_bound(also.begin(), also.end(), first);
       const auto end = std::lower_bound(begin, also.end(), first + piece.product.w.rows);

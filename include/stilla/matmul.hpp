@@ -7,10 +7,10 @@
 //   stilla::quantise(x8, x);                      // once per input, shared by every matrix that takes it
 //   stilla::matmul(y, w, x8.view(), bias);        // any M; decode is M = 1
 //
-// Quantised weights take activations rounded to 8 or 16 bits (ActivationBuffer's argument), float weights (F32, F16, BF16,
-// BFP16EBS8) take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are the same on every target,
-// for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to 400 KB of each
-// thread's stack.
+// Quantised weights take activations rounded to 8 or 16 bits, or some rows of each (ActivationBuffer's argument); float weights (F32,
+// F16, BF16, BFP16EBS8) take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are the same
+// on every target, for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to
+// 400 KB of each thread's stack.
 #pragma once
 
 #include <algorithm>
@@ -75,6 +75,7 @@ struct PanelJob {
   Function run = nullptr;  // null for an unknown format
   MatmulProduct product;
   MatmulInput input;
+  bool takes_rounded = false;
   std::size_t panel_bytes = 0;
   std::size_t step = 1;    // panels of a task
   std::size_t tokens = 0;  // likewise
@@ -83,12 +84,12 @@ struct PanelJob {
 
   void run_task(std::size_t task) const {
     const std::size_t first = task % steps * step, panels = product.w.panels(), last = std::min(first + step, panels);
-    if (tasks == steps) return run(*this, first, last);
+    if (tasks == steps) return run_rows(first, last);
     const std::size_t m = task / steps * tokens, count = std::min(tokens, product.y.rows - m);
     PanelJob job = *this;
     job.product.y = product.y.rows_from(m, count);
     job.input = input.rows_from(m, count);
-    run(job, first, last);
+    job.run_rows(first, last);
   }
 
   // y alone: the columns from panel `first` on, of the tokens from m on.
@@ -99,7 +100,40 @@ struct PanelJob {
     job.product.w.data += first * panel_bytes;
     job.product.w.rows = y.cols;
     if (product.bias != nullptr) job.product.bias += first * panel_rows;
-    run(job, 0, job.product.w.panels());
+    job.run_rows(0, job.product.w.panels());
+  }
+
+  // Panels [first, last), all rows. Wide rows of mixed activations are multiplied again, while the weights are in the cache, and what
+  // they were as rows of 8 bits is overwritten: by the contract every row has the bits that it has alone.
+  void run_rows(std::size_t first, std::size_t last) const {
+    const std::size_t count = takes_rounded ? input.rounded.wide.count() : 0;
+    if (count == 0) return run(*this, first, last);
+    if (count == product.y.rows) {  // one token, mostly
+      PanelJob job = *this;
+      job.input.rounded = input.rounded.wide.matrix(0, count);
+      return run(job, first, last);
+    }
+    run(*this, first, last);
+    for (std::size_t p = first; p < last; p += panels_at_once) {
+      for (std::size_t i = 0; i < count; i += wide_at_once) {
+        run_wide(p, std::min(panels_at_once, last - p), i, std::min(wide_at_once, count - i));
+      }
+    }
+  }
+
+ private:
+  static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // 12 KB of results
+
+  // Panels [p, p + panels), wide rows [i, i + rows).
+  void run_wide(std::size_t p, std::size_t panels, std::size_t i, std::size_t rows) const {
+    alignas(cache_line_bytes) float results[wide_at_once * panels_at_once * panel_rows];
+    const std::size_t begin = p * panel_rows, columns = std::min(panels * panel_rows, product.w.rows - begin);
+    PanelJob job = *this;
+    job.input.rounded = input.rounded.wide.matrix(i, rows);
+    const Matrix y(results, rows, columns);
+    job.product = {y, panels_from(product.w, p, panels), product.bias == nullptr ? nullptr : product.bias + begin};
+    run(job, 0, panels);
+    for (std::size_t r = 0; r < rows; ++r) std::copy_n(y.row(r), columns, product.y.row(input.rounded.wide.row(i + r)) + begin);
   }
 };
 
@@ -141,6 +175,7 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
   if (product.w.layout == Rows16K4::id) job.run = panel_function(target, product.w.format);
   if (job.run == nullptr) return job;  // without tasks
   stilla::with_format(product.w.format, [&](auto tag) {
+    job.takes_rounded = QuantisedFormat<decltype(tag)>;
     job.panel_bytes = PanelLayout<decltype(tag)>::panel_bytes(product.w.cols);
     job.step = panels_per_task(job.panel_bytes);
     job.tokens = QuantisedFormat<decltype(tag)> ? activation_form(target).tokens_per_task(input.rounded) : product.y.rows;

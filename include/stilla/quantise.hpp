@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations to integers of 8 or 16 bits, as quantised weights take them: once per input, for all matrices that take it.
+// Activations to integers of 8 or 16 bits, or some rows of each, as quantised weights take them: once per input, for all matrices
+// that take it.
 // The rounding is fixed by contract/activation_q8.hpp. (Weights are rounded by encode_rows in format/encode_rows.hpp.)
 //
 //   stilla::ActivationBuffer x8;
@@ -15,6 +16,7 @@
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/contract/activation_q8.hpp>
+#include <stilla/contract/wide_row.hpp>
 #include <stilla/row_kernels.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -28,7 +30,7 @@ class Quantiser {
  public:
   // An arrangement in `out` that was meant for another target is given up.
   Quantiser(ActivationBuffer& out, TargetId target)
-      : out_(out), kernel_(row_kernel<QuantiseQ8>(target)), form_(activation_form(target)) {
+      : out_(out), target_(target), kernel_(row_kernel<QuantiseQ8>(target)), form_(activation_form(target)) {
     out.keep_arrangement_of(form_.id);
   }
 
@@ -39,6 +41,7 @@ class Quantiser {
     kernel_(out_.row_values(m) + first, out_.row_scales(m) + block, out_.row_sums(m) + 2 * block,
             out_.row_scaled_sums(m) + block, x, blocks, low == nullptr ? nullptr : low + first);
     if (out_.has_arrangement() && count != 0) form_.arrange(out_.arranged(), out_.view(), m, block, blocks);
+    of_wide(m, [&](const Quantiser& wide, std::size_t i) { wide.columns(i, x, first, count); });
   }
 
   // Rounds the scaled sums of row m, when all its columns are done.
@@ -48,17 +51,48 @@ class Quantiser {
       out_.row_rounded_sums(m)[i] = round_sums(out_.row_scaled_sums(m) + i * RoundedSums::blocks);
     }
     if (out_.has_arrangement()) form_.arrange_sums(out_.arranged(), out_.view(), m);
+    of_wide(m, [&](const Quantiser& wide, std::size_t i) { wide.finish_row(i); });
   }
 
+  // A whole row, which the row rule of mixed activations is asked about.
   void row(std::size_t m, const float* x) const {
     columns(m, x, 0, out_.cols());
     finish_row(m);
+    if (out_.is_mixed()) out_.mark_row(m, is_wide_row(out_.row_values(m), out_.row_scales(m), out_.cols() / activation_block));
+  }
+
+  // When all rows are done: rounds the wide ones of mixed activations to 16 bits. floats(m): what row m was rounded from.
+  template <class Floats>
+  void wide_rows(Parallel parallel, Floats&& floats) const {
+    if (!out_.is_mixed()) return;
+    out_.collect_wide(form_.id);
+    const WideRows wide = out_.wide_rows();
+    if (wide.count() == 0) return;
+    const Quantiser to_sixteen(out_.wide(), target_);
+    parallel(wide.count(), [&](std::size_t i) { to_sixteen.row(i, floats(wide.row(i))); });
+  }
+
+  // Before any row, instead of the row rule: of mixed activations the rows that are wide in `like` will be. columns() and
+  // finish_row() then round them to 16 bits as well.
+  void take_wide(const WideRows& like) {
+    if (!out_.is_mixed()) return;
+    out_.take_wide(like, form_.id);
+    wide_ = out_.wide_rows();
   }
 
  private:
+  // f(quantiser of the wide rows, i) if row m is wide row i.
+  template <class F>
+  void of_wide(std::size_t m, F&& f) const {
+    if (wide_.count() == 0) return;
+    if (const std::size_t i = wide_.find(m); i != wide_.count()) f(Quantiser(out_.wide(), target_), i);
+  }
+
   ActivationBuffer& out_;
+  TargetId target_;
   QuantiseQ8Function kernel_;
   ActivationFormFunctions form_;
+  WideRows wide_ = {};  // that were taken over
 };
 
 }  // namespace detail
@@ -68,6 +102,19 @@ class Quantiser {
   if (!out.resize(x.rows, x.cols)) return false;
   const detail::Quantiser quantiser(out, active_target());
   parallel(x.rows, [&](std::size_t m) { quantiser.row(m, x.row(m)); });
+  quantiser.wide_rows(parallel, [&](std::size_t m) { return x.row(m); });
+  return true;
+}
+
+// The same without the row rule: in mixed `out` those rows are wide that are in `like`, whose rows are as many.
+[[nodiscard]] inline bool quantise_like(ActivationBuffer& out, ConstMatrix x, const WideRows& like, Parallel parallel = {}) {
+  if (!out.resize(x.rows, x.cols)) return false;
+  detail::Quantiser quantiser(out, active_target());
+  quantiser.take_wide(like);
+  parallel(x.rows, [&](std::size_t m) {
+    quantiser.columns(m, x.row(m), 0, x.cols);
+    quantiser.finish_row(m);
+  });
   return true;
 }
 
