@@ -101,6 +101,9 @@ struct ModelOptions {
   std::size_t threads = 0;  // 0: what suits the machine
   bool verbose = false;
 };
+// The values of --activations: int8, int16, mixed.
+std::string_view activations_name(stilla::ActivationBits bits);
+std::optional<stilla::ActivationBits> activations_named(std::string_view name);
 void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
 void add_pretokenizer_option(CLI::App& app, std::string& name);

@@ -26,8 +26,8 @@ class ActivationBuffer {
   ActivationBuffer& operator=(ActivationBuffer&&) noexcept;
   ~ActivationBuffer();
 
-  // Room for `rows` rows of `cols` values, none of them wide; false, and nothing done, when memory is short. There is room too for
-  // the arrangement that the active target wants of so many rows, unless memory is short: without it matmuls only take longer.
+  // Room for `rows` rows of `cols` values, none of them wide; false, and nothing done, when memory is short. There is room too
+  // for the arrangement that the active target wants of so many rows, unless memory is short: without it matmuls only take longer.
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) {
     const std::size_t most_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);  // of 16 bytes a value
     if (most_rows < 16 || rows > most_rows - 16) return false;
@@ -83,9 +83,9 @@ class ActivationBuffer {
     if (has_arrangement() && !(form_ == form)) parts_.arranged_bytes = 0;
   }
 
-  // Of mixed activations. Each row is marked, by any thread; then collect_wide() makes room for the wide ones, in order, in a buffer
-  // of their own, with an arrangement for no other target than `form`. Or take_wide() does so for the rows that are wide elsewhere.
-  // view() names them from then on.
+  // Of mixed activations. Each row is marked, by any thread; then collect_wide() makes room for the wide ones, in order, in a
+  // buffer of their own, with an arrangement for no other target than `form`. Or take_wide() does so for the rows that are wide
+  // elsewhere. view() names them from then on.
   void mark_row(std::size_t m, bool is_wide);
   void collect_wide(TargetId form);
   void take_wide(const WideRows& like, TargetId form);

@@ -7,9 +7,9 @@
 //   stilla::quantise(x8, x);                      // once per input, shared by every matrix that takes it
 //   stilla::matmul(y, w, x8.view(), bias);        // any M; decode is M = 1
 //
-// Quantised weights take activations rounded to 8 or 16 bits, or some rows of each (ActivationBuffer's argument); float weights (F32,
-// F16, BF16, BFP16EBS8) take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are the same
-// on every target, for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to
+// Quantised weights take activations rounded to 8 or 16 bits, or some rows of each (ActivationBuffer's argument); float weights
+// (F32, F16, BF16, BFP16EBS8) take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are
+// the same on every target, for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to
 // 400 KB of each thread's stack.
 #pragma once
 
@@ -103,8 +103,8 @@ struct PanelJob {
     job.run_rows(0, job.product.w.panels());
   }
 
-  // Panels [first, last), all rows. Wide rows of mixed activations are multiplied again, while the weights are in the cache, and what
-  // they were as rows of 8 bits is overwritten: by the contract every row has the bits that it has alone.
+  // Panels [first, last), all rows. Wide rows of mixed activations are multiplied again, while the weights are in the cache, and
+  // what they were as rows of 8 bits is overwritten: by the contract every row has the bits that it has alone.
   void run_rows(std::size_t first, std::size_t last) const {
     const std::size_t count = takes_rounded ? input.rounded.wide.count() : 0;
     if (count == 0) return run(*this, first, last);

@@ -20,7 +20,7 @@ using namespace stilla;
 constexpr std::array<std::uint32_t, 3> ids = {7, 0, 99};
 
 SessionKind kind_of(KvType type) {
-  return {.model = 5, .vocabulary = 100, .context = 300, .activation_bits = 8, .shape = {1, 1, 16, type}};
+  return {.model = 5, .vocabulary = 100, .context = 300, .activations = ActivationBits::eight, .shape = {1, 1, 16, type}};
 }
 
 KvType type_in(std::span<const std::byte> bytes) {

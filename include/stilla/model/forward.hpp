@@ -63,8 +63,9 @@ namespace stilla { inline namespace STILLA_ABI {
 
 // What inputs of quantised matrices are rounded to unless somebody chooses. Below a billion weights 16 bits: rounding to 8
 // moves the logits of small models more than their 4-bit weights should be charged with (README, fidelity), and they are
-// fast anyway. From there on 8 bits, as everywhere else in this field: a prompt takes half the time. The head's input has 16
-// in any case: its errors are the logits' own (with 8 they were a quarter of KL on a 0.5B), and its weights come from memory.
+// fast anyway. From there on 8 bits, as everywhere else in this field, because a prompt takes half the time; but tokens with
+// massive activations keep 16, which takes a tenth of KL and a hundredth of the time (contract/wide_row.hpp). The head's input
+// has 16 in any case: its errors are the logits' own (with 8 they were a quarter of KL on a 0.5B), and its weights come from memory.
 inline ActivationBits default_activations(const Model& model) {
   std::size_t weights = 0;
   for (const LayerWeights& w : model.layers()) {
@@ -72,7 +73,7 @@ inline ActivationBits default_activations(const Model& model) {
       weights += linear->weight.view().rows * linear->weight.view().cols;
     }
   }
-  return weights < 1000000000 ? ActivationBits::sixteen : ActivationBits::eight;
+  return weights < 1000000000 ? ActivationBits::sixteen : ActivationBits::mixed;
 }
 
 // Sees the inputs of a layer's matrices, as floats before they are rounded: one row for each token.
@@ -230,8 +231,7 @@ class Session {
   }
 
   SessionKind kind() const {
-    return {model_->identity(), model_->config().vocabulary, context(),
-            activations() == ActivationBits::eight ? 8u : 16u, cache_.shape()};
+    return {model_->identity(), model_->config().vocabulary, context(), activations(), cache_.shape()};
   }
 
   // sink(number of rows) is called when rows that are wanted stand in logits_ or top_.
@@ -416,7 +416,7 @@ class Session {
         if (rotated.down && !down.transforms_input) {
           parallel_(gate.rows, [&](std::size_t m) { down_rotation_.rotate(gate.row(m)); });
         }
-        if (round_down != nullptr) (void)quantise(rounded_ffn_, gate, parallel_);
+        if (round_down != nullptr) (void)quantise_like(rounded_ffn_, gate, ffn_input.rounded.wide, parallel_);
       }
       if (Status s = project(std::array{down}, {gate, rounded_ffn_.view()}); !s) return s;
       residual = &h;
