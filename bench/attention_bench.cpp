@@ -70,7 +70,7 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
   std::size_t layer = 0;
   Rates rates(state, threads, mac_loops(target.name).f32);
   for (auto _ : state) {
-    attention(Matrix(out.data(), M, width), ConstMatrix(queries.data(), M, width), *cache, layer, positions - M,
+    (void)attention(Matrix(out.data(), M, width), ConstMatrix(queries.data(), M, width), *cache, layer, positions - M,
               model.n_heads, scratch.data(), pool, {&tables, bias.data()});
     benchmark::ClobberMemory();
     layer = (layer + 1) % model.layers;

@@ -203,9 +203,17 @@ class KvCache {
     return other;
   }
 
+  // Positions that there is room for.
+  std::size_t reserved() const { return chunks_.size() * kv_chunk; }
+
   // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Different layers or
-  // tiles of 16 positions may be stored from different threads.
-  void store(std::size_t layer, std::size_t position, const float* key, const float* value) {
+  // tiles of 16 positions may be stored from different threads. An error, and nothing stored, at a layer or position that there
+  // is none of, and where reserve() would first have to copy what another cache has too.
+  Status store(std::size_t layer, std::size_t position, const float* key, const float* value) {
+    if (layer >= shape_.layers || position / kv_chunk >= chunks_.size() || position / kv_chunk < shared_) {
+      return Error{ErrorKind::bad_argument, concat("KvCache::store: layer ", layer, ", position ", position, ": reserved are ", shape_.layers,
+                                                   " layers and positions ", shared_ * kv_chunk, " to ", reserved())};
+    }
     std::byte* chunk = chunks_[position / kv_chunk]->data() + layer * shape_.heads * shape_.head_bytes();
     const std::size_t D = shape_.head_dim;
     with_kv_type(shape_.type, [&](auto element) {
@@ -214,6 +222,7 @@ class KvCache {
         detail::store_in_chunk<E>(chunk + g * shape_.head_bytes(), shape_.padded_dim(), position % kv_chunk, key + g * D, value + g * D, D);
       }
     });
+    return success();
   }
 
   // Declares positions [0, count) stored: forward after a step, back to undo one. Later positions are forgotten.

@@ -14,6 +14,7 @@
 
 // Types, targets, threads.
 #include <stilla/base/aligned.hpp>
+#include <stilla/base/check.hpp>
 #include <stilla/base/config.hpp>
 #include <stilla/base/cpu.hpp>
 #include <stilla/base/error.hpp>
@@ -35,6 +36,7 @@
 #include <stilla/format/format.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/head.hpp>
+#include <stilla/import_activations.hpp>
 #include <stilla/key_bias.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/layout/pack.hpp>

@@ -111,7 +111,9 @@ struct ArrangedActivations {
   bool has_low = false;       // 16 bits
 };
 
-// Somebody's rounded activations. K is a multiple of 32; any alignment.
+// Somebody's rounded activations. K is a multiple of 32; any alignment. Whoever fills the arrays by hand keeps to what stands above:
+// values of 8 bits are -127 .. 127, and sums are the values'. Scales that are no powers of two are taken, a few tokens at a time,
+// which makes prompts slow; import_activations() (import_activations.hpp) does better for integers that were rounded elsewhere.
 struct ActivationQ8 {
   const std::int8_t* values = nullptr;
   const float* scales = nullptr;
@@ -122,6 +124,8 @@ struct ActivationQ8 {
   std::size_t cols = 0;  // K
   const std::int8_t* low = nullptr;  // null: 8 bits
   ArrangedActivations arranged = {};
+  const float* row_factors = nullptr;  // [M], beside the scales, of any value: rows of products are multiplied by them. Null: none
+  bool is_checked = false;  // filled by quantise() or import_activations(), whose scales and values all kernels take
 
   std::size_t blocks() const { return cols / activation_block; }
   const std::int8_t* row_values(std::size_t m) const { return values + m * cols; }
@@ -137,7 +141,8 @@ struct ActivationQ8 {
     ArrangedActivations arranged_from = arranged;
     arranged_from.first += begin;
     return {row_values(begin), row_scales(begin), row_sums(begin), row_scaled_sums(begin), row_rounded_sums(begin),
-            count,             cols,              low_from,        arranged_from};
+            count,             cols,              low_from,        arranged_from,
+            row_factors == nullptr ? nullptr : row_factors + begin, is_checked};
   }
 
   // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.
