@@ -34,6 +34,7 @@
 #include <stilla/attention.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/format/weight_arrays.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/head.hpp>
 #include <stilla/import_activations.hpp>
