@@ -158,7 +158,7 @@ TEST(Check, AttentionAndCache) {
   EXPECT_TRUE(refused(attend(1, 4, 3 * D), "queries is 1 x 96, expected 1 x 128"));
   EXPECT_TRUE(refused(attend(1, 4, 4 * D, 2), "layer 2 of a cache of 2"));
   EXPECT_TRUE(refused(attend(2, 4, 4 * D, 0, 255), "257 positions, the cache has room for 256"));
-  const AttentionJob job{matrix(1, D), matrix(1, D, 2048), &*cache, 0, 0, 1};
+  const AttentionJob job{matrix(1, D), matrix(1, D, 2048), cache->view(), 0, 0, 1};
   EXPECT_EQ(attention_tasks(job), 0u);
 
   // A position of which another cache knows.

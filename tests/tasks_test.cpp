@@ -146,7 +146,7 @@ TEST(Tasks, Attention) {
         for (const std::size_t nth : worker_counts) {
           std::vector<float> out2(M * width);
           with_workers(nth, [&](const Worker& w) {
-            const AttentionJob job{Matrix(out2.data(), M, width), ConstMatrix(q.data(), M, width), &*cache, 0, before, heads,
+            const AttentionJob job{Matrix(out2.data(), M, width), ConstMatrix(q.data(), M, width), cache->view(), 0, before, heads,
                                    has_scratch ? scratch.data() : nullptr};
             w.stripe(attention_tasks(job), [&](std::size_t t) { attention_run(job, t); });
             w.barrier();
