@@ -41,7 +41,7 @@ KvCache* filled_cache(const ModelShape& model, KvType type, std::size_t position
   for (std::size_t layer = 0; layer < model.layers; ++layer) {
     for (std::size_t p = 0; p < positions; ++p) {
       const std::size_t turn = p % (model.n_kv_heads * head_dim);
-      fresh->store(layer, p, row.data() + turn, row.data() + turn / 2);
+      (void)fresh->store(layer, p, row.data() + turn, row.data() + turn / 2);
     }
   }
   fresh->set_size(positions);
