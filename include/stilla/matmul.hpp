@@ -28,6 +28,7 @@
 #include <stilla/contract/matmul.hpp>
 #include <stilla/dispatch.hpp>
 #include <stilla/layout/pack.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/quantise.hpp>
 #if STILLA_COMPILE_KERNELS
 #include <stilla/all_targets/matmul.hpp>

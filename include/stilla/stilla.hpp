@@ -43,6 +43,7 @@
 #include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/rope.hpp>
 #include <stilla/sampling.hpp>
 #include <stilla/sampling/lookup.hpp>

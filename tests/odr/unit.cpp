@@ -12,7 +12,7 @@
 #include <stilla/matmul.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/norm.hpp>
-#include <stilla/layout/pack.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/base/thread_pool.hpp>
 
 namespace {

@@ -32,8 +32,8 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/float_formats.hpp>
-#include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
+#include <stilla/pack.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 

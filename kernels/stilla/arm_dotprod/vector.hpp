@@ -81,6 +81,24 @@ STILLA_INLINE void loads_stay() {
 }
 STILLA_INLINE Int load(const void* from) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(from))); }
 STILLA_INLINE void store(void* to, Int x) { vst1q_u8(static_cast<std::uint8_t*>(to), as_u8(x)); }
+// Packing: column[i] has, of each of `lanes` rows `stride` bytes apart, the bytes 4i .. 4i + 3 from `rows` on.
+STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
+  const Int a = load(rows), b = load(rows + stride), c = load(rows + 2 * stride), d = load(rows + 3 * stride);
+  const Int ac = vzip1q_s32(a, c), bd = vzip1q_s32(b, d), ac_high = vzip2q_s32(a, c), bd_high = vzip2q_s32(b, d);
+  column[0] = vzip1q_s32(ac, bd);
+  column[1] = vzip2q_s32(ac, bd);
+  column[2] = vzip1q_s32(ac_high, bd_high);
+  column[3] = vzip2q_s32(ac_high, bd_high);
+}
+// The lowest byte, or half, of each lane.
+STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
+  vst1_u8(reinterpret_cast<std::uint8_t*>(to), vreinterpret_u8_s16(vmovn_s32(x)));
+}
+STILLA_INLINE void store_low_bytes(std::byte* to, Int x) {
+  const int16x4_t halves = vmovn_s32(x);
+  const std::uint32_t bytes = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0);
+  std::memcpy(to, &bytes, sizeof bytes);
+}
 STILLA_INLINE Int first_of_pairs(const std::int32_t* pairs) { return vuzp1q_s32(vld1q_s32(pairs), vld1q_s32(pairs + lanes)); }
 STILLA_INLINE Int second_of_pairs(const std::int32_t* pairs) { return vuzp2q_s32(vld1q_s32(pairs), vld1q_s32(pairs + lanes)); }
 STILLA_INLINE Int broadcast4(const void* from) {  // four bytes

@@ -36,6 +36,11 @@
 //   keep(x)                    x, which the compiler is to compute here and hold in a register
 //   loads_stay()               no load moves past this, where compilers would load more ahead than fits the registers
 //
+//   For packing (pack_panel-inl.hpp):
+//   load_columns(rows, stride, column)   16 bytes of each of `lanes` rows, `stride` bytes apart, turned: column[i], i = 0 .. 3, has in
+//                              each lane the bytes 4i .. 4i + 3 of the lane's row
+//   store_low_bytes(to, x)  store_low_halves(to, x)   the lowest 8, or 16, bits of each lane, side by side
+//
 //   zero()  set(f)  load_floats(from)  store_floats(to, x)
 //   add sub mul                rounded once, as IEEE 754 says
 //   fused_multiply_add(a, b, c)          a * b + c, rounded once
