@@ -4,7 +4,7 @@
 # of include/stilla/c_api.h are visible from outside.
 find_package(Threads REQUIRED)
 
-add_library(stilla_c_objects OBJECT kernels/compiled/c_api/ops.cpp kernels/compiled/c_api/model.cpp)
+add_library(stilla_c_objects OBJECT c_api/ops.cpp c_api/model.cpp)
 set_target_properties(stilla_kernels stilla_c_objects PROPERTIES
   POSITION_INDEPENDENT_CODE ON
   CXX_VISIBILITY_PRESET hidden
@@ -33,6 +33,6 @@ else()
 endif()
 # What the standard library's templates bring along would be visible otherwise.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
-  target_link_options(stilla_c_shared PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/kernels/compiled/c_api/exports.map")
-  set_target_properties(stilla_c_shared PROPERTIES LINK_DEPENDS "${PROJECT_SOURCE_DIR}/kernels/compiled/c_api/exports.map")
+  target_link_options(stilla_c_shared PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/c_api/exports.map")
+  set_target_properties(stilla_c_shared PROPERTIES LINK_DEPENDS "${PROJECT_SOURCE_DIR}/c_api/exports.map")
 endif()
