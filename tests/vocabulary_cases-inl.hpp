@@ -231,6 +231,8 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
   CHECK(as_bits(as_floats(load(x))), "as_floats");
   for (std::size_t i = 0; i < n; ++i) want_floats[i] = to_float(f16{static_cast<std::uint16_t>(half(a, i))});
   CHECK_FLOATS(load_f16(reinterpret_cast<const std::byte*>(a)), "load_f16");
+  for (std::size_t i = 0; i < n; ++i) want_floats[i] = to_float(bf16{static_cast<std::uint16_t>(half(a, i))});
+  CHECK_FLOATS(load_bf16(reinterpret_cast<const std::byte*>(a)), "load_bf16");
   EACH_FLOAT(static_cast<float>(static_cast<std::int8_t>(byte(a, i))));
   CHECK_FLOATS(load_s8(reinterpret_cast<const std::byte*>(a)), "load_s8");
   bool nan = false, none = false;

@@ -50,6 +50,8 @@ struct Budget {
   static constexpr std::size_t minimum_vectors = 1;
   static constexpr std::size_t chunk_k = 2048;
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
+  // 6 tokens x 4 vectors are 24 sums; with 4 weights and an activation 29 of the 32 registers.
+  static constexpr std::size_t float_tokens = 6, float_vectors = 30, float_panels_of_one = 4, float_chunk_k = 192;
 };
 
 STILLA_INLINE int8x16_t as_s8(Int x) { return vreinterpretq_s8_s32(x); }
@@ -217,6 +219,9 @@ STILLA_INLINE bool any_zero(Float x) { return vmaxvq_u32(vceqzq_f32(x)) != 0; }
 // yes in the lanes where x is 0, no elsewhere.
 STILLA_INLINE Int where_zero(Float x, Int yes, Int no) { return vbslq_s32(vceqzq_f32(x), yes, no); }
 STILLA_INLINE Float to_floats(Int x) { return vcvtq_f32_s32(x); }
+STILLA_INLINE Float load_bf16(const std::byte* from) {
+  return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const std::uint16_t*>(from)), 16));
+}
 STILLA_INLINE Float load_f16(const std::byte* from) {
   return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(from))));
 }

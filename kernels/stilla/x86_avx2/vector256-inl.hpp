@@ -24,6 +24,8 @@ struct Budget {
   // Against 2 sets, where each tile had token blocks of its own, 6 sets that share them took 0.89 of the time with 8960 columns
   // (AVX-VNNI, Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
+  // 6 tokens x 2 vectors are 12 sums, enough for two multiply-adds of latency 4 a cycle; with 2 weights and 1 broadcast 15 registers.
+  static constexpr std::size_t float_tokens = 6, float_vectors = 14, float_panels_of_one = 4, float_chunk_k = 192;
 };
 
 STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
@@ -144,6 +146,9 @@ STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
 STILLA_INLINE Float to_floats(Int x) { return _mm256_cvtepi32_ps(x); }
 STILLA_INLINE Float load_f16(const std::byte* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+STILLA_INLINE Float load_bf16(const std::byte* from) {
+  return as_floats(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))), 16));
 }
 STILLA_INLINE Float load_s8(const std::byte* from) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));

@@ -49,6 +49,8 @@ struct Budget {
   // Against 2 sets, where each tile had token blocks of its own, 3 sets that share them took 0.97 of the time with 8960 columns
   // (Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 1 : 3;
+  // 8 tokens x 3 vectors are 24 sums; with 3 weights 27 registers, the activations are operands in memory.
+  static constexpr std::size_t float_tokens = 8, float_vectors = 30, float_panels_of_one = 8, float_chunk_k = 192;
 };
 
 STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
@@ -193,6 +195,9 @@ STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
 STILLA_INLINE Float to_floats(Int x) { return _mm512_cvtepi32_ps(x); }
 STILLA_INLINE Float load_f16(const std::byte* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+STILLA_INLINE Float load_bf16(const std::byte* from) {
+  return as_floats(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))), 16));
 }
 STILLA_INLINE Float load_s8(const std::byte* from) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));

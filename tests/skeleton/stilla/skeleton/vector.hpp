@@ -182,6 +182,11 @@ STILLA_INLINE Float load_f16(const std::byte* from) {
   for (std::size_t i = 0; i < lanes; ++i) r.v[i] = to_float(load_as<f16>(from + 2 * i));
   return r;
 }
+STILLA_INLINE Float load_bf16(const std::byte* from) {
+  Float r;
+  for (std::size_t i = 0; i < lanes; ++i) r.v[i] = to_float(load_as<bf16>(from + 2 * i));
+  return r;
+}
 STILLA_INLINE Float load_s8(const std::byte* from) {
   Float r;
   for (std::size_t i = 0; i < lanes; ++i) r.v[i] = static_cast<float>(static_cast<std::int8_t>(from[i]));
