@@ -112,7 +112,9 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
       break;
     }
     const std::uint64_t room = std::min<std::uint64_t>(most - result.tokens, stilla::Decoder::no_limit);
-    const std::uint32_t id = value_of(decoder_.choose(static_cast<std::size_t>(room)));
+    const stilla::Result<std::uint32_t> chosen = decoder_.choose(static_cast<std::size_t>(room));
+    if (!chosen) fail(exit_failed, chosen.error().message);
+    const std::uint32_t id = *chosen;
     if (tokenizer_->is_end_of_generation(id)) {
       result.reason = StopReason::end_of_text;
       ++result.tokens;

@@ -88,7 +88,7 @@ class Decoder {
     }
     const std::optional<std::uint32_t> id =
         candidates_.empty() ? sampler_.sample(logits_[right_]) : sampler_.sample_from(candidates_[right_]);
-    if (!id) return Error{ErrorKind::bad_argument, "the model's logits are not numbers: its weights may be damaged"};
+    if (!id) return Error{ErrorKind::refused_file, "the model's logits are not numbers: its weights may be damaged"};
     return *id;
   }
 
