@@ -112,6 +112,7 @@ class Session {
   std::size_t size() const { return ids_.size(); }
   std::span<const std::uint32_t> ids() const { return ids_; }
   std::size_t context() const { return options_.context; }
+  std::size_t batch() const { return options_.window == 0 ? options_.batch : options_.window; }  // most tokens evaluated at once
   ActivationBits activations() const { return rounded_.bits(); }
   const KvCache& cache() const { return cache_; }
 
