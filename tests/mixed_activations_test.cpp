@@ -131,7 +131,7 @@ struct Rounded {
 
 std::vector<float> product(const PackedView& w, const ActivationQ8& x, const float* bias, Parallel parallel = {}) {
   std::vector<float> y(x.rows * w.rows, -1.0f);
-  matmul(Matrix(y.data(), x.rows, w.rows), w, x, bias, parallel);
+  EXPECT_TRUE(matmul(Matrix(y.data(), x.rows, w.rows), w, x, bias, parallel));
   return y;
 }
 
@@ -204,7 +204,8 @@ TEST(MixedActivations, BesideFloatWeights) {
   ASSERT_NE(rounded.mixed.view().wide.count(), 0u);
   std::vector<float> y[2] = {std::vector<float>(M * N), std::vector<float>(M * N)}, expected(M * N);
   const MatmulInput input{ConstMatrix(x.data(), M, K), rounded.mixed.view()};
-  matmul(std::array{MatmulProduct{Matrix(y[0].data(), M, N), quantised}, MatmulProduct{Matrix(y[1].data(), M, N), floats}}, input);
+  EXPECT_TRUE(matmul(
+      std::array{MatmulProduct{Matrix(y[0].data(), M, N), quantised}, MatmulProduct{Matrix(y[1].data(), M, N), floats}}, input));
   EXPECT_TRUE(same_bits(y[0], product(quantised, rounded.mixed.view(), nullptr)));
   ActivationBuffer unused;
   ASSERT_TRUE(matmul(Matrix(expected.data(), M, N), floats, input.x, unused));
@@ -236,7 +237,7 @@ TEST(MixedActivations, GatedMatmul) {
       const ActivationQ8 input = rounded.mixed.view();
       std::vector<float> g = product(gate, input, nullptr);
       const std::vector<float> u = product(up, input, nullptr);
-      silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N));
+      ASSERT_TRUE(silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N)));
       ActivationBuffer eight, sixteen(ActivationBits::sixteen), found(ActivationBits::mixed);
       ASSERT_TRUE(quantise(eight, ConstMatrix(g.data(), M, N)) && quantise(sixteen, ConstMatrix(g.data(), M, N)));
       const auto expect_wide_rows_of_input = [&] {
@@ -253,9 +254,9 @@ TEST(MixedActivations, GatedMatmul) {
         std::vector<float> y(M * N), scratch(M * N);
         const MatmulProduct of_gate{Matrix(y.data(), M, N), gate}, of_up{Matrix(scratch.data(), M, N), up};
         ASSERT_TRUE(found.resize(M, N));
-        gated_matmul(of_gate, of_up, {{}, input}, &found, parallel);
+        ASSERT_TRUE(gated_matmul(of_gate, of_up, {{}, input}, &found, parallel));
         expect_wide_rows_of_input();
-        gated_matmul(of_gate, of_up, {{}, input}, nullptr, parallel);
+        ASSERT_TRUE(gated_matmul(of_gate, of_up, {{}, input}, nullptr, parallel));
         EXPECT_TRUE(same_bits(y, g));
         ASSERT_TRUE(quantise_like(found, ConstMatrix(g.data(), M, N), input.wide, parallel));
         expect_wide_rows_of_input();
@@ -272,7 +273,7 @@ TEST(MixedActivations, AddNormQuantise) {
     std::vector<float> x = spiky(12, M, K, pattern.is_wide), h(M * K);
     ActivationBuffer expected(ActivationBits::mixed), found(ActivationBits::mixed);
     ASSERT_TRUE(found.resize(M, K));
-    add_norm_quantise(Matrix(h.data(), M, K), Matrix(x.data(), M, K), nullptr, weight.data(), 1e-6f, &found, pool);
+    ASSERT_TRUE(add_norm_quantise(Matrix(h.data(), M, K), Matrix(x.data(), M, K), nullptr, weight.data(), 1e-6f, &found, pool));
     ASSERT_TRUE(quantise(expected, ConstMatrix(h.data(), M, K)));
     expect_same(found.view(), expected.view());
   });

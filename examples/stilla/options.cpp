@@ -187,6 +187,13 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
   app.add_flag("-v,--verbose", options.verbose, "Say which target runs which weights, and the seed");
 }
 
+void add_draft_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("--draft", options.draft,
+                 "A small model with the same vocabulary, say the 1.5B beside the 14B: it guesses tokens, the model checks several at "
+                 "once; the same text, sooner, where guesses are right often enough, and no slower where they are not")
+      ->type_name("FILE");
+}
+
 void add_text_options(CLI::App& app, TextOptions& options) {
   constexpr auto most_tokens = std::numeric_limits<std::int64_t>::max();
   add_number<std::int64_t>(app, "-n,--predict", options.limit, -1, most_tokens,

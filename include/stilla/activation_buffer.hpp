@@ -21,24 +21,29 @@ namespace stilla { inline namespace STILLA_ABI {
 // Mixed activations have all rows with 8 bits here, and the wide ones once more with 16 in a buffer behind it.
 class ActivationBuffer {
  public:
-  explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : bits_(bits) {}
+  explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : wanted_bits_(bits), bits_(bits) {}
   ActivationBuffer(ActivationBuffer&&) noexcept;
   ActivationBuffer& operator=(ActivationBuffer&&) noexcept;
   ~ActivationBuffer();
 
   // Room for `rows` rows of `cols` values, none of them wide; false, and nothing done, when memory is short. There is room too
   // for the arrangement that the active target wants of so many rows, unless memory is short: without it matmuls only take longer.
-  [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) {
+  [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) { return resize(rows, cols, wanted_bits_, false); }
+  // The same with another number of bits for this once, and with a factor for each row where `has_factors`.
+  [[nodiscard]] bool resize(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
     const std::size_t most_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);  // of 16 bytes a value
     if (most_rows < 16 || rows > most_rows - 16) return false;
-    if (is_mixed() && !resize_wide(rows, cols)) return false;
-    const ActivationBits bits = has_low() ? ActivationBits::sixteen : ActivationBits::eight;  // of every row
+    if (bits == ActivationBits::mixed && !resize_wide(rows, cols)) return false;
+    const ActivationBits of_all = bits == ActivationBits::sixteen ? bits : ActivationBits::eight;
     const detail::ActivationFormFunctions form = detail::activation_form(active_target());
-    Parts parts(rows, cols, bits, form.bytes(rows, cols, bits));
+    Parts parts(rows, cols, of_all, has_factors, form.bytes(rows, cols, of_all));
     if (!memory_.resize(parts.bytes)) {
-      parts = Parts(rows, cols, bits, 0);
+      parts = Parts(rows, cols, of_all, has_factors, 0);
       if (!memory_.resize(parts.bytes)) return false;
     }
+    bits_ = bits;
+    has_factors_ = has_factors;
+    scales_are_powers_ = true;
     form_ = form.id;
     parts_ = parts;
     rows_ = rows;
@@ -56,8 +61,11 @@ class ActivationBuffer {
             cols_,
             has_low() ? at<std::int8_t>(parts_.low) : nullptr,
             arranged(),
+            has_factors_ ? at<float>(parts_.factors) : nullptr,
+            scales_are_powers_,
             wide_rows()};
   }
+  // Of what it holds.
   ActivationBits bits() const { return bits_; }
   bool is_mixed() const { return bits_ == ActivationBits::mixed; }
   std::int8_t* row_values(std::size_t m) { return at<std::int8_t>(parts_.values) + m * cols_; }
@@ -68,6 +76,12 @@ class ActivationBuffer {
   std::int32_t* row_sums(std::size_t m) { return at<std::int32_t>(parts_.sums) + m * (cols_ / activation_block) * 2; }
   float* row_scaled_sums(std::size_t m) { return at<float>(parts_.scaled_sums) + m * (cols_ / activation_block); }
   RoundedSums* row_rounded_sums(std::size_t m) { return at<RoundedSums>(parts_.rounded_sums) + m * (cols_ / sums_block); }
+  float* row_factors() { return at<float>(parts_.factors); }  // with factors only
+  // Whether all scales are powers of two. If not, there is no arrangement either.
+  void set_scales_are_powers(bool are) {
+    scales_are_powers_ = are;
+    if (!are) parts_.arranged_bytes = 0;
+  }
   std::size_t rows() const { return rows_; }
   std::size_t cols() const { return cols_; }
 
@@ -103,7 +117,7 @@ class ActivationBuffer {
   // Where everything is in one array (which has large pages, as many small ones would not), each part on a cache line of its own.
   struct Parts {
     Parts() = default;
-    Parts(std::size_t rows, std::size_t cols, ActivationBits bits, std::size_t bytes_of_arranged)
+    Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, std::size_t bytes_of_arranged)
         : arranged_bytes(bytes_of_arranged) {
       const std::size_t planes = bits == ActivationBits::sixteen ? 2 : 1, blocks = rows * (cols / activation_block);
       values = add<std::int8_t>(rows * cols);
@@ -112,10 +126,11 @@ class ActivationBuffer {
       sums = add<std::int32_t>(2 * blocks);
       scaled_sums = add<float>(blocks);
       rounded_sums = add<RoundedSums>(rows * (cols / sums_block));
+      factors = add<float>(has_factors ? rows : 0);
       arranged = add<std::byte>(arranged_bytes);
     }
 
-    std::size_t values = 0, low = 0, scales = 0, sums = 0, scaled_sums = 0, rounded_sums = 0;
+    std::size_t values = 0, low = 0, scales = 0, sums = 0, scaled_sums = 0, rounded_sums = 0, factors = 0;
     std::size_t arranged = 0, arranged_bytes = 0;
     std::size_t bytes = 0;
 
@@ -137,7 +152,8 @@ class ActivationBuffer {
     return reinterpret_cast<const T*>(memory_.data() + offset);
   }
 
-  ActivationBits bits_;
+  ActivationBits wanted_bits_, bits_;
+  bool has_factors_ = false, scales_are_powers_ = true;
   AlignedBuffer<std::byte> memory_;
   Parts parts_;
   TargetId form_;

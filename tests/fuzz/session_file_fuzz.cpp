@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
     const SessionKind kind = kind_of(type);
     Result<KvCache> cache = KvCache::create(kind.shape);
     if (!cache || !cache->reserve(ids.size())) __builtin_trap();
-    for (std::size_t p = 0; p < ids.size(); ++p) cache->store(0, p, row, row);
+    for (std::size_t p = 0; p < ids.size(); ++p) (void)cache->store(0, p, row, row);
     cache->set_size(ids.size());
     const std::string path = concat((*argv)[1], "/", kv_type_name(type), ".session");
     if (!write_session_file(path, kind, ids, "note", *cache)) __builtin_trap();

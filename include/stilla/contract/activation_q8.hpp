@@ -118,7 +118,7 @@ struct ArrangedActivations {
 struct ActivationQ8;
 
 // Which rows of mixed activations have 16 bits, and what they are. Kernels take no notice: an op multiplies all rows as those of 8
-// bits that they are too, and then these once more (PanelJob::run_rows in matmul.hpp).
+// bits that they are too, and then these once more (PanelJob::panels in matmul.hpp).
 struct WideRows {
   const std::uint32_t* numbers = nullptr;  // of the rows, ascending
   const ActivationQ8* rows = nullptr;      // row i, of 16 bits, is row numbers[i]
@@ -149,7 +149,9 @@ struct WideRows {
   }
 };
 
-// Somebody's rounded activations. K is a multiple of 32; any alignment.
+// Somebody's rounded activations. K is a multiple of 32; any alignment. Whoever fills the arrays by hand keeps to what stands above:
+// values of 8 bits are -127 .. 127, and sums are the values'. Scales that are no powers of two are taken, a few tokens at a time,
+// which makes prompts slow; import_activations() (import_activations.hpp) does better for integers that were rounded elsewhere.
 struct ActivationQ8 {
   const std::int8_t* values = nullptr;
   const float* scales = nullptr;
@@ -160,6 +162,8 @@ struct ActivationQ8 {
   std::size_t cols = 0;  // K
   const std::int8_t* low = nullptr;  // null: 8 bits
   ArrangedActivations arranged = {};
+  const float* row_factors = nullptr;  // [M], beside the scales, of any value: rows of products are multiplied by them. Null: none
+  bool is_checked = false;  // filled by quantise() or import_activations(), whose scales and values all kernels take
   WideRows wide = {};  // none but in mixed activations
 
   std::size_t blocks() const { return cols / activation_block; }
@@ -176,7 +180,8 @@ struct ActivationQ8 {
     ArrangedActivations arranged_from = arranged;
     arranged_from.first += begin;
     return {row_values(begin), row_scales(begin), row_sums(begin), row_scaled_sums(begin), row_rounded_sums(begin),
-            count,             cols,              low_from,        arranged_from,              wide.rows_from(begin, count)};
+            count,             cols,              low_from,        arranged_from,
+            row_factors == nullptr ? nullptr : row_factors + begin, is_checked, wide.rows_from(begin, count)};
   }
 
   // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.

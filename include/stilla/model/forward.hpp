@@ -113,6 +113,7 @@ class Session {
   std::size_t size() const { return ids_.size(); }
   std::span<const std::uint32_t> ids() const { return ids_; }
   std::size_t context() const { return options_.context; }
+  std::size_t batch() const { return options_.window == 0 ? options_.batch : options_.window; }  // most tokens evaluated at once
   ActivationBits activations() const { return rounded_.bits(); }
   const KvCache& cache() const { return cache_; }
 
@@ -286,7 +287,7 @@ class Session {
     if (model_->device().empty()) {
       std::array<MatmulProduct, n> products;
       for (std::size_t i = 0; i < n; ++i) products[i] = {projections[i].y, projections[i].w->weight.view(), projections[i].bias};
-      matmul(products, input, parallel_);
+      (void)matmul(products, input, parallel_);  // shapes are the model's
       return success();
     }
     constexpr std::size_t tokens = 16;  // of a task
@@ -313,7 +314,7 @@ class Session {
                         const std::vector<float>& weight, std::initializer_list<const Linear*> users) {
     const bool round = std::any_of(users.begin(), users.end(), [](const Linear* w) { return takes_rounded(*w); });
     if (round) (void)rounded.resize(h.rows, h.cols);  // cannot fail: reserve() made room
-    add_norm_quantise(h, x, residual, weight.data(), model_->config().rms_epsilon, round ? &rounded : nullptr, parallel_);
+    (void)add_norm_quantise(h, x, residual, weight.data(), model_->config().rms_epsilon, round ? &rounded : nullptr, parallel_);
     return {h, round ? rounded.view() : ActivationQ8{}};
   }
 
@@ -321,7 +322,7 @@ class Session {
   void normalise_heads(Matrix row, const std::vector<float>& gain) const {
     const std::size_t D = gain.size();
     const Matrix heads(row.row(0), row.cols / D, D);
-    rms_norm(heads, heads, gain.data(), model_->config().rms_epsilon);
+    (void)rms_norm(heads, heads, gain.data(), model_->config().rms_epsilon);
   }
 
   Status forward(std::span<const std::uint32_t> ids, const WantedLogits& wanted) {
@@ -372,7 +373,7 @@ class Session {
       if (Status s = project(std::array{projection(q, w.query), keys, projection(v, w.value)}, attention_input); !s) return s;
       const auto turn = [&](Matrix row, const std::vector<float>& gain, std::size_t m) {
         if (!gain.empty()) normalise_heads(row, gain);
-        rope(row, c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
+        (void)rope(row, c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
       };
       const std::size_t first_tile = first / key_tile;
       parallel_((first + M - 1) / key_tile - first_tile + 1, [&](std::size_t tile) {
@@ -381,7 +382,7 @@ class Session {
         for (std::size_t m = begin; m < end; ++m) {
           turn(q.rows_from(m, 1), w.query_norm, m);
           turn(k.rows_from(m, 1), w.key_norm, m);
-          cache_.store(l, first + m, k.row(m), v.row(m));
+          (void)cache_.store(l, first + m, k.row(m), v.row(m));
         }
       });
       if (l + 1 == c.n_layers && !options_.observer) {  // nobody reads the rows before the wanted ones any more
@@ -389,7 +390,7 @@ class Session {
         for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(first_row, wanted_rows);
         if (wanted_rows == 0) break;
       }
-      attention(mixed, q, cache_, l, first + first_row, c.n_heads, scratch_.data(), parallel_, key_bias);
+      (void)attention(mixed, q, cache_, l, first + first_row, c.n_heads, scratch_.data(), parallel_, key_bias);
       observe(l, LinearInput::attention_output, mixed);
       MatmulInput mixed_input{mixed, {}};
       if (takes_rounded(w.attention_output)) {
@@ -406,10 +407,10 @@ class Session {
       Projection down = projection(h, w.down);
       down.transforms_input = rotated.down && w.down.device != nullptr && w.down.device->makes_transform();
       if (model_->device().empty()) {
-        gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, waits ? nullptr : round_down, parallel_);
+        (void)gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, waits ? nullptr : round_down, parallel_);
       } else {
         if (Status s = project(std::array{projection(gate, w.gate), projection(up, w.up)}, ffn_input); !s) return s;
-        silu_mul(gate, gate, up, parallel_);
+        (void)silu_mul(gate, gate, up, parallel_);
       }
       observe(l, LinearInput::down, gate);
       if (waits) {
@@ -432,7 +433,7 @@ class Session {
     if (wanted_rows == 0) return success();
     if (rotated.residual) {
       parallel_(wanted_rows, [&](std::size_t m) {
-        if (residual != nullptr) add_inplace(x.rows_from(m, 1), h.rows_from(m, 1));
+        if (residual != nullptr) add_run({x, h}, m);
         residual_rotation_.rotate_back(x.row(m));
       });
     }
@@ -442,7 +443,7 @@ class Session {
     if (wanted.request != nullptr) {
       (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // has room
     } else {
-      matmul(std::array{product(Matrix(logits_.data(), wanted_rows, c.vocabulary), head)}, head_input, parallel_);
+      (void)matmul(std::array{product(Matrix(logits_.data(), wanted_rows, c.vocabulary), head)}, head_input, parallel_);
     }
     return success();
   }

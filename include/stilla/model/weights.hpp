@@ -29,9 +29,9 @@
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/model_source.hpp>
 #include <stilla/io/unwritten_tail.hpp>
-#include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/config.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/rope.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
