@@ -141,6 +141,9 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
                         bytes_text(static_cast<double>(needs.weights + needs.scratch)),
                         bytes_text(static_cast<double>(memory))));
   }
+  // On a terminal the progress says that something happens; elsewhere one line does, where it takes long enough to wonder.
+  constexpr std::uint64_t large = std::uint64_t{1} << 28;
+  if (!stderr_is_terminal() && model.source->size_bytes() >= large) message(fmt::format("loading {}", introduction(model)));
   ProgressLine progress("loading");
   const EngineOptions engine_options{thread_count(options.threads), model.context, options.kv_type, options.activations, batch,
                                      options.weights, options.device, options.onnxruntime, options.rope};
