@@ -67,11 +67,17 @@ function(stilla_program name)
 endfunction()
 
 # stilla_headers_alone(): every header as the only include of a file, and twice, with warnings as errors where
-# STILLA_WERROR asks. Part of the default build. The -inl.hpp files are pieces that Highway includes. Kernels are separate, and
-# nothing is optimised, because the compiler has only to read what stands there.
+# STILLA_WERROR asks. What users include is part of the default build; the target kernel_headers_alone has the others. The -inl.hpp
+# files are pieces that Highway includes. Kernels are separate, and nothing is optimised, because the compiler has only to read what
+# stands there.
 function(stilla_headers_alone)
+  stilla_compile_headers(stilla_headers_alone ${STILLA_PUBLIC_HEADERS})
+  stilla_compile_headers(kernel_headers_alone ${STILLA_KERNEL_HEADERS})
+  set_target_properties(kernel_headers_alone PROPERTIES EXCLUDE_FROM_ALL ON)
+endfunction()
+function(stilla_compile_headers library)
   set(sources)
-  foreach(header ${STILLA_PUBLIC_HEADERS} ${STILLA_KERNEL_HEADERS})
+  foreach(header ${ARGN})
     if(NOT header MATCHES "-inl\\.hpp$")
       string(REGEX REPLACE "^(include|kernels)/" "" spelled "${header}")
       string(REPLACE "/" "_" source "${spelled}.cpp")
@@ -80,8 +86,8 @@ function(stilla_headers_alone)
       list(APPEND sources "${CMAKE_CURRENT_BINARY_DIR}/${source}")
     endif()
   endforeach()
-  add_library(stilla_headers_alone OBJECT ${sources})
-  target_link_libraries(stilla_headers_alone PRIVATE stilla::stilla stilla_warnings $<TARGET_NAME_IF_EXISTS:nlohmann_json::nlohmann_json>)
-  target_compile_definitions(stilla_headers_alone PRIVATE STILLA_SEPARATE_KERNELS=1)
-  target_compile_options(stilla_headers_alone PRIVATE -O0)
+  add_library(${library} OBJECT ${sources})
+  target_link_libraries(${library} PRIVATE stilla::stilla stilla_warnings $<TARGET_NAME_IF_EXISTS:nlohmann_json::nlohmann_json>)
+  target_compile_definitions(${library} PRIVATE STILLA_SEPARATE_KERNELS=1)
+  target_compile_options(${library} PRIVATE -O0)
 endfunction()

@@ -125,11 +125,11 @@ Run run(Engine& engine, const Test& test) {
   return {seconds, stilla::checksum(std::as_bytes(logits))};
 }
 
-constexpr std::size_t batch = 512;
+constexpr std::size_t bench_batch = 512;
 
 // What a test asks of the machine.
 Work work_of(const ModelWork& model, const Test& test) {
-  const std::size_t step = test.prompt != 0 ? batch : 1;
+  const std::size_t step = test.prompt != 0 ? bench_batch : 1;
   const auto tokens = static_cast<double>(test.tokens());
   const double logits = test.prompt != 0 ? 1 : tokens;
   Work work;
@@ -310,7 +310,7 @@ int bench(BenchOptions& options) {
   FileFacts facts{model_type_text(*model.source, model.facts), 0, parameter_count(*model.source)};
   for (std::size_t i = 0; i < model.source->tensor_count(); ++i) facts.bytes += model.source->tensor(i).size_bytes;
   options.model.threads = tests.front().threads;
-  Engine engine = load_engine(model, options.model, batch);
+  Engine engine = load_engine(model, options.model, bench_batch);
   if (options.model.verbose) report_engine(engine, {}, options.model);
 
   const bool is_table = options.format == "md";

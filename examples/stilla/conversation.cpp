@@ -12,18 +12,16 @@
 namespace program {
 namespace {
 
-using nlohmann::json;
-
 constexpr std::array<std::string_view, 3> role_names{"system", "user", "assistant"};
 
-std::optional<stilla::ChatMessage> message_of(const json& value) {
+std::optional<stilla::ChatMessage> message_of(const nlohmann::json& value) {
   if (!value.is_object() || !value.contains("role") || !value.contains("text") || !value.contains("ids")) return {};
-  const json &role = value["role"], &text = value["text"], &ids = value["ids"];
+  const nlohmann::json &role = value["role"], &text = value["text"], &ids = value["ids"];
   if (!role.is_string() || !text.is_string() || !ids.is_array()) return {};
   const auto found = std::find(role_names.begin(), role_names.end(), role.get<std::string>());
   if (found == role_names.end()) return {};
   stilla::ChatMessage out{static_cast<stilla::ChatRole>(found - role_names.begin()), text.get<std::string>()};
-  for (const json& id : ids) {
+  for (const nlohmann::json& id : ids) {
     if (!id.is_number_unsigned()) return {};
     out.ids.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(id.get<std::uint64_t>(), 0xffffffff)));
   }
@@ -63,16 +61,16 @@ bool Conversation::forget_oldest_turn() {
 }
 
 std::string Conversation::to_json() const {
-  json list = json::array();
+  nlohmann::json list = nlohmann::json::array();
   for (const stilla::ChatMessage& message : messages_) {
     list.push_back(
         {{"role", role_names[static_cast<std::size_t>(message.role)]}, {"text", message.text}, {"ids", message.ids}});
   }
-  return json{{"messages", list}}.dump(-1, ' ', false, json::error_handler_t::replace);
+  return nlohmann::json{{"messages", list}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 stilla::Status Conversation::from_json(std::string_view text) {
-  const json value = json::parse(text, nullptr, false);
+  const nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
   std::vector<stilla::ChatMessage> messages;
   bool is_fine = value.is_object() && value.contains("messages") && value["messages"].is_array();
   for (std::size_t i = 0; is_fine && i < value["messages"].size(); ++i) {

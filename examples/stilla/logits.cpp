@@ -25,8 +25,8 @@ struct LogitsOptions {
   std::string out;
 };
 
-// Positions evaluated at once. A row of logits is 600 KB for Qwen's vocabulary, so a batch of 512 would take 311 MB.
-constexpr std::size_t batch = 32;
+// Positions evaluated at once. A row of logits is 600 KB for Qwen's vocabulary, so 512 of them would take 311 MB.
+constexpr std::size_t positions = 32;
 
 int logits(const LogitsOptions& options) {
   const std::string text = options.ids == "-" ? read_standard_input() : options.ids;
@@ -42,14 +42,14 @@ int logits(const LogitsOptions& options) {
     fail(exit_usage, fmt::format("--ids: token id {} is outside the model's vocabulary of {}", *outside, vocabulary));
   }
   NpyWriter writer(options.out, ids.size(), vocabulary);  // before the long work
-  Engine engine = load_engine(model, options.model, batch);
+  Engine engine = load_engine(model, options.model, positions);
   if (options.model.verbose) report_engine(engine, {}, options.model);
 
   const FinishOnInterrupt finish_on_interrupt;
   ProgressLine progress("evaluating");
-  for (std::size_t at = 0; at < ids.size(); at += batch) {
+  for (std::size_t at = 0; at < ids.size(); at += positions) {
     if (interrupted()) return exit_interrupted;
-    engine.evaluate_all(std::span(ids).subspan(at, std::min(batch, ids.size() - at)),
+    engine.evaluate_all(std::span(ids).subspan(at, std::min(positions, ids.size() - at)),
                         [&](std::span<const float> row) { writer.add_row(row); });
     progress.show(at, ids.size());
   }

@@ -28,7 +28,7 @@ using stilla::Error;
 using stilla::ErrorKind;
 using stilla::Result;
 using stilla::Status;
-using Json = nlohmann::json;
+
 using Tensor = Onnxruntime::Tensor;
 
 constexpr std::string_view device_name = "onnxruntime";
@@ -45,23 +45,23 @@ Error refused(const std::string& folder, std::string_view text) {
   return {ErrorKind::refused_file, concat("--device-folder ", stilla::printable_path(folder), ": ", text)};
 }
 
-std::optional<std::size_t> number(const Json& json, const char* key) {
+std::optional<std::size_t> number(const nlohmann::json& json, const char* key) {
   const auto found = json.find(key);
   if (found == json.end() || !found->is_number_unsigned()) return std::nullopt;
   return found->get<std::size_t>();
 }
-std::string text(const Json& json, const char* key) {
+std::string text(const nlohmann::json& json, const char* key) {
   const auto found = json.find(key);
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 // [[0, 14], [14, 28]]: all layers, one part after the other.
-std::optional<std::vector<LayerRange>> parts_of(const Json& json, std::size_t layers) {
+std::optional<std::vector<LayerRange>> parts_of(const nlohmann::json& json, std::size_t layers) {
   std::vector<LayerRange> parts;
   std::size_t next = 0;
   const auto found = json.find("parts");
   if (found == json.end() || !found->is_array()) return std::nullopt;
-  for (const Json& part : *found) {
+  for (const nlohmann::json& part : *found) {
     if (!part.is_array() || part.size() != 2 || !part[0].is_number_unsigned() || !part[1].is_number_unsigned()) return std::nullopt;
     const LayerRange range{part[0].get<std::size_t>(), part[1].get<std::size_t>()};
     if (range.begin != next || range.end <= range.begin || range.end > layers) return std::nullopt;
@@ -76,7 +76,7 @@ Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelCon
   const std::filesystem::path path = file_path(folder) / OutputFolder::manifest;
   std::ifstream file(path, std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  const Json json = Json::parse(bytes, nullptr, false);
+  const nlohmann::json json = nlohmann::json::parse(bytes, nullptr, false);
   if (!file || !json.is_object()) {
     return refused(folder, concat("there is no ", OutputFolder::manifest, " of `stilla export` in it"));
   }
