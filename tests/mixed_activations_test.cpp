@@ -164,7 +164,8 @@ TEST(MixedActivations, RowsAreThoseOfTheRule) {
 TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
   constexpr std::size_t K = 512;
   ThreadPool pool(3);
-  for (const auto& [format, N] : {std::pair{id_of<Q4_0>, std::size_t{100}}, {id_of<Q4_K>, std::size_t{221}}, {id_of<Q6_K>, std::size_t{33}}}) {
+  for (const auto& [format, rows] : {std::pair{id_of<Q4_0>, std::size_t{100}}, {id_of<Q4_K>, std::size_t{221}}, {id_of<Q6_K>, std::size_t{33}}}) {
+    const std::size_t N = rows;  // clang 14 captures no structured binding
     const PackedMatrix w = packed(2, format, N, K);
     const std::vector<float> bias = noise_values(3, N);
     for_each_pattern([&](const Pattern& pattern, std::size_t M) {
