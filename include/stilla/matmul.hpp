@@ -318,7 +318,7 @@ inline Status check_product(std::string_view op, const PanelJob& job) {
 //
 //   const stilla::MatmulProduct products[] = {{q, wq}, {k, wk}, {v, wv}};
 //   const stilla::MatmulJob job(products, {{}, x8.view()});          // each worker its own, or all the same
-//   for (std::size_t task = ith; task < stilla::matmul_tasks(job); task += nth) stilla::matmul_run(job, task);
+//   for (std::size_t task = ith, tasks = stilla::matmul_tasks(job); task < tasks; task += nth) stilla::matmul_run(job, task);
 class MatmulJob {
  public:
   static constexpr std::size_t most_products = 4;

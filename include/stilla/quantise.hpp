@@ -130,7 +130,7 @@ class Quantiser {
 // bits. Of other activations there is nothing to end.
 //
 //   stilla::Result<stilla::QuantiseJob> job = stilla::quantise_begin(x8, x);
-//   for (std::size_t task = ith; task < stilla::quantise_tasks(*job); task += nth) stilla::quantise_run(*job, task);
+//   for (std::size_t task = ith, tasks = stilla::quantise_tasks(*job); task < tasks; task += nth) stilla::quantise_run(*job, task);
 class QuantiseJob {
  public:
   QuantiseJob(ActivationBuffer& out, ConstMatrix x) : quantiser_(out, active_target()), x_(x) {}  // by quantise_begin
