@@ -42,3 +42,15 @@ endforeach()
 
 install(DIRECTORY kernels/compiled/ DESTINATION "${kernels_dir}")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+
+# `cmake --build build/release --target package` makes a Debian package of all this and of the program.
+if(PROJECT_IS_TOP_LEVEL)
+  set(CPACK_GENERATOR DEB)
+  set(CPACK_PACKAGE_CONTACT "The Stilla authors")
+  set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+  set(CPACK_DEBIAN_PACKAGE_SECTION libs)
+  set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+  # What the headers read: Highway for the portable kernels, nlohmann's JSON for folders of Hugging Face.
+  set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libhwy-dev, nlohmann-json3-dev")
+  include(CPack)
+endif()
