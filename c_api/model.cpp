@@ -99,7 +99,7 @@ int stilla_token_ends(const stilla_model* model, uint32_t token) {
 
 void stilla_session_defaults(stilla_session_options* out) {
   const stilla::SessionOptions o;
-  *out = {sizeof *out, o.context, static_cast<stilla_kv_type>(o.kv_type), 0, o.batch};
+  *out = {sizeof *out, o.context, STILLA_KV_DEFAULT, 0, o.batch};
 }
 stilla_code stilla_session_create(stilla_session** out, const stilla_model* model,
                                   const stilla_session_options* options, const stilla_parallel* parallel,
@@ -110,12 +110,12 @@ stilla_code stilla_session_create(stilla_session** out, const stilla_model* mode
       const int bits = options->activation_bits;
       if (options->struct_size != sizeof *options)
         return bad_argument(error, "stilla_session_options: struct_size is not that of this version");
-      if (options->kv_type < STILLA_KV_F32 || options->kv_type > STILLA_KV_INT5 ||
+      if (options->kv_type < STILLA_KV_DEFAULT || options->kv_type > STILLA_KV_INT5 ||
           (bits != 0 && bits != 8 && bits != 16)) {
         return bad_argument(error, "stilla_session_options: a type of cache or a number of bits that there is not");
       }
       o.context = options->context;
-      o.kv_type = static_cast<stilla::KvType>(options->kv_type);
+      if (options->kv_type != STILLA_KV_DEFAULT) o.kv_type = static_cast<stilla::KvType>(options->kv_type);
       o.batch = options->batch;
       if (bits != 0) o.activations = bits == 8 ? stilla::ActivationBits::eight : stilla::ActivationBits::sixteen;
     }

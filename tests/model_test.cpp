@@ -130,6 +130,18 @@ TEST_P(TinyModel, RopeFactorsGiveTheReferencesLogits) {
 
 // Heads of any size are heads of the next multiple of 16 with zeros behind, of which as many dimensions turn as before, and
 // queries that make up for the other square root.
+TEST(ModelConfig, DefaultsGoByTheWeightsOfTheLayers) {
+  ModelConfig half, r1;  // Qwen2.5 0.5B and R1-Distill-Qwen 1.5B
+  half.n_layers = 24, half.hidden = 896, half.ffn = 4864, half.n_heads = 14, half.n_kv_heads = 2, half.head_dim = 64;
+  r1.n_layers = 28, r1.hidden = 1536, r1.ffn = 8960, r1.n_heads = 12, r1.n_kv_heads = 2, r1.head_dim = 128;
+  EXPECT_EQ(layer_weights(half), 357826560u);
+  EXPECT_EQ(layer_weights(r1), 1310195712u);
+  EXPECT_EQ(default_activations(half), ActivationBits::sixteen);
+  EXPECT_EQ(default_activations(r1), ActivationBits::mixed);
+  EXPECT_EQ(default_kv_type(half), KvType::f16);
+  EXPECT_EQ(default_kv_type(r1), KvType::int8);
+}
+
 TEST(HeadSizes, EqualPaddedHeads) {
   for (const auto& [tiny, sizes] : {std::pair<const char*, std::vector<std::size_t>>{"tiny-llama", {20, 24, 28}},
                                     std::pair<const char*, std::vector<std::size_t>>{"tiny-qwen2", {4, 20}},

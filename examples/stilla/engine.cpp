@@ -122,6 +122,7 @@ stilla::Status Engine::save(const std::string& path, std::string_view note) cons
 }
 stilla::Result<std::string> Engine::restore(const std::string& path) { return state_->session.restore(path); }
 stilla::ActivationBits Engine::activations() const { return state_->session.activations(); }
+stilla::KvType Engine::kv_type() const { return state_->session.cache().shape().type; }
 std::size_t Engine::context() const { return state_->session.context(); }
 void Engine::truncate(std::size_t count) { state_->session.truncate(count); }
 
@@ -169,7 +170,7 @@ ModelWork Engine::work() const {
     }
   }
   add_matrix(work.head, state_->model.head().weight);
-  const stilla::KvShape cache{c.n_layers, c.n_kv_heads, c.head_dim, state_->options.kv_type};
+  const stilla::KvShape& cache = state_->session.cache().shape();
   work.kv_bytes = static_cast<double>(cache.bytes(stilla::kv_chunk)) / static_cast<double>(stilla::kv_chunk);
   return work;
 }
@@ -212,8 +213,9 @@ std::uint64_t weight_bytes(const stilla::ModelSource& source, std::optional<stil
 
 }  // namespace
 
-stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context, stilla::KvType kv_type,
-                                         std::size_t batch, std::optional<stilla::FormatId> weights) {
+stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context,
+                                         std::optional<stilla::KvType> kv_type, std::size_t batch,
+                                         std::optional<stilla::FormatId> weights) {
   const stilla::Result<ModelFacts> facts = read_model_facts(source);
   if (!facts) return facts.error();
   const stilla::ModelConfig config = value_of(stilla::read_model_config(source));
@@ -229,7 +231,7 @@ stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std:
       facts->vocabulary + std::max(attention_floats(M), attention_floats(1));
   MemoryNeeds needs;
   needs.weights = weight_bytes(source, weights);
-  needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type}.bytes(context);
+  needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type.value_or(stilla::default_kv_type(config))}.bytes(context);
   needs.scratch = floats * sizeof(float) + M * (2 * widest + widest / stilla::activation_block * 4 * sizeof(float));
   return needs;
 }

@@ -29,7 +29,7 @@ namespace program {
 struct EngineOptions {
   std::size_t threads = 1;
   std::size_t context = 0;  // 0: the model's
-  stilla::KvType kv_type = stilla::KvType::f16;
+  std::optional<stilla::KvType> kv_type = std::nullopt;              // none: by the model's size
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
   std::optional<stilla::FormatId> weights;  // that the layers are requantised to; empty: as in the file
@@ -89,6 +89,7 @@ class Engine {
   std::span<const std::uint32_t> ids() const;
   std::size_t context() const;
   stilla::ActivationBits activations() const;
+  stilla::KvType kv_type() const;
   void truncate(std::size_t count);
   std::size_t cache_bytes() const;
 
@@ -124,14 +125,15 @@ class Engine {
 };
 
 // Memory the program needs for a model, by the same sums as the library's (pack.hpp, kv_cache.hpp, model/forward.hpp). It counts
-// a row of logits, which greedy choice and top-k do without.
+// a row of logits, which greedy choice and top-k do without. kv_type: none where a session would choose it.
 struct MemoryNeeds {
   std::uint64_t weights = 0;  // packed, and norms and biases as floats
   std::uint64_t kv_cache = 0;
   std::uint64_t scratch = 0;
   std::uint64_t total() const { return weights + kv_cache + scratch; }
 };
-stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context, stilla::KvType kv_type,
-                                         std::size_t batch, std::optional<stilla::FormatId> weights = std::nullopt);
+stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context,
+                                         std::optional<stilla::KvType> kv_type, std::size_t batch,
+                                         std::optional<stilla::FormatId> weights = std::nullopt);
 
 }  // namespace program

@@ -107,13 +107,13 @@ std::string memory_text(const stilla::ModelSource& file, const ModelFacts& facts
     return fmt::format("  {:>8}  {:>10}  {:>12}  {:>12}  {:>10}  {:>12}  {:>12}\n", columns...);
   };
   std::string out = fmt::format("\nmemory; scratch is for prompts in batches of {}\n", batch);
-  out += line("context", "weights", "kv f16, bf16", "kv f32", "scratch", "all, f16", "all, f32");
+  out += line("context", "weights", "kv int8", "kv f16", "scratch", "all, int8", "all, f16");
   for (const std::size_t context : contexts) {
+    const MemoryNeeds int8 = value_of(memory_needs(file, context, stilla::KvType::int8, batch, weights));
     const MemoryNeeds f16 = value_of(memory_needs(file, context, stilla::KvType::f16, batch, weights));
-    const MemoryNeeds f32 = value_of(memory_needs(file, context, stilla::KvType::f32, batch, weights));
     const auto text = [](std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
-    out += line(context, text(f16.weights), text(f16.kv_cache), text(f32.kv_cache), text(f16.scratch),
-                text(f16.total()), text(f32.total()));
+    out += line(context, text(f16.weights), text(int8.kv_cache), text(f16.kv_cache), text(f16.scratch),
+                text(int8.total()), text(f16.total()));
   }
   if (file.find_tensor("output.weight") != nullptr) {
     const stilla::TensorInfo& embedding = *value_of(file.require_tensor("token_embd.weight"));

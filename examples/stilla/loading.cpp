@@ -155,7 +155,7 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
 
 void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling, const ModelOptions& options) {
   message(fmt::format("target {}, threads {}, context {}, cache {}, seed {}", target_name(), engine.threads(),
-                      engine.context(), kv_type_name(options.kv_type), sampling.seed));
+                      engine.context(), kv_type_name(engine.kv_type()), sampling.seed));
   for (const std::string& path : engine.paths()) message(path);
 }
 

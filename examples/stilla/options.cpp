@@ -158,12 +158,12 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
            if (!type) {
              throw CLI::ValidationError(
                  "--kv",
-                 fmt::format("found '{}'; supported: f16 (default), bf16, f32, int8, int5", stilla::printable(name)));
+                 fmt::format("found '{}'; supported: f16, bf16, f32, int8, int5", stilla::printable(name)));
            }
            options.kv_type = *type;
          },
-         "Element type of the key/value cache: f16 (default), bf16, f32, int8 (half of f16's memory) "
-         "or int5 (a third)")
+         "Element type of the key/value cache: f16, bf16, f32, int8 (half of f16's memory) or int5 (a third). By default f16 below a "
+         "billion weights, int8 from there on")
       ->type_name("TYPE");
   app.add_option_function<std::string>(
          "--activations",

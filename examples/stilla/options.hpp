@@ -90,7 +90,7 @@ struct ModelOptions {
   std::string path;
   stilla::LoadMode load_mode = stilla::LoadMode::map;
   std::string target;  // empty: the best
-  stilla::KvType kv_type = stilla::KvType::f16;
+  std::optional<stilla::KvType> kv_type = std::nullopt;              // none: by the model's size
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
   std::string pretokenizer;  // instead of the file's; empty: the file's

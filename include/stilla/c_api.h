@@ -167,7 +167,14 @@ STILLA_C_EXPORT stilla_code stilla_rope(stilla_matrix x, size_t head_dim, stilla
 
 /* Keys and values (kv_cache.hpp) and attention over them (attention.hpp). */
 typedef int32_t stilla_kv_type;
-enum { STILLA_KV_F32 = 0, STILLA_KV_F16 = 1, STILLA_KV_BF16 = 2, STILLA_KV_INT8 = 3, STILLA_KV_INT5 = 4 };
+enum {
+  STILLA_KV_DEFAULT = -1, /* of a session only */
+  STILLA_KV_F32 = 0,
+  STILLA_KV_F16 = 1,
+  STILLA_KV_BF16 = 2,
+  STILLA_KV_INT8 = 3,
+  STILLA_KV_INT5 = 4
+};
 typedef struct stilla_kv_cache stilla_kv_cache;
 STILLA_C_EXPORT stilla_code stilla_kv_cache_create(stilla_kv_cache** out, size_t layers, size_t heads, size_t head_dim,
                                                    stilla_kv_type type, stilla_error* error);
@@ -279,7 +286,7 @@ STILLA_C_EXPORT int stilla_token_ends(const stilla_model* model, uint32_t token)
 typedef struct stilla_session_options {
   size_t struct_size;
   size_t context;          /* most positions; 0: the model's */
-  stilla_kv_type kv_type;
+  stilla_kv_type kv_type;  /* STILLA_KV_DEFAULT: as suits the model's size */
   int activation_bits;     /* 8, 16; 0: as suits the model's size */
   size_t batch;            /* most tokens at once */
 } stilla_session_options;

@@ -102,6 +102,12 @@ struct ModelConfig {
   std::vector<std::string> notes;  // what somebody should be told of the file, a line each
 };
 
+// Weights of the layers' matrices.
+inline std::size_t layer_weights(const ModelConfig& c) {
+  const std::size_t queries = c.n_heads * c.head_dim, keys = c.n_kv_heads * c.head_dim;
+  return c.n_layers * c.hidden * (2 * queries + 2 * keys + 3 * c.ffn);
+}
+
 namespace detail {
 
 // Reads the values of RoPE from the file. linear and yarn, with the keys that llama.cpp's converter writes and with their meaning

@@ -61,28 +61,30 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
+// What the defaults below go by: a billion weights in the layers.
+inline bool is_large_model(const ModelConfig& config) { return layer_weights(config) >= 1000000000; }
+
 // What inputs of quantised matrices are rounded to unless somebody chooses. Below a billion weights 16 bits: rounding to 8
 // moves the logits of small models more than their 4-bit weights should be charged with (README, fidelity), and they are
 // fast anyway. From there on 8 bits, as everywhere else in this field, because a prompt takes half the time; but tokens with
 // massive activations keep 16, which takes a tenth of KL and a hundredth of the time (contract/wide_row.hpp). The head's input
 // has 16 in any case: its errors are the logits' own (with 8 they were a quarter of KL on a 0.5B), and its weights come from memory.
-inline ActivationBits default_activations(const Model& model) {
-  std::size_t weights = 0;
-  for (const LayerWeights& w : model.layers()) {
-    for (const Linear* linear : w.linears()) {
-      weights += linear->weight.view().rows * linear->weight.view().cols;
-    }
-  }
-  return weights < 1000000000 ? ActivationBits::sixteen : ActivationBits::mixed;
+inline ActivationBits default_activations(const ModelConfig& config) {
+  return is_large_model(config) ? ActivationBits::mixed : ActivationBits::sixteen;
 }
+
+// What keys and values are kept as unless somebody chooses. From a billion weights on int8, half of f16's memory: a 14B that has thought
+// for 32768 tokens keeps 3.3 GB in place of 6.4, and long prompts and late tokens are faster (README.md, "The key/value cache", which has
+// what it costs). Smaller models keep f16: their caches are small, and so is what a text of theirs takes.
+inline KvType default_kv_type(const ModelConfig& config) { return is_large_model(config) ? KvType::int8 : KvType::f16; }
 
 // Sees the inputs of a layer's matrices, as floats before they are rounded: one row for each token.
 using LinearObserver = std::function<void(std::size_t layer, LinearInput input, ConstMatrix x)>;
 
 struct SessionOptions {
   std::size_t context = 0;   // most positions; 0: what the model was trained for
-  KvType kv_type = KvType::f16;
-  std::optional<ActivationBits> activations = std::nullopt;  // none: default_activations(model)
+  std::optional<KvType> kv_type = std::nullopt;              // none: default_kv_type(config)
+  std::optional<ActivationBits> activations = std::nullopt;  // none: default_activations(config)
   std::size_t batch = 512;   // most tokens evaluated at once; memory grows with it, results do not change
   // Not 0: two static shapes instead of batches, as NPUs compile them: a window of so many tokens and a step of one. A prompt goes
   // in windows; the last one has its tokens first and is filled with token 0, whose rows are computed and forgotten, and whose
@@ -100,7 +102,7 @@ class Session {
   static Result<Session> create(const Model& model, const SessionOptions& options = {}, Parallel parallel = {}) {
     const ModelConfig& c = model.config();
     if (options.body == nullptr && model.layers().empty()) return without_layers();
-    Result<KvCache> cache = KvCache::create({c.n_layers, c.n_kv_heads, c.head_dim, options.kv_type});
+    Result<KvCache> cache = KvCache::create({c.n_layers, c.n_kv_heads, c.head_dim, options.kv_type.value_or(default_kv_type(c))});
     if (!cache) return cache.error();
     Session session(model, options, parallel, std::move(*cache));
     if (session.options_.context == 0 || session.options_.context > c.context) session.options_.context = c.context;
@@ -218,11 +220,11 @@ class Session {
 
   Session(const Model& model, const SessionOptions& options, Parallel parallel, KvCache cache)
       : model_(&model), options_(options), parallel_(parallel), cache_(std::move(cache)),
-        rounded_(options.activations.value_or(default_activations(model))), rounded_ffn_(rounded_.bits()) {
+        rounded_(options.activations.value_or(default_activations(model.config()))), rounded_ffn_(rounded_.bits()) {
     const ModelConfig& c = model.config();
     if (rotation().residual) residual_rotation_ = residual_rotation(c);
     if (rotation().down) down_rotation_ = down_rotation(c);
-    if (leaves_out_key_bias(options.kv_type)) key_bias_tables_ = KeyBiasTables(model.rope_frequencies(), c.head_dim, c.rope_layout);
+    if (leaves_out_key_bias(cache_.shape().type)) key_bias_tables_ = KeyBiasTables(model.rope_frequencies(), c.head_dim, c.rope_layout);
   }
 
   Rotation rotation() const { return options_.body != nullptr ? options_.body->rotation() : model_->config().rotation; }
