@@ -50,8 +50,8 @@ class Chat {
         template_(chat_template_of(*model_.source, model_.tokenizer, options.text.chat_template, options.text.think)),
         introduction_(introduction(model_)),
         scope_(*model_.source),
-        engine_(load_engine(model_, options.model)),
         sampling_(sampling_options(options.text.sampling, model_.tokenizer)),
+        engine_(load_engine(model_, options.model)),
         generator_(engine_, model_.tokenizer, options_.text, sampling_),
         conversation_(model_.tokenizer) {
     reset();
@@ -200,7 +200,7 @@ class Chat {
     std::optional<std::vector<std::uint32_t>> ids = prompt();
     if (!ids) return conversation_.remove_last();
     const FinishOnInterrupt finish_on_interrupt;
-    AnswerPrinter printer(AnswerPrinter::mode_of_output(false), opens_thought_, think_ != Think::show);
+    AnswerPrinter printer(AnswerPrinter::mode_of_output(false), opens_thought_, think_ != Think::show, options_.text.stop_texts);
     Generation result;
     const std::string question(conversation_.last_text());
     std::string text;
@@ -208,13 +208,15 @@ class Chat {
       generator_.run(*ids, printer.is_reasoning(), result, [&](std::string_view bytes) {
         text += bytes;
         printer.push(bytes);
-        return printer.is_reasoning();
+        return Generator::Emitted{printer.is_reasoning(), !printer.stops().found().empty()};
       });
       if (result.reason != StopReason::context_full || !options_.text.shifts) break;
       ids = make_room(result.ids.size());
       if (!ids) break;
       ids->insert(ids->end(), result.ids.begin(), result.ids.end());
     }
+    result.stop_text = printer.stops().found();
+    result.bytes_not_shown = printer.stops().bytes_not_shown();
     conversation_.add_answer(result, printer.is_reasoning(), template_);
     printer.finish();
 
@@ -236,8 +238,8 @@ class Chat {
   bool opens_thought_ = false;  // the last prompt does
   std::string introduction_;
   Scope scope_;
-  Engine engine_;
   stilla::SamplingOptions sampling_;
+  Engine engine_;
   Generator generator_;
   Conversation conversation_;
   Generation total_;

@@ -46,6 +46,8 @@ void Conversation::add_answer(const Generation& generation, bool is_cut, const s
       message.text = tokenizer_->decode(message.ids);
       message.text.erase(0, message.text.find_first_not_of('\n'));
     }
+    // Tokens behind the text's end do no harm: a text is encoded anew where its tokens have no border.
+    message.text.resize(message.text.size() - std::min(message.text.size(), generation.bytes_not_shown));
   }
   messages_.push_back(std::move(message));
 }

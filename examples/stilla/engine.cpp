@@ -13,6 +13,7 @@
 #include <stilla/dispatch.hpp>
 #include <stilla/model/config.hpp>
 #include <stilla/model/forward.hpp>
+#include <stilla/model/required_tensors.hpp>
 #include <stilla/model/weights.hpp>
 #include <stilla/base/thread_pool.hpp>
 
@@ -25,10 +26,8 @@ void choose_target(const std::string& name) { check(stilla::force_target(name));
 stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source, const stilla::RopeChoice& rope) {
   const stilla::Result<stilla::ModelConfig> config = stilla::read_model_config(source, rope);
   if (!config) return config.error();
-  const stilla::Result<const stilla::TensorInfo*> embedding = source.require_tensor("token_embd.weight");
-  if (!embedding) return embedding.error();
-  return ModelFacts{config->architecture, config->name, config->context,
-                    static_cast<std::size_t>((*embedding)->rows()), config->notes};
+  if (const stilla::Status s = stilla::check_required_tensors(source, *config); !s) return s.error();
+  return ModelFacts{config->architecture, config->name, config->context, config->vocabulary, config->notes};
 }
 
 std::string target_name() { return stilla::active_target().name; }

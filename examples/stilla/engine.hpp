@@ -38,7 +38,7 @@ struct EngineOptions {
   stilla::RopeChoice rope;  // what is decided about RoPE in place of the file
 };
 
-// What a source says of its model.
+// What a source says of its model, which has every tensor that it needs.
 struct ModelFacts {
   std::string architecture;
   std::string name;            // printable; may be empty

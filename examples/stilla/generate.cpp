@@ -33,6 +33,7 @@ std::string Generation::rates() const {
     out += fmt::format("; thought {} tokens in {:.1f} s{}, answer {} in {:.1f} s", thought_tokens, thought_seconds,
                        was_cut ? " (cut)" : "", tokens - thought_tokens, seconds - thought_seconds);
   }
+  if (reason == StopReason::stop_text) out += fmt::format("; ended before '{}'", stilla::printable(stop_text));
   return out;
 }
 
@@ -152,11 +153,14 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
   std::size_t length = engine_->size();   // of the text, without guesses that nobody took
 
   const Stopwatch watch;
+  bool is_stopped = false;
   double thought_end = is_thinking ? -1.0 : 0.0;  // seconds; negative: not over
   const auto show = [&](std::span<const std::uint32_t> ids) {
     std::string bytes;
     for (const std::uint32_t id : ids) bytes += tokenizer_->piece(id);
-    const bool was_thinking = std::exchange(is_thinking, emit(bytes));
+    const Emitted emitted = emit(bytes);
+    is_stopped = emitted.is_stopped;
+    const bool was_thinking = std::exchange(is_thinking, emitted.is_thinking);
     if (was_thinking || is_thinking) result.thought_tokens += ids.size();
     if (is_thinking) thought_end = -1.0;
     if (was_thinking && !is_thinking) {
@@ -165,6 +169,10 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
   };
   while (true) {
+    if (is_stopped) {
+      result.reason = StopReason::stop_text;
+      break;
+    }
     if (interrupted()) {
       result.reason = StopReason::interrupted;
       break;
@@ -181,6 +189,7 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
     take({&id, 1}, result);
     show({&id, 1});
+    if (is_stopped) continue;
     const bool cuts_thought =
         is_thinking && options_->think_budget != 0 && result.thought_tokens >= options_->think_budget;
     if (right < guesses_.size() && guesses_[right] == id && !cuts_thought) {  // evaluated already

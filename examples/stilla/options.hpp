@@ -133,6 +133,7 @@ struct TextOptions {
   bool use_lookup = true;
   Think think = Think::show;
   std::size_t think_budget = 0;  // most tokens of a thought; 0: any
+  std::vector<std::string> stop_texts;  // before which an answer ends
   bool shifts = false;           // when the context is full: forgets the oldest text instead of stopping
 };
 void add_text_options(CLI::App& app, TextOptions& options);

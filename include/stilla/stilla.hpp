@@ -62,6 +62,7 @@
 // The reference forward pass.
 #include <stilla/model/config.hpp>
 #include <stilla/model/forward.hpp>
+#include <stilla/model/required_tensors.hpp>
 #include <stilla/model/session_file.hpp>
 #include <stilla/model/weights.hpp>
 

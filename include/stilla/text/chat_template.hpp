@@ -197,6 +197,12 @@ inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
                concat("chat template '", printable(name), "' is not known; known: ", chat_template_names)};
 }
 
+// Puts BOS before the ids, unless it stands there already or the vocabulary has none.
+inline void begin_with_bos(const Tokenizer& tokenizer, std::vector<std::uint32_t>& ids) {
+  const bool has_bos = !ids.empty() && ids.front() == tokenizer.bos();
+  if (tokenizer.bos() && !has_bos) ids.insert(ids.begin(), *tokenizer.bos());
+}
+
 // A whole prompt's ids.
 inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemplate& chat_template,
                                       std::span<const ChatMessage> messages, bool add_generation_prompt = true) {
@@ -212,8 +218,7 @@ inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemp
     segments.push_back(std::move(part.segment));
   }
   ChatPrompt out{tokenizer.encode(segments), chat->opens_thought};
-  const bool has_bos = !out.ids.empty() && out.ids.front() == tokenizer.bos();
-  if (tokenizer.bos() && tokenizer.add_bos() && !has_bos) out.ids.insert(out.ids.begin(), *tokenizer.bos());
+  if (tokenizer.add_bos()) begin_with_bos(tokenizer, out.ids);
   return out;
 }
 
@@ -221,7 +226,7 @@ inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemp
 inline std::vector<std::uint32_t> encode_prompt(const Tokenizer& tokenizer, std::string_view text,
                                                 SpecialTokens special = SpecialTokens::as_text) {
   std::vector<std::uint32_t> ids = tokenizer.encode(text, special);
-  if (tokenizer.bos() && tokenizer.add_bos()) ids.insert(ids.begin(), *tokenizer.bos());
+  if (tokenizer.add_bos()) begin_with_bos(tokenizer, ids);
   return ids;
 }
 
