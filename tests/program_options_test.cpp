@@ -124,7 +124,7 @@ TEST_F(ProgramOptions, StopTextsInThoughtsRawTextAndTurns) {
   EXPECT_EQ(raw.out, " ") << raw.err;
   // The next turn of a chat knows what was shown, and nothing behind it.
   write_file("roles.jinja", "{% for m in messages %}{{ m.content }}|{% endfor %}{{ '\\n' }}");
-  const std::vector<std::string> chat{"chat", "-m", path("counter.gguf"), "-t", "1", "-v", "--temp", "0", "--chat-template", path("roles.jinja")};
+  const std::vector<std::string> chat{"chat", "-m", path("counter.gguf"), "-t", "1", "-v", "--commands", "--temp", "0", "--chat-template", path("roles.jinja")};
   std::vector<std::string> stopped = chat;
   stopped.insert(stopped.end(), {"--stop", "wo"});
   const Finished turns = run_program(stopped, "a\nb\n/save " + path("stopped.session") + "\n");

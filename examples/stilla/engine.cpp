@@ -11,6 +11,7 @@
 
 #include <stilla/coverage.hpp>
 #include <stilla/dispatch.hpp>
+#include <stilla/io/damaged_weights.hpp>
 #include <stilla/model/config.hpp>
 #include <stilla/model/forward.hpp>
 #include <stilla/model/required_tensors.hpp>
@@ -95,7 +96,13 @@ std::size_t Engine::cache_bytes() const { return state_->session.cache().bytes()
 stilla::Status Engine::save(const std::string& path, std::string_view note) const {
   return state_->session.save(path, note);
 }
-stilla::Result<std::string> Engine::restore(const std::string& path) { return state_->session.restore(path); }
+stilla::Result<std::string> Engine::restore(const std::string& path, const AcceptSaved& accept) {
+  return state_->session.restore(path, [&](const stilla::SavedText& saved) { return accept(saved.ids, saved.note); });
+}
+void Engine::blame_weights() {
+  check(stilla::check_weights_are_numbers(state_->model.source(), *state_->pool));
+  fail(exit_failed, "the model's logits are not numbers, though its weights are");
+}
 stilla::ActivationBits Engine::activations() const { return state_->session.activations(); }
 std::size_t Engine::context() const { return state_->session.context(); }
 void Engine::truncate(std::size_t count) { state_->session.truncate(count); }

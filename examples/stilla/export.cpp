@@ -94,6 +94,7 @@ int run_export(ExportOptions options) {
   const WeightChange change(options.change, source, stilla::LoadMode::map, weights_of(options.request), pool);
   ExportModel model(source, context_of(options), change.get(), options.change.rotation.value_or(stilla::Rotation{}), pool);
   check_request(model, options.request);
+  check(stilla::check_weights_are_numbers(source, pool));
   OutputFolder folder(options.output);
   const Written written = write_graphs(folder, model, options.request, pool);
   {
@@ -104,7 +105,7 @@ int run_export(ExportOptions options) {
           progress.show(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
           return !interrupted();
         });
-    if (!status && interrupted()) return exit_interrupted;
+    if (!status && interrupted()) return interrupted_status();
     check(status);
   }
   folder.write(OutputFolder::manifest, manifest_of(model, options, change.get(), folder, written).dump(2) + "\n");

@@ -107,7 +107,7 @@ void Generator::evaluate(std::span<const std::uint32_t> ids, std::size_t guesses
 std::uint32_t Generator::sample(std::size_t guesses) {
   const std::optional<std::uint32_t> id =
       candidates_.empty() ? sampler_.sample(logits_[guesses]) : sampler_.sample_from(candidates_[guesses]);
-  if (!id) fail(exit_failed, "the model's logits are not numbers: its weights may be damaged");
+  if (!id) engine_->blame_weights();
   return *id;
 }
 

@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include <stilla/io/damaged_weights.hpp>
+
 #include "commands.hpp"
 #include "loading.hpp"
 #include "npy_writer.hpp"
@@ -48,9 +50,12 @@ int logits(const LogitsOptions& options) {
   const FinishOnInterrupt finish_on_interrupt;
   ProgressLine progress("evaluating");
   for (std::size_t at = 0; at < ids.size(); at += positions) {
-    if (interrupted()) return exit_interrupted;
+    if (interrupted()) return interrupted_status();
     engine.evaluate_all(std::span(ids).subspan(at, std::min(positions, ids.size() - at)),
-                        [&](std::span<const float> row) { writer.add_row(row); });
+                        [&](std::span<const float> row) {
+                          if (!stilla::all_finite(row)) engine.blame_weights();
+                          writer.add_row(row);
+                        });
     progress.show(at, ids.size());
   }
   writer.finish();

@@ -97,7 +97,11 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     program::message("not enough memory");
   } catch (const std::exception& error) {
-    program::message(program::one_line(error.what()));
+    try {
+      program::message(program::one_line(error.what()));
+    } catch (...) {
+      program::message("not enough memory");
+    }
   }
   return program::exit_failed;
 }

@@ -172,9 +172,19 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
 }
 
 void add_text_options(CLI::App& app, TextOptions& options) {
-  constexpr auto most_tokens = std::numeric_limits<std::int64_t>::max();
-  add_number<std::int64_t>(app, "-n,--predict", options.limit, -1, most_tokens,
-                           "Most tokens to generate (default -1: until the model ends)");
+  static constexpr std::int64_t most_tokens = std::numeric_limits<std::int64_t>::max();
+  app.add_option_function<std::string>(
+         "-n,--predict",
+         [&options](const std::string& text) {
+           const std::optional<std::int64_t> limit = number_of<std::int64_t>(text, -1, most_tokens);
+           if (!limit) {
+             throw CLI::ValidationError("-n", fmt::format("found '{}'; expected a whole number from 0 to {}, or -1 for no limit",
+                                                          stilla::printable(text), most_tokens));
+           }
+           options.limit = *limit;
+         },
+         "Most tokens to generate (default -1: until the model ends)")
+      ->type_name("N");
   app.add_option_function<std::vector<std::string>>(
          "--stop",
          [&options](const std::vector<std::string>& texts) {

@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include <stilla/io/damaged_weights.hpp>
 #include <stilla/io/packed_file.hpp>
 #include <stilla/base/thread_pool.hpp>
 
@@ -113,6 +114,15 @@ int pack(const Options& options) {
   }
   check_space(bytes, output);
   {
+    const FinishOnInterrupt finish_on_interrupt;
+    ProgressLine progress("checking");
+    check(stilla::check_weights_are_numbers(source, pool, [&](std::size_t done, std::size_t total) {
+      progress.show(done, total);
+      return !interrupted();
+    }));
+    if (interrupted()) return interrupted_status();
+  }
+  {
     const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     ProgressLine progress("packing");
     const auto show = [&](std::uint64_t done, std::uint64_t total) {
@@ -120,7 +130,7 @@ int pack(const Options& options) {
       return !interrupted();
     };
     const stilla::Status status = stilla::write_packed_file(source, output, pool, show, packing);
-    if (!status && interrupted()) return exit_interrupted;
+    if (!status && interrupted()) return interrupted_status();
     check(status);
   }
   if (options.verbose) {

@@ -126,7 +126,7 @@ int run(RunOptions& options) {
     if (const std::string doubt = scope.doubt(prompt, text); !doubt.empty()) message(doubt);
   }
   message(fmt::format("load {:.2f} s; {}", load_seconds, result.rates()));
-  return result.reason == StopReason::interrupted ? exit_interrupted : 0;
+  return result.reason == StopReason::interrupted ? interrupted_status() : 0;
 }
 
 }  // namespace
