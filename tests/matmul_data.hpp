@@ -7,7 +7,7 @@
 #include <stilla/contract/activation_form.hpp>
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/contract/matmul.hpp>
-#include <stilla/layout/pack.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/row_kernels.hpp>
 
 #include "test_util.hpp"

@@ -316,6 +316,7 @@ void add_chat(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("chat", "Talk to a model");
   add_model_options(*command, options->model);
   add_rope_options(*command, options->model.rope);
+  add_draft_option(*command, options->model);
   add_text_options(*command, options->text);
   command->add_flag("--commands", options->obeys_pipes,
                     "Obey /save and the other commands in a pipe too; without it they are said to the model there");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A loaded model, its threads and one text. engine.cpp alone compiles the kernels; everything else sees this.
+// A loaded model, its threads and one text; and a draft model beside it, which runs on the same threads.
 #pragma once
 
 #include <cstddef>
@@ -19,6 +19,7 @@
 #include <stilla/io/model_source.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/model/config.hpp>
+#include <stilla/model/forward.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/sampling/candidates.hpp>
 
@@ -112,6 +113,13 @@ class Engine {
                     const std::function<void(std::span<const stilla::Candidate> row)>& sink);
   // Appends ids whose logits nobody wants.
   void append(std::span<const std::uint32_t> ids);
+
+  // The text as the library has it (model/forward.hpp).
+  stilla::Session& session();
+
+  // A small model with the same vocabulary, whose guesses the text's model checks (model/decoder.hpp). The text begins anew.
+  void load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress);
+  stilla::Session* draft();  // null: none
 
   // For measurements: its threads, and what the model asks of the machine.
   stilla::Parallel parallel();

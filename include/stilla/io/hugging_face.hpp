@@ -80,6 +80,9 @@ class HuggingFaceFolder final : public ModelSource {
     if (tensor.file == files_.size()) return std::as_bytes(std::span(config_->rope_factors));
     return files_[tensor.file].file().bytes().subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size_bytes));
   }
+  void read_ahead(const TensorInfo& tensor) const override {
+    if (tensor.file < files_.size()) files_[tensor.file].file().read_ahead(tensor.offset, tensor.size_bytes);
+  }
   void drop_tensor_pages(const TensorInfo& tensor, std::uint64_t count) const override {
     if (tensor.file < files_.size()) files_[tensor.file].file().drop_pages(tensor.offset, std::min(count, tensor.size_bytes));
   }
