@@ -12,6 +12,7 @@ survived: the file may be taken or refused, and must do no harm. tests/check_hos
 
 import argparse
 import copy
+import functools
 import json
 import pathlib
 import shutil
@@ -66,17 +67,26 @@ class Raw(bytes):
     """A value as its bytes."""
 
 
+@functools.cache
+def byte_spellings():
+    """GPT-2's letter for each byte."""
+    letters = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = [b for b in range(256) if b not in letters]
+    return [chr(b if b in letters else 256 + others.index(b)) for b in range(256)]
+
+
+@functools.cache
+def some_weights(count, seed):
+    return struct.pack(f"<{count}f", *[((k * 37 + seed * 11) % 41 - 20) / 64 + 0.001 for k in range(count)])
+
+
 class Gguf:
     """A small Qwen2 of one layer whose every part can be changed."""
 
     WIDTH, HEADS, HEAD, FFN = 32, 2, 16, 32
 
     def __init__(self):
-        letters = [*range(33, 127), *range(161, 173), *range(174, 256)]
-        spelled = {b: chr(b) for b in letters}
-        for other in range(256):
-            spelled.setdefault(other, chr(256 + sum(1 for b in range(other) if b not in letters)))
-        tokens = [spelled[b] for b in range(256)] + ["<|im_start|>", "<|im_end|>", "ab", "abc"]
+        tokens = byte_spellings() + ["<|im_start|>", "<|im_end|>", "ab", "abc"]
         self.magic, self.version, self.tensor_count, self.key_count = b"GGUF", 3, None, None
         self.keys = {
             "general.architecture": (STRING, "qwen2"), "general.name": (STRING, "hostile"),
@@ -98,8 +108,7 @@ class Gguf:
         self.tensors = []  # name, dimensions, type, offset or None, data
         for i, (name, dims) in enumerate(shapes.items()):
             count = dims[0] * (dims[1] if len(dims) > 1 else 1)
-            values = [((k * 37 + i * 11) % 41 - 20) / 64 + 0.001 for k in range(count)]
-            self.tensors.append([name, dims, 0, None, struct.pack(f"<{count}f", *values)])
+            self.tensors.append([name, dims, 0, None, some_weights(count, i)])
         self.more = b""
 
     def key(self, name, kind, value):
@@ -254,7 +263,7 @@ def gguf_cases(cases):
     # Tensors.
     for name in [t[0] for t in Gguf().tensors]:
         add(f"without-{name}", lambda f, n=name: f.without(n))
-        add(f"narrow-{name}", lambda f, n=name: f.tensor(n).__setitem__(1, [16] + f.tensor(n)[1][1:]))
+        add(f"narrow-{name}", lambda f, n=name: f.tensor(n).__setitem__(1, [f.tensor(n)[1][0] // 2] + f.tensor(n)[1][1:]))
     for dims in ([], [32, 260, 1, 1, 1], [0, 260], [32, 0], [1 << 63, 1], [1 << 32, 1 << 32], [MASK, MASK], [32, 1 << 40], (0xffffffff, [32])):
         add(f"dims-{len(str(dims))}", lambda f, d=dims: f.tensor("token_embd.weight").__setitem__(1, d))
     for kind in (4, 5, 29, 39, 99, 0x7fffffff, 0xffffffff, 0x80000000, 0x80000002):
@@ -268,8 +277,13 @@ def gguf_cases(cases):
     for name in ("", "x" * 100, "blk.0.ffn_up.weight\0x", "blk.00.ffn_up.weight", "blk.18446744073709551616.ffn_up.weight", "output.bias", "\x1b[2J"):
         add("tensor-name", lambda f, n=name: f.tensors.append([n, [32], 0, None, b"\1" * 128]))
     for value in (NAN, INFINITY, -INFINITY):
-        for name in ("token_embd.weight", "blk.0.attn_norm.weight", "blk.0.ffn_down.weight"):
-            add(f"weights-{value}", lambda f, v=value, n=name: f.tensor(n).__setitem__(4, struct.pack("<f", v) + f.tensor(n)[4][4:]), "damaged")
+        for name, at in (("token_embd.weight", 256 * Gguf.WIDTH), ("blk.0.attn_norm.weight", 0), ("blk.0.ffn_down.weight", 0)):  # 256: in each prompt
+
+            def damage(f, n=name, begin=4 * at, v=value):
+                data = f.tensor(n)[4]
+                f.tensor(n)[4] = data[:begin] + struct.pack("<f", v) + data[begin + 4:]
+
+            add(f"weights-{value}-{name}", damage, "damaged")
     add("zeros", lambda f: f.bytes()[:len(f.bytes()) - 4096] + b"\0" * 4096)
     add("split", lambda f: f.key("split.count", U16, 2).key("split.no", U16, 0).key("split.tensors.count", I32, 28))
     add("split-many", lambda f: f.key("split.count", U16, 65535).key("split.no", U16, 65534))
