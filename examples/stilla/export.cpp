@@ -14,6 +14,7 @@
 
 #include <stilla/base/thread_pool.hpp>
 #include <stilla/base/version.hpp>
+#include <stilla/io/damaged_weights.hpp>
 #include <stilla/io/gguf.hpp>
 
 #include "commands.hpp"

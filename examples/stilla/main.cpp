@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The program `stilla`: talk to a model, run a prompt, measure, look inside a file. Exit status: 0 fine, 1 failed,
-// 2 used wrongly, 3 the file was refused, 130 Ctrl-C.
+// 2 used wrongly, 3 the file was refused, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 #include <new>
 #include <optional>
 #include <string>

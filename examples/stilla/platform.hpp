@@ -13,7 +13,8 @@
 namespace program {
 
 // Call first. A closed pipe becomes a failed write, text on consoles is UTF-8, standard streams carry bytes unchanged,
-// Ctrl-C ends the program with status 130, being told to end (SIGTERM, SIGHUP) with 143 and 129, a mapped file that becomes shorter ends it with a sentence and status 1.
+// Ctrl-C ends the program with status 130, SIGTERM with 143 and SIGHUP with 129; a mapped file that becomes shorter ends it with a
+// sentence and status 1.
 void prepare_process();
 
 // The arguments behind the program's name, as UTF-8.
@@ -49,7 +50,8 @@ class FolderInUse {
 // The time of day where the user is.
 std::tm local_time();
 
-// While one lives, Ctrl-C and being told to end only set interrupted(), so that work can end in good order; a second time ends the program.
+// While one lives, Ctrl-C, SIGTERM and SIGHUP only set interrupted(), so that work can end in good order; a second one ends the
+// program.
 class FinishOnInterrupt {
  public:
   FinishOnInterrupt();
@@ -60,7 +62,7 @@ class FinishOnInterrupt {
 bool interrupted();
 // The exit status for that: 130, 143 or 129.
 int interrupted_status();
-// Told to end, and not only by Ctrl-C.
+// Whether SIGTERM or SIGHUP came, which end the whole program; Ctrl-C ends an answer.
 bool told_to_end();
 
 // Runs this program again, with these arguments and this process's standard streams, and waits for it. What a status means:

@@ -228,9 +228,11 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
       if (errno == EEXIST) continue;
       break;
     }
-    (void)::flock(file.handle_, LOCK_EX | LOCK_NB);  // a file system without locks leaves partial files of killed processes
+    // Another process may take it for one that was left behind before it is locked, and remove it. A file system without locks is
+    // fine: partial files of killed processes stay there.
+    const bool is_taken = ::flock(file.handle_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     struct stat made {};
-    if (::fstat(file.handle_, &made) != 0 || made.st_nlink == 0) {  // taken for one left behind before it was locked
+    if (is_taken || ::fstat(file.handle_, &made) != 0 || made.st_nlink == 0) {
       ::close(std::exchange(file.handle_, -1));
       continue;
     }
