@@ -96,10 +96,10 @@ int run_export(ExportOptions options) {
   ExportModel model(source, context_of(options), change.get(), options.change.rotation.value_or(stilla::Rotation{}), pool);
   check_request(model, options.request);
   check(stilla::check_weights_are_numbers(source, pool));
+  const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
   OutputFolder folder(options.output);
   const Written written = write_graphs(folder, model, options.request, pool);
   {
-    const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     ProgressLine progress("exporting");
     const stilla::Status status =
         model.weights().write(folder.file(WeightFile::name), [&](std::uint64_t done, std::uint64_t total) {

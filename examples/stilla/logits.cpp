@@ -43,11 +43,11 @@ int logits(const LogitsOptions& options) {
   if (outside != ids.end()) {
     fail(exit_usage, fmt::format("--ids: token id {} is outside the model's vocabulary of {}", *outside, vocabulary));
   }
+  const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
   NpyWriter writer(options.out, ids.size(), vocabulary);  // before the long work
   Engine engine = load_engine(model, options.model, positions);
   if (options.model.verbose) report_engine(engine, {}, options.model);
 
-  const FinishOnInterrupt finish_on_interrupt;
   ProgressLine progress("evaluating");
   for (std::size_t at = 0; at < ids.size(); at += positions) {
     if (interrupted()) return interrupted_status();
