@@ -5,9 +5,11 @@
 The files are the same each time. Packed files and sessions begin as the program itself writes them; their checksums are right again
 after each change, since whoever makes a hostile file can compute them. `cases.json` in the output folder lists all of them:
 
-    {"name": ..., "kind": "gguf", "folder", "packed", "session" or "template", "expect": "control", "refused" or "survived"}
+    {"name": ..., "kind": "gguf", "folder", "packed", "session" or "template", "expect": "control", "refused", "text",
+     "damaged", "altered" or "survived"}
 
-survived: the file may be taken or refused, and must do no harm. tests/check_hostile_files.py runs the program on all of them.
+text: refused where its words are needed; `pack` takes it, since `logits` needs none. damaged: weights that are no numbers, which `inspect`
+does not read. altered: told by `inspect --verify`. survived: the file may be taken or refused, and must do no harm. tests/check_hostile_files.py runs the program on all of them.
 """
 
 import argparse
@@ -216,9 +218,10 @@ def gguf_cases(cases):
                 "qwen2.attention.head_count", "qwen2.context_length", "qwen2.attention.layer_norm_rms_epsilon", "tokenizer.ggml.model",
                 "tokenizer.ggml.tokens"]
     for name in required:
-        add(f"without-{name}", lambda f, n=name: f.without(n))
-        add(f"array-{name}", lambda f, n=name: f.key(n, ARRAY, (U8, [1, 2, 3])))
-        add(f"bool-{name}", lambda f, n=name: f.key(n, BOOL, 1))
+        expect = "text" if name.startswith("tokenizer.") else "refused"
+        add(f"without-{name}", lambda f, n=name: f.without(n), expect)
+        add(f"array-{name}", lambda f, n=name: f.key(n, ARRAY, (U8, [1, 2, 3])), expect)
+        add(f"bool-{name}", lambda f, n=name: f.key(n, BOOL, 1), expect)
     for name in required[1:6] + ["qwen2.attention.head_count_kv"]:
         for kind, value in ((U32, 0), (I32, -1), (U32, 0xffffffff), (U64, 1 << 63), (U64, MASK), (F32, 2.0), (STRING, "2")):
             add(f"{name}-{kind}-{value}", lambda f, n=name, k=kind, v=value: f.key(n, k, v))
@@ -241,25 +244,25 @@ def gguf_cases(cases):
         for count in (1 << 61, MASK, 1 << 30):
             add(f"array-{kind}-{count}", lambda f, k=kind, c=count: f.key("x", ARRAY, Raw(struct.pack("<IQ", k, c) + b"1234567890")))
     tokens = Gguf().keys["tokenizer.ggml.tokens"][1][1]
-    add("tokens-of-numbers", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (U32, list(range(260)))))
-    add("tokens-none", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (STRING, [])))
+    add("tokens-of-numbers", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (U32, list(range(260)))), "text")
+    add("tokens-none", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (STRING, [])), "text")
     add("tokens-more-than-rows", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (STRING, tokens + ["x", "y"])))
     add("tokens-not-utf8", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (STRING, tokens[:-1] + [b"\xff\xfe"])), "survived")
     add("tokens-empty-text", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (STRING, tokens[:-1] + [""])), "survived")
     add("types-of-bytes", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (U8, [1] * 260)), "survived")
-    add("types-too-few", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (I32, [1] * 10)))
-    add("types-unknown", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (I32, [77] * 260)))
-    add("types-negative", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (I32, [-1] * 260)))
-    add("merges-without-space", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (STRING, ["ab"])))
-    add("merges-unknown", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (STRING, ["zz qq"])))
-    add("merges-numbers", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (F32, [1.0])))
+    add("types-too-few", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (I32, [1] * 10)), "text")
+    add("types-unknown", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (I32, [77] * 260)), "text")
+    add("types-negative", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (I32, [-1] * 260)), "text")
+    add("merges-without-space", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (STRING, ["ab"])), "text")
+    add("merges-unknown", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (STRING, ["zz qq"])), "text")
+    add("merges-numbers", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (F32, [1.0])), "text")
     add("merges-many", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (STRING, ["a b"] * 20000)), "survived")
-    add("model-unknown", lambda f: f.key("tokenizer.ggml.model", STRING, "t5"))
-    add("pre-unknown", lambda f: f.key("tokenizer.ggml.pre", STRING, "\x1b]0;x\x07"))
+    add("model-unknown", lambda f: f.key("tokenizer.ggml.model", STRING, "t5"), "text")
+    add("pre-unknown", lambda f: f.key("tokenizer.ggml.pre", STRING, "\x1b]0;x\x07"), "text")
     for token in (260, 1 << 31, 0xffffffff):
         for name in ("bos", "eos", "padding", "unknown"):
             add(f"{name}-{token}", lambda f, n=name, t=token: f.key(f"tokenizer.ggml.{n}_token_id", U32, t), "survived")
-    add("add-bos-without", lambda f: f.key("tokenizer.ggml.add_bos_token", BOOL, 1))
+    add("add-bos-without", lambda f: f.key("tokenizer.ggml.add_bos_token", BOOL, 1), "text")
     # Tensors.
     for name in [t[0] for t in Gguf().tensors]:
         add(f"without-{name}", lambda f, n=name: f.without(n))
@@ -287,8 +290,8 @@ def gguf_cases(cases):
     add("zeros", lambda f: f.bytes()[:len(f.bytes()) - 4096] + b"\0" * 4096)
     add("split", lambda f: f.key("split.count", U16, 2).key("split.no", U16, 0).key("split.tensors.count", I32, 28))
     add("split-many", lambda f: f.key("split.count", U16, 65535).key("split.no", U16, 65534))
-    add("template-number", lambda f: f.key("tokenizer.chat_template", U32, 1))
-    add("template-unknown", lambda f: f.key("tokenizer.chat_template", STRING, "{% include '/etc/passwd' %}"), "template")
+    add("template-number", lambda f: f.key("tokenizer.chat_template", U32, 1), "text")
+    add("template-unknown", lambda f: f.key("tokenizer.chat_template", STRING, "{% include '/etc/passwd' %}"), "text")
     # A byte changed here and there: taken or refused, as it happens.
     header = len(Gguf().header()[0])
     for i in range(60):
@@ -371,7 +374,7 @@ def folder_cases(cases):
     change_json("tokenizer.json", "vocab-array", lambda t: t["model"].__setitem__("vocab", []))
     change_json("tokenizer.json", "merges-number", lambda t: t["model"].__setitem__("merges", [1]))
     change_json("tokenizer.json", "merges-three", lambda t: t["model"].__setitem__("merges", [["a", "b", "c"]]))
-    change_json("tokenizer.json", "merges-unknown", lambda t: t["model"].__setitem__("merges", ["qqqq zzzz"]))
+    change_json("tokenizer.json", "merges-unknown", lambda t: t["model"].__setitem__("merges", ["qqqq zzzz"]), "text")
     change_json("tokenizer.json", "type", lambda t: t["model"].__setitem__("type", "WordPiece"))
     change_json("tokenizer.json", "added-huge", lambda t: t["added_tokens"][0].__setitem__("id", 1 << 33))
     change_json("tokenizer.json", "added-negative", lambda t: t["added_tokens"][0].__setitem__("id", -1))
@@ -396,12 +399,14 @@ def packed_cases(cases, program, scratch):
     whole = output.read_bytes()
     name = b"stilla.packed.checksum"
     checksum_at = whole.index(name) + len(name) + 4
-    header = min(i for i in range(4096, len(whole) + 1, 4096) if whole[i - 1] == 0 and any(whole[i:i + 64]))
 
-    def sealed(data):
+    def sealed(data, end=None):
         data = bytearray(data)
-        data[checksum_at:checksum_at + 8] = struct.pack("<Q", xxh64(bytes(data[:checksum_at] + data[checksum_at + 8:header])))
+        data[checksum_at:checksum_at + 8] = struct.pack("<Q", xxh64(bytes(data[:checksum_at] + data[checksum_at + 8:end or header])))
         return bytes(data)
+
+    # The header ends where its checksum is the one that the program wrote.
+    header = next(end for end in range(4096, len(whole) + 1, 4096) if sealed(whole, end) == whole)
 
     def replaced(old, new):
         return sealed(whole.replace(old, new, 1))
@@ -436,7 +441,8 @@ def packed_cases(cases, program, scratch):
                                                   b"output_norm.weight\1\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\x80"))
     # Data that changed under right headers: found by `inspect --verify`, and harmless.
     for i in range(6):
-        at = header + (len(whole) - header) * i // 6 + 8
+        at = header + (len(whole) - header) * i // 6
+        at = next(place for place in range(at, len(whole)) if whole[place] != 0)  # no padding between tensors, which has no checksum
         cases.add("packed", f"data-{at}", whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1:], "altered")
 
 
