@@ -62,8 +62,9 @@ static void run_here(void* pool, size_t count, stilla_body body, void* object) {
 static void run_as_workers(const stilla_job* job, size_t nth) {
   size_t round, ith, task;
   for (round = 0; round < stilla_job_rounds(job); ++round) {
+    const size_t tasks = stilla_job_tasks(job, round);
     for (ith = 0; ith < nth; ++ith) {
-      for (task = ith; task < stilla_job_tasks(job, round); task += nth) stilla_job_run(job, round, task);
+      for (task = ith; task < tasks; task += nth) stilla_job_run(job, round, task);
     }
   }
 }

@@ -29,6 +29,8 @@ wine64 /usr/lib/wine/wine64
 ccache ccache
 shellcheck shellcheck"
 full="g++-12 g++-12
+g++-riscv64-linux-gnu riscv64-linux-gnu-g++
+g++-s390x-linux-gnu s390x-linux-gnu-g++
 clang-19 clang++-19
 lld-19 ld.lld-19
 llvm-19 llvm-objdump-19

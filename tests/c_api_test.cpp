@@ -36,7 +36,7 @@ stilla_const_matrix c_const(const std::vector<float>& v, std::size_t rows) {
 void run_as_workers(const stilla_job& job, std::size_t nth) {
   for (std::size_t round = 0; round < stilla_job_rounds(&job); ++round) {
     for (std::size_t ith = nth; ith-- > 0;) {
-      for (std::size_t task = ith; task < stilla_job_tasks(&job, round); task += nth) stilla_job_run(&job, round, task);
+      for (std::size_t task = ith, tasks = stilla_job_tasks(&job, round); task < tasks; task += nth) stilla_job_run(&job, round, task);
     }
   }
 }

@@ -6,23 +6,11 @@
 #include <stilla/norm.hpp>
 #include <stilla/format/encode_rows.hpp>
 
-#include "test_util.hpp"
+#include "matmul_data.hpp"
 
 namespace {
 
 using namespace stilla_test;
-
-PackedMatrix packed(std::uint32_t seed, FormatId format, std::size_t N, std::size_t K) {
-  std::optional<PackedMatrix> matrix;
-  with_format(format, [&](auto tag) {
-    using F = decltype(tag);
-    const std::vector<std::byte> blocks = random_rows<F>(seed, N, K);
-    Result<PackedMatrix> made = PackedMatrix::create(format, blocks.data(), N, K);
-    if (made) matrix = std::move(*made);
-  });
-  EXPECT_TRUE(matrix.has_value());
-  return std::move(*matrix);
-}
 
 void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
   const std::size_t n = a.rows * a.cols;
@@ -61,8 +49,8 @@ void everywhere(F&& f) {
 
 TEST(Fused, ProductsOfOneInput) {
   constexpr std::size_t K = 256;
-  const PackedMatrix a = packed(1, id_of<Q4_0>, 100, K), b = packed(2, id_of<Q6_K>, 16, K),
-                     c = packed(3, id_of<F16>, 33, K);
+  const PackedMatrix a = random_matrix(1, id_of<Q4_0>, 100, K), b = random_matrix(2, id_of<Q6_K>, 16, K),
+                     c = random_matrix(3, id_of<F16>, 33, K);
   const std::vector<float> bias = noise_values(4, 100);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> x = noise_values(5, M * K);
@@ -93,7 +81,7 @@ TEST(Fused, AsManyProductsAsAreAsked) {
   std::vector<PackedMatrix> weights;
   std::vector<std::vector<float>> y(count, std::vector<float>(N));
   std::vector<MatmulProduct> products;
-  for (std::uint32_t i = 0; i < count; ++i) weights.push_back(packed(16 + i, id_of<Q4_0>, N, K));
+  for (std::uint32_t i = 0; i < count; ++i) weights.push_back(random_matrix(16 + i, id_of<Q4_0>, N, K));
   for (std::size_t i = 0; i < count; ++i) products.push_back({Matrix(y[i].data(), 1, N), weights[i]});
   ThreadPool pool(3);
   EXPECT_TRUE(matmul(products, {{}, rounded.view()}, pool));
@@ -107,7 +95,7 @@ TEST(Fused, AsManyProductsAsAreAsked) {
 TEST(Fused, GatedMatmul) {
   constexpr std::size_t K = 256;
   for (const std::size_t N : {32u, 96u, 192u, 544u, 960u}) {  // 192 rows are a task
-    const PackedMatrix gate = packed(6, id_of<Q4_K>, N, K), up = packed(7, id_of<Q8_0>, N, K);
+    const PackedMatrix gate = random_matrix(6, id_of<Q4_K>, N, K), up = random_matrix(7, id_of<Q8_0>, N, K);
     everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
       const std::vector<float> x = noise_values(8, M * K);
       ActivationBuffer rounded(bits), expected(bits), found(bits);
@@ -127,7 +115,7 @@ TEST(Fused, GatedMatmul) {
   }
   // Without rounding the rows may end anywhere.
   constexpr std::size_t odd = 41;
-  const PackedMatrix gate = packed(9, id_of<Q4_0>, odd, K), up = packed(10, id_of<Q4_0>, odd, K);
+  const PackedMatrix gate = random_matrix(9, id_of<Q4_0>, odd, K), up = random_matrix(10, id_of<Q4_0>, odd, K);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> x = noise_values(11, M * K);
     ActivationBuffer rounded(bits);
@@ -146,8 +134,8 @@ TEST(Fused, GatedMatmul) {
 TEST(Fused, PartsOfManyTokens) {
   constexpr std::size_t M = 201, K = 3072, N = 128;
   const std::vector<float> x = noise_values(24, M * K), bias = noise_values(25, N);
-  const PackedMatrix gate = packed(26, id_of<Q4_K>, N, K), up = packed(27, id_of<Q8_0>, N, K),
-                     floats = packed(28, id_of<F16>, N, K);
+  const PackedMatrix gate = random_matrix(26, id_of<Q4_K>, N, K), up = random_matrix(27, id_of<Q8_0>, N, K),
+                     floats = random_matrix(28, id_of<F16>, N, K);
   ActivationBuffer rounded;
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
   MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
@@ -191,7 +179,7 @@ TEST(Fused, PartsOfManyTokens) {
 }
 
 TEST(Fused, MatricesWithoutRowsOrColumns) {
-  const PackedMatrix no_rows = packed(29, id_of<Q4_K>, 0, 256), no_columns = packed(30, id_of<Q4_K>, 64, 0);
+  const PackedMatrix no_rows = random_matrix(29, id_of<Q4_K>, 0, 256), no_columns = random_matrix(30, id_of<Q4_K>, 64, 0);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> x = noise_values(31, M * 256);
     ActivationBuffer rounded(bits), products(bits);

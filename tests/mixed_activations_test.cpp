@@ -12,7 +12,7 @@
 #include <stilla/head.hpp>
 #include <stilla/matmul.hpp>
 
-#include "test_util.hpp"
+#include "matmul_data.hpp"
 
 namespace {
 
@@ -84,18 +84,6 @@ std::vector<float> spiky(std::uint32_t seed, std::size_t M, std::size_t K, IsWid
   return x;
 }
 
-PackedMatrix packed(std::uint32_t seed, FormatId format, std::size_t N, std::size_t K) {
-  std::optional<PackedMatrix> matrix;
-  with_format(format, [&](auto tag) {
-    using F = decltype(tag);
-    const std::vector<std::byte> blocks = random_rows<F>(seed, N, K);
-    Result<PackedMatrix> made = PackedMatrix::create(format, blocks.data(), N, K);
-    if (made) matrix = std::move(*made);
-  });
-  EXPECT_TRUE(matrix.has_value());
-  return std::move(*matrix);
-}
-
 // Patterns of wide rows.
 struct Pattern {
   const char* name;
@@ -164,8 +152,9 @@ TEST(MixedActivations, RowsAreThoseOfTheRule) {
 TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
   constexpr std::size_t K = 512;
   ThreadPool pool(3);
-  for (const auto& [format, N] : {std::pair{id_of<Q4_0>, std::size_t{100}}, {id_of<Q4_K>, std::size_t{221}}, {id_of<Q6_K>, std::size_t{33}}}) {
-    const PackedMatrix w = packed(2, format, N, K);
+  for (const auto& [format, rows] : {std::pair{id_of<Q4_0>, std::size_t{100}}, {id_of<Q4_K>, std::size_t{221}}, {id_of<Q6_K>, std::size_t{33}}}) {
+    const std::size_t N = rows;  // clang 14 captures no structured binding
+    const PackedMatrix w = random_matrix(2, format, N, K);
     const std::vector<float> bias = noise_values(3, N);
     for_each_pattern([&](const Pattern& pattern, std::size_t M) {
       const Rounded rounded(spiky(4, M, K, pattern.is_wide), M, K);
@@ -198,7 +187,7 @@ TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
 // Weights that take floats beside others, of one input.
 TEST(MixedActivations, BesideFloatWeights) {
   constexpr std::size_t M = 20, K = 256, N = 48;
-  const PackedMatrix quantised = packed(5, id_of<Q4_0>, N, K), floats = packed(6, id_of<F16>, N, K);
+  const PackedMatrix quantised = random_matrix(5, id_of<Q4_0>, N, K), floats = random_matrix(6, id_of<F16>, N, K);
   const std::vector<float> x = spiky(7, M, K, patterns[3].is_wide);
   const Rounded rounded(x, M, K);
   ASSERT_NE(rounded.mixed.view().wide.count(), 0u);
@@ -231,7 +220,7 @@ TEST(MixedActivations, GatedMatmul) {
   constexpr std::size_t K = 256;
   ThreadPool pool(3);
   for (const std::size_t N : {32u, 544u}) {
-    const PackedMatrix gate = packed(8, id_of<Q4_K>, N, K), up = packed(9, id_of<Q8_0>, N, K);
+    const PackedMatrix gate = random_matrix(8, id_of<Q4_K>, N, K), up = random_matrix(9, id_of<Q8_0>, N, K);
     for_each_pattern([&](const Pattern& pattern, std::size_t M) {
       const Rounded rounded(spiky(10, M, K, pattern.is_wide), M, K);
       const ActivationQ8 input = rounded.mixed.view();

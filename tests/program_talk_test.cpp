@@ -175,7 +175,7 @@ TEST_F(ProgramTalk, ADraftModelWritesTheSameText) {
   EXPECT_EQ(other.status, 2);
   EXPECT_TRUE(contains(other.err, "speaker.gguf: its vocabulary is not the model's")) << other.err;
   EXPECT_EQ(text({"--draft", path("cut.gguf")}).status, 3);
-  EXPECT_EQ(text({"--draft", path("missing.gguf")}).status, 3);
+  EXPECT_EQ(text({"--draft", path("missing.gguf")}).status, 1);
 
   const Finished chat = run_program({"chat", "-m", path("speaker.gguf"), "--draft", path("speaker.gguf")}, "hi\nhi\n");
   EXPECT_EQ(chat.out, run_program({"chat", "-m", path("speaker.gguf")}, "hi\nhi\n").out);

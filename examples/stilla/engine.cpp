@@ -142,17 +142,6 @@ void Engine::evaluate_all(std::span<const std::uint32_t> ids,
   }));
 }
 
-std::span<const stilla::Candidate> Engine::evaluate(std::span<const std::uint32_t> ids,
-                                                    const stilla::LogitRequest& request) {
-  return value_of(state_->session.evaluate(ids, request));
-}
-
-void Engine::evaluate_all(std::span<const std::uint32_t> ids, const stilla::LogitRequest& request,
-                          const std::function<void(std::span<const stilla::Candidate> row)>& sink) {
-  check(state_->session.evaluate_all(
-      ids, request, [&](std::size_t, std::span<const stilla::Candidate> row) { sink(row); }));
-}
-
 void Engine::append(std::span<const std::uint32_t> ids) { check(state_->session.append(ids)); }
 
 namespace {

@@ -21,7 +21,6 @@
 #include <stilla/model/config.hpp>
 #include <stilla/model/forward.hpp>
 #include <stilla/base/parallel.hpp>
-#include <stilla/sampling/candidates.hpp>
 
 #include "onnxruntime.hpp"
 
@@ -107,10 +106,6 @@ class Engine {
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);
   // Appends ids. The logits of every position, row after row, valid until the next batch.
   void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
-  // The same of those logits alone that a sampler asks for.
-  std::span<const stilla::Candidate> evaluate(std::span<const std::uint32_t> ids, const stilla::LogitRequest& request);
-  void evaluate_all(std::span<const std::uint32_t> ids, const stilla::LogitRequest& request,
-                    const std::function<void(std::span<const stilla::Candidate> row)>& sink);
   // Appends ids whose logits nobody wants.
   void append(std::span<const std::uint32_t> ids);
 

@@ -146,9 +146,9 @@ STILLA_KERNEL_LINKAGE AttentionFunctions attention_functions(TargetId target, Kv
 // As tasks (base/parallel.hpp) it is one round of tasks, and with scratch a second one, which merges:
 //
 //   const stilla::AttentionJob job{out, queries, cache.view(), layer, first_position, n_heads, scratch};
-//   for (std::size_t task = ith; task < stilla::attention_tasks(job); task += nth) stilla::attention_run(job, task);
+//   for (std::size_t task = ith, tasks = stilla::attention_tasks(job); task < tasks; task += nth) stilla::attention_run(job, task);
 //   barrier();
-//   for (std::size_t task = ith; task < stilla::attention_merge_tasks(job); task += nth) stilla::attention_merge_run(job, task);
+//   for (std::size_t task = ith, tasks = stilla::attention_merge_tasks(job); task < tasks; task += nth) stilla::attention_merge_run(job, task);
 struct AttentionJob {
   Matrix out;
   ConstMatrix queries;

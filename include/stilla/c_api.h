@@ -198,7 +198,8 @@ STILLA_C_EXPORT stilla_code stilla_attention(stilla_matrix out, stilla_const_mat
  *   if (ith == 0) code = stilla_begin_rope(&job, x, head_dim, cos, sin, layout, &error);
  *   barrier();
  *   for (size_t round = 0; round < stilla_job_rounds(&job); ++round) {
- *     for (size_t task = ith; task < stilla_job_tasks(&job, round); task += nth) stilla_job_run(&job, round, task);
+ *     for (size_t task = ith, tasks = stilla_job_tasks(&job, round); task < tasks; task += nth)
+ *       stilla_job_run(&job, round, task);
  *     barrier();
  *   }
  *

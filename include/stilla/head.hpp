@@ -118,7 +118,7 @@ class TopLogits {
 // As tasks (base/parallel.hpp): one worker begins, all run the same job, and when all tasks are done one ends it.
 //
 //   stilla::Result<stilla::TopLogitsJob> job = stilla::top_logits_begin(top, w, input, request, bias);
-//   for (std::size_t task = ith; task < stilla::top_logits_tasks(*job); task += nth) stilla::top_logits_run(*job, task);
+//   for (std::size_t task = ith, tasks = stilla::top_logits_tasks(*job); task < tasks; task += nth) stilla::top_logits_run(*job, task);
 //   barrier();
 //   if (ith == 0) stilla::top_logits_end(*job);
 class TopLogitsJob {

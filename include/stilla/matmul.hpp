@@ -287,7 +287,7 @@ inline Status check_input(std::string_view op, const PanelJob& job) {
       (wants_rounded_sums && x.rounded_sums == nullptr)) {
     return bad_argument(concat(op, ": rounded activations lack values, scales or sums"));
   }
-  if (wants_rounded_sums && (job.any_scale || (!x.is_checked && !scales_are_powers(x)))) {
+  if (wants_rounded_sums && !x.is_checked && !scales_are_rounded(x)) {
     return bad_argument(concat(op, ": weights with minimums in common for 256 columns take activations whose scales are powers of two "
                                    "or one for each row: see import_activations()"));
   }
@@ -318,7 +318,7 @@ inline Status check_product(std::string_view op, const PanelJob& job) {
 //
 //   const stilla::MatmulProduct products[] = {{q, wq}, {k, wk}, {v, wv}};
 //   const stilla::MatmulJob job(products, {{}, x8.view()});          // each worker its own, or all the same
-//   for (std::size_t task = ith; task < stilla::matmul_tasks(job); task += nth) stilla::matmul_run(job, task);
+//   for (std::size_t task = ith, tasks = stilla::matmul_tasks(job); task < tasks; task += nth) stilla::matmul_run(job, task);
 class MatmulJob {
  public:
   static constexpr std::size_t most_products = 4;

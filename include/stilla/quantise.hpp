@@ -38,6 +38,17 @@ inline bool scales_are_powers(const ActivationQ8& x) {
   return others == 0;
 }
 
+// Whether each scale is a power of two, as quantise() makes them, or no number, or 0: whatever its size, the sums of such blocks
+// (RoundedSums) are what the contract says.
+inline bool scales_are_rounded(const ActivationQ8& x) {
+  for (std::size_t i = 0; i < x.rows * x.blocks(); ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(x.scales[i]), mantissa = bits & 0x007fffffu, exponent = bits >> 23 & 255;
+    const bool is_power = mantissa == 0 || (exponent == 0 && std::has_single_bit(mantissa));
+    if (!is_power && exponent != 255) return false;
+  }
+  return true;
+}
+
 // Fills a buffer that has been resized, on one target. Rows are independent, and so are blocks of 32 columns of a row.
 class Quantiser {
  public:
@@ -119,7 +130,7 @@ class Quantiser {
 // bits. Of other activations there is nothing to end.
 //
 //   stilla::Result<stilla::QuantiseJob> job = stilla::quantise_begin(x8, x);
-//   for (std::size_t task = ith; task < stilla::quantise_tasks(*job); task += nth) stilla::quantise_run(*job, task);
+//   for (std::size_t task = ith, tasks = stilla::quantise_tasks(*job); task < tasks; task += nth) stilla::quantise_run(*job, task);
 class QuantiseJob {
  public:
   QuantiseJob(ActivationBuffer& out, ConstMatrix x) : quantiser_(out, active_target()), x_(x) {}  // by quantise_begin

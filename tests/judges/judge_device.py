@@ -43,6 +43,15 @@ class Device:
         self.judge.claim(nmse <= most, f"executed by onnxruntime on the CPU: {name}, {len(ids)} tokens: NMSE of logits {nmse:.1e}, "
                          f"the likeliest token is ours at {100 * same:.1f} %")
 
+    def compare_rotated(self, name, folder, ids, packed, most):
+        """The body of a folder is rotated, embedding and head of the program's model are not; `packed` has the same weights, all rotated."""
+        on_cpu = common.Program(self.program.program, packed)
+        nmse = common.nmse(self.program.logits(ids, *self.options(folder)), on_cpu.logits(ids))
+        self.judge.claim(nmse <= most, f"executed by onnxruntime on the CPU: {name}, {len(ids)} tokens: NMSE of logits {nmse:.1e}")
+        say = ["run", "-p", PROMPT, "--temp", 0, "--think", "show"]
+        same = self.program.run(*say, "-m", self.program.model, *self.options(folder)).stdout == self.program.run(*say, "-m", packed).stdout
+        self.judge.claim(same, f"executed by onnxruntime on the CPU, token by token: {name}: the answer to {PROMPT!r} is the packed file's")
+
     def compare_text(self, name, folder, weights):
         say = ["run", "-m", self.program.model, "-p", PROMPT, "--temp", 0, "--think", "show"]
         found = self.program.run(*say, *self.options(folder)).stdout
@@ -87,6 +96,10 @@ def judge(options):
         device.compare_logits("--to openvino, int4_channel, two parts", parts, ids, "int4_channel", 1e-6)
         device.compare_text("--to openvino, int4_channel", scratch / "int4_channel", "int4_channel")
         device.test("onnxruntime on the CPU, --to openvino", scratch / "int4_channel", "int4_channel")
+        rotated, packed = scratch / "rotated", scratch / "rotated.stilla"
+        program.run("export", "--to", "openvino", "-m", options.model, "-o", rotated, "--ctx", 192, "--rotate", "all")
+        program.run("pack", "-m", options.model, "-o", packed, "--weights", "int4_channel", "--rotate", "all")
+        device.compare_rotated("--to openvino --rotate all, int4_channel", rotated, ids, packed, 1e-6)
         qnn_folder = scratch / "qnn"
         program.run("export", "--to", "qnn", "-m", options.model, "-o", qnn_folder, "--ctx", 192, "--calibration",
                     scratch / "calibration.txt")

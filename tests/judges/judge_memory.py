@@ -29,6 +29,7 @@ def main():
     parser.add_argument("program", help="the program stilla")
     parser.add_argument("--shape", default="7b", choices=shape_model.SHAPES)
     parser.add_argument("--layers", type=int, default=2, help="layers of the model (default: 2)")
+    parser.add_argument("--to", nargs="+", default=["onnx", "openvino", "qnn"], metavar="STACK", help="the stacks (default: all three)")
     parser.add_argument("--scratch", help="folder for some GB of files (default: the system's)")
     options = parser.parse_args()
     judge = common.Judge()
@@ -37,6 +38,7 @@ def main():
         shape_model.write(scratch / "model.gguf", options.shape, options.layers)
         (scratch / "text.txt").write_text("The quick brown fox jumps over the lazy dog. " * 100)
         cases = [("onnx", ("--ctx", 4096)), ("openvino", ()), ("qnn", ("--calibration", scratch / "text.txt"))]
+        cases = [case for case in cases if case[0] in options.to]
         rotated = [(stack, (*more, "--rotate", "all")) for stack, more in cases]
         for stack, more in cases + rotated:
             peak = peak_bytes([options.program, "export", "--to", stack, "-m", scratch / "model.gguf", "-o", scratch / "out", *more])

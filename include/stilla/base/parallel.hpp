@@ -10,7 +10,7 @@
 // workers make the same job, or share one, and each takes its stripe:
 //
 //   const stilla::RopeJob job{x, head_dim, cos, sin, layout};
-//   for (std::size_t task = ith; task < stilla::rope_tasks(job); task += nth) stilla::rope_run(job, task);
+//   for (std::size_t task = ith, tasks = stilla::rope_tasks(job); task < tasks; task += nth) stilla::rope_run(job, task);
 //
 // Tasks of a job are independent of each other and may run in any order, each once. Before the next op that reads what they wrote
 // all of them must be done: that is the caller's barrier.

@@ -269,7 +269,9 @@ class HuggingFaceFolder final : public ModelSource {
     std::size_t present = 0;
     for (const SafetensorsFile& file : files_) present += file.tensors().size();
     if (present == map.size()) return success();
-    for (const auto& [tensor, name] : map.get_ref<const nlohmann::json::object_t&>()) {
+    for (const auto& entry : map.get_ref<const nlohmann::json::object_t&>()) {
+      const std::string& tensor = entry.first;  // no structured binding: clang 14 captures none
+      const nlohmann::json& name = entry.second;
       const auto i = static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), *text_of(&name)) - names.begin());
       const auto& tensors = files_[i].tensors();
       if (std::none_of(tensors.begin(), tensors.end(), [&](const SafetensorsTensor& t) { return t.name == tensor; })) {
