@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whether a source has every tensor that a forward pass of its model reads, in its shape: told from the header alone, before any
-// weight is read. Model::load() finds the same as it goes. What a source has too much is refused by read_model_config().
+// The tensors that a forward pass reads, in their shapes, and whether a source has all of them: told from the header alone, before
+// any weight is read. What a source has too much is refused by read_model_config().
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -16,13 +17,38 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The first that is missing or has another shape, by name. With E = hidden, Q = query heads * head size, KV = KV heads * head size,
-// F = ffn, as a file lists dimensions (columns first):
-//
-//   token_embd, output [E, vocabulary]    output_norm [E]         (output is optional: the embedding serves as head)
-//   blk.N.attn_q [E, Q]                   attn_k, attn_v [E, KV]  attn_output [Q, E]
-//   blk.N.ffn_gate, ffn_up [E, F]         ffn_down [F, E]         attn_norm, ffn_norm [E]
-//   blk.N.attn_{q,k,v}.bias, where the architecture has them      attn_{q,k}_norm [head size], likewise
+// A matrix of a layer, "blk.N.PART.weight" [rows, cols], and its bias, "blk.N.PART.bias" [rows], which others may have or not.
+struct LinearShape {
+  std::string_view part;
+  std::size_t rows, cols;
+  bool needs_bias = false;
+};
+// In the order of LayerWeights::linears(). E = c.hidden, F = c.ffn.
+inline std::array<LinearShape, 7> layer_linears(const ModelConfig& c) {
+  const std::size_t query_width = c.n_heads * c.head_dim, kv_width = c.n_kv_heads * c.head_dim;
+  return {{{"attn_q", query_width, c.hidden, c.has_qkv_bias},
+           {"attn_k", kv_width, c.hidden, c.has_qkv_bias},
+           {"attn_v", kv_width, c.hidden, c.has_qkv_bias},
+           {"attn_output", c.hidden, query_width},
+           {"ffn_gate", c.ffn, c.hidden},
+           {"ffn_up", c.ffn, c.hidden},
+           {"ffn_down", c.hidden, c.ffn}}};
+}
+
+// A vector of a layer, "blk.N.PART" [size].
+struct VectorShape {
+  std::string_view part;
+  std::size_t size;  // 0: the architecture has none
+};
+// In the order of LayerWeights::vectors().
+inline std::array<VectorShape, 4> layer_vectors(const ModelConfig& c) {
+  const std::size_t of_a_head = c.has_qk_norm ? c.head_dim : 0;
+  return {{{"attn_norm.weight", c.hidden}, {"ffn_norm.weight", c.hidden}, {"attn_q_norm.weight", of_a_head}, {"attn_k_norm.weight", of_a_head}}};
+}
+
+// An error for the first that is missing or has another shape. Beside the layers' there are, as [rows, cols], token_embd.weight
+// [vocabulary, hidden], output_norm.weight [hidden] and, if the source has it, a head of its own, output.weight [vocabulary, hidden],
+// and divisors of RoPE's angles, rope_freqs.weight [rotary_dim / 2].
 inline Status check_required_tensors(const ModelSource& source, const ModelConfig& c) {
   Status so_far = success();
   const auto vector = [&](const std::string& name, std::size_t size) {
@@ -34,27 +60,16 @@ inline Status check_required_tensors(const ModelSource& source, const ModelConfi
     if (const auto found = source.require_tensor(name, {cols, rows}); !found) so_far = found.error();
   };
   matrix("token_embd.weight", c.vocabulary, c.hidden);
-  const std::size_t query_width = c.n_heads * c.head_dim, kv_width = c.n_kv_heads * c.head_dim;
   for (std::size_t l = 0; so_far && l < c.n_layers; ++l) {
-    const auto name = [&](std::string_view part) { return concat("blk.", l, ".", part); };
-    const auto linear = [&](std::string_view part, std::size_t rows, std::size_t cols, bool needs_bias = false) {
-      matrix(name(concat(part, ".weight")), rows, cols);
-      const std::string bias = name(concat(part, ".bias"));
-      if (needs_bias || source.find_tensor(bias) != nullptr) vector(bias, rows);
-    };
-    vector(name("attn_norm.weight"), c.hidden);
-    linear("attn_q", query_width, c.hidden, c.has_qkv_bias);
-    linear("attn_k", kv_width, c.hidden, c.has_qkv_bias);
-    linear("attn_v", kv_width, c.hidden, c.has_qkv_bias);
-    if (c.has_qk_norm) {
-      vector(name("attn_q_norm.weight"), c.head_dim);
-      vector(name("attn_k_norm.weight"), c.head_dim);
+    const std::string layer = concat("blk.", l, ".");
+    for (const VectorShape& v : layer_vectors(c)) {
+      if (v.size != 0) vector(concat(layer, v.part), v.size);
     }
-    linear("attn_output", c.hidden, query_width);
-    vector(name("ffn_norm.weight"), c.hidden);
-    linear("ffn_gate", c.ffn, c.hidden);
-    linear("ffn_up", c.ffn, c.hidden);
-    linear("ffn_down", c.hidden, c.ffn);
+    for (const LinearShape& linear : layer_linears(c)) {
+      matrix(concat(layer, linear.part, ".weight"), linear.rows, linear.cols);
+      const std::string bias = concat(layer, linear.part, ".bias");
+      if (linear.needs_bias || source.find_tensor(bias) != nullptr) vector(bias, linear.rows);
+    }
   }
   vector("output_norm.weight", c.hidden);
   if (source.find_tensor("output.weight") != nullptr) matrix("output.weight", c.vocabulary, c.hidden);
