@@ -66,10 +66,7 @@ stilla::ChatTemplate chosen_template(const std::string& name_or_file) {
   if (!std::filesystem::is_regular_file(file_path(name_or_file), error)) {
     fail(exit_usage, fmt::format("{}; nor is it a file", known.error().message));
   }
-  const std::string source = read_file(name_or_file);
-  stilla::Result<stilla::ChatTemplate> read = stilla::read_chat_template(source);
-  if (!read) fail(exit_refused, fmt::format("{}: {}", stilla::printable_path(name_or_file), read.error().message));
-  return std::move(*read);
+  return value_of(stilla::read_chat_template(read_file(name_or_file), name_or_file));
 }
 
 }  // namespace
@@ -77,11 +74,9 @@ stilla::ChatTemplate chosen_template(const std::string& name_or_file) {
 stilla::Result<stilla::ChatTemplate> try_file_template(const stilla::ModelSource& source) {
   const stilla::Result<std::string_view> text = source.chat_template();
   if (!text) return text.error();
-  stilla::Result<stilla::ChatTemplate> read = stilla::read_chat_template(*text);
-  if (read) return read;
-  return stilla::Error{stilla::ErrorKind::refused_file,
-                       fmt::format("{}: {}; give another with --chat-template NAME|FILE, or continue plain text with `stilla run --raw`",
-                                   stilla::printable_path(source.path()), read.error().message)};
+  stilla::Result<stilla::ChatTemplate> read = stilla::read_chat_template(*text, source.path());
+  if (!read) read.error().message += "; give another with --chat-template NAME|FILE, or continue plain text with `stilla run --raw`";
+  return read;
 }
 
 stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer,

@@ -24,6 +24,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "replacing.hpp"
 #include "requantised.hpp"
 #include "stopwatch.hpp"
 #include "weight_change.hpp"
@@ -64,8 +65,7 @@ bool is_up_to_date(const stilla::ModelSource& source, const std::string& output,
   }
   stilla::MappedFile file = value_of(stilla::MappedFile::open(output));
   if (!stilla::begins_as_packed_file(file.bytes())) {
-    fail(exit_usage, fmt::format("-o {}: exists and is no packed file; it was not touched",
-                                 stilla::printable_path(output)));
+    fail(exit_usage, fmt::format("-o {}", not_replaced_text(output, "a packed file")));
   }
   const stilla::Result<stilla::GgufFile> packed = stilla::GgufFile::parse(std::move(file));
   return packed && stilla::is_packed_from(*packed, source, options);
