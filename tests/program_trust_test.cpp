@@ -180,7 +180,7 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
     Session session;
   };
   const auto with_note = [&](const std::string& text) { return Session(own).set_note(text); };
-  const std::string no_conversation = "the note in it is no conversation";
+  const std::string no_conversation = "the note in it is no conversation", unreadable = "message 1 of its conversation cannot be read";
   const Case cases[] = {
       {"token id 260 is outside the vocabulary of 260 tokens", Session(own).set_token(3, 260)},
       {"token id 288 is outside the model's vocabulary of 288", Session(own).set_token(3, 288)},
@@ -193,13 +193,13 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
       {no_conversation, with_note(note + " ")  /* fine */},
       {no_conversation, with_note(note + "x")},
       {no_conversation, with_note(std::string(100000, '['))},
-      {no_conversation, with_note(list + R"({"ids":[1],"role":"user"}]})")},
-      {no_conversation, with_note(list + R"({"ids":[1],"role":"tool","text":""}]})")},
-      {no_conversation, with_note(list + R"({"ids":[-1],"role":"user","text":""}]})")},
-      {no_conversation, with_note(list + R"({"ids":[4294967296],"role":"user","text":""}]})")},
-      {no_conversation, with_note(list + R"({"ids":[1],"role":"user","text":"","text":""}]})")},
-      {no_conversation, with_note(list + R"({"ids":[[1]],"role":"user","text":""}]})")},
-      {no_conversation, with_note(list + "{\"ids\":[1],\"role\":\"user\",\"text\":\"\xff\"}]}")},
+      {unreadable, with_note(list + R"({"ids":[1],"role":"user"}]})")},
+      {unreadable, with_note(list + R"({"ids":[1],"role":"tool","text":""}]})")},
+      {unreadable, with_note(list + R"({"ids":[-1],"role":"user","text":""}]})")},
+      {unreadable, with_note(list + R"({"ids":[4294967296],"role":"user","text":""}]})")},
+      {unreadable, with_note(list + R"({"ids":[1],"role":"user","text":"","text":""}]})")},
+      {unreadable, with_note(list + R"({"ids":[[1]],"role":"user","text":""}]})")},
+      {unreadable, with_note(list + "{\"ids\":[1],\"role\":\"user\",\"text\":\"\xff\"}]}")},
   };
   for (const Case& c : cases) {
     Session session = c.session;

@@ -253,6 +253,22 @@ class Chat {
     message(fmt::format("{}; the turn is forgotten", trouble));
   }
 
+  // Continues the prompt until the model ends; when the context is full and older turns may be forgotten, behind those that are left.
+  std::string generate(std::optional<std::vector<std::uint32_t>> ids, AnswerPrinter& printer, Generation& result) {
+    std::string text;
+    while (ids) {
+      generator_.run(*ids, printer.is_reasoning(), result, [&](std::string_view bytes) {
+        text += bytes;
+        printer.push(bytes);
+        return Generator::Emitted{printer.is_reasoning(), !printer.stops().found().empty()};
+      });
+      if (result.reason != StopReason::context_full || !options_.text.shifts) break;
+      ids = make_room(result.ids.size());
+      if (ids) ids->insert(ids->end(), result.ids.begin(), result.ids.end());
+    }
+    return text;
+  }
+
   void try_answer() {
     std::optional<std::vector<std::uint32_t>> ids = prompt();
     if (!ids) return conversation_.remove_last();
@@ -261,20 +277,12 @@ class Chat {
     Generation result;
     const std::string question(conversation_.last_text());
     std::string text;
-    while (true) try {
-      generator_.run(*ids, printer.is_reasoning(), result, [&](std::string_view bytes) {
-        text += bytes;
-        printer.push(bytes);
-        return Generator::Emitted{printer.is_reasoning(), !printer.stops().found().empty()};
-      });
-      if (result.reason != StopReason::context_full || !options_.text.shifts) break;
-      ids = make_room(result.ids.size());
-      if (!ids) break;
-      ids->insert(ids->end(), result.ids.begin(), result.ids.end());
+    try {
+      text = generate(std::move(ids), printer, result);
     } catch (const OutputFailure&) {
       throw;
-    } catch (const Failure&) {
-      printer.finish();
+    } catch (...) {
+      printer.finish();  // what was shown stays, and ends its line
       throw;
     }
     result.stop_text = printer.stops().found();

@@ -20,21 +20,31 @@ class SavedMessages {
  public:
   std::vector<stilla::ChatMessage> messages;
 
+  // What to tell where the reading ended early.
+  std::string trouble() const {
+    if (depth_ < in_message) return "the note in it is no conversation";
+    return fmt::format("message {} of its conversation cannot be read; expected an object of ids, role and text", messages.size());
+  }
+
   bool start_object(std::size_t) {
-    if (depth_ == 0) return enter(true);
-    if (depth_ != 2) return false;
+    if (depth_ == outside) return enter(true);
+    if (depth_ != in_list) return false;
     messages.emplace_back();
     seen_ = 0;
     return enter(true);
   }
-  bool end_object() { return --depth_ == 0 ? is_list_ : seen_ == all_members; }
-  bool start_array(std::size_t) { return enter((depth_ == 1 && is_list_) || (depth_ == 3 && member_ == ids)); }
+  bool end_object() {
+    if (depth_ == in_message && seen_ != all_members) return false;
+    --depth_;
+    return depth_ != 0 || is_list_;
+  }
+  bool start_array(std::size_t) { return enter((depth_ == in_note && is_list_) || (depth_ == in_message && member_ == ids)); }
   bool end_array() {
     --depth_;
     return true;
   }
   bool key(std::string& name) {
-    if (depth_ == 1) return !std::exchange(is_list_, name == "messages") && name == "messages";
+    if (depth_ == in_note) return !std::exchange(is_list_, name == "messages") && name == "messages";
     for (member_ = 0; member_ < member_names.size() && member_names[member_] != name; ++member_) {
     }
     const unsigned flag = 1u << member_;
@@ -43,7 +53,7 @@ class SavedMessages {
     return true;
   }
   bool string(std::string& value) {
-    if (depth_ != 3) return false;
+    if (depth_ != in_message) return false;
     if (member_ == text) {
       messages.back().text = std::move(value);
       return true;
@@ -54,7 +64,7 @@ class SavedMessages {
     return true;
   }
   bool number_unsigned(std::uint64_t value) {
-    if (depth_ != 4 || value > 0xffffffff) return false;
+    if (depth_ != in_ids || value > 0xffffffff) return false;
     messages.back().ids.push_back(static_cast<std::uint32_t>(value));
     return true;
   }
@@ -66,6 +76,7 @@ class SavedMessages {
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) { return false; }
 
  private:
+  enum Depth { outside, in_note, in_list, in_message, in_ids };
   enum Member : std::size_t { ids, role, text };
   static constexpr std::array<std::string_view, 3> member_names{"ids", "role", "text"};
   static constexpr unsigned all_members = 7;
@@ -75,7 +86,7 @@ class SavedMessages {
     return is_expected;
   }
 
-  int depth_ = 0;  // 1: in the note, 2: in the list, 3: in a message, 4: in its ids
+  int depth_ = outside;
   bool is_list_ = false;
   std::size_t member_ = 0;  // of the message
   unsigned seen_ = 0;       // bits of its members
@@ -131,7 +142,7 @@ std::string Conversation::to_json() const {
 stilla::Result<std::vector<stilla::ChatMessage>> Conversation::from_json(std::string_view text) const {
   SavedMessages saved;
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &saved)) {
-    return stilla::Error{stilla::ErrorKind::refused_file, "the note in it is no conversation"};
+    return stilla::Error{stilla::ErrorKind::refused_file, saved.trouble()};
   }
   for (const stilla::ChatMessage& message : saved.messages) {
     for (const std::uint32_t id : message.ids) {

@@ -241,13 +241,11 @@ void on_lost_file(const char* path) {
   say(": the file became shorter while it was in use, or its disk failed (--no-mmap reads it into memory before)\n");
   _exit(exit_failed);
 }
-}  // namespace
 
-namespace {
 // The static objects of other people's headers ask for memory before main() can catch anything.
 void end_without_memory() {
   constexpr std::string_view text = "stilla: not enough memory\n";
-  if (write(STDERR_FILENO, text.data(), text.size()) < 0) _exit(exit_failed);
+  [[maybe_unused]] const auto ignored = write(STDERR_FILENO, text.data(), text.size());
   _exit(exit_failed);
 }
 __attribute__((constructor(101))) void guard_static_objects() { std::set_new_handler(end_without_memory); }
