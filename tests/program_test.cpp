@@ -153,8 +153,8 @@ TEST_F(ProgramTest, ChatTemplates) {
   write_file("refuses.jinja", "{{ raise_exception('only questions') }}");
   const Finished refused = run_program({"run", "-m", model, "-p", "hi", "--chat-template", path("refuses.jinja")});
   EXPECT_EQ(refused.status, 3);
-  EXPECT_TRUE(is_message(refused.err) && contains(refused.err, "refuses.jinja: chat template, line 1: the template says: only questions; give another with "
-                                                               "--chat-template NAME|FILE")) << refused.err;
+  EXPECT_TRUE(is_message(refused.err) && contains(refused.err, "refuses.jinja: chat template, line 1: the template says: only questions; "
+                                                               "give another with --chat-template NAME|FILE")) << refused.err;
   const Finished chat = run_program({"chat", "-m", model, "--chat-template", path("refuses.jinja")}, "hi\n");
   EXPECT_EQ(chat.status, 0);
   EXPECT_TRUE(contains(chat.err, "refuses.jinja: chat template, line 1: the template says: only questions")) << chat.err;
