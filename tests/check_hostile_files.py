@@ -89,7 +89,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", help="the program stilla, best with sanitizers")
     parser.add_argument("folder", type=pathlib.Path, help="what make_hostile_files.py made")
-    parser.add_argument("--seconds", type=float, default=300, help="the longest that a command may take (default 300)")
+    parser.add_argument("--seconds", type=float, default=900, help="the longest that a command may take (default 900; a template may take 20 million steps)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="commands at a time")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--messages", type=pathlib.Path, help="a file for what each command said, to be read by a person")
