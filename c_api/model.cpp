@@ -38,7 +38,7 @@ stilla_code stilla_model_load(stilla_model** out, const char* path, const stilla
     if (!tokenizer) return report(error, tokenizer.error());
     const auto source = file->chat_template();
     auto chat_template =
-        source ? stilla::read_chat_template(*source) : stilla::Result<stilla::ChatTemplate>(source.error());
+        source ? stilla::read_chat_template(*source, file->path()) : stilla::Result<stilla::ChatTemplate>(source.error());
     auto model = stilla::Model::load(*std::move(file), pool(parallel));
     if (!model) return report(error, model.error());
     return hand_out(out, error, *std::move(model), *std::move(tokenizer), std::move(chat_template));

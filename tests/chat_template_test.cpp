@@ -311,6 +311,10 @@ TEST(ChatTemplate, UnknownIsAnError) {
   EXPECT_EQ(rendered(*read_chat_template(source_of("templates/turns-model.jinja")), twice),
             "ERROR: chat template, line 1: the template says: Conversation roles must alternate "
             "user/assistant/user/assistant/...");
+  // Where a file is named, messages begin with it.
+  EXPECT_EQ(read_chat_template("{{", "dir/m.gguf").error().message, "dir/m.gguf: chat template, line 1: a tag has no end");
+  EXPECT_TRUE(read_chat_template("", "m.gguf").error().message.starts_with("m.gguf: the file has no chat template"));
+  EXPECT_EQ(rendered(*read_chat_template("{{ 1 // 0 }}", "m.gguf"), twice), "ERROR: m.gguf: chat template, line 1: division by zero");
 }
 
 // The real files' own programs, where STILLA_MODELS names their folder, against what transformers made of them.

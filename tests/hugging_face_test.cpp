@@ -258,7 +258,7 @@ TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
       {"tensor 'model.layers.1.", config, set("/num_hidden_layers", 1)},
       {"a llama model of 1 layers has no tensor of this name", config, set("/num_hidden_layers", 1)},
       {"tensor 'model.layers.2.input_layernorm.weight' is missing", config, set("/num_hidden_layers", 3)},
-      {"key 'num_attention_heads': found 18446744073709551615; expected 0 to 4096", config, set("/num_attention_heads", ~std::uint64_t{0})},
+      {"key 'num_attention_heads': found 18446744073709551615; expected 1 to 4096", config, set("/num_attention_heads", ~std::uint64_t{0})},
       {"key 'rms_norm_eps': found a string; expected a number", config, set("/rms_norm_eps", "1e-6")},
       {"config.json: key 'rms_norm_eps' is missing; expected a float", config, [](json& j) { j.erase("rms_norm_eps"); }},
       {"config.json: key 'hidden_size' is missing", config, [](json& j) { j.erase("hidden_size"); }},

@@ -4,7 +4,13 @@
 #include <stilla/attention.hpp>
 #include <stilla/kv_cache.hpp>
 
+#include <fstream>
 #include <limits>
+
+#if defined(__linux__)
+#include <sys/resource.h>
+#include <unistd.h>
+#endif
 
 #include "test_util.hpp"
 
@@ -233,6 +239,35 @@ TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
   EXPECT_TRUE(cache.store(1, 255, noise_values(1, 32).data(), noise_values(2, 32).data()));
   EXPECT_EQ(values_of<float>(cache, 1, 0, 1)[255 * 16], noise(2, 16));
 }
+
+#if !defined(__linux__) || !defined(__x86_64__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STILLA_HAS_MEMORY_LIMIT 0  // emulators ignore it, and sanitizers need more address space than it leaves
+#elif defined(__has_feature)
+#define STILLA_HAS_MEMORY_LIMIT !(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define STILLA_HAS_MEMORY_LIMIT 1
+#endif
+#if STILLA_HAS_MEMORY_LIMIT
+// Some of the chunks fit into memory, and then no more: those are given back.
+TEST(KvCacheGrowth, WhatDoesNotFitKeepsNoMemory) {
+  KvCache cache = make_cache({32, 8, 128, KvType::f32});  // 64 MiB a chunk
+  ASSERT_TRUE(cache.reserve(256));
+  const std::size_t bytes = cache.bytes();
+  std::size_t pages = 0;
+  ASSERT_TRUE(std::ifstream("/proc/self/statm") >> pages);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  const rlimit limit{pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE)) + 4 * bytes, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
+  const Status refused = cache.reserve(20 * 256);
+  const std::size_t kept = cache.bytes();
+  const Status smaller = cache.reserve(3 * 256);
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_FALSE(refused);
+  EXPECT_EQ(kept, bytes);
+  EXPECT_TRUE(smaller) << "what was given back is free";
+}
+#endif
 
 TEST(KvCacheShape, TypesHaveNames) {
   EXPECT_EQ(kv_type("f32"), KvType::f32);

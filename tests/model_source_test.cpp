@@ -77,9 +77,9 @@ TEST(ModelSource, WhatIsWrongWithMetadataIsSaidInItsWords) {
   EXPECT_EQ(after("qwen2.block_count", {}), "memory: entry 'qwen2.block_count' is missing; expected an unsigned integer");
   EXPECT_EQ(after("qwen2.block_count", std::string("two")),
             "memory: entry 'qwen2.block_count': found a text; expected an unsigned integer");
-  EXPECT_EQ(after("qwen2.block_count", std::uint64_t{5000}), "memory: entry 'qwen2.block_count': found 5000; expected 0 to 4096");
+  EXPECT_EQ(after("qwen2.block_count", std::uint64_t{5000}), "memory: entry 'qwen2.block_count': found 5000; expected 1 to 4096");
   EXPECT_EQ(after("qwen2.block_count", std::uint64_t{0}),
-            "memory: entry 'qwen2.block_count': found 0, expected 1 to 4096");
+            "memory: entry 'qwen2.block_count': found 0; expected 1 to 4096");
   EXPECT_EQ(after("qwen2.rope.freq_base", true), "memory: entry 'qwen2.rope.freq_base': found a truth value; expected a float");
   EXPECT_EQ(after("qwen2.rope.freq_base", 1e300),
             "memory: entry 'qwen2.rope.freq_base': found 1e+300; expected a value that fits in a float");

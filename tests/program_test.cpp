@@ -153,11 +153,11 @@ TEST_F(ProgramTest, ChatTemplates) {
   write_file("refuses.jinja", "{{ raise_exception('only questions') }}");
   const Finished refused = run_program({"run", "-m", model, "-p", "hi", "--chat-template", path("refuses.jinja")});
   EXPECT_EQ(refused.status, 3);
-  EXPECT_TRUE(is_message(refused.err) && contains(refused.err, "line 1: the template says: only questions; give another with "
-                                                               "--chat-template NAME|FILE")) << refused.err;
+  EXPECT_TRUE(is_message(refused.err) && contains(refused.err, "refuses.jinja: chat template, line 1: the template says: only questions; "
+                                                               "give another with --chat-template NAME|FILE")) << refused.err;
   const Finished chat = run_program({"chat", "-m", model, "--chat-template", path("refuses.jinja")}, "hi\n");
   EXPECT_EQ(chat.status, 0);
-  EXPECT_TRUE(contains(chat.err, "the template says: only questions")) << chat.err;
+  EXPECT_TRUE(contains(chat.err, "refuses.jinja: chat template, line 1: the template says: only questions")) << chat.err;
   ASSERT_TRUE(table_model({}, {}, true, 256, "{% include 'x' %}").write(path("include.gguf")));
   const Finished unknown = run_program({"run", "-m", path("include.gguf"), "-p", "hi"});
   EXPECT_EQ(unknown.status, 3);
@@ -655,8 +655,8 @@ TEST_F(ProgramTest, PackWritesAFileForEveryCommand) {
   const Case cases[] = {
       {2, "is packed already", {"pack", "-m", path("to-pack.stilla")}},
       {2, "is the model itself", {"pack", "-m", path("speaker.gguf"), "-o", path("speaker.gguf")}},
-      {2, "is no packed file", {"pack", "-m", path("speaker.gguf"), "-o", path("babbler.gguf")}},
-      {2, "is no packed file", {"pack", "-m", path("speaker.gguf"), "-o", path("text.txt")}},
+      {2, "is not a packed file", {"pack", "-m", path("speaker.gguf"), "-o", path("babbler.gguf")}},
+      {2, "is not a packed file", {"pack", "-m", path("speaker.gguf"), "-o", path("text.txt")}},
       {3, "'token_embd.weight' is missing", {"pack", "-m", path("vocabulary.gguf")}},
       {1, "cannot write", {"pack", "-m", path("speaker.gguf"), "-o", path("no-folder/x.stilla")}},
       {1, "is a directory", {"pack", "-m", path("speaker.gguf"), "-o", folder_.string()}},

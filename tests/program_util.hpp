@@ -106,7 +106,7 @@ class Process {
  public:
   enum class Streams { pipes, terminal };
 
-  explicit Process(const std::vector<std::string>& arguments, Streams streams = Streams::pipes) {
+  explicit Process(const std::vector<std::string>& arguments, Streams streams = Streams::pipes, const char* path = program) {
     int to[2] = {-1, -1}, from[2] = {-1, -1}, errors[2] = {-1, -1};
     if (streams == Streams::terminal) {
       process_ = forkpty(&out_, nullptr, nullptr, nullptr);
@@ -123,10 +123,10 @@ class Process {
         setenv("TERM", "xterm", 1);
         unsetenv("NO_COLOR");
       }
-      std::vector<char*> argv{const_cast<char*>(program)};
+      std::vector<char*> argv{const_cast<char*>(path)};
       for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
       argv.push_back(nullptr);
-      execv(program, argv.data());
+      execv(path, argv.data());
       _exit(127);
     }
     if (streams == Streams::pipes) {
@@ -158,7 +158,8 @@ class Process {
     if (out_ >= 0) close(out_);
     out_ = -1;
   }
-  void interrupt() { kill(process_, SIGINT); }
+  void interrupt() { signal(SIGINT); }
+  void signal(int number) { kill(process_, number); }
 
   // Reads until standard output (on a terminal: both streams) holds `text`; false if the program ends or stalls before.
   bool wait_for(std::string_view text) {

@@ -34,16 +34,24 @@ AnswerPrinter::Mode AnswerPrinter::mode_of_output(bool raw) {
   return stdout_is_terminal() ? Mode::terminal : Mode::plain;
 }
 
-AnswerPrinter::AnswerPrinter(Mode mode, bool opens_reasoning, bool hide_thinking)
+AnswerPrinter::AnswerPrinter(Mode mode, bool opens_reasoning, bool hide_thinking, const std::vector<std::string>& stop_texts)
     : mode_(mode),
+      is_terminal_(stdout_is_terminal()),
       hide_thinking_(hide_thinking),
       shows_tags_(!hide_thinking && !(mode == Mode::terminal && stdout_has_styles())),
-      decoder_(mode == Mode::terminal ? stilla::InvalidBytes::replace : stilla::InvalidBytes::keep),
-      splitter_(opens_reasoning) {
+      stops_(stop_texts),
+      decoder_(is_terminal_ ? stilla::InvalidBytes::replace : stilla::InvalidBytes::keep),
+      splitter_(opens_reasoning),
+      reader_(opens_reasoning) {
   if (opens_reasoning && shows_tags_ && mode != Mode::raw) write("<think>\n");
 }
 
 void AnswerPrinter::push(std::string_view bytes) {
+  if (mode_ != Mode::raw) reader_.push(bytes, [](stilla::TextKind, std::string_view) {});
+  show_bytes(stops_.push(bytes));
+}
+
+void AnswerPrinter::show_bytes(std::string_view bytes) {
   const std::string text = decoder_.push(bytes);
   if (text.empty()) return;
   if (mode_ == Mode::raw) return write(text);
@@ -51,6 +59,7 @@ void AnswerPrinter::push(std::string_view bytes) {
 }
 
 void AnswerPrinter::finish() {
+  show_bytes(stops_.finish());
   const std::string text = decoder_.flush();
   if (mode_ == Mode::raw) return write(text);
   const auto emit = [this](stilla::TextKind kind, std::string_view part) { show(kind, part); };
@@ -91,7 +100,7 @@ void AnswerPrinter::show_answer(std::string_view text) {
 void AnswerPrinter::write(std::string_view text, bool dim) {
   if (text.empty()) return;
   last_ = text.back();
-  if (mode_ != Mode::terminal) return write_output(text);
+  if (!is_terminal_) return write_output(text);
   const std::string safe = without_controls(text);
   write_output(dim ? "\x1b[2m" + safe + "\x1b[0m" : safe);
 }

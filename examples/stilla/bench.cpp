@@ -40,6 +40,7 @@
 
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checksum.hpp>
+#include <stilla/io/damaged_weights.hpp>
 #include <stilla/base/random.hpp>
 #include <stilla/base/version.hpp>
 
@@ -122,6 +123,7 @@ Run run(Engine& engine, const Test& test) {
     for (const std::uint32_t id : ids) logits = engine.evaluate({&id, 1});
   }
   const double seconds = watch.seconds();
+  if (!stilla::all_finite(logits)) engine.blame_weights();
   return {seconds, stilla::checksum(std::as_bytes(logits))};
 }
 

@@ -3,12 +3,19 @@
 // stilla chat: a conversation. Each turn renders the whole conversation with the model's template and evaluates only
 // what the cache does not hold yet: the new message, and behind a thought, which is dropped, the last answer again.
 #include <algorithm>
+#include <iterator>
 #include <memory>
+#include <new>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
+
+#include <stilla/model/session_file.hpp>
 
 #include "answer_printer.hpp"
 #include "commands.hpp"
@@ -20,6 +27,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "replacing.hpp"
 #include "scope.hpp"
 
 namespace program {
@@ -28,6 +36,7 @@ namespace {
 struct ChatOptions {
   ModelOptions model;
   TextOptions text;
+  bool obeys_pipes = false;  // commands are obeyed in a pipe too
 };
 
 constexpr std::string_view help_text =
@@ -50,8 +59,8 @@ class Chat {
         template_(chat_template_of(*model_.source, model_.tokenizer, options.text.chat_template, options.text.think)),
         introduction_(introduction(model_)),
         scope_(*model_.source),
-        engine_(load_engine(model_, options.model)),
         sampling_(sampling_options(options.text.sampling, model_.tokenizer)),
+        engine_(load_engine(model_, options.model)),
         generator_(engine_, model_.tokenizer, options_.text, sampling_),
         conversation_(model_.tokenizer) {
     reset();
@@ -60,9 +69,11 @@ class Chat {
   int run() {
     introduce();
     LineEditor editor;
-    while (const std::optional<std::string> line = editor.read()) {
+    while (!told_to_end()) {
+      const std::optional<std::string> line = editor.read();
+      if (!line) break;
       if (line->find_first_not_of(" \t") == std::string::npos) continue;
-      if (*line == "/exit" || *line == "/quit") return 0;
+      if (obeys() && (*line == "/exit" || *line == "/quit")) return status_;
       if (is_command(*line)) continue;
       if (const std::string refusal = scope_.refusal(*line); !refusal.empty()) {
         message(refusal);
@@ -72,8 +83,9 @@ class Chat {
       conversation_.add_user(*line);
       answer();
     }
+    if (told_to_end()) return interrupted_status();
     if (stdin_is_terminal()) write_note("\n");
-    return 0;
+    return status_;
   }
 
  private:
@@ -90,9 +102,21 @@ class Chat {
     conversation_.reset(options_.text.has_system ? std::optional(options_.text.system) : std::nullopt);
   }
 
+  // Who writes into a pipe may pass on words of somebody else, who must not save files.
+  bool obeys() const { return stdin_is_terminal() || options_.obeys_pipes; }
+
   // Obeys a command. In a pipe, what only looks like one is said to the model.
   bool is_command(const std::string& line) {
     if (line[0] != '/') return false;
+    if (!obeys()) {
+      const std::string_view known[] = {"/help", "/think", "/retry", "/reset", "/save", "/load", "/stats", "/exit", "/quit"};
+      const std::string_view word = std::string_view(line).substr(0, line.find_first_of(" \t"));
+      if (!told_of_commands_ && std::find(std::begin(known), std::end(known), word) != std::end(known)) {
+        message(fmt::format("'{}' is said to the model: in a pipe commands are obeyed only with --commands", word));
+        told_of_commands_ = true;
+      }
+      return false;
+    }
     const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
     const std::string command = line.substr(0, end);
     const std::size_t begin = std::min(line.find_first_not_of(" \t", end), line.size());
@@ -135,6 +159,9 @@ class Chat {
 
   void save(const std::string& path) {
     if (path.empty()) return message("say /save FILE");
+    constexpr std::string_view kind = "a saved session";
+    if (!may_replace(path, stilla::session_magic, kind)) return message(not_replaced_text(path, kind));
+    const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     const stilla::Status saved = engine_.save(path, conversation_.to_json());
     message(saved ? fmt::format("saved {} messages, {} tokens: {}", conversation_.size(), engine_.size(),
                                 stilla::printable_path(path))
@@ -143,11 +170,23 @@ class Chat {
 
   void load(const std::string& path) {
     if (path.empty()) return message("say /load FILE");
-    const stilla::Result<std::string> note = engine_.restore(path);
+    std::vector<stilla::ChatMessage> messages;
+    const auto accept = [&](std::span<const std::uint32_t> ids, std::string_view note) -> stilla::Status {
+      const std::size_t vocabulary = model_.tokenizer.size();
+      const auto outside = std::find_if(ids.begin(), ids.end(), [&](std::uint32_t id) { return id >= vocabulary; });
+      if (outside != ids.end()) {
+        return stilla::Error{stilla::ErrorKind::refused_file,
+                             fmt::format("token id {} is outside the vocabulary of {} tokens", *outside, vocabulary)};
+      }
+      stilla::Result<std::vector<stilla::ChatMessage>> read = conversation_.from_json(note);
+      if (!read) return read.error();
+      messages = std::move(*read);
+      return stilla::success();
+    };
+    const stilla::Result<std::string> note = engine_.restore(path, accept);
     if (!note) return message(note.error().message);
-    const stilla::Status loaded = conversation_.from_json(*note);
-    message(loaded ? fmt::format("loaded {} messages, {} tokens", conversation_.size(), engine_.size())
-                   : loaded.error().message);
+    conversation_.replace(std::move(messages));
+    message(fmt::format("loaded {} messages, {} tokens", conversation_.size(), engine_.size()));
   }
 
   void tell_stats() const {
@@ -195,26 +234,59 @@ class Chat {
     return std::nullopt;
   }
 
-  // Answers the last message.
+  // Answers the last message. What goes wrong with a model, or with a text that was loaded, ends the turn and not the chat: the
+  // message leaves the conversation, and nothing of what was computed is kept.
   void answer() {
-    std::optional<std::vector<std::uint32_t>> ids = prompt();
-    if (!ids) return conversation_.remove_last();
-    const FinishOnInterrupt finish_on_interrupt;
-    AnswerPrinter printer(AnswerPrinter::mode_of_output(false), opens_thought_, think_ != Think::show);
-    Generation result;
-    const std::string question(conversation_.last_text());
+    std::string trouble;
+    try {
+      return try_answer();
+    } catch (const OutputFailure&) {
+      throw;
+    } catch (const Failure& failure) {
+      trouble = failure.message;
+    } catch (const std::bad_alloc&) {
+      trouble = "not enough memory";
+    }
+    status_ = exit_failed;
+    engine_.truncate(0);
+    conversation_.remove_last();
+    message(fmt::format("{}; the turn is forgotten", trouble));
+  }
+
+  // Continues the prompt until the model ends; when the context is full and older turns may be forgotten, behind those that are left.
+  std::string generate(std::optional<std::vector<std::uint32_t>> ids, AnswerPrinter& printer, Generation& result) {
     std::string text;
-    while (true) {
+    while (ids) {
       generator_.run(*ids, printer.is_reasoning(), result, [&](std::string_view bytes) {
         text += bytes;
         printer.push(bytes);
-        return printer.is_reasoning();
+        return Generator::Emitted{printer.is_reasoning(), !printer.stops().found().empty()};
       });
       if (result.reason != StopReason::context_full || !options_.text.shifts) break;
       ids = make_room(result.ids.size());
-      if (!ids) break;
-      ids->insert(ids->end(), result.ids.begin(), result.ids.end());
+      if (ids) ids->insert(ids->end(), result.ids.begin(), result.ids.end());
     }
+    return text;
+  }
+
+  void try_answer() {
+    std::optional<std::vector<std::uint32_t>> ids = prompt();
+    if (!ids) return conversation_.remove_last();
+    const FinishOnInterrupt finish_on_interrupt;
+    AnswerPrinter printer(AnswerPrinter::mode_of_output(false), opens_thought_, think_ != Think::show, options_.text.stop_texts);
+    Generation result;
+    const std::string question(conversation_.last_text());
+    std::string text;
+    try {
+      text = generate(std::move(ids), printer, result);
+    } catch (const OutputFailure&) {
+      throw;
+    } catch (...) {
+      printer.finish();  // what was shown stays, and ends its line
+      throw;
+    }
+    result.stop_text = printer.stops().found();
+    result.bytes_not_shown = printer.stops().bytes_not_shown();
     conversation_.add_answer(result, printer.is_reasoning(), template_);
     printer.finish();
 
@@ -236,11 +308,13 @@ class Chat {
   bool opens_thought_ = false;  // the last prompt does
   std::string introduction_;
   Scope scope_;
-  Engine engine_;
   stilla::SamplingOptions sampling_;
+  Engine engine_;
   Generator generator_;
   Conversation conversation_;
   Generation total_;
+  bool told_of_commands_ = false;
+  int status_ = 0;  // at the end: 1 if a turn failed
 };
 
 }  // namespace
@@ -252,6 +326,8 @@ void add_chat(CLI::App& app, Command& chosen) {
   add_rope_options(*command, options->model.rope);
   add_draft_option(*command, options->model);
   add_text_options(*command, options->text);
+  command->add_flag("--commands", options->obeys_pipes,
+                    "Obey /save and the other commands in a pipe too; without it they are said to the model there");
   command->footer(
       "Without -m: the tiny model in this program. /help in the chat lists its commands. When standard input is no "
       "terminal,\n"

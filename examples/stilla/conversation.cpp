@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <stilla/text/reasoning.hpp>
@@ -14,19 +15,82 @@ namespace {
 
 constexpr std::array<std::string_view, 3> role_names{"system", "user", "assistant"};
 
-std::optional<stilla::ChatMessage> message_of(const nlohmann::json& value) {
-  if (!value.is_object() || !value.contains("role") || !value.contains("text") || !value.contains("ids")) return {};
-  const nlohmann::json &role = value["role"], &text = value["text"], &ids = value["ids"];
-  if (!role.is_string() || !text.is_string() || !ids.is_array()) return {};
-  const auto found = std::find(role_names.begin(), role_names.end(), role.get<std::string>());
-  if (found == role_names.end()) return {};
-  stilla::ChatMessage out{static_cast<stilla::ChatRole>(found - role_names.begin()), text.get<std::string>()};
-  for (const nlohmann::json& id : ids) {
-    if (!id.is_number_unsigned()) return {};
-    out.ids.push_back(static_cast<std::uint32_t>(std::min<std::uint64_t>(id.get<std::uint64_t>(), 0xffffffff)));
+// Reads what to_json() wrote, from nlohmann's events. A function that returns false ends the reading.
+class SavedMessages {
+ public:
+  std::vector<stilla::ChatMessage> messages;
+
+  // What to tell where the reading ended early.
+  std::string trouble() const {
+    if (depth_ < in_message) return "the note in it is no conversation";
+    return fmt::format("message {} of its conversation cannot be read; expected an object of ids, role and text", messages.size());
   }
-  return out;
-}
+
+  bool start_object(std::size_t) {
+    if (depth_ == outside) return enter(true);
+    if (depth_ != in_list) return false;
+    messages.emplace_back();
+    seen_ = 0;
+    return enter(true);
+  }
+  bool end_object() {
+    if (depth_ == in_message && seen_ != all_members) return false;
+    --depth_;
+    return depth_ != 0 || is_list_;
+  }
+  bool start_array(std::size_t) { return enter((depth_ == in_note && is_list_) || (depth_ == in_message && member_ == ids)); }
+  bool end_array() {
+    --depth_;
+    return true;
+  }
+  bool key(std::string& name) {
+    if (depth_ == in_note) return !std::exchange(is_list_, name == "messages") && name == "messages";
+    for (member_ = 0; member_ < member_names.size() && member_names[member_] != name; ++member_) {
+    }
+    const unsigned flag = 1u << member_;
+    if (member_ == member_names.size() || (seen_ & flag) != 0) return false;
+    seen_ |= flag;
+    return true;
+  }
+  bool string(std::string& value) {
+    if (depth_ != in_message) return false;
+    if (member_ == text) {
+      messages.back().text = std::move(value);
+      return true;
+    }
+    const auto found = std::find(role_names.begin(), role_names.end(), value);
+    if (member_ != role || found == role_names.end()) return false;
+    messages.back().role = static_cast<stilla::ChatRole>(found - role_names.begin());
+    return true;
+  }
+  bool number_unsigned(std::uint64_t value) {
+    if (depth_ != in_ids || value > 0xffffffff) return false;
+    messages.back().ids.push_back(static_cast<std::uint32_t>(value));
+    return true;
+  }
+  bool number_integer(std::int64_t) { return false; }
+  bool number_float(double, const std::string&) { return false; }
+  bool boolean(bool) { return false; }
+  bool null() { return false; }
+  bool binary(nlohmann::json::binary_t&) { return false; }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception&) { return false; }
+
+ private:
+  enum Depth { outside, in_note, in_list, in_message, in_ids };
+  enum Member : std::size_t { ids, role, text };
+  static constexpr std::array<std::string_view, 3> member_names{"ids", "role", "text"};
+  static constexpr unsigned all_members = 7;
+
+  bool enter(bool is_expected) {
+    depth_ += is_expected;
+    return is_expected;
+  }
+
+  int depth_ = outside;
+  bool is_list_ = false;
+  std::size_t member_ = 0;  // of the message
+  unsigned seen_ = 0;       // bits of its members
+};
 
 }  // namespace
 
@@ -46,6 +110,9 @@ void Conversation::add_answer(const Generation& generation, bool is_cut, const s
       message.text = tokenizer_->decode(message.ids);
       message.text.erase(0, message.text.find_first_not_of('\n'));
     }
+    std::erase_if(message.ids, [&](std::uint32_t id) { return tokenizer_->is_control(id); });  // which the text does not show
+    // Tokens behind the text's end do no harm: a text is encoded anew where its tokens have no border.
+    message.text.resize(message.text.size() - std::min(message.text.size(), generation.bytes_not_shown));
   }
   messages_.push_back(std::move(message));
 }
@@ -61,26 +128,32 @@ bool Conversation::forget_oldest_turn() {
 }
 
 std::string Conversation::to_json() const {
-  nlohmann::json list = nlohmann::json::array();
+  // Text by text: nlohmann's values of more than one level ask for memory when they are destroyed, and end the program where there is none.
+  const auto quoted = [](std::string_view text) { return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); };
+  std::string out = R"({"messages":[)";
   for (const stilla::ChatMessage& message : messages_) {
-    list.push_back(
-        {{"role", role_names[static_cast<std::size_t>(message.role)]}, {"text", message.text}, {"ids", message.ids}});
+    if (&message != &messages_.front()) out += ',';
+    out += fmt::format(R"({{"ids":[{}],"role":{},"text":{}}})", fmt::join(message.ids, ","),
+                       quoted(role_names[static_cast<std::size_t>(message.role)]), quoted(message.text));
   }
-  return nlohmann::json{{"messages", list}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return out + "]}";
 }
 
-stilla::Status Conversation::from_json(std::string_view text) {
-  const nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
-  std::vector<stilla::ChatMessage> messages;
-  bool is_fine = value.is_object() && value.contains("messages") && value["messages"].is_array();
-  for (std::size_t i = 0; is_fine && i < value["messages"].size(); ++i) {
-    std::optional<stilla::ChatMessage> message = message_of(value["messages"][i]);
-    is_fine = message.has_value();
-    if (is_fine) messages.push_back(std::move(*message));
+stilla::Result<std::vector<stilla::ChatMessage>> Conversation::from_json(std::string_view text) const {
+  SavedMessages saved;
+  if (!nlohmann::json::sax_parse(text.begin(), text.end(), &saved)) {
+    return stilla::Error{stilla::ErrorKind::refused_file, saved.trouble()};
   }
-  if (!is_fine) return stilla::Error{stilla::ErrorKind::refused_file, "the saved session holds no conversation"};
-  messages_ = std::move(messages);
-  return stilla::success();
+  for (const stilla::ChatMessage& message : saved.messages) {
+    for (const std::uint32_t id : message.ids) {
+      if (id < tokenizer_->size() && !tokenizer_->is_control(id)) continue;
+      const std::string what = id < tokenizer_->size() ? std::string("is a control token, which no message holds")
+                                                       : fmt::format("is outside the vocabulary of {} tokens", tokenizer_->size());
+      return stilla::Error{stilla::ErrorKind::refused_file,
+                           fmt::format("message {} of its conversation: token id {} {}", &message - saved.messages.data() + 1, id, what)};
+    }
+  }
+  return std::move(saved.messages);
 }
 
 }  // namespace program

@@ -46,9 +46,12 @@ class Conversation {
   std::size_t size() const { return messages_.size(); }
   std::string_view last_text() const { return messages_.back().text; }  // of a conversation with a message
 
+  // For a saved session: {"messages":[{"ids":[1,2],"role":"user","text":"hi"}, ...]}
   std::string to_json() const;
-  // Replaces the conversation, or leaves it as it is if the text is none.
-  stilla::Status from_json(std::string_view text);
+  // The messages of such a text, which may be anybody's: refused unless it is exactly of this form, with tokens of the vocabulary that
+  // are no control tokens.
+  stilla::Result<std::vector<stilla::ChatMessage>> from_json(std::string_view text) const;
+  void replace(std::vector<stilla::ChatMessage> messages) { messages_ = std::move(messages); }
 
  private:
   const stilla::Tokenizer* tokenizer_;

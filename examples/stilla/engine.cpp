@@ -11,8 +11,10 @@
 
 #include <stilla/coverage.hpp>
 #include <stilla/dispatch.hpp>
+#include <stilla/io/damaged_weights.hpp>
 #include <stilla/model/config.hpp>
 #include <stilla/model/forward.hpp>
+#include <stilla/model/required_tensors.hpp>
 #include <stilla/model/weights.hpp>
 #include <stilla/base/thread_pool.hpp>
 
@@ -25,10 +27,8 @@ void choose_target(const std::string& name) { check(stilla::force_target(name));
 stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source, const stilla::RopeChoice& rope) {
   const stilla::Result<stilla::ModelConfig> config = stilla::read_model_config(source, rope);
   if (!config) return config.error();
-  const stilla::Result<const stilla::TensorInfo*> embedding = source.require_tensor("token_embd.weight");
-  if (!embedding) return embedding.error();
-  return ModelFacts{config->architecture, config->name, config->context,
-                    static_cast<std::size_t>((*embedding)->rows()), config->notes};
+  if (const stilla::Status s = stilla::check_required_tensors(source, *config); !s) return s.error();
+  return ModelFacts{config->architecture, config->name, config->context, config->vocabulary, config->notes};
 }
 
 std::string target_name() { return stilla::active_target().name; }
@@ -120,7 +120,13 @@ std::size_t Engine::cache_bytes() const { return state_->session.cache().bytes()
 stilla::Status Engine::save(const std::string& path, std::string_view note) const {
   return state_->session.save(path, note);
 }
-stilla::Result<std::string> Engine::restore(const std::string& path) { return state_->session.restore(path); }
+stilla::Result<std::string> Engine::restore(const std::string& path, const AcceptSaved& accept) {
+  return state_->session.restore(path, [&](const stilla::SavedText& saved) { return accept(saved.ids, saved.note); });
+}
+void Engine::blame_weights() {
+  check(stilla::check_weights_are_numbers(state_->model.source(), *state_->pool));
+  fail(exit_failed, "the model's logits are not numbers, though its weights are");
+}
 stilla::ActivationBits Engine::activations() const { return state_->session.activations(); }
 stilla::KvType Engine::kv_type() const { return state_->session.cache().shape().type; }
 std::size_t Engine::context() const { return state_->session.context(); }

@@ -38,7 +38,7 @@ struct EngineOptions {
   stilla::RopeChoice rope;  // what is decided about RoPE in place of the file
 };
 
-// What a source says of its model.
+// What a source says of its model, which has every tensor that it needs.
 struct ModelFacts {
   std::string architecture;
   std::string name;            // printable; may be empty
@@ -96,7 +96,12 @@ class Engine {
   // The text with its keys and values to a file and back; the note is the caller's. A file that does not fit is refused and
   // the text stays.
   stilla::Status save(const std::string& path, std::string_view note) const;
-  stilla::Result<std::string> restore(const std::string& path);
+  // `accept` sees what a file holds before anything changes; the file may be anybody's.
+  using AcceptSaved = std::function<stilla::Status(std::span<const std::uint32_t> ids, std::string_view note)>;
+  stilla::Result<std::string> restore(const std::string& path, const AcceptSaved& accept);
+
+  // Fails because logits are not numbers: by the tensor that has weights which are none, if there is one.
+  [[noreturn]] void blame_weights();
 
   // Appends ids. The logits of what follows, valid until the next call.
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);

@@ -14,6 +14,7 @@
 
 #include <stilla/base/thread_pool.hpp>
 #include <stilla/base/version.hpp>
+#include <stilla/io/damaged_weights.hpp>
 #include <stilla/io/gguf.hpp>
 
 #include "commands.hpp"
@@ -94,17 +95,18 @@ int run_export(ExportOptions options) {
   const WeightChange change(options.change, source, stilla::LoadMode::map, weights_of(options.request), pool);
   ExportModel model(source, context_of(options), change.get(), options.change.rotation.value_or(stilla::Rotation{}), pool);
   check_request(model, options.request);
+  check(stilla::check_weights_are_numbers(source, pool));
+  const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
   OutputFolder folder(options.output);
   const Written written = write_graphs(folder, model, options.request, pool);
   {
-    const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     ProgressLine progress("exporting");
     const stilla::Status status =
         model.weights().write(folder.file(WeightFile::name), [&](std::uint64_t done, std::uint64_t total) {
           progress.show(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
           return !interrupted();
         });
-    if (!status && interrupted()) return exit_interrupted;
+    if (!status && interrupted()) return interrupted_status();
     check(status);
   }
   folder.write(OutputFolder::manifest, manifest_of(model, options, change.get(), folder, written).dump(2) + "\n");

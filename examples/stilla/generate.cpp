@@ -30,6 +30,7 @@ std::string Generation::rates() const {
     out += fmt::format("; thought {} tokens in {:.1f} s{}, answer {} in {:.1f} s", thought_tokens, thought_seconds,
                        was_cut ? " (cut)" : "", tokens - thought_tokens, seconds - thought_seconds);
   }
+  if (reason == StopReason::stop_text) out += fmt::format("; ended before '{}'", stilla::printable(stop_text));
   return out;
 }
 
@@ -90,11 +91,14 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
   loops_.clear();
 
   const Stopwatch watch;
+  bool is_stopped = false;
   double thought_end = is_thinking ? -1.0 : 0.0;  // seconds; negative: not over
   const auto show = [&](std::span<const std::uint32_t> ids) {
     std::string bytes;
     for (const std::uint32_t id : ids) bytes += tokenizer_->piece(id);
-    const bool was_thinking = std::exchange(is_thinking, emit(bytes));
+    const Emitted emitted = emit(bytes);
+    is_stopped = emitted.is_stopped;
+    const bool was_thinking = std::exchange(is_thinking, emitted.is_thinking);
     if (was_thinking || is_thinking) result.thought_tokens += ids.size();
     if (is_thinking) thought_end = -1.0;
     if (was_thinking && !is_thinking) {
@@ -103,6 +107,10 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
   };
   while (true) {
+    if (is_stopped) {
+      result.reason = StopReason::stop_text;
+      break;
+    }
     if (interrupted()) {
       result.reason = StopReason::interrupted;
       break;
@@ -113,7 +121,8 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
     const std::uint64_t room = std::min<std::uint64_t>(most - result.tokens, stilla::Decoder::no_limit);
     const stilla::Result<std::uint32_t> chosen = decoder_.choose(static_cast<std::size_t>(room));
-    if (!chosen) fail(exit_failed, chosen.error().message);
+    if (!chosen && chosen.error().kind == stilla::ErrorKind::refused_file) engine_->blame_weights();  // its logits are not numbers
+    if (!chosen) fail(chosen.error());
     const std::uint32_t id = *chosen;
     if (tokenizer_->is_end_of_generation(id)) {
       result.reason = StopReason::end_of_text;
@@ -122,6 +131,7 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
     take(id, result);
     show({&id, 1});
+    if (is_stopped) continue;
     const bool cuts_thought = is_thinking && options_->think_budget != 0 && result.thought_tokens >= options_->think_budget;
     if (result.tokens >= most) continue;
     if (cuts_thought && closing_.size() > most - result.tokens) {  // no room to close the thought, so none for an answer

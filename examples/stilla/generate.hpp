@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The streaming loop of `run` and `chat`: evaluate the prompt, then sample, show, evaluate, until the model ends, the
-// limit or the context is reached, or Ctrl-C was pressed. A thought that reaches its budget is closed for the model, which
+// limit, a stop text or the context is reached, or Ctrl-C was pressed. A thought that reaches its budget is closed for the model, which
 // goes on to the answer.
 #pragma once
 
@@ -24,7 +24,7 @@
 
 namespace program {
 
-enum class StopReason { end_of_text, limit, context_full, interrupted };
+enum class StopReason { end_of_text, stop_text, limit, context_full, interrupted };
 
 // What was generated. A text that is continued adds up.
 struct Generation {
@@ -40,6 +40,8 @@ struct Generation {
   bool was_cut = false;            // the thought reached its budget
   std::size_t guesses = 0;         // checked, of the text's own and of a draft model's
   std::size_t right_guesses = 0;
+  std::string stop_text;           // that the answer ended before
+  std::size_t bytes_not_shown = 0;  // of the text of the ids: from the stop text on
 
   // "prompt 25 tokens, 45.1 tokens/s; generated 64 tokens, 12.3 tokens/s; thought 40 tokens in 3.2 s, answer 24 in 2.0 s"
   std::string rates() const;
@@ -51,8 +53,12 @@ struct Generation {
 
 class Generator {
  public:
-  // `emit` gets the bytes of each generated token (control tokens have none) and says whether a thought is open behind them.
-  using Emit = std::function<bool(std::string_view)>;
+  struct Emitted {
+    bool is_thinking = false;  // a thought is open behind what was generated so far
+    bool is_stopped = false;   // nothing more is wanted
+  };
+  // `emit` gets the bytes of each generated token; control tokens have none.
+  using Emit = std::function<Emitted(std::string_view)>;
 
   Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const TextOptions& options,
             const stilla::SamplingOptions& sampling);

@@ -124,14 +124,22 @@ std::string memory_text(const stilla::ModelSource& file, const ModelFacts& facts
   return out;
 }
 
-std::string model_text(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
+// Why the commands would refuse it; nothing for a model that runs, or a vocabulary that can be used.
+std::string refusals_text(const stilla::ModelSource& source, const stilla::Result<ModelFacts>& facts) {
+  const stilla::Status written = stilla::check_written_to_the_end(source);
+  const stilla::Result<stilla::Tokenizer> tokenizer = try_tokenizer(source);
   const auto cannot_run = [](const stilla::Error& error) { return fmt::format("\nnot a model that can be run: {}\n", error.message); };
+  if (!facts) return cannot_run(facts.error());
+  if (!written) return cannot_run(written.error());
+  if (!tokenizer) return fmt::format("\nnot a model that can be run with text: {}\n", tokenizer.error().message);
+  if (const auto read = try_file_template(source); !read) return fmt::format("\nnot a model to chat with: {}\n", read.error().message);
+  return "";
+}
+
+std::string model_text(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
   const stilla::Result<ModelFacts> facts = read_model_facts(source);
   if (facts) report_notes(*facts);
-  const stilla::Status written = stilla::check_written_to_the_end(source);
-  return tensors_text(source) + (!facts     ? cannot_run(facts.error())
-                                 : !written ? cannot_run(written.error())
-                                            : memory_text(source, *facts, weights));
+  return tensors_text(source) + (facts ? memory_text(source, *facts, weights) : "") + refusals_text(source, facts);
 }
 
 // A folder's metadata is shown as a GGUF file would have it.
@@ -174,7 +182,9 @@ int inspect(const InspectOptions& options) {
   out += parts_text(file);
   out += metadata_text(file);
   if (file.tensors().empty()) {
+    const stilla::Result<stilla::Tokenizer> tokenizer = try_tokenizer(file);
     out += "\nno tensors: a vocabulary, for `stilla tokenize`\n";
+    if (!tokenizer) out += fmt::format("\nnot a vocabulary that can be used: {}\n", tokenizer.error().message);
   } else {
     out += model_text(file, options.weights);
   }

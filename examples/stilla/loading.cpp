@@ -42,12 +42,16 @@ OpenedModel open_model(const ModelOptions& options) {
   return {std::move(source), std::move(facts), std::move(tokenizer), context};
 }
 
-stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer) {
+stilla::Result<stilla::Tokenizer> try_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer) {
   stilla::Result<stilla::Tokenizer> tokenizer = stilla::read_tokenizer(source, {pretokenizer});
   if (!tokenizer && tokenizer.error().message.find("choose one by name") != std::string::npos) {
     tokenizer.error().message = fmt::format("{} (--pre NAME)", tokenizer.error().message);
   }
-  stilla::Tokenizer out = value_of(std::move(tokenizer));
+  return tokenizer;
+}
+
+stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer) {
+  stilla::Tokenizer out = value_of(try_tokenizer(source, pretokenizer));
   for (const std::string& note : out.notes()) message(fmt::format("{}: {}", stilla::printable_path(source.path()), note));
   return out;
 }
@@ -62,27 +66,22 @@ stilla::ChatTemplate chosen_template(const std::string& name_or_file) {
   if (!std::filesystem::is_regular_file(file_path(name_or_file), error)) {
     fail(exit_usage, fmt::format("{}; nor is it a file", known.error().message));
   }
-  const std::string source = read_file(name_or_file);
-  stilla::Result<stilla::ChatTemplate> read = stilla::read_chat_template(source);
-  if (!read) fail(exit_refused, fmt::format("{}: {}", stilla::printable_path(name_or_file), read.error().message));
-  return std::move(*read);
-}
-
-stilla::ChatTemplate file_template(const stilla::ModelSource& source) {
-  stilla::Result<stilla::ChatTemplate> read = stilla::read_chat_template(value_of(source.chat_template()));
-  if (!read) {
-    fail(exit_refused, fmt::format("{}: {}; give another with --chat-template NAME|FILE, or continue plain text with "
-                                   "`stilla run --raw`",
-                                   stilla::printable_path(source.path()), read.error().message));
-  }
-  return std::move(*read);
+  return value_of(stilla::read_chat_template(read_file(name_or_file), name_or_file));
 }
 
 }  // namespace
 
+stilla::Result<stilla::ChatTemplate> try_file_template(const stilla::ModelSource& source) {
+  const stilla::Result<std::string_view> text = source.chat_template();
+  if (!text) return text.error();
+  stilla::Result<stilla::ChatTemplate> read = stilla::read_chat_template(*text, source.path());
+  if (!read) read.error().message += "; give another with --chat-template NAME|FILE, or continue plain text with `stilla run --raw`";
+  return read;
+}
+
 stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer,
                                       const std::string& name_or_file, Think think) {
-  stilla::ChatTemplate out = name_or_file.empty() ? file_template(source) : chosen_template(name_or_file);
+  stilla::ChatTemplate out = name_or_file.empty() ? value_of(try_file_template(source)) : chosen_template(name_or_file);
   const std::tm now = local_time();
   out.now = {now.tm_year + 1900, now.tm_mon + 1, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec};
   set_thinking(out, tokenizer, think);

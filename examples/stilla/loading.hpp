@@ -30,10 +30,14 @@ OpenedModel open_model(const ModelOptions& options);
 
 // The tokenizer of a source, with `pretokenizer` instead of the source's if it is not empty; notes on it go to standard error.
 stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
+// The same without a word; an error says the way out.
+stilla::Result<stilla::Tokenizer> try_tokenizer(const stilla::ModelSource& source, const std::string& pretokenizer = {});
 
 // The source's chat template, or the one of this name or in this file, with thoughts or without.
 stilla::ChatTemplate chat_template_of(const stilla::ModelSource& source, const stilla::Tokenizer& tokenizer,
                                       const std::string& name_or_file, Think think);
+// The source's own; an error says the way out.
+stilla::Result<stilla::ChatTemplate> try_file_template(const stilla::ModelSource& source);
 // The prompt of a conversation by that template; ends the program if the template refuses it.
 stilla::ChatPrompt chat_prompt(const stilla::Tokenizer& tokenizer, const stilla::ChatTemplate& chat_template,
                                std::span<const stilla::ChatMessage> messages);

@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include <stilla/io/damaged_weights.hpp>
+
 #include "commands.hpp"
 #include "loading.hpp"
 #include "npy_writer.hpp"
@@ -41,16 +43,19 @@ int logits(const LogitsOptions& options) {
   if (outside != ids.end()) {
     fail(exit_usage, fmt::format("--ids: token id {} is outside the model's vocabulary of {}", *outside, vocabulary));
   }
+  const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
   NpyWriter writer(options.out, ids.size(), vocabulary);  // before the long work
   Engine engine = load_engine(model, options.model, positions);
   if (options.model.verbose) report_engine(engine, {}, options.model);
 
-  const FinishOnInterrupt finish_on_interrupt;
   ProgressLine progress("evaluating");
   for (std::size_t at = 0; at < ids.size(); at += positions) {
-    if (interrupted()) return exit_interrupted;
+    if (interrupted()) return interrupted_status();
     engine.evaluate_all(std::span(ids).subspan(at, std::min(positions, ids.size() - at)),
-                        [&](std::span<const float> row) { writer.add_row(row); });
+                        [&](std::span<const float> row) {
+                          if (!stilla::all_finite(row)) engine.blame_weights();
+                          writer.add_row(row);
+                        });
     progress.show(at, ids.size());
   }
   writer.finish();

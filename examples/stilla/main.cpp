@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The program `stilla`: talk to a model, run a prompt, measure, look inside a file. Exit status: 0 fine, 1 failed,
-// 2 used wrongly, 3 the file was refused, 130 Ctrl-C.
+// 2 used wrongly, 3 the file was refused, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 #include <new>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "commands.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "unknown_options.hpp"
 
 namespace {
 
@@ -45,6 +47,7 @@ int run_program(const std::vector<std::string>& arguments) {
       "--version", fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH));
   app.footer(examples);
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // so that an alias's option can be overridden
   program::add_chat(app, chosen);
   program::add_run(app, chosen);
   program::add_bench(app, chosen);
@@ -56,6 +59,10 @@ int run_program(const std::vector<std::string>& arguments) {
   program::add_npu(app, chosen);
   if (arguments.empty()) {
     program::write_note(app.help());
+    return program::exit_usage;
+  }
+  if (const std::optional<std::string> refusal = program::unknown_option(app, arguments)) {
+    program::message(*refusal);
     return program::exit_usage;
   }
   try {
@@ -90,7 +97,11 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     program::message("not enough memory");
   } catch (const std::exception& error) {
-    program::message(program::one_line(error.what()));
+    try {
+      program::message(program::one_line(error.what()));
+    } catch (...) {
+      program::message("not enough memory");
+    }
   }
   return program::exit_failed;
 }

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -13,9 +14,12 @@
 
 #include "output.hpp"
 #include "platform.hpp"
+#include "replacing.hpp"
 
 namespace program {
 namespace {
+
+constexpr std::string_view npy_magic = "\x93NUMPY";
 
 // NumPy format 1.0: magic, version, length of the rest as two little-endian bytes, a Python dictionary, spaces and a
 // newline up to a multiple of 64 bytes.
@@ -26,7 +30,8 @@ std::string npy_header(std::size_t rows, std::size_t cols) {
   const std::size_t unpadded = prefix_bytes + dictionary.size() + 1;
   dictionary.append((alignment - unpadded % alignment) % alignment, ' ');
   dictionary += '\n';
-  std::string header("\x93NUMPY\x01\x00", 8);
+  std::string header(npy_magic);
+  header += std::string_view("\x01\x00", 2);
   header += static_cast<char>(dictionary.size() & 0xff);
   header += static_cast<char>(dictionary.size() >> 8);
   return header + dictionary;
@@ -34,35 +39,35 @@ std::string npy_header(std::size_t rows, std::size_t cols) {
 
 }  // namespace
 
-NpyWriter::NpyWriter(std::string path, std::size_t rows, std::size_t cols)
-    : path_(std::move(path)), file_(nullptr, std::fclose) {
+NpyWriter::NpyWriter(std::string path, std::size_t rows, std::size_t cols) : path_(std::move(path)), device_(nullptr, std::fclose) {
+  constexpr std::string_view kind = "a NumPy file";
+  if (!may_replace(path_, npy_magic, kind)) fail(exit_usage, fmt::format("-o {}", not_replaced_text(path_, kind)));
   std::error_code ignored;
   const std::filesystem::file_status status = std::filesystem::status(file_path(path_), ignored);
-  const bool replaces = !std::filesystem::exists(status) || std::filesystem::is_regular_file(status);
-  if (replaces) temporary_ = fmt::format("{}.{}.partial", path_, process_id());
-  file_.reset(open_file(replaces ? temporary_ : path_, "wb"));
-  if (!file_) fail_to_write();
+  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) {
+    whole_ = value_of(stilla::AtomicFile::create(path_));
+  } else {
+    device_.reset(open_file(path_, "wb"));
+    if (!device_) fail_to_write();
+  }
   const std::string header = npy_header(rows, cols);
-  if (std::fwrite(header.data(), 1, header.size(), file_.get()) != header.size()) fail_to_write();
+  write(std::as_bytes(std::span(header.data(), header.size())));
 }
 
-NpyWriter::~NpyWriter() {
-  file_.reset();
-  std::error_code ignored;
-  if (!temporary_.empty()) std::filesystem::remove(file_path(temporary_), ignored);
+void NpyWriter::write(std::span<const std::byte> bytes) {
+  if (whole_) {
+    check(whole_->write(offset_, bytes));
+    offset_ += bytes.size();
+  } else if (std::fwrite(bytes.data(), 1, bytes.size(), device_.get()) != bytes.size()) {
+    fail_to_write();
+  }
 }
 
-void NpyWriter::add_row(std::span<const float> row) {
-  if (std::fwrite(row.data(), sizeof(float), row.size(), file_.get()) != row.size()) fail_to_write();
-}
+void NpyWriter::add_row(std::span<const float> row) { write(std::as_bytes(row)); }
 
 void NpyWriter::finish() {
-  if (std::fclose(file_.release()) != 0) fail_to_write();
-  if (temporary_.empty()) return;
-  std::error_code error;
-  std::filesystem::rename(file_path(temporary_), file_path(path_), error);
-  if (error) fail(exit_failed, fmt::format("{}: cannot write: {}", stilla::printable_path(path_), error.message()));
-  temporary_.clear();
+  if (whole_) return check(whole_->commit());
+  if (std::fclose(device_.release()) != 0) fail_to_write();
 }
 
 void NpyWriter::fail_to_write() const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -195,9 +196,32 @@ void add_draft_option(CLI::App& app, ModelOptions& options) {
 }
 
 void add_text_options(CLI::App& app, TextOptions& options) {
-  constexpr auto most_tokens = std::numeric_limits<std::int64_t>::max();
-  add_number<std::int64_t>(app, "-n,--predict", options.limit, -1, most_tokens,
-                           "Most tokens to generate (default -1: until the model ends)");
+  static constexpr std::int64_t most_tokens = std::numeric_limits<std::int64_t>::max();
+  app.add_option_function<std::string>(
+         "-n,--predict",
+         [&options](const std::string& text) {
+           const std::optional<std::int64_t> limit = number_of<std::int64_t>(text, -1, most_tokens);
+           if (!limit) {
+             throw CLI::ValidationError("-n", fmt::format("found '{}'; expected a whole number from 0 to {}, or -1 for no limit",
+                                                          stilla::printable(text), most_tokens));
+           }
+           options.limit = *limit;
+         },
+         "Most tokens to generate (default -1: until the model ends)")
+      ->type_name("N");
+  app.add_option_function<std::vector<std::string>>(
+         "--stop",
+         [&options](const std::vector<std::string>& texts) {
+           if (std::find(texts.begin(), texts.end(), "") != texts.end()) {
+             throw CLI::ValidationError("--stop", "found ''; expected the text before which an answer ends");
+           }
+           options.stop_texts = texts;
+         },
+         "End an answer, or the thought before it, where this text would come, which is not shown; may be given several times")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);  // [END] is a text and no list
   add_sampling_options(app, options.sampling);
   app.add_option_function<std::string>(
          "--system",

@@ -49,9 +49,7 @@ template <class T>
 T parse_number(const std::string& name, std::string_view text, T least, T most) {
   if (const std::optional<T> value = number_of(text, least, most)) return *value;
   const std::string_view kind = std::is_integral_v<T> ? "a whole number" : "a number";
-  const std::string range = most == std::numeric_limits<T>::max() ? fmt::format("of at least {}", least)
-                                                                  : fmt::format("from {} to {}", least, most);
-  throw CLI::ValidationError(name, fmt::format("found '{}'; expected {} {}", stilla::printable(text), kind, range));
+  throw CLI::ValidationError(name, fmt::format("found '{}'; expected {} from {} to {}", stilla::printable(text), kind, least, most));
 }
 
 // "-t,--threads" is called "-t" in messages.
@@ -139,6 +137,7 @@ struct TextOptions {
   bool use_lookup = true;
   Think think = Think::show;
   std::size_t think_budget = 0;  // most tokens of a thought; 0: any
+  std::vector<std::string> stop_texts;  // before which an answer ends
   bool shifts = false;           // when the context is full: forgets the oldest text instead of stopping
 };
 void add_text_options(CLI::App& app, TextOptions& options);

@@ -18,7 +18,7 @@ void write_output(std::string_view text) {
   if (written) return;
   // Windows reports a closed pipe as EINVAL.
   const bool nobody_reads = errno == EPIPE || errno == EINVAL;
-  fail(exit_failed, nobody_reads ? "" : fmt::format("cannot write to standard output: {}", std::strerror(errno)));
+  throw OutputFailure{{exit_failed, nobody_reads ? "" : fmt::format("cannot write to standard output: {}", std::strerror(errno))}};
 }
 
 void write_note(std::string_view text) {
@@ -26,7 +26,11 @@ void write_note(std::string_view text) {
   std::fflush(stderr);
 }
 
-void message(std::string_view text) { write_note(fmt::format("stilla: {}\n", text)); }
+void message(std::string_view text) {
+  constexpr std::size_t most = std::size_t{1} << 20;  // in one write, as far as printf's number goes
+  std::fprintf(stderr, "stilla: %.*s\n", static_cast<int>(std::min(text.size(), most)), text.data());
+  std::fflush(stderr);
+}
 
 std::string one_line(std::string_view text) {
   std::string out;

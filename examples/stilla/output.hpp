@@ -23,6 +23,9 @@ struct Failure {
   std::string message;  // one line; empty: end quietly
 };
 
+// Standard output takes no more: the end of everything, and of no turn alone.
+struct OutputFailure : Failure {};
+
 [[noreturn]] inline void fail(int status, std::string message) { throw Failure{status, std::move(message)}; }
 [[noreturn]] inline void fail(const stilla::Error& error) {
   using stilla::ErrorKind;
@@ -49,7 +52,7 @@ void write_output(std::string_view text);
 // To standard error, at once.
 void write_note(std::string_view text);
 
-// "stilla: TEXT\n", to standard error.
+// "stilla: TEXT\n", to standard error; asks for no memory, so that it can tell of none.
 void message(std::string_view text);
 
 // Text from outside on one line, safe to print: words through stilla::printable(), but for backslashes, which may come

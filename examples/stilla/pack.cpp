@@ -13,6 +13,7 @@
 
 #include <fmt/format.h>
 
+#include <stilla/io/damaged_weights.hpp>
 #include <stilla/io/packed_file.hpp>
 #include <stilla/base/thread_pool.hpp>
 
@@ -23,6 +24,7 @@
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
+#include "replacing.hpp"
 #include "requantised.hpp"
 #include "stopwatch.hpp"
 #include "weight_change.hpp"
@@ -63,8 +65,7 @@ bool is_up_to_date(const stilla::ModelSource& source, const std::string& output,
   }
   stilla::MappedFile file = value_of(stilla::MappedFile::open(output));
   if (!stilla::begins_as_packed_file(file.bytes())) {
-    fail(exit_usage, fmt::format("-o {}: exists and is no packed file; it was not touched",
-                                 stilla::printable_path(output)));
+    fail(exit_usage, fmt::format("-o {}", not_replaced_text(output, "a packed file")));
   }
   const stilla::Result<stilla::GgufFile> packed = stilla::GgufFile::parse(std::move(file));
   return packed && stilla::is_packed_from(*packed, source, options);
@@ -113,6 +114,15 @@ int pack(const Options& options) {
   }
   check_space(bytes, output);
   {
+    const FinishOnInterrupt finish_on_interrupt;
+    ProgressLine progress("checking");
+    check(stilla::check_weights_are_numbers(source, pool, [&](std::size_t done, std::size_t total) {
+      progress.show(done, total);
+      return !interrupted();
+    }));
+    if (interrupted()) return interrupted_status();
+  }
+  {
     const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     ProgressLine progress("packing");
     const auto show = [&](std::uint64_t done, std::uint64_t total) {
@@ -120,7 +130,7 @@ int pack(const Options& options) {
       return !interrupted();
     };
     const stilla::Status status = stilla::write_packed_file(source, output, pool, show, packing);
-    if (!status && interrupted()) return exit_interrupted;
+    if (!status && interrupted()) return interrupted_status();
     check(status);
   }
   if (options.verbose) {

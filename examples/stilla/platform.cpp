@@ -7,10 +7,14 @@
 #include <cstring>
 #include <iostream>
 #include <iterator>
+#include <new>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include <stilla/io/mapping_guard.hpp>
+
+#include "output.hpp"
 
 #if defined(_WIN32)
 #include <stilla/base/windows.hpp>
@@ -22,7 +26,9 @@
 #include <cerrno>
 #include <csignal>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 extern char** environ;
@@ -34,12 +40,11 @@ extern char** environ;
 namespace program {
 namespace {
 
-constexpr int exit_interrupted = 130;
-[[maybe_unused]] constexpr int exit_lost_file = 1;
 constexpr std::string_view end_of_line = "\x1b[0m\n";  // written on Ctrl-C: the terminal may be showing dim text
 
 std::atomic<int> finishing_scopes{0};
 std::atomic<bool> interrupt_seen{false};
+std::atomic<int> ending_signal{0};  // SIGTERM or SIGHUP, if one came
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
               "used in a signal handler");
 
@@ -59,6 +64,8 @@ FinishOnInterrupt::FinishOnInterrupt() {
 }
 FinishOnInterrupt::~FinishOnInterrupt() { --finishing_scopes; }
 bool interrupted() { return interrupt_seen; }
+int interrupted_status() { return ending_signal == 0 ? exit_interrupted : 128 + ending_signal; }
+bool told_to_end() { return ending_signal != 0; }
 
 bool stdout_has_styles() {
   const char* no_color = std::getenv("NO_COLOR");
@@ -188,6 +195,9 @@ void* find_symbol(void* library, const char* name) {
   return reinterpret_cast<void*>(GetProcAddress(reinterpret_cast<HMODULE>(library), name));
 }
 
+FolderInUse::FolderInUse(const std::filesystem::path&) {}
+FolderInUse::~FolderInUse() = default;
+
 std::string run_again(const std::vector<std::string>& arguments) {
   const std::wstring program = program_path();
   std::wstring line = L'"' + program + L'"';
@@ -209,12 +219,13 @@ std::string run_again(const std::vector<std::string>& arguments) {
 #else
 
 namespace {
-extern "C" void on_sigint(int) {
+extern "C" void on_ending_signal(int signal) {
+  if (signal != SIGINT) ending_signal = signal;
   if (!interrupt_ends_program()) return;
   if (isatty(STDERR_FILENO)) {
     [[maybe_unused]] const auto ignored = write(STDERR_FILENO, end_of_line.data(), end_of_line.size());
   }
-  _exit(exit_interrupted);
+  _exit(interrupted_status());
 }
 }  // namespace
 
@@ -228,17 +239,31 @@ void on_lost_file(const char* path) {
   say("stilla: ");
   say(path);
   say(": the file became shorter while it was in use, or its disk failed (--no-mmap reads it into memory before)\n");
-  _exit(exit_lost_file);
+  _exit(exit_failed);
 }
+
+// The static objects of other people's headers ask for memory before main() can catch anything.
+void end_without_memory() {
+  constexpr std::string_view text = "stilla: not enough memory\n";
+  [[maybe_unused]] const auto ignored = write(STDERR_FILENO, text.data(), text.size());
+  _exit(exit_failed);
+}
+__attribute__((constructor(101))) void guard_static_objects() { std::set_new_handler(end_without_memory); }
 }  // namespace
 
 void prepare_process() {
+  std::set_new_handler(nullptr);
   (void)stilla::guard_mapped_files(on_lost_file);  // without it the system ends the program as well, only without a word
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no more is a failed write
   struct sigaction action {};
-  action.sa_handler = on_sigint;
+  action.sa_handler = on_ending_signal;
   action.sa_flags = SA_RESTART;  // no read or write of ours ends early
-  sigaction(SIGINT, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before {};
+    if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN && signal != SIGINT) continue;  // nohup
+    sigaction(signal, &action, nullptr);
+  }
 }
 
 std::vector<std::string> arguments(int argc, char** argv) {
@@ -260,6 +285,13 @@ bool read_line(std::string& line) { return static_cast<bool>(std::getline(std::c
 std::FILE* open_file(const std::string& path, const char* mode) { return std::fopen(path.c_str(), mode); }
 
 unsigned long process_id() { return static_cast<unsigned long>(getpid()); }
+
+FolderInUse::FolderInUse(const std::filesystem::path& folder) : handle_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {
+  if (handle_ >= 0 && flock(handle_, LOCK_EX | LOCK_NB) != 0) close(std::exchange(handle_, -1));
+}
+FolderInUse::~FolderInUse() {
+  if (handle_ >= 0) close(handle_);
+}
 
 // A path that starts this program; empty if the system does not say.
 static std::string program_path() {

@@ -13,7 +13,8 @@
 namespace program {
 
 // Call first. A closed pipe becomes a failed write, text on consoles is UTF-8, standard streams carry bytes unchanged,
-// Ctrl-C ends the program with status 130, a mapped file that becomes shorter ends it with a sentence and status 1.
+// Ctrl-C ends the program with status 130, SIGTERM with 143 and SIGHUP with 129; a mapped file that becomes shorter ends it with a
+// sentence and status 1.
 void prepare_process();
 
 // The arguments behind the program's name, as UTF-8.
@@ -33,10 +34,24 @@ inline std::filesystem::path file_path(const std::string& path) { return std::u8
 // fopen, with a path in UTF-8.
 std::FILE* open_file(const std::string& path, const char* mode);
 
+// Marks a folder as in use while one lives. `is_ours`: no other process does so; always false where the system has no such marks.
+class FolderInUse {
+ public:
+  explicit FolderInUse(const std::filesystem::path& folder);
+  ~FolderInUse();
+  FolderInUse(const FolderInUse&) = delete;
+  FolderInUse& operator=(const FolderInUse&) = delete;
+  bool is_ours() const { return handle_ >= 0; }
+
+ private:
+  int handle_ = -1;
+};
+
 // The time of day where the user is.
 std::tm local_time();
 
-// While one lives, Ctrl-C only sets interrupted(), so that work can end in good order; a second one ends the program.
+// While one lives, Ctrl-C, SIGTERM and SIGHUP only set interrupted(), so that work can end in good order; a second one ends the
+// program.
 class FinishOnInterrupt {
  public:
   FinishOnInterrupt();
@@ -45,6 +60,10 @@ class FinishOnInterrupt {
   FinishOnInterrupt& operator=(const FinishOnInterrupt&) = delete;
 };
 bool interrupted();
+// The exit status for that: 130, 143 or 129.
+int interrupted_status();
+// Whether SIGTERM or SIGHUP came, which end the whole program; Ctrl-C ends an answer.
+bool told_to_end();
 
 // Runs this program again, with these arguments and this process's standard streams, and waits for it. What a status means:
 // "ended by signal 11", "ended with status 3"; empty for 0.

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "options.hpp"
+#include "output.hpp"
 
 namespace program {
 namespace {
@@ -61,6 +62,7 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
       ->type_name("TEXT")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false)  // [END] is a text and no list
       ->group(group);
   app.add_option_function<std::string>(
          "--mirostat",
@@ -120,6 +122,12 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
 stilla::SamplingOptions sampling_options(const SamplingChoice& choice, const stilla::Tokenizer& tokenizer) {
   stilla::SamplingOptions out = choice.options;
   out.vocabulary = tokenizer.size();
+  const auto check_id = [&](std::uint32_t id) {
+    if (id < tokenizer.size()) return;
+    fail(exit_usage, fmt::format("--logit-bias: token id {} is outside the vocabulary of {} tokens", id, tokenizer.size()));
+  };
+  for (const std::pair<std::uint32_t, float>& bias : out.logit_bias) check_id(bias.first);
+  for (const std::uint32_t id : out.banned) check_id(id);
   if (choice.seed) {
     out.seed = *choice.seed;
   } else {

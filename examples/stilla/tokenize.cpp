@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla tokenize: a text's token ids, none added; with --chat those of the prompt that a user's message becomes.
+// stilla tokenize: a text's token ids, none added but by --bos; with --chat those of the prompt that a user's message becomes.
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -30,6 +30,7 @@ struct TokenizeOptions {
   std::string file;
   std::string pretokenizer;
   bool special = false;
+  bool bos = false;
   bool is_chat = false;
   std::string chat_template;  // a name or a file; empty: the model's
 };
@@ -41,7 +42,12 @@ std::vector<std::uint32_t> ids_of(const TokenizeOptions& options, const stilla::
     const stilla::ChatTemplate chat_template = chat_template_of(source, tokenizer, options.chat_template, Think::show);
     return chat_prompt(tokenizer, chat_template, {&message, 1}).ids;
   }
-  return tokenizer.encode(text, options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text);
+  std::vector<std::uint32_t> ids = tokenizer.encode(text, options.special ? stilla::SpecialTokens::parse : stilla::SpecialTokens::as_text);
+  if (options.bos) {
+    if (!tokenizer.bos()) fail(exit_usage, "--bos: this vocabulary names no token for the beginning of a text");
+    stilla::begin_with_bos(tokenizer, ids);
+  }
+  return ids;
 }
 
 int tokenize(const TokenizeOptions& options) {
@@ -63,12 +69,15 @@ void add_tokenize(CLI::App& app, Command& chosen) {
       ->type_name("FILE");
   add_pretokenizer_option(*command, options->pretokenizer);
   CLI::Option* special = command->add_flag("--special", options->special, "<|special|> text is that token");
+  CLI::Option* bos = command->add_flag("--bos", options->bos, "Begin with the token for the beginning of a text, once");
   command->add_flag("--chat", options->is_chat, "The text is a user's first message: the prompt by the model's chat template")
-      ->excludes(special);
+      ->excludes(special)
+      ->excludes(bos);
   command
       ->add_option("--chat-template", options->chat_template, "The same by this template, a name or a file (see `stilla run`)")
       ->type_name("NAME|FILE")
-      ->excludes(special);
+      ->excludes(special)
+      ->excludes(bos);
   CLI::Option* file =
       command->add_option("-f,--file", options->file, "Read the text from this file")->type_name("FILE");
   command

@@ -232,7 +232,7 @@ class KvCache {
   // Memory of its chunks, shared ones too.
   std::size_t bytes() const { return chunks_.size() * shape_.chunk_bytes(); }
 
-  // Makes room for positions [0, count), to be stored from size() on. On an error what is stored stays usable.
+  // Makes room for positions [0, count), to be stored from size() on. On an error what is stored stays usable, and no memory is kept.
   Status reserve(std::size_t count) {
     const std::size_t wanted = count / kv_chunk + (count % kv_chunk != 0 ? 1 : 0);
     const std::size_t step = shape_.chunk_bytes();  // 0 for a cache that was not made by create()
@@ -242,9 +242,14 @@ class KvCache {
     if (wanted > size_ / kv_chunk && size_ / kv_chunk < shared_) {
       if (!own_chunks_from(size_ / kv_chunk)) return out_of_memory("the key/value cache", shape_.bytes(count));
     }
+    const std::size_t before = chunks_.size();
     while (chunks_.size() < wanted) {
       Chunk chunk = new_chunk();
-      if (!chunk) return out_of_memory("the key/value cache", shape_.bytes(count));
+      if (!chunk) {
+        chunks_.resize(before);
+        table_.resize(before);
+        return out_of_memory("the key/value cache", shape_.bytes(count));
+      }
       table_.push_back(chunk->data());
       chunks_.push_back(std::move(chunk));
     }

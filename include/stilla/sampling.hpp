@@ -133,7 +133,7 @@ class Sampler {
     if (options_.order.has(SamplingStep::dry) && options_.dry.multiplier != 0.0f) {
       window_ = options_.dry_window == 0 ? unbounded : std::max(window_, options_.dry_window);
     }
-    if (window_ != unbounded) text_.reserve(2 * window_);
+    if (window_ > unbounded / 4) window_ = unbounded;  // longer than any text, and 2 * window_ is a number
   }
 
   const SamplingOptions& options() const { return options_; }

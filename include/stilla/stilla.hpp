@@ -67,6 +67,7 @@
 #include <stilla/model/config.hpp>
 #include <stilla/model/decoder.hpp>
 #include <stilla/model/forward.hpp>
+#include <stilla/model/required_tensors.hpp>
 #include <stilla/model/session_file.hpp>
 #include <stilla/model/weights.hpp>
 

@@ -4,6 +4,8 @@
 #include <fstream>
 #include <span>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -11,7 +13,6 @@
 #include <stilla/io/atomic_file.hpp>
 
 #include "../output.hpp"
-#include "../platform.hpp"
 
 namespace program {
 namespace {
@@ -36,6 +37,20 @@ std::set<std::string> manifest_files(const fs::path& folder) {
   return names;
 }
 
+// Partial folders of this path that no process writes any more.
+void remove_folders_left_behind(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  std::vector<fs::path> found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
+    if (stilla::detail::is_partial_name(utf8(entry.path().filename()), utf8(path.filename()))) found.push_back(entry.path());
+  }
+  for (const fs::path& partial : found) {
+    const FolderInUse in_use(partial);
+    if (in_use.is_ours()) fs::remove_all(partial, ignored);
+  }
+}
+
 [[noreturn]] void fail_with(const fs::path& path, std::string_view what, const std::error_code& error) {
   fail(exit_failed, fmt::format("{}: {}: {}", stilla::printable_path(utf8(path)), what, stilla::printable(error.message())));
 }
@@ -58,12 +73,14 @@ OutputFolder::OutputFolder(const std::string& path) : path_(file_path(path)) {
     }
     if (error) fail_with(path_, "cannot read", error);
   }
+  remove_folders_left_behind(path_);
   partial_ = path_;
   partial_ += fmt::format(".{}.partial", process_id());
   if (!fs::create_directory(partial_, error)) {
     const fs::path blamed = std::exchange(partial_, {});
     fail_with(blamed, "cannot create", error);
   }
+  in_use_.emplace(partial_);
 }
 
 OutputFolder::~OutputFolder() {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A folder that is there whole or not at all. Files are written into FOLDER.NUMBER.partial beside it, which gets its name when
-// all is done; whatever ends the work before leaves nothing. What had the name before is replaced if every file in it is one
-// that an earlier export wrote, as its manifest says, and is refused otherwise.
+// all is done; whatever ends the work before leaves nothing, and what a killed run left is removed by the next one. What had the
+// name before is replaced if every file in it is one that an earlier export wrote, as its manifest says, and is refused otherwise.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+
+#include "../platform.hpp"
 
 namespace program {
 
@@ -33,6 +36,7 @@ class OutputFolder {
 
  private:
   std::filesystem::path path_, partial_;
+  std::optional<FolderInUse> in_use_;  // the partial one
   std::set<std::string> files_;
 };
 

@@ -2,7 +2,11 @@
 //
 // A file that is there whole or not at all. Bytes go into PATH.NUMBER.partial beside it; commit() brings them to the disk
 // and then renames. Whatever ends the work before that (an error, a full disk, no call of commit()) removes the partial
-// file and leaves what had the name before. Only a process that is killed, or a machine that stops, leaves the partial file.
+// file and leaves what had the name before. Only a process that is killed, or a machine that stops, leaves the partial file;
+// the next AtomicFile of the same path removes it. Whether somebody still writes one is told by a lock on it.
+//
+// A file that is replaced hands on its permissions and, where that is allowed, its owner; one that may not be written is not
+// replaced. Of a symbolic link the target is replaced, and must exist. (Windows: neither; a link itself is replaced.)
 //
 //   Result<AtomicFile> file = AtomicFile::create("model.stilla");
 //   if (Status s = file->write(0, bytes); !s) return s;     // at any offset, in any order; holes read as zeros
@@ -14,22 +18,31 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <stilla/base/error.hpp>
 #include <stilla/io/mapped_file.hpp>  // printable_path, system_error, and the system's headers
 
-#if !defined(_WIN32)
+#if defined(_WIN32)
+#include <cwchar>
+#else
 #include <cstdio>  // rename
+#include <cstdlib>
+#include <dirent.h>
+#include <sys/file.h>
 #endif
 
 #include <stilla/base/push_macros-inl.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
+// Who may read a new file: all whom the system's default lets, or its owner alone.
+enum class FileReaders : std::uint8_t { by_default, owner };
+
 class AtomicFile {
  public:
-  static Result<AtomicFile> create(std::string path);
+  static Result<AtomicFile> create(std::string path, FileReaders readers = FileReaders::by_default);
 
   AtomicFile(AtomicFile&& other) noexcept { swap(other); }
   AtomicFile& operator=(AtomicFile&& other) noexcept {
@@ -46,12 +59,14 @@ class AtomicFile {
   AtomicFile() = default;
   void swap(AtomicFile& other) noexcept {
     std::swap(path_, other.path_);
+    std::swap(target_, other.target_);
     std::swap(partial_, other.partial_);
     std::swap(handle_, other.handle_);
   }
   static constexpr unsigned partial_names = 100;  // tried before giving up; taken ones are another's, or were left behind
 
-  std::string path_;
+  std::string path_;     // as the caller names it
+  std::string target_;   // the file that gets the bytes: another if that is a symbolic link
   std::string partial_;  // empty: there is none any more
 #if defined(_WIN32)
   HANDLE handle_ = INVALID_HANDLE_VALUE;
@@ -60,11 +75,46 @@ class AtomicFile {
 #endif
 };
 
+namespace detail {
+
+// Whether NAME.1234.partial is one of NAME.
+inline bool is_partial_name(std::string_view name, std::string_view of) {
+  constexpr std::string_view ending = ".partial";
+  if (!name.starts_with(of) || !name.ends_with(ending) || name.size() < of.size() + 2 + ending.size()) return false;
+  name = name.substr(of.size(), name.size() - of.size() - ending.size());
+  return name[0] == '.' && name.find_first_not_of("0123456789", 1) == std::string_view::npos;
+}
+
+}  // namespace detail
+
 #if defined(_WIN32)
 
-inline Result<AtomicFile> AtomicFile::create(std::string path) {
+namespace detail {
+// A file that is being written cannot be deleted: it was opened for its writer alone.
+inline void remove_partials_left_behind(const std::string& target) {
+  const std::size_t slash = target.find_last_of("/\\:");
+  const std::string folder = slash == std::string::npos ? std::string() : target.substr(0, slash + 1);
+  const std::string name = target.substr(folder.size());
+  const Result<std::wstring> pattern = wide_path(concat(target, ".*.partial"));
+  const Result<std::wstring> wide_folder = wide_path(folder), wide_name = wide_path(name);
+  if (!pattern || !wide_folder || !wide_name) return;
+  WIN32_FIND_DATAW found;
+  const HANDLE search = ::FindFirstFileW(pattern->c_str(), &found);
+  if (search == INVALID_HANDLE_VALUE) return;
+  do {
+    const std::wstring_view middle = std::wstring_view(found.cFileName).substr(std::min(wide_name->size() + 1, std::wcslen(found.cFileName)));
+    const std::size_t digits = middle.find_first_not_of(L"0123456789");
+    if (digits != 0 && digits != std::wstring_view::npos && middle.substr(digits) == L".partial") {
+      ::DeleteFileW((*wide_folder + found.cFileName).c_str());
+    }
+  } while (::FindNextFileW(search, &found));
+  ::FindClose(search);
+}
+}  // namespace detail
+
+inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders) {
   AtomicFile file;
-  file.path_ = std::move(path);
+  file.path_ = file.target_ = std::move(path);
   const DWORD attributes = [&] {
     const Result<std::wstring> wide = detail::wide_path(file.path_);
     return wide ? ::GetFileAttributesW(wide->c_str()) : INVALID_FILE_ATTRIBUTES;
@@ -72,6 +122,7 @@ inline Result<AtomicFile> AtomicFile::create(std::string path) {
   if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY)) {
     return Error{ErrorKind::system, concat(printable_path(file.path_), ": cannot write: it is no regular file")};
   }
+  detail::remove_partials_left_behind(file.target_);
   for (unsigned i = 0; i < partial_names; ++i) {
     const std::string partial = concat(file.path_, ".", ::GetCurrentProcessId() + i, ".partial");
     const Result<std::wstring> wide = detail::wide_path(partial);
@@ -125,24 +176,74 @@ inline Status AtomicFile::commit() {
 
 #else
 
-inline Result<AtomicFile> AtomicFile::create(std::string path) {
+namespace detail {
+
+// Partial files of this target that nobody writes any more.
+inline void remove_partials_left_behind(const std::string& target) {
+  const std::size_t slash = target.rfind('/');
+  const std::string folder = slash == std::string::npos ? std::string("./") : target.substr(0, slash + 1);
+  const std::string name = slash == std::string::npos ? target : target.substr(slash + 1);
+  ::DIR* const entries = ::opendir(folder.c_str());
+  if (entries == nullptr) return;
+  while (const ::dirent* entry = ::readdir(entries)) {
+    if (!is_partial_name(entry->d_name, name)) continue;
+    const std::string partial = folder + entry->d_name;
+    const int handle = ::open(partial.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (handle < 0) continue;
+    struct stat status {};
+    if (::fstat(handle, &status) == 0 && S_ISREG(status.st_mode) && ::flock(handle, LOCK_EX | LOCK_NB) == 0) {
+      ::unlink(partial.c_str());
+    }
+    ::close(handle);
+  }
+  ::closedir(entries);
+}
+
+}  // namespace detail
+
+inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders readers) {
   if (path.find('\0') != std::string::npos) {
     return Error{ErrorKind::bad_argument, concat(printable_path(path), ": a path holds no zero byte")};
   }
-  struct stat status {};
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    return Error{ErrorKind::system, concat(printable_path(path), ": cannot write: it is no regular file")};
-  }
   AtomicFile file;
-  file.path_ = std::move(path);
+  file.path_ = file.target_ = std::move(path);
+  struct stat old {};
+  if (::lstat(file.path_.c_str(), &old) == 0 && S_ISLNK(old.st_mode)) {
+    char* const target = ::realpath(file.path_.c_str(), nullptr);
+    if (target == nullptr) return system_error(file.path_, "cannot write where this link leads", errno);
+    file.target_ = target;
+    std::free(target);
+  }
+  const bool replaces = ::stat(file.target_.c_str(), &old) == 0;
+  if (replaces && !S_ISREG(old.st_mode)) {
+    return Error{ErrorKind::system, concat(printable_path(file.path_), ": cannot write: it is no regular file")};
+  }
+  if (replaces && ::access(file.target_.c_str(), W_OK) != 0) return system_error(file.path_, "cannot write", errno);
+  detail::remove_partials_left_behind(file.target_);
+  const ::mode_t mode = replaces || readers == FileReaders::owner ? 0600 : 0666;
   for (unsigned i = 0; i < partial_names; ++i) {
-    const std::string partial = concat(file.path_, ".", static_cast<unsigned long>(::getpid()) + i, ".partial");
-    file.handle_ = ::open(partial.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (file.handle_ >= 0) {
-      file.partial_ = partial;
-      return file;
+    const std::string partial = concat(file.target_, ".", static_cast<unsigned long>(::getpid()) + i, ".partial");
+    file.handle_ = ::open(partial.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (file.handle_ < 0) {
+      if (errno == EEXIST) continue;
+      break;
     }
-    if (errno != EEXIST) break;
+    // Another process may take it for one that was left behind before it is locked, and remove it. A file system without locks is
+    // fine: partial files of killed processes stay there.
+    const bool is_taken = ::flock(file.handle_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    struct stat made {};
+    if (is_taken || ::fstat(file.handle_, &made) != 0 || made.st_nlink == 0) {
+      ::close(std::exchange(file.handle_, -1));
+      continue;
+    }
+    file.partial_ = partial;
+    if (replaces) {  // the owner first: a change of it takes permissions away
+      if ((made.st_uid != old.st_uid || made.st_gid != old.st_gid) && ::fchown(file.handle_, old.st_uid, old.st_gid) != 0) {
+        // It becomes ours; nothing else is possible.
+      }
+      if (::fchmod(file.handle_, old.st_mode & 0777) != 0) return system_error(file.path_, "cannot write", errno);
+    }
+    return file;
   }
   return system_error(file.path_, "cannot write", errno);
 }
@@ -169,11 +270,11 @@ inline Status AtomicFile::commit() {
   const int sync_error = errno;
   const bool closed = ::close(std::exchange(handle_, -1)) == 0;
   if (!synced || !closed) return system_error(path_, "cannot write", synced ? errno : sync_error);
-  if (std::rename(partial_.c_str(), path_.c_str()) != 0) return system_error(path_, "cannot write", errno);
+  if (std::rename(partial_.c_str(), target_.c_str()) != 0) return system_error(path_, "cannot write", errno);
   partial_.clear();
   // The new name is on the disk when its folder is. The file is whole in any case, so a failure here is none.
-  const std::size_t slash = path_.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+  const std::size_t slash = target_.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : target_.substr(0, slash + 1);
   if (const int descriptor = ::open(folder.c_str(), O_RDONLY | O_CLOEXEC); descriptor >= 0) {
     ::fsync(descriptor);
     ::close(descriptor);

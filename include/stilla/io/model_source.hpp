@@ -136,9 +136,9 @@ class ModelSource {
   bool has(std::string_view key) const { return find_value(key).has_value(); }
 
   // Keys that must be there. An integer of any width is accepted where its value fits.
-  Result<std::uint64_t> get_uint(std::string_view key,
-                                 std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
-    return get_integer<std::uint64_t>(key, 0, most);
+  Result<std::uint64_t> get_uint(std::string_view key, std::uint64_t most = std::numeric_limits<std::uint64_t>::max(),
+                                 std::uint64_t least = 0) const {
+    return get_integer<std::uint64_t>(key, least, most);
   }
   Result<std::int64_t> get_int(std::string_view key, std::int64_t least = std::numeric_limits<std::int64_t>::min(),
                                std::int64_t most = std::numeric_limits<std::int64_t>::max()) const {

@@ -171,9 +171,8 @@ class RopeReader {
   Status read_yarn() {
     RopeScaling& scaling = c_.rope_scaling;
     if (const std::string name = key("original_context_length"); source_.has(name)) {
-      const Result<std::uint64_t> original = source_.get_uint(name, 1 << 20);
+      const Result<std::uint64_t> original = source_.get_uint(name, 1 << 20, 1);
       if (!original) return original.error();
-      if (*original == 0) return source_.key_error(name, "found 0, expected 1 to ", 1 << 20);
       scaling.original_context = static_cast<double>(*original);
     }
     double ext_factor = 1.0, attn_factor = 1.0;
@@ -386,14 +385,9 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
   Status so_far = success();
   const auto read = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
     if (!so_far) return;
-    const Result<std::uint64_t> number = source.get_uint(key(suffix), most);
-    if (!number) {
-      so_far = number.error();
-    } else if (*number == 0) {
-      so_far = source.key_error(key(suffix), "found 0, expected 1 to ", most);
-    } else {
-      value = static_cast<std::size_t>(*number);
-    }
+    const Result<std::uint64_t> number = source.get_uint(key(suffix), most, 1);
+    if (number) value = static_cast<std::size_t>(*number);
+    else so_far = number.error();
   };
   // The same of a key that may have a number for each layer.
   const auto read_of_layers = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
@@ -406,7 +400,7 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
     } else if (std::any_of(numbers->begin(), numbers->end(), [&](std::uint64_t n) { return n != numbers->front(); })) {
       so_far = source.key_error(key(suffix), "found ", detail::by_layer_text(*numbers), "; layers that differ are not supported");
     } else if (numbers->front() == 0 || numbers->front() > most) {
-      so_far = source.key_error(key(suffix), "found ", numbers->front(), ", expected 1 to ", most);
+      so_far = source.key_error(key(suffix), "found ", numbers->front(), "; expected 1 to ", most);
     } else {
       value = static_cast<std::size_t>(numbers->front());
     }

@@ -155,17 +155,24 @@ class Session {
     return write_session_file(path, kind(), ids_, note, cache_);
   }
 
+  // Whether the caller takes what a file holds: its ids, which are below config().vocabulary, and its note. The file may be
+  // anybody's, and its keys and values any numbers, NaN too.
+  using AcceptSaved = std::function<Status(const SavedText& saved)>;
+
   // Replaces the text by a saved one and returns its note. Refused, and the text as it was before, unless the file was saved
-  // by this version with the same model, type of cache and bits of activations, and fits the context.
-  Result<std::string> restore(const std::string& path) {
+  // by this version with the same model, type of cache and bits of activations, fits the context, and `accept`, if given, agrees.
+  Result<std::string> restore(const std::string& path, const AcceptSaved& accept = {}) {
     const Result<MappedFile> file = MappedFile::open(path);
     if (!file) return file.error();
-    return restore(*file);
+    return restore(*file, accept);
   }
-  Result<std::string> restore(const MappedFile& file) {
+  Result<std::string> restore(const MappedFile& file, const AcceptSaved& accept = {}) {
     if (options_.body != nullptr) return without_cache();
     Result<SavedText> saved = read_session_file(file, kind());
     if (!saved) return saved.error();
+    if (accept) {
+      if (Status s = accept(*saved); !s) return Error{s.error().kind, concat(printable_path(file.path()), ": ", s.error().message)};
+    }
     cache_ = std::move(saved->cache);
     ids_ = std::move(saved->ids);
     return std::move(saved->note);

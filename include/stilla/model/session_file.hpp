@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A text with its keys and values in a file, so that a conversation goes on without evaluating it again. The file holds
-// the text: keep it as you would keep the text itself.
+// the text, so a new one can be read by its owner alone.
 //
 //     offset  what
 //       0     magic "stillaKV"; u32 version of this layout; u32 type of the cache; u64 Model::identity()
@@ -35,6 +35,9 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
+// What every saved session begins with.
+inline constexpr std::string_view session_magic = "stillaKV";
+
 // What has to agree between a file and the session that takes it.
 struct SessionKind {
   std::uint64_t model = 0;  // Model::identity()
@@ -53,7 +56,6 @@ struct SavedText {
 
 namespace detail {
 
-inline constexpr std::string_view session_magic = "stillaKV";
 inline constexpr std::uint32_t session_version = 2;  // another for each change of this layout, of a chunk's, or of the arithmetic
 inline constexpr std::size_t session_header_bytes = 72;
 
@@ -89,7 +91,7 @@ inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint6
 // The whole file or none. cache.size() is ids.size().
 inline Status write_session_file(const std::string& path, const SessionKind& kind, std::span<const std::uint32_t> ids,
                                  std::string_view note, const KvCache& cache) {
-  Result<AtomicFile> file = AtomicFile::create(path);
+  Result<AtomicFile> file = AtomicFile::create(path, FileReaders::owner);
   if (!file) return file.error();
   Checksum sum;
   std::uint64_t offset = detail::session_header_bytes;
@@ -127,8 +129,8 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   const std::span<const std::byte> bytes = file.bytes();
   ByteCursor cursor(bytes);
   std::span<const std::byte> magic, rest;
-  if (!cursor.take(detail::session_magic.size(), magic) ||
-      std::memcmp(magic.data(), detail::session_magic.data(), magic.size()) != 0) {
+  if (!cursor.take(session_magic.size(), magic) ||
+      std::memcmp(magic.data(), session_magic.data(), magic.size()) != 0) {
     return refuse("is no saved session");
   }
   std::uint32_t version = 0, type = 0, layers = 0, heads = 0, head_dim = 0, activation_bits = 0;

@@ -31,6 +31,7 @@
 #include <stilla/io/unwritten_tail.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/config.hpp>
+#include <stilla/model/required_tensors.hpp>
 #include <stilla/pack.hpp>
 #include <stilla/rope.hpp>
 
@@ -60,10 +61,11 @@ struct LayerWeights {
   Linear up;                          // [F, E]
   Linear down;                        // [E, F]
 
-  // All its matrices.
-  std::array<const Linear*, 7> linears() const {
-    return {&query, &key, &value, &attention_output, &gate, &up, &down};
-  }
+  // All its matrices, and all its vectors, in the order of required_tensors.hpp.
+  std::array<const Linear*, 7> linears() const { return {&query, &key, &value, &attention_output, &gate, &up, &down}; }
+  std::array<Linear*, 7> linears() { return {&query, &key, &value, &attention_output, &gate, &up, &down}; }
+  std::array<const std::vector<float>*, 4> vectors() const { return {&attention_norm, &ffn_norm, &query_norm, &key_norm}; }
+  std::array<std::vector<float>*, 4> vectors() { return {&attention_norm, &ffn_norm, &query_norm, &key_norm}; }
 };
 
 class Model {
@@ -136,10 +138,7 @@ class Model {
       add_number(std::bit_cast<std::uint64_t>(rope_frequencies_.radians(i)));
     }
     for (const LayerWeights& layer : layers_) {
-      add_vector(layer.attention_norm);
-      add_vector(layer.ffn_norm);
-      add_vector(layer.query_norm);
-      add_vector(layer.key_norm);
+      for (const std::vector<float>* values : layer.vectors()) add_vector(*values);
       for (const Linear* linear : layer.linears()) add_linear(*linear);
     }
     add_vector(output_norm_);
@@ -256,35 +255,27 @@ class Model {
     };
     if (!tied) embedding_ = *embedding;  // which is read row by row, as tokens ask for it
     read_ahead(0);
-    const std::size_t query_width = c.n_heads * c.head_dim;
-    const std::size_t kv_width = c.n_kv_heads * c.head_dim;
-    for (std::size_t l = 0; l < layers_.size(); ++l) {
-      LayerWeights& w = layers_[l];
-      read_ahead(l + 1);
-      const auto name = [&](std::string_view part) { return concat("blk.", l, ".", part); };
-      const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols,
-                                   bool needs_bias = false) -> Status {
-        const std::string weight = name(concat(part, ".weight"));
-        if (Status s = device_.empty() ? read_matrix(out.weight, weight, rows, cols) : put_on_device(out, weight, rows, cols, parallel); !s) {
-          return s;
-        }
-        const std::string bias = name(concat(part, ".bias"));
-        if (!needs_bias && source_->find_tensor(bias) == nullptr) return success();
-        return read_vector(out.bias, bias, rows);
-      };
-      if (Status s = read_vector(w.attention_norm, name("attn_norm.weight"), c.hidden); !s) return s;
-      if (Status s = read_linear(w.query, "attn_q", query_width, c.hidden, c.has_qkv_bias); !s) return s;
-      if (Status s = read_linear(w.key, "attn_k", kv_width, c.hidden, c.has_qkv_bias); !s) return s;
-      if (Status s = read_linear(w.value, "attn_v", kv_width, c.hidden, c.has_qkv_bias); !s) return s;
-      if (c.has_qk_norm) {
-        if (Status s = read_vector(w.query_norm, name("attn_q_norm.weight"), c.head_dim); !s) return s;
-        if (Status s = read_vector(w.key_norm, name("attn_k_norm.weight"), c.head_dim); !s) return s;
+    const auto read_linear = [&](Linear& out, const std::string& name, const LinearShape& shape) -> Status {
+      const std::string weight = concat(name, ".weight"), bias = concat(name, ".bias");
+      if (Status s = device_.empty() ? read_matrix(out.weight, weight, shape.rows, shape.cols)
+                                     : put_on_device(out, weight, shape.rows, shape.cols, parallel); !s) {
+        return s;
       }
-      if (Status s = read_linear(w.attention_output, "attn_output", c.hidden, query_width); !s) return s;
-      if (Status s = read_vector(w.ffn_norm, name("ffn_norm.weight"), c.hidden); !s) return s;
-      if (Status s = read_linear(w.gate, "ffn_gate", c.ffn, c.hidden); !s) return s;
-      if (Status s = read_linear(w.up, "ffn_up", c.ffn, c.hidden); !s) return s;
-      if (Status s = read_linear(w.down, "ffn_down", c.hidden, c.ffn); !s) return s;
+      if (!shape.needs_bias && source_->find_tensor(bias) == nullptr) return success();
+      return read_vector(out.bias, bias, shape.rows);
+    };
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      read_ahead(l + 1);
+      const std::string layer = concat("blk.", l, ".");
+      const std::array<VectorShape, 4> vectors = layer_vectors(c);
+      for (std::size_t i = 0; i < vectors.size(); ++i) {
+        if (vectors[i].size == 0) continue;
+        if (Status s = read_vector(*layers_[l].vectors()[i], concat(layer, vectors[i].part), vectors[i].size); !s) return s;
+      }
+      const std::array<LinearShape, 7> linears = layer_linears(c);
+      for (std::size_t i = 0; i < linears.size(); ++i) {
+        if (Status s = read_linear(*layers_[l].linears()[i], concat(layer, linears[i].part), linears[i]); !s) return s;
+      }
     }
     if (Status s = read_vector(output_norm_, "output_norm.weight", c.hidden); !s) return s;
     if (!tied && embedding_->is_packed) {

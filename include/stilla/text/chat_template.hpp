@@ -33,6 +33,7 @@
 #include <vector>
 
 #include <stilla/base/error.hpp>
+#include <stilla/io/mapped_file.hpp>  // printable_path
 #include <stilla/text/builtin_templates.hpp>
 #include <stilla/text/jinja/template.hpp>
 #include <stilla/text/reasoning.hpp>
@@ -66,6 +67,7 @@ struct ChatTemplate {
   bool knows_enable_thinking = false;  // the program asks for that variable
   bool drops_thoughts = false;         // it removes the thoughts of earlier answers, so it wants to see them
   bool is_deepseek_r1 = false;         // DeepSeek advises to open a thought; older files leave that to the caller
+  std::string origin{};                // the file that it comes from, which messages name; empty: none
 };
 
 struct ChatPrompt {
@@ -74,6 +76,10 @@ struct ChatPrompt {
 };
 
 namespace detail {
+
+inline Error template_error(std::string_view origin, const std::string& what) {
+  return Error{ErrorKind::refused_file, origin.empty() ? what : concat(printable_path(origin), ": ", what)};
+}
 
 inline std::string_view role_name(ChatRole role) {
   return role == ChatRole::system ? "system" : role == ChatRole::user ? "user" : "assistant";
@@ -156,7 +162,7 @@ inline Result<RenderedChat> render_chat(const ChatTemplate& chat_template, std::
                                         bool add_generation_prompt = true) {
   Result<jinja::MarkedText> text = chat_template.program.render(
       detail::chat_variables(chat_template, messages, bos, eos, add_generation_prompt), chat_template.now);
-  if (!text) return Error{ErrorKind::refused_file, concat("chat template, ", text.error().message)};
+  if (!text) return detail::template_error(chat_template.origin, concat("chat template, ", text.error().message));
   if (add_generation_prompt) {
     text->append(detail::thought_suffix(text->bytes(), chat_template.thinking, chat_template.knows_enable_thinking),
                  jinja::from_template);
@@ -171,14 +177,16 @@ inline Result<RenderedChat> render_chat(const ChatTemplate& chat_template, std::
   return out;
 }
 
-// The template that a Jinja program is. The message of an error says what of it is not understood, and in which line.
-inline Result<ChatTemplate> read_chat_template(std::string_view source) {
+// The template that a Jinja program is. The message of an error says what of it is not understood, and in which line. `origin`: the
+// path of the file that has it, which this message and later ones begin with; empty for none.
+inline Result<ChatTemplate> read_chat_template(std::string_view source, std::string_view origin = {}) {
   if (source.empty()) {
-    return Error{ErrorKind::refused_file, concat("the file has no chat template; choose one by name: ", chat_template_names)};
+    return detail::template_error(origin, concat("the file has no chat template; choose one by name: ", chat_template_names));
   }
   Result<jinja::Template> program = jinja::Template::parse(source);
-  if (!program) return Error{ErrorKind::refused_file, concat("chat template, ", program.error().message)};
+  if (!program) return detail::template_error(origin, concat("chat template, ", program.error().message));
   ChatTemplate out{std::move(*program)};
+  out.origin = origin;
   out.knows_enable_thinking = source.find("enable_thinking") != std::string_view::npos;
   out.is_deepseek_r1 = source.find("<｜Assistant｜>") != std::string_view::npos;
   // Asked of the program itself, since there is no other sure sign.
@@ -197,6 +205,12 @@ inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
                concat("chat template '", printable(name), "' is not known; known: ", chat_template_names)};
 }
 
+// Puts BOS before the ids, unless it stands there already or the vocabulary has none.
+inline void begin_with_bos(const Tokenizer& tokenizer, std::vector<std::uint32_t>& ids) {
+  const bool has_bos = !ids.empty() && ids.front() == tokenizer.bos();
+  if (tokenizer.bos() && !has_bos) ids.insert(ids.begin(), *tokenizer.bos());
+}
+
 // A whole prompt's ids.
 inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemplate& chat_template,
                                       std::span<const ChatMessage> messages, bool add_generation_prompt = true) {
@@ -212,8 +226,7 @@ inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemp
     segments.push_back(std::move(part.segment));
   }
   ChatPrompt out{tokenizer.encode(segments), chat->opens_thought};
-  const bool has_bos = !out.ids.empty() && out.ids.front() == tokenizer.bos();
-  if (tokenizer.bos() && tokenizer.add_bos() && !has_bos) out.ids.insert(out.ids.begin(), *tokenizer.bos());
+  if (tokenizer.add_bos()) begin_with_bos(tokenizer, out.ids);
   return out;
 }
 
@@ -221,7 +234,7 @@ inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemp
 inline std::vector<std::uint32_t> encode_prompt(const Tokenizer& tokenizer, std::string_view text,
                                                 SpecialTokens special = SpecialTokens::as_text) {
   std::vector<std::uint32_t> ids = tokenizer.encode(text, special);
-  if (tokenizer.bos() && tokenizer.add_bos()) ids.insert(ids.begin(), *tokenizer.bos());
+  if (tokenizer.add_bos()) begin_with_bos(tokenizer, ids);
   return ids;
 }
 

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights that are not numbers: a model with NaN or infinity among them computes nothing. Files are not searched for them when they
+// are opened, which would take the time of reading all of it; whoever sees that logits are not numbers, or reads every weight
+// anyway, asks here for the tensor to blame.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/io/model_source.hpp>
+#include <stilla/layout/pack.hpp>
+
+#include <stilla/base/push_macros-inl.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// Whether none of the values is NaN or infinity.
+inline bool all_finite(std::span<const float> values) {
+  constexpr std::uint32_t exponent = 0x7f800000;  // all ones: infinity or NaN; by bits, so that -ffast-math does not matter
+  return std::none_of(values.begin(), values.end(), [](float v) { return (std::bit_cast<std::uint32_t>(v) & exponent) == exponent; });
+}
+
+// The first tensor with a weight that is NaN or infinite as it is decoded; null if there is none. Tensors of types that are not
+// supported are passed over. Reads and decodes everything, with memory for one row a thread. `progress` gets tensors done and in
+// all, and ends the search (with null) by false. An error: not enough memory.
+inline Result<const TensorInfo*> find_damaged_tensor(const ModelSource& source, Parallel parallel = {},
+                                                     const std::function<bool(std::size_t, std::size_t)>& progress = {}) {
+  constexpr std::size_t rows_of_a_task = 64;
+  for (std::size_t i = 0; i < source.tensor_count(); ++i) {
+    const TensorInfo& tensor = source.tensor(i);
+    if (progress && !progress(i, source.tensor_count())) return nullptr;
+    if (tensor.format == no_format) continue;
+    const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
+    const std::byte* const bytes = source.tensor_bytes(tensor).data();
+    std::atomic<bool> is_damaged{false}, has_memory{true};
+    with_format(tensor.format, [&](auto tag) {
+      using F = decltype(tag);
+      const PackedView packed{tensor.format, N, K, bytes};
+      parallel((N + rows_of_a_task - 1) / rows_of_a_task, [&](std::size_t task) {
+        AlignedBuffer<float> row;
+        if (is_damaged || !row.resize(K)) {
+          has_memory = has_memory && is_damaged;
+          return;
+        }
+        const std::size_t end = std::min(N, (task + 1) * rows_of_a_task);
+        for (std::size_t n = task * rows_of_a_task; n < end; ++n) {
+          if (tensor.is_packed) {
+            unpack_row<F>(packed, n, row.data());
+          } else {
+            decode_row<F>(bytes + n * row_bytes<F>(K), row.data(), K);
+          }
+          if (!all_finite({row.data(), K})) is_damaged = true;
+        }
+      });
+    });
+    if (is_damaged) return &tensor;
+    if (!has_memory) return out_of_memory("a row of weights", K * sizeof(float));
+  }
+  return nullptr;
+}
+
+// The same as an error: "m.gguf: tensor 'blk.0.ffn_up.weight' at byte 123: holds weights that are not numbers; the file is damaged".
+inline Status check_weights_are_numbers(const ModelSource& source, Parallel parallel = {},
+                                        const std::function<bool(std::size_t, std::size_t)>& progress = {}) {
+  const Result<const TensorInfo*> damaged = find_damaged_tensor(source, parallel, progress);
+  if (!damaged) return damaged.error();
+  if (*damaged == nullptr) return success();
+  return source.tensor_error(**damaged, "holds weights that are not numbers (NaN or infinity); the file is damaged");
+}
+
+}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

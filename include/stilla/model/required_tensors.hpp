@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tensors that a forward pass reads, in their shapes, and whether a source has all of them: told from the header alone, before
+// any weight is read. What a source has too much is refused by read_model_config().
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include <stilla/base/error.hpp>
+#include <stilla/io/model_source.hpp>
+#include <stilla/model/config.hpp>
+
+#include <stilla/base/push_macros-inl.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// A matrix of a layer, "blk.N.PART.weight" [rows, cols], and its bias, "blk.N.PART.bias" [rows], which others may have or not.
+struct LinearShape {
+  std::string_view part;
+  std::size_t rows, cols;
+  bool needs_bias = false;
+};
+// In the order of LayerWeights::linears(). E = c.hidden, F = c.ffn.
+inline std::array<LinearShape, 7> layer_linears(const ModelConfig& c) {
+  const std::size_t query_width = c.n_heads * c.head_dim, kv_width = c.n_kv_heads * c.head_dim;
+  return {{{"attn_q", query_width, c.hidden, c.has_qkv_bias},
+           {"attn_k", kv_width, c.hidden, c.has_qkv_bias},
+           {"attn_v", kv_width, c.hidden, c.has_qkv_bias},
+           {"attn_output", c.hidden, query_width},
+           {"ffn_gate", c.ffn, c.hidden},
+           {"ffn_up", c.ffn, c.hidden},
+           {"ffn_down", c.hidden, c.ffn}}};
+}
+
+// A vector of a layer, "blk.N.PART" [size].
+struct VectorShape {
+  std::string_view part;
+  std::size_t size;  // 0: the architecture has none
+};
+// In the order of LayerWeights::vectors().
+inline std::array<VectorShape, 4> layer_vectors(const ModelConfig& c) {
+  const std::size_t of_a_head = c.has_qk_norm ? c.head_dim : 0;
+  return {{{"attn_norm.weight", c.hidden}, {"ffn_norm.weight", c.hidden}, {"attn_q_norm.weight", of_a_head}, {"attn_k_norm.weight", of_a_head}}};
+}
+
+// An error for the first that is missing or has another shape. Beside the layers' there are, as [rows, cols], token_embd.weight
+// [vocabulary, hidden], output_norm.weight [hidden] and, if the source has it, a head of its own, output.weight [vocabulary, hidden],
+// and divisors of RoPE's angles, rope_freqs.weight [rotary_dim / 2].
+inline Status check_required_tensors(const ModelSource& source, const ModelConfig& c) {
+  Status so_far = success();
+  const auto vector = [&](const std::string& name, std::size_t size) {
+    if (!so_far) return;
+    if (const auto found = source.require_tensor(name, {size}); !found) so_far = found.error();
+  };
+  const auto matrix = [&](const std::string& name, std::size_t rows, std::size_t cols) {
+    if (!so_far) return;
+    if (const auto found = source.require_tensor(name, {cols, rows}); !found) so_far = found.error();
+  };
+  matrix("token_embd.weight", c.vocabulary, c.hidden);
+  for (std::size_t l = 0; so_far && l < c.n_layers; ++l) {
+    const std::string layer = concat("blk.", l, ".");
+    for (const VectorShape& v : layer_vectors(c)) {
+      if (v.size != 0) vector(concat(layer, v.part), v.size);
+    }
+    for (const LinearShape& linear : layer_linears(c)) {
+      matrix(concat(layer, linear.part, ".weight"), linear.rows, linear.cols);
+      const std::string bias = concat(layer, linear.part, ".bias");
+      if (linear.needs_bias || source.find_tensor(bias) != nullptr) vector(bias, linear.rows);
+    }
+  }
+  vector("output_norm.weight", c.hidden);
+  if (source.find_tensor("output.weight") != nullptr) matrix("output.weight", c.vocabulary, c.hidden);
+  if (source.find_tensor("rope_freqs.weight") != nullptr) vector("rope_freqs.weight", c.rotary_dim / 2);
+  return so_far;
+}
+
+}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -1,0 +1,560 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes files that are to be refused, and controls that are to load: GGUF, Hugging Face folders, packed files, sessions, templates.
+
+The files are the same each time. Packed files and sessions begin as the program itself writes them; their checksums are right again
+after each change, since whoever makes a hostile file can compute them. `cases.json` in the output folder lists all of them:
+
+    {"name": ..., "kind": "gguf", "folder", "packed", "session" or "template", "expect": "control", "refused", "text",
+     "damaged", "altered" or "survived"}
+
+text: refused where its words are needed; `pack` takes it, since `logits` needs none. damaged: weights that are no numbers,
+which `inspect` does not read. altered: told by `inspect --verify`. survived: the file may be taken or refused, and must do no harm.
+tests/check_hostile_files.py runs the program on all of them.
+"""
+
+import argparse
+import copy
+import functools
+import json
+import pathlib
+import shutil
+import struct
+import subprocess
+import tempfile
+
+GOLDEN = pathlib.Path(__file__).resolve().parent / "golden"
+U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
+PACK = {U8: "<B", I8: "<b", U16: "<H", I16: "<h", U32: "<I", I32: "<i", F32: "<f", BOOL: "<B", U64: "<Q", I64: "<q", F64: "<d"}
+NAN, INFINITY = float("nan"), float("inf")
+MASK = (1 << 64) - 1
+
+
+def xxh64(data):
+    """XXH64 with seed 0."""
+    p1, p2, p3, p4, p5 = 11400714785074694791, 14029467366897019727, 1609587929392839161, 9650029242287828579, 2870177450012600261
+    rotate = lambda x, n: (x << n | x >> (64 - n)) & MASK
+    round_ = lambda a, lane: rotate((a + lane * p2) & MASK, 31) * p1 & MASK
+    at, size = 0, len(data)
+    if size >= 32:
+        v = [(p1 + p2) & MASK, p2, 0, -p1 & MASK]
+        lanes = struct.unpack(f"<{size // 32 * 4}Q", data[:size // 32 * 32])
+        for i in range(0, len(lanes), 4):
+            v = [round_(v[j], lanes[i + j]) for j in range(4)]
+        at = size // 32 * 32
+        h = (rotate(v[0], 1) + rotate(v[1], 7) + rotate(v[2], 12) + rotate(v[3], 18)) & MASK
+        for x in v:
+            h = ((h ^ round_(0, x)) * p1 + p4) & MASK
+    else:
+        h = p5
+    h = (h + size) & MASK
+    while at + 8 <= size:
+        h = (rotate(h ^ round_(0, struct.unpack_from("<Q", data, at)[0]), 27) * p1 + p4) & MASK
+        at += 8
+    if at + 4 <= size:
+        h = (rotate(h ^ (struct.unpack_from("<I", data, at)[0] * p1 & MASK), 23) * p2 + p3) & MASK
+        at += 4
+    for byte in data[at:]:
+        h = rotate(h ^ (byte * p5 & MASK), 11) * p1 & MASK
+    h = (h ^ h >> 33) * p2 & MASK
+    h = (h ^ h >> 29) * p3 & MASK
+    return h ^ h >> 32
+
+
+def text(value):
+    value = value.encode() if isinstance(value, str) else value
+    return struct.pack("<Q", len(value)) + value
+
+
+class Raw(bytes):
+    """A value as its bytes."""
+
+
+@functools.cache
+def byte_spellings():
+    """GPT-2's letter for each byte."""
+    letters = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = [b for b in range(256) if b not in letters]
+    return [chr(b if b in letters else 256 + others.index(b)) for b in range(256)]
+
+
+@functools.cache
+def some_weights(count, seed):
+    return struct.pack(f"<{count}f", *[((k * 37 + seed * 11) % 41 - 20) / 64 + 0.001 for k in range(count)])
+
+
+class Gguf:
+    """A small Qwen2 of one layer whose every part can be changed."""
+
+    WIDTH, HEADS, HEAD, FFN = 32, 2, 16, 32
+
+    def __init__(self):
+        tokens = byte_spellings() + ["<|im_start|>", "<|im_end|>", "ab", "abc"]
+        self.magic, self.version, self.tensor_count, self.key_count = b"GGUF", 3, None, None
+        self.keys = {
+            "general.architecture": (STRING, "qwen2"), "general.name": (STRING, "hostile"),
+            "qwen2.block_count": (U32, 1), "qwen2.embedding_length": (U32, self.WIDTH), "qwen2.feed_forward_length": (U32, self.FFN),
+            "qwen2.attention.head_count": (U32, self.HEADS), "qwen2.attention.head_count_kv": (U32, 1),
+            "qwen2.context_length": (U32, 64), "qwen2.attention.layer_norm_rms_epsilon": (F32, 1e-6),
+            "tokenizer.ggml.model": (STRING, "gpt2"), "tokenizer.ggml.pre": (STRING, "qwen2"),
+            "tokenizer.ggml.tokens": (ARRAY, (STRING, tokens)),
+            "tokenizer.ggml.token_type": (ARRAY, (I32, [1] * 256 + [3, 3, 1, 1])),
+            "tokenizer.ggml.merges": (ARRAY, (STRING, ["a b", "ab c"])), "tokenizer.ggml.eos_token_id": (U32, 257),
+            "tokenizer.chat_template": (STRING, "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"),
+        }
+        w, kv = self.WIDTH, self.HEAD
+        shapes = {"token_embd.weight": [w, len(tokens)], "output_norm.weight": [w], "blk.0.attn_norm.weight": [w],
+                  "blk.0.attn_q.weight": [w, w], "blk.0.attn_k.weight": [w, kv], "blk.0.attn_v.weight": [w, kv],
+                  "blk.0.attn_q.bias": [w], "blk.0.attn_k.bias": [kv], "blk.0.attn_v.bias": [kv], "blk.0.attn_output.weight": [w, w],
+                  "blk.0.ffn_norm.weight": [w], "blk.0.ffn_gate.weight": [w, self.FFN], "blk.0.ffn_up.weight": [w, self.FFN],
+                  "blk.0.ffn_down.weight": [self.FFN, w]}
+        self.tensors = []  # name, dimensions, type, offset or None, data
+        for i, (name, dims) in enumerate(shapes.items()):
+            count = dims[0] * (dims[1] if len(dims) > 1 else 1)
+            self.tensors.append([name, dims, 0, None, some_weights(count, i)])
+        self.more = b""
+
+    def key(self, name, kind, value):
+        self.keys[name] = (kind, value)
+        return self
+
+    def without(self, name):
+        self.keys.pop(name, None)
+        self.tensors = [t for t in self.tensors if t[0] != name]
+        return self
+
+    def tensor(self, name):
+        return next(t for t in self.tensors if t[0] == name)
+
+    @classmethod
+    def value(cls, kind, value):
+        if isinstance(value, Raw):
+            return bytes(value)
+        if kind == STRING:
+            return text(value)
+        if kind == ARRAY:
+            inner, items = value[:2]
+            count = value[2] if len(value) > 2 else len(items)
+            return struct.pack("<IQ", inner, count) + b"".join(cls.value(inner, item) for item in items)
+        return struct.pack(PACK[kind], value)
+
+    def header(self):
+        """Bytes, and where its parts begin."""
+        out, borders = bytearray(), [4, 8, 16]
+        out += self.magic + struct.pack("<I", self.version)
+        out += struct.pack("<QQ", len(self.tensors) if self.tensor_count is None else self.tensor_count,
+                           len(self.keys) if self.key_count is None else self.key_count)
+        for name, (kind, value) in self.keys.items():
+            borders.append(len(out))
+            out += text(name) + struct.pack("<I", kind) + (self.value(kind, value) if kind in PACK or kind in (STRING, ARRAY) else bytes(value))
+        offset = 0
+        for name, dims, kind, place, data in self.tensors:
+            borders.append(len(out))
+            out += text(name) + struct.pack("<I", dims[0] if isinstance(dims, tuple) else len(dims))
+            out += b"".join(struct.pack("<Q", d) for d in (dims[1] if isinstance(dims, tuple) else dims))
+            out += struct.pack("<IQ", kind, offset if place is None else place)
+            offset += (len(data) + 31) // 32 * 32
+        return bytes(out), borders
+
+    def bytes(self):
+        out, _ = self.header()
+        out += b"\0" * (-len(out) % 32)
+        for tensor in self.tensors:
+            out += tensor[4]
+            out += b"\0" * (-len(out) % 32) if tensor is not self.tensors[-1] else b""
+        return out + self.more
+
+
+class Cases:
+    def __init__(self, folder):
+        self.folder, self.list = folder, []
+
+    def add(self, kind, what, data, expect="refused"):
+        """data: bytes of a file, or a function that fills a new folder."""
+        name = f"{kind}-{len(self.list):03d}-{what}"
+        path = self.folder / name
+        if callable(data):
+            path.mkdir()
+            data(path)
+        else:
+            path.write_bytes(data)
+        self.list.append({"name": name, "kind": kind, "expect": expect})
+
+
+def cuts(data, count, more=()):
+    """Beginnings of the data: so many, and those around borders."""
+    places = {len(data) * i // count for i in range(count)} | {b + d for b in more for d in (-1, 0, 1)}
+    return sorted(p for p in places if 0 <= p < len(data))
+
+
+def gguf_adder(cases):
+    """add(what, change, expect): a case from a Gguf that `change` alters, or for which it returns other bytes."""
+    def add(what, change=None, expect="refused"):
+        file = Gguf()
+        done = change(file) if change else None
+        cases.add("gguf", what, done if isinstance(done, bytes) else file.bytes(), expect)
+
+    return add
+
+
+def gguf_header_cases(cases):
+    add, whole = gguf_adder(cases), Gguf().bytes()
+    add("control", expect="control")
+    add("control-trailing", lambda f: setattr(f, "more", b"x" * 40), "control")
+    add("control-unknown-key", lambda f: f.key("unknown.key", ARRAY, (F32, [1.0] * 10)), "control")
+    for place in cuts(whole, 24, Gguf().header()[1][::4]):
+        add(f"cut-{place}", lambda f, p=place: whole[:p])
+    for magic in (b"", b"GGUf", b"FUGG", b"ggml", b"\0\0\0\0", b"PK\3\4"):
+        add("magic", lambda f, m=magic: m + whole[4:])
+    for version in (0, 1, 4, 3 << 24, 0xffffffff):
+        add(f"version-{version}", lambda f, v=version: setattr(f, "version", v))
+    for count in (0, 1, 15, 1 << 20, 1 << 32, 1 << 60, (1 << 63) - 1, 1 << 63, MASK):
+        add(f"tensors-{count}", lambda f, c=count: setattr(f, "tensor_count", c))
+        add(f"keys-{count}", lambda f, c=count: setattr(f, "key_count", c))
+    for length in (MASK, 1 << 63, 1 << 40, 1 << 20):
+        add(f"key-name-{length}", lambda f, n=length: whole[:24] + struct.pack("<Q", n) + whole[32:])
+        add(f"string-{length}", lambda f, n=length: f.key("general.name", STRING, Raw(struct.pack("<Q", n) + b"x")))
+    add("key-name-empty", lambda f: f.key("", U32, 1))
+    add("key-name-long", lambda f: f.key("k" * 70000, U32, 1))
+    add("key-twice", lambda f: f.key("twice.1", U32, 1).key("twice.2", U32, 1).bytes().replace(b"twice.2", b"twice.1"))
+    for kind in (13, 255, 0xffffffff):
+        add(f"key-type-{kind}", lambda f, k=kind: f.key("x", k, b"1234"))
+    add("array-of-arrays", lambda f: f.key("x", ARRAY, Raw(struct.pack("<IQ", ARRAY, 1) + struct.pack("<IQ", U8, 1) + b"1")))
+    add("array-of-type-99", lambda f: f.key("x", ARRAY, Raw(struct.pack("<IQ", 99, 1) + b"1")))
+    for kind in (U8, F64, STRING):
+        for count in (1 << 61, MASK, 1 << 30):
+            add(f"array-{kind}-{count}", lambda f, k=kind, c=count: f.key("x", ARRAY, Raw(struct.pack("<IQ", k, c) + b"1234567890")))
+    # A byte changed here and there: taken or refused, as it happens.
+    header = len(Gguf().header()[0])
+    for i in range(60):
+        at = 24 + (i * 7919) % (header - 24)
+        add(f"flip-{at}", lambda f, a=at, b=1 << i % 8: whole[:a] + bytes([whole[a] ^ b]) + whole[a + 1:], "survived")
+
+
+def gguf_config_cases(cases):
+    add = gguf_adder(cases)
+    required = ["general.architecture", "qwen2.block_count", "qwen2.embedding_length", "qwen2.feed_forward_length",
+                "qwen2.attention.head_count", "qwen2.context_length", "qwen2.attention.layer_norm_rms_epsilon", "tokenizer.ggml.model",
+                "tokenizer.ggml.tokens"]
+    for name in required:
+        expect = "text" if name.startswith("tokenizer.") else "refused"
+        add(f"without-{name}", lambda f, n=name: f.without(n), expect)
+        add(f"array-{name}", lambda f, n=name: f.key(n, ARRAY, (U8, [1, 2, 3])), expect)
+        add(f"bool-{name}", lambda f, n=name: f.key(n, BOOL, 1), expect)
+    for name in required[1:6] + ["qwen2.attention.head_count_kv"]:
+        for kind, value in ((U32, 0), (I32, -1), (U32, 0xffffffff), (U64, 1 << 63), (U64, MASK), (F32, 2.0), (STRING, "2")):
+            add(f"{name}-{kind}-{value}", lambda f, n=name, k=kind, v=value: f.key(n, k, v))
+    for value in (NAN, INFINITY, -1.0, 1.0, 1e30):
+        add(f"epsilon-{value}", lambda f, v=value: f.key("qwen2.attention.layer_norm_rms_epsilon", F32, v))
+    for name, value in (("head_count", 3), ("head_count", 5), ("head_count_kv", 3), ("key_length", 0), ("key_length", 3), ("key_length", 1 << 31)):
+        add(f"{name}-{value}", lambda f, n=name, v=value: f.key(f"qwen2.attention.{n}", U32, v))
+    for value in (0.0, -1.0, NAN, INFINITY):
+        add(f"rope-base-{value}", lambda f, v=value: f.key("qwen2.rope.freq_base", F32, v))
+    add("architecture-unknown", lambda f: f.key("general.architecture", STRING, "\x1b[2J"))
+    add("architecture-moe", lambda f: f.key("general.architecture", STRING, "qwen3moe"))
+    add("experts", lambda f: f.key("qwen2.expert_count", U32, 8))
+    add("logit-scale", lambda f: f.key("qwen2.logit_scale", F32, 0.5))
+    for kind, value in ((U32, 0), (U32, 3), (U32, 1 << 31), (I32, 32), (STRING, "32"), (U64, 32)):
+        add(f"alignment-{kind}-{value}", lambda f, k=kind, v=value: f.key("general.alignment", k, v), "survived" if (kind, value) == (U64, 32) else "refused")
+
+
+def gguf_vocabulary_cases(cases):
+    add = gguf_adder(cases)
+    tokens = Gguf().keys["tokenizer.ggml.tokens"][1][1]
+    add("tokens-of-numbers", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (U32, list(range(260)))), "text")
+    add("tokens-none", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (STRING, [])), "text")
+    add("tokens-more-than-rows", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (STRING, tokens + ["x", "y"])))
+    add("tokens-not-utf8", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (STRING, tokens[:-1] + [b"\xff\xfe"])), "survived")
+    add("tokens-empty-text", lambda f: f.key("tokenizer.ggml.tokens", ARRAY, (STRING, tokens[:-1] + [""])), "survived")
+    add("types-of-bytes", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (U8, [1] * 260)), "survived")
+    add("types-too-few", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (I32, [1] * 10)), "text")
+    add("types-unknown", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (I32, [77] * 260)), "text")
+    add("types-negative", lambda f: f.key("tokenizer.ggml.token_type", ARRAY, (I32, [-1] * 260)), "text")
+    add("merges-without-space", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (STRING, ["ab"])), "text")
+    add("merges-unknown", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (STRING, ["zz qq"])), "text")
+    add("merges-numbers", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (F32, [1.0])), "text")
+    add("merges-many", lambda f: f.key("tokenizer.ggml.merges", ARRAY, (STRING, ["a b"] * 20000)), "survived")
+    add("model-unknown", lambda f: f.key("tokenizer.ggml.model", STRING, "t5"), "text")
+    add("pre-unknown", lambda f: f.key("tokenizer.ggml.pre", STRING, "\x1b]0;x\x07"), "text")
+    for token in (260, 1 << 31, 0xffffffff):
+        for name in ("bos", "eos", "padding", "unknown"):
+            add(f"{name}-{token}", lambda f, n=name, t=token: f.key(f"tokenizer.ggml.{n}_token_id", U32, t), "survived")
+    add("add-bos-without", lambda f: f.key("tokenizer.ggml.add_bos_token", BOOL, 1), "text")
+    add("template-number", lambda f: f.key("tokenizer.chat_template", U32, 1), "text")
+    add("template-unknown", lambda f: f.key("tokenizer.chat_template", STRING, "{% include '/etc/passwd' %}"), "text")
+
+
+def gguf_tensor_cases(cases):
+    add = gguf_adder(cases)
+    for name in [t[0] for t in Gguf().tensors]:
+        add(f"without-{name}", lambda f, n=name: f.without(n))
+        add(f"narrow-{name}", lambda f, n=name: f.tensor(n).__setitem__(1, [f.tensor(n)[1][0] // 2] + f.tensor(n)[1][1:]))
+    for dims in ([], [32, 260, 1, 1, 1], [0, 260], [32, 0], [1 << 63, 1], [1 << 32, 1 << 32], [MASK, MASK], [32, 1 << 40], (0xffffffff, [32])):
+        add(f"dims-{len(str(dims))}", lambda f, d=dims: f.tensor("token_embd.weight").__setitem__(1, d))
+    for kind in (4, 5, 29, 39, 99, 0x7fffffff, 0xffffffff, 0x80000000, 0x80000002):
+        add(f"type-{kind}", lambda f, k=kind: f.tensor("blk.0.ffn_up.weight").__setitem__(2, k))
+    for kind in (2, 8, 12, 14):
+        add(f"type-{kind}-short-rows", lambda f, k=kind: f.tensor("blk.0.ffn_norm.weight").__setitem__(2, k), "refused" if kind > 8 else "survived")
+    for offset in (1, 16, 1 << 40, 1 << 63, MASK - 31):
+        add(f"offset-{offset}", lambda f, o=offset: f.tensor("blk.0.ffn_up.weight").__setitem__(3, o))
+    add("offset-shared", lambda f: f.tensor("blk.0.ffn_up.weight").__setitem__(3, 0), "survived")
+    add("tensor-twice", lambda f: f.tensors.append(copy.deepcopy(f.tensors[1])))
+    for name in ("", "x" * 100, "blk.0.ffn_up.weight\0x", "blk.00.ffn_up.weight", "blk.18446744073709551616.ffn_up.weight", "output.bias", "\x1b[2J"):
+        add("tensor-name", lambda f, n=name: f.tensors.append([n, [32], 0, None, b"\1" * 128]))
+    for value in (NAN, INFINITY, -INFINITY):
+        for name, at in (("token_embd.weight", 256 * Gguf.WIDTH), ("blk.0.attn_norm.weight", 0), ("blk.0.ffn_down.weight", 0)):  # 256: in each prompt
+
+            def damage(f, n=name, begin=4 * at, v=value):
+                data = f.tensor(n)[4]
+                f.tensor(n)[4] = data[:begin] + struct.pack("<f", v) + data[begin + 4:]
+
+            add(f"weights-{value}-{name}", damage, "damaged")
+    add("zeros", lambda f: f.bytes()[:len(f.bytes()) - 4096] + b"\0" * 4096)
+    add("split", lambda f: f.key("split.count", U16, 2).key("split.no", U16, 0).key("split.tensors.count", I32, 28))
+    add("split-many", lambda f: f.key("split.count", U16, 65535).key("split.no", U16, 65534))
+
+
+HUGGING_FACE = GOLDEN / "hugging_face" / "llama"
+
+
+def folder_adder(cases):
+    """add(what, files, expect): a case from a good folder, with other files in it; None takes one away."""
+    def add(what, files, expect="refused"):
+        def fill(path):
+            for file in HUGGING_FACE.iterdir():
+                shutil.copyfile(file, path / file.name)
+            for name, content in files.items():
+                (path / name).unlink(missing_ok=True)
+                if content is not None:
+                    (path / name).write_bytes(content)
+        cases.add("folder", what, fill, expect)
+
+    return add
+
+
+def safetensors_cases(cases):
+    add, weights = folder_adder(cases), (HUGGING_FACE / "model.safetensors").read_bytes()
+    size = struct.unpack_from("<Q", weights)[0]
+    header, data = json.loads(weights[8:8 + size]), weights[8 + size:]
+    first = next(name for name in header if name != "__metadata__")
+
+    def safetensors(table, body=None, length=None):
+        encoded = table if isinstance(table, bytes) else json.dumps(table).encode()
+        return struct.pack("<Q", len(encoded) if length is None else length) + encoded + (data if body is None else body)
+
+    def tensors(what, change, expect="refused"):
+        table = copy.deepcopy(header)
+        add(what, {"model.safetensors": change(table) or safetensors(table)}, expect)
+
+    for place in cuts(weights, 8, [8, 8 + size]):
+        add(f"cut-{place}", {"model.safetensors": weights[:place]})
+    for length in (0, 1, size - 1, size + 1, len(weights), 1 << 32, 1 << 62, 1 << 63, MASK):
+        add(f"header-length-{length}", {"model.safetensors": safetensors(header, length=length)})
+    tensors("header-array", lambda t: safetensors(b"[]"))
+    tensors("header-twice", lambda t: safetensors(json.dumps(t)[:-1].encode() + b"," + json.dumps({first: t[first]})[1:].encode()))
+    for dtype in ("F4", "", "f32", "I64", "F8_E4M3", 5, None):
+        tensors(f"dtype-{dtype}", lambda t, d=dtype: t[first].__setitem__("dtype", d))
+    for shape in ([], [-1, 32], [1.5], [0, 32], [1 << 62, 8], [MASK], "x", [[1]], [1] * 20, [1 << 32, 1 << 32, 4]):
+        tensors(f"shape-{len(str(shape))}", lambda t, s=shape: t[first].__setitem__("shape", s))
+    for offsets in ([0], [], [4, 0], [-1, 4], [0, 1 << 62], [MASK, MASK], [0, len(data) + 1], [1.5, 3], "x", [0, 0]):
+        tensors(f"offsets-{len(str(offsets))}", lambda t, o=offsets: t[first].__setitem__("data_offsets", o))
+    tensors("overlap", lambda t: t[first].__setitem__("data_offsets", t[list(t)[-1]]["data_offsets"]))
+    tensors("hole", lambda t: safetensors(t, body=data + b"\0" * 64))
+    tensors("tensor-missing", lambda t: t.pop("model.norm.weight", None) and None)
+    tensors("tensor-unknown", lambda t: t.__setitem__("model.layers.0.mlp.other.weight", t.pop("model.norm.weight")))
+    tensors("member-unknown", lambda t: t[first].__setitem__("more", 1), "survived")
+    add("index-outside", {"model.safetensors": None, "model.safetensors.index.json": json.dumps(
+        {"weight_map": {first: "../../../etc/passwd"}}).encode()})
+    add("index-empty", {"model.safetensors": None, "model.safetensors.index.json": b'{"weight_map": {}}'})
+    add("index-itself", {"model.safetensors": None, "model.safetensors.index.json": json.dumps(
+        {"weight_map": {name: "config.json" for name in header if name != "__metadata__"}}).encode()})
+
+
+def folder_cases(cases):
+    add = folder_adder(cases)
+
+    def change_json(file, what, change, expect="refused"):
+        value = json.loads((HUGGING_FACE / file).read_text())
+        change(value)
+        add(what, {file: json.dumps(value).encode()}, expect)
+
+    add("control", {}, "control")
+    for file in ("config.json", "tokenizer.json", "model.safetensors"):
+        whole = (HUGGING_FACE / file).read_bytes()
+        add(f"without-{file}", {file: None})
+        add(f"empty-{file}", {file: b""})
+        add(f"deep-{file}", {file: b"[" * 200000})
+        add(f"deep-objects-{file}", {file: b'{"a":' * 100000})
+        add(f"null-{file}", {file: b"null"})
+        add(f"half-{file}", {file: whole[:len(whole) // 2]})
+        add(f"not-utf8-{file}", {file: b'{"\xff\xfe": 1}'})
+    numbers = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size", "vocab_size",
+               "max_position_embeddings")
+    for name in numbers:
+        for value in (0, -1, 1.5, 1 << 62, "8", [2]):
+            change_json("config.json", f"{name}-{value}", lambda c, n=name, v=value: c.__setitem__(n, v))
+    for value in (0, -1, 1e9, "x", None):
+        change_json("config.json", f"epsilon-{value}", lambda c, v=value: c.__setitem__("rms_norm_eps", v), "survived" if value in (0, None) else "refused")
+    change_json("config.json", "model-type", lambda c: c.__setitem__("model_type", "\x1b[2J"))
+    change_json("config.json", "activation", lambda c: c.__setitem__("hidden_act", "gelu"))
+    change_json("config.json", "window", lambda c: c.__setitem__("sliding_window", 16), "survived")
+    change_json("config.json", "quantised", lambda c: c.__setitem__("quantization_config", {"quant_method": "awq"}))
+    change_json("config.json", "rope-type", lambda c: c["rope_parameters"].__setitem__("rope_type", "dynamic"))
+    change_json("config.json", "rope-factor", lambda c: c["rope_parameters"].__setitem__("factor", -1))
+    change_json("tokenizer.json", "vocab-negative", lambda t: t["model"]["vocab"].__setitem__("zzz", -5))
+    change_json("tokenizer.json", "vocab-huge", lambda t: t["model"]["vocab"].__setitem__("zzz", 1 << 40))
+    change_json("tokenizer.json", "vocab-array", lambda t: t["model"].__setitem__("vocab", []))
+    change_json("tokenizer.json", "merges-number", lambda t: t["model"].__setitem__("merges", [1]))
+    change_json("tokenizer.json", "merges-three", lambda t: t["model"].__setitem__("merges", [["a", "b", "c"]]))
+    change_json("tokenizer.json", "merges-unknown", lambda t: t["model"].__setitem__("merges", ["qqqq zzzz"]), "text")
+    change_json("tokenizer.json", "type", lambda t: t["model"].__setitem__("type", "WordPiece"))
+    change_json("tokenizer.json", "added-huge", lambda t: t["added_tokens"][0].__setitem__("id", 1 << 33))
+    change_json("tokenizer.json", "added-negative", lambda t: t["added_tokens"][0].__setitem__("id", -1))
+    change_json("tokenizer.json", "pre-tokenizer", lambda t: t.__setitem__("pre_tokenizer", {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}))
+
+
+def run(program, *arguments, **more):
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, timeout=600, check=False, **more)
+    if done.returncode != 0:
+        raise SystemExit(f"{arguments[0]}: status {done.returncode}: {done.stderr.decode(errors='replace')}")
+
+
+def packed_cases(cases, program, scratch):
+    model, output = scratch / "control.gguf", scratch / "control.stilla"
+    model.write_bytes(Gguf().bytes())
+    run(program, "pack", "-m", model, "-o", output)
+    whole = output.read_bytes()
+    name = b"stilla.packed.checksum"
+    checksum_at = whole.index(name) + len(name) + 4
+
+    def sealed(data, end=None):
+        data = bytearray(data)
+        data[checksum_at:checksum_at + 8] = struct.pack("<Q", xxh64(bytes(data[:checksum_at] + data[checksum_at + 8:end or header])))
+        return bytes(data)
+
+    # The header ends where its checksum is the one that the program wrote.
+    header = next(end for end in range(4096, len(whole) + 1, 4096) if sealed(whole, end) == whole)
+
+    def replaced(old, new):
+        return sealed(whole.replace(old, new, 1))
+
+    def number(key, fmt, value):
+        at = whole.index(key) + len(key) + 4
+        return sealed(whole[:at] + struct.pack(fmt, value) + whole[at + struct.calcsize(fmt):])
+
+    cases.add("packed", "control", whole, "control")
+    cases.add("packed", "control-sealed", sealed(whole), "control")
+    for place in cuts(whole, 16, [header]):
+        cases.add("packed", f"cut-{place}", whole[:place])
+    for i in range(12):
+        at = 64 + i * 997 % (header // 2)
+        cases.add("packed", f"flip-{at}", whole[:at] + bytes([whole[at] ^ 1 << i % 8]) + whole[at + 1:])
+    for layout in (0, 1, 0xffffffff):
+        cases.add("packed", f"layout-{layout}", number(b"stilla.packed.layout", "<I", layout))
+    for alignment in (0, 1, 32, 1 << 31):
+        cases.add("packed", f"alignment-{alignment}", number(b"general.alignment", "<I", alignment))
+    cases.add("packed", "heads", number(b"qwen2.attention.head_count", "<I", 31))
+    cases.add("packed", "width", number(b"qwen2.embedding_length", "<I", 64))
+    for count in (0, 13, 15, 1 << 61):
+        at = whole.index(b"stilla.packed.tensor_checksums") + len(b"stilla.packed.tensor_checksums") + 8
+        cases.add("packed", f"checksums-{count}", sealed(whole[:at] + struct.pack("<Q", count) + whole[at + 8:]))
+    at = whole.index(b"blk.0.ffn_up.weight") + len("blk.0.ffn_up.weight")
+    for what, place, fmt, value in (("dims", 0, "<I", 9), ("columns", 4, "<Q", 1 << 62), ("rows", 12, "<Q", 31), ("rows", 12, "<Q", 1 << 62),
+                                    ("type", 20, "<I", 0x80000063), ("type", 20, "<I", 0x80000002), ("type", 20, "<I", 0xffffffff),
+                                    ("offset", 24, "<Q", 64), ("offset", 24, "<Q", 1 << 62), ("offset", 24, "<Q", MASK - 4095)):
+        # Bytes of f32 as panels of q4_0, which need fewer, are other weights: found by `inspect --verify` as all of these.
+        expect = "altered" if value == 0x80000002 else "refused"
+        cases.add("packed", f"{what}-{value}", sealed(whole[:at + place] + struct.pack(fmt, value) + whole[at + place + struct.calcsize(fmt):]),
+                  expect)
+    cases.add("packed", "vector-packed", replaced(b"output_norm.weight\1\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\0",
+                                                  b"output_norm.weight\1\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\x80"))
+    # Data that changed under right headers: found by `inspect --verify`, and harmless.
+    for i in range(6):
+        at = header + (len(whole) - header) * i // 6
+        at = next(place for place in range(at, len(whole)) if whole[place] != 0)  # no padding between tensors, which has no checksum
+        cases.add("packed", f"data-{at}", whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1:], "altered")
+
+
+def session_cases(cases, program, scratch):
+    model, output = scratch / "control.gguf", scratch / "control.session"
+    model.write_bytes(Gguf().bytes())
+    run(program, "chat", "-m", model, "--commands", "-n", "2", "--temp", "0", input=f"ab\n/save {output}\n".encode())
+    whole = output.read_bytes()
+    tokens, note_bytes = struct.unpack_from("<QQ", whole, 40)
+    note_at = 72 + 4 * tokens
+    note = whole[note_at:note_at + note_bytes]
+
+    def sealed(data):
+        data = bytearray(data)
+        data[56:64] = struct.pack("<Q", xxh64(bytes(data[72:])))
+        data[64:72] = struct.pack("<Q", xxh64(bytes(data[:64])))
+        return bytes(data)
+
+    def with_note(value):
+        return sealed(whole[:48] + struct.pack("<Q", len(value)) + whole[56:note_at] + value + whole[note_at + note_bytes:])
+
+    def message(**members):
+        return json.dumps({"messages": [{"ids": [97], "role": "user", "text": "a"} | members]}).encode()
+
+    cases.add("session", "control", whole, "control")
+    cases.add("session", "control-sealed", sealed(whole), "control")
+    cases.add("session", "control-nan", sealed(whole[:note_at + note_bytes] + b"\x7f" * (len(whole) - note_at - note_bytes)), "survived")
+    for place in cuts(whole, 12, [8, 72, note_at]):
+        cases.add("session", f"cut-{place}", whole[:place])
+    for at, fmt, value in ((8, "<I", 1), (8, "<I", 99), (12, "<I", 3), (12, "<I", 0xffffffff), (16, "<Q", 1), (24, "<I", 0), (24, "<I", 0xffffffff),
+                           (28, "<I", 77), (32, "<I", 77), (36, "<I", 5), (40, "<Q", 0), (40, "<Q", tokens + 1), (40, "<Q", 64), (40, "<Q", 1 << 62),
+                           (40, "<Q", MASK), (48, "<Q", 0), (48, "<Q", note_bytes + 1), (48, "<Q", 1 << 63), (48, "<Q", MASK)):
+        cases.add("session", f"header-{at}-{value}", sealed(whole[:at] + struct.pack(fmt, value) + whole[at + struct.calcsize(fmt):]))
+    for token in (260, 1 << 31, 0xffffffff):
+        cases.add("session", f"token-{token}", sealed(whole[:72] + struct.pack("<I", token) + whole[76:]))
+    notes = [b"", b"{}", b"[]", b"null", b"\xff", note + b"x", note[:-1], b"[" * 100000, b'{"messages":' * 10000, message(role="tool"), message(role=1),
+             message(ids=[257]), message(ids=[256]), message(ids=[1 << 32]), message(ids=[-1]), message(ids=[1.5]), message(ids="a"), message(text=1),
+             message(more=1), message(ids=[[97]]), b'{"messages":[{"ids":[97],"role":"user"}]}', b'{"messages":[1]}', b'{"messages":[],"messages":[]}']
+    for i, value in enumerate(notes):
+        cases.add("session", f"note-{i}", with_note(value))
+    cases.add("session", "note-many-messages", with_note(
+        json.dumps({"messages": [{"ids": [], "role": "user", "text": ""}] * 20000}).encode()), "survived")
+
+
+def template_cases(cases):
+    refused = {
+        "open": "{{ messages", "open-block": "{% if", "end": "{% endfor %}", "no-end": "{% for m in messages %}", "include": "{% include 'x' %}",
+        "import": "{% import 'os' as os %}", "extends": "{% extends 'base' %}", "deep-parentheses": "{{ " + "(" * 100000 + "1" + ")" * 100000 + " }}",
+        "deep-lists": "{{ " + "[" * 100000, "deep-if": "{% if 1 %}" * 50000, "deep-not": "{{ " + "not " * 100000 + "1 }}",
+        "deep-minus": "{{ " + "-" * 100000 + "1 }}", "filter": "{{ 'a'|system }}", "attribute": "{{ ''.__class__.__mro__ }}",
+        "call": "{{ messages.__getitem__(0) }}", "raise": "{{ raise_exception('\x1b[2J') }}", "endless": "{% for i in range(1000000000) %}x{% endfor %}",
+        "nested": "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}x{% endfor %}{% endfor %}{% endfor %}",
+        "output": "{% set ns = namespace(s='xxxxxxxxxx') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}",
+        "recursion": "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "divide": "{{ 1 // 0 }}", "modulo": "{{ 1 % 0 }}",
+        "range-huge": "{{ range(9223372036854775807)|length }}", "slice-zero": "{{ 'abc'[::0] }}", "string": "{{ 'abc", "unknown-test": "{{ 1 is prime }}",
+        "multiply": "{{ 9223372036854775807 * 9223372036854775807 }}", "empty-expression": "{{ }}", "minus-only": "{%- -%}",
+        "long-number": "{{ " + "9" * 100000 + " }}", "many-braces": "{" * 500000, "many-blocks": "{%" * 100000,
+        "join": "{{ (['x' * 1] | list)|join('y' * 10) }}", "call-number": "{{ 1() }}", "index": "{{ messages[99].content.x.y }}"}
+    uncertain = {"join", "multiply", "index", "many-braces", "call", "attribute", "range-huge", "output", "long-number"}
+    cases.add("template", "control", b"{% for m in messages %}{{ m.content }}{% endfor %}", "control")
+    for name, source in refused.items():
+        cases.add("template", name, source.encode(), "survived" if name in uncertain else "refused")
+    cases.add("template", "not-utf8", b"{{ '\xff\xfe' }}{{ messages[0].content }}", "survived")
+    cases.add("template", "nul", b"{{ '\0' }}{{ messages[0].content }}", "survived")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="the program stilla, which packs a file and saves a session")
+    parser.add_argument("folder", type=pathlib.Path, help="a new folder for the files")
+    options = parser.parse_args()
+    program = str(pathlib.Path(options.program).resolve())
+    options.folder.mkdir(parents=True)
+    cases = Cases(options.folder)
+    for make in (gguf_header_cases, gguf_config_cases, gguf_vocabulary_cases, gguf_tensor_cases, safetensors_cases, folder_cases, template_cases):
+        make(cases)
+    with tempfile.TemporaryDirectory() as scratch:
+        packed_cases(cases, program, pathlib.Path(scratch))
+        session_cases(cases, program, pathlib.Path(scratch))
+    (options.folder / "cases.json").write_text(json.dumps(cases.list, indent=1))
+    kinds = sorted({case["kind"] for case in cases.list})
+    print(f"{len(cases.list)} cases:", ", ".join(f"{sum(c['kind'] == kind for c in cases.list)} {kind}" for kind in kinds))
+
+
+if __name__ == "__main__":
+    main()
