@@ -41,7 +41,7 @@ KvCache* filled_cache(const ModelShape& model, KvType type, std::size_t position
   for (std::size_t layer = 0; layer < model.layers; ++layer) {
     for (std::size_t p = 0; p < positions; ++p) {
       const std::size_t turn = p % (model.n_kv_heads * head_dim);
-      fresh->store(layer, p, row.data() + turn, row.data() + turn / 2);
+      (void)fresh->store(layer, p, row.data() + turn, row.data() + turn / 2);
     }
   }
   fresh->set_size(positions);
@@ -70,7 +70,7 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
   std::size_t layer = 0;
   Rates rates(state, threads, mac_loops(target.name).f32);
   for (auto _ : state) {
-    attention(Matrix(out.data(), M, width), ConstMatrix(queries.data(), M, width), *cache, layer, positions - M,
+    (void)attention(Matrix(out.data(), M, width), ConstMatrix(queries.data(), M, width), *cache, layer, positions - M,
               model.n_heads, scratch.data(), pool, {&tables, bias.data()});
     benchmark::ClobberMemory();
     layer = (layer + 1) % model.layers;

@@ -328,7 +328,7 @@ def main():
     jobs = []
     if arguments.model:
         tests = [(test, n) for test, n in (("pp", arguments.n_prompt), ("tg", arguments.n_gen)) if n > 0]
-        jobs.append((lambda: [Stilla(arguments, "int8"), Stilla(arguments, "int16"), *peers(["llama", "openvino"])],
+        jobs.append((lambda: [*(Stilla(arguments, kind) for kind in ("mixed", "int8", "int16")), *peers(["llama", "openvino"])],
                      tests, ("tokens/s", 1)))
     if arguments.matmul:
         tests = [(f"{shape}/M{M}", 300) for shape in arguments.shapes.split(",") for M in (1, 8, 512)]

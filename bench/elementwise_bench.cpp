@@ -50,7 +50,7 @@ void register_row(const char* op_name, TargetId target, const std::string& varia
 void register_ops(TargetId target) {
   for (const std::size_t n : {models[0].hidden, models[1].hidden, models[2].hidden}) {
     register_row("RmsNorm", target, concat(n), n,
-                 [](Matrix out, ConstMatrix x, ConstMatrix weight) { rms_norm(out, x, weight.data, 1e-6f); });
+                 [](Matrix out, ConstMatrix x, ConstMatrix weight) { (void)rms_norm(out, x, weight.data, 1e-6f); });
     register_row("QuantiseActivations", target, concat(n), n, [](Matrix, ConstMatrix x, ConstMatrix) {
       static ActivationBuffer rounded;
       benchmark::DoNotOptimize(quantise(rounded, x));
@@ -58,10 +58,10 @@ void register_ops(TargetId target) {
   }
   for (const std::size_t n : {models[0].ffn, models[1].ffn}) {
     register_row("SiluMul", target, concat(n), n,
-                 [](Matrix out, ConstMatrix gate, ConstMatrix up) { silu_mul(out, gate, up); });
+                 [](Matrix out, ConstMatrix gate, ConstMatrix up) { (void)silu_mul(out, gate, up); });
   }
   for (const std::size_t n : {std::size_t{256}, std::size_t{4096}}) {
-    register_row("Softmax", target, concat(n), n, [](Matrix out, ConstMatrix x, ConstMatrix) { softmax(out, x); });
+    register_row("Softmax", target, concat(n), n, [](Matrix out, ConstMatrix x, ConstMatrix) { (void)softmax(out, x); });
   }
   for (const RopeLayout layout : {RopeLayout::half_split, RopeLayout::interleaved}) {
     // The query heads of the 1.5B model. The angles rotate one row again and again; its length stays.
@@ -69,7 +69,7 @@ void register_ops(TargetId target) {
     RopeFrequencies(10000.0, head_dim).table_row(cos.data(), sin.data(), 1000);
     register_row("Rope", target, layout == RopeLayout::half_split ? "half_split" : "interleaved",
                  models[0].n_heads * head_dim, [=](Matrix out, ConstMatrix, ConstMatrix) {
-                   rope(out, head_dim, {cos.data(), 1, cos.size()}, {sin.data(), 1, sin.size()}, layout);
+                   (void)rope(out, head_dim, {cos.data(), 1, cos.size()}, {sin.data(), 1, sin.size()}, layout);
                  });
   }
 }

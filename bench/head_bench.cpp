@@ -65,7 +65,7 @@ void run_head(benchmark::State& state, FormatId format, const ModelShape& model,
     fill_activations(x.data(), x.size(), ++seed);
     if (!quantise(rounded, ConstMatrix(x.data(), 1, x.size()))) return state.SkipWithError("no memory");
     const auto begin = std::chrono::steady_clock::now();
-    matmul(Matrix(row.data(), 1, row.size()), w, rounded.view(), bias.data(), pool);
+    (void)matmul(Matrix(row.data(), 1, row.size()), w, rounded.view(), bias.data(), pool);
     const std::optional<std::uint32_t> expected = sampler.sample(row);
     by_row.push_back(seconds_since(begin) * 1e6);
 

@@ -141,7 +141,7 @@ void run_matmul(benchmark::State& state, TargetId target, FormatId format, Activ
   Rates rates(state, threads, mac_loop(target, format));
   for (auto _ : state) {
     ring().next();
-    matmul(std::array{MatmulProduct{Matrix(y.data(), M, N), ring().matrix(0)}}, input, pool);
+    (void)matmul(std::array{MatmulProduct{Matrix(y.data(), M, N), ring().matrix(0)}}, input, pool);
     benchmark::ClobberMemory();
   }
   rates.end();
@@ -176,13 +176,13 @@ void run_layer(benchmark::State& state, TargetId target, FormatId format, Activa
   for (auto _ : state) {
     ring().next();
     const auto product = [&](Matrix y, std::size_t matrix) { return MatmulProduct{y, ring().matrix(matrix)}; };
-    add_norm_quantise(h, x, &h, norm, 1e-6f, round, pool);
-    matmul(std::array{product(q, 0), product(k, 1), product(v, 2)}, {h, rounded.view()}, pool);
+    (void)add_norm_quantise(h, x, &h, norm, 1e-6f, round, pool);
+    (void)matmul(std::array{product(q, 0), product(k, 1), product(v, 2)}, {h, rounded.view()}, pool);
     if (!is_float) benchmark::DoNotOptimize(quantise(rounded, q, pool));
-    matmul(std::array{product(h, 3)}, {q, rounded.view()}, pool);
-    add_norm_quantise(h, x, &h, norm, 1e-6f, round, pool);
-    gated_matmul(product(gate, 4), product(up, 5), {h, rounded.view()}, is_float ? nullptr : &rounded_ffn, pool);
-    matmul(std::array{product(h, 6)}, {gate, rounded_ffn.view()}, pool);
+    (void)matmul(std::array{product(h, 3)}, {q, rounded.view()}, pool);
+    (void)add_norm_quantise(h, x, &h, norm, 1e-6f, round, pool);
+    (void)gated_matmul(product(gate, 4), product(up, 5), {h, rounded.view()}, is_float ? nullptr : &rounded_ffn, pool);
+    (void)matmul(std::array{product(h, 6)}, {gate, rounded_ffn.view()}, pool);
     benchmark::ClobberMemory();
   }
   rates.end();

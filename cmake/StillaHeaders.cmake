@@ -5,7 +5,7 @@
 
 # What users include.
 file(GLOB_RECURSE STILLA_PUBLIC_HEADERS CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}"
-  "${PROJECT_SOURCE_DIR}/include/*.hpp")
+  "${PROJECT_SOURCE_DIR}/include/*.hpp" "${PROJECT_SOURCE_DIR}/include/*.h")
 
 # Machine code, reached through the public headers.
 file(GLOB_RECURSE STILLA_KERNEL_HEADERS CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}"

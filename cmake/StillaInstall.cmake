@@ -3,7 +3,6 @@
 # Headers of both roots into one include/stilla, the sources of stilla::kernels, and a config package for
 # find_package(stilla).
 include(CMakePackageConfigHelpers)
-include(GNUInstallDirs)
 
 set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/stilla")
 set(kernels_dir "${CMAKE_INSTALL_DATADIR}/stilla/kernels")
@@ -23,5 +22,23 @@ install(FILES
   cmake/FindHighwayHeaders.cmake
   cmake/StillaKernels.cmake
   DESTINATION "${package_dir}")
+# For compilers called by hand, and for Meson: of the headers, and of the C library if it is built.
+file(RELATIVE_PATH pc_to_prefix "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")
+set(pc_definitions)
+if(NOT STILLA_HIGHWAY)
+  set(pc_definitions -DSTILLA_HIGHWAY=0)
+endif()
+set(packages stilla)
+if(STILLA_BUILD_C_API)
+  list(APPEND packages stilla-c)
+  install(TARGETS stilla_c stilla_c_shared EXPORT stillaCTargets)
+  install(EXPORT stillaCTargets NAMESPACE stilla:: DESTINATION "${package_dir}")
+endif()
+foreach(package ${packages})
+  configure_file(cmake/${package}.pc.in "${PROJECT_BINARY_DIR}/${package}.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/${package}.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+endforeach()
+
 install(DIRECTORY kernels/compiled/ DESTINATION "${kernels_dir}")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")

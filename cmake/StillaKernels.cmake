@@ -16,7 +16,7 @@ function(stilla_add_kernels headers folder)
   endforeach()
   # The longest first.
   add_library(stilla_kernels STATIC EXCLUDE_FROM_ALL
-    "${folder}/matmul.cpp" "${folder}/attention.cpp" "${folder}/coverage.cpp" "${folder}/devices.cpp"
+    "${folder}/matmul.cpp" "${folder}/attention.cpp" "${folder}/pack.cpp" "${folder}/coverage.cpp" "${folder}/devices.cpp"
     "${folder}/rows.cpp")
   add_library(stilla::kernels ALIAS stilla_kernels)
   target_compile_definitions(stilla_kernels PUBLIC STILLA_SEPARATE_KERNELS=1)

@@ -69,7 +69,7 @@ int main() {
   const auto packed = stilla::PackedMatrix::create<Q4_0>(row.data(), 1, K);
   if (!packed) return EXIT_FAILURE;
   float product = 0.0f;
-  stilla::matmul(stilla::Matrix(&product, 1, 1), *packed, x8);
+  if (!stilla::matmul(stilla::Matrix(&product, 1, 1), *packed, x8)) return EXIT_FAILURE;
 
   std::printf("this loop    %.9g\n", dot);
   std::printf("matmul       %.9g on target %s\n", product, stilla::active_target().name);

@@ -97,7 +97,7 @@ int main() {
       MyPool pool(threads);
       std::fill(y.begin(), y.end(), 0.0f);
       if (!stilla::quantise(x8, stilla::ConstMatrix(x.data(), M, K), pool)) return;
-      stilla::matmul(stilla::Matrix(y.data(), M, N), *packed, x8.view(), bias.data(), pool);
+      if (!stilla::matmul(stilla::Matrix(y.data(), M, N), *packed, x8.view(), bias.data(), pool)) return;
       if (first.empty()) first = y;
       const bool same = std::memcmp(first.data(), y.data(), y.size() * sizeof(float)) == 0;
       all_same = all_same && same;

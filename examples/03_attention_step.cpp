@@ -23,6 +23,13 @@
 
 namespace {
 
+// A step whose arguments do not fit says why.
+void must(const stilla::Status& status) {
+  if (status) return;
+  std::fprintf(stderr, "attention_step: %s\n", status.error().message.c_str());
+  std::exit(EXIT_FAILURE);
+}
+
 constexpr std::size_t n_heads = 12, n_kv_heads = 2, D = 128, T = 301;
 constexpr double rope_base = 10000.0;
 
@@ -97,13 +104,13 @@ int main() {
       std::vector<float> key(k.begin() + static_cast<std::ptrdiff_t>(position * n_kv_heads * D),
                              k.begin() + static_cast<std::ptrdiff_t>((position + 1) * n_kv_heads * D));
       frequencies.table_row(cos.data(), sin.data(), position);
-      stilla::rope({key.data(), 1, key.size()}, D, cos_row, sin_row, stilla::RopeLayout::half_split);
-      cache->store(0, position, key.data(), v.data() + position * n_kv_heads * D);
+      must(stilla::rope({key.data(), 1, key.size()}, D, cos_row, sin_row, stilla::RopeLayout::half_split));
+      must(cache->store(0, position, key.data(), v.data() + position * n_kv_heads * D));
       cache->set_size(position + 1);
     }
     std::vector<float> query = q, out(n_heads * D);  // cos and sin now hold the last position's row
-    stilla::rope({query.data(), 1, query.size()}, D, cos_row, sin_row, stilla::RopeLayout::half_split);
-    stilla::attention({out.data(), 1, out.size()}, {query.data(), 1, query.size()}, *cache, 0, T - 1, n_heads);
+    must(stilla::rope({query.data(), 1, query.size()}, D, cos_row, sin_row, stilla::RopeLayout::half_split));
+    must(stilla::attention({out.data(), 1, out.size()}, {query.data(), 1, query.size()}, *cache, 0, T - 1, n_heads));
 
     double error = 0.0;
     for (std::size_t i = 0; i < out.size(); ++i) error = std::max(error, std::fabs(double{out[i]} - expected[i]));

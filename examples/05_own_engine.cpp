@@ -37,6 +37,11 @@ namespace {
   std::exit(EXIT_FAILURE);
 }
 
+// A step whose arguments do not fit says why.
+void must(const stilla::Status& status) {
+  if (!status) die(status.error().message.c_str());
+}
+
 // Own memory: one block, handed out in pieces on 64-byte boundaries, never returned.
 class Arena {
  public:
@@ -177,24 +182,24 @@ class Engine {
     }
     for (std::size_t l = 0; l < h_.layers; ++l) {
       const Layer& w = layers_[l];
-      stilla::rms_norm(normed, x, w.attention_norm, epsilon, team_);
+      must(stilla::rms_norm(normed, x, w.attention_norm, epsilon, team_));
       multiply(qkv, w.qkv, normed, w.qkv_bias);
-      stilla::rope(q, D, cos, sin, stilla::RopeLayout::half_split, team_);
-      stilla::rope(k, D, cos, sin, stilla::RopeLayout::half_split, team_);
-      for (std::size_t m = 0; m < M; ++m) cache_->store(l, first + m, k.row(m), v.row(m));
-      stilla::attention(mixed, q, *cache_, l, first, h_.heads, nullptr, team_);
+      must(stilla::rope(q, D, cos, sin, stilla::RopeLayout::half_split, team_));
+      must(stilla::rope(k, D, cos, sin, stilla::RopeLayout::half_split, team_));
+      for (std::size_t m = 0; m < M; ++m) must(cache_->store(l, first + m, k.row(m), v.row(m)));
+      must(stilla::attention(mixed, q, *cache_, l, first, h_.heads, nullptr, team_));
       multiply(normed, w.output, mixed);
-      stilla::add_inplace(x, normed);
+      must(stilla::add_inplace(x, normed));
 
-      stilla::rms_norm(normed, x, w.ffn_norm, epsilon, team_);
+      must(stilla::rms_norm(normed, x, w.ffn_norm, epsilon, team_));
       multiply(gate_up, w.gate_up, normed);
-      stilla::silu_mul(gate, gate, up, team_);
+      must(stilla::silu_mul(gate, gate, up, team_));
       multiply(normed, w.down, gate);
-      stilla::add_inplace(x, normed);
+      must(stilla::add_inplace(x, normed));
     }
     cache_->set_size(first + M);
     const stilla::Matrix last = normed.rows_from(M - 1, 1);
-    stilla::rms_norm(last, x.rows_from(M - 1, 1), output_norm_, epsilon);
+    must(stilla::rms_norm(last, x.rows_from(M - 1, 1), output_norm_, epsilon));
     std::vector<float> logits(h_.vocabulary);
     multiply({logits.data(), 1, logits.size()}, head_, last);
     return logits;
@@ -230,7 +235,7 @@ class Engine {
   }
 
   void multiply(stilla::Matrix y, const stilla::PackedView& w, stilla::ConstMatrix x, const float* bias = nullptr) {
-    if (!stilla::matmul(y, w, x, rounded_, bias, team_)) die("no memory for activations");
+    must(stilla::matmul(y, w, x, rounded_, bias, team_));
   }
 
   Header h_;

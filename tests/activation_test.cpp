@@ -76,8 +76,8 @@ TYPED_TEST(SiluMulOn, RowsOfAMatrix) {
   ThreadPool pool(3);
   for (const bool threads : {false, true}) {
     std::vector<float> y(M * n);
-    silu_mul(Matrix(y.data(), M, n), ConstMatrix(gate.data(), M, n, stride), ConstMatrix(up.data(), M, n),
-             threads ? Parallel(pool) : Parallel());
+    EXPECT_TRUE(silu_mul(Matrix(y.data(), M, n), ConstMatrix(gate.data(), M, n, stride), ConstMatrix(up.data(), M, n),
+             threads ? Parallel(pool) : Parallel()));
     for (std::size_t m = 0; m < M; ++m) {
       EXPECT_TRUE(same_bits(std::span(y).subspan(m * n, n),
                             silu<Scalar>(std::span(gate).subspan(m * stride, n), std::span(up).subspan(m * n, n))));
@@ -92,7 +92,7 @@ TEST(AddInplace, AddsRowsAndLeavesPaddingAlone) {
   ThreadPool pool(3);
   for (const bool threads : {false, true}) {
     std::vector<float> y = before;
-    add_inplace(Matrix(y.data(), M, n, stride), ConstMatrix(x.data(), M, n), threads ? Parallel(pool) : Parallel());
+    EXPECT_TRUE(add_inplace(Matrix(y.data(), M, n, stride), ConstMatrix(x.data(), M, n), threads ? Parallel(pool) : Parallel()));
     for (std::size_t i = 0; i < y.size(); ++i) {
       const std::size_t m = i / stride, c = i % stride;
       EXPECT_EQ(y[i], c < n ? before[i] + x[m * n + c] : before[i]);

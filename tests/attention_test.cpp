@@ -33,7 +33,7 @@ void store_noise(KvCache& cache, const Shape& s, std::size_t j) {
     key[i] = noise(42, j * width + i);
     value[i] = noise(43, j * width + i);
   }
-  cache.store(0, j, key.data(), value.data());
+  EXPECT_TRUE(cache.store(0, j, key.data(), value.data()));
   cache.set_size(j + 1);
 }
 
@@ -48,7 +48,7 @@ KvCache filled_cache(const Shape& s, KvType type, std::size_t stored, std::size_
     if (j < stored) {
       store_noise(cache, s, j);
     } else {
-      cache.store(0, j, nothing.data(), nothing.data());
+      EXPECT_TRUE(cache.store(0, j, nothing.data(), nothing.data()));
     }
   }
   return cache;
@@ -69,8 +69,8 @@ std::vector<float> attend(TargetId target, const Shape& s, const KvCache& cache,
   GuardedArray<float> out(queries.size());
   GuardedArray<float> scratch(attention_scratch_floats(rows, s.heads, s.head_dim, first_position + rows));
   std::fill(scratch.data(), scratch.data() + scratch.size(), std::nanf(""));
-  attention(Matrix(out.data(), rows, width), ConstMatrix(input.data(), rows, width), cache, 0, first_position, s.heads,
-            with_scratch ? scratch.data() : nullptr, parallel, bias);
+  EXPECT_TRUE(attention(Matrix(out.data(), rows, width), ConstMatrix(input.data(), rows, width), cache, 0, first_position, s.heads,
+            with_scratch ? scratch.data() : nullptr, parallel, bias));
   return {out.data(), out.data() + out.size()};
 }
 
@@ -305,7 +305,7 @@ STILLA_CASE_TEST(Attention, NanAndInfinityAreTheSpecifications) {
       for (std::size_t j = 0; j < 21; ++j) {
         std::vector<float> key = noise_values(static_cast<std::uint32_t>(j), s.head_dim);
         if (j >= first) key[7] = odd;
-        made->store(0, j, key.data(), noise_values(static_cast<std::uint32_t>(100 + j), s.head_dim).data());
+        EXPECT_TRUE(made->store(0, j, key.data(), noise_values(static_cast<std::uint32_t>(100 + j), s.head_dim).data()));
       }
       std::vector<float> query = noise_queries(s, 1);
       for (const bool in_query : {false, true}) {
@@ -340,7 +340,7 @@ STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
           value[h * D + d] = noise(43, (j * G + h / group) * D + d);
         }
       }
-      wide.store(0, j, key.data(), value.data());
+      EXPECT_TRUE(wide.store(0, j, key.data(), value.data()));
     }
     const std::vector<float> queries = noise_queries(grouped, 2);
     ASSERT_TRUE(same_bits(attend(target, grouped, cache, queries, stored - 2, true),
@@ -392,8 +392,8 @@ STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
   }
   std::vector<float> out(rows * out_stride, 3.0f);
   const OnTarget on(target);
-  attention(Matrix(out.data(), rows, width, out_stride), ConstMatrix(apart.data(), rows, width, in_stride), cache, 0,
-            37, s.heads);
+  EXPECT_TRUE(attention(Matrix(out.data(), rows, width, out_stride), ConstMatrix(apart.data(), rows, width, in_stride), cache, 0,
+            37, s.heads));
   for (std::size_t m = 0; m < rows; ++m) {
     EXPECT_TRUE(
         same_bits(std::span(out).subspan(m * out_stride, width), std::span(expected).subspan(m * width, width)));
@@ -501,7 +501,7 @@ TEST(AttentionInt8, TheBiasIsExactAtTheFarEnd) {
   Result<KvCache> made = KvCache::create({1, 1, s.head_dim, KvType::int8});
   ASSERT_TRUE(made && made->reserve(stored));
   const std::vector<float> none(s.head_dim);
-  for (std::size_t j = stored - 300; j < stored; ++j) made->store(0, j, none.data(), noise_values(static_cast<std::uint32_t>(j), s.head_dim).data());
+  for (std::size_t j = stored - 300; j < stored; ++j) { EXPECT_TRUE(made->store(0, j, none.data(), noise_values(static_cast<std::uint32_t>(j), s.head_dim).data())); }
   const Biased bias(s, stored);
   const std::vector<float> query = noise_queries(s, 1);
   std::vector<double> bounds;

@@ -27,7 +27,7 @@ LAYERS = {
     "dispatch": {"base", "format", "contract", "targets", "all_targets"},
     "op": {"base", "format", "layout", "contract", "all_targets", "targets", "dispatch", "sampling"},
     "sampling": {"base", "contract", "all_targets", "dispatch"},
-    "io": {"base", "format", "layout"},
+    "io": {"base", "format", "layout", "op"},  # op: a packed file's writer packs
     "text": {"base", "io"},
     "model": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text"},
     "umbrella": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text", "model"},

@@ -57,6 +57,9 @@ TEST(Coverage, NothingButScalarRunsScalar) {
   if (!STILLA_HAS_PORTABLE) GTEST_SKIP() << "without the portable kernels scalar is what is left";
   for (const CoverageEntry& e : coverage()) {
     if (e.target == Scalar::id) continue;
+    // Packing is done once, while a model is loaded. Portable runs where avx2 could not be compiled in, and on Arm CPUs without dot
+    // products; bfp16ebs8 is in no file that is published.
+    if (e.op == "pack" && (e.target == Portable::id || e.variant == BFP16EBS8::name)) continue;
     EXPECT_NE(e.implemented_on, Scalar::id) << e.op << " " << e.variant << " on " << e.target.name;
   }
 }

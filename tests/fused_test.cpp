@@ -6,23 +6,11 @@
 #include <stilla/norm.hpp>
 #include <stilla/format/encode_rows.hpp>
 
-#include "test_util.hpp"
+#include "matmul_data.hpp"
 
 namespace {
 
 using namespace stilla_test;
-
-PackedMatrix packed(std::uint32_t seed, FormatId format, std::size_t N, std::size_t K) {
-  std::optional<PackedMatrix> matrix;
-  with_format(format, [&](auto tag) {
-    using F = decltype(tag);
-    const std::vector<std::byte> blocks = random_rows<F>(seed, N, K);
-    Result<PackedMatrix> made = PackedMatrix::create(format, blocks.data(), N, K);
-    if (made) matrix = std::move(*made);
-  });
-  EXPECT_TRUE(matrix.has_value());
-  return std::move(*matrix);
-}
 
 void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
   const std::size_t n = a.rows * a.cols;
@@ -61,8 +49,8 @@ void everywhere(F&& f) {
 
 TEST(Fused, ProductsOfOneInput) {
   constexpr std::size_t K = 256;
-  const PackedMatrix a = packed(1, id_of<Q4_0>, 100, K), b = packed(2, id_of<Q6_K>, 16, K),
-                     c = packed(3, id_of<F16>, 33, K);
+  const PackedMatrix a = random_matrix(1, id_of<Q4_0>, 100, K), b = random_matrix(2, id_of<Q6_K>, 16, K),
+                     c = random_matrix(3, id_of<F16>, 33, K);
   const std::vector<float> bias = noise_values(4, 100);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> x = noise_values(5, M * K);
@@ -70,13 +58,13 @@ TEST(Fused, ProductsOfOneInput) {
     ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
     const MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
     std::vector<float> ya(M * 100), yb(M * 16), yc(M * 33), single(M * 100);
-    matmul(std::array{MatmulProduct{Matrix(ya.data(), M, 100), a, bias.data()},
+    EXPECT_TRUE(matmul(std::array{MatmulProduct{Matrix(ya.data(), M, 100), a, bias.data()},
                       MatmulProduct{Matrix(yb.data(), M, 16), b}, MatmulProduct{Matrix(yc.data(), M, 33), c}},
-           input, parallel);
-    matmul(Matrix(single.data(), M, 100), a, rounded.view(), bias.data());
+           input, parallel));
+    EXPECT_TRUE(matmul(Matrix(single.data(), M, 100), a, rounded.view(), bias.data()));
     EXPECT_TRUE(same_bits(ya, single));
     single.resize(M * 16);
-    matmul(Matrix(single.data(), M, 16), b, rounded.view());
+    EXPECT_TRUE(matmul(Matrix(single.data(), M, 16), b, rounded.view()));
     EXPECT_TRUE(same_bits(yb, single));
     single.resize(M * 33);
     ActivationBuffer unused;
@@ -93,13 +81,13 @@ TEST(Fused, AsManyProductsAsAreAsked) {
   std::vector<PackedMatrix> weights;
   std::vector<std::vector<float>> y(count, std::vector<float>(N));
   std::vector<MatmulProduct> products;
-  for (std::uint32_t i = 0; i < count; ++i) weights.push_back(packed(16 + i, id_of<Q4_0>, N, K));
+  for (std::uint32_t i = 0; i < count; ++i) weights.push_back(random_matrix(16 + i, id_of<Q4_0>, N, K));
   for (std::size_t i = 0; i < count; ++i) products.push_back({Matrix(y[i].data(), 1, N), weights[i]});
   ThreadPool pool(3);
-  matmul(products, {{}, rounded.view()}, pool);
+  EXPECT_TRUE(matmul(products, {{}, rounded.view()}, pool));
   for (std::size_t i = 0; i < count; ++i) {
     std::vector<float> single(N);
-    matmul(Matrix(single.data(), 1, N), weights[i], rounded.view());
+    EXPECT_TRUE(matmul(Matrix(single.data(), 1, N), weights[i], rounded.view()));
     EXPECT_TRUE(same_bits(y[i], single)) << i;
   }
 }
@@ -107,37 +95,37 @@ TEST(Fused, AsManyProductsAsAreAsked) {
 TEST(Fused, GatedMatmul) {
   constexpr std::size_t K = 256;
   for (const std::size_t N : {32u, 96u, 192u, 544u, 960u}) {  // 192 rows are a task
-    const PackedMatrix gate = packed(6, id_of<Q4_K>, N, K), up = packed(7, id_of<Q8_0>, N, K);
+    const PackedMatrix gate = random_matrix(6, id_of<Q4_K>, N, K), up = random_matrix(7, id_of<Q8_0>, N, K);
     everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
       const std::vector<float> x = noise_values(8, M * K);
       ActivationBuffer rounded(bits), expected(bits), found(bits);
       ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)) && found.resize(M, N));
       std::vector<float> g(M * N), u(M * N), y(M * N), scratch(M * N);
-      matmul(Matrix(g.data(), M, N), gate, rounded.view());
-      matmul(Matrix(u.data(), M, N), up, rounded.view());
-      silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N));
+      EXPECT_TRUE(matmul(Matrix(g.data(), M, N), gate, rounded.view()));
+      EXPECT_TRUE(matmul(Matrix(u.data(), M, N), up, rounded.view()));
+      EXPECT_TRUE(silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N)));
       ASSERT_TRUE(quantise(expected, ConstMatrix(g.data(), M, N)));
-      gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, &found,
-                   parallel);
+      EXPECT_TRUE(gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, &found,
+                   parallel));
       expect_same(found.view(), expected.view());
-      gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, nullptr,
-                   parallel);
+      EXPECT_TRUE(gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, nullptr,
+                   parallel));
       EXPECT_TRUE(same_bits(y, g));
     });
   }
   // Without rounding the rows may end anywhere.
   constexpr std::size_t odd = 41;
-  const PackedMatrix gate = packed(9, id_of<Q4_0>, odd, K), up = packed(10, id_of<Q4_0>, odd, K);
+  const PackedMatrix gate = random_matrix(9, id_of<Q4_0>, odd, K), up = random_matrix(10, id_of<Q4_0>, odd, K);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> x = noise_values(11, M * K);
     ActivationBuffer rounded(bits);
     ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
     std::vector<float> g(M * odd), u(M * odd), y(M * odd), scratch(M * odd);
-    matmul(Matrix(g.data(), M, odd), gate, rounded.view());
-    matmul(Matrix(u.data(), M, odd), up, rounded.view());
-    silu_mul(Matrix(g.data(), M, odd), ConstMatrix(g.data(), M, odd), ConstMatrix(u.data(), M, odd));
-    gated_matmul({Matrix(y.data(), M, odd), gate}, {Matrix(scratch.data(), M, odd), up}, {{}, rounded.view()}, nullptr,
-                 parallel);
+    EXPECT_TRUE(matmul(Matrix(g.data(), M, odd), gate, rounded.view()));
+    EXPECT_TRUE(matmul(Matrix(u.data(), M, odd), up, rounded.view()));
+    EXPECT_TRUE(silu_mul(Matrix(g.data(), M, odd), ConstMatrix(g.data(), M, odd), ConstMatrix(u.data(), M, odd)));
+    EXPECT_TRUE(gated_matmul({Matrix(y.data(), M, odd), gate}, {Matrix(scratch.data(), M, odd), up}, {{}, rounded.view()}, nullptr,
+                 parallel));
     EXPECT_TRUE(same_bits(y, g));
   });
 }
@@ -146,8 +134,8 @@ TEST(Fused, GatedMatmul) {
 TEST(Fused, PartsOfManyTokens) {
   constexpr std::size_t M = 201, K = 3072, N = 128;
   const std::vector<float> x = noise_values(24, M * K), bias = noise_values(25, N);
-  const PackedMatrix gate = packed(26, id_of<Q4_K>, N, K), up = packed(27, id_of<Q8_0>, N, K),
-                     floats = packed(28, id_of<F16>, N, K);
+  const PackedMatrix gate = random_matrix(26, id_of<Q4_K>, N, K), up = random_matrix(27, id_of<Q8_0>, N, K),
+                     floats = random_matrix(28, id_of<F16>, N, K);
   ActivationBuffer rounded;
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
   MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
@@ -160,12 +148,12 @@ TEST(Fused, PartsOfManyTokens) {
   for (std::size_t m = 0; m < M; m += 50) {
     const std::size_t count = std::min<std::size_t>(50, M - m);
     const auto rows = [&](std::vector<float>& y) { return Matrix(y.data() + m * N, count, N); };
-    matmul(std::array{MatmulProduct{rows(products[0]), gate, bias.data()}, MatmulProduct{rows(products[1]), up},
+    EXPECT_TRUE(matmul(std::array{MatmulProduct{rows(products[0]), gate, bias.data()}, MatmulProduct{rows(products[1]), up},
                       MatmulProduct{rows(products[2]), floats}},
-           input.rows_from(m, count));
+           input.rows_from(m, count)));
   }
   const auto gated = [&](std::vector<float> g, const std::vector<float>& u) {
-    silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N));
+    EXPECT_TRUE(silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N)));
     return g;
   };
   ThreadPool pool(3);
@@ -173,43 +161,43 @@ TEST(Fused, PartsOfManyTokens) {
   const auto all = [&](std::size_t i) { return Matrix(y[i].data(), M, N); };
   for (const Parallel parallel : {Parallel(), Parallel(pool)}) {
     for (std::vector<float>& each : y) std::fill(each.begin(), each.end(), 0.0f);
-    matmul(std::array{MatmulProduct{all(0), gate, bias.data()}, MatmulProduct{all(1), up}, MatmulProduct{all(2), floats}}, input,
-           parallel);
+    EXPECT_TRUE(matmul(std::array{MatmulProduct{all(0), gate, bias.data()}, MatmulProduct{all(1), up}, MatmulProduct{all(2), floats}}, input,
+           parallel));
     for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(y[i], products[i])) << i;
   }
   // Twice quantised, and quantised beside floats.
   for (const std::size_t other : {std::size_t{1}, std::size_t{2}}) {
     const std::vector<float> expected = gated(products[0], products[other]);
     const MatmulProduct factor{all(1), other == 1 ? up : floats};
-    gated_matmul({all(0), gate, bias.data()}, factor, input, nullptr, pool);
+    EXPECT_TRUE(gated_matmul({all(0), gate, bias.data()}, factor, input, nullptr, pool));
     EXPECT_TRUE(same_bits(y[0], expected)) << other;
     ActivationBuffer found, wanted;
     ASSERT_TRUE(found.resize(M, N) && quantise(wanted, ConstMatrix(expected.data(), M, N)));
-    gated_matmul({all(0), gate, bias.data()}, factor, input, &found, pool);
+    EXPECT_TRUE(gated_matmul({all(0), gate, bias.data()}, factor, input, &found, pool));
     expect_same(found.view(), wanted.view());
   }
 }
 
 TEST(Fused, MatricesWithoutRowsOrColumns) {
-  const PackedMatrix no_rows = packed(29, id_of<Q4_K>, 0, 256), no_columns = packed(30, id_of<Q4_K>, 64, 0);
+  const PackedMatrix no_rows = random_matrix(29, id_of<Q4_K>, 0, 256), no_columns = random_matrix(30, id_of<Q4_K>, 64, 0);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
     const std::vector<float> x = noise_values(31, M * 256);
     ActivationBuffer rounded(bits), products(bits);
     ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, 256), parallel));
     ASSERT_TRUE(products.resize(M, 0));
     const MatmulProduct nothing{Matrix(nullptr, M, 0), no_rows};
-    matmul({&nothing, 1}, {{}, rounded.view()}, parallel);
-    gated_matmul(nothing, nothing, {{}, rounded.view()}, &products, parallel);
-    gated_matmul(nothing, nothing, {{}, rounded.view()}, nullptr, parallel);
+    EXPECT_TRUE(matmul({&nothing, 1}, {{}, rounded.view()}, parallel));
+    EXPECT_TRUE(gated_matmul(nothing, nothing, {{}, rounded.view()}, &products, parallel));
+    EXPECT_TRUE(gated_matmul(nothing, nothing, {{}, rounded.view()}, nullptr, parallel));
     // Sums of nothing are 0, and so is silu(0) * 0.
     ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, 0), parallel));
     ASSERT_TRUE(products.resize(M, 64));
     std::vector<float> gate(M * 64, 1.0f), up(M * 64, 1.0f);
-    gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()}, nullptr,
-                 parallel);
+    EXPECT_TRUE(gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()}, nullptr,
+                 parallel));
     EXPECT_TRUE(same_bits(gate, std::vector<float>(M * 64)));
-    gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()}, &products,
-                 parallel);
+    EXPECT_TRUE(gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()}, &products,
+                 parallel));
     EXPECT_EQ(std::count(products.row_values(0), products.row_values(0) + M * 64, 0), std::ptrdiff_t(M * 64));
   });
 }
@@ -221,20 +209,20 @@ TEST(Fused, AddNormQuantise) {
     const std::vector<float> start = noise_values(13, M * n), added = noise_values(14, M * n);
     for (const bool has_residual : {false, true}) {
       std::vector<float> x = start, h = added, expected_x = start, expected_h(M * n);
-      if (has_residual) add_inplace(Matrix(expected_x.data(), M, n), ConstMatrix(added.data(), M, n));
-      rms_norm(Matrix(expected_h.data(), M, n), ConstMatrix(expected_x.data(), M, n), weight.data(), 1e-6f);
+      if (has_residual) { EXPECT_TRUE(add_inplace(Matrix(expected_x.data(), M, n), ConstMatrix(added.data(), M, n))); }
+      EXPECT_TRUE(rms_norm(Matrix(expected_h.data(), M, n), ConstMatrix(expected_x.data(), M, n), weight.data(), 1e-6f));
       ActivationBuffer rounded(bits), expected(bits);
       ASSERT_TRUE(rounded.resize(M, n) && quantise(expected, ConstMatrix(expected_h.data(), M, n)));
       const Matrix residual(h.data(), M, n);  // where h goes, too
-      add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr,
-                        weight.data(), 1e-6f, &rounded, parallel);
+      EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr,
+                        weight.data(), 1e-6f, &rounded, parallel));
       EXPECT_TRUE(same_bits(x, expected_x));
       EXPECT_TRUE(same_bits(h, expected_h));
       expect_same(rounded.view(), expected.view());
       x = start;
       h = added;
-      add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr,
-                        weight.data(), 1e-6f, nullptr, parallel);
+      EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr,
+                        weight.data(), 1e-6f, nullptr, parallel));
       EXPECT_TRUE(same_bits(h, expected_h));
     }
   });

@@ -52,8 +52,8 @@ TYPED_TEST(KvCacheOf, StoresEveryElementWhereTheDrawingSays) {
   ASSERT_TRUE(cache.reserve(stored));
   for (std::size_t l = 0; l < layers; ++l) {
     for (std::size_t j = 0; j < stored; ++j) {
-      cache.store(l, j, noise_values(static_cast<std::uint32_t>(2 * (l * stored + j)), G * D).data(),
-                  noise_values(static_cast<std::uint32_t>(2 * (l * stored + j) + 1), G * D).data());
+      EXPECT_TRUE(cache.store(l, j, noise_values(static_cast<std::uint32_t>(2 * (l * stored + j)), G * D).data(),
+                  noise_values(static_cast<std::uint32_t>(2 * (l * stored + j) + 1), G * D).data()));
     }
   }
   for (std::size_t l = 0; l < layers; ++l) {
@@ -84,7 +84,7 @@ TYPED_TEST(KvCacheOf, GrowsByChunksAndKeepsWhatIsStored) {
   EXPECT_EQ(cache.bytes(), 0u);
   ASSERT_TRUE(cache.reserve(1));
   EXPECT_EQ(cache.bytes(), chunk);
-  cache.store(2, 5, noise_values(1, 128).data(), noise_values(2, 128).data());
+  EXPECT_TRUE(cache.store(2, 5, noise_values(1, 128).data(), noise_values(2, 128).data()));
   const E* before = keys_of<E>(cache, 2, 0, 1);
   for (const auto& [count, chunks] : {std::pair{256u, 1u}, {257u, 2u}, {100u, 2u}, {1024u, 4u}, {1025u, 5u}}) {
     ASSERT_TRUE(cache.reserve(count));
@@ -104,7 +104,7 @@ TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
   ASSERT_TRUE(cache.reserve(600));
   const auto store = [&](std::size_t position, std::uint32_t seed) {
     const auto at = static_cast<std::uint32_t>(position);
-    cache.store(0, position, noise_values(seed + 2 * at, G * D).data(), noise_values(seed + 2 * at + 1, G * D).data());
+    EXPECT_TRUE(cache.store(0, position, noise_values(seed + 2 * at, G * D).data(), noise_values(seed + 2 * at + 1, G * D).data()));
     cache.set_size(position + 1);
   };
   const auto evaluate = [&](std::size_t first, std::size_t count) {  // one position after the other
@@ -113,7 +113,7 @@ TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
       store(j, 1000);
       std::vector<float> query = noise_values(static_cast<std::uint32_t>(9000 + j), H * D, 4.0f);
       std::vector<float> out(H * D);
-      attention(Matrix(out.data(), 1, H * D), ConstMatrix(query.data(), 1, H * D), cache, 0, j, H);
+      EXPECT_TRUE(attention(Matrix(out.data(), 1, H * D), ConstMatrix(query.data(), 1, H * D), cache, 0, j, H));
       all.insert(all.end(), out.begin(), out.end());
     }
     return all;
@@ -156,7 +156,7 @@ void expect_codes_close(KvType type) {
     for (const std::size_t j : {0u, 17u, 255u, 256u, 299u}) {
       const std::vector<float> key = noise_values(static_cast<std::uint32_t>(j), D, 100.0f);
       const std::vector<float> value = noise_values(static_cast<std::uint32_t>(j + 1000), D);
-      cache.store(0, j, key.data(), value.data());
+      EXPECT_TRUE(cache.store(0, j, key.data(), value.data()));
       const std::byte* chunk = cache.head_chunk(0, j / kv_chunk, 0);
       const std::size_t at = j % kv_chunk;
       for (const bool is_key : {true, false}) {
@@ -193,7 +193,7 @@ TEST(KvCacheInt8, RowsThatCannotBeRounded) {
     std::vector<float> row(16, 1.0f);
     row[3] = odd;
     if (odd == 0.0f) std::fill(row.begin(), row.end(), 0.0f);
-    cache.store(0, 0, row.data(), row.data());
+    EXPECT_TRUE(cache.store(0, 0, row.data(), row.data()));
     for (std::size_t d = 0; d < 16; ++d) {
       EXPECT_EQ(key_code<KvInt8>(cache.head_chunk(0, 0, 0), 16, 0, d), 0);
     }
@@ -230,7 +230,7 @@ TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
         << status.error().message;
     EXPECT_EQ(cache.bytes(), bytes);
   }
-  cache.store(1, 255, noise_values(1, 32).data(), noise_values(2, 32).data());
+  EXPECT_TRUE(cache.store(1, 255, noise_values(1, 32).data(), noise_values(2, 32).data()));
   EXPECT_EQ(values_of<float>(cache, 1, 0, 1)[255 * 16], noise(2, 16));
 }
 

@@ -96,6 +96,9 @@ TEST(MappedFile, DroppedPagesComeBack) {
     const auto same = [&] { return std::memcmp(file->bytes().data(), content.data(), content.size()) == 0; };
     ASSERT_EQ(file->bytes().size(), content.size());
     EXPECT_TRUE(same());
+    file->read_ahead(5000, 60'000);
+    file->read_ahead(0, ~std::uint64_t{0});
+    file->read_ahead(~std::uint64_t{0}, 1);
     file->drop_pages(5000, 60'000);
     file->drop_pages(0, ~std::uint64_t{0});
     file->drop_pages(~std::uint64_t{0}, 1);

@@ -17,7 +17,7 @@ using namespace stilla_test;
 
 inline void multiply(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr,
                      Parallel parallel = {}) {
-  matmul(y, w, x, bias, parallel);
+  EXPECT_TRUE(matmul(y, w, x, bias, parallel));
 }
 inline void multiply(Matrix y, const PackedView& w, ConstMatrix x, const float* bias = nullptr, Parallel parallel = {}) {
   ActivationBuffer unused;

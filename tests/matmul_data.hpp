@@ -7,8 +7,11 @@
 #include <stilla/contract/activation_form.hpp>
 #include <stilla/contract/elementwise.hpp>
 #include <stilla/contract/matmul.hpp>
-#include <stilla/layout/pack.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/row_kernels.hpp>
+
+#include <optional>
+#include <utility>
 
 #include "test_util.hpp"
 
@@ -146,5 +149,18 @@ constexpr std::size_t some_columns = F::block_weights == 1    ? 70
 // The same where kernels for many tokens are meant, one of which takes rows of whole 64s only.
 template <class F>
 constexpr std::size_t many_columns = F::block_weights == 32 ? 128 : some_columns<F>;
+
+// W[N, K] of random blocks, for formats that are known only when the test runs.
+inline PackedMatrix random_matrix(std::uint32_t seed, FormatId format, std::size_t N, std::size_t K) {
+  std::optional<PackedMatrix> matrix;
+  with_format(format, [&](auto tag) {
+    using F = decltype(tag);
+    const std::vector<std::byte> blocks = random_rows<F>(seed, N, K);
+    Result<PackedMatrix> made = PackedMatrix::create(format, blocks.data(), N, K);
+    if (made) matrix = std::move(*made);
+  });
+  EXPECT_TRUE(matrix.has_value());
+  return std::move(*matrix);
+}
 
 }  // namespace stilla_test

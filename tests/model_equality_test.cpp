@@ -278,4 +278,34 @@ TEST_P(SameBits, TheContextIsTheModelsAtMost) {
   }
 }
 
+// Rows of 8 and of 16 bits side by side. These models are narrow, so that a block is often most of a row.
+TEST(MixedActivations, SameBits) {
+  for (const std::string& name : tiny_models) {
+    SCOPED_TRACE(name);
+    const LoadedModel model(ModelFile::tiny(name), {}, id_of<Q8_0>);
+    ASSERT_TRUE(model) << model.error();
+    std::vector<std::uint32_t> ids = as_ids(tiny_golden(name + "/long-ids"));
+    ids.resize(40);
+    SessionOptions options;
+    const auto logits_of = [&](ActivationBits bits) {
+      options.activations = bits;
+      return all_logits(*model, ids, options);
+    };
+    const std::vector<float> eight = logits_of(ActivationBits::eight), sixteen = logits_of(ActivationBits::sixteen),
+                             expected = logits_of(ActivationBits::mixed);
+    EXPECT_FALSE(same_bits(expected, eight));
+    EXPECT_FALSE(same_bits(expected, sixteen));
+    ThreadPool pool(3);
+    for_each_available_target([&](TargetId id) {
+      const OnTarget target(id);
+      for (const std::size_t batch : {1u, 7u, 33u, 512u}) {
+        options.batch = batch;
+        EXPECT_TRUE(same_bits(all_logits(*model, ids, options, pool), expected)) << id.name << ", batches of " << batch;
+      }
+    });
+    options.observer = [](std::size_t, LinearInput, ConstMatrix) {};  // which takes the fused ops apart
+    EXPECT_TRUE(same_bits(all_logits(*model, ids, options, pool), expected)) << "observed";
+  }
+}
+
 }  // namespace

@@ -92,8 +92,8 @@ TYPED_TEST(RmsNormOn, RowsOfAMatrix) {
   ThreadPool pool(3);
   for (const bool threads : {false, true}) {
     std::vector<float> y(M * (n + 2), 5.0f);
-    rms_norm(Matrix(y.data(), M, n, n + 2), ConstMatrix(x.data(), M, n, stride), weight.data(), 1e-6f,
-             threads ? Parallel(pool) : Parallel());
+    EXPECT_TRUE(rms_norm(Matrix(y.data(), M, n, n + 2), ConstMatrix(x.data(), M, n, stride), weight.data(), 1e-6f,
+             threads ? Parallel(pool) : Parallel()));
     for (std::size_t m = 0; m < M; ++m) {
       EXPECT_TRUE(same_bits(std::span(y).subspan(m * (n + 2), n),
                             normed<Scalar>(std::span(x).subspan(m * stride, n), weight, 1e-6f)));

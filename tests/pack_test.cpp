@@ -3,7 +3,7 @@
 // Packed panels: what goes in comes out, sizes, threads, the layout that pack.hpp draws, what is refused.
 #include <stilla/io/checksum.hpp>
 #include <stilla/matmul.hpp>
-#include <stilla/layout/pack.hpp>
+#include <stilla/pack.hpp>
 
 #include <map>
 
@@ -271,7 +271,7 @@ TYPED_TEST(Pack, CodesFitWhateverTheBytes) {
   }
 }
 
-// The op leaves a matrix of another layout alone, as one of an unknown format.
+// The op refuses a matrix of another layout, as one of an unknown format, and writes nothing.
 TEST(Layout, AnotherOneIsNotMisread) {
   const std::vector<std::byte> rows = random_rows<Q4_0>(1, 16, 32);
   const auto matrix = PackedMatrix::create<Q4_0>(rows.data(), 16, 32);
@@ -281,8 +281,35 @@ TEST(Layout, AnotherOneIsNotMisread) {
   const std::vector<float> x = noise_values(2, 32);
   std::vector<float> y(16, 7.0f);
   ActivationBuffer rounded;
-  ASSERT_TRUE(matmul(Matrix(y.data(), 1, 16), other, ConstMatrix(x.data(), 1, 32), rounded));
+  ASSERT_FALSE(matmul(Matrix(y.data(), 1, 16), other, ConstMatrix(x.data(), 1, 32), rounded));
   for (const float value : y) EXPECT_EQ(value, 7.0f);
+}
+
+// Any bytes, at an odd address, with guard pages behind rows and panels; rows that end within a panel, columns within a span.
+TYPED_TEST(Pack, EveryTargetEqualsScalar) {
+  using F = TypeParam;
+  for (const std::size_t blocks : {1u, 2u, 3u, 5u, 8u, 13u}) {
+    const std::size_t K = blocks * F::block_weights;
+    for (const std::size_t N : {1u, 15u, 16u, 17u, 48u}) {
+      const std::size_t bytes = N * row_bytes<F>(K);
+      std::vector<std::byte> noise(bytes + 1 + bytes % 2);  // so that the rows' address is odd
+      for (std::size_t i = 0; i < noise.size(); ++i) noise[i] = static_cast<std::byte>(noise_bits(static_cast<std::uint32_t>(N + K), i) >> 24);
+      GuardedArray<std::byte> rows{std::span<const std::byte>(noise)};
+      const std::byte* first = rows.data() + rows.size() - bytes;
+      std::vector<std::byte> expected(packed_bytes<F>(N, K));
+      {
+        const OnTarget scalar(Scalar::id);
+        pack<F>(expected.data(), first, N, K);
+      }
+      for_each_available_target([&](TargetId target) {
+        const OnTarget on(target);
+        GuardedArray<std::byte> packed(expected.size());
+        std::fill(packed.data(), packed.data() + packed.size(), std::byte{0xee});
+        pack<F>(packed.data(), first, N, K);
+        ASSERT_EQ(std::memcmp(packed.data(), expected.data(), expected.size()), 0) << target.name << ", " << N << " x " << K;
+      });
+    }
+  }
 }
 
 TYPED_TEST(Pack, ThreadsDoNotMatter) {

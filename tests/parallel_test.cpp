@@ -160,9 +160,10 @@ TEST(Parallel, TakesTheCallersLoop) {
   Backwards backwards;
   EXPECT_EQ(order_of(backwards, 4), (std::vector<std::size_t>{3, 2, 1, 0}));
   EXPECT_EQ(backwards.jobs, 1u);
-  EXPECT_EQ(order_of(backwards, 1), std::vector<std::size_t>{0});  // not worth a call
+  EXPECT_EQ(order_of(backwards, 1), std::vector<std::size_t>{0});  // asked too: others may be calling with the same pool
+  EXPECT_EQ(backwards.jobs, 2u);
   EXPECT_TRUE(order_of(backwards, 0).empty());
-  EXPECT_EQ(backwards.jobs, 1u);
+  EXPECT_EQ(backwards.jobs, 2u);
 
   const auto odd_first = [](std::size_t count, IndexFunction body) {
     for (std::size_t i = 1; i < count; i += 2) body(i);
@@ -183,6 +184,54 @@ TEST(Parallel, TakesTheCallersLoop) {
   EXPECT_EQ(sum, 45u);
 }
 
+void last_first(std::size_t count, IndexFunction body) {
+  for (std::size_t i = count; i-- > 0;) body(i);
+}
+
+TEST(Parallel, TakesFunctionsAndTheirPointers) {
+  const std::vector<std::size_t> expected{2, 1, 0};
+  EXPECT_EQ(order_of(last_first, 3), expected);
+  EXPECT_EQ(order_of(&last_first, 3), expected);
+  void (*pointer)(std::size_t, IndexFunction) = last_first;
+  const Parallel kept = pointer;
+  pointer = nullptr;  // the pointer is kept, and not where it was
+  EXPECT_EQ(order_of(kept, 3), expected);
+  EXPECT_EQ(order_of(pointer, 3), (std::vector<std::size_t>{0, 1, 2}));
+}
+
+// A Parallel that is stored outlives the line that made it, and so does what it was made of there.
+TEST(Parallel, KeepsACopyOfWhatIsMadeOnTheSpot) {
+  std::size_t jobs = 0, tasks = 0, a = 1, b = 2, c = 3;
+  const auto make = [&] {
+    return Parallel([&jobs, &tasks, &a, &b, &c, calls = std::size_t{0}](std::size_t count, IndexFunction body) mutable {
+      ++jobs;
+      tasks += count + a + b + c;
+      for (std::size_t i = count; i-- > 0;) body(i);
+      calls += count;
+      tasks += calls;
+    });
+  };
+  const Parallel kept = make();
+  const Parallel copy = kept;
+  EXPECT_EQ(order_of(kept, 3), (std::vector<std::size_t>{2, 1, 0}));
+  EXPECT_EQ(order_of(copy, 2), (std::vector<std::size_t>{1, 0}));
+  EXPECT_EQ(jobs, 2u);
+  EXPECT_EQ(tasks, (3u + 6 + 3) + (2 + 6 + 2));  // each copy has calls of its own
+  EXPECT_EQ(order_of([](std::size_t count, IndexFunction body) { for (std::size_t i = 0; i < count; i += 2) body(i); }, 5),
+            (std::vector<std::size_t>{0, 2, 4}));
+}
+
+// As a C library has it: a function, a pointer for it, and nothing else.
+void c_library_for(void (*task)(void*, std::size_t), void* data, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) task(data, i);
+}
+TEST(Parallel, BodiesAsFunctionAndPointer) {
+  const auto pool = [](std::size_t count, IndexFunction body) { c_library_for(body.function(), body.object(), count); };
+  EXPECT_EQ(order_of(pool, 3), (std::vector<std::size_t>{0, 1, 2}));
+}
+
+static_assert(std::is_constructible_v<Parallel, void (&)(std::size_t, IndexFunction)>);
+static_assert(std::is_trivially_copyable_v<Parallel>);
 static_assert(ParallelFor<ThreadPool> && ParallelFor<SerialFor> && ParallelFor<Backwards> &&
               ParallelFor<const SerialFor>);
 static_assert(!ParallelFor<int> && !ParallelFor<const Backwards>);

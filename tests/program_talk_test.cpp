@@ -156,6 +156,31 @@ TEST_F(ProgramTalk, SamplingOptionsReachTheSampler) {
   EXPECT_NE(text({"--temp", "100", "--top-k", "1", "--mirostat", "2"}), six);
 }
 
+// A draft model beside the model: its own file, another file of the same weights, and models that cannot guess for it.
+TEST_F(ProgramTalk, ADraftModelWritesTheSameText) {
+  const std::string models = std::string(test_data) + "/../../examples/models/";
+  const auto text = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"run", "-m", models + "stilla-drop-f16.gguf", "-t", "1", "-p", "What is 347 + 589?"});
+    return run_program(more);
+  };
+  for (const std::vector<std::string>& sampling :
+       {std::vector<std::string>{"--temp", "0"}, {"--temp", "1.5", "--seed", "4"}, {"--temp", "1", "--top-k", "5", "--seed", "2"}}) {
+    std::vector<std::string> drafted = sampling;
+    drafted.insert(drafted.end(), {"--draft", models + "stilla-drop-q4_0.gguf"});
+    const Finished plain = text(sampling), guessed = text(drafted);
+    EXPECT_EQ(guessed.status, 0) << guessed.err;
+    EXPECT_EQ(guessed.out, plain.out);
+  }
+  const Finished other = text({"--draft", path("speaker.gguf")});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_TRUE(contains(other.err, "speaker.gguf: its vocabulary is not the model's")) << other.err;
+  EXPECT_EQ(text({"--draft", path("cut.gguf")}).status, 3);
+  EXPECT_EQ(text({"--draft", path("missing.gguf")}).status, 1);
+
+  const Finished chat = run_program({"chat", "-m", path("speaker.gguf"), "--draft", path("speaker.gguf")}, "hi\nhi\n");
+  EXPECT_EQ(chat.out, run_program({"chat", "-m", path("speaker.gguf")}, "hi\nhi\n").out);
+}
+
 // Guesses change the time and nothing else: greedy, sampled, with penalties that look back, at limits and the context's end.
 TEST_F(ProgramTalk, LookupDecodingWritesTheSameText) {
   std::size_t right = 0;

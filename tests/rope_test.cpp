@@ -201,8 +201,8 @@ TYPED_TEST(RopeOn, HeadsAndRowsOfAMatrix) {
     }
     for (const bool threads : {false, true}) {
       std::vector<float> x = before;
-      rope(Matrix(x.data(), M, cols, stride), head_dim, ConstMatrix(cos.data(), M, pairs),
-           ConstMatrix(sin.data(), M, pairs), layout, threads ? Parallel(pool) : Parallel());
+      EXPECT_TRUE(rope(Matrix(x.data(), M, cols, stride), head_dim, ConstMatrix(cos.data(), M, pairs),
+           ConstMatrix(sin.data(), M, pairs), layout, threads ? Parallel(pool) : Parallel()));
       EXPECT_TRUE(same_bits(x, expected));
     }
   }

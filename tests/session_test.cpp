@@ -247,7 +247,9 @@ TEST_P(SessionOf, OtherSessionsFilesAreRefused) {
                    "; this session has one of ", kv_type_name(other.kv_type)));
   other = options_;
   other.activations = ActivationBits::eight;
-  EXPECT_EQ(refusal_of(model(), other), "some.session: was saved with activations of 16 bits; this session has 8");
+  EXPECT_EQ(refusal_of(model(), other), "some.session: was saved with activations of 16 bits; this session has 8 bits");
+  other.activations = ActivationBits::mixed;
+  EXPECT_EQ(refusal_of(model(), other), "some.session: was saved with activations of 16 bits; this session has 8 bits and some of 16");
   other = options_;
   other.context = 19;
   EXPECT_EQ(refusal_of(model(), other), "some.session: holds 20 tokens; the context of this session holds 19");

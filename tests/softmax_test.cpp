@@ -123,11 +123,11 @@ TYPED_TEST(SoftmaxOn, RowsOfAMatrix) {
   }
   ThreadPool pool(3);
   std::vector<float> again = x;
-  softmax(Matrix(x.data(), M, n, stride), ConstMatrix(x.data(), M, n, stride));
-  softmax(Matrix(again.data(), M, n, stride), ConstMatrix(again.data(), M, n, stride), pool);
+  EXPECT_TRUE(softmax(Matrix(x.data(), M, n, stride), ConstMatrix(x.data(), M, n, stride)));
+  EXPECT_TRUE(softmax(Matrix(again.data(), M, n, stride), ConstMatrix(again.data(), M, n, stride), pool));
   EXPECT_TRUE(same_bits(x, expected));
   EXPECT_TRUE(same_bits(again, expected));
-  softmax(Matrix(x.data(), M, 0, stride), ConstMatrix(x.data(), M, 0, stride));  // empty rows are left alone
+  EXPECT_TRUE(softmax(Matrix(x.data(), M, 0, stride), ConstMatrix(x.data(), M, 0, stride)));  // empty rows are left alone
   EXPECT_TRUE(same_bits(x, expected));
 }
 

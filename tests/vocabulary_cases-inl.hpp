@@ -87,6 +87,26 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
     EACH_FLOAT(x[lane]);
     CHECK_FLOATS(as_floats(load_copies(copied_floats + lane * copies)), "store_copies, load_copies of floats");
   }
+  {  // rows that overlap and begin at an odd address
+    const auto* rows = reinterpret_cast<const std::byte*>(numbers) + 1;
+    constexpr std::size_t stride = 12;
+    Int column[4];
+    load_columns(rows, stride, column);
+    for (std::size_t j = 0; j < 4; ++j) {
+      for (std::size_t i = 0; i < n; ++i) std::memcpy(want + i, rows + i * stride + 4 * j, 4);
+      CHECK(column[j], "load_columns");
+    }
+    EACH(a[i]);
+    for (std::size_t i = 0; i < n; ++i) put(want, i, a + i, 1);
+    store(got, A);
+    store_low_bytes(reinterpret_cast<std::byte*>(got), A);
+    CHECK(load(got), "store_low_bytes");
+    EACH(a[i]);
+    for (std::size_t i = 0; i < n; ++i) put(want, 2 * i, a + i, 2);
+    store(got, A);
+    store_low_halves(reinterpret_cast<std::byte*>(got), A);
+    CHECK(load(got), "store_low_halves");
+  }
   EACH(numbers[2 * i]);
   CHECK(first_of_pairs(numbers), "first_of_pairs");
   EACH(numbers[2 * i + 1]);
@@ -211,6 +231,8 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
   CHECK(as_bits(as_floats(load(x))), "as_floats");
   for (std::size_t i = 0; i < n; ++i) want_floats[i] = to_float(f16{static_cast<std::uint16_t>(half(a, i))});
   CHECK_FLOATS(load_f16(reinterpret_cast<const std::byte*>(a)), "load_f16");
+  for (std::size_t i = 0; i < n; ++i) want_floats[i] = to_float(bf16{static_cast<std::uint16_t>(half(a, i))});
+  CHECK_FLOATS(load_bf16(reinterpret_cast<const std::byte*>(a)), "load_bf16");
   EACH_FLOAT(static_cast<float>(static_cast<std::int8_t>(byte(a, i))));
   CHECK_FLOATS(load_s8(reinterpret_cast<const std::byte*>(a)), "load_s8");
   bool nan = false, none = false;

@@ -254,7 +254,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["model_n_params"] = model.parameters;
   out["backend"] = "CPU " + target_name();
   out["type_kv"] = kv_type_name(options.model.kv_type);
-  out["activations"] = engine.activations() == stilla::ActivationBits::eight ? "int8" : "int16";
+  out["activations"] = activations_name(engine.activations());
   if (options.model.weights) out["weights"] = std::string(stilla::format_name(*options.model.weights));
   out["n_threads"] = test.threads;
   out["n_prompt"] = test.prompt;

@@ -250,6 +250,7 @@ void add_chat(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("chat", "Talk to a model");
   add_model_options(*command, options->model);
   add_rope_options(*command, options->model.rope);
+  add_draft_option(*command, options->model);
   add_text_options(*command, options->text);
   command->footer(
       "Without -m: the tiny model in this program. /help in the chat lists its commands. When standard input is no "

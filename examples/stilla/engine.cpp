@@ -33,6 +33,14 @@ stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source, c
 
 std::string target_name() { return stilla::active_target().name; }
 
+namespace {
+
+// Positions of a draft model, which reads the end of a text and begins anew when they are full: the cache of a small model costs
+// little, and every 4096 tokens a batch of 512 costs less than one of them.
+constexpr std::size_t draft_context = 4096;
+
+}  // namespace
+
 struct Engine::State {
   State(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& chosen, const Progress& progress)
       : facts(value_of(read_model_facts(*source, chosen.rope))),
@@ -73,6 +81,14 @@ struct Engine::State {
   stilla::Model model;
   OnnxruntimeBody body;  // none: the layers run here
   stilla::Session session;
+  std::optional<stilla::Model> draft_model;
+  std::optional<stilla::Session> draft;
+
+  void begin_draft() {
+    stilla::SessionOptions of_draft;
+    of_draft.context = std::min(options.context, draft_context);
+    draft.emplace(value_of(stilla::Session::create(*draft_model, of_draft, *pool)));
+  }
 };
 
 Engine::Engine(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& options, const Progress& progress)
@@ -87,7 +103,15 @@ std::size_t Engine::threads() const { return state_->pool->size(); }
 void Engine::use_threads(std::size_t threads) {
   state_->pool.emplace(threads);
   state_->session = state_->new_session();
+  if (state_->draft) state_->begin_draft();
 }
+
+void Engine::load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress) {
+  state_->draft_model.emplace(value_of(stilla::Model::load(std::move(source), *state_->pool, progress)));
+  state_->begin_draft();
+}
+stilla::Session* Engine::draft() { return state_->draft ? &*state_->draft : nullptr; }
+stilla::Session& Engine::session() { return state_->session; }
 
 bool Engine::batches_are_exact() const { return state_->body.body == nullptr; }
 std::size_t Engine::size() const { return state_->session.size(); }
@@ -110,17 +134,6 @@ void Engine::evaluate_all(std::span<const std::uint32_t> ids,
   check(state_->session.evaluate_all(ids, [&](std::size_t, stilla::ConstMatrix rows) {
     for (std::size_t m = 0; m < rows.rows; ++m) sink({rows.row(m), rows.cols});
   }));
-}
-
-std::span<const stilla::Candidate> Engine::evaluate(std::span<const std::uint32_t> ids,
-                                                    const stilla::LogitRequest& request) {
-  return value_of(state_->session.evaluate(ids, request));
-}
-
-void Engine::evaluate_all(std::span<const std::uint32_t> ids, const stilla::LogitRequest& request,
-                          const std::function<void(std::span<const stilla::Candidate> row)>& sink) {
-  check(state_->session.evaluate_all(
-      ids, request, [&](std::size_t, std::span<const stilla::Candidate> row) { sink(row); }));
 }
 
 void Engine::append(std::span<const std::uint32_t> ids) { check(state_->session.append(ids)); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A loaded model, its threads and one text. engine.cpp alone compiles the kernels; everything else sees this.
+// A loaded model, its threads and one text; and a draft model beside it, which runs on the same threads.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +19,8 @@
 #include <stilla/io/model_source.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/model/config.hpp>
+#include <stilla/model/forward.hpp>
 #include <stilla/base/parallel.hpp>
-#include <stilla/sampling/candidates.hpp>
 
 #include "onnxruntime.hpp"
 
@@ -101,12 +101,15 @@ class Engine {
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);
   // Appends ids. The logits of every position, row after row, valid until the next batch.
   void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
-  // The same of those logits alone that a sampler asks for.
-  std::span<const stilla::Candidate> evaluate(std::span<const std::uint32_t> ids, const stilla::LogitRequest& request);
-  void evaluate_all(std::span<const std::uint32_t> ids, const stilla::LogitRequest& request,
-                    const std::function<void(std::span<const stilla::Candidate> row)>& sink);
   // Appends ids whose logits nobody wants.
   void append(std::span<const std::uint32_t> ids);
+
+  // The text as the library has it (model/forward.hpp).
+  stilla::Session& session();
+
+  // A small model with the same vocabulary, whose guesses the text's model checks (model/decoder.hpp). The text begins anew.
+  void load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress);
+  stilla::Session* draft();  // null: none
 
   // For measurements: its threads, and what the model asks of the machine.
   stilla::Parallel parallel();

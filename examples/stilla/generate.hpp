@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include <stilla/sampling/lookup.hpp>
+#include <stilla/model/decoder.hpp>
 #include <stilla/sampling.hpp>
 #include <stilla/text/loop_detector.hpp>
 #include <stilla/text/tokenizer.hpp>
@@ -38,7 +38,7 @@ struct Generation {
   std::size_t thought_tokens = 0;
   double thought_seconds = 0;
   bool was_cut = false;            // the thought reached its budget
-  std::size_t guesses = 0;         // checked by lookup decoding
+  std::size_t guesses = 0;         // checked, of the text's own and of a draft model's
   std::size_t right_guesses = 0;
 
   // "prompt 25 tokens, 45.1 tokens/s; generated 64 tokens, 12.3 tokens/s; thought 40 tokens in 3.2 s, answer 24 in 2.0 s"
@@ -62,30 +62,16 @@ class Generator {
   void run(std::span<const std::uint32_t> prompt, bool is_thinking, Generation& result, const Emit& emit);
 
  private:
-  void evaluate_prompt(std::span<const std::uint32_t> prompt, Generation& result);
-  // Evaluates id and as many guesses behind it as pay, for what follows each.
-  void evaluate_next(std::uint32_t id, std::size_t most_guesses, Generation& result);
-  // Appends ids, of which the last so many are guesses, for what follows each guess and the id before them.
-  void evaluate(std::span<const std::uint32_t> ids, std::size_t guesses);
-  // The token that follows so many guesses.
-  std::uint32_t sample(std::size_t guesses);
-  // A token or several of the text, before they are evaluated.
-  void take(std::span<const std::uint32_t> ids, Generation& result);
+  void begin(std::span<const std::uint32_t> prompt, Generation& result);
+  // The text goes on with this token.
+  void take(std::uint32_t id, Generation& result);
 
   Engine* engine_;
   const stilla::Tokenizer* tokenizer_;
   const TextOptions* options_;
-  bool uses_lookup_;
-  stilla::Sampler sampler_;
+  stilla::Decoder decoder_;
   std::vector<std::uint32_t> closing_;  // what closes a thought that reached its budget
   stilla::LoopDetector loops_;
-  stilla::NgramIndex index_;
-  stilla::DraftPolicy policy_;
-  stilla::Draft draft_;
-  std::vector<std::uint32_t> guesses_;  // evaluated behind the text
-  // What follows the text and each guess, as far as the sampler wants to know: all logits, or some. One of them is empty.
-  std::vector<std::span<const float>> logits_;
-  std::vector<std::span<const stilla::Candidate>> candidates_;
 };
 
 }  // namespace program

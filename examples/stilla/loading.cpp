@@ -107,6 +107,31 @@ void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& 
   }
 }
 
+namespace {
+
+// Whether two vocabularies agree in every id that both have. Those behind the shorter one may be padding rows of a matrix.
+bool are_alike(const stilla::Tokenizer& a, const stilla::Tokenizer& b) {
+  const std::size_t both = std::min(a.size(), b.size());
+  for (std::uint32_t id = 0; id < both; ++id) {
+    if (a.piece(id) != b.piece(id) || a.is_control(id) != b.is_control(id)) return false;
+  }
+  return std::max(a.size(), b.size()) - both <= both / 100;
+}
+
+void load_draft(Engine& engine, const stilla::Tokenizer& tokenizer, const ModelOptions& options) {
+  if (!engine.batches_are_exact()) fail(exit_usage, "--draft: the device's logits depend on the batch, so guesses cannot be checked");
+  std::unique_ptr<stilla::ModelSource> source = open_model_source(options.draft, options.load_mode);
+  report_notes(value_of(read_model_facts(*source)));
+  if (!are_alike(tokenizer, open_tokenizer(*source, options.pretokenizer))) {
+    fail(exit_usage, fmt::format("--draft {}: its vocabulary is not the model's, so it cannot guess for it",
+                                 stilla::printable_path(options.draft)));
+  }
+  ProgressLine progress("loading the draft model");
+  engine.load_draft(std::move(source), [&](std::size_t done, std::size_t total) { progress.show(done, total); });
+}
+
+}  // namespace
+
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch) {
   // The cache grows with the text; weights and scratch memory are certain.
   const MemoryNeeds needs = value_of(memory_needs(*model.source, model.context, options.kv_type, batch, options.weights));
@@ -116,11 +141,16 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
                         bytes_text(static_cast<double>(needs.weights + needs.scratch)),
                         bytes_text(static_cast<double>(memory))));
   }
+  // On a terminal the progress says that something happens; elsewhere one line does, where it takes long enough to wonder.
+  constexpr std::uint64_t large = std::uint64_t{1} << 28;
+  if (!stderr_is_terminal() && model.source->size_bytes() >= large) message(fmt::format("loading {}", introduction(model)));
   ProgressLine progress("loading");
   const EngineOptions engine_options{thread_count(options.threads), model.context, options.kv_type, options.activations, batch,
                                      options.weights, options.device, options.onnxruntime, options.rope};
-  return Engine(std::move(model.source), engine_options,
+  Engine engine(std::move(model.source), engine_options,
                 [&](std::size_t done, std::size_t total) { progress.show(done, total); });
+  if (!options.draft.empty()) load_draft(engine, model.tokenizer, options);
+  return engine;
 }
 
 void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling, const ModelOptions& options) {

@@ -125,6 +125,23 @@ void add_no_mmap_option(CLI::App& app, stilla::LoadMode& mode) {
       "Read the whole file into memory and do not map it: it may change then, and takes its size in memory, beside the weights");
 }
 
+std::optional<stilla::ActivationBits> activations_named(std::string_view name) {
+  for (const stilla::ActivationBits bits :
+       {stilla::ActivationBits::eight, stilla::ActivationBits::sixteen, stilla::ActivationBits::mixed}) {
+    if (name == activations_name(bits)) return bits;
+  }
+  return std::nullopt;
+}
+
+std::string_view activations_name(stilla::ActivationBits bits) {
+  switch (bits) {
+    case stilla::ActivationBits::eight: return "int8";
+    case stilla::ActivationBits::sixteen: return "int16";
+    case stilla::ActivationBits::mixed: return "mixed";
+  }
+  return "";
+}
+
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads) {
   app.add_option("-m,--model", options.path,
                  "The model: a GGUF file, packed (stilla pack) or not, a part of a split one, or a folder as Hugging Face has it, with "
@@ -151,14 +168,14 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
   app.add_option_function<std::string>(
          "--activations",
          [&options](const std::string& name) {
-           if (name != "int8" && name != "int16") {
+           options.activations = activations_named(name);
+           if (!options.activations) {
              throw CLI::ValidationError(
-                 "--activations", fmt::format("found '{}'; supported: int16, int8", stilla::printable(name)));
+                 "--activations", fmt::format("found '{}'; supported: int16, mixed, int8", stilla::printable(name)));
            }
-           options.activations = name == "int8" ? stilla::ActivationBits::eight : stilla::ActivationBits::sixteen;
          },
-         "What inputs of quantised matrices are rounded to: int16, exact, or int8, prompts twice as fast; "
-         "by default int16 below a billion weights")
+         "What inputs of quantised matrices are rounded to: int16, exact; mixed, prompts twice as fast, int16 for the few tokens "
+         "that need it; int8 throughout. By default int16 below a billion weights, mixed from there on")
       ->type_name("TYPE");
   add_pretokenizer_option(app, options.pretokenizer);
   add_weights_option(app, options.weights,
@@ -168,6 +185,13 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
                           "Most tokens of prompt and answer together (default: what the model was trained for)");
   if (threads == ThreadOption::one) add_threads_option(app, options.threads);
   app.add_flag("-v,--verbose", options.verbose, "Say which target runs which weights, and the seed");
+}
+
+void add_draft_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("--draft", options.draft,
+                 "A small model with the same vocabulary, say the 1.5B beside the 14B: it guesses tokens, the model checks several at "
+                 "once; the same text, sooner, where guesses are right often enough, and no slower where they are not")
+      ->type_name("FILE");
 }
 
 void add_text_options(CLI::App& app, TextOptions& options) {

@@ -99,8 +99,14 @@ struct ModelOptions {
   OnnxruntimeOptions onnxruntime;  // where the device is that
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: what suits the machine
+  std::string draft;  // a small model's file, whose guesses this one checks; empty: none
   bool verbose = false;
 };
+// The values of --activations: int8, int16, mixed.
+std::string_view activations_name(stilla::ActivationBits bits);
+std::optional<stilla::ActivationBits> activations_named(std::string_view name);
+// --draft: run and chat.
+void add_draft_option(CLI::App& app, ModelOptions& options);
 void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
 void add_pretokenizer_option(CLI::App& app, std::string& name);

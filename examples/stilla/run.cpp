@@ -123,6 +123,7 @@ void add_run(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("run", "Answer one prompt");
   add_model_options(*command, options->model);
   add_rope_options(*command, options->model.rope);
+  add_draft_option(*command, options->model);
   CLI::Option* prompt = command
                             ->add_option_function<std::string>(
                                 "-p,--prompt", [options](const std::string& text) { options->prompt = text; },

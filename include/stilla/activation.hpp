@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SwiGLU's elementwise part (Shazeer, 2020):  y = silu(gate) * up,  silu(g) = g / (1 + e^-g).
-// Contract: include/stilla/contract/elementwise.hpp.
+// Contract: include/stilla/contract/elementwise.hpp. What is checked, and when: base/check.hpp. Tasks: base/parallel.hpp.
 #pragma once
 
+#include <stilla/base/check.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/contract/elementwise.hpp>
@@ -14,19 +15,57 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// All three have the same shape; y may be gate or up.
-inline void silu_mul(Matrix y, ConstMatrix gate, ConstMatrix up, Parallel parallel = {}) {
-  const auto kernel = detail::row_kernel<SiluMul>(active_target());
-  parallel(gate.rows, [&](std::size_t m) { kernel(y.row(m), gate.row(m), up.row(m), gate.cols); });
+// All three have the same shape; y may be gate or up. A task is a row.
+struct SiluMulJob {
+  Matrix y;
+  ConstMatrix gate, up;
+  SiluMulFunction kernel = detail::row_kernel<SiluMul>(active_target());
+};
+
+// Always: shapes. With STILLA_CHECK: that y is an input or lies apart.
+inline Status silu_mul_check(const SiluMulJob& job) {
+  constexpr const char* op = "silu_mul";
+  if (Status s = detail::check_shape(op, "gate", job.gate, job.y.rows, job.y.cols); !s) return s;
+  if (Status s = detail::check_shape(op, "up", job.up, job.y.rows, job.y.cols); !s) return s;
+  if (Status s = detail::check_shape(op, "y", job.y, job.y.rows, job.y.cols); !s) return s;
+  if (!checks_everything()) return success();
+  if (Status s = detail::check_same_or_apart(op, "y", job.y, "gate", job.gate); !s) return s;
+  return detail::check_same_or_apart(op, "y", job.y, "up", job.up);
+}
+inline std::size_t silu_mul_tasks(const SiluMulJob& job) { return silu_mul_check(job) ? job.y.rows : 0; }
+inline void silu_mul_run(const SiluMulJob& job, std::size_t m) { job.kernel(job.y.row(m), job.gate.row(m), job.up.row(m), job.y.cols); }
+
+inline Status silu_mul(Matrix y, ConstMatrix gate, ConstMatrix up, Parallel parallel = {}) {
+  const SiluMulJob job{y, gate, up};
+  if (Status s = silu_mul_check(job); !s) return s;
+  parallel(y.rows, [&](std::size_t m) { silu_mul_run(job, m); });
+  return success();
 }
 
-// y += x, the residual connection. The same shape.
-inline void add_inplace(Matrix y, ConstMatrix x, Parallel parallel = {}) {
-  parallel(y.rows, [&](std::size_t m) {
-    float* to = y.row(m);
-    const float* from = x.row(m);
-    for (std::size_t i = 0; i < y.cols; ++i) to[i] += from[i];
-  });
+// y += x, the residual connection. The same shape. A task is a row.
+struct AddJob {
+  Matrix y;
+  ConstMatrix x;
+};
+
+// Always: shapes. With STILLA_CHECK: that y is x or lies apart.
+inline Status add_check(const AddJob& job) {
+  if (Status s = detail::check_shape("add_inplace", "x", job.x, job.y.rows, job.y.cols); !s) return s;
+  if (Status s = detail::check_shape("add_inplace", "y", job.y, job.y.rows, job.y.cols); !s) return s;
+  return checks_everything() ? detail::check_same_or_apart("add_inplace", "y", job.y, "x", job.x) : success();
+}
+inline std::size_t add_tasks(const AddJob& job) { return add_check(job) ? job.y.rows : 0; }
+inline void add_run(const AddJob& job, std::size_t m) {
+  float* to = job.y.row(m);
+  const float* from = job.x.row(m);
+  for (std::size_t i = 0; i < job.y.cols; ++i) to[i] += from[i];
+}
+
+inline Status add_inplace(Matrix y, ConstMatrix x, Parallel parallel = {}) {
+  const AddJob job{y, x};
+  if (Status s = add_check(job); !s) return s;
+  parallel(y.rows, [&](std::size_t m) { add_run(job, m); });
+  return success();
 }
 
 }}  // namespace stilla

@@ -6,6 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <new>
+#include <utility>
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/contract/activation_q8.hpp>
@@ -15,25 +18,37 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
+// Mixed activations have all rows with 8 bits here, and the wide ones once more with 16 in a buffer behind it.
 class ActivationBuffer {
  public:
-  explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : bits_(bits) {}
+  explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : wanted_bits_(bits), bits_(bits) {}
+  ActivationBuffer(ActivationBuffer&&) noexcept;
+  ActivationBuffer& operator=(ActivationBuffer&&) noexcept;
+  ~ActivationBuffer();
 
-  // Room for `rows` rows of `cols` values; false, and nothing done, when memory is short. There is room too for the arrangement
-  // that the active target wants of so many rows, unless memory is short: without it matmuls only take longer.
-  [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) {
+  // Room for `rows` rows of `cols` values, none of them wide; false, and nothing done, when memory is short. There is room too
+  // for the arrangement that the active target wants of so many rows, unless memory is short: without it matmuls only take longer.
+  [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) { return resize(rows, cols, wanted_bits_, false); }
+  // The same with another number of bits for this once, and with a factor for each row where `has_factors`.
+  [[nodiscard]] bool resize(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
     const std::size_t most_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);  // of 16 bytes a value
     if (most_rows < 16 || rows > most_rows - 16) return false;
+    if (bits == ActivationBits::mixed && !resize_wide(rows, cols)) return false;
+    const ActivationBits of_all = bits == ActivationBits::sixteen ? bits : ActivationBits::eight;
     const detail::ActivationFormFunctions form = detail::activation_form(active_target());
-    Parts parts(rows, cols, bits_, form.bytes(rows, cols, bits_));
+    Parts parts(rows, cols, of_all, has_factors, form.bytes(rows, cols, of_all));
     if (!memory_.resize(parts.bytes)) {
-      parts = Parts(rows, cols, bits_, 0);
+      parts = Parts(rows, cols, of_all, has_factors, 0);
       if (!memory_.resize(parts.bytes)) return false;
     }
+    bits_ = bits;
+    has_factors_ = has_factors;
+    scales_are_powers_ = true;
     form_ = form.id;
     parts_ = parts;
     rows_ = rows;
     cols_ = cols;
+    forget_wide();
     return true;
   }
   ActivationQ8 view() const {
@@ -44,18 +59,29 @@ class ActivationBuffer {
             at<RoundedSums>(parts_.rounded_sums),
             rows_,
             cols_,
-            bits_ == ActivationBits::eight ? nullptr : at<std::int8_t>(parts_.low),
-            arranged()};
+            has_low() ? at<std::int8_t>(parts_.low) : nullptr,
+            arranged(),
+            has_factors_ ? at<float>(parts_.factors) : nullptr,
+            scales_are_powers_,
+            wide_rows()};
   }
+  // Of what it holds.
   ActivationBits bits() const { return bits_; }
+  bool is_mixed() const { return bits_ == ActivationBits::mixed; }
   std::int8_t* row_values(std::size_t m) { return at<std::int8_t>(parts_.values) + m * cols_; }
   std::int8_t* row_low(std::size_t m) {  // null: 8 bits
-    return bits_ == ActivationBits::eight ? nullptr : at<std::int8_t>(parts_.low) + m * cols_;
+    return has_low() ? at<std::int8_t>(parts_.low) + m * cols_ : nullptr;
   }
   float* row_scales(std::size_t m) { return at<float>(parts_.scales) + m * (cols_ / activation_block); }
   std::int32_t* row_sums(std::size_t m) { return at<std::int32_t>(parts_.sums) + m * (cols_ / activation_block) * 2; }
   float* row_scaled_sums(std::size_t m) { return at<float>(parts_.scaled_sums) + m * (cols_ / activation_block); }
   RoundedSums* row_rounded_sums(std::size_t m) { return at<RoundedSums>(parts_.rounded_sums) + m * (cols_ / sums_block); }
+  float* row_factors() { return at<float>(parts_.factors); }  // with factors only
+  // Whether all scales are powers of two. If not, there is no arrangement either.
+  void set_scales_are_powers(bool are) {
+    scales_are_powers_ = are;
+    if (!are) parts_.arranged_bytes = 0;
+  }
   std::size_t rows() const { return rows_; }
   std::size_t cols() const { return cols_; }
 
@@ -64,18 +90,34 @@ class ActivationBuffer {
   ArrangedActivations arranged() const {
     if (!has_arrangement()) return {};
     auto* const data = const_cast<std::byte*>(memory_.data()) + parts_.arranged;
-    return {form_, data, rows_, cols_, 0, bits_ == ActivationBits::sixteen};
+    return {form_, data, rows_, cols_, 0, has_low()};
   }
   // Gives an arrangement up that was meant for another target than `form`.
   void keep_arrangement_of(TargetId form) {
-    if (!(form_ == form)) parts_.arranged_bytes = 0;
+    if (has_arrangement() && !(form_ == form)) parts_.arranged_bytes = 0;
   }
 
+  // Of mixed activations. Each row is marked, by any thread; then collect_wide() makes room for the wide ones, in order, in a
+  // buffer of their own, with an arrangement for no other target than `form`. Or take_wide() does so for the rows that are wide
+  // elsewhere. view() names them from then on.
+  void mark_row(std::size_t m, bool is_wide);
+  void collect_wide(TargetId form);
+  void take_wide(const WideRows& like, TargetId form);
+  ActivationBuffer& wide();
+  WideRows wide_rows() const;
+
  private:
+  struct Wide;
+
+  void forget_wide();
+  void make_room_for_wide(TargetId form);
+  bool has_low() const { return bits_ == ActivationBits::sixteen; }
+  bool resize_wide(std::size_t rows, std::size_t cols);
+
   // Where everything is in one array (which has large pages, as many small ones would not), each part on a cache line of its own.
   struct Parts {
     Parts() = default;
-    Parts(std::size_t rows, std::size_t cols, ActivationBits bits, std::size_t bytes_of_arranged)
+    Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, std::size_t bytes_of_arranged)
         : arranged_bytes(bytes_of_arranged) {
       const std::size_t planes = bits == ActivationBits::sixteen ? 2 : 1, blocks = rows * (cols / activation_block);
       values = add<std::int8_t>(rows * cols);
@@ -84,10 +126,11 @@ class ActivationBuffer {
       sums = add<std::int32_t>(2 * blocks);
       scaled_sums = add<float>(blocks);
       rounded_sums = add<RoundedSums>(rows * (cols / sums_block));
+      factors = add<float>(has_factors ? rows : 0);
       arranged = add<std::byte>(arranged_bytes);
     }
 
-    std::size_t values = 0, low = 0, scales = 0, sums = 0, scaled_sums = 0, rounded_sums = 0;
+    std::size_t values = 0, low = 0, scales = 0, sums = 0, scaled_sums = 0, rounded_sums = 0, factors = 0;
     std::size_t arranged = 0, arranged_bytes = 0;
     std::size_t bytes = 0;
 
@@ -109,13 +152,73 @@ class ActivationBuffer {
     return reinterpret_cast<const T*>(memory_.data() + offset);
   }
 
-  ActivationBits bits_;
+  ActivationBits wanted_bits_, bits_;
+  bool has_factors_ = false, scales_are_powers_ = true;
   AlignedBuffer<std::byte> memory_;
   Parts parts_;
   TargetId form_;
   std::size_t rows_ = 0;
   std::size_t cols_ = 0;
+  std::unique_ptr<Wide> wide_;  // null unless mixed
 };
+
+// There is room for all rows, so that collecting cannot fail. Memory that nobody writes to costs nothing.
+struct ActivationBuffer::Wide {
+  ActivationBuffer buffer{ActivationBits::sixteen};
+  ActivationQ8 view;
+  AlignedBuffer<std::uint8_t> is_wide;  // of every row
+  AlignedBuffer<std::uint32_t> numbers;
+  std::size_t count = 0;
+};
+
+inline ActivationBuffer::ActivationBuffer(ActivationBuffer&&) noexcept = default;
+inline ActivationBuffer& ActivationBuffer::operator=(ActivationBuffer&&) noexcept = default;
+inline ActivationBuffer::~ActivationBuffer() = default;
+
+inline bool ActivationBuffer::resize_wide(std::size_t rows, std::size_t cols) {
+  if (rows > std::numeric_limits<std::uint32_t>::max()) return false;
+  if (wide_ == nullptr) wide_.reset(new (std::nothrow) Wide);
+  if (wide_ == nullptr || !wide_->is_wide.resize(rows) || !wide_->numbers.resize(rows)) return false;
+  return wide_->buffer.resize(rows, cols);
+}
+
+inline void ActivationBuffer::forget_wide() {
+  if (wide_ != nullptr) wide_->count = 0;
+}
+
+inline void ActivationBuffer::mark_row(std::size_t m, bool is_wide) { wide_->is_wide[m] = is_wide ? 1 : 0; }
+
+inline void ActivationBuffer::collect_wide(TargetId form) {
+  Wide& w = *wide_;
+  w.count = 0;
+  for (std::size_t m = 0; m < rows_; ++m) {
+    if (w.is_wide[m] != 0) w.numbers[w.count++] = static_cast<std::uint32_t>(m);
+  }
+  make_room_for_wide(form);
+}
+
+inline void ActivationBuffer::take_wide(const WideRows& like, TargetId form) {
+  wide_->count = 0;
+  for (std::size_t i = 0; i < like.count() && like.row(i) < rows_; ++i) {
+    wide_->numbers[wide_->count++] = static_cast<std::uint32_t>(like.row(i));
+  }
+  make_room_for_wide(form);
+}
+
+inline void ActivationBuffer::make_room_for_wide(TargetId form) {
+  Wide& w = *wide_;
+  if (w.count == 0) return;
+  (void)w.buffer.resize(w.count, cols_);  // less than there is room for
+  w.buffer.keep_arrangement_of(form);
+  w.view = w.buffer.view();
+}
+
+inline ActivationBuffer& ActivationBuffer::wide() { return wide_->buffer; }
+
+inline WideRows ActivationBuffer::wide_rows() const {
+  if (wide_ == nullptr || wide_->count == 0) return {};
+  return {wide_->numbers.data(), &wide_->view, 0, wide_->count, 0};
+}
 
 }}  // namespace stilla
 

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Causal grouped-query attention (Ainslie et al., 2023) over a KvCache:
+// Causal grouped-query attention (Ainslie et al., 2023) over a KvCache, or over a KvView of the caller's memory:
 //
 //     out[m, h] = sum over j <= position(m) of softmax_j(query[m, h] . key[j, g] / sqrt(D)) * value[j, g]
 //
-// with g = h / (H / G): neighbouring query heads share a KV head. D is a multiple of 4 up to 256. Row m of the queries is at position
-// first_position + m, so prefill is M rows and decode is one. The reduction order is fixed by include/stilla/contract/attention.hpp.
+// with g = h / (H / G): neighbouring query heads share a KV head. D is a multiple of 4 up to 256. Row m of the queries is at
+// position first_position + m, so prefill is M rows and decode is one. AttentionOptions are for other scales, windows, soft
+// caps and text that is seen from both sides. The reduction order is fixed by include/stilla/contract/attention.hpp.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 
+#include <stilla/base/check.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/contract/attention.hpp>
@@ -43,14 +45,6 @@ constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_h
   return rows * n_heads * ((positions + kv_chunk - 1) / kv_chunk) * (padded_head_dim(head_dim) + 2);
 }
 
-// out and queries: M x (n_heads * D); n_heads a multiple of the cache's heads. Positions 0 .. first_position + M - 1 of
-// `layer` are stored in the cache. scratch: attention_scratch_floats(M, n_heads, D, first_position + M) floats, or null:
-// then each row is one thread's work. Results are the same either way. bias: for caches whose type leaves out the key
-// bias, the layer's; its tables have been reserved for all positions. Other caches hold it and take no notice.
-STILLA_KERNEL_LINKAGE void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer,
-                                     std::size_t first_position, std::size_t n_heads, float* scratch = nullptr,
-                                     Parallel parallel = {}, const KeyBias& bias = {});
-#if STILLA_COMPILE_KERNELS
 namespace detail {
 
 // Query heads of one KV head, of neighbouring rows: what shares a pass over keys and values. Query r * heads + h is head
@@ -65,14 +59,18 @@ struct QueryTeam {
   std::size_t size() const { return rows * heads; }
 };
 
-// How the queries are divided into teams.
+// How the queries are divided into teams. Head counts that attention_check refuses make none. one_row: rows that see other
+// beginnings do not share a pass.
 class QueryTeams {
  public:
-  QueryTeams(std::size_t rows, std::size_t n_heads, std::size_t n_kv_heads)
-      : rows_(rows), n_kv_heads_(n_kv_heads), group_(n_heads / n_kv_heads) {
+  QueryTeams(std::size_t rows, std::size_t n_heads, std::size_t n_kv_heads, bool one_row) {
+    if (n_kv_heads == 0 || n_heads < n_kv_heads) return;
+    rows_ = rows;
+    n_kv_heads_ = n_kv_heads;
+    group_ = n_heads / n_kv_heads;
     parts_ = (group_ + attention_queries_at_once - 1) / attention_queries_at_once;
     heads_ = (group_ + parts_ - 1) / parts_;
-    rows_together_ = attention_queries_at_once / heads_;
+    rows_together_ = one_row ? 1 : attention_queries_at_once / heads_;
   }
 
   std::size_t count() const { return (rows_ + rows_together_ - 1) / rows_together_ * n_kv_heads_ * parts_; }
@@ -88,18 +86,148 @@ class QueryTeams {
   }
 
  private:
-  std::size_t rows_, n_kv_heads_, group_;
-  std::size_t parts_;          // of a group with more heads than one pass takes
-  std::size_t heads_;          // in a part
-  std::size_t rows_together_;
+  std::size_t rows_ = 0, n_kv_heads_ = 1, group_ = 1;
+  std::size_t parts_ = 1;          // of a group with more heads than one pass takes
+  std::size_t heads_ = 1;          // in a part
+  std::size_t rows_together_ = 1;
 };
+
+// What the tasks of an attention are.
+struct AttentionPlan {
+  AttentionPlan(std::size_t rows, std::size_t n_heads, std::size_t n_kv_heads, std::size_t positions, bool has_scratch, bool one_row)
+      : teams(rows, n_heads, n_kv_heads, one_row), tasks(teams.count()) {
+    if (!has_scratch || rows > attention_split_rows) return;
+    // Few rows: a task is a team and a few neighbouring chunks; then each head's chunks are merged in order.
+    is_split = true;
+    chunks = (positions + kv_chunk - 1) / kv_chunk;
+    together = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, attention_most_chunks);
+    groups = (chunks + together - 1) / together;
+    tasks *= groups;
+    groups_of_heads = (n_heads + attention_merged_heads - 1) / attention_merged_heads;
+    merge_tasks = rows * groups_of_heads;
+  }
+
+  QueryTeams teams;
+  std::size_t tasks;
+  bool is_split = false;
+  std::size_t chunks = 0, together = 1, groups = 1;  // chunks of a row; those of a task; tasks of a team
+  std::size_t groups_of_heads = 1, merge_tasks = 0;
+};
+
+}  // namespace detail
+
+// What other models want of attention.
+struct AttentionOptions {
+  float scale = 0.0f;      // of query . key; 0: 1 / sqrt(D)
+  bool causal = true;      // false: every row sees positions 0 .. first_position + M - 1
+  std::size_t window = 0;  // not 0: a row sees so many positions at most, its own the last, and chunks before are not read. Rows of
+                           // a prompt then take a pass each. For causal attention
+  float soft_cap = 0.0f;   // not 0: a score s is soft_cap * tanh(s / soft_cap), which costs about as much as the score
+};
+
+struct AttentionJob;
+
+namespace detail {
+
+struct AttentionFunctions {
+  void (*run)(const AttentionJob& job, std::size_t task) = nullptr;
+  void (*merge)(const AttentionJob& job, std::size_t task) = nullptr;
+};
+// The attention of a target over a cache of this type.
+STILLA_KERNEL_LINKAGE AttentionFunctions attention_functions(TargetId target, KvType type);
+
+}  // namespace detail
+
+// out and queries: M x (n_heads * D); n_heads a multiple of the cache's heads. Positions 0 .. first_position + M - 1 of
+// `layer` are stored in the cache. scratch: attention_scratch_floats(M, n_heads, D, first_position + M) floats, or null:
+// then each row is one thread's work. Results are the same either way. bias: for caches whose type leaves out the key
+// bias, the layer's; its tables have been reserved for all positions. Other caches hold it and take no notice.
+//
+// As tasks (base/parallel.hpp) it is one round of tasks, and with scratch a second one, which merges:
+//
+//   const stilla::AttentionJob job{out, queries, cache.view(), layer, first_position, n_heads, scratch};
+//   for (std::size_t task = ith, tasks = stilla::attention_tasks(job); task < tasks; task += nth) stilla::attention_run(job, task);
+//   barrier();
+//   for (std::size_t task = ith, tasks = stilla::attention_merge_tasks(job); task < tasks; task += nth) stilla::attention_merge_run(job, task);
+struct AttentionJob {
+  Matrix out;
+  ConstMatrix queries;
+  KvView cache;  // a KvCache's, or over memory of the caller's
+  std::size_t layer = 0;
+  std::size_t first_position = 0;
+  std::size_t n_heads = 0;
+  float* scratch = nullptr;
+  KeyBias bias = {};
+  AttentionOptions options = {};
+  detail::AttentionFunctions functions = detail::attention_functions(active_target(), cache.shape.type);
+  detail::AttentionPlan plan{queries.rows,       n_heads, cache.shape.heads, first_position + queries.rows,
+                             scratch != nullptr, options.window != 0};
+
+  // Row m sees the positions [begin(m), end(m)).
+  std::size_t end(std::size_t m) const { return first_position + (options.causal ? m + 1 : queries.rows); }
+  std::size_t begin(std::size_t m) const { return options.window == 0 || options.window > end(m) ? 0 : end(m) - options.window; }
+};
+
+// Always: heads, layer, shapes, positions that there is room for (base/check.hpp). With STILLA_CHECK: the addresses of the
+// chunks, that `out` lies apart from the queries.
+inline Status attention_check(const AttentionJob& job) {
+  constexpr const char* op = "attention";
+  const KvShape& shape = job.cache.shape;
+  const std::size_t M = job.queries.rows, positions = job.first_position + M, cols = job.n_heads * shape.head_dim;
+  if (shape.heads == 0 || job.n_heads == 0 || job.n_heads % shape.heads != 0) {
+    return detail::bad_argument(concat(op, ": ", job.n_heads, " heads, expected a multiple of the ", shape.heads, " of the cache"));
+  }
+  if (job.layer >= shape.layers) return detail::bad_argument(concat(op, ": layer ", job.layer, " of a cache of ", shape.layers));
+  if (Status s = detail::check_shape(op, "queries", job.queries, M, cols); !s) return s;
+  if (Status s = detail::check_shape(op, "out", job.out, M, cols); !s) return s;
+  if (positions > job.cache.reserved()) {
+    return detail::bad_argument(concat(op, ": ", positions, " positions, the cache has room for ", job.cache.reserved()));
+  }
+  if (!(std::isfinite(job.options.scale) && job.options.soft_cap >= 0.0f && std::isfinite(job.options.soft_cap))) {
+    return detail::bad_argument(concat(op, ": scale ", job.options.scale, ", soft cap ", job.options.soft_cap,
+                                       ": expected numbers, the cap not below 0"));
+  }
+  if (job.options.window != 0 && !job.options.causal) return detail::bad_argument(concat(op, ": a window is for causal attention"));
+  if (job.bias && leaves_out_key_bias(shape.type) &&
+      (job.bias.tables == nullptr || job.bias.tables->head_dim() != shape.head_dim || job.bias.tables->positions() < positions)) {
+    return detail::bad_argument(concat(op, ": key bias without tables for ", positions, " positions of heads of ", shape.head_dim));
+  }
+  if (!checks_everything()) return success();
+  if (Status s = job.cache.check(); !s) return s;
+  return detail::check_apart(op, "out", job.out, "queries", job.queries);
+}
+inline std::size_t attention_tasks(const AttentionJob& job) { return attention_check(job) ? job.plan.tasks : 0; }
+inline void attention_run(const AttentionJob& job, std::size_t task) { job.functions.run(job, task); }
+inline std::size_t attention_merge_tasks(const AttentionJob& job) { return attention_check(job) ? job.plan.merge_tasks : 0; }
+inline void attention_merge_run(const AttentionJob& job, std::size_t task) { job.functions.merge(job, task); }
+
+inline Status attention(Matrix out, ConstMatrix queries, const KvView& cache, std::size_t layer, std::size_t first_position,
+                        std::size_t n_heads, float* scratch = nullptr, Parallel parallel = {}, const KeyBias& bias = {},
+                        const AttentionOptions& options = {}) {
+  const AttentionJob job{out, queries, cache, layer, first_position, n_heads, scratch, bias, options};
+  if (Status s = attention_check(job); !s) return s;
+  parallel(job.plan.tasks, [&](std::size_t task) { attention_run(job, task); });
+  parallel(job.plan.merge_tasks, [&](std::size_t task) { attention_merge_run(job, task); });
+  return success();
+}
+inline Status attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer, std::size_t first_position,
+                        std::size_t n_heads, float* scratch = nullptr, Parallel parallel = {}, const KeyBias& bias = {},
+                        const AttentionOptions& options = {}) {
+  return attention(out, queries, cache.view(), layer, first_position, n_heads, scratch, parallel, bias, options);
+}
+
+#if STILLA_COMPILE_KERNELS
+namespace detail {
 
 // A team's queries as the kernels want them: heads of D values are padded to D_.
 template <class Target, class E>
 class TeamQueries {
  public:
-  TeamQueries(const QueryTeam& team, ConstMatrix queries, std::size_t D, const KeyBias& bias) : D_(padded_head_dim(D)) {
-    const float scale = 1.0f / std::sqrt(static_cast<float>(D));
+  TeamQueries(const QueryTeam& team, const AttentionJob& job) : D_(job.cache.shape.padded_dim()) {
+    const ConstMatrix& queries = job.queries;
+    const KeyBias& bias = job.bias;
+    const std::size_t D = job.cache.shape.head_dim;
+    const float scale = job.options.scale != 0.0f ? job.options.scale : 1.0f / std::sqrt(static_cast<float>(D));
     if constexpr (IntegerKv<E>) {
       if (bias) {
         tables_ = bias.tables;
@@ -165,15 +293,17 @@ struct TeamResults {
 // A team to one chunk. Rows that see the whole chunk go together, others
 // one by one. Returns the first query that sees anything of it.
 template <class Target, class E>
-std::size_t attend_chunk(const TeamQueries<Target, E>& queries, const QueryTeam& team, const KvCache& cache, std::size_t layer,
-                         std::size_t chunk, std::size_t first_position, TeamResults& results) {
-  const std::size_t D = cache.shape().padded_dim();
+std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& queries, const QueryTeam& team, std::size_t chunk,
+                         TeamResults& results) {
+  const std::size_t D = job.cache.shape.padded_dim(), begin = job.begin(team.first_row);  // the same for all: a window has one row
   const auto run = [&](std::size_t first, std::size_t count, std::size_t seen) {
     AttentionChunkArgs<E> args = queries.args(chunk, first, count);
-    args.chunk = cache.head_chunk(layer, chunk, team.kv_head);
-    const bool is_last = first_position + team.first_row + team.rows <= (chunk + 1) * kv_chunk;
-    args.next = is_last ? args.chunk : cache.head_chunk(layer, chunk + 1, team.kv_head);
+    args.chunk = job.cache.head_chunk(job.layer, chunk, team.kv_head);
+    const bool is_last = job.end(team.first_row + team.rows - 1) <= (chunk + 1) * kv_chunk;
+    args.next = is_last ? args.chunk : job.cache.head_chunk(job.layer, chunk + 1, team.kv_head);
     args.count = seen;
+    args.begin = begin > chunk * kv_chunk ? begin - chunk * kv_chunk : 0;
+    args.soft_cap = job.options.soft_cap;
     args.max = results.max + first;
     args.sum = results.sum + first;
     args.out = results.out + first * D;
@@ -181,7 +311,7 @@ std::size_t attend_chunk(const TeamQueries<Target, E>& queries, const QueryTeam&
   };
   std::size_t first_seeing = team.size();
   for (std::size_t r = 0; r < team.rows; ++r) {
-    const std::size_t visible = first_position + team.first_row + r + 1;
+    const std::size_t visible = job.end(team.first_row + r);
     if (visible <= chunk * kv_chunk) continue;
     const std::size_t seen = std::min(visible - chunk * kv_chunk, kv_chunk);
     first_seeing = std::min(first_seeing, r * team.heads);
@@ -202,85 +332,93 @@ void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t si
   std::copy(out, out + size, to);
 }
 
+// Many rows: a task walks all chunks of its team.
 template <class Target, class E>
-void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer, std::size_t first_position,
-               std::size_t n_heads, float* scratch, const KeyBias& bias, Parallel parallel) {
-  const std::size_t size = cache.shape().head_dim, D = cache.shape().padded_dim();
-  const std::size_t rows = queries.rows;
-  const QueryTeams teams(rows, n_heads, cache.shape().heads);
-
-  if (scratch == nullptr || rows > attention_split_rows) {
-    // Many rows: a task walks all chunks of its team.
-    parallel(teams.count(), [&](std::size_t task) {
-      const QueryTeam team = teams[task];
-      const TeamQueries<Target, E> team_queries(team, queries, size, bias);
-      TeamResults total, part;
-      const std::size_t visible = first_position + team.first_row + team.rows;
-      attend_chunk<Target, E>(team_queries, team, cache, layer, 0, first_position, total);
-      for (std::size_t c = 1; c * kv_chunk < visible; ++c) {
-        const std::size_t first = attend_chunk<Target, E>(team_queries, team, cache, layer, c, first_position, part);
-        if (first < team.size()) AttentionMerge<Target>::merge(total.from(first, D), part.from(first, D), team.size() - first, D);
-      }
-      for (std::size_t i = 0; i < team.size(); ++i) {
-        float* to = out.row(team.first_row + i / team.heads) + (team.first_head + i % team.heads) * size;
-        finish_head<Target, E>(to, total.out + i * D, total.sum[i], D, size);
-      }
-    });
-    return;
+void attend_team(const AttentionJob& job, std::size_t task) {
+  const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();
+  const QueryTeam team = job.plan.teams[task];
+  const TeamQueries<Target, E> team_queries(team, job);
+  TeamResults total, part;
+  const std::size_t visible = job.end(team.first_row + team.rows - 1), first_chunk = job.begin(team.first_row) / kv_chunk;
+  attend_chunk<Target, E>(job, team_queries, team, first_chunk, total);
+  for (std::size_t c = first_chunk + 1; c * kv_chunk < visible; ++c) {
+    const std::size_t first = attend_chunk<Target, E>(job, team_queries, team, c, part);
+    if (first < team.size()) AttentionMerge<Target>::merge(total.from(first, D), part.from(first, D), team.size() - first, D);
   }
+  for (std::size_t i = 0; i < team.size(); ++i) {
+    float* to = job.out.row(team.first_row + i / team.heads) + (team.first_head + i % team.heads) * size;
+    finish_head<Target, E>(to, total.out + i * D, total.sum[i], D, size);
+  }
+}
 
-  // Few rows: a task is a team and a few neighbouring chunks; then each head's chunks are merged in order.
-  const std::size_t chunks = (first_position + rows + kv_chunk - 1) / kv_chunk;
-  const std::size_t together = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, attention_most_chunks);
-  const std::size_t groups = (chunks + together - 1) / together;
-  float* const maxes = scratch;                           // [rows][chunks][H]
-  float* const sums = maxes + rows * n_heads * chunks;    // [rows][chunks][H]
-  float* const parts = sums + rows * n_heads * chunks;    // [rows][chunks][H][D]
-  const auto part_of = [=](std::size_t row, std::size_t chunk, std::size_t head) {
-    const std::size_t at = (row * chunks + chunk) * n_heads + head;
-    return AttentionParts{maxes + at, sums + at, parts + at * D};
-  };
-  parallel(teams.count() * groups, [&](std::size_t task) {
-    const QueryTeam team = teams[task / groups];
-    const TeamQueries<Target, E> team_queries(team, queries, size, bias);
-    TeamResults part;
-    const std::size_t first_chunk = task % groups * together;
-    for (std::size_t c = first_chunk; c < std::min(first_chunk + together, chunks); ++c) {
-      const std::size_t first = attend_chunk<Target, E>(team_queries, team, cache, layer, c, first_position, part);
-      for (std::size_t i = first; i < team.size(); i += team.heads) {
-        const AttentionParts from = part.from(i, D), to = part_of(team.first_row + i / team.heads, c, team.first_head);
-        std::copy(from.max, from.max + team.heads, to.max);
-        std::copy(from.sum, from.sum + team.heads, to.sum);
-        std::copy(from.out, from.out + team.heads * D, to.out);
-      }
+// Partial results of one row and chunk, from one head on, in the scratch.
+inline AttentionParts scratch_part(const AttentionJob& job, std::size_t row, std::size_t chunk, std::size_t head) {
+  const std::size_t all = job.queries.rows * job.n_heads * job.plan.chunks, D = job.cache.shape.padded_dim();
+  const std::size_t at = (row * job.plan.chunks + chunk) * job.n_heads + head;
+  float* const maxes = job.scratch;    // [rows][chunks][H]
+  float* const sums = maxes + all;     // [rows][chunks][H]
+  float* const parts = sums + all;     // [rows][chunks][H][D]
+  return {maxes + at, sums + at, parts + at * D};
+}
+
+// Few rows: a team and a few neighbouring chunks.
+template <class Target, class E>
+void attend_few_chunks(const AttentionJob& job, std::size_t task) {
+  const AttentionPlan& plan = job.plan;
+  const std::size_t D = job.cache.shape.padded_dim();
+  const QueryTeam team = plan.teams[task / plan.groups];
+  const std::size_t first_chunk = task % plan.groups * plan.together, end = std::min(first_chunk + plan.together, plan.chunks);
+  const std::size_t seen_from = job.begin(team.first_row) / kv_chunk;
+  if (end <= seen_from) return;
+  const TeamQueries<Target, E> team_queries(team, job);
+  TeamResults part;
+  for (std::size_t c = std::max(first_chunk, seen_from); c < end; ++c) {
+    const std::size_t first = attend_chunk<Target, E>(job, team_queries, team, c, part);
+    for (std::size_t i = first; i < team.size(); i += team.heads) {
+      const AttentionParts from = part.from(i, D), to = scratch_part(job, team.first_row + i / team.heads, c, team.first_head);
+      std::copy(from.max, from.max + team.heads, to.max);
+      std::copy(from.sum, from.sum + team.heads, to.sum);
+      std::copy(from.out, from.out + team.heads * D, to.out);
     }
+  }
+}
+
+template <class Target, class E>
+void attend(const AttentionJob& job, std::size_t task) {
+  if (job.plan.is_split) {
+    attend_few_chunks<Target, E>(job, task);
+  } else {
+    attend_team<Target, E>(job, task);
+  }
+}
+
+// The chunks of some heads of a row, in order.
+template <class Target, class E>
+void merge_heads(const AttentionJob& job, std::size_t task) {
+  const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();
+  const std::size_t row = task / job.plan.groups_of_heads, first = task % job.plan.groups_of_heads * attention_merged_heads;
+  const std::size_t n = std::min(attention_merged_heads, job.n_heads - first);
+  const std::size_t first_chunk = job.begin(row) / kv_chunk;
+  const AttentionParts total = scratch_part(job, row, first_chunk, first);
+  for (std::size_t c = first_chunk + 1; c * kv_chunk < job.end(row); ++c) {
+    AttentionMerge<Target>::merge(total, scratch_part(job, row, c, first), n, D);
+  }
+  for (std::size_t h = 0; h < n; ++h) {
+    finish_head<Target, E>(job.out.row(row) + (first + h) * size, total.out + h * D, total.sum[h], D, size);
+  }
+}
+
+STILLA_KERNEL_LINKAGE AttentionFunctions attention_functions(TargetId target, KvType type) {
+  AttentionFunctions functions;
+  with_target(target, [&](auto target_tag) {
+    with_kv_type(type, [&](auto element) {
+      functions = {attend<decltype(target_tag), decltype(element)>, merge_heads<decltype(target_tag), decltype(element)>};
+    });
   });
-  const std::size_t groups_of_heads = (n_heads + attention_merged_heads - 1) / attention_merged_heads;
-  parallel(rows * groups_of_heads, [&](std::size_t task) {
-    const std::size_t row = task / groups_of_heads, first = task % groups_of_heads * attention_merged_heads;
-    const std::size_t n = std::min(attention_merged_heads, n_heads - first);
-    const AttentionParts total = part_of(row, 0, first);
-    for (std::size_t c = 1; c * kv_chunk < first_position + row + 1; ++c) {
-      AttentionMerge<Target>::merge(total, part_of(row, c, first), n, D);
-    }
-    for (std::size_t h = 0; h < n; ++h) {
-      finish_head<Target, E>(out.row(row) + (first + h) * size, total.out + h * D, total.sum[h], D, size);
-    }
-  });
+  return functions;
 }
 
 }  // namespace detail
-
-STILLA_KERNEL_LINKAGE void attention(Matrix out, ConstMatrix queries, const KvCache& cache, std::size_t layer,
-                                     std::size_t first_position, std::size_t n_heads, float* scratch, Parallel parallel,
-                                     const KeyBias& bias) {
-  with_target(active_target(), [&](auto target) {
-    with_kv_type(cache.shape().type, [&](auto element) {
-      detail::attention<decltype(target), decltype(element)>(out, queries, cache, layer, first_position, n_heads, scratch,
-                                                             bias, parallel);
-    });
-  });
-}
 #endif
 
 }}  // namespace stilla

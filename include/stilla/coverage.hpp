@@ -23,6 +23,7 @@
 #include <stilla/all_targets/attention.hpp>
 #include <stilla/all_targets/elementwise.hpp>
 #include <stilla/all_targets/matmul.hpp>
+#include <stilla/all_targets/pack.hpp>
 #endif
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -50,6 +51,7 @@ void for_each_kernel(F&& f) {
     using Format = decltype(format);
     f(MatmulPanels<Target, PanelFormat<Format>>{}, "matmul", Format::name);
   });
+  for_each_type(Formats{}, [&](auto format) { f(PackPanel<Target, decltype(format)>{}, "pack", decltype(format)::name); });
   f(QuantiseQ8<Target>{}, "quantise activations", "");
   f(RmsNorm<Target>{}, "rms_norm", "");
   f(Rope<Target>{}, "rope", "");

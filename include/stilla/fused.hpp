@@ -17,6 +17,7 @@
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/matmul.hpp>
+#include <stilla/norm.hpp>
 #include <stilla/quantise.hpp>
 #include <stilla/row_kernels.hpp>
 
@@ -24,19 +25,37 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
+namespace detail {
+
+// A buffer that was not resized to x's shape would be written past its end.
+inline Status check_room(std::string_view op, const ActivationBuffer* rounded, const Matrix& x) {
+  if (rounded == nullptr || (rounded->rows() == x.rows && rounded->cols() == x.cols && x.cols % activation_block == 0)) return success();
+  return bad_argument(concat(op, ": room for ", rounded->rows(), " x ", rounded->cols(), " rounded activations, expected ", shape_of(x),
+                             " in blocks of ", activation_block));
+}
+
+}  // namespace detail
+
 // x += residual (add_inplace; skipped when residual is null), h = rms_norm(x), rounded = h rounded (quantise; skipped when
 // null). residual may be h. Row by row; `rounded` has been resized to h's shape.
-inline void add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const float* weight, float epsilon,
-                              ActivationBuffer* rounded, Parallel parallel = {}) {
+inline Status add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const float* weight, float epsilon,
+                                ActivationBuffer* rounded, Parallel parallel = {}) {
+  if (Status s = rms_norm_check({h, x, weight, epsilon}); !s) return s;
+  if (residual != nullptr) {
+    if (Status s = detail::check_shape("add_norm_quantise", "residual", *residual, x.rows, x.cols); !s) return s;
+  }
+  if (Status s = detail::check_room("add_norm_quantise", rounded, h); !s) return s;
   const TargetId target = active_target();
   const auto rms_norm_row = detail::row_kernel<RmsNorm>(target);
   std::optional<detail::Quantiser> quantiser;
   if (rounded != nullptr) quantiser.emplace(*rounded, target);
   parallel(x.rows, [&](std::size_t m) {
-    if (residual != nullptr) add_inplace(x.rows_from(m, 1), residual->rows_from(m, 1));
+    if (residual != nullptr) add_run({x, *residual}, m);
     rms_norm_row(h.row(m), x.row(m), weight, epsilon, x.cols);
     if (quantiser) quantiser->row(m, h.row(m));
   });
+  if (quantiser) quantiser->wide_rows(parallel, [&](std::size_t m) { return h.row(m); });
+  return success();
 }
 
 namespace detail {
@@ -67,14 +86,21 @@ class TaskPieces {
 // rounded = quantise(silu(x * gate.w^T + gate.bias) * (x * up.w^T + up.bias)): two matmuls, silu_mul and quantise. Without
 // `rounded` gate.y is the product. Otherwise it is scratch, as up.y is in any case: the product of many tokens is never in
 // memory as floats, but rounded piece by piece. Both weights have the same shape; with `rounded`, resized to gate.y's shape,
-// their rows are a multiple of 32.
-inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, const MatmulInput& input,
-                         ActivationBuffer* rounded, Parallel parallel = {}) {
+// their rows are a multiple of 32. If it is mixed, those rows are wide whose input is (quantise_like; contract/wide_row.hpp). What
+// matmul and silu_mul refuse is refused, with all as it was.
+inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, const MatmulInput& input,
+                           ActivationBuffer* rounded, Parallel parallel = {}) {
+  constexpr const char* op = "gated_matmul";
   const detail::PanelJob gate_job = detail::panel_job(gate, input), up_job = detail::panel_job(up, input);
-  if (gate_job.run == nullptr || up_job.run == nullptr) return;  // unknown formats
+  if (Status s = detail::check_product(op, gate_job); !s) return s;
+  if (Status s = detail::check_product(op, up_job); !s) return s;
+  if (gate.w.rows != up.w.rows || gate.y.rows != up.y.rows) {
+    return detail::bad_argument(concat(op, ": gate has ", gate.w.rows, " rows, up ", up.w.rows));
+  }
+  if (Status s = detail::check_room(op, rounded, gate.y); !s) return s;
   // The same panels of both in one task; an even number of panels is whole blocks of activations.
   const std::size_t M = gate.y.rows, tokens = std::min(gate_job.tokens, up_job.tokens);
-  if (tokens == 0) return;
+  if (tokens == 0) return success();
   const std::size_t step = std::min(gate_job.step, up_job.step);
   const std::size_t width = step * panel_rows, steps = (gate.w.panels() + step - 1) / step;
   const std::size_t parts = (M + tokens - 1) / tokens, tasks = steps * parts;
@@ -88,7 +114,10 @@ inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, con
   const TargetId target = active_target();
   const auto silu_mul_row = detail::row_kernel<SiluMul>(target);
   std::optional<detail::Quantiser> quantiser;
-  if (rounded != nullptr) quantiser.emplace(*rounded, target);
+  if (rounded != nullptr) {
+    quantiser.emplace(*rounded, target);
+    quantiser->take_wide(input.rounded.wide);
+  }
   parallel(tasks, [&](std::size_t task) {
     const std::size_t number = task % steps, first = number * step, begin = first * panel_rows;
     const std::size_t count = std::min(width, gate.w.rows - begin);
@@ -109,13 +138,13 @@ inline void gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, con
     }
     if (takes_piece) pieces.give_back(number0 + piece);
   });
-  if (rounded == nullptr) return;
+  if (rounded == nullptr) return success();
   // The sums of 256 columns together, of which a task may have a part only.
-  if (M < 16) {  // sooner done than handed out
-    for (std::size_t m = 0; m < M; ++m) quantiser->finish_row(m);
-  } else {
-    parallel(M, [&](std::size_t m) { quantiser->finish_row(m); });
-  }
+  const std::size_t rows_at_once = M < 16 ? M : 1;  // few are sooner done than handed out
+  parallel(M / rows_at_once, [&](std::size_t task) {
+    for (std::size_t m = task * rows_at_once; m < (task + 1) * rows_at_once; ++m) quantiser->finish_row(m);
+  });
+  return success();
 }
 
 }}  // namespace stilla

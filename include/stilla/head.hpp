@@ -20,11 +20,15 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <memory>
 #include <mutex>
+#include <new>
 #include <span>
 
 #include <stilla/base/aligned.hpp>
+#include <stilla/base/check.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/layout/pack.hpp>
@@ -34,37 +38,6 @@
 #include <stilla/base/push_macros-inl.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
-
-// Memory for the candidates of some rows, reused from call to call.
-class TopLogits {
- public:
-  std::size_t rows() const { return rows_; }
-
-  // By id. The request's best of its other ids, fewer if there are not so many numbers, and its `also` but for NaN.
-  std::span<const Candidate> row(std::size_t m) const { return {items_.data() + m * stride_, counts_[m]}; }
-
-  // Room for `rows` rows; false when memory is short.
-  [[nodiscard]] bool resize(std::size_t rows, const LogitRequest& request) {
-    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-    const std::size_t stride = request.best + std::min(request.also.size(), most - request.best);
-    if (stride != 0 && rows > most / stride) return false;
-    if (!items_.resize(rows * stride) || !counts_.resize(rows)) return false;
-    rows_ = rows;
-    stride_ = stride;
-    return true;
-  }
-
- private:
-  friend bool top_logits(TopLogits& out, PackedView w, const MatmulInput& input, const LogitRequest& request,
-                         const float* bias, Parallel parallel);
-
-  Candidate* room(std::size_t m) { return items_.data() + m * stride_; }
-
-  AlignedBuffer<Candidate> items_;  // of each row: the best, then the others asked for
-  AlignedBuffer<std::size_t> counts_;
-  std::size_t rows_ = 0;
-  std::size_t stride_ = 0;
-};
 
 namespace detail {
 
@@ -105,61 +78,139 @@ class SharedBest {
 
 }  // namespace detail
 
-// input: as for matmul. bias: w.rows floats or null. Weights of an unknown format have no logits. False, and nothing done, when
-// memory is short, which `out` never is if it was resized for as many rows and this request.
-[[nodiscard]] inline bool top_logits(TopLogits& out, PackedView w, const MatmulInput& input, const LogitRequest& request,
-                                     const float* bias = nullptr, Parallel parallel = {}) {
-  constexpr std::size_t most_rows = 32;       // at a time: more take another pass over the weights
-  constexpr std::size_t block_floats = 2048;  // 4 panels of so many rows, as kernels for many tokens take them
-  static_assert(most_rows * 4 * panel_rows <= block_floats);
+// Memory for the candidates of some rows, reused from call to call.
+class TopLogits {
+ public:
+  std::size_t rows() const { return rows_; }
 
-  const std::size_t M = takes_float_activations(w.format) ? input.x.rows : input.rounded.rows;
-  if (!out.resize(M, request)) return false;
-  if (request.vocabulary != 0) w.rows = std::min(w.rows, request.vocabulary);
-  std::span<const std::uint32_t> also = request.also;
-  also = also.first(static_cast<std::size_t>(std::lower_bound(also.begin(), also.end(), w.rows) - also.begin()));
+  // By id. The request's best of its other ids, fewer if there are not so many numbers, and its `also` but for NaN.
+  std::span<const Candidate> row(std::size_t m) const { return {items_.data() + m * stride_, counts_[m]}; }
 
-  for (std::size_t m0 = 0; m0 < M; m0 += most_rows) {
-    const std::size_t rows = std::min(M - m0, most_rows);
-    const MatmulInput part{input.x.rows == 0 ? input.x : input.x.rows_from(m0, rows),
-                           input.rounded.rows == 0 ? input.rounded : input.rounded.rows_from(m0, rows)};
-    const detail::PanelJob job = detail::panel_job({{}, w, bias}, part);
-    const std::size_t step = std::min(job.step, block_floats / (rows * panel_rows) / 4 * 4);
-    const std::size_t panels = job.run == nullptr ? 0 : w.panels();
-    detail::SharedBest best[most_rows];
-    for (std::size_t m = 0; m < rows; ++m) best[m].begin({out.room(m0 + m), request.best});
+  // Room for `rows` rows; false when memory is short.
+  [[nodiscard]] bool resize(std::size_t rows, const LogitRequest& request) {
+    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+    const std::size_t stride = request.best + std::min(request.also.size(), most - request.best);
+    if (stride != 0 && rows > most / stride) return false;
+    if (!items_.resize(rows * stride) || !counts_.resize(rows)) return false;
+    if (rows > shared_rows_) {
+      shared_.reset(new (std::nothrow) detail::SharedBest[rows]);
+      shared_rows_ = shared_ == nullptr ? 0 : rows;
+      if (shared_ == nullptr) return false;
+    }
+    rows_ = rows;
+    stride_ = stride;
+    return true;
+  }
 
-    parallel((panels + step - 1) / step, [&](std::size_t task) {
-      alignas(cache_line_bytes) float block[block_floats];
-      const std::size_t first = task * step * panel_rows;
-      detail::PanelJob piece = job;
-      piece.product.w = panels_from(w, task * step, std::min(step, panels - task * step));
-      piece.product.y = {block, rows, piece.product.w.rows};
-      if (bias != nullptr) piece.product.bias = bias + first;
-      piece.run(piece, 0, piece.product.w.panels());
+ private:
+  friend class TopLogitsJob;
 
-      const auto begin = std::lower_bound(also.begin(), also.end(), first);
-      const auto end = std::lower_bound(begin, also.end(), first + piece.product.w.rows);
-      for (std::size_t m = 0; m < rows; ++m) {
-        const float* logits = piece.product.y.row(m);
-        for (auto id = begin; id != end; ++id) {
-          out.room(m0 + m)[request.best + static_cast<std::size_t>(id - also.begin())] = {logits[*id - first], *id};
-        }
-        best[m].offer({logits, piece.product.w.rows}, static_cast<std::uint32_t>(first), {begin, end});
-      }
-    });
+  Candidate* room(std::size_t m) { return items_.data() + m * stride_; }
 
+  AlignedBuffer<Candidate> items_;  // of each row: the best, then the others asked for
+  AlignedBuffer<std::size_t> counts_;
+  std::unique_ptr<detail::SharedBest[]> shared_;  // while a job runs
+  std::size_t shared_rows_ = 0;
+  std::size_t rows_ = 0;
+  std::size_t stride_ = 0;
+};
+
+// As tasks (base/parallel.hpp): one worker begins, all run the same job, and when all tasks are done one ends it.
+//
+//   stilla::Result<stilla::TopLogitsJob> job = stilla::top_logits_begin(top, w, input, request, bias);
+//   for (std::size_t task = ith, tasks = stilla::top_logits_tasks(*job); task < tasks; task += nth) stilla::top_logits_run(*job, task);
+//   barrier();
+//   if (ith == 0) stilla::top_logits_end(*job);
+class TopLogitsJob {
+ public:
+  // By top_logits_begin, which has checked all and made room.
+  TopLogitsJob(TopLogits& out, const detail::PanelJob& job, const LogitRequest& request)
+      : out_(&out), job_(job), w_(job.product.w), also_(request.also), best_(request.best), rows_(out.rows()) {
+    if (request.vocabulary != 0) w_.rows = std::min(w_.rows, request.vocabulary);
+    also_ = also_.first(static_cast<std::size_t>(std::lower_bound(also_.begin(), also_.end(), w_.rows) - also_.begin()));
+    for (std::size_t m = 0; m < rows_; ++m) out_->shared_[m].begin({out_->room(m), best_});
+    if (rows_ == 0) return;
+    const std::size_t rows = std::min(rows_, most_rows);
+    step_ = std::min(job_.step, block_floats / (rows * panel_rows) / 4 * 4);
+    steps_ = (w_.panels() + step_ - 1) / step_;
+    tasks_ = steps_ * ((rows_ + most_rows - 1) / most_rows);
+  }
+
+  std::size_t tasks() const { return tasks_; }
+
+  void run(std::size_t task) const {
+    alignas(cache_line_bytes) float block[block_floats];
+    const std::size_t m0 = task / steps_ * most_rows, rows = std::min(rows_ - m0, most_rows);
+    const std::size_t panel = task % steps_ * step_, first = panel * panel_rows;
+    detail::PanelJob piece = job_;
+    piece.input = job_.input.rows_from(m0, rows);
+    piece.product.w = panels_from(w_, panel, std::min(step_, w_.panels() - panel));
+    piece.product.y = {block, rows, piece.product.w.rows};
+    if (piece.product.bias != nullptr) piece.product.bias += first;
+    piece.panels(0, piece.product.w.panels());
+
+    const auto begin = std::lower_bound(also_.begin(), also_.end(), first);
+    const auto end = std::lower_bound(begin, also_.end(), first + piece.product.w.rows);
     for (std::size_t m = 0; m < rows; ++m) {
-      Candidate* const room = out.room(m0 + m);
-      Candidate* end = room + best[m].size();
-      for (std::size_t i = 0; i < also.size() && panels != 0; ++i) {
-        if (!std::isnan(room[request.best + i].logit)) *end++ = room[request.best + i];
+      const float* logits = piece.product.y.row(m);
+      for (auto id = begin; id != end; ++id) {
+        out_->room(m0 + m)[best_ + static_cast<std::size_t>(id - also_.begin())] = {logits[*id - first], *id};
       }
-      std::sort(room, end, [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
-      out.counts_[m0 + m] = static_cast<std::size_t>(end - room);
+      out_->shared_[m0 + m].offer({logits, piece.product.w.rows}, static_cast<std::uint32_t>(first), {begin, end});
     }
   }
-  return true;
+
+  void end() const {
+    for (std::size_t m = 0; m < rows_; ++m) {
+      Candidate* const room = out_->room(m);
+      Candidate* end = room + out_->shared_[m].size();
+      for (std::size_t i = 0; i < also_.size(); ++i) {
+        if (!std::isnan(room[best_ + i].logit)) *end++ = room[best_ + i];
+      }
+      std::sort(room, end, [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+      out_->counts_[m] = static_cast<std::size_t>(end - room);
+    }
+  }
+
+ private:
+  static constexpr std::size_t most_rows = 32;       // at a time: more take another pass over the weights
+  static constexpr std::size_t block_floats = 2048;  // 4 panels of so many rows, as kernels for many tokens take them
+  static_assert(most_rows * 4 * panel_rows <= block_floats);
+
+  TopLogits* out_;
+  detail::PanelJob job_;
+  PackedView w_;  // without padding
+  std::span<const std::uint32_t> also_;
+  std::size_t best_, rows_;
+  std::size_t step_ = 1, steps_ = 1, tasks_ = 0;
+};
+
+// input: as for matmul. bias: w.rows floats or null. Always: what matmul checks, that `request.also` is sorted with each id once
+// (base/check.hpp). An error, and nothing done, also when memory is short, which `out` never is if it was resized for as many rows
+// and this request. The request outlives the job.
+inline Result<TopLogitsJob> top_logits_begin(TopLogits& out, const PackedView& w, const MatmulInput& input, const LogitRequest& request,
+                                             const float* bias = nullptr) {
+  const detail::PanelJob job = detail::panel_job({{}, w, bias}, input);
+  if (Status s = detail::check_input("top_logits", job); !s) return s.error();
+  const auto unsorted = std::adjacent_find(request.also.begin(), request.also.end(), std::greater_equal<>());
+  if (unsorted != request.also.end()) {
+    return detail::bad_argument(concat("top_logits: ids to answer for must be sorted, each once; found ", unsorted[1], " behind ", unsorted[0]));
+  }
+  const std::size_t M = job.is_rounded ? input.rounded.rows : input.x.rows;
+  if (!out.resize(M, request)) return out_of_memory("candidates", M * request.best);
+  return TopLogitsJob(out, job, request);
+}
+inline std::size_t top_logits_tasks(const TopLogitsJob& job) { return job.tasks(); }
+inline void top_logits_run(const TopLogitsJob& job, std::size_t task) { job.run(task); }
+inline void top_logits_end(const TopLogitsJob& job) { job.end(); }
+
+inline Status top_logits(TopLogits& out, const PackedView& w, const MatmulInput& input, const LogitRequest& request,
+                         const float* bias = nullptr, Parallel parallel = {}) {
+  const Result<TopLogitsJob> job = top_logits_begin(out, w, input, request, bias);
+  if (!job) return job.error();
+  parallel(job->tasks(), [&](std::size_t task) { job->run(task); });
+  job->end();
+  return success();
 }
 
 }}  // namespace stilla

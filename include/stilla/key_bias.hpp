@@ -70,6 +70,8 @@ class KeyBiasTables {
   std::size_t head_dim() const { return head_dim_; }
   std::size_t padded_pairs() const { return (frequencies_.pairs() + 15) / 16 * 16; }
 
+  // How many positions there are tables for.
+  std::size_t positions() const { return empty() || padded_pairs() == 0 ? 0 : middles_.size() / (2 * padded_pairs()) * kv_chunk; }
   // Tables for `positions` positions; to be called before they are attended to.
   void reserve(std::size_t positions) {
     const std::size_t padded = padded_pairs();

@@ -18,6 +18,9 @@
 // Positions 256 c .. 256 c + 255 of all layers are one allocation, large enough for large pages:
 //
 //     chunk c:   [layers][G heads] one KV head's chunk, drawn in include/stilla/contract/attention.hpp
+//
+// Whoever has memory of their own, pages that several texts share say, uses a KvView: a shape and a table of chunks' addresses. A
+// KvCache is one that owns its chunks. Pages by layer are views of one layer each.
 #pragma once
 
 #include <algorithm>
@@ -149,25 +152,81 @@ void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float*
 
 }  // namespace detail
 
+// Far above any model, and low enough that the bytes of a chunk of all layers fit 64 bits.
+inline constexpr std::size_t most_layers_or_heads = 65535;
+
+// Whether there can be a cache of this shape.
+inline Status check_kv_shape(const KvShape& shape) {
+  if (shape.head_dim == 0 || shape.head_dim % head_dim_step != 0 || shape.head_dim > max_head_dim) {
+    return Error{ErrorKind::bad_argument, concat("head size ", shape.head_dim, " is not supported: it must be a multiple of ",
+                                                 head_dim_step, " up to ", max_head_dim)};
+  }
+  for (const auto& [count, what] : {std::pair{shape.layers, "layers"}, std::pair{shape.heads, "heads"}}) {
+    if (count == 0 || count > most_layers_or_heads) {
+      return Error{ErrorKind::bad_argument, concat("a key/value cache of ", count, " ", what,
+                                                   " is not supported: 1 to ", most_layers_or_heads)};
+    }
+  }
+  return success();
+}
+
+// Keys and values in somebody's memory: chunk c, positions 256 c and on, is shape.chunk_bytes() at chunks[c], on a 64-byte
+// boundary; it need not be cleared. Chunks may be shared by views, and be anywhere. The table and the chunks outlive the view.
+struct KvView {
+  KvShape shape;
+  std::span<std::byte* const> chunks;
+
+  // Positions that there is room for.
+  std::size_t reserved() const { return chunks.size() * kv_chunk; }
+
+  // One head's chunk.
+  std::byte* head_chunk(std::size_t layer, std::size_t chunk, std::size_t head) const {
+    return chunks[chunk] + (layer * shape.heads + head) * shape.head_bytes();
+  }
+
+  // That the shape can be, and that the chunks are where they may be.
+  Status check() const {
+    if (Status s = check_kv_shape(shape); !s) return s;
+    for (std::size_t c = 0; c < chunks.size(); ++c) {
+      if (chunks[c] == nullptr || reinterpret_cast<std::uintptr_t>(chunks[c]) % cache_line_bytes != 0) {
+        return Error{ErrorKind::bad_argument, concat("key/value chunk ", c, " of ", chunks.size(),
+                                                     " is null or on no boundary of ", cache_line_bytes)};
+      }
+    }
+    return success();
+  }
+
+  // Stores the rotated key and the value of all heads, G * D floats each. Different layers or tiles of 16 positions may be stored
+  // from different threads. An error, and nothing stored, at a layer or position that there is none of.
+  Status store(std::size_t layer, std::size_t position, const float* key, const float* value) const {
+    if (layer >= shape.layers || position / kv_chunk >= chunks.size()) {
+      return Error{ErrorKind::bad_argument, concat("KvView::store: layer ", layer, ", position ", position, ": there are ", shape.layers,
+                                                   " layers and ", reserved(), " positions")};
+    }
+    const std::size_t D = shape.head_dim;
+    with_kv_type(shape.type, [&](auto element) {
+      using E = decltype(element);
+      for (std::size_t g = 0; g < shape.heads; ++g) {
+        detail::store_in_chunk<E>(head_chunk(layer, position / kv_chunk, g), shape.padded_dim(), position % kv_chunk,
+                                  key + g * D, value + g * D, D);
+      }
+    });
+    return success();
+  }
+};
+
 class KvCache {
  public:
   static Result<KvCache> create(const KvShape& shape) {
-    if (shape.head_dim == 0 || shape.head_dim % head_dim_step != 0 || shape.head_dim > max_head_dim) {
-      return Error{ErrorKind::bad_argument, concat("head size ", shape.head_dim, " is not supported: it must be a multiple of ",
-                                                   head_dim_step, " up to ", max_head_dim)};
-    }
-    for (const auto& [count, what] : {std::pair{shape.layers, "layers"}, std::pair{shape.heads, "heads"}}) {
-      if (count == 0 || count > most_layers_or_heads) {
-        return Error{ErrorKind::bad_argument, concat("a key/value cache of ", count, " ", what,
-                                                     " is not supported: 1 to ", most_layers_or_heads)};
-      }
-    }
+    if (Status s = check_kv_shape(shape); !s) return s.error();
     KvCache cache;
     cache.shape_ = shape;
     return cache;
   }
 
   const KvShape& shape() const { return shape_; }
+  // What attention takes; valid until room is made or the cache is moved.
+  KvView view() const { return {shape_, table_}; }
   // Positions stored.
   std::size_t size() const { return size_; }
   // Memory of its chunks, shared ones too.
@@ -186,6 +245,7 @@ class KvCache {
     while (chunks_.size() < wanted) {
       Chunk chunk = new_chunk();
       if (!chunk) return out_of_memory("the key/value cache", shape_.bytes(count));
+      table_.push_back(chunk->data());
       chunks_.push_back(std::move(chunk));
     }
     return success();
@@ -198,22 +258,24 @@ class KvCache {
     other.shape_ = shape_;
     other.size_ = size_;
     other.chunks_.assign(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(stored));
+    other.table_.assign(table_.begin(), table_.begin() + static_cast<std::ptrdiff_t>(stored));
     other.shared_ = stored;
     shared_ = std::max(shared_, stored);
     return other;
   }
 
+  // Positions that there is room for.
+  std::size_t reserved() const { return chunks_.size() * kv_chunk; }
+
   // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Different layers or
-  // tiles of 16 positions may be stored from different threads.
-  void store(std::size_t layer, std::size_t position, const float* key, const float* value) {
-    std::byte* chunk = chunks_[position / kv_chunk]->data() + layer * shape_.heads * shape_.head_bytes();
-    const std::size_t D = shape_.head_dim;
-    with_kv_type(shape_.type, [&](auto element) {
-      using E = decltype(element);
-      for (std::size_t g = 0; g < shape_.heads; ++g) {
-        detail::store_in_chunk<E>(chunk + g * shape_.head_bytes(), shape_.padded_dim(), position % kv_chunk, key + g * D, value + g * D, D);
-      }
-    });
+  // tiles of 16 positions may be stored from different threads. An error, and nothing stored, at a layer or position that there
+  // is none of, and where reserve() would first have to copy what another cache has too.
+  Status store(std::size_t layer, std::size_t position, const float* key, const float* value) {
+    if (layer >= shape_.layers || position / kv_chunk >= chunks_.size() || position / kv_chunk < shared_) {
+      return Error{ErrorKind::bad_argument, concat("KvCache::store: layer ", layer, ", position ", position, ": reserved are ", shape_.layers,
+                                                   " layers and positions ", shared_ * kv_chunk, " to ", reserved())};
+    }
+    return view().store(layer, position, key, value);
   }
 
   // Declares positions [0, count) stored: forward after a step, back to undo one. Later positions are forgotten.
@@ -242,13 +304,10 @@ class KvCache {
 
   // One head's chunk.
   const std::byte* head_chunk(std::size_t layer, std::size_t chunk, std::size_t head) const {
-    return chunks_[chunk]->data() + (layer * shape_.heads + head) * shape_.head_bytes();
+    return view().head_chunk(layer, chunk, head);
   }
 
  private:
-  // Far above any model, and low enough that the bytes of a chunk of all layers fit 64 bits.
-  static constexpr std::size_t most_layers_or_heads = 65535;
-
   using Chunk = std::shared_ptr<AlignedBuffer<std::byte>>;
 
   // Null when memory is short.
@@ -268,13 +327,18 @@ class KvCache {
       std::memcpy(copy->data(), chunks_[first]->data(), shape_.chunk_bytes());
     }
     chunks_.resize(first);
-    if (copy) chunks_.push_back(std::move(copy));
+    table_.resize(first);
+    if (copy) {
+      table_.push_back(copy->data());
+      chunks_.push_back(std::move(copy));
+    }
     shared_ = first;
     return true;
   }
 
   KvShape shape_;
   std::vector<Chunk> chunks_;  // [position / 256]
+  std::vector<std::byte*> table_;  // their addresses
   std::size_t size_ = 0;
   std::size_t shared_ = 0;     // chunks, from the first, that other caches may have too
 };

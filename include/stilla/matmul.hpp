@@ -4,25 +4,31 @@
 //
 //   stilla::PackedMatrix w = *stilla::PackedMatrix::create<stilla::Q4_0>(rows, N, K);
 //   stilla::ActivationBuffer x8;
-//   stilla::quantise(x8, x);                      // once per input, shared by every matrix that takes it
-//   stilla::matmul(y, w, x8.view(), bias);        // any M; decode is M = 1
+//   stilla::Status rounded = stilla::quantise(x8, x);              // once per input, shared by every matrix that takes it
+//   stilla::Status done = stilla::matmul(y, w, x8.view(), bias);   // any M; decode is M = 1
 //
-// Quantised weights take activations rounded to 8 or 16 bits (ActivationBuffer's argument), float weights (F32, F16, BF16,
-// BFP16EBS8) take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are the same on every target,
-// for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to 400 KB of each
-// thread's stack.
+// An error, with y as it was, where shapes do not fit, weights are of an unknown format or layout, or are given activations of the
+// other kind (base/check.hpp says what is checked when). As tasks: MatmulJob.
+//
+// Quantised weights take activations rounded to 8 or 16 bits, or some rows of each (ActivationBuffer's argument); float weights
+// (F32, F16, BF16, BFP16EBS8) take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are
+// the same on every target, for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to
+// 400 KB of each thread's stack.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
+#include <stilla/base/check.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/contract/activation_q8.hpp>
 #include <stilla/contract/matmul.hpp>
 #include <stilla/dispatch.hpp>
 #include <stilla/layout/pack.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/quantise.hpp>
 #if STILLA_COMPILE_KERNELS
 #include <stilla/all_targets/matmul.hpp>
@@ -52,7 +58,7 @@ struct MatmulInput {
   }
 };
 
-// y = x * w^T + bias: M x w.rows. bias: w.rows floats or null. y overlaps no input.
+// y = x * w^T + bias: M x w.rows (columns past these are left alone). bias: w.rows floats or null. y overlaps no input.
 struct MatmulProduct {
   Matrix y;
   PackedView w;
@@ -69,6 +75,10 @@ inline std::size_t panels_per_task(std::size_t panel_bytes) {
   return 6 * (sixes == 0 ? 1 : sixes > 10 ? 10 : sixes);
 }
 
+// As many tokens of activations as every target multiplies by the specification's own steps, whatever their scales: kernels for
+// more, from 8 tokens on, count on powers of two (generic/panel_sweep-inl.hpp).
+inline constexpr std::size_t tokens_of_any_scale = 4;
+
 // A product with its format and target resolved, once, to a function.
 struct PanelJob {
   using Function = void (*)(const PanelJob&, std::size_t first, std::size_t last);
@@ -80,15 +90,34 @@ struct PanelJob {
   std::size_t tokens = 0;  // likewise
   std::size_t steps = 0;   // tasks for some tokens
   std::size_t tasks = 0;
+  bool any_scale = false;  // scales that are no powers of two
+
+  // Panels [first, last) of all its tokens. Wide rows of mixed activations are multiplied again, while the weights are in the
+  // cache, and what they were as rows of 8 bits is overwritten: by the contract every row has the bits that it has alone.
+  void panels(std::size_t first, std::size_t last) const {
+    const std::size_t count = is_rounded ? input.rounded.wide.count() : 0;
+    if (count != 0 && count == product.y.rows) {  // one token, mostly
+      PanelJob job = *this;
+      job.input.rounded = input.rounded.wide.matrix(0, count);
+      return run(job, first, last);
+    }
+    panels_of_all(first, last);
+    if (count == 0) return;
+    for (std::size_t p = first; p < last; p += panels_at_once) {
+      for (std::size_t i = 0; i < count; i += wide_at_once) {
+        run_wide(p, std::min(panels_at_once, last - p), i, std::min(wide_at_once, count - i));
+      }
+    }
+  }
 
   void run_task(std::size_t task) const {
-    const std::size_t first = task % steps * step, panels = product.w.panels(), last = std::min(first + step, panels);
-    if (tasks == steps) return run(*this, first, last);
+    const std::size_t first = task % steps * step, last = std::min(first + step, product.w.panels());
+    if (tasks == steps) return panels(first, last);
     const std::size_t m = task / steps * tokens, count = std::min(tokens, product.y.rows - m);
     PanelJob job = *this;
     job.product.y = product.y.rows_from(m, count);
     job.input = input.rows_from(m, count);
-    run(job, first, last);
+    job.panels(first, last);
   }
 
   // y alone: the columns from panel `first` on, of the tokens from m on.
@@ -99,7 +128,56 @@ struct PanelJob {
     job.product.w.data += first * panel_bytes;
     job.product.w.rows = y.cols;
     if (product.bias != nullptr) job.product.bias += first * panel_rows;
-    run(job, 0, job.product.w.panels());
+    job.panels(0, job.product.w.panels());
+  }
+
+  bool is_rounded = false;  // takes rounded activations
+
+ private:
+  static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // 12 KB of results
+
+  // The same, all rows as they are without the wide ones.
+  void panels_of_all(std::size_t first, std::size_t last) const {
+    if (any_scale && product.y.rows > tokens_of_any_scale) {
+      for (std::size_t m = 0; m < product.y.rows; m += tokens_of_any_scale) {
+        const std::size_t count = std::min(tokens_of_any_scale, product.y.rows - m);
+        PanelJob job = *this;
+        job.product.y = product.y.rows_from(m, count);
+        job.input = input.rows_from(m, count);
+        job.panels_of_all(first, last);
+      }
+    } else if (input.rounded.row_factors != nullptr && is_rounded) {
+      PanelJob job = *this;
+      job.product.bias = nullptr;
+      run(job, first, last);
+      finish_rows(first, last);
+    } else {
+      run(*this, first, last);
+    }
+  }
+
+  // Panels [p, p + panels), wide rows [i, i + rows).
+  void run_wide(std::size_t p, std::size_t panels, std::size_t i, std::size_t rows) const {
+    alignas(cache_line_bytes) float results[wide_at_once * panels_at_once * panel_rows];
+    const std::size_t begin = p * panel_rows, columns = std::min(panels * panel_rows, product.w.rows - begin);
+    PanelJob job = *this;
+    job.input.rounded = input.rounded.wide.matrix(i, rows);
+    const Matrix y(results, rows, columns);
+    job.product = {y, panels_from(product.w, p, panels), product.bias == nullptr ? nullptr : product.bias + begin};
+    run(job, 0, panels);
+    for (std::size_t r = 0; r < rows; ++r) std::copy_n(y.row(r), columns, product.y.row(input.rounded.wide.row(i + r)) + begin);
+  }
+
+  // Factors of rows, and the bias. Two loops, so that no compiler makes one rounding of both.
+  void finish_rows(std::size_t first, std::size_t last) const {
+    const std::size_t begin = first * panel_rows, end = std::min(last * panel_rows, product.w.rows);
+    for (std::size_t m = 0; m < product.y.rows; ++m) {
+      float* const y = product.y.row(m);
+      const float factor = input.rounded.row_factors[m];
+      for (std::size_t n = begin; n < end; ++n) y[n] *= factor;
+      if (product.bias == nullptr) continue;
+      for (std::size_t n = begin; n < end; ++n) y[n] += product.bias[n];
+    }
   }
 };
 
@@ -135,63 +213,182 @@ STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatI
 }
 #endif
 
+// Without tasks for an unknown format or layout.
 inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input) {
   PanelJob job{nullptr, product, input};
   const TargetId target = active_target();
   if (product.w.layout == Rows16K4::id) job.run = panel_function(target, product.w.format);
-  if (job.run == nullptr) return job;  // without tasks
+  if (job.run == nullptr) return job;
   stilla::with_format(product.w.format, [&](auto tag) {
     job.panel_bytes = PanelLayout<decltype(tag)>::panel_bytes(product.w.cols);
     job.step = panels_per_task(job.panel_bytes);
-    job.tokens = QuantisedFormat<decltype(tag)> ? activation_form(target).tokens_per_task(input.rounded) : product.y.rows;
+    job.is_rounded = QuantisedFormat<decltype(tag)>;
+    job.tokens = job.is_rounded ? activation_form(target).tokens_per_task(input.rounded) : product.y.rows;
     job.steps = (product.w.panels() + job.step - 1) / job.step;
     job.tasks = job.tokens == 0 ? 0 : job.steps * ((product.y.rows + job.tokens - 1) / job.tokens);
   });
+  const ActivationQ8& x = input.rounded;
+  job.any_scale = job.is_rounded && !x.is_checked && x.rows > tokens_of_any_scale && !scales_are_powers(x);
   return job;
+}
+
+// What STILLA_CHECK looks for in rounded activations: values and sums that are not as contract/activation_q8.hpp has them.
+inline Status check_rounded(std::string_view op, const ActivationQ8& x) {
+  for (std::size_t m = 0; m < x.rows; ++m) {
+    for (std::size_t b = 0; b < x.blocks(); ++b) {
+      std::int32_t sums[2] = {};
+      for (std::size_t k = b * activation_block; k < (b + 1) * activation_block; ++k) {
+        const std::int32_t high = x.row_values(m)[k], value = x.low == nullptr ? high : 256 * high + x.row_low(m)[k];
+        if (high == -128) return bad_argument(concat(op, ": value ", k, " of row ", m, " is -128, expected -127 to 127"));
+        sums[0] += k % activation_block < activation_block / 2 ? value : 0;
+        sums[1] += value;
+      }
+      const std::int32_t* found = x.row_sums(m) + 2 * b;
+      const float scaled = x.row_scales(m)[b] * static_cast<float>(sums[1]);
+      const bool same = found[0] == sums[0] && found[1] == sums[1] && (x.row_scaled_sums(m)[b] == scaled || !(scaled == scaled));
+      if (!same) return bad_argument(concat(op, ": the sums of block ", b, " of row ", m, " are not those of its values"));
+    }
+  }
+  return success();
+}
+
+// Everything but y.
+inline Status check_input(std::string_view op, const PanelJob& job) {
+  const PackedView& w = job.product.w;
+  const MatmulInput& input = job.input;
+  if (job.run == nullptr) {
+    return bad_argument(concat(op, ": ", w.layout == Rows16K4::id ? unknown_format(w.format).message : "weights of another layout"));
+  }
+  if (w.rows == 0) return success();
+  const bool is_empty = w.cols == 0;
+  if (!is_empty && (w.data == nullptr || reinterpret_cast<std::uintptr_t>(w.data) % cache_line_bytes != 0)) {
+    return bad_argument(concat(op, ": packed weights at an address that is no multiple of ", cache_line_bytes));
+  }
+  if (!job.is_rounded) {
+    if (input.x.data == nullptr && input.rounded.values != nullptr) {
+      return bad_argument(concat(op, ": float weights take float activations, found rounded ones"));
+    }
+    return check_shape(op, "x", input.x, input.x.rows, w.cols);
+  }
+  const ActivationQ8& x = input.rounded;
+  if (x.values == nullptr && input.x.data != nullptr && !is_empty) {
+    return bad_argument(concat(op, ": quantised weights take rounded activations, found floats: see quantise()"));
+  }
+  if (x.cols != w.cols) return bad_argument(concat(op, ": x is ", x.rows, " x ", x.cols, ", expected ", w.cols, " columns"));
+  if (x.cols % activation_block != 0) {
+    return bad_argument(concat(op, ": ", x.cols, " columns are not a multiple of ", activation_block));
+  }
+  if (x.rows == 0 || is_empty) return success();
+  bool wants_rounded_sums = false;
+  stilla::with_format(w.format, [&](auto tag) {
+    if constexpr (QuantisedFormat<decltype(tag)>) wants_rounded_sums = has_sub_minimums<decltype(tag)>;
+  });
+  if (x.values == nullptr || x.scales == nullptr || x.sums == nullptr || x.scaled_sums == nullptr ||
+      (wants_rounded_sums && x.rounded_sums == nullptr)) {
+    return bad_argument(concat(op, ": rounded activations lack values, scales or sums"));
+  }
+  if (wants_rounded_sums && !x.is_checked && !scales_are_rounded(x)) {
+    return bad_argument(concat(op, ": weights with minimums in common for 256 columns take activations whose scales are powers of two "
+                                   "or one for each row: see import_activations()"));
+  }
+  return checks_everything() ? check_rounded(op, x) : success();
+}
+
+inline Status check_product(std::string_view op, const PanelJob& job) {
+  if (Status s = check_input(op, job); !s) return s;
+  const Matrix& y = job.product.y;
+  const std::size_t M = job.is_rounded ? job.input.rounded.rows : job.input.x.rows;
+  if (y.rows != M || y.cols < job.product.w.rows) {
+    return bad_argument(concat(op, ": y is ", shape_of(y), ", expected ", M, " x ", job.product.w.rows));
+  }
+  if (Status s = check_shape(op, "y", y, y.rows, y.cols); !s) return s;
+  if (!checks_everything() || y.rows == 0) return success();
+  const Matrix written(y.data, y.rows, job.product.w.rows, y.stride);
+  if (!job.is_rounded) return check_apart(op, "y", written, "x", job.input.x);
+  const ActivationQ8& x = job.input.rounded;
+  if (Status s = check_apart(op, "y", written, "the scales of x", ConstMatrix(x.scales, x.rows, x.blocks())); !s) return s;
+  if (job.product.bias == nullptr) return success();
+  return check_apart(op, "y", written, "the bias", ConstMatrix(job.product.bias, 1, job.product.w.rows));
 }
 
 }  // namespace detail
 
-// Several products of one input: the query, key and value projections, say. Four at a time are one parallel job. Their
-// weights may differ in format. Weights of an unknown format or layout leave their y as it is.
-inline void matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
-  constexpr std::size_t most_jobs = 4;
-  while (!products.empty()) {
-    const std::size_t count = std::min(products.size(), most_jobs);
-    detail::PanelJob jobs[most_jobs];
-    std::size_t tasks = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      jobs[i] = detail::panel_job(products[i], input);
-      tasks += jobs[i].tasks;
+// Several products of one input as tasks (base/parallel.hpp): the query, key and value projections, say. Their weights may differ in
+// format. At most `most_products`; more are refused.
+//
+//   const stilla::MatmulProduct products[] = {{q, wq}, {k, wk}, {v, wv}};
+//   const stilla::MatmulJob job(products, {{}, x8.view()});          // each worker its own, or all the same
+//   for (std::size_t task = ith, tasks = stilla::matmul_tasks(job); task < tasks; task += nth) stilla::matmul_run(job, task);
+class MatmulJob {
+ public:
+  static constexpr std::size_t most_products = 4;
+
+  MatmulJob(std::span<const MatmulProduct> products, const MatmulInput& input) : found_(products.size()) {
+    count_ = std::min(products.size(), most_products);
+    for (std::size_t i = 0; i < count_; ++i) {
+      jobs_[i] = detail::panel_job(products[i], input);
+      tasks_ += jobs_[i].tasks;
     }
-    parallel(tasks, [&](std::size_t task) {
-      const detail::PanelJob* job = jobs;
-      for (; task >= job->tasks; ++job) task -= job->tasks;
-      job->run_task(task);
-    });
+  }
+  MatmulJob(const MatmulProduct& product, const MatmulInput& input) : MatmulJob(std::span(&product, 1), input) {}
+
+  // Always: formats, layouts, the kind of activations, shapes, alignment of weights. With STILLA_CHECK: sums and values of rounded
+  // activations, and that y lies apart from inputs.
+  Status check() const {
+    if (found_ > most_products) return detail::bad_argument(concat("matmul: ", found_, " products, expected at most ", most_products));
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (Status s = detail::check_product("matmul", jobs_[i]); !s) return s;
+    }
+    return success();
+  }
+  std::size_t tasks() const { return tasks_; }
+  void run(std::size_t task) const {
+    const detail::PanelJob* job = jobs_;
+    for (; task >= job->tasks; ++job) task -= job->tasks;
+    job->run_task(task);
+  }
+
+ private:
+  detail::PanelJob jobs_[most_products];
+  std::size_t found_, count_ = 0, tasks_ = 0;
+};
+
+inline Status matmul_check(const MatmulJob& job) { return job.check(); }
+inline std::size_t matmul_tasks(const MatmulJob& job) { return job.check() ? job.tasks() : 0; }
+inline void matmul_run(const MatmulJob& job, std::size_t task) { job.run(task); }
+
+// Several products of one input. Four at a time are one parallel job.
+inline Status matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
+  for (std::size_t i = MatmulJob::most_products; i < products.size(); ++i) {  // before any is computed; the first ones below
+    if (Status s = MatmulJob(products[i], input).check(); !s) return s;
+  }
+  while (!products.empty()) {
+    const std::size_t count = std::min(products.size(), MatmulJob::most_products);
+    const MatmulJob job(products.first(count), input);
+    if (Status s = job.check(); !s) return s;
+    parallel(job.tasks(), [&](std::size_t task) { job.run(task); });
     products = products.subspan(count);
   }
+  return success();
 }
 
 // Quantised weights. y is x.rows x w.rows; x.cols == w.cols; bias: w.rows floats or null. y overlaps no input.
-inline void matmul(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr,
-                   Parallel parallel = {}) {
+inline Status matmul(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr, Parallel parallel = {}) {
   const MatmulProduct product{y, w, bias};
-  if (!takes_float_activations(w.format)) matmul({&product, 1}, {{}, x}, parallel);
+  return matmul({&product, 1}, {{}, x}, parallel);
 }
 
-// Float weights, or any weights when `rounded` lends memory to round x in (K a multiple of 32). False when that memory
+// Float weights, or any weights when `rounded` lends memory to round x in (K a multiple of 32); an error also when that memory
 // cannot be had.
-[[nodiscard]] inline bool matmul(Matrix y, const PackedView& w, ConstMatrix x, ActivationBuffer& rounded,
-                                 const float* bias = nullptr, Parallel parallel = {}) {
+inline Status matmul(Matrix y, const PackedView& w, ConstMatrix x, ActivationBuffer& rounded, const float* bias = nullptr,
+                     Parallel parallel = {}) {
   MatmulInput input{x, {}};
   if (!takes_float_activations(w.format)) {
-    if (!quantise(rounded, x, parallel)) return false;
+    if (Status s = quantise(rounded, x, parallel); !s) return s;
     input.rounded = rounded.view();
   }
   const MatmulProduct product{y, w, bias};
-  matmul({&product, 1}, input, parallel);
-  return true;
+  return matmul({&product, 1}, input, parallel);
 }
 
 // Row n of packed weights as floats, for embedding lookup: the same values as in the file.

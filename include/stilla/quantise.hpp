@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations to integers of 8 or 16 bits, as quantised weights take them: once per input, for all matrices that take it.
+// Activations to integers of 8 or 16 bits, or some rows of each, as quantised weights take them: once per input, for all matrices
+// that take it.
 // The rounding is fixed by contract/activation_q8.hpp. (Weights are rounded by encode_rows in format/encode_rows.hpp.)
 //
 //   stilla::ActivationBuffer x8;
@@ -8,13 +9,16 @@
 //   stilla::matmul(y, w, x8.view());
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
 #include <stilla/activation_buffer.hpp>
+#include <stilla/base/check.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/contract/activation_q8.hpp>
+#include <stilla/contract/wide_row.hpp>
 #include <stilla/row_kernels.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -23,12 +27,34 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
+// Whether kernels for many tokens take these scales: powers of two that leave every product of scales a normal number.
+inline bool scales_are_powers(const ActivationQ8& x) {
+  constexpr auto lowest = std::bit_cast<std::uint32_t>(0x1p-67f), highest = std::bit_cast<std::uint32_t>(0x1p53f);
+  std::uint32_t others = 0;
+  for (std::size_t i = 0; i < x.rows * x.blocks(); ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(x.scales[i]);
+    others |= (bits & 0x007fffffu) | (bits - lowest > highest - lowest ? 1u : 0u);
+  }
+  return others == 0;
+}
+
+// Whether each scale is a power of two, as quantise() makes them, or no number, or 0: whatever its size, the sums of such blocks
+// (RoundedSums) are what the contract says.
+inline bool scales_are_rounded(const ActivationQ8& x) {
+  for (std::size_t i = 0; i < x.rows * x.blocks(); ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(x.scales[i]), mantissa = bits & 0x007fffffu, exponent = bits >> 23 & 255;
+    const bool is_power = mantissa == 0 || (exponent == 0 && std::has_single_bit(mantissa));
+    if (!is_power && exponent != 255) return false;
+  }
+  return true;
+}
+
 // Fills a buffer that has been resized, on one target. Rows are independent, and so are blocks of 32 columns of a row.
 class Quantiser {
  public:
   // An arrangement in `out` that was meant for another target is given up.
   Quantiser(ActivationBuffer& out, TargetId target)
-      : out_(out), kernel_(row_kernel<QuantiseQ8>(target)), form_(activation_form(target)) {
+      : out_(out), target_(target), kernel_(row_kernel<QuantiseQ8>(target)), form_(activation_form(target)) {
     out.keep_arrangement_of(form_.id);
   }
 
@@ -38,7 +64,12 @@ class Quantiser {
     const std::size_t block = first / activation_block, blocks = count / activation_block;
     kernel_(out_.row_values(m) + first, out_.row_scales(m) + block, out_.row_sums(m) + 2 * block,
             out_.row_scaled_sums(m) + block, x, blocks, low == nullptr ? nullptr : low + first);
-    if (out_.has_arrangement() && count != 0) form_.arrange(out_.arranged(), out_.view(), m, block, blocks);
+    arrange(m, block, blocks);
+    of_wide(m, [&](const Quantiser& wide, std::size_t i) { wide.columns(i, x, first, count); });
+  }
+  // Brings blocks of row m, whose arrays are filled, into the target's arrangement.
+  void arrange(std::size_t m, std::size_t block, std::size_t blocks) const {
+    if (out_.has_arrangement() && blocks != 0) form_.arrange(out_.arranged(), out_.view(), m, block, blocks);
   }
 
   // Rounds the scaled sums of row m, when all its columns are done.
@@ -48,27 +79,105 @@ class Quantiser {
       out_.row_rounded_sums(m)[i] = round_sums(out_.row_scaled_sums(m) + i * RoundedSums::blocks);
     }
     if (out_.has_arrangement()) form_.arrange_sums(out_.arranged(), out_.view(), m);
+    of_wide(m, [&](const Quantiser& wide, std::size_t i) { wide.finish_row(i); });
   }
 
+  // A whole row, which the row rule of mixed activations is asked about.
   void row(std::size_t m, const float* x) const {
     columns(m, x, 0, out_.cols());
     finish_row(m);
+    if (out_.is_mixed()) out_.mark_row(m, is_wide_row(out_.row_values(m), out_.row_scales(m), out_.cols() / activation_block));
+  }
+
+  // When all rows are done: rounds the wide ones of mixed activations to 16 bits. floats(m): what row m was rounded from.
+  template <class Floats>
+  void wide_rows(Parallel parallel, Floats&& floats) const {
+    if (!out_.is_mixed()) return;
+    out_.collect_wide(form_.id);
+    const WideRows wide = out_.wide_rows();
+    if (wide.count() == 0) return;
+    const Quantiser to_sixteen(out_.wide(), target_);
+    parallel(wide.count(), [&](std::size_t i) { to_sixteen.row(i, floats(wide.row(i))); });
+  }
+
+  // Before any row, instead of the row rule: of mixed activations the rows that are wide in `like` will be. columns() and
+  // finish_row() then round them to 16 bits as well.
+  void take_wide(const WideRows& like) {
+    if (!out_.is_mixed()) return;
+    out_.take_wide(like, form_.id);
+    wide_ = out_.wide_rows();
   }
 
  private:
+  // f(quantiser of the wide rows, i) if row m is wide row i.
+  template <class F>
+  void of_wide(std::size_t m, F&& f) const {
+    if (wide_.count() == 0) return;
+    if (const std::size_t i = wide_.find(m); i != wide_.count()) f(Quantiser(out_.wide(), target_), i);
+  }
+
   ActivationBuffer& out_;
+  TargetId target_;
   QuantiseQ8Function kernel_;
   ActivationFormFunctions form_;
+  WideRows wide_ = {};  // that were taken over
 };
 
 }  // namespace detail
 
-// Rounds x[M, K] in blocks of 32 to out.bits(); K is a multiple of 32. False, and nothing done, when memory is short.
-[[nodiscard]] inline bool quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
-  if (!out.resize(x.rows, x.cols)) return false;
-  const detail::Quantiser quantiser(out, active_target());
-  parallel(x.rows, [&](std::size_t m) { quantiser.row(m, x.row(m)); });
-  return true;
+// As tasks (base/parallel.hpp): one worker begins, which takes memory; the others wait for it. Then each runs its part of the same
+// job. A task is a row. When all tasks are done one worker ends the job of mixed activations: it rounds the few wide rows to 16
+// bits. Of other activations there is nothing to end.
+//
+//   stilla::Result<stilla::QuantiseJob> job = stilla::quantise_begin(x8, x);
+//   for (std::size_t task = ith, tasks = stilla::quantise_tasks(*job); task < tasks; task += nth) stilla::quantise_run(*job, task);
+class QuantiseJob {
+ public:
+  QuantiseJob(ActivationBuffer& out, ConstMatrix x) : quantiser_(out, active_target()), x_(x) {}  // by quantise_begin
+
+  std::size_t tasks() const { return x_.rows; }
+  void run(std::size_t m) const { quantiser_.row(m, x_.row(m)); }
+  void end(Parallel parallel = {}) const {
+    quantiser_.wide_rows(parallel, [&](std::size_t m) { return x_.row(m); });
+  }
+
+ private:
+  detail::Quantiser quantiser_;
+  ConstMatrix x_;
+};
+
+// Always: K is a multiple of 32, x is there (base/check.hpp). An error, and nothing done, also when memory is short.
+inline Result<QuantiseJob> quantise_begin(ActivationBuffer& out, ConstMatrix x) {
+  if (x.cols % activation_block != 0) {
+    return detail::bad_argument(concat("quantise: ", x.cols, " columns are not a multiple of ", activation_block));
+  }
+  if (Status s = detail::check_shape("quantise", "x", x, x.rows, x.cols); !s) return s.error();
+  if (!out.resize(x.rows, x.cols)) return out_of_memory("rounded activations", x.rows * x.cols);
+  return QuantiseJob(out, x);
+}
+inline std::size_t quantise_tasks(const QuantiseJob& job) { return job.tasks(); }
+inline void quantise_run(const QuantiseJob& job, std::size_t m) { job.run(m); }
+inline void quantise_end(const QuantiseJob& job) { job.end(); }
+
+// Rounds x[M, K] in blocks of 32 to out.bits().
+inline Status quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
+  const Result<QuantiseJob> job = quantise_begin(out, x);
+  if (!job) return job.error();
+  parallel(job->tasks(), [&](std::size_t m) { job->run(m); });
+  job->end(parallel);
+  return success();
+}
+
+// The same without the row rule: in mixed `out` those rows are wide that are in `like`, whose rows are as many.
+inline Status quantise_like(ActivationBuffer& out, ConstMatrix x, const WideRows& like, Parallel parallel = {}) {
+  if (Result<QuantiseJob> job = quantise_begin(out, x); !job) return job.error();
+  detail::Quantiser quantiser(out, active_target());
+  quantiser.take_wide(like);
+  parallel(x.rows, [&](std::size_t m) {
+    quantiser.columns(m, x.row(m), 0, x.cols);
+    quantiser.finish_row(m);
+  });
+  return success();
 }
 
 }}  // namespace stilla

@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <vector>
 
+#include <stilla/base/check.hpp>
 #include <stilla/base/math.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
@@ -102,14 +103,44 @@ class RopeFrequencies {
 };
 
 // Rotates, in place, every head of every row: x is M x (heads * head_dim), cos and sin are M x pairs with 2 * pairs <=
-// head_dim; dimensions past 2 * pairs stay as they are.
-inline void rope(Matrix x, std::size_t head_dim, ConstMatrix cos, ConstMatrix sin, RopeLayout layout, Parallel parallel = {}) {
-  const auto kernel = detail::row_kernel<Rope>(active_target());
-  parallel(x.rows, [&](std::size_t m) {
-    for (std::size_t h = 0; h + head_dim <= x.cols; h += head_dim) {
-      kernel(x.row(m) + h, cos.row(m), sin.row(m), cos.cols, layout == RopeLayout::half_split);
-    }
-  });
+// head_dim; dimensions past 2 * pairs stay as they are. A task is a row, to be run once, as it is done in place
+// (base/parallel.hpp).
+struct RopeJob {
+  Matrix x;
+  std::size_t head_dim = 0;
+  ConstMatrix cos, sin;
+  RopeLayout layout = RopeLayout::half_split;
+  RopeFunction kernel = detail::row_kernel<Rope>(active_target());
+};
+
+// Always: shapes, whole heads (base/check.hpp). With STILLA_CHECK: that x lies apart from both tables.
+inline Status rope_check(const RopeJob& job) {
+  constexpr const char* op = "rope";
+  if (job.head_dim == 0 || job.x.cols % job.head_dim != 0) {
+    return detail::bad_argument(concat(op, ": ", job.x.cols, " columns are no whole heads of ", job.head_dim));
+  }
+  if (job.cos.cols > job.head_dim / 2) {
+    return detail::bad_argument(concat(op, ": ", job.cos.cols, " pairs, expected at most ", job.head_dim / 2, " in a head of ", job.head_dim));
+  }
+  if (Status s = detail::check_shape(op, "x", job.x, job.x.rows, job.x.cols); !s) return s;
+  if (Status s = detail::check_shape(op, "cos", job.cos, job.x.rows, job.cos.cols); !s) return s;
+  if (Status s = detail::check_shape(op, "sin", job.sin, job.x.rows, job.cos.cols); !s) return s;
+  if (!checks_everything()) return success();
+  if (Status s = detail::check_apart(op, "x", job.x, "cos", job.cos); !s) return s;
+  return detail::check_apart(op, "x", job.x, "sin", job.sin);
+}
+inline std::size_t rope_tasks(const RopeJob& job) { return rope_check(job) ? job.x.rows : 0; }
+inline void rope_run(const RopeJob& job, std::size_t m) {
+  for (float *head = job.x.row(m), *end = head + job.x.cols; head != end; head += job.head_dim) {
+    job.kernel(head, job.cos.row(m), job.sin.row(m), job.cos.cols, job.layout == RopeLayout::half_split);
+  }
+}
+
+inline Status rope(Matrix x, std::size_t head_dim, ConstMatrix cos, ConstMatrix sin, RopeLayout layout, Parallel parallel = {}) {
+  const RopeJob job{x, head_dim, cos, sin, layout};
+  if (Status s = rope_check(job); !s) return s;
+  parallel(x.rows, [&](std::size_t m) { rope_run(job, m); });
+  return success();
 }
 
 }}  // namespace stilla

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Softmax of every row:  y[m, i] = e^(x[m, i] - max) / sum. Contract: include/stilla/contract/elementwise.hpp.
+// Softmax of every row:  y[m, i] = e^(x[m, i] - max) / sum. Contract: include/stilla/contract/elementwise.hpp. What is checked, and when:
+// base/check.hpp. Tasks: base/parallel.hpp.
 #pragma once
 
+#include <stilla/base/check.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/contract/elementwise.hpp>
@@ -13,11 +15,27 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// y and x have the same shape and may be the same matrix; an empty row is left alone.
-inline void softmax(Matrix y, ConstMatrix x, Parallel parallel = {}) {
-  if (x.cols == 0) return;
-  const auto kernel = detail::row_kernel<Softmax>(active_target());
-  parallel(x.rows, [&](std::size_t m) { kernel(y.row(m), x.row(m), x.cols); });
+// y and x have the same shape and may be the same matrix; an empty row is left alone. A task is a row.
+struct SoftmaxJob {
+  Matrix y;
+  ConstMatrix x;
+  SoftmaxFunction kernel = detail::row_kernel<Softmax>(active_target());
+};
+
+// Always: shapes. With STILLA_CHECK: that y is x or lies apart.
+inline Status softmax_check(const SoftmaxJob& job) {
+  if (Status s = detail::check_shape("softmax", "x", job.x, job.y.rows, job.y.cols); !s) return s;
+  if (Status s = detail::check_shape("softmax", "y", job.y, job.y.rows, job.y.cols); !s) return s;
+  return checks_everything() ? detail::check_same_or_apart("softmax", "y", job.y, "x", job.x) : success();
+}
+inline std::size_t softmax_tasks(const SoftmaxJob& job) { return job.y.cols != 0 && softmax_check(job) ? job.y.rows : 0; }
+inline void softmax_run(const SoftmaxJob& job, std::size_t m) { job.kernel(job.y.row(m), job.x.row(m), job.y.cols); }
+
+inline Status softmax(Matrix y, ConstMatrix x, Parallel parallel = {}) {
+  const SoftmaxJob job{y, x};
+  if (Status s = softmax_check(job); !s) return s;
+  if (y.cols != 0) parallel(y.rows, [&](std::size_t m) { softmax_run(job, m); });
+  return success();
 }
 
 }}  // namespace stilla

@@ -14,6 +14,7 @@
 
 // Types, targets, threads.
 #include <stilla/base/aligned.hpp>
+#include <stilla/base/check.hpp>
 #include <stilla/base/config.hpp>
 #include <stilla/base/cpu.hpp>
 #include <stilla/base/error.hpp>
@@ -33,13 +34,16 @@
 #include <stilla/attention.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/format.hpp>
+#include <stilla/format/weight_arrays.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/head.hpp>
+#include <stilla/import_activations.hpp>
 #include <stilla/key_bias.hpp>
 #include <stilla/kv_cache.hpp>
 #include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/norm.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/rope.hpp>
 #include <stilla/sampling.hpp>
 #include <stilla/sampling/lookup.hpp>
@@ -61,6 +65,7 @@
 
 // The reference forward pass.
 #include <stilla/model/config.hpp>
+#include <stilla/model/decoder.hpp>
 #include <stilla/model/forward.hpp>
 #include <stilla/model/session_file.hpp>
 #include <stilla/model/weights.hpp>

@@ -4,7 +4,7 @@
 // the list: the kernels that ops choose from (all_targets/), dispatch, tests, benches, coverage(), and --target.
 //
 //   target(folder, Type)      <stilla/folder/target.hpp> defines Type (base/target.hpp says what it must have). The kernels it
-//                             has are in <stilla/folder/matmul.hpp>, attention.hpp, elementwise.hpp, activation_form.hpp
+//                             has are in <stilla/folder/matmul.hpp>, pack.hpp, attention.hpp, elementwise.hpp, activation_form.hpp
 #pragma once
 
 #include <stilla/base/target.hpp>

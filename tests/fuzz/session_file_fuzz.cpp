@@ -20,7 +20,7 @@ using namespace stilla;
 constexpr std::array<std::uint32_t, 3> ids = {7, 0, 99};
 
 SessionKind kind_of(KvType type) {
-  return {.model = 5, .vocabulary = 100, .context = 300, .activation_bits = 8, .shape = {1, 1, 16, type}};
+  return {.model = 5, .vocabulary = 100, .context = 300, .activations = ActivationBits::eight, .shape = {1, 1, 16, type}};
 }
 
 KvType type_in(std::span<const std::byte> bytes) {
@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
     const SessionKind kind = kind_of(type);
     Result<KvCache> cache = KvCache::create(kind.shape);
     if (!cache || !cache->reserve(ids.size())) __builtin_trap();
-    for (std::size_t p = 0; p < ids.size(); ++p) cache->store(0, p, row, row);
+    for (std::size_t p = 0; p < ids.size(); ++p) (void)cache->store(0, p, row, row);
     cache->set_size(ids.size());
     const std::string path = concat((*argv)[1], "/", kv_type_name(type), ".session");
     if (!write_session_file(path, kind, ids, "note", *cache)) __builtin_trap();

@@ -12,7 +12,7 @@
 #include <stilla/matmul.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/norm.hpp>
-#include <stilla/layout/pack.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/base/thread_pool.hpp>
 
 namespace {
@@ -45,7 +45,7 @@ void hash_matmuls(Hash& hash, stilla::ThreadPool& pool) {
   constexpr std::size_t M = 3, N = 37, K = 256;
   const std::vector<float> x = numbers(M * K, 1), gain = numbers(K, 2), weights = numbers(N * K, 3);
   std::vector<float> h(M * K), y(M * N);
-  stilla::rms_norm(stilla::Matrix(h.data(), M, K), stilla::ConstMatrix(x.data(), M, K), gain.data(), 1e-6f);
+  (void)stilla::rms_norm(stilla::Matrix(h.data(), M, K), stilla::ConstMatrix(x.data(), M, K), gain.data(), 1e-6f);
   stilla::ActivationBuffer rounded;
   stilla::for_each_type(stilla::Formats{}, [&](auto tag) {
     using F = decltype(tag);

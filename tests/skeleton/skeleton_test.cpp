@@ -123,26 +123,26 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   std::vector<float> g(M * N), u(M * N), expected_g(M * N), expected_u(M * N);
   const auto row_of = [&](std::vector<float>& y, std::size_t m) { return Matrix(y.data() + m * N, 1, N); };
   const std::size_t before = skeleton::arranged_matmuls;
-  matmul(Matrix(g.data(), M, N), *gate, view, nullptr, pool);
-  matmul(Matrix(u.data(), M, N), *up, view, nullptr, pool);
+  EXPECT_TRUE(matmul(Matrix(g.data(), M, N), *gate, view, nullptr, pool));
+  EXPECT_TRUE(matmul(Matrix(u.data(), M, N), *up, view, nullptr, pool));
   EXPECT_GT(skeleton::arranged_matmuls, before + 2 * (M / 20)) << "several parts of the tokens for each matrix";
   for (std::size_t m = 0; m < M; ++m) {
-    matmul(row_of(expected_g, m), *gate, view.rows_from(m, 1));
-    matmul(row_of(expected_u, m), *up, view.rows_from(m, 1));
+    EXPECT_TRUE(matmul(row_of(expected_g, m), *gate, view.rows_from(m, 1)));
+    EXPECT_TRUE(matmul(row_of(expected_u, m), *up, view.rows_from(m, 1)));
   }
   EXPECT_TRUE(same_bits(g, expected_g));
   EXPECT_TRUE(same_bits(u, expected_u));
-  silu_mul(Matrix(expected_g.data(), M, N), ConstMatrix(expected_g.data(), M, N), ConstMatrix(expected_u.data(), M, N));
+  EXPECT_TRUE(silu_mul(Matrix(expected_g.data(), M, N), ConstMatrix(expected_g.data(), M, N), ConstMatrix(expected_u.data(), M, N)));
   ActivationBuffer wanted, found;
   ASSERT_TRUE(quantise(wanted, ConstMatrix(expected_g.data(), M, N)) && found.resize(M, N));
-  gated_matmul({Matrix(g.data(), M, N), *gate}, {Matrix(u.data(), M, N), *up}, {{}, view}, &found, pool);
+  EXPECT_TRUE(gated_matmul({Matrix(g.data(), M, N), *gate}, {Matrix(u.data(), M, N), *up}, {{}, view}, &found, pool));
   EXPECT_EQ(std::memcmp(found.view().values, wanted.view().values, M * N), 0);
   EXPECT_EQ(std::memcmp(found.view().arranged.data, wanted.view().arranged.data, M * N), 0);
 
   // Another target that fills the buffer gives the arrangement up, for it does not know it.
   const OnTarget on(Scalar::id);
   std::vector<float> h(M * K), scratch(x), ones(K, 1.0f);
-  add_norm_quantise(Matrix(h.data(), M, K), Matrix(scratch.data(), M, K), nullptr, ones.data(), 1e-6f, &rounded);
+  EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, K), Matrix(scratch.data(), M, K), nullptr, ones.data(), 1e-6f, &rounded));
   EXPECT_EQ(rounded.view().arranged.data, nullptr);
 }
 

@@ -89,7 +89,7 @@ class Pass {
     see(fmt::format("key.{}", l), k);
     see(fmt::format("value.{}", l), v);
     const Floats attended = linear(attention(q, k, v), "attn_output", c_.hidden);
-    stilla::add_inplace(x.m, attended.m, parallel_);
+    (void)stilla::add_inplace(x.m, attended.m, parallel_);
     see(name_ + "ffn_input", x);
   }
 
@@ -99,14 +99,14 @@ class Pass {
     const Floats up = linear(f, "ffn_up", c_.ffn);
     ValueRange& silu = ranges_[name_ + "silu"];
     for (const float value : gate.values) silu.include(value / (1.0f + std::exp(-value)));
-    stilla::silu_mul(gate.m, gate.m, up.m, parallel_);
+    (void)stilla::silu_mul(gate.m, gate.m, up.m, parallel_);
     see(name_ + "gated", gate);
     if (c_.rotation.down) {
       rotate(gate, stilla::down_rotation(c_));
       for (const char* tensor : {"gated.transformed", "gated.transformed.runs"}) see(name_ + tensor, gate);
     }
     const Floats down = linear(gate, "ffn_down", c_.hidden);
-    stilla::add_inplace(x.m, down.m, parallel_);
+    (void)stilla::add_inplace(x.m, down.m, parallel_);
   }
 
   void rotate(Floats& x, const stilla::FastRotation& rotation) const {
@@ -118,7 +118,7 @@ class Pass {
   Floats norm(const Floats& x, const char* name) {
     Floats y(x.m.rows, x.m.cols);
     const std::vector<float> gain = model_.vector(name_ + name + ".weight", c_.hidden);
-    stilla::rms_norm(y.m, x.m, gain.data(), c_.rms_epsilon, parallel_);
+    (void)stilla::rms_norm(y.m, x.m, gain.data(), c_.rms_epsilon, parallel_);
     see(name_ + name, y);
     return y;
   }
@@ -126,7 +126,7 @@ class Pass {
   void normalise_heads(Floats& x, const char* name) {
     const std::vector<float> gain = model_.vector(name_ + name + ".weight", c_.head_dim);
     const stilla::Matrix heads(x.values.data(), x.values.size() / c_.head_dim, c_.head_dim);
-    stilla::rms_norm(heads, heads, gain.data(), c_.rms_epsilon, parallel_);
+    (void)stilla::rms_norm(heads, heads, gain.data(), c_.rms_epsilon, parallel_);
     see(name_ + name, x);
   }
 
@@ -156,7 +156,7 @@ class Pass {
     for (const float value : x.values) before.include(value);
     const float most = before.magnitude();
     for (const char* term : {".swapped", ".by_cos", ".by_sin"}) ranges_[name_ + part + term].include(ValueRange{-most, most});
-    stilla::rope(x.m, c_.head_dim, cos.m, sin.m, c_.rope_layout, parallel_);
+    (void)stilla::rope(x.m, c_.head_dim, cos.m, sin.m, c_.rope_layout, parallel_);
     see(name_ + part + ".turned", x);
   }
 

@@ -1,16 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Threads belong to the caller. An op that can use several of them takes a `Parallel`: a reference to anything callable
-// as pool(count, body) that calls body(i) exactly once for every i in [0, count), in any order, on any threads, and
-// returns when all are done (the ParallelFor concept). Two are offered: SerialFor, the default, and ThreadPool in
-// <stilla/base/thread_pool.hpp>, which ops do not include, because <thread> would be a third of what their headers cost.
+// Threads belong to the caller. An op that can use several of them takes a `Parallel`, made of anything callable as
+// pool(count, body) that calls body(i) exactly once for every i in [0, count), in any order, on any threads, and returns
+// when all are done (the ParallelFor concept): an object, a lambda, a function. Two are offered: SerialFor, the default, and
+// ThreadPool in <stilla/base/thread_pool.hpp>, which ops do not include, because <thread> would be a third of what their
+// headers cost.
+//
+// Who has workers that know only "I am number `ith` of `nth`" needs no Parallel: each op is also there as tasks. All
+// workers make the same job, or share one, and each takes its stripe:
+//
+//   const stilla::RopeJob job{x, head_dim, cos, sin, layout};
+//   for (std::size_t task = ith, tasks = stilla::rope_tasks(job); task < tasks; task += nth) stilla::rope_run(job, task);
+//
+// Tasks of a job are independent of each other and may run in any order, each once. Before the next op that reads what they wrote
+// all of them must be done: that is the caller's barrier.
 //
 // Results never depend on the number of threads: work is split over outputs, never inside a sum.
 #pragma once
 
 #include <concepts>
 #include <cstddef>
+#include <new>
 #include <type_traits>
+#include <utility>
 
 #include <stilla/base/config.hpp>
 
@@ -21,6 +33,8 @@ namespace stilla { inline namespace STILLA_ABI {
 // A reference to a callable taking an index. Valid as long as the callable is. Made of nothing, it does nothing.
 class IndexFunction {
  public:
+  using Function = void (*)(void* object, std::size_t i);
+
   IndexFunction() : object_(nullptr), call_([](void*, std::size_t) {}) {}
   template <class F>
     requires(!std::same_as<std::remove_cvref_t<F>, IndexFunction>)
@@ -29,9 +43,13 @@ class IndexFunction {
         call_([](void* object, std::size_t i) { (*static_cast<std::remove_reference_t<F>*>(object))(i); }) {}
   void operator()(std::size_t i) const { call_(object_, i); }
 
+  // The same as C has it, for pools that take a function and a pointer: function()(object(), i) is (*this)(i).
+  void* object() const { return object_; }
+  Function function() const { return call_; }
+
  private:
   void* object_;
-  void (*call_)(void*, std::size_t);
+  Function call_;
 };
 
 template <class P>
@@ -44,27 +62,56 @@ struct SerialFor {
   }
 };
 
-// What ops take: a reference to some ParallelFor. Default: serial.
+// What ops take. Default: serial, and so is one made of a null function pointer.
+//
+//     made of                                          what it keeps
+//     an object or lambda with a name (an lvalue)      a reference: the object outlives it
+//     a function, or a pointer to one                  the pointer
+//     an object or lambda made on the spot             a copy. One that cannot be kept so, because it is larger than
+//                                                      `kept_bytes` or more than plain data, does not compile: give it a name
+//
+// So no Parallel refers to something that is gone with the line that made it. The pool is asked for one task too: a worker that
+// calls with a pool of stripes runs none that is another's.
 class Parallel {
  public:
+  static constexpr std::size_t kept_bytes = 56;
+
   Parallel() = default;
   template <class P>
-    requires(!std::same_as<std::remove_cvref_t<P>, Parallel> && ParallelFor<P>)
-  Parallel(P& pool)
-      : pool_(const_cast<void*>(static_cast<const void*>(&pool))),
-        run_([](void* p, std::size_t count, IndexFunction body) { (*static_cast<P*>(p))(count, body); }) {}
+    requires(!std::same_as<std::remove_cvref_t<P>, Parallel> && ParallelFor<std::remove_reference_t<P>>)
+  Parallel(P&& pool) {
+    using Pool = std::remove_reference_t<P>;
+    using Kept = std::decay_t<P>;
+    if constexpr (std::is_lvalue_reference_v<P> && !std::is_function_v<Pool> && !std::is_pointer_v<Pool>) {
+      ::new (static_cast<void*>(kept_)) Pool* (&pool);
+      run_ = [](unsigned char* kept, std::size_t count, IndexFunction body) {
+        (**std::launder(reinterpret_cast<Pool**>(kept)))(count, body);
+      };
+    } else {
+      static_assert(sizeof(Kept) <= kept_bytes && alignof(Kept) <= alignof(void*) && std::is_trivially_copyable_v<Kept> &&
+                        std::is_trivially_destructible_v<Kept>,
+                    "Parallel keeps no copy of this callable: give it a name, and let it outlive the Parallel");
+      if constexpr (std::is_pointer_v<Pool>) {
+        if (pool == nullptr) return;
+      }
+      ::new (static_cast<void*>(kept_)) Kept(std::forward<P>(pool));
+      run_ = [](unsigned char* kept, std::size_t count, IndexFunction body) {
+        (*std::launder(reinterpret_cast<Kept*>(kept)))(count, body);
+      };
+    }
+  }
 
   void operator()(std::size_t count, IndexFunction body) const {
-    if (run_ == nullptr || count == 1) {
+    if (run_ == nullptr) {
       SerialFor{}(count, body);
     } else if (count != 0) {
-      run_(pool_, count, body);
+      run_(kept_, count, body);
     }
   }
 
  private:
-  void* pool_ = nullptr;
-  void (*run_)(void*, std::size_t, IndexFunction) = nullptr;
+  alignas(void*) mutable unsigned char kept_[kept_bytes] = {};  // mutable: the callable may be
+  void (*run_)(unsigned char*, std::size_t, IndexFunction) = nullptr;
 };
 
 }}  // namespace stilla

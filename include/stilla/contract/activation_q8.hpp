@@ -8,6 +8,7 @@
 //
 //     8 bits:   x[k] ~ scale[k / 32] * high[k]                     scale = max |x| of the block / 127, rounded up to a power of two
 //     16 bits:  x[k] ~ scale[k / 32] * (256 * high[k] + low[k])    scale = max |x| of the block / 32512, likewise
+//     mixed:    8 bits, and few rows once more with 16 bits, which count then: those that is_wide_row() names (contract/wide_row.hpp)
 //
 // Separate arrays, so that kernels read each as a stream:
 //
@@ -25,11 +26,14 @@
 // 2^-60 becomes zeros with scale 1. A block with a NaN or a magnitude above 2^60 becomes zeros with scale NaN, so the outputs
 // that depend on it are NaN.
 //
-// With powers of two the products of scales are exact in any order, and integers can be summed as the last places of floats
-// (generic/panel_sweep-inl.hpp). They cost up to one bit of 8: KL 0.0011 where max / 127 itself gave 0.0005, the head's input
-// rounded as well, which it is not any more (model/forward.hpp).
+// With powers of two the products of scales are exact in any order, integers can be summed as the last places of floats
+// (generic/panel_sweep-inl.hpp), and a scaled value fits a bf16 of AMX's tiles (x86_amx/activation_form.hpp). They cost up to one bit
+// of 8: KL 0.0011 where max / 127 itself gave 0.0005, the head's input rounded as well, which it is not any more
+// (model/forward.hpp). With scales of max / 127 a group's float step is one operation more: 1.13 to 1.16 times the time of a prompt
+// (measured in panel_sweep-inl.hpp), and AMX would have to add up without tiles of bf16.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -45,7 +49,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::size_t activation_block = 32;
 
-enum class ActivationBits : std::uint8_t { eight, sixteen };
+enum class ActivationBits : std::uint8_t { eight, sixteen, mixed };
 
 namespace detail {
 
@@ -111,7 +115,43 @@ struct ArrangedActivations {
   bool has_low = false;       // 16 bits
 };
 
-// Somebody's rounded activations. K is a multiple of 32; any alignment.
+struct ActivationQ8;
+
+// Which rows of mixed activations have 16 bits, and what they are. Kernels take no notice: an op multiplies all rows as those of 8
+// bits that they are too, and then these once more (PanelJob::panels in matmul.hpp).
+struct WideRows {
+  const std::uint32_t* numbers = nullptr;  // of the rows, ascending
+  const ActivationQ8* rows = nullptr;      // row i, of 16 bits, is row numbers[i]
+  std::size_t begin = 0, end = 0;          // those of the view
+  std::size_t first = 0;                   // the number of the view's row 0
+
+  std::size_t count() const { return end - begin; }
+  // The place in the view of its wide row i.
+  std::size_t row(std::size_t i) const { return numbers[begin + i] - first; }
+  // The wide row that is row m of the view; count() if m is none.
+  std::size_t find(std::size_t m) const {
+    const std::size_t i = place(m) - begin;
+    return i < count() && row(i) == m ? i : count();
+  }
+  // Wide rows [i, i + n) of the view as a matrix of their own.
+  inline ActivationQ8 matrix(std::size_t i, std::size_t n) const;
+
+  // Of the view's rows [from, from + n).
+  WideRows rows_from(std::size_t from, std::size_t n) const {
+    if (count() == 0) return {};
+    return {numbers, rows, place(from), place(from + n), first + from};
+  }
+
+ private:
+  // Of the first wide row that is not before row m.
+  std::size_t place(std::size_t m) const {
+    return static_cast<std::size_t>(std::lower_bound(numbers + begin, numbers + end, first + m) - numbers);
+  }
+};
+
+// Somebody's rounded activations. K is a multiple of 32; any alignment. Whoever fills the arrays by hand keeps to what stands above:
+// values of 8 bits are -127 .. 127, and sums are the values'. Scales that are no powers of two are taken, a few tokens at a time,
+// which makes prompts slow; import_activations() (import_activations.hpp) does better for integers that were rounded elsewhere.
 struct ActivationQ8 {
   const std::int8_t* values = nullptr;
   const float* scales = nullptr;
@@ -122,6 +162,9 @@ struct ActivationQ8 {
   std::size_t cols = 0;  // K
   const std::int8_t* low = nullptr;  // null: 8 bits
   ArrangedActivations arranged = {};
+  const float* row_factors = nullptr;  // [M], beside the scales, of any value: rows of products are multiplied by them. Null: none
+  bool is_checked = false;  // filled by quantise() or import_activations(), whose scales and values all kernels take
+  WideRows wide = {};  // none but in mixed activations
 
   std::size_t blocks() const { return cols / activation_block; }
   const std::int8_t* row_values(std::size_t m) const { return values + m * cols; }
@@ -137,7 +180,8 @@ struct ActivationQ8 {
     ArrangedActivations arranged_from = arranged;
     arranged_from.first += begin;
     return {row_values(begin), row_scales(begin), row_sums(begin), row_scaled_sums(begin), row_rounded_sums(begin),
-            count,             cols,              low_from,        arranged_from};
+            count,             cols,              low_from,        arranged_from,
+            row_factors == nullptr ? nullptr : row_factors + begin, is_checked, wide.rows_from(begin, count)};
   }
 
   // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.
@@ -146,6 +190,8 @@ struct ActivationQ8 {
     return count == activation_block ? at[1] : k % activation_block == 0 ? at[0] : at[1] - at[0];
   }
 };
+
+inline ActivationQ8 WideRows::matrix(std::size_t i, std::size_t n) const { return rows->rows_from(begin + i, n); }
 
 }}  // namespace stilla
 

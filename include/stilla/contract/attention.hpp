@@ -3,9 +3,12 @@
 // Contract of the attention kernels. One KV head's cache is cut into chunks of 256 positions at fixed places (position / 256),
 // and attention of a query to a chunk is independent of every other chunk. With elements of float, f16 or bf16:
 //
-//     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       query already times 1 / sqrt(D)
+//     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       query already times 1 / sqrt(D), or a scale
 //     max   = highest s[j];   e[j] = exp_approximate(s[j] - max)                 scores that are NaN weigh nothing
 //     sum   = canonical 16-lane sum of e[j];   out[d] = fma chain over j of e[j] * value[j][d], from 0
+//
+// Where there is a soft cap, s[j] becomes soft_capped(s[j]) before; where positions begin behind the chunk's first one, those before
+// weigh nothing (their keys and values must be numbers, though).
 //
 // With integer elements (KvInt8, KvInt5) keys and values are codes c with a scale for each position; the query is rounded
 // to 8 bits and the weights to 16, so that both products are exact integers, whatever their order:
@@ -58,10 +61,13 @@
 //     u8 [256 * D / 128][64]  low(b[i]) | low(b[i + 64]) << 4         u8 [256 * D / 128][16]
 #pragma once
 
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
+#include <stilla/base/math.hpp>
 #include <stilla/base/target.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -177,11 +183,34 @@ struct AttentionChunkArgs {
   const std::byte* chunk = nullptr;
   const std::byte* next = nullptr;  // what will be read after it, for prefetching; any readable chunk
   std::size_t count = 0;           // positions that the queries see, 1 .. kv_chunk; the memory of all 256 is readable
+  std::size_t begin = 0;           // the first of these that they do see, below count
+  float soft_cap = 0.0f;           // 0: none
   KeyBiasArgs key_bias;
   float* max = nullptr;            // [n_queries]
   float* sum = nullptr;            // [n_queries]
   float* out = nullptr;            // [n_queries][D]
 };
+
+// cap * tanh(score / cap), for scores of any target. A NaN stays one.
+inline float soft_capped(float score, float cap) {
+  const float x = score / cap;
+  const float e = exp_approximate(-2.0f * std::fabs(x));
+  const float tanh = (1.0f - e) / (1.0f + e);
+  return std::isnan(x) ? score : cap * (x < 0.0f ? -tanh : tanh);
+}
+
+namespace detail {
+
+// What the options make of a query's scores.
+template <class E>
+void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
+  if (a.soft_cap != 0.0f) {
+    for (std::size_t j = 0; j < a.count; ++j) scores[j] = soft_capped(scores[j], a.soft_cap);
+  }
+  for (std::size_t j = 0; j < a.begin; ++j) scores[j] = -std::numeric_limits<float>::infinity();
+}
+
+}  // namespace detail
 
 // run(args)
 template <class Target, class E>

@@ -179,6 +179,7 @@ class GgufFile final : public ModelSource {
     return parts_[tensor.file].file.bytes().subspan(static_cast<std::size_t>(tensor.offset),
                                                     static_cast<std::size_t>(tensor.size_bytes));
   }
+  void read_ahead(const TensorInfo& tensor) const override { parts_[tensor.file].file.read_ahead(tensor.offset, tensor.size_bytes); }
   void drop_tensor_pages(const TensorInfo& tensor, std::uint64_t count) const override {
     parts_[tensor.file].file.drop_pages(tensor.offset, std::min(count, tensor.size_bytes));
   }

@@ -80,6 +80,9 @@ class HuggingFaceFolder final : public ModelSource {
     if (tensor.file == files_.size()) return std::as_bytes(std::span(config_->rope_factors));
     return files_[tensor.file].file().bytes().subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size_bytes));
   }
+  void read_ahead(const TensorInfo& tensor) const override {
+    if (tensor.file < files_.size()) files_[tensor.file].file().read_ahead(tensor.offset, tensor.size_bytes);
+  }
   void drop_tensor_pages(const TensorInfo& tensor, std::uint64_t count) const override {
     if (tensor.file < files_.size()) files_[tensor.file].file().drop_pages(tensor.offset, std::min(count, tensor.size_bytes));
   }
@@ -266,7 +269,9 @@ class HuggingFaceFolder final : public ModelSource {
     std::size_t present = 0;
     for (const SafetensorsFile& file : files_) present += file.tensors().size();
     if (present == map.size()) return success();
-    for (const auto& [tensor, name] : map.get_ref<const nlohmann::json::object_t&>()) {
+    for (const auto& entry : map.get_ref<const nlohmann::json::object_t&>()) {
+      const std::string& tensor = entry.first;  // no structured binding: clang 14 captures none
+      const nlohmann::json& name = entry.second;
       const auto i = static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), *text_of(&name)) - names.begin());
       const auto& tensors = files_[i].tensors();
       if (std::none_of(tensors.begin(), tensors.end(), [&](const SafetensorsTensor& t) { return t.name == tensor; })) {

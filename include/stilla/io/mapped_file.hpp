@@ -93,6 +93,10 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
 
+  // Says that [offset, offset + size) will be read soon: what of it is in no memory yet begins to come from the disk while the caller
+  // does something else. Only advice, for mapped files (not on Windows): failure does not matter.
+  void read_ahead(std::uint64_t offset, std::uint64_t size) const;
+
   // Says that [offset, offset + size) will not be read again soon: whole mapped pages inside it leave memory and come
   // back from the file if they are touched after all. Does nothing for bytes that have no file behind them.
   void drop_pages(std::uint64_t offset, std::uint64_t size) const;
@@ -223,6 +227,7 @@ inline void MappedFile::release() noexcept {
   storage_ = Storage::borrowed;
 }
 
+inline void MappedFile::read_ahead(std::uint64_t, std::uint64_t) const {}
 inline void MappedFile::drop_pages(std::uint64_t, std::uint64_t) const {}
 inline void MappedFile::ask_for_large_pages() const {}
 
@@ -282,6 +287,14 @@ inline void MappedFile::release() noexcept {
   }
   if (storage_ == Storage::owned) ::operator delete(const_cast<std::byte*>(data_), owned_alignment);
   storage_ = Storage::borrowed;
+}
+
+inline void MappedFile::read_ahead(std::uint64_t offset, std::uint64_t size) const {
+  if (storage_ != Storage::mapped || offset >= size_) return;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t end = size > size_ - offset ? size_ : static_cast<std::size_t>(offset + size);
+  const std::size_t first = static_cast<std::size_t>(offset) / page * page;
+  if (first < end) ::madvise(const_cast<std::byte*>(data_) + first, end - first, MADV_WILLNEED);
 }
 
 inline void MappedFile::drop_pages(std::uint64_t offset, std::uint64_t size) const {

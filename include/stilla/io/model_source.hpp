@@ -92,6 +92,8 @@ class ModelSource {
   virtual const TensorInfo* find_tensor(std::string_view name) const = 0;
   // Rows of blocks one after the other; of a packed tensor its panels. The tensor is one of this source's.
   virtual std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const = 0;
+  // The tensor will be read soon; its bytes may come from the disk meanwhile.
+  virtual void read_ahead(const TensorInfo&) const {}
   // The tensor's first `count` bytes were copied elsewhere and may leave memory.
   virtual void drop_tensor_pages(const TensorInfo&, std::uint64_t) const {}
   // All tensors are going to be read.

@@ -48,7 +48,7 @@
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/io/unwritten_tail.hpp>
-#include <stilla/layout/pack.hpp>
+#include <stilla/pack.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 

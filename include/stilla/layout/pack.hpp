@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packing weights into the layout that kernels read (rows16_k4.hpp draws it), and reading them back.
+// Packed weights, in the layout that kernels read (rows16_k4.hpp draws it): their size, and reading them back. stilla/pack.hpp packs.
 #pragma once
 
 #include <algorithm>
@@ -8,12 +8,9 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <type_traits>
-#include <utility>
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
-#include <stilla/base/parallel.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/format/format_name.hpp>
 #include <stilla/layout/rows16_k4.hpp>
@@ -73,7 +70,7 @@ inline PackedView panels_from(const PackedView& w, std::size_t first, std::size_
   return part;
 }
 
-// Code of row r, position k of a packed block of codes. The inverse of pack; what the scalar kernels read.
+// Code of row r, position k of a packed block of codes. The inverse of packing; what the scalar kernels read.
 template <QuantisedFormat F>
 int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
   const std::size_t lane = r * 4 + k % 4;
@@ -141,103 +138,43 @@ GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
 
 namespace detail {
 
-// Packs one panel: `row_count` rows (up to 16) of K weights, each row `row_stride_bytes` after the one before.
+// The part-th 32 codes of a block, a byte each.
 template <QuantisedFormat F>
-void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_stride_bytes, std::size_t K, std::byte* panel) {
-  using Layout = PanelLayout<F>;
-  std::fill_n(panel, Layout::panel_bytes(K), std::byte{});  // memset takes no null pointer, which no columns may have
-  for (std::size_t r = 0; r < row_count; ++r) {
-    const std::byte* row = rows + r * row_stride_bytes;
-    for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights) {
-      const std::byte* block = block_of<F>(row, k0);
-      for (std::size_t k = 0; k < F::block_weights; ++k) {
-        std::byte* codes = panel + Layout::codes_offset(k0 + k);
-        const std::size_t in_block = (k0 + k) % code_block;
-        const std::size_t lane = r * 4 + k % 4;
-        // A code beyond its bits would go to its neighbours; the mask keeps it in its own.
-        const auto code = static_cast<unsigned>(F::code(block, k)) & ((1u << F::code_bits) - 1);
-        const auto put = [&](std::size_t line, unsigned bits) { codes[line * 64 + lane] |= static_cast<std::byte>(bits); };
-        if constexpr (F::code_bits == 8) {
-          put(in_block / 4, code);
-        } else if constexpr (F::code_bits == 2) {
-          put(in_block / 16, code << (in_block % 16 / 4 * 2));
-        } else if constexpr (F::code_bits == 3) {
-          if (in_block < 24) {
-            put(in_block / 8, code << (in_block % 8 / 4 * 4));
-          } else {
-            for (std::size_t line = 0; line < 3; ++line) put(line, (code >> line & 1u) << (in_block < 28 ? 3 : 7));
-          }
-        } else {
-          put(in_block / 8, (code & 15u) << (in_block % 8 / 4 * 4));
-          if constexpr (F::code_bits == 5) put(4, code >> 4 << (in_block / 4));
-          if constexpr (F::code_bits == 6) put(4 + in_block / 16, code >> 4 << (in_block % 16 / 4 * 2));
-        }
-      }
-      std::byte* record = panel + Layout::record_offset(k0);
-      if constexpr (RowScaledFormat<F>) {
-        store_as(panel + 4 * r, F::scale(row));
-        if constexpr (F::has_sub_scales) {
-          for (std::size_t g = 0; g < Layout::groups; ++g) {
-            record[Layout::sub_scale_offset(g) + r] = static_cast<std::byte>(F::sub_scale(block, g));
-          }
-        }
-      } else if constexpr (WordScaledFormat<F>) {
-        store_as(record + 4 * r, F::scale_word(block));
-      } else {
-        store_as(record + 2 * r, F::scale(block));
-        if constexpr (F::has_minimum) store_as(record + 2 * (panel_rows + r), F::minimum(block));
-        if constexpr (F::has_sub_scales) {
-          for (std::size_t g = 0; g < Layout::groups; ++g) {
-            record[Layout::sub_scale_offset(g) + r] = static_cast<std::byte>(F::sub_scale(block, g));
-            if constexpr (has_nibble_minimums<F>) {
-              record[Layout::sub_scale_offset(g) + r] |= static_cast<std::byte>(F::sub_minimum(block, g) << 4);
-            } else if constexpr (F::has_minimum) {
-              record[Layout::sub_minimum_offset(g) + 2 * r] = static_cast<std::byte>(F::sub_minimum(block, g));
-            }
-          }
-        }
-      }
-    }
+void take_codes(const std::byte* block, std::size_t part, std::byte* codes) {
+  for (std::size_t k = 0; k < code_block; ++k) codes[k] = static_cast<std::byte>(F::code(block, part * code_block + k));
+}
+
+// Writes what a scale record has of row r: of `block`, in the row that begins at `row`. The inverse of packed_scale. Where a row has
+// one scale it stands in the panel's head, and the record has the sub-scales, if any.
+template <QuantisedFormat F>
+void put_scales(std::byte* panel, std::byte* record, std::size_t r, const std::byte* row, const std::byte* block) {
+  if constexpr (RowScaledFormat<F>) {
+    store_as(panel + 4 * r, F::scale(row));
+  } else if constexpr (WordScaledFormat<F>) {
+    store_as(record + 4 * r, F::scale_word(block));
+  } else {
+    store_as(record + 2 * r, F::scale(block));
+    if constexpr (F::has_minimum) store_as(record + 2 * (panel_rows + r), F::minimum(block));
   }
 }
 
-template <class F>
-  requires(!QuantisedFormat<F>)
-void pack_panel(const std::byte* rows, std::size_t row_count, std::size_t row_stride_bytes, std::size_t K, std::byte* panel) {
-  using Storage = typename PanelFormat<F>::Storage;
-  constexpr std::size_t element = sizeof(Storage);
-  std::fill_n(panel, PanelLayout<F>::panel_bytes(K), std::byte{});
-  for (std::size_t r = 0; r < row_count; ++r) {
-    const std::byte* row = rows + r * row_stride_bytes;
-    for (std::size_t k = 0; k < K; k += F::block_weights) {
-      std::byte* first = panel + (k * panel_rows + r) * element;
-      if constexpr (std::is_same_v<PanelFormat<F>, F>) {
-        std::memcpy(first, row + k * element, element);
-      } else {
-        float weights[F::block_weights];
-        decode_block<F>(row, k, weights);
-        for (std::size_t i = 0; i < F::block_weights; ++i) {
-          store_as(first + i * panel_rows * element, from_float<Storage>(weights[i]));
-        }
+// The same of the sub-scales and sub-minimums that stand in bytes of their own.
+template <QuantisedFormat F>
+void put_sub_scales(std::byte* record, std::size_t r, const std::byte* block) {
+  using Layout = PanelLayout<F>;
+  if constexpr (F::has_sub_scales && !WordScaledFormat<F>) {
+    for (std::size_t g = 0; g < Layout::groups; ++g) {
+      record[Layout::sub_scale_offset(g) + r] = static_cast<std::byte>(F::sub_scale(block, g));
+      if constexpr (has_nibble_minimums<F>) {
+        record[Layout::sub_scale_offset(g) + r] |= static_cast<std::byte>(F::sub_minimum(block, g) << 4);
+      } else if constexpr (F::has_minimum) {
+        record[Layout::sub_minimum_offset(g) + 2 * r] = static_cast<std::byte>(F::sub_minimum(block, g));
       }
     }
   }
 }
 
 }  // namespace detail
-
-// Packs W[N, K], rows of F's blocks one after the other (as in a GGUF file), into `packed`: packed_bytes<F>(N, K) bytes,
-// 64-byte aligned. K is a multiple of F::block_weights. Any alignment of `rows`; reads N * row_bytes<F>(K) bytes.
-template <WeightFormat F>
-void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {}) {
-  const std::size_t stride = row_bytes<F>(K);
-  const std::size_t bytes = PanelLayout<F>::panel_bytes(K);
-  parallel((N + panel_rows - 1) / panel_rows, [&](std::size_t p) {
-    const std::size_t first = p * panel_rows;
-    const std::size_t count = N - first < panel_rows ? N - first : panel_rows;
-    detail::pack_panel<F>(rows + first * stride, count, stride, K, packed + p * bytes);
-  });
-}
 
 // Row n of a packed matrix as K floats: what F::decode gives for the unpacked row, bit for bit.
 template <WeightFormat F>
@@ -281,69 +218,6 @@ void unpack_blocks(const PackedView& w, std::size_t n, std::byte* row) {
     }
   }
 }
-
-// What is read or packed at a time where memory is to be let go of at once.
-inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
-
-// Rows of F to pack at a time: about a piece of panels.
-template <WeightFormat F>
-constexpr std::size_t rows_per_piece(std::size_t K) {
-  const std::size_t panel = PanelLayout<F>::panel_bytes(K);
-  return panel == 0 || panel >= piece_bytes ? panel_rows : piece_bytes / panel * panel_rows;
-}
-
-// A packed matrix in memory of its own, or in memory that outlives it.
-class PackedMatrix {
- public:
-  // Packs W[N, K] of this format from its rows as a file holds them. Between pieces of some megabytes
-  // `packed(n)`, if given, learns that rows [0, n) will not be read again. The result is in `memory`, if given:
-  // packed_bytes(format, N, K) bytes on a 64-byte boundary, which outlive it.
-  static Result<PackedMatrix> create(FormatId format, const std::byte* rows, std::size_t N, std::size_t K,
-                                     Parallel parallel = {}, IndexFunction packed = {},
-                                     std::byte* memory = nullptr) {
-    const Result<std::size_t> bytes = packed_bytes(format, N, K);
-    if (!bytes) return bytes.error();
-    PackedMatrix matrix;
-    if (memory == nullptr) {
-      if (!matrix.data_.resize(*bytes)) return out_of_memory("packed weights", *bytes);
-      memory = matrix.data_.data();
-    }
-    matrix.view_ = {format, N, K, memory};
-    with_format(format, [&](auto tag) {
-      using F = decltype(tag);
-      const std::size_t step = rows_per_piece<F>(K);
-      for (std::size_t n = 0; n < N; n += step) {
-        const std::size_t count = N - n < step ? N - n : step;
-        pack<F>(memory + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count,
-                K, parallel);
-        packed(n + count);
-      }
-    });
-    return matrix;
-  }
-
-  // The same for a format known at compile time: PackedMatrix::create<Q4_0>(rows, N, K).
-  template <WeightFormat F>
-  static Result<PackedMatrix> create(const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {},
-                                     IndexFunction packed = {}, std::byte* memory = nullptr) {
-    return create(id_of<F>, rows, N, K, parallel, packed, memory);
-  }
-
-  // A matrix that was packed before; whoever owns its bytes keeps them.
-  static PackedMatrix borrow(const PackedView& view) {
-    PackedMatrix matrix;
-    matrix.view_ = view;
-    return matrix;
-  }
-
-  const PackedView& view() const { return view_; }
-  operator const PackedView&() const { return view_; }
-  std::size_t bytes() const { return *packed_bytes(view_.format, view_.rows, view_.cols); }
-
- private:
-  PackedView view_;
-  AlignedBuffer<std::byte> data_;
-};
 
 }}  // namespace stilla
 

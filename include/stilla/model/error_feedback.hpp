@@ -32,8 +32,8 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/float_formats.hpp>
-#include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
+#include <stilla/pack.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -59,7 +59,7 @@ inline Status add_product(Matrix y, ConstMatrix a, ConstMatrix b, float sign, bo
     const std::size_t rows = std::min(stripe, y.rows - r), columns = lower ? std::min(r + stripe, y.cols) : y.cols;
     const Matrix product(memory.product.data(), rows, columns);
     const MatmulProduct job{product, {id_of<F32>, columns, b.cols, memory.panels.data()}, nullptr};
-    matmul({&job, 1}, {ConstMatrix(a.row(r), rows, a.cols, a.stride), {}}, parallel);
+    if (Status s = matmul({&job, 1}, {ConstMatrix(a.row(r), rows, a.cols, a.stride), {}}, parallel); !s) return s;
     parallel(rows, [&](std::size_t m) {
       float* const to = y.row(r + m);
       const float* const from = product.row(m);

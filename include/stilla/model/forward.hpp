@@ -63,8 +63,9 @@ namespace stilla { inline namespace STILLA_ABI {
 
 // What inputs of quantised matrices are rounded to unless somebody chooses. Below a billion weights 16 bits: rounding to 8
 // moves the logits of small models more than their 4-bit weights should be charged with (README, fidelity), and they are
-// fast anyway. From there on 8 bits, as everywhere else in this field: a prompt takes half the time. The head's input has 16
-// in any case: its errors are the logits' own (with 8 they were a quarter of KL on a 0.5B), and its weights come from memory.
+// fast anyway. From there on 8 bits, as everywhere else in this field, because a prompt takes half the time; but tokens with
+// massive activations keep 16, which takes a tenth of KL and a hundredth of the time (contract/wide_row.hpp). The head's input
+// has 16 in any case: its errors are the logits' own (with 8 they were a quarter of KL on a 0.5B), and its weights come from memory.
 inline ActivationBits default_activations(const Model& model) {
   std::size_t weights = 0;
   for (const LayerWeights& w : model.layers()) {
@@ -72,7 +73,7 @@ inline ActivationBits default_activations(const Model& model) {
       weights += linear->weight.view().rows * linear->weight.view().cols;
     }
   }
-  return weights < 1000000000 ? ActivationBits::sixteen : ActivationBits::eight;
+  return weights < 1000000000 ? ActivationBits::sixteen : ActivationBits::mixed;
 }
 
 // Sees the inputs of a layer's matrices, as floats before they are rounded: one row for each token.
@@ -112,6 +113,7 @@ class Session {
   std::size_t size() const { return ids_.size(); }
   std::span<const std::uint32_t> ids() const { return ids_; }
   std::size_t context() const { return options_.context; }
+  std::size_t batch() const { return options_.window == 0 ? options_.batch : options_.window; }  // most tokens evaluated at once
   ActivationBits activations() const { return rounded_.bits(); }
   const KvCache& cache() const { return cache_; }
 
@@ -230,8 +232,7 @@ class Session {
   }
 
   SessionKind kind() const {
-    return {model_->identity(), model_->config().vocabulary, context(),
-            activations() == ActivationBits::eight ? 8u : 16u, cache_.shape()};
+    return {model_->identity(), model_->config().vocabulary, context(), activations(), cache_.shape()};
   }
 
   // sink(number of rows) is called when rows that are wanted stand in logits_ or top_.
@@ -286,7 +287,7 @@ class Session {
     if (model_->device().empty()) {
       std::array<MatmulProduct, n> products;
       for (std::size_t i = 0; i < n; ++i) products[i] = {projections[i].y, projections[i].w->weight.view(), projections[i].bias};
-      matmul(products, input, parallel_);
+      (void)matmul(products, input, parallel_);  // shapes are the model's
       return success();
     }
     constexpr std::size_t tokens = 16;  // of a task
@@ -313,7 +314,7 @@ class Session {
                         const std::vector<float>& weight, std::initializer_list<const Linear*> users) {
     const bool round = std::any_of(users.begin(), users.end(), [](const Linear* w) { return takes_rounded(*w); });
     if (round) (void)rounded.resize(h.rows, h.cols);  // cannot fail: reserve() made room
-    add_norm_quantise(h, x, residual, weight.data(), model_->config().rms_epsilon, round ? &rounded : nullptr, parallel_);
+    (void)add_norm_quantise(h, x, residual, weight.data(), model_->config().rms_epsilon, round ? &rounded : nullptr, parallel_);
     return {h, round ? rounded.view() : ActivationQ8{}};
   }
 
@@ -321,7 +322,7 @@ class Session {
   void normalise_heads(Matrix row, const std::vector<float>& gain) const {
     const std::size_t D = gain.size();
     const Matrix heads(row.row(0), row.cols / D, D);
-    rms_norm(heads, heads, gain.data(), model_->config().rms_epsilon);
+    (void)rms_norm(heads, heads, gain.data(), model_->config().rms_epsilon);
   }
 
   Status forward(std::span<const std::uint32_t> ids, const WantedLogits& wanted) {
@@ -372,7 +373,7 @@ class Session {
       if (Status s = project(std::array{projection(q, w.query), keys, projection(v, w.value)}, attention_input); !s) return s;
       const auto turn = [&](Matrix row, const std::vector<float>& gain, std::size_t m) {
         if (!gain.empty()) normalise_heads(row, gain);
-        rope(row, c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
+        (void)rope(row, c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
       };
       const std::size_t first_tile = first / key_tile;
       parallel_((first + M - 1) / key_tile - first_tile + 1, [&](std::size_t tile) {
@@ -381,7 +382,7 @@ class Session {
         for (std::size_t m = begin; m < end; ++m) {
           turn(q.rows_from(m, 1), w.query_norm, m);
           turn(k.rows_from(m, 1), w.key_norm, m);
-          cache_.store(l, first + m, k.row(m), v.row(m));
+          (void)cache_.store(l, first + m, k.row(m), v.row(m));
         }
       });
       if (l + 1 == c.n_layers && !options_.observer) {  // nobody reads the rows before the wanted ones any more
@@ -389,7 +390,7 @@ class Session {
         for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(first_row, wanted_rows);
         if (wanted_rows == 0) break;
       }
-      attention(mixed, q, cache_, l, first + first_row, c.n_heads, scratch_.data(), parallel_, key_bias);
+      (void)attention(mixed, q, cache_, l, first + first_row, c.n_heads, scratch_.data(), parallel_, key_bias);
       observe(l, LinearInput::attention_output, mixed);
       MatmulInput mixed_input{mixed, {}};
       if (takes_rounded(w.attention_output)) {
@@ -406,17 +407,17 @@ class Session {
       Projection down = projection(h, w.down);
       down.transforms_input = rotated.down && w.down.device != nullptr && w.down.device->makes_transform();
       if (model_->device().empty()) {
-        gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, waits ? nullptr : round_down, parallel_);
+        (void)gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, waits ? nullptr : round_down, parallel_);
       } else {
         if (Status s = project(std::array{projection(gate, w.gate), projection(up, w.up)}, ffn_input); !s) return s;
-        silu_mul(gate, gate, up, parallel_);
+        (void)silu_mul(gate, gate, up, parallel_);
       }
       observe(l, LinearInput::down, gate);
       if (waits) {
         if (rotated.down && !down.transforms_input) {
           parallel_(gate.rows, [&](std::size_t m) { down_rotation_.rotate(gate.row(m)); });
         }
-        if (round_down != nullptr) (void)quantise(rounded_ffn_, gate, parallel_);
+        if (round_down != nullptr) (void)quantise_like(rounded_ffn_, gate, ffn_input.rounded.wide, parallel_);
       }
       if (Status s = project(std::array{down}, {gate, rounded_ffn_.view()}); !s) return s;
       residual = &h;
@@ -432,7 +433,7 @@ class Session {
     if (wanted_rows == 0) return success();
     if (rotated.residual) {
       parallel_(wanted_rows, [&](std::size_t m) {
-        if (residual != nullptr) add_inplace(x.rows_from(m, 1), h.rows_from(m, 1));
+        if (residual != nullptr) add_run({x, h}, m);
         residual_rotation_.rotate_back(x.row(m));
       });
     }
@@ -442,7 +443,7 @@ class Session {
     if (wanted.request != nullptr) {
       (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // has room
     } else {
-      matmul(std::array{product(Matrix(logits_.data(), wanted_rows, c.vocabulary), head)}, head_input, parallel_);
+      (void)matmul(std::array{product(Matrix(logits_.data(), wanted_rows, c.vocabulary), head)}, head_input, parallel_);
     }
     return success();
   }

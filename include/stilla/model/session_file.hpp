@@ -5,7 +5,7 @@
 //
 //     offset  what
 //       0     magic "stillaKV"; u32 version of this layout; u32 type of the cache; u64 Model::identity()
-//      24     u32 layers, KV heads, head size, bits of rounded activations; u64 tokens; u64 bytes of the note
+//      24     u32 layers, KV heads, head size, bits of rounded activations (24: mixed); u64 tokens; u64 bytes of the note
 //      56     u64 XXH64 of everything from byte 72 on; u64 XXH64 of the 64 bytes before
 //      72     ids, u32 each | note | chunks of the cache: all layers of the first 256 positions, of the next, ...
 //
@@ -24,6 +24,7 @@
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
+#include <stilla/contract/activation_q8.hpp>
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checked.hpp>
 #include <stilla/io/checksum.hpp>
@@ -39,7 +40,7 @@ struct SessionKind {
   std::uint64_t model = 0;  // Model::identity()
   std::size_t vocabulary = 0;
   std::size_t context = 0;
-  std::uint32_t activation_bits = 0;
+  ActivationBits activations = ActivationBits::eight;
   KvShape shape;
 };
 
@@ -56,6 +57,13 @@ inline constexpr std::string_view session_magic = "stillaKV";
 inline constexpr std::uint32_t session_version = 2;  // another for each change of this layout, of a chunk's, or of the arithmetic
 inline constexpr std::size_t session_header_bytes = 72;
 
+constexpr std::uint32_t bits_in_file(ActivationBits activations) {
+  return activations == ActivationBits::eight ? 8 : activations == ActivationBits::sixteen ? 16 : 24;
+}
+inline std::string activation_bits_text(std::uint32_t bits_in_file) {
+  return bits_in_file == 24 ? "8 bits and some of 16" : concat(bits_in_file, " bits");
+}
+
 // The first 56 bytes.
 inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint64_t tokens, std::uint64_t note_bytes) {
   std::vector<std::byte> out;
@@ -70,7 +78,7 @@ inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint6
   for (const std::size_t count : {kind.shape.layers, kind.shape.heads, kind.shape.head_dim}) {
     add(static_cast<std::uint32_t>(count));
   }
-  add(kind.activation_bits);
+  add(bits_in_file(kind.activations));
   add(tokens);
   add(note_bytes);
   return out;
@@ -144,8 +152,9 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
     return refuse("was saved with a key/value cache of ", known ? kv_type_name(kv_types[type]) : "an unknown type",
                   "; this session has one of ", kv_type_name(kind.shape.type));
   }
-  if (activation_bits != kind.activation_bits) {
-    return refuse("was saved with activations of ", activation_bits, " bits; this session has ", kind.activation_bits);
+  if (const std::uint32_t expected_bits = detail::bits_in_file(kind.activations); activation_bits != expected_bits) {
+    return refuse("was saved with activations of ", detail::activation_bits_text(activation_bits), "; this session has ",
+                  detail::activation_bits_text(expected_bits));
   }
   if (tokens > kind.context) {
     return refuse("holds ", tokens, " tokens; the context of this session holds ", kind.context);

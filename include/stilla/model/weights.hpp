@@ -29,9 +29,9 @@
 #include <stilla/io/gguf_types.hpp>
 #include <stilla/io/model_source.hpp>
 #include <stilla/io/unwritten_tail.hpp>
-#include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/model/config.hpp>
+#include <stilla/pack.hpp>
 #include <stilla/rope.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
@@ -245,10 +245,22 @@ class Model {
 
     source_->ask_for_large_pages();
     layers_.resize(has_layers_ ? c.n_layers : 0);
+    // A file that is not in the page cache is read while what came before it is packed.
+    const auto read_ahead = [&](std::size_t l) {
+      const std::string layer = concat("blk.", l, ".");
+      for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
+        const TensorInfo& tensor = source_->tensor(i);
+        const bool is_next = l < layers_.size() ? tensor.name.starts_with(layer) : !tensor.name.starts_with("blk.") && &tensor != embedding_;
+        if (is_next && !tensor.is_packed) source_->read_ahead(tensor);
+      }
+    };
+    if (!tied) embedding_ = *embedding;  // which is read row by row, as tokens ask for it
+    read_ahead(0);
     const std::size_t query_width = c.n_heads * c.head_dim;
     const std::size_t kv_width = c.n_kv_heads * c.head_dim;
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       LayerWeights& w = layers_[l];
+      read_ahead(l + 1);
       const auto name = [&](std::string_view part) { return concat("blk.", l, ".", part); };
       const auto read_linear = [&](Linear& out, std::string_view part, std::size_t rows, std::size_t cols,
                                    bool needs_bias = false) -> Status {
@@ -275,7 +287,6 @@ class Model {
       if (Status s = read_linear(w.down, "ffn_down", c.hidden, c.ffn); !s) return s;
     }
     if (Status s = read_vector(output_norm_, "output_norm.weight", c.hidden); !s) return s;
-    if (!tied) embedding_ = *embedding;
     if (!tied && embedding_->is_packed) {
       return source_->tensor_error(*embedding_, "found packed; expected rows, because 'output.weight' is the head");
     }

@@ -146,6 +146,10 @@ class DraftPolicy {
     return best;
   }
 
+  // How long a batch with so many guesses takes, in times of one with none; and the seconds of that, 0 if not known yet.
+  double time(std::size_t guesses) const { return time_[std::min(guesses, most_guesses)]; }
+  double seconds_of_one() const { return one_; }
+
   // What became of `guesses` that were checked: how many of them were right.
   void learn_right(const Draft& draft, std::size_t guesses, std::size_t right) {
     Chance& chance = chances_[kind(draft.match)];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul of quantised weights for dotprod: generic/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+// Matmul for dotprod, on the vocabulary of vector.hpp: generic/panel_tile-inl.hpp for quantised weights, panels_float-inl.hpp for floats.
 #pragma once
 
 #include <bit>
@@ -17,11 +17,19 @@ STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD)
 namespace stilla { inline namespace STILLA_ABI { namespace dotprod {
 
 #include <stilla/generic/panel_tile-inl.hpp>
+#include <stilla/generic/panels_float-inl.hpp>
 
 }}}  // namespace stilla::dotprod
 STILLA_TARGET_END
 
 namespace stilla { inline namespace STILLA_ABI {
+
+template <WeightFormat F>
+  requires(!QuantisedFormat<F>)
+struct MatmulPanels<Dotprod, F> {
+  static constexpr TargetId implemented_on = Dotprod::id;
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { dotprod::matmul_float_panels<F>(a, first, last); }
+};
 
 template <QuantisedFormat F>
 struct MatmulPanels<Dotprod, F> {

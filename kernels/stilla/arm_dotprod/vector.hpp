@@ -50,6 +50,8 @@ struct Budget {
   static constexpr std::size_t minimum_vectors = 1;
   static constexpr std::size_t chunk_k = 2048;
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
+  // 6 tokens x 4 vectors are 24 sums; with 4 weights and an activation 29 of the 32 registers.
+  static constexpr std::size_t float_tokens = 6, float_vectors = 30, float_panels_of_one = 4, float_chunk_k = 192;
 };
 
 STILLA_INLINE int8x16_t as_s8(Int x) { return vreinterpretq_s8_s32(x); }
@@ -81,6 +83,24 @@ STILLA_INLINE void loads_stay() {
 }
 STILLA_INLINE Int load(const void* from) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(from))); }
 STILLA_INLINE void store(void* to, Int x) { vst1q_u8(static_cast<std::uint8_t*>(to), as_u8(x)); }
+// Packing: column[i] has, of each of `lanes` rows `stride` bytes apart, the bytes 4i .. 4i + 3 from `rows` on.
+STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
+  const Int a = load(rows), b = load(rows + stride), c = load(rows + 2 * stride), d = load(rows + 3 * stride);
+  const Int ac = vzip1q_s32(a, c), bd = vzip1q_s32(b, d), ac_high = vzip2q_s32(a, c), bd_high = vzip2q_s32(b, d);
+  column[0] = vzip1q_s32(ac, bd);
+  column[1] = vzip2q_s32(ac, bd);
+  column[2] = vzip1q_s32(ac_high, bd_high);
+  column[3] = vzip2q_s32(ac_high, bd_high);
+}
+// The lowest byte, or half, of each lane.
+STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
+  vst1_u8(reinterpret_cast<std::uint8_t*>(to), vreinterpret_u8_s16(vmovn_s32(x)));
+}
+STILLA_INLINE void store_low_bytes(std::byte* to, Int x) {
+  const int16x4_t halves = vmovn_s32(x);
+  const std::uint32_t bytes = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0);
+  std::memcpy(to, &bytes, sizeof bytes);
+}
 STILLA_INLINE Int first_of_pairs(const std::int32_t* pairs) { return vuzp1q_s32(vld1q_s32(pairs), vld1q_s32(pairs + lanes)); }
 STILLA_INLINE Int second_of_pairs(const std::int32_t* pairs) { return vuzp2q_s32(vld1q_s32(pairs), vld1q_s32(pairs + lanes)); }
 STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
@@ -199,6 +219,9 @@ STILLA_INLINE bool any_zero(Float x) { return vmaxvq_u32(vceqzq_f32(x)) != 0; }
 // yes in the lanes where x is 0, no elsewhere.
 STILLA_INLINE Int where_zero(Float x, Int yes, Int no) { return vbslq_s32(vceqzq_f32(x), yes, no); }
 STILLA_INLINE Float to_floats(Int x) { return vcvtq_f32_s32(x); }
+STILLA_INLINE Float load_bf16(const std::byte* from) {
+  return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const std::uint16_t*>(from)), 16));
+}
 STILLA_INLINE Float load_f16(const std::byte* from) {
   return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(reinterpret_cast<const std::uint8_t*>(from))));
 }

@@ -364,6 +364,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   const std::size_t padded = (a.count + 15) / 16 * 16;
   for (std::size_t h = 0; h < n; ++h) {
     float* row = scores + h * kv_chunk;
+    if (a.begin != 0 || a.soft_cap != 0.0f) stilla::detail::limit_scores(row, a);
     for (std::size_t j = a.count; j < padded; ++j) row[j] = -std::numeric_limits<float>::infinity();
     Float highest = set(-std::numeric_limits<float>::infinity());
     for (std::size_t j = 0; j < padded; j += 16) highest = higher(load_floats(row + j), highest);

@@ -36,11 +36,16 @@
 //   keep(x)                    x, which the compiler is to compute here and hold in a register
 //   loads_stay()               no load moves past this, where compilers would load more ahead than fits the registers
 //
+//   For packing (pack_panel-inl.hpp):
+//   load_columns(rows, stride, column)   16 bytes of each of `lanes` rows, `stride` bytes apart, turned: column[i], i = 0 .. 3, has in
+//                              each lane the bytes 4i .. 4i + 3 of the lane's row
+//   store_low_bytes(to, x)  store_low_halves(to, x)   the lowest 8, or 16, bits of each lane, side by side
+//
 //   zero()  set(f)  load_floats(from)  store_floats(to, x)
 //   add sub mul                rounded once, as IEEE 754 says
 //   fused_multiply_add(a, b, c)          a * b + c, rounded once
 //   to_floats(Int)             int32 to float, to nearest even;  as_floats(Int)  as_bits(Float)  the same bits
-//   load_f16(from)  load_s8(from)        lanes halves, or signed bytes, to float
+//   load_f16(from)  load_bf16(from)  load_s8(from)      lanes halves, or signed bytes, to float
 //   any_nan(x)  any_zero(x)    of any lane
 //   where_zero(x, yes, no)     lane by lane: yes where x is 0 or -0, else no
 //   prefetch_near(at)  prefetch_far(at)  asks for a cache line in L1, or in L2; any address
@@ -53,6 +58,9 @@
 //   fewest_to_sweep            tokens from which on panels are unpacked for a sweep
 //   set_panels, sweep_rows, sweep_tokens, chunk_k, sets   of a sweep over many tokens (panel_sweep-inl.hpp). chunk_k is a multiple of
 //                              32; `sets` sets are unpacked at once, lanes * 4 * chunk_k bytes or more of stack for each
+//   float_tokens, float_vectors          of a tile with float weights (panels_float-inl.hpp): its tokens, and the registers for its sums
+//                              and weights; float_panels_of_one: its panels where there is one token; float_chunk_k: columns that
+//                              many tokens pass at a time
 //   minimum_vectors            vectors of a tile whose sub-minimums are multiplied at a time, if it has so many
 
 #include <stilla/base/push_macros-inl.hpp>

@@ -207,9 +207,9 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
           [[maybe_unused]] const std::byte* sub_scales = record + Layout::sub_scale_offset(group_in_record) + v * float_lanes;
           if constexpr (has_nibble_minimums<F>) {
             const hn::Rebind<std::uint8_t, DInt32> d8;
-            const VInt32 pairs = hn::PromoteTo(di, hn::LoadU(d8, reinterpret_cast<const std::uint8_t*>(sub_scales)));
-            scale = hn::Mul(scale, hn::ConvertTo(df, hn::And(pairs, hn::Set(di, 15))));
-            minimum = hn::Mul(minimum, hn::ConvertTo(df, hn::ShiftRight<4>(pairs)));
+            const VInt32 nibbles = hn::PromoteTo(di, hn::LoadU(d8, reinterpret_cast<const std::uint8_t*>(sub_scales)));
+            scale = hn::Mul(scale, hn::ConvertTo(df, hn::And(nibbles, hn::Set(di, 15))));
+            minimum = hn::Mul(minimum, hn::ConvertTo(df, hn::ShiftRight<4>(nibbles)));
           } else if constexpr (F::has_sub_scales) {
             scale = hn::Mul(scale, load_s8(sub_scales));
           }

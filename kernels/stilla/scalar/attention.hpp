@@ -105,6 +105,7 @@ struct AttentionChunk<Scalar, E> {
       float* out = a.out + h * D;
       float weights[kv_chunk] = {};
       detail::attention_scores(weights, a, h);
+      detail::limit_scores(weights, a);
       float max = -std::numeric_limits<float>::infinity();
       for (std::size_t j = 0; j < a.count; ++j) max = weights[j] > max ? weights[j] : max;
       float lanes[sum_lanes] = {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul of quantised weights for avx2: generic/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+// Matmul for avx2, on the vocabulary of vector.hpp: generic/panel_tile-inl.hpp for quantised weights, panels_float-inl.hpp for floats.
 //
 // Signed codes times activations of 16 bits are left to the fallback: its one product of 16-bit numbers beats two of bytes
 // whose signs must be moved (an x of -128, as the low plane has it, has no opposite besides).
@@ -20,11 +20,19 @@ STILLA_TARGET_BEGIN(STILLA_SETS_AVX2)
 namespace stilla { inline namespace STILLA_ABI { namespace avx2 {
 
 #include <stilla/generic/panel_tile-inl.hpp>
+#include <stilla/generic/panels_float-inl.hpp>
 
 }}}  // namespace stilla::avx2
 STILLA_TARGET_END
 
 namespace stilla { inline namespace STILLA_ABI {
+
+template <WeightFormat F>
+  requires(!QuantisedFormat<F>)
+struct MatmulPanels<Avx2, F> {
+  static constexpr TargetId implemented_on = Avx2::id;
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { avx2::matmul_float_panels<F>(a, first, last); }
+};
 
 template <QuantisedFormat F>
 struct MatmulPanels<Avx2, F> {

@@ -24,6 +24,8 @@ struct Budget {
   // Against 2 sets, where each tile had token blocks of its own, 6 sets that share them took 0.89 of the time with 8960 columns
   // (AVX-VNNI, Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
+  // 6 tokens x 2 vectors are 12 sums, enough for two multiply-adds of latency 4 a cycle; with 2 weights and 1 broadcast 15 registers.
+  static constexpr std::size_t float_tokens = 6, float_vectors = 14, float_panels_of_one = 4, float_chunk_k = 192;
 };
 
 STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
@@ -38,6 +40,35 @@ STILLA_INLINE Int keep(Int x) {
 }
 STILLA_INLINE void loads_stay() {}
 STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+// Packing: column[i] has, of each of `lanes` rows `stride` bytes apart, the bytes 4i .. 4i + 3 from `rows` on.
+STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
+  __m256i x[4];  // rows r and r + 4
+  for (std::size_t r = 0; r < 4; ++r) {
+    const auto* low = reinterpret_cast<const __m128i*>(rows + r * stride);
+    const auto* high = reinterpret_cast<const __m128i*>(rows + (r + 4) * stride);
+    x[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(low)), _mm_loadu_si128(high), 1);
+  }
+  const __m256i a = _mm256_unpacklo_epi32(x[0], x[1]), b = _mm256_unpacklo_epi32(x[2], x[3]);
+  const __m256i c = _mm256_unpackhi_epi32(x[0], x[1]), d = _mm256_unpackhi_epi32(x[2], x[3]);
+  column[0] = _mm256_unpacklo_epi64(a, b);
+  column[1] = _mm256_unpackhi_epi64(a, b);
+  column[2] = _mm256_unpacklo_epi64(c, d);
+  column[3] = _mm256_unpackhi_epi64(c, d);
+}
+// The lowest byte, or half, of each lane.
+STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
+  const __m256i first = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                                         0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i halves = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(x, first), 0x08);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(halves));
+}
+STILLA_INLINE void store_low_bytes(std::byte* to, Int x) {
+  const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                                         0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i bytes = _mm256_shuffle_epi8(x, first);
+  const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), both);
+}
 // Of each of `lanes` pairs the first, or the second.
 template <int of_two>
 STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
@@ -115,6 +146,9 @@ STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
 STILLA_INLINE Float to_floats(Int x) { return _mm256_cvtepi32_ps(x); }
 STILLA_INLINE Float load_f16(const std::byte* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+STILLA_INLINE Float load_bf16(const std::byte* from) {
+  return as_floats(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))), 16));
 }
 STILLA_INLINE Float load_s8(const std::byte* from) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul of quantised weights for avx512vnni: generic/panel_tile-inl.hpp on the vocabulary of vector.hpp.
+// Matmul for avx512vnni, on the vocabulary of vector.hpp: generic/panel_tile-inl.hpp for quantised weights, panels_float-inl.hpp for floats.
 #pragma once
 
 #include <bit>
@@ -17,11 +17,19 @@ STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni {
 
 #include <stilla/generic/panel_tile-inl.hpp>
+#include <stilla/generic/panels_float-inl.hpp>
 
 }}}  // namespace stilla::avx512vnni
 STILLA_TARGET_END
 
 namespace stilla { inline namespace STILLA_ABI {
+
+template <WeightFormat F>
+  requires(!QuantisedFormat<F>)
+struct MatmulPanels<Avx512Vnni, F> {
+  static constexpr TargetId implemented_on = Avx512Vnni::id;
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { avx512vnni::matmul_float_panels<F>(a, first, last); }
+};
 
 template <QuantisedFormat F>
 struct MatmulPanels<Avx512Vnni, F> {

@@ -49,6 +49,8 @@ struct Budget {
   // Against 2 sets, where each tile had token blocks of its own, 3 sets that share them took 0.97 of the time with 8960 columns
   // (Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 1 : 3;
+  // 8 tokens x 3 vectors are 24 sums; with 3 weights 27 registers, the activations are operands in memory.
+  static constexpr std::size_t float_tokens = 8, float_vectors = 30, float_panels_of_one = 8, float_chunk_k = 192;
 };
 
 STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
@@ -85,6 +87,30 @@ STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
 STILLA_INLINE Int first_of_pairs(const std::int32_t* pairs) { return load_of_pairs<0>(pairs); }
 STILLA_INLINE Int second_of_pairs(const std::int32_t* pairs) { return load_of_pairs<1>(pairs); }
 STILLA_INLINE void store(void* to, Int x) { _mm512_storeu_si512(to, x); }
+// Packing: column[i] has, of each of `lanes` rows `stride` bytes apart, the bytes 4i .. 4i + 3 from `rows` on.
+STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
+  __m512i x[4];  // rows r, r + 4, r + 8 and r + 12
+  for (std::size_t r = 0; r < 4; ++r) {
+    const auto row = [&](std::size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows + (r + 4 * i) * stride)); };
+    x[r] = _mm512_castsi128_si512(row(0));
+    x[r] = _mm512_inserti32x4(x[r], row(1), 1);
+    x[r] = _mm512_inserti32x4(x[r], row(2), 2);
+    x[r] = _mm512_inserti32x4(x[r], row(3), 3);
+  }
+  const __m512i a = _mm512_unpacklo_epi32(x[0], x[1]), b = _mm512_unpacklo_epi32(x[2], x[3]);
+  const __m512i c = _mm512_unpackhi_epi32(x[0], x[1]), d = _mm512_unpackhi_epi32(x[2], x[3]);
+  column[0] = _mm512_unpacklo_epi64(a, b);
+  column[1] = _mm512_unpackhi_epi64(a, b);
+  column[2] = _mm512_unpacklo_epi64(c, d);
+  column[3] = _mm512_unpackhi_epi64(c, d);
+}
+// The lowest byte, or half, of each lane.
+STILLA_INLINE void store_low_bytes(std::byte* to, Int x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
+}
+STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(x));
+}
 STILLA_INLINE void store_bytes(std::int8_t* to, Int x) {  // of each int32 the lowest one
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
 }
@@ -169,6 +195,9 @@ STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
 STILLA_INLINE Float to_floats(Int x) { return _mm512_cvtepi32_ps(x); }
 STILLA_INLINE Float load_f16(const std::byte* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+STILLA_INLINE Float load_bf16(const std::byte* from) {
+  return as_floats(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))), 16));
 }
 STILLA_INLINE Float load_s8(const std::byte* from) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));

@@ -437,7 +437,8 @@ class Interpreter {
   bool bind(const Node& macro, const Arguments& given) {
     std::vector<bool> is_used(given.named.size(), false);
     for (std::size_t i = 0; i < macro.named.size(); ++i) {
-      const auto& [name, fallback] = macro.named[i];
+      const auto& name = macro.named[i].first;  // no structured binding: clang 14 captures none
+      const auto& fallback = macro.named[i].second;
       const auto named = std::find_if(given.named.begin(), given.named.end(), [&](const auto& n) { return n.first == name; });
       if (i < given.positional.size()) {
         set(name, given.positional[i]);

@@ -64,6 +64,17 @@ STILLA_INLINE Int load(const void* from) {
   return r;
 }
 STILLA_INLINE void store(void* to, const Int& x) { std::memcpy(to, &x, sizeof x); }
+STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
+  for (std::size_t r = 0; r < lanes; ++r) {
+    for (std::size_t i = 0; i < 4; ++i) column[i].v[r] = load_as<std::int32_t>(rows + r * stride + 4 * i);
+  }
+}
+STILLA_INLINE void store_low_bytes(std::byte* to, const Int& x) {
+  for (std::size_t r = 0; r < lanes; ++r) to[r] = static_cast<std::byte>(x.v[r]);
+}
+STILLA_INLINE void store_low_halves(std::byte* to, const Int& x) {
+  for (std::size_t r = 0; r < lanes; ++r) store_as(to + 2 * r, static_cast<std::uint16_t>(x.v[r]));
+}
 STILLA_INLINE Int set_s32(std::int32_t x) { return {{x, x, x, x}}; }
 STILLA_INLINE Int set_u8(int x) {
   Bytes b;
@@ -169,6 +180,11 @@ STILLA_INLINE Int as_bits(const Float& a) { return std::bit_cast<Int>(a); }
 STILLA_INLINE Float load_f16(const std::byte* from) {
   Float r;
   for (std::size_t i = 0; i < lanes; ++i) r.v[i] = to_float(load_as<f16>(from + 2 * i));
+  return r;
+}
+STILLA_INLINE Float load_bf16(const std::byte* from) {
+  Float r;
+  for (std::size_t i = 0; i < lanes; ++i) r.v[i] = to_float(load_as<bf16>(from + 2 * i));
   return r;
 }
 STILLA_INLINE Float load_s8(const std::byte* from) {

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What lookup decoding gains: tokens per second with and without it, and whether the text is the same.
+"""What guesses gain: tokens per second with and without them, and whether the text is the same.
 
-    bench/compare_lookup.py build/release/bin/stilla MODEL.gguf [--runs 3] [-n 200] [-t THREADS]
+    bench/compare_guesses.py build/release/bin/stilla MODEL.gguf [--draft SMALL.gguf] [--runs 3] [-n 200] [-t THREADS]
 
-Texts that repeat themselves (code with a small change, a passage to be repeated) are written greedily; texts that do not are
-sampled hot, without filters. Runs with and without take turns; the figure is the median, `ratio` the median of the ratios of
-neighbouring runs.
+Without --draft guesses are looked up in the text itself. Texts that repeat themselves (code with a small change, a passage to be
+repeated) are written greedily; texts that do not are sampled hot, without filters. With --draft a small model guesses too, and
+there are new code and prose, greedy and sampled. Runs with and without take turns; the figure is the median, `ratio` the median of
+the ratios of neighbouring runs.
 """
 import argparse
 import re
@@ -41,10 +42,16 @@ TEXTS = [
     ("does not: a story", "Write a strange story about a lighthouse keeper.", HOT + ["1"]),
     ("does not: words", "Write down many unusual words, each only once.", HOT + ["2"]),
 ]
+DRAFTED = [
+    ("code, greedy", "Write a Python class for a binary search tree with insert, delete and an iterator in order.", ["--temp", "0"]),
+    ("code, sampled", "Write a C function that parses an integer and reports overflow.", ["--temp", "0.6", "--seed", "3"]),
+    ("prose, greedy", "Explain to a child why the sky is blue and the evening red.", ["--temp", "0"]),
+    ("prose, sampled", "Tell the story of a lighthouse that is to be closed.", ["--temp", "0.8", "--seed", "4"]),
+]
 
 
-def generate(arguments, prompt, more, lookup):
-    command = [arguments.stilla, "run", "-m", arguments.model, "-p", prompt, "-n", str(arguments.n), "--lookup", lookup, *more]
+def generate(arguments, prompt, more, guesses):
+    command = [arguments.stilla, "run", "-m", arguments.model, "-p", prompt, "-n", str(arguments.n), *guesses, *more]
     if arguments.threads:
         command += ["-t", str(arguments.threads)]
     ended = subprocess.run(command, capture_output=True, check=True)
@@ -58,14 +65,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stilla")
     parser.add_argument("model")
+    parser.add_argument("--draft", metavar="FILE")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("-n", type=int, default=200)
     parser.add_argument("-t", "--threads", type=int)
     arguments = parser.parse_args()
     print("| text | tokens | off, t/s | on, t/s | ratio | same text |\n|---|---|---|---|---|---|")
     all_same = True
-    for name, prompt, more in TEXTS:
-        runs = [(generate(arguments, prompt, more, "off"), generate(arguments, prompt, more, "on")) for _ in range(arguments.runs)]
+    without, guessing = ["--lookup", "off"], ["--draft", arguments.draft] if arguments.draft else []
+    for name, prompt, more in (DRAFTED if arguments.draft else []) + TEXTS:
+        runs = [(generate(arguments, prompt, more, without), generate(arguments, prompt, more, guessing)) for _ in range(arguments.runs)]
         same = all(off[:2] == on[:2] for off, on in runs)
         all_same = all_same and same
         off, on = (statistics.median(run[i][2] for run in runs) for i in (0, 1))

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What ops check of their arguments, and how they say so. An argument that breaks an op's contract is an Error that names
+// op, argument, found and expected; nothing is computed then.
+//
+//     always                    what costs some comparisons: shapes, multiples, null pointers, alignment of weights, heads, layers,
+//                               positions. A bad one would be a wild access or an endless loop
+//     with STILLA_CHECK=1       also what must be looked for: outputs that overlap inputs, sums of activations that do not
+//                               belong to them. For an engine that is being written
+//
+// STILLA_CHECK is a variable of the environment, read once, so that a program need not be compiled again for it;
+// check_everything() decides for the program instead.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <stilla/base/error.hpp>
+#include <stilla/base/matrix.hpp>
+
+#include <stilla/base/push_macros-inl.hpp>
+
+// Not in the ABI namespace: one choice for the whole program. Below 0: as the environment says.
+namespace stilla::program_state {
+inline std::atomic<int> checks_everything{-1};
+}  // namespace stilla::program_state
+
+namespace stilla { inline namespace STILLA_ABI {
+
+inline void check_everything(bool on) { program_state::checks_everything.store(on ? 1 : 0, std::memory_order_relaxed); }
+
+inline bool checks_everything() {
+  static const bool by_environment = [] {
+    const char* value = std::getenv("STILLA_CHECK");
+    return value != nullptr && *value != 0 && std::string_view(value) != "0";
+  }();
+  const int chosen = program_state::checks_everything.load(std::memory_order_relaxed);
+  return chosen < 0 ? by_environment : chosen != 0;
+}
+
+namespace detail {
+
+inline Error bad_argument(std::string message) { return {ErrorKind::bad_argument, std::move(message)}; }
+
+template <class T>
+std::string shape_of(const MatrixView<T>& m) {
+  return concat(m.rows, " x ", m.cols);
+}
+
+// Whether the rows lie one behind the other, and are somewhere.
+template <class T>
+bool has_rows(const MatrixView<T>& m) {
+  return m.rows == 0 || m.cols == 0 || (m.data != nullptr && (m.rows == 1 || m.stride >= m.cols));
+}
+
+// found: M x K as expected, in memory.
+template <class T>
+Status check_shape(std::string_view op, std::string_view what, const MatrixView<T>& found, std::size_t rows, std::size_t cols) {
+  if (found.rows != rows || found.cols != cols) {
+    return bad_argument(concat(op, ": ", what, " is ", shape_of(found), ", expected ", rows, " x ", cols));
+  }
+  if (!has_rows(found)) {
+    return bad_argument(concat(op, ": ", what, " has ", found.data == nullptr ? "no data" : "a stride below its columns"));
+  }
+  return success();
+}
+
+// Whether two views share a number. Columns of one wider matrix (the same stride) are told apart; views of different strides whose
+// memory is intermingled count as sharing.
+template <class S, class T>
+bool share_memory(const MatrixView<S>& a, const MatrixView<T>& b) {
+  static_assert(sizeof(S) == sizeof(T));
+  if (a.rows == 0 || a.cols == 0 || b.rows == 0 || b.cols == 0) return false;
+  const auto begin_a = reinterpret_cast<std::uintptr_t>(a.data) / sizeof(T), begin_b = reinterpret_cast<std::uintptr_t>(b.data) / sizeof(T);
+  if (begin_b >= begin_a + (a.rows - 1) * a.stride + a.cols || begin_a >= begin_b + (b.rows - 1) * b.stride + b.cols) return false;
+  const std::size_t stride = a.rows == 1 ? b.stride : a.stride;
+  if ((b.rows != 1 && b.stride != stride) || stride < a.cols || stride < b.cols || a.rows + b.rows == 2) return true;
+  const std::size_t distance = begin_b >= begin_a ? (begin_b - begin_a) % stride : (stride - (begin_a - begin_b) % stride) % stride;
+  return distance < a.cols || distance + b.cols > stride;
+}
+
+// y may be x, all of it, or lie apart.
+template <class T>
+Status check_same_or_apart(std::string_view op, std::string_view y_name, const Matrix& y, std::string_view x_name, const MatrixView<T>& x) {
+  const bool same = y.data == x.data && (y.rows <= 1 || y.stride == x.stride);
+  if (same || !share_memory(y, x)) return success();
+  return bad_argument(concat(op, ": ", y_name, " overlaps ", x_name, " in part; it may be the same matrix or lie apart"));
+}
+
+// y lies apart from x.
+template <class T>
+Status check_apart(std::string_view op, std::string_view y_name, const Matrix& y, std::string_view x_name, const MatrixView<T>& x) {
+  if (!share_memory(y, x)) return success();
+  return bad_argument(concat(op, ": ", y_name, " overlaps ", x_name));
+}
+
+}  // namespace detail
+
+}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Packing weights: rows of blocks, as files hold them, into the panels that kernels read (layout/rows16_k4.hpp draws them).
+//
+//   stilla::PackedMatrix w = *stilla::PackedMatrix::create<stilla::Q4_0>(rows, N, K);      // memory of its own
+//   stilla::pack<stilla::Q4_0>(panels, rows, N, K);                                        // yours: packed_bytes<Q4_0>(N, K)
+//
+// The bytes are the same on every target and for every number of threads. Nothing is allocated but by PackedMatrix.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/error.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/contract/pack.hpp>
+#include <stilla/dispatch.hpp>
+#include <stilla/format/format.hpp>
+#include <stilla/layout/pack.hpp>
+#if STILLA_COMPILE_KERNELS
+#include <stilla/all_targets/pack.hpp>
+#endif
+
+#include <stilla/base/push_macros-inl.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+namespace detail {
+
+// The kernel of a target for a format that is known when the program is compiled; for one that is known when it runs, null for an
+// unknown one.
+#if STILLA_COMPILE_KERNELS
+template <WeightFormat F>
+PackPanelFunction pack_function_of(TargetId target) {
+  PackPanelFunction function = nullptr;
+  with_target(target, [&](auto tag) { function = PackPanel<decltype(tag), F>::run; });
+  return function;
+}
+#endif
+#if STILLA_SEPARATE_KERNELS
+PackPanelFunction pack_function(TargetId target, FormatId format);
+#if STILLA_COMPILE_KERNELS
+PackPanelFunction pack_function(TargetId target, FormatId format) {
+  PackPanelFunction function = nullptr;
+  stilla::with_format(format, [&](auto tag) { function = pack_function_of<decltype(tag)>(target); });
+  return function;
+}
+#endif
+#endif
+
+}  // namespace detail
+
+// Packs W[N, K], rows of F's blocks one after the other (as in a GGUF file), into `packed`: packed_bytes<F>(N, K) bytes,
+// 64-byte aligned. K is a multiple of F::block_weights. Any alignment of `rows`; reads N * row_bytes<F>(K) bytes.
+template <WeightFormat F>
+void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {}) {
+  const std::size_t stride = row_bytes<F>(K);
+  const std::size_t bytes = PanelLayout<F>::panel_bytes(K);
+#if STILLA_SEPARATE_KERNELS
+  const PackPanelFunction pack_panel = detail::pack_function(active_target(), id_of<F>);
+#else
+  const PackPanelFunction pack_panel = detail::pack_function_of<F>(active_target());
+#endif
+  parallel((N + panel_rows - 1) / panel_rows, [&](std::size_t p) {
+    const std::size_t first = p * panel_rows;
+    pack_panel(packed + p * bytes, {rows + first * stride, std::min(N - first, panel_rows), stride}, K);
+  });
+}
+
+// What is read or packed at a time where memory is to be let go of at once.
+inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
+
+// Rows of F to pack at a time: about a piece of panels.
+template <WeightFormat F>
+constexpr std::size_t rows_per_piece(std::size_t K) {
+  const std::size_t panel = PanelLayout<F>::panel_bytes(K);
+  return panel == 0 || panel >= piece_bytes ? panel_rows : piece_bytes / panel * panel_rows;
+}
+
+// A packed matrix in memory of its own, or in memory that outlives it.
+class PackedMatrix {
+ public:
+  // Packs W[N, K] of this format from its rows as a file holds them. Between pieces of some megabytes
+  // `packed(n)`, if given, learns that rows [0, n) will not be read again. The result is in `memory`, if given:
+  // packed_bytes(format, N, K) bytes on a 64-byte boundary, which outlive it.
+  static Result<PackedMatrix> create(FormatId format, const std::byte* rows, std::size_t N, std::size_t K,
+                                     Parallel parallel = {}, IndexFunction packed = {},
+                                     std::byte* memory = nullptr) {
+    const Result<std::size_t> bytes = packed_bytes(format, N, K);
+    if (!bytes) return bytes.error();
+    PackedMatrix matrix;
+    if (memory == nullptr) {
+      if (!matrix.data_.resize(*bytes)) return out_of_memory("packed weights", *bytes);
+      memory = matrix.data_.data();
+    }
+    matrix.view_ = {format, N, K, memory};
+    with_format(format, [&](auto tag) {
+      using F = decltype(tag);
+      const std::size_t step = rows_per_piece<F>(K);
+      for (std::size_t n = 0; n < N; n += step) {
+        const std::size_t count = N - n < step ? N - n : step;
+        pack<F>(memory + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count,
+                K, parallel);
+        packed(n + count);
+      }
+    });
+    return matrix;
+  }
+
+  // The same for a format known at compile time: PackedMatrix::create<Q4_0>(rows, N, K).
+  template <WeightFormat F>
+  static Result<PackedMatrix> create(const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {},
+                                     IndexFunction packed = {}, std::byte* memory = nullptr) {
+    return create(id_of<F>, rows, N, K, parallel, packed, memory);
+  }
+
+  // A matrix that was packed before; whoever owns its bytes keeps them.
+  static PackedMatrix borrow(const PackedView& view) {
+    PackedMatrix matrix;
+    matrix.view_ = view;
+    return matrix;
+  }
+
+  const PackedView& view() const { return view_; }
+  operator const PackedView&() const { return view_; }
+  std::size_t bytes() const { return *packed_bytes(view_.format, view_.rows, view_.cols); }
+
+ private:
+  PackedView view_;
+  AlignedBuffer<std::byte> data_;
+};
+
+}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>

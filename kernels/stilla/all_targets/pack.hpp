@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every packing kernel of every target (contract/pack.hpp): see matmul.hpp beside this file for why.
+#pragma once
+
+#include <stilla/contract/pack.hpp>
+#include <stilla/format/format.hpp>  // a list of its own, which cannot begin inside the one below
+#include <stilla/targets.hpp>
+
+#define STILLA_EACH_LIST STILLA_TARGET_LIST
+#define STILLA_EACH_HEADER(folder) <stilla/folder/pack.hpp>
+#include <stilla/base/include_each-inl.hpp>

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Matmul over panels of float weights, F32, F16 and BF16 (contract/matmul.hpp), against the vocabulary that vocabulary-inl.hpp
+// describes. A target's matmul.hpp includes this file behind panel_tile-inl.hpp.
+//
+// Each of 16 rows of a panel has a lane, and for every k the rows' weights are multiplied with an activation that is broadcast: one
+// fused multiply-add per output and k, in the order of k, which is the contract's. A tile of a few panels and tokens keeps
+// its sums in registers: a weight that was loaded meets all tokens, an activation all panels.
+//
+//             k                    y of the tile: tokens x (16 * panels) sums
+//      +-----------------------+
+//   w  | chunk | chunk | ...   |   Many tokens go over float_chunk_k columns at a time, so that the panels' chunk, 16 * 4 bytes for
+//      +-----------------------+   each k and panel, is in L1 while all tokens pass. Between chunks the sums wait in y, which is
+//                                  exact; the bias is added to the last of them.
+//
+// Halves are converted where they are loaded. For one token the tile is one token and more panels: the time is memory's, and many
+// chains of sums hide the latency of the multiply-adds.
+
+#include <stilla/base/push_macros-inl.hpp>
+
+STILLA_INLINE Float load_weights(const float* from) { return load_floats(from); }
+STILLA_INLINE Float load_weights(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
+STILLA_INLINE Float load_weights(const bf16* from) { return load_bf16(reinterpret_cast<const std::byte*>(from)); }
+
+// Columns [k0, k1) of Panels panels from p on, times MT tokens from m0 on. Sums begin at 0 where k0 is 0, and else in y.
+template <class F, std::size_t Panels, std::size_t MT>
+STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size_t m0, std::size_t k0, std::size_t k1) {
+  using Weight = typename F::Storage;
+  constexpr std::size_t vectors = Panels * row_vectors;
+  const std::size_t panel_bytes = PanelLayout<F>::panel_bytes(a.K);
+  const std::byte* w = a.panels + p * panel_bytes;
+  Float acc[MT][vectors];
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < vectors; ++v) {
+      acc[m][v] = k0 == 0 ? zero() : load_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes);
+    }
+  }
+  // Tokens are `stride` apart. Two bases, because each distance from a base is a register.
+  const std::size_t stride = a.x.stride;
+  constexpr std::size_t half = MT == 1 ? 1 : MT / 2;
+  const float* x[2] = {a.x.row(m0), a.x.row(m0 + (MT == 1 ? 0 : half))};
+  for (std::size_t k = k0; k < k1; ++k) {
+    Float weights[vectors];
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < vectors; ++v) {
+      const auto* panel = reinterpret_cast<const Weight*>(w + v / row_vectors * panel_bytes);
+      weights[v] = load_weights(panel + k * panel_rows + v % row_vectors * lanes);
+    }
+    STILLA_UNROLL
+    for (std::size_t m = 0; m < MT; ++m) {
+      const Float one = set(x[m < half ? 0 : 1][(m < half ? m : m - half) * stride + k]);
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = fused_multiply_add(weights[v], one, acc[m][v]);
+    }
+  }
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    if (k1 != a.K) {  // whole panels only: the caller sees to it
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < vectors; ++v) store_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes, acc[m][v]);
+    } else {
+      STILLA_UNROLL
+      for (std::size_t j = 0; j < Panels; ++j) {
+        alignas(64) float results[panel_rows];
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < row_vectors; ++v) store_floats(results + v * lanes, acc[m][j * row_vectors + v]);
+        detail::store_panel_row(a, p + j, m0 + m, results);
+      }
+    }
+  }
+}
+
+// Panels of a tile of MT tokens: sums and weights fill the registers. One token's weights need none.
+template <std::size_t MT>
+inline constexpr std::size_t float_panels = [] {
+  constexpr std::size_t most = Budget::float_panels_of_one, of_panel = (MT + 1) * row_vectors;
+  constexpr std::size_t fit = MT == 1 ? most : Budget::float_vectors / of_panel;
+  return fit < 1 ? std::size_t{1} : fit < most ? fit : most;
+}();
+
+// Panels [p, last) and tokens [m0, m1), which are so few or many times MT, float_chunk_k or all columns at a time.
+template <class F, std::size_t Panels, std::size_t MT>
+STILLA_INLINE std::size_t float_panels_together(const MatmulArgs<F>& a, std::size_t p, std::size_t last, std::size_t m0, std::size_t m1) {
+  for (; p + Panels <= last; p += Panels) {
+    // The last panel of the matrix may have fewer rows, so its sums cannot wait in y.
+    const bool is_whole = (p + Panels) * panel_rows <= a.N;
+    const std::size_t chunk = is_whole && m1 - m0 > MT ? Budget::float_chunk_k : a.K;
+    std::size_t k = 0;
+    do {
+      const std::size_t end = a.K - k <= chunk ? a.K : k + chunk;
+      for (std::size_t m = m0; m < m1; m += MT) float_tile<F, Panels, MT>(a, p, m, k, end);
+      k = end;
+    } while (k < a.K);
+  }
+  return p;
+}
+
+// All tokens from m0 on, MT together, then about half as many, down to one.
+template <class F, std::size_t MT>
+STILLA_INLINE void float_tokens_from(const MatmulArgs<F>& a, std::size_t first, std::size_t last, std::size_t m0) {
+  const std::size_t m1 = a.x.rows - (a.x.rows - m0) % MT;
+  if (m1 > m0) {
+    const std::size_t p = float_panels_together<F, float_panels<MT>, MT>(a, first, last, m0, m1);
+    if constexpr (float_panels<MT> > 1) float_panels_together<F, 1, MT>(a, p, last, m0, m1);
+  }
+  if constexpr (MT > 1) {
+    if (m1 < a.x.rows) float_tokens_from<F, (MT + 1) / 2>(a, first, last, m1);
+  }
+}
+
+template <class F>
+STILLA_NOINLINE void matmul_float_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
+  float_tokens_from<F, Budget::float_tokens>(a, first, last, 0);
+}
+
+#include <stilla/base/pop_macros-inl.hpp>
