@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <numeric>
+#include <type_traits>
 #include <vector>
 
 #include <stilla/base/thread_pool.hpp>
@@ -55,10 +56,15 @@ std::vector<int> gptq(const std::vector<double>& inverse_cholesky, const Roundin
   std::vector<float> decoded(K);
   for (std::size_t p = 0; p < K; ++p) {
     const std::size_t k = order.column(p);
-    double step = static_cast<double>(F::scale(row));
-    if constexpr (F::has_sub_scales) step *= F::sub_scale(block_of<F>(row, k), 0);
-    const double level = std::clamp(std::round(w[k] / step), -8.0, 7.0);
+    const double step = static_cast<double>(weight_scale<F>(row, k));
+    double level = std::clamp(std::round(w[k] / step), -8.0, 7.0);
     codes[k] = static_cast<int>(level) + 8;
+    if constexpr (F::is_codebook) {
+      const auto distance = [&](int a) { return std::fabs(w[k] / step - a); };
+      const auto nearest = std::min_element(F::codebook.begin(), F::codebook.end(), [&](int a, int b) { return distance(a) < distance(b); });
+      level = *nearest;
+      codes[k] = static_cast<int>(nearest - F::codebook.begin());
+    }
     const double error = (w[k] - step * level) / inverse_cholesky[p * K + p];
     for (std::size_t q = p; q < K; ++q) w[order.column(q)] -= error * inverse_cholesky[p * K + q];
   }
@@ -95,7 +101,7 @@ std::vector<double> upper_factor_of_inverse(std::vector<double> h, std::size_t K
 
 template <class F>
 class ErrorFeedback : public testing::Test {};
-using ChosenFormats = testing::Types<INT4_CHANNEL, LPBQ32, LPBQ128>;
+using ChosenFormats = testing::Types<INT4_CHANNEL, LPBQ32, LPBQ128, Q4_0, ST4>;
 TYPED_TEST_SUITE(ErrorFeedback, ChosenFormats);
 
 TYPED_TEST(ErrorFeedback, ChoosesTheCodesOfGptq) {
@@ -122,7 +128,7 @@ TYPED_TEST(ErrorFeedback, ChoosesTheCodesOfGptq) {
       EXPECT_GE(h[(p - 1) * K + p - 1], h[p * K + p] * (1 - 1e-5));
     }
   }
-  for (std::size_t p = 0; p < K; ++p) h[p * K + p] += 0.01 * mean;
+  for (std::size_t p = 0; p < K; ++p) h[p * K + p] += 0.1 * mean;
   const std::vector<double> upper = upper_factor_of_inverse(h, K);
 
   std::vector<std::byte> blocks(N * row_bytes<F>(K)), plain(blocks.size());
@@ -160,7 +166,8 @@ TYPED_TEST(ErrorFeedback, RoundsToNearestWithoutCorrelation) {
   ASSERT_TRUE(encode_rows<F>(plain, ConstMatrix(weights.data(), N, K)));
   std::size_t different = 0;
   for (std::size_t i = 0; i < blocks.size(); ++i) different += blocks[i] != plain[i];
-  EXPECT_LE(different, blocks.size() / 500);  // ties
+  // Ties; and ggml's encoder, which Q4_0's equals, rounds to a scale that has not been rounded itself.
+  EXPECT_LE(different, blocks.size() / (std::is_same_v<F, Q4_0> ? 100 : 500));
 }
 
 TEST(ErrorFeedbackOf, IsTheSameForAnyNumberOfThreadsAndTarget) {

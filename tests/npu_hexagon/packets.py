@@ -5,7 +5,8 @@
 A packet issues up to four instructions; how many a loop has stands in the program, so this is a measure of the code, not of
 time. llvm-objdump-19 names the sweeps of kernels/stilla/npu_hexagon/matmul.hpp; the loop with the most vrmpy is a sweep's, and
 its vrmpy tell the weights: two of them multiply 256 weights by one column. A token of int8 is a column, one of int16 two.
-The loops of the float step are counted too, for each row and token: one conversion to float is a row's.
+The loops of the float step are counted too, for each row and token: one conversion to float is a row's. And those of the Hadamard
+transform (fixed_point.hpp), for 64 values; the vectors that a loop loads tell how many values it takes at a time.
 """
 
 import argparse
@@ -15,9 +16,13 @@ import re
 import subprocess
 import sys
 
-HEADER = pathlib.Path(__file__).resolve().parents[2] / "kernels/stilla/npu_hexagon/matmul.hpp"
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "kernels/stilla/npu_hexagon"
+HEADER, TRANSFORM_HEADER = FOLDER / "matmul.hpp", FOLDER / "fixed_point.hpp"
 # What must hold whatever the table says: packets for 256 weights and all columns of the sweep.
 MUST = {1: 2.0, 2: 4.25, 4: 4 * 1.75}
+
+# Loops of the Hadamard transform: the first instruction that only this one and later ones have, and vectors loaded for 64 values.
+TRANSFORM = {"narrowing": ("vasr(", 2), "highest": ("vmax(", 2), "steps of 1 to 32": ("vdeal(", 1), "each later step": ("vsub(", 2)}
 
 Loop = collections.namedtuple("Loop", "packets instructions work")
 
@@ -38,9 +43,8 @@ def functions(elf):
         yield name, instructions
 
 
-def inner_loops(instructions, name, share, also=""):
-    """The hardware loops of a function that hold no other one and have an instruction `also`; `share` instructions `name` are a
-    unit of their work."""
+def bodies(instructions):
+    """The instructions of each hardware loop of a function that holds no other one."""
     for i, (_, text) in enumerate(instructions):
         if start := re.search(r"loop0\((0x[0-9a-f]+),", text):
             body = []
@@ -49,9 +53,15 @@ def inner_loops(instructions, name, share, also=""):
                     body.append(inner)
                     if "endloop0" in inner:
                         break
-            work = sum(name in inner for inner in body) / share
-            if work and any(also in inner for inner in body):
-                yield Loop(sum("}" in inner for inner in body), len(body), work)
+            yield body
+
+
+def inner_loops(instructions, name, share, also=""):
+    """Those that have an instruction `also`; `share` instructions `name` are a unit of their work."""
+    for body in bodies(instructions):
+        work = sum(name in inner for inner in body) / share
+        if work and any(also in inner for inner in body):
+            yield Loop(sum("}" in inner for inner in body), len(body), work)
 
 
 def sweeps(elf):
@@ -70,6 +80,28 @@ def sweeps(elf):
     return found, steps
 
 
+def transforms(elf):
+    """The loops of the Hadamard transform, whose unit is 64 values: {part: Loop}. Of a loop that the compiler unrolled and its rest the
+    one with most work."""
+    found = {}
+    for name, instructions in functions(elf):
+        if not re.search(r"::hadamard<", name):
+            continue
+        for body in bodies(instructions):
+            part = next((part for part, (word, _) in TRANSFORM.items() if any(word in inner for inner in body)), None)
+            loads = sum(bool(re.search(r"v\d+(\.cur|\.tmp)? = vmem\(", inner)) for inner in body)
+            if part and loads:
+                loop = Loop(sum("}" in inner for inner in body), len(body), loads / TRANSFORM[part][1])
+                found[part] = max(found.get(part, loop), loop, key=lambda loop: loop.work)
+    return found
+
+
+def recorded_transform():
+    """The table of its header: {part: packets for 64 values}."""
+    rows = re.findall(r"^//\s+(\S.*?)\s\s+([0-9.]+)$", TRANSFORM_HEADER.read_text(encoding="utf-8"), re.MULTILINE)
+    return {part: float(packets) for part, packets in rows if part in TRANSFORM}
+
+
 def recorded():
     """The table of the header: {(form, columns): packets for 256 weights}."""
     rows = re.findall(r"^//\s+sweep_(\w+)\s+(\d)\s.*\s([0-9.]+)$", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
@@ -80,7 +112,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("elf", nargs="+", help="programs for Hexagon")
     arguments = parser.parse_args()
-    worst = {}
+    worst, worst_transform = {}, {}
     print("program            sweep         columns  packets  instructions  per packet  packets/256 weights  and column")
     for elf in arguments.elf:
         found, steps = sweeps(elf)
@@ -93,7 +125,17 @@ def main():
             rows = [loop.packets / loop.work for kind, loop in steps if kind == tokens]
             span = f"{min(rows):.2f} to {max(rows):.2f}"
             print(f"{pathlib.Path(elf).name:18} float step of {tokens}: {span} packets for a row and token")
+        for part, loop in transforms(elf).items():
+            worst_transform[part] = max(worst_transform.get(part, 0.0), loop.packets / loop.work)
+            print(f"{pathlib.Path(elf).name:18} Hadamard transform, {part}: {loop.packets / loop.work:.2f} packets for 64 values "
+                  f"({loop.instructions / loop.packets:.2f} instructions a packet)")
     table, wrong = recorded(), []
+    of_transform = recorded_transform()
+    for part in TRANSFORM:
+        if part not in worst_transform or part not in of_transform:
+            wrong.append(f"Hadamard transform, {part}: missing in the programs or in {TRANSFORM_HEADER.name}")
+        elif worst_transform[part] > of_transform[part] + 0.005:
+            wrong.append(f"Hadamard transform, {part}: {worst_transform[part]:.3f} packets for 64 values, recorded {of_transform[part]}")
     for key in sorted(set(table) | set(worst)):
         if key not in worst or key not in table:
             wrong.append(f"sweep_{key[0]} of {key[1]} columns: missing in {'the programs' if key in table else HEADER.name}")

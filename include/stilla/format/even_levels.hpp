@@ -23,6 +23,10 @@ constexpr int split_nibble(const std::byte* codes, std::size_t k) {
   const unsigned pair = std::to_integer<unsigned>(codes[k % 16]);
   return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);
 }
+constexpr void set_split_nibble(std::byte* codes, std::size_t k, int code) {
+  const unsigned shift = k < 16 ? 0 : 4;
+  codes[k % 16] = (codes[k % 16] & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
+}
 template <class Code>
 void store_split_nibbles(std::byte* codes, const Code& code_of) {
   for (std::size_t j = 0; j < 16; ++j) codes[j] = static_cast<std::byte>(code_of(j) | code_of(j + 16) << 4);

@@ -19,7 +19,7 @@
 // kernels are given the format's own (contract/matmul.hpp).
 //
 // Optional: set_code(block, k, code), the reverse of code() below. It lets somebody who knows better than encode() choose the
-// codes for the scales that encode() found (model/error_feedback.hpp); such a format has neither minimums nor a codebook.
+// codes for the scales that encode() found (model/error_feedback.hpp); such a format has no minimums, and its codebook, if it has one, ascends.
 //
 // A quantised format also shows integer kernels its parts. With g = k / group_weights:
 //
@@ -132,7 +132,7 @@ using PanelFormat = typename detail::PanelFormatOf<F>::Type;
 template <class F>
 concept ChosenCodesFormat = QuantisedFormat<F> && EncodableFormat<F> && requires(std::byte* block) {
   F::set_code(block, std::size_t{}, int{});
-  requires !F::has_minimum && !F::is_codebook;
+  requires !F::has_minimum;
 };
 
 template <class F>

@@ -40,6 +40,7 @@ struct IQ4_NL {
                                                         1,    13,   25,  38,  53,  69,  89,  113};
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 2, k); }
+  static constexpr void set_code(std::byte* block, std::size_t k, int code) { detail::set_split_nibble(block + 2, k, code); }
   static f16 scale(const std::byte* block) { return load_as<f16>(block); }
 
   static void decode(const std::byte* block, float* weights) {

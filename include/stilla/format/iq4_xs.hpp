@@ -43,8 +43,10 @@ struct IQ4_XS {
   static constexpr std::array<std::int8_t, 16> codebook = IQ4_NL::codebook;
 
   static constexpr int code(const std::byte* block, std::size_t k) {
-    const unsigned pair = std::to_integer<unsigned>(block[8 + k / 32 * 16 + k % 16]);
-    return static_cast<int>(k % 32 < 16 ? pair & 15u : pair >> 4);
+    return detail::split_nibble(block + 8 + k / 32 * 16, k % 32);
+  }
+  static constexpr void set_code(std::byte* block, std::size_t k, int code) {
+    detail::set_split_nibble(block + 8 + k / 32 * 16, k % 32, code);
   }
   static f16 scale(const std::byte* block) { return load_as<f16>(block); }
   static int sub_scale(const std::byte* block, std::size_t g) {

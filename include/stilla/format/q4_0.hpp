@@ -24,6 +24,7 @@ struct Q4_0 : detail::SymmetricFormat<Q4_0, 4> {
   static constexpr std::size_t block_bytes = 18;
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 2, k); }
+  static constexpr void set_code(std::byte* block, std::size_t k, int code) { detail::set_split_nibble(block + 2, k, code); }
   template <class Code>
   static void store_codes(std::byte* block, const Code& code_of) {
     detail::store_split_nibbles(block + 2, code_of);

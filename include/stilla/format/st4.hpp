@@ -76,6 +76,9 @@ struct ST4 {
                                                         2,    12,   23,  35,  49,  64,  82,  108};
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4 + k / 32 * 16, k % 32); }
+  static constexpr void set_code(std::byte* block, std::size_t k, int code) {
+    detail::set_split_nibble(block + 4 + k / 32 * 16, k % 32, code);
+  }
   static constexpr std::uint32_t scale_word(const std::byte* block) { return load_as<std::uint32_t>(block); }
   static constexpr ue5m3 scale_of(std::uint32_t word) { return {static_cast<std::uint8_t>(word >> 24)}; }
   static constexpr int sub_scale_of(std::uint32_t word, std::size_t g) {

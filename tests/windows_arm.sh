@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The program for Windows on Arm, compiled and linked by Zig's clang, and looked at: it holds sdot and smmla, and needs no DLL but the
+# system's. Nothing of it is run. A few formats, little optimisation; --all compiles what users get.
+#
+#   tests/windows_arm.sh [--all] [FOLDER]        default: build/windows-arm64
+#
+# Does nothing, and says so, where a tool is missing: Zig is PyPI's package ziglang, found in PATH or by the environment's STILLA_ZIG.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+few=(-D "STILLA_FORMATS=F32;F16;Q8_0;Q4_0;Q4_K;Q6_K" -D "CMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG")
+if [ "${1:-}" = --all ]; then
+  few=(-D STILLA_FORMATS= -D "CMAKE_CXX_FLAGS_RELEASE=-O3 -DNDEBUG")
+  shift
+fi
+out=${1:-build/windows-arm64}
+
+for tool in "${STILLA_ZIG:-zig}" llvm-objdump-19 llvm-ar-19; do
+  if ! command -v "$tool" > /dev/null; then
+    echo "windows_arm: skipped, because $tool is not installed"
+    exit 0
+  fi
+done
+
+cmake -B "$out" --toolchain cmake/toolchain-windows-arm64.cmake -D CMAKE_BUILD_TYPE=Release -D STILLA_WERROR=ON \
+  -D STILLA_BUILD_TESTS=OFF -D STILLA_BUILD_BENCH=OFF "${few[@]}"
+cmake --build "$out" --target stilla_program
+program=$out/bin/stilla.exe
+
+failed=0
+for instruction in sdot smmla; do
+  count=$(llvm-objdump-19 -d "$program" | grep -c "[[:space:]]${instruction}[[:space:]]" || true)
+  echo "windows_arm: $count $instruction in $program"
+  [ "$count" -gt 0 ] || failed=1
+done
+# What every Windows has: its API and the C library, as api-ms-win-crt-*.dll.
+while read -r dll; do
+  case ${dll,,} in
+    api-ms-win-crt-*.dll | kernel32.dll | advapi32.dll | ntdll.dll | user32.dll | shell32.dll | ws2_32.dll) echo "windows_arm: needs $dll" ;;
+    *)
+      echo "windows_arm: needs $dll, which is not the system's"
+      failed=1
+      ;;
+  esac
+done < <(llvm-objdump-19 -p "$program" | sed -n 's/^ *DLL Name: //p')
+exit $failed
