@@ -128,7 +128,7 @@ TYPED_TEST(ErrorFeedback, ChoosesTheCodesOfGptq) {
       EXPECT_GE(h[(p - 1) * K + p - 1], h[p * K + p] * (1 - 1e-5));
     }
   }
-  for (std::size_t p = 0; p < K; ++p) h[p * K + p] += 0.1 * mean;
+  for (std::size_t p = 0; p < K; ++p) h[p * K + p] += 0.2 * mean;
   const std::vector<double> upper = upper_factor_of_inverse(h, K);
 
   std::vector<std::byte> blocks(N * row_bytes<F>(K)), plain(blocks.size());

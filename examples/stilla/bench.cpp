@@ -313,7 +313,7 @@ int bench(BenchOptions& options) {
   for (std::size_t i = 0; i < model.source->tensor_count(); ++i) facts.bytes += model.source->tensor(i).size_bytes;
   options.model.threads = tests.front().threads;
   Engine engine = load_engine(model, options.model, bench_batch);
-  if (options.model.verbose) report_engine(engine, {}, options.model);
+  if (options.model.verbose) report_engine(engine, {});
 
   const bool is_table = options.format == "md";
   // Created first: nobody wants to measure for minutes and then learn that the report cannot be written.

@@ -92,7 +92,7 @@ class Chat {
   void introduce() const {
     message(fmt::format("{}, target {}, {} thread{}, context {}", introduction_, target_name(), engine_.threads(),
                         engine_.threads() == 1 ? "" : "s", engine_.context()));
-    if (options_.model.verbose) report_engine(engine_, sampling_, options_.model);
+    if (options_.model.verbose) report_engine(engine_, sampling_);
     if (scope_.is_limited()) message(scope_.introduction());
     if (options_.model.path.empty()) message(larger_models_text());
     if (stdin_is_terminal()) message("/help lists commands; Ctrl-C stops an answer; Ctrl-D leaves");

@@ -152,7 +152,7 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
   return engine;
 }
 
-void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling, const ModelOptions& options) {
+void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling) {
   message(fmt::format("target {}, threads {}, context {}, cache {}, seed {}", target_name(), engine.threads(),
                       engine.context(), kv_type_name(engine.kv_type()), sampling.seed));
   for (const std::string& path : engine.paths()) message(path);

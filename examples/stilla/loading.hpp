@@ -48,7 +48,7 @@ void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& 
 Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t batch = 512);
 
 // For --verbose: target, threads, cache, seed, and whose kernels multiply which weights.
-void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling, const ModelOptions& options);
+void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling);
 // The line for a text that reached the end of its context.
 std::string context_full_text(const Engine& engine);
 

@@ -46,7 +46,7 @@ int logits(const LogitsOptions& options) {
   const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
   NpyWriter writer(options.out, ids.size(), vocabulary);  // before the long work
   Engine engine = load_engine(model, options.model, positions);
-  if (options.model.verbose) report_engine(engine, {}, options.model);
+  if (options.model.verbose) report_engine(engine, {});
 
   ProgressLine progress("evaluating");
   for (std::size_t at = 0; at < ids.size(); at += positions) {

@@ -92,7 +92,7 @@ int run(RunOptions& options) {
   Engine engine = load_engine(model, options.model);
   const double load_seconds = watch.seconds();
 
-  if (options.model.verbose) report_engine(engine, sampling, options.model);
+  if (options.model.verbose) report_engine(engine, sampling);
 
   const FinishOnInterrupt finish_on_interrupt;
   AnswerPrinter printer(AnswerPrinter::mode_of_output(options.raw), opens_thought, options.text.think != Think::show,
