@@ -166,7 +166,6 @@ void add_matrix(Work& work, const stilla::PackedMatrix& matrix) {
 stilla::Parallel Engine::parallel() { return *state_->pool; }
 
 ModelWork Engine::work() const {
-  const stilla::ModelConfig& c = state_->model.config();
   ModelWork work;
   for (const stilla::LayerWeights& layer : state_->model.layers()) {
     const bool is_last = &layer == &state_->model.layers().back();
