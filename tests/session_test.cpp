@@ -243,8 +243,8 @@ TEST_P(SessionOf, OtherSessionsFilesAreRefused) {
   SessionOptions other = options_;
   other.kv_type = options_.kv_type == KvType::f32 ? KvType::f16 : KvType::f32;
   EXPECT_EQ(refusal_of(model(), other),
-            concat("some.session: was saved with a key/value cache of ", kv_type_name(options_.kv_type),
-                   "; this session has one of ", kv_type_name(other.kv_type)));
+            concat("some.session: was saved with a key/value cache of ", kv_type_name(*options_.kv_type),
+                   "; this session has one of ", kv_type_name(*other.kv_type)));
   other = options_;
   other.activations = ActivationBits::eight;
   EXPECT_EQ(refusal_of(model(), other), "some.session: was saved with activations of 16 bits; this session has 8 bits");
