@@ -115,7 +115,7 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
        {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime", "--device-folder", "f", "--weights", "st4"}},
       {2, "bench compares with the limits of this CPU", {"bench", "--device", "onnxruntime"}},
       {2, "--rotate: expected all, or some of", {"pack", "-m", model, "--rotate", "sideways"}},
-      {2, "--calibrate: needs --weights with a format whose codes can be chosen: int4_g128, int4_channel",
+      {2, "--calibrate: needs --weights with a format whose codes can be chosen: q4_0, iq4_nl, iq4_xs, st4, int4_g128, int4_channel",
        {"pack", "-m", model, "--calibrate", path("text.txt")}},
       {2, "--calibrate", {"pack", "-m", model, "--weights", "int4_channel", "--calibrate", path("empty.txt")}},
       {1, "nothing.txt: cannot open", {"pack", "-m", model, "--weights", "int4_channel", "--calibrate", path("nothing.txt")}},
