@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "errors.hpp"
 
+#include <nanobind/stl/string.h>
+
 namespace python {
 namespace {
 
@@ -8,8 +10,9 @@ namespace {
 PyObject* error_type = nullptr;
 PyObject* argument_error_type = nullptr;
 
-PyObject* new_exception(nb::module_& module, const char* name, const char* full_name, const char* doc, nb::handle bases) {
-  PyObject* type = PyErr_NewExceptionWithDoc(full_name, doc, bases.ptr(), nullptr);
+PyObject* new_exception(nb::module_& module, const char* name, const char* doc, nb::handle bases) {
+  const std::string full_name = nb::cast<std::string>(module.attr("__name__")) + "." + name;
+  PyObject* type = PyErr_NewExceptionWithDoc(full_name.c_str(), doc, bases.ptr(), nullptr);
   if (type == nullptr) throw nb::python_error();
   module.attr(name) = nb::borrow(type);
   return type;
@@ -26,11 +29,11 @@ void translate(const std::exception_ptr& exception, void*) {
 }  // namespace
 
 void add_errors(nb::module_& module) {
-  error_type = new_exception(module, "Error", "stilla.Error",
-                             "What the library refuses, or the system refused it; the message is one line.", PyExc_RuntimeError);
-  argument_error_type =
-      new_exception(module, "ArgumentError", "stilla.ArgumentError", "An argument that cannot be; also a ValueError.",
-                    nb::make_tuple(nb::handle(error_type), nb::handle(PyExc_ValueError)));
+  error_type =
+      new_exception(module, "Error", "What the library refuses, or the system refused it; the message is one line.",
+                    PyExc_RuntimeError);
+  argument_error_type = new_exception(module, "ArgumentError", "An argument that cannot be; also a ValueError.",
+                                      nb::make_tuple(nb::handle(error_type), nb::handle(PyExc_ValueError)));
   nb::register_exception_translator(translate);
 }
 

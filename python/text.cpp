@@ -63,7 +63,8 @@ constexpr std::size_t piece_tokens = 128;
 std::shared_ptr<LoadedModel> LoadedModel::load(const std::string& path, const Options& options) {
   std::unique_ptr<stilla::ModelSource> source = open_source(path);
   stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source, {options.pretokenizer}));
-  auto chat_template = options.chat_template ? stilla::Result(value_of(chosen_template(*options.chat_template))) : file_template(*source);
+  auto chat_template = options.chat_template ? stilla::Result(value_of(chosen_template(*options.chat_template)))
+                                             : file_template(*source);
   auto pool = std::make_unique<stilla::ThreadPool>(options.threads);
   stilla::Model model = value_of(stilla::Model::load(std::move(source), *pool));
   return std::shared_ptr<LoadedModel>(
@@ -99,12 +100,10 @@ stilla::ChatPrompt LoadedModel::chat_prompt(std::span<const stilla::ChatMessage>
 
 Ids TextSession::ids() {
   const std::lock_guard lock(mutex_);
-  // A stream's guesses are no part of the text, and it goes on behind them.
-  if (decoder_) {
-    const std::span<const std::uint32_t> held = session_.ids();
-    return {held.begin(), held.begin() + static_cast<std::ptrdiff_t>(std::min(held.size(), decoder_->size()))};
-  }
-  return {session_.ids().begin(), session_.ids().end()};
+  const std::span<const std::uint32_t> held = session_.ids();
+  if (!decoder_) return {held.begin(), held.end()};
+  // The stream goes on behind what it has guessed ahead, which is no part of the text.
+  return {held.begin(), std::mismatch(held.begin(), held.end(), stream_text_.begin(), stream_text_.end()).first};
 }
 
 void TextSession::end_stream() {
@@ -125,7 +124,8 @@ bool TextSession::evaluate(std::span<const std::uint32_t> ids, bool all, const G
   end_stream();
   const std::size_t before = session_.size();
   if (ids.size() > session_.context() - before) {
-    refuse("the text does not fit the context: ", before + ids.size(), " tokens, but the context holds ", session_.context());
+    refuse("the text does not fit the context: ", before + ids.size(), " tokens, but the context holds ",
+           session_.context());
   }
   const auto evaluate_piece = [&](std::span<const std::uint32_t> piece, bool is_last) -> stilla::Status {
     if (all) {
@@ -196,7 +196,8 @@ TextStream::TextStream(std::shared_ptr<TextSession> session, stilla::ChatPrompt 
       splitter_(options_.splits_thoughts && prompt_.opens_thought) {
   if (prompt_.ids.empty()) refuse("nothing to continue: the prompt has no tokens");
   if (prompt_.ids.size() > session_->context()) {
-    refuse("the prompt does not fit the context: ", prompt_.ids.size(), " tokens, but the context holds ", session_->context());
+    refuse("the prompt does not fit the context: ", prompt_.ids.size(), " tokens, but the context holds ",
+           session_->context());
   }
   options_.sampling.vocabulary = session_->model()->tokenizer().size();
 }
@@ -221,8 +222,10 @@ bool TextStream::begin(const GoesOn& goes_on) {
   if (evaluated) evaluated_ += *evaluated;
   if (!evaluated || !goes) session_->decoder_.reset();
   value_of(evaluated);
-  if (goes) number_ = session_->streams_;
-  return goes;
+  if (!goes) return false;
+  session_->stream_text_ = prompt_.ids;
+  number_ = session_->streams_;
+  return true;
 }
 
 void TextStream::write_token() {
@@ -239,7 +242,9 @@ void TextStream::write_token() {
   if (!has_room_for(0)) end(StopReason::context);
 }
 
-bool TextStream::has_room_for(std::size_t tokens) const { return session_->decoder_->size() + tokens <= session_->context(); }
+bool TextStream::has_room_for(std::size_t tokens) const {
+  return session_->decoder_->size() + tokens <= session_->context();
+}
 
 void TextStream::close_thought() {
   const Ids words = session_->model()->tokenizer().encode(closing_words, stilla::SpecialTokens::parse);
@@ -255,6 +260,7 @@ void TextStream::push(std::span<const std::uint32_t> ids) {
   std::string bytes;
   for (const std::uint32_t id : ids) {
     session_->decoder_->push(id);
+    session_->stream_text_.push_back(id);
     ids_.push_back(id);
     ++tokens_;
     bytes += tokenizer.piece(id);
@@ -327,8 +333,11 @@ void TextStream::end(StopReason reason) {
 // With the tokens that say just the answer's text.
 void TextStream::remember_answer() {
   const stilla::Tokenizer& tokenizer = session_->model()->tokenizer();
-  const auto is_line_end = [&](std::uint32_t id) { return tokenizer.piece(id).find_first_not_of("\r\n") == std::string_view::npos; };
-  const auto first = std::find_if_not(ids_.begin() + static_cast<std::ptrdiff_t>(answer_begin_), ids_.end(), is_line_end);
+  const auto is_line_end = [&](std::uint32_t id) {
+    return tokenizer.piece(id).find_first_not_of("\r\n") == std::string_view::npos;
+  };
+  const auto first =
+      std::find_if_not(ids_.begin() + static_cast<std::ptrdiff_t>(answer_begin_), ids_.end(), is_line_end);
   Ids ids(first, ids_.end());
   if (answer_.empty() || tokenizer.decode(ids) != answer_) return;
   session_->answers_.push_back({answer_, std::move(ids)});

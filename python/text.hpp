@@ -57,12 +57,15 @@ class LoadedModel {
  private:
   LoadedModel(std::unique_ptr<stilla::ThreadPool> pool, stilla::Model model, stilla::Tokenizer tokenizer,
               stilla::Result<stilla::ChatTemplate> chat_template)
-      : pool_(std::move(pool)), model_(std::move(model)), tokenizer_(std::move(tokenizer)), chat_template_(std::move(chat_template)) {}
+      : pool_(std::move(pool)),
+        model_(std::move(model)),
+        tokenizer_(std::move(tokenizer)),
+        chat_template_(std::move(chat_template)) {}
 
   std::unique_ptr<stilla::ThreadPool> pool_;
   stilla::Model model_;
   stilla::Tokenizer tokenizer_;
-  std::mutex template_mutex_;  // thinking and time are fields of the template
+  std::mutex template_mutex_;                           // thinking and time are fields of the template
   stilla::Result<stilla::ChatTemplate> chat_template_;  // an error is for those alone who chat
 };
 
@@ -99,7 +102,8 @@ class TextSession {
     Ids ids;
   };
 
-  TextSession(std::shared_ptr<LoadedModel> model, stilla::Session session) : model_(std::move(model)), session_(std::move(session)) {}
+  TextSession(std::shared_ptr<LoadedModel> model, stilla::Session session)
+      : model_(std::move(model)), session_(std::move(session)) {}
 
   // Ends the stream that writes here, if there is one. What it has guessed ahead leaves the session.
   void end_stream();
@@ -108,6 +112,7 @@ class TextSession {
   std::mutex mutex_;  // guards all below
   stilla::Session session_;
   std::optional<stilla::Decoder> decoder_;  // of the stream that writes here
+  Ids stream_text_;                         // its prompt and what it wrote
   std::uint64_t streams_ = 0;               // that have begun or were ended
   std::vector<Answer> answers_;             // of the last conversation
 };

@@ -64,3 +64,7 @@ __all__ = [
     "targets",
     "threads",
 ]
+
+for _exception in (Error, ArgumentError):  # as users import them, for tracebacks
+    _exception.__module__ = __name__
+del _exception

@@ -130,6 +130,17 @@ def test_an_abandoned_stream_computes_nothing(model):
     assert texts(session.chat(QUESTION, temperature=0)) == (THOUGHT, ANSWER)
 
 
+def test_guesses_are_no_part_of_the_text(model):
+    """What repeats is guessed ahead; a session tells of it what became text."""
+    ids = model.tokenizer.encode("1 2 3 4 1 2 3 4 1 2 3 4 1 2")
+    session = model.session()
+    stream = session.generate(ids, temperature=3, seed=1, max_tokens=60)
+    for _ in stream:
+        held = session.ids
+        assert len(ids) <= len(held) and (ids + stream.ids)[: len(held)] == held
+    assert (ids + stream.ids)[: len(session)] == session.ids
+
+
 def test_another_stream_of_a_session_ends_the_first(model):
     session = model.session()
     first, second = (session.chat(QUESTION, temperature=0) for _ in range(2))
