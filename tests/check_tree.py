@@ -32,6 +32,8 @@ LAYERS = {
     "model": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text"},
     "umbrella": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text", "model"},
 }
+# What stands on the library and is compiled: bindings. They include what users include.
+BINDINGS = {"c_api": LAYERS["umbrella"], "python": LAYERS["umbrella"]}
 FILES = {"region": "base", "targets": "targets", "devices": "targets", "dispatch": "dispatch", "row_kernels": "dispatch",
          "stilla": "umbrella"}
 
@@ -75,7 +77,19 @@ def findings():
                 if there != here and there not in LAYERS[here]:
                     yield f"{name}:{number}: the layer '{here}' must not include '{there}' ({included})"
 
-    for name in sorted(p.relative_to(ROOT).as_posix() for folder in ("include", "kernels", "examples", "tests", "bench")
+    for folder, allowed in BINDINGS.items():
+        for path in sorted((ROOT / folder).glob("*.[hc]pp")):
+            name, lines = path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8").splitlines()
+            if len(lines) > MAX_LINES:
+                yield f"{name}: {len(lines)} lines, at most {MAX_LINES}"
+            if lines[0] != "// SPDX-License-Identifier: Apache-2.0":
+                yield f"{name}:1: no SPDX line"
+            for number, line in enumerate(lines, 1):
+                match = re.match(r"\s*#\s*include\s+<(stilla/[^>]+\.hpp)>", line)
+                if match and layer(match[1]) not in allowed:
+                    yield f"{name}:{number}: {folder}/ must not include '{layer(match[1])}' ({match[1]})"
+
+    for name in sorted(p.relative_to(ROOT).as_posix() for folder in ("include", "kernels", "c_api", "python", "examples", "tests", "bench")
                        for p in (ROOT / folder).rglob("*.[hc]pp")):
         for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1):
             if re.search(r"(defined\s*\(?|#\s*ifdef)\s*STILLA_(ARCH|HAS)_", line):

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Errors of the library as exceptions of Python. stilla.Error is a RuntimeError: a file that is refused, a system that says no.
+// stilla.ArgumentError is a stilla.Error and a ValueError: an argument that cannot be.
+#pragma once
+
+#include <exception>
+#include <string>
+#include <utility>
+
+#include <nanobind/nanobind.h>
+
+#include <stilla/base/error.hpp>
+
+namespace python {
+
+namespace nb = nanobind;
+
+struct LibraryError : std::exception {
+  explicit LibraryError(stilla::Error e) : error(std::move(e)) {}
+  const char* what() const noexcept override { return error.message.c_str(); }
+
+  stilla::Error error;
+};
+
+template <class T>
+T value_of(stilla::Result<T> result) {
+  if (!result) throw LibraryError(std::move(result).error());
+  return *std::move(result);
+}
+inline void check(stilla::Status status) { value_of(std::move(status)); }
+
+// An argument that cannot be, told in one sentence.
+template <class... Parts>
+[[noreturn]] void refuse(const Parts&... parts) {
+  throw LibraryError({stilla::ErrorKind::bad_argument, stilla::concat(parts...)});
+}
+
+void add_errors(nb::module_& module);
+
+}  // namespace python

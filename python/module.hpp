@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The parts of the extension module stilla._core, each with what it adds.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace python {
+
+void add_targets(nanobind::module_& module);    // targets, threads, formats
+void add_weights(nanobind::module_& module);    // PackedMatrix, pack, matmul
+void add_ops(nanobind::module_& module);        // norms, RoPE, SwiGLU, softmax
+void add_attention(nanobind::module_& module);  // KvCache, attention
+void add_model(nanobind::module_& module);      // load, Model, Session, Stream, Tokenizer
+
+}  // namespace python

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stilla's quantised products as an operator of PyTorch, on the CPU, for inference.
+
+    import stilla.torch
+
+    stilla.torch.quantise(model, "q4_0", skip=["lm_head"])   # every other torch.nn.Linear, in place
+    stilla.torch.quantise(model, "q8_0")                     # and the head
+
+The operator is torch.ops.stilla.int4_linear. It has a fake version, so torch.compile and torch.export take it as it is; it has no
+gradient. It runs on the threads of stilla.set_threads(), and torch's are torch.set_num_threads()'s.
+"""
+
+from typing import Collection, Optional
+
+import torch
+
+from . import PackedMatrix, matmul, pack
+
+__all__ = ["QuantisedLinear", "int4_linear", "quantise"]
+
+
+@torch.library.custom_op("stilla::int4_linear", mutates_args=(), device_types="cpu")
+def int4_linear(
+    x: torch.Tensor, panels: torch.Tensor, bias: Optional[torch.Tensor], rows: int, format: str, bits: int
+) -> torch.Tensor:
+    """y = x W^T + bias: x [..., K] of any float type, y [..., rows] of the same.
+
+    panels: W[rows, K] as stilla.PackedMatrix.panels has it, uint8 on a boundary of 64 bytes (elsewhere it is copied for each call),
+    of `format`. bias: float32 [rows]. bits: 8 or 16, what x is rounded to.
+    """
+    if panels.data_ptr() % 64 != 0:
+        panels = panels.clone()
+    weights = PackedMatrix.borrow(panels.numpy(), format, (rows, x.shape[-1]))
+    y = matmul(weights, x.detach().to(torch.float32).contiguous().numpy(), bits, None if bias is None else bias.detach().numpy())
+    return torch.from_numpy(y).to(x.dtype)
+
+
+@int4_linear.register_fake
+def _(x, panels, bias, rows, format, bits):
+    return x.new_empty((*x.shape[:-1], rows))
+
+
+class QuantisedLinear(torch.nn.Module):
+    """A torch.nn.Linear whose weights are packed. They are a buffer, `panels`, so state_dict() has them."""
+
+    def __init__(self, linear: torch.nn.Linear, format: str = "q4_0", bits: int = 8):
+        super().__init__()
+        floats = lambda tensor: tensor.detach().to("cpu", torch.float32).contiguous()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.format, self.bits = format, bits
+        # A copy, in torch's own memory: a buffer may be written to.
+        panels = torch.from_numpy(pack(floats(linear.weight).numpy(), format).panels.copy())
+        self.register_buffer("panels", panels if panels.data_ptr() % 64 == 0 else panels.clone())
+        self.register_buffer("bias", None if linear.bias is None else floats(linear.bias).clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return int4_linear(x, self.panels, self.bias, self.out_features, self.format, self.bits)
+
+    def _apply(self, fn, recurse=True):
+        """Module.to(bfloat16) and the like leave the bias as it is, since the operator takes float32."""
+        bias = self.bias
+        super()._apply(fn, recurse)
+        if bias is not None and self.bias.dtype != bias.dtype:
+            self.bias = bias
+        return self
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, format={self.format}, bits={self.bits}, bias={self.bias is not None}"
+
+
+def quantise(module: torch.nn.Module, format: str = "q4_0", bits: int = 8, skip: Collection[str] = ()) -> torch.nn.Module:
+    """Replaces every torch.nn.Linear within `module` by a QuantisedLinear, in place, and returns it.
+
+    format: a name of stilla.formats(encodable=True). bits: 8 or 16, what the inputs are rounded to.
+    skip: names of layers that stay as they are, "lm_head" or "model.layers.0.mlp.down_proj". Subclasses of Linear stay too, because
+    their owners may use the weights in ways of their own. A layer whose columns are no multiple of the format's block is an error,
+    before anything is replaced.
+    """
+    if type(module) is torch.nn.Linear:
+        return QuantisedLinear(module, format, bits)
+    made, places = {}, []
+    for path, parent in module.named_modules():
+        for name, child in parent._modules.items():  # named_children() would tell of a layer with two names once
+            if type(child) is not torch.nn.Linear or name in skip or (f"{path}.{name}" if path else name) in skip:
+                continue
+            if child not in made:
+                made[child] = QuantisedLinear(child, format, bits)
+            places.append((parent, name, made[child]))
+    for parent, name, layer in places:
+        setattr(parent, name, layer)
+    return module

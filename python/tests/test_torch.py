@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator of PyTorch. Skipped where torch is not installed."""
+
+import copy
+
+import numpy
+import pytest
+import stilla
+
+torch = pytest.importorskip("torch")
+import stilla.torch  # noqa: E402
+
+
+class Mlp(torch.nn.Module):
+    """SwiGLU, as language models have it, with one layer that is used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = torch.nn.Linear(256, 512, bias=False)
+        self.up = torch.nn.Linear(256, 512)
+        self.down = torch.nn.Linear(512, 256)
+        self.again = self.down
+
+    def forward(self, x):
+        return self.again(torch.nn.functional.silu(self.gate(x)) * self.up(x))
+
+
+@pytest.fixture
+def mlp():
+    torch.manual_seed(0)
+    return Mlp().eval()
+
+
+def nmse(found, expected):
+    found, expected = found.detach(), expected.detach()
+    return float(((found - expected) ** 2).sum() / (expected**2).sum())
+
+
+@pytest.mark.parametrize("form", ["q4_0", "q8_0", "f16"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_operator_is_matmul(noise, form, bits):
+    w, x, bias = noise((40, 64), 1), noise((2, 3, 64), 2), noise(40, 3)
+    packed = stilla.pack(w, form)
+    panels = torch.from_numpy(packed.panels.copy()).clone()
+    y = torch.ops.stilla.int4_linear(torch.from_numpy(x), panels, torch.from_numpy(bias), 40, form, bits)
+    assert numpy.array_equal(y.numpy(), stilla.matmul(packed, x, bits, bias))
+
+
+def test_the_operator_by_torchs_own_checks(noise):
+    panels = torch.from_numpy(stilla.pack(noise((40, 64)), "q4_0").panels.copy()).clone()
+    for x in [torch.randn(3, 64), torch.randn(64, dtype=torch.bfloat16), torch.randn(0, 64)]:
+        torch.library.opcheck(stilla.torch.int4_linear, (x, panels, None, 40, "q4_0", 8))
+    with pytest.raises(ValueError, match="panels have"):
+        stilla.torch.int4_linear(torch.randn(3, 96), panels, None, 40, "q4_0", 8)
+
+
+def test_panels_on_any_boundary(noise):
+    packed, x = stilla.pack(noise((40, 64)), "q4_0"), torch.randn(3, 64)
+    wide = torch.zeros(packed.nbytes + 1, dtype=torch.uint8)
+    wide[1:] = torch.from_numpy(packed.panels.copy())
+    y = stilla.torch.int4_linear(x, wide[1:], None, 40, "q4_0", 8)
+    assert numpy.array_equal(y.numpy(), stilla.matmul(packed, x.numpy()))
+
+
+# Weights even from -1 to 1 that are rounded in steps of s are off by s^2 / 4 of their power: 1.5e-5 for q8_0 (s = 1 / 127), 4e-3 for
+# q4_0 (s = 1 / 8), in each of three layers. Inputs of 8 bits add about 1e-4 in each layer, because a block's scale is a power of two.
+@pytest.mark.parametrize("form, bits, allowed", [("q8_0", 16, 1e-4), ("q8_0", 8, 1e-3), ("q4_0", 8, 3e-2)])
+def test_quantise(mlp, form, bits, allowed):
+    x = torch.randn(7, 256)
+    expected = mlp(x).detach()
+    assert stilla.torch.quantise(mlp, form, bits) is mlp
+    assert mlp.again is mlp.down and isinstance(mlp.gate, stilla.torch.QuantisedLinear)
+    assert not list(mlp.parameters())
+    assert 0 < nmse(mlp(x), expected) < allowed
+
+
+def test_what_is_skipped(mlp):
+    stilla.torch.quantise(mlp, skip=["gate"])
+    assert type(mlp.gate) is torch.nn.Linear and type(mlp.up) is not torch.nn.Linear
+    outer = torch.nn.Sequential(Mlp(), torch.nn.Linear(256, 33))
+    stilla.torch.quantise(outer, skip=["0.up"])
+    assert type(outer[0].up) is torch.nn.Linear and type(outer[0].gate) is not torch.nn.Linear
+    assert isinstance(stilla.torch.quantise(torch.nn.Linear(64, 8)), stilla.torch.QuantisedLinear)
+
+
+def test_nothing_is_replaced_if_a_layer_does_not_fit():
+    layers = torch.nn.Sequential(torch.nn.Linear(64, 33), torch.nn.Linear(33, 8))
+    with pytest.raises(ValueError, match="33 columns are not a multiple of the q4_0 block of 32"):
+        stilla.torch.quantise(layers)
+    assert all(type(layer) is torch.nn.Linear for layer in layers)
+
+
+def test_state_dict(mlp):
+    other = stilla.torch.quantise(Mlp())
+    x = torch.randn(2, 256)
+    stilla.torch.quantise(mlp)
+    other.load_state_dict(mlp.state_dict())
+    assert torch.equal(other(x), mlp(x)) and torch.equal(copy.deepcopy(mlp)(x), mlp(x))
+
+
+def test_other_types(mlp):
+    x = torch.randn(5, 256)
+    stilla.torch.quantise(mlp)
+    expected = mlp(x)
+    half = mlp.to(torch.bfloat16)
+    y = half(x.to(torch.bfloat16))
+    assert y.dtype == torch.bfloat16 and nmse(y.float(), expected) < 1e-3
+
+
+def test_export_and_compile(mlp):
+    x = torch.randn(5, 256)
+    stilla.torch.quantise(mlp)
+    with torch.no_grad():
+        expected = mlp(x)
+        assert torch.equal(torch.export.export(mlp, (x,)).module()(x), expected)
+        # Without a code generator: it is torch's graph that is tried here.
+        assert torch.equal(torch.compile(mlp, backend="aot_eager", fullgraph=True)(x), expected)
