@@ -252,12 +252,12 @@ FloatArray evaluate(TextSession& session, const Ids& ids, bool all) {
 }
 
 SessionPointer new_session(const std::shared_ptr<LoadedModel>& model, std::optional<std::size_t> context,
-                           const std::string& kv_type, std::optional<int> bits) {
+                           const std::optional<std::string>& kv_type, std::optional<int> bits) {
   if (context == 0) refuse("context: found 0, expected at least 1");
   if (bits && *bits != 8 && *bits != 16) refuse("bits: found ", *bits, ", expected 8 or 16");
   stilla::SessionOptions options;
   options.context = context.value_or(0);
-  options.kv_type = kv_type_by_name(kv_type);
+  if (kv_type) options.kv_type = kv_type_by_name(*kv_type);
   if (bits) options.activations = *bits == 8 ? stilla::ActivationBits::eight : stilla::ActivationBits::sixteen;
   const nb::gil_scoped_release release;
   return std::make_shared<TextSession>(model, options);
@@ -383,11 +383,11 @@ void add_model(nb::module_& module) {
   add_session(module);
   add_streams(type, ", in a session of its own");
   type.def(
-          "session", &new_session, nb::kw_only(), nb::arg("context") = nb::none(), nb::arg("kv_type") = "f16",
+          "session", &new_session, nb::kw_only(), nb::arg("context") = nb::none(), nb::arg("kv_type") = nb::none(),
           nb::arg("bits") = nb::none(),
           "A session, which keeps its keys and values from turn to turn. Many may share a model, on many threads.\n\n"
           "context: the most tokens; None: what the model was trained for. Memory grows with the text, not with this.\n"
-          "kv_type: of keys and values, \"f32\", \"f16\", \"bf16\", \"int8\" or \"int5\".\n"
+          "kv_type: of keys and values, \"f32\", \"f16\", \"bf16\", \"int8\" or \"int5\"; None: by the model's size.\n"
           "bits: what inputs of quantised weights are rounded to, 8 or 16; None: by the model's size.")
       .def_prop_ro(
           "tokenizer", [](const std::shared_ptr<LoadedModel>& m) { return TokenizerHandle{m}; }, "Its tokenizer.")

@@ -36,9 +36,7 @@ stilla::Result<stilla::ChatTemplate> chosen_template(const std::string& name_or_
 stilla::Result<stilla::ChatTemplate> file_template(const stilla::ModelSource& source) {
   const stilla::Result<std::string_view> program = source.chat_template();
   if (!program) return program.error();
-  stilla::Result<stilla::ChatTemplate> read = stilla::read_chat_template(*program);
-  if (!read) read.error().message = stilla::concat(source.path(), ": ", read.error().message);
-  return read;
+  return stilla::read_chat_template(*program, source.path());
 }
 
 stilla::jinja::LocalTime local_time() {
