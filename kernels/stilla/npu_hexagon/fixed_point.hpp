@@ -3,6 +3,17 @@
 // RMSNorm, RoPE, softmax, SwiGLU and the Hadamard transform of contract/npu_fixed_point.hpp on HVX, whose definitions these equal to
 // the bit: written against the vocabulary of hvx.hpp, 64 values a vector. All arrays at multiples of 128 bytes, sizes multiples of 64. The
 // scalar core does what there is one of for each row: the root, the reciprocal of a sum.
+//
+// Packets of the Hadamard transform's loops for 64 values, compiled by clang 19 for v68 and v73 alike and counted by
+// ../../../tests/npu_hexagon/packets.py, which fails where one takes more:
+//
+//     steps of 1 to 32         13.00
+//     each later step           3.00
+//     highest                   2.25
+//     narrowing                 7.00
+//
+// A row of 8960 values, which are runs of 256, takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 of them. The product of these 64 with
+// down's 1536 rows takes 384 x 1.16 = 445 for each column of bytes (int4 per channel, matmul.hpp).
 #pragma once
 
 #include <stddef.h>
