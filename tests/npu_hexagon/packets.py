@@ -98,7 +98,7 @@ def transforms(elf):
 
 def recorded_transform():
     """The table of its header: {part: packets for 64 values}."""
-    rows = re.findall(r"^//\s+(\S.*?)\s\s+([0-9.]+)$", TRANSFORM_HEADER.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^// +(\S.*?)  +([0-9.]+)$", TRANSFORM_HEADER.read_text(encoding="utf-8"), re.MULTILINE)
     return {part: float(packets) for part, packets in rows if part in TRANSFORM}
 
 
