@@ -23,6 +23,13 @@ for tool in "${STILLA_ZIG:-zig}" llvm-objdump-19 llvm-ar-19; do
   fi
 done
 
+# <windows.h> before the library's headers and behind them: what both declare must be the same to clang.
+for text in '#include <windows.h>\n#include <stilla/stilla.hpp>\n' '#include <stilla/stilla.hpp>\n#include <windows.h>\n'; do
+  mkdir -p "$out"
+  printf '%b' "$text" > "$out/windows_h.cpp"
+  "${STILLA_ZIG:-zig}" c++ -target aarch64-windows-gnu -std=c++20 -Wall -Wextra -Werror -DSTILLA_SEPARATE_KERNELS=1 -idirafter /usr/include \
+    -Iinclude -Ikernels -c "$out/windows_h.cpp" -o "$out/windows_h.o"
+done
 cmake -B "$out" --toolchain cmake/toolchain-windows-arm64.cmake -D CMAKE_BUILD_TYPE=Release -D STILLA_WERROR=ON \
   -D STILLA_BUILD_TESTS=OFF -D STILLA_BUILD_BENCH=OFF "${few[@]}"
 cmake --build "$out" --target stilla_program

@@ -68,14 +68,21 @@ namespace detail {
 
 #if STILLA_ARCH_ARM && defined(_WIN32)
 // As <windows.h> declares it, which is not included here for the thousands of names that it brings.
-#if defined(__MINGW32__)
+#if defined(__MINGW32__)  // its own header may have come before, which imports one of the two and not the other
 #define STILLA_IMPORTED
 #else
 #define STILLA_IMPORTED __declspec(dllimport)
 #endif
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Winconsistent-dllimport"
+#endif
 extern "C" STILLA_IMPORTED int __stdcall IsProcessorFeaturePresent(unsigned long feature);
 extern "C" STILLA_IMPORTED long __stdcall RegGetValueW(HKEY__* key, const wchar_t* path, const wchar_t* name, unsigned long flags,
                                                        unsigned long* type, void* data, unsigned long* bytes);
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#endif
 #undef STILLA_IMPORTED
 
 // Windows stores registers of each core in its registry, named by the numbers that encode them in an instruction: "CP 4000" is MIDR_EL1.
