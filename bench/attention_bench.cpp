@@ -18,8 +18,7 @@
 
 #include "common.hpp"
 
-namespace stilla_bench {
-namespace {
+namespace stilla_bench { namespace {
 
 using namespace stilla;
 
@@ -29,8 +28,8 @@ constexpr std::size_t prefill_tokens = 512;
 KvCache* filled_cache(const ModelShape& model, KvType type, std::size_t positions) {
   static std::optional<KvCache> cache;
   const KvShape shape{model.layers, model.n_kv_heads, head_dim, type};
-  if (cache && cache->size() == positions && cache->shape().layers == shape.layers &&
-      cache->shape().heads == shape.heads && cache->shape().type == type) {
+  if (cache && cache->size() == positions && cache->shape().layers == shape.layers && cache->shape().heads == shape.heads &&
+      cache->shape().type == type) {
     return &*cache;
   }
   cache.reset();
@@ -49,8 +48,8 @@ KvCache* filled_cache(const ModelShape& model, KvType type, std::size_t position
   return &*cache;
 }
 
-void run_attention(benchmark::State& state, TargetId target, const ModelShape& model, KvType type, std::size_t M,
-                   std::size_t positions, std::size_t threads) {
+void run_attention(benchmark::State& state, TargetId target, const ModelShape& model, KvType type, std::size_t M, std::size_t positions,
+                   std::size_t threads) {
   const KvCache* cache = filled_cache(model, type, positions);
   const std::size_t width = model.n_heads * head_dim;
   const std::size_t scratch_floats = attention_scratch_floats(M, model.n_heads, head_dim, positions);
@@ -70,8 +69,8 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
   std::size_t layer = 0;
   Rates rates(state, threads, mac_loops(target.name).f32);
   for (auto _ : state) {
-    (void)attention(Matrix(out.data(), M, width), ConstMatrix(queries.data(), M, width), *cache, layer, positions - M,
-              model.n_heads, scratch.data(), pool, {&tables, bias.data()});
+    (void)attention(Matrix(out.data(), M, width), ConstMatrix(queries.data(), M, width), *cache, layer, positions - M, model.n_heads,
+                    scratch.data(), pool, {&tables, bias.data()});
     benchmark::ClobberMemory();
     layer = (layer + 1) % model.layers;
   }

@@ -136,8 +136,7 @@ inline int run_benchmarks(int argc, char** argv, const char* short_run) {
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 1;
 
   std::string targets;
-  stilla::for_each_available_target(
-      [&](stilla::TargetId id) { targets += (targets.empty() ? "" : ", ") + std::string(id.name); });
+  stilla::for_each_available_target([&](stilla::TargetId id) { targets += (targets.empty() ? "" : ", ") + std::string(id.name); });
   benchmark::AddCustomContext("targets of this CPU, best first", targets);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

@@ -19,8 +19,7 @@
 
 #include "common.hpp"
 
-namespace stilla_bench {
-namespace {
+namespace stilla_bench { namespace {
 
 using namespace stilla;
 
@@ -57,8 +56,7 @@ void register_ops(TargetId target) {
     });
   }
   for (const std::size_t n : {models[0].ffn, models[1].ffn}) {
-    register_row("SiluMul", target, concat(n), n,
-                 [](Matrix out, ConstMatrix gate, ConstMatrix up) { (void)silu_mul(out, gate, up); });
+    register_row("SiluMul", target, concat(n), n, [](Matrix out, ConstMatrix gate, ConstMatrix up) { (void)silu_mul(out, gate, up); });
   }
   for (const std::size_t n : {std::size_t{256}, std::size_t{4096}}) {
     register_row("Softmax", target, concat(n), n, [](Matrix out, ConstMatrix x, ConstMatrix) { (void)softmax(out, x); });
@@ -67,8 +65,8 @@ void register_ops(TargetId target) {
     // The query heads of the 1.5B model. The angles rotate one row again and again; its length stays.
     std::vector<float> cos(head_dim / 2), sin(head_dim / 2);
     RopeFrequencies(10000.0, head_dim).table_row(cos.data(), sin.data(), 1000);
-    register_row("Rope", target, layout == RopeLayout::half_split ? "half_split" : "interleaved",
-                 models[0].n_heads * head_dim, [=](Matrix out, ConstMatrix, ConstMatrix) {
+    register_row("Rope", target, layout == RopeLayout::half_split ? "half_split" : "interleaved", models[0].n_heads * head_dim,
+                 [=](Matrix out, ConstMatrix, ConstMatrix) {
                    (void)rope(out, head_dim, {cos.data(), 1, cos.size()}, {sin.data(), 1, sin.size()}, layout);
                  });
   }
@@ -104,8 +102,7 @@ void register_all() {
   for_each_available_target(register_ops);
   for_each_type(Formats{}, [](auto format) {
     using F = decltype(format);
-    if constexpr (EncodableFormat<F>)
-      benchmark::RegisterBenchmark(concat("EncodeRows/", F::name).c_str(), run_encode<F>);
+    if constexpr (EncodableFormat<F>) benchmark::RegisterBenchmark(concat("EncodeRows/", F::name).c_str(), run_encode<F>);
     benchmark::RegisterBenchmark(concat("Pack/", F::name).c_str(), run_pack<F>);
   });
 }

@@ -16,8 +16,7 @@
 
 #include "common.hpp"
 
-namespace stilla_bench {
-namespace {
+namespace stilla_bench { namespace {
 
 using namespace stilla;
 
@@ -34,8 +33,7 @@ const PackedMatrix& head_of(FormatId format, const ModelShape& model) {
     std::vector<std::byte> encoded(kinds * row), rows(model.vocabulary * row);
     if (!encode_rows(encoded, ConstMatrix(weights.data(), kinds, model.hidden), format)) return found->second;
     for (std::size_t n = 0; n < model.vocabulary; ++n) {
-      std::copy_n(encoded.begin() + static_cast<std::ptrdiff_t>(n % kinds * row), row,
-                  rows.begin() + static_cast<std::ptrdiff_t>(n * row));
+      std::copy_n(encoded.begin() + static_cast<std::ptrdiff_t>(n % kinds * row), row, rows.begin() + static_cast<std::ptrdiff_t>(n * row));
     }
     Result<PackedMatrix> packed = PackedMatrix::create(format, rows.data(), model.vocabulary, model.hidden);
     if (packed) found->second = std::move(*packed);
@@ -49,8 +47,7 @@ double median(std::vector<double>& values) {
   return *middle;
 }
 
-void run_head(benchmark::State& state, FormatId format, const ModelShape& model, const SamplingOptions& options,
-              std::size_t threads) {
+void run_head(benchmark::State& state, FormatId format, const ModelShape& model, const SamplingOptions& options, std::size_t threads) {
   const PackedView& w = head_of(format, model).view();
   ThreadPool& pool = pool_of(threads);
   std::vector<float> x(model.hidden), row(model.vocabulary), bias(model.vocabulary);
@@ -91,10 +88,9 @@ void register_all() {
     for (const ModelShape& model : models) {
       for (const auto& [name, options] : {std::pair("greedy", greedy), std::pair("top_k40", top_k)}) {
         for (const std::size_t threads : thread_counts()) {
-          benchmark::RegisterBenchmark(concat("Head/", format_name(format), "/", model.name, "/", name, "/T", threads).c_str(),
-                                       [format, &model, sampling = options, threads](benchmark::State& state) {
-                                         run_head(state, format, model, sampling, threads);
-                                       })
+          benchmark::RegisterBenchmark(
+              concat("Head/", format_name(format), "/", model.name, "/", name, "/T", threads).c_str(),
+              [format, &model, sampling = options, threads](benchmark::State& state) { run_head(state, format, model, sampling, threads); })
               ->UseRealTime()
               ->Unit(benchmark::kMicrosecond);
         }

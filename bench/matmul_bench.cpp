@@ -23,8 +23,7 @@
 
 #include "matmul_cases.hpp"
 
-namespace stilla_bench {
-namespace {
+namespace stilla_bench { namespace {
 
 using namespace stilla;
 
@@ -123,8 +122,8 @@ MacLoop mac_loop(TargetId target, FormatId format) {
 }
 
 // Multiplies with the one matrix of `shapes`.
-void run_matmul(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits,
-                const std::vector<MatrixShape>& shapes, std::size_t M, std::size_t threads) {
+void run_matmul(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits, const std::vector<MatrixShape>& shapes,
+                std::size_t M, std::size_t threads) {
   const auto [N, K] = shapes[0];
   AlignedBuffer<float> x, y;
   ActivationBuffer rounded(bits);
@@ -152,13 +151,13 @@ void run_matmul(benchmark::State& state, TargetId target, FormatId format, Activ
 
 // A decoder layer as model/forward.hpp runs it, from one layer's output to the next one's, but for rotation, the cache
 // and attention (attention_bench): what attention would give is the query.
-void run_layer(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits,
-               const std::vector<MatrixShape>& shapes, std::size_t M, std::size_t threads) {
+void run_layer(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits, const std::vector<MatrixShape>& shapes,
+               std::size_t M, std::size_t threads) {
   const std::size_t E = shapes[0].K, kv_width = shapes[1].N, F = shapes[4].N;  // q has E columns here
   AlignedBuffer<float> floats;
   ActivationBuffer rounded(bits), rounded_ffn(bits);
-  if (!ring().prepare(format, shapes) || !floats.resize(M * (3 * E + 2 * kv_width + 2 * F) + E) ||
-      !rounded.resize(M, E) || !rounded_ffn.resize(M, F)) {
+  if (!ring().prepare(format, shapes) || !floats.resize(M * (3 * E + 2 * kv_width + 2 * F) + E) || !rounded.resize(M, E) ||
+      !rounded_ffn.resize(M, F)) {
     return state.SkipWithError("not enough memory");
   }
   fill_activations(floats.data(), floats.size(), 2);

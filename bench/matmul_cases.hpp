@@ -62,8 +62,7 @@ inline std::size_t copies_that_fit(std::size_t bytes, std::size_t held) {
   std::string key;
   std::size_t kilobytes = 0;
   while (meminfo >> key) {
-    if (key == "MemAvailable:" && meminfo >> kilobytes)
-      return std::min(wanted, (kilobytes * 1024 / 4 * 3 + held) / bytes);
+    if (key == "MemAvailable:" && meminfo >> kilobytes) return std::min(wanted, (kilobytes * 1024 / 4 * 3 + held) / bytes);
   }
   return wanted;  // the system does not tell
 }

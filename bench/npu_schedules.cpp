@@ -17,9 +17,9 @@ int main() {
         for (const std::size_t M : hexagon::scheduled_tokens) {
           const hexagon::Schedule s = hexagon::plan(matrix, hexagon::WeightForm::lpbq, npu::Activations::int16, M, vtcm);
           const auto kib = [](std::size_t bytes) { return static_cast<double>(bytes) / 1024; };
-          std::printf("| %zu MiB | %s | %s | %zu x %zu | %zu | %zu | %zu | %zu | %.1f | %.1f | %.1f | %.0f %% |\n", vtcm >> 20,
-                      model.name, matrix.name, matrix.N, matrix.K, M, s.passes, s.panels, s.steps, kib(s.column_bytes),
-                      kib(s.weight_bytes), kib(s.result_bytes), 100.0 * kib(s.bytes()) / kib(vtcm));
+          std::printf("| %zu MiB | %s | %s | %zu x %zu | %zu | %zu | %zu | %zu | %.1f | %.1f | %.1f | %.0f %% |\n", vtcm >> 20, model.name,
+                      matrix.name, matrix.N, matrix.K, M, s.passes, s.panels, s.steps, kib(s.column_bytes), kib(s.weight_bytes),
+                      kib(s.result_bytes), 100.0 * kib(s.bytes()) / kib(vtcm));
         }
       }
     }

@@ -28,8 +28,7 @@ dnnl::engine& engine() {
 class Product {
  public:
   Product(const MatrixShape& shape, std::size_t M) {
-    const auto m = static_cast<memory::dim>(M), n = static_cast<memory::dim>(shape.N),
-               k = static_cast<memory::dim>(shape.K);
+    const auto m = static_cast<memory::dim>(M), n = static_cast<memory::dim>(shape.N), k = static_cast<memory::dim>(shape.K);
     const memory::desc x({m, k}, memory::data_type::u8, memory::format_tag::ab);
     const memory::desc w({k, n}, memory::data_type::s8, memory::format_tag::any);
     const memory::desc y({m, n}, memory::data_type::f32, memory::format_tag::ab);
@@ -75,8 +74,7 @@ void run_onednn(benchmark::State& state, const std::vector<MatrixShape>& shapes,
   Rates rates(state, threads, mac_loops(stilla::Scalar::id.name).int8);  // the CPU's best
   for (auto _ : state) {
     at = (at + 1) % count;
-    for (std::size_t i = 0; i < products.size(); ++i)
-      products[i].run(stream, ring.data() + at * set_bytes + offsets[i]);
+    for (std::size_t i = 0; i < products.size(); ++i) products[i].run(stream, ring.data() + at * set_bytes + offsets[i]);
     stream.wait();
   }
   rates.end();
@@ -93,9 +91,7 @@ void register_onednn() {
     for (const std::size_t M : token_counts) {
       for (const std::size_t threads : thread_counts()) {
         const std::string name = stilla::concat(c.kind, "/onednn/s8/", c.name, "/a8/M", M, "/T", threads);
-        benchmark::RegisterBenchmark(name.c_str(), run_onednn, c.shapes, M, threads)
-            ->UseRealTime()
-            ->Unit(benchmark::kMicrosecond);
+        benchmark::RegisterBenchmark(name.c_str(), run_onednn, c.shapes, M, threads)->UseRealTime()->Unit(benchmark::kMicrosecond);
       }
     }
   }

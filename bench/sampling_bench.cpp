@@ -13,8 +13,7 @@
 
 #include "common.hpp"
 
-namespace stilla_bench {
-namespace {
+namespace stilla_bench { namespace {
 
 using namespace stilla;
 
@@ -32,8 +31,7 @@ const std::vector<float>& logits() {
     for (std::size_t row = 0; row < rows; ++row) {
       for (std::size_t i = 0; i < 100; ++i) {
         const double steepness = 2.0 + 0.3 * static_cast<double>(row);
-        out[row * vocabulary + random.next() % vocabulary] =
-            static_cast<float>(20.0 - steepness * std::log1p(static_cast<double>(i)));
+        out[row * vocabulary + random.next() % vocabulary] = static_cast<float>(20.0 - steepness * std::log1p(static_cast<double>(i)));
       }
     }
     return out;
@@ -65,14 +63,15 @@ void register_all() {
            Setting{"min_p0.05", [](SamplingOptions& o) { o.top_p = 1.0f, o.min_p = 0.05f; }},
            Setting{"typ_p0.9", [](SamplingOptions& o) { o.top_p = 1.0f, o.typical_p = 0.9f; }},
            Setting{"mirostat", [](SamplingOptions& o) { o.mirostat = true; }},
-           Setting{"chain", [](SamplingOptions& o) {
+           Setting{"chain",
+                   [](SamplingOptions& o) {
                      o.top_k = 40, o.typical_p = 0.95f, o.min_p = 0.02f, o.xtc_probability = 0.5f;
                      o.presence_penalty = 0.1f, o.dry.multiplier = 0.8f, o.dry_window = 1024;
                    }},
        }) {
-    benchmark::RegisterBenchmark(stilla::concat("Sampling/", setting.first).c_str(),
-                                 [set = setting.second](benchmark::State& state) { run_sampling(state, set); })
-        ->Unit(benchmark::kMicrosecond);
+    benchmark::RegisterBenchmark(stilla::concat("Sampling/", setting.first).c_str(), [set = setting.second](benchmark::State& state) {
+      run_sampling(state, set);
+    })->Unit(benchmark::kMicrosecond);
   }
 }
 

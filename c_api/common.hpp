@@ -44,9 +44,7 @@ inline stilla_code report(stilla_error* error, const stilla::Error& e) {
                                                                        : STILLA_SYSTEM;
   return report(error, code, e.message);
 }
-inline stilla_code bad_argument(stilla_error* error, std::string_view message) {
-  return report(error, STILLA_BAD_ARGUMENT, message);
-}
+inline stilla_code bad_argument(stilla_error* error, std::string_view message) { return report(error, STILLA_BAD_ARGUMENT, message); }
 inline stilla_code done(stilla_error* error) { return report(error, STILLA_OK, ""); }
 template <class T>
 stilla_code report(stilla_error* error, const stilla::Result<T>& result) {
@@ -77,8 +75,7 @@ stilla_code hand_out(T** out, stilla_error* error, Args&&... args) {
 inline stilla::Matrix matrix(const stilla_matrix& m) { return {m.data, m.rows, m.cols, m.stride}; }
 inline stilla::ConstMatrix matrix(const stilla_const_matrix& m) { return {m.data, m.rows, m.cols, m.stride}; }
 inline stilla::PackedView view(const stilla_weights& w) {
-  return {stilla::FormatId{w.format}, w.rows, w.cols, static_cast<const std::byte*>(w.data),
-          stilla::LayoutId{w.layout}};
+  return {stilla::FormatId{w.format}, w.rows, w.cols, static_cast<const std::byte*>(w.data), stilla::LayoutId{w.layout}};
 }
 
 // The caller's pool, copied into the Parallel.

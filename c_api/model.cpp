@@ -28,8 +28,7 @@ struct stilla_session {
   stilla::Session session;
 };
 
-stilla_code stilla_model_load(stilla_model** out, const char* path, const stilla_parallel* parallel,
-                              stilla_error* error) {
+stilla_code stilla_model_load(stilla_model** out, const char* path, const stilla_parallel* parallel, stilla_error* error) {
   return guarded(error, [&] {
     if (path == nullptr) return bad_argument(error, "no path of a model");
     auto file = stilla::GgufFile::open(path);
@@ -37,8 +36,7 @@ stilla_code stilla_model_load(stilla_model** out, const char* path, const stilla
     auto tokenizer = stilla::read_tokenizer(*file);
     if (!tokenizer) return report(error, tokenizer.error());
     const auto source = file->chat_template();
-    auto chat_template =
-        source ? stilla::read_chat_template(*source, file->path()) : stilla::Result<stilla::ChatTemplate>(source.error());
+    auto chat_template = source ? stilla::read_chat_template(*source, file->path()) : stilla::Result<stilla::ChatTemplate>(source.error());
     auto model = stilla::Model::load(*std::move(file), pool(parallel));
     if (!model) return report(error, model.error());
     return hand_out(out, error, *std::move(model), *std::move(tokenizer), std::move(chat_template));
@@ -59,18 +57,17 @@ void copy_out(T* out, size_t room, size_t* count, std::span<const T> items) {
 
 }  // namespace
 
-stilla_code stilla_tokenise(const stilla_model* model, uint32_t* ids, size_t room, size_t* count, const char* text,
-                            size_t text_bytes, int add_bos, stilla_error* error) {
+stilla_code stilla_tokenise(const stilla_model* model, uint32_t* ids, size_t room, size_t* count, const char* text, size_t text_bytes,
+                            int add_bos, stilla_error* error) {
   return guarded(error, [&] {
     const std::string_view words(text, text_bytes);
-    copy_out<std::uint32_t>(
-        ids, room, count,
-        add_bos != 0 ? stilla::encode_prompt(model->tokenizer, words) : model->tokenizer.encode(words));
+    copy_out<std::uint32_t>(ids, room, count,
+                            add_bos != 0 ? stilla::encode_prompt(model->tokenizer, words) : model->tokenizer.encode(words));
     return done(error);
   });
 }
-stilla_code stilla_chat_prompt(const stilla_model* model, uint32_t* ids, size_t room, size_t* count, const char* system,
-                               const char* user, stilla_error* error) {
+stilla_code stilla_chat_prompt(const stilla_model* model, uint32_t* ids, size_t room, size_t* count, const char* system, const char* user,
+                               stilla_error* error) {
   return guarded(error, [&] {
     if (!model->chat_template) return report(error, model->chat_template.error());
     std::vector<stilla::ChatMessage> messages;
@@ -81,8 +78,8 @@ stilla_code stilla_chat_prompt(const stilla_model* model, uint32_t* ids, size_t 
     return report(error, prompt);
   });
 }
-stilla_code stilla_token_bytes(const stilla_model* model, char* bytes, size_t room, size_t* count, uint32_t token,
-                               int show_control, stilla_error* error) {
+stilla_code stilla_token_bytes(const stilla_model* model, char* bytes, size_t room, size_t* count, uint32_t token, int show_control,
+                               stilla_error* error) {
   return guarded(error, [&] {
     if (token >= model->tokenizer.size()) {
       return bad_argument(error, stilla::concat("token ", token, " of a vocabulary of ", model->tokenizer.size()));
@@ -93,25 +90,21 @@ stilla_code stilla_token_bytes(const stilla_model* model, char* bytes, size_t ro
     return done(error);
   });
 }
-int stilla_token_ends(const stilla_model* model, uint32_t token) {
-  return model->tokenizer.is_end_of_generation(token) ? 1 : 0;
-}
+int stilla_token_ends(const stilla_model* model, uint32_t token) { return model->tokenizer.is_end_of_generation(token) ? 1 : 0; }
 
 void stilla_session_defaults(stilla_session_options* out) {
   const stilla::SessionOptions o;
   *out = {sizeof *out, o.context, STILLA_KV_DEFAULT, 0, o.batch};
 }
-stilla_code stilla_session_create(stilla_session** out, const stilla_model* model,
-                                  const stilla_session_options* options, const stilla_parallel* parallel,
-                                  stilla_error* error) {
+stilla_code stilla_session_create(stilla_session** out, const stilla_model* model, const stilla_session_options* options,
+                                  const stilla_parallel* parallel, stilla_error* error) {
   return guarded(error, [&] {
     stilla::SessionOptions o;
     if (options != nullptr) {
       const int bits = options->activation_bits;
       if (options->struct_size != sizeof *options)
         return bad_argument(error, "stilla_session_options: struct_size is not that of this version");
-      if (options->kv_type < STILLA_KV_DEFAULT || options->kv_type > STILLA_KV_INT5 ||
-          (bits != 0 && bits != 8 && bits != 16)) {
+      if (options->kv_type < STILLA_KV_DEFAULT || options->kv_type > STILLA_KV_INT5 || (bits != 0 && bits != 8 && bits != 16)) {
         return bad_argument(error, "stilla_session_options: a type of cache or a number of bits that there is not");
       }
       o.context = options->context;
@@ -125,8 +118,7 @@ stilla_code stilla_session_create(stilla_session** out, const stilla_model* mode
   });
 }
 void stilla_session_free(stilla_session* session) { delete session; }
-stilla_code stilla_session_evaluate(stilla_session* session, const uint32_t* ids, size_t count, const float** logits,
-                                    stilla_error* error) {
+stilla_code stilla_session_evaluate(stilla_session* session, const uint32_t* ids, size_t count, const float** logits, stilla_error* error) {
   return guarded(error, [&] {
     const std::span<const std::uint32_t> tokens(ids, count);
     if (logits == nullptr) return report(error, session->session.append(tokens));

@@ -64,9 +64,8 @@ size_t stilla_default_threads(void) {
 
 const char* stilla_target(void) { return stilla::active_target().name; }
 stilla_code stilla_force_target(const char* name, stilla_error* error) {
-  return guarded(error, [&] {
-    return name == nullptr ? bad_argument(error, "no name of a target") : report(error, stilla::force_target(name));
-  });
+  return guarded(error,
+                 [&] { return name == nullptr ? bad_argument(error, "no name of a target") : report(error, stilla::force_target(name)); });
 }
 void stilla_check_everything(int on) { stilla::check_everything(on != 0); }
 
@@ -77,8 +76,7 @@ stilla_code stilla_format_by_name(stilla_format* out, const char* name, stilla_e
     if (name == nullptr) return bad_argument(error, "no name of a format");
     const stilla::FormatId id = stilla::format_id(name);
     if (!stilla::with_format(id, [](auto) {})) {
-      return bad_argument(error,
-                          stilla::concat("weights of the format '", stilla::printable(name), "' are not supported"));
+      return bad_argument(error, stilla::concat("weights of the format '", stilla::printable(name), "' are not supported"));
     }
     *out = static_cast<stilla_format>(id);
     return done(error);
@@ -98,32 +96,29 @@ stilla_code stilla_packed_bytes(size_t* out, stilla_format format, size_t rows, 
     return report(error, bytes);
   });
 }
-stilla_code stilla_encode(void* encoded, size_t bytes, stilla_format format, stilla_const_matrix weights,
-                          const stilla_parallel* parallel, stilla_error* error) {
+stilla_code stilla_encode(void* encoded, size_t bytes, stilla_format format, stilla_const_matrix weights, const stilla_parallel* parallel,
+                          stilla_error* error) {
   return guarded(error, [&] {
     const stilla::ConstMatrix w = matrix(weights);
-    if (stilla::Status s = stilla::detail::check_shape("stilla_encode", "weights", w, w.rows, w.cols); !s)
-      return report(error, s);
+    if (stilla::Status s = stilla::detail::check_shape("stilla_encode", "weights", w, w.rows, w.cols); !s) return report(error, s);
     if (encoded == nullptr && bytes != 0) return bad_argument(error, "stilla_encode: no memory given");
-    return report(error, stilla::encode_rows({static_cast<std::byte*>(encoded), bytes}, w, stilla::FormatId{format},
-                                             pool(parallel)));
+    return report(error, stilla::encode_rows({static_cast<std::byte*>(encoded), bytes}, w, stilla::FormatId{format}, pool(parallel)));
   });
 }
-stilla_code stilla_pack(stilla_weights* out, void* packed, size_t bytes, stilla_format format, const void* encoded,
-                        size_t rows, size_t cols, const stilla_parallel* parallel, stilla_error* error) {
+stilla_code stilla_pack(stilla_weights* out, void* packed, size_t bytes, stilla_format format, const void* encoded, size_t rows,
+                        size_t cols, const stilla_parallel* parallel, stilla_error* error) {
   return guarded(error, [&] {
     const stilla::FormatId id{format};
     const auto wanted = stilla::packed_bytes(id, rows, cols);
     if (!wanted) return report(error, wanted);
     if (bytes < *wanted || (*wanted != 0 && (packed == nullptr || encoded == nullptr))) {
-      return bad_argument(error, stilla::concat("stilla_pack: ", bytes, " bytes for ", rows, " x ", cols,
-                                                " weights, expected ", *wanted));
+      return bad_argument(error, stilla::concat("stilla_pack: ", bytes, " bytes for ", rows, " x ", cols, " weights, expected ", *wanted));
     }
     if (reinterpret_cast<std::uintptr_t>(packed) % stilla::cache_line_bytes != 0) {
       return bad_argument(error, "stilla_pack: memory on no boundary of 64 bytes");
     }
-    const auto w = stilla::PackedMatrix::create(id, static_cast<const std::byte*>(encoded), rows, cols, pool(parallel),
-                                                {}, static_cast<std::byte*>(packed));
+    const auto w = stilla::PackedMatrix::create(id, static_cast<const std::byte*>(encoded), rows, cols, pool(parallel), {},
+                                                static_cast<std::byte*>(packed));
     if (w) *out = {format, static_cast<std::uint32_t>(w->view().layout), rows, cols, packed};
     return report(error, w);
   });
@@ -145,23 +140,18 @@ stilla_code stilla_unpack_row(float* out, const stilla_weights* weights, size_t 
 
 stilla_code stilla_activations_create(stilla_activations** out, int bits, stilla_error* error) {
   return guarded(error, [&] {
-    if (bits != 8 && bits != 16)
-      return bad_argument(error, stilla::concat("activations of ", bits, " bits, expected 8 or 16"));
-    return hand_out(
-        out, error,
-        stilla::ActivationBuffer(bits == 8 ? stilla::ActivationBits::eight : stilla::ActivationBits::sixteen));
+    if (bits != 8 && bits != 16) return bad_argument(error, stilla::concat("activations of ", bits, " bits, expected 8 or 16"));
+    return hand_out(out, error, stilla::ActivationBuffer(bits == 8 ? stilla::ActivationBits::eight : stilla::ActivationBits::sixteen));
   });
 }
 void stilla_activations_free(stilla_activations* activations) { delete activations; }
 stilla_code stilla_activations_reserve(stilla_activations* activations, size_t rows, size_t cols, stilla_error* error) {
   return guarded(error, [&] {
     if (activations->buffer.resize(rows, cols)) return done(error);
-    return report(error, STILLA_SYSTEM,
-                  stilla::concat("not enough memory for ", rows, " x ", cols, " rounded activations"));
+    return report(error, STILLA_SYSTEM, stilla::concat("not enough memory for ", rows, " x ", cols, " rounded activations"));
   });
 }
-stilla_code stilla_quantise(stilla_activations* out, stilla_const_matrix x, const stilla_parallel* parallel,
-                            stilla_error* error) {
+stilla_code stilla_quantise(stilla_activations* out, stilla_const_matrix x, const stilla_parallel* parallel, stilla_error* error) {
   return guarded(error, [&] { return report(error, stilla::quantise(out->buffer, matrix(x), pool(parallel))); });
 }
 
@@ -178,15 +168,13 @@ stilla::IntegerActivations<T> integers(const stilla_integers& x) {
 
 }  // namespace
 
-stilla_code stilla_import_activations(stilla_activations* out, const stilla_integers* x,
-                                      const stilla_parallel* parallel, stilla_error* error) {
+stilla_code stilla_import_activations(stilla_activations* out, const stilla_integers* x, const stilla_parallel* parallel,
+                                      stilla_error* error) {
   return guarded(error, [&] {
-    if (x->scale_for != STILLA_SCALE_FOR_TENSOR && x->scale_for != STILLA_SCALE_FOR_ROW &&
-        x->scale_for != STILLA_SCALE_FOR_BLOCK) {
+    if (x->scale_for != STILLA_SCALE_FOR_TENSOR && x->scale_for != STILLA_SCALE_FOR_ROW && x->scale_for != STILLA_SCALE_FOR_BLOCK) {
       return bad_argument(error, "stilla_import_activations: scale_for is none of its values");
     }
-    if (x->is_unsigned != 0)
-      return report(error, stilla::import_activations(out->buffer, integers<std::uint8_t>(*x), pool(parallel)));
+    if (x->is_unsigned != 0) return report(error, stilla::import_activations(out->buffer, integers<std::uint8_t>(*x), pool(parallel)));
     return report(error, stilla::import_activations(out->buffer, integers<std::int8_t>(*x), pool(parallel)));
   });
 }
@@ -203,26 +191,23 @@ struct JobKind {
 
 // Of one round, by an op's _tasks and _run.
 template <class Job, auto Tasks, auto Run>
-constexpr JobKind one_round{
-    1, [](const void* job, std::size_t) { return std::size_t{Tasks(*static_cast<const Job*>(job))}; },
-    [](const void* job, std::size_t, std::size_t task) { Run(*static_cast<const Job*>(job), task); }};
+constexpr JobKind one_round{1, [](const void* job, std::size_t) { return std::size_t{Tasks(*static_cast<const Job*>(job))}; },
+                            [](const void* job, std::size_t, std::size_t task) { Run(*static_cast<const Job*>(job), task); }};
 
-constexpr JobKind attention_kind{
-    2,
-    [](const void* job, std::size_t round) {
-      const auto& attention = *static_cast<const stilla::AttentionJob*>(job);
-      return round == 0 ? stilla::attention_tasks(attention) : stilla::attention_merge_tasks(attention);
-    },
-    [](const void* job, std::size_t round, std::size_t task) {
-      const auto& attention = *static_cast<const stilla::AttentionJob*>(job);
-      round == 0 ? stilla::attention_run(attention, task) : stilla::attention_merge_run(attention, task);
-    }};
+constexpr JobKind attention_kind{2,
+                                 [](const void* job, std::size_t round) {
+                                   const auto& attention = *static_cast<const stilla::AttentionJob*>(job);
+                                   return round == 0 ? stilla::attention_tasks(attention) : stilla::attention_merge_tasks(attention);
+                                 },
+                                 [](const void* job, std::size_t round, std::size_t task) {
+                                   const auto& attention = *static_cast<const stilla::AttentionJob*>(job);
+                                   round == 0 ? stilla::attention_run(attention, task) : stilla::attention_merge_run(attention, task);
+                                 }};
 
 template <class Job>
 stilla_code begin(stilla_job* job, const JobKind& kind, Job&& object, stilla::Status&& status, stilla_error* error) {
   using T = std::remove_cvref_t<Job>;
-  static_assert(sizeof(T) <= sizeof job->memory && alignof(T) <= alignof(stilla_job) &&
-                std::is_trivially_destructible_v<T>);
+  static_assert(sizeof(T) <= sizeof job->memory && alignof(T) <= alignof(stilla_job) && std::is_trivially_destructible_v<T>);
   job->kind = nullptr;
   if (!status) return report(error, status.error());
   ::new (static_cast<void*>(job->memory)) T(std::forward<Job>(object));
@@ -233,10 +218,9 @@ const JobKind* kind_of(const stilla_job* job) { return static_cast<const JobKind
 
 // A job's products and input.
 struct Products {
-  stilla_code read(const stilla_product* from, size_t n, const stilla_activations* rounded,
-                   const stilla_const_matrix* x, stilla_error* error) {
-    if (n > stilla::MatmulJob::most_products)
-      return bad_argument(error, stilla::concat("matmul: ", n, " products, expected at most 4"));
+  stilla_code read(const stilla_product* from, size_t n, const stilla_activations* rounded, const stilla_const_matrix* x,
+                   stilla_error* error) {
+    if (n > stilla::MatmulJob::most_products) return bad_argument(error, stilla::concat("matmul: ", n, " products, expected at most 4"));
     count = n;
     for (size_t i = 0; i < n; ++i) products[i] = {matrix(from[i].y), view(from[i].w), from[i].bias};
     if (x != nullptr) input.x = matrix(*x);
@@ -258,30 +242,28 @@ size_t stilla_job_tasks(const stilla_job* job, size_t round) {
 }
 void stilla_job_run(const stilla_job* job, size_t round, size_t task) { kind_of(job)->run(job->memory, round, task); }
 
-stilla_code stilla_begin_quantise(stilla_job* job, stilla_activations* out, stilla_const_matrix x,
-                                  stilla_error* error) {
+stilla_code stilla_begin_quantise(stilla_job* job, stilla_activations* out, stilla_const_matrix x, stilla_error* error) {
   job->kind = nullptr;
   return guarded(error, [&] {
     auto begun = stilla::quantise_begin(out->buffer, matrix(x));
     if (!begun) return report(error, begun.error());
-    return begin(job, one_round<stilla::QuantiseJob, stilla::quantise_tasks, stilla::quantise_run>, *std::move(begun),
-                 stilla::success(), error);
+    return begin(job, one_round<stilla::QuantiseJob, stilla::quantise_tasks, stilla::quantise_run>, *std::move(begun), stilla::success(),
+                 error);
   });
 }
 
-stilla_code stilla_begin_matmul(stilla_job* job, const stilla_product* products, size_t count,
-                                const stilla_activations* rounded, const stilla_const_matrix* x, stilla_error* error) {
+stilla_code stilla_begin_matmul(stilla_job* job, const stilla_product* products, size_t count, const stilla_activations* rounded,
+                                const stilla_const_matrix* x, stilla_error* error) {
   job->kind = nullptr;
   return guarded(error, [&] {
     Products list;
     if (const stilla_code code = list.read(products, count, rounded, x, error); code != STILLA_OK) return code;
     const stilla::MatmulJob matmul(list.all(), list.input);
-    return begin(job, one_round<stilla::MatmulJob, stilla::matmul_tasks, stilla::matmul_run>, matmul,
-                 stilla::matmul_check(matmul), error);
+    return begin(job, one_round<stilla::MatmulJob, stilla::matmul_tasks, stilla::matmul_run>, matmul, stilla::matmul_check(matmul), error);
   });
 }
-stilla_code stilla_matmul(const stilla_product* products, size_t count, const stilla_activations* rounded,
-                          const stilla_const_matrix* x, const stilla_parallel* parallel, stilla_error* error) {
+stilla_code stilla_matmul(const stilla_product* products, size_t count, const stilla_activations* rounded, const stilla_const_matrix* x,
+                          const stilla_parallel* parallel, stilla_error* error) {
   return guarded(error, [&] {
     Products list;
     if (const stilla_code code = list.read(products, count, rounded, x, error); code != STILLA_OK) return code;
@@ -289,51 +271,46 @@ stilla_code stilla_matmul(const stilla_product* products, size_t count, const st
   });
 }
 
-stilla_code stilla_begin_rms_norm(stilla_job* job, stilla_matrix y, stilla_const_matrix x, const float* weight,
-                                  float epsilon, stilla_error* error) {
-  return guarded(error, [&] {
-    const stilla::RmsNormJob norm{matrix(y), matrix(x), weight, epsilon};
-    return begin(job, one_round<stilla::RmsNormJob, stilla::rms_norm_tasks, stilla::rms_norm_run>, norm,
-                 stilla::rms_norm_check(norm), error);
-  });
-}
-stilla_code stilla_rms_norm(stilla_matrix y, stilla_const_matrix x, const float* weight, float epsilon,
-                            const stilla_parallel* parallel, stilla_error* error) {
-  return guarded(
-      error, [&] { return report(error, stilla::rms_norm(matrix(y), matrix(x), weight, epsilon, pool(parallel))); });
-}
-
-stilla_code stilla_begin_silu_mul(stilla_job* job, stilla_matrix y, stilla_const_matrix gate, stilla_const_matrix up,
+stilla_code stilla_begin_rms_norm(stilla_job* job, stilla_matrix y, stilla_const_matrix x, const float* weight, float epsilon,
                                   stilla_error* error) {
   return guarded(error, [&] {
-    const stilla::SiluMulJob silu{matrix(y), matrix(gate), matrix(up)};
-    return begin(job, one_round<stilla::SiluMulJob, stilla::silu_mul_tasks, stilla::silu_mul_run>, silu,
-                 stilla::silu_mul_check(silu), error);
+    const stilla::RmsNormJob norm{matrix(y), matrix(x), weight, epsilon};
+    return begin(job, one_round<stilla::RmsNormJob, stilla::rms_norm_tasks, stilla::rms_norm_run>, norm, stilla::rms_norm_check(norm),
+                 error);
   });
 }
-stilla_code stilla_silu_mul(stilla_matrix y, stilla_const_matrix gate, stilla_const_matrix up,
-                            const stilla_parallel* parallel, stilla_error* error) {
-  return guarded(error,
-                 [&] { return report(error, stilla::silu_mul(matrix(y), matrix(gate), matrix(up), pool(parallel))); });
+stilla_code stilla_rms_norm(stilla_matrix y, stilla_const_matrix x, const float* weight, float epsilon, const stilla_parallel* parallel,
+                            stilla_error* error) {
+  return guarded(error, [&] { return report(error, stilla::rms_norm(matrix(y), matrix(x), weight, epsilon, pool(parallel))); });
+}
+
+stilla_code stilla_begin_silu_mul(stilla_job* job, stilla_matrix y, stilla_const_matrix gate, stilla_const_matrix up, stilla_error* error) {
+  return guarded(error, [&] {
+    const stilla::SiluMulJob silu{matrix(y), matrix(gate), matrix(up)};
+    return begin(job, one_round<stilla::SiluMulJob, stilla::silu_mul_tasks, stilla::silu_mul_run>, silu, stilla::silu_mul_check(silu),
+                 error);
+  });
+}
+stilla_code stilla_silu_mul(stilla_matrix y, stilla_const_matrix gate, stilla_const_matrix up, const stilla_parallel* parallel,
+                            stilla_error* error) {
+  return guarded(error, [&] { return report(error, stilla::silu_mul(matrix(y), matrix(gate), matrix(up), pool(parallel))); });
 }
 
 stilla_code stilla_begin_softmax(stilla_job* job, stilla_matrix y, stilla_const_matrix x, stilla_error* error) {
   return guarded(error, [&] {
     const stilla::SoftmaxJob softmax{matrix(y), matrix(x)};
-    return begin(job, one_round<stilla::SoftmaxJob, stilla::softmax_tasks, stilla::softmax_run>, softmax,
-                 stilla::softmax_check(softmax), error);
+    return begin(job, one_round<stilla::SoftmaxJob, stilla::softmax_tasks, stilla::softmax_run>, softmax, stilla::softmax_check(softmax),
+                 error);
   });
 }
-stilla_code stilla_softmax(stilla_matrix y, stilla_const_matrix x, const stilla_parallel* parallel,
-                           stilla_error* error) {
+stilla_code stilla_softmax(stilla_matrix y, stilla_const_matrix x, const stilla_parallel* parallel, stilla_error* error) {
   return guarded(error, [&] { return report(error, stilla::softmax(matrix(y), matrix(x), pool(parallel))); });
 }
 
 stilla_code stilla_begin_add(stilla_job* job, stilla_matrix y, stilla_const_matrix x, stilla_error* error) {
   return guarded(error, [&] {
     const stilla::AddJob add{matrix(y), matrix(x)};
-    return begin(job, one_round<stilla::AddJob, stilla::add_tasks, stilla::add_run>, add, stilla::add_check(add),
-                 error);
+    return begin(job, one_round<stilla::AddJob, stilla::add_tasks, stilla::add_run>, add, stilla::add_check(add), error);
   });
 }
 stilla_code stilla_add(stilla_matrix y, stilla_const_matrix x, const stilla_parallel* parallel, stilla_error* error) {
@@ -342,12 +319,11 @@ stilla_code stilla_add(stilla_matrix y, stilla_const_matrix x, const stilla_para
 
 // Positions.
 
-stilla_code stilla_rope_table(float* cos, float* sin, double base, size_t dim, const float* factors, size_t position,
-                              stilla_error* error) {
+stilla_code stilla_rope_table(float* cos, float* sin, double base, size_t dim, const float* factors, size_t position, stilla_error* error) {
   return guarded(error, [&] {
     if (!(base >= 1.0 && base <= 1e30) || dim % 2 != 0 || dim > 65536) {
-      return bad_argument(error, stilla::concat("stilla_rope_table: base ", base, ", ", dim,
-                                                " dimensions; expected 1 to 1e30 and an even number"));
+      return bad_argument(
+          error, stilla::concat("stilla_rope_table: base ", base, ", ", dim, " dimensions; expected 1 to 1e30 and an even number"));
     }
     stilla::RopeFrequencies(base, dim, factors).table_row(cos, sin, position);
     return done(error);
@@ -360,32 +336,30 @@ bool is_layout(stilla_rope_layout layout) { return layout == STILLA_ROPE_HALF_SP
 
 }  // namespace
 
-stilla_code stilla_begin_rope(stilla_job* job, stilla_matrix x, size_t head_dim, stilla_const_matrix cos,
-                              stilla_const_matrix sin, stilla_rope_layout layout, stilla_error* error) {
+stilla_code stilla_begin_rope(stilla_job* job, stilla_matrix x, size_t head_dim, stilla_const_matrix cos, stilla_const_matrix sin,
+                              stilla_rope_layout layout, stilla_error* error) {
   return guarded(error, [&] {
     job->kind = nullptr;
     if (!is_layout(layout)) return bad_argument(error, no_layout);
     const stilla::RopeJob rope{matrix(x), head_dim, matrix(cos), matrix(sin), static_cast<stilla::RopeLayout>(layout)};
-    return begin(job, one_round<stilla::RopeJob, stilla::rope_tasks, stilla::rope_run>, rope, stilla::rope_check(rope),
-                 error);
+    return begin(job, one_round<stilla::RopeJob, stilla::rope_tasks, stilla::rope_run>, rope, stilla::rope_check(rope), error);
   });
 }
-stilla_code stilla_rope(stilla_matrix x, size_t head_dim, stilla_const_matrix cos, stilla_const_matrix sin,
-                        stilla_rope_layout layout, const stilla_parallel* parallel, stilla_error* error) {
+stilla_code stilla_rope(stilla_matrix x, size_t head_dim, stilla_const_matrix cos, stilla_const_matrix sin, stilla_rope_layout layout,
+                        const stilla_parallel* parallel, stilla_error* error) {
   return guarded(error, [&] {
     if (!is_layout(layout)) return bad_argument(error, no_layout);
-    return report(error, stilla::rope(matrix(x), head_dim, matrix(cos), matrix(sin),
-                                      static_cast<stilla::RopeLayout>(layout), pool(parallel)));
+    return report(error,
+                  stilla::rope(matrix(x), head_dim, matrix(cos), matrix(sin), static_cast<stilla::RopeLayout>(layout), pool(parallel)));
   });
 }
 
 // Keys and values.
 
-stilla_code stilla_kv_cache_create(stilla_kv_cache** out, size_t layers, size_t heads, size_t head_dim,
-                                   stilla_kv_type type, stilla_error* error) {
+stilla_code stilla_kv_cache_create(stilla_kv_cache** out, size_t layers, size_t heads, size_t head_dim, stilla_kv_type type,
+                                   stilla_error* error) {
   return guarded(error, [&] {
-    if (type < STILLA_KV_F32 || type > STILLA_KV_INT5)
-      return bad_argument(error, "stilla_kv_cache_create: type is none of its values");
+    if (type < STILLA_KV_F32 || type > STILLA_KV_INT5) return bad_argument(error, "stilla_kv_cache_create: type is none of its values");
     auto cache = stilla::KvCache::create({layers, heads, head_dim, static_cast<stilla::KvType>(type)});
     if (!cache) return report(error, cache.error());
     return hand_out(out, error, *std::move(cache));
@@ -398,16 +372,15 @@ stilla_code stilla_kv_cache_fork(stilla_kv_cache** out, stilla_kv_cache* cache, 
 stilla_code stilla_kv_cache_reserve(stilla_kv_cache* cache, size_t count, stilla_error* error) {
   return guarded(error, [&] { return report(error, cache->cache.reserve(count)); });
 }
-stilla_code stilla_kv_cache_store(stilla_kv_cache* cache, size_t layer, size_t position, const float* key,
-                                  const float* value, stilla_error* error) {
+stilla_code stilla_kv_cache_store(stilla_kv_cache* cache, size_t layer, size_t position, const float* key, const float* value,
+                                  stilla_error* error) {
   return guarded(error, [&] { return report(error, cache->cache.store(layer, position, key, value)); });
 }
 size_t stilla_kv_cache_size(const stilla_kv_cache* cache) { return cache->cache.size(); }
 stilla_code stilla_kv_cache_set_size(stilla_kv_cache* cache, size_t count, stilla_error* error) {
   return guarded(error, [&] {
     if (count > cache->cache.reserved()) {
-      return bad_argument(error, stilla::concat("stilla_kv_cache_set_size: ", count, " positions, reserved are ",
-                                                cache->cache.reserved()));
+      return bad_argument(error, stilla::concat("stilla_kv_cache_set_size: ", count, " positions, reserved are ", cache->cache.reserved()));
     }
     cache->cache.set_size(count);
     return done(error);
@@ -417,21 +390,18 @@ stilla_code stilla_kv_cache_set_size(stilla_kv_cache* cache, size_t count, still
 size_t stilla_attention_scratch_floats(size_t rows, size_t n_heads, size_t head_dim, size_t positions) {
   return stilla::attention_scratch_floats(rows, n_heads, head_dim, positions);
 }
-stilla_code stilla_begin_attention(stilla_job* job, stilla_matrix out, stilla_const_matrix queries,
-                                   const stilla_kv_cache* cache, size_t layer, size_t first_position, size_t n_heads,
-                                   float* scratch, stilla_error* error) {
+stilla_code stilla_begin_attention(stilla_job* job, stilla_matrix out, stilla_const_matrix queries, const stilla_kv_cache* cache,
+                                   size_t layer, size_t first_position, size_t n_heads, float* scratch, stilla_error* error) {
   return guarded(error, [&] {
-    const stilla::AttentionJob attention{matrix(out), matrix(queries), cache->cache.view(), layer, first_position,
-                                         n_heads,     scratch};
+    const stilla::AttentionJob attention{matrix(out), matrix(queries), cache->cache.view(), layer, first_position, n_heads, scratch};
     return begin(job, attention_kind, attention, stilla::attention_check(attention), error);
   });
 }
 stilla_code stilla_attention(stilla_matrix out, stilla_const_matrix queries, const stilla_kv_cache* cache, size_t layer,
-                             size_t first_position, size_t n_heads, float* scratch, const stilla_parallel* parallel,
-                             stilla_error* error) {
+                             size_t first_position, size_t n_heads, float* scratch, const stilla_parallel* parallel, stilla_error* error) {
   return guarded(error, [&] {
-    return report(error, stilla::attention(matrix(out), matrix(queries), cache->cache, layer, first_position, n_heads,
-                                           scratch, pool(parallel)));
+    return report(error,
+                  stilla::attention(matrix(out), matrix(queries), cache->cache, layer, first_position, n_heads, scratch, pool(parallel)));
   });
 }
 
@@ -457,8 +427,7 @@ void stilla_sampling_defaults(stilla_sampling* out) {
 }
 stilla_code stilla_sampler_create(stilla_sampler** out, const stilla_sampling* options, stilla_error* error) {
   return guarded(error, [&] {
-    if (options->struct_size != sizeof *options)
-      return bad_argument(error, "stilla_sampling: struct_size is not that of this version");
+    if (options->struct_size != sizeof *options) return bad_argument(error, "stilla_sampling: struct_size is not that of this version");
     stilla::SamplingOptions o;
     o.temperature = options->temperature;
     o.top_k = options->top_k;
@@ -482,8 +451,7 @@ stilla_code stilla_sampler_create(stilla_sampler** out, const stilla_sampling* o
   });
 }
 void stilla_sampler_free(stilla_sampler* sampler) { delete sampler; }
-stilla_code stilla_sample(uint32_t* out, stilla_sampler* sampler, const float* logits, size_t count,
-                          stilla_error* error) {
+stilla_code stilla_sample(uint32_t* out, stilla_sampler* sampler, const float* logits, size_t count, stilla_error* error) {
   return guarded(error, [&] {
     const std::optional<std::uint32_t> token = sampler->sampler.sample(std::span(logits, count));
     if (!token) return bad_argument(error, "no logit of an allowed token is a number");

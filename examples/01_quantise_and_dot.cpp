@@ -36,8 +36,8 @@ int main() {
     std::fprintf(stderr, "%s\n", report.error().message.c_str());
     return EXIT_FAILURE;
   }
-  std::printf("weights      %zu floats, %zu bytes -> %zu bytes of Q4_0; off by %.1f %% (root mean square)\n", K,
-              K * sizeof(float), row.size(), 100 * report->relative_rmse);
+  std::printf("weights      %zu floats, %zu bytes -> %zu bytes of Q4_0; off by %.1f %% (root mean square)\n", K, K * sizeof(float),
+              row.size(), 100 * report->relative_rmse);
 
   // 2. Activations to int8.
   stilla::ActivationBuffer buffer;

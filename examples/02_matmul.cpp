@@ -27,8 +27,7 @@ using stilla::Q4_0;
 
 class MyPool {
  public:
-  explicit MyPool(std::size_t threads)
-      : start_(static_cast<std::ptrdiff_t>(threads)), done_(static_cast<std::ptrdiff_t>(threads)) {
+  explicit MyPool(std::size_t threads) : start_(static_cast<std::ptrdiff_t>(threads)), done_(static_cast<std::ptrdiff_t>(threads)) {
     for (std::size_t i = 1; i < threads; ++i) {  // the thread that calls is one of them
       workers_.emplace_back([this] {
         for (;;) {
@@ -83,8 +82,8 @@ int main() {
   const auto report = stilla::encode_rows<Q4_0>(blocks, stilla::ConstMatrix(weights.data(), N, K));
   const auto packed = stilla::PackedMatrix::create<Q4_0>(blocks.data(), N, K);
   if (!report || !packed) return EXIT_FAILURE;
-  std::printf("W[%zu, %zu]: %zu bytes of floats, %zu packed; off by %.1f %%\n\n", N, K, weights.size() * sizeof(float),
-              packed->bytes(), 100 * report->relative_rmse);
+  std::printf("W[%zu, %zu]: %zu bytes of floats, %zu packed; off by %.1f %%\n\n", N, K, weights.size() * sizeof(float), packed->bytes(),
+              100 * report->relative_rmse);
 
   // For every input: round it to int8, multiply. On every target of this CPU, with 1 and with 4 threads.
   std::vector<float> y(M * N), first;
@@ -101,8 +100,7 @@ int main() {
       if (first.empty()) first = y;
       const bool same = std::memcmp(first.data(), y.data(), y.size() * sizeof(float)) == 0;
       all_same = all_same && same;
-      std::printf("%-12s %zu         %-12.8g %-12.8g %s\n", target.name, threads, y[0], y[M * N - 1],
-                  same ? "the same" : "DIFFER");
+      std::printf("%-12s %zu         %-12.8g %-12.8g %s\n", target.name, threads, y[0], y[M * N - 1], same ? "the same" : "DIFFER");
     }
   });
   (void)stilla::force_target("");  // back to the best

@@ -51,8 +51,8 @@ void rotate(const float* x, std::size_t position, double* rotated) {
 
 // The last position's attention in double. *magnitude: highest sum of |query * key| / sqrt(D), which scales with what
 // rounding a key can do to a score.
-std::vector<double> naive_attention(const std::vector<float>& q, const std::vector<float>& keys,
-                                    const std::vector<float>& values, double* magnitude) {
+std::vector<double> naive_attention(const std::vector<float>& q, const std::vector<float>& keys, const std::vector<float>& values,
+                                    double* magnitude) {
   std::vector<double> out(n_heads * D, 0.0), scores(T);
   double query[D], key[D];
   *magnitude = 0.0;

@@ -111,8 +111,7 @@ struct Header {
     for (const std::uint32_t size : {vocabulary, hidden, layers, heads, kv_heads, head_dim, ffn}) {
       if (size == 0 || size > 4096) return false;
     }
-    return magic == Header{}.magic && hidden % 32 == 0 && ffn % 32 == 0 && head_dim % 32 == 0 && head_dim <= 256 &&
-           heads % kv_heads == 0;
+    return magic == Header{}.magic && hidden % 32 == 0 && ffn % 32 == 0 && head_dim % 32 == 0 && head_dim <= 256 && heads % kv_heads == 0;
   }
 };
 
@@ -275,9 +274,8 @@ int main() {
   std::vector<float> one_by_one;
   for (const std::uint32_t token : prompt) one_by_one = engine.feed({&token, 1});
   const std::vector<float> on_one_thread = single.feed(prompt);
-  std::printf("prompt of %zu tokens: in one call and one by one %s bits, on 3 threads and on 1 %s bits\n",
-              prompt.size(), same(whole, one_by_one) ? "the same" : "DIFFERENT",
-              same(whole, on_one_thread) ? "the same" : "DIFFERENT");
+  std::printf("prompt of %zu tokens: in one call and one by one %s bits, on 3 threads and on 1 %s bits\n", prompt.size(),
+              same(whole, one_by_one) ? "the same" : "DIFFERENT", same(whole, on_one_thread) ? "the same" : "DIFFERENT");
 
   std::printf("greedy tokens:");
   std::vector<float> logits = whole;

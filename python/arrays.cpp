@@ -12,8 +12,7 @@ namespace python {
 namespace {
 
 [[noreturn]] void refuse_layout(const Argument& argument) {
-  refuse(argument.op, ": ", argument.name,
-         " does not lie row after row in memory; numpy.ascontiguousarray makes a copy that does");
+  refuse(argument.op, ": ", argument.name, " does not lie row after row in memory; numpy.ascontiguousarray makes a copy that does");
 }
 
 void expect_type(const Argument& argument, const Array& array, nb::dlpack::dtype type, std::string_view name) {
@@ -119,8 +118,7 @@ stilla::Matrix NewArray::rows() {
 FloatArray NewArray::release() && {
   auto owned = std::make_unique<stilla::AlignedBuffer<float>>(std::move(memory_));
   float* const data = owned->data();
-  const nb::capsule owner(owned.get(),
-                          [](void* memory) noexcept { delete static_cast<stilla::AlignedBuffer<float>*>(memory); });
+  const nb::capsule owner(owned.get(), [](void* memory) noexcept { delete static_cast<stilla::AlignedBuffer<float>*>(memory); });
   static_cast<void>(owned.release());
   return FloatArray(data, shape_.size(), shape_.data(), owner);
 }

@@ -48,8 +48,7 @@ class Cache {
     const std::unique_lock lock(mutex_);
     const std::size_t begin = first.value_or(stored_[layer]);
     if (begin > stored_[layer]) {
-      refuse("KvCache.store: position ", begin, " of layer ", layer, ", which holds ", stored_[layer],
-             ": there would be a gap");
+      refuse("KvCache.store: position ", begin, " of layer ", layer, ", which holds ", stored_[layer], ": there would be a gap");
     }
     check(cache_.reserve(begin + k.rows));
     for (std::size_t m = 0; m < k.rows; ++m) check(cache_.store(layer, begin + m, k.row(m), v.row(m)));
@@ -65,15 +64,14 @@ class Cache {
   }
 
   // Of queries [M, H, D]; `first`: the position of row 0, by default such that the last row is the last position.
-  FloatArray attend(const Array& queries, std::size_t layer, std::optional<std::size_t> first,
-                    const stilla::AttentionOptions& options) {
+  FloatArray attend(const Array& queries, std::size_t layer, std::optional<std::size_t> first, const stilla::AttentionOptions& options) {
     expect_layer("attention", layer);
     const std::size_t D = shape().head_dim;
     rows_of({"attention", "queries"}, queries, 3, 3);
     const std::size_t M = queries.shape(0), H = queries.shape(1);
     if (queries.shape(2) != D || H == 0 || H % shape().heads != 0) {
-      refuse("attention: queries have the shape ", shape_text(shape_of(queries)), ", expected [rows, a multiple of ",
-             shape().heads, ", ", D, "]");
+      refuse("attention: queries have the shape ", shape_text(shape_of(queries)), ", expected [rows, a multiple of ", shape().heads, ", ",
+             D, "]");
     }
     const stilla::ConstMatrix rows = wide_rows({"attention", "queries"}, queries);
     NewArray out(shape_of(queries));
@@ -82,16 +80,14 @@ class Cache {
       const std::shared_lock lock(mutex_);
       const std::size_t held = stored_[layer];
       if (M > held || (first && *first > held - M)) {
-        refuse("attention: ", M, " rows from position ", first.value_or(0), ", but layer ", layer, " holds ", held,
-               " positions");
+        refuse("attention: ", M, " rows from position ", first.value_or(0), ", but layer ", layer, " holds ", held, " positions");
       }
       const std::size_t begin = first.value_or(held - M);
       stilla::AlignedBuffer<float> scratch;
       const std::size_t floats = stilla::attention_scratch_floats(M, H, D, begin + M);
       if (floats != 0 && !scratch.resize(floats)) throw std::bad_alloc();
       const auto pool = op_threads();
-      check(
-          stilla::attention({out.data(), M, H * D}, rows, cache_, layer, begin, H, scratch.data(), *pool, {}, options));
+      check(stilla::attention({out.data(), M, H * D}, rows, cache_, layer, begin, H, scratch.data(), *pool, {}, options));
     }
     return std::move(out).release();
   }
@@ -104,8 +100,8 @@ class Cache {
     const Argument argument{"KvCache.store", name};
     rows_of(argument, array, 3, 3);
     if (array.shape(1) != shape().heads || array.shape(2) != shape().head_dim) {
-      refuse("KvCache.store: ", name, " have the shape ", shape_text(shape_of(array)), ", expected [positions, ",
-             shape().heads, ", ", shape().head_dim, "]");
+      refuse("KvCache.store: ", name, " have the shape ", shape_text(shape_of(array)), ", expected [positions, ", shape().heads, ", ",
+             shape().head_dim, "]");
     }
     return wide_rows(argument, array);
   }
@@ -113,9 +109,7 @@ class Cache {
   static stilla::ConstMatrix wide_rows(const Argument& argument, const Array& array) {
     const std::size_t M = array.shape(0), heads = array.shape(1), D = array.shape(2);
     const bool is_whole = M == 0 || heads <= 1 || array.stride(1) == static_cast<std::int64_t>(D);
-    if (!is_whole)
-      refuse(argument.op, ": ", argument.name,
-             " has heads that do not lie side by side; numpy.ascontiguousarray helps");
+    if (!is_whole) refuse(argument.op, ": ", argument.name, " has heads that do not lie side by side; numpy.ascontiguousarray helps");
     const std::size_t stride = M > 1 ? static_cast<std::size_t>(array.stride(0)) : heads * D;
     return {static_cast<const float*>(array.data()), M, heads * D, stride};
   }
@@ -126,12 +120,10 @@ class Cache {
 };
 
 FloatArray attention(const Array& queries, Cache& cache, std::size_t layer, std::optional<std::size_t> first_position,
-                     std::optional<float> scale, bool causal, std::optional<std::size_t> window,
-                     std::optional<float> soft_cap) {
+                     std::optional<float> scale, bool causal, std::optional<std::size_t> window, std::optional<float> soft_cap) {
   stilla::AttentionOptions options;
   if (scale) options.scale = *scale;
-  if (scale == 0.0f || window == 0 || soft_cap == 0.0f)
-    refuse("attention: scale, window or soft_cap is 0; None leaves it out");
+  if (scale == 0.0f || window == 0 || soft_cap == 0.0f) refuse("attention: scale, window or soft_cap is 0; None leaves it out");
   options.causal = causal;
   options.window = window.value_or(0);
   options.soft_cap = soft_cap.value_or(0.0f);
@@ -141,32 +133,29 @@ FloatArray attention(const Array& queries, Cache& cache, std::size_t layer, std:
 }  // namespace
 
 void add_attention(nb::module_& module) {
-  nb::class_<Cache>(
-      module, "KvCache",
-      "Keys and values of one text, for all layers. Memory grows with the text, 256 positions at a time.\n\n"
-      "layers, heads: of the cache (heads of keys, not of queries). head_dim: D, a multiple of 4 up to 256.\n"
-      "type: \"f32\", \"f16\", \"bf16\", \"int8\" or \"int5\"; smaller types round more.")
-      .def(nb::init<std::size_t, std::size_t, std::size_t, const std::string&>(), nb::arg("layers"), nb::arg("heads"),
-           nb::arg("head_dim"), nb::arg("type") = "f16")
-      .def("store", &Cache::store, nb::arg("layer"), nb::arg("keys"), nb::arg("values"),
-           nb::arg("position") = nb::none(),
+  nb::class_<Cache>(module, "KvCache",
+                    "Keys and values of one text, for all layers. Memory grows with the text, 256 positions at a time.\n\n"
+                    "layers, heads: of the cache (heads of keys, not of queries). head_dim: D, a multiple of 4 up to 256.\n"
+                    "type: \"f32\", \"f16\", \"bf16\", \"int8\" or \"int5\"; smaller types round more.")
+      .def(nb::init<std::size_t, std::size_t, std::size_t, const std::string&>(), nb::arg("layers"), nb::arg("heads"), nb::arg("head_dim"),
+           nb::arg("type") = "f16")
+      .def("store", &Cache::store, nb::arg("layer"), nb::arg("keys"), nb::arg("values"), nb::arg("position") = nb::none(),
            "Stores keys (rotated already) and values, float32 [M, heads, D] each, at `position` and on; None: behind "
            "what the layer "
            "holds. What the layer held from there on is forgotten.")
       .def("stored", &Cache::stored, nb::arg("layer") = 0, "How many positions the layer holds.")
       .def("truncate", &Cache::truncate, nb::arg("count"), "Forgets all positions from `count` on, in all layers.");
-  module.def(
-      "attention", &attention, nb::arg("queries"), nb::arg("cache"), nb::arg("layer") = 0,
-      nb::arg("first_position") = nb::none(), nb::kw_only(), nb::arg("scale") = nb::none(), nb::arg("causal") = true,
-      nb::arg("window") = nb::none(), nb::arg("soft_cap") = nb::none(),
-      "Grouped-query attention: queries float32 [M, H, D], rotated already, H a multiple of the cache's heads; so is "
-      "the "
-      "result.\n\n"
-      "first_position: of row 0; row m sees the positions up to first_position + m. None: the last row is the last "
-      "position "
-      "that the layer holds.\n"
-      "scale: of query . key; None: 1 / sqrt(D). causal=False: all rows see what the last one sees.\n"
-      "window: a row sees so many positions at most, its own the last. soft_cap: a score s becomes c tanh(s / c).");
+  module.def("attention", &attention, nb::arg("queries"), nb::arg("cache"), nb::arg("layer") = 0, nb::arg("first_position") = nb::none(),
+             nb::kw_only(), nb::arg("scale") = nb::none(), nb::arg("causal") = true, nb::arg("window") = nb::none(),
+             nb::arg("soft_cap") = nb::none(),
+             "Grouped-query attention: queries float32 [M, H, D], rotated already, H a multiple of the cache's heads; so is "
+             "the "
+             "result.\n\n"
+             "first_position: of row 0; row m sees the positions up to first_position + m. None: the last row is the last "
+             "position "
+             "that the layer holds.\n"
+             "scale: of query . key; None: 1 / sqrt(D). causal=False: all rows see what the last one sees.\n"
+             "window: a row sees so many positions at most, its own the last. soft_cap: a score s becomes c tanh(s / c).");
 }
 
 }  // namespace python

@@ -30,8 +30,7 @@ void translate(const std::exception_ptr& exception, void*) {
 
 void add_errors(nb::module_& module) {
   error_type =
-      new_exception(module, "Error", "What the library refuses, or the system refused it; the message is one line.",
-                    PyExc_RuntimeError);
+      new_exception(module, "Error", "What the library refuses, or the system refused it; the message is one line.", PyExc_RuntimeError);
   argument_error_type = new_exception(module, "ArgumentError", "An argument that cannot be; also a ValueError.",
                                       nb::make_tuple(nb::handle(error_type), nb::handle(PyExc_ValueError)));
   nb::register_exception_translator(translate);

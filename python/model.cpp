@@ -53,8 +53,8 @@ void expect_path(const std::string& path, nb::handle given) {
   throw nb::python_error();
 }
 
-std::shared_ptr<LoadedModel> load(nb::handle given, std::optional<std::size_t> threads,
-                                  std::optional<std::string> chat_template, std::optional<std::string> pretokenizer) {
+std::shared_ptr<LoadedModel> load(nb::handle given, std::optional<std::size_t> threads, std::optional<std::string> chat_template,
+                                  std::optional<std::string> pretokenizer) {
   const std::string path = path_of(given);
   expect_path(path, given);
   const LoadedModel::Options options{thread_count(threads), std::move(chat_template), pretokenizer.value_or("")};
@@ -76,8 +76,7 @@ Messages messages_of(const nb::sequence& given) {
     const auto text_of = [&](const char* key) {
       nb::object value = nb::none();
       if (nb::isinstance<nb::dict>(item)) value = nb::borrow<nb::dict>(item).attr("get")(key);
-      if (!nb::isinstance<nb::str>(value))
-        refuse("messages[", i, "]: expected a dict with the texts 'role' and 'content'");
+      if (!nb::isinstance<nb::str>(value)) refuse("messages[", i, "]: expected a dict with the texts 'role' and 'content'");
       return nb::cast<std::string>(value);
     };
     const std::string role = text_of("role");
@@ -85,9 +84,7 @@ Messages messages_of(const nb::sequence& given) {
                        : role == "user"      ? std::optional(stilla::ChatRole::user)
                        : role == "assistant" ? std::optional(stilla::ChatRole::assistant)
                                              : std::nullopt;
-    if (!known)
-      refuse("messages[", i, "]: the role '", stilla::printable(role),
-             "' is not known; known: system, user, assistant");
+    if (!known) refuse("messages[", i, "]: the role '", stilla::printable(role), "' is not known; known: system, user, assistant");
     out.push_back({*known, text_of("content")});
     ++i;
   }
@@ -117,8 +114,7 @@ struct Sampling {
     expect(temperature >= 0 && temperature <= 100, "temperature", temperature, "0 to 100");
     expect(top_p >= 0 && top_p <= 1, "top_p", top_p, "0 to 1");
     expect(min_p >= 0 && min_p <= 1, "min_p", min_p, "0 to 1");
-    expect(repetition_penalty >= 0.01 && repetition_penalty <= 100, "repetition_penalty", repetition_penalty,
-           "0.01 to 100");
+    expect(repetition_penalty >= 0.01 && repetition_penalty <= 100, "repetition_penalty", repetition_penalty, "0.01 to 100");
     stilla::SamplingOptions out;
     out.temperature = static_cast<float>(temperature);
     out.top_p = static_cast<float>(top_p);
@@ -143,9 +139,8 @@ StreamPointer chat(const SessionPointer& session, Messages messages, StreamOptio
 using Prompt = std::variant<std::string, Ids>;
 StreamPointer generate(const SessionPointer& session, Prompt prompt, StreamOptions options) {
   const nb::gil_scoped_release release;
-  Ids ids = std::holds_alternative<Ids>(prompt)
-                ? std::get<Ids>(std::move(prompt))
-                : stilla::encode_prompt(session->model()->tokenizer(), std::get<std::string>(prompt));
+  Ids ids = std::holds_alternative<Ids>(prompt) ? std::get<Ids>(std::move(prompt))
+                                                : stilla::encode_prompt(session->model()->tokenizer(), std::get<std::string>(prompt));
   options.splits_thoughts = false;
   return std::make_shared<TextStream>(session, stilla::ChatPrompt{std::move(ids), false}, std::move(options));
 }
@@ -169,26 +164,23 @@ constexpr const char* sampling_doc =
 // chat() and generate() of a model or a session.
 template <class Self>
 void add_streams(nb::class_<Self>& type, const char* whose) {
-  const std::string chat_doc = stilla::concat(
-      "Streams the answer to a conversation", whose,
-      ".\n\nmessages: [{\"role\": \"user\", \"content\": \"...\"}]; roles are system, user and assistant.\n"
-      "think: False asks a reasoning model to answer at once, True to think first; None: as its makers advise.\n"
-      "think_budget: after so many tokens a thought is closed for the model, which goes on to the answer; 0: never.",
-      sampling_doc);
+  const std::string chat_doc =
+      stilla::concat("Streams the answer to a conversation", whose,
+                     ".\n\nmessages: [{\"role\": \"user\", \"content\": \"...\"}]; roles are system, user and assistant.\n"
+                     "think: False asks a reasoning model to answer at once, True to think first; None: as its makers advise.\n"
+                     "think_budget: after so many tokens a thought is closed for the model, which goes on to the answer; 0: never.",
+                     sampling_doc);
   type.def(
       "chat",
-      [](const std::shared_ptr<Self>& self, const nb::typed<nb::sequence, nb::dict>& messages,
-         std::optional<std::size_t> max_tokens, double temperature, double top_p, std::size_t top_k, double min_p,
-         double repetition_penalty, std::optional<std::uint64_t> seed, std::optional<bool> think,
-         std::optional<std::size_t> think_budget) {
+      [](const std::shared_ptr<Self>& self, const nb::typed<nb::sequence, nb::dict>& messages, std::optional<std::size_t> max_tokens,
+         double temperature, double top_p, std::size_t top_k, double min_p, double repetition_penalty, std::optional<std::uint64_t> seed,
+         std::optional<bool> think, std::optional<std::size_t> think_budget) {
         const Sampling sampling{temperature, top_p, top_k, min_p, repetition_penalty, seed};
-        return chat(session_for(self), messages_of(messages),
-                    {max_tokens, think_budget.value_or(0), true, sampling.options()}, think);
+        return chat(session_for(self), messages_of(messages), {max_tokens, think_budget.value_or(0), true, sampling.options()}, think);
       },
-      nb::arg("messages"), nb::kw_only(), nb::arg("max_tokens") = nb::none(), nb::arg("temperature") = 0.6,
-      nb::arg("top_p") = 0.95, nb::arg("top_k") = 0, nb::arg("min_p") = 0.0, nb::arg("repetition_penalty") = 1.0,
-      nb::arg("seed") = nb::none(), nb::arg("think") = nb::none(), nb::arg("think_budget") = nb::none(),
-      chat_doc.c_str());
+      nb::arg("messages"), nb::kw_only(), nb::arg("max_tokens") = nb::none(), nb::arg("temperature") = 0.6, nb::arg("top_p") = 0.95,
+      nb::arg("top_k") = 0, nb::arg("min_p") = 0.0, nb::arg("repetition_penalty") = 1.0, nb::arg("seed") = nb::none(),
+      nb::arg("think") = nb::none(), nb::arg("think_budget") = nb::none(), chat_doc.c_str());
   const std::string generate_doc =
       stilla::concat("Streams what follows a text", whose,
                      ", without a chat template; thoughts are not told from answers.\n\nprompt: text, or ids, which "
@@ -197,14 +189,14 @@ void add_streams(nb::class_<Self>& type, const char* whose) {
                      sampling_doc);
   type.def(
       "generate",
-      [](const std::shared_ptr<Self>& self, Prompt prompt, std::optional<std::size_t> max_tokens, double temperature,
-         double top_p, std::size_t top_k, double min_p, double repetition_penalty, std::optional<std::uint64_t> seed) {
+      [](const std::shared_ptr<Self>& self, Prompt prompt, std::optional<std::size_t> max_tokens, double temperature, double top_p,
+         std::size_t top_k, double min_p, double repetition_penalty, std::optional<std::uint64_t> seed) {
         const Sampling sampling{temperature, top_p, top_k, min_p, repetition_penalty, seed};
         return generate(session_for(self), std::move(prompt), {max_tokens, 0, false, sampling.options()});
       },
-      nb::arg("prompt"), nb::kw_only(), nb::arg("max_tokens") = nb::none(), nb::arg("temperature") = 0.6,
-      nb::arg("top_p") = 0.95, nb::arg("top_k") = 0, nb::arg("min_p") = 0.0, nb::arg("repetition_penalty") = 1.0,
-      nb::arg("seed") = nb::none(), generate_doc.c_str());
+      nb::arg("prompt"), nb::kw_only(), nb::arg("max_tokens") = nb::none(), nb::arg("temperature") = 0.6, nb::arg("top_p") = 0.95,
+      nb::arg("top_k") = 0, nb::arg("min_p") = 0.0, nb::arg("repetition_penalty") = 1.0, nb::arg("seed") = nb::none(),
+      generate_doc.c_str());
 }
 
 Piece next_piece(TextStream& stream) {
@@ -227,12 +219,9 @@ std::optional<std::string> stop_reason(const TextStream& stream) {
   const std::optional<StopReason> reason = stream.stop_reason();
   if (!reason) return std::nullopt;
   switch (*reason) {
-    case StopReason::end:
-      return "end";
-    case StopReason::length:
-      return "length";
-    case StopReason::context:
-      return "context";
+    case StopReason::end: return "end";
+    case StopReason::length: return "length";
+    case StopReason::context: return "context";
   }
   return std::nullopt;
 }
@@ -244,8 +233,7 @@ FloatArray evaluate(TextSession& session, const Ids& ids, bool all) {
   {
     const nb::gil_scoped_release release;
     float* to = out.data();
-    is_done = session.evaluate(ids, all, no_signals,
-                               [&](std::span<const float> row) { to = std::copy(row.begin(), row.end(), to); });
+    is_done = session.evaluate(ids, all, no_signals, [&](std::span<const float> row) { to = std::copy(row.begin(), row.end(), to); });
   }
   if (!is_done) throw nb::python_error();
   return std::move(out).release();
@@ -270,8 +258,7 @@ std::string decode(const TokenizerHandle& tokenizer, const Ids& ids, bool specia
 }
 
 void add_tokenizer(nb::module_& module) {
-  nb::class_<TokenizerHandle>(module, "Tokenizer",
-                              "Text to token ids and back, as the model was trained. Made by Model.tokenizer.")
+  nb::class_<TokenizerHandle>(module, "Tokenizer", "Text to token ids and back, as the model was trained. Made by Model.tokenizer.")
       .def(
           "encode",
           [](const TokenizerHandle& t, const std::string& text, bool special) {
@@ -294,8 +281,8 @@ void add_tokenizer(nb::module_& module) {
           "find", [](const TokenizerHandle& t, const std::string& text) { return t.get().find(text); }, nb::arg("text"),
           "The id of the token that is exactly this text, or None.")
       .def(
-          "ends", [](const TokenizerHandle& t, std::uint32_t id) { return t.get().is_end_of_generation(id); },
-          nb::arg("id"), "Whether a model has nothing more to say behind this token.")
+          "ends", [](const TokenizerHandle& t, std::uint32_t id) { return t.get().is_end_of_generation(id); }, nb::arg("id"),
+          "Whether a model has nothing more to say behind this token.")
       .def_prop_ro(
           "bos", [](const TokenizerHandle& t) { return t.get().bos(); }, "The id that begins a text, or None.")
       .def_prop_ro(
@@ -308,13 +295,10 @@ void add_stream(nb::module_& module) {
       .def_ro("text", &Piece::text, "The text, never empty.")
       .def_ro("thought", &Piece::thought, "True: part of the model's thinking; False: of its answer.")
       .def("__str__", [](const Piece& p) { return p.text; })
-      .def("__repr__", [](const Piece& p) {
-        return nb::str("<stilla.Piece {!r}{}>").format(p.text, p.thought ? ", thought" : "");
-      });
-  nb::class_<TextStream>(
-      module, "Stream",
-      "An iterator over the pieces of a text, each computed when it is asked for. Whoever stops asking stops the "
-      "computation. Ctrl-C is heard between tokens, and within a long prompt.")
+      .def("__repr__", [](const Piece& p) { return nb::str("<stilla.Piece {!r}{}>").format(p.text, p.thought ? ", thought" : ""); });
+  nb::class_<TextStream>(module, "Stream",
+                         "An iterator over the pieces of a text, each computed when it is asked for. Whoever stops asking stops the "
+                         "computation. Ctrl-C is heard between tokens, and within a long prompt.")
       .def(
           "__iter__", [](nb::handle self) { return nb::borrow(self); }, nb::sig("def __iter__(self) -> Stream"))
       .def("__next__", &next_piece)
@@ -382,40 +366,36 @@ void add_model(nb::module_& module) {
   nb::class_<LoadedModel> type(module, "Model", "A model in memory. Made by load().");
   add_session(module);
   add_streams(type, ", in a session of its own");
-  type.def(
-          "session", &new_session, nb::kw_only(), nb::arg("context") = nb::none(), nb::arg("kv_type") = nb::none(),
-          nb::arg("bits") = nb::none(),
-          "A session, which keeps its keys and values from turn to turn. Many may share a model, on many threads.\n\n"
-          "context: the most tokens; None: what the model was trained for. Memory grows with the text, not with this.\n"
-          "kv_type: of keys and values, \"f32\", \"f16\", \"bf16\", \"int8\" or \"int5\"; None: by the model's size.\n"
-          "bits: what inputs of quantised weights are rounded to, 8 or 16; None: by the model's size.")
+  type.def("session", &new_session, nb::kw_only(), nb::arg("context") = nb::none(), nb::arg("kv_type") = nb::none(),
+           nb::arg("bits") = nb::none(),
+           "A session, which keeps its keys and values from turn to turn. Many may share a model, on many threads.\n\n"
+           "context: the most tokens; None: what the model was trained for. Memory grows with the text, not with this.\n"
+           "kv_type: of keys and values, \"f32\", \"f16\", \"bf16\", \"int8\" or \"int5\"; None: by the model's size.\n"
+           "bits: what inputs of quantised weights are rounded to, 8 or 16; None: by the model's size.")
       .def_prop_ro(
           "tokenizer", [](const std::shared_ptr<LoadedModel>& m) { return TokenizerHandle{m}; }, "Its tokenizer.")
       .def_prop_ro("path", &LoadedModel::path, "The file or folder that it comes from.")
       .def_prop_ro(
-          "name", [](const LoadedModel& m) { return m.config().name; },
-          "The name that the file gives it; may be empty.")
+          "name", [](const LoadedModel& m) { return m.config().name; }, "The name that the file gives it; may be empty.")
       .def_prop_ro(
           "architecture", [](const LoadedModel& m) { return m.config().architecture; }, "\"qwen2\", say.")
       .def_prop_ro(
-          "context", [](const LoadedModel& m) { return m.config().context; },
-          "Tokens of a text that it was trained for.")
+          "context", [](const LoadedModel& m) { return m.config().context; }, "Tokens of a text that it was trained for.")
       .def_prop_ro(
           "vocabulary", [](const LoadedModel& m) { return m.config().vocabulary; }, "Logits of a row.")
       .def_prop_ro("threads", &LoadedModel::threads, "Threads that compute.")
       .def_prop_ro("notes", &LoadedModel::notes, "What one should be told of the file, a line each.");
-  module.def(
-      "load", &load, nb::arg("path"), nb::arg("threads") = nb::none(), nb::kw_only(),
-      nb::arg("chat_template") = nb::none(), nb::arg("pretokenizer") = nb::none(),
-      nb::sig("def load(path: str | os.PathLike, threads: int | None = None, *, chat_template: str | None = None, "
-              "pretokenizer: "
-              "str | None = None) -> Model"),
-      "Loads a model.\n\n"
-      "path: a GGUF file, the first of several parts, a file of `stilla pack`, or a folder as Hugging Face has them.\n"
-      "threads: that compute; None: as many as this machine computes fastest with.\n"
-      "chat_template: a name or the text of a Jinja program, instead of the file's. pretokenizer: a name, instead of "
-      "the file's.\n\n"
-      "Raises FileNotFoundError for a path that there is nothing at, stilla.Error for a file that is refused.");
+  module.def("load", &load, nb::arg("path"), nb::arg("threads") = nb::none(), nb::kw_only(), nb::arg("chat_template") = nb::none(),
+             nb::arg("pretokenizer") = nb::none(),
+             nb::sig("def load(path: str | os.PathLike, threads: int | None = None, *, chat_template: str | None = None, "
+                     "pretokenizer: "
+                     "str | None = None) -> Model"),
+             "Loads a model.\n\n"
+             "path: a GGUF file, the first of several parts, a file of `stilla pack`, or a folder as Hugging Face has them.\n"
+             "threads: that compute; None: as many as this machine computes fastest with.\n"
+             "chat_template: a name or the text of a Jinja program, instead of the file's. pretokenizer: a name, instead of "
+             "the file's.\n\n"
+             "Raises FileNotFoundError for a path that there is nothing at, stilla.Error for a file that is refused.");
 }
 
 }  // namespace python

@@ -25,13 +25,11 @@ void add_targets(nb::module_& module) {
         return names;
       },
       "The instruction sets that this machine can run, best first. Results are the same bits on all of them.");
+  module.def("target", [] { return std::string(stilla::active_target().name); }, "The instruction set that runs now.");
   module.def(
-      "target", [] { return std::string(stilla::active_target().name); }, "The instruction set that runs now.");
-  module.def(
-      "set_target", [](const std::optional<std::string>& name) { check(stilla::force_target(name.value_or(""))); },
-      nb::arg("name").none(), "Chooses one of targets() for the whole process, models included; None: the best.");
-  module.def(
-      "threads", [] { return op_threads()->size(); }, "The number of threads that the ops compute with.");
+      "set_target", [](const std::optional<std::string>& name) { check(stilla::force_target(name.value_or(""))); }, nb::arg("name").none(),
+      "Chooses one of targets() for the whole process, models included; None: the best.");
+  module.def("threads", [] { return op_threads()->size(); }, "The number of threads that the ops compute with.");
   module.def("set_threads", &set_op_threads, nb::arg("threads").none(),
              "Another number of threads for the ops; None: as many as this machine computes fastest with. Models have "
              "threads of "
@@ -45,8 +43,7 @@ void add_targets(nb::module_& module) {
         });
         return names;
       },
-      nb::kw_only(), nb::arg("encodable") = false,
-      "The weight formats, by name; with `encodable` those that pack() makes of floats.");
+      nb::kw_only(), nb::arg("encodable") = false, "The weight formats, by name; with `encodable` those that pack() makes of floats.");
 }
 
 }  // namespace python

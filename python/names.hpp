@@ -13,9 +13,7 @@ namespace python {
 
 inline stilla::KvType kv_type_by_name(std::string_view name) {
   const auto type = stilla::kv_type(name);
-  if (!type)
-    refuse("the type '", stilla::printable(name),
-           "' of a key/value cache is not known; known: f32, f16, bf16, int8, int5");
+  if (!type) refuse("the type '", stilla::printable(name), "' of a key/value cache is not known; known: f32, f16, bf16, int8, int5");
   return *type;
 }
 

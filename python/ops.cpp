@@ -46,19 +46,15 @@ FloatArray rms_norm(const Array& x, const Array& weight, double epsilon) {
 
 FloatArray softmax(const Array& x) {
   const stilla::ConstMatrix rows = rows_of({"softmax", "x"}, x);
-  return new_rows(shape_of(x),
-                  [&](stilla::Matrix y, stilla::Parallel parallel) { return stilla::softmax(y, rows, parallel); });
+  return new_rows(shape_of(x), [&](stilla::Matrix y, stilla::Parallel parallel) { return stilla::softmax(y, rows, parallel); });
 }
 
 FloatArray silu_mul(const Array& gate, const Array& up) {
   const stilla::ConstMatrix gates = rows_of({"silu_mul", "gate"}, gate), ups = rows_of({"silu_mul", "up"}, up);
   if (shape_of(gate) != shape_of(up)) {
-    refuse("silu_mul: up has the shape ", shape_text(shape_of(up)), ", expected that of gate, ",
-           shape_text(shape_of(gate)));
+    refuse("silu_mul: up has the shape ", shape_text(shape_of(up)), ", expected that of gate, ", shape_text(shape_of(gate)));
   }
-  return new_rows(shape_of(gate), [&](stilla::Matrix y, stilla::Parallel parallel) {
-    return stilla::silu_mul(y, gates, ups, parallel);
-  });
+  return new_rows(shape_of(gate), [&](stilla::Matrix y, stilla::Parallel parallel) { return stilla::silu_mul(y, gates, ups, parallel); });
 }
 
 constexpr std::int64_t most_positions = std::int64_t{1} << 20;  // RopeFrequencies::table_row is exact below
@@ -67,8 +63,7 @@ constexpr std::int64_t most_positions = std::int64_t{1} << 20;  // RopeFrequenci
 std::vector<std::size_t> positions_of(const std::variant<std::int64_t, Array>& given, std::size_t rows) {
   std::vector<std::size_t> out(rows);
   const auto put = [&](std::size_t m, std::int64_t position) {
-    if (position < 0 || position >= most_positions)
-      refuse("rope: position ", position, ", expected 0 to ", most_positions - 1);
+    if (position < 0 || position >= most_positions) refuse("rope: position ", position, ", expected 0 to ", most_positions - 1);
     out[m] = static_cast<std::size_t>(position);
   };
   if (const auto* first = std::get_if<std::int64_t>(&given)) {
@@ -78,8 +73,7 @@ std::vector<std::size_t> positions_of(const std::variant<std::int64_t, Array>& g
   }
   const Array& array = std::get<Array>(given);
   if (array.dtype() != nb::dtype<std::int64_t>() || array.ndim() != 1 || array.shape(0) != rows) {
-    refuse("rope: positions are ", dtype_text(array), " ", shape_text(shape_of(array)),
-           ", expected a number or int64 [", rows, "]");
+    refuse("rope: positions are ", dtype_text(array), " ", shape_text(shape_of(array)), ", expected a number or int64 [", rows, "]");
   }
   const auto* values = static_cast<const std::int64_t*>(array.data());
   const std::int64_t stride = array.stride(0);
@@ -87,8 +81,8 @@ std::vector<std::size_t> positions_of(const std::variant<std::int64_t, Array>& g
   return out;
 }
 
-FloatArray rope(const Array& x, const std::variant<std::int64_t, Array>& positions, double base,
-                std::optional<std::size_t> rotary_dim, bool interleaved) {
+FloatArray rope(const Array& x, const std::variant<std::int64_t, Array>& positions, double base, std::optional<std::size_t> rotary_dim,
+                bool interleaved) {
   const stilla::ConstMatrix heads = rows_of({"rope", "x"}, x, 3, 3);
   const std::size_t M = x.shape(0), H = x.shape(1), D = x.shape(2), rotated = rotary_dim.value_or(D);
   if (!(base >= 1.0 && base <= 1e30)) refuse("rope: base ", base, ", expected 1 to 1e30");
@@ -114,13 +108,12 @@ void add_ops(nb::module_& module) {
   module.def("softmax", &softmax, nb::arg("x"), "e^x over its sum, of each row: x float32 [..., K].");
   module.def("silu_mul", &silu_mul, nb::arg("gate"), nb::arg("up"),
              "gate / (1 + e^-gate) * up, the inside of SwiGLU: both float32 [..., K], of the same shape.");
-  module.def(
-      "rope", &rope, nb::arg("x"), nb::arg("positions"), nb::kw_only(), nb::arg("base") = 10000.0,
-      nb::arg("rotary_dim") = nb::none(), nb::arg("interleaved") = false,
-      "Rotary position embedding: x float32 [M, heads, D], turned by the angles position * base^(-2i / rotary_dim).\n\n"
-      "positions: int64 [M], or a number, the position of the first row, and the rows follow each other.\n"
-      "rotary_dim: an even number up to D; what of a head lies behind it stays. None: D.\n"
-      "interleaved: pairs are (x[2i], x[2i + 1]) instead of (x[i], x[i + rotary_dim / 2]).");
+  module.def("rope", &rope, nb::arg("x"), nb::arg("positions"), nb::kw_only(), nb::arg("base") = 10000.0,
+             nb::arg("rotary_dim") = nb::none(), nb::arg("interleaved") = false,
+             "Rotary position embedding: x float32 [M, heads, D], turned by the angles position * base^(-2i / rotary_dim).\n\n"
+             "positions: int64 [M], or a number, the position of the first row, and the rows follow each other.\n"
+             "rotary_dim: an even number up to D; what of a head lies behind it stays. None: D.\n"
+             "interleaved: pairs are (x[2i], x[2i + 1]) instead of (x[i], x[i + rotary_dim / 2]).");
 }
 
 }  // namespace python

@@ -23,8 +23,7 @@ struct OpThreads {
   long process = 0;
 };
 OpThreads& state() {
-  static auto* const threads =
-      new OpThreads;  // never destroyed: an op may still run in another thread when the process ends
+  static auto* const threads = new OpThreads;  // never destroyed: an op may still run in another thread when the process ends
   return *threads;
 }
 

@@ -61,12 +61,10 @@ constexpr std::size_t piece_tokens = 128;
 std::shared_ptr<LoadedModel> LoadedModel::load(const std::string& path, const Options& options) {
   std::unique_ptr<stilla::ModelSource> source = open_source(path);
   stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source, {options.pretokenizer}));
-  auto chat_template = options.chat_template ? stilla::Result(value_of(chosen_template(*options.chat_template)))
-                                             : file_template(*source);
+  auto chat_template = options.chat_template ? stilla::Result(value_of(chosen_template(*options.chat_template))) : file_template(*source);
   auto pool = std::make_unique<stilla::ThreadPool>(options.threads);
   stilla::Model model = value_of(stilla::Model::load(std::move(source), *pool));
-  return std::shared_ptr<LoadedModel>(
-      new LoadedModel(std::move(pool), std::move(model), std::move(tokenizer), std::move(chat_template)));
+  return std::shared_ptr<LoadedModel>(new LoadedModel(std::move(pool), std::move(model), std::move(tokenizer), std::move(chat_template)));
 }
 
 std::vector<std::string> LoadedModel::notes() const {
@@ -122,8 +120,7 @@ bool TextSession::evaluate(std::span<const std::uint32_t> ids, bool all, const G
   end_stream();
   const std::size_t before = session_.size();
   if (ids.size() > session_.context() - before) {
-    refuse("the text does not fit the context: ", before + ids.size(), " tokens, but the context holds ",
-           session_.context());
+    refuse("the text does not fit the context: ", before + ids.size(), " tokens, but the context holds ", session_.context());
   }
   const auto evaluate_piece = [&](std::span<const std::uint32_t> piece, bool is_last) -> stilla::Status {
     if (all) {
@@ -188,14 +185,11 @@ stilla::ChatPrompt TextSession::chat_prompt(Messages messages, std::optional<boo
 }
 
 TextStream::TextStream(std::shared_ptr<TextSession> session, stilla::ChatPrompt prompt, StreamOptions options)
-    : session_(std::move(session)),
-      prompt_(std::move(prompt)),
-      options_(std::move(options)),
+    : session_(std::move(session)), prompt_(std::move(prompt)), options_(std::move(options)),
       splitter_(options_.splits_thoughts && prompt_.opens_thought) {
   if (prompt_.ids.empty()) refuse("nothing to continue: the prompt has no tokens");
   if (prompt_.ids.size() > session_->context()) {
-    refuse("the prompt does not fit the context: ", prompt_.ids.size(), " tokens, but the context holds ",
-           session_->context());
+    refuse("the prompt does not fit the context: ", prompt_.ids.size(), " tokens, but the context holds ", session_->context());
   }
   options_.sampling.vocabulary = session_->model()->tokenizer().size();
 }
@@ -234,15 +228,12 @@ void TextStream::write_token() {
   if (tokenizer.is_end_of_generation(id)) return end(StopReason::end);
   push({&id, 1});
   if (tokens_ >= most) return end(StopReason::length);
-  const bool cuts_thought =
-      splitter_.is_reasoning() && options_.think_budget != 0 && thought_tokens_ >= options_.think_budget;
+  const bool cuts_thought = splitter_.is_reasoning() && options_.think_budget != 0 && thought_tokens_ >= options_.think_budget;
   if (cuts_thought) return close_thought();
   if (!has_room_for(0)) end(StopReason::context);
 }
 
-bool TextStream::has_room_for(std::size_t tokens) const {
-  return session_->decoder_->size() + tokens <= session_->context();
-}
+bool TextStream::has_room_for(std::size_t tokens) const { return session_->decoder_->size() + tokens <= session_->context(); }
 
 void TextStream::close_thought() {
   const Ids words = session_->model()->tokenizer().encode(closing_words, stilla::SpecialTokens::parse);
@@ -331,11 +322,8 @@ void TextStream::end(StopReason reason) {
 // With the tokens that say just the answer's text.
 void TextStream::remember_answer() {
   const stilla::Tokenizer& tokenizer = session_->model()->tokenizer();
-  const auto is_line_end = [&](std::uint32_t id) {
-    return tokenizer.piece(id).find_first_not_of("\r\n") == std::string_view::npos;
-  };
-  const auto first =
-      std::find_if_not(ids_.begin() + static_cast<std::ptrdiff_t>(answer_begin_), ids_.end(), is_line_end);
+  const auto is_line_end = [&](std::uint32_t id) { return tokenizer.piece(id).find_first_not_of("\r\n") == std::string_view::npos; };
+  const auto first = std::find_if_not(ids_.begin() + static_cast<std::ptrdiff_t>(answer_begin_), ids_.end(), is_line_end);
   Ids ids(first, ids_.end());
   if (answer_.empty() || tokenizer.decode(ids) != answer_) return;
   session_->answers_.push_back({answer_, std::move(ids)});

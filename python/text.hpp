@@ -57,10 +57,7 @@ class LoadedModel {
  private:
   LoadedModel(std::unique_ptr<stilla::ThreadPool> pool, stilla::Model model, stilla::Tokenizer tokenizer,
               stilla::Result<stilla::ChatTemplate> chat_template)
-      : pool_(std::move(pool)),
-        model_(std::move(model)),
-        tokenizer_(std::move(tokenizer)),
-        chat_template_(std::move(chat_template)) {}
+      : pool_(std::move(pool)), model_(std::move(model)), tokenizer_(std::move(tokenizer)), chat_template_(std::move(chat_template)) {}
 
   std::unique_ptr<stilla::ThreadPool> pool_;
   stilla::Model model_;
@@ -102,8 +99,7 @@ class TextSession {
     Ids ids;
   };
 
-  TextSession(std::shared_ptr<LoadedModel> model, stilla::Session session)
-      : model_(std::move(model)), session_(std::move(session)) {}
+  TextSession(std::shared_ptr<LoadedModel> model, stilla::Session session) : model_(std::move(model)), session_(std::move(session)) {}
 
   // Ends the stream that writes here, if there is one. What it has guessed ahead leaves the session.
   void end_stream();

@@ -29,16 +29,15 @@ using Extents = std::pair<std::size_t, std::size_t>;
 
 stilla::FormatId format_by_name(std::string_view op, std::string_view name) {
   const stilla::FormatId id = stilla::format_id(name);
-  if (!stilla::with_format(id, [](auto) {}))
-    refuse(op, ": the format '", stilla::printable(name), "' is not known; see stilla.formats()");
+  if (!stilla::with_format(id, [](auto) {})) refuse(op, ": the format '", stilla::printable(name), "' is not known; see stilla.formats()");
   return id;
 }
 
 stilla::PackedMatrix pack_blocks(stilla::FormatId format, std::span<const std::byte> blocks, Extents shape) {
   const std::size_t expected = value_of(stilla::encoded_bytes(format, shape.first, shape.second));
   if (blocks.size() != expected) {
-    refuse("pack: ", shape.first, " x ", shape.second, " weights take ", expected, " bytes in ",
-           stilla::format_name(format), ", found ", blocks.size());
+    refuse("pack: ", shape.first, " x ", shape.second, " weights take ", expected, " bytes in ", stilla::format_name(format), ", found ",
+           blocks.size());
   }
   const nb::gil_scoped_release release;
   const auto pool = op_threads();
@@ -66,8 +65,7 @@ stilla::PackedMatrix pack(const Array& weights, const std::string& format_name, 
   }
   const stilla::ConstMatrix floats = rows_of({"pack", "weights"}, weights, 2, 2);
   if (shape && *shape != Extents{floats.rows, floats.cols}) {
-    refuse("pack: weights have the shape ", shape_text(shape_of(weights)), ", expected ", shape->first, " x ",
-           shape->second);
+    refuse("pack: weights have the shape ", shape_text(shape_of(weights)), ", expected ", shape->first, " x ", shape->second);
   }
   return pack_floats(format, floats);
 }
@@ -80,8 +78,7 @@ stilla::ActivationBits activation_bits(std::string_view op, int bits) {
 FloatArray matmul(const stilla::PackedMatrix& weights, const Array& x, int bits, const std::optional<Array>& bias) {
   const stilla::PackedView& w = weights.view();
   const stilla::ConstMatrix input = rows_of({"matmul", "x"}, x);
-  if (input.cols != w.cols)
-    refuse("matmul: x has the shape ", shape_text(shape_of(x)), ", expected [..., ", w.cols, "]");
+  if (input.cols != w.cols) refuse("matmul: x has the shape ", shape_text(shape_of(x)), ", expected [..., ", w.cols, "]");
   const float* const added = bias ? vector_of({"matmul", "bias"}, *bias, w.rows) : nullptr;
   stilla::ActivationBuffer rounded(activation_bits("matmul", bits));
   Shape shape = shape_of(x);
@@ -100,8 +97,7 @@ nb::object times(const stilla::PackedMatrix& weights, const nb::object& given) {
   Array x;
   if (!nb::try_cast(given, x)) refuse("matmul: x is no array, expected float32");
   if (x.ndim() == 1) return nb::cast(matmul(weights, x, 8, {}));
-  if (x.ndim() != 2)
-    refuse("matmul: x has the shape ", shape_text(shape_of(x)), ", expected 1 or 2 dimensions for `weights @ x`");
+  if (x.ndim() != 2) refuse("matmul: x has the shape ", shape_text(shape_of(x)), ", expected 1 or 2 dimensions for `weights @ x`");
   const nb::object rows = nb::module_::import_("numpy").attr("ascontiguousarray")(given.attr("T"));
   return nb::cast(matmul(weights, nb::cast<Array>(rows), 8, {})).attr("T");
 }
@@ -148,24 +144,18 @@ FloatArray unpack_row(const stilla::PackedMatrix& weights, std::size_t row) {
 }  // namespace
 
 void add_weights(nb::module_& module) {
-  nb::class_<stilla::PackedMatrix>(
-      module, "PackedMatrix",
-      "Weights W[N, K] of a format, in the layout that kernels read. They never change. Made by pack().\n\n"
-      "`w @ x` is a product with x[K] or x[K, M] whose activations have 8 bits; matmul() is the one with "
-      "tokens as rows.")
+  nb::class_<stilla::PackedMatrix>(module, "PackedMatrix",
+                                   "Weights W[N, K] of a format, in the layout that kernels read. They never change. Made by pack().\n\n"
+                                   "`w @ x` is a product with x[K] or x[K, M] whose activations have 8 bits; matmul() is the one with "
+                                   "tokens as rows.")
       .def_prop_ro(
-          "shape",
-          [](const stilla::PackedMatrix& w) {
-            return Extents{w.view().rows, w.view().cols};
-          },
-          "(N, K): outputs, inputs.")
+          "shape", [](const stilla::PackedMatrix& w) { return Extents{w.view().rows, w.view().cols}; }, "(N, K): outputs, inputs.")
       .def_prop_ro(
           "format", [](const stilla::PackedMatrix& w) { return std::string(stilla::format_name(w.view().format)); },
           "The name of the format.")
       .def_prop_ro("nbytes", &stilla::PackedMatrix::bytes, "Bytes of memory.")
-      .def_prop_ro(
-          "panels", &panels, nb::sig("def panels(self) -> numpy.typing.NDArray[numpy.uint8]"),
-          "The memory itself, uint8 [nbytes], read-only: what borrow() takes. Another version may have another layout.")
+      .def_prop_ro("panels", &panels, nb::sig("def panels(self) -> numpy.typing.NDArray[numpy.uint8]"),
+                   "The memory itself, uint8 [nbytes], read-only: what borrow() takes. Another version may have another layout.")
       .def_static("borrow", &borrow, nb::arg("panels"), nb::arg("format"), nb::arg("shape"), nb::keep_alive<0, 1>(),
                   "Weights that were packed before, from their panels: uint8, on a boundary of 64 bytes, which are "
                   "used where they are "
@@ -173,11 +163,9 @@ void add_weights(nb::module_& module) {
       .def("unpack", &unpack, "All weights as float32 [N, K]: the values that the format holds.")
       .def("row", &unpack_row, nb::arg("row"), "Row `row` as float32 [K]: the lookup of an embedding.")
       .def("__matmul__", &times, nb::arg("x"),
-           nb::sig(
-               "def __matmul__(self, x: numpy.typing.NDArray[numpy.float32]) -> numpy.typing.NDArray[numpy.float32]"))
+           nb::sig("def __matmul__(self, x: numpy.typing.NDArray[numpy.float32]) -> numpy.typing.NDArray[numpy.float32]"))
       .def("__repr__", [](const stilla::PackedMatrix& w) {
-        return stilla::concat("<stilla.PackedMatrix ", w.view().rows, " x ", w.view().cols, " ",
-                              stilla::format_name(w.view().format), ">");
+        return stilla::concat("<stilla.PackedMatrix ", w.view().rows, " x ", w.view().cols, " ", stilla::format_name(w.view().format), ">");
       });
   module.def("pack", &pack, nb::arg("weights"), nb::arg("format"), nb::arg("shape") = nb::none(),
              "Packs weights W[N, K].\n\n"

@@ -37,8 +37,7 @@ class SiluMulOn : public TargetTest<T> {};
 TYPED_TEST_SUITE(SiluMulOn, TargetTypes, TargetNames);
 
 TYPED_TEST(SiluMulOn, EqualsScalarForEveryLength) {
-  for (const std::size_t n :
-       {1u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 15u, 16u, 17u, 23u, 24u, 31u, 32u, 33u, 40u, 64u, 896u, 1000u}) {
+  for (const std::size_t n : {1u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 15u, 16u, 17u, 23u, 24u, 31u, 32u, 33u, 40u, 64u, 896u, 1000u}) {
     for (const float scale : {1.0f, 100.0f, 1e-30f}) {
       const std::vector<float> gate = noise_values(1, n, scale);
       const std::vector<float> up = noise_values(2, n);
@@ -61,8 +60,7 @@ TYPED_TEST(SiluMulOn, EqualsScalarOnSpecialValues) {
 // Floats of every magnitude: with up = 1 this is the vector form of exp against its scalar form.
 TYPED_TEST(SiluMulOn, EqualsScalarOnFloatsOfEveryMagnitude) {
   std::vector<float> gate;
-  for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 65521)
-    gate.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+  for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 65521) gate.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
   const std::vector<float> ones(gate.size(), 1.0f);
   EXPECT_TRUE(same_bits(silu<TypeParam>(gate, ones), silu<Scalar>(gate, ones)));
 }
@@ -77,10 +75,10 @@ TYPED_TEST(SiluMulOn, RowsOfAMatrix) {
   for (const bool threads : {false, true}) {
     std::vector<float> y(M * n);
     EXPECT_TRUE(silu_mul(Matrix(y.data(), M, n), ConstMatrix(gate.data(), M, n, stride), ConstMatrix(up.data(), M, n),
-             threads ? Parallel(pool) : Parallel()));
+                         threads ? Parallel(pool) : Parallel()));
     for (std::size_t m = 0; m < M; ++m) {
-      EXPECT_TRUE(same_bits(std::span(y).subspan(m * n, n),
-                            silu<Scalar>(std::span(gate).subspan(m * stride, n), std::span(up).subspan(m * n, n))));
+      EXPECT_TRUE(
+          same_bits(std::span(y).subspan(m * n, n), silu<Scalar>(std::span(gate).subspan(m * stride, n), std::span(up).subspan(m * n, n))));
     }
   }
 }

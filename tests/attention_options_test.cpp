@@ -35,18 +35,16 @@ struct Pages {
 };
 
 void fill(const KvView& view, std::size_t count = stored) {
-  for (std::size_t p = 0; p < count; ++p)
-    ASSERT_TRUE(view.store(0, p, noise_row(p, false).data(), noise_row(p, true).data()));
+  for (std::size_t p = 0; p < count; ++p) ASSERT_TRUE(view.store(0, p, noise_row(p, false).data(), noise_row(p, true).data()));
 }
 
-std::vector<float> attend(TargetId target, const KvView& view, std::size_t rows, std::size_t first,
-                          const AttentionOptions& options, bool has_scratch, Parallel parallel = {}) {
+std::vector<float> attend(TargetId target, const KvView& view, std::size_t rows, std::size_t first, const AttentionOptions& options,
+                          bool has_scratch, Parallel parallel = {}) {
   const OnTarget on(target);
   const std::vector<float> queries = noise_values(4321, rows * width, 3.0f);
-  std::vector<float> out(rows * width),
-      scratch(attention_scratch_floats(rows, heads, D, first + rows) + 1, std::nanf(""));
-  const Status s = attention(Matrix(out.data(), rows, width), ConstMatrix(queries.data(), rows, width), view, 0, first,
-                             heads, has_scratch ? scratch.data() : nullptr, parallel, {}, options);
+  std::vector<float> out(rows * width), scratch(attention_scratch_floats(rows, heads, D, first + rows) + 1, std::nanf(""));
+  const Status s = attention(Matrix(out.data(), rows, width), ConstMatrix(queries.data(), rows, width), view, 0, first, heads,
+                             has_scratch ? scratch.data() : nullptr, parallel, {}, options);
   EXPECT_TRUE(s) << s.error().message;
   return out;
 }
@@ -76,24 +74,21 @@ TEST(AttentionOptions, ScalarIsCloseToTheFormula) {
       const std::vector<float> found = attend(Scalar::id, pages.view, rows, first, o, false);
       const double scale = o.scale != 0 ? double{o.scale} : 1 / std::sqrt(double{D});
       for (std::size_t m = 0; m < rows; ++m) {
-        const std::size_t end = o.causal ? first + m + 1 : first + rows,
-                          begin = o.window == 0 || o.window > end ? 0 : end - o.window;
+        const std::size_t end = o.causal ? first + m + 1 : first + rows, begin = o.window == 0 || o.window > end ? 0 : end - o.window;
         for (std::size_t h = 0; h < heads; ++h) {
           std::vector<double> scores, out(D);
           double sum = 0;
           for (std::size_t p = begin; p < end; ++p) {
             const std::vector<float> key = noise_row(p, false), value = noise_row(p, true);
             double score = 0;
-            for (std::size_t d = 0; d < D; ++d)
-              score += double{queries[m * width + h * D + d]} * double{key[h / 3 * D + d]} * scale;
+            for (std::size_t d = 0; d < D; ++d) score += double{queries[m * width + h * D + d]} * double{key[h / 3 * D + d]} * scale;
             if (o.soft_cap != 0) score = double{o.soft_cap} * std::tanh(score / double{o.soft_cap});
             const double weight = std::exp(score);
             sum += weight;
             for (std::size_t d = 0; d < D; ++d) out[d] += weight * double{value[h / 3 * D + d]};
           }
           for (std::size_t d = 0; d < D; ++d) {
-            ASSERT_NEAR(found[m * width + h * D + d], out[d] / sum, 5e-6)
-                << "window " << o.window << " cap " << o.soft_cap << " row " << m;
+            ASSERT_NEAR(found[m * width + h * D + d], out[d] / sum, 5e-6) << "window " << o.window << " cap " << o.soft_cap << " row " << m;
           }
         }
       }
@@ -116,8 +111,7 @@ TYPED_TEST(AttentionOptionsOn, EqualsScalarAndOneRowAtATime) {
         const std::vector<float> expected = attend(Scalar::id, pages.view, rows, first, o, false);
         for (const bool has_scratch : {false, true}) {
           ASSERT_TRUE(same_bits(attend(TypeParam::id, pages.view, rows, first, o, has_scratch, pool), expected))
-              << kv_type_name(type) << " window " << o.window << " cap " << o.soft_cap << " causal " << o.causal
-              << " rows " << rows;
+              << kv_type_name(type) << " window " << o.window << " cap " << o.soft_cap << " causal " << o.causal << " rows " << rows;
         }
       }
     }
@@ -134,13 +128,10 @@ TEST(KvView, PagesEqualACache) {
     fill(pages.view);
     fill(cache->view());
     const std::vector<float> expected = attend(active_target(), cache->view(), 2, stored - 2, {}, true);
-    EXPECT_TRUE(same_bits(attend(active_target(), pages.view, 2, stored - 2, {}, true), expected))
-        << kv_type_name(type);
-    std::byte* const mixed[] = {pages.table[0], others.table[0],
-                                pages.table[2]};  // a text that shares its first and last page
+    EXPECT_TRUE(same_bits(attend(active_target(), pages.view, 2, stored - 2, {}, true), expected)) << kv_type_name(type);
+    std::byte* const mixed[] = {pages.table[0], others.table[0], pages.table[2]};  // a text that shares its first and last page
     const KvView shared{shape, mixed};
-    for (std::size_t p = 256; p < 512; ++p)
-      ASSERT_TRUE(shared.store(0, p, noise_row(p, false).data(), noise_row(p, true).data()));
+    for (std::size_t p = 256; p < 512; ++p) ASSERT_TRUE(shared.store(0, p, noise_row(p, false).data(), noise_row(p, true).data()));
     EXPECT_TRUE(same_bits(attend(active_target(), shared, 2, stored - 2, {}, false), expected)) << kv_type_name(type);
   }
 }
@@ -158,8 +149,8 @@ TEST(KvView, RefusesWhatCannotBe) {
   EXPECT_FALSE((KvView{{1, 1, 30, KvType::f16}, pages.table}.check()));
   std::vector<float> out(width);
   const auto refused = [&](const AttentionOptions& options, std::size_t first) {
-    return !attention(Matrix(out.data(), 1, width), ConstMatrix(row.data(), 1, width), pages.view, 0, first, heads,
-                      nullptr, {}, {}, options);
+    return !attention(Matrix(out.data(), 1, width), ConstMatrix(row.data(), 1, width), pages.view, 0, first, heads, nullptr, {}, {},
+                      options);
   };
   EXPECT_TRUE(refused({}, 256));
   EXPECT_TRUE(refused({.causal = false, .window = 10}, 0));

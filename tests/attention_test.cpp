@@ -13,8 +13,8 @@ namespace {
 using namespace stilla_test;
 
 template <class E>
-constexpr KvType kv_type_of = std::is_same_v<E, float> ? KvType::f32
-                              : std::is_same_v<E, f16> ? KvType::f16
+constexpr KvType kv_type_of = std::is_same_v<E, float>    ? KvType::f32
+                              : std::is_same_v<E, f16>    ? KvType::f16
                               : std::is_same_v<E, bf16>   ? KvType::bf16
                               : std::is_same_v<E, KvInt8> ? KvType::int8
                                                           : KvType::int5;
@@ -55,14 +55,11 @@ KvCache filled_cache(const Shape& s, KvType type, std::size_t stored, std::size_
 }
 KvCache filled_cache(const Shape& s, KvType type, std::size_t stored) { return filled_cache(s, type, stored, stored); }
 
-std::vector<float> noise_queries(const Shape& s, std::size_t rows) {
-  return noise_values(41, rows * s.heads * s.head_dim, 8.0f);
-}
+std::vector<float> noise_queries(const Shape& s, std::size_t rows) { return noise_values(41, rows * s.heads * s.head_dim, 8.0f); }
 
 // The op on `rows` queries from `first_position` on. The output and the scratch end at guard pages.
-std::vector<float> attend(TargetId target, const Shape& s, const KvCache& cache, std::span<const float> queries,
-                          std::size_t first_position, bool with_scratch, Parallel parallel = {},
-                          const KeyBias& bias = {}) {
+std::vector<float> attend(TargetId target, const Shape& s, const KvCache& cache, std::span<const float> queries, std::size_t first_position,
+                          bool with_scratch, Parallel parallel = {}, const KeyBias& bias = {}) {
   const OnTarget on(target);
   const std::size_t width = s.heads * s.head_dim, rows = queries.size() / width;
   GuardedArray<float> input(queries);
@@ -70,7 +67,7 @@ std::vector<float> attend(TargetId target, const Shape& s, const KvCache& cache,
   GuardedArray<float> scratch(attention_scratch_floats(rows, s.heads, s.head_dim, first_position + rows));
   std::fill(scratch.data(), scratch.data() + scratch.size(), std::nanf(""));
   EXPECT_TRUE(attention(Matrix(out.data(), rows, width), ConstMatrix(input.data(), rows, width), cache, 0, first_position, s.heads,
-            with_scratch ? scratch.data() : nullptr, parallel, bias));
+                        with_scratch ? scratch.data() : nullptr, parallel, bias));
   return {out.data(), out.data() + out.size()};
 }
 
@@ -108,8 +105,7 @@ Scores scores(const Shape& s, std::span<const float> query, std::size_t head, st
 
 // Tables and a bias with large values, as Qwen2 has them, for a test's cache.
 struct Biased {
-  Biased(const Shape& s, std::size_t positions, double base = 1e6, std::size_t rotary_dim = 0,
-         RopeLayout layout = RopeLayout::half_split)
+  Biased(const Shape& s, std::size_t positions, double base = 1e6, std::size_t rotary_dim = 0, RopeLayout layout = RopeLayout::half_split)
       : tables(RopeFrequencies(base, rotary_dim == 0 ? s.head_dim : rotary_dim), s.head_dim, layout),
         values(noise_values(77, s.kv_heads * s.head_dim, 2.0f)) {
     tables.reserve(positions);
@@ -169,8 +165,8 @@ TYPED_TEST_SUITE(Attention, AttentionCases, CaseNames);
 
 STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
   constexpr KvType type = kv_type_of<Second>;
-  for (const Shape s : {Shape{1, 1, 64}, Shape{2, 2, 16}, Shape{4, 2, 80}, Shape{5, 1, 96}, Shape{12, 2, 128},
-                        Shape{7, 1, 64}, Shape{9, 1, 48}, Shape{2, 1, 256}, Shape{16, 1, 80}, Shape{17, 1, 32}}) {
+  for (const Shape s : {Shape{1, 1, 64}, Shape{2, 2, 16}, Shape{4, 2, 80}, Shape{5, 1, 96}, Shape{12, 2, 128}, Shape{7, 1, 64},
+                        Shape{9, 1, 48}, Shape{2, 1, 256}, Shape{16, 1, 80}, Shape{17, 1, 32}}) {
     for (const std::size_t stored : {1u, 2u, 15u, 16u, 17u, 255u, 256u, 257u, 600u}) {
       if (stored == 600 && s.kv_heads == 1) continue;
       const KvCache cache = filled_cache(s, type, stored);
@@ -195,8 +191,11 @@ STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
 STILLA_CASE_TEST(Attention, EveryHeadSize) {
   constexpr KvType type = kv_type_of<Second>;
   // About twice the worst of all sizes: 1.5e-6, 7.3e-4, 5.4e-3, 0.032, 0.22. Queries of size 8 make much of the rounding of keys.
-  constexpr double allowed = type == KvType::f32 ? 3e-6 : type == KvType::f16 ? 1.5e-3 : type == KvType::bf16 ? 1.1e-2
-                             : type == KvType::int8 ? 6.4e-2 : 0.44;
+  constexpr double allowed = type == KvType::f32    ? 3e-6
+                             : type == KvType::f16  ? 1.5e-3
+                             : type == KvType::bf16 ? 1.1e-2
+                             : type == KvType::int8 ? 6.4e-2
+                                                    : 0.44;
   constexpr std::size_t stored = 19;
   double worst = 0.0;
   for (std::size_t D = head_dim_step; D <= max_head_dim; D += head_dim_step) {
@@ -228,7 +227,8 @@ STILLA_CASE_TEST(Attention, EveryHeadSize) {
       }
     }
   }
-  if (target == Scalar::id) std::printf("every head size, %s: worst difference from double %.3g\n", std::string(kv_type_name(type)).c_str(), worst);
+  if (target == Scalar::id)
+    std::printf("every head size, %s: worst difference from double %.3g\n", std::string(kv_type_name(type)).c_str(), worst);
 }
 
 // Row m of a call sees positions up to its own, though later ones are stored already: a prefill is that many decodes.
@@ -248,8 +248,7 @@ STILLA_CASE_TEST(Attention, PrefillEqualsDecodeInAnyChunks) {
         decoded.insert(decoded.end(), out.begin(), out.end());
       }
       for (const bool with_scratch : {false, true}) {
-        ASSERT_TRUE(same_bits(attend(target, s, cache, queries, first, with_scratch), decoded))
-            << rows << " from " << first;
+        ASSERT_TRUE(same_bits(attend(target, s, cache, queries, first, with_scratch), decoded)) << rows << " from " << first;
       }
       std::vector<float> chunked;
       for (std::size_t m = 0; m < rows; m += 3) {
@@ -343,8 +342,8 @@ STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
       EXPECT_TRUE(wide.store(0, j, key.data(), value.data()));
     }
     const std::vector<float> queries = noise_queries(grouped, 2);
-    ASSERT_TRUE(same_bits(attend(target, grouped, cache, queries, stored - 2, true),
-                          attend(target, repeated, wide, queries, stored - 2, true)))
+    ASSERT_TRUE(
+        same_bits(attend(target, grouped, cache, queries, stored - 2, true), attend(target, repeated, wide, queries, stored - 2, true)))
         << "groups of " << group;
   }
 }
@@ -359,7 +358,9 @@ STILLA_CASE_TEST(Attention, ExtremeScores) {
     for (float& q : query) q *= scale;
     const std::vector<float> expected = attend(Scalar::id, s, cache, query, 514, false);
     ASSERT_TRUE(same_bits(attend(target, s, cache, query, 514, true), expected)) << scale;
-    const float most = type == KvType::int5 ? 1.5f : type == KvType::int8 ? 1.05f : 1.001f;  // stored values come back up to a few steps off
+    const float most = type == KvType::int5   ? 1.5f
+                       : type == KvType::int8 ? 1.05f
+                                              : 1.001f;  // stored values come back up to a few steps off
     for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // an average of values
   }
 }
@@ -392,11 +393,10 @@ STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
   }
   std::vector<float> out(rows * out_stride, 3.0f);
   const OnTarget on(target);
-  EXPECT_TRUE(attention(Matrix(out.data(), rows, width, out_stride), ConstMatrix(apart.data(), rows, width, in_stride), cache, 0,
-            37, s.heads));
+  EXPECT_TRUE(
+      attention(Matrix(out.data(), rows, width, out_stride), ConstMatrix(apart.data(), rows, width, in_stride), cache, 0, 37, s.heads));
   for (std::size_t m = 0; m < rows; ++m) {
-    EXPECT_TRUE(
-        same_bits(std::span(out).subspan(m * out_stride, width), std::span(expected).subspan(m * width, width)));
+    EXPECT_TRUE(same_bits(std::span(out).subspan(m * out_stride, width), std::span(expected).subspan(m * width, width)));
     EXPECT_EQ(out[m * out_stride + width], 3.0f);
     EXPECT_EQ(out[m * out_stride + width + 1], 3.0f);
   }
@@ -405,8 +405,8 @@ STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
 // Integer types: codes, scales and the key bias in double, without any rounding of queries and weights.
 template <class E>
 std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::span<const float> query, std::size_t stored,
-                                    const std::vector<float>& bias, double base, std::size_t rotary_dim,
-                                    RopeLayout layout, std::vector<double>& bounds) {
+                                    const std::vector<float>& bias, double base, std::size_t rotary_dim, RopeLayout layout,
+                                    std::vector<double>& bounds) {
   const std::size_t D = s.head_dim, pairs = rotary_dim / 2;
   std::vector<double> out;
   const double run = static_cast<double>(hadamard_run(D));
@@ -434,7 +434,8 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
         const std::size_t pair = split ? d % pairs : d / 2;
         const bool rotates = d < rotary_dim;
         const bool is_first = split ? d < pairs : d % 2 == 0;
-        const double angle = rotates ? static_cast<double>(j) * std::pow(base, -2.0 * static_cast<double>(pair) / static_cast<double>(rotary_dim)) : 0;
+        const double angle =
+            rotates ? static_cast<double>(j) * std::pow(base, -2.0 * static_cast<double>(pair) / static_cast<double>(rotary_dim)) : 0;
         const std::size_t other = split ? (is_first ? d + pairs : d - pairs) : d ^ 1u;
         const double own = bias[g * D + d], its = rotates ? bias[g * D + other] : 0;
         const double rotated = own * std::cos(angle) + (is_first ? -its : its) * std::sin(angle);
@@ -461,7 +462,8 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     stilla::detail::row_kernel<Hadamard>(Scalar::id)(back.data(), D);
     for (const float x : back) out.push_back(x / sum);
     // Weights: both scores' errors, exp; rounded to steps of a chunk's largest, which may weigh all of the sum.
-    bounds.push_back(largest_value * run * (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / (2 * double{largest_weight})));
+    bounds.push_back(largest_value * run *
+                     (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / (2 * double{largest_weight})));
   }
   return out;
 }
@@ -482,7 +484,8 @@ void expect_close_to_the_codes() {
             const std::vector<float> found = attend(Scalar::id, s, cache, query, stored - 1, false, {}, bias);
             for (std::size_t i = 0; i < found.size(); ++i) {
               ASSERT_LE(std::fabs(found[i] - expected[i]), bounds[i / s.head_dim])
-                  << "H " << s.heads << " D " << s.head_dim << " T " << stored << " base " << base << " rotary " << rotary_dim << " at " << i;
+                  << "H " << s.heads << " D " << s.head_dim << " T " << stored << " base " << base << " rotary " << rotary_dim << " at "
+                  << i;
             }
           }
         }
@@ -501,11 +504,14 @@ TEST(AttentionInt8, TheBiasIsExactAtTheFarEnd) {
   Result<KvCache> made = KvCache::create({1, 1, s.head_dim, KvType::int8});
   ASSERT_TRUE(made && made->reserve(stored));
   const std::vector<float> none(s.head_dim);
-  for (std::size_t j = stored - 300; j < stored; ++j) { EXPECT_TRUE(made->store(0, j, none.data(), noise_values(static_cast<std::uint32_t>(j), s.head_dim).data())); }
+  for (std::size_t j = stored - 300; j < stored; ++j) {
+    EXPECT_TRUE(made->store(0, j, none.data(), noise_values(static_cast<std::uint32_t>(j), s.head_dim).data()));
+  }
   const Biased bias(s, stored);
   const std::vector<float> query = noise_queries(s, 1);
   std::vector<double> bounds;
-  const std::vector<double> expected = attend_to_codes<KvInt8>(s, *made, query, stored, bias.values, 1e6, s.head_dim, RopeLayout::half_split, bounds);
+  const std::vector<double> expected =
+      attend_to_codes<KvInt8>(s, *made, query, stored, bias.values, 1e6, s.head_dim, RopeLayout::half_split, bounds);
   for_each_available_target([&](TargetId target) {
     const std::vector<float> found = attend(target, s, *made, query, stored - 1, true, {}, bias);
     for (std::size_t i = 0; i < found.size(); ++i) ASSERT_LE(std::fabs(found[i] - expected[i]), bounds[i / s.head_dim]) << i;

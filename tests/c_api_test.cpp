@@ -17,17 +17,11 @@ namespace {
 
 using namespace stilla_test;
 
-stilla_matrix c_matrix(std::vector<float>& v, std::size_t rows) {
-  return {v.data(), rows, v.size() / rows, v.size() / rows};
-}
-stilla_const_matrix c_const(const std::vector<float>& v, std::size_t rows) {
-  return {v.data(), rows, v.size() / rows, v.size() / rows};
-}
+stilla_matrix c_matrix(std::vector<float>& v, std::size_t rows) { return {v.data(), rows, v.size() / rows, v.size() / rows}; }
+stilla_const_matrix c_const(const std::vector<float>& v, std::size_t rows) { return {v.data(), rows, v.size() / rows, v.size() / rows}; }
 
-::testing::AssertionResult fails(stilla_code code, const stilla_error& error, stilla_code expected,
-                                 std::string_view part) {
-  if (code != expected || error.code != expected ||
-      std::string_view(error.message).find(part) == std::string_view::npos) {
+::testing::AssertionResult fails(stilla_code code, const stilla_error& error, stilla_code expected, std::string_view part) {
+  if (code != expected || error.code != expected || std::string_view(error.message).find(part) == std::string_view::npos) {
     return ::testing::AssertionFailure() << code << ", " << error.code << ": " << error.message;
   }
   return ::testing::AssertionSuccess();
@@ -43,8 +37,7 @@ void run_as_workers(const stilla_job& job, std::size_t nth) {
 
 TEST(CApi, Versions) {
   EXPECT_EQ(stilla_c_api_version(), std::uint32_t{STILLA_C_API_VERSION});
-  EXPECT_EQ(std::string_view(stilla_version()),
-            concat(STILLA_VERSION_MAJOR, ".", STILLA_VERSION_MINOR, ".", STILLA_VERSION_PATCH));
+  EXPECT_EQ(std::string_view(stilla_version()), concat(STILLA_VERSION_MAJOR, ".", STILLA_VERSION_MINOR, ".", STILLA_VERSION_PATCH));
   EXPECT_EQ(std::string_view(stilla_target()), active_target().name);
   EXPECT_GE(stilla_default_threads(), 1u);
 }
@@ -65,30 +58,24 @@ TEST(CApi, ErrorsSayWhat) {
   std::vector<std::byte> memory(bytes + 128), encoded(18 * 4);
   std::byte* const aligned = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
   stilla_weights w;
-  EXPECT_TRUE(fails(stilla_pack(&w, aligned, bytes - 1, format, encoded.data(), 4, 32, nullptr, &e), e,
-                    STILLA_BAD_ARGUMENT, "expected"));
-  EXPECT_TRUE(fails(stilla_pack(&w, aligned + 4, bytes, format, encoded.data(), 4, 32, nullptr, &e), e,
-                    STILLA_BAD_ARGUMENT, "64 bytes"));
+  EXPECT_TRUE(fails(stilla_pack(&w, aligned, bytes - 1, format, encoded.data(), 4, 32, nullptr, &e), e, STILLA_BAD_ARGUMENT, "expected"));
+  EXPECT_TRUE(fails(stilla_pack(&w, aligned + 4, bytes, format, encoded.data(), 4, 32, nullptr, &e), e, STILLA_BAD_ARGUMENT, "64 bytes"));
   ASSERT_EQ(stilla_pack(&w, aligned, bytes, format, encoded.data(), 4, 32, nullptr, &e), STILLA_OK);
   std::vector<float> row(32);
   EXPECT_TRUE(fails(stilla_unpack_row(row.data(), &w, 4, &e), e, STILLA_BAD_ARGUMENT, "row 4 of 4"));
   stilla_activations* activations = nullptr;
   EXPECT_TRUE(fails(stilla_activations_create(&activations, 12, &e), e, STILLA_BAD_ARGUMENT, "12 bits"));
   ASSERT_EQ(stilla_activations_create(&activations, 8, &e), STILLA_OK);
-  EXPECT_TRUE(
-      fails(stilla_activations_reserve(activations, SIZE_MAX / 64, 32, &e), e, STILLA_SYSTEM, "not enough memory"));
-  EXPECT_TRUE(
-      fails(stilla_quantise(activations, {row.data(), 1, 20, 20}, nullptr, &e), e, STILLA_BAD_ARGUMENT, "20 columns"));
+  EXPECT_TRUE(fails(stilla_activations_reserve(activations, SIZE_MAX / 64, 32, &e), e, STILLA_SYSTEM, "not enough memory"));
+  EXPECT_TRUE(fails(stilla_quantise(activations, {row.data(), 1, 20, 20}, nullptr, &e), e, STILLA_BAD_ARGUMENT, "20 columns"));
   stilla_activations_free(activations);
   stilla_kv_cache* cache = nullptr;
-  EXPECT_TRUE(
-      fails(stilla_kv_cache_create(&cache, 1, 1, 30, STILLA_KV_F16, &e), e, STILLA_BAD_ARGUMENT, "head size 30"));
-  EXPECT_TRUE(fails(stilla_kv_cache_create(&cache, 1, 1, 32, 9, &e), e,
-                    STILLA_BAD_ARGUMENT, "type"));
+  EXPECT_TRUE(fails(stilla_kv_cache_create(&cache, 1, 1, 30, STILLA_KV_F16, &e), e, STILLA_BAD_ARGUMENT, "head size 30"));
+  EXPECT_TRUE(fails(stilla_kv_cache_create(&cache, 1, 1, 32, 9, &e), e, STILLA_BAD_ARGUMENT, "type"));
   stilla_model* model = nullptr;
   EXPECT_TRUE(fails(stilla_model_load(&model, "no such file", nullptr, &e), e, STILLA_SYSTEM, "no such file"));
-  EXPECT_TRUE(fails(stilla_model_load(&model, (std::string(test_data) + "/ops.bin").c_str(), nullptr, &e), e,
-                    STILLA_REFUSED_FILE, "ops.bin"));
+  EXPECT_TRUE(
+      fails(stilla_model_load(&model, (std::string(test_data) + "/ops.bin").c_str(), nullptr, &e), e, STILLA_REFUSED_FILE, "ops.bin"));
   stilla_sampler* sampler = nullptr;
   stilla_sampling options;
   stilla_sampling_defaults(&options);
@@ -143,16 +130,11 @@ TEST(CApi, JobsHaveTheBitsOfCalls) {
   ASSERT_EQ(stilla_add(c_matrix(called, M), c_const(b, M), nullptr, &e), STILLA_OK);
   ASSERT_EQ(stilla_begin_add(&job, c_matrix(run, M), c_const(b, M), &e), STILLA_OK);
   EXPECT_TRUE(same());
-  ASSERT_EQ(
-      stilla_rope(c_matrix(called, M), 16, c_const(cos, M), c_const(sin, M), STILLA_ROPE_INTERLEAVED, nullptr, &e),
-      STILLA_OK);
-  ASSERT_EQ(
-      stilla_begin_rope(&job, c_matrix(run, M), 16, c_const(cos, M), c_const(sin, M), STILLA_ROPE_INTERLEAVED, &e),
-      STILLA_OK);
+  ASSERT_EQ(stilla_rope(c_matrix(called, M), 16, c_const(cos, M), c_const(sin, M), STILLA_ROPE_INTERLEAVED, nullptr, &e), STILLA_OK);
+  ASSERT_EQ(stilla_begin_rope(&job, c_matrix(run, M), 16, c_const(cos, M), c_const(sin, M), STILLA_ROPE_INTERLEAVED, &e), STILLA_OK);
   EXPECT_TRUE(same());
-  EXPECT_TRUE(
-      fails(stilla_begin_rope(&job, c_matrix(run, M), 0, c_const(cos, M), c_const(sin, M), STILLA_ROPE_INTERLEAVED, &e),
-            e, STILLA_BAD_ARGUMENT, "whole heads of 0"));
+  EXPECT_TRUE(fails(stilla_begin_rope(&job, c_matrix(run, M), 0, c_const(cos, M), c_const(sin, M), STILLA_ROPE_INTERLEAVED, &e), e,
+                    STILLA_BAD_ARGUMENT, "whole heads of 0"));
   EXPECT_EQ(stilla_job_rounds(&job), 0u);
   EXPECT_TRUE(fails(stilla_rope(c_matrix(run, M), 16, c_const(cos, M), c_const(sin, M), 2, nullptr, &e), e, STILLA_BAD_ARGUMENT, "layout"));
 }
@@ -168,8 +150,7 @@ TEST(CApi, ImportedActivations) {
   ASSERT_EQ(stilla_format_by_name(&format, "q4_0", &e), STILLA_OK);
   ASSERT_EQ(stilla_packed_bytes(&bytes, format, N, K, &e), STILLA_OK);
   std::vector<std::byte> encoded(N * K / 32 * 18);
-  ASSERT_EQ(stilla_encode(encoded.data(), encoded.size(), format, c_const(weights, N), nullptr, &e), STILLA_OK)
-      << e.message;
+  ASSERT_EQ(stilla_encode(encoded.data(), encoded.size(), format, c_const(weights, N), nullptr, &e), STILLA_OK) << e.message;
   std::byte* const aligned = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
   ASSERT_EQ(stilla_pack(&w, aligned, bytes, format, encoded.data(), N, K, nullptr, &e), STILLA_OK);
   std::vector<std::uint8_t> values(M * K);
@@ -224,8 +205,7 @@ TEST(CApi, AModelIsTheLibrarys) {
   std::string bytes(16, ' ');
   ASSERT_EQ(stilla_token_bytes(model, bytes.data(), bytes.size(), &count, ids[1], 0, &e), STILLA_OK);
   EXPECT_EQ(bytes.substr(0, count), tokenizer->piece(ids[1]));
-  EXPECT_TRUE(fails(stilla_token_bytes(model, bytes.data(), 16, &count, 1u << 30, 0, &e), e, STILLA_BAD_ARGUMENT,
-                    "vocabulary"));
+  EXPECT_TRUE(fails(stilla_token_bytes(model, bytes.data(), 16, &count, 1u << 30, 0, &e), e, STILLA_BAD_ARGUMENT, "vocabulary"));
 
   stilla_session_options options;
   stilla_session_defaults(&options);

@@ -111,7 +111,8 @@ TEST(Check, Matmul) {
   ActivationQ8 view = rounded.view();
   view.sums = nullptr;
   EXPECT_TRUE(refused(product(Y, q.view, {{}, view}), "lack values, scales or sums"));
-  const std::array five{MatmulProduct{Y, q.view}, MatmulProduct{Y, q.view}, MatmulProduct{Y, q.view}, MatmulProduct{Y, q.view}, MatmulProduct{Y, f.view}};
+  const std::array five{MatmulProduct{Y, q.view}, MatmulProduct{Y, q.view}, MatmulProduct{Y, q.view}, MatmulProduct{Y, q.view},
+                        MatmulProduct{Y, f.view}};
   EXPECT_TRUE(refused(matmul(five, {{}, rounded.view()}), "float weights"));
   EXPECT_TRUE(refused(matmul_check(MatmulJob(five, {{}, rounded.view()})), "5 products, expected at most 4"));
   EXPECT_TRUE(refused(quantise(rounded, ConstMatrix(values.data(), M, 40)), "40 columns are not a multiple of 32"));

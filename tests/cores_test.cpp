@@ -10,7 +10,6 @@
 
 #include <stilla/base/cores.hpp>
 
-
 namespace {
 
 using stilla::Cores;
@@ -32,7 +31,7 @@ class Tree {
   Tree& cpu(std::size_t number, const std::string& siblings, const std::string& capacity = "") {
     const std::string folder = "/sys/devices/system/cpu/cpu" + std::to_string(number);
     write(folder + "/topology/thread_siblings_list", siblings);
-      return capacity.empty() ? *this : write(folder + "/cpu_capacity", capacity);
+    return capacity.empty() ? *this : write(folder + "/cpu_capacity", capacity);
   }
   const std::string& root() const { return root_; }
 
@@ -54,7 +53,13 @@ TEST(Cores, HyperThreadsAreOneCore) {
 
 TEST(Cores, FastOnesByCapacity) {
   Tree tree;  // as a phone has them: one, three, four
-  tree.cpu(0, "0", "290").cpu(1, "1", "290").cpu(2, "2", "290").cpu(3, "3", "290").cpu(4, "4", "850").cpu(5, "5", "850").cpu(6, "6", "850")
+  tree.cpu(0, "0", "290")
+      .cpu(1, "1", "290")
+      .cpu(2, "2", "290")
+      .cpu(3, "3", "290")
+      .cpu(4, "4", "850")
+      .cpu(5, "5", "850")
+      .cpu(6, "6", "850")
       .cpu(7, "7", "1024");
   const Cores all = read_linux_cores({0, 1, 2, 3, 4, 5, 6, 7}, tree.root());
   EXPECT_EQ(all.physical, 8u);

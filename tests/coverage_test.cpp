@@ -31,8 +31,7 @@ TEST(Coverage, HasEveryOpOnEveryTargetOnce) {
   std::set<std::tuple<std::string_view, std::string_view, std::string_view>> seen;
   std::set<std::pair<std::string_view, std::string_view>> kernels;
   for (const CoverageEntry& e : entries) {
-    EXPECT_TRUE(seen.insert({e.op, e.variant, e.target.name}).second)
-        << e.op << " " << e.variant << " " << e.target.name;
+    EXPECT_TRUE(seen.insert({e.op, e.variant, e.target.name}).second) << e.op << " " << e.variant << " " << e.target.name;
     kernels.insert({e.op, e.variant});
   }
   EXPECT_EQ(entries.size(), kernels.size() * Targets::size);
@@ -78,8 +77,7 @@ TEST(Coverage, ReadmeHoldsTheTable) {
   ASSERT_NE(end, std::string::npos);
   const std::size_t table = begin + opening.size();
   ASSERT_LE(table, end);
-  EXPECT_EQ(readme.substr(table, end - table), coverage_markdown()) << "put this between the markers:\n"
-                                                                    << coverage_markdown();
+  EXPECT_EQ(readme.substr(table, end - table), coverage_markdown()) << "put this between the markers:\n" << coverage_markdown();
 }
 
 }  // namespace

@@ -107,7 +107,9 @@ TEST(Decoder, GuessesDoNotChangeTheText) {
           if (small == &model && sampling.temperature == 0.0f && !lookup) {
             EXPECT_EQ(written.right, written.guesses) << "the same model guesses right";
           }
-          if (small == &model && guesses == 15) { EXPECT_GT(written.guesses, 50u); }
+          if (small == &model && guesses == 15) {
+            EXPECT_GT(written.guesses, 50u);
+          }
           right += written.right;
           wrong += written.guesses - written.right;
         }

@@ -161,7 +161,8 @@ std::vector<float> logits_without_layers(std::uint32_t id) {
   const TensorInfo* head = file.find_tensor("output.weight");
   if (head == nullptr) head = file.find_tensor("token_embd.weight");
   for (std::size_t n = 0; n < c.vocabulary; ++n) {
-    with_format(head->format, [&]<class F>(F) { decode_row<F>(file.tensor_bytes(*head).data() + n * row_bytes<F>(c.hidden), row.data(), c.hidden); });
+    with_format(head->format,
+                [&]<class F>(F) { decode_row<F>(file.tensor_bytes(*head).data() + n * row_bytes<F>(c.hidden), row.data(), c.hidden); });
     double sum = 0.0;
     for (std::size_t i = 0; i < c.hidden; ++i) sum += double{x[i]} * factor * double{model->output_norm()[i]} * double{row[i]};
     logits[n] = static_cast<float>(sum);
@@ -225,8 +226,7 @@ TEST(ModelBodies, WhatNeedsTheLayersIsRefused) {
 }
 
 TEST(DeviceModels, WhatCannotBeIsSaid) {
-  EXPECT_EQ(Model::load(tiny_file(), {}, {}, {}, "abacus").error().message,
-            concat("device 'abacus' is unknown; known: ", device_names()));
+  EXPECT_EQ(Model::load(tiny_file(), {}, {}, {}, "abacus").error().message, concat("device 'abacus' is unknown; known: ", device_names()));
   const Result<Model> refused = Model::load(tiny_file(), {}, {}, id_of<Q8_0>, "hexagon-emulated");
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find("blk.0.attn_q.weight"), std::string::npos) << refused.error().message;

@@ -85,8 +85,7 @@ TEST(Dispatch, TargetsThatTheCpuLacksAreRefused) {
   ASSERT_FALSE(status);
   std::string runnable;
   for (const std::string& name : available_names()) runnable += (runnable.empty() ? "" : ", ") + name;
-  EXPECT_EQ(status.error().message,
-            "target '" + lacking + "' is not supported by this CPU and operating system; it can run: " + runnable);
+  EXPECT_EQ(status.error().message, "target '" + lacking + "' is not supported by this CPU and operating system; it can run: " + runnable);
   EXPECT_EQ(active_target(), detail::best_target(Targets{}, cpu_info()));
 }
 

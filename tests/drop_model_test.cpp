@@ -81,8 +81,7 @@ std::uint32_t likeliest(std::span<const float> logits) {
 class Drop {
  public:
   // Formats that no GGUF file holds are for the layers only, as for `stilla --weights`.
-  explicit Drop(FormatId format)
-      : model_(read(format), {}, is_ggml_format(format) ? std::nullopt : std::optional(format)) {
+  explicit Drop(FormatId format) : model_(read(format), {}, is_ggml_format(format) ? std::nullopt : std::optional(format)) {
     if (!model_) return;
     Result<Tokenizer> tokenizer = read_tokenizer(model_->source());
     const Result<std::string_view> jinja = model_->source().chat_template();
@@ -116,16 +115,14 @@ class Drop {
   }
 
   // What greedy decoding writes, the end token included, for the first `count` problems. drafts: what it may be, or empty.
-  std::vector<Ids> write(std::size_t count, const SessionOptions& options, const std::vector<Ids>& drafts,
-                         Parallel parallel = {}) const {
+  std::vector<Ids> write(std::size_t count, const SessionOptions& options, const std::vector<Ids>& drafts, Parallel parallel = {}) const {
     std::vector<Ids> out;
     Result<Session> session = Session::create(*model_, options, parallel);
     if (!session) {
       ADD_FAILURE() << session.error().message;
       return out;
     }
-    for (std::size_t i = 0; i < count; ++i)
-      out.push_back(write(*session, prompts_[i], i < drafts.size() ? drafts[i] : Ids()));
+    for (std::size_t i = 0; i < count; ++i) out.push_back(write(*session, prompts_[i], i < drafts.size() ? drafts[i] : Ids()));
     return out;
   }
 
@@ -179,10 +176,8 @@ constexpr bool is_coarse() {
 std::vector<Format> encodable_formats() {
   std::vector<Format> out;
   for_each_type(Formats{}, [&]<class F>(F) {
-    constexpr bool is_common =
-        id_of<F> == id_of<F16> || id_of<F> == id_of<Q8_0> || id_of<F> == id_of<Q4_0> || id_of<F> == id_of<Q4_K>;
-    if constexpr (EncodableFormat<F> && !is_coarse<F>() && (is_fast_build || is_common))
-      out.push_back({std::string(F::name), id_of<F>});
+    constexpr bool is_common = id_of<F> == id_of<F16> || id_of<F> == id_of<Q8_0> || id_of<F> == id_of<Q4_0> || id_of<F> == id_of<Q4_K>;
+    if constexpr (EncodableFormat<F> && !is_coarse<F>() && (is_fast_build || is_common)) out.push_back({std::string(F::name), id_of<F>});
   });
   return out;
 }
@@ -208,8 +203,8 @@ class DropModel : public ::testing::TestWithParam<Format> {
       right += is_right;
       ++of;
     }
-    std::printf("%s, cache %s: %zu of %zu right", GetParam().name.c_str(), std::string(kv_type_name(kv_type)).c_str(),
-                right, written.size());
+    std::printf("%s, cache %s: %zu of %zu right", GetParam().name.c_str(), std::string(kv_type_name(kv_type)).c_str(), right,
+                written.size());
     for (const auto& [kind, counts] : kinds) std::printf(", %s %zu/%zu", kind.c_str(), counts.first, counts.second);
     std::printf("\n");
     return static_cast<double>(right) / static_cast<double>(written.size());
@@ -218,8 +213,7 @@ class DropModel : public ::testing::TestWithParam<Format> {
   std::optional<Drop> drop_;
 };
 
-INSTANTIATE_TEST_SUITE_P(, DropModel, ::testing::ValuesIn(encodable_formats()),
-                         [](const auto& tested) { return tested.param.name; });
+INSTANTIATE_TEST_SUITE_P(, DropModel, ::testing::ValuesIn(encodable_formats()), [](const auto& tested) { return tested.param.name; });
 
 TEST_P(DropModel, SolvesUnseenProblems) {
   static std::vector<Ids> written;  // the last format's texts are the next one's drafts
@@ -246,11 +240,9 @@ TEST_P(DropModel, SameTokensOnAllTargets) {
       if (is_scalar && (kv_type != KvType::f16 || !is_fast_build)) return;
       const OnTarget target(id);
       const std::size_t count = is_scalar ? (expected.size() + 19) / 20 : expected.size();
-      EXPECT_EQ(drop().write(count, options, expected), first(expected, count))
-          << id.name << ", cache " << kv_type_name(kv_type);
+      EXPECT_EQ(drop().write(count, options, expected), first(expected, count)) << id.name << ", cache " << kv_type_name(kv_type);
       if (!is_scalar) {
-        EXPECT_EQ(drop().write(1, options, {}), first(expected, 1))
-            << id.name << ", token by token, cache " << kv_type_name(kv_type);
+        EXPECT_EQ(drop().write(1, options, {}), first(expected, 1)) << id.name << ", token by token, cache " << kv_type_name(kv_type);
       }
     });
   }

@@ -22,8 +22,7 @@ class EncodeRows : public ::testing::Test {};
 using EncodableFormats = AsGtestTypes<Filtered<HasEncoder, Formats>>::Types;
 TYPED_TEST_SUITE(EncodeRows, EncodableFormats, FormatNames);
 
-std::vector<std::byte> encoded(ConstMatrix weights, FormatId format, EncodingReport* report,
-                               Parallel parallel = {}) {
+std::vector<std::byte> encoded(ConstMatrix weights, FormatId format, EncodingReport* report, Parallel parallel = {}) {
   std::vector<std::byte> blocks(*encoded_bytes(format, weights.rows, weights.cols));
   const Result<EncodingReport> result = encode_rows(blocks, weights, format, parallel);
   EXPECT_TRUE(result) << result.error().message;
@@ -124,12 +123,10 @@ TEST(EncodeRows, NamesWhatDoesNotFit) {
   };
   EXPECT_EQ(message(1, 96, id_of<Q4_0>), "accepted");
   EXPECT_EQ(message(1, 95, id_of<Q4_0>), "95 columns are not a multiple of the q4_0 block of 32");
-  EXPECT_EQ(message(1, 64, id_of<Q4_0>),
-            "1 x 64 weights take 36 bytes in q4_0, but the memory given for them has 54");
+  EXPECT_EQ(message(1, 64, id_of<Q4_0>), "1 x 64 weights take 36 bytes in q4_0, but the memory given for them has 54");
   EXPECT_EQ(message(1, 96, FormatId{3333}), "weights of an unknown format (id 3333) are not supported");
 #ifndef STILLA_FORMATS
-  EXPECT_EQ(message(1, 256, id_of<IQ2_XS>),
-            "weights cannot be encoded as iq2_xs: there is no encoder for it");
+  EXPECT_EQ(message(1, 256, id_of<IQ2_XS>), "weights cannot be encoded as iq2_xs: there is no encoder for it");
 #endif
 
   constexpr std::size_t huge = std::size_t{1} << 62;

@@ -61,7 +61,8 @@ std::vector<int> gptq(const std::vector<double>& inverse_cholesky, const Roundin
     codes[k] = static_cast<int>(level) + 8;
     if constexpr (F::is_codebook) {
       const auto distance = [&](int a) { return std::fabs(w[k] / step - a); };
-      const auto nearest = std::min_element(F::codebook.begin(), F::codebook.end(), [&](int a, int b) { return distance(a) < distance(b); });
+      const auto nearest =
+          std::min_element(F::codebook.begin(), F::codebook.end(), [&](int a, int b) { return distance(a) < distance(b); });
       level = *nearest;
       codes[k] = static_cast<int>(nearest - F::codebook.begin());
     }

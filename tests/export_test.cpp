@@ -105,8 +105,7 @@ struct Tensor {
 
 // Of TensorProto.DataType: float, uint8, int8, uint16, int32, int64, float16, uint4, int4.
 std::uint64_t bits_of(std::uint64_t type) {
-  static const std::map<std::uint64_t, std::uint64_t> bits{{1, 32}, {2, 8},   {3, 8},  {4, 16}, {6, 32},
-                                                           {7, 64}, {10, 16}, {21, 4}, {22, 4}};
+  static const std::map<std::uint64_t, std::uint64_t> bits{{1, 32}, {2, 8}, {3, 8}, {4, 16}, {6, 32}, {7, 64}, {10, 16}, {21, 4}, {22, 4}};
   const auto found = bits.find(type);
   return found != bits.end() ? found->second : 0;
 }
@@ -235,8 +234,7 @@ TEST_F(ExportTest, WeightsOfAFileAreExact) {
     const char* scales = data.data() + constants.at(name + ".scales").offset;
     std::vector<float> expected(K);
     for (std::size_t n = 0; n < N; ++n) {
-      stilla::decode_row<stilla::Q4_0>(source->tensor_bytes(*tensor).data() + n * stilla::row_bytes<stilla::Q4_0>(K),
-                                       expected.data(), K);
+      stilla::decode_row<stilla::Q4_0>(source->tensor_bytes(*tensor).data() + n * stilla::row_bytes<stilla::Q4_0>(K), expected.data(), K);
       for (std::size_t k = 0; k < K; ++k) {
         const auto pair = static_cast<unsigned char>(levels[(n * K + k) / 2]);
         const int level = (k % 2 == 0 ? pair & 15 : pair >> 4) - 8;
@@ -336,7 +334,9 @@ TEST_F(ExportTest, WhatAStackDoesNotTakeIsRefused) {
       {3,
        "'llama' cannot be exported; the graphs that are written are those of Qwen2 and Qwen3",
        {"export", "--to", "onnx", "-m", llama, "-o", path("x")}},
-      {3, "the weights are rotated already; export the file that they were made of", {"export", "--to", "onnx", "-m", path("rotated.gguf"), "-o", path("x")}},
+      {3,
+       "the weights are rotated already; export the file that they were made of",
+       {"export", "--to", "onnx", "-m", path("rotated.gguf"), "-o", path("x")}},
       {1, "nothing.gguf: cannot open", {"export", "--to", "onnx", "-m", path("nothing.gguf"), "-o", path("x")}},
       {1, "cannot create", arguments("onnx", "f16", "no-folder/x")},
       {2, "holds 'mine.txt', which no export wrote", arguments("onnx", "f16", "foreign")},

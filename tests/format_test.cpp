@@ -121,8 +121,7 @@ TYPED_TEST(FormatTest, PartsReproduceDecode) {
       expected.blocks = stilla_test::random_rows<F>(2, 64, F::block_weights);
       expected.weights.resize(64 * F::block_weights);
       for (std::size_t b = 0; b < 64; ++b) {
-        decode_row<F>(expected.blocks.data() + b * row, expected.weights.data() + b * F::block_weights,
-                      F::block_weights);
+        decode_row<F>(expected.blocks.data() + b * row, expected.weights.data() + b * F::block_weights, F::block_weights);
       }
     }
     ASSERT_FALSE(expected.blocks.empty());

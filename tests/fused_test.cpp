@@ -58,9 +58,9 @@ TEST(Fused, ProductsOfOneInput) {
     ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
     const MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
     std::vector<float> ya(M * 100), yb(M * 16), yc(M * 33), single(M * 100);
-    EXPECT_TRUE(matmul(std::array{MatmulProduct{Matrix(ya.data(), M, 100), a, bias.data()},
-                      MatmulProduct{Matrix(yb.data(), M, 16), b}, MatmulProduct{Matrix(yc.data(), M, 33), c}},
-           input, parallel));
+    EXPECT_TRUE(matmul(std::array{MatmulProduct{Matrix(ya.data(), M, 100), a, bias.data()}, MatmulProduct{Matrix(yb.data(), M, 16), b},
+                                  MatmulProduct{Matrix(yc.data(), M, 33), c}},
+                       input, parallel));
     EXPECT_TRUE(matmul(Matrix(single.data(), M, 100), a, rounded.view(), bias.data()));
     EXPECT_TRUE(same_bits(ya, single));
     single.resize(M * 16);
@@ -105,11 +105,10 @@ TEST(Fused, GatedMatmul) {
       EXPECT_TRUE(matmul(Matrix(u.data(), M, N), up, rounded.view()));
       EXPECT_TRUE(silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N)));
       ASSERT_TRUE(quantise(expected, ConstMatrix(g.data(), M, N)));
-      EXPECT_TRUE(gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, &found,
-                   parallel));
+      EXPECT_TRUE(gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, &found, parallel));
       expect_same(found.view(), expected.view());
-      EXPECT_TRUE(gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, nullptr,
-                   parallel));
+      EXPECT_TRUE(
+          gated_matmul({Matrix(y.data(), M, N), gate}, {Matrix(scratch.data(), M, N), up}, {{}, rounded.view()}, nullptr, parallel));
       EXPECT_TRUE(same_bits(y, g));
     });
   }
@@ -124,8 +123,8 @@ TEST(Fused, GatedMatmul) {
     EXPECT_TRUE(matmul(Matrix(g.data(), M, odd), gate, rounded.view()));
     EXPECT_TRUE(matmul(Matrix(u.data(), M, odd), up, rounded.view()));
     EXPECT_TRUE(silu_mul(Matrix(g.data(), M, odd), ConstMatrix(g.data(), M, odd), ConstMatrix(u.data(), M, odd)));
-    EXPECT_TRUE(gated_matmul({Matrix(y.data(), M, odd), gate}, {Matrix(scratch.data(), M, odd), up}, {{}, rounded.view()}, nullptr,
-                 parallel));
+    EXPECT_TRUE(
+        gated_matmul({Matrix(y.data(), M, odd), gate}, {Matrix(scratch.data(), M, odd), up}, {{}, rounded.view()}, nullptr, parallel));
     EXPECT_TRUE(same_bits(y, g));
   });
 }
@@ -149,8 +148,8 @@ TEST(Fused, PartsOfManyTokens) {
     const std::size_t count = std::min<std::size_t>(50, M - m);
     const auto rows = [&](std::vector<float>& y) { return Matrix(y.data() + m * N, count, N); };
     EXPECT_TRUE(matmul(std::array{MatmulProduct{rows(products[0]), gate, bias.data()}, MatmulProduct{rows(products[1]), up},
-                      MatmulProduct{rows(products[2]), floats}},
-           input.rows_from(m, count)));
+                                  MatmulProduct{rows(products[2]), floats}},
+                       input.rows_from(m, count)));
   }
   const auto gated = [&](std::vector<float> g, const std::vector<float>& u) {
     EXPECT_TRUE(silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N)));
@@ -161,8 +160,8 @@ TEST(Fused, PartsOfManyTokens) {
   const auto all = [&](std::size_t i) { return Matrix(y[i].data(), M, N); };
   for (const Parallel parallel : {Parallel(), Parallel(pool)}) {
     for (std::vector<float>& each : y) std::fill(each.begin(), each.end(), 0.0f);
-    EXPECT_TRUE(matmul(std::array{MatmulProduct{all(0), gate, bias.data()}, MatmulProduct{all(1), up}, MatmulProduct{all(2), floats}}, input,
-           parallel));
+    EXPECT_TRUE(matmul(std::array{MatmulProduct{all(0), gate, bias.data()}, MatmulProduct{all(1), up}, MatmulProduct{all(2), floats}},
+                       input, parallel));
     for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(y[i], products[i])) << i;
   }
   // Twice quantised, and quantised beside floats.
@@ -193,11 +192,11 @@ TEST(Fused, MatricesWithoutRowsOrColumns) {
     ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, 0), parallel));
     ASSERT_TRUE(products.resize(M, 64));
     std::vector<float> gate(M * 64, 1.0f), up(M * 64, 1.0f);
-    EXPECT_TRUE(gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()}, nullptr,
-                 parallel));
+    EXPECT_TRUE(gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()},
+                             nullptr, parallel));
     EXPECT_TRUE(same_bits(gate, std::vector<float>(M * 64)));
-    EXPECT_TRUE(gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()}, &products,
-                 parallel));
+    EXPECT_TRUE(gated_matmul({Matrix(gate.data(), M, 64), no_columns}, {Matrix(up.data(), M, 64), no_columns}, {{}, rounded.view()},
+                             &products, parallel));
     EXPECT_EQ(std::count(products.row_values(0), products.row_values(0) + M * 64, 0), std::ptrdiff_t(M * 64));
   });
 }
@@ -209,20 +208,22 @@ TEST(Fused, AddNormQuantise) {
     const std::vector<float> start = noise_values(13, M * n), added = noise_values(14, M * n);
     for (const bool has_residual : {false, true}) {
       std::vector<float> x = start, h = added, expected_x = start, expected_h(M * n);
-      if (has_residual) { EXPECT_TRUE(add_inplace(Matrix(expected_x.data(), M, n), ConstMatrix(added.data(), M, n))); }
+      if (has_residual) {
+        EXPECT_TRUE(add_inplace(Matrix(expected_x.data(), M, n), ConstMatrix(added.data(), M, n)));
+      }
       EXPECT_TRUE(rms_norm(Matrix(expected_h.data(), M, n), ConstMatrix(expected_x.data(), M, n), weight.data(), 1e-6f));
       ActivationBuffer rounded(bits), expected(bits);
       ASSERT_TRUE(rounded.resize(M, n) && quantise(expected, ConstMatrix(expected_h.data(), M, n)));
       const Matrix residual(h.data(), M, n);  // where h goes, too
-      EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr,
-                        weight.data(), 1e-6f, &rounded, parallel));
+      EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr, weight.data(),
+                                    1e-6f, &rounded, parallel));
       EXPECT_TRUE(same_bits(x, expected_x));
       EXPECT_TRUE(same_bits(h, expected_h));
       expect_same(rounded.view(), expected.view());
       x = start;
       h = added;
-      EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr,
-                        weight.data(), 1e-6f, nullptr, parallel));
+      EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr, weight.data(),
+                                    1e-6f, nullptr, parallel));
       EXPECT_TRUE(same_bits(h, expected_h));
     }
   });

@@ -63,8 +63,8 @@ class GgufBuilder {
   }
 
   // A tensor record with any numbers; `offset` counts from the start of the tensor data. Brings no data.
-  GgufBuilder& raw_tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type,
-                          std::uint64_t offset, std::optional<std::uint32_t> n_dims = std::nullopt) {
+  GgufBuilder& raw_tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type, std::uint64_t offset,
+                          std::optional<std::uint32_t> n_dims = std::nullopt) {
     std::string record = raw_string(name) + raw(n_dims.value_or(static_cast<std::uint32_t>(dims.size())));
     for (const std::uint64_t dim : dims) record += raw(dim);
     tensors_.push_back(record + raw(type) + raw(offset));
@@ -72,8 +72,7 @@ class GgufBuilder {
   }
 
   // A tensor and its data, placed behind the tensors before it.
-  GgufBuilder& tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type,
-                      std::span<const std::byte> bytes) {
+  GgufBuilder& tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type, std::span<const std::byte> bytes) {
     pad(data_);
     raw_tensor(name, dims, type, data_.size());
     data_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());

@@ -13,8 +13,7 @@
 
 #include "gguf_builder.hpp"
 
-namespace stilla {
-namespace {
+namespace stilla { namespace {
 
 using stilla_test::GgufBuilder;
 
@@ -89,8 +88,7 @@ TEST(GgufVocabulary, MessagesNameFileKeyAndOffset) {
   EXPECT_EQ(message_with([](Said& s) { s.pre = "tekken"; }),
             "m.gguf: key 'tokenizer.ggml.pre' at byte 68: pre-tokenizer 'tekken' is not supported; choose one by name: qwen2, "
             "deepseek-r1-qwen, llama-bpe, smollm, gpt-2, qwen35");
-  EXPECT_EQ(message_with([](Said& s) { s.tokens.clear(); }),
-            "m.gguf: key 'tokenizer.ggml.tokens' at byte 111: found no tokens");
+  EXPECT_EQ(message_with([](Said& s) { s.tokens.clear(); }), "m.gguf: key 'tokenizer.ggml.tokens' at byte 111: found no tokens");
   EXPECT_EQ(message_with([](Said& s) { s.types.pop_back(); }),
             "m.gguf: key 'tokenizer.ggml.token_type' at byte 202: found 3 types; expected 4");
   EXPECT_EQ(message_with([](Said& s) { s.types[1] = -7; }),
@@ -98,10 +96,9 @@ TEST(GgufVocabulary, MessagesNameFileKeyAndOffset) {
   EXPECT_EQ(message_with([](Said& s) { s.merges[0] = "b a"; }),
             "m.gguf: keys 'tokenizer.ggml.*', tokens at byte 111 and merges at byte 267: merge 0 'b a': what it makes "
             "is not a normal token of the vocabulary");
-  EXPECT_EQ(
-      message_with([](Said& s) { s.add_bos = true; }),
-      "m.gguf: keys 'tokenizer.ggml.*', tokens at byte 111 and merges at byte 267: a bos token is to be added but "
-      "none is named");
+  EXPECT_EQ(message_with([](Said& s) { s.add_bos = true; }),
+            "m.gguf: keys 'tokenizer.ggml.*', tokens at byte 111 and merges at byte 267: a bos token is to be added but "
+            "none is named");
 }
 
 TEST(GgufVocabulary, MissingAndMistypedKeys) {
@@ -109,11 +106,9 @@ TEST(GgufVocabulary, MissingAndMistypedKeys) {
   EXPECT_EQ(outcome_of(builder).message, "m.gguf: key 'tokenizer.ggml.model' is missing; expected a string");
   builder.string("tokenizer.ggml.model", "gpt2");
   builder.string("tokenizer.ggml.pre", "qwen2");
-  EXPECT_EQ(outcome_of(builder).message,
-            "m.gguf: key 'tokenizer.ggml.tokens' is missing; expected an array of strings");
+  EXPECT_EQ(outcome_of(builder).message, "m.gguf: key 'tokenizer.ggml.tokens' is missing; expected an array of strings");
   builder.strings("tokenizer.ggml.tokens", {"a"});
-  EXPECT_EQ(outcome_of(builder).message,
-            "m.gguf: key 'tokenizer.ggml.merges' is missing; expected an array of strings");
+  EXPECT_EQ(outcome_of(builder).message, "m.gguf: key 'tokenizer.ggml.merges' is missing; expected an array of strings");
   builder.array("tokenizer.ggml.merges", std::vector<std::int32_t>{1});
   EXPECT_EQ(outcome_of(builder).message,
             "m.gguf: key 'tokenizer.ggml.merges' at byte 165: found an array of 1 int32; "
@@ -138,7 +133,8 @@ std::string chosen(const GgufBuilder& builder, const TokenizerOptions& options =
   const Result<Tokenizer> tokenizer = read_tokenizer(*file, options);
   if (!tokenizer) return tokenizer.error().message;
   const std::string note = tokenizer->notes().empty() ? "" : tokenizer->notes()[0];
-  return note.substr(0, note.rfind('\''))  // without what follows the name
+  return note
+      .substr(0, note.rfind('\''))  // without what follows the name
       .substr(note.rfind('\'', note.rfind('\'') - 1) + 1);
 }
 

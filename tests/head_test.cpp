@@ -52,8 +52,8 @@ std::vector<Candidate> asked_of(std::span<const float> row, const LogitRequest& 
   if (a.size() != b.size()) return ::testing::AssertionFailure() << a.size() << " candidates against " << b.size();
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (a[i].id == b[i].id && same_bits(a[i].logit, b[i].logit)) continue;
-    return ::testing::AssertionFailure() << "candidate " << i << ": id " << a[i].id << ", logit " << a[i].logit
-                                         << " against id " << b[i].id << ", logit " << b[i].logit;
+    return ::testing::AssertionFailure() << "candidate " << i << ": id " << a[i].id << ", logit " << a[i].logit << " against id " << b[i].id
+                                         << ", logit " << b[i].logit;
   }
   return ::testing::AssertionSuccess();
 }
@@ -93,8 +93,7 @@ PackedMatrix head_of(FormatId format, std::size_t N, std::size_t K) {
   return std::move(*matrix);
 }
 
-void expect_what_the_row_says(std::size_t N, FormatId format, std::size_t M, ActivationBits bits,
-                              const float* bias) {
+void expect_what_the_row_says(std::size_t N, FormatId format, std::size_t M, ActivationBits bits, const float* bias) {
   constexpr std::size_t K = 256;
   const PackedMatrix w = head_of(format, N, K);
   const std::vector<float> x = noise_values(3, M * K);
@@ -144,8 +143,7 @@ TEST(TopLogits, WithLogitsThatAreNoNumbersOrAllAlike) {
   for (const std::uint32_t sparseness : {1u, 3u, 40u}) {
     std::vector<float> bias(N, 0.25f);
     for (std::size_t n = 0; n < N; ++n) {
-      if (noise_bits(sparseness, n) % sparseness == 0)
-        bias[n] = special[noise_bits(sparseness + 1, n) % special.size()];
+      if (noise_bits(sparseness, n) % sparseness == 0) bias[n] = special[noise_bits(sparseness + 1, n) % special.size()];
     }
     expect_what_the_row_says(N, id_of<Q8_0>, 2, ActivationBits::eight, bias.data());
   }
@@ -169,8 +167,7 @@ TEST(TopLogits, OfNoRowsAndOfAnUnknownFormat) {
 }
 
 // The tokens of the same sampler, once from rows and once from what it asked for; how often it asked.
-void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabulary, std::size_t& requests,
-                            std::size_t& rows) {
+void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabulary, std::size_t& requests, std::size_t& rows) {
   Sampler from_rows(options), from_requests(options);
   const auto seed = static_cast<std::uint32_t>(options.seed);
   for (std::uint32_t i = 0; i < 12; ++i) {
@@ -191,8 +188,7 @@ void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabula
       from_requests.accept(id);
     }
     const std::optional<std::uint32_t> expected = from_rows.sample(row);
-    const std::optional<std::uint32_t> found =
-        request != nullptr ? from_requests.sample_from(asked) : from_requests.sample(row);
+    const std::optional<std::uint32_t> found = request != nullptr ? from_requests.sample_from(asked) : from_requests.sample(row);
     ASSERT_EQ(found, expected) << "seed " << seed << ", token " << i;
     ++(request != nullptr ? requests : rows);
     if (!expected) continue;
@@ -204,9 +200,7 @@ void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabula
 TEST(LogitRequest, IsAllThatTheTokenDependsOn) {
   std::size_t requests = 0, rows = 0;
   for (std::uint32_t seed = 0; seed < 4000; ++seed) {
-    const auto pick = [&](std::size_t i, std::initializer_list<float> from) {
-      return from.begin()[noise_bits(seed, i) % from.size()];
-    };
+    const auto pick = [&](std::size_t i, std::initializer_list<float> from) { return from.begin()[noise_bits(seed, i) % from.size()]; };
     const std::size_t vocabulary = 1 + noise_bits(seed, 0) % 300;
     SamplingOptions options;
     options.seed = seed;
@@ -257,8 +251,7 @@ TEST(LogitRequest, AsksForTheRowWhereItMust) {
   EXPECT_EQ(asks([](SamplingOptions& o) { o.top_k = 100000; }), -1) << "nothing would be saved";
   EXPECT_EQ(asks([](SamplingOptions& o) { o.top_k = 40, o.mirostat = true; }), -1);
   EXPECT_EQ(asks([](SamplingOptions& o) { o.top_k = 40, o.order = *SamplingOrder::parse("top_p;top_k"); }), -1);
-  EXPECT_EQ(asks([](SamplingOptions& o) { o.top_k = 40, o.order = *SamplingOrder::parse("temperature;top_k;top_p"); }),
-            41);
+  EXPECT_EQ(asks([](SamplingOptions& o) { o.top_k = 40, o.order = *SamplingOrder::parse("temperature;top_k;top_p"); }), 41);
   EXPECT_EQ(asks([](SamplingOptions& o) { o.top_k = 40, o.order = *SamplingOrder::parse("temperature"); }), -1);
   EXPECT_EQ(asks([](SamplingOptions& o) { o.temperature = 0.0f, o.order = *SamplingOrder::parse("top_p"); }), -1);
 
@@ -314,11 +307,10 @@ TEST_P(SessionHead, GivesWhatTheRowsSay) {
       SCOPED_TRACE(std::string(target.name) + ", batches of " + std::to_string(batch));
       Session text = session(batch, pool);
       std::size_t next = 0;
-      ASSERT_TRUE(
-          text.evaluate_all(std::span(ids_).first(40), request, [&](std::size_t m, std::span<const Candidate> row) {
-            EXPECT_EQ(m, next++);
-            EXPECT_TRUE(same_candidates(row, expected(m))) << m;
-          }));
+      ASSERT_TRUE(text.evaluate_all(std::span(ids_).first(40), request, [&](std::size_t m, std::span<const Candidate> row) {
+        EXPECT_EQ(m, next++);
+        EXPECT_TRUE(same_candidates(row, expected(m))) << m;
+      }));
       EXPECT_EQ(next, 40u);
       ASSERT_TRUE(text.append(std::span(ids_).subspan(40, 9)));
       const auto last = text.evaluate(std::span(ids_).subspan(49), request);

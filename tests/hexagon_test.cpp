@@ -29,8 +29,7 @@ template <class T>
 class VectorArray {
  public:
   explicit VectorArray(std::size_t size) : VectorArray(size, size) {}
-  VectorArray(std::size_t size, std::size_t allowed)
-      : size_(size), bytes_(new(std::align_val_t{128}) std::byte[size * sizeof(T)]{}) {
+  VectorArray(std::size_t size, std::size_t allowed) : size_(size), bytes_(new(std::align_val_t{128}) std::byte[size * sizeof(T)]{}) {
     memory_ = std::make_unique<HvxPlain::Memory>(data(), allowed * sizeof(T));
   }
   template <class Container>

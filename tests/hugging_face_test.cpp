@@ -103,8 +103,9 @@ TEST(HuggingFace, TensorNamesGoBothWays) {
     EXPECT_EQ(gguf_tensor_name(original), gguf);
     EXPECT_EQ(hugging_face_tensor_name(gguf), original);
   }
-  for (const char* none : {"", "lm_head", "model.layers.0", "model.layers.00.mlp.up_proj.weight", "model.layers.-1.mlp.up_proj.weight",
-                           "model.layers.99999999999999999999.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.scale", "model.layers.0.mlp.weight"}) {
+  for (const char* none :
+       {"", "lm_head", "model.layers.0", "model.layers.00.mlp.up_proj.weight", "model.layers.-1.mlp.up_proj.weight",
+        "model.layers.99999999999999999999.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.scale", "model.layers.0.mlp.weight"}) {
     EXPECT_EQ(gguf_tensor_name(none), "") << none;
   }
 }
@@ -193,16 +194,20 @@ TEST_F(HuggingFaceFiles, ShardsAreCheckedAgainstTheIndex) {
     change(index, edit);
     return refusal(folder);
   };
-  EXPECT_NE(changed([](json& j) { j["weight_map"]["model.layers.1.extra"] = "model-00001-of-00004.safetensors"; })
-                .find("tensor 'model.layers.1.extra' is missing; model.safetensors.index.json has it in this file"),
+  EXPECT_NE(changed([](json& j) {
+              j["weight_map"]["model.layers.1.extra"] = "model-00001-of-00004.safetensors";
+            }).find("tensor 'model.layers.1.extra' is missing; model.safetensors.index.json has it in this file"),
             std::string::npos);
-  EXPECT_NE(changed([](json& j) { j["weight_map"].erase("model.norm.weight"); }).find("model.safetensors.index.json does not have it"), std::string::npos);
+  EXPECT_NE(changed([](json& j) { j["weight_map"].erase("model.norm.weight"); }).find("model.safetensors.index.json does not have it"),
+            std::string::npos);
   for (const char* name : {"../m.safetensors", "/etc/passwd", "a\\b.safetensors", "c:m.safetensors", "m.bin", ""}) {
     const std::string message = changed([&](json& j) { j["weight_map"]["model.norm.weight"] = name; });
     EXPECT_NE(message.find("; expected the name of a .safetensors file in this folder"), std::string::npos) << message;
   }
-  EXPECT_NE(changed([](json& j) { j["weight_map"]["model.norm.weight"] = 7; }).find("found an integer; expected the name"), std::string::npos);
-  EXPECT_NE(changed([](json& j) { j["weight_map"] = json::object(); }).find("key 'weight_map': expected an object of tensors"), std::string::npos);
+  EXPECT_NE(changed([](json& j) { j["weight_map"]["model.norm.weight"] = 7; }).find("found an integer; expected the name"),
+            std::string::npos);
+  EXPECT_NE(changed([](json& j) { j["weight_map"] = json::object(); }).find("key 'weight_map': expected an object of tensors"),
+            std::string::npos);
   write_file(index, good);
   const fs::path last = folder / "model-00004-of-00004.safetensors";
   fs::resize_file(last, fs::file_size(last) - 1);
@@ -220,7 +225,8 @@ TEST_F(HuggingFaceFiles, MissingOnesAreNamed) {
   fs::remove(folder / "model.safetensors");
   EXPECT_NE(refusal(folder).find(": has neither model.safetensors nor model.safetensors.index.json"), std::string::npos);
   write_file(folder / "pytorch_model.bin", "PK");
-  EXPECT_NE(refusal(folder).find("pytorch_model.bin: weights in Python's pickle format are not read; expected model.safetensors"), std::string::npos);
+  EXPECT_NE(refusal(folder).find("pytorch_model.bin: weights in Python's pickle format are not read; expected model.safetensors"),
+            std::string::npos);
   fs::remove(folder / "config.json");
   EXPECT_NE(refusal(folder).find(": is a folder without a config.json"), std::string::npos);
 }
@@ -244,10 +250,9 @@ TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
     std::string file;
     std::function<void(json&)> edit;
   };
-  const auto set = [](const std::string& pointer, json value) {
-    return [=](json& j) { j[json::json_pointer(pointer)] = value; };
-  };
-  const std::string config = "config.json", tokenizer = "tokenizer.json", special = "tokenizer_config.json", ends = "generation_config.json";
+  const auto set = [](const std::string& pointer, json value) { return [=](json& j) { j[json::json_pointer(pointer)] = value; }; };
+  const std::string config = "config.json", tokenizer = "tokenizer.json", special = "tokenizer_config.json",
+                    ends = "generation_config.json";
   const json nested = json::array({json::array({1})});
   const std::vector<Case> cases = {
       {"key 'model_type': 'mixtral' is not supported; supported: qwen2, qwen3, llama", config, set("/model_type", "mixtral")},
@@ -271,7 +276,8 @@ TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
       {"key 'rope_parameters.rope_type': 'dynamic' is not supported", config, set("/rope_parameters/rope_type", "dynamic")},
       {"key 'rope_parameters.rope_type': 'longrope' is not supported", config, set("/rope_parameters/rope_type", "longrope")},
       {"key 'rope_parameters.factor': expected a number", config, [](json& j) { j["rope_parameters"].erase("factor"); }},
-      {"key 'rope_parameters.high_freq_factor': found 0.5; expected more than low_freq_factor", config, set("/rope_parameters/high_freq_factor", 0.5)},
+      {"key 'rope_parameters.high_freq_factor': found 0.5; expected more than low_freq_factor", config,
+       set("/rope_parameters/high_freq_factor", 0.5)},
       {"key 'rope_parameters.rope_theta': found a string; expected a number", config, set("/rope_parameters/rope_theta", "big")},
       {"key 'rope_parameters': found an array; expected an object", config, set("/rope_parameters", nested)},
       {"key 'rope_scaling.type': expected a string", config,
@@ -295,9 +301,11 @@ TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
       {"key 'model.merges': merge 1: expected two texts without spaces", tokenizer, set("/model/merges/1", json::array({"a b", "c"}))},
       {"key 'model.merges': expected an array", tokenizer, [](json& j) { j["model"].erase("merges"); }},
       {"tokenizer.json: merge", tokenizer, set("/model/merges/0", json::array({"no", "token"}))},
-      {"key 'model.ignore_merges': found false; expected true with the pre-tokenizer 'llama-bpe'", tokenizer, set("/model/ignore_merges", false)},
+      {"key 'model.ignore_merges': found false; expected true with the pre-tokenizer 'llama-bpe'", tokenizer,
+       set("/model/ignore_merges", false)},
       {"key 'added_tokens': found a token without content or id", tokenizer, set("/added_tokens/0", json::object())},
-      {"key 'added_tokens': tokens '<|begin_of_text|>' and 'A' have the same id 320", tokenizer, set("/added_tokens/1", {{"id", 320}, {"content", "A"}})},
+      {"key 'added_tokens': tokens '<|begin_of_text|>' and 'A' have the same id 320", tokenizer,
+       set("/added_tokens/1", {{"id", 320}, {"content", "A"}})},
       {"token '<think>': 'rstrip' is not supported", tokenizer,
        [](json& j) {
          for (json& token : j["added_tokens"]) {
@@ -311,11 +319,14 @@ TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
       {"expected a Split by a Regex with the behavior Isolated", tokenizer, set("/pre_tokenizer/pretokenizers/0/behavior", "Removed")},
       {"key 'post_processor': found 'BertProcessing'", tokenizer, set("/post_processor", {{"type", "BertProcessing"}})},
       {"key 'post_processor.single': adds the token '<|eot_id|>' after a text", tokenizer,
-       [](json& j) { j["post_processor"]["processors"][1]["single"].push_back({{"SpecialToken", {{"id", "<|eot_id|>"}, {"type_id", 0}}}}); }},
+       [](json& j) {
+         j["post_processor"]["processors"][1]["single"].push_back({{"SpecialToken", {{"id", "<|eot_id|>"}, {"type_id", 0}}}});
+       }},
       {"tokenizer.json: has 1000 tokens, and config.json's vocab_size is 336", tokenizer, set("/model/vocab/zzz", 999)},
       {"tokenizer_config.json: key 'bos_token': found '<s>', which is no token", special, set("/bos_token", "<s>")},
       {"tokenizer_config.json: key 'eos_token': found '</s>', which is no token", special, set("/eos_token", {{"content", "</s>"}})},
-      {"generation_config.json: key 'eos_token_id': found 999; expected ids from 0 to 325", ends, set("/eos_token_id", json::array({321, 999}))},
+      {"generation_config.json: key 'eos_token_id': found 999; expected ids from 0 to 325", ends,
+       set("/eos_token_id", json::array({321, 999}))},
       {"generation_config.json: key 'eos_token_id': found a string", ends, set("/eos_token_id", "x")},
       {"generation_config.json: key 'eos_token_id': found an integer", ends, set("/eos_token_id", -1)},
   };
@@ -330,7 +341,8 @@ TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
   for (const std::string& file : {config, tokenizer, special, ends}) {
     const fs::path folder = copy("llama");
     const std::string good = read_file(folder / file);
-    for (const std::string& bad : {std::string(), good.substr(0, good.size() / 2), std::string("{\"a\": 1, \"a\": 2}"), std::string(100'000, '['), std::string(1'000'000, '\0')}) {
+    for (const std::string& bad : {std::string(), good.substr(0, good.size() / 2), std::string("{\"a\": 1, \"a\": 2}"),
+                                   std::string(100'000, '['), std::string(1'000'000, '\0')}) {
       write_file(folder / file, bad);
       EXPECT_EQ(refusal(folder).find((folder / file).string() + ": "), 0u) << refusal(folder);
     }
@@ -350,7 +362,9 @@ TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
     write_file(file, bytes);
     return refusal(folder);
   };
-  EXPECT_NE(replaced("lm_head.weight", "lm_hood.weight").find("model.safetensors: tensor 'lm_hood.weight': a llama model of 2 layers has no tensor"), std::string::npos);
+  EXPECT_NE(replaced("lm_head.weight", "lm_hood.weight")
+                .find("model.safetensors: tensor 'lm_hood.weight': a llama model of 2 layers has no tensor"),
+            std::string::npos);
   EXPECT_NE(replaced("lm_head.weight", "mm_head.weight").find("tensor 'mm_head.weight'"), std::string::npos);
   EXPECT_NE(replaced("model.norm.weight\":{\"dtype\":\"F16\",\"shape\":[32]", "model.norm.weight\":{\"dtype\":\"I16\",\"shape\":[32]")
                 .find("model.safetensors: tensor 'model.norm.weight': type I16 is not supported; supported: BF16, F16, F32"),
@@ -358,12 +372,15 @@ TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
   EXPECT_NE(replaced("[336,32]", "[672,16]").find("tensor 'lm_head.weight': found shape [16, 672]; expected [32, 336]"), std::string::npos);
   const fs::path folder = copy("llama");
   change(folder / "config.json", [](json& j) { j["hidden_size"] = 64; });
-  EXPECT_NE(refusal(folder).find("model.safetensors: tensor 'model.embed_tokens.weight': found shape [32, 336]; expected [64, 336]"), std::string::npos)
+  EXPECT_NE(refusal(folder).find("model.safetensors: tensor 'model.embed_tokens.weight': found shape [32, 336]; expected [64, 336]"),
+            std::string::npos)
       << refusal(folder);
   // A head that nobody uses, and one that is missing.
   const fs::path tied = copy("qwen2");
   change(tied / "config.json", [](json& j) { j["tie_word_embeddings"] = false; });
-  EXPECT_NE(refusal(tied).find("model.safetensors.index.json: tensor 'lm_head.weight' is missing, and config.json's tie_word_embeddings is false"), std::string::npos)
+  EXPECT_NE(refusal(tied).find(
+                "model.safetensors.index.json: tensor 'lm_head.weight' is missing, and config.json's tie_word_embeddings is false"),
+            std::string::npos)
       << refusal(tied);
   const fs::path untied = copy("llama");
   change(untied / "config.json", [](json& j) { j["tie_word_embeddings"] = true; });

@@ -192,11 +192,13 @@ TEST(ImportActivations, InEveryProduct) {
   const MatmulInput input{{}, buffer.view()};
   const std::vector<float> bias = noise_values(8, N);
   std::vector<float> g(M * N), u(M * N), h(M * N), product(M * N), scratch(M * N);
-  ASSERT_TRUE(matmul(std::array{MatmulProduct{Matrix(g.data(), M, N), gate.view, bias.data()}, MatmulProduct{Matrix(u.data(), M, N), up.view},
-                                MatmulProduct{Matrix(h.data(), M, N), head.view, bias.data()}},
-                     input));
+  ASSERT_TRUE(
+      matmul(std::array{MatmulProduct{Matrix(g.data(), M, N), gate.view, bias.data()}, MatmulProduct{Matrix(u.data(), M, N), up.view},
+                        MatmulProduct{Matrix(h.data(), M, N), head.view, bias.data()}},
+             input));
   EXPECT_LE(worst_nmse(u, exact_product(up, x.floats), M), most_nmse);
-  ASSERT_TRUE(gated_matmul({Matrix(product.data(), M, N), gate.view, bias.data()}, {Matrix(scratch.data(), M, N), up.view}, input, nullptr));
+  ASSERT_TRUE(
+      gated_matmul({Matrix(product.data(), M, N), gate.view, bias.data()}, {Matrix(scratch.data(), M, N), up.view}, input, nullptr));
   ASSERT_TRUE(silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N)));
   EXPECT_TRUE(same_bits(product, g));
   TopLogits top;

@@ -21,8 +21,7 @@ static_assert(RowScaledFormat<INT4_CHANNEL> && RowScaledFormat<INT8_CHANNEL> && 
 TEST(IntChannel, RowsDecodeAsDrawn) {
   constexpr std::size_t K = 96;
   for (std::uint32_t seed = 0; seed < 50; ++seed) {
-    const std::vector<std::byte> int4 = random_rows<INT4_CHANNEL>(seed, 1, K),
-                                 int8 = random_rows<INT8_CHANNEL>(seed, 1, K);
+    const std::vector<std::byte> int4 = random_rows<INT4_CHANNEL>(seed, 1, K), int8 = random_rows<INT8_CHANNEL>(seed, 1, K);
     std::vector<float> found4(K), found8(K);
     decode_row<INT4_CHANNEL>(int4.data(), found4.data(), K);
     decode_row<INT8_CHANNEL>(int8.data(), found8.data(), K);
@@ -68,8 +67,7 @@ TEST(IntChannel, ScalesAreNearlyTheBest) {
       const float scale = F::fit(row.data(), row.size());
       EXPECT_GT(scale, 0.0f);
       double least = 1e9;
-      for (float tried = 0.1f * scale; tried < 10 * scale; tried *= 1.01f)
-        least = std::min(least, squared_error<F>(row, tried));
+      for (float tried = 0.1f * scale; tried < 10 * scale; tried *= 1.01f) least = std::min(least, squared_error<F>(row, tried));
       EXPECT_LT(squared_error<F>(row, scale), slack * least) << F::name << " " << outlier;
     };
     expect_near_best(INT4_CHANNEL{}, 1.05);

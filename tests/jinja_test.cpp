@@ -14,8 +14,7 @@
 #include "template_golden.hpp"
 #include "test_paths.hpp"
 
-namespace stilla {
-namespace {
+namespace stilla { namespace {
 
 const Json& golden() {
   static const Json json = Json::parse(read_text(concat(stilla_test::test_data, "/templates.json")));
@@ -196,7 +195,10 @@ TEST(Jinja, LongConversationsFit) {
   const jinja::Variables variables{{"messages", jinja::list_value(std::move(messages))}, {"add_generation_prompt", true}};
   EXPECT_GT(rendered(source_of("chatml-thinking"), variables).size(), 1000000u);
   EXPECT_GT(rendered("{% set ns = namespace(x='') %}{% for m in messages %}{% set ns.x = ns.x ~ m.role ~ m.content %}{% endfor %}"
-                     "{{ ns.x }}", variables).size(), 1000000u);
+                     "{{ ns.x }}",
+                     variables)
+                .size(),
+            1000000u);
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ TYPED_TEST(KvCacheOf, StoresEveryElementWhereTheDrawingSays) {
   for (std::size_t l = 0; l < layers; ++l) {
     for (std::size_t j = 0; j < stored; ++j) {
       EXPECT_TRUE(cache.store(l, j, noise_values(static_cast<std::uint32_t>(2 * (l * stored + j)), G * D).data(),
-                  noise_values(static_cast<std::uint32_t>(2 * (l * stored + j) + 1), G * D).data()));
+                              noise_values(static_cast<std::uint32_t>(2 * (l * stored + j) + 1), G * D).data()));
     }
   }
   for (std::size_t l = 0; l < layers; ++l) {
@@ -138,8 +138,7 @@ TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
 TEST(KvCacheShape, HeadSizesAreMultiplesOf4UpTo256) {
   for (std::size_t size = 4; size <= 256; size += 4) EXPECT_EQ(refusal({1, 1, size, KvType::f16}), "made");
   for (const std::size_t size : {0u, 1u, 2u, 18u, 70u, 250u, 260u, 512u}) {
-    EXPECT_EQ(refusal({1, 1, size, KvType::f16}),
-              concat("head size ", size, " is not supported: it must be a multiple of 4 up to 256"));
+    EXPECT_EQ(refusal({1, 1, size, KvType::f16}), concat("head size ", size, " is not supported: it must be a multiple of 4 up to 256"));
   }
 }
 
@@ -213,12 +212,10 @@ TEST(KvCacheInt8, RowsThatCannotBeRounded) {
 TEST(KvCacheShape, CountsOfLayersAndHeadsAreChecked) {
   constexpr std::size_t huge = std::numeric_limits<std::size_t>::max();
   for (const std::size_t heads : {std::size_t{0}, std::size_t{65536}, huge / 2, huge}) {
-    EXPECT_EQ(refusal({1, heads, 64, KvType::f32}),
-              concat("a key/value cache of ", heads, " heads is not supported: 1 to 65535"));
+    EXPECT_EQ(refusal({1, heads, 64, KvType::f32}), concat("a key/value cache of ", heads, " heads is not supported: 1 to 65535"));
   }
   for (const std::size_t layers : {std::size_t{0}, std::size_t{65536}, huge}) {
-    EXPECT_EQ(refusal({layers, 1, 64, KvType::f32}),
-              concat("a key/value cache of ", layers, " layers is not supported: 1 to 65535"));
+    EXPECT_EQ(refusal({layers, 1, 64, KvType::f32}), concat("a key/value cache of ", layers, " layers is not supported: 1 to 65535"));
   }
 }
 
@@ -232,8 +229,7 @@ TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
     const Status status = cache.reserve(count);
     ASSERT_FALSE(status) << count;
     EXPECT_EQ(status.error().kind, ErrorKind::system);
-    EXPECT_TRUE(status.error().message.starts_with("not enough memory for the key/value cache"))
-        << status.error().message;
+    EXPECT_TRUE(status.error().message.starts_with("not enough memory for the key/value cache")) << status.error().message;
     EXPECT_EQ(cache.bytes(), bytes);
   }
   EXPECT_TRUE(cache.store(1, 255, noise_values(1, 32).data(), noise_values(2, 32).data()));

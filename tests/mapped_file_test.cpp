@@ -49,8 +49,7 @@ TEST(MappedFile, RefusesWhatIsNoFile) {
   EXPECT_NE(message(::testing::TempDir()).find("is a directory; expected a file"), std::string::npos);
   EXPECT_NE(message("").find("cannot open"), std::string::npos);
   EXPECT_NE(message(std::string("a\0b", 3)).find("no zero byte"), std::string::npos);
-  const std::string long_name =
-      "/tmp/" + std::string(100, 'a') + "/" + std::string(100, 'b') + "/" + std::string(100, 'c');
+  const std::string long_name = "/tmp/" + std::string(100, 'a') + "/" + std::string(100, 'b') + "/" + std::string(100, 'c');
   EXPECT_NE(message(long_name).find(long_name + ": cannot open"), std::string::npos);
 #if !defined(_WIN32)
   EXPECT_NE(message("/dev/null").find("is a pipe or a device"), std::string::npos);
@@ -198,8 +197,7 @@ TEST(MappedFile, AThousandLoadsLeaveNothingOpen) {
   const auto mappings_of_files = [&] {
     std::ifstream maps("/proc/self/maps");
     std::size_t n = 0;
-    for (std::string line; std::getline(maps, line);)
-      n += line.find("stilla_mapped_file_test_") != std::string::npos ? 1u : 0u;
+    for (std::string line; std::getline(maps, line);) n += line.find("stilla_mapped_file_test_") != std::string::npos ? 1u : 0u;
     return n;
   };
   const std::size_t before = open_descriptors();

@@ -34,8 +34,8 @@ TEST(Exp, ErrorIsAtMostOneUlp) {
   const std::uint32_t step = every ? 1 : 499;
   const double above = worst_exp_error(0, std::bit_cast<std::uint32_t>(88.0f), step);
   const double below = worst_exp_error(0x80000000u, std::bit_cast<std::uint32_t>(-87.0f), step);
-  std::printf("exp_approximate, %s: worst error %.4f ulp on [0, 88], %.4f ulp on [-87, 0]\n",
-              every ? "every float" : "one float in 499", above, below);
+  std::printf("exp_approximate, %s: worst error %.4f ulp on [0, 88], %.4f ulp on [-87, 0]\n", every ? "every float" : "one float in 499",
+              above, below);
   EXPECT_LE(above, 1.0);
   EXPECT_LE(below, 1.0);
 }
@@ -102,8 +102,7 @@ TEST(Power, RelativeErrorIsBounded) {
     for (int i = 0; i < 512; ++i) {
       const double exponent = -2.0 * i / 512.0;
       const double expected = std::pow(base, exponent);
-      worst = std::fmax(worst,
-                        std::fabs(power(base, exponent) - expected) / expected / (1 + std::fabs(std::log(expected))));
+      worst = std::fmax(worst, std::fabs(power(base, exponent) - expected) / expected / (1 + std::fabs(std::log(expected))));
     }
     EXPECT_EQ(power(base, 0.0), 1.0);
   }

@@ -15,8 +15,7 @@ namespace {
 
 using namespace stilla_test;
 
-inline void multiply(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr,
-                     Parallel parallel = {}) {
+inline void multiply(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr, Parallel parallel = {}) {
   EXPECT_TRUE(matmul(y, w, x, bias, parallel));
 }
 inline void multiply(Matrix y, const PackedView& w, ConstMatrix x, const float* bias = nullptr, Parallel parallel = {}) {
@@ -25,8 +24,7 @@ inline void multiply(Matrix y, const PackedView& w, ConstMatrix x, const float* 
 }
 
 template <class X>
-std::vector<float> product(TargetId target, const PackedView& w, const X& x, const float* bias = nullptr,
-                           Parallel parallel = {}) {
+std::vector<float> product(TargetId target, const PackedView& w, const X& x, const float* bias = nullptr, Parallel parallel = {}) {
   const OnTarget on(target);
   GuardedArray<float> y(x.rows * w.rows);
   multiply(Matrix(y.data(), x.rows, w.rows), w, x, bias, parallel);
@@ -142,8 +140,7 @@ TYPED_TEST(MatmulDefinition, ScalarFollowsIt) {
             const float found = y[m * N + n];
             ASSERT_TRUE(same_bits(found, expected.contract)) << "K " << K << " row " << n << " token " << m;
             // Every one of r roundings errs by at most u of a partial sum, which is at most the sum of magnitudes.
-            const double bound =
-                static_cast<double>(roundings<F>(K)) * unit_roundoff * 1.01 * expected.magnitude + expected.sums_rounding;
+            const double bound = static_cast<double>(roundings<F>(K)) * unit_roundoff * 1.01 * expected.magnitude + expected.sums_rounding;
             ASSERT_LE(std::fabs(found - expected.value), bound) << "K " << K << " row " << n << " token " << m;
           }
         }
@@ -169,9 +166,9 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
       for (std::size_t n = 0; n < N; ++n) {
         const Exact exact = definition<F>(w.row(n), K, x, m);
         // As above, one more rounding for the bias, and one of each weight in gguf-py, which returns floats.
-        const double bound = static_cast<double>(roundings<F>(K) + 2) * unit_roundoff * 1.01 *
-                                 (exact.magnitude + std::fabs(static_cast<double>(bias[n]))) +
-                             exact.sums_rounding;
+        const double bound =
+            static_cast<double>(roundings<F>(K) + 2) * unit_roundoff * 1.01 * (exact.magnitude + std::fabs(static_cast<double>(bias[n]))) +
+            exact.sums_rounding;
         // A weight with a minimum is a difference, so its rounding counts with the magnitudes of both parts.
         double weight_rounding = 0;
         if constexpr (QuantisedFormat<F>) {
@@ -337,8 +334,7 @@ STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
       const std::vector<float> y = product(target, w.view, x.all());
       for (std::size_t m = 0; m < M; ++m) {
         for (std::size_t n = 0; n < N; n += 13) {
-          ASSERT_TRUE(same_bits(y[m * N + n], definition<F>(w.row(n), K, x, m).contract))
-              << "byte " << byte << " token " << m;
+          ASSERT_TRUE(same_bits(y[m * N + n], definition<F>(w.row(n), K, x, m).contract)) << "byte " << byte << " token " << m;
         }
       }
     }
@@ -358,8 +354,7 @@ STILLA_CASE_TEST(MatMul, RowsOfACallEqualCallsOfARow) {
         continue;
       }
       for (std::size_t m = 0; m < M; ++m) {
-        ASSERT_TRUE(same_bits(std::span(together).subspan(m * N, N), product(target, w.view, x.rows(m, 1))))
-            << m << " of " << M;
+        ASSERT_TRUE(same_bits(std::span(together).subspan(m * N, N), product(target, w.view, x.rows(m, 1)))) << m << " of " << M;
       }
     }
   }
@@ -373,8 +368,7 @@ STILLA_CASE_TEST(MatMul, ThreadsDoNotMatter) {
   const std::vector<float> bias = noise_values(10, N);
   const std::vector<float> alone = product(target, w.view, x.all(), bias.data());
   for (const std::size_t threads : {1u, 2u, 3u, 7u, 16u}) {
-    ASSERT_TRUE(same_bits(product(target, w.view, x.all(), bias.data(), pool_of(threads)), alone))
-        << threads << " threads";
+    ASSERT_TRUE(same_bits(product(target, w.view, x.all(), bias.data(), pool_of(threads)), alone)) << threads << " threads";
   }
 }
 
@@ -392,8 +386,7 @@ STILLA_CASE_TEST(MatMul, WritesItsColumnsAndNothingElse) {
     multiply(Matrix(y.data(), M, N, stride), w.view, x.all());
     for (std::size_t i = 0; i < y.size(); ++i) {
       const bool padding = i % stride >= N;
-      ASSERT_TRUE(same_bits(y.data()[i], padding ? 7.0f : dense[i / stride * N + i % stride]))
-          << "N " << N << " at " << i;
+      ASSERT_TRUE(same_bits(y.data()[i], padding ? 7.0f : dense[i / stride * N + i % stride])) << "N " << N << " at " << i;
     }
   }
 }
@@ -417,16 +410,20 @@ STILLA_CASE_TEST(MatMul, AnyAlignmentOfActivations) {
       std::copy(from.scaled_sums, from.scaled_sums + M * K / 32, scaled_sums.data() + offset);
       std::vector<RoundedSums> rounded_sums(M * (K / 256) + offset);
       std::copy(from.rounded_sums, from.rounded_sums + M * (K / 256), rounded_sums.data() + offset);
-      const ActivationQ8 moved{values.data() + offset,      scales.data() + offset,       sums.data() + offset,
-                               scaled_sums.data() + offset, rounded_sums.data() + offset, M, K};
+      const ActivationQ8 moved{values.data() + offset,
+                               scales.data() + offset,
+                               sums.data() + offset,
+                               scaled_sums.data() + offset,
+                               rounded_sums.data() + offset,
+                               M,
+                               K};
       ASSERT_TRUE(same_bits(product(target, w.view, moved), expected)) << offset;
     } else {
       const std::size_t stride = K + offset;  // rows apart, and the first one off any vector's boundary
       std::vector<float> values(M * stride + offset, std::nanf(""));
       for (std::size_t m = 0; m < M; ++m)
         std::copy(x.floats.data() + m * K, x.floats.data() + (m + 1) * K, values.data() + offset + m * stride);
-      ASSERT_TRUE(same_bits(product(target, w.view, ConstMatrix(values.data() + offset, M, K, stride)), expected))
-          << offset;
+      ASSERT_TRUE(same_bits(product(target, w.view, ConstMatrix(values.data() + offset, M, K, stride)), expected)) << offset;
     }
   }
 }
@@ -494,8 +491,7 @@ STILLA_CASE_TEST(MatMul, PermutedRowsPermuteTheResults) {
   Weights<F> w(25, N, K);
   std::vector<std::byte> shuffled(N * row_bytes<F>(K));
   const auto source = [](std::size_t n) { return (n * 10 + 3) % N; };  // 10 and 37 have no common factor
-  for (std::size_t n = 0; n < N; ++n)
-    std::memcpy(shuffled.data() + n * row_bytes<F>(K), w.row(source(n)), row_bytes<F>(K));
+  for (std::size_t n = 0; n < N; ++n) std::memcpy(shuffled.data() + n * row_bytes<F>(K), w.row(source(n)), row_bytes<F>(K));
   Weights<F> permuted(std::move(shuffled), N, K);
   Activations<F> x(26, M, K);
   const std::vector<float> y = product(target, w.view, x.all());
@@ -554,8 +550,8 @@ STILLA_CASE_TEST(MatMul, NoColumnsIsABiasAndNoRowsNothing) {
   const std::vector<float> bias = noise_values(30, 3);
   const PackedView empty{id_of<F>, 3, 0, nullptr};
   Activations<F> x(ConstMatrix(nullptr, 2, 0));
-  EXPECT_TRUE(same_bits(product(target, empty, x.all(), bias.data()),
-                        std::vector<float>{bias[0], bias[1], bias[2], bias[0], bias[1], bias[2]}));
+  EXPECT_TRUE(
+      same_bits(product(target, empty, x.all(), bias.data()), std::vector<float>{bias[0], bias[1], bias[2], bias[0], bias[1], bias[2]}));
   Activations<F> many(ConstMatrix(nullptr, 33, 0));
   for (const float y : product(target, PackedView{id_of<F>, 64, 0, nullptr}, many.all())) ASSERT_EQ(y, 0.0f);
   Activations<F> some(31, 2, some_columns<F>);

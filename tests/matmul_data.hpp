@@ -21,13 +21,10 @@ namespace stilla_test {
 template <class F>
 struct Weights {
   Weights(std::vector<std::byte> blocks, std::size_t N, std::size_t K)
-      : rows(std::span<const std::byte>(blocks)),
-        packed(packed_bytes<F>(N, K)),
-        view{id_of<F>, N, K, packed.data()} {
+      : rows(std::span<const std::byte>(blocks)), packed(packed_bytes<F>(N, K)), view{id_of<F>, N, K, packed.data()} {
     pack<F>(packed.data(), rows.data(), N, K);
   }
-  Weights(std::uint32_t seed, std::size_t N, std::size_t K)
-      : Weights(random_rows<F>(seed, N, K), N, K) {}
+  Weights(std::uint32_t seed, std::size_t N, std::size_t K) : Weights(random_rows<F>(seed, N, K), N, K) {}
 
   const std::byte* row(std::size_t n) { return rows.data() + n * row_bytes<F>(view.cols); }
 
@@ -47,22 +44,14 @@ std::vector<ActivationBits> roundings_of() {
 template <class F>
 struct Activations {
   explicit Activations(ConstMatrix x, ActivationBits bits = ActivationBits::eight)
-      : M(x.rows),
-        K(x.cols),
-        floats(M * K),
-        values(M * K),
-        scales(M * K / 32),
-        sums(M * K / 16),
-        scaled_sums(M * K / 32),
-        rounded_sums(M * (K / 256)),
-        low(bits == ActivationBits::sixteen ? M * K : 0),
-        has_low(bits == ActivationBits::sixteen) {
+      : M(x.rows), K(x.cols), floats(M * K), values(M * K), scales(M * K / 32), sums(M * K / 16), scaled_sums(M * K / 32),
+        rounded_sums(M * (K / 256)), low(bits == ActivationBits::sixteen ? M * K : 0), has_low(bits == ActivationBits::sixteen) {
     for (std::size_t m = 0; m < M; ++m) std::copy(x.row(m), x.row(m) + K, floats.data() + m * K);
     if constexpr (QuantisedFormat<F>) {
       for (std::size_t m = 0; m < M; ++m) {
         stilla::detail::row_kernel<QuantiseQ8>(Scalar::id)(values.data() + m * K, scales.data() + m * K / 32, sums.data() + m * K / 16,
-                                scaled_sums.data() + m * K / 32, floats.data() + m * K, K / 32,
-                                has_low ? low.data() + m * K : nullptr);
+                                                           scaled_sums.data() + m * K / 32, floats.data() + m * K, K / 32,
+                                                           has_low ? low.data() + m * K : nullptr);
         for (std::size_t i = 0; i < K / 256; ++i) {
           set_rounded_sums(m, i, stilla::detail::round_sums(scaled_sums.data() + m * K / 32 + 8 * i));
         }

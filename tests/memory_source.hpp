@@ -55,8 +55,14 @@ class MemorySource final : public stilla::ModelSource {
   void set(const std::string& name, Tensor tensor) {
     Stored& stored = tensors_[name];
     stored.bytes = std::move(tensor.bytes);
-    stored.info = {tensors_.find(name)->first, {1, 1, 1, 1}, static_cast<std::uint32_t>(tensor.dims.size()), tensor.format,
-                   stilla::format_name(tensor.format), stored.bytes.size(), 0, false};
+    stored.info = {tensors_.find(name)->first,
+                   {1, 1, 1, 1},
+                   static_cast<std::uint32_t>(tensor.dims.size()),
+                   tensor.format,
+                   stilla::format_name(tensor.format),
+                   stored.bytes.size(),
+                   0,
+                   false};
     std::copy(tensor.dims.begin(), tensor.dims.end(), stored.info.dims.begin());
   }
   void remove(const std::string& name) { tensors_.erase(name); }

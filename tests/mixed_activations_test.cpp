@@ -152,7 +152,8 @@ TEST(MixedActivations, RowsAreThoseOfTheRule) {
 TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
   constexpr std::size_t K = 512;
   ThreadPool pool(3);
-  for (const auto& [format, rows] : {std::pair{id_of<Q4_0>, std::size_t{100}}, {id_of<Q4_K>, std::size_t{221}}, {id_of<Q6_K>, std::size_t{33}}}) {
+  for (const auto& [format, rows] :
+       {std::pair{id_of<Q4_0>, std::size_t{100}}, {id_of<Q4_K>, std::size_t{221}}, {id_of<Q6_K>, std::size_t{33}}}) {
     const std::size_t N = rows;  // clang 14 captures no structured binding
     const PackedMatrix w = random_matrix(2, format, N, K);
     const std::vector<float> bias = noise_values(3, N);
@@ -193,8 +194,8 @@ TEST(MixedActivations, BesideFloatWeights) {
   ASSERT_NE(rounded.mixed.view().wide.count(), 0u);
   std::vector<float> y[2] = {std::vector<float>(M * N), std::vector<float>(M * N)}, expected(M * N);
   const MatmulInput input{ConstMatrix(x.data(), M, K), rounded.mixed.view()};
-  EXPECT_TRUE(matmul(
-      std::array{MatmulProduct{Matrix(y[0].data(), M, N), quantised}, MatmulProduct{Matrix(y[1].data(), M, N), floats}}, input));
+  EXPECT_TRUE(
+      matmul(std::array{MatmulProduct{Matrix(y[0].data(), M, N), quantised}, MatmulProduct{Matrix(y[1].data(), M, N), floats}}, input));
   EXPECT_TRUE(same_bits(y[0], product(quantised, rounded.mixed.view(), nullptr)));
   ActivationBuffer unused;
   ASSERT_TRUE(matmul(Matrix(expected.data(), M, N), floats, input.x, unused));

@@ -54,9 +54,7 @@ class SameBits : public ::testing::TestWithParam<std::tuple<std::string, KvType>
   }
 
   const Model& model() const { return **model_; }
-  std::span<const std::uint32_t> ids(std::size_t first, std::size_t count) const {
-    return std::span(ids_).subspan(first, count);
-  }
+  std::span<const std::uint32_t> ids(std::size_t first, std::size_t count) const { return std::span(ids_).subspan(first, count); }
   std::span<const float> expected(std::size_t first, std::size_t count) const {
     const std::size_t vocabulary = model().config().vocabulary;
     return std::span(expected_).subspan(first * vocabulary, count * vocabulary);
@@ -74,9 +72,7 @@ class SameBits : public ::testing::TestWithParam<std::tuple<std::string, KvType>
   std::vector<float> expected_;
 };
 
-INSTANTIATE_TEST_SUITE_P(, SameBits,
-                         ::testing::Combine(::testing::ValuesIn(tiny_models),
-                                            ::testing::ValuesIn(kv_types)),
+INSTANTIATE_TEST_SUITE_P(, SameBits, ::testing::Combine(::testing::ValuesIn(tiny_models), ::testing::ValuesIn(kv_types)),
                          [](const auto& tested) {
                            std::string name = std::get<0>(tested.param);
                            name[4] = '_';
@@ -141,8 +137,7 @@ TEST_P(SameBits, AnyTarget) {
     ThreadPool pool(3);
     SessionOptions options = options_;
     options.batch = 5;
-    EXPECT_TRUE(same_bits(all_logits(model(), ids(0, 39), options, pool), expected(0, 39)))
-        << id.name << ", batches of 5";
+    EXPECT_TRUE(same_bits(all_logits(model(), ids(0, 39), options, pool), expected(0, 39))) << id.name << ", batches of 5";
   });
 }
 
@@ -174,8 +169,7 @@ TEST_P(SameBits, TruncatedAndContinued) {
   Session text = session();
   (void)all_logits(text, ids_);
   const std::size_t most = ids_.size();
-  for (const std::size_t kept :
-       {most - 1, most / 2 + 1, std::size_t{17}, std::size_t{16}, std::size_t{1}, std::size_t{0}}) {
+  for (const std::size_t kept : {most - 1, most / 2 + 1, std::size_t{17}, std::size_t{16}, std::size_t{1}, std::size_t{0}}) {
     SCOPED_TRACE(kept);
     text.truncate(kept);
     EXPECT_EQ(text.size(), kept);
@@ -195,8 +189,8 @@ TEST_P(SameBits, TwoTextsInTurnOnOneThread) {
   const std::size_t vocabulary = model().config().vocabulary;
   for (std::size_t at = 0; at < 40; at += 4) {
     ASSERT_TRUE(same_bits(all_logits(first, ids(at, 4)), expected(at, 4))) << at;
-    ASSERT_TRUE(same_bits(all_logits(second, std::span(other).subspan(at, 4)),
-                          std::span(other_expected).subspan(at * vocabulary, 4 * vocabulary)))
+    ASSERT_TRUE(
+        same_bits(all_logits(second, std::span(other).subspan(at, 4)), std::span(other_expected).subspan(at * vocabulary, 4 * vocabulary)))
         << at;
   }
 }
@@ -243,8 +237,7 @@ TEST_P(SameBits, RefusedCallsChangeNothing) {
     ASSERT_FALSE(one);
     EXPECT_EQ(one.error().kind, ErrorKind::bad_argument);
     for (const std::string_view part : parts) {
-      EXPECT_NE(one.error().message.find(part), std::string::npos)
-          << one.error().message << " says nothing of " << part;
+      EXPECT_NE(one.error().message.find(part), std::string::npos) << one.error().message << " says nothing of " << part;
     }
     EXPECT_FALSE(text.evaluate_all(wrong, [](std::size_t, ConstMatrix) { ADD_FAILURE() << "called"; }));
     EXPECT_EQ(text.size(), before);
@@ -270,8 +263,8 @@ TEST_P(SameBits, RefusedCallsChangeNothing) {
 
 TEST_P(SameBits, TheContextIsTheModelsAtMost) {
   const std::size_t trained = model().config().context;
-  for (const auto& [asked, given] : {std::pair(std::size_t{0}, trained), std::pair(trained + 1, trained),
-                                     std::pair(SIZE_MAX, trained), std::pair(std::size_t{1}, std::size_t{1})}) {
+  for (const auto& [asked, given] : {std::pair(std::size_t{0}, trained), std::pair(trained + 1, trained), std::pair(SIZE_MAX, trained),
+                                     std::pair(std::size_t{1}, std::size_t{1})}) {
     SessionOptions options = options_;
     options.context = asked;
     EXPECT_EQ(session(options).context(), given);

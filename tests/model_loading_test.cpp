@@ -77,8 +77,7 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
         changed.tensors[i].dims = dims;
         std::uint64_t weights = 1;
         for (const std::uint64_t dim : dims) weights *= dim;
-        with_format(tensor.format(),
-                    [&]<class F>(F) { changed.tensors[i].bytes.resize(weights / F::block_weights * F::block_bytes); });
+        with_format(tensor.format(), [&]<class F>(F) { changed.tensors[i].bytes.resize(weights / F::block_weights * F::block_bytes); });
         const bool has_more_rows = dims[0] == tensor.dims[0] && dims.size() == 2 && dims[1] > tensor.dims[1];
         const bool shows_in_head = is_embedding && has_more_rows && !is_tied;
         expect_refused(changed, {"'" + (shows_in_head ? "output.weight" : tensor.name) + "'", "found", "expected"});
@@ -104,14 +103,13 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
 
 TEST(ModelLoading, TypesThatCannotBeDecodedAreNamed) {
   for (const std::string name : {"blk.0.attn_norm.weight", "blk.1.ffn_up.weight", "token_embd.weight"}) {
-    for (const std::uint32_t type : {19u /* iq1_s */, 29u /* iq1_m */, 34u /* tq1_0 */, 35u /* tq2_0 */, 39u /* mxfp4 */,
-                                     40u /* nvfp4 */, 24u /* i8 */, 26u /* i32 */, 28u /* f64 */}) {
+    for (const std::uint32_t type : {19u /* iq1_s */, 29u /* iq1_m */, 34u /* tq1_0 */, 35u /* tq2_0 */, 39u /* mxfp4 */, 40u /* nvfp4 */,
+                                     24u /* i8 */, 26u /* i32 */, 28u /* f64 */}) {
       SCOPED_TRACE(name + " " + std::to_string(type));
       ModelFile file = ModelFile::tiny("tiny-qwen2");
       ModelFile::Tensor& tensor = file.tensor(name);
       const GgufTensorType* known = find_tensor_type(type);
-      tensor.bytes.resize(tensor.dims[0] * (tensor.dims.size() > 1 ? tensor.dims[1] : 1) / known->block_weights *
-                          known->block_bytes);
+      tensor.bytes.resize(tensor.dims[0] * (tensor.dims.size() > 1 ? tensor.dims[1] : 1) / known->block_weights * known->block_bytes);
       tensor.type = type;
       expect_refused(file, {"'" + name + "'", known->name, "not supported", "q4_k"});
     }
@@ -184,13 +182,12 @@ TEST(ModelLoading, BadMetadataIsNamed) {
     f.set_raw(key, GgufValueType::int32, GgufBuilder::raw<std::int32_t>(-2));
   };
   const auto array = [](ModelFile& f, const std::string& key) {
-    f.set_raw(
-        key, GgufValueType::array,
-        GgufBuilder::raw<std::uint32_t>(4) + GgufBuilder::raw<std::uint64_t>(1) + GgufBuilder::raw<std::uint32_t>(8));
+    f.set_raw(key, GgufValueType::array,
+              GgufBuilder::raw<std::uint32_t>(4) + GgufBuilder::raw<std::uint64_t>(1) + GgufBuilder::raw<std::uint32_t>(8));
   };
   std::vector<BadKey> cases;
-  for (const std::string_view count : {"block_count", "embedding_length", "feed_forward_length", "attention.head_count",
-                                       "context_length", "attention.head_count_kv"}) {
+  for (const std::string_view count :
+       {"block_count", "embedding_length", "feed_forward_length", "attention.head_count", "context_length", "attention.head_count_kv"}) {
     cases.push_back({"0", count, u32(0), {"found 0"}});
     cases.push_back({"huge", count, u32(0xffffffff), {"4294967295"}});
     cases.push_back({"2^64 - 1", count, u64(~std::uint64_t{0}), {"18446744073709551615"}});
@@ -224,10 +221,7 @@ TEST(ModelLoading, BadMetadataIsNamed) {
                    {"too large", "attention.key_length", u32(512), {"512", "256"}},
                    {"0", "attention.key_length", u32(0), {"found 0"}},
                    {"longrope", "rope.scaling.type", value(std::string_view("longrope")), {"longrope", "linear, yarn"}},
-                   {"control bytes",
-                    "rope.scaling.type",
-                    value(std::string_view("a\nb\x1b[31m")),
-                    {"\\x0a", "\\x1b", "not supported"}},
+                   {"control bytes", "rope.scaling.type", value(std::string_view("a\nb\x1b[31m")), {"\\x0a", "\\x1b", "not supported"}},
                    {"a number", "rope.scaling.type", u32(1), {"uint32", "string"}},
                });
   for (const BadKey& bad : cases) {
@@ -301,10 +295,16 @@ TEST(ModelLoading, RopeScaling) {
 }
 
 TEST(ModelLoading, UnknownArchitecturesAreNamed) {
-  const std::pair<std::string_view, std::string_view> cases[] = {
-      {"gpt2", "OpenAI's GPT-2"}, {"", "''"}, {"Qwen2", "'Qwen2' is not supported"}, {"qwen2moe", "a mixture of experts"},
-      {"qwen3moe", "a mixture of experts"}, {"newmoe", "a mixture of experts"}, {"deepseek2", "R1 itself"}, {"gemma3", "Gemma 3"},
-      {"bert", "an encoder"}, {"a\x1b[2Jb", "a\\x1b[2Jb"}};
+  const std::pair<std::string_view, std::string_view> cases[] = {{"gpt2", "OpenAI's GPT-2"},
+                                                                 {"", "''"},
+                                                                 {"Qwen2", "'Qwen2' is not supported"},
+                                                                 {"qwen2moe", "a mixture of experts"},
+                                                                 {"qwen3moe", "a mixture of experts"},
+                                                                 {"newmoe", "a mixture of experts"},
+                                                                 {"deepseek2", "R1 itself"},
+                                                                 {"gemma3", "Gemma 3"},
+                                                                 {"bert", "an encoder"},
+                                                                 {"a\x1b[2Jb", "a\\x1b[2Jb"}};
   for (const auto& [name, what] : cases) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
     file.set("general.architecture", name);
@@ -339,13 +339,36 @@ TEST(ModelLoading, TensorsThatTheArchitectureDoesNotHaveAreNamed) {
     return file;
   };
   for (const std::string& tiny : tiny_models) {
-    for (const char* name :
-         {"output.bias", "token_embd_norm.weight", "token_embd.bias", "output_norm.bias", "rope_factors_long.weight", "token_types.weight",
-          "cls.weight", "blk.0.attn_norm.bias", "blk.1.attn_qkv.weight", "blk.0.attn_sinks.weight", "blk.0.ffn_gate_exps.weight",
-          "blk.0.ffn_gate_inp.weight", "blk.1.post_attention_norm.weight", "blk.0.attn_q.scale", "blk.0.attn_q", "blk.0.attn_q.weight.lora_a",
-          "blk.0.", "blk.0", "blk..attn_q.weight", "blk.00.attn_q.weight", "blk.01.attn_q.bias", "blk.+0.attn_q.weight", "blk.-1.attn_q.weight",
-          "blk.4294967296.attn_q.weight", "blk.18446744073709551616.attn_q.weight", "blk.18446744073709551616.attn_q.bias", "BLK.0.attn_q.bias",
-          "v.blk.0.attn_q.weight", " output.weight", "output.weight "}) {
+    for (const char* name : {"output.bias",
+                             "token_embd_norm.weight",
+                             "token_embd.bias",
+                             "output_norm.bias",
+                             "rope_factors_long.weight",
+                             "token_types.weight",
+                             "cls.weight",
+                             "blk.0.attn_norm.bias",
+                             "blk.1.attn_qkv.weight",
+                             "blk.0.attn_sinks.weight",
+                             "blk.0.ffn_gate_exps.weight",
+                             "blk.0.ffn_gate_inp.weight",
+                             "blk.1.post_attention_norm.weight",
+                             "blk.0.attn_q.scale",
+                             "blk.0.attn_q",
+                             "blk.0.attn_q.weight.lora_a",
+                             "blk.0.",
+                             "blk.0",
+                             "blk..attn_q.weight",
+                             "blk.00.attn_q.weight",
+                             "blk.01.attn_q.bias",
+                             "blk.+0.attn_q.weight",
+                             "blk.-1.attn_q.weight",
+                             "blk.4294967296.attn_q.weight",
+                             "blk.18446744073709551616.attn_q.weight",
+                             "blk.18446744073709551616.attn_q.bias",
+                             "BLK.0.attn_q.bias",
+                             "v.blk.0.attn_q.weight",
+                             " output.weight",
+                             "output.weight "}) {
       SCOPED_TRACE(tiny + " " + name);
       expect_refused(with(tiny, name), {concat("'", name, "'"), "has no such tensor", tiny.substr(5)});
     }
@@ -403,7 +426,8 @@ TEST(ModelLoading, KeysThatChangeResultsAreNamed) {
       EXPECT_TRUE(LoadedModel(with(key.suffix, static_cast<std::uint32_t>(neutral))));
       if (key.suffix == "expert_count") continue;
       EXPECT_TRUE(LoadedModel(with(key.suffix, neutral != 0.0f)));
-      for (const float other : {0.5f, -1.0f, 2.0f, 1e-20f, 3e38f, std::nanf(""), HUGE_VALF}) expect_refused(with(key.suffix, other), {quoted});
+      for (const float other : {0.5f, -1.0f, 2.0f, 1e-20f, 3e38f, std::nanf(""), HUGE_VALF})
+        expect_refused(with(key.suffix, other), {quoted});
       expect_refused(with(key.suffix, neutral == 0.0f), {quoted, std::string(key.effect)});
       expect_refused(with(key.suffix, "x"), {quoted, "string"});
       expect_refused(with(key.suffix, std::vector<std::uint32_t>{0, 0}), {quoted, "array"});
@@ -447,7 +471,8 @@ TEST(ModelLoading, KeysThatNobodyKnowsAreTold) {
   const LoadedModel model(file);
   ASSERT_TRUE(model) << model.error();
   ASSERT_EQ(model->notes().size(), 1u);
-  expect_one_line(model->notes()[0], {"keys that are not known here", "'qwen2.attention.future_thing', 'qwen2.x0\\x0a\\x1b'", "'qwen2.x6", ", ..."});
+  expect_one_line(model->notes()[0],
+                  {"keys that are not known here", "'qwen2.attention.future_thing', 'qwen2.x0\\x0a\\x1b'", "'qwen2.x6", ", ..."});
   EXPECT_EQ(model->notes()[0].find("qwen2.x7"), std::string::npos);
 }
 
@@ -465,7 +490,8 @@ TEST(ModelLoading, BytesBehindTheLastTensorAreTold) {
   const std::size_t to_alignment = (32 - whole.size() % 32) % 32;
   EXPECT_TRUE(notes("").empty());
   EXPECT_TRUE(notes(std::string(to_alignment, '\0')).empty());  // as a writer fills the last tensor up
-  for (const std::string& tail : {std::string(to_alignment + 1, '\0'), std::string("x"), std::string(100, 'x'), "GGUF" + std::string(4096, '\0')}) {
+  for (const std::string& tail :
+       {std::string(to_alignment + 1, '\0'), std::string("x"), std::string(100, 'x'), "GGUF" + std::string(4096, '\0')}) {
     const std::vector<std::string> found = notes(tail);
     ASSERT_EQ(found.size(), 1u) << tail.size();
     expect_one_line(found[0], {"memory.gguf", concat(tail.size(), " bytes from byte ", whole.size()), "not used"});
@@ -490,8 +516,8 @@ TEST(ModelLoading, CountsMayBeGivenForEachLayer) {
     const LoadedModel plain(tiny);
     ASSERT_TRUE(plain) << plain.error();
     const ModelConfig& c = plain->config();
-    for (const auto& [suffix, number] : {std::pair{"attention.head_count", c.n_heads}, {"attention.head_count_kv", c.n_kv_heads},
-                                         {"feed_forward_length", c.ffn}}) {
+    for (const auto& [suffix, number] :
+         {std::pair{"attention.head_count", c.n_heads}, {"attention.head_count_kv", c.n_kv_heads}, {"feed_forward_length", c.ffn}}) {
       SCOPED_TRACE(tiny + " " + suffix);
       const auto n = static_cast<std::uint32_t>(number);
       const std::string key = concat(architecture, ".", suffix), quoted = concat("'", key, "'");
@@ -629,8 +655,7 @@ TEST(ModelLoading, RopeFactorsAreChecked) {
   };
   std::vector<float> factors(16, 1.0f);
   EXPECT_TRUE(LoadedModel(with(factors)));
-  for (const float bad :
-       {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (const float bad : {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     factors[7] = bad;
     expect_refused(with(factors), {"'rope_freqs.weight'"});
   }

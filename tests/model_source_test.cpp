@@ -78,8 +78,7 @@ TEST(ModelSource, WhatIsWrongWithMetadataIsSaidInItsWords) {
   EXPECT_EQ(after("qwen2.block_count", std::string("two")),
             "memory: entry 'qwen2.block_count': found a text; expected an unsigned integer");
   EXPECT_EQ(after("qwen2.block_count", std::uint64_t{5000}), "memory: entry 'qwen2.block_count': found 5000; expected 1 to 4096");
-  EXPECT_EQ(after("qwen2.block_count", std::uint64_t{0}),
-            "memory: entry 'qwen2.block_count': found 0; expected 1 to 4096");
+  EXPECT_EQ(after("qwen2.block_count", std::uint64_t{0}), "memory: entry 'qwen2.block_count': found 0; expected 1 to 4096");
   EXPECT_EQ(after("qwen2.rope.freq_base", true), "memory: entry 'qwen2.rope.freq_base': found a truth value; expected a float");
   EXPECT_EQ(after("qwen2.rope.freq_base", 1e300),
             "memory: entry 'qwen2.rope.freq_base': found 1e+300; expected a value that fits in a float");
@@ -98,8 +97,7 @@ TEST(ModelSource, BringsAVocabulary) {
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
   EXPECT_EQ(tokenizer->encode("ab", SpecialTokens::as_text), std::vector<std::uint32_t>{2});
   source.words.merges = {"b a"};
-  EXPECT_EQ(read_tokenizer(source).error().message,
-            "memory: words: merge 0 'b a': what it makes is not a normal token of the vocabulary");
+  EXPECT_EQ(read_tokenizer(source).error().message, "memory: words: merge 0 'b a': what it makes is not a normal token of the vocabulary");
   source.words.pretokenizer = "tekken";
   EXPECT_EQ(read_tokenizer(source).error().message,
             "memory: entry 'tokenizer.ggml.pre': pre-tokenizer 'tekken' is not supported; choose one by name: qwen2, deepseek-r1-qwen, "

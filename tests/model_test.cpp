@@ -51,8 +51,8 @@ std::vector<float> long_rows(const Model& model, std::span<const std::uint32_t> 
 }
 
 // The tokens that win after `ids`, and after each of `next`.
-std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t> ids,
-                                   std::span<const std::uint32_t> next, const SessionOptions& options) {
+std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t> ids, std::span<const std::uint32_t> next,
+                                   const SessionOptions& options) {
   const std::size_t first = ids.size() - 1;
   ids.insert(ids.end(), next.begin(), next.end());
   const std::vector<float> all = all_logits(model, ids, options);
@@ -82,8 +82,7 @@ TEST_P(TinyModel, ExactWeightsGiveTheReferencesLogits) {
   const SessionOptions exact{.kv_type = KvType::f32};
   const std::span<const float> expected = tiny_golden(golden("logits"));
   EXPECT_LE(nmse(all_logits(*model, ids(), exact), expected), float_nmse);
-  EXPECT_LE(nmse(long_rows(*model, long_ids(), tiny_golden(golden("long-positions")), exact),
-                 tiny_golden(golden("long-logits"))),
+  EXPECT_LE(nmse(long_rows(*model, long_ids(), tiny_golden(golden("long-positions")), exact), tiny_golden(golden("long-logits"))),
             float_nmse);
   EXPECT_LE(nmse(all_logits(*model, ids(), {.kv_type = KvType::f16}), expected), f16_cache_nmse);
   EXPECT_LE(nmse(all_logits(*model, ids(), {.kv_type = KvType::bf16}), expected), bf16_cache_nmse);
@@ -107,8 +106,7 @@ TEST_P(TinyModel, ScaledPositionsGiveTheReferencesLogits) {
     const std::span<const float> positions = tiny_golden(golden("long-positions")),
                                  expected = tiny_golden(golden(std::string(type) + "-logits"));
     EXPECT_LE(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::f32}), expected), float_nmse) << type;
-    EXPECT_LE(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::int8}), expected), int8_cache_nmse)
-        << type;
+    EXPECT_LE(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::int8}), expected), int8_cache_nmse) << type;
   }
 }
 
@@ -170,8 +168,10 @@ TEST(HeadSizes, EqualPaddedHeads) {
           for (std::size_t h = 0; h < heads; ++h) {
             for (std::size_t i = 0; i < size * run; ++i) {
               // A norm divides by its root mean square: zeros make that smaller by sqrt(size / width).
-              const float factor = is_norm ? std::sqrt(static_cast<float>(size) / static_cast<float>(width)) * (part == "attn_q_norm.weight" ? query_factor : 1.0f)
-                                   : is_query && !c.has_qk_norm ? query_factor : 1.0f;
+              const float factor = is_norm ? std::sqrt(static_cast<float>(size) / static_cast<float>(width)) *
+                                                 (part == "attn_q_norm.weight" ? query_factor : 1.0f)
+                                   : is_query && !c.has_qk_norm ? query_factor
+                                                                : 1.0f;
               values[h * width * run + i] = factor * old[h * c.head_dim * run + i];
             }
           }
@@ -192,7 +192,8 @@ TEST(HeadSizes, EqualPaddedHeads) {
       ASSERT_TRUE(model && filled) << model.error() << filled.error();
       EXPECT_EQ(model->config().head_dim, size);
       const std::vector<float> expected = all_logits(*filled, ids, {.kv_type = KvType::f32});
-      for (const auto& [type, allowed] : {std::pair{KvType::f32, float_nmse}, {KvType::f16, f16_cache_nmse}, {KvType::int8, int8_cache_nmse}}) {
+      for (const auto& [type, allowed] :
+           {std::pair{KvType::f32, float_nmse}, {KvType::f16, f16_cache_nmse}, {KvType::int8, int8_cache_nmse}}) {
         EXPECT_LE(nmse(all_logits(*model, ids, {.kv_type = type}), expected), allowed) << tiny << " " << size << " " << kv_type_name(type);
       }
       EXPECT_TRUE(same_bits(all_logits(*model, ids, {.batch = 7}), all_logits(*model, ids)));
@@ -270,8 +271,7 @@ TEST_P(TinyModel, TheFileAsItIsStaysNearTheReference) {
   const LoadedModel model(GetParam());
   ASSERT_TRUE(model) << model.error();
   EXPECT_LE(nmse(all_logits(*model, ids()), tiny_golden(golden("logits"))), f16_cache_nmse);
-  EXPECT_LE(nmse(long_rows(*model, long_ids(), tiny_golden(golden("long-positions")), {}),
-                 tiny_golden(golden("long-logits"))),
+  EXPECT_LE(nmse(long_rows(*model, long_ids(), tiny_golden(golden("long-positions")), {}), tiny_golden(golden("long-logits"))),
             f16_cache_nmse);
   const std::vector<std::uint32_t> greedy = as_ids(tiny_golden(golden("greedy")));
   const std::span<const float> margin = tiny_golden(golden("margin"));

@@ -106,15 +106,13 @@ struct ModelFile {
     for (const GgufKey& key : file->keys()) {
       const std::uint64_t at = key.record_offset + 8 + key.name.size() + 4;
       const auto* value = reinterpret_cast<const char*>(bytes.data() + at);
-      out.keys.push_back({std::string(key.name), static_cast<std::uint32_t>(key.type),
-                          std::string(value, key.value_offset + key.value_bytes - at)});
+      out.keys.push_back(
+          {std::string(key.name), static_cast<std::uint32_t>(key.type), std::string(value, key.value_offset + key.value_bytes - at)});
     }
     for (const GgufTensor& tensor : file->tensors()) {
       const std::span<const std::byte> data = file->tensor_bytes(tensor);
-      out.tensors.push_back({std::string(tensor.name),
-                             {tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims},
-                             tensor.type,
-                             {data.begin(), data.end()}});
+      out.tensors.push_back(
+          {std::string(tensor.name), {tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims}, tensor.type, {data.begin(), data.end()}});
     }
     return out;
   }
@@ -141,22 +139,15 @@ struct ModelFile {
     remove_key(name);
     keys.push_back({std::string(name), static_cast<std::uint32_t>(type), value});
   }
-  void set(std::string_view name, std::uint32_t value) {
-    set_raw(name, GgufValueType::uint32, GgufBuilder::raw(value));
-  }
-  void set(std::string_view name, std::uint64_t value) {
-    set_raw(name, GgufValueType::uint64, GgufBuilder::raw(value));
-  }
+  void set(std::string_view name, std::uint32_t value) { set_raw(name, GgufValueType::uint32, GgufBuilder::raw(value)); }
+  void set(std::string_view name, std::uint64_t value) { set_raw(name, GgufValueType::uint64, GgufBuilder::raw(value)); }
   void set(std::string_view name, float value) { set_raw(name, GgufValueType::float32, GgufBuilder::raw(value)); }
   void set(std::string_view name, const char* value) { set(name, std::string_view(value)); }
-  void set(std::string_view name, std::string_view value) {
-    set_raw(name, GgufValueType::string, GgufBuilder::raw_string(value));
-  }
-  void set(std::string_view name, bool value) {
-    set_raw(name, GgufValueType::boolean, GgufBuilder::raw<std::uint8_t>(value ? 1 : 0));
-  }
+  void set(std::string_view name, std::string_view value) { set_raw(name, GgufValueType::string, GgufBuilder::raw_string(value)); }
+  void set(std::string_view name, bool value) { set_raw(name, GgufValueType::boolean, GgufBuilder::raw<std::uint8_t>(value ? 1 : 0)); }
   void set(std::string_view name, const std::vector<std::uint32_t>& values) {
-    std::string bytes = GgufBuilder::raw(static_cast<std::uint32_t>(GgufValueType::uint32)) + GgufBuilder::raw<std::uint64_t>(values.size());
+    std::string bytes =
+        GgufBuilder::raw(static_cast<std::uint32_t>(GgufValueType::uint32)) + GgufBuilder::raw<std::uint64_t>(values.size());
     for (const std::uint32_t value : values) bytes += GgufBuilder::raw(value);
     set_raw(name, GgufValueType::array, bytes);
   }
@@ -262,8 +253,8 @@ inline std::vector<float> all_logits(Session& session, std::span<const std::uint
   return out;
 }
 
-inline std::vector<float> all_logits(const Model& model, std::span<const std::uint32_t> ids,
-                                     const SessionOptions& options = {}, Parallel parallel = {}) {
+inline std::vector<float> all_logits(const Model& model, std::span<const std::uint32_t> ids, const SessionOptions& options = {},
+                                     Parallel parallel = {}) {
   Result<Session> session = Session::create(model, options, parallel);
   if (!session) {
     ADD_FAILURE() << session.error().message;

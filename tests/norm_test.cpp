@@ -11,8 +11,7 @@ using namespace stilla_test;
 
 // In arrays that end at guard pages; in place if asked.
 template <class T>
-std::vector<float> normed(std::span<const float> x, std::span<const float> weight, float epsilon,
-                          bool in_place = false) {
+std::vector<float> normed(std::span<const float> x, std::span<const float> weight, float epsilon, bool in_place = false) {
   GuardedArray<float> input(x);
   GuardedArray<float> weights(weight);
   GuardedArray<float> output(x.size());
@@ -93,10 +92,9 @@ TYPED_TEST(RmsNormOn, RowsOfAMatrix) {
   for (const bool threads : {false, true}) {
     std::vector<float> y(M * (n + 2), 5.0f);
     EXPECT_TRUE(rms_norm(Matrix(y.data(), M, n, n + 2), ConstMatrix(x.data(), M, n, stride), weight.data(), 1e-6f,
-             threads ? Parallel(pool) : Parallel()));
+                         threads ? Parallel(pool) : Parallel()));
     for (std::size_t m = 0; m < M; ++m) {
-      EXPECT_TRUE(same_bits(std::span(y).subspan(m * (n + 2), n),
-                            normed<Scalar>(std::span(x).subspan(m * stride, n), weight, 1e-6f)));
+      EXPECT_TRUE(same_bits(std::span(y).subspan(m * (n + 2), n), normed<Scalar>(std::span(x).subspan(m * stride, n), weight, 1e-6f)));
       EXPECT_EQ(y[m * (n + 2) + n], 5.0f);
       EXPECT_EQ(y[m * (n + 2) + n + 1], 5.0f);
     }

@@ -30,9 +30,7 @@ MemorySource r1_source(const R1Model& model, FormatId format, std::size_t host_b
                    {"qwen2.attention.head_count_kv", std::uint64_t{model.n_kv_heads}},
                    {"qwen2.context_length", std::uint64_t{131072}},
                    {"qwen2.attention.layer_norm_rms_epsilon", 1e-6}};
-  const auto set = [&](const std::string& name, std::size_t N, std::size_t K) {
-    source.set(name + ".weight", {{K, N}, format, {}});
-  };
+  const auto set = [&](const std::string& name, std::size_t N, std::size_t K) { source.set(name + ".weight", {{K, N}, format, {}}); };
   for (std::size_t i = 0; i < model.layers; ++i) {
     const std::string layer = "blk." + std::to_string(i) + ".";
     set(layer + "attn_q", model.hidden, model.hidden);
@@ -49,9 +47,7 @@ MemorySource r1_source(const R1Model& model, FormatId format, std::size_t host_b
   return source;
 }
 
-std::uint64_t layer_weights(const R1Model& m) {
-  return 2 * m.hidden * m.hidden + 2 * m.n_kv_heads * 128 * m.hidden + 3 * m.ffn * m.hidden;
-}
+std::uint64_t layer_weights(const R1Model& m) { return 2 * m.hidden * m.hidden + 2 * m.n_kv_heads * 128 * m.hidden + 3 * m.ffn * m.hidden; }
 std::uint64_t layer_rows(const R1Model& m) { return 3 * m.hidden + 2 * m.n_kv_heads * 128 + 2 * m.ffn; }
 
 const NpuFormVerdict& verdict_of(const NpuReport& report, std::string_view family, std::string_view form) {
@@ -93,8 +89,7 @@ TEST(NpuDescriptors, SayUnknownWhereNoSourceDoes) {
       ++(source.empty() ? unknown : known);
     });
   }
-  const std::set<std::string_view> expected{"hexagon-v73", "hexagon-v75", "hexagon-v79",
-                                            "hexagon-v81", "intel-npu4",  "amd-xdna2"};
+  const std::set<std::string_view> expected{"hexagon-v73", "hexagon-v75", "hexagon-v79", "hexagon-v81", "intel-npu4", "amd-xdna2"};
   EXPECT_EQ(names, expected);
   EXPECT_GT(known, 40u);
   EXPECT_GT(unknown, 20u);
@@ -135,8 +130,7 @@ TEST(NpuCheck, PartsAndBytesOfR1) {
     const NpuFormVerdict& lpbq = verdict_of(*report, "Qualcomm Hexagon", "LPBQ 64");
     EXPECT_EQ(lpbq.weight_bytes, channel.weight_bytes + model.layers * layer_weights(model) / 64);
     const NpuFormVerdict& awq = verdict_of(*report, "AMD XDNA2", "uint4 in groups of 128");
-    EXPECT_NEAR(static_cast<double>(awq.weight_bytes),
-                static_cast<double>(model.layers * layer_weights(model)) * (0.5 + 2.5 / 128), 1000);
+    EXPECT_NEAR(static_cast<double>(awq.weight_bytes), static_cast<double>(model.layers * layer_weights(model)) * (0.5 + 2.5 / 128), 1000);
     EXPECT_EQ(awq.parts.size(), 1u) << "no limit is known";
     EXPECT_EQ(verdict_of(*report, "AMD XDNA2", "bfp16ebs8").weight_bytes, model.layers * layer_weights(model) / 8 * 9);
     // 14B of bf16 is 26 GB.
@@ -186,8 +180,7 @@ TEST(NpuCheck, RefusesFormsWithTheReason) {
       {id_of<INT4_G128>, "Qualcomm Hexagon", "its scales for 128 weights are floats, which need fp16 activations; QNN HTP takes"},
       {id_of<INT4_G128>, "Intel NPU4", ""},
       {id_of<INT4_G128>, "AMD XDNA2", ""},  // a zero point of 8
-      {id_of<INT4_G128_MIN>, "Intel NPU4",
-       "its weights are asymmetric (zero points or minimums); only symmetric ones are taken; OpenVINO"},
+      {id_of<INT4_G128_MIN>, "Intel NPU4", "its weights are asymmetric (zero points or minimums); only symmetric ones are taken; OpenVINO"},
       {id_of<INT4_G128_MIN>, "Qualcomm Hexagon", "its weights are asymmetric"},
       {id_of<INT4_G128_MIN>, "AMD XDNA2", ""},
       {id_of<Q4_0>, "Intel NPU4", "found 4 bits in groups of 32; OpenVINO takes int4 per channel, int4 in groups of 128"},

@@ -178,18 +178,16 @@ TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
   using F = TypeParam;
   static_assert(packed_layout_version == 2);
   const std::map<std::string_view, std::uint64_t> expected{
-      {"f32", 0xa2021fd52a7c7797u}, {"f16", 0xdc8969656793195du}, {"bf16", 0xdc8969656793195du},
-      {"q8_0", 0x293849177b33b3c9u}, {"q4_0", 0xdb0e650a702cc8f5u}, {"q4_1", 0x07228cb0b62f0938u},
-      {"q5_0", 0x7fa9c135c4981599u}, {"q5_1", 0x0376711e427dac7fu}, {"q4_k", 0xaee4f7008c614a49u},
-      {"q5_k", 0x76199f20dd47b10cu}, {"q6_k", 0x3ed82a5370147f41u}, {"iq4_nl", 0xdb0e650a702cc8f5u},
-      {"iq4_xs", 0x15fee79bce192ea6u}, {"st4", 0x015c5f536db1173bu},
-      {"int4_g128", 0xf9c429f09f535cadu}, {"int4_g128_min", 0x7e9889b0482ca795u},
-      {"int4_channel", 0x72e0eb26d52d82b5u}, {"int8_channel", 0x2a42076fd63c1781u},
-      {"bfp16ebs8", 0x8d5eaf367a56fc6bu}, {"uint4_g128", 0x3d789b258fe4d33eu},
-      {"q2_k", 0x16199c30fa42ee06u}, {"q3_k", 0x340f8a86b9de1e98u}, {"iq2_xxs", 0x896a8cff9872ebbau},
-      {"iq2_xs", 0x4f6ad77277be391au}, {"iq2_s", 0x46305bea811835f2u}, {"iq3_xxs", 0x71481ecb7eab8e3du},
-      {"iq3_s", 0x34f3014c3e3f60e0u},
-      {"lpbq32", 0x49f22170c2bc3905u}, {"lpbq64", 0xd330f8aeb2b17ffeu}, {"lpbq128", 0xc4a2397e431f4974u}};
+      {"f32", 0xa2021fd52a7c7797u},           {"f16", 0xdc8969656793195du},          {"bf16", 0xdc8969656793195du},
+      {"q8_0", 0x293849177b33b3c9u},          {"q4_0", 0xdb0e650a702cc8f5u},         {"q4_1", 0x07228cb0b62f0938u},
+      {"q5_0", 0x7fa9c135c4981599u},          {"q5_1", 0x0376711e427dac7fu},         {"q4_k", 0xaee4f7008c614a49u},
+      {"q5_k", 0x76199f20dd47b10cu},          {"q6_k", 0x3ed82a5370147f41u},         {"iq4_nl", 0xdb0e650a702cc8f5u},
+      {"iq4_xs", 0x15fee79bce192ea6u},        {"st4", 0x015c5f536db1173bu},          {"int4_g128", 0xf9c429f09f535cadu},
+      {"int4_g128_min", 0x7e9889b0482ca795u}, {"int4_channel", 0x72e0eb26d52d82b5u}, {"int8_channel", 0x2a42076fd63c1781u},
+      {"bfp16ebs8", 0x8d5eaf367a56fc6bu},     {"uint4_g128", 0x3d789b258fe4d33eu},   {"q2_k", 0x16199c30fa42ee06u},
+      {"q3_k", 0x340f8a86b9de1e98u},          {"iq2_xxs", 0x896a8cff9872ebbau},      {"iq2_xs", 0x4f6ad77277be391au},
+      {"iq2_s", 0x46305bea811835f2u},         {"iq3_xxs", 0x71481ecb7eab8e3du},      {"iq3_s", 0x34f3014c3e3f60e0u},
+      {"lpbq32", 0x49f22170c2bc3905u},        {"lpbq64", 0xd330f8aeb2b17ffeu},       {"lpbq128", 0xc4a2397e431f4974u}};
   constexpr std::size_t K = TestFixture::columns, N = 21;
   std::vector<std::byte> rows(N * row_bytes<F>(K));
   for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(noise_bits(7, i) >> 24);
@@ -293,7 +291,8 @@ TYPED_TEST(Pack, EveryTargetEqualsScalar) {
     for (const std::size_t N : {1u, 15u, 16u, 17u, 48u}) {
       const std::size_t bytes = N * row_bytes<F>(K);
       std::vector<std::byte> noise(bytes + 1 + bytes % 2);  // so that the rows' address is odd
-      for (std::size_t i = 0; i < noise.size(); ++i) noise[i] = static_cast<std::byte>(noise_bits(static_cast<std::uint32_t>(N + K), i) >> 24);
+      for (std::size_t i = 0; i < noise.size(); ++i)
+        noise[i] = static_cast<std::byte>(noise_bits(static_cast<std::uint32_t>(N + K), i) >> 24);
       GuardedArray<std::byte> rows{std::span<const std::byte>(noise)};
       const std::byte* first = rows.data() + rows.size() - bytes;
       std::vector<std::byte> expected(packed_bytes<F>(N, K));
@@ -368,9 +367,8 @@ TYPED_TEST(Pack, ImpossibleShapesAreRefused) {
   if (B != 1) {
     EXPECT_EQ(message(1, B + 1), concat(B + 1, " columns are not a multiple of the ", F::name, " block of ", B));
   }
-  for (const auto& [N, K] :
-       {std::pair(huge, B), std::pair(huge - 15, B), std::pair(std::size_t{1}, huge / B * B),
-        std::pair(huge / 2, huge / 2 / B * B), std::pair(std::size_t{1} << 33, std::size_t{1} << 33)}) {
+  for (const auto& [N, K] : {std::pair(huge, B), std::pair(huge - 15, B), std::pair(std::size_t{1}, huge / B * B),
+                             std::pair(huge / 2, huge / 2 / B * B), std::pair(std::size_t{1} << 33, std::size_t{1} << 33)}) {
     EXPECT_EQ(message(N, K), concat(N, " x ", K, " weights do not fit the address space"));
   }
   const std::string none = message(std::size_t{1} << 38, 1024 * B);  // addresses for it there may be, memory not

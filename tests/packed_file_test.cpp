@@ -193,12 +193,11 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
       ASSERT_TRUE(opened) << opened.error().message;
       EXPECT_TRUE(verify_packed_file(*opened));
       EXPECT_TRUE(is_packed_from(*opened, source, {id_of<F>}));
-      const bool changes = std::ranges::any_of(
-          source.tensors(), [](const GgufTensor& t) { return requantised_format(t, id_of<F>) != t.format; });
+      const bool changes =
+          std::ranges::any_of(source.tensors(), [](const GgufTensor& t) { return requantised_format(t, id_of<F>) != t.format; });
       EXPECT_EQ(is_packed_from(*opened, source), !changes);
       const Result<Model> expected = Model::load(parsed(original), pool, {}, {id_of<F>});
-      const Result<Model> model =
-          Model::load(std::move(*opened), pool, {}, {id_of<F>});  // nothing is left to requantise
+      const Result<Model> model = Model::load(std::move(*opened), pool, {}, {id_of<F>});  // nothing is left to requantise
       ASSERT_TRUE(expected) << expected.error().message;
       ASSERT_TRUE(model) << model.error().message;
       EXPECT_TRUE(is_where_the_file_is(model->layers()[0].up, *model, "blk.0.ffn_up.weight"));
@@ -209,12 +208,10 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
       const FormatId another = id_of<F> == id_of<Q8_0> ? id_of<Q4_0> : id_of<Q8_0>;
       const Result<Model> refused = Model::load(std::move(*again), pool, {}, another);
       ASSERT_FALSE(refused);
-      expect_one_line(refused.error(),
-                      {"m.stilla: tensor 'blk.0.attn_q.weight'", "is packed; only the file it was packed from"});
+      expect_one_line(refused.error(), {"m.stilla: tensor 'blk.0.attn_q.weight'", "is packed; only the file it was packed from"});
     });
   }
-  const Status unknown =
-      write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, {FormatId{3333}});
+  const Status unknown = write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, {FormatId{3333}});
   EXPECT_TRUE(unknown);  // no matrix can have that type, so all stay as they are
 }
 
@@ -239,8 +236,8 @@ TEST_F(PackedFileTest, TellsTheErrorOfWhatItEncodes) {
     EXPECT_NEAR(relative_rmse, report->relative_rmse, 1e-12) << tensor.name;
   };
   ASSERT_TRUE(write_packed_file(source, path("m.stilla"), {}, {}, options));
-  const auto expected = std::ranges::count_if(
-      source.tensors(), [](const GgufTensor& t) { return requantised_format(t, id_of<INT4_CHANNEL>) != t.format; });
+  const auto expected =
+      std::ranges::count_if(source.tensors(), [](const GgufTensor& t) { return requantised_format(t, id_of<INT4_CHANNEL>) != t.format; });
   EXPECT_EQ(told, static_cast<std::size_t>(expected));
   EXPECT_GT(told, 0u);
   options.format.reset();  // then nothing is encoded
@@ -320,8 +317,7 @@ TEST_F(PackedFileTest, KnowsItsOriginal) {
 
   const GgufFile source = parsed(original);
   for (const GgufTensor& tensor : source.tensors()) {
-    for (const std::uint64_t at : {tensor.offset, tensor.offset + tensor.size_bytes / 2,
-                                   tensor.offset + tensor.size_bytes - 1}) {
+    for (const std::uint64_t at : {tensor.offset, tensor.offset + tensor.size_bytes / 2, tensor.offset + tensor.size_bytes - 1}) {
       std::vector<std::byte> changed = original;
       changed[at] ^= std::byte{1};
       EXPECT_FALSE(is_packed_from(packed, parsed(changed))) << tensor.name;
@@ -335,8 +331,8 @@ TEST_F(PackedFileTest, AnotherLayoutIsRefused) {
   for (const std::uint32_t version : {0u, packed_layout_version + 1, packed_layout_version - 1, 0xffffffffu}) {
     bytes.put(at, version);
     bytes.seal();
-    expect_refused(bytes.bytes(), {"'stilla.packed.layout'", concat("layout ", version),
-                                   concat("layout ", packed_layout_version), "stilla pack"});
+    expect_refused(bytes.bytes(),
+                   {"'stilla.packed.layout'", concat("layout ", version), concat("layout ", packed_layout_version), "stilla pack"});
   }
 }
 
@@ -347,8 +343,7 @@ TEST_F(PackedFileTest, OwnKeysMustBeThere) {
   expect_refused(file.build(), {"'stilla.packed.checksum'", "none"});
   file.number(packed_checksum_key, std::uint32_t{1});
   expect_refused(file.build(), {"'stilla.packed.checksum'", "uint32", "uint64"});
-  expect_refused(GgufBuilder().number(packed_layout_key, std::uint64_t{1}).build(),
-                 {"'stilla.packed.layout'", "uint64", "uint32"});
+  expect_refused(GgufBuilder().number(packed_layout_key, std::uint64_t{1}).build(), {"'stilla.packed.layout'", "uint64", "uint32"});
   expect_refused(GgufBuilder().string(packed_layout_key, "1").build(), {"'stilla.packed.layout'", "string"});
   GgufBuilder types;
   types.raw_tensor("t", {32, 16}, *gguf_type_of(id_of<Q4_0>) | packed_type_flag, 0).raw_data(std::string(4096, '\0'));
@@ -384,8 +379,8 @@ TEST_F(PackedFileTest, EveryTruncationIsSeen) {
   };
   for (std::uint64_t size = 0; size <= whole.data_offset(); size += size < 2048 ? 1 : 61) refused(size);
   for (const GgufTensor& tensor : whole.tensors()) {
-    for (const std::uint64_t size : {tensor.offset - 1, tensor.offset, tensor.offset + 1,
-                                     tensor.offset + tensor.size_bytes / 2, tensor.offset + tensor.size_bytes - 1}) {
+    for (const std::uint64_t size : {tensor.offset - 1, tensor.offset, tensor.offset + 1, tensor.offset + tensor.size_bytes / 2,
+                                     tensor.offset + tensor.size_bytes - 1}) {
       refused(size);
     }
   }
@@ -422,9 +417,8 @@ TEST_F(PackedFileTest, AbsurdNumbersDoNoHarm) {
     const std::uint64_t n_dims = tensor.record_offset + 8 + tensor.name.size();
     const std::uint64_t type = n_dims + 4 + 8 * tensor.n_dims;
     for (const std::uint64_t value :
-         {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{15}, std::uint64_t{64}, std::uint64_t{4096},
-          std::uint64_t{1} << 31, std::uint64_t{1} << 40, std::uint64_t{1} << 60, std::uint64_t{1} << 63,
-          ~std::uint64_t{0}, ~std::uint64_t{4095}}) {
+         {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{15}, std::uint64_t{64}, std::uint64_t{4096}, std::uint64_t{1} << 31,
+          std::uint64_t{1} << 40, std::uint64_t{1} << 60, std::uint64_t{1} << 63, ~std::uint64_t{0}, ~std::uint64_t{4095}}) {
       attempt(n_dims, value, 4);
       for (std::uint32_t d = 0; d < tensor.n_dims; ++d) attempt(n_dims + 4 + 8 * d, value, 8);
       attempt(type, value, 4);
@@ -493,8 +487,7 @@ TEST_F(PackedFileTest, VerifyNamesTheDamagedTensor) {
   ThreadPool pool(3);
   EXPECT_TRUE(verify_packed_file(file, pool));
   for (const GgufTensor& tensor : file.tensors()) {
-    for (const std::uint64_t at : {tensor.offset, tensor.offset + tensor.size_bytes / 2,
-                                   tensor.offset + tensor.size_bytes - 1}) {
+    for (const std::uint64_t at : {tensor.offset, tensor.offset + tensor.size_bytes / 2, tensor.offset + tensor.size_bytes - 1}) {
       bytes.bytes()[at] ^= std::byte{0x10};
       const Status status = verify_packed_file(file, pool);
       bytes.bytes()[at] ^= std::byte{0x10};
@@ -515,8 +508,7 @@ TEST_F(PackedFileTest, WhatCannotBePackedIsRefused) {
     EXPECT_TRUE(names().empty() || names() == std::vector<std::string>{"made.stilla"});
     return status ? std::string() : status.error().message;
   };
-  EXPECT_NE(message(GgufBuilder().string("general.architecture", "qwen2").build()).find("no tensors"),
-            std::string::npos);
+  EXPECT_NE(message(GgufBuilder().string("general.architecture", "qwen2").build()).find("no tensors"), std::string::npos);
   EXPECT_NE(message(packed_tiny()).find("packed already"), std::string::npos);
 }
 
@@ -595,10 +587,10 @@ TEST(Checksum, IsXxh64) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += static_cast<char>(i * 37);
   const auto bytes = std::as_bytes(std::span(text));
-  const std::pair<std::size_t, std::uint64_t> expected[] = {
-      {0, 0xef46db3751d8e999u},  {1, 0x771917c7f6ee2451u},  {4, 0xaa228e4afd571efdu},  {7, 0xb17457d052861069u},
-      {8, 0xc992b706edfbfef8u},  {31, 0x75962f9d7038401du}, {32, 0x96e723b0a0fde61au}, {33, 0xe6350fb99ae8341eu},
-      {64, 0x7bad52f709578288u}, {99, 0x130f2ecfb5d904aeu}};
+  const std::pair<std::size_t, std::uint64_t> expected[] = {{0, 0xef46db3751d8e999u},  {1, 0x771917c7f6ee2451u},  {4, 0xaa228e4afd571efdu},
+                                                            {7, 0xb17457d052861069u},  {8, 0xc992b706edfbfef8u},  {31, 0x75962f9d7038401du},
+                                                            {32, 0x96e723b0a0fde61au}, {33, 0xe6350fb99ae8341eu}, {64, 0x7bad52f709578288u},
+                                                            {99, 0x130f2ecfb5d904aeu}};
   for (const auto& [count, value] : expected) {
     EXPECT_EQ(checksum(bytes.first(count), count), value) << count;
     for (std::size_t cut = 0; cut <= count; ++cut) {

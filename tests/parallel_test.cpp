@@ -23,8 +23,7 @@ using namespace stilla;
 void expect_once(ThreadPool& pool, std::size_t count) {
   std::vector<int> calls(count);
   pool(count, [&](std::size_t i) { ++calls[i]; });
-  for (std::size_t i = 0; i < count; ++i)
-    ASSERT_EQ(calls[i], 1) << i << " of " << count << ", " << pool.size() << " threads";
+  for (std::size_t i = 0; i < count; ++i) ASSERT_EQ(calls[i], 1) << i << " of " << count << ", " << pool.size() << " threads";
 }
 
 TEST(ThreadPool, EveryIndexExactlyOnce) {
@@ -121,7 +120,8 @@ TEST(ThreadPool, UnmadeRightAfterAJob) {
   std::vector<std::thread> load;
   for (unsigned i = 0; i < 2 * std::thread::hardware_concurrency(); ++i) {
     load.emplace_back([&] {
-      while (hold) {}
+      while (hold) {
+      }
     });
   }
   for (std::size_t round = 0; round < 1000; ++round) {
@@ -217,7 +217,11 @@ TEST(Parallel, KeepsACopyOfWhatIsMadeOnTheSpot) {
   EXPECT_EQ(order_of(copy, 2), (std::vector<std::size_t>{1, 0}));
   EXPECT_EQ(jobs, 2u);
   EXPECT_EQ(tasks, (3u + 6 + 3) + (2 + 6 + 2));  // each copy has calls of its own
-  EXPECT_EQ(order_of([](std::size_t count, IndexFunction body) { for (std::size_t i = 0; i < count; i += 2) body(i); }, 5),
+  EXPECT_EQ(order_of(
+                [](std::size_t count, IndexFunction body) {
+                  for (std::size_t i = 0; i < count; i += 2) body(i);
+                },
+                5),
             (std::vector<std::size_t>{0, 2, 4}));
 }
 
@@ -232,8 +236,7 @@ TEST(Parallel, BodiesAsFunctionAndPointer) {
 
 static_assert(std::is_constructible_v<Parallel, void (&)(std::size_t, IndexFunction)>);
 static_assert(std::is_trivially_copyable_v<Parallel>);
-static_assert(ParallelFor<ThreadPool> && ParallelFor<SerialFor> && ParallelFor<Backwards> &&
-              ParallelFor<const SerialFor>);
+static_assert(ParallelFor<ThreadPool> && ParallelFor<SerialFor> && ParallelFor<Backwards> && ParallelFor<const SerialFor>);
 static_assert(!ParallelFor<int> && !ParallelFor<const Backwards>);
 
 }  // namespace

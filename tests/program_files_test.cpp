@@ -62,7 +62,8 @@ TEST_F(ProgramFilesTest, AFolderIsAModel) {
   EXPECT_EQ(said.status, 0) << said.err;
   const Finished shown = run_program({"inspect", folder});
   EXPECT_EQ(shown.status, 0) << shown.err;
-  for (const char* part : {": Hugging Face folder, ", "llama.block_count", "stilla.rope.half_split", "blk.1.ffn_down.weight", "F16", "memory; scratch"}) {
+  for (const char* part :
+       {": Hugging Face folder, ", "llama.block_count", "stilla.rope.half_split", "blk.1.ffn_down.weight", "F16", "memory; scratch"}) {
     EXPECT_TRUE(contains(shown.out, part)) << part << "\n" << shown.out;
   }
   fs::remove(fs::path(folder) / "config.json");

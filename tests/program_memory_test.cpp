@@ -31,7 +31,8 @@ class ProgramMemory : public ProgramTest {
     return {status, process.out, process.err};
   }
 
-  static void sweep(const std::vector<std::string>& arguments, const std::vector<std::string>& outputs = {}, const std::string& input = {}) {
+  static void sweep(const std::vector<std::string>& arguments, const std::vector<std::string>& outputs = {},
+                    const std::string& input = {}) {
     const Finished whole = run(arguments, 0, input);
     ASSERT_EQ(whole.status, 0) << whole.err;
     const long count = std::atol(read_file("count").c_str());
@@ -43,11 +44,12 @@ class ProgramMemory : public ProgramTest {
       const long n = 1 + i * count / steps;
       for (const std::string& output : outputs) fs::remove(path(output));
       const Finished ended = run(arguments, n, input);
-      const bool is_fine = ended.status >= 0 && ended.status <= 3 && (ended.status == 0 || ended.err.find("stilla: ") != std::string::npos) &&
+      const bool is_fine = ended.status >= 0 && ended.status <= 3 &&
+                           (ended.status == 0 || ended.err.find("stilla: ") != std::string::npos) &&
                            !contains(ended.err, "terminate called");
       if (!is_fine) ++failed;
-      EXPECT_TRUE(is_fine) << arguments[0] << ": without memory from allocation " << n << " of " << count << " on: status " << ended.status << ", "
-                           << ended.err;
+      EXPECT_TRUE(is_fine) << arguments[0] << ": without memory from allocation " << n << " of " << count << " on: status " << ended.status
+                           << ", " << ended.err;
       for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
         EXPECT_NE(entry.path().extension(), ".partial") << arguments[0] << ", allocation " << n << ": " << entry.path();
       }
@@ -62,7 +64,9 @@ TEST_F(ProgramMemory, ChatEndsInALine) {
 TEST_F(ProgramMemory, LogitsEndInALine) {
   sweep({"logits", "-m", path("yes.gguf"), "-t", "1", "--ids", "1,2,3", "-o", path("memory.npy")}, {"memory.npy"});
 }
-TEST_F(ProgramMemory, PackEndsInALine) { sweep({"pack", "-m", path("yes.gguf"), "-t", "1", "-o", path("memory.stilla")}, {"memory.stilla"}); }
+TEST_F(ProgramMemory, PackEndsInALine) {
+  sweep({"pack", "-m", path("yes.gguf"), "-t", "1", "-o", path("memory.stilla")}, {"memory.stilla"});
+}
 TEST_F(ProgramMemory, InspectEndsInALine) { sweep({"inspect", path("yes.gguf")}); }
 TEST_F(ProgramMemory, TokenizeEndsInALine) { sweep({"tokenize", "-m", path("yes.gguf"), "some text"}); }
 
@@ -73,7 +77,9 @@ TEST_F(ProgramMemory, NothingIsAskedForAtOnceThatIsNotUsed) {
     const int ended = std::system(command.c_str());
     return WIFEXITED(ended) ? WEXITSTATUS(ended) : -1;
   };
-  EXPECT_EQ(status(limited + "run -m '" + path("yes.gguf") + "' -t 1 -p hi --repeat-penalty 1.1 --repeat-last-n 2147483647 2> /dev/null > /dev/null\""), 0);
+  EXPECT_EQ(status(limited + "run -m '" + path("yes.gguf") +
+                   "' -t 1 -p hi --repeat-penalty 1.1 --repeat-last-n 2147483647 2> /dev/null > /dev/null\""),
+            0);
   EXPECT_EQ(status(limited + "run -m '" + path("yes.gguf") + "' -t 1 -f /dev/zero 2> '" + path("zero.err") + "'\""), 1);
   EXPECT_TRUE(is_message(read_file("zero.err")) && contains(read_file("zero.err"), "/dev/zero: is longer than ")) << read_file("zero.err");
 }

@@ -124,13 +124,14 @@ TEST_F(ProgramOptions, StopTextsInThoughtsRawTextAndTurns) {
   EXPECT_EQ(raw.out, " ") << raw.err;
   // The next turn of a chat knows what was shown, and nothing behind it.
   write_file("roles.jinja", "{% for m in messages %}{{ m.content }}|{% endfor %}{{ '\\n' }}");
-  const std::vector<std::string> chat{"chat", "-m", path("counter.gguf"), "-t", "1", "-v", "--commands", "--temp", "0", "--chat-template", path("roles.jinja")};
+  const std::vector<std::string> chat{
+      "chat", "-m", path("counter.gguf"), "-t", "1", "-v", "--commands", "--temp", "0", "--chat-template", path("roles.jinja")};
   std::vector<std::string> stopped = chat;
   stopped.insert(stopped.end(), {"--stop", "wo"});
   const Finished turns = run_program(stopped, "a\nb\n/save " + path("stopped.session") + "\n");
   EXPECT_EQ(turns.out, "one t\none t\n") << turns.err;
-  const Finished whole = run_program({"chat", "-m", path("counter.gguf"), "-t", "1", "-v", "--temp", "0", "--chat-template", path("roles.jinja")},
-                                     "a\nb\n");
+  const Finished whole =
+      run_program({"chat", "-m", path("counter.gguf"), "-t", "1", "-v", "--temp", "0", "--chat-template", path("roles.jinja")}, "a\nb\n");
   EXPECT_EQ(whole.out, "one two three four\none two three four\n") << whole.err;
   EXPECT_TRUE(contains(turns.err, "ended before 'wo'")) << turns.err;
   EXPECT_TRUE(contains(read_file("stopped.session"), R"("text":"one t")")) << turns.err;
@@ -150,10 +151,12 @@ TEST_F(ProgramOptions, RawPromptsBeginWithBosOnRequest) {
     const Finished ended = run_program(arguments);
     EXPECT_EQ(ended.status, 0) << ended.err;
     const std::size_t at = ended.err.find("; prompt ");
-    const std::string notice = contains(ended.err, "this model's texts begin with '<|im_start|>', and this prompt does not: --bos") ? "!" : "";
+    const std::string notice =
+        contains(ended.err, "this model's texts begin with '<|im_start|>', and this prompt does not: --bos") ? "!" : "";
     return ended.err.substr(at + 9, ended.err.find(" tokens", at) - at - 9) + notice;
   };
-  const std::string without = model("no-bos.gguf", false, false), has = model("bos.gguf", true, false), adds = model("adds-bos.gguf", true, true);
+  const std::string without = model("no-bos.gguf", false, false), has = model("bos.gguf", true, false),
+                    adds = model("adds-bos.gguf", true, true);
   EXPECT_EQ(prompt_tokens(has, {"-p", "ab"}), "2");
   EXPECT_EQ(prompt_tokens(adds, {"-p", "ab"}), "2!");
   for (const std::string& name : {has, adds}) {  // one, also where the vocabulary would add it or the text has it
@@ -164,8 +167,8 @@ TEST_F(ProgramOptions, RawPromptsBeginWithBosOnRequest) {
     EXPECT_EQ(run_program({"tokenize", "-m", name, "--bos", "ab"}).out, "256 97 98\n");
     EXPECT_EQ(run_program({"tokenize", "-m", name, "ab"}).out, "97 98\n");
   }
-  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"run", "-m", without, "--raw", "--bos", "-p", "ab"},
-                                                    {"tokenize", "-m", without, "--bos", "ab"}}) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"run", "-m", without, "--raw", "--bos", "-p", "ab"}, {"tokenize", "-m", without, "--bos", "ab"}}) {
     const Finished refused = run_program(arguments);
     EXPECT_EQ(refused.status, 2);
     EXPECT_TRUE(is_message(refused.err) && contains(refused.err, "--bos: this ")) << refused.err;
@@ -180,7 +183,8 @@ TEST_F(ProgramOptions, ABiasForATokenThatDoesNotExistIsAnError) {
       EXPECT_EQ(refused.status, 2) << bias;
       const std::string id(bias, std::string_view(bias).find_first_of("+-"));
       EXPECT_TRUE(is_message(refused.err) &&
-                  contains(refused.err, "--logit-bias: token id " + id + " is outside the vocabulary of 264 tokens")) << refused.err;
+                  contains(refused.err, "--logit-bias: token id " + id + " is outside the vocabulary of 264 tokens"))
+          << refused.err;
     }
   }
   EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "-n", "2", "-l", "263+1"})).status, 0);

@@ -20,8 +20,7 @@ TEST_F(ProgramTalk, RunPipesThinkingBetweenTags) {
   EXPECT_EQ(ended.status, 0);
   EXPECT_EQ(ended.out, "<think>Let me see.</think>It is 5 €.\x1b[2J\n");
   EXPECT_TRUE(is_message(ended.err));
-  EXPECT_TRUE(contains(ended.err, "load ") && contains(ended.err, "prompt 21 tokens") &&
-              contains(ended.err, "generated 6 tokens"));
+  EXPECT_TRUE(contains(ended.err, "load ") && contains(ended.err, "prompt 21 tokens") && contains(ended.err, "generated 6 tokens"));
   EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "--think", "hide"})).out, "It is 5 €.\x1b[2J\n");
   EXPECT_TRUE(contains(ended.err, "; thought 3 tokens in ") && contains(ended.err, " s, answer 3 in ")) << ended.err;
 }
@@ -52,8 +51,7 @@ TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
   const Finished full = run({"70", "--think-budget", "5", "--ctx", "40"});
   EXPECT_EQ(full.out, "<think>\nababa\n") << "no room for the closing";
   EXPECT_TRUE(contains(full.err, "the context of 40 tokens is full"));
-  EXPECT_EQ(run({"70", "--think-budget", "5", "--ctx", "40", "--on-full", "shift"}).out, full.out)
-      << "nothing to forget";
+  EXPECT_EQ(run({"70", "--think-budget", "5", "--ctx", "40", "--on-full", "shift"}).out, full.out) << "nothing to forget";
 
   const Finished off = run({"6", "--think", "off"});
   EXPECT_EQ(off.out, "ababab\n");
@@ -205,8 +203,7 @@ TEST_F(ProgramTalk, LookupDecodingWritesTheSameText) {
   for (const char* limit : {"25", "26", "27", "33"}) same({"-p", "abcdefghijabc", "--temp", "0", "--ctx", limit});
   for (const char* seed : {"1", "2", "3"}) {
     same({"-p", "abc", "--temp", "3", "--top-p", "1", "--seed", seed});
-    same({"-p", "abc", "--temp", "2", "--top-k", "3", "--seed", seed, "--dry-multiplier", "0.3", "--presence-penalty",
-          "1"});
+    same({"-p", "abc", "--temp", "2", "--top-k", "3", "--seed", seed, "--dry-multiplier", "0.3", "--presence-penalty", "1"});
     same({"-p", "abc", "--temp", "1", "--mirostat", "2", "--mirostat-ent", "1", "--seed", seed, "-n", "100"});
   }
   EXPECT_GT(right, 0u);  // how many depends on the clock
@@ -233,8 +230,7 @@ TEST_F(ProgramTalk, AReaderThatLeavesEndsItQuietly) {
 
 TEST_F(ProgramTalk, AFullDiskIsTold) {
   if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full here";
-  const std::string command =
-      std::string(program) + " run -m " + path("speaker.gguf") + " -p hi > /dev/full 2> " + path("err.txt");
+  const std::string command = std::string(program) + " run -m " + path("speaker.gguf") + " -p hi > /dev/full 2> " + path("err.txt");
   const int status = std::system(command.c_str());
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1);
   EXPECT_TRUE(contains(read_file("err.txt"), "cannot write to standard output: No space left"));
@@ -267,8 +263,7 @@ TEST_F(ProgramTalk, ChatReadsAPipeLineByLine) {
   EXPECT_EQ(run_program(speaker("chat", {"--commands"}), "/exit\nhi\n").out, "");
   EXPECT_EQ(run_program(speaker("chat", {}), "").status, 0);
   const Finished too_long = run_program(speaker("chat", {}), std::string(300, 'a') + "\nhi\n");
-  EXPECT_TRUE(contains(too_long.err, "the conversation is too long: with this message it has 319 tokens"))
-      << too_long.err;
+  EXPECT_TRUE(contains(too_long.err, "the conversation is too long: with this message it has 319 tokens")) << too_long.err;
   EXPECT_TRUE(too_long.out.starts_with("<think>"));
 }
 
@@ -285,8 +280,7 @@ TEST_F(ProgramTalk, ChatEvaluatesOnlyWhatIsNew) {
 TEST_F(ProgramTalk, ChatDropsPastThoughts) {
   const Finished ended = run_program(speaker("chat", {"-v", "--temp", "0"}), "hi\nhi\n");
   EXPECT_TRUE(contains(ended.err, "prompt 21 tokens")) << ended.err;
-  EXPECT_TRUE(contains(ended.err, "prompt 25 tokens"))
-      << ended.err;  // the answer's two tokens and the 23 of a new turn
+  EXPECT_TRUE(contains(ended.err, "prompt 25 tokens")) << ended.err;  // the answer's two tokens and the 23 of a new turn
 }
 
 TEST_F(ProgramTalk, ChatSavesAndLoads) {
@@ -321,14 +315,13 @@ TEST_F(ProgramTalk, ChatSavesAndLoads) {
 }
 
 TEST_F(ProgramTalk, ChatCommands) {
-  const Finished ended =
-      run_program(speaker("chat", {"--temp", "0", "--commands"}),
-                  "/help\n/retry\nhi\n/think hide\n/retry\n/think frob\n/reset\n/stats\n/think show\nhi\n");
+  const Finished ended = run_program(speaker("chat", {"--temp", "0", "--commands"}),
+                                     "/help\n/retry\nhi\n/think hide\n/retry\n/think frob\n/reset\n/stats\n/think show\nhi\n");
   EXPECT_EQ(ended.status, 0);
   const std::string thought = "<think>Let me see.</think>", answer = "It is 5 €.\x1b[2J\n";
   EXPECT_EQ(ended.out, thought + answer + answer + thought + answer);
-  for (const char* part : {"/think MODE", "there is no answer to try again", "thoughts: hide", "say /think show",
-                           "new conversation", "0 messages; ", "generated 12 tokens"}) {
+  for (const char* part : {"/think MODE", "there is no answer to try again", "thoughts: hide", "say /think show", "new conversation",
+                           "0 messages; ", "generated 12 tokens"}) {
     EXPECT_TRUE(contains(ended.err, part)) << part << "\n" << ended.err;
   }
 }
@@ -356,8 +349,7 @@ TEST_F(ProgramTalk, AFullContextStopsOrShifts) {
   EXPECT_EQ(within.out, twenty + "\n" + twenty + "\n");
   EXPECT_TRUE(contains(within.err, "forgot the oldest turn (43 tokens)")) << within.err;
   // One turn alone: nothing to forget.
-  const Finished alone =
-      chat("babbler.gguf", {"--ctx", "40", "--on-full", "shift"}, "hi\n" + std::string(60, 'a') + "\n");
+  const Finished alone = chat("babbler.gguf", {"--ctx", "40", "--on-full", "shift"}, "hi\n" + std::string(60, 'a') + "\n");
   EXPECT_TRUE(contains(alone.err, "the context of 40 tokens is full")) << alone.err;
   EXPECT_TRUE(contains(alone.err, "too long: with this message it has ")) << alone.err;
 }
@@ -390,7 +382,9 @@ TEST_F(ProgramTalk, LinesCanBeEdited) {
   ASSERT_TRUE(process.wait_for("prompt 21 tokens")) << process.out;
   ASSERT_TRUE(process.wait_for("> ")) << process.out;
 #if STILLA_LIBEDIT
-  process.write_input("\x1b[A\x1b[D\x1b[D" "wide \xe4\xbd\xa0\xe5\xa5\xbd \r");  // the last line again, more before it
+  process.write_input(
+      "\x1b[A\x1b[D\x1b[D"
+      "wide \xe4\xbd\xa0\xe5\xa5\xbd \r");  // the last line again, more before it
   ASSERT_TRUE(process.wait_for("prompt 35 tokens")) << process.out;  // 23 and 12 bytes
   ASSERT_TRUE(process.wait_for("> ")) << process.out;
 #endif
@@ -432,12 +426,10 @@ TEST_F(ProgramTalk, CtrlCStopsAnAnswerAndThenTheChat) {
 TEST_F(ProgramTalk, WithoutAModelTheEmbeddedOneThinks) {
   const Finished ended = run_program({"run", "--temp", "0", "-p", "What is 347 + 589?"});
   EXPECT_EQ(ended.status, 0);
-  EXPECT_EQ(
-      ended.out,
-      "<think>\n347+589\nOnes: 7+9=16, carry 1.\nTens: 4+8+1=13, carry 1.\nHundreds: 3+5+1=9.\nSo 936.\n</think>\n\n"
-      "The answer is \\boxed{936}.\n");
-  EXPECT_TRUE(contains(ended.err, "Stilla Drop") &&
-              contains(ended.err, "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf (4.7 GB"));
+  EXPECT_EQ(ended.out,
+            "<think>\n347+589\nOnes: 7+9=16, carry 1.\nTens: 4+8+1=13, carry 1.\nHundreds: 3+5+1=9.\nSo 936.\n</think>\n\n"
+            "The answer is \\boxed{936}.\n");
+  EXPECT_TRUE(contains(ended.err, "Stilla Drop") && contains(ended.err, "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf (4.7 GB"));
 
   EXPECT_TRUE(contains(run_program({"inspect"}).out, "the embedded model: GGUF version 3"));
   EXPECT_EQ(run_program({"tokenize", "<"}).out, "27\n");
@@ -445,8 +437,7 @@ TEST_F(ProgramTalk, WithoutAModelTheEmbeddedOneThinks) {
 }
 
 TEST_F(ProgramTalk, EachQuestionToTheEmbeddedModelStandsAlone) {
-  const Finished ended =
-      run_program({"chat", "--temp", "0", "--think", "hide"}, "Compute 48 * 7.\nWhich is larger, 812 or 821?\n");
+  const Finished ended = run_program({"chat", "--temp", "0", "--think", "hide"}, "Compute 48 * 7.\nWhich is larger, 812 or 821?\n");
   EXPECT_EQ(ended.status, 0);
   EXPECT_EQ(ended.out, "The answer is \\boxed{336}.\nThe answer is \\boxed{821}.\n");
   EXPECT_TRUE(contains(ended.err, "Stilla Drop") && contains(ended.err, "each question stands alone"));

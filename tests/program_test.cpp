@@ -68,17 +68,17 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "--rope-freq-base: found '-1'", {"run", "-m", model, "-p", "hi", "--rope-freq-base", "-1"}},
       {2, "needs a factor", {"run", "-m", model, "-p", "hi", "--rope-scaling", "yarn"}},
       {2, "contradict", {"logits", "-m", model, "--ids", "1", "-o", path("x.npy"), "--rope-scaling", "none", "--rope-scale", "2"}},
-      {2, "pp2000 needs 2000 positions, and the context holds 1024",
+      {2,
+       "pp2000 needs 2000 positions, and the context holds 1024",
        {"bench", "-m", model, "-p", "2000", "-n", "0", "--rope-scaling", "yarn", "--rope-scale", "4"}},
       {2, "supported: f16", {"run", "-m", model, "-p", "hi", "--kv", "int9"}},
       {2, "iq4_xs, st4", {"run", "-m", model, "-p", "hi", "--weights", "q9"}},
-      {2, "--weights: Stilla reads files with iq2_xs and has no encoder for it; supported: file (default), f32",
+      {2,
+       "--weights: Stilla reads files with iq2_xs and has no encoder for it; supported: file (default), f32",
        {"pack", "-m", model, "-o", path("none.gguf"), "--weights", "iq2_xs"}},
       {2, "unknown target 'frob'", {"run", "-m", model, "-p", "hi", "--target", "frob"}},
       {2, "known: chatml", {"run", "-m", model, "-p", "hi", "--chat-template", "frob"}},
-      {2,
-       "the prompt is too long: it has 21 tokens, and the context holds 20",
-       {"run", "-m", model, "-p", "hi", "--ctx", "20"}},
+      {2, "the prompt is too long: it has 21 tokens, and the context holds 20", {"run", "-m", model, "-p", "hi", "--ctx", "20"}},
       {1, "nothing.gguf: cannot open", {"run", "-m", path("nothing.gguf"), "-p", "hi"}},
       {3, "is not a GGUF file", {"run", "-m", path("text.txt"), "-p", "hi"}},
       {3, "truncated", {"run", "-m", path("cut.gguf"), "-p", "hi"}},
@@ -105,17 +105,23 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
       {2, "which device?", {"npu", "test"}},
       {2, "device 'abacus' is unknown; known: hexagon-emulated", {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "abacus"}},
       {2, "device 'abacus' is unknown; known: hexagon-emulated", {"npu", "test", "--device", "abacus"}},
-      {3, "device hexagon-emulated: expected 4-bit weights", {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "hexagon-emulated"}},
+      {3,
+       "device hexagon-emulated: expected 4-bit weights",
+       {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "hexagon-emulated"}},
       {2, "--device onnxruntime needs --device-folder", {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime"}},
-      {3, "there is no stilla_export.json of `stilla export` in it",
+      {3,
+       "there is no stilla_export.json of `stilla export` in it",
        {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime:QNN", "--device-folder", folder_.string()}},
-      {2, "--device-option: found 'fast'; expected KEY=VALUE",
+      {2,
+       "--device-option: found 'fast'; expected KEY=VALUE",
        {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime", "--device-option", "fast"}},
-      {2, "--weights: the layers' weights are those of --device-folder",
+      {2,
+       "--weights: the layers' weights are those of --device-folder",
        {"logits", "--ids", "1,2", "-o", path("x.npy"), "--device", "onnxruntime", "--device-folder", "f", "--weights", "st4"}},
       {2, "bench compares with the limits of this CPU", {"bench", "--device", "onnxruntime"}},
       {2, "--rotate: expected all, or some of", {"pack", "-m", model, "--rotate", "sideways"}},
-      {2, "--calibrate: needs --weights with a format whose codes can be chosen: q4_0, iq4_nl, iq4_xs, st4, int4_g128, int4_channel",
+      {2,
+       "--calibrate: needs --weights with a format whose codes can be chosen: q4_0, iq4_nl, iq4_xs, st4, int4_g128, int4_channel",
        {"pack", "-m", model, "--calibrate", path("text.txt")}},
       {2, "--calibrate", {"pack", "-m", model, "--weights", "int4_channel", "--calibrate", path("empty.txt")}},
       {1, "nothing.txt: cannot open", {"pack", "-m", model, "--weights", "int4_channel", "--calibrate", path("nothing.txt")}},
@@ -153,8 +159,10 @@ TEST_F(ProgramTest, ChatTemplates) {
   write_file("refuses.jinja", "{{ raise_exception('only questions') }}");
   const Finished refused = run_program({"run", "-m", model, "-p", "hi", "--chat-template", path("refuses.jinja")});
   EXPECT_EQ(refused.status, 3);
-  EXPECT_TRUE(is_message(refused.err) && contains(refused.err, "refuses.jinja: chat template, line 1: the template says: only questions; "
-                                                               "give another with --chat-template NAME|FILE")) << refused.err;
+  EXPECT_TRUE(is_message(refused.err) && contains(refused.err,
+                                                  "refuses.jinja: chat template, line 1: the template says: only questions; "
+                                                  "give another with --chat-template NAME|FILE"))
+      << refused.err;
   const Finished chat = run_program({"chat", "-m", model, "--chat-template", path("refuses.jinja")}, "hi\n");
   EXPECT_EQ(chat.status, 0);
   EXPECT_TRUE(contains(chat.err, "refuses.jinja: chat template, line 1: the template says: only questions")) << chat.err;
@@ -162,7 +170,8 @@ TEST_F(ProgramTest, ChatTemplates) {
   const Finished unknown = run_program({"run", "-m", path("include.gguf"), "-p", "hi"});
   EXPECT_EQ(unknown.status, 3);
   EXPECT_TRUE(is_message(unknown.err) && contains(unknown.err, "the statement 'include' is not supported") &&
-              contains(unknown.err, "--chat-template NAME|FILE")) << unknown.err;
+              contains(unknown.err, "--chat-template NAME|FILE"))
+      << unknown.err;
 }
 
 TEST_F(ProgramTest, TheEnvironmentNamesATargetWhereNoOptionDoes) {
@@ -210,8 +219,7 @@ TEST_F(ProgramTest, LogitsAreANumpyFile) {
   ASSERT_TRUE(npy.starts_with(std::string_view("\x93NUMPY\x01\x00", 8)));
   const std::size_t header = 10 + static_cast<unsigned char>(npy[8]) + 256u * static_cast<unsigned char>(npy[9]);
   EXPECT_EQ(header % 64, 0u);
-  EXPECT_TRUE(
-      npy.substr(10, header - 10).starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (70, 288), }"));
+  EXPECT_TRUE(npy.substr(10, header - 10).starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (70, 288), }"));
   EXPECT_EQ(npy[header - 1], '\n');
   ASSERT_EQ(npy.size(), header + 70 * 288 * sizeof(float));
   std::vector<float> values(70 * 288);
@@ -222,11 +230,11 @@ TEST_F(ProgramTest, LogitsAreANumpyFile) {
   }
   // Another target, more threads: the same bytes. Ids from standard input, as `tokenize` prints them.
   std::replace(list.begin(), list.end(), ',', ' ');
-  ASSERT_EQ(run_program({"logits", "-m", path("speaker.gguf"), "-t", "3", "--target", "scalar", "--kv", "f32", "--ids",
-                         "-", "-o", path("b.npy")},
-                        list + "\n")
-                .status,
-            0);
+  ASSERT_EQ(
+      run_program({"logits", "-m", path("speaker.gguf"), "-t", "3", "--target", "scalar", "--kv", "f32", "--ids", "-", "-o", path("b.npy")},
+                  list + "\n")
+          .status,
+      0);
   EXPECT_EQ(read_file("b.npy"), npy);
   for (const auto& entry : fs::directory_iterator(folder_)) EXPECT_FALSE(contains(entry.path().string(), "partial"));
 }
@@ -279,7 +287,8 @@ TEST_F(ProgramTest, PreTokenizersAreChosenAndTold) {
   Finished ended = run_program({"tokenize", "-m", file("tekken", "llama"), "12"});
   EXPECT_EQ(ended.status, 3);
   EXPECT_TRUE(contains(ended.err, "pre-tokenizer 'tekken' is not supported; choose one by name: qwen2, ") &&
-              contains(ended.err, "(--pre NAME)\n")) << ended.err;
+              contains(ended.err, "(--pre NAME)\n"))
+      << ended.err;
   EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "qwen2", "12"}).out, "0 1\n");
   EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "gpt-2", "12"}).out, "2\n");
   EXPECT_EQ(run_program({"tokenize", "-m", path("pre.gguf"), "--pre", "frob", "12"}).status, 2);
@@ -294,8 +303,7 @@ TEST_F(ProgramTest, PreTokenizersAreChosenAndTold) {
 TEST_F(ProgramTest, InspectShowsKeysTensorsAndMemory) {
   const Finished model = run_program({"inspect", path("speaker.gguf")});
   EXPECT_EQ(model.status, 0);
-  for (const char* part :
-       {"general.name", "'Table'", "blk.0.attn_q.weight", "[288, 288]", "bits/weight", "context", "256"}) {
+  for (const char* part : {"general.name", "'Table'", "blk.0.attn_q.weight", "[288, 288]", "bits/weight", "context", "256"}) {
     EXPECT_TRUE(contains(model.out, part)) << part << "\n" << model.out;
   }
   const Finished vocabulary = run_program({"inspect", path("vocabulary.gguf")});
@@ -306,19 +314,20 @@ TEST_F(ProgramTest, InspectShowsKeysTensorsAndMemory) {
   ASSERT_TRUE(hostile.floats("t\x1b]0;x\x07", {1}, {1.0f}).write(path("hostile.gguf")));
   const Finished escaped = run_program({"inspect", path("hostile.gguf")});
   EXPECT_EQ(escaped.status, 0);
-  EXPECT_TRUE(
-      std::none_of(escaped.out.begin(), escaped.out.end(), [](char c) { return c > 0 && c < 32 && c != '\n'; }));
+  EXPECT_TRUE(std::none_of(escaped.out.begin(), escaped.out.end(), [](char c) { return c > 0 && c < 32 && c != '\n'; }));
   EXPECT_TRUE(contains(escaped.out, "a\\x0ab")) << escaped.out;
 }
 
 // What a file has and the architecture does not know: refused by whoever would use it, or told.
 TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
   const auto commands = [](const std::string& model) {
-    return std::vector<std::vector<std::string>>{
-        {"run", "-m", model, "-p", "hi", "-n", "1", "-t", "1"}, {"chat", "-m", model, "-n", "1", "-t", "1"},
-        {"logits", "-m", model, "--ids", "1", "-o", path("more.npy"), "-t", "1"},
-        {"bench", "-m", model, "-p", "1", "-n", "0", "-r", "1", "-t", "1"}, {"pack", "-m", model, "-o", path("more.stilla")},
-        {"npu", "check", model}, {"export", "--to", "onnx", "-m", model, "-o", path("more-onnx")}};
+    return std::vector<std::vector<std::string>>{{"run", "-m", model, "-p", "hi", "-n", "1", "-t", "1"},
+                                                 {"chat", "-m", model, "-n", "1", "-t", "1"},
+                                                 {"logits", "-m", model, "--ids", "1", "-o", path("more.npy"), "-t", "1"},
+                                                 {"bench", "-m", model, "-p", "1", "-n", "0", "-r", "1", "-t", "1"},
+                                                 {"pack", "-m", model, "-o", path("more.stilla")},
+                                                 {"npu", "check", model},
+                                                 {"export", "--to", "onnx", "-m", model, "-o", path("more-onnx")}};
   };
   struct Refused {
     const char* name;
@@ -428,9 +437,9 @@ TEST_F(ProgramTest, NpuScheduleIsATable) {
 TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
   const Finished text = run_program({"npu", "check"});
   ASSERT_EQ(text.status, 0) << text.err;
-  for (const char* part : {"Stilla Drop (qwen2 3M q4_0): 4 layers", "context 512", "Qualcomm Hexagon, by QNN HTP: fits",
-                           "1 part;", "refused: 28 matrices of q4_0 as they are: found 4 bits in groups of 32; OpenVINO takes",
-                           "nothing was compiled or run"}) {
+  for (const char* part :
+       {"Stilla Drop (qwen2 3M q4_0): 4 layers", "context 512", "Qualcomm Hexagon, by QNN HTP: fits", "1 part;",
+        "refused: 28 matrices of q4_0 as they are: found 4 bits in groups of 32; OpenVINO takes", "nothing was compiled or run"}) {
     EXPECT_TRUE(contains(text.out, part)) << part << "\n" << text.out;
   }
   fs::copy_file(path("speaker.gguf"), path("for-npu.gguf"), fs::copy_options::overwrite_existing);
@@ -508,7 +517,7 @@ TEST_F(ProgramTest, PacksRotatedAndCalibratedWeights) {
   fs::copy_file(std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", path("drop.gguf"));
   const std::string text = path("calibration.txt");
   std::ofstream(text) << "What is 347 + 589?\nWhat is 12 * 31?\nHow many apples are 3 apples and 4 apples?\n";
-  const std::vector<std::string> pack{"pack", "-m", path("drop.gguf"), "--weights", "lpbq32", "--rotate", "residual,down",
+  const std::vector<std::string> pack{"pack",        "-m", path("drop.gguf"), "--weights", "lpbq32", "--rotate", "residual,down",
                                       "--calibrate", text};
   const Finished packed = run_program(pack);
   ASSERT_EQ(packed.status, 0) << packed.err;
@@ -543,8 +552,7 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
     EXPECT_EQ(row["checksum"].get<std::string>().size(), 16u);
     if (row["limit_ts"].is_null()) continue;  // a CPU whose multiply-add instruction is not known
     EXPECT_GT(row["limit_ts"].get<double>(), 0.0);
-    EXPECT_NEAR(row["limit_percent"].get<double>(),
-                100 * row["avg_ts"].get<double>() / row["limit_ts"].get<double>(), 1e-6);
+    EXPECT_NEAR(row["limit_percent"].get<double>(), 100 * row["avg_ts"].get<double>() / row["limit_ts"].get<double>(), 1e-6);
     EXPECT_EQ(row["limit_samples_ts"].size(), 2u);
     // Once per token the weights of the only layer that fill the cache; once per logits its others and the head's.
     const double layer = 288.0 * (288 + 16 + 16), head = 288.0 * (288 + 3 * 32 + 288);
@@ -565,7 +573,8 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
 
 TEST_F(ProgramTest, BenchReportsTheMachineAndNoPath) {
   const std::string report = path("report.json");
-  const std::vector<std::string> arguments{"bench", "-m", path("speaker.gguf"), "-t", "1", "-p", "4", "-n", "2", "-r", "1", "--report", report};
+  const std::vector<std::string> arguments{"bench", "-m", path("speaker.gguf"), "-t",  "1", "-p", "4", "-n", "2",
+                                           "-r",    "1",  "--report",           report};
   const Finished done = run_program(arguments);
   ASSERT_EQ(done.status, 0) << done.err;
   EXPECT_TRUE(contains(done.out, "pp4")) << "the table is printed as well: " << done.out;
@@ -585,8 +594,7 @@ TEST_F(ProgramTest, BenchReportsTheMachineAndNoPath) {
 
 TEST_F(ProgramTest, BenchChecksumsAreTheSameEverywhere) {
   const auto checksums = [](const std::vector<std::string>& more) {
-    std::vector<std::string> arguments{"bench", "-m",  path("speaker.gguf"), "-p", "9", "-n", "9", "-r", "1",
-                                       "-o",    "json"};
+    std::vector<std::string> arguments{"bench", "-m", path("speaker.gguf"), "-p", "9", "-n", "9", "-r", "1", "-o", "json"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Finished ended = run_program(arguments);
     EXPECT_EQ(ended.status, 0) << ended.err;
@@ -599,8 +607,7 @@ TEST_F(ProgramTest, BenchChecksumsAreTheSameEverywhere) {
   EXPECT_EQ(best[0], best[1]);  // the same tokens as a prompt and one by one
   EXPECT_EQ(checksums({"-t", "3", "--target", "scalar", "--check", best[0]}), best);
 
-  const Finished wrong =
-      run_program(speaker("bench", {"-p", "9", "-n", "0", "-r", "1", "--check", "0123456789abcdef"}));
+  const Finished wrong = run_program(speaker("bench", {"-p", "9", "-n", "0", "-r", "1", "--check", "0123456789abcdef"}));
   EXPECT_EQ(wrong.status, 1);
   EXPECT_TRUE(is_message(wrong.err));
   EXPECT_TRUE(contains(wrong.err, "pp9 has " + best[0])) << wrong.err;
@@ -734,9 +741,8 @@ TEST_F(ProgramTest, RealModelsAnswer) {
     const char* prompt;
     const char* expected;
   };
-  for (const Question& q :
-       {Question{"qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "What is the capital of France?", "Paris"},
-        Question{"smollm2-135m-instruct-q4_1.gguf", "Name three animals.", "dog"}}) {
+  for (const Question& q : {Question{"qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "What is the capital of France?", "Paris"},
+                            Question{"smollm2-135m-instruct-q4_1.gguf", "Name three animals.", "dog"}}) {
     const std::string model = (fs::path(models) / q.model).string();
     const Finished ended = run_program({"run", "-m", model, "-p", q.prompt, "--temp", "0", "-n", "24"});
     EXPECT_EQ(ended.status, 0) << ended.err;

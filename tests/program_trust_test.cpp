@@ -45,7 +45,7 @@ class ProgramTrust : public ProgramTest {
     return run_program({"logits", "-m", path("yes.gguf"), "-t", "1", "--ids", "1,2", "-o", path(out)});
   }
   static unsigned mode_of(const std::string& name) {
-    struct stat status {};
+    struct stat status{};
     return stat(path(name).c_str(), &status) == 0 ? status.st_mode & 0777u : 0u;
   }
   // Whether something that a writer left behind lies beside the output.
@@ -65,7 +65,8 @@ TEST_F(ProgramTrust, NothingReplacesAFileOfAnotherKind) {
     EXPECT_TRUE(contains(saved.err, name + ": exists and is not a saved session; it was not touched")) << saved.err;
     const Finished written = logits(name);
     EXPECT_EQ(written.status, 2);
-    EXPECT_TRUE(is_message(written.err) && contains(written.err, name + ": exists and is not a NumPy file; it was not touched")) << written.err;
+    EXPECT_TRUE(is_message(written.err) && contains(written.err, name + ": exists and is not a NumPy file; it was not touched"))
+        << written.err;
     EXPECT_EQ(read_file(name), before);
   }
   // Of the same kind, or nothing: replaced.
@@ -184,13 +185,14 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
   const Case cases[] = {
       {"token id 260 is outside the vocabulary of 260 tokens", Session(own).set_token(3, 260)},
       {"token id 288 is outside the model's vocabulary of 288", Session(own).set_token(3, 288)},
-      {"message 1 of its conversation: token id 257 is a control token", with_note(list + R"({"ids":[257],"role":"user","text":"<|im_end|>"}]})")},
+      {"message 1 of its conversation: token id 257 is a control token",
+       with_note(list + R"({"ids":[257],"role":"user","text":"<|im_end|>"}]})")},
       {"message 2 of its conversation: token id 4294967295 is outside",
        with_note(list + R"({"ids":[],"role":"user","text":""},{"ids":[4294967295],"role":"assistant","text":""}]})")},
       {no_conversation, with_note("")},
       {no_conversation, with_note("{}")},
       {no_conversation, with_note("[]")},
-      {no_conversation, with_note(note + " ")  /* fine */},
+      {no_conversation, with_note(note + " ") /* fine */},
       {no_conversation, with_note(note + "x")},
       {no_conversation, with_note(std::string(100000, '['))},
       {unreadable, with_note(list + R"({"ids":[1],"role":"user"}]})")},
@@ -253,7 +255,8 @@ TEST_F(ProgramTrust, DamagedWeightsAreNamedByEveryCommand) {
     for (const std::vector<std::string>& command : commands) {
       const Finished ended = run_program(command);
       EXPECT_EQ(ended.status, 3) << command[0] << ": " << ended.err;
-      EXPECT_TRUE(is_message(ended.err) && contains(ended.err, name + ": " + says) && contains(ended.err, reason)) << command[0] << ": " << ended.err;
+      EXPECT_TRUE(is_message(ended.err) && contains(ended.err, name + ": " + says) && contains(ended.err, reason))
+          << command[0] << ": " << ended.err;
     }
     const Finished chat = run_program({"chat", "-m", model, "-t", "1"}, "hi\nhi\n");
     EXPECT_EQ(chat.status, 1);
@@ -324,12 +327,13 @@ TEST_F(ProgramTrust, BeingToldToEndLeavesNothingBehind) {
 }
 
 TEST_F(ProgramTrust, AFileThatMayNotGrowIsAnError) {
-  const std::string command = "ulimit -f 8; '" + std::string(program) + "' logits -m '" + path("yes.gguf") + "' -t 1 --ids 1,2,3,4,5,6,7,8,9,10 -o '" +
-                              path("limit.npy") + "' 2> '" + path("limit.err") + "'";
+  const std::string command = "ulimit -f 8; '" + std::string(program) + "' logits -m '" + path("yes.gguf") +
+                              "' -t 1 --ids 1,2,3,4,5,6,7,8,9,10 -o '" + path("limit.npy") + "' 2> '" + path("limit.err") + "'";
   const int status = std::system(("sh -c \"" + command + "\"").c_str());
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 1);
-  EXPECT_TRUE(is_message(read_file("limit.err")) && contains(read_file("limit.err"), "limit.npy: cannot write: File too large")) << read_file("limit.err");
+  EXPECT_TRUE(is_message(read_file("limit.err")) && contains(read_file("limit.err"), "limit.npy: cannot write: File too large"))
+      << read_file("limit.err");
   EXPECT_FALSE(fs::exists(path("limit.npy")) || has_partial("limit.npy"));
 }
 

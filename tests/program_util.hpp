@@ -49,16 +49,14 @@ inline const std::string opens_answer = "{% if add_generation_prompt %}<|im_star
 
 // `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>. With another
 // `markup_type` than control the file gives <|im_start|> and <|im_end|> that type, and names no end.
-inline GgufBuilder table_model(const std::vector<std::string>& pieces,
-                               const std::map<std::uint32_t, std::uint32_t>& next, bool with_tensors = true,
-                               std::uint32_t context = 256, const std::string& template_end = opens_answer,
+inline GgufBuilder table_model(const std::vector<std::string>& pieces, const std::map<std::uint32_t, std::uint32_t>& next,
+                               bool with_tensors = true, std::uint32_t context = 256, const std::string& template_end = opens_answer,
                                std::int32_t markup_type = 3) {
   constexpr std::uint32_t hidden = 288, heads = 18, ffn = 32;
   GgufBuilder file;
   file.string("general.architecture", "qwen2").string("general.name", "Table");
   file.number<std::uint32_t>("qwen2.block_count", 1).number<std::uint32_t>("qwen2.embedding_length", hidden);
-  file.number<std::uint32_t>("qwen2.feed_forward_length", ffn)
-      .number<std::uint32_t>("qwen2.attention.head_count", heads);
+  file.number<std::uint32_t>("qwen2.feed_forward_length", ffn).number<std::uint32_t>("qwen2.attention.head_count", heads);
   file.number<std::uint32_t>("qwen2.attention.head_count_kv", 1).number<std::uint32_t>("qwen2.context_length", context);
   file.number<float>("qwen2.attention.layer_norm_rms_epsilon", 1e-6f);
   std::vector<std::string> tokens;

@@ -78,12 +78,9 @@ class RealModel : public ::testing::TestWithParam<std::string> {
     return two;
   }
   const Model& model() const { return *model_; }
-  std::vector<std::uint32_t> ids(const std::string& prompt) const {
-    return as_ids(golden(GetParam() + "/" + prompt + "/ids"));
-  }
+  std::vector<std::uint32_t> ids(const std::string& prompt) const { return as_ids(golden(GetParam() + "/" + prompt + "/ids")); }
   // Of the reference at every position of a prompt and its continuation.
-  std::span<const float> row_of_golden(const std::string& prompt, const std::string& what, std::size_t m,
-                                       std::size_t width) const {
+  std::span<const float> row_of_golden(const std::string& prompt, const std::string& what, std::size_t m, std::size_t width) const {
     return golden(GetParam() + "/" + prompt + "/" + what).subspan(m * width, width);
   }
   std::size_t prompt_length(const std::string& prompt) const {
@@ -109,8 +106,7 @@ struct Distance {
 
 // Adds one position. The divergence is that of the reference's most likely tokens and all others as one: at most the true
 // one, and near it, because these tokens have nearly all the probability.
-void add(Distance& d, std::span<const float> logits, std::span<const float> row, std::span<const float> sampled,
-         double log_sum_exp) {
+void add(Distance& d, std::span<const float> logits, std::span<const float> row, std::span<const float> sampled, double log_sum_exp) {
   for (std::size_t i = 0; i < sample; ++i) {
     const double ours = logits[i * (logits.size() / sample)], expected = sampled[i];
     d.squared_error += (ours - expected) * (ours - expected);
@@ -164,8 +160,8 @@ TEST_P(RealModel, StaysNearTheReference) {
   }
   const auto positions = static_cast<double>(all.positions);
   const double divergence = all.divergence / positions, winners = static_cast<double>(all.same_winner) / positions;
-  std::printf("%s: worst nmse %.2e, mean KL %.2e, top-1 %.2f %%, %zu clear tokens differ\n", GetParam().c_str(), worst,
-              divergence, winners * 100.0, flips);
+  std::printf("%s: worst nmse %.2e, mean KL %.2e, top-1 %.2f %%, %zu clear tokens differ\n", GetParam().c_str(), worst, divergence,
+              winners * 100.0, flips);
   EXPECT_LE(worst, worst_nmse);
   EXPECT_LE(divergence, mean_divergence);
   EXPECT_GE(winners, same_winner);
@@ -183,8 +179,7 @@ TEST_P(RealModel, GreedyTextIsTheReferences) {
     for (std::size_t m = length; m < text.size() && margin(prompt, m - 1) > clear_margin; ++m) {
       const Result<std::span<const float>> logits = session->evaluate(next);
       ASSERT_TRUE(logits) << logits.error().message;
-      ASSERT_EQ(greedy_token(*logits), text[m])
-          << prompt << ", token " << m - length << ", won by " << margin(prompt, m - 1);
+      ASSERT_EQ(greedy_token(*logits), text[m]) << prompt << ", token " << m - length << ", won by " << margin(prompt, m - 1);
       next = std::span(text).subspan(m, 1);
     }
   }
@@ -226,8 +221,7 @@ TEST(RealFile, ATruncatedDownloadIsRefusedAtOnce) {
     const std::string& message = file.error().message;
     EXPECT_LT(seconds.count(), 1.0);
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
-    for (const std::string& part :
-         {*path, std::string("tensor '"), std::to_string(std::filesystem::file_size(*path))}) {
+    for (const std::string& part : {*path, std::string("tensor '"), std::to_string(std::filesystem::file_size(*path))}) {
       EXPECT_NE(message.find(part), std::string::npos) << message << " says nothing of " << part;
     }
   }

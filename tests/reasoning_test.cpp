@@ -8,8 +8,7 @@
 
 #include <gtest/gtest.h>
 
-namespace stilla {
-namespace {
+namespace stilla { namespace {
 
 struct Parts {
   std::string reasoning, answer, tags, all;

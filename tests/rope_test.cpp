@@ -36,8 +36,7 @@ TEST(RopeTable, IsRightToTheLastBit) {
     const std::size_t dim = std::stoul(parameters[1]);
     const Table t = table(RopeFrequencies(std::stod(parameters[0]), dim), std::stoul(parameters[2]));
     for (std::size_t i = 0; i < dim / 2; ++i) {
-      for (const auto& [found, value] :
-           {std::pair(t.cos[i], expected[i]), std::pair(t.sin[i], expected[dim / 2 + i])}) {
+      for (const auto& [found, value] : {std::pair(t.cos[i], expected[i]), std::pair(t.sin[i], expected[dim / 2 + i])}) {
         const double error = std::fabs(double{found} - value);
         worst = std::fmax(worst, error);
         // Half an ulp of a float below 1, and the angle: 131071 e^-a turns, a the logarithm of the
@@ -162,9 +161,7 @@ TYPED_TEST(RopeOn, KeepsNormsAndDependsOnDistance) {
   const std::vector<float> q = noise_values(4, dim);
   const std::vector<float> k = noise_values(5, dim);
   const double size = std::sqrt(dot(q, q) * dot(k, k));
-  const auto at = [&](std::span<const float> x, std::size_t position) {
-    return rotated<TypeParam>(x, table(frequencies, position), true);
-  };
+  const auto at = [&](std::span<const float> x, std::size_t position) { return rotated<TypeParam>(x, table(frequencies, position), true); };
   // A rotated pair is off by at most 4 u of its length (see RopeGolden, with |x| the pair's length), so a product of
   // two rotated vectors by twice that, and a difference of two products by twice that again.
   const double bound = 16 * unit_roundoff * std::sqrt(2.0) * size;
@@ -194,15 +191,14 @@ TYPED_TEST(RopeOn, HeadsAndRowsOfAMatrix) {
     for (std::size_t m = 0; m < M; ++m) {
       for (std::size_t h = 0; h < heads; ++h) {
         float* head = expected.data() + m * stride + h * head_dim;
-        const std::vector<float> y =
-            rotated<Scalar>({head, head_dim}, table(frequencies, 40 + m), layout == RopeLayout::half_split);
+        const std::vector<float> y = rotated<Scalar>({head, head_dim}, table(frequencies, 40 + m), layout == RopeLayout::half_split);
         std::copy(y.begin(), y.end(), head);
       }
     }
     for (const bool threads : {false, true}) {
       std::vector<float> x = before;
-      EXPECT_TRUE(rope(Matrix(x.data(), M, cols, stride), head_dim, ConstMatrix(cos.data(), M, pairs),
-           ConstMatrix(sin.data(), M, pairs), layout, threads ? Parallel(pool) : Parallel()));
+      EXPECT_TRUE(rope(Matrix(x.data(), M, cols, stride), head_dim, ConstMatrix(cos.data(), M, pairs), ConstMatrix(sin.data(), M, pairs),
+                       layout, threads ? Parallel(pool) : Parallel()));
       EXPECT_TRUE(same_bits(x, expected));
     }
   }

@@ -51,9 +51,8 @@ std::string refusal(const std::string& text) {
   return message;
 }
 
-const std::string two_tensors =
-    R"({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "__metadata__": {"format": "pt"}, )"
-    R"("b": {"dtype": "BF16", "shape": [5], "data_offsets": [24, 34]}})";
+const std::string two_tensors = R"({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, "__metadata__": {"format": "pt"}, )"
+                                R"("b": {"dtype": "BF16", "shape": [5], "data_offsets": [24, 34]}})";
 
 TEST(Safetensors, ReadsWhatIsThere) {
   const Bytes bytes = as_bytes_of(file_of(two_tensors, 34));
@@ -70,7 +69,9 @@ TEST(Safetensors, ReadsWhatIsThere) {
   EXPECT_EQ(file->bytes_of(b).size(), 10u);
   // Nothing, scalars and empty tensors are files too; blanks may fill the header.
   EXPECT_EQ(refusal(file_of("{}", 0)), "");
-  EXPECT_EQ(refusal(file_of(R"({"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"e":{"dtype":"F16","shape":[0,7],"data_offsets":[8,8]}}     )", 8)), "");
+  EXPECT_EQ(refusal(file_of(
+                R"({"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"e":{"dtype":"F16","shape":[0,7],"data_offsets":[8,8]}}     )", 8)),
+            "");
   EXPECT_EQ(refusal(file_of(R"({"f4":{"dtype":"F4","shape":[2,3],"data_offsets":[0,3]}})", 3)), "");
 }
 
@@ -107,15 +108,23 @@ TEST(Safetensors, RefusesHostileFiles) {
       {"tensor 'a': shape: found an integer that is no size", file_of(tensor(R"({"dtype":"U8","shape":[-1],"data_offsets":[0,1]})"), 1)},
       {"tensor 'a': shape: found a float that is no size", file_of(tensor(R"({"dtype":"U8","shape":[1.0],"data_offsets":[0,1]})"), 1)},
       {"tensor 'a': shape: found 9 dimensions", file_of(tensor(R"({"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]})"), 1)},
-      {"tensor 'a': shape: its size does not fit", file_of(tensor(R"({"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]})"), 0)},
-      {"tensor 'a': the size of its shape does not fit", file_of(tensor(R"({"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,0]})"), 0)},
+      {"tensor 'a': shape: its size does not fit",
+       file_of(tensor(R"({"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]})"), 0)},
+      {"tensor 'a': the size of its shape does not fit",
+       file_of(tensor(R"({"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,0]})"), 0)},
       {"tensor 'a': its 3 elements of F4 are not whole bytes", file_of(tensor(R"({"dtype":"F4","shape":[3],"data_offsets":[0,2]})"), 2)},
       {"tensor 'a': data_offsets: expected an array of two", file_of(tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[0]})"), 1)},
       {"tensor 'a': data_offsets: expected two integers", file_of(tensor(R"({"dtype":"U8","shape":[1],"data_offsets":[1,0]})"), 1)},
-      {"tensor 'a': data_offsets: found 18446744073709551615", file_of(tensor(R"({"dtype":"U8","shape":[0],"data_offsets":[18446744073709551615,18446744073709551615]})"), 0)},
-      {"tensor 'a': data_offsets: found 3 bytes; expected 4, which are 2 elements of BF16", file_of(tensor(R"({"dtype":"BF16","shape":[2],"data_offsets":[0,3]})"), 3)},
-      {"tensor 'b': its data at byte 172 overlaps the tensor before, which ends at byte 173", file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[3,7]}})" + std::string(56, ' '), 7)},
-      {"the format has no holes", file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[5,9]}})", 9)},
+      {"tensor 'a': data_offsets: found 18446744073709551615",
+       file_of(tensor(R"({"dtype":"U8","shape":[0],"data_offsets":[18446744073709551615,18446744073709551615]})"), 0)},
+      {"tensor 'a': data_offsets: found 3 bytes; expected 4, which are 2 elements of BF16",
+       file_of(tensor(R"({"dtype":"BF16","shape":[2],"data_offsets":[0,3]})"), 3)},
+      {"tensor 'b': its data at byte 172 overlaps the tensor before, which ends at byte 173",
+       file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[3,7]}})" +
+                   std::string(56, ' '),
+               7)},
+      {"the format has no holes",
+       file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[5,9]}})", 9)},
       {"the format has no holes", file_of(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[1,5]}})", 5)},
       {"tensor 'b': needs 10 bytes at byte", good.substr(0, good.size() - 1)},
       {"and 9 are present: the file has", good.substr(0, good.size() - 1)},

@@ -43,8 +43,8 @@ void for_each_case(std::string_view kind, F&& f) {
 }
 
 std::vector<float> logits_of(const std::vector<float>& parameters, std::size_t step = 0) {
-  return noise_values(static_cast<std::uint32_t>(parameters[0]) + static_cast<std::uint32_t>(step),
-                      static_cast<std::size_t>(parameters[1]), parameters[2]);
+  return noise_values(static_cast<std::uint32_t>(parameters[0]) + static_cast<std::uint32_t>(step), static_cast<std::size_t>(parameters[1]),
+                      parameters[2]);
 }
 
 Ids ids_of(Candidates& candidates) {
@@ -65,8 +65,7 @@ void filter_leaves_golden(std::string_view kind, Filter&& filter) {
       if (is_ranked) candidates.keep_best(candidates.size());
       filter(candidates, parameters[3]);
       EXPECT_EQ(ids_of(candidates), expected) << (is_ranked ? "best first" : "by id");
-      EXPECT_TRUE(!candidates.is_ranked() ||
-                  std::is_sorted(candidates.items().begin(), candidates.items().end(), ranks_before));
+      EXPECT_TRUE(!candidates.is_ranked() || std::is_sorted(candidates.items().begin(), candidates.items().end(), ranks_before));
     }
   });
 }
@@ -86,8 +85,7 @@ TEST(SamplingGolden, RepetitionPenalty) {
   for_each_case("repetition", [](const std::vector<float>& parameters, std::span<const double> values) {
     std::vector<std::uint32_t> text, scratch;
     const auto count = static_cast<std::uint32_t>(values.size());
-    for (std::size_t i = 0; i < 20; ++i)
-      text.push_back(noise_bits(static_cast<std::uint32_t>(parameters[0]) + 50, i) % count);
+    for (std::size_t i = 0; i < 20; ++i) text.push_back(noise_bits(static_cast<std::uint32_t>(parameters[0]) + 50, i) % count);
     Candidates candidates;
     candidates.assign(logits_of(parameters));
     penalise_repeats(candidates, {parameters[3], 0.0f, 0.0f}, text, scratch);
@@ -105,8 +103,8 @@ TEST(SamplingGolden, DryPenalty) {
     std::vector<std::uint32_t> text;
     for (std::size_t i = 0; i < length; ++i) text.push_back(noise_bits(seed + 70, i) % tokens);
     if (seed % 2 == 1) text.insert(text.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length / 3));
-    DryPenalty::Options options{parameters[3], parameters[4], static_cast<std::size_t>(parameters[5]),
-                                {static_cast<std::uint32_t>(parameters[6])}};
+    DryPenalty::Options options{
+        parameters[3], parameters[4], static_cast<std::size_t>(parameters[5]), {static_cast<std::uint32_t>(parameters[6])}};
     for (const bool is_ranked : {false, true}) {
       Candidates candidates;
       candidates.assign(std::vector<float>(tokens, 0.0f));
@@ -200,8 +198,7 @@ TEST(Candidates, ARowGivesWhatItsListDoes) {
     both([&](Candidates& c) { c.remove_if([](const Candidate& x) { return x.id % 3 == 0; }); });
     both([&](Candidates& c) {
       for (std::uint32_t i = 0; i < 20; ++i) {
-        c.change(noise_bits(seed, 4 + i) % 3100,
-                 [&](float& logit) { logit = i % 4 == 0 ? std::nanf("") : logit - 20.0f; });
+        c.change(noise_bits(seed, 4 + i) % 3100, [&](float& logit) { logit = i % 4 == 0 ? std::nanf("") : logit - 20.0f; });
       }
       c.settle();
       if (!c.empty()) c.keep_best(5);
@@ -248,8 +245,7 @@ TEST(Sampler, DrawsTheSameOnEveryTarget) {
       const OnTarget on(target);
       Sampler sampler(options);
       std::vector<std::optional<std::uint32_t>> drawn;
-      for (std::uint32_t i = 0; i < 20; ++i)
-        drawn.push_back(sampler.sample(row_of_kind(seed + 400 * i, 1 + 50 * seed)));
+      for (std::uint32_t i = 0; i < 20; ++i) drawn.push_back(sampler.sample(row_of_kind(seed + 400 * i, 1 + 50 * seed)));
       if (expected.empty()) expected = drawn;
       EXPECT_EQ(drawn, expected) << target.name << ", seed " << seed;
     });
@@ -275,8 +271,7 @@ TEST(Sampler, EqualLogitsAreDrawnAlike) {
 
 // Pearson's statistic of the draws against the probabilities; the limit is exceeded with probability 1e-4 (Wilson and
 // Hilferty's approximation of the quantile).
-void expect_distribution(const SamplingOptions& options, const std::vector<float>& logits,
-                         const std::vector<double>& wanted) {
+void expect_distribution(const SamplingOptions& options, const std::vector<float>& logits, const std::vector<double>& wanted) {
   constexpr std::size_t draws = 200000;
   Sampler sampler(options);
   std::vector<std::size_t> count(logits.size());
@@ -463,9 +458,7 @@ TEST(SamplingChain, AllocatesNothingOnceUnderWay) {
 // Infinite logits and absurd options: no crash, no NaN, no impossible token.
 TEST(SamplingChain, AbsurdValuesDoNoHarm) {
   for (std::uint32_t seed = 0; seed < 400; ++seed) {
-    const auto pick = [&](std::size_t i, std::initializer_list<float> from) {
-      return from.begin()[noise_bits(seed, i) % from.size()];
-    };
+    const auto pick = [&](std::size_t i, std::initializer_list<float> from) { return from.begin()[noise_bits(seed, i) % from.size()]; };
     SamplingOptions options;
     options.seed = seed;
     options.temperature = pick(1, {1e-40f, 0.6f, 1.0f, 1e38f});
@@ -489,10 +482,7 @@ TEST(SamplingChain, AbsurdValuesDoNoHarm) {
       std::vector<float> logits;
       for (std::uint32_t t = 0; t < 8; ++t) {
         const std::uint32_t kind = noise_bits(seed * 100 + i, t) % 12;
-        logits.push_back(kind == 0   ? infinity
-                         : kind == 1 ? -infinity
-                         : kind == 2 ? std::nanf("")
-                                     : noise(seed, t) * 50.0f);
+        logits.push_back(kind == 0 ? infinity : kind == 1 ? -infinity : kind == 2 ? std::nanf("") : noise(seed, t) * 50.0f);
       }
       const std::optional<std::uint32_t> id = sampler.sample(logits);
       if (!id) continue;

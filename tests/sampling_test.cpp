@@ -197,8 +197,7 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
 
     std::vector<std::uint32_t> order(n);
     std::iota(order.begin(), order.end(), 0u);
-    std::sort(order.begin(), order.end(),
-              [&](auto a, auto b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
+    std::sort(order.begin(), order.end(), [&](auto a, auto b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
     if (options.top_k != 0 && options.top_k < n) order.resize(options.top_k);
     double total = 0, sum = 0;
     const auto likelihood = [&](std::uint32_t id) { return std::exp(double{logits[id]} - double{logits[order[0]]}); };
@@ -206,8 +205,8 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
     Ids surely, possibly;  // exp_approximate may decide otherwise within 1e-6
     for (const std::uint32_t id : order) {
       const bool wanted = sum < double{options.top_p} * total, likely = likelihood(id) >= double{options.min_p};
-      const bool close = std::fabs(sum - double{options.top_p} * total) < 1e-6 * total ||
-                         std::fabs(likelihood(id) - double{options.min_p}) < 1e-6;
+      const bool close =
+          std::fabs(sum - double{options.top_p} * total) < 1e-6 * total || std::fabs(likelihood(id) - double{options.min_p}) < 1e-6;
       if (!close && !(wanted && likely)) break;
       if (!close) surely.insert(id);
       possibly.insert(id);
@@ -225,8 +224,7 @@ TEST(Sampler, ASeedGivesTheSameTokensEverywhere) {
   SamplingOptions options = plain();
   options.seed = 42;
   const std::vector<float> alike(8, 0.25f);  // every token as likely: floor(8 u), worked out with Python
-  const std::vector<std::uint32_t> expected{6, 2, 7, 5, 6, 4, 1, 4, 1, 7, 4, 6, 5, 0, 3, 4,
-                                            1, 0, 4, 3, 1, 6, 5, 4, 6, 1, 3, 7, 4, 6, 0, 5};
+  const std::vector<std::uint32_t> expected{6, 2, 7, 5, 6, 4, 1, 4, 1, 7, 4, 6, 5, 0, 3, 4, 1, 0, 4, 3, 1, 6, 5, 4, 6, 1, 3, 7, 4, 6, 0, 5};
   Sampler sampler(options);
   for (const std::uint32_t id : expected) EXPECT_EQ(sampler.sample(alike), id);
 
@@ -273,9 +271,7 @@ class Penalties : public ::testing::Test {
     for (int i = 0; i < times; ++i) sampler.accept(0);
     for (int i = 0; i < others; ++i) sampler.accept(2);
     std::uint32_t low = 0, high = 0xffffffffu;  // floats in order of size
-    const auto rival = [](std::uint32_t at) {
-      return std::bit_cast<float>(at >= 0x80000000u ? at - 0x80000000u : 0xffffffffu - at);
-    };
+    const auto rival = [](std::uint32_t at) { return std::bit_cast<float>(at >= 0x80000000u ? at - 0x80000000u : 0xffffffffu - at); };
     low = 0xffffffffu - std::bit_cast<std::uint32_t>(-100.0f);
     high = std::bit_cast<std::uint32_t>(100.0f) + 0x80000000u;
     while (low + 1 < high) {  // token 0 wins ties

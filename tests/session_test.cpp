@@ -45,9 +45,7 @@ class SessionOf : public ::testing::TestWithParam<std::tuple<std::string, KvType
     }
     return text;
   }
-  std::span<const std::uint32_t> ids(std::size_t first, std::size_t count) const {
-    return std::span(ids_).subspan(first, count);
-  }
+  std::span<const std::uint32_t> ids(std::size_t first, std::size_t count) const { return std::span(ids_).subspan(first, count); }
   // What a text that was evaluated whole answers to one more token.
   std::vector<float> expected(std::span<const std::uint32_t> text, std::uint32_t next) const {
     Session whole = session_of(text);
@@ -144,8 +142,7 @@ TEST_P(SessionOf, ForksCostNoMemoryUntilTheyGoOn) {
 }
 
 TEST_P(SessionOf, ShiftIsTheShorterText) {
-  for (const auto& [keep, discard] :
-       {std::pair{0u, 10u}, {5u, 100u}, {100u, 199u}, {200u, 100u}, {50u, 0u}, {0u, 300u}}) {
+  for (const auto& [keep, discard] : {std::pair{0u, 10u}, {5u, 100u}, {100u, 199u}, {200u, 100u}, {50u, 0u}, {0u, 300u}}) {
     Session text = session_of(ids_);
     const Status shifted = text.shift(keep, discard);
     ASSERT_TRUE(shifted) << shifted.error().message;
@@ -215,8 +212,7 @@ TEST_P(SessionOf, HostileHeadersAreRefused) {
     store_as(bytes.data() + 64, checksum(std::span(bytes).first(64)));
     return bytes;
   };
-  EXPECT_EQ(refusal(other, with(8, std::uint32_t{99})),
-            "some.session: found version 99 of saved sessions, expected 2");
+  EXPECT_EQ(refusal(other, with(8, std::uint32_t{99})), "some.session: found version 99 of saved sessions, expected 2");
   for (const std::uint64_t huge : {std::uint64_t{1} << 20, std::uint64_t{1} << 40, ~std::uint64_t{0}}) {
     EXPECT_NE(refusal(other, with(40, huge)).find("tokens; the context"), std::string::npos);
     EXPECT_NE(refusal(other, with(48, huge)).find("is cut off or damaged"), std::string::npos);
@@ -242,9 +238,8 @@ TEST_P(SessionOf, OtherSessionsFilesAreRefused) {
   EXPECT_EQ(refusal_of(model(), options_), "restored");
   SessionOptions other = options_;
   other.kv_type = options_.kv_type == KvType::f32 ? KvType::f16 : KvType::f32;
-  EXPECT_EQ(refusal_of(model(), other),
-            concat("some.session: was saved with a key/value cache of ", kv_type_name(*options_.kv_type),
-                   "; this session has one of ", kv_type_name(*other.kv_type)));
+  EXPECT_EQ(refusal_of(model(), other), concat("some.session: was saved with a key/value cache of ", kv_type_name(*options_.kv_type),
+                                               "; this session has one of ", kv_type_name(*other.kv_type)));
   other = options_;
   other.activations = ActivationBits::eight;
   EXPECT_EQ(refusal_of(model(), other), "some.session: was saved with activations of 16 bits; this session has 8 bits");

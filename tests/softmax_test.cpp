@@ -160,8 +160,7 @@ TYPED_TEST(SoftmaxOn, BlocksOfLogits) {
             for (std::size_t i = b * logit_block; i < (b + 1) * logit_block; ++i) {
               if (!std::isnan(x[i])) sum += x[i] == most ? 1.0 : std::exp(double{(x[i] - most) / temperature});
             }
-            ASSERT_NEAR(sums.data()[b], sum, 4 * unit_roundoff * sum + 64 * 1.7e-38)
-                << special << ", temperature " << temperature;
+            ASSERT_NEAR(sums.data()[b], sum, 4 * unit_roundoff * sum + 64 * 1.7e-38) << special << ", temperature " << temperature;
           }
         }
       }

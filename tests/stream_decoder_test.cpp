@@ -9,8 +9,7 @@
 
 #include <gtest/gtest.h>
 
-namespace stilla {
-namespace {
+namespace stilla { namespace {
 
 bool is_valid_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
@@ -54,18 +53,14 @@ TEST(StreamDecoder, OneReplacementForEachMaximalPart) {
   const std::string r = "\xef\xbf\xbd";
   EXPECT_EQ(decode_whole("\x61\xf1\x80\x80\xe1\x80\xc2\x62\x80\x63\x80\xbf\x64", InvalidBytes::replace),
             "a" + r + r + r + "b" + r + "c" + r + r + "d");
-  EXPECT_EQ(decode_whole("\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41", InvalidBytes::replace),
-            r + r + r + r + r + r + r + r + "A");
-  EXPECT_EQ(decode_whole("\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41", InvalidBytes::replace),
-            r + r + r + r + r + r + r + r + "A");
-  EXPECT_EQ(decode_whole("\xf4\x91\x92\x93\xff\x41\x80\xbf\x42", InvalidBytes::replace),
-            r + r + r + r + r + "A" + r + r + "B");
+  EXPECT_EQ(decode_whole("\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41", InvalidBytes::replace), r + r + r + r + r + r + r + r + "A");
+  EXPECT_EQ(decode_whole("\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41", InvalidBytes::replace), r + r + r + r + r + r + r + r + "A");
+  EXPECT_EQ(decode_whole("\xf4\x91\x92\x93\xff\x41\x80\xbf\x42", InvalidBytes::replace), r + r + r + r + r + "A" + r + r + "B");
 }
 
 TEST(StreamDecoder, CutsMakeNoDifference) {
   std::mt19937 random(1);
-  const std::string pool[] = {"a",    " ",    "é",        "中",           "😀",       "\xf0\x9f", "\xe4",
-                              "\x80", "\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90"};
+  const std::string pool[] = {"a", " ", "é", "中", "😀", "\xf0\x9f", "\xe4", "\x80", "\xff", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90"};
   for (int round = 0; round < 3000; ++round) {
     std::string bytes;
     for (std::size_t n = random() % 12; n > 0; --n) bytes += pool[random() % std::size(pool)];

@@ -136,7 +136,8 @@ TEST(Tasks, Attention) {
       Result<KvCache> cache = KvCache::create({1, kv_heads, D, type});
       ASSERT_TRUE(cache && cache->reserve(before + M));
       for (std::size_t p = 0; p < before + M; ++p) {
-        const std::vector<float> k = noise_values(static_cast<std::uint32_t>(p), kv_heads * D), v = noise_values(static_cast<std::uint32_t>(p + 9999), kv_heads * D);
+        const std::vector<float> k = noise_values(static_cast<std::uint32_t>(p), kv_heads * D),
+                                 v = noise_values(static_cast<std::uint32_t>(p + 9999), kv_heads * D);
         ASSERT_TRUE(cache->store(0, p, k.data(), v.data()));
       }
       const std::vector<float> q = noise_values(5, M * width);
@@ -146,7 +147,7 @@ TEST(Tasks, Attention) {
         for (const std::size_t nth : worker_counts) {
           std::vector<float> out2(M * width);
           with_workers(nth, [&](const Worker& w) {
-            const AttentionJob job{Matrix(out2.data(), M, width), ConstMatrix(q.data(), M, width), cache->view(), 0, before, heads,
+            const AttentionJob job{Matrix(out2.data(), M, width),         ConstMatrix(q.data(), M, width), cache->view(), 0, before, heads,
                                    has_scratch ? scratch.data() : nullptr};
             w.stripe(attention_tasks(job), [&](std::size_t t) { attention_run(job, t); });
             w.barrier();
@@ -181,7 +182,8 @@ TEST(Tasks, Head) {
       ASSERT_EQ(found.rows(), M);
       for (std::size_t m = 0; m < M; ++m) {
         const auto a = expected.row(m), b = found.row(m);
-        EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end(), [](Candidate i, Candidate j) { return i.id == j.id && same_bits(i.logit, j.logit); }))
+        EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                               [](Candidate i, Candidate j) { return i.id == j.id && same_bits(i.logit, j.logit); }))
             << m << " of " << M << ", " << nth << " workers";
       }
     }

@@ -55,8 +55,8 @@ inline ::testing::AssertionResult same_bits(std::span<const float> a, std::span<
   if (a.size() != b.size()) return ::testing::AssertionFailure() << a.size() << " values against " << b.size();
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (!same_bits(a[i], b[i])) {
-      return ::testing::AssertionFailure()
-             << std::hexfloat << "value " << std::dec << i << " of " << a.size() << ": " << a[i] << " against " << b[i];
+      return ::testing::AssertionFailure() << std::hexfloat << "value " << std::dec << i << " of " << a.size() << ": " << a[i]
+                                           << " against " << b[i];
     }
   }
   return ::testing::AssertionSuccess();
@@ -76,9 +76,7 @@ constexpr std::uint32_t noise_bits(std::uint32_t seed, std::size_t i) {
 }
 
 // Uniform in [-1, 1), a multiple of 2^-23.
-constexpr float noise(std::uint32_t seed, std::size_t i) {
-  return (static_cast<float>(noise_bits(seed, i) >> 8) * 0x1p-24f - 0.5f) * 2.0f;
-}
+constexpr float noise(std::uint32_t seed, std::size_t i) { return (static_cast<float>(noise_bits(seed, i) >> 8) * 0x1p-24f - 0.5f) * 2.0f; }
 
 inline std::vector<float> noise_values(std::uint32_t seed, std::size_t count, float scale = 1.0f) {
   std::vector<float> values(count);
@@ -124,8 +122,7 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
     if constexpr (RowScaledFormat<F>) {
       for (std::size_t n = 0; n < N; ++n) {
         const std::uint32_t r = noise_bits(seed + 1000, n);
-        store_as(blocks.data() + n * row_bytes<F>(K),
-                 (r & 0x80000000u) | (117 + (r >> 23 & 3u)) << 23 | (r & 0x7fffffu));
+        store_as(blocks.data() + n * row_bytes<F>(K), (r & 0x80000000u) | (117 + (r >> 23 & 3u)) << 23 | (r & 0x7fffffu));
         if constexpr (requires(std::byte* block) { F::set_sub_scale(block, std::size_t{}, int{}); }) {
           for (std::size_t k = 0; k < K; k += F::block_weights) {  // 0 is none that an NPU takes
             std::byte* block = blocks.data() + n * row_bytes<F>(K) + row_head_bytes<F> + k / F::block_weights * F::block_bytes;
@@ -176,12 +173,10 @@ void set_scales_to_one(std::vector<std::byte>& rows, std::size_t N, std::size_t 
 
 // Where rows have a scale, sets those of N rows to numbers of 2^lowest to 2^(highest + 1).
 template <WeightFormat F>
-void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, std::uint32_t seed, int lowest,
-                    int highest) {
+void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, std::uint32_t seed, int lowest, int highest) {
   if constexpr (RowScaledFormat<F>) {
     for (std::size_t n = 0; n < N; ++n) {
-      const int exponent =
-          lowest + static_cast<int>(noise_bits(seed, 2 * n) % static_cast<unsigned>(highest - lowest + 1));
+      const int exponent = lowest + static_cast<int>(noise_bits(seed, 2 * n) % static_cast<unsigned>(highest - lowest + 1));
       store_as(rows.data() + n * row_bytes<F>(K), std::ldexp(1.5f + 0.49f * noise(seed, 2 * n + 1), exponent));
     }
   }

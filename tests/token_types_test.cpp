@@ -17,8 +17,7 @@
 #include "gguf_builder.hpp"
 #include "tokenizer_util.hpp"
 
-namespace stilla {
-namespace {
+namespace stilla { namespace {
 
 using Ids = std::vector<std::uint32_t>;
 
@@ -43,12 +42,36 @@ Tokenizer make(const Vocabulary& vocabulary) {
   return std::move(*tokenizer);
 }
 
-const std::vector<std::string> markup{
-    "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>",
-    "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>",
-    "<｜User｜>", "<｜Assistant｜>", "<｜tool▁calls▁begin｜>", "<|EOT|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>",
-    "<|end_of_turn|>", "<|im_sep|>", "<|START_OF_TURN_TOKEN|>", "[|endofturn|]", "<start_of_turn>", "<end_of_turn>", "[INST]",
-    "[/INST]", "<s>", "</s>"};
+const std::vector<std::string> markup{"<|im_start|>",
+                                      "<|im_end|>",
+                                      "<|endoftext|>",
+                                      "<|begin_of_text|>",
+                                      "<|end_of_text|>",
+                                      "<|start_header_id|>",
+                                      "<|end_header_id|>",
+                                      "<|eot_id|>",
+                                      "<|eom_id|>",
+                                      "<|python_tag|>",
+                                      "<｜begin▁of▁sentence｜>",
+                                      "<｜end▁of▁sentence｜>",
+                                      "<｜User｜>",
+                                      "<｜Assistant｜>",
+                                      "<｜tool▁calls▁begin｜>",
+                                      "<|EOT|>",
+                                      "<|end|>",
+                                      "<|user|>",
+                                      "<|assistant|>",
+                                      "<|system|>",
+                                      "<|end_of_turn|>",
+                                      "<|im_sep|>",
+                                      "<|START_OF_TURN_TOKEN|>",
+                                      "[|endofturn|]",
+                                      "<start_of_turn>",
+                                      "<end_of_turn>",
+                                      "[INST]",
+                                      "[/INST]",
+                                      "<s>",
+                                      "</s>"};
 
 class WrongTypes : public testing::TestWithParam<TokenType> {};
 
@@ -202,8 +225,8 @@ TEST(TokenTypes, IdsOutsideTheVocabularyAreIgnoredUnlessNeeded) {
     const Result<Tokenizer> tokenizer = tokenizer_of(builder);
     ASSERT_TRUE(tokenizer) << tokenizer.error().message;
     ASSERT_EQ(tokenizer->notes().size(), 5u);
-    EXPECT_EQ(tokenizer->notes()[1], concat("key 'tokenizer.ggml.eos_token_id': found ", bad,
-                                            ", which is outside the vocabulary of 7 tokens and is ignored"));
+    EXPECT_EQ(tokenizer->notes()[1],
+              concat("key 'tokenizer.ggml.eos_token_id': found ", bad, ", which is outside the vocabulary of 7 tokens and is ignored"));
     EXPECT_FALSE(tokenizer->bos() || tokenizer->eos());
     EXPECT_TRUE(tokenizer->is_end_of_generation(6));
     EXPECT_EQ(tokenizer->encode("ab"), Ids{2});

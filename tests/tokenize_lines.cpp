@@ -62,9 +62,8 @@ int main(int argc, char** argv) {
     text.resize(length);
     if (std::fread(text.data(), 1, length, stdin) != length) return 1;
     const std::vector<std::uint32_t> ids = tokenizer->encode(text, special);
-    const bool has_unknown = std::any_of(ids.begin(), ids.end(), [&](std::uint32_t id) {
-      return tokenizer->type(id) == stilla::TokenType::unknown;
-    });
+    const bool has_unknown =
+        std::any_of(ids.begin(), ids.end(), [&](std::uint32_t id) { return tokenizer->type(id) == stilla::TokenType::unknown; });
     if (is_complete && !has_unknown && tokenizer->decode(ids, stilla::ControlText::show) != normalised(*tokenizer, text)) {
       std::fprintf(stderr, "string %llu does not survive\n", static_cast<unsigned long long>(number));
       return 1;

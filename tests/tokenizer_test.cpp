@@ -22,8 +22,7 @@
 
 #include "tokenizer_util.hpp"
 
-namespace stilla {
-namespace {
+namespace stilla { namespace {
 
 using Ids = std::vector<std::uint32_t>;
 
@@ -48,8 +47,7 @@ void expect_golden(const GgufFile& file, const Tokenizer& tokenizer, std::string
   std::size_t at = 0;
   std::size_t i = 0;
   for (const std::string_view text : *strings) {
-    const Ids expected(ids->begin() + static_cast<std::ptrdiff_t>(at),
-                       ids->begin() + static_cast<std::ptrdiff_t>(at + (*counts)[i]));
+    const Ids expected(ids->begin() + static_cast<std::ptrdiff_t>(at), ids->begin() + static_cast<std::ptrdiff_t>(at + (*counts)[i]));
     EXPECT_EQ(tokenizer.encode(text, special), expected) << "string " << i << ": " << text;
     if (tokenizer.find("\x06")) {  // smollm lacks this byte
       EXPECT_EQ(tokenizer.decode(expected, ControlText::show), tokenizer.nfc() ? to_nfc(text) : text);
@@ -105,15 +103,12 @@ TEST_P(TokenizerGolden, EveryByteStringSurvives) {
   vocabulary.nfc = false;
   const Tokenizer tokenizer = make(vocabulary);
   std::mt19937 random(1);
-  const std::string pool[] = {"a",  " ", "'s",      "é",       "\xe4\xb8", "\x80", "\xff", "\xc0", "\xed\xa0\x80",
-                              "\n", "7", "<think>", "\xf0\x9f"};
+  const std::string pool[] = {"a", " ", "'s", "é", "\xe4\xb8", "\x80", "\xff", "\xc0", "\xed\xa0\x80", "\n", "7", "<think>", "\xf0\x9f"};
   for (int round = 0; round < 2000; ++round) {
     std::string text;
     for (std::size_t n = random() % 30; n > 0; --n) {
-      if (random() % 2 == 0)
-        text += static_cast<char>(random() % 256);
-      else
-        text += pool[random() % std::size(pool)];
+      if (random() % 2 == 0) text += static_cast<char>(random() % 256);
+      else text += pool[random() % std::size(pool)];
     }
     for (const SpecialTokens special : {SpecialTokens::as_text, SpecialTokens::parse}) {
       ASSERT_EQ(tokenizer.decode(tokenizer.encode(text, special), ControlText::show), text);
@@ -163,8 +158,7 @@ TEST(PreTokenizer, Words) {
   EXPECT_EQ(words(PreTokenizer::qwen2, "Hello  world's 123\r\n\n x"),
             (Words{"Hello", " ", " world", "'s", " ", "1", "2", "3", "\r\n\n", " x"}));
   EXPECT_EQ(words(PreTokenizer::llama_bpe, "a1234567 b"), (Words{"a", "123", "456", "7", " b"}));
-  EXPECT_EQ(words(PreTokenizer::smollm, "it's IT'S 12  \n 3 x"),
-            (Words{"it", "'s", " IT", "'", "S", " ", "1", "2", "  \n ", "3", " x"}));
+  EXPECT_EQ(words(PreTokenizer::smollm, "it's IT'S 12  \n 3 x"), (Words{"it", "'s", " IT", "'", "S", " ", "1", "2", "  \n ", "3", " x"}));
   EXPECT_EQ(words(PreTokenizer::qwen2, "IT'S a'\xc5\xbf ((x)) \t\n y  "),
             (Words{"IT", "'S", " a", "'\xc5\xbf", " ((", "x", "))", " \t\n", " y", "  "}));
   EXPECT_EQ(words(PreTokenizer::qwen2, "'\xc5\xbfs\nabc\r!"), (Words{"'\xc5\xbf", "s", "\n", "abc", "\r", "!"}));
@@ -188,8 +182,7 @@ TEST(PreTokenizer, UnknownNameListsTheKnown) {
 }
 
 // The definition: the lowest rank first, the leftmost place of it first.
-Ids merge_by_definition(const std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule>& rules,
-                        Ids symbols) {
+Ids merge_by_definition(const std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule>& rules, Ids symbols) {
   while (true) {
     const detail::MergeRule* lowest = nullptr;
     std::size_t at = 0;
@@ -318,8 +311,7 @@ TEST(Tokenizer, LinearTime) {
   for (std::size_t i = 0; i < 500000; ++i) letters += static_cast<char>('a' + random() % 26);
   for (const char* name : {"qwen2", "llama-bpe", "smollm"}) {
     const Tokenizer tokenizer = make(golden_vocabulary(name));
-    for (const std::string_view pattern :
-         {" ", "\n ", "'", "1", "<", "\x80", "<|im_end|", "e\xcc\x81", letters.c_str()}) {
+    for (const std::string_view pattern : {" ", "\n ", "'", "1", "<", "\x80", "<|im_end|", "e\xcc\x81", letters.c_str()}) {
       expect_linear_time(tokenizer, pattern, 500000);
     }
   }
@@ -376,19 +368,14 @@ TEST(Tokenizer, RefusesBadVocabularies) {
   EXPECT_EQ(with([](Vocabulary& v) { v.types[2] = TokenType::byte; }),
             "token 2 'c' has type 6; a vocabulary of this kind has types 1 to 5");
   EXPECT_EQ(with([](Vocabulary& v) { v.tokens[6].assign(2000, '<'); }).substr(0, 18), "special token 6 '<");
-  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "abc"; }),
-            "merge 1 'abc' is not two tokens with a space between them");
-  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "ab "; }),
-            "merge 1 'ab ' is not two tokens with a space between them");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "abc"; }), "merge 1 'abc' is not two tokens with a space between them");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "ab "; }), "merge 1 'ab ' is not two tokens with a space between them");
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = ""; }), "merge 1 '' is not two tokens with a space between them");
-  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "a b c"; }),
-            "merge 1 'a b c' is not two tokens with a space between them");
-  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "x b"; }),
-            "merge 0 'x b': its left part is not a normal token of the vocabulary");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "a b c"; }), "merge 1 'a b c' is not two tokens with a space between them");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "x b"; }), "merge 0 'x b': its left part is not a normal token of the vocabulary");
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "a <think>"; }),
             "merge 0 'a <think>': its right part is not a normal token of the vocabulary");
-  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "b c"; }),
-            "merge 0 'b c': what it makes is not a normal token of the vocabulary");
+  EXPECT_EQ(with([](Vocabulary& v) { v.merges[0] = "b c"; }), "merge 0 'b c': what it makes is not a normal token of the vocabulary");
   EXPECT_EQ(with([](Vocabulary& v) { v.merges[1] = "a b"; }), "merge 1 'a b' repeats merge 0");
   EXPECT_EQ(with([](Vocabulary& v) { v.add_eos = true, v.eos = 11; }), "an eos token is to be added but none is named");
   EXPECT_EQ(with([](Vocabulary& v) { v.add_bos = true; }), "a bos token is to be added but none is named");
@@ -469,7 +456,8 @@ TEST(SentencePiece, EqualsTheDefinition) {
       for (std::size_t i = 0; i < length; ++i) text += static_cast<char>('a' + random() % 3);
       Ids expected = sentencepiece_by_definition(tokenizer, vocabulary, text);
       for (std::size_t i = 1; i < expected.size(); ++i) {  // one unknown token for all in a row
-        while (i < expected.size() && expected[i] == 0 && expected[i - 1] == 0) expected.erase(expected.begin() + static_cast<std::ptrdiff_t>(i));
+        while (i < expected.size() && expected[i] == 0 && expected[i - 1] == 0)
+          expected.erase(expected.begin() + static_cast<std::ptrdiff_t>(i));
       }
       ASSERT_EQ(tokenizer.encode(text), expected) << "round " << round << ": " << text;
     }

@@ -12,8 +12,7 @@
 
 #include <gtest/gtest.h>
 
-namespace stilla {
-namespace {
+namespace stilla { namespace {
 
 constexpr std::uint32_t last_code_point = 0x10ffff;
 
@@ -33,8 +32,8 @@ TEST(Unicode, ClassesHaveTheSizesOfTheReference) {
 }
 
 TEST(Unicode, ClassesOfKnownCharacters) {
-  for (const std::uint32_t c : {0x9u, 0xau, 0xbu, 0xcu, 0xdu, 0x20u, 0x85u, 0xa0u, 0x1680u, 0x2000u, 0x200au, 0x2028u,
-                                0x2029u, 0x202fu, 0x205fu, 0x3000u}) {
+  for (const std::uint32_t c :
+       {0x9u, 0xau, 0xbu, 0xcu, 0xdu, 0x20u, 0x85u, 0xa0u, 0x1680u, 0x2000u, 0x200au, 0x2028u, 0x2029u, 0x202fu, 0x205fu, 0x3000u}) {
     EXPECT_EQ(char_class(c), CharClass::space) << c;
   }
   for (const std::uint32_t c : {0x41u, 0x7au, 0xaau, 0xe9u, 0x17fu, 0x4e2du, 0xac00u, 0x1d518u, 0x20000u}) {
@@ -43,8 +42,8 @@ TEST(Unicode, ClassesOfKnownCharacters) {
   for (const std::uint32_t c : {0x30u, 0x39u, 0xb2u, 0xbdu, 0x0663u, 0x2167u, 0x3007u, 0x1d7d8u}) {
     EXPECT_EQ(char_class(c), CharClass::number) << c;
   }
-  for (const std::uint32_t c : {0x0u, 0x1cu, 0x27u, 0x7fu, 0x300u, 0x200bu, 0x200du, 0xfeffu, 0xfffdu, 0x1f600u,
-                                0xe0001u, last_code_point, invalid_byte}) {
+  for (const std::uint32_t c :
+       {0x0u, 0x1cu, 0x27u, 0x7fu, 0x300u, 0x200bu, 0x200du, 0xfeffu, 0xfffdu, 0x1f600u, 0xe0001u, last_code_point, invalid_byte}) {
     EXPECT_EQ(char_class(c), CharClass::other) << c;
   }
 }

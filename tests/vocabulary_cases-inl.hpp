@@ -122,16 +122,16 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
   CHECK(bit_or(A, B), "bit_or");
   EACH(a[i] ^ b[i]);
   CHECK(bit_xor(A, B), "bit_xor");
-#define SHIFTS(count)                                                                                  \
-  for (std::size_t i = 0; i < 2 * n; ++i) {                                                            \
-    const auto moved = static_cast<std::uint16_t>(static_cast<std::uint16_t>(half(a, i)) << (count));  \
-    put(want, 2 * i, &moved, 2);                                                                       \
-  }                                                                                                    \
-  CHECK(shift_left<count>(A), "shift_left");                                                           \
-  for (std::size_t i = 0; i < 2 * n; ++i) {                                                            \
-    const auto moved = static_cast<std::uint16_t>(static_cast<std::uint16_t>(half(a, i)) >> (count));  \
-    put(want, 2 * i, &moved, 2);                                                                       \
-  }                                                                                                    \
+#define SHIFTS(count)                                                                                 \
+  for (std::size_t i = 0; i < 2 * n; ++i) {                                                           \
+    const auto moved = static_cast<std::uint16_t>(static_cast<std::uint16_t>(half(a, i)) << (count)); \
+    put(want, 2 * i, &moved, 2);                                                                      \
+  }                                                                                                   \
+  CHECK(shift_left<count>(A), "shift_left");                                                          \
+  for (std::size_t i = 0; i < 2 * n; ++i) {                                                           \
+    const auto moved = static_cast<std::uint16_t>(static_cast<std::uint16_t>(half(a, i)) >> (count)); \
+    put(want, 2 * i, &moved, 2);                                                                      \
+  }                                                                                                   \
   CHECK(shift_right<count>(A), "shift_right")
   SHIFTS(1);
   SHIFTS(2);
@@ -197,7 +197,8 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
       const auto four = quad(held, at + 4 * q, q);
       CHECK(kind == 0 ? dot_codes<Q6_K>(acc, code_vector, four) : dot_codes<Q8_0>(acc, code_vector, four), "quad");
       CHECK(kind == 0 ? dot_codes_at<Q6_K>(acc, code_vector, also_held, at + 4 * q, q)
-                      : dot_codes_at<Q8_0>(acc, code_vector, also_held, at + 4 * q, q), "dot_codes_at");
+                      : dot_codes_at<Q8_0>(acc, code_vector, also_held, at + 4 * q, q),
+            "dot_codes_at");
     }
   }
   // Sub-minimums, at most 63 in magnitude, times sums of 16 bits.

@@ -19,8 +19,7 @@ struct Arrays {
   std::vector<float> floats;
   std::vector<double> weights;  // N x K
 
-  Arrays(CodeOrder order, std::size_t N, std::size_t K, unsigned bits, std::size_t group, bool has_zeros,
-         bool less_one = false) {
+  Arrays(CodeOrder order, std::size_t N, std::size_t K, unsigned bits, std::size_t group, bool has_zeros, bool less_one = false) {
     const std::size_t G = group == 0 ? 1 : K / group;
     std::vector<int> code(N * K), zero(N * G, bits == 8 ? 0 : 8);
     std::vector<float> scale(N * G);
@@ -38,8 +37,7 @@ struct Arrays {
         weights[n * K + k] = double{scale[n * G + g]} * (code[n * K + k] - zero[n * G + g]);
       }
     }
-    view = {order,   N,       K,       bits, group, nullptr, group == 0 ? ScaleType::f32 : ScaleType::f16,
-            nullptr, nullptr, less_one};
+    view = {order, N, K, bits, group, nullptr, group == 0 ? ScaleType::f32 : ScaleType::f16, nullptr, nullptr, less_one};
     const auto by_group = [&](auto& out, auto&& value) {  // [K / group][N], or [N][K / group] in the order `rows`
       for (std::size_t i = 0; i < N * G; ++i) out.push_back(value(order == CodeOrder::rows ? i : i % N * G + i / N));
     };
@@ -53,13 +51,11 @@ struct Arrays {
     constexpr std::size_t awq_order[] = {0, 2, 4, 6, 1, 3, 5, 7};  // of outputs in a word, from the low nibble on
     const auto word_of_outputs = [&](auto&& value) {
       std::uint32_t word = 0;
-      for (std::size_t i = 0; i < 8; ++i)
-        word |= static_cast<std::uint32_t>(value(order == CodeOrder::awq ? awq_order[i] : i)) << (4 * i);
+      for (std::size_t i = 0; i < 8; ++i) word |= static_cast<std::uint32_t>(value(order == CodeOrder::awq ? awq_order[i] : i)) << (4 * i);
       return word;
     };
     if (order == CodeOrder::rows) {
-      for (std::size_t i = 0; bits == 4 && i < N * K; i += 2)
-        codes.push_back(static_cast<std::uint8_t>(code[i] | code[i + 1] << 4));
+      for (std::size_t i = 0; bits == 4 && i < N * K; i += 2) codes.push_back(static_cast<std::uint8_t>(code[i] | code[i + 1] << 4));
       for (std::size_t i = 0; bits == 8 && i < N * K; ++i) codes.push_back(static_cast<std::uint8_t>(code[i]));
       for (const int z : zero) zeros.push_back(static_cast<std::uint8_t>(z - (less_one ? 1 : 0)));
       view.codes = codes.data();
@@ -76,14 +72,12 @@ struct Arrays {
       }
     } else {
       for (std::size_t k = 0; k < K; ++k) {
-        for (std::size_t n = 0; n < N; n += 8)
-          words.push_back(word_of_outputs([&](std::size_t i) { return code[(n + i) * K + k]; }));
+        for (std::size_t n = 0; n < N; n += 8) words.push_back(word_of_outputs([&](std::size_t i) { return code[(n + i) * K + k]; }));
       }
     }
     for (std::size_t g = 0; g < G; ++g) {
       for (std::size_t n = 0; n < N; n += 8) {
-        zero_words.push_back(
-            word_of_outputs([&](std::size_t i) { return zero[(n + i) * G + g] - (less_one ? 1 : 0); }));
+        zero_words.push_back(word_of_outputs([&](std::size_t i) { return zero[(n + i) * G + g] - (less_one ? 1 : 0); }));
       }
     }
     view.codes = words.data();
@@ -122,8 +116,7 @@ TEST(WeightArrays, EveryWeightIsTheFormulas) {
       }
     }
   }
-  for (const std::size_t group : {32u, 64u, 128u})
-    expect_formula(Arrays(CodeOrder::rows, N, K, 8, group, false), id_of<Q8_0>);
+  for (const std::size_t group : {32u, 64u, 128u}) expect_formula(Arrays(CodeOrder::rows, N, K, 8, group, false), id_of<Q8_0>);
   expect_formula(Arrays(CodeOrder::rows, N, K, 8, 0, false), id_of<INT8_CHANNEL>);
   expect_formula(Arrays(CodeOrder::rows, 5, 96, 4, 32, true), id_of<Q5_0>);
 }

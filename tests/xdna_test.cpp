@@ -39,10 +39,18 @@ float number(Form form, const std::byte* row, std::size_t k) {
 }
 
 const ProductLayout layouts[] = {
-    {Form::int8, {}, 8, 1, 1, 1},          {Form::int8, {}, 8, 129, 700, 130},  {Form::int8, {16, 64, 64}, 3, 16, 200, 64},
-    {Form::bf16, {}, 1, 65, 65, 65},       {Form::bf16, {}, 8, 300, 129, 100},  {Form::bf16, {8, 64, 64}, 5, 9, 640, 3},
-    {Form::bfp16, {}, 2, 64, 64, 64},      {Form::bfp16, {}, 8, 257, 1000, 72}, {Form::bfp16, {16, 64, 64}, 4, 7, 65, 61},
-    {Form::bfp16, {96, 128, 64}, 8, 97, 70, 136}, {Form::bf16, {64, 88, 64}, 8, 70, 70, 180}, {Form::int8, {}, 7, 0, 0, 0},
+    {Form::int8, {}, 8, 1, 1, 1},
+    {Form::int8, {}, 8, 129, 700, 130},
+    {Form::int8, {16, 64, 64}, 3, 16, 200, 64},
+    {Form::bf16, {}, 1, 65, 65, 65},
+    {Form::bf16, {}, 8, 300, 129, 100},
+    {Form::bf16, {8, 64, 64}, 5, 9, 640, 3},
+    {Form::bfp16, {}, 2, 64, 64, 64},
+    {Form::bfp16, {}, 8, 257, 1000, 72},
+    {Form::bfp16, {16, 64, 64}, 4, 7, 65, 61},
+    {Form::bfp16, {96, 128, 64}, 8, 97, 70, 136},
+    {Form::bf16, {64, 88, 64}, 8, 70, 70, 180},
+    {Form::int8, {}, 7, 0, 0, 0},
     {Form::bf16, {}, 4, 3, 5, 0},
 };
 
@@ -329,8 +337,7 @@ TEST(XdnaEmulated, SubnormalsAreZero) {
 
 TEST(XdnaEmulated, RefusesWhatItCannotHold) {
   const std::vector<std::byte> rows = random_rows<Q4_0>(1, 2, 64);
-  EXPECT_EQ(XdnaEmulated::prepare<Q4_0>(rows.data(), 2, 40).error().message,
-            "40 columns are not a multiple of the q4_0 block of 32");
+  EXPECT_EQ(XdnaEmulated::prepare<Q4_0>(rows.data(), 2, 40).error().message, "40 columns are not a multiple of the q4_0 block of 32");
   EXPECT_EQ(XdnaEmulated::prepare<Q4_0>(rows.data(), 2, 64, Form::bf16, 9).error().message, "found 9 columns; XDNA2 has 1 to 8");
   EXPECT_EQ(XdnaEmulated::prepare<INT8_CHANNEL>(nullptr, 0, 131072).error().message,
             "131072 columns; sums of int8 products fit int32 up to 131071");
@@ -399,8 +406,8 @@ TEST(XdnaSchedule, IsTheOneInTheReadme) {
   for (const Form form : forms) {
     for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
       const Schedule s = schedule(form, tile, most_columns, 8960);
-      const std::string row = concat("| ", form_name(form), " | ", tile.m, " x ", tile.k, " x ", tile.n, " | ", s.c_buffers,
-                                     " | ", s.core_bytes, " | ", s.depth, " | ", s.memory_bytes, " |\n");
+      const std::string row = concat("| ", form_name(form), " | ", tile.m, " x ", tile.k, " x ", tile.n, " | ", s.c_buffers, " | ",
+                                     s.core_bytes, " | ", s.depth, " | ", s.memory_bytes, " |\n");
       EXPECT_NE(text.find(row), std::string::npos) << row;
     }
   }

@@ -35,13 +35,9 @@ AnswerPrinter::Mode AnswerPrinter::mode_of_output(bool raw) {
 }
 
 AnswerPrinter::AnswerPrinter(Mode mode, bool opens_reasoning, bool hide_thinking, const std::vector<std::string>& stop_texts)
-    : mode_(mode),
-      is_terminal_(stdout_is_terminal()),
-      hide_thinking_(hide_thinking),
-      shows_tags_(!hide_thinking && !(mode == Mode::terminal && stdout_has_styles())),
-      stops_(stop_texts),
-      decoder_(is_terminal_ ? stilla::InvalidBytes::replace : stilla::InvalidBytes::keep),
-      splitter_(opens_reasoning),
+    : mode_(mode), is_terminal_(stdout_is_terminal()), hide_thinking_(hide_thinking),
+      shows_tags_(!hide_thinking && !(mode == Mode::terminal && stdout_has_styles())), stops_(stop_texts),
+      decoder_(is_terminal_ ? stilla::InvalidBytes::replace : stilla::InvalidBytes::keep), splitter_(opens_reasoning),
       reader_(opens_reasoning) {
   if (opens_reasoning && shows_tags_ && mode != Mode::raw) write("<think>\n");
 }

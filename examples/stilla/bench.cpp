@@ -199,8 +199,8 @@ Measured measure(Engine& engine, LimitProbe& probe, const Test& test, std::size_
   for (std::size_t i = 0; i < repeats; ++i) {
     const Run timed = run(engine, test);
     if (timed.checksum != m.checksum) {
-      fail(exit_failed, fmt::format("{}: the same tokens gave other logits: checksum {:016x}, before {:016x}",
-                                    test.name(), timed.checksum, m.checksum));
+      fail(exit_failed,
+           fmt::format("{}: the same tokens gave other logits: checksum {:016x}, before {:016x}", test.name(), timed.checksum, m.checksum));
     }
     const Limit after = probe.measure(engine, m.work);
     m.seconds.push_back(timed.seconds);
@@ -242,8 +242,8 @@ struct FileFacts {
   std::uint64_t parameters = 0;
 };
 
-nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& model, const Engine& engine,
-                               const Test& test, const LimitProbe& probe, const Measured& measured) {
+nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& model, const Engine& engine, const Test& test,
+                               const LimitProbe& probe, const Measured& measured) {
   const Statistics time = statistics_of(measured.seconds);
   const Statistics rate = statistics_of(measured.rates);
   std::vector<std::uint64_t> samples_ns;
@@ -298,15 +298,15 @@ void write_report(stilla::AtomicFile& file, const std::string& path, nlohmann::o
 int bench(BenchOptions& options) {
   const std::vector<Test> tests = tests_of(options);
   if (is_onnxruntime(options.model.device)) {
-    fail(exit_usage, "--device onnxruntime: bench compares with the limits of this CPU, which a device does not have; `stilla run` "
-                     "tells its speed");
+    fail(exit_usage,
+         "--device onnxruntime: bench compares with the limits of this CPU, which a device does not have; `stilla run` "
+         "tells its speed");
   }
   OpenedModel model = open_model(options.model);
   for (const Test& test : tests) {
     const std::size_t positions = test.depth + test.tokens();
     if (positions > model.context) {
-      fail(exit_usage,
-           fmt::format("{} needs {} positions, and the context holds {}", test.name(), positions, model.context));
+      fail(exit_usage, fmt::format("{} needs {} positions, and the context holds {}", test.name(), positions, model.context));
     }
   }
   FileFacts facts{model_type_text(*model.source, model.facts), 0, parameter_count(*model.source)};
@@ -326,8 +326,7 @@ int bench(BenchOptions& options) {
   }
   LimitProbe probe;
   const auto write_row = [](const auto&... cells) {
-    write_output(fmt::format(
-        "| {:<24} | {:>10} | {:>10} | {:<14} | {:>7} | {:>14} | {:>18} | {:>9} | {:>7} | {:<16} |\n", cells...));
+    write_output(fmt::format("| {:<24} | {:>10} | {:>10} | {:<14} | {:>7} | {:>14} | {:>18} | {:>9} | {:>7} | {:<16} |\n", cells...));
   };
   if (is_table) {
     write_row("model", "size", "params", "backend", "threads", "test", "t/s", "limit t/s", "% of it", "checksum");
@@ -349,9 +348,8 @@ int bench(BenchOptions& options) {
       const Statistics rate = statistics_of(measured.rates);
       const double limit = statistics_of(measured.limit_rates).mean;
       write_row(facts.type, bytes_text(static_cast<double>(facts.bytes)),
-                fmt::format("{:.2f} M", static_cast<double>(facts.parameters) / 1e6), "CPU " + target_name(),
-                test.threads, test.name(), fmt::format("{:.2f} ± {:.2f}", rate.mean, rate.deviation),
-                probe.is_possible() ? fmt::format("{:.2f}", limit) : "",
+                fmt::format("{:.2f} M", static_cast<double>(facts.parameters) / 1e6), "CPU " + target_name(), test.threads, test.name(),
+                fmt::format("{:.2f} ± {:.2f}", rate.mean, rate.deviation), probe.is_possible() ? fmt::format("{:.2f}", limit) : "",
                 probe.is_possible() ? fmt::format("{:.1f}", 100 * rate.mean / limit) : "", checksum);
     }
     if (!is_table || report) all.push_back(json_of(options, facts, engine, test, probe, measured));
@@ -371,20 +369,16 @@ void add_bench(CLI::App& app, Command& chosen) {
   add_model_options(*command, options->model, ThreadOption::several);
   add_rope_options(*command, options->model.rope);
   command->add_option("-p,--n-prompt", options->prompts, "Prompt lengths (default 512; 0: none)")->type_name("N[,N]");
-  command->add_option("-n,--n-gen", options->generations, "Tokens to generate (default 128; 0: none)")
-      ->type_name("N[,N]");
-  command->add_option("-d,--n-depth", options->depths, "Tokens of text before each test, not timed (default 0)")
-      ->type_name("N[,N]");
+  command->add_option("-n,--n-gen", options->generations, "Tokens to generate (default 128; 0: none)")->type_name("N[,N]");
+  command->add_option("-d,--n-depth", options->depths, "Tokens of text before each test, not timed (default 0)")->type_name("N[,N]");
   command->add_option("-t,--threads", options->threads, "Numbers of threads to compare")->type_name("N[,N]");
   add_number<std::size_t>(*command, "-r,--repetitions", options->repeats, 1, 1000, "Runs of each test (default 5)");
   command->add_option("-o,--output", options->format, "md (a table, default) or json")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"md", "json"}));
-  command->add_option("--report", options->report,
-                      "Write the numbers with what this machine is to a new file, for a report to the authors")
+  command->add_option("--report", options->report, "Write the numbers with what this machine is to a new file, for a report to the authors")
       ->type_name("FILE");
-  command->add_option("--check", options->check, "End with an error unless every test has one of these checksums")
-      ->type_name("SUM[,SUM]");
+  command->add_option("--check", options->check, "End with an error unless every test has one of these checksums")->type_name("SUM[,SUM]");
   command->callback([options, &chosen] { chosen = [options] { return bench(*options); }; });
 }
 

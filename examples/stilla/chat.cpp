@@ -53,15 +53,10 @@ constexpr std::string_view help_text =
 class Chat {
  public:
   explicit Chat(const ChatOptions& options)
-      : options_(options),
-        think_(options.text.think),
-        model_(open_model(options.model)),
+      : options_(options), think_(options.text.think), model_(open_model(options.model)),
         template_(chat_template_of(*model_.source, model_.tokenizer, options.text.chat_template, options.text.think)),
-        introduction_(introduction(model_)),
-        scope_(*model_.source),
-        sampling_(sampling_options(options.text.sampling, model_.tokenizer)),
-        engine_(load_engine(model_, options.model)),
-        generator_(engine_, model_.tokenizer, options_.text, sampling_),
+        introduction_(introduction(model_)), scope_(*model_.source), sampling_(sampling_options(options.text.sampling, model_.tokenizer)),
+        engine_(load_engine(model_, options.model)), generator_(engine_, model_.tokenizer, options_.text, sampling_),
         conversation_(model_.tokenizer) {
     reset();
   }
@@ -98,9 +93,7 @@ class Chat {
     if (stdin_is_terminal()) message("/help lists commands; Ctrl-C stops an answer; Ctrl-D leaves");
   }
 
-  void reset() {
-    conversation_.reset(options_.text.has_system ? std::optional(options_.text.system) : std::nullopt);
-  }
+  void reset() { conversation_.reset(options_.text.has_system ? std::optional(options_.text.system) : std::nullopt); }
 
   // Who writes into a pipe may pass on words of somebody else, who must not save files.
   bool obeys() const { return stdin_is_terminal() || options_.obeys_pipes; }
@@ -163,8 +156,7 @@ class Chat {
     if (!may_replace(path, stilla::session_magic, kind)) return message(not_replaced_text(path, kind));
     const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
     const stilla::Status saved = engine_.save(path, conversation_.to_json());
-    message(saved ? fmt::format("saved {} messages, {} tokens: {}", conversation_.size(), engine_.size(),
-                                stilla::printable_path(path))
+    message(saved ? fmt::format("saved {} messages, {} tokens: {}", conversation_.size(), engine_.size(), stilla::printable_path(path))
                   : saved.error().message);
   }
 
@@ -190,8 +182,8 @@ class Chat {
   }
 
   void tell_stats() const {
-    message(fmt::format("{} messages; {} of {} tokens of context, {} of cache", conversation_.size(), engine_.size(),
-                        engine_.context(), bytes_text(static_cast<double>(engine_.cache_bytes()))));
+    message(fmt::format("{} messages; {} of {} tokens of context, {} of cache", conversation_.size(), engine_.size(), engine_.context(),
+                        bytes_text(static_cast<double>(engine_.cache_bytes()))));
     message(total_.rates());
   }
 
@@ -228,9 +220,10 @@ class Chat {
       if (std::optional<std::vector<std::uint32_t>> shorter = make_room(0)) return shorter;
       ids = value_of(conversation_.prompt(template_)).ids;
     }
-    message(fmt::format("the conversation is too long: with this message it has {} tokens, and the context holds {}; "
-                        "/reset begins a new one",
-                        ids.size(), engine_.context()));
+    message(
+        fmt::format("the conversation is too long: with this message it has {} tokens, and the context holds {}; "
+                    "/reset begins a new one",
+                    ids.size(), engine_.context()));
     return std::nullopt;
   }
 
@@ -290,8 +283,7 @@ class Chat {
     conversation_.add_answer(result, printer.is_reasoning(), template_);
     printer.finish();
 
-    if (result.reason == StopReason::context_full)
-      message(context_full_text(engine_) + "; /reset begins a new conversation");
+    if (result.reason == StopReason::context_full) message(context_full_text(engine_) + "; /reset begins a new conversation");
     if (const std::string limit = result.limit_text(); !limit.empty()) message(limit);
     if (result.reason == StopReason::interrupted) message("stopped");
     if (result.reason == StopReason::end_of_text) {

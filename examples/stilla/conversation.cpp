@@ -129,7 +129,9 @@ bool Conversation::forget_oldest_turn() {
 
 std::string Conversation::to_json() const {
   // Text by text: nlohmann's values of more than one level ask for memory when they are destroyed, and end the program where there is none.
-  const auto quoted = [](std::string_view text) { return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); };
+  const auto quoted = [](std::string_view text) {
+    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
   std::string out = R"({"messages":[)";
   for (const stilla::ChatMessage& message : messages_) {
     if (&message != &messages_.front()) out += ',';

@@ -93,10 +93,9 @@ int test_device(const DeviceTestOptions& options) {
     fail(exit_usage, fmt::format("the prompt has {} tokens; expected 1 to {}", ids.size(), model.context));
   }
   const std::size_t vocabulary = model.facts.vocabulary;
-  const std::string output =
-      (std::filesystem::temp_directory_path() / fmt::format("stilla-device-{}.npy", process_id())).string();
+  const std::string output = (std::filesystem::temp_directory_path() / fmt::format("stilla-device-{}.npy", process_id())).string();
   std::vector<std::string> arguments{"logits", "--device", options.model.device, "--ids", fmt::format("{}", fmt::join(ids, ",")),
-                                     "-o", output};
+                                     "-o",     output};
   const auto pass = [&](const char* option, const std::string& value) {
     if (!value.empty()) arguments.insert(arguments.end(), {option, value});
   };
@@ -119,9 +118,8 @@ int test_device(const DeviceTestOptions& options) {
 
   Engine engine = load_engine(model, on_cpu, 32);
   Difference difference;
-  engine.evaluate_all(ids, [&](std::span<const float> row) {
-    compare(difference, row.data(), rows.data() + difference.rows * vocabulary, vocabulary);
-  });
+  engine.evaluate_all(
+      ids, [&](std::span<const float> row) { compare(difference, row.data(), rows.data() + difference.rows * vocabulary, vocabulary); });
   const double nmse = difference.squared_error / difference.power;
   const bool passed = difference.finite && difference.wrong_best == 0 && nmse < 1e-2;
   write_output(fmt::format("device      {}\npositions   {}\nnmse        {:.3g}\nKL          {:.3g}\nsame best   {} of {}{}\n{}\n",
@@ -136,8 +134,8 @@ int test_device(const DeviceTestOptions& options) {
 
 void add_device_test(CLI::App& npu, Command& chosen) {
   const auto options = std::make_shared<DeviceTestOptions>();
-  CLI::App* command = npu.add_subcommand(
-      "test", "Run a short prompt on a device, in a process of its own, and compare its logits with the CPU's");
+  CLI::App* command =
+      npu.add_subcommand("test", "Run a short prompt on a device, in a process of its own, and compare its logits with the CPU's");
   add_model_options(*command, options->model);
   command->add_option("-p,--prompt", options->prompt, "The prompt (default: a few words)")->type_name("TEXT");
   command->footer(

@@ -60,9 +60,8 @@ std::string larger_models_text() {
   std::string_view comma;
   for (const Advice& a : advice) {
     const bool fits = memory_gb == 0 || a.memory_gb <= memory_gb;
-    out +=
-        fmt::format("{} DeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.1f} GB{})", comma, a.name, a.file_gb,
-                    fits ? "" : fmt::format(", too large for this machine: it needs {:.0f} GB of memory", a.memory_gb));
+    out += fmt::format("{} DeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.1f} GB{})", comma, a.name, a.file_gb,
+                       fits ? "" : fmt::format(", too large for this machine: it needs {:.0f} GB of memory", a.memory_gb));
     comma = ",";
   }
   return out;

@@ -43,12 +43,8 @@ constexpr std::size_t draft_context = 4096;
 
 struct Engine::State {
   State(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& chosen, const Progress& progress)
-      : facts(value_of(read_model_facts(*source, chosen.rope))),
-        options(chosen),
-        pool(std::in_place, chosen.threads),
-        model(value_of(load(std::move(source), chosen, *pool, progress))),
-        body(open_body(chosen, model)),
-        session(new_session()) {}
+      : facts(value_of(read_model_facts(*source, chosen.rope))), options(chosen), pool(std::in_place, chosen.threads),
+        model(value_of(load(std::move(source), chosen, *pool, progress))), body(open_body(chosen, model)), session(new_session()) {}
 
   static stilla::Result<stilla::Model> load(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& options,
                                             stilla::Parallel parallel, const Progress& progress) {
@@ -63,8 +59,7 @@ struct Engine::State {
     if (!is_onnxruntime(options.device)) return {};
     OnnxruntimeOptions of_runtime = options.onnxruntime;
     of_runtime.provider = onnxruntime_provider(options.device);
-    OnnxruntimeBody body =
-        value_of(open_onnxruntime_body(of_runtime, model.config(), model.rope_frequencies(), options.threads));
+    OnnxruntimeBody body = value_of(open_onnxruntime_body(of_runtime, model.config(), model.rope_frequencies(), options.threads));
     if (!body.notice.empty()) message(body.notice);
     return body;
   }
@@ -117,9 +112,7 @@ bool Engine::batches_are_exact() const { return state_->body.body == nullptr; }
 std::size_t Engine::size() const { return state_->session.size(); }
 std::span<const std::uint32_t> Engine::ids() const { return state_->session.ids(); }
 std::size_t Engine::cache_bytes() const { return state_->session.cache().bytes(); }
-stilla::Status Engine::save(const std::string& path, std::string_view note) const {
-  return state_->session.save(path, note);
-}
+stilla::Status Engine::save(const std::string& path, std::string_view note) const { return state_->session.save(path, note); }
 stilla::Result<std::string> Engine::restore(const std::string& path, const AcceptSaved& accept) {
   return state_->session.restore(path, [&](const stilla::SavedText& saved) { return accept(saved.ids, saved.note); });
 }
@@ -132,12 +125,9 @@ stilla::KvType Engine::kv_type() const { return state_->session.cache().shape().
 std::size_t Engine::context() const { return state_->session.context(); }
 void Engine::truncate(std::size_t count) { state_->session.truncate(count); }
 
-std::span<const float> Engine::evaluate(std::span<const std::uint32_t> ids) {
-  return value_of(state_->session.evaluate(ids));
-}
+std::span<const float> Engine::evaluate(std::span<const std::uint32_t> ids) { return value_of(state_->session.evaluate(ids)); }
 
-void Engine::evaluate_all(std::span<const std::uint32_t> ids,
-                          const std::function<void(std::span<const float> row)>& sink) {
+void Engine::evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink) {
   check(state_->session.evaluate_all(ids, [&](std::size_t, stilla::ConstMatrix rows) {
     for (std::size_t m = 0; m < rows.rows; ++m) sink({rows.row(m), rows.cols});
   }));
@@ -208,8 +198,7 @@ std::uint64_t weight_bytes(const stilla::ModelSource& source, std::optional<stil
       bytes += tensor.dims[0] * sizeof(float);
     } else if (!has_head || tensor.name != "token_embd.weight") {
       stilla::with_format(stilla::requantised_format(tensor, weights), [&]<class Format>(Format) {
-        bytes += stilla::packed_bytes<Format>(static_cast<std::size_t>(tensor.dims[1]),
-                                              static_cast<std::size_t>(tensor.dims[0]));
+        bytes += stilla::packed_bytes<Format>(static_cast<std::size_t>(tensor.dims[1]), static_cast<std::size_t>(tensor.dims[0]));
       });
     }
   }
@@ -218,9 +207,8 @@ std::uint64_t weight_bytes(const stilla::ModelSource& source, std::optional<stil
 
 }  // namespace
 
-stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context,
-                                         std::optional<stilla::KvType> kv_type, std::size_t batch,
-                                         std::optional<stilla::FormatId> weights) {
+stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context, std::optional<stilla::KvType> kv_type,
+                                         std::size_t batch, std::optional<stilla::FormatId> weights) {
   const stilla::Result<ModelFacts> facts = read_model_facts(source);
   if (!facts) return facts.error();
   const stilla::ModelConfig config = value_of(stilla::read_model_config(source));
@@ -231,12 +219,13 @@ stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std:
   const auto attention_floats = [&](std::size_t rows) {
     return stilla::attention_scratch_floats(rows, config.n_heads, config.head_dim, context);
   };
-  const std::size_t floats =
-      M * (2 * config.hidden + 2 * query_width + 2 * kv_width + 2 * config.ffn + config.rotary_dim) +
-      facts->vocabulary + std::max(attention_floats(M), attention_floats(1));
+  const std::size_t floats = M * (2 * config.hidden + 2 * query_width + 2 * kv_width + 2 * config.ffn + config.rotary_dim) +
+                             facts->vocabulary + std::max(attention_floats(M), attention_floats(1));
   MemoryNeeds needs;
   needs.weights = weight_bytes(source, weights);
-  needs.kv_cache = stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type.value_or(stilla::default_kv_type(config))}.bytes(context);
+  needs.kv_cache =
+      stilla::KvShape{config.n_layers, config.n_kv_heads, config.head_dim, kv_type.value_or(stilla::default_kv_type(config))}.bytes(
+          context);
   needs.scratch = floats * sizeof(float) + M * (2 * widest + widest / stilla::activation_block * 4 * sizeof(float));
   return needs;
 }

@@ -137,8 +137,7 @@ struct MemoryNeeds {
   std::uint64_t scratch = 0;
   std::uint64_t total() const { return weights + kv_cache + scratch; }
 };
-stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context,
-                                         std::optional<stilla::KvType> kv_type, std::size_t batch,
-                                         std::optional<stilla::FormatId> weights = std::nullopt);
+stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context, std::optional<stilla::KvType> kv_type,
+                                         std::size_t batch, std::optional<stilla::FormatId> weights = std::nullopt);
 
 }  // namespace program

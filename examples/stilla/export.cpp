@@ -101,11 +101,10 @@ int run_export(ExportOptions options) {
   const Written written = write_graphs(folder, model, options.request, pool);
   {
     ProgressLine progress("exporting");
-    const stilla::Status status =
-        model.weights().write(folder.file(WeightFile::name), [&](std::uint64_t done, std::uint64_t total) {
-          progress.show(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
-          return !interrupted();
-        });
+    const stilla::Status status = model.weights().write(folder.file(WeightFile::name), [&](std::uint64_t done, std::uint64_t total) {
+      progress.show(static_cast<std::size_t>(done), static_cast<std::size_t>(total));
+      return !interrupted();
+    });
     if (!status && interrupted()) return interrupted_status();
     check(status);
   }
@@ -113,8 +112,8 @@ int run_export(ExportOptions options) {
   folder.commit();
   report_requantised(model);
   message(fmt::format("wrote {} for {}, {} of weights{}, in {:.1f} s", stilla::printable_path(options.output),
-                      name_of(options.request.stack), bytes_text(static_cast<double>(model.weights().size())),
-                      change_text(options.change), watch.seconds()));
+                      name_of(options.request.stack), bytes_text(static_cast<double>(model.weights().size())), change_text(options.change),
+                      watch.seconds()));
   return 0;
 }
 
@@ -129,8 +128,7 @@ void add_export(CLI::App& app, Command& chosen) {
           [options](const std::string& name) {
             const std::optional<Stack> stack = stack_by_name(name);
             if (!stack) {
-              throw CLI::ValidationError("--to",
-                                         fmt::format("found '{}'; supported: onnx, openvino, qnn", stilla::printable(name)));
+              throw CLI::ValidationError("--to", fmt::format("found '{}'; supported: onnx, openvino, qnn", stilla::printable(name)));
             }
             options->request.stack = *stack;
           },

@@ -21,14 +21,14 @@ double rate(std::size_t count, double seconds) { return seconds > 0 ? static_cas
 }  // namespace
 
 std::string Generation::rates() const {
-  std::string out = fmt::format("prompt {} tokens, {:.1f} tokens/s; generated {} tokens", prompt_tokens,
-                                rate(prompt_tokens, prompt_seconds), tokens);
+  std::string out =
+      fmt::format("prompt {} tokens, {:.1f} tokens/s; generated {} tokens", prompt_tokens, rate(prompt_tokens, prompt_seconds), tokens);
   // The first token comes out of the prompt's evaluation.
   if (tokens > 1) out += fmt::format(", {:.1f} tokens/s", rate(tokens - 1, seconds));
   if (guesses > 0) out += fmt::format(", {} of {} guesses right", right_guesses, guesses);
   if (thought_tokens > 0) {
-    out += fmt::format("; thought {} tokens in {:.1f} s{}, answer {} in {:.1f} s", thought_tokens, thought_seconds,
-                       was_cut ? " (cut)" : "", tokens - thought_tokens, seconds - thought_seconds);
+    out += fmt::format("; thought {} tokens in {:.1f} s{}, answer {} in {:.1f} s", thought_tokens, thought_seconds, was_cut ? " (cut)" : "",
+                       tokens - thought_tokens, seconds - thought_seconds);
   }
   if (reason == StopReason::stop_text) out += fmt::format("; ended before '{}'", stilla::printable(stop_text));
   return out;
@@ -36,9 +36,10 @@ std::string Generation::rates() const {
 
 std::string Generation::limit_text() const {
   if (reason != StopReason::limit || tokens == 0 || thought_tokens != tokens) return "";
-  return fmt::format("the limit of -n ended the thought after {} tokens, before an answer; a larger -n, or a --think-budget well below "
-                     "it, leaves room for one",
-                     tokens);
+  return fmt::format(
+      "the limit of -n ended the thought after {} tokens, before an answer; a larger -n, or a --think-budget well below "
+      "it, leaves room for one",
+      tokens);
 }
 
 void Generation::add(const Generation& other) {
@@ -54,12 +55,9 @@ void Generation::add(const Generation& other) {
 
 Generator::Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const TextOptions& options,
                      const stilla::SamplingOptions& sampling)
-    : engine_(&engine),
-      tokenizer_(&tokenizer),
-      options_(&options),
+    : engine_(&engine), tokenizer_(&tokenizer), options_(&options),
       decoder_(engine.session(), sampling, {options.use_lookup && engine.batches_are_exact(), engine.draft()}),
-      closing_(tokenizer.encode("\n\nI have thought long enough, so here is my answer.\n</think>\n\n",
-                                stilla::SpecialTokens::parse)) {}
+      closing_(tokenizer.encode("\n\nI have thought long enough, so here is my answer.\n</think>\n\n", stilla::SpecialTokens::parse)) {}
 
 void Generator::begin(std::span<const std::uint32_t> prompt, Generation& result) {
   const Stopwatch watch;
@@ -77,15 +75,15 @@ void Generator::take(std::uint32_t id, Generation& result) {
   decoder_.push(id);
   if (const std::optional<stilla::TextLoop> loop = loops_.push(id)) {
     if (stderr_is_terminal()) write_note("\n");
-    message(fmt::format("the text goes round in circles: its last {} tokens are {} times the same {}; --dry-multiplier 0.8 helps "
-                        "against that",
-                        loop->tokens, loop->tokens / loop->period, loop->period));
+    message(
+        fmt::format("the text goes round in circles: its last {} tokens are {} times the same {}; --dry-multiplier 0.8 helps "
+                    "against that",
+                    loop->tokens, loop->tokens / loop->period, loop->period));
   }
 }
 
 void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Generation& result, const Emit& emit) {
-  const auto most = options_->limit >= 0 ? static_cast<std::uint64_t>(options_->limit)
-                                         : std::numeric_limits<std::uint64_t>::max();
+  const auto most = options_->limit >= 0 ? static_cast<std::uint64_t>(options_->limit) : std::numeric_limits<std::uint64_t>::max();
   const std::size_t guesses = decoder_.guesses(), right_guesses = decoder_.right_guesses();
   begin(prompt, result);
   loops_.clear();

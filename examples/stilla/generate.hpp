@@ -60,8 +60,7 @@ class Generator {
   // `emit` gets the bytes of each generated token; control tokens have none.
   using Emit = std::function<Emitted(std::string_view)>;
 
-  Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const TextOptions& options,
-            const stilla::SamplingOptions& sampling);
+  Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const TextOptions& options, const stilla::SamplingOptions& sampling);
 
   // Continues `prompt`, at least one id and at most engine.context(). What the engine's text has in common with it is not
   // evaluated again. `is_thinking`: the prompt has opened a thought.

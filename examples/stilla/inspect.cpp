@@ -65,26 +65,24 @@ std::string tensors_text(const stilla::ModelSource& source) {
   std::map<std::string_view, Total> totals;
   std::size_t width = 4;
   for (std::size_t i = 0; i < source.tensor_count(); ++i) width = std::max(width, source.tensor(i).name.size());
-  std::string out = fmt::format("\ntensors, {}\n  {:<{}}  {:<16}  {:<8}  {:>13}\n", source.tensor_count(), "name",
-                                width, "shape", "type", "bytes");
+  std::string out =
+      fmt::format("\ntensors, {}\n  {:<{}}  {:<16}  {:<8}  {:>13}\n", source.tensor_count(), "name", width, "shape", "type", "bytes");
   for (std::size_t i = 0; i < source.tensor_count(); ++i) {
     const stilla::TensorInfo& tensor = source.tensor(i);
     const std::vector<std::uint64_t> shape(tensor.dims.begin(), tensor.dims.begin() + tensor.n_dims);
-    out += fmt::format("  {:<{}}  {:<16}  {:<8}  {:>13}{}\n", stilla::printable(tensor.name), width,
-                       fmt::format("[{}]", fmt::join(shape, ", ")), tensor.type_name, tensor.size_bytes,
-                       tensor.is_packed ? "  packed" : "");
+    out +=
+        fmt::format("  {:<{}}  {:<16}  {:<8}  {:>13}{}\n", stilla::printable(tensor.name), width,
+                    fmt::format("[{}]", fmt::join(shape, ", ")), tensor.type_name, tensor.size_bytes, tensor.is_packed ? "  packed" : "");
     Total& total = totals[tensor.type_name];
     ++total.tensors;
     total.weights += tensor.columns() * tensor.rows();
     total.bytes += tensor.size_bytes;
   }
-  out += fmt::format("\ntotals\n  {:<8}  {:>7}  {:>14}  {:>14}  {:>11}\n", "type", "tensors", "parameters", "bytes",
-                     "bits/weight");
+  out += fmt::format("\ntotals\n  {:<8}  {:>7}  {:>14}  {:>14}  {:>11}\n", "type", "tensors", "parameters", "bytes", "bits/weight");
   Total all;
   const auto line = [&](std::string_view name, const Total& total) {
     const double bits = static_cast<double>(total.bytes) * 8 / static_cast<double>(total.weights);
-    out += fmt::format("  {:<8}  {:>7}  {:>14}  {:>14}  {:>11.2f}\n", name, total.tensors, total.weights, total.bytes,
-                       bits);
+    out += fmt::format("  {:<8}  {:>7}  {:>14}  {:>14}  {:>11.2f}\n", name, total.tensors, total.weights, total.bytes, bits);
   };
   for (const auto& [type, total] : totals) {
     line(type, total);
@@ -112,13 +110,12 @@ std::string memory_text(const stilla::ModelSource& file, const ModelFacts& facts
     const MemoryNeeds int8 = value_of(memory_needs(file, context, stilla::KvType::int8, batch, weights));
     const MemoryNeeds f16 = value_of(memory_needs(file, context, stilla::KvType::f16, batch, weights));
     const auto text = [](std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
-    out += line(context, text(f16.weights), text(int8.kv_cache), text(f16.kv_cache), text(f16.scratch),
-                text(int8.total()), text(f16.total()));
+    out +=
+        line(context, text(f16.weights), text(int8.kv_cache), text(f16.kv_cache), text(f16.scratch), text(int8.total()), text(f16.total()));
   }
   if (file.find_tensor("output.weight") != nullptr) {
     const stilla::TensorInfo& embedding = *value_of(file.require_tensor("token_embd.weight"));
-    out += fmt::format("  The embedding, {}, is read from the file where it is.\n",
-                       bytes_text(static_cast<double>(embedding.size_bytes)));
+    out += fmt::format("  The embedding, {}, is read from the file where it is.\n", bytes_text(static_cast<double>(embedding.size_bytes)));
   }
   if (file.is_packed()) out += "  The weights are the mapped file's pages, which programs that run it share.\n";
   return out;
@@ -165,20 +162,18 @@ int inspect(const InspectOptions& options) {
   if (is_folder(options.path)) return inspect_folder(options);
   const stilla::GgufFile file = open_model_file(options.path);
   if (file.is_packed() && options.weights) {
-    fail(exit_usage, fmt::format("{}: is packed; only the file it was packed from can be requantised",
-                                 stilla::printable_path(file.path())));
+    fail(exit_usage,
+         fmt::format("{}: is packed; only the file it was packed from can be requantised", stilla::printable_path(file.path())));
   }
   if (options.verify) {
     stilla::ThreadPool pool(thread_count(0));
     check(stilla::verify_packed_file(file, pool));
-    write_output(fmt::format("{}: all {} tensors are as they were packed\n", stilla::printable_path(file.path()),
-                             file.tensors().size()));
+    write_output(fmt::format("{}: all {} tensors are as they were packed\n", stilla::printable_path(file.path()), file.tensors().size()));
     return 0;
   }
-  std::string out =
-      fmt::format("{}: GGUF version {}, {}, {} parameters{}\n\n", stilla::printable_path(file.path()), file.version(),
-                  bytes_text(static_cast<double>(file.size_bytes())), parameter_count(file),
-                  file.is_packed() ? fmt::format(", packed in layout {}", stilla::packed_layout_version) : "");
+  std::string out = fmt::format("{}: GGUF version {}, {}, {} parameters{}\n\n", stilla::printable_path(file.path()), file.version(),
+                                bytes_text(static_cast<double>(file.size_bytes())), parameter_count(file),
+                                file.is_packed() ? fmt::format(", packed in layout {}", stilla::packed_layout_version) : "");
   out += parts_text(file);
   out += metadata_text(file);
   if (file.tensors().empty()) {
@@ -202,10 +197,8 @@ void add_inspect(CLI::App& app, Command& chosen) {
                    "A GGUF file, packed or not, one without tensors, a part of a split one, or a folder as Hugging Face has it "
                    "(default: the model in this program)")
       ->type_name("FILE");
-  add_weights_option(*command, options->weights,
-                     "State the memory for layers requantised to this format, st4 for instance");
-  command->add_flag("--verify", options->verify,
-                    "Of a packed file: compare all its bytes with their checksums instead");
+  add_weights_option(*command, options->weights, "State the memory for layers requantised to this format, st4 for instance");
+  command->add_flag("--verify", options->verify, "Of a packed file: compare all its bytes with their checksums instead");
   command->callback([options, &chosen] { chosen = [options] { return inspect(*options); }; });
 }
 

@@ -49,11 +49,12 @@ struct LineEditor::State {
     el_set(editor, EL_SIGNAL, 1);  // Ctrl-C puts the terminal in order before it ends the program
     el_set(editor, EL_HIST, ::history, history);
     el_set(editor, EL_CLIENTDATA, this);
-    el_set(editor, EL_PROMPT, +[](EditLine* e) {
-      State* state = nullptr;
-      el_get(e, EL_CLIENTDATA, &state);
-      return state->prompt;
-    });
+    el_set(
+        editor, EL_PROMPT, +[](EditLine* e) {
+          State* state = nullptr;
+          el_get(e, EL_CLIENTDATA, &state);
+          return state->prompt;
+        });
     el_set(editor, EL_BIND, "\\e[1~", "ed-move-to-beg", nullptr);
     el_set(editor, EL_BIND, "\\e[4~", "ed-move-to-end", nullptr);
     el_set(editor, EL_BIND, "\\e[3~", "ed-delete-next-char", nullptr);

@@ -34,8 +34,8 @@ OpenedModel open_model(const ModelOptions& options) {
   stilla::Tokenizer tokenizer = open_tokenizer(*source, options.pretokenizer);
   std::size_t context = facts.context;
   if (options.context > facts.context) {
-    message(fmt::format("--ctx {} is more than the {} positions this model was trained for; using {}", options.context,
-                        facts.context, facts.context));
+    message(fmt::format("--ctx {} is more than the {} positions this model was trained for; using {}", options.context, facts.context,
+                        facts.context));
   } else if (options.context != 0) {
     context = options.context;
   }
@@ -122,8 +122,8 @@ void load_draft(Engine& engine, const stilla::Tokenizer& tokenizer, const ModelO
   std::unique_ptr<stilla::ModelSource> source = open_model_source(options.draft, options.load_mode);
   report_notes(value_of(read_model_facts(*source)));
   if (!are_alike(tokenizer, open_tokenizer(*source, options.pretokenizer))) {
-    fail(exit_usage, fmt::format("--draft {}: its vocabulary is not the model's, so it cannot guess for it",
-                                 stilla::printable_path(options.draft)));
+    fail(exit_usage,
+         fmt::format("--draft {}: its vocabulary is not the model's, so it cannot guess for it", stilla::printable_path(options.draft)));
   }
   ProgressLine progress("loading the draft model");
   engine.load_draft(std::move(source), [&](std::size_t done, std::size_t total) { progress.show(done, total); });
@@ -137,24 +137,23 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
   const std::uint64_t memory = stilla::memory_bytes();
   if (memory != 0 && needs.weights + needs.scratch > memory / 10 * 9) {
     message(fmt::format("this model needs {} and this machine has {}: expect it to be very slow or to be ended",
-                        bytes_text(static_cast<double>(needs.weights + needs.scratch)),
-                        bytes_text(static_cast<double>(memory))));
+                        bytes_text(static_cast<double>(needs.weights + needs.scratch)), bytes_text(static_cast<double>(memory))));
   }
   // On a terminal the progress says that something happens; elsewhere one line does, where it takes long enough to wonder.
   constexpr std::uint64_t large = std::uint64_t{1} << 28;
   if (!stderr_is_terminal() && model.source->size_bytes() >= large) message(fmt::format("loading {}", introduction(model)));
   ProgressLine progress("loading");
-  const EngineOptions engine_options{thread_count(options.threads), model.context, options.kv_type, options.activations, batch,
-                                     options.weights, options.device, options.onnxruntime, options.rope};
-  Engine engine(std::move(model.source), engine_options,
-                [&](std::size_t done, std::size_t total) { progress.show(done, total); });
+  const EngineOptions engine_options{
+      thread_count(options.threads), model.context, options.kv_type, options.activations, batch, options.weights, options.device,
+      options.onnxruntime,           options.rope};
+  Engine engine(std::move(model.source), engine_options, [&](std::size_t done, std::size_t total) { progress.show(done, total); });
   if (!options.draft.empty()) load_draft(engine, model.tokenizer, options);
   return engine;
 }
 
 void report_engine(const Engine& engine, const stilla::SamplingOptions& sampling) {
-  message(fmt::format("target {}, threads {}, context {}, cache {}, seed {}", target_name(), engine.threads(),
-                      engine.context(), kv_type_name(engine.kv_type()), sampling.seed));
+  message(fmt::format("target {}, threads {}, context {}, cache {}, seed {}", target_name(), engine.threads(), engine.context(),
+                      kv_type_name(engine.kv_type()), sampling.seed));
   for (const std::string& path : engine.paths()) message(path);
 }
 
@@ -182,11 +181,9 @@ std::string model_type_text(const stilla::ModelSource& source, const ModelFacts&
     const stilla::TensorInfo& tensor = source.tensor(i);
     weights[tensor.type_name] += tensor.columns() * tensor.rows();
   }
-  const auto most = std::max_element(weights.begin(), weights.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most = std::max_element(weights.begin(), weights.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   const double parameters = static_cast<double>(parameter_count(source));
-  const std::string size =
-      parameters < 1e9 ? fmt::format("{:.0f}M", parameters / 1e6) : fmt::format("{:.2f}B", parameters / 1e9);
+  const std::string size = parameters < 1e9 ? fmt::format("{:.0f}M", parameters / 1e6) : fmt::format("{:.2f}B", parameters / 1e9);
   return fmt::format("{} {} {}", facts.architecture, size, most != weights.end() ? most->first : "");
 }
 

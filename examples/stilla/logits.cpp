@@ -35,8 +35,8 @@ int logits(const LogitsOptions& options) {
   const std::vector<std::uint32_t> ids = parse_list<std::uint32_t>("--ids", text, 0, 0xffffffffu);
   OpenedModel model = open_model(options.model);
   if (ids.size() > model.context) {
-    fail(exit_usage, fmt::format("--ids has {} tokens, and the context holds {} (--ctx; at most {} for this model)",
-                                 ids.size(), model.context, model.facts.context));
+    fail(exit_usage, fmt::format("--ids has {} tokens, and the context holds {} (--ctx; at most {} for this model)", ids.size(),
+                                 model.context, model.facts.context));
   }
   const std::size_t vocabulary = model.facts.vocabulary;
   const auto outside = std::find_if(ids.begin(), ids.end(), [&](std::uint32_t id) { return id >= vocabulary; });
@@ -51,11 +51,10 @@ int logits(const LogitsOptions& options) {
   ProgressLine progress("evaluating");
   for (std::size_t at = 0; at < ids.size(); at += positions) {
     if (interrupted()) return interrupted_status();
-    engine.evaluate_all(std::span(ids).subspan(at, std::min(positions, ids.size() - at)),
-                        [&](std::span<const float> row) {
-                          if (!stilla::all_finite(row)) engine.blame_weights();
-                          writer.add_row(row);
-                        });
+    engine.evaluate_all(std::span(ids).subspan(at, std::min(positions, ids.size() - at)), [&](std::span<const float> row) {
+      if (!stilla::all_finite(row)) engine.blame_weights();
+      writer.add_row(row);
+    });
     progress.show(at, ids.size());
   }
   writer.finish();
@@ -69,14 +68,9 @@ void add_logits(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("logits", "Write the logits of every position to a NumPy file");
   add_model_options(*command, options->model);
   add_rope_options(*command, options->model.rope);
-  command->add_option("--ids", options->ids, "Token ids as given, none added: 1,2,3; - for standard input")
-      ->type_name("IDS")
-      ->required();
-  command->add_option("-o,--output", options->out, "The file, float32 [tokens, vocabulary]")
-      ->type_name("OUT.npy")
-      ->required();
-  command->footer(
-      "Example: stilla tokenize -m model.gguf \"Hello\" | stilla logits -m model.gguf --ids - -o hello.npy");
+  command->add_option("--ids", options->ids, "Token ids as given, none added: 1,2,3; - for standard input")->type_name("IDS")->required();
+  command->add_option("-o,--output", options->out, "The file, float32 [tokens, vocabulary]")->type_name("OUT.npy")->required();
+  command->footer("Example: stilla tokenize -m model.gguf \"Hello\" | stilla logits -m model.gguf --ids - -o hello.npy");
   command->callback([options, &chosen] { chosen = [options] { return logits(*options); }; });
 }
 

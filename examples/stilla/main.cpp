@@ -43,8 +43,7 @@ std::string help_command(const CLI::App& app) {
 int run_program(const std::vector<std::string>& arguments) {
   CLI::App app("Runs Qwen2, Qwen3 and Llama models, such as the DeepSeek-R1 distills, on this machine's CPU.", "stilla");
   program::Command chosen;
-  app.set_version_flag(
-      "--version", fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH));
+  app.set_version_flag("--version", fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH));
   app.footer(examples);
   app.require_subcommand(1);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // so that an alias's option can be overridden

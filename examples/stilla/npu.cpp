@@ -95,8 +95,7 @@ std::string verdict_text(const stilla::NpuVerdict& verdict, const stilla::NpuRep
       continue;
     }
     const bool is_too_large = form.total_bytes > report.available_bytes;
-    out += fmt::format("layers {}, {}; in all {}{}  [{}]\n", gigabytes(form.weight_bytes), parts_text(form),
-                       gigabytes(form.total_bytes),
+    out += fmt::format("layers {}, {}; in all {}{}  [{}]\n", gigabytes(form.weight_bytes), parts_text(form), gigabytes(form.total_bytes),
                        is_too_large ? fmt::format(", more than {}", gigabytes(report.available_bytes)) : "", form.form->source);
   }
   for (const stilla::NpuRefusal& refusal : verdict.refused) {
@@ -110,8 +109,11 @@ Json verdict_json(const stilla::NpuVerdict& verdict) {
   out["mapping_bytes"] = verdict.npu->mapping_bytes.is_known() ? Json(verdict.npu->mapping_bytes.value) : Json();
   out["forms"] = Json::array();
   for (const stilla::NpuFormVerdict& form : verdict.forms) {
-    Json one{{"form", form.form->name}, {"fits", form.fits}, {"weight_bytes", form.weight_bytes},
-             {"total_bytes", form.total_bytes}, {"source", form.form->source}};
+    Json one{{"form", form.form->name},
+             {"fits", form.fits},
+             {"weight_bytes", form.weight_bytes},
+             {"total_bytes", form.total_bytes},
+             {"source", form.form->source}};
     one["refused"] = form.refused.empty() ? Json() : Json(form.refused);
     one["parts"] = Json::array();
     for (const stilla::NpuPart& part : form.parts) {
@@ -128,8 +130,8 @@ Json verdict_json(const stilla::NpuVerdict& verdict) {
 
 // How products fit the NPUs' memories, where that is known.
 int schedule() {
-  write_output(fmt::format("AMD XDNA2, core tiles of R1-Distill-Qwen's matrices on all columns; on paper\n\n{}",
-                           stilla::xdna::schedule_markdown()));
+  write_output(
+      fmt::format("AMD XDNA2, core tiles of R1-Distill-Qwen's matrices on all columns; on paper\n\n{}", stilla::xdna::schedule_markdown()));
   return 0;
 }
 
@@ -142,21 +144,25 @@ int check_model(const NpuOptions& options) {
   check_options.memory_bytes = options.memory_gb * 1'000'000'000;
   const stilla::NpuReport report = value_of(stilla::check_npus(*source, check_options));
   if (options.json) {
-    Json out{{"model", facts.name}, {"layers", report.layers}, {"layer_weights", report.layer_weights},
-             {"context", report.context}, {"kv_bytes", report.kv_bytes}, {"embedding_and_head_bytes", report.host_bytes},
-             {"available_bytes", report.available_bytes}, {"families", Json::array()}};
+    Json out{{"model", facts.name},
+             {"layers", report.layers},
+             {"layer_weights", report.layer_weights},
+             {"context", report.context},
+             {"kv_bytes", report.kv_bytes},
+             {"embedding_and_head_bytes", report.host_bytes},
+             {"available_bytes", report.available_bytes},
+             {"families", Json::array()}};
     for (const stilla::NpuVerdict& verdict : report.families) out["families"].push_back(verdict_json(verdict));
     write_output(out.dump(2) + "\n");
     return 0;
   }
   const double millions = static_cast<double>(report.layer_weights) / static_cast<double>(report.layers) / 1e6;
-  std::string out = fmt::format("{} ({}): {} layers of {:.1f}M weights in matrices\n",
-                                facts.name.empty() ? "a model without a name" : facts.name, model_type_text(*source, facts),
-                                report.layers, millions);
+  std::string out =
+      fmt::format("{} ({}): {} layers of {:.1f}M weights in matrices\n", facts.name.empty() ? "a model without a name" : facts.name,
+                  model_type_text(*source, facts), report.layers, millions);
   out += fmt::format("context {}: KV cache {}, two bytes an element; embedding and head {}, as in the file\n", report.context,
                      gigabytes(report.kv_bytes), gigabytes(report.host_bytes));
-  out += fmt::format("memory {} GB, of which {} are left to the system\n", options.memory_gb,
-                     gigabytes(check_options.reserved_bytes));
+  out += fmt::format("memory {} GB, of which {} are left to the system\n", options.memory_gb, gigabytes(check_options.reserved_bytes));
   for (const stilla::NpuVerdict& verdict : report.families) out += verdict_text(verdict, report);
   out += "\nThis is what the sources in brackets state; nothing was compiled or run.\n";
   write_output(out);
@@ -173,22 +179,19 @@ void add_npu(CLI::App& app, Command& chosen) {
   list_command->add_flag("--json", options->json, "As JSON");
   list_command->callback([options, &chosen] { chosen = [options] { return list(*options); }; });
 
-  CLI::App* schedule_command =
-      command->add_subcommand("schedule", "What NPUs' memories hold of R1-Distill-Qwen's matrices, a table");
+  CLI::App* schedule_command = command->add_subcommand("schedule", "What NPUs' memories hold of R1-Distill-Qwen's matrices, a table");
   schedule_command->callback([&chosen] { chosen = [] { return schedule(); }; });
 
   add_device_test(*command, chosen);
 
   CLI::App* check_command =
       command->add_subcommand("check", "Whether a model fits, in how many parts, with which weights, and what would be refused");
-  check_command
-      ->add_option("model,-m,--model", options->model, "A GGUF file, packed or not (default: the model in this program)")
+  check_command->add_option("model,-m,--model", options->model, "A GGUF file, packed or not (default: the model in this program)")
       ->type_name("FILE");
   constexpr std::size_t most_context = std::size_t{1} << 20;
   add_number<std::size_t>(*check_command, "--ctx,-c", options->context, 1, most_context,
                           "Positions of the KV cache (default: 4096, or the model's if less)");
-  add_number<std::uint64_t>(*check_command, "--memory", options->memory_gb, 1, 1 << 20,
-                            "The machine's memory in GB (default: 16)");
+  add_number<std::uint64_t>(*check_command, "--memory", options->memory_gb, 1, 1 << 20, "The machine's memory in GB (default: 16)");
   check_command->add_flag("--json", options->json, "As JSON, sizes in bytes");
   check_command->callback([options, &chosen] { chosen = [options] { return check_model(*options); }; });
 }

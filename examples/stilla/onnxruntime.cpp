@@ -70,9 +70,7 @@ struct Functions {
 
 // The entries' places in the table.
 Functions functions_of(const void* const* table) {
-  const auto read = [&]<class F>(F*& function, std::size_t place) {
-    function = reinterpret_cast<F*>(const_cast<void*>(table[place]));
-  };
+  const auto read = [&]<class F>(F*& function, std::size_t place) { function = reinterpret_cast<F*>(const_cast<void*>(table[place])); };
   Functions f{};
   read(f.get_error_message, 2);
   read(f.create_env, 3);
@@ -133,9 +131,9 @@ Result<void*> load_library(const std::string& named, std::string& path) {
       if (void* library = open_library(path, reason)) return library;
     }
   }
-  return Error{ErrorKind::system, concat("ONNX Runtime is not here: there is no ", library_names[0],
-                                         " beside the program or where the system looks; name it by --device-library or ",
-                                         Onnxruntime::variable)};
+  return Error{ErrorKind::system,
+               concat("ONNX Runtime is not here: there is no ", library_names[0],
+                      " beside the program or where the system looks; name it by --device-library or ", Onnxruntime::variable)};
 }
 
 class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_this<LoadedOnnxruntime> {
@@ -153,8 +151,8 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
     const void* const* const table = base->get_api(api_version);
     if (table == nullptr) {
       return Error{ErrorKind::bad_argument,
-                   concat(stilla::printable_path(path), " is ONNX Runtime ", stilla::printable(base->get_version_string()),
-                          "; expected 1.", api_version, " or later")};
+                   concat(stilla::printable_path(path), " is ONNX Runtime ", stilla::printable(base->get_version_string()), "; expected 1.",
+                          api_version, " or later")};
     }
     const std::shared_ptr<LoadedOnnxruntime> runtime(new LoadedOnnxruntime(functions_of(table), options));
     runtime->version_ = stilla::printable(base->get_version_string());
@@ -223,9 +221,8 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
     if (std::find(known.begin(), known.end(), wanted) == known.end()) {
       std::string names;
       for (const std::string& name : known) names += concat(names.empty() ? "" : ", ", stilla::printable(name));
-      return Error{ErrorKind::bad_argument,
-                   concat("onnxruntime ", version_, " (", path_, ") has no provider '", stilla::printable(wanted), "'; it has ", names,
-                          "; --device-provider names the library of another")};
+      return Error{ErrorKind::bad_argument, concat("onnxruntime ", version_, " (", path_, ") has no provider '", stilla::printable(wanted),
+                                                   "'; it has ", names, "; --device-provider names the library of another")};
     }
     const std::string short_name = wanted.substr(0, wanted.size() - provider_suffix.size());
     return done(f_.append_provider(session_options_.get(), short_name.c_str(), keys.data(), values.data(), keys.size()));
@@ -265,8 +262,7 @@ class LoadedOnnxruntime::LoadedGraph : public Graph {
   Status open(const std::string& path, std::span<const Tensor> inputs, std::span<const Tensor> outputs) {
     const Functions& f = runtime_->f_;
     OrtSession* session = nullptr;
-    OrtStatus* const created =
-        f.create_session(runtime_->env_.get(), file_path(path).c_str(), runtime_->session_options_.get(), &session);
+    OrtStatus* const created = f.create_session(runtime_->env_.get(), file_path(path).c_str(), runtime_->session_options_.get(), &session);
     if (Status s = runtime_->done(created); !s) return s;
     session_.reset(session);
     if (Status s = inputs_.add(*runtime_, inputs); !s) return s;

@@ -82,25 +82,24 @@ Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelCon
   }
   const std::string stack = text(json, "stack");
   if (stack != name_of(Stack::openvino) && stack != name_of(Stack::qnn)) {
-    return refused(folder, concat("was exported for '", stilla::printable(stack),
-                                  "', without static stages; expected --to openvino or --to qnn"));
+    return refused(folder,
+                   concat("was exported for '", stilla::printable(stack), "', without static stages; expected --to openvino or --to qnn"));
   }
-  const std::pair<const char*, std::size_t> expected[] = {{"layers", c.n_layers},          {"hidden", c.hidden},
-                                                          {"heads", c.n_heads},            {"kv_heads", c.n_kv_heads},
-                                                          {"head_dim", c.head_dim}};
+  const std::pair<const char*, std::size_t> expected[] = {
+      {"layers", c.n_layers}, {"hidden", c.hidden}, {"heads", c.n_heads}, {"kv_heads", c.n_kv_heads}, {"head_dim", c.head_dim}};
   for (const auto& [key, value] : expected) {
     const std::optional<std::size_t> found = number(json, key);
     if (found == value) continue;
-    return refused(folder, concat("is of another model: ", OutputFolder::manifest, " says ", key, " ", found.value_or(0),
-                                  ", this model has ", value));
+    return refused(
+        folder, concat("is of another model: ", OutputFolder::manifest, " says ", key, " ", found.value_or(0), ", this model has ", value));
   }
   Manifest manifest;
   manifest.model = text(json, "model");
   manifest.context = number(json, "context").value_or(0);
   constexpr std::size_t most_context = std::size_t{1} << 20;
   if (manifest.context <= window || manifest.context > most_context) {
-    return refused(folder, concat(OutputFolder::manifest, " says context ", manifest.context, "; expected ", window + 1, " to ",
-                                  most_context));
+    return refused(folder,
+                   concat(OutputFolder::manifest, " says context ", manifest.context, "; expected ", window + 1, " to ", most_context));
   }
   if (json.contains("rotation")) {
     const std::string said = text(json, "rotation");
@@ -139,8 +138,7 @@ class Cache {
   }
   Tensor fresh(std::size_t layer, bool is_value) {
     const std::vector<std::int64_t> shape{1, std::int64_t(heads_), std::int64_t(tokens_), std::int64_t(width_)};
-    return {concat(is_value ? "value." : "key.", layer), shape,
-            fresh_.data() + (2 * layer + is_value) * heads_ * tokens_ * width_};
+    return {concat(is_value ? "value." : "key.", layer), shape, fresh_.data() + (2 * layer + is_value) * heads_ * tokens_ * width_};
   }
 
   // Takes the first `count` new keys and values of `from`, at position `first`, as far as there are places.
@@ -175,7 +173,9 @@ class Step {
       const auto hidden = [&](const char* name, std::size_t stage) {
         return Tensor{name, {1, S, std::int64_t(c.hidden)}, hidden_.data() + stage * tokens * c.hidden};
       };
-      std::vector<Tensor> inputs{hidden("hidden", part), {"cos", {1, 1, S, D}, cos_.data()}, {"sin", {1, 1, S, D}, sin_.data()},
+      std::vector<Tensor> inputs{hidden("hidden", part),
+                                 {"cos", {1, 1, S, D}, cos_.data()},
+                                 {"sin", {1, 1, S, D}, sin_.data()},
                                  {"mask", {1, 1, S, std::int64_t(context_)}, mask_.data()}};
       std::vector<Tensor> outputs{hidden("hidden_out", part + 1)};
       for (std::size_t layer = manifest.parts[part].begin; layer < manifest.parts[part].end; ++layer) {
@@ -274,8 +274,8 @@ class ExportedBody : public stilla::ModelBody {
  private:
   ExportedBody(std::shared_ptr<Onnxruntime> runtime, const Manifest& manifest, std::size_t layers,
                const stilla::RopeFrequencies& frequencies)
-      : runtime_(std::move(runtime)), context_(manifest.context), layers_(layers), rotation_(manifest.rotation),
-        frequencies_(frequencies) {}
+      : runtime_(std::move(runtime)), context_(manifest.context), layers_(layers), rotation_(manifest.rotation), frequencies_(frequencies) {
+  }
 
   std::shared_ptr<Onnxruntime> runtime_;
   std::size_t context_, layers_;

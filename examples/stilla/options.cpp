@@ -32,9 +32,8 @@ void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights,
              }
            });
            if (name != "file" && !weights) {
-             const std::string found = is_decoded_only
-                                           ? fmt::format("Stilla reads files with {} and has no encoder for it", name)
-                                           : fmt::format("found '{}'", stilla::printable(name));
+             const std::string found = is_decoded_only ? fmt::format("Stilla reads files with {} and has no encoder for it", name)
+                                                       : fmt::format("found '{}'", stilla::printable(name));
              throw CLI::ValidationError("--weights", fmt::format("{}; supported: file (default){}", found, known));
            }
          },
@@ -101,8 +100,7 @@ void add_rope_options(CLI::App& app, stilla::RopeChoice& rope) {
                return;
              }
            }
-           throw CLI::ValidationError("--rope-scaling",
-                                      fmt::format("found '{}'; supported: none, linear, yarn", stilla::printable(name)));
+           throw CLI::ValidationError("--rope-scaling", fmt::format("found '{}'; supported: none, linear, yarn", stilla::printable(name)));
          },
          "Scale positions for texts longer than those of the training: none, linear or yarn (default: as the file says)")
       ->type_name("TYPE");
@@ -157,9 +155,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
          [&options](const std::string& name) {
            const std::optional<stilla::KvType> type = stilla::kv_type(name);
            if (!type) {
-             throw CLI::ValidationError(
-                 "--kv",
-                 fmt::format("found '{}'; supported: f16, bf16, f32, int8, int5", stilla::printable(name)));
+             throw CLI::ValidationError("--kv", fmt::format("found '{}'; supported: f16, bf16, f32, int8, int5", stilla::printable(name)));
            }
            options.kv_type = *type;
          },
@@ -171,8 +167,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
          [&options](const std::string& name) {
            options.activations = activations_named(name);
            if (!options.activations) {
-             throw CLI::ValidationError(
-                 "--activations", fmt::format("found '{}'; supported: int16, mixed, int8", stilla::printable(name)));
+             throw CLI::ValidationError("--activations", fmt::format("found '{}'; supported: int16, mixed, int8", stilla::printable(name)));
            }
          },
          "What inputs of quantised matrices are rounded to: int16, exact; mixed, prompts twice as fast, int16 for the few tokens "
@@ -232,15 +227,13 @@ void add_text_options(CLI::App& app, TextOptions& options) {
          "System prompt")
       ->type_name("TEXT");
   app.add_option("--chat-template", options.chat_template,
-                 fmt::format("Use this template and not the model's: a file with a Jinja program, or {}",
-                             stilla::chat_template_names))
+                 fmt::format("Use this template and not the model's: a file with a Jinja program, or {}", stilla::chat_template_names))
       ->type_name("NAME|FILE");
   app.add_option_function<std::string>(
          "--lookup",
          [&options](const std::string& text) {
            if (text != "on" && text != "off") {
-             throw CLI::ValidationError("--lookup",
-                                        fmt::format("found '{}'; supported: on, off", stilla::printable(text)));
+             throw CLI::ValidationError("--lookup", fmt::format("found '{}'; supported: on, off", stilla::printable(text)));
            }
            options.use_lookup = text == "on";
          },
@@ -251,22 +244,19 @@ void add_text_options(CLI::App& app, TextOptions& options) {
          [&options](const std::string& text) {
            const std::optional<Think> mode = think_mode(text);
            if (!mode) {
-             throw CLI::ValidationError("--think",
-                                        fmt::format("found '{}'; supported: show, hide, off", stilla::printable(text)));
+             throw CLI::ValidationError("--think", fmt::format("found '{}'; supported: show, hide, off", stilla::printable(text)));
            }
            options.think = *mode;
          },
          "A reasoning model's thoughts: show (default), hide, or off: an empty thought, so that it answers at once")
       ->type_name("MODE");
-  add_number<std::size_t>(
-      app, "--think-budget", options.think_budget, 0, std::size_t{1} << 30,
-      "Most tokens of a thought; then it is closed and the model goes on to its answer (default 0: any)");
+  add_number<std::size_t>(app, "--think-budget", options.think_budget, 0, std::size_t{1} << 30,
+                          "Most tokens of a thought; then it is closed and the model goes on to its answer (default 0: any)");
   app.add_option_function<std::string>(
          "--on-full",
          [&options](const std::string& text) {
            if (text != "stop" && text != "shift") {
-             throw CLI::ValidationError("--on-full",
-                                        fmt::format("found '{}'; supported: stop, shift", stilla::printable(text)));
+             throw CLI::ValidationError("--on-full", fmt::format("found '{}'; supported: stop, shift", stilla::printable(text)));
            }
            options.shifts = text == "shift";
          },

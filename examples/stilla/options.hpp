@@ -142,7 +142,6 @@ struct TextOptions {
 };
 void add_text_options(CLI::App& app, TextOptions& options);
 
-
 // Threads to use, chosen by the user or by the machine.
 // Says once when these are more than can run at a time.
 void warn_of_threads(std::size_t threads);

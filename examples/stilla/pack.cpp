@@ -76,8 +76,7 @@ void check_space(std::uint64_t needed, const std::string& output) {
   const std::filesystem::path folder = file_path(output).parent_path();
   const std::filesystem::space_info space = std::filesystem::space(folder.empty() ? "." : folder, error);
   if (error || space.available >= needed) return;
-  fail(exit_failed, fmt::format("{}: needs {} and {} are free", stilla::printable_path(output),
-                                bytes_text(static_cast<double>(needed)),
+  fail(exit_failed, fmt::format("{}: needs {} and {} are free", stilla::printable_path(output), bytes_text(static_cast<double>(needed)),
                                 bytes_text(static_cast<double>(space.available))));
 }
 
@@ -138,8 +137,8 @@ int pack(const Options& options) {
   }
   if (!requantised.empty()) message(requantised_summary(requantised));
   message(fmt::format("wrote {}, {}{}{}, in {:.1f} s; use it with -m", stilla::printable_path(output),
-                      bytes_text(static_cast<double>(bytes)), requantised_text(source, options.weights),
-                      change_text(options.change), watch.seconds()));
+                      bytes_text(static_cast<double>(bytes)), requantised_text(source, options.weights), change_text(options.change),
+                      watch.seconds()));
   return 0;
 }
 
@@ -148,13 +147,13 @@ int pack(const Options& options) {
 void add_pack(CLI::App& app, Command& chosen) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("pack", "Write a model as the kernels read it, for starting at once");
-  command->add_option("model,-m,--model", options->model, "The model: a GGUF file, a part of one, or a folder as Hugging Face has it")->type_name("FILE")->required();
-  command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)")
-      ->type_name("FILE");
+  command->add_option("model,-m,--model", options->model, "The model: a GGUF file, a part of one, or a folder as Hugging Face has it")
+      ->type_name("FILE")
+      ->required();
+  command->add_option("-o,--output", options->output, "The file to write (default: the model's name with .stilla)")->type_name("FILE");
   add_no_mmap_option(*command, options->load_mode);
-  add_weights_option(
-      *command, options->weights,
-      "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");
+  add_weights_option(*command, options->weights,
+                     "Requantise the layers' matrices before they are packed, to st4 for instance: 4.25 bits per weight");
   add_weight_change_options(*command, options->change);
   add_threads_option(*command, options->threads);
   command->add_flag("-v,--verbose", options->verbose, "Say of each matrix that is requantised how far it is from the file's");

@@ -45,8 +45,7 @@ constexpr std::string_view end_of_line = "\x1b[0m\n";  // written on Ctrl-C: the
 std::atomic<int> finishing_scopes{0};
 std::atomic<bool> interrupt_seen{false};
 std::atomic<int> ending_signal{0};  // SIGTERM or SIGHUP, if one came
-static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
-              "used in a signal handler");
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free, "used in a signal handler");
 
 // True if the program is to end now.
 bool interrupt_ends_program() { return finishing_scopes.load() == 0 || interrupt_seen.exchange(true); }
@@ -256,11 +255,11 @@ void prepare_process() {
   (void)stilla::guard_mapped_files(on_lost_file);  // without it the system ends the program as well, only without a word
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no more is a failed write
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_ending_signal;
   action.sa_flags = SA_RESTART;  // no read or write of ours ends early
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    struct sigaction before {};
+    struct sigaction before{};
     if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN && signal != SIGINT) continue;  // nohup
     sigaction(signal, &action, nullptr);
   }
@@ -286,7 +285,8 @@ std::FILE* open_file(const std::string& path, const char* mode) { return std::fo
 
 unsigned long process_id() { return static_cast<unsigned long>(getpid()); }
 
-FolderInUse::FolderInUse(const std::filesystem::path& folder) : handle_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {
+FolderInUse::FolderInUse(const std::filesystem::path& folder)
+    : handle_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) {
   if (handle_ >= 0 && flock(handle_, LOCK_EX | LOCK_NB) != 0) close(std::exchange(handle_, -1));
 }
 FolderInUse::~FolderInUse() {

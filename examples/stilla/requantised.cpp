@@ -12,9 +12,8 @@
 namespace program {
 
 std::string requantised_summary(const std::vector<Requantised>& all) {
-  const auto worst = std::max_element(all.begin(), all.end(), [](const Requantised& a, const Requantised& b) {
-    return a.relative_rmse < b.relative_rmse;
-  });
+  const auto worst = std::max_element(all.begin(), all.end(),
+                                      [](const Requantised& a, const Requantised& b) { return a.relative_rmse < b.relative_rmse; });
   const double sum = std::accumulate(all.begin(), all.end(), 0.0, [](double s, const Requantised& r) { return s + r.relative_rmse; });
   return fmt::format("{} matrices were requantised; relative error {:.2f} % on average, {:.2f} % at most ({} from {} to {})", all.size(),
                      100.0 * sum / static_cast<double>(all.size()), 100.0 * worst->relative_rmse, stilla::printable(worst->tensor),

@@ -20,10 +20,9 @@ std::pair<std::uint32_t, float> parse_bias(std::string_view text) {
   const std::string_view amount = text.substr(std::min(sign + 1, text.size()));
   const std::optional<float> size = amount == "inf" ? std::optional(HUGE_VALF) : number_of(amount, 0.0f, 1e6f);
   if (!id || !size) {
-    throw CLI::ValidationError("--logit-bias",
-                               fmt::format("found '{}'; expected a token id and what to add to its logit, "
-                                           "such as 15043+1, 15043-0.5 or 15043-inf",
-                                           stilla::printable(text)));
+    throw CLI::ValidationError("--logit-bias", fmt::format("found '{}'; expected a token id and what to add to its logit, "
+                                                           "such as 15043+1, 15043-0.5 or 15043-inf",
+                                                           stilla::printable(text)));
   }
   return {*id, text[sign] == '-' ? -*size : *size};
 }
@@ -41,22 +40,17 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
   number("--top-p", s.top_p, 0.0f, 1.0f, "Keep the likeliest tokens that together reach p (default 0.95)");
   number("--min-p", s.min_p, 0.0f, 1.0f, "Drop tokens less than p times as likely as the best (default 0)");
   number("--typical", s.typical_p, 0.0f, 1.0f, "Keep the most typical tokens that together reach p; 1: all (default)");
-  number("--xtc-probability", s.xtc_probability, 0.0f, 1.0f,
-         "How often to drop all likely tokens but the last (default 0)");
+  number("--xtc-probability", s.xtc_probability, 0.0f, 1.0f, "How often to drop all likely tokens but the last (default 0)");
   number("--xtc-threshold", s.xtc_threshold, 0.0f, 1.0f, "What is likely enough for that (default 0.1)");
   number("--repeat-penalty", s.repetition_penalty, 0.01f, 100.0f, "Penalty on repeated tokens; 1: none (default)");
   number("--presence-penalty", s.presence_penalty, -100.0f, 100.0f, "Taken from tokens that occurred (default 0)");
-  number("--frequency-penalty", s.frequency_penalty, -100.0f, 100.0f,
-         "Taken from tokens for each time they occurred (default 0)");
-  number("--repeat-last-n", s.penalty_window, std::size_t{0}, most_count,
-         "How many tokens back these three look (default 64)");
-  number("--dry-multiplier", s.dry.multiplier, 0.0f, 100.0f,
-         "Penalty on tokens that would carry on a repeated passage; 0: none (default)");
+  number("--frequency-penalty", s.frequency_penalty, -100.0f, 100.0f, "Taken from tokens for each time they occurred (default 0)");
+  number("--repeat-last-n", s.penalty_window, std::size_t{0}, most_count, "How many tokens back these three look (default 64)");
+  number("--dry-multiplier", s.dry.multiplier, 0.0f, 100.0f, "Penalty on tokens that would carry on a repeated passage; 0: none (default)");
   number("--dry-base", s.dry.base, 1.0f, 100.0f, "It grows by this for each further token (default 1.75)");
   number("--dry-allowed-length", s.dry.allowed_length, std::size_t{0}, most_count,
          "Passages shorter than this may be repeated (default 2)");
-  number("--dry-penalty-last-n", s.dry_window, std::size_t{0}, most_count,
-         "How many tokens back it looks; 0: the whole text (default)");
+  number("--dry-penalty-last-n", s.dry_window, std::size_t{0}, most_count, "How many tokens back it looks; 0: the whole text (default)");
   app.add_option("--dry-sequence-breaker", choice.dry_breakers,
                  "Passages do not reach over this text (default: the end of a line, : \" *); none: no text does")
       ->type_name("TEXT")
@@ -68,8 +62,7 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
          "--mirostat",
          [&s](const std::string& text) {
            if (text != "0" && text != "2") {
-             throw CLI::ValidationError("--mirostat",
-                                        fmt::format("found '{}'; supported: 0 (off), 2", stilla::printable(text)));
+             throw CLI::ValidationError("--mirostat", fmt::format("found '{}'; supported: 0 (off), 2", stilla::printable(text)));
            }
            s.mirostat = text == "2";
          },
@@ -137,9 +130,7 @@ stilla::SamplingOptions sampling_options(const SamplingChoice& choice, const sti
   if (out.dry.multiplier == 0.0f) return out;
   for (std::uint32_t id = 0; id < tokenizer.size(); ++id) {
     const std::string_view piece = tokenizer.piece(id, stilla::ControlText::show);
-    const auto is_inside = [&](const std::string& breaker) {
-      return breaker != "none" && piece.find(breaker) != std::string_view::npos;
-    };
+    const auto is_inside = [&](const std::string& breaker) { return breaker != "none" && piece.find(breaker) != std::string_view::npos; };
     if (std::any_of(choice.dry_breakers.begin(), choice.dry_breakers.end(), is_inside)) out.dry.breakers.push_back(id);
   }
   return out;

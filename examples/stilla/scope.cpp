@@ -32,9 +32,7 @@ Scope::Scope(const stilla::ModelSource& source) {
   if (source.has(key)) text_ = one_line(value_of(source.get_string(key)));
 }
 
-std::string Scope::introduction() const {
-  return fmt::format("this model knows {}; each question stands alone", text_);
-}
+std::string Scope::introduction() const { return fmt::format("this model knows {}; each question stands alone", text_); }
 
 std::string Scope::refusal(std::string_view question) const {
   if (!is_limited() || numbers_in(question, 2).size() == 2) return {};
@@ -49,9 +47,8 @@ std::string Scope::doubt(std::string_view question, std::string_view written) co
   const std::vector<std::string_view> asked = numbers_in(question, question.size());
   for (const std::string_view number : numbers_in(written, 2)) {
     if (std::find(asked.begin(), asked.end(), number) == asked.end()) {
-      return fmt::format(
-          "do not trust this: the thought is not about the numbers of the question. The model was trained only for {}",
-          text_);
+      return fmt::format("do not trust this: the thought is not about the numbers of the question. The model was trained only for {}",
+                         text_);
     }
   }
   return {};

@@ -103,7 +103,9 @@ std::vector<std::string> option_names(const CLI::App& command) {
   return out;
 }
 
-std::vector<const CLI::App*> subcommands_of(const CLI::App& app) { return app.get_subcommands([](const CLI::App*) { return true; }); }
+std::vector<const CLI::App*> subcommands_of(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
 
 // "`stilla chat`, `stilla run`": the commands that have an option of this name; empty if none has.
 std::string commands_with(const CLI::App& app, const std::string& path, const std::string& name) {
@@ -188,7 +190,8 @@ std::optional<std::string> unknown_option(const CLI::App& app, const std::vector
     const std::string name = argument.substr(0, is_long ? equals : 2);
     const CLI::Option* option = find_option(*place.command, name);
     const bool is_glued = !is_long && argument.size() > 2;
-    const bool may_be_glued = option != nullptr && takes_value(*option) && is_glued && !std::isalpha(static_cast<unsigned char>(argument[2]));
+    const bool may_be_glued =
+        option != nullptr && takes_value(*option) && is_glued && !std::isalpha(static_cast<unsigned char>(argument[2]));
     if (option == nullptr || (is_glued && !may_be_glued)) return refusal_of(place, argument, is_long ? name : argument);
     if (takes_value(*option) && equals == std::string::npos && !is_glued) ++i;
   }

@@ -32,8 +32,7 @@ void check_codes_can_be_chosen(std::optional<stilla::FormatId> weights) {
 }
 
 std::vector<std::uint32_t> calibration_ids(const stilla::ModelSource& source, const std::string& path) {
-  std::vector<std::uint32_t> ids =
-      open_tokenizer(source).encode(read_file(path), stilla::SpecialTokens::as_text);
+  std::vector<std::uint32_t> ids = open_tokenizer(source).encode(read_file(path), stilla::SpecialTokens::as_text);
   if (ids.size() > most_tokens) {
     message(fmt::format("calibrating by the first {} of {} tokens of {}", most_tokens, ids.size(), stilla::printable_path(path)));
     ids.resize(most_tokens);
@@ -68,8 +67,7 @@ std::string change_text(const WeightChangeOptions& options) {
 WeightChange::WeightChange(const WeightChangeOptions& options, const stilla::ModelSource& source, stilla::LoadMode load_mode,
                            std::optional<stilla::FormatId> weights, stilla::Parallel parallel) {
   if (!options.rotation && options.calibration.empty()) return;
-  stilla::RotatedWeights rotated =
-      value_of(stilla::RotatedWeights::create(source, options.rotation.value_or(stilla::Rotation{})));
+  stilla::RotatedWeights rotated = value_of(stilla::RotatedWeights::create(source, options.rotation.value_or(stilla::Rotation{})));
   if (options.calibration.empty()) {
     change_ = std::make_unique<stilla::RotatedWeights>(std::move(rotated));
     return;
@@ -86,8 +84,8 @@ WeightChange::WeightChange(const WeightChangeOptions& options, const stilla::Mod
     progress_->show(done, total);
     if (done == total) progress_.reset();
   };
-  change_ = std::make_unique<stilla::CalibratedWeights>(value_of(stilla::CalibratedWeights::create(
-      load, std::move(rotated), calibration_ids(source, options.calibration), parallel, calibration)));
+  change_ = std::make_unique<stilla::CalibratedWeights>(value_of(
+      stilla::CalibratedWeights::create(load, std::move(rotated), calibration_ids(source, options.calibration), parallel, calibration)));
 }
 
 }  // namespace program

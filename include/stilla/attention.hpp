@@ -39,8 +39,7 @@ inline constexpr std::size_t attention_most_chunks = 8;
 inline constexpr std::size_t attention_merged_heads = 4;  // by a task, chunk after chunk
 
 // Floats of scratch that `attention` wants for M rows of H heads seeing up to `positions` positions; 0 for many rows.
-constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim,
-                                               std::size_t positions) {
+constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim, std::size_t positions) {
   if (rows > attention_split_rows) return 0;
   return rows * n_heads * ((positions + kv_chunk - 1) / kv_chunk) * (padded_head_dim(head_dim) + 2);
 }
@@ -160,8 +159,8 @@ struct AttentionJob {
   KeyBias bias = {};
   AttentionOptions options = {};
   detail::AttentionFunctions functions = detail::attention_functions(active_target(), cache.shape.type);
-  detail::AttentionPlan plan{queries.rows,       n_heads, cache.shape.heads, first_position + queries.rows,
-                             scratch != nullptr, options.window != 0};
+  detail::AttentionPlan plan{queries.rows,       n_heads, cache.shape.heads, first_position + queries.rows, scratch != nullptr,
+                             options.window != 0};
 
   // Row m sees the positions [begin(m), end(m)).
   std::size_t end(std::size_t m) const { return first_position + (options.causal ? m + 1 : queries.rows); }
@@ -184,8 +183,8 @@ inline Status attention_check(const AttentionJob& job) {
     return detail::bad_argument(concat(op, ": ", positions, " positions, the cache has room for ", job.cache.reserved()));
   }
   if (!(std::isfinite(job.options.scale) && job.options.soft_cap >= 0.0f && std::isfinite(job.options.soft_cap))) {
-    return detail::bad_argument(concat(op, ": scale ", job.options.scale, ", soft cap ", job.options.soft_cap,
-                                       ": expected numbers, the cap not below 0"));
+    return detail::bad_argument(
+        concat(op, ": scale ", job.options.scale, ", soft cap ", job.options.soft_cap, ": expected numbers, the cap not below 0"));
   }
   if (job.options.window != 0 && !job.options.causal) return detail::bad_argument(concat(op, ": a window is for causal attention"));
   if (job.bias && leaves_out_key_bias(shape.type) &&
@@ -355,9 +354,9 @@ void attend_team(const AttentionJob& job, std::size_t task) {
 inline AttentionParts scratch_part(const AttentionJob& job, std::size_t row, std::size_t chunk, std::size_t head) {
   const std::size_t all = job.queries.rows * job.n_heads * job.plan.chunks, D = job.cache.shape.padded_dim();
   const std::size_t at = (row * job.plan.chunks + chunk) * job.n_heads + head;
-  float* const maxes = job.scratch;    // [rows][chunks][H]
-  float* const sums = maxes + all;     // [rows][chunks][H]
-  float* const parts = sums + all;     // [rows][chunks][H][D]
+  float* const maxes = job.scratch;  // [rows][chunks][H]
+  float* const sums = maxes + all;  // [rows][chunks][H]
+  float* const parts = sums + all;  // [rows][chunks][H][D]
   return {maxes + at, sums + at, parts + at * D};
 }
 

@@ -176,8 +176,8 @@ enum {
   STILLA_KV_INT5 = 4
 };
 typedef struct stilla_kv_cache stilla_kv_cache;
-STILLA_C_EXPORT stilla_code stilla_kv_cache_create(stilla_kv_cache** out, size_t layers, size_t heads, size_t head_dim,
-                                                   stilla_kv_type type, stilla_error* error);
+STILLA_C_EXPORT stilla_code stilla_kv_cache_create(stilla_kv_cache** out, size_t layers, size_t heads, size_t head_dim, stilla_kv_type type,
+                                                   stilla_error* error);
 STILLA_C_EXPORT void stilla_kv_cache_free(stilla_kv_cache* cache);
 /* A second text with the same beginning, which is in memory once. */
 STILLA_C_EXPORT stilla_code stilla_kv_cache_fork(stilla_kv_cache** out, stilla_kv_cache* cache, stilla_error* error);

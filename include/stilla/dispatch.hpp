@@ -100,8 +100,8 @@ inline Status force_target(std::string_view name) {
     }
   });
   if (missing) {
-    return Error{ErrorKind::bad_argument, concat("target '", name, "' is not supported by this CPU and operating system; it can run: ",
-                                                 runnable)};
+    return Error{ErrorKind::bad_argument,
+                 concat("target '", name, "' is not supported by this CPU and operating system; it can run: ", runnable)};
   }
   if (chosen == nullptr) {
     return Error{ErrorKind::bad_argument, concat("unknown target '", printable(name), "'; this program has: ", known)};

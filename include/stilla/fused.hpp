@@ -38,8 +38,8 @@ inline Status check_room(std::string_view op, const ActivationBuffer* rounded, c
 
 // x += residual (add_inplace; skipped when residual is null), h = rms_norm(x), rounded = h rounded (quantise; skipped when
 // null). residual may be h. Row by row; `rounded` has been resized to h's shape.
-inline Status add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const float* weight, float epsilon,
-                                ActivationBuffer* rounded, Parallel parallel = {}) {
+inline Status add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, const float* weight, float epsilon, ActivationBuffer* rounded,
+                                Parallel parallel = {}) {
   if (Status s = rms_norm_check({h, x, weight, epsilon}); !s) return s;
   if (residual != nullptr) {
     if (Status s = detail::check_shape("add_norm_quantise", "residual", *residual, x.rows, x.cols); !s) return s;
@@ -70,12 +70,11 @@ class TaskPieces {
   std::size_t take(std::size_t task) {
     std::atomic<std::uint64_t>& taken = taken_[task / 64];
     std::uint64_t before = taken.load(std::memory_order_relaxed);
-    while (!taken.compare_exchange_weak(before, before | (before + 1), std::memory_order_acquire)) {}
+    while (!taken.compare_exchange_weak(before, before | (before + 1), std::memory_order_acquire)) {
+    }
     return task / 64 * 64 + static_cast<std::size_t>(std::countr_one(before));
   }
-  void give_back(std::size_t piece) {
-    taken_[piece / 64].fetch_and(~(std::uint64_t{1} << piece % 64), std::memory_order_release);
-  }
+  void give_back(std::size_t piece) { taken_[piece / 64].fetch_and(~(std::uint64_t{1} << piece % 64), std::memory_order_release); }
 
  private:
   std::atomic<std::uint64_t> taken_[most_tasks / 64] = {};
@@ -88,8 +87,8 @@ class TaskPieces {
 // memory as floats, but rounded piece by piece. Both weights have the same shape; with `rounded`, resized to gate.y's shape,
 // their rows are a multiple of 32. If it is mixed, those rows are wide whose input is (quantise_like; contract/wide_row.hpp). What
 // matmul and silu_mul refuse is refused, with all as it was.
-inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, const MatmulInput& input,
-                           ActivationBuffer* rounded, Parallel parallel = {}) {
+inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, const MatmulInput& input, ActivationBuffer* rounded,
+                           Parallel parallel = {}) {
   constexpr const char* op = "gated_matmul";
   const detail::PanelJob gate_job = detail::panel_job(gate, input), up_job = detail::panel_job(up, input);
   if (Status s = detail::check_product(op, gate_job); !s) return s;

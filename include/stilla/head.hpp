@@ -194,7 +194,8 @@ inline Result<TopLogitsJob> top_logits_begin(TopLogits& out, const PackedView& w
   if (Status s = detail::check_input("top_logits", job); !s) return s.error();
   const auto unsorted = std::adjacent_find(request.also.begin(), request.also.end(), std::greater_equal<>());
   if (unsorted != request.also.end()) {
-    return detail::bad_argument(concat("top_logits: ids to answer for must be sorted, each once; found ", unsorted[1], " behind ", unsorted[0]));
+    return detail::bad_argument(
+        concat("top_logits: ids to answer for must be sorted, each once; found ", unsorted[1], " behind ", unsorted[0]));
   }
   const std::size_t M = job.is_rounded ? input.rounded.rows : input.x.rows;
   if (!out.resize(M, request)) return out_of_memory("candidates", M * request.best);

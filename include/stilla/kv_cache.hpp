@@ -163,8 +163,8 @@ inline Status check_kv_shape(const KvShape& shape) {
   }
   for (const auto& [count, what] : {std::pair{shape.layers, "layers"}, std::pair{shape.heads, "heads"}}) {
     if (count == 0 || count > most_layers_or_heads) {
-      return Error{ErrorKind::bad_argument, concat("a key/value cache of ", count, " ", what,
-                                                   " is not supported: 1 to ", most_layers_or_heads)};
+      return Error{ErrorKind::bad_argument,
+                   concat("a key/value cache of ", count, " ", what, " is not supported: 1 to ", most_layers_or_heads)};
     }
   }
   return success();
@@ -189,8 +189,8 @@ struct KvView {
     if (Status s = check_kv_shape(shape); !s) return s;
     for (std::size_t c = 0; c < chunks.size(); ++c) {
       if (chunks[c] == nullptr || reinterpret_cast<std::uintptr_t>(chunks[c]) % cache_line_bytes != 0) {
-        return Error{ErrorKind::bad_argument, concat("key/value chunk ", c, " of ", chunks.size(),
-                                                     " is null or on no boundary of ", cache_line_bytes)};
+        return Error{ErrorKind::bad_argument,
+                     concat("key/value chunk ", c, " of ", chunks.size(), " is null or on no boundary of ", cache_line_bytes)};
       }
     }
     return success();
@@ -207,8 +207,8 @@ struct KvView {
     with_kv_type(shape.type, [&](auto element) {
       using E = decltype(element);
       for (std::size_t g = 0; g < shape.heads; ++g) {
-        detail::store_in_chunk<E>(head_chunk(layer, position / kv_chunk, g), shape.padded_dim(), position % kv_chunk,
-                                  key + g * D, value + g * D, D);
+        detail::store_in_chunk<E>(head_chunk(layer, position / kv_chunk, g), shape.padded_dim(), position % kv_chunk, key + g * D,
+                                  value + g * D, D);
       }
     });
     return success();
@@ -277,8 +277,8 @@ class KvCache {
   // is none of, and where reserve() would first have to copy what another cache has too.
   Status store(std::size_t layer, std::size_t position, const float* key, const float* value) {
     if (layer >= shape_.layers || position / kv_chunk >= chunks_.size() || position / kv_chunk < shared_) {
-      return Error{ErrorKind::bad_argument, concat("KvCache::store: layer ", layer, ", position ", position, ": reserved are ", shape_.layers,
-                                                   " layers and positions ", shared_ * kv_chunk, " to ", reserved())};
+      return Error{ErrorKind::bad_argument, concat("KvCache::store: layer ", layer, ", position ", position, ": reserved are ",
+                                                   shape_.layers, " layers and positions ", shared_ * kv_chunk, " to ", reserved())};
     }
     return view().store(layer, position, key, value);
   }

@@ -288,8 +288,9 @@ inline Status check_input(std::string_view op, const PanelJob& job) {
     return bad_argument(concat(op, ": rounded activations lack values, scales or sums"));
   }
   if (wants_rounded_sums && !x.is_checked && !scales_are_rounded(x)) {
-    return bad_argument(concat(op, ": weights with minimums in common for 256 columns take activations whose scales are powers of two "
-                                   "or one for each row: see import_activations()"));
+    return bad_argument(concat(op,
+                               ": weights with minimums in common for 256 columns take activations whose scales are powers of two "
+                               "or one for each row: see import_activations()"));
   }
   return checks_everything() ? check_rounded(op, x) : success();
 }

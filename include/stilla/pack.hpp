@@ -85,9 +85,8 @@ class PackedMatrix {
   // Packs W[N, K] of this format from its rows as a file holds them. Between pieces of some megabytes
   // `packed(n)`, if given, learns that rows [0, n) will not be read again. The result is in `memory`, if given:
   // packed_bytes(format, N, K) bytes on a 64-byte boundary, which outlive it.
-  static Result<PackedMatrix> create(FormatId format, const std::byte* rows, std::size_t N, std::size_t K,
-                                     Parallel parallel = {}, IndexFunction packed = {},
-                                     std::byte* memory = nullptr) {
+  static Result<PackedMatrix> create(FormatId format, const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {},
+                                     IndexFunction packed = {}, std::byte* memory = nullptr) {
     const Result<std::size_t> bytes = packed_bytes(format, N, K);
     if (!bytes) return bytes.error();
     PackedMatrix matrix;
@@ -101,8 +100,7 @@ class PackedMatrix {
       const std::size_t step = rows_per_piece<F>(K);
       for (std::size_t n = 0; n < N; n += step) {
         const std::size_t count = N - n < step ? N - n : step;
-        pack<F>(memory + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count,
-                K, parallel);
+        pack<F>(memory + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count, K, parallel);
         packed(n + count);
       }
     });
@@ -111,8 +109,8 @@ class PackedMatrix {
 
   // The same for a format known at compile time: PackedMatrix::create<Q4_0>(rows, N, K).
   template <WeightFormat F>
-  static Result<PackedMatrix> create(const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {},
-                                     IndexFunction packed = {}, std::byte* memory = nullptr) {
+  static Result<PackedMatrix> create(const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {}, IndexFunction packed = {},
+                                     std::byte* memory = nullptr) {
     return create(id_of<F>, rows, N, K, parallel, packed, memory);
   }
 

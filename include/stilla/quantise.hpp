@@ -62,8 +62,8 @@ class Quantiser {
   void columns(std::size_t m, const float* x, std::size_t first, std::size_t count) const {
     std::int8_t* low = out_.row_low(m);
     const std::size_t block = first / activation_block, blocks = count / activation_block;
-    kernel_(out_.row_values(m) + first, out_.row_scales(m) + block, out_.row_sums(m) + 2 * block,
-            out_.row_scaled_sums(m) + block, x, blocks, low == nullptr ? nullptr : low + first);
+    kernel_(out_.row_values(m) + first, out_.row_scales(m) + block, out_.row_sums(m) + 2 * block, out_.row_scaled_sums(m) + block, x,
+            blocks, low == nullptr ? nullptr : low + first);
     arrange(m, block, blocks);
     of_wide(m, [&](const Quantiser& wide, std::size_t i) { wide.columns(i, x, first, count); });
   }

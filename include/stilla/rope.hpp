@@ -74,7 +74,8 @@ class RopeFrequencies {
     for (std::size_t i = 0; i < radians_.size(); ++i) {
       const double angle = power(base, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
       const double slow = is_yarn ? std::clamp((static_cast<double>(i) - first) / (last - first), 0.0, 1.0)
-                                  : scaling.type == RopeScaling::Type::linear ? 1.0 : 0.0;
+                          : scaling.type == RopeScaling::Type::linear ? 1.0
+                                                                      : 0.0;
       const double slower = angle / scaling.factor;
       radians_[i] = slow == 0.0 ? angle : slow == 1.0 ? slower : std::fma(angle, 1.0 - slow, slower * slow);
       if (factors != nullptr) radians_[i] /= static_cast<double>(factors[i]);
@@ -120,7 +121,8 @@ inline Status rope_check(const RopeJob& job) {
     return detail::bad_argument(concat(op, ": ", job.x.cols, " columns are no whole heads of ", job.head_dim));
   }
   if (job.cos.cols > job.head_dim / 2) {
-    return detail::bad_argument(concat(op, ": ", job.cos.cols, " pairs, expected at most ", job.head_dim / 2, " in a head of ", job.head_dim));
+    return detail::bad_argument(
+        concat(op, ": ", job.cos.cols, " pairs, expected at most ", job.head_dim / 2, " in a head of ", job.head_dim));
   }
   if (Status s = detail::check_shape(op, "x", job.x, job.x.rows, job.x.cols); !s) return s;
   if (Status s = detail::check_shape(op, "cos", job.cos, job.x.rows, job.cos.cols); !s) return s;

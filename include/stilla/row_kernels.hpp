@@ -19,9 +19,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-
-namespace detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // The type of a kernel's run().
 template <template <class> class Kernel>

@@ -48,8 +48,7 @@ namespace stilla { inline namespace STILLA_ABI {
 enum class SamplingStep : std::uint8_t { penalties, dry, top_k, typ_p, top_p, min_p, xtc, temperature };
 
 // llama.cpp's words.
-inline constexpr std::string_view sampling_step_names[] = {"penalties", "dry",   "top_k", "typ_p",
-                                                           "top_p",     "min_p", "xtc",   "temperature"};
+inline constexpr std::string_view sampling_step_names[] = {"penalties", "dry", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"};
 inline constexpr std::string_view default_sampling_order = "penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature";
 
 // Steps one after another, each at most once; a step that is not among them does not happen.
@@ -83,9 +82,8 @@ class SamplingOrder {
   bool has(SamplingStep step) const { return std::find(begin(), end(), step) != end(); }
 
  private:
-  std::array<SamplingStep, 8> steps_{SamplingStep::penalties, SamplingStep::dry,   SamplingStep::top_k,
-                                     SamplingStep::typ_p,     SamplingStep::top_p, SamplingStep::min_p,
-                                     SamplingStep::xtc,       SamplingStep::temperature};
+  std::array<SamplingStep, 8> steps_{SamplingStep::penalties, SamplingStep::dry,   SamplingStep::top_k, SamplingStep::typ_p,
+                                     SamplingStep::top_p,     SamplingStep::min_p, SamplingStep::xtc,   SamplingStep::temperature};
   std::size_t count_ = 8;
 };
 
@@ -235,9 +233,7 @@ class Sampler {
     return drawn.id;
   }
 
-  RepeatPenalties penalties() const {
-    return {options_.repetition_penalty, options_.presence_penalty, options_.frequency_penalty};
-  }
+  RepeatPenalties penalties() const { return {options_.repetition_penalty, options_.presence_penalty, options_.frequency_penalty}; }
   std::span<const std::uint32_t> last(std::size_t count) const {
     const std::span<const std::uint32_t> text = text_;
     return text.last(std::min(text.size(), count));
@@ -245,8 +241,7 @@ class Sampler {
 
   void apply(SamplingStep step) {
     switch (step) {
-      case SamplingStep::penalties:
-        return penalise_repeats(candidates_, penalties(), last(options_.penalty_window), scratch_);
+      case SamplingStep::penalties: return penalise_repeats(candidates_, penalties(), last(options_.penalty_window), scratch_);
       case SamplingStep::dry:
         return dry_.apply(candidates_, options_.dry, last(options_.dry_window == 0 ? unbounded : options_.dry_window));
       case SamplingStep::temperature: return candidates_.set_temperature(options_.temperature);
@@ -258,8 +253,7 @@ class Sampler {
       case SamplingStep::typ_p: return typical_.keep(candidates_, options_.typical_p);
       case SamplingStep::top_p: return keep_top_p(candidates_, options_.top_p);
       case SamplingStep::min_p: return keep_min_p(candidates_, options_.min_p);
-      case SamplingStep::xtc:
-        return exclude_top_choices(candidates_, options_.xtc_probability, options_.xtc_threshold, random_);
+      case SamplingStep::xtc: return exclude_top_choices(candidates_, options_.xtc_probability, options_.xtc_threshold, random_);
       default: return;
     }
   }

@@ -12,9 +12,11 @@
 #include <stilla/base/type_list.hpp>
 #include <stilla/format/format.hpp>  // a list of its own, which cannot begin inside the one below
 
+// clang-format off
 #define STILLA_DEVICE_LIST(device)     \
   device(npu_hexagon, HexagonEmulated) \
   device(npu_xdna, XdnaEmulated)
+// clang-format on
 
 #define STILLA_EACH_LIST STILLA_DEVICE_LIST
 #define STILLA_EACH_HEADER(folder) <stilla/folder/device.hpp>

@@ -10,6 +10,7 @@
 #include <stilla/base/target.hpp>
 #include <stilla/base/type_list.hpp>
 
+// clang-format off
 #define STILLA_TARGET_LIST(target)   \
   target(x86_amx, Amx)               \
   target(x86_avx512vnni, Avx512Vnni) \
@@ -19,6 +20,7 @@
   target(arm_dotprod, Dotprod)       \
   target(portable, Portable)         \
   target(scalar, Scalar)
+// clang-format on
 
 #define STILLA_EACH_LIST STILLA_TARGET_LIST
 #define STILLA_EACH_HEADER(folder) <stilla/folder/target.hpp>

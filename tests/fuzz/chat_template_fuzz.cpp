@@ -37,18 +37,26 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
     std::FILE* const file = std::fopen(path.c_str(), "wb");
     check(file != nullptr);
     std::fwrite(source.data(), 1, source.size(), file);
-    std::fputs("\xff" "hello <|im_end|>\xff" "an answer</think> of two parts\xff" "again", file);
+    std::fputs(
+        "\xff"
+        "hello <|im_end|>\xff"
+        "an answer</think> of two parts\xff"
+        "again",
+        file);
     std::fclose(file);
   };
   for (const auto& builtin : stilla::detail::builtin_templates) write(builtin.name, builtin.source);
-  write("loops", "{% for m in messages if m.role != 'x' %}{{ loop.index ~ m.content|trim|upper }}{% break %}{% endfor %}"
-                 "{% macro a(b, c=1) %}{{ b }}{{ caller() }}{% endmacro %}{% call a(2) %}x{% endcall %}"
-                 "{{ [1, {'a': 2.5}]|tojson }}");
-  write("texts", "{% set ns = namespace(x='') %}{% for m in messages %}{% set ns.x = ns.x + m.content.split(' ')[-1][::-1] %}"
-                 "{% endfor %}{{ '%5s|{}'.format(ns.x) % 3 }}{{ ns.x.replace('a', 'bc')|indent(2)|title }}{{ messages }}");
-  write("lists", "{{ messages|selectattr('role', 'eq', 'user')|map(attribute='content')|list|sort|join(', ') }}"
-                 "{{ range(5)[1:3]|list }}"
-                 "{{ {'b': 1, 'a': [2]}|dictsort }}{{ strftime_now('%Y') }}{%- raw %}{{ x }}{% endraw -%}{# c #}");
+  write("loops",
+        "{% for m in messages if m.role != 'x' %}{{ loop.index ~ m.content|trim|upper }}{% break %}{% endfor %}"
+        "{% macro a(b, c=1) %}{{ b }}{{ caller() }}{% endmacro %}{% call a(2) %}x{% endcall %}"
+        "{{ [1, {'a': 2.5}]|tojson }}");
+  write("texts",
+        "{% set ns = namespace(x='') %}{% for m in messages %}{% set ns.x = ns.x + m.content.split(' ')[-1][::-1] %}"
+        "{% endfor %}{{ '%5s|{}'.format(ns.x) % 3 }}{{ ns.x.replace('a', 'bc')|indent(2)|title }}{{ messages }}");
+  write("lists",
+        "{{ messages|selectattr('role', 'eq', 'user')|map(attribute='content')|list|sort|join(', ') }}"
+        "{{ range(5)[1:3]|list }}"
+        "{{ {'b': 1, 'a': [2]}|dictsort }}{{ strftime_now('%Y') }}{%- raw %}{{ x }}{% endraw -%}{# c #}");
   std::exit(0);
 }
 

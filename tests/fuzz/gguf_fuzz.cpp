@@ -75,10 +75,7 @@ void use(const stilla::GgufFile& file) {
 void write_seeds(const std::string& folder) {
   stilla_test::GgufBuilder b;
   b.string("general.architecture", "qwen2").number<std::uint32_t>("general.alignment", 32).boolean("t", true);
-  b.number<float>("f", 1e-6f)
-      .number<double>("d", 0.1)
-      .number<std::int64_t>("i", -5)
-      .number<std::uint16_t>("split.count", 1);
+  b.number<float>("f", 1e-6f).number<double>("d", 0.1).number<std::int64_t>("i", -5).number<std::uint16_t>("split.count", 1);
   b.strings("tokenizer.ggml.tokens", {"a", "bc", ""}).array<std::int32_t>("tokenizer.ggml.token_type", {1, 3, -1});
   b.array<float>("tokenizer.ggml.scores", {0.5f, 1.0f});
   b.write(folder + "/vocabulary.gguf");
@@ -97,8 +94,7 @@ void write_seeds(const std::string& folder) {
 void seal(std::span<std::byte> bytes) {
   stilla::GgufContents contents;
   (void)stilla::parse_gguf(stilla::MappedFile::from_memory(bytes, "sealed"), contents);
-  const stilla::GgufKey* key =
-      stilla::detail::find_by_name(contents.keys, contents.keys_by_name, stilla::packed_checksum_key);
+  const stilla::GgufKey* key = stilla::detail::find_by_name(contents.keys, contents.keys_by_name, stilla::packed_checksum_key);
   if (key == nullptr || contents.data_offset < key->value_offset + 8 || contents.data_offset > bytes.size()) return;
   const auto header = bytes.first(contents.data_offset);
   stilla::store_as(bytes.data() + key->value_offset, stilla::detail::packed_header_checksum(header, key->value_offset));

@@ -63,11 +63,38 @@ void check(bool holds) {
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 2 || (*argv)[1][0] == '-') return 0;
   const std::string folder = (*argv)[1];
-  write_seed(folder, "words", "\x01It's caf\xc3\xa9 12345\n\xff" "0It\xff" "0th\xff" "I t\xff" "t h\xff" "2<|im_end|>\xff" "3<think>");
-  write_seed(folder, "forged", "\x01<|im_end|>\n<|im_start|>user\xff" "0<|im_end|>\xff" "3<|im_start|>\xff" "0<|\xff" "< |\xff");
-  write_seed(folder, "marks", "\x40" "e\xcc\x81\xcc\xa3 \xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8 \xe2\x84\xab\xff" "0e\xcc\x81");
-  write_seed(folder, "pieces", "\x18the  then \xe2\x96\x81x<think>\xff" "0t\xff" "0h\xff" "0th\xff" "0\xe2\x96\x81th\xff" "3<think>\xff" "2</s>");
-  write_seed(folder, "no types", "\x38<s>a</s>\xff" "0<s>\xff" "0</s>\xff" "0<unk>\xff" "0a");
+  write_seed(folder, "words",
+             "\x01It's caf\xc3\xa9 12345\n\xff"
+             "0It\xff"
+             "0th\xff"
+             "I t\xff"
+             "t h\xff"
+             "2<|im_end|>\xff"
+             "3<think>");
+  write_seed(folder, "forged",
+             "\x01<|im_end|>\n<|im_start|>user\xff"
+             "0<|im_end|>\xff"
+             "3<|im_start|>\xff"
+             "0<|\xff"
+             "< |\xff");
+  write_seed(folder, "marks",
+             "\x40"
+             "e\xcc\x81\xcc\xa3 \xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8 \xe2\x84\xab\xff"
+             "0e\xcc\x81");
+  write_seed(folder, "pieces",
+             "\x18the  then \xe2\x96\x81x<think>\xff"
+             "0t\xff"
+             "0h\xff"
+             "0th\xff"
+             "0\xe2\x96\x81th\xff"
+             "3<think>\xff"
+             "2</s>");
+  write_seed(folder, "no types",
+             "\x38<s>a</s>\xff"
+             "0<s>\xff"
+             "0</s>\xff"
+             "0<unk>\xff"
+             "0a");
   std::exit(0);
 }
 

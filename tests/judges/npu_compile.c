@@ -34,8 +34,8 @@ int main(int argc, char** argv) {
   }
   if (!is_ok("create", ov_core_create(&core))) return 1;
   if (!is_ok("read", ov_core_read_model(core, argv[1], NULL, &model))) return 1;
-  if (!is_ok("compile", ov_core_compile_model(core, model, argv[2], n, &compiled, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7],
-                                              p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15]))) {
+  if (!is_ok("compile", ov_core_compile_model(core, model, argv[2], n, &compiled, p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8],
+                                              p[9], p[10], p[11], p[12], p[13], p[14], p[15]))) {
     return 1;
   }
   return is_ok("export", ov_compiled_model_export_model(compiled, argv[3])) ? 0 : 1;

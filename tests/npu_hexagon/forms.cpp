@@ -127,9 +127,8 @@ bool multiply(OutFile& file, const Tokens<A>& tokens, size_t K, size_t block, si
 // Tokens 0 and 1 are the extreme ones; a single token is each of both kinds.
 template <class A>
 bool multiply_all(OutFile& file, const Tokens<A>& tokens, size_t K, size_t block) {
-  return multiply(file, tokens, K, block, 2, 1) && multiply(file, tokens, K, block, 0, 1) &&
-         multiply(file, tokens, K, block, 0, 3) && multiply(file, tokens, K, block, 0, 4) &&
-         multiply(file, tokens, K, block, 0, 64);
+  return multiply(file, tokens, K, block, 2, 1) && multiply(file, tokens, K, block, 0, 1) && multiply(file, tokens, K, block, 0, 3) &&
+         multiply(file, tokens, K, block, 0, 4) && multiply(file, tokens, K, block, 0, 64);
 }
 
 bool put_matrices(OutFile& file) {
@@ -153,15 +152,25 @@ alignas(128) int32_t sums[most_k];
 
 #if defined(__HVX__)
 template <class... Args>
-void rms_norm(Args... args) { hexagon::rms_norm<hexagon::Hvx>(args...); }
+void rms_norm(Args... args) {
+  hexagon::rms_norm<hexagon::Hvx>(args...);
+}
 template <class... Args>
-void rope(Args... args) { hexagon::rope<hexagon::Hvx>(args...); }
+void rope(Args... args) {
+  hexagon::rope<hexagon::Hvx>(args...);
+}
 template <class... Args>
-void softmax(Args... args) { hexagon::softmax<hexagon::Hvx>(args...); }
+void softmax(Args... args) {
+  hexagon::softmax<hexagon::Hvx>(args...);
+}
 template <class... Args>
-void swiglu(Args... args) { hexagon::swiglu<hexagon::Hvx>(args...); }
+void swiglu(Args... args) {
+  hexagon::swiglu<hexagon::Hvx>(args...);
+}
 template <class... Args>
-int hadamard(Args... args) { return hexagon::hadamard<hexagon::Hvx>(args...); }
+int hadamard(Args... args) {
+  return hexagon::hadamard<hexagon::Hvx>(args...);
+}
 #else
 using namespace npu::scalar;
 #endif

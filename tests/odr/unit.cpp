@@ -55,8 +55,8 @@ void hash_matmuls(Hash& hash, stilla::ThreadPool& pool) {
         stilla::encode_row<F>(weights.data() + n * K, rows.data() + n * stilla::row_bytes<F>(K), K);
       }
       const auto packed = stilla::PackedMatrix::create<F>(rows.data(), N, K);
-      if (!packed || !stilla::matmul(stilla::Matrix(y.data(), M, N), *packed, stilla::ConstMatrix(h.data(), M, K),
-                                     rounded, nullptr, pool)) {
+      if (!packed ||
+          !stilla::matmul(stilla::Matrix(y.data(), M, N), *packed, stilla::ConstMatrix(h.data(), M, K), rounded, nullptr, pool)) {
         hash.add("failed");
         return;
       }

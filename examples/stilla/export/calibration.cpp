@@ -69,8 +69,7 @@ class Pass {
     const std::span<const std::byte> bytes = model_.source().tensor_bytes(table);
     const std::size_t row_bytes = bytes.size() / c_.vocabulary;
     stilla::with_format(table.format, [&]<class F>(F) {
-      for (std::size_t m = 0; m < ids.size(); ++m)
-        stilla::decode_row<F>(bytes.data() + ids[m] * row_bytes, x.m.row(m), c_.hidden);
+      for (std::size_t m = 0; m < ids.size(); ++m) stilla::decode_row<F>(bytes.data() + ids[m] * row_bytes, x.m.row(m), c_.hidden);
     });
     if (c_.rotation.residual) rotate(x, stilla::residual_rotation(c_));
   }
@@ -186,8 +185,8 @@ class Pass {
   }
 
   // One head of the rows from begin to end.
-  void attend(Matrix mixed, ConstMatrix q, ConstMatrix k, ConstMatrix v, std::size_t head, float scale, std::size_t begin,
-              std::size_t end, ValueRange& range) const {
+  void attend(Matrix mixed, ConstMatrix q, ConstMatrix k, ConstMatrix v, std::size_t head, float scale, std::size_t begin, std::size_t end,
+              ValueRange& range) const {
     const std::size_t D = c_.head_dim, kv = head / (c_.n_heads / c_.n_kv_heads) * D;
     std::vector<float> scores(end - begin);
     for (std::size_t m = begin; m < end; ++m) {

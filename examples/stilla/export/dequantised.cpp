@@ -55,16 +55,14 @@ std::string add_scaled(onnx::Graph& graph, ExportModel& model, const stilla::Ggu
                        const std::string& output) {
   const std::optional<IntegerForm> form = integer_form(format);
   const bool is_channel = form && form->group == 0;
-  const PlacedMatrix m = value_of(
-      model.matrices().place(tensor, format, is_channel ? Storage::signed_rows : Storage::signed_columns, Offsets::none));
+  const PlacedMatrix m =
+      value_of(model.matrices().place(tensor, format, is_channel ? Storage::signed_rows : Storage::signed_columns, Offsets::none));
   const auto N = integer(m.rows), K = integer(m.columns), G = integer(m.groups());
   const ElementType type = m.form.bits == 4 ? ElementType::int4 : ElementType::int8;
-  const std::string levels =
-      graph.constant({output + ".levels", type, is_channel ? Shape{N, K} : Shape{G, K / G, N}, m.levels});
+  const std::string levels = graph.constant({output + ".levels", type, is_channel ? Shape{N, K} : Shape{G, K / G, N}, m.levels});
   const std::string scales =
       graph.constant({output + ".scales", ElementType::float32, is_channel ? Shape{N, 1} : Shape{G, 1, N}, m.scales});
-  const std::string floats =
-      graph.add("Cast", {levels}, output + ".floats", {{"to", static_cast<std::int64_t>(ElementType::float32)}});
+  const std::string floats = graph.add("Cast", {levels}, output + ".floats", {{"to", static_cast<std::int64_t>(ElementType::float32)}});
   const std::string scaled = graph.add("Mul", {floats, scales}, output + ".scaled");
   if (is_channel) return graph.add("Transpose", {scaled}, output, {{"perm", std::vector<std::int64_t>{1, 0}}});
   return graph.add("Reshape", {scaled, graph.integers(fmt::format("shape.{}x{}", K, N), {K, N})}, output);

@@ -13,8 +13,7 @@
 namespace program {
 
 namespace {
-constexpr std::pair<std::string_view, Stack> stacks[] = {
-    {"onnx", Stack::onnx}, {"openvino", Stack::openvino}, {"qnn", Stack::qnn}};
+constexpr std::pair<std::string_view, Stack> stacks[] = {{"onnx", Stack::onnx}, {"openvino", Stack::openvino}, {"qnn", Stack::qnn}};
 }  // namespace
 
 std::string_view name_of(Stack stack) {
@@ -77,8 +76,7 @@ std::vector<float> ExportModel::optional_vector(const std::string& name, std::si
 
 stilla::RopeFrequencies ExportModel::rope_frequencies() const {
   const std::vector<float> factors = optional_vector("rope_freqs.weight", config_.rotary_dim / 2);
-  return {static_cast<double>(config_.rope_base), config_.rotary_dim, factors.empty() ? nullptr : factors.data(),
-          config_.rope_scaling};
+  return {static_cast<double>(config_.rope_base), config_.rotary_dim, factors.empty() ? nullptr : factors.data(), config_.rope_scaling};
 }
 
 ExportModel::Angles ExportModel::place_angles(std::size_t width) {

@@ -34,8 +34,8 @@ class ExportModel {
  public:
   // Refused: what is no Qwen2 or Qwen3 model, is packed or rotated, or has embeddings that only part of a head's dimensions turn.
   // change: of the weights, and `rotation` what it does to the network; null where nothing changes.
-  ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change,
-              const stilla::Rotation& rotation, stilla::Parallel parallel);
+  ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change, const stilla::Rotation& rotation,
+              stilla::Parallel parallel);
 
   const stilla::GgufFile& source() const { return source_.file(); }
   const SourceWeights& source_weights() const { return source_; }

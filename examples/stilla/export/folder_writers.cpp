@@ -35,9 +35,7 @@ void write_onnx(OutputFolder& folder, ExportModel& model, const ExportRequest& r
   folder.write("genai_config.json", genai_config(model, "model.onnx"));
 }
 
-stilla::FormatId static_weights(const ExportRequest& request) {
-  return request.weights.value_or(stilla::format_id("int4_channel"));
-}
+stilla::FormatId static_weights(const ExportRequest& request) { return request.weights.value_or(stilla::format_id("int4_channel")); }
 
 // One process maps at most this much of a Hexagon NPU's memory: 3.5 GB, less what is not weights.
 constexpr std::uint64_t most_part_bytes = 3'200'000'000;
@@ -59,8 +57,8 @@ std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& 
 
 // Embeddings, body and head. `finish` has the last word on each graph of the body.
 template <class Finish>
-void write_stages(OutputFolder& folder, ExportModel& model, const ExportRequest& request, const StaticDialect& dialect,
-                  Written& written, const Finish& finish) {
+void write_stages(OutputFolder& folder, ExportModel& model, const ExportRequest& request, const StaticDialect& dialect, Written& written,
+                  const Finish& finish) {
   write_graph(folder, "embeddings.onnx", embeddings_stage(model, dialect));
   const std::vector<LayerRange> parts = parts_of(model, request);
   for (std::size_t part = 0; part < parts.size(); ++part) {
@@ -90,11 +88,10 @@ std::vector<std::vector<std::uint32_t>> calibration_ids(const ExportModel& model
   return ids;
 }
 
-void write_qnn(OutputFolder& folder, ExportModel& model, const ExportRequest& request, Written& written,
-               stilla::Parallel parallel) {
+void write_qnn(OutputFolder& folder, ExportModel& model, const ExportRequest& request, Written& written, stilla::Parallel parallel) {
   ProgressLine progress("calibrating");
-  const Calibration calibration = calibrate(model, static_weights(request), calibration_ids(model, request.calibration_text),
-                                            parallel, [&](std::size_t done, std::size_t total) { progress.show(done, total); });
+  const Calibration calibration = calibrate(model, static_weights(request), calibration_ids(model, request.calibration_text), parallel,
+                                            [&](std::size_t done, std::size_t total) { progress.show(done, total); });
   written.calibration_tokens = calibration.tokens;
   StaticDialect dialect;
   dialect.opset = 23;
@@ -160,15 +157,9 @@ void check_request(const ExportModel& model, const ExportRequest& request) {
 Written write_graphs(OutputFolder& folder, ExportModel& model, const ExportRequest& request, stilla::Parallel parallel) {
   Written written;
   switch (request.stack) {
-    case Stack::onnx:
-      write_onnx(folder, model, request);
-      break;
-    case Stack::openvino:
-      write_openvino(folder, model, request, written);
-      break;
-    case Stack::qnn:
-      write_qnn(folder, model, request, written, parallel);
-      break;
+    case Stack::onnx: write_onnx(folder, model, request); break;
+    case Stack::openvino: write_openvino(folder, model, request, written); break;
+    case Stack::qnn: write_qnn(folder, model, request, written, parallel); break;
   }
   folder.write("tokenizer.json", tokenizer_json(model));
   folder.write("tokenizer_config.json", tokenizer_config_json(model));

@@ -20,8 +20,7 @@ using onnx::NamedAttribute;
 
 class GenaiDecoder {
  public:
-  GenaiDecoder(ExportModel& model, std::optional<stilla::FormatId> weights)
-      : model_(model), c_(model.config()), weights_(weights) {}
+  GenaiDecoder(ExportModel& model, std::optional<stilla::FormatId> weights) : model_(model), c_(model.config()), weights_(weights) {}
 
   onnx::Graph build() {
     g_.name = "decoder";
@@ -79,8 +78,7 @@ class GenaiDecoder {
     const std::string output = fmt::format("blk.{}.attention", l);
     for (const char* part : {"key", "value"}) {
       g_.inputs.push_back({past + part, ElementType::float32, {"batch", integer(c_.n_kv_heads), "past", integer(c_.head_dim)}});
-      g_.outputs.push_back(
-          {present + part, ElementType::float32, {"batch", integer(c_.n_kv_heads), "total", integer(c_.head_dim)}});
+      g_.outputs.push_back({present + part, ElementType::float32, {"batch", integer(c_.n_kv_heads), "total", integer(c_.head_dim)}});
     }
     g_.nodes.push_back({"GroupQueryAttention",
                         {q, k, v, past + "key", past + "value", "seqlens_k", "total_sequence_length", "cos_cache", "sin_cache"},
@@ -103,8 +101,7 @@ class GenaiDecoder {
                     {{"axis", std::int64_t{-1}}, epsilon, {"stash_type", std::int64_t{1}}});
     }
     const std::string sum = name + ".residual";
-    g_.nodes.push_back(
-        {"SkipSimplifiedLayerNormalization", {residual_, pending_, weight}, {name, "", "", sum}, {epsilon}, contrib_domain});
+    g_.nodes.push_back({"SkipSimplifiedLayerNormalization", {residual_, pending_, weight}, {name, "", "", sum}, {epsilon}, contrib_domain});
     residual_ = sum;
     return name;
   }
@@ -123,8 +120,7 @@ class GenaiDecoder {
     const std::int64_t D = integer(c_.head_dim), heads = integer(count);
     const std::vector<float> gain = model_.vector(name + ".weight", c_.head_dim);
     const std::string weight = g_.constant<float>(name + ".weight", ElementType::float32, {D}, gain);
-    const std::string apart =
-        g_.add("Reshape", {x, g_.integers(fmt::format("shape.{}_heads", heads), {0, 0, heads, D})}, name + ".heads");
+    const std::string apart = g_.add("Reshape", {x, g_.integers(fmt::format("shape.{}_heads", heads), {0, 0, heads, D})}, name + ".heads");
     const std::string normalised = g_.add("SimplifiedLayerNormalization", {apart, weight}, name + ".normalised",
                                           {{"axis", std::int64_t{-1}}, {"epsilon", c_.rms_epsilon}, {"stash_type", std::int64_t{1}}});
     return g_.add("Reshape", {normalised, g_.integers(fmt::format("shape.{}_heads_together", heads), {0, 0, heads * D})}, name);
@@ -150,8 +146,6 @@ class GenaiDecoder {
 
 }  // namespace
 
-onnx::Graph genai_decoder(ExportModel& model, std::optional<stilla::FormatId> weights) {
-  return GenaiDecoder(model, weights).build();
-}
+onnx::Graph genai_decoder(ExportModel& model, std::optional<stilla::FormatId> weights) { return GenaiDecoder(model, weights).build(); }
 
 }  // namespace program

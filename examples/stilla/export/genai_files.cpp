@@ -79,8 +79,7 @@ std::string genai_config(const ExportModel& model, const std::string& graph_file
                        {"attention_mask", "attention_mask"},
                        {"past_key_names", "past_key_values.%d.key"},
                        {"past_value_names", "past_key_values.%d.value"}};
-  decoder["outputs"] = {
-      {"logits", "logits"}, {"present_key_names", "present.%d.key"}, {"present_value_names", "present.%d.value"}};
+  decoder["outputs"] = {{"logits", "logits"}, {"present_key_names", "present.%d.key"}, {"present_value_names", "present.%d.value"}};
   decoder["num_attention_heads"] = c.n_heads;
   decoder["num_hidden_layers"] = c.n_layers;
   decoder["num_key_value_heads"] = c.n_kv_heads;
@@ -121,13 +120,9 @@ std::string tokenizer_json(const ExportModel& model) {
   json["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array({words, bytes})}};
   json["post_processor"] = bytes;
   json["decoder"] = bytes;
-  json["model"] = {{"type", "BPE"},
-                   {"dropout", nullptr},
-                   {"unk_token", nullptr},
-                   {"continuing_subword_prefix", ""},
-                   {"end_of_word_suffix", ""},
-                   {"fuse_unk", false},
-                   {"byte_fallback", false}};
+  json["model"] = {
+      {"type", "BPE"},     {"dropout", nullptr},    {"unk_token", nullptr}, {"continuing_subword_prefix", ""}, {"end_of_word_suffix", ""},
+      {"fuse_unk", false}, {"byte_fallback", false}};
   json["model"]["vocab"] = std::move(tokens);
   json["model"]["merges"] = v.merges;
   return text_of(json);
@@ -140,9 +135,9 @@ std::string tokenizer_config_json(const ExportModel& model) {
   json["add_prefix_space"] = false;
   for (std::size_t id = 0; id < v.tokens.size(); ++id) {
     if (!is_added(type_of(v, id))) continue;
-    json["added_tokens_decoder"][std::to_string(id)] = {
-        {"content", v.tokens[id]}, {"lstrip", false},      {"normalized", false},
-        {"rstrip", false},         {"single_word", false}, {"special", type_of(v, id) == TokenType::control}};
+    json["added_tokens_decoder"][std::to_string(id)] = {{"content", v.tokens[id]}, {"lstrip", false},
+                                                        {"normalized", false},     {"rstrip", false},
+                                                        {"single_word", false},    {"special", type_of(v, id) == TokenType::control}};
   }
   json["bos_token"] = token_text(v, v.bos);
   json["eos_token"] = token_text(v, v.eos);

@@ -39,19 +39,14 @@ enum class ElementType : std::int32_t {
 constexpr unsigned bits_of(ElementType type) {
   switch (type) {
     case ElementType::uint4:
-    case ElementType::int4:
-      return 4;
+    case ElementType::int4: return 4;
     case ElementType::uint8:
-    case ElementType::int8:
-      return 8;
+    case ElementType::int8: return 8;
     case ElementType::uint16:
-    case ElementType::float16:
-      return 16;
+    case ElementType::float16: return 16;
     case ElementType::float32:
-    case ElementType::int32:
-      return 32;
-    case ElementType::int64:
-      return 64;
+    case ElementType::int32: return 32;
+    case ElementType::int64: return 64;
   }
   return 0;
 }
@@ -142,8 +137,7 @@ struct Graph {
   }
   // A list of int64, as shapes and axes are given.
   std::string integers(std::string constant_name, const std::vector<std::int64_t>& values) {
-    return constant<std::int64_t>(std::move(constant_name), ElementType::int64, {static_cast<std::int64_t>(values.size())},
-                                  values);
+    return constant<std::int64_t>(std::move(constant_name), ElementType::int64, {static_cast<std::int64_t>(values.size())}, values);
   }
   const Constant* find_constant(std::string_view wanted) const {
     for (const Constant& tensor : constants) {

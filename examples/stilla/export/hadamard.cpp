@@ -36,17 +36,14 @@ std::size_t run_of(std::size_t width) {
 std::string add_product(Graph& g, const std::string& x, const std::string& matrix, std::size_t width, const std::string& output) {
   const std::size_t run = stilla::hadamard_run(width);
   if (run == width) return g.add("MatMul", {x, matrix}, output);
-  const auto shape = [&](std::size_t columns) {
-    return g.integers(fmt::format("shape.rows_of_{}", columns), {0, -1, integer(columns)});
-  };
+  const auto shape = [&](std::size_t columns) { return g.integers(fmt::format("shape.rows_of_{}", columns), {0, -1, integer(columns)}); };
   const std::string runs = g.add("Reshape", {x, shape(run)}, output + ".split");
   const std::string product = g.add("MatMul", {runs, matrix}, output + ".runs");
   return g.add("Reshape", {product, shape(width)}, output);
 }
 
 std::string add_signs(Graph& g, const stilla::FastRotation& rotation, const std::string& x, const std::string& output) {
-  const std::string signs =
-      g.constant<float>("residual.signs", ElementType::float32, {integer(rotation.width())}, rotation.signs());
+  const std::string signs = g.constant<float>("residual.signs", ElementType::float32, {integer(rotation.width())}, rotation.signs());
   return g.add("Mul", {x, signs}, output);
 }
 
@@ -54,19 +51,20 @@ std::string add_signs(Graph& g, const stilla::FastRotation& rotation, const std:
 
 std::string add_hadamard(Graph& g, ExportModel& model, const std::string& x, std::size_t width, const std::string& output) {
   const std::size_t run = run_of(width);
-  const std::string matrix = g.constant({fmt::format("hadamard.{}", run), ElementType::float32, {integer(run), integer(run)},
+  const std::string matrix = g.constant({fmt::format("hadamard.{}", run),
+                                         ElementType::float32,
+                                         {integer(run), integer(run)},
                                          model.matrices().place_hadamard(run, ElementType::float32)});
   return add_product(g, x, matrix, width, output);
 }
 
-std::string add_dequantised_hadamard(Graph& g, ExportModel& model, const std::string& x, std::size_t width,
-                                     const std::string& output) {
+std::string add_dequantised_hadamard(Graph& g, ExportModel& model, const std::string& x, std::size_t width, const std::string& output) {
   const std::size_t run = run_of(width);
   const std::string name = fmt::format("hadamard.{}", run);
   const std::int8_t zero = 0;
   const std::vector<std::string> inputs{
-      g.constant({name + ".levels", ElementType::int8, {integer(run), integer(run)},
-                  model.matrices().place_hadamard(run, ElementType::int8)}),
+      g.constant(
+          {name + ".levels", ElementType::int8, {integer(run), integer(run)}, model.matrices().place_hadamard(run, ElementType::int8)}),
       g.scalar(name + ".scale", static_cast<float>(1.0 / std::sqrt(static_cast<double>(run)) / Matrices::hadamard_level)),
       g.constant<std::int8_t>(name + ".zero_point", ElementType::int8, {}, std::span(&zero, 1))};
   const std::string matrix = g.add("DequantizeLinear", inputs, output + ".matrix");

@@ -31,11 +31,7 @@ std::size_t rows_of_piece(std::size_t N, std::size_t K) { return std::clamp<std:
 class RowReader {
  public:
   RowReader(const SourceWeights& source, const GgufTensor& tensor, FormatId format)
-      : source_(source),
-        tensor_(tensor),
-        format_(format),
-        parallel_(source.parallel()),
-        bytes_(source.file().tensor_bytes(tensor)),
+      : source_(source), tensor_(tensor), format_(format), parallel_(source.parallel()), bytes_(source.file().tensor_bytes(tensor)),
         row_bytes_(bytes_.size() / static_cast<std::size_t>(tensor.rows())) {}
 
   // Rows n to n + count as blocks of the format. They are valid until the next call.
@@ -110,9 +106,9 @@ struct Piece {
       return false;
     }
     parallel(count, [&](std::size_t i) {
-      read_integer_row(m.format, blocks.data() + i * row_bytes, K,
-                       {levels.data() + i * K, scales.data() + i * G, minimums.data() + i * G, row_scales.data() + i,
-                        block_scales.data() + i * G});
+      read_integer_row(
+          m.format, blocks.data() + i * row_bytes, K,
+          {levels.data() + i * K, scales.data() + i * G, minimums.data() + i * G, row_scales.data() + i, block_scales.data() + i * G});
     });
     return true;
   }
@@ -143,9 +139,7 @@ std::span<const std::byte> float_bytes(const AlignedBuffer<float>& values, std::
 class RowsWriter {
  public:
   RowsWriter(const PlacedMatrix& matrix, Offsets offsets, Parallel parallel)
-      : m_(matrix),
-        offsets_(offsets),
-        parallel_(parallel),
+      : m_(matrix), offsets_(offsets), parallel_(parallel),
         bias_(matrix.storage == Storage::biased_rows && offsets != Offsets::zero_points ? 1 << (matrix.form.bits - 1) : 0) {}
 
   Status write(stilla::AtomicFile& file, const Piece& piece, std::size_t n, std::size_t count) {
@@ -251,8 +245,7 @@ Result<PlacedMatrix> Matrices::place(const GgufTensor& tensor, FormatId format, 
   const auto key = std::pair(std::string(tensor.name), storage);
   if (const auto found = placed_.find(key); found != placed_.end()) return found->second;
   const std::optional<IntegerForm> form = integer_form(format);
-  PlacedMatrix m{
-      static_cast<std::size_t>(tensor.rows()), static_cast<std::size_t>(tensor.columns()), format, {}, storage, {}, {}, {}};
+  PlacedMatrix m{static_cast<std::size_t>(tensor.rows()), static_cast<std::size_t>(tensor.columns()), format, {}, storage, {}, {}, {}};
   if (!form) return source_.file().tensor_error(tensor, stilla::format_name(format), " weights are floats, which have no integer form");
   if (const Result<std::size_t> bytes = stilla::encoded_bytes(format, m.rows, m.columns); !bytes) {
     return source_.file().tensor_error(tensor, bytes.error().message);

@@ -15,13 +15,7 @@ namespace program::onnx {
 namespace {
 
 // Numbers of the fields that are written, from onnx.proto.
-enum class ModelField : protozero::pbf_tag_type {
-  ir_version = 1,
-  producer_name = 2,
-  producer_version = 3,
-  graph = 7,
-  opset_import = 8
-};
+enum class ModelField : protozero::pbf_tag_type { ir_version = 1, producer_name = 2, producer_version = 3, graph = 7, opset_import = 8 };
 enum class OpsetField : protozero::pbf_tag_type { domain = 1, version = 2 };
 enum class GraphField : protozero::pbf_tag_type { node = 1, name = 2, initializer = 5, input = 11, output = 12 };
 enum class NodeField : protozero::pbf_tag_type { input = 1, output = 2, name = 3, op_type = 4, attribute = 5, domain = 7 };
@@ -131,8 +125,7 @@ std::string serialised(const Graph& graph, std::string_view weight_file) {
   Builder<ModelField> out(bytes);
   out.add_int64(ModelField::ir_version, ir_version(graph.opset));
   out.add_string(ModelField::producer_name, "stilla");
-  out.add_string(ModelField::producer_version,
-                 fmt::format("{}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH));
+  out.add_string(ModelField::producer_version, fmt::format("{}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH));
   write({out, ModelField::graph}, graph, weight_file);
   const auto add_opset = [&](std::string_view domain, std::int64_t version) {
     Builder<OpsetField> opset(out, ModelField::opset_import);

@@ -62,14 +62,12 @@ OutputFolder::OutputFolder(const std::string& path) : path_(file_path(path)) {
   std::error_code error;
   if (fs::exists(path_, error)) {
     const std::string shown = stilla::printable_path(path);
-    if (!fs::is_directory(path_, error))
-      fail(exit_usage, fmt::format("-o {}: exists and is no folder; it was not touched", shown));
+    if (!fs::is_directory(path_, error)) fail(exit_usage, fmt::format("-o {}: exists and is no folder; it was not touched", shown));
     const std::set<std::string> own = manifest_files(path_);
     for (const fs::directory_entry& entry : fs::directory_iterator(path_, error)) {
       const std::string name = utf8(entry.path().filename());
       if (own.contains(name) && entry.is_regular_file(error)) continue;
-      fail(exit_usage,
-           fmt::format("-o {}: holds '{}', which no export wrote; it was not touched", shown, stilla::printable(name)));
+      fail(exit_usage, fmt::format("-o {}: holds '{}', which no export wrote; it was not touched", shown, stilla::printable(name)));
     }
     if (error) fail_with(path_, "cannot read", error);
   }

@@ -143,8 +143,7 @@ class Quantiser {
   }
 
   // `to` is `from` rounded; returns its name.
-  std::string add_pair(const std::string& from, const std::string& to, const ValueRange& range,
-                       ElementType type = ElementType::uint16) {
+  std::string add_pair(const std::string& from, const std::string& to, const ValueRange& range, ElementType type = ElementType::uint16) {
     const auto [scale, zero_point] = parameters(to, quantisation_of(range, type), type);
     const std::string integers = to_.add("QuantizeLinear", {from, scale, zero_point}, to + ".integers");
     found_[to] = range;

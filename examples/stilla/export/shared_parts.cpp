@@ -24,9 +24,7 @@ using stilla::GgufTensor;
 bool is_float(const GgufTensor& tensor) { return !integer_form(tensor.format); }
 
 // What the head takes: exact, or 8 bits, which lose a few thousandths.
-FormatId head_format(const ExportModel& model, const GgufTensor& tensor) {
-  return nbits_format(model, tensor, stilla::format_id("q8_0"));
-}
+FormatId head_format(const ExportModel& model, const GgufTensor& tensor) { return nbits_format(model, tensor, stilla::format_id("q8_0")); }
 
 std::string add_half_matrix(Graph& graph, ExportModel& model, const GgufTensor& tensor) {
   const std::string name(tensor.name);
@@ -35,12 +33,10 @@ std::string add_half_matrix(Graph& graph, ExportModel& model, const GgufTensor& 
 }
 
 // x * W^T with W as float16.
-std::string add_half_head(Graph& graph, ExportModel& model, const std::string& x, const GgufTensor& tensor,
-                          const std::string& output) {
+std::string add_half_head(Graph& graph, ExportModel& model, const std::string& x, const GgufTensor& tensor, const std::string& output) {
   const std::string halves = add_half_matrix(graph, model, tensor);
   const std::string transposed = graph.add("Transpose", {halves}, "head.transposed", {{"perm", std::vector<std::int64_t>{1, 0}}});
-  const std::string floats =
-      graph.add("Cast", {transposed}, "head.floats", {{"to", static_cast<std::int64_t>(ElementType::float32)}});
+  const std::string floats = graph.add("Cast", {transposed}, "head.floats", {{"to", static_cast<std::int64_t>(ElementType::float32)}});
   return graph.add("MatMul", {x, floats}, output);
 }
 
@@ -55,8 +51,8 @@ std::string add_embedding(Graph& graph, ExportModel& model, const std::string& i
     return graph.add("Cast", {rows}, output, to_float);
   }
   const bool has_minimums = integer_form(tensor.format)->has_minimums;
-  const PlacedMatrix m = value_of(
-      model.matrices().place(tensor, tensor.format, Storage::byte_rows, has_minimums ? Offsets::minimums : Offsets::none));
+  const PlacedMatrix m =
+      value_of(model.matrices().place(tensor, tensor.format, Storage::byte_rows, has_minimums ? Offsets::minimums : Offsets::none));
   const auto G = integer(m.groups());
   const std::string levels = graph.constant({"embedding.levels", ElementType::int8, {V, E}, m.levels});
   const std::string scales = graph.constant({"embedding.scales", ElementType::float32, {V, G, 1}, m.scales});
@@ -85,12 +81,12 @@ std::string add_matmul_nbits(Graph& graph, ExportModel& model, const std::string
   const IntegerForm form = *integer_form(format);
   const auto K = static_cast<std::size_t>(tensor.columns());
   if (!std::has_single_bit(form.group) || form.group < 16 || form.group > 256) {
-    fail(exit_usage, fmt::format("--weights {}: {} a scale, and onnxruntime's MatMulNBits takes blocks of 16, 32, 64, 128 or 256",
-                                 stilla::format_name(format),
-                                 form.group == 0 ? "a whole row has" : fmt::format("{} weights have", form.group)));
+    fail(exit_usage,
+         fmt::format("--weights {}: {} a scale, and onnxruntime's MatMulNBits takes blocks of 16, 32, 64, 128 or 256",
+                     stilla::format_name(format), form.group == 0 ? "a whole row has" : fmt::format("{} weights have", form.group)));
   }
-  const PlacedMatrix m = value_of(
-      model.matrices().place(tensor, format, Storage::biased_rows, form.has_minimums ? Offsets::zero_points : Offsets::none));
+  const PlacedMatrix m =
+      value_of(model.matrices().place(tensor, format, Storage::biased_rows, form.has_minimums ? Offsets::zero_points : Offsets::none));
   const std::string name(tensor.name);
   const auto N = integer(m.rows), G = integer(m.groups()), group = integer(form.group), bits = integer(form.bits);
   std::vector<std::string> inputs{x, graph.constant({name + ".levels", ElementType::uint8, {N, G, group * bits / 8}, m.levels}),

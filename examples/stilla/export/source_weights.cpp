@@ -27,8 +27,7 @@ Result<std::vector<float>> SourceWeights::vector(const stilla::TensorInfo& tenso
     std::copy_n(changed.data(), size, values.data());
     return values;
   }
-  stilla::with_format(tensor.format,
-                      [&]<class F>(F) { stilla::decode_row<F>(file_.tensor_bytes(tensor).data(), values.data(), size); });
+  stilla::with_format(tensor.format, [&]<class F>(F) { stilla::decode_row<F>(file_.tensor_bytes(tensor).data(), values.data(), size); });
   return values;
 }
 

@@ -23,8 +23,8 @@ using onnx::NamedAttribute;
 using Integers = std::vector<std::int64_t>;
 
 // x / sqrt(mean(x^2) + epsilon) * gain over the last dimension.
-std::string add_rms_norm(Graph& g, const ExportModel& model, const StaticDialect& dialect, const std::string& x,
-                         const std::string& name, std::size_t width) {
+std::string add_rms_norm(Graph& g, const ExportModel& model, const StaticDialect& dialect, const std::string& x, const std::string& name,
+                         std::size_t width) {
   const stilla::ModelConfig& c = model.config();
   const std::vector<float> values = model.vector(name + ".weight", width);
   const std::string gain = g.constant<float>(name + ".weight", ElementType::float32, {integer(width)}, values);
@@ -32,8 +32,7 @@ std::string add_rms_norm(Graph& g, const ExportModel& model, const StaticDialect
     return g.add("RMSNormalization", {x, gain}, name, {{"axis", std::int64_t{-1}}, {"epsilon", c.rms_epsilon}});
   }
   const std::string square = g.add("Mul", {x, x}, name + ".square");
-  const std::string mean =
-      g.add("ReduceMean", {square, g.integers("last_axis", {-1})}, name + ".mean", {{"keepdims", std::int64_t{1}}});
+  const std::string mean = g.add("ReduceMean", {square, g.integers("last_axis", {-1})}, name + ".mean", {{"keepdims", std::int64_t{1}}});
   const std::string shifted = g.add("Add", {mean, g.scalar("epsilon", c.rms_epsilon)}, name + ".shifted");
   const std::string root = g.add("Sqrt", {shifted}, name + ".root");
   const std::string scaled = g.add("Div", {x, root}, name + ".scaled");
@@ -43,15 +42,8 @@ std::string add_rms_norm(Graph& g, const ExportModel& model, const StaticDialect
 class Body {
  public:
   Body(ExportModel& model, const StaticDialect& dialect, stilla::FormatId weights, std::size_t S)
-      : model_(model),
-        c_(model.config()),
-        dialect_(dialect),
-        weights_(weights),
-        S_(integer(S)),
-        C_(integer(c_.context)),
-        D_(integer(c_.head_dim)),
-        H_(integer(c_.n_heads)),
-        G_(integer(c_.n_kv_heads)) {}
+      : model_(model), c_(model.config()), dialect_(dialect), weights_(weights), S_(integer(S)), C_(integer(c_.context)),
+        D_(integer(c_.head_dim)), H_(integer(c_.n_heads)), G_(integer(c_.n_kv_heads)) {}
 
   Graph build(LayerRange layers) {
     g_.opset = dialect_.opset;
@@ -218,8 +210,7 @@ Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect) {
   const std::string is_before = g.add("LessOrEqual", {offsets, rows}, "is_before");
   const std::string fresh = g.add("And", {is_before, is_new}, "fresh");
   const std::string seen = g.add("Or", {old, fresh}, "seen");
-  const std::string values =
-      g.add("Where", {seen, g.scalar("mask.seen", 0.0f), g.scalar("mask.unseen", dialect.mask_value)}, "mask.rows");
+  const std::string values = g.add("Where", {seen, g.scalar("mask.seen", 0.0f), g.scalar("mask.unseen", dialect.mask_value)}, "mask.rows");
   g.add("Unsqueeze", {values, g.integers("axes.01", {0, 1})}, "mask");
   return g;
 }

@@ -35,8 +35,7 @@ struct LayerRange {
 
 onnx::Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect);
 // Layers of the body for S tokens. `weights`: the format of all matrices.
-onnx::Graph body_stage(ExportModel& model, const StaticDialect& dialect, stilla::FormatId weights, std::size_t S,
-                       LayerRange layers);
+onnx::Graph body_stage(ExportModel& model, const StaticDialect& dialect, stilla::FormatId weights, std::size_t S, LayerRange layers);
 // has_contrib: with onnxruntime's MatMulNBits instead of DequantizeLinear.
 onnx::Graph head_stage(ExportModel& model, const StaticDialect& dialect, bool has_contrib);
 

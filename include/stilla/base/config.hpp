@@ -77,8 +77,7 @@
 
 // Whether the flags guarantee AVX2 together with FMA, F16C and BMI2. Microsoft's compiler (not clang-cl) takes /arch:AVX2 for leave to
 // use all of them and defines no macro for the others. On paper: that compiler was not at hand, its macros were.
-#if defined(__AVX2__) && \
-    ((defined(__FMA__) && defined(__F16C__) && defined(__BMI2__)) || (defined(_MSC_VER) && !defined(__clang__)))
+#if defined(__AVX2__) && ((defined(__FMA__) && defined(__F16C__) && defined(__BMI2__)) || (defined(_MSC_VER) && !defined(__clang__)))
 #define STILLA_FLAGS_GIVE_AVX2 1
 #else
 #define STILLA_FLAGS_GIVE_AVX2 0
@@ -94,6 +93,7 @@
 #define STILLA_EXPAND_(...) __VA_ARGS__
 
 // Pastes up to 32 pieces to one name. Missing ones are empty.
+// clang-format off
 #define STILLA_PASTE_(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, c0, c1, c2, c3, c4, c5,   \
                       c6, c7, c8, c9, d0, d1, ...)                                                                              \
   a0##a1##a2##a3##a4##a5##a6##a7##a8##a9##b0##b1##b2##b3##b4##b5##b6##b7##b8##b9##c0##c1##c2##c3##c4##c5##c6##c7##c8##c9##d0##d1
@@ -119,6 +119,7 @@
                STILLA_HAS_SET(__ARM_FEATURE_SME2))
 #else
 #define STILLA_BASELINE other_
+// clang-format on
 #endif
 #ifdef STILLA_TARGETS
 #define STILLA_TARGETS_NAME_ STILLA_PASTE(STILLA_TARGETS)
@@ -131,6 +132,6 @@
 #define STILLA_FORMATS_NAME_ all
 #endif
 
-#define STILLA_ABI                                                                                                 \
-  STILLA_PASTE(v0_, STILLA_BASELINE, _h, STILLA_HIGHWAY, _s, STILLA_SINGLE_TARGET, _k, STILLA_SEPARATE_KERNELS, _t, \
-               STILLA_TARGETS_NAME_, _f, STILLA_FORMATS_NAME_)
+#define STILLA_ABI                                                                                                                        \
+  STILLA_PASTE(v0_, STILLA_BASELINE, _h, STILLA_HIGHWAY, _s, STILLA_SINGLE_TARGET, _k, STILLA_SEPARATE_KERNELS, _t, STILLA_TARGETS_NAME_, \
+               _f, STILLA_FORMATS_NAME_)

@@ -198,9 +198,8 @@ inline Cores read_windows_cores() {
   const auto entry_at = [&](std::size_t offset) {
     return reinterpret_cast<const SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX*>(buffer.data() + offset);
   };
-  if (bytes == 0 ||
-      !GetLogicalProcessorInformationEx(
-          RelationProcessorCore, reinterpret_cast<SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX*>(buffer.data()), &bytes)) {
+  if (bytes == 0 || !GetLogicalProcessorInformationEx(RelationProcessorCore,
+                                                      reinterpret_cast<SYSTEM_LOGICAL_PROCESSOR_INFORMATION_EX*>(buffer.data()), &bytes)) {
     return unknown_cores();
   }
   DWORD_PTR mask = 0, system_mask = 0;
@@ -291,8 +290,7 @@ inline std::uint64_t memory_bytes() {
 #elif defined(__linux__)
   const long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
   if (pages <= 0 || page_bytes <= 0) return 0;
-  return std::min(static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes),
-                  detail::read_cgroup_limits().memory_bytes);
+  return std::min(static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes), detail::read_cgroup_limits().memory_bytes);
 #else
   return 0;
 #endif

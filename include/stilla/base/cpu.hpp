@@ -91,8 +91,8 @@ inline std::uint64_t read_registry_midr() {
   constexpr unsigned long any_number = 0x48;  // RRF_RT_REG_QWORD
   std::uint64_t value = 0;
   unsigned long bytes = sizeof value;
-  const long status = RegGetValueW(local_machine, L"HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0", L"CP 4000", any_number,
-                                   nullptr, &value, &bytes);
+  const long status =
+      RegGetValueW(local_machine, L"HARDWARE\\DESCRIPTION\\System\\CentralProcessor\\0", L"CP 4000", any_number, nullptr, &value, &bytes);
   return status == 0 ? value : 0;
 }
 #elif STILLA_ARCH_ARM && defined(__APPLE__)
@@ -110,8 +110,8 @@ inline CpuInfo read_cpu() {
   const auto leaf = [](int number, int subleaf) {
     int words[4];
     __cpuidex(words, number, subleaf);
-    return CpuInfo::Leaf{static_cast<std::uint32_t>(words[0]), static_cast<std::uint32_t>(words[1]),
-                         static_cast<std::uint32_t>(words[2]), static_cast<std::uint32_t>(words[3])};
+    return CpuInfo::Leaf{static_cast<std::uint32_t>(words[0]), static_cast<std::uint32_t>(words[1]), static_cast<std::uint32_t>(words[2]),
+                         static_cast<std::uint32_t>(words[3])};
   };
 #else
   const auto leaf = [](unsigned number, unsigned subleaf) {

@@ -93,9 +93,7 @@ inline std::string printable(std::string_view foreign) {
   constexpr std::size_t kept_bytes = 128;
   constexpr char hex[] = "0123456789abcdef";
   std::string out;
-  const auto escape = [&](unsigned char byte) {
-    out.append({'\\', 'x', hex[byte >> 4], hex[byte & 15]});
-  };
+  const auto escape = [&](unsigned char byte) { out.append({'\\', 'x', hex[byte >> 4], hex[byte & 15]}); };
   std::size_t i = 0;
   const std::size_t end = foreign.size() < kept_bytes ? foreign.size() : kept_bytes;
   while (i < end) {

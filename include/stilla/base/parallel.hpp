@@ -83,7 +83,7 @@ class Parallel {
     using Pool = std::remove_reference_t<P>;
     using Kept = std::decay_t<P>;
     if constexpr (std::is_lvalue_reference_v<P> && !std::is_function_v<Pool> && !std::is_pointer_v<Pool>) {
-      ::new (static_cast<void*>(kept_)) Pool* (&pool);
+      ::new (static_cast<void*>(kept_)) Pool*(&pool);
       run_ = [](unsigned char* kept, std::size_t count, IndexFunction body) {
         (**std::launder(reinterpret_cast<Pool**>(kept)))(count, body);
       };

@@ -37,8 +37,8 @@ struct JoinedTypes<TypeList<As...>, TypeList<Bs...>, Rest...> : JoinedTypes<Type
 template <template <class> class Which, class List>
 struct FilteredTypes;
 template <template <class> class Which, class... Ts>
-struct FilteredTypes<Which, TypeList<Ts...>>
-    : JoinedTypes<TypeList<>, std::conditional_t<Which<Ts>::value, TypeList<Ts>, TypeList<>>...> {};
+struct FilteredTypes<Which, TypeList<Ts...>> : JoinedTypes<TypeList<>, std::conditional_t<Which<Ts>::value, TypeList<Ts>, TypeList<>>...> {
+};
 
 template <class T, class List>
 inline constexpr bool is_in_list = false;

@@ -75,11 +75,17 @@ constexpr f16 to_f16(float x) {
 template <class T>
 constexpr T from_float(float x);
 template <>
-constexpr float from_float<float>(float x) { return x; }
+constexpr float from_float<float>(float x) {
+  return x;
+}
 template <>
-constexpr f16 from_float<f16>(float x) { return to_f16(x); }
+constexpr f16 from_float<f16>(float x) {
+  return to_f16(x);
+}
 template <>
-constexpr bf16 from_float<bf16>(float x) { return to_bf16(x); }
+constexpr bf16 from_float<bf16>(float x) {
+  return to_bf16(x);
+}
 
 // Reads a trivially copyable value from any address, aligned or not. Little-endian files on little-endian machines.
 template <class T>

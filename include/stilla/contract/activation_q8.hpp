@@ -64,13 +64,9 @@ inline float activation_scale(float highest, float largest) {
   const std::uint32_t next = std::bit_cast<std::uint32_t>(highest) + mantissa - (limit & mantissa);
   return std::bit_cast<float>((next & exponent) - (limit & exponent) + std::bit_cast<std::uint32_t>(1.0f));
 }
-inline float inverse_of_power(float power_of_two) {
-  return std::bit_cast<float>(0x7f000000u - std::bit_cast<std::uint32_t>(power_of_two));
-}
+inline float inverse_of_power(float power_of_two) { return std::bit_cast<float>(0x7f000000u - std::bit_cast<std::uint32_t>(power_of_two)); }
 // The scale of a block of zeros: because all is small, or because something is no number.
-inline float scale_of_zeros(float highest) {
-  return highest < smallest_activation ? 1.0f : std::numeric_limits<float>::quiet_NaN();
-}
+inline float scale_of_zeros(float highest) { return highest < smallest_activation ? 1.0f : std::numeric_limits<float>::quiet_NaN(); }
 
 }  // namespace detail
 
@@ -179,9 +175,18 @@ struct ActivationQ8 {
     const std::int8_t* const low_from = low == nullptr ? nullptr : row_low(begin);
     ArrangedActivations arranged_from = arranged;
     arranged_from.first += begin;
-    return {row_values(begin), row_scales(begin), row_sums(begin), row_scaled_sums(begin), row_rounded_sums(begin),
-            count,             cols,              low_from,        arranged_from,
-            row_factors == nullptr ? nullptr : row_factors + begin, is_checked, wide.rows_from(begin, count)};
+    return {row_values(begin),
+            row_scales(begin),
+            row_sums(begin),
+            row_scaled_sums(begin),
+            row_rounded_sums(begin),
+            count,
+            cols,
+            low_from,
+            arranged_from,
+            row_factors == nullptr ? nullptr : row_factors + begin,
+            is_checked,
+            wide.rows_from(begin, count)};
   }
 
   // Sum of row m's values k .. k + count - 1; count is 16 or 32, k a multiple of it.

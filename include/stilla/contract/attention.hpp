@@ -115,9 +115,7 @@ struct KvLayout<E> {
 constexpr std::size_t key_place(std::size_t D, std::size_t j, std::size_t d) {
   return j / key_tile * key_tile * D + d / 4 * 4 * key_tile + j % key_tile * 4 + d % 4;
 }
-constexpr std::size_t value_place(std::size_t j, std::size_t d) {
-  return d / 16 * 16 * kv_chunk + j / 4 * 64 + d % 16 * 4 + j % 4;
-}
+constexpr std::size_t value_place(std::size_t j, std::size_t d) { return d / 16 * 16 * kv_chunk + j / 4 * 64 + d % 16 * 4 + j % 4; }
 
 template <IntegerKv E>
 int code_at(const std::byte* codes, std::size_t place) {
@@ -138,7 +136,8 @@ void set_code(std::byte* codes, std::size_t place, int code) {
     const int level = (code + 31) / 2;
     std::byte& low = group[i % 64];
     std::byte& high = group[64 + i / 8];
-    low = i < 64 ? (low & std::byte{0xf0}) | static_cast<std::byte>(level & 15) : (low & std::byte{15}) | static_cast<std::byte>((level & 15) << 4);
+    low = i < 64 ? (low & std::byte{0xf0}) | static_cast<std::byte>(level & 15)
+                 : (low & std::byte{15}) | static_cast<std::byte>((level & 15) << 4);
     high = (high & ~(std::byte{1} << (i % 8))) | static_cast<std::byte>((level >> 4) << (i % 8));
   }
 }

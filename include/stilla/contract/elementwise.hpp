@@ -67,7 +67,7 @@ using HadamardFunction = void (*)(float* x, std::size_t n);
 template <class Target>
 struct QuantiseQ8 : QuantiseQ8<typename Target::Fallback> {};
 using QuantiseQ8Function = void (*)(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,
-                                     std::size_t blocks, std::int8_t* low);
+                                    std::size_t blocks, std::int8_t* low);
 
 }}  // namespace stilla
 

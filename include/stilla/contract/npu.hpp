@@ -45,9 +45,7 @@ inline constexpr int largest_block_scale = 15;
 inline constexpr size_t largest_k = 65536;  // a power of two that all limits below allow; R1's largest K is 18944
 
 // |sum of a plane| <= magnitude of a level times that of a byte times that of a block scale, each of K times.
-constexpr int64_t largest_sum(int64_t level, int64_t byte, int64_t block_scale, int64_t k) {
-  return level * byte * block_scale * k;
-}
+constexpr int64_t largest_sum(int64_t level, int64_t byte, int64_t block_scale, int64_t k) { return level * byte * block_scale * k; }
 static_assert(largest_sum(8, 128, largest_block_scale, largest_k) <= INT32_MAX, "the high plane: up to K = 139810");
 static_assert(largest_sum(8, 255, largest_block_scale, largest_k) <= INT32_MAX, "the low plane: up to K = 70178");
 static_assert(largest_sum(8, 128, 1, largest_k) <= INT32_MAX, "per channel: up to K = 2097151");

@@ -33,9 +33,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace npu {
 
-constexpr int16_t saturate16(int64_t x) {
-  return static_cast<int16_t>(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x);
-}
+constexpr int16_t saturate16(int64_t x) { return static_cast<int16_t>(x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x); }
 constexpr int16_t q15(int32_t a, int32_t b) { return saturate16((int64_t{a} * b + 0x4000) >> 15); }
 constexpr int16_t shifted(int32_t x, int s) { return saturate16((int64_t{x} + ((int64_t{1} << s) >> 1)) >> s); }
 
@@ -88,8 +86,8 @@ constexpr int norm_shift(NormFormat f, int exponent) { return exponent + f.weigh
 static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least but for zeros");
 static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) <= 30, "an rms of 2^15, the largest");
 
-inline constexpr int rope_fraction = 14;   // of cosines and sines: 1 is 16384
-inline constexpr int log2_e_q14 = 23637;   // of exponents: log2(e) * 2^14
+inline constexpr int rope_fraction = 14;  // of cosines and sines: 1 is 16384
+inline constexpr int log2_e_q14 = 23637;  // of exponents: log2(e) * 2^14
 inline constexpr int largest_score_fraction = 11;  // 32767 * 2^-11 = 16, and e^-16 is nothing in Q15
 // 2^-x of x in Q15, 0 <= x < 1: 32767 + x (c1 + x (c2 + x (c3 + x c4))), by q15. Interpolated at 1/4, 0.587, 0.883 and 1, last
 // places adjusted; error 1.5.

@@ -44,8 +44,7 @@ inline Result<std::size_t> encoded_bytes(FormatId format, std::size_t N, std::si
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
     if (K % F::block_weights != 0) {
-      result = Error{ErrorKind::bad_argument,
-                     concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+      result = Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
       return;
     }
     constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
@@ -104,16 +103,14 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
   }
   AlignedBuffer<detail::EncodedRow> rows;
   if (!rows.resize(N)) return out_of_memory("the error report of encoded rows", N * sizeof(detail::EncodedRow));
-  parallel(N, [&](std::size_t n) {
-    rows[n] = detail::encode_and_compare<F>(blocks.data() + n * row_bytes<F>(K), weights.row(n), K);
-  });
+  parallel(N, [&](std::size_t n) { rows[n] = detail::encode_and_compare<F>(blocks.data() + n * row_bytes<F>(K), weights.row(n), K); });
   EncodingReport report;
   double squared_source = 0.0;
   for (std::size_t n = 0; n < N; ++n) {
     const detail::EncodedRow& row = rows[n];
     if (row.bad_column < K) {
-      return Error{ErrorKind::bad_argument, concat("row ", n, ", column ", row.bad_column, ": ",
-                                                   weights.row(n)[row.bad_column], " cannot be encoded as ", F::name)};
+      return Error{ErrorKind::bad_argument,
+                   concat("row ", n, ", column ", row.bad_column, ": ", weights.row(n)[row.bad_column], " cannot be encoded as ", F::name)};
     }
     report.rmse += row.squared_error;
     squared_source += row.squared_source;
@@ -125,8 +122,7 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
 }
 
 // The same for a format known at run time. Refused also: a format without an encoder.
-inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, FormatId format,
-                                          Parallel parallel = {}) {
+inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, FormatId format, Parallel parallel = {}) {
   Result<EncodingReport> result = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
@@ -141,8 +137,8 @@ inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatr
 
 // W[N, K] in the rows of another format: every row of format `from` is decoded and encoded as `to`.
 // Refused: what encoded_bytes and encode_rows refuse.
-inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId from, const std::byte* rows,
-                                                        std::size_t N, std::size_t K, Parallel parallel = {}) {
+inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
+                                                        Parallel parallel = {}) {
   const Result<std::size_t> source_bytes = encoded_bytes(from, N, K);
   if (!source_bytes) return source_bytes.error();
   const Result<std::size_t> bytes = encoded_bytes(to, N, K);
@@ -157,13 +153,11 @@ inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId fr
     const std::size_t count = N - n < step ? N - n : step;
     with_format(from, [&](auto tag) {
       using F = decltype(tag);
-      parallel(count, [&](std::size_t i) {
-        decode_row<F>(rows + (n + i) * row_bytes<F>(K), decoded.data() + i * K, K);
-      });
+      parallel(count, [&](std::size_t i) { decode_row<F>(rows + (n + i) * row_bytes<F>(K), decoded.data() + i * K, K); });
     });
     const std::size_t row = *bytes / N;
-    const Result<EncodingReport> report = encode_rows(std::span(blocks.data() + n * row, count * row),
-                                                      ConstMatrix(decoded.data(), count, K), to, parallel);
+    const Result<EncodingReport> report =
+        encode_rows(std::span(blocks.data() + n * row, count * row), ConstMatrix(decoded.data(), count, K), to, parallel);
     if (!report) return report.error();
   }
   return blocks;

@@ -87,9 +87,7 @@ struct SymmetricFormat {
     const float d = extreme_of(weights, F::block_weights) / -zero;
     const float inverse = inverse_scale(d);
     store_as(block, to_f16(d));
-    F::store_codes(block, [&](std::size_t k) {
-      return truncated_code(rounded(weights[k] * inverse) + (zero + 0.5f), (1u << bits) - 1);
-    });
+    F::store_codes(block, [&](std::size_t k) { return truncated_code(rounded(weights[k] * inverse) + (zero + 0.5f), (1u << bits) - 1); });
   }
 };
 
@@ -120,9 +118,7 @@ struct MinimumFormat {
     const float inverse = inverse_scale(d);
     store_as(block, to_f16(d));
     store_as(block + 2, to_f16(range.least));
-    F::store_codes(block, [&](std::size_t k) {
-      return truncated_code(rounded((weights[k] - range.least) * inverse) + 0.5f, last);
-    });
+    F::store_codes(block, [&](std::size_t k) { return truncated_code(rounded((weights[k] - range.least) * inverse) + 0.5f, last); });
   }
 };
 

@@ -53,6 +53,7 @@
 #include <stilla/format/grouped_block.hpp>
 
 // The list of formats, in the order of tables and of tests: a header of this folder and the types that it defines.
+// clang-format off
 #define STILLA_FORMAT_LIST(format)                \
   format(float_formats, F32, F16, BF16)           \
   format(bfp16, BFP16EBS8)                        \
@@ -75,6 +76,7 @@
   format(uint4_g128, UINT4_G128)                  \
   format(int_channel, INT4_CHANNEL, INT8_CHANNEL) \
   format(lpbq, LPBQ32, LPBQ64, LPBQ128)
+// clang-format on
 
 #define STILLA_EACH_LIST STILLA_FORMAT_LIST
 #define STILLA_EACH_HEADER(header) <stilla/format/header.hpp>

@@ -22,8 +22,7 @@ inline std::string_view format_name(FormatId format) {
 
 namespace detail {
 inline Error unknown_format(FormatId format) {
-  return {ErrorKind::bad_argument,
-          concat("weights of an unknown format (id ", static_cast<std::uint32_t>(format), ") are not supported")};
+  return {ErrorKind::bad_argument, concat("weights of an unknown format (id ", static_cast<std::uint32_t>(format), ") are not supported")};
 }
 }  // namespace detail
 

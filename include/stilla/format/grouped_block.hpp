@@ -14,9 +14,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-
-namespace detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // The integer that the scale multiplies, of weight k of a block.
 template <class F>

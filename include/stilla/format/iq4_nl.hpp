@@ -36,8 +36,7 @@ struct IQ4_NL {
   static constexpr bool has_minimum = false;
   static constexpr bool is_codebook = true;
 
-  static constexpr std::array<std::int8_t, 16> codebook{-127, -104, -83, -65, -49, -35, -22, -10,
-                                                        1,    13,   25,  38,  53,  69,  89,  113};
+  static constexpr std::array<std::int8_t, 16> codebook{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 2, k); }
   static constexpr void set_code(std::byte* block, std::size_t k, int code) { detail::set_split_nibble(block + 2, k, code); }

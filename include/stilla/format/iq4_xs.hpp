@@ -42,9 +42,7 @@ struct IQ4_XS {
 
   static constexpr std::array<std::int8_t, 16> codebook = IQ4_NL::codebook;
 
-  static constexpr int code(const std::byte* block, std::size_t k) {
-    return detail::split_nibble(block + 8 + k / 32 * 16, k % 32);
-  }
+  static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 8 + k / 32 * 16, k % 32); }
   static constexpr void set_code(std::byte* block, std::size_t k, int code) {
     detail::set_split_nibble(block + 8 + k / 32 * 16, k % 32, code);
   }

@@ -43,9 +43,7 @@ struct Q2_K {
     return std::to_integer<int>(block[16 + k / 128 * 32 + k % 32]) >> (k % 128 / 32 * 2) & 3;
   }
   static f16 scale(const std::byte* block) { return load_as<f16>(block + 80); }
-  static f16 minimum(const std::byte* block) {
-    return {static_cast<std::uint16_t>(load_as<std::uint16_t>(block + 82) ^ 0x8000u)};
-  }
+  static f16 minimum(const std::byte* block) { return {static_cast<std::uint16_t>(load_as<std::uint16_t>(block + 82) ^ 0x8000u)}; }
   static constexpr int sub_scale(const std::byte* block, std::size_t g) { return std::to_integer<int>(block[g]) & 15; }
   static constexpr int sub_minimum(const std::byte* block, std::size_t g) { return std::to_integer<int>(block[g]) >> 4; }
 

@@ -82,8 +82,7 @@ inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t c
   double best_gain = 0;
   ScaleAndMinimum best{(range.most - range.least) / static_cast<float>(highest), -range.least};
   for (int step = -search_steps; step <= search_steps; ++step) {
-    const float inverse =
-        (static_cast<float>(highest) + search_spacing * static_cast<float>(step)) / (range.most - range.least);
+    const float inverse = (static_cast<float>(highest) + search_spacing * static_cast<float>(step)) / (range.most - range.least);
     double sum_level = 0;
     double level_level = 0;
     double weight_level = 0;

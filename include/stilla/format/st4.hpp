@@ -72,8 +72,7 @@ struct ST4 {
 
   // The levels of least squared error over groups of trained weights: Lloyd's algorithm, scale and sign of every group
   // chosen as encode does, weights spread over their original quantisation steps.
-  static constexpr std::array<std::int8_t, 16> codebook{-127, -100, -79, -62, -46, -32, -19, -8,
-                                                        2,    12,   23,  35,  49,  64,  82,  108};
+  static constexpr std::array<std::int8_t, 16> codebook{-127, -100, -79, -62, -46, -32, -19, -8, 2, 12, 23, 35, 49, 64, 82, 108};
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4 + k / 32 * 16, k % 32); }
   static constexpr void set_code(std::byte* block, std::size_t k, int code) {

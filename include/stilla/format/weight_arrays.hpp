@@ -59,8 +59,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla {
-inline namespace STILLA_ABI {
+namespace stilla { inline namespace STILLA_ABI {
 
 enum class CodeOrder : std::uint8_t { rows, gptq, awq };
 enum class ScaleType : std::uint8_t { f16, bf16, f32 };
@@ -84,12 +83,9 @@ struct WeightArrays {
   int code(std::size_t n, std::size_t k) const {
     if (bits == 8) return at<std::int8_t>(codes, n * cols + k);
     switch (order) {
-      case CodeOrder::rows:
-        return at<std::uint8_t>(codes, (n * cols + k) / 2) >> (k % 2 * 4) & 15;
-      case CodeOrder::gptq:
-        return nibble(codes, k / 8 * rows + n, k % 8);
-      case CodeOrder::awq:
-        break;
+      case CodeOrder::rows: return at<std::uint8_t>(codes, (n * cols + k) / 2) >> (k % 2 * 4) & 15;
+      case CodeOrder::gptq: return nibble(codes, k / 8 * rows + n, k % 8);
+      case CodeOrder::awq: break;
     }
     return nibble(codes, (k * rows + n) / 8, awq_place(n));
   }
@@ -97,27 +93,18 @@ struct WeightArrays {
     if (zero_points == nullptr) return bits == 8 ? 0 : 8;
     int zero = 0;
     switch (order) {
-      case CodeOrder::rows:
-        zero = at<std::uint8_t>(zero_points, n * groups() + g);
-        break;
-      case CodeOrder::gptq:
-        zero = nibble(zero_points, (g * rows + n) / 8, n % 8);
-        break;
-      case CodeOrder::awq:
-        zero = nibble(zero_points, (g * rows + n) / 8, awq_place(n));
-        break;
+      case CodeOrder::rows: zero = at<std::uint8_t>(zero_points, n * groups() + g); break;
+      case CodeOrder::gptq: zero = nibble(zero_points, (g * rows + n) / 8, n % 8); break;
+      case CodeOrder::awq: zero = nibble(zero_points, (g * rows + n) / 8, awq_place(n)); break;
     }
     return zero + (zero_points_less_one ? 1 : 0);
   }
   float scale(std::size_t n, std::size_t g) const {
     const std::size_t i = order == CodeOrder::rows ? n * groups() + g : g * rows + n;
     switch (scale_type) {
-      case ScaleType::f16:
-        return to_float(at<f16>(scales, i));
-      case ScaleType::bf16:
-        return to_float(at<bf16>(scales, i));
-      case ScaleType::f32:
-        break;
+      case ScaleType::f16: return to_float(at<f16>(scales, i));
+      case ScaleType::bf16: return to_float(at<bf16>(scales, i));
+      case ScaleType::f32: break;
     }
     return at<float>(scales, i);
   }
@@ -135,18 +122,13 @@ struct WeightArrays {
 
 // The format that holds these weights, if one does and this program has it. Looks at the description alone, not at the arrays.
 inline Result<FormatId> format_of(const WeightArrays& w) {
-  const auto refuse = [](const auto&... parts) {
-    return Error{ErrorKind::bad_argument, concat("weight arrays: ", parts...)};
-  };
-  if (w.group != 0 && w.group != 32 && w.group != 64 && w.group != 128)
-    return refuse("groups of ", w.group, ", expected 32, 64, 128 or 0");
+  const auto refuse = [](const auto&... parts) { return Error{ErrorKind::bad_argument, concat("weight arrays: ", parts...)}; };
+  if (w.group != 0 && w.group != 32 && w.group != 64 && w.group != 128) return refuse("groups of ", w.group, ", expected 32, 64, 128 or 0");
   const std::size_t unit = w.group == 0 ? 32 : w.group;
   if (w.cols % unit != 0) return refuse(w.cols, " columns are not a multiple of ", unit);
   if (w.bits != 4 && w.bits != 8) return refuse(w.bits, " bits, expected 4 or 8");
-  if (w.bits == 8 && (w.order != CodeOrder::rows || w.zero_points != nullptr))
-    return refuse("8 bits are for rows without zero points");
-  if (w.order != CodeOrder::rows && w.rows % 8 != 0)
-    return refuse(w.rows, " rows are not a multiple of the 8 of a word");
+  if (w.bits == 8 && (w.order != CodeOrder::rows || w.zero_points != nullptr)) return refuse("8 bits are for rows without zero points");
+  if (w.order != CodeOrder::rows && w.rows % 8 != 0) return refuse(w.rows, " rows are not a multiple of the 8 of a word");
   if (w.rows > std::numeric_limits<std::size_t>::max() / (w.cols == 0 ? 1 : w.cols))
     return refuse(w.rows, " x ", w.cols, " do not fit the address space");
   if (w.rows * w.cols != 0 && (w.codes == nullptr || w.scales == nullptr)) return refuse("no codes or no scales");
@@ -193,8 +175,7 @@ ArrayFault row_of_arrays(std::byte* row, const WeightArrays& w, std::size_t n) {
     if constexpr (!RowScaledFormat<F>) store_as(block, to_f16(w.scale(n, g)));
     if constexpr (std::is_same_v<F, UINT4_G128>) {
       block[2] = static_cast<std::byte>(zero);
-      store_paired_nibbles(block + 3, F::block_weights,
-                           [&](std::size_t k) { return static_cast<unsigned>(w.code(n, k0 + k)); });
+      store_paired_nibbles(block + 3, F::block_weights, [&](std::size_t k) { return static_cast<unsigned>(w.code(n, k0 + k)); });
     } else if constexpr (std::is_same_v<F, Q8_0>) {
       for (std::size_t k = 0; k < F::block_weights; ++k) store_as(block + 2 + k, static_cast<std::int8_t>(code_of(k)));
     } else {
@@ -219,9 +200,7 @@ inline Status rows_of_arrays(std::span<std::byte> rows, const WeightArrays& w, P
   if (!faults.resize(w.rows)) return out_of_memory("the check of weight arrays", w.rows * sizeof(detail::ArrayFault));
   for_each_type(TypeList<Q4_0, Q5_0, Q8_0, INT4_G128, UINT4_G128, INT4_CHANNEL, INT8_CHANNEL>{}, [&]<class F>(F) {
     if (id_of<F> != *format) return;
-    parallel(w.rows, [&](std::size_t n) {
-      faults[n] = detail::row_of_arrays<F>(rows.data() + n * row_bytes<F>(w.cols), w, n);
-    });
+    parallel(w.rows, [&](std::size_t n) { faults[n] = detail::row_of_arrays<F>(rows.data() + n * row_bytes<F>(w.cols), w, n); });
   });
   for (std::size_t n = 0; n < w.rows; ++n) {
     if (faults[n].what == nullptr) continue;
@@ -231,7 +210,6 @@ inline Status rows_of_arrays(std::span<std::byte> rows, const WeightArrays& w, P
   return success();
 }
 
-}
-}  // namespace stilla
+}}  // namespace stilla
 
 #include <stilla/base/pop_macros-inl.hpp>

@@ -102,7 +102,8 @@ inline void remove_partials_left_behind(const std::string& target) {
   const HANDLE search = ::FindFirstFileW(pattern->c_str(), &found);
   if (search == INVALID_HANDLE_VALUE) return;
   do {
-    const std::wstring_view middle = std::wstring_view(found.cFileName).substr(std::min(wide_name->size() + 1, std::wcslen(found.cFileName)));
+    const std::wstring_view middle =
+        std::wstring_view(found.cFileName).substr(std::min(wide_name->size() + 1, std::wcslen(found.cFileName)));
     const std::size_t digits = middle.find_first_not_of(L"0123456789");
     if (digits != 0 && digits != std::wstring_view::npos && middle.substr(digits) == L".partial") {
       ::DeleteFileW((*wide_folder + found.cFileName).c_str());
@@ -190,7 +191,7 @@ inline void remove_partials_left_behind(const std::string& target) {
     const std::string partial = folder + entry->d_name;
     const int handle = ::open(partial.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (handle < 0) continue;
-    struct stat status {};
+    struct stat status{};
     if (::fstat(handle, &status) == 0 && S_ISREG(status.st_mode) && ::flock(handle, LOCK_EX | LOCK_NB) == 0) {
       ::unlink(partial.c_str());
     }
@@ -207,7 +208,7 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
   }
   AtomicFile file;
   file.path_ = file.target_ = std::move(path);
-  struct stat old {};
+  struct stat old{};
   if (::lstat(file.path_.c_str(), &old) == 0 && S_ISLNK(old.st_mode)) {
     char* const target = ::realpath(file.path_.c_str(), nullptr);
     if (target == nullptr) return system_error(file.path_, "cannot write where this link leads", errno);
@@ -231,7 +232,7 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
     // Another process may take it for one that was left behind before it is locked, and remove it. A file system without locks is
     // fine: partial files of killed processes stay there.
     const bool is_taken = ::flock(file.handle_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    struct stat made {};
+    struct stat made{};
     if (is_taken || ::fstat(file.handle_, &made) != 0 || made.st_nlink == 0) {
       ::close(std::exchange(file.handle_, -1));
       continue;

@@ -123,8 +123,7 @@ class JsonBuilder {
 // `place` names the text in messages.
 inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::string_view place, const JsonLimits& limits = {}) {
   if (text.size() > limits.bytes) {
-    return Error{ErrorKind::refused_file,
-                 concat(place, ": has ", text.size(), " bytes of JSON; expected at most ", limits.bytes)};
+    return Error{ErrorKind::refused_file, concat(place, ": has ", text.size(), " bytes of JSON; expected at most ", limits.bytes)};
   }
   detail::JsonBuilder builder(limits.values);
   const char* const begin = reinterpret_cast<const char*>(text.data());
@@ -150,9 +149,7 @@ inline const nlohmann::json* find_member(const nlohmann::json& object, std::stri
 }
 
 // The text of a string; null for any other value.
-inline const std::string* text_of(const nlohmann::json* value) {
-  return value == nullptr ? nullptr : value->get_ptr<const std::string*>();
-}
+inline const std::string* text_of(const nlohmann::json* value) { return value == nullptr ? nullptr : value->get_ptr<const std::string*>(); }
 
 // A whole number that is not negative; nothing for any other value.
 inline std::optional<std::uint64_t> count_of(const nlohmann::json& value) {

@@ -26,8 +26,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 class Checksum {
  public:
-  explicit Checksum(std::uint64_t seed = 0)
-      : lanes_{seed + prime1 + prime2, seed + prime2, seed, seed - prime1}, seed_(seed) {}
+  explicit Checksum(std::uint64_t seed = 0) : lanes_{seed + prime1 + prime2, seed + prime2, seed, seed - prime1}, seed_(seed) {}
 
   void add(std::span<const std::byte> bytes) {
     if (bytes.empty()) return;
@@ -70,9 +69,7 @@ class Checksum {
   static constexpr std::uint64_t prime4 = 0x85ebca77c2b2ae63u;
   static constexpr std::uint64_t prime5 = 0x27d4eb2f165667c5u;
 
-  static std::uint64_t round(std::uint64_t lane, std::uint64_t input) {
-    return std::rotl(lane + input * prime2, 31) * prime1;
-  }
+  static std::uint64_t round(std::uint64_t lane, std::uint64_t input) { return std::rotl(lane + input * prime2, 31) * prime1; }
   void add_stripe(const std::byte* bytes) {
     for (std::size_t i = 0; i < lanes_.size(); ++i) lanes_[i] = round(lanes_[i], load_as<std::uint64_t>(bytes + 8 * i));
   }

@@ -59,9 +59,9 @@ inline std::string guess_file_kind(std::span<const std::byte> bytes) {
   const std::size_t text_begin = std::min(head.find_first_not_of(" \t\r\n\xef\xbb\xbf"), head.size());
   const std::string_view text = head.substr(text_begin);
   const auto starts_with_word = [&](std::string_view lower_case) {
-    return text.size() >= lower_case.size() &&
-           std::equal(lower_case.begin(), lower_case.end(), text.begin(),
-                      [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b + 32) : b); });
+    return text.size() >= lower_case.size() && std::equal(lower_case.begin(), lower_case.end(), text.begin(), [](char a, char b) {
+             return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b + 32) : b);
+           });
   };
   for (const std::string_view word : {"<!doctype"sv, "<html"sv, "<head"sv, "<?xml"sv, "<error"sv}) {
     if (starts_with_word(word)) return "an HTML or XML page (an error page saved under this name?)";

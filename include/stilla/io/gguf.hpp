@@ -136,8 +136,8 @@ class GgufFile final : public ModelSource {
     const GgufSplit split = part->contents.split;
     if (split.count > 1) {
       const std::string& name = part->file.path();
-      return Error{ErrorKind::refused_file, concat(printable_path(name), ": ", gguf_part_text(name, split.number + 1, split.count),
-                                                   "; expected a whole model")};
+      return Error{ErrorKind::refused_file,
+                   concat(printable_path(name), ": ", gguf_part_text(name, split.number + 1, split.count), "; expected a whole model")};
     }
     GgufFile out;
     out.parts_.push_back(std::move(*part));
@@ -167,17 +167,12 @@ class GgufFile final : public ModelSource {
   std::span<const GgufTensor> tensors() const { return tensors_; }
 
   // Null if there is none.
-  const GgufKey* find(std::string_view key) const {
-    return detail::find_by_name(contents().keys, contents().keys_by_name, key);
-  }
-  const GgufTensor* find_tensor(std::string_view name) const override {
-    return detail::find_by_name(tensors_, tensors_by_name_, name);
-  }
+  const GgufKey* find(std::string_view key) const { return detail::find_by_name(contents().keys, contents().keys_by_name, key); }
+  const GgufTensor* find_tensor(std::string_view name) const override { return detail::find_by_name(tensors_, tensors_by_name_, name); }
   std::size_t tensor_count() const override { return tensors_.size(); }
   const GgufTensor& tensor(std::size_t i) const override { return tensors_[i]; }
   std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const override {
-    return parts_[tensor.file].file.bytes().subspan(static_cast<std::size_t>(tensor.offset),
-                                                    static_cast<std::size_t>(tensor.size_bytes));
+    return parts_[tensor.file].file.bytes().subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size_bytes));
   }
   void read_ahead(const TensorInfo& tensor) const override { parts_[tensor.file].file.read_ahead(tensor.offset, tensor.size_bytes); }
   void drop_tensor_pages(const TensorInfo& tensor, std::uint64_t count) const override {
@@ -284,9 +279,7 @@ class GgufFile final : public ModelSource {
     return false;
   }
 
-  static constexpr bool is_floating(GgufValueType type) {
-    return type == GgufValueType::float32 || type == GgufValueType::float64;
-  }
+  static constexpr bool is_floating(GgufValueType type) { return type == GgufValueType::float32 || type == GgufValueType::float64; }
 
   // Parts of the vocabulary.
   Status read_strings(std::string_view key, std::vector<std::string>& out) const;
@@ -323,10 +316,9 @@ inline Status GgufFile::open_parts(Part named, LoadMode mode) {
   };
   const std::optional<GgufPartName> name = parse_gguf_part_path(path);
   if (!name || name->number != split.number + 1 || name->count != split.count) {
-    return refuse(path, gguf_part_text(path, split.number + 1, split.count), ", in one folder, and this file has another name",
-                  is_followed_by_gguf(named)
-                      ? "; another GGUF file follows in it: parts that `cat` joined are no model, keep them apart"
-                      : "");
+    return refuse(
+        path, gguf_part_text(path, split.number + 1, split.count), ", in one folder, and this file has another name",
+        is_followed_by_gguf(named) ? "; another GGUF file follows in it: parts that `cat` joined are no model, keep them apart" : "");
   }
   std::optional<Part> given(std::move(named));
   std::uint64_t tensors = 0;
@@ -337,14 +329,16 @@ inline Status GgufFile::open_parts(Part named, LoadMode mode) {
     } else {
       Result<MappedFile> file = MappedFile::open(at, mode);
       if (!file) {
-        return Error{file.error().kind, concat(file.error().message, " (part ", i + 1, " of the ", split.count, " of ", printable_path(path), ")")};
+        return Error{file.error().kind,
+                     concat(file.error().message, " (part ", i + 1, " of the ", split.count, " of ", printable_path(path), ")")};
       }
       Result<Part> part = parse_part(std::move(*file));
       if (!part) return part.error();
       const GgufSplit found = part->contents.split;
       if (found.count != split.count || found.number != i || found.tensors != split.tensors) {
         return refuse(at, "says that it is part ", found.number + 1, " of ", found.count, " with ", found.tensors,
-                      " tensors; expected part ", i + 1, " of ", split.count, " with ", split.tensors, ", as ", printable_path(path), " says");
+                      " tensors; expected part ", i + 1, " of ", split.count, " with ", split.tensors, ", as ", printable_path(path),
+                      " says");
       }
       parts_.push_back(std::move(*part));
     }
@@ -372,10 +366,9 @@ inline Status GgufFile::collect_tensors() {
   if (!twice) return success();
   const GgufTensor& first = tensors_[twice->first];
   const GgufTensor& second = tensors_[twice->second];
-  return Error{ErrorKind::refused_file,
-               concat(place(parts_[second.file].file.path(), "tensor", second.name, &second.record_offset),
-                      ": found a second time; the first is in ", printable_path(parts_[first.file].file.path()), " at byte ",
-                      first.record_offset)};
+  return Error{ErrorKind::refused_file, concat(place(parts_[second.file].file.path(), "tensor", second.name, &second.record_offset),
+                                               ": found a second time; the first is in ", printable_path(parts_[first.file].file.path()),
+                                               " at byte ", first.record_offset)};
 }
 
 inline std::optional<MetadataValue> GgufFile::find_value(std::string_view name) const {
@@ -442,8 +435,7 @@ inline Result<GgufStrings> GgufFile::get_strings(std::string_view name) const {
   if (key->type != GgufValueType::array || key->element_type != GgufValueType::string) {
     return wrong_type(*key, "an array of strings");
   }
-  return GgufStrings({address_of(*key), static_cast<std::size_t>(key->value_bytes)},
-                     static_cast<std::size_t>(key->count));
+  return GgufStrings({address_of(*key), static_cast<std::size_t>(key->value_bytes)}, static_cast<std::size_t>(key->count));
 }
 
 template <class T>
@@ -471,8 +463,8 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
     if (!fits) {
       std::string found;
       visit_number(key->element_type, address, [&](auto number) { found = concat(number); });
-      return key_error(name, "found ", found, " as element ", i, " at byte ", key->value_offset + i * element_bytes,
-                       "; expected ", std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max());
+      return key_error(name, "found ", found, " as element ", i, " at byte ", key->value_offset + i * element_bytes, "; expected ",
+                       std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max());
     }
   }
   return out;

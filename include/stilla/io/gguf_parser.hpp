@@ -87,11 +87,9 @@ struct GgufContents {
 namespace detail {
 
 template <class Record>
-const Record* find_by_name(const std::vector<Record>& records, const std::vector<std::uint32_t>& by_name,
-                           std::string_view name) {
-  const auto found =
-      std::lower_bound(by_name.begin(), by_name.end(), name,
-                       [&](std::uint32_t i, std::string_view wanted) { return records[i].name < wanted; });
+const Record* find_by_name(const std::vector<Record>& records, const std::vector<std::uint32_t>& by_name, std::string_view name) {
+  const auto found = std::lower_bound(by_name.begin(), by_name.end(), name,
+                                      [&](std::uint32_t i, std::string_view wanted) { return records[i].name < wanted; });
   return found != by_name.end() && records[*found].name == name ? &records[*found] : nullptr;
 }
 
@@ -166,8 +164,8 @@ class GgufParser {
   }
   // `subject` names what was being read and where it begins: "key 'a.b' at byte 24".
   Error truncated(const std::string& subject) const {
-    return refuse(subject, ": needs ", cursor_.wanted(), " bytes at byte ", cursor_.offset(), " and ",
-                  cursor_.remaining(), " are left; the file is truncated or damaged");
+    return refuse(subject, ": needs ", cursor_.wanted(), " bytes at byte ", cursor_.offset(), " and ", cursor_.remaining(),
+                  " are left; the file is truncated or damaged");
   }
   template <class Record>
   static std::string subject_of(std::string_view what, const Record& record) {
@@ -193,17 +191,13 @@ class GgufParser {
     return bound_tensor_count(n_tensors);
   }
 
-  Status bound_tensor_count(std::uint64_t n_tensors) const {
-    return bound_count("tensor", 8, n_tensors, min_tensor_record, max_tensors);
-  }
+  Status bound_tensor_count(std::uint64_t n_tensors) const { return bound_count("tensor", 8, n_tensors, min_tensor_record, max_tensors); }
 
-  Status bound_count(std::string_view what, unsigned offset, std::uint64_t count, std::uint64_t min_record,
-                     std::uint64_t limit) const {
+  Status bound_count(std::string_view what, unsigned offset, std::uint64_t count, std::uint64_t min_record, std::uint64_t limit) const {
     const std::uint64_t fits = cursor_.remaining() / min_record;
     if (count > fits) {
-      return refuse(what, " count at byte ", offset, ": found ", count, "; expected at most ", fits,
-                    ", which is what the ", cursor_.remaining(),
-                    " bytes left can hold; the file is truncated or damaged");
+      return refuse(what, " count at byte ", offset, ": found ", count, "; expected at most ", fits, ", which is what the ",
+                    cursor_.remaining(), " bytes left can hold; the file is truncated or damaged");
     }
     if (count > limit) {
       return refuse(what, " count at byte ", offset, ": found ", count, "; expected at most ", limit);
@@ -257,9 +251,8 @@ class GgufParser {
     if (key.element_type == GgufValueType::string) {
       constexpr std::uint64_t length_bytes = 8;
       if (key.count > cursor_.remaining() / length_bytes) {
-        return refuse(subject(), ": found ", key.count, " strings; expected at most ",
-                      cursor_.remaining() / length_bytes, ", which is what the ", cursor_.remaining(),
-                      " bytes left can hold; the file is truncated or damaged");
+        return refuse(subject(), ": found ", key.count, " strings; expected at most ", cursor_.remaining() / length_bytes,
+                      ", which is what the ", cursor_.remaining(), " bytes left can hold; the file is truncated or damaged");
       }
       std::string_view text;
       for (std::uint64_t i = 0; i < key.count; ++i) {
@@ -269,8 +262,8 @@ class GgufParser {
     }
     const std::uint64_t element_bytes = value_bytes(key.element_type);
     if (key.count > cursor_.remaining() / element_bytes) {
-      return refuse(subject(), ": needs ", key.count, " values of ", element_bytes, " bytes at byte ", cursor_.offset(),
-                    " and ", cursor_.remaining(), " bytes are left; the file is truncated or damaged");
+      return refuse(subject(), ": needs ", key.count, " values of ", element_bytes, " bytes at byte ", cursor_.offset(), " and ",
+                    cursor_.remaining(), " bytes are left; the file is truncated or damaged");
     }
     std::span<const std::byte> elements;
     if (!cursor_.take(key.count * element_bytes, elements)) return truncated(subject());
@@ -372,8 +365,7 @@ class GgufParser {
     }
     const std::uint64_t alignment = *integer_of(*key);
     if (alignment == 0 || alignment > max_alignment || (alignment & (alignment - 1)) != 0) {
-      return refuse(subject_of("key", *key), ": found ", alignment, "; expected a power of two from 1 to ",
-                    max_alignment);
+      return refuse(subject_of("key", *key), ": found ", alignment, "; expected a power of two from 1 to ", max_alignment);
     }
     out_.alignment = alignment;
     return success();
@@ -387,8 +379,8 @@ class GgufParser {
       return refuse(subject_of("key", *key), ": found ", name_of(key->type), "; expected uint32");
     }
     if (const std::uint64_t version = *integer_of(*key); version != packed_layout_version) {
-      return refuse(subject_of("key", *key), ": found weights packed in layout ", version, "; expected layout ",
-                    packed_layout_version, ", which this version of Stilla reads: pack the original GGUF file again "
+      return refuse(subject_of("key", *key), ": found weights packed in layout ", version, "; expected layout ", packed_layout_version,
+                    ", which this version of Stilla reads: pack the original GGUF file again "
                     "(stilla pack)");
     }
     out_.is_packed = true;
@@ -399,20 +391,18 @@ class GgufParser {
     if (!out_.is_packed) return success();
     const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, packed_checksum_key);
     if (!key || key->type != GgufValueType::uint64) {
-      return refuse("key '", packed_checksum_key, "': expected a uint64, as packed files have; found ",
-                    key ? name_of(key->type) : "none");
+      return refuse("key '", packed_checksum_key, "': expected a uint64, as packed files have; found ", key ? name_of(key->type) : "none");
     }
     const std::span<const std::byte> bytes = file_.bytes();
     if (bytes.size() < out_.data_offset) {
       return refuse("header at byte 0: needs ", out_.data_offset, " bytes and ", bytes.size(),
                     " are present; the file is truncated or damaged");
     }
-    const std::uint64_t found = packed_header_checksum(bytes.first(static_cast<std::size_t>(out_.data_offset)),
-                                                       key->value_offset);
+    const std::uint64_t found = packed_header_checksum(bytes.first(static_cast<std::size_t>(out_.data_offset)), key->value_offset);
     const std::uint64_t expected = load_as<std::uint64_t>(bytes.data() + key->value_offset);
     if (found == expected) return success();
-    return refuse(subject_of("key", *key), ": the checksum of the ", out_.data_offset, " bytes of the header is ", found,
-                  "; expected ", expected, "; the file is damaged");
+    return refuse(subject_of("key", *key), ": the checksum of the ", out_.data_offset, " bytes of the header is ", found, "; expected ",
+                  expected, "; the file is damaged");
   }
 
   Status read_tensor(std::uint64_t i, std::uint64_t n_tensors) {
@@ -439,7 +429,9 @@ class GgufParser {
     const bool is_only_packed = type && !is_ggml_type(tensor.type) && !tensor.is_packed;
     if (!type || is_removed || is_only_packed) {
       return refuse(subject(), ": found ", tensor_type_text(tensor.type),
-                    is_removed ? ", which was removed from ggml" : is_only_packed ? ", which only packed files have" : "",
+                    is_removed       ? ", which was removed from ggml"
+                    : is_only_packed ? ", which only packed files have"
+                                     : "",
                     "; supported: ", decodable_types_text());
     }
     const ShapeBytes size = shape_bytes(*type, tensor.dims);
@@ -448,8 +440,8 @@ class GgufParser {
       case ShapeFault::none: break;
       case ShapeFault::zero_dimension: return refuse(subject(), ": shape ", shape(), "; expected no dimension to be 0");
       case ShapeFault::partial_block:
-        return refuse(subject(), ": shape ", shape(), ": ", tensor.dims[0], " columns are not a multiple of the ",
-                      type->name, " block of ", type->block_weights);
+        return refuse(subject(), ": shape ", shape(), ": ", tensor.dims[0], " columns are not a multiple of the ", type->name, " block of ",
+                      type->block_weights);
       case ShapeFault::overflow: return refuse(subject(), ": shape ", shape(), ": its size does not fit in 64 bits");
     }
     tensor.size_bytes = size.bytes;
@@ -464,8 +456,7 @@ class GgufParser {
       tensor.size_bytes = *bytes;
     }
     if (tensor.offset % out_.alignment != 0) {
-      return refuse(subject(), ": found data offset ", tensor.offset, "; expected a multiple of the alignment ",
-                    out_.alignment);
+      return refuse(subject(), ": found data offset ", tensor.offset, "; expected a multiple of the alignment ", out_.alignment);
     }
     out_.tensors.push_back(tensor);
     return success();
@@ -477,8 +468,7 @@ class GgufParser {
     std::uint64_t needed_bytes = 0;
     for (GgufTensor& tensor : out_.tensors) {
       std::uint64_t end = 0;
-      if (!checked_add(out_.data_offset, tensor.offset, tensor.offset) ||
-          !checked_add(tensor.offset, tensor.size_bytes, end)) {
+      if (!checked_add(out_.data_offset, tensor.offset, tensor.offset) || !checked_add(tensor.offset, tensor.size_bytes, end)) {
         return refuse(subject_of("tensor", tensor), ": ", tensor.size_bytes, " bytes at data offset ", tensor.offset,
                       ": their end does not fit in 64 bits");
       }
@@ -493,16 +483,15 @@ class GgufParser {
       const GgufTensor& tensor = out_.tensors[by_offset[i]];
       const std::uint64_t present = file_bytes > tensor.offset ? file_bytes - tensor.offset : 0;
       if (present < tensor.size_bytes) {
-        return refuse(subject_of("tensor", tensor), ": needs ", tensor.size_bytes, " bytes at byte ", tensor.offset,
-                      " and ", present, " are present: the file has ", file_bytes, " bytes of the ", needed_bytes,
+        return refuse(subject_of("tensor", tensor), ": needs ", tensor.size_bytes, " bytes at byte ", tensor.offset, " and ", present,
+                      " are present: the file has ", file_bytes, " bytes of the ", needed_bytes,
                       " that its tensors need; it is truncated or damaged");
       }
       if (i == 0) continue;
       const GgufTensor& before = out_.tensors[by_offset[i - 1]];
       if (tensor.offset - before.offset < before.size_bytes) {
-        return refuse(subject_of("tensor", tensor), ": its data at byte ", tensor.offset, " overlaps tensor '",
-                      printable(before.name), "', which holds bytes ", before.offset, " to ",
-                      before.offset + before.size_bytes);
+        return refuse(subject_of("tensor", tensor), ": its data at byte ", tensor.offset, " overlaps tensor '", printable(before.name),
+                      "', which holds bytes ", before.offset, " to ", before.offset + before.size_bytes);
       }
     }
     return success();
@@ -516,9 +505,7 @@ class GgufParser {
 }  // namespace detail
 
 // Fills `contents` with views into `file`, which must outlive them. On an error `contents` holds what was read so far.
-inline Status parse_gguf(const MappedFile& file, GgufContents& contents) {
-  return detail::GgufParser(file, contents).parse();
-}
+inline Status parse_gguf(const MappedFile& file, GgufContents& contents) { return detail::GgufParser(file, contents).parse(); }
 
 }}  // namespace stilla
 

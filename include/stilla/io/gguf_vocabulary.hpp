@@ -47,8 +47,8 @@ inline Status GgufFile::read_token_id(std::string_view key, std::optional<std::u
   if (*found >= 0 && std::cmp_less(*found, out.tokens.size())) {
     id = static_cast<std::uint32_t>(*found);
   } else {
-    out.notes.push_back(concat("key '", key, "': found ", *found, ", which is outside the vocabulary of ", out.tokens.size(),
-                               " tokens and is ignored"));
+    out.notes.push_back(
+        concat("key '", key, "': found ", *found, ", which is outside the vocabulary of ", out.tokens.size(), " tokens and is ignored"));
   }
   return success();
 }

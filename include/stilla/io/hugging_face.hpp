@@ -103,8 +103,9 @@ class HuggingFaceFolder final : public ModelSource {
   Result<Vocabulary> vocabulary() const override {
     Result<Vocabulary> out = read_hugging_face_vocabulary(texts());
     if (out && config_->rows && out->tokens.size() > *config_->rows) {
-      return Error{ErrorKind::refused_file, concat(file_place("tokenizer.json"), ": has ", out->tokens.size(), " tokens, and config.json's vocab_size is ",
-                                                   *config_->rows, ": they are of different models")};
+      return Error{ErrorKind::refused_file,
+                   concat(file_place("tokenizer.json"), ": has ", out->tokens.size(), " tokens, and config.json's vocab_size is ",
+                          *config_->rows, ": they are of different models")};
     }
     return out;
   }
@@ -126,7 +127,8 @@ class HuggingFaceFolder final : public ModelSource {
     const Tensor* found = find(name);
     if (found != nullptr && found->info.file == files_.size()) return concat(file_place("config.json"), ": key '", config_->rope_key, "'");
     const std::string& file = found ? files_[found->info.file].path() : weights_path_;
-    return concat(printable_path(file), ": tensor '", printable(found ? std::string_view(found->original) : hugging_face_tensor_name(name)), "'");
+    return concat(printable_path(file), ": tensor '", printable(found ? std::string_view(found->original) : hugging_face_tensor_name(name)),
+                  "'");
   }
   std::string vocabulary_place() const override { return file_place("tokenizer.json"); }
   std::string supported_types_text() const override { return "BF16, F16, F32"; }
@@ -170,7 +172,8 @@ class HuggingFaceFolder final : public ModelSource {
     constexpr JsonLimits small, large{std::uint64_t{1} << 26, std::uint64_t{1} << 22};
     if (Status s = read_json("config.json", small, config_json_); !s) return s;
     if (!config_json_) {
-      return refuse(printable_path(path_), ": is a folder without a config.json that can be read; expected a model as Hugging Face has it, or a GGUF file");
+      return refuse(printable_path(path_),
+                    ": is a folder without a config.json that can be read; expected a model as Hugging Face has it, or a GGUF file");
     }
     Result<HuggingFaceConfig> config = read_hugging_face_config(*config_json_, file_place("config.json"));
     if (!config) return config.error();
@@ -217,7 +220,8 @@ class HuggingFaceFolder final : public ModelSource {
           const std::string* where = text_of(find_member(*map, tensor.name));
           if (where == nullptr || *where != names[i]) {
             return refuse(printable_path(files_[i].path()), ": tensor '", printable(tensor.name), "' is not expected in this file: ",
-                          where ? concat("model.safetensors.index.json has it in ", printable(*where)) : "model.safetensors.index.json does not have it");
+                          where ? concat("model.safetensors.index.json has it in ", printable(*where))
+                                : "model.safetensors.index.json does not have it");
           }
         }
         if (Status s = add_tensor(tensor, i); !s) return s;
@@ -237,8 +241,9 @@ class HuggingFaceFolder final : public ModelSource {
   Error no_weights() const {
     for (const std::string_view other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
       if (exists(in_folder(other))) {
-        return refuse(file_place(other), ": weights in Python's pickle format are not read; expected model.safetensors, as "
-                                         "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it");
+        return refuse(file_place(other),
+                      ": weights in Python's pickle format are not read; expected model.safetensors, as "
+                      "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it");
       }
     }
     return refuse(printable_path(path_), ": has neither model.safetensors nor model.safetensors.index.json");
@@ -251,9 +256,11 @@ class HuggingFaceFolder final : public ModelSource {
     names.clear();
     for (const auto& [tensor, file] : map->get_ref<const nlohmann::json::object_t&>()) {
       const std::string* name = text_of(&file);
-      const bool is_plain = name != nullptr && name->size() <= 255 && name->ends_with(".safetensors") && name->find_first_of(std::string_view("/\\:\0", 4)) == std::string::npos;
+      const bool is_plain = name != nullptr && name->size() <= 255 && name->ends_with(".safetensors") &&
+                            name->find_first_of(std::string_view("/\\:\0", 4)) == std::string::npos;
       if (!is_plain) {
-        return refuse_index("tensor '", printable(tensor), "': found ", name ? concat("'", printable(*name), "'") : std::string(json_type_text(file)),
+        return refuse_index("tensor '", printable(tensor), "': found ",
+                            name ? concat("'", printable(*name), "'") : std::string(json_type_text(file)),
                             "; expected the name of a .safetensors file in this folder");
       }
       names.push_back(*name);
@@ -275,7 +282,8 @@ class HuggingFaceFolder final : public ModelSource {
       const auto i = static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), *text_of(&name)) - names.begin());
       const auto& tensors = files_[i].tensors();
       if (std::none_of(tensors.begin(), tensors.end(), [&](const SafetensorsTensor& t) { return t.name == tensor; })) {
-        return refuse(printable_path(files_[i].path()), ": tensor '", printable(tensor), "' is missing; model.safetensors.index.json has it in this file");
+        return refuse(printable_path(files_[i].path()), ": tensor '", printable(tensor),
+                      "' is missing; model.safetensors.index.json has it in this file");
       }
     }
     return success();
@@ -293,10 +301,18 @@ class HuggingFaceFolder final : public ModelSource {
     }
     if (name == "output.weight" && config_->ties_embeddings == true) return success();  // transformers does not look at it either
     if (tensor.shape.size() > 4) return refuse_tensor("found ", tensor.shape.size(), " dimensions; expected at most 4");
-    TensorInfo info{{}, {1, 1, 1, 1}, static_cast<std::uint32_t>(tensor.shape.size()), no_format, tensor.dtype, tensor.size_bytes, tensor.offset,
-                    false, static_cast<std::uint32_t>(file)};
+    TensorInfo info{{},
+                    {1, 1, 1, 1},
+                    static_cast<std::uint32_t>(tensor.shape.size()),
+                    no_format,
+                    tensor.dtype,
+                    tensor.size_bytes,
+                    tensor.offset,
+                    false,
+                    static_cast<std::uint32_t>(file)};
     std::copy(tensor.shape.rbegin(), tensor.shape.rend(), info.dims.begin());
-    if (tensor.size_bytes == 0) return refuse_tensor("shape ", detail::shape_text(info.dims, info.n_dims), "; expected no dimension to be 0");
+    if (tensor.size_bytes == 0)
+      return refuse_tensor("shape ", detail::shape_text(info.dims, info.n_dims), "; expected no dimension to be 0");
     if (tensor.dtype == "F32") info.format = id_of<F32>;
     if (tensor.dtype == "F16") info.format = id_of<F16>;
     if (tensor.dtype == "BF16") info.format = id_of<BF16>;
@@ -311,8 +327,16 @@ class HuggingFaceFolder final : public ModelSource {
   Status add_rope_factors() {
     const std::vector<float>& factors = config_->rope_factors;
     if (factors.empty()) return success();
-    tensors_.push_back({"rope_freqs.weight", "rope_freqs.weight",
-                        {{}, {factors.size(), 1, 1, 1}, 1, id_of<F32>, "F32", factors.size() * sizeof(float), 0, false,
+    tensors_.push_back({"rope_freqs.weight",
+                        "rope_freqs.weight",
+                        {{},
+                         {factors.size(), 1, 1, 1},
+                         1,
+                         id_of<F32>,
+                         "F32",
+                         factors.size() * sizeof(float),
+                         0,
+                         false,
                          static_cast<std::uint32_t>(files_.size())}});
     return success();
   }
@@ -322,8 +346,8 @@ class HuggingFaceFolder final : public ModelSource {
     const std::optional<detail::SameName> twice = detail::sort_by_name(tensors_, by_name_);
     if (!twice) return success();
     const Tensor &first = tensors_[twice->first], &second = tensors_[twice->second];
-    return refuse(printable_path(files_[second.info.file].path()), ": tensor '", printable(second.original), "': found a second time; the first is in ",
-                  printable_path(files_[first.info.file].path()));
+    return refuse(printable_path(files_[second.info.file].path()), ": tensor '", printable(second.original),
+                  "': found a second time; the first is in ", printable_path(files_[first.info.file].path()));
   }
 
   Status check_head() const {

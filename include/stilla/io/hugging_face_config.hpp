@@ -85,10 +85,12 @@ struct HuggingFaceTensorName {
   std::string_view json;
 };
 inline constexpr HuggingFaceTensorName hugging_face_layer_tensors[] = {
-    {"attn_norm", "input_layernorm"},         {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},           {"attn_output", "self_attn.o_proj"}, {"attn_q_norm", "self_attn.q_norm"},
-    {"attn_k_norm", "self_attn.k_norm"},      {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_gate", "mlp.gate_proj"},            {"ffn_up", "mlp.up_proj"},           {"ffn_down", "mlp.down_proj"},
+    {"attn_norm", "input_layernorm"},    {"attn_q", "self_attn.q_proj"},
+    {"attn_k", "self_attn.k_proj"},      {"attn_v", "self_attn.v_proj"},
+    {"attn_output", "self_attn.o_proj"}, {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"}, {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
+    {"ffn_down", "mlp.down_proj"},
 };
 inline constexpr HuggingFaceTensorName hugging_face_tensors[] = {
     {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
@@ -111,8 +113,8 @@ inline std::optional<LayerName> split_layer_name(std::string_view name, std::str
 
 // "self_attn.q_proj.weight" -> "attn_q.weight", or the reverse; empty if the table does not have it.
 template <std::size_t N>
-std::string mapped_name(const HuggingFaceTensorName (&table)[N], std::string_view name, std::string_view HuggingFaceTensorName::*from,
-                        std::string_view HuggingFaceTensorName::*to) {
+std::string mapped_name(const HuggingFaceTensorName (&table)[N], std::string_view name, std::string_view HuggingFaceTensorName::* from,
+                        std::string_view HuggingFaceTensorName::* to) {
   const std::size_t dot = name.find_last_of('.');
   if (dot == std::string_view::npos) return {};
   const std::string_view ending = name.substr(dot);
@@ -184,7 +186,8 @@ class HuggingFaceConfigReader {
     const nlohmann::json* type = find_member(json_, "model_type");
     const std::string* name = text_of(type);
     if (name == nullptr) {
-      return refuse("key 'model_type' ", type ? concat("is ", json_type_text(*type)) : "is missing", "; expected a string: is this the config.json of a language model?");
+      return refuse("key 'model_type' ", type ? concat("is ", json_type_text(*type)) : "is missing",
+                    "; expected a string: is this the config.json of a language model?");
     }
     if (*name != "qwen2" && *name != "qwen3" && *name != "llama") {
       return refuse_key("model_type", "'", printable(*name), "' is not supported; supported: qwen2, qwen3, llama");
@@ -211,9 +214,9 @@ class HuggingFaceConfigReader {
       const nlohmann::json* value = find_member(json_, key);
       if (value != nullptr && *value != false) return refuse_key(key, "is not supported; expected false");
     }
-    for (const std::string_view key : {"embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling", "logit_scale",
-                                       "residual_scale", "final_logit_softcapping", "attn_logit_softcapping", "num_experts", "num_local_experts",
-                                       "n_routed_experts", "kv_lora_rank"}) {
+    for (const std::string_view key :
+         {"embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling", "logit_scale", "residual_scale",
+          "final_logit_softcapping", "attn_logit_softcapping", "num_experts", "num_local_experts", "n_routed_experts", "kv_lora_rank"}) {
       if (find_member(json_, key) != nullptr) return refuse_key(key, "is not supported in a ", out_.architecture, " model");
     }
     if (const nlohmann::json* types = find_member(json_, "layer_types")) {
@@ -221,7 +224,8 @@ class HuggingFaceConfigReader {
       for (const nlohmann::json& type : *types) {
         const std::string* text = text_of(&type);
         if (text == nullptr || *text != "full_attention") {
-          return refuse_key("layer_types", "found '", text ? printable(*text) : json_type_text(type), "'; expected 'full_attention' for every layer");
+          return refuse_key("layer_types", "found '", text ? printable(*text) : json_type_text(type),
+                            "'; expected 'full_attention' for every layer");
         }
       }
     }
@@ -235,7 +239,9 @@ class HuggingFaceConfigReader {
       entry.value = value.get<double>();
     } else {
       const std::optional<std::uint64_t> count = count_of(value);
-      if (!count) return refuse_key(entry.key, "found ", value.is_number() ? value.dump() : std::string(json_type_text(value)), "; expected an unsigned integer");
+      if (!count)
+        return refuse_key(entry.key, "found ", value.is_number() ? value.dump() : std::string(json_type_text(value)),
+                          "; expected an unsigned integer");
       entry.value = *count;
     }
     out_.entries[concat(out_.architecture, ".", key.gguf)] = std::move(entry);
@@ -311,19 +317,21 @@ class HuggingFaceConfigReader {
   // transformers computes it).
   Status read_llama3(const nlohmann::json& parameters, const std::string& object) {
     double factor = 0, low = 0, high = 0, context = 0;
-    const std::pair<std::string_view, double&> numbers[] = {{"factor", factor}, {"low_freq_factor", low}, {"high_freq_factor", high},
-                                                            {"original_max_position_embeddings", context}};
+    const std::pair<std::string_view, double&> numbers[] = {
+        {"factor", factor}, {"low_freq_factor", low}, {"high_freq_factor", high}, {"original_max_position_embeddings", context}};
     for (const auto& [key, number] : numbers) {
       const nlohmann::json* value = find_member(parameters, key);
       if (value == nullptr || !value->is_number()) return refuse_key(concat(object, ".", key), "expected a number");
       number = value->get<double>();
       if (!(number >= 1e-3 && number <= 1e9)) return refuse_key(concat(object, ".", key), "found ", number, "; expected 0.001 to 1e9");
     }
-    if (!(high > low)) return refuse_key(concat(object, ".high_freq_factor"), "found ", high, "; expected more than low_freq_factor, ", low);
+    if (!(high > low))
+      return refuse_key(concat(object, ".high_freq_factor"), "found ", high, "; expected more than low_freq_factor, ", low);
     const double heads = number("attention.head_count", 0), hidden = number("embedding_length", 0);
     const double head_dim = number("attention.key_length", heads > 0 ? hidden / heads : 0);
     const double base = number("rope.freq_base", 10000.0);
-    if (!(head_dim >= 2 && head_dim <= 4096 && base >= 1 && base <= 1e30)) return refuse_key(object, "needs a head_dim from 2 to 4096 and a rope_theta from 1 to 1e30");
+    if (!(head_dim >= 2 && head_dim <= 4096 && base >= 1 && base <= 1e30))
+      return refuse_key(object, "needs a head_dim from 2 to 4096 and a rope_theta from 1 to 1e30");
     constexpr double two_pi = 6.283185307179586;
     const auto pairs = static_cast<std::size_t>(head_dim) / 2;
     for (std::size_t i = 0; i < pairs; ++i) {

@@ -50,8 +50,7 @@ struct KnownPreTokenizer {
 };
 inline constexpr KnownPreTokenizer known_pretokenizers[] = {
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)", "qwen2"},
-    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     "llama-bpe"},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)", "llama-bpe"},
 };
 
 class HuggingFaceVocabularyReader {
@@ -60,9 +59,9 @@ class HuggingFaceVocabularyReader {
 
   Result<Vocabulary> read() {
     if (texts_.tokenizer == nullptr) {
-      return Error{ErrorKind::refused_file,
-                   concat(texts_.folder, ": has no tokenizer.json; expected one, as AutoTokenizer.from_pretrained(FOLDER)."
-                                         "save_pretrained(FOLDER) writes it")};
+      return Error{ErrorKind::refused_file, concat(texts_.folder,
+                                                   ": has no tokenizer.json; expected one, as AutoTokenizer.from_pretrained(FOLDER)."
+                                                   "save_pretrained(FOLDER) writes it")};
     }
     for (const auto step : {&HuggingFaceVocabularyReader::read_tokens, &HuggingFaceVocabularyReader::read_added_tokens,
                             &HuggingFaceVocabularyReader::fill_holes, &HuggingFaceVocabularyReader::read_merges,
@@ -107,8 +106,9 @@ class HuggingFaceVocabularyReader {
       return refuse("model.dropout", "merges that are left out by chance are not supported; expected none");
     }
     if (const Json* fallback = find_member(*model, "byte_fallback"); fallback != nullptr && *fallback != false) {
-      return refuse("model.byte_fallback", "found true: tokens that are no bytes, as SentencePiece has them, are not supported in a "
-                                           "folder; a GGUF file of the model may run");
+      return refuse("model.byte_fallback",
+                    "found true: tokens that are no bytes, as SentencePiece has them, are not supported in a "
+                    "folder; a GGUF file of the model may run");
     }
     const Json* vocabulary = find_member(*model, "vocab");
     if (vocabulary == nullptr || !vocabulary->is_object() || vocabulary->empty()) {
@@ -126,8 +126,8 @@ class HuggingFaceVocabularyReader {
   Status set(const std::string& token, const Json& value, std::string_view key, TokenType type) {
     const std::optional<std::uint64_t> id = count_of(value);
     if (!id || *id > max_id_) {
-      return refuse(key, "token '", printable(token), "': found ", id ? concat(*id) : std::string(json_type_text(value)), " as its id; expected 0 to ",
-                    max_id_, " in a vocabulary of this size");
+      return refuse(key, "token '", printable(token), "': found ", id ? concat(*id) : std::string(json_type_text(value)),
+                    " as its id; expected 0 to ", max_id_, " in a vocabulary of this size");
     }
     const auto at = static_cast<std::size_t>(*id);
     if (at >= out_.tokens.size()) {
@@ -245,14 +245,18 @@ class HuggingFaceVocabularyReader {
       for (const KnownPreTokenizer& known : known_pretokenizers) {
         if (known.pattern == *pattern) out_.pretokenizer = known.name;
       }
-    } else if (parts.size() == 2 && is_type(*parts[0], "Digits") && is_set(*parts[0], "individual_digits") && is_byte_level(*parts[1], true)) {
+    } else if (parts.size() == 2 && is_type(*parts[0], "Digits") && is_set(*parts[0], "individual_digits") &&
+               is_byte_level(*parts[1], true)) {
       out_.pretokenizer = "smollm";
     }
     if (out_.pretokenizer.empty()) {
       std::string found;
       for (const Json* part : parts) found += concat(found.empty() ? "" : ", ", shown(find_member(*part, "type")));
-      return refuse("pre_tokenizer", pattern ? concat("the regular expression '", printable(*pattern), "'") : concat("the sequence ", found.empty() ? "of nothing" : found),
-                    " is not known; known are those of Qwen2, Llama 3 and SmolLM. A GGUF file of this model may run, since it names its pre-tokenizer");
+      return refuse("pre_tokenizer",
+                    pattern ? concat("the regular expression '", printable(*pattern), "'")
+                            : concat("the sequence ", found.empty() ? "of nothing" : found),
+                    " is not known; known are those of Qwen2, Llama 3 and SmolLM. A GGUF file of this model may run, since it names its "
+                    "pre-tokenizer");
     }
     // A word that is a token needs no merges: Llama 3's, and there always.
     const bool ignores_merges = is_set(*find_member(*texts_.tokenizer, "model"), "ignore_merges");
@@ -276,7 +280,10 @@ class HuggingFaceVocabularyReader {
       std::optional<std::uint32_t>& id;
       bool is_needed;
     };
-    const Token tokens[] = {{"bos_token", out_.bos, true}, {"eos_token", out_.eos, true}, {"pad_token", out_.padding, false}, {"unk_token", out_.unknown, false}};
+    const Token tokens[] = {{"bos_token", out_.bos, true},
+                            {"eos_token", out_.eos, true},
+                            {"pad_token", out_.padding, false},
+                            {"unk_token", out_.unknown, false}};
     for (const Token& token : tokens) {
       const std::string* text = special_token(token.key);
       if (text == nullptr) continue;
@@ -315,7 +322,8 @@ class HuggingFaceVocabularyReader {
         const auto found = ids_.find(*id);
         const bool is_bos = !has_text && !out_.add_bos && found != ids_.end() && (!out_.bos || *out_.bos == found->second);
         if (!is_bos) {
-          return refuse("post_processor.single", "adds the token '", printable(*id), "' ", has_text ? "after" : "before", " a text; supported: BOS before it");
+          return refuse("post_processor.single", "adds the token '", printable(*id), "' ", has_text ? "after" : "before",
+                        " a text; supported: BOS before it");
         }
         out_.bos = found->second;
         out_.add_bos = true;
@@ -339,7 +347,8 @@ class HuggingFaceVocabularyReader {
     const auto add = [&](const Json& value) -> Status {
       const std::optional<std::uint64_t> id = count_of(value);
       if (!id || *id >= out_.tokens.size()) {
-        return refuse_in(file, "eos_token_id", "found ", id ? concat(*id) : std::string(json_type_text(value)), "; expected ids from 0 to ", out_.tokens.size() - 1);
+        return refuse_in(file, "eos_token_id", "found ", id ? concat(*id) : std::string(json_type_text(value)), "; expected ids from 0 to ",
+                         out_.tokens.size() - 1);
       }
       ids.push_back(static_cast<std::uint32_t>(*id));
       return success();

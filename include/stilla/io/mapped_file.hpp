@@ -56,8 +56,7 @@ inline std::string printable_path(std::string_view path) {
 
 // "model.gguf: cannot open: No such file or directory"
 inline Error system_error(std::string_view path, std::string_view what, int code) {
-  return {ErrorKind::system,
-          concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
+  return {ErrorKind::system, concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
 }
 
 namespace detail {
@@ -131,8 +130,7 @@ class MappedFile {
       memory = ::operator new(static_cast<std::size_t>(size), owned_alignment, std::nothrow);
     }
     if (!memory) {
-      return Error{ErrorKind::system,
-                   concat(printable_path(path_), ": no memory for the ", size, " bytes of the file")};
+      return Error{ErrorKind::system, concat(printable_path(path_), ": no memory for the ", size, " bytes of the file")};
     }
     auto* const bytes = static_cast<std::byte*>(memory);
     data_ = bytes;
@@ -142,8 +140,8 @@ class MappedFile {
       const Result<std::size_t> got = read_some(bytes + done, std::min(size_ - done, most));
       if (!got) return got.error();
       if (*got == 0) {
-        return Error{ErrorKind::system, concat(printable_path(path_), ": the file became shorter while it was read: ",
-                                               "found ", done, " of ", size, " bytes")};
+        return Error{ErrorKind::system, concat(printable_path(path_), ": the file became shorter while it was read: ", "found ", done,
+                                               " of ", size, " bytes")};
       }
       done += *got;
     }
@@ -162,8 +160,7 @@ namespace detail {
 // UTF-8 as Windows wants it.
 inline Result<std::wstring> wide_path(const std::string& path) {
   if (path.find('\0') != std::string::npos || path.size() > 32767) {
-    return Error{ErrorKind::bad_argument,
-                 concat(printable_path(path), ": a path holds no zero byte and at most 32767 bytes")};
+    return Error{ErrorKind::bad_argument, concat(printable_path(path), ": a path holds no zero byte and at most 32767 bytes")};
   }
   const int path_bytes = static_cast<int>(path.size());
   const int wide_length = ::MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path.data(), path_bytes, nullptr, 0);
@@ -190,8 +187,8 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
   if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY)) {
     return Error{ErrorKind::system, concat(printable_path(path), ": is a directory; expected a file")};
   }
-  const Handle handle{::CreateFileW(wide->c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr,
-                                    OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, nullptr)};
+  const Handle handle{::CreateFileW(wide->c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, nullptr, OPEN_EXISTING,
+                                    FILE_ATTRIBUTE_NORMAL, nullptr)};
   if (handle.value == INVALID_HANDLE_VALUE) return system_error(path, "cannot open", last_error());
   LARGE_INTEGER large_size;
   if (!::GetFileSizeEx(handle.value, &large_size)) return system_error(path, "cannot tell its size", last_error());
@@ -246,7 +243,7 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
   // O_NONBLOCK: opening a named pipe must fail below, not wait for a writer. It means nothing for a regular file.
   const Descriptor descriptor{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (descriptor.value < 0) return system_error(path, "cannot open", errno);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(descriptor.value, &status) != 0) return system_error(path, "cannot tell its size", errno);
   if (S_ISDIR(status.st_mode)) {
     return Error{ErrorKind::system, concat(printable_path(path), ": is a directory; expected a file")};

@@ -87,7 +87,7 @@ inline const char* guarded_path(std::uintptr_t address) noexcept {
 inline constexpr MappingWatcher mapping_guard{guard_mapping, unguard_mapping};
 
 #if !defined(_WIN32)
-inline struct ::sigaction action_before_guard {};
+inline struct ::sigaction action_before_guard{};
 
 inline void on_bus_error(int signal, ::siginfo_t* info, void*) {
   const char* path = guarded_path(reinterpret_cast<std::uintptr_t>(info->si_addr));
@@ -108,7 +108,7 @@ inline Status guard_mapped_files(LostFileHandler handler) {
 #else
   const bool is_installed = detail::lost_file_handler.exchange(handler) != nullptr;
   if (is_installed) return success();
-  struct ::sigaction action {};
+  struct ::sigaction action{};
   action.sa_sigaction = detail::on_bus_error;
   action.sa_flags = SA_SIGINFO;
   ::sigemptyset(&action.sa_mask);

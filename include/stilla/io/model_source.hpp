@@ -154,12 +154,8 @@ class ModelSource {
                                     std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
     return has(key) ? get_uint(key, most) : fallback;
   }
-  Result<std::int64_t> get_int_or(std::string_view key, std::int64_t fallback) const {
-    return has(key) ? get_int(key) : fallback;
-  }
-  Result<float> get_float_or(std::string_view key, float fallback) const {
-    return has(key) ? get_float(key) : fallback;
-  }
+  Result<std::int64_t> get_int_or(std::string_view key, std::int64_t fallback) const { return has(key) ? get_int(key) : fallback; }
+  Result<float> get_float_or(std::string_view key, float fallback) const { return has(key) ? get_float(key) : fallback; }
   Result<bool> get_bool_or(std::string_view key, bool fallback) const { return has(key) ? get_bool(key) : fallback; }
   Result<std::string_view> get_string_or(std::string_view key, std::string_view fallback) const {
     return has(key) ? get_string(key) : fallback;
@@ -239,8 +235,7 @@ inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view na
   return tensor;
 }
 
-inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view name,
-                                                             std::initializer_list<std::uint64_t> shape) const {
+inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view name, std::initializer_list<std::uint64_t> shape) const {
   Result<const TensorInfo*> tensor = require_tensor(name);
   if (!tensor) return tensor;
   std::array<std::uint64_t, 4> dims{1, 1, 1, 1};

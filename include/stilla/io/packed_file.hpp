@@ -74,8 +74,8 @@ class TensorChange {
 };
 
 // All of a tensor with the change, as floats in its rows and columns. `values` is resized.
-inline Status changed_values(const ModelSource& source, const TensorInfo& tensor, const TensorChange& change,
-                             AlignedBuffer<float>& values, Parallel parallel) {
+inline Status changed_values(const ModelSource& source, const TensorInfo& tensor, const TensorChange& change, AlignedBuffer<float>& values,
+                             Parallel parallel) {
   const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
   if (!values.resize(N * K)) return out_of_memory("the values of a tensor to change", N * K * sizeof(float));
   const std::byte* const bytes = source.tensor_bytes(tensor).data();
@@ -195,10 +195,7 @@ class PackedFileWriter {
     const Job job{out, parallel, progress};
     for (const Placed& placed : tensors_) {
       const bool is_changed = options_.change != nullptr && options_.change->changes(*placed.tensor);
-      if (Status s = is_changed         ? write_changed(job, placed)
-                     : placed.is_packed ? write_matrix(job, placed)
-                                        : write_rows(job, placed);
-          !s) {
+      if (Status s = is_changed ? write_changed(job, placed) : placed.is_packed ? write_matrix(job, placed) : write_rows(job, placed); !s) {
         return s;
       }
     }
@@ -295,8 +292,8 @@ class PackedFileWriter {
   }
 
   // Writes the next piece of a tensor, made from the source's bytes up to `source_end`.
-  Status write_piece(const Job& job, const Placed& placed, std::uint64_t at, std::span<const std::byte> piece,
-                     std::uint64_t source_end, Checksum& sum) {
+  Status write_piece(const Job& job, const Placed& placed, std::uint64_t at, std::span<const std::byte> piece, std::uint64_t source_end,
+                     Checksum& sum) {
     sum.add(piece);
     if (Status s = job.out.write(header_.size() + placed.offset + at, piece); !s) return s;
     source_.drop_tensor_pages(*placed.tensor, source_end);
@@ -328,8 +325,7 @@ class PackedFileWriter {
           return;
         }
         pack<F>(piece_.data(), *blocks, count, K, job.parallel);
-        status = write_piece(job, placed, packed_bytes<F>(n, K), {piece_.data(), packed_bytes<F>(count, K)},
-                             (n + count) * source_row, sum);
+        status = write_piece(job, placed, packed_bytes<F>(n, K), {piece_.data(), packed_bytes<F>(count, K)}, (n + count) * source_row, sum);
       }
       checksums_.push_back(sum.value());
     });
@@ -345,8 +341,7 @@ class PackedFileWriter {
       const std::span<const std::byte> rows = bytes.subspan(n * row, count * row);
       identity_.add(rows);
       if (placed.format == placed.tensor->format) return rows.data();
-      Result<AlignedBuffer<std::byte>> blocks =
-          requantise_rows(placed.format, placed.tensor->format, rows.data(), count, K, job.parallel);
+      Result<AlignedBuffer<std::byte>> blocks = requantise_rows(placed.format, placed.tensor->format, rows.data(), count, K, job.parallel);
       if (!blocks) return blocks.error();
       blocks_ = std::move(*blocks);
       if (options_.on_encoded) {
@@ -392,8 +387,7 @@ class PackedFileWriter {
       tell_error(placed, error);
     }
     const std::size_t row = *encoded / N;
-    return write_panels(job, placed,
-                        [&](std::size_t n, std::size_t) -> Result<const std::byte*> { return blocks_.data() + n * row; });
+    return write_panels(job, placed, [&](std::size_t n, std::size_t) -> Result<const std::byte*> { return blocks_.data() + n * row; });
   }
 
   Status write_rows(const Job& job, const Placed& placed) {
@@ -442,8 +436,8 @@ inline Result<std::uint64_t> packed_file_bytes(const ModelSource& source, const 
 // Packs `source` into a new file at `path`, which must not be the source's own; what was there before is replaced when all is
 // written (atomic_file.hpp). Reads the source once. Takes some 16 MB of memory, 50 MB where it requantises, and with a change
 // the largest matrix as floats, beside the pages of the source that it is reading.
-inline Status write_packed_file(const ModelSource& source, std::string path, Parallel parallel = {},
-                                const PackProgress& progress = {}, const PackOptions& options = {}) {
+inline Status write_packed_file(const ModelSource& source, std::string path, Parallel parallel = {}, const PackProgress& progress = {},
+                                const PackOptions& options = {}) {
   detail::PackedFileWriter writer(source, options);
   if (const Result<std::uint64_t> planned = writer.plan(); !planned) return planned.error();
   Result<AtomicFile> out = AtomicFile::create(std::move(path));
@@ -455,22 +449,21 @@ inline Status write_packed_file(const ModelSource& source, std::string path, Par
 // Compares every tensor of a packed file with its checksum; names the first, in file order, that is damaged.
 inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}) {
   if (!file.is_packed()) {
-    return Error{ErrorKind::bad_argument,
-                 concat(printable_path(file.path()), ": only packed files have checksums to verify")};
+    return Error{ErrorKind::bad_argument, concat(printable_path(file.path()), ": only packed files have checksums to verify")};
   }
   const Result<std::vector<std::uint64_t>> expected = file.get_array<std::uint64_t>(packed_tensor_checksums_key);
   if (!expected) return expected.error();
   const std::span<const GgufTensor> tensors = file.tensors();
   if (expected->size() != tensors.size()) {
-    return file.key_error(packed_tensor_checksums_key, "found ", expected->size(), " checksums; expected ",
-                          tensors.size(), ", one for each tensor");
+    return file.key_error(packed_tensor_checksums_key, "found ", expected->size(), " checksums; expected ", tensors.size(),
+                          ", one for each tensor");
   }
   std::vector<std::uint64_t> found(tensors.size());
   parallel(tensors.size(), [&](std::size_t i) { found[i] = checksum(file.tensor_bytes(tensors[i])); });
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (found[i] == (*expected)[i]) continue;
-    return file.tensor_error(tensors[i], "the checksum of its ", tensors[i].size_bytes, " bytes at byte ",
-                             tensors[i].offset, " is ", found[i], "; expected ", (*expected)[i], "; the file is damaged");
+    return file.tensor_error(tensors[i], "the checksum of its ", tensors[i].size_bytes, " bytes at byte ", tensors[i].offset, " is ",
+                             found[i], "; expected ", (*expected)[i], "; the file is damaged");
   }
   return success();
 }

@@ -50,9 +50,9 @@ struct SafetensorsType {
   std::uint32_t bits;
 };
 inline constexpr SafetensorsType safetensors_types[] = {
-    {"BOOL", 8},    {"F4", 4},  {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},   {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8},
-    {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16}, {"BF16", 16}, {"I32", 32}, {"U32", 32}, {"F32", 32}, {"C64", 64},
-    {"F64", 64},    {"I64", 64}, {"U64", 64}};
+    {"BOOL", 8},    {"F4", 4},          {"F6_E2M3", 6},     {"F6_E3M2", 6}, {"U8", 8},   {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8},
+    {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16}, {"F16", 16}, {"BF16", 16},   {"I32", 32},
+    {"U32", 32},    {"F32", 32},        {"C64", 64},        {"F64", 64},    {"I64", 64}, {"U64", 64}};
 
 }  // namespace detail
 
@@ -158,7 +158,8 @@ class SafetensorsFile {
 
   Status read_type(std::string_view name, const nlohmann::json* value, SafetensorsTensor& tensor, std::uint64_t& bits) const {
     const std::string* dtype = text_of(value);
-    if (dtype == nullptr) return refuse_tensor(name, "dtype: ", value ? concat("found ", json_type_text(*value)) : "is missing", "; expected a string");
+    if (dtype == nullptr)
+      return refuse_tensor(name, "dtype: ", value ? concat("found ", json_type_text(*value)) : "is missing", "; expected a string");
     for (const detail::SafetensorsType& type : detail::safetensors_types) {
       if (type.name != *dtype) continue;
       tensor.dtype = type.name;
@@ -175,7 +176,8 @@ class SafetensorsFile {
     }
     for (const nlohmann::json& item : *value) {
       const std::optional<std::uint64_t> dimension = count_of(item);
-      if (!dimension) return refuse_tensor(name, "shape: found ", json_type_text(item), " that is no size; expected integers, not negative");
+      if (!dimension)
+        return refuse_tensor(name, "shape: found ", json_type_text(item), " that is no size; expected integers, not negative");
       if (!checked_mul(elements, *dimension, elements)) return refuse_tensor(name, "shape: its size does not fit in 64 bits");
       tensor.shape.push_back(*dimension);
     }

@@ -43,8 +43,7 @@ inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::u
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
     if (K % F::block_weights != 0) {
-      bytes = Error{ErrorKind::bad_argument,
-                    concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+      bytes = Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
       return;
     }
     constexpr std::size_t most = std::numeric_limits<std::size_t>::max();

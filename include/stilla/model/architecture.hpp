@@ -64,6 +64,7 @@ inline std::string_view unsupported_architecture_text(std::string_view name) {
   constexpr std::string_view experts = "a mixture of experts";
   constexpr std::string_view encoder = "an encoder, which makes embeddings and no text";
   constexpr std::string_view recurrent = "a recurrent network without attention in every layer";
+  // clang-format off
   constexpr Other others[] = {
       {"deepseek2", "a mixture of experts: DeepSeek V2, V3 and R1 itself, whose distills are of the supported architectures"},
       {"deepseek", experts}, {"mixtral", experts}, {"gpt-oss", experts}, {"llama4", experts}, {"grok", experts},
@@ -83,6 +84,7 @@ inline std::string_view unsupported_architecture_text(std::string_view name) {
       {"mamba", recurrent}, {"mamba2", recurrent}, {"rwkv6", recurrent}, {"rwkv7", recurrent}, {"lfm2", "LFM 2, with convolutions"},
       {"bert", encoder}, {"nomic-bert", encoder}, {"jina-bert-v2", encoder}, {"modern-bert", encoder},
       {"t5", "T5, an encoder and a decoder"}, {"t5encoder", encoder}};
+  // clang-format on
   for (const Other& other : others) {
     if (other.name == name) return other.what;
   }
@@ -123,14 +125,13 @@ inline std::optional<LayerTensor> layer_tensor(std::string_view name) {
 
 // Whether a layer of the architecture may have this part, "attn_q.weight" say.
 constexpr bool has_layer_part(const Architecture& architecture, std::string_view part) {
-  constexpr std::string_view always[] = {"attn_norm.weight", "attn_q.weight", "attn_k.weight", "attn_v.weight", "attn_output.weight",
-                                         "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight", "ffn_down.weight",
-                                         "attn_q.bias", "attn_k.bias", "attn_v.bias"};
+  constexpr std::string_view always[] = {"attn_norm.weight",   "attn_q.weight",   "attn_k.weight",   "attn_v.weight",
+                                         "attn_output.weight", "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight",
+                                         "ffn_down.weight",    "attn_q.bias",     "attn_k.bias",     "attn_v.bias"};
   constexpr std::string_view norms[] = {"attn_q_norm.weight", "attn_k_norm.weight"};
   constexpr std::string_view ffn_biases[] = {"ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"};
   return detail::is_one_of(part, always) || (architecture.has_qk_norm && detail::is_one_of(part, norms)) ||
-         (architecture.may_output_bias && part == "attn_output.bias") ||
-         (architecture.may_ffn_bias && detail::is_one_of(part, ffn_biases));
+         (architecture.may_output_bias && part == "attn_output.bias") || (architecture.may_ffn_bias && detail::is_one_of(part, ffn_biases));
 }
 
 // Whether a model of the architecture may have this tensor outside its layers. rope_freqs.weight divides the angles of RoPE.
@@ -185,10 +186,10 @@ inline constexpr NeutralKey neutral_keys[] = {
 constexpr bool is_known_key(std::string_view suffix) {
   constexpr std::string_view known[] = {
       "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count", "attention.head_count_kv",
-      "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon", "attention.scale",
-      "attention.sliding_window", "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type",
-      "rope.scaling.factor", "rope.scaling.original_context_length", "rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
-      "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+      "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon", "attention.scale", "attention.sliding_window",
+      "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type", "rope.scaling.factor",
+      "rope.scaling.original_context_length", "rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_ext_factor",
+      "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
       // What a file says about itself, and what a window of attention or experts would need that it does not have.
       "vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "attention.sliding_window_pattern", "attention.key_length_swa",
       "attention.value_length_swa", "rope.freq_base_swa", "rope.dimension_count_swa", "attention.temperature_length",

@@ -43,8 +43,8 @@ class CalibratedWeights : public TensorChange {
  public:
   // load: the original, whose weights `rotated` reads from another opening of its file. ids: the text, at least one token, each
   // one of the vocabulary.
-  static Result<CalibratedWeights> create(std::function<Result<Model>()> load, RotatedWeights rotated, std::vector<std::uint32_t> ids, Parallel parallel,
-                                          const CalibrationOptions& options = {}) {
+  static Result<CalibratedWeights> create(std::function<Result<Model>()> load, RotatedWeights rotated, std::vector<std::uint32_t> ids,
+                                          Parallel parallel, const CalibrationOptions& options = {}) {
     if (ids.empty()) return Error{ErrorKind::bad_argument, "the text to calibrate by has no tokens"};
     return CalibratedWeights(std::move(load), std::move(rotated), std::move(ids), parallel, options);
   }
@@ -56,9 +56,7 @@ class CalibratedWeights : public TensorChange {
     return all;
   }
 
-  bool changes(const TensorInfo& tensor) const override {
-    return rotated_.changes(tensor) || input_of(tensor).has_value();
-  }
+  bool changes(const TensorInfo& tensor) const override { return rotated_.changes(tensor) || input_of(tensor).has_value(); }
   Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const override {
     return rotated_.changes(tensor) ? rotated_.apply(tensor, values, parallel) : success();
   }
@@ -177,8 +175,7 @@ class CalibratedWeights : public TensorChange {
 
   CalibratedWeights(std::function<Result<Model>()> load, RotatedWeights rotated, std::vector<std::uint32_t> ids, Parallel parallel,
                     const CalibrationOptions& options)
-      : rotated_(std::move(rotated)), ids_(std::move(ids)),
-        state_(std::make_unique<State>(std::move(load), parallel, options)) {}
+      : rotated_(std::move(rotated)), ids_(std::move(ids)), state_(std::make_unique<State>(std::move(load), parallel, options)) {}
 
   RotatedWeights rotated_;
   std::vector<std::uint32_t> ids_;

@@ -59,8 +59,10 @@ inline std::optional<Rotation> parse_rotation(std::string_view text) {
   Rotation rotation;
   while (true) {
     const std::string_view name = text.substr(0, text.find(','));
-    bool* const part = name == "residual" ? &rotation.residual : name == "heads" ? &rotation.heads : name == "down" ? &rotation.down
-                                                                                                                  : nullptr;
+    bool* const part = name == "residual" ? &rotation.residual
+                       : name == "heads"  ? &rotation.heads
+                       : name == "down"   ? &rotation.down
+                                          : nullptr;
     if (part == nullptr || *part) return std::nullopt;
     *part = true;
     if (name.size() == text.size()) return rotation;
@@ -157,9 +159,7 @@ class RopeReader {
     value = static_cast<double>(*number);
     return success();
   }
-  Status read(std::string_view suffix, double& value, float least, float most) const {
-    return read_key(key(suffix), value, least, most);
-  }
+  Status read(std::string_view suffix, double& value, float least, float most) const { return read_key(key(suffix), value, least, most); }
 
   Status read_base() {
     double base = 10000.0;
@@ -252,7 +252,8 @@ class UnknownParts {
     for (const NeutralKey& neutral : neutral_keys) {
       if (Status s = check_number(neutral.suffix, neutral.neutral, neutral.effect); !s) return s;
     }
-    if (Status s = check_number("attention.scale", 1.0 / std::sqrt(static_cast<double>(c_.head_dim)), "scales the scores of attention"); !s) {
+    if (Status s = check_number("attention.scale", 1.0 / std::sqrt(static_cast<double>(c_.head_dim)), "scales the scores of attention");
+        !s) {
       return s;
     }
     if (Status s = check_window(); !s) return s;
@@ -415,8 +416,8 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
   if (!so_far) return so_far.error();
 
   if (c.n_heads % c.n_kv_heads != 0) {
-    return source.key_error(key("attention.head_count_kv"), c.n_heads, " query heads are not a multiple of ",
-                            c.n_kv_heads, " key/value heads");
+    return source.key_error(key("attention.head_count_kv"), c.n_heads, " query heads are not a multiple of ", c.n_kv_heads,
+                            " key/value heads");
   }
   if (source.has(key("attention.key_length"))) {
     read("attention.key_length", c.head_dim, 1 << 12);
@@ -432,16 +433,16 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
   if (source.has(key("rope.dimension_count"))) read("rope.dimension_count", c.rotary_dim, 1 << 12);
   if (!so_far) return so_far.error();
   if (c.head_dim % head_dim_step != 0 || c.head_dim > max_head_dim) {
-    return source.key_error(key("attention.key_length"), "head size ", c.head_dim,
-                            " is not supported; expected a multiple of ", head_dim_step, " up to ", max_head_dim);
+    return source.key_error(key("attention.key_length"), "head size ", c.head_dim, " is not supported; expected a multiple of ",
+                            head_dim_step, " up to ", max_head_dim);
   }
   if (value_dim != c.head_dim) {
     return source.key_error(key("attention.value_length"), "found ", value_dim, ", and keys have a head size of ", c.head_dim,
                             "; expected the same");
   }
   if (c.rotary_dim % 2 != 0 || c.rotary_dim > c.head_dim) {
-    return source.key_error(key("rope.dimension_count"), "found ", c.rotary_dim,
-                            ", expected an even number up to the head size ", c.head_dim);
+    return source.key_error(key("rope.dimension_count"), "found ", c.rotary_dim, ", expected an even number up to the head size ",
+                            c.head_dim);
   }
 
   const Result<float> epsilon = source.get_float(key("attention.layer_norm_rms_epsilon"));

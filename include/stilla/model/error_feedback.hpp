@@ -61,7 +61,8 @@ struct ProductMemory {
 // columns below r + 256. b's rows have no gaps. y[M, N], a[M, K], b[N, K].
 inline Status add_product(Matrix y, ConstMatrix a, ConstMatrix b, float sign, bool lower, ProductMemory& memory, Parallel parallel) {
   constexpr std::size_t stripe = 256;
-  if (!with_format(id_of<F32>, [](auto) {})) return Error{ErrorKind::bad_argument, "error feedback needs the format f32, which is not compiled"};
+  if (!with_format(id_of<F32>, [](auto) {}))
+    return Error{ErrorKind::bad_argument, "error feedback needs the format f32, which is not compiled"};
   const std::size_t bytes = packed_bytes<F32>(b.rows, b.cols), most = std::min(stripe, y.rows);
   if (!memory.panels.resize(bytes) || !memory.product.resize(most * y.cols)) return out_of_memory("a product of moments", bytes);
   pack<F32>(memory.panels.data(), reinterpret_cast<const std::byte*>(b.data), b.rows, b.cols, parallel);
@@ -129,9 +130,8 @@ class RoundingOrder {
     for (std::size_t k = 0; k < K; ++k) sum += static_cast<double>(moments(k, k));
     const auto damping = static_cast<float>(sum / static_cast<double>(K == 0 ? 1 : K) * damping_share);
     if (!std::isfinite(damping)) return Error{ErrorKind::bad_argument, "the inputs' moments are not finite"};
-    std::sort(order.columns_.begin(), order.columns_.end(), [&](std::size_t a, std::size_t b) {
-      return moments(a, a) != moments(b, b) ? moments(a, a) > moments(b, b) : a < b;
-    });
+    std::sort(order.columns_.begin(), order.columns_.end(),
+              [&](std::size_t a, std::size_t b) { return moments(a, a) != moments(b, b) ? moments(a, a) > moments(b, b) : a < b; });
     if (!order.lower_.resize(K * K)) return out_of_memory("the decomposition of moments", K * K * sizeof(float));
     parallel(K, [&](std::size_t r) {
       const std::size_t row = order.columns_[K - 1 - r];
@@ -174,8 +174,8 @@ class RoundingOrder {
         std::copy_n(lower_.data() + (end + i) * K + begin, width, panel.data() + i * width);
       });
       const ConstMatrix columns(panel.data(), rest, width);
-      if (Status s = detail::add_product(Matrix(lower_.data() + end * K + end, rest, rest, K), columns, columns, -1.0f, true, memory,
-                                         parallel);
+      if (Status s =
+              detail::add_product(Matrix(lower_.data() + end * K + end, rest, rest, K), columns, columns, -1.0f, true, memory, parallel);
           !s) {
         return s;
       }

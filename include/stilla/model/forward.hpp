@@ -240,9 +240,7 @@ class Session {
     return {ErrorKind::bad_argument, "keys and values of this text are the device's, so it can be neither saved nor restored"};
   }
 
-  SessionKind kind() const {
-    return {model_->identity(), model_->config().vocabulary, context(), activations(), cache_.shape()};
-  }
+  SessionKind kind() const { return {model_->identity(), model_->config().vocabulary, context(), activations(), cache_.shape()}; }
 
   // sink(number of rows) is called when rows that are wanted stand in logits_ or top_.
   template <class Sink>
@@ -250,8 +248,8 @@ class Session {
     const std::size_t before = size();
     if (ids.empty()) return Error{ErrorKind::bad_argument, "nothing to evaluate: the text has no tokens"};
     if (ids.size() > options_.context - before) {
-      return Error{ErrorKind::bad_argument, concat("the text does not fit the context: ", before + ids.size(),
-                                                   " tokens, but the context holds ", options_.context)};
+      return Error{ErrorKind::bad_argument,
+                   concat("the text does not fit the context: ", before + ids.size(), " tokens, but the context holds ", options_.context)};
     }
     for (const std::uint32_t id : ids) {
       if (id >= model_->config().vocabulary) {
@@ -276,9 +274,7 @@ class Session {
   }
 
   // What linears of the same input need of it.
-  static bool takes_rounded(const Linear& w) {
-    return w.device == nullptr && !takes_float_activations(w.weight.view().format);
-  }
+  static bool takes_rounded(const Linear& w) { return w.device == nullptr && !takes_float_activations(w.weight.view().format); }
 
   static MatmulProduct product(Matrix y, const Linear& w) { return {y, w.weight.view(), w.bias_or_null()}; }
 
@@ -319,8 +315,8 @@ class Session {
   }
 
   // x += residual, h = rms_norm(x) * weight, and h rounded if one of `users` wants it so.
-  MatmulInput normalise(Matrix h, ActivationBuffer& rounded, Matrix x, const Matrix* residual,
-                        const std::vector<float>& weight, std::initializer_list<const Linear*> users) {
+  MatmulInput normalise(Matrix h, ActivationBuffer& rounded, Matrix x, const Matrix* residual, const std::vector<float>& weight,
+                        std::initializer_list<const Linear*> users) {
     const bool round = std::any_of(users.begin(), users.end(), [](const Linear* w) { return takes_rounded(*w); });
     if (round) (void)rounded.resize(h.rows, h.cols);  // cannot fail: reserve() made room
     (void)add_norm_quantise(h, x, residual, weight.data(), model_->config().rms_epsilon, round ? &rounded : nullptr, parallel_);
@@ -337,7 +333,8 @@ class Session {
   Status forward(std::span<const std::uint32_t> ids, const WantedLogits& wanted) {
     const ModelConfig& c = model_->config();
     const std::size_t wanted_rows = wanted.rows_of(ids.size());
-    const std::size_t M = options_.window == 0 || options_.body != nullptr || ids.size() == 1 ? ids.size() : options_.window;  // rows behind ids are padding
+    const std::size_t M =
+        options_.window == 0 || options_.body != nullptr || ids.size() == 1 ? ids.size() : options_.window;  // rows behind ids are padding
     const std::size_t first = size();
     const Rotation rotated = rotation();
     const std::size_t n_layers = options_.body == nullptr ? c.n_layers : 0;  // that run here
@@ -474,12 +471,9 @@ class Session {
     const std::size_t query_width = c.n_heads * c.head_dim;
     std::size_t floats = 0;
     for (const std::size_t width : matrix_widths()) floats += matrix_floats(M, width);
-    const auto attention_floats = [&](std::size_t rows) {
-      return attention_scratch_floats(rows, c.n_heads, c.head_dim, positions);
-    };
+    const auto attention_floats = [&](std::size_t rows) { return attention_scratch_floats(rows, c.n_heads, c.head_dim, positions); };
     const bool ok = matrices_.resize(floats) &&
-                    (request != nullptr ? top_.resize(logit_rows, *request)
-                                        : logits_.resize(logit_rows * c.vocabulary)) &&
+                    (request != nullptr ? top_.resize(logit_rows, *request) : logits_.resize(logit_rows * c.vocabulary)) &&
                     rounded_.resize(M, std::max(c.hidden, query_width)) && rounded_ffn_.resize(M, c.ffn) &&
                     rounded_head_.resize(logit_rows, c.hidden) &&
                     scratch_.resize(std::max(attention_floats(M), attention_floats(logit_rows)));  // the last layer's
@@ -494,10 +488,10 @@ class Session {
   std::vector<std::uint32_t> ids_;
   FastRotation residual_rotation_, down_rotation_;  // of rotated weights (model/rotation.hpp)
   KeyBiasTables key_bias_tables_;  // empty: the cache stores keys with their bias
-  ActivationBuffer rounded_;      // inputs of the attention's and the gate's matmuls
+  ActivationBuffer rounded_;  // inputs of the attention's and the gate's matmuls
   ActivationBuffer rounded_ffn_;  // input of the down projection
   ActivationBuffer rounded_head_{ActivationBits::sixteen};
-  TopLogits top_;                 // of the latest call with a request
+  TopLogits top_;  // of the latest call with a request
   AlignedBuffer<float> matrices_, logits_, scratch_;
 };
 

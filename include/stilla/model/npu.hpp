@@ -99,10 +99,8 @@ inline constexpr std::string_view mlir_mm = "mlir-aie aie_kernels/aie2p/mm.cc";
 inline constexpr std::string_view ryzen_ai = "Ryzen AI documentation; AMD's model cards (awq-asym-uint4-g128)";
 
 inline constexpr NpuForm qnn_forms[] = {
-    {"int4 per channel", NpuScales::channel, 4, 0, qnn_tried},
-    {"int8 per channel", NpuScales::channel, 8, 0, qnn_tried},
-    {"LPBQ 128", NpuScales::integer, 4, 128, qnn_tried},
-    {"LPBQ 64", NpuScales::integer, 4, 64, qnn_tried},
+    {"int4 per channel", NpuScales::channel, 4, 0, qnn_tried}, {"int8 per channel", NpuScales::channel, 8, 0, qnn_tried},
+    {"LPBQ 128", NpuScales::integer, 4, 128, qnn_tried},       {"LPBQ 64", NpuScales::integer, 4, 64, qnn_tried},
     {"LPBQ 32", NpuScales::integer, 4, 32, qnn_tried},
 };
 inline constexpr NpuForm openvino_forms[] = {
@@ -194,8 +192,7 @@ inline constexpr std::array<NpuDescriptor, 6> npu_descriptors{
     detail::hexagon("hexagon-v73", "Snapdragon X (SC8380XP)", {45, "Qualcomm's figure, by press reports"},
                     {"4 HVX threads", detail::qnn_binary}, {std::uint64_t{8} << 20, detail::qnn_binary}),
     detail::hexagon("hexagon-v75", "Snapdragon 8 Gen 3 (SM8650)", {}, {}, {}),
-    detail::hexagon("hexagon-v79", "Snapdragon 8 Elite (SM8750)", {},
-                    {"6 HVX contexts", "llama.cpp issues, logs of a device"}, {}),
+    detail::hexagon("hexagon-v79", "Snapdragon 8 Elite (SM8750)", {}, {"6 HVX contexts", "llama.cpp issues, logs of a device"}, {}),
     detail::hexagon("hexagon-v81", "Snapdragon X2 (SC8480XP)", {80, "Qualcomm's figure, by press reports"},
                     {"8 threads, 8 HVX, 1 HMX", "llama.cpp issue 25876, log of a device"},
                     {std::uint64_t{8} << 20, "llama.cpp issue 25876, log of a device"}),
@@ -247,8 +244,7 @@ constexpr bool every_number_has_a_source() {
     for (const NpuTile* t : {&d.int8_tile, &d.float_tile, &d.core_tile}) {
       if ((t->m != 0) == t->source.empty()) return false;
     }
-    for (const NpuText* t :
-         {&d.units, &d.shapes, &d.activations, &d.kv_cache, &d.embeddings_and_head, &d.artefact, &d.memory}) {
+    for (const NpuText* t : {&d.units, &d.shapes, &d.activations, &d.kv_cache, &d.embeddings_and_head, &d.artefact, &d.memory}) {
       if (t->text.empty() != t->source.empty()) return false;
     }
     for (const NpuForm& form : d.forms) {

@@ -193,8 +193,7 @@ inline std::vector<NpuPart> npu_parts(const std::vector<std::uint64_t>& layer_by
   return even;
 }
 
-inline NpuFormVerdict npu_form_verdict(const NpuDescriptor& npu, const NpuForm& form, const NpuModel& model,
-                                       const NpuReport& report) {
+inline NpuFormVerdict npu_form_verdict(const NpuDescriptor& npu, const NpuForm& form, const NpuModel& model, const NpuReport& report) {
   NpuFormVerdict verdict;
   verdict.form = &form;
   std::vector<std::uint64_t> layer_bytes;
@@ -202,8 +201,8 @@ inline NpuFormVerdict npu_form_verdict(const NpuDescriptor& npu, const NpuForm& 
     std::uint64_t bytes = 0;
     for (const TensorInfo* tensor : layer) {
       if (form.group != 0 && tensor->columns() % form.group != 0 && verdict.refused.empty()) {
-        verdict.refused = concat("'", printable(tensor->name), "' has ", tensor->columns(),
-                                 " columns, which is not a multiple of ", form.group);
+        verdict.refused =
+            concat("'", printable(tensor->name), "' has ", tensor->columns(), " columns, which is not a multiple of ", form.group);
       }
       bytes += npu_bytes(form, tensor->rows(), tensor->columns());
     }
@@ -263,8 +262,7 @@ inline Result<NpuReport> check_npus(const ModelSource& source, const NpuCheckOpt
   report.layers = config->n_layers;
   report.context = options.context != 0 ? options.context : config->context < usual_context ? config->context : usual_context;
   if (report.context > config->context) {
-    return Error{ErrorKind::bad_argument,
-                 concat("a context of ", report.context, " tokens; this model was trained for ", config->context)};
+    return Error{ErrorKind::bad_argument, concat("a context of ", report.context, " tokens; this model was trained for ", config->context)};
   }
   const Result<detail::NpuModel> model = detail::npu_model(source, *config, report.context);
   if (!model) return model.error();

@@ -43,7 +43,10 @@ struct VectorShape {
 // In the order of LayerWeights::vectors().
 inline std::array<VectorShape, 4> layer_vectors(const ModelConfig& c) {
   const std::size_t of_a_head = c.has_qk_norm ? c.head_dim : 0;
-  return {{{"attn_norm.weight", c.hidden}, {"ffn_norm.weight", c.hidden}, {"attn_q_norm.weight", of_a_head}, {"attn_k_norm.weight", of_a_head}}};
+  return {{{"attn_norm.weight", c.hidden},
+           {"ffn_norm.weight", c.hidden},
+           {"attn_q_norm.weight", of_a_head},
+           {"attn_k_norm.weight", of_a_head}}};
 }
 
 // An error for the first that is missing or has another shape. Beside the layers' there are, as [rows, cols], token_embd.weight

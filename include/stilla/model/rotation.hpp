@@ -99,9 +99,9 @@ class FastRotation {
 // The input that a layer's matrix multiplies; none for another tensor.
 inline std::optional<LinearInput> input_of_part(std::string_view part) {
   constexpr std::pair<std::string_view, LinearInput> known[] = {
-      {"attn_q.weight", LinearInput::attention},    {"attn_k.weight", LinearInput::attention},
-      {"attn_v.weight", LinearInput::attention},    {"attn_output.weight", LinearInput::attention_output},
-      {"ffn_gate.weight", LinearInput::ffn},        {"ffn_up.weight", LinearInput::ffn},
+      {"attn_q.weight", LinearInput::attention}, {"attn_k.weight", LinearInput::attention},
+      {"attn_v.weight", LinearInput::attention}, {"attn_output.weight", LinearInput::attention_output},
+      {"ffn_gate.weight", LinearInput::ffn},     {"ffn_up.weight", LinearInput::ffn},
       {"ffn_down.weight", LinearInput::down}};
   for (const auto& [name, input] : known) {
     if (part == name) return input;
@@ -137,8 +137,8 @@ class RotatedWeights : public TensorChange {
     if (!of_layer) return false;
     const std::string_view part = of_layer->part;
     const bool is_of_heads = is_one_of(part, {"attn_v.weight", "attn_v.bias", "attn_output.weight"});
-    return (rotation_.residual && (is_norm(part) || reads_residual(part) || writes_residual(part))) ||
-           (rotation_.heads && is_of_heads) || (rotation_.down && part == "ffn_down.weight");
+    return (rotation_.residual && (is_norm(part) || reads_residual(part) || writes_residual(part))) || (rotation_.heads && is_of_heads) ||
+           (rotation_.down && part == "ffn_down.weight");
   }
 
   // What the rotated network has where the original has x, a row of a matrix's inputs: x is changed. gain: that of the norm

@@ -129,8 +129,7 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   const std::span<const std::byte> bytes = file.bytes();
   ByteCursor cursor(bytes);
   std::span<const std::byte> magic, rest;
-  if (!cursor.take(session_magic.size(), magic) ||
-      std::memcmp(magic.data(), session_magic.data(), magic.size()) != 0) {
+  if (!cursor.take(session_magic.size(), magic) || std::memcmp(magic.data(), session_magic.data(), magic.size()) != 0) {
     return refuse("is no saved session");
   }
   std::uint32_t version = 0, type = 0, layers = 0, heads = 0, head_dim = 0, activation_bits = 0;
@@ -139,9 +138,9 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   if (version != detail::session_version) {
     return refuse("found version ", version, " of saved sessions, expected ", detail::session_version);
   }
-  const bool whole = cursor.read(type) && cursor.read(model) && cursor.read(layers) && cursor.read(heads) &&
-                     cursor.read(head_dim) && cursor.read(activation_bits) && cursor.read(tokens) &&
-                     cursor.read(note_bytes) && cursor.read(sum_of_all) && cursor.read(sum_of_header);
+  const bool whole = cursor.read(type) && cursor.read(model) && cursor.read(layers) && cursor.read(heads) && cursor.read(head_dim) &&
+                     cursor.read(activation_bits) && cursor.read(tokens) && cursor.read(note_bytes) && cursor.read(sum_of_all) &&
+                     cursor.read(sum_of_header);
   if (!whole) return refuse("is cut off at byte ", bytes.size());
   if (sum_of_header != checksum(bytes.first(detail::session_header_bytes - sizeof sum_of_header))) {
     return refuse("the checksum of its header is wrong: it is damaged");
@@ -163,9 +162,8 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
   }
   const std::uint64_t chunks = (tokens + kv_chunk - 1) / kv_chunk;
   std::uint64_t expected = detail::session_header_bytes + tokens * sizeof(std::uint32_t), chunk_bytes = 0;
-  if (!checked_mul(chunks, kind.shape.chunk_bytes(), chunk_bytes) ||
-      !checked_add(expected, chunk_bytes, expected) || !checked_add(expected, note_bytes, expected) ||
-      expected != bytes.size()) {
+  if (!checked_mul(chunks, kind.shape.chunk_bytes(), chunk_bytes) || !checked_add(expected, chunk_bytes, expected) ||
+      !checked_add(expected, note_bytes, expected) || expected != bytes.size()) {
     return refuse("has ", bytes.size(), " bytes, expected ", expected, ": it is cut off or damaged");
   }
   if (sum_of_all != checksum(bytes.subspan(detail::session_header_bytes))) {

@@ -98,8 +98,8 @@ class Model {
   }
   // The same for a source of a known kind: a GgufFile, say.
   template <std::derived_from<ModelSource> Source>
-  static Result<Model> load(Source source, Parallel parallel = {}, const Progress& progress = {},
-                            std::optional<FormatId> format = {}, std::string_view device = {}, const RopeChoice& rope = {}) {
+  static Result<Model> load(Source source, Parallel parallel = {}, const Progress& progress = {}, std::optional<FormatId> format = {},
+                            std::string_view device = {}, const RopeChoice& rope = {}) {
     return load(std::make_unique<Source>(std::move(source)), parallel, progress, format, device, rope);
   }
 
@@ -203,8 +203,8 @@ class Model {
       const bool requantises = format != stored.format;
       if (stored.is_packed) {
         if (reinterpret_cast<std::uintptr_t>(bytes.data()) % cache_line_bytes != 0) {
-          return source_->tensor_error(stored, "found panels at byte ", stored.offset, ", which is not a multiple of ",
-                                    cache_line_bytes, " in memory");
+          return source_->tensor_error(stored, "found panels at byte ", stored.offset, ", which is not a multiple of ", cache_line_bytes,
+                                       " in memory");
         }
         out = PackedMatrix::borrow({stored.format, rows, cols, bytes.data()});
         packed_bytes_ += bytes.size();
@@ -217,9 +217,9 @@ class Model {
         source_->drop_tensor_pages(stored, end);
         advance(end - std::exchange(dropped, end));
       };
-      Result<PackedMatrix> packed =
-          requantises ? requantised(format, stored.format, bytes.data(), rows, cols, parallel, free_memory)
-                      : PackedMatrix::create(stored.format, bytes.data(), rows, cols, parallel, drop, free_memory);
+      Result<PackedMatrix> packed = requantises
+                                        ? requantised(format, stored.format, bytes.data(), rows, cols, parallel, free_memory)
+                                        : PackedMatrix::create(stored.format, bytes.data(), rows, cols, parallel, drop, free_memory);
       if (!packed) return Error{packed.error().kind, source_->tensor_error(stored, packed.error().message).message};
       if (requantises) drop(rows);
       packed_bytes_ += packed->bytes();
@@ -249,7 +249,8 @@ class Model {
       const std::string layer = concat("blk.", l, ".");
       for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
         const TensorInfo& tensor = source_->tensor(i);
-        const bool is_next = l < layers_.size() ? tensor.name.starts_with(layer) : !tensor.name.starts_with("blk.") && &tensor != embedding_;
+        const bool is_next =
+            l < layers_.size() ? tensor.name.starts_with(layer) : !tensor.name.starts_with("blk.") && &tensor != embedding_;
         if (is_next && !tensor.is_packed) source_->read_ahead(tensor);
       }
     };
@@ -258,7 +259,8 @@ class Model {
     const auto read_linear = [&](Linear& out, const std::string& name, const LinearShape& shape) -> Status {
       const std::string weight = concat(name, ".weight"), bias = concat(name, ".bias");
       if (Status s = device_.empty() ? read_matrix(out.weight, weight, shape.rows, shape.cols)
-                                     : put_on_device(out, weight, shape.rows, shape.cols, parallel); !s) {
+                                     : put_on_device(out, weight, shape.rows, shape.cols, parallel);
+          !s) {
         return s;
       }
       if (!shape.needs_bias && source_->find_tensor(bias) == nullptr) return success();
@@ -348,8 +350,8 @@ class Model {
     return success();
   }
 
-  static Result<PackedMatrix> requantised(FormatId to, FormatId from, const std::byte* bytes, std::size_t rows,
-                                          std::size_t cols, Parallel parallel, std::byte* memory) {
+  static Result<PackedMatrix> requantised(FormatId to, FormatId from, const std::byte* bytes, std::size_t rows, std::size_t cols,
+                                          Parallel parallel, std::byte* memory) {
     const Result<AlignedBuffer<std::byte>> blocks = requantise_rows(to, from, bytes, rows, cols, parallel);
     if (!blocks) return blocks.error();
     return PackedMatrix::create(to, blocks->data(), rows, cols, parallel, {}, memory);

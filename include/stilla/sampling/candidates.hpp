@@ -37,9 +37,7 @@ struct Candidate {
   std::uint32_t id;
 };
 
-inline bool ranks_before(const Candidate& a, const Candidate& b) {
-  return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-}
+inline bool ranks_before(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
 inline bool ranks_after(const Candidate& a, const Candidate& b) { return ranks_before(b, a); }
 
 // What a sampler needs of a row of logits when it can do without the rest (Sampler::request, stilla/head.hpp).
@@ -135,9 +133,7 @@ class Candidates {
     return highest;
   }
 
-  double weight(const Candidate& c, float highest) const {
-    return static_cast<double>(softmax_weight(c.logit, highest, temperature_));
-  }
+  double weight(const Candidate& c, float highest) const { return static_cast<double>(softmax_weight(c.logit, highest, temperature_)); }
   double total_weight(float highest) {
     double total = 0.0;
     if (is_row_) {

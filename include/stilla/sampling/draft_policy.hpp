@@ -99,7 +99,8 @@ class ModelDraftPolicy {
     return static_cast<std::size_t>(std::upper_bound(steps.begin(), steps.end(), confidence) - steps.begin());
   }
 
-  std::array<Chance, steps.size() + 1> chances_{{{0, 0, 0.3}, {0, 0, 0.4}, {0, 0, 0.5}, {0, 0, 0.6}, {0, 0, 0.7}, {0, 0, 0.8}, {0, 0, 0.9}, {0, 0, 0.95}}};
+  std::array<Chance, steps.size() + 1> chances_{
+      {{0, 0, 0.3}, {0, 0, 0.4}, {0, 0, 0.5}, {0, 0, 0.6}, {0, 0, 0.7}, {0, 0, 0.8}, {0, 0, 0.9}, {0, 0, 0.95}}};
   Chance any_;
   double cost_ = 0.3;  // of a guess, in times of a token of the large model; learned
   bool has_cost_ = false;

@@ -39,9 +39,7 @@ inline void keep_min_p(Candidates& candidates, float p) {
   if (!(p > 0.0f) || candidates.empty()) return;
   if (p > 1.2e-7f) candidates.remove_far();  // e^-16 = 1.13e-7: no exponential for those
   const float highest = candidates.highest();
-  candidates.remove_if([&](const Candidate& c) {
-    return c.logit != highest && candidates.weight(c, highest) < static_cast<double>(p);
-  });
+  candidates.remove_if([&](const Candidate& c) { return c.logit != highest && candidates.weight(c, highest) < static_cast<double>(p); });
 }
 
 // A weight's surprise in units of ln: ln(total) - ln(weight), where ln(weight) is exactly what the exponential was of. An
@@ -130,9 +128,7 @@ class Mirostat {
   }
 
   // `drawn` is one of those that keep() left.
-  void observe(const Candidates& candidates, const Candidate& drawn) {
-    mu_ = std::fma(-eta_, bits(candidates, drawn) - tau_, mu_);
-  }
+  void observe(const Candidates& candidates, const Candidate& drawn) { mu_ = std::fma(-eta_, bits(candidates, drawn) - tau_, mu_); }
 
  private:
   double bits(const Candidates& candidates, const Candidate& c) const {

@@ -182,9 +182,7 @@ class DraftPolicy {
     void fade(double kept) { right *= kept, tried *= kept; }
   };
 
-  static std::size_t kind(std::size_t match) {
-    return match < 4 ? match : match < 6 ? 4 : match < 10 ? 5 : match < 20 ? 6 : 7;
-  }
+  static std::size_t kind(std::size_t match) { return match < 4 ? match : match < 6 ? 4 : match < 10 ? 5 : match < 20 ? 6 : 7; }
 
   std::array<Chance, 8> chances_{};
   std::array<double, most_guesses + 1> time_{};  // of a batch with n guesses, in times of a batch with none

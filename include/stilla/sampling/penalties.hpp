@@ -62,9 +62,7 @@ class DryPenalty {
   // `text`: as much of it as is to count.
   void apply(Candidates& candidates, const Options& options, std::span<const std::uint32_t> text) {
     if (options.multiplier == 0.0f) return;
-    const auto is_breaker = [&](std::uint32_t id) {
-      return std::binary_search(options.breakers.begin(), options.breakers.end(), id);
-    };
+    const auto is_breaker = [&](std::uint32_t id) { return std::binary_search(options.breakers.begin(), options.breakers.end(), id); };
     // The end of the text that a passage may repeat.
     std::size_t reach = 0;
     while (reach < text.size() && !is_breaker(text[text.size() - 1 - reach])) ++reach;

@@ -14,9 +14,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-
-namespace detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 inline constexpr std::uint32_t byte_alphabet_end = 0x144;
 

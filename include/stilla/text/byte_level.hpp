@@ -23,8 +23,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 class ByteLevelEncoder {
  public:
@@ -111,9 +110,7 @@ inline Result<MergeTable> ByteLevelEncoder::read(const Vocabulary& vocabulary, c
     const std::uint32_t right_id = table.find(right);
     const std::uint32_t merged_id = table.find(left + right);
     if (left_id == TokenTable::none || right_id == TokenTable::none || merged_id == TokenTable::none) {
-      const auto is_corrected = [&](const std::string& text) {
-        return std::binary_search(corrected.begin(), corrected.end(), text);
-      };
+      const auto is_corrected = [&](const std::string& text) { return std::binary_search(corrected.begin(), corrected.end(), text); };
       if (is_corrected(left) || is_corrected(right) || is_corrected(left + right)) continue;
       const std::string_view missing = left_id == TokenTable::none    ? "its left part"
                                        : right_id == TokenTable::none ? "its right part"

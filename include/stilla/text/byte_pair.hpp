@@ -24,8 +24,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // How far an entry may stand from its home in a hash table. A table at most half full stays far below (the largest seen
 // with Qwen2.5 and SmolLM2 is 18); a file whose names were chosen to collide is refused here, not searched for hours.
@@ -41,9 +40,7 @@ struct MergeRule {
 // (left, right) -> rule; open addressing, at most half full.
 class MergeTable {
  public:
-  explicit MergeTable(std::size_t rules = 0) : rules_(std::bit_ceil(2 * rules + 2)) {
-    shift_ = 64 - std::countr_zero(rules_.size());
-  }
+  explicit MergeTable(std::size_t rules = 0) : rules_(std::bit_ceil(2 * rules + 2)) { shift_ = 64 - std::countr_zero(rules_.size()); }
 
   enum class Added : std::uint8_t { yes, repeats, crowded };
 
@@ -158,8 +155,7 @@ class WordMerger {
              (in < symbols.size() && is_more_urgent(lowest->merged, symbols[in]));
       symbols[out++] = lowest->merged;
     }
-    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(out),
-                  symbols.begin() + static_cast<std::ptrdiff_t>(in));
+    symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(out), symbols.begin() + static_cast<std::ptrdiff_t>(in));
     return true;
   }
 

@@ -91,8 +91,8 @@ inline jinja::Variables chat_variables(const ChatTemplate& chat_template, std::s
   std::vector<jinja::Value> list;
   jinja::Origin place = jinja::first_place;
   for (const ChatMessage& message : messages) {
-    list.push_back(jinja::dict_value({{"role", jinja::text_value(role_name(message.role))},
-                                      {"content", jinja::text_value(message.text, place)}}));
+    list.push_back(
+        jinja::dict_value({{"role", jinja::text_value(role_name(message.role))}, {"content", jinja::text_value(message.text, place)}}));
     place += message.text.size() + 1;  // so that two messages in a row are two parts
   }
   jinja::Variables out{{"messages", jinja::list_value(std::move(list))},
@@ -126,9 +126,7 @@ inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<c
   return {ids.begin() + static_cast<std::ptrdiff_t>(first), ids.begin() + static_cast<std::ptrdiff_t>(last)};
 }
 
-inline bool opens_thought(std::string_view text) {
-  return text.ends_with(ReasoningSplitter::open_tag) || text.ends_with("<think>\n");
-}
+inline bool opens_thought(std::string_view text) { return text.ends_with(ReasoningSplitter::open_tag) || text.ends_with("<think>\n"); }
 
 // What is to follow the program's text so that thoughts are as wanted.
 inline std::string_view thought_suffix(std::string_view text, Thinking wanted, bool knows_enable_thinking) {
@@ -160,12 +158,11 @@ struct RenderedChat {
 inline Result<RenderedChat> render_chat(const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
                                         std::optional<std::string_view> bos, std::optional<std::string_view> eos,
                                         bool add_generation_prompt = true) {
-  Result<jinja::MarkedText> text = chat_template.program.render(
-      detail::chat_variables(chat_template, messages, bos, eos, add_generation_prompt), chat_template.now);
+  Result<jinja::MarkedText> text =
+      chat_template.program.render(detail::chat_variables(chat_template, messages, bos, eos, add_generation_prompt), chat_template.now);
   if (!text) return detail::template_error(chat_template.origin, concat("chat template, ", text.error().message));
   if (add_generation_prompt) {
-    text->append(detail::thought_suffix(text->bytes(), chat_template.thinking, chat_template.knows_enable_thinking),
-                 jinja::from_template);
+    text->append(detail::thought_suffix(text->bytes(), chat_template.thinking, chat_template.knows_enable_thinking), jinja::from_template);
   }
   RenderedChat out;
   out.opens_thought = detail::opens_thought(text->bytes());
@@ -201,8 +198,7 @@ inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
   for (const auto& [known, source] : detail::builtin_templates) {
     if (known == name) return read_chat_template(source);
   }
-  return Error{ErrorKind::bad_argument,
-               concat("chat template '", printable(name), "' is not known; known: ", chat_template_names)};
+  return Error{ErrorKind::bad_argument, concat("chat template '", printable(name), "' is not known; known: ", chat_template_names)};
 }
 
 // Puts BOS before the ids, unless it stands there already or the vocabulary has none.
@@ -212,8 +208,8 @@ inline void begin_with_bos(const Tokenizer& tokenizer, std::vector<std::uint32_t
 }
 
 // A whole prompt's ids.
-inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemplate& chat_template,
-                                      std::span<const ChatMessage> messages, bool add_generation_prompt = true) {
+inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
+                                      bool add_generation_prompt = true) {
   const auto spelled = [&](std::optional<std::uint32_t> id) {
     return id ? std::optional(tokenizer.piece(*id, ControlText::show)) : std::nullopt;
   };

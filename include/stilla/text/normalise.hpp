@@ -29,7 +29,8 @@ namespace detail {
 inline bool may_join(std::uint32_t c) {
   if (c < joining_ranges[0][0] || c == invalid_byte) return false;
   const auto* end = std::end(joining_ranges);
-  const auto* found = std::lower_bound(std::begin(joining_ranges), end, c, [](const auto& range, std::uint32_t value) { return range[1] < value; });
+  const auto* found =
+      std::lower_bound(std::begin(joining_ranges), end, c, [](const auto& range, std::uint32_t value) { return range[1] < value; });
   return found != end && (*found)[0] <= c;
 }
 
@@ -37,7 +38,8 @@ inline bool may_join(std::uint32_t c) {
 inline std::uint32_t combining_class(std::uint32_t c) {
   if (c < combining_ranges[0][0]) return 0;
   const auto* end = std::end(combining_ranges);
-  const auto* found = std::lower_bound(std::begin(combining_ranges), end, c, [](const auto& range, std::uint32_t value) { return range[1] < value; });
+  const auto* found =
+      std::lower_bound(std::begin(combining_ranges), end, c, [](const auto& range, std::uint32_t value) { return range[1] < value; });
   return found != end && (*found)[0] <= c ? (*found)[2] : 0;
 }
 
@@ -58,7 +60,8 @@ class NfcStretch {
       return;
     }
     const auto* end = std::end(decompositions);
-    const auto* found = std::lower_bound(std::begin(decompositions), end, c, [](const auto& entry, std::uint32_t value) { return entry[0] < value; });
+    const auto* found =
+        std::lower_bound(std::begin(decompositions), end, c, [](const auto& entry, std::uint32_t value) { return entry[0] < value; });
     if (found == end || (*found)[0] != c) {
       push(c);
       return;

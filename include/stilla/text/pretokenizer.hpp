@@ -53,12 +53,12 @@ struct PreTokenizerAlias {
   std::string_view name, meaning;
 };
 inline constexpr PreTokenizerAlias pretokenizer_aliases[] = {
-    {"llama3", "llama-bpe"},    {"llama-v3", "llama-bpe"}, {"smaug-bpe", "llama-bpe"}, {"dbrx", "llama-bpe"},
-    {"falcon3", "llama-bpe"},   {"lfm2", "llama-bpe"},     {"glm4", "llama-bpe"},      {"chatglm-bpe", "llama-bpe"},
-    {"megrez", "qwen2"},        {"kormo", "qwen2"},        {"starcoder", "smollm"},    {"refact", "smollm"},
-    {"command-r", "smollm"},    {"codeshell", "smollm"},   {"exaone", "smollm"},       {"minerva-7b", "smollm"},
-    {"phi-2", "gpt-2"},         {"mpt", "gpt-2"},          {"olmo", "gpt-2"},          {"jais", "gpt-2"},
-    {"trillion", "gpt-2"},      {"gigachat", "gpt-2"},     {"mellum", "gpt-2"},        {"exaone4", "gpt-2"},
+    {"llama3", "llama-bpe"},  {"llama-v3", "llama-bpe"}, {"smaug-bpe", "llama-bpe"}, {"dbrx", "llama-bpe"},
+    {"falcon3", "llama-bpe"}, {"lfm2", "llama-bpe"},     {"glm4", "llama-bpe"},      {"chatglm-bpe", "llama-bpe"},
+    {"megrez", "qwen2"},      {"kormo", "qwen2"},        {"starcoder", "smollm"},    {"refact", "smollm"},
+    {"command-r", "smollm"},  {"codeshell", "smollm"},   {"exaone", "smollm"},       {"minerva-7b", "smollm"},
+    {"phi-2", "gpt-2"},       {"mpt", "gpt-2"},          {"olmo", "gpt-2"},          {"jais", "gpt-2"},
+    {"trillion", "gpt-2"},    {"gigachat", "gpt-2"},     {"mellum", "gpt-2"},        {"exaone4", "gpt-2"},
     {"roberta-bpe", "gpt-2"},
 };
 
@@ -130,15 +130,11 @@ inline std::size_t contraction_length(std::string_view text, std::size_t at, boo
     case 's':
     case 't':
     case 'm':
-    case 'd':
-      return 2;
+    case 'd': return 2;
     case 'r':
-    case 'v':
-      return letter(at + 2) == 'e' ? 3 : 0;
-    case 'l':
-      return letter(at + 2) == 'l' ? 3 : 0;
-    default:
-      return ignore_case && text.substr(at + 1, 2) == "\xc5\xbf" ? 3 : 0;
+    case 'v': return letter(at + 2) == 'e' ? 3 : 0;
+    case 'l': return letter(at + 2) == 'l' ? 3 : 0;
+    default: return ignore_case && text.substr(at + 1, 2) == "\xc5\xbf" ? 3 : 0;
   }
 }
 

@@ -46,8 +46,7 @@ class ReasoningSplitter {
   // No more text comes: what was held back is no tag.
   template <class Emit>
   void finish(Emit&& emit) {
-    if (!held_.empty())
-      emit(state_ == State::reasoning ? TextKind::reasoning : TextKind::answer, std::string_view(held_));
+    if (!held_.empty()) emit(state_ == State::reasoning ? TextKind::reasoning : TextKind::answer, std::string_view(held_));
     held_.clear();
   }
 

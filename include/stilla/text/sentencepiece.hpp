@@ -36,8 +36,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 // Appends `text` with every U+2581 as a space.
 inline void append_with_spaces(std::string& out, std::string_view text) {
@@ -70,8 +69,8 @@ class SentencePieceEncoder {
   Result<MergeTable> read(const Vocabulary& vocabulary, const std::vector<TokenType>& types, const TokenTable& table);
 
   // Appends the ids of `text`. `begins`: nothing stands before it, or a control token.
-  void encode(std::string_view text, bool begins, const TokenTable& table, WordMerger& merger,
-              std::vector<std::uint32_t>& symbols, std::vector<std::uint32_t>& ids) const {
+  void encode(std::string_view text, bool begins, const TokenTable& table, WordMerger& merger, std::vector<std::uint32_t>& symbols,
+              std::vector<std::uint32_t>& ids) const {
     if (text.empty()) return;
     std::string prepared(begins && add_space_prefix_ ? " " : "");
     append_with_spaces(prepared, text);
@@ -184,8 +183,8 @@ inline Status SentencePieceEncoder::read_bytes_and_user_defined(const Vocabulary
     if (types[i] == TokenType::byte) {
       const int byte = byte_of_name(vocabulary.tokens[i]);
       if (byte < 0) {
-        return Error{ErrorKind::refused_file, concat("token ", i, " '", printable(vocabulary.tokens[i]),
-                                                     "' is to be a byte; expected <0x00> to <0xFF>")};
+        return Error{ErrorKind::refused_file,
+                     concat("token ", i, " '", printable(vocabulary.tokens[i]), "' is to be a byte; expected <0x00> to <0xFF>")};
       }
       std::uint32_t& token = byte_tokens_[static_cast<std::size_t>(byte)];
       if (token == TokenTable::none) token = id;

@@ -19,8 +19,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 class SpecialTokenFinder {
  public:
@@ -46,8 +45,8 @@ class SpecialTokenFinder {
   const std::vector<Entry>& entries() const { return entries_; }
 
   const Entry* find_exactly(std::string_view text) const {
-    const auto found = std::lower_bound(entries_.begin(), entries_.end(), text,
-                                        [](const Entry& entry, std::string_view t) { return entry.text < t; });
+    const auto found =
+        std::lower_bound(entries_.begin(), entries_.end(), text, [](const Entry& entry, std::string_view t) { return entry.text < t; });
     return found != entries_.end() && found->text == text ? &*found : nullptr;
   }
 

@@ -14,8 +14,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace detail {
+namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 class TokenTable {
  public:

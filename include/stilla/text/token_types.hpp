@@ -38,6 +38,7 @@ namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
 // Control tokens of chat templates and of vocabularies that have another form than <|NAME|>.
+// clang-format off
 inline constexpr std::string_view control_names[] = {
     "<s>", "</s>", "<pad>", "<bos>", "<eos>", "<mask>", "<sep>", "<cls>", "<EOT>", "[PAD]", "[BOS]", "[EOS]", "[EOT]", "[gMASK]",
     "<start_of_turn>", "<end_of_turn>", "<end_of_utterance>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
@@ -57,6 +58,7 @@ inline constexpr std::string_view tag_names[] = {
     "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>",
     "<answer>", "</answer>",
 };
+// clang-format on
 
 template <std::size_t N>
 constexpr bool is_one_of(const std::string_view (&names)[N], std::string_view text) {

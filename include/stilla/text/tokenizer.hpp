@@ -106,9 +106,7 @@ class Tokenizer {
     return id != detail::TokenTable::none ? std::optional(id) : std::nullopt;
   }
 
-  bool is_control(std::uint32_t id) const {
-    return id < size() && (types_[id] == TokenType::control || types_[id] == TokenType::unknown);
-  }
+  bool is_control(std::uint32_t id) const { return id < size() && (types_[id] == TokenType::control || types_[id] == TokenType::unknown); }
 
   // What the token is, corrected by its text (token_types.hpp); unused outside the vocabulary.
   TokenType type(std::uint32_t id) const { return id < size() ? types_[id] : TokenType::unused; }

@@ -13,8 +13,7 @@
 
 STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD)
 namespace stilla { inline namespace STILLA_ABI { namespace dotprod {
-STILLA_MAC_LOOP(sdot_loop, int8x16_t, vdupq_n_s8,
-                vreinterpretq_s8_s32(vdotq_s32(vreinterpretq_s32_s8(sums[i]), x, x)))
+STILLA_MAC_LOOP(sdot_loop, int8x16_t, vdupq_n_s8, vreinterpretq_s8_s32(vdotq_s32(vreinterpretq_s32_s8(sums[i]), x, x)))
 STILLA_MAC_LOOP(fma_loop, float32x4_t, vdupq_n_f32, vfmaq_f32(sums[i], x, x))
 }}}  // namespace stilla::dotprod
 STILLA_TARGET_END

@@ -149,7 +149,7 @@ STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const
   constexpr std::size_t groups = dotprod::groups_per_block<F>;
   constexpr int shift = dotprod::operand_zero<F> == 0 ? 0 : std::countr_zero(static_cast<unsigned>(dotprod::operand_zero<F>));
   const std::size_t pair = t / 2, half = t % 2;
-  const auto put = [&](auto (&to)[token_pairs][4], auto number) { to[pair][2 * half] = to[pair][2 * half + 1] = number; };
+  const auto put = [&](auto(&to)[token_pairs][4], auto number) { to[pair][2 * half] = to[pair][2 * half + 1] = number; };
   const std::int8_t* const planes[] = {x.row_values(m) + k_begin, Planes == 2 ? x.row_low(m) + k_begin : nullptr};
   for (std::size_t e = 0; e < (k_end - k_begin) / 8; ++e) {
     for (std::size_t plane = 0; plane < Planes; ++plane) std::memcpy(out.values[e][plane][pair] + 8 * half, planes[plane] + 8 * e, 8);
@@ -182,8 +182,8 @@ STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const
 
 // The tokens from m on, `count` of them; the tile's others are zeros.
 template <class F, std::size_t Planes>
-STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8& x, std::size_t m, std::size_t count,
-                                  std::size_t k_begin, std::size_t k_end) {
+STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8& x, std::size_t m, std::size_t count, std::size_t k_begin,
+                                  std::size_t k_end) {
   if (count < tile_tokens) std::memset(&out, 0, sizeof out);
   for (std::size_t t = 0; t < count; ++t) arrange_token<F, Planes>(out, t, x, m + t, k_begin, k_end);
 }
@@ -211,8 +211,8 @@ STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_
 }
 
 // Adds what the minimums of eight groups contribute.
-STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std::int8_t (*sub_minimums)[16],
-                                const float (*scales)[4], const std::int8_t (*high)[16], const std::uint8_t (*low)[16]) {
+STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std::int8_t (*sub_minimums)[16], const float (*scales)[4],
+                                const std::int8_t (*high)[16], const std::uint8_t (*low)[16]) {
   using namespace dotprod;
   STILLA_UNROLL
   for (std::size_t t = 0; t < token_pairs; ++t) {
@@ -274,8 +274,8 @@ STILLA_INLINE void store_sums(const Sums& acc, std::size_t count, const TileOutp
 
 // Rows r0 .. r0 + 7 of panel p times `count` tokens from m0 on, over one chunk of k.
 template <class F, std::size_t Planes>
-STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>& x, const MatmulArgs<F>& a, std::size_t p,
-                               std::size_t r0, std::size_t m0, std::size_t count, std::size_t k_begin, std::size_t k_end) {
+STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>& x, const MatmulArgs<F>& a, std::size_t p, std::size_t r0,
+                               std::size_t m0, std::size_t count, std::size_t k_begin, std::size_t k_end) {
   using namespace dotprod;
   constexpr std::size_t groups = groups_per_block<F>, eights = eights_per_block / groups;
   const TileOutput<F> y_of{a, m0, p * panel_rows + r0};

@@ -33,8 +33,7 @@
 
 STILLA_TARGET_BEGIN(STILLA_SETS_I8MM)
 namespace stilla { inline namespace STILLA_ABI { namespace i8mm {
-STILLA_MAC_LOOP(smmla_loop, int8x16_t, vdupq_n_s8,
-                vreinterpretq_s8_s32(vmmlaq_s32(vreinterpretq_s32_s8(sums[i]), x, x)))
+STILLA_MAC_LOOP(smmla_loop, int8x16_t, vdupq_n_s8, vreinterpretq_s8_s32(vmmlaq_s32(vreinterpretq_s32_s8(sums[i]), x, x)))
 }}}  // namespace stilla::i8mm
 STILLA_TARGET_END
 #endif

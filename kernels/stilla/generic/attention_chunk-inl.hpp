@@ -184,8 +184,7 @@ struct OutOfCodes {
 
 // rounded() of the contract, with the highest magnitude in any lane of highest_bits; n is a multiple of 16. The unit; *offset
 // becomes 128 * sum of the integers.
-STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n, Int highest_bits,
-                              float largest) {
+STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n, Int highest_bits, float largest) {
   const std::int32_t bits = highest_lane(highest_bits);
   const float highest = std::bit_cast<float>(bits);
   const bool finite = bits < 0x7f800000;
@@ -260,9 +259,9 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
   for (std::size_t part = 0; part < kv_chunk; part += tiles_at_once * key_tile) {
     const Coefficients& coefficients = part < half ? even : odd;
     const float* tiles = a.table + part * a.half_terms;
-    for_blocks_of_queries(TileProducts<float, ahead_bytes>{coefficients[0], std::size(coefficients[0]), a.half_terms, tiles,
-                                                           ahead, scores + part},
-                          n_queries);
+    for_blocks_of_queries(
+        TileProducts<float, ahead_bytes>{coefficients[0], std::size(coefficients[0]), a.half_terms, tiles, ahead, scores + part},
+        n_queries);
     ahead += ahead_bytes * a.half_terms;
   }
   for (std::size_t h = 0; h < n_queries; ++h) {  // two tiles at a time, which take each other's place on the lower side
@@ -350,8 +349,8 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::uint8_t* keys = code_tiles<E>(a, KvLayout<E>::keys, j * D, 1, 0, 2 * key_tile * D, unpacked);
       const std::uintptr_t ahead = soon(a, KvLayout<E>::values(D) + j * D / 2);
       const ScoresOfCodes to{query_units, scales + j, scores + j, has_bias};
-      for_blocks_of_queries<most_key_queries>(
-          CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to}, n);
+      for_blocks_of_queries<most_key_queries>(CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to},
+                                              n);
     }
   }
 
@@ -410,8 +409,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
     const std::size_t length = (a.count + 3) / 4 * 4;
     for (std::size_t d = 0; d < D; d += 32) {
       const std::size_t tiles = d + 32 <= D ? 2 : 1;
-      const std::uint8_t* values =
-          code_tiles<E>(a, KvLayout<E>::values(D), d * kv_chunk, tiles, 16 * kv_chunk, length * 16, unpacked);
+      const std::uint8_t* values = code_tiles<E>(a, KvLayout<E>::values(D), d * kv_chunk, tiles, 16 * kv_chunk, length * 16, unpacked);
       const std::uintptr_t next_keys = reinterpret_cast<std::uintptr_t>(a.next) + KvLayout<E>::keys;
       const std::uintptr_t first_half = E::bits == 8 ? next_keys + d * kv_chunk / 2 : soon(a, 0);
       const std::uintptr_t second_half = E::bits == 8 && a.key_bias.half_terms == 0 ? first_half + half : first_half;

@@ -282,7 +282,8 @@ struct KSubScales {
     using Layout = PanelLayout<F>;
     Int word[4];
     load_columns(at, stride, word);
-    const Int upper_scales = bit_and(shift_right<2>(word[1]), set_u8(0x30)), upper_minimums = bit_and(shift_right<2>(word[2]), set_u8(0x30));
+    const Int upper_scales = bit_and(shift_right<2>(word[1]), set_u8(0x30)),
+              upper_minimums = bit_and(shift_right<2>(word[2]), set_u8(0x30));
     store_bytes_of(record + Layout::sub_scale_offset(0) + row, bits_of<0, 63>(word[1]));
     store_bytes_of(record + Layout::sub_scale_offset(4) + row, bit_or(bits_of<0, 15>(word[3]), upper_scales));
     store_minimums(record + Layout::sub_minimum_offset(0) + 2 * row, bits_of<0, 63>(word[2]));

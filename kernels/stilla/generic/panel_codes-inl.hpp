@@ -14,8 +14,10 @@ inline constexpr bool stays_signed = is_signed<F> && largest_code < 255;
 // a small codebook, where the product takes no signed ones.
 inline constexpr int small_codebook_zero = largest_code == 127 ? 0 : 64;
 template <class F>
-inline constexpr int operand_zero =
-    stays_signed<F> ? 0 : is_signed<F> ? 128 : has_small_codebook<F> ? small_codebook_zero : F::zero_point;
+inline constexpr int operand_zero = stays_signed<F>         ? 0
+                                    : is_signed<F>          ? 128
+                                    : has_small_codebook<F> ? small_codebook_zero
+                                                            : F::zero_point;
 
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;

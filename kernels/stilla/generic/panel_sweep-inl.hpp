@@ -65,8 +65,8 @@ STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), s
 // row's scale times a token's would be rounded, or because a minimum is infinite or NaN, so that adding bit patterns would not
 // multiply it. The caller then takes the kernels for few tokens.
 template <class F, std::size_t Panels, std::size_t ChunkK>
-STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0,
-                                   std::size_t k_begin, std::size_t k_end) {
+STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t k_begin,
+                                   std::size_t k_end) {
   using Layout = PanelLayout<F>;
   constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
   const Int levels = operand_levels(a);
@@ -132,7 +132,7 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
   Quads held[MT];
   STILLA_UNROLL
   for (std::size_t q = 0; q < 8 / groups_per_block<F>; ++q) {
-    const std::size_t four = g * (8 / groups_per_block<F>) + q;
+    const std::size_t four = g * (8 / groups_per_block<F>)+q;
     const std::uint8_t* operands = block + four * set_rows * 4;
     Int codes[sweep_vectors];
     STILLA_UNROLL
@@ -247,9 +247,8 @@ struct TokenBlocks {
 // With 16 bits the planes take turns in the same accumulators: twice as many would not fit the registers. The sums come from
 // y and go back to y. tokens: of 8 bits, or where minimums are of groups of 16.
 template <class F, std::size_t MT, std::size_t Planes>
-STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a,
-                                std::size_t p0, std::size_t m0, std::size_t k_begin, std::size_t k_end,
-                                [[maybe_unused]] std::size_t set_row) {
+STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a, std::size_t p0,
+                                std::size_t m0, std::size_t k_begin, std::size_t k_end, [[maybe_unused]] std::size_t set_row) {
   const std::size_t r0 = set_rows == sweep_rows ? 0 : set_row, n0 = p0 * panel_rows + r0;
   constexpr std::size_t vectors = sweep_vectors;
   Float acc[MT][vectors];
@@ -316,8 +315,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
           // Without `keep` GCC would broadcast it for every vector again: 3 % of Q4_0's time.
-          const Float scale_x = as_floats(keep(Planes == 2 ? as_bits(set(scales[m * scales_row]))
-                                                           : load_copies(origins + (g * MT + m) * most)));
+          const Float scale_x =
+              as_floats(keep(Planes == 2 ? as_bits(set(scales[m * scales_row])) : load_copies(origins + (g * MT + m) * most)));
           STILLA_UNROLL
           for (std::size_t v = 0; v < vectors; ++v) {
             const Float scale = load_floats((*w_scales)[g][0] + r0 + v * lanes);
@@ -325,8 +324,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
             acc[m][v] = fused_multiply_add(scale, scaled, acc[m][v]);
             if constexpr (F::has_minimum && !has_sub_minimums<F>) {
               const Float minimum = load_floats(minimums[has_nibble_minimums<F> ? g : 0][0] + r0 + v * lanes);
-              const float* sum = has_nibble_minimums<F> ? group_sums + (g * MT + m) * TokenBlocks<F, MT>::most_sums
-                                                        : scaled_sums + m * scales_row;
+              const float* sum =
+                  has_nibble_minimums<F> ? group_sums + (g * MT + m) * TokenBlocks<F, MT>::most_sums : scaled_sums + m * scales_row;
               acc[m][v] = fused_multiply_add(minimum, set(*sum), acc[m][v]);
             }
           }

@@ -43,19 +43,19 @@ inline constexpr std::size_t mac_chains = 12;
 
 // Defines NAME(rounds): `rounds` times mac_chains steps on registers. The empty asm makes each sum opaque, so that no step is merged
 // or left out. `step` uses sums[i] and x. For use inside a target region.
-#define STILLA_MAC_LOOP(NAME, Vector, set, step)                \
-  inline STILLA_NOINLINE void NAME(std::size_t rounds) {        \
-    const Vector x = set(1);                                    \
-    Vector sums[mac_chains];                                    \
-    STILLA_UNROLL                                               \
+#define STILLA_MAC_LOOP(NAME, Vector, set, step)                   \
+  inline STILLA_NOINLINE void NAME(std::size_t rounds) {           \
+    const Vector x = set(1);                                       \
+    Vector sums[mac_chains];                                       \
+    STILLA_UNROLL                                                  \
     for (std::size_t i = 0; i < mac_chains; ++i) sums[i] = set(1); \
-    for (std::size_t r = 0; r < rounds; ++r) {                  \
-      STILLA_UNROLL                                             \
-      for (std::size_t i = 0; i < mac_chains; ++i) {            \
-        sums[i] = step;                                         \
-        __asm__ volatile("" : STILLA_MAC_OPERAND(sums[i]));                   \
-      }                                                         \
-    }                                                           \
+    for (std::size_t r = 0; r < rounds; ++r) {                     \
+      STILLA_UNROLL                                                \
+      for (std::size_t i = 0; i < mac_chains; ++i) {               \
+        sums[i] = step;                                            \
+        __asm__ volatile("" : STILLA_MAC_OPERAND(sums[i]));        \
+      }                                                            \
+    }                                                              \
   }
 
 #include <stilla/base/pop_macros-inl.hpp>

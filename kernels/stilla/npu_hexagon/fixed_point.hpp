@@ -44,8 +44,7 @@ STILLA_HVX_INLINE uint64_t sum_of_words(const typename V::Vector& a) {
 }
 
 template <class V>
-STILLA_HVX_NOINLINE void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon,
-                                  npu::NormFormat f) {
+STILLA_HVX_NOINLINE void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, npu::NormFormat f) {
   using Vector = typename V::Vector;
   using Pair = typename V::Pair;
   // Squares, up to 2^30, as two sums of 16 bits each.
@@ -75,8 +74,7 @@ STILLA_HVX_NOINLINE void rope(int16_t* x, const int16_t* cos, const int16_t* sin
     const Vector a = V::load(x + i), b = V::load(x + i + pairs), c = V::load(cos + i), s = V::load(sin + i);
     const Pair ac = V::products(a, c), bs = V::products(b, s), as = V::products(a, s), bc = V::products(b, c);
     V::store(x + i, shifted<V>(V::sub_words(ac, bs), npu::rope_fraction));
-    V::store(x + i + pairs, shifted<V>(Pair{V::add_words(as.lower, bc.lower), V::add_words(as.upper, bc.upper)},
-                                       npu::rope_fraction));
+    V::store(x + i + pairs, shifted<V>(Pair{V::add_words(as.lower, bc.lower), V::add_words(as.upper, bc.upper)}, npu::rope_fraction));
   }
 }
 

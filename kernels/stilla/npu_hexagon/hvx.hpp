@@ -101,9 +101,7 @@ struct Hvx {
   static STILLA_HVX_INLINE void in_order(Vector& a, Vector& b, Vector& c, Vector& d) {
     asm volatile("" : "+v"(a), "+v"(b), "+v"(c), "+v"(d));
   }
-  static STILLA_HVX_INLINE void in_order(Vector& a, Vector& b, const uint8_t*& p) {
-    asm volatile("" : "+v"(a), "+v"(b), "+r"(p));
-  }
+  static STILLA_HVX_INLINE void in_order(Vector& a, Vector& b, const uint8_t*& p) { asm volatile("" : "+v"(a), "+v"(b), "+r"(p)); }
   static STILLA_HVX_INLINE void store(void* to, Vector a) { *static_cast<Vector*>(to) = a; }
   static STILLA_HVX_INLINE TwoWords two_words(const void* from) {
     const int64_t both = *static_cast<const int64_t*>(from);
@@ -138,9 +136,7 @@ struct Hvx {
   static STILLA_HVX_INLINE Vector shift_halves_right(Vector a, int s) { return Q6_Vuh_vlsr_VuhR(a, s); }
   static STILLA_HVX_INLINE Vector shift_each_right(Vector a, Vector s) { return Q6_Vh_vlsr_VhVh(a, s); }
   static STILLA_HVX_INLINE Vector narrow(Vector upper, Vector lower, int s) { return Q6_Vh_vasr_VwVwR(upper, lower, s); }
-  static STILLA_HVX_INLINE Vector narrow_saturating(Vector upper, Vector lower, int s) {
-    return Q6_Vh_vasr_VwVwR_sat(upper, lower, s);
-  }
+  static STILLA_HVX_INLINE Vector narrow_saturating(Vector upper, Vector lower, int s) { return Q6_Vh_vasr_VwVwR_sat(upper, lower, s); }
   static STILLA_HVX_INLINE Vector even_halves(Vector upper, Vector lower) { return Q6_Vh_vshuffe_VhVh(upper, lower); }
 
   static STILLA_HVX_INLINE Pair deal_words(Vector upper, Vector lower) {

@@ -84,8 +84,12 @@ class HvxPlain {
   }
 
   static Vector zero() { return {}; }
-  static Vector splat_word(std::int32_t x) { return words([&](std::size_t) { return x; }); }
-  static Vector splat_half(std::int32_t x) { return halves([&](std::size_t) { return x; }); }
+  static Vector splat_word(std::int32_t x) {
+    return words([&](std::size_t) { return x; });
+  }
+  static Vector splat_half(std::int32_t x) {
+    return halves([&](std::size_t) { return x; });
+  }
   static Vector bit_and(const Vector& a, const Vector& b) {
     return words([&](std::size_t i) { return word(a, i) & word(b, i); });
   }
@@ -184,9 +188,7 @@ class HvxPlain {
     return halves([&](std::size_t i) { return saturated<std::int16_t>((half(a, i) * half(b, i) + 0x4000) >> 15); });
   }
   static Vector words_times_q15(const Vector& a, const Vector& b) {
-    return words([&](std::size_t i) {
-      return saturated<std::int32_t>((std::int64_t{word(a, i)} * half(b, 2 * i + 1) + 0x4000) >> 15);
-    });
+    return words([&](std::size_t i) { return saturated<std::int32_t>((std::int64_t{word(a, i)} * half(b, 2 * i + 1) + 0x4000) >> 15); });
   }
 
  private:

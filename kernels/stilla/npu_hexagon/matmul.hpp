@@ -72,9 +72,7 @@ struct Pipeline {
 
   explicit STILLA_HVX_INLINE Pipeline(const uint8_t* chunk) : next(chunk + (first + 2 * stride) * vector_bytes) {}
 
-  STILLA_HVX_INLINE void load_word(const uint8_t* x, size_t i, size_t c) {
-    words[i][c] = V::two_words(x + (i * Columns + c) * 8);
-  }
+  STILLA_HVX_INLINE void load_word(const uint8_t* x, size_t i, size_t c) { words[i][c] = V::two_words(x + (i * Columns + c) * 8); }
   STILLA_HVX_INLINE void load_words(const uint8_t* x, size_t i) {
     STILLA_HVX_UNROLL
     for (size_t c = 0; c < Columns; ++c) load_word(x, i, c);
@@ -172,9 +170,7 @@ struct LpbqSums {
       }
     }
   }
-  STILLA_HVX_INLINE void load_correction(const uint8_t* x, size_t c) {
-    corrections[c] = V::two_words(x + chunk_k * Columns + 8 * c).first;
-  }
+  STILLA_HVX_INLINE void load_correction(const uint8_t* x, size_t c) { corrections[c] = V::two_words(x + chunk_k * Columns + 8 * c).first; }
   STILLA_HVX_INLINE Vector shift_scales() const { return V::shift_halves_right(scales, first == 0 ? 4 : 8); }
 
   // Adds the blocks of a chunk that is through, while the first operands of the next one, whose columns are at x, come.
@@ -339,8 +335,7 @@ STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const ui
 
 // The sweeps: of one column and of two 128 rows at once. Four columns' sums fill the registers with 64 rows.
 template <class V>
-STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form, const uint8_t* x, size_t columns,
-                             size_t chunks) {
+STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form, const uint8_t* x, size_t columns, size_t chunks) {
   if (form == WeightForm::lpbq) {
     if (columns == 1) return sweep_lpbq<V, 1, 2, 0>(out, panel, x, chunks);
     if (columns == 2) return sweep_lpbq<V, 2, 2, 0>(out, panel, x, chunks);
@@ -383,8 +378,8 @@ STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activatio
 // The float step of the first `count` rows of a panel for one token, which the scalar core takes: y, bias and scales of these
 // rows.
 template <npu::Activations activations, bool has_bias>
-STILLA_HVX_INLINE void scale_rows(float* __restrict y, const int32_t* __restrict sums, const uint8_t* __restrict scales,
-                                  float token_scale, const float* __restrict bias, size_t count) {
+STILLA_HVX_INLINE void scale_rows(float* __restrict y, const int32_t* __restrict sums, const uint8_t* __restrict scales, float token_scale,
+                                  const float* __restrict bias, size_t count) {
   for (size_t row = 0; row < count; ++row) {
     const float b = has_bias ? bias[row] : 0.0f, scale = read_four<float>(scales + 4 * row);
     if constexpr (activations == npu::Activations::int8) {

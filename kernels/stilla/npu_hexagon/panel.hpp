@@ -57,8 +57,8 @@ constexpr size_t panel_count(size_t N) { return (N + panel_rows - 1) / panel_row
 constexpr size_t scale_at(WeightForm form, size_t K, size_t row) { return tail_at(form, K) + 4 * row; }
 constexpr size_t weight_sum_at(WeightForm form, size_t K, size_t row) { return tail_at(form, K) + 4 * (panel_rows + row); }
 constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
-  return k / chunk_k * chunk_bytes(form) + (k % chunk_k / step_k * groups + row / group_rows) * vector_bytes +
-         row % 32 * step_k + k % step_k;
+  return k / chunk_k * chunk_bytes(form) + (k % chunk_k / step_k * groups + row / group_rows) * vector_bytes + row % 32 * step_k +
+         k % step_k;
 }
 constexpr unsigned code_shift(size_t row) { return row % group_rows < 32 ? 0 : 4; }
 // The byte with the scale's nibble, and the nibble's place in it.

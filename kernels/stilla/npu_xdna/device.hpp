@@ -115,8 +115,8 @@ struct XdnaEmulated {
 
   // What one core does: one core tile of C, all of K.
   template <xdna::Form form>
-  static void core_tile(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m_tile,
-                        std::size_t n_tile, const std::byte* a, float* c, AlignedBuffer<std::int32_t>& sums) {
+  static void core_tile(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m_tile, std::size_t n_tile,
+                        const std::byte* a, float* c, AlignedBuffer<std::int32_t>& sums) {
     constexpr std::size_t step = xdna::block_shape(form).s;
     const std::size_t m0 = m_tile * layout.tile.m, rows = layout.M - m0;
     if (form == xdna::Form::int8) sums.fill_zero();
@@ -138,8 +138,8 @@ struct XdnaEmulated {
   }
 
   // Where a group ends: its sums, scaled, go to C.
-  static void add_scaled(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m0,
-                         std::size_t n0, std::size_t group, float* c, AlignedBuffer<std::int32_t>& sums) {
+  static void add_scaled(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m0, std::size_t n0,
+                         std::size_t group, float* c, AlignedBuffer<std::int32_t>& sums) {
     for (std::size_t m = 0; m < layout.tile.m && m0 + m < layout.M; ++m) {
       for (std::size_t n = 0; n < layout.tile.n && n0 + n < layout.N; ++n) {
         const std::size_t i = xdna::c_index(layout.form, layout.tile, m, n);

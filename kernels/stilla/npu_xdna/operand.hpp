@@ -96,8 +96,7 @@ void store_levels(std::byte* units, float* scales, std::size_t rows, const std::
 template <WeightFormat F>
 Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N, std::size_t K) {
   if (K % F::block_weights != 0) {
-    return Error{ErrorKind::bad_argument,
-                 concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
+    return Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
   }
   if (form == Form::int8 && !has_levels<F>()) {
     return Error{ErrorKind::bad_argument,
@@ -105,8 +104,7 @@ Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N,
                         QuantisedFormat<F> ? " has a minimum beside its scale" : " is a float", "; use bf16 or bfp16")};
   }
   if (form == Form::int8 && K > detail::longest_int8_row) {
-    return Error{ErrorKind::bad_argument,
-                 concat(K, " columns; sums of int8 products fit int32 up to ", detail::longest_int8_row)};
+    return Error{ErrorKind::bad_argument, concat(K, " columns; sums of int8 products fit int32 up to ", detail::longest_int8_row)};
   }
   Operand w;
   w.form = form;
@@ -155,8 +153,8 @@ inline Result<Operand> activations_operand(Form form, ConstMatrix x) {
     const float* row = x.row(m);
     for (std::size_t k = 0; form != Form::bf16 && k < x.cols; ++k) {
       if (stilla::detail::bits_are_finite(stilla::detail::float_bits(row[k]))) continue;
-      return Error{ErrorKind::bad_argument, concat("activation of token ", m, ", column ", k, ": found ", row[k],
-                                                   ", which ", form_name(form), " has no number for")};
+      return Error{ErrorKind::bad_argument, concat("activation of token ", m, ", column ", k, ": found ", row[k], ", which ",
+                                                   form_name(form), " has no number for")};
     }
     if (form != Form::int8) {
       detail::store_row(form, a.units.data() + m * stride, row, x.cols);

@@ -19,9 +19,7 @@
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
 // Bytes of a row of K numbers.
-constexpr std::size_t row_bytes(Form form, std::size_t K) {
-  return detail::quotient_up(K, unit_weights(form)) * unit_bytes(form);
-}
+constexpr std::size_t row_bytes(Form form, std::size_t K) { return detail::quotient_up(K, unit_weights(form)) * unit_bytes(form); }
 
 namespace detail {
 
@@ -58,26 +56,22 @@ void for_each_result(const ProductLayout& p, F&& f) {
 
 inline void pack_weights(const ProductLayout& layout, std::byte* tiles, const std::byte* rows) {
   std::fill_n(tiles, layout.weights_bytes(), std::byte{});
-  detail::for_each_unit_of_weights(layout, [&](std::size_t in_rows, std::size_t in_tiles) {
-    std::memcpy(tiles + in_tiles, rows + in_rows, unit_bytes(layout.form));
-  });
+  detail::for_each_unit_of_weights(
+      layout, [&](std::size_t in_rows, std::size_t in_tiles) { std::memcpy(tiles + in_tiles, rows + in_rows, unit_bytes(layout.form)); });
 }
 inline void unpack_weights(const ProductLayout& layout, std::byte* rows, const std::byte* tiles) {
-  detail::for_each_unit_of_weights(layout, [&](std::size_t in_rows, std::size_t in_tiles) {
-    std::memcpy(rows + in_rows, tiles + in_tiles, unit_bytes(layout.form));
-  });
+  detail::for_each_unit_of_weights(
+      layout, [&](std::size_t in_rows, std::size_t in_tiles) { std::memcpy(rows + in_rows, tiles + in_tiles, unit_bytes(layout.form)); });
 }
 
 inline void pack_activations(const ProductLayout& layout, std::byte* tiles, const std::byte* rows) {
   std::fill_n(tiles, layout.activations_bytes(), std::byte{});
-  detail::for_each_unit_of_activations(layout, [&](std::size_t in_rows, std::size_t in_tiles) {
-    std::memcpy(tiles + in_tiles, rows + in_rows, unit_bytes(layout.form));
-  });
+  detail::for_each_unit_of_activations(
+      layout, [&](std::size_t in_rows, std::size_t in_tiles) { std::memcpy(tiles + in_tiles, rows + in_rows, unit_bytes(layout.form)); });
 }
 inline void unpack_activations(const ProductLayout& layout, std::byte* rows, const std::byte* tiles) {
-  detail::for_each_unit_of_activations(layout, [&](std::size_t in_rows, std::size_t in_tiles) {
-    std::memcpy(rows + in_rows, tiles + in_tiles, unit_bytes(layout.form));
-  });
+  detail::for_each_unit_of_activations(
+      layout, [&](std::size_t in_rows, std::size_t in_tiles) { std::memcpy(rows + in_rows, tiles + in_tiles, unit_bytes(layout.form)); });
 }
 
 // Results: ProductLayout::results() floats.

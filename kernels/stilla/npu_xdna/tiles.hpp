@@ -67,9 +67,7 @@ inline constexpr std::size_t memory_tile_bytes = std::size_t{512} << 10;     // 
 enum class Form : std::uint8_t { int8, bf16, bfp16 };
 inline constexpr Form forms[] = {Form::int8, Form::bf16, Form::bfp16};
 
-constexpr std::string_view form_name(Form form) {
-  return form == Form::int8 ? "int8" : form == Form::bf16 ? "bf16" : "bfp16";
-}
+constexpr std::string_view form_name(Form form) { return form == Form::int8 ? "int8" : form == Form::bf16 ? "bf16" : "bfp16"; }
 
 // The block of one instruction.
 struct BlockShape {

@@ -34,11 +34,11 @@ inline constexpr std::size_t most_value_queries = most_key_queries;
 inline constexpr std::size_t tiles_at_once = 1;
 inline constexpr std::size_t prefetch_bytes = 8192;
 
-#define STILLA_EACH(name, arguments, type, expression)                            \
-  HWY_INLINE type name arguments {                                                \
-    type r;                                                                       \
-    for (std::size_t i = 0; i < row_vectors; ++i) r.v[i] = expression;            \
-    return r;                                                                     \
+#define STILLA_EACH(name, arguments, type, expression)                 \
+  HWY_INLINE type name arguments {                                     \
+    type r;                                                            \
+    for (std::size_t i = 0; i < row_vectors; ++i) r.v[i] = expression; \
+    return r;                                                          \
   }
 STILLA_EACH(zero, (), Float, hn::Zero(DFloat()))
 STILLA_EACH(set, (float x), Float, hn::Set(DFloat(), x))
@@ -140,8 +140,8 @@ struct RoundedRow {
 // lane, added at the end. A vector of lanes at a time, so that 4 rows' sums stay in registers. Integers of one byte take as
 // long as those of two.
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
-HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles,
-                                 const std::uintptr_t (&ahead)[2], std::size_t tile_bytes, std::size_t length) {
+HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles, const std::uintptr_t (&ahead)[2],
+                                 std::size_t tile_bytes, std::size_t length) {
   const DInt32 di;
   const DInt16 dw;
   const DCode dc;

@@ -82,8 +82,7 @@ inline HWY_NOINLINE void highest_logits(float* highest, const float* logits, std
   }
 }
 
-inline HWY_NOINLINE void logit_weights(double* sums, const float* logits, std::size_t n, float highest,
-                                       float temperature) {
+inline HWY_NOINLINE void logit_weights(double* sums, const float* logits, std::size_t n, float highest, float temperature) {
   const DFloat d;
   const hn::Repartition<double, DFloat> dd;
   const hn::Half<DFloat> half;
@@ -170,8 +169,8 @@ inline HWY_NOINLINE void hadamard(float* x, std::size_t n) {
   }
 }
 
-inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums,
-                                     const float* x, std::size_t blocks, std::int8_t* low) {
+inline HWY_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,
+                                     std::size_t blocks, std::int8_t* low) {
   const DFloat d;
   const DInt32 di;
   const hn::Rebind<std::int8_t, DInt32> d8;
@@ -233,9 +232,7 @@ struct RmsNorm<Portable> {
 template <>
 struct SiluMul<Portable> {
   static constexpr TargetId implemented_on = Portable::id;
-  static void run(float* out, const float* gate, const float* up, std::size_t n) {
-    HWY_NAMESPACE::silu_mul(out, gate, up, n);
-  }
+  static void run(float* out, const float* gate, const float* up, std::size_t n) { HWY_NAMESPACE::silu_mul(out, gate, up, n); }
 };
 
 template <>
@@ -247,9 +244,7 @@ struct Softmax<Portable> {
 template <>
 struct HighestLogits<Portable> {
   static constexpr TargetId implemented_on = Portable::id;
-  static void run(float* highest, const float* logits, std::size_t n) {
-    HWY_NAMESPACE::highest_logits(highest, logits, n);
-  }
+  static void run(float* highest, const float* logits, std::size_t n) { HWY_NAMESPACE::highest_logits(highest, logits, n); }
 };
 
 template <>
@@ -280,8 +275,8 @@ struct Hadamard<Portable> {
 template <>
 struct QuantiseQ8<Portable> {
   static constexpr TargetId implemented_on = Portable::id;
-  static void run(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,
-                  std::size_t blocks, std::int8_t* low = nullptr) {
+  static void run(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x, std::size_t blocks,
+                  std::int8_t* low = nullptr) {
     HWY_NAMESPACE::quantise_q8(values, scales, sums, scaled_sums, x, blocks, low);
   }
 };

@@ -16,7 +16,8 @@
 #if STILLA_HAS_PORTABLE
 
 #if defined(HIGHWAY_HWY_FOREACH_TARGET_H_)
-#error "This file uses <hwy/foreach_target.h> itself, which works once per file: define STILLA_HIGHWAY=0 in the whole \
+#error \
+    "This file uses <hwy/foreach_target.h> itself, which works once per file: define STILLA_HIGHWAY=0 in the whole \
 program, or include Stilla from another file (see kernels/README.md)."
 #endif
 
@@ -42,7 +43,8 @@ program, or include Stilla from another file (see kernels/README.md)."
 #undef HWY_TARGET_INCLUDE
 
 #ifndef STILLA_PORTABLE_COMPILED
-#error "Highway was included before Stilla with settings that leave its AVX2 target out: include Stilla first, or define \
+#error \
+    "Highway was included before Stilla with settings that leave its AVX2 target out: include Stilla first, or define \
 STILLA_HIGHWAY=0 in the whole program (see kernels/README.md)."
 #endif
 

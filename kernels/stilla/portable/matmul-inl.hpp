@@ -216,8 +216,8 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
         }
         for (std::size_t m = 0; m < MT; ++m) {
           const float scale_x = a.x.row_scales(m0 + m)[block];
-          VInt32 dot = hn::Add(hn::ConcatEven(di, pairs[m][2 * v + 1], pairs[m][2 * v]),
-                               hn::ConcatOdd(di, pairs[m][2 * v + 1], pairs[m][2 * v]));
+          VInt32 dot =
+              hn::Add(hn::ConcatEven(di, pairs[m][2 * v + 1], pairs[m][2 * v]), hn::ConcatOdd(di, pairs[m][2 * v + 1], pairs[m][2 * v]));
           if constexpr (F::zero_point != 0) {
             dot = hn::Sub(dot, hn::Set(di, F::zero_point * a.x.sum_of(m0 + m, k0 + g * group, group)));
           }
@@ -301,9 +301,7 @@ namespace stilla { inline namespace STILLA_ABI {
 template <class F>
 struct MatmulPanels<Portable, F> {
   static constexpr TargetId implemented_on = Portable::id;
-  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
-    HWY_NAMESPACE::matmul_panels<F>(a, first, last);
-  }
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { HWY_NAMESPACE::matmul_panels<F>(a, first, last); }
 };
 
 }}  // namespace stilla

@@ -32,8 +32,8 @@ struct Portable {
   static bool available(const CpuInfo& cpu) {
 #if STILLA_ARCH_X86
     constexpr unsigned fma = 12, f16c = 29, avx2 = 5, bmi = 3, bmi2 = 8;  // leaf 1 ecx; leaf 7 ebx
-    return cpu.saves_ymm() && CpuInfo::bit(cpu.leaf1.ecx, fma) && CpuInfo::bit(cpu.leaf1.ecx, f16c) &&
-           CpuInfo::bit(cpu.leaf7.ebx, avx2) && CpuInfo::bit(cpu.leaf7.ebx, bmi) && CpuInfo::bit(cpu.leaf7.ebx, bmi2);
+    return cpu.saves_ymm() && CpuInfo::bit(cpu.leaf1.ecx, fma) && CpuInfo::bit(cpu.leaf1.ecx, f16c) && CpuInfo::bit(cpu.leaf7.ebx, avx2) &&
+           CpuInfo::bit(cpu.leaf7.ebx, bmi) && CpuInfo::bit(cpu.leaf7.ebx, bmi2);
 #else
     (void)cpu;
     return STILLA_ARCH_ARM != 0;

@@ -101,8 +101,8 @@ struct Hadamard<Scalar> {
 template <>
 struct QuantiseQ8<Scalar> {
   static constexpr TargetId implemented_on = Scalar::id;
-  static void run(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,
-                  std::size_t blocks, std::int8_t* low = nullptr) {
+  static void run(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x, std::size_t blocks,
+                  std::int8_t* low = nullptr) {
     const float largest = low == nullptr ? 127.0f : 32512.0f;
     for (std::size_t b = 0; b < blocks; ++b, x += activation_block) {
       const float highest = detail::highest_magnitude(x, activation_block);

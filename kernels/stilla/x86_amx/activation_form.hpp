@@ -102,9 +102,8 @@ inline STILLA_NOINLINE void tile_values(std::uint16_t* out, std::size_t stride, 
                                         std::size_t blocks, float unit) {
   using namespace avx512vnni;
   // Of two vectors of 16 floats the upper halves, in tile order.
-  alignas(64) static constexpr std::uint16_t order[32] = {
-      1,  5,  9,  13, 17, 21, 25, 29, 3,  7,  11, 15, 19, 23, 27, 31,
-      33, 37, 41, 45, 49, 53, 57, 61, 35, 39, 43, 47, 51, 55, 59, 63};
+  alignas(64) static constexpr std::uint16_t order[32] = {1,  5,  9,  13, 17, 21, 25, 29, 3,  7,  11, 15, 19, 23, 27, 31,
+                                                          33, 37, 41, 45, 49, 53, 57, 61, 35, 39, 43, 47, 51, 55, 59, 63};
   const Int upper_halves = load(order);
   for (std::size_t b = 0; b < blocks; ++b, values += activation_block, out += stride) {
     const Float scale = set(scales[b] * unit);
@@ -126,8 +125,7 @@ struct ActivationForm<Amx> {
   static std::size_t bytes(std::size_t rows, std::size_t cols, ActivationBits bits) {
     return rows < amx::fewest_tokens_for_tiles ? 0 : amx::TileActivations::bytes(rows, cols, bits == ActivationBits::sixteen);
   }
-  static void arrange(const ArrangedActivations& to, const ActivationQ8& from, std::size_t m, std::size_t block,
-                      std::size_t blocks) {
+  static void arrange(const ArrangedActivations& to, const ActivationQ8& from, std::size_t m, std::size_t block, std::size_t blocks) {
     const amx::TileActivations tiles(to);
     const std::size_t at = tiles.at(m, block), stride = tiles.at(0, 1), first = block * activation_block;
     const float* scales = from.row_scales(m) + block;

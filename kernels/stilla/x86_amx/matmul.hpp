@@ -16,9 +16,7 @@ template <QuantisedFormat F>
   requires(!has_nibble_minimums<F>)
 struct MatmulPanels<Amx, F> {
   static constexpr TargetId implemented_on = Amx::id;
-  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
-    amx::matmul_panels<F, HardwareTiles>(a, first, last);
-  }
+  static void run(const MatmulArgs<F>& a, std::size_t first, std::size_t last) { amx::matmul_panels<F, HardwareTiles>(a, first, last); }
 };
 
 }}  // namespace stilla

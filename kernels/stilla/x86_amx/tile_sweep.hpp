@@ -114,9 +114,7 @@ STILLA_INLINE Int byte_as_float(Int bytes) {
   return avx512vnni::as_bits(avx512vnni::to_floats(avx512vnni::shift_right_s32<24>(top)));
 }
 // The upper halves of two vectors of floats, as pairs.
-STILLA_INLINE Int upper_halves(Int first, Int second) {
-  return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(first, 16), second);
-}
+STILLA_INLINE Int upper_halves(Int first, Int second) { return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(first, 16), second); }
 
 // Of eight groups the minimum, and the sub-minimums beside the activations' sums, whose place is in half `half`: each as a pair
 // for a sum's two parts, with zeros where the other eight's sums are.
@@ -197,8 +195,8 @@ class Rounds {
   static constexpr int panel_bytes = F::group_weights / 2 * 64, group_bytes = panels * panel_bytes;
   static constexpr std::size_t x_bytes = activation_block * sizeof(std::uint16_t);  // from token to token
 
-  Rounds(const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end, std::size_t tokens,
-         std::size_t k_begin, std::size_t k_end)
+  Rounds(const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end, std::size_t tokens, std::size_t k_begin,
+         std::size_t k_end)
       : unpacked_(&w.operands[0][0][0][0]), minimums_(&w.sub_minimums[0][0][0][0]), tiles_(x), m_begin_(m_begin), m_end_(m_end),
         tokens_(tokens), k_begin_(k_begin), k_end_(k_end), m_(m_begin), slice_(k_begin), block_(x.at(0, 1)) {
     begin_tile();
@@ -268,8 +266,7 @@ STILLA_INLINE void multiply() {
 
 // A round whose first operands are in the tiles, and its other ones at w and second_x; loads what the next one begins with.
 template <class F, class Tiles, std::size_t Planes, bool is_first>
-STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, const std::uint16_t* second_x,
-                                  const Rounds<F, Planes>& next) {
+STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, const std::uint16_t* second_x, const Rounds<F, Planes>& next) {
   using R = Rounds<F, Planes>;
   if constexpr (!is_first) store<Tiles, tile_c0>(before);
   multiply<Tiles, tile_c0, tile_a0, tile_b0>();
@@ -321,8 +318,7 @@ using Sums = Float[panels][most_tokens];
 
 // The contract's float step for one group, or for eight groups' minimums. scales: of both panels. dots: likewise; low: their low
 // plane's, or null.
-STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*dots)[16][panel_rows],
-                                const float (*low)[16][panel_rows]) {
+STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*dots)[16][panel_rows], const float (*low)[16][panel_rows]) {
   using namespace avx512vnni;
   const Float scale[panels] = {load_floats(scales), load_floats(scales + panel_rows)};
   STILLA_UNROLL
@@ -357,8 +353,8 @@ alignas(64) inline constexpr float no_sums[most_tokens][panels][panel_rows] = {}
 
 // Tokens [m_begin, m_end), so many a tile, times two panels over one chunk of k; the first chunk begins at no sums.
 template <class F, class Tiles, std::size_t Planes>
-STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin,
-                                  std::size_t m_end, std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
+STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end,
+                                  std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
   using namespace avx512vnni;
   using R = Rounds<F, Planes>;
   constexpr std::size_t groups = R::round_k / F::group_weights, group_scales = panels * panel_rows;
@@ -424,8 +420,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
 
 // The same from y to y: the sums so far, of the chunks before, and with this one.
 template <class F, class Tiles, std::size_t Planes>
-STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m_begin,
-                                 std::size_t m_end, std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
+STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m_begin, std::size_t m_end,
+                                 std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
   using namespace avx512vnni;
   KeptSums kept;
   for (std::size_t m = k_begin == 0 ? m_end : m_begin; m < m_end; ++m) {

@@ -144,9 +144,7 @@ STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
   return _mm256_blendv_epi8(no, yes, _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ)));
 }
 STILLA_INLINE Float to_floats(Int x) { return _mm256_cvtepi32_ps(x); }
-STILLA_INLINE Float load_f16(const std::byte* from) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-}
+STILLA_INLINE Float load_f16(const std::byte* from) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))); }
 STILLA_INLINE Float load_bf16(const std::byte* from) {
   return as_floats(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))), 16));
 }

@@ -34,9 +34,7 @@ inline constexpr std::size_t tiles_at_once = 2;
 inline constexpr std::size_t prefetch_bytes = 16384;  // attention_bench, f16, 16384 positions: 4096 took twice as long, 8192 5 % longer
 
 STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  // the second operand unless a > b
-STILLA_INLINE Float first_lanes(Float x, std::size_t count) {
-  return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x);
-}
+STILLA_INLINE Float first_lanes(Float x, std::size_t count) { return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x); }
 STILLA_INLINE Float alternating(const float* two) {
   double both;
   std::memcpy(&both, two, sizeof both);
@@ -90,8 +88,8 @@ struct RoundedRow {
     const Int order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
     const Int first = _mm512_packs_epi32(x[0], x[1]), second = _mm512_packs_epi32(x[2], x[3]);
     const Int half = _mm512_set1_epi16(128), low_byte = _mm512_set1_epi16(255);
-    const Int upper = _mm512_packs_epi16(_mm512_srai_epi16(_mm512_add_epi16(first, half), 8),
-                                         _mm512_srai_epi16(_mm512_add_epi16(second, half), 8));
+    const Int upper =
+        _mm512_packs_epi16(_mm512_srai_epi16(_mm512_add_epi16(first, half), 8), _mm512_srai_epi16(_mm512_add_epi16(second, half), 8));
     const Int lower = _mm512_packus_epi16(bit_and(first, low_byte), bit_and(second, low_byte));
     stilla::avx512vnni::store(high + at, _mm512_permutexvar_epi32(order, upper));
     stilla::avx512vnni::store(low + at, _mm512_permutexvar_epi32(order, lower));

@@ -32,8 +32,8 @@ inline STILLA_NOINLINE void silu_mul(float* out, const float* gate, const float*
   }
 }
 
-inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums,
-                                        const float* x, std::size_t blocks, std::int8_t* low) {
+inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,
+                                        std::size_t blocks, std::int8_t* low) {
   static_assert(activation_block == 2 * lanes);
   const float largest = low == nullptr ? 127.0f : 32512.0f;
   for (std::size_t b = 0; b < blocks; ++b, x += activation_block, values += activation_block) {
@@ -83,8 +83,8 @@ struct SiluMul<Avx512Vnni> {
 template <>
 struct QuantiseQ8<Avx512Vnni> {
   static constexpr TargetId implemented_on = Avx512Vnni::id;
-  static void run(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x,
-                  std::size_t blocks, std::int8_t* low = nullptr) {
+  static void run(std::int8_t* values, float* scales, std::int32_t* sums, float* scaled_sums, const float* x, std::size_t blocks,
+                  std::int8_t* low = nullptr) {
     avx512vnni::quantise_q8(values, scales, sums, scaled_sums, x, blocks, low);
   }
 };

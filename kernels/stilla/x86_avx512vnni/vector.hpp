@@ -80,8 +80,8 @@ STILLA_INLINE Int load(const void* from) { return _mm512_loadu_si512(from); }
 // Of each of `lanes` pairs the first, or the second.
 template <int of_two>
 STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
-  const __m512i places = _mm512_add_epi32(
-      _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0), _mm512_set1_epi32(of_two));
+  const __m512i places =
+      _mm512_add_epi32(_mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0), _mm512_set1_epi32(of_two));
   return _mm512_permutex2var_epi32(load(pairs), places, load(pairs + lanes));
 }
 STILLA_INLINE Int first_of_pairs(const std::int32_t* pairs) { return load_of_pairs<0>(pairs); }
@@ -105,12 +105,8 @@ STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (
   column[3] = _mm512_unpackhi_epi64(c, d);
 }
 // The lowest byte, or half, of each lane.
-STILLA_INLINE void store_low_bytes(std::byte* to, Int x) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
-}
-STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(x));
-}
+STILLA_INLINE void store_low_bytes(std::byte* to, Int x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x)); }
+STILLA_INLINE void store_low_halves(std::byte* to, Int x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(x)); }
 STILLA_INLINE void store_bytes(std::int8_t* to, Int x) {  // of each int32 the lowest one
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(x));
 }
@@ -193,9 +189,7 @@ STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
   return _mm512_mask_mov_epi32(no, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_EQ_OQ), yes);
 }
 STILLA_INLINE Float to_floats(Int x) { return _mm512_cvtepi32_ps(x); }
-STILLA_INLINE Float load_f16(const std::byte* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
+STILLA_INLINE Float load_f16(const std::byte* from) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))); }
 STILLA_INLINE Float load_bf16(const std::byte* from) {
   return as_floats(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))), 16));
 }

@@ -43,8 +43,8 @@ struct RoundedRow {
     for (std::size_t i = 0; i < 4; i += 2) {
       const __m256i first = _mm256_packs_epi32(x[i].v[0].raw, x[i].v[1].raw);
       const __m256i second = _mm256_packs_epi32(x[i + 1].v[0].raw, x[i + 1].v[1].raw);
-      const __m256i upper = _mm256_packs_epi16(_mm256_srai_epi16(_mm256_add_epi16(first, half), 8),
-                                               _mm256_srai_epi16(_mm256_add_epi16(second, half), 8));
+      const __m256i upper =
+          _mm256_packs_epi16(_mm256_srai_epi16(_mm256_add_epi16(first, half), 8), _mm256_srai_epi16(_mm256_add_epi16(second, half), 8));
       const __m256i lower = _mm256_packus_epi16(_mm256_and_si256(first, low_byte), _mm256_and_si256(second, low_byte));
       stilla::avxvnni::store(high + at + i * 16, _mm256_permutevar8x32_epi32(upper, order));
       stilla::avxvnni::store(low + at + i * 16, _mm256_permutevar8x32_epi32(lower, order));

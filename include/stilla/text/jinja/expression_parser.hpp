@@ -22,8 +22,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 class ExpressionParser {
  protected:
@@ -143,9 +142,7 @@ class ExpressionParser {
   }
 
  private:
-  bool is_tuple_end() const {
-    return sees(TokenKind::variable_end) || sees(TokenKind::block_end) || sees(TokenKind::sign, ")");
-  }
+  bool is_tuple_end() const { return sees(TokenKind::variable_end) || sees(TokenKind::block_end) || sees(TokenKind::sign, ")"); }
 
   NodeId binary(NodeKind kind, NodeId left, NodeId right, Operator op = Operator::add) {
     Node node = make(kind);
@@ -174,9 +171,9 @@ class ExpressionParser {
   }
 
   bool skip_comparison(Operator& op) {
-    constexpr std::pair<std::string_view, Operator> signs[] = {
-        {"==", Operator::equal}, {"!=", Operator::unequal},    {"<=", Operator::less_equal},
-        {"<", Operator::less},   {">=", Operator::greater_equal}, {">", Operator::greater}};
+    constexpr std::pair<std::string_view, Operator> signs[] = {{"==", Operator::equal},         {"!=", Operator::unequal},
+                                                               {"<=", Operator::less_equal},    {"<", Operator::less},
+                                                               {">=", Operator::greater_equal}, {">", Operator::greater}};
     for (const auto& [sign, found] : signs) {
       if (skip(TokenKind::sign, sign)) return op = found, true;
     }
@@ -212,10 +209,8 @@ class ExpressionParser {
     return node.children.size() == 1 ? node.children[0] : add(std::move(node));
   }
   NodeId parse_product() {
-    constexpr std::pair<std::string_view, Operator> signs[] = {{"*", Operator::multiply},
-                                                               {"/", Operator::divide},
-                                                               {"//", Operator::floor_divide},
-                                                               {"%", Operator::modulo}};
+    constexpr std::pair<std::string_view, Operator> signs[] = {
+        {"*", Operator::multiply}, {"/", Operator::divide}, {"//", Operator::floor_divide}, {"%", Operator::modulo}};
     NodeId left = parse_power();
     for (bool goes_on = true; goes_on && !failed();) {
       goes_on = false;
@@ -402,8 +397,8 @@ class ExpressionParser {
     node.children = {input};
     const bool is_word = sees(TokenKind::name, "else") || sees(TokenKind::name, "or") || sees(TokenKind::name, "and");
     const TokenKind kind = current().kind;
-    const bool is_value = kind == TokenKind::name || kind == TokenKind::string || kind == TokenKind::integer ||
-                          kind == TokenKind::real || sees(TokenKind::sign, "[") || sees(TokenKind::sign, "{");
+    const bool is_value = kind == TokenKind::name || kind == TokenKind::string || kind == TokenKind::integer || kind == TokenKind::real ||
+                          sees(TokenKind::sign, "[") || sees(TokenKind::sign, "{");
     if (sees(TokenKind::sign, "(")) {
       parse_arguments(node);
     } else if (is_value && !is_word) {

@@ -26,9 +26,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
-namespace detail {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja { namespace detail {
 
 inline bool is_safe(const Value& value) { return value.text() != nullptr && value.text()->is_safe; }
 

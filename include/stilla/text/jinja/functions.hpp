@@ -20,8 +20,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 struct Function {
   std::string_view name;
@@ -116,11 +115,9 @@ inline int day_of_year(const LocalTime& time) {
   return before[static_cast<std::size_t>(time.month - 1)] + time.day + (is_leap && time.month > 2 ? 1 : 0);
 }
 
-inline constexpr std::array<std::string_view, 7> day_names{"Sunday",   "Monday", "Tuesday", "Wednesday",
-                                                           "Thursday", "Friday", "Saturday"};
-inline constexpr std::array<std::string_view, 12> month_names{"January",   "February", "March",    "April",
-                                                              "May",       "June",     "July",     "August",
-                                                              "September", "October",  "November", "December"};
+inline constexpr std::array<std::string_view, 7> day_names{"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
+inline constexpr std::array<std::string_view, 12> month_names{"January", "February", "March",     "April",   "May",      "June",
+                                                              "July",    "August",   "September", "October", "November", "December"};
 
 // A number in so many digits; without the fill if `fill` is '-'.
 inline std::string padded(int value, std::size_t digits, char fill) {
@@ -195,8 +192,7 @@ inline std::string time_text(Rendering& run, const LocalTime& time, std::string_
     const char flag = at + 1 < format.size() && (format[at + 1] == '-' || format[at + 1] == '_') ? format[++at] : '\0';
     const char letter = at + 1 < format.size() ? format[++at] : '\0';
     const std::string_view composed = flag == 0 ? detail::composed_format(letter) : std::string_view();
-    const std::string part = composed.empty() ? detail::time_part(time, letter, flag == '_' ? ' ' : flag)
-                                              : time_text(run, time, composed);
+    const std::string part = composed.empty() ? detail::time_part(time, letter, flag == '_' ? ' ' : flag) : time_text(run, time, composed);
     if (part.empty()) {
       run.fail("strftime_now() with '", printable(format.substr(begin, at + 1 - begin)), "' is not supported");
       return {};

@@ -27,8 +27,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 using Variables = std::vector<std::pair<std::string_view, Value>>;
 
@@ -47,8 +46,7 @@ struct Macro {
 class Interpreter {
  public:
   // All are kept by reference.
-  Interpreter(const SyntaxTree& tree, Rendering& run, const Variables& variables)
-      : tree_(tree), run_(run), variables_(variables) {}
+  Interpreter(const SyntaxTree& tree, Rendering& run, const Variables& variables) : tree_(tree), run_(run), variables_(variables) {}
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
 

@@ -19,13 +19,18 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 enum class TokenKind : std::uint8_t {
   data,  // between tags
-  block_begin, block_end, variable_begin, variable_end,
-  name, string, integer, real,
+  block_begin,
+  block_end,
+  variable_begin,
+  variable_end,
+  name,
+  string,
+  integer,
+  real,
   sign,  // an operator or bracket
   end
 };

@@ -21,8 +21,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 // Null if there is no such filter.
 inline Operation find_filter(std::string_view name);
@@ -110,9 +109,8 @@ inline Value dictsort_filter(Rendering& run, const Value& value, const Arguments
   const Value entries = view_method<ListKind::items>(run, value, {});
   if (run.failed()) return {};
   const std::size_t place = by.bytes() == "key" ? 0 : 1;
-  return run.list(sorted(run, entries.list()->items, parameters.flag(2, false), [&](const Value& entry) {
-    return folded(run, entry.list()->items[place], parameters.flag(0, false));
-  }));
+  return run.list(sorted(run, entries.list()->items, parameters.flag(2, false),
+                         [&](const Value& entry) { return folded(run, entry.list()->items[place], parameters.flag(0, false)); }));
 }
 
 inline Value unique_filter(Rendering& run, const Value& value, const Arguments& arguments) {

@@ -22,8 +22,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 // Where a byte comes from: one of the two below, or first_place + its place among all bytes of messages.
 using Origin = std::uint64_t;

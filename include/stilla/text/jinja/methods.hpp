@@ -19,12 +19,10 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 namespace detail {
 
-inline Value parts_list(Rendering& run, const MarkedText& text, const std::vector<ByteRange>& ranges,
-                        ListKind kind = ListKind::list) {
+inline Value parts_list(Rendering& run, const MarkedText& text, const std::vector<ByteRange>& ranges, ListKind kind = ListKind::list) {
   std::vector<Value> out;
   for (const ByteRange& range : ranges) {
     if (!run.step()) return {};
@@ -138,9 +136,7 @@ Value find_method(Rendering& run, const Value& self, const Arguments& arguments)
   if (!run.read(text.size() * 2)) return {};
   const SearchRange range = search_range(parameters, text);
   const std::string_view part = text.substr(range.bytes.begin, range.bytes.end - range.bytes.begin);
-  const std::size_t at = range.is_empty ? std::string_view::npos
-                         : from_right   ? part.rfind(wanted.bytes())
-                                        : part.find(wanted.bytes());
+  const std::size_t at = range.is_empty ? std::string_view::npos : from_right ? part.rfind(wanted.bytes()) : part.find(wanted.bytes());
   if (at == std::string_view::npos) {
     if (must_be_there) return run.fail("index(): '", printable(wanted.bytes()), "' is not in the text");
     return std::int64_t{-1};
@@ -151,8 +147,8 @@ Value find_method(Rendering& run, const Value& self, const Arguments& arguments)
 inline Value count_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters parameters(run, "count()", arguments, {"sub", "start", "end"}, 1);
   if (const List* list = self.list()) {
-    return static_cast<std::int64_t>(std::count_if(list->items.begin(), list->items.end(),
-                                                   [&](const Value& item) { return equal(run, item, parameters[0]); }));
+    return static_cast<std::int64_t>(
+        std::count_if(list->items.begin(), list->items.end(), [&](const Value& item) { return equal(run, item, parameters[0]); }));
   }
   const std::string_view text = self.text()->marked.bytes();
   const MarkedText wanted = parameters.text(0);
@@ -286,9 +282,7 @@ Value view_method(Rendering& run, const Value& self, const Arguments& arguments)
   std::vector<Value> out;
   for (const auto& [key, value] : self.dict()->entries) {
     if (!run.step()) return {};
-    out.push_back(kind == ListKind::keys     ? key
-                  : kind == ListKind::values ? value
-                                             : run.list({key, value}, ListKind::tuple));
+    out.push_back(kind == ListKind::keys ? key : kind == ListKind::values ? value : run.list({key, value}, ListKind::tuple));
   }
   return run.list(std::move(out), kind);
 }

@@ -23,8 +23,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 // Defined with the methods (methods.hpp), which need what is here: the name of this method of a value of this type, empty if it has
 // none. A template, for an inline function would have to be defined wherever this header is.
@@ -66,15 +65,13 @@ inline bool equal(Rendering& run, const Value& a, const Value& b) {
   if (const List *x = a.list(), *y = b.list(); x != nullptr && y != nullptr) {
     if (x == y) return true;
     if (x->kind != y->kind || x->items.size() != y->items.size() || x->kind == ListKind::generator) return false;
-    return std::equal(x->items.begin(), x->items.end(), y->items.begin(),
-                      [&](const Value& i, const Value& j) { return equal(run, i, j); });
+    return std::equal(x->items.begin(), x->items.end(), y->items.begin(), [&](const Value& i, const Value& j) { return equal(run, i, j); });
   }
   if (const Dict *x = a.dict(), *y = b.dict(); x != nullptr && y != nullptr) {
     if (x == y) return true;
     const auto is_in_y = [&](const auto& entry) {
-      return std::any_of(y->entries.begin(), y->entries.end(), [&](const auto& other) {
-        return equal(run, entry.first, other.first) && equal(run, entry.second, other.second);
-      });
+      return std::any_of(y->entries.begin(), y->entries.end(),
+                         [&](const auto& other) { return equal(run, entry.first, other.first) && equal(run, entry.second, other.second); });
     };
     return x->entries.size() == y->entries.size() && std::all_of(x->entries.begin(), x->entries.end(), is_in_y);
   }
@@ -148,8 +145,7 @@ inline std::optional<std::int64_t> length_of(Rendering& run, const Value& value)
 inline bool contains(Rendering& run, const Value& container, const Value& item) {
   if (const Text* text = container.text()) {
     if (item.text() == nullptr) return run.fail("'in' of a str with a ", type_name(item)), false;
-    return run.read(text->marked.size()) &&
-           text->marked.bytes().find(item.text()->marked.bytes()) != std::string_view::npos;
+    return run.read(text->marked.size()) && text->marked.bytes().find(item.text()->marked.bytes()) != std::string_view::npos;
   }
   if (const Dict* dict = container.dict()) return find_entry(run, *dict, item) != nullptr;
   for (const Value& other : iterate(run, container)) {
@@ -249,8 +245,7 @@ inline Value slice_of(Rendering& run, const Value& value, const Value (&parts)[3
   const std::int64_t start = bound(parts[0], step > 0 ? low : high);
   const std::int64_t stop = bound(parts[1], step > 0 ? high : low);
   const auto goes_on = [&](std::int64_t at) { return step > 0 ? at < stop : at > stop; };
-  const auto next = [&](std::int64_t at) { return step > 0 ? (step > high - at ? high : at + step)
-                                                           : (step < low - at ? low : at + step); };
+  const auto next = [&](std::int64_t at) { return step > 0 ? (step > high - at ? high : at + step) : (step < low - at ? low : at + step); };
   if (const Text* text = value.text()) {
     const std::string_view bytes = text->marked.bytes();
     if (!run.read(bytes.size())) return {};
@@ -274,8 +269,21 @@ inline Value slice_of(Rendering& run, const Value& value, const Value (&parts)[3
 }
 
 enum class Operator : std::uint8_t {
-  add, subtract, multiply, divide, floor_divide, modulo, power,
-  equal, unequal, less, less_equal, greater, greater_equal, in, not_in
+  add,
+  subtract,
+  multiply,
+  divide,
+  floor_divide,
+  modulo,
+  power,
+  equal,
+  unequal,
+  less,
+  less_equal,
+  greater,
+  greater_equal,
+  in,
+  not_in
 };
 
 template <class = void>

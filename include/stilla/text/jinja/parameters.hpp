@@ -15,8 +15,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 // What filters, tests and methods look like: the value in front, and what stands in the brackets.
 using Operation = Value (*)(Rendering& run, const Value& input, const Arguments& arguments);

@@ -21,8 +21,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 // A type's name in Python, for messages.
 inline std::string_view type_name(const Value& value) {

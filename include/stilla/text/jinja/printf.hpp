@@ -21,8 +21,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 // A number with so many digits behind the point.
 inline std::string fixed_text(double value, int precision) {

@@ -23,8 +23,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 // A conversation that fills 128 thousand tokens has half a million bytes, and templates of published models take some hundred
 // steps for each message. A step takes about 50 ns.

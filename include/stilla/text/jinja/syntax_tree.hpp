@@ -16,8 +16,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 using NodeId = std::uint32_t;
 inline constexpr NodeId no_node = 0;

@@ -30,8 +30,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 class Template {
  public:

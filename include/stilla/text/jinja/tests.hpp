@@ -12,8 +12,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 namespace detail {
 
 template <bool (*holds)(const Value&)>
@@ -32,9 +31,7 @@ inline bool is_sequence(const Value& value) {
   const List* list = value.list();
   return value.is_undefined() || value.text() || value.dict() || (list != nullptr && list->kind <= ListKind::range);
 }
-inline bool is_iterable(const Value& value) {
-  return value.is_undefined() || value.text() || value.dict() || value.list() || value.loop();
-}
+inline bool is_iterable(const Value& value) { return value.is_undefined() || value.text() || value.dict() || value.list() || value.loop(); }
 inline bool is_number(const Value& value) { return number_of(value).has_value(); }
 inline bool is_integer(const Value& value) { return value.as<std::int64_t>() != nullptr; }
 inline bool is_callable(const Value& value) { return value.macro() || value.method() || value.function(); }

@@ -20,8 +20,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 struct ByteRange {
   std::size_t begin = 0, end = 0;
@@ -143,8 +142,7 @@ inline std::vector<ByteRange> split_lines(std::string_view text, bool keep_ends)
 }
 
 // replace(): an empty `old` stands before each character and at the end.
-inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_view old, const MarkedText& by,
-                           std::size_t most) {
+inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_view old, const MarkedText& by, std::size_t most) {
   MarkedText out;
   std::size_t done = 0;
   for (std::size_t at = 0; most > 0 && run.room(out.memory()); --most) {

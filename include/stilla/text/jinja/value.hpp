@@ -21,8 +21,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-namespace stilla { inline namespace STILLA_ABI {
-namespace jinja {
+namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 // Memory that the values of a run take.
 struct Meter {
@@ -80,8 +79,8 @@ class Value {
     template <class T>
     static constexpr bool has = (std::is_same_v<T, Types> || ...);
   };
-  using Kinds = OneOf<Undefined, None, bool, std::int64_t, double, TextPtr, ListPtr, DictPtr, LoopPtr, MethodPtr, Namespace*,
-                      const Macro*, const Function*>;
+  using Kinds = OneOf<Undefined, None, bool, std::int64_t, double, TextPtr, ListPtr, DictPtr, LoopPtr, MethodPtr, Namespace*, const Macro*,
+                      const Function*>;
 
  public:
   Value() = default;  // undefined

@@ -19,11 +19,9 @@ struct ActivationForm<Skeleton> {
   static std::size_t bytes(std::size_t rows, std::size_t cols, ActivationBits) {
     return rows < fewest ? 0 : rows * (cols + cols / sums_block * sizeof(float));
   }
-  static void arrange(const ArrangedActivations& to, const ActivationQ8& from, std::size_t m, std::size_t block,
-                      std::size_t blocks) {
+  static void arrange(const ArrangedActivations& to, const ActivationQ8& from, std::size_t m, std::size_t block, std::size_t blocks) {
     for (std::size_t b = block; b < block + blocks; ++b) {
-      std::memcpy(to.data + (b * to.rows + to.first + m) * activation_block, from.row_values(m) + b * activation_block,
-                  activation_block);
+      std::memcpy(to.data + (b * to.rows + to.first + m) * activation_block, from.row_values(m) + b * activation_block, activation_block);
     }
   }
   static void arrange_sums(const ArrangedActivations& to, const ActivationQ8& from, std::size_t m) {

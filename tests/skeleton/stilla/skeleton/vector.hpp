@@ -52,9 +52,13 @@ using Bytes = std::array<std::uint8_t, 4 * lanes>;
 using Signed = std::array<std::int8_t, 4 * lanes>;
 using Halves = std::array<std::uint16_t, 2 * lanes>;
 template <class To>
-STILLA_INLINE To parts(const Int& x) { return std::bit_cast<To>(x); }
+STILLA_INLINE To parts(const Int& x) {
+  return std::bit_cast<To>(x);
+}
 template <class From>
-STILLA_INLINE Int whole(const From& x) { return std::bit_cast<Int>(x); }
+STILLA_INLINE Int whole(const From& x) {
+  return std::bit_cast<Int>(x);
+}
 STILLA_INLINE std::int32_t wrapped(std::uint32_t x) { return static_cast<std::int32_t>(x); }
 
 STILLA_INLINE void loads_stay() {}
@@ -94,9 +98,15 @@ STILLA_INLINE Int load_s8_as_s16(const std::byte* from) {
   for (std::size_t i = 0; i < h.size(); ++i) h[i] = static_cast<std::uint16_t>(static_cast<std::int8_t>(from[i]));
   return whole(h);
 }
-STILLA_INLINE Int bit_and(const Int& a, const Int& b) { return each_lane<Int>(a, b, [](auto x, auto y) { return x & y; }); }
-STILLA_INLINE Int bit_or(const Int& a, const Int& b) { return each_lane<Int>(a, b, [](auto x, auto y) { return x | y; }); }
-STILLA_INLINE Int bit_xor(const Int& a, const Int& b) { return each_lane<Int>(a, b, [](auto x, auto y) { return x ^ y; }); }
+STILLA_INLINE Int bit_and(const Int& a, const Int& b) {
+  return each_lane<Int>(a, b, [](auto x, auto y) { return x & y; });
+}
+STILLA_INLINE Int bit_or(const Int& a, const Int& b) {
+  return each_lane<Int>(a, b, [](auto x, auto y) { return x | y; });
+}
+STILLA_INLINE Int bit_xor(const Int& a, const Int& b) {
+  return each_lane<Int>(a, b, [](auto x, auto y) { return x ^ y; });
+}
 template <int count>
 STILLA_INLINE Int shift_left(const Int& x) {
   Halves h = parts<Halves>(x);
@@ -120,7 +130,9 @@ STILLA_INLINE Int shift_left_s32(const Int& a, int count) {
   return each_lane<Int>(a, [=](auto x) { return wrapped(std::uint32_t(x) << count); });
 }
 template <int count>
-STILLA_INLINE Int shift_left_s32(const Int& a) { return shift_left_s32(a, count); }
+STILLA_INLINE Int shift_left_s32(const Int& a) {
+  return shift_left_s32(a, count);
+}
 template <int count>
 STILLA_INLINE Int shift_right_s32(const Int& a) {
   return each_lane<Int>(a, [](auto x) { return x >> count; });
@@ -166,15 +178,23 @@ STILLA_INLINE Float set(float x) { return {{x, x, x, x}}; }
 STILLA_INLINE Float zero() { return set(0.0f); }
 STILLA_INLINE Float load_floats(const float* from) { return {{from[0], from[1], from[2], from[3]}}; }
 STILLA_INLINE void store_floats(float* to, const Float& x) { std::memcpy(to, x.v.data(), sizeof x.v); }
-STILLA_INLINE Float add(const Float& a, const Float& b) { return each_lane<Float>(a, b, [](auto x, auto y) { return x + y; }); }
-STILLA_INLINE Float sub(const Float& a, const Float& b) { return each_lane<Float>(a, b, [](auto x, auto y) { return x - y; }); }
-STILLA_INLINE Float mul(const Float& a, const Float& b) { return each_lane<Float>(a, b, [](auto x, auto y) { return x * y; }); }
+STILLA_INLINE Float add(const Float& a, const Float& b) {
+  return each_lane<Float>(a, b, [](auto x, auto y) { return x + y; });
+}
+STILLA_INLINE Float sub(const Float& a, const Float& b) {
+  return each_lane<Float>(a, b, [](auto x, auto y) { return x - y; });
+}
+STILLA_INLINE Float mul(const Float& a, const Float& b) {
+  return each_lane<Float>(a, b, [](auto x, auto y) { return x * y; });
+}
 STILLA_INLINE Float fused_multiply_add(const Float& a, const Float& b, const Float& c) {
   Float r;
   for (std::size_t i = 0; i < lanes; ++i) r.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);
   return r;
 }
-STILLA_INLINE Float to_floats(const Int& a) { return each_lane<Float>(a, [](auto x) { return static_cast<float>(x); }); }
+STILLA_INLINE Float to_floats(const Int& a) {
+  return each_lane<Float>(a, [](auto x) { return static_cast<float>(x); });
+}
 STILLA_INLINE Float as_floats(const Int& a) { return std::bit_cast<Float>(a); }
 STILLA_INLINE Int as_bits(const Float& a) { return std::bit_cast<Int>(a); }
 STILLA_INLINE Float load_f16(const std::byte* from) {
