@@ -82,6 +82,8 @@ scripts_are_clean() {
   for script in bench/{compare_peers,plot_roofline,port_limits,count_instructions} tests/npu_hexagon/packets; do
     python3 $script.py --help > /dev/null || return
   done
+  find include kernels c_api examples bench tests python \( -name '*.hpp' -o -name '*.cpp' -o -name '*.h' -o -name '*.c' \) -print0 |
+    xargs -0 clang-format-19 --dry-run -Werror
 }
 on_wine() {
   local -x WINEPREFIX=$HOME/.cache/stilla-wine WINEDEBUG=-all

@@ -27,6 +27,7 @@ qemu-user qemu-aarch64
 g++-mingw-w64-x86-64-posix x86_64-w64-mingw32-g++-posix
 wine64 /usr/lib/wine/wine64
 ccache ccache
+clang-format-19 clang-format-19
 shellcheck shellcheck"
 full="g++-12 g++-12
 g++-riscv64-linux-gnu riscv64-linux-gnu-g++
