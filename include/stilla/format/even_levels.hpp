@@ -18,15 +18,17 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
+// Replaces a nibble of a byte: the low one with shift 0, the high one with shift 4.
+constexpr void set_nibble(std::byte& pair, unsigned shift, int code) {
+  pair = (pair & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
+}
+
 // 32 codes in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
 constexpr int split_nibble(const std::byte* codes, std::size_t k) {
   const unsigned pair = std::to_integer<unsigned>(codes[k % 16]);
   return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);
 }
-constexpr void set_split_nibble(std::byte* codes, std::size_t k, int code) {
-  const unsigned shift = k < 16 ? 0 : 4;
-  codes[k % 16] = (codes[k % 16] & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
-}
+constexpr void set_split_nibble(std::byte* codes, std::size_t k, int code) { set_nibble(codes[k % 16], k < 16 ? 0 : 4, code); }
 template <class Code>
 void store_split_nibbles(std::byte* codes, const Code& code_of) {
   for (std::size_t j = 0; j < 16; ++j) codes[j] = static_cast<std::byte>(code_of(j) | code_of(j + 16) << 4);
@@ -41,10 +43,7 @@ void store_paired_nibbles(std::byte* codes, std::size_t count, const Code& code_
   for (std::size_t k = 0; k < count; k += 2) codes[k / 2] = static_cast<std::byte>(code_of(k) | code_of(k + 1) << 4);
 }
 
-constexpr void set_paired_nibble(std::byte* codes, std::size_t k, int code) {
-  const unsigned shift = k % 2 * 4;
-  codes[k / 2] = (codes[k / 2] & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
-}
+constexpr void set_paired_nibble(std::byte* codes, std::size_t k, int code) { set_nibble(codes[k / 2], k % 2 * 4, code); }
 
 // 32 codes of 5 bits: their low nibbles split as above, and a word whose bit k is the fifth of code[k].
 constexpr int split_code5(const std::byte* word, const std::byte* codes, std::size_t k) {

@@ -49,12 +49,7 @@ struct IQ4_NL {
     }
   }
 
-  // The code whose level is nearest to x; of two equally near ones the lower.
-  static std::size_t nearest_code(float x) {
-    std::size_t code = 0;
-    while (code < 15 && 2 * x > static_cast<float>(codebook[code] + codebook[code + 1])) ++code;
-    return code;
-  }
+  static std::size_t nearest_code(float x) { return detail::nearest_code(codebook, x); }
 
   // Least-squares scale (format/scale_search.hpp), then the codes nearest to what it decodes to.
   static void encode(const float* weights, std::byte* block) {

@@ -13,8 +13,10 @@
 // with the sum changes nothing, and where products are not exact the fused form is written out.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 
 #include <stilla/base/config.hpp>
 #include <stilla/format/rounding.hpp>
@@ -31,6 +33,14 @@ inline int nearest_level(float x, int lowest, int highest) {
   if (x <= static_cast<float>(lowest)) return lowest;
   if (x >= static_cast<float>(highest)) return highest;
   return nearest_integer(x);
+}
+
+// The code whose level of an ascending codebook is nearest to x; of two equally near ones the lower, and the first for NaN.
+template <std::size_t levels>
+std::size_t nearest_code(const std::array<std::int8_t, levels>& codebook, float x) {
+  std::size_t code = 0;
+  while (code + 1 < levels && 2 * x > static_cast<float>(codebook[code] + codebook[code + 1])) ++code;
+  return code;
 }
 
 struct ScaleFit {

@@ -42,6 +42,7 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/float_formats.hpp>
+#include <stilla/format/scale_search.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/pack.hpp>
 
@@ -215,11 +216,10 @@ struct ChosenCode {
 
 // The code of F whose level is nearest to x.
 template <ChosenCodesFormat F>
-ChosenCode nearest_code(float x) {
+ChosenCode choose_code(float x) {
   if constexpr (F::is_codebook) {
     static_assert(std::is_sorted(F::codebook.begin(), F::codebook.end()));
-    std::size_t code = 0;
-    while (code + 1 < F::codebook.size() && 2 * x > static_cast<float>(F::codebook[code] + F::codebook[code + 1])) ++code;
+    const std::size_t code = nearest_code(F::codebook, x);
     return {static_cast<int>(code), F::codebook[code]};
   } else {
     constexpr int lowest = F::code_bits == 8 ? -127 : 0, highest = F::code_bits == 8 ? 127 : (1 << F::code_bits) - 1;
@@ -263,7 +263,7 @@ Status encode_with_feedback(std::span<std::byte> blocks, ConstMatrix weights, co
         for (std::size_t j = begin; j < p; ++j) {
           wanted = std::fma(error[j - begin], factors[(p - begin) * width + (j - begin)], wanted);
         }
-        const auto [code, level] = detail::nearest_code<F>(step == 0.0f ? 0.0f : wanted / step);
+        const auto [code, level] = detail::choose_code<F>(step == 0.0f ? 0.0f : wanted / step);
         F::set_code(block, k % F::block_weights, code);
         error[p - begin] = std::fma(step, static_cast<float>(-level), exact[k]);
       }
