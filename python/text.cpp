@@ -3,28 +3,16 @@
 
 #include <algorithm>
 #include <ctime>
-#include <filesystem>
 #include <limits>
 #include <utility>
 
-#include <stilla/io/gguf.hpp>
-#include <stilla/io/hugging_face.hpp>
+#include <stilla/io/open_model_source.hpp>
 #include <stilla/text/source_tokenizer.hpp>
 
 #include "errors.hpp"
 
 namespace python {
 namespace {
-
-std::unique_ptr<stilla::ModelSource> open_source(const std::string& path) {
-  const auto opened = []<class Source>(stilla::Result<Source> source) -> std::unique_ptr<stilla::ModelSource> {
-    return std::make_unique<Source>(value_of(std::move(source)));
-  };
-  std::error_code ignored;
-  const std::filesystem::path as_path(std::u8string(path.begin(), path.end()));
-  if (std::filesystem::is_directory(as_path, ignored)) return opened(stilla::HuggingFaceFolder::open(path));
-  return opened(stilla::GgufFile::open(path));
-}
 
 // A template by name, or a Jinja program.
 stilla::Result<stilla::ChatTemplate> chosen_template(const std::string& name_or_program) {
@@ -50,16 +38,13 @@ stilla::jinja::LocalTime local_time() {
   return {parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec};
 }
 
-// Said for a model whose thought has reached its budget.
-constexpr std::string_view closing_words = "\n\nI have thought long enough, so here is my answer.\n</think>\n\n";
-
 // Tokens that are evaluated between two questions whether to go on.
 constexpr std::size_t piece_tokens = 128;
 
 }  // namespace
 
 std::shared_ptr<LoadedModel> LoadedModel::load(const std::string& path, const Options& options) {
-  std::unique_ptr<stilla::ModelSource> source = open_source(path);
+  std::unique_ptr<stilla::ModelSource> source = value_of(stilla::open_model_source(path));
   stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(*source, {options.pretokenizer}));
   auto chat_template = options.chat_template ? stilla::Result(value_of(chosen_template(*options.chat_template))) : file_template(*source);
   auto pool = std::make_unique<stilla::ThreadPool>(options.threads);
@@ -83,13 +68,7 @@ stilla::Session LoadedModel::new_session(const stilla::SessionOptions& options) 
 stilla::ChatPrompt LoadedModel::chat_prompt(std::span<const stilla::ChatMessage> messages, std::optional<bool> think) {
   const std::lock_guard lock(template_mutex_);
   if (!chat_template_) throw LibraryError(chat_template_.error());
-  const bool can_think = tokenizer_.find(stilla::ReasoningSplitter::close_tag).has_value();
-  chat_template_->thinking = stilla::Thinking::as_template;
-  if (can_think && think == false) {
-    chat_template_->thinking = stilla::Thinking::off;
-  } else if (can_think && (think == true || chat_template_->is_deepseek_r1)) {
-    chat_template_->thinking = stilla::Thinking::open;
-  }
+  stilla::choose_thinking(*chat_template_, tokenizer_, think);
   chat_template_->now = local_time();
   return value_of(stilla::encode_chat(tokenizer_, *chat_template_, messages));
 }
@@ -236,7 +215,7 @@ void TextStream::write_token() {
 bool TextStream::has_room_for(std::size_t tokens) const { return session_->decoder_->size() + tokens <= session_->context(); }
 
 void TextStream::close_thought() {
-  const Ids words = session_->model()->tokenizer().encode(closing_words, stilla::SpecialTokens::parse);
+  const Ids words = session_->model()->tokenizer().encode(stilla::closing_words, stilla::SpecialTokens::parse);
   const std::size_t most = options_.max_tokens.value_or(stilla::Decoder::no_limit);
   if (words.size() > most - tokens_) return end(StopReason::length);  // there would be no room for an answer
   if (!has_room_for(words.size())) return end(StopReason::context);

@@ -2,20 +2,16 @@
 #include "embedded_model.hpp"
 
 #include <bit>
-#include <filesystem>
 #include <span>
 #include <string_view>
-#include <system_error>
-#include <type_traits>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include <stilla/base/cores.hpp>
-#include <stilla/io/hugging_face.hpp>
+#include <stilla/io/open_model_source.hpp>
 
 #include "output.hpp"
-#include "platform.hpp"
 
 namespace program {
 
@@ -27,19 +23,8 @@ stilla::GgufFile open_model_file(const std::string& path, stilla::LoadMode mode)
   return value_of(stilla::GgufFile::parse(stilla::MappedFile::from_memory(bytes, "the embedded model")));
 }
 
-bool is_folder(const std::string& path) {
-  std::error_code ignored;
-  return !path.empty() && std::filesystem::is_directory(file_path(path), ignored);
-}
-
 stilla::Result<std::unique_ptr<stilla::ModelSource>> try_open_model_source(const std::string& path, stilla::LoadMode mode) {
-  const auto opened = [](auto source) -> stilla::Result<std::unique_ptr<stilla::ModelSource>> {
-    using Source = std::remove_reference_t<decltype(*source)>;
-    if (!source) return source.error();
-    return std::unique_ptr<stilla::ModelSource>(std::make_unique<Source>(std::move(*source)));
-  };
-  if (is_folder(path)) return opened(stilla::HuggingFaceFolder::open(path, mode));
-  if (!path.empty()) return opened(stilla::GgufFile::open(path, mode));
+  if (!path.empty()) return stilla::open_model_source(path, mode);
   return std::unique_ptr<stilla::ModelSource>(std::make_unique<stilla::GgufFile>(open_model_file(path)));
 }
 

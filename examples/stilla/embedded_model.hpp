@@ -20,7 +20,6 @@ extern const std::uint64_t embedded_words[];
 // The model of this path; an empty one: the embedded model. As a GGUF file for commands that show what such files hold, as any
 // kind of source for the others: a GGUF file or a folder as Hugging Face has it.
 stilla::GgufFile open_model_file(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
-bool is_folder(const std::string& path);
 stilla::Result<std::unique_ptr<stilla::ModelSource>> try_open_model_source(const std::string& path, stilla::LoadMode mode);
 std::unique_ptr<stilla::ModelSource> open_model_source(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
 

@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include <stilla/text/reasoning.hpp>
+
 #include "output.hpp"
 #include "platform.hpp"
 #include "stopwatch.hpp"
@@ -57,7 +59,7 @@ Generator::Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const T
                      const stilla::SamplingOptions& sampling)
     : engine_(&engine), tokenizer_(&tokenizer), options_(&options),
       decoder_(engine.session(), sampling, {options.use_lookup && engine.batches_are_exact(), engine.draft()}),
-      closing_(tokenizer.encode("\n\nI have thought long enough, so here is my answer.\n</think>\n\n", stilla::SpecialTokens::parse)) {}
+      closing_(tokenizer.encode(stilla::closing_words, stilla::SpecialTokens::parse)) {}
 
 void Generator::begin(std::span<const std::uint32_t> prompt, Generation& result) {
   const Stopwatch watch;

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include <stilla/io/gguf.hpp>
+#include <stilla/io/open_model_source.hpp>
 #include <stilla/io/packed_file.hpp>
 #include <stilla/io/unwritten_tail.hpp>
 #include <stilla/base/thread_pool.hpp>
@@ -159,7 +160,7 @@ int inspect_folder(const InspectOptions& options) {
 }
 
 int inspect(const InspectOptions& options) {
-  if (is_folder(options.path)) return inspect_folder(options);
+  if (stilla::is_folder(options.path)) return inspect_folder(options);
   const stilla::GgufFile file = open_model_file(options.path);
   if (file.is_packed() && options.weights) {
     fail(exit_usage,

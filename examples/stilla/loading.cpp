@@ -96,14 +96,7 @@ stilla::ChatPrompt chat_prompt(const stilla::Tokenizer& tokenizer, const stilla:
 }
 
 void set_thinking(stilla::ChatTemplate& chat_template, const stilla::Tokenizer& tokenizer, Think think) {
-  const bool can_think = tokenizer.find(stilla::ReasoningSplitter::close_tag).has_value();
-  chat_template.thinking = stilla::Thinking::as_template;
-  if (can_think && think == Think::off) {
-    chat_template.thinking = stilla::Thinking::off;
-  } else if (can_think && chat_template.is_deepseek_r1) {
-    // DeepSeek advises to begin every answer with a thought; older files leave that to the caller.
-    chat_template.thinking = stilla::Thinking::open;
-  }
+  stilla::choose_thinking(chat_template, tokenizer, think == Think::off ? std::optional(false) : std::nullopt);
 }
 
 namespace {

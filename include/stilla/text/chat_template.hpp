@@ -201,6 +201,18 @@ inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
   return Error{ErrorKind::bad_argument, concat("chat template '", printable(name), "' is not known; known: ", chat_template_names)};
 }
 
+// Sets `thinking` of a template. think: true asks for a thought, false for an answer at once, none for what the makers advise: DeepSeek
+// to begin every answer of R1's with a thought, which older files leave to the caller. A model without thoughts keeps its template's way.
+inline void choose_thinking(ChatTemplate& chat_template, const Tokenizer& tokenizer, std::optional<bool> think) {
+  const bool can_think = tokenizer.find(ReasoningSplitter::close_tag).has_value();
+  chat_template.thinking = Thinking::as_template;
+  if (can_think && think == false) {
+    chat_template.thinking = Thinking::off;
+  } else if (can_think && (think == true || chat_template.is_deepseek_r1)) {
+    chat_template.thinking = Thinking::open;
+  }
+}
+
 // Puts BOS before the ids, unless it stands there already or the vocabulary has none.
 inline void begin_with_bos(const Tokenizer& tokenizer, std::vector<std::uint32_t>& ids) {
   const bool has_bos = !ids.empty() && ids.front() == tokenizer.bos();

@@ -23,6 +23,9 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
+// What is put into a model's mouth to end a thought that has become too long. With its tag as a token (SpecialTokens::parse).
+inline constexpr std::string_view closing_words = "\n\nI have thought long enough, so here is my answer.\n</think>\n\n";
+
 enum class TextKind : std::uint8_t { reasoning, answer, tag };
 
 class ReasoningSplitter {
