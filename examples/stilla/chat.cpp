@@ -68,7 +68,7 @@ class Chat {
       const std::optional<std::string> line = editor.read();
       if (!line) break;
       if (line->find_first_not_of(" \t") == std::string::npos) continue;
-      if (obeys() && (*line == "/exit" || *line == "/quit")) return status_;
+      if (obeys() && leaves(*line)) return status_;
       if (is_command(*line)) continue;
       if (const std::string refusal = scope_.refusal(*line); !refusal.empty()) {
         message(refusal);
@@ -98,42 +98,47 @@ class Chat {
   // Who writes into a pipe may pass on words of somebody else, who must not save files.
   bool obeys() const { return stdin_is_terminal() || options_.obeys_pipes; }
 
+  static bool leaves(std::string_view line) { return line == "/exit" || line == "/quit"; }
+
   // Obeys a command. In a pipe, what only looks like one is said to the model.
   bool is_command(const std::string& line) {
     if (line[0] != '/') return false;
+    struct Action {
+      std::string_view command;
+      void (*run)(Chat& chat, const std::string& argument);
+    };
+    static constexpr Action actions[] = {{"/help", [](Chat&, const std::string&) { write_note(help_text); }},
+                                         {"/reset", [](Chat& chat, const std::string&) { chat.begin_anew(); }},
+                                         {"/think", [](Chat& chat, const std::string& name) { chat.set_think(name); }},
+                                         {"/retry", [](Chat& chat, const std::string&) { chat.retry(); }},
+                                         {"/save", [](Chat& chat, const std::string& path) { chat.save(path); }},
+                                         {"/load", [](Chat& chat, const std::string& path) { chat.load(path); }},
+                                         {"/stats", [](Chat& chat, const std::string&) { chat.tell_stats(); }}};
+    const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
+    const std::string command = line.substr(0, end);
+    const auto action = std::find_if(std::begin(actions), std::end(actions), [&](const Action& a) { return a.command == command; });
+    const bool is_known = action != std::end(actions);
     if (!obeys()) {
-      const std::string_view known[] = {"/help", "/think", "/retry", "/reset", "/save", "/load", "/stats", "/exit", "/quit"};
-      const std::string_view word = std::string_view(line).substr(0, line.find_first_of(" \t"));
-      if (!told_of_commands_ && std::find(std::begin(known), std::end(known), word) != std::end(known)) {
-        message(fmt::format("'{}' is said to the model: in a pipe commands are obeyed only with --commands", word));
+      if (!told_of_commands_ && (is_known || leaves(command))) {
+        message(fmt::format("'{}' is said to the model: in a pipe commands are obeyed only with --commands", command));
         told_of_commands_ = true;
       }
       return false;
     }
-    const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
-    const std::string command = line.substr(0, end);
     const std::size_t begin = std::min(line.find_first_not_of(" \t", end), line.size());
     const std::string argument = line.substr(begin, line.find_last_not_of(" \t") + 1 - begin);
-    if (command == "/help") {
-      write_note(help_text);
-    } else if (command == "/reset") {
-      reset();
-      message("new conversation");
-    } else if (command == "/think") {
-      set_think(argument);
-    } else if (command == "/retry") {
-      retry();
-    } else if (command == "/save") {
-      save(argument);
-    } else if (command == "/load") {
-      load(argument);
-    } else if (command == "/stats") {
-      tell_stats();
+    if (is_known) {
+      action->run(*this, argument);
     } else {
       if (command.find('/', 1) != std::string::npos || !stdin_is_terminal()) return false;
       message(fmt::format("no such command: {} (/help lists them)", stilla::printable(command)));
     }
     return true;
+  }
+
+  void begin_anew() {
+    reset();
+    message("new conversation");
   }
 
   void set_think(const std::string& name) {
