@@ -209,9 +209,9 @@ std::uint64_t weight_bytes(const stilla::ModelSource& source, std::optional<stil
 
 stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std::size_t context, std::optional<stilla::KvType> kv_type,
                                          std::size_t batch, std::optional<stilla::FormatId> weights) {
-  const stilla::Result<ModelFacts> facts = read_model_facts(source);
-  if (!facts) return facts.error();
-  const stilla::ModelConfig config = value_of(stilla::read_model_config(source));
+  const stilla::Result<stilla::ModelConfig> read = stilla::read_model_config(source);
+  if (!read) return read.error();
+  const stilla::ModelConfig& config = *read;
   const std::size_t M = std::min(batch, context);
   const std::size_t query_width = config.n_heads * config.head_dim;
   const std::size_t kv_width = config.n_kv_heads * config.head_dim;
@@ -220,7 +220,7 @@ stilla::Result<MemoryNeeds> memory_needs(const stilla::ModelSource& source, std:
     return stilla::attention_scratch_floats(rows, config.n_heads, config.head_dim, context);
   };
   const std::size_t floats = M * (2 * config.hidden + 2 * query_width + 2 * kv_width + 2 * config.ffn + config.rotary_dim) +
-                             facts->vocabulary + std::max(attention_floats(M), attention_floats(1));
+                             config.vocabulary + std::max(attention_floats(M), attention_floats(1));
   MemoryNeeds needs;
   needs.weights = weight_bytes(source, weights);
   needs.kv_cache =
