@@ -344,18 +344,9 @@ void add_session(nb::module_& module) {
           },
           nb::arg("path"), nb::sig("def restore(self, path: str | os.PathLike) -> None"),
           "Replaces the text by one that save() wrote, with the same model, version and options.")
-      .def_prop_ro(
-          "ids",
-          [](TextSession& s) {
-            const nb::gil_scoped_release release;
-            return s.ids();
-          },
-          "The ids of the text that is evaluated.")
+      .def_prop_ro("ids", &TextSession::ids, nb::call_guard<nb::gil_scoped_release>(), "The ids of the text that is evaluated.")
       .def_prop_ro("context", &TextSession::context, "The most tokens that the text may have.")
-      .def("__len__", [](TextSession& s) {
-        const nb::gil_scoped_release release;
-        return s.ids().size();
-      });
+      .def("__len__", [](TextSession& s) { return s.ids().size(); }, nb::call_guard<nb::gil_scoped_release>());
 }
 
 }  // namespace
