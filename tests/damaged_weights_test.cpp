@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Weights that are not numbers (io/damaged_weights.hpp): what is told from scales alone against all weights decoded.
+#include <stilla/io/damaged_weights.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <vector>
+
+#include <stilla/base/random.hpp>
+#include <stilla/format/format_name.hpp>
+
+namespace {
+
+using namespace stilla;
+
+// Random bytes: one half in 32 is an infinity or NaN, so rows of both kinds are met.
+TEST(DamagedWeights, ScalesTellOfEveryFormatWhatDecodingTells) {
+  for_each_type(Formats{}, []<class F>(F) {
+    const std::size_t K = 4 * F::block_weights;
+    std::vector<std::byte> row(row_bytes<F>(K));
+    std::vector<float> scratch(K), decoded(K);
+    Random random(7);
+    std::size_t finite = 0;
+    constexpr std::size_t tries = 2000;
+    for (std::size_t i = 0; i < tries; ++i) {
+      for (std::byte& b : row) b = static_cast<std::byte>(static_cast<unsigned>(256 * random.uniform()));
+      decode_row<F>(row.data(), decoded.data(), K);
+      const bool expected = all_finite(decoded);
+      ASSERT_EQ(detail::is_finite_row<F>(row.data(), scratch), expected) << F::name << ", row " << i;
+      finite += expected;
+    }
+    if (detail::has_half_scales<F>) {
+      EXPECT_GT(finite, tries / 4) << F::name;
+      EXPECT_LT(finite, tries) << F::name;
+    }
+  });
+}
+
+}  // namespace
