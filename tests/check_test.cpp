@@ -118,6 +118,11 @@ TEST(Check, Matmul) {
   EXPECT_TRUE(refused(quantise(rounded, ConstMatrix(values.data(), M, 40)), "40 columns are not a multiple of 32"));
   for (const float v : y) EXPECT_EQ(v, 5.0f);
 
+  // No tokens are no work, and no error.
+  ActivationBuffer none;
+  EXPECT_TRUE(matmul(Matrix(y.data(), 0, N), q.view, ConstMatrix(values.data(), 0, K), none));
+  EXPECT_TRUE(matmul(Matrix(y.data(), 0, N), f.view, ConstMatrix(values.data(), 0, K), none));
+
   ActivationBuffer narrow;
   ASSERT_TRUE(narrow.resize(M, 32));
   std::vector<float> up(M * N);

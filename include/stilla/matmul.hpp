@@ -271,7 +271,7 @@ inline Status check_input(std::string_view op, const PanelJob& job) {
     return check_shape(op, "x", input.x, input.x.rows, w.cols);
   }
   const ActivationQ8& x = input.rounded;
-  if (x.values == nullptr && input.x.data != nullptr && !is_empty) {
+  if (x.values == nullptr && input.x.data != nullptr && input.x.rows != 0 && !is_empty) {
     return bad_argument(concat(op, ": quantised weights take rounded activations, found floats: see quantise()"));
   }
   if (x.cols != w.cols) return bad_argument(concat(op, ": x is ", x.rows, " x ", x.cols, ", expected ", w.cols, " columns"));
