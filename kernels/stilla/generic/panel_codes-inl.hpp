@@ -181,19 +181,38 @@ inline constexpr bool keeps_record_scale =
 template <class F>
 inline constexpr std::size_t few_k = keeps_record_scale<F> ? PanelLayout<F>::super_block : minimum_k<F>;
 
-// Writes a panel's results for token m. They go through memory only where the matrix ends within the panel, because reading 16 floats
-// one by one after one wide store costs more than a short row's sums: clang 14 and 19 then took 50 % longer for K = 1536.
+// Writes the results of some panels from p on and tokens from m0 on where the matrix ends within a panel. Out of line, because it is
+// rare: inlined for each token and panel it was three quarters of panels_few.
 template <class F>
-STILLA_INLINE void store_row(const Float* acc, const MatmulArgs<F>& a, std::size_t p, std::size_t m) {
-  if ((p + 1) * panel_rows > a.N) {
-    float results[panel_rows];
-    for (std::size_t v = 0; v < row_vectors; ++v) store_floats(results + v * lanes, acc[v]);
-    return detail::store_panel_row(a, p, m, results);
+STILLA_NOINLINE void store_end(const MatmulArgs<F>& a, std::size_t p, std::size_t panels, std::size_t m0, std::size_t tokens,
+                               const float* results) {
+  for (std::size_t m = 0; m < tokens; ++m) {
+    for (std::size_t j = 0; j < panels; ++j, results += panel_rows) detail::store_panel_row(a, p + j, m0 + m, results);
+  }
+}
+
+// Writes the sums of Panels panels from p on and MT tokens from m0 on where they belong, bias added. They go through memory only where
+// the matrix ends within a panel, because reading 16 floats one by one after one wide store costs more than a short row's sums:
+// clang 14 and 19 then took 50 % longer for K = 1536.
+template <std::size_t Panels, class F, std::size_t MT>
+STILLA_INLINE void store_sums(const MatmulArgs<F>& a, std::size_t p, std::size_t m0, const Float (&acc)[MT][Panels * row_vectors]) {
+  if ((p + Panels) * panel_rows > a.N) {
+    float results[MT][Panels * panel_rows];
+    STILLA_UNROLL
+    for (std::size_t m = 0; m < MT; ++m) {
+      STILLA_UNROLL
+      for (std::size_t v = 0; v < Panels * row_vectors; ++v) store_floats(results[m] + v * lanes, acc[m][v]);
+    }
+    return store_end(a, p, Panels, m0, MT, results[0]);
   }
   const float* bias = a.bias == nullptr ? nullptr : a.bias + p * panel_rows;
-  float* y = a.y.row(m) + p * panel_rows;
-  for (std::size_t v = 0; v < row_vectors; ++v) {
-    store_floats(y + v * lanes, bias == nullptr ? acc[v] : add(acc[v], load_floats(bias + v * lanes)));
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    float* y = a.y.row(m0 + m) + p * panel_rows;
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < Panels * row_vectors; ++v) {
+      store_floats(y + v * lanes, bias == nullptr ? acc[m][v] : add(acc[m][v], load_floats(bias + v * lanes)));
+    }
   }
 }
 

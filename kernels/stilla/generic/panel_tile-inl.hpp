@@ -34,11 +34,16 @@ STILLA_INLINE std::size_t tokens_together(const MatmulArgs<F>& a, std::size_t p,
   }
 }
 
+// Whether several panels go together where there are several tokens. Then a panel alone takes its tokens one by one: kernels for
+// more would serve matrices of one panel, and take 13 % of the target's compile time.
+template <std::size_t Planes>
+inline constexpr bool panels_go_together = Budget::few_panels > 1 && Planes == 1;
+
 // One panel, tokens from m on.
 template <class F, std::size_t Planes>
 STILLA_INLINE void panels_left(const MatmulArgs<F>& a, std::size_t p, std::size_t m) {
-  m = tokens_together<F, Planes, 1, Budget::few_tokens>(a, p, m);
-  if (m < a.x.rows) panels_few<F, 1, Planes, 1>(a, p, m);
+  if constexpr (!panels_go_together<Planes>) m = tokens_together<F, Planes, 1, Budget::few_tokens>(a, p, m);
+  for (; m < a.x.rows; ++m) panels_few<F, 1, Planes, 1>(a, p, m);
 }
 
 template <class F, std::size_t Planes>
@@ -59,10 +64,14 @@ STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, st
       p = end;
     }
   }
-  if constexpr (Budget::few_panels > 1 && Planes == 1) {
-    for (; a.x.rows >= 2 && p + Budget::few_panels <= last; p += Budget::few_panels) {
-      const std::size_t m = tokens_together<F, Planes, Budget::few_panels, Budget::few_panels_tokens>(a, p, 0);
-      for (std::size_t i = 0; i < Budget::few_panels; ++i) panels_left<F, Planes>(a, p + i, m);
+  if constexpr (panels_go_together<Planes>) {
+    constexpr std::size_t panels = Budget::few_panels;
+    if (a.x.rows >= 2 && last - first >= panels) {
+      for (; p < last; p += panels) {
+        if (last - p < panels) p = last - panels;  // some are done already: the same bits are written again
+        const std::size_t m = tokens_together<F, Planes, panels, Budget::few_panels_tokens>(a, p, 0);
+        for (std::size_t i = 0; i < panels; ++i) panels_left<F, Planes>(a, p + i, m);
+      }
     }
   }
   for (; p < last; ++p) panels_left<F, Planes>(a, p, 0);

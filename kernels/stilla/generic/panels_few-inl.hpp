@@ -176,16 +176,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
       }
     }
   }
-  STILLA_UNROLL
-  for (std::size_t j = 0; j < Panels; ++j) {
-    STILLA_UNROLL
-    for (std::size_t m = 0; m < MT; ++m) {
-      Float row[row_vectors];  // or GCC would keep all of acc in memory
-      STILLA_UNROLL
-      for (std::size_t v = 0; v < row_vectors; ++v) row[v] = acc[m][j * row_vectors + v];
-      store_row(row, a, p + j, m0 + m);
-    }
-  }
+  store_sums<Panels>(a, p, m0, acc);
 }
 
 #include <stilla/base/pop_macros-inl.hpp>

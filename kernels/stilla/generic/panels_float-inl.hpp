@@ -55,20 +55,11 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
       for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = fused_multiply_add(weights[v], one, acc[m][v]);
     }
   }
+  if (k1 == a.K) return store_sums<Panels>(a, p, m0, acc);
   STILLA_UNROLL
-  for (std::size_t m = 0; m < MT; ++m) {
-    if (k1 != a.K) {  // whole panels only: the caller sees to it
-      STILLA_UNROLL
-      for (std::size_t v = 0; v < vectors; ++v) store_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes, acc[m][v]);
-    } else {
-      STILLA_UNROLL
-      for (std::size_t j = 0; j < Panels; ++j) {
-        alignas(64) float results[panel_rows];
-        STILLA_UNROLL
-        for (std::size_t v = 0; v < row_vectors; ++v) store_floats(results + v * lanes, acc[m][j * row_vectors + v]);
-        detail::store_panel_row(a, p + j, m0 + m, results);
-      }
-    }
+  for (std::size_t m = 0; m < MT; ++m) {  // whole panels only: the caller sees to it
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < vectors; ++v) store_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes, acc[m][v]);
   }
 }
 
