@@ -4,7 +4,7 @@
 # them. Serves the build and, installed beside stillaConfig.cmake, the consumer.
 #
 # Two lists of types choose what is compiled, for whatever links stilla::stilla: STILLA_FORMATS, say "Q4_0;F32", and
-# STILLA_TARGETS, say "Avx2;Portable". Empty or not set: all.
+# STILLA_TARGETS, say "Avx2;Portable". Empty or not set: all targets, and the formats that config.hpp says.
 
 # stilla_add_kernels(HEADERS FOLDER): from the sources in FOLDER. HEADERS is the target that stilla::stilla names.
 function(stilla_add_kernels headers folder)

@@ -146,6 +146,15 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   EXPECT_EQ(rounded.view().arranged.data, nullptr);
 }
 
+// This program has few formats, and so it can say of a format that it exists and is not compiled.
+TEST(Formats, OneThatIsNotCompiledIsNamed) {
+  const Result<std::size_t> bytes = packed_bytes(id_of<LPBQ64>, 16, 64);
+  ASSERT_FALSE(bytes);
+  EXPECT_EQ(bytes.error().message,
+            "weights of the format lpbq64 are not supported, because it is not compiled: STILLA_FORMATS has to name "
+            "it (stilla/base/config.hpp)");
+}
+
 // A device is held to its own tolerance, and is no target.
 TEST(SkeletonDevices, KeepTheirTolerance) {
   std::size_t devices = 0;

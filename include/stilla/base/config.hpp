@@ -13,7 +13,8 @@
 //   STILLA_TARGETS        The targets to compile, by type: Avx2,Portable. Default: all of the architecture. `scalar` is
 //                         always there. What is not compiled is not chosen, so a program that leaves out a CPU's best
 //                         target runs its next best one.
-//   STILLA_FORMATS        The weight formats to compile, by type: Q4_0,Q8_0,F32. Default: all. One file that multiplies
+//   STILLA_FORMATS        The weight formats to compile, by type: Q4_0,Q8_0,F32. Default: those that published weights have,
+//                         and with STILLA_SEPARATE_KERNELS all (format/format.hpp lists both). One file that multiplies
 //                         Q8_0 compiles in a tenth of the time and of the size that all formats take. A matrix of another
 //                         format is refused as one of an unknown format is.
 //   STILLA_SEPARATE_KERNELS  0 (default) compiles the kernels in every translation unit that calls them. 1 leaves them to the

@@ -13,15 +13,21 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// "q4_0"; "unknown" where no format has this id.
+// "q4_0", whether or not it is compiled; "unknown" where no format has this id.
 inline std::string_view format_name(FormatId format) {
   std::string_view name = "unknown";
-  with_format(format, [&]<class F>(F) { name = F::name; });
+  detail::with_format(detail::ListedFormats{}, format, [&]<class F>(F) { name = F::name; });
+  with_format(format, [&]<class F>(F) { name = F::name; });  // the program's own, which the list lacks
   return name;
 }
 
 namespace detail {
 inline Error unknown_format(FormatId format) {
+  if (with_format(ListedFormats{}, format, [](auto) {})) {
+    return {ErrorKind::bad_argument, concat("weights of the format ", format_name(format),
+                                            " are not supported, because it is not compiled: "
+                                            "STILLA_FORMATS has to name it (stilla/base/config.hpp)")};
+  }
   return {ErrorKind::bad_argument, concat("weights of an unknown format (id ", static_cast<std::uint32_t>(format), ") are not supported")};
 }
 }  // namespace detail
