@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes one header of the library, for projects that would rather copy a file than two folders.
+
+    scripts/amalgamate.py [-o stilla.hpp] [HEADER...]        default: stilla/stilla.hpp, the whole library
+
+The macros of stilla/base/config.hpp choose what of it is compiled, as they do for the folders. Its folder must be on the include path
+(-I), because Highway's <hwy/foreach_target.h> includes it a second time; with -D STILLA_HIGHWAY=0 nothing does.
+
+How: each #include of a header of the library is replaced by its text. A header with `#pragma once` stands where it is included first,
+and again where it is included under conditions that the first place is not under; a macro for each header sees to it that one is read.
+"""
+
+import argparse
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDERS = [ROOT / "include", ROOT / "kernels"]
+INCLUDE = re.compile(r"#\s*include\s+<(stilla/[^>]+)>\s*(//.*)?$")
+LOW_LAYERS = ("base", "contract", "layout", "format")
+PASS = "stilla/base/include_each-inl.hpp"  # includes a header for each entry of a list
+SECOND_PASS = re.compile(r"#define HWY_TARGET_INCLUDE <(stilla/[^>]+)>")
+
+
+def find(name):
+    for folder in FOLDERS:
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def joined_lines(text):
+    """Lines, with those that end in a backslash joined to the next."""
+    return re.sub(r"\\\n\s*", " ", text).splitlines()
+
+
+class Amalgam:
+    def __init__(self, name):
+        self.name = name
+        self.places = {}         # headers that stand there, by name: the conditions they are under, each a number for #if and #else
+        self.conditions = 0      # so many of them were met
+        self.lists = {}          # list macros, by name: the names of their entries, or of other lists
+        self.second_pass = None  # what Highway includes again
+
+    def entries(self, macro):
+        for name, argument in self.lists[macro]:
+            yield from self.entries(name) if name in self.lists else [argument]
+
+    def expand(self, name, under=()):
+        """The text of a header that is included under these conditions."""
+        path = find(name)
+        if path is None:
+            sys.exit(f"amalgamate: {name} is not a header of the library")
+        text = path.read_text()
+        once = re.search(r"^#pragma once$", text, re.MULTILINE) is not None
+        if once:
+            places = self.places.setdefault(name, [])
+            if any(place == under[:len(place)] for place in places):
+                return
+            places.append(under)
+        macro = "STILLA_HAS_READ_" + re.sub(r"\W", "_", name.removeprefix("stilla/")).upper()
+        yield f"// ======== {name}"
+        if once:
+            yield f"#ifndef {macro}"
+            yield f"#define {macro}"
+        yield from self.body(text, under)
+        if once:
+            yield "#endif"
+
+    def body(self, text, under):
+        for line in joined_lines(text):
+            definition = re.match(r"#define (STILLA_\w+_LIST)\(\w+\) (.+)", line)
+            if definition:
+                self.lists[definition[1]] = re.findall(r"(\w+)\((\w+)", definition[2])
+        each_list = each_header = None
+        for line in text.splitlines():
+            directive = re.match(r"\s*#\s*(\w+)", line)
+            word = directive[1] if directive else ""
+            if word in ("elif", "else", "endif"):
+                under = under[:-1]
+            if word in ("if", "ifdef", "ifndef", "elif", "else"):
+                self.conditions += 1
+                under = (*under, self.conditions)
+            if line == "#pragma once" or line == "// SPDX-License-Identifier: Apache-2.0":
+                continue
+            if each := re.match(r"#define STILLA_EACH_LIST (\w+)", line):
+                each_list = each[1]
+                continue
+            if each := re.match(r"#define STILLA_EACH_HEADER\((\w+)\) <(.+)>", line):
+                each_header = re.sub(rf"\b{each[1]}\b", "{}", each[2])
+                continue
+            if second := SECOND_PASS.match(line):
+                self.second_pass = second[1]
+                yield "#define STILLA_SECOND_PASS"
+                yield f"#if !__has_include(<{self.name}>)"
+                yield f'#error "The folder of {self.name} has to be on the include path (-I), because Highway includes it again."'
+                yield "#endif"
+                yield f"#define HWY_TARGET_INCLUDE <{self.name}>"
+                continue
+            include = INCLUDE.match(line.strip())
+            if include and include[1] == PASS:
+                for entry in self.entries(each_list):
+                    if find(each_header.format(entry)):
+                        yield from self.expand(each_header.format(entry), under)
+            elif include:
+                yield from self.expand(include[1], under)
+            else:
+                yield re.sub(r"__has_include\(<(stilla/[^>]+)>\)", lambda m: "1" if find(m[1]) else "0", line)
+
+
+def amalgamate(name, headers):
+    reached = Amalgam(name)
+    for header in headers:
+        list(reached.expand(header))
+    # The lowest layers first, because they work alone: under the conditions of those that include them they would be there many times.
+    low = sorted(header for header in reached.places if header.split("/")[1] in LOW_LAYERS)
+    amalgam = Amalgam(name)
+    lines = [line for header in (*low, *headers) for line in amalgam.expand(header)]
+    yield "// SPDX-License-Identifier: Apache-2.0"
+    yield "//"
+    yield f"// {', '.join(headers)} of Stilla in one file, made by scripts/amalgamate.py. It is not for reading: the headers are."
+    yield "#ifndef STILLA_SECOND_PASS"
+    yield "#ifndef STILLA_SINGLE_HEADER"
+    yield "#define STILLA_SINGLE_HEADER"
+    yield from lines
+    yield "#endif"
+    if amalgam.second_pass:
+        yield "#else  // Highway reads this file again, for its target"
+        yield from amalgam.expand(amalgam.second_pass, ("second pass",))
+    yield "#endif"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("stilla.hpp"))
+    parser.add_argument("headers", nargs="*", default=["stilla/stilla.hpp"], metavar="HEADER")
+    arguments = parser.parse_args()
+    lines = list(amalgamate(arguments.output.name, arguments.headers))
+    try:
+        arguments.output.write_text("\n".join(lines) + "\n")
+    except OSError as error:
+        sys.exit(f"amalgamate: {arguments.output}: {error.strerror}")
+    print(f"{arguments.output}: {len(lines)} lines")
+
+
+if __name__ == "__main__":
+    main()
