@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks what a compiler does not: the layers, and the house rules for library headers.
+"""Checks what a compiler does not: the layers, the house rules for library headers, and the links between pages.
 
 Run from anywhere; prints one line per finding and exits 1 if there is any.
 """
@@ -96,8 +96,27 @@ def findings():
                 yield f"{name}:{number}: always defined, as 0 or 1: write #if"
 
 
+def anchor(heading):
+    """What a link to a heading ends in, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def broken_links():
+    """Links in pages to files and headings that are not there."""
+    pages = [path for path in ROOT.rglob("*.md") if "build" not in path.relative_to(ROOT).parts]
+    for page in sorted(pages):
+        text = re.sub(r"(?ms)^(`{3,})[^`\n]*$.*?^\1$", "", page.read_text(encoding="utf-8"))  # without examples
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text)):
+            file, _, part = target.partition("#")
+            there = page.parent / file if file else page
+            if not there.exists():
+                yield f"{page.relative_to(ROOT)}: {target} does not exist"
+            elif part and part not in map(anchor, re.findall(r"(?m)^#+ (.+)$", there.read_text(encoding="utf-8"))):
+                yield f"{page.relative_to(ROOT)}: {target}: there is no such heading"
+
+
 def main():
-    found = list(findings())
+    found = [*findings(), *broken_links()]
     print(*found, sep="\n", end="\n" if found else "")
     print(f"check_tree: {len(found)} findings")
     return 1 if found else 0

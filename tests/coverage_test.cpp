@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// coverage(): complete, true to the fallback chain, no silent fall to scalar, and the same as the table in README.md.
+// coverage(): complete, true to the fallback chain, no silent fall to scalar, and the same as the tables in kernels/coverage.md.
 #include <stilla/coverage.hpp>
 
 #include <fstream>
@@ -63,21 +63,21 @@ TEST(Coverage, NothingButScalarRunsScalar) {
   }
 }
 
-TEST(Coverage, ReadmeHoldsTheTable) {
+TEST(Coverage, PageHoldsTheTables) {
 #if !STILLA_HAS_PORTABLE || STILLA_SINGLE_TARGET || defined(STILLA_TARGETS) || defined(STILLA_FORMATS)
-  GTEST_SKIP() << "README.md shows the tables of all targets and formats";
+  GTEST_SKIP() << "kernels/coverage.md shows the tables of all targets and formats";
 #endif
-  std::ifstream file(std::string(test_data) + "/../../README.md", std::ios::binary);
-  ASSERT_TRUE(file) << "there is no README.md";
-  const std::string readme(std::istreambuf_iterator<char>(file), {});
+  std::ifstream file(std::string(test_data) + "/../../kernels/coverage.md", std::ios::binary);
+  ASSERT_TRUE(file) << "there is no kernels/coverage.md";
+  const std::string page(std::istreambuf_iterator<char>(file), {});
   const std::string opening = STILLA_ARCH_X86 ? "<!-- coverage x86-64 -->\n" : "<!-- coverage aarch64 -->\n";
-  const std::size_t begin = readme.find(opening);
-  const std::size_t end = readme.find("<!-- /coverage -->", begin);
+  const std::size_t begin = page.find(opening);
+  const std::size_t end = page.find("<!-- /coverage -->", begin);
   ASSERT_NE(begin, std::string::npos);
   ASSERT_NE(end, std::string::npos);
   const std::size_t table = begin + opening.size();
   ASSERT_LE(table, end);
-  EXPECT_EQ(readme.substr(table, end - table), coverage_markdown()) << "put this between the markers:\n" << coverage_markdown();
+  EXPECT_EQ(page.substr(table, end - table), coverage_markdown()) << "put this between the markers:\n" << coverage_markdown();
 }
 
 }  // namespace

@@ -197,7 +197,7 @@ def judge(options):
     program = common.Program(options.program, options.model)
     runtimes = Runtimes(ort, qnn)
     is_drop = options.problems > 0
-    texts = drop_texts(options.texts) if is_drop else [(ROOT / "README.md").read_text(encoding="utf-8")[:20000]]
+    texts = drop_texts(options.texts) if is_drop else [(ROOT / "kernels/README.md").read_text(encoding="utf-8")[:20000]]
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         calibration = pathlib.Path(scratch) / "calibration.txt"
         calibration.write_text("\n---\n".join(texts), encoding="utf-8")
