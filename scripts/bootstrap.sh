@@ -30,6 +30,7 @@ ccache ccache
 clang-format-19 clang-format-19
 shellcheck shellcheck"
 full="g++-12 g++-12
+clang-tidy-14 clang-tidy-14
 g++-riscv64-linux-gnu riscv64-linux-gnu-g++
 g++-s390x-linux-gnu s390x-linux-gnu-g++
 clang-19 clang++-19

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A mixture of experts against one matrix: what it costs that rows go to different matrices (experts.hpp).
+//
+//     Experts/<format>/<N>x<K>/<experts>of<per token>/M<tokens>/T<threads>
+//
+// Each iteration multiplies the same rows, tokens times experts of each, once by their experts' matrices and once by one matrix of that
+// shape, in turns. The time shown is the experts'; `of_dense` is the median of their time divided by that of the one matrix. Decode
+// reads more weights than a dense product does, so there the bytes count: `bytes_of_dense`.
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include <stilla/experts.hpp>
+#include <stilla/format/encode_rows.hpp>
+
+#include "common.hpp"
+
+namespace stilla_bench { namespace {
+
+using namespace stilla;
+
+double seconds_of(auto&& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+void run(benchmark::State& state, FormatId format, std::size_t N, std::size_t K, std::size_t n_experts, std::size_t per_token,
+         std::size_t tokens, std::size_t threads) {
+  Random random(1);
+  std::vector<float> weights(N * K), x(tokens * K);
+  for (float& w : weights) w = static_cast<float>(random.uniform() - 0.5) * 0.1f;
+  fill_activations(x.data(), x.size(), 2);
+  const Result<std::size_t> bytes = encoded_bytes(format, N, K);
+  if (!bytes) return state.SkipWithError(bytes.error().message.c_str());
+  std::vector<std::byte> rows(*bytes);
+  if (!encode_rows(rows, ConstMatrix(weights.data(), N, K), format)) return state.SkipWithError("the format has no encoder");
+  std::vector<PackedMatrix> matrices;
+  std::vector<PackedView> views;
+  for (std::size_t e = 0; e < n_experts; ++e) {
+    Result<PackedMatrix> packed = PackedMatrix::create(format, rows.data(), N, K);
+    if (!packed) return state.SkipWithError(packed.error().message.c_str());
+    matrices.push_back(std::move(*packed));
+    views.push_back(matrices.back());
+  }
+  // As a router chooses that was trained to use all experts alike: different ones for a token, at random.
+  std::vector<std::uint32_t> ids;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t j = 0; j < per_token; ++j) {
+      std::uint32_t id = 0;
+      do id = static_cast<std::uint32_t>(random.uniform() * static_cast<double>(n_experts));
+      while (std::find(ids.end() - static_cast<std::ptrdiff_t>(j), ids.end(), id) != ids.end());
+      ids.push_back(id);
+    }
+  }
+  ExpertPlan plan;
+  ActivationBuffer rounded;
+  if (!plan.build(ids, per_token, n_experts)) return state.SkipWithError("not enough memory");
+  const Result<ConstMatrix> gathered = plan.gather(ConstMatrix(x.data(), tokens, K));
+  if (!gathered || !quantise(rounded, *gathered)) return state.SkipWithError("not enough memory");
+  const ActivationQ8 input = rounded.view();
+  std::vector<float> y(plan.rows() * N);
+  const Matrix Y(y.data(), plan.rows(), N);
+  ThreadPool& pool = pool_of(threads);
+
+  std::vector<double> ratios;
+  for (auto _ : state) {
+    const double by_experts = seconds_of([&] { (void)expert_matmul(Y, plan, views, {{}, input}, {}, pool); });
+    const double dense = seconds_of([&] { (void)matmul(Y, views[0], input, nullptr, pool); });
+    ratios.push_back(by_experts / dense);
+    state.SetIterationTime(by_experts);
+  }
+  std::nth_element(ratios.begin(), ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2), ratios.end());
+  std::size_t chosen = 0;
+  for (std::size_t e = 0; e < n_experts; ++e) chosen += plan.begin(e + 1) != plan.begin(e) ? 1 : 0;
+  state.counters["of_dense"] = ratios[ratios.size() / 2];
+  state.counters["bytes_of_dense"] = static_cast<double>(chosen);
+}
+
+void add(FormatId format, std::size_t N, std::size_t K, std::size_t n_experts, std::size_t per_token, std::size_t tokens,
+         std::size_t threads) {
+  const std::string name =
+      concat("Experts/", format_name(format), "/", N, "x", K, "/", n_experts, "of", per_token, "/M", tokens, "/T", threads);
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=](benchmark::State& state) { run(state, format, N, K, n_experts, per_token, tokens, threads); })
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond);
+}
+
+void add_all() {
+  for (const FormatId format : {id_of<Q4_0>, id_of<Q4_K>}) {
+    for (const std::size_t tokens : {1u, 8u, 64u, 512u}) {
+      for (const std::size_t threads : {1u, 2u}) {
+        add(format, 1408, 2048, 8, 2, tokens, threads);  // an expert's gate of a small model
+        add(format, 14336, 4096, 8, 2, tokens, threads);  // Mixtral 8x7B's
+      }
+    }
+  }
+}
+
+}}  // namespace stilla_bench
+
+int main(int argc, char** argv) {
+  stilla_bench::add_all();
+  return stilla_bench::run_benchmarks(argc, argv, "q4_0/1408");
+}

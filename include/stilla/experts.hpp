@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Products of a mixture of experts. A router chooses a few experts for each token; each expert has matrices of its own. Rows that go to
+// the same expert are put side by side, so that its weights are read once for all of them:
+//
+//   stilla::ExpertPlan plan;                                            // reused from layer to layer
+//   stilla::Status planned = plan.build(ids, per_token, n_experts);     // ids[t * per_token + j]: the j-th expert of token t
+//   stilla::Result<stilla::ConstMatrix> rows = plan.gather(x);          // row i is row plan.token(i) of x
+//   stilla::Status rounded = stilla::quantise(x8, *rows);
+//   stilla::Status done = stilla::expert_matmul(up, plan, up_weights, {{}, x8.view()});       // row i times its expert's matrix
+//   ...                                                                 // gate, SwiGLU and down have the same rows
+//   done = plan.combine(y, down, router_weights);                       // y[t] = sum over j of router_weights[t, j] * down[its row]
+//
+//   ids, 3 tokens and 2 experts for each:   t0: 4 1   t1: 1 0   t2: 4 1
+//   rows of the plan, by expert:            expert 0: t1   expert 1: t0 t1 t2   expert 4: t0 t2
+//
+// Every row has the bits that a matmul of that row alone with the expert's matrix gives, on every target. As tasks: ExpertMatmulJob.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include <stilla/base/aligned.hpp>
+#include <stilla/base/check.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/base/parallel.hpp>
+#include <stilla/matmul.hpp>
+
+#include <stilla/base/push_macros-inl.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// Which rows go to which expert. It owns its memory, which it keeps from call to call; building one does not touch weights.
+class ExpertPlan {
+ public:
+  // ids: tokens x per_token numbers of experts, each below n_experts; a token may name an expert twice. Other ids are refused, and so
+  // are more than 2^32 - 1 of them. The plan is empty after memory that could not be had, and as it was after any other error.
+  Status build(std::span<const std::uint32_t> ids, std::size_t per_token, std::size_t n_experts) {
+    if (per_token == 0 || ids.size() % per_token != 0 || ids.size() > 0xffffffffu) {
+      return detail::bad_argument(concat("experts: ", ids.size(), " ids, expected a multiple of ", per_token, " up to 4294967295"));
+    }
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (ids[i] >= n_experts) {
+        return detail::bad_argument(concat("experts: token ", i / per_token, " names expert ", ids[i], ", expected one below ", n_experts));
+      }
+    }
+    n_rows_ = n_experts_ = 0;
+    if (!begins_.resize(n_experts + 1) || !rows_.resize(ids.size()) || !tokens_.resize(ids.size())) return no_memory();
+    // Counting sort: how many rows each expert has, then where they begin, then each row to the next place of its expert.
+    for (std::size_t e = 0; e <= n_experts; ++e) begins_[e] = 0;
+    for (const std::uint32_t id : ids) ++begins_[id + 1];
+    for (std::size_t e = 0; e < n_experts; ++e) begins_[e + 1] += begins_[e];
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const std::uint32_t row = begins_[ids[i]]++;
+      rows_[i] = row;
+      tokens_[row] = static_cast<std::uint32_t>(i / per_token);
+    }
+    for (std::size_t e = n_experts; e > 0; --e) begins_[e] = begins_[e - 1];  // each is now where the next one begins
+    begins_[0] = 0;
+    n_rows_ = ids.size();
+    n_experts_ = n_experts;
+    per_token_ = per_token;
+    return success();
+  }
+
+  std::size_t rows() const { return n_rows_; }  // tokens times experts of each
+  std::size_t experts() const { return n_experts_; }
+  std::size_t tokens() const { return per_token_ == 0 ? 0 : n_rows_ / per_token_; }
+  std::size_t per_token() const { return per_token_; }
+  // The token that row i is a copy of.
+  std::size_t token(std::size_t i) const { return tokens_[i]; }
+  // The row of token t for its j-th expert.
+  std::size_t row(std::size_t t, std::size_t j) const { return rows_[t * per_token_ + j]; }
+  // The rows of expert e: [begin(e), begin(e + 1)).
+  std::size_t begin(std::size_t e) const { return begins_[e]; }
+
+  // Copies of x's rows in the order of the plan, in the plan's own memory, until the next call. x: tokens() rows.
+  Result<ConstMatrix> gather(ConstMatrix x) {
+    if (Status s = detail::check_shape("experts", "x", x, tokens(), x.cols); !s) return s.error();
+    const std::size_t most_columns = static_cast<std::size_t>(-1) / (n_rows_ == 0 ? 1 : n_rows_);
+    if (x.cols > most_columns || !gathered_.resize(n_rows_ * x.cols)) return no_memory();
+    for (std::size_t i = 0; i < n_rows_ && x.cols != 0; ++i) {
+      std::memcpy(gathered_.data() + i * x.cols, x.row(token(i)), x.cols * sizeof(float));
+    }
+    return ConstMatrix(gathered_.data(), n_rows_, x.cols);
+  }
+
+  // y[t] = sum over j of weights[t * per_token + j] * rows[row(t, j)], in the order of j, each step one fused multiply-add.
+  // y: tokens() x rows.cols, apart from rows.
+  Status combine(Matrix y, ConstMatrix rows, std::span<const float> weights, Parallel parallel = {}) const {
+    if (Status s = detail::check_shape("experts", "rows", rows, n_rows_, rows.cols); !s) return s;
+    if (Status s = detail::check_shape("experts", "y", y, tokens(), rows.cols); !s) return s;
+    if (weights.size() != n_rows_) {
+      return detail::bad_argument(concat("experts: ", weights.size(), " weights of the router, expected ", n_rows_));
+    }
+    parallel(y.rows, [&](std::size_t t) {
+      float* const out = y.row(t);
+      for (std::size_t c = 0; c < y.cols; ++c) out[c] = 0.0f;
+      for (std::size_t j = 0; j < per_token_; ++j) {
+        const float weight = weights[t * per_token_ + j];
+        const float* const from = rows.row(row(t, j));
+        for (std::size_t c = 0; c < y.cols; ++c) out[c] = std::fma(weight, from[c], out[c]);
+      }
+    });
+    return success();
+  }
+
+ private:
+  static Error no_memory() { return {ErrorKind::system, "experts: not enough memory for the rows of all experts"}; }
+
+  AlignedBuffer<std::uint32_t> begins_, rows_, tokens_;
+  AlignedBuffer<float> gathered_;
+  std::size_t n_rows_ = 0, n_experts_ = 0, per_token_ = 0;
+};
+
+// Row i of y = row i of the input times its expert's matrix, transposed, plus its expert's bias. Tasks as in base/parallel.hpp.
+// experts: plan.experts() matrices of the same shape and format. biases: as many pointers, each to rows() floats or null; or none.
+// y: plan.rows() x rows of a matrix (columns past these are left alone). All of it must live as long as the job.
+class ExpertMatmulJob {
+ public:
+  ExpertMatmulJob(Matrix y, const ExpertPlan& plan, std::span<const PackedView> experts, const MatmulInput& input,
+                  std::span<const float* const> biases = {})
+      : plan_(&plan), experts_(experts), biases_(biases) {
+    if (experts.empty()) return;
+    job_ = detail::panel_job({y, experts[0], nullptr}, input);
+    if (job_.tokens == 0) return;
+    for (std::size_t e = 0; e < plan.experts(); ++e) tasks_ += tasks_of(e);
+  }
+
+  Status check() const {
+    if (experts_.size() != plan_->experts() || (!biases_.empty() && biases_.size() != experts_.size())) {
+      return detail::bad_argument(concat("expert_matmul: ", experts_.size(), " matrices and ", biases_.size(), " biases, expected ",
+                                         plan_->experts(), " matrices, and as many biases or none"));
+    }
+    if (experts_.empty()) return success();
+    if (Status s = detail::check_product("expert_matmul", job_); !s) return s;
+    const PackedView& first = experts_[0];
+    for (std::size_t e = 1; e < experts_.size(); ++e) {
+      const PackedView& w = experts_[e];
+      if (w.format != first.format || w.layout != first.layout || w.rows != first.rows || w.cols != first.cols) {
+        return detail::bad_argument(concat("expert_matmul: matrix ", e, " is ", w.rows, " x ", w.cols,
+                                           ", expected the shape, format and "
+                                           "layout of matrix 0, ",
+                                           first.rows, " x ", first.cols));
+      }
+      if (reinterpret_cast<std::uintptr_t>(w.data) % cache_line_bytes != 0 || (w.data == nullptr && first.data != nullptr)) {
+        return detail::bad_argument(concat("expert_matmul: matrix ", e, " is at an address that is no multiple of ", cache_line_bytes));
+      }
+    }
+    if (job_.product.y.rows != plan_->rows()) {
+      return detail::bad_argument(concat("expert_matmul: y has ", job_.product.y.rows, " rows, expected ", plan_->rows()));
+    }
+    return success();
+  }
+  std::size_t tasks() const { return tasks_; }
+  void run(std::size_t task) const {
+    std::size_t e = 0;
+    for (; task >= tasks_of(e); ++e) task -= tasks_of(e);
+    const std::size_t begin = plan_->begin(e), count = plan_->begin(e + 1) - begin;
+    detail::PanelJob job = job_;
+    job.product = {job_.product.y.rows_from(begin, count), experts_[e], biases_.empty() ? nullptr : biases_[e]};
+    job.input = job_.input.rows_from(begin, count);
+    job.tasks = tasks_of(e);
+    job.run_task(task);
+  }
+
+ private:
+  std::size_t tasks_of(std::size_t e) const {
+    return job_.steps * ((plan_->begin(e + 1) - plan_->begin(e) + job_.tokens - 1) / job_.tokens);
+  }
+
+  const ExpertPlan* plan_;
+  std::span<const PackedView> experts_;
+  std::span<const float* const> biases_;
+  detail::PanelJob job_;
+  std::size_t tasks_ = 0;
+};
+
+inline Status expert_matmul_check(const ExpertMatmulJob& job) { return job.check(); }
+inline std::size_t expert_matmul_tasks(const ExpertMatmulJob& job) { return job.check() ? job.tasks() : 0; }
+inline void expert_matmul_run(const ExpertMatmulJob& job, std::size_t task) { job.run(task); }
+
+inline Status expert_matmul(Matrix y, const ExpertPlan& plan, std::span<const PackedView> experts, const MatmulInput& input,
+                            std::span<const float* const> biases = {}, Parallel parallel = {}) {
+  const ExpertMatmulJob job(y, plan, experts, input, biases);
+  if (Status s = job.check(); !s) return s;
+  parallel(job.tasks(), [&](std::size_t task) { job.run(task); });
+  return success();
+}
+
+}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>
