@@ -21,7 +21,7 @@
 //
 // The caller has transformed keys, values and queries by hadamard() (contract/elementwise.hpp), which spreads large values over
 // all dimensions. So one scale for a position is enough, and 8 bits cost a query no more than they cost a key: with an int8 cache,
-// the KL of the logits from those with an f32 cache is 0.000176, and 0.000121 with queries of 16 bits (Qwen2.5 0.5B,
+// the KL divergence of the logits from those with an f32 cache is 0.000176, and 0.000121 with queries of 16 bits (Qwen2.5 0.5B,
 // bench/compare_caches.py). With weights of 8 bits, every position below 1/254 of the highest would count as 0, however many such
 // positions there are. The codes of KvInt8 are -127 .. 127. Those of KvInt5 are the odd numbers -31 .. 31: 32 levels, none of them
 // 0, so that all levels are used.

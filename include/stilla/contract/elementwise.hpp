@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contracts of the float kernels on one row of n values. `out` may be the same array as an input; otherwise they do not overlap.
-// The arrays may have any alignment; nothing past n is read or written. Sums run in 16 lanes that are then added in a fixed order
-// (math.hpp).
+// Contracts of the float kernels on one row of n values. Each kernel is a static function run() of its struct; the comment before
+// the struct gives the arguments. `out` may be the same array as an input; otherwise they do not overlap. The arrays may have any
+// alignment; nothing past n is read or written. Sums run in 16 lanes that are then added in a fixed order (math.hpp).
 #pragma once
 
 #include <cstddef>

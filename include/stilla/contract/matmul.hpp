@@ -7,7 +7,7 @@
 //
 //     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 128 * 32640 < 2^28
 //     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  the product is exact, because scale_x is a power of two. (With the
-//                                                            scale of a row, a float, it is exact unless it is subnormal.)
+//                                                            scale of a row, a float, it is exact unless the product is subnormal.)
 //     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum; this product is exact too
 //
 // Where minimums of groups of 32 are integers times one minimum of 256 weights (Q4_K, Q5_K), two lines replace the third one. They

@@ -5,7 +5,8 @@
 // code in `scalar` is the definition. The table gives the errors against real arithmetic that tests/npu_test.cpp allows, in units
 // of the last place of the result.
 //
-// "Qf" says that an int16 stands for itself times 2^-f. The two basic steps are:
+// "Qf" says that an int16 stands for itself times 2^-f. In the table, wf and of are the fraction bits of weights and results
+// (NormFormat). The two basic steps are:
 //
 //     q15(a, b)      = saturate((a * b + 2^14) >> 15)      the product of two Q15 numbers, rounded
 //     shifted(x, s)  = saturate((x + (2^s >> 1)) >> s)     32 bits to 16, rounded; ties go up

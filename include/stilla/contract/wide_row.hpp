@@ -12,9 +12,9 @@
 // A scale stands for the largest magnitude of its block, so a wide row is a row in which almost everything is one value. Such a
 // row is the input of a network for a token with massive activations (Sun et al., Massive Activations in Large Language Models,
 // 2024): the first token of a text and a few others. The attention of all other tokens reads these tokens, so their errors spread
-// to every token. The table shows the mean KL from activations of 16 bits, the KL of the worst position, and the share of wide
-// rows, on a real 1.5B model (Qwen2.5-Coder Q4_K_M, 681 positions). "down" is the last matrix of a feed-forward network, which
-// follows gate and up. The two lines in the middle are simulated.
+// to every token. The table shows the mean KL divergence from activations of 16 bits, the KL divergence of the worst position, and
+// the share of wide rows, on a real 1.5B model (Qwen2.5-Coder Q4_K_M, 681 positions). "down" is the last matrix of a feed-forward
+// network, which follows gate and up. The two lines in the middle are simulated.
 //
 //     all rows of 8 bits                                                   0.0039    0.94
 //     wide if one value has 1/4 of the row's energy (1/2 for down)         0.00041   0.010    1.3 to 2.7 % of rows

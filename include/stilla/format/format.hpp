@@ -38,12 +38,12 @@
 //   scale(row)              instead of scale(block) where a row has one scale (RowScaledFormat): a float. s[g] = scale, or
 //                           scale * sub_scale(block, g)
 //   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales. The format
-//                           chooses the sign: Q4_K, which subtracts its minimum, returns it negated. With sub-minimums there are
-//                           either eight groups of 32, and a sub_minimum is at most 63 in magnitude; or groups of 16, and
-//                           sub-scales and sub-minimums are 0 .. 15.
+//                           chooses the sign of sub_minimum: Q4_K, which subtracts minimums, returns it negated. With
+//                           sub-minimums there are either eight groups of 32, and a sub_minimum is at most 63 in magnitude; or
+//                           groups of 16, and sub-scales and sub-minimums are 0 .. 15.
 //
-// The products scale * sub_scale and minimum * sub_minimum are exact in float, because a factor of 11 bits meets one of at most 8.
-// The exception is the scale of a row: its product with a sub-scale is rounded once.
+// The products scale * sub_scale and minimum * sub_minimum are exact in float, because the scale or minimum has 11 significant
+// bits and its factor at most 8. The exception is the scale of a row: its product with a sub-scale is rounded once.
 #pragma once
 
 #include <concepts>

@@ -97,7 +97,8 @@ struct BlockScaledRow {
 
  private:
   static constexpr int lowest = -8, highest = 7;
-  // How many ways to cut off the largest weight are tried. They cut off only a little of a block, since few weights gain from it.
+  // How far the largest weight may be cut off: at most to 1 / (1 + cuts / 8) of its magnitude. This is little for a block, since
+  // only few weights gain from it.
   static constexpr int cuts = 6;
 
   static int level(float weight, float inverse_step) { return nearest_level(rounded(weight * inverse_step), lowest, highest); }

@@ -151,7 +151,8 @@ inline Result<FormatId> format_of(const WeightArrays& w) {
 
 namespace detail {
 
-// What is wrong with group `group` of a row; `what` is null if nothing is.
+// What row_of_arrays() says of a row. If F cannot hold the numbers of a group, `what` says why and `group` says which group.
+// Otherwise `what` is null and the row was written.
 struct ArrayFault {
   const char* what = nullptr;
   std::size_t group = 0;
