@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An owning array on a 64-byte boundary, for weights, caches and scratch. Kernels never allocate; models, examples and
-// tests do, with this. Elements are plain data; a new array is not initialised beyond what the system does.
+// An array on a 64-byte boundary that owns its memory, for weights, caches and scratch. Kernels never allocate; models, examples
+// and tests allocate with this class. Elements are plain data. The contents of a new array are not initialised, unless the system
+// does so.
 #pragma once
 
 #include <cstddef>
@@ -38,8 +39,8 @@ class AlignedBuffer {
   }
   ~AlignedBuffer() { release(); }
 
-  // Holds `count` elements from now on, contents unspecified; an array that is large enough is kept. False, and an
-  // unchanged array, when the memory cannot be had.
+  // Makes room for `count` elements with unspecified contents. An array that is already large enough is kept as it is. If the
+  // memory cannot be had, returns false and leaves the array unchanged.
   [[nodiscard]] bool resize(std::size_t count) {
     if (count <= size_) return true;
     if (count > std::numeric_limits<std::size_t>::max() / sizeof(T) - cache_line_bytes) return false;
@@ -62,8 +63,9 @@ class AlignedBuffer {
   }
 
  private:
-  // Where the system gives large pages on request (Linux's default), a stream through weights runs 5 to 13 % faster with
-  // them. Small arrays are left alone: a page of 2 MB would be mostly unused. Only advice, so failure does not matter.
+  // Asks the system for large pages. Where the system gives them on request (Linux's default), reading a stream of weights is 5 to
+  // 13 % faster. Small arrays are left alone: a page of 2 MB would be mostly unused. The request is only advice, so failure does
+  // not matter.
   static void ask_for_large_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr std::size_t page = std::size_t{2} << 20;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What ops check of their arguments, and how they say so. An argument that breaks an op's contract is an Error that names
-// op, argument, found and expected; nothing is computed then.
+// Defines which arguments ops check and how they report a bad one. An argument that breaks an op's contract gives an Error that
+// names the op, the argument, what was found and what was expected. Nothing is computed then.
 //
-//     always                    what costs some comparisons: shapes, multiples, null pointers, alignment of weights, heads, layers,
-//                               positions. A bad one would be a wild access or an endless loop
-//     with STILLA_CHECK=1       also what must be looked for: outputs that overlap inputs, sums of activations that do not
-//                               belong to them. For an engine that is being written
+//     always                    checks that cost a few comparisons: shapes, multiples, null pointers, alignment of weights, heads,
+//                               layers, positions. A bad value of these would be a wild memory access or an endless loop
+//     with STILLA_CHECK=1       also checks that need a search: outputs that overlap inputs, sums of activations that do not
+//                               belong to the activations. Meant for an engine that is being written
 //
-// STILLA_CHECK is a variable of the environment, read once, so that a program need not be compiled again for it;
-// check_everything() decides for the program instead.
+// STILLA_CHECK is an environment variable that is read once, so a program need not be compiled again for it. A call of
+// check_everything() overrides the variable.
 #pragma once
 
 #include <atomic>
@@ -25,7 +25,8 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Not in the ABI namespace: one choice for the whole program. Below 0: as the environment says.
+// This is not in the ABI namespace, because it is one choice for the whole program. A value below 0 means: as the environment
+// says.
 namespace stilla::program_state {
 inline std::atomic<int> checks_everything{-1};
 }  // namespace stilla::program_state
@@ -52,13 +53,13 @@ std::string shape_of(const MatrixView<T>& m) {
   return concat(m.rows, " x ", m.cols);
 }
 
-// Whether the rows lie one behind the other, and are somewhere.
+// Whether the rows follow each other without overlapping, and data is not null. An empty matrix needs neither.
 template <class T>
 bool has_rows(const MatrixView<T>& m) {
   return m.rows == 0 || m.cols == 0 || (m.data != nullptr && (m.rows == 1 || m.stride >= m.cols));
 }
 
-// found: M x K as expected, in memory.
+// Checks that `found` is rows x cols and has memory for its rows.
 template <class T>
 Status check_shape(std::string_view op, std::string_view what, const MatrixView<T>& found, std::size_t rows, std::size_t cols) {
   if (found.rows != rows || found.cols != cols) {
@@ -70,8 +71,8 @@ Status check_shape(std::string_view op, std::string_view what, const MatrixView<
   return success();
 }
 
-// Whether two views share a number. Columns of one wider matrix (the same stride) are told apart; views of different strides whose
-// memory is intermingled count as sharing.
+// Whether two views share an element. Different columns of one wider matrix (the same stride) do not count as shared. Views of
+// different strides whose ranges of memory overlap do.
 template <class S, class T>
 bool share_memory(const MatrixView<S>& a, const MatrixView<T>& b) {
   static_assert(sizeof(S) == sizeof(T));
@@ -84,7 +85,7 @@ bool share_memory(const MatrixView<S>& a, const MatrixView<T>& b) {
   return distance < a.cols || distance + b.cols > stride;
 }
 
-// y may be x, all of it, or lie apart.
+// y must be the same matrix as x or lie apart from it.
 template <class T>
 Status check_same_or_apart(std::string_view op, std::string_view y_name, const Matrix& y, std::string_view x_name, const MatrixView<T>& x) {
   const bool same = y.data == x.data && (y.rows <= 1 || y.stride == x.stride);
@@ -92,7 +93,7 @@ Status check_same_or_apart(std::string_view op, std::string_view y_name, const M
   return bad_argument(concat(op, ": ", y_name, " overlaps ", x_name, " in part; it may be the same matrix or lie apart"));
 }
 
-// y lies apart from x.
+// y must lie apart from x.
 template <class T>
 Status check_apart(std::string_view op, std::string_view y_name, const Matrix& y, std::string_view x_name, const MatrixView<T>& x) {
   if (!share_memory(y, x)) return success();

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every macro a user may set, and the inline namespace that keeps differently compiled objects apart.
+// Documents every macro that a user may set, and defines the inline namespace that keeps differently compiled objects apart.
 //
-// Users may define, before the first Stilla include and alike in the whole program:
+// Users may define these macros before the first Stilla include, with the same values in the whole program:
 //
 //   STILLA_HIGHWAY        1 (default) compiles the portable kernels, which are written once with Highway. 0 leaves them out:
 //                         then no Highway header is needed, and `scalar` runs wherever no machine-specific kernel exists.
 //                         A translation unit that itself uses <hwy/foreach_target.h> must set 0 (see kernels/README.md).
 //   STILLA_SINGLE_TARGET  0 (default) compiles every target of the architecture and chooses at run time. 1 compiles only
-//                         the best target that the compiler flags guarantee (say -march=native): fewer instantiations,
-//                         shorter builds, and a program that needs that CPU.
+//                         the best target that the compiler flags guarantee (-march=native, for example). This gives fewer
+//                         instantiations and shorter builds, and the program needs a CPU of that kind.
 //   STILLA_TARGETS        The targets to compile, by type: Avx2,Portable. Default: all of the architecture. `scalar` is
-//                         always there. What is not compiled is not chosen, so a program that leaves out a CPU's best
-//                         target runs its next best one.
-//   STILLA_FORMATS        The weight formats to compile, by type: Q4_0,Q8_0,F32. Default: those that published weights have,
-//                         and with STILLA_SEPARATE_KERNELS all (format/format.hpp lists both). One file that multiplies
-//                         Q8_0 compiles in a tenth of the time and of the size that all formats take. A matrix of another
-//                         format is refused as one of an unknown format is.
+//                         always compiled. A target that is not compiled is not chosen, so a program that leaves out a CPU's
+//                         best target runs the next best one.
+//   STILLA_FORMATS        The weight formats to compile, by type: Q4_0,Q8_0,F32. Default: the formats of published weights, and
+//                         all formats with STILLA_SEPARATE_KERNELS (format/format.hpp lists both). A file that multiplies only
+//                         Q8_0 compiles in a tenth of the time, and to a tenth of the size, that all formats take. A matrix of
+//                         another format is refused in the same way as one of an unknown format.
 //   STILLA_SEPARATE_KERNELS  0 (default) compiles the kernels in every translation unit that calls them. 1 leaves them to the
 //                         one part of the program that defines STILLA_DEFINE_KERNELS as 1 before it includes the op headers:
-//                         the files in kernels/compiled/, or a file of yours. All others compile in a second or two.
+//                         the files in kernels/compiled/, or a file of yours. All other files compile in a second or two.
 //
-// Why the namespace carries the flags. A header-only library is compiled again in every translation unit, and the linker
-// keeps one copy of each inline function. If one unit was built with -mavx512f and another for any x86-64, the copy that
-// survives might hold instructions the CPU lacks. So everything that is compiled differently under different flags gets
-// a different name: stilla::v0_<instruction sets>_<options>::f. Users write stilla::f and never see it.
+// Why the namespace carries the flags: a header-only library is compiled again in every translation unit, and the linker keeps one
+// copy of each inline function. If one unit was built with -mavx512f and another for any x86-64 CPU, the copy that survives might
+// hold instructions that the CPU lacks. So everything that is compiled differently under different flags gets a different name:
+// stilla::v0_<instruction sets>_<options>::f. Users write stilla::f and never see that name.
 #pragma once
 
 #include <stilla/base/version.hpp>
@@ -49,7 +49,8 @@
 #else
 #define STILLA_KERNEL_LINKAGE inline
 #endif
-// Whether what is included next brings the kernels: read again by each header, so that a file may define some of them.
+// Whether the headers included next bring the kernels with them. Each header reads this macro again, so that a file may define
+// some of the kernels.
 #define STILLA_COMPILE_KERNELS (!STILLA_SEPARATE_KERNELS || STILLA_DEFINE_KERNELS)
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -63,8 +64,8 @@
 #define STILLA_ARCH_ARM 0
 #endif
 
-// -ffast-math lets the compiler cancel (x + c) - c, which is how numbers are rounded here: results would be wrong, not
-// merely different.
+// -ffast-math lets the compiler cancel (x + c) - c, which is how numbers are rounded here. Results would be wrong, not just
+// different.
 #if defined(__FAST_MATH__) || defined(_M_FP_FAST)
 #error "Stilla cannot be compiled with -ffast-math, -Ofast or /fp:fast: give the files that include it -fno-fast-math or /fp:precise."
 #endif
@@ -76,16 +77,17 @@
 #error "Stilla with MinGW needs -mfma: its fmaf() rounds twice, and results would not be those of every other build."
 #endif
 
-// Whether the flags guarantee AVX2 together with FMA, F16C and BMI2. Microsoft's compiler (not clang-cl) takes /arch:AVX2 for leave to
-// use all of them and defines no macro for the others. On paper: that compiler was not at hand, its macros were.
+// Whether the flags guarantee AVX2 together with FMA, F16C and BMI2. With /arch:AVX2, Microsoft's compiler (not clang-cl) uses all
+// of them, but defines no macro for the other three. This is untested: that compiler was not at hand, only the list of its macros.
 #if defined(__AVX2__) && ((defined(__FMA__) && defined(__F16C__) && defined(__BMI2__)) || (defined(_MSC_VER) && !defined(__clang__)))
 #define STILLA_FLAGS_GIVE_AVX2 1
 #else
 #define STILLA_FLAGS_GIVE_AVX2 0
 #endif
 
-// 1 if a compiler's macro of an instruction set is defined, and so that the flags guarantee the set; 0 if not. Such a macro
-// expands to 1. Then the first name pasted below becomes one that expands to a comma, and the 1 moves to the second place.
+// 1 if a compiler's macro of an instruction set is defined, which means that the flags guarantee the set; 0 if not. Such a macro
+// expands to 1. In that case the first name pasted below becomes a macro that expands to a comma, and the 1 moves to the second
+// place.
 #define STILLA_HAS_SET(macro) STILLA_HAS_SET_(macro)
 #define STILLA_HAS_SET_(value) STILLA_SECOND_OF_(STILLA_COMMA_IF_##value 1, 0, 0)
 #define STILLA_COMMA_IF_1 0,
@@ -93,7 +95,7 @@
 #define STILLA_SECOND_(first, second, ...) second
 #define STILLA_EXPAND_(...) __VA_ARGS__
 
-// Pastes up to 32 pieces to one name. Missing ones are empty.
+// Pastes up to 32 pieces to one name. Pieces that are not given are empty.
 // clang-format off
 #define STILLA_PASTE_(a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, c0, c1, c2, c3, c4, c5,   \
                       c6, c7, c8, c9, d0, d1, ...)                                                                              \
@@ -101,7 +103,8 @@
 #define STILLA_PASTE(...) \
   STILLA_EXPAND_(STILLA_PASTE_(__VA_ARGS__, , , , , , , , , , , , , , , , , , , , , , , , , , , , , , , , ))
 
-// The instruction sets that the flags guarantee, a digit each. Read once, here, before a target region redefines the macros.
+// The instruction sets that the flags guarantee, one digit for each. They are read once, here, before a target region redefines
+// the macros.
 #if STILLA_ARCH_X86
 #define STILLA_BASELINE                                                                                                     \
   STILLA_PASTE(x86_, STILLA_HAS_SET(__SSE3__), STILLA_HAS_SET(__SSSE3__), STILLA_HAS_SET(__SSE4_1__),                         \

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How many threads this process should compute with, and how much memory it may take: what the machine has, less what the
-// process is kept from. Four things keep it from some:
+// Tells how many threads this process should compute with, and how much memory it may take. The answer is what the machine has,
+// less what the process cannot use. Four things limit the threads:
 //
 //   affinity      the CPUs that the system lets this process run on (taskset, a cpuset, Windows' affinity mask)
 //   hyper-threads two logical CPUs of one core share its multipliers, so a core counts once
-//   slow cores    on a hybrid CPU the fast cores count alone: a layer ends when its last thread does, and the system puts busy threads
-//                 on fast cores first. On paper: no hybrid CPU was measured.
-//   a quota       a container's share of the machine's time: a cgroup's cpu.max (version 2) or cpu.cfs_quota_us (version 1), a Windows
-//                 job's hard cap. More threads than the quota has CPUs use it up early and then all wait for the next period, so it
-//                 is rounded up, as the runtimes of Java, Go and .NET do.
+//   slow cores    on a hybrid CPU only the fast cores count, because a layer ends when its last thread ends, and the system puts
+//                 busy threads on fast cores first. This is untested: no hybrid CPU was measured.
+//   a quota       a container's share of the machine's time: a cgroup's cpu.max (version 2) or cpu.cfs_quota_us (version 1), a
+//                 Windows job's hard cap. If there are more threads than the quota has CPUs, they use it up early, and all of them
+//                 wait for the next period. A quota is rounded up to whole threads, as the runtimes of Java, Go and .NET do.
 //
-// What a system does not tell counts as unlimited. Nothing here fails.
+// What a system does not report counts as unlimited. Nothing here fails.
 #pragma once
 
 #include <algorithm>
@@ -45,22 +45,23 @@ namespace stilla { inline namespace STILLA_ABI {
 struct Cores {
   std::size_t logical = 1;  // CPUs that this process may run on
   std::size_t physical = 1;  // cores among them
-  std::size_t fast = 1;  // of these cores, the fast ones; all where the CPU is not hybrid or the system does not say
-  double quota = std::numeric_limits<double>::infinity();  // CPUs' worth of time
+  // The fast ones among these cores. This is all of them where the CPU is not hybrid or the system does not say.
+  std::size_t fast = 1;
+  double quota = std::numeric_limits<double>::infinity();  // in CPUs: 1.5 is the time of one and a half CPUs
 
-  // The quota as a number of threads, at least 1.
+  // The quota as a number of threads, at least 1 and at most `logical`.
   std::size_t quota_threads() const {
     return quota < static_cast<double>(logical) ? std::max<std::size_t>(1, static_cast<std::size_t>(std::ceil(quota))) : logical;
   }
-  // The number of threads that computes fastest.
+  // The number of threads that is fastest.
   std::size_t threads() const { return std::min(fast, quota_threads()); }
-  // More threads than this wait for each other: one of them is always kept from running.
+  // With more threads than this, threads wait for each other, because there is always one that is kept from running.
   std::size_t most_threads() const { return std::min(logical, quota_threads()); }
 };
 
 namespace detail {
 
-// A cgroup's limits. `root` is "" but in tests, which bring files of their own.
+// The limits of a cgroup. The functions below take a `root`, which is "" except in tests, which bring files of their own.
 struct CgroupLimits {
   double cpus = std::numeric_limits<double>::infinity();
   std::uint64_t memory_bytes = std::numeric_limits<std::uint64_t>::max();
@@ -73,7 +74,7 @@ inline std::string first_line(const std::string& path) {
   return line;
 }
 
-// A number at the start of `text`, which may say "max" or nothing at all; -1 then.
+// The number at the start of `text`; -1 if there is none (the text may be "max" or empty).
 inline double number_in(const std::string& text) {
   char* end = nullptr;
   const double number = std::strtod(text.c_str(), &end);
@@ -85,12 +86,12 @@ inline void lower_cpus(CgroupLimits& limits, double quota, double period) {
 }
 
 inline void lower_memory(CgroupLimits& limits, double bytes) {
-  // Version 1 writes the largest multiple of a page for "no limit".
+  // Version 1 writes the largest multiple of a page to say that there is no limit.
   if (bytes > 0.0 && bytes < 9e18) limits.memory_bytes = std::min(limits.memory_bytes, static_cast<std::uint64_t>(bytes));
 }
 
-// Limits of a group and of all above it. A group's parents limit it too. The path is the one that /proc/self/cgroup names; a container
-// often sees its own group as the root of the mount instead, so that the path leads nowhere, and then the root is what counts.
+// Reads a group and all groups above it, because a group's parents limit it too. The path is the one that /proc/self/cgroup names.
+// A container often sees its own group as the root of the mount, so that this path leads nowhere; then only the root counts.
 template <class Read>
 void read_group_and_parents(std::string path, const Read& read) {
   while (true) {
@@ -135,7 +136,7 @@ inline CgroupLimits read_cgroup_limits(const std::string& root = "") {
   return limits;
 }
 
-// The CPUs of a list as Linux writes it: "0-3,8,10-11".
+// The CPUs of a list in Linux's notation: "0-3,8,10-11".
 inline std::set<std::size_t> parse_cpu_list(const std::string& text) {
   std::set<std::size_t> cpus;
   for (const char* at = text.c_str(); *at != '\0';) {
@@ -155,16 +156,17 @@ inline std::set<std::size_t> parse_cpu_list(const std::string& text) {
   return cpus;
 }
 
-// The cores of Linux's CPUs, from what /sys says of them. Which are fast: where x86 names the two kinds, those of cpu_core; else
-// those whose capacity, 1024 for the largest core of the machine, is more than three quarters of the largest one's.
+// The cores of Linux's CPUs, from the files in /sys. Where x86 names the two kinds of cores, those of cpu_core are the fast ones.
+// Elsewhere a core is fast if its capacity is more than three quarters of the largest one. (The largest core of the machine has
+// capacity 1024.)
 inline Cores read_linux_cores(const std::set<std::size_t>& allowed, const std::string& root = "") {
   const std::string folder = root + "/sys/devices/system/cpu/cpu";
   const std::set<std::size_t> named_fast = parse_cpu_list(first_line(root + "/sys/devices/cpu_core/cpus"));
   const bool names_kinds = !named_fast.empty() && !first_line(root + "/sys/devices/cpu_atom/cpus").empty();
-  std::vector<double> capacities;  // of the allowed CPUs, in their order; negative: not told
+  std::vector<double> capacities;  // of the allowed CPUs, in their order; negative: unknown
   for (const std::size_t cpu : allowed) capacities.push_back(number_in(first_line(folder + std::to_string(cpu) + "/cpu_capacity")));
   const double largest = capacities.empty() ? 0.0 : *std::max_element(capacities.begin(), capacities.end());
-  // Two logical CPUs are one core if they name the same siblings.
+  // Two logical CPUs belong to one core if both list the same siblings.
   std::set<std::string> cores, fast;
   auto capacity = capacities.begin();
   for (const std::size_t cpu : allowed) {
@@ -189,8 +191,8 @@ inline Cores unknown_cores() {
 
 #if defined(_WIN32)
 
-// Cores of this process's affinity mask, with their efficiency classes: a larger number is a faster kind. A process that spans processor
-// groups (more than 64 CPUs) has no mask, and may run on all.
+// The cores in this process's affinity mask, with their efficiency classes; a larger class is a faster kind of core. A process
+// that spans several processor groups (more than 64 CPUs) has no mask and may run on all CPUs.
 inline Cores read_windows_cores() {
   DWORD bytes = 0;
   GetLogicalProcessorInformationEx(RelationProcessorCore, nullptr, &bytes);
@@ -217,7 +219,7 @@ inline Cores read_windows_cores() {
     if (here == 0) continue;
     out.logical += here;
     ++out.physical;
-    const int kind = reinterpret_cast<const unsigned char*>(&core)[1];  // EfficiencyClass, which headers for Windows 7 lack
+    const int kind = reinterpret_cast<const unsigned char*>(&core)[1];  // EfficiencyClass; headers for Windows 7 lack this name
     if (kind > fastest) out.fast = 0;
     fastest = std::max(fastest, kind);
     out.fast += kind == fastest;
@@ -237,7 +239,7 @@ inline Cores read_windows_cores() {
 
 }  // namespace detail
 
-// Asks the system. Costs some ten microseconds for each CPU.
+// Asks the system. This takes some ten microseconds for each CPU.
 inline Cores read_cores() {
 #if defined(__linux__)
   cpu_set_t mask;
@@ -269,8 +271,8 @@ inline Cores read_cores() {
 #endif
 }
 
-// Bytes of memory that this process may take at most: the machine's, or its container's limit if that is less. 0 where the system does
-// not say.
+// The most bytes of memory that this process may take: the machine's memory, or the limit of its container if that is less. 0
+// where the system does not say.
 inline std::uint64_t memory_bytes() {
 #if defined(_WIN32)
   MEMORYSTATUSEX status{};

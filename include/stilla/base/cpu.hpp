@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the processor says of itself, as raw words. A target reads its own bits from them in its `available()`, so a new
-// target never edits this file. Bits are documented in Intel's SDM volume 2, CPUID, and in Linux's asm/hwcap.h. Windows and macOS
-// on Arm are asked for what they can tell, and the answers are stored in the places that Linux has for them.
+// Holds what the processor reports about itself, as raw words. A target reads the bits that it needs in its `available()`, so a
+// new target never edits this file. The bits are documented in Intel's SDM volume 2, CPUID, and in Linux's asm/hwcap.h. Windows
+// and macOS on Arm are asked for the features that they can report, and the answers are stored at the places that Linux uses.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@
 #include <stilla/base/push_macros-inl.hpp>
 
 #if STILLA_ARCH_ARM && defined(_WIN32)
-struct HKEY__;  // what <windows.h> calls a registry key
+struct HKEY__;  // the type of a registry key in <windows.h>
 #endif
 
 namespace stilla { inline namespace STILLA_ABI {
@@ -38,28 +38,31 @@ struct CpuInfo {
   struct Leaf {
     std::uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
   };
-  // x86: CPUID leaves 1, (7, 0) and (7, 1), and XCR0 (which register states the operating system saves). Zero elsewhere.
+  // x86: CPUID leaves 1, (7, 0) and (7, 1), and XCR0, which says which registers the operating system saves. Zero on other CPUs.
   Leaf leaf1, leaf7, leaf7_1;
   std::uint64_t xcr0 = 0;
-  // x86 on Linux: the system lets this process use AMX's tiles, 8 KB of registers. It must be asked, once; after that it
-  // refuses alternative signal stacks that are too small to save them (sigaltstack(2), AT_MINSIGSTKSZ).
+  // x86 on Linux: whether the system lets this process use AMX's tiles, 8 KB of registers. A process must ask for this once. After
+  // that the system refuses alternative signal stacks that are too small to save the tiles (sigaltstack(2), AT_MINSIGSTKSZ).
   bool tiles_granted = false;
-  // Arm: AT_HWCAP and AT_HWCAP2 as Linux has them. Windows and macOS: the bits named below, all others zero. Zero on other CPUs.
+  // Arm: AT_HWCAP and AT_HWCAP2 as Linux reports them. On Windows and macOS only the bits named below are set, and all others are
+  // zero. Zero on other CPUs.
   std::uint64_t hwcap = 0, hwcap2 = 0;
-  // Arm on Linux and Windows: the register MIDR_EL1 of the core that this was read on (Windows: of the first core), which names its
-  // designer and type; cores of one machine may differ. Zero where it is not known.
+  // Arm on Linux and Windows: the register MIDR_EL1 of the core that this was read on (on Windows: of the first core). It names
+  // the designer and the type of the core; the cores of one machine may differ. Zero where it is not known.
   std::uint64_t midr = 0;
 
   static constexpr bool bit(std::uint64_t word, unsigned position) { return (word >> position & 1u) != 0; }
-  // The operating system saves xmm and ymm (and for the second also mask and zmm) registers.
+  // Whether the operating system saves the registers: xmm and ymm; these and the mask and zmm registers; AMX's tiles.
   constexpr bool saves_ymm() const { return (xcr0 & 0x6u) == 0x6u; }
   constexpr bool saves_zmm() const { return (xcr0 & 0xe6u) == 0xe6u; }
   constexpr bool saves_tiles() const { return (xcr0 & 0x60000u) == 0x60000u; }
-  // Arm, as the names of Arm's features are: products of bytes summed to 32 bits (sdot, udot), and matrices of 2 x 2 of them (smmla).
-  static constexpr unsigned hwcap_dotprod = 20, hwcap2_i8mm = 13, hwcap_cpuid = 11;  // the last: MIDR_EL1 can be read
+  // Arm, with the names of Arm's features: dot products of bytes summed to 32 bits (sdot, udot), and products of matrices of bytes
+  // that give 2 x 2 such sums (smmla).
+  // The third bit says that MIDR_EL1 can be read.
+  static constexpr unsigned hwcap_dotprod = 20, hwcap2_i8mm = 13, hwcap_cpuid = 11;
   constexpr bool has_dotprod() const { return bit(hwcap, hwcap_dotprod); }
   constexpr bool has_i8mm() const { return bit(hwcap2, hwcap2_i8mm); }
-  // Of midr: who designed the core (0x41 is Arm, 0x51 Qualcomm), and which one it is.
+  // Parts of midr: who designed the core (0x41 is Arm, 0x51 is Qualcomm), and which core it is.
   constexpr unsigned implementer() const { return static_cast<unsigned>(midr >> 24 & 0xffu); }
   constexpr unsigned part() const { return static_cast<unsigned>(midr >> 4 & 0xfffu); }
 };
@@ -67,8 +70,9 @@ struct CpuInfo {
 namespace detail {
 
 #if STILLA_ARCH_ARM && defined(_WIN32)
-// As <windows.h> declares it, which is not included here for the thousands of names that it brings.
-#if defined(__MINGW32__)  // its own header may have come before, which imports one of the two and not the other
+// Declared as in <windows.h>, which is not included here because it brings thousands of names.
+// MinGW's own header may be included before this one; it imports one of the two functions and not the other.
+#if defined(__MINGW32__)
 #define STILLA_IMPORTED
 #else
 #define STILLA_IMPORTED __declspec(dllimport)
@@ -85,7 +89,8 @@ extern "C" STILLA_IMPORTED long __stdcall RegGetValueW(HKEY__* key, const wchar_
 #endif
 #undef STILLA_IMPORTED
 
-// Windows stores registers of each core in its registry, named by the numbers that encode them in an instruction: "CP 4000" is MIDR_EL1.
+// Windows stores registers of each core in its registry, under the numbers that encode them in an instruction: "CP 4000" is
+// MIDR_EL1.
 inline std::uint64_t read_registry_midr() {
   HKEY__* const local_machine = reinterpret_cast<HKEY__*>(static_cast<std::intptr_t>(static_cast<std::int32_t>(0x80000002u)));
   constexpr unsigned long any_number = 0x48;  // RRF_RT_REG_QWORD
@@ -145,8 +150,8 @@ inline CpuInfo read_cpu() {
   info.hwcap2 = getauxval(AT_HWCAP2);
   if (CpuInfo::bit(info.hwcap, CpuInfo::hwcap_cpuid)) __asm__("mrs %0, MIDR_EL1" : "=r"(info.midr));
 #elif STILLA_ARCH_ARM && defined(_WIN32)
-  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE and, from Windows 11 24H2 on, PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE, which older headers
-  // lack. A system that does not know a feature answers no.
+  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE and PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE. The latter exists from Windows 11 24H2 on,
+  // and older headers lack it. A system that does not know a feature answers no.
   constexpr unsigned long dotprod = 43, i8mm = 66;
   if (IsProcessorFeaturePresent(dotprod) != 0) info.hwcap |= std::uint64_t{1} << CpuInfo::hwcap_dotprod;
   if (IsProcessorFeaturePresent(i8mm) != 0) info.hwcap2 |= std::uint64_t{1} << CpuInfo::hwcap2_i8mm;
@@ -160,7 +165,7 @@ inline CpuInfo read_cpu() {
 
 }  // namespace detail
 
-// Read once per program.
+// The processor is asked once per program.
 inline const CpuInfo& cpu_info() {
   static const CpuInfo info = detail::read_cpu();
   return info;

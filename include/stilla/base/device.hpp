@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A device multiplies matrices by an arithmetic of its own: an NPU's emulator, another library. Its results are near those of
-// the targets and not equal to them, so it is no target (target.hpp): it is never chosen by itself, has no part in coverage() or
-// in the promise of the same bits everywhere, and states a tolerance that tests hold it to. kernels/stilla/devices.hpp lists the
-// devices of a program.
+// Defines what a device is. A device multiplies matrices by an arithmetic of its own: an emulated NPU, another library. Its
+// results are near those of the targets but not equal to them, so it is not a target (target.hpp). A device is used only when the
+// program names it. It has no part in coverage() or in the promise of the same bits everywhere, and it states a tolerance that the
+// tests check. kernels/stilla/devices.hpp lists the devices of a program.
 //
 //   struct HexagonEmulated {
 //     static constexpr DeviceId id{"hexagon-emulated"};
 //     static constexpr double tolerance = 1e-4;      // of a product: sum (y - exact)^2 / sum exact^2, at most
-//     static bool available();                       // on this machine, now
+//     static bool available();                       // whether it can be used on this machine, now
 //     struct Weights { ... };                        // a matrix as the device holds it; movable
-//     template <class F>                             // rows of F's blocks, as files hold them; an error says what the device cannot hold
+//     template <class F>                             // rows of F's blocks as files hold them; an error says what the device cannot hold
 //     static Result<Weights> prepare(const std::byte* rows, std::size_t N, std::size_t K);
 //     static Status multiply(Matrix y, const Weights& w, ConstMatrix x);     // y[M, N] = x[M, K] * w[N, K]^T, floats in and out
-//     static Status multiply_transformed(...);       // may be left out: the same of each row's orthonormal Hadamard transform
-//   };                                               // (contract/hadamard.hpp), which the device makes by its own arithmetic
+//     static Status multiply_transformed(...);       // optional: the same product, of the orthonormal Hadamard transform of each row
+//   };                                               // (contract/hadamard.hpp), which the device computes by its own arithmetic
 #pragma once
 
 #include <concepts>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Errors are values. A function that can fail returns Result<T>: either a T or an Error whose message is one line that
-// names the file, the key or tensor, the byte offset, what was found and what was expected. Nothing here throws, so the
-// library works under -fno-exceptions; nothing aborts on bad input.
+// Errors are values. A function that can fail returns Result<T>: either a T or an Error. The message of an Error is one line that
+// names the file, the key or tensor, the byte offset, what was found and what was expected. Nothing here throws, so the library
+// works under -fno-exceptions. Nothing aborts on bad input.
 //
 //   Result<Model> model = load(path);
 //   if (!model) return report(model.error());
@@ -24,11 +24,11 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// What kind of thing went wrong; programs map it to an exit status.
+// What kind of thing went wrong. Programs map the kind to an exit status.
 enum class ErrorKind : std::uint8_t {
-  bad_argument,   // the caller asked for something that cannot be
+  bad_argument,   // the caller asked for something impossible
   refused_file,   // a file is damaged, hostile or of a kind that is not supported
-  system,         // the operating system said no: file not found, no memory, disk full
+  system,         // the operating system refused: file not found, no memory, disk full
 };
 
 struct [[nodiscard]] Error {
@@ -36,7 +36,7 @@ struct [[nodiscard]] Error {
   std::string message;  // one line, no newline, control bytes and invalid UTF-8 escaped
 };
 
-struct Success {};  // the value of a Result that has nothing to say but "it worked"
+struct Success {};  // the value of a Result that says no more than "it worked"
 
 // A T or an Error. Test it before use; `*result` on an error is undefined, as with std::optional.
 template <class T>
@@ -87,8 +87,8 @@ std::string concat(const Parts&... parts) {
   return out;
 }
 
-// A name from a foreign file, made safe to print: control bytes, quotes' backslash, invalid UTF-8 and bidirectional
-// marks become \xNN, and at most 128 bytes of it are kept.
+// A name from a foreign file, made safe to print: control bytes, backslashes, invalid UTF-8 and bidirectional marks become \xNN.
+// At most 128 bytes of the name are kept.
 inline std::string printable(std::string_view foreign) {
   constexpr std::size_t kept_bytes = 128;
   constexpr char hex[] = "0123456789abcdef";

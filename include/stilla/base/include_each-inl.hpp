@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Includes one header for each entry of a list macro. A list of targets or formats then stands in one place, a line for each,
-// and nobody repeats it as a list of #include lines. Whoever includes this file defines before
+// Includes one header for each entry of a list macro. So a list of targets or formats stands in one place, with a line for each
+// entry, and is not repeated as a list of #include lines. Whoever includes this file must define before:
 //
 //   STILLA_EACH_LIST(entry)    the list: entry(name, ...) entry(name, ...) ..., at most 32 of them
-//   STILLA_EACH_HEADER(name)   the header of an entry, in angle brackets; one that does not exist is passed over
+//   STILLA_EACH_HEADER(name)   the header of an entry, in angle brackets; a header that does not exist is skipped
 //
-// Both are undefined afterwards. There is no include guard, because each list and each kind of header needs a pass. A pass
-// cannot begin inside another one: whoever begins it includes first what the headers of the pass have in common.
+// This file undefines both macros at its end. It has no include guard, because each list and each kind of header needs a pass of
+// its own. A pass cannot begin inside another pass: include the headers that the headers of a pass have in common before the pass
+// begins.
 #ifdef STILLA_EACH_IS_RUNNING
 #error "A header of a pass of <stilla/base/include_each-inl.hpp> begins another pass: include that one's header before the first."
 #endif

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The scalar definition of every approximate function and of the canonical order of sums. Vector kernels repeat exactly
-// these steps lane by lane, so they give the same bits.
+// The scalar definition of every approximate function and of the canonical order of sums. Vector kernels repeat exactly these
+// steps lane by lane, so they give the same bits.
 //
-// Rules that make it so: a product that feeds a sum is always an explicit fused multiply-add (std::fma rounds once on every
-// CPU; `a * b + c` would be fused by some compilers and not by others), divisions and square roots are IEEE's, and sums of
-// many terms use 16 lanes: lane l adds terms l, l + 16, l + 32, ... in order, then halves fold: 16 -> 8 -> 4 -> 2 -> 1.
+// These rules give the same bits everywhere:
+//   - A product that feeds a sum is always an explicit fused multiply-add. (std::fma rounds once on every CPU; `a * b + c` would be
+//     fused by some compilers and not by others.)
+//   - Divisions and square roots are those of IEEE 754.
+//   - Sums of many terms use 16 lanes: lane l adds the terms l, l + 16, l + 32, ... in this order. Then the upper half of the lanes
+//     is added to the lower half, 16 -> 8 -> 4 -> 2 -> 1.
 #pragma once
 
 #include <bit>
@@ -20,7 +23,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Lanes of every float reduction, whatever the width of the machine's vectors.
+// The lanes of every float sum, whatever the width of the machine's vectors.
 inline constexpr std::size_t sum_lanes = 16;
 
 namespace detail {
@@ -34,7 +37,8 @@ inline std::int32_t integer_in(float sum_with_magic) {
 // round(a * b), ties to even, rounded once; |a * b| < 2^22.
 inline std::int32_t round_product(float a, float b) { return integer_in(std::fma(a, b, round_magic)); }
 
-// The largest magnitude among n floats. Compared as integers: an infinity is above every number, a NaN above that.
+// The largest magnitude among n floats. Magnitudes are compared as integers: an infinity is above every number, and a NaN is above
+// infinity.
 inline float highest_magnitude(const float* x, std::size_t n) {
   std::uint32_t highest = 0;
   for (std::size_t i = 0; i < n; ++i) {
@@ -44,23 +48,24 @@ inline float highest_magnitude(const float* x, std::size_t n) {
   return std::bit_cast<float>(highest);
 }
 
-// An int8 block whose largest magnitude is below this becomes zeros: 127 / it would come near the largest float.
+// An int8 block whose largest magnitude is below this becomes zeros: 127 divided by that magnitude would come near the largest
+// float.
 inline constexpr float smallest_block = 1e-30f;
 
-// What 1 stands for where `highest`, the largest magnitude, becomes `largest`: 0 for a block of zeros, NaN where it is not
-// finite.
+// The value of one integer step if `highest`, the largest magnitude, becomes the integer `largest`. 0 for a block of zeros
+// (highest below smallest_block), NaN if `highest` is not finite.
 inline float unit_of(float highest, float largest) {
   if (!(highest <= std::numeric_limits<float>::max())) return std::numeric_limits<float>::quiet_NaN();
   return highest >= smallest_block ? highest / largest : 0.0f;
 }
 
-// Constants of exp, shared by the scalar and vector forms. ln 2 in two parts, the upper with 9 trailing zero bits so that
-// n * ln2_high is exact; coefficients interpolate (e^r - 1 - r) / r^2 at 6 Chebyshev nodes
-// of |r| <= ln2 / 2; truncation 0.02 ulp.
+// Constants of exp, shared by the scalar and the vector forms. ln 2 is in two parts; the upper part has 9 trailing zero bits so
+// that n * ln2_high is exact. The polynomial interpolates (e^r - 1 - r) / r^2 at 6 Chebyshev nodes of |r| <= ln2 / 2; the
+// truncation error is 0.02 ulp.
 inline constexpr float log2_e = 1.44269504f;
 inline constexpr float ln2_high = 0.693359375f;
 inline constexpr float ln2_low = -2.12194440e-4f;
-inline constexpr float exp_lowest = -87.0f;   // below: exactly 0 (exp(-87) = 1.6e-38 is the last normal neighbourhood)
+inline constexpr float exp_lowest = -87.0f;   // below: exactly 0 (exp(-87) = 1.6e-38 is near the smallest normal float)
 inline constexpr float exp_highest = 88.0f;   // above: exp(88) = 1.65e38
 inline constexpr float exp_c2 = 5.000000000e-01f;
 inline constexpr float exp_c3 = 1.666666716e-01f;
@@ -69,7 +74,7 @@ inline constexpr float exp_c5 = 8.333310485e-03f;
 inline constexpr float exp_c6 = 1.393364975e-03f;
 inline constexpr float exp_c7 = 1.989099110e-04f;
 
-// Folds 16 lanes to their sum, in the canonical order. Destroys them.
+// Adds 16 lanes to their sum, in the canonical order. Overwrites the lanes.
 template <class T>
 T fold_lanes(T* lanes) {
   for (std::size_t width = sum_lanes / 2; width != 0; width /= 2) {
@@ -80,8 +85,8 @@ T fold_lanes(T* lanes) {
 
 }  // namespace detail
 
-// e^x for x in [-87, 88], which is where softmax and SiLU need it; below it gives 0, above e^88, for NaN some number.
-// Cody-Waite reduction x = n ln2 + r, polynomial of degree 7 in r, exponent n added to the bits.
+// e^x for x in [-87, 88], the range that softmax and SiLU need. An x below -87 gives 0, an x above 88 gives e^88, and a NaN gives
+// 0. Method: Cody-Waite reduction x = n ln2 + r, a polynomial of degree 7 in r, and n added to the exponent bits.
 inline float exp_approximate(float x) {
   using namespace detail;
   if (!(x >= exp_lowest)) return 0.0f;
@@ -98,16 +103,16 @@ inline float exp_approximate(float x) {
   p = std::fma(p, r, exp_c2);
   p = std::fma(p, r, 1.0f);
   p = std::fma(p, r, 1.0f);
-  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) << 23;  // n, shifted to the exponent's place
+  const std::uint32_t exponent = std::bit_cast<std::uint32_t>(shifted) << 23;  // n, shifted to the place of the exponent
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + exponent);
 }
 
-// What softmax(x / temperature) is proportional to: 1 for x == highest, which may be infinite, and 0 for a NaN.
+// The numerator of softmax(x / temperature), up to a common factor: 1 for x == highest, which may be infinite, and 0 for a NaN.
 inline float softmax_weight(float x, float highest, float temperature) {
   return x == highest ? 1.0f : exp_approximate((x - highest) / temperature);
 }
 
-// The natural logarithm of a positive normal number, relative error below 1e-15, the same bits on every platform:
+// The natural logarithm of a positive normal number, with a relative error below 1e-15 and the same bits on every platform:
 // x = 2^n m with m in [1/sqrt2, sqrt2), then  ln m = 2 artanh(s) = 2 (s + s^3/3 + s^5/5 + ...),  s = (m - 1) / (m + 1).
 inline double log_approximate(double x) {
   constexpr std::uint64_t sqrt_half = 0x3fe6a09e667f3bcd;
@@ -122,8 +127,8 @@ inline double log_approximate(double x) {
   return std::fma(static_cast<double>(n), 0x1.62e42fefa39efp-1, tail);
 }
 
-// sin and cos of an angle in [0, 2^20], in double, the same bits on every platform (a C library's are not): reduction by
-// pi/2 in three parts, Taylor polynomials on [-pi/4, pi/4]. Absolute error below 2e-16.
+// sin and cos of an angle in [0, 2^20], in double, with the same bits on every platform (those of C libraries differ). Method:
+// reduction by pi/2 in three parts, then Taylor polynomials on [-pi/4, pi/4]. The absolute error is below 2e-16.
 struct SinCos {
   double sin;
   double cos;
@@ -170,7 +175,7 @@ inline constexpr double ln2_double_high = 0x1.62e42fee00000p-1;  // 33 bits: n *
 inline constexpr double ln2_double_low = 0x1.a39ef35793c76p-33;
 }  // namespace detail
 
-// ln of a normal number above 0, the same bits on every platform, by the atanh series. Relative error below 3e-16.
+// ln of a normal number above 0, by the atanh series, with the same bits on every platform. The relative error is below 3e-16.
 inline double logarithm(double value) {
   const auto bits = std::bit_cast<std::uint64_t>(value);
   auto e = static_cast<std::int64_t>(bits >> 52) - 1023;
@@ -188,8 +193,8 @@ inline double logarithm(double value) {
   return std::fma(ed, detail::ln2_double_high, std::fma(ed, detail::ln2_double_low, ln_m));
 }
 
-// base^exponent for base in [2^-100, 2^100] and a result in the same range, the same bits on every platform. Relative error
-// below 2e-16 * (1 + |ln of the result|). exp by a Taylor polynomial after reduction by ln 2.
+// base^exponent, with the same bits on every platform. base and the result are in [2^-100, 2^100]. The relative error is below
+// 2e-16 * (1 + |ln of the result|). exp is computed by a Taylor polynomial after a reduction by ln 2.
 inline double power(double base, double exponent) {
   using namespace detail;
   constexpr double magic = 0x1.8p52;

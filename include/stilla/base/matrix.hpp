@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A matrix that somebody else owns: pointer, extents, stride. Row-major: element (r, c) is data[r * stride + c].
-// Shape letters used in the whole project: M tokens (rows of x), N output features, K reduced features, T cached
+// A view of a matrix that somebody else owns: pointer, extents, stride. It is row-major: element (r, c) is data[r * stride + c].
+// The whole project uses these letters for shapes: M tokens (rows of x), N output features, K reduced features, T cached
 // positions, H query heads, G key/value heads, D head size.
 #pragma once
 
@@ -26,7 +26,7 @@ struct MatrixView {
   constexpr MatrixView(T* data_, std::size_t rows_, std::size_t cols_, std::size_t stride_)
       : data(data_), rows(rows_), cols(cols_), stride(stride_) {}
 
-  // A writable view serves where a read-only one is asked for.
+  // A writable view can be passed where a read-only one is expected.
   constexpr operator MatrixView<const T>() const
     requires(!std::is_const_v<T>)
   {

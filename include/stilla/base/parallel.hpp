@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Threads belong to the caller. An op that can use several of them takes a `Parallel`, made of anything callable as
-// pool(count, body) that calls body(i) exactly once for every i in [0, count), in any order, on any threads, and returns
-// when all are done (the ParallelFor concept): an object, a lambda, a function. Two are offered: SerialFor, the default, and
-// ThreadPool in <stilla/base/thread_pool.hpp>, which ops do not include, because <thread> would be a third of what their
-// headers cost.
+// Defines how an op is given threads: the caller owns them. An op that can use several threads takes a `Parallel`. A Parallel is
+// made of anything that can be called as pool(count, body) and that calls body(i) exactly once for every i in [0, count), in any
+// order, on any threads, and returns when all calls are done (the ParallelFor concept): an object, a lambda, a function. The
+// library has two: SerialFor, the default, and ThreadPool in <stilla/base/thread_pool.hpp>. Ops do not include the latter, because
+// <thread> would be a third of the compile time of their headers.
 //
-// Who has workers that know only "I am number `ith` of `nth`" needs no Parallel: each op is also there as tasks. All
-// workers make the same job, or share one, and each takes its stripe:
+// Some programs have workers that know only "I am number `ith` of `nth`". They need no Parallel, because each op is also available
+// as tasks. Each worker makes the same job, or all share one, and each worker takes every nth task:
 //
 //   const stilla::RopeJob job{x, head_dim, cos, sin, layout};
 //   for (std::size_t task = ith, tasks = stilla::rope_tasks(job); task < tasks; task += nth) stilla::rope_run(job, task);
 //
-// Tasks of a job are independent of each other and may run in any order, each once. Before the next op that reads what they wrote
-// all of them must be done: that is the caller's barrier.
+// The tasks of a job are independent of each other. Each must run once, in any order. All of them must be done before the next op
+// reads what they wrote; the caller provides the barrier for this.
 //
 // Results never depend on the number of threads: work is split over outputs, never inside a sum.
 #pragma once
@@ -30,7 +30,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A reference to a callable taking an index. Valid as long as the callable is. Made of nothing, it does nothing.
+// A reference to a callable that takes an index. It is valid as long as the callable exists. A default-constructed one does
+// nothing.
 class IndexFunction {
  public:
   using Function = void (*)(void* object, std::size_t i);
@@ -43,7 +44,8 @@ class IndexFunction {
         call_([](void* object, std::size_t i) { (*static_cast<std::remove_reference_t<F>*>(object))(i); }) {}
   void operator()(std::size_t i) const { call_(object_, i); }
 
-  // The same as C has it, for pools that take a function and a pointer: function()(object(), i) is (*this)(i).
+  // The same reference in C's form, for pools that take a function and a pointer: function()(object(), i) does what (*this)(i)
+  // does.
   void* object() const { return object_; }
   Function function() const { return call_; }
 
@@ -55,23 +57,24 @@ class IndexFunction {
 template <class P>
 concept ParallelFor = requires(P& pool, std::size_t count, IndexFunction body) { pool(count, body); };
 
-// Everything on the calling thread.
+// Runs everything on the calling thread.
 struct SerialFor {
   void operator()(std::size_t count, IndexFunction body) const {
     for (std::size_t i = 0; i < count; ++i) body(i);
   }
 };
 
-// What ops take. Default: serial, and so is one made of a null function pointer.
+// The type by which ops take threads. The default is serial; a Parallel made of a null function pointer is serial too.
 //
 //     made of                                          what it keeps
-//     an object or lambda with a name (an lvalue)      a reference: the object outlives it
+//     an object or lambda with a name (an lvalue)      a reference: the object must outlive the Parallel
 //     a function, or a pointer to one                  the pointer
-//     an object or lambda made on the spot             a copy. One that cannot be kept so, because it is larger than
-//                                                      `kept_bytes` or more than plain data, does not compile: give it a name
+//     an object or lambda made on the spot             a copy. A callable that is larger than `kept_bytes`, or is more than plain
+//                                                      data, cannot be kept as a copy and does not compile: give it a name
 //
-// So no Parallel refers to something that is gone with the line that made it. The pool is asked for one task too: a worker that
-// calls with a pool of stripes runs none that is another's.
+// So no Parallel refers to an object that is gone at the end of the line that made it. The pool is called for a single task too.
+// This matters for pools that give each worker fixed indices: if every worker calls the op, none runs a task that belongs to
+// another.
 class Parallel {
  public:
   static constexpr std::size_t kept_bytes = 56;
@@ -110,7 +113,7 @@ class Parallel {
   }
 
  private:
-  alignas(void*) mutable unsigned char kept_[kept_bytes] = {};  // mutable: the callable may be
+  alignas(void*) mutable unsigned char kept_[kept_bytes] = {};  // mutable, because the callable may be
   void (*run_)(unsigned char*, std::size_t, IndexFunction) = nullptr;
 };
 

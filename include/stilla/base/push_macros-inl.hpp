@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Other people's macros. Headers of systems and libraries define macros named like ordinary words: <windows.h> min and max, X11 Status
-// and Success, Arduino's core abs, round, bit and radians, Qt emit, and many a program one of a single letter. Between this file and
-// pop_macros-inl.hpp they do not exist; behind it they are again what the application made them. Every header of the library includes
-// both, this one after its other includes, as libc++ does with its own pair. Included many times: no #pragma once.
+// Removes macros of other programs until pop_macros-inl.hpp restores them. Headers of systems and libraries define macros that are
+// named like ordinary words: <windows.h> has min and max, X11 has Status and Success, Arduino's core has abs, round, bit and
+// radians, Qt has emit, and many programs have macros of a single letter. Between this file and pop_macros-inl.hpp these macros do
+// not exist; after the latter they are again what the application made them. Every header of the library includes both files, this
+// one after its other includes, as libc++ does with its own pair. Included many times: no #pragma once.
 #pragma push_macro("abs")
 #undef abs
 #pragma push_macro("B0")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The library's own generator, so that a seed gives the same text on every platform (the distributions of <random> differ
-// between standard libraries). xoshiro256++ by Blackman and Vigna (2019), state filled by splitmix64 from the seed.
+// The library's own random generator, so that a seed gives the same text on every platform (the distributions of <random> differ
+// between standard libraries). It is xoshiro256++ by Blackman and Vigna (2019); splitmix64 fills its state from the seed.
 #pragma once
 
 #include <bit>
@@ -13,7 +13,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Number i of splitmix64's sequence for a seed, from 0 on.
+// Number i of the sequence that splitmix64 makes of a seed, counted from 0.
 constexpr std::uint64_t splitmix64(std::uint64_t seed, std::uint64_t i) {
   std::uint64_t z = seed + (i + 1) * 0x9e3779b97f4a7c15u;
   z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;

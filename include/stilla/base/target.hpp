@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A target is a type: an instruction set that kernels are written for, with the target to fall back to where it has no
-// kernel of its own. Target means one thing in this library: its kernels equal those of `scalar` bit for bit. (What computes
-// otherwise, an NPU or another library, is a device: device.hpp.) kernels/stilla/targets.hpp lists the targets; nothing else
-// does.
+// Defines what a target is. A target is a type: an instruction set that kernels are written for, with the target to fall back to
+// where it has no kernel of its own. The kernels of every target equal those of `scalar` bit for bit. (Something that computes
+// otherwise, an NPU or another library, is a device: device.hpp.) Only kernels/stilla/targets.hpp lists the targets.
 //
 //   struct AvxVnni {
 //     using Fallback = Avx2;
@@ -14,10 +13,10 @@
 //     static bool is_faster(const CpuInfo& cpu);                // optional: whether it is faster than Fallback where available
 //   };
 //
-// Where a target is available and not faster, its fallback is the default; the target can still be forced (dispatch.hpp).
+// Where a target is available but not faster, its fallback is the default. The target can still be forced (dispatch.hpp).
 //
-// is_guaranteed is what STILLA_SINGLE_TARGET chooses by. Its flags are read by the preprocessor outside of any target region,
-// because GCC and clang define the same macros inside one.
+// STILLA_SINGLE_TARGET chooses by is_guaranteed. The preprocessor reads the flags for it outside of any target region, because GCC
+// and clang define the same macros inside a target region.
 #pragma once
 
 #include <concepts>
@@ -29,7 +28,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Names a target at run time. Two ids are equal when their names are.
+// The name of a target at run time. Two ids are equal if their names are.
 struct TargetId {
   const char* name = "";
   constexpr bool operator==(const TargetId& other) const { return std::string_view(name) == other.name; }

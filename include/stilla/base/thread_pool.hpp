@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Threads for callers that have none of their own (base/parallel.hpp says what ops take).
+// A pool of threads for callers that have none of their own (base/parallel.hpp says what ops take).
 #pragma once
 
 #include <atomic>
@@ -24,13 +24,15 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A small pool: `threads` - 1 workers and the caller. Indices are handed out from a shared counter, in runs that become
-// shorter, so cores of unequal speed finish together, and a worker that the system keeps from running is hardly waited for:
-// the others take what it has not begun. Workers spin for a moment between jobs and then sleep. One job at a time; a job
-// started from inside a job runs on the thread that started it. If the system grants fewer threads, the pool has fewer.
+// A small pool: `threads` - 1 workers and the caller. Indices are handed out from a shared counter, in runs that become shorter.
+// So cores of unequal speed finish together, and if the system keeps a worker from running, the pool hardly waits for it: the
+// other workers take what it has not begun. Workers spin for a moment between jobs and then sleep. The pool runs one job at a
+// time; a job that is started from inside a job runs on the thread that started it. If the system grants fewer threads, the pool
+// has fewer.
 //
-// One word holds the job's number and its next index. Indices are taken by compare-and-swap on that word, so a late worker
-// can only take from the job it has seen; and as long as it holds one, the caller waits and the job's body stays valid.
+// One word holds the job's number and its next index. A worker takes indices by compare-and-swap on that word, so a late worker
+// can take indices only from the job that it has seen. As long as a worker holds an index, the caller waits, and the body of the
+// job stays valid.
 class ThreadPool {
  public:
   explicit ThreadPool(std::size_t threads) {
@@ -65,11 +67,12 @@ class ThreadPool {
 
  private:
   static constexpr std::size_t max_threads = 1024;
-  static constexpr std::uint32_t closed = 0xffffffffu;  // as next index: nothing to take
+  // As next index it says that there is nothing to take.
+  static constexpr std::uint32_t closed = 0xffffffffu;
   static constexpr std::size_t max_indices = closed - 1;
   // About 50 microseconds at 4 GHz: longer than the serial gaps inside a layer, shorter than a human notices.
   static constexpr unsigned spins_before_sleep = 2000;
-  // After this the waiting thread gives its core away, which keeps an oversubscribed machine moving.
+  // After this many spins the waiting thread gives its core away, which keeps a machine with more threads than cores moving.
   static constexpr unsigned spins_before_yield = 2000;
 
   static bool& inside_job() {
@@ -103,8 +106,8 @@ class ThreadPool {
   static std::uint32_t job_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket >> 32); }
   static std::uint32_t index_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket); }
 
-  // Starts the next job. The ticket is closed before count and body change: whoever reads the new count can no longer take
-  // from the old job. The mutex makes sure that no worker falls asleep between its last look at the ticket and the call
+  // Starts the next job. The ticket is closed before count and body change, so a worker that reads the new count can no longer
+  // take indices from the old job. The mutex ensures that no worker falls asleep between its last look at the ticket and the call
   // that would wake it.
   void publish(std::uint32_t count, const IndexFunction* body) {
     const std::uint64_t job = job_of(ticket_.load(std::memory_order_relaxed));
@@ -121,10 +124,10 @@ class ThreadPool {
     if (anyone_sleeps) wake_.notify_all();
   }
 
-  // Takes and runs indices of the present job until there are none left. Returns the job's number. Runs of neighbouring
-  // indices, each half of this thread's share of what is left (Polychronopoulos and Kuck, "Guided self-scheduling", 1987):
-  // neighbours are near in memory, so streams of weights stay streams, and the last runs are single indices, so that unequal
-  // cores end together.
+  // Takes and runs indices of the present job until none are left, and returns the job's number. A thread takes runs of
+  // neighbouring indices; each run is half of the thread's share of the remaining indices (Polychronopoulos and Kuck, "Guided
+  // self-scheduling", 1987). Neighbouring indices are near in memory, so streams of weights stay streams. The last runs are single
+  // indices, so that unequal cores finish together.
   std::uint32_t take_indices() {
     inside_job() = true;
     std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
@@ -157,7 +160,8 @@ class ThreadPool {
         --sleeping_;
       }
       seen = take_indices();
-      // After taking, not before: what ended the wait may have been an earlier job than the last, empty one.
+      // This is tested after taking indices, not before: the job that ended the wait may have been an earlier one than the last,
+      // empty job of the destructor.
       if (stopping_.load(std::memory_order_relaxed)) return;
     }
   }

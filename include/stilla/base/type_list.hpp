@@ -17,7 +17,7 @@ struct TypeList {
   static constexpr std::size_t size = sizeof...(Ts);
 };
 
-// Calls f(tag) with a default-constructed tag of every type in the list.
+// Calls f(tag) for every type of the list; tag is a default-constructed object of that type.
 template <class... Ts, class F>
 constexpr void for_each_type(TypeList<Ts...>, F&& f) {
   (f(Ts{}), ...);
@@ -45,7 +45,8 @@ inline constexpr bool is_in_list = false;
 template <class T, class... Ts>
 inline constexpr bool is_in_list<T, TypeList<Ts...>> = (std::is_same_v<T, Ts> || ...);
 
-// What a list macro hands over, T0, T1, ..., void: the comma behind the last type needs something to follow it.
+// Turns what a list macro gives, T0, T1, ..., void, into a TypeList. The void is there because a macro writes a comma after the
+// last type.
 template <class List, class... Ts>
 struct ListedTypes;
 template <class... Done>
@@ -57,7 +58,7 @@ struct ListedTypes<TypeList<Done...>, T, Rest...> : ListedTypes<TypeList<Done...
 
 }  // namespace detail
 
-// The types of List that have Which<T>::value.
+// The types of List for which Which<T>::value is true.
 template <template <class> class Which, class List>
 using Filtered = typename detail::FilteredTypes<Which, List>::Type;
 

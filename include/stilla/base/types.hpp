@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Storage types: half precision (f16, IEEE 754 binary16) and bfloat16 (the upper half of a float). They hold bits and
-// convert; nobody computes in them. Conversions use integer arithmetic only, so every CPU and compiler flag gives the
-// same bits: to float exactly, from float to the nearest, ties to even, overflow to infinity, NaN stays NaN.
+// Types that only store numbers: half precision (f16, IEEE 754 binary16) and bfloat16 (the upper half of a float). They hold bits
+// and convert; no code computes in them. Conversions use integer arithmetic only, so every CPU and every compiler flag gives the
+// same bits. Conversion to float is exact. Conversion from float rounds to the nearest, ties to even, overflows to infinity, and
+// keeps a NaN a NaN.
 #pragma once
 
 #include <array>
@@ -37,7 +38,7 @@ constexpr float to_float(f16 x) {
   if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13 | (mantissa ? 0x400000u : 0));
   if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
   if (mantissa == 0) return std::bit_cast<float>(sign);
-  // Subnormal: mantissa * 2^-24. Shift its leading one up to the implicit place.
+  // A subnormal is mantissa * 2^-24. Its leading one is shifted up to the implicit place.
   const auto shift = static_cast<std::uint32_t>(std::countl_zero(mantissa) - 21);
   mantissa = mantissa << shift & 0x3ffu;
   return std::bit_cast<float>(sign | (113 - shift) << 23 | mantissa << 13);
@@ -71,7 +72,7 @@ constexpr f16 to_f16(float x) {
   return {static_cast<std::uint16_t>(sign | half)};
 }
 
-// One value of a storage type from its float.
+// Converts a float to a storage type.
 template <class T>
 constexpr T from_float(float x);
 template <>
@@ -87,7 +88,7 @@ constexpr bf16 from_float<bf16>(float x) {
   return to_bf16(x);
 }
 
-// Reads a trivially copyable value from any address, aligned or not. Little-endian files on little-endian machines.
+// Reads a trivially copyable value from any address, aligned or not. Files and machines are both little-endian.
 template <class T>
 constexpr T load_as(const std::byte* address) {
   if (std::is_constant_evaluated()) {

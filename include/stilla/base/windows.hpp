@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// <windows.h>, without its rarer parts and, unless the application has included it before, without macros named min and max.
+// Includes <windows.h> without its rarer parts and without macros named min and max. If the application has included <windows.h>
+// before, those macros may exist.
 #pragma once
 
 #if defined(_WIN32)

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a target wants of rounded activations beside the arrays that all targets read (ActivationQ8): an arrangement of its
-// own, in memory that ActivationBuffer lends and matmuls of that target find as ActivationQ8::arranged. A target that wants one
-// specialises ActivationForm in its activation_form.hpp; no other file changes.
+// Lets a target have rounded activations in an arrangement of its own, beside the arrays that all targets read (ActivationQ8).
+// ActivationBuffer lends the memory for it, and the matmuls of that target find it as ActivationQ8::arranged. A target that wants
+// an arrangement of its own specialises ActivationForm in its activation_form.hpp; no other file changes.
 //
-//   id                      the target whose form it is; kernels ask for it
-//   bytes(rows, cols, bits)   memory for so many tokens, 0 where their matmuls want no form
-//   arrange(to, from, m, block, blocks)   writes what stands in `to` for `blocks` blocks of row m, whose arrays in `from` are filled
-//   arrange_sums(to, from, m)             the same for the rounded sums of row m, after all its blocks
-//   tokens_per_task(x)      how many tokens a task of a matmul takes at once; x.rows unless the form is too large for a cache
+//   id                      the target whose form this is; kernels compare it with their own
+//   bytes(rows, cols, bits)   bytes of memory for so many tokens; 0 where the target's matmuls want no form
+//   arrange(to, from, m, block, blocks)   writes into `to` what belongs to `blocks` blocks of row m, from `block` on. The arrays of
+//                                         row m in `from` are already filled
+//   arrange_sums(to, from, m)             writes what belongs to the rounded sums of row m, after all blocks of the row
+//   tokens_per_task(x)      how many tokens a task of a matmul takes at once: x.rows unless the form is too large for a cache
 //
-// Rows are independent: threads call for different rows, or for different blocks of a row, at the same time.
+// Rows are independent: threads may call these functions for different rows, or for different blocks of a row, at the same time.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,7 @@ namespace stilla { inline namespace STILLA_ABI {
 template <class Target>
 struct ActivationForm : ActivationForm<typename Target::Fallback> {};
 
-// Where the chain of fallbacks ends: none.
+// The end of the chain of fallbacks: no form.
 struct NoActivationForm {
   static constexpr TargetId id{""};
   static std::size_t bytes(std::size_t, std::size_t, ActivationBits) { return 0; }

@@ -1,63 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contract of the attention kernels. One KV head's cache is cut into chunks of 256 positions at fixed places (position / 256),
-// and attention of a query to a chunk is independent of every other chunk. With elements of float, f16 or bf16:
+// Contract of the attention kernels. The cache of one KV head is cut into chunks of 256 positions at fixed places (position /
+// 256). The attention of a query to a chunk does not depend on any other chunk. With elements of float, f16 or bf16:
 //
-//     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       query already times 1 / sqrt(D), or a scale
-//     max   = highest s[j];   e[j] = exp_approximate(s[j] - max)                 scores that are NaN weigh nothing
+//     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       the query is already multiplied by 1 / sqrt(D) or a scale
+//     max   = highest s[j];   e[j] = exp_approximate(s[j] - max)                 a score that is NaN has weight 0
 //     sum   = canonical 16-lane sum of e[j];   out[d] = fma chain over j of e[j] * value[j][d], from 0
 //
-// Where there is a soft cap, s[j] becomes soft_capped(s[j]) before; where positions begin behind the chunk's first one, those before
-// weigh nothing (their keys and values must be numbers, though).
+// With a soft cap, s[j] is replaced by soft_capped(s[j]) before the maximum is taken. If the query sees positions only from a
+// later one than the chunk's first, the positions before have weight 0. Their keys and values must be numbers all the same.
 //
-// With integer elements (KvInt8, KvInt5) keys and values are codes c with a scale for each position; the query is rounded
-// to 8 bits and the weights to 16, so that both products are exact integers, whatever their order:
+// With integer elements (KvInt8, KvInt5) keys and values are codes c with one scale for each position. The query is rounded to 8
+// bits and the weights e[j] * value_scale[j] to 16 bits, so that both products are exact integers in any order:
 //
 //     rounded(x, top): n[i] = round(x[i] * (top / highest)), unit = highest / top, highest = max |x[i]|
 //     q, q_unit = rounded(query, 127);      s[j] = fma(sum over d of q[d] * c[j][d], q_unit * key_scale[j], bias[j])
 //     w, w_unit = rounded(e[j] * value_scale[j], 32512);        out[d] = (sum over j of w[j] * c[j][d]) * w_unit
 //
-// A row whose highest is below 1e-30 rounds to zeros with unit 0; one with an infinity or NaN to zeros with unit NaN. A
-// turned query has nothing that stands out, so 8 bits cost what they cost the keys: with an int8 cache the logits of a
-// Qwen2.5 of 0.5B are KL 0.000176 from those with f32, with queries of 16 bits 0.000121 (bench/compare_caches.py).
-// Weights of 8 bits would lose every position below 1/254 of the highest, however many there are.
-// KvInt8's codes are -127 .. 127, KvInt5's the odd numbers -31 .. 31: 32 levels with none at 0, so that all of them are used.
-// The caller has turned keys, values and queries by hadamard() (contract/elementwise.hpp), which spreads what stands out over
-// all dimensions: one scale for a position is enough then.
+// A row whose highest is below 1e-30 is rounded to zeros with unit 0; a row with an infinity or a NaN to zeros with unit NaN.
 //
-// bias[j] is what the key projection's bias adds to the score, 0 without one. It is not stored in the key (Qwen2's
-// biases are hundreds of times the rest, and rounding would be as coarse as they are) but added here, exactly: at position j
-// it is sum over pairs i of A[i] cos(j t[i]) + B[i] sin(j t[i]), where A and B depend on query and bias, t on the model. Moved
-// to the chunk's middle J = 256 chunk + 127.5 it needs tables for r = j - J only, one set for all chunks, layers and heads,
-// and of these the half with r > 0, since cosines are even and sines odd:
+// The caller has transformed keys, values and queries by hadamard() (contract/elementwise.hpp), which spreads large values over
+// all dimensions. So one scale for a position is enough, and 8 bits cost a query no more than they cost a key: with an int8 cache,
+// the KL divergence of the logits from those with an f32 cache is 0.000176, and 0.000121 with queries of 16 bits (Qwen2.5 0.5B,
+// bench/compare_caches.py). With weights of 8 bits, every position below 1/254 of the highest would count as 0, however many such
+// positions there are. The codes of KvInt8 are -127 .. 127. Those of KvInt5 are the odd numbers -31 .. 31: 32 levels, none of them
+// 0, so that all levels are used.
+//
+// bias[j] is what the bias of the key projection adds to the score; it is 0 without such a bias. The bias is not stored in the
+// key: Qwen2's biases are hundreds of times larger than the rest of a key, and the rounding would be as coarse as they are. It is
+// added here, exactly. At position j it is the sum over pairs i of A[i] cos(j t[i]) + B[i] sin(j t[i]), where A and B depend on
+// the query and the bias, and t on the model. Moved to the middle of the chunk, J = 256 chunk + 127.5, the sum needs tables for r
+// = j - J only. One set of tables serves all chunks, layers and heads, and half of each table is enough, r > 0, since cosines are
+// even and sines are odd:
 //
 //     A  = fma(q1, b1, q2 * b2)      A' = fma(A, cos(J t), B * sin(J t))         q1, q2: the query's pair, unrounded
 //     B  = fma(q2, b1, -(q1 * b2))   B' = fma(B, cos(J t), -(A * sin(J t)))      b1, b2: the bias's pair
 //     bias[J + r] = even[r] + odd[r],  bias[J - r] = even[r] - odd[r]            each an fma chain over its terms, from 0
 //
-// The `fast` pairs have a term each in both: A' times cos(r t), B' times sin(r t). All others turn by less than 4 radians from
-// the middle of a chunk to its end: together they are one polynomial, terms 0 .. 15 of Chebyshev's first kind, the 8 even
-// ones after the fast pairs' terms of `even`, the 8 odd ones of `odd`. The coefficient of term k is an fma chain over those
-// pairs of (k is even ? A' : B') * slow[pair][k], from 0.
+// Each `fast` pair has a term of its own in both chains: A' times cos(r t) in `even`, B' times sin(r t) in `odd`. All other pairs
+// turn by less than 4 radians from the middle of a chunk to its end. Together they are one polynomial with the terms 0 .. 15 of
+// Chebyshev's first kind. Its 8 even terms follow the fast pairs' terms of `even`, its 8 odd terms those of `odd`. The coefficient
+// of term k is an fma chain over the other pairs of (k is even ? A' : B') * slow[pair][k], from 0.
 //
-// Partial results are merged in the order of positions, whoever computed them:
+// Partial results are merged in the order of positions, whichever thread computed them:
 //
 //     m' = highest of both;  a = exp(max - m');  b = exp(part.max - m')
 //     sum = fma(b, part.sum, a * sum);   out[d] = fma(b, part.out[d], a * out[d]);   max = m'
 //
-// and out * (1 / sum) is the result. So prefill, decode, chunked prefill and any number of threads give the same bits. Both
-// steps are those of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018), with a fixed split.
+// and out * (1 / sum) is the result. So prefill, decode, chunked prefill and any number of threads give the same bits. The
+// computation of a chunk and the merging are those of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018),
+// with a fixed split.
 //
 // Layout of a chunk for one KV head. Float types:
-//     keys    E [16 tiles][D][16]     key j at tile j / 16, lane j % 16: 16 keys in lanes, no sum across lanes
+//     keys    E [16 tiles][D][16]     key j is in tile j / 16, lane j % 16: 16 keys in lanes, no sum across lanes
 //     values  E [256][D]
-// Integer types: products of codes run over four neighbours at a time, over d for keys and over positions for values. A byte is
-// the code plus 128.
+// Integer types: products of codes run over four neighbours at a time, over four d for keys and over four positions for values. A
+// byte is the code plus 128.
 //     key scales f32 [256] | value scales f32 [256]
 //     keys    u8 [16 tiles][D / 4][16 keys][4]
 //     values  u8 [D / 16 tiles][256 / 4][16 dimensions][4]
-// KvInt5 keeps (code + 31) / 2 of these bytes, b, in 5 bits: of every 128 bytes the lower nibbles in 64 bytes, byte i's beside
-// byte i + 64's, then the fifth bits, byte i's in bit i % 8 of byte i / 8:
+// KvInt5 has the same order of codes, but stores b = (code + 31) / 2, a number of 5 bits, for each code. Every 128 of these
+// numbers are stored as 64 bytes with the lower four bits of b[i] and b[i + 64] side by side, and 16 bytes with the fifth bits:
+// that of b[i] is bit i % 8 of byte i / 8:
 //     u8 [256 * D / 128][64]  low(b[i]) | low(b[i + 64]) << 4         u8 [256 * D / 128][16]
 #pragma once
 
@@ -79,7 +83,7 @@ inline constexpr std::size_t key_tile = 16;             // keys side by side
 inline constexpr std::size_t max_head_dim = 256;
 inline constexpr std::size_t attention_queries_at_once = 16;
 inline constexpr float largest_query = 127.0f;
-inline constexpr float largest_weight = 32512.0f;       // 127 * 256: its upper byte is a signed byte
+inline constexpr float largest_weight = 32512.0f;       // 127 * 256: the upper byte of a weight fits a signed byte
 inline constexpr std::size_t slow_terms = 16;
 
 // Integer elements of a cache.
@@ -106,12 +110,12 @@ struct KvLayout<E> {
   static constexpr std::size_t key_scales = 0;
   static constexpr std::size_t value_scales = kv_chunk * sizeof(float);
   static constexpr std::size_t keys = 2 * kv_chunk * sizeof(float);
-  static constexpr std::size_t code_bytes(std::size_t count) { return count * E::bits / 8; }  // of codes, a multiple of 128
+  static constexpr std::size_t code_bytes(std::size_t count) { return count * E::bits / 8; }  // bytes of `count` codes, a multiple of 128
   static constexpr std::size_t values(std::size_t D) { return keys + code_bytes(kv_chunk * D); }
   static constexpr std::size_t bytes(std::size_t D) { return values(D) + code_bytes(kv_chunk * D); }
 };
 
-// The place of value d of position j among the keys' or the values' codes.
+// The place of dimension d of position j among the codes of the keys or of the values.
 constexpr std::size_t key_place(std::size_t D, std::size_t j, std::size_t d) {
   return j / key_tile * key_tile * D + d / 4 * 4 * key_tile + j % key_tile * 4 + d % 4;
 }
@@ -158,39 +162,41 @@ void set_value_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t 
   set_code<E>(chunk + KvLayout<E>::values(D), value_place(j, d), code);
 }
 
-// What integer types need to add a key bias; half_terms == 0: there is none. Arrays of pairs are padded to a multiple of 16.
+// What the kernels of integer types need to add a key bias. half_terms == 0: there is no bias. Arrays of pairs are padded to a
+// multiple of 16.
 struct KeyBiasArgs {
-  std::size_t half_terms = 0;       // of `even`, and of `odd`: fast + slow_terms / 2
-  std::size_t fast = 0;             // pairs with terms of their own, the first ones
+  std::size_t half_terms = 0;  // terms of `even`, and of `odd`: fast + slow_terms / 2
+  std::size_t fast = 0;  // the first pairs, which have terms of their own
   std::size_t pairs = 0;
   std::size_t padded_pairs = 0;
-  const float* table = nullptr;     // [even, odd][8 tiles][half_terms][16]
-  const float* slow = nullptr;      // [pairs - fast][16]
-  const float* middle_cos = nullptr;  // [padded_pairs], of this chunk's middle
+  const float* table = nullptr;  // [even, odd][8 tiles][half_terms][16]
+  const float* slow = nullptr;  // [pairs - fast][16]
+  const float* middle_cos = nullptr;  // [padded_pairs], for the middle of this chunk
   const float* middle_sin = nullptr;
-  const float* bias = nullptr;      // [2][padded_pairs]: first and second elements
-  const float* queries = nullptr;   // [count][2][padded_pairs]
-  const float* constants = nullptr;  // [count], what dimensions that do not rotate add
+  const float* bias = nullptr;  // [2][padded_pairs]: first and second elements of the pairs
+  const float* queries = nullptr;  // [count][2][padded_pairs]
+  const float* constants = nullptr;  // [count], what the dimensions that do not rotate add to the score
 };
 
 // The attention of queries that share a KV head to one chunk.
 template <class E>
 struct AttentionChunkArgs {
-  const float* queries = nullptr;  // [n_queries][D], scaled
-  std::size_t n_queries = 0;       // 1 .. attention_queries_at_once
-  std::size_t head_dim = 0;        // D, a multiple of 16, at most max_head_dim
+  const float* queries = nullptr;  // [n_queries][D], already scaled
+  std::size_t n_queries = 0;  // 1 .. attention_queries_at_once
+  std::size_t head_dim = 0;  // D, a multiple of 16, at most max_head_dim
   const std::byte* chunk = nullptr;
-  const std::byte* next = nullptr;  // what will be read after it, for prefetching; any readable chunk
-  std::size_t count = 0;           // positions that the queries see, 1 .. kv_chunk; the memory of all 256 is readable
-  std::size_t begin = 0;           // the first of these that they do see, below count
-  float soft_cap = 0.0f;           // 0: none
+  const std::byte* next = nullptr;  // the chunk that will be read next, for prefetching; any readable chunk
+  // The queries see positions before `count`, 1 .. kv_chunk. The memory of all 256 positions is readable.
+  std::size_t count = 0;
+  std::size_t begin = 0;  // the first position that the queries see, below count
+  float soft_cap = 0.0f;  // 0: none
   KeyBiasArgs key_bias;
-  float* max = nullptr;            // [n_queries]
-  float* sum = nullptr;            // [n_queries]
-  float* out = nullptr;            // [n_queries][D]
+  float* max = nullptr;  // [n_queries]
+  float* sum = nullptr;  // [n_queries]
+  float* out = nullptr;  // [n_queries][D]
 };
 
-// cap * tanh(score / cap), for scores of any target. A NaN stays one.
+// cap * tanh(score / cap), for scores of any target. A NaN stays a NaN.
 inline float soft_capped(float score, float cap) {
   const float x = score / cap;
   const float e = exp_approximate(-2.0f * std::fabs(x));
@@ -200,7 +206,7 @@ inline float soft_capped(float score, float cap) {
 
 namespace detail {
 
-// What the options make of a query's scores.
+// Applies the options to a query's scores: the soft cap, and -infinity for positions before `begin`.
 template <class E>
 void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
   if (a.soft_cap != 0.0f) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contracts of the float kernels on one row of n values. `out` may be the same array as an input; otherwise they do not
-// overlap. Any alignment; nothing past n is read or written. Sums run in 16 lanes and fold (math.hpp).
+// Contracts of the float kernels on one row of n values. Each kernel is a static function run() of its struct; the comment before
+// the struct gives the arguments. `out` may be the same array as an input; otherwise they do not overlap. The arrays may have any
+// alignment; nothing past n is read or written. Sums run in 16 lanes that are then added in a fixed order (math.hpp).
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// out[i] = (x[i] * (1 / sqrt(sum(x^2) / n + epsilon))) * weight[i]. The weight itself, not 1 + weight as in Gemma.
+// out[i] = (x[i] * (1 / sqrt(sum(x^2) / n + epsilon))) * weight[i]. The factor is the weight itself, not 1 + weight as in Gemma.
 // run(out, x, weight, epsilon, n), n > 0
 template <class Target>
 struct RmsNorm : RmsNorm<typename Target::Fallback> {};
@@ -26,23 +27,24 @@ template <class Target>
 struct SiluMul : SiluMul<typename Target::Fallback> {};
 using SiluMulFunction = void (*)(float* out, const float* gate, const float* up, std::size_t n);
 
-// out[i] = e^(x[i] - max) * (1 / sum), where e^ is 1 for x[i] == max: so values of +infinity share the whole weight, as
-// do all values of a row of -infinity. n > 0. A row with a NaN gives unspecified numbers, never a fault.
+// out[i] = e^(x[i] - max) * (1 / sum), where e^ is 1 for x[i] == max. So values of +infinity share the whole weight, and so do all
+// values of a row of -infinity. n > 0. A row with a NaN gives unspecified numbers, never a fault.
 // run(out, x, n)
 template <class Target>
 struct Softmax : Softmax<typename Target::Fallback> {};
 using SoftmaxFunction = void (*)(float* out, const float* x, std::size_t n);
 
-// Logits in blocks of 64, n a multiple of it. A NaN is none.
+// Logits are handled in blocks of 64; n is a multiple of 64. A NaN counts as no logit.
 inline constexpr std::size_t logit_block = 64;
 
-// highest[b]: the highest logit of block b, -infinity where there is none.
+// highest[b] is the highest logit of block b, -infinity if the block has no logit.
 // run(highest, logits, n)
 template <class Target>
 struct HighestLogits : HighestLogits<typename Target::Fallback> {};
 using HighestLogitsFunction = void (*)(float* highest, const float* logits, std::size_t n);
 
-// sums[b]: the sum of softmax_weight(logit, highest, temperature) (math.hpp) over block b, in 16 lanes of doubles that fold.
+// sums[b] is the sum of softmax_weight(logit, highest, temperature) (math.hpp) over block b, in 16 lanes of doubles that are then
+// added in a fixed order.
 // run(sums, logits, n, highest, temperature)
 template <class Target>
 struct LogitWeights : LogitWeights<typename Target::Fallback> {};
@@ -50,13 +52,13 @@ using LogitWeightsFunction = void (*)(double* sums, const float* logits, std::si
 
 // Rotates the pairs (a, b) of x by the angles whose cosines and sines are given:
 //     a' = fma(a, cos, -(b * sin)),  b' = fma(a, sin, b * cos)
-// half_split: pair i is (x[i], x[i + pairs]), as in Qwen2 and GPT-NeoX; otherwise (x[2i], x[2i + 1]), as in Llama's
-// GGUF files. run(x, cos, sin, pairs, half_split)
+// half_split: pair i is (x[i], x[i + pairs]), as in Qwen2 and GPT-NeoX; otherwise pair i is (x[2i], x[2i + 1]), as in Llama's GGUF
+// files. run(x, cos, sin, pairs, half_split)
 template <class Target>
 struct Rope : Rope<typename Target::Fallback> {};
 using RopeFunction = void (*)(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split);
 
-// hadamard_butterflies (hadamard.hpp) of n values, a multiple of 16.
+// hadamard_butterflies (hadamard.hpp) of n values; n is a multiple of 16.
 // run(x, n)
 template <class Target>
 struct Hadamard : Hadamard<typename Target::Fallback> {};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Walsh-Hadamard transform as it is defined, not normalised: of each run of as many values as the largest power of two that
-// divides n. For float, for double where weights are prepared, and for the integers of NPUs, whose compilers may have no library:
-// hence stddef.h.
+// Defines the Walsh-Hadamard transform, not normalised. A row of n values is cut into runs, and each run is transformed by itself.
+// The length of a run is the largest power of two that divides n. The element type is float, double where weights are prepared, or
+// an integer on NPUs. NPU compilers may have no library, hence stddef.h.
 #pragma once
 
 #include <stddef.h>
@@ -15,7 +15,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 constexpr size_t hadamard_run(size_t n) { return n & (~n + 1); }
 
-// Butterflies a + b, a - b at distance 1, then 2, 4, ...; any n.
+// Replaces pairs (a, b) by (a + b, a - b), first at distance 1, then at 2, 4, and so on. n may be any number.
 template <class T>
 constexpr void hadamard_butterflies(T* x, size_t n) {
   for (size_t distance = 1; distance < hadamard_run(n); distance *= 2) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sizes of attention heads. Models have any multiple of 4 up to max_head_dim (contract/attention.hpp); the kernels take
-// multiples of 16. A head of another size is filled up with zeros in the cache and in the queries, which add nothing to a score,
-// and what comes out behind it is left away. So D of the kernels' contract is padded_head_dim() of the model's, and the scores'
-// factor is 1 / sqrt of the model's own. From 20 on at most 3 of 8 multiplications are with zeros (size 20, which takes 32), with the
-// 100 of OpenLLaMA 3B one in ten; tails in every kernel would save them.
+// Sizes of attention heads. The head size of a model may be any multiple of 4 up to max_head_dim (contract/attention.hpp); the
+// kernels take multiples of 16. A head of another size is padded with zeros in the cache and in the queries. These zeros add
+// nothing to a score, and the outputs behind the model's size are dropped. So D of the kernels' contract is padded_head_dim() of
+// the model's head size, and the factor of the scores is 1 / sqrt of the model's own size. For sizes from 20 on, at most 3 of 8
+// multiplications are with zeros (size 20 is padded to 32); for size 100 of OpenLLaMA 3B it is one in ten. Only a remainder loop
+// in every kernel would avoid these multiplications.
 #pragma once
 
 #include <cstddef>

@@ -2,23 +2,24 @@
 //
 // Contract of the matmul kernels: y[m, n] = sum over k of W[n, k] * x[m, k]  (+ bias[n]), for the rows n of some panels.
 //
-// Quantised formats take rounded activations, of 8 bits or of 16 (value = 256 * high + low). With g running over groups of
-// F::group_weights weights, in order of k,
+// Quantised formats take rounded activations of 8 bits, or of 16 bits (value = 256 * high + low). With g running over the groups
+// of F::group_weights weights, in the order of k,
 //
 //     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 128 * 32640 < 2^28
-//     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  scale_x is a power of two: an exact product (of a row's
-//                                                            own scale, a float, unless it is subnormal)
-//     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum; exact products too
+//     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  the product is exact, because scale_x is a power of two. (With the
+//                                                            scale of a row, a float, it is exact unless the product is subnormal.)
+//     acc    = fma(minimum_w[g], scale_x[g] * sum_x[g], acc)  only formats with a minimum; this product is exact too
 //
-// Where minimums of groups of 32 are integers times one of 256 weights (Q4_K, Q5_K), the third line is replaced by, after every
-// eight groups (and not where groups have 16 weights, Q2_K's: there are no rounded sums of 16 activations):
+// Where minimums of groups of 32 are integers times one minimum of 256 weights (Q4_K, Q5_K), two lines replace the third one. They
+// run after every eight groups. (Q2_K, whose groups have 16 weights, keeps the third line: there are no rounded sums of 16
+// activations.)
 //
 //     dot    = sum of sub_minimum[g] * sums_x[g]             exact in int32, and in float: at most 8 * 63 * 32767 < 2^24
-//     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s, sums_x: RoundedSums (contract/activation_q8.hpp). An exact
-//                                                            product, 0 or of 2^-112 to 2^67
+//     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s, sums_x: RoundedSums (contract/activation_q8.hpp). The product
+//                                                            is exact: 0, or of 2^-112 to 2^67
 //
-// and y = acc + bias. A format with a scale per row is no exception: its scale_w is the same for all g. Float formats:
-// acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target does just that for every output, so
+// and y = acc + bias. Formats with a scale per row follow the same formula: their scale_w is the same for all g. Float formats:
+// acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target computes every output in exactly this way, so
 // results do not depend on the target, on M, or on how panels are shared between threads.
 #pragma once
 
@@ -49,7 +50,8 @@ struct MatmulArgs {
   std::size_t N = 0;
   std::size_t K = 0;
   ConstMatrix x;                 // M x K, any alignment
-  Matrix y;                      // M x N: columns of the panels' rows below N are written, nothing else
+  // M x N. The kernel writes the columns that are rows of the given panels and below N, and nothing else.
+  Matrix y;
   const float* bias = nullptr;   // N, or none
 };
 
@@ -61,13 +63,14 @@ struct MatmulArgs<F> {
   ActivationQ8 x;
   Matrix y;
   const float* bias = nullptr;
-  // Of codebook formats: the levels of the codes, 2^code_bits of them. Formats that share panels (PanelFormat) differ in nothing else.
-  // Levels of 64 or more in magnitude only where F's own codebook has such.
+  // Only for codebook formats: the levels of the codes, 2^code_bits of them. Formats that share panels (PanelFormat) differ in
+  // nothing else. Levels of 64 or more in magnitude are allowed only if F's own codebook has such levels.
   const std::int8_t* codebook = detail::codebook_of<F>();
 };
 
-// Kernels for many tokens unpack weights to the stack: up to 400 KB of it, or 100 KB with a C library whose threads may have
-// less than that (musl's have 128 KB by default; glibc's, Windows' and macOS's at least 512 KB).
+// Whether kernels must use little of the stack. Kernels for many tokens unpack weights to the stack: up to 400 KB of it, or up to
+// 100 KB with a C library whose threads may have less stack than 400 KB. (musl's threads have 128 KB by default; those of glibc,
+// Windows and macOS have at least 512 KB.)
 #if defined(__GLIBC__) || defined(_WIN32) || defined(__APPLE__)
 inline constexpr bool small_stacks = false;
 #else
@@ -76,11 +79,12 @@ inline constexpr bool small_stacks = true;
 
 // run(args, first, last): panels [first, last), all rows of x.
 template <class Target, class Format>
-struct MatmulPanels : MatmulPanels<typename Target::Fallback, Format> {};  // not written for Target: use the next one down
+// Target has no kernel of its own for this format: use its fallback's.
+struct MatmulPanels : MatmulPanels<typename Target::Fallback, Format> {};
 
 namespace detail {
 
-// Writes a panel's 16 results of row m where they belong: bias added, rows past N dropped.
+// Writes a panel's 16 results of row m into y and adds the bias. Results for rows past N are not written.
 template <class Args>
 inline void store_panel_row(const Args& a, std::size_t panel, std::size_t m, const float* results) {
   const std::size_t n0 = panel * panel_rows;

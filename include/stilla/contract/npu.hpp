@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contract of matrix products on an NPU: y[m, n] = sum over k of W[n, k] * x[m, k] (+ bias[n]). It differs from the CPU's
-// contract (matmul.hpp), which takes a float step every group: an NPU's vectors have no fused float multiply-add, so here the
-// sum is exact in integers over all of K, and one float step ends it.
+// Contract of matrix products on an NPU: y[m, n] = sum over k of W[n, k] * x[m, k] (+ bias[n]). It differs from the CPU's contract
+// (matmul.hpp), which takes a float step for every group. The vectors of an NPU have no fused float multiply-add, so here the sum
+// is exact in integers over all of K, and one float step ends it.
 //
 // Weights have 4 bits and zero point 8. A channel (a row of W, an output) has one float scale. With LPBQ (QNN's low-power block
-// quantisation) every 32, 64 or 128 k have an integer scale of 1 to 15 beside it:
+// quantisation) every 32, 64 or 128 k also have an integer scale of 1 to 15:
 //
 //     W[n, k] = channel_scale[n] * block_scale[n, k / block] * (code[n, k] - 8)       code 0..15; per channel: block_scale = 1
 //
@@ -20,11 +20,11 @@
 //     total = sum_high                       or    256 * sum_high + sum_low
 //     y     = fma(float(total), channel_scale * scale, bias)
 //
-// float(total) rounds once, to nearest, ties to even; so does the product of the two scales; and the fused multiply-add rounds
-// once. Without a bias it is +0, so the step is one rounded product. Nothing else rounds: whoever does these three steps has the
-// same bits, on any machine, and it does not matter how the planes are cut.
+// float(total) is rounded once, to nearest, ties to even. The product of the two scales is rounded once in the same way, and so is
+// the fused multiply-add. Without a bias, bias is +0, so the fused step is one rounded product. Nothing else is rounded. Whoever
+// does these three steps gets the same bits on any machine, and it does not matter how the planes are cut.
 //
-// This file and those that a DSP compiles need a compiler and no library, not even a freestanding one: hence stdint.h.
+// This file and the files that a DSP compiles need only a compiler and no library, not even a freestanding one: hence stdint.h.
 #pragma once
 
 #include <stddef.h>
@@ -44,7 +44,7 @@ inline constexpr int largest_code = 15;
 inline constexpr int largest_block_scale = 15;
 inline constexpr size_t largest_k = 65536;  // a power of two that all limits below allow; R1's largest K is 18944
 
-// |sum of a plane| <= magnitude of a level times that of a byte times that of a block scale, each of K times.
+// |sum of a plane| is at most the largest magnitude of a level times that of a byte times the largest block scale times K.
 constexpr int64_t largest_sum(int64_t level, int64_t byte, int64_t block_scale, int64_t k) { return level * byte * block_scale * k; }
 static_assert(largest_sum(8, 128, largest_block_scale, largest_k) <= INT32_MAX, "the high plane: up to K = 139810");
 static_assert(largest_sum(8, 255, largest_block_scale, largest_k) <= INT32_MAX, "the low plane: up to K = 70178");
@@ -55,7 +55,8 @@ enum class Activations : uint8_t { int8 = 1, int16 = 2 };  // the value is the n
 constexpr int8_t high_plane(int16_t a) { return static_cast<int8_t>(a >> 8); }
 constexpr uint8_t low_plane(int16_t a) { return static_cast<uint8_t>(a & 255); }
 
-// The float step; Total: int32_t or int64_t. On Hexagon it is the scalar core's: a conversion, sfmpy, and sfmpy that accumulates.
+// The float step. Total is int32_t or int64_t. On Hexagon the scalar core does it: a conversion, sfmpy, and an sfmpy that
+// accumulates.
 template <class Total>
 inline float scaled(Total total, float channel_scale, float token_scale, float bias) {
   const float scale = channel_scale * token_scale;
@@ -68,7 +69,8 @@ inline float scaled(Total total, float channel_scale, float token_scale, float b
 #endif
 }
 
-// Weights are whatever offers them: a format's rows, plain arrays, panels. code() is 0..15, block_scale() 1..15.
+// Anything that has these members can be the weights: rows of a format, plain arrays, panels. code() is 0..15, block_scale()
+// 1..15.
 template <class W>
 concept Weights = requires(const W& w, size_t n, size_t k) {
   static_cast<int>(w.code(n, k));
@@ -76,7 +78,8 @@ concept Weights = requires(const W& w, size_t n, size_t k) {
   static_cast<float>(w.channel_scale(n));
 };
 
-// Plain arrays as weights: codes [N][K], block scales [N][K / block] (block == 0: per channel, and none), channel scales [N].
+// Plain arrays as weights: codes [N][K], block scales [N][K / block], channel scales [N]. block == 0 means one scale per channel
+// and no block scales.
 struct ArrayWeights {
   const uint8_t* codes = nullptr;
   const uint8_t* block_scales = nullptr;
@@ -89,7 +92,7 @@ struct ArrayWeights {
   float channel_scale(size_t n) const { return channel_scales[n]; }
 };
 
-// The specification: shortest correct code.
+// The specification: the shortest code that is correct.
 namespace scalar {
 
 // The exact total of one output. A: int8_t or int16_t.

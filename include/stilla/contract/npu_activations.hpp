@@ -4,8 +4,8 @@
 //
 //     highest = max |x[k]|;   scale = highest / largest;   a[k] = round(x[k] * (largest / highest)), ties to even, rounded once
 //
-// largest is 127 or 32767. A token whose highest is below 1e-30 becomes zeros with scale 0; one with an infinity or a NaN zeros
-// with scale NaN, so that all its outputs are NaN.
+// largest is 127 or 32767. A token whose highest is below 1e-30 becomes zeros with scale 0. A token with an infinity or a NaN
+// becomes zeros with scale NaN, so that all its outputs are NaN.
 #pragma once
 
 #include <cmath>
@@ -22,7 +22,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace npu {
 template <class A>
 inline constexpr float largest_activation = sizeof(A) == 1 ? 127.0f : 32767.0f;
 
-// Returns the scale.
+// Rounds one token x[K] into a[K] and returns the scale.
 template <class A>
 float quantise_token(A* a, const float* x, std::size_t K) {
   constexpr float largest = largest_activation<A>;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contract of what stands between the matrix products on an NPU whose vectors have integers only: RMSNorm, RoPE, softmax,
-// SwiGLU and the Hadamard transform of int16 values. Each is defined to the last bit by integer steps that such vectors have, and
-// `scalar` is the definition; the errors against real arithmetic below are what tests/npu_test.cpp allows, in units of the last place of the
-// result.
+// Contract of the ops between the matrix products on an NPU whose vectors have integers only: RMSNorm, RoPE, softmax, SwiGLU and
+// the Hadamard transform, all of int16 values. Each op is defined to the last bit by integer steps that such vectors have. The
+// code in `scalar` is the definition. The table gives the errors against real arithmetic that tests/npu_test.cpp allows, in units
+// of the last place of the result.
 //
-// "Qf" says that an int16 stands for itself times 2^-f. The steps:
+// "Qf" says that an int16 stands for itself times 2^-f. In the table, wf and of are the fraction bits of weights and results
+// (NormFormat). The two basic steps are:
 //
 //     q15(a, b)      = saturate((a * b + 2^14) >> 15)      the product of two Q15 numbers, rounded
 //     shifted(x, s)  = saturate((x + (2^s >> 1)) >> s)     32 bits to 16, rounded; ties go up
@@ -17,10 +18,11 @@
 //   swiglu    gate Q f, f = 1..11; up of any scale    gate * sigmoid(gate) * up >> s    0.5 + (0.5 + 3.5 |gate| 2^-15) |up| 2^-s
 //   hadamard  x of any scale                          the transform >> s, s returned    0.5
 //
-// e^x and the sigmoid alone, in Q15: 3.5 of any argument, most of it e^x's, whose shift rounds down.
+// e^x alone and the sigmoid alone, in Q15, have an error of 3.5 for any argument. Most of it is the error of e^x, whose shift
+// rounds down.
 //
-// Sizes n are multiples of 64 (a vector of Hexagon), at most 65536; rms_norm's at most 32768. hadamard's may be larger than that,
-// but have runs of at most 32768.
+// Sizes n are multiples of 64 (a vector of Hexagon) and at most 65536; for rms_norm at most 32768. For hadamard n may be larger
+// than that, but its runs have at most 32768 values.
 #pragma once
 
 #include <stddef.h>
@@ -37,7 +39,7 @@ constexpr int16_t saturate16(int64_t x) { return static_cast<int16_t>(x < INT16_
 constexpr int16_t q15(int32_t a, int32_t b) { return saturate16((int64_t{a} * b + 0x4000) >> 15); }
 constexpr int16_t shifted(int32_t x, int s) { return saturate16((int64_t{x} + ((int64_t{1} << s) >> 1)) >> s); }
 
-// A positive number as mantissa * 2^-exponent, the mantissa of 16384 to 32767.
+// A positive number, mantissa * 2^-exponent. The mantissa is 16384 to 32767.
 struct Scaled {
   int32_t mantissa;
   int exponent;
@@ -56,8 +58,9 @@ constexpr uint32_t square_root(uint64_t x) {  // rounded down
   return static_cast<uint32_t>(root);
 }
 
-// 1 / rms of n values with `squares` = sum of squares + n * epsilon: sqrt(n / squares). Relative error below 2^-14.
-// Both are brought to 30 .. 32 bits by even shifts, so that half of the shifts' difference is the root's.
+// 1 / rms of n values, where `squares` is the sum of their squares + n * epsilon: sqrt(n / squares). The relative error is below
+// 2^-14. Both n and squares are first shifted to 2^30 .. 2^32. The shifts are even, so half of their difference is the shift of
+// the root.
 constexpr Scaled inverse_rms(uint64_t squares, uint64_t n) {
   if (squares == 0) squares = 1;
   const int n_shift = (31 - log2_floor(n)) & ~1, squares_shift = (31 - log2_floor(squares)) & ~1;
@@ -69,42 +72,44 @@ constexpr Scaled inverse_rms(uint64_t squares, uint64_t n) {
   return {static_cast<int32_t>(root), exponent};
 }
 
-// 1 / sum for y = e / sum in Q15: y = (e * mantissa) >> exponent. sum: 32767 .. 2^31 - 1.
+// 1 / sum, for y = e / sum in Q15: y = (e * mantissa) >> exponent. sum is 32767 .. 2^31 - 1.
 constexpr Scaled inverse_sum(uint32_t sum) {
   const int exponent = log2_floor(sum);
   const uint64_t mantissa = ((uint64_t{1} << (exponent + 15)) + sum / 2) / sum;
   return {static_cast<int32_t>(mantissa < 32767 ? mantissa : 32767), exponent};
 }
 
-// rms_norm's weights and results: Q formats. The result has fewer fraction bits than the weights, so that shifts go right.
+// The Q formats of rms_norm's weights and results. The result has fewer fraction bits than the weights, so that shifts go right.
 struct NormFormat {
   int weight_fraction = 12;
   int out_fraction = 10;
 };
-// How far (x * weight * mantissa) >> 15 is shifted right.
+// By how many bits (x * weight * mantissa) >> 15 is shifted right.
 constexpr int norm_shift(NormFormat f, int exponent) { return exponent + f.weight_fraction - f.out_fraction - 15; }
 static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least but for zeros");
 static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) <= 30, "an rms of 2^15, the largest");
 
-inline constexpr int rope_fraction = 14;  // of cosines and sines: 1 is 16384
-inline constexpr int log2_e_q14 = 23637;  // of exponents: log2(e) * 2^14
-inline constexpr int largest_score_fraction = 11;  // 32767 * 2^-11 = 16, and e^-16 is nothing in Q15
-// 2^-x of x in Q15, 0 <= x < 1: 32767 + x (c1 + x (c2 + x (c3 + x c4))), by q15. Interpolated at 1/4, 0.587, 0.883 and 1, last
-// places adjusted; error 1.5.
+inline constexpr int rope_fraction = 14;  // fraction bits of cosines and sines: 1 is 16384
+inline constexpr int log2_e_q14 = 23637;  // the factor of exponents: log2(e) * 2^14
+inline constexpr int largest_score_fraction = 11;  // 32767 * 2^-11 = 16, and e^-16 is 0 in Q15
+// Coefficients of 2^-x for x in Q15, 0 <= x < 1: 32767 + x (c1 + x (c2 + x (c3 + x c4))), with products by q15. The polynomial
+// interpolates at 1/4, 0.587, 0.883 and 1; then the last places of the coefficients were adjusted. The error is 1.5.
 inline constexpr int16_t exp2_c1 = -22701, exp2_c2 = 7818, exp2_c3 = -1711, exp2_c4 = 211;
-inline constexpr int16_t reciprocal_first = 30840;  // 16 / 17 in Q15: of the line that is nearest to 1 / (2d) for d = 1/2 .. 1
+// 16 / 17 in Q15: a coefficient of the straight line that is nearest to 1 / (2d) for d = 1/2 .. 1.
+inline constexpr int16_t reciprocal_first = 30840;
 
-// The transform of runs of 2^k values (hadamard_run in hadamard.hpp) sums 2^k of them, of 2^15 at most: exact in 32 bits, whatever
-// the order, and 2^30 at most, so that nothing overflows when it is rounded either.
+// The transform of a run of 2^k values (hadamard_run in hadamard.hpp) sums 2^k int16 values, at most 2^15 of them. Sums are exact
+// in 32 bits in any order, and are 2^30 at most, so that rounding them does not overflow either.
 inline constexpr size_t largest_hadamard_run = 32768;
-// The least shift s after which sums of magnitude `highest`, 0..2^30, are int16 without saturating.
+// The smallest shift s after which sums of magnitude `highest`, 0..2^30, are int16 without saturating.
 constexpr int hadamard_shift(uint32_t highest) {
   int s = 0;
   while ((highest + ((uint32_t{1} << s) >> 1)) >> s > INT16_MAX) ++s;
   return s;
 }
-// What a token's scale becomes: its values were integers times `scale`, their orthonormal transform is integers times the result.
-// 2^s / sqrt(2^k) is a power of two, times sqrt(1/2) in float where k is odd: one rounding, or none.
+// The scale of a token after the transform. Its values were integers times `scale`; their orthonormal transform is integers times
+// the result. The factor 2^s / sqrt(2^k) is a power of two, times sqrt(1/2) in float where k is odd: one rounding where k is odd,
+// else none.
 constexpr float hadamard_scale(float scale, int shift, size_t n) {
   const int k = log2_floor(hadamard_run(n)), exponent = shift - k / 2;
   const float power = static_cast<float>(uint64_t{1} << (exponent < 0 ? -exponent : exponent));
@@ -115,7 +120,8 @@ constexpr float hadamard_scale(float scale, int shift, size_t n) {
 namespace scalar {
 
 // y[i] = x[i] * weight[i] / rms. epsilon: n * eps / scale^2, in units of squares of x. The rms stays below 2^15: n times 2^30
-// is the most that squares and epsilon may be together.
+// y[i] = x[i] * weight[i] / rms. epsilon is n * eps / scale^2, in units of squares of x. The rms must stay below 2^15: the squares
+// and epsilon together may be at most n times 2^30.
 inline void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, NormFormat f) {
   uint64_t squares = epsilon;
   for (size_t i = 0; i < n; ++i) squares += static_cast<uint64_t>(int32_t{x[i]} * x[i]);
@@ -127,7 +133,8 @@ inline void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t
   }
 }
 
-// Turns the pairs (x[i], x[i + pairs]) of a head, in place: Qwen2's halves. cos, sin: [pairs] in Q14, -16384 .. 16384.
+// Rotates the pairs (x[i], x[i + pairs]) of a head, in place, as Qwen2 splits a head into halves. cos, sin: [pairs] in Q14, -16384
+// .. 16384.
 inline void rope(int16_t* x, const int16_t* cos, const int16_t* sin, size_t pairs) {
   for (size_t i = 0; i < pairs; ++i) {
     const int32_t a = x[i], b = x[i + pairs];
@@ -136,7 +143,8 @@ inline void rope(int16_t* x, const int16_t* cos, const int16_t* sin, size_t pair
   }
 }
 
-// e^-(u * 2^-fraction) in Q15, u >= 0: 2 to the power of u * log2(e), whose integer part is a shift.
+// e^-(u * 2^-fraction) in Q15, u >= 0. It is 2 to the power of -u * 2^-fraction * log2(e); the integer part of that exponent
+// becomes a shift.
 constexpr int16_t exp_negative(int16_t u, int fraction) {
   const int32_t exponent = (int32_t{u} * log2_e_q14) >> (fraction - 1);  // Q15
   const auto x = static_cast<int16_t>(exponent & 32767);
@@ -148,7 +156,7 @@ constexpr int16_t exp_negative(int16_t u, int fraction) {
   return static_cast<int16_t>(p >> whole);
 }
 
-// y[i] = e^(x[i] - max) / sum. A place that is not to count holds -32768: it is 0 where max is more than 10.4 above.
+// y[i] = e^(x[i] - max) / sum. A position that is not to count holds -32768. Its result is 0 where max is more than 10.4 above it.
 inline void softmax(int16_t* y, const int16_t* x, size_t n, int fraction) {
   int16_t highest = INT16_MIN;
   for (size_t i = 0; i < n; ++i) highest = x[i] > highest ? x[i] : highest;
@@ -161,8 +169,8 @@ inline void softmax(int16_t* y, const int16_t* x, size_t n, int fraction) {
   for (size_t i = 0; i < n; ++i) y[i] = shifted(y[i] * r.mantissa, r.exponent);
 }
 
-// sigmoid in Q15. Of |gate| it is 1 / (1 + e), e = e^-|gate|: with d = (1 + e) / 2, the first guess a line, then two steps of
-// Newton's s += 2 s (1/2 - d s). Of a negative gate it is 1 minus that.
+// The sigmoid in Q15. For |gate| it is 1 / (1 + e) with e = e^-|gate|. With d = (1 + e) / 2, the first guess is a straight line;
+// two of Newton's steps, s += 2 s (1/2 - d s), follow. For a negative gate the result is 1 minus that.
 constexpr int16_t sigmoid(int16_t gate, int fraction) {
   const int16_t e = exp_negative(saturate16(gate < 0 ? -int32_t{gate} : gate), fraction);
   const int32_t d = 16384 + (e >> 1);
@@ -174,14 +182,14 @@ constexpr int16_t sigmoid(int16_t gate, int fraction) {
   return gate < 0 ? saturate16(32768 - s) : s;
 }
 
-// y[i] = (gate[i] * sigmoid(gate[i]) * up[i]) >> shift, shift 0..30. The result's fraction is the gate's plus up's less the
-// shift.
+// y[i] = (gate[i] * sigmoid(gate[i]) * up[i]) >> shift, shift 0..30. The result has as many fraction bits as gate and up together,
+// less the shift.
 inline void swiglu(int16_t* y, const int16_t* gate, const int16_t* up, size_t n, int fraction, int shift) {
   for (size_t i = 0; i < n; ++i) y[i] = shifted(q15(gate[i], sigmoid(gate[i], fraction)) * up[i], shift);
 }
 
-// Walsh-Hadamard transform of each run of hadamard_run(n) values, exact in `sums` [n], then rounded to as many bits as the token's
-// highest sum leaves: y[i] = sums[i] >> s, and s is returned. y may be x.
+// Walsh-Hadamard transform of each run of hadamard_run(n) values. The sums are exact in `sums` [n] and are then rounded to int16,
+// to as many bits as the highest sum of the token allows: y[i] = sums[i] >> s, and s is returned. y may be x.
 inline int hadamard(int16_t* y, int32_t* sums, const int16_t* x, size_t n) {
   for (size_t i = 0; i < n; ++i) sums[i] = x[i];
   hadamard_butterflies(sums, n);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contract of the packing kernels: up to 16 rows of W[N, K], blocks as a file holds them, become one panel of the layout that
-// layout/rows16_k4.hpp draws. Every byte of the panel is written: rows that there are not, and the end of a last span that K does
-// not fill, are zeros. There are no floats to round but where a format is decoded (PanelFormat), so the bytes are the same on
-// every target whatever bytes a file holds.
+// Contract of the packing kernels: up to 16 rows of W[N, K], blocks as they stand in a file, become one panel of the layout that
+// layout/rows16_k4.hpp describes. Every byte of the panel is written. Rows that do not exist, and the end of a last span that K
+// does not fill, become zeros. Floats are rounded only where a format is decoded (PanelFormat), so the bytes of a panel are the
+// same on every target, whatever bytes the file holds.
 #pragma once
 
 #include <cstddef>
@@ -15,15 +15,15 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The rows of one panel: row r begins at first + r * stride_bytes, at any address.
+// The rows of one panel. Row r begins at first + r * stride_bytes, at any address.
 struct PanelRows {
   const std::byte* first = nullptr;
   std::size_t count = 0;         // 1 .. 16
   std::size_t stride_bytes = 0;  // row_bytes<F>(K)
 };
 
-// Packs rows of K weights, a multiple of F::block_weights. Reads row_bytes<F>(K) bytes of each row and nothing else, writes
-// PanelLayout<F>::panel_bytes(K) bytes, 64-byte aligned, which overlap no row.
+// Packs rows of K weights; K is a multiple of F::block_weights. Reads row_bytes<F>(K) bytes of each row and nothing else. Writes
+// PanelLayout<F>::panel_bytes(K) bytes, which are 64-byte aligned and overlap no row.
 // run(panel, rows, K)
 template <class Target, WeightFormat F>
 struct PackPanel : PackPanel<typename Target::Fallback, F> {};

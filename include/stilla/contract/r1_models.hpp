@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The shapes of DeepSeek-R1-Distill-Qwen, for schedules that must hold for these models and for benchmarks. Nothing that runs a
-// model reads them: a model's dimensions are those of its file.
+// The shapes of DeepSeek-R1-Distill-Qwen, for benchmarks and for schedules that must fit these models. Code that runs a model does
+// not read them: a model's dimensions are those of its file.
 #pragma once
 
 #include <array>

@@ -1,34 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// BFP16EBS8: block floating point, eight weights that share one exponent, 9 bits per weight. It is the type bfp16ebs8 of the
-// compute tiles in AMD's XDNA2 NPUs (AIE2P), and the BFP16 of AMD Quark.
+// The format BFP16EBS8: block floating point, in which eight weights share one exponent; 9 bits per weight. It is the type
+// bfp16ebs8 of the compute tiles in AMD's XDNA2 NPUs (AIE2P), and the BFP16 of AMD Quark.
 //
 //     weight[k] = mantissa[k] * 2^(exponent - 133)          mantissa[k]: -128..127
 //
 //     byte  0          1                       9
-//           | exponent | mantissas, int8[8]    |            exponent: 0..254, that of the largest weight as a float has it
+//           | exponent | mantissas, int8[8]    |            exponent: 0..254, the exponent field of the largest weight as a float
 //
-// 133 = 127 + 6: the exponent is biased as a float's is, and a mantissa of 64 stands for 1.0 * 2^(exponent - 127). Where the
-// exponent stands and how mantissas are signed: mlir-aie, programming_examples/ml/block_datatypes/helper.h.
+// 133 = 127 + 6: the exponent is biased like that of a float, and a mantissa of 64 stands for 1.0 * 2^(exponent - 127). The source
+// for the place of the exponent and the sign of the mantissas is mlir-aie, programming_examples/ml/block_datatypes/helper.h.
 //
 // Every weight is exactly a bf16: a mantissa has 8 significant bits, and the smallest step, 2^-133, is the smallest bf16. So a
-// matrix is packed as BF16's panels (PanelFormat), and the kernels for BF16 multiply it on every target. It has 16 bits per
-// weight there.
+// matrix is packed into panels of BF16 (PanelFormat), and the kernels for BF16 multiply it on every target. In these panels it has
+// 16 bits per weight.
 //
-// The encoder takes the largest exponent of the eight and rounds each weight to a multiple of the step that follows from it. Two
-// arguments say what that leaves open: ties, and a largest weight that would round up to 128. AMD Quark's kernel has all of these
-// ways (amd-quark 0.13, bfp_kernel.cc, bit_width 16, block_size 8), and encode() gives the same bits as it does
-// (tests/golden/make_bfp16_golden.py). By default ties go to even and 128 becomes 127, as in Quark's configuration. mlir-aie's
-// host code cuts off instead, which loses more, and says that the NPU's own conversion does so too (helper.h).
+// The encoder takes the largest exponent of the eight weights, which gives the step, and rounds each weight to a multiple of the
+// step. Two arguments of encode() decide what is left open: ties, and a largest weight that would round up to 128. AMD Quark's
+// kernel has all of these variants (amd-quark 0.13, bfp_kernel.cc, bit_width 16, block_size 8), and encode() gives the same bits
+// as that kernel (tests/golden/make_bfp16_golden.py). By default ties go to even and 128 becomes 127, as in Quark's configuration.
+// mlir-aie's host code truncates instead, which loses more, and says that the NPU's own conversion truncates too (helper.h).
 //
 // The ends of the range:
-//   - Subnormal weights are encoded as all others, in steps of 2^-133 where the whole block is below 2^-126. An AIE2P counts
-//     subnormal bf16 as 0; nobody says what it does with these.
+//   - Subnormal weights are encoded like all others. The step is 2^-133 where the whole block is below 2^-126. An AIE2P counts
+//     subnormal bf16 as 0; what it does with subnormal weights of this format is not documented.
 //   - The largest float becomes 127 * 2^121: exponent 254 is never raised, so no finite weight becomes infinite.
-//   - A weight that is not finite has no part in the exponent. NaN becomes 0, infinity +-127; encode_rows() refuses both.
-//   - Exponent 255 is never written. decode makes eight NaNs of it, as Quark does with its shared exponents of 255, so that a
-//     damaged block shows. Exponent 254 with mantissa -128 is -2^128 and so minus infinity.
-// The sign of a zero is lost.
+//   - A weight that is not finite is ignored when the exponent is chosen. NaN becomes 0 and infinity becomes +-127. encode_rows()
+//     refuses both.
+//   - Exponent 255 is never written. decode() turns it into eight NaNs, as Quark does with its shared exponents of 255, so that a
+//     damaged block is noticed. Exponent 254 with mantissa -128 is -2^128 and therefore minus infinity.
+//   - The sign of a zero is lost.
 #pragma once
 
 #include <bit>
@@ -44,24 +45,27 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Where a weight lies in the middle between two multiples of the step. Quark's numbers for them: 2, 0, 1.
+// The rounding of a weight that lies in the middle between two multiples of the step. Quark's numbers for the three: 2, 0, 1.
 enum class Bfp16Ties : std::uint8_t {
   to_even,
   away_from_zero,
   up,  // to the larger one, so that -1.5 becomes -1
 };
 
-// What becomes of a block whose largest weight would round to 128 steps.
+// What happens to a block whose largest weight would round to 128 steps.
 enum class Bfp16Overflow : std::uint8_t {
-  saturate,       // it becomes 127 steps, and mantissas are -127..127. The lesser error of the block as a whole
-  next_exponent,  // the whole block takes steps twice as large; -128 is left as it is. Quark: use_compiler_version_cpu_kernel
+  // That weight becomes 127 steps, and mantissas are -127..127. This gives the smaller error of the block as a whole.
+  saturate,
+  // The step of the whole block is doubled; a mantissa of -128 is allowed and does not cause it. Quark:
+  // use_compiler_version_cpu_kernel.
+  next_exponent,
 };
 
 namespace detail {
 
 inline constexpr std::uint32_t highest_bfp16_exponent = 254;
 
-// |weight| in steps of 2^(exponent - 133), rounded. `bits` are those of a finite float whose exponent is at most `exponent`.
+// |weight| in steps of 2^(exponent - 133), rounded. `bits` are the bits of a finite float whose exponent is at most `exponent`.
 constexpr std::uint32_t bfp16_steps(std::uint32_t bits, std::uint32_t exponent, Bfp16Ties ties) {
   std::uint32_t own = bits >> 23 & 0xffu;
   std::uint32_t mantissa = bits & 0x7fffffu;
@@ -110,7 +114,7 @@ struct BFP16EBS8 {
       const std::uint32_t bits = detail::float_bits(weights[k]), own = bits >> 23 & 0xffu;
       if (detail::bits_are_finite(bits) && own > shared) shared = own;
     }
-    bool fits_negative = false;  // -128 is a mantissa
+    bool fits_negative = false;  // whether -128 is allowed as a mantissa
     if (overflow == Bfp16Overflow::next_exponent && shared < detail::highest_bfp16_exponent) {
       fits_negative = true;
       bool is_too_large = false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights: rows of floats -> the blocks of any format that has an encoder, as they stand in a file, and how much was
-// lost. (Activations are rounded by the other one: quantise(ActivationBuffer&, x) in matmul.hpp.)
+// Encodes weights: rows of floats become blocks of any format that has an encoder, as the blocks stand in a file. Reports how much
+// was lost. (Activations are rounded by another function: quantise(ActivationBuffer&, x) in matmul.hpp.)
 //
 //   const std::size_t bytes = *stilla::encoded_bytes(stilla::id_of<stilla::Q4_0>, N, K);
 //   std::vector<std::byte> blocks(bytes);
@@ -9,8 +9,8 @@
 //
 // requantise_rows does the same to weights that a file has in another format.
 //
-// Per row: decode(encode(w)) is compared with w. Rows are independent, are shared between threads,
-// and sums are merged in the order of rows, so bytes and report are the same for any number of threads. Bound by the
+// The report compares decode(encode(w)) with w, row by row. Rows are independent and are shared between threads. Their sums are
+// merged in the order of rows, so the bytes and the report are the same for any number of threads. The time is limited by the
 // encoder's arithmetic, not by memory: bench/elementwise_bench.cpp, EncodeRows.
 #pragma once
 
@@ -30,15 +30,15 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// How far the decoded weights are from the source. All 0 for a matrix without weights.
+// How far the decoded weights are from the source. All members are 0 for a matrix without weights.
 struct EncodingReport {
   double rmse = 0.0;           // sqrt(mean((decoded - source)^2))
   double relative_rmse = 0.0;  // rmse / sqrt(mean(source^2)); 0 when the source is all zeros
   double max_error = 0.0;      // highest |decoded - source|
 };
 
-// Bytes of W[N, K] in the blocks of this format. Refused: an unknown format, K that is not a multiple of its block, a size
-// that no address space holds.
+// Bytes of W[N, K] in the blocks of this format. Errors: an unknown format, a K that is not a multiple of its block, a size that
+// no address space holds.
 inline Result<std::size_t> encoded_bytes(FormatId format, std::size_t N, std::size_t K) {
   Result<std::size_t> result = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
@@ -59,7 +59,7 @@ inline Result<std::size_t> encoded_bytes(FormatId format, std::size_t N, std::si
 
 namespace detail {
 
-// What one row adds to the report; bad_column < K: the first weight that cannot be encoded.
+// What one row adds to the report. bad_column is the first weight that cannot be encoded, or K if there is none.
 struct EncodedRow {
   double squared_error;
   double squared_source;
@@ -88,9 +88,9 @@ EncodedRow encode_and_compare(std::byte* blocks, const float* weights, std::size
 
 }  // namespace detail
 
-// Encodes every row of `weights`, blocks of a row and rows without gaps, into `blocks`: encoded_bytes(F, N, K) bytes,
-// of any alignment. A weight that is not finite, or that makes its block's scale overflow, is refused; what `blocks`
-// then holds is unspecified.
+// Encodes every row of `weights` into `blocks`, with no gaps between blocks or between rows. `blocks` has encoded_bytes(F, N, K)
+// bytes, of any alignment. A weight that is not finite, or that makes the scale of its block overflow, is an error; the contents
+// of `blocks` are then unspecified.
 template <EncodableFormat F>
 Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, Parallel parallel = {}) {
   const std::size_t N = weights.rows;
@@ -121,7 +121,7 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
   return report;
 }
 
-// The same for a format known at run time. Refused also: a format without an encoder.
+// The same for a format known at run time. A format without an encoder is an error too.
 inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, FormatId format, Parallel parallel = {}) {
   Result<EncodingReport> result = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
@@ -135,8 +135,8 @@ inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatr
   return result;
 }
 
-// W[N, K] in the rows of another format: every row of format `from` is decoded and encoded as `to`.
-// Refused: what encoded_bytes and encode_rows refuse.
+// W[N, K] in the rows of another format: every row of format `from` is decoded and then encoded as `to`. The errors are those of
+// encoded_bytes and encode_rows.
 inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
                                                         Parallel parallel = {}) {
   const Result<std::size_t> source_bytes = encoded_bytes(from, N, K);
@@ -145,7 +145,7 @@ inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId fr
   if (!bytes) return bytes.error();
   AlignedBuffer<std::byte> blocks;
   AlignedBuffer<float> decoded;
-  // Some rows at a time: all of them as floats would be eight times their size.
+  // Only some rows are decoded at a time. As floats, all of them would take eight times their size.
   const std::size_t step = K == 0 || N == 0 ? 1 : std::size_t{1} << 22 > K ? (std::size_t{1} << 22) / K : 1;
   const std::size_t most_rows = step < N ? step : N;
   if (!blocks.resize(*bytes) || !decoded.resize(most_rows * K)) return out_of_memory("requantised weights", *bytes);

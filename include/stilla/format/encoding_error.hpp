@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How far encoded weights are from what they were made of, where these come some rows at a time and whoever encoded them did not say:
+// Measures how far encoded weights are from their source, for a caller that gets the weights a few rows at a time and did not get
+// a report from the encoder:
 //
 //   EncodingError error;
 //   for each piece:  error.add(id_of<Q4_0>, blocks, values, pool);        // or rows of another format in place of values
-//   error.relative_rmse()                                                 // of all pieces: encode_rows' report of the same name
+//   error.relative_rmse()                                                 // of all pieces; means the same as in EncodingReport
 //
-// Rows are shared between threads and their sums merged in order, so the number of threads does not matter.
+// Rows are shared between threads and their sums are merged in order, so the number of threads does not matter.
 #pragma once
 
 #include <cmath>
@@ -25,12 +26,12 @@ namespace stilla { inline namespace STILLA_ABI {
 
 class EncodingError {
  public:
-  // blocks: rows in `format`, without gaps, that stand for `values`. An error only for want of memory.
+  // `blocks` are rows in `format`, without gaps, that stand for `values`. The only error is too little memory.
   Status add(FormatId format, const std::byte* blocks, ConstMatrix values, Parallel parallel = {}) {
     return add_rows(format, blocks, values.rows, values.cols, parallel, [&](std::size_t n, float*) { return values.row(n); });
   }
 
-  // The same where blocks stand for rows of `from`.
+  // The same where `blocks` stand for rows of the format `from`.
   Status add(FormatId format, const std::byte* blocks, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
              Parallel parallel = {}) {
     return add_rows(format, blocks, N, K, parallel, [&](std::size_t n, float* room) {
@@ -39,7 +40,7 @@ class EncodingError {
     });
   }
 
-  // sqrt(mean((new - old)^2) / mean(old^2)); 0 where all was zeros.
+  // sqrt(mean((new - old)^2) / mean(old^2)); 0 if all source weights were zeros.
   double relative_rmse() const { return squared_source_ > 0.0 ? std::sqrt(squared_error_ / squared_source_) : 0.0; }
 
  private:
@@ -54,7 +55,7 @@ class EncodingError {
     });
   }
 
-  // source_row(n, room of K floats): row n of what the blocks stand for.
+  // source_row(n, room) returns row n of the weights that the blocks stand for. `room` has space for K floats.
   template <class SourceRow>
   Status add_rows(FormatId format, const std::byte* blocks, std::size_t N, std::size_t K, Parallel parallel, const SourceRow& source_row) {
     AlignedBuffer<Row> rows;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What formats with evenly spaced levels have in common: one scale for each block, with or without a minimum, and codes of 4
-// bits, with or without a fifth. Each format's header draws its bytes; it derives from one of the two below and says where
-// codes lie:
+// The common parts of formats with evenly spaced levels. They have one scale for each block, with or without a minimum, and codes
+// of 4 or 5 bits. The header of each such format shows its bytes. The format derives from one of the two structs below and says
+// where its codes lie:
 //
 //     code(block, k)                 code k of a block
-//     store_codes(block, code_of)    stores code_of(k) for all k, each asked for once
+//     store_codes(block, code_of)    stores code_of(k) for all k; calls code_of once for each k
 #pragma once
 
 #include <cstddef>
@@ -45,7 +45,7 @@ void store_paired_nibbles(std::byte* codes, std::size_t count, const Code& code_
 
 constexpr void set_paired_nibble(std::byte* codes, std::size_t k, int code) { set_nibble(codes[k / 2], k % 2 * 4, code); }
 
-// 32 codes of 5 bits: their low nibbles split as above, and a word whose bit k is the fifth of code[k].
+// 32 codes of 5 bits: the low nibbles stand in 16 bytes as in split_nibble, and bit k of a word is the fifth bit of code[k].
 constexpr int split_code5(const std::byte* word, const std::byte* codes, std::size_t k) {
   return split_nibble(codes, k) | static_cast<int>((load_as<std::uint32_t>(word) >> k & 1u) << 4);
 }
@@ -60,7 +60,7 @@ void store_split_codes5(std::byte* word, std::byte* codes, const Code& code_of) 
   store_as(word, high_bits);
 }
 
-// weight[k] = scale * (code[k] - 2^bits / 2). A block begins with its scale, a half.
+// weight[k] = scale * (code[k] - 2^bits / 2). A block begins with its scale, an f16.
 template <class F, unsigned bits>
 struct SymmetricFormat {
   // What integer kernels see (format/format.hpp).
@@ -80,7 +80,7 @@ struct SymmetricFormat {
     }
   }
 
-  // The weight of the largest magnitude becomes code 0 (its sign goes into the scale), as in ggml's reference encoder.
+  // The weight of the largest magnitude becomes code 0, and its sign goes into the scale, as in ggml's reference encoder.
   static void encode(const float* weights, std::byte* block) {
     constexpr auto zero = static_cast<float>(zero_point);
     const float d = extreme_of(weights, F::block_weights) / -zero;
@@ -90,7 +90,7 @@ struct SymmetricFormat {
   }
 };
 
-// weight[k] = scale * code[k] + minimum. A block begins with its scale and its minimum, halves.
+// weight[k] = scale * code[k] + minimum. A block begins with its scale and its minimum, both f16.
 template <class F, unsigned bits>
 struct MinimumFormat {
   static constexpr unsigned code_bits = bits;
@@ -109,7 +109,7 @@ struct MinimumFormat {
     for (std::size_t k = 0; k < F::block_weights; ++k) weights[k] = d * static_cast<float>(F::code(block, k)) + m;
   }
 
-  // The smallest weight becomes code 0, the largest the last code, as in ggml's reference encoder.
+  // The smallest weight becomes code 0 and the largest weight becomes the last code, as in ggml's reference encoder.
   static void encode(const float* weights, std::byte* block) {
     constexpr unsigned last = (1u << bits) - 1;
     const Range range = range_of(weights, F::block_weights);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// F32, F16, BF16: weights that are numbers. One weight per block, little endian. GGUF tensor types 0, 1 and 30.
+// F32, F16, BF16: formats that store each weight as a number, one weight per block, little-endian. GGUF tensor types 0, 1 and 30.
 //
 //     byte  0                 4          byte  0        2          byte  0         2
 //     F32   | IEEE binary32   |          F16   | binary16 |        BF16  | upper half of a binary32 |
 //
-// decode is exact. encode rounds to the nearest, ties to even; too large a weight becomes infinity (types.hpp).
+// decode is exact. encode rounds to the nearest, ties to even; a weight that is too large becomes infinity (types.hpp).
 #pragma once
 
 #include <cstddef>

@@ -1,43 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A weight format is a type. This header says what such a type offers and lists the formats there are: to add one,
-// write its header beside this one and add its line to STILLA_FORMAT_LIST.
+// Defines what a weight format is and lists all formats. A weight format is a type; this header says which members that type has.
+// To add a format, write its header beside this one and add its line to STILLA_FORMAT_LIST.
 //
-// Every format:
-//   name            "q4_0", as in file names; the format's id is a hash of it (format_id.hpp)
-//   block_weights   weights per block: a row's length must be a multiple of it
-//   block_bytes     bytes per block; blocks of a row follow each other without gaps, rows likewise
-//   decode(block, weights)    one block -> block_weights floats; any alignment; reads block_bytes and nothing past them
+// Every format has:
+//   name            "q4_0", as in file names; the format's id is a hash of the name (format_id.hpp)
+//   block_weights   weights per block; a row's length must be a multiple of it
+//   block_bytes     bytes per block; the blocks of a row follow each other without gaps, and so do the rows
+//   decode(block, weights)    turns one block into block_weights floats; the block may have any alignment; reads block_bytes bytes
+//                             and nothing past them
 //   encode(weights, block)    the reverse, where the format has an encoder (EncodableFormat)
 //
-// A format with one scale for each row (RowScaledFormat) begins a row with it, a float, and the blocks follow. Then it is
-// decode(block, scale, weights) and encode(weights, scale, block), and fit(weights, count) is the scale for a row.
+// A format with one scale for each row is a RowScaledFormat. A row then begins with its scale, a float, and the blocks follow.
+// Such a format has decode(block, scale, weights) and encode(weights, scale, block), and fit(weights, count) returns the scale for
+// a row.
 //
-// A format may name another one (PanelFormat) whose packed panels and kernels serve it. One that is not quantised is multiplied as
-// floats: F32, F16 and BF16 are one number a weight, of type Storage; any other one names that of them which holds each of its
-// weights exactly. A quantised one names another of which its panels are an example, byte for byte; codebooks may differ, for
-// kernels are given the format's own (contract/matmul.hpp).
+// A format may name another format (PanelFormat) whose packed panels and kernels serve it.
+//   - A format that is not quantised is multiplied as floats. F32, F16 and BF16 store one number per weight, of type Storage. Any
+//     other such format names the one of these three that holds each of its weights exactly.
+//   - A quantised format names a format whose kernels can read its panels: the panels are, byte for byte, valid panels of the named
+//     format. Only the codebooks may differ, because kernels are given the format's own codebook (contract/matmul.hpp).
 //
-// Optional: set_code(block, k, code), the reverse of code() below. It lets somebody who knows better than encode() choose the
-// codes for the scales that encode() found (model/error_feedback.hpp); such a format has no minimums, and its codebook, if it has one, ascends.
+// A format may have set_code(block, k, code), the reverse of code() below. With it a caller who knows more than encode() chooses
+// the codes for the scales that encode() found (model/error_feedback.hpp). Such a format has no minimums, and its codebook, if it
+// has one, is in ascending order.
 //
-// A quantised format also shows integer kernels its parts. With g = k / group_weights:
+// A quantised format also shows its parts to the integer kernels. With g = k / group_weights:
 //
 //   weight[k] = s[g] * (code(k) - zero_point) + m[g]            codebook formats: s[g] * codebook[code(k)]
 //
-//   code(block, k)          integer code, 0 .. 2^code_bits - 1; for code_bits == 8 a signed value
+//   code(block, k)          the integer code, 0 .. 2^code_bits - 1; for code_bits == 8 a signed value
 //   codebook                where is_codebook: 2^code_bits signed bytes
-//   scale(block)            s[g] = to_float(scale), or that times sub_scale(block, g) when has_sub_scales. A half, or one times a
-//                           power of two (scaled_f16.hpp); or, where scale and sub-scales of a block are one number of 32 bits
-//                           (WordScaledFormat), scale_of(word) and
-//                           sub_scale_of(word, g) of scale_word(block); or scale(row), a float (RowScaledFormat), or that
-//                           times sub_scale(block, g)
-//   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales
-//                           (whose sign is the format's business: Q4_K, which subtracts, returns it negated). There are eight
-//                           groups of 32 then, and a sub_minimum is at most 63 in magnitude; or groups of 16, and sub-scales and
-//                           sub-minimums are 0 .. 15
-// scale * sub_scale and minimum * sub_minimum are exact in float, 11 bits times at most 8, but for a row's scale, whose
-// product with a sub-scale is rounded once.
+//   scale(block)            s[g] = to_float(scale), or to_float(scale) * sub_scale(block, g) when has_sub_scales. The scale is a
+//                           half (f16), or a half times a power of two (scaled_f16.hpp).
+//   scale_word(block)       instead of scale and sub-scales where those of a block are one number of 32 bits (WordScaledFormat):
+//                           scale_of(word) and sub_scale_of(word, g) take that word apart
+//   scale(row)              instead of scale(block) where a row has one scale (RowScaledFormat): a float. s[g] = scale, or
+//                           scale * sub_scale(block, g)
+//   minimum(block)          f16, when has_minimum. m[g] = minimum, or minimum * sub_minimum(block, g) with sub-scales. The format
+//                           chooses the sign of sub_minimum: Q4_K, which subtracts minimums, returns it negated. With
+//                           sub-minimums there are either eight groups of 32, and a sub_minimum is at most 63 in magnitude; or
+//                           groups of 16, and sub-scales and sub-minimums are 0 .. 15.
+//
+// The products scale * sub_scale and minimum * sub_minimum are exact in float, because the scale or minimum has 11 significant
+// bits and its factor at most 8. The exception is the scale of a row: its product with a sub-scale is rounded once.
 #pragma once
 
 #include <concepts>
@@ -52,9 +58,9 @@
 #include <stilla/format/format_id.hpp>
 #include <stilla/format/grouped_block.hpp>
 
-// The list of formats, in the order of tables and of tests: a header of this folder and the types that it defines. First those that
-// published weights have. The others are what `stilla export` and rotated models are made of; a file that compiles its kernels itself has
-// them only where STILLA_FORMATS names them, because all formats together take it half as long again.
+// The list of formats, in the order of tables and of tests. Each line names a header of this folder and the types that it defines.
+// The formats of published weights come first. The others are used by `stilla export` and by rotated models. A file that compiles
+// its kernels itself has these others only where STILLA_FORMATS names them, because compiling all formats takes it 50 % longer.
 // clang-format off
 #define STILLA_PUBLISHED_FORMAT_LIST(format)      \
   format(float_formats, F32, F16, BF16)           \
@@ -131,7 +137,7 @@ struct PanelFormatOf<F> {
 };
 }  // namespace detail
 
-// The format that a matrix of F is packed as: F itself, or the one it names.
+// The format that a matrix of F is packed as: F itself, or the format that F names.
 template <class F>
 using PanelFormat = typename detail::PanelFormatOf<F>::Type;
 
@@ -148,19 +154,22 @@ concept WordScaledFormat = QuantisedFormat<F> && requires(const std::byte* block
   { F::sub_scale_of(word, std::size_t{}) } -> std::same_as<int>;
 };
 
-// Minimums that are integers times one of the block, for groups of 32: kernels multiply eight of them at a time by rounded sums.
+// Whether F has sub-minimums for groups of 32: each minimum is an integer times the minimum of the block. Kernels multiply eight
+// sub-minimums at a time by rounded sums (RoundedSums in contract/activation_q8.hpp).
 template <class F>
 inline constexpr bool has_sub_minimums = false;
 template <QuantisedFormat F>
 inline constexpr bool has_sub_minimums<F> = F::has_sub_scales && F::has_minimum && F::group_weights == 32;
 
-// The same for groups of 16. Sub-scales and sub-minimums have four bits each and stand together in a byte of a panel.
+// Whether F has sub-minimums for groups of 16. The sub-scale and the sub-minimum of a group then have four bits each and share one
+// byte of a panel.
 template <class F>
 inline constexpr bool has_nibble_minimums = false;
 template <QuantisedFormat F>
 inline constexpr bool has_nibble_minimums<F> = F::has_sub_scales && F::has_minimum && F::group_weights == 16;
 
-// A codebook whose levels are of seven bits: with 64 added they are unsigned, and small enough for any dot product of bytes.
+// Whether F has a codebook whose levels are -63 .. 63, integers of seven bits. With 64 added the levels are unsigned and small
+// enough for any instruction that computes dot products of bytes.
 template <class F>
 inline constexpr bool has_small_codebook = false;
 template <QuantisedFormat F>
@@ -181,7 +190,7 @@ using PublishedFormats = ListedTypes<TypeList<>, STILLA_PUBLISHED_FORMAT_LIST(ST
 
 }  // namespace detail
 
-// The formats of this program. Order is the order of tables and of tests.
+// The formats of this program, in the order of tables and of tests.
 #ifdef STILLA_FORMATS
 using Formats = TypeList<STILLA_FORMATS>;
 #elif STILLA_SEPARATE_KERNELS
@@ -212,13 +221,13 @@ constexpr bool ids_are_unique(TypeList<Ts...>) {
 static_assert(ids_are_unique(Formats{}), "two formats have the same name, or names of the same hash: rename one");
 }  // namespace detail
 
-// Calls f(Format{}) for the format with this id; false, and no call, if there is none.
+// Calls f(Format{}) for the format with this id and returns true. If there is no such format, it calls nothing and returns false.
 template <class F>
 constexpr bool with_format(FormatId id, F&& f) {
   return detail::with_format(Formats{}, id, std::forward<F>(f));
 }
 
-// Bytes of a row before its blocks.
+// Bytes of a row that stand before its blocks.
 template <WeightFormat F>
 inline constexpr std::size_t row_head_bytes = RowScaledFormat<F> ? sizeof(float) : 0;
 
@@ -228,13 +237,13 @@ constexpr std::size_t row_bytes(std::size_t count) {
   return count == 0 ? 0 : row_head_bytes<F> + count / F::block_weights * F::block_bytes;
 }
 
-// The block of a row that weight k is in.
+// The block of a row that holds weight k.
 template <WeightFormat F>
 const std::byte* block_of(const std::byte* row, std::size_t k) {
   return row + row_head_bytes<F> + k / F::block_weights * F::block_bytes;
 }
 
-// The F::block_weights weights of a row from the k-th on, which begins a block.
+// Decodes one block of a row: its F::block_weights weights from the k-th on. Weight k must be the first one of a block.
 template <WeightFormat F>
 void decode_block(const std::byte* row, std::size_t k, float* weights) {
   if constexpr (RowScaledFormat<F>) {
@@ -244,7 +253,7 @@ void decode_block(const std::byte* row, std::size_t k, float* weights) {
   }
 }
 
-// The level and the scale of weight k of a row: weight[k] = scale * level, and the minimum where the format has one.
+// The level and the scale of weight k of a row. They mean weight[k] = scale * level, plus the minimum where the format has one.
 template <QuantisedFormat F>
 int weight_level(const std::byte* row, std::size_t k) {
   return detail::level_of<F>(block_of<F>(row, k), k % F::block_weights);
@@ -262,16 +271,16 @@ float weight_scale(const std::byte* row, std::size_t k) {
   return scale;
 }
 
-// A row of `count` weights, a multiple of F::block_weights.
+// Decodes a row of `count` weights; `count` is a multiple of F::block_weights.
 template <WeightFormat F>
 void decode_row(const std::byte* row, float* weights, std::size_t count) {
   for (std::size_t k = 0; k < count; k += F::block_weights) decode_block<F>(row, k, weights + k);
 }
 
-// The reverse.
+// The reverse of decode_row: encodes a row of `count` weights.
 template <EncodableFormat F>
 void encode_row(const float* weights, std::byte* row, std::size_t count) {
-  if (count == 0) return;  // row may be null
+  if (count == 0) return;  // `row` may be null
   std::byte* block = row + row_head_bytes<F>;
   if constexpr (RowScaledFormat<F>) {
     const float scale = F::fit(weights, count);

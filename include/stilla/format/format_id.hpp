@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A weight format's number in this library: a hash of its name. So a new format needs no number from a list, and no file
-// format's numbers reach the kernels (io/gguf_types.hpp has what GGUF files write instead). An id depends on the name alone:
-// it is the same in every build, on every machine, and may be stored. format.hpp checks that no two formats have the same one.
+// The number of a weight format in this library: a hash of its name. So a new format needs no number from a list, and the numbers
+// of file formats do not reach the kernels (io/gguf_types.hpp has the numbers of GGUF files). An id depends on the name alone: it
+// is the same in every build and on every machine, and may be stored. format.hpp checks that no two formats have the same id.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class FormatId : std::uint32_t {};
 
-// No format's id: what a view of no matrix has, and a tensor of a type that is not among the formats.
+// The id of no format. A view of no matrix has it, and so has a tensor whose type is not among the formats.
 inline constexpr FormatId no_format{};
 
-// The id of the format of this name, whether there is one or not: FNV-1a, 32 bits.
+// The id of the format with this name, whether such a format exists or not: FNV-1a, 32 bits.
 constexpr FormatId format_id(std::string_view name) {
   std::uint32_t hash = 0x811c9dc5;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x01000193;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Formats in messages.
+// Names of formats, for messages.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,11 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// "q4_0", whether or not it is compiled; "unknown" where no format has this id.
+// The name, for example "q4_0", whether or not the format is compiled; "unknown" if no format has this id.
 inline std::string_view format_name(FormatId format) {
   std::string_view name = "unknown";
   detail::with_format(detail::ListedFormats{}, format, [&]<class F>(F) { name = F::name; });
-  with_format(format, [&]<class F>(F) { name = F::name; });  // the program's own, which the list lacks
+  with_format(format, [&]<class F>(F) { name = F::name; });  // the program's own formats, which the list lacks
   return name;
 }
 

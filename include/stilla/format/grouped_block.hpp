@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Decoding a block whose groups have sub-scales, with minimums or without:
+// Decodes a block whose groups have sub-scales, with or without minimums:
 //
 //     weight[k] = scale * sub_scale[g] * level[k] + minimum * sub_minimum[g]        g = k / F::group_weights
 //
-// level[k] is the codebook's entry of code[k], or code[k] less the zero point. F is a format with the members that integer kernels
-// see (format/format.hpp).
+// level[k] is the codebook's entry for code[k], or code[k] less the zero point. F is a format with the members that integer
+// kernels use (format/format.hpp).
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// The integer that the scale multiplies, of weight k of a block.
+// The level of weight k of a block: the integer that the scale multiplies.
 template <class F>
 constexpr int level_of(const std::byte* block, std::size_t k) {
   const int code = F::code(block, k);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Int4 in groups of 128, as GPTQ, AWQ and their kin make it: for engines that bring such weights. Not in GGUF files.
+// Int4 in groups of 128, as GPTQ, AWQ and similar quantisers make it, for engines that bring such weights. Not in GGUF files.
 //
 //     symmetric,  INT4_G128:       weight[k] = scale * (code[k] - 8)         66 bytes, 4.125 bits per weight
 //     asymmetric, INT4_G128_MIN:   weight[k] = scale * code[k] + minimum     68 bytes, 4.25 bits per weight
@@ -10,8 +10,8 @@
 //           |  f16   | byte j: low nibble = code[2j],          |              |  f16   |   f16    | the same           |
 //           |        |         high       = code[2j + 1]       |
 //
-// A zero point z is the minimum -scale * z; rounded to a half it is off by at most 1/136 of a step.
-// Kernels take 32 weights at a time, as activations have a scale for each 32.
+// A zero point z becomes the minimum -scale * z. The minimum is rounded to f16 and is then off by at most 1/136 of a step. Kernels
+// take 32 weights at a time, because activations have one scale for each 32.
 #pragma once
 
 #include <cstddef>

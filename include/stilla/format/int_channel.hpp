@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Int4 and int8 with one scale for each row of weights, which is an output channel: what ONNX and QNN call per-channel and
-// oneDNN a scale per output. Symmetric. For engines that bring such weights; not in GGUF files.
+// Int4 and int8 with one scale for each row of weights. A row is an output channel; ONNX and QNN call this per-channel, and oneDNN
+// calls it a scale per output. The formats are symmetric. They are for engines that bring such weights; GGUF files do not have
+// them.
 //
 //     INT4_CHANNEL:   weight[k] = scale * (code[k] - 8)     4 + 32 / K bits per weight, code 0..15
 //     INT8_CHANNEL:   weight[k] = scale * code[k]           8 + 32 / K bits per weight, code -127..127 from the encoder
@@ -10,8 +11,9 @@
 //           | scale  | block | block | ...     a block is 32 weights: int4, 16 bytes, byte j: low nibble = code[2j],
 //           |  f32   |       |       |         high = code[2j + 1]; int8, 32 bytes, byte k = code[k]
 //
-// Int8 loses next to nothing that way. Int4 does: one step has to suit a row's largest weight and all others, so the encoder
-// cuts off the largest where that is the lesser error (README.md, "Weight formats", has the numbers).
+// Int8 loses almost nothing with one scale per row. Int4 does lose, because one step must suit the largest weight of a row and all
+// others. So the encoder cuts off the largest weights where that makes the error smaller (README.md, "Weight formats", has the
+// numbers).
 #pragma once
 
 #include <cstddef>
@@ -29,8 +31,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// What both have; F stores codes. `lowest` and `highest`: levels, code - zero_point. `cuts`: how many ways to cut the largest
-// weights off are tried, the last one at 1 + cuts / 8 times smaller.
+// The common part of both formats; F stores the codes. `lowest` and `highest` are levels, code - zero_point. `cuts` says how many
+// ways to cut off the largest weights are tried: way number i lets levels end at 1 / (1 + i / 8) of the largest magnitude.
 template <class F, int lowest, int highest, int cuts>
 struct ChannelFormat {
   static constexpr std::size_t block_weights = 32;
@@ -45,7 +47,7 @@ struct ChannelFormat {
     for (std::size_t k = 0; k < block_weights; ++k) weights[k] = scale * static_cast<float>(F::code(block, k) - F::zero_point);
   }
 
-  // The scale for a row of `count` weights, not negative.
+  // The scale for a row of `count` weights. It is not negative.
   static float fit(const float* weights, std::size_t count) {
     const float extreme = magnitude(extreme_of(weights, count));
     ScaleFit best{0, 0};

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // IQ2_XXS, IQ2_XS and IQ2_S: 256 weights in 66, 74 and 82 bytes; 2.0625, 2.3125 and 2.5625 bits per weight. GGUF tensor types 16,
-// 17 and 22; layouts after ggml's reference.
+// 17 and 22; the layouts are those of ggml's reference.
 //
 //     weight[k] = scale / 8 * (2 * stored[g] + 1) * sign[k] * magnitude[k]        magnitude 8, 25 or 43
 //
-// Eight magnitudes at a time are an entry of a grid (iq_grids.hpp), of 256, 512 and 1024 entries. With e = k / 8 and i = k % 8:
-// magnitude[k] = the i-th of grid[index[e]]. Signs are a byte for eight weights, bit i for the i-th, 1 for a negative one; IQ2_XXS
-// and IQ2_XS store seven bits of it, and the eighth makes the number of ones even. g = k / 32 for IQ2_XXS, k / 16 for the others.
+// Eight magnitudes together are an entry of a grid (iq_grids.hpp). The grids of the three formats have 256, 512 and 1024 entries.
+// With e = k / 8 and i = k % 8, magnitude[k] is the i-th magnitude of grid[index[e]]. The signs of eight weights are one byte: bit
+// i belongs to the i-th weight and is 1 if that weight is negative. IQ2_XXS and IQ2_XS store only seven bits of this byte; the
+// eighth bit makes the number of ones even. g = k / 32 for IQ2_XXS, k / 16 for the others.
 //
 //     IQ2_XXS   byte  0        2                                                                            66
 //                     | scale  | 8 runs of 8 bytes for 32 weights each: 4 bytes index, then a u32:           |
@@ -22,11 +23,13 @@
 //                     |  f16   | % 256          | signs       | bits 2q, 2q + 1 =            | above         |
 //                     |        |                |             | index[4 b + q] / 256         |               |
 //
-// There is no encoder: whoever makes such files chooses entries by how much each weight matters, which takes a calibration.
+// There is no encoder. A program that makes such files chooses the entries by how much each weight matters, which needs a
+// calibration.
 //
-// Kernels see three bits, the magnitude's number and the sign, as a code of the codebook below. So a packed weight takes 3.5625
-// bits (layout/rows16_k4.hpp), and the panels' kernels, Q3_K's, look no grid up. To gather entries by the indices of 16 rows took
-// AVX2 17 times as long as to unpack these codes (kernels/README.md, "What was tried first").
+// Kernels see three bits, the number of the magnitude and the sign, as a code of the codebook below. So a packed weight takes
+// 3.5625 bits (layout/rows16_k4.hpp), and the kernels that read the panels, which are those of Q3_K, need no grid. On AVX2,
+// gathering grid entries by the indices of 16 rows took 17 times as long as unpacking these codes (kernels/README.md, "What was
+// tried first").
 #pragma once
 
 #include <array>
@@ -49,7 +52,8 @@ namespace detail {
 // The signs of eight weights from the seven bits that are stored.
 constexpr unsigned signs_of_seven(unsigned seven) { return seven | (static_cast<unsigned>(std::popcount(seven)) & 1u) << 7; }
 
-// What the three have in common. F::entry(block, e): index and signs of weights 8 e .. 8 e + 7; F::stored(block, g): g = k / 16.
+// The common part of the three formats. F::entry(block, e) is the index and the signs of weights 8 e .. 8 e + 7. F::stored(block,
+// g) has g = k / 16.
 struct GridEntry {
   unsigned index;
   unsigned signs;
@@ -91,7 +95,7 @@ struct Iq2 {
 };
 
 constexpr unsigned byte_at(const std::byte* block, std::size_t i) { return std::to_integer<unsigned>(block[i]); }
-// Number i of nibbles that stand two in a byte, the first in the low half.
+// Nibble i of an array with two nibbles in a byte, the first one in the low half.
 constexpr int nibble_at(const std::byte* from, std::size_t i) { return static_cast<int>(byte_at(from, i / 2) >> (i % 2 * 4) & 15u); }
 
 }  // namespace detail

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IQ4_NL: 32 weights in 18 bytes, 4.5 bits per weight. GGUF tensor type 20; layout and codebook after ggml's reference.
+// IQ4_NL: 32 weights in 18 bytes, 4.5 bits per weight. GGUF tensor type 20; layout and codebook are those of ggml's reference.
 //
-//     weight[k] = scale * codebook[code[k]]      code 0..15; the 16 levels are denser around zero, as weights are
+//     weight[k] = scale * codebook[code[k]]      code 0..15; the 16 levels are denser around zero, where weights are denser too
 //
 //     byte  0        2                                                    18
 //           | scale  | codes, 16 bytes                                     |
@@ -51,7 +51,7 @@ struct IQ4_NL {
 
   static std::size_t nearest_code(float x) { return detail::nearest_code(codebook, x); }
 
-  // Least-squares scale (format/scale_search.hpp), then the codes nearest to what it decodes to.
+  // Chooses the scale by least squares (format/scale_search.hpp), then the codes whose decoded weights are nearest.
   static void encode(const float* weights, std::byte* block) {
     const auto nearest = [](float x) { return codebook[nearest_code(x)]; };
     const f16 stored = to_f16(detail::fit_scale(weights, block_weights, -127.0f, nearest));

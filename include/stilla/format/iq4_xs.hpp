@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IQ4_XS: 256 weights in 136 bytes, 4.25 bits per weight. GGUF tensor type 23; layout after ggml's reference.
+// IQ4_XS: 256 weights in 136 bytes, 4.25 bits per weight. GGUF tensor type 23; the layout is that of ggml's reference.
 //
 //     weight[k] = scale * sub_scale[g] * codebook[code[k]]     g = k / 32, code 0..15, codebook of IQ4_NL
 //     sub_scale[g] = stored 6-bit value - 32, so -32..31
@@ -55,8 +55,8 @@ struct IQ4_XS {
 
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<IQ4_XS>(block, weights); }
 
-  // Least-squares scale per group (format/scale_search.hpp), rounded to the block's; then the codes nearest to what
-  // those decode to.
+  // Chooses a scale per group by least squares (format/scale_search.hpp), rounds it to a multiple of the block's scale, and then
+  // takes the codes whose decoded weights are nearest.
   static void encode(const float* weights, std::byte* block) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     const auto nearest = [](float x) { return codebook[IQ4_NL::nearest_code(x)]; };

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The eight 6-bit scales and eight 6-bit minima of Q4_K and Q5_K, in 12 bytes. Layout after ggml's reference.
+// The eight 6-bit sub-scales and eight 6-bit sub-minimums of Q4_K and Q5_K, in 12 bytes. The layout is that of ggml's reference.
 //
-//     byte  0 .. 3    bits 0-5: scale g = 0..3       bits 6-7: upper two bits of scale g + 4
-//     byte  4 .. 7    bits 0-5: minimum g = 0..3     bits 6-7: upper two bits of minimum g + 4
-//     byte  8 .. 11   bits 0-3: lower four bits of scale 4..7     bits 4-7: of minimum 4..7
+//     byte  0 .. 3    bits 0-5: sub-scale g = 0..3       bits 6-7: upper two bits of sub-scale g + 4
+//     byte  4 .. 7    bits 0-5: sub-minimum g = 0..3     bits 6-7: upper two bits of sub-minimum g + 4
+//     byte  8 .. 11   bits 0-3: lower four bits of sub-scale 4..7     bits 4-7: those of sub-minimum 4..7
 #pragma once
 
 #include <cstddef>
@@ -17,19 +17,19 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// Scale of group g, 0..63. `packed` points at the 12 bytes.
+// The sub-scale of group g, 0..63. `packed` points at the 12 bytes.
 constexpr int k_scale(const std::byte* packed, std::size_t g) {
   const auto at = [&](std::size_t i) { return std::to_integer<int>(packed[i]); };
   return g < 4 ? at(g) & 63 : (at(g + 4) & 15) | at(g - 4) >> 6 << 4;
 }
 
-// Minimum of group g, 0..63.
+// The sub-minimum of group g, 0..63.
 constexpr int k_minimum(const std::byte* packed, std::size_t g) {
   const auto at = [&](std::size_t i) { return std::to_integer<int>(packed[i]); };
   return g < 4 ? at(g + 4) & 63 : at(g + 4) >> 4 | at(g) >> 6 << 4;
 }
 
-// The reverse: writes the 12 bytes from eight scales and eight minima, each 0..63.
+// The reverse: writes the 12 bytes from eight sub-scales and eight sub-minimums, each 0..63.
 inline void store_k_scales(std::byte* packed, const int* scales, const int* minima) {
   for (std::size_t g = 0; g < 4; ++g) {
     packed[g] = static_cast<std::byte>(scales[g] | scales[g + 4] >> 4 << 6);
@@ -38,8 +38,8 @@ inline void store_k_scales(std::byte* packed, const int* scales, const int* mini
   }
 }
 
-// Chooses scales and minima of the eight groups of a block, writes its first 16 bytes (scale, minimum and their packed
-// factors) and fills `codes` with 256 codes 0 .. highest.
+// Chooses the scales and minimums of the eight groups of a block. Writes the first 16 bytes of the block (scale, minimum, and the
+// packed sub-scales and sub-minimums) and fills `codes` with 256 codes 0 .. highest.
 inline void encode_k_block(const float* weights, std::byte* block, unsigned* codes, int highest) {
   constexpr std::size_t n_groups = 8;
   constexpr std::size_t group_weights = 32;
@@ -60,7 +60,7 @@ inline void encode_k_block(const float* weights, std::byte* block, unsigned* cod
   for (std::size_t g = 0; g < n_groups; ++g) {
     scales[g] = nearest_level(fits[g].scale * inverse_of_scale, 0, 63);
     minima[g] = nearest_level(fits[g].minimum * inverse_of_minimum, 0, 63);
-    // Codes for the scales as they will be read, not as they were fitted.
+    // The codes are chosen for the scales as they will be read, not as they were fitted.
     const float inverse = inverse_scale(to_float(scale) * static_cast<float>(scales[g]));
     const float m = to_float(minimum) * static_cast<float>(minima[g]);
     for (std::size_t k = g * group_weights; k < (g + 1) * group_weights; ++k) {

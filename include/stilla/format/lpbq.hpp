@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LPBQ, "low power block quantisation" of Qualcomm's AI stack: int4 with a scale for each block of a row that is a small
-// integer times the row's own scale. QNN calls it BLOCKWISE_EXPANSION; ONNX spells it as two DequantizeLinear, one inside the
-// other. Symmetric. Not in GGUF files.
+// LPBQ, the "low power block quantisation" of Qualcomm's AI stack: int4 with a scale for each block of a row. A block's scale is a
+// small integer times the row's own scale. QNN calls it BLOCKWISE_EXPANSION; ONNX writes it as two DequantizeLinear, one inside
+// the other. It is symmetric. Not in GGUF files.
 //
 //     weight[k] = (row_scale * block_scale[k / B]) * (code[k] - 8)        code 0..15, block_scale 1..15, B = 32, 64, 128
 //
@@ -13,14 +13,15 @@
 //                                                             | block scale   | codes, B / 2 bytes; byte j: low nibble =
 //                                                             |     u8        | code[2j], high = code[2j + 1]
 //
-// LPBQ32 takes 4.25 bits per weight and 32 / K, LPBQ64 4.125, LPBQ128 4.0625.
+// LPBQ32 takes 4.25 + 32 / K bits per weight, LPBQ64 4.125 + 32 / K, and LPBQ128 4.0625 + 32 / K.
 //
 // An NPU multiplies such weights without a float before the end of a row: codes, block scales and activations are integers, and
-// their sum over all of K is one (contract/npu.hpp has the bounds). The encoder's row scales have 16 significant bits, so that a
-// decoded weight is exact in float, whoever decodes it. The bits of a block scale above the lowest four mean nothing; block
+// their sum over all of K is an integer too (contract/npu.hpp has the bounds). The encoder's row scales have 16 significant bits,
+// so that a decoded weight is exact in float with any decoder. The bits of a block scale above the lowest four mean nothing. Block
 // scales stay below 16 because QNN's field for them has 4 bits.
 //
-// Of real weights LPBQ loses least among the int4 forms that an NPU takes, and wants no rotation (README.md, "Weight formats").
+// Measured on real weights, LPBQ loses least among the int4 formats that an NPU takes, and it needs no rotation (README.md,
+// "Weight formats").
 #pragma once
 
 #include <cmath>
@@ -38,14 +39,15 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// What the three have in common; B: weights of a block.
+// The common part of the three formats. B is the number of weights in a block.
 template <class F, std::size_t B>
 struct BlockScaledRow {
   static constexpr std::size_t block_weights = B;
   static constexpr std::size_t block_bytes = 1 + B / 2;
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 8;
-  static constexpr std::size_t group_weights = 32;  // kernels take 32 weights at a time, as activations have a scale for each 32
+  // Kernels take 32 weights at a time, because activations have one scale for each 32.
+  static constexpr std::size_t group_weights = 32;
   static constexpr bool has_sub_scales = true;
   static constexpr bool has_minimum = false;
   static constexpr bool is_codebook = false;
@@ -63,7 +65,8 @@ struct BlockScaledRow {
     for (std::size_t k = 0; k < B; ++k) weights[k] = s * static_cast<float>(code(block, k) - zero_point);
   }
 
-  // The scale for a row of `count` weights, not negative: the block that wishes for the largest step gets it as 15 row scales.
+  // The scale for a row of `count` weights. It is not negative. The block that wants the largest step gets this step as 15 times
+  // the row scale.
   static float fit(const float* weights, std::size_t count) {
     double largest = 0;
     for (std::size_t k = 0; k < count; k += B) {
@@ -73,7 +76,7 @@ struct BlockScaledRow {
     return with_16_bits(static_cast<float>(largest / most_block_scale));
   }
 
-  // The block scale with the least squared error among the three around the one that is wished for.
+  // Tries the block scale that the block wants and its two neighbours, and takes the one with the least squared error.
   static void encode(const float* weights, float row_scale, std::byte* block) {
     const float inverse = inverse_scale(row_scale);
     const int wished = nearest_level(rounded(static_cast<float>(block_step(weights)) * inverse), 1, most_block_scale);
@@ -94,12 +97,13 @@ struct BlockScaledRow {
 
  private:
   static constexpr int lowest = -8, highest = 7;
-  // How far the largest weight may be cut off: of a block little, since few weights gain from it.
+  // How far the largest weight may be cut off: at most to 1 / (1 + cuts / 8) of its magnitude. This is little for a block, since
+  // only few weights gain from it.
   static constexpr int cuts = 6;
 
   static int level(float weight, float inverse_step) { return nearest_level(rounded(weight * inverse_step), lowest, highest); }
 
-  // The step that a block would like to have, not negative.
+  // The step that a block wants. It is not negative.
   static double block_step(const float* weights) {
     const float extreme = magnitude(extreme_of(weights, B));
     ScaleFit best{0, 0};
@@ -111,8 +115,8 @@ struct BlockScaledRow {
     return best.scale;
   }
 
-  // Products of a step and a level are exact in double, and so is the difference from a float nearly always; where it is not,
-  // the choice hardly matters, and it is the same with every compiler.
+  // Products of a step and a level are exact in double. The difference of a float from such a product is nearly always exact too.
+  // Where it is not, the choice hardly matters, and it is the same with every compiler.
   static double squared_error(const float* weights, float step) {
     const float inverse = inverse_scale(step);
     double sum = 0;
@@ -135,7 +139,8 @@ struct BlockScaledRow {
 struct LPBQ32 : detail::BlockScaledRow<LPBQ32, 32> {
   static constexpr std::string_view name = "lpbq32";
 };
-// Panels have a block scale for each 32 weights, of these formats equal ones, and so are LPBQ32's.
+// Panels have a block scale for each 32 weights. Panels of LPBQ64 and LPBQ128 repeat the scale of a block in each of its groups of
+// 32, so they are panels of LPBQ32.
 struct LPBQ64 : detail::BlockScaledRow<LPBQ64, 64> {
   using PanelFormat = LPBQ32;
   static constexpr std::string_view name = "lpbq64";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q2_K: 256 weights in 84 bytes, 2.625 bits per weight. GGUF tensor type 10; layout after ggml's reference.
+// Q2_K: 256 weights in 84 bytes, 2.625 bits per weight. GGUF tensor type 10; the layout is that of ggml's reference.
 //
 //     weight[k] = scale * sub_scale[g] * code[k] - minimum * m[g]        g = k / 16, code 0..3, sub_scale and m 0..15
 //
@@ -9,8 +9,8 @@
 //           | byte g: low nibble =   | run h, byte j: bits 2q, 2q + 1 =                  |  f16   |   f16    |
 //           | sub_scale[g], high = m |     code[128 h + 32 q + j]                        |        |          |
 //
-// minimum(block) is the stored one with the opposite sign, so that what is added is minimum * sub_minimum as in every format, with
-// a sub_minimum of 0 .. 15 that stands in a nibble of the packed layout too.
+// minimum(block) is the stored minimum with the opposite sign, so that minimum * sub_minimum is added, as in every format. A
+// sub_minimum is 0 .. 15 and stands in a nibble, in the packed layout too.
 #pragma once
 
 #include <cstddef>
@@ -49,8 +49,8 @@ struct Q2_K {
 
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q2_K>(block, weights); }
 
-  // Least-squares scale and minimum per group (format/scale_search.hpp), both rounded to fifteenths of the block's largest; then
-  // the codes nearest to what those decode to.
+  // Chooses a scale and a minimum per group by least squares (format/scale_search.hpp), rounds both to fifteenths of the block's
+  // largest ones, and then takes the codes whose decoded weights are nearest.
   static void encode(const float* weights, std::byte* block) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     detail::ScaleAndMinimum fits[n_groups];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q3_K: 256 weights in 110 bytes, 3.4375 bits per weight. GGUF tensor type 11; layout after ggml's reference.
+// Q3_K: 256 weights in 110 bytes, 3.4375 bits per weight. GGUF tensor type 11; the layout is that of ggml's reference.
 //
 //     weight[k] = scale * sub_scale[g] * (code[k] - 4)        g = k / 16, code 0..7
 //     sub_scale[g] = stored 6-bit value - 32, so -32..31
@@ -14,8 +14,8 @@
 //     scale byte i = 0..7:     low nibble = stored[i] % 16, high = stored[i + 8] % 16
 //     scale byte 8 + i, i < 4: bits 2q, 2q + 1 = stored[4 q + i] / 16
 //
-// Kernels see a codebook, 8 * (code - 4) with an eighth of the scale: exactly the same numbers, and so they share the panels of
-// three bits that other formats have with other codebooks (PanelFormat in format/format.hpp).
+// Kernels see a codebook, 8 * (code - 4), and an eighth of the scale. The weights are exactly the same numbers. So Q3_K shares its
+// panels of three-bit codes with other formats that have other codebooks (PanelFormat in format/format.hpp).
 #pragma once
 
 #include <array>
@@ -62,8 +62,8 @@ struct Q3_K {
 
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q3_K>(block, weights); }
 
-  // Least-squares scale per group (format/scale_search.hpp), rounded to the block's; then the codes nearest to what
-  // those decode to.
+  // Chooses a scale per group by least squares (format/scale_search.hpp), rounds it to a multiple of the block's scale, and then
+  // takes the codes whose decoded weights are nearest.
   static void encode(const float* weights, std::byte* block) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     const auto nearest = [](float x) { return detail::nearest_level(x, -4, 3); };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q4_0: 32 weights in 18 bytes, 4.5 bits per weight. GGUF tensor type 2; layout and encoder after ggml's reference.
+// Q4_0: 32 weights in 18 bytes, 4.5 bits per weight. GGUF tensor type 2; layout and encoder are those of ggml's reference.
 //
 //     weight[k] = scale * (code[k] - 8)          code 0..15
 //

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q4_1: 32 weights in 20 bytes, 5 bits per weight. GGUF tensor type 3; layout and encoder after ggml's reference.
+// Q4_1: 32 weights in 20 bytes, 5 bits per weight. GGUF tensor type 3; layout and encoder are those of ggml's reference.
 //
 //     weight[k] = scale * code[k] + minimum      code 0..15
 //

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q4_K: 256 weights in 144 bytes, 4.5 bits per weight. GGUF tensor type 12; layout after ggml's reference.
+// Q4_K: 256 weights in 144 bytes, 4.5 bits per weight. GGUF tensor type 12; the layout is that of ggml's reference.
 //
 //     weight[k] = scale * sub_scale[g] * code[k] - minimum * m[g]        g = k / 32, code 0..15, sub_scale and m 0..63
 //
@@ -9,7 +9,7 @@
 //           |  f16   |   f16    | 12 bytes:         | run c, byte j: low nibble = code[64 c + j],        |
 //           |        |          | format/k_scales   |                high       = code[64 c + 32 + j]    |
 //
-// sub_minimum(block, g) is -m[g], so that what is added is minimum * sub_minimum as in every format.
+// sub_minimum(block, g) is -m[g], so that minimum * sub_minimum is added, as in every format.
 #pragma once
 
 #include <cstddef>
@@ -47,8 +47,8 @@ struct Q4_K {
 
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q4_K>(block, weights); }
 
-  // Least-squares scales and minima per group (format/scale_search.hpp), then the codes nearest to what those decode
-  // to.
+  // Chooses scales and minimums per group by least squares (format/scale_search.hpp), then the codes whose decoded weights are
+  // nearest.
   static void encode(const float* weights, std::byte* block) {
     unsigned codes[block_weights];
     detail::encode_k_block(weights, block, codes, 15);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q5_0: 32 weights in 22 bytes, 5.5 bits per weight. GGUF tensor type 6; layout and encoder after ggml's reference.
+// Q5_0: 32 weights in 22 bytes, 5.5 bits per weight. GGUF tensor type 6; layout and encoder are those of ggml's reference.
 //
 //     weight[k] = scale * (code[k] - 16)         code 0..31
 //

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q5_1: 32 weights in 24 bytes, 6 bits per weight. GGUF tensor type 7; layout and encoder after ggml's reference.
+// Q5_1: 32 weights in 24 bytes, 6 bits per weight. GGUF tensor type 7; layout and encoder are those of ggml's reference.
 //
 //     weight[k] = scale * code[k] + minimum      code 0..31
 //

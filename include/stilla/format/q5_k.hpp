@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q5_K: 256 weights in 176 bytes, 5.5 bits per weight. GGUF tensor type 13; layout after ggml's reference.
+// Q5_K: 256 weights in 176 bytes, 5.5 bits per weight. GGUF tensor type 13; the layout is that of ggml's reference.
 //
 //     weight[k] = scale * sub_scale[g] * code[k] - minimum * m[g]        g = k / 32, code 0..31, sub_scale and m 0..63
 //
@@ -10,7 +10,7 @@
 //           |        |          | format/k_scales | code[32 g + j]/16 | low = code[64 c + j] % 16,              |
 //           |        |          |                 |                   | high = code[64 c + 32 + j] % 16         |
 //
-// sub_minimum(block, g) is -m[g], so that what is added is minimum * sub_minimum as in every format.
+// sub_minimum(block, g) is -m[g], so that minimum * sub_minimum is added, as in every format.
 #pragma once
 
 #include <cstddef>
@@ -49,8 +49,8 @@ struct Q5_K {
 
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q5_K>(block, weights); }
 
-  // Least-squares scales and minima per group (format/scale_search.hpp), then the codes nearest to what those decode
-  // to.
+  // Chooses scales and minimums per group by least squares (format/scale_search.hpp), then the codes whose decoded weights are
+  // nearest.
   static void encode(const float* weights, std::byte* block) {
     unsigned codes[block_weights];
     detail::encode_k_block(weights, block, codes, 31);

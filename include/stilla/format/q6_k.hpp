@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q6_K: 256 weights in 210 bytes, 6.5625 bits per weight. GGUF tensor type 14; layout after ggml's reference.
+// Q6_K: 256 weights in 210 bytes, 6.5625 bits per weight. GGUF tensor type 14; the layout is that of ggml's reference.
 //
 //     weight[k] = scale * sub_scale[g] * (code[k] - 32)        g = k / 16, code 0..63, sub_scale -128..127
 //
@@ -51,8 +51,8 @@ struct Q6_K {
 
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q6_K>(block, weights); }
 
-  // Least-squares scale per group (format/scale_search.hpp), rounded to the block's; then the codes nearest to what
-  // those decode to.
+  // Chooses a scale per group by least squares (format/scale_search.hpp), rounds it to a multiple of the block's scale, and then
+  // takes the codes whose decoded weights are nearest.
   static void encode(const float* weights, std::byte* block) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     const auto nearest = [](float x) { return detail::nearest_level(x, -32, 31); };

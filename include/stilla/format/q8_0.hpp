@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Q8_0: 32 weights in 34 bytes, 8.5 bits per weight. GGUF tensor type 8; layout and encoder after ggml's reference.
+// Q8_0: 32 weights in 34 bytes, 8.5 bits per weight. GGUF tensor type 8; layout and encoder are those of ggml's reference.
 //
 //     weight[k] = scale * code[k]                code -127..127 from the encoder, -128..127 in a file
 //
@@ -41,7 +41,7 @@ struct Q8_0 {
     for (std::size_t k = 0; k < block_weights; ++k) weights[k] = d * static_cast<float>(code(block, k));
   }
 
-  // The largest magnitude becomes +-127; codes are rounded with the scale in float, before it is rounded to half.
+  // The largest magnitude becomes +-127. Codes are rounded with the scale as a float, before the scale is rounded to f16.
   static void encode(const float* weights, std::byte* block) {
     const float d = detail::magnitude(detail::extreme_of(weights, block_weights)) / 127.0f;
     const float inverse = detail::inverse_scale(d);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Arithmetic shared by the encoders: float steps that every compiler rounds alike.
+// Arithmetic shared by the encoders: float steps that every compiler rounds in the same way.
 //
-// A compiler may contract a * b + c into one fused multiply-add, which rounds once and not twice, so the code of a
-// weight near a tie would depend on the CPU it was encoded for (GCC contracts across statements by default). rounded()
-// makes a value pass through memory: what comes out is a float, and nothing can be fused with what made it. Decoders
-// need none of this: their products are exact in float, so fused and unfused results are the same.
+// A compiler may contract a * b + c into one fused multiply-add, which rounds once instead of twice. Then the code of a weight
+// near a tie would depend on the CPU that the encoder was compiled for (GCC contracts across statements by default). rounded()
+// makes a value pass through memory: the result is a float, and the operation that made it cannot be fused with anything. Decoders
+// do not need this: their products are exact in float, so fused and unfused results are the same.
 #pragma once
 
 #include <cmath>
@@ -22,20 +22,21 @@ inline float rounded(float x) {
   return stored;
 }
 
-inline float magnitude(float x) { return std::fabs(x); }  // also of -0, whose sign would reach the scale
+// This works for -0 too, whose sign would otherwise reach the scale.
+inline float magnitude(float x) { return std::fabs(x); }
 
-// 1 / d for a block's scale; 0 for a block of zeros.
+// 1 / d for the scale d of a block; 0 for a block of zeros.
 inline float inverse_scale(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
 
-// trunc(x) within 0 .. highest. What is no number in 0 .. 255 becomes 0: it comes from a block so small that 1 / d is
-// infinite (its scale is 0 as a half) or from weights that are not finite.
+// trunc(x), limited to 0 .. highest. An x that is not a number in 0 .. 255 becomes 0. It comes from a block so small that 1 / d is
+// infinite (the scale of such a block is 0 as an f16), or from weights that are not finite.
 inline unsigned truncated_code(float x, unsigned highest) {
   if (!(x > 0.0f && x < 256.0f)) return 0;
   const auto code = static_cast<unsigned>(x);
   return code < highest ? code : highest;
 }
 
-// x rounded to an integer, ties away from zero; 0 for what is no number in -256 .. 256 (as above).
+// x rounded to an integer, ties away from zero; 0 if x is not a number in -256 .. 256 (for the reasons above).
 inline int nearest_integer(float x) {
   const float size = rounded(magnitude(x));
   if (!(size < 256.0f)) return 0;
@@ -44,7 +45,7 @@ inline int nearest_integer(float x) {
   return x < 0 ? -nearest : nearest;
 }
 
-// The weight of the largest magnitude, with its sign; the first of equals.
+// The weight of the largest magnitude, with its sign; the first one if several are equal.
 inline float extreme_of(const float* weights, std::size_t count) {
   float extreme = weights[0];
   for (std::size_t k = 1; k < count; ++k) {

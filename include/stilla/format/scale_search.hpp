@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Least-squares choice of scales, for the encoders of formats whose groups share a block's scale (K formats), whose rows have
-// one, or whose levels are not evenly spaced (codebooks). The search is Stilla's own; gguf-py has no encoder for them.
+// Chooses scales by least squares, for the encoders of formats whose groups share the scale of a block (K formats), whose rows
+// have one scale, or whose levels are not evenly spaced (codebooks). The search is Stilla's own; gguf-py has no encoder for these
+// formats.
 //
-// Levels l[k] are integers and w[k] the weights. For fixed levels the best scale is s = sum(w l) / sum(l l), and it
-// leaves the squared error sum(w w) - sum(w l)^2 / sum(l l). So: try steps around the one that maps the largest
-// magnitude to the last level, round all weights to levels, keep the levels with the largest sum(w l)^2 / sum(l l).
-// With a minimum it is the two-parameter fit w = s l + b, b <= 0, and what is kept is the largest s sum(w l) + b
-// sum(w).
+// Levels l[k] are integers and w[k] are the weights. For fixed levels the best scale is s = sum(w l) / sum(l l), and the squared
+// error that remains is sum(w w) - sum(w l)^2 / sum(l l). So the search tries steps around the one that maps the largest magnitude
+// to the last level, rounds all weights to levels, and keeps the levels with the largest sum(w l)^2 / sum(l l). With a minimum, it
+// is the fit of two parameters w = s l + b, b <= 0, and the search keeps the levels with the largest s sum(w l) + b sum(w).
 //
-// Every compiler takes the same decisions: products of a float and a level are exact in double, so that fusing them
-// with the sum changes nothing, and where products are not exact the fused form is written out.
+// The decisions are the same with every compiler. Products of a float and a level are exact in double, so fusing them with the sum
+// changes nothing. Where products are not exact, the code uses std::fma explicitly.
 #pragma once
 
 #include <array>
@@ -25,8 +25,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-inline constexpr int search_steps = 9;           // on each side of the plain step
-inline constexpr float search_spacing = 0.125f;  // levels that the extreme weight moves from one step to the next
+inline constexpr int search_steps = 9;           // on each side of the plain step, which maps the largest magnitude to the last level
+inline constexpr float search_spacing = 0.125f;  // by how many levels the extreme weight moves from one step to the next
 
 // x rounded to an integer within lowest .. highest; 0 for NaN.
 inline int nearest_level(float x, int lowest, int highest) {
@@ -35,7 +35,8 @@ inline int nearest_level(float x, int lowest, int highest) {
   return nearest_integer(x);
 }
 
-// The code whose level of an ascending codebook is nearest to x; of two equally near ones the lower, and the first for NaN.
+// The code whose level in an ascending codebook is nearest to x. If two levels are equally near, it is the lower one; for NaN it
+// is the first code.
 template <std::size_t levels>
 std::size_t nearest_code(const std::array<std::int8_t, levels>& codebook, float x) {
   std::size_t code = 0;
@@ -45,10 +46,10 @@ std::size_t nearest_code(const std::array<std::int8_t, levels>& codebook, float 
 
 struct ScaleFit {
   double scale;
-  double gain;  // what it takes off the squared error
+  double gain;  // by how much the scale reduces the squared error
 };
 
-// The best scale for the levels that are nearest to weights * inverse; nothing gained where all are 0.
+// The best scale for the levels that are nearest to weights * inverse. The gain is 0 if all levels are 0.
 template <class Nearest>
 ScaleFit fit_at(const float* weights, std::size_t count, float inverse, const Nearest& nearest) {
   double weight_level = 0;
@@ -63,7 +64,7 @@ ScaleFit fit_at(const float* weights, std::size_t count, float inverse, const Ne
 }
 
 // The scale s for w[k] = s * level, where nearest(x) is the level nearest to x and the largest magnitude goes to about
-// `extreme_level`. 0 for a group of zeros, and for one so small that its inverse is infinite.
+// `extreme_level`. The result is 0 for a group of zeros, and for a group so small that the inverse of its scale is infinite.
 template <class Nearest>
 float fit_scale(const float* weights, std::size_t count, float extreme_level, const Nearest& nearest) {
   const float extreme = extreme_of(weights, count);

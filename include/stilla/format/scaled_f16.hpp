@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A half that stands for 2^exponent times what it says. Formats whose levels are fractions of their scale's half have one, so that
-// their levels can be integers: scale and levels change by the same power of two, and no number changes.
+// A half that stands for 2^exponent times its own value. Formats whose levels are fractions of the scale's half use it, so that
+// their levels can be integers: scale and levels change by the same power of two, and the weights stay the same numbers.
 #pragma once
 
 #include <stilla/base/types.hpp>
@@ -25,13 +25,13 @@ constexpr float power_of_two(int exponent) {
 }
 }  // namespace detail
 
-// What a scale's half is multiplied by: 1, unless the scale is a scaled_f16.
+// The factor of a scale's half: 1, unless the scale is a scaled_f16.
 template <class Scale>
 inline constexpr float half_factor = 1.0f;
 template <int exponent>
 inline constexpr float half_factor<scaled_f16<exponent>> = detail::power_of_two(exponent);
 
-// Exact: a half times a power of two not far from 1.
+// The result is exact: it is a half times a power of two not far from 1.
 template <int exponent>
 constexpr float to_float(scaled_f16<exponent> x) {
   return to_float(x.stored) * half_factor<scaled_f16<exponent>>;

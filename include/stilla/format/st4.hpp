@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ST4, Stilla's own: 128 weights in 68 bytes, 4.25 bits per weight. GGUF has no such type: requantise_rows makes it.
+// ST4, Stilla's own format: 128 weights in 68 bytes, 4.25 bits per weight. GGUF has no such type; requantise_rows makes such
+// weights.
 //
 //     weight[k] = scale * sub_scale[g] * codebook[code[k]]        g = k / 32, code 0..15
 //     scale     = (1 + m/8) * 2^(e - 28)                          e = 0..31, m = 0..7, no sign, no zero
@@ -11,12 +12,13 @@
 //           |   bits 6g .. 6g+5: sub_scale[g]              | run g, byte j: low nibble = code[32g + j],|
 //           |   bits 24..26: m      bits 27..31: e         |               high = code[32g + 16 + j]   |
 //
-// A word is all that a row's 128 weights have besides their codes. So 16 rows' words are one vector of 32-bit lanes, a
-// scale comes out of it by shifts, and packed panels take 4.25 bits as well.
+// The word is all that 128 weights of a row have besides their codes. So the words of 16 rows are one vector of 32-bit lanes, a
+// scale is taken out of it by shifts, and packed panels take 4.25 bits too.
 //
-// Qwen2.5-Coder-0.5B, all matrices but the head, 681 positions (bench/compare_formats.py). Speed is the median time
-// of Q4_K divided by that of the format, 17920 x 1536 on one thread of a busy Zen 5 server, seven repetitions
-// interleaved (bench/matmul_bench, MatMul/avx512vnni/<format>/1.5B_gate_up/a8/M1 and M512):
+// The table was measured on Qwen2.5-Coder-0.5B, all matrices but the head, 681 positions (bench/compare_formats.py). The speed
+// (columns M = 1 and M = 512) is the median time of Q4_K divided by that of the format, so larger is faster: 17920 x 1536 on one
+// thread of a busy Zen 5 server, seven interleaved repetitions (bench/matmul_bench, MatMul/avx512vnni/<format>/1.5B_gate_up/a8/M1
+// and M512):
 //
 //              bits, in panels     KL      top-1    M = 1    M = 512
 //     Q4_0     4.5    4.5        0.077    88.8 %    1.10      1.06
@@ -25,10 +27,10 @@
 //     ST4      4.25   4.25       0.034    91.2 %    1.17      1.07
 //     Q4_K     4.5    4.625      0.029    93.7 %    1         1
 //
-// What lost, by the squared error of two layers' outputs in a simulation: a scale without mantissa (+2 %), sub-scales
-// with exponents of their own (+3 %), one unsigned E5M3 scale per 32 and nothing above it (+20 %), IQ4_NL's levels
-// (+9 %), evenly spaced levels whose products with 4-bit sub-scales are bytes (+60 %). Weighting errors by the mean
-// squares of the inputs, from 3900 tokens of other text, did not lower KL.
+// Variants that lost, by the squared error of two layers' outputs in a simulation: a scale without mantissa (+2 %), sub-scales
+// with exponents of their own (+3 %), one unsigned E5M3 scale per 32 weights and nothing above it (+20 %), the levels of IQ4_NL
+// (+9 %), evenly spaced levels whose products with 4-bit sub-scales are bytes (+60 %). Weighting the errors by the mean squares of
+// the inputs, from 3900 tokens of other text, did not lower KL.
 #pragma once
 
 #include <array>
@@ -47,9 +49,10 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A positive number of 5 bits of exponent and 3 of mantissa, 2^-28 .. 15: the upper bits of a float, moved.
+// A positive number with 5 bits of exponent and 3 bits of mantissa, 2^-28 .. 15. Its bits are upper bits of a float, with another
+// bias of the exponent.
 struct ue5m3 {
-  static constexpr unsigned lowest_exponent = 127 - 28;  // of a float
+  static constexpr unsigned lowest_exponent = 127 - 28;  // as the exponent field of a float
   std::uint8_t bits = 0;
 };
 
@@ -70,8 +73,8 @@ struct ST4 {
   static constexpr bool has_minimum = false;
   static constexpr bool is_codebook = true;
 
-  // The levels of least squared error over groups of trained weights: Lloyd's algorithm, scale and sign of every group
-  // chosen as encode does, weights spread over their original quantisation steps.
+  // The levels with the least squared error over groups of trained weights. They were found by Lloyd's algorithm; the scale and
+  // sign of every group were chosen as in encode(), and weights were spread over their original quantisation steps.
   static constexpr std::array<std::int8_t, 16> codebook{-127, -100, -79, -62, -46, -32, -19, -8, 2, 12, 23, 35, 49, 64, 82, 108};
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4 + k / 32 * 16, k % 32); }
@@ -81,7 +84,7 @@ struct ST4 {
   static constexpr std::uint32_t scale_word(const std::byte* block) { return load_as<std::uint32_t>(block); }
   static constexpr ue5m3 scale_of(std::uint32_t word) { return {static_cast<std::uint8_t>(word >> 24)}; }
   static constexpr int sub_scale_of(std::uint32_t word, std::size_t g) {
-    return static_cast<std::int32_t>(word << (26 - 6 * g)) >> 26;  // the sign comes along
+    return static_cast<std::int32_t>(word << (26 - 6 * g)) >> 26;  // the shift right copies the sign
   }
   static ue5m3 scale(const std::byte* block) { return scale_of(scale_word(block)); }
   static int sub_scale(const std::byte* block, std::size_t g) { return sub_scale_of(scale_word(block), g); }
@@ -96,9 +99,10 @@ struct ST4 {
     }
   }
 
-  // Least squares in two steps. Per group, for either sign and a few lengths of the step, the scale that suits the
-  // nearest levels; then for a few scales of the block and each group the sub-scales around what was wished for.
-  // Decisions are the same with every compiler, as in scale_search.hpp. Weights above 59000 are cut off there.
+  // Least squares in two steps. The first step finds a scale for each group: for either sign and a few lengths of the step, the
+  // scale that fits the nearest levels best. The second step tries a few scales of the block, and for each group the sub-scales
+  // around the one that the first step asked for. The decisions are the same with every compiler, as in scale_search.hpp. Weights
+  // above 59000 are cut off to the largest level.
   static void encode(const float* weights, std::byte* block) {
     double wishes[n_groups];
     double longest = 0;
@@ -141,7 +145,8 @@ struct ST4 {
   static constexpr std::size_t n_groups = block_weights / group_weights;
   static constexpr unsigned tried_scales = 3;
 
-  // The nearest code to x is the same for all x of [i/2, (i+1)/2): half the sum of two neighbouring levels is a border.
+  // The code nearest to x is the same for all x of [i/2, (i+1)/2), because the border between two neighbouring levels is half
+  // their sum.
   static constexpr auto nearest_code = [] {
     std::array<std::uint8_t, 512> codes{};
     for (int i = 0; i < 512; ++i) {
@@ -156,7 +161,8 @@ struct ST4 {
     for (std::size_t i = 0; i < 512; ++i) levels[i] = codebook[nearest_code[i]];
     return levels;
   }();
-  // Where weight / scale is in those tables, 0 for NaN. halves = 2 / scale as a float, so that the product is exact.
+  // half_index() is the place of weight / scale in those tables, 0 for NaN. halves = 2 / scale as a float, so that the product is
+  // exact.
   static float halves_of(double scale) { return static_cast<float>(2 / scale); }
   static std::size_t half_index(float weight, float halves) {
     double at = static_cast<double>(weight) * static_cast<double>(halves) + 256.0;
@@ -164,7 +170,8 @@ struct ST4 {
     return static_cast<std::size_t>(at < 511 ? at : 511);
   }
 
-  // Of a group rounded to levels: a scale s takes 2 s weight_level - s s level_level off its squared error.
+  // Sums of a group that was rounded to levels. A scale s reduces the squared error of the group by 2 s weight_level - s s
+  // level_level.
   struct Sums {
     double weight_level;
     double level_level;
@@ -189,7 +196,7 @@ struct ST4 {
     const double extreme = static_cast<double>(detail::extreme_of(group, group_weights));
     double best_gain = 0;
     double best = 0;
-    // Levels that the extreme weight goes to, past the last ones or short of them.
+    // The levels that the weight of the largest magnitude is mapped to: beyond the last levels of the codebook, or short of them.
     for (const double level : {-104., -112., -119., -127., -136., -148., 88., 95., 101., 108., 116., 126.}) {
       const double scale = extreme / level;
       const Sums s = sums(group, scale);
@@ -220,7 +227,7 @@ struct ST4 {
     return best;
   }
 
-  // The lowest scale that is at least x, or the highest there is.
+  // The lowest scale that is at least x, or the highest possible scale if none is.
   static unsigned scale_at_least(double x) {
     unsigned low = 0;
     unsigned high = 255;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Asymmetric int4 in groups of 128 with an integer zero point: what AWQ and GPTQ make, what Ryzen AI's models hold. Not in GGUF
-// files.
+// Asymmetric int4 in groups of 128 with an integer zero point, as AWQ and GPTQ make it and as Ryzen AI's models hold it. Not in
+// GGUF files.
 //
 //     weight[k] = scale * (code[k] - zero)        code 0..15, zero 0..15; 67 bytes, 4.1875 bits per weight
 //
@@ -10,9 +10,9 @@
 //           |  f16   |  u8   | byte j: low nibble = code[2j],            |
 //           |        |       |         high       = code[2j + 1]         |
 //
-// INT4_G128_MIN (int4_g128.hpp) holds the same weights with the zero point as a rounded minimum. Here they are exact: integer
-// kernels see code - zero, 31 levels, as a code of 5 bits, so packed panels take 5.125 bits per weight. The bits of `zero` above
-// the lowest four mean nothing.
+// INT4_G128_MIN (int4_g128.hpp) holds the same weights with the zero point as a rounded minimum. In this format they are exact:
+// integer kernels see code - zero, which has 31 levels, as a code of 5 bits. So packed panels take 5.125 bits per weight. The bits
+// of `zero` above the lowest four mean nothing.
 #pragma once
 
 #include <cstddef>
@@ -51,7 +51,7 @@ struct UINT4_G128 {
     for (std::size_t k = 0; k < block_weights; ++k) weights[k] = d * static_cast<float>(code(block, k) - zero_point);
   }
 
-  // Round to nearest as AWQ and GPTQ do: the range is widened to include 0, so that 0 stays 0.
+  // Rounds to the nearest, as AWQ and GPTQ do. The range is widened to include 0, so that 0 stays 0.
   static void encode(const float* weights, std::byte* block) {
     detail::Range range = detail::range_of(weights, block_weights);
     if (range.least > 0) range.least = 0;

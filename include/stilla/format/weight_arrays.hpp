@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights as other quantisers keep them: separate arrays of codes, scales and zero points,
+// Takes weights as other quantisers store them, in separate arrays of codes, scales and zero points,
 //
 //     weight[n, k] = scale[n, g] * (code[n, k] - zero[n, g])            g = k / group
 //
-// turned into rows of the format that holds just these numbers, which PackedMatrix::create then packs:
+// and turns them into rows of the format that holds exactly these numbers. PackedMatrix::create then packs the rows:
 //
 //   stilla::WeightArrays w{.order = stilla::CodeOrder::awq, .rows = N, .cols = K, .group = 128, .codes = qweight, .scales = scales,
 //                          .zero_points = qzeros};
@@ -13,29 +13,30 @@
 //   if (stilla::Status s = stilla::rows_of_arrays(rows, w); !s) return s;
 //   const auto packed = stilla::PackedMatrix::create(*format, rows.data(), N, K);
 //
-//     bits  group          zero points             format          bits a weight, packed
+//     bits  group          zero points             format          bits per packed weight
 //     4     32, 64         none (8)                q4_0            4.5
-//     4     32, 64         for each group          q5_0            5.5     code - zero is 31 levels
+//     4     32, 64         for each group          q5_0            5.5     code - zero has 31 levels
 //     4     128            none (8)                int4_g128       4.125
 //     4     128            for each group          uint4_g128      5.125
-//     4     0: the row     none (8)                int4_channel    4
-//     4     0: the row     for each row            int8_channel    8
+//     4     0: whole row   none (8)                int4_channel    4
+//     4     0: whole row   for each row            int8_channel    8
 //     8     32, 64, 128    none                    q8_0            8.5
-//     8     0: the row     none                    int8_channel    8
+//     8     0: whole row   none                    int8_channel    8
 //
-// Nothing is rounded. What no format holds is refused: 8-bit weights with zero points, scales of groups that are no halves.
+// Nothing is rounded. Weights that no format holds are an error: 8-bit weights with zero points, scales of groups that are not
+// exactly an f16.
 //
-// Orders. A word is 32 bits, the low nibble first; [8] are the nibbles of a word:
+// The orders of the arrays. A word is 32 bits, the low nibble first; [8] are the nibbles of a word:
 //
 //     rows    codes u8 [N][K / 2], the low nibble is the even k; int8 [N][K] with 8 bits. scales [N][K / group].
 //             zero points u8 [N][K / group]
-//     gptq    codes u32 [K / 8][N][8 k]; scales [K / group][N]; zero points u32 [K / group][N / 8][8 n], each less one in files of
-//             the first version (zero_points_less_one)
+//     gptq    codes u32 [K / 8][N][8 k]; scales [K / group][N]; zero points u32 [K / group][N / 8][8 n]. In files of the first
+//             version each zero point is stored less one (zero_points_less_one)
 //     awq     codes u32 [K][N / 8][8 n]; scales [K / group][N]; zero points u32 [K / group][N / 8][8 n]; a word's nibbles are
 //             n = 0 2 4 6 1 3 5 7
 //
-// GPTQ files whose columns are in order of activation (g_idx other than k / group) are not such weights: sort the columns, and the
-// inputs with them, first.
+// GPTQ files whose columns are in the order of activation (g_idx other than k / group) are not such weights. Sort the columns, and
+// the inputs with them, first.
 #pragma once
 
 #include <cmath>
@@ -64,17 +65,17 @@ namespace stilla { inline namespace STILLA_ABI {
 enum class CodeOrder : std::uint8_t { rows, gptq, awq };
 enum class ScaleType : std::uint8_t { f16, bf16, f32 };
 
-// The arrays stay the caller's; any alignment.
+// A description of arrays that the caller owns. The arrays may have any alignment.
 struct WeightArrays {
   CodeOrder order = CodeOrder::rows;
   std::size_t rows = 0;     // N
   std::size_t cols = 0;     // K
   unsigned bits = 4;        // 4, or 8 in the order `rows`
-  std::size_t group = 128;  // columns of a scale: 32, 64, 128, or 0: the row
+  std::size_t group = 128;  // columns that share a scale: 32, 64, 128, or 0 for the whole row
   const void* codes = nullptr;
   ScaleType scale_type = ScaleType::f16;
   const void* scales = nullptr;
-  const void* zero_points = nullptr;  // null: 8 with 4 bits, 0 with 8
+  const void* zero_points = nullptr;  // null: all are 8 with 4 bits, 0 with 8 bits
   bool zero_points_less_one = false;
 
   std::size_t groups() const { return group == 0 ? 1 : cols / group; }
@@ -120,7 +121,8 @@ struct WeightArrays {
   static std::size_t awq_place(std::size_t n) { return n % 8 / 2 + n % 2 * 4; }
 };
 
-// The format that holds these weights, if one does and this program has it. Looks at the description alone, not at the arrays.
+// The format that holds these weights, if there is one and this program has it. This function reads only the description, not the
+// arrays.
 inline Result<FormatId> format_of(const WeightArrays& w) {
   const auto refuse = [](const auto&... parts) { return Error{ErrorKind::bad_argument, concat("weight arrays: ", parts...)}; };
   if (w.group != 0 && w.group != 32 && w.group != 64 && w.group != 128) return refuse("groups of ", w.group, ", expected 32, 64, 128 or 0");
@@ -149,7 +151,8 @@ inline Result<FormatId> format_of(const WeightArrays& w) {
 
 namespace detail {
 
-// One row, if its numbers are such as F has; else what is wrong with group g.
+// What row_of_arrays() says of a row. If F cannot hold the numbers of a group, `what` says why and `group` says which group.
+// Otherwise `what` is null and the row was written.
 struct ArrayFault {
   const char* what = nullptr;
   std::size_t group = 0;
@@ -170,7 +173,7 @@ ArrayFault row_of_arrays(std::byte* row, const WeightArrays& w, std::size_t n) {
     std::byte* const block = row + row_head_bytes<F> + k0 / F::block_weights * F::block_bytes;
     const std::size_t g = w.group_of(k0);
     const int zero = w.zero_point(n, g);
-    // code - zero is the level that F adds its own zero point to.
+    // code - zero is the level. F's codes are levels plus F's own zero point.
     const auto code_of = [&](std::size_t k) { return static_cast<unsigned>(w.code(n, k0 + k) - zero + F::zero_point); };
     if constexpr (!RowScaledFormat<F>) store_as(block, to_f16(w.scale(n, g)));
     if constexpr (std::is_same_v<F, UINT4_G128>) {
@@ -187,7 +190,8 @@ ArrayFault row_of_arrays(std::byte* row, const WeightArrays& w, std::size_t n) {
 
 }  // namespace detail
 
-// Writes the rows of format_of(w) to `rows`: encoded_bytes of that format. On an error they hold anything.
+// Writes the rows of format_of(w) to `rows`, which has encoded_bytes of that format. On an error the contents of `rows` are
+// unspecified.
 inline Status rows_of_arrays(std::span<std::byte> rows, const WeightArrays& w, Parallel parallel = {}) {
   const Result<FormatId> format = format_of(w);
   if (!format) return format.error();

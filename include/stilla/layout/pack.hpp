@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packed weights, in the layout that kernels read (rows16_k4.hpp draws it): their size, and reading them back. stilla/pack.hpp packs.
+// Packed weights in the layout that kernels read (rows16_k4.hpp describes it): their size, and functions that read them back.
+// stilla/pack.hpp packs them.
 #pragma once
 
 #include <algorithm>
@@ -19,8 +20,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A packed matrix that somebody owns: W[N, K] as panels, 64-byte aligned. Kernels read its panels to their end, padding
-// included, and nothing past the last; they may prefetch addresses behind it.
+// A view of a packed matrix that somebody else owns: W[N, K] as panels, 64-byte aligned. Kernels read its panels to their end,
+// padding included, and nothing after the last one; they may prefetch addresses after it.
 struct PackedView {
   FormatId format = no_format;
   std::size_t rows = 0;      // N
@@ -37,7 +38,7 @@ constexpr std::size_t packed_bytes(std::size_t N, std::size_t K) {
   return (N + panel_rows - 1) / panel_rows * PanelLayout<F>::panel_bytes(K);
 }
 
-// The same for a format known at run time, and a line that says why for what cannot be packed.
+// The same for a format known at run time. If the matrix cannot be packed, the error is one line that says why.
 inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::uint64_t K) {
   Result<std::size_t> bytes = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
@@ -47,7 +48,7 @@ inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::u
       return;
     }
     constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-    // A column takes at most 64 bytes of a panel; asking for twice that leaves room for a last span that K does not fill.
+    // A column takes at most 64 bytes of a panel. Twice that is asked for, to leave room for a last span that K does not fill.
     const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
     const std::size_t panel = countable ? PanelLayout<F>::panel_bytes(static_cast<std::size_t>(K)) : 0;
     if (!countable || (panel != 0 && (N + panel_rows - 1) / panel_rows > most / panel)) {
@@ -59,7 +60,7 @@ inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::u
   return bytes;
 }
 
-// `count` panels from `first` on, which there are, as a matrix of their own. Nothing of an unknown format.
+// The panels [first, first + count), which must exist, as a matrix of their own. An empty matrix for an unknown format.
 inline PackedView panels_from(const PackedView& w, std::size_t first, std::size_t count) {
   PackedView part{w.format, 0, w.cols, nullptr};
   with_format(w.format, [&](auto tag) {
@@ -69,7 +70,8 @@ inline PackedView panels_from(const PackedView& w, std::size_t first, std::size_
   return part;
 }
 
-// Code of row r, position k of a packed block of codes. The inverse of packing; what the scalar kernels read.
+// The code of row r and position k in a packed block of codes. This is the inverse of packing; the scalar kernels read codes with
+// it.
 template <QuantisedFormat F>
 int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
   const std::size_t lane = r * 4 + k % 4;
@@ -92,7 +94,8 @@ int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
   }
 }
 
-// What multiplies one weight's scale and minimum in a scale record (format/format.hpp).
+// The sub-scale and the sub-minimum of weight k of row r in a scale record. They multiply the scale and the minimum of the block
+// (format/format.hpp).
 template <QuantisedFormat F>
 int packed_sub_scale(const std::byte* record, std::size_t r, std::size_t k) {
   using Layout = PanelLayout<F>;
@@ -107,7 +110,7 @@ int packed_sub_minimum(const std::byte* record, std::size_t r, std::size_t k) {
   return static_cast<std::int8_t>(record[Layout::sub_minimum_offset(g) + 2 * r]);
 }
 
-// What one weight's scale and minimum are in a packed panel.
+// The scale and the minimum of weight k of row r in a packed panel, sub-scale and sub-minimum included.
 struct GroupScale {
   float scale;
   float minimum;
@@ -137,14 +140,14 @@ GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
 
 namespace detail {
 
-// The part-th 32 codes of a block, a byte each.
+// Copies 32 codes of a block, from 32 * part on, one byte each.
 template <QuantisedFormat F>
 void take_codes(const std::byte* block, std::size_t part, std::byte* codes) {
   for (std::size_t k = 0; k < code_block; ++k) codes[k] = static_cast<std::byte>(F::code(block, part * code_block + k));
 }
 
-// Writes what a scale record has of row r: of `block`, in the row that begins at `row`. The inverse of packed_scale. Where a row has
-// one scale it stands in the panel's head, and the record has the sub-scales, if any.
+// Writes the scales of row r: those of `block`, in the row that begins at `row`. This is the inverse of packed_scale, except for
+// sub-scales and sub-minimums. Where a row has only one scale, it goes to the head of the panel and not to the record.
 template <QuantisedFormat F>
 void put_scales(std::byte* panel, std::byte* record, std::size_t r, const std::byte* row, const std::byte* block) {
   if constexpr (RowScaledFormat<F>) {
@@ -157,7 +160,7 @@ void put_scales(std::byte* panel, std::byte* record, std::size_t r, const std::b
   }
 }
 
-// The same of the sub-scales and sub-minimums that stand in bytes of their own.
+// Writes the sub-scales and sub-minimums of row r that stand in bytes of their own.
 template <QuantisedFormat F>
 void put_sub_scales(std::byte* record, std::size_t r, const std::byte* block) {
   using Layout = PanelLayout<F>;
@@ -175,7 +178,7 @@ void put_sub_scales(std::byte* record, std::size_t r, const std::byte* block) {
 
 }  // namespace detail
 
-// Row n of a packed matrix as K floats: what F::decode gives for the unpacked row, bit for bit.
+// Row n of a packed matrix as K floats: bit for bit what F::decode gives for the unpacked row.
 template <WeightFormat F>
 void unpack_row(const PackedView& w, std::size_t n, float* weights) {
   const std::size_t r = n % panel_rows;
@@ -198,7 +201,7 @@ void unpack_row(const PackedView& w, std::size_t n, float* weights) {
   }
 }
 
-// Row n of a packed matrix as it was before it was packed, for a format with a scale for each row whose codes can be set.
+// Row n of a packed matrix as it was before packing. Only for formats that have a scale for each row and whose codes can be set.
 template <WeightFormat F>
   requires RowScaledFormat<F> && ChosenCodesFormat<F>
 void unpack_blocks(const PackedView& w, std::size_t n, std::byte* row) {

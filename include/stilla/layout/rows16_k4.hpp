@@ -1,54 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rows16K4, the layout that all targets of today read: 16 output rows side by side in a panel, four neighbouring k of a row in
-// neighbouring bytes. So one vector load is an operand, each lane owns one output row, and no kernel ever sums across lanes. A
-// packed matrix can be stored (io/packed_file.hpp) and read on any CPU.
+// Defines Rows16K4, the layout of packed weights that all targets read today. 16 output rows stand side by side in a panel, and
+// four neighbouring k of a row are neighbouring bytes. So one vector load gives an operand, each lane owns one output row, and no
+// kernel ever sums across lanes. A packed matrix can be stored (io/packed_file.hpp) and read on any CPU.
 //
-// A panel holds rows 16p .. 16p+15 of W[N, K]; rows past N are zero weights. Quantised formats, per panel, in spans:
+// A panel holds rows 16p .. 16p+15 of W[N, K]. Rows past N are stored as zero weights. A panel of a quantised format consists of
+// spans:
 //
 //     | codes of k 0..31 | codes of k 32..63 | ... | scale records |   next span of k: codes, records | ...
 //
-//   A span is as few scale records as make a multiple of 64 bytes, with the codes they belong to: 64 k of Q4_0 (576 bytes),
-//   256 of Q4_K (2368). So a kernel reads one stream forward, and every line of codes is aligned. A last span that K does not
-//   fill is as long as the others. (All scales at the end of a panel were two streams: 20 to 30 % slower from memory.)
+//   A span has the smallest number of scale records whose bytes are a multiple of 64, and the codes that belong to these records:
+//   64 k of Q4_0 (576 bytes), 256 k of Q4_K (2368 bytes). So a kernel reads one stream forward, and every line of codes is aligned.
+//   The last span is as long as the others even if K does not fill it. (With all scales at the end of a panel, kernels had to read
+//   two streams, and products from memory were 20 to 30 % slower.)
 //
-//   codes of one block of 32 k (r = row in panel, j = 0..3; each line is one 64-byte vector, byte r*4 + j):
+//   The codes of one block of 32 k (r = row in the panel, j = 0..3; each line is one 64-byte vector, and the text describes its
+//   byte r*4 + j):
 //     2 bits, 128 bytes:  v = 0, 1   bits 2g, 2g+1 (g = 0..3): code(r, 16v + 4g + j)
-//     3 bits, 192 bytes:  v = 0..2   bits 0-2 code(r, 8v + j), bits 4-6 code(r, 8v + 4 + j); the last eight k have no line of
-//                         their own: bit 3 of line v is bit v of code(r, 24 + j), bit 7 that of code(r, 28 + j)
+//     3 bits, 192 bytes:  v = 0..2   bits 0-2 are code(r, 8v + j), bits 4-6 are code(r, 8v + 4 + j). The last eight k have no line
+//                         of their own: bit 3 of line v is bit v of code(r, 24 + j), and bit 7 of line v is bit v of
+//                         code(r, 28 + j).
 //
 //                           bit        7        6   5   4        3        2   1   0
 //                           line 0   c(28)/1  | c(r, 4 + j)  | c(24)/1  | c(r, 0 + j)  |       c(24) = code(r, 24 + j),
 //                           line 1   c(28)/2  | c(r, 12 + j) | c(24)/2  | c(r, 8 + j)  |       c(28) = code(r, 28 + j):
 //                           line 2   c(28)/4  | c(r, 20 + j) | c(24)/4  | c(r, 16 + j) |       a bit in each line
 //
-//                         (Two planes, of two bits and of one, take 4.6 operations for four k of each row; this takes 2.5.)
+//                         (Two planes, one of two bits and one of one bit, take 4.6 operations for four k of each row. This
+//                         arrangement takes 2.5.)
 //     4 bits, 256 bytes:  v = 0..3   low nibble code(r, 8v + j), high nibble code(r, 8v + 4 + j)
 //     5 bits, 320 bytes:  the four lines above for the low 4 bits, then one line:
 //                         bit g (0..7) of byte r*4 + j is the fifth bit of code(r, 4g + j)
 //     6 bits, 384 bytes:  the four lines for the low 4 bits, then h = 0, 1:
 //                         bits 2g, 2g+1 (g = 0..3) of byte r*4 + j are the upper bits of code(r, 16h + 4g + j)
 //     8 bits, 512 bytes:  v = 0..7   signed byte code(r, 4v + j)
-//   So four consecutive k of one row are four neighbouring bytes: an operand of vpdpbusd, sdot or an AMX tile row.
+//   So four consecutive k of one row are four neighbouring bytes: an operand of vpdpbusd, of sdot or of a row of an AMX tile.
 //
-//   scale record, per block (formats without sub-scales):           scale f16[16] | minimum f16[16] if any
-//   scale record, per super-block of 256 (formats with sub-scales): scale f16[16] | minimum f16[16] if any |
-//                         sub-scales int8[groups][16] | sub-minimums int8[groups / 2][16][2] if any: of neighbouring groups side by
-//                         side, as instructions that multiply pairs take them
-//   the same with groups of 16 and minimums:                        scale f16[16] | minimum f16[16] |
+//   The scale record, in the order of its bytes:
+//     formats without sub-scales, one record per block:
+//                         scale f16[16] | minimum f16[16] if any
+//     formats with sub-scales, one record per super-block (a block of 256):
+//                         scale f16[16] | minimum f16[16] if any |
+//                         sub-scales int8[groups][16] | sub-minimums int8[groups / 2][16][2] if any. The sub-minimums of two
+//                         neighbouring groups are side by side, because instructions that multiply pairs take them so.
+//     formats with sub-scales, groups of 16 and minimums, one record per super-block:
+//                         scale f16[16] | minimum f16[16] |
 //                         pairs u8[16 groups][16]: low nibble sub-scale, high nibble sub-minimum
+//     formats with scale words, one record per block of 128:
+//                         word u32[16]
+//     formats with a scale per row have scale f32[16] once, before the panel's codes, and no records. With sub-scales, they have
+//     one record per block:
+//                         sub-scales int8[groups][16]
 //
 //   So a packed weight takes, in bits: Q2_K 2 + 0.5 + 0.125 = 2.625; Q3_K and the IQ2 formats 3 + 0.5 + 0.0625 = 3.5625; the IQ3
 //   formats and IQ4_XS 4 + 0.25 + 0.0625 = 4.3125; Q4_K 4 + 0.5 + 0.125 = 4.625.
 //
-//   scale record, per block of 128 (formats with scale words):      word u32[16]
-//   formats with a scale per row: scale f32[16] once, before the panel's codes, and no records; with sub-scales, per block:
-//                         sub-scales int8[groups][16]
+// A panel of a float format (F32, F16, BF16) has value(r, k) at index k*16 + r. Other formats that are not quantised are decoded
+// into panels of one of these three (PanelFormat in format/format.hpp): BFP16EBS8 into panels of BF16.
 //
-// Float formats (F32, F16, BF16), per panel: value(r, k) at index k*16 + r. Others that are not quantised are decoded into the
-// panels of one of these (PanelFormat in format/format.hpp): BFP16EBS8 into BF16's.
-//
-// What this layout cannot hold is a compile error (Rows16K4::holds): a format's traits are not believed but checked.
+// A format that this layout cannot hold is a compile error. Rows16K4::holds checks the traits of the format and does not trust
+// them.
 #pragma once
 
 #include <array>
@@ -64,18 +75,18 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Names a layout of packed weights in a PackedView and in packed files. Another one for every change to the bytes of a packed
-// matrix, so that stored ones are refused and not misread; tests/pack_test.cpp knows the checksums of packed panels and fails
-// when this is forgotten.
+// Names a layout of packed weights in a PackedView and in packed files. Every change to the bytes of a packed matrix needs a new
+// id, so that stored matrices of the old layout are refused and not misread. tests/pack_test.cpp knows the checksums of packed
+// panels and fails when the bytes change and the id does not.
 enum class LayoutId : std::uint32_t {};
 
 inline constexpr std::size_t panel_rows = 16;
-inline constexpr std::size_t code_block = 32;  // k that stand together
+inline constexpr std::size_t code_block = 32;  // k whose codes are stored together
 
 namespace detail {
 
-// Whether all codes of a block stand in F::code_bits bits: tried on blocks of all zeros, all ones and both alternating bits,
-// by the compiler. Codes that are some bits of the block each are proved so.
+// Whether all codes of a block fit into F::code_bits bits. The compiler tries blocks of all zeros, all ones and both patterns of
+// alternating bits. For formats in which a code is some bits of the block, this is a proof.
 template <QuantisedFormat F>
 constexpr bool codes_fit() {
   for (const unsigned pattern : {0x00u, 0xffu, 0x55u, 0xaau}) {
@@ -90,7 +101,7 @@ constexpr bool codes_fit() {
   return true;
 }
 
-// Whether sub-scales and sub-minimums stand in four bits each, tried likewise.
+// Whether sub-scales and sub-minimums fit into four bits each, tried on the same four blocks.
 template <QuantisedFormat F>
 constexpr bool nibbles_fit() {
   for (const unsigned pattern : {0x00u, 0xffu, 0x55u, 0xaau}) {
@@ -104,8 +115,8 @@ constexpr bool nibbles_fit() {
   return true;
 }
 
-// Whether a scale word is what the kernels take it for: bits 6g .. 6g + 5 the sub-scale of group g with its sign, the upper 8
-// bits a ue5m3.
+// Whether a scale word has the form that the kernels expect: bits 6g .. 6g + 5 are the sub-scale of group g with its sign, the
+// upper 8 bits are a ue5m3 (an unsigned float with 5 bits of exponent and 3 of mantissa).
 template <WordScaledFormat F>
 constexpr bool words_are_known() {
   for (unsigned bit = 0; bit < 32; ++bit) {
@@ -125,24 +136,26 @@ struct Rows16K4 {
   static constexpr std::string_view name = "rows16_k4";
   static constexpr LayoutId id{2};
 
-  // Whether a format fits this layout and the kernels that read it: each condition with its reason.
+  // Whether a format fits this layout and the kernels that read it. A comment beside each condition gives its reason.
   template <QuantisedFormat F>
   static constexpr bool holds() {
     constexpr std::size_t groups = F::block_weights / F::group_weights;
-    bool holds = (F::code_bits >= 2 && F::code_bits <= 6) || F::code_bits == 8;  // what the lines below store
-    holds = holds && (F::group_weights == 16 || F::group_weights == code_block);  // sums of activations are of 16 and of 32
+    bool holds = (F::code_bits >= 2 && F::code_bits <= 6) || F::code_bits == 8;  // the codes that the lines above can store
+    // The sums of activations are sums of 16 and of 32 values.
+    holds = holds && (F::group_weights == 16 || F::group_weights == code_block);
     holds = holds && F::block_weights % code_block == 0;
-    // The zero point is taken off as a shifted sum of activations; signed codes have none.
+    // Kernels subtract the zero point as a shifted sum of activations, so it is a power of two or 0. Signed codes have no zero
+    // point.
     constexpr bool is_power = F::zero_point >= 0 && (F::zero_point & (F::zero_point - 1)) == 0;
     holds = holds && is_power && F::zero_point < (1 << F::code_bits) && (F::code_bits != 8 || F::zero_point == 0);
     if constexpr (F::is_codebook) {  // a table of up to 16 signed bytes
       holds = holds && F::code_bits <= 4 && F::zero_point == 0 && F::codebook.size() == std::size_t{1} << F::code_bits;
     }
-    if constexpr (has_sub_minimums<F>) {  // RoundedSums are of eight groups of 32
+    if constexpr (has_sub_minimums<F>) {  // RoundedSums hold sums for eight groups of 32
       holds = holds && groups == 8 && F::group_weights == code_block;
-    } else if constexpr (has_nibble_minimums<F>) {  // one record for 256
+    } else if constexpr (has_nibble_minimums<F>) {  // one record holds 256 weights
       holds = holds && groups == 16 && !F::is_codebook && F::code_bits < 8 && detail::nibbles_fit<F>();
-    } else if constexpr (F::has_minimum) {  // its factor is the sum of 32 activations
+    } else if constexpr (F::has_minimum) {  // the minimum is multiplied by the sum of 32 activations
       holds = holds && F::group_weights == code_block;
     }
     if constexpr (RowScaledFormat<F>) holds = holds && !F::has_minimum;
@@ -182,12 +195,13 @@ struct Rows16K4::Panels<F> {
     return K == 0 ? 0 : head_bytes + (K / span_k + (K % span_k != 0)) * span_bytes;
   }
 
-  // In a scale record, of group g: the sub-scale of row 0, and the sub-minimum, whose rows are two bytes apart. With
-  // has_nibble_minimums a sub-scale's byte has both.
+  // Offsets in a scale record for group g: the sub-scale of row 0 (that of row r is r bytes further), and the sub-minimum of row 0
+  // (that of row r is 2r bytes further). With has_nibble_minimums one byte holds both, at the offset of the sub-scale.
   static constexpr std::size_t sub_scale_offset(std::size_t g) { return sub_offset + g * panel_rows; }
   static constexpr std::size_t sub_minimum_offset(std::size_t g) { return sub_minimums_offset + g / 2 * 2 * panel_rows + g % 2; }
 
-  // Codes of the block of 32 that k belongs to, and k's scale record, which is empty where a row has but one scale.
+  // Offsets in a panel: the codes of the block of 32 that k belongs to, and the scale record of k. The record is empty where a row
+  // has only one scale.
   static constexpr std::size_t codes_offset(std::size_t k) {
     return head_bytes + k / span_k * span_bytes + k % span_k / code_block * code_bytes;
   }
@@ -205,11 +219,11 @@ struct Rows16K4::Panels<F> {
   }
 };
 
-// What the kernels of today's targets read.
+// The panels that the kernels of today's targets read.
 template <class F>
 using PanelLayout = Rows16K4::Panels<F>;
 
-// Its number in packed files.
+// The number of the layout in packed files.
 inline constexpr std::uint32_t packed_layout_version = static_cast<std::uint32_t>(Rows16K4::id);
 
 }}  // namespace stilla
