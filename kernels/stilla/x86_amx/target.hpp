@@ -2,8 +2,8 @@
 //
 // AMX: tiles of 16 x 64 bytes and their bf16 product, beside AVX-512. First in Intel Sapphire Rapids (2023).
 //
-// Linux lets a process use tiles once it has asked (CpuInfo::tiles_granted); elsewhere the target is not available. Flags
-// cannot guarantee that leave, so no build with STILLA_SINGLE_TARGET has this target.
+// Linux lets a process use tiles after the process has asked for them (CpuInfo::tiles_granted). On other systems the target is
+// not available. Compiler flags cannot guarantee that permission, so no build with STILLA_SINGLE_TARGET has this target.
 #pragma once
 
 #include <stilla/base/target.hpp>
