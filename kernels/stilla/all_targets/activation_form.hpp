@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The arrangements of activations that targets want (contract/activation_form.hpp), all of them: see matmul.hpp beside this
-// file for why.
+// The arrangements of activations of all targets that have one (contract/activation_form.hpp). matmul.hpp beside this file says
+// why they are all included.
 #pragma once
 
 #include <stilla/contract/activation_form.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every matmul kernel of every target (contract/matmul.hpp). An op includes this header and nothing else of a target. So all files of a
-// program see the same kernels, and the same one is chosen in each; a file that saw fewer would choose another one for the
-// same name (coverage.hpp).
+// Every matmul kernel of every target (contract/matmul.hpp). An op includes this header and no other header of a target. So all
+// files of a program see the same kernels, and each of them chooses the same kernel. A file that saw fewer kernels would choose
+// another one for the same name (coverage.hpp).
 #pragma once
 
 #include <stilla/contract/matmul.hpp>

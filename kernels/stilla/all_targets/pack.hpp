@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every packing kernel of every target (contract/pack.hpp): see matmul.hpp beside this file for why.
+// Every packing kernel of every target (contract/pack.hpp). matmul.hpp beside this file says why they are all included.
 #pragma once
 
 #include <stilla/contract/pack.hpp>
