@@ -173,7 +173,7 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads& held, const std::int8_
   return dot_codes<F>(acc, codes, quad(held, at, i));
 }
 
-// Two int32 for each lane, which are added once at the end.
+// Two int32 for each lane. They are added to each other once, by added().
 struct PairSums {
   int32x4_t low, high;
 };
@@ -219,7 +219,7 @@ STILLA_INLINE void store_copies(float* to, Float x) {
 }
 STILLA_INLINE bool any_nan(Float x) { return vminvq_u32(vceqq_f32(x, x)) == 0; }
 STILLA_INLINE bool any_zero(Float x) { return vmaxvq_u32(vceqzq_f32(x)) != 0; }
-// yes in the lanes where x is 0, no elsewhere.
+// Returns `yes` in the lanes where x is 0, and `no` in the others.
 STILLA_INLINE Int where_zero(Float x, Int yes, Int no) { return vbslq_s32(vceqzq_f32(x), yes, no); }
 STILLA_INLINE Float to_floats(Int x) { return vcvtq_f32_s32(x); }
 STILLA_INLINE Float load_bf16(const std::byte* from) {

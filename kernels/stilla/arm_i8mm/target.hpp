@@ -77,7 +77,7 @@ struct I8mm {
     switch (static_cast<i8mm::Designer>(cpu.implementer())) {
       case i8mm::Designer::qualcomm: return false;
       case i8mm::Designer::arm:
-      case i8mm::Designer::microsoft: return true;  // the latter's Cobalt 100 is a Neoverse N2
+      case i8mm::Designer::microsoft: return true;  // Microsoft's Cobalt 100 is a Neoverse N2
       default: break;
     }
     static const bool measured = i8mm::smmla_measures_faster();

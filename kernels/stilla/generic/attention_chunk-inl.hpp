@@ -62,7 +62,7 @@ STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   }
 }
 
-// out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys]: `length` values deep.
+// out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys], for i = 0 .. length - 1.
 template <class E, std::size_t AHEAD>
 struct TileProducts {
   const float* x;

@@ -184,7 +184,7 @@ STILLA_INLINE void store_copies(float* to, Float x) { store_floats(to, x); }
 STILLA_INLINE void store_copies(std::int32_t* to, Int x) { store(to, x); }
 STILLA_INLINE bool any_nan(Float x) { return _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q) != 0; }
 STILLA_INLINE bool any_zero(Float x) { return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_EQ_OQ) != 0; }
-// yes in the lanes where x is 0, no elsewhere.
+// Returns `yes` in the lanes where x is 0, and `no` in the others.
 STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
   return _mm512_mask_mov_epi32(no, _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_EQ_OQ), yes);
 }
