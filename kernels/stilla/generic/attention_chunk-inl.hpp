@@ -5,7 +5,7 @@
 //
 //     Float, Int                   16 floats, 16 int32
 //     most_queries, tiles_at_once  how many queries share a load of keys or values, and for how many tiles of 16 keys or 16
-//                                  dimensions at once: as many as have their sums in registers
+//                                  dimensions at once: so many that their sums fit the registers
 //     most_key_queries, most_value_queries    how many queries share a load with integer elements, for two tiles at once
 //     zero set load_floats store_floats add sub mul fused_multiply_add to_floats
 //     higher(a, b)                 a > b ? a : b in each lane
@@ -32,10 +32,9 @@
 // time, then the weights, then the sums of values, 32 dimensions at a time. So a chunk comes from memory once for all queries,
 // and two tiles at a time stay in the first-level cache while the queries pass.
 //
-// The chunks of a long text come from memory. The kernel prefetches, so that memory never has to wait for it. With float elements
-// nearly all time is spent on the products, so the products prefetch what lies prefetch_bytes ahead in keys and values. With
-// KvInt8 the products take less than half of the time, so each of four phases prefetches a half of the keys or values, which is
-// used soon:
+// The chunks of a long text come from memory. The kernel prefetches, so that memory is never idle. With float elements nearly all
+// time is spent on the products, so the products prefetch what lies prefetch_bytes ahead in keys and values. With KvInt8 the
+// products take less than half of the time, so each of four phases prefetches a half of the keys or values, which is used soon:
 //
 //     bias of the keys   second half of the keys          weights    second half of the values
 //     products of keys   first half of the values         values     first half of the next chunk's keys, or all of them without a bias
