@@ -5,12 +5,12 @@
 //
 //   device(folder, Type)
 //
-// Tests hold each to its tolerance; tests/skeleton adds another one.
+// Tests check that each device keeps its tolerance. tests/skeleton adds another device.
 #pragma once
 
 #include <stilla/base/device.hpp>
 #include <stilla/base/type_list.hpp>
-#include <stilla/format/format.hpp>  // a list of its own, which cannot begin inside the one below
+#include <stilla/format/format.hpp>  // has a list of its own, which cannot begin inside the one below
 
 // clang-format off
 #define STILLA_DEVICE_LIST(device)     \

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Target regions: functions between the two macros may use the named instruction sets whatever flags the file is compiled
-// with. clang is asked first because it also defines __GNUC__ but ignores GCC's pragma. The rules for code inside are in
-// kernels/README.md.
+// Target regions: functions between the two macros may use the named instruction sets, whatever flags the file is compiled with.
+// The macros test for clang first, because clang also defines __GNUC__ but ignores GCC's pragma. The rules for code inside a
+// region are in kernels/README.md.
 //
 //     STILLA_TARGET_BEGIN("avx2,fma")
 //     ...
 //     STILLA_TARGET_END
 #pragma once
 
-// GCC 12 warns of vectors that its own header leaves uninitialised on purpose (its bug 105593) where a kernel inlines them. What
-// counts is where the header is read first, which is here. Highway does the same, but not every target reads Highway before.
+// Where a kernel inlines functions of <immintrin.h>, GCC 12 warns of vectors that this header leaves uninitialised on purpose
+// (GCC's bug 105593). The place that counts is where the header is read first, and that is here. Highway does the same, but not
+// every target reads Highway before.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -41,8 +42,8 @@
 #define STILLA_NOINLINE __declspec(noinline)
 #endif
 
-// Before a loop of constant, small count whose body must not stay a loop: indices become constants. Not under a sanitizer,
-// where instrumented copies would only make the compiler slow.
+// Stands before a loop of a constant, small count that must be unrolled, so that its indices become constants. It has no effect
+// under a sanitizer, where the instrumented copies would only make the compiler slow.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define STILLA_UNROLL
 #elif defined(__clang__)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The list of targets, best first. To add one: make a folder beside this file and add its line here. All else follows from
+// The list of targets, best first. To add one: make a folder beside this file and add its line here. Everything else follows from
 // the list: the kernels that ops choose from (all_targets/), dispatch, tests, benches, coverage(), and --target.
 //
-//   target(folder, Type)      <stilla/folder/target.hpp> defines Type (base/target.hpp says what it must have). The kernels it
-//                             has are in <stilla/folder/matmul.hpp>, pack.hpp, attention.hpp, elementwise.hpp, activation_form.hpp
+//   target(folder, Type)      <stilla/folder/target.hpp> defines Type (base/target.hpp says what Type must have). The kernels that the
+//                             target has are in <stilla/folder/matmul.hpp>, pack.hpp, attention.hpp, elementwise.hpp, activation_form.hpp
 #pragma once
 
 #include <stilla/base/target.hpp>
@@ -61,8 +61,8 @@ struct BestOf<TypeList<T, Ts...>> {
 
 }  // namespace detail
 
-// The targets of this program, best first; scalar is the last one. With STILLA_SINGLE_TARGET the one that is best among
-// those that the flags guarantee.
+// The targets of this program, best first; scalar is the last one. With STILLA_SINGLE_TARGET there is only one: the best of those
+// that the compiler flags guarantee.
 #if STILLA_SINGLE_TARGET
 using Targets = detail::BestOf<Filtered<detail::IsGuaranteedTarget, detail::ListedTargets>>::Type;
 #else

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The arrangements of activations that targets want (contract/activation_form.hpp), all of them: see matmul.hpp beside this
-// file for why.
+// The arrangements of activations of all targets that have one (contract/activation_form.hpp). matmul.hpp beside this file says
+// why they are all included.
 #pragma once
 
 #include <stilla/contract/activation_form.hpp>
-#include <stilla/format/format.hpp>  // a list of its own, which cannot begin inside the one below
+#include <stilla/format/format.hpp>  // has a list of its own, which cannot begin inside the one below
 #include <stilla/targets.hpp>
 
 #define STILLA_EACH_LIST STILLA_TARGET_LIST

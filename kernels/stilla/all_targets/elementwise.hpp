@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every kernel on rows of floats of every target (contract/elementwise.hpp). An op includes this header and nothing else of a target. So all files of a
-// program see the same kernels, and the same one is chosen in each; a file that saw fewer would choose another one for the
-// same name (coverage.hpp).
+// Every kernel on rows of floats of every target (contract/elementwise.hpp). An op includes this header and no other header of a
+// target. So all files of a program see the same kernels, and each of them chooses the same kernel. A file that saw fewer kernels
+// would choose another one for the same name (coverage.hpp).
 #pragma once
 
 #include <stilla/contract/elementwise.hpp>
-#include <stilla/format/format.hpp>  // a list of its own, which cannot begin inside the one below
+#include <stilla/format/format.hpp>  // has a list of its own, which cannot begin inside the one below
 #include <stilla/targets.hpp>
 
 #define STILLA_EACH_LIST STILLA_TARGET_LIST

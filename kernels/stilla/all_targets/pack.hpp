@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every packing kernel of every target (contract/pack.hpp): see matmul.hpp beside this file for why.
+// Every packing kernel of every target (contract/pack.hpp). matmul.hpp beside this file says why they are all included.
 #pragma once
 
 #include <stilla/contract/pack.hpp>
-#include <stilla/format/format.hpp>  // a list of its own, which cannot begin inside the one below
+#include <stilla/format/format.hpp>  // has a list of its own, which cannot begin inside the one below
 #include <stilla/targets.hpp>
 
 #define STILLA_EACH_LIST STILLA_TARGET_LIST

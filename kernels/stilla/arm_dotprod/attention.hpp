@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention over integer elements for dotprod: generic/attention_chunk-inl.hpp on the vectors of portable/attention-inl.hpp with
-// products of its own. Integers of 16 bits are two planes of signed bytes, n = 256 * high + low, an sdot with each. Integers
-// of 8 bits are their low bytes.
+// Attention over integer elements for dotprod: generic/attention_chunk-inl.hpp on the vectors of portable/attention-inl.hpp, with
+// integer products of its own. Integers of 16 bits are two planes of signed bytes, n = 256 * high + low, with one sdot for each
+// plane. Integers of 8 bits are their low bytes.
 //
-// Codes are unsigned bytes, a number plus 128. An sdot takes the number itself, and 128 times the sum of a row is added at the
-// end, which the caller takes off again. The sums are exact: 256 positions of 128 * 127 * 256 and 128 * 128 stay below 2^31.
+// Codes are unsigned bytes: a number plus 128. An sdot multiplies the number itself. 128 times the sum of a row is added at the
+// end, because the caller subtracts it again. The sums are exact: 256 positions of 128 * 127 * 256 and 128 * 128 stay below 2^31.
 //
-// Float elements are left to the fallback, whose vectors are NEON's too.
+// Float elements use the fallback's kernel, whose vectors are NEON's too.
 #pragma once
 
 #include <cstddef>
@@ -22,12 +22,13 @@
 #include <stilla/base/push_macros-inl.hpp>
 
 #if STILLA_HAS_DOTPROD && STILLA_HAS_PORTABLE
-STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD "+crypto")  // which Highway's functions have, so that they can be inlined
+STILLA_TARGET_BEGIN(STILLA_SETS_DOTPROD "+crypto")  // Highway's functions have it; without it they could not be inlined
 namespace stilla { inline namespace STILLA_ABI { namespace dotprod_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;
 
-// Of a tile's 4 vectors 2 at a time, for 12 and 16 sums: with as many activations and 2 codes 20 and 26 of 32 registers.
+// The kernel takes 2 of a tile's 4 vectors at a time, which gives 12 and 16 sums. With as many activations and 2 codes they take
+// 20 and 26 of the 32 registers.
 inline constexpr std::size_t most_key_queries = 6;
 inline constexpr std::size_t most_value_queries = 4;
 inline constexpr std::size_t vectors_at_once = 2;
@@ -37,7 +38,7 @@ struct RoundedRow {
   alignas(64) std::int8_t low[kv_chunk];
   std::int32_t sum;
 
-  // high = (x + 128) >> 8; what is left for low is the lower byte of x.
+  // high = (x + 128) >> 8, and low is the lower byte of x.
   STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
     int32x4_t sums = vdupq_n_s32(0);
     for (std::size_t n = 0; n < 4; ++n) {
@@ -52,7 +53,8 @@ struct RoundedRow {
   }
 };
 
-// Adds the products of four codes for each lane with four integers of each row and plane: those at `at`, lane i of `held`.
+// Adds the products of four codes of each lane and four integers of each row and plane. The integers are those at `at`: lane i of
+// `held`.
 template <std::size_t HT, std::size_t BYTES>
 STILLA_INLINE void add_four(stilla::dotprod::Int (&sums)[BYTES][HT][vectors_at_once], const std::uint8_t* codes,
                             stilla::dotprod::Quads (&held)[BYTES][HT], const RoundedRow* rows, std::size_t at, std::size_t i) {
@@ -105,7 +107,7 @@ STILLA_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* row
           add_four<HT, BYTES>(sums, codes, held, rows, at + 4 * i, i);
         }
       }
-      for (; at < length; at += 4) add_four<HT, BYTES>(sums, codes, held, rows, at, 0);  // rows go on with zeros
+      for (; at < length; at += 4) add_four<HT, BYTES>(sums, codes, held, rows, at, 0);  // behind its end a row is zeros
       STILLA_UNROLL
       for (std::size_t h = 0; h < HT; ++h) {
         STILLA_UNROLL

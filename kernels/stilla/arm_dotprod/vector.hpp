@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of generic/panel_tile-inl.hpp on NEON with dot products. Four vectors hold one int32 or float per panel row, and
-// four activations are a lane of a register that holds sixteen: sdot takes them from there, so that nothing is broadcast.
+// The vocabulary of generic/panel_tile-inl.hpp on NEON with dot products. Four vectors hold one int32 or float for each row of a
+// panel. Four activations are a lane of a register that holds sixteen; sdot reads them from this lane, so that nothing is
+// broadcast.
 //
 //   instruction   what                                    per cycle (LLVM's models)   Neoverse N1, N2   Neoverse V1, V2   Oryon
 //   sdot          acc += s8 * s8, 4 per lane                                                2                 4             4
@@ -30,27 +31,28 @@ using Float = float32x4_t;
 inline constexpr std::size_t lanes = 4;
 inline constexpr int largest_code = 127;  // signed by signed bytes
 
-// How far ahead of use the kernels for few tokens fetch a panel into L1, and twice as far into L2. No Arm CPU was at hand: these are the
-// values that did best on x86 servers (x86_avx2/few_ahead.hpp).
+// How many bytes ahead of their use the kernels for few tokens prefetch a panel into L1; they prefetch twice as far ahead into
+// L2. No Arm CPU was at hand: these values did best on x86 servers (x86_avx2/few_ahead.hpp).
 inline constexpr std::size_t few_ahead_of_one = 3072, few_ahead_of_several = 4608;
 
 // What the panel kernels take at once (generic/vocabulary-inl.hpp).
 struct Budget {
-  // 2 tokens: 8 sums and 8 products; with 4 tokens 32, all registers.
+  // 2 tokens have 8 sums and 8 products. 4 tokens would need 32 registers, which is all of them.
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return tokens == 1 ? few_ahead_of_one : few_ahead_of_several; }
-  // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12) two tokens together take 9.4 to 10.2 cycles for 256 products of each, and a
-  // sweep takes 5.0. What it unpacks before, 8 tokens share. From how many tokens on it is faster was not measured.
+  // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), two tokens together take 9.4 to 10.2 cycles for 256 products of each,
+  // and a sweep takes 5.0. 8 tokens share the unpacking that comes before the sweep. From how many tokens on a sweep is faster
+  // was not measured.
   static constexpr std::size_t fewest_to_sweep = 8;
   // 3 tokens x 4 vectors are 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12 sums; with 3 activations and 4
-  // operands 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12) 12 rows x 4 tokens and 8 x 6 take as long with 8 bits
-  // and 1.01 to 1.06 times with 16, and 16 x 2 takes 1.04 to 1.07 times as long; 16 x 4 spills.
+  // operands they take 31 registers. By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), 12 rows x 4 tokens and 8 x 6 take the
+  // same time with 8 bits and 1 to 6 % longer with 16 bits. 16 x 2 takes 4 to 7 % longer, and 16 x 4 spills registers.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 3;
   static constexpr std::size_t minimum_vectors = 1;
   static constexpr std::size_t chunk_k = 2048;
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
-  // 6 tokens x 4 vectors are 24 sums; with 4 weights and an activation 29 of the 32 registers.
+  // 6 tokens x 4 vectors are 24 sums; with 4 weights and an activation they take 29 of the 32 registers.
   static constexpr std::size_t float_tokens = 6, float_vectors = 30, float_panels_of_one = 4, float_chunk_k = 192;
 };
 
@@ -67,15 +69,15 @@ STILLA_INLINE void prefetch_near(const void* at) { __prefetch(at); }
 STILLA_INLINE void prefetch_far(const void*) {}
 #endif
 
-// x, opaque to GCC: computed here, once, and held in a register.
+// Returns x. GCC cannot see through the asm, so it computes x here, once, and holds it in a register.
 STILLA_INLINE Int keep(Int x) {
 #if defined(__GNUC__) && !defined(__clang__)
   __asm__("" : "+w"(x));
 #endif
   return x;
 }
-// No load moves past this. Compilers would begin with all loads of a block, which do not fit the registers: GCC 12 then had 0.14 (8 bits,
-// Q4_0) to 0.74 (16 bits) accesses to the stack for each sdot of a sweep.
+// No load moves past this. Without it, compilers would begin with all loads of a block, which do not fit the registers: GCC 12
+// then had 0.14 (8 bits, Q4_0) to 0.74 (16 bits) accesses to the stack for each sdot of a sweep.
 STILLA_INLINE void loads_stay() {
 #if defined(__GNUC__)
   __asm__ volatile("" ::: "memory");
@@ -83,7 +85,7 @@ STILLA_INLINE void loads_stay() {
 }
 STILLA_INLINE Int load(const void* from) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(from))); }
 STILLA_INLINE void store(void* to, Int x) { vst1q_u8(static_cast<std::uint8_t*>(to), as_u8(x)); }
-// Packing: column[i] has, of each of `lanes` rows `stride` bytes apart, the bytes 4i .. 4i + 3 from `rows` on.
+// For packing: column[i] has the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes apart.
 STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
   const Int a = load(rows), b = load(rows + stride), c = load(rows + 2 * stride), d = load(rows + 3 * stride);
   const Int ac = vzip1q_s32(a, c), bd = vzip1q_s32(b, d), ac_high = vzip2q_s32(a, c), bd_high = vzip2q_s32(b, d);
@@ -92,7 +94,7 @@ STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (
   column[2] = vzip1q_s32(ac_high, bd_high);
   column[3] = vzip2q_s32(ac_high, bd_high);
 }
-// The lowest byte, or half, of each lane.
+// Stores the lower half, or the lowest byte, of each lane.
 STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
   vst1_u8(reinterpret_cast<std::uint8_t*>(to), vreinterpret_u8_s16(vmovn_s32(x)));
 }
@@ -113,7 +115,7 @@ STILLA_INLINE Int set_u8(int x) { return vreinterpretq_s32_u8(vdupq_n_u8(static_
 STILLA_INLINE Int bit_and(Int a, Int b) { return vandq_s32(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return vorrq_s32(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return veorq_s32(a, b); }
-// Bits move within 16-bit lanes: mask afterwards what came from the neighbouring byte.
+// Bits move within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {
   return vreinterpretq_s32_u16(vshrq_n_u16(as_u16(x), count));
@@ -143,9 +145,10 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   return vdotq_s32(acc, as_s8(codes), as_s8(x));
 }
 
-// Sixteen activations in a register, and a lane of it. Which lane is known to the compiler once loops are unrolled.
+// Quads holds sixteen activations in a register, and Quad names one lane of it. The compiler knows which lane once loops are
+// unrolled.
 struct Quads {
-  STILLA_INLINE Quads() {}  // GCC would compile an implicit one outside of the region
+  STILLA_INLINE Quads() {}  // GCC would compile an implicit constructor outside of the region
   int8x16_t sixteen;
 };
 struct Quad {
@@ -170,7 +173,7 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads& held, const std::int8_
   return dot_codes<F>(acc, codes, quad(held, at, i));
 }
 
-// Two int32 for each lane, which are added once at the end.
+// Two int32 for each lane. They are added to each other once, by added().
 struct PairSums {
   int32x4_t low, high;
 };
@@ -190,8 +193,8 @@ STILLA_INLINE Float mul(Float a, Float b) { return vmulq_f32(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }
 STILLA_INLINE Float as_floats(Int bits) { return vreinterpretq_f32_s32(bits); }
 STILLA_INLINE Int as_bits(Float x) { return vreinterpretq_s32_f32(x); }
-// A load that broadcasts takes an arithmetic pipe as well, as does copying a register: so numbers are stored four times. The asm
-// keeps compilers from loading once and copying.
+// A load that broadcasts takes an arithmetic pipe, and so does a copy of a register. So numbers are stored four times. The asm
+// keeps compilers from loading a number once and copying it.
 inline constexpr std::size_t copies = lanes;
 STILLA_INLINE Int load_copies(const void* at) {
 #if defined(__GNUC__)
@@ -216,7 +219,7 @@ STILLA_INLINE void store_copies(float* to, Float x) {
 }
 STILLA_INLINE bool any_nan(Float x) { return vminvq_u32(vceqq_f32(x, x)) == 0; }
 STILLA_INLINE bool any_zero(Float x) { return vmaxvq_u32(vceqzq_f32(x)) != 0; }
-// yes in the lanes where x is 0, no elsewhere.
+// Returns `yes` in the lanes where x is 0, and `no` in the others.
 STILLA_INLINE Int where_zero(Float x, Int yes, Int no) { return vbslq_s32(vceqzq_f32(x), yes, no); }
 STILLA_INLINE Float to_floats(Int x) { return vcvtq_f32_s32(x); }
 STILLA_INLINE Float load_bf16(const std::byte* from) {

@@ -2,21 +2,22 @@
 //
 // Matmul of quantised weights for many tokens with smmla (contract/matmul.hpp), on the vocabulary of arm_dotprod/vector.hpp.
 //
-// An smmla multiplies 2 tokens x 8 k by 8 k x 2 rows and adds to 2 x 2 sums:
+// An smmla multiplies 2 tokens x 8 k by 8 k x 2 rows and adds the products to 2 x 2 sums:
 //
 //     sum  [t0 r0, t0 r1, t1 r0, t1 r1]  +=  tokens [t0 k0..7, t1 k0..7]  x  rows [r0 k0..7, r1 k0..7]
 //
-// The panels' lines hold k..k+3 of four rows, and the next four k of the same rows beside them (layout/rows16_k4.hpp), so that a zip of
-// their 32-bit lanes makes the operands of two pairs of rows while codes are unpacked. Sums, scales and the tokens' factors
-// stay in the 2 x 2 arrangement to the end of a chunk of k. So each output takes the contract's float steps in their order.
-// Where those steps come from, and why a sum starts from the bits of a float, is in generic/panel_sweep-inl.hpp.
+// The panels' lines hold k..k+3 of four rows, and beside them the next four k of the same rows (layout/rows16_k4.hpp). So, while
+// codes are unpacked, a zip of their 32-bit lanes makes the operands of two pairs of rows. Sums, scales and the tokens' factors
+// keep the 2 x 2 arrangement to the end of a chunk of k. So each output goes through the contract's float steps in their order.
+// generic/panel_sweep-inl.hpp says where these steps come from, and why a sum starts from the bits of a float.
 //
-//     tile        8 rows x 6 tokens: 4 x 3 products and 4 x 3 sums of 2 x 2, with 4 pairs of rows and one of tokens 29 of 32 registers.
-//                 7 loads are for 12 smmla
-//     chunk       up to most_chunk_k of k of most_panels panels are unpacked, and of most_tokens tokens arranged in pairs. Sums are
-//                 in y between chunks
+//     tile        8 rows x 6 tokens: 4 x 3 products of 2 x 2 and 4 x 3 sums of 2 x 2. With 4 pairs of rows and one pair of tokens they
+//                 take 29 of the 32 registers. There are 7 loads for 12 smmla
+//     chunk       up to most_chunk_k k of most_panels panels are unpacked, and those of most_tokens tokens are arranged in pairs.
+//                 Between chunks the sums are in y
 //
-// A last tile of fewer than 6 tokens multiplies zeros. The activations of 16 bits are two planes, which take turns.
+// A last tile of fewer than 6 tokens multiplies zeros too. Activations of 16 bits are two planes, which are multiplied one after
+// the other.
 #pragma once
 
 #include <bit>
@@ -39,12 +40,13 @@ namespace stilla { inline namespace STILLA_ABI { namespace i8mm {
 using dotprod::Float;
 using dotprod::Int;
 
-// As many as dotprod sweeps over. Where smmla begins to be faster was not measured: no such CPU was at hand.
+// As many tokens as dotprod sweeps over. From how many tokens on smmla is faster was not measured: no such CPU was at hand.
 inline constexpr std::size_t fewest_to_sweep = dotprod::Budget::fewest_to_sweep;
 inline constexpr std::size_t tile_rows = 8, tile_tokens = 6;
 inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_tokens / 2;
-// 240 to 290 KB of unpacked weights, for the second-level cache; of a tile 10 KB of them and 9 KB of activations, for the first. The
-// more panels, the less often tokens are arranged. Neither was measured: no such CPU was at hand.
+// The unpacked weights, 240 to 290 KB, are for the second-level cache. For the first-level cache are 10 KB of weights and 9 KB of
+// activations, those of a tile. The more panels there are, the less often tokens are arranged. Neither size was measured: no such
+// CPU was at hand.
 inline constexpr std::size_t most_chunk_k = small_stacks ? 512 : 1024, most_panels = small_stacks ? 4 : 12;
 inline constexpr std::size_t most_tiles = 4, most_tokens = most_tiles * tile_tokens;
 static_assert(most_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
@@ -52,26 +54,27 @@ static_assert(most_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
 inline constexpr std::size_t panel_pairs = panel_rows / 2;
 inline constexpr std::size_t eights_per_block = code_block / 8;
 
-// A chunk of a panel's weights; of each pair of rows what an instruction takes.
+// A chunk of a panel's weights. For each pair of rows it holds what an instruction reads.
 template <class F>
 struct Unpacked {
   static constexpr std::size_t blocks = most_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][eights_per_block][panel_pairs][16];  // [..][row of the pair * 8 + k]
   alignas(64) float scales[blocks][groups][panel_pairs][4];                      // r0 r1 r0 r1
-  // Of each block, or of each eight of them; likewise.
+  // For each block, or for each eight blocks; in the order r0 r1 r0 r1 too.
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks][panel_pairs][4];
   alignas(64) std::int8_t sub_minimums[eights][panel_pairs][16];  // [..][row of the pair * 8 + group]
 };
 
-// A chunk of a tile's tokens; of each pair of tokens what an instruction takes. Numbers of tokens stand as t0 t0 t1 t1.
+// A chunk of a tile's tokens. For each pair of tokens it holds what an instruction reads. Numbers that belong to tokens stand as
+// t0 t0 t1 t1.
 template <class F, std::size_t Planes>
 struct TokenTile {
   static constexpr std::size_t blocks = most_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::int8_t values[blocks * eights_per_block][Planes][token_pairs][16];  // [..][token of the pair * 8 + k]
-  float scales[blocks][token_pairs][4];  // with 8 bits 1.5 * 2^23 times as much
-  // With 8 bits what a group's sum starts from, with 16 what is taken off it for the zero point.
+  float scales[blocks][token_pairs][4];  // with 8 bits: 1.5 * 2^23 * scale
+  // With 8 bits: the number that a group's sum starts from. With 16 bits: what is subtracted from the sum for the zero point.
   std::int32_t starts[blocks][groups][token_pairs][4];
   float scaled_sums[F::has_minimum && !has_sub_minimums<F> ? blocks : 1][token_pairs][4];
   // RoundedSums: 256 * high + low.
@@ -82,20 +85,20 @@ struct TokenTile {
 
 STILLA_INLINE Int multiply(Int sums, Int tokens, Int rows) { return vmmlaq_s32(sums, dotprod::as_s8(tokens), dotprod::as_s8(rows)); }
 
-// Two vectors of four rows (or tokens) as pairs of them, and back: the first and the second half of both.
+// Turns two vectors of four rows (or tokens) into pairs, and back: the first halves, or the second halves, of both vectors.
 STILLA_INLINE Float first_halves(Float a, Float b) {
   return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
 }
 STILLA_INLINE Float second_halves(Float a, Float b) {
   return vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
 }
-// Four rows' numbers as r0 r1 r0 r1 and r2 r3 r2 r3.
+// Stores four rows' numbers as r0 r1 r0 r1 and r2 r3 r2 r3.
 STILLA_INLINE void store_pairs(float (*to)[4], Float x) {
   dotprod::store_floats(to[0], first_halves(x, x));
   dotprod::store_floats(to[1], second_halves(x, x));
 }
 
-// Unpacks a panel for k_begin .. k_end - 1. False where a row's scale times a token's would be rounded.
+// Unpacks a panel for k_begin .. k_end - 1. Returns false where a row's scale times a token's would be rounded.
 template <class F>
 STILLA_NOINLINE bool unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std::size_t p, std::size_t k_begin, std::size_t k_end) {
   using namespace dotprod;
@@ -180,7 +183,7 @@ STILLA_INLINE void arrange_token(TokenTile<F, Planes>& out, std::size_t t, const
   }
 }
 
-// The tokens from m on, `count` of them; the tile's others are zeros.
+// Arranges `count` tokens from m on; the tile's other tokens are zeros.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8& x, std::size_t m, std::size_t count, std::size_t k_begin,
                                   std::size_t k_end) {
@@ -191,7 +194,7 @@ STILLA_NOINLINE void arrange_tile(TokenTile<F, Planes>& out, const ActivationQ8&
 using Products = Int[token_pairs][row_pairs];
 using Sums = Float[token_pairs][row_pairs];
 
-// Adds one plane's products of `Eights` times 8 k.
+// Adds the products of one plane over `Eights` times 8 k.
 template <std::size_t Eights, std::size_t Planes>
 STILLA_INLINE void add_products(Products& dot, const std::uint8_t (*rows)[panel_pairs][16],
                                 const std::int8_t (*tokens)[Planes][token_pairs][16], std::size_t plane) {
@@ -229,7 +232,8 @@ STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std
   }
 }
 
-// The sums in y of `count` tokens and 8 rows as pairs, or the reverse. y_of(t): where token t's are.
+// load_sums reads the sums of `count` tokens and 8 rows from y, as pairs; store_sums does the reverse. y_of.at(t): where the sums
+// of token t are.
 template <class Y>
 STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
   using namespace dotprod;
@@ -245,7 +249,7 @@ STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
   }
 }
 
-// Where a tile's results are.
+// The places of a tile's results.
 template <class F>
 struct TileOutput {
   const MatmulArgs<F>& a;
@@ -272,7 +276,7 @@ STILLA_INLINE void store_sums(const Sums& acc, std::size_t count, const TileOutp
   }
 }
 
-// Rows r0 .. r0 + 7 of panel p times `count` tokens from m0 on, over one chunk of k.
+// Multiplies the rows r0 .. r0 + 7 of panel p by `count` tokens from m0 on, over one chunk of k.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>& x, const MatmulArgs<F>& a, std::size_t p, std::size_t r0,
                                std::size_t m0, std::size_t count, std::size_t k_begin, std::size_t k_end) {
@@ -291,7 +295,8 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
     load_sums(acc, count, y_of);
   }
   const std::size_t blocks = (k_end - k_begin) / code_block;
-  // Pointers that move on, as in generic/panel_sweep-inl.hpp. Those of the weights are at the tile's first pair.
+  // Pointers that move on from block to block, as in generic/panel_sweep-inl.hpp. Those of the weights are at the tile's first
+  // pair of rows.
   const auto first_pair = [&](auto& of_panel) { return reinterpret_cast<decltype(&of_panel)>(&of_panel[pair0]); };
   auto rows = first_pair(w.operands[0][0]);
   auto w_scales = first_pair(w.scales[0][0]);
@@ -353,7 +358,8 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
   store_sums(acc, count, y_of, k_end == a.K && a.bias != nullptr ? a.bias + y_of.n0 : nullptr);
 }
 
-// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. False, with all still to do, where unpack_panel says so.
+// Multiplies `panels` panels from p0 on, of 16 rows each, by all tokens. Returns false where unpack_panel does; the caller then
+// has to compute all of these panels in another way.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool sweep(const MatmulArgs<F>& a, std::size_t p0, std::size_t panels) {
   Unpacked<F> unpacked[most_panels];

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NEON with the products of 2 x 8 by 8 x 2 bytes, FEAT_I8MM: Neoverse V1 and N2, Cortex-X2 and A710 (2021), Apple M2, Snapdragon X and
-// later. It serves matmuls of many tokens; all else is dotprod's.
+// NEON with the products of 2 x 8 by 8 x 2 bytes, FEAT_I8MM: Neoverse V1 and N2, Cortex-X2 and A710 (2021), Apple M2, Snapdragon
+// X and later. This target has matmuls of many tokens; everything else comes from dotprod.
 //
-// Whether smmla gains anything depends on the core, for it does the work of two sdot: Arm's own cores do as many of one as of the other
-// in a cycle, and Qualcomm's Oryon half as many. So the core's designer decides, and on other CPUs, and on systems that do not
-// tell, a measurement of some microseconds, once in a program.
+// Whether smmla is faster depends on the core. An smmla does the work of two sdot. In a cycle, Arm's own cores execute as many
+// smmla as sdot, and Qualcomm's Oryon executes half as many. So the choice depends on the core's designer. On other designers'
+// CPUs, and on systems that do not tell the designer, a measurement of some microseconds decides, once in a program.
 #pragma once
 
 #include <chrono>
@@ -44,7 +44,8 @@ namespace i8mm {
 
 enum class Designer : unsigned { unknown = 0, arm = 0x41, qualcomm = 0x51, microsoft = 0x6d };
 
-// Whether smmla, on registers, multiplies at least a quarter more bytes in a time than sdot. The kernels' float operations are the same.
+// Whether smmla, on registers, multiplies at least a quarter more bytes in a given time than sdot. The float operations of the
+// kernels are the same with both.
 inline bool smmla_measures_faster() {
 #if STILLA_HAS_I8MM && defined(__GNUC__)
   using Clock = std::chrono::steady_clock;
@@ -76,7 +77,7 @@ struct I8mm {
     switch (static_cast<i8mm::Designer>(cpu.implementer())) {
       case i8mm::Designer::qualcomm: return false;
       case i8mm::Designer::arm:
-      case i8mm::Designer::microsoft: return true;  // the latter's Cobalt 100 is a Neoverse N2
+      case i8mm::Designer::microsoft: return true;  // Microsoft's Cobalt 100 is a Neoverse N2
       default: break;
     }
     static const bool measured = i8mm::smmla_measures_faster();

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The attention of up to 16 queries to one chunk (contract/attention.hpp), on any vectors of 16 lanes. Included inside a
-// target's region and namespace, which brings
+// The attention of up to 16 queries to one chunk (contract/attention.hpp), for any vectors of 16 lanes. A target includes this
+// file inside its region and namespace, in which it has defined
 //
 //     Float, Int                   16 floats, 16 int32
-//     most_queries, tiles_at_once  queries that share a load of keys or values, and for how many tiles of 16 keys or
-//                                  dimensions: what keeps their sums in registers
-//     most_key_queries, most_value_queries    the same with two tiles of integer elements
+//     most_queries, tiles_at_once  how many queries share a load of keys or values, and for how many tiles of 16 keys or 16
+//                                  dimensions at once: so many that their sums fit the registers
+//     most_key_queries, most_value_queries    how many queries share a load with integer elements, for two tiles at once
 //     zero set load_floats store_floats add sub mul fused_multiply_add to_floats
 //     higher(a, b)                 a > b ? a : b in each lane
-//     first_lanes(x, count)        lanes from `count` on become 0
-//     load16(from, count)  store16(x, to, count)    of the first `count` lanes, the others are 0
+//     first_lanes(x, count)        x, whose lanes from `count` on become 0
+//     load16(from, count)  store16(x, to, count)    load or store the first `count` lanes; the other lanes are 0, or not stored
 //     alternating(x)               x[0], x[1], x[0], x[1] ... in the lanes
 //     store_alternating(to, a, b)  a[0], b[0], a[1], b[1] ...
 //     even_lanes_first(x)          lanes 0 2 4 .. 14 1 3 5 .. 15
@@ -18,39 +18,39 @@
 //     negated(x)
 //     exponential(x)               exp_approximate for x <= 0 or NaN
 //     set_s32 add_s32 sub_s32 max_s32 magnitude_bits(Float)
-//     highest_lane sum_of_lanes    of a Float, whose lanes are added as fold_lanes (math.hpp) does, and of an Int
+//     highest_lane sum_of_lanes    of a Float and of an Int; the lanes of a Float are added as fold_lanes (math.hpp) adds them
 //     round_products(x, scale)     round(x * scale), ties to even
-//     load_stored(E*)              16 elements to float
+//     load_stored(E*)              16 elements, converted to float
 //     prefetch(std::uintptr_t)     asks for a cache line
-//     prefetch_bytes               how far ahead, but for KvInt8
-//     unpack_codes(to, from)       128 codes of KvInt5, to bytes as KvInt8 has them
-//     RoundedRow                   integers of 16 bits as integer_products() wants them, with store(i, Int[4]) for 64 of them
-//     integer_products<HT, TILES, BYTES>  of HT rows of them with tiles of codes; BYTES == 1: none is beyond 127. Asks for a
-//                                  line of each of `ahead` for each four codes of a lane
+//     prefetch_bytes               how far ahead elements other than KvInt8 are prefetched
+//     unpack_codes(to, from)       unpacks 128 codes of KvInt5 to bytes as KvInt8 has them
+//     RoundedRow                   a row of integers of 16 bits as integer_products() reads them; store(i, Int[4]) stores 64 of them
+//     integer_products<HT, TILES, BYTES>  products of HT such rows with TILES tiles of codes. With BYTES == 1 no integer is beyond 127.
+//                                  For every four codes of a lane it asks for one cache line of each of `ahead`
 //
-// The queries of one KV head share every key and value that is loaded: first all scores, two tiles of keys at a time, then
-// the weights, then the sums of values, 32 dimensions at a time. So a chunk comes from memory once for all of them, and two
-// tiles at a time stay in the first-level cache while the queries pass.
+// The queries of one KV head share every key and value that is loaded. First all scores are computed, two tiles of keys at a
+// time, then the weights, then the sums of values, 32 dimensions at a time. So a chunk comes from memory once for all queries,
+// and two tiles at a time stay in the first-level cache while the queries pass.
 //
-// Chunks of a long text come from memory, which should never wait. With float elements nearly all time goes to the products,
-// and these ask for what lies prefetch_bytes ahead in keys and values. With KvInt8 it is less than half, so each of four
-// phases asks for a half of keys or values that is used soon:
+// The chunks of a long text come from memory. The kernel prefetches, so that memory is never idle. With float elements nearly all
+// time is spent on the products, so the products prefetch what lies prefetch_bytes ahead in keys and values. With KvInt8 the
+// products take less than half of the time, so each of four phases prefetches a half of the keys or values, which is used soon:
 //
 //     bias of the keys   second half of the keys          weights    second half of the values
-//     products of keys   first half of the values         values     first half of the next chunk's keys, all without a bias
+//     products of keys   first half of the values         values     first half of the next chunk's keys, or all of them without a bias
 //
-// KvInt5 asks for what lies prefetch_bytes ahead while it unpacks codes.
+// With KvInt5 the unpacking of codes prefetches what lies prefetch_bytes ahead.
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// job.run<block>(first)
+// Calls job.run<block>(first). MOST is the largest block.
 template <std::size_t MOST, class Job>
 STILLA_INLINE void run_block(const Job& job, std::size_t block, std::size_t first) {
   if (block == MOST) return job.template run<MOST>(first);
   if constexpr (MOST > 1) run_block<MOST - 1>(job, block, first);
 }
 
-// The same for blocks of nearly equal size, at most MOST, that cover n queries.
+// Calls job.run for blocks of queries. The blocks cover n queries, have nearly equal sizes and at most MOST queries.
 template <std::size_t MOST = most_queries, class Job>
 STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   for (std::size_t first = 0; first < n;) {
@@ -61,13 +61,13 @@ STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   }
 }
 
-// out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys]: `length` values deep.
+// out[h][tiles_at_once * 16 keys] = fma chain over i of x[h][i] * tiles[i][keys], for i = 0 .. length - 1.
 template <class E, std::size_t AHEAD>
 struct TileProducts {
   const float* x;
   std::size_t stride;      // from query to query
   std::size_t length;
-  const E* tiles;          // [tiles_at_once][length][16]
+  const E* tiles;  // [tiles_at_once][length][16]
   std::uintptr_t ahead;    // what to prefetch meanwhile, AHEAD bytes for each value
   float* out;              // [queries][kv_chunk], at the first key
 
@@ -97,8 +97,8 @@ struct TileProducts {
   }
 };
 
-// out[h][TILES * 16 dimensions] = fma chain over j of weights[h][j] * values[j][dimension], for `count` positions; goes on
-// from what is in `out`, or from 0.
+// out[h][TILES * 16 dimensions] = fma chain over j of weights[h][j] * values[j][dimension], for `count` positions. The chain
+// starts from what is in `out` if goes_on, else from 0.
 template <class E, std::size_t TILES>
 struct ValueSums {
   const float* weights;  // [queries][kv_chunk], at the first position
@@ -134,7 +134,8 @@ struct ValueSums {
   }
 };
 
-// Sums of code times integer, the offset of 128 taken off, as floats to store(query, tile, sums).
+// Computes sums of codes times integers, subtracts the products with the codes' offset of 128, and passes the sums as floats to
+// store(query, tile, sums).
 template <std::size_t TILES, std::size_t BYTES, class Store>
 struct CodeProducts {
   const RoundedRow* rows;
@@ -157,7 +158,7 @@ struct CodeProducts {
   }
 };
 
-// Of keys: scores, added to what the bias gave.
+// Takes the sums over keys: it stores scores, added to what the bias contributed.
 struct ScoresOfCodes {
   const float* units;   // [queries]
   const float* scales;  // of the keys
@@ -171,7 +172,7 @@ struct ScoresOfCodes {
   }
 };
 
-// Of values.
+// Takes the sums over values: it stores outputs.
 struct OutOfCodes {
   const float* units;  // [queries]
   std::size_t D;
@@ -182,8 +183,8 @@ struct OutOfCodes {
   }
 };
 
-// rounded() of the contract, with the highest magnitude in any lane of highest_bits; n is a multiple of 16. The unit; *offset
-// becomes 128 * sum of the integers.
+// rounded() of the contract. The highest magnitude is in any lane of highest_bits; n is a multiple of 16. Returns the unit;
+// *offset becomes 128 * sum of the integers.
 STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n, Int highest_bits, float largest) {
   const std::int32_t bits = highest_lane(highest_bits);
   const float highest = std::bit_cast<float>(bits);
@@ -204,10 +205,10 @@ STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float
   return usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
 }
 
-// The coefficients of `even` or `odd` for each query: the fast pairs', then the slow ones'.
+// The coefficients of `even` or `odd` for each query: first the fast pairs' coefficients, then the slow pairs'.
 using Coefficients = float[attention_queries_at_once][max_head_dim / 2 + slow_terms];
 
-// For each query the slow pairs' coefficients.
+// Computes the slow pairs' coefficients for each query.
 struct SlowCoefficients {
   const KeyBiasArgs& a;
   const float (*moved)[max_head_dim];  // A'[0], B'[0], A'[1], B'[1] ...
@@ -233,7 +234,7 @@ struct SlowCoefficients {
   }
 };
 
-// What the bias adds to the scores, [queries][kv_chunk]. ahead: what to prefetch meanwhile, 512 bytes for each term.
+// Computes what the bias adds to the scores, [queries][kv_chunk]. ahead: where to prefetch meanwhile, 512 bytes for each term.
 inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a, std::size_t n_queries, std::uintptr_t ahead) {
   alignas(64) float moved[attention_queries_at_once][max_head_dim];
   alignas(64) Coefficients even;
@@ -264,7 +265,8 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
         n_queries);
     ahead += ahead_bytes * a.half_terms;
   }
-  for (std::size_t h = 0; h < n_queries; ++h) {  // two tiles at a time, which take each other's place on the lower side
+  // Two tiles at a time: in the lower half of the positions they exchange their places.
+  for (std::size_t h = 0; h < n_queries; ++h) {
     float* row = scores + h * kv_chunk;
     for (std::size_t r = 0; r < half / 2; r += 16) {
       float* front = row + r;
@@ -279,8 +281,9 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
   }
 }
 
-// The address prefetch_bytes behind an offset in this chunk; past its end, in the next. An integer, as all addresses to
-// prefetch, because some lines behind it may lie behind the memory of chunks, where no pointer may point.
+// The address that lies prefetch_bytes behind an offset in this chunk; if that is past the chunk's end, the address in the next
+// chunk. All addresses to prefetch are integers, because some lines may lie behind the memory of the chunks, where no pointer may
+// point.
 template <class E>
 STILLA_INLINE std::uintptr_t ahead_of(const AttentionChunkArgs<E>& a, std::size_t offset) {
   const std::size_t bytes = KvLayout<E>::bytes(a.head_dim), ahead = offset + prefetch_bytes;
@@ -288,14 +291,15 @@ STILLA_INLINE std::uintptr_t ahead_of(const AttentionChunkArgs<E>& a, std::size_
                        : reinterpret_cast<std::uintptr_t>(a.next) + (ahead - bytes < bytes ? ahead - bytes : 0);
 }
 
-// What lies at an offset of this chunk, if KvInt8 is to prefetch it; else its beginning, which is wanted anyway.
+// The address to prefetch: with KvInt8 the address at an offset of this chunk, with other elements the chunk's beginning, which
+// is needed anyway.
 template <class E>
 STILLA_INLINE std::uintptr_t soon(const AttentionChunkArgs<E>& a, std::size_t offset) {
   return reinterpret_cast<std::uintptr_t>(a.chunk) + (std::is_same_v<E, KvInt8> ? offset : 0);
 }
 
-// A pair of tiles' codes as bytes: where they lie, or unpacked into `buffer`. place: of the first; count: in each tile, which
-// are tile_bytes apart.
+// The codes of some tiles as bytes: a pointer to where they lie, or to `buffer` after they were unpacked into it. place: the
+// place of the first code. count: the number of codes in each tile. The tiles are tile_bytes apart.
 template <class E>
 STILLA_INLINE const std::uint8_t* code_tiles(const AttentionChunkArgs<E>& a, std::size_t codes, std::size_t place,
                                              [[maybe_unused]] std::size_t tiles, [[maybe_unused]] std::size_t tile_bytes,
@@ -321,7 +325,9 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   const std::size_t D = a.head_dim, n = a.n_queries;
   alignas(64) float scores[most * kv_chunk];
 
-  [[maybe_unused]] const std::size_t half = (KvLayout<E>::bytes(D) - KvLayout<E>::values(D)) / 2;  // of keys, or of values
+  [[maybe_unused]] const std::size_t half =
+      // Bytes of half of the keys, which are as many as of half of the values.
+      (KvLayout<E>::bytes(D) - KvLayout<E>::values(D)) / 2;
 
   // Scores.
   [[maybe_unused]] RoundedRow rows[IntegerKv<E> ? most : 1];
@@ -354,8 +360,8 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
     }
   }
 
-  // Weights. Scores behind the end become minus infinity, so their weights are 0. Those of integer types take the scales of
-  // the values, and are rounded.
+  // Weights. Scores behind the last position become minus infinity, so their weights are 0. With integer elements the weights are
+  // multiplied by the scales of the values, and are rounded.
   [[maybe_unused]] float weight_units[most];
   [[maybe_unused]] std::uintptr_t values_ahead = soon(a, KvLayout<E>::values(D) + half);
   [[maybe_unused]] const std::uintptr_t values_end = soon(a, KvLayout<E>::bytes(D));
@@ -392,7 +398,8 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   if constexpr (!IntegerKv<E>) {
     const E* values = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::values(D));
     constexpr std::size_t step = 16 * tiles_at_once;
-    constexpr std::size_t positions = 64;  // so that memory is read front to back, and all dimensions of a few positions stay near
+    // So few, so that memory is read from front to back, and all dimensions of a few positions stay in the caches.
+    constexpr std::size_t positions = 64;
     for (std::size_t j = 0; j < a.count; j += positions) {
       const std::size_t count = a.count - j < positions ? a.count - j : positions;
       for (std::size_t d = 0; d < D; d += step) {
@@ -425,7 +432,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   }
 }
 
-// AttentionMerge<...>::merge; D is a multiple of 16.
+// AttentionMerge<...>::merge. D is a multiple of 16.
 inline STILLA_NOINLINE void merge(AttentionParts into, AttentionParts part, std::size_t n, std::size_t D) {
   const Float max = load16(into.max, n), part_max = load16(part.max, n);
   const Float highest = higher(part_max, max);

@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packing a panel (contract/pack.hpp) on a target's vocabulary (vocabulary-inl.hpp). Included inside the target's region and
-// namespace; vector.hpp and <stilla/layout/pack.hpp> come before.
+// Packs a panel (contract/pack.hpp) with a target's vocabulary (vocabulary-inl.hpp). Included inside the target's region and
+// namespace; vector.hpp and <stilla/layout/pack.hpp> must be included before.
 //
-// A lane is a row. load_columns reads 16 bytes of each of `lanes` rows and turns them, so that one vector has the same four bytes of
-// each. All else is bits that move within the bytes of a lane, for all rows at once. How a format's block holds its codes is in one
-// place, its CodesOf; how codes of so many bits stand in a panel in another, store_codes. They follow the drawings in the format's
-// header and in layout/rows16_k4.hpp. A format without a CodesOf of its own is read code by code.
+// A lane is a row. load_columns reads 16 bytes of each of `lanes` rows and transposes them, so that one vector has the same four
+// bytes of each row. Everything else moves bits within the bytes of a lane, for all rows at once. How a format's block holds its
+// codes is written in one place, the format's CodesOf; how codes of so many bits stand in a panel is written in another,
+// store_codes. Both follow the drawings in the format's header and in layout/rows16_k4.hpp. Formats without a CodesOf of their
+// own are read code by code.
 //
-// Only panels that have all rows: a matrix has one other at most, and that is packed as the specification does.
+// This file packs only panels that have all rows. A matrix has at most one other panel, and the scalar target's code packs it.
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Vectors that hold 32 codes of each lane's row, a byte each: the i-th those of k = 4i .. 4i + 3. Of codes with five or six bits
-// they hold the lowest four; the lines of the layout with the others, one or two, are `high` below.
+// The number of vectors that hold 32 codes of each lane's row, one code in a byte: the i-th vector holds the codes of k = 4i ..
+// 4i + 3. For codes of five or six bits, these vectors hold the lowest four bits. The lines of the layout that hold the other
+// bits, one line or two, are called `high` below.
 inline constexpr std::size_t quads = code_block / 4;
 
-// Exchanges the bits of each lane whose positions differ in two binary digits: position ..1..0.. with ..0..1.. of digits a > b.
+// Permutes the 32 bits of each lane: it exchanges the digits a and b of every bit's position, written in binary, a > b. So a bit
+// at position ..1..0.. (digit a is 1, digit b is 0) changes places with the bit at ..0..1..
 template <int a, int b>
 STILLA_INLINE Int swap_position_digits(Int x) {
   constexpr int distance = (1 << a) - (1 << b);
@@ -26,13 +29,13 @@ STILLA_INLINE Int swap_position_digits(Int x) {
   return bit_xor(x, bit_or(moved, shift_left_s32<distance>(moved)));
 }
 
-// Bits from `bit` on of each byte, those that `mask` has.
+// Moves the bits from `bit` on of each byte to bit 0 on, and keeps those that `mask` has.
 template <std::size_t bit, int mask>
 STILLA_INLINE Int bits_of(Int x) {
   if constexpr (bit == 0) return bit_and(x, set_u8(mask));
   else return bit_and(shift_right<static_cast<int>(bit)>(x), set_u8(mask));
 }
-// To `bit` of each byte, which has room for them.
+// Moves the bits of each byte up to `bit`. The byte must have room for them.
 template <std::size_t bit>
 STILLA_INLINE Int bits_to(Int x) {
   if constexpr (bit == 0) return x;
@@ -41,7 +44,7 @@ STILLA_INLINE Int bits_to(Int x) {
 
 // ---- What blocks look like ----
 
-// 32 bytes of each row.
+// Loads 32 bytes of each row.
 STILLA_INLINE void load_bytes(const std::byte* at, std::size_t stride, Int (&byte)[quads]) {
   Int half[4];
   load_columns(at, stride, half);
@@ -50,7 +53,7 @@ STILLA_INLINE void load_bytes(const std::byte* at, std::size_t stride, Int (&byt
   for (std::size_t i = 0; i < 4; ++i) byte[i + 4] = half[i];
 }
 
-// 16 bytes whose low nibbles are codes 0 .. 15 and whose high ones are codes 16 .. 31.
+// Loads 16 bytes whose low nibbles are codes 0 .. 15 and whose high nibbles are codes 16 .. 31.
 STILLA_INLINE void load_split_nibbles(const std::byte* at, std::size_t stride, Int (&code)[quads]) {
   Int pair[4];
   load_columns(at, stride, pair);
@@ -60,7 +63,8 @@ STILLA_INLINE void load_split_nibbles(const std::byte* at, std::size_t stride, I
   }
 }
 
-// 16 bytes of which byte j has codes 2j and 2j + 1. The nibbles n0 .. n7 of a lane become n0 n4 n1 n5 n2 n6 n3 n7.
+// Loads 16 bytes of which byte j has codes 2j and 2j + 1. The nibbles n0 .. n7 of a lane are reordered to n0 n4 n1 n5 n2 n6 n3
+// n7.
 STILLA_INLINE void load_paired_nibbles(const std::byte* at, std::size_t stride, Int (&code)[quads]) {
   Int pair[4];
   load_columns(at, stride, pair);
@@ -71,7 +75,7 @@ STILLA_INLINE void load_paired_nibbles(const std::byte* at, std::size_t stride, 
   }
 }
 
-// A line of fifth bits: bit i of its bytes is bit `bit` of byte[i].
+// Makes a line of fifth bits: bit i of the line's bytes is bit `bit` of byte[i].
 template <std::size_t bit, std::size_t i = 0>
 STILLA_INLINE Int fifth_bits(const Int (&byte)[quads]) {
   const Int own = bits_to<i>(bits_of<bit, 1>(byte[i]));
@@ -79,7 +83,8 @@ STILLA_INLINE Int fifth_bits(const Int (&byte)[quads]) {
   else return bit_or(own, fifth_bits<bit, i + 1>(byte));
 }
 
-// CodesOf<F>::load<part>: the part-th 32 codes of F's block at `at`, and of the blocks of the next rows, `stride` bytes apart.
+// CodesOf<F>::load<part> loads the 32 codes number `part` of F's block at `at`, and of the blocks of the next rows, which are
+// `stride` bytes apart.
 template <class F>
 struct CodesOf {
   template <std::size_t part>
@@ -116,7 +121,8 @@ struct WholeBytes {
     load_bytes(at + offset, stride, code);
   }
 };
-// Split nibbles, and a word before them whose bit k is the fifth of code k. Bit 4g + j of the word is bit g of byte j of the line.
+// Split nibbles, and before them a word whose bit k is the fifth bit of code k. Bit 4g + j of the word becomes bit g of byte j of
+// the line.
 template <std::size_t word_offset>
 struct SplitFives {
   template <std::size_t part>
@@ -159,7 +165,7 @@ struct CodesOf<Q5_0> : SplitFives<2> {};
 template <>
 struct CodesOf<Q5_1> : SplitFives<4> {};
 
-// Runs of 32 bytes, each with a nibble of 64 codes.
+// Runs of 32 bytes. Each run holds 64 codes: 32 in the low nibbles, 32 in the high nibbles.
 template <std::size_t offset, std::size_t part>
 STILLA_INLINE void load_nibbles_of_64(const std::byte* at, std::size_t stride, Int (&code)[quads]) {
   load_bytes(at + offset + part / 2 * 32, stride, code);
@@ -183,7 +189,7 @@ struct CodesOf<Q5_K> {
   }
 };
 
-// Four vectors' bit pairs from `bit` on, side by side.
+// Takes the two bits from `bit` on of each byte of four vectors, and puts the four pairs side by side in a byte.
 template <std::size_t bit>
 STILLA_INLINE Int pairs_of_four(const Int* byte) {
   const Int first = bit_or(bits_of<bit, 3>(byte[0]), bits_to<2>(bits_of<bit, 3>(byte[1])));
@@ -222,7 +228,7 @@ struct CodesOf<Q3_K> {
 
 // ---- What panels look like ----
 
-// The lines of a block of 32 codes, of which these rows' bytes begin at `to`.
+// Stores the lines of a block of 32 codes. The bytes of these rows begin at `to`.
 template <class F>
 STILLA_INLINE void store_codes(std::byte* to, const Int (&code)[quads], const Int (&high)[2]) {
   constexpr std::size_t line = panel_rows * 4;
@@ -232,7 +238,7 @@ STILLA_INLINE void store_codes(std::byte* to, const Int (&code)[quads], const In
     store(to, pairs_of_four<0>(code));
     store(to + line, pairs_of_four<0>(code + 4));
   } else if constexpr (F::code_bits == 3) {
-    const auto eighths = bit_or(code[6], bits_to<4>(code[7]));  // bits 0 .. 2 and 4 .. 6
+    const auto eighths = bit_or(code[6], bits_to<4>(code[7]));  // codes in bits 0 .. 2 and 4 .. 6
     const Int own = set_u8(0x88);
     store(to, bit_or(bit_or(code[0], bits_to<4>(code[1])), bit_and(bits_to<3>(eighths), own)));
     store(to + line, bit_or(bit_or(code[2], bits_to<4>(code[3])), bit_and(bits_to<2>(eighths), own)));
@@ -245,7 +251,7 @@ STILLA_INLINE void store_codes(std::byte* to, const Int (&code)[quads], const In
 
 // ---- Sub-scales ----
 
-// Each lane's bytes to `groups` from the first on, 16 rows apart.
+// Stores each lane's four bytes for four groups. Neighbouring groups are 16 rows, that is 16 bytes, apart.
 STILLA_INLINE void store_bytes_of(std::byte* to, Int x) {
   store_low_bytes(to, x);
   store_low_bytes(to + panel_rows, shift_right_s32<8>(x));
@@ -253,7 +259,7 @@ STILLA_INLINE void store_bytes_of(std::byte* to, Int x) {
   store_low_bytes(to + 3 * panel_rows, shift_right_s32<24>(x));
 }
 
-// SubScalesOf<F>::put: what the record has of the sub-scales and sub-minimums of the rows from `row` on.
+// SubScalesOf<F>::put stores the sub-scales and sub-minimums of the rows from `row` on in the record.
 template <class F>
 struct SubScalesOf {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -261,7 +267,7 @@ struct SubScalesOf {
   }
 };
 
-// 16 bytes of a block as they are: a byte for each group.
+// Copies 16 bytes of a block unchanged: one byte for each group.
 template <class F, std::size_t offset>
 struct SubScaleBytes {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -275,7 +281,8 @@ struct SubScalesOf<Q6_K> : SubScaleBytes<Q6_K, 192> {};
 template <>
 struct SubScalesOf<Q2_K> : SubScaleBytes<Q2_K, 0> {};
 
-// format/k_scales.hpp, behind a scale and a minimum. Minimums are stored negated: 128 - m, which borrows nothing, and the sign bit.
+// Sub-scales as in format/k_scales.hpp, behind a scale and a minimum. Minimums are stored negated: a byte is computed as 128 - m,
+// which borrows nothing from the neighbouring byte, and its sign bit is flipped.
 template <class F>
 struct KSubScales {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -291,7 +298,7 @@ struct KSubScales {
   }
 
  private:
-  // Of four groups; two neighbouring ones stand side by side.
+  // Stores the sub-minimums of four groups. Those of two neighbouring groups stand side by side.
   STILLA_INLINE static void store_minimums(std::byte* to, Int m) {
     const Int sign = set_u8(0x80), negated = bit_xor(sub_s32(sign, m), sign);
     store_low_halves(to, negated);
@@ -303,7 +310,8 @@ struct SubScalesOf<Q4_K> : KSubScales<Q4_K> {};
 template <>
 struct SubScalesOf<Q5_K> : KSubScales<Q5_K> {};
 
-// Six bits less 32: the lower four of group g in nibble g / 8 of byte 96 + g % 8, the upper two in pair g / 4 of byte 104 + g % 4.
+// A sub-scale is a number of six bits minus 32. The lower four bits of group g are in nibble g / 8 of byte 96 + g % 8, the upper
+// two bits in bit pair g / 4 of byte 104 + g % 4.
 template <>
 struct SubScalesOf<Q3_K> {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {
@@ -352,7 +360,7 @@ STILLA_NOINLINE void pack_panel(std::byte* panel, const PanelRows& rows, std::si
   }
 }
 
-// Floats of 4 bytes or of 2, which stay as they are.
+// For floats of 4 bytes or of 2, whose bits do not change.
 template <class F>
   requires(!QuantisedFormat<F>)
 STILLA_NOINLINE void pack_panel(std::byte* panel, const PanelRows& rows, std::size_t K) {

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Part of panel_tile-inl.hpp: it loads the bytes of a packed panel (layout/rows16_k4.hpp) into vectors and stores results.
+// Part of panel_tile-inl.hpp: functions that load the bytes of a packed panel (layout/rows16_k4.hpp) into vectors, and that store
+// results.
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Whether codes have a sign, and whether they keep it: they do where the target's dot product cannot take codes up to 255.
+// Whether codes have a sign, and whether they keep it. They keep it where the target's dot product cannot take codes up to 255.
 template <class F>
 inline constexpr bool is_signed = F::code_bits == 8 || (F::is_codebook && !has_small_codebook<F>);
 template <class F>
 inline constexpr bool stays_signed = is_signed<F> && largest_code < 255;
 
-// The zero point of the dot product's operand: the format's own, or what was added to codes with a sign: 128, or 64 to the levels of
-// a small codebook, where the product takes no signed ones.
+// The zero point of the dot product's operand. Without a sign it is the format's own zero point. Where the product takes no
+// signed codes, it is what was added to make them unsigned: 128, or 64 for the levels of a small codebook.
 inline constexpr int small_codebook_zero = largest_code == 127 ? 0 : 64;
 template <class F>
 inline constexpr int operand_zero = stays_signed<F>         ? 0
@@ -22,7 +23,7 @@ inline constexpr int operand_zero = stays_signed<F>         ? 0
 inline constexpr std::size_t row_vectors = panel_rows / lanes;
 inline constexpr std::size_t vector_bytes = 4 * lanes;
 
-// Codes of two and of three bits: number g of the block's eights of four k (layout/rows16_k4.hpp).
+// Loads codes of two or of three bits: the four k with index g of the block's eight fours of k (layout/rows16_k4.hpp).
 STILLA_INLINE Int load_two_bits(const std::byte* codes, std::size_t g) {
   const Int line = load(codes + g / 4 * 64);
   switch (g % 4) {
@@ -43,8 +44,9 @@ STILLA_INLINE Int load_three_bits(const std::byte* codes, std::size_t g) {
   return g == 6 ? bit_and(both, set_u8(7)) : high_nibbles(both);
 }
 
-// The codes of four k for the rows of vector v, one in each byte, of formats with less than 8 bits. They come from line `line` of
-// the block (layout/rows16_k4.hpp), where codes have four bits or more: from its high nibbles if `upper`, else from its low ones.
+// The codes of four k for the rows of vector v, one code in each byte, for formats with less than 8 bits. Where codes have four
+// bits or more, they come from line `line` of the block (layout/rows16_k4.hpp): from its high nibbles if `upper`, else from its
+// low nibbles.
 template <class F>
 STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t v) {
   static_assert(F::code_bits < 8);
@@ -82,7 +84,7 @@ STILLA_INLINE Int load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// The levels of a codebook as operands of the dot product. Nothing for other formats.
+// The levels of a codebook as operands of the dot product. Other formats have no levels; the table is all zeros for them.
 template <class F>
 STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
   alignas(16) std::int8_t levels[16] = {};
@@ -92,7 +94,7 @@ STILLA_INLINE Int operand_levels(const MatmulArgs<F>& a) {
   return table_of(levels);
 }
 
-// The operand of the dot product for the same four k. levels: operand_levels(args).
+// The operand of the dot product for the four k that load_codes describes. levels: operand_levels(args).
 template <class F>
 STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool upper, std::size_t v, [[maybe_unused]] Int levels) {
   if constexpr (F::code_bits == 8) {
@@ -105,7 +107,7 @@ STILLA_INLINE Int load_operand(const std::byte* codes, std::size_t line, bool up
   }
 }
 
-// The scale of group `group` for the rows of vector v, where a row's scale and sub-scales are one word (ST4).
+// The scale of group `group` for the rows of vector v, for formats that keep a row's scale and sub-scales in one word (ST4).
 template <WordScaledFormat F>
 STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, std::size_t v) {
   const Int word = load(record + v * vector_bytes);
@@ -114,14 +116,14 @@ STILLA_INLINE Float load_word_scale(const std::byte* record, std::size_t group, 
   return mul(scale, to_floats(shift_right_s32<26>(shift_left_s32(word, 26 - 6 * static_cast<int>(group)))));
 }
 
-// The scale of a record's 256 weights, without sub-scales, for the rows of vector v.
+// The scale of a record's 256 weights for the rows of vector v, not yet multiplied by sub-scales.
 template <class F>
 STILLA_INLINE Float load_record_scale(const std::byte* record, std::size_t v) {
   const Float scale = load_f16(record + 2 * v * lanes);
   constexpr float factor = half_factor<decltype(F::scale(record))>;
   return factor == 1.0f ? scale : mul(scale, set(factor));
 }
-// `scale`, times the sub-scale of group g (0 or 1) of the block of 32 at k0.
+// Returns `scale` times the sub-scale of group g (0 or 1) of the block of 32 at k0.
 template <class F>
 STILLA_INLINE Float times_sub_scale(Float scale, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
@@ -130,8 +132,8 @@ STILLA_INLINE Float times_sub_scale(Float scale, const std::byte* record, std::s
   return mul(scale, load_s8(at));
 }
 
-// The scale of group g (0 or 1) of the block of 32 at k0, for the rows of vector v. `record` is the block's scale record; a panel
-// whose rows have scales begins with them.
+// The scale of group g (0 or 1) of the block of 32 at k0, for the rows of vector v. `record` is the block's scale record. In
+// formats with a scale per row, the panel begins with these scales.
 template <class F>
 STILLA_INLINE Float load_scale(const std::byte* panel, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   using Layout = PanelLayout<F>;
@@ -150,7 +152,8 @@ STILLA_INLINE Float load_scale(const std::byte* panel, const std::byte* record, 
 }
 STILLA_INLINE Float load_minimum(const std::byte* record, std::size_t v) { return load_f16(record + 2 * (panel_rows + v * lanes)); }
 
-// `minimum`, times the sub-minimum of group g (0 or 1) of the block of 32 at k0 where groups have 16 weights.
+// Returns `minimum` times the sub-minimum of group g (0 or 1) of the block of 32 at k0 where groups have 16 weights; else
+// `minimum`.
 template <class F>
 STILLA_INLINE Float times_group_minimum(Float minimum, const std::byte* record, std::size_t k0, std::size_t g, std::size_t v) {
   if constexpr (!has_nibble_minimums<F>) return minimum;
@@ -169,20 +172,20 @@ inline constexpr std::size_t sum_pairs = RoundedSums::blocks / 2;
 
 template <class F>
 inline constexpr std::size_t groups_per_block = code_block / F::group_weights;
-// How many k a kernel's outer loop takes in a step: those that share a minimum with sub-minimums (256), else a block (32).
+// How many k a kernel's outer loop takes in a step: 256, which share a minimum, in formats with sub-minimums; else a block (32).
 template <class F>
 inline constexpr std::size_t minimum_k = has_sub_minimums<F> ? sums_block : code_block;
 
-// Whether the kernels for few tokens convert a record's scale once for its 256 weights: where codes have two or three bits, that and
-// its minimum were an eighth of the instructions (AVX-512-VNNI).
+// Whether the kernels for few tokens convert a record's scale once for its 256 weights. Converting the scale and the minimum for
+// every group was an eighth of the instructions where codes have two or three bits (AVX-512-VNNI).
 template <class F>
 inline constexpr bool keeps_record_scale =
     F::has_sub_scales && !RowScaledFormat<F> && !WordScaledFormat<F> && (has_nibble_minimums<F> || has_small_codebook<F>);
 template <class F>
 inline constexpr std::size_t few_k = keeps_record_scale<F> ? PanelLayout<F>::super_block : minimum_k<F>;
 
-// Writes the results of some panels from p on and tokens from m0 on where the matrix ends within a panel. Out of line, because it is
-// rare: inlined for each token and panel it was three quarters of panels_few.
+// Writes the results of some panels from p on and of some tokens from m0 on where the matrix ends within a panel. This case is
+// rare, so the function is not inlined: inlined for each token and panel it made up three quarters of panels_few.
 template <class F>
 STILLA_NOINLINE void store_end(const MatmulArgs<F>& a, std::size_t p, std::size_t panels, std::size_t m0, std::size_t tokens,
                                const float* results) {
@@ -191,9 +194,9 @@ STILLA_NOINLINE void store_end(const MatmulArgs<F>& a, std::size_t p, std::size_
   }
 }
 
-// Writes the sums of Panels panels from p on and MT tokens from m0 on where they belong, bias added. They go through memory only where
-// the matrix ends within a panel, because reading 16 floats one by one after one wide store costs more than a short row's sums:
-// clang 14 and 19 then took 50 % longer for K = 1536.
+// Writes the sums of Panels panels from p on and MT tokens from m0 on to y and adds the bias. The sums go through memory only
+// where the matrix ends within a panel, because reading 16 floats one by one after one wide store costs more than computing the
+// sums of a short row: with clang 14 and 19, K = 1536 then took 50 % longer.
 template <std::size_t Panels, class F, std::size_t MT>
 STILLA_INLINE void store_sums(const MatmulArgs<F>& a, std::size_t p, std::size_t m0, const Float (&acc)[MT][Panels * row_vectors]) {
   if ((p + Panels) * panel_rows > a.N) {
@@ -216,9 +219,9 @@ STILLA_INLINE void store_sums(const MatmulArgs<F>& a, std::size_t p, std::size_t
   }
 }
 
-// What the operand's zero point adds to the products of group g of a block: the zero point, a power of two, times the sum of the
-// group's activations. `sums` are those of the block. It is computed in vectors, because a sum that came from an integer register
-// would wait for the dot products before it.
+// What the operand's zero point adds to the products of group g of a block: the zero point, which is a power of two, times the
+// sum of the group's activations. `sums` are the sums of the block. The result is computed in vectors, because a sum that came
+// from an integer register would wait for the dot products before it.
 template <class F>
 STILLA_INLINE Int zero_products(const std::int32_t* sums, std::size_t g) {
   static_assert((operand_zero<F> & (operand_zero<F> - 1)) == 0);

@@ -1,38 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Part of panel_tile-inl.hpp: many tokens.
+// Part of panel_tile-inl.hpp: the kernel for many tokens, a sweep.
 //
-// The codes of a set of panels and up to Budget::chunk_k of their k are unpacked once, to bytes. Then all tokens sweep over them
-// in tiles of some rows and some tokens, whose sums are in registers. Between chunks of k the running sums live in y, so
-// nothing is rounded that would not be otherwise.
+// The codes of a set of panels are unpacked to bytes once, for up to Budget::chunk_k of their k. Then all tokens sweep over these
+// bytes in tiles of some rows and some tokens. A tile's sums are in registers. Between chunks of k the running sums are stored in
+// y as floats, so the chunks cause no additional rounding.
 //
 //     Budget::set_panels      panels that are unpacked together: a set
 //     Budget::sweep_rows      rows of the set in a tile: a divisor of 16 * set_panels and a multiple of the vector's lanes. The
 //                             rows of a set lie side by side, so a tile need not end where a panel does
 //     Budget::sweep_tokens    tokens in a tile
 //
-// A token's scale is a power of two, 2^-67 to 2^53, and so with 8 bits a group's products are summed from the bits of the float
-// 1.5 * 2^23 * scale on. One more in that number's last place is `scale` more, and a sum is below 2^22:
+// A token's scale is a power of two, 2^-67 to 2^53. With activations of 8 bits, the sum of a group's products therefore does not
+// start from 0 but from the bit pattern of the float 1.5 * 2^23 * scale. One unit in the last place of that float is `scale`, and
+// a sum of products is below 2^22, so:
 //
 //     as_float(bits(1.5 * 2^23 * scale_x) + dot) - 1.5 * 2^23 * scale_x  =  scale_x * dot         exact
 //     acc  =  fma(scale_w * scale_x, dot, acc)  =  fma(scale_w, scale_x * dot, acc)               both products are exact
 //
-// leaves two operations a group, neither conversion nor product of scales among them; where the sum starts, there is the zero
-// point's part too. Adding the scales' exponents, converting and adding up took 1.13 (AVX-512-VNNI) to 1.16 (AVX-VNNI) times the
-// time for a prompt of 512 in Q4_0 (Granite Rapids).
+// This leaves two operations for each group; a conversion and a product of scales are not needed. The start of the sum also
+// contains the zero point's part. Adding the scales' exponents, converting and adding up instead took 13 % (AVX-512-VNNI) to 16 %
+// (AVX-VNNI) longer for a prompt of 512 in Q4_0 (Granite Rapids).
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Up to ChunkK weights of each row of some panels, unpacked as a sweep over many tokens reads them.
+// Up to ChunkK weights of each row of some panels, unpacked as a sweep reads them.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 struct Unpacked {
   static constexpr std::size_t blocks = ChunkK / code_block;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][8][Panels][64];  // [block][four k][panel][row * 4 + k]
   alignas(64) float scales[blocks][groups_per_block<F>][Panels][panel_rows];
-  // One minimum for each row and block (or group of 16). With sub-minimums there is one for each row and 256 k, stored as its bit pattern
-  // minus that of 1.0f, so that multiplying it by a power of two is an integer addition; a minimum of 0 is stored as 1, and its
-  // sub-minimums as 0.
+  // One minimum for each row and block (or group of 16). With sub-minimums there is one for each row and 256 k, stored as its bit
+  // pattern minus the bit pattern of 1.0f: a minimum is then multiplied by a power of two by an integer addition. A minimum of 0
+  // is stored as if it were 1, and its sub-minimums as 0.
   static constexpr std::size_t minimums_per_block = has_nibble_minimums<F> ? groups_per_block<F> : 1;
   alignas(64) float minimums[!F::has_minimum ? 1 : has_sub_minimums<F> ? eights : blocks * minimums_per_block][Panels][panel_rows];
   alignas(64) std::int16_t sub_minimums[eights][sum_pairs][Panels][2 * panel_rows];  // [..][row * 2 + group of the pair]
@@ -40,7 +41,8 @@ struct Unpacked {
 
 inline constexpr std::int32_t bits_of_one = std::bit_cast<std::int32_t>(1.0f);
 
-// How far ahead of use unpack_panels fetches. Without it 6 % more time (clang 19) or 1 to 2 (GCC 12); 2, 4 and 8 KB are alike.
+// How many bytes ahead of their use unpack_panels prefetches codes. Without prefetching it takes 6 % (clang 19) or 1 to 2 % (GCC
+// 12) longer; 2, 4 and 8 KB are equally good.
 inline constexpr std::size_t unpack_ahead = 4096;
 template <class F>
 STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {
@@ -50,20 +52,21 @@ STILLA_INLINE void fetch_to_unpack(const std::byte* panel, std::size_t k0) {
   for (std::size_t line = 0; line < block_bytes; line += 64) prefetch_near(ahead + line);
 }
 
-// Whether the scale of each row, a float, times the scale of any token (2^-74 to 2^54) is a normal number. Such a product is
+// Whether the scale of each row, a float, times the scale of any token (2^-74 to 2^54) is a normal number. If so, the product is
 // exact, because a token's scale is a power of two.
 STILLA_INLINE bool row_scales_are_exact(Float scale) {
-  return !any_zero(mul(scale, set(0x1p-98f))) /* 0 up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
+  return !any_zero(mul(scale, set(0x1p-98f))) /* 0 for scales up to 2^-52 */ && !any_nan(mul(mul(scale, set(0x1p54f)), zero()));
 }
 
-// The bit pattern of a factor minus that of 1.0f: adding it to the bit pattern of a power of two multiplies that by the factor. 0
-// is no such factor. 1 stands for it where the other factor of the product is 0 as well.
+// exponents_of: the bit pattern of a factor minus the bit pattern of 1.0f. Adding this difference to the bit pattern of a power
+// of two multiplies the power by the factor. It does not work for a factor of 0. ones_for_zeros puts 1 in the place of 0, where
+// the other factor of the product is 0 as well.
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
-// Unpacks a set of panels for k_begin .. k_end - 1. Returns false where the sweep's products would not be the contract's: because a
-// row's scale times a token's would be rounded, or because a minimum is infinite or NaN, so that adding bit patterns would not
-// multiply it. The caller then takes the kernels for few tokens.
+// Unpacks a set of panels for k_begin .. k_end - 1. Returns false where the sweep's products would differ from the contract's.
+// One case is that the product of a row's scale and a token's scale would be rounded. The other is that a minimum is infinite or
+// NaN, so that adding bit patterns would not multiply it. The caller then uses the kernels for few tokens.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t k_begin,
                                    std::size_t k_end) {
@@ -125,7 +128,7 @@ static_assert(set_rows % sweep_rows == 0 && sweep_rows % lanes == 0, "a tile tak
 template <class F>
 using SweepOperands = Unpacked<F, Budget::set_panels, Budget::chunk_k>;
 
-// Adds one plane's products of group g of a block: MT tokens, whose values are `stride` apart.
+// Adds the products of one plane and of group g of a block, for MT tokens whose values are `stride` apart.
 template <class F, std::size_t MT>
 STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t* block, std::size_t g, const std::int8_t* x,
                                std::size_t stride) {
@@ -147,7 +150,7 @@ STILLA_INLINE void sweep_group(Int (&dot)[MT][sweep_vectors], const std::uint8_t
   }
 }
 
-// Adds what the minimums of eight groups contribute: MT tokens, whose rounded sums are `stride` apart.
+// Adds what the minimums of eight groups contribute, for MT tokens whose rounded sums are `stride` apart.
 template <class F, std::size_t MT>
 STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* minimums, const std::int16_t* sub_minimums,
                                 const RoundedSums* rounded, std::size_t stride) {
@@ -184,18 +187,20 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
   }
 }
 
-// What a tile needs of the scales and sums of its MT tokens, for 8 bits (group_sums: for 16 as well) and one chunk of k. It is
-// computed ahead, a vector of blocks at a time: computed beside the dot products, block by block, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
+// What a tile needs to know about the scales and sums of its MT tokens in one chunk of k. It is used with activations of 8 bits;
+// group_sums is used with 16 bits as well. It is computed ahead of the products, a vector of blocks at a time: computed beside
+// the dot products, block by block, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
-  // [group][token][block], each number `copies` times. An origin is 1.5 * 2^23 * scale; it is NaN where the scale is, and so is all that it is subtracted from.
-  // A start is what a group's sum starts from: the origin's bit pattern minus what the operand's zero point will add. Each group
-  // has its own of both, even where they are equal: GCC kept what was used twice in registers, which the products then lacked
-  // (AVX-VNNI: Q4_K took 40 % longer, Q6_K 30 %).
+  // The indices are [group][token][block], and each number is stored `copies` times. An origin is 1.5 * 2^23 * scale. If the
+  // scale is NaN, the origin is NaN too, and so is every result from which it is subtracted. A start is the number that a group's
+  // sum starts from: the origin's bit pattern minus what the operand's zero point will add. Each group has its own origins and
+  // starts, even where they are equal: GCC kept what was used twice in registers, which the products then lacked (AVX-VNNI: Q4_K
+  // took 40 % longer, Q6_K 30 %).
   float origins[groups_per_block<F>][MT][most * copies];
   std::int32_t starts[groups_per_block<F>][MT][most * copies];
-  // What minimums of groups of 16 are multiplied by: a group's sum times its scale, exact.
+  // The factors of minimums of groups of 16: a group's sum times its scale, exact.
   static constexpr std::size_t most_sums = has_nibble_minimums<F> ? most : 1;
   float group_sums[groups_per_block<F>][MT][most_sums];
 
@@ -222,7 +227,8 @@ struct TokenBlocks {
       }
       for (; b < blocks; ++b) {
         const float origin = scales[b] * origin_of_one;
-        const auto bits = std::bit_cast<std::uint32_t>(origin);  // a NaN's may overflow
+        // Unsigned, because subtracting from the bit pattern of a NaN may overflow.
+        const auto bits = std::bit_cast<std::uint32_t>(origin);
         const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
         const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
         for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
@@ -243,9 +249,10 @@ struct TokenBlocks {
   }
 };
 
-// A tile, `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. set_row: its first row in the set.
-// With 16 bits the planes take turns in the same accumulators: twice as many would not fit the registers. The sums come from
-// y and go back to y. tokens: of 8 bits, or where minimums are of groups of 16.
+// Computes a tile: `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. set_row: the tile's
+// first row in the set. The sums are loaded from y and stored to y. With activations of 16 bits the two planes use the same
+// accumulators one after the other, because twice as many would not fit the registers. `tokens` is read with activations of 8
+// bits, and where groups of 16 have minimums.
 template <class F, std::size_t MT, std::size_t Planes>
 STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, MT>& tokens, const MatmulArgs<F>& a, std::size_t p0,
                                 std::size_t m0, std::size_t k_begin, std::size_t k_end, [[maybe_unused]] std::size_t set_row) {
@@ -258,14 +265,16 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = k_begin == 0 ? zero() : load_floats(y + v * lanes);
   }
-  if (m0 + 2 * MT <= a.x.rows) {  // what the next tile writes, for y is larger than the caches: 2 to 4 % less time
+  // Prefetches the part of y that the next tile writes, because y is larger than the caches: this saves 2 to 4 % of the time.
+  if (m0 + 2 * MT <= a.x.rows) {
     for (std::size_t m = 0; m < MT; ++m) {
       const char* y = reinterpret_cast<const char*>(a.y.row(m0 + MT + m) + n0);
       STILLA_UNROLL
       for (std::size_t v = 0; v < vectors; ++v) prefetch_near(y + v * vector_bytes);
     }
   }
-  // Pointers that move on. With an index into each array GCC ran out of registers for their addresses, and the loads waited.
+  // Pointers that move on from block to block. With an index into each array instead, GCC ran out of registers for the arrays'
+  // addresses, and the loads waited.
   const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
   const float* origins = tokens.origins[0][0];
   const std::int32_t* starts = tokens.starts[0][0];
@@ -314,7 +323,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
         }
         STILLA_UNROLL
         for (std::size_t m = 0; m < MT; ++m) {
-          // Without `keep` GCC would broadcast it for every vector again: 3 % of Q4_0's time.
+          // Without `keep`, GCC would broadcast the number again for every vector, which took 3 % of Q4_0's time.
           const Float scale_x =
               as_floats(keep(Planes == 2 ? as_bits(set(scales[m * scales_row])) : load_copies(origins + (g * MT + m) * most)));
           STILLA_UNROLL
@@ -359,18 +368,18 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
 }
 
 inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;
-// So many tokens sweep over all unpacked sets before the next ones: their activations stay in L2 meanwhile, and their TokenBlocks
-// are made once for all sets. 48 and 96 were alike.
+// So many tokens sweep over all unpacked sets before the next tokens do. Meanwhile their activations stay in L2, and their
+// TokenBlocks are made once for all sets. 48 and 96 tokens took the same time.
 inline constexpr std::size_t tokens_at_once = 24;
 
-// Multiplies `sets` sets of panels from p0 on by all tokens. Where unpack_panels returns false, so does this function, and the
-// sets are still to do.
+// Multiplies `sets` sets of panels from p0 on by all tokens. Where unpack_panels returns false, this function returns false too,
+// and the caller has to compute these sets in another way.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t sets) {
   SweepOperands<F> unpacked[Budget::sets];
   constexpr std::size_t unit = has_sub_minimums<F> ? sums_block : code_block, most_k = Budget::chunk_k / unit * unit;
   const std::size_t units = a.K / unit, chunks = (a.K + most_k - 1) / most_k;
-  const std::size_t chunk_k = (units + chunks - 1) / chunks * unit;  // alike, the last a bit less
+  const std::size_t chunk_k = (units + chunks - 1) / chunks * unit;  // equal chunks; the last one may be a bit smaller
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
     for (std::size_t i = 0; i < sets; ++i) {

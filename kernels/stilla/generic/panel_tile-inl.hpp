@@ -3,16 +3,19 @@
 // Matmul over panels of quantised weights (contract/matmul.hpp), written once against the vocabulary of vector operations that
 // vocabulary-inl.hpp describes. A target's matmul.hpp includes this file inside the target's region and namespace.
 //
-// The dot product multiplies codes by signed bytes. Codes without a sign are the operand as they are, and the zero point leaves
-// the loop:  sum (u - z) x = sum u x - z sum x,  where z sum x is taken off at the end. Codes with a sign (8 bits, codebooks)
-// become unsigned by adding 128, or stay signed where the target's product takes signed codes or where 255 would overflow it
-// (AVX2). One dot product covers 4 k of every row of a vector, and takes the same four activations for each: broadcast from
-// memory, or a lane of a register. There is no shuffle and no sum across lanes.
+// The dot product multiplies codes by signed bytes. Codes without a sign are its operand unchanged, and the zero point z is
+// handled outside the loop:  sum (u - z) x = sum u x - z sum x,  where z sum x is subtracted at the end. Codes with a sign (8
+// bits, codebooks) become unsigned when 128 is added to them. They stay signed where the target's product takes signed codes, or
+// where codes up to 255 would overflow it (AVX2). One dot product covers 4 k of every row of a vector. All rows take the same
+// four activations, which are broadcast from memory or come from a lane of a register. There is no shuffle and no sum across
+// lanes.
 //
-// Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low). Sub-minimums (Q4_K, Q5_K) meet their sums as pairs of
-// 16-bit integers: for 256 k four dot products and a multiply-add in place of a multiply-add for each group.
+// Activations of 16 bits are two planes: dot = 256 * dot(high) + dot(low). Sub-minimums (Q4_K, Q5_K) are multiplied by sums of
+// activations as pairs of 16-bit integers: 256 k take four dot products and one multiply-add, instead of a multiply-add for each
+// group.
 //
-// panel_codes-inl.hpp loads panels, panels_few-inl.hpp and panel_sweep-inl.hpp multiply few tokens and many; here they are chosen.
+// panel_codes-inl.hpp loads panels, panels_few-inl.hpp multiplies few tokens, panel_sweep-inl.hpp multiplies many. This file
+// chooses between them.
 
 #include <stilla/generic/vocabulary-inl.hpp>
 
@@ -23,7 +26,8 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Tokens from m on, MT together, then half as many and so on down to two. Returns the first token that is left, if any is.
+// Multiplies the tokens from m on: MT together as long as there are so many, then half as many together, and so on down to two.
+// Returns the first token that is left over, or the number of tokens if none is.
 template <class F, std::size_t Planes, std::size_t Panels, std::size_t MT>
 STILLA_INLINE std::size_t tokens_together(const MatmulArgs<F>& a, std::size_t p, std::size_t m) {
   if constexpr (MT >= 2) {
@@ -34,12 +38,13 @@ STILLA_INLINE std::size_t tokens_together(const MatmulArgs<F>& a, std::size_t p,
   }
 }
 
-// Whether several panels go together where there are several tokens. Then a panel alone takes its tokens one by one: kernels for
-// more would serve matrices of one panel, and take 13 % of the target's compile time.
+// Whether several panels are multiplied together where there are several tokens. If so, a panel that is left over takes its
+// tokens one by one: kernels for several tokens and one panel would serve only matrices of one panel, and would take 13 % of the
+// target's compile time.
 template <std::size_t Planes>
 inline constexpr bool panels_go_together = Budget::few_panels > 1 && Planes == 1;
 
-// One panel, tokens from m on.
+// Multiplies one panel by the tokens from m on.
 template <class F, std::size_t Planes>
 STILLA_INLINE void panels_left(const MatmulArgs<F>& a, std::size_t p, std::size_t m) {
   if constexpr (!panels_go_together<Planes>) m = tokens_together<F, Planes, 1, Budget::few_tokens>(a, p, m);
@@ -50,8 +55,8 @@ template <class F, std::size_t Planes>
 STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   std::size_t p = first;
   if (a.x.rows >= fewest_to_sweep && a.K != 0) {
-    // Only panels with 16 rows: the last one of the matrix may have fewer. If they are no multiple, the last ones go with some
-    // that are done already.
+    // Sweeps take only panels with all 16 rows; the last panel of the matrix may have fewer. If the number of panels is no
+    // multiple of a set, the last set includes some panels that are done already.
     const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
     constexpr std::size_t set = Budget::set_panels;
     while (p < full && full - first >= set) {
@@ -68,7 +73,8 @@ STILLA_NOINLINE void matmul_planes(const MatmulArgs<F>& a, std::size_t first, st
     constexpr std::size_t panels = Budget::few_panels;
     if (a.x.rows >= 2 && last - first >= panels) {
       for (; p < last; p += panels) {
-        if (last - p < panels) p = last - panels;  // some are done already: the same bits are written again
+        // Some of these panels are done already; the same bits are written again.
+        if (last - p < panels) p = last - panels;
         const std::size_t m = tokens_together<F, Planes, panels, Budget::few_panels_tokens>(a, p, 0);
         for (std::size_t i = 0; i < panels; ++i) panels_left<F, Planes>(a, p + i, m);
       }

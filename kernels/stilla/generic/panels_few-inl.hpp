@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Part of panel_tile-inl.hpp: few tokens.
+// Part of panel_tile-inl.hpp: the kernel for few tokens.
 //
-// Codes are unpacked in registers. Each panel is read once, forward, and fetched ahead: into L1 Budget::few_ahead(tokens)
-// bytes before it is used, into L2 twice as many.
+// Codes are unpacked in registers. The kernel reads each panel once, from front to back, and prefetches it: into L1
+// Budget::few_ahead(tokens) bytes before the bytes are used, and into L2 twice as far ahead.
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// `Panels` panels from p on times MT tokens from m0 on, over all of K.
+// Multiplies `Panels` panels from p on by MT tokens from m0 on, over all of K.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Panels>
 STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
   using Layout = PanelLayout<F>;
@@ -17,7 +17,8 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
   constexpr std::size_t vectors = Panels * row_vectors;
   const std::size_t panel_bytes = Layout::panel_bytes(a.K);
   const std::byte* const panel = a.panels + p * panel_bytes;
-  const std::byte* span = a.K == 0 ? panel : panel + Layout::head_bytes;  // no columns, no panels: the pointer may be null
+  // Without columns there are no panels, and the pointer may be null.
+  const std::byte* span = a.K == 0 ? panel : panel + Layout::head_bytes;
   const Int levels = operand_levels(a);
   Float acc[MT][vectors];
   STILLA_UNROLL
@@ -41,11 +42,12 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
       const std::size_t k = k0 % Layout::span_k;
       const std::byte* codes = span + k / code_block * Layout::code_bytes;
       record = span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
-      // A block of 32 k takes so many bytes of the stream, its share of the scale records included. Where it does not end with a
-      // cache line, that line is asked for twice.
+      // The bytes of the stream that a block of 32 k takes, with its share of the scale records. Where a block does not end with
+      // a cache line, the line that two blocks share is asked for twice.
       constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
       std::size_t ahead_by = Budget::few_ahead(MT);
-      if constexpr (Panels > 1) {  // behind a panel's end lies one that is being read too: go on behind that
+      // Behind this panel's end lies a panel that is being read too. Prefetching goes on behind the last of these panels.
+      if constexpr (Panels > 1) {
         if (k0 / code_block * block_bytes + Budget::few_ahead(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
       }
       const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + ahead_by;
@@ -58,8 +60,8 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
         }
       }
       if (k + code_block == Layout::span_k) span += Layout::span_bytes;
-      // Token m's values are m rows on. A second base in the middle keeps the number of different distances, each of which is
-      // a register, small.
+      // Token m's values are m rows behind the first token's. Each different distance from a base pointer takes a register, so a
+      // second base pointer in the middle keeps their number small.
       constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
       const std::int8_t* x[2] = {a.x.row_values(m0) + k0, a.x.row_values(m0 + MT / 2) + k0};
       const std::int8_t* low[2] = {nullptr, nullptr};
@@ -88,7 +90,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
           for (std::size_t half = 0; half < halves; ++half) {
             const std::size_t line = g * lines_per_group + l;
             const std::size_t four = (line * halves + half) * 4, which = four / 4 % 4;
-            if constexpr (Panels == 1) {  // the activations straight from memory
+            if constexpr (Panels == 1) {  // the activations may be operands in memory
               STILLA_UNROLL
               for (std::size_t v = 0; v < vectors; ++v) {
                 const Int w = load_operand<F>(codes, line, half == 1, v, levels);
@@ -101,7 +103,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
                   }
                 }
               }
-            } else {  // loaded once for all panels
+            } else {  // the activations are loaded once for all panels
               Int w[vectors];
               STILLA_UNROLL
               for (std::size_t v = 0; v < vectors; ++v) {
@@ -142,7 +144,8 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
               float sum = 0.0f;
-              if constexpr (has_nibble_minimums<F>) {  // scalar: 512-bit vectors leave a port idle that this can use
+              // Scalar conversions, because they can use a port that 512-bit vectors leave idle.
+              if constexpr (has_nibble_minimums<F>) {
                 const std::int32_t* of_token = sums + 2 * m * scales_row;
                 sum = scales[m * scales_row] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);
               } else {

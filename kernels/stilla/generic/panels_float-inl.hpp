@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul over panels of float weights, F32, F16 and BF16 (contract/matmul.hpp), against the vocabulary that vocabulary-inl.hpp
-// describes. A target's matmul.hpp includes this file behind panel_tile-inl.hpp.
+// Matmul over panels of float weights, F32, F16 and BF16 (contract/matmul.hpp), written against the vocabulary that
+// vocabulary-inl.hpp describes. A target's matmul.hpp includes this file behind panel_tile-inl.hpp.
 //
-// Each of 16 rows of a panel has a lane, and for every k the rows' weights are multiplied with an activation that is broadcast: one
-// fused multiply-add per output and k, in the order of k, which is the contract's. A tile of a few panels and tokens keeps
-// its sums in registers: a weight that was loaded meets all tokens, an activation all panels.
+// Each of the 16 rows of a panel has a lane. For every k, the weights of the rows are multiplied by one activation, which is
+// broadcast. So there is one fused multiply-add for each output and k, in the order of k, as the contract wants it. A tile of a
+// few panels and tokens keeps its sums in registers: a weight that was loaded is multiplied by all its tokens, and an activation
+// by all its panels.
 //
 //             k                    y of the tile: tokens x (16 * panels) sums
 //      +-----------------------+
 //   w  | chunk | chunk | ...   |   Many tokens go over float_chunk_k columns at a time, so that the panels' chunk, 16 * 4 bytes for
-//      +-----------------------+   each k and panel, is in L1 while all tokens pass. Between chunks the sums wait in y, which is
-//                                  exact; the bias is added to the last of them.
+//      +-----------------------+   each k and panel, is in L1 while all tokens pass. Between chunks the sums are stored in y, which
+//                                  is exact. The bias is added after the last chunk.
 //
-// Halves are converted where they are loaded. For one token the tile is one token and more panels: the time is memory's, and many
-// chains of sums hide the latency of the multiply-adds.
+// Weights of 16 bits are converted to float where they are loaded. For one token the tile has one token and more panels: memory
+// is the limit then, and many chains of sums hide the latency of the multiply-adds.
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -22,7 +23,8 @@ STILLA_INLINE Float load_weights(const float* from) { return load_floats(from); 
 STILLA_INLINE Float load_weights(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
 STILLA_INLINE Float load_weights(const bf16* from) { return load_bf16(reinterpret_cast<const std::byte*>(from)); }
 
-// Columns [k0, k1) of Panels panels from p on, times MT tokens from m0 on. Sums begin at 0 where k0 is 0, and else in y.
+// Multiplies the columns [k0, k1) of Panels panels from p on by MT tokens from m0 on. The sums begin at 0 where k0 is 0; else
+// they are loaded from y.
 template <class F, std::size_t Panels, std::size_t MT>
 STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size_t m0, std::size_t k0, std::size_t k1) {
   using Weight = typename F::Storage;
@@ -37,7 +39,7 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
       acc[m][v] = k0 == 0 ? zero() : load_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes);
     }
   }
-  // Tokens are `stride` apart. Two bases, because each distance from a base is a register.
+  // Tokens are `stride` apart. There are two base pointers, because each different distance from a base takes a register.
   const std::size_t stride = a.x.stride;
   constexpr std::size_t half = MT == 1 ? 1 : MT / 2;
   const float* x[2] = {a.x.row(m0), a.x.row(m0 + (MT == 1 ? 0 : half))};
@@ -57,13 +59,15 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
   }
   if (k1 == a.K) return store_sums<Panels>(a, p, m0, acc);
   STILLA_UNROLL
-  for (std::size_t m = 0; m < MT; ++m) {  // whole panels only: the caller sees to it
+  // Only whole panels come here; the caller sees to it.
+  for (std::size_t m = 0; m < MT; ++m) {
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) store_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes, acc[m][v]);
   }
 }
 
-// Panels of a tile of MT tokens: sums and weights fill the registers. One token's weights need none.
+// How many panels a tile of MT tokens has: as many as fill the registers with sums and weights. With one token the weights need
+// no registers of their own.
 template <std::size_t MT>
 inline constexpr std::size_t float_panels = [] {
   constexpr std::size_t most = Budget::float_panels_of_one, of_panel = (MT + 1) * row_vectors;
@@ -71,11 +75,12 @@ inline constexpr std::size_t float_panels = [] {
   return fit < 1 ? std::size_t{1} : fit < most ? fit : most;
 }();
 
-// Panels [p, last) and tokens [m0, m1), which are so few or many times MT, float_chunk_k or all columns at a time.
+// Multiplies the panels from p on, Panels together as long as there are so many before `last`, by the tokens [m0, m1), whose
+// number is a multiple of MT. Takes float_chunk_k columns at a time, or all. Returns the first panel that is left over.
 template <class F, std::size_t Panels, std::size_t MT>
 STILLA_INLINE std::size_t float_panels_together(const MatmulArgs<F>& a, std::size_t p, std::size_t last, std::size_t m0, std::size_t m1) {
   for (; p + Panels <= last; p += Panels) {
-    // The last panel of the matrix may have fewer rows, so its sums cannot wait in y.
+    // The last panel of the matrix may have fewer rows, so its sums cannot be stored in y between chunks.
     const bool is_whole = (p + Panels) * panel_rows <= a.N;
     const std::size_t chunk = is_whole && m1 - m0 > MT ? Budget::float_chunk_k : a.K;
     std::size_t k = 0;
@@ -88,7 +93,7 @@ STILLA_INLINE std::size_t float_panels_together(const MatmulArgs<F>& a, std::siz
   return p;
 }
 
-// All tokens from m0 on, MT together, then about half as many, down to one.
+// Multiplies all tokens from m0 on: MT together, then about half as many together, and so on down to one.
 template <class F, std::size_t MT>
 STILLA_INLINE void float_tokens_from(const MatmulArgs<F>& a, std::size_t first, std::size_t last, std::size_t m0) {
   const std::size_t m1 = a.x.rows - (a.x.rows - m0) % MT;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The limit that matmuls of a target are judged by: its fastest instruction that multiplies and adds, as a loop on registers. A
-// target's folder has its loops in peak.hpp; the benchmarks run them (bench/roofline.hpp). What a target does not have is that
-// of its fallback.
+// The peak of a target: its fastest instruction that multiplies and adds, run as a loop on registers. The speed of matmuls is
+// judged by this limit. A target's folder has its loops in peak.hpp; the benchmarks run them (bench/roofline.hpp). Where a target
+// has no loop of its own, it uses its fallback's.
 #pragma once
 
 #include <cstddef>
@@ -15,12 +15,12 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct MacLoop {
-  const char* name = nullptr;  // of the instruction; null: none is known
+  const char* name = nullptr;  // the instruction's name; null: no loop is known
   void (*run)(std::size_t rounds) = nullptr;
   double macs_per_round = 0.0;
 };
 
-// int8: of bytes, which quantised weights take;  f32: of floats.
+// int8: products of bytes, which quantised weights need. f32: products of floats.
 template <class Target>
 struct PeakLoops : PeakLoops<typename Target::Fallback> {};
 template <class Target>
@@ -29,7 +29,7 @@ struct PeakLoops<Target> {
   static constexpr MacLoop int8{}, f32{};
 };
 
-// Independent sums, enough to hide a latency of 6 cycles on two ports.
+// The number of independent sums. So many hide a latency of 6 cycles on two ports.
 inline constexpr std::size_t mac_chains = 12;
 
 }}  // namespace stilla
@@ -41,8 +41,8 @@ inline constexpr std::size_t mac_chains = 12;
 #define STILLA_MAC_OPERAND(x) "+v"(x)
 #endif
 
-// Defines NAME(rounds): `rounds` times mac_chains steps on registers. The empty asm makes each sum opaque, so that no step is merged
-// or left out. `step` uses sums[i] and x. For use inside a target region.
+// Defines NAME(rounds), which runs mac_chains steps on registers `rounds` times. `step` is an expression of sums[i] and x. The
+// empty asm makes each sum opaque to the compiler, so that it merges or drops no step. For use inside a target region.
 #define STILLA_MAC_LOOP(NAME, Vector, set, step)                   \
   inline STILLA_NOINLINE void NAME(std::size_t rounds) {           \
     const Vector x = set(1);                                       \

@@ -1,67 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary that panel_tile-inl.hpp is written against. A target's vector.hpp defines it in the target's namespace and
-// region; tests/vocabulary_test.cpp checks every operation of every target against plain C++, value by value. Everything is
-// STILLA_INLINE. A lane is 32 bits wide: an int32, a float, or four bytes.
+// This file describes the vocabulary: the vector types, constants and operations that panel_tile-inl.hpp is written against. A
+// target's vector.hpp defines them in the target's namespace and region. tests/vocabulary_test.cpp checks every operation of
+// every target against plain C++, value by value. All functions are STILLA_INLINE. A lane is 32 bits wide: it holds an int32, a
+// float, or four bytes.
 //
 //   Int, Float                 vectors of `lanes` lanes; 16 is a multiple of lanes
-//   largest_code               how large codes may be in dot_codes: 255, all bytes are unsigned codes; less, and codes that have a
-//                              sign keep it
-//   Budget                     what fits the target's registers and caches (below)
+//   largest_code               how large the codes may be that dot_codes takes. If it is 255, all bytes are unsigned codes. If it is less,
+//                              codes that have a sign keep it
+//   Budget                     what fits the target's registers and caches (described below)
 //
 //   load(from)  store(to, x)   lanes * 4 bytes, any alignment
-//   broadcast4(from)           four bytes to each lane
-//   copies                     how many of a number a sweep stores side by side for load_copies(at), which has it in each lane: 1, or
-//                              `lanes` where a broadcast costs an arithmetic instruction. at: of int32 or float
-//   store_copies(to, x)        `copies` of lane 0, `copies` of lane 1 ...
-//   set_s32(i)  set_u8(i)      one number to each lane, or to each byte
+//   broadcast4(from)           copies four bytes to each lane
+//   copies                     how many copies of a number a sweep stores side by side. load_copies(at) then has the number in each lane.
+//                              It is 1, or `lanes` where a broadcast costs an arithmetic instruction. `at` points to int32 or float
+//   store_copies(to, x)        stores `copies` copies of lane 0, then `copies` copies of lane 1, and so on
+//   set_s32(i)  set_u8(i)      one number in each lane, or in each byte
 //   first_of_pairs(p)          p[0], p[2], p[4] ...         of 2 * lanes int32
 //   second_of_pairs(p)         p[1], p[3], p[5] ...
 //   load_s8_as_s16(from)       2 * lanes signed bytes, widened to 16 bits each
 //   load_u8_as_s32(from)       lanes unsigned bytes, widened to 32 bits each
 //   bit_and bit_or bit_xor     of all bits
-//   shift_left<n>  shift_right<n>        of each 16 bits, zeros come in; what crosses a byte is masked by the caller
+//   shift_left<n>  shift_right<n>        shift each 16 bits; zeros come in. The caller masks the bits that cross from byte to byte
 //   high_nibbles(x)            the upper four bits of each byte, as a number
 //   add_s32  sub_s32           modulo 2^32
-//   shift_left_s32(x, n)  shift_left_s32<n>(x)  shift_right_s32<n>(x)     the last keeps the sign
-//   table_of(sixteen)          16 bytes as a table;  look_up(table, index)  table[index] for each byte, index 0 .. 15
-//   dot_codes<F>(acc, c, x)    acc + c0 x0 + c1 x1 + c2 x2 + c3 x3 in each lane: codes of format F by signed bytes, exact. Where
-//                              codes keep their sign, x is above -128
-//   quad(held, at, i)          the four signed bytes at `at` in every lane, as an x for dot_codes. They are the i-th of four that lie
-//                              side by side, i = 0 .. 3, and i = 0 comes first: a target whose dot products take a lane of a register
-//                              loads all 16 bytes then and keeps them in `held`, a Quads. Quads is empty elsewhere
+//   shift_left_s32(x, n)  shift_left_s32<n>(x)  shift_right_s32<n>(x)     shift_right_s32 keeps the sign
+//   table_of(sixteen)          a table of 16 bytes;  look_up(table, index) has table[index] for each byte of index, index 0 .. 15
+//   dot_codes<F>(acc, c, x)    acc + c0 x0 + c1 x1 + c2 x2 + c3 x3 in each lane: codes c of format F times signed bytes x, exact. Where
+//                              codes keep their sign, x must be above -128
+//   quad(held, at, i)          the four signed bytes at `at` in every lane, as an x for dot_codes. They are the i-th of four quads that
+//                              lie side by side, i = 0 .. 3, and the caller asks for i = 0 first. A target whose dot products take a lane
+//                              of a register loads all 16 bytes at i = 0 and keeps them in `held`, a Quads. On other targets Quads is empty
 //   dot_codes_at<F>(acc, c, held, at, i)   dot_codes with quad(held, at, i), which may be an operand in memory
-//   PairSums  no_pairs()  dot_pairs(sums, a, b)  added(sums)     no_pairs() are zeros, dot_pairs adds a0 b0 + a1 b1 in each lane, of
-//                              signed 16 bits, and added() has the sums as an Int
-//   keep(x)                    x, which the compiler is to compute here and hold in a register
-//   loads_stay()               no load moves past this, where compilers would load more ahead than fits the registers
+//   PairSums  no_pairs()  dot_pairs(sums, a, b)  added(sums)     sums of products of pairs of signed 16-bit integers. no_pairs() is all
+//                              zeros, dot_pairs adds a0 b0 + a1 b1 in each lane, and added() has the sums as an Int
+//   keep(x)                    x. The compiler must compute it at this place and hold it in a register
+//   loads_stay()               no load moves past this call. It helps where a compiler would load more ahead than fits the registers
 //
 //   For packing (pack_panel-inl.hpp):
-//   load_columns(rows, stride, column)   16 bytes of each of `lanes` rows, `stride` bytes apart, turned: column[i], i = 0 .. 3, has in
-//                              each lane the bytes 4i .. 4i + 3 of the lane's row
-//   store_low_bytes(to, x)  store_low_halves(to, x)   the lowest 8, or 16, bits of each lane, side by side
+//   load_columns(rows, stride, column)   reads 16 bytes of each of `lanes` rows, which are `stride` bytes apart, and transposes them:
+//                              column[i], i = 0 .. 3, has in each lane the bytes 4i .. 4i + 3 of the lane's row
+//   store_low_bytes(to, x)  store_low_halves(to, x)   store the lowest 8, or 16, bits of each lane, side by side
 //
 //   zero()  set(f)  load_floats(from)  store_floats(to, x)
 //   add sub mul                rounded once, as IEEE 754 says
 //   fused_multiply_add(a, b, c)          a * b + c, rounded once
-//   to_floats(Int)             int32 to float, to nearest even;  as_floats(Int)  as_bits(Float)  the same bits
-//   load_f16(from)  load_bf16(from)  load_s8(from)      lanes halves, or signed bytes, to float
-//   any_nan(x)  any_zero(x)    of any lane
+//   to_floats(Int)             int32 to float, to nearest even;  as_floats(Int) and as_bits(Float) keep the bits
+//   load_f16(from)  load_bf16(from)  load_s8(from)      `lanes` halves (f16 or bf16), or signed bytes, converted to float
+//   any_nan(x)  any_zero(x)    whether any lane is NaN, or 0
 //   where_zero(x, yes, no)     lane by lane: yes where x is 0 or -0, else no
-//   prefetch_near(at)  prefetch_far(at)  asks for a cache line in L1, or in L2; any address
+//   prefetch_near(at)  prefetch_far(at)  ask for a cache line in L1, or in L2; any address is allowed
 //
 // Budget:
 //
-//   few_tokens                 tokens of one panel that share what is unpacked in registers; a power of two
-//   few_panels                 panels that share the loads of a token, 1 for none; few_panels_tokens: how many tokens then
-//   few_ahead(tokens)          bytes ahead of its use that a panel is fetched into L1, with so many tokens
-//   fewest_to_sweep            tokens from which on panels are unpacked for a sweep
-//   set_panels, sweep_rows, sweep_tokens, chunk_k, sets   of a sweep over many tokens (panel_sweep-inl.hpp). chunk_k is a multiple of
-//                              32; `sets` sets are unpacked at once, lanes * 4 * chunk_k bytes or more of stack for each
-//   float_tokens, float_vectors          of a tile with float weights (panels_float-inl.hpp): its tokens, and the registers for its sums
-//                              and weights; float_panels_of_one: its panels where there is one token; float_chunk_k: columns that
-//                              many tokens pass at a time
-//   minimum_vectors            vectors of a tile whose sub-minimums are multiplied at a time, if it has so many
+//   few_tokens                 with few tokens: how many tokens of one panel share what is unpacked in registers; a power of two
+//   few_panels                 how many panels share the loads of a token, 1 for none; few_panels_tokens: how many tokens then
+//   few_ahead(tokens)          how many bytes ahead of its use a panel is fetched into L1, with so many tokens
+//   fewest_to_sweep            from so many tokens on, panels are unpacked for a sweep
+//   set_panels, sweep_rows, sweep_tokens, chunk_k, sets   the sizes of a sweep over many tokens (panel_sweep-inl.hpp). chunk_k is a
+//                              multiple of 32. `sets` sets are unpacked at once; each takes lanes * 4 * chunk_k bytes or more of stack
+//   float_tokens, float_vectors          of a tile with float weights (panels_float-inl.hpp): its tokens, and how many registers hold its
+//                              sums and weights; float_panels_of_one: the tile's panels where there is one token; float_chunk_k: how many
+//                              columns many tokens pass at a time
+//   minimum_vectors            how many vectors of a tile have their sub-minimums multiplied at a time, if the tile has so many
 
 #include <stilla/base/push_macros-inl.hpp>
 

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations as the HVX kernels read them, for host and DSP alike. A column is one plane of one token, signed bytes: tokens of
-// int8 are one column, tokens of int16 two, and a kernel takes one, two or four columns at once, whatever they are.
+// Activations as the HVX kernels read them, for both host and DSP. A column is one plane of one token, in signed bytes: a token
+// of int8 is one column, a token of int16 is two. A kernel takes one, two or four columns at once, no matter whose they are.
 //
-//     int8:   a                          int16:  a = 256 * high + low + 128,  low = (a & 255) - 128: signed as the high plane is
+//     int8:   a                          int16:  a = 256 * high + low + 128,  low = (a & 255) - 128, so that it is signed, as high is
 //
-// The 128 is put back by weight_sum (panel.hpp): 128 times the sum of block_scale * (code - 8). Columns lie in sets of four, then
-// two, then one (3 tokens of int8: 2 + 1), each a stream in the order of its reader:
+// The kernels add the products of this 128 by means of weight_sum (panel.hpp): 128 times the sum of block_scale * (code - 8).
+// Columns are grouped into sets of four, then of two, then of one (3 tokens of int8: 2 + 1). Each set is one stream, in the order
+// in which it is read:
 //
 //     set of C columns:    [K / 64 chunks] { int8 [8][C][8]   k = 64 chunk + 8 i + j
 //                                            [C] { int16 c0, c1 | int32 c }              72 C bytes
-//     c0, c1: -7 times the sum of the first and of the last 32 activations of the chunk, which undoes what the stored zero of the
-//     weights adds; c: -7 times the sum of all activations up to the chunk's end.
+// c0, c1: -7 times the sum of the first and of the last 32 activations of the chunk, which undoes what the stored zero of the
+// weights adds. c: -7 times the sum of all activations up to the chunk's end.
 #pragma once
 
 #include <stddef.h>
@@ -37,7 +38,7 @@ constexpr size_t set_size(size_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 
 constexpr int8_t column_value(int8_t a, size_t) { return a; }
 constexpr int8_t column_value(int16_t a, size_t plane) { return static_cast<int8_t>(plane == 0 ? a >> 8 : (a & 255) - 128); }
 
-// Writes `tokens` tokens, a [tokens][K], to `columns`, columns_bytes() of them at a multiple of 8. A: int8_t or int16_t.
+// Writes `tokens` tokens, a [tokens][K], to `columns`, which has columns_bytes() bytes at a multiple of 8. A: int8_t or int16_t.
 template <class A>
 void pack_columns(uint8_t* columns, const A* a, size_t tokens, size_t K) {
   constexpr size_t planes = sizeof(A);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The device "hexagon-emulated": what the HVX kernels of this folder compute, on any CPU and by the contract's steps
-// (contract/npu.hpp), with activations of int16. So a whole model can be tried with an NPU's arithmetic. Results are those of the
-// kernels to the bit (tests/hexagon_test.cpp); speed is no aim.
+// The device "hexagon-emulated" computes what the HVX kernels of this folder compute, on any CPU, by the contract's steps
+// (contract/npu.hpp), with activations of int16. So a whole model can be tried with an NPU's arithmetic. The results have the
+// same bits as those of the kernels (tests/hexagon_test.cpp). The device is not made for speed.
 //
-// Down's input in rotated models (model/rotation.hpp) it transforms as the kernels do, by contract/npu_fixed_point.hpp: int16 before and
-// after, exact in between.
+// In rotated models (model/rotation.hpp) it transforms down's input as the kernels do, by contract/npu_fixed_point.hpp: values
+// are int16 before and after, and exact in between.
 //
-// It holds formats of 4 bits with zero point 8 and a float scale for each row: INT4_CHANNEL, and such with integer sub-scales
-// of 1 to 15 for every 32, 64 or 128 k (LPBQ). K is a multiple of 64, as the kernels' panels have it.
+// It takes formats of 4 bits with zero point 8 and a float scale for each row: INT4_CHANNEL, and formats that also have integer
+// sub-scales of 1 to 15 for every 32, 64 or 128 k (LPBQ). K is a multiple of 64, as in the kernels' panels.
 //
-// A row's integers are kept as what they amount to, block_scale * (code - 8), -120 to 105: a byte for each weight.
+// A row's weights are stored as block_scale * (code - 8), which is -120 to 105: one byte for each weight.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +38,7 @@ template <QuantisedFormat F>
 inline constexpr bool holds<F> = F::code_bits == 4 && F::zero_point == npu::zero_point && !F::is_codebook && !F::has_minimum &&
                                  (!F::has_sub_scales || F::group_weights % scale_k == 0);
 
-// Rows as files hold them, as the weights that pack() takes (panel.hpp).
+// Adapts rows, as files hold them, to the weights that pack() takes (panel.hpp).
 template <class F>
   requires holds<F>
 struct RowWeights {
@@ -58,9 +58,9 @@ struct RowWeights {
 
 struct HexagonEmulated {
   static constexpr DeviceId id{"hexagon-emulated"};
-  // Of rounding to 16 bits, where no activation is larger than 32 times their root mean square: (32 / 32767)^2 / 12 is 8e-8. With a
-  // transform they are rounded before and after it, then to a last place of up to highest / 16384: there it is for 16 times, before
-  // and after.
+  // The error of rounding to 16 bits, where no activation is larger than 32 times the root mean square: (32 / 32767)^2 / 12 is
+  // 8e-8. With a transform, activations are rounded before and after it; the second rounding has a last place of up to highest /
+  // 16384. There the tolerance holds where no value is larger than 16 times the root mean square, before and after.
   static constexpr double tolerance = 1e-7;
   static bool available() { return true; }
 
@@ -116,7 +116,7 @@ struct HexagonEmulated {
   }
 
  private:
-  // token_of(token, m): row m as integers; returns their scale.
+  // token_of(token, m) writes row m as integers to `token` and returns their scale.
   template <class TokenOf>
   static Status multiply_integers(Matrix y, const Weights& w, ConstMatrix x, const TokenOf& token_of) {
     if (x.cols != w.cols || y.cols != w.rows || y.rows != x.rows) {
@@ -134,7 +134,7 @@ struct HexagonEmulated {
     return success();
   }
 
-  // The exact total without planes. 512 products of 120 * 32768 fit 32 bits.
+  // The exact total, computed without planes. 512 products of 120 * 32768 fit 32 bits.
   static std::int64_t total(const std::int8_t* levels, const std::int16_t* a, std::size_t K) {
     constexpr std::size_t some_k = 512;
     static_assert(some_k * 120 * 32768 <= INT32_MAX);

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RMSNorm, RoPE, softmax, SwiGLU and the Hadamard transform of contract/npu_fixed_point.hpp on HVX, whose definitions these equal to
-// the bit: written against the vocabulary of hvx.hpp, 64 values a vector. All arrays at multiples of 128 bytes, sizes multiples of 64. The
-// scalar core does what there is one of for each row: the root, the reciprocal of a sum.
+// RMSNorm, RoPE, softmax, SwiGLU and the Hadamard transform on HVX. They give the same bits as their definitions in
+// contract/npu_fixed_point.hpp. They are written against the vocabulary of hvx.hpp and take 64 values a vector. All arrays begin
+// at multiples of 128 bytes, and sizes are multiples of 64. What is computed once for a row, the root and the reciprocal of a
+// sum, runs on the scalar core.
 //
-// Packets of the Hadamard transform's loops for 64 values, compiled by clang 19 for v68 and v73 alike and counted by
-// ../../../tests/npu_hexagon/packets.py, which fails where one takes more:
+// Packets of the Hadamard transform's loops for 64 values, compiled by clang 19; v68 and v73 have the same.
+// ../../../tests/npu_hexagon/packets.py counts them, and fails where a loop takes more than this table says:
 //
 //     steps of 1 to 32         13.00
 //     each later step           3.00
 //     highest                   2.25
 //     narrowing                 7.00
 //
-// A row of 8960 values, which are runs of 256, takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 of them. The product of these 64 with
-// down's 1536 rows takes 384 x 1.16 = 445 for each column of bytes (int4 per channel, matmul.hpp).
+// A row of 8960 values consists of runs of 256. It takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 values. The product of these
+// 64 values with down's 1536 rows takes 384 x 1.16 = 445 for each column of bytes (int4 per channel, matmul.hpp).
 #pragma once
 
 #include <stddef.h>
@@ -26,14 +27,14 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
-// Words shifted to halves as npu::shifted does: s = 0..31, nothing overflows because |a| <= 2^30.
+// Shifts words and narrows them to halves, as npu::shifted does. s = 0..31. Nothing overflows, because |a| <= 2^30.
 template <class V>
 STILLA_HVX_INLINE typename V::Vector shifted(const typename V::Pair& a, int s) {
   const typename V::Vector half = V::splat_word(s == 0 ? 0 : 1 << (s - 1));
   return V::narrow_saturating(V::shift_right(V::add_words(a.upper, half), s), V::shift_right(V::add_words(a.lower, half), s), 0);
 }
 
-// The sum of 32 words, each not negative.
+// The sum of 32 words, none of which is negative.
 template <class V>
 STILLA_HVX_INLINE uint64_t sum_of_words(const typename V::Vector& a) {
   typename V::template Local<uint32_t, vector_words> lanes;
@@ -47,7 +48,7 @@ template <class V>
 STILLA_HVX_NOINLINE void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, npu::NormFormat f) {
   using Vector = typename V::Vector;
   using Pair = typename V::Pair;
-  // Squares, up to 2^30, as two sums of 16 bits each.
+  // Squares, up to 2^30, are summed as two parts of 16 bits each.
   const Vector low_half = V::splat_word(0xffff);
   Vector low = V::zero(), high = V::zero();
   for (size_t i = 0; i < n; i += vector_halves) {
@@ -141,9 +142,9 @@ STILLA_HVX_NOINLINE void swiglu(int16_t* y, const int16_t* gate, const int16_t* 
   }
 }
 
-// The transform of 64 halves as words, in order: `first` has the sums of the first 32 of them. Each step adds and subtracts
-// neighbours, sums to the first vector and differences to the second, which moves the lowest bit of a place to the top: six steps
-// bring every bit back to where it was.
+// Transforms 64 halves to words, in order. `first` has the sums 0 to 31, `second` the rest. Each step adds and subtracts
+// neighbours: the sums go to the first vector, the differences to the second. This moves the lowest bit of a number's place to
+// the top, so after six steps every bit is where it was.
 template <class V>
 STILLA_HVX_INLINE void transform_64(typename V::Vector& first, typename V::Vector& second, const typename V::Vector& halves) {
   typename V::Pair neighbours = V::products(halves, V::splat_half(1));  // even lanes, odd lanes
@@ -155,7 +156,7 @@ STILLA_HVX_INLINE void transform_64(typename V::Vector& first, typename V::Vecto
   }
 }
 
-// sums [n]. y may be x.
+// Transforms x to y, which may be x; sums [n] is working space. Returns the shift.
 template <class V>
 STILLA_HVX_NOINLINE int hadamard(int16_t* y, int32_t* sums, const int16_t* x, size_t n) {
   using Vector = typename V::Vector;

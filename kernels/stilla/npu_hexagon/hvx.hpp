@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of this folder's kernels: HVX's operations on vectors of 128 bytes, of which these kernels need few. `Hvx` has
-// them as intrinsics; hvx_plain.hpp has the same in plain C++ for any CPU. Kernels take either as a template argument V.
+// The vocabulary of this folder's kernels: the HVX operations on vectors of 128 bytes that they need. `Hvx` has them as
+// intrinsics; hvx_plain.hpp has the same operations in plain C++ for any CPU. Kernels take one of the two as a template argument
+// V.
 //
-// There is no run-time choice: the intrinsics exist where the compiler was told -mhvx -mhvx-length=128B, which defines __HVX__.
-// Such a translation unit is a DSP's own, and has nothing of the CPUs' targets.
+// There is no run-time choice. The intrinsics exist where the compiler was given -mhvx -mhvx-length=128B, which defines __HVX__.
+// Such a translation unit is compiled for a DSP only and contains no CPU targets.
 //
-//   V::Vector, V::Pair     128 bytes: 128 bytes, 64 halves or 32 words in lanes, little endian; two of them
+//   V::Vector, V::Pair     a vector: 128 bytes, 64 halves or 32 words in lanes, little endian; a pair is two vectors
 //   V::Local<T, n>         an array on the stack that vectors may be stored to
 //   load, store            vectors at addresses that are multiples of 128 (the hardware drops the address's low bits)
 //   load_next<n, at>(p)    the vector that is `at` vectors from p; then p steps n vectors on
-//   in_order(a, b, ...)    computes these vectors here, neither earlier nor later, and ends a packet, as load_next does: clang 19
-//                          left to itself fills packets less well than the order that is written
+//   in_order(a, b, ...)    computes these vectors here, neither earlier nor later, and ends a packet, as load_next does: without it
+//                          clang 19 chooses an order that fills packets less well than the written order
 //   two_words              8 bytes for the scalar core, at a multiple of 8 (else a fault)
 //
 //   operation                   lane by lane                                       instruction           it takes
@@ -35,10 +36,10 @@
 //   shift_each_right(a, s)      unsigned halves by halves of 0..15                 vlsr                  the shifter
 //   where_negative(a, b, c)     halves: a < 0 ? b : c                              vcmp, vmux            any pipe, twice
 //   bit_and, add, sub, max, min   words or halves; they wrap unless saturating     vand ...              any pipe
-//   magnitude_words(a)          words: |a|, of -2^31 itself                        vabs                  any pipe
+//   magnitude_words(a)          words: |a|; -2^31 stays -2^31                      vabs                  any pipe
 //   splat_word, splat_half      a scalar in all lanes                              vsplat                a multiplier
 //
-// A packet issues four instructions; one of them may load a vector, two may multiply. That is what the kernels' loops count.
+// A packet issues four instructions; one of them may load a vector, two may multiply. The kernels' loops are counted in packets.
 #pragma once
 
 #include <stddef.h>
@@ -51,8 +52,8 @@
 #include <hvx_hexagon_protos.h>
 #endif
 
-// On the DSP kernels are one piece: vectors among a call's arguments would go through memory. A sweep is never inlined, so that
-// its loop can be found in the program. Elsewhere that would only be slow to compile.
+// On the DSP everything is inlined into a kernel, because vectors among a call's arguments would go through memory. A sweep is
+// never inlined, so that its loop can be found in the program. On other machines inlining would only make the compiler slow.
 #if defined(__HVX__)
 #define STILLA_HVX_INLINE inline __attribute__((always_inline))
 #define STILLA_HVX_NOINLINE __attribute__((noinline))
@@ -92,7 +93,7 @@ struct Hvx {
   static STILLA_HVX_INLINE Vector load_next(const uint8_t*& from) {
     const Vector a = load(from + at * static_cast<ptrdiff_t>(vector_bytes));
     from += n * static_cast<ptrdiff_t>(vector_bytes);
-    asm("" : "+r"(from));  // an end of what is scheduled together
+    asm("" : "+r"(from));  // the compiler does not schedule instructions across this point
     return a;
   }
   static STILLA_HVX_INLINE void in_order(Vector& a) { asm volatile("" : "+v"(a)); }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of hvx.hpp in plain C++, for any CPU, with checks of what the hardware would fault on or silently do otherwise:
-// a vector at an address that is no multiple of 128, eight bytes at one that is no multiple of 8, an access outside the memory
-// that the kernel was given. Such an access is not made (a load gives zeros); it is recorded, and a test looks at the record:
+// The vocabulary of hvx.hpp in plain C++, for any CPU. It checks for accesses where the hardware would fault or silently do
+// something else: a vector at an address that is no multiple of 128, eight bytes at an address that is no multiple of 8, and an
+// access outside the memory that the kernel was given. Such an access is not made (a load gives zeros). It is recorded, and a
+// test looks at the record:
 //
 //   HvxPlain::Memory weights(panels, bytes), out(y, bytes);      what a kernel may touch, while these objects live
 //   matmul<HvxPlain>(args, 0, 1);
 //   HvxPlain::faults()    how many accesses were wrong;  HvxPlain::first_fault()   what the first one was
 //
-// Memory and record belong to the thread.
+// Every thread has its own list of memory and its own record.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +31,7 @@ class HvxPlain {
     Vector lower, upper;
   };
 
-  // Memory that kernels may touch. Objects end in the reverse order of their beginning.
+  // Memory that kernels may touch. Objects must be destroyed in the reverse order of their construction.
   class Memory {
    public:
     Memory(const void* data, std::size_t bytes) : data_(static_cast<const std::uint8_t*>(data)), bytes_(bytes), next_(first()) {
@@ -232,7 +233,7 @@ class HvxPlain {
     std::memcpy(&x, a.bytes + 2 * i, 2);
     return x;
   }
-  // Lanes of f(i), the low bits.
+  // A vector whose lanes are the low bits of f(i).
   template <class F>
   static Vector words(const F& f) {
     Vector r;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matrix products by the NPU contract (contract/npu.hpp) on HVX: weights of 4 bits (panel.hpp), per channel or LPBQ, times
-// columns of signed bytes (columns.hpp), which are int8 tokens or the planes of int16 ones. Written against the vocabulary of
-// hvx.hpp.
+// Matrix products on HVX by the NPU contract (contract/npu.hpp). Weights of 4 bits (panel.hpp), per channel or LPBQ, are
+// multiplied by columns of signed bytes (columns.hpp). A column is an int8 token, or one plane of an int16 token. The kernels are
+// written against the vocabulary of hvx.hpp.
 //
-// A sweep multiplies 64 or 128 rows by one, two or four columns over all K. 256 weights take a load, an `and`, and two vrmpy
-// for each column, one of whole bytes and one of low nibbles (panel.hpp says why). With LPBQ the sums of two blocks of 32, 16
-// bits each, stand side by side in a word's halves every 64 k, and one vdmpy adds both times their scales:
+// A sweep multiplies 64 or 128 rows by one, two or four columns over all K. 256 weights take a load, an `and`, and two vrmpy for
+// each column: one for whole bytes and one for low nibbles (panel.hpp says why). With LPBQ the sums of two blocks of 32, 16 bits
+// each, are put side by side into the halves of a word every 64 k. One vdmpy then multiplies both by their scales and adds them:
 //
 //     low  = L1 | L0                            vshuffe: halves of the words L0, L1 of two blocks
 //     high = (P1 - L1) / 16 | (P0 - L0) / 16    vsub of a pair, vasr that narrows
-//     y   += (low + correction) . scales        vadd, vdmpy; the same for high. Sums that have wrapped come out right
+//     y   += (low + correction) . scales        vadd, vdmpy; the same for high. Sums that have wrapped still give the right result
 //
-// Packets of the loops for 256 weights (clang 19, -O3; tests/npu_hexagon/packets.py counts them in programs for v68 and v73 and
-// holds them to this table):
+// Packets of the loops for 256 weights (clang 19, -O3). tests/npu_hexagon/packets.py counts them in programs for v68 and v73,
+// reads this table, and fails where they differ from it:
 //
 //     sweep                columns                       packets for 256 weights and all columns
 //     sweep_lpbq           1   (a token of int8)         1.25
@@ -23,11 +23,12 @@
 //     sweep_per_channel    2                             2.07
 //     sweep_per_channel    4   (1.04 a column)           4.13
 //
-// Two vrmpy fill a packet's multipliers, so 1 for each column is the least; LPBQ's vdmpy, both multipliers for 32 rows x 64 k,
-// make it 1.13. With one column all 40 packets of a chunk are full. What lost, for one column of LPBQ: the compiler's own order
-// 1.41 to 1.44; the same of two chunks at once 1.44, of two chunks that take turns 1.58; codes in one pointer's reach, and so
-// an addition for every second load, 1.56. Words times scales by vmpyie need no vshuffe, but twice the multiplications of
-// vdmpy. Four columns of 128 rows do not fit the registers.
+// Two vrmpy fill a packet's multipliers, so 1 packet for each column is the least possible. LPBQ's vdmpy, which takes both
+// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk are full. What was slower, for one
+// column of LPBQ: the order that the compiler chooses takes 1.41 to 1.44 packets; the compiler's order of two chunks at once
+// 1.44, and of two chunks that take turns 1.58; codes within one pointer's reach, which need an addition for every second load,
+// 1.56. A product of words and scales by vmpyie needs no vshuffe, but twice as many multiplications as vdmpy. Four columns of 128
+// rows do not fit the registers.
 #pragma once
 
 #include <stddef.h>
@@ -53,19 +54,20 @@ struct Sums {
   typename V::Vector both[Groups][Columns];
 };
 
-// A sweep's way through the vectors of codes, a unit each: first those of a step's groups, from group `first` on, then the next
-// step's. Units are pipelined by hand: a vector is loaded two units before its products and its low nibbles are found one unit
-// before. So a unit of one column fills a packet: vrmpy, vrmpy, vand, vmem.
+// A sweep's way through the vectors of codes. A vector is a unit. First come the units of a step's groups, from group `first` on,
+// then those of the next step. Units are pipelined by hand: a vector is loaded two units before its products, and its low nibbles
+// are computed one unit before. So a unit of one column fills a packet: vrmpy, vrmpy, vand, vmem.
 template <class V, WeightForm form, size_t Columns, size_t Groups, size_t first>
 struct Pipeline {
   using Vector = typename V::Vector;
   static constexpr ptrdiff_t stride = groups / Groups;  // vectors from unit to unit
   static constexpr size_t units = chunk_k / step_k * Groups, units_of_words = 2 * Groups;
-  // The words of all steps before the first unit, or of two steps at a time: four vector instructions leave a packet no slot.
+  // Whether the activations' words of all steps are loaded before the first unit. Otherwise the words of two steps are loaded at
+  // a time: four vector instructions leave no slot in a packet.
   static constexpr bool all_words_first = Columns == 1;
 
   const uint8_t* next;
-  Vector codes[2];  // of this unit and the one after it
+  Vector codes[2];  // of this unit and of the next one
   Vector low;       // of this unit
   TwoWords words[units / units_of_words][Columns];
   Vector low_nibbles = V::splat_word(0x0f0f0f0f);
@@ -82,7 +84,7 @@ struct Pipeline {
     for (size_t i = begin; i < end && all_words_first; ++i) load_words(x, i);
   }
 
-  // The products of a unit. A block's first ones begin its sums, unless sums go on over all blocks.
+  // Multiplies a unit. With LPBQ, the first products of a block begin its sums; per channel, the sums go on over all K.
   STILLA_HVX_INLINE void multiply(Sums<V, Columns, Groups>& sums, size_t unit) {
     const size_t step = unit / Groups, g = unit % Groups;
     const bool begins = form == WeightForm::lpbq && step % (scale_k / step_k) == 0;
@@ -94,7 +96,7 @@ struct Pipeline {
       sums.low[g][c] = begins ? V::dot4(low, word) : V::dot4(sums.low[g][c], low, word);
     }
   }
-  // What comes between the products of a unit and of the next one.
+  // Does what comes between the products of a unit and those of the next unit.
   STILLA_HVX_INLINE void advance(const uint8_t* x, size_t unit) {
     if (!all_words_first && unit / units_of_words + 1 < units / units_of_words) {
       const size_t i = unit / units_of_words + 1;
@@ -108,7 +110,7 @@ struct Pipeline {
   }
 };
 
-// Negated sums [Columns][128] of the rows of groups [first, first + Groups) and of the columns at x, over all chunks.
+// Writes negated sums [Columns][128] of the rows of groups [first, first + Groups) and of the columns at x, over all chunks.
 template <class V, size_t Columns, size_t Groups, size_t first>
 STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
   using Vector = typename V::Vector;
@@ -146,8 +148,8 @@ STILLA_HVX_NOINLINE void sweep_per_channel(int32_t* out, const uint8_t* chunk, c
   }
 }
 
-// LPBQ's sums y, and what a chunk's blocks add to them: their sums of words become halves, two blocks of a row side by side, and
-// meet the blocks' scales.
+// LPBQ's sums y, and what the blocks of a chunk add to them. The blocks' sums are words; they become halves, with two blocks of a
+// row side by side, and are multiplied by the blocks' scales.
 template <class V, size_t Columns, size_t Groups, size_t first>
 struct LpbqSums {
   using Vector = typename V::Vector;
@@ -155,7 +157,7 @@ struct LpbqSums {
   Vector y[Groups][2][Columns];  // of low and of high nibbles
   Sums<V, Columns, Groups> blocks[2];
   Vector scales;          // of the chunk, packed
-  Vector shifted_scales;  // shifted to the second nibbles that this sweep needs
+  Vector shifted_scales;  // shifted, so that the second nibbles that this sweep needs are lowest
   int32_t corrections[Columns];
 
   STILLA_HVX_INLINE LpbqSums() {
@@ -173,7 +175,8 @@ struct LpbqSums {
   STILLA_HVX_INLINE void load_correction(const uint8_t* x, size_t c) { corrections[c] = V::two_words(x + chunk_k * Columns + 8 * c).first; }
   STILLA_HVX_INLINE Vector shift_scales() const { return V::shift_halves_right(scales, first == 0 ? 4 : 8); }
 
-  // Adds the blocks of a chunk that is through, while the first operands of the next one, whose columns are at x, come.
+  // Adds the blocks of the chunk that was multiplied, and meanwhile loads the first operands of the next chunk, whose columns are
+  // at x.
   template <class Way>
   STILLA_HVX_INLINE void add_blocks(Way& way, const uint8_t* x) {
     if constexpr (Groups == 2) {
@@ -191,7 +194,7 @@ struct LpbqSums {
  private:
   static constexpr ptrdiff_t ahead = static_cast<ptrdiff_t>(groups / Groups * vector_bytes);
 
-  // With one column the order is that of packets, eight of them, all full.
+  // With one column the order of the statements is the order of the packets. There are eight packets, all full.
   template <class Way>
   STILLA_HVX_INLINE void add_two_groups(Way& way, const uint8_t* x) {
     const Vector mask = V::splat_half(15);
@@ -294,7 +297,7 @@ struct LpbqSums {
   }
 };
 
-// The same for LPBQ. A chunk's blocks are added when the next chunk begins; at the first one all that is added is zero.
+// The same for LPBQ. A chunk's blocks are added when the next chunk begins. At the first chunk all that is added is zero.
 template <class V, size_t Columns, size_t Groups, size_t first>
 STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
   using Way = Pipeline<V, WeightForm::lpbq, Columns, Groups, first>;
@@ -320,7 +323,8 @@ STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const ui
     if (!Way::all_words_first) way.load_words(next_x, 0);
     x = next_x;
   }
-  // The last chunk's blocks; what is loaded beside them is there (the panel's tail, these columns) and not used.
+  // Adds the last chunk's blocks. The operands that are loaded meanwhile (the panel's tail, these columns) exist and are not
+  // used.
   sums.add_blocks(way, Way::all_words_first ? x - column_chunk_bytes * Columns : x);
   STILLA_HVX_UNROLL
   for (size_t g = 0; g < Groups; ++g) {
@@ -333,7 +337,8 @@ STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const ui
   }
 }
 
-// The sweeps: of one column and of two 128 rows at once. Four columns' sums fill the registers with 64 rows.
+// Chooses the sweeps. With one column or two, a sweep takes 128 rows at once. With four columns it takes 64 rows, whose sums fill
+// the registers.
 template <class V>
 STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form, const uint8_t* x, size_t columns, size_t chunks) {
   if (form == WeightForm::lpbq) {
@@ -348,7 +353,8 @@ STILLA_HVX_INLINE void sweep(int32_t* out, const uint8_t* panel, WeightForm form
   sweep_per_channel<V, 4, 1, 1>(out, panel, x, chunks);
 }
 
-// y[M, N] = scaled products. Panels are read as vectors, columns by eight bytes, all else as single floats. y overlaps nothing.
+// y[M, N] = scaled products. Panels are read as vectors, columns eight bytes at a time, everything else as single floats. y must
+// not overlap the other arrays.
 struct MatmulArgs {
   const uint8_t* panels = nullptr;    // panel.hpp, at a multiple of 128
   WeightForm form = WeightForm::per_channel;
@@ -363,7 +369,8 @@ struct MatmulArgs {
   size_t y_stride = 0;
 };
 
-// The contract's sums of 128 rows from negated ones of columns, in place: of the high plane, or of int8, and of the low plane.
+// Makes the contract's sums of 128 rows from the negated sums of columns, in place: for int8 one sum, for int16 those of the high
+// plane and of the low plane.
 template <class V>
 STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activations, const uint8_t* weight_sums) {
   STILLA_HVX_UNROLL
@@ -375,8 +382,8 @@ STILLA_HVX_INLINE void make_plane_sums(int32_t* sums, npu::Activations activatio
   }
 }
 
-// The float step of the first `count` rows of a panel for one token, which the scalar core takes: y, bias and scales of these
-// rows.
+// The float step of the first `count` rows of a panel for one token, which the scalar core executes. y, bias and scales are those
+// of these rows.
 template <npu::Activations activations, bool has_bias>
 STILLA_HVX_INLINE void scale_rows(float* __restrict y, const int32_t* __restrict sums, const uint8_t* __restrict scales, float token_scale,
                                   const float* __restrict bias, size_t count) {
@@ -404,7 +411,7 @@ STILLA_HVX_INLINE void finish_token(const MatmulArgs& a, const uint8_t* panel, s
   scale_rows<npu::Activations::int16, false>(y, sums, scales, a.token_scales[m], bias, count);
 }
 
-// Panels [first, last), all tokens: a panel's weights are read once for every set of four columns.
+// Multiplies the panels [first, last) by all tokens. A panel's weights are read once for every set of four columns.
 template <class V>
 void matmul(const MatmulArgs& a, size_t first, size_t last) {
   typename V::template Local<int32_t, most_columns * panel_rows> sums;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights as the HVX kernels read them, for host and DSP alike: a panel of 128 rows, which stand in the lanes, and of all K, a
+// Weights as the HVX kernels read them, for both host and DSP. A panel has 128 rows, which stand in the lanes, and all K. K is a
 // multiple of 64. One DMA transfer brings a panel, or some chunks of it.
 //
-//     panel     chunk 0 | chunk 1 | ... | chunk K / 64 - 1 | tail       a vector is 128 bytes, everything on a multiple of it
+//     panel     chunk 0 | chunk 1 | ... | chunk K / 64 - 1 | tail       a vector is 128 bytes; every part begins at a multiple of 128
 //
 //     chunk    32 vectors   codes of 64 k, [16 steps of 4 k][2 groups of 64 rows][128 bytes]
 //             + 1 vector    block scales, LPBQ only
@@ -13,16 +13,17 @@
 //                                                                  high nibble  15 - code of row 64 g + 32 + r
 //     scales    half b of word r:    block b's (32 k) of row r | row 32 + r << 4 | row 64 + r << 8 | row 96 + r << 12
 //
-// Both nibbles of a byte have the same k, so they meet the same activations: with P = sum of byte * a and L = sum of low nibble
-// * a the high nibble's sum is (P - L) / 16, and one `and` unpacks 256 weights. (With different k for the nibbles a shift is
-// needed beside it: 5 instructions for 256 weights instead of 4.) Kernels load two vectors ahead, past the last chunk from the
-// tail.
+// Both nibbles of a byte have the same k, so they are multiplied by the same activations. With P = sum of byte * a and L = sum of
+// low nibble * a, the high nibble's sum is (P - L) / 16. So one `and` unpacks 256 weights. (If the nibbles had different k, a
+// shift would be needed too: 5 instructions for 256 weights instead of 4.) Kernels load two vectors ahead; after the last chunk
+// these vectors come from the tail.
 //
-// Stored is 15 - code because then a block's sum is of -(code - 8) * a, -32768 to 32512 where 32 codes of 0 meet 32 times -128,
-// and fits 16 bits; of (code - 8) * a it would reach 32768 and not fit. The kernels take the sign back at the end.
+// The codes are stored as 15 - code, so that a block's sum is a sum of -(code - 8) * a. Where 32 codes of 0 meet 32 times -128,
+// this sum is -32768; its range is -32768 to 32512, which fits 16 bits. A sum of (code - 8) * a would reach 32768, which does not
+// fit. The kernels negate the sums at the end.
 //
-// Block scales stand for 32 k always. LPBQ of 64 or 128 repeats them: 4.125 bits per weight for all three, where 4.0625 and 4.03
-// would do, and one kernel.
+// A block scale always stands for 32 k. LPBQ of 64 or 128 repeats its scales. So all three take 4.125 bits for a weight, where
+// 4.0625 and 4.03 bits would do for 64 and 128, but one kernel serves all three.
 #pragma once
 
 #include <stddef.h>
@@ -39,7 +40,7 @@ inline constexpr size_t panel_rows = 128;
 inline constexpr size_t group_rows = 64;  // a group: the rows of one vector of codes
 inline constexpr size_t chunk_k = 64;
 inline constexpr size_t step_k = 4;
-inline constexpr size_t scale_k = 32;  // what a block scale stands for
+inline constexpr size_t scale_k = 32;  // k that a block scale stands for
 inline constexpr size_t tail_bytes = 8 * vector_bytes;
 inline constexpr size_t groups = 2;
 inline constexpr size_t codes_bytes = chunk_k / step_k * groups * vector_bytes;
@@ -53,7 +54,7 @@ constexpr size_t tail_at(WeightForm form, size_t K) { return K / chunk_k * chunk
 constexpr size_t panel_bytes(WeightForm form, size_t K) { return tail_at(form, K) + tail_bytes; }
 constexpr size_t panel_count(size_t N) { return (N + panel_rows - 1) / panel_rows; }
 
-// Where things are in a panel, in bytes. row: 0..127.
+// The places of things in a panel, in bytes. row: 0..127.
 constexpr size_t scale_at(WeightForm form, size_t K, size_t row) { return tail_at(form, K) + 4 * row; }
 constexpr size_t weight_sum_at(WeightForm form, size_t K, size_t row) { return tail_at(form, K) + 4 * (panel_rows + row); }
 constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
@@ -61,13 +62,13 @@ constexpr size_t code_at(WeightForm form, size_t row, size_t k) {
          k % step_k;
 }
 constexpr unsigned code_shift(size_t row) { return row % group_rows < 32 ? 0 : 4; }
-// The byte with the scale's nibble, and the nibble's place in it.
+// The place of the byte that has the scale's nibble, and the place of the nibble in the byte.
 constexpr size_t block_scale_at(size_t row, size_t k) {
   return k / chunk_k * chunk_bytes(WeightForm::lpbq) + codes_bytes + row % 32 * 4 + k % chunk_k / scale_k * 2 + row / 64;
 }
 constexpr unsigned block_scale_shift(size_t row) { return row % 64 < 32 ? 0 : 4; }
 
-// A number of four bytes at a multiple of 4: the host's memory and the DSP's are both little endian.
+// Reads a number of four bytes at a multiple of 4. The host's memory and the DSP's are both little endian.
 template <class T>
 STILLA_HVX_INLINE T read_four(const uint8_t* from) {
   T value;
@@ -79,7 +80,7 @@ STILLA_HVX_INLINE void write_four(uint8_t* to, T value) {
   __builtin_memcpy(__builtin_assume_aligned(to, 4), &value, 4);
 }
 
-// Writes rows [n0, n0 + 128) as a panel; those from N on become zeros (code 8, scales 1 and 0).
+// Writes the rows [n0, n0 + 128) as a panel. Rows from N on become zeros (code 8, block scale 1, channel scale 0).
 template <npu::Weights W>
 void pack_panel(uint8_t* panel, WeightForm form, const W& w, size_t n0, size_t N, size_t K) {
   const size_t rows = N - n0 < panel_rows ? N - n0 : panel_rows;
@@ -104,7 +105,7 @@ void pack_panel(uint8_t* panel, WeightForm form, const W& w, size_t n0, size_t N
   }
 }
 
-// All rows, as panel_count(N) panels one after the other.
+// Packs all rows, as panel_count(N) panels one after the other.
 template <npu::Weights W>
 void pack(uint8_t* panels, WeightForm form, const W& w, size_t N, size_t K) {
   for (size_t n0 = 0; n0 < N; n0 += panel_rows) pack_panel(panels + n0 / panel_rows * panel_bytes(form, K), form, w, n0, N, K);

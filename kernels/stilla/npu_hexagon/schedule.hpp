@@ -4,10 +4,10 @@
 //
 //     VTCM    | columns of all tokens of a pass | weights, 2 x P panels | results, 2 x float [tokens][128 P] |
 //
-// Panels stream in while those before them are multiplied, so weights and results are there twice. A panel has all K (panel.hpp),
-// so there are no partial sums to keep; what a sweep needs of them, 2 KiB, stands in the results' place. Where the columns of all
-// tokens leave no room for two panels, tokens take several passes, each of which reads the weights again. Everything is a
-// multiple of 128 bytes.
+// Panels are loaded while earlier panels are multiplied, so the buffers for weights and results exist twice. A panel has all K
+// (panel.hpp), so there are no partial sums to keep. The sums of a sweep, 2 KiB, stand in the place of the results. Where the
+// columns of all tokens leave no room for two panels, the tokens take several passes, and each pass reads the weights again. All
+// sizes are multiples of 128 bytes.
 #pragma once
 
 #include <stddef.h>
@@ -30,7 +30,8 @@ struct ModelShapes {
   MatrixShape matrices[4];
 };
 
-// As in the models' config.json; heads have 128 dimensions, and all query heads together as many as the hidden state.
+// The shapes are those of the models' config.json. Heads have 128 dimensions; all query heads together have as many as the hidden
+// state.
 constexpr ModelShapes layer_of(const char* name, size_t hidden, size_t kv_heads, size_t ffn) {
   return {name, {{"q, o", hidden, hidden}, {"k, v", kv_heads * 128, hidden}, {"gate, up", ffn, hidden}, {"down", hidden, ffn}}};
 }
@@ -52,7 +53,7 @@ struct Schedule {
 constexpr size_t whole_vectors(size_t bytes) { return (bytes + vector_bytes - 1) / vector_bytes * vector_bytes; }
 constexpr size_t divided_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
-// One pass of `tokens` tokens with `panels` panels a step.
+// The schedule of one pass of `tokens` tokens with `panels` panels a step.
 constexpr Schedule one_step(MatrixShape shape, WeightForm form, npu::Activations activations, size_t tokens, size_t panels) {
   Schedule s;
   s.tokens = tokens;
@@ -65,7 +66,7 @@ constexpr Schedule one_step(MatrixShape shape, WeightForm form, npu::Activations
   return s;
 }
 
-// The fewest passes, then the fewest steps, of about equal panels.
+// The schedule with the fewest passes and then the fewest steps. Its steps have about equal numbers of panels.
 constexpr Schedule plan(MatrixShape shape, WeightForm form, npu::Activations activations, size_t M, size_t vtcm_bytes) {
   for (size_t passes = 1; passes <= M; ++passes) {
     const size_t tokens = divided_up(M, passes);
@@ -81,11 +82,12 @@ constexpr Schedule plan(MatrixShape shape, WeightForm form, npu::Activations act
 }
 
 inline constexpr size_t vtcm_sizes[] = {size_t{4} << 20, size_t{8} << 20};
-inline constexpr size_t scheduled_tokens[] = {1, 64};  // of a step of generation, and of prefill's window
+// Tokens of a step of generation, and of a window of prefill.
+inline constexpr size_t scheduled_tokens[] = {1, 64};
 inline constexpr WeightForm weight_forms[] = {WeightForm::per_channel, WeightForm::lpbq};
 
-// Every matrix of every model, in both forms, one token and a window, of int16, which is the larger: all fit, and a window takes
-// one pass with 8 MiB.
+// Whether every matrix of every model fits, in both forms, for one token and for a window, with int16, which takes more memory
+// than int8; and whether a window takes one pass with 8 MiB.
 constexpr bool all_fit() {
   for (const ModelShapes& model : r1_layers) {
     for (const MatrixShape& matrix : model.matrices) {

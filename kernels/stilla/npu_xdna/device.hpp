@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The device `xdna-emulated`: products as XDNA2's compute tiles would make them (emulator.hpp), from packed operands (tiles.hpp).
-// It shows what that arithmetic does to a model; of the NPU's speed it says nothing, and it is slow.
+// The device `xdna-emulated` multiplies as XDNA2's compute tiles would (emulator.hpp), from packed operands (tiles.hpp). It shows
+// what that arithmetic does to a model. It says nothing about the NPU's speed, and it is slow.
 //
-// prepare() takes the form that suits the weights, or the one it is told:
+// prepare() takes the form that suits the weights, or the form that the caller names:
 //
 //   weights                                 form     as
 //   one scale a row (int8_channel, ...)     int8     8-bit weights and activations
 //   bfp16ebs8                               bfp16    AMD Quark's BFP16
 //   all others                              bf16     AMD's int4 models: AWQ weights expanded to bf16, bf16 activations
 //
-// Prompts use core tiles of 64 x 64 x 64, few tokens those of step_tile().
+// Prompts use core tiles of 64 x 64 x 64; few tokens use those of step_tile().
 #pragma once
 
 #include <cstddef>
@@ -31,8 +31,9 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct XdnaEmulated {
   static constexpr DeviceId id{"xdna-emulated"};
-  // Of products with evenly distributed activations, where tests saw at most 2.3e-5, 1.2e-5 and 5.9e-5 (the last two with Q4_K,
-  // some of whose weights are far larger than others). Activations with outliers lose more, int8's most.
+  // The tolerance for products with evenly distributed activations. Tests saw at most 2.3e-5 (int8), 1.2e-5 (bf16) and 5.9e-5
+  // (bfp16), the last two with Q4_K, some of whose weights are far larger than others. With outliers among the activations the
+  // errors are larger, and int8's most of all.
   static constexpr double tolerance_of(xdna::Form form) {
     return form == xdna::Form::int8 ? 1e-4 : form == xdna::Form::bf16 ? 3e-5 : tolerance;
   }
@@ -69,7 +70,7 @@ struct XdnaEmulated {
     return w;
   }
 
-  // y[M, N] = x[M, K] * w^T. Refused: shapes that do not fit each other, activations that the form has no number for, no memory.
+  // y[M, N] = x[M, K] * w^T. Errors: shapes that do not fit each other; activations that the form has no number for; no memory.
   static Status multiply(Matrix y, const Weights& w, ConstMatrix x) {
     const xdna::ProductLayout& layout = w.layout;
     if (x.cols != layout.K || y.cols != layout.N || y.rows != x.rows) {
@@ -113,7 +114,7 @@ struct XdnaEmulated {
     return success();
   }
 
-  // What one core does: one core tile of C, all of K.
+  // Computes what one core computes: one core tile of C, over all K.
   template <xdna::Form form>
   static void core_tile(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m_tile, std::size_t n_tile,
                         const std::byte* a, float* c, AlignedBuffer<std::int32_t>& sums) {
@@ -137,7 +138,7 @@ struct XdnaEmulated {
     }
   }
 
-  // Where a group ends: its sums, scaled, go to C.
+  // Runs where a group ends: scales the group's sums and adds them to C.
   static void add_scaled(const xdna::ProductLayout& layout, const Weights& w, const xdna::Operand& x, std::size_t m0, std::size_t n0,
                          std::size_t group, float* c, AlignedBuffer<std::int32_t>& sums) {
     for (std::size_t m = 0; m < layout.tile.m && m0 + m < layout.M; ++m) {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The arithmetic of XDNA2's compute tiles in plain C++, block by block as the hardware's instruction takes them, on operands in
-// the layout of tiles.hpp. Bit-exact to what is written here, on every machine; nobody compared it with the hardware.
+// The arithmetic of XDNA2's compute tiles in plain C++: block by block, as the hardware's instruction takes them, on operands in
+// the layout of tiles.hpp. On every machine the results are, bit for bit, what is written here. Nobody compared them with the
+// hardware.
 //
-// One instruction adds to each number of C the products of a row of A's block with a column of B's, 8 along K:
+// To each number of C, one instruction adds the products of a row of A's block and a column of B's block, 8 products along K:
 //
 //   int8    acc += sum of a * b                       exact in int32
 //   bf16    acc = round(acc + sum of a * b)           each product is exact; the sum in double, in the order of k
 //   bfp16   acc = round(acc + 2^e * sum of a * b)     mantissas as integers, their sum exact; e = exponent_a + exponent_b - 266
 //
-// round: to float, ties to even; a subnormal result becomes 0. Subnormal operands of bf16 count as 0.
+// `round` rounds to float, ties to even; a subnormal result becomes 0. Subnormal operands of bf16 count as 0.
 //
 // What is known of the hardware, and from where:
 //   - products of bf16 and the sum are single precision, "the bfloat16 vector multiplier is immediately followed by an fp32
@@ -18,12 +19,14 @@
 //   - all products and the accumulator are shifted to one exponent, added as integers and then normalised: AMD AM020 (AIE-ML
 //     architecture manual), "Floating-Point Vector Unit". So the order of k within an instruction does not matter there;
 //   - products of block floating point are added to a float accumulator: UG1603, "Block Floating Type Operations".
-// What is assumed: that the bits which are shifted out on the way do not matter, so that an instruction rounds once; that it
-// rounds to the nearest; that blocks follow each other in the order of K, as mlir-aie's kernels have them; and the float step
-// of int8, below, which a kernel's author may do in another way.
+// What is assumed:
+//   - the bits that are shifted out on the way do not matter, so that an instruction rounds once;
+//   - an instruction rounds to the nearest;
+//   - blocks follow each other in the order of K, as in mlir-aie's kernels;
+//   - the float step of int8, below, which a kernel's author may do in another way.
 //
-// Activations of int8 and scales of weights meet in float: where a group of K ends, y = fma(scale_w * scale_x, float(sum), y) and
-// the sum is 0 again. Neither AMD's libraries nor mlir-aie prescribe that.
+// With int8, the scales of activations and of weights are applied in float: where a group of K ends, y = fma(scale_w * scale_x,
+// float(sum), y), and the sum starts from 0 again. Neither AMD's libraries nor mlir-aie prescribe this.
 #pragma once
 
 #include <bit>
@@ -43,11 +46,11 @@ namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 namespace detail {
 
 inline float flushed(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7f800000u) == 0 ? std::copysign(0.0f, x) : x; }
-// acc + sum, rounded once: the sum of a float and of the double that an instruction's products make.
+// acc + sum, rounded once: the sum of a float and of the double to which an instruction adds up its products.
 inline float accumulated(float acc, double sum) { return flushed(static_cast<float>(static_cast<double>(acc) + sum)); }
 
-// What one instruction adds to one number of C: `a`, a row of A's block, and `b`, a column of B's, whose numbers are b_step bytes
-// apart.
+// What one instruction adds to one number of C. `a` is a row of A's block, `b` a column of B's block, whose numbers are b_step
+// bytes apart.
 inline std::int32_t dot_int8(const std::byte* a, const std::byte* b, std::size_t b_step) {
   std::int32_t sum = 0;
   for (std::size_t i = 0; i < 8; ++i) sum += std::int32_t{load_as<std::int8_t>(a + i)} * load_as<std::int8_t>(b + i * b_step);
@@ -72,8 +75,8 @@ inline double dot_bfp16(const std::byte* a, const std::byte* b) {
 
 }  // namespace detail
 
-// C += A * B for the blocks `k_block` along K of one core tile of each, which stand as tiles.hpp draws them. Acc: std::int32_t
-// for int8, else float. Rows from `rows` on are left alone: they hold no token.
+// C += A * B for the blocks number `k_block` along K of one core tile of A and one of B, which stand as tiles.hpp draws them.
+// Acc: std::int32_t for int8, else float. Rows from `rows` on are not changed, because they hold no token.
 template <Form form, class Acc>
 void multiply_blocks(CoreTile tile, std::size_t k_block, Acc* c, const std::byte* a, const std::byte* b, std::size_t rows) {
   constexpr BlockShape shape = block_shape(form);

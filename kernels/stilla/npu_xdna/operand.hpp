@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights and activations as rows of a form's units (pack.hpp), from a weight format and from floats.
+// Weights and activations as rows of a form's units (pack.hpp), made from a weight format and from floats.
 //
 //   form     weights                                              activations
 //   int8     levels: code - zero point, or the codebook's entry,  rounded to -127..127, one scale a token: highest / 127
 //            and a float scale for each group of K and each row
-//   bf16     decoded, rounded to the nearest bf16, ties to even   rounded likewise
+//   bf16     decoded, rounded to the nearest bf16, ties to even   rounded to the nearest bf16, ties to even
 //   bfp16    decoded and encoded as BFP16EBS8; weights in that    encoded as BFP16EBS8
 //            format stay as they are
 //
-// So int4 and uint4 weights, in groups or per channel, expand to int8 exactly, or to the bf16 and bfp16 nearest to them. int8
-// refuses formats without integers (floats) and with a minimum beside the scale, whose product is no integer.
+// So int4 and uint4 weights, in groups or per channel, expand to int8 exactly, or to the nearest bf16 and bfp16. int8 refuses
+// formats without integers (floats), and formats with a minimum beside the scale, whose product is no integer.
 #pragma once
 
 #include <cmath>
@@ -57,13 +57,13 @@ namespace detail {
 
 inline constexpr std::size_t longest_int8_row = 131071;  // 128 * 128 * K stays below 2^31
 
-// One number of a row of units; k is a multiple of unit_weights(form). `values`: unit_weights(form) floats.
+// Stores one unit of a row. `values`: unit_weights(form) floats.
 inline void store_unit(Form form, std::byte* unit, const float* values) {
   if (form == Form::bf16) store_as(unit, to_bf16(*values));
   else BFP16EBS8::encode(values, unit);
 }
 
-// A row of K floats as units of bf16 or bfp16.
+// Stores a row of K floats as units of bf16 or bfp16.
 inline void store_row(Form form, std::byte* units, const float* values, std::size_t K) {
   const std::size_t step = unit_weights(form);
   for (std::size_t k = 0; k < K; k += step) {
@@ -73,7 +73,7 @@ inline void store_row(Form form, std::byte* units, const float* values, std::siz
   }
 }
 
-// How many k of a row of K share a scale, whole steps of 8: a group, a block, or the row.
+// How many k of a row of K share a scale: a group, a block, or the row. The number is a multiple of 8.
 template <class F>
 constexpr std::size_t scale_reach(std::size_t K) {
   if constexpr (!QuantisedFormat<F>) return 0;
@@ -92,7 +92,7 @@ void store_levels(std::byte* units, float* scales, std::size_t rows, const std::
 
 }  // namespace detail
 
-// W[N, K] from rows of F's blocks. Refused: K that ends within a block, a format that the form cannot hold, no memory.
+// Makes W[N, K] from rows of F's blocks. Errors: K ends within a block; the form cannot hold the format; no memory.
 template <WeightFormat F>
 Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N, std::size_t K) {
   if (K % F::block_weights != 0) {
@@ -139,7 +139,7 @@ Result<Operand> weights_operand(Form form, const std::byte* rows, std::size_t N,
   return w;
 }
 
-// x[M, K]. Refused: an x that is not finite where the form has no such number, no memory.
+// Makes x[M, K]. Errors: an x is not finite and the form has no such number; no memory.
 inline Result<Operand> activations_operand(Form form, ConstMatrix x) {
   Operand a;
   a.form = form;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Operands of a product cut into the tiles that tiles.hpp draws, and put together again. Nothing is rounded here: operands come
-// as rows of a form's units, which operand.hpp makes of weights and activations.
+// Cuts the operands of a product into the tiles that tiles.hpp draws, and puts them together again. Nothing is rounded here: the
+// operands are rows of a form's units, which operand.hpp makes from weights and activations.
 //
-//   rows      A[M][K] or W[N][K]: units of a row side by side, the last one padded with zeros; rows without gaps
-//   tiles     as many bytes as ProductLayout says; 0 whatever does not stand for a number of the matrix
+//   rows      A[M][K] or W[N][K]: units of a row side by side, the last one padded with zeros; no gaps between rows
+//   tiles     as many bytes as ProductLayout says; bytes that stand for no number of the matrix are 0
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ constexpr std::size_t row_bytes(Form form, std::size_t K) { return detail::quoti
 
 namespace detail {
 
-// f(offset in rows, offset in tiles) for every unit of W or A.
+// Calls f(offset in rows, offset in tiles) for every unit of W or A.
 template <class F>
 void for_each_unit_of_weights(const ProductLayout& p, F&& f) {
   for (std::size_t n = 0; n < p.N; ++n) {
@@ -42,7 +42,7 @@ void for_each_unit_of_activations(const ProductLayout& p, F&& f) {
     }
   }
 }
-// The same for the numbers of y: f(m, n, index in tiles).
+// The same for the numbers of y: calls f(m, n, index in tiles).
 template <class F>
 void for_each_result(const ProductLayout& p, F&& f) {
   for (std::size_t m = 0; m < p.M; ++m) {

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a product fits the memories of XDNA2: which buffers the 64 KiB of a core and the 512 KiB of a column's memory tile hold.
+// Which buffers of a product the memories of XDNA2 hold: the 64 KiB of a core and the 512 KiB of a column's memory tile.
 //
 //   core (L1)         A, B        twice each, so that a DMA fills one while the core reads the other
-//                     C           twice where there is room, once where there is not: then the core waits while C leaves
+//                     C           twice where there is room, else once: then the core waits while C leaves
 //                     scales      a float for each column of C, twice: int8 only
 //                     stack       3328 bytes, what mlir-aie's whole_array.py gives the bfp16 kernel
 //   memory tile (L2)  A           `depth` core tiles along K of each row of cores that this column feeds, twice
 //                     B           `depth` core tiles along K, twice
 //                     C           of the column's four cores, twice
 //
-// The four rows of cores take their A from the first four columns; with fewer columns each feeds more of them. The depth is as
-// large as the memory tile allows: long transfers from main memory cost least.
+// The first four columns feed A to the four rows of cores; with fewer columns, each column feeds more rows. The depth is as large
+// as the memory tile allows, because long transfers from main memory cost least.
 //
-// That every matrix of R1-Distill-Qwen fits, with every form and number of columns, is asserted below. The numbers follow from
-// these rules and were measured nowhere.
+// A static_assert below checks that every matrix of R1-Distill-Qwen fits, with every form and number of columns. The numbers
+// follow from these rules; they were not measured.
 #pragma once
 
 #include <cstddef>
@@ -40,10 +40,10 @@ struct Schedule {
   constexpr bool fits() const { return depth != 0 && core_bytes <= core_memory_bytes && memory_bytes <= memory_tile_bytes; }
 };
 
-// Rows of cores that one column feeds.
+// How many rows of cores one column feeds.
 constexpr std::size_t rows_fed(std::size_t columns) { return detail::quotient_up(core_rows, columns); }
 
-// For weights W[N, K] on a partition of `columns` columns.
+// The schedule for weights W[N, K] on a partition of `columns` columns.
 constexpr Schedule schedule(Form form, CoreTile tile, std::size_t columns, std::size_t K) {
   Schedule s;
   s.tile = tile;
@@ -69,7 +69,7 @@ constexpr bool every_r1_matrix_fits() {
         for (std::size_t columns = 1; columns <= most_columns; ++columns) {
           for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
             if (!is_whole(form, tile) || !schedule(form, tile, columns, matrix.K).fits()) return false;
-            // No part of the matrix is padding but the last core tiles along N.
+            // Only the last core tiles along N may contain padding.
             if (matrix.K % tile.k != 0 || matrix.N % tile.n != 0) return false;
           }
         }
@@ -83,7 +83,8 @@ static_assert(!schedule(Form::bf16, {64, 128, 128}, 8, 1536).fits(), "a core til
 
 }  // namespace detail
 
-// The schedules of R1-Distill-Qwen's matrices on all columns, as a Markdown table. kernels/README.md holds it. Ends in a newline.
+// The schedules of R1-Distill-Qwen's matrices on all columns, as a Markdown table. kernels/README.md contains it. The text ends
+// in a newline.
 inline std::string schedule_markdown() {
   std::string out =
       "| model | matrix | N x K | form | core tile | C buffers | bytes of a core, of 65536 | k tiles at once | "

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tiles that AMD's XDNA2 NPU (AIE2P) multiplies, and where each number of an operand stands in memory. What the library says
-// of this NPU is layout and arithmetic only: no compiler or simulator of it is public, and nothing here ran on one.
+// The tiles that AMD's XDNA2 NPU (AIE2P) multiplies, and where each number of an operand stands in memory. The library's code for
+// this NPU is layout and arithmetic only: no compiler or simulator of it is public, and nothing here ran on one.
 //
 //   y[M, N] = A[M, K] * B[K, N]         A: activations; B = W^T, weights W[N, K]
 //
-// Three levels. One instruction multiplies a block of A, r x s, by one of B, s x t (aie::mmul<r, s, t>); a compute tile ("core")
-// holds a core tile of each operand, m x k and k x n, in its 64 KiB of memory; a partition of the NPU is some of its 8 columns of
-// 4 cores.
+// There are three levels. One instruction multiplies a block of A, r x s, by a block of B, s x t (aie::mmul<r, s, t>). A compute
+// tile ("core") holds a core tile of each operand, m x k and k x n, in its 64 KiB of memory. A partition of the NPU is some of
+// its 8 columns of 4 cores.
 //
 //   form     A and B              accumulator     r  s  t    unit                        bytes of a unit
 //   int8     int8 x int8          int32           8  8  8    one number                  1
 //   bf16     bfloat16 x bfloat16  float           4  8  8    one number                  2
 //   bfp16    bfp16ebs8 x the same float           8  8  8    8 numbers along K           9   (format/bfp16.hpp)
 //
-// A core tile of A is cut into blocks, row-major, and so is the order of the blocks. B's likewise, but that of bfp16 is
-// transposed: a unit has its 8 numbers along K, so a block of it is 8 units, one for each column, and the blocks of a column of
-// blocks follow each other.
+// A core tile of A is cut into blocks. The numbers of a block stand in row-major order, and so do the blocks. B is stored in the
+// same way, except B of bfp16, which is transposed: a unit has 8 numbers along K, so a block is 8 units, one for each column of
+// the block. The blocks of one column of blocks follow each other.
 //
 //      A, m x k                        B, k x n (int8, bf16)            B, k x n (bfp16)
 //      +-----+-----+--                 +-----+-----+--                  +-----+-----+--
@@ -27,25 +27,26 @@
 //      +-----+-----+--                 +-----+-----+--                  +-----+-----+--
 //      in a block: row-major, r rows   row-major, s rows (k) of t       t rows (n) of 8 k: one unit each
 //
-//   C, m x n, as A: blocks r x t, row-major. Its numbers are int32 or float.
+//   C, m x n, is stored as A is: blocks r x t, row-major. Its numbers are int32 or float.
 //
-// Source: mlir-aie, aie_kernels/aie2p/mm.cc and mm_bfp.cc, whose kernels take two blocks of A and two of B at a time, so m is a
-// multiple of 2r, n of 2t and k of s. There a DMA makes these blocks of row-major core tiles on the way from the memory tile. It
-// moves 4 bytes at least, and a bfp16 unit has 9, so bfp16 has to lie in memory as it is drawn here. For the other two, weights
-// that are packed once save the DMA that work.
+// Source: mlir-aie, aie_kernels/aie2p/mm.cc and mm_bfp.cc. These kernels take two blocks of A and two blocks of B at a time, so m
+// is a multiple of 2r, n of 2t and k of s. There, a DMA makes these blocks from row-major core tiles on the way from the memory
+// tile. A DMA moves at least 4 bytes, and a bfp16 unit has 9, so bfp16 has to lie in memory as it is drawn here. For the other
+// two forms, weights that are packed once save the DMA this work.
 //
-// A whole matrix of weights is the core tiles in the order in which they are used, padded with zeros to whole core tiles and to
-// the same number of them in each column (whole_array.py of the same repository deals them out so):
+// A whole matrix of weights consists of the core tiles in the order in which they are used. It is padded with zeros to whole core
+// tiles and to the same number of core tiles in each column (whole_array.py of the same repository distributes them in this way):
 //
 //   | column 0: core tiles of n tile 0, of n tile C, of 2C, ...| column 1: n tiles 1, C + 1, ... | ... | column C - 1 |
 //               each: k tile 0, 1, 2, ...
 //
-// so that the DMA of a column reads forward. Activations are dealt to the four rows of cores in the same way, along M, each row's
-// core tiles in the order of K; all columns take the same ones. Results stand like weights, with M in the place of K:
+// The DMA of a column then reads forward. Activations are distributed to the four rows of cores in the same way, along M, and
+// each row's core tiles stand in the order of K; all columns take the same activations. Results are stored like weights, with M
+// in the place of K:
 //
 //   | column 0: of n tile 0 the m tiles 0, 1, 2, ..., of n tile C, ...| column 1 | ...
 //
-// Everything begins on a multiple of 64 bytes where the memory does.
+// If the memory begins on a multiple of 64 bytes, each of these parts does too.
 #pragma once
 
 #include <cstddef>
@@ -58,7 +59,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 
-// Of an NPU with 8 columns ("npu2": Strix, Krackan): mlir-aie's device model, the Linux kernel's documentation of amdxdna.
+// The sizes of an NPU with 8 columns ("npu2": Strix, Krackan). Sources: mlir-aie's device model, and the Linux kernel's
+// documentation of amdxdna.
 inline constexpr std::size_t core_rows = 4;
 inline constexpr std::size_t most_columns = 8;
 inline constexpr std::size_t core_memory_bytes = std::size_t{64} << 10;      // L1, of one compute tile
@@ -75,11 +77,11 @@ struct BlockShape {
 };
 constexpr BlockShape block_shape(Form form) { return {form == Form::bf16 ? std::size_t{4} : std::size_t{8}, 8, 8}; }
 
-// Numbers that stand together along K, and their bytes.
+// How many numbers stand together along K as a unit, and the unit's bytes.
 constexpr std::size_t unit_weights(Form form) { return form == Form::bfp16 ? 8 : 1; }
 constexpr std::size_t unit_bytes(Form form) { return form == Form::int8 ? 1 : form == Form::bf16 ? 2 : 9; }
 
-// Bytes of `count` numbers; whole units.
+// Bytes of `count` numbers, which must be whole units.
 constexpr std::size_t operand_bytes(Form form, std::size_t count) { return count / unit_weights(form) * unit_bytes(form); }
 inline constexpr std::size_t accumulator_bytes = 4;
 
@@ -93,20 +95,20 @@ constexpr bool is_whole(Form form, CoreTile tile) {
   const auto [r, s, t] = block_shape(form);
   return tile.m != 0 && tile.k != 0 && tile.n != 0 && tile.m % (2 * r) == 0 && tile.k % s == 0 && tile.n % (2 * t) == 0;
 }
-// For few tokens: as few rows as the kernels take.
+// The core tile for few tokens: it has the fewest rows that the kernels take.
 constexpr CoreTile step_tile(Form form) { return {2 * block_shape(form).r, 64, 64}; }
 
 constexpr std::size_t a_bytes(Form form, CoreTile tile) { return operand_bytes(form, tile.m * tile.k); }
 constexpr std::size_t b_bytes(Form form, CoreTile tile) { return operand_bytes(form, tile.k * tile.n); }
 constexpr std::size_t c_bytes(CoreTile tile) { return tile.m * tile.n * accumulator_bytes; }
 
-// Where A[row, col], or the unit that begins there, stands in a core tile of `rows` x `cols` in blocks of r x s: in bytes.
+// The place of A[row, col], or of the unit that begins there, in a core tile of `rows` x `cols` in blocks of r x s: in bytes.
 constexpr std::size_t a_offset(Form form, CoreTile tile, std::size_t row, std::size_t col) {
   const auto [r, s, t] = block_shape(form);
   const std::size_t block = row / r * (tile.k / s) + col / s;
   return operand_bytes(form, block * r * s + row % r * s + col % s / unit_weights(form) * unit_weights(form));
 }
-// The same of B[k, n].
+// The place of B[k, n] in a core tile, in bytes.
 constexpr std::size_t b_offset(Form form, CoreTile tile, std::size_t k, std::size_t n) {
   const auto [r, s, t] = block_shape(form);
   if (form == Form::bfp16) return operand_bytes(form, (n / t * (tile.k / s) + k / s) * s * t + n % t * s);
@@ -122,8 +124,8 @@ namespace detail {
 constexpr std::size_t quotient_up(std::size_t a, std::size_t b) { return a / b + (a % b != 0); }
 }  // namespace detail
 
-// Core tiles that are dealt out along one dimension, `step` apart: to columns along N, to rows of cores along M. The tiles of
-// each are padded to the same number.
+// Core tiles that are distributed along one dimension: to columns along N, to rows of cores along M. Each column or row of cores
+// is a hand here: of every `hands` neighbouring tiles each hand gets one. All hands are padded to the same number of tiles.
 struct Dealt {
   std::size_t tiles = 0;  // along the dimension
   std::size_t hands = 1;
@@ -134,7 +136,7 @@ struct Dealt {
   constexpr std::size_t place(std::size_t tile) const { return tile % hands * per_hand() + tile / hands; }
 };
 
-// A product's matrices in memory. Sizes in bytes; K is padded to whole core tiles.
+// A product's matrices in memory. Sizes are in bytes; K is padded to whole core tiles.
 struct ProductLayout {
   Form form = Form::bf16;
   CoreTile tile;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Included by Highway once per target (see kernels.hpp); lets the kernels in on the pass for ours.
+// Highway includes this file once for every target (see kernels.hpp). The file includes the kernels only on the pass for our
+// target.
 
 // No include guard: this file is read several times. NOLINT
 #include <hwy/highway.h>
@@ -14,7 +15,7 @@
 #include <stilla/portable/elementwise-inl.hpp>
 #include <stilla/portable/matmul-inl.hpp>
 namespace stilla { inline namespace STILLA_ABI {
-namespace portable_kernels = HWY_NAMESPACE;  // for kernels of other targets that build on these, outside Highway's pass
+namespace portable_kernels = HWY_NAMESPACE;  // for other targets' kernels that use these, outside Highway's pass
 }}  // namespace stilla
 #endif
 #endif

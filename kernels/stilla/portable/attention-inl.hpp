@@ -28,8 +28,10 @@ struct Int {
   HWY_INLINE Int() {}  // as in Lanes16
   VInt32 v[row_vectors];
 };
-inline constexpr std::size_t most_queries = 6;  // AVX2 has 16 registers: 12 sums; attention_bench: 4 queries reached 0.8 of the speed
-inline constexpr std::size_t most_key_queries = 4;  // 8 sums; 6 queries spill, 0.75
+// Measured with attention_bench. 6 queries are 12 sums in AVX2's 16 registers; with 4 queries the speed was 20 % lower. For
+// integer keys, 4 queries are 8 sums; 6 queries spill registers, and the speed was 25 % lower.
+inline constexpr std::size_t most_queries = 6;
+inline constexpr std::size_t most_key_queries = 4;
 inline constexpr std::size_t most_value_queries = most_key_queries;
 inline constexpr std::size_t tiles_at_once = 1;
 inline constexpr std::size_t prefetch_bytes = 8192;
@@ -136,9 +138,9 @@ struct RoundedRow {
   }
 };
 
-// Four neighbouring codes of each of float_lanes / 2 lanes, widened to int16, times four integers of a row: two int32 for a
-// lane, added at the end. A vector of lanes at a time, so that 4 rows' sums stay in registers. Integers of one byte take as
-// long as those of two.
+// Multiplies four neighbouring codes of each of float_lanes / 2 lanes, widened to int16, by four integers of a row. This gives
+// two int32 for a lane, which are added at the end. One vector of lanes is computed at a time, so that the sums of 4 rows stay in
+// registers. Integers of one byte take as long as integers of two bytes.
 template <std::size_t HT, std::size_t TILES, std::size_t BYTES>
 HWY_INLINE void integer_products(Int (&out)[HT][TILES], const RoundedRow* rows, const std::uint8_t* tiles, const std::uintptr_t (&ahead)[2],
                                  std::size_t tile_bytes, std::size_t length) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The float kernels on rows with Highway (contract/elementwise.hpp): the scalar definitions, 16 lanes at a time. A row's
-// tail is copied to 16 zero-padded values; zeros do not change a sum of squares or of exponentials.
+// The float kernels on rows with Highway (contract/elementwise.hpp): the scalar definitions, 16 lanes at a time. The last values
+// of a row, if fewer than 16, are copied to 16 values that are padded with zeros. Zeros do not change a sum of squares or of
+// exponentials.
 #pragma once
 
 #include <cstring>
@@ -107,7 +108,8 @@ inline HWY_NOINLINE void logit_weights(double* sums, const float* logits, std::s
   }
 }
 
-// Half-split pairs lie in two runs. Interleaved pairs, rare and short, are taken apart and put together through memory.
+// Half-split pairs lie in two runs of memory. Interleaved pairs, which are rare and short, are separated and put together again
+// through memory.
 inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std::size_t pairs, bool half_split) {
   for_each_16(pairs, [&](std::size_t i, std::size_t count) HWY_ATTR {
     float first[sum_lanes];
@@ -138,7 +140,8 @@ inline HWY_NOINLINE void rope(float* x, const float* cos, const float* sin, std:
   });
 }
 
-// own: the lanes; swapped: each pair's lanes exchanged. a + b where the lane's index lacks `distance`, a - b where it has it.
+// One step of the Hadamard transform. own: the lanes. swapped: the lanes with each pair exchanged. Returns a + b in lanes whose
+// index does not have the bit `distance`, and a - b in lanes whose index has it.
 HWY_INLINE VFloat butterfly(VFloat own, VFloat swapped, std::size_t distance) {
   const DFloat d;
   const hn::Repartition<std::uint32_t, DFloat> du;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The elementwise kernels of portable: elementwise-inl.hpp, which Highway's pass compiles with all the others.
+// The elementwise kernels of portable. They are in elementwise-inl.hpp, which Highway's pass compiles with all the other kernels.
 #pragma once
 
 #include <stilla/portable/kernels.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Compiles the portable kernels for one Highway target, from a header: AVX2 on x86-64, NEON on AArch64. Every op's header
-// includes this file; it works once per translation unit.
+// includes this file; it works once for each translation unit.
 //
 // How it works. <hwy/foreach_target.h> includes HWY_TARGET_INCLUDE once for every target that is enabled, with HWY_TARGET
 // set to it; all-inl.hpp skips every pass but ours. Disabling the other targets keeps the compile time down: with

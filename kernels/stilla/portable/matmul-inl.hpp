@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul over panels with Highway (contract/matmul.hpp), any format.
+// Matmul over panels with Highway (contract/matmul.hpp), for any format.
 //
-// Quantised formats. Four rows' four codes are loaded at a time (16 bytes with 256-bit vectors), widened to int16 and
-// multiplied with four activations that are broadcast to every row:
+// Quantised formats: four codes of each of four rows are loaded at a time (16 bytes with 256-bit vectors), widened to int16, and
+// multiplied by four activations, which are broadcast to every row:
 //
 //     codes   r0k0 r0k1 r0k2 r0k3 | r1k0 ...                     int16
 //     x        x0   x1   x2   x3  |  x0  ...                     int16, the same 64 bits in every row
 //     pair    r0k0*x0 + r0k1*x1, r0k2*x2 + r0k3*x3 | r1 ...      int32: one vpmaddwd
 //
-// so a row's sum lies in two neighbouring lanes, which are added once per group of 32 (or 16) weights; then one fused
-// multiply-add per row. Two rows of x share the unpacking; a third would spill on 16 registers.
+// So a row's sum is spread over two neighbouring lanes. They are added once for each group of 32 (or 16) weights; then there is
+// one fused multiply-add for each row. Two tokens share the unpacked codes; a third would not fit 16 registers.
 //
-// Float formats: weights vector times broadcast x; 4 panels at once for one row of x (the latency of a chain of fused
-// multiply-adds would bound a single panel), 4 rows of x at once for one panel.
+// Float formats: a vector of weights is multiplied by a broadcast x. One token takes 4 panels at once, because with a single
+// panel the latency of a chain of fused multiply-adds would be the limit. Four tokens take one panel at once.
 #pragma once
 
 #include <cstddef>
@@ -39,7 +39,7 @@ HWY_INLINE VInt32 add_pair_products(VInt16 a, VInt16 b, VInt32 sum) {
   const DInt32 d;
 #if HWY_TARGET == HWY_AVX2
   VInt32 unused = hn::Zero(d);
-  return hn::ReorderWidenMulAccumulate(d, a, b, sum, unused);  // vpmaddwd: in order on x86, `unused` untouched
+  return hn::ReorderWidenMulAccumulate(d, a, b, sum, unused);  // vpmaddwd: in order on x86, and `unused` does not change
 #else
   const VInt32 a32 = hn::BitCast(d, a);
   const VInt32 b32 = hn::BitCast(d, b);
@@ -55,7 +55,7 @@ HWY_INLINE VFloat load_s8(const std::byte* from) {
   return hn::ConvertTo(DFloat(), wide);
 }
 
-// Scales of group `group` of the rows whose words begin at `from` (layout/pack.hpp).
+// The scales of group `group` for the rows whose words begin at `from` (layout/pack.hpp).
 template <WordScaledFormat F>
 HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
   const DInt32 d;
@@ -66,9 +66,9 @@ HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
   return hn::Mul(hn::BitCast(DFloat(), bits), hn::ConvertTo(DFloat(), sub_scale));
 }
 
-// `line`: the 64-byte line of the block (layout/pack.hpp); `upper`: the high nibbles, k + 4; q: which rows. Four codes of each
-// of float_lanes / 2 rows as int16, the zero point not yet taken off.
-// levels: of a codebook, 16 bytes on a 16-byte boundary.
+// Returns four codes of each of float_lanes / 2 rows as int16; the zero point is not yet subtracted. `line`: the 64-byte line of
+// the block (layout/pack.hpp). `upper`: take the high nibbles, which are k + 4. `q`: which rows. `levels`: of a codebook, 16
+// bytes on a 16-byte boundary.
 template <class F>
 HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q,
                              [[maybe_unused]] const std::int8_t* levels) {
@@ -100,7 +100,7 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
       add_bit(bits, g % 4 * 2 + 1, 32);
     }
     if constexpr (F::is_codebook) {
-      const hn::Full128<std::uint8_t> all16;  // all of the table; d has only 8 lanes on NEON
+      const hn::Full128<std::uint8_t> all16;  // the whole table; d has only 8 lanes on NEON
       const auto table = hn::Load(all16, reinterpret_cast<const std::uint8_t*>(levels));
       return hn::PromoteTo(DInt16(), hn::BitCast(DSignedCode(), hn::TableLookupBytes(table, code)));
     } else {
@@ -109,8 +109,8 @@ HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool uppe
   }
 }
 
-// Adds what the minimums of 256 k contribute to the sums of the rows of vector v and MT tokens, whose rounded sums are `stride`
-// apart.
+// Adds what the minimums of 256 k contribute to the sums of the rows of vector v and of MT tokens, whose rounded sums are
+// `stride` apart.
 template <class F, std::size_t MT>
 HWY_INLINE void add_minimums(VFloat (&acc)[MT][row_vectors], const std::byte* record, std::size_t v, const RoundedSums* sums,
                              std::size_t stride) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The peak of portable (generic/peak.hpp), which on x86-64 is compiled for AVX2. avx2 inherits it.
+// The peak of portable (generic/peak.hpp). On x86-64 the loops are compiled for AVX2; avx2 inherits them.
 #pragma once
 
 #include <stilla/generic/peak.hpp>
@@ -13,7 +13,7 @@
 
 STILLA_TARGET_BEGIN("avx2,fma")
 namespace stilla { inline namespace STILLA_ABI { namespace portable_peak {
-// Products of bytes and their sums of 16 bits. Kernels widen to 32 bits now and then, which comes on top.
+// Products of bytes and their sums of 16 bits. Kernels also widen the sums to 32 bits now and then; that is not counted here.
 STILLA_MAC_LOOP(maddubs_loop, __m256i, _mm256_set1_epi32, _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(x, sums[i])))
 STILLA_MAC_LOOP(fma_loop, __m256, _mm256_set1_ps, _mm256_fmadd_ps(x, x, sums[i]))
 }}}  // namespace stilla::portable_peak

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Portable: kernels written once against Highway's vector types. On x86-64 they are compiled for Highway's AVX2 target
-// (AVX2, FMA, F16C: Intel Haswell 2013, AMD Excavator 2015 and later), on AArch64 for NEON, which every such CPU has.
-// Other architectures run `scalar`: the specification needs a fused multiply-add, and one emulated by software would
-// make a vector path slower than plain code.
+// Portable: kernels written once with Highway's vector types. On x86-64 they are compiled for Highway's AVX2 target (AVX2, FMA,
+// F16C: Intel Haswell 2013, AMD Excavator 2015 and later), on AArch64 for NEON, which every such CPU has. Other architectures run
+// `scalar`: the specification needs a fused multiply-add, and emulating it in software would make a vector path slower than plain
+// code.
 #pragma once
 
 #include <stilla/base/target.hpp>
@@ -28,7 +28,7 @@ struct Portable {
   using Fallback = Scalar;
   static constexpr TargetId id{"portable"};
   static constexpr bool is_compiled = STILLA_HAS_PORTABLE;
-  static constexpr bool is_guaranteed = STILLA_HAS_PORTABLE;  // which looks at the flags where there is a choice
+  static constexpr bool is_guaranteed = STILLA_HAS_PORTABLE;  // this macro looks at the compiler flags where there is a choice
   static bool available(const CpuInfo& cpu) {
 #if STILLA_ARCH_X86
     constexpr unsigned fma = 12, f16c = 29, avx2 = 5, bmi = 3, bmi2 = 8;  // leaf 1 ecx; leaf 7 ebx

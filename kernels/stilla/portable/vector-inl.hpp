@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the portable kernels share: 16 floats as a few Highway vectors, the canonical sum, exp. Lane order is memory order.
+// What the portable kernels share: 16 floats as a few Highway vectors, the canonical sum, and exp. The order of lanes is the
+// order in memory.
 #pragma once
 
 #include <bit>
@@ -33,7 +34,7 @@ HWY_INLINE VFloat load_f16(const std::byte* from) {
   return hn::PromoteTo(DFloat(), hn::LoadU(d, reinterpret_cast<const hwy::float16_t*>(from)));
 }
 
-// As many stored values as a vector has lanes, to float.
+// Loads as many stored values as a vector has lanes, and converts them to float.
 HWY_INLINE VFloat load_weights(const float* from) { return hn::LoadU(DFloat(), from); }
 HWY_INLINE VFloat load_weights(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
 HWY_INLINE VFloat load_weights(const bf16* from) {
@@ -43,7 +44,7 @@ HWY_INLINE VFloat load_weights(const bf16* from) {
 }
 
 struct Lanes16 {
-  HWY_INLINE Lanes16() {}  // GCC would compile an implicit one outside the target region, where NEON's cannot be inlined
+  HWY_INLINE Lanes16() {}  // GCC would compile an implicit one outside the target region, where NEON's functions cannot be inlined
   VFloat v[row_vectors];
 };
 
@@ -53,7 +54,7 @@ HWY_INLINE Lanes16 zero16() {
   return r;
 }
 
-// The first `count` (1 .. 16) of 16 floats, the others 0. Reads no more than `count`.
+// Loads the first `count` (1 .. 16) of 16 floats; the others become 0. Reads no more than `count` floats.
 HWY_INLINE Lanes16 load16(const float* from, std::size_t count) {
   Lanes16 r;
   alignas(64) float padded[sum_lanes] = {};
@@ -75,7 +76,7 @@ HWY_INLINE void store16(const Lanes16& x, float* to, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) to[i] = padded[i];
 }
 
-// Lanes from `count` on become 0.
+// Returns x with the lanes from `count` on set to 0.
 HWY_INLINE Lanes16 first_lanes(const Lanes16& x, std::size_t count) {
   alignas(64) float padded[sum_lanes];
   for (std::size_t j = 0; j < row_vectors; ++j) hn::Store(x.v[j], DFloat(), padded + j * float_lanes);
@@ -89,7 +90,7 @@ HWY_INLINE float fold16(const Lanes16& x) {
   return detail::fold_lanes(lanes);
 }
 
-// f(i, count) for i = 0, 16, ..., with count = 16 or, for the last, what is left.
+// Calls f(i, count) for i = 0, 16, ..., with count = 16, or for the last i the number of elements that are left.
 template <class F>
 HWY_INLINE void for_each_16(std::size_t n, const F& f) {
   std::size_t i = 0;
@@ -97,7 +98,7 @@ HWY_INLINE void for_each_16(std::size_t n, const F& f) {
   if (i < n) f(i, n - i);
 }
 
-// exp_approximate (math.hpp), lane by lane the same bits.
+// exp_approximate (math.hpp) with the same bits, in each lane.
 HWY_INLINE VFloat exp_lanes(VFloat x) {
   using namespace detail;
   const DFloat d;

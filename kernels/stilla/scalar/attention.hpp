@@ -30,7 +30,7 @@ struct RoundedRow {
   }
 };
 
-// Coefficients of the terms for one query.
+// Computes the coefficients of the terms for one query.
 inline void key_bias_coefficients(float* coefficients, const KeyBiasArgs& a, std::size_t query) {
   const float* q = a.queries + query * 2 * a.padded_pairs;
   const float* b = a.bias;

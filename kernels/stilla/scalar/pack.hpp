@@ -21,7 +21,8 @@ struct PackPanel<Scalar, F> {
   static constexpr TargetId implemented_on = Scalar::id;
 
   static void run(std::byte* panel, const PanelRows& rows, std::size_t K) {
-    std::fill_n(panel, PanelLayout<F>::panel_bytes(K), std::byte{});  // memset takes no null pointer, which no columns may have
+    // fill_n and not memset, because the pointer may be null where there are no columns.
+    std::fill_n(panel, PanelLayout<F>::panel_bytes(K), std::byte{});
     for (std::size_t r = 0; r < rows.count; ++r) {
       const std::byte* row = rows.first + r * rows.stride_bytes;
       for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights) {
@@ -35,12 +36,12 @@ struct PackPanel<Scalar, F> {
   }
 
  private:
-  // The block of row r that begins with weight k0.
+  // Packs the block of row r that begins with weight k0.
   static void put_block(std::byte* panel, std::size_t r, const std::byte* row, std::size_t k0) {
     using Layout = PanelLayout<F>;
     const std::byte* block = block_of<F>(row, k0);
     for (std::size_t k = 0; k < F::block_weights; ++k) {
-      // A code beyond its bits would go to its neighbours; the mask keeps it in its own.
+      // A code with more than F::code_bits bits would change its neighbours. The mask keeps it in its own place.
       const auto code = static_cast<unsigned>(F::code(block, k)) & ((1u << F::code_bits) - 1);
       put_code(panel + Layout::codes_offset(k0 + k), r, (k0 + k) % code_block, code);
     }
@@ -49,7 +50,7 @@ struct PackPanel<Scalar, F> {
     detail::put_sub_scales<F>(record, r, block);
   }
 
-  // Code of row r, position k of a block of codes, which was zeros.
+  // Writes the code of row r at position k of a block of codes, which was zeros.
   static void put_code(std::byte* codes, std::size_t r, std::size_t k, unsigned code) {
     const std::size_t lane = r * 4 + k % 4;
     const auto put = [&](std::size_t line, unsigned bits) { codes[line * 64 + lane] |= static_cast<std::byte>(bits); };

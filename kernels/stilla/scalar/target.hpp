@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Scalar: plain C++ without intrinsics. It is the specification that every other target equals bit for bit, and what runs
-// where nothing better does. Its kernels are the shortest correct code, never the quickest.
+// Scalar: plain C++ without intrinsics. It is the specification: every other target gives the same bits. It also runs where no
+// other target does. Its kernels are the shortest correct code; they are not written for speed.
 #pragma once
 
 #include <stilla/base/target.hpp>

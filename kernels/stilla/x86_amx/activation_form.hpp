@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations as AMX's tiles take them: scale * value in bf16, which is exact, because a value has 8 bits and a scale is a
+// Activations as AMX's tiles read them: scale * value in bf16. The product is exact, because a value has 8 bits and a scale is a
 // power of two.
 //
-//     values  bf16  [K / 32][stride][32]   a block of all tokens, then the next one: a tile is one run of memory. Each 16 values
+//     values  bf16  [K / 32][stride][32]   a block of all tokens, then the next block: a tile is one run of memory. Each 16 values are
 //                                          in the order 0 2 4 6 8 10 12 14 1 3 5 7 9 11 13 15 (tile_position)
-//     low     bf16  likewise               the low plane; values are then scale * 256 * high. None with 8 bits
+//     low     bf16  [K / 32][stride][32]   the low plane, in the same order; `values` are then scale * 256 * high. None with 8 bits
 //     scaled_sums  float [K / 32][stride]  as in ActivationQ8
-//     rounded_sums  bf16  [pairs of K / 256][stride][2][8][2]   of 512 columns' blocks scale * 256 * high and scale * low, which
-//                                          add up to scale * sum; zeros where a row has but 256 for the last pair
+//     rounded_sums  bf16  [pairs of K / 256][stride][2][8][2]   of the blocks of 512 columns: scale * 256 * high and scale * low, which
+//                                          add up to scale * sum. Zeros where a row has only 256 columns for the last pair
 //
-// stride: tokens that there is room for, M + 16 (kernels read the scaled sums of a whole tile).
+// stride: the number of tokens that there is room for, M + 16 (kernels read the scaled sums of a whole tile).
 #pragma once
 
 #include <bit>
@@ -28,10 +28,11 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
-// Fewer tokens are multiplied sooner without tiles (16 tokens 1.3 times as fast, 32 alike, 64 0.75 times; Granite Rapids).
+// With fewer tokens the kernels without tiles are faster. Compared with tiles, they were 30 % faster with 16 tokens, as fast with
+// 32, and 25 % slower with 64 (Granite Rapids).
 inline constexpr std::size_t fewest_tokens_for_tiles = 32;
 
-// Where value k of 16 stands. Neighbours there, which one multiplication takes, are k and k + 2: so weights, whose four
+// Where value k of 16 stands. Neighbours in this order, which one multiplication takes, are k and k + 2. So weights, whose four
 // neighbouring k share a word (layout/pack.hpp), become such pairs by a shift.
 constexpr std::size_t tile_position(std::size_t k) { return k % 2 * 8 + k / 4 * 2 + k / 2 % 2; }
 
@@ -53,9 +54,9 @@ struct TileActivations {
     rounded_sums = reinterpret_cast<std::uint16_t*>(arranged.data + places.rounded_sums) + at(arranged.first, 0);
   }
 
-  // Where the values of token m and its block of 32 begin.
+  // The place where the values of block `block` of token m begin.
   std::size_t at(std::size_t m, std::size_t block) const { return (block * stride + m) * activation_block; }
-  // Where the rounded sums of token m and columns k .. k + 255 begin.
+  // The place where the rounded sums of token m and columns k .. k + 255 begin.
   std::size_t sums_at(std::size_t m, std::size_t k) const {
     return at(m, k / (2 * sums_block)) + k / sums_block % 2 * 2 * RoundedSums::blocks;
   }
@@ -81,7 +82,7 @@ struct TileActivations {
   };
 };
 
-// One row's part of TileActivations::rounded_sums for 256 columns.
+// Stores one row's part of TileActivations::rounded_sums for 256 columns.
 inline void store_tile_sums(std::uint16_t* tile_sums, const RoundedSums& rounded) {
   const auto upper_half = [](float x) { return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16); };
   for (std::size_t b = 0; b < RoundedSums::blocks; ++b) {
@@ -96,12 +97,12 @@ inline void store_tile_sums(std::uint16_t* tile_sums, const RoundedSums& rounded
 STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace amx {
 
-// unit * scale * value in bf16 of blocks of one row and plane; unit: 256 for the high plane of two. Blocks are `stride` values
-// apart in `out`.
+// Stores unit * scale * value in bf16, for blocks of one row and one plane. unit: 256 for the high plane of two, else 1. Blocks
+// are `stride` values apart in `out`.
 inline STILLA_NOINLINE void tile_values(std::uint16_t* out, std::size_t stride, const std::int8_t* values, const float* scales,
                                         std::size_t blocks, float unit) {
   using namespace avx512vnni;
-  // Of two vectors of 16 floats the upper halves, in tile order.
+  // The upper halves of two vectors of 16 floats, in the order of tile_position.
   alignas(64) static constexpr std::uint16_t order[32] = {1,  5,  9,  13, 17, 21, 25, 29, 3,  7,  11, 15, 19, 23, 27, 31,
                                                           33, 37, 41, 45, 49, 53, 57, 61, 35, 39, 43, 47, 51, 55, 59, 63};
   const Int upper_halves = load(order);
@@ -142,9 +143,9 @@ struct ActivationForm<Amx> {
     if (count % 2 != 0) amx::store_tile_sums(tiles.rounded_sums + tiles.sums_at(m, count * sums_block), {});
   }
 
-  // All tokens, but where half or a third of them, as tiles take them, stay in L2 while all panels go by, and all would not.
-  // Panels are then unpacked that much oftener, so not for wide inputs, of which few tokens stay. (Granite Rapids, 2 MB of
-  // L2: 512 tokens of a 1.5B at once took 1.04 times as long as 256 and 256.)
+  // All tokens, unless half or a third of them stay in L2, as tiles read them, while all panels go by, and all of them would not
+  // stay. With fewer tokens in a task, panels are unpacked that many times more often. So wide inputs, of which only few tokens
+  // stay in L2, are not divided. (Granite Rapids, 2 MB of L2: all 512 tokens of a 1.5B at once took 4 % longer than 256 and 256.)
   static std::size_t tokens_per_task(const ActivationQ8& x) {
     constexpr std::size_t most_bytes = std::size_t{1200} << 10, fewest = 192;
     if (x.arranged.data == nullptr || x.cols == 0) return x.rows;

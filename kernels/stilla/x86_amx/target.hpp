@@ -2,8 +2,8 @@
 //
 // AMX: tiles of 16 x 64 bytes and their bf16 product, beside AVX-512. First in Intel Sapphire Rapids (2023).
 //
-// Linux lets a process use tiles once it has asked (CpuInfo::tiles_granted); elsewhere the target is not available. Flags
-// cannot guarantee that leave, so no build with STILLA_SINGLE_TARGET has this target.
+// Linux lets a process use tiles after the process has asked for them (CpuInfo::tiles_granted). On other systems the target is
+// not available. Compiler flags cannot guarantee that permission, so no build with STILLA_SINGLE_TARGET has this target.
 #pragma once
 
 #include <stilla/base/target.hpp>
@@ -17,7 +17,7 @@ struct Amx {
   using Fallback = Avx512Vnni;
   static constexpr TargetId id{"amx"};
   static constexpr bool is_compiled = STILLA_ARCH_X86;
-  static constexpr bool is_guaranteed = false;  // the flags cannot: the system has to be asked
+  static constexpr bool is_guaranteed = false;  // flags cannot guarantee it, because the process has to ask the system
   static bool available(const CpuInfo& cpu) {
     constexpr unsigned amx_bf16 = 22, amx_tile = 24;  // leaf 7 edx
     return Avx512Vnni::available(cpu) && CpuInfo::bit(cpu.leaf7.edx, amx_tile) && CpuInfo::bit(cpu.leaf7.edx, amx_bf16) &&

@@ -1,42 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul of quantised weights for many tokens on AMX (contract/matmul.hpp), against the vocabulary of tiles.hpp.
+// Matmul of quantised weights for many tokens on AMX (contract/matmul.hpp), written against the vocabulary of tiles.hpp.
 //
-// The contract's float step, acc = fma(scale_w * scale_x, float(dot), acc) every 32 weights, would be the bound: with int8 tiles
-// it is two vector operations or three for 16 results (generic/panel_sweep-inl.hpp), 16 to 24 cycles beside 16 of the tile
-// product. So tiles multiply bf16: an integer of 8 bits is exact in bf16, also times a token's scale, which is a power of two;
-// all sums of a group are exact in float whatever their order (below 2^24 units); and
+// The contract's float step, acc = fma(scale_w * scale_x, float(dot), acc) every 32 weights, would limit the speed: with int8
+// tiles it takes two or three vector operations for 16 results (generic/panel_sweep-inl.hpp), 16 to 24 cycles, and the tile
+// product takes 16. So tiles multiply bf16. An integer of 8 bits is exact in bf16, also times a token's scale, which is a power
+// of two. All sums of a group are exact in float, whatever their order (below 2^24 units). And
 //
 //     acc  =  fma(scale_w * scale_x, dot, acc)  =  fma(scale_w, scale_x * dot, acc)         both products are exact
 //
-// leaves one operation, 8 cycles. A group of 32 fills a bf16 tile, where it would fill half an int8 one: no tile product is
-// lost. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded once, as the conversion would.
+// leaves one operation, 8 cycles. A group of 32 fills a bf16 tile and would fill only half of an int8 tile, so bf16 needs no more
+// tile products. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded once, as the conversion would round
+// it.
 //
 //     C[token][row]  =  A[token][k]  *  B[k / 2][row * 2 + k % 2]        one tdpbf16ps, 15 x 16 floats, from zero
 //
-// A: TileActivations (activation_form.hpp). B: weights minus zero point, unpacked, two panels at a time:
+// A comes from TileActivations (activation_form.hpp). B is the weights minus the zero point, unpacked, two panels at a time:
 //
 //     operands  bf16   [group][panel][pair][16 rows][2]               in the order of TileActivations; 16 pairs, or 8
-//     scales    float  [group][panel][16 rows]                        minimums likewise, one for 256 k with sub-minimums
-//     sub_minimums  bf16  [256 k][panel][16 pairs][16 rows][2]        both of a pair the same; 8 pairs are zeros (TileActivations)
+//     scales    float  [group][panel][16 rows]                        minimums have the same form; with sub-minimums one for 256 k
+//     sub_minimums  bf16  [256 k][panel][16 pairs][16 rows][2]        both numbers of a pair are equal; 8 pairs are zeros
+//                                                                     (TileActivations)
 //
-// C goes through L1 to the registers. 15 tokens x 2 panels are 30 of them; a scale and, with two planes, their sum are the other
-// two. A round is four products, of two groups or of two planes; its tiles are stored during the next round, so that nothing
-// waits for them:
+// C goes through L1 to the registers. 15 tokens x 2 panels take 30 registers; the other two hold a scale and, with two planes,
+// the sum of the planes. A round is four products, of two groups or of two planes. Its tiles are stored during the next round, so
+// that nothing waits for them:
 //
-//     round i:      store C0 of round i - 1, clear it, multiply into it, load what its operand's tile holds next; C1, C2, C3 likewise
+//     round i:      store C0 of round i - 1, clear it, multiply into it, load what its operand's tile holds next; the same for C1, C2, C3
 //                   add the products of round i - 1 to the sums
 //
-// and rounds run on from tile to tile. With sub-minimums (Q4_K, Q5_K) a slice of 256 k ends with a round of two products: of the
-// activations' rounded sums, in two parts of 8 bits, with the sub-minimums. All its sums are integers below 2^24 times a power
-// of two, so exact too. (A multiply-add for each group and sum instead: 1.1 times the time.)
+// and rounds follow each other without a break from tile to tile. With sub-minimums (Q4_K, Q5_K) a slice of 256 k ends with a
+// round of two products: the activations' rounded sums, in two parts of 8 bits, times the sub-minimums. All its sums are integers
+// below 2^24 times a power of two, so they are exact too. (A multiply-add for each group and sum instead took 10 % longer.)
 //
-// Measured on one Granite Rapids server (GCC 12 and clang 19 alike; cycles for 16 results of 32 weights at the speed of the
-// clock while vpdpbusd runs, whose peak is 4): products 1.2, their stores 1.1 and tile loads 0.9, which do not quite overlap: 1.8
-// together, 2 with the multiply-adds; Q4_0's sweep 2.5 with everything in L1, 2.7 with the activations in L2, Q4_K's 2.9 and 3.1,
-// 3.4 with values other than zero (the clock falls by a tenth); 3.8 and 4.4 a whole matmul of a 1.5B model's shapes, 6.5 to 8 with
-// avx512vnni. Activations are loaded as what is not read again soon (tileloaddt1): as other loads they throw the weights and sums
-// out of L1, 1.25 times the time. Fetching them ahead by instructions cost more than it gained, an instruction for each line.
+// Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 results of
+// 32 weights, at the speed of the clock while vpdpbusd runs, whose peak is 4 cycles:
+//
+//     products 1.2, their stores 1.1, tile loads 0.9; these do not quite overlap
+//     products, stores and loads together               1.8
+//     the same with the multiply-adds                   2
+//     Q4_0's sweep with everything in L1                2.5
+//     Q4_0's sweep with the activations in L2           2.7
+//     Q4_K's sweep, likewise in L1, in L2               2.9, 3.1
+//     with values other than zero                       3.4       (the clock falls by a tenth)
+//     a whole matmul of a 1.5B model's shapes           3.8 and 4.4
+//     the same with avx512vnni                          6.5 to 8
+//
+// Activations are loaded by tileloaddt1, as data that is not read again soon. Loaded by other instructions, they displace the
+// weights and sums from L1, which took 25 % longer. Prefetching them by instructions cost more than it gained, because it takes
+// an instruction for each line.
 #pragma once
 
 #include <bit>
@@ -57,16 +69,18 @@ namespace stilla { inline namespace STILLA_ABI { namespace amx {
 using avx512vnni::Float;
 using avx512vnni::Int;
 
-inline constexpr std::size_t most_tokens = 15;  // of a tile; with 14 1 to 3 % more time
-inline constexpr std::size_t fewest_tokens = 10;  // what fewest_tokens_for_tiles or more make, shared alike
+// Tokens of a tile. With 14 a matmul took 1 to 3 % longer.
+inline constexpr std::size_t most_tokens = 15;
+// The fewest tokens that a tile has when fewest_tokens_for_tiles or more are shared equally among tiles.
+inline constexpr std::size_t fewest_tokens = 10;
 inline constexpr std::size_t panels = 2;
-// What is unpacked at once: so many weights of a row, and of three pairs of panels where the stack allows, 96 KB each. With 8 tiles'
-// activations, 350 KB, that stays in L2. (768 weights of a pair took 1.05 times the time of 1536; a pair at a time, so that all
-// tokens' activations go by for each, 1.07.)
+// How much is unpacked at once: so many weights of a row, and so many pairs of panels, 96 KB each; three pairs where the stack
+// allows. With the activations of 8 tiles, 350 KB, they stay in L2. (768 weights of a pair took 5 % longer than 1536. One pair at
+// a time, so that all tokens' activations go by for each pair, took 7 % longer.)
 inline constexpr std::size_t most_chunk_k = small_stacks ? 768 : 1536;
 inline constexpr std::size_t most_pairs = small_stacks ? 1 : 3;
-// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 15 KB. 128 and 4 were as good, but a
-// round of sums is a slice's last.
+// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 15 KB. 128 k and 4 tiles were as
+// fast, but the round of rounded sums ends a slice, and it is a round for 256 k.
 inline constexpr std::size_t slice_k = 256, most_tiles = 8;
 static_assert(slice_k == sums_block && most_chunk_k % slice_k == 0);
 
@@ -90,7 +104,7 @@ struct Unpacked {
   alignas(64) std::uint16_t sub_minimums[eights][panels][16][2 * panel_rows];
 };
 
-// What codes of at most 5 bits stand for, in bf16; twice if they have 4 bits.
+// The values that codes of at most 5 bits stand for, in bf16. With codes of 4 bits each value stands there twice.
 struct CodeTable {
   alignas(64) std::uint16_t values[32];
 };
@@ -106,18 +120,19 @@ constexpr CodeTable code_table(const std::int8_t* codebook) {
   return table;
 }
 
-// Signed bytes k of every four as floats.
+// Converts byte k of every four signed bytes to float.
 template <int k>
 STILLA_INLINE Int byte_as_float(Int bytes) {
   Int top = bytes;
   if constexpr (k < 3) top = avx512vnni::shift_left_s32<24 - 8 * k>(bytes);
   return avx512vnni::as_bits(avx512vnni::to_floats(avx512vnni::shift_right_s32<24>(top)));
 }
-// The upper halves of two vectors of floats, as pairs.
+// Pairs of the upper halves of two vectors' floats.
 STILLA_INLINE Int upper_halves(Int first, Int second) { return _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(first, 16), second); }
 
-// Of eight groups the minimum, and the sub-minimums beside the activations' sums, whose place is in half `half`: each as a pair
-// for a sum's two parts, with zeros where the other eight's sums are.
+// Unpacks the minimum of eight groups and their sub-minimums. The sub-minimums stand where the activations' rounded sums stand,
+// in half `half`: each twice, as a pair for the two parts of a sum. The other half, where the sums of the other eight groups
+// stand, is zeros.
 template <class F>
 STILLA_INLINE void unpack_minimums(Unpacked<F>& out, const std::byte* record, std::size_t i, std::size_t p, std::size_t half) {
   using namespace avx512vnni;
@@ -155,7 +170,7 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
         alignas(64) static constexpr CodeTable table = code_table<F>(detail::codebook_of<F>());
         const Int values = avx512vnni::load(F::is_codebook ? levels.values : table.values);
         const Int code = avx512vnni::load_codes<F>(codes, four / 2, four % 2 == 1, 0);
-        even = _mm512_permutexvar_epi16(code, values);  // reads 5 bits of 16
+        even = _mm512_permutexvar_epi16(code, values);  // it reads 5 bits of each 16
         odd = _mm512_permutexvar_epi16(avx512vnni::shift_right<8>(code), values);
       } else {
         constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
@@ -169,7 +184,7 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
         even = upper_halves(byte_as_float<0>(bytes), byte_as_float<2>(bytes));
         odd = upper_halves(byte_as_float<1>(bytes), byte_as_float<3>(bytes));
       }
-      const std::size_t pair = four / 4 * 8 + four % 4;  // of the block
+      const std::size_t pair = four / 4 * 8 + four % 4;  // the pair's number in the block
       auto* pairs = out.operands[b * groups + pair / Unpacked<F>::pairs][p] + pair % Unpacked<F>::pairs;
       avx512vnni::store(pairs[0], even);
       avx512vnni::store(pairs[4], odd);
@@ -185,9 +200,9 @@ STILLA_NOINLINE void unpack_panel(Unpacked<F>& out, const MatmulArgs<F>& a, std:
   }
 }
 
-// Where a round finds its operands: of some tiles of tokens and a chunk of k, slice by slice, of each slice all tiles. Every
-// instruction beside the tiles' counts, so these are pointers that mostly take one step. With sub-minimums a slice ends with one
-// more round, of the sums.
+// Where a round finds its operands. The rounds go over some tiles of tokens and a chunk of k: slice by slice, and in each slice
+// over all tiles. Every instruction beside the tile instructions costs time, so these are pointers that mostly take one step.
+// With sub-minimums a slice ends with one more round, the round of the rounded sums.
 template <class F, std::size_t Planes>
 class Rounds {
  public:
@@ -203,12 +218,12 @@ class Rounds {
   }
 
   const std::uint16_t* x() const { return x_; }
-  // Of the second group, or the low plane.
+  // The activations of the second group, or of the low plane.
   const std::uint16_t* second_x() const {
     return x_ + (Planes == 2 ? tiles_.low - tiles_.values : F::group_weights == activation_block ? std::ptrdiff_t(block_) : 16);
   }
   const std::uint16_t* w() const { return w_; }
-  // After the last one: any that was.
+  // Goes to the next round. After the last round it goes to some round that was already there.
   void next() {
     if (--left_ == 0) return next_tile();
     if constexpr (has_sub_minimums<F>) {
@@ -220,7 +235,8 @@ class Rounds {
     }
     w_ += round_k * panels * panel_rows;
     if constexpr (round_k == 16) {
-      x_ += left_ % 2 == 0 ? block_ - 16 : 16;  // an even number of them is a slice
+      // A slice is an even number of rounds.
+      x_ += left_ % 2 == 0 ? block_ - 16 : 16;
     } else {
       x_ += round_k / activation_block * block_;
     }
@@ -253,7 +269,7 @@ struct alignas(64) Products {
   float values[4][16][panel_rows];  // of C0 .. C3
 };
 
-// Stores the product of the round before, which stands in tile c.
+// Stores the product that stands in tile c, of the round before.
 template <class Tiles, Tile c>
 STILLA_INLINE void store(Products& products) {
   Tiles::template store<c, (c - tile_c0) * int{sizeof(Products) / 4}>(&products, 64);
@@ -264,7 +280,8 @@ STILLA_INLINE void multiply() {
   Tiles::template dot_bf16<c, x, w>();
 }
 
-// A round whose first operands are in the tiles, and its other ones at w and second_x; loads what the next one begins with.
+// Computes a round. Its first operands are in the tiles already, its other operands are at w and second_x. Loads the operands
+// that the next round begins with.
 template <class F, class Tiles, std::size_t Planes, bool is_first>
 STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, const std::uint16_t* second_x, const Rounds<F, Planes>& next) {
   using R = Rounds<F, Planes>;
@@ -284,7 +301,7 @@ STILLA_INLINE void multiply_round(Products& before, const std::uint16_t* w, cons
   Tiles::template load<tile_b1, R::panel_bytes>(next.w(), 64);
 }
 
-// The round of the sums: two products.
+// Computes the round of the rounded sums: two products.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_INLINE void multiply_sums(Products& before, const Rounds<F, Planes>& next) {
   using R = Rounds<F, Planes>;
@@ -299,7 +316,7 @@ STILLA_INLINE void multiply_sums(Products& before, const Rounds<F, Planes>& next
   store<Tiles, tile_c3>(before);
 }
 
-// Stores the products of the round before and begins the next one, if there is one.
+// Stores the products of the round before, and computes the next round if there is one.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_INLINE void multiply_next(Products& before, Rounds<F, Planes>& next, bool is_last) {
   if (is_last) {
@@ -316,8 +333,8 @@ STILLA_INLINE void multiply_next(Products& before, Rounds<F, Planes>& next, bool
 
 using Sums = Float[panels][most_tokens];
 
-// The contract's float step for one group, or for eight groups' minimums. scales: of both panels. dots: likewise; low: their low
-// plane's, or null.
+// The contract's float step for one group, or for the minimums of eight groups. scales: of both panels. dots: the products of
+// both panels. low: the products of the low plane of both panels, or null.
 STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*dots)[16][panel_rows], const float (*low)[16][panel_rows]) {
   using namespace avx512vnni;
   const Float scale[panels] = {load_floats(scales), load_floats(scales + panel_rows)};
@@ -332,26 +349,28 @@ STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*do
   }
 }
 
-// That for the minimums of one group. sums: scaled sums of the tokens.
+// The contract's float step for the minimums of one group. sums: scaled sums of the tokens.
 STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* sums) {
   using namespace avx512vnni;
   const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
   STILLA_UNROLL
   for (std::size_t t = 0; t < most_tokens; ++t) {
-    const Float sum = set(sums[t]);  // clang reads it in each instruction: 3 % less time than loading it once
+    // clang reads the sum from memory in each instruction, which takes 3 % less time than loading it once.
+    const Float sum = set(sums[t]);
     STILLA_UNROLL
     for (std::size_t p = 0; p < panels; ++p) acc[p][t] = fused_multiply_add(minimum[p], sum, acc[p][t]);
   }
 }
 
-// Of the tokens of some tiles, what stands between slices of k.
+// The sums of the tokens of some tiles, which are kept here between slices of k.
 struct alignas(64) KeptSums {
   float values[most_tiles * most_tokens + most_tokens][panels][panel_rows];
 };
-// What a tile's sums are before the first one.
+// The sums of a tile before the first slice.
 alignas(64) inline constexpr float no_sums[most_tokens][panels][panel_rows] = {};
 
-// Tokens [m_begin, m_end), so many a tile, times two panels over one chunk of k; the first chunk begins at no sums.
+// Multiplies the tokens [m_begin, m_end), `tokens` of them in a tile, by two panels over one chunk of k. The first chunk begins
+// at no_sums.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end,
                                   std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -359,7 +378,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   using R = Rounds<F, Planes>;
   constexpr std::size_t groups = R::round_k / F::group_weights, group_scales = panels * panel_rows;
   static_assert(!F::has_minimum || F::group_weights == activation_block);
-  Products products = {};  // rows that a tile lacks are added too, to sums that nobody reads
+  // Zeros, because rows that a tile lacks are added too, to sums that nobody reads.
+  Products products = {};
   R next(w, x, m_begin, m_end, tokens, k_begin, k_end);
   const std::uint16_t *first_w = next.w(), *first_second_x = next.second_x();
   Tiles::template load_once<tile_a0>(next.x(), R::x_bytes);
@@ -418,7 +438,7 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   }
 }
 
-// The same from y to y: the sums so far, of the chunks before, and with this one.
+// The same, with the sums in y: it reads the sums of the chunks before from y, and writes the sums that include this chunk to y.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m_begin, std::size_t m_end,
                                  std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -439,7 +459,7 @@ STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, s
   }
 }
 
-// Whether scale_w * scale_x is exact for all weights of so many pairs of panels.
+// Whether scale_w * scale_x is exact for all weights of `pairs` pairs of panels from p0 on.
 template <class F>
 STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std::size_t pairs) {
   if constexpr (RowScaledFormat<F>) {
@@ -447,7 +467,8 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std:
       const std::byte* panel = a.panels + (p0 + p) * PanelLayout<F>::panel_bytes(a.K);
       const avx512vnni::Float scale = avx512vnni::load_floats(reinterpret_cast<const float*>(panel));
       if (!avx512vnni::row_scales_are_exact(scale)) return false;
-      if constexpr (F::has_sub_scales) {  // of 1 .. 127: the largest product may leave the range of floats
+      // Sub-scales are 1 .. 127. The largest product may leave the range of floats.
+      if constexpr (F::has_sub_scales) {
         if (!avx512vnni::row_scales_are_exact(avx512vnni::mul(scale, avx512vnni::set(127.0f)))) return false;
       }
     }
@@ -455,15 +476,16 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std:
   return true;
 }
 
-// Up to `most_pairs` pairs of panels from p0 on, all tokens.
+// Multiplies up to `most_pairs` pairs of panels from p0 on by all tokens.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t pairs) {
   Unpacked<F> w[most_pairs];
   const std::size_t M = a.x.rows, tiles = (M + most_tokens - 1) / most_tokens;
-  const std::size_t tokens = M / tiles, larger = M % tiles * (tokens + 1);  // the first tiles have a token more
-  constexpr std::size_t whole = has_sub_minimums<F> ? slice_k : 2 * code_block;  // a row is so many, whole rounds
+  const std::size_t tokens = M / tiles, larger = M % tiles * (tokens + 1);  // the first tiles have one token more than the others
+  // A row is a multiple of so many k, which are whole rounds.
+  constexpr std::size_t whole = has_sub_minimums<F> ? slice_k : 2 * code_block;
   const std::size_t wholes = a.K / whole, chunks = (a.K + most_chunk_k - 1) / most_chunk_k;
-  const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // alike, the last a bit less
+  const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // equal chunks; the last one may be a bit smaller
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
     for (std::size_t i = 0; i < pairs; ++i) {
@@ -485,7 +507,8 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
   Tiles::release();
 }
 
-// Panels [first, last). Few tokens, rows that are not whole rounds, and panels that make no pair of whole ones are avx512vnni's.
+// Multiplies the panels [first, last). avx512vnni's kernels compute the rest: few tokens, rows that are not whole rounds, and
+// panels that make no pair of whole panels.
 template <class F, class Tiles>
 STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, std::size_t last) {
   const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;

@@ -8,10 +8,10 @@
 //   tileloadd     16 rows                                                             8
 //   tilestored    16 rows                                                             16
 //
-// (Throughputs of 16 rows were found again on a Granite Rapids server.) Denormal factors and results count as 0.
+// (A Granite Rapids server had the same throughputs for 16 rows.) Denormal factors and results count as 0.
 //
-// Written as asm because GCC's intrinsics are macros that paste the tile's number into a string: it could not be a template
-// argument.
+// The operations are asm, because GCC's intrinsics are macros that paste the tile's number into a string: the number could not be
+// a template argument.
 #pragma once
 
 #include <cstddef>
@@ -42,18 +42,18 @@ static_assert(sizeof(TileShapes) == 64);
 #if STILLA_ARCH_X86 && defined(__GNUC__)
 #define STILLA_HAS_TILES 1
 struct HardwareTiles {
-  static void configure(const TileShapes& shapes) { __asm__ volatile("ldtilecfg %0" : : "m"(shapes)); }  // zeros them all
+  static void configure(const TileShapes& shapes) { __asm__ volatile("ldtilecfg %0" : : "m"(shapes)); }  // sets all tiles to zero
   static void release() { __asm__ volatile("tilerelease"); }
   template <int tile>
   static STILLA_INLINE void zero() {
     __asm__ volatile("tilezero %%tmm%c0" : : "i"(tile));
   }
-  // `at`: bytes behind the pointer, in the instruction: so that many places share one register.
+  // `at`: a distance from the pointer in bytes, which is part of the instruction, so that many places share one register.
   template <int tile, int at = 0>
   static STILLA_INLINE void load(const void* from, std::size_t stride) {
     __asm__ volatile("tileloadd %c3(%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(tile), "i"(at) : "memory");
   }
-  // For what is not read again soon: it is the first to leave L1.
+  // For data that is not read again soon: it is the first to leave L1.
   template <int tile>
   static STILLA_INLINE void load_once(const void* from, std::size_t stride) {
     __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(tile) : "memory");
@@ -62,7 +62,7 @@ struct HardwareTiles {
   static STILLA_INLINE void store(void* to, std::size_t stride) {
     __asm__ volatile("tilestored %%tmm%c2, %c3(%0,%1,1)" : : "r"(to), "r"(stride), "i"(tile), "i"(at) : "memory");
   }
-  // sum[m][n] += a's row m times b's column n: bf16, two neighbouring ones of a row at a time.
+  // sum[m][n] += the product of a's row m and b's column n, in bf16. It takes two neighbouring numbers of a row at a time.
   template <int sum, int a, int b>
   static STILLA_INLINE void dot_bf16() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sum), "i"(a), "i"(b));

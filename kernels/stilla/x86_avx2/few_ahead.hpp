@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How far ahead of use the kernels for few tokens fetch a panel into L1, and twice as far into L2, on x86.
+// How many bytes ahead of their use the kernels for few tokens prefetch a panel into L1 on x86. They prefetch twice as far ahead
+// into L2.
 //
-// On a Zen 5 server, with L1 alone, 6 KB did best for one token of 1, 3, 4.5, 6, 9 and 12 KB, and 9 KB for several. On a Granite
-// Rapids server, where memory is too far away for the 16 lines that L1 can wait for, that was 67 % of the read bandwidth of one
-// core, 2 KB 96 %, and 3 KB with 6 KB into L2 106 % (the read loop leaves it to the hardware); 16 KB farther into L2 98 %. What
-// is fetched beyond a task's panels is fetched in vain if another thread has the next ones, so not farther than it helps.
+// Measured on a Zen 5 server with prefetching into L1 alone: of 1, 3, 4.5, 6, 9 and 12 KB, 6 KB was best for one token and 9 KB
+// for several tokens. On a Granite Rapids server memory is too far away for the 16 lines that L1 can wait for. There the kernels
+// were compared with the read bandwidth of one core, measured by a read loop that leaves prefetching to the hardware: 6 KB into
+// L1 reached 67 % of it, 2 KB 96 %, 3 KB with 6 KB into L2 106 %, and 16 KB farther into L2 98 %. What is fetched beyond a task's
+// panels is fetched in vain if another thread has the next panels, so the distance is no larger than it needs to be.
 #pragma once
 
 #include <cstddef>

@@ -2,8 +2,9 @@
 //
 // Matmul for avx2, on the vocabulary of vector.hpp: generic/panel_tile-inl.hpp for quantised weights, panels_float-inl.hpp for floats.
 //
-// Signed codes times activations of 16 bits are left to the fallback: its one product of 16-bit numbers beats two of bytes
-// whose signs must be moved (an x of -128, as the low plane has it, has no opposite besides).
+// Products of signed codes and activations of 16 bits use the fallback's kernel: its one product of 16-bit numbers is faster than
+// two products of bytes whose signs must be moved. (Besides, an x of -128, which the low plane may have, has no opposite among
+// signed bytes.)
 #pragma once
 
 #include <bit>

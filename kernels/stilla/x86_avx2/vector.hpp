@@ -6,8 +6,9 @@
 //   vpmaddubsw ymm       u8 * s8 pairs to s16, saturating                                          1        2       2
 //   vpmaddwd ymm         s16 pairs to s32                                                          1        2       2
 //
-// vpmaddubsw saturates at 2^15: unsigned codes, which have at most 6 bits, stay far below (2 * 63 * 128), and so do the levels of
-// small codebooks, which with 64 added are below 128 (2 * 127 * 128). Those that are signed would need 8 bits and stay signed.
+// vpmaddubsw saturates at 2^15. Unsigned codes, which have at most 6 bits, stay far below that (2 * 63 * 128). So do the levels
+// of small codebooks, which are below 128 when 64 is added (2 * 127 * 128). Levels of other codebooks would need 8 bits as
+// unsigned numbers, so they stay signed.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +33,8 @@ namespace stilla { inline namespace STILLA_ABI { namespace avx2 {
 
 inline constexpr int largest_code = 128;
 
-// acc + sum over four neighbouring bytes of F's codes * x (signed), per int32 lane. Signed codes: |code| times x with the
-// code's sign, where |-128| is 128 as an unsigned byte and 2 * 128 * 127 still fits; x is above -128 then.
+// acc + sum over four neighbouring bytes of F's codes * x (signed), per int32 lane. With signed codes, |code| is multiplied by x
+// with the code's sign. |-128| is 128 as an unsigned byte, and 2 * 128 * 127 still fits, because x is above -128 then.
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   Int pairs_s16x16;
@@ -42,11 +43,11 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   } else {
     pairs_s16x16 = _mm256_maddubs_epi16(codes, x);
   }
-  // Without `keep`, GCC 12 would reorder the sum and keep every product in memory: half the speed.
+  // Without `keep`, GCC 12 would reorder the sum and keep every product in memory, which halves the speed.
   return keep(add_s32(acc, _mm256_madd_epi16(pairs_s16x16, _mm256_set1_epi16(1))));
 }
 
-// The same with the four activations at `x` in every lane.
+// dot_codes with the four activations at `x` in every lane.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x, std::size_t) {
   return dot_codes<F>(acc, codes, broadcast4(x));

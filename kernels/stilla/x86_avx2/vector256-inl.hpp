@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of generic/vocabulary-inl.hpp on 256-bit registers, all but the dot product: AVX2 and AVX-VNNI include it
-// inside their region and namespace. Two vectors hold one int32 or float per panel row. There is no include guard, because it
-// is read twice.
+// The vocabulary of generic/vocabulary-inl.hpp on 256-bit registers, except the dot product. AVX2 and AVX-VNNI include this file
+// inside their regions and namespaces. Two vectors hold one int32 or float for each row of a panel. The file has no include
+// guard, because it is read twice.
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -16,22 +16,23 @@ struct Budget {
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
   static constexpr std::size_t fewest_to_sweep = 16;
-  // One panel: 32 KB of operands stay in L1. 8 chunks of 1120 columns took 0.95 of the time of 2 of 4480 (AVX-VNNI, Granite Rapids).
-  // 6 tokens x 2 vectors, with 2 operands and 1 broadcast, are 15 of the 16 registers; the sums are in memory.
+  // The 32 KB of operands of one panel stay in L1. 8 chunks of 1120 columns took 5 % less time than 2 chunks of 4480 (AVX-VNNI,
+  // Granite Rapids). 6 tokens x 2 vectors, with 2 operands and 1 broadcast, take 15 of the 16 registers; the sums are in memory.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 6;
   static constexpr std::size_t minimum_vectors = 2;
   static constexpr std::size_t chunk_k = 2048;
-  // Against 2 sets, where each tile had token blocks of its own, 6 sets that share them took 0.89 of the time with 8960 columns
-  // (AVX-VNNI, Granite Rapids).
+  // 6 sets that share token blocks took 11 % less time than 2 sets where each tile had token blocks of its own (8960 columns,
+  // AVX-VNNI, Granite Rapids).
   static constexpr std::size_t sets = small_stacks ? 2 : 6;
-  // 6 tokens x 2 vectors are 12 sums, enough for two multiply-adds of latency 4 a cycle; with 2 weights and 1 broadcast 15 registers.
+  // 6 tokens x 2 vectors are 12 sums, enough to hide the latency of 4 cycles of two multiply-adds a cycle. With 2 weights and 1
+  // broadcast they take 15 registers.
   static constexpr std::size_t float_tokens = 6, float_vectors = 14, float_panels_of_one = 4, float_chunk_k = 192;
 };
 
 STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
 STILLA_INLINE void prefetch_far(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }
 
-// x, opaque to GCC: computed here, once, and held in a register.
+// Returns x. GCC cannot see through the asm, so it computes x here, once, and holds it in a register.
 STILLA_INLINE Int keep(Int x) {
 #if defined(__GNUC__) && !defined(__clang__)
   __asm__("" : "+x"(x));
@@ -40,7 +41,7 @@ STILLA_INLINE Int keep(Int x) {
 }
 STILLA_INLINE void loads_stay() {}
 STILLA_INLINE Int load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
-// Packing: column[i] has, of each of `lanes` rows `stride` bytes apart, the bytes 4i .. 4i + 3 from `rows` on.
+// For packing: column[i] has the bytes 4i .. 4i + 3 of each of `lanes` rows, which begin at `rows` and are `stride` bytes apart.
 STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (&column)[4]) {
   __m256i x[4];  // rows r and r + 4
   for (std::size_t r = 0; r < 4; ++r) {
@@ -55,7 +56,7 @@ STILLA_INLINE void load_columns(const std::byte* rows, std::size_t stride, Int (
   column[2] = _mm256_unpacklo_epi64(c, d);
   column[3] = _mm256_unpackhi_epi64(c, d);
 }
-// The lowest byte, or half, of each lane.
+// Stores the lower half, or the lowest byte, of each lane.
 STILLA_INLINE void store_low_halves(std::byte* to, Int x) {
   const __m256i first = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1,  //
                                          0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
@@ -69,7 +70,7 @@ STILLA_INLINE void store_low_bytes(std::byte* to, Int x) {
   const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to), both);
 }
-// Of each of `lanes` pairs the first, or the second.
+// Loads `lanes` pairs and returns the first, or the second, number of each.
 template <int of_two>
 STILLA_INLINE Int load_of_pairs(const std::int32_t* pairs) {
   const __m256 a = _mm256_castsi256_ps(load(pairs)), b = _mm256_castsi256_ps(load(pairs + lanes));
@@ -83,7 +84,7 @@ STILLA_INLINE Int broadcast4(const void* from) {  // four bytes
   std::memcpy(&four, from, sizeof four);
   return _mm256_set1_epi32(four);
 }
-// Nothing is held: four activations are broadcast from memory.
+// Quads is empty: four activations are broadcast from memory each time.
 struct Quads {};
 STILLA_INLINE Int quad(Quads&, const std::int8_t* at, std::size_t) { return broadcast4(at); }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm256_set1_epi32(x); }
@@ -95,7 +96,7 @@ STILLA_INLINE Int set_u8(int x) { return _mm256_set1_epi8(static_cast<char>(x));
 STILLA_INLINE Int bit_and(Int a, Int b) { return _mm256_and_si256(a, b); }
 STILLA_INLINE Int bit_or(Int a, Int b) { return _mm256_or_si256(a, b); }
 STILLA_INLINE Int bit_xor(Int a, Int b) { return _mm256_xor_si256(a, b); }
-// Bits move within 16-bit lanes: mask afterwards what came from the neighbouring byte.
+// Bits move within 16-bit lanes. The caller masks the bits that came from the neighbouring byte.
 template <int count>
 STILLA_INLINE Int shift_right(Int x) {
   return _mm256_srli_epi16(x, count);
@@ -131,7 +132,7 @@ STILLA_INLINE Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
 STILLA_INLINE Float fused_multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 STILLA_INLINE Float as_floats(Int bits) { return _mm256_castsi256_ps(bits); }
 STILLA_INLINE Int as_bits(Float x) { return _mm256_castps_si256(x); }
-// A number is stored once, because loads broadcast.
+// A number is stored once, because loads can broadcast it.
 inline constexpr std::size_t copies = 1;
 STILLA_INLINE Int load_copies(const std::int32_t* at) { return set_s32(*at); }
 STILLA_INLINE Int load_copies(const float* at) { return as_bits(set(*at)); }
@@ -139,7 +140,7 @@ STILLA_INLINE void store_copies(float* to, Float x) { store_floats(to, x); }
 STILLA_INLINE void store_copies(std::int32_t* to, Int x) { store(to, x); }
 STILLA_INLINE bool any_nan(Float x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)) != 0; }
 STILLA_INLINE bool any_zero(Float x) { return _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ)) != 0; }
-// yes in the lanes where x is 0, no elsewhere.
+// Returns `yes` in the lanes where x is 0, and `no` in the others.
 STILLA_INLINE Int where_zero(Float x, Int yes, Int no) {
   return _mm256_blendv_epi8(no, yes, _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ)));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention for avx512vnni: generic/attention_chunk-inl.hpp on 512-bit registers. Integers of 16 bits are two planes of
-// signed bytes, as the activations of matmul are: n = 256 * high + low, a vpdpbusd with each. Integers of 8 bits are their
+// Attention for avx512vnni: generic/attention_chunk-inl.hpp on 512-bit registers. Integers of 16 bits are two planes of signed
+// bytes, as the activations of matmul are: n = 256 * high + low, with one vpdpbusd for each plane. Integers of 8 bits are their
 // low bytes.
 #pragma once
 
@@ -25,15 +25,17 @@
 STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention_kernels {
 
-// 32 registers: 16 sums, and 28 of values as integers. attention_bench, 4096 positions: with 6 queries at most the 7 of 7B took
-// 9 % to 18 % longer in decode, and in prefill, where 7B has 14 and 14B 15, 3 % to 15 %. 12 and 14 were not faster.
+// Of the 32 registers, 16 hold sums; with integer values 28 do. Measured with attention_bench, 4096 positions: with at most 6
+// queries, the 7 of the 7B took 9 % to 18 % longer in decode, and in prefill, where the 7B has 14 queries and the 14B has 15, 3 %
+// to 15 % longer. 12 and 14 queries were not faster.
 inline constexpr std::size_t most_queries = 8;
 inline constexpr std::size_t most_key_queries = 8;
 inline constexpr std::size_t most_value_queries = 7;
 inline constexpr std::size_t tiles_at_once = 2;
-inline constexpr std::size_t prefetch_bytes = 16384;  // attention_bench, f16, 16384 positions: 4096 took twice as long, 8192 5 % longer
+// attention_bench, f16, 16384 positions: compared with 16384 bytes, 4096 took twice as long and 8192 took 5 % longer.
+inline constexpr std::size_t prefetch_bytes = 16384;
 
-STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  // the second operand unless a > b
+STILLA_INLINE Float higher(Float a, Float b) { return _mm512_max_ps(a, b); }  // it returns the second operand unless a > b
 STILLA_INLINE Float first_lanes(Float x, std::size_t count) { return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), x); }
 STILLA_INLINE Float alternating(const float* two) {
   double both;
@@ -82,8 +84,8 @@ struct RoundedRow {
   alignas(64) std::int8_t high[kv_chunk];
   alignas(64) std::int8_t low[kv_chunk];
 
-  // high = (x + 128) >> 8; what is left for low is the lower byte of x. Packing goes by 128-bit lanes: four of one x follow
-  // four of the next, which the last step puts right.
+  // high = (x + 128) >> 8, and low is the lower byte of x. The pack instructions work within 128-bit lanes: four numbers of one x
+  // follow four of the next. The last permutation puts them in order.
   STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
     const Int order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
     const Int first = _mm512_packs_epi32(x[0], x[1]), second = _mm512_packs_epi32(x[2], x[3]);

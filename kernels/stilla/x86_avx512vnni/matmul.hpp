@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul for avx512vnni, on the vocabulary of vector.hpp: generic/panel_tile-inl.hpp for quantised weights, panels_float-inl.hpp for floats.
+// Matmul for avx512vnni, on the vocabulary of vector.hpp: generic/panel_tile-inl.hpp for quantised weights, panels_float-inl.hpp
+// for floats.
 #pragma once
 
 #include <bit>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention over integer elements for avxvnni: generic/attention_chunk-inl.hpp on the vectors of portable/attention-inl.hpp
-// with products of its own. Integers of 16 bits are two planes of signed bytes, as the
-// activations of matmul are: n = 256 * high + low, a vpdpbusd with each. Integers of 8 bits are their low bytes. The sums
-// are exact: 256 positions of 255 * 127 * 256 and 255 * 128 stay below 2^31.
+// Attention over integer elements for avxvnni: generic/attention_chunk-inl.hpp on the vectors of portable/attention-inl.hpp, with
+// integer products of its own. Integers of 16 bits are two planes of signed bytes, as the activations of matmul are: n = 256 *
+// high + low, with one vpdpbusd for each plane. Integers of 8 bits are their low bytes. The sums are exact: 256 positions of 255
+// * 127 * 256 and 255 * 128 stay below 2^31.
 //
-// Float elements are left to the fallback, which reached 86 % of the multiply-add peak (attention_bench,
+// Float elements use the fallback's kernel, which reached 86 % of the multiply-add peak (attention_bench,
 // Attention/avx2/f16/1.5B/prefill/C4096/T1).
 #pragma once
 
@@ -26,8 +26,8 @@ namespace stilla { inline namespace STILLA_ABI { namespace avxvnni_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;
 
-// 12 sums each, in 16 registers. attention_bench, 1.5B and 7B, 4096 positions: 6 queries of values, a vector at a time so
-// that they fit, took 3 % to 7 % longer, 3 of keys 3 % to 5 %.
+// 12 sums each, in 16 registers. Measured with attention_bench, 1.5B and 7B, 4096 positions: 6 queries of values, one vector at a
+// time so that they fit, took 3 % to 7 % longer; 3 queries of keys took 3 % to 5 % longer.
 inline constexpr std::size_t most_key_queries = 6;
 inline constexpr std::size_t most_value_queries = 3;
 
@@ -35,8 +35,8 @@ struct RoundedRow {
   alignas(64) std::int8_t high[kv_chunk];
   alignas(64) std::int8_t low[kv_chunk];
 
-  // high = (x + 128) >> 8; what is left for low is the lower byte of x. Packing goes by 128-bit lanes: four of one vector
-  // follow four of the next, which the last step puts right.
+  // high = (x + 128) >> 8, and low is the lower byte of x. The pack instructions work within 128-bit lanes: four numbers of one
+  // vector follow four of the next. The last permutation puts them in order.
   STILLA_INLINE void store(std::size_t at, const Int (&x)[4]) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const __m256i half = _mm256_set1_epi16(128), low_byte = _mm256_set1_epi16(255);

@@ -32,7 +32,7 @@ inline constexpr int largest_code = 255;
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 #if defined(__GNUC__) && !defined(__clang__)
-  // GCC 12 copies the accumulator of the intrinsic to another register and back; the tied operand of an asm stays put.
+  // With the intrinsic GCC 12 copies the accumulator to another register and back. With an asm's tied operand it does not.
   __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(codes_u8x32), "x"(x_s8x32));
   return acc;
 #else
@@ -40,7 +40,7 @@ STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 #endif
 }
 
-// The same with the four activations at `x` in every lane.
+// dot_codes with the four activations at `x` in every lane.
 template <class F>
 STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x, std::size_t) {
   return dot_codes<F>(acc, codes, broadcast4(x));
