@@ -148,7 +148,8 @@ class DraftPolicy {
     return best;
   }
 
-  // The time of a batch with so many guesses, as a multiple of the time of a batch with none.
+  // time(): the time of a batch with so many guesses, as a multiple of the time of a batch with none. seconds_of_one(): the seconds
+  // of a batch with none; 0 if they are not known yet.
   double time(std::size_t guesses) const { return time_[std::min(guesses, most_guesses)]; }
   double seconds_of_one() const { return one_; }
 
