@@ -79,7 +79,7 @@ STILLA_C_EXPORT size_t stilla_default_threads(void);
 /* Targets (dispatch.hpp): instruction sets. */
 STILLA_C_EXPORT const char* stilla_target(void);                                          /* the active one */
 STILLA_C_EXPORT stilla_code stilla_force_target(const char* name, stilla_error* error);   /* "": the best again */
-/* Turns on the checks of arguments that cost more than a few comparisons (base/check.hpp). */
+/* Turns the checks of arguments that cost more than a few comparisons on or off (base/check.hpp). */
 STILLA_C_EXPORT void stilla_check_everything(int on);
 
 /* Matrices are row-major. `stride` is the number of floats from one row to the next; it is at least cols. */
