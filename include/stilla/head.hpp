@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The head of a model (its last matrix), for a sampler that needs only a few logits. For each row of y[M, N] = x[M, K] * W[N,
-// K]^T  (+ bias[N])  it finds the best logits, and the logits of some ids that the sampler may change.
+// The head of a model (its last matrix), for a sampler that needs only a few logits. Of each row of
+// y[M, N] = x[M, K] * W[N, K]^T  (+ bias[N])  it finds the best logits, and the logits of some ids that the sampler may change.
 //
 //   stilla::TopLogits top;
 //   stilla::top_logits(top, head, {x, rounded}, {.best = 1}, bias);  // greedy: top.row(0)[0].id

@@ -327,7 +327,7 @@ inline Status check_product(std::string_view op, const PanelJob& job) {
 // differ in format. check() refuses more than `most_products` products.
 //
 //   const stilla::MatmulProduct products[] = {{q, wq}, {k, wk}, {v, wv}};
-// every worker makes its own, or all share one
+//   const stilla::MatmulJob job(products, {{}, x8.view()});          // every worker makes its own, or all share one
 //   for (std::size_t task = ith, tasks = stilla::matmul_tasks(job); task < tasks; task += nth) stilla::matmul_run(job, task);
 class MatmulJob {
  public:

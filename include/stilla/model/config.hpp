@@ -32,7 +32,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The rotations that are contained in a model's weights (model/rotation.hpp) and that the forward pass must undo.
+// The rotations that a model's weights contain (model/rotation.hpp). The forward pass compensates for them.
 struct Rotation {
   bool residual = false;
   bool heads = false;  // complete in the weights: the forward pass does nothing

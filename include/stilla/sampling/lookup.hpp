@@ -120,10 +120,10 @@ class NgramIndex {
   std::size_t source_end_ = 0;        // the length of the text at that time
 };
 
-// How many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give 1 + a +
-// ... + a^n tokens for the time of a batch of n + 1. The best n may be 0. The chance is learned separately for matches of similar
-// length, the times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if the
-// text changes its character.
+// How many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give
+// 1 + a + ... + a^n tokens for the time of a batch of n + 1. The best n may be 0. The chance is learned separately for matches of
+// similar length, the times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if
+// the text changes its character.
 class DraftPolicy {
  public:
   static constexpr std::size_t most_guesses = 15;
