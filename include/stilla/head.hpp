@@ -181,7 +181,7 @@ class TopLogitsJob {
  private:
   // Rows that one task takes. If there are more, other tasks read the weights again for them.
   static constexpr std::size_t most_rows = 32;
-  static constexpr std::size_t block_floats = 2048;  // 4 panels of so many rows: kernels for many tokens take so many
+  static constexpr std::size_t block_floats = 2048;  // 4 panels of most_rows rows, as kernels for many tokens take them
   static_assert(most_rows * 4 * panel_rows <= block_floats);
 
   TopLogits* out_;

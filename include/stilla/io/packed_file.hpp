@@ -231,8 +231,8 @@ class PackedFileWriter {
     return tensor.is_matrix() && !is_read_by_rows && tensor.format != no_format;
   }
 
-  // Decides where every tensor goes. Matrices with few rows are padded to panels of 16 rows, so that a file may need more bytes
-  // than its source has.
+  // Decides where every tensor goes. Matrices with few rows are padded to panels of 16 rows, so that a source may ask for a packed
+  // file of any size.
   Status place() {
     std::uint64_t offset = 0;
     for (std::size_t i = 0; i < source_.tensor_count(); ++i) {
