@@ -15,14 +15,14 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// All three have the same shape; y may be gate or up. A task is a row.
+// All three matrices have the same shape. y may be the same matrix as gate or up. A task is a row.
 struct SiluMulJob {
   Matrix y;
   ConstMatrix gate, up;
   SiluMulFunction kernel = detail::row_kernel<SiluMul>(active_target());
 };
 
-// Always: shapes. With STILLA_CHECK: that y is an input or lies apart.
+// Always checked: shapes. Checked with STILLA_CHECK: that y either is the same matrix as an input or does not overlap it.
 inline Status silu_mul_check(const SiluMulJob& job) {
   constexpr const char* op = "silu_mul";
   if (Status s = detail::check_shape(op, "gate", job.gate, job.y.rows, job.y.cols); !s) return s;
@@ -42,13 +42,13 @@ inline Status silu_mul(Matrix y, ConstMatrix gate, ConstMatrix up, Parallel para
   return success();
 }
 
-// y += x, the residual connection. The same shape. A task is a row.
+// y += x, the residual connection. Both have the same shape. A task is a row.
 struct AddJob {
   Matrix y;
   ConstMatrix x;
 };
 
-// Always: shapes. With STILLA_CHECK: that y is x or lies apart.
+// Always checked: shapes. Checked with STILLA_CHECK: that y either is x or does not overlap it.
 inline Status add_check(const AddJob& job) {
   if (Status s = detail::check_shape("add_inplace", "x", job.x, job.y.rows, job.y.cols); !s) return s;
   if (Status s = detail::check_shape("add_inplace", "y", job.y, job.y.rows, job.y.cols); !s) return s;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for rounded activations (contract/activation_q8.hpp), reused from call to call: what quantise() fills.
+// Memory for rounded activations (contract/activation_q8.hpp). quantise() fills it, and every call reuses it.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Mixed activations have all rows with 8 bits here, and the wide ones once more with 16 in a buffer behind it.
+// With mixed activations this buffer holds all rows with 8 bits. A second buffer inside it holds the wide rows once more, with 16
+// bits.
 class ActivationBuffer {
  public:
   explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : wanted_bits_(bits), bits_(bits) {}
@@ -26,12 +27,14 @@ class ActivationBuffer {
   ActivationBuffer& operator=(ActivationBuffer&&) noexcept;
   ~ActivationBuffer();
 
-  // Room for `rows` rows of `cols` values, none of them wide; false, and nothing done, when memory is short. There is room too
-  // for the arrangement that the active target wants of so many rows, unless memory is short: without it matmuls only take longer.
+  // Makes room for `rows` rows of `cols` values, none of them wide. Returns false and does nothing if memory is short. It also
+  // makes room for the arrangement of so many rows that the active target wants, unless memory is short; without the arrangement
+  // matmuls only take longer.
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) { return resize(rows, cols, wanted_bits_, false); }
-  // The same with another number of bits for this once, and with a factor for each row where `has_factors`.
+  // The same for this call only with another number of bits, and with a factor for each row if `has_factors`.
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
-    const std::size_t most_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);  // of 16 bytes a value
+    // Counts 16 bytes for each value.
+    const std::size_t most_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);
     if (most_rows < 16 || rows > most_rows - 16) return false;
     if (bits == ActivationBits::mixed && !resize_wide(rows, cols)) return false;
     const ActivationBits of_all = bits == ActivationBits::sixteen ? bits : ActivationBits::eight;
@@ -65,19 +68,18 @@ class ActivationBuffer {
             scales_are_powers_,
             wide_rows()};
   }
-  // Of what it holds.
+  // The bits of the activations that it holds.
   ActivationBits bits() const { return bits_; }
   bool is_mixed() const { return bits_ == ActivationBits::mixed; }
   std::int8_t* row_values(std::size_t m) { return at<std::int8_t>(parts_.values) + m * cols_; }
-  std::int8_t* row_low(std::size_t m) {  // null: 8 bits
-    return has_low() ? at<std::int8_t>(parts_.low) + m * cols_ : nullptr;
-  }
+  // null if the values have 8 bits
+  std::int8_t* row_low(std::size_t m) { return has_low() ? at<std::int8_t>(parts_.low) + m * cols_ : nullptr; }
   float* row_scales(std::size_t m) { return at<float>(parts_.scales) + m * (cols_ / activation_block); }
   std::int32_t* row_sums(std::size_t m) { return at<std::int32_t>(parts_.sums) + m * (cols_ / activation_block) * 2; }
   float* row_scaled_sums(std::size_t m) { return at<float>(parts_.scaled_sums) + m * (cols_ / activation_block); }
   RoundedSums* row_rounded_sums(std::size_t m) { return at<RoundedSums>(parts_.rounded_sums) + m * (cols_ / sums_block); }
-  float* row_factors() { return at<float>(parts_.factors); }  // with factors only
-  // Whether all scales are powers of two. If not, there is no arrangement either.
+  float* row_factors() { return at<float>(parts_.factors); }  // only if there are factors
+  // Says whether all scales are powers of two. If they are not, there is no arrangement either.
   void set_scales_are_powers(bool are) {
     scales_are_powers_ = are;
     if (!are) parts_.arranged_bytes = 0;
@@ -86,20 +88,21 @@ class ActivationBuffer {
   std::size_t cols() const { return cols_; }
 
   bool has_arrangement() const { return parts_.arranged_bytes != 0; }
-  // The memory of the arrangement, for the target that it is for; without data where there is none.
+  // The memory of the arrangement, with the target that it is for. Its data is null if there is no arrangement.
   ArrangedActivations arranged() const {
     if (!has_arrangement()) return {};
     auto* const data = const_cast<std::byte*>(memory_.data()) + parts_.arranged;
     return {form_, data, rows_, cols_, 0, has_low()};
   }
-  // Gives an arrangement up that was meant for another target than `form`.
+  // Gives up the arrangement if it was meant for another target than `form`.
   void keep_arrangement_of(TargetId form) {
     if (has_arrangement() && !(form_ == form)) parts_.arranged_bytes = 0;
   }
 
-  // Of mixed activations. Each row is marked, by any thread; then collect_wide() makes room for the wide ones, in order, in a
-  // buffer of their own, with an arrangement for no other target than `form`. Or take_wide() does so for the rows that are wide
-  // elsewhere. view() names them from then on.
+  // For mixed activations. First every row is marked with mark_row(), from any thread. Then collect_wide() makes room for the
+  // wide rows, in order, in a buffer of their own; that buffer keeps an arrangement only for the target `form`. Instead of these
+  // two steps, take_wide() makes the same room for the rows that are wide in other activations, `like`. From then on view() names
+  // the wide rows.
   void mark_row(std::size_t m, bool is_wide);
   void collect_wide(TargetId form);
   void take_wide(const WideRows& like, TargetId form);
@@ -114,7 +117,8 @@ class ActivationBuffer {
   bool has_low() const { return bits_ == ActivationBits::sixteen; }
   bool resize_wide(std::size_t rows, std::size_t cols);
 
-  // Where everything is in one array (which has large pages, as many small ones would not), each part on a cache line of its own.
+  // Offsets of all parts in one array. One large array can have large pages; many small ones could not. Each part begins on a
+  // cache line of its own.
   struct Parts {
     Parts() = default;
     Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, std::size_t bytes_of_arranged)
@@ -159,14 +163,14 @@ class ActivationBuffer {
   TargetId form_;
   std::size_t rows_ = 0;
   std::size_t cols_ = 0;
-  std::unique_ptr<Wide> wide_;  // null unless mixed
+  std::unique_ptr<Wide> wide_;  // null unless the activations are mixed
 };
 
-// There is room for all rows, so that collecting cannot fail. Memory that nobody writes to costs nothing.
+// Has room for all rows, so that collecting them cannot fail. Memory that nobody writes to costs nothing.
 struct ActivationBuffer::Wide {
   ActivationBuffer buffer{ActivationBits::sixteen};
   ActivationQ8 view;
-  AlignedBuffer<std::uint8_t> is_wide;  // of every row
+  AlignedBuffer<std::uint8_t> is_wide;  // for every row
   AlignedBuffer<std::uint32_t> numbers;
   std::size_t count = 0;
 };
@@ -208,7 +212,7 @@ inline void ActivationBuffer::take_wide(const WideRows& like, TargetId form) {
 inline void ActivationBuffer::make_room_for_wide(TargetId form) {
   Wide& w = *wide_;
   if (w.count == 0) return;
-  (void)w.buffer.resize(w.count, cols_);  // less than there is room for
+  (void)w.buffer.resize(w.count, cols_);  // this needs no memory: there is already room for more rows
   w.buffer.keep_arrangement_of(form);
   w.view = w.buffer.view();
 }

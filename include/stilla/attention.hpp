@@ -4,9 +4,10 @@
 //
 //     out[m, h] = sum over j <= position(m) of softmax_j(query[m, h] . key[j, g] / sqrt(D)) * value[j, g]
 //
-// with g = h / (H / G): neighbouring query heads share a KV head. D is a multiple of 4 up to 256. Row m of the queries is at
-// position first_position + m, so prefill is M rows and decode is one. AttentionOptions are for other scales, windows, soft
-// caps and text that is seen from both sides. The reduction order is fixed by include/stilla/contract/attention.hpp.
+// with g = h / (H / G), so that neighbouring query heads share a KV head. D is a multiple of 4 up to 256. Row m of the queries is
+// at position first_position + m: a prompt is M rows, and a decoding step is one row. AttentionOptions has other scales, windows,
+// soft caps, and attention in which every row sees all positions. include/stilla/contract/attention.hpp fixes the order of the
+// sums.
 #pragma once
 
 #include <algorithm>
@@ -30,15 +31,17 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Scratch that lets a few queries use many threads: below this many rows the chunks of a row are shared out too.
+// With scratch memory few rows of queries can use many threads: up to this many rows, the chunks of one row are shared among
+// tasks too.
 inline constexpr std::size_t attention_split_rows = 8;
-// At least so many tasks are made of a long text, for the threads; each takes a few chunks, at most 8, because it prepares the
-// queries first, a tenth of the time of a chunk.
-inline constexpr std::size_t attention_split_tasks = 32;  // 64: one thread 4 % longer at 16384 positions, int8
+// For a long text, at least this many tasks are made, so that all threads have work. Each task takes a few chunks, at most 8. It
+// takes more than one because it prepares the queries first, which costs a tenth of the time of a chunk.
+// With 64, one thread takes 4 % longer (16384 positions, int8 cache).
+inline constexpr std::size_t attention_split_tasks = 32;
 inline constexpr std::size_t attention_most_chunks = 8;
-inline constexpr std::size_t attention_merged_heads = 4;  // by a task, chunk after chunk
+inline constexpr std::size_t attention_merged_heads = 4;  // that one task merges, one chunk after the other
 
-// Floats of scratch that `attention` wants for M rows of H heads seeing up to `positions` positions; 0 for many rows.
+// Floats of scratch that `attention` wants for M rows of H heads that see up to `positions` positions. 0 for many rows.
 constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim, std::size_t positions) {
   if (rows > attention_split_rows) return 0;
   return rows * n_heads * ((positions + kv_chunk - 1) / kv_chunk) * (padded_head_dim(head_dim) + 2);
@@ -46,8 +49,8 @@ constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_h
 
 namespace detail {
 
-// Query heads of one KV head, of neighbouring rows: what shares a pass over keys and values. Query r * heads + h is head
-// first_head + h of row first_row + r.
+// A team is the query heads of one KV head, in neighbouring rows, that share one pass over keys and values. Query r * heads + h
+// of the team is head first_head + h of row first_row + r.
 struct QueryTeam {
   std::size_t first_row = 0;
   std::size_t rows = 0;
@@ -58,8 +61,8 @@ struct QueryTeam {
   std::size_t size() const { return rows * heads; }
 };
 
-// How the queries are divided into teams. Head counts that attention_check refuses make none. one_row: rows that see other
-// beginnings do not share a pass.
+// How the queries are divided into teams. There are no teams if attention_check refuses the head counts. With `one_row` each team
+// has one row, because rows with a window do not begin at the same position and cannot share a pass.
 class QueryTeams {
  public:
   QueryTeams(std::size_t rows, std::size_t n_heads, std::size_t n_kv_heads, bool one_row) {
@@ -86,17 +89,18 @@ class QueryTeams {
 
  private:
   std::size_t rows_ = 0, n_kv_heads_ = 1, group_ = 1;
-  std::size_t parts_ = 1;          // of a group with more heads than one pass takes
-  std::size_t heads_ = 1;          // in a part
+  // A group of heads that is larger than one pass takes is divided into parts.
+  std::size_t parts_ = 1;
+  std::size_t heads_ = 1;          // heads in a part
   std::size_t rows_together_ = 1;
 };
 
-// What the tasks of an attention are.
+// How attention is divided into tasks.
 struct AttentionPlan {
   AttentionPlan(std::size_t rows, std::size_t n_heads, std::size_t n_kv_heads, std::size_t positions, bool has_scratch, bool one_row)
       : teams(rows, n_heads, n_kv_heads, one_row), tasks(teams.count()) {
     if (!has_scratch || rows > attention_split_rows) return;
-    // Few rows: a task is a team and a few neighbouring chunks; then each head's chunks are merged in order.
+    // Few rows: a task computes one team for a few neighbouring chunks. Afterwards the chunks of each head are merged in order.
     is_split = true;
     chunks = (positions + kv_chunk - 1) / kv_chunk;
     together = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, attention_most_chunks);
@@ -109,19 +113,21 @@ struct AttentionPlan {
   QueryTeams teams;
   std::size_t tasks;
   bool is_split = false;
-  std::size_t chunks = 0, together = 1, groups = 1;  // chunks of a row; those of a task; tasks of a team
+  std::size_t chunks = 0, together = 1, groups = 1;  // chunks of a row; chunks of a task; tasks of a team
   std::size_t groups_of_heads = 1, merge_tasks = 0;
 };
 
 }  // namespace detail
 
-// What other models want of attention.
+// Variants of attention that some models need.
 struct AttentionOptions {
-  float scale = 0.0f;      // of query . key; 0: 1 / sqrt(D)
+  float scale = 0.0f;      // factor of query . key; 0: 1 / sqrt(D)
   bool causal = true;      // false: every row sees positions 0 .. first_position + M - 1
-  std::size_t window = 0;  // not 0: a row sees so many positions at most, its own the last, and chunks before are not read. Rows of
-                           // a prompt then take a pass each. For causal attention
-  float soft_cap = 0.0f;   // not 0: a score s is soft_cap * tanh(s / soft_cap), which costs about as much as the score
+  // If not 0, a row sees at most this many positions, of which its own is the last. Chunks before the window are not read. Each
+  // row of a prompt then needs a pass of its own. Only for causal attention.
+  std::size_t window = 0;
+  // If not 0, a score s becomes soft_cap * tanh(s / soft_cap). This costs about as much as computing the score.
+  float soft_cap = 0.0f;
 };
 
 struct AttentionJob;
@@ -137,21 +143,22 @@ STILLA_KERNEL_LINKAGE AttentionFunctions attention_functions(TargetId target, Kv
 
 }  // namespace detail
 
-// out and queries: M x (n_heads * D); n_heads a multiple of the cache's heads. Positions 0 .. first_position + M - 1 of
-// `layer` are stored in the cache. scratch: attention_scratch_floats(M, n_heads, D, first_position + M) floats, or null:
-// then each row is one thread's work. Results are the same either way. bias: for caches whose type leaves out the key
-// bias, the layer's; its tables have been reserved for all positions. Other caches hold it and take no notice.
+// out and queries are M x (n_heads * D), where n_heads is a multiple of the number of heads in the cache. The cache holds the positions
+// 0 .. first_position + M - 1 of `layer`. `scratch` is null or has attention_scratch_floats(M, n_heads, D, first_position + M) floats.
+// If it is null, one thread computes each row; the results are the same. `bias` is the key bias of the layer, for caches whose type
+// leaves it out; its tables have been reserved for all positions. Other caches hold the bias in their keys and ignore this member.
 //
-// As tasks (base/parallel.hpp) it is one round of tasks, and with scratch a second one, which merges:
+// As tasks (base/parallel.hpp) attention is one round of tasks. With scratch there is a second round, which merges:
 //
 //   const stilla::AttentionJob job{out, queries, cache.view(), layer, first_position, n_heads, scratch};
 //   for (std::size_t task = ith, tasks = stilla::attention_tasks(job); task < tasks; task += nth) stilla::attention_run(job, task);
 //   barrier();
-//   for (std::size_t task = ith, tasks = stilla::attention_merge_tasks(job); task < tasks; task += nth) stilla::attention_merge_run(job, task);
+//   for (std::size_t task = ith, tasks = stilla::attention_merge_tasks(job); task < tasks; task += nth)
+//     stilla::attention_merge_run(job, task);
 struct AttentionJob {
   Matrix out;
   ConstMatrix queries;
-  KvView cache;  // a KvCache's, or over memory of the caller's
+  KvView cache;  // the view of a KvCache, or one of the caller's memory
   std::size_t layer = 0;
   std::size_t first_position = 0;
   std::size_t n_heads = 0;
@@ -167,8 +174,8 @@ struct AttentionJob {
   std::size_t begin(std::size_t m) const { return options.window == 0 || options.window > end(m) ? 0 : end(m) - options.window; }
 };
 
-// Always: heads, layer, shapes, positions that there is room for (base/check.hpp). With STILLA_CHECK: the addresses of the
-// chunks, that `out` lies apart from the queries.
+// Always checked: heads, layer, shapes, and that the cache has room for the positions (base/check.hpp). Checked with
+// STILLA_CHECK: the addresses of the chunks, and that `out` does not overlap the queries.
 inline Status attention_check(const AttentionJob& job) {
   constexpr const char* op = "attention";
   const KvShape& shape = job.cache.shape;
@@ -218,7 +225,7 @@ inline Status attention(Matrix out, ConstMatrix queries, const KvCache& cache, s
 #if STILLA_COMPILE_KERNELS
 namespace detail {
 
-// A team's queries as the kernels want them: heads of D values are padded to D_.
+// The queries of a team in the form that the kernels take: scaled, and each head of D values padded to D_ values.
 template <class Target, class E>
 class TeamQueries {
  public:
@@ -251,7 +258,7 @@ class TeamQueries {
     }
   }
 
-  // Arguments for `count` queries from `first` on to one chunk.
+  // The arguments of the kernel for the queries [first, first + count) and one chunk.
   AttentionChunkArgs<E> args(std::size_t chunk, std::size_t first, std::size_t count) const {
     AttentionChunkArgs<E> a;
     a.queries = scaled_ + first * D_;
@@ -270,7 +277,7 @@ class TeamQueries {
 
  private:
   static constexpr std::size_t most = attention_queries_at_once;
-  static constexpr std::size_t most_pairs = IntegerKv<E> ? max_head_dim : 1;  // twice the pairs of a head
+  static constexpr std::size_t most_pairs = IntegerKv<E> ? max_head_dim : 1;  // two floats for each pair of a head
 
   std::size_t D_;
   const KeyBiasTables* tables_ = nullptr;
@@ -280,7 +287,7 @@ class TeamQueries {
   float constants_[most];
 };
 
-// Of every query of a team.
+// Results of every query of a team.
 struct TeamResults {
   float max[attention_queries_at_once];
   float sum[attention_queries_at_once];
@@ -289,8 +296,8 @@ struct TeamResults {
   AttentionParts from(std::size_t query, std::size_t D) { return {max + query, sum + query, out + query * D}; }
 };
 
-// A team to one chunk. Rows that see the whole chunk go together, others
-// one by one. Returns the first query that sees anything of it.
+// Computes a team for one chunk. Rows that see the whole chunk go to the kernel together, other rows one by one. Returns the
+// first query that sees any position of the chunk.
 template <class Target, class E>
 std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& queries, const QueryTeam& team, std::size_t chunk,
                          TeamResults& results) {
@@ -314,7 +321,7 @@ std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& 
     if (visible <= chunk * kv_chunk) continue;
     const std::size_t seen = std::min(visible - chunk * kv_chunk, kv_chunk);
     first_seeing = std::min(first_seeing, r * team.heads);
-    if (seen == kv_chunk) {  // and so do all rows that follow
+    if (seen == kv_chunk) {  // all rows that follow see it too
       run(r * team.heads, (team.rows - r) * team.heads, seen);
       break;
     }
@@ -323,7 +330,7 @@ std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& 
   return first_seeing;
 }
 
-// to: the head's first `size` values.
+// Writes the first `size` values of the head to `to`.
 template <class Target, class E>
 void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t size) {
   AttentionMerge<Target>::finish(out, sum, D);
@@ -331,7 +338,7 @@ void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t si
   std::copy(out, out + size, to);
 }
 
-// Many rows: a task walks all chunks of its team.
+// Many rows: a task computes its team for all chunks, one after the other.
 template <class Target, class E>
 void attend_team(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();
@@ -350,7 +357,7 @@ void attend_team(const AttentionJob& job, std::size_t task) {
   }
 }
 
-// Partial results of one row and chunk, from one head on, in the scratch.
+// Where the scratch holds the partial results of one row and chunk, from the head `head` on.
 inline AttentionParts scratch_part(const AttentionJob& job, std::size_t row, std::size_t chunk, std::size_t head) {
   const std::size_t all = job.queries.rows * job.n_heads * job.plan.chunks, D = job.cache.shape.padded_dim();
   const std::size_t at = (row * job.plan.chunks + chunk) * job.n_heads + head;
@@ -360,7 +367,7 @@ inline AttentionParts scratch_part(const AttentionJob& job, std::size_t row, std
   return {maxes + at, sums + at, parts + at * D};
 }
 
-// Few rows: a team and a few neighbouring chunks.
+// Few rows: a task computes a team for a few neighbouring chunks.
 template <class Target, class E>
 void attend_few_chunks(const AttentionJob& job, std::size_t task) {
   const AttentionPlan& plan = job.plan;
@@ -391,7 +398,7 @@ void attend(const AttentionJob& job, std::size_t task) {
   }
 }
 
-// The chunks of some heads of a row, in order.
+// Merges the chunks of some heads of a row, in order.
 template <class Target, class E>
 void merge_heads(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();

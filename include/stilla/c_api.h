@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Stilla for C, and for every language that calls C: the ops for an engine of one's own, and models as a whole. Link the compiled
- * library, `stilla::c` (static) or `stilla::c_shared` with CMake, -lstilla by hand. The C++ headers explain each op further, and say
- * what its results are to the bit; the name of the header stands beside each group.
+ * Stilla for C, and for every language that can call C: the ops, for an engine of your own, and models as a whole. Link the compiled
+ * library: `stilla::c` (static) or `stilla::c_shared` with CMake, -lstilla by hand. The C++ headers explain each op further and say
+ * what its results are to the bit. The name of the C++ header stands beside each group below.
  *
- *   errors     Every function that can fail returns a stilla_code, STILLA_OK being 0, and writes code and one line of text to
- *              `error`, if that is not NULL. It has then changed nothing of the caller's but what it says. No exception and no
- *              signal leaves the library.
- *   memory     Arrays are the caller's. Handles (stilla_activations, say) are the library's: from ..._create to ..._free, which
- *              takes NULL as well. A handle serves one thread at a time, unless said otherwise.
- *   threads    Ops run on the calling thread, or in the caller's pool (stilla_parallel), or as tasks of a job for workers that know
- *              only "number ith of nth" (stilla_job). Results are the same bits.
- *   alignment  Packed weights on 64 bytes, everything else as its type asks.
- *   version    Fields are only ever added at the end of the structs that begin with struct_size, which the caller sets to sizeof.
- *              stilla_c_api_version() is what the library was compiled with, STILLA_C_API_VERSION what the caller was: a
- *              library serves callers of its own number.
+ *   errors     Every function that can fail returns a stilla_code; STILLA_OK is 0. If `error` is not NULL, the function writes the
+ *              code and one line of text to it. A function that failed has changed nothing of the caller's, unless its comment says
+ *              so. No exception and no signal leaves the library.
+ *   memory     The caller owns arrays. The library owns handles (for example stilla_activations): ..._create makes one and
+ *              ..._free releases it; ..._free also takes NULL. One thread at a time may use a handle, unless its comment says
+ *              otherwise.
+ *   threads    Ops run on the calling thread, in the caller's pool (stilla_parallel), or as tasks of a job, for workers that only
+ *              know "I am number ith of nth" (stilla_job). The results are the same bits in all three cases.
+ *   alignment  Packed weights lie on a 64-byte boundary. Everything else has the alignment of its type.
+ *   version    The caller sets the member struct_size, with which some structs begin, to sizeof the struct. New members of these
+ *              structs are only ever added at the end. stilla_c_api_version() is the number that the library was compiled with,
+ *              STILLA_C_API_VERSION the number that the caller was compiled with. A library serves callers with the same number.
  */
 #ifndef STILLA_C_API_H
 #define STILLA_C_API_H
@@ -48,39 +49,40 @@ STILLA_C_EXPORT const char* stilla_version(void); /* "0.1.0" */
 typedef int32_t stilla_code;
 enum {
   STILLA_OK = 0,
-  STILLA_BAD_ARGUMENT = 1, /* the caller asked for something that cannot be */
+  STILLA_BAD_ARGUMENT = 1, /* the caller asked for something impossible */
   STILLA_REFUSED_FILE = 2, /* a file is damaged, hostile or of a kind that is not supported */
   STILLA_SYSTEM = 3        /* the operating system said no: file not found, no memory, disk full */
 };
 
 typedef struct stilla_error {
   stilla_code code;
-  char message[508]; /* one line, UTF-8, ends with 0; cut off if it is longer */
+  char message[508]; /* one line, UTF-8, ends with 0; a longer one is cut off */
 } stilla_error;
 
-/* Threads. run calls body(object, i) once for each i below count, on any threads, and returns when all are done. NULL for a
- * stilla_parallel: the calling thread. */
+/* Threads. run calls body(object, i) once for each i below count, on any threads, and returns when all calls are done. If a
+ * pointer to a stilla_parallel is NULL, everything runs on the calling thread. */
 typedef void (*stilla_body)(void* object, size_t i);
 typedef struct stilla_parallel {
   void (*run)(void* pool, size_t count, stilla_body body, void* object);
   void* pool;
 } stilla_parallel;
 
-/* The library's own pool (base/thread_pool.hpp), of so many threads, the caller among them. */
+/* The library's own pool (base/thread_pool.hpp). `threads` includes the calling thread. */
 typedef struct stilla_thread_pool stilla_thread_pool;
 STILLA_C_EXPORT stilla_code stilla_thread_pool_create(stilla_thread_pool** out, size_t threads, stilla_error* error);
 STILLA_C_EXPORT void stilla_thread_pool_free(stilla_thread_pool* pool);
 STILLA_C_EXPORT stilla_parallel stilla_thread_pool_parallel(stilla_thread_pool* pool);
-/* How many threads a model should have here: fast cores that the process may use, within its quota (base/cores.hpp). */
+/* How many threads a model should use on this machine: the number of fast cores that the process may use, limited by its quota
+ * (base/cores.hpp). */
 STILLA_C_EXPORT size_t stilla_default_threads(void);
 
 /* Targets (dispatch.hpp): instruction sets. */
-STILLA_C_EXPORT const char* stilla_target(void);                                          /* the one that runs */
+STILLA_C_EXPORT const char* stilla_target(void);                                          /* the active one */
 STILLA_C_EXPORT stilla_code stilla_force_target(const char* name, stilla_error* error);   /* "": the best again */
-/* Checks of arguments that cost more than some comparisons (base/check.hpp). */
+/* Turns the checks of arguments that cost more than a few comparisons on or off (base/check.hpp). */
 STILLA_C_EXPORT void stilla_check_everything(int on);
 
-/* Matrices: row-major, `stride` floats from one row to the next, at least cols. */
+/* Matrices are row-major. `stride` is the number of floats from one row to the next; it is at least cols. */
 typedef struct stilla_matrix {
   float* data;
   size_t rows, cols, stride;
@@ -90,11 +92,12 @@ typedef struct stilla_const_matrix {
   size_t rows, cols, stride;
 } stilla_const_matrix;
 
-/* Weights (format/format.hpp, layout/pack.hpp). A format goes by its name, "q4_0", which README.md lists; 0 is none. */
+/* Weights (format/format.hpp, layout/pack.hpp). A format is chosen by its name, for example "q4_0"; README.md lists the names. 0
+ * is no format. */
 typedef uint32_t stilla_format;
 STILLA_C_EXPORT stilla_code stilla_format_by_name(stilla_format* out, const char* name, stilla_error* error);
 
-/* W[rows, cols] as the kernels read it. Made by stilla_pack; `data` stays the caller's. */
+/* W[rows, cols] as the kernels read it. stilla_pack makes it. The caller owns `data`. */
 typedef struct stilla_weights {
   stilla_format format;
   uint32_t layout;
@@ -102,29 +105,31 @@ typedef struct stilla_weights {
   const void* data;
 } stilla_weights;
 
-/* Bytes of W[rows, cols] as files hold it, rows of blocks without gaps, and packed. cols is a multiple of the format's block. */
+/* Bytes of W[rows, cols] as files hold it (rows of blocks without gaps), and as packed weights. cols is a multiple of the
+ * format's block. */
 STILLA_C_EXPORT stilla_code stilla_encoded_bytes(size_t* out, stilla_format format, size_t rows, size_t cols, stilla_error* error);
 STILLA_C_EXPORT stilla_code stilla_packed_bytes(size_t* out, stilla_format format, size_t rows, size_t cols, stilla_error* error);
-/* Floats to the rows of a format, `bytes` of which there must be stilla_encoded_bytes. On an error `encoded` holds anything. */
+/* Encodes floats as rows of a format. `bytes` is the size of `encoded` and must be stilla_encoded_bytes. After an error the
+ * contents of `encoded` are undefined. */
 STILLA_C_EXPORT stilla_code stilla_encode(void* encoded, size_t bytes, stilla_format format, stilla_const_matrix weights,
                                           const stilla_parallel* parallel, stilla_error* error);
-/* Encoded rows to `packed`, stilla_packed_bytes on a 64-byte boundary, and a view of it. */
+/* Packs encoded rows into `packed`, which has stilla_packed_bytes bytes on a 64-byte boundary, and makes `out` a view of it. */
 STILLA_C_EXPORT stilla_code stilla_pack(stilla_weights* out, void* packed, size_t bytes, stilla_format format, const void* encoded,
                                         size_t rows, size_t cols, const stilla_parallel* parallel, stilla_error* error);
-/* A row of packed weights as cols floats: an embedding. */
+/* Writes a row of packed weights as cols floats, for example an embedding. */
 STILLA_C_EXPORT stilla_code stilla_unpack_row(float* out, const stilla_weights* weights, size_t row, stilla_error* error);
 
-/* Activations rounded to 8 or 16 bits, for quantised weights (quantise.hpp): rounded once, for all matrices that take them. Several
- * threads may multiply by the same at the same time. */
+/* Activations rounded to 8 or 16 bits, for quantised weights (quantise.hpp). They are rounded once for all matrices that take
+ * them. Several threads may multiply by the same activations at the same time. */
 typedef struct stilla_activations stilla_activations;
 STILLA_C_EXPORT stilla_code stilla_activations_create(stilla_activations** out, int bits /* 8 or 16 */, stilla_error* error);
 STILLA_C_EXPORT void stilla_activations_free(stilla_activations* activations);
-/* Room for so many, so that rounding no more than these takes no memory. */
+/* Makes room for so many rows and columns. Rounding no more than these then allocates no memory. */
 STILLA_C_EXPORT stilla_code stilla_activations_reserve(stilla_activations* activations, size_t rows, size_t cols, stilla_error* error);
 /* cols is a multiple of 32. */
 STILLA_C_EXPORT stilla_code stilla_quantise(stilla_activations* out, stilla_const_matrix x, const stilla_parallel* parallel,
                                             stilla_error* error);
-/* Those that were rounded elsewhere: x = scale * (value - zero_point) (import_activations.hpp). */
+/* Takes over activations that other code rounded: x = scale * (value - zero_point) (import_activations.hpp). */
 typedef int32_t stilla_scale_for;
 enum { STILLA_SCALE_FOR_TENSOR = 0, STILLA_SCALE_FOR_ROW = 1, STILLA_SCALE_FOR_BLOCK = 2 };
 typedef struct stilla_integers {
@@ -133,14 +138,14 @@ typedef struct stilla_integers {
   size_t rows, cols, stride;
   stilla_scale_for scale_for;
   const float* scales;     /* 1, [rows] or [rows][cols / block] */
-  const void* zero_points; /* as many, of the values' type; NULL: 0 */
+  const void* zero_points; /* as many as scales, of the values' type; NULL: 0 */
   size_t block;            /* columns of a block, a multiple of 32; for STILLA_SCALE_FOR_BLOCK */
 } stilla_integers;
 STILLA_C_EXPORT stilla_code stilla_import_activations(stilla_activations* out, const stilla_integers* x, const stilla_parallel* parallel,
                                                       stilla_error* error);
 
-/* y = x * w^T + bias (matmul.hpp), of up to 4 products of one input as one job. Quantised weights take `rounded`, float ones
- * `x`; what none of them takes may be NULL. */
+/* y = x * w^T + bias (matmul.hpp): up to 4 products of one input as one job. Quantised weights take `rounded`, float weights take
+ * `x`. An input that none of the weights takes may be NULL. */
 typedef struct stilla_product {
   stilla_matrix y;
   stilla_weights w;
@@ -149,7 +154,7 @@ typedef struct stilla_product {
 STILLA_C_EXPORT stilla_code stilla_matmul(const stilla_product* products, size_t count, const stilla_activations* rounded,
                                           const stilla_const_matrix* x, const stilla_parallel* parallel, stilla_error* error);
 
-/* Row by row (norm.hpp, activation.hpp, softmax.hpp). Outputs may be inputs. */
+/* Ops on rows (norm.hpp, activation.hpp, softmax.hpp). An output may be the same matrix as an input. */
 STILLA_C_EXPORT stilla_code stilla_rms_norm(stilla_matrix y, stilla_const_matrix x, const float* weight, float epsilon,
                                             const stilla_parallel* parallel, stilla_error* error);
 STILLA_C_EXPORT stilla_code stilla_silu_mul(stilla_matrix y, stilla_const_matrix gate, stilla_const_matrix up,
@@ -157,7 +162,8 @@ STILLA_C_EXPORT stilla_code stilla_silu_mul(stilla_matrix y, stilla_const_matrix
 STILLA_C_EXPORT stilla_code stilla_softmax(stilla_matrix y, stilla_const_matrix x, const stilla_parallel* parallel, stilla_error* error);
 STILLA_C_EXPORT stilla_code stilla_add(stilla_matrix y, stilla_const_matrix x, const stilla_parallel* parallel, stilla_error* error);
 
-/* Rotary positions (rope.hpp): cosines and sines of a position, dim / 2 floats each, then the rotation in place of whole heads. */
+/* Rotary positions (rope.hpp). stilla_rope_table writes the cosines and sines of a position, dim / 2 floats each. stilla_rope
+ * rotates whole heads in place. */
 typedef int32_t stilla_rope_layout;
 enum { STILLA_ROPE_HALF_SPLIT = 0, STILLA_ROPE_INTERLEAVED = 1 };
 STILLA_C_EXPORT stilla_code stilla_rope_table(float* cos, float* sin, double base, size_t dim, const float* factors /* dim / 2 or NULL */,
@@ -168,7 +174,7 @@ STILLA_C_EXPORT stilla_code stilla_rope(stilla_matrix x, size_t head_dim, stilla
 /* Keys and values (kv_cache.hpp) and attention over them (attention.hpp). */
 typedef int32_t stilla_kv_type;
 enum {
-  STILLA_KV_DEFAULT = -1, /* of a session only */
+  STILLA_KV_DEFAULT = -1, /* only for a session */
   STILLA_KV_F32 = 0,
   STILLA_KV_F16 = 1,
   STILLA_KV_BF16 = 2,
@@ -179,27 +185,29 @@ typedef struct stilla_kv_cache stilla_kv_cache;
 STILLA_C_EXPORT stilla_code stilla_kv_cache_create(stilla_kv_cache** out, size_t layers, size_t heads, size_t head_dim, stilla_kv_type type,
                                                    stilla_error* error);
 STILLA_C_EXPORT void stilla_kv_cache_free(stilla_kv_cache* cache);
-/* A second text with the same beginning, which is in memory once. */
+/* Makes a cache for a second text with the same beginning. The common part is in memory once. */
 STILLA_C_EXPORT stilla_code stilla_kv_cache_fork(stilla_kv_cache** out, stilla_kv_cache* cache, stilla_error* error);
-/* Room for positions below count, before they are stored. */
+/* Makes room for the positions below count. Call it before they are stored. */
 STILLA_C_EXPORT stilla_code stilla_kv_cache_reserve(stilla_kv_cache* cache, size_t count, stilla_error* error);
-/* The rotated key and the value of all heads, heads * head_dim floats each. Different layers from different threads. */
+/* Stores the rotated key and the value of all heads, heads * head_dim floats each. Different threads may store to different
+ * layers. */
 STILLA_C_EXPORT stilla_code stilla_kv_cache_store(stilla_kv_cache* cache, size_t layer, size_t position, const float* key,
                                                   const float* value, stilla_error* error);
 STILLA_C_EXPORT size_t stilla_kv_cache_size(const stilla_kv_cache* cache);
-/* Declares positions below count stored, count being at most what is reserved; later ones are forgotten. */
+/* Declares that the positions below count are stored; count is at most what is reserved. Later positions are forgotten. */
 STILLA_C_EXPORT stilla_code stilla_kv_cache_set_size(stilla_kv_cache* cache, size_t count, stilla_error* error);
 
-/* Floats of scratch with which few rows use many threads; 0 for many rows. */
+/* The number of floats of scratch memory with which few rows can use many threads; 0 for many rows. */
 STILLA_C_EXPORT size_t stilla_attention_scratch_floats(size_t rows, size_t n_heads, size_t head_dim, size_t positions);
-/* Causal: row m of the queries, rows x (n_heads * head_dim), is at position first_position + m, and sees the positions up to its
- * own, which are stored. scratch may be NULL. */
+/* Causal attention. The queries are rows x (n_heads * head_dim). Row m is at position first_position + m and sees the positions
+ * up to its own; all of these have been stored. scratch may be NULL. */
 STILLA_C_EXPORT stilla_code stilla_attention(stilla_matrix out, stilla_const_matrix queries, const stilla_kv_cache* cache, size_t layer,
                                              size_t first_position, size_t n_heads, float* scratch, const stilla_parallel* parallel,
                                              stilla_error* error);
 
-/* Any op as tasks. One worker begins a job in memory of the caller's; when it has, all run their tasks of round 0; when all have,
- * those of round 1, and so on to the last. Then the job's memory may be used again. What it refers to stays until then.
+/* Any op as tasks. One worker begins a job, in memory of the caller. Then all workers run their tasks of round 0. When all of these
+ * are done they run those of round 1, and so on to the last round. After that the memory of the job may be used again. Everything
+ * that the job refers to must stay valid until then.
  *
  *   stilla_job job;
  *   if (ith == 0) code = stilla_begin_rope(&job, x, head_dim, cos, sin, layout, &error);
@@ -210,7 +218,7 @@ STILLA_C_EXPORT stilla_code stilla_attention(stilla_matrix out, stilla_const_mat
  *     barrier();
  *   }
  *
- * A job whose begin failed has no rounds. */
+ * A job whose stilla_begin_... failed has no rounds. */
 typedef struct stilla_job {
   const void* kind;
   uint64_t memory[318];
@@ -233,8 +241,9 @@ STILLA_C_EXPORT stilla_code stilla_begin_attention(stilla_job* job, stilla_matri
                                                    const stilla_kv_cache* cache, size_t layer, size_t first_position, size_t n_heads,
                                                    float* scratch, stilla_error* error);
 
-/* Sampling (sampling.hpp). stilla_sampling_defaults() fills a struct with DeepSeek's advice for R1; "off" stands beside each field.
- * Steps come in the order of `order`, NULL for llama.cpp's: "penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature". */
+/* Sampling (sampling.hpp). stilla_sampling_defaults() fills a struct with DeepSeek's advice for R1. The value that turns a step
+ * off stands beside each member. `order` is the order of the steps; NULL is llama.cpp's order:
+ * "penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature". */
 typedef struct stilla_sampling {
   size_t struct_size;
   float temperature;        /* 0: greedy */
@@ -248,61 +257,61 @@ typedef struct stilla_sampling {
   float presence_penalty;   /* 0: off */
   float frequency_penalty;  /* 0: off */
   size_t penalty_window;    /* tokens that these three look back */
-  size_t vocabulary;        /* ids from here on are padding; 0: none is */
+  size_t vocabulary;        /* ids from here on are padding; 0: there is no padding */
   const char* order;
   uint64_t seed;
 } stilla_sampling;
 typedef struct stilla_sampler stilla_sampler;
-STILLA_C_EXPORT void stilla_sampling_defaults(stilla_sampling* out); /* struct_size too */
+STILLA_C_EXPORT void stilla_sampling_defaults(stilla_sampling* out); /* sets struct_size too */
 STILLA_C_EXPORT stilla_code stilla_sampler_create(stilla_sampler** out, const stilla_sampling* options, stilla_error* error);
 STILLA_C_EXPORT void stilla_sampler_free(stilla_sampler* sampler);
-/* Draws a token; an error where no logit is a number. It is not accepted by that. */
+/* Draws a token. It is an error if no logit is a number. The token is not accepted: call stilla_sampler_accept for that. */
 STILLA_C_EXPORT stilla_code stilla_sample(uint32_t* out, stilla_sampler* sampler, const float* logits, size_t count, stilla_error* error);
-/* A token of the text, for the penalties. */
+/* Tells the sampler about a token of the text, for the penalties. */
 STILLA_C_EXPORT void stilla_sampler_accept(stilla_sampler* sampler, uint32_t token);
 
-/* Models: GGUF files, their parts and packed files (model/weights.hpp, model/forward.hpp). */
+/* Models: GGUF files, GGUF files in several parts, and packed files (model/weights.hpp, model/forward.hpp). */
 typedef struct stilla_model stilla_model;
-/* `parallel` serves the loading. Sessions of several threads may share a model, which outlives them. */
+/* `parallel` is used for loading only. Sessions on several threads may share a model, which must outlive them. */
 STILLA_C_EXPORT stilla_code stilla_model_load(stilla_model** out, const char* path, const stilla_parallel* parallel, stilla_error* error);
 STILLA_C_EXPORT void stilla_model_free(stilla_model* model);
 STILLA_C_EXPORT size_t stilla_model_vocabulary(const stilla_model* model);
 STILLA_C_EXPORT size_t stilla_model_context(const stilla_model* model); /* positions it was trained for */
 
-/* Text to tokens (text/tokenizer.hpp): writes up to `room` ids to `ids`, and to *count how many there are, which may be more: then
- * ask again with so much room. Control tokens are never made of text. */
+/* Text to tokens (text/tokenizer.hpp). Writes up to `room` ids to `ids`, and to *count how many ids there are. If *count is
+ * larger than `room`, call the function again with as much room. Text never becomes control tokens. */
 STILLA_C_EXPORT stilla_code stilla_tokenise(const stilla_model* model, uint32_t* ids, size_t room, size_t* count, const char* text,
                                             size_t text_bytes, int add_bos, stilla_error* error);
-/* The prompt of a user's message by the model's own chat template, with a system message or NULL. */
+/* The prompt for a user's message, made with the model's own chat template. `system` is a system message, or NULL. */
 STILLA_C_EXPORT stilla_code stilla_chat_prompt(const stilla_model* model, uint32_t* ids, size_t room, size_t* count, const char* system,
                                                const char* user, stilla_error* error);
-/* A token's bytes, which may be a part of a character: up to `room` to `bytes`, and to *count how many there are. None of a control
- * token unless show_control. */
+/* The bytes of a token, which may be only a part of a character. Writes up to `room` of them to `bytes`, and to *count how many
+ * there are. A control token has no bytes unless show_control is set. */
 STILLA_C_EXPORT stilla_code stilla_token_bytes(const stilla_model* model, char* bytes, size_t room, size_t* count, uint32_t token,
                                                int show_control, stilla_error* error);
-STILLA_C_EXPORT int stilla_token_ends(const stilla_model* model, uint32_t token); /* ends an answer */
+STILLA_C_EXPORT int stilla_token_ends(const stilla_model* model, uint32_t token); /* whether it ends an answer */
 
-/* A text under way. */
+/* A session: one text that is being read and written. */
 typedef struct stilla_session_options {
   size_t struct_size;
-  size_t context;          /* most positions; 0: the model's */
-  stilla_kv_type kv_type;  /* STILLA_KV_DEFAULT: as suits the model's size */
-  int activation_bits;     /* 8, 16; 0: as suits the model's size */
-  size_t batch;            /* most tokens at once */
+  size_t context;          /* most positions; 0: as many as the model's context */
+  stilla_kv_type kv_type;  /* STILLA_KV_DEFAULT: chosen by the size of the model */
+  int activation_bits;     /* 8, 16; 0: chosen by the size of the model */
+  size_t batch;            /* most tokens evaluated at once */
 } stilla_session_options;
 typedef struct stilla_session stilla_session;
 STILLA_C_EXPORT void stilla_session_defaults(stilla_session_options* out);
-/* options: NULL for the defaults. parallel: copied; its pool outlives the session. */
+/* options: NULL for the defaults. parallel: it is copied, and its pool must outlive the session. */
 STILLA_C_EXPORT stilla_code stilla_session_create(stilla_session** out, const stilla_model* model, const stilla_session_options* options,
                                                   const stilla_parallel* parallel, stilla_error* error);
 STILLA_C_EXPORT void stilla_session_free(stilla_session* session);
-/* Appends tokens. *logits: stilla_model_vocabulary floats of what follows the last, valid until the session is used again; NULL where
- * none are wanted. On an error the text is as before. */
+/* Appends tokens. *logits becomes stilla_model_vocabulary logits for the token that follows the last one; they are valid until
+ * the session is used again. logits may be NULL if none are wanted. After an error the text is as it was before. */
 STILLA_C_EXPORT stilla_code stilla_session_evaluate(stilla_session* session, const uint32_t* ids, size_t count, const float** logits,
                                                     stilla_error* error);
 STILLA_C_EXPORT size_t stilla_session_size(const stilla_session* session);
 STILLA_C_EXPORT size_t stilla_session_context(const stilla_session* session);
-STILLA_C_EXPORT void stilla_session_truncate(stilla_session* session, size_t size); /* forgets all from there on */
+STILLA_C_EXPORT void stilla_session_truncate(stilla_session* session, size_t size); /* forgets positions from size on */
 
 #ifdef __cplusplus
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which kernel really runs: op x format x target -> the target whose code it is. A kernel that a target does not have
-// is inherited from the one it falls back to (include/stilla/contract/), which is right but slower, and nothing at
-// run time would tell. Every kernel says whose it is in `implemented_on`; this header asks all of them.
+// Which kernel really runs: for each op, format and target it tells the target whose code runs. A kernel that a target does not
+// have is inherited from its fallback (include/stilla/contract/). The inherited kernel is correct but slower, and nothing else
+// would show this at run time. Every kernel says in `implemented_on` which target it belongs to. This header asks all kernels.
 //
 //   for (const stilla::CoverageEntry& e : stilla::coverage())
 //     if (e.implemented_on != e.target) ...            // e.op, e.variant on e.target runs e.implemented_on's kernel
 //
 // Ops that are plain C++ on every target (residual addition, embedding lookup, filters of sampling) have no kernels and no entry.
-// README.md holds coverage_markdown(); tests/coverage_test.cpp fails when the two differ.
+// README.md contains the output of coverage_markdown(); tests/coverage_test.cpp fails if the two differ.
 #pragma once
 
 #include <string>
@@ -32,19 +32,19 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct CoverageEntry {
   std::string_view op;
-  std::string_view variant;  // weight format of a matmul, element type of a KV cache; empty where there is one form
+  std::string_view variant;  // weight format of a matmul, element type of a KV cache; empty if there is only one form
   TargetId target;           // what was asked for
-  TargetId implemented_on;   // whose kernel runs
+  TargetId implemented_on;   // the target whose kernel runs
 };
 
-// One entry for every op, variant and target that this program was compiled with, whether or not this CPU has the
-// target. Target by target, best first; the ops of every target in the same order.
+// One entry for every op, variant and target that this program was compiled with, whether or not this CPU has the target. The
+// entries are ordered by target, best first. Within every target the ops have the same order.
 STILLA_KERNEL_LINKAGE std::vector<CoverageEntry> coverage();
 
 #if STILLA_COMPILE_KERNELS
 namespace detail {
 
-// f(kernel, op, variant) for every kernel of one target.
+// Calls f(kernel, op, variant) for every kernel of one target.
 template <class Target, class F>
 void for_each_kernel(F&& f) {
   for_each_type(Formats{}, [&](auto format) {
@@ -82,7 +82,7 @@ STILLA_KERNEL_LINKAGE std::vector<CoverageEntry> coverage() {
 }
 #endif
 
-// Whose kernel runs for this op, variant and target; an empty id for what there is not.
+// The target whose kernel runs for this op, variant and target; an empty id if there is no such entry.
 inline TargetId implementer(std::string_view op, std::string_view variant, TargetId target) {
   for (const CoverageEntry& entry : coverage()) {
     if (entry.op == op && entry.variant == variant && entry.target == target) return entry.implemented_on;
@@ -90,8 +90,8 @@ inline TargetId implementer(std::string_view op, std::string_view variant, Targe
   return {};
 }
 
-// coverage() as a Markdown table: a row for each target of this architecture, and in each cell whose kernel runs. Ops that have
-// the same implementers on every target share a column. Ends in a newline.
+// coverage() as a Markdown table. It has a row for each target of this architecture; each cell names the target whose kernel
+// runs. Ops whose kernels come from the same targets share a column. The text ends with a newline.
 inline std::string coverage_markdown() {
   struct Column {
     std::string ops;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A matrix of weights on a device that is known at run time (base/device.hpp, the list in <stilla/devices.hpp>):
+// A matrix of weights on a device that is chosen by name when the program runs (base/device.hpp; <stilla/devices.hpp> lists the
+// devices):
 //
 //   Result<std::unique_ptr<DeviceMatrix>> w = put_on_device("hexagon-emulated", id_of<LPBQ64>, rows, N, K);
 //   Status done = (*w)->multiply(y, x);         // y[M, N] = x[M, K] * w[N, K]^T, floats
 //
-// A device computes otherwise than the targets, within a tolerance that it states, and is never chosen by itself.
+// The results of a device differ from those of the targets, within a tolerance that the device states. No device is chosen unless
+// its name is given.
 #pragma once
 
 #include <cstddef>
@@ -30,18 +32,20 @@ namespace stilla { inline namespace STILLA_ABI {
 class DeviceMatrix {
  public:
   virtual ~DeviceMatrix() = default;
-  // x.cols are the columns of the weights, y.cols their rows. Threads may share a matrix.
+  // x has as many columns as the weights, and y has as many columns as the weights have rows. Threads may share a matrix.
   virtual Status multiply(Matrix y, ConstMatrix x) const = 0;
-  // The same of the rows' orthonormal Hadamard transforms (contract/hadamard.hpp), made by the device. Refused where it makes none.
+  // The same, but the device first applies the orthonormal Hadamard transform (contract/hadamard.hpp) to the rows of x. Refused
+  // by devices that do not make this transform.
   virtual Status multiply_transformed(Matrix y, ConstMatrix x) const = 0;
   virtual bool makes_transform() const = 0;
 };
 
-// The devices of this program, "hexagon-emulated, xdna-emulated"; "none" if there is none.
+// The names of the devices of this program, "hexagon-emulated, xdna-emulated"; "none" if there are none.
 STILLA_KERNEL_LINKAGE std::string device_names();
-// An error that says so for a name that is no device's, or a device that is not there now.
+// An error if the name is not that of a device, or if the device is not available now.
 STILLA_KERNEL_LINKAGE Status check_device(std::string_view device);
-// Rows of blocks, as files hold them. Refused: what check_device refuses, an unknown format, and what the device cannot hold.
+// Puts weights on a device. `rows` are rows of blocks, as files hold them. Refused: what check_device refuses, an unknown format,
+// and weights that the device cannot hold.
 STILLA_KERNEL_LINKAGE Result<std::unique_ptr<DeviceMatrix>> put_on_device(std::string_view device, FormatId format, const std::byte* rows,
                                                                           std::size_t N, std::size_t K);
 
@@ -63,7 +67,7 @@ class MatrixOnDevice : public DeviceMatrix {
   typename D::Weights weights_;
 };
 
-// Calls f(Device{}) for the device of this name; false if there is none.
+// Calls f(Device{}) for the device of this name. Returns false if there is none.
 template <class F>
 bool with_device(std::string_view name, F&& f) {
   bool found = false;

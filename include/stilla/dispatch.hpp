@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which target runs. By default the best one that this CPU and operating system have; `force_target` chooses another for
-// the whole program, whatever flags its translation units were built with. Hot code asks once, at the top:
+// Chooses the target whose kernels run. By default this is the best target that this CPU and operating system have.
+// `force_target` chooses another for the whole program, whatever compiler flags its source files were built with. Hot code asks
+// once, at the start:
 //
 //   with_target(active_target(), [&](auto target) { step<decltype(target)>(...); });
 #pragma once
@@ -20,7 +21,8 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Not in the ABI namespace: one choice for the whole program. A pointer to a string literal, or null for "the best".
+// This variable is outside the ABI namespace, because the whole program has one choice. It points to a string literal; null means
+// "the best".
 namespace stilla::program_state {
 inline std::atomic<const char*> forced_target_name{nullptr};
 }  // namespace stilla::program_state
@@ -29,7 +31,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Whether an available target gives way to its fallback, one of List, because that is faster on this CPU (base/target.hpp).
+// Whether an available target is passed over in favour of its fallback, because the fallback is in List and is faster on this CPU
+// (base/target.hpp).
 template <class T, class List>
 bool gives_way([[maybe_unused]] const CpuInfo& cpu) {
   if constexpr (requires { T::is_faster(cpu); }) {
@@ -55,8 +58,8 @@ void with_target(TypeList<Ts...>, TargetId id, F&& f) {
 
 }  // namespace detail
 
-// Calls f(Target{}) for the target of that name; for a name this translation unit was not compiled with, f(Scalar{}).
-// The caller answers for the CPU having it: ids come from active_target() or available_targets().
+// Calls f(Target{}) for the target of this id. Calls f(Scalar{}) if this source file was not compiled with such a target. The
+// caller must make sure that the CPU has the target: ids come from active_target() or available_targets().
 template <class F>
 void with_target(TargetId id, F&& f) {
   detail::with_target(Targets{}, id, std::forward<F>(f));
@@ -77,8 +80,8 @@ void for_each_available_target(F&& f) {
   });
 }
 
-// Makes every later call run `name`'s kernels; an empty name goes back to the best. Refused, before any instruction of
-// that target can run, when the target is unknown or the CPU or operating system lacks it.
+// Makes every later call run the kernels of `name`; an empty name goes back to the best target. It is refused if the target is
+// unknown, or if the CPU or operating system lacks it, before any instruction of that target can run.
 inline Status force_target(std::string_view name) {
   if (name.empty()) {
     program_state::forced_target_name.store(nullptr);

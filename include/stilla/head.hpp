@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The head of a model where the sampler needs a few logits only: of each row of  y[M, N] = x[M, K] * W[N, K]^T  (+ bias[N])  the
-// best, and those of some ids that a sampler may change.
+// The head of a model (its last matrix), for a sampler that needs only a few logits. Of each row of
+// y[M, N] = x[M, K] * W[N, K]^T  (+ bias[N])  it finds the best logits, and the logits of some ids that the sampler may change.
 //
 //   stilla::TopLogits top;
 //   stilla::top_logits(top, head, {x, rounded}, {.best = 1}, bias);  // greedy: top.row(0)[0].id
 //
-// y is never in memory: Qwen2's row would be 600 KB, written by all threads and read again by one. A task multiplies a few
-// panels into 8 KB of its stack and looks at them while they are in the first cache. What is not below the worst of the best
-// so far is taken there; the best are shared by all tasks, so that only about k ln(N / k) logits ever are. Which they are does
-// not depend on who came first, because ranks are a total order: higher logits first, ties to the lower id, NaN not at all.
-// So the result is the same on every target, for every M and number of threads, and has matmul's bits.
-// On two threads of a Zen 5 server, Q6_K head of the 1.5B: a greedy token 0.05 ms sooner of the 3.7 ms that it takes from the
-// last layer on, one of top-k 40 0.02 ms (bench/head_bench.cpp, `saved` and `row`).
+// y never lies in memory as a whole. For Qwen2 a row of y would be 600 KB, which all threads would write and one thread would
+// read again. Instead, a task multiplies a few panels into 8 KB of its stack and looks at the logits while they are in the
+// first-level cache. All tasks share the list of the k best logits so far. A task offers to it only logits that are not below the
+// worst one in the list, so that only about k ln(N / k) logits of a row are ever offered.
+//
+// Which logits are found does not depend on the order of the tasks, because the ranking is a total order: higher logits come
+// first, equal logits are ordered by id, lower first, and NaN is not ranked at all. The result is therefore the same on every
+// target, for every M and number of threads, and has matmul's bits.
+//
+// Gain on two threads of a Zen 5 server, Q6_K head of the 1.5B: the part of a token from the last layer on takes 3.7 ms. A greedy
+// token is 0.05 ms faster, and a token with top-k 40 is 0.02 ms faster (bench/head_bench.cpp, `saved` and `row`).
 #pragma once
 
 #include <algorithm>
@@ -41,7 +45,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// The best of one row, shared by all tasks.
+// The best logits of one row so far, shared by all tasks.
 class SharedBest {
  public:
   void begin(std::span<Candidate> room) {
@@ -50,14 +54,15 @@ class SharedBest {
   }
   std::size_t size() const { return best_.size(); }
 
-  // Logits of the ids from `id` on; those in `also` do not count.
+  // Offers the logits of the ids from `id` on, except those of ids in `also`.
   void offer(std::span<const float> logits, std::uint32_t id, std::span<const std::uint32_t> also) {
-    float bound = bound_.load(std::memory_order_relaxed);  // an old one is lower, which takes time but changes nothing
+    // Another thread may raise the bound meanwhile. An older, lower bound costs time but changes no result.
+    float bound = bound_.load(std::memory_order_relaxed);
     while (!logits.empty()) {
       const std::span<const float> group = logits.first(std::min(logits.size(), panel_rows));
       logits = logits.subspan(group.size());
       int reaching = 0;
-      for (const float logit : group) reaching |= logit >= bound ? 1 : 0;  // without a branch; a NaN does not
+      for (const float logit : group) reaching |= logit >= bound ? 1 : 0;  // without a branch; a NaN does not reach the bound
       for (std::size_t i = 0; i < group.size() && reaching != 0; ++i) {
         const std::uint32_t candidate = id + static_cast<std::uint32_t>(i);
         if (!(group[i] >= bound) || std::binary_search(also.begin(), also.end(), candidate)) continue;
@@ -78,15 +83,16 @@ class SharedBest {
 
 }  // namespace detail
 
-// Memory for the candidates of some rows, reused from call to call.
+// Memory for the candidates of some rows. Every call reuses it.
 class TopLogits {
  public:
   std::size_t rows() const { return rows_; }
 
-  // By id. The request's best of its other ids, fewer if there are not so many numbers, and its `also` but for NaN.
+  // The candidates of row m, ordered by id: the logits of the ids in `also`, and the best logits among all other ids. There are
+  // fewer than requested if the row has fewer numbers; NaN is left out.
   std::span<const Candidate> row(std::size_t m) const { return {items_.data() + m * stride_, counts_[m]}; }
 
-  // Room for `rows` rows; false when memory is short.
+  // Makes room for `rows` rows; returns false if memory is short.
   [[nodiscard]] bool resize(std::size_t rows, const LogitRequest& request) {
     constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
     const std::size_t stride = request.best + std::min(request.also.size(), most - request.best);
@@ -107,15 +113,15 @@ class TopLogits {
 
   Candidate* room(std::size_t m) { return items_.data() + m * stride_; }
 
-  AlignedBuffer<Candidate> items_;  // of each row: the best, then the others asked for
+  AlignedBuffer<Candidate> items_;  // for each row: the best, then those of the ids in `also`
   AlignedBuffer<std::size_t> counts_;
-  std::unique_ptr<detail::SharedBest[]> shared_;  // while a job runs
+  std::unique_ptr<detail::SharedBest[]> shared_;  // used while a job runs
   std::size_t shared_rows_ = 0;
   std::size_t rows_ = 0;
   std::size_t stride_ = 0;
 };
 
-// As tasks (base/parallel.hpp): one worker begins, all run the same job, and when all tasks are done one ends it.
+// As tasks (base/parallel.hpp): one worker begins the job, all workers run it, and when all tasks are done one worker ends it.
 //
 //   stilla::Result<stilla::TopLogitsJob> job = stilla::top_logits_begin(top, w, input, request, bias);
 //   for (std::size_t task = ith, tasks = stilla::top_logits_tasks(*job); task < tasks; task += nth) stilla::top_logits_run(*job, task);
@@ -123,7 +129,7 @@ class TopLogits {
 //   if (ith == 0) stilla::top_logits_end(*job);
 class TopLogitsJob {
  public:
-  // By top_logits_begin, which has checked all and made room.
+  // Called by top_logits_begin, which has checked all arguments and made room.
   TopLogitsJob(TopLogits& out, const detail::PanelJob& job, const LogitRequest& request)
       : out_(&out), job_(job), w_(job.product.w), also_(request.also), best_(request.best), rows_(out.rows()) {
     if (request.vocabulary != 0) w_.rows = std::min(w_.rows, request.vocabulary);
@@ -173,21 +179,22 @@ class TopLogitsJob {
   }
 
  private:
-  static constexpr std::size_t most_rows = 32;       // at a time: more take another pass over the weights
-  static constexpr std::size_t block_floats = 2048;  // 4 panels of so many rows, as kernels for many tokens take them
+  // Rows that one task takes. If there are more, other tasks read the weights again for them.
+  static constexpr std::size_t most_rows = 32;
+  static constexpr std::size_t block_floats = 2048;  // 4 panels of most_rows rows, as kernels for many tokens take them
   static_assert(most_rows * 4 * panel_rows <= block_floats);
 
   TopLogits* out_;
   detail::PanelJob job_;
-  PackedView w_;  // without padding
+  PackedView w_;  // without the rows that are padding
   std::span<const std::uint32_t> also_;
   std::size_t best_, rows_;
   std::size_t step_ = 1, steps_ = 1, tasks_ = 0;
 };
 
-// input: as for matmul. bias: w.rows floats or null. Always: what matmul checks, that `request.also` is sorted with each id once
-// (base/check.hpp). An error, and nothing done, also when memory is short, which `out` never is if it was resized for as many rows
-// and this request. The request outlives the job.
+// input: the same as for matmul. bias: w.rows floats, or null. Always checked: what matmul checks, and that `request.also` is
+// sorted and names each id once (base/check.hpp). On an error nothing is done. Lack of memory is an error too; it cannot happen
+// if `out` was resized for as many rows and this request before. The request must outlive the job.
 inline Result<TopLogitsJob> top_logits_begin(TopLogits& out, const PackedView& w, const MatmulInput& input, const LogitRequest& request,
                                              const float* bias = nullptr) {
   const detail::PanelJob job = detail::panel_job({{}, w, bias}, input);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations that were rounded elsewhere, as a static-quantised engine has them, for quantised weights:
+// Takes over activations that other code has already rounded, as engines with static quantisation do, for quantised weights:
 //
 //     x[m, k] = scale * (value[m, k] - zero_point)           value: int8 or uint8; scale: any float
 //
@@ -9,16 +9,17 @@
 //   if (stilla::Status s = stilla::import_activations(x8, x); !s) return s;
 //   if (stilla::Status s = stilla::matmul(y, w, x8.view()); !s) return s;
 //
-// Nothing is rounded again: y is what exact arithmetic gives, but for the float steps of contract/matmul.hpp (square error below
-// 1e-10 of y's squares, tests/import_activations_test.cpp).
+// Nothing is rounded again. y is what exact arithmetic gives, except for the float steps of contract/matmul.hpp (the squares of
+// the errors add up to less than 1e-10 of the squares of y, tests/import_activations_test.cpp).
 //
-//     one scale for the tensor, or one for each row      at full speed for any M: integers are multiplied with scale 1, and rows of
-//                                                        y by the scale at the end (before the bias)
-//     one for each block of columns                      where all are powers of two as well; otherwise a few tokens at a time.
-//                                                        Weights with minimums for 256 columns in common (Q4_K, Q5_K) refuse
-//                                                        those, because they take sums that are rounded together
+//     one scale for the tensor, or one for each row      full speed for any M. The integers are multiplied with scale 1, and the rows
+//                                                        of y are multiplied by the scale at the end (before the bias)
+//     one scale for each block of columns                full speed if all scales are powers of two. Otherwise a few tokens are
+//                                                        computed at a time, and weights whose minimums belong to 256 columns
+//                                                        (Q4_K, Q5_K) are refused, because they take sums that are rounded together
 //
-// Differences value - zero_point of -127 to 127 are kept in 8 bits, others in 16, which cost twice the dot products.
+// If all differences value - zero_point are in -127 to 127 they are kept in 8 bits, otherwise in 16 bits, which costs twice as
+// many dot products.
 #pragma once
 
 #include <algorithm>
@@ -36,7 +37,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// What a scale and a zero point are for.
+// What one scale and one zero point belong to.
 enum class ScaleFor : std::uint8_t { tensor, row, block };
 
 template <class T>
@@ -45,10 +46,10 @@ struct IntegerActivations {
   MatrixView<const T> values;      // M x K, K a multiple of 32
   ScaleFor scale_for = ScaleFor::tensor;
   const float* scales = nullptr;   // 1, [M] or [M][K / block]
-  const T* zero_points = nullptr;  // as many; null: 0
+  const T* zero_points = nullptr;  // as many as scales; null: 0
   std::size_t block = 32;          // columns of a block, a multiple of 32 that divides K; for ScaleFor::block
 
-  // Which scale and zero point row m has at column k.
+  // The index of the scale and zero point of row m at column k.
   std::size_t scale_index(std::size_t m, std::size_t k) const {
     switch (scale_for) {
       case ScaleFor::tensor: return 0;
@@ -60,7 +61,7 @@ struct IntegerActivations {
   std::int32_t zero_point(std::size_t m, std::size_t k) const { return zero_points == nullptr ? 0 : zero_points[scale_index(m, k)]; }
 };
 
-// As tasks (base/parallel.hpp): one worker begins, all run, as with quantise_begin. A task is a row.
+// As tasks (base/parallel.hpp): one worker begins the job and all run it, as with quantise_begin. A task is a row.
 template <class T>
 class ImportActivationsJob {
  public:
@@ -102,7 +103,7 @@ class ImportActivationsJob {
 
 namespace detail {
 
-// Whether all differences fit 8 bits as kernels want them, without -128.
+// Whether all differences fit into 8 bits in the range that kernels take, which does not include -128.
 template <class T>
 bool fits_eight_bits(const IntegerActivations<T>& x) {
   const std::size_t K = x.values.cols, step = x.scale_for == ScaleFor::block ? x.block : K;
@@ -123,8 +124,8 @@ bool fits_eight_bits(const IntegerActivations<T>& x) {
 
 }  // namespace detail
 
-// Takes memory; out.bits() is what x needs. Always: shapes, multiples, scales that are there. An error, and nothing done,
-// also when memory is short.
+// Resizes `out`, which takes memory, and gives it the bits that x needs. Always checked: shapes, multiples, and that scales are
+// given. On an error nothing is done. Lack of memory is an error too.
 template <class T>
 Result<ImportActivationsJob<T>> import_activations_begin(ActivationBuffer& out, const IntegerActivations<T>& x) {
   constexpr const char* op = "import_activations";

@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The part of attention scores that the key projection's bias gives, for caches that store keys without it (int8 and int5):
-// q . R(j) b at every position j, where R(j) is the rotation of RoPE. The formula and why are in
-// include/stilla/contract/attention.hpp; here are the tables, made once per model.
+// The part of the attention scores that comes from the bias b of the key projection: q . R(j) b at every position j, where R(j)
+// is the rotation of RoPE. It is needed for caches that store keys without the bias (int8 and int5).
+// include/stilla/contract/attention.hpp has the formula and the reason. This header has the tables, which are made once for a
+// model.
 //
-// Ways that cost more, for a head of 128 (64 pairs): cosines and sines of all positions, 128 products for a key and query
-// and 512 bytes of table for a position (as much as its keys and values); the same for 256 positions around the chunk's
-// middle, 128 products and 128 KB. With the slow pairs as one polynomial it is 48 products and 48 KB with Qwen2.5's base
-// of 1e6, and half of that since one side of the middle gives the other. Cheaper but inexact: leaving the bias of small
-// pairs in the key (KL 0.001 with 8 of 32 pairs taken out), a fixed scale per pair (KL 0.0005 to 0.002), simulated on a
-// 0.5B model where all of it gives 0.0001 (queries of 16 bits).
+// How much this and other methods cost, for a head of 128 (64 pairs):
+//
+//     cosines and sines of all positions            128 products for a key and query, 512 bytes of table for a position
+//                                                   (as much as its keys and values)
+//     the same for 256 positions around the         128 products, 128 KB
+//     middle of the chunk
+//     with the slow pairs as one polynomial         48 products, 48 KB with Qwen2.5's base of 1e6
+//     the last, where one side of the middle        half of that; this is what is used here
+//     gives the other
+//
+// Cheaper methods are inexact: leaving the bias of small pairs in the key has KL 0.001 (with 8 of 32 pairs taken out), and a
+// fixed scale for each pair has KL 0.0005 to 0.002. Both were simulated on a 0.5B model, where taking out the whole bias gives
+// 0.0001 (queries of 16 bits).
 #pragma once
 
 #include <algorithm>
@@ -30,7 +38,7 @@ namespace stilla { inline namespace STILLA_ABI {
 class KeyBiasTables {
  public:
   KeyBiasTables() = default;
-  // For models with these angles.
+  // For models with these rotation angles.
   KeyBiasTables(const RopeFrequencies& frequencies, std::size_t head_dim, RopeLayout layout)
       : frequencies_(frequencies), head_dim_(head_dim), layout_(layout) {
     const std::size_t P = frequencies.pairs();
@@ -70,9 +78,9 @@ class KeyBiasTables {
   std::size_t head_dim() const { return head_dim_; }
   std::size_t padded_pairs() const { return (frequencies_.pairs() + 15) / 16 * 16; }
 
-  // How many positions there are tables for.
+  // Number of positions that there are tables for.
   std::size_t positions() const { return empty() || padded_pairs() == 0 ? 0 : middles_.size() / (2 * padded_pairs()) * kv_chunk; }
-  // Tables for `positions` positions; to be called before they are attended to.
+  // Makes tables for `positions` positions. Call it before attention computes them.
   void reserve(std::size_t positions) {
     const std::size_t padded = padded_pairs();
     for (std::size_t c = middles_.size() / (2 * padded); c * kv_chunk < positions; ++c) {
@@ -82,7 +90,8 @@ class KeyBiasTables {
     }
   }
 
-  // One head's query or bias as two runs of padded_pairs(): first and second elements of the pairs.
+  // Splits the query or bias of one head into two runs of padded_pairs() floats: the first elements of all pairs, then the second
+  // elements.
   void take_pairs(float* out, const float* x) const {
     const std::size_t P = frequencies_.pairs(), padded = padded_pairs();
     std::fill(out, out + 2 * padded, 0.0f);
@@ -96,14 +105,14 @@ class KeyBiasTables {
       out[padded + i] = x[2 * i + 1];
     }
   }
-  // What dimensions that do not rotate add to a score.
+  // What the dimensions that RoPE does not rotate add to a score.
   float constant(const float* query, const float* bias) const {
     float sum = 0.0f;
     for (std::size_t d = 2 * frequencies_.pairs(); d < head_dim_; ++d) sum = std::fma(query[d], bias[d], sum);
     return sum;
   }
 
-  // What the kernels want, but for the query's and the bias's part.
+  // The arguments of the kernels, without the parts that come from the query and the bias.
   KeyBiasArgs args(std::size_t chunk) const {
     KeyBiasArgs a;
     a.half_terms = half_terms_;
@@ -119,10 +128,11 @@ class KeyBiasTables {
 
  private:
   static constexpr double half_chunk = kv_chunk / 2;
-  // Up to here 16 polynomials are exact to float: what is cut off is below 2 (z / 2)^16 / 16! = 6e-9.
+  // Up to this angle 16 polynomials are exact to float: the terms that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
   static constexpr double slow_radians = 4.0;
 
-  // cos(z x) = sum over even k of c[k] T_k(x), sin(z x) over odd k; by the discrete cosine transform at 32 nodes.
+  // cos(z x) = sum over even k of c[k] T_k(x), sin(z x) = the sum over odd k. The coefficients come from the discrete cosine
+  // transform at 32 nodes.
   static std::array<double, slow_terms> chebyshev(double z) {
     constexpr std::size_t nodes = 32;
     constexpr double pi = 3.14159265358979323846;
@@ -149,7 +159,7 @@ class KeyBiasTables {
   std::vector<float> middles_;  // [chunks][2][padded pairs]
 };
 
-// A layer's key bias for attention(): `values` are the G * D numbers of the projection.
+// The key bias of a layer, for attention(). `values` are the G * D floats of the projection's bias.
 struct KeyBias {
   const KeyBiasTables* tables = nullptr;
   const float* values = nullptr;

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The key/value cache of one text, for all layers. Storage grows in chunks of 256 positions, so memory follows the text and
-// not the context limit. fork() gives a second text that begins alike: both refer to the same chunks, and whoever writes to
-// a chunk of which the other may know copies it first.
+// The key/value cache of one text, for all layers. Its memory grows in chunks of 256 positions, so that it follows the length of
+// the text and not the context limit. fork() makes a second cache, for a text with the same beginning. Both caches refer to the
+// same chunks. A cache that is about to write to a chunk which the other may also refer to copies that chunk first.
 //
-//     f32, f16, bf16    as they are, rounded once
-//     int8              8-bit codes, a float scale for each position and head: 8.25 bits an element (D = 128). Keys come
-//                       without the key projection's bias, which attention() adds (key_bias.hpp); keys and values are
-//                       turned by a Hadamard transform, so that one scale is enough
+//     f32, f16, bf16    the numbers as they are, rounded once
+//     int8              8-bit codes and a float scale for each position and head: 8.25 bits an element (D = 128). Keys are
+//                       stored without the bias of the key projection, which attention() adds (key_bias.hpp). Keys and values
+//                       are transformed by a Hadamard transform, so that one scale is enough
 //     int5              the same with codes of 5 bits: 5.25 bits an element
 //
-// On a 0.5B model the logits of int8 are KL 0.0002 from those of f32, of int5 0.008 (bench/compare_caches.py). With queries
-// of 16 bits, when int8 was at 0.0001: without the transform int8 is at 0.0005, with the bias in the keys at 0.07; 4 bits for
-// values and 6 for keys are no better than 5 for both, 4 and 5 miss 0.010, a scale for every 32 elements gives 0.007 for 0.8
-// bits more.
+// On a 0.5B model the logits with int8 differ from those with f32 by a KL divergence of 0.0002, and with int5 by 0.008
+// (bench/compare_caches.py). What was tried with queries of 16 bits, where int8 had 0.0001: without the Hadamard transform int8
+// has 0.0005, and with the bias left in the keys 0.07. 4 bits for values and 6 for keys are no better than 5 for both. 4 bits for
+// values and 5 for keys do not reach 0.010. A scale for every 32 elements gives 0.007, but takes 0.8 bits more.
 //
-// Positions 256 c .. 256 c + 255 of all layers are one allocation, large enough for large pages:
+// Positions 256 c .. 256 c + 255 of all layers are one allocation, which is large enough for large pages:
 //
 //     chunk c:   [layers][G heads] one KV head's chunk, drawn in include/stilla/contract/attention.hpp
 //
-// Whoever has memory of their own, pages that several texts share say, uses a KvView: a shape and a table of chunks' addresses. A
-// KvCache is one that owns its chunks. Pages by layer are views of one layer each.
+// A caller with memory of its own, for example pages that several texts share, uses a KvView: a shape and a table of the
+// addresses of chunks. A KvCache owns its chunks. For pages that belong to one layer, use a view for each layer.
 #pragma once
 
 #include <algorithm>
@@ -52,7 +52,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class KvType : std::uint8_t { f32, f16, bf16, int8, int5 };
 
-// All of them, in the order of their numbers.
+// All types, in the order of their numbers.
 inline constexpr std::array kv_types = {KvType::f32, KvType::f16, KvType::bf16, KvType::int8, KvType::int5};
 
 constexpr std::string_view kv_type_name(KvType type) {
@@ -73,7 +73,7 @@ inline std::optional<KvType> kv_type(std::string_view name) {
   return std::nullopt;
 }
 
-// Keys are stored without the key projection's bias.
+// Whether keys of this type are stored without the bias of the key projection.
 constexpr bool leaves_out_key_bias(KvType type) { return type == KvType::int8 || type == KvType::int5; }
 
 // Calls f(E{}) for the element type.
@@ -94,7 +94,7 @@ struct KvShape {
   std::size_t head_dim = 0;  // D, a multiple of 4 up to 256
   KvType type = KvType::f16;
 
-  // As a head lies in memory.
+  // Values of a head in memory, with padding.
   std::size_t padded_dim() const { return padded_head_dim(head_dim); }
 
   std::size_t head_bytes() const {
@@ -103,13 +103,13 @@ struct KvShape {
     return bytes;
   }
   std::size_t chunk_bytes() const { return layers * heads * head_bytes(); }
-  // What `positions` positions take, all layers.
+  // Bytes that `positions` positions take in all layers.
   std::size_t bytes(std::size_t positions) const { return (positions + kv_chunk - 1) / kv_chunk * chunk_bytes(); }
 };
 
 namespace detail {
 
-// Codes of a turned row, and its scale. A row with an infinity or a NaN gets the scale NaN.
+// Transforms a row and rounds it to codes; returns the scale. A row with an infinity or a NaN gets the scale NaN.
 template <IntegerKv E>
 float round_to_codes(int* codes, float* x, std::size_t D) {
   row_kernel<Hadamard>(active_target())(x, D);
@@ -118,15 +118,15 @@ float round_to_codes(int* codes, float* x, std::size_t D) {
   for (std::size_t d = 0; d < D; ++d) {
     if constexpr (E::bits == 8) {
       codes[d] = usable ? round_product(x[d], E::largest_code / highest) : 0;
-    } else {  // odd numbers
+    } else {  // codes are odd numbers
       const float level = usable ? std::floor(x[d] * (E::largest_code / 2.0f / highest)) : 0.0f;
       codes[d] = std::clamp(2 * static_cast<int>(level) + 1, -31, 31);
     }
   }
-  return unit / static_cast<float>(hadamard_run(D));  // the transform twice multiplies by its length
+  return unit / static_cast<float>(hadamard_run(D));  // applying the transform twice multiplies by its length
 }
 
-// Position j of one head's chunk: `size` values of the key and of the value, and zeros up to D.
+// Stores position j of one head's chunk: `size` values of the key and of the value, and zeros behind them up to D.
 template <class E>
 void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float* key, const float* value, std::size_t size) {
   if constexpr (!IntegerKv<E>) {
@@ -152,7 +152,7 @@ void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float*
 
 }  // namespace detail
 
-// Far above any model, and low enough that the bytes of a chunk of all layers fit 64 bits.
+// Far above any model, and low enough that the bytes of a chunk of all layers fit in 64 bits.
 inline constexpr std::size_t most_layers_or_heads = 65535;
 
 // Whether there can be a cache of this shape.
@@ -170,13 +170,14 @@ inline Status check_kv_shape(const KvShape& shape) {
   return success();
 }
 
-// Keys and values in somebody's memory: chunk c, positions 256 c and on, is shape.chunk_bytes() at chunks[c], on a 64-byte
-// boundary; it need not be cleared. Chunks may be shared by views, and be anywhere. The table and the chunks outlive the view.
+// Keys and values in memory that the view does not own. Chunk c, which holds positions from 256 c on, is shape.chunk_bytes()
+// bytes at chunks[c], on a 64-byte boundary; it need not be cleared. Chunks may lie anywhere, and several views may share them.
+// The table and the chunks must outlive the view.
 struct KvView {
   KvShape shape;
   std::span<std::byte* const> chunks;
 
-  // Positions that there is room for.
+  // Number of positions that there is room for.
   std::size_t reserved() const { return chunks.size() * kv_chunk; }
 
   // One head's chunk.
@@ -184,7 +185,7 @@ struct KvView {
     return chunks[chunk] + (layer * shape.heads + head) * shape.head_bytes();
   }
 
-  // That the shape can be, and that the chunks are where they may be.
+  // Checks that the shape is possible, and that the chunks have addresses that are allowed.
   Status check() const {
     if (Status s = check_kv_shape(shape); !s) return s;
     for (std::size_t c = 0; c < chunks.size(); ++c) {
@@ -196,8 +197,9 @@ struct KvView {
     return success();
   }
 
-  // Stores the rotated key and the value of all heads, G * D floats each. Different layers or tiles of 16 positions may be stored
-  // from different threads. An error, and nothing stored, at a layer or position that there is none of.
+  // Stores the rotated key and the value of all heads, G * D floats each. Threads may store at the same time if they store to
+  // different layers or to different tiles of 16 positions. If there is no such layer or position, this is an error and nothing
+  // is stored.
   Status store(std::size_t layer, std::size_t position, const float* key, const float* value) const {
     if (layer >= shape.layers || position / kv_chunk >= chunks.size()) {
       return Error{ErrorKind::bad_argument, concat("KvView::store: layer ", layer, ", position ", position, ": there are ", shape.layers,
@@ -225,14 +227,15 @@ class KvCache {
   }
 
   const KvShape& shape() const { return shape_; }
-  // What attention takes; valid until room is made or the cache is moved.
+  // What attention takes. It is valid until reserve() makes room or the cache is moved.
   KvView view() const { return {shape_, table_}; }
-  // Positions stored.
+  // Number of positions stored.
   std::size_t size() const { return size_; }
-  // Memory of its chunks, shared ones too.
+  // Bytes of its chunks, including those that it shares.
   std::size_t bytes() const { return chunks_.size() * shape_.chunk_bytes(); }
 
-  // Makes room for positions [0, count), to be stored from size() on. On an error what is stored stays usable, and no memory is kept.
+  // Makes room for positions [0, count); those from size() on are to be stored. After an error what is stored stays usable, and
+  // no new memory is kept.
   Status reserve(std::size_t count) {
     const std::size_t wanted = count / kv_chunk + (count % kv_chunk != 0 ? 1 : 0);
     const std::size_t step = shape_.chunk_bytes();  // 0 for a cache that was not made by create()
@@ -256,7 +259,7 @@ class KvCache {
     return success();
   }
 
-  // A second cache with the same text. Stored chunks are shared until one of the two stores to them.
+  // A second cache with the same text. The two share the stored chunks until one of them stores to a chunk.
   KvCache fork() {
     const std::size_t stored = (size_ + kv_chunk - 1) / kv_chunk;
     KvCache other;
@@ -269,12 +272,12 @@ class KvCache {
     return other;
   }
 
-  // Positions that there is room for.
+  // Number of positions that there is room for.
   std::size_t reserved() const { return chunks_.size() * kv_chunk; }
 
-  // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Different layers or
-  // tiles of 16 positions may be stored from different threads. An error, and nothing stored, at a layer or position that there
-  // is none of, and where reserve() would first have to copy what another cache has too.
+  // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Threads may store at the same
+  // time if they store to different layers or to different tiles of 16 positions. It is an error, and nothing is stored, if there
+  // is no such layer or position, or if the position is in a chunk that another cache may share: reserve() has to copy it first.
   Status store(std::size_t layer, std::size_t position, const float* key, const float* value) {
     if (layer >= shape_.layers || position / kv_chunk >= chunks_.size() || position / kv_chunk < shared_) {
       return Error{ErrorKind::bad_argument, concat("KvCache::store: layer ", layer, ", position ", position, ": reserved are ",
@@ -283,14 +286,16 @@ class KvCache {
     return view().store(layer, position, key, value);
   }
 
-  // Declares positions [0, count) stored: forward after a step, back to undo one. Later positions are forgotten.
+  // Declares that positions [0, count) are stored: a larger count after a step, a smaller one to undo a step. Later positions are
+  // forgotten.
   void set_size(std::size_t count) { size_ = count; }
 
-  // A chunk as it lies in memory, for files. Written to reserved positions from size() on only.
+  // The bytes of a chunk, for files. Write only to reserved positions from size() on.
   std::span<const std::byte> chunk(std::size_t index) const { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
   std::span<std::byte> writable_chunk(std::size_t index) { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
 
-  // As chunk(index), with keys and values of 0 from size() on, where text may stand that was taken back. False: out of memory.
+  // Copies chunk(index) to `to`, with keys and values of 0 from size() on. There the chunk may still hold text that was taken
+  // back. Returns false if memory is short.
   [[nodiscard]] bool copy_stored(AlignedBuffer<std::byte>& to, std::size_t index) const {
     if (!to.resize(shape_.chunk_bytes())) return false;
     std::memcpy(to.data(), chunks_[index]->data(), to.size());
@@ -315,7 +320,7 @@ class KvCache {
  private:
   using Chunk = std::shared_ptr<AlignedBuffer<std::byte>>;
 
-  // Null when memory is short.
+  // Null if memory is short.
   Chunk new_chunk() const {
     AlignedBuffer<std::byte> memory;
     if (!memory.resize(shape_.chunk_bytes())) return nullptr;
@@ -323,7 +328,8 @@ class KvCache {
     return std::make_shared<AlignedBuffer<std::byte>>(std::move(memory));
   }
 
-  // Replaces shared chunks from `first` on, the one that size() is in: its stored part is copied, the rest forgotten.
+  // Replaces the shared chunks from `first` on, where `first` is the chunk of position size(). The stored part of that chunk is
+  // copied, and the later chunks are forgotten.
   [[nodiscard]] bool own_chunks_from(std::size_t first) {
     Chunk copy;
     if (size_ % kv_chunk != 0) {
@@ -345,7 +351,7 @@ class KvCache {
   std::vector<Chunk> chunks_;  // [position / 256]
   std::vector<std::byte*> table_;  // their addresses
   std::size_t size_ = 0;
-  std::size_t shared_ = 0;     // chunks, from the first, that other caches may have too
+  std::size_t shared_ = 0;     // so many chunks, counted from the first, other caches may have too
 };
 
 }}  // namespace stilla

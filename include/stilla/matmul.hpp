@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matrix times packed weights:  y[M, N] = x[M, K] * W[N, K]^T  (+ bias[N]).
+// Matrix product with packed weights:  y[M, N] = x[M, K] * W[N, K]^T  (+ bias[N]).
 //
 //   stilla::PackedMatrix w = *stilla::PackedMatrix::create<stilla::Q4_0>(rows, N, K);
 //   stilla::ActivationBuffer x8;
 //   stilla::Status rounded = stilla::quantise(x8, x);              // once per input, shared by every matrix that takes it
 //   stilla::Status done = stilla::matmul(y, w, x8.view(), bias);   // any M; decode is M = 1
 //
-// An error, with y as it was, where shapes do not fit, weights are of an unknown format or layout, or are given activations of the
-// other kind (base/check.hpp says what is checked when). As tasks: MatmulJob.
+// matmul() returns an error and leaves y as it was if shapes do not fit, if the weights have an unknown format or layout, or if
+// they are given the wrong kind of activations. base/check.hpp says what is checked when. MatmulJob offers the same product as
+// tasks.
 //
-// Quantised weights take activations rounded to 8 or 16 bits, or some rows of each (ActivationBuffer's argument); float weights
-// (F32, F16, BF16, BFP16EBS8) take floats. The arithmetic is fixed to the bit by include/stilla/contract/matmul.hpp: results are
-// the same on every target, for every M and number of threads. Nothing is allocated here but by ActivationBuffer; many tokens take up to
-// 400 KB of each thread's stack.
+// Quantised weights take activations that are rounded to 8 or 16 bits. The argument of ActivationBuffer chooses the bits; it can
+// also choose 8 bits for some rows and 16 for others. Float weights (F32, F16, BF16, BFP16EBS8) take floats.
+//
+// include/stilla/contract/matmul.hpp fixes the arithmetic to the bit. The results are therefore the same on every target, for
+// every M and every number of threads. Only ActivationBuffer allocates memory. With many tokens each thread needs up to 400 KB of
+// its stack.
 #pragma once
 
 #include <algorithm>
@@ -45,10 +48,12 @@ inline bool takes_float_activations(FormatId format) {
   return is_float;
 }
 
-// What matmuls take: floats for float weights, rounded values for quantised ones. What no weights ask for may be empty.
+// What matmuls take: `x` for float weights, `rounded` for quantised weights. A member that none of the weights needs may be
+// empty.
 struct MatmulInput {
   ConstMatrix x;         // M x K
-  ActivationQ8 rounded;  // of x
+  // x after rounding.
+  ActivationQ8 rounded;
 
   MatmulInput rows_from(std::size_t begin, std::size_t count) const {
     MatmulInput part = *this;
@@ -58,7 +63,8 @@ struct MatmulInput {
   }
 };
 
-// y = x * w^T + bias: M x w.rows (columns past these are left alone). bias: w.rows floats or null. y overlaps no input.
+// y = x * w^T + bias. y has M rows and at least w.rows columns; further columns are not written. bias holds w.rows floats, or is
+// null. y overlaps no input.
 struct MatmulProduct {
   Matrix y;
   PackedView w;
@@ -67,36 +73,37 @@ struct MatmulProduct {
 
 namespace detail {
 
-// Panels that one task takes: enough work to outweigh handing it out (about 64 KB of weights), not so much that the last
-// task keeps the others waiting. A multiple of 6, because kernels for many tokens take 1, 2 or 3 panels at once, and 2 make a
-// block of activations.
+// The number of panels that one task takes. It is large enough (about 64 KB of weights) that the work outweighs the cost of
+// handing out a task, and small enough that the other threads do not wait long for the last task. It is a multiple of 6, because
+// kernels for many tokens take 1, 2 or 3 panels at once, and because the results of 2 panels fill one block of activations.
 inline std::size_t panels_per_task(std::size_t panel_bytes) {
   const std::size_t sixes = std::size_t{10923} / (panel_bytes == 0 ? 1 : panel_bytes);
   return 6 * (sixes == 0 ? 1 : sixes > 10 ? 10 : sixes);
 }
 
-// As many tokens of activations as every target multiplies by the specification's own steps, whatever their scales: kernels for
-// more, from 8 tokens on, count on powers of two (generic/panel_sweep-inl.hpp).
+// Up to this many tokens every target computes with the steps of the specification, and these are right for any scales. Kernels
+// for more tokens, which start at 8 tokens, rely on scales that are powers of two (generic/panel_sweep-inl.hpp).
 inline constexpr std::size_t tokens_of_any_scale = 4;
 
-// A product with its format and target resolved, once, to a function.
+// One product, for which the function for its format and target has been looked up once.
 struct PanelJob {
   using Function = void (*)(const PanelJob&, std::size_t first, std::size_t last);
-  Function run = nullptr;  // null for an unknown format
+  Function run = nullptr;  // null if the format is unknown
   MatmulProduct product;
   MatmulInput input;
   std::size_t panel_bytes = 0;
-  std::size_t step = 1;    // panels of a task
-  std::size_t tokens = 0;  // likewise
-  std::size_t steps = 0;   // tasks for some tokens
+  std::size_t step = 1;    // panels of one task
+  std::size_t tokens = 0;  // tokens of one task
+  std::size_t steps = 0;   // tasks that share the same tokens
   std::size_t tasks = 0;
-  bool any_scale = false;  // scales that are no powers of two
+  bool any_scale = false;  // some scales are not powers of two
 
-  // Panels [first, last) of all its tokens. Wide rows of mixed activations are multiplied again, while the weights are in the
-  // cache, and what they were as rows of 8 bits is overwritten: by the contract every row has the bits that it has alone.
+  // Computes panels [first, last) for all tokens of the job. With mixed activations the wide rows are first multiplied as rows of
+  // 8 bits, like all others. They are then multiplied again with 16 bits, while the weights are still in the cache, and these
+  // results overwrite the first ones. The contract guarantees that every row gets the bits that it would get alone.
   void panels(std::size_t first, std::size_t last) const {
     const std::size_t count = is_rounded ? input.rounded.wide.count() : 0;
-    if (count != 0 && count == product.y.rows) {  // one token, mostly
+    if (count != 0 && count == product.y.rows) {  // all rows are wide, mostly because there is only one token
       PanelJob job = *this;
       job.input.rounded = input.rounded.wide.matrix(0, count);
       return run(job, first, last);
@@ -120,7 +127,7 @@ struct PanelJob {
     job.panels(first, last);
   }
 
-  // y alone: the columns from panel `first` on, of the tokens from m on.
+  // Writes to y, and not to product.y: the columns from panel `first` on, for the tokens from m on.
   void run_into(Matrix y, std::size_t first, std::size_t m) const {
     PanelJob job = *this;
     job.product.y = y;
@@ -131,12 +138,12 @@ struct PanelJob {
     job.panels(0, job.product.w.panels());
   }
 
-  bool is_rounded = false;  // takes rounded activations
+  bool is_rounded = false;  // the weights take rounded activations
 
  private:
-  static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // 12 KB of results
+  static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // together 12 KB of results
 
-  // The same, all rows as they are without the wide ones.
+  // Does what panels() does, but as if no row were wide: every row is multiplied with the bits that it has in `rounded` itself.
   void panels_of_all(std::size_t first, std::size_t last) const {
     if (any_scale && product.y.rows > tokens_of_any_scale) {
       for (std::size_t m = 0; m < product.y.rows; m += tokens_of_any_scale) {
@@ -156,7 +163,7 @@ struct PanelJob {
     }
   }
 
-  // Panels [p, p + panels), wide rows [i, i + rows).
+  // Multiplies the wide rows [i, i + rows) by the panels [p, p + panels).
   void run_wide(std::size_t p, std::size_t panels, std::size_t i, std::size_t rows) const {
     alignas(cache_line_bytes) float results[wide_at_once * panels_at_once * panel_rows];
     const std::size_t begin = p * panel_rows, columns = std::min(panels * panel_rows, product.w.rows - begin);
@@ -168,7 +175,8 @@ struct PanelJob {
     for (std::size_t r = 0; r < rows; ++r) std::copy_n(y.row(r), columns, product.y.row(input.rounded.wide.row(i + r)) + begin);
   }
 
-  // Factors of rows, and the bias. Two loops, so that no compiler makes one rounding of both.
+  // Multiplies each row by its factor and adds the bias. These are two loops, so that no compiler fuses both operations into one
+  // rounding.
   void finish_rows(std::size_t first, std::size_t last) const {
     const std::size_t begin = first * panel_rows, end = std::min(last * panel_rows, product.w.rows);
     for (std::size_t m = 0; m < product.y.rows; ++m) {
@@ -181,7 +189,7 @@ struct PanelJob {
   }
 };
 
-// Weights of format F, by the kernel of the format whose panels it has.
+// Runs weights of format F with the kernel of the format PanelFormat<F>, whose panels have the same layout.
 template <class Target, class F>
 void run_panels(const PanelJob& job, std::size_t first, std::size_t last) {
   const MatmulProduct& p = job.product;
@@ -201,7 +209,7 @@ void run_panels(const PanelJob& job, std::size_t first, std::size_t last) {
   MatmulPanels<Target, PanelFormat<F>>::run(args, first, last);
 }
 
-// The kernel of a target for weights of a format. Nothing else asks for the kernels of all targets and formats.
+// The kernel of a target for weights of a format. No other function refers to the kernels of all targets and formats.
 STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatId format);
 #if STILLA_COMPILE_KERNELS
 STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatId format) {
@@ -213,7 +221,7 @@ STILLA_KERNEL_LINKAGE PanelJob::Function panel_function(TargetId target, FormatI
 }
 #endif
 
-// Without tasks for an unknown format or layout.
+// The job has no tasks if the format or the layout is unknown.
 inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input) {
   PanelJob job{nullptr, product, input};
   const TargetId target = active_target();
@@ -232,7 +240,8 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
   return job;
 }
 
-// What STILLA_CHECK looks for in rounded activations: values and sums that are not as contract/activation_q8.hpp has them.
+// The part of the check of rounded activations that STILLA_CHECK turns on: values and sums that break the rules of
+// contract/activation_q8.hpp.
 inline Status check_rounded(std::string_view op, const ActivationQ8& x) {
   for (std::size_t m = 0; m < x.rows; ++m) {
     for (std::size_t b = 0; b < x.blocks(); ++b) {
@@ -252,7 +261,7 @@ inline Status check_rounded(std::string_view op, const ActivationQ8& x) {
   return success();
 }
 
-// Everything but y.
+// Checks everything but y.
 inline Status check_input(std::string_view op, const PanelJob& job) {
   const PackedView& w = job.product.w;
   const MatmulInput& input = job.input;
@@ -314,11 +323,11 @@ inline Status check_product(std::string_view op, const PanelJob& job) {
 
 }  // namespace detail
 
-// Several products of one input as tasks (base/parallel.hpp): the query, key and value projections, say. Their weights may differ in
-// format. At most `most_products`; more are refused.
+// Several products of one input as tasks (base/parallel.hpp), for example the query, key and value projections. Their weights may
+// differ in format. check() refuses more than `most_products` products.
 //
 //   const stilla::MatmulProduct products[] = {{q, wq}, {k, wk}, {v, wv}};
-//   const stilla::MatmulJob job(products, {{}, x8.view()});          // each worker its own, or all the same
+//   const stilla::MatmulJob job(products, {{}, x8.view()});          // every worker makes its own, or all share one
 //   for (std::size_t task = ith, tasks = stilla::matmul_tasks(job); task < tasks; task += nth) stilla::matmul_run(job, task);
 class MatmulJob {
  public:
@@ -333,8 +342,8 @@ class MatmulJob {
   }
   MatmulJob(const MatmulProduct& product, const MatmulInput& input) : MatmulJob(std::span(&product, 1), input) {}
 
-  // Always: formats, layouts, the kind of activations, shapes, alignment of weights. With STILLA_CHECK: sums and values of rounded
-  // activations, and that y lies apart from inputs.
+  // Always checked: formats, layouts, the kind of activations, shapes, the alignment of weights. Checked with STILLA_CHECK: the
+  // sums and values of rounded activations, and that y does not overlap the inputs.
   Status check() const {
     if (found_ > most_products) return detail::bad_argument(concat("matmul: ", found_, " products, expected at most ", most_products));
     for (std::size_t i = 0; i < count_; ++i) {
@@ -358,9 +367,10 @@ inline Status matmul_check(const MatmulJob& job) { return job.check(); }
 inline std::size_t matmul_tasks(const MatmulJob& job) { return job.check() ? job.tasks() : 0; }
 inline void matmul_run(const MatmulJob& job, std::size_t task) { job.run(task); }
 
-// Several products of one input. Four at a time are one parallel job.
+// Several products of one input. Every four products are one parallel job.
 inline Status matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
-  for (std::size_t i = MatmulJob::most_products; i < products.size(); ++i) {  // before any is computed; the first ones below
+  // Products behind the first four are checked before anything is computed. The first four are checked below.
+  for (std::size_t i = MatmulJob::most_products; i < products.size(); ++i) {
     if (Status s = MatmulJob(products[i], input).check(); !s) return s;
   }
   while (!products.empty()) {
@@ -373,14 +383,14 @@ inline Status matmul(std::span<const MatmulProduct> products, const MatmulInput&
   return success();
 }
 
-// Quantised weights. y is x.rows x w.rows; x.cols == w.cols; bias: w.rows floats or null. y overlaps no input.
+// For quantised weights. y is x.rows x w.rows; x.cols == w.cols; bias holds w.rows floats, or is null. y overlaps no input.
 inline Status matmul(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr, Parallel parallel = {}) {
   const MatmulProduct product{y, w, bias};
   return matmul({&product, 1}, {{}, x}, parallel);
 }
 
-// Float weights, or any weights when `rounded` lends memory to round x in (K a multiple of 32); an error also when that memory
-// cannot be had.
+// For float weights; and for quantised weights too, whose activations are rounded into `rounded` first (K is a multiple of 32).
+// It is also an error if there is not enough memory for the rounded activations.
 inline Status matmul(Matrix y, const PackedView& w, ConstMatrix x, ActivationBuffer& rounded, const float* bias = nullptr,
                      Parallel parallel = {}) {
   MatmulInput input{x, {}};
@@ -392,7 +402,7 @@ inline Status matmul(Matrix y, const PackedView& w, ConstMatrix x, ActivationBuf
   return matmul({&product, 1}, input, parallel);
 }
 
-// Row n of packed weights as floats, for embedding lookup: the same values as in the file.
+// Row n of packed weights as floats, for embedding lookup. The values are the same as those in the file.
 inline void embedding_lookup(float* out, const PackedView& table, std::size_t n) {
   with_format(table.format, [&](auto tag) { unpack_row<decltype(tag)>(table, n, out); });
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RMSNorm (Zhang and Sennrich, 2019):  y[m] = x[m] / sqrt(mean(x[m]^2) + epsilon) * weight, for every row m.
-// Qwen2 and Llama multiply by the weight itself. Contract: include/stilla/contract/elementwise.hpp. What is
-// checked, and when: base/check.hpp. Tasks: base/parallel.hpp.
+// The factor is the weight itself, as in Qwen2 and Llama. Contract: include/stilla/contract/elementwise.hpp. What is checked, and
+// when: base/check.hpp. Tasks: base/parallel.hpp.
 #pragma once
 
 #include <stilla/base/check.hpp>
@@ -25,7 +25,8 @@ struct RmsNormJob {
   RmsNormFunction kernel = detail::row_kernel<RmsNorm>(active_target());
 };
 
-// Always: shapes, weights that are there. With STILLA_CHECK: that y is x or lies apart, and apart from the weights.
+// Always checked: shapes, and that weights are given. Checked with STILLA_CHECK: that y either is x or does not overlap it, and
+// that y does not overlap the weights.
 inline Status rms_norm_check(const RmsNormJob& job) {
   constexpr const char* op = "rms_norm";
   if (Status s = detail::check_shape(op, "x", job.x, job.y.rows, job.y.cols); !s) return s;

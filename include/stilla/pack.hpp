@@ -5,7 +5,7 @@
 //   stilla::PackedMatrix w = *stilla::PackedMatrix::create<stilla::Q4_0>(rows, N, K);      // memory of its own
 //   stilla::pack<stilla::Q4_0>(panels, rows, N, K);                                        // yours: packed_bytes<Q4_0>(N, K)
 //
-// The bytes are the same on every target and for every number of threads. Nothing is allocated but by PackedMatrix.
+// The bytes are the same on every target and for every number of threads. Only PackedMatrix allocates memory.
 #pragma once
 
 #include <algorithm>
@@ -29,8 +29,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// The kernel of a target for a format that is known when the program is compiled; for one that is known when it runs, null for an
-// unknown one.
+// The packing kernel of a target. pack_function_of() is for a format that is known when the program is compiled, pack_function()
+// for a format that is known when the program runs; it returns null if the format is unknown.
 #if STILLA_COMPILE_KERNELS
 template <WeightFormat F>
 PackPanelFunction pack_function_of(TargetId target) {
@@ -52,8 +52,8 @@ PackPanelFunction pack_function(TargetId target, FormatId format) {
 
 }  // namespace detail
 
-// Packs W[N, K], rows of F's blocks one after the other (as in a GGUF file), into `packed`: packed_bytes<F>(N, K) bytes,
-// 64-byte aligned. K is a multiple of F::block_weights. Any alignment of `rows`; reads N * row_bytes<F>(K) bytes.
+// Packs W[N, K], rows of F's blocks one after the other (as in a GGUF file), into `packed`: packed_bytes<F>(N, K) bytes, 64-byte
+// aligned. K is a multiple of F::block_weights. `rows` may have any alignment; N * row_bytes<F>(K) bytes of it are read.
 template <WeightFormat F>
 void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {}) {
   const std::size_t stride = row_bytes<F>(K);
@@ -69,22 +69,22 @@ void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K
   });
 }
 
-// What is read or packed at a time where memory is to be let go of at once.
+// The size of the pieces that are read or packed one at a time, where memory is to be released as soon as it has been used.
 inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
 
-// Rows of F to pack at a time: about a piece of panels.
+// How many rows of F are packed at a time: their panels are about one piece.
 template <WeightFormat F>
 constexpr std::size_t rows_per_piece(std::size_t K) {
   const std::size_t panel = PanelLayout<F>::panel_bytes(K);
   return panel == 0 || panel >= piece_bytes ? panel_rows : piece_bytes / panel * panel_rows;
 }
 
-// A packed matrix in memory of its own, or in memory that outlives it.
+// A packed matrix, in memory of its own or in memory that must outlive it.
 class PackedMatrix {
  public:
-  // Packs W[N, K] of this format from its rows as a file holds them. Between pieces of some megabytes
-  // `packed(n)`, if given, learns that rows [0, n) will not be read again. The result is in `memory`, if given:
-  // packed_bytes(format, N, K) bytes on a 64-byte boundary, which outlive it.
+  // Packs W[N, K] of this format; `rows` are as a file holds them. The matrix is packed in pieces of some megabytes. After each
+  // piece, `packed(n)`, if given, is called and says that rows [0, n) will not be read again. The result goes to `memory`, if
+  // given: packed_bytes(format, N, K) bytes on a 64-byte boundary, which must outlive the matrix.
   static Result<PackedMatrix> create(FormatId format, const std::byte* rows, std::size_t N, std::size_t K, Parallel parallel = {},
                                      IndexFunction packed = {}, std::byte* memory = nullptr) {
     const Result<std::size_t> bytes = packed_bytes(format, N, K);
@@ -114,7 +114,7 @@ class PackedMatrix {
     return create(id_of<F>, rows, N, K, parallel, packed, memory);
   }
 
-  // A matrix that was packed before; whoever owns its bytes keeps them.
+  // Refers to a matrix that was packed before. It does not own the bytes.
   static PackedMatrix borrow(const PackedView& view) {
     PackedMatrix matrix;
     matrix.view_ = view;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations to integers of 8 or 16 bits, or some rows of each, as quantised weights take them: once per input, for all matrices
-// that take it.
-// The rounding is fixed by contract/activation_q8.hpp. (Weights are rounded by encode_rows in format/encode_rows.hpp.)
+// Rounds activations to integers of 8 or 16 bits, or some rows to each, as quantised weights take them. An input is rounded once,
+// for all matrices that take it. contract/activation_q8.hpp fixes the rounding. (encode_rows in format/encode_rows.hpp rounds
+// weights.)
 //
 //   stilla::ActivationBuffer x8;
 //   if (!stilla::quantise(x8, x)) return out_of_memory;
@@ -27,7 +27,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Whether kernels for many tokens take these scales: powers of two that leave every product of scales a normal number.
+// Whether kernels for many tokens can use these scales: they must be powers of two for which every product of scales is a normal
+// number.
 inline bool scales_are_powers(const ActivationQ8& x) {
   constexpr auto lowest = std::bit_cast<std::uint32_t>(0x1p-67f), highest = std::bit_cast<std::uint32_t>(0x1p53f);
   std::uint32_t others = 0;
@@ -38,8 +39,8 @@ inline bool scales_are_powers(const ActivationQ8& x) {
   return others == 0;
 }
 
-// Whether each scale is a power of two, as quantise() makes them, or no number, or 0: whatever its size, the sums of such blocks
-// (RoundedSums) are what the contract says.
+// Whether each scale is a power of two, as quantise() makes them, or infinity, NaN or 0. The sums of such blocks (RoundedSums)
+// are what the contract says, however large or small the scale is.
 inline bool scales_are_rounded(const ActivationQ8& x) {
   for (std::size_t i = 0; i < x.rows * x.blocks(); ++i) {
     const auto bits = std::bit_cast<std::uint32_t>(x.scales[i]), mantissa = bits & 0x007fffffu, exponent = bits >> 23 & 255;
@@ -49,16 +50,18 @@ inline bool scales_are_rounded(const ActivationQ8& x) {
   return true;
 }
 
-// Fills a buffer that has been resized, on one target. Rows are independent, and so are blocks of 32 columns of a row.
+// Fills a buffer that has been resized, on one target. Rows are independent of each other, and so are blocks of 32 columns of a
+// row.
 class Quantiser {
  public:
-  // An arrangement in `out` that was meant for another target is given up.
+  // If `out` has an arrangement for another target, the arrangement is given up.
   Quantiser(ActivationBuffer& out, TargetId target)
       : out_(out), target_(target), kernel_(row_kernel<QuantiseQ8>(target)), form_(activation_form(target)) {
     out.keep_arrangement_of(form_.id);
   }
 
-  // Rounds x, columns [first, first + count) of row m; multiples of 32. After all of a row, finish_row.
+  // Rounds x to the columns [first, first + count) of row m; `first` and `count` are multiples of 32. After all columns of a row
+  // call finish_row().
   void columns(std::size_t m, const float* x, std::size_t first, std::size_t count) const {
     std::int8_t* low = out_.row_low(m);
     const std::size_t block = first / activation_block, blocks = count / activation_block;
@@ -67,12 +70,12 @@ class Quantiser {
     arrange(m, block, blocks);
     of_wide(m, [&](const Quantiser& wide, std::size_t i) { wide.columns(i, x, first, count); });
   }
-  // Brings blocks of row m, whose arrays are filled, into the target's arrangement.
+  // Copies blocks of row m, whose arrays have been filled, into the arrangement of the target.
   void arrange(std::size_t m, std::size_t block, std::size_t blocks) const {
     if (out_.has_arrangement() && blocks != 0) form_.arrange(out_.arranged(), out_.view(), m, block, blocks);
   }
 
-  // Rounds the scaled sums of row m, when all its columns are done.
+  // Rounds the scaled sums of row m. Call it when all columns of the row are done.
   void finish_row(std::size_t m) const {
     const std::size_t count = out_.cols() / sums_block;
     for (std::size_t i = 0; i < count; ++i) {
@@ -82,14 +85,14 @@ class Quantiser {
     of_wide(m, [&](const Quantiser& wide, std::size_t i) { wide.finish_row(i); });
   }
 
-  // A whole row, which the row rule of mixed activations is asked about.
+  // Rounds a whole row. With mixed activations the row rule (is_wide_row) then decides whether the row is wide.
   void row(std::size_t m, const float* x) const {
     columns(m, x, 0, out_.cols());
     finish_row(m);
     if (out_.is_mixed()) out_.mark_row(m, is_wide_row(out_.row_values(m), out_.row_scales(m), out_.cols() / activation_block));
   }
 
-  // When all rows are done: rounds the wide ones of mixed activations to 16 bits. floats(m): what row m was rounded from.
+  // With mixed activations, rounds the wide rows to 16 bits. Call it when all rows are done. floats(m) gives the floats of row m.
   template <class Floats>
   void wide_rows(Parallel parallel, Floats&& floats) const {
     if (!out_.is_mixed()) return;
@@ -100,8 +103,8 @@ class Quantiser {
     parallel(wide.count(), [&](std::size_t i) { to_sixteen.row(i, floats(wide.row(i))); });
   }
 
-  // Before any row, instead of the row rule: of mixed activations the rows that are wide in `like` will be. columns() and
-  // finish_row() then round them to 16 bits as well.
+  // For mixed activations, replaces the row rule: the rows that are wide in `like` will be wide. Call it before any row.
+  // columns() and finish_row() then round these rows to 16 bits as well.
   void take_wide(const WideRows& like) {
     if (!out_.is_mixed()) return;
     out_.take_wide(like, form_.id);
@@ -109,7 +112,7 @@ class Quantiser {
   }
 
  private:
-  // f(quantiser of the wide rows, i) if row m is wide row i.
+  // Calls f(quantiser of the wide rows, i) if row m is wide row i.
   template <class F>
   void of_wide(std::size_t m, F&& f) const {
     if (wide_.count() == 0) return;
@@ -120,20 +123,20 @@ class Quantiser {
   TargetId target_;
   QuantiseQ8Function kernel_;
   ActivationFormFunctions form_;
-  WideRows wide_ = {};  // that were taken over
+  WideRows wide_ = {};  // set by take_wide()
 };
 
 }  // namespace detail
 
-// As tasks (base/parallel.hpp): one worker begins, which takes memory; the others wait for it. Then each runs its part of the same
-// job. A task is a row. When all tasks are done one worker ends the job of mixed activations: it rounds the few wide rows to 16
-// bits. Of other activations there is nothing to end.
+// As tasks (base/parallel.hpp): one worker begins the job, which takes memory, and the others wait for it. Then each worker runs
+// its part of the same job. A task is a row. For mixed activations one worker ends the job when all tasks are done: this rounds
+// the few wide rows to 16 bits. For other activations ending the job does nothing.
 //
 //   stilla::Result<stilla::QuantiseJob> job = stilla::quantise_begin(x8, x);
 //   for (std::size_t task = ith, tasks = stilla::quantise_tasks(*job); task < tasks; task += nth) stilla::quantise_run(*job, task);
 class QuantiseJob {
  public:
-  QuantiseJob(ActivationBuffer& out, ConstMatrix x) : quantiser_(out, active_target()), x_(x) {}  // by quantise_begin
+  QuantiseJob(ActivationBuffer& out, ConstMatrix x) : quantiser_(out, active_target()), x_(x) {}  // called by quantise_begin
 
   std::size_t tasks() const { return x_.rows; }
   void run(std::size_t m) const { quantiser_.row(m, x_.row(m)); }
@@ -146,7 +149,8 @@ class QuantiseJob {
   ConstMatrix x_;
 };
 
-// Always: K is a multiple of 32, x is there (base/check.hpp). An error, and nothing done, also when memory is short.
+// Always checked: that K is a multiple of 32 and x is not null (base/check.hpp). On an error nothing is done. Lack of memory is
+// an error too.
 inline Result<QuantiseJob> quantise_begin(ActivationBuffer& out, ConstMatrix x) {
   if (x.cols % activation_block != 0) {
     return detail::bad_argument(concat("quantise: ", x.cols, " columns are not a multiple of ", activation_block));
@@ -159,7 +163,7 @@ inline std::size_t quantise_tasks(const QuantiseJob& job) { return job.tasks(); 
 inline void quantise_run(const QuantiseJob& job, std::size_t m) { job.run(m); }
 inline void quantise_end(const QuantiseJob& job) { job.end(); }
 
-// Rounds x[M, K] in blocks of 32 to out.bits().
+// Rounds x[M, K] in blocks of 32 columns. The bits are those of `out`.
 inline Status quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
   const Result<QuantiseJob> job = quantise_begin(out, x);
   if (!job) return job.error();
@@ -168,7 +172,7 @@ inline Status quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel =
   return success();
 }
 
-// The same without the row rule: in mixed `out` those rows are wide that are in `like`, whose rows are as many.
+// The same without the row rule: if `out` is mixed, the wide rows are those of `like`, which has the same number of rows.
 inline Status quantise_like(ActivationBuffer& out, ConstMatrix x, const WideRows& like, Parallel parallel = {}) {
   if (Result<QuantiseJob> job = quantise_begin(out, x); !job) return job.error();
   detail::Quantiser quantiser(out, active_target());

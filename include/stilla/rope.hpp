@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rotary position embedding (Su et al., 2021). Pair i of a head at position p turns by the angle
+// Rotary position embedding (Su et al., 2021). At position p, pair i of a head is rotated by the angle
 //
 //     p * base^(-2i / rotary_dim) / factor[i]          i = 0 .. rotary_dim / 2 - 1
 //
-// Angles, cosines and sines are computed in double, so they are right to the last bit of a float at position 131 071 and
-// beyond (transformers computes the angle in float, which is off by up to 0.004 there). They depend on the position only, so
-// one table row serves all heads and layers.
+// Angles, cosines and sines are computed in double. They are therefore right to the last bit of a float up to position 131 071
+// and beyond. (transformers computes the angle in float, with an error of up to 0.004 there.) They depend on the position only,
+// so that one row of the table serves all heads and layers.
 //
-// Scaling for texts longer than those of the training, as transformers computes it:
+// Scalings for texts longer than those of the training, as transformers computes them:
 //
-//     linear   all angles divided by the factor
-//     YaRN     (Peng et al., 2023) pairs that turn often in the original context keep their angle, those that turn less than
-//              once have it divided by the factor, and those between are in between; cosines and sines are multiplied by
-//              0.1 ln(factor) + 1, so that attention is as sharp as before
+//     linear   all angles are divided by the factor
+//     YaRN     (Peng et al., 2023) pairs that turn often in the original context keep their angle; pairs that turn less than
+//              once have it divided by the factor; pairs between these get a mixture of the two. Cosines and sines are
+//              multiplied by 0.1 ln(factor) + 1, so that attention is as sharp as before
 //
-// Whatever the scaling, cosines and sines are multiplied by `magnitude` as well, as in llama.cpp.
+// With every scaling, cosines and sines are also multiplied by `magnitude`, as in llama.cpp.
 #pragma once
 
 #include <algorithm>
@@ -45,21 +45,21 @@ struct RopeScaling {
   enum class Type : std::uint8_t { none, linear, yarn };
   Type type = Type::none;
   double factor = 1.0;              // at least 1
-  double original_context = 0.0;    // YaRN: positions before
-  double magnitude = 1.0;           // of cosines and sines, beside YaRN's formula
-  double fast_turns = 32.0;         // YaRN: pairs with more turns in the original context keep their angle,
-  double slow_turns = 1.0;          //       pairs with fewer have all of the factor
+  double original_context = 0.0;    // YaRN: positions of the context before scaling
+  double magnitude = 1.0;           // factor of cosines and sines, in addition to YaRN's
+  double fast_turns = 32.0;         // YaRN: pairs with more turns in the original context keep their angle
+  double slow_turns = 1.0;          // YaRN: pairs with fewer turns have their angle divided by the whole factor
 };
 
-// Radians per position of each pair; computed once per model.
+// The angle of each pair for one position, in radians. It is computed once for a model.
 class RopeFrequencies {
  public:
   RopeFrequencies() = default;
-  // base in [1, 1e30]; rotary_dim even; factors: rotary_dim / 2 divisors (Llama 3's long-context scaling) or null.
+  // base is in [1, 1e30]; rotary_dim is even; factors are rotary_dim / 2 divisors (Llama 3's long-context scaling), or null.
   RopeFrequencies(double base, std::size_t rotary_dim, const float* factors = nullptr, const RopeScaling& scaling = {})
       : radians_(rotary_dim / 2) {
     const bool is_yarn = scaling.type == RopeScaling::Type::yarn;
-    double first = 0.0, last = 0.0;  // pairs between which YaRN changes over
+    double first = 0.0, last = 0.0;  // YaRN mixes both angles for the pairs between these two
     if (is_yarn) {
       const auto pair_that_turns = [&](double turns) {
         constexpr double two_pi = 6.283185307179586;
@@ -85,7 +85,7 @@ class RopeFrequencies {
   std::size_t pairs() const { return radians_.size(); }
   // The angle of pair i at position 1.
   double radians(std::size_t i) const { return radians_[i]; }
-  // What cosines and sines are multiplied by.
+  // The factor of all cosines and sines.
   double magnitude() const { return magnitude_; }
 
   // Cosines and sines for one position (below 2^20): pairs() floats each.
@@ -103,8 +103,8 @@ class RopeFrequencies {
   double magnitude_ = 1.0;
 };
 
-// Rotates, in place, every head of every row: x is M x (heads * head_dim), cos and sin are M x pairs with 2 * pairs <=
-// head_dim; dimensions past 2 * pairs stay as they are. A task is a row, to be run once, as it is done in place
+// Rotates, in place, every head of every row. x is M x (heads * head_dim). cos and sin are M x pairs, with 2 * pairs <= head_dim;
+// the dimensions from 2 * pairs on stay as they are. A task is a row. Each task must run only once, because it works in place
 // (base/parallel.hpp).
 struct RopeJob {
   Matrix x;
@@ -114,7 +114,8 @@ struct RopeJob {
   RopeFunction kernel = detail::row_kernel<Rope>(active_target());
 };
 
-// Always: shapes, whole heads (base/check.hpp). With STILLA_CHECK: that x lies apart from both tables.
+// Always checked: shapes, and that rows are whole heads (base/check.hpp). Checked with STILLA_CHECK: that x overlaps neither
+// table.
 inline Status rope_check(const RopeJob& job) {
   constexpr const char* op = "rope";
   if (job.head_dim == 0 || job.x.cols % job.head_dim != 0) {

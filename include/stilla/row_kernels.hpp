@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernels on rows of floats (contract/elementwise.hpp) as functions of a target that is known at run time. An op asks
-// once and calls the function for each row:
+// The kernels on rows of floats (contract/elementwise.hpp), as functions of a target that is known only when the program runs. An
+// op asks once for the function and calls it for each row:
 //
 //   const auto rms_norm = detail::row_kernel<RmsNorm>(active_target());
 //   parallel(rows, [&](std::size_t m) { rms_norm(y.row(m), x.row(m), weight, epsilon, cols); });
 //
-// With STILLA_SEPARATE_KERNELS only the file that defines STILLA_DEFINE_KERNELS reads the kernels.
+// With STILLA_SEPARATE_KERNELS only the source file that defines STILLA_DEFINE_KERNELS includes the kernels.
 #pragma once
 
 #include <stilla/contract/activation_form.hpp>
@@ -61,7 +61,7 @@ struct RowKernelFunction<QuantiseQ8> {
 template <template <class> class Kernel>
 typename RowKernelFunction<Kernel>::Type row_kernel(TargetId target);
 
-// ActivationForm of a target.
+// The functions of a target's ActivationForm.
 struct ActivationFormFunctions {
   TargetId id;
   std::size_t (*bytes)(std::size_t rows, std::size_t cols, ActivationBits bits);

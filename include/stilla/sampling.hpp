@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From logits to the next token. First what the caller demands: padding rows, banned tokens and those that a mask forbids
-// are out, logit biases are added. Then the steps of `order`, each off unless its option says otherwise; the default order
-// is llama.cpp's, so that settings carry over:
+// Chooses the next token from logits. First come the wishes of the caller: padding rows, banned tokens and tokens that a mask
+// forbids are removed, and logit biases are added. Then come the steps of `order`. Each step is off unless its option turns it
+// on. The default order is that of llama.cpp, so that settings for llama.cpp can be used here:
 //
 //   penalties, dry                       sampling/penalties.hpp
-//   top_k, typ_p, top_p, min_p, xtc      sampling/filters.hpp; with mirostat 2 they rest and it takes their place
+//   top_k, typ_p, top_p, min_p, xtc      sampling/filters.hpp; mirostat 2, if it is on, replaces all five
 //   temperature                          the probabilities from here on are those of logits / temperature
 //
-// and the draw. Temperature 0 takes the highest logit, ties to the lowest id: of the steps only penalties and dry count.
-// Penalties see the model's logits, wherever in the order they stand.
+// At the end a token is drawn. Temperature 0 takes the highest logit, and the lowest id among equal ones; of the steps only
+// penalties and dry then have an effect. Penalties use the logits of the model, wherever they stand in the order.
 //
-// Greedy choice, and chains whose first filter is top_k, need only a few of the logits. request() says which, so that the head
-// need not write a row of them (stilla/head.hpp, Session::evaluate), and sample_from() draws the same token from those:
+// Greedy choice, and orders whose first filter is top_k, need only a few of the logits. request() says which. The head then need
+// not write a whole row of logits (stilla/head.hpp, Session::evaluate). sample_from() draws the same token from the few logits:
 //
-//   const LogitRequest* request = sampler.request();  // null: it takes all logits, as top_p of all tokens does
+//   const LogitRequest* request = sampler.request();  // null: it needs all logits, as top_p over all tokens does
 //   id = request != nullptr ? sampler.sample_from(*text.evaluate(ids, *request)) : sampler.sample(*text.evaluate(ids));
 //
-// A seed gives the same tokens on every target and platform. NaN logits are never chosen, nor is a token of probability 0
-// beside others. Nothing is allocated once a text of this vocabulary was under way. Defaults are DeepSeek's advice for R1:
-// temperature 0.6, top-p 0.95. What it costs: bench/sampling_bench.cpp.
+// The same seed gives the same tokens on every target and platform. NaN logits are never chosen. A token of probability 0 is not
+// chosen either if there are others. No memory is allocated once a text with this vocabulary has been sampled. The defaults are
+// DeepSeek's advice for R1: temperature 0.6, top-p 0.95. bench/sampling_bench.cpp measures the cost.
 #pragma once
 
 #include <algorithm>
@@ -47,17 +47,17 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class SamplingStep : std::uint8_t { penalties, dry, top_k, typ_p, top_p, min_p, xtc, temperature };
 
-// llama.cpp's words.
+// The names that llama.cpp uses.
 inline constexpr std::string_view sampling_step_names[] = {"penalties", "dry", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"};
 inline constexpr std::string_view default_sampling_order = "penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature";
 
-// Steps one after another, each at most once; a step that is not among them does not happen.
+// Steps, one after another. Each occurs at most once. A step that is not in the order is not done.
 class SamplingOrder {
  public:
-  // The default one.
+  // The default order.
   constexpr SamplingOrder() = default;
 
-  // "top_k;top_p;temperature"
+  // Reads an order such as "top_k;top_p;temperature".
   static Result<SamplingOrder> parse(std::string_view text) {
     SamplingOrder order;
     order.count_ = 0;
@@ -106,12 +106,12 @@ struct SamplingOptions {
   std::size_t dry_window = 0;       // 0: the whole text
   std::vector<std::pair<std::uint32_t, float>> logit_bias{};
   std::vector<std::uint32_t> banned{};
-  std::size_t vocabulary = 0;       // ids from here on are padding; 0: none is
+  std::size_t vocabulary = 0;       // ids from here on are padding; 0: there is no padding
   SamplingOrder order{};
   std::uint64_t seed = 0;
 };
 
-// The highest logit's id, ties to the lowest; nothing if there is no number among them.
+// The id of the highest logit, and the lowest id among equal ones. Nothing if no logit is a number.
 inline std::optional<std::uint32_t> greedy_token(std::span<const float> logits) {
   std::optional<std::uint32_t> best;
   for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -131,19 +131,20 @@ class Sampler {
     if (options_.order.has(SamplingStep::dry) && options_.dry.multiplier != 0.0f) {
       window_ = options_.dry_window == 0 ? unbounded : std::max(window_, options_.dry_window);
     }
-    if (window_ > unbounded / 4) window_ = unbounded;  // longer than any text, and 2 * window_ is a number
+    if (window_ > unbounded / 4) window_ = unbounded;  // longer than any text, and 2 * window_ does not overflow
   }
 
   const SamplingOptions& options() const { return options_; }
 
-  // A new text, which begins with these tokens: what came before counts no more. The random numbers go on.
+  // Begins a new text, which starts with these tokens. Earlier tokens no longer count. The random numbers continue.
   void begin(std::span<const std::uint32_t> text) {
     text_.clear();
     mirostat_.reset();
     for (const std::uint32_t id : text.last(std::min(text.size(), window_))) accept(id);
   }
 
-  // Tells the sampler what the text so far holds, for the penalties: prompt tokens too if they are to count.
+  // Tells the sampler that this token was added to the text, for the penalties. Call it for prompt tokens too if they are to
+  // count.
   void accept(std::uint32_t token) {
     if (window_ == 0) return;
     if (window_ != unbounded && text_.size() == 2 * window_) {
@@ -152,8 +153,8 @@ class Sampler {
     text_.push_back(token);
   }
 
-  // What the next token depends on, valid until the next call; null if that is all logits. `guesses`: tokens that may be
-  // accepted before it, in lookup decoding.
+  // The logits that the next token depends on. The pointer is valid until the next call. Null if the token depends on all logits.
+  // `guesses`: tokens that lookup decoding may accept before this token.
   const LogitRequest* request(std::span<const std::uint32_t> guesses = {}) {
     const std::size_t best = deciding_logits();
     const std::span<const std::uint32_t> text = last(window_);
@@ -161,7 +162,7 @@ class Sampler {
     if (best == 0 || best > most_requested || others > most_requested) return nullptr;
     request_.best = best;
     request_.vocabulary = options_.vocabulary;
-    std::vector<std::uint32_t>& also = request_.also;  // what may change
+    std::vector<std::uint32_t>& also = request_.also;  // ids whose logits may change
     also.assign(options_.banned.begin(), options_.banned.end());
     for (const auto& bias : options_.logit_bias) also.push_back(bias.first);
     also.insert(also.end(), text.begin(), text.end());
@@ -171,16 +172,16 @@ class Sampler {
     return &request_;
   }
 
-  // sample() of a row of which this is what request() asked for.
+  // Does what sample() does with a whole row, given the candidates that request() asked for.
   std::optional<std::uint32_t> sample_from(std::span<const Candidate> candidates) {
     candidates_.assign(candidates);
     return draw();
   }
 
-  // Draws the next token. Nothing if no logit of an allowed token is a number. Does not call accept().
+  // Draws the next token. Returns nothing if no allowed token has a logit that is a number. It does not call accept().
   std::optional<std::uint32_t> sample(std::span<const float> logits) { return sample(logits, nullptr); }
 
-  // The same among the tokens that a caller allows, by a grammar for instance: allowed(id) is asked for each id.
+  // The same among the tokens that the caller allows, by a grammar for instance: allowed(id) is called for each id.
   template <class Allowed>
   std::optional<std::uint32_t> sample(std::span<const float> logits, Allowed&& allowed) {
     if (options_.vocabulary != 0) logits = logits.first(std::min(logits.size(), options_.vocabulary));
@@ -193,13 +194,15 @@ class Sampler {
 
  private:
   static constexpr std::size_t unbounded = static_cast<std::size_t>(-1);
-  // Beyond, a request would be no shorter than the row of a small vocabulary.
+  // With more ids than this, a request would not be shorter than a whole row of a small vocabulary.
   static constexpr std::size_t most_requested = 1024;
 
   bool is_greedy() const { return has_temperature_ && !(options_.temperature > 0.0f); }
 
-  // How many of the best logits that no option changes decide, with those that one does, as all of them would; 0: no number of
-  // them does. For top-k it is one more than it keeps, so that it takes something away, and ranks, where it would of the row.
+  // How many of the best logits decide the token. These are the best among the logits that no option changes; the logits that an
+  // option changes are always requested as well. The result must be the same as with the whole row. 0 if no number of logits is
+  // enough. For top-k it is one more than top-k keeps: top-k then has something to remove, and sorts the candidates, as it would
+  // with the whole row.
   std::size_t deciding_logits() const {
     if (is_greedy()) return 1;
     if (options_.mirostat || options_.top_k == 0 || options_.top_k >= most_requested) return 0;
@@ -265,9 +268,9 @@ class Sampler {
   DryPenalty dry_;
   Candidates candidates_;
   LogitRequest request_;
-  std::vector<std::uint32_t> text_;  // its end, as far as steps look back
+  std::vector<std::uint32_t> text_;  // the end of the text, as far as steps look back
   std::vector<std::uint32_t> scratch_;
-  std::size_t window_ = 0;  // tokens of the text that count
+  std::size_t window_ = 0;  // how many tokens of the text count
   bool has_temperature_ = false;
 };
 

@@ -15,14 +15,14 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// y and x have the same shape and may be the same matrix; an empty row is left alone. A task is a row.
+// y and x have the same shape and may be the same matrix. An empty row stays as it is. A task is a row.
 struct SoftmaxJob {
   Matrix y;
   ConstMatrix x;
   SoftmaxFunction kernel = detail::row_kernel<Softmax>(active_target());
 };
 
-// Always: shapes. With STILLA_CHECK: that y is x or lies apart.
+// Always checked: shapes. Checked with STILLA_CHECK: that y either is x or does not overlap it.
 inline Status softmax_check(const SoftmaxJob& job) {
   if (Status s = detail::check_shape("softmax", "x", job.x, job.y.rows, job.y.cols); !s) return s;
   if (Status s = detail::check_shape("softmax", "y", job.y, job.y.rows, job.y.cols); !s) return s;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A file that is there whole or not at all. Bytes go into PATH.NUMBER.partial beside it; commit() brings them to the disk
-// and then renames. Whatever ends the work before that (an error, a full disk, no call of commit()) removes the partial
-// file and leaves what had the name before. Only a process that is killed, or a machine that stops, leaves the partial file;
-// the next AtomicFile of the same path removes it. Whether somebody still writes one is told by a lock on it.
+// Writes a file that exists either complete or not at all. The bytes go into PATH.NUMBER.partial in the same folder. commit()
+// brings them to the disk and then renames the file. If the work ends before that (an error, a full disk, no call of commit()),
+// the partial file is removed and the file that had the name before stays. A partial file is left behind only if the process is
+// killed or the machine stops. The next AtomicFile of the same path removes it. A lock on the partial file tells whether another
+// process is still writing it.
 //
-// A file that is replaced hands on its permissions and, where that is allowed, its owner; one that may not be written is not
-// replaced. Of a symbolic link the target is replaced, and must exist. (Windows: neither; a link itself is replaced.)
+// If a file is replaced, the new one gets its permissions and, where this is allowed, its owner. A file that may not be written
+// is not replaced. If the path is a symbolic link, the file that it leads to is replaced, and must exist. (On Windows permissions
+// and owner are not kept, and a link itself is replaced.)
 //
 //   Result<AtomicFile> file = AtomicFile::create("model.stilla");
 //   if (Status s = file->write(0, bytes); !s) return s;     // at any offset, in any order; holes read as zeros
@@ -37,7 +39,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Who may read a new file: all whom the system's default lets, or its owner alone.
+// Who may read a new file: everyone whom the default of the system allows, or only its owner.
 enum class FileReaders : std::uint8_t { by_default, owner };
 
 class AtomicFile {
@@ -52,7 +54,7 @@ class AtomicFile {
   ~AtomicFile();
 
   Status write(std::uint64_t offset, std::span<const std::byte> bytes);
-  // After it, or after it failed, the object is good for nothing more.
+  // After commit(), whether it succeeded or failed, the object must not be used any more.
   Status commit();
 
  private:
@@ -63,11 +65,11 @@ class AtomicFile {
     std::swap(partial_, other.partial_);
     std::swap(handle_, other.handle_);
   }
-  static constexpr unsigned partial_names = 100;  // tried before giving up; taken ones are another's, or were left behind
+  static constexpr unsigned partial_names = 100;  // tried before giving up; an existing name is another's, or was left behind
 
-  std::string path_;     // as the caller names it
-  std::string target_;   // the file that gets the bytes: another if that is a symbolic link
-  std::string partial_;  // empty: there is none any more
+  std::string path_;     // the path as the caller gave it
+  std::string target_;   // the file that gets the bytes; differs from path_ if that is a symbolic link
+  std::string partial_;  // empty: there is no partial file any more
 #if defined(_WIN32)
   HANDLE handle_ = INVALID_HANDLE_VALUE;
 #else
@@ -77,7 +79,7 @@ class AtomicFile {
 
 namespace detail {
 
-// Whether NAME.1234.partial is one of NAME.
+// Whether a name, for example NAME.1234.partial, is that of a partial file of NAME (`of`).
 inline bool is_partial_name(std::string_view name, std::string_view of) {
   constexpr std::string_view ending = ".partial";
   if (!name.starts_with(of) || !name.ends_with(ending) || name.size() < of.size() + 2 + ending.size()) return false;
@@ -90,7 +92,7 @@ inline bool is_partial_name(std::string_view name, std::string_view of) {
 #if defined(_WIN32)
 
 namespace detail {
-// A file that is being written cannot be deleted: it was opened for its writer alone.
+// A partial file that is still being written cannot be deleted, because its writer opened it without sharing.
 inline void remove_partials_left_behind(const std::string& target) {
   const std::size_t slash = target.find_last_of("/\\:");
   const std::string folder = slash == std::string::npos ? std::string() : target.substr(0, slash + 1);
@@ -179,7 +181,7 @@ inline Status AtomicFile::commit() {
 
 namespace detail {
 
-// Partial files of this target that nobody writes any more.
+// Removes partial files of this target that no process writes any more.
 inline void remove_partials_left_behind(const std::string& target) {
   const std::size_t slash = target.rfind('/');
   const std::string folder = slash == std::string::npos ? std::string("./") : target.substr(0, slash + 1);
@@ -229,8 +231,8 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
       if (errno == EEXIST) continue;
       break;
     }
-    // Another process may take it for one that was left behind before it is locked, and remove it. A file system without locks is
-    // fine: partial files of killed processes stay there.
+    // Before the file is locked, another process may think that it was left behind and remove it. A file system without locks is
+    // no problem: there the partial files of killed processes stay.
     const bool is_taken = ::flock(file.handle_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     struct stat made{};
     if (is_taken || ::fstat(file.handle_, &made) != 0 || made.st_nlink == 0) {
@@ -238,9 +240,9 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
       continue;
     }
     file.partial_ = partial;
-    if (replaces) {  // the owner first: a change of it takes permissions away
+    if (replaces) {  // the owner first, because a change of the owner removes permissions
       if ((made.st_uid != old.st_uid || made.st_gid != old.st_gid) && ::fchown(file.handle_, old.st_uid, old.st_gid) != 0) {
-        // It becomes ours; nothing else is possible.
+        // The file then belongs to us; nothing else is possible.
       }
       if (::fchmod(file.handle_, old.st_mode & 0777) != 0) return system_error(file.path_, "cannot write", errno);
     }
@@ -267,13 +269,14 @@ inline Status AtomicFile::write(std::uint64_t offset, std::span<const std::byte>
 }
 
 inline Status AtomicFile::commit() {
-  const bool synced = ::fsync(handle_) == 0 || errno == EINVAL;  // EINVAL: this file system has no such thing
+  const bool synced = ::fsync(handle_) == 0 || errno == EINVAL;  // EINVAL: this file system does not support it
   const int sync_error = errno;
   const bool closed = ::close(std::exchange(handle_, -1)) == 0;
   if (!synced || !closed) return system_error(path_, "cannot write", synced ? errno : sync_error);
   if (std::rename(partial_.c_str(), target_.c_str()) != 0) return system_error(path_, "cannot write", errno);
   partial_.clear();
-  // The new name is on the disk when its folder is. The file is whole in any case, so a failure here is none.
+  // The new name is on the disk only when its folder has been written. The file is complete in any case, so a failure here is
+  // ignored.
   const std::size_t slash = target_.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : target_.substr(0, slash + 1);
   if (const int descriptor = ::open(folder.c_str(), O_RDONLY | O_CLOEXEC); descriptor >= 0) {

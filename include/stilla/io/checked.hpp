@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a foreign file is read: arithmetic that says when it overflows, and one cursor through which every byte passes.
+// Reads files of unknown origin safely: arithmetic that reports overflow, and one cursor through which every byte is read.
 //
-// The parsers that were broken in the field were broken by three mistakes: arithmetic on a number from the file before
-// it was bounded, an allocation sized by the file before it was compared with the bytes left, and a typed read that
-// trusted a declared type. The first two cannot be written with what is here: a count is compared with remaining() /
-// the smallest encoded record, and sizes are computed by checked_add and checked_mul only.
+// Parsers that were attacked successfully in practice had three kinds of mistakes: arithmetic on a number from the file before it
+// was bounded, an allocation whose size came from the file before it was compared with the bytes left, and a typed read that
+// trusted a declared type. The tools here prevent the first two: a count is compared with remaining() / the smallest encoded
+// record, and sizes are computed only by checked_add and checked_mul.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Each returns false, and leaves the result alone, if the true value needs more than 64 bits.
+// Each function returns false, and does not change the result, if the true value needs more than 64 bits.
 constexpr bool checked_add(std::uint64_t a, std::uint64_t b, std::uint64_t& sum) {
   if (a > std::numeric_limits<std::uint64_t>::max() - b) return false;
   sum = a + b;
@@ -42,8 +42,8 @@ constexpr bool checked_align_up(std::uint64_t value, std::uint64_t alignment, st
   return true;
 }
 
-// Reads little-endian values from a span, front to back. A read that does not fit moves nothing, returns false and
-// leaves what it wanted in wanted(), for the error message.
+// Reads little-endian values from a span, from front to back. A read that does not fit does not move the cursor and returns
+// false; wanted() then tells how many bytes it wanted, for the error message.
 class ByteCursor {
  public:
   explicit ByteCursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
@@ -52,7 +52,7 @@ class ByteCursor {
   std::uint64_t remaining() const { return bytes_.size() - offset_; }
   std::uint64_t wanted() const { return wanted_; }
 
-  // A view of the next `count` bytes.
+  // Gives a view of the next `count` bytes.
   bool take(std::uint64_t count, std::span<const std::byte>& view) {
     wanted_ = count;
     if (count > remaining()) return false;
@@ -75,7 +75,7 @@ class ByteCursor {
     return true;
   }
 
-  // A 64-bit length and that many bytes, any content. On failure the cursor stands at the length or behind it.
+  // Reads a 64-bit length and then so many bytes of any content. After a failure the cursor is at the length or behind it.
   bool read_string(std::string_view& text) {
     std::uint64_t length = 0;
     std::span<const std::byte> view;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JSON text from files of others, by nlohmann-json, with limits. Opt-in: needs nlohmann/json.hpp (3.9 or later, Debian:
-// nlohmann-json3-dev), which nothing else of the library does.
+// Parses JSON text from files of unknown origin, with nlohmann-json and with limits. This header is opt-in: it needs
+// nlohmann/json.hpp (3.9 or later, Debian: nlohmann-json3-dev), which the rest of the library does not need.
 //
 //   Result<nlohmann::json> config = parse_json(bytes, "model/config.json", {});
 //
-// Beyond what JSON asks: a name stands once in its object, arrays and objects are nested at most max_json_depth deep, text and number of
-// values have limits. So refusing costs memory in proportion to the text, at most some 100 bytes a value, and no stack.
+// It requires more than JSON does: each name occurs once in its object, arrays and objects are nested at most max_json_depth
+// deep, and the length of the text and the number of values are limited. Refusing a text therefore costs memory in proportion to
+// the text, at most some 100 bytes for each value, and no stack.
 #pragma once
 
 #include <cstddef>
@@ -63,7 +64,7 @@ class JsonBuilder {
     member_ = &place->second;
     return true;
   }
-  // position: bytes read so far.
+  // position: the number of bytes read so far.
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) {
     // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing ..."
     std::string_view text = error.what();
@@ -81,7 +82,7 @@ class JsonBuilder {
     return false;
   }
 
-  // Puts a value where the text has it; null where a limit ends the work.
+  // Puts a value into its place in the document. Returns null if a limit ends the parsing.
   template <class Value>
   Json* add(Value&& value) {
     if (values_left_ == 0) {
@@ -113,14 +114,15 @@ class JsonBuilder {
 
   std::uint64_t values_left_;
   Json root_;
-  std::vector<Json*> open_;  // the arrays and objects around the place where the text is
-  Json* member_ = nullptr;   // of the innermost one, if an object: what the last name stands for
+  std::vector<Json*> open_;  // the arrays and objects that are open at this place of the text
+  // If the innermost of these is an object: the value that belongs to the last name.
+  Json* member_ = nullptr;
   std::string error_;
 };
 
 }  // namespace detail
 
-// `place` names the text in messages.
+// `place` is the name of the text in messages.
 inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::string_view place, const JsonLimits& limits = {}) {
   if (text.size() > limits.bytes) {
     return Error{ErrorKind::refused_file, concat(place, ": has ", text.size(), " bytes of JSON; expected at most ", limits.bytes)};
@@ -133,14 +135,14 @@ inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::s
   return builder.take();
 }
 
-// The file's text. An error of the kind `system` if it cannot be read.
+// Parses the text of a file. If the file cannot be read the error has the kind `system`.
 inline Result<nlohmann::json> read_json_file(const std::string& path, const JsonLimits& limits = {}) {
   const Result<MappedFile> file = MappedFile::open(path, LoadMode::map);
   if (!file) return file.error();
   return parse_json(file->bytes(), printable_path(path), limits);
 }
 
-// A member of an object; null if there is none, if it is null, or if this is no object.
+// A member of an object. Null if there is no such member, if it is null, or if `object` is not an object.
 inline const nlohmann::json* find_member(const nlohmann::json& object, std::string_view name) {
   const auto* members = object.get_ptr<const nlohmann::json::object_t*>();
   if (members == nullptr) return nullptr;
@@ -151,13 +153,13 @@ inline const nlohmann::json* find_member(const nlohmann::json& object, std::stri
 // The text of a string; null for any other value.
 inline const std::string* text_of(const nlohmann::json* value) { return value == nullptr ? nullptr : value->get_ptr<const std::string*>(); }
 
-// A whole number that is not negative; nothing for any other value.
+// An integer that is not negative. Nothing for any other value.
 inline std::optional<std::uint64_t> count_of(const nlohmann::json& value) {
   const auto* number = value.get_ptr<const nlohmann::json::number_unsigned_t*>();
   return number == nullptr ? std::nullopt : std::optional<std::uint64_t>(*number);
 }
 
-// What a value is, for messages: "an integer", "a string", ...
+// The type of a value, for messages: "an integer", "a string", ...
 inline std::string_view json_type_text(const nlohmann::json& value) {
   if (value.is_number_integer()) return "an integer";
   if (value.is_number()) return "a float";

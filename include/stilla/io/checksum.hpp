@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// XXH64 by Yann Collet, after its published specification (xxHash's doc/xxhash_spec.md): a 64-bit checksum that finds
-// every accident worth fearing and runs faster than a disk reads. It is no defence against somebody who wants a collision.
+// XXH64 by Yann Collet, written after its published specification (xxHash's doc/xxhash_spec.md). It is a 64-bit checksum that
+// detects all accidental damage in practice, and is faster than a disk. It does not protect against somebody who wants a
+// collision.
 //
 //   Checksum sum;                  // or Checksum(seed)
 //   sum.add(first); sum.add(rest);
-//   sum.value();                   // the same as of both in one piece
+//   sum.value();                   // the same as for both in one piece
 //
-// Four lanes take 8 bytes each of every 32; what is left is added to their mix in steps of 8, 4 and 1 bytes.
+// Four lanes each take 8 bytes of every 32. The bytes that are left are added to the mixture of the lanes in steps of 8, 4 and 1
+// bytes.
 #pragma once
 
 #include <algorithm>
@@ -43,7 +45,7 @@ class Checksum {
     if (!bytes.empty()) std::memcpy(rest_.data(), bytes.data(), bytes.size());
   }
 
-  // Of everything added so far.
+  // The checksum of everything added so far.
   std::uint64_t value() const {
     std::uint64_t hash = seed_ + prime5;
     if (total_ >= stripe_bytes) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights that are not numbers: a model with NaN or infinity among them computes nothing. Files are not searched for them when they
-// are opened, which would take the time of reading all of it; whoever sees that logits are not numbers, or reads every weight
-// anyway, asks here for the tensor to blame.
+// Finds weights that are not numbers. A model with NaN or infinity among its weights computes nothing useful. Files are not
+// searched for them when they are opened, because this would take the time of reading everything. Code that sees logits which are
+// not numbers, or that reads every weight anyway, can ask here which tensor is the cause.
 #pragma once
 
 #include <algorithm>
@@ -29,14 +29,14 @@ namespace stilla { inline namespace STILLA_ABI {
 
 // Whether none of the values is NaN or infinity.
 inline bool all_finite(std::span<const float> values) {
-  constexpr std::uint32_t exponent = 0x7f800000;  // all ones: infinity or NaN; by bits, so that -ffast-math does not matter
+  constexpr std::uint32_t exponent = 0x7f800000;  // all ones: infinity or NaN. Bits are tested, so that -ffast-math does not matter
   return std::none_of(values.begin(), values.end(), [](float v) { return (std::bit_cast<std::uint32_t>(v) & exponent) == exponent; });
 }
 
 namespace detail {
 
-// Formats whose scales and minimums are halves: a weight is a half times integers below 128, less another, so it is finite where both are.
-// Decoding everything took most of the time of `stilla pack`.
+// Formats whose scales and minimums are halves. A weight is then a half times integers below 128, less another such product, and
+// is finite if both halves are. Only the halves are tested, because decoding everything took most of the time of `stilla pack`.
 template <class F>
 inline constexpr bool has_half_scales = false;
 template <QuantisedFormat F>
@@ -59,7 +59,7 @@ bool has_finite_scales(const std::byte* row, std::size_t K) {
   return true;
 }
 
-// Whether the weights of a row are finite as they are decoded. `decoded`: memory for K.
+// Whether the decoded weights of a row are finite. `decoded` is memory for K floats.
 template <class F>
 bool is_finite_row(const std::byte* row, std::span<float> decoded) {
   if constexpr (has_half_scales<F>) return has_finite_scales<F>(row, decoded.size());
@@ -69,9 +69,10 @@ bool is_finite_row(const std::byte* row, std::span<float> decoded) {
 
 }  // namespace detail
 
-// The first tensor with a weight that is NaN or infinite as it is decoded; null if there is none. Tensors of types that are not
-// supported are passed over. Reads and decodes everything, with memory for one row a thread. `progress` gets tensors done and in
-// all, and ends the search (with null) by false. An error: not enough memory.
+// The first tensor with a weight that is NaN or infinity after decoding; null if there is none. Tensors of unsupported types are
+// skipped. Everything is read and decoded; each thread needs memory for one row. `progress` is called with the number of tensors
+// done and the number of all tensors. If it returns false the search ends and the result is null. If memory is short the result
+// is an error.
 inline Result<const TensorInfo*> find_damaged_tensor(const ModelSource& source, Parallel parallel = {},
                                                      const std::function<bool(std::size_t, std::size_t)>& progress = {}) {
   constexpr std::size_t rows_of_a_task = 64;
@@ -108,7 +109,8 @@ inline Result<const TensorInfo*> find_damaged_tensor(const ModelSource& source, 
   return nullptr;
 }
 
-// The same as an error: "m.gguf: tensor 'blk.0.ffn_up.weight' at byte 123: holds weights that are not numbers; the file is damaged".
+// The same, but as an error: "m.gguf: tensor 'blk.0.ffn_up.weight' at byte 123: holds weights that are not numbers; the file is
+// damaged".
 inline Status check_weights_are_numbers(const ModelSource& source, Parallel parallel = {},
                                         const std::function<bool(std::size_t, std::size_t)>& progress = {}) {
   const Result<const TensorInfo*> damaged = find_damaged_tensor(source, parallel, progress);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a file that is not a GGUF file seems to be, for the line that refuses it: the wrong download is the most common
-// damage. Looks at the first bytes only; the answer is a guess and never decides anything.
+// Guesses what a file is that is no GGUF file, for the message that refuses it; the most common damage is a wrong download. It
+// looks only at the first bytes. The answer is a guess, and nothing depends on it.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// "an HTML page (an error page saved under this name?)"
+// A text such as "an HTML page (an error page saved under this name?)".
 inline std::string guess_file_kind(std::span<const std::byte> bytes) {
   struct Signature {
     std::string_view magic;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A GGUF model file: typed access to its keys and its tensors. Parsing and what it guarantees are in gguf_parser.hpp; getters
-// of single values and checks of tensors are those of every model source (model_source.hpp).
+// A GGUF model file: typed access to its keys and its tensors. gguf_parser.hpp parses the file and says what it guarantees.
+// Getters of single values and checks of tensors are the same for every model source (model_source.hpp).
 //
 //   Result<GgufFile> file = GgufFile::open("model.gguf");
 //   if (!file) return report(file.error());
@@ -12,22 +12,22 @@
 // The vocabulary and the chat template are read from
 //
 //   tokenizer.ggml.model           "gpt2", byte-level BPE, or "llama", SentencePiece
-//   tokenizer.ggml.tokens          [string]; of gpt2 spelled in the byte alphabet, control and user-defined ones in plain text
+//   tokenizer.ggml.tokens          [string]; for gpt2 in the byte alphabet, but control and user-defined tokens in plain text
 //   tokenizer.ggml.token_type      [int32], optional
 //   tokenizer.ggml.pre             gpt2: name of the pre-tokenizer (text/pretokenizer.hpp), optional
 //   tokenizer.ggml.merges          gpt2: [string], "left right"
 //   tokenizer.ggml.scores          llama: [float32]
 //   tokenizer.ggml.add_space_prefix     llama: optional
 //   tokenizer.ggml.{bos,eos,eot,eom,padding,unknown}_token_id, tokenizer.ggml.eos_token_ids     optional; an id outside the
-//                                  vocabulary, say -1, is as good as none
+//                                  vocabulary, for example -1, means that there is none
 //   tokenizer.ggml.add_{bos,eos}_token  optional
 //   tokenizer.chat_template        a Jinja program (text/chat_template.hpp runs it), optional
-//   stilla.tokenizer.end_ids       [uint32], further tokens that end an answer; of packed files that were made from a folder
+//   stilla.tokenizer.end_ids       [uint32], further tokens that end an answer; only in packed files that were made from a folder
 //
-// A getter never trusts a key's declared type: it fails with one line that names file, key, byte offset, what was found
-// and what was expected. An integer of any width is accepted where its value fits. Strings are views into the file and
-// live as long as the GgufFile (moving it keeps them valid). Everything is const after open, so threads may share one
-// GgufFile.
+// A getter never trusts the declared type of a key. If the type is wrong the getter fails with one line that names the file, the
+// key, the byte offset, what was found and what was expected. An integer may have any width if its value fits. Strings are views
+// into the file and live as long as the GgufFile; moving it keeps them valid. Everything is const after open, so that threads may
+// share one GgufFile.
 #pragma once
 
 #include <algorithm>
@@ -58,8 +58,9 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The strings of an array, front to back: for (std::string_view token : strings). No copy and no table; the n-th string
-// is found by walking. If a mapped file is changed under us, a length that has grown is cut at the array's end.
+// The strings of an array, from front to back: for (std::string_view token : strings). Nothing is copied and there is no table;
+// the n-th string is found by walking over those before it. If a mapped file is changed while it is read, a length that has grown
+// is cut at the end of the array.
 class GgufStrings {
  public:
   class Iterator {
@@ -113,7 +114,7 @@ class GgufStrings {
 
 class GgufFile final : public ModelSource {
  public:
-  // The file, or all parts of a split model if it is one of them (gguf_parts.hpp).
+  // Opens the file, or all parts of a split model if the file is one of them (gguf_parts.hpp).
   static Result<GgufFile> open(std::string path, LoadMode mode = LoadMode::map) {
     Result<MappedFile> file = MappedFile::open(std::move(path), mode);
     if (!file) return file.error();
@@ -129,7 +130,8 @@ class GgufFile final : public ModelSource {
     return out;
   }
 
-  // A file that is whole: its bytes say nothing of where other parts are.
+  // Parses a file that is a whole model. A part of a split model is refused, because its bytes do not say where the other parts
+  // are.
   static Result<GgufFile> parse(MappedFile file) {
     Result<Part> part = parse_part(std::move(file));
     if (!part) return part.error();
@@ -145,7 +147,7 @@ class GgufFile final : public ModelSource {
     return out;
   }
 
-  // The file; of several parts the first, which has the keys. Offsets of keys are in this one.
+  // The file. Of several parts it is the first one, which has the keys; the offsets of keys are in this file.
   const MappedFile& file() const { return parts_.front().file; }
   const std::string& path() const override { return file().path(); }
   std::uint64_t size_bytes() const override {
@@ -153,16 +155,16 @@ class GgufFile final : public ModelSource {
     for (const Part& part : parts_) bytes += part.file.bytes().size();
     return bytes;
   }
-  // Files that it is made of; of one whole file 1. `file` of a tensor counts them.
+  // The number of files that the model consists of; 1 for a whole file. The member `file` of a tensor is an index of these.
   std::size_t part_count() const { return parts_.size(); }
   const MappedFile& part(std::size_t i) const { return parts_[i].file; }
   std::uint32_t version() const { return contents().version; }
   std::uint64_t alignment() const { return contents().alignment; }
   std::uint64_t data_offset() const { return contents().data_offset; }
-  // True if its matrices are packed already (packed_file.hpp).
+  // True if the matrices of the file are packed (packed_file.hpp).
   bool is_packed() const override { return contents().is_packed; }
 
-  // Both in file order, part after part.
+  // Both are in file order, part after part.
   std::span<const GgufKey> keys() const { return contents().keys; }
   std::span<const GgufTensor> tensors() const { return tensors_; }
 
@@ -183,17 +185,17 @@ class GgufFile final : public ModelSource {
   }
 
   std::optional<MetadataValue> find_value(std::string_view key) const override;
-  // Arrays, which must be there.
+  // An array of strings, which must exist.
   Result<GgufStrings> get_strings(std::string_view key) const;
-  // A copy of an array of numbers as T: std::int32_t, float, ... Integers of other widths are accepted where every
-  // value fits, and for integer T booleans as 0 and 1; for floating T float32 and float64 are.
+  // A copy of an array of numbers as T: std::int32_t, float, ... For an integer T, integers of other widths are accepted if every
+  // value fits, and booleans as 0 and 1. For a floating T, float32 and float64 are accepted.
   template <class T>
   Result<std::vector<T>> get_array(std::string_view key) const;
 
   std::optional<std::vector<std::uint64_t>> find_integers(std::string_view key) const override;
   std::vector<std::string_view> keys_under(std::string_view prefix) const override;
   std::vector<std::string> notes() const override;
-  // But for those that say how this file is laid out.
+  // All keys except those that describe the layout of this file.
   Result<GgufRecords> metadata_records() const override;
   std::optional<std::uint32_t> foreign_type_number(const TensorInfo& tensor) const override {
     const GgufTensor* found = find_tensor(tensor.name);
@@ -207,7 +209,7 @@ class GgufFile final : public ModelSource {
   }
   Result<std::string_view> chat_template() const override { return get_string_or("tokenizer.chat_template", ""); }
 
-  // A value for people: "28", "'qwen2'", "[151936 string]".
+  // A value as text for people: "28", "'qwen2'", "[151936 string]".
   std::string value_text(const GgufKey& key) const;
 
   std::string key_place(std::string_view key) const override {
@@ -228,7 +230,7 @@ class GgufFile final : public ModelSource {
  private:
   struct Part {
     MappedFile file;
-    GgufContents contents;  // of all but the first only what its header says; the tensors go to tensors_
+    GgufContents contents;  // for all parts but the first only what the header says; the tensors go to tensors_
   };
 
   GgufFile() = default;
@@ -257,8 +259,8 @@ class GgufFile final : public ModelSource {
 
   const std::byte* address_of(const GgufKey& key) const { return file().bytes().data() + key.value_offset; }
 
-  // Calls f with the number of this type at this address; false, and no call, if the type is not a number's. A boolean
-  // comes as its byte.
+  // Calls f with the number of this type at this address. Returns false without calling f if the type is not that of a number. A
+  // boolean is passed as its byte.
   template <class F>
   static bool visit_number(GgufValueType type, const std::byte* address, F&& f) {
     switch (type) {
@@ -281,7 +283,7 @@ class GgufFile final : public ModelSource {
 
   static constexpr bool is_floating(GgufValueType type) { return type == GgufValueType::float32 || type == GgufValueType::float64; }
 
-  // Parts of the vocabulary.
+  // Readers of the parts of the vocabulary.
   Status read_strings(std::string_view key, std::vector<std::string>& out) const;
   Status read_token_types(std::size_t tokens, std::vector<TokenType>& out) const;
   Status read_token_ids(Vocabulary& out) const;
@@ -294,7 +296,7 @@ class GgufFile final : public ModelSource {
   std::vector<std::uint32_t> tensors_by_name_;  // positions in tensors_
 };
 
-// Whether another file begins where this one's tensors end.
+// Whether another file begins where the tensors of this one end.
 inline bool GgufFile::is_followed_by_gguf(const Part& part) {
   std::uint64_t end = part.contents.data_offset;
   for (const GgufTensor& tensor : part.contents.tensors) end = std::max(end, tensor.offset + tensor.size_bytes);
@@ -307,7 +309,7 @@ inline bool GgufFile::is_followed_by_gguf(const Part& part) {
   return false;
 }
 
-// The other parts of the model that `named` is a part of, from the folder where it lies.
+// Opens the other parts of the model that `named` is a part of. They are in the same folder.
 inline Status GgufFile::open_parts(Part named, LoadMode mode) {
   const GgufSplit split = named.contents.split;
   const std::string path = named.file.path();
@@ -349,7 +351,7 @@ inline Status GgufFile::open_parts(Part named, LoadMode mode) {
   return refuse(path, "the ", split.count, " parts have ", tensors, " tensors together; expected ", split.tensors, ", as they say");
 }
 
-// The tensors of all parts in one table.
+// Collects the tensors of all parts in one table.
 inline Status GgufFile::collect_tensors() {
   if (parts_.size() == 1) {
     tensors_ = std::move(parts_.front().contents.tensors);
@@ -409,7 +411,8 @@ inline std::vector<std::string_view> GgufFile::keys_under(std::string_view prefi
   return out;
 }
 
-// Writers may fill the last tensor up to the alignment with zeros. Whatever else comes behind it is nobody's.
+// Notes about bytes behind the last tensor. Writers may fill the space up to the alignment with zeros; all other bytes are not
+// part of the model.
 inline std::vector<std::string> GgufFile::notes() const {
   std::vector<std::string> out;
   if (tensors_.empty()) return out;
@@ -448,7 +451,7 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
       is_floating(key->element_type) != std::is_floating_point_v<T>) {
     return wrong_type(*key, expected);
   }
-  // An element has at least one byte in the file, so the copy is at most sizeof(T) times as large as the file.
+  // An element has at least one byte in the file, so that the copy is at most sizeof(T) times as large as the file.
   std::vector<T> out(static_cast<std::size_t>(key->count));
   const std::uint64_t element_bytes = value_bytes(key->element_type);
   const std::byte* address = address_of(*key);

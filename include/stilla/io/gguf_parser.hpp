@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The parser of GGUF version 2 and 3, little endian: bytes in, checked tables of keys and tensors out, or one line that
-// says why not. After the GGUF specification in ggml's docs/gguf.md.
+// The parser of GGUF, versions 2 and 3, little endian. It turns bytes into checked tables of keys and tensors, or into one line
+// that says why the file is refused. It follows the GGUF specification in ggml's docs/gguf.md.
 //
 //     byte  0       4          8                16           24
 //           | GGUF  | version  | tensor count   | key count  | keys ... | tensor records ... | pad | tensor data ...
@@ -13,11 +13,13 @@
 //     tensor record  name length u64, name, dimension count u32, dimensions u64 each (contiguous one first), type u32,
 //                    offset u64 (from the start of the tensor data)
 //
-// What holds after parse_gguf succeeds: every key's and tensor's bytes lie inside the file; names are unique; every
-// tensor has a known block geometry, non-zero dimensions, whole blocks in a row, an aligned offset, and shares no byte
-// with another; a packed file (packed_file.hpp) is of this build's layout and its header has not changed since it was
-// written. Holes between tensors are allowed. Tables grow as records arrive and hold no copy of the file's text;
-// counts are bounded by the bytes left and by max_keys and max_tensors, so that refusing costs at most some 40 MB.
+// If parse_gguf succeeds, these facts hold. The bytes of every key and tensor lie inside the file. Names are unique. Every tensor
+// has a type whose block sizes are known, dimensions other than zero, whole blocks in each row, an aligned offset, and no byte in
+// common with another tensor. A packed file (packed_file.hpp) has the layout of this build, and its header has not changed since
+// it was written. Holes between tensors are allowed.
+//
+// Tables grow as records are read and hold no copy of the text of the file. The counts are limited by the number of bytes left
+// and by max_keys and max_tensors, so that refusing a file costs at most some 40 MB.
 #pragma once
 
 #include <algorithm>
@@ -51,19 +53,19 @@ inline constexpr std::uint32_t gguf_magic = 0x46554747;  // "GGUF"
 struct GgufKey {
   std::string_view name;
   GgufValueType type;
-  GgufValueType element_type;   // of an array; else equal to type
+  GgufValueType element_type;   // type of the elements of an array; for other keys equal to type
   std::uint64_t count;          // elements of an array, bytes of a string, else 1
   std::uint64_t record_offset;  // of the whole record, for messages
-  std::uint64_t value_offset;   // of the number, of the string's first byte, of the array's first element
+  std::uint64_t value_offset;   // place of the number, the first byte of the string, or the first element of the array
   std::uint64_t value_bytes;    // from value_offset to the end of the record
 };
 
-struct GgufTensor : TensorInfo {  // is_packed in packed files only
+struct GgufTensor : TensorInfo {  // is_packed is set only in packed files
   std::uint32_t type;           // GGUF type number; find_tensor_type(type) is never null here
   std::uint64_t record_offset;  // of the record that declares it, for messages
 };
 
-// A file's place among the parts of a split model (gguf_parts.hpp).
+// The place of a file among the parts of a split model (gguf_parts.hpp).
 struct GgufSplit {
   std::uint64_t number = 0;   // from 0
   std::uint64_t count = 1;    // 0 or 1: not split
@@ -73,13 +75,13 @@ struct GgufSplit {
 struct GgufContents {
   std::uint32_t version = 0;
   std::uint64_t alignment = 32;
-  std::uint64_t data_offset = 0;    // where tensor data begins; may lie past the end of a file without tensors
+  std::uint64_t data_offset = 0;    // where tensor data begins; may be past the end of a file without tensors
   bool is_packed = false;
   GgufSplit split;
   std::vector<GgufKey> keys;        // in file order
   std::vector<GgufTensor> tensors;  // in file order
-  // Positions in the two tables above, sorted by name. Sorted and not hashed: a file cannot choose its names so that
-  // look-ups become slow.
+  // Positions in the two tables above, sorted by name. They are sorted and not hashed, so that a file cannot make look-ups slow
+  // by its choice of names.
   std::vector<std::uint32_t> keys_by_name;
   std::vector<std::uint32_t> tensors_by_name;
 };
@@ -93,12 +95,12 @@ const Record* find_by_name(const std::vector<Record>& records, const std::vector
   return found != by_name.end() && records[*found].name == name ? &records[*found] : nullptr;
 }
 
-// Positions of two records with one name.
+// The positions of two records that have the same name.
 struct SameName {
   std::uint32_t first, second;
 };
 
-// Fills `by_name` with the positions sorted by name. The first record, in file order, whose name was there before.
+// Fills `by_name` with the positions, sorted by name. Returns the first record, in file order, whose name occurred before.
 template <class Record>
 std::optional<SameName> sort_by_name(const std::vector<Record>& records, std::vector<std::uint32_t>& by_name) {
   by_name.resize(records.size());
@@ -115,7 +117,8 @@ std::optional<SameName> sort_by_name(const std::vector<Record>& records, std::ve
   return found;
 }
 
-// Of the bytes before the tensor data of a packed file, but for the 8 bytes at `value_offset`, where the checksum stands.
+// The checksum of the bytes before the tensor data of a packed file, without the 8 bytes at `value_offset`, where this checksum
+// is stored.
 inline std::uint64_t packed_header_checksum(std::span<const std::byte> header, std::uint64_t value_offset) {
   Checksum sum;
   sum.add(header.first(static_cast<std::size_t>(value_offset)));
@@ -146,7 +149,7 @@ class GgufParser {
     if (Status s = read_split(); !s) return s;
     if (Status s = read_alignment(); !s) return s;
     if (Status s = read_packed_layout(); !s) return s;
-    // A sum with 1 MiB cannot overflow here: the cursor's place is an offset in memory or in a file.
+    // The cursor is at an offset in memory or in a file, so adding 1 MiB to it cannot overflow.
     if (Status s = bound_tensor_count(n_tensors); !s) return s;
     for (std::uint64_t i = 0; i < n_tensors; ++i) {
       if (Status s = read_tensor(i, n_tensors); !s) return s;
@@ -186,7 +189,7 @@ class GgufParser {
                     out_.version == 1 ? " (version 1 was used for some weeks of 2023: convert the model again)" : "");
     }
     if (!cursor_.read(n_tensors) || !cursor_.read(n_keys)) return truncated("header at byte 0");
-    // Both counts against all bytes left; the tensor count again when the keys have been read.
+    // Both counts are compared with all bytes that are left. The tensor count is compared again after the keys have been read.
     if (Status s = bound_count("key", 16, n_keys, min_key_record, max_keys); !s) return s;
     return bound_tensor_count(n_tensors);
   }
@@ -241,7 +244,7 @@ class GgufParser {
     return refuse(subject(), ": found value type ", type, " at byte ", cursor_.offset() - 4, "; expected 0 to 12");
   }
 
-  // Moves the cursor over the value, checking all of it.
+  // Moves the cursor over the value and checks all of it.
   template <class Subject>
   Status skip_value(const GgufKey& key, const Subject& subject) {
     if (key.type == GgufValueType::string) {
@@ -298,7 +301,7 @@ class GgufParser {
                   records[twice->first].record_offset);
   }
 
-  // The value of an integer key of any width, if it is one and not negative.
+  // The value of an integer key of any width. Nothing if the key is no integer, or is negative.
   std::optional<std::uint64_t> integer_of(const GgufKey& key) const {
     std::uint64_t value = 0;
     const std::byte* address = file_.bytes().data() + key.value_offset;
@@ -335,7 +338,7 @@ class GgufParser {
     return value;
   }
 
-  // Which part of a split model this is. Its tensors are some of the model's only.
+  // Reads which part of a split model this file is. It then has only some of the model's tensors.
   Status read_split() {
     const auto number_of = [&](std::string_view name, std::uint64_t least, std::uint64_t most, std::uint64_t& value) -> Status {
       const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, name);
@@ -371,7 +374,7 @@ class GgufParser {
     return success();
   }
 
-  // Before anything that depends on the layout; afterwards packed types are known.
+  // This comes before everything that depends on the layout. The packed types are known afterwards.
   Status read_packed_layout() {
     const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, packed_layout_key);
     if (!key) return success();
@@ -462,7 +465,7 @@ class GgufParser {
     return success();
   }
 
-  // Turns offsets into places in the file, then looks at the tensors in the order of their bytes.
+  // Turns the offsets of tensors into places in the file. Then checks the tensors in the order of their bytes.
   Status place_tensors() {
     const std::uint64_t file_bytes = file_.bytes().size();
     std::uint64_t needed_bytes = 0;
@@ -504,7 +507,7 @@ class GgufParser {
 
 }  // namespace detail
 
-// Fills `contents` with views into `file`, which must outlive them. On an error `contents` holds what was read so far.
+// Fills `contents` with views into `file`, which must outlive them. After an error `contents` holds what was read so far.
 inline Status parse_gguf(const MappedFile& file, GgufContents& contents) { return detail::GgufParser(file, contents).parse(); }
 
 }}  // namespace stilla

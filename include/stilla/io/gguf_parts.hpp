@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Names of the files that one GGUF model was split into, as llama.cpp's gguf-split gives them:
+// The names of the files that one GGUF model was split into, as llama.cpp's gguf-split writes them:
 //
 //     NAME-00001-of-00003.gguf    all keys, and the first tensors (or none)
 //     NAME-00002-of-00003.gguf    only the keys split.*, and further tensors
-//     NAME-00003-of-00003.gguf
+//     NAME-00003-of-00003.gguf    the same
 //
-//   split.no              u16   which part this is, from 0
-//   split.count           u16   how many there are
-//   split.tensors.count   i32   tensors of all parts together
+//   split.no              u16   the number of this part, from 0
+//   split.count           u16   the number of parts
+//   split.tensors.count   i32   the number of tensors in all parts together
 //
-// GgufFile::open() opens all of them whichever is named, and checks them against each other.
+// GgufFile::open() opens all parts, whichever of them is given, and compares them with each other.
 #pragma once
 
 #include <charconv>
@@ -29,7 +29,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 inline constexpr std::uint64_t max_gguf_parts = 4096;
 
-// What the path of a part says: "folder/NAME", the part's number from 1, and the number of parts.
+// The contents of the path of a part: "folder/NAME", the number of the part from 1, and the number of parts.
 struct GgufPartName {
   std::string_view stem;
   std::uint64_t number;
@@ -38,7 +38,7 @@ struct GgufPartName {
 
 namespace detail {
 
-// "00002"
+// A number with leading zeros, "00002".
 inline std::string five_digits(std::uint64_t n) {
   const std::string digits = concat(n);
   return digits.size() < 5 ? std::string(5 - digits.size(), '0') + digits : digits;
@@ -46,12 +46,12 @@ inline std::string five_digits(std::uint64_t n) {
 
 }  // namespace detail
 
-// "folder/NAME-00002-of-00003.gguf"
+// The path of a part, "folder/NAME-00002-of-00003.gguf".
 inline std::string gguf_part_path(std::string_view stem, std::uint64_t number, std::uint64_t count) {
   return concat(stem, "-", detail::five_digits(number), "-of-", detail::five_digits(count), ".gguf");
 }
 
-// The reverse; nothing for a path that does not look like this.
+// The reverse of gguf_part_path(). Nothing if the path does not have this form.
 inline std::optional<GgufPartName> parse_gguf_part_path(std::string_view path) {
   constexpr std::string_view ending = "-00000-of-00000.gguf";
   if (path.size() <= ending.size()) return std::nullopt;
@@ -67,8 +67,8 @@ inline std::optional<GgufPartName> parse_gguf_part_path(std::string_view path) {
   return out;
 }
 
-// "part 2 of 3 of a split model; its parts are NAME-00001-of-00003.gguf to NAME-00003-of-00003.gguf", for messages; the path
-// may be any.
+// A text for messages: "part 2 of 3 of a split model; its parts are NAME-00001-of-00003.gguf to NAME-00003-of-00003.gguf". The
+// path may have any form.
 inline std::string gguf_part_text(std::string_view path, std::uint64_t number, std::uint64_t count) {
   const std::optional<GgufPartName> name = parse_gguf_part_path(path);
   std::string_view stem = name && name->count == count ? name->stem : "NAME";

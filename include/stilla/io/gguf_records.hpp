@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Keys as a GGUF file has them (gguf_parser.hpp), for whoever writes one.
+// Keys in the form that GGUF files have (gguf_parser.hpp), for code that writes such a file.
 #pragma once
 
 #include <cstddef>
@@ -44,13 +44,13 @@ class GgufRecords {
     begin_array(name, type_of<Number>(), values.size());
     for (const Number value : values) add(value);
   }
-  // A whole record of another file.
+  // Adds a whole record from another file.
   void record(std::span<const std::byte> record) {
     bytes.append(reinterpret_cast<const char*>(record.data()), record.size());
     ++count;
   }
 
-  // Name and type; the value comes next.
+  // Begins a record: its name and type. The value must follow.
   void begin(std::string_view name, GgufValueType type) {
     add_text(name);
     add(static_cast<std::uint32_t>(type));

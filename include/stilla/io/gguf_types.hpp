@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Numbers in GGUF files: value types, tensor types with their block geometry, and the one function that turns a shape
-// into bytes. After the GGUF specification and ggml.h; geometry as in gguf-py's GGML_QUANT_SIZES, except q8_1, whose
-// two scales are halves in ggml (36 bytes) and floats there (40); it is an activation format and not found in files.
+// Numbers in GGUF files: value types, tensor types with the sizes of their blocks, and the one function that computes the bytes
+// of a tensor from its shape. Sources: the GGUF specification and ggml.h. The sizes of blocks are those of gguf-py's
+// GGML_QUANT_SIZES, except for q8_1: its two scales are halves in ggml (36 bytes) and floats in gguf-py (40 bytes). It is a
+// format for activations and does not occur in files.
 //
-// All types of ggml are listed, not only those Stilla decodes (format/format.hpp): a file that holds one tensor of
-// another type can then still be checked, listed and refused with the type's name where the tensor is used.
+// All types of ggml are listed, not only those that Stilla decodes (format/format.hpp). A file with one tensor of another type
+// can therefore still be checked and listed, and it is refused with the name of the type where the tensor is used.
 //
-// Here alone a GGUF number meets a format: it is that of the ggml type of the same name. Stilla's own formats, which only
-// packed files hold, have numbers far from those that ggml gives out.
+// Only this header translates between a number in GGUF and a format: the number is that of the ggml type with the same name.
+// Stilla's own formats occur only in packed files. Their numbers are far from those that ggml uses.
 #pragma once
 
 #include <array>
@@ -50,7 +51,7 @@ constexpr std::string_view name_of(GgufValueType type) {
   return number < names.size() ? names[number] : "unknown";
 }
 
-// Bytes of one value; 0 for strings and arrays, which carry their length.
+// Bytes of one value. 0 for strings and arrays, which store their length.
 constexpr std::uint64_t value_bytes(GgufValueType type) {
   constexpr std::array<std::uint8_t, 13> sizes{1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
   const auto number = static_cast<std::uint32_t>(type);
@@ -59,13 +60,13 @@ constexpr std::uint64_t value_bytes(GgufValueType type) {
 
 struct GgufTensorType {
   std::uint32_t number;
-  std::uint32_t block_weights;  // 0: the type was removed from ggml and its files cannot be read any more
+  std::uint32_t block_weights;  // 0: the type was removed from ggml, and files with it cannot be read any more
   std::uint32_t block_bytes;
   std::string_view name;
 };
 
-// What only packed files have (packed_file.hpp): the numbers of their types, and keys.
-inline constexpr std::uint32_t packed_type_flag = 0x80000000;  // beside the type's number: in panels, not in rows
+// A flag and keys that only packed files have (packed_file.hpp).
+inline constexpr std::uint32_t packed_type_flag = 0x80000000;  // added to a type's number: the tensor is panels, not rows
 inline constexpr std::string_view packed_checksum_key = "stilla.packed.checksum";
 inline constexpr std::string_view packed_layout_key = "stilla.packed.layout";
 inline constexpr std::string_view packed_source_key = "stilla.packed.source";
@@ -73,8 +74,8 @@ inline constexpr std::string_view packed_tensor_checksums_key = "stilla.packed.t
 inline constexpr std::string_view packed_rotation_key = "stilla.packed.rotation";
 inline constexpr std::string_view packed_calibration_key = "stilla.packed.calibration";
 
-// What packed files have that were made from a folder as Hugging Face has it (hugging_face.hpp), for there is no GGUF key.
-inline constexpr std::string_view half_split_key = "stilla.rope.half_split";  // boolean: rows of Q and K as in the original release
+// Keys of packed files that were made from a Hugging Face folder (hugging_face.hpp). GGUF has no keys for these facts.
+inline constexpr std::string_view half_split_key = "stilla.rope.half_split";  // boolean: rows of Q and K are as in the original release
 inline constexpr std::string_view nfc_key = "stilla.tokenizer.nfc";           // boolean: Vocabulary::nfc
 inline constexpr std::string_view end_ids_key = "stilla.tokenizer.end_ids";   // uint32[]: Vocabulary::ends
 
@@ -112,8 +113,8 @@ template <class F, class... Rest, class... Kept>
   requires(!ggml_number(F::name).has_value())
 struct GgmlFormats<TypeList<F, Rest...>, Kept...> : GgmlFormats<TypeList<Rest...>, Kept...> {};
 
-// The number that packed files have for a format that ggml has no type for. Earlier versions chose these; those of further
-// formats follow from their ids, above all that ggml will give out.
+// The number in packed files of a format for which ggml has no type. Earlier versions chose the numbers listed here. The numbers
+// of further formats are computed from their ids and are above all that ggml will use.
 constexpr std::uint32_t own_number(std::string_view name) {
   constexpr std::pair<std::string_view, std::uint32_t> chosen[] = {{"st4", 0x00345453},            // "ST4" as text
                                                                    {"int4_g128", 0x00533449},      // "I4S"
@@ -126,7 +127,7 @@ constexpr std::uint32_t own_number(std::string_view name) {
   return (static_cast<std::uint32_t>(format_id(name)) & 0x7fffffff) | 0x40000000;
 }
 
-// All formats, with the numbers that files have for them.
+// All formats, with their numbers in files.
 inline constexpr auto format_types = [] {
   std::array<GgufTensorType, Formats::size> out{};
   std::size_t n = 0;
@@ -156,13 +157,13 @@ static_assert(tensor_types_are_consistent(),
               "a row of gguf_tensor_types is misplaced or disagrees with its format, or two formats have the same number");
 }  // namespace detail
 
-// The formats that GGUF files hold, in the order of Formats.
+// The formats that GGUF files can contain, in the order of Formats.
 using GgufFormats = detail::GgmlFormats<Formats>::Type;
 
-// True for a type that ggml gave out. Stilla's own are in packed files only.
+// True for a type of ggml. Stilla's own types occur only in packed files.
 constexpr bool is_ggml_type(std::uint32_t number) { return number < detail::gguf_tensor_types.size(); }
 
-// The type with this number, or null if neither a ggml release known here nor Stilla has it.
+// The type with this number. Null if neither Stilla nor a ggml release known here has it.
 constexpr const GgufTensorType* find_tensor_type(std::uint32_t number) {
   if (is_ggml_type(number)) return &detail::gguf_tensor_types[number];
   for (const GgufTensorType& type : detail::format_types) {
@@ -171,7 +172,7 @@ constexpr const GgufTensorType* find_tensor_type(std::uint32_t number) {
   return nullptr;
 }
 
-// The format of the tensors of this type, if Stilla has it; and the type's number the other way round.
+// The format of tensors of this type, if Stilla has it; and, in the other direction, the type's number of a format.
 constexpr std::optional<FormatId> format_of_gguf_type(std::uint32_t number) {
   for (const GgufTensorType& type : detail::format_types) {
     if (type.number == number) return format_id(type.name);
@@ -184,19 +185,19 @@ constexpr std::optional<std::uint32_t> gguf_type_of(FormatId format) {
   }
   return std::nullopt;
 }
-// True for a format whose tensors GGUF files hold.
+// True for a format that GGUF files can contain.
 constexpr bool is_ggml_format(FormatId format) {
   const std::optional<std::uint32_t> number = gguf_type_of(format);
   return number && is_ggml_type(*number);
 }
 
-// "type 12 (q4_k)"
+// A type as text, "type 12 (q4_k)".
 inline std::string tensor_type_text(std::uint32_t number) {
   const GgufTensorType* type = find_tensor_type(number);
   return type ? concat("type ", number, " (", type->name, ")") : concat("type ", number);
 }
 
-// "f32, f16, ...": what Stilla decodes.
+// The types that Stilla decodes, as text: "f32, f16, ...".
 inline std::string decodable_types_text() {
   std::string out;
   for_each_type(GgufFormats{}, [&]<class F>(F) {
@@ -213,14 +214,14 @@ struct ShapeBytes {
   std::uint64_t bytes;  // valid if fault is none
 };
 
-// Bytes of a tensor: the only place in Stilla where they are computed from a file's numbers. dims[0] is the contiguous
-// dimension; unused ones are 1; type.block_weights is not 0.
+// Bytes of a tensor. This is the only place in Stilla where they are computed from the numbers of a file. dims[0] is the
+// contiguous dimension; unused dimensions are 1; type.block_weights is not 0.
 constexpr ShapeBytes shape_bytes(const GgufTensorType& type, const std::array<std::uint64_t, 4>& dims) {
   for (const std::uint64_t dim : dims) {
     if (dim == 0) return {ShapeFault::zero_dimension, 0};
   }
   if (dims[0] % type.block_weights != 0) return {ShapeFault::partial_block, 0};
-  // The number of weights must fit as well, not only the bytes: types of less than 8 bits have more of them.
+  // The number of weights must fit too, not only the number of bytes: types with less than 8 bits have more weights than bytes.
   std::uint64_t weights = 1;
   std::uint64_t bytes = 0;
   for (const std::uint64_t dim : dims) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The part of GgufFile (gguf.hpp, which includes this) that reads the vocabulary: the keys tokenizer.ggml.*, whose list is there.
+// The part of GgufFile that reads the vocabulary. gguf.hpp includes it and lists the keys tokenizer.ggml.* that it reads.
 #pragma once
 
 #include <cstddef>
@@ -131,7 +131,8 @@ inline Result<Vocabulary> GgufFile::vocabulary() const {
   return out;
 }
 
-// Tokens and merges, or scores, that contradict each other are told by their numbers.
+// Names the place of the vocabulary by the offsets of tokens and of merges or scores, because a fault is often that they
+// contradict each other.
 inline std::string GgufFile::vocabulary_place() const {
   std::string out = concat(printable_path(path()), ": keys 'tokenizer.ggml.*'");
   const GgufKey* tokens = find("tokenizer.ggml.tokens");

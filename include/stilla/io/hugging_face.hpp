@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model as it is published on Hugging Face: a folder with config.json, tokenizer.json and safetensors in BF16, F16 or F32. A
-// model source like a GGUF file (model_source.hpp). Opt-in: needs nlohmann/json.hpp (checked_json.hpp), and stilla.hpp does not
-// include it.
+// A model in the form in which it is published on Hugging Face: a folder with config.json, tokenizer.json, and safetensors in
+// BF16, F16 or F32. It is a model source, as a GGUF file is (model_source.hpp). This header is opt-in: it needs nlohmann/json.hpp
+// (checked_json.hpp), and stilla.hpp does not include it.
 //
 //   stilla::Result<stilla::HuggingFaceFolder> folder = stilla::HuggingFaceFolder::open("Qwen2.5-0.5B-Instruct");
 //   if (!folder) return report(folder.error());
@@ -11,12 +11,13 @@
 //     config.json                     hugging_face_config.hpp
 //     model.safetensors, or model.safetensors.index.json with the shards that it names       safetensors.hpp
 //     tokenizer.json, tokenizer_config.json, generation_config.json                          hugging_face_vocabulary.hpp
-//     chat_template.jinja             else the key chat_template of tokenizer_config.json
+//     chat_template.jinja             if it is missing, the key chat_template of tokenizer_config.json
 //
-// Weights are mapped and read where they are: nothing is copied before the kernels' layout. They stand as in the original release;
-// for Llama's Q and K, whose rows GGUF's converter changes, the key stilla.rope.half_split says so.
+// Weights are mapped and read where they are; they are copied only when they are packed for the kernels. Their rows are in the
+// order of the original release. GGUF's converter changes the rows of Llama's Q and K; the key stilla.rope.half_split says that
+// this has not been done.
 //
-// Every tensor must be one that the model has, each once; what the index says must be so.
+// Every tensor must be one that the model has, and must occur once. What the index says must be true.
 #pragma once
 
 #include <algorithm>
@@ -67,7 +68,7 @@ class HuggingFaceFolder final : public ModelSource {
     return bytes;
   }
   const HuggingFaceConfig& config() const { return *config_; }
-  // The safetensors files; `file` of a tensor counts them.
+  // The safetensors files. The member `file` of a tensor is an index of these.
   const std::vector<SafetensorsFile>& files() const { return files_; }
 
   std::size_t tensor_count() const override { return tensors_.size(); }
@@ -135,7 +136,7 @@ class HuggingFaceFolder final : public ModelSource {
 
  private:
   struct Tensor {
-    std::string name;      // GGUF's
+    std::string name;      // in GGUF
     std::string original;  // in its file
     TensorInfo info;       // its name is a view of `name`
   };
@@ -158,7 +159,7 @@ class HuggingFaceFolder final : public ModelSource {
     const Result<MappedFile> file = MappedFile::open(path);
     return file || file.error().message.find("is a directory") != std::string::npos;
   }
-  // Nothing if there is no such file; an error if it cannot be parsed.
+  // Leaves `out` null if there is no such file. It is an error if the file cannot be parsed.
   Status read_json(std::string_view file, const JsonLimits& limits, std::unique_ptr<nlohmann::json>& out) const {
     const Result<MappedFile> mapped = MappedFile::open(in_folder(file));
     if (!mapped) return success();
@@ -197,7 +198,7 @@ class HuggingFaceFolder final : public ModelSource {
     return success();
   }
 
-  // model.safetensors, or the shards of the index.
+  // Reads model.safetensors, or the shards that the index names.
   Status read_weights(LoadMode mode) {
     std::unique_ptr<nlohmann::json> index;
     weights_path_ = in_folder("model.safetensors");
@@ -271,13 +272,13 @@ class HuggingFaceFolder final : public ModelSource {
     return success();
   }
 
-  // Every tensor of the index is in its file. That no other is there was checked before.
+  // Checks that every tensor of the index is in its file. That the files have no other tensors was checked before.
   Status check_index(const nlohmann::json& map, const std::vector<std::string>& names) const {
     std::size_t present = 0;
     for (const SafetensorsFile& file : files_) present += file.tensors().size();
     if (present == map.size()) return success();
     for (const auto& entry : map.get_ref<const nlohmann::json::object_t&>()) {
-      const std::string& tensor = entry.first;  // no structured binding: clang 14 captures none
+      const std::string& tensor = entry.first;  // no structured binding, because clang 14 cannot capture one
       const nlohmann::json& name = entry.second;
       const auto i = static_cast<std::size_t>(std::lower_bound(names.begin(), names.end(), *text_of(&name)) - names.begin());
       const auto& tensors = files_[i].tensors();
@@ -293,13 +294,13 @@ class HuggingFaceFolder final : public ModelSource {
     const auto refuse_tensor = [&](const auto&... parts) {
       return refuse(printable_path(files_[file].path()), ": tensor '", printable(tensor.name), "': ", parts...);
     };
-    if (tensor.name.ends_with(".rotary_emb.inv_freq")) return success();  // computed from the configuration
+    if (tensor.name.ends_with(".rotary_emb.inv_freq")) return success();  // is computed from the configuration
     const std::string name = gguf_tensor_name(tensor.name);
     const auto layer = detail::split_layer_name(name, "blk.");
     if (name.empty() || (layer && layer->layer >= config_->layers)) {
       return refuse_tensor("a ", config_->architecture, " model of ", config_->layers, " layers has no tensor of this name");
     }
-    if (name == "output.weight" && config_->ties_embeddings == true) return success();  // transformers does not look at it either
+    if (name == "output.weight" && config_->ties_embeddings == true) return success();  // transformers ignores it too
     if (tensor.shape.size() > 4) return refuse_tensor("found ", tensor.shape.size(), " dimensions; expected at most 4");
     TensorInfo info{{},
                     {1, 1, 1, 1},
@@ -323,7 +324,7 @@ class HuggingFaceFolder final : public ModelSource {
     return success();
   }
 
-  // As a tensor, which is how GGUF has them.
+  // Adds the factors as a tensor, as GGUF has them.
   Status add_rope_factors() {
     const std::vector<float>& factors = config_->rope_factors;
     if (factors.empty()) return success();
@@ -358,8 +359,8 @@ class HuggingFaceFolder final : public ModelSource {
   const Tensor* find(std::string_view name) const { return detail::find_by_name(tensors_, by_name_, name); }
 
   std::string path_;
-  std::string weights_path_;  // for messages about a tensor that is nowhere
-  // On the heap, so that views of them survive a move.
+  std::string weights_path_;  // for messages about a tensor that is missing
+  // On the heap, so that views of them stay valid when the object is moved.
   std::unique_ptr<nlohmann::json> config_json_, tokenizer_, tokenizer_config_, generation_config_;
   std::unique_ptr<HuggingFaceConfig> config_;
   std::string chat_template_;

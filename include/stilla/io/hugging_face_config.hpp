@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// config.json of a Hugging Face folder, read as GGUF's keys (model/config.hpp lists them), and the names of tensors in both. Opt-in:
-// needs nlohmann/json.hpp (checked_json.hpp).
+// Reads config.json of a Hugging Face folder as GGUF keys (model/config.hpp lists them), and translates the names of tensors.
+// This header is opt-in: it needs nlohmann/json.hpp (checked_json.hpp).
 //
 //     model_type                    general.architecture             qwen2, qwen3, llama
 //     num_hidden_layers             ARCH.block_count
@@ -15,8 +15,9 @@
 //     rope_theta                    ARCH.rope.freq_base              here or in rope_parameters, as transformers 5 writes it
 //     rope_scaling, rope_parameters ARCH.rope.scaling.*              linear, yarn; llama3 becomes the tensor rope_freqs.weight
 //
-// Q and K of a Llama stand in this folder as in the original release, where GGUF's converter changes their rows: so the key
-// stilla.rope.half_split (model/config.hpp) says. What changes the results and cannot be said in GGUF's keys is refused by its name.
+// In this folder the rows of a Llama's Q and K are in the order of the original release; GGUF's converter changes them. The key
+// stilla.rope.half_split (model/config.hpp) says so. A setting that changes the results and that no GGUF key can express is
+// refused by its name.
 #pragma once
 
 #include <algorithm>
@@ -40,7 +41,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A key under GGUF's name: its value, and where it stands.
+// A key under its GGUF name: its value, and the place where it was found.
 struct HuggingFaceEntry {
   std::variant<bool, std::uint64_t, double, std::string> value;
   std::string_view file;  // "config.json"
@@ -50,12 +51,13 @@ struct HuggingFaceEntry {
 struct HuggingFaceConfig {
   std::string architecture;
   std::map<std::string, HuggingFaceEntry, std::less<>> entries;
-  std::vector<float> rope_factors;        // of Llama 3's long-context scaling: divisors of each pair's angle; empty: none
-  std::string rope_key;                   // where these stand
-  std::optional<bool> ties_embeddings;    // none: the file does not say
+  // Divisors of the angle of each pair, for Llama 3's long-context scaling; empty: none.
+  std::vector<float> rope_factors;
+  std::string rope_key;                   // the key where these were found
+  std::optional<bool> ties_embeddings;    // nothing: the file does not say
   std::optional<std::uint64_t> rows;      // vocab_size
   std::uint64_t layers = 0;
-  const nlohmann::json* eos = nullptr;    // in the json that it was read from
+  const nlohmann::json* eos = nullptr;    // a part of the json that was read
   const nlohmann::json* bos = nullptr;
 };
 
@@ -79,7 +81,7 @@ inline constexpr HuggingFaceKey hugging_face_keys[] = {
     {"rope.freq_base", "rope_theta", true},
 };
 
-// The part of a tensor's name behind "model.layers.7." and "blk.7.", before ".weight" or ".bias".
+// The part of a tensor's name behind "model.layers.7." or "blk.7." and before ".weight" or ".bias".
 struct HuggingFaceTensorName {
   std::string_view gguf;
   std::string_view json;
@@ -95,7 +97,7 @@ inline constexpr HuggingFaceTensorName hugging_face_layer_tensors[] = {
 inline constexpr HuggingFaceTensorName hugging_face_tensors[] = {
     {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
 
-// Splits "PREFIX7.REST" behind its number.
+// Splits "PREFIX7.REST" behind the number.
 struct LayerName {
   std::uint64_t layer;
   std::string_view rest;
@@ -111,7 +113,7 @@ inline std::optional<LayerName> split_layer_name(std::string_view name, std::str
   return out;
 }
 
-// "self_attn.q_proj.weight" -> "attn_q.weight", or the reverse; empty if the table does not have it.
+// Translates "self_attn.q_proj.weight" to "attn_q.weight", or the reverse. Empty if the table does not have the name.
 template <std::size_t N>
 std::string mapped_name(const HuggingFaceTensorName (&table)[N], std::string_view name, std::string_view HuggingFaceTensorName::* from,
                         std::string_view HuggingFaceTensorName::* to) {
@@ -127,7 +129,7 @@ std::string mapped_name(const HuggingFaceTensorName (&table)[N], std::string_vie
 
 }  // namespace detail
 
-// GGUF's name of a tensor; empty if no model here has it.
+// The GGUF name of a tensor. Empty if no supported model has such a tensor.
 inline std::string gguf_tensor_name(std::string_view name) {
   using Name = detail::HuggingFaceTensorName;
   if (const auto layer = detail::split_layer_name(name, "model.layers.")) {
@@ -137,7 +139,7 @@ inline std::string gguf_tensor_name(std::string_view name) {
   return detail::mapped_name(detail::hugging_face_tensors, name, &Name::json, &Name::gguf);
 }
 
-// The reverse; a name that has none stays.
+// The reverse of gguf_tensor_name(). A name without a translation stays as it is.
 inline std::string hugging_face_tensor_name(std::string_view name) {
   using Name = detail::HuggingFaceTensorName;
   std::string out;
@@ -154,7 +156,7 @@ namespace detail {
 
 class HuggingFaceConfigReader {
  public:
-  // place: of config.json, for messages. The json must outlive the result.
+  // place: the place of config.json, for messages. The json must outlive the result.
   HuggingFaceConfigReader(const nlohmann::json& json, std::string_view place) : json_(json), place_(place) {}
 
   Result<HuggingFaceConfig> read() {
@@ -198,7 +200,8 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // What is only right with one value, which is also what it means where it is missing.
+  // Refuses keys with values that are not supported. Each of these keys has one supported value, which is also its meaning if the
+  // key is missing.
   Status refuse_unknown_arithmetic() const {
     if (const nlohmann::json* quantised = find_member(json_, "quantization_config")) {
       const std::string* method = text_of(find_member(*quantised, "quant_method"));
@@ -248,7 +251,7 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // A number that was read before, by the end of its GGUF name.
+  // A number that was read before, found by the end of its GGUF name.
   double number(std::string_view key, double fallback) const {
     const auto found = out_.entries.find(concat(out_.architecture, ".", key));
     if (found == out_.entries.end()) return fallback;
@@ -257,7 +260,8 @@ class HuggingFaceConfigReader {
     return value ? *value : fallback;
   }
 
-  // transformers 5 writes all of it into rope_parameters, earlier ones the scaling into rope_scaling and the base beside it.
+  // transformers 5 writes everything into rope_parameters. Earlier versions write the scaling into rope_scaling and the base
+  // beside it.
   Status read_rope() {
     const nlohmann::json* parameters = find_member(json_, "rope_parameters");
     const std::string object = parameters ? "rope_parameters" : "rope_scaling";
@@ -299,7 +303,7 @@ class HuggingFaceConfigReader {
       if (value == nullptr || (*name == "linear" && key.json != "factor")) continue;
       if (Status s = add(key, *value, where(key.json)); !s) return s;
     }
-    // Here the factor stands in place of YaRN's formula; in the metadata both multiply.
+    // In config.json the factor replaces YaRN's formula. In the metadata both are multiplied.
     const auto found = out_.entries.find(concat(out_.architecture, ".rope.scaling.attn_factor"));
     if (found != out_.entries.end()) {
       const double factor = std::max(1.0, number("rope.scaling.factor", 1.0));
@@ -313,8 +317,8 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // Angles of slow pairs are divided by the factor, of fast ones by 1, and in between by what lies between (Llama 3.1, as
-  // transformers computes it).
+  // The angles of slow pairs are divided by the factor, those of fast pairs by 1, and those of pairs between them by a value
+  // between these two (Llama 3.1, as transformers computes it).
   Status read_llama3(const nlohmann::json& parameters, const std::string& object) {
     double factor = 0, low = 0, high = 0, context = 0;
     const std::pair<std::string_view, double&> numbers[] = {
@@ -372,7 +376,7 @@ class HuggingFaceConfigReader {
 
 }  // namespace detail
 
-// place: of config.json, for messages. The json must outlive the result.
+// place: the place of config.json, for messages. The json must outlive the result.
 inline Result<HuggingFaceConfig> read_hugging_face_config(const nlohmann::json& json, std::string_view place) {
   return detail::HuggingFaceConfigReader(json, place).read();
 }

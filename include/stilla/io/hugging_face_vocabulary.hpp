@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of a Hugging Face folder: tokenizer.json, with what tokenizer_config.json, generation_config.json and config.json
-// say of special tokens. Opt-in: needs nlohmann/json.hpp (checked_json.hpp).
+// The vocabulary of a Hugging Face folder: tokenizer.json, and what tokenizer_config.json, generation_config.json and config.json
+// say about special tokens. This header is opt-in: it needs nlohmann/json.hpp (checked_json.hpp).
 //
-//     tokenizer.json          model.vocab, model.merges    tokens and merges of a byte-level BPE; ids that no token has are unused
-//                             added_tokens                 special: control tokens; others: user-defined ones
-//                             pre_tokenizer                a known regular expression: its name in GGUF files
+//     tokenizer.json          model.vocab, model.merges    tokens and merges of a byte-level BPE; ids without a token are unused
+//                             added_tokens                 special ones: control tokens; others: user-defined tokens
+//                             pre_tokenizer                a known regular expression; gives the name that GGUF files use
 //                             normalizer                   none or NFC
 //                             post_processor               whether BOS comes first
 //     tokenizer_config.json   add_bos_token, {bos,eos,pad,unk}_token
-//     generation_config.json  eos_token_id: all tokens after which a model ends; else config.json's
+//     generation_config.json  eos_token_id: all tokens after which a model ends; if it is missing, the key of config.json
 //
-// What would give other ids here than there is refused by file and key.
+// A setting that would give other ids here than in transformers is refused, with its file and key.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The files' contents; null: there is no such file.
+// The contents of the files. Null: there is no such file.
 struct HuggingFaceTexts {
   std::string folder;  // for messages
   const nlohmann::json* tokenizer = nullptr;
@@ -43,7 +43,7 @@ struct HuggingFaceTexts {
 
 namespace detail {
 
-// Regular expressions of the key pre_tokenizer, under the names that GGUF files have for them.
+// Regular expressions of the key pre_tokenizer, with the names that GGUF files use for them.
 struct KnownPreTokenizer {
   std::string_view pattern;
   std::string_view name;
@@ -75,7 +75,7 @@ class HuggingFaceVocabularyReader {
 
  private:
   using Json = nlohmann::json;
-  static constexpr TokenType no_token{0};  // of an id that no token has so far
+  static constexpr TokenType no_token{0};  // the type of an id that no token has so far
 
   template <class... Parts>
   Error refuse_in(std::string_view file, std::string_view key, const Parts&... parts) const {
@@ -94,7 +94,7 @@ class HuggingFaceVocabularyReader {
     const Json* model = find_member(*texts_.tokenizer, "model");
     if (model == nullptr || !model->is_object()) return refuse("model", "expected an object");
     const std::string* type = text_of(find_member(*model, "type"));
-    // Files of old versions have no type where it is BPE.
+    // Files of old versions have no type if the model is BPE.
     if (const Json* found = find_member(*model, "type"); found != nullptr && (type == nullptr || *type != "BPE")) {
       return refuse("model.type", "found ", shown(found), "; expected 'BPE', the only kind that is supported");
     }
@@ -114,7 +114,7 @@ class HuggingFaceVocabularyReader {
     if (vocabulary == nullptr || !vocabulary->is_object() || vocabulary->empty()) {
       return refuse("model.vocab", "expected an object of tokens and their ids");
     }
-    // Ids that no token has are filled with tokens that nothing makes, so a small file could ask for much memory.
+    // Ids without a token are filled with unused tokens, so that a small file could otherwise ask for much memory.
     const Json* added = find_member(*texts_.tokenizer, "added_tokens");
     max_id_ = 65535 + 2 * (std::uint64_t{vocabulary->size()} + (added ? added->size() : 0));
     for (const auto& [token, id] : vocabulary->get_ref<const Json::object_t&>()) {
@@ -163,7 +163,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Ids that no token has, and the places of all tokens.
+  // Fills the ids without a token, and notes the id of every token.
   Status fill_holes() {
     for (std::size_t i = 0; i < out_.tokens.size(); ++i) {
       if (out_.types[i] == no_token) {
@@ -176,7 +176,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // "left right", or ["left", "right"].
+  // Reads merges, which are "left right" or ["left", "right"].
   Status read_merges() {
     const Json* merges = find_member(*find_member(*texts_.tokenizer, "model"), "merges");
     if (merges == nullptr || !merges->is_array()) return refuse("model.merges", "expected an array");
@@ -198,7 +198,8 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // The type of a part, and the parts of a sequence. "normalizers", "pretokenizers", "processors".
+  // The parts of a value: if its type is "Sequence", the elements of its `parts_key` ("normalizers", "pretokenizers" or
+  // "processors"), otherwise the value itself.
   static std::vector<const Json*> parts_of(const Json* value, std::string_view parts_key) {
     if (value == nullptr) return {};
     const std::string* type = text_of(find_member(*value, "type"));
@@ -231,7 +232,7 @@ class HuggingFaceVocabularyReader {
   Status read_pretokenizer() {
     const std::vector<const Json*> parts = parts_of(find_member(*texts_.tokenizer, "pre_tokenizer"), "pretokenizers");
     const auto is_byte_level = [](const Json& part, bool splits) {
-      const Json* uses_regex = find_member(part, "use_regex");  // true where it is missing
+      const Json* uses_regex = find_member(part, "use_regex");  // true if it is missing
       return is_type(part, "ByteLevel") && !is_set(part, "add_prefix_space") && (uses_regex == nullptr || *uses_regex == true) == splits;
     };
     const std::string* pattern = nullptr;
@@ -258,7 +259,7 @@ class HuggingFaceVocabularyReader {
                     " is not known; known are those of Qwen2, Llama 3 and SmolLM. A GGUF file of this model may run, since it names its "
                     "pre-tokenizer");
     }
-    // A word that is a token needs no merges: Llama 3's, and there always.
+    // Whether a word that is a token is used without merges. It must be so for Llama 3, and only there.
     const bool ignores_merges = is_set(*find_member(*texts_.tokenizer, "model"), "ignore_merges");
     if (ignores_merges != (out_.pretokenizer == "llama-bpe")) {
       return refuse("model.ignore_merges", "found ", ignores_merges ? "true" : "false", "; expected ", ignores_merges ? "false" : "true",
@@ -267,7 +268,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // "bos_token": "<s>", or {"content": "<s>", ...}
+  // The text of "bos_token": "<s>", or of {"content": "<s>", ...}
   const std::string* special_token(std::string_view key) const {
     const Json* value = texts_.tokenizer_config ? find_member(*texts_.tokenizer_config, key) : nullptr;
     if (value == nullptr) return nullptr;
@@ -302,7 +303,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Which tokens come before a text, and that none come after it.
+  // Reads which tokens come before a text, and checks that none come after it.
   Status read_post_processor() {
     for (const Json* part : parts_of(find_member(*texts_.tokenizer, "post_processor"), "processors")) {
       if (is_type(*part, "ByteLevel")) continue;
@@ -376,7 +377,7 @@ class HuggingFaceVocabularyReader {
   HuggingFaceTexts texts_;
   std::uint64_t max_id_ = 0;
   Vocabulary out_;
-  std::map<std::string_view, std::uint32_t> ids_;  // views into out_.tokens, which stays as it is from then on
+  std::map<std::string_view, std::uint32_t> ids_;  // views of out_.tokens, which does not change after this
 };
 
 }  // namespace detail
@@ -385,8 +386,8 @@ inline Result<Vocabulary> read_hugging_face_vocabulary(const HuggingFaceTexts& t
   return detail::HuggingFaceVocabularyReader(texts).read();
 }
 
-// The Jinja text of the chat template in tokenizer_config.json: a string, or a list of templates by name, of which the one called
-// "default" counts. Empty if there is none.
+// The Jinja text of the chat template in tokenizer_config.json. The key is a string, or a list of templates with names, of which
+// the one with the name "default" is used. Empty if there is none.
 inline Result<std::string> read_hugging_face_chat_template(const HuggingFaceTexts& texts) {
   const nlohmann::json* found = texts.tokenizer_config ? find_member(*texts.tokenizer_config, "chat_template") : nullptr;
   if (found == nullptr) return std::string();

@@ -2,14 +2,14 @@
 //
 // A whole file as read-only bytes.
 //
-//   LoadMode::map    the file is mapped: pages come in as they are touched and can be dropped again, so a 4 GB model
-//                    costs no copy. If another process truncates the file while it is mapped, touching the lost pages
-//                    raises SIGBUS: that is inherent in mapping. A program that asks for it (mapping_guard.hpp) is told the
-//                    path before it ends; the library by itself installs no signal handler.
-//   LoadMode::read   the file is read into memory that is owned here. Later changes to the file do not matter.
+//   LoadMode::map    the file is mapped. Pages are read when they are touched and can be dropped again, so that a 4 GB model
+//                    costs no copy. If another process makes the file shorter while it is mapped, touching the lost pages
+//                    raises SIGBUS; mapping cannot avoid this. A program that asks for it (mapping_guard.hpp) is told the
+//                    path before it ends. The library itself installs no signal handler.
+//   LoadMode::read   the file is read into memory that this object owns. Later changes to the file do not matter.
 //   from_memory      bytes that belong to the caller, who keeps them alive.
 //
-// Paths are UTF-8. An empty file opens as zero bytes: whether that is an error is the reader's business.
+// Paths are UTF-8. An empty file can be opened and has zero bytes; the reader decides whether this is an error.
 #pragma once
 
 #include <algorithm>
@@ -41,7 +41,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class LoadMode : std::uint8_t { map, read };
 
-// A path for a message: each component through printable(), so that a long path stays whole.
+// A path for a message. Each component goes through printable() on its own, so that a long path is not cut.
 inline std::string printable_path(std::string_view path) {
   std::string out;
   std::size_t begin = 0;
@@ -60,7 +60,7 @@ inline Error system_error(std::string_view path, std::string_view what, int code
 }
 
 namespace detail {
-// Who wants to know which memory is a mapped file: mapping_guard.hpp, where a program asked for it.
+// Is told which memory is a mapped file: mapping_guard.hpp, if the program asked for it.
 struct MappingWatcher {
   void (*mapped)(const std::byte* data, std::size_t size, const char* path) noexcept;
   void (*unmapped)(const std::byte* data) noexcept;
@@ -72,7 +72,7 @@ class MappedFile {
  public:
   static Result<MappedFile> open(std::string path, LoadMode mode = LoadMode::map);
 
-  // `bytes` stay the caller's and outlive this object; `name` stands for the path in messages.
+  // The caller owns `bytes`, which must outlive this object. `name` takes the place of the path in messages.
   static MappedFile from_memory(std::span<const std::byte> bytes, std::string name) {
     MappedFile file;
     file.path_ = std::move(name);
@@ -92,22 +92,23 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
 
-  // Says that [offset, offset + size) will be read soon: what of it is in no memory yet begins to come from the disk while the caller
-  // does something else. Only advice, for mapped files (not on Windows): failure does not matter.
+  // Says that [offset, offset + size) will be read soon. Bytes that are not in memory yet begin to come from the disk while the
+  // caller does something else. This is only advice, for mapped files (not on Windows): a failure does not matter.
   void read_ahead(std::uint64_t offset, std::uint64_t size) const;
 
-  // Says that [offset, offset + size) will not be read again soon: whole mapped pages inside it leave memory and come
-  // back from the file if they are touched after all. Does nothing for bytes that have no file behind them.
+  // Says that [offset, offset + size) will not be read again soon. Whole mapped pages inside it leave memory; if they are touched
+  // after all they are read again from the file. Does nothing for bytes that do not come from a mapped file.
   void drop_pages(std::uint64_t offset, std::uint64_t size) const;
 
-  // For a file that will be read whole, to be called before that. A mapped one then comes in pages of 2 MB from file systems
-  // that have them (Linux: XFS, Btrfs, of late ext4). A packed 1.5B decoded with one thread at 90 % of the read bandwidth from
-  // these, at 76 % from pages of 4 KB. What is cached in small pages already stays in them. Only advice: failure does not matter.
+  // For a file that will be read as a whole; call it before that. A mapped file is then read in pages of 2 MB, on file systems
+  // that have them (Linux: XFS, Btrfs, in newer versions ext4). With these pages a packed 1.5B decoded with one thread at 90 % of
+  // the read bandwidth, with pages of 4 KB at 76 %. Parts that are already cached in small pages stay in them. This is only
+  // advice: a failure does not matter.
   void ask_for_large_pages() const;
 
  private:
   enum class Storage : std::uint8_t { borrowed, mapped, owned };
-  static constexpr std::align_val_t owned_alignment{64};  // as tensors in a mapped file: at least one cache line
+  static constexpr std::align_val_t owned_alignment{64};  // as for tensors in a mapped file: at least one cache line
 
   MappedFile() = default;
 
@@ -120,8 +121,8 @@ class MappedFile {
 
   void release() noexcept;
 
-  // All `size` bytes of the file, into memory that ~MappedFile gives back. read_some(to, count) -> Result<std::size_t>:
-  // how many came, 0 at the end.
+  // Reads all `size` bytes of the file into memory that ~MappedFile gives back. read_some(to, count) -> Result<std::size_t>
+  // returns how many bytes it read, 0 at the end.
   template <class ReadSome>
   Status read(std::uint64_t size, ReadSome&& read_some) {
     constexpr std::size_t most = std::size_t{1} << 30;
@@ -157,7 +158,7 @@ class MappedFile {
 #if defined(_WIN32)
 
 namespace detail {
-// UTF-8 as Windows wants it.
+// A UTF-8 path in the encoding of Windows.
 inline Result<std::wstring> wide_path(const std::string& path) {
   if (path.find('\0') != std::string::npos || path.size() > 32767) {
     return Error{ErrorKind::bad_argument, concat(printable_path(path), ": a path holds no zero byte and at most 32767 bytes")};
@@ -240,7 +241,7 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
       if (value >= 0) ::close(value);
     }
   };
-  // O_NONBLOCK: opening a named pipe must fail below, not wait for a writer. It means nothing for a regular file.
+  // O_NONBLOCK: opening a named pipe must not wait for a writer; it is refused below. The flag has no effect for a regular file.
   const Descriptor descriptor{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (descriptor.value < 0) return system_error(path, "cannot open", errno);
   struct stat status{};
@@ -299,7 +300,7 @@ inline void MappedFile::drop_pages(std::uint64_t offset, std::uint64_t size) con
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   const std::size_t end = size > size_ - offset ? size_ : static_cast<std::size_t>(offset + size);
   const std::size_t first = (static_cast<std::size_t>(offset) + page - 1) / page * page;
-  const std::size_t last = end / page * page;  // whole pages only: a neighbour's bytes stay
+  const std::size_t last = end / page * page;  // only whole pages, so that the bytes of a neighbour stay
   if (first < last) ::madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
 }
 

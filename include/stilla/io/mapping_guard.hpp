@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A word before the end when a mapped file is taken away.
+// Lets a program print a message before it ends because a mapped file was lost.
 //
-// If another process makes a mapped file shorter, or its disk fails, whoever touches the lost pages gets SIGBUS, which ends the
-// process without a word. Nothing can go on then: the weights are gone. A program that asks for this guard is told the file's
-// path first. LoadMode::read (mapped_file.hpp) is the way to be safe from it.
+// If another process makes a mapped file shorter, or if its disk fails, a thread that touches the lost pages gets SIGBUS, which
+// ends the process without a message. Nothing can go on then, because the weights are gone. A program that uses this guard is
+// told the path of the file first. To be safe from the problem itself, use LoadMode::read (mapped_file.hpp).
 //
 //   void lost(const char* path) {            // in a signal handler, on the thread that touched the page
 //     write(2, path, strlen(path));
@@ -12,8 +12,8 @@
 //   }
 //   stilla::guard_mapped_files(lost);        // once, before files are opened
 //
-// Linux, macOS and other POSIX systems. Windows does not let anybody shorten a mapped file, and the guard does nothing there.
-// The library never installs it by itself: signal handlers are the program's.
+// For Linux, macOS and other POSIX systems. Windows does not let other processes shorten a mapped file, and the guard does
+// nothing there. The library never installs the guard by itself, because signal handlers belong to the program.
 #pragma once
 
 #include <algorithm>
@@ -34,14 +34,14 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Gets the path of the file, printable and at most 511 bytes of it. It runs inside a signal handler: only async-signal-safe
-// functions may be called, and it must end the process.
+// Gets the path of the file, printable and cut to 511 bytes. It runs inside a signal handler: it may call only async-signal-safe
+// functions, and it must end the process.
 using LostFileHandler = void (*)(const char* path);
 
 namespace detail {
 
-// The files that are mapped now. A signal handler reads it, so it is a table of atomics that never allocates. What does not fit is
-// not guarded.
+// The files that are mapped now. A signal handler reads this table, so it consists of atomics and never allocates. Files for
+// which it has no room are not guarded.
 struct GuardedFile {
   enum : int { free_slot, being_written, in_use };
   std::atomic<int> state{free_slot};
@@ -74,7 +74,7 @@ inline void unguard_mapping(const std::byte* data) noexcept {
   }
 }
 
-// The path of the mapped file that this address lies in, or null.
+// The path of the mapped file that contains this address, or null.
 inline const char* guarded_path(std::uintptr_t address) noexcept {
   for (const GuardedFile& file : guarded_files) {
     if (file.state.load(std::memory_order_acquire) == GuardedFile::in_use && file.begin <= address && address < file.end) {
@@ -93,7 +93,8 @@ inline void on_bus_error(int signal, ::siginfo_t* info, void*) {
   const char* path = guarded_path(reinterpret_cast<std::uintptr_t>(info->si_addr));
   const LostFileHandler handler = lost_file_handler.load();
   if (path != nullptr && handler != nullptr) handler(path);
-  // Not ours: what was there before decides. A fault comes again by itself; a signal that was sent does not.
+  // The fault is not in a guarded file, so the earlier handler decides. A fault occurs again by itself; a signal that was sent
+  // does not, and is sent again.
   ::sigaction(signal, &action_before_guard, nullptr);
   if (info->si_code <= 0) ::raise(signal);
 }
@@ -101,7 +102,7 @@ inline void on_bus_error(int signal, ::siginfo_t* info, void*) {
 
 }  // namespace detail
 
-// From now on, a page that was lost in a file mapped later calls `handler`. Calling it again changes the handler.
+// From now on, touching a lost page calls `handler`, for files that are mapped after this call. Another call changes the handler.
 inline Status guard_mapped_files(LostFileHandler handler) {
 #if defined(_WIN32)
   (void)handler;

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where a model comes from: tensors by name, metadata, a vocabulary and a chat template. Model, read_model_config and
-// read_tokenizer take this interface and know no file format. GgufFile (gguf.hpp) is one implementation, HuggingFaceFolder
-// (hugging_face.hpp) another.
+// The interface for the files of a model: tensors by name, metadata, a vocabulary and a chat template. Model, read_model_config
+// and read_tokenizer use this interface and know no file format. Implementations are GgufFile (gguf.hpp) and HuggingFaceFolder
+// (hugging_face.hpp).
 //
-// Names are GGUF's, for GGUF is the one format that names everything in one place: "blk.0.attn_q.weight" for tensors,
-// "general.architecture", "qwen2.block_count" and so on for metadata (model/config.hpp lists those that are read). A source of
-// another kind, say a folder with config.json and safetensors, maps its own names to them when it is asked, and names its own
-// in its messages: every error says where in which file the fault is, what was found and what was expected, and only the
-// source knows where that is. That is what the functions called *_place are for.
+// All names are those of GGUF, because GGUF is the one format that names everything in one place: "blk.0.attn_q.weight" for
+// tensors, "general.architecture", "qwen2.block_count" and so on for metadata (model/config.hpp lists those that are read). A
+// source of another kind, for example a folder with config.json and safetensors, translates its own names to these when it is
+// asked. In its messages it uses its own names. Every error says in which place of which file the fault is, what was found and
+// what was expected. Only the source knows the place; the functions named *_place return it.
 //
-// Whoever implements a source has checked its files: a tensor's bytes are there and as many as its shape and format say, its rows
-// are whole blocks, names are unique. Whoever takes one checks that it holds the model that it says it holds.
+// An implementation has checked its files: a tensor has as many bytes as its shape and format say, its rows are whole blocks, and
+// names are unique. The user of a source checks that the source contains the model that it claims to contain.
 //
-// A source is const once it is open, so threads may share one. What it hands out, views and pointers, lives as long as it does.
+// A source is const after it is opened, so that threads may share it. The views and pointers that it returns live as long as the
+// source.
 #pragma once
 
 #include <array>
@@ -46,19 +47,20 @@ struct TensorInfo {
   std::array<std::uint64_t, 4> dims;  // contiguous dimension first; unused ones are 1
   std::uint32_t n_dims;
   FormatId format;             // no_format: a type that Stilla does not decode
-  std::string_view type_name;  // what the source calls the type: "q4_k"
+  std::string_view type_name;  // the source's name of the type: "q4_k"
   std::uint64_t size_bytes;
   std::uint64_t offset;  // of the first byte in its file, for messages
   bool is_packed;        // its bytes are panels (layout/pack.hpp), not rows of blocks
-  std::uint32_t file = 0;  // which of the source's files has it, from 0
-  bool is_original_head = false;  // the head in floats, as the model was trained and not as somebody chose for running it
+  std::uint32_t file = 0;  // which of the source's files contains it, from 0
+  // Whether this is the head in floats, as the model was trained, and not in a format that somebody chose for running it.
+  bool is_original_head = false;
 
   std::uint64_t columns() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
   bool is_matrix() const { return dims[1] > 1 && dims[2] == 1 && dims[3] == 1; }
 };
 
-// A value of the metadata, one that is no array, and its type's name for messages: "uint32", "an array of 3 string".
+// A value of the metadata that is no array, and the name of its type for messages: "uint32", "an array of 3 string".
 struct MetadataValue {
   std::variant<std::monostate, bool, std::uint64_t, std::int64_t, double, std::string_view> value;  // monostate: an array
   std::string type;
@@ -81,61 +83,63 @@ class ModelSource {
  public:
   virtual ~ModelSource() = default;
 
-  // The file or folder that it was opened from, for messages, and the bytes of all its files.
+  // The file or folder that was opened, for messages, and the number of bytes of all its files.
   virtual const std::string& path() const = 0;
   virtual std::uint64_t size_bytes() const = 0;
 
-  // Tensors, in an order that is the source's.
+  // The tensors, in an order that the source chooses.
   virtual std::size_t tensor_count() const = 0;
   virtual const TensorInfo& tensor(std::size_t i) const = 0;
-  // Null if there is none.
+  // Null if there is no such tensor.
   virtual const TensorInfo* find_tensor(std::string_view name) const = 0;
-  // Rows of blocks one after the other; of a packed tensor its panels. The tensor is one of this source's.
+  // The rows of blocks one after the other; for a packed tensor its panels. The tensor must belong to this source.
   virtual std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const = 0;
-  // The tensor will be read soon; its bytes may come from the disk meanwhile.
+  // Says that the tensor will be read soon. The source may begin to read its bytes from the disk.
   virtual void read_ahead(const TensorInfo&) const {}
-  // The tensor's first `count` bytes were copied elsewhere and may leave memory.
+  // Says that the first `count` bytes of the tensor were copied elsewhere and may leave memory.
   virtual void drop_tensor_pages(const TensorInfo&, std::uint64_t) const {}
-  // All tensors are going to be read.
+  // Says that all tensors will be read.
   virtual void ask_for_large_pages() const {}
 
-  // The value of a key; none if it is missing.
+  // The value of a key. Nothing if the key is missing.
   virtual std::optional<MetadataValue> find_value(std::string_view key) const = 0;
-  // The elements of a key that is an array of integers, none of them negative and at most max_array; none for another.
+  // The elements of a key that is an array of integers, if it has at most max_array elements and none is negative. Nothing for
+  // any other key.
   virtual std::optional<std::vector<std::uint64_t>> find_integers(std::string_view) const { return std::nullopt; }
   static constexpr std::size_t max_array = 1 << 16;
-  // Names of the keys that begin like this, as far as the source can list them: for whoever looks for keys that nobody knows.
+  // The names of the keys that begin with this text, as far as the source can list them. It is used to find unknown keys.
   virtual std::vector<std::string_view> keys_under(std::string_view) const { return {}; }
-  // What the source has noticed that does not stop a model from being run and that somebody should be told, a line each.
+  // What the source has noticed that does not prevent running the model but that a user should be told, a line each.
   virtual std::vector<std::string> notes() const { return {}; }
 
-  // What a tokenizer is made of; the caller checks it. The Jinja text of the chat template, empty if there is none.
+  // The data of the tokenizer, which the caller checks; and the Jinja text of the chat template, empty if there is none.
   virtual Result<Vocabulary> vocabulary() const = 0;
-  // Tokens of the vocabulary, 0 if there is none or if it cannot be read.
+  // The number of tokens in the vocabulary. 0 if there is none or if it cannot be read.
   virtual std::size_t token_count() const {
     const Result<Vocabulary> all = vocabulary();
     return all ? all->tokens.size() : 0;
   }
   virtual Result<std::string_view> chat_template() const = 0;
 
-  // True if its matrices are panels already (packed_file.hpp).
+  // True if its matrices are packed, that is, panels (packed_file.hpp).
   virtual bool is_packed() const { return false; }
-  // For whoever writes a GGUF file of it: all keys, and the number of a tensor's type if Stilla does not decode it.
+  // For writing a GGUF file of the source: all its keys, and the number of a tensor's type if Stilla does not decode the type.
   virtual Result<GgufRecords> metadata_records() const = 0;
   virtual std::optional<std::uint32_t> foreign_type_number(const TensorInfo&) const { return std::nullopt; }
 
-  // Where a key, a tensor or the vocabulary stands, there or missing, for messages: "m.gguf: key 'a.b' at byte 24".
+  // The place of a key, of a tensor or of the vocabulary, whether it exists or is missing, for messages: "m.gguf: key 'a.b' at
+  // byte 24".
   virtual std::string key_place(std::string_view key) const = 0;
   virtual std::string tensor_place(std::string_view name) const = 0;
   virtual std::string vocabulary_place() const = 0;
-  // Which types of tensors the source may have: "f32, f16, ...".
+  // The types of tensors that the source may have: "f32, f16, ...".
   virtual std::string supported_types_text() const = 0;
-  // A tensor's type, "type 10 (q2_k)".
+  // The type of a tensor as text, "type 10 (q2_k)".
   virtual std::string type_text(const TensorInfo& tensor) const { return concat("type ", tensor.type_name); }
 
   bool has(std::string_view key) const { return find_value(key).has_value(); }
 
-  // Keys that must be there. An integer of any width is accepted where its value fits.
+  // Keys that must exist. An integer may have any width if its value fits.
   Result<std::uint64_t> get_uint(std::string_view key, std::uint64_t most = std::numeric_limits<std::uint64_t>::max(),
                                  std::uint64_t least = 0) const {
     return get_integer<std::uint64_t>(key, least, most);
@@ -144,12 +148,12 @@ class ModelSource {
                                std::int64_t most = std::numeric_limits<std::int64_t>::max()) const {
     return get_integer<std::int64_t>(key, least, most);
   }
-  // Doubles are rounded to float; the caller decides whether infinity and NaN are welcome.
+  // Doubles are rounded to float. The caller decides whether infinity and NaN are allowed.
   Result<float> get_float(std::string_view key) const;
   Result<bool> get_bool(std::string_view key) const { return get_as<bool>(key, "a boolean"); }
   Result<std::string_view> get_string(std::string_view key) const { return get_as<std::string_view>(key, "a string"); }
 
-  // Keys that may be missing: `fallback` then. A key of the wrong type is still an error.
+  // Keys that may be missing; the result is then `fallback`. A key of the wrong type is still an error.
   Result<std::uint64_t> get_uint_or(std::string_view key, std::uint64_t fallback,
                                     std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
     return has(key) ? get_uint(key, most) : fallback;
@@ -161,11 +165,12 @@ class ModelSource {
     return has(key) ? get_string(key) : fallback;
   }
 
-  // A tensor that must be there, of a format that Stilla decodes and, if given, of this shape (contiguous dimension first).
+  // A tensor that must exist, in a format that Stilla decodes and, if a shape is given, with this shape (contiguous dimension
+  // first).
   Result<const TensorInfo*> require_tensor(std::string_view name) const;
   Result<const TensorInfo*> require_tensor(std::string_view name, std::initializer_list<std::uint64_t> shape) const;
 
-  // Errors in the house form, for checks that only the caller can make: "m.gguf: key 'a.b' at byte 24: found 3; ..."
+  // Errors in the usual form, for checks that only the caller can make: "m.gguf: key 'a.b' at byte 24: found 3; ..."
   template <class... Parts>
   Error key_error(std::string_view key, const Parts&... parts) const {
     return {ErrorKind::refused_file, concat(key_place(key), ": ", parts...)};
@@ -218,8 +223,8 @@ class ModelSource {
 inline Result<float> ModelSource::get_float(std::string_view key) const {
   const Result<double> value = get_as<double>(key, "a float");
   if (!value) return value.error();
-  // A finite double that rounds to infinity has no float that stands for it. Told by bits, which -ffast-math leaves
-  // alone.
+  // A finite double that rounds to infinity cannot be represented as a float. The test uses bits, which -ffast-math does not
+  // change.
   const bool finite = (std::bit_cast<std::uint64_t>(*value) >> 52 & 0x7ff) != 0x7ff;
   const bool finite_float = (std::bit_cast<std::uint32_t>(static_cast<float>(*value)) >> 23 & 0xff) != 0xff;
   if (finite && !finite_float) return key_error(key, "found ", *value, "; expected a value that fits in a float");
@@ -251,9 +256,9 @@ inline Result<const TensorInfo*> ModelSource::require_tensor(std::string_view na
   return tensor;
 }
 
-// The format that a tensor has where a model's layers are requantised to `format`, if given: the layers' matrices take it
-// whose rows are whole blocks of it; embedding, head and vectors stay as the source has them. Only the head of an original release
-// becomes q8_0 then: in 16 bits it would be most of what a small model reads for a token.
+// The format of a tensor when the layers of a model are requantised to `format`, if given. The matrices of the layers get
+// `format` if their rows are whole blocks of it. Embedding, head and vectors stay as the source has them, with one exception: the
+// head of an original release then becomes q8_0, because in 16 bits it would be most of what a small model reads for each token.
 inline FormatId requantised_format(const TensorInfo& tensor, std::optional<FormatId> format) {
   const bool is_of_layer = tensor.is_matrix() && tensor.name.starts_with("blk.");
   if (!format || tensor.format == no_format || !(is_of_layer || tensor.is_original_head)) return tensor.format;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model, whatever kind of file it is in: for programs that are given a path by somebody. Opt-in, as hugging_face.hpp is, since it needs
-// nlohmann/json.hpp too.
+// Opens a model in any kind of file, for programs that are given a path. This header is opt-in like hugging_face.hpp, because it
+// needs nlohmann/json.hpp too.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Whether there is a folder of this path, in UTF-8.
+// Whether there is a folder at this path (UTF-8).
 inline bool is_folder(const std::string& path) {
 #if defined(_WIN32)
   const Result<std::wstring> wide = detail::wide_path(path);
@@ -29,7 +29,8 @@ inline bool is_folder(const std::string& path) {
 #endif
 }
 
-// A folder as Hugging Face has it, or else a GGUF file: packed or not, or a part of one. The path is in UTF-8.
+// Opens a folder as Hugging Face has it, or a GGUF file, which may be a packed file or a part of a split model. The path is in
+// UTF-8.
 inline Result<std::unique_ptr<ModelSource>> open_model_source(const std::string& path, LoadMode mode = LoadMode::map) {
   const auto opened = [](auto source) -> Result<std::unique_ptr<ModelSource>> {
     using Source = std::remove_reference_t<decltype(*source)>;

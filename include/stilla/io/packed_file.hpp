@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A packed file: a GGUF file whose matrices are stored as the kernels read them, so that a model starts by mapping it.
-// It holds everything of the original (metadata, vocabulary, all tensors) and stands alone, whatever the original was: a GGUF
-// file, its parts, a folder.
+// A packed file is a GGUF file whose matrices are stored as the kernels read them, so that a model can start by mapping the file.
+// It contains everything of the original (metadata, vocabulary, all tensors) and needs no other file. The original may be a GGUF
+// file, several parts of one, or a folder.
 //
 //     | GGUF header                                           | pad | tensor | pad | tensor | ...
 //     | own keys, the original's keys, the tensor records     | each at a multiple of 4096 bytes, in the original's order
@@ -11,19 +11,19 @@
 //     stilla.packed.checksum           u64    XXH64 of the header up to the first tensor, without these 8 bytes
 //     stilla.packed.layout             u32    packed_layout_version (layout/rows16_k4.hpp); any other is refused
 //     stilla.packed.source             u64    source_identity() of the original
-//     stilla.packed.tensor_checksums   u64[]  XXH64 of every tensor's bytes, in the order of the records
+//     stilla.packed.tensor_checksums   u64[]  XXH64 of the bytes of every tensor, in the order of the records
 //     general.alignment                u32    4096
-//     stilla.packed.rotation           string which rotations the weights have taken in; only where they have (model/rotation.hpp)
-//     stilla.packed.calibration        string what text the codes were chosen by; only where they were (model/calibration.hpp)
+//     stilla.packed.rotation           string the rotations that the weights contain, if there are any (model/rotation.hpp)
+//     stilla.packed.calibration        string the text by which the codes were chosen, if they were (model/calibration.hpp)
 //   tensor record of a packed matrix: shape as in the original, type number | 0x80000000, packed_bytes(type, N, K) bytes.
 //
-// Matrices of formats that kernels multiply are packed, those of layers in another format first if one is asked for
-// (requantised_format in model_source.hpp). Stored as they were: vectors, tensors of other types, and the embedding of a model
-// that has a head of its own, because it is read by rows.
+// Matrices are packed if kernels can multiply their format. If another format is asked for, the matrices of the layers are
+// requantised to it first (requantised_format in model_source.hpp). These tensors are stored as they were: vectors, tensors of
+// other types, and the embedding of a model that has a head of its own, because this embedding is read by rows.
 //
-// Whoever opens a GGUF file opens this one too: gguf_parser.hpp checks it as any foreign file, then its layout and the
-// header's checksum. The tensors' checksums are for verify_packed_file(): reading everything would take the time that
-// packing ahead saves. Programs that know nothing of packed files refuse the unknown type numbers.
+// Opening a GGUF file opens a packed file too: gguf_parser.hpp checks it like any other file, then its layout and the checksum of
+// its header. The checksums of the tensors are used only by verify_packed_file(), because reading everything would take the time
+// that packing in advance saves. Programs that do not know packed files refuse the unknown type numbers.
 #pragma once
 
 #include <algorithm>
@@ -54,26 +54,26 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// (bytes done, bytes in all), from the calling thread; false ends the work.
+// Called as (bytes done, bytes in all), from the calling thread. If it returns false the work ends.
 using PackProgress = std::function<bool(std::uint64_t, std::uint64_t)>;
 
-// A change of the weights on their way into a packed file.
+// A change that is made to the weights while they are written to a packed file.
 class TensorChange {
  public:
   virtual ~TensorChange() = default;
-  // What the file says of it: texts of keys.
+  // Keys and their texts, by which the file tells of the change.
   virtual std::vector<std::pair<std::string_view, std::string>> keys() const = 0;
   virtual bool changes(const TensorInfo& tensor) const = 0;
-  // values: all of the tensor, decoded; rows and columns as the tensor has them.
+  // values: the whole tensor, decoded, in its rows and columns.
   virtual Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const = 0;
-  // blocks: the changed values in `format`, encoded_bytes(format, rows, columns) bytes.
+  // Encodes the changed values in `format`. blocks: encoded_bytes(format, rows, columns) bytes.
   virtual Status encode(const TensorInfo&, std::span<std::byte> blocks, ConstMatrix values, FormatId format, Parallel parallel) const {
     const Result<EncodingReport> report = encode_rows(blocks, values, format, parallel);
     return report ? success() : Status(report.error());
   }
 };
 
-// All of a tensor with the change, as floats in its rows and columns. `values` is resized.
+// The values of a whole tensor after the change, as floats in its rows and columns. `values` is resized.
 inline Status changed_values(const ModelSource& source, const TensorInfo& tensor, const TensorChange& change, AlignedBuffer<float>& values,
                              Parallel parallel) {
   const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
@@ -87,12 +87,12 @@ inline Status changed_values(const ModelSource& source, const TensorInfo& tensor
   return change.apply(tensor, rows, parallel);
 }
 
-// What a packed file has beyond its source.
+// What a packed file has besides the contents of its source.
 struct PackOptions {
-  std::optional<FormatId> format = std::nullopt;  // that the layers are requantised to
+  std::optional<FormatId> format = std::nullopt;  // the format to which the layers are requantised
   const TensorChange* change = nullptr;
-  // Told of every matrix that was encoded: how far it is from the file's, or from what a change made of that
-  // (format/encoding_error.hpp). Null: nobody wants to know, and nothing is compared.
+  // Called for every matrix that was encoded, with its error compared with the values of the source, or with the values after a
+  // change (format/encoding_error.hpp). If it is null, the error is not computed.
   std::function<void(const TensorInfo& tensor, FormatId format, double relative_rmse)> on_encoded = {};
 };
 
@@ -102,7 +102,8 @@ inline std::vector<std::pair<std::string_view, std::string>> keys_of(const PackO
   return options.change == nullptr ? std::vector<std::pair<std::string_view, std::string>>() : options.change->keys();
 }
 
-// The beginning of a source's identity: its size and its metadata. All tensors' bytes follow, in the source's order.
+// The beginning of the identity of a source: its size and its metadata. The bytes of all tensors are added later, in the order of
+// the source.
 inline Checksum begun_identity(const ModelSource& source, const GgufRecords& metadata) {
   const std::uint64_t size = source.size_bytes();
   Checksum sum;
@@ -113,7 +114,8 @@ inline Checksum begun_identity(const ModelSource& source, const GgufRecords& met
 
 }  // namespace detail
 
-// A number for "packed from this model?": the checksum of its size, metadata and tensors. Reads all of it, and lets go of it.
+// A number that tells whether a file was packed from this model: the checksum of its size, metadata and tensors. Reads the whole
+// source and releases its pages.
 inline Result<std::uint64_t> source_identity(const ModelSource& source) {
   const Result<GgufRecords> metadata = source.metadata_records();
   if (!metadata) return metadata.error();
@@ -129,13 +131,13 @@ inline Result<std::uint64_t> source_identity(const ModelSource& source) {
   return sum.value();
 }
 
-// The format that a tensor has in a packed file. Vectors that change are floats.
+// The format that a tensor has in a packed file. Vectors that a change modifies become floats.
 inline FormatId packed_format(const TensorInfo& tensor, const PackOptions& options) {
   const bool is_changed_vector = options.change != nullptr && !tensor.is_matrix() && options.change->changes(tensor);
   return is_changed_vector ? format_id("f32") : requantised_format(tensor, options.format);
 }
 
-// True if `packed` was packed from exactly these bytes, with these options.
+// True if `packed` was packed from exactly these bytes and with these options.
 inline bool is_packed_from(const GgufFile& packed, const ModelSource& source, const PackOptions& options = {}) {
   if (!packed.is_packed() || source.is_packed()) return false;
   for (const std::string_view key : {packed_rotation_key, packed_calibration_key}) {
@@ -157,9 +159,9 @@ inline bool is_packed_from(const GgufFile& packed, const ModelSource& source, co
   return found && expected && *found == *expected;
 }
 
-// True if these bytes begin as a packed file does, whole or damaged, of any layout.
+// True if these bytes begin like a packed file of any layout. The file may be damaged.
 inline bool begins_as_packed_file(std::span<const std::byte> bytes) {
-  constexpr std::size_t name_offset = 4 + 4 + 8 + 8 + 8;  // of the first key: magic, version, counts, length
+  constexpr std::size_t name_offset = 4 + 4 + 8 + 8 + 8;  // of the first key; behind magic, version, counts, length
   if (bytes.size() < name_offset + packed_checksum_key.size()) return false;
   const auto text = [&](std::size_t at, std::size_t count) {
     return std::string_view(reinterpret_cast<const char*>(bytes.data() + at), count);
@@ -173,7 +175,7 @@ class PackedFileWriter {
  public:
   PackedFileWriter(const ModelSource& source, const PackOptions& options) : source_(source), options_(options) {}
 
-  // Decides on everything but the tensors' contents; first of all. Bytes of the file to come.
+  // Decides on everything except the contents of the tensors. Call it first. Returns the number of bytes of the future file.
   Result<std::uint64_t> plan() {
     if (source_.tensor_count() == 0) return refuse("there are no tensors to pack");
     if (source_.is_packed()) return refuse("is packed already");
@@ -229,7 +231,8 @@ class PackedFileWriter {
     return tensor.is_matrix() && !is_read_by_rows && tensor.format != no_format;
   }
 
-  // Where everything goes. Narrow matrices are padded to panels of 16 rows, so a file may ask for any size.
+  // Decides where every tensor goes. Matrices with few rows are padded to panels of 16 rows, so that a source may ask for a packed
+  // file of any size.
   Status place() {
     std::uint64_t offset = 0;
     for (std::size_t i = 0; i < source_.tensor_count(); ++i) {
@@ -251,7 +254,7 @@ class PackedFileWriter {
     return success();
   }
 
-  // Everything before the tensors, checksums and identity still zero.
+  // Builds everything before the tensors. Checksums and identity are still zero.
   Status build_header() {
     GgufRecords own;
     own.begin(packed_checksum_key, GgufValueType::uint64);
@@ -291,7 +294,7 @@ class PackedFileWriter {
     return success();
   }
 
-  // Writes the next piece of a tensor, made from the source's bytes up to `source_end`.
+  // Writes the next piece of a tensor. It was made from the bytes of the source up to `source_end`.
   Status write_piece(const Job& job, const Placed& placed, std::uint64_t at, std::span<const std::byte> piece, std::uint64_t source_end,
                      Checksum& sum) {
     sum.add(piece);
@@ -302,7 +305,7 @@ class PackedFileWriter {
     return success();
   }
 
-  // Packs a matrix piece by piece. blocks_of(n, count): rows n .. n + count - 1 as blocks of placed.format, or an error.
+  // Packs a matrix piece by piece. blocks_of(n, count) gives the rows n .. n + count - 1 as blocks of placed.format, or an error.
   template <class BlocksOf>
   Status write_panels(const Job& job, const Placed& placed, const BlocksOf& blocks_of) {
     Status status = success();
@@ -359,7 +362,7 @@ class PackedFileWriter {
     if (options_.on_encoded) options_.on_encoded(*placed.tensor, placed.format, error.relative_rmse());
   }
 
-  // A tensor whose values change, all of it at once.
+  // Writes a tensor whose values change, all of it at once.
   Status write_changed(const Job& job, const Placed& placed) {
     const TensorInfo& tensor = *placed.tensor;
     const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
@@ -419,7 +422,7 @@ class PackedFileWriter {
   std::vector<std::uint64_t> checksums_;
   Checksum identity_;
   AlignedBuffer<std::byte> piece_, blocks_;
-  AlignedBuffer<float> values_;  // of a tensor that changes
+  AlignedBuffer<float> values_;  // of a tensor whose values change
   std::size_t checksum_offset_ = 0;
   std::size_t identity_offset_ = 0;
   std::size_t tensor_checksums_offset_ = 0;
@@ -428,14 +431,15 @@ class PackedFileWriter {
 
 }  // namespace detail
 
-// Bytes of the file that write_packed_file would write.
+// The number of bytes of the file that write_packed_file would write.
 inline Result<std::uint64_t> packed_file_bytes(const ModelSource& source, const PackOptions& options = {}) {
   return detail::PackedFileWriter(source, options).plan();
 }
 
-// Packs `source` into a new file at `path`, which must not be the source's own; what was there before is replaced when all is
-// written (atomic_file.hpp). Reads the source once. Takes some 16 MB of memory, 50 MB where it requantises, and with a change
-// the largest matrix as floats, beside the pages of the source that it is reading.
+// Packs `source` into a new file at `path`, which must not be the path of the source. A file that exists there is replaced when
+// everything has been written (atomic_file.hpp). The source is read once. The function needs some 16 MB of memory, 50 MB if it
+// requantises, and with a change as much as the largest matrix as floats, in addition to the pages of the source that it is
+// reading.
 inline Status write_packed_file(const ModelSource& source, std::string path, Parallel parallel = {}, const PackProgress& progress = {},
                                 const PackOptions& options = {}) {
   detail::PackedFileWriter writer(source, options);
@@ -446,7 +450,7 @@ inline Status write_packed_file(const ModelSource& source, std::string path, Par
   return out->commit();
 }
 
-// Compares every tensor of a packed file with its checksum; names the first, in file order, that is damaged.
+// Compares every tensor of a packed file with its checksum. The error names the first damaged tensor, in file order.
 inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}) {
   if (!file.is_packed()) {
     return Error{ErrorKind::bad_argument, concat(printable_path(file.path()), ": only packed files have checksums to verify")};

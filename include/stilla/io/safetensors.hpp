@@ -7,10 +7,10 @@
 //
 //     header  {"NAME": {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [begin, end]}, ..., "__metadata__": {...}}
 //
-// offsets from 8 + N. What holds after a file was opened: the header has at most 100 000 000 bytes and is JSON within the limits of
-// checked_json.hpp; names stand once; every type is known; the bytes of a tensor are as many as its shape and type say; tensors
-// share no byte, leave no hole between them, and end where the file ends. Beyond what the format's own reader promises: names
-// stand once, and have at most 512 bytes without a zero among them. Values of numbers are not looked at.
+// The offsets count from 8 + N. When a file has been opened, these facts hold. The header has at most 100 000 000 bytes and is
+// JSON within the limits of checked_json.hpp. Every type is known. A tensor has as many bytes as its shape and type say. Tensors
+// share no byte, have no hole between them, and end where the file ends. In addition to what the format's own reader guarantees,
+// each name occurs once, has at most 512 bytes, and contains no zero byte. The values of the weights are not checked.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +38,7 @@ namespace stilla { inline namespace STILLA_ABI {
 struct SafetensorsTensor {
   std::string name;
   std::string_view dtype;  // as in the header: "BF16"
-  std::vector<std::uint64_t> shape;  // as PyTorch has it: the contiguous dimension last
+  std::vector<std::uint64_t> shape;  // in PyTorch's order: the contiguous dimension is last
   std::uint64_t offset;              // in the file
   std::uint64_t size_bytes;
 };
@@ -77,7 +77,7 @@ class SafetensorsFile {
 
   const MappedFile& file() const { return file_; }
   const std::string& path() const { return file_.path(); }
-  // In the order of their bytes.
+  // Ordered by the place of their bytes.
   const std::vector<SafetensorsTensor>& tensors() const { return tensors_; }
   std::span<const std::byte> bytes_of(const SafetensorsTensor& tensor) const {
     return file_.bytes().subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size_bytes));
@@ -199,7 +199,7 @@ class SafetensorsFile {
     return success();
   }
 
-  // In the order of their bytes each tensor begins where the one before ends.
+  // Checks that each tensor begins where the one before it ends, in the order of their bytes.
   Status place() {
     std::sort(tensors_.begin(), tensors_.end(), [](const SafetensorsTensor& a, const SafetensorsTensor& b) {
       return std::pair(a.offset, a.offset + a.size_bytes) < std::pair(b.offset, b.offset + b.size_bytes);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Downloads that stopped. Many programs give a file its full size before they fill it, and a download that stopped then has
-// every header right and nothing but zeros at its end. Weights are not like that: no norm and no matrix is all zeros, and where
-// a matrix ends in rows that no token uses, they are a few of many.
+// Detects downloads that stopped. Many programs give a file its full size before they fill it. A download that stopped then has
+// correct headers and only zeros at its end. Weights are never like this: no norm and no matrix is all zeros. If the last rows of
+// a matrix are zero because no token uses them, they are only a few of many.
 #pragma once
 
 #include <algorithm>
@@ -19,14 +19,15 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Refuses a source of which a file ends in zeros that no model has: a whole tensor that is no bias, or an eighth of one and at
-// least 1 MiB. Reads each file backwards to its first byte that is not zero, so of a good file one page.
+// Refuses a source if one of its files ends in zeros that no model has: a whole tensor that is not a bias, or at least an eighth
+// of a tensor and at least 1 MiB. Each file is read backwards up to its last byte that is not zero, which is one page of a good
+// file.
 inline Status check_written_to_the_end(const ModelSource& source) {
   constexpr std::uint64_t least_of_a_part = std::uint64_t{1} << 20;
   std::vector<const TensorInfo*> tensors;
   for (std::size_t i = 0; i < source.tensor_count(); ++i) tensors.push_back(&source.tensor(i));
   std::sort(tensors.begin(), tensors.end(), [](const TensorInfo* a, const TensorInfo* b) {
-    return a->file != b->file ? a->file < b->file : a->offset > b->offset;  // of each file the last tensor first
+    return a->file != b->file ? a->file < b->file : a->offset > b->offset;  // for each file the last tensor first
   });
   for (std::size_t i = 0; i < tensors.size();) {
     const TensorInfo& tensor = *tensors[i];
@@ -40,7 +41,7 @@ inline Status check_written_to_the_end(const ModelSource& source) {
                                  " bytes, up to the end of the tensors: the file has its full size, but a download seems to have "
                                  "stopped before it was filled; get it again");
     }
-    // Another tensor of the same file matters only if this one is a bias of zeros.
+    // Another tensor of the same file needs a check only if this one is a bias of zeros.
     const std::uint32_t file = tensor.file;
     ++i;
     while (!is_all && i < tensors.size() && tensors[i]->file == file) ++i;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which architectures there are, how they differ, and what a file of each may hold. A file that holds more is not the model
-// that would be computed: a tensor that the architecture does not have, and a key that scales what is computed, are errors
-// that name it (config.hpp looks for them).
+// The supported architectures, how they differ, and what a file of each may contain. A file that contains more is not the model
+// that would be computed. A tensor that the architecture does not have, or a key that changes what is computed, is therefore an
+// error that names it (config.hpp looks for both).
 //
 //     qwen2    Qwen2, Qwen2.5, DeepSeek-R1-Distill-Qwen            Q, K and V have biases
 //     qwen3    Qwen3 of dense sizes, DeepSeek-R1-0528-Qwen3-8B     queries and keys are normalised head by head before RoPE
 //     llama    Llama 2 and 3, SmolLM2, Mistral 7B, DeepSeek-R1-Distill-Llama
 //
-// All are one forward pass (forward.hpp). Names of architectures, tensors and keys are GGUF's.
+// All use the same forward pass (forward.hpp). The names of architectures, tensors and keys are those of GGUF.
 #pragma once
 
 #include <array>
@@ -29,10 +29,10 @@ namespace stilla { inline namespace STILLA_ABI {
 struct Architecture {
   std::string_view name;
   RopeLayout rope_layout;
-  bool needs_qkv_bias;   // Q, K and V must have biases; in the others they may
+  bool needs_qkv_bias;   // Q, K and V must have biases; if not set, they may
   bool has_qk_norm;      // attn_q_norm and attn_k_norm, one gain for each dimension of a head
   bool may_output_bias;  // the attention's output may have a bias
-  bool may_ffn_bias;     // gate, up and down may
+  bool may_ffn_bias;     // gate, up and down may have biases
 };
 
 inline constexpr std::array architectures = {
@@ -48,7 +48,7 @@ inline std::string architectures_text() {
   return out;
 }
 
-// Null for another name.
+// Null for an unknown name.
 constexpr const Architecture* find_architecture(std::string_view name) {
   for (const Architecture& known : architectures) {
     if (known.name == name) return &known;
@@ -56,7 +56,7 @@ constexpr const Architecture* find_architecture(std::string_view name) {
   return nullptr;
 }
 
-// What an architecture is that is not supported, for messages; empty for one that is not known by name.
+// What an unsupported architecture is, for messages. Empty if its name is not known here.
 inline std::string_view unsupported_architecture_text(std::string_view name) {
   struct Other {
     std::string_view name, what;
@@ -103,7 +103,7 @@ constexpr bool is_one_of(std::string_view name, const std::string_view (&names)[
 
 }  // namespace detail
 
-// "blk.3.attn_q.weight" taken apart. Layers are numbers without leading zeros and of at most 7 digits.
+// The parts of a name such as "blk.3.attn_q.weight". The layer is a number without leading zeros and with at most 7 digits.
 struct LayerTensor {
   std::size_t layer = 0;
   std::string_view part;  // "attn_q.weight"
@@ -123,7 +123,7 @@ inline std::optional<LayerTensor> layer_tensor(std::string_view name) {
   return out;
 }
 
-// Whether a layer of the architecture may have this part, "attn_q.weight" say.
+// Whether a layer of the architecture may have this part, for example "attn_q.weight".
 constexpr bool has_layer_part(const Architecture& architecture, std::string_view part) {
   constexpr std::string_view always[] = {"attn_norm.weight",   "attn_q.weight",   "attn_k.weight",   "attn_v.weight",
                                          "attn_output.weight", "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight",
@@ -140,11 +140,11 @@ constexpr bool has_model_tensor(std::string_view name) {
   return detail::is_one_of(name, known);
 }
 
-// A key that changes what is computed unless it has one value; suffix: without the architecture's name.
+// A key that changes what is computed unless it has its neutral value. `suffix` is the key without the name of the architecture.
 struct NeutralKey {
   std::string_view suffix;
   double neutral;          // false is 0, true is 1
-  std::string_view effect; // of another value: "scales the logits"
+  std::string_view effect; // of another value, for example "scales the logits"
 };
 
 inline constexpr NeutralKey neutral_keys[] = {
@@ -182,7 +182,8 @@ inline constexpr NeutralKey neutral_keys[] = {
     {"swiglu_clamp_shexp", 0, "bounds what the feed-forward multiplies"},
 };
 
-// Keys that are read, and those that change nothing in these architectures. Others under the architecture's name are told.
+// Whether a key is read, or changes nothing in these architectures. Other keys under the architecture's name are mentioned in a
+// note.
 constexpr bool is_known_key(std::string_view suffix) {
   constexpr std::string_view known[] = {
       "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count", "attention.head_count_kv",
@@ -190,7 +191,7 @@ constexpr bool is_known_key(std::string_view suffix) {
       "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type", "rope.scaling.factor",
       "rope.scaling.original_context_length", "rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_ext_factor",
       "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
-      // What a file says about itself, and what a window of attention or experts would need that it does not have.
+      // What a file says about itself, and details of attention windows or experts, which the file does not have.
       "vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "attention.sliding_window_pattern", "attention.key_length_swa",
       "attention.value_length_swa", "rope.freq_base_swa", "rope.dimension_count_swa", "attention.temperature_length",
       "expert_feed_forward_length", "expert_shared_feed_forward_length", "expert_weights_scale", "expert_weights_norm",

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The layers of a model, run by something else than this library's kernels: another runtime, and whatever device that drives.
-// A Session whose options name a body (forward.hpp) does the rest: tokens and positions, embedding, last norm, head. It needs no
-// weights of the layers: Model::load_ends.
+// The layers of a model, run by something other than the kernels of this library: another runtime, with any device that it uses.
+// A Session whose options have a body (forward.hpp) does the rest: tokens and positions, embedding, last norm, head. The session
+// does not need the weights of the layers: see Model::load_ends.
 #pragma once
 
 #include <cstddef>
@@ -19,14 +19,15 @@ class ModelBody {
  public:
   virtual ~ModelBody() = default;
 
-  // x, the embeddings of tokens [tokens, hidden] at positions first, first + 1, ..., becomes what the last layer leaves of them. Keys
-  // and values of the positions before `first` are those of earlier calls; later ones are forgotten. After an error the same
-  // holds: a call with the same `first` is as if it were the first one. first + tokens is at most context().
+  // x holds the embeddings of tokens [tokens, hidden] at the positions first, first + 1, ...; the function replaces them by the
+  // output of the last layer. Keys and values of positions before `first` are those of earlier calls. Keys and values of later
+  // positions are forgotten. The same holds after an error: a call with the same `first` must work as if the failed call had not
+  // happened. first + tokens is at most context().
   virtual Status run(Matrix x, std::size_t first) = 0;
 
   virtual std::size_t context() const = 0;
-  // Of its weights (rotation.hpp), whatever those of the model are. Where the residual stream is rotated, so are its inputs and
-  // outputs; the session does that.
+  // The rotation of the body's weights (rotation.hpp), which may differ from that of the model. If the residual stream is
+  // rotated, the inputs and outputs of run() are rotated too; the session does this.
   virtual Rotation rotation() const { return {}; }
 };
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights whose codes are chosen by a text: the network reads it, and each matrix is rounded so that its products with the inputs
-// it got there keep what they can (error_feedback.hpp). With or without rotations.
+// Chooses the codes of weights with the help of a text. The network reads the text, and each matrix is rounded so that its
+// products with the inputs that it had there change as little as possible (error_feedback.hpp). This works with or without
+// rotations.
 //
-// The original network reads the text, with its own weights; what the rotated one would get is computed from what it gets. It is
-// loaded when the first matrix asks for moments. All layers whose moments fit `memory_limit` bytes are observed in one reading, so a
-// large model reads the text several times.
+// The original network reads the text, with its own weights. The inputs that the rotated network would have are computed from
+// those of the original. The original is loaded when the inputs of the first matrix are needed. All layers whose moments fit into
+// `memory_limit` bytes are observed in one reading of the text. For a large model the text is therefore read several times.
 #pragma once
 
 #include <algorithm>
@@ -34,15 +35,15 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct CalibrationOptions {
-  std::size_t sequence = 1024;                             // tokens that are read as one text
-  std::size_t memory_limit = std::size_t{4} << 30;         // bytes of moments at a time; one layer's are always had
-  std::function<void(std::size_t, std::size_t)> progress;  // (tokens read, tokens to read), of each reading
+  std::size_t sequence = 1024;                             // tokens that are evaluated as one text
+  std::size_t memory_limit = std::size_t{4} << 30;         // bytes of moments at a time; at least one layer is always observed
+  std::function<void(std::size_t, std::size_t)> progress;  // (tokens read, tokens to read), for each reading
 };
 
 class CalibratedWeights : public TensorChange {
  public:
-  // load: the original, whose weights `rotated` reads from another opening of its file. ids: the text, at least one token, each
-  // one of the vocabulary.
+  // load: loads the original model. `rotated` reads the same weights from the same file, which it has opened separately. ids: the
+  // text, at least one token; all ids are in the vocabulary.
   static Result<CalibratedWeights> create(std::function<Result<Model>()> load, RotatedWeights rotated, std::vector<std::uint32_t> ids,
                                           Parallel parallel, const CalibrationOptions& options = {}) {
     if (ids.empty()) return Error{ErrorKind::bad_argument, "the text to calibrate by has no tokens"};
@@ -61,7 +62,8 @@ class CalibratedWeights : public TensorChange {
     return rotated_.changes(tensor) ? rotated_.apply(tensor, values, parallel) : success();
   }
 
-  // With error feedback, for a layer's matrix in a format whose codes can be chosen; others as their encoders do.
+  // Encodes a matrix of a layer with error feedback if its format is one whose codes can be chosen. Other tensors are encoded by
+  // the encoder of their format.
   Status encode(const TensorInfo& tensor, std::span<std::byte> blocks, ConstMatrix values, FormatId format,
                 Parallel parallel) const override {
     const std::optional<Place> place = input_of(tensor);
@@ -92,13 +94,13 @@ class CalibratedWeights : public TensorChange {
     return Place{of_layer->layer, *input};
   }
 
-  // What is computed on the way; the change itself is const.
+  // Intermediate results. The change of the weights itself is const.
   class State {
    public:
     State(std::function<Result<Model>()> load, Parallel parallel, const CalibrationOptions& options)
         : load_(std::move(load)), parallel_(parallel), options_(options) {}
 
-    // Of the latest place asked for: several matrices have the same inputs.
+    // The rounding order for a place. It is kept for the next call, because several matrices have the same inputs.
     Result<const RoundingOrder*> order(const Place& place, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
       const std::size_t n_layers = rotated.config().n_layers;
       if (place.layer >= n_layers) return Error{ErrorKind::bad_argument, concat("layer ", place.layer, " of ", n_layers)};
@@ -123,7 +125,7 @@ class CalibratedWeights : public TensorChange {
       return 2 * square(c.hidden) + square(c.n_heads * c.head_dim) + square(c.ffn);
     }
 
-    // Observes as many layers from `first` on as there is memory for.
+    // Observes the layers from `first` on, as many as there is memory for.
     Status read(std::size_t first, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
       if (!model_) {
         Result<Model> model = load_();
@@ -167,7 +169,7 @@ class CalibratedWeights : public TensorChange {
     std::optional<Model> model_;
     Parallel parallel_;
     CalibrationOptions options_;
-    std::size_t first_ = 0;  // layer
+    std::size_t first_ = 0;  // first observed layer
     std::vector<LayerMoments> moments_;
     std::optional<RoundingOrder> order_;
     Place of_order_{};

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model's dimensions, all read from the source's metadata; nothing is assumed from a name. The architectures, and what a file
-// of each may hold, are in architecture.hpp. What a file says and this does not understand is never ignored: a tensor that the
-// architecture does not have, a layer beyond block_count, a key that scales what is computed, or fewer rows of embeddings than
-// tokens are errors; other keys under the architecture's name are told in ModelConfig::notes.
+// The dimensions of a model. All are read from the metadata of the source; nothing is assumed from a name. architecture.hpp has
+// the architectures and what a file of each may contain. Things in a file that this library does not understand are never
+// ignored. These are errors: a tensor that the architecture does not have, a layer beyond block_count, a key that changes what is
+// computed, or fewer rows of embeddings than tokens. Other keys under the architecture's name are listed in ModelConfig::notes.
 //
-// Counts that a file has as an array, one number for each layer, are accepted where all are equal.
+// A count may be an array in the file, with a number for each layer. It is accepted if all numbers are equal.
 #pragma once
 
 #include <algorithm>
@@ -32,17 +32,17 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The rotations that a model's weights have taken in (model/rotation.hpp), and that the forward pass makes up for.
+// The rotations that a model's weights contain (model/rotation.hpp). The forward pass compensates for them.
 struct Rotation {
   bool residual = false;
-  bool heads = false;  // complete in the weights: nothing is left for the forward pass
+  bool heads = false;  // complete in the weights: the forward pass does nothing
   bool down = false;
 
   bool any() const { return residual || heads || down; }
   bool operator==(const Rotation&) const = default;
 };
 
-// "residual,heads,down", or those of them that are.
+// "residual,heads,down", or those of the three that are set.
 inline std::string rotation_text(const Rotation& rotation) {
   std::string text;
   const auto add = [&](bool is_there, std::string_view name) {
@@ -54,7 +54,7 @@ inline std::string rotation_text(const Rotation& rotation) {
   return text;
 }
 
-// The reverse; nothing for another word, or none.
+// The reverse of rotation_text(). Nothing for an unknown word, or for an empty text.
 inline std::optional<Rotation> parse_rotation(std::string_view text) {
   Rotation rotation;
   while (true) {
@@ -70,15 +70,16 @@ inline std::optional<Rotation> parse_rotation(std::string_view text) {
   }
 }
 
-// What a user decides about RoPE in place of the file: a text longer than those of the training, say
+// What a user chooses for RoPE instead of what the file says, for example for a text longer than those of the training:
 //
 //     {.type = RopeScaling::Type::yarn, .factor = 4.0}
 //
-// Nothing chosen: as the file says. With a factor the context becomes original_context * factor positions.
+// What is not chosen stays as the file says. If a factor is chosen, the context becomes original_context * factor positions.
 struct RopeChoice {
-  std::optional<RopeScaling::Type> type = std::nullopt;  // without it a factor is of the file's type, or linear
+  std::optional<RopeScaling::Type> type = std::nullopt;  // if not chosen, a factor belongs to the file's type, or to linear
   std::optional<double> factor = std::nullopt;           // 1 to 1e6
-  std::optional<std::size_t> original_context = std::nullopt;  // positions of the training, 1 to 2^20; without it the file's
+  // Positions of the training, 1 to 2^20. If not chosen, those of the file.
+  std::optional<std::size_t> original_context = std::nullopt;
   std::optional<double> base = std::nullopt;             // 1 to 1e30
 };
 
@@ -91,20 +92,20 @@ struct ModelConfig {
   std::size_t n_heads = 0;       // H
   std::size_t n_kv_heads = 0;    // G
   std::size_t head_dim = 0;      // D, of queries, keys and values; H * D may differ from E
-  std::size_t vocabulary = 0;    // rows of the embedding; may be more than the tokenizer has
+  std::size_t vocabulary = 0;    // rows of the embedding; may be more than the tokenizer has tokens
   std::size_t context = 0;       // positions the model was trained for
   std::size_t rotary_dim = 0;
   float rope_base = 10000.0f;
   float rms_epsilon = 0.0f;
   RopeLayout rope_layout = RopeLayout::half_split;
   RopeScaling rope_scaling;
-  bool has_qkv_bias = false;  // Q, K and V must have biases; without, they may
+  bool has_qkv_bias = false;  // if set, Q, K and V must have biases; if not, they may
   bool has_qk_norm = false;   // each head of queries and keys is normalised before RoPE
   Rotation rotation;
-  std::vector<std::string> notes;  // what somebody should be told of the file, a line each
+  std::vector<std::string> notes;  // what a user should be told about the file, a line each
 };
 
-// Weights of the layers' matrices.
+// The number of weights in the matrices of all layers.
 inline std::size_t layer_weights(const ModelConfig& c) {
   const std::size_t queries = c.n_heads * c.head_dim, keys = c.n_kv_heads * c.head_dim;
   return c.n_layers * c.hidden * (2 * queries + 2 * keys + 3 * c.ffn);
@@ -112,8 +113,8 @@ inline std::size_t layer_weights(const ModelConfig& c) {
 
 namespace detail {
 
-// Reads the values of RoPE from the file. linear and yarn, with the keys that llama.cpp's converter writes and with their meaning
-// there; transformers' defaults where they are missing.
+// Reads the values for RoPE from the file: no scaling, linear and yarn, with the keys that llama.cpp's converter writes and with
+// the meaning that they have there. Missing keys have transformers' default values.
 class RopeReader {
  public:
   RopeReader(const ModelSource& source, ModelConfig& config) : source_(source), c_(config) {}
@@ -129,7 +130,7 @@ class RopeReader {
     if (!type->empty() && *type != "linear" && *type != "yarn") {
       return source_.key_error(key("type"), "'", printable(*type), "' is not supported; supported: none, linear, yarn");
     }
-    // Old files have the factor of linear scaling alone.
+    // Old files have only the factor of linear scaling.
     const std::string old_factor = concat(c_.architecture, ".rope.scale_linear");
     const bool has_factor = source_.has(key("factor")), has_old_factor = source_.has(old_factor);
     if (!type->empty() && !has_factor && !has_old_factor) {
@@ -148,7 +149,7 @@ class RopeReader {
  private:
   std::string key(std::string_view suffix) const { return concat(c_.architecture, ".rope.scaling.", suffix); }
 
-  // A number that may be missing.
+  // Reads a number that may be missing.
   Status read_key(const std::string& name, double& value, float least, float most) const {
     if (!source_.has(name)) return success();
     const Result<float> number = source_.get_float(name);
@@ -192,7 +193,7 @@ class RopeReader {
   ModelConfig& c_;
 };
 
-// A user's choice in place of what was read.
+// Replaces what was read by the choice of the user.
 inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   const auto refuse = [](const auto&... parts) -> Status { return Error{ErrorKind::bad_argument, concat("RoPE: ", parts...)}; };
   constexpr std::size_t most_context = 1 << 20;
@@ -228,7 +229,7 @@ inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   return success();
 }
 
-// Numbers of a key for the layers, "8 in layers 0 to 3, 4 in layer 4".
+// The numbers of a key for all layers as text, "8 in layers 0 to 3, 4 in layer 4".
 inline std::string by_layer_text(const std::vector<std::uint64_t>& numbers) {
   constexpr std::size_t most_runs = 6;
   std::string out;
@@ -242,7 +243,7 @@ inline std::string by_layer_text(const std::vector<std::uint64_t>& numbers) {
   return out;
 }
 
-// What the file has beside the dimensions that are read: nothing of it may change what is computed.
+// Checks what the file contains besides the dimensions that are read: nothing of it may change what is computed.
 class UnknownParts {
  public:
   UnknownParts(const ModelSource& source, const Architecture& architecture, ModelConfig& config)
@@ -270,7 +271,7 @@ class UnknownParts {
  private:
   std::string key(std::string_view suffix) const { return concat(c_.architecture, ".", suffix); }
 
-  // The number of a key, booleans as 0 and 1; none for another type.
+  // The number of a key. Booleans are 0 and 1. Nothing for other types.
   static std::optional<double> number_of(const MetadataValue& found) {
     if (const bool* value = std::get_if<bool>(&found.value)) return *value ? 1.0 : 0.0;
     if (const auto* value = std::get_if<std::uint64_t>(&found.value)) return static_cast<double>(*value);
@@ -323,7 +324,7 @@ class UnknownParts {
 
   Status check_vocabulary() {
     const TensorInfo* embedding = source_.find_tensor("token_embd.weight");
-    if (embedding == nullptr) return success();  // others may want to see the rest of the file
+    if (embedding == nullptr) return success();  // not refused here: other code may want to see the rest of the file
     c_.vocabulary = static_cast<std::size_t>(embedding->dims[1]);
     const std::size_t tokens = source_.token_count();
     if (c_.vocabulary >= tokens) return success();
@@ -338,7 +339,7 @@ class UnknownParts {
 
 }  // namespace detail
 
-// Whether heads and rows of these widths can be rotated: the transform takes multiples of 16 (contract/elementwise.hpp).
+// Whether heads and rows of these widths can be rotated. The transform takes multiples of 16 (contract/elementwise.hpp).
 inline Status check_rotation(const ModelSource& source, const ModelConfig& c, const Rotation& rotation) {
   const auto check = [&](bool rotates, std::string_view suffix, std::size_t width) -> Status {
     if (!rotates || width % 16 == 0) return success();
@@ -349,8 +350,8 @@ inline Status check_rotation(const ModelSource& source, const ModelConfig& c, co
   return check(rotation.down, "feed_forward_length", c.ffn);
 }
 
-// Reads and checks the dimensions, and that the file holds nothing else. Limits are far above any model's and keep products
-// within 64 bits.
+// Reads and checks the dimensions, and checks that the file contains nothing that is not understood. The limits are far above
+// those of any model and keep products within 64 bits.
 inline Result<ModelConfig> read_model_config(const ModelSource& source, const RopeChoice& rope = {}) {
   ModelConfig c;
   const Result<std::string_view> name_of_architecture = source.get_string("general.architecture");
@@ -365,7 +366,8 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
   c.rope_layout = architecture->rope_layout;
   c.has_qkv_bias = architecture->needs_qkv_bias;
   c.has_qk_norm = architecture->has_qk_norm;
-  // Weights that no converter to GGUF has touched (io/hugging_face.hpp): rows of Q and K as in the original release.
+  // Weights that no converter to GGUF has changed (io/hugging_face.hpp): the rows of Q and K are in the order of the original
+  // release.
   const Result<bool> is_original = source.get_bool_or(half_split_key, false);
   if (!is_original) return is_original.error();
   if (*is_original) c.rope_layout = RopeLayout::half_split;
@@ -375,7 +377,8 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
     c.name = printable(*name);
   }
   const auto key = [&](std::string_view suffix) { return concat(c.architecture, ".", suffix); };
-  if (source.has(key("expert_count"))) {  // before what else such a file has in another way
+  // This comes first, because such a file differs in other ways too.
+  if (source.has(key("expert_count"))) {
     const Result<std::uint64_t> experts = source.get_uint(key("expert_count"));
     if (!experts) return experts.error();
     if (*experts != 0) {
@@ -390,7 +393,7 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
     if (number) value = static_cast<std::size_t>(*number);
     else so_far = number.error();
   };
-  // The same of a key that may have a number for each layer.
+  // The same for a key that may have a number for each layer.
   const auto read_of_layers = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
     if (!so_far) return;
     const std::optional<std::vector<std::uint64_t>> numbers = source.find_integers(key(suffix));

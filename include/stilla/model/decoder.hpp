@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The loop that writes a text: evaluate what is new, choose what follows, and again. Guesses at what follows are checked in the
-// same batch, from the text itself (sampling/lookup.hpp) and from a small model (model/draft_model.hpp); a right one saves an
-// evaluation, and a wrong one leaves nothing behind. The text is the same to the byte as without guesses, greedy or sampled.
+// The loop that writes a text: evaluate the new tokens, choose the next token, and so on. Guesses at the next tokens come from
+// the text itself (sampling/lookup.hpp) and from a small model (model/draft_model.hpp). They are checked in the same batch as the
+// new tokens. A right guess saves an evaluation, and a wrong one leaves no trace. The text is the same to the byte as without
+// guesses, greedy or sampled.
 //
 //   Decoder decoder(session, sampling_options, {.draft = &small_session});
 //   decoder.begin(prompt);
 //   while (text is to go on) {
 //     const Result<std::uint32_t> id = decoder.choose();
 //     if (!id || tokenizer.is_end_of_generation(*id)) break;
-//     decoder.push(*id);                // or another token: the text goes on as the caller says
+//     decoder.push(*id);                // or another token: the caller decides how the text goes on
 //   }
 //   decoder.finish();                   // the session holds the text, without guesses
 #pragma once
@@ -37,23 +38,26 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct DecoderOptions {
   bool lookup = true;        // guesses from the text itself
-  Session* draft = nullptr;  // of a small model with the same vocabulary; null: none. Outlives the decoder, and is its own
-  std::size_t draft_guesses = 0;  // the small model writes so many each time and all are checked; 0: as many as pay
+  // The session of a small model with the same vocabulary; null: none. It must outlive the decoder, and only the decoder uses it.
+  Session* draft = nullptr;
+  // The small model writes so many guesses each time, and all of them are checked. 0: as many as pay.
+  std::size_t draft_guesses = 0;
 };
 
 class Decoder {
  public:
   static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
 
-  // `session` outlives the decoder. Its batch must hold the guesses: of a batch of b tokens there are at most b - 1.
+  // `session` must outlive the decoder. Its batch must have room for the guesses: in a batch of b tokens there are at most b - 1.
   Decoder(Session& session, const SamplingOptions& sampling, const DecoderOptions& options = {})
       : session_(&session), sampler_(sampling), lookup_(options.lookup), draft_guesses_(options.draft_guesses) {
     if (options.draft != nullptr) draft_.emplace(*options.draft, sampling.vocabulary);
   }
 
-  // Begins a text that continues `prompt`, at least one token. What the session's text has in common with it is not evaluated
-  // again. The rest is, in pieces; after each progress(done, total) says whether to go on, and where it says no the session keeps
-  // what was evaluated and nothing can be chosen. Returns how many tokens were evaluated.
+  // Begins a text that continues `prompt`, which has at least one token. The beginning that the session's text has in common with
+  // the prompt is not evaluated again. The rest is evaluated in pieces. After each piece progress(done, total) is called. If it
+  // returns false, begin() stops: the session keeps what was evaluated, and no token can be chosen. Returns how many tokens were
+  // evaluated.
   Result<std::size_t> begin(std::span<const std::uint32_t> prompt,
                             const std::function<bool(std::size_t done, std::size_t total)>& progress = {}) {
     if (prompt.empty()) return Error{ErrorKind::bad_argument, "nothing to continue: the prompt has no tokens"};
@@ -66,7 +70,8 @@ class Decoder {
     guesses_.clear();
     right_ = pending_ = 0;
     const std::span<const std::uint32_t> held = session_->ids();
-    const std::size_t most = std::min(held.size(), prompt.size() - 1);  // at least one is evaluated, for its logits
+    // At least one token is evaluated, for its logits.
+    const std::size_t most = std::min(held.size(), prompt.size() - 1);
     std::size_t kept = 0;
     while (kept < most && held[kept] == prompt[kept]) ++kept;
     session_->truncate(kept);
@@ -80,8 +85,8 @@ class Decoder {
     return prompt.size() - kept;
   }
 
-  // What follows the text, by the sampler's choice. It is not part of the text before push(). `room`: how many tokens the caller
-  // may want behind the text, the chosen one included; no more guesses are checked than can be of use.
+  // The sampler's choice of the next token. It becomes part of the text only with push(). `room` says how many more tokens the
+  // caller may want, including this one, so that no useless guesses are checked.
   Result<std::uint32_t> choose(std::size_t room = no_limit) {
     if (pending_ != 0) {
       if (Status s = evaluate_pending(room); !s) return s.error();
@@ -92,12 +97,12 @@ class Decoder {
     return *id;
   }
 
-  // The text goes on with this token.
+  // Appends this token to the text.
   void push(std::uint32_t id) {
     text_.push_back(id);
     sampler_.accept(id);
     if (lookup_) index_.push(id);
-    if (pending_ == 0 && right_ < guesses_.size() && guesses_[right_] == id) {  // evaluated already
+    if (pending_ == 0 && right_ < guesses_.size() && guesses_[right_] == id) {  // it was evaluated as a guess
       ++right_;
       ++right_guesses_;
     } else {
@@ -105,12 +110,12 @@ class Decoder {
     }
   }
 
-  // Leaves the session with the text so far, but for tokens that were pushed and not evaluated.
+  // Leaves the session with the text so far, without tokens that were pushed but not evaluated.
   void finish() { session_->truncate(evaluated()); }
 
-  // Prompt and text.
+  // The number of tokens of prompt and text.
   std::size_t size() const { return text_.size(); }
-  // Guesses that were checked, and those of them that were right.
+  // The number of guesses that were checked, and how many of them were right.
   std::size_t guesses() const { return checked_guesses_; }
   std::size_t right_guesses() const { return right_guesses_; }
 
@@ -140,7 +145,7 @@ class Decoder {
     return success();
   }
 
-  // Closing words that a caller pushes at once are rare and get no guesses.
+  // If a caller pushes several tokens at once (closing words, for example), there are no guesses, because this is rare.
   std::size_t most_guesses(std::size_t pending) const {
     return pending > 1 ? 0 : std::min(DraftPolicy::most_guesses, session_->batch() - 1);
   }
@@ -164,7 +169,7 @@ class Decoder {
     return success();
   }
 
-  // Fills guesses_, and says how many of them to check.
+  // Fills guesses_ and returns how many of them to check.
   Result<std::size_t> guess_by_model() {
     if (draft_guesses_ != 0) {
       guesses_.resize(std::min(draft_guesses_, guesses_.size()));
@@ -186,7 +191,8 @@ class Decoder {
     right_ = 0;
   }
 
-  // Appends ids, of which the last so many are guesses, for what follows each guess and the id before them.
+  // Appends ids, of which the last `guesses` are guesses. Computes the logits of what follows each guess, and of what follows the
+  // id before them.
   Status evaluate(std::span<const std::uint32_t> ids, std::size_t guesses) {
     const LogitRequest* request = sampler_.request(ids.last(guesses));
     logits_.clear();
@@ -222,14 +228,16 @@ class Decoder {
   DraftPolicy times_;
   ModelDraftPolicy by_model_;
   Draft from_text_;
-  Source source_ = Source::none;       // of guesses_
-  std::vector<std::uint32_t> text_;    // prompt and text; the last pending_ of it are not evaluated
+  Source source_ = Source::none;       // where guesses_ come from
+  std::vector<std::uint32_t> text_;    // prompt and text; the last pending_ tokens are not evaluated
   std::size_t pending_ = 0;
-  std::vector<std::uint32_t> guesses_;  // evaluated behind the text, the first right_ of them now part of it
+  // Guesses that were evaluated behind the text. The first right_ of them have become part of the text.
+  std::vector<std::uint32_t> guesses_;
   std::size_t right_ = 0;
   std::vector<std::uint32_t> batch_;
   std::size_t checked_guesses_ = 0, right_guesses_ = 0;
-  // What follows the text and each guess, as far as the sampler wants to know: all logits, or some. One of them is empty.
+  // Logits of what follows the text and of what follows each guess, as many as the sampler needs: all logits, or some of them.
+  // One of the two vectors is empty.
   std::vector<std::span<const float>> logits_;
   std::vector<std::span<const Candidate>> candidates_;
 };

@@ -1,29 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rounding weights so that the errors of a row cancel in its products: each weight is rounded after what earlier ones lost has
-// been added to it, as far as their inputs go together. After Frantar et al., "GPTQ" (2023), in the form of Chee et al.,
-// "QuIP" (2023, LDLQ), who prove both the same; that one needs a decomposition of the inputs' moments and no inverse.
+// Rounds weights so that the errors of a row cancel in its products. Before a weight is rounded, the errors of the weights
+// rounded before it are added to it, as far as their inputs are correlated. The method is that of Frantar et al., "GPTQ" (2023),
+// in the form of Chee et al., "QuIP" (2023, LDLQ), who prove that both are the same. Their form needs a decomposition of the
+// moments of the inputs, and no inverse.
 //
 //     H = X^T X + damping                [K, K], X: some thousand inputs of the matrix, in float
 //     H = U D U^T                        U unit upper triangular, columns in the order in which they are rounded
 //     q[k] = nearest(w[k] + sum over j before k of (w[j] - q[j]) U[j, k])             in each row of the matrix
 //
-// Columns are rounded in falling order of H's diagonal: those with the largest inputs first, while there are others to make up
-// for them. Scales are those that the format's encoder finds; only the codes are chosen here.
+// Columns are rounded in falling order of H's diagonal. Those with the largest inputs come first, while there are still other
+// columns that can compensate for their errors. The scales are those that the encoder of the format finds; only the codes are
+// chosen here.
 //
-// Everything is float: H is damped by 20 % of its mean diagonal. That bounds its condition, and it keeps the codes from fitting the
-// calibration text too closely. What matters is the error on other text. Matrices of the 0.5B in lpbq64, their inputs for 8146 tokens of
-// text, squared error of the outputs for 800 other tokens (a program outside the repository):
+// Everything is float: H is damped by 20 % of its mean diagonal. The damping bounds the condition number of H, and it keeps the
+// codes from fitting the calibration text too closely; what matters is the error on other text. The table has the squared error
+// of the outputs for matrices of the 0.5B in lpbq64. The matrices were calibrated with their inputs for 8146 tokens of text and
+// tested with 800 other tokens (a program outside the repository). The columns are the damping, as a share of the mean diagonal;
+// "nearest" is rounding without error feedback:
 //
-//                    nearest    1 %      10 %     30 %     100 % of the mean diagonal
+//                    nearest    1 %      10 %     30 %     100 %
 //     layer 12 q     0.0072    0.00233  0.00227  0.00232
 //     layer 12 gate  0.0080    0.00261  0.00251  0.00255
 //     layer 12 down  0.0092    0.00707  0.00554  0.00520  0.00549       (4864 inputs: the text has hardly twice as many tokens)
 //     layer 20 o     0.0149             0.00226  0.00240  0.00276
 //     layer 20 down  0.0094             0.00480  0.00462  0.00504
 //
-// Shares of each diagonal value, shrinking what is off the diagonal, and inputs divided by their length were no better. More text helps
-// more: with 3072 tokens the errors of q and gate were 12 to 18 % larger. Results are the same for any number of threads and any target.
+// Three other methods were no better: damping each diagonal value by a share of itself, making the values off the diagonal
+// smaller, and dividing the inputs by their length. More text helps more: with 3072 tokens the errors of q and gate were 12 to
+// 18 % larger. Results are the same for any number of threads and on any target.
 #pragma once
 
 #include <algorithm>
@@ -52,14 +57,14 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Memory for add_product, kept between calls.
+// Memory for add_product, which keeps it between calls.
 struct ProductMemory {
   AlignedBuffer<std::byte> panels;
   AlignedBuffer<float> product;
 };
 
-// y += sign * a b^T, where only the columns up to the diagonal are wanted if `lower`: of y's stripe of rows [r, r + 256) the
-// columns below r + 256. b's rows have no gaps. y[M, N], a[M, K], b[N, K].
+// y += sign * a b^T, for y[M, N], a[M, K], b[N, K]. If `lower` is set, only the columns up to the diagonal are needed: of the
+// rows [r, r + 256) of y the columns below r + 256 are computed. The rows of b have no gaps between them.
 inline Status add_product(Matrix y, ConstMatrix a, ConstMatrix b, float sign, bool lower, ProductMemory& memory, Parallel parallel) {
   constexpr std::size_t stripe = 256;
   if (!with_format(id_of<F32>, [](auto) {}))
@@ -75,7 +80,7 @@ inline Status add_product(Matrix y, ConstMatrix a, ConstMatrix b, float sign, bo
     parallel(rows, [&](std::size_t m) {
       float* const to = y.row(r + m);
       const float* const from = product.row(m);
-      for (std::size_t n = 0; n < columns; ++n) to[n] += sign * from[n];  // exact products: sign is 1 or -1
+      for (std::size_t n = 0; n < columns; ++n) to[n] += sign * from[n];  // the products are exact: sign is 1 or -1
     });
   }
   return success();
@@ -83,7 +88,7 @@ inline Status add_product(Matrix y, ConstMatrix a, ConstMatrix b, float sign, bo
 
 }  // namespace detail
 
-// H of one matrix's inputs, added up from pieces.
+// H of the inputs of one matrix, without damping. The inputs are added in pieces.
 class InputMoments {
  public:
   Status add(ConstMatrix x, Parallel parallel = {}) {
@@ -106,19 +111,19 @@ class InputMoments {
 
   std::size_t width() const { return width_; }
   std::size_t count() const { return count_; }
-  // Sum over inputs of x[j] * x[k].
+  // The sum of x[j] * x[k] over all inputs x.
   float operator()(std::size_t j, std::size_t k) const { return j >= k ? moments_[j * width_ + k] : moments_[k * width_ + j]; }
 
  private:
   std::size_t width_ = 0, count_ = 0;
-  AlignedBuffer<float> moments_, transposed_;  // the lower triangle
+  AlignedBuffer<float> moments_, transposed_;  // moments_ has the lower triangle
   detail::ProductMemory memory_;
 };
 
-// The order in which a matrix's columns are rounded, and U for it.
+// The order in which the columns of a matrix are rounded, and U for this order.
 //
-// With positions counted backwards H = U D U^T is Cholesky's H = L L^T, so L is computed and kept: row and column K - 1 - p of L
-// belong to position p, and U[j, k] is L's value for j and k divided by the one on the diagonal for k.
+// If positions are counted backwards, H = U D U^T becomes Cholesky's H = L L^T. L is therefore computed and kept: row and column
+// K - 1 - p of L belong to position p, and U[j, k] is the value of L for j and k, divided by the value on the diagonal for k.
 class RoundingOrder {
  public:
   static Result<RoundingOrder> create(const InputMoments& moments, Parallel parallel = {}) {
@@ -146,7 +151,7 @@ class RoundingOrder {
   std::size_t width() const { return width_; }
   // The column that is rounded at position p.
   std::size_t column(std::size_t p) const { return columns_[p]; }
-  // U[j, k] of positions j < k.
+  // U[j, k], for positions j < k.
   float factor(std::size_t j, std::size_t k) const {
     const std::size_t r = width_ - 1 - j, c = width_ - 1 - k;
     return lower_[r * width_ + c] / lower_[c * width_ + c];
@@ -156,7 +161,7 @@ class RoundingOrder {
   static constexpr double damping_share = 0.2;
   static constexpr std::size_t block = 128;
 
-  // Cholesky's decomposition in place, block after block.
+  // Cholesky's decomposition in place, one block after the other.
   Status decompose(Parallel parallel) {
     const std::size_t K = width_;
     AlignedBuffer<float> panel;
@@ -184,7 +189,7 @@ class RoundingOrder {
     return success();
   }
 
-  // Columns [begin, end) of row r, left of its diagonal, given the rows above.
+  // Computes the columns [begin, end) of row r, left of its diagonal, from the rows above.
   void solve_row(std::size_t r, std::size_t begin, std::size_t end) {
     float* const row = lower_.data() + r * width_;
     for (std::size_t c = begin; c < end; ++c) {
@@ -194,7 +199,7 @@ class RoundingOrder {
       row[c] = static_cast<float>(sum / static_cast<double>(other[c]));
     }
   }
-  // False if that is no positive number.
+  // Computes the diagonal value of row r. Returns false if it is not a positive number.
   bool finish_diagonal(std::size_t r, std::size_t begin) {
     float* const row = lower_.data() + r * width_;
     double sum = static_cast<double>(row[r]);
@@ -230,10 +235,10 @@ ChosenCode choose_code(float x) {
 
 }  // namespace detail
 
-// Encodes every row of `weights` as encode_rows does, and then chooses its codes with error feedback.
+// Encodes every row of `weights` as encode_rows does, and then chooses the codes with error feedback.
 template <ChosenCodesFormat F>
 Status encode_with_feedback(std::span<std::byte> blocks, ConstMatrix weights, const RoundingOrder& order, Parallel parallel = {}) {
-  constexpr std::size_t together = 128;  // columns whose errors are passed on at once
+  constexpr std::size_t together = 128;  // columns whose errors are passed on together
   const std::size_t N = weights.rows, K = weights.cols, bytes = row_bytes<F>(K);
   if (order.width() != K) {
     return Error{ErrorKind::bad_argument, concat("moments of ", order.width(), " inputs for a matrix of ", K, " columns")};
@@ -243,11 +248,11 @@ Status encode_with_feedback(std::span<std::byte> blocks, ConstMatrix weights, co
   if (!corrections.resize(N * K) || !errors.resize(N * together) || !factors.resize(K * together)) {
     return out_of_memory("rounding errors", N * K * sizeof(float));
   }
-  std::fill_n(corrections.data(), N * K, 0.0f);  // by position
+  std::fill_n(corrections.data(), N * K, 0.0f);  // ordered by position
   detail::ProductMemory memory;
   for (std::size_t begin = 0; begin < K; begin += together) {
     const std::size_t end = std::min(begin + together, K), width = end - begin, rest = K - end;
-    parallel(K - begin, [&](std::size_t i) {  // U's columns from `begin` on, as rows
+    parallel(K - begin, [&](std::size_t i) {  // the columns of U from `begin` on, as rows
       const std::size_t k = begin + i;
       for (std::size_t j = begin; j < end; ++j) factors[i * width + (j - begin)] = j < k ? order.factor(j, k) : 0.0f;
     });

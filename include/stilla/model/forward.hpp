@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The forward pass of Qwen2, Qwen3 and Llama, prefill and decode alike, after the published references (transformers' Qwen2Model,
-// Qwen3Model and LlamaModel):
+// The forward pass of Qwen2, Qwen3 and Llama, for prompts and for single tokens. It follows the published references (Qwen2Model,
+// Qwen3Model and LlamaModel of transformers):
 //
 //     x = embedding[ids]
 //     for each layer:
@@ -11,20 +11,20 @@
 //       h = rms_norm(x);  x += (silu(h Wgate) * (h Wup)) Wdown
 //     logits = rms_norm(x) Whead
 //
-// Where the weights were rotated (model/rotation.hpp) x is rotated behind the embedding and back before the last norm, and the
-// input of Wdown is transformed.
+// If the weights were rotated (model/rotation.hpp), x is rotated after the embedding and rotated back before the last norm, and
+// the input of Wdown is transformed.
 //
-// A Session is one text: its ids, its cache and scratch memory. A const Model may serve many sessions on many threads. Logits
-// do not depend on how the ids were divided into calls, on the target or on the number of threads: they are the same bits.
+// A Session is one text: its ids, its cache and scratch memory. Many sessions on many threads may use the same const Model. The
+// logits are the same bits however the ids are divided into calls, on every target and with any number of threads.
 //
 //   Result<Session> text = Session::create(model, options, pool);
-//   text->evaluate(ids);                      // logits of what follows
-//   text->evaluate(ids, request);             // the few of them that a sampler asks for (sampling.hpp)
-//   text->append(ids);                        // none
-//   text->truncate(100);                      // forgets all from position 100 on
-//   Result<Session> other = text->fork();     // a second text that begins alike; the common part is in memory once
-//   text->shift(20, 50);                      // at the end of the context: forgets positions 20 .. 69, evaluates the rest anew
-//   text->save("text.session", note);         // ids, keys and values, and a note of the caller's
+//   text->evaluate(ids);                      // returns the logits of what follows
+//   text->evaluate(ids, request);             // returns only the logits that a sampler asks for (sampling.hpp)
+//   text->append(ids);                        // returns no logits
+//   text->truncate(100);                      // forgets all positions from 100 on
+//   Result<Session> other = text->fork();     // a second text with the same beginning; the common part is in memory once
+//   text->shift(20, 50);                      // if the context is full: forgets positions 20 .. 69 and evaluates the rest again
+//   text->save("text.session", note);         // saves ids, keys and values, and a note of the caller's
 //   Result<std::string> note = text->restore("text.session");
 #pragma once
 
@@ -61,38 +61,46 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// What the defaults below go by: a billion weights in the layers.
+// Whether the layers have at least a billion weights. The defaults below depend on it.
 inline bool is_large_model(const ModelConfig& config) { return layer_weights(config) >= 1000000000; }
 
-// What inputs of quantised matrices are rounded to unless somebody chooses. Below a billion weights 16 bits: rounding to 8
-// moves the logits of small models more than their 4-bit weights should be charged with (README, fidelity), and they are
-// fast anyway. From there on 8 bits, as everywhere else in this field, because a prompt takes half the time; but tokens with
-// massive activations keep 16, which takes a tenth of KL and a hundredth of the time (contract/wide_row.hpp). The head's input
-// has 16 in any case: its errors are the logits' own (with 8 they were a quarter of KL on a 0.5B), and its weights come from memory.
+// What the inputs of quantised matrices are rounded to if the caller does not choose.
+//
+// Models below a billion weights have 16 bits: rounding to 8 bits changes the logits of small models more than their 4-bit
+// weights do on their own (README, fidelity), and small models are fast anyway.
+//
+// Larger models have 8 bits, as is usual, because a prompt then takes half the time. Only tokens with massive activations keep 16
+// bits. This lowers KL by a tenth and costs 1 % more time (contract/wide_row.hpp).
+//
+// The input of the head always has 16 bits: its errors go directly into the logits (with 8 bits they were a quarter of KL on a
+// 0.5B model), and the time of the head is that of reading its weights from memory.
 inline ActivationBits default_activations(const ModelConfig& config) {
   return is_large_model(config) ? ActivationBits::mixed : ActivationBits::sixteen;
 }
 
-// What keys and values are kept as unless somebody chooses. From a billion weights on int8, half of f16's memory: a 14B that has thought
-// for 32768 tokens keeps 3.3 GB in place of 6.4, and long prompts and late tokens are faster (README.md, "The key/value cache", which has
-// what it costs). Smaller models keep f16: their caches are small, and so is what a text of theirs takes.
+// The type of keys and values if the caller does not choose. Models from a billion weights on have int8, which takes half the
+// memory of f16: a 14B that has thought for 32768 tokens keeps 3.3 GB instead of 6.4, and long prompts and late tokens are faster
+// (README.md, "The key/value cache", which also says what it costs). Smaller models keep f16, because their caches are small and
+// one of their texts takes little memory.
 inline KvType default_kv_type(const ModelConfig& config) { return is_large_model(config) ? KvType::int8 : KvType::f16; }
 
-// Sees the inputs of a layer's matrices, as floats before they are rounded: one row for each token.
+// Is called with the inputs of a layer's matrices, as floats before they are rounded: one row for each token.
 using LinearObserver = std::function<void(std::size_t layer, LinearInput input, ConstMatrix x)>;
 
 struct SessionOptions {
-  std::size_t context = 0;   // most positions; 0: what the model was trained for
+  std::size_t context = 0;   // most positions; 0: as many as the model was trained for
   std::optional<KvType> kv_type = std::nullopt;              // none: default_kv_type(config)
   std::optional<ActivationBits> activations = std::nullopt;  // none: default_activations(config)
-  std::size_t batch = 512;   // most tokens evaluated at once; memory grows with it, results do not change
-  // Not 0: two static shapes instead of batches, as NPUs compile them: a window of so many tokens and a step of one. A prompt goes
-  // in windows; the last one has its tokens first and is filled with token 0, whose rows are computed and forgotten, and whose
-  // positions nobody's attention sees. Logits are the same bits.
+  std::size_t batch = 512;   // most tokens evaluated at once; more need more memory, results do not change
+  // If not 0, there are only two shapes instead of batches of any size, as NPUs compile them: a window of so many tokens, and a
+  // step of one token. A prompt is evaluated in windows. The last window begins with the remaining tokens and is filled up with
+  // token 0. The rows of the filling are computed and dropped, and no other position attends to them. The logits are the same
+  // bits.
   std::size_t window = 0;
-  LinearObserver observer = {};  // of all tokens, with some loss of speed; null: none
-  // Runs the layers, and keeps keys and values, which `kv_type` and `window` say nothing of then. It outlives the session and
-  // serves no other; forks have none and begin empty. Such a text is not saved or restored. Null: the layers run here.
+  LinearObserver observer = {};  // called for all tokens, which costs some speed; null: none
+  // Runs the layers and keeps the keys and values; `kv_type` and `window` then have no effect. It must outlive the session and
+  // serves no other session. A fork of the session has no body and begins empty. The text cannot be saved or restored. Null: this
+  // library runs the layers.
   ModelBody* body = nullptr;
 };
 
@@ -111,7 +119,7 @@ class Session {
     return session;
   }
 
-  // Positions evaluated so far, their tokens, and the most there can be.
+  // The number of positions evaluated so far, their tokens, and the largest number of positions.
   std::size_t size() const { return ids_.size(); }
   std::span<const std::uint32_t> ids() const { return ids_; }
   std::size_t context() const { return options_.context; }
@@ -125,8 +133,8 @@ class Session {
     if (options_.body == nullptr) cache_.set_size(ids_.size());
   }
 
-  // A second text with the same beginning: keys and values stored so far are shared, and copied by chunk only where one of
-  // the two goes on.
+  // A second text with the same beginning. The stored keys and values are shared. They are copied, chunk by chunk, only when one
+  // of the two texts goes on.
   Session fork() {
     SessionOptions options = options_;
     options.body = nullptr;
@@ -135,10 +143,11 @@ class Session {
     return other;
   }
 
-  // Makes room when the context is full: forgets positions [keep, keep + discard) and evaluates what followed them again, at
-  // its new positions. So the session is as if the shorter text had been its text all along, which rotating stored keys
-  // back would not give: what followed was computed from what is now forgotten. Costs a prompt of the tokens that remain
-  // behind `keep`, and memory for the cache only if it shares chunks with a fork; if there is none the text ends at `keep`.
+  // Makes room when the context is full: forgets positions [keep, keep + discard) and evaluates the tokens that followed them
+  // again, at their new positions. The session is then the same as if the shorter text had always been its text. Rotating the
+  // stored keys back would not give this, because the later keys and values were computed from tokens that are now forgotten. It
+  // costs as much as a prompt of the tokens that remain behind `keep`. It needs memory for the cache only if the session shares
+  // chunks with a fork; if there is not enough, the text ends at `keep`.
   Status shift(std::size_t keep, std::size_t discard) {
     if (keep > size() || discard > size() - keep) {
       return Error{ErrorKind::bad_argument, concat("cannot forget ", discard, " positions from ", keep, " on: the text has ", size())};
@@ -148,19 +157,20 @@ class Session {
     return rest.empty() ? success() : append(rest);
   }
 
-  // Writes the text, its keys and values, and a note of the caller's (say, the messages of a conversation) to a file that
-  // appears whole or not at all (session_file.hpp).
+  // Writes the text, its keys and values, and a note of the caller (for example the messages of a conversation) to a file. The
+  // file appears complete or not at all (session_file.hpp).
   Status save(const std::string& path, std::string_view note = {}) const {
     if (options_.body != nullptr) return without_cache();
     return write_session_file(path, kind(), ids_, note, cache_);
   }
 
-  // Whether the caller takes what a file holds: its ids, which are below config().vocabulary, and its note. The file may be
-  // anybody's, and its keys and values any numbers, NaN too.
+  // Decides whether the caller accepts the contents of a file: its ids, which are below config().vocabulary, and its note. The
+  // file may come from anybody. Its keys and values may be any numbers, NaN too.
   using AcceptSaved = std::function<Status(const SavedText& saved)>;
 
-  // Replaces the text by a saved one and returns its note. Refused, and the text as it was before, unless the file was saved
-  // by this version with the same model, type of cache and bits of activations, fits the context, and `accept`, if given, agrees.
+  // Replaces the text by a saved one and returns its note. The file must have been saved by this version of the library, with the
+  // same model, type of cache and bits of activations; it must fit the context; and `accept`, if given, must agree. Otherwise the
+  // file is refused and the text stays as it was.
   Result<std::string> restore(const std::string& path, const AcceptSaved& accept = {}) {
     const Result<MappedFile> file = MappedFile::open(path);
     if (!file) return file.error();
@@ -178,14 +188,14 @@ class Session {
     return std::move(saved->note);
   }
 
-  // Appends the tokens to the text and returns the logits of what follows the last: config().vocabulary floats, valid until
-  // the next call. On an error the text is as it was before.
+  // Appends the tokens to the text and returns the logits for the token that follows the last one: config().vocabulary floats,
+  // valid until the next call. After an error the text is as it was before.
   Result<std::span<const float>> evaluate(std::span<const std::uint32_t> ids) {
     if (Status s = run(ids, {LogitRows::last}, [](std::size_t) {}); !s) return s.error();
     return std::span<const float>{logits_.data(), model_->config().vocabulary};
   }
 
-  // The same with the logits of every position: sink(first position, ConstMatrix rows) is called batch after batch.
+  // The same with the logits of every position: after each batch, sink(first position, ConstMatrix rows) is called.
   template <class Sink>
   Status evaluate_all(std::span<const std::uint32_t> ids, Sink&& sink) {
     std::size_t position = size();
@@ -195,13 +205,15 @@ class Session {
     });
   }
 
-  // evaluate() of those logits alone that `request` asks for, by id (head.hpp): memory for a row of them is not needed.
+  // Like evaluate(), but returns only the logits that `request` asks for, ordered by id (head.hpp). It needs no memory for a
+  // whole row of logits.
   Result<std::span<const Candidate>> evaluate(std::span<const std::uint32_t> ids, const LogitRequest& request) {
     if (Status s = run(ids, {LogitRows::last, &request}, [](std::size_t) {}); !s) return s.error();
     return top_.row(0);
   }
 
-  // The same of every position: sink(position, std::span<const Candidate>). What it got is valid until the next batch.
+  // The same for every position: sink(position, std::span<const Candidate>) is called. Its candidates are valid until the next
+  // batch.
   template <class Sink>
   Status evaluate_all(std::span<const std::uint32_t> ids, const LogitRequest& request, Sink&& sink) {
     std::size_t position = size();
@@ -210,7 +222,7 @@ class Session {
     });
   }
 
-  // evaluate() without logits.
+  // Like evaluate(), without logits.
   Status append(std::span<const std::uint32_t> ids) {
     return run(ids, {LogitRows::none}, [](std::size_t) {});
   }
@@ -220,7 +232,7 @@ class Session {
 
   struct WantedLogits {
     LogitRows rows;
-    const LogitRequest* request = nullptr;  // null: all of a row
+    const LogitRequest* request = nullptr;  // null: all logits of a row
 
     std::size_t rows_of(std::size_t M) const { return rows == LogitRows::all ? M : rows == LogitRows::last ? 1 : 0; }
   };
@@ -242,7 +254,7 @@ class Session {
 
   SessionKind kind() const { return {model_->identity(), model_->config().vocabulary, context(), activations(), cache_.shape()}; }
 
-  // sink(number of rows) is called when rows that are wanted stand in logits_ or top_.
+  // sink(number of rows) is called when the wanted rows have been computed in logits_ or top_.
   template <class Sink>
   Status run(std::span<const std::uint32_t> ids, const WantedLogits& wanted, Sink&& sink) {
     const std::size_t before = size();
@@ -273,17 +285,17 @@ class Session {
     return success();
   }
 
-  // What linears of the same input need of it.
+  // Whether a matrix takes rounded activations, and not floats.
   static bool takes_rounded(const Linear& w) { return w.device == nullptr && !takes_float_activations(w.weight.view().format); }
 
   static MatmulProduct product(Matrix y, const Linear& w) { return {y, w.weight.view(), w.bias_or_null()}; }
 
-  // y = x w^T + bias, on the CPU or on the device that has the weights.
+  // y = x w^T + bias, on the CPU or on the device that holds the weights.
   struct Projection {
     Matrix y;
     const Linear* w;
     const float* bias;
-    bool transforms_input = false;  // the device does
+    bool transforms_input = false;  // the device transforms its input
   };
   static Projection projection(Matrix y, const Linear& w) { return {y, &w, w.bias_or_null()}; }
 
@@ -292,10 +304,10 @@ class Session {
     if (model_->device().empty()) {
       std::array<MatmulProduct, n> products;
       for (std::size_t i = 0; i < n; ++i) products[i] = {projections[i].y, projections[i].w->weight.view(), projections[i].bias};
-      (void)matmul(products, input, parallel_);  // shapes are the model's
+      (void)matmul(products, input, parallel_);  // cannot fail: the shapes are those of the model
       return success();
     }
-    constexpr std::size_t tokens = 16;  // of a task
+    constexpr std::size_t tokens = 16;  // tokens of a task
     const std::size_t M = input.x.rows, parts = (M + tokens - 1) / tokens;
     std::vector<Status> done(n * parts, success());
     parallel_(n * parts, [&](std::size_t task) {
@@ -314,7 +326,7 @@ class Session {
     return success();
   }
 
-  // x += residual, h = rms_norm(x) * weight, and h rounded if one of `users` wants it so.
+  // x += residual, h = rms_norm(x) * weight. h is also rounded if one of `users` takes rounded activations.
   MatmulInput normalise(Matrix h, ActivationBuffer& rounded, Matrix x, const Matrix* residual, const std::vector<float>& weight,
                         std::initializer_list<const Linear*> users) {
     const bool round = std::any_of(users.begin(), users.end(), [](const Linear* w) { return takes_rounded(*w); });
@@ -323,7 +335,7 @@ class Session {
     return {h, round ? rounded.view() : ActivationQ8{}};
   }
 
-  // rms_norm of each head of a row.
+  // Applies rms_norm to each head of a row.
   void normalise_heads(Matrix row, const std::vector<float>& gain) const {
     const std::size_t D = gain.size();
     const Matrix heads(row.row(0), row.cols / D, D);
@@ -334,10 +346,11 @@ class Session {
     const ModelConfig& c = model_->config();
     const std::size_t wanted_rows = wanted.rows_of(ids.size());
     const std::size_t M =
-        options_.window == 0 || options_.body != nullptr || ids.size() == 1 ? ids.size() : options_.window;  // rows behind ids are padding
+        // Rows behind those of `ids` are padding.
+        options_.window == 0 || options_.body != nullptr || ids.size() == 1 ? ids.size() : options_.window;
     const std::size_t first = size();
     const Rotation rotated = rotation();
-    const std::size_t n_layers = options_.body == nullptr ? c.n_layers : 0;  // that run here
+    const std::size_t n_layers = options_.body == nullptr ? c.n_layers : 0;  // layers that run here
     if (model_->layers().size() < n_layers) return without_layers();
     if (Status s = reserve(M, wanted_rows, wanted.request); !s) return s;
     const auto widths = matrix_widths();
@@ -364,15 +377,15 @@ class Session {
     if (options_.body != nullptr) {
       if (Status s = options_.body->run(x.rows_from(0, ids.size()), first); !s) return s;
     }
-    const Matrix* residual = nullptr;  // what the step before has to add to x
-    std::size_t first_row = 0;  // of the matrices but k and v
+    const Matrix* residual = nullptr;  // what the step before must add to x
+    std::size_t first_row = 0;  // first computed row of the matrices, except k and v
     for (std::size_t l = 0; l < n_layers; ++l) {
       const LayerWeights& w = model_->layers()[l];
 
       const MatmulInput attention_input = normalise(h, rounded_, x, residual, w.attention_norm, {&w.query, &w.key, &w.value});
       observe(l, LinearInput::attention, h);
       Projection keys = projection(k, w.key);
-      // A norm of the keys takes their bias in.
+      // If there is a norm of the keys, the bias is added before it and cannot be separated from the key.
       const bool bias_is_apart = !w.key.bias.empty() && w.key_norm.empty() && !key_bias_tables_.empty();
       const KeyBias key_bias = bias_is_apart ? KeyBias{&key_bias_tables_, keys.bias} : KeyBias{};
       if (key_bias) keys.bias = nullptr;
@@ -391,7 +404,8 @@ class Session {
           (void)cache_.store(l, first + m, k.row(m), v.row(m));
         }
       });
-      if (l + 1 == c.n_layers && !options_.observer) {  // nobody reads the rows before the wanted ones any more
+      // In the last layer only the wanted rows are computed from here on, because no later step reads the others.
+      if (l + 1 == c.n_layers && !options_.observer) {
         first_row = ids.size() - wanted_rows;
         for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(first_row, wanted_rows);
         if (wanted_rows == 0) break;
@@ -400,7 +414,7 @@ class Session {
       observe(l, LinearInput::attention_output, mixed);
       MatmulInput mixed_input{mixed, {}};
       if (takes_rounded(w.attention_output)) {
-        (void)quantise(rounded_, mixed, parallel_);  // nor can this fail
+        (void)quantise(rounded_, mixed, parallel_);  // cannot fail either
         mixed_input.rounded = rounded_.view();
       }
       if (Status s = project(std::array{projection(h, w.attention_output)}, mixed_input); !s) return s;
@@ -409,7 +423,7 @@ class Session {
       observe(l, LinearInput::ffn, h);
       ActivationBuffer* const round_down = takes_rounded(w.down) ? &rounded_ffn_ : nullptr;
       if (round_down != nullptr) (void)rounded_ffn_.resize(gate.rows, c.ffn);
-      const bool waits = rotated.down || options_.observer;  // rounding, for whole rows of floats
+      const bool waits = rotated.down || options_.observer;  // rounding waits until whole rows of floats are there
       Projection down = projection(h, w.down);
       down.transforms_input = rotated.down && w.down.device != nullptr && w.down.device->makes_transform();
       if (model_->device().empty()) {
@@ -428,7 +442,8 @@ class Session {
       if (Status s = project(std::array{down}, {gate, rounded_ffn_.view()}); !s) return s;
       residual = &h;
     }
-    if (options_.observer || n_layers == 0) {  // which needed all rows
+    // Until here all rows were needed. From here on only the wanted rows are computed.
+    if (options_.observer || n_layers == 0) {
       first_row = ids.size() - wanted_rows;
       x = x.rows_from(first_row, wanted_rows);
       h = h.rows_from(first_row, wanted_rows);
@@ -447,14 +462,15 @@ class Session {
     const MatmulInput head_input =
         normalise(h, rounded_head_, x, rotated.residual || residual == nullptr ? nullptr : &h, model_->output_norm(), {&head});
     if (wanted.request != nullptr) {
-      (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // has room
+      (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // cannot fail: there is room
     } else {
       (void)matmul(std::array{product(Matrix(logits_.data(), wanted_rows, c.vocabulary), head)}, head_input, parallel_);
     }
     return success();
   }
 
-  // A step's matrices, x to sin, of M rows: one behind the other in `matrices_`, so that together they have large pages.
+  // Widths of the matrices of a step, from x to sin. They have M rows each and lie one behind the other in `matrices_`, so that
+  // together they can have large pages.
   std::array<std::size_t, 10> matrix_widths() const {
     const ModelConfig& c = model_->config();
     const std::size_t query = c.n_heads * c.head_dim, kv = c.n_kv_heads * c.head_dim, angles = c.rotary_dim / 2;
@@ -462,7 +478,7 @@ class Session {
   }
   static std::size_t matrix_floats(std::size_t M, std::size_t width) { return (M * width + 15) / 16 * 16; }  // whole cache lines
 
-  // All memory a step of M tokens needs, before any of it is used.
+  // Makes room for everything that a step of M tokens needs, before any of it is used.
   Status reserve(std::size_t M, std::size_t logit_rows, const LogitRequest* request) {
     const ModelConfig& c = model_->config();
     const std::size_t positions = options_.body == nullptr ? size() + M : 0;
@@ -476,7 +492,7 @@ class Session {
                     (request != nullptr ? top_.resize(logit_rows, *request) : logits_.resize(logit_rows * c.vocabulary)) &&
                     rounded_.resize(M, std::max(c.hidden, query_width)) && rounded_ffn_.resize(M, c.ffn) &&
                     rounded_head_.resize(logit_rows, c.hidden) &&
-                    scratch_.resize(std::max(attention_floats(M), attention_floats(logit_rows)));  // the last layer's
+                    scratch_.resize(std::max(attention_floats(M), attention_floats(logit_rows)));  // the second is for the last layer
     if (!ok) return out_of_memory("evaluating tokens", floats * sizeof(float));
     return success();
   }
@@ -486,12 +502,12 @@ class Session {
   Parallel parallel_;
   KvCache cache_;
   std::vector<std::uint32_t> ids_;
-  FastRotation residual_rotation_, down_rotation_;  // of rotated weights (model/rotation.hpp)
-  KeyBiasTables key_bias_tables_;  // empty: the cache stores keys with their bias
-  ActivationBuffer rounded_;  // inputs of the attention's and the gate's matmuls
+  FastRotation residual_rotation_, down_rotation_;  // for rotated weights (model/rotation.hpp)
+  KeyBiasTables key_bias_tables_;  // empty if the cache stores keys with their bias
+  ActivationBuffer rounded_;  // inputs of the matmuls of attention, gate and up
   ActivationBuffer rounded_ffn_;  // input of the down projection
   ActivationBuffer rounded_head_{ActivationBits::sixteen};
-  TopLogits top_;  // of the latest call with a request
+  TopLogits top_;  // results of the latest call with a request
   AlignedBuffer<float> matrices_, logits_, scratch_;
 };
 

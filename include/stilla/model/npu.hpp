@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is known of the NPUs that R1 distills are prepared for, each number with its source: Qualcomm Hexagon v73 to v81 (QNN's
-// HTP backend), Intel NPU4 (OpenVINO), AMD XDNA2 (Ryzen AI, mlir-aie). A number that no source states is unknown and has none.
-// None of these numbers was measured by this project, and no speed follows from them: TOPS are the vendors' peak figures.
+// What is known about the NPUs that R1 distills are prepared for, with a source for each number: Qualcomm Hexagon v73 to v81
+// (QNN's HTP backend), Intel NPU4 (OpenVINO), AMD XDNA2 (Ryzen AI, mlir-aie). If no source states a number, it is unknown and
+// left out here. This project has measured none of these numbers. They say nothing about speed: TOPS are the vendors' peak
+// figures.
 //
-// `stilla npu list` prints this table; npu_check.hpp holds a model against it.
+// `stilla npu list` prints this table. npu_check.hpp compares a model with it.
 #pragma once
 
 #include <array>
@@ -27,7 +28,7 @@ struct NpuNumber {
   constexpr bool is_known() const { return !source.empty(); }
 };
 
-// Rows, sums and columns of a block that one instruction multiplies.
+// The rows, summed k and columns of the block that one instruction multiplies.
 struct NpuTile {
   unsigned m = 0, k = 0, n = 0;
   std::string_view source{};
@@ -40,26 +41,26 @@ struct NpuText {
 
 enum class NpuScales : std::uint8_t {
   none,        // floats: no scales
-  channel,     // one float a row, symmetric
-  group,       // one float for `group` k, symmetric
-  group_zero,  // the same with a zero point or a minimum
-  integer,     // LPBQ: an integer of 1 to 15 for `group` k, times one float a row; symmetric
+  channel,     // one float for each row, symmetric
+  group,       // one float for each `group` k, symmetric
+  group_zero,  // the same, with a zero point or a minimum
+  integer,     // LPBQ: an integer of 1 to 15 for each `group` k, times one float for each row; symmetric
   exponent,    // bfp16ebs8: a shared exponent
-  codebook,    // levels of a table, which no stack here takes
+  codebook,    // levels of a table; no stack here takes them
 };
 
-// A form of weights that a stack takes.
+// A form of weights that a software stack takes.
 struct NpuForm {
   std::string_view name;
   NpuScales scales = NpuScales::channel;
   unsigned bits = 4;
-  unsigned group = 0;  // k that share a scale; 0: the whole row
+  unsigned group = 0;  // number of k that share a scale; 0: the whole row
   std::string_view source{};
 };
 
 struct NpuDescriptor {
   std::string_view name;     // "hexagon-v73"
-  std::string_view family;   // "Qualcomm Hexagon": what `check` says is the same for all of a family
+  std::string_view family;   // "Qualcomm Hexagon"; `check` says the same for all NPUs of a family
   std::string_view product;
   std::string_view stack;    // what compiles a model for it
   NpuNumber tops_int8;
@@ -68,18 +69,18 @@ struct NpuDescriptor {
   NpuText units;
   NpuNumber unit_memory_bytes;    // of each unit
   NpuNumber shared_memory_bytes;  // of all units
-  NpuNumber mapping_bytes;        // that one process can map for it
+  NpuNumber mapping_bytes;        // that one process can map for the NPU
   NpuNumber alignment_bytes;
   NpuText shapes;
-  NpuNumber prompt_tokens;        // of the graph for prompts
-  NpuNumber fixed_context;        // positions that the stack's packages end at
+  NpuNumber prompt_tokens;        // tokens of the graph for prompts
+  NpuNumber fixed_context;        // number of positions at which the stack's packages end
   NpuText activations;
   NpuText kv_cache;
   NpuText embeddings_and_head;
   NpuText artefact;
-  NpuText memory;                 // what the vendor asks of the machine
+  NpuText memory;                 // what the vendor requires of the machine
   std::span<const NpuForm> forms{};
-  std::string_view forms_source{};  // of why others are refused
+  std::string_view forms_source{};  // source of the reason why other forms are refused
 };
 
 namespace detail {
@@ -115,7 +116,7 @@ inline constexpr NpuForm ryzen_forms[] = {
     {"int8 per channel", NpuScales::channel, 8, 0, "mlir-aie aie_kernels/aie2p/mm.cc, for kernels of one's own"},
 };
 
-// Hexagon's versions differ in little that is known.
+// The versions of Hexagon differ in little of what is known.
 constexpr NpuDescriptor hexagon(std::string_view name, std::string_view product, NpuNumber tops, NpuText units, NpuNumber vtcm) {
   NpuDescriptor d;
   d.name = name;
@@ -200,7 +201,8 @@ inline constexpr std::array<NpuDescriptor, 6> npu_descriptors{
     detail::amd_xdna2(),
 };
 
-// f(field, value, source) for every line of a descriptor but its forms; value is "unknown" where it is, and source empty then.
+// Calls f(field, value, source) for every line of a descriptor except its forms. If a value is not known, it is "unknown" and its
+// source is empty.
 template <class F>
 void for_each_npu_fact(const NpuDescriptor& d, F&& f) {
   const auto number = [&](std::string_view field, const NpuNumber& n, std::string_view unit) {
@@ -234,7 +236,7 @@ void for_each_npu_fact(const NpuDescriptor& d, F&& f) {
 
 namespace detail {
 
-// No number without a source, and the other way round.
+// Every number has a source, and every source has a number.
 constexpr bool every_number_has_a_source() {
   for (const NpuDescriptor& d : npu_descriptors) {
     for (const NpuNumber* n : {&d.tops_int8, &d.vector_bytes, &d.unit_memory_bytes, &d.shared_memory_bytes, &d.mapping_bytes,

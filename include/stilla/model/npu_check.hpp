@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model held against the NPUs of npu.hpp: which forms of weights each family's stack takes, in how many parts the layers must
-// be split, whether the machine's memory suffices, and what the stack would refuse, with the reason. Only shapes and types are
-// read, no weights, so it takes no time, and it says what sources state: nothing is compiled.
+// Compares a model with the NPUs of npu.hpp: which forms of weights the stack of each family takes, into how many parts the
+// layers must be split, whether the memory of the machine is sufficient, and what the stack would refuse and why. It reads only
+// shapes and types, no weights, so that it takes no time. It repeats what the sources state; nothing is compiled.
 //
 //   Result<NpuReport> report = check_npus(source);
 //
-// Sizes in bytes. What the layers take on an NPU is computed from their shapes for every form; embedding and head are counted as
-// the file has them. A part is some whole layers with their share of the KV cache that one process maps.
+// Sizes are in bytes. The memory that the layers need on an NPU is computed from their shapes, for every form. Embedding and head
+// are counted as the file has them. A part is some whole layers, with their share of the KV cache, that one process maps.
 #pragma once
 
 #include <cstddef>
@@ -29,9 +29,10 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct NpuCheckOptions {
-  std::size_t context = 0;  // positions; 0: 4096, or what the model was trained for where that is less
+  // Positions. 0: 4096, or what the model was trained for if that is less.
+  std::size_t context = 0;
   std::uint64_t memory_bytes = 16'000'000'000;
-  // What the system and other programs keep: an assumption.
+  // What the system and other programs need. This is an assumption.
   std::uint64_t reserved_bytes = 4'000'000'000;
 };
 
@@ -44,9 +45,9 @@ struct NpuFormVerdict {
   const NpuForm* form = nullptr;
   std::string refused;          // why these matrices cannot have this form; empty: they can
   std::uint64_t weight_bytes = 0;  // of all layers
-  std::vector<NpuPart> parts;   // empty where a single layer is too large
+  std::vector<NpuPart> parts;   // empty if a single layer is too large
   std::uint64_t total_bytes = 0;  // with KV cache, embedding and head
-  bool fits = false;            // it can be split, and the machine's memory suffices
+  bool fits = false;            // it can be split, and the memory of the machine is sufficient
 };
 
 struct NpuRefusal {
@@ -59,21 +60,21 @@ struct NpuVerdict {
   const NpuDescriptor* npu = nullptr;  // the first of its family
   std::vector<NpuFormVerdict> forms;
   std::vector<NpuRefusal> refused;
-  bool fits = false;  // with one of the forms at least
+  bool fits = false;  // with at least one of the forms
 };
 
 struct NpuReport {
   std::size_t layers = 0, context = 0;
   std::uint64_t layer_weights = 0;  // numbers in all layers
   std::uint64_t host_bytes = 0;     // embedding and head, as the file has them
-  std::uint64_t kv_bytes = 0;       // two bytes an element
+  std::uint64_t kv_bytes = 0;       // two bytes for each element
   std::uint64_t available_bytes = 0;
   std::vector<NpuVerdict> families;
 };
 
 namespace detail {
 
-// A format of a file as NPUs see it.
+// A format of a file, described as a form of weights.
 constexpr NpuForm npu_form_of(FormatId id) {
   NpuForm form{"", NpuScales::none, 32, 0, ""};
   with_format(id, [&]<class F>(F) {
@@ -82,7 +83,7 @@ constexpr NpuForm npu_form_of(FormatId id) {
       form.bits = F::code_bits;
       form.group = static_cast<unsigned>(F::has_sub_scales ? F::group_weights : F::block_weights);
       form.scales = F::is_codebook ? NpuScales::codebook : F::has_minimum ? NpuScales::group_zero : NpuScales::group;
-      if constexpr (requires(const std::byte* block) { F::zero(block); }) {  // zero points of its own
+      if constexpr (requires(const std::byte* block) { F::zero(block); }) {  // it has its own zero points
         form.scales = NpuScales::group_zero;
         form.bits = 4;
       }
@@ -101,7 +102,7 @@ constexpr NpuForm npu_form_of(FormatId id) {
   return form;
 }
 
-// Whether weights of `found` are those of `taken` without any rounding.
+// Whether weights in the form `found` can be stored in the form `taken` without any rounding.
 constexpr bool is_taken(const NpuForm& found, const NpuForm& taken) {
   const bool has_zero_in_the_middle = found.scales == NpuScales::group && taken.scales == NpuScales::group_zero;
   return (found.scales == taken.scales || has_zero_in_the_middle) && found.bits == taken.bits && found.group == taken.group;
@@ -121,7 +122,7 @@ constexpr std::uint64_t npu_bytes(const NpuForm& form, std::uint64_t N, std::uin
   }
 }
 
-// Why a stack does not take the weights of a file as they are.
+// The reason why a stack does not take the weights of a file as they are.
 inline std::string npu_refusal_reason(const NpuDescriptor& npu, const NpuForm& found) {
   bool takes_zero_points = false, takes_groups = false;
   std::string forms;
@@ -168,7 +169,8 @@ inline Result<NpuModel> npu_model(const ModelSource& source, const ModelConfig& 
   return model;
 }
 
-// Whole layers from the first on, in as few parts as `most` bytes a part allow.
+// Divides the layers into as few parts as possible, with at most `most` bytes in a part. A part is some whole layers one after
+// the other.
 inline std::vector<NpuPart> npu_fewest_parts(const std::vector<std::uint64_t>& layer_bytes, std::uint64_t most) {
   std::vector<NpuPart> parts;
   for (std::size_t layer = 0; layer < layer_bytes.size(); ++layer) {
@@ -180,7 +182,7 @@ inline std::vector<NpuPart> npu_fewest_parts(const std::vector<std::uint64_t>& l
   return parts;
 }
 
-// The same number of parts with about the same number of layers each, where these fit as well.
+// The same number of parts, but with about the same number of layers in each, if these parts also fit.
 inline std::vector<NpuPart> npu_parts(const std::vector<std::uint64_t>& layer_bytes, std::uint64_t most) {
   const std::vector<NpuPart> fewest = npu_fewest_parts(layer_bytes, most);
   std::vector<NpuPart> even;
@@ -216,7 +218,7 @@ inline NpuFormVerdict npu_form_verdict(const NpuDescriptor& npu, const NpuForm& 
   return verdict;
 }
 
-// The layers' matrices by format, and what each stack says of them.
+// Adds what the stack refuses: formats of the layers' matrices, and other things.
 inline void add_npu_refusals(NpuVerdict& verdict, const NpuModel& model, const NpuReport& report) {
   const NpuDescriptor& npu = *verdict.npu;
   std::vector<std::pair<FormatId, std::size_t>> counts;

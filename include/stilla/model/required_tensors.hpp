@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tensors that a forward pass reads, in their shapes, and whether a source has all of them: told from the header alone, before
-// any weight is read. What a source has too much is refused by read_model_config().
+// The tensors that a forward pass reads, with their shapes, and a check that a source has all of them. The check needs only the
+// header; no weight is read. read_model_config() refuses tensors that are not needed.
 #pragma once
 
 #include <array>
@@ -17,7 +17,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A matrix of a layer, "blk.N.PART.weight" [rows, cols], and its bias, "blk.N.PART.bias" [rows], which others may have or not.
+// A matrix of a layer, "blk.N.PART.weight" [rows, cols], and its bias, "blk.N.PART.bias" [rows]. If needs_bias is not set, the
+// bias may be missing.
 struct LinearShape {
   std::string_view part;
   std::size_t rows, cols;
@@ -49,9 +50,9 @@ inline std::array<VectorShape, 4> layer_vectors(const ModelConfig& c) {
            {"attn_k_norm.weight", of_a_head}}};
 }
 
-// An error for the first that is missing or has another shape. Beside the layers' there are, as [rows, cols], token_embd.weight
-// [vocabulary, hidden], output_norm.weight [hidden] and, if the source has it, a head of its own, output.weight [vocabulary, hidden],
-// and divisors of RoPE's angles, rope_freqs.weight [rotary_dim / 2].
+// An error for the first tensor that is missing or has another shape. Besides the tensors of the layers these are checked, as
+// [rows, cols]: token_embd.weight [vocabulary, hidden] and output_norm.weight [hidden]; and, if the source has them, a head of
+// its own, output.weight [vocabulary, hidden], and divisors of the angles of RoPE, rope_freqs.weight [rotary_dim / 2].
 inline Status check_required_tensors(const ModelSource& source, const ModelConfig& c) {
   Status so_far = success();
   const auto vector = [&](const std::string& name, std::size_t size) {

@@ -1,32 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rotations of a network's weights, so that int4 with one scale for each row, which NPUs multiply fastest, loses less. An
-// orthogonal matrix between two linear layers can be multiplied into both and cancels; outliers, which stood in a few columns, are
-// then spread over all. After Ashkboos et al., "QuaRot" (2024), with changes that are marked *.
+// Rotates the weights of a network, so that int4 with one scale for each row, which NPUs multiply fastest, loses less. An
+// orthogonal matrix between two linear layers can be multiplied into both of them and then cancels. Outliers, which were in a few
+// columns, are then spread over all columns. After Ashkboos et al., "QuaRot" (2024); the changes to it are marked *.
 //
-//   residual   The residual stream x becomes x Q. Norms are without a sum, so rms(x Q) = rms(x); their gains g move into the
+//   residual   The residual stream x becomes x Q. Norms do not subtract a mean, so rms(x Q) = rms(x). Their gains g move into the
 //              matrices behind them:  W -> W diag(g) Q  for query, key, value, gate and up;  W -> Q^T W  for the attention's
-//              output and for down. * Embedding and head stay as the file has them: x is rotated behind the embedding and
-//              back before the last norm, which costs a token two transforms and leaves the most sensitive matrices alone.
-//   heads      Each value head v becomes v R, and each query head's part of the attention's output is rotated back by its
-//              matrix: W_v -> R^T W_v, W_o -> W_o R, head by head. * The value's bias is rotated too: the weights of a softmax
-//              sum to one, so a bias of the values is a bias of the output.
-//   down       down's input a becomes a H in every step, W -> W H: its outliers come from silu(gate) * up, behind which
-//              there is no matrix that could take H in. Helps most, costs a transform of ffn values for each token and layer.
+//              output and for down. * Embedding and head stay as the file has them: x is rotated after the embedding and
+//              back before the last norm. This costs a token two transforms and leaves the most sensitive matrices unchanged.
+//   heads      Each value head v becomes v R. The attention's output matrix rotates each query head's part of its input back:
+//              W_v -> R^T W_v, W_o -> W_o R, head by head. * The bias of the values is rotated too: the weights of a softmax
+//              sum to one, so that a bias of the values is a bias of the output.
+//   down       The input a of down becomes a H in every step, W -> W H. Its outliers come from silu(gate) * up, and no matrix
+//              comes after this product that could take H in. This helps most. It costs a transform of ffn values for each
+//              token and layer.
 //
-// The matrices, for a width n = m * p with p the largest power of two that divides n:
+// The matrices, for a width n = m * p, where p is the largest power of two that divides n:
 //
 //     H = I_m (x) Hadamard_p / sqrt(p)            the transform of contract/elementwise.hpp
 //     R = diag(+-1) H                             for one head
 //     Q = diag(+-1) H                             of the residual stream
 //
-// Nothing mixes the m parts that H leaves apart: it was tried, by a reflection (KL 0.252 where this has 0.237; Qwen2.5 0.5B, m = 7,
-// int4_channel, residual alone) and by Hartley's transform (0.307), and cost operations besides.
+// H leaves m parts separate, and nothing mixes them. Mixing was tried with a reflection (KL 0.252, and 0.237 without mixing;
+// Qwen2.5 0.5B, m = 7, int4_channel, residual alone) and with Hartley's transform (0.307). Both also cost more operations.
 //
-// Signs are the upper bits of splitmix64 of the position. All of them are orthogonal and need O(n log n) operations. A network
-// with exact weights computes the same as before but for the rounding of floats (tests/rotation_test.cpp).
+// The sign of a position is the highest bit of splitmix64 of the position. All these matrices are orthogonal and need O(n log n)
+// operations. With exact weights the network computes the same as before, except for the rounding of floats
+// (tests/rotation_test.cpp).
 //
-// A packed file says which rotations its weights have in the key stilla.packed.rotation, "residual,heads,down" or a part of it.
+// The key stilla.packed.rotation of a packed file says which rotations its weights contain: "residual,heads,down", or some of
+// these.
 #pragma once
 
 #include <cmath>
@@ -53,7 +56,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The inputs of a layer's matrices: of query, key and value; of the attention's output; of gate and up; of down.
+// The inputs of the matrices of a layer: of query, key and value; of the attention's output; of gate and up; of down.
 enum class LinearInput : std::uint8_t { attention, attention_output, ffn, down };
 
 // An orthogonal matrix Q of a width n, a multiple of 16.
@@ -66,10 +69,11 @@ class FastRotation {
   }
 
   std::size_t width() const { return width_; }
-  // Of each position, 1 or -1; empty: all are 1.
+  // 1 or -1 for each position; empty if all are 1.
   const std::vector<float>& signs() const { return signs_; }
 
-  // x Q and x Q^T, of one row. Floats by the kernel of the active target, with the same bits on all; doubles for weights.
+  // x Q and x Q^T, for one row. The kernel of the active target computes floats, with the same bits on all targets. Doubles are
+  // for weights.
   void rotate(float* x) const {
     scale(x);
     detail::row_kernel<Hadamard>(active_target())(x, width_);
@@ -96,7 +100,7 @@ class FastRotation {
   std::vector<float> signs_;
 };
 
-// The input that a layer's matrix multiplies; none for another tensor.
+// The input that a matrix of a layer multiplies. Nothing for other tensors.
 inline std::optional<LinearInput> input_of_part(std::string_view part) {
   constexpr std::pair<std::string_view, LinearInput> known[] = {
       {"attn_q.weight", LinearInput::attention}, {"attn_k.weight", LinearInput::attention},
@@ -113,10 +117,10 @@ inline FastRotation residual_rotation(const ModelConfig& c) { return {c.hidden, 
 inline FastRotation head_rotation(const ModelConfig& c) { return {c.head_dim, true}; }
 inline FastRotation down_rotation(const ModelConfig& c) { return {c.ffn, false}; }
 
-// A model's weights with rotations taken in, for write_packed_file. The source outlives it.
+// The weights of a model with rotations multiplied in, for write_packed_file. The source must outlive this object.
 class RotatedWeights : public TensorChange {
  public:
-  // Refused: a model whose dimensions cannot be read or rotated, or that is rotated already.
+  // Refused: a model whose dimensions cannot be read or rotated, or that is already rotated.
   static Result<RotatedWeights> create(const ModelSource& source, const Rotation& rotation) {
     Result<ModelConfig> config = read_model_config(source);
     if (!config) return config.error();
@@ -141,8 +145,8 @@ class RotatedWeights : public TensorChange {
            (rotation_.down && part == "ffn_down.weight");
   }
 
-  // What the rotated network has where the original has x, a row of a matrix's inputs: x is changed. gain: that of the norm
-  // before an input of attention or ffn, without which the rotated one is.
+  // Changes x, a row of inputs of a matrix of the original network, into the row that the rotated network has there. `gain` is
+  // the gain of the norm before an input of attention or ffn; the rotated network does not have this gain in its inputs.
   void rotate_input(float* x, LinearInput input, const std::vector<float>& gain) const {
     const auto rotate = [&](const FastRotation& rotation, std::size_t width) {
       for (std::size_t first = 0; first < width; first += rotation.width()) rotation.rotate(x + first);
@@ -158,7 +162,7 @@ class RotatedWeights : public TensorChange {
     }
   }
 
-  // values: the tensor's rows. Takes a few vectors of doubles for each thread.
+  // values: the rows of the tensor. Each thread needs a few vectors of doubles.
   Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const override {
     const std::optional<LayerTensor> of_layer = layer_tensor(tensor.name);
     if (!of_layer) return success();
@@ -227,7 +231,7 @@ class RotatedWeights : public TensorChange {
     return is_one_of(part, {"attn_output.weight", "ffn_down.weight", "attn_output.bias", "ffn_down.bias"});
   }
 
-  // The gain of the norm that a layer's matrix stands behind.
+  // Reads the gain of the norm before a matrix of a layer.
   Status read_gain(std::string_view name, std::string_view part, std::vector<float>& gain) const {
     const std::string_view norm = part.starts_with("attn_") ? "attn_norm.weight" : "ffn_norm.weight";
     const std::string norm_name = concat(name.substr(0, name.size() - part.size()), norm);
@@ -239,7 +243,7 @@ class RotatedWeights : public TensorChange {
     return success();
   }
 
-  // Each row's values, a multiple of the rotation's width, part by part: w -> (w * gain) Q.
+  // Rotates each row, whose length is a multiple of the rotation's width, part by part: w -> (w * gain) Q.
   static void rotate_rows(Matrix values, const FastRotation& rotation, const std::vector<float>& gain, Parallel parallel) {
     parallel(values.rows, [&](std::size_t n) {
       std::vector<double> x(rotation.width());
@@ -254,7 +258,7 @@ class RotatedWeights : public TensorChange {
     });
   }
 
-  // The same of each column, sixteen at a time: they share cache lines.
+  // Rotates each column in the same way, sixteen at a time because they share cache lines.
   static void rotate_columns(Matrix values, const FastRotation& rotation, Parallel parallel) {
     constexpr std::size_t together = 16;
     const std::size_t width = rotation.width();

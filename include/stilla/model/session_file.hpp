@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A text with its keys and values in a file, so that a conversation goes on without evaluating it again. The file holds
-// the text, so a new one can be read by its owner alone.
+// Saves a text with its keys and values in a file, so that a conversation can go on without evaluating the text again. The file
+// contains the text, so that only its owner may read a new file.
 //
 //     offset  what
 //       0     magic "stillaKV"; u32 version of this layout; u32 type of the cache; u64 Model::identity()
@@ -9,8 +9,9 @@
 //      56     u64 XXH64 of everything from byte 72 on; u64 XXH64 of the 64 bytes before
 //      72     ids, u32 each | note | chunks of the cache: all layers of the first 256 positions, of the next, ...
 //
-// Chunks are the cache's memory as it is, little endian, but 0 for keys and values behind the end of the text. Sizes follow from the header
-// and are compared with the file's before anything else is read; nothing of the file is used before its checksums agree.
+// Chunks are the memory of the cache as it is, little endian; keys and values behind the end of the text are 0. The sizes follow
+// from the header and are compared with the size of the file before anything else is read. Nothing of the file is used before its
+// checksums agree.
 #pragma once
 
 #include <cstddef>
@@ -35,10 +36,10 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// What every saved session begins with.
+// The first bytes of every saved session.
 inline constexpr std::string_view session_magic = "stillaKV";
 
-// What has to agree between a file and the session that takes it.
+// What must be the same in a file and in the session that restores it.
 struct SessionKind {
   std::uint64_t model = 0;  // Model::identity()
   std::size_t vocabulary = 0;
@@ -56,7 +57,8 @@ struct SavedText {
 
 namespace detail {
 
-inline constexpr std::uint32_t session_version = 2;  // another for each change of this layout, of a chunk's, or of the arithmetic
+// Another number for each change of this layout, of the layout of a chunk, or of the arithmetic.
+inline constexpr std::uint32_t session_version = 2;
 inline constexpr std::size_t session_header_bytes = 72;
 
 constexpr std::uint32_t bits_in_file(ActivationBits activations) {
@@ -88,7 +90,7 @@ inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint6
 
 }  // namespace detail
 
-// The whole file or none. cache.size() is ids.size().
+// Writes the whole file or nothing. cache.size() is ids.size().
 inline Status write_session_file(const std::string& path, const SessionKind& kind, std::span<const std::uint32_t> ids,
                                  std::string_view note, const KvCache& cache) {
   Result<AtomicFile> file = AtomicFile::create(path, FileReaders::owner);
@@ -121,7 +123,7 @@ inline Status write_session_file(const std::string& path, const SessionKind& kin
   return file->commit();
 }
 
-// Reads what write_session_file() wrote for a session of this kind; refuses everything else.
+// Reads what write_session_file() wrote for a session of this kind. Refuses everything else.
 inline Result<SavedText> read_session_file(const MappedFile& file, const SessionKind& kind) {
   const auto refuse = [&](const auto&... parts) {
     return Error{ErrorKind::refused_file, concat(printable_path(file.path()), ": ", parts...)};
@@ -172,7 +174,7 @@ inline Result<SavedText> read_session_file(const MappedFile& file, const Session
 
   SavedText out;
   out.ids.resize(static_cast<std::size_t>(tokens));
-  (void)cursor.take(tokens * sizeof(std::uint32_t), rest);  // the size was checked above
+  (void)cursor.take(tokens * sizeof(std::uint32_t), rest);  // cannot fail: the size was checked above
   if (!rest.empty()) std::memcpy(out.ids.data(), rest.data(), rest.size());
   for (const std::uint32_t id : out.ids) {
     if (id >= kind.vocabulary) return refuse("token id ", id, " is outside the model's vocabulary of ", kind.vocabulary);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model's weights, packed for the kernels. Every tensor is checked against the dimensions of the metadata before a byte
-// of it is read; a missing or misshapen one is an error that names it. Packing uses the threads it is given and lets go of
-// the source's pages as it proceeds, so the weights are in memory once. Matrices of a packed file (io/packed_file.hpp) stay
-// where they are mapped: nothing is packed, and every process that runs the file shares one copy.
+// The weights of a model, packed for the kernels. Every tensor is compared with the dimensions in the metadata before a byte of
+// it is read. If one is missing or has another shape, the error names it. Packing uses the threads that it is given. It releases
+// the pages of the source as it proceeds, so that the weights are in memory only once. Matrices of a packed file
+// (io/packed_file.hpp) stay where they are mapped: nothing is packed, and all processes that run the file share one copy.
 #pragma once
 
 #include <algorithm>
@@ -39,11 +39,11 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// y = x * weight^T + bias. Shapes as [outputs, inputs], the reverse of GGUF's order.
+// y = x * weight^T + bias. Shapes are [outputs, inputs], the reverse of the order in GGUF.
 struct Linear {
-  PackedMatrix weight;                          // for the CPU; a view without data where the weights are on a device
-  std::vector<float> bias;                      // empty: none
-  std::unique_ptr<const DeviceMatrix> device;   // null: they are not
+  PackedMatrix weight;                          // for the CPU; without data if the weights are on a device
+  std::vector<float> bias;                      // empty: no bias
+  std::unique_ptr<const DeviceMatrix> device;   // null: the weights are not on a device
 
   const float* bias_or_null() const { return bias.empty() ? nullptr : bias.data(); }
 };
@@ -53,7 +53,7 @@ struct LayerWeights {
   Linear query;                       // [H*D, E]
   Linear key;                         // [G*D, E]
   Linear value;                       // [G*D, E]
-  std::vector<float> query_norm;      // [D], of each head before RoPE; empty: none
+  std::vector<float> query_norm;      // [D], for each head before RoPE; empty: none
   std::vector<float> key_norm;        // [D]
   Linear attention_output;            // [E, H*D]
   std::vector<float> ffn_norm;        // [E]
@@ -61,7 +61,7 @@ struct LayerWeights {
   Linear up;                          // [F, E]
   Linear down;                        // [E, F]
 
-  // All its matrices, and all its vectors, in the order of required_tensors.hpp.
+  // All matrices, and all vectors, in the order of required_tensors.hpp.
   std::array<const Linear*, 7> linears() const { return {&query, &key, &value, &attention_output, &gate, &up, &down}; }
   std::array<Linear*, 7> linears() { return {&query, &key, &value, &attention_output, &gate, &up, &down}; }
   std::array<const std::vector<float>*, 4> vectors() const { return {&attention_norm, &ffn_norm, &query_norm, &key_norm}; }
@@ -70,13 +70,13 @@ struct LayerWeights {
 
 class Model {
  public:
-  // (bytes done, bytes in all), from the loading thread.
+  // Called as (bytes done, bytes in all), from the loading thread.
   using Progress = std::function<void(std::size_t, std::size_t)>;
 
-  // Takes the source over: the embedding, and whoever asks for the tokenizer, read from it. `format`, if given, is what the
-  // layers are requantised to (requantised_format in io/model_source.hpp).
-  // `device`, if not empty, is where the layers' matrices go (device_matrix.hpp); embedding and head stay on the CPU.
-  // `rope`: what is decided about RoPE in place of the file.
+  // Takes over the source: the embedding is read from it, and so is the tokenizer if somebody asks for it. `format`, if given, is
+  // the format to which the layers are requantised (requantised_format in io/model_source.hpp). `device`, if not empty, is the
+  // device that the matrices of the layers go to (device_matrix.hpp); embedding and head stay on the CPU. `rope` is the user's
+  // choice for RoPE instead of what the file says.
   static Result<Model> load(std::unique_ptr<ModelSource> source, Parallel parallel = {}, const Progress& progress = {},
                             std::optional<FormatId> format = {}, std::string_view device = {}, const RopeChoice& rope = {}) {
     if (!device.empty()) {
@@ -88,7 +88,7 @@ class Model {
     if (Status s = model.read(parallel, progress, rope); !s) return s.error();
     return model;
   }
-  // Embedding, last norm and head alone, for sessions whose layers something else runs (body.hpp).
+  // Loads only embedding, last norm and head, for sessions whose layers are run by something else (body.hpp).
   static Result<Model> load_ends(std::unique_ptr<ModelSource> source, Parallel parallel = {}, const Progress& progress = {},
                                  const RopeChoice& rope = {}) {
     Model model(std::move(source));
@@ -96,7 +96,7 @@ class Model {
     if (Status s = model.read(parallel, progress, rope); !s) return s.error();
     return model;
   }
-  // The same for a source of a known kind: a GgufFile, say.
+  // The same for a source of a known type, for example a GgufFile.
   template <std::derived_from<ModelSource> Source>
   static Result<Model> load(Source source, Parallel parallel = {}, const Progress& progress = {}, std::optional<FormatId> format = {},
                             std::string_view device = {}, const RopeChoice& rope = {}) {
@@ -109,14 +109,14 @@ class Model {
   const std::vector<float>& output_norm() const { return output_norm_; }
   const Linear& head() const { return head_; }
   const std::string& device() const { return device_; }  // empty: the CPU
-  // What somebody should be told of the file, a line each: keys that are not known here, bytes behind the last tensor.
+  // What a user should be told about the file, a line each: keys that are not known here, bytes behind the last tensor.
   const std::vector<std::string>& notes() const { return config_.notes; }
   const RopeFrequencies& rope_frequencies() const { return rope_frequencies_; }
   // Bytes of packed weights.
   std::size_t packed_weight_bytes() const { return packed_bytes_; }
 
-  // A number for "the same weights in the same formats?": a checksum of the dimensions, of all vectors and of the beginning
-  // of every matrix as it is packed, so that a packed file and its original have the same.
+  // A number that tells whether two models have the same weights in the same formats: a checksum of the dimensions, of all
+  // vectors, and of the beginning of every packed matrix. A packed file and its original have the same number.
   std::uint64_t identity() const {
     constexpr std::size_t some_bytes = 4096;
     Checksum sum;
@@ -124,7 +124,7 @@ class Model {
     const auto add_vector = [&](const std::vector<float>& values) { sum.add(std::as_bytes(std::span(values))); };
     const auto add_linear = [&](const Linear& linear) {
       const PackedView& w = linear.weight.view();
-      add_number(gguf_type_of(w.format).value_or(0));  // so have session files of earlier versions
+      add_number(gguf_type_of(w.format).value_or(0));  // session files of earlier versions use this number too
       add_number(w.rows);
       add_number(w.cols);
       if (w.data != nullptr) sum.add({w.data, std::min(linear.weight.bytes(), some_bytes)});
@@ -149,7 +149,7 @@ class Model {
 
   // The embedding of token `id` (below config().vocabulary): config().hidden floats.
   void embed(float* out, std::size_t id) const {
-    if (embedding_ == nullptr) return embedding_lookup(out, head_.weight, id);  // tied to the head
+    if (embedding_ == nullptr) return embedding_lookup(out, head_.weight, id);  // the head serves as embedding
     with_format(embedding_->format, [&](auto tag) {
       using F = decltype(tag);
       decode_row<F>(source_->tensor_bytes(*embedding_).data() + id * row_bytes<F>(config_.hidden), out, config_.hidden);
@@ -228,8 +228,8 @@ class Model {
       return success();
     };
 
-    // Everything that is packed stands in one piece of memory: large pages cover it to its ends. With a piece for each matrix,
-    // 30 % of a 1.5B of 4 bits was outside them, and a token took 1.07 times the time.
+    // All packed matrices lie in one piece of memory, so that large pages cover it up to its ends. When each matrix had its own
+    // piece, large pages did not cover 30 % of a 1.5B of 4 bits, and a token took 7 % more time.
     const bool tied = source_->find_tensor("output.weight") == nullptr;
     std::size_t bytes_to_pack = 0;
     for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
@@ -237,14 +237,14 @@ class Model {
       const bool goes_to_device = (!device_.empty() || !has_layers_) && tensor.name.starts_with("blk.");
       if (!tensor.is_matrix() || tensor.is_packed || goes_to_device || (!tied && &tensor == *embedding)) continue;
       const auto bytes = packed_bytes(requantised_format(tensor, layer_format_), tensor.rows(), tensor.columns());
-      if (bytes) bytes_to_pack += *bytes;  // others are refused where they are read
+      if (bytes) bytes_to_pack += *bytes;  // other tensors are refused where they are read
     }
     if (!memory_.resize(bytes_to_pack)) return out_of_memory("packed weights", bytes_to_pack);
     free_memory = memory_.data();
 
     source_->ask_for_large_pages();
     layers_.resize(has_layers_ ? c.n_layers : 0);
-    // A file that is not in the page cache is read while what came before it is packed.
+    // A file that is not in the page cache is read while what came before it is being packed.
     const auto read_ahead = [&](std::size_t l) {
       const std::string layer = concat("blk.", l, ".");
       for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
@@ -254,7 +254,7 @@ class Model {
         if (is_next && !tensor.is_packed) source_->read_ahead(tensor);
       }
     };
-    if (!tied) embedding_ = *embedding;  // which is read row by row, as tokens ask for it
+    if (!tied) embedding_ = *embedding;  // is read row by row, as tokens need it
     read_ahead(0);
     const auto read_linear = [&](Linear& out, const std::string& name, const LinearShape& shape) -> Status {
       const std::string weight = concat(name, ".weight"), bias = concat(name, ".bias");
@@ -296,11 +296,11 @@ class Model {
     }
     rope_frequencies_ =
         RopeFrequencies(static_cast<double>(c.rope_base), c.rotary_dim, factors.empty() ? nullptr : factors.data(), c.rope_scaling);
-    if (progress && done < total) progress(total, total);  // an embedding that is not packed, tensors nobody asks for
+    if (progress && done < total) progress(total, total);  // counts an embedding that is not packed, and tensors that nothing reads
     return success();
   }
 
-  // A matrix of the source, and the format that it shall have.
+  // A matrix of the source, and the format that it is to have.
   struct StoredMatrix {
     const TensorInfo* tensor;
     FormatId format;
@@ -315,7 +315,7 @@ class Model {
     return StoredMatrix{*tensor, format};
   }
 
-  // A layer's matrix to the device, from rows or from panels whose rows can be had back.
+  // Puts a matrix of a layer on the device, from rows, or from panels if their rows can be computed again.
   Status put_on_device(Linear& out, const std::string& name, std::size_t rows, std::size_t cols, Parallel parallel) {
     const Result<StoredMatrix> found = stored_matrix(name, rows, cols);
     if (!found) return found.error();
@@ -345,7 +345,7 @@ class Model {
     Result<std::unique_ptr<DeviceMatrix>> matrix = stilla::put_on_device(device_, format, bytes, rows, cols);
     if (!matrix) return source_->tensor_error(stored, "device ", device_, ": ", matrix.error().message);
     out.device = std::move(*matrix);
-    out.weight = PackedMatrix::borrow({format, rows, cols, nullptr});  // its shape, for whoever asks
+    out.weight = PackedMatrix::borrow({format, rows, cols, nullptr});  // its shape only
     source_->drop_tensor_pages(stored, stored.size_bytes);
     return success();
   }
@@ -362,11 +362,11 @@ class Model {
   std::string device_;
   bool has_layers_ = true;
   ModelConfig config_;
-  AlignedBuffer<std::byte> memory_;  // of what was packed here
+  AlignedBuffer<std::byte> memory_;  // what was packed here
   std::vector<LayerWeights> layers_;
   std::vector<float> output_norm_;        // [E]
   Linear head_;                           // [vocabulary, E]
-  const TensorInfo* embedding_ = nullptr;  // in source_; null when the head serves as embedding
+  const TensorInfo* embedding_ = nullptr;  // in source_; null if the head serves as embedding
   RopeFrequencies rope_frequencies_;
   std::size_t packed_bytes_ = 0;
 };

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tokens that may come next, which every step of a sampling chain narrows or changes.
+// The tokens that may come next. Every step of a sampling chain removes some of them or changes their logits.
 //
 //     probability of c  =  weight(c) / sum of weights,      weight(c) = e^((logit - highest logit) / temperature)
 //
-// First they are a row of logits, as a model gives them. A vocabulary has 150 000 tokens of which some hundred matter: so
-// two passes of vector kernels find the highest logit and the sum of weights of every block of 64
-// (contract/elementwise.hpp), and whatever looks for single tokens then reads only the blocks that can hold them. A step
-// that narrows the row leaves a list of {logit, id}, by id, or best first once something has ranked it.
+// At first the candidates are a row of logits, as a model gives them. A vocabulary has 150 000 tokens, of which a few hundred
+// matter. Two passes of vector kernels therefore find the highest logit and the sum of weights of every block of 64 logits
+// (contract/elementwise.hpp). Steps that look for single tokens then read only the blocks that can hold them. A step that removes
+// candidates turns the row into a list of {logit, id}, ordered by id, or with the best first once a step has ranked it.
 //
-// Sums go block by block over a row, in the kernels' order inside a block, and one after another over a list. Ranks are a
-// total order (ties go to the lower id). So results depend neither on the target nor on a standard library's sorting. No
-// candidate's logit is a NaN; equal infinities count as equal logits.
+// Over a row the sums run block by block, in the order of the kernels inside a block. Over a list they run from one candidate to
+// the next. The ranking is a total order: of equal logits the lower id comes first. The results therefore depend neither on the
+// target nor on the sorting of a standard library. No candidate has a NaN as its logit. Equal infinities count as equal logits.
 #pragma once
 
 #include <algorithm>
@@ -40,27 +40,27 @@ struct Candidate {
 inline bool ranks_before(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
 inline bool ranks_after(const Candidate& a, const Candidate& b) { return ranks_before(b, a); }
 
-// What a sampler needs of a row of logits when it can do without the rest (Sampler::request, stilla/head.hpp).
+// The logits of a row that a sampler needs, if it does not need all of them (Sampler::request, stilla/head.hpp).
 struct LogitRequest {
-  std::size_t best = 1;               // so many of the best that are not in `also`
-  std::vector<std::uint32_t> also{};  // and these ids, sorted, each once, whatever their logits
-  std::size_t vocabulary = 0;         // ids from here on are padding; 0: none is
+  std::size_t best = 1;               // so many of the best ids that are not in `also`
+  std::vector<std::uint32_t> also{};  // and these ids, sorted, each once, whatever their logits are
+  std::size_t vocabulary = 0;         // ids from here on are padding; 0: there is no padding
 };
 
-// The best of candidates that come one by one, as many as there is room for. Of candidates in random order k ln(n / k) enter
-// the heap.
+// Finds the best of candidates that come one by one; it keeps as many as there is room for. If n candidates come in random order
+// and there is room for k, about k ln(n / k) of them enter the heap.
 class BestCandidates {
  public:
   explicit BestCandidates(std::span<Candidate> room = {}) : room_(room) {}
 
   std::size_t size() const { return count_; }
-  // No candidate below this logit can be among the best.
+  // No candidate with a lower logit can be among the best.
   float bound() const {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     return count_ < room_.size() ? -infinity : room_.empty() ? infinity : room_[0].logit;
   }
 
-  // The candidate may lie in the room, behind those taken so far.
+  // The candidate may itself lie in `room`, behind those taken so far.
   void offer(const Candidate& candidate) {
     if (count_ < room_.size()) {
       room_[count_++] = candidate;
@@ -79,19 +79,20 @@ class BestCandidates {
 
 class Candidates {
  public:
-  // Ids 0 to logits.size() - 1, but for those whose logit is a NaN. Allocates only for a larger vocabulary than ever.
+  // Ids 0 to logits.size() - 1, except those whose logit is NaN. Allocates memory only if the vocabulary is larger than all
+  // before.
   void assign(std::span<const float> logits) {
     const std::size_t blocks = (logits.size() + logit_block - 1) / logit_block;
     row_.resize(blocks * logit_block);
     highest_.resize(blocks);
     sums_.resize(blocks);
-    make_room(row_.size() + 1);  // append() writes one behind
+    make_room(row_.size() + 1);  // append() may write one element behind the last
     std::fill(std::copy(logits.begin(), logits.end(), row_.begin()), row_.end(), std::nanf(""));
     find_highest(0, blocks);
     is_row_ = true;
     begin_with(0);
   }
-  // These, which stand by id.
+  // These candidates, which are ordered by id.
   void assign(std::span<const Candidate> candidates) {
     make_room(candidates.size());
     std::copy(candidates.begin(), candidates.end(), items_.begin());
@@ -99,7 +100,7 @@ class Candidates {
     begin_with(candidates.size());
   }
 
-  // All of them; a row becomes a list.
+  // All candidates. A row becomes a list.
   std::span<const Candidate> items() {
     make_list(-infinity);
     return {items_.data(), count_};
@@ -110,14 +111,14 @@ class Candidates {
     return row_.size() - static_cast<std::size_t>(absent);
   }
   bool empty() const { return is_row_ ? highest() == -infinity && size() == 0 : count_ == 0; }
-  std::size_t most() const { return items_.size(); }  // that there have ever been
-  bool is_ranked() const { return is_ranked_; }  // best first; else by id
+  std::size_t most() const { return items_.size(); }  // the largest number of candidates there has been
+  bool is_ranked() const { return is_ranked_; }  // whether the best come first; otherwise they are ordered by id
 
-  // What all differences of logits are divided by; above 0.
+  // The divisor of all differences of logits; above 0.
   float temperature() const { return temperature_; }
   void set_temperature(float temperature) { temperature_ = temperature; }
 
-  // There must be one.
+  // The best candidate. There must be at least one candidate.
   Candidate best() const {
     const float logit = highest();
     if (!is_row_) return *std::find_if(begin(), end(), [&](const Candidate& c) { return c.logit == logit; });
@@ -145,8 +146,8 @@ class Candidates {
     return total;
   }
 
-  // Calls change(logit) with a reference to the candidate's logit; nothing happens if it is none. Call settle() after
-  // the last change.
+  // Calls change(logit) with a reference to the logit of the candidate. If the id is not a candidate nothing happens. Call
+  // settle() after the last change.
   template <class Change>
   void change(std::uint32_t id, Change&& change) {
     if (is_row_) {
@@ -183,14 +184,14 @@ class Candidates {
     count_ = static_cast<std::size_t>(std::remove_if(begin(), end(), predicate) - begin());
   }
 
-  // Removes the far ones, whose weight is below e^-16.
+  // Removes all candidates whose weight is below e^-16.
   void remove_far() {
     const float bound = below(highest(), 16.0f);
     make_list(bound);
     remove_if([&](const Candidate& c) { return c.logit < bound; });
   }
 
-  // Keeps these, all of which are candidates; best first.
+  // Keeps only these candidates, and puts the best first. All of them must be candidates already.
   void keep_only(std::span<const Candidate> kept) {
     std::copy(kept.begin(), kept.end(), items_.begin());
     count_ = kept.size();
@@ -199,9 +200,9 @@ class Candidates {
     is_ranked_ = true;
   }
 
-  // Keeps the k best, at least 1, best first.
+  // Keeps the k best candidates and puts the best first; k is at least 1.
   void keep_best(std::size_t k) {
-    if (is_row_) {  // the k best are no lower than the k-th highest block's best
+    if (is_row_) {  // the k best are not below the highest logit of the k-th best block
       BestCandidates blocks({begin(), std::min(k, highest_.size())});
       for (std::size_t b = 0; b < highest_.size(); ++b) blocks.offer({highest_[b], static_cast<std::uint32_t>(b)});
       make_list(k < highest_.size() ? blocks.bound() : -infinity);
@@ -215,7 +216,8 @@ class Candidates {
     count_ = k;
   }
 
-  // Keeps the fewest of the best whose probabilities together reach `share`, at least one; best first.
+  // Keeps the best candidates: as few as are needed for their probabilities to reach `share` together, but at least one. Puts the
+  // best first.
   void keep_share(double share) {
     if (empty()) return;
     const float highest = this->highest();
@@ -226,7 +228,7 @@ class Candidates {
       while (kept < count_ && (kept == 0 || sum < wanted)) sum += weight(items_[kept++], highest);
     } else if (!is_row_) {
       (void)rank_until(wanted, highest, kept, sum);
-    } else {  // from the best downwards, until it is enough
+    } else {  // takes candidates from the best downwards until their weights are enough
       float low = std::nanf("");
       for (const float reach : {4.0f, 8.0f, 16.0f, 32.0f, std::numeric_limits<float>::infinity()}) {
         const float above = std::exchange(low, below(highest, reach));
@@ -239,7 +241,8 @@ class Candidates {
     is_ranked_ = true;
   }
 
-  // The candidate at `u` in [0, 1) of the sum of weights, never one of weight 0. There must be a candidate.
+  // The candidate at the fraction `u`, in [0, 1), of the sum of weights; never one of weight 0. There must be at least one
+  // candidate.
   Candidate at(double u) {
     const float highest = this->highest();
     const double place = u * total_weight(highest);
@@ -273,19 +276,19 @@ class Candidates {
   const Candidate* begin() const { return items_.data(); }
   const Candidate* end() const { return items_.data() + count_; }
 
-  // Of `count` blocks of the row from the first on.
+  // Finds the highest logits of `count` blocks of the row, from the block `first` on.
   void find_highest(std::size_t first, std::size_t count) {
     const auto kernel = detail::row_kernel<HighestLogits>(active_target());
     kernel(highest_.data() + first, row_.data() + first * logit_block, count * logit_block);
   }
 
-  // The logit whose weight is e^-reach; -infinity where there is none.
+  // The logit whose weight is e^-reach; -infinity if there is none.
   float below(float highest, float reach) const {
     const float logit = highest - reach * temperature_;
     return std::isnan(logit) ? -infinity : logit;
   }
 
-  // Appends to the list what the row has from `low` on, but not from `above` on if that is a number.
+  // Appends to the list the candidates of the row whose logits are at least `low` and, if `above` is a number, below `above`.
   void append(float low, float above) {
     for (std::size_t b = 0; b < highest_.size(); ++b) {
       if (!(highest_[b] >= low)) continue;
@@ -295,12 +298,12 @@ class Candidates {
       }
     }
   }
-  // Makes a list of the row, of what is not below `low`.
+  // Turns the row into a list of the candidates that are not below `low`.
   void make_list(float low) {
     if (!std::exchange(is_row_, false)) return;
     append(low, std::nanf(""));
   }
-  // One block of the row, which stays one.
+  // The candidates of one block of the row. The row stays a row.
   std::span<const Candidate> list_of(std::size_t block) {
     std::size_t count = 0;
     for (std::size_t i = block * logit_block; i < (block + 1) * logit_block; ++i) {
@@ -309,14 +312,15 @@ class Candidates {
     return {items_.data(), count};
   }
 
-  // Moves the k best to the front, in any order.
+  // Moves the k best candidates to the front, in any order.
   void select(std::size_t k) {
     BestCandidates best({begin(), k});
     for (std::size_t i = 0; i < count_; ++i) best.offer(items_[i]);
   }
 
-  // Ranks the list from `kept` on, which it moves on, until `sum`, the weights of all before, is `wanted`. False if that
-  // is not reached. A heap yields the best without sorting the rest.
+  // Ranks the list from `kept` on until `sum`, the weight of all ranked candidates, reaches `wanted`. It moves `kept` behind the
+  // ranked candidates. Returns false if `wanted` is not reached. It uses a heap, which yields the best candidates without sorting
+  // the rest.
   bool rank_until(double wanted, float highest, std::size_t& kept, double& sum) {
     Candidate* const first = begin() + kept;
     Candidate* last = end();
@@ -326,12 +330,12 @@ class Candidates {
       ++kept;
       std::pop_heap(first, last--, ranks_after);
     }
-    std::reverse(first, end());  // the heap puts the best behind
+    std::reverse(first, end());  // the heap put the best at the end
     return kept != 0 && sum >= wanted;
   }
 
-  // The candidate where the sum of weights, `sum` before the first, passes `place`. Rounding may leave `place` at the very
-  // end: then the last candidate of any weight.
+  // The candidate at which the running sum of weights passes `place`; the sum begins with `sum`. If rounding leaves `place` at
+  // the very end, this is the last candidate with a weight above 0.
   Candidate walk(std::span<const Candidate> candidates, double sum, double place, float highest) const {
     Candidate found = candidates[0];
     for (const Candidate& c : candidates) {
@@ -344,10 +348,10 @@ class Candidates {
     return found;
   }
 
-  std::vector<float> row_;        // by id, NaN where there is no candidate
-  std::vector<float> highest_;    // of its blocks
-  std::vector<double> sums_;      // of the blocks' weights, after total_weight()
-  std::vector<Candidate> items_;  // the first count_ count, unless there is a row
+  std::vector<float> row_;        // by id; NaN for ids that are no candidates
+  std::vector<float> highest_;    // the highest logit of each block
+  std::vector<double> sums_;      // the sum of weights of each block, after total_weight()
+  std::vector<Candidate> items_;  // the list is the first count_ of these; not used while there is a row
   std::size_t count_ = 0;
   float temperature_ = 1.0f;
   bool is_row_ = false;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How many guesses a draft model shall write, and how many of them are worth checking. A guess costs an evaluation of the small
-// model and makes the large one's batch longer; it gains a token if it and all guesses before it are right. The chance of that is
-// learned for guesses of a similar confidence, times are learned from a clock. Where guessing does not pay nothing is guessed, but
-// a chance found bad is slowly forgotten, so that a text that changes its character gets another try.
+// How many guesses a draft model should write, and how many of them are worth checking. A guess costs an evaluation of the small
+// model and makes the batch of the large one longer. It gains a token if it and all guesses before it are right. The chance of
+// this is learned separately for guesses of similar confidence; the times are learned from a clock. If guessing does not pay,
+// nothing is guessed. But a bad chance is slowly forgotten, so that guessing is tried again if the text changes its character.
 //
 //   if (policy.begins(times)) n = draft.guess(text, out, [&](float confidence) { return policy.goes_on(confidence, times); });
 //   n = policy.length(times);   policy.learn_time(seconds, times);   check n guesses;   policy.learn_right(n, right);
@@ -24,7 +24,7 @@ class ModelDraftPolicy {
  public:
   static constexpr std::size_t most_guesses = DraftPolicy::most_guesses;
 
-  // Whether the first guess of a draft is worth its time. `times`: what batches of the large model take.
+  // Whether the first guess of a draft is worth its time. `times` are the times of batches of the large model.
   bool begins(const DraftPolicy& times) {
     count_ = 0;
     if (times.seconds_of_one() == 0.0) return false;  // nothing to compare with yet
@@ -39,7 +39,7 @@ class ModelDraftPolicy {
     return false;
   }
 
-  // A guess of this confidence was written: whether another one behind it is worth its time.
+  // Call it when a guess of this confidence was written. Returns whether another guess behind it is worth its time.
   bool goes_on(float confidence, const DraftPolicy& times) {
     const std::size_t kind = kind_of(confidence);
     kinds_[count_] = kind;
@@ -49,7 +49,8 @@ class ModelDraftPolicy {
     return chance_[count_ - 1] * any_.of_right() > cost_ + times.time(count_ + 1) - times.time(count_);
   }
 
-  // How many of the guesses to check: as many as give the most tokens for the time, which includes what they have cost.
+  // How many of the guesses to check: the number with the most tokens for the time. The time includes what the guesses have cost
+  // already.
   std::size_t length(const DraftPolicy& times) {
     const double spent = static_cast<double>(count_) * cost_;
     double tokens = 1.0, best_rate = 1.0 / (1.0 + spent);
@@ -59,18 +60,18 @@ class ModelDraftPolicy {
       const double rate = tokens / (times.time(n) + spent);
       if (rate > best_rate) best_rate = rate, best = n;
     }
-    if (count_ > 0 && best == 0) any_.learn(chance_[0]);  // nobody will find out
+    if (count_ > 0 && best == 0) any_.learn(chance_[0]);  // nobody will check these guesses
     return best;
   }
 
-  // What became of the first `checked` guesses.
+  // Tells the policy that the first `checked` guesses were checked and `right` of them were right.
   void learn_right(std::size_t checked, std::size_t right) {
     for (std::size_t i = 0; i < std::min(right + 1, checked); ++i) {
       for (Chance* chance : {&chances_[kinds_[i]], &any_}) chance->learn(i < right ? 1.0 : 0.0);
     }
   }
 
-  // How long it took to write the guesses since begins().
+  // Tells the policy how long it took to write the guesses since begins().
   void learn_time(double seconds, const DraftPolicy& times) {
     if (count_ == 0) return;
     const double cost = std::clamp(seconds / times.seconds_of_one() / static_cast<double>(count_), 0.0, 4.0);
@@ -79,11 +80,11 @@ class ModelDraftPolicy {
   }
 
  private:
-  // Tokens after which a bad chance is half forgotten: some hundred, because another try costs the small model a batch of the
-  // text's end, as much as five tokens of the large one.
+  // After some hundred tokens a bad chance is half forgotten. It takes so many because trying again costs the small model a batch
+  // of the end of the text, which takes as long as five tokens of the large model.
   static constexpr double forgets_unused = 0.997;
 
-  struct Chance {  // counts that fade, and a belief to begin with
+  struct Chance {  // counts that fade, with a prior belief
     double right = 0.0, tried = 0.0, belief = 0.7;
     double of_right() const { return (right + 2.0 * belief) / (tried + 2.0); }
     void fade(double kept) { right *= kept, tried *= kept; }
@@ -102,11 +103,11 @@ class ModelDraftPolicy {
   std::array<Chance, steps.size() + 1> chances_{
       {{0, 0, 0.3}, {0, 0, 0.4}, {0, 0, 0.5}, {0, 0, 0.6}, {0, 0, 0.7}, {0, 0, 0.8}, {0, 0, 0.9}, {0, 0, 0.95}}};
   Chance any_;
-  double cost_ = 0.3;  // of a guess, in times of a token of the large model; learned
+  double cost_ = 0.3;  // of a guess, as a multiple of the time of a token of the large model; learned
   bool has_cost_ = false;
   std::array<std::size_t, most_guesses> kinds_{};
-  std::array<double, most_guesses> chance_{};  // that this guess and all before it are right
-  std::size_t count_ = 0;                      // guesses written
+  std::array<double, most_guesses> chance_{};  // the chance that this guess and all before it are right
+  std::size_t count_ = 0;                      // number of guesses written
 };
 
 }}  // namespace stilla

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Filters of a sampling chain: each takes unlikely candidates away, never all of them. A filter's neutral value leaves all.
+// Filters of a sampling chain. Each filter removes unlikely candidates, but never all. The neutral value of a filter keeps all
+// candidates.
 //
-//   keep_top_k            the k likeliest
-//   keep_top_p            the fewest whose probabilities reach p: the nucleus (Holtzman et al., 2020)
-//   keep_min_p            those at least p times as likely as the best (Nguyen et al., 2024)
-//   keep_typical          those whose surprise -ln p is nearest to the entropy, the fewest that reach p (Meister et al., 2022)
-//   exclude_top_choices   XTC: by chance, of the candidates of probability t and more all but the least likely go, which
-//                         makes room for the unusual (p-e-w, 2024, text-generation-webui pull request 6335)
-//   Mirostat              mirostat 2 (Basu et al., 2021): those whose surprise is at most mu; what was then drawn moves mu
-//                         so that the average surprise becomes tau
+//   keep_top_k            keeps the k likeliest
+//   keep_top_p            keeps the fewest whose probabilities reach p: the nucleus (Holtzman et al., 2020)
+//   keep_min_p            keeps those at least p times as likely as the best (Nguyen et al., 2024)
+//   keep_typical          keeps those whose surprise -ln p is nearest to the entropy: the fewest that reach p (Meister et al., 2022)
+//   exclude_top_choices   XTC: with some probability, removes the candidates of probability t and more, except the least likely
+//                         of them. Unusual tokens then have a chance (p-e-w, 2024, text-generation-webui pull request 6335)
+//   Mirostat              mirostat 2 (Basu et al., 2021): keeps those whose surprise is at most mu. The surprise of the drawn
+//                         token then changes mu, so that the average surprise becomes tau
 #pragma once
 
 #include <algorithm>
@@ -26,7 +27,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// k = 0: all.
+// k = 0 keeps all candidates.
 inline void keep_top_k(Candidates& candidates, std::size_t k) {
   if (k != 0 && k < candidates.size()) candidates.keep_best(k);
 }
@@ -37,19 +38,19 @@ inline void keep_top_p(Candidates& candidates, float p) {
 
 inline void keep_min_p(Candidates& candidates, float p) {
   if (!(p > 0.0f) || candidates.empty()) return;
-  if (p > 1.2e-7f) candidates.remove_far();  // e^-16 = 1.13e-7: no exponential for those
+  if (p > 1.2e-7f) candidates.remove_far();  // e^-16 = 1.13e-7: no exponential is computed for these
   const float highest = candidates.highest();
   candidates.remove_if([&](const Candidate& c) { return c.logit != highest && candidates.weight(c, highest) < static_cast<double>(p); });
 }
 
-// A weight's surprise in units of ln: ln(total) - ln(weight), where ln(weight) is exactly what the exponential was of. An
-// impossible token's is infinite, so `surprise * probability` is not for it.
+// The surprise of a candidate in units of ln: ln(total) - ln(weight), where ln(weight) is exactly the argument of the
+// exponential. The surprise of an impossible token is infinite, so do not compute `surprise * probability` for it.
 inline double surprise_of(const Candidates& candidates, const Candidate& c, float highest, double log_total) {
   if (c.logit == highest) return log_total;
   return log_total - static_cast<double>((c.logit - highest) / candidates.temperature());
 }
 
-// Needs the exponential of every candidate: cheap after top-k only.
+// Computes the exponential of every candidate, which is cheap only after top-k.
 class TypicalFilter {
  public:
   void keep(Candidates& candidates, float p) {
@@ -95,14 +96,14 @@ class TypicalFilter {
   std::vector<Candidate> kept_;
 };
 
-// One number is drawn whenever the filter is on, so that the stream of random numbers does not depend on the logits.
+// One random number is drawn whenever the filter is on. The sequence of random numbers therefore does not depend on the logits.
 inline void exclude_top_choices(Candidates& candidates, float probability, float threshold, Random& random) {
-  if (!(probability > 0.0f) || threshold > 0.5f || candidates.empty()) return;  // above a half there cannot be two
+  if (!(probability > 0.0f) || threshold > 0.5f || candidates.empty()) return;  // two candidates cannot both be above a half
   if (random.uniform() >= static_cast<double>(probability)) return;
   const float highest = candidates.highest();
   const double least = static_cast<double>(threshold) * candidates.total_weight(highest);
   const auto is_top = [&](const Candidate& c) { return candidates.weight(c, highest) >= least; };
-  Candidate last{};  // of the top choices
+  Candidate last{};  // the least likely of the top choices
   std::size_t count = 0;
   for (const Candidate& c : candidates.items()) {
     if (is_top(c) && (count++ == 0 || ranks_before(last, c))) last = c;
@@ -127,7 +128,7 @@ class Mirostat {
     candidates.remove_if([&](const Candidate& c) { return c.id != best.id && bits(candidates, c) > mu_; });
   }
 
-  // `drawn` is one of those that keep() left.
+  // `drawn` is a candidate that keep() kept.
   void observe(const Candidates& candidates, const Candidate& drawn) { mu_ = std::fma(-eta_, bits(candidates, drawn) - tau_, mu_); }
 
  private:

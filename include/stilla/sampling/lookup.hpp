@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Lookup decoding: what follows the last words elsewhere in the text is a free guess at what follows them here. Code that is
-// edited, lists, and answers that repeat their thoughts are full of such places.
+// Lookup decoding. If the last tokens of the text occur elsewhere in it, the tokens that follow there are a free guess at what
+// follows here. Edited code, lists, and answers that repeat their thoughts have many such places.
 //
 //   index.push(id)            for every token of prompt and text
 //   n = policy.length(index.draft(out))   how many guesses are worth checking
-//   evaluate {last token, guess 1, ..., guess n} in one batch; sample position after position, as ever, and go on for as
-//   long as the sampled token is the guess. What lies behind the first difference is rolled back.
+//   evaluate {last token, guess 1, ..., guess n} in one batch. Then sample position after position, as always, and go on while
+//   the sampled token equals the guess. The positions behind the first difference are removed again.
 //
-// Since logits are the same bits in a batch as one by one, and the sampler draws the same numbers in the same order, the
-// text is the one that plain decoding writes: for greedy choice and for any sampling. Only the time differs, so the
-// policy may learn from a clock. Idea: prompt lookup decoding (Saxena, 2023) after speculative decoding (Leviathan et al.,
+// Logits have the same bits in a batch as one by one, and the sampler draws the same random numbers in the same order. The text
+// is therefore the one that plain decoding writes, for greedy choice and for any sampling. Only the time differs, so that the
+// policy may learn from a clock. Idea: prompt lookup decoding (Saxena, 2023), after speculative decoding (Leviathan et al.,
 // 2023), whose acceptance rule is not needed here.
 #pragma once
 
@@ -28,13 +28,14 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct Draft {
-  std::size_t tokens = 0;  // guessed
-  std::size_t match = 0;   // tokens before them that are the same in both places
+  std::size_t tokens = 0;  // number of guesses
+  std::size_t match = 0;   // number of tokens before them that are the same in both places
 };
 
-// Finds the earlier place that shares the longest end with the text. A hash table holds the latest place of each n-gram,
-// and each place the one before it with the same hash, as in LZ77's match finders. Where an edit has interrupted a copy,
-// the place at which it would go on is looked for close behind where it broke off, and one common token will do.
+// Finds the earlier place in the text that has the longest end in common with the end of the text. A hash table holds the latest
+// place of each n-gram, and for each place the one before it with the same hash, as in the match finders of LZ77. If an edit has
+// interrupted a copy, the place where the copy would go on is searched close behind the place where it stopped; there one common
+// token is enough.
 class NgramIndex {
  public:
   static constexpr std::size_t shortest_match = 3;
@@ -55,8 +56,8 @@ class NgramIndex {
 
   std::size_t size() const { return tokens_.size(); }
 
-  // Writes guesses at what follows the text, as many as `out` holds, or none. A place near the end that the text overlaps
-  // guesses that it goes on in the same rhythm.
+  // Writes guesses at what follows the text: either as many as `out` holds, or none. If the place is so close to the end that its
+  // continuation overlaps the end, the guesses repeat the tokens in between.
   Draft draft(std::span<std::uint32_t> out) {
     const std::size_t n = tokens_.size();
     if (n <= shortest_match || out.empty()) return {};
@@ -68,7 +69,8 @@ class NgramIndex {
       if (length > best.match) best.match = length, best_place = place;
     };
     if (source_ != none && n - source_end_ < most_edited) {
-      const std::size_t expected = source_ + (n - source_end_);  // if as many tokens were replaced as there were
+      // The place, if as many tokens were inserted as were replaced.
+      const std::size_t expected = source_ + (n - source_end_);
       for (std::size_t i = 0; i <= most_edited; ++i) {           // nearest first
         if (expected + i < n - 1) look_at(expected + i);
         if (i > 0 && expected - i > source_ && expected - i < n - 1) look_at(expected - i);
@@ -112,16 +114,16 @@ class NgramIndex {
   }
 
   std::vector<std::uint32_t> tokens_;
-  std::vector<std::size_t> earlier_;  // the place before with the same hash
-  std::vector<std::size_t> latest_;   // by hash; a power of two
-  std::size_t source_ = none;         // the place of the last draft with a long match,
-  std::size_t source_end_ = 0;        // and the text's length then
+  std::vector<std::size_t> earlier_;  // the place before this one with the same hash
+  std::vector<std::size_t> latest_;   // by hash; the size is a power of two
+  std::size_t source_ = none;         // the place of the last draft with a long match
+  std::size_t source_end_ = 0;        // the length of the text at that time
 };
 
-// How many guesses to check. With a the chance that a guess is right if those before it were, n guesses give
-// 1 + a + ... + a^n tokens for the time of a batch of n + 1; the best n may be 0. The chance is learned for matches of a
-// similar length, the times are learned for each batch size. A chance found bad is slowly forgotten, so that a text that
-// changes its character gets another try.
+// How many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give
+// 1 + a + ... + a^n tokens for the time of a batch of n + 1. The best n may be 0. The chance is learned separately for matches of
+// similar length, the times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if
+// the text changes its character.
 class DraftPolicy {
  public:
   static constexpr std::size_t most_guesses = 15;
@@ -130,9 +132,9 @@ class DraftPolicy {
     for (std::size_t m = 0; m < time_.size(); ++m) time_[m] = 1.0 + 0.1 * static_cast<double>(m);
   }
 
-  // Guesses to check of a draft.
+  // How many guesses of a draft to check.
   std::size_t length(const Draft& draft) {
-    if (draft.tokens == 0 || one_ == 0.0) return 0;  // without a time to compare with, none
+    if (draft.tokens == 0 || one_ == 0.0) return 0;  // none while there is no time to compare with
     Chance& chance = chances_[kind(draft.match)];
     const double a = chance.of_right();
     double tokens = 1.0, power = 1.0, best_rate = 1.0;
@@ -146,11 +148,12 @@ class DraftPolicy {
     return best;
   }
 
-  // How long a batch with so many guesses takes, in times of one with none; and the seconds of that, 0 if not known yet.
+  // time(): the time of a batch with so many guesses, as a multiple of the time of a batch with none. seconds_of_one(): the seconds
+  // of a batch with none; 0 if they are not known yet.
   double time(std::size_t guesses) const { return time_[std::min(guesses, most_guesses)]; }
   double seconds_of_one() const { return one_; }
 
-  // What became of `guesses` that were checked: how many of them were right.
+  // Tells the policy that `guesses` guesses were checked and `right` of them were right.
   void learn_right(const Draft& draft, std::size_t guesses, std::size_t right) {
     Chance& chance = chances_[kind(draft.match)];
     chance.fade(0.9);
@@ -158,7 +161,7 @@ class DraftPolicy {
     chance.tried += static_cast<double>(std::min(right + 1, guesses));
   }
 
-  // How long the evaluation of a token and this many guesses took.
+  // Tells the policy how long the evaluation of a token and this many guesses took.
   void learn_time(std::size_t guesses, double seconds) {
     if (guesses == 0) {
       one_ += (one_ == 0.0 ? 1.0 : 0.1) * (seconds - one_);
@@ -168,14 +171,15 @@ class DraftPolicy {
     const double times = std::clamp(seconds / one_, 0.5, 20.0);
     time_[guesses] += (is_measured_[guesses] ? 0.25 : 1.0) * (times - time_[guesses]);
     is_measured_[guesses] = true;
-    for (std::size_t n = 1; n < time_.size(); ++n) {  // others by the straight line through this one, until they are measured
+    // The other times lie on the straight line through this one, until they are measured.
+    for (std::size_t n = 1; n < time_.size(); ++n) {
       const double share = static_cast<double>(n) / static_cast<double>(guesses);
       if (!is_measured_[n]) time_[n] = 1.0 + (time_[guesses] - 1.0) * share;
     }
   }
 
  private:
-  // Counts that fade, and a belief to begin with.
+  // Counts that fade, with a prior belief.
   struct Chance {
     double right = 0.0, tried = 0.0;
     double of_right() const { return (right + 0.4) / (tried + 1.0); }
@@ -185,9 +189,10 @@ class DraftPolicy {
   static std::size_t kind(std::size_t match) { return match < 4 ? match : match < 6 ? 4 : match < 10 ? 5 : match < 20 ? 6 : 7; }
 
   std::array<Chance, 8> chances_{};
-  std::array<double, most_guesses + 1> time_{};  // of a batch with n guesses, in times of a batch with none
+  // The time of a batch with n guesses, as a multiple of that of a batch with none.
+  std::array<double, most_guesses + 1> time_{};
   std::array<bool, most_guesses + 1> is_measured_{};
-  double one_ = 0.0;                             // seconds
+  double one_ = 0.0;                             // seconds of a batch with no guesses
 };
 
 }}  // namespace stilla

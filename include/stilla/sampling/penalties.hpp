@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Steps of a sampling chain that make tokens less likely because the text holds them already.
+// Steps of a sampling chain that make tokens less likely because the text already contains them.
 //
-//   penalise_repeats   tokens of the window: a positive logit is divided by `repetition`, a negative one multiplied
-//                      (Keskar et al., 2019); then  logit -= presence + frequency * count
-//   DryPenalty         "don't repeat yourself" (p-e-w, 2024, text-generation-webui pull request 5677): a token that would
-//                      carry on a passage of the text whose last n tokens stand at the end already, n >= allowed, loses
-//                      multiplier * base^(n - allowed). Passages neither hold nor lead to a breaker, such as the end of a line.
+//   penalise_repeats   for the tokens of the window: a positive logit is divided by `repetition`, a negative one is multiplied
+//                      by it (Keskar et al., 2019); then  logit -= presence + frequency * count
+//   DryPenalty         "don't repeat yourself" (p-e-w, 2024, text-generation-webui pull request 5677). If the last n tokens of the
+//                      text, n >= allowed, already occur earlier, the token that followed them there loses
+//                      multiplier * base^(n - allowed). A repeated passage contains no breaker, such as the end of a line, and
+//                      no breaker follows it.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +33,7 @@ struct RepeatPenalties {
   bool is_on() const { return repetition != 1.0f || presence != 0.0f || frequency != 0.0f; }
 };
 
-// `window`: the last tokens of the text. `scratch` is there so that its memory is used again.
+// `window` is the last tokens of the text. `scratch` is passed so that its memory is reused.
 inline void penalise_repeats(Candidates& candidates, const RepeatPenalties& penalties, std::span<const std::uint32_t> window,
                              std::vector<std::uint32_t>& scratch) {
   if (!penalties.is_on()) return;
@@ -55,20 +56,21 @@ class DryPenalty {
   struct Options {
     float multiplier = 0.0f;  // 0: off
     float base = 1.75f;
-    std::size_t allowed_length = 2;         // passages up to this many tokens cost nothing below it, `multiplier` at it
+    // Repeating passages of fewer tokens costs nothing; repeating a passage of exactly this length costs `multiplier`.
+    std::size_t allowed_length = 2;
     std::vector<std::uint32_t> breakers{};  // sorted
   };
 
-  // `text`: as much of it as is to count.
+  // `text` is the end of the text, as far back as it should count.
   void apply(Candidates& candidates, const Options& options, std::span<const std::uint32_t> text) {
     if (options.multiplier == 0.0f) return;
     const auto is_breaker = [&](std::uint32_t id) { return std::binary_search(options.breakers.begin(), options.breakers.end(), id); };
-    // The end of the text that a passage may repeat.
+    // The number of tokens at the end of the text that a passage may repeat.
     std::size_t reach = 0;
     while (reach < text.size() && !is_breaker(text[text.size() - 1 - reach])) ++reach;
     if (reach == 0) return;
-    // z[i]: how many tokens before text.size() - i equal the last ones of the text (Gusfield's Z algorithm on the text
-    // read backwards, n steps in all).
+    // z[i] is the number of tokens before text.size() - i that equal the last tokens of the text (Gusfield's Z algorithm on the
+    // text read backwards, n steps in all).
     const std::size_t n = text.size();
     const auto back = [&](std::size_t i) { return text[n - 1 - i]; };
     matches_.assign(n, 0);
@@ -86,7 +88,7 @@ class DryPenalty {
     std::sort(longest_.begin(), longest_.end());
     for (std::size_t i = 0; i < longest_.size(); ++i) {
       const std::uint32_t token = longest_[i].first;
-      if (i + 1 < longest_.size() && longest_[i + 1].first == token) continue;  // a longer one follows
+      if (i + 1 < longest_.size() && longest_[i + 1].first == token) continue;  // a longer passage with this token follows
       const float penalty = amount(options, longest_[i].second - options.allowed_length);
       candidates.change(token, [&](float& logit) { logit -= penalty; });
     }
@@ -94,7 +96,7 @@ class DryPenalty {
   }
 
  private:
-  // By repeated products: a C library's pow() is not the same everywhere.
+  // Computed by repeated multiplication, because pow() of C libraries does not give the same result everywhere.
   static float amount(const Options& options, std::size_t exponent) {
     constexpr float most = std::numeric_limits<float>::max();
     float penalty = options.multiplier;
@@ -103,7 +105,7 @@ class DryPenalty {
   }
 
   std::vector<std::size_t> matches_;
-  std::vector<std::pair<std::uint32_t, std::size_t>> longest_;  // token, length of the passage it would carry on
+  std::vector<std::pair<std::uint32_t, std::size_t>> longest_;  // token, length of the passage that it would continue
 };
 
 }}  // namespace stilla

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Chat templates by name, for files that bring none. They are Jinja sources as files hold them, so there is one road from a
-// conversation to a prompt. Their variables are those of chat_template.hpp.
+// Chat templates by name, for files that have none. They are Jinja sources, as in files, so that every conversation becomes a
+// prompt in the same way. chat_template.hpp lists their variables.
 #pragma once
 
 #include <string_view>
@@ -29,7 +29,7 @@ inline constexpr BuiltinTemplate builtin_templates[] = {
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}
 )jinja"},
-    // DeepSeek-R1 and its distills. The last system message counts, and earlier thoughts are dropped. The answer begins with a
+    // DeepSeek-R1 and its distills. The last system message is used, and earlier thoughts are removed. The answer begins with a
     // thought, as DeepSeek advises.
     {"deepseek-r1", R"jinja(
 {%- set ns = namespace(system='') %}
@@ -44,7 +44,7 @@ inline constexpr BuiltinTemplate builtin_templates[] = {
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<｜Assistant｜><think>\n' }}{% endif %}
 )jinja"},
-    // Llama 2: the system message stands within the first turn.
+    // Llama 2: the system message is inside the first turn.
     {"llama2", R"jinja(
 {%- set ns = namespace(system='') %}
 {%- for message in messages %}
@@ -58,7 +58,7 @@ inline constexpr BuiltinTemplate builtin_templates[] = {
 {%- endif %}
 {%- endfor %}
 )jinja"},
-    // Llama 3. From 3.1 on files bring their own, which tell the date.
+    // Llama 3. Files of versions from 3.1 on have their own templates, which state the date.
     {"llama3", R"jinja(
 {{- bos_token }}
 {%- for message in messages %}
@@ -66,7 +66,7 @@ inline constexpr BuiltinTemplate builtin_templates[] = {
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}
 )jinja"},
-    // Mistral 7B Instruct: the system message stands before the first user's.
+    // Mistral 7B Instruct: the system message comes before the first user message.
     {"mistral", R"jinja(
 {{- bos_token }}
 {%- set ns = namespace(system='') %}

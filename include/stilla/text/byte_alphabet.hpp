@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Byte-level vocabularies spell bytes as letters, in GPT-2's alphabet: a printable Latin-1 byte is its own character, the
-// other 68, in order, are U+0100 to U+0143. So " é" is spelled "ĠÃ©".
+// The alphabet of GPT-2, in which byte-level vocabularies spell bytes as letters. A printable Latin-1 byte is its own character.
+// The other 68 bytes, in order, are U+0100 to U+0143. For example, " é" is spelled "ĠÃ©".
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
 inline constexpr std::uint32_t byte_alphabet_end = 0x144;
 
-// The byte that a character of the alphabet stands for, -1 if none.
+// The byte that a character of the alphabet stands for; -1 if the character is not in the alphabet.
 inline constexpr std::array<std::int16_t, byte_alphabet_end> byte_of_letter = [] {
   std::array<std::int16_t, byte_alphabet_end> bytes{};
   for (auto& byte : bytes) byte = -1;
@@ -30,8 +30,8 @@ inline constexpr std::array<std::int16_t, byte_alphabet_end> byte_of_letter = []
   return bytes;
 }();
 
-// Appends the bytes that `spelled` stands for. Text that leaves the alphabet stands for itself, as transformers reads
-// it.
+// Appends the bytes that `spelled` stands for. A text with a character that is not in the alphabet stands for itself, as in
+// transformers.
 inline void append_spelled_bytes(std::string& out, std::string_view spelled) {
   const std::size_t begin = out.size();
   for (std::size_t at = 0; at < spelled.size();) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Encodes text with a byte-level vocabulary: text -> words (pretokenizer.hpp) -> bytes -> merges (byte_pair.hpp). Any bytes are
-// text, none is lost or changed, except that text is brought into Unicode's form C first where the model's tokenizer does so.
+// Encodes text with a byte-level vocabulary: text -> words (pretokenizer.hpp) -> bytes -> merges (byte_pair.hpp). Any bytes are a
+// valid text, and none is lost or changed, with one exception: if the model's tokenizer does so, text is first brought into
+// Unicode's form C.
 #pragma once
 
 #include <algorithm>
@@ -34,8 +35,8 @@ class ByteLevelEncoder {
   PreTokenizer pretokenizer() const { return pretokenizer_; }
   bool nfc() const { return nfc_; }
 
-  // The vocabulary's merges. `types` are the tokens' (token_types.hpp); a merge that makes a token which is not normal is left out
-  // if that token's type was corrected, else refused.
+  // The merges of the vocabulary. `types` are the types of the tokens (token_types.hpp). A merge that makes a token which is not
+  // normal is left out if the type of that token was corrected; otherwise it is refused.
   Result<MergeTable> read(const Vocabulary& vocabulary, const std::vector<TokenType>& types, const TokenTable& table);
 
   // Appends the ids of `text`.
@@ -53,7 +54,7 @@ class ByteLevelEncoder {
   }
 
  private:
-  static constexpr std::size_t max_word_bytes = std::size_t{1} << 31;  // a longer word is cut: places are 32 bits
+  static constexpr std::size_t max_word_bytes = std::size_t{1} << 31;  // a longer word is cut, because places have 32 bits
 
   void encode_word(std::string_view word, const TokenTable& table, WordMerger& merger, std::vector<std::uint32_t>& symbols,
                    std::vector<std::uint32_t>& ids) const {
@@ -76,7 +77,7 @@ class ByteLevelEncoder {
   std::array<std::uint32_t, 256> byte_tokens_{};
   PreTokenizer pretokenizer_ = PreTokenizer::qwen2;
   bool nfc_ = false;
-  bool prefers_whole_words_ = false;  // a word that is a token needs no merges (Llama 3's ignore_merges)
+  bool prefers_whole_words_ = false;  // a word that is a token is used without merges (Llama 3's ignore_merges)
 };
 
 inline Result<MergeTable> ByteLevelEncoder::read(const Vocabulary& vocabulary, const std::vector<TokenType>& types,
@@ -86,7 +87,7 @@ inline Result<MergeTable> ByteLevelEncoder::read(const Vocabulary& vocabulary, c
     const char c = static_cast<char>(byte);
     byte_tokens_[static_cast<std::size_t>(byte)] = table.find({&c, 1});
   }
-  // Normal by the file, something else by its text.
+  // Tokens that are normal in the file, but have another type because of their text.
   std::vector<std::string> corrected;
   for (std::size_t i = 0; i < types.size(); ++i) {
     const bool was_normal = vocabulary.types.empty() || vocabulary.types[i] == TokenType::normal;

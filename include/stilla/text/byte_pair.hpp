@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Byte pair encoding of one word: while any two neighbours have a merge rule, apply the rule of the lowest rank, the
-// leftmost place first.
+// Byte pair encoding of one word: while there is a merge rule for any two neighbours, the rule with the lowest rank is applied,
+// at its leftmost place first.
 //
-// Three ways to the same result, by length:
-//   up to 32 symbols    the rules of all neighbours in an array, searched for the lowest each time
-//   longer, repetitive  passes over the word, each applying the lowest rule everywhere at once: a run of one letter
-//                       halves with every pass, so 4 bytes per symbol and linear time
-//   longer, varied      once a pass shrinks the word by less than 1/8, a heap of (rank, place) over a linked list:
-//                       n log n, and at most about 28 bytes per symbol that is left
-// Where several rules may have one rank (sentencepiece.hpp) there are no passes, for a pass applies a single rule.
-// A pass stops early where it creates a pair of lower rank than its own, so the order of merges is kept exactly.
+// There are three ways to the same result, chosen by length:
+//   up to 32 symbols    the rules of all neighbours are in an array, which is searched for the lowest rank each time
+//   longer, repetitive  passes over the word; each pass applies the lowest rule everywhere at once. A run of one letter becomes
+//                       half as long with every pass, which takes 4 bytes for each symbol and linear time
+//   longer, varied      when a pass makes the word less than 1/8 shorter, a heap of (rank, place) over a linked list is used:
+//                       n log n, and at most about 28 bytes for each symbol that is left
+// If several rules may have the same rank (sentencepiece.hpp) there are no passes, because a pass applies one rule only. A pass
+// stops early when it creates a pair with a lower rank than its own, so that the order of merges is kept exactly.
 #pragma once
 
 #include <algorithm>
@@ -26,8 +26,9 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// How far an entry may stand from its home in a hash table. A table at most half full stays far below (the largest seen
-// with Qwen2.5 and SmolLM2 is 18); a file whose names were chosen to collide is refused here, not searched for hours.
+// How far an entry may be from its home in a hash table. A table that is at most half full stays far below this (the largest
+// distance seen with Qwen2.5 and SmolLM2 is 18). A file whose names were chosen to collide is refused here, and not searched for
+// hours.
 inline constexpr std::size_t longest_search = 4096;
 
 struct MergeRule {
@@ -37,14 +38,14 @@ struct MergeRule {
   std::uint32_t merged = 0;
 };
 
-// (left, right) -> rule; open addressing, at most half full.
+// Finds the rule for a pair (left, right). Open addressing; the table is at most half full.
 class MergeTable {
  public:
   explicit MergeTable(std::size_t rules = 0) : rules_(std::bit_ceil(2 * rules + 2)) { shift_ = 64 - std::countr_zero(rules_.size()); }
 
   enum class Added : std::uint8_t { yes, repeats, crowded };
 
-  // The caller adds no more rules than it announced.
+  // The caller must not add more rules than it announced.
   Added add(const MergeRule& rule) {
     const std::size_t home = home_of(rule.left, rule.right);
     const std::size_t place = place_of(rule.left, rule.right);
@@ -54,7 +55,8 @@ class MergeTable {
     return Added::yes;
   }
 
-  // Rules of one rank may make different things from now on; of all places where one of them applies the leftmost comes first.
+  // From now on rules with the same rank may make different tokens. Of all places where one of them applies, the leftmost is
+  // merged first.
   void allow_equal_ranks() { has_equal_ranks_ = true; }
   bool has_equal_ranks() const { return has_equal_ranks_; }
 
@@ -82,7 +84,7 @@ class MergeTable {
   bool has_equal_ranks_ = false;
 };
 
-// Merges words, keeping its memory from one to the next.
+// Merges words. Keeps its memory from one word to the next.
 class WordMerger {
  public:
   explicit WordMerger(const MergeTable& table) : table_(table) {}
@@ -129,11 +131,11 @@ class WordMerger {
     symbols.resize(n);
   }
 
-  // One pass: the lowest rule there is, wherever it applies. False if there is none.
+  // One pass: applies the rule with the lowest rank wherever it applies. Returns false if there is no rule.
   bool merge_lowest_everywhere(std::vector<std::uint32_t>& symbols) const {
     const MergeRule* lowest = nullptr;
     for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
-      if (i > 0 && symbols[i] == symbols[i - 1] && symbols[i] == symbols[i + 1]) continue;  // same pair as before
+      if (i > 0 && symbols[i] == symbols[i - 1] && symbols[i] == symbols[i + 1]) continue;  // the same pair as before
       const MergeRule* rule = table_.find(symbols[i], symbols[i + 1]);
       if (rule != nullptr && (lowest == nullptr || rule->rank < lowest->rank)) lowest = rule;
     }
@@ -178,7 +180,8 @@ class WordMerger {
       heap_.pop_back();
       const std::uint32_t right = next_[at];
       if (right == none) continue;
-      // An entry is out of date once either symbol was merged away or grew; then the pair's rule differs.
+      // An entry is out of date if one of its symbols was merged into another or grew. The rule of the pair then has another
+      // rank.
       const MergeRule* rule = table_.find(symbols[at], symbols[right]);
       if (rule == nullptr || rule->rank != rank) continue;
       symbols[at] = rule->merged;

@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Chat templates: a conversation to the prompt that a model was trained on. A model file carries its template as a Jinja
-// program, and that program is run (jinja/template.hpp says how little it can do). Files without one take a template by name;
-// those are Jinja programs too.
+// Chat templates turn a conversation into the prompt format that a model was trained with. A model file contains its template as
+// a Jinja program, and this program is run here (jinja/template.hpp says how little it can do). For files without a template, one
+// is chosen by name; these are Jinja programs too.
 //
-// A program is given what transformers' apply_chat_template gives it:
+// A program gets the same variables as from transformers' apply_chat_template:
 //   messages               each with `role` and `content`
 //   add_generation_prompt  whether the prompt ends where the model is to answer
-//   bos_token, eos_token   as the vocabulary spells them; undefined where it has none
+//   bos_token, eos_token   as the vocabulary spells them; undefined if it has none
 //   tools, documents       none
-//   enable_thinking        false where no thought is wanted, else undefined
-//   strftime_now()         tells ChatTemplate::now
+//   enable_thinking        false if no thought is wanted, otherwise undefined
+//   strftime_now()         returns ChatTemplate::now
 //
-// What users and models wrote is marked on its way through the program and never searched for control tokens (TextSegment), so
-// nobody can end their own turn and begin another's. What the program writes is searched. Roles, BOS and EOS count as its own.
+// The text of users and models is marked while it passes through the program, and is never searched for control tokens
+// (TextSegment). Nobody can therefore end their own turn and begin another's. The text that the program writes is searched.
+// Roles, BOS and EOS count as text of the program.
 //
-// BOS comes from the program; encode_chat() puts it in front only where the vocabulary asks for it and the program did not.
+// The program writes BOS. encode_chat() adds it in front only if the vocabulary asks for it and the program did not write it.
 //
-// A conversation's next prompt need not begin with the last one: programs drop earlier thoughts, and some place tools or system
-// messages by the last turn. So a chat renders everything again for each turn, and keeps of its cache what the new ids have in
-// common with it, from the beginning on; the program `stilla` does so in Generator::evaluate_prompt(). Answers keep the tokens
-// that they were written with wherever their text comes through unchanged, so what they have in common is as long as can be.
+// The next prompt of a conversation need not begin with the last one: programs remove earlier thoughts, and some put tools or
+// system messages next to the last turn. A chat therefore renders everything again for each turn. It keeps the part of its cache
+// that the new ids have in common with it, counted from the beginning; the program `stilla` does this in
+// Generator::evaluate_prompt(). Answers keep the tokens with which they were written wherever their text is unchanged in the
+// prompt, so that the common part is as long as possible.
 #pragma once
 
 #include <cstddef>
@@ -48,15 +50,17 @@ enum class ChatRole : std::uint8_t { system, user, assistant };
 struct ChatMessage {
   ChatRole role = ChatRole::user;
   std::string text;
-  // The tokens that the model wrote it with. Used instead of encoding the text again, if they say just that, so that a
-  // conversation's next prompt begins with what the cache holds. May be empty.
+  // The tokens with which the model wrote the text. If they decode to exactly this text, they are used instead of encoding it
+  // again, so that the next prompt of the conversation begins with what the cache holds. May be empty.
   std::vector<std::uint32_t> ids{};
 };
 
 enum class Thinking : std::uint8_t {
-  as_template,  // what the program does of itself
-  open,         // the prompt ends with <think>\n, also if the program leaves that to the caller
-  off,          // the model is to answer at once: by enable_thinking if the program knows it, else by an empty thought
+  as_template,  // what the program does without being told
+  open,         // the prompt ends with <think>\n, even if the program leaves this to the caller
+  // The model is to answer at once. If the program knows enable_thinking, this is set to false; otherwise an empty thought is
+  // written.
+  off,
 };
 
 struct ChatTemplate {
@@ -64,15 +68,15 @@ struct ChatTemplate {
   Thinking thinking = Thinking::as_template;
   jinja::LocalTime now{};
 
-  bool knows_enable_thinking = false;  // the program asks for that variable
-  bool drops_thoughts = false;         // it removes the thoughts of earlier answers, so it wants to see them
-  bool is_deepseek_r1 = false;         // DeepSeek advises to open a thought; older files leave that to the caller
-  std::string origin{};                // the file that it comes from, which messages name; empty: none
+  bool knows_enable_thinking = false;  // the program uses that variable
+  bool drops_thoughts = false;         // it removes the thoughts of earlier answers itself, so they must be given to it
+  bool is_deepseek_r1 = false;         // DeepSeek advises to open a thought; older files leave this to the caller
+  std::string origin{};                // the file that it comes from, for messages; empty: none
 };
 
 struct ChatPrompt {
   std::vector<std::uint32_t> ids;
-  bool opens_thought = false;  // it ends with <think>, so what follows is a thought (reasoning.hpp)
+  bool opens_thought = false;  // the prompt ends with <think>, so what follows is a thought (reasoning.hpp)
 };
 
 namespace detail {
@@ -93,7 +97,7 @@ inline jinja::Variables chat_variables(const ChatTemplate& chat_template, std::s
   for (const ChatMessage& message : messages) {
     list.push_back(
         jinja::dict_value({{"role", jinja::text_value(role_name(message.role))}, {"content", jinja::text_value(message.text, place)}}));
-    place += message.text.size() + 1;  // so that two messages in a row are two parts
+    place += message.text.size() + 1;  // so that two messages one after the other are two parts
   }
   jinja::Variables out{{"messages", jinja::list_value(std::move(list))},
                        {"add_generation_prompt", add_generation_prompt},
@@ -107,8 +111,8 @@ inline jinja::Variables chat_variables(const ChatTemplate& chat_template, std::s
   return out;
 }
 
-// The ids that `size` bytes of a message were written with, from this place among all bytes of the messages on; none if its
-// tokens have no borders there.
+// The ids with which `size` bytes of a message were written. `place` is the place of the first byte among all bytes of the
+// messages. No ids if the first or last byte is not at the border of a token.
 inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<const ChatMessage> messages, std::size_t place,
                                          std::size_t size) {
   std::size_t i = 0;
@@ -128,7 +132,7 @@ inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<c
 
 inline bool opens_thought(std::string_view text) { return text.ends_with(ReasoningSplitter::open_tag) || text.ends_with("<think>\n"); }
 
-// What is to follow the program's text so that thoughts are as wanted.
+// What must be added to the text of the program so that thoughts are as wanted.
 inline std::string_view thought_suffix(std::string_view text, Thinking wanted, bool knows_enable_thinking) {
   if (wanted == Thinking::open) return opens_thought(text) ? "" : "<think>\n";
   if (wanted != Thinking::off || knows_enable_thinking) return "";
@@ -138,11 +142,12 @@ inline std::string_view thought_suffix(std::string_view text, Thinking wanted, b
 
 }  // namespace detail
 
-// A rendered prompt: its parts, of which neighbours that the program wrote are one.
+// A rendered prompt. Its parts; neighbouring parts that the program wrote are one part.
 struct RenderedChat {
   struct Part {
     TextSegment segment;
-    std::optional<std::size_t> place;  // of its first byte among all bytes of the messages; none: the program's, or changed
+    // The place of the first byte among all bytes of the messages. Nothing if the text is the program's, or was changed.
+    std::optional<std::size_t> place;
   };
   std::vector<Part> parts;
   bool opens_thought = false;
@@ -174,8 +179,8 @@ inline Result<RenderedChat> render_chat(const ChatTemplate& chat_template, std::
   return out;
 }
 
-// The template that a Jinja program is. The message of an error says what of it is not understood, and in which line. `origin`: the
-// path of the file that has it, which this message and later ones begin with; empty for none.
+// Makes a template from a Jinja program. The message of an error says which part is not understood, and in which line. `origin`
+// is the path of the file that contains the program; this message and later ones begin with it. It may be empty.
 inline Result<ChatTemplate> read_chat_template(std::string_view source, std::string_view origin = {}) {
   if (source.empty()) {
     return detail::template_error(origin, concat("the file has no chat template; choose one by name: ", chat_template_names));
@@ -186,14 +191,14 @@ inline Result<ChatTemplate> read_chat_template(std::string_view source, std::str
   out.origin = origin;
   out.knows_enable_thinking = source.find("enable_thinking") != std::string_view::npos;
   out.is_deepseek_r1 = source.find("<｜Assistant｜>") != std::string_view::npos;
-  // Asked of the program itself, since there is no other sure sign.
+  // The program itself is asked, because there is no other reliable sign.
   const ChatMessage probe[] = {{ChatRole::user, "a"}, {ChatRole::assistant, "earlier thought</think>b"}, {ChatRole::user, "c"}};
   const auto text = out.program.render(detail::chat_variables(out, probe, "", "", true), out.now);
   out.drops_thoughts = text && text->bytes().find("earlier thought") == std::string_view::npos;
   return out;
 }
 
-// A template by name, for files that have none or one that is not understood.
+// A template by name, for files that have none, or whose template is not understood.
 inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
   for (const auto& [known, source] : detail::builtin_templates) {
     if (known == name) return read_chat_template(source);
@@ -201,8 +206,9 @@ inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
   return Error{ErrorKind::bad_argument, concat("chat template '", printable(name), "' is not known; known: ", chat_template_names)};
 }
 
-// Sets `thinking` of a template. think: true asks for a thought, false for an answer at once, none for what the makers advise: DeepSeek
-// to begin every answer of R1's with a thought, which older files leave to the caller. A model without thoughts keeps its template's way.
+// Sets `thinking` of a template. think: true asks for a thought, false for an answer at once, nothing for what the makers advise.
+// DeepSeek advises to begin every answer of R1 with a thought, which older files leave to the caller. For a model without
+// thoughts the template decides.
 inline void choose_thinking(ChatTemplate& chat_template, const Tokenizer& tokenizer, std::optional<bool> think) {
   const bool can_think = tokenizer.find(ReasoningSplitter::close_tag).has_value();
   chat_template.thinking = Thinking::as_template;
@@ -213,13 +219,13 @@ inline void choose_thinking(ChatTemplate& chat_template, const Tokenizer& tokeni
   }
 }
 
-// Puts BOS before the ids, unless it stands there already or the vocabulary has none.
+// Puts BOS in front of the ids, unless it is there already or the vocabulary has none.
 inline void begin_with_bos(const Tokenizer& tokenizer, std::vector<std::uint32_t>& ids) {
   const bool has_bos = !ids.empty() && ids.front() == tokenizer.bos();
   if (tokenizer.bos() && !has_bos) ids.insert(ids.begin(), *tokenizer.bos());
 }
 
-// A whole prompt's ids.
+// The ids of a whole prompt.
 inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
                                       bool add_generation_prompt = true) {
   const auto spelled = [&](std::optional<std::uint32_t> id) {
@@ -238,7 +244,7 @@ inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemp
   return out;
 }
 
-// Text to be continued, without a template: BOS if the vocabulary wants one, then the text.
+// The ids of a text that is to be continued without a template: BOS if the vocabulary wants it, then the text.
 inline std::vector<std::uint32_t> encode_prompt(const Tokenizer& tokenizer, std::string_view text,
                                                 SpecialTokens special = SpecialTokens::as_text) {
   std::vector<std::uint32_t> ids = tokenizer.encode(text, special);

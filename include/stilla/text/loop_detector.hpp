@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Notices that a text goes round in circles, as reasoning models do when they are stuck. The rule: the last tokens are the
-// same passage of at most 512 tokens at least four times in a row, and at least 64 tokens in all. Four repetitions of a word
-// or a table's rule are shorter than that; a list whose items differ in one token is no repetition.
+// Detects that a text repeats itself, as reasoning models do when they are stuck. The rule: the last tokens are the same passage,
+// of at most 512 tokens, at least four times in a row, and at least 64 tokens in all. Four repetitions of a word or of the rule
+// of a table are shorter than this. A list whose items differ in one token is no repetition.
 //
-//   if (std::optional<TextLoop> loop = detector.push(id)) ...   // told once, until the circle is left
+//   if (std::optional<TextLoop> loop = detector.push(id)) ...   // reported once, until the repetition ends
 //
-// For each period p the detector counts how many of the last tokens equal the one p before: 512 comparisons a token.
+// For each period p the detector counts how many of the last tokens equal the token p places before them. This is 512 comparisons
+// for each token.
 #pragma once
 
 #include <algorithm>
@@ -22,8 +23,8 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct TextLoop {
-  std::size_t period = 0;  // tokens of the passage
-  std::size_t tokens = 0;  // of all its repetitions so far
+  std::size_t period = 0;  // number of tokens in the passage
+  std::size_t tokens = 0;  // number of tokens in all its repetitions so far
 };
 
 class LoopDetector {
@@ -32,7 +33,7 @@ class LoopDetector {
 
   void clear() { *this = LoopDetector(); }
 
-  // The loop that became one with this token, its shortest period.
+  // The loop that is complete with this token, with its shortest period.
   std::optional<TextLoop> push(std::uint32_t token) {
     const std::size_t periods = std::min(size_, longest_period);
     std::optional<TextLoop> loop;

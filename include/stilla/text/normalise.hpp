@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Unicode's normalisation form C: "e" and a combining acute accent become "é", so that one text has one spelling. Tokenizers of
-// Qwen do it first. Bytes that are no UTF-8 stay as they are.
+// Unicode's normalisation form C: "e" and a combining acute accent become "é", so that a text has only one spelling. The
+// tokenizers of Qwen do this first. Bytes that are no UTF-8 stay as they are.
 //
-// Algorithm of Unicode Standard Annex 15: characters are taken apart to the end, marks behind a character are sorted by their
-// combining class, and what can be put together again is. It works on one stretch at a time, from a character that nothing
-// before it can join up to the next such. Time is linear but for the sorting of marks in a row; Hangul syllables are computed.
+// The algorithm is that of Unicode Standard Annex 15. Characters are decomposed completely, the marks behind a character are
+// sorted by their combining class, and characters that can be composed again are composed. This is done for one stretch of text
+// at a time. A stretch begins with a character that cannot join anything before it, and ends before the next such character. The
+// time is linear, except for the sorting of several marks in a row. Hangul syllables are computed.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +26,7 @@
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
-// Code points that form C may change or join to what stands before them. All lie above U+02FF.
+// Whether form C may change this code point or join it to the text before it. All such code points are above U+02FF.
 inline bool may_join(std::uint32_t c) {
   if (c < joining_ranges[0][0] || c == invalid_byte) return false;
   const auto* end = std::end(joining_ranges);
@@ -34,7 +35,7 @@ inline bool may_join(std::uint32_t c) {
   return found != end && (*found)[0] <= c;
 }
 
-// The canonical combining class; 0 for all that are no marks.
+// The canonical combining class; 0 for characters that are no marks.
 inline std::uint32_t combining_class(std::uint32_t c) {
   if (c < combining_ranges[0][0]) return 0;
   const auto* end = std::end(combining_ranges);
@@ -43,7 +44,8 @@ inline std::uint32_t combining_class(std::uint32_t c) {
   return found != end && (*found)[0] <= c ? (*found)[2] : 0;
 }
 
-struct Hangul {  // syllable = first + (l * v_count + v) * t_count + t, of jamo l, v and maybe t
+// A syllable is first + (l * v_count + v) * t_count + t, for the jamo l, v and, if there is one, t.
+struct Hangul {
   static constexpr std::uint32_t first = 0xac00, l = 0x1100, v = 0x1161, t = 0x11a7;
   static constexpr std::uint32_t l_count = 19, v_count = 21, t_count = 28, count = l_count * v_count * t_count;
 };
@@ -66,15 +68,16 @@ class NfcStretch {
       push(c);
       return;
     }
-    add((*found)[1]);  // at most four deep
+    add((*found)[1]);  // at most four levels deep
     if ((*found)[2] != 0) add((*found)[2]);
   }
 
-  // Appends the stretch in form C and begins the next.
+  // Appends the stretch in form C, and begins the next stretch.
   void flush(std::string& out) {
     sort_marks();
     std::size_t kept = 0;
-    std::size_t starter = 0;  // what later characters may join, if has_starter
+    // The character that later ones may join, if has_starter.
+    std::size_t starter = 0;
     bool has_starter = false;
     for (const Char c : chars_) {
       const std::uint32_t last_class = kept > 0 ? chars_[kept - 1].combining : 0;
@@ -111,14 +114,14 @@ class NfcStretch {
       }
       std::size_t end = begin;
       while (end < chars_.size() && chars_[end].combining != 0) ++end;
-      // Marks of one class keep their order. (std::stable_sort of GCC 12's library draws a warning from clang 19.)
+      // Marks of the same class keep their order. (std::stable_sort in the library of GCC 12 causes a warning from clang 19.)
       std::sort(chars_.begin() + static_cast<std::ptrdiff_t>(begin), chars_.begin() + static_cast<std::ptrdiff_t>(end),
                 [](const Char& a, const Char& b) { return a.combining != b.combining ? a.combining < b.combining : a.place < b.place; });
       begin = end;
     }
   }
 
-  // What two characters make, or 0.
+  // The character that two characters compose, or 0.
   static std::uint32_t composition(std::uint32_t a, std::uint32_t b) {
     if (a - Hangul::l < Hangul::l_count && b - Hangul::v < Hangul::v_count) {
       return Hangul::first + ((a - Hangul::l) * Hangul::v_count + (b - Hangul::v)) * Hangul::t_count;
@@ -140,10 +143,10 @@ class NfcStretch {
 
 }  // namespace detail
 
-// True only for text in form C; false may also be said of text in form C that has marks.
+// True only for text in form C. The result may also be false for text in form C that has marks.
 inline bool is_surely_nfc(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
-    if (static_cast<unsigned char>(text[at]) < 0xcc) {  // a lead byte below U+0300, or no lead byte
+    if (static_cast<unsigned char>(text[at]) < 0xcc) {  // a lead byte of a character below U+0300, or no lead byte
       ++at;
       continue;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pre-tokenizers: cut text into the words inside which byte pairs are merged. Each is one regular expression in the
-// model's tokenizer; here it is written out as code that decides from the next two characters, walks every character at
-// most three times, and needs neither a regex engine nor a stack.
+// Pre-tokenizers cut text into words; byte pairs are merged only inside a word. In the tokenizer of a model, a pre-tokenizer is
+// one regular expression. Here it is written as code that decides by the next two characters, reads every character at most three
+// times, and needs neither a regex engine nor a stack.
 //
 //   qwen2, deepseek-r1-qwen
 //       (?i:'s|'t|'re|'ve|'m|'ll|'d) | [^\r\n\p{L}\p{N}]?\p{L}+ | \p{N} | ?[^\s\p{L}\p{N}]+[\r\n]* | \s*[\r\n]+
@@ -10,15 +10,15 @@
 //   llama-bpe
 //       the same with \p{N}{1,3}
 //   qwen35
-//       qwen2's with [\p{L}\p{M}] for \p{L} behind the optional first character and [^\s\p{L}\p{M}\p{N}] for [^\s\p{L}\p{N}]: marks are
-//       letters. (A mark that is the optional first character itself makes no difference.)
+//       that of qwen2, with [\p{L}\p{M}] for \p{L} behind the optional first character and [^\s\p{L}\p{M}\p{N}] for [^\s\p{L}\p{N}]:
+//       marks are letters. (If a mark is itself the optional first character, this makes no difference.)
 //   gpt-2
 //       's|'t|'re|'ve|'m|'ll|'d | ?\p{L}+ | ?\p{N}+ | ?[^\s\p{L}\p{N}]+ | \s+(?!\S) | \s+
 //   smollm
-//       first every digit on its own; what lies between is cut by GPT-2's pattern, each piece as if it were a text
+//       first every digit becomes a word; then the pattern of gpt-2 cuts each piece between digits as if it were a text
 //
-// (?i:'s) also takes U+017F, the long s, whose upper case is S. \s+(?!\S) means: a run of white space, but its last
-// character stays for the next word unless the text ends there.
+// (?i:'s) also matches U+017F, the long s, whose upper case is S. \s+(?!\S) means: a run of white space, but its last character
+// belongs to the next word unless the text ends there.
 #pragma once
 
 #include <array>
@@ -39,7 +39,7 @@ enum class PreTokenizer : std::uint8_t { qwen2, llama_bpe, smollm, gpt2, qwen35 
 struct PreTokenizerName {
   std::string_view name;  // as in the GGUF key tokenizer.ggml.pre
   PreTokenizer value;
-  bool nfc;  // the tokenizers of that name bring text into Unicode's form C first
+  bool nfc;  // tokenizers with this name first bring text into Unicode's form C
 };
 
 inline constexpr PreTokenizerName pretokenizer_names[] = {
@@ -48,7 +48,7 @@ inline constexpr PreTokenizerName pretokenizer_names[] = {
     {"gpt-2", PreTokenizer::gpt2, false},          {"qwen35", PreTokenizer::qwen35, true},
 };
 
-// Other names that files have for the same patterns.
+// Other names in files for the same patterns.
 struct PreTokenizerAlias {
   std::string_view name, meaning;
 };
@@ -62,7 +62,7 @@ inline constexpr PreTokenizerAlias pretokenizer_aliases[] = {
     {"roberta-bpe", "gpt-2"},
 };
 
-// The name of pretokenizer_names that an alias stands for; any other name stands for itself.
+// The name in pretokenizer_names that an alias stands for. Any other name stands for itself.
 constexpr std::string_view pretokenizer_meaning(std::string_view name) {
   for (const PreTokenizerAlias& alias : pretokenizer_aliases) {
     if (alias.name == name) return alias.meaning;
@@ -83,7 +83,8 @@ inline Result<PreTokenizerName> pretokenizer_by_name(std::string_view name) {
 
 namespace detail {
 
-// A character and its class; at the end of the text length is 0 and the class `end_of_text`, which equals no other.
+// A character and its class. At the end of the text the length is 0, and the class is `end_of_text`, which differs from all
+// others.
 inline constexpr auto end_of_text = static_cast<CharClass>(4);
 struct ClassifiedChar {
   std::uint32_t value = 0;
@@ -97,7 +98,7 @@ inline constexpr std::array<CharClass, 128> ascii_classes = [] {
   return classes;
 }();
 
-enum class Marks : std::uint8_t { other, letters };  // what combining marks are taken for
+enum class Marks : std::uint8_t { other, letters };  // what combining marks count as
 
 template <Marks marks = Marks::other>
 ClassifiedChar classified_char(std::string_view text, std::size_t at) {
@@ -119,7 +120,7 @@ std::size_t end_of_run(std::string_view text, std::size_t at, CharClass run_clas
   }
 }
 
-// Length of 's 't 're 've 'm 'll 'd at text[at], which is the apostrophe; 0 if it is none of them.
+// The length of 's 't 're 've 'm 'll 'd at text[at], which is the apostrophe. 0 if none of them is there.
 inline std::size_t contraction_length(std::string_view text, std::size_t at, bool ignore_case) {
   const auto letter = [&](std::size_t i) {
     if (i >= text.size()) return '\0';
@@ -138,7 +139,7 @@ inline std::size_t contraction_length(std::string_view text, std::size_t at, boo
   }
 }
 
-// \s+(?!\S) | \s+ on the run of white space [at, end): all of it at the end of the text, else all but its last
+// \s+(?!\S) | \s+ for the run of white space [at, end): the whole run at the end of the text, otherwise all but its last
 // character, unless that is the only one.
 inline std::size_t end_of_space(std::string_view text, std::size_t at, std::size_t end) {
   if (end == text.size()) return end;
@@ -174,7 +175,7 @@ std::size_t next_word_qwen2(std::string_view text, std::size_t at, unsigned max_
     while (end < text.size() && is_newline(static_cast<unsigned char>(text[end]))) ++end;
     return end;
   }
-  // White space: up to its last newline if it has one.
+  // White space: up to its last newline, if it has one.
   const std::size_t end = end_of_run<marks>(text, next, CharClass::space);
   std::size_t after_newline = end;
   while (after_newline > at && !is_newline(static_cast<unsigned char>(text[after_newline - 1]))) --after_newline;
@@ -199,7 +200,7 @@ inline std::size_t next_word_gpt2(std::string_view text, std::size_t at) {
 
 template <class Emit>
 void split_smollm(std::string_view text, Emit&& emit) {
-  std::size_t begin = 0;  // of the piece without digits
+  std::size_t begin = 0;  // where the piece without digits begins
   std::size_t at = 0;
   while (at <= text.size()) {
     const bool at_end = at == text.size();
@@ -221,7 +222,7 @@ void split_smollm(std::string_view text, Emit&& emit) {
 
 }  // namespace detail
 
-// Calls emit(word) for every word, in order; the words joined are the text.
+// Calls emit(word) for every word, in order. The joined words are the text.
 template <class Emit>
 void split_words(PreTokenizer pretokenizer, std::string_view text, Emit&& emit) {
   if (pretokenizer == PreTokenizer::smollm) {

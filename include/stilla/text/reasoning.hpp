@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Splits what a reasoning model says into the thinking between <think> and </think> and the answer after it, while the
-// text still arrives in pieces.
+// Splits the output of a reasoning model into the thinking between <think> and </think> and the answer after it, while the text
+// still arrives in pieces.
 //
-//   ReasoningSplitter splitter(chat_template.opens_reasoning);
+//   ReasoningSplitter splitter(prompt.opens_thought);
 //   splitter.push(text, [](TextKind kind, std::string_view part) { ... });
 //   splitter.finish(emit);
 //
-// The first <think> counts only if nothing but white space stands before it, and after </think> there is no second
-// round: a model that writes about these tags in its answer does not confuse the reader. Every byte comes out once, in
-// order, the tags as TextKind::tag; a piece that might become a tag is held back until it is decided.
+// The first <think> counts only if nothing but white space comes before it. After </think> there is no second thought, so that a
+// model that writes about these tags in its answer does no harm. Every byte is emitted once and in order, the tags as
+// TextKind::tag. A piece that may become a tag is held back until this is decided.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// What is put into a model's mouth to end a thought that has become too long. With its tag as a token (SpecialTokens::parse).
+// Text that is put into the answer to end a thought that has become too long. Encode it so that its tag becomes a token
+// (SpecialTokens::parse).
 inline constexpr std::string_view closing_words = "\n\nI have thought long enough, so here is my answer.\n</think>\n\n";
 
 enum class TextKind : std::uint8_t { reasoning, answer, tag };
@@ -33,10 +34,10 @@ class ReasoningSplitter {
   static constexpr std::string_view open_tag = "<think>";
   static constexpr std::string_view close_tag = "</think>";
 
-  // `is_open`: the prompt ended with <think> already, so the text begins inside.
+  // `is_open`: the prompt already ended with <think>, so that the text begins inside a thought.
   explicit ReasoningSplitter(bool is_open = false) : state_(is_open ? State::reasoning : State::start) {}
 
-  // Calls emit(kind, text) for what is decided; text is never empty and lives until emit returns.
+  // Calls emit(kind, text) for the text that is decided. `text` is never empty, and is valid until emit returns.
   template <class Emit>
   void push(std::string_view piece, Emit&& emit) {
     held_.append(piece);
@@ -46,7 +47,7 @@ class ReasoningSplitter {
     held_.erase(0, held_.size() - rest.size());
   }
 
-  // No more text comes: what was held back is no tag.
+  // No more text will come: what was held back is no tag.
   template <class Emit>
   void finish(Emit&& emit) {
     if (!held_.empty()) emit(state_ == State::reasoning ? TextKind::reasoning : TextKind::answer, std::string_view(held_));
@@ -58,7 +59,7 @@ class ReasoningSplitter {
  private:
   enum class State : std::uint8_t { start, reasoning, answer };
 
-  // Emits the decided part of `rest` and removes it; true if the state changed and there may be more.
+  // Emits the decided part of `rest` and removes it. Returns true if the state changed and more text may be decided.
   template <class Emit>
   bool advance(std::string_view& rest, Emit&& emit) {
     const auto take = [&](TextKind kind, std::size_t bytes) {
@@ -73,7 +74,7 @@ class ReasoningSplitter {
       const std::size_t space = rest.find_first_not_of(" \t\r\n");
       take(TextKind::answer, space == std::string_view::npos ? rest.size() : space);
       const std::string_view tag = rest.substr(0, open_tag.size());
-      if (tag != open_tag && open_tag.starts_with(tag)) return false;  // nothing yet, or it may become a tag
+      if (tag != open_tag && open_tag.starts_with(tag)) return false;  // there is nothing yet, or it may become a tag
       if (tag == open_tag) take(TextKind::tag, tag.size());
       state_ = tag == open_tag ? State::reasoning : State::answer;
       return true;
@@ -89,7 +90,7 @@ class ReasoningSplitter {
     return true;
   }
 
-  // Bytes at the end of `text` that begin a closing tag.
+  // The number of bytes at the end of `text` that may be the beginning of a closing tag.
   static std::size_t partial_tag(std::string_view text) {
     std::size_t bytes = text.size() < close_tag.size() ? text.size() : close_tag.size() - 1;
     while (bytes > 0 && !text.ends_with(close_tag.substr(0, bytes))) --bytes;

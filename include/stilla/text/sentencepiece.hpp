@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Encodes text with a SentencePiece vocabulary of the BPE kind (Llama 2, TinyLlama, Mistral), with the ids of Google's
-// sentencepiece library for models that do not normalise their text.
+// Encodes text with a SentencePiece vocabulary of the BPE kind (Llama 2, TinyLlama, Mistral). The ids are those of Google's
+// sentencepiece library, for models that do not normalise their text.
 //
-//   text -> a space before it, if the model wants one -> user-defined tokens cut out -> characters
-//        -> while any two neighbours joined are a token: join those whose token has the highest score, of equals the leftmost
-//        -> ids; a character that is no token becomes its bytes' tokens <0xE2><0x82><0xAC>, or the unknown token
+//   text -> add a space in front, if the model wants one -> cut out user-defined tokens -> characters
+//        -> while any two neighbours joined are a token: join those whose token has the highest score; of equal scores the leftmost
+//        -> ids; a character that is no token becomes the tokens of its bytes <0xE2><0x82><0xAC>, or the unknown token
 //
-// The library writes a space as U+2581 and so do the files; here both are a plain space inside. So the two are one, and text with
-// U+2581 decodes to spaces, as in the library. A byte that is no UTF-8 becomes its byte's token (the library makes U+FFFD of it),
-// so decode(encode(text)) gives back every text without U+2581 if all bytes have tokens.
+// The library and the files write a space as U+2581. Inside this code both U+2581 and a space are a plain space. The two are
+// therefore the same, and text with U+2581 decodes to spaces, as in the library. A byte that is no UTF-8 becomes the token of
+// this byte (the library turns it into U+FFFD). If all bytes have tokens, decode(encode(text)) thus gives back every text without
+// U+2581.
 //
-// Joining is byte_pair.hpp's merging: every way to cut a token in two tokens is a rule, whose rank is the place of the token's
-// score among all. Where no token has a space behind another character, as in Llama's vocabulary, nothing is ever joined across
-// the beginning of a word, and words are encoded one by one; else the text is one word. Either takes n log n time.
+// Pieces are joined with the merging of byte_pair.hpp. Every way to cut a token into two tokens is a rule; its rank is the rank
+// of the token's score among all scores. If no token has a space behind another character, as in Llama's vocabulary, nothing is
+// ever joined across the beginning of a word, and words are encoded one by one. Otherwise the whole text is one word. Both take n
+// log n time.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +40,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// Appends `text` with every U+2581 as a space.
+// Appends `text`, with every U+2581 replaced by a space.
 inline void append_with_spaces(std::string& out, std::string_view text) {
   constexpr std::string_view mark = "\xe2\x96\x81";
   while (true) {
@@ -54,7 +56,7 @@ class SentencePieceEncoder {
  public:
   SentencePieceEncoder() = default;
 
-  // What a token stands for in text; control tokens and the like stand for their names.
+  // Appends the text that a token stands for. Control tokens and other special ones stand for their names.
   static void append_text(std::string& out, std::string_view token, TokenType type) {
     if (type == TokenType::byte) {
       if (const int byte = byte_of_name(token); byte >= 0) out.push_back(static_cast<char>(byte));
@@ -65,10 +67,10 @@ class SentencePieceEncoder {
     }
   }
 
-  // The rules of the vocabulary, whose `types` are corrected (token_types.hpp) and whose normal tokens `table` finds.
+  // Makes the rules of the vocabulary. Its `types` have been corrected (token_types.hpp), and `table` finds its normal tokens.
   Result<MergeTable> read(const Vocabulary& vocabulary, const std::vector<TokenType>& types, const TokenTable& table);
 
-  // Appends the ids of `text`. `begins`: nothing stands before it, or a control token.
+  // Appends the ids of `text`. `begins`: nothing comes before the text, or a control token does.
   void encode(std::string_view text, bool begins, const TokenTable& table, WordMerger& merger, std::vector<std::uint32_t>& symbols,
               std::vector<std::uint32_t>& ids) const {
     if (text.empty()) return;
@@ -90,11 +92,12 @@ class SentencePieceEncoder {
   bool adds_space_prefix() const { return add_space_prefix_; }
 
  private:
-  // A character that is no token is a symbol of its own: this bit and its code point, or this bit, the next and the byte.
+  // A character that is no token is a symbol of its own: this bit and its code point. A byte that is no character is this bit,
+  // the next one, and the byte.
   static constexpr std::uint32_t character = std::uint32_t{1} << 31;
   static constexpr std::uint32_t byte_of_no_character = std::uint32_t{1} << 30;
-  static constexpr std::size_t max_word_bytes = std::size_t{1} << 31;  // a longer word is cut: places are 32 bits
-  static constexpr std::size_t max_token_bytes = 256;                  // bounds the ways to cut one; Llama's longest has 48
+  static constexpr std::size_t max_word_bytes = std::size_t{1} << 31;  // a longer word is cut, because places have 32 bits
+  static constexpr std::size_t max_token_bytes = 256;                  // limits the ways to cut a token; Llama's longest has 48
 
   struct Run {
     const TokenTable& table;
@@ -150,21 +153,21 @@ class SentencePieceEncoder {
     if (std::all_of(bytes.begin(), bytes.end(), has_token)) {
       for (const char c : bytes) run.ids.push_back(byte_tokens_[static_cast<unsigned char>(c)]);
       run.is_unknown = false;
-    } else if (unknown_ && !run.is_unknown) {  // one for all in a row
+    } else if (unknown_ && !run.is_unknown) {  // one unknown token for several such characters in a row
       run.ids.push_back(*unknown_);
       run.is_unknown = true;
     }
   }
 
   Status read_bytes_and_user_defined(const Vocabulary& vocabulary, const std::vector<TokenType>& types, const TokenTable& table);
-  // By id: the place of a normal token's score among all, from the highest down. Equal scores have equal places.
+  // By id: the rank of a normal token's score among all scores, counted from the highest. Equal scores have equal ranks.
   static std::vector<std::uint32_t> ranks_of(const Vocabulary& vocabulary, const std::vector<TokenType>& types);
-  // The rules that make the token `id`.
+  // Adds the rules that make the token `id`.
   void add_rules(std::vector<MergeRule>& rules, std::uint32_t id, std::uint32_t rank, const TokenTable& table) const;
 
   std::array<std::uint32_t, 256> byte_tokens_{};   // <0x00> ..
   std::array<std::uint32_t, 128> ascii_tokens_{};  // normal tokens of one character
-  SpecialTokenFinder user_defined_;                // their texts with spaces
+  SpecialTokenFinder user_defined_;                // their texts, with spaces
   std::optional<std::uint32_t> unknown_;
   bool add_space_prefix_ = true;
   bool words_are_separate_ = false;  // no token has a space behind another character
@@ -212,7 +215,7 @@ inline std::vector<std::uint32_t> SentencePieceEncoder::ranks_of(const Vocabular
 inline void SentencePieceEncoder::add_rules(std::vector<MergeRule>& rules, std::uint32_t id, std::uint32_t rank,
                                             const TokenTable& table) const {
   const std::string_view text = table.text(id);
-  // The symbol of a part: a token, or a single character; none if it is neither.
+  // The symbol of a part: a token or a single character; none if the part is neither.
   const auto symbol = [&](std::string_view part) {
     const std::uint32_t token = table.find(part);
     if (token != TokenTable::none) return token;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tokenizer of a model source, whatever kind of file its vocabulary comes from.
+// The tokenizer of a model source, for vocabularies from any kind of file.
 //
-// Files of the first months name no pre-tokenizer, or "default". Without the right one a model reads other words than it was
-// trained on and answers badly, so it is taken from what else is known of the model: its architecture and the markup in its
-// vocabulary, checked by whether the vocabulary has numbers of several digits as tokens. A model that is not recognised so is
-// refused, and TokenizerOptions::pretokenizer is the way out.
+// GGUF files of the first months name no pre-tokenizer, or name "default". With the wrong one a model reads other words than those it
+// was trained on, and answers badly. The pre-tokenizer is therefore derived from the architecture and from the markup in the
+// vocabulary. As a check, it matters whether the vocabulary has numbers of several digits as tokens. A model that is not
+// recognised in this way is refused; TokenizerOptions::pretokenizer can then name the pre-tokenizer.
 #pragma once
 
 #include <algorithm>
@@ -24,12 +24,13 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct TokenizerOptions {
-  std::string pretokenizer;  // a name of pretokenizer_names or pretokenizer_aliases, instead of the source's; empty: the source's
+  // A name of pretokenizer_names or pretokenizer_aliases that replaces the name of the source. Empty: the source's name is used.
+  std::string pretokenizer;
 };
 
 namespace detail {
 
-// The pre-tokenizer of a byte-level vocabulary that names none; empty if the model is not recognised.
+// The pre-tokenizer of a byte-level vocabulary that names none. Empty if the model is not recognised.
 inline std::string_view recognised_pretokenizer(const Vocabulary& vocabulary, std::string_view architecture) {
   const auto has = [&](std::initializer_list<std::string_view> names) {
     return std::all_of(names.begin(), names.end(), [&](std::string_view name) {
@@ -47,7 +48,7 @@ inline std::string_view recognised_pretokenizer(const Vocabulary& vocabulary, st
   return {};
 }
 
-// Settles vocabulary.pretokenizer, with a note where it is not the source's word.
+// Sets vocabulary.pretokenizer, and adds a note if it is not what the source says.
 inline Status choose_pretokenizer(Vocabulary& vocabulary, const ModelSource& source, const TokenizerOptions& options) {
   constexpr std::string_view key = "tokenizer.ggml.pre";
   if (!options.pretokenizer.empty()) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Finds the tokens that stand for plain text, such as <|im_end|> and <think>, inside a text: the leftmost first, and
-// of those that begin at one place the longest, as Hugging Face tokenizers do.
+// Finds tokens that stand for plain text, such as <|im_end|> and <think>, in a text. The leftmost match is taken, and of several
+// that begin at the same place the longest, as in Hugging Face tokenizers.
 //
-// The texts are sorted, so those that agree with the input so far are one range, which each further byte narrows.
+// The texts are sorted. Those that agree with the input so far are one range of them, and each further byte makes the range
+// smaller.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +31,7 @@ class SpecialTokenFinder {
   };
   struct Match {
     std::size_t at = 0;
-    std::size_t length = 0;  // 0: none found
+    std::size_t length = 0;  // 0: nothing was found
     std::uint32_t id = 0;
   };
 
@@ -50,7 +51,7 @@ class SpecialTokenFinder {
     return found != entries_.end() && found->text == text ? &*found : nullptr;
   }
 
-  // The first match that begins in [from, to). It may end later; a control token must end by `control_end`.
+  // The first match that begins in [from, to). It may end behind `to`, but a control token must end at or before `control_end`.
   Match find(std::string_view text, std::size_t from, std::size_t to, std::size_t control_end) const {
     for (std::size_t at = from; at < to; ++at) {
       if (!begins_[static_cast<unsigned char>(text[at])]) continue;
@@ -71,7 +72,7 @@ class SpecialTokenFinder {
       low = std::lower_bound(low, high, byte, [&](const Entry& e, unsigned char b) { return byte_of(e) < b; });
       high = std::upper_bound(low, high, byte, [&](unsigned char b, const Entry& e) { return b < byte_of(e); });
       if (low == high) break;
-      if (low->text.size() == depth + 1) {  // the shortest of a range stands first
+      if (low->text.size() == depth + 1) {  // the shortest text of a range comes first
         if (!low->is_control || at + depth + 1 <= control_end) best = {at, depth + 1, low->id};
         if (++low == high) break;
       }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Makes printable text of bytes that arrive in pieces: a token may end in the middle of a character, so the beginning
-// of one is held back until the rest arrives. At most 3 bytes are ever held.
+// Turns bytes that arrive in pieces into printable text. A token may end in the middle of a character. The beginning of the
+// character is then held back until the rest arrives; at most 3 bytes are held.
 //
-// Bytes that are no UTF-8 become U+FFFD, one for each maximal part of a sequence (the substitution that Unicode
-// recommends and web browsers do), or pass unchanged with InvalidBytes::keep. How the bytes were cut into pieces makes
-// no difference to the joined output.
+// Bytes that are no UTF-8 become U+FFFD, one for each maximal part of a sequence (the substitution that Unicode recommends and
+// that web browsers use). With InvalidBytes::keep they pass unchanged. The joined output does not depend on how the bytes were
+// cut into pieces.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ class StreamDecoder {
     while (at < held_.size()) {
       const std::uint32_t length = utf8_length(static_cast<unsigned char>(held_[at]));
       const std::uint32_t valid = utf8_valid_bytes(held_, at);
-      if (valid < length && at + valid == held_.size()) break;  // may become a character
+      if (valid < length && at + valid == held_.size()) break;  // may still become a character
       append(text, at, valid, valid > 0 && valid == length);
       at += valid > 0 ? valid : 1;
     }
@@ -42,7 +42,7 @@ class StreamDecoder {
     return text;
   }
 
-  // What is left when no more bytes come: the broken beginning of a character, or nothing.
+  // What is left if no more bytes come: the beginning of a broken character, or nothing.
   std::string flush() {
     std::string text;
     if (!held_.empty()) append(text, 0, held_.size(), false);

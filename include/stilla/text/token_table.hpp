@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tokens' texts by id, and of those that merges may make the ids by text.
+// The texts of all tokens by id, and the ids by text of those tokens that merges may make.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ class TokenTable {
   static constexpr std::uint32_t none = UINT32_MAX;
 
   TokenTable() : TokenTable(0, 0) {}
-  // Room for so many tokens, fewer than 2^31, whose texts have so many bytes, fewer than 2^32.
+  // Makes room for so many tokens, fewer than 2^31, whose texts have so many bytes together, fewer than 2^32.
   TokenTable(std::size_t tokens, std::size_t bytes) {
     pieces_.reserve(bytes);
     piece_ends_.reserve(tokens + 1);
@@ -39,7 +39,7 @@ class TokenTable {
 
   enum class Added : std::uint8_t { yes, repeats, crowded };
 
-  // From now on find() gives this id for its text, unless an earlier one has the same.
+  // From now on find() returns this id for its text, unless an earlier id has the same text.
   Added make_findable(std::uint32_t id) {
     const std::size_t place = place_of(text(id));
     if (places_[place] != none) return Added::repeats;
@@ -48,7 +48,7 @@ class TokenTable {
     return Added::yes;
   }
 
-  // The findable token of exactly these bytes, or none.
+  // The findable token that has exactly these bytes, or none.
   std::uint32_t find(std::string_view text) const { return places_[place_of(text)]; }
 
   std::string_view text(std::uint32_t id) const {
@@ -63,7 +63,7 @@ class TokenTable {
     return static_cast<std::size_t>(hash ^ hash >> 32) & (places_.size() - 1);
   }
 
-  // Where the findable token of this text stands, or the empty place where it would.
+  // The place of the findable token with this text, or the empty place where it would be.
   std::size_t place_of(std::string_view wanted) const {
     std::size_t place = home_of(wanted);
     while (places_[place] != none && text(places_[place]) != wanted) place = (place + 1) & (places_.size() - 1);

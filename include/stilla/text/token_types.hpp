@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a token is, by its text. Files give each token a type, and many give a wrong one or none: <|im_end|> as user-defined or
-// normal makes answers that never end and lets a user's message close the user's own turn. So text that only a chat template
-// writes makes a control token whatever the file says:
+// Decides the type of a token by its text. Files give each token a type, and many types are wrong or missing. If <|im_end|> is
+// user-defined or normal, answers never end, and a user's message can end the user's own turn. Text that only a chat template
+// writes is therefore a control token, whatever the file says:
 //
-//   always      <|NAME|>, <｜NAME｜> (full-width bars, DeepSeek) and [|NAME|], white space around them or not. No word of an
-//               ordinary text has this form, and a merge that would make such a token is left out.
+//   always      <|NAME|>, <｜NAME｜> (full-width bars, DeepSeek) and [|NAME|], also with white space around them. No word of an
+//               ordinary text has this form. A merge that would make such a token is left out.
 //   if no merge makes it
 //               the names in `control_names` below, such as </s> and [INST]. Byte-level vocabularies also have words of this
 //               form: Qwen2's has a </s> that its merges make.
-//               So do the tokens that the file names as bos, eos or another end, if they have brackets around them.
+//               Tokens that the file names as bos, eos or another end, if they have brackets around them.
 //   if the file calls it user-defined
 //               any other <NAME> or [NAME] that the chat template writes, and the tokens that the file names.
 //
-// The other way round, the tags of thoughts and tools (<think>, </tool_call>, ...) are text that people read, so they are
-// user-defined. Where a file gives no types at all, the rest of what types tell is read off the text too.
+// In the other direction, the tags of thoughts and tools (<think>, </tool_call>, ...) are text that people read, so that they are
+// user-defined. If a file gives no types at all, the other types are derived from the texts too.
 #pragma once
 
 #include <algorithm>
@@ -37,7 +37,7 @@
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
-// Control tokens of chat templates and of vocabularies that have another form than <|NAME|>.
+// Control tokens of chat templates and vocabularies whose form is not <|NAME|>.
 // clang-format off
 inline constexpr std::string_view control_names[] = {
     "<s>", "</s>", "<pad>", "<bos>", "<eos>", "<mask>", "<sep>", "<cls>", "<EOT>", "[PAD]", "[BOS]", "[EOS]", "[EOT]", "[gMASK]",
@@ -46,14 +46,14 @@ inline constexpr std::string_view control_names[] = {
     "<extra_id_0>", "<extra_id_1>",
 };
 
-// After these a model has nothing more to say.
+// Tokens that end an answer.
 inline constexpr std::string_view end_names[] = {
     "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|EOT|>", "<|end|>", "<|end_of_turn|>",
     "<|eot|>", "<|eom|>", "<|eos|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<|end_of_role|>", "[|endofturn|]",
     "<｜end▁of▁sentence｜>", "<end_of_turn>", "<end_of_utterance>", "</s>", "<eos>", "<EOT>", "[EOT]", "[EOS]",
 };
 
-// Read by people and by programs: never control.
+// Tags that people and programs read. They are never control tokens.
 inline constexpr std::string_view tag_names[] = {
     "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>",
     "<answer>", "</answer>",
@@ -72,12 +72,12 @@ inline std::string_view without_space_around(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(space) - begin + 1);
 }
 
-// <NAME> or [NAME]: one pair of brackets, at the ends.
+// <NAME> or [NAME]: one pair of brackets around the whole text.
 constexpr bool has_brackets_around(std::string_view text) {
   return text.size() > 2 && ((text.front() == '<' && text.back() == '>') || (text.front() == '[' && text.back() == ']'));
 }
 
-// <|NAME|>, <｜NAME｜> or [|NAME|], where NAME has a letter or digit and neither white space nor a bar or bracket of its own.
+// <|NAME|>, <｜NAME｜> or [|NAME|]. NAME contains a letter or digit, and no white space, bar or bracket.
 constexpr bool is_barred(std::string_view text) {
   constexpr std::string_view bars[][2] = {{"<|", "|>"}, {"<｜", "｜>"}, {"[|", "|]"}};
   for (const auto& [begin, end] : bars) {
@@ -92,7 +92,7 @@ constexpr bool is_barred(std::string_view text) {
   return false;
 }
 
-// <0x41>, the byte of a SentencePiece vocabulary; -1: none.
+// The byte of a SentencePiece token such as <0x41>; -1 if the token is no byte.
 constexpr int byte_of_name(std::string_view text) {
   if (text.size() != 6 || !text.starts_with("<0x") || text.back() != '>') return -1;
   int value = 0;
@@ -104,7 +104,7 @@ constexpr int byte_of_name(std::string_view text) {
   return value;
 }
 
-// A normal token's text as people read it.
+// The text of a normal token as people read it.
 inline std::string plain_text(const Vocabulary& vocabulary, std::string_view spelled) {
   std::string out;
   if (vocabulary.kind == VocabularyKind::byte_level) {
@@ -115,7 +115,7 @@ inline std::string plain_text(const Vocabulary& vocabulary, std::string_view spe
   return out;
 }
 
-// Of `names`, those that a merge makes.
+// Those of `names` that a merge makes.
 inline std::unordered_set<std::string> made_by_merges(const Vocabulary& vocabulary, std::unordered_set<std::string> names) {
   std::unordered_set<std::string> out;
   if (names.empty()) return out;
@@ -129,7 +129,7 @@ inline std::unordered_set<std::string> made_by_merges(const Vocabulary& vocabula
   return out;
 }
 
-// Decides on the type of each token.
+// Decides the type of each token.
 class TokenTyper {
  public:
   explicit TokenTyper(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {
@@ -150,7 +150,7 @@ class TokenTyper {
     const TokenType type = given(i);
     const std::string& token = vocabulary_.tokens[i];
     if (token.empty() || type == TokenType::byte || type == TokenType::unknown) return type;
-    if (token.find_first_of(">]") == std::string::npos) return type;  // nearly all
+    if (token.find_first_of(">]") == std::string::npos) return type;  // nearly all tokens
     if (vocabulary_.types.empty() && vocabulary_.kind == VocabularyKind::sentencepiece) {
       if (byte_of_name(token) >= 0) return TokenType::byte;
       if (token == "<unk>") return TokenType::unknown;
@@ -175,13 +175,14 @@ class TokenTyper {
 
   const Vocabulary& vocabulary_;
   std::vector<std::size_t> named_;        // bos, eos and other ends
-  std::unordered_set<std::string> made_;  // of the normal tokens that could be control by their names, those that a merge makes
+  // Normal tokens whose names could be those of control tokens, but which a merge makes.
+  std::unordered_set<std::string> made_;
 };
 
 }  // namespace detail
 
-// The type of each token, and into `notes` a line if the file gives another for some. `vocabulary` has a type for each token, or
-// none at all.
+// The type of each token. If the file gives another type for some tokens, a line is added to `notes`. `vocabulary` has a type for
+// each token, or no types at all.
 inline std::vector<TokenType> token_types(const Vocabulary& vocabulary, std::vector<std::string>& notes) {
   const detail::TokenTyper typer(vocabulary);
   std::vector<TokenType> out(vocabulary.tokens.size());
@@ -200,7 +201,7 @@ inline std::vector<TokenType> token_types(const Vocabulary& vocabulary, std::vec
   return out;
 }
 
-// True for the text of a token after which a model has nothing more to say.
+// True if this is the text of a token that ends an answer.
 inline bool is_end_markup(std::string_view text) { return detail::is_one_of(detail::end_names, detail::without_space_around(text)); }
 
 }}  // namespace stilla

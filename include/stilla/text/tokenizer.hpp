@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tokenizer: text to token ids and back, with the ids of the tokenizer that the model was trained with.
+// Tokenizer: text to token ids and back, with the same ids as the tokenizer that the model was trained with.
 //
-//   text -> special tokens cut out (special_tokens.hpp) -> what lies between, by the kind of the vocabulary:
+//   text -> special tokens are cut out (special_tokens.hpp) -> the text between them is encoded by the kind of the vocabulary:
 //           byte_level (byte_level.hpp) or sentencepiece (sentencepiece.hpp)
 //
-// What a token is, control or not, is corrected by its text (token_types.hpp), so a file with wrong types neither makes answers
-// that never end nor lets a user's text become markup.
+// Whether a token is a control token is corrected by its text (token_types.hpp). A file with wrong types therefore cannot cause
+// answers that never end, and cannot turn a user's text into markup.
 //
 // decode(encode(text)) == text for every byte string, if the vocabulary has a token for every byte and does not normalise.
-// SmolLM2's lacks 21 bytes that hardly occur in text; there a missing byte is left out, as in transformers.
+// SmolLM2's vocabulary lacks 21 bytes that hardly ever occur in text; such a byte is left out, as in transformers.
 //
-// encode() never adds a token. Who needs BOS uses chat_template.hpp, the one place that adds it.
+// encode() never adds a token. chat_template.hpp is the one place that adds BOS.
 #pragma once
 
 #include <algorithm>
@@ -40,22 +40,22 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 enum class SpecialTokens : std::uint8_t {
-  as_text,  // <|im_end|> in the text is eight characters like any other; user-defined tokens such as <think> are found
-  parse,    // <|im_end|> in the text is that token (what Hugging Face does unless told otherwise)
+  as_text,  // <|im_end|> in the text is ordinary characters; user-defined tokens such as <think> are found
+  parse,    // <|im_end|> in the text is that token, as in Hugging Face by default
 };
 
 enum class ControlText : std::uint8_t { hide, show };
 
-// A part of a prompt. Control tokens are found in a template's parts only, so what a user types cannot forge them.
+// A part of a prompt. Control tokens are found only in the parts of a template, so that the text of a user cannot forge them.
 struct TextSegment {
   std::string text;
   bool is_template = false;
-  std::vector<std::uint32_t> ids{};  // if they decode to the text, it becomes these
+  std::vector<std::uint32_t> ids{};  // if they decode to the text, they replace it
 };
 
 class Tokenizer {
  public:
-  // Checks everything; the message names the token or merge.
+  // Checks everything. The message of an error names the token or merge.
   static Result<Tokenizer> create(const Vocabulary& vocabulary);
 
   std::vector<std::uint32_t> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const {
@@ -72,11 +72,11 @@ class Tokenizer {
     return std::move(out.ids);
   }
 
-  // Encodes the segments' joined text: words may cross from one segment into the next, control tokens may not.
+  // Encodes the joined text of the segments. Words may cross from one segment into the next, control tokens may not.
   std::vector<std::uint32_t> encode(std::span<const TextSegment> segments) const;
 
-  // The bytes of the tokens, joined. Ids outside the vocabulary give nothing. Where encoding would add a space, at the beginning
-  // and behind a control token, one is taken away.
+  // The joined bytes of the tokens. Ids outside the vocabulary give nothing. Where encoding adds a space, which is at the
+  // beginning and behind a control token, a space is removed.
   std::string decode(std::span<const std::uint32_t> ids, ControlText control = ControlText::hide) const {
     std::string text;
     bool begins = true;
@@ -90,7 +90,7 @@ class Tokenizer {
     return text;
   }
 
-  // The bytes of one token, often not whole characters (see stream_decoder.hpp).
+  // The bytes of one token. Often these are not whole characters (see stream_decoder.hpp).
   std::string_view piece(std::uint32_t id, ControlText control = ControlText::hide) const {
     if (id >= size() || (control == ControlText::hide && is_control(id))) return {};
     return table_.text(id);
@@ -98,7 +98,7 @@ class Tokenizer {
 
   std::size_t size() const { return types_.size(); }
 
-  // The token of exactly this text: a special one, else the normal one of these bytes.
+  // The token with exactly this text: a special token, or otherwise the normal token with these bytes.
   std::optional<std::uint32_t> find(std::string_view text) const {
     if (const auto* entry = special_.find_exactly(text)) return entry->id;
     if (const auto* entry = sentencepiece_.user_defined().find_exactly(text)) return entry->id;
@@ -108,10 +108,10 @@ class Tokenizer {
 
   bool is_control(std::uint32_t id) const { return id < size() && (types_[id] == TokenType::control || types_[id] == TokenType::unknown); }
 
-  // What the token is, corrected by its text (token_types.hpp); unused outside the vocabulary.
+  // The type of the token, corrected by its text (token_types.hpp). `unused` for ids outside the vocabulary.
   TokenType type(std::uint32_t id) const { return id < size() ? types_[id] : TokenType::unused; }
 
-  // Tokens after which a model has nothing more to say: those that the file names, and control tokens known to end a turn.
+  // Whether the token ends an answer: the tokens that the file names, and control tokens that are known to end a turn.
   bool is_end_of_generation(std::uint32_t id) const {
     for (const std::uint32_t end : ends_) {
       if (end == id) return true;
@@ -122,19 +122,19 @@ class Tokenizer {
   std::optional<std::uint32_t> bos() const { return bos_; }
   std::optional<std::uint32_t> eos() const { return eos_; }
   bool add_bos() const { return add_bos_; }
-  // Whether a text that is whole, and that no model is to continue, ends with eos. Nothing here adds it.
+  // Whether a complete text, which no model is to continue, ends with eos. Nothing here adds it.
   bool add_eos() const { return add_eos_; }
   VocabularyKind kind() const { return kind_; }
-  PreTokenizer pretokenizer() const { return byte_level_.pretokenizer(); }  // of a byte-level vocabulary
-  bool nfc() const { return byte_level_.nfc(); }  // text is brought into Unicode's form C first (normalise.hpp)
+  PreTokenizer pretokenizer() const { return byte_level_.pretokenizer(); }  // for a byte-level vocabulary
+  bool nfc() const { return byte_level_.nfc(); }  // whether text is first brought into Unicode's form C (normalise.hpp)
 
-  // A line for each thing in the vocabulary that was ignored, corrected or guessed; for people.
+  // A line for people for each thing in the vocabulary that was ignored, corrected or guessed.
   std::span<const std::string> notes() const { return notes_; }
 
  private:
-  static constexpr std::size_t max_special_bytes = 1024;  // bounds the work at each character
+  static constexpr std::size_t max_special_bytes = 1024;  // limits the work for each character
 
-  // Ids in the making.
+  // The ids while they are being made.
   struct Encoding {
     explicit Encoding(const Tokenizer& whose) : tokenizer(whose), merger(whose.merges_) {}
 
@@ -156,7 +156,7 @@ class Tokenizer {
     detail::WordMerger merger;
     std::vector<std::uint32_t> symbols;
     std::vector<std::uint32_t> ids;
-    bool begins = true;  // nothing was added, or a control token last
+    bool begins = true;  // nothing was added yet, or the last id is a control token
   };
 
   Tokenizer() = default;
@@ -164,7 +164,7 @@ class Tokenizer {
   Status add_tokens(const Vocabulary& vocabulary);
   Status add_special_tokens(const Vocabulary& vocabulary);
   Status add_ids(const Vocabulary& vocabulary);
-  // A token's text: bytes for normal ones, a name for others.
+  // The text of a token: bytes for normal tokens, a name for others.
   void append_text(std::string& out, std::string_view token, TokenType type) const {
     if (kind_ == VocabularyKind::sentencepiece) {
       detail::SentencePieceEncoder::append_text(out, token, type);
@@ -182,7 +182,7 @@ class Tokenizer {
   detail::MergeTable merges_;
   detail::ByteLevelEncoder byte_level_;
   detail::SentencePieceEncoder sentencepiece_;
-  detail::SpecialTokenFinder special_;  // control tokens; of a byte-level vocabulary user-defined ones too
+  detail::SpecialTokenFinder special_;  // control tokens; in a byte-level vocabulary user-defined tokens too
   std::vector<std::uint32_t> ends_;
   std::optional<std::uint32_t> bos_, eos_;
   std::vector<std::string> notes_;
@@ -221,7 +221,8 @@ inline Status Tokenizer::add_tokens(const Vocabulary& vocabulary) {
   if (!vocabulary.types.empty() && vocabulary.types.size() != count) {
     return refuse("vocabulary has ", count, " tokens but ", vocabulary.types.size(), " token types");
   }
-  std::size_t bytes = 0;  // spelled bytes bound the bytes they stand for; the strings exist, so no overflow
+  // A spelled token has at least as many bytes as its text. The strings exist in memory, so that the sum cannot overflow.
+  std::size_t bytes = 0;
   for (const std::string& token : vocabulary.tokens) bytes += token.size();
   if (bytes > UINT32_MAX) return refuse("the tokens' text takes ", bytes, " bytes, more than ", UINT32_MAX);
 
@@ -238,11 +239,11 @@ inline Status Tokenizer::add_tokens(const Vocabulary& vocabulary) {
                     "; a vocabulary of this kind has types 1 to ", static_cast<int>(last));
     }
     text.clear();
-    // A name that was taken for a normal token is spelled as one.
+    // A name that the file gives as a normal token is spelled like one.
     const bool was_normal = vocabulary.types.empty() || vocabulary.types[i] == TokenType::normal;
     append_text(text, token, was_normal && kind_ == VocabularyKind::byte_level ? TokenType::normal : types_[i]);
     table_.add(text);
-    // SentencePiece looks for U+2581, so a token with a plain space is never made.
+    // SentencePiece looks for U+2581, so that a token with a plain space is never made.
     const bool has_plain_space = kind_ == VocabularyKind::sentencepiece && token.find(' ') != std::string::npos;
     if (types_[i] != TokenType::normal || token.empty() || has_plain_space) continue;
     const auto added = table_.make_findable(id);
@@ -276,7 +277,7 @@ inline Status Tokenizer::add_special_tokens(const Vocabulary& vocabulary) {
 
 inline Status Tokenizer::add_ids(const Vocabulary& vocabulary) {
   const auto refuse = [](const auto&... parts) { return Error{ErrorKind::refused_file, concat(parts...)}; };
-  // An id that names no token means nothing, unless it is needed.
+  // An id that names no token is ignored, unless it is needed.
   const auto checked = [&](std::string_view name, std::optional<std::uint32_t> id) {
     if (!id || *id < size()) return id;
     notes_.push_back(concat(name, " token id ", *id, " is outside the vocabulary of ", size(), " tokens and is ignored"));
@@ -309,11 +310,11 @@ inline std::vector<std::uint32_t> Tokenizer::encode(std::span<const TextSegment>
   for (const TextSegment& segment : segments) text.append(segment.text);
   Encoding out(*this);
   const auto flush = [&](std::size_t from, std::size_t to) { out.add_plain(std::string_view(text).substr(from, to - from)); };
-  std::size_t done = 0;   // encoded so far
-  std::size_t begin = 0;  // of the segment
+  std::size_t done = 0;   // bytes encoded so far
+  std::size_t begin = 0;  // where the segment begins
   for (const TextSegment& segment : segments) {
     const std::size_t end = begin + segment.text.size();
-    // Control tokens among the ids would show, and the texts differ.
+    // If control tokens are among the ids, they are part of the decoded text, which then differs.
     if (!segment.ids.empty() && done <= begin && decode(segment.ids, ControlText::show) == segment.text) {
       flush(done, begin);
       out.ids.insert(out.ids.end(), segment.ids.begin(), segment.ids.end());

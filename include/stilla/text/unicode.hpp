@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The little of Unicode that tokenizers need: strict UTF-8 decoding that survives any bytes, and the four classes that
-// the pre-tokenizers' patterns tell apart (\p{L}, \p{N}, \s, the rest), as the reference sees them.
+// The small part of Unicode that tokenizers need: strict UTF-8 decoding that accepts any bytes, and the four classes that the
+// patterns of pre-tokenizers distinguish (\p{L}, \p{N}, \s, the rest), as in the reference.
 //
-// A byte that starts no valid sequence is one `invalid_byte` of class `other`, so every byte string is a string of
-// characters and none of it is lost. Valid means shortest form, no surrogates, at most U+10FFFF.
+// A byte that does not begin a valid sequence is one `invalid_byte` of class `other`. Every byte string is therefore a string of
+// characters, and nothing is lost. A valid sequence has the shortest form, is no surrogate, and is at most U+10FFFF.
 //
-// The classes take two loads from a table of 2 bits per code point that fits the L1 cache for any one script.
+// Finding the class takes two loads from a table with 2 bits for each code point, which fits into the L1 cache for any one
+// script.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +33,8 @@ constexpr CharClass char_class(std::uint32_t code_point) {
   return static_cast<CharClass>(detail::class_blocks[word] >> 2 * (code_point % 32) & 3u);
 }
 
-// What the Digits pre-tokenizer isolates: numbers, and a few that only a newer Unicode calls so.
+// The characters that the Digits pre-tokenizer separates: numbers, and a few characters that are numbers only in newer versions
+// of Unicode.
 constexpr bool is_digit(std::uint32_t code_point) {
   if (char_class(code_point) == CharClass::number) return true;
   for (const auto& range : detail::extra_digits) {
@@ -41,7 +43,7 @@ constexpr bool is_digit(std::uint32_t code_point) {
   return false;
 }
 
-// Combining marks, \p{M}. They are of class `other`.
+// Combining marks, \p{M}. They belong to the class `other`.
 constexpr bool is_mark(std::uint32_t code_point) {
   std::size_t low = 0, high = std::size(detail::mark_ranges);
   while (low < high) {
@@ -59,10 +61,10 @@ constexpr bool is_mark(std::uint32_t code_point) {
 
 struct Utf8Char {
   std::uint32_t value;   // code point or invalid_byte
-  std::uint32_t length;  // bytes it takes, 1 to 4
+  std::uint32_t length;  // number of bytes, 1 to 4
 };
 
-// Bytes that a sequence with this lead byte takes; 0 for a byte that cannot lead.
+// The number of bytes of a sequence with this lead byte. 0 for a byte that cannot lead.
 constexpr std::uint32_t utf8_length(unsigned char lead) {
   if (lead < 0x80) return 1;
   if (lead < 0xc2) return 0;
@@ -71,14 +73,14 @@ constexpr std::uint32_t utf8_length(unsigned char lead) {
   return lead < 0xf5 ? 4 : 0;
 }
 
-// How many bytes from `at` on are the beginning of one valid sequence: all of its bytes, or fewer where it breaks or
-// the text ends. 0 for a byte that cannot lead. This is the "maximal subpart" that one U+FFFD replaces.
+// How many bytes from `at` on are the beginning of one valid sequence: all of its bytes, or fewer if it is broken or the text
+// ends. 0 for a byte that cannot lead. This is the "maximal subpart" that one U+FFFD replaces.
 constexpr std::uint32_t utf8_valid_bytes(std::string_view text, std::size_t at) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(at);
   const std::uint32_t length = utf8_length(lead);
   if (length <= 1) return length;
-  // The second byte's range is what excludes overlong forms, surrogates and everything above U+10FFFF.
+  // The range of the second byte excludes overlong forms, surrogates and everything above U+10FFFF.
   const unsigned char low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
   const unsigned char high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
   if (text.size() - at < 2 || byte(at + 1) < low || byte(at + 1) > high) return 1;
@@ -87,7 +89,7 @@ constexpr std::uint32_t utf8_valid_bytes(std::string_view text, std::size_t at) 
   return valid;
 }
 
-// The character at text[at], at < text.size().
+// The character at text[at]; at < text.size().
 constexpr Utf8Char decode_utf8(std::string_view text, std::size_t at) {
   const auto lead = static_cast<unsigned char>(text[at]);
   if (lead < 0x80) return {lead, 1};

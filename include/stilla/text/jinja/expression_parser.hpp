@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Expressions of a template, from tokens to a tree, with Jinja's precedence: or, and, not, comparisons and `in`, + and -, ~,
+// Turns the tokens of expressions into a tree, with Jinja's order of precedence: or, and, not, comparisons and `in`, + and -, ~,
 // * / // %, **, unary signs, then attributes, calls, filters and tests.
 #pragma once
 
@@ -57,7 +57,7 @@ class ExpressionParser {
     return token.kind == kind && (text.empty() || token.text == text);
   }
   bool sees(TokenKind kind, std::string_view text = {}) const { return is(current(), kind, text); }
-  // The current token; the next one becomes it, but for the end, which stays.
+  // Returns the current token and moves to the next. The end token stays the current one.
   const Token& take() {
     const Token& token = current();
     at_ = std::min(at_ + 1, tokens_.size() - 1);
@@ -101,7 +101,7 @@ class ExpressionParser {
     return static_cast<NodeId>(tree_.nodes.size() - 1);
   }
 
-  // An expression, or several with commas between them.
+  // An expression, or several separated by commas.
   NodeId parse_tuple(bool takes_condition = true) {
     Node node = make(NodeKind::tuple);
     bool is_tuple = false;
@@ -127,7 +127,7 @@ class ExpressionParser {
     return value;
   }
 
-  // Filters one after the other, the first with `input`. `is_first_bare`: it stands without |.
+  // Parses filters one after the other; `input` is the input of the first one. `is_first_bare`: the first one has no | in front.
   NodeId parse_filters(NodeId input, bool is_first_bare = false) {
     for (bool is_first = is_first_bare; !failed() && (is_first || skip(TokenKind::sign, "|")); is_first = false) {
       Node node = make(NodeKind::filter);
@@ -350,7 +350,7 @@ class ExpressionParser {
     return add(std::move(node));
   }
 
-  // Arguments in brackets: children and `named` of the node.
+  // Parses arguments in brackets into the children and `named` of the node.
   void parse_arguments(Node& node) {
     expect(TokenKind::sign, "(");
     bool is_first = true;
@@ -421,7 +421,7 @@ class ExpressionParser {
 
  protected:
   SyntaxTree tree_;
-  bool uses_varargs_ = false, uses_kwargs_ = false;  // by the macro that is read
+  bool uses_varargs_ = false, uses_kwargs_ = false;  // set by the macro that is being read
 };
 
 }  // namespace jinja

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Jinja's filters: what stands behind |. Here are those of single values; list_filters.hpp has those of lists and the table of
-// all.
+// Jinja's filters, which follow |. This header has the filters of single values. list_filters.hpp has the filters of lists, and
+// the table of all filters.
 #pragma once
 
 #include <charconv>
@@ -49,7 +49,7 @@ Value case_filter(Rendering& run, const Value& value, const Arguments& arguments
   return run.read(text.size() * 4) ? run.text(changed(text), is_safe(value)) : Value();
 }
 
-// As str.title(), but words begin only behind white space and some brackets.
+// Like str.title(), but words begin only behind white space and some brackets.
 inline MarkedText title_words(const MarkedText& text) {
   MarkedText out;
   bool begins = true;
@@ -99,7 +99,7 @@ inline Value indent_filter(Rendering& run, const Value& value, const Arguments& 
     append_fill(run, indention, parameters.count(0, 4));
   }
   MarkedText text = str(run, value);
-  text.append("\n", from_template);  // Jinja does so; the last line end goes with split_lines()
+  text.append("\n", from_template);  // as Jinja does; split_lines() removes the last line end
   if (!run.read(text.size())) return {};
   const std::vector<ByteRange> lines = split_lines(text.bytes(), false);
   MarkedText out;
@@ -166,7 +166,7 @@ inline Value urlencode_filter(Rendering& run, const Value& value, const Argument
   return run.text(std::move(out));
 }
 
-// What int() and float() read in a text: without white space around it, with single underscores between digits.
+// The number that int() and float() read in a text: without white space around it, and without single underscores between digits.
 inline std::optional<std::string> number_spelling(std::string_view text) {
   const ByteRange range = stripped(text, nullptr, true, true);
   text = text.substr(range.begin, range.end - range.begin);
@@ -189,7 +189,7 @@ inline std::optional<double> read_float(std::string_view text) {
   const char* end = spelling->data() + spelling->size();
   const std::from_chars_result read = std::from_chars(spelling->data(), end, value);
   if (read.ptr != end) return std::nullopt;
-  if (read.ec == std::errc::result_out_of_range) {  // too large or too small: by the sign of its exponent
+  if (read.ec == std::errc::result_out_of_range) {  // too large or too small; the sign of its exponent tells which
     const bool is_small = spelling->find("e-") != std::string::npos || spelling->find("E-") != std::string::npos;
     value = is_small ? 0.0 : std::numeric_limits<double>::infinity();
     return spelling->starts_with('-') ? -value : value;

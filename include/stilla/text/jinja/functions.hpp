@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The functions that a template can call by name: range, dict, namespace, and what transformers adds: raise_exception and
-// strftime_now. The clock is the caller's.
+// The functions that a template can call by name: range, dict, namespace, and those that transformers adds: raise_exception and
+// strftime_now. The caller gives the time.
 #pragma once
 
 #include <array>
@@ -27,13 +27,13 @@ struct Function {
   Value (*operation)(Rendering& run, const Arguments& arguments);
 };
 
-// What strftime() writes in the C locale.
+// The text that strftime() writes in the C locale.
 inline std::string time_text(Rendering& run, const LocalTime& time, std::string_view format);
 
 namespace detail {
 
 inline Value range_function(Rendering& run, const Arguments& arguments) {
-  constexpr std::int64_t most = 100000;  // as Jinja's sandbox
+  constexpr std::int64_t most = 100000;  // as in Jinja's sandbox
   const Parameters parameters(run, "range()", arguments, {"start", "stop", "step"}, 1);
   const std::int64_t first = parameters.integer(0, 0), step = parameters.integer(2, 1);
   const std::int64_t start = parameters.has(1) ? first : 0, stop = parameters.has(1) ? parameters.integer(1, 0) : first;
@@ -101,7 +101,7 @@ inline constexpr Function functions[] = {
     {"strftime_now", strftime_now_function},
 };
 
-// 0 is Sunday.
+// The day of the week. 0 is Sunday.
 inline int week_day(const LocalTime& time) {
   constexpr std::array<int, 12> shift{0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4};
   const int year = time.month < 3 ? time.year - 1 : time.year;
@@ -119,14 +119,14 @@ inline constexpr std::array<std::string_view, 7> day_names{"Sunday", "Monday", "
 inline constexpr std::array<std::string_view, 12> month_names{"January", "February", "March",     "April",   "May",      "June",
                                                               "July",    "August",   "September", "October", "November", "December"};
 
-// A number in so many digits; without the fill if `fill` is '-'.
+// A number with at least so many digits. If `fill` is '-' it is not filled up.
 inline std::string padded(int value, std::size_t digits, char fill) {
   std::string text = concat(value);
   if (fill != '-' && text.size() < digits) text.insert(0, digits - text.size(), fill);
   return text;
 }
 
-// What one conversion says, say 'd' of "%-d"; empty if it is not supported.
+// The text of one conversion, for example 'd' of "%-d". Empty if it is not supported.
 inline std::string time_part(const LocalTime& time, char letter, char flag) {
   const auto number = [&](int value, std::size_t digits, char fill) { return padded(value, digits, flag != 0 ? flag : fill); };
   const std::string_view day = day_names[static_cast<std::size_t>(week_day(time))];
@@ -164,7 +164,7 @@ inline std::string time_part(const LocalTime& time, char letter, char flag) {
   }
 }
 
-// The conversions that stand for several.
+// Conversions that consist of several others.
 inline std::string_view composed_format(char letter) {
   switch (letter) {
     case 'F': return "%Y-%m-%d";

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs a template's tree. Names are looked up in the scopes around a place, inside out, then among the caller's variables, then
-// among the functions. A loop's body, a macro and a captured block have scopes of their own, so what they set is gone behind
-// them, as Jinja has it; only attributes of a namespace stay.
+// Runs the tree of a template. A name is looked up in the scopes around its place, from the innermost to the outermost, then
+// among the variables of the caller, then among the functions. The body of a loop, a macro and a captured block have scopes of
+// their own. Variables that are set in them do not exist after them, as in Jinja; only attributes of a namespace stay.
 #pragma once
 
 #include <algorithm>
@@ -34,18 +34,18 @@ using Variables = std::vector<std::pair<std::string_view, Value>>;
 struct Scope {
   Scope* parent = nullptr;
   std::vector<std::pair<std::string_view, Value>> variables;
-  bool is_captured = false;  // a macro that was made in it may be called later
+  bool is_captured = false;  // a macro that was made in this scope may be called later
 };
 
 struct Macro {
   const Node* node;  // a macro or a call block
   NodeId body;
-  Scope* scope;  // around it
+  Scope* scope;  // the scope around it
 };
 
 class Interpreter {
  public:
-  // All are kept by reference.
+  // All arguments are kept by reference.
   Interpreter(const SyntaxTree& tree, Rendering& run, const Variables& variables) : tree_(tree), run_(run), variables_(variables) {}
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
@@ -61,7 +61,7 @@ class Interpreter {
  private:
   enum class Flow : std::uint8_t { on, leave_loop, next_item };
 
-  // A scope that lasts as long as this object, or as the rendering if a macro was made in it.
+  // A scope that exists as long as this object, or as long as the rendering if a macro was made in it.
   class InScope {
    public:
     InScope(Interpreter& machine, Scope* parent) : machine_(machine), before_(machine.scope_), scope_(new Scope{parent, {}}) {
@@ -82,7 +82,7 @@ class Interpreter {
     std::unique_ptr<Scope> scope_;
   };
 
-  // What is printed while this object lasts goes into its text.
+  // While this object exists, printed text goes into it.
   class Captured {
    public:
     explicit Captured(Interpreter& machine) : machine_(machine), before_(std::exchange(machine.out_, &text_)) {}
@@ -206,7 +206,7 @@ class Interpreter {
     return execute(node.children.back());
   }
 
-  // A block's text, behind filters if there are any.
+  // The text of a block, after the filters have been applied, if there are any.
   Value filtered(NodeId block, NodeId filters) {
     Value text;
     {
@@ -400,7 +400,7 @@ class Interpreter {
     return out;
   }
 
-  // `caller`: undefined, or what a call block gives.
+  // `caller`: undefined, or the macro that a call block passes.
   Value call(const Node& node, const Value& caller) {
     const Value callee = child(node, 0);
     Arguments given = arguments(node);
@@ -431,11 +431,11 @@ class Interpreter {
     return captured.take();
   }
 
-  // Sets a macro's parameters in the current scope.
+  // Sets the parameters of a macro in the current scope.
   bool bind(const Node& macro, const Arguments& given) {
     std::vector<bool> is_used(given.named.size(), false);
     for (std::size_t i = 0; i < macro.named.size(); ++i) {
-      const auto& name = macro.named[i].first;  // no structured binding: clang 14 captures none
+      const auto& name = macro.named[i].first;  // no structured binding, because clang 14 cannot capture one
       const auto& fallback = macro.named[i].second;
       const auto named = std::find_if(given.named.begin(), given.named.end(), [&](const auto& n) { return n.first == name; });
       if (i < given.positional.size()) {
@@ -451,7 +451,7 @@ class Interpreter {
     return !failed();
   }
 
-  // varargs and kwargs.
+  // Sets varargs and kwargs.
   void bind_others(const Node& macro, const Arguments& given, const std::vector<bool>& is_used) {
     const std::size_t taken = std::min(macro.named.size(), given.positional.size());
     if (macro.takes_more_positional) {
@@ -476,7 +476,7 @@ class Interpreter {
   const Variables& variables_;
   MarkedText* out_ = nullptr;
   Scope* scope_ = nullptr;
-  Value captured_;  // the text of a block that filters stand behind
+  Value captured_;  // the text of the block to which filters are being applied
   std::size_t levels_ = 0;
   std::deque<Macro> macros_;
   std::vector<std::unique_ptr<Scope>> kept_;

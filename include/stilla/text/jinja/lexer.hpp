@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A template's text to tokens: the text between tags, and the words within them. White space around tags goes as transformers
-// sets Jinja: a line end right behind a statement or comment is dropped (trim_blocks), blanks before one at the beginning of a
-// line too (lstrip_blocks), everything white beside a - and nothing beside a +.
+// Turns the text of a template into tokens: the text between tags, and the words inside tags. White space around tags is removed
+// with the settings that transformers uses for Jinja: a line end directly behind a statement or comment is removed (trim_blocks);
+// blanks before a statement or comment at the beginning of a line are removed (lstrip_blocks); all white space next to a - is
+// removed, and none next to a +.
 #pragma once
 
 #include <charconv>
@@ -22,7 +23,7 @@
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 enum class TokenKind : std::uint8_t {
-  data,  // between tags
+  data,  // text between tags
   block_begin,
   block_end,
   variable_begin,
@@ -38,14 +39,14 @@ enum class TokenKind : std::uint8_t {
 struct Token {
   TokenKind kind = TokenKind::end;
   std::uint32_t line = 1;
-  std::string text;  // of a string: what it means
+  std::string text;  // for a string: its value, without quotes and escapes
   std::int64_t integer = 0;
   double real = 0;
 };
 
 class Lexer {
  public:
-  // Reads the whole template; the error names the line.
+  // Reads the whole template. The message of an error names the line.
   static Result<std::vector<Token>> read(std::string_view source) {
     Lexer lexer(source);
     while (lexer.error_.empty() && lexer.at_ < lexer.source_.size()) lexer.read_to_tag();
@@ -55,7 +56,7 @@ class Lexer {
   }
 
  private:
-  // Line ends become \n, and one at the end is dropped.
+  // Replaces all line ends by \n, and removes one at the end of the template.
   explicit Lexer(std::string_view source) {
     for (std::size_t i = 0; i < source.size(); ++i) {
       if (source[i] == '\r' && i + 1 < source.size() && source[i + 1] == '\n') continue;
@@ -78,13 +79,13 @@ class Lexer {
     at_ += count;
     begins_line_ = at_ > 0 && source_[at_ - 1] == '\n';
   }
-  // Over all white space that follows, or over one line end.
+  // Skips all white space that follows, or only one line end.
   void skip_space(bool all) {
     if (!all) return advance(sees("\n") ? 1 : 0);
     advance(stripped(rest(), nullptr, true, false).begin);
   }
 
-  // The text up to `tag`, which begins at `end` and has this sign: without what the rules drop before a tag.
+  // Adds the text up to `end`, where a tag with this sign begins. White space that the rules remove before a tag is left out.
   void push_data(std::size_t end, char sign, bool is_variable) {
     std::string_view text = std::string_view(source_).substr(at_, end - at_);
     if (sign == '-') {
@@ -134,7 +135,8 @@ class Lexer {
     if (sign != '+') skip_space(sign == '-');
   }
 
-  // The bytes of a tag of one word, "{%- endraw +%}", that stands at the beginning of `text`; 0 if it does not.
+  // The number of bytes of a tag with this one word, for example "{%- endraw +%}", at the beginning of `text`. 0 if there is no
+  // such tag.
   static std::size_t word_tag(std::string_view text, std::string_view word) {
     std::size_t at = sign_of(text) != 0 ? 3 : 2;
     const auto skip = [&] { at += stripped(text.substr(at), nullptr, true, false).begin; };
@@ -146,7 +148,7 @@ class Lexer {
     return text.substr(at).starts_with("%}") ? at + 2 : 0;
   }
 
-  // A raw block, all of which is text; false if there is none.
+  // Reads a raw block, whose whole content is text. Returns false if there is none.
   bool read_raw() {
     const std::size_t size = word_tag(rest(), "raw");
     if (size == 0) return false;
@@ -166,7 +168,7 @@ class Lexer {
     return true;
   }
 
-  // The words of a tag, and its end.
+  // Reads the words of a tag and its end.
   void read_tag(bool is_block) {
     std::string brackets;
     while (error_.empty()) {
@@ -221,7 +223,7 @@ class Lexer {
   static bool is_digit_char(char c) { return c >= '0' && c <= '9'; }
   static bool is_name_char(char c) { return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-  // Digits with single underscores between them, from `at` on; where they end.
+  // Where a run of digits that begins at `at` ends. It may have single underscores between digits.
   std::size_t digits_end(std::size_t at) const {
     const auto is_digit_at = [&](std::size_t i) { return i < source_.size() && is_digit_char(source_[i]); };
     while (is_digit_at(at) || (at < source_.size() && source_[at] == '_' && is_digit_at(at + 1))) ++at;
@@ -234,7 +236,7 @@ class Lexer {
       return fail("numbers that are not decimal are not supported");
     }
     std::size_t end = digits_end(at_);
-    const bool is_member = at_ > 0 && source_[at_ - 1] == '.';  // x.0.1: two places
+    const bool is_member = at_ > 0 && source_[at_ - 1] == '.';  // x.0.1: two indices
     bool is_real = false;
     if (!is_member && end + 1 < source_.size() && source_[end] == '.' && is_digit_char(source_[end + 1])) {
       is_real = true;
@@ -279,7 +281,7 @@ class Lexer {
     advance(end + 1 - at_);
   }
 
-  // Appends what the escape at the beginning of `text` means; the bytes that it takes.
+  // Appends what the escape at the beginning of `text` means. Returns the number of bytes of the escape.
   std::size_t read_escape(std::string_view text, std::string& out) {
     constexpr std::string_view letters = "\\'\"abfnrtv\n", meanings = "\\'\"\a\b\f\n\r\t\v";
     const char letter = text[1];
@@ -295,7 +297,7 @@ class Lexer {
       while (size < 4 && size < text.size() && text[size] >= '0' && text[size] <= '7') ++size;
     }
     if (letter == 'N') return fail("the escape \\N is not supported"), text.size();
-    if (size == 0) {  // no escape: both stay
+    if (size == 0) {  // this is no escape: both characters stay
       out.append(text.substr(0, 2));
       return 2;
     }
@@ -313,7 +315,7 @@ class Lexer {
   std::string source_;
   std::size_t at_ = 0;
   std::uint32_t line_ = 1;
-  bool begins_line_ = true;  // what was read last ended with a line end
+  bool begins_line_ = true;  // the text read so far ends with a line end
   std::vector<Token> tokens_;
   std::string error_;
 };

@@ -28,8 +28,8 @@ inline Operation find_filter(std::string_view name);
 
 namespace detail {
 
-// The attribute "a.b.0" of a value, for filters that take one: names and numbers, one after the other. What is undefined on the
-// way becomes `fallback`.
+// The attribute "a.b.0" of a value, for filters that take such a path: names and numbers, one after the other. If a part of the
+// path is undefined, it becomes `fallback`.
 inline Value path_of(Rendering& run, Value value, const Value& path, const Value& fallback = {}) {
   if (integer_of(path)) {
     value = item_of(run, value, path, nullptr);
@@ -49,13 +49,13 @@ inline Value path_of(Rendering& run, Value value, const Value& path, const Value
   return value;
 }
 
-// Texts that a filter compares without regard to case, in lower case.
+// The value that a filter compares. If case does not matter, a text is in lower case.
 inline Value folded(Rendering& run, const Value& value, bool is_case_sensitive) {
   if (is_case_sensitive || value.text() == nullptr || !run.read(value.text()->marked.size() * 4)) return value;
   return run.text(lower(value.text()->marked));
 }
 
-// A stable merge sort, which is safe with an order that is none: an error in a comparison leaves such a one behind.
+// A stable merge sort. It is safe even if `less` is no order, which is the case after an error in a comparison.
 template <class T, class Less>
 void merge_sort(std::vector<T>& items, Less&& less) {
   std::vector<T> merged(items.size());
@@ -71,7 +71,7 @@ void merge_sort(std::vector<T>& items, Less&& less) {
   }
 }
 
-// Sorts by keys that are made once.
+// Sorts by keys, each of which is computed once.
 template <class MakeKey>
 std::vector<Value> sorted(Rendering& run, const std::vector<Value>& items, bool is_reversed, MakeKey&& key) {
   std::vector<std::pair<Value, std::size_t>> keys;
@@ -179,7 +179,7 @@ inline Value items_filter(Rendering& run, const Value& value, const Arguments& a
   return run.failed() ? Value() : run.list(entries.list()->items, ListKind::generator);
 }
 
-// The operation that a filter is told by name, and the arguments behind that name.
+// The operation that a filter is given by name, and the arguments behind this name.
 struct Told {
   Operation operation = nullptr;
   Arguments arguments;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A text each of whose bytes remembers who wrote it: the template, or somebody whose words the template only passes on. The
-// tokenizer looks for control tokens in the template's bytes alone, so a message can spell <|im_end|> as often as it likes.
+// A text in which each byte remembers who wrote it: the template, or a message that the template only passes on. The tokenizer
+// looks for control tokens only in the bytes of the template, so that a message may contain <|im_end|> without harm.
 //
 //   bytes   <|im_start|>user\nHello<|im_end|>
-//   runs    template---------@ 7--template---     7: the first byte of "Hello" is byte 7 of all that was said
+//   runs    template---------@ 7--template---     7: the first byte of "Hello" is byte 7 among all bytes of messages
 //
-// Bytes of a message know their place among all messages as long as they are copied as they are; what was changed (upper case)
-// knows only that it comes from a message. The places lead back to the tokens that a model wrote an answer with.
+// Bytes of a message know their place among all messages as long as they are copied unchanged. Changed bytes (upper case, for
+// example) only know that they come from a message. The places lead back to the tokens with which a model wrote an answer.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// Where a byte comes from: one of the two below, or first_place + its place among all bytes of messages.
+// Where a byte comes from: one of the first two values below, or first_place + its place among all bytes of messages.
 using Origin = std::uint64_t;
 inline constexpr Origin from_template = 0;
 inline constexpr Origin from_message = 1;  // its place is not known
@@ -38,9 +38,9 @@ class MarkedText {
   std::string_view bytes() const { return bytes_; }
   std::size_t size() const { return bytes_.size(); }
   bool empty() const { return bytes_.empty(); }
-  std::size_t memory() const { return bytes_.size() + runs_.size() * sizeof(Run); }  // that it needs
+  std::size_t memory() const { return bytes_.size() + runs_.size() * sizeof(Run); }  // bytes of memory that it needs
 
-  // Appends bytes of one origin; of bytes with places the first one's is given and the others follow it.
+  // Appends bytes of one origin. If they have places, `origin` is that of the first byte, and the others follow it.
   void append(std::string_view bytes, Origin origin) {
     if (bytes.empty()) return;
     if (runs_.empty() && origin != from_template && !bytes_.empty()) runs_.push_back({0, from_template});
@@ -60,7 +60,7 @@ class MarkedText {
     return out;
   }
 
-  // The origin of a byte that replaces byte `at`: the template's stays the template's.
+  // The origin of a byte that replaces byte `at`. A byte of the template is replaced by a byte of the template.
   Origin changed_origin(std::size_t at) const {
     return runs_.empty() || run_of(at)->origin == from_template ? from_template : from_message;
   }
@@ -89,7 +89,7 @@ class MarkedText {
     Origin origin;  // of its first byte
   };
 
-  // What a byte behind all others must come from to go on with the last run.
+  // The origin that the next appended byte must have to continue the last run.
   Origin origin_behind(const Run& last) const {
     return last.origin < first_place ? last.origin : last.origin + (bytes_.size() - last.begin);
   }
@@ -98,7 +98,7 @@ class MarkedText {
   }
 
   std::string bytes_;
-  std::vector<Run> runs_;  // in order of begin; none: all is the template's
+  std::vector<Run> runs_;  // ordered by begin; empty: all bytes are the template's
 };
 
 }  // namespace jinja

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The methods of Python's str, dict, list and tuple that templates may call: those that change nothing.
+// The methods of Python's str, dict, list and tuple that templates may call. These are the methods that change nothing.
 #pragma once
 
 #include <algorithm>
@@ -78,7 +78,7 @@ inline Value splitlines_method(Rendering& run, const Value& self, const Argument
   return parts_list(run, text, split_lines(text.bytes(), parameters.flag(0, false)));
 }
 
-// startswith() and endswith(), of one text or any of a tuple.
+// startswith() and endswith(), with one text or with a tuple of texts.
 template <bool at_end>
 Value affix_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters parameters(run, at_end ? "endswith()" : "startswith()", arguments, {"affix"}, 1);
@@ -106,11 +106,11 @@ Value remove_affix_method(Rendering& run, const Value& self, const Arguments& ar
   return run.text(at_end ? text.part(0, text.size() - affix.size()) : text.part(affix.size(), text.size()));
 }
 
-// find(), rfind(), index(), rindex() and count() look at characters [start, end).
+// The characters [start, end) that find(), rfind(), index(), rindex() and count() search.
 struct SearchRange {
   ByteRange bytes;
-  std::size_t start = 0;  // characters before it
-  bool is_empty = false;  // it starts behind its end or the text
+  std::size_t start = 0;  // number of characters before it
+  bool is_empty = false;  // start is behind the end, or behind the end of the text
 };
 inline SearchRange search_range(const Parameters& parameters, std::string_view text) {
   SearchRange out;
@@ -186,7 +186,7 @@ Value case_method(Rendering& run, const Value& self, const Arguments& arguments)
   return run.text(changed(text), self.text()->is_safe);
 }
 
-// isdigit() and its like: at least one character, and all of this kind.
+// isdigit() and similar methods: there is at least one character, and all are of this kind.
 template <bool (*holds)(std::uint32_t)>
 Value all_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters none(run, "this method", arguments, {});
@@ -214,7 +214,7 @@ Value is_case_method(Rendering& run, const Value& self, const Arguments& argumen
   return has_cased && in_case(text, wanted).bytes() == text.bytes();
 }
 
-// str.join(); the filter join takes values of any type.
+// str.join(). The filter join takes values of any type.
 inline Value joined(Rendering& run, const MarkedText& separator, const std::vector<Value>& items, bool takes_any) {
   MarkedText out;
   for (const Value& item : items) {
@@ -232,12 +232,12 @@ inline Value join_method(Rendering& run, const Value& self, const Arguments& arg
 
 enum class Side : std::uint8_t { left, right, both };
 
-// ljust(), rjust() and center(): the text's side.
+// ljust(), rjust() and center(); `side` is the side on which the text is.
 inline MarkedText justified(Rendering& run, const MarkedText& text, std::size_t width, Side side, char fill = ' ') {
   const std::size_t size = char_count(text.bytes());
   if (width <= size || !run.room(text.size() + width)) return text;
   const std::size_t padding = width - size;
-  // Python's center() puts the odd one out on the left if the width is odd.
+  // If the padding is odd, Python's center() puts the additional character on the left if the width is odd too.
   const std::size_t before = side == Side::left ? 0 : side == Side::right ? padding : padding / 2 + (padding & width & 1);
   MarkedText out;
   append_fill(run, out, before, fill);
@@ -287,7 +287,7 @@ Value view_method(Rendering& run, const Value& self, const Arguments& arguments)
   return run.list(std::move(out), kind);
 }
 
-inline Value copy_method(Rendering&, const Value& self, const Arguments&) { return self; }  // nobody changes either
+inline Value copy_method(Rendering&, const Value& self, const Arguments&) { return self; }  // values do not change, so no copy is needed
 
 inline Value cycle_method(Rendering& run, const Value& self, const Arguments& arguments) {
   if (arguments.positional.empty()) return run.fail("loop.cycle() needs values");
@@ -368,7 +368,7 @@ std::string_view method_name(const Value& self, std::string_view name) {
   return method != nullptr ? method->name : std::string_view();
 }
 
-// Whether any type has a method of this name.
+// Whether any type has a method with this name.
 inline bool is_method_name(std::string_view name) {
   return detail::find_operation(detail::text_methods, name) || detail::find_operation(detail::dict_methods, name) ||
          detail::find_operation(detail::list_methods, name) || detail::find_operation(detail::loop_methods, name);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What values do together: truth, comparison, arithmetic, membership, iteration, attributes and subscripts, as Python and
-// Jinja's sandbox have them. Integers have 64 bits here; a result beyond them is an error.
+// Operations on values: truth, comparison, arithmetic, membership, iteration, attributes and subscripts, with the meaning that
+// they have in Python and in Jinja's sandbox. Integers have 64 bits here; a result that needs more is an error.
 #pragma once
 
 #include <algorithm>
@@ -25,8 +25,9 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// Defined with the methods (methods.hpp), which need what is here: the name of this method of a value of this type, empty if it has
-// none. A template, for an inline function would have to be defined wherever this header is.
+// The name of the method `name` of a value of this type. Empty if it has no such method. It is defined with the methods
+// (methods.hpp), which need this header. It is a template, because an inline function would have to be defined wherever this
+// header is included.
 template <class = void>
 std::string_view method_name(const Value& self, std::string_view name);
 
@@ -45,7 +46,7 @@ inline bool truth(const Value& value) {
   return !value.is_undefined() && !value.is_none();
 }
 
-// An integer, or a truth value in the place of one.
+// The value of an integer, or of a bool as 0 or 1.
 inline std::optional<std::int64_t> integer_of(const Value& value) {
   if (const std::int64_t* number = value.as<std::int64_t>()) return *number;
   if (const bool* flag = value.as<bool>()) return *flag ? 1 : 0;
@@ -80,7 +81,7 @@ inline bool equal(Rendering& run, const Value& a, const Value& b) {
   return a.macro() != nullptr && a.macro() == b.macro();
 }
 
-// Below 0, 0 or above 0; an error if the two have no order.
+// Below 0, 0 or above 0. It is an error if the two values have no order.
 inline int order(Rendering& run, const Value& a, const Value& b) {
   const auto sign = [](const auto& x, const auto& y) { return x < y ? -1 : y < x ? 1 : 0; };
   if (!run.step()) return 0;
@@ -107,7 +108,7 @@ inline const Value* find_entry(Rendering& run, const Dict& dict, const Value& ke
   return nullptr;
 }
 
-// What a for statement goes through. A generator is spent by it.
+// The values that a for statement iterates over. A generator cannot be used again afterwards.
 inline std::vector<Value> iterate(Rendering& run, const Value& value) {
   std::vector<Value> out;
   if (const List* list = value.list()) {
@@ -129,7 +130,7 @@ inline std::vector<Value> iterate(Rendering& run, const Value& value) {
   return out;
 }
 
-// len(); none if the value has no length.
+// len(). Nothing if the value has no length.
 inline std::optional<std::int64_t> length_of(Rendering& run, const Value& value) {
   if (const Text* text = value.text()) {
     run.read(text->marked.size());
@@ -154,7 +155,7 @@ inline bool contains(Rendering& run, const Value& container, const Value& item) 
   return false;
 }
 
-// The place that an index of Python's names, counted from the end if it is negative.
+// The place of a Python index, which is counted from the end if it is negative.
 inline std::optional<std::size_t> place_of(std::int64_t index, std::int64_t size) {
   if (index < 0) index += size;
   if (index < 0 || index >= size) return std::nullopt;
@@ -178,14 +179,14 @@ inline Value loop_attribute(Rendering& run, const Loop& loop, const std::string&
   if (name == "first") return loop.index == 0;
   if (name == "last") return loop.index + 1 == size;
   if (name == "length") return number(size);
-  if (name == "depth") return number(1);  // of recursive loops, which are not supported
+  if (name == "depth") return number(1);  // for recursive loops, which are not supported
   if (name == "depth0") return number(0);
   if (name == "previtem") return loop.index > 0 ? loop.items[loop.index - 1] : Value(Undefined{&name});
   if (name == "nextitem") return loop.index + 1 < size ? loop.items[loop.index + 1] : Value(Undefined{&name});
   return run.fail("loop.", printable(name), " is not supported");
 }
 
-// value[key], by environment.getitem(): an item, else an attribute of that name, else undefined.
+// value[key], as environment.getitem() does: an item, otherwise an attribute with this name, otherwise undefined.
 inline Value item_of(Rendering& run, const Value& value, const Value& key, const std::string* name) {
   if (!run.step()) return {};
   if (value.is_undefined()) return undefined_error(run, value);
@@ -217,14 +218,14 @@ inline Value item_of(Rendering& run, const Value& value, const Value& key, const
   return method.empty() ? Value(Undefined{name}) : run.method(value, method);
 }
 
-// value.name, by environment.getattr(): an attribute first, then an item of that name.
+// value.name, as environment.getattr() does: an attribute first, then an item with this name.
 inline Value attribute_of(Rendering& run, const Value& value, const Value& name_value, const std::string& name) {
   if (value.is_undefined()) return undefined_error(run, value);
   if (const std::string_view method = method_name(value, name); !method.empty()) return run.method(value, method);
   return item_of(run, value, name_value, &name);
 }
 
-// value[start:stop:step]; undefined or None stand for a missing part.
+// value[start:stop:step]. A missing part is undefined or None.
 inline Value slice_of(Rendering& run, const Value& value, const Value (&parts)[3]) {
   if (value.is_undefined()) return undefined_error(run, value);
   const auto length = length_of(run, value);
@@ -232,7 +233,7 @@ inline Value slice_of(Rendering& run, const Value& value, const Value (&parts)[3
   const bool is_sliced = value.text() != nullptr || (list != nullptr && list->kind <= ListKind::range);
   if (!is_sliced || !length) return Undefined{};
   for (const Value& part : parts) {
-    if (!integer_of(part) && !part.is_none()) return Undefined{};  // as Jinja makes of Python's TypeError
+    if (!integer_of(part) && !part.is_none()) return Undefined{};  // as Jinja does for Python's TypeError
   }
   const std::int64_t step = integer_of(parts[2]).value_or(1);
   if (step == 0) return run.fail("a slice with step 0");
@@ -289,7 +290,7 @@ enum class Operator : std::uint8_t {
 template <class = void>
 Value format_percent(Rendering& run, const Text& format, const Value& values);  // printf.hpp
 
-// < & > " ' as HTML spells them, for what is joined with a safe text.
+// Writes < & > " ' as HTML escapes, for text that is joined with a safe text.
 inline MarkedText html_escaped(Rendering& run, const MarkedText& text) {
   MarkedText out;
   detail::append_escaped(run, out, text, [](std::uint32_t c) -> std::string {

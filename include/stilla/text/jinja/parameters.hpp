@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The arguments of a filter, test, method or function, put in the order of its parameters as Python does.
+// Puts the arguments of a filter, test, method or function into the order of its parameters, as Python does.
 #pragma once
 
 #include <array>
@@ -17,7 +17,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// What filters, tests and methods look like: the value in front, and what stands in the brackets.
+// The type of filters, tests and methods. `input` is the value in front of them, `arguments` what is in the brackets.
 using Operation = Value (*)(Rendering& run, const Value& input, const Arguments& arguments);
 
 struct NamedOperation {
@@ -29,7 +29,8 @@ class Parameters {
  public:
   static constexpr std::size_t most = 5;
 
-  // `what` is named in messages, "filter 'indent'". Without enough arguments, or with too many, the rendering fails.
+  // `what` is the name for messages, for example "filter 'indent'". If there are not enough arguments, or too many, the rendering
+  // fails.
   Parameters(Rendering& run, std::string_view what, const Arguments& arguments, std::initializer_list<std::string_view> names,
              std::size_t required = 0)
       : run_(run), what_(what) {
@@ -53,7 +54,7 @@ class Parameters {
   }
 
   bool has(std::size_t i) const { return values_[i] != nullptr; }
-  // One that is there and not None.
+  // Whether the argument was given and is not None.
   bool is_given(std::size_t i) const { return has(i) && !values_[i]->is_none(); }
   const Value& operator[](std::size_t i) const { return has(i) ? *values_[i] : nothing_; }
 
@@ -64,7 +65,7 @@ class Parameters {
     if (!value) run_.fail(what_, ": an argument is a ", type_name(*values_[i]), ", expected an int");
     return value.value_or(fallback);
   }
-  // A number of things or places that is at least 0.
+  // A number of things or places; a negative one counts as 0.
   std::size_t count(std::size_t i, std::size_t fallback) const {
     if (!is_given(i)) return fallback;
     const std::int64_t value = integer(i, 0);

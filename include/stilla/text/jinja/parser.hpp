@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Statements of a template, from tokens to a tree; expression_parser.hpp reads the expressions in them. A statement, filter,
-// test, method or function that Stilla does not know is an error that names it: it is never skipped and never guessed at.
+// Turns the tokens of statements into a tree; expression_parser.hpp reads the expressions in them. A statement, filter, test,
+// method or function that Stilla does not know is an error that names it. It is never skipped, and its meaning is never guessed.
 #pragma once
 
 #include <cstddef>
@@ -46,7 +46,8 @@ class Parser : private ExpressionParser {
     return false;
   }
 
-  // Statements up to a tag with one of these names, which is left to the caller; without names up to the end.
+  // Parses statements up to a tag with one of these names. The name itself is left to the caller. Without names it parses up to
+  // the end.
   NodeId parse_block(std::initializer_list<std::string_view> ends) {
     Node block = make(NodeKind::block);
     while (!failed()) {
@@ -73,7 +74,7 @@ class Parser : private ExpressionParser {
     return add(std::move(block));
   }
 
-  // What follows `endfor` and its like.
+  // Reads the end of a tag, for example behind `endfor`.
   void end_tag() { expect(TokenKind::block_end, "", "%}"); }
 
   NodeId parse_statement() {
@@ -174,7 +175,7 @@ class Parser : private ExpressionParser {
     return out;
   }
 
-  // A macro's body, and whether it uses more arguments than it names.
+  // Parses the body of a macro, and finds out whether it uses more arguments than it names.
   void parse_macro_body(Node& node, std::string_view end) {
     const std::size_t loops = std::exchange(loops_, 0);
     const bool used_varargs = std::exchange(uses_varargs_, false), used_kwargs = std::exchange(uses_kwargs_, false);
@@ -208,7 +209,7 @@ class Parser : private ExpressionParser {
     return add(std::move(node));
   }
 
-  // {% generation %}: marks what the model has to learn; here it says nothing.
+  // {% generation %} marks the text that a model has to learn. It has no effect here.
   NodeId parse_generation() {
     Node node = make(NodeKind::with_block);
     take();
@@ -246,7 +247,8 @@ class Parser : private ExpressionParser {
     return add(std::move(node));
   }
 
-  // What an assignment or loop sets: a name, several in a tuple, or where it is allowed an attribute of a namespace.
+  // Parses the target of an assignment or loop: a name, several names in a tuple, or, where it is allowed, an attribute of a
+  // namespace.
   NodeId parse_target(bool takes_attribute, std::string_view end) {
     const Nesting nesting(*this);
     Node tuple = make(NodeKind::tuple);
@@ -277,7 +279,7 @@ class Parser : private ExpressionParser {
     return add(std::move(node));
   }
 
-  std::size_t loops_ = 0;  // around what is read
+  std::size_t loops_ = 0;  // number of loops around the current place
 };
 
 }  // namespace jinja

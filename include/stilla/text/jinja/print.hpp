@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Values as text: Python's str() and repr(), and JSON as its json.dumps() writes it. The text of messages stays marked in all
-// of them; brackets, quotes and escapes are the template's.
+// Values as text: as by Python's str() and repr(), and as JSON by its json.dumps(). The text of messages stays marked in all of
+// them. Brackets, quotes and escapes belong to the template.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// A type's name in Python, for messages.
+// The Python name of a type, for messages.
 inline std::string_view type_name(const Value& value) {
   if (value.is_undefined()) return "undefined";
   if (value.is_none()) return "None";
@@ -41,7 +41,7 @@ inline std::string_view type_name(const Value& value) {
   return "function";
 }
 
-// As repr() prints it: the fewest digits that give the number back, in exponents from 1e16 on and below 1e-4.
+// The text that repr() prints: the fewest digits that give the same number again, with an exponent from 1e16 on and below 1e-4.
 inline std::string float_text(double value) {
   if (value != value) return "nan";
   char digits[400];
@@ -66,7 +66,7 @@ inline std::string hex_escape(std::string_view start, std::uint32_t value, int d
   return out;
 }
 
-// The escape of a character in repr(), empty if it stands for itself.
+// The escape of a character in repr(). Empty if the character needs none.
 inline std::string repr_escape(std::uint32_t c, char quote) {
   if (c == '\n') return "\\n";
   if (c == '\r') return "\\r";
@@ -88,7 +88,7 @@ inline std::string json_escape(std::uint32_t c, bool is_ascii) {
   return hex_escape("\\u", 0xd7c0 + (c >> 10), 4) + hex_escape("\\u", 0xdc00 + (c & 0x3ff), 4);
 }
 
-// Appends a text with `escape(code point)` in place of characters for which that is not empty.
+// Appends a text. Each character for which `escape(code point)` is not empty is replaced by that escape.
 template <class Escape>
 void append_escaped(Rendering& run, MarkedText& out, const MarkedText& text, Escape&& escape) {
   if (!run.read(text.size()) || !run.room(out.size() + text.size())) return;
@@ -184,7 +184,7 @@ inline MarkedText str(Rendering& run, const Value& value) {
 }
 
 struct JsonStyle {
-  std::optional<MarkedText> indent;  // of one level; none: all in one line
+  std::optional<MarkedText> indent;  // of one level; nothing: everything is on one line
   MarkedText item_separator, key_separator;
   bool is_ascii = false;
   bool sorts_keys = false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Python's two ways to format: "%s of %d" % (a, b), and "{} of {name}".format(a, name=b). Of their little languages it has what
-// templates use: %s %r %d %i %x %X %f %% with the flags - and 0, a width and a precision, and {} {0} {name} without a format.
+// Python's two ways to format: "%s of %d" % (a, b), and "{} of {name}".format(a, name=b). The parts that templates use are
+// supported: %s %r %d %i %x %X %f %% with the flags - and 0, a width and a precision, and {} {0} {name} without a format.
 // Anything else is an error that names it.
 #pragma once
 
@@ -23,7 +23,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// A number with so many digits behind the point.
+// A number with so many digits behind the decimal point.
 inline std::string fixed_text(double value, int precision) {
   std::string out(400, '\0');
   const auto end = std::to_chars(out.data(), out.data() + out.size(), value, std::chars_format::fixed, precision);
@@ -40,7 +40,7 @@ struct Conversion {
   char letter = 0;
 };
 
-// Reads what stands behind a %, and moves `at` behind it.
+// Reads the conversion behind a %, and moves `at` behind it.
 inline Conversion read_conversion(std::string_view format, std::size_t& at) {
   Conversion out;
   for (; at < format.size() && (format[at] == '-' || format[at] == '0'); ++at) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What one rendering of a template may use, what it has used, and what went wrong. Templates come from files that nobody has
-// read, so each step, each byte of a value and each level of depth is counted against Limits.
+// The limits of one rendering of a template, what it has used, and its error. Templates come from files that nobody has checked.
+// Each step, each byte of a value and each level of depth is therefore counted and compared with Limits.
 //
-// The first error stays: fail() returns an undefined value, and everything that takes long or nests asks failed() and returns
-// at once. No value that is made after an error is ever seen by anybody.
+// The first error is kept. fail() returns an undefined value, and all code that takes long or is recursive asks failed() and
+// returns at once. Values that are made after an error are never used.
 #pragma once
 
 #include <algorithm>
@@ -25,19 +25,19 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// A conversation that fills 128 thousand tokens has half a million bytes, and templates of published models take some hundred
-// steps for each message. A step takes about 50 ns.
+// For comparison: a conversation of 128 thousand tokens has half a million bytes, and templates of published models take some
+// hundred steps for each message. A step takes about 50 ns.
 struct Limits {
   std::size_t template_bytes = std::size_t{1} << 20;
   std::size_t steps = 20'000'000;
-  std::size_t memory = std::size_t{256} << 20;  // of all values that live at one time
+  std::size_t memory = std::size_t{256} << 20;  // of all values that exist at one time
   std::size_t text = std::size_t{64} << 20;     // of one text, and of the output
-  std::size_t depth = 160;                      // of expressions and statements in each other
-  std::size_t levels = 400;                     // of those and macros that run in each other; Windows has 1 MB of stack
+  std::size_t depth = 160;                      // of expressions and statements inside each other
+  std::size_t levels = 400;                     // of these and macros that run inside each other; Windows has 1 MB of stack
   std::size_t items = 1'000'000;                // of one list
 };
 
-// Year, month 1 to 12, day 1 to 31, and so on, as the clock on the wall shows them.
+// Year, month 1 to 12, day 1 to 31, and so on, in local time.
 struct LocalTime {
   int year = 1970, month = 1, day = 1;
   int hour = 0, minute = 0, second = 0;
@@ -45,7 +45,7 @@ struct LocalTime {
 
 class Rendering {
  public:
-  static constexpr std::size_t max_value_depth = 64;  // of lists in lists
+  static constexpr std::size_t max_value_depth = 64;  // of lists inside lists
 
   Rendering(const Limits& limits, const LocalTime& now) : limits_(limits), now_(now) {}
   Rendering(const Rendering&) = delete;
@@ -70,9 +70,9 @@ class Rendering {
     return {};
   }
 
-  // Takes a step; false if there are no more, or after an error.
+  // Counts a step. Returns false if there are no more steps, or after an error.
   bool step() { return spend(1); }
-  // Takes the steps that going through so many bytes costs.
+  // Counts the steps that reading so many bytes costs.
   bool read(std::size_t bytes) { return spend(1 + bytes / 32); }
   // Whether there is room for so many more bytes, in one text or list.
   bool room(std::size_t bytes) {
@@ -114,12 +114,12 @@ class Rendering {
 
   Value method(const Value& self, std::string_view name) { return std::make_shared<const Method>(Method{self, name}); }
 
-  // Lives as long as the rendering.
+  // Exists as long as the rendering.
   Namespace* name_space() {
     meter_.used += sizeof(Namespace) + allocation;
     return room(0) ? &namespaces_.emplace_back() : nullptr;
   }
-  // Memory that is never given back, or only by whoever took it.
+  // Counts memory that is never given back, or that the caller gives back with give_back().
   bool take(std::size_t bytes) {
     meter_.used += bytes;
     return room(0);
@@ -127,7 +127,7 @@ class Rendering {
   void give_back(std::size_t bytes) { meter_.used -= bytes; }
 
  private:
-  static constexpr std::size_t allocation = 32;  // what an allocation costs beside its bytes
+  static constexpr std::size_t allocation = 32;  // memory that an allocation costs in addition to its bytes
 
   bool spend(std::size_t steps) {
     if (has_failed_) return false;
@@ -146,7 +146,7 @@ class Rendering {
 
   Limits limits_;
   LocalTime now_;
-  Meter meter_;  // before everything that holds values
+  Meter meter_;  // declared before everything that holds values
   std::size_t steps_ = 0;
   bool has_failed_ = false;
   std::uint32_t line_ = 1, error_line_ = 1;

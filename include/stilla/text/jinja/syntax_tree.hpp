@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A template as a tree. All nodes lie in one array and name each other by their index, so a tree of any depth is freed without
+// A template as a tree. All nodes lie in one array and refer to each other by index, so that a tree of any depth is freed without
 // recursion.
 #pragma once
 
@@ -21,19 +21,19 @@ namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 using NodeId = std::uint32_t;
 inline constexpr NodeId no_node = 0;
 
-enum class NodeKind : std::uint8_t {  // children; optional ones may be no_node
+enum class NodeKind : std::uint8_t {  // the comments list the children; optional ones may be no_node
   nothing,
   // expressions
   constant,        //
   variable,        //
-  attribute,       // value; `name` and its text in `constant`
+  attribute,       // value; `name`, and its text in `constant`
   subscript,       // value, key
   slice,           // value, start, stop, step, each optional
   list,            // items
   tuple,           // items
   dict,            // key, value, key, value, ...
   call,            // callee, arguments
-  filter,          // input, arguments; no input: what the filter's statement captured
+  filter,          // input, arguments; without input: the text that a filter block captured
   test,            // input, arguments
   negative,        // value
   positive,        // value
@@ -42,9 +42,9 @@ enum class NodeKind : std::uint8_t {  // children; optional ones may be no_node
   disjunction,     // left, right
   arithmetic,      // left, right
   concatenation,   // parts
-  comparison,      // first, others; `operators` between them
+  comparison,      // first, others; `operators` has those between them
   conditional,     // condition, then, else (optional)
-  namespace_item,  // the namespace's variable; only as a target
+  namespace_item,  // the variable of the namespace; only as a target
   // statements
   block,           // statements
   data,            // text in `constant`
@@ -53,7 +53,7 @@ enum class NodeKind : std::uint8_t {  // children; optional ones may be no_node
   branches,        // condition, block, condition, block, ..., else (optional)
   assignment,      // target, value
   capture,         // target, block, filters (optional)
-  macro,           // body; parameters in `named`, a default may be no_node
+  macro,           // body; parameters in `named`, where a default may be no_node
   call_block,      // call, body; parameters in `named`
   filter_block,    // block, filters
   with_block,      // target, value, target, value, ..., body
@@ -64,12 +64,12 @@ enum class NodeKind : std::uint8_t {  // children; optional ones may be no_node
 struct Node {
   NodeKind kind = NodeKind::nothing;
   Operator op = Operator::add;
-  bool takes_more_positional = false, takes_more_named = false;  // a macro that uses varargs, kwargs
+  bool takes_more_positional = false, takes_more_named = false;  // a macro that uses varargs or kwargs
   std::uint32_t line = 1;
-  std::uint32_t depth = 1;  // of nodes below each other
+  std::uint32_t depth = 1;  // number of levels of nodes, from here down
   std::string name;
   Value constant;
-  Operation operation = nullptr;  // of a filter or test
+  Operation operation = nullptr;  // the function of a filter or test
   std::vector<NodeId> children;
   std::vector<std::pair<std::string, NodeId>> named;
   std::vector<Operator> operators;

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The part of Jinja that chat templates use, as transformers runs it: a template is read once and rendered with the variables
-// of the day. Renderings share nothing, so threads may render one template at the same time.
+// The part of Jinja that chat templates use, with the results that transformers gives. A template is parsed once, and then
+// rendered with different variables. Renderings share nothing, so that several threads may render one template at the same time.
 //
 //   Result<jinja::Template> greeting = jinja::Template::parse("Hello {{ name|upper }}!");
 //   Result<MarkedText> text = greeting->render({{"name", jinja::text_value("you", jinja::from_message)}}, {});
-//   // HELLO YOU!, of which YOU is marked as somebody's words
+//   // HELLO YOU!, in which YOU is marked as text of a message
 //
-// A template comes from a file that nobody has read, so it can do nothing but make text: it reaches no file and nothing of the
-// host, and its steps, memory, output and depth are limited (rendering.hpp). What it gets wrong is an Error, one line that
-// begins with the template's line. What Stilla does not know of Jinja is refused by name when the template is read: include,
-// import, extends, block, recursive loops, *args, and the rarer filters, tests, methods and functions.
+// A template comes from a file that nobody has checked. It can therefore only make text: it has no access to files or to anything
+// else of the computer, and its steps, memory, output and depth are limited (rendering.hpp). A mistake in a template is an Error
+// with one line of text, which begins with the line number in the template. Parts of Jinja that Stilla does not know are refused
+// by name when the template is parsed: include, import, extends, block, recursive loops, *args, and the rarer filters, tests,
+// methods and functions.
 //
-// Expressions, statements and white space behave as in Jinja 3.1, values as in Python: None prints as None, 1/2 is 0.5, a list
-// prints as repr() prints it. An integer has 64 bits; a larger one is an error.
+// Expressions, statements and white space behave as in Jinja 3.1, values as in Python: None prints as None, 1/2 is 0.5, and a
+// list prints as by repr(). An integer has 64 bits; a larger one is an error.
 #pragma once
 
 #include <string>
@@ -41,7 +42,7 @@ class Template {
     return Template(std::move(*tree), limits);
   }
 
-  // The variables are those that the caller makes (value.hpp); `now` is what strftime_now() tells.
+  // The caller makes the variables (value.hpp). `now` is the time that strftime_now() uses.
   Result<MarkedText> render(const Variables& variables, const LocalTime& now) const {
     Rendering run(limits_, now);
     MarkedText out;

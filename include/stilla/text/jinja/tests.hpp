@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Jinja's tests: what stands behind `is`, and what select and reject are told by name.
+// Jinja's tests, which follow `is`. select and reject get them by name.
 #pragma once
 
 #include <string_view>
@@ -62,7 +62,8 @@ Value case_test(Rendering& run, const Value& value, const Arguments& arguments) 
   return has_cased && in_case(text, wanted).bytes() == text.bytes();
 }
 
-// Of values that have one object each in Python; of others the same object here.
+// Whether both are the same object. Values of which Python has only one object each (None, True, False) are compared by value;
+// for other values the objects here are compared.
 inline Value same_test(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters parameters(run, "test 'sameas'", arguments, {"other"}, 1);
   const Value& other = parameters[0];

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What Python does with a str, on bytes: counting characters, white space, splitting, replacing, changing case. Characters are
-// code points; a byte that is no UTF-8 is a character by itself. Ranges are byte ranges, so that marks survive (marked_text.hpp).
+// Python's operations on a str, for bytes: counting characters, white space, splitting, replacing, changing case. Characters are
+// code points; a byte that is no UTF-8 is a character by itself. Ranges are ranges of bytes, so that the marks are kept
+// (marked_text.hpp).
 #pragma once
 
 #include <algorithm>
@@ -28,7 +29,7 @@ struct ByteRange {
 
 inline constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
 
-// Python's white space: \s of the pre-tokenizers and four separators of ASCII.
+// Python's white space: the \s of pre-tokenizers, and four separators of ASCII.
 inline bool is_space(std::uint32_t c) { return char_class(c) == CharClass::space || (c >= 0x1c && c <= 0x1f); }
 
 inline std::size_t char_count(std::string_view text) {
@@ -37,14 +38,14 @@ inline std::size_t char_count(std::string_view text) {
   return count;
 }
 
-// The byte at which character `index` begins; the end if there are fewer.
+// The byte at which the character `index` begins. The end of the text if it has fewer characters.
 inline std::size_t byte_of_char(std::string_view text, std::size_t index) {
   std::size_t at = 0;
   while (index-- > 0 && at < text.size()) at += decode_utf8(text, at).length;
   return at;
 }
 
-// The byte at which the character before `end` begins, end > 0.
+// The byte at which the last character before `end` begins; end > 0.
 inline std::size_t previous_char(std::string_view text, std::size_t end) {
   for (std::size_t back = 1; back <= 4 && back <= end; ++back) {
     if ((static_cast<unsigned char>(text[end - back]) & 0xc0) == 0x80) continue;
@@ -53,7 +54,7 @@ inline std::size_t previous_char(std::string_view text, std::size_t end) {
   return end - 1;
 }
 
-// Without the characters of `chars` at its sides; without white space if `chars` is null.
+// The text without the characters of `chars` at its sides. If `chars` is null, without white space at its sides.
 inline ByteRange stripped(std::string_view text, const std::string_view* chars, bool left, bool right) {
   const auto goes = [&](std::size_t at) {
     const Utf8Char c = decode_utf8(text, at);
@@ -75,7 +76,7 @@ inline ByteRange stripped(std::string_view text, const std::string_view* chars, 
   return range;
 }
 
-// split(separator, most) and rsplit(): the separator is not empty.
+// split(separator, most) and rsplit(). The separator is not empty.
 inline std::vector<ByteRange> split(std::string_view text, std::string_view separator, std::size_t most, bool from_right) {
   std::vector<ByteRange> out;
   std::size_t begin = 0, end = text.size();
@@ -96,7 +97,7 @@ inline std::vector<ByteRange> split(std::string_view text, std::string_view sepa
   return out;
 }
 
-// split() at white space: no empty parts.
+// split() at white space. There are no empty parts.
 inline std::vector<ByteRange> split_at_space(std::string_view text, std::size_t most, bool from_right) {
   std::vector<ByteRange> out;
   for (ByteRange rest{0, text.size()};;) {
@@ -141,7 +142,7 @@ inline std::vector<ByteRange> split_lines(std::string_view text, bool keep_ends)
   return out;
 }
 
-// replace(): an empty `old` stands before each character and at the end.
+// replace(). An empty `old` is found before each character and at the end.
 inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_view old, const MarkedText& by, std::size_t most) {
   MarkedText out;
   std::size_t done = 0;
@@ -164,7 +165,7 @@ inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_v
 
 namespace detail {
 
-// Writes what a case mapping of case_tables.hpp makes of a character.
+// Appends what a case mapping of case_tables.hpp turns a character into.
 inline void append_mapped(std::string& out, std::uint32_t c, const stilla::detail::CaseMap& map) {
   for (std::size_t i = 0; i < map.special_count; ++i) {
     if (map.special[i].from == c) return void(out.append(map.special[i].to));
@@ -208,8 +209,8 @@ inline bool is_printable(std::uint32_t c) {
   return !detail::is_in_ranges(c, stilla::detail::unprintable_ranges, std::size(stilla::detail::unprintable_ranges));
 }
 
-// Appends characters [begin, end) of a text, each in the case that choose(code point, whether the one before is cased) tells. A
-// capital sigma at the end of a word becomes the final form, the word's end being where no letter follows.
+// Appends the characters [begin, end) of a text. choose(code point, whether the character before is cased) returns the case of
+// each character. A capital sigma at the end of a word becomes the final form; a word ends where no letter follows.
 template <class Choose>
 void append_in_case(MarkedText& out, const MarkedText& text, ByteRange range, Choose&& choose) {
   const std::string_view bytes = text.bytes();
@@ -248,7 +249,7 @@ inline MarkedText in_case(const MarkedText& text, Case wanted) {
 inline MarkedText lower(const MarkedText& text) { return in_case(text, Case::lower); }
 inline MarkedText upper(const MarkedText& text) { return in_case(text, Case::upper); }
 
-// str.capitalize(): the first character as in a title, the others lower.
+// str.capitalize(): the first character has title case, the others lower case.
 inline MarkedText capitalized(const MarkedText& text) {
   MarkedText out;
   bool is_first = true;
@@ -257,7 +258,7 @@ inline MarkedText capitalized(const MarkedText& text) {
   return out;
 }
 
-// str.title(): the first of each row of cased characters.
+// str.title(): the first of several cased characters in a row has title case.
 inline MarkedText titled(const MarkedText& text) {
   MarkedText out;
   append_in_case(out, text, {0, text.size()},
@@ -265,7 +266,7 @@ inline MarkedText titled(const MarkedText& text) {
   return out;
 }
 
-// `count` spaces, or another character.
+// Appends `count` spaces, or as many of another character.
 inline void append_fill(Rendering& run, MarkedText& out, std::size_t count, char fill = ' ') {
   if (run.room(out.size() + count)) out.append(std::string(count, fill), from_template);
 }

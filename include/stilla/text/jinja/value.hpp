@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The values of a template: Python's, as far as templates see them. Texts, lists and dictionaries are shared and never change
-// once they are made, so they form no cycles. A namespace, a macro and a scope can refer to each other; the run that made them
-// owns them (run.hpp) and values hold plain pointers to them, so no value outlives its run unless it is made of the others.
+// The values of a template. They are those of Python, as far as templates can see. Texts, lists and dictionaries are shared and
+// never change after they are made, so that they form no cycles. A namespace, a macro and a scope can refer to each other. The
+// rendering and its interpreter own them (rendering.hpp, interpreter.hpp), and values hold plain pointers to them. A value may
+// therefore outlive its rendering only if it contains none of these three.
 #pragma once
 
 #include <algorithm>
@@ -23,12 +24,12 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// Memory that the values of a run take.
+// Counts the memory that the values of a rendering take.
 struct Meter {
   std::size_t used = 0;
 };
 
-// A value's share of it, given back when the value goes.
+// The share of one value in this memory. It is given back when the value is destroyed.
 class Charge {
  public:
   Charge() = default;
@@ -53,7 +54,8 @@ class Charge {
 };
 
 struct Undefined {
-  const std::string* name = nullptr;  // of the variable or attribute, in the template's syntax tree; null: nobody's
+  // Name of the variable or attribute, in the syntax tree of the template; null: it has no name.
+  const std::string* name = nullptr;
 };
 struct None {};
 struct Text;
@@ -84,7 +86,7 @@ class Value {
 
  public:
   Value() = default;  // undefined
-  // Of exactly one of these kinds, so that no pointer becomes a truth value.
+  // A value is made from exactly one of these types, so that no pointer becomes a bool.
   template <class T>
     requires Kinds::has<T>
   Value(T value) : data_(std::move(value)) {}
@@ -93,7 +95,7 @@ class Value {
   const T* as() const {
     return std::get_if<T>(&data_);
   }
-  // The object itself of the kinds that are held by pointers; null if the value is none.
+  // The object itself, for the types that are held by pointers. Null if the value has another type.
   const Text* text() const { return object<TextPtr>(); }
   const List* list() const { return object<ListPtr>(); }
   const Dict* dict() const { return object<DictPtr>(); }
@@ -118,28 +120,29 @@ class Value {
 
 struct Text {
   MarkedText marked;
-  bool is_safe = false;  // went through `safe` or `escape`: + escapes what it is joined with
+  bool is_safe = false;  // `safe` or `escape` was applied: + escapes what is joined with it
   Charge charge{};
 };
 
-// What Python calls the thing that holds a row of values.
+// The Python type of a list of values.
 enum class ListKind : std::uint8_t { list, tuple, range, generator, keys, values, items };
 
 struct List {
   std::vector<Value> items;
   ListKind kind = ListKind::list;
-  std::size_t depth = 1;         // of lists and dictionaries in each other; limited, since everything that walks them recurs
-  mutable bool is_spent = false;  // a generator gives its values once
+  // Depth of lists and dictionaries inside each other. It is limited, because everything that walks over them is recursive.
+  std::size_t depth = 1;
+  mutable bool is_spent = false;  // a generator gives its values only once
   Charge charge{};
 };
 
 struct Dict {
-  std::vector<std::pair<Value, Value>> entries;  // in the order in which they were made; keys are different
+  std::vector<std::pair<Value, Value>> entries;  // in the order in which they were made; no two keys are equal
   std::size_t depth = 1;
   Charge charge{};
 };
 
-// What namespace() makes: the one thing that changes.
+// The result of namespace(). It is the only kind of value that can change.
 struct Namespace {
   std::vector<std::pair<std::string, Value>> attributes;
 };
@@ -154,16 +157,16 @@ struct Loop {
 
 struct Method {
   Value self;
-  std::string_view name;  // one of methods.hpp
+  std::string_view name;  // a name from methods.hpp
 };
 
-// What a call is given.
+// The arguments of a call.
 struct Arguments {
   std::vector<Value> positional;
   std::vector<std::pair<std::string_view, Value>> named;
 };
 
-// Values that a caller makes, outside of any run.
+// Values that a caller makes, outside of any rendering.
 inline Value text_value(std::string_view bytes, Origin origin = from_template) {
   return std::make_shared<const Text>(Text{MarkedText(bytes, origin)});
 }
