@@ -52,7 +52,7 @@ class AnswerPrinter {
   bool shows_tags_;
   bool thought_ = false;       // some thinking was shown
   bool answer_begins_ = true;  // nothing of the answer was shown yet: the printer chooses the newlines before it
-  char last_ = '\n';  // the last character that was shown
+  char last_ = '\n';           // the last character that was shown
   StopTexts stops_;
   stilla::StreamDecoder decoder_;
   stilla::ReasoningSplitter splitter_;

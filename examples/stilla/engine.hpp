@@ -65,7 +65,7 @@ struct Work {
 };
 struct ModelWork {  // for one token, with the model's matrices read once
   Work layers;
-  Work head;  // with the part of the last layer that is computed only for positions whose logits are wanted
+  Work head;            // with the part of the last layer that is computed only for positions whose logits are wanted
   double kv_bytes = 0;  // of one position, in all layers
 };
 

@@ -32,15 +32,15 @@ struct Generation {
   std::size_t prompt_tokens = 0;  // evaluated now; tokens that the cache already held are not counted
   double prompt_seconds = 0;
   std::vector<std::uint32_t> ids;  // the generated ids, without the one that ended the text
-  std::size_t tokens = 0;  // the number of generated tokens, with the one that ended the text
+  std::size_t tokens = 0;          // the number of generated tokens, with the one that ended the text
   double seconds = 0;
-  std::size_t answer_begin = 0;  // index in `ids` of the first one behind the thought
+  std::size_t answer_begin = 0;    // index in `ids` of the first one behind the thought
   std::size_t thought_tokens = 0;
   double thought_seconds = 0;
   bool was_cut = false;            // the thought reached its budget
-  std::size_t guesses = 0;  // guesses that were checked, from the text itself and from a draft model
+  std::size_t guesses = 0;         // guesses that were checked, from the text itself and from a draft model
   std::size_t right_guesses = 0;
-  std::string stop_text;  // the stop text before which the answer ended
+  std::string stop_text;           // the stop text before which the answer ended
   std::size_t bytes_not_shown = 0;  // bytes of the ids' text from the stop text on
 
   // "prompt 25 tokens, 45.1 tokens/s; generated 64 tokens, 12.3 tokens/s; thought 40 tokens in 3.2 s, answer 24 in 2.0 s"
@@ -55,7 +55,7 @@ class Generator {
  public:
   struct Emitted {
     bool is_thinking = false;  // a thought is open at the end of what was generated so far
-    bool is_stopped = false;  // no more tokens are wanted
+    bool is_stopped = false;   // no more tokens are wanted
   };
   // `emit` gets the bytes of each generated token; control tokens have none.
   using Emit = std::function<Emitted(std::string_view)>;

@@ -23,10 +23,10 @@ namespace program {
 // The values of `--device onnxruntime[:PROVIDER]` and its further options.
 struct OnnxruntimeOptions {
   std::string provider;          // "QNN" for QNNExecutionProvider; empty: the CPU's
-  std::string library;  // the library's path; empty: one beside the program, or the system's
+  std::string library;           // the library's path; empty: one beside the program, or the system's
   std::string provider_library;  // the library of a provider that has one of its own; empty: none
   std::vector<std::pair<std::string, std::string>> settings;  // options of the provider
-  std::string folder;  // the folder that `stilla export` wrote
+  std::string folder;            // the folder that `stilla export` wrote
 };
 
 class Onnxruntime {

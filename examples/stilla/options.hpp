@@ -91,11 +91,11 @@ struct ModelOptions {
   std::optional<stilla::KvType> kv_type = std::nullopt;              // none: by the model's size
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::optional<stilla::FormatId> weights = std::nullopt;  // the format that the layers are requantised to; none: as in the file
-  std::string pretokenizer;        // instead of the file's; empty: the file's
-  stilla::RopeChoice rope;         // instead of what the file says
-  std::string device;              // runs the layers, or multiplies their matrices; empty: the CPU
+  std::string pretokenizer;  // instead of the file's; empty: the file's
+  stilla::RopeChoice rope;  // instead of what the file says
+  std::string device;        // runs the layers, or multiplies their matrices; empty: the CPU
   OnnxruntimeOptions onnxruntime;  // if the device is onnxruntime
-  std::size_t context = 0;         // 0: the model's
+  std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: what suits the machine
   std::string draft;  // the file of a small model whose guesses this model checks; empty: none
   bool verbose = false;
@@ -139,7 +139,7 @@ struct TextOptions {
   Think think = Think::show;
   std::size_t think_budget = 0;  // most tokens of a thought; 0: no limit
   std::vector<std::string> stop_texts;  // an answer ends before the first of these texts
-  bool shifts = false;  // when the context is full: forget the oldest text instead of stopping
+  bool shifts = false;           // when the context is full: forget the oldest text instead of stopping
 };
 void add_text_options(CLI::App& app, TextOptions& options);
 

@@ -26,8 +26,8 @@ namespace program {
 // How a stack wants the body's operators to be written.
 struct StaticDialect {
   std::int64_t opset = 21;
-  bool has_rms_norm = false;           // RMSNormalization (opset 23); without it simpler operators compute the norm
-  bool has_dequantize_linear = false;  // for the weights; without it simpler operators compute them (dequantised.hpp)
+  bool has_rms_norm = false;               // RMSNormalization (opset 23); without it simpler operators compute the norm
+  bool has_dequantize_linear = false;      // for the weights; without it simpler operators compute them (dequantised.hpp)
   float mask_value = -1e4f;                // what is added to the score of a key that may not be seen
 };
 
