@@ -45,7 +45,7 @@ class MyPool {
     start_.arrive_and_wait();
     for (std::thread& worker : workers_) worker.join();
   }
-  // All that Stilla asks for.
+  // This operator is all that Stilla needs.
   void operator()(std::size_t count, stilla::IndexFunction body) {
     body_ = &body;
     count_ = count;

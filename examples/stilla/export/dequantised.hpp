@@ -19,8 +19,8 @@ std::string add_dequantised(onnx::Graph& graph, ExportModel& model, const stilla
 
 // Adds the same matrix with simpler operators, as NPUW, the part of OpenVINO that drives NPUs, wants it. Only in these shapes
 // does NPUW take int4 weights and scales out of a graph, hand them to the device as inputs, and multiply the sums by the scales
-// instead of the weights. It recognises neither shape behind a DequantizeLinear, because OpenVINO reads a DequantizeLinear with a
-// Reshape between a constant and its Convert or Multiply (judge_openvino.py asks NPUW).
+// instead of the weights. Behind a DequantizeLinear it recognises neither weights nor scales, because OpenVINO reads a
+// DequantizeLinear with a Reshape between a constant and its Convert or Multiply (judge_openvino.py asks NPUW).
 //
 //     one scale for each output  int4 [N, K]         - Cast - Mul by float32 [N, 1] -    Transpose - [K, N]
 //     groups of `group`          int4 [G, group, N]  - Cast - Mul by float32 [G, 1, N] - Reshape -   [K, N]

@@ -35,7 +35,7 @@ enum class TensorTypeField : protozero::pbf_tag_type { elem_type = 1, shape = 2 
 enum class ShapeField : protozero::pbf_tag_type { dim = 1 };
 enum class DimensionField : protozero::pbf_tag_type { dim_value = 1, dim_param = 2 };
 
-// AttributeProto.AttributeType, and TensorProto.DataLocation.
+// Values of AttributeProto.AttributeType and of TensorProto.DataLocation.
 constexpr std::int32_t type_float = 1, type_int = 2, type_string = 3, type_ints = 7;
 constexpr std::int32_t location_external = 1;
 
