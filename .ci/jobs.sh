@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Sourced by run and full: the function `job`, which counts, and the jobs that both have. Each job prints one line; a failed
-# job's output follows it. The last line counts test cases of GoogleTest plus one for each job.
+# run and full source this file. It has the function `job`, which also counts, and the jobs that both scripts have. Each job
+# prints one line, and the output of a failed job follows its line. The last line of a run adds up the test cases of GoogleTest,
+# plus one for each job.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 exec < /dev/null
@@ -17,13 +18,14 @@ selected=("$@")
 passed=0
 failed=0
 
-# Sets `cpu` to the seconds of CPU time that the commands of this shell have taken. (In a subshell `times` would begin anew.)
+# Sets `cpu` to the seconds of CPU time that the commands of this shell have taken. (It must not run in a subshell, where `times`
+# would begin at zero.)
 read_cpu_time() {
   times > "$results/times"
   cpu=$(awk -F'[ms ]+' 'NR == 2 { printf "%d", $1 * 60 + $2 + $3 * 60 + $4 }' "$results/times")
 }
 
-# job NAME COMMAND...: runs it; counts the job, and the test cases that it reported.
+# job NAME COMMAND...: runs the command. Counts the job itself, and the test cases that it reported.
 job() {
   local name=$1 start=$SECONDS status cases good=0 bad=0 skipped=0 cpu before
   shift
@@ -49,7 +51,7 @@ job() {
   [ $status -eq 0 ] || grep -v '^\[[0-9]*/[0-9]*\] ' "$results/$name.log" | tail -n 60  # without ninja's progress
 }
 
-# prepare OPTION: installs what the jobs need, or ends the run.
+# prepare OPTION: installs what the jobs need. If that fails, it ends the run.
 prepare() {
   if ! scripts/bootstrap.sh "$1"; then
     echo "0 passed, 1 failed"
@@ -64,13 +66,13 @@ finish() {
   [ $failed -eq 0 ]
 }
 
-# some PRESET TEST...: builds these test programs of a preset, and runs them.
+# some PRESET TEST...: builds these test programs of a preset and runs them.
 some() {
   local preset=$1
   shift
   cmake --preset "$preset" && cmake --build "build/$preset" --target "$@" && only "$preset" "$@"
 }
-# only PRESET TEST...: runs these tests of a preset that is built.
+# only PRESET TEST...: runs these tests of a preset that is already built.
 only() {
   local preset=$1
   shift

@@ -5,10 +5,10 @@
 //     Attention/<target>/<cache type>/<model>/decode/C<positions>/T<threads>     one token that sees C positions
 //     Attention/<target>/<cache type>/<model>/prefill/C<positions>/T<threads>    the last 512 tokens of C
 //
-// Each iteration takes the next layer of a cache with as many layers as the model has, so long contexts are read from
-// memory as in a real pass. GB/s counts the keys and values seen, once per KV head (decode's limit is the bandwidth of
-// reading them, %read); GOP/s counts 4 D per query head, position seen and token (prefill's limit is that of fused
-// multiply-adds, %peak).
+// Each iteration takes the next layer of a cache that has as many layers as the model, so that a long context is read from
+// memory, as in a real pass. GB/s counts the keys and values that the tokens see, once per KV head; the limit of decode is the
+// bandwidth of reading them (%read). GOP/s counts 4 D for each query head, each token and each position that the token sees; the
+// limit of prefill is that of fused multiply-adds (%peak).
 #include <optional>
 #include <string>
 #include <vector>
@@ -58,7 +58,7 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
     return state.SkipWithError("not enough memory");
   }
   fill_activations(queries.data(), M * width, 4);
-  // A key bias as Qwen2 has it; caches that hold it in their keys take no notice.
+  // A key bias as Qwen2 has it. Caches whose stored keys already include the bias ignore this.
   KeyBiasTables tables(RopeFrequencies(10000.0, head_dim), head_dim, RopeLayout::half_split);
   tables.reserve(positions);
   std::vector<float> bias(model.n_kv_heads * head_dim);
@@ -85,7 +85,7 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
   rates.add_macs(2.0 * static_cast<double>(width) * seen);
 }
 
-// Ordered so that benchmarks that share a cache follow each other.
+// Registers the benchmarks in an order in which those that share a cache follow each other.
 void register_all() {
   for (const ModelShape& model : models) {
     for (const KvType type : {KvType::f16, KvType::int8, KvType::int5, KvType::bf16, KvType::f32}) {

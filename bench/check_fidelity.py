@@ -1,27 +1,28 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How far a model's logits are from exact arithmetic: Hugging Face transformers in float32 on the dequantised weights.
+"""Measures how far a model's logits are from exact arithmetic, which is Hugging Face transformers in float32 on the dequantised weights.
 
     pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6
     bench/check_fidelity.py build/release/bin/stilla MODEL.gguf... [-- --kv f32 --target scalar ...]
 
-For each prompt the reference continues greedily by 48 tokens. `stilla logits` gets prompt and continuation as ids, so that
-both see the same text all the way, and is compared at every position:
+The reference continues each prompt greedily by 48 tokens. `stilla logits` gets the prompt and this continuation as ids, so that
+both see the same text from beginning to end. The logits are compared at every position:
 
     nmse    sum (ours - reference)^2 / sum reference^2
     KL      of our distribution from the reference's, mean over positions, in nats
     top-1   share of positions whose most likely token is the reference's
-    greedy  positions of the continuation where ours differs though the reference's winner leads by more than 0.1
-    text    `stilla run --raw --special` at temperature 0: bytes that are the reference's, of those before its first close call
+    greedy  positions of the continuation where our most likely token is another one, although the reference's leads by more than 0.1
+    text    `stilla run --raw --special` at temperature 0: how many bytes equal the reference's, of those before the first position
+            at which the reference's two best logits are closer than 0.1
 
-Decode needs no table of its own: its logits are those of prefill to the bit (tests/real_model_test.cpp). Fails if a model
-misses a gate: worst prompt nmse 4.7e-4, mean KL 0.0006, worst position's KL 0.05, top-1 97.7 %, and no difference in greedy and
-text. (llama.cpp's own distance on Qwen2 0.5B Q4_K_M: nmse 4.7e-4, KL 0.0013, top-1 97.7 %.) What follows `--` goes to the
-program. References are kept in ~/.cache/stilla-reference.
+Decode needs no table of its own, because its logits have the same bits as those of prefill (tests/real_model_test.cpp). The script
+fails if a model misses a gate: nmse of the worst prompt 4.7e-4, mean KL 0.0006, KL of the worst position 0.05, top-1 97.7 %, and no
+difference in greedy and text. (For comparison, llama.cpp on Qwen2 0.5B Q4_K_M: nmse 4.7e-4, KL 0.0013, top-1 97.7 %.) Options behind
+`--` are passed on to the program. References are kept in ~/.cache/stilla-reference.
 
-With --own the reference is the program itself with activations of 16 bits, for models that transformers takes too long or too
-much memory for in float32: prompts and what the program continues them with, or the texts of a smaller model's reference with
-the same vocabulary (--texts). Text is not compared then.
+With --own the reference is the program itself with activations of 16 bits. This is for models that take transformers too long or too
+much memory in float32. The texts are then the prompts and what the program continues them with, or, with --texts, the texts of the
+reference of a smaller model that has the same vocabulary. The column text is not compared then.
 
     bench/check_fidelity.py --own --texts SMALL.gguf build/release/bin/stilla LARGE.gguf -- --activations int8
 """
@@ -58,7 +59,7 @@ PROMPTS = {
 
 
 def reference(model_path, cache):
-    """{prompt name: (what was told of it, logits)}; logits are memory-mapped."""
+    """{prompt name: (its ids, length and texts, logits)}; the logits are memory-mapped."""
     model_path = Path(model_path).resolve()
     key = hashlib.sha256(json.dumps([model_path.name, model_path.stat().st_size, PROMPTS, GREEDY]).encode())
     with open(model_path, "rb") as f:
@@ -96,7 +97,7 @@ def reference(model_path, cache):
 
 
 def own_reference(program, model_path, texts, options):
-    """The same of the program with activations of 16 bits, without text. texts: {prompt name: what was told of it}."""
+    """The same, by the program with activations of 16 bits, and without texts to compare. texts: {prompt name: ids and length}."""
     if "--activations" in options:
         at = options.index("--activations")
         options = options[:at] + options[at + 2:]
@@ -134,7 +135,7 @@ def log_softmax(x):
 
 
 def compare(ours, exact, length):
-    """The measures of one prompt, per position where they are means."""
+    """The measures of one prompt. Those whose mean is reported later have one value for each position."""
     assert ours.shape == exact.shape, (ours.shape, exact.shape)
     ours, exact = ours.astype(np.float64), np.asarray(exact, np.float64)
     expected, found = log_softmax(exact), log_softmax(ours)
@@ -151,7 +152,7 @@ def compare(ours, exact, length):
 
 
 def common_bytes(text, expected):
-    expected = expected.rstrip("\ufffd").encode()  # a character cut in two
+    expected = expected.rstrip("\ufffd").encode()  # the replacement character stands for a character that was cut in two
     return len(os.path.commonprefix([text, expected])), len(expected)
 
 

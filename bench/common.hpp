@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the benchmarks share: the shapes of the models, thread pools, random weights, counters as shares of the measured
-// limits, and a main() that has a short default run.
+// What the benchmarks share: the shapes of the models, thread pools, random inputs, counters that show a speed as a share of the
+// measured limit, and a main() whose default run is short.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -31,7 +31,7 @@ using ModelShape = stilla::R1Model;
 inline constexpr const auto& models = stilla::r1_models;
 inline constexpr std::size_t head_dim = ModelShape::head_dim;
 
-// 1 and all.
+// The numbers of threads that are measured: 1, and as many as the machine has.
 inline std::vector<std::size_t> thread_counts() {
   const std::size_t all = stilla::read_cores().threads();
   return all > 1 ? std::vector<std::size_t>{1, all} : std::vector<std::size_t>{1};
@@ -44,7 +44,7 @@ inline stilla::ThreadPool& pool_of(std::size_t threads) {
   return *pool;
 }
 
-// Uniform in [-1, 1), one value in 64 ten times as large: activations have such outliers.
+// Fills `x` with uniform values in [-1, 1); about one value in 64 is ten times as large, because activations have such outliers.
 inline void fill_activations(float* x, std::size_t count, std::uint64_t seed) {
   stilla::Random random(seed);
   for (std::size_t i = 0; i < count; ++i) {
@@ -58,7 +58,8 @@ struct Limits {
   double macs_per_second = 0.0;
 };
 
-// Google Benchmark calls a benchmark several times in a row; a measurement younger than a quarter of a second serves again.
+// Measures the limits. Google Benchmark calls a benchmark several times in a row, so a measurement that is younger than a quarter
+// of a second, and of the same threads and instruction, is used again.
 inline Limits limits_now(std::size_t threads, const MacLoop& loop) {
   struct Latest {
     std::chrono::steady_clock::time_point when;
@@ -79,8 +80,8 @@ inline Limits limits_now(std::size_t threads, const MacLoop& loop) {
   return latest.limits;
 }
 
-// Counters of one benchmark, from the wall time of its whole loop and the limits before and after: create it just before
-// the loop, end it just after.
+// The counters of one benchmark. They come from the wall time of its whole loop and from the limits before and after the loop, so
+// create the object just before the loop, and call end() just after it.
 class Rates {
  public:
   Rates(benchmark::State& state, std::size_t threads, const MacLoop& loop)
@@ -92,11 +93,12 @@ class Rates {
     after_ = limits_now(threads_, loop_);
   }
 
-  // Bytes that an iteration reads: GB/s, the limit, the share of it.
+  // Adds the counters of the bytes that one iteration reads: GB/s, the limit, and the share of the limit.
   void add_bytes(double per_iteration) {
     add("GB/s", "read GB/s", "%read", per_iteration, (before_.bytes_per_second + after_.bytes_per_second) / 2);
   }
-  // Multiply-adds of an iteration, counted as two operations: GOP/s, the limit, the share of it.
+  // Adds the counters of the multiply-adds of one iteration, each counted as two operations: GOP/s, the limit, and the share of
+  // the limit.
   void add_macs(double per_iteration) {
     add("GOP/s", "peak GOP/s", "%peak", 2 * per_iteration, before_.macs_per_second + after_.macs_per_second);
   }
@@ -105,7 +107,7 @@ class Rates {
   void add(const char* name, const char* limit_name, const char* share_name, double per_iteration, double limit) {
     const double per_second = per_iteration * static_cast<double>(state_.iterations()) / seconds_;
     state_.counters[name] = 1e-9 * per_second;
-    if (limit <= 0.0) return;  // not known
+    if (limit <= 0.0) return;  // the limit is not known
     state_.counters[limit_name] = 1e-9 * limit;
     state_.counters[share_name] = 100 * per_second / limit;
   }
@@ -118,7 +120,7 @@ class Rates {
   double seconds_ = 0.0;
 };
 
-// Runs the benchmarks; without --benchmark_filter those that match `short_run`.
+// Runs the benchmarks. Without --benchmark_filter it runs those whose names match `short_run`.
 inline int run_benchmarks(int argc, char** argv, const char* short_run) {
   std::vector<char*> arguments(argv, argv + argc);
   bool has_filter = false, is_list = false;
@@ -127,7 +129,8 @@ inline int run_benchmarks(int argc, char** argv, const char* short_run) {
     has_filter = has_filter || argument.starts_with("--benchmark_filter");
     is_list = is_list || argument.starts_with("--benchmark_list");
   }
-  // Not the default ".", with which Google Benchmark takes minutes to list tens of thousands of names.
+  // For a list the filter is ".*" and not Google Benchmark's default ".", with which it takes minutes to list tens of thousands
+  // of names.
   std::string filter = stilla::concat("--benchmark_filter=", is_list ? ".*" : short_run);
   if (!has_filter) arguments.push_back(filter.data());
   arguments.push_back(nullptr);

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the type of the key/value cache costs: logits with each --kv against those with --kv f32, in this program.
+"""Measures what each type of the key/value cache costs: this program's logits with each --kv against its logits with --kv f32.
 
     pip install numpy==2.4.6
     bench/compare_caches.py build/release/bin/stilla MODEL.gguf [--types f16 int8 ...] [-- --target scalar ...]
 
-The texts are the prompts of check_fidelity.py and the beginnings of three files of this repository, prose and code.
+The texts are the prompts of check_fidelity.py and the beginnings of three files of this repository, which are prose and code.
 
     KL      of the logits from those with f32, mean over positions, in nats, with its standard error, and the worst
     top-1   share of positions whose most likely token is the same
 
-Fails if int8 misses its gate (KL 0.0005, top-1 98.5 %) or a compact type its own (KL 0.010).
+The script fails if int8 misses its gate (KL 0.0005, top-1 98.5 %) or if int5, the compact type, misses its own (KL 0.010).
 """
 import argparse
 import subprocess

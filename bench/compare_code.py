@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the machine code of two builds, function by function: whether a change that should not touch the kernels did.
+"""Compares the machine code of two builds, function by function. It shows whether a change touched kernels that it should not touch.
 
-    bench/compare_code.py OLD.o... -- NEW.o...         say, of libstilla_kernels.a's matmul.cpp.o before and after
+    bench/compare_code.py OLD.o... -- NEW.o...         for example matmul.cpp.o of libstilla_kernels.a, before and after
 
-Functions are matched by their demangled names without the ABI namespace. Two are the same if their instructions are, whatever
-the offsets of arguments in memory (a struct that grew moves them) and the targets of jumps. Prints how many functions are the
-same, how many differ, and those that differ or are on one side only, with their numbers of instructions. Needs objdump and
-c++filt; the CPU need not have the instructions.
+Functions are matched by their demangled names without the ABI namespace. Two functions count as the same if their instructions are
+the same. Offsets of arguments in memory are ignored, because a struct that grew moves them, and so are the targets of jumps. The
+script prints how many functions are the same and how many differ. It then lists those that differ and those that only one side has,
+with their numbers of instructions. It needs objdump and c++filt; the CPU need not have the instructions.
 """
 
 import argparse
@@ -21,11 +21,11 @@ def output(command, **options):
 
 
 def normal(instruction):
-    """An instruction without what may differ between two equal functions; empty for padding."""
+    """An instruction without the parts that may differ between two equal functions; empty for padding."""
     text = re.sub(r"<[^>]*>", "", instruction.split("#")[0]).strip()
     if re.match(r"(cs )?(nop|data16)|xchg +%ax,%ax", text):
         return ""
-    text = re.sub(r"^(j\w+|call)\s.*", r"\1", text)  # where to
+    text = re.sub(r"^(j\w+|call)\s.*", r"\1", text)  # without the target
     text = re.sub(r"-?0x[0-9a-f]+\(%rip\)", "(%rip)", text)
     return re.sub(r"-?0x[0-9a-f]+\((?=%)", "(", text)
 

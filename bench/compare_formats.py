@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What rounding a model's weights to each format costs: the tables in README.md and format/st4.hpp.
+"""Measures what rounding a model's weights to each format costs. It makes the tables in README.md and format/st4.hpp.
 
     pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6
     bench/compare_formats.py MODEL.gguf [FORMAT[+CHANGE]...] [--program build/release/bin/stilla] [--text FILE]
 
-All matrices but embedding and head are encoded and decoded by this library (compiled here, with $CXX or c++), and transformers
-runs in float32 with what comes out: nothing else is rounded. The file's own weights, dequantised, count as the original,
-which flatters formats like the file's. Prompts, reference and measures are those of check_fidelity.py. Blocks follow each
-other through the whole matrix, so that formats with blocks of 256 can be compared where rows are no multiple of it.
-With --program a second line for each format has the logits of that program from a file packed with --weights, which leaves
-such rows as they are.
+All matrices but embedding and head are encoded and decoded by this library (compiled here, with $CXX or c++). transformers then runs
+in float32 with the decoded weights: nothing else is rounded. The file's own weights, dequantised, count as the original, which makes
+formats that are like the file's look better than they are. Prompts, reference and measures are those of check_fidelity.py. Blocks
+follow each other through the whole matrix, across the ends of rows, so that formats with blocks of 256 can be compared where the
+length of a row is not a multiple of 256.
+With --program each format gets a second line, with the logits of that program from a file that was packed with --weights. Packing
+leaves matrices with such rows as they are.
 
-A CHANGE is what `stilla pack` does to the weights before they are encoded: rotations (residual,down: --rotate), or calibrated
-(--calibrate FILE of --text). Such lines are the program's alone: int4_channel+residual,down+calibrated.
+A CHANGE is what `stilla pack` does to the weights before they are encoded: rotations (residual,down: --rotate), or calibration
+(--calibrate FILE of --text). Lines with a change come from the program alone: int4_channel+residual,down+calibrated.
 
     bits     per weight
     nmse     sum (decoded - original)^2 / sum original^2, over all matrices
@@ -77,7 +78,7 @@ def build():
 
 
 def losses(logits, told):
-    """-log p of the prompt's tokens from the second on."""
+    """-log p of each token of the prompt, from the second token on."""
     length = told["length"]
     return -log_softmax(np.asarray(logits[:length - 1], np.float64))[np.arange(length - 1), told["ids"][1:length]]
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What guesses gain: tokens per second with and without them, and whether the text is the same.
+"""Measures what guesses gain: tokens per second with and without them, and whether the text is the same.
 
     bench/compare_guesses.py build/release/bin/stilla MODEL.gguf [--draft SMALL.gguf] [--runs 3] [-n 200] [-t THREADS]
 
-Without --draft guesses are looked up in the text itself. Texts that repeat themselves (code with a small change, a passage to be
-repeated) are written greedily; texts that do not are sampled hot, without filters. With --draft a small model guesses too, and
-there are new code and prose, greedy and sampled. Runs with and without take turns; the figure is the median, `ratio` the median of
-the ratios of neighbouring runs.
+Without --draft, guesses are looked up in the text itself. Texts that repeat themselves (code with a small change, a passage to be
+repeated) are written greedily. Texts that do not repeat themselves are sampled at a high temperature (1.3), without filters. With
+--draft a small model guesses too, and the texts are new code and prose, greedy and sampled. Runs with and without guesses take turns.
+The reported figure is the median, and `ratio` is the median of the ratios of neighbouring runs.
 """
 import argparse
 import re

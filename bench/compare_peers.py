@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""stilla and what PyPI has of its peers, side by side on this machine.
+"""Compares stilla with its peers that PyPI has, side by side on this machine.
 
     bench/compare_peers.py -m MODEL.gguf                        whole models: tokens/s of prompt and generation
     bench/compare_peers.py --matmul                             one int4 product: q4_0 against ONNX Runtime's MatMulNBits
-    bench/compare_peers.py -m MODEL.gguf --target avxvnni --peers llama     as on a CPU that has no more than that
+    bench/compare_peers.py -m MODEL.gguf --target avxvnni --peers llama     as on a CPU that has AVX-VNNI and nothing newer
     bench/compare_peers.py -m MODEL.gguf --matmul -p 512 -n 64 -t 1 --rounds 15 -o report.json
 
-Peers: llama-cpp-python and openvino-genai read the same GGUF file; onnxruntime's MatMulNBits has blocks of 32 weights with a
-scale each and int8 arithmetic (accuracy_level 4), which is q4_0's. Each is installed into an environment of its own below
---environments when first asked for (llama-cpp-python compiles for this CPU or for --target, which takes a while); one that
-cannot be installed or run is reported and left out.
+Peers: llama-cpp-python and openvino-genai read the same GGUF file. onnxruntime's MatMulNBits has blocks of 32 weights with one scale
+each and int8 arithmetic (accuracy_level 4), and so has q4_0. Each peer is installed into an environment of its own below
+--environments when it is first asked for. (llama-cpp-python is compiled for this CPU or for --target, which takes a while.) A peer
+that cannot be installed or run is reported and left out.
 
-The contenders take turns, round after round (A B C, A B C, ...), because the machine's speed drifts. A cell is the median
-with the 10th and 90th percentile; "stilla / peer" is the median of the ratios within rounds and its bootstrap 95 % interval: a
-difference counts if that excludes 1. Peers stay loaded between their turns and do nothing then.
+The contenders take turns, round after round (A B C, A B C, ...), because the machine's speed drifts. A cell is the median with the
+10th and 90th percentile. "stilla / peer" is the median of the ratios within rounds, with its bootstrap 95 % interval: a difference
+counts only if that interval excludes 1. Peers stay loaded between their turns and do nothing then.
 """
 
 import argparse
@@ -30,7 +30,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PEERS = {  # worker: pip requirements
+PEERS = {  # the worker's name: its pip requirements
     "llama": ["llama-cpp-python==0.3.36"],
     "openvino": ["openvino-genai==2026.4.1.0"],
     "onnxruntime": ["onnxruntime==1.31.1", "onnx==1.23.2"],
@@ -47,10 +47,11 @@ SHAPES = {  # as matmul_bench names them: N, K
 }
 
 
-# Workers: this file in a peer's environment. They answer each line {"test": ..., "n": ...} with {"value": per second}.
+# Workers: each runs this file in the environment of a peer. It answers each line {"test": ..., "n": ...} with {"value": per
+# second}.
 
 def token_ids(count, turn=itertools.count()):
-    """Others every time, or a peer that keeps prompts would not compute anything (openvino-genai does)."""
+    """Ids that differ at each call. With the same ids a peer that keeps prompts would not compute anything (openvino-genai does so)."""
     start = next(turn) * 1009
     return [1000 + (start + i * 37) % 20000 for i in range(count)]
 
@@ -94,7 +95,7 @@ class OpenvinoWorker:
 
 
 class OnnxruntimeWorker:
-    """Operations per second of one matrix product; a ring of nodes with weights of their own keeps them out of the caches."""
+    """Operations per second of one matrix product. A ring of nodes, each with its own weights, keeps the weights out of the caches."""
     package = "onnxruntime"
 
     def __init__(self, options):
@@ -108,7 +109,8 @@ class OnnxruntimeWorker:
         if (N, K, M) in self.sessions:
             return self.sessions[N, K, M]
         self.sessions.clear()
-        # Protocol buffers end at 2 GiB; a large M reuses its weights anyway.
+        # A model is a protocol buffer, which cannot be larger than 2 GiB. With a large M fewer weights suffice: each is used many
+        # times anyway.
         nodes = max(4, -(-(2**29 if M < 32 else 2**26) // (N * K // 2)))
         source = np.random.default_rng(1)
         packed = source.integers(0, 256, (N, K // 32, 16), dtype=np.uint8)
@@ -149,7 +151,7 @@ WORKERS = {"llama": LlamaWorker, "openvino": OpenvinoWorker, "onnxruntime": Onnx
 
 def serve(name, options):
     answers = sys.stdout
-    sys.stdout = sys.stderr  # what a library prints is no answer
+    sys.stdout = sys.stderr  # answers go to standard output, so what a library prints must not
     worker = WORKERS[name](options)
     print(json.dumps({"version": importlib.metadata.version(worker.package)}), file=answers, flush=True)
     for line in sys.stdin:
@@ -186,11 +188,11 @@ class Peer:
 
 
 def install(name, environments, target):
-    """The Python of the peer's environment, made if need be."""
+    """The Python of the peer's environment, which is made if it is not there yet."""
     requirements = PEERS[name]
     options, variables, folder = [], {}, environments / name
     if name == "llama":
-        options = ["--no-cache-dir"]  # pip takes a wheel that it built with other CMAKE_ARGS for the same
+        options = ["--no-cache-dir"]  # otherwise pip would reuse a wheel that it built with other CMAKE_ARGS
         variables = {"CMAKE_ARGS": LLAMA_BUILDS[target]}
         folder = environments / "-".join(filter(None, (name, target)))
     python = folder / "bin" / "python"

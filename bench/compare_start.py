@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How long programs take from their start to the first token, in turns, beside what memory allows in the same minutes.
+"""Measures how long programs take from their start to the first token, in turns, and what memory allows in the same minutes.
 
     bench/compare_start.py MODEL.gguf before=OLD/stilla after=build/release/bin/stilla
 
-Each round runs every program once with a prompt of one token and then copies the file's bytes from the page cache to new memory with
-as many threads: a program that puts its weights in order has to read as many bytes and write about as many, so no such program starts
-sooner. New memory is what a copy spends most on where the system must clear it, or a virtual machine get it from its host.
+Each round runs every program once with a prompt of one token. It then copies the file's bytes from the page cache to new memory, with
+as many threads. A program that puts its weights in order has to read as many bytes and write about as many, so no such program can
+start sooner than the copy ends. A copy spends most of its time on new memory where the system must clear it, or where a virtual
+machine must get it from its host.
 
-Printed are medians: seconds to the first byte of the answer, seconds of CPU time until the end, as user and system, and the share of
-the copy, which is above 1 where a program needs longer. The file is read once before, so that it is in the page cache.
+The script prints medians: the seconds to the first byte of the answer, the seconds of CPU time until the end (user and system), and
+the seconds as a multiple of the copy's, which is above 1 where a program takes longer than the copy. The file is read once before, so
+that it is in the page cache.
 """
 
 import argparse
@@ -25,7 +27,7 @@ PIECE = 1 << 24
 
 
 def copy_seconds(path, threads):
-    """Copies a file to new private memory. In a process of its own, which gives the memory back when it ends."""
+    """Seconds to copy a file to new private memory. A process of its own does it, which gives the memory back when it ends."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -40,7 +42,7 @@ def copy_seconds(path, threads):
         pieces = iter(range(0, size, PIECE))
 
         def work():
-            for at in pieces:  # the interpreter's lock hands each piece out once; memmove runs without it
+            for at in pieces:  # the interpreter's lock ensures that each piece is handed out once; memmove runs without the lock
                 ctypes.memmove(end + at, begin + at, min(PIECE, size - at))
 
         start = time.perf_counter()
@@ -58,7 +60,7 @@ def copy_seconds(path, threads):
 
 
 def run(program, model, threads):
-    """Seconds to the first byte on standard output, and of CPU time, user and system, to the end."""
+    """Seconds to the first byte on standard output, and seconds of CPU time (user and system) until the end."""
     command = [program, "run", "-m", model, "--raw", "-p", "hi", "-n", "1", "--ctx", "512", "-t", str(threads)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions that an emulated Arm CPU retires for each token a model writes, by target.
+"""Counts the instructions that an emulated Arm CPU retires for each token that a model writes, by target.
 
     cmake --preset aarch64 && cmake --build build/aarch64 --target greedy_tokens
     bench/count_instructions.py                                       Stilla Drop
     bench/count_instructions.py -m MODEL.gguf --bits 8                another model, activations of 8 bits
 
-Runs build/aarch64/bin/greedy_tokens under qemu-user twice, for a few tokens and for some more, with a plugin (compiled here, with $CC
-or cc) that counts the instructions of every block that is run. The difference is that of the later tokens: loading and prompt cancel.
-One thread. Counts are exact and repeat to the last dozen; they say how much work a target saves and nothing of time. Fails if a token
-takes `portable` less than --least times (3) what it takes `dotprod`. Skipped, with a sentence, where qemu or the program is missing.
+The script runs build/aarch64/bin/greedy_tokens under qemu-user twice, first for a few tokens and then for some more. A plugin
+(compiled here, with $CC or cc) counts the instructions of every block of code that is run. The difference of the two counts belongs
+to the later tokens, because loading and prompt are the same in both. There is one thread. The counts are exact and repeat to within
+about a dozen instructions. They say how much work a target saves, and nothing about time. The script fails if a token takes
+`portable` less than --least times (default 3) as many instructions as `dotprod`. It is skipped, with a sentence, where qemu or the
+program is missing.
 """
 import argparse
 import os
@@ -21,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# The part of QEMU's plugin interface (version 1, QEMU 4.2 to 9.0) that is needed; Debian packages no header of it.
+# The part that is needed of QEMU's plugin interface (version 1, QEMU 4.2 to 9.0). Debian packages no header of it.
 PLUGIN = r"""
 #include <inttypes.h>
 #include <stddef.h>
@@ -68,7 +70,7 @@ def build(folder):
 
 
 def retired(options, plugin, target, tokens):
-    """Instructions of a whole run, and the ids it wrote with their checksum."""
+    """The instructions of a whole run, and the ids that it wrote, with their checksum."""
     command = [options.qemu, "-L", options.root, "-cpu", "max", "-plugin", plugin, options.program, options.model, options.ids, tokens,
                target, *([options.bits] if options.bits else [])]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul at the shapes of the models, every format and target, weights cold as in a real pass over a model:
+// Matmul at the shapes of the models, for every format and target. Weights are not in the caches, as in a real pass over a model:
 //
 //     MatMul/<target>/<format>/<model>_<matrix>/<activations>/M<tokens>/T<threads>
 //     Layer/<target>/<format>/<model>/<activations>/M<tokens>/T<threads>              a decoder layer without its attention
 //     MatMul/onednn/s8/..., Layer/onednn/s8/...                                       oneDNN's products alone, where found
 //
-// Matrices: q (o has its shape), kv, gate (up has its shape), down, head, and qkv and gate_up as one. Activations: a8 or
-// a16, float weights af. Each iteration takes the next of a ring of distinct matrices (or layers) that together are at
-// least 1 GiB, more than any cache. GB/s counts the packed bytes (what decode has to read), GOP/s is 2 M N K, and both also
-// come as a share of the limit measured around the loop (roofline.hpp). MatMul rounds activations outside the timing; Layer
-// is the fused ops in the order of model/forward.hpp, so norms, residuals, SiLU and all rounding are in its time.
+// The matrices are q (o has the same shape), kv, gate (up has the same shape), down and head, and qkv and gate_up as one matrix
+// each. The activations are a8 or a16, and af for float weights. Each iteration takes the next matrix (or layer) of a ring of
+// distinct ones that together take at least 1 GiB, which is more than any cache holds. GB/s counts the packed bytes, which decode
+// has to read; GOP/s is 2 M N K. Both also come as a share of the limit that was measured around the loop (roofline.hpp). MatMul
+// rounds its activations before the timing begins. Layer runs the fused ops in the order of model/forward.hpp, so its time
+// includes norms, residuals, SiLU and all rounding.
 #include <array>
 #include <cstring>
 #include <string>
@@ -27,8 +28,9 @@ namespace stilla_bench { namespace {
 
 using namespace stilla;
 
-// Copies of some matrices, one set after the other, for the benchmark that runs now. One panel of random weights for each
-// matrix is encoded and then repeated: what counts is where the bytes lie. The memory is kept from benchmark to benchmark.
+// Copies of some matrices, one set after the other, for the benchmark that runs now. For each matrix only one panel of random
+// weights is encoded, and then repeated: for the time it only matters where the bytes lie. The memory is kept from benchmark to
+// benchmark.
 class Ring {
  public:
   bool prepare(FormatId format, const std::vector<MatrixShape>& shapes) {
@@ -79,7 +81,8 @@ class Ring {
     return found;
   }
 
-  // Blocks of formats without an encoder: any bytes are indices, signs and sub-scales of theirs, and a block begins with its scale.
+  // Fills the blocks of formats that have no encoder. Any bytes are valid indices, signs and sub-scales in these formats; only
+  // the scale at the beginning of each block must be a sensible number.
   static void fill_with_random_blocks(std::vector<std::byte>& blocks, FormatId format) {
     stilla::Random random(1);
     for (std::byte& byte : blocks) byte = static_cast<std::byte>(random.uniform() * 256.0);
@@ -121,7 +124,7 @@ MacLoop mac_loop(TargetId target, FormatId format) {
   return takes_float_activations(format) ? loops.f32 : loops.int8;
 }
 
-// Multiplies with the one matrix of `shapes`.
+// Multiplies by the single matrix of `shapes`.
 void run_matmul(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits, const std::vector<MatrixShape>& shapes,
                 std::size_t M, std::size_t threads) {
   const auto [N, K] = shapes[0];
@@ -149,11 +152,11 @@ void run_matmul(benchmark::State& state, TargetId target, FormatId format, Activ
   rates.add_macs(static_cast<double>(M) * weights_of(shapes));
 }
 
-// A decoder layer as model/forward.hpp runs it, from one layer's output to the next one's, but for rotation, the cache
-// and attention (attention_bench): what attention would give is the query.
+// Runs a decoder layer as model/forward.hpp does, from one layer's output to the next one's, but without rotation, the cache and
+// attention (attention_bench measures those). The query stands in for the result of attention.
 void run_layer(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits, const std::vector<MatrixShape>& shapes,
                std::size_t M, std::size_t threads) {
-  const std::size_t E = shapes[0].K, kv_width = shapes[1].N, F = shapes[4].N;  // q has E columns here
+  const std::size_t E = shapes[0].K, kv_width = shapes[1].N, F = shapes[4].N;  // here q has E columns
   AlignedBuffer<float> floats;
   ActivationBuffer rounded(bits), rounded_ffn(bits);
   if (!ring().prepare(format, shapes) || !floats.resize(M * (3 * E + 2 * kv_width + 2 * F) + E) || !rounded.resize(M, E) ||
@@ -190,7 +193,7 @@ void run_layer(benchmark::State& state, TargetId target, FormatId format, Activa
   rates.add_macs(static_cast<double>(M) * weights_of(shapes));
 }
 
-// Ordered so that benchmarks of one format and shape follow each other and share the ring.
+// Registers the benchmarks in an order in which those of one format and shape follow each other and share the ring.
 void register_all() {
   for_each_type(Formats{}, [](auto format) {
     using F = decltype(format);
@@ -200,7 +203,8 @@ void register_all() {
           if (!QuantisedFormat<F> && bits == ActivationBits::sixteen) continue;
           const char* activations = !QuantisedFormat<F> ? "af" : bits == ActivationBits::eight ? "a8" : "a16";
           for (const std::size_t M : token_counts) {
-            if (target == Scalar::id && M > 2) continue;  // a specification's speed is known well enough
+            // The speed of the specification is of interest for 1 and 2 tokens only.
+            if (target == Scalar::id && M > 2) continue;
             for (const std::size_t threads : thread_counts()) {
               const std::string name =
                   concat(c.kind, "/", target.name, "/", F::name, "/", c.name, "/", activations, "/M", M, "/T", threads);

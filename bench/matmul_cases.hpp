@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The matrices that matmul_bench and its oneDNN part multiply with, and how many of them make a ring.
+// The matrices that matmul_bench and its oneDNN part multiply with, and how many copies of them make a ring.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@ struct MatrixShape {
   bool operator==(const MatrixShape&) const = default;
 };
 
-// One benchmark's matrices, in the order in which an iteration uses them.
+// The matrices of one benchmark, in the order in which an iteration uses them.
 struct MatmulCase {
   const char* kind;
   std::string name;
@@ -54,8 +54,8 @@ inline double weights_of(const std::vector<MatrixShape>& shapes) {
   return weights;
 }
 
-// How many copies of `bytes` make at least roofline_bytes, as far as there is memory for them beside the `held` bytes that
-// are there already; 0: not even one.
+// How many copies of `bytes` bytes are needed to fill at least roofline_bytes. It is fewer if there is no memory for so many; the
+// `held` bytes that the caller already has count as free. 0: there is not even memory for one copy.
 inline std::size_t copies_that_fit(std::size_t bytes, std::size_t held) {
   const std::size_t wanted = (roofline_bytes + bytes - 1) / bytes;
   std::ifstream meminfo("/proc/meminfo");
@@ -64,10 +64,10 @@ inline std::size_t copies_that_fit(std::size_t bytes, std::size_t held) {
   while (meminfo >> key) {
     if (key == "MemAvailable:" && meminfo >> kilobytes) return std::min(wanted, (kilobytes * 1024 / 4 * 3 + held) / bytes);
   }
-  return wanted;  // the system does not tell
+  return wanted;  // the system does not say how much memory is free
 }
 
-// onednn.cpp
+// Defined in onednn.cpp.
 void register_onednn();
 
 }  // namespace stilla_bench

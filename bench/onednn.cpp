@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// oneDNN's int8 matmul beside ours: activations u8, weights s8 in the layout that oneDNN asks for, results f32 with one
-// scale per output. That is less work than a GGUF format's scale per 32 weights, and 8 bits per weight where q4_0 has 4.5.
+// oneDNN's int8 matmul, to compare with Stilla's: activations are u8, weights s8 in the layout that oneDNN asks for, results f32
+// with one scale per output. That is less work than the one scale per 32 weights of a GGUF format, but a weight takes 8 bits
+// where it takes 4.5 in q4_0.
 #include <omp.h>
 
 #include <cstring>
@@ -24,7 +25,7 @@ dnnl::engine& engine() {
   return cpu;
 }
 
-// The product with one matrix of a shape, whose weights are somewhere else every time.
+// The product with one matrix of a shape. The caller says at each run where the weights lie.
 class Product {
  public:
   Product(const MatrixShape& shape, std::size_t M) {
@@ -66,12 +67,13 @@ void run_onednn(benchmark::State& state, const std::vector<MatrixShape>& shapes,
   const std::size_t count = copies_that_fit(set_bytes, ring.size());
   const std::size_t before = ring.size();
   if (count == 0 || !ring.resize(count * set_bytes)) return state.SkipWithError("not enough memory");
-  // Any bytes are int8 weights; a compensation that a layout keeps behind them is off by a constant.
+  // Any bytes are valid int8 weights. Some layouts keep a compensation behind the weights; here it is wrong by a constant, which
+  // does not change the time.
   if (ring.size() != before) std::memset(ring.data(), 5, ring.size());
 
   dnnl::stream stream(engine());
   std::size_t at = 0;
-  Rates rates(state, threads, mac_loops(stilla::Scalar::id.name).int8);  // the CPU's best
+  Rates rates(state, threads, mac_loops(stilla::Scalar::id.name).int8);  // of the CPU's best target
   for (auto _ : state) {
     at = (at + 1) % count;
     for (std::size_t i = 0; i < products.size(); ++i) products[i].run(stream, ring.data() + at * set_bytes + offsets[i]);

@@ -1,26 +1,28 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The hot loops of the matmul tiles on CPUs that are not at hand, as llvm-mca simulates them.
+"""Shows how fast the hot loops of the matmul tiles are on CPUs that are not at hand, as llvm-mca simulates them.
 
     bench/port_limits.py                                   q4_0 with g++ and clang++-19
     bench/port_limits.py --formats Q4_0,Q4_K,Q8_0 --cpus znver4 --tiles 'panels_few<.*, 1, 1>'
     bench/port_limits.py --cpus oryon-1,neoverse-v2 --tiles sweep_tile,pair_tile      with aarch64-linux-gnu-g++ and clang++-19
 
-Compiles the tiles, takes of each the loop that has most dot products, and prints, per 256 multiply-adds (256 weights for one
-token), the cycles of the simulation (front end, latencies and ports; every load hits L1) beside two limits: `ports`, what the
-busiest port needs for all instructions of the loop, and `dot`, what the dot products alone need. `of dot` is dot / cycles.
-`stack` counts the loop's loads from and stores to the stack: where a tile keeps nothing there, registers that a compiler spills.
+The script compiles the tiles and takes from each the loop that has most dot products. It prints, per 256 multiply-adds (256 weights
+for one token), the cycles of the simulation (front end, latencies and ports; every load hits L1) beside two limits: `ports`, the
+cycles that the busiest port needs for all instructions of the loop, and `dot`, the cycles that the dot products alone need. `of dot`
+is dot / cycles. `stack` counts the loop's loads from and stores to the stack: where a tile itself keeps nothing on the stack, they are
+registers that the compiler spills.
 
-Targets of Arm are compiled by cross compilers. There `dot` counts sdot, or smmla in pair_tile, which is twice the work; compare the
-cycles of both. LLVM 19's model of Oryon knows neither an sdot that takes a lane of a register nor scvtf: the loops are simulated with
-an sdot of whole registers and with fcvtl, which converts as well, in their places.
+Targets of Arm are compiled by cross compilers. For them `dot` counts sdot instructions, or in pair_tile smmla instructions, each of
+which does twice the work of an sdot; so compare the cycles of the two, not `dot`. LLVM 19's model of Oryon knows neither an sdot that
+takes a lane of a register nor scvtf. The loops are simulated with an sdot of whole registers and with fcvtl, which is a conversion
+too, in their places.
 
-CPUs of one line have the same scheduling model in LLVM: LLVM 19 knows Zen 5 as Zen 4, and Lunar Lake and Arrow Lake as the P core
-of Alder Lake. Its Zen 4 counts a vpdpbusd of three zmm registers as two cycles but one with a memory operand as one, which is
-what a Zen 4 does; where a model has that flaw, the loop is simulated with memory operands. Zen 5 servers do two in a cycle, not
-one: the lines of znver4 say nothing of their distance from that. Loads beyond L1, and sums that pass through memory faster
-than a model thinks, are not in these figures, nor is what Q4_K and Q5_K do once in 256 weights, outside the loop. Needs
-llvm-mca of LLVM 19 (Debian: llvm-19) and c++filt (binutils).
+CPUs of one line share a scheduling model in LLVM: LLVM 19 treats Zen 5 as Zen 4, and Lunar Lake and Arrow Lake as the P core of Alder
+Lake. Its model of Zen 4 counts a vpdpbusd of three zmm registers as two cycles, but one with a memory operand as one cycle, which is
+what a Zen 4 takes. Where a model has that flaw, the loop is simulated with memory operands. Zen 5 servers do two vpdpbusd in a cycle,
+not one, so the lines of znver4 do not say how far Zen 5 servers are from that limit. These figures do not include loads beyond L1,
+sums that pass through memory faster than a model thinks, and what Q4_K and Q5_K do once in 256 weights, outside the loop. The script
+needs llvm-mca of LLVM 19 (Debian: llvm-19) and c++filt (binutils).
 """
 
 import argparse
@@ -33,11 +35,11 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Functions with a hot loop, by name, as kernels/stilla/generic/ has them; and one of arm_i8mm.
+# The names of the functions that have a hot loop: those of kernels/stilla/generic/, and one of arm_i8mm.
 HOT_FUNCTIONS = ("panels_few", "sweep_tile")
 PAIR_FUNCTION = "pair_tile"
-# The targets whose folder has a vocabulary for those functions: name, which is their namespace too, to type and dot instruction.
-# Read from the list of targets and from their folders.
+# The targets whose folder has a vocabulary for those functions, from name (which is their namespace too) to type and dot-product
+# instruction. They are read from the list of targets and from the targets' folders.
 DOT = re.compile(r"(vpdpbusd|maddubs|vdotq_s32)")
 DOT_NAMES = {"maddubs": "vpmaddubsw", "vdotq_s32": "sdot"}
 
@@ -53,7 +55,7 @@ def vocabularies():
 
 
 TARGETS = dict(vocabularies())
-CPUS = (  # for llvm-mca, and the target that runs there
+CPUS = (  # the CPU as llvm-mca calls it, and the target that runs there
     ("lunarlake", "avxvnni"), ("arrowlake", "avxvnni"), ("znver4", "avx512vnni"), ("znver5", "avx512vnni"),
     ("sapphirerapids", "avx512vnni"), ("skylake", "avx2"),
     ("oryon-1", "dotprod"), ("oryon-1", "i8mm"), ("neoverse-v2", "dotprod"), ("neoverse-v2", "i8mm"), ("neoverse-v1", "dotprod"),
@@ -61,11 +63,11 @@ CPUS = (  # for llvm-mca, and the target that runs there
 )
 X86_CPUS = tuple(dict.fromkeys(cpu for cpu, target in CPUS if target.startswith("avx")))
 MODELS = {"ADLP": "Alder Lake P", "SKL": "Skylake", "SPR": "Sapphire Rapids", "Zn4": "Zen 4", "Oryon": "Oryon", "N1": "Neoverse N1",
-          "N2": "Neoverse N2", "V1": "Neoverse V1", "V2": "Neoverse V2"}  # prefixes of resources
-PRODUCTS = {"xmm": 16, "ymm": 32, "zmm": 64, "sdot": 16, "smmla": 32}  # of a dot product of bytes
+          "N2": "Neoverse N2", "V1": "Neoverse V1", "V2": "Neoverse V2"}  # by prefix of the resources' names
+PRODUCTS = {"xmm": 16, "ymm": 32, "zmm": 64, "sdot": 16, "smmla": 32}  # products of bytes that one dot-product instruction computes
 LABEL = re.compile(r"^([.\w$]+):")
 JUMP = re.compile(r"^\s+(?:j[a-z]+|b(?:\.?[a-z]{2})?|cbn?z\s+\w+,|tbn?z\s+\w+, *#?\d+,)\s+([.\w$]+)\s*$")
-# What LLVM 19 does not know of Oryon, and what stands for it.
+# What LLVM 19's model of Oryon does not know, and what stands for it.
 ORYON = ((re.compile(r"(sdot.*\.)4b\s*\[\d\]"), r"\g<1>16b"), (re.compile(r"scvtf(\s+v\d+\.4s, v\d+)\.4s"), r"fcvtl\1.4h"))
 
 
@@ -81,7 +83,7 @@ def run(command, **options):
 
 
 def compilers_for(targets, compilers):
-    """Commands of the installed compilers, by what the table calls them. For Arm they are cross compilers."""
+    """The commands of the installed compilers, by the names that the table gives them. For Arm they are cross compilers."""
     for compiler in compilers:
         command = [compiler]
         if is_arm(targets[0]):
@@ -92,7 +94,7 @@ def compilers_for(targets, compilers):
 
 
 def assembly(compiler, targets, formats):
-    """Assembly of the tiles of all targets and formats, as lines. compiler: a command."""
+    """The assembly of the tiles of all targets and formats, as lines. compiler: a command."""
     keep = [f"extern const auto {target}_{name} = &stilla::MatmulPanels<stilla::{TARGETS[target][0]}, stilla::{name}>::run;"
             for target in targets for name in formats]
     source = "\n".join(["#include <stilla/matmul.hpp>", *keep, ""])
@@ -130,7 +132,7 @@ def tile_name(function):
 
 
 def hot_loop(lines, instruction):
-    """The innermost loop with most dot products, or None."""
+    """The innermost loop that has the most dot products, or None."""
     labels = {match[1]: at for at, match in enumerate(map(LABEL.match, lines)) if match}
     spans = {(labels[match[1]], at) for at, match in enumerate(map(JUMP.match, lines)) if match and labels.get(match[1], at) < at}
     dots = {span: sum(instruction in line for line in lines[span[0]:span[1]]) for span in spans}
@@ -140,7 +142,7 @@ def hot_loop(lines, instruction):
 
 
 def simulate(mca, loop, cpu):
-    """Per iteration: cycles, cycles of the busiest port; and the cycles of each instruction by itself; and the model's name."""
+    """Per iteration the cycles and the cycles of the busiest port; then the cycles of each instruction alone; and the model's name."""
     iterations = 200
     triple = ["-mtriple=x86_64"] if cpu in X86_CPUS else ["-mtriple=aarch64", "-mattr=+dotprod,+i8mm"]
     if cpu.startswith("oryon"):
@@ -155,7 +157,7 @@ def simulate(mca, loop, cpu):
 
 
 def forms(instruction, register):
-    """An instruction of registers, and the same with a memory operand if it can have one."""
+    """The instruction with register operands, and the same with a memory operand if it can have one."""
     if register == "v":
         return [f"\t{instruction} v3.4s, v1.16b, v2.16b"] * 2
     vex = "{vex} " if instruction == "vpdpbusd" and register == "ymm" else ""
@@ -185,7 +187,7 @@ class Cpu:
 
 
 def stack_accesses(loop):
-    """How many of a loop's instructions load vectors from the stack or store them there, and how many store."""
+    """How many of a loop's instructions load vectors from the stack or store vectors there, and how many of these are stores."""
     x86 = [line for line in loop if re.search(r"\(%r[sb]p[,)]", line) and re.search(r"%[xyz]mm", line)]
     arm = [line for line in loop if re.search(r"\s(ld[rpu]|ldur|st[rpu]|stur)\s+[qdv]\d+,.*\[sp\b", line)]
     stores = sum(bool(re.search(r"\(%r[sb]p[^()]*\)\s*$", line)) for line in x86) + sum("\tst" in line for line in arm)

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two limits that a kernel's speed is judged by, measured beside it, so that a report is a share and not a bare time:
+// The two limits that a kernel's speed is judged by. They are measured beside the kernel, so that a report gives a share of the
+// limit and not only a time:
 //
-//   ReadProbe::bytes_per_second   what some threads read from a gigabyte of memory. Decode (M = 1) reads every weight once
-//                                 and does little with it: its limit.
-//   macs_per_second               multiply-adds that some threads do with a target's dot-product instruction, on registers
-//                                 only. Prefill (many M) does much with every weight: its limit.
+//     ReadProbe::bytes_per_second   what some threads read from a gigabyte of memory. Decode (M = 1) reads every weight once
+//                                   and computes little with it, so this is its limit.
+//     macs_per_second               multiply-adds that some threads do with a target's dot-product instruction, on registers
+//                                   only. Prefill (large M) computes much with every weight, so this is its limit.
 //
-// One probe is the best of three rounds of a few hundredths of a second, because what disturbs a round only makes it slower.
-// But a machine's speed itself drifts by the second (heat, power limits, neighbours on a shared server), and takes the
-// kernel with it: so a report probes just before and just after each of its runs.
+// A probe takes three rounds of a few hundredths of a second each and reports the best, because any disturbance only makes a
+// round slower. But the speed of the machine itself changes from second to second (heat, power limits, other users of a shared
+// server), and the speed of the kernel changes with it. So a report probes just before and just after each of its runs.
 #pragma once
 
 #include <algorithm>
@@ -40,7 +41,7 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
 
 namespace detail {
 
-// Where results go, so that no loop can be left out.
+// Results are written here, so that the compiler cannot remove a loop.
 inline volatile std::uint64_t sink = 0;
 
 #if STILLA_ARCH_X86
@@ -77,8 +78,8 @@ inline void read(const std::byte* data, std::size_t bytes) {
 
 }  // namespace detail
 
-// The loop of bytes and the loop of floats that bound a target's matmuls. A target without vectors is judged by what the
-// CPU has: the first available target with a loop.
+// The two loops, of bytes and of floats, that bound a target's matmuls. For a target without vectors these are the loops of the
+// first available target that has one, which is the CPU's best.
 struct MacLoops {
   MacLoop int8, f32;
 };
@@ -92,7 +93,7 @@ inline MacLoops mac_loops(std::string_view target) {
   return own.int8.run != nullptr ? own : best;
 }
 
-// Multiply-adds per second; 0 where the instruction is not known. `parallel` runs `threads` threads.
+// Multiply-adds per second; 0 if no loop is known for the instruction. `parallel` runs `threads` threads.
 inline double macs_per_second(const MacLoop& loop, stilla::Parallel parallel, std::size_t threads) {
   if (loop.run == nullptr) return 0.0;
   constexpr std::size_t rounds = 50000;
@@ -108,7 +109,7 @@ inline double macs_per_second(const MacLoop& loop, stilla::Parallel parallel, st
 
 inline constexpr std::size_t roofline_bytes = std::size_t{1} << 30;
 
-// Bytes per second read from `bytes` of memory that has been written to.
+// Bytes per second that are read from `bytes` bytes of memory. That memory must have been written to before.
 inline double bytes_per_second(const std::byte* data, std::size_t bytes, stilla::Parallel parallel) {
   constexpr std::size_t piece = std::size_t{1} << 20;
   const std::size_t pieces = bytes / piece;
@@ -121,14 +122,15 @@ inline double bytes_per_second(const std::byte* data, std::size_t bytes, stilla:
   return best;
 }
 
-// A gigabyte to read, many times the last-level cache.
+// Measures on a gigabyte of memory, many times the size of the last-level cache.
 class ReadProbe {
  public:
   // Bytes per second; 0 when there is no memory to measure with.
   double bytes_per_second(stilla::Parallel parallel) {
     if (memory_.size() == 0) {
       if (!memory_.resize(roofline_bytes)) return 0.0;
-      std::memset(memory_.data(), 1, memory_.size());  // or every page would be the one page of zeros
+      // Without a write, every page would be the same single page of zeros.
+      std::memset(memory_.data(), 1, memory_.size());
     }
     return stilla_bench::bytes_per_second(memory_.data(), memory_.size(), parallel);
   }

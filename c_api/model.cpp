@@ -22,7 +22,7 @@ using namespace c_api;
 struct stilla_model {
   stilla::Model model;
   stilla::Tokenizer tokenizer;
-  stilla::Result<stilla::ChatTemplate> chat_template;  // asked for by those alone who chat
+  stilla::Result<stilla::ChatTemplate> chat_template;  // an error matters only to callers that chat
 };
 struct stilla_session {
   stilla::Session session;
@@ -48,7 +48,7 @@ size_t stilla_model_context(const stilla_model* model) { return model->model.con
 
 namespace {
 
-// As many as there is room for, and how many there are.
+// Copies as many items as there is room for, and tells how many there are.
 template <class T>
 void copy_out(T* out, size_t room, size_t* count, std::span<const T> items) {
   std::copy_n(items.begin(), std::min(room, items.size()), out);

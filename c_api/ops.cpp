@@ -179,7 +179,7 @@ stilla_code stilla_import_activations(stilla_activations* out, const stilla_inte
   });
 }
 
-// Jobs: an object of the library in the caller's memory, and what to do with it.
+// Jobs: an object of the library in the caller's memory, and what can be done with it.
 
 namespace {
 
@@ -189,7 +189,7 @@ struct JobKind {
   void (*run)(const void* job, std::size_t round, std::size_t task);
 };
 
-// Of one round, by an op's _tasks and _run.
+// A job with one round, made from an op's _tasks and _run functions.
 template <class Job, auto Tasks, auto Run>
 constexpr JobKind one_round{1, [](const void* job, std::size_t) { return std::size_t{Tasks(*static_cast<const Job*>(job))}; },
                             [](const void* job, std::size_t, std::size_t task) { Run(*static_cast<const Job*>(job), task); }};
@@ -216,7 +216,7 @@ stilla_code begin(stilla_job* job, const JobKind& kind, Job&& object, stilla::St
 }
 const JobKind* kind_of(const stilla_job* job) { return static_cast<const JobKind*>(job->kind); }
 
-// A job's products and input.
+// The products and the input of a job.
 struct Products {
   stilla_code read(const stilla_product* from, size_t n, const stilla_activations* rounded, const stilla_const_matrix* x,
                    stilla_error* error) {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# cmake -D INPUT=FILE -D OUTPUT=FILE.cpp -P EmbedFile.cmake: the file's bytes as a constant of the program, for
-# examples/stilla/embedded_model.hpp. Numbers of 64 bits compile 1.7 MB in half a second on every compiler, and are aligned;
-# single bytes take ten times as long, and assembler's .incbin is not for MSVC.
+# cmake -D INPUT=FILE -D OUTPUT=FILE.cpp -P EmbedFile.cmake: writes the file's bytes as a constant of the program, for
+# examples/stilla/embedded_model.hpp. They are written as numbers of 64 bits: 1.7 MB compile in half a second on every compiler,
+# and the bytes are aligned. Single bytes take ten times as long, and assembler's .incbin does not work with MSVC.
 file(SIZE "${INPUT}" bytes)
 file(READ "${INPUT}" hex HEX)
 math(EXPR padding "(8 - ${bytes} % 8) % 8")

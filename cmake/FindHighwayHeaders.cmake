@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Finds the headers of Highway (no library is linked) and defines stilla::highway_headers. Highway's own package is not
-# used because its target links libhwy. Serves the build and, installed beside stillaConfig.cmake, the consumer.
+# Finds the headers of Highway (no library is linked) and defines stilla::highway_headers. Highway's own package is not used,
+# because its target links libhwy. This file serves the build. It is also installed beside stillaConfig.cmake, where it serves the
+# programs that use the library.
 find_path(HighwayHeaders_INCLUDE_DIR hwy/highway.h)
 if(HighwayHeaders_INCLUDE_DIR)
-  # The version macros moved from highway.h to base.h during 1.x.
+  # During the releases 1.x the version macros moved from highway.h to base.h.
   foreach(header highway.h base.h)
     file(STRINGS "${HighwayHeaders_INCLUDE_DIR}/hwy/${header}" lines REGEX "^#define HWY_(MAJOR|MINOR|PATCH) ")
     if(lines)

@@ -31,7 +31,7 @@ if(WIN32)  # on paper: never built there
 else()
   set_target_properties(stilla_c PROPERTIES OUTPUT_NAME stilla)
 endif()
-# What the standard library's templates bring along would be visible otherwise.
+# Without this, the instances of the standard library's templates would be visible too.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
   target_link_options(stilla_c_shared PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/c_api/exports.map")
   set_target_properties(stilla_c_shared PROPERTIES LINK_DEPENDS "${PROJECT_SOURCE_DIR}/c_api/exports.map")

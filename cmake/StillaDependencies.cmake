@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every dependency is looked for first and fetched only when it is not there: the upstream source archive at a pinned
-# version, with its hash checked. Nothing is looked for until something that needs it is built.
+# Every dependency is looked for first, and fetched only if it is not there: as the upstream source archive of a pinned version,
+# whose hash is checked. A dependency is looked for only when something that needs it is built.
 include(FetchContent)
 
-# The library's own need: the headers of Highway, nothing linked.
+# The library itself needs only the headers of Highway; nothing is linked.
 function(stilla_need_highway)
   list(APPEND CMAKE_MODULE_PATH "${PROJECT_SOURCE_DIR}/cmake")
   find_package(HighwayHeaders 1.0.3 QUIET)
@@ -20,7 +20,7 @@ function(stilla_need_highway)
   endif()
 endfunction()
 
-# GoogleTest: an installed library, else its installed sources (Debian's; they serve every compiler and architecture).
+# GoogleTest: an installed library, or else its installed sources (those of Debian serve every compiler and architecture).
 function(stilla_need_gtest)
   find_package(GTest QUIET)
   if(NOT GTest_FOUND)
@@ -58,7 +58,7 @@ function(stilla_need_cli11)
   endif()
 endfunction()
 
-# fmt: an installed library, else installed headers alone (a cross build's case).
+# fmt: an installed library, or else only its installed headers (in a cross build).
 function(stilla_need_fmt)
   find_package(fmt QUIET)
   if(fmt_FOUND)
@@ -89,9 +89,9 @@ function(stilla_need_nlohmann_json)
   endif()
 endfunction()
 
-# protozero, for the ONNX files that `stilla export` writes: a writer of protocol buffers that is headers alone, so every
+# protozero, for the ONNX files that `stilla export` writes. It writes protocol buffers and consists of headers alone, so every
 # cross build has it too. libonnx and protobuf would have to be built for each target first, need a generator at build time, and
-# hold a whole model in memory to write it; fields' numbers are all that ONNX's schema would give, and there are thirty.
+# hold a whole model in memory to write it. ONNX's schema would give no more than the numbers of the fields, and there are thirty.
 function(stilla_need_protozero)
   find_path(PROTOZERO_INCLUDE_DIR protozero/pbf_builder.hpp)
   mark_as_advanced(PROTOZERO_INCLUDE_DIR)
@@ -109,7 +109,7 @@ function(stilla_need_protozero)
   endif()
 endfunction()
 
-# libedit, for lines that can be edited: stilla::libedit if it is installed (Debian: libedit-dev). Never fetched: without it
+# libedit, which lets users edit lines: stilla::libedit if it is installed (Debian: libedit-dev). It is never fetched: without it
 # the program reads plain lines.
 function(stilla_want_libedit)
   find_path(LIBEDIT_INCLUDE_DIR histedit.h)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Headers of both roots into one include/stilla, the sources of stilla::kernels, and a config package for
+# Installs the headers of both roots into one include/stilla, the sources of stilla::kernels, and a config package for
 # find_package(stilla).
 include(CMakePackageConfigHelpers)
 
@@ -22,7 +22,8 @@ install(FILES
   cmake/FindHighwayHeaders.cmake
   cmake/StillaKernels.cmake
   DESTINATION "${package_dir}")
-# For compilers called by hand, and for Meson: of the headers, and of the C library if it is built.
+# pkg-config files, for compilers that are called by hand and for Meson: one for the headers, and one for the C library if it is
+# built.
 file(RELATIVE_PATH pc_to_prefix "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")
 set(pc_definitions)
@@ -43,14 +44,14 @@ endforeach()
 install(DIRECTORY kernels/compiled/ DESTINATION "${kernels_dir}")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
-# `cmake --build build/release --target package` makes a Debian package of all this and of the program.
+# `cmake --build build/release --target package` makes a Debian package of all that is installed here and of the program.
 if(PROJECT_IS_TOP_LEVEL)
   set(CPACK_GENERATOR DEB)
   set(CPACK_PACKAGE_CONTACT "The Stilla authors")
   set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
   set(CPACK_DEBIAN_PACKAGE_SECTION libs)
   set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-  # What the headers read: Highway for the portable kernels, nlohmann's JSON for folders of Hugging Face.
+  # What the headers include: Highway for the portable kernels, nlohmann's JSON for folders of Hugging Face.
   set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "libhwy-dev, nlohmann-json3-dev")
   include(CPack)
 endif()

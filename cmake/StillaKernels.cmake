@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# stilla::kernels, a static library: the kernels compiled once, with the build's own flags, and not in every file that calls
-# them. Serves the build and, installed beside stillaConfig.cmake, the consumer.
+# stilla::kernels, a static library: the kernels are compiled once, with the build's own flags, and not in every file that calls
+# them. This file serves the build. It is also installed beside stillaConfig.cmake, where it serves the programs that use the
+# library.
 #
-# Two lists of types choose what is compiled, for whatever links stilla::stilla: STILLA_FORMATS, say "Q4_0;F32", and
-# STILLA_TARGETS, say "Avx2;Portable". Empty or not set: all targets, and the formats that config.hpp says.
+# Two lists of types choose what is compiled, for everything that links stilla::stilla: STILLA_FORMATS, for example "Q4_0;F32",
+# and STILLA_TARGETS, for example "Avx2;Portable". If a list is empty or not set, all targets are compiled, and the formats that
+# config.hpp names.
 
-# stilla_add_kernels(HEADERS FOLDER): from the sources in FOLDER. HEADERS is the target that stilla::stilla names.
+# stilla_add_kernels(HEADERS FOLDER): makes the library from the sources in FOLDER. HEADERS is the target that stilla::stilla
+# names.
 function(stilla_add_kernels headers folder)
   foreach(choice STILLA_FORMATS STILLA_TARGETS)
     if(${choice})
@@ -14,7 +17,7 @@ function(stilla_add_kernels headers folder)
       target_compile_definitions(${headers} INTERFACE $<BUILD_INTERFACE:${choice}=${types}>)
     endif()
   endforeach()
-  # The longest first.
+  # The sources that take longest to compile come first.
   add_library(stilla_kernels STATIC EXCLUDE_FROM_ALL
     "${folder}/matmul.cpp" "${folder}/attention.cpp" "${folder}/pack.cpp" "${folder}/coverage.cpp" "${folder}/devices.cpp"
     "${folder}/rows.cpp")

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Helpers of tests, examples and benchmarks. Nothing here reaches a consumer of the library.
+# Helpers of tests, examples and benchmarks. Programs that use the library get nothing of this.
 find_package(Threads REQUIRED)
 
-# The library is included as an ordinary header, not a system one, so its own warnings show.
+# The library is included as an ordinary header and not as a system header, so its own warnings show.
 add_library(stilla_warnings INTERFACE)
 target_compile_options(stilla_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow
   $<$<BOOL:${STILLA_WERROR}>:-Werror>)
 
-# The kernels serve all programs here but those that show or test the library as headers alone.
+# All programs here use the compiled kernels, except those that show or test the library as headers alone.
 target_link_libraries(stilla_kernels PRIVATE stilla_warnings)
 if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize")  # the preset asan: kernels run most
   target_compile_options(stilla_kernels PRIVATE -O1)
@@ -18,15 +18,16 @@ if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize")  # the preset asan: kernels run mo
   endif()
 endif()
 
-# stilla_test(NAME [SOURCE...]): the test program tests/NAME.cpp, plus SOURCEs it needs, as one test of ctest.
+# stilla_test(NAME [SOURCE...]): builds the test program tests/NAME.cpp, with the SOURCEs that it needs, as one test of ctest.
 function(stilla_test name)
   add_executable(${name} ${name}.cpp ${ARGN})
   target_link_libraries(${name} PRIVATE stilla_test_paths stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 
-# stilla_halved_test(NAME [SOURCE...]): its cases as two tests of ctest, begun first, because one core would be idle while the
-# longest test ends. Each runs under a name of its own, because GoogleTest names its report after the program.
+# stilla_halved_test(NAME [SOURCE...]): splits the cases into two tests of ctest, which are begun first. Otherwise one core would
+# be idle while the longest test ends. Each half runs under a name of its own, because GoogleTest names its report after the
+# program.
 function(stilla_halved_test name)
   stilla_test(${name} ${ARGN})
   set_tests_properties(${name} PROPERTIES
@@ -38,7 +39,8 @@ function(stilla_halved_test name)
     COST 1000 ENVIRONMENT "GTEST_TOTAL_SHARDS=2;GTEST_SHARD_INDEX=1")
 endfunction()
 
-# stilla_threaded_tests(NAME...): these also run under the thread sanitizer: label `threads`, target threaded_tests.
+# stilla_threaded_tests(NAME...): these tests also run under the thread sanitizer. They have the label `threads`, and the target
+# threaded_tests builds them.
 function(stilla_threaded_tests)
   set_tests_properties(${ARGN} PROPERTIES LABELS threads)
   if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")  # the many other cases of these have one thread
@@ -48,8 +50,9 @@ function(stilla_threaded_tests)
   add_custom_target(threaded_tests DEPENDS ${ARGN})
 endfunction()
 
-# stilla_program(NAME [SOURCES FILE...] [LIBRARIES LIBRARY...]): a program in bin, from NAME.cpp unless SOURCES says
-# otherwise. Its target is NAME too, but stilla_program for the program `stilla`, whose name the library has.
+# stilla_program(NAME [SOURCES FILE...] [LIBRARIES LIBRARY...]): builds a program into bin, from NAME.cpp unless SOURCES names
+# other files. Its target is called NAME too. Only the target of the program `stilla` is called stilla_program, because the
+# library has the name stilla.
 function(stilla_program name)
   cmake_parse_arguments(PARSE_ARGV 1 program "" "" "SOURCES;LIBRARIES")
   if(NOT program_SOURCES)
@@ -66,10 +69,10 @@ function(stilla_program name)
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
 endfunction()
 
-# stilla_headers_alone(): every header as the only include of a file, and twice, with warnings as errors where
-# STILLA_WERROR asks. What users include is part of the default build; the target kernel_headers_alone has the others. The -inl.hpp
-# files are pieces that Highway includes. Kernels are separate, and nothing is optimised, because the compiler has only to read what
-# stands there.
+# stilla_headers_alone(): compiles every header as the only include of a file, and twice, with warnings as errors if STILLA_WERROR
+# asks for that. The headers that users include are part of the default build; the target kernel_headers_alone has the others. The
+# -inl.hpp files are left out, because they are pieces that Highway includes. Kernels are separate and nothing is optimised,
+# because the compiler only has to read the headers.
 function(stilla_headers_alone)
   stilla_compile_headers(stilla_headers_alone ${STILLA_PUBLIC_HEADERS})
   stilla_compile_headers(kernel_headers_alone ${STILLA_KERNEL_HEADERS})

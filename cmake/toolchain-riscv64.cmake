@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Debian's cross compiler (g++-riscv64-linux-gnu); test programs run under qemu-user. What runs is scalar: no target has vectors there.
+# Debian's cross compiler for RISC-V (g++-riscv64-linux-gnu). Test programs run under qemu-user. Only the target scalar runs
+# there, because no other target exists for RISC-V.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR riscv64)
 set(CMAKE_C_COMPILER riscv64-linux-gnu-gcc)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Windows on Arm, by clang and the MinGW-w64 headers that Zig carries (PyPI's ziglang; the environment's STILLA_ZIG names its binary,
-# else it is in PATH). Nothing here runs such programs. tests/windows_arm.sh uses it.
+# Windows on Arm, with clang and the MinGW-w64 headers that Zig brings (PyPI's ziglang). The environment variable STILLA_ZIG names
+# Zig's binary; otherwise it must be in PATH. Nothing here runs such programs. tests/windows_arm.sh uses this file.
 set(CMAKE_SYSTEM_NAME Windows)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 if(DEFINED ENV{STILLA_ZIG})

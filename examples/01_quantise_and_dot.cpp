@@ -29,7 +29,7 @@ int main() {
   for (float& w : weights) w = static_cast<float>(random.uniform() - 0.5) * 0.1f;
   for (float& v : x) v = static_cast<float>(random.uniform() - 0.5) * 4.0f;
 
-  // 1. Weights to Q4_0: 18 bytes for 32 weights instead of 128.
+  // 1. The weights become Q4_0: 32 weights take 18 bytes instead of 128.
   std::vector<std::byte> row(stilla::row_bytes<Q4_0>(K));
   const auto report = stilla::encode_rows<Q4_0>(row, stilla::ConstMatrix(weights.data(), 1, K));
   if (!report) {
@@ -39,13 +39,14 @@ int main() {
   std::printf("weights      %zu floats, %zu bytes -> %zu bytes of Q4_0; off by %.1f %% (root mean square)\n", K, K * sizeof(float),
               row.size(), 100 * report->relative_rmse);
 
-  // 2. Activations to int8.
+  // 2. The activations become int8.
   stilla::ActivationBuffer buffer;
   if (!stilla::quantise(buffer, stilla::ConstMatrix(x.data(), 1, K))) return EXIT_FAILURE;
   const stilla::ActivationQ8 x8 = buffer.view();
 
-  // 3. The dot product, block by block. `worst` adds up how far rounding can have moved it: a weight by one step of its
-  //    block (half a step, but the upper end of the codes is 7, not 8), an activation by half a step.
+  // 3. The dot product, block by block. `worst` adds up by how much rounding can have changed the result at most: a weight is
+  // rounded by up to one step of its block (half a step, except at the upper end, because the highest code is 7 and not 8), an
+  // activation by up to half a step.
   float dot = 0.0f;
   double exact = 0.0, worst = 0.0;
   for (std::size_t b = 0; b < blocks; ++b) {
@@ -58,14 +59,16 @@ int main() {
       const int code = Q4_0::code(block, k) - Q4_0::zero_point;
       sum += code * x8.values[i];
       exact += double{weights[i]} * double{x[i]};
-      const double step_w = 1.005 * std::fabs(double{scale_w});  // the scale itself is rounded to 11 bits: 8 * 2^-11
+      // The scale itself is rounded to 11 bits, which adds at most 8 * 2^-11 of a step.
+      const double step_w = 1.005 * std::fabs(double{scale_w});
       worst += step_w * std::fabs(double{x[i]}) + std::fabs(double{scale_w} * code) * 0.5 * double{scale_x};
     }
     if (b == 0) std::printf("block 0      scale %.6f * %.6f, integer sum %d\n", scale_w, scale_x, sum);
-    dot = std::fma(scale_w * scale_x, static_cast<float>(sum), dot);  // one rounding: the order every kernel keeps
+    // The product that feeds the sum is rounded once, with the sum. Every kernel keeps this order.
+    dot = std::fma(scale_w * scale_x, static_cast<float>(sum), dot);
   }
 
-  // 4. The library's matmul of one row by one row. It packs the weights first; the arithmetic is the same.
+  // 4. The library's matmul of one row by one row. The weights are packed first; the arithmetic is the same.
   const auto packed = stilla::PackedMatrix::create<Q4_0>(row.data(), 1, K);
   if (!packed) return EXIT_FAILURE;
   float product = 0.0f;

@@ -2,9 +2,9 @@
 //
 // Example 2: an int4 matrix product on your own threads.
 //
-// Stilla starts no thread. Whatever can run body(0) .. body(count - 1) is a thread pool to it. Below is a small one;
-// for yours an adapter is one operator(). Results are the same bits on any number of threads and on every target,
-// because work is shared out by outputs and never inside a sum. This program shows it.
+// Stilla starts no thread. Anything that can run body(0) .. body(count - 1) serves it as a thread pool. Below is a small pool; to
+// use your own you write one operator(). Results have the same bits on any number of threads and on every target, because the
+// work is divided by outputs and never inside a sum. This program shows it.
 //
 //   c++ -std=c++20 -O2 -Istilla/include -Istilla/kernels 02_matmul.cpp -lpthread -o 02 && ./02
 #include <algorithm>
@@ -28,7 +28,8 @@ using stilla::Q4_0;
 class MyPool {
  public:
   explicit MyPool(std::size_t threads) : start_(static_cast<std::ptrdiff_t>(threads)), done_(static_cast<std::ptrdiff_t>(threads)) {
-    for (std::size_t i = 1; i < threads; ++i) {  // the thread that calls is one of them
+    // The thread that calls is one of the threads.
+    for (std::size_t i = 1; i < threads; ++i) {
       workers_.emplace_back([this] {
         for (;;) {
           start_.arrive_and_wait();
@@ -44,7 +45,7 @@ class MyPool {
     start_.arrive_and_wait();
     for (std::thread& worker : workers_) worker.join();
   }
-  // All that Stilla asks for.
+  // This operator is all that Stilla needs.
   void operator()(std::size_t count, stilla::IndexFunction body) {
     body_ = &body;
     count_ = count;
@@ -77,7 +78,8 @@ int main() {
   for (float& v : x) v = static_cast<float>(random.uniform() - 0.5) * 4.0f;
   for (float& b : bias) b = static_cast<float>(random.uniform() - 0.5);
 
-  // Once, when a model is loaded: floats -> Q4_0 blocks -> packed. A GGUF file would give the blocks as they are.
+  // Done once, when a model is loaded: floats become Q4_0 blocks, and the blocks are packed. A GGUF file would give the blocks as
+  // they are.
   std::vector<std::byte> blocks(N * stilla::row_bytes<Q4_0>(K));
   const auto report = stilla::encode_rows<Q4_0>(blocks, stilla::ConstMatrix(weights.data(), N, K));
   const auto packed = stilla::PackedMatrix::create<Q4_0>(blocks.data(), N, K);
@@ -85,7 +87,7 @@ int main() {
   std::printf("W[%zu, %zu]: %zu bytes of floats, %zu packed; off by %.1f %%\n\n", N, K, weights.size() * sizeof(float), packed->bytes(),
               100 * report->relative_rmse);
 
-  // For every input: round it to int8, multiply. On every target of this CPU, with 1 and with 4 threads.
+  // Done for every input: round it to int8, and multiply. Here it runs on every target of this CPU, with 1 and with 4 threads.
   std::vector<float> y(M * N), first;
   stilla::ActivationBuffer x8;
   bool all_same = true;
@@ -103,7 +105,7 @@ int main() {
       std::printf("%-12s %zu         %-12.8g %-12.8g %s\n", target.name, threads, y[0], y[M * N - 1], same ? "the same" : "DIFFER");
     }
   });
-  (void)stilla::force_target("");  // back to the best
+  (void)stilla::force_target("");  // back to the best target
 
   // How far is that from the product of the original floats?
   double squared_error = 0.0, squared = 0.0;
@@ -115,7 +117,7 @@ int main() {
       squared += exact * exact;
     }
   }
-  // Errors of single weights are independent, so the product is off by about as much as the weights are.
+  // The errors of single weights are independent, so the relative error of the product is about that of the weights.
   const double relative = std::sqrt(squared_error / squared);
   const bool close = relative < 1.2 * report->relative_rmse;
   std::printf("\nagainst the float product: off by %.1f %%\n%s\n", 100 * relative,

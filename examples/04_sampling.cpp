@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Example 4: from logits to the next token. Six tokens, several settings, 100 000 draws each; how often every token
-// came is set beside its probability, worked out here from the definition of each filter:
+// Example 4: from logits to the next token. The program draws 100 000 times among six tokens with each of several settings. It
+// shows how often every token came beside its probability, which is computed here from the definition of each filter:
 //
 //     top-k   keep the k most likely             top-p   keep the fewest that together reach p
 //     min-p   keep those at least min_p times as likely as the best
@@ -17,7 +17,7 @@
 
 namespace {
 
-// Sorted from likely to unlikely, which keeps the filters below short; the sampler does not need it.
+// The logits are sorted from likely to unlikely, which keeps the filters below short. The sampler does not need them sorted.
 const std::vector<float> logits{3.0f, 2.5f, 2.0f, 1.0f, 0.0f, -1.0f};
 
 std::vector<double> softmax(const std::vector<float>& x, double temperature, std::size_t kept) {
@@ -31,7 +31,7 @@ std::vector<double> softmax(const std::vector<float>& x, double temperature, std
 std::vector<double> expected(const stilla::SamplingOptions& options) {
   std::size_t kept = logits.size();
   if (options.top_k != 0 && options.top_k < kept) kept = options.top_k;
-  const std::vector<double> p = softmax(logits, 1.0, kept);  // what top-p and min-p see: the temperature comes last
+  const std::vector<double> p = softmax(logits, 1.0, kept);  // the probabilities that top-p and min-p use: the temperature comes last
   double sum = 0.0;
   for (std::size_t i = 0; i < kept; ++i) {
     if (p[i] < double{options.min_p} * p[0]) kept = i;
@@ -51,7 +51,7 @@ bool draws_follow(const char* name, const stilla::SamplingOptions& options) {
   std::printf("%-34s", name);
   const std::vector<double> p = expected(options);
   for (std::size_t t = 0; t < p.size(); ++t) {
-    // Five standard deviations of a binomial: wrong once in two million honest tables.
+    // The bound is five standard deviations of a binomial distribution. A correct sampler exceeds it once in two million tables.
     const double off = std::fabs(count[t] - draws * p[t]);
     ok = ok && off <= 5 * std::sqrt(draws * p[t] * (1 - p[t])) + 1e-6 * draws;
     std::printf("  %.3f (%.3f)", static_cast<double>(count[t]) / draws, p[t]);
@@ -92,7 +92,7 @@ int main() {
   ok &= draws_follow("min-p 0.3", min_p);
   ok &= draws_follow("the default: 0.6, top-p 0.95", stilla::SamplingOptions{});
 
-  // Temperature 0 is greedy: always the best, whatever the seed.
+  // Temperature 0 is greedy: the best token is always chosen, whatever the seed is.
   stilla::SamplingOptions greedy;
   greedy.temperature = 0.0f;
   ok &= *stilla::Sampler(greedy).sample(logits) == 0 && *stilla::greedy_token(logits) == 0;
@@ -104,7 +104,7 @@ int main() {
   ok &= *penalised.sample(logits) == 1;
   std::printf("\ngreedy: token 0; once token 0 was said, with a repetition penalty of 1.5: token 1\n");
 
-  // The generator is the library's own, so a seed means the same text on every machine.
+  // The random generator is the library's own, so a seed gives the same text on every machine.
   for (const std::uint64_t seed : {std::uint64_t{1}, std::uint64_t{2}}) {
     std::printf("seed %d:", static_cast<int>(seed));
     for (const std::uint32_t t : tokens(seed)) std::printf(" %u", t);

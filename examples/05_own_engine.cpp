@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Example 5: somebody else's inference engine. Its memory is its own (an arena), so are its threads and its file
-// format; from Stilla it takes the ops and nothing else: no model, no GGUF reader, no tokenizer.
+// Example 5: an inference engine of your own. It has its own memory (an arena), its own threads and its own file format. From
+// Stilla it takes the ops and nothing else: no model, no GGUF reader, no tokenizer.
 //
-// The model is a tiny Qwen2-like decoder with random weights, so its tokens mean nothing. What the program checks is
-// what an engine relies on: a prompt gives the same bits in one call, token by token, and on another number of
-// threads.
+// The model is a tiny Qwen2-like decoder with random weights, so its tokens mean nothing. The program checks what an engine
+// relies on: a prompt gives the same bits in one call, token by token, and on another number of threads.
 //
 //   c++ -std=c++20 -O2 -Istilla/include -Istilla/kernels 05_own_engine.cpp -lpthread -o 05 && ./05
 #include <algorithm>
@@ -37,12 +36,12 @@ namespace {
   std::exit(EXIT_FAILURE);
 }
 
-// A step whose arguments do not fit says why.
+// If the arguments of a step do not fit, prints why and ends the program.
 void must(const stilla::Status& status) {
   if (!status) die(status.error().message.c_str());
 }
 
-// Own memory: one block, handed out in pieces on 64-byte boundaries, never returned.
+// The engine's own memory: one block, of which pieces are handed out on 64-byte boundaries and never returned.
 class Arena {
  public:
   explicit Arena(std::size_t bytes) : bytes_(bytes) {
@@ -62,7 +61,7 @@ class Arena {
   std::size_t bytes_, used_ = 0;
 };
 
-// Own threads: a team that splits every loop into equal stripes.
+// The engine's own threads: a team that splits every loop into equal stripes.
 class Team {
  public:
   explicit Team(std::size_t size) : size_(size), gate_(static_cast<std::ptrdiff_t>(size)) {
@@ -97,7 +96,7 @@ class Team {
   std::vector<std::thread> threads_;
 };
 
-// Own file format: this header, then every matrix as floats, in the order in which Engine reads them.
+// The engine's own file format: this header, then every matrix as floats, in the order in which Engine reads them.
 struct Header {
   std::uint32_t magic = 0x4e474e45, vocabulary = 320, hidden = 128, layers = 3;
   std::uint32_t heads = 6, kv_heads = 2, head_dim = 32, ffn = 384;
@@ -106,7 +105,8 @@ struct Header {
   std::size_t kv_width() const { return std::size_t{kv_heads} * head_dim; }
   std::size_t qkv_width() const { return query_width() + 2 * kv_width(); }
 
-  // Sizes are a stranger's until looked at. Widths are multiples of the 32 weights of a block.
+  // The sizes come from a file that may be anybody's, so they are checked before use. Widths must be multiples of 32, the weights
+  // of a block.
   bool is_valid() const {
     for (const std::uint32_t size : {vocabulary, hidden, layers, heads, kv_heads, head_dim, ffn}) {
       if (size == 0 || size > 4096) return false;
@@ -164,7 +164,7 @@ class Engine {
     cache_ = std::move(*cache);
   }
 
-  // Logits of the last of up to 64 tokens that follow what was fed before.
+  // Appends up to 64 tokens to those fed before. Returns the logits of the last one.
   std::vector<float> feed(std::span<const std::uint32_t> tokens) {
     const std::size_t M = tokens.size(), first = cache_->size(), D = h_.head_dim, ffn = h_.ffn;
     const std::size_t Q = h_.query_width(), KV = h_.kv_width(), QKV = h_.qkv_width();
@@ -220,7 +220,7 @@ class Engine {
     return values;
   }
 
-  // Floats from the file, quantised and packed into the arena.
+  // Reads floats from the file, quantises them, and packs them into the arena.
   template <class F>
   stilla::PackedView load(std::FILE* file, std::size_t rows, std::size_t cols) {
     std::vector<float> values(rows * cols);

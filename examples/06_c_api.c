@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Example 6: Stilla from C. First one layer's steps by an engine whose memory, threads and weights are its own: a product of int4
- * weights, whole and as tasks of three workers, against a plain loop; a norm, a rotation, attention. Then, if a model's file is
- * named, a whole model answers a question.
+ * Example 6: Stilla from C. First come the steps of one layer, by an engine that has its own memory, threads and weights: a product
+ * of int4 weights, whole and as tasks of three workers, compared with a plain loop; a norm, a rotation, attention. Then, if the
+ * file of a model is named, a whole model answers a question.
  *
  *   cc -Istilla/include 06_c_api.c -lstilla -lstdc++ -lm -lpthread -o 06 && ./06 stilla/examples/models/stilla-drop-q4_0.gguf
  */
@@ -37,7 +37,7 @@ static float* floats(size_t count) {
   }
   return values;
 }
-/* The first boundary of 64 bytes in memory that has room for one more. */
+/* The first boundary of 64 bytes in `memory`, which must have room for 64 bytes more than are needed. */
 static void* aligned(void* memory) {
   if (memory == NULL) exit(EXIT_FAILURE);
   return (char*)memory + (64 - (uintptr_t)memory % 64) % 64;
@@ -58,7 +58,7 @@ static void run_here(void* pool, size_t count, stilla_body body, void* object) {
   for (i = 0; i < count; ++i) body(object, i);
 }
 
-/* Workers that know only "number ith of nth", here one after another in each round. */
+/* Runs a job with workers of which each knows only "number ith of nth". Here they run one after another in each round. */
 static void run_as_workers(const stilla_job* job, size_t nth) {
   size_t round, ith, task;
   for (round = 0; round < stilla_job_rounds(job); ++round) {
@@ -126,7 +126,7 @@ static void ops(void) {
   free(encoded), free(memory), free(weights), free(x), free(y), free(again), free(row);
 }
 
-/* Positions are rotated, stored and attended to, in one call and as tasks. */
+/* Positions are rotated, stored and attended to, once in one call and once as tasks. */
 static void attention(void) {
   enum { T = 300 };
   float *q = floats(width), *out = floats(width), *again = floats(width), *cos = floats(head_dim / 2), *sin = floats(head_dim / 2);

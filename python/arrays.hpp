@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// numpy's arrays as the library's matrices, and new ones for results. Arguments are taken as they come, of any type and shape, so
-// that what does not fit is refused with a sentence that names op, argument, found and expected.
+// Turns numpy's arrays into the library's matrices, and makes new arrays for results. Arguments of any type and shape are
+// accepted first. What does not fit is then refused with a sentence that names the op, the argument, what was found and what was
+// expected.
 #pragma once
 
 #include <cstddef>
@@ -24,32 +25,32 @@ using Array = nb::ndarray<nb::ro, nb::device::cpu>;
 using FloatArray = nb::ndarray<nb::numpy, float>;
 using Shape = std::vector<std::size_t>;
 
-// "float32"
+// For example "float32".
 std::string dtype_text(const Array& array);
-// "[3, 64]"
+// For example "[3, 64]".
 std::string shape_text(std::span<const std::size_t> shape);
 Shape shape_of(const Array& array);
 
-// An argument of an op, for its messages.
+// An argument of an op, as messages name it.
 struct Argument {
   std::string_view op, name;
 };
 
-// A float32 array as a matrix whose rows are the array's last dimension; a vector is one row. Refused: another type, a shape of
-// other than `least` to `most` dimensions, elements of a row that do not lie side by side, rows that are not evenly spaced.
+// A float32 array as a matrix whose rows are the array's last dimension; a vector is one row. Refused: another type, fewer than
+// `least` or more than `most` dimensions, elements of a row that do not lie side by side, and rows that are not evenly spaced.
 stilla::ConstMatrix rows_of(const Argument& argument, const Array& array, std::size_t least = 1, std::size_t most = 8);
 // A contiguous float32 vector of `count` elements.
 const float* vector_of(const Argument& argument, const Array& array, std::size_t count);
 // The bytes of a contiguous array of uint8.
 std::span<const std::byte> bytes_of(const Argument& argument, const Array& array);
 
-// Memory of a result, on a 64-byte boundary, which becomes an array of numpy that owns it.
+// The memory of a result, on a 64-byte boundary. It becomes an array of numpy that owns the memory.
 class NewArray {
  public:
   explicit NewArray(Shape shape);
 
   float* data() { return memory_.data(); }
-  // As many rows as the dimensions before the last make.
+  // The memory as a matrix: all dimensions but the last one together give the number of rows.
   stilla::Matrix rows();
   FloatArray release() &&;
 

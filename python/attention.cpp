@@ -25,7 +25,8 @@
 namespace python {
 namespace {
 
-// A KvCache whose layers may be filled one after another, for several threads: one writes, or any number read.
+// A KvCache whose layers may be filled one after another. It may be used from several threads: either one thread writes, or any
+// number read.
 class Cache {
  public:
   Cache(std::size_t layers, std::size_t heads, std::size_t head_dim, const std::string& type)
@@ -39,7 +40,8 @@ class Cache {
     return stored_[layer];
   }
 
-  // Keys and values [M, G, D], at positions `first` and on; none: behind what the layer holds.
+  // Stores keys and values [M, G, D] at the positions from `first` on. Without `first` they go behind the positions that the
+  // layer holds.
   void store(std::size_t layer, const Array& keys, const Array& values, std::optional<std::size_t> first) {
     expect_layer("KvCache.store", layer);
     const stilla::ConstMatrix k = tokens_of("keys", keys), v = tokens_of("values", values);
@@ -63,7 +65,7 @@ class Cache {
     cache_.set_size(std::min(cache_.size(), count));
   }
 
-  // Of queries [M, H, D]; `first`: the position of row 0, by default such that the last row is the last position.
+  // The attention of queries [M, H, D]. `first`: the position of row 0. Without it the last row has the last position.
   FloatArray attend(const Array& queries, std::size_t layer, std::optional<std::size_t> first, const stilla::AttentionOptions& options) {
     expect_layer("attention", layer);
     const std::size_t D = shape().head_dim;
@@ -105,7 +107,7 @@ class Cache {
     }
     return wide_rows(argument, array);
   }
-  // [rows, heads, D] as rows of heads * D floats in one piece.
+  // [rows, heads, D] as rows of heads * D floats, each row in one piece.
   static stilla::ConstMatrix wide_rows(const Argument& argument, const Array& array) {
     const std::size_t M = array.shape(0), heads = array.shape(1), D = array.shape(2);
     const bool is_whole = M == 0 || heads <= 1 || array.stride(1) == static_cast<std::int64_t>(D);
@@ -116,7 +118,7 @@ class Cache {
 
   mutable std::shared_mutex mutex_;
   stilla::KvCache cache_;
-  std::vector<std::size_t> stored_;  // positions of each layer
+  std::vector<std::size_t> stored_;  // the number of positions that each layer holds
 };
 
 FloatArray attention(const Array& queries, Cache& cache, std::size_t layer, std::optional<std::size_t> first_position,

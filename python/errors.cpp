@@ -6,7 +6,7 @@
 namespace python {
 namespace {
 
-// They live as long as the process, as the exceptions of Python itself do.
+// The exception types live as long as the process, as Python's own do.
 PyObject* error_type = nullptr;
 PyObject* argument_error_type = nullptr;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Errors of the library as exceptions of Python. stilla.Error is a RuntimeError: a file that is refused, a system that says no.
-// stilla.ArgumentError is a stilla.Error and a ValueError: an argument that cannot be.
+// Turns errors of the library into exceptions of Python. stilla.Error is a RuntimeError: for example a file that is refused, or
+// an error of the system. stilla.ArgumentError is a stilla.Error and a ValueError: an argument that is not valid.
 #pragma once
 
 #include <exception>
@@ -30,7 +30,7 @@ T value_of(stilla::Result<T> result) {
 }
 inline void check(stilla::Status status) { value_of(std::move(status)); }
 
-// An argument that cannot be, told in one sentence.
+// Throws the error for an argument that is not valid, with one sentence.
 template <class... Parts>
 [[noreturn]] void refuse(const Parts&... parts) {
   throw LibraryError({stilla::ErrorKind::bad_argument, stilla::concat(parts...)});

@@ -35,7 +35,7 @@ struct TokenizerHandle {
   const stilla::Tokenizer& get() const { return model->tokenizer(); }
 };
 
-// A str or os.PathLike as the bytes that the system has for it.
+// A str or os.PathLike as the bytes that the system uses for the path.
 std::string path_of(nb::handle given) {
   PyObject* bytes = nullptr;
   if (PyUnicode_FSConverter(given.ptr(), &bytes) == 0) throw nb::python_error();
@@ -43,7 +43,7 @@ std::string path_of(nb::handle given) {
   return {owned.c_str(), owned.size()};
 }
 
-// FileNotFoundError, as open() has it, for a path that there is nothing at.
+// Raises FileNotFoundError, as open() does, if nothing exists at the path.
 void expect_path(const std::string& path, nb::handle given) {
   std::error_code error;
   const std::filesystem::path as_path(std::u8string(path.begin(), path.end()));
@@ -62,13 +62,13 @@ std::shared_ptr<LoadedModel> load(nb::handle given, std::optional<std::size_t> t
   return LoadedModel::load(path, options);
 }
 
-// Whether nothing has arrived that Python should handle now, Ctrl-C say. For threads without the GIL.
+// Whether no signal has arrived that Python should handle now, for example Ctrl-C. For threads that do not hold the GIL.
 bool no_signals() {
   const nb::gil_scoped_acquire acquire;
   return PyErr_CheckSignals() == 0;
 }
 
-// Messages as everybody's chat has them: [{"role": "user", "content": "..."}].
+// Reads messages in the usual form: [{"role": "user", "content": "..."}].
 Messages messages_of(const nb::sequence& given) {
   Messages out;
   std::size_t i = 0;
@@ -98,7 +98,7 @@ std::uint64_t seed_or_random(std::optional<std::uint64_t> seed) {
   return std::uint64_t{device()} << 32 | device();
 }
 
-// The sampling options that all four ways to a stream take.
+// The sampling options that all four ways to get a stream take: chat() and generate() of a model and of a session.
 struct Sampling {
   double temperature;
   double top_p;
@@ -135,7 +135,7 @@ StreamPointer chat(const SessionPointer& session, Messages messages, StreamOptio
   return std::make_shared<TextStream>(session, std::move(prompt), std::move(options));
 }
 
-// Text with BOS where the vocabulary wants one, or ids as they are.
+// A prompt is a text, which gets BOS if the vocabulary wants one, or ids, which are used as they are.
 using Prompt = std::variant<std::string, Ids>;
 StreamPointer generate(const SessionPointer& session, Prompt prompt, StreamOptions options) {
   const nb::gil_scoped_release release;
@@ -145,7 +145,7 @@ StreamPointer generate(const SessionPointer& session, Prompt prompt, StreamOptio
   return std::make_shared<TextStream>(session, stilla::ChatPrompt{std::move(ids), false}, std::move(options));
 }
 
-// A session of its own for each text of a model's.
+// A model makes a new session for each text. A session uses itself.
 SessionPointer session_for(const std::shared_ptr<LoadedModel>& model) {
   const nb::gil_scoped_release release;
   return std::make_shared<TextSession>(model, stilla::SessionOptions{});
@@ -161,7 +161,7 @@ constexpr const char* sampling_doc =
     "seed: the same seed gives the same text, on every machine and for every number of threads; None: another each "
     "time.";
 
-// chat() and generate() of a model or a session.
+// Adds chat() and generate() to the Python type of a model or a session.
 template <class Self>
 void add_streams(nb::class_<Self>& type, const char* whose) {
   const std::string chat_doc =

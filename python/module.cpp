@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The extension module stilla._core. python/stilla/__init__.py is what users import.
+// The extension module stilla._core. Users import it through python/stilla/__init__.py.
 #include "module.hpp"
 
 #include <nanobind/stl/optional.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The parts of the extension module stilla._core, each with what it adds.
+// The parts of the extension module stilla._core. Each function adds one part to the module.
 #pragma once
 
 #include <nanobind/nanobind.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What Python calls by name.
+// Types of the library that Python calls by a name.
 #pragma once
 
 #include <string_view>

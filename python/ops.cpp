@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ops on rows: norms, RoPE, SwiGLU, softmax. Each makes a new array.
+// Ops on rows: norms, RoPE, SwiGLU, softmax. Each one makes a new array.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -24,7 +24,7 @@
 namespace python {
 namespace {
 
-// run(y, parallel) for a result of this shape, without the GIL.
+// Makes a result of this shape with run(y, parallel), which runs without the GIL.
 template <class Run>
 FloatArray new_rows(Shape shape, Run&& run) {
   NewArray out(std::move(shape));
@@ -57,9 +57,9 @@ FloatArray silu_mul(const Array& gate, const Array& up) {
   return new_rows(shape_of(gate), [&](stilla::Matrix y, stilla::Parallel parallel) { return stilla::silu_mul(y, gates, ups, parallel); });
 }
 
-constexpr std::int64_t most_positions = std::int64_t{1} << 20;  // RopeFrequencies::table_row is exact below
+constexpr std::int64_t most_positions = std::int64_t{1} << 20;  // below this RopeFrequencies::table_row is exact
 
-// Row m's position: one more than the row before, or the caller's.
+// The position of each row: the caller's, or one more than the position of the row before.
 std::vector<std::size_t> positions_of(const std::variant<std::int64_t, Array>& given, std::size_t rows) {
   std::vector<std::size_t> out(rows);
   const auto put = [&](std::size_t m, std::int64_t position) {

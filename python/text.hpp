@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A loaded model, a text that is evaluated with it, and the stream of what follows a prompt, without Python. Errors are thrown
-// (errors.hpp). Everything here may be called from any thread, and nothing of it needs the GIL.
+// A loaded model, a text that is evaluated with it, and the stream of what follows a prompt. None of them needs Python. Errors
+// are thrown (errors.hpp). Everything here may be called from any thread, and needs no GIL.
 #pragma once
 
 #include <cstddef>
@@ -40,18 +40,19 @@ class LoadedModel {
     std::string pretokenizer;                  // a name, instead of the file's
   };
 
-  // `path`: whatever Stilla opens as a model: GGUF, the first of several parts, a packed file, a folder of Hugging Face's.
+  // `path`: anything that Stilla opens as a model: a GGUF file, the first of several parts, a packed file, a folder of Hugging
+  // Face's.
   static std::shared_ptr<LoadedModel> load(const std::string& path, const Options& options);
 
   const std::string& path() const { return model_.source().path(); }
   const stilla::ModelConfig& config() const { return model_.config(); }
   const stilla::Tokenizer& tokenizer() const { return tokenizer_; }
-  // What somebody should be told of the file, a line each.
+  // What the user should be told about the file, one line each.
   std::vector<std::string> notes() const;
   std::size_t threads() const { return pool_->size(); }
 
   stilla::Session new_session(const stilla::SessionOptions& options);
-  // `think`: none is what the model's makers advise; false asks for an answer without a thought, where the model has thoughts.
+  // `think`: none means what the model's makers advise; false asks for an answer without a thought, if the model has thoughts.
   stilla::ChatPrompt chat_prompt(std::span<const stilla::ChatMessage> messages, std::optional<bool> think);
 
  private:
@@ -62,14 +63,15 @@ class LoadedModel {
   std::unique_ptr<stilla::ThreadPool> pool_;
   stilla::Model model_;
   stilla::Tokenizer tokenizer_;
-  std::mutex template_mutex_;                           // thinking and time are fields of the template
-  stilla::Result<stilla::ChatTemplate> chat_template_;  // an error is for those alone who chat
+  // Guards the template, because thinking and time are fields of it.
+  std::mutex template_mutex_;
+  stilla::Result<stilla::ChatTemplate> chat_template_;  // an error matters only to callers that chat
 };
 
-// Says whether to go on, while a prompt is read.
+// Says, while a prompt is read, whether to go on.
 using GoesOn = std::function<bool()>;
 
-// A text, its keys and values. One thread at a time works on it; others wait.
+// A text with its keys and values. One thread at a time works on it; other threads wait.
 class TextSession {
  public:
   TextSession(std::shared_ptr<LoadedModel> model, const stilla::SessionOptions& options)
@@ -79,16 +81,16 @@ class TextSession {
   std::size_t context() const { return session_.context(); }
   Ids ids();
   void truncate(std::size_t count);
-  // Appends the tokens, and calls sink(row of logits) for the last or for each of them. An error, or the end that `goes_on` asks for
-  // (false), leaves the text as it was.
+  // Appends the tokens, and calls sink(row of logits) for the last token or for each of them. If an error occurs, or if `goes_on`
+  // says no (false), the text stays as it was.
   bool evaluate(std::span<const std::uint32_t> ids, bool all, const GoesOn& goes_on,
                 const std::function<void(std::span<const float>)>& sink);
   std::shared_ptr<TextSession> fork();
   void save(const std::string& path);
   void restore(const std::string& path);
 
-  // The prompt of a conversation. Answers that were written here keep their tokens, so the prompt begins with what the session holds
-  // for as long as can be.
+  // The prompt of a conversation. Answers that were written here keep their tokens, so that as much of the prompt's beginning as
+  // possible is what the session already holds.
   stilla::ChatPrompt chat_prompt(Messages messages, std::optional<bool> think);
 
  private:
@@ -101,7 +103,7 @@ class TextSession {
 
   TextSession(std::shared_ptr<LoadedModel> model, stilla::Session session) : model_(std::move(model)), session_(std::move(session)) {}
 
-  // Ends the stream that writes here, if there is one. What it has guessed ahead leaves the session.
+  // Ends the stream that writes here, if there is one. Its guesses that are not part of the text leave the session.
   void end_stream();
 
   std::shared_ptr<LoadedModel> model_;
@@ -109,11 +111,11 @@ class TextSession {
   stilla::Session session_;
   std::optional<stilla::Decoder> decoder_;  // of the stream that writes here
   Ids stream_text_;                         // its prompt and what it wrote
-  std::uint64_t streams_ = 0;               // that have begun or were ended
+  std::uint64_t streams_ = 0;               // streams that have begun or were ended
   std::vector<Answer> answers_;             // of the last conversation
 };
 
-// A part of what a model says: whole characters, a thought or an answer.
+// A part of what a model says. It consists of whole characters, and is a thought or an answer.
 struct Piece {
   std::string text;
   bool thought = false;
@@ -127,26 +129,27 @@ enum class StopReason : std::uint8_t {
 
 struct StreamOptions {
   std::optional<std::size_t> max_tokens;
-  std::size_t think_budget = 0;  // tokens of a thought before it is closed for the model; 0: none
-  bool splits_thoughts = true;   // <think> and </think> part thoughts from answers, and are not told
+  std::size_t think_budget = 0;  // most tokens of a thought, which is then closed for the model; 0: no limit
+  bool splits_thoughts = true;   // <think> and </think> separate thoughts from answers, and are not part of the text
   stilla::SamplingOptions sampling;
 };
 
-// What follows a prompt, token by token, as it is asked for: nothing is computed ahead of that. It begins with the first step, which
-// ends an earlier stream of the same session.
+// What follows a prompt, token by token. A token is computed only when it is asked for. The stream begins with the first step,
+// which ends an earlier stream of the same session.
 class TextStream {
  public:
   TextStream(std::shared_ptr<TextSession> session, stilla::ChatPrompt prompt, StreamOptions options);
 
-  // One token more. False: the stream has ended, or `goes_on` said no while the prompt was read; the next step reads on.
+  // Computes one token more. False: the stream has ended, or `goes_on` said no while the prompt was read; then the next step
+  // reads on.
   bool step(const GoesOn& goes_on);
-  // The text that is ready, a part at a time.
+  // The text that is ready, one part at a time.
   std::optional<Piece> take();
 
   std::size_t prompt_tokens() const { return prompt_.ids.size(); }
-  std::optional<StopReason> stop_reason() const;  // of a stream that has ended by itself
-  std::size_t evaluated_tokens() const;           // of the prompt: those that the session did not hold before
-  Ids ids() const;                                // written so far, without one that ended the text
+  std::optional<StopReason> stop_reason() const;  // empty unless the stream has ended by itself
+  std::size_t evaluated_tokens() const;           // tokens of the prompt that the session did not hold before
+  Ids ids() const;                                // the ids written so far, without one that ended the text
 
  private:
   bool begin(const GoesOn& goes_on);
@@ -165,13 +168,13 @@ class TextStream {
   stilla::StreamDecoder decoder_;
   stilla::ReasoningSplitter splitter_;
   std::deque<Piece> ready_;
-  std::uint64_t number_ = 0;  // among the session's streams; 0: not begun
+  std::uint64_t number_ = 0;  // number among the session's streams; 0: not begun
   std::size_t evaluated_ = 0;
   Ids ids_;
   std::size_t tokens_ = 0, thought_tokens_ = 0;
-  std::size_t answer_begin_ = 0;  // of ids_
+  std::size_t answer_begin_ = 0;  // index in ids_
   std::string answer_;
-  bool part_begins_ = true;  // nothing of this thought or answer was shown
+  bool part_begins_ = true;  // nothing of this thought or answer was shown yet
   std::optional<StopReason> reason_;
 };
 

@@ -92,7 +92,7 @@ FloatArray matmul(const stilla::PackedMatrix& weights, const Array& x, int bits,
   return std::move(out).release();
 }
 
-// w @ x as numpy means it: x is [K] or [K, M].
+// w @ x with numpy's meaning: x is [K] or [K, M].
 nb::object times(const stilla::PackedMatrix& weights, const nb::object& given) {
   Array x;
   if (!nb::try_cast(given, x)) refuse("matmul: x is no array, expected float32");
@@ -102,7 +102,7 @@ nb::object times(const stilla::PackedMatrix& weights, const nb::object& given) {
   return nb::cast(matmul(weights, nb::cast<Array>(rows), 8, {})).attr("T");
 }
 
-// Memory that lives as long as `weights`, the Python object.
+// The packed bytes. Their memory lives as long as `weights`, the Python object.
 nb::ndarray<nb::numpy, const std::uint8_t> panels(nb::handle weights) {
   const auto& matrix = *nb::inst_ptr<stilla::PackedMatrix>(weights);
   const std::size_t bytes = matrix.bytes();

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes one header of the library, for projects that would rather copy a file than two folders.
+"""Makes a single header of the library, for projects that prefer to copy one file instead of two folders.
 
     scripts/amalgamate.py [-o stilla.hpp] [HEADER...]        default: stilla/stilla.hpp, the whole library
 
-The macros of stilla/base/config.hpp choose what of it is compiled, as they do for the folders. Its folder must be on the include path
-(-I), because Highway's <hwy/foreach_target.h> includes it a second time; with -D STILLA_HIGHWAY=0 nothing does.
+The macros of stilla/base/config.hpp choose which parts of it are compiled, as they do for the folders. The folder of the single header
+must be on the include path (-I), because Highway's <hwy/foreach_target.h> includes the header a second time. With
+-D STILLA_HIGHWAY=0 nothing includes it again.
 
-How: each #include of a header of the library is replaced by its text. A header with `#pragma once` stands where it is included first,
-and again where it is included under conditions that the first place is not under; a macro for each header sees to it that one is read.
+How it works: each #include of a header of the library is replaced by the header's text. The text of a header with `#pragma once`
+stands where it is included first. It stands again where it is included under conditions that the first place is not under; a macro for
+each header ensures that only one of these texts is read.
 """
 
 import argparse
@@ -39,10 +41,10 @@ def joined_lines(text):
 class Amalgam:
     def __init__(self, name):
         self.name = name
-        self.places = {}         # headers that stand there, by name: the conditions they are under, each a number for #if and #else
-        self.conditions = 0      # so many of them were met
+        self.places = {}         # headers whose text stands there, by name: the conditions of each place, numbers of #if and #else
+        self.conditions = 0      # how many conditions were met
         self.lists = {}          # list macros, by name: the names of their entries, or of other lists
-        self.second_pass = None  # what Highway includes again
+        self.second_pass = None  # the header that Highway includes again
 
     def entries(self, macro):
         for name, argument in self.lists[macro]:
@@ -114,7 +116,8 @@ def amalgamate(name, headers):
     reached = Amalgam(name)
     for header in headers:
         list(reached.expand(header))
-    # The lowest layers first, because they work alone: under the conditions of those that include them they would be there many times.
+    # The lowest layers come first, because they work without the others. Under the conditions of the headers that include them
+    # they would be repeated many times.
     low = sorted(header for header in reached.places if header.split("/")[1] in LOW_LAYERS)
     amalgam = Amalgam(name)
     lines = [line for header in (*low, *headers) for line in amalgam.expand(header)]

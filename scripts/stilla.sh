@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs what is missing, builds the program `stilla` and nothing else, and runs it with the arguments; without any,
-# `stilla chat`.
+# Installs what is missing, builds the program `stilla` and nothing else, and runs it with the arguments of this script. Without
+# arguments it runs `stilla chat`.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 

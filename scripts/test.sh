@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs what is missing, builds and runs the tests. With STILLA_MODELS naming the folder that scripts/fetch_models.sh
-# filled, the tests on real models run too.
+# Installs what is missing, builds the tests and runs them. If STILLA_MODELS names the folder that scripts/fetch_models.sh filled,
+# the tests on real models run too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

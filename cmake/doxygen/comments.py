@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Doxygen's input filter. The library's // comments are its documentation, as they stand: text, and indented lines (formulas,
-diagrams, code) as they are set."""
+"""Doxygen's input filter. It turns the library's // comments into documentation without changing them: text becomes text, and indented
+lines (formulas, diagrams, code) stay as they are set."""
 
 import re
 import sys
 
 COMMENT = re.compile(r"(\s*)//( ?)(.*)$")
 TOOLS = ("SPDX", "NOLINT", "clang-format")
-# Kernels that a target lacks are its fallback's: a template that derives from itself, which Doxygen takes for a cycle.
+# A target takes the kernels that it lacks from its fallback, by a template that derives from itself. Doxygen takes that for a
+# cycle.
 FALLBACK = re.compile(r" : (?:public )?\w+<typename Target::Fallback[^{]*(?=\{)")
 
 

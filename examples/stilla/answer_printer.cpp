@@ -9,14 +9,14 @@
 namespace program {
 namespace {
 
-// Whole characters in, no control characters but tab and newline out.
+// `text` consists of whole characters. Returns it without control characters other than tab and newline.
 std::string without_controls(std::string_view text) {
   constexpr std::string_view replacement = "\xef\xbf\xbd";
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
     if (byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0) {
-      out += replacement;  // U+0080 to U+009F, which some terminals obey
+      out += replacement;  // replaces U+0080 to U+009F, which some terminals obey
       ++i;
     } else if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f) {
       if (byte != '\r') out += replacement;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla bench: tokens per second of reading a prompt (pp) and of generating (tg), in llama-bench's columns. Every test
-// starts with an empty text, or with -d behind a text of that many tokens, whose time does not count; the first run of each
-// warms up and does not count. Two columns more: the speed that this machine's memory and multipliers would allow, measured
-// around every run, and the share of it that was reached.
+// stilla bench: measures the tokens per second of reading a prompt (pp) and of generating (tg), in llama-bench's columns. Every
+// test starts with an empty text, or with -d behind a text of that many tokens, whose time does not count. The first run of each
+// test warms up and does not count. Two columns are added: the speed that this machine's memory and multipliers would allow,
+// measured around every run, and the share of it that was reached.
 //
 // The limit of a run is the longer of two times:
 //
@@ -13,18 +13,18 @@
 //                  multiply-adds per second of the target's dot-product instruction (vpdpbusd, vpmaddubsw; float weights:
 //                  fused multiply-add), in the same threads
 //
-// Of the last layer only query, key and value count with the layers: the rest of it is done, as the head is, for the positions
-// alone whose logits are wanted, which of a prompt is the last.
+// Of the last layer only query, key and value count with the layers. The rest of that layer counts with the head, because both
+// are computed only for the positions whose logits are wanted. In a prompt that is only the last position.
 //
-// Generation is bound by the first and long prompts by the second. Activations of 16 bits take two products for each
-// weight; the limit still counts one, so that it is the machine's and not a mode's. Attention's products are not counted.
+// Generation is bound by reading, and long prompts are bound by multiplying. Activations of 16 bits take two products for each
+// weight. The limit still counts one, so that it describes the machine and not a mode. Attention's products are not counted.
 //
-// Around every run, because a machine's speed drifts and takes the run with it: `limit_ts` is the average of the limits
-// measured just before and just after each run, as `avg_ts` is the average of the runs.
+// The limit is measured around every run, because a machine's speed drifts and the speed of the run drifts with it. `limit_ts` is
+// the average of the limits measured just before and just after each run, as `avg_ts` is the average of the runs.
 //
-// The checksum is of the bits of the last logits. It depends on the model, the number of tokens, -d, --kv, --activations and
-// --weights, and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one. So a kernel that
-// is fast because it is wrong shows, and --check turns it into an error.
+// The checksum is computed from the bits of the last logits. It depends on the model, the number of tokens, -d, --kv,
+// --activations and --weights, and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one.
+// So a kernel that is fast because it is wrong shows itself by another checksum, and --check turns that into an error.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -65,7 +65,7 @@ struct BenchOptions {
   std::string threads;
   std::string format = "md";
   std::string report;  // path of the report; empty: none
-  std::string check;  // checksums, one of which every test must have
+  std::string check;  // allowed checksums: every test must have one of them
   std::size_t repeats = 5;
 };
 
@@ -84,7 +84,7 @@ struct Test {
 
 struct Statistics {
   double mean = 0;
-  double deviation = 0;  // of a sample: n - 1
+  double deviation = 0;  // standard deviation of a sample: divided by n - 1
 };
 
 Statistics statistics_of(std::span<const double> samples) {
@@ -97,7 +97,8 @@ Statistics statistics_of(std::span<const double> samples) {
   return s;
 }
 
-// Which tokens makes no difference to the time; these are the same every time, a shorter text being a longer one's beginning.
+// The time does not depend on which tokens these are. They are the same every time, and a shorter text is the beginning of a
+// longer one.
 std::vector<std::uint32_t> some_ids(std::size_t count, std::size_t vocabulary) {
   stilla::Random random(1);
   std::vector<std::uint32_t> ids(count);
@@ -129,7 +130,7 @@ Run run(Engine& engine, const Test& test) {
 
 constexpr std::size_t bench_batch = 512;
 
-// What a test asks of the machine.
+// The bytes and multiply-adds that a test needs.
 Work work_of(const ModelWork& model, const Test& test) {
   const std::size_t step = test.prompt != 0 ? bench_batch : 1;
   const auto tokens = static_cast<double>(test.tokens());
@@ -145,7 +146,7 @@ Work work_of(const ModelWork& model, const Test& test) {
   return work;
 }
 
-// The limit of a test, here and now.
+// The limit of a test, as measured now.
 struct Limit {
   double read_seconds = 0;
   double multiply_seconds = 0;
@@ -184,7 +185,7 @@ class LimitProbe {
 struct Measured {
   std::vector<double> seconds;
   std::vector<double> rates;        // tokens per second
-  std::vector<double> limit_rates;  // the same for the limits around each
+  std::vector<double> limit_rates;  // the same for the limits around each run
   Limit limit;                      // averages
   Work work;
   std::uint64_t checksum = 0;
@@ -269,7 +270,8 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["samples_ns"] = samples_ns;
   out["samples_ts"] = measured.rates;
   out["checksum"] = fmt::format("{:016x}", measured.checksum);
-  for (const char* key : {"limit_ts", "limit_percent"}) out[key] = nullptr;  // where no instruction is known
+  // These stay null where no instruction is known.
+  for (const char* key : {"limit_ts", "limit_percent"}) out[key] = nullptr;
   if (!probe.is_possible()) return out;
   const double limit = statistics_of(measured.limit_rates).mean;
   out["limit_ts"] = limit;
@@ -284,7 +286,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   return out;
 }
 
-// The rows without the model's path, which may name a person, behind what the machine is.
+// Writes the rows behind a description of the machine. The model's path is left out, because it may name a person.
 void write_report(stilla::AtomicFile& file, const std::string& path, nlohmann::ordered_json rows) {
   for (nlohmann::ordered_json& row : rows) row.erase("model_filename");
   nlohmann::ordered_json out = machine_facts();
@@ -316,7 +318,7 @@ int bench(BenchOptions& options) {
   if (options.model.verbose) report_engine(engine, {});
 
   const bool is_table = options.format == "md";
-  // Created first: nobody wants to measure for minutes and then learn that the report cannot be written.
+  // The report is created first: nobody wants to measure for minutes and then learn that the report cannot be written.
   std::optional<stilla::AtomicFile> report;
   if (!options.report.empty()) {
     if (std::filesystem::exists(file_path(options.report))) {
@@ -335,7 +337,7 @@ int bench(BenchOptions& options) {
         "-----------------: | --------: | ------: | ---------------- |\n");
   }
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
-  std::string wrong;  // tests whose checksum is none of --check
+  std::string wrong;  // names of tests whose checksum is not one of --check
   std::size_t threads = tests.front().threads;
   for (const Test& test : tests) {
     if (test.threads != threads) engine.use_threads(threads = test.threads);
@@ -354,7 +356,7 @@ int bench(BenchOptions& options) {
     }
     if (!is_table || report) all.push_back(json_of(options, facts, engine, test, probe, measured));
   }
-  // A path may be any bytes; JSON is UTF-8.
+  // A path may consist of any bytes, but JSON is UTF-8.
   if (!is_table) write_output(all.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   if (report) write_report(*report, options.report, std::move(all));
   if (!wrong.empty()) fail(exit_failed, fmt::format("--check: {}", wrong));

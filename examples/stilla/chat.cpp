@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla chat: a conversation. Each turn renders the whole conversation with the model's template and evaluates only
-// what the cache does not hold yet: the new message, and behind a thought, which is dropped, the last answer again.
+// stilla chat: a conversation. Each turn renders the whole conversation with the model's template, but evaluates only what the
+// cache does not hold yet. That is the new message and, if the last answer had a thought, that answer again, because its thought
+// is dropped.
 #include <algorithm>
 #include <iterator>
 #include <memory>
@@ -95,12 +96,13 @@ class Chat {
 
   void reset() { conversation_.reset(options_.text.has_system ? std::optional(options_.text.system) : std::nullopt); }
 
-  // Who writes into a pipe may pass on words of somebody else, who must not save files.
+  // Whether commands are obeyed. A program that writes into a pipe may pass on the words of somebody else, who must not save
+  // files.
   bool obeys() const { return stdin_is_terminal() || options_.obeys_pipes; }
 
   static bool leaves(std::string_view line) { return line == "/exit" || line == "/quit"; }
 
-  // Obeys a command. In a pipe, what only looks like one is said to the model.
+  // Obeys a command, if the line is one. In a pipe without --commands, a line that looks like a command is said to the model.
   bool is_command(const std::string& line) {
     if (line[0] != '/') return false;
     struct Action {
@@ -159,7 +161,8 @@ class Chat {
     if (path.empty()) return message("say /save FILE");
     constexpr std::string_view kind = "a saved session";
     if (!may_replace(path, stilla::session_magic, kind)) return message(not_replaced_text(path, kind));
-    const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
+    // Ctrl-C must not leave a partial file behind.
+    const FinishOnInterrupt finish_on_interrupt;
     const stilla::Status saved = engine_.save(path, conversation_.to_json());
     message(saved ? fmt::format("saved {} messages, {} tokens: {}", conversation_.size(), engine_.size(), stilla::printable_path(path))
                   : saved.error().message);
@@ -192,8 +195,8 @@ class Chat {
     message(total_.rates());
   }
 
-  // Forgets the oldest turns until the conversation, with `more` tokens behind it, takes at most half of the context, so
-  // that this is not needed again at once. The prompt, if that made it fit.
+  // Forgets the oldest turns until the conversation, with `more` tokens behind it, takes at most half of the context. Half, so
+  // that turns need not be forgotten again at once. Returns the prompt, or nothing if it still does not fit.
   std::optional<std::vector<std::uint32_t>> make_room(std::size_t more) {
     std::vector<std::uint32_t> ids = value_of(conversation_.prompt(template_)).ids;
     const std::size_t before = ids.size();
@@ -232,8 +235,8 @@ class Chat {
     return std::nullopt;
   }
 
-  // Answers the last message. What goes wrong with a model, or with a text that was loaded, ends the turn and not the chat: the
-  // message leaves the conversation, and nothing of what was computed is kept.
+  // Answers the last message. An error of the model, or of a text that was loaded, ends the turn and not the chat: the message
+  // leaves the conversation, and nothing of what was computed is kept.
   void answer() {
     std::string trouble;
     try {
@@ -251,7 +254,8 @@ class Chat {
     message(fmt::format("{}; the turn is forgotten", trouble));
   }
 
-  // Continues the prompt until the model ends; when the context is full and older turns may be forgotten, behind those that are left.
+  // Continues the prompt until the model ends. If the context is full and older turns may be forgotten, it goes on behind the
+  // turns that are left.
   std::string generate(std::optional<std::vector<std::uint32_t>> ids, AnswerPrinter& printer, Generation& result) {
     std::string text;
     while (ids) {
@@ -280,7 +284,7 @@ class Chat {
     } catch (const OutputFailure&) {
       throw;
     } catch (...) {
-      printer.finish();  // what was shown stays, and ends its line
+      printer.finish();  // what was shown stays, and its line is ended
       throw;
     }
     result.stop_text = printer.stops().found();
@@ -302,7 +306,7 @@ class Chat {
   Think think_;
   OpenedModel model_;
   stilla::ChatTemplate template_;
-  bool opens_thought_ = false;  // the last prompt does
+  bool opens_thought_ = false;  // whether the last prompt opens a thought
   std::string introduction_;
   Scope scope_;
   stilla::SamplingOptions sampling_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The subcommands. add_NAME() declares one with its options; if the user names it, `chosen` becomes what runs it.
+// The subcommands. add_NAME() declares a command with its options. If the user names that command, `chosen` becomes the function
+// that runs it.
 #pragma once
 
 #include <functional>
@@ -9,7 +10,8 @@
 
 namespace program {
 
-// Gives the exit status; may throw Failure, and CLI::ParseError for what only shows when options are put together.
+// Returns the exit status. It may throw Failure, and it may throw CLI::ParseError for mistakes that only show when options are
+// combined.
 using Command = std::function<int()>;
 
 void add_chat(CLI::App& app, Command& chosen);

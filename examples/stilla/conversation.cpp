@@ -15,12 +15,12 @@ namespace {
 
 constexpr std::array<std::string_view, 3> role_names{"system", "user", "assistant"};
 
-// Reads what to_json() wrote, from nlohmann's events. A function that returns false ends the reading.
+// Reads what to_json() wrote, from the events of nlohmann's parser. A member function that returns false ends the reading.
 class SavedMessages {
  public:
   std::vector<stilla::ChatMessage> messages;
 
-  // What to tell where the reading ended early.
+  // The message for the user if the reading ended early.
   std::string trouble() const {
     if (depth_ < in_message) return "the note in it is no conversation";
     return fmt::format("message {} of its conversation cannot be read; expected an object of ids, role and text", messages.size());
@@ -88,8 +88,8 @@ class SavedMessages {
 
   int depth_ = outside;
   bool is_list_ = false;
-  std::size_t member_ = 0;  // of the message
-  unsigned seen_ = 0;       // bits of its members
+  std::size_t member_ = 0;  // index of the message's member that is being read
+  unsigned seen_ = 0;       // a bit for each of its members that was read
 };
 
 }  // namespace
@@ -110,8 +110,9 @@ void Conversation::add_answer(const Generation& generation, bool is_cut, const s
       message.text = tokenizer_->decode(message.ids);
       message.text.erase(0, message.text.find_first_not_of('\n'));
     }
-    std::erase_if(message.ids, [&](std::uint32_t id) { return tokenizer_->is_control(id); });  // which the text does not show
-    // Tokens behind the text's end do no harm: a text is encoded anew where its tokens have no border.
+    // The text does not show control tokens.
+    std::erase_if(message.ids, [&](std::uint32_t id) { return tokenizer_->is_control(id); });
+    // Tokens behind the end of the text do no harm: if the text's end is not between two tokens, the text is encoded anew.
     message.text.resize(message.text.size() - std::min(message.text.size(), generation.bytes_not_shown));
   }
   messages_.push_back(std::move(message));
@@ -128,7 +129,8 @@ bool Conversation::forget_oldest_turn() {
 }
 
 std::string Conversation::to_json() const {
-  // Text by text: nlohmann's values of more than one level ask for memory when they are destroyed, and end the program where there is none.
+  // Each text is written by itself. nlohmann's values of more than one level ask for memory when they are destroyed, and end the
+  // program if there is none.
   const auto quoted = [](std::string_view text) {
     return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   };

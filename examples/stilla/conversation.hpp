@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What was said in a chat. Past thoughts are not part of a prompt, as the authors of reasoning models advise. A chat template
-// that drops them itself is given the whole answer; for any other an answer is kept from behind its thought on. Either way it is
-// kept with the tokens that it was written with.
+// that drops thoughts itself is given the whole answer. For any other template an answer is kept only from the end of its thought
+// on. In both cases the answer is kept with the tokens that it was generated with.
 //
-// Each turn renders the whole conversation again, and Generator::run() finds what the ids have in common with those that the
-// cache holds, from the beginning on; the cache goes back to there. So a template may change what stands before the last turn.
+// Each turn renders the whole conversation again. Generator::run() finds how many ids at the beginning are the same as those that
+// the cache holds, and shortens the cache to these. So a template may change what stands before the last turn.
 #pragma once
 
 #include <cstddef>
@@ -27,29 +27,29 @@ class Conversation {
  public:
   explicit Conversation(const stilla::Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
 
-  // Begins a new one.
+  // Begins a new conversation.
   void reset(const std::optional<std::string>& system);
 
   void add_user(std::string text) { messages_.push_back({stilla::ChatRole::user, std::move(text)}); }
-  // `is_cut`: it ended within a thought, of which nothing is kept.
+  // `is_cut`: the answer ended within a thought. Nothing of such an answer is kept.
   void add_answer(const Generation& generation, bool is_cut, const stilla::ChatTemplate& chat_template);
   void remove_last() { messages_.pop_back(); }
   bool ends_with(stilla::ChatRole role) const { return !messages_.empty() && messages_.back().role == role; }
 
-  // Removes the oldest message of the user's and its answer; false if it is the last one's turn.
+  // Removes the user's oldest message and its answer. Returns false if that would be the last message.
   bool forget_oldest_turn();
 
-  // An error is the template's, which may not take such a conversation.
+  // Fails if the template refuses such a conversation.
   stilla::Result<stilla::ChatPrompt> prompt(const stilla::ChatTemplate& chat_template) const {
     return stilla::encode_chat(*tokenizer_, chat_template, messages_);
   }
   std::size_t size() const { return messages_.size(); }
-  std::string_view last_text() const { return messages_.back().text; }  // of a conversation with a message
+  std::string_view last_text() const { return messages_.back().text; }  // the conversation must have a message
 
   // For a saved session: {"messages":[{"ids":[1,2],"role":"user","text":"hi"}, ...]}
   std::string to_json() const;
-  // The messages of such a text, which may be anybody's: refused unless it is exactly of this form, with tokens of the vocabulary that
-  // are no control tokens.
+  // The messages of such a text, which may come from anybody. It is refused unless it has exactly this form, with tokens of the
+  // vocabulary that are not control tokens.
   stilla::Result<std::vector<stilla::ChatMessage>> from_json(std::string_view text) const;
   void replace(std::vector<stilla::ChatMessage> messages) { messages_ = std::move(messages); }
 

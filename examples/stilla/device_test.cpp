@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla npu test: whether a device computes what the CPU does. It runs a short prompt in a process of its own, which may crash or
-// hang in a driver without taking this one along.
+// stilla npu test: checks whether a device computes what the CPU does. The device runs a short prompt in a process of its own, so
+// that a crash or an endless wait in a driver does not stop this process.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -32,7 +32,7 @@ namespace {
 // A few words of several scripts, so that many rows of the embedding are used.
 constexpr const char* default_prompt = "The sum of 347 and 589 is 936. Der Rest ist Schweigen. int main() { return 0; }";
 
-// Logits that differ by less are a tie that either side may win.
+// Two logits that differ by less than this count as equal: either side may take either token as the best.
 constexpr float tie = 0.1f;
 
 struct Difference {
@@ -66,7 +66,7 @@ void compare(Difference& difference, const float* cpu, const float* device, std:
   difference.wrong_best += best != found && cpu[best] - cpu[found] > tie;
 }
 
-// The rows of a file that `stilla logits` wrote, behind its header.
+// Reads the rows of a file that `stilla logits` wrote; they begin behind its header.
 std::vector<float> read_rows(const std::string& path, std::size_t count) {
   const std::string bytes = read_file(path);
   std::vector<float> rows(count);

@@ -33,7 +33,7 @@ std::unique_ptr<stilla::ModelSource> open_model_source(const std::string& path, 
 }
 
 std::string larger_models_text() {
-  // Files as they are published, and the memory they need with a context of a few thousand tokens.
+  // Sizes of the files as they are published, and the memory they need with a context of a few thousand tokens.
   struct Advice {
     std::string_view name;
     double file_gb;

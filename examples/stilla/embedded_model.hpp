@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The model that is part of the program, for commands without -m: examples/models/stilla-drop-q4_0.gguf, read where the program's
-// constants are, without a copy or a file.
+// The model that is part of the program, for commands without -m: examples/models/stilla-drop-q4_0.gguf. It is read from the
+// program's constants, without a copy or a file.
 #pragma once
 
 #include <cstddef>
@@ -13,17 +13,17 @@
 
 namespace program {
 
-// Written by cmake/EmbedFile.cmake: the file's bytes as little-endian numbers, aligned as a mapped file is.
+// Written by cmake/EmbedFile.cmake: the file's bytes as little-endian numbers, aligned as the bytes of a mapped file are.
 extern const std::size_t embedded_bytes;
 extern const std::uint64_t embedded_words[];
 
-// The model of this path; an empty one: the embedded model. As a GGUF file for commands that show what such files hold, as any
-// kind of source for the others: a GGUF file or a folder as Hugging Face has it.
+// Opens the model at this path, or the embedded model if the path is empty. The first function is for commands that show what
+// GGUF files hold. The others take any source: a GGUF file, or a folder as Hugging Face has it.
 stilla::GgufFile open_model_file(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
 stilla::Result<std::unique_ptr<stilla::ModelSource>> try_open_model_source(const std::string& path, stilla::LoadMode mode);
 std::unique_ptr<stilla::ModelSource> open_model_source(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
 
-// Two lines for a conversation with the embedded model: how to talk to a real one, and which fit this machine's memory.
+// Two lines for a conversation with the embedded model: how to get a real model, and which models fit this machine's memory.
 std::string larger_models_text();
 
 }  // namespace program

@@ -74,7 +74,7 @@ struct Engine::State {
   EngineOptions options;
   std::optional<stilla::ThreadPool> pool;
   stilla::Model model;
-  OnnxruntimeBody body;  // none: the layers run here
+  OnnxruntimeBody body;  // null: the layers run in this program
   stilla::Session session;
   std::optional<stilla::Model> draft_model;
   std::optional<stilla::Session> draft;
@@ -188,7 +188,8 @@ std::vector<std::string> Engine::paths() const {
 
 namespace {
 
-// Vectors are kept as floats, matrices packed. An embedding beside a head of its own stays in its file.
+// The memory of the weights. Vectors are kept as floats, and matrices are packed. An embedding is not counted if the model has a
+// separate head, because it then stays in its file.
 std::uint64_t weight_bytes(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
   const bool has_head = source.find_tensor("output.weight") != nullptr;
   std::uint64_t bytes = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A loaded model, its threads and one text; and a draft model beside it, which runs on the same threads.
+// A loaded model, its threads and one text. There may also be a draft model, which runs on the same threads.
 #pragma once
 
 #include <cstddef>
@@ -28,31 +28,34 @@ namespace program {
 
 struct EngineOptions {
   std::size_t threads = 1;
-  std::size_t context = 0;  // 0: the model's
+  std::size_t context = 0;  // 0: the model's context
   std::optional<stilla::KvType> kv_type = std::nullopt;              // none: by the model's size
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
-  std::optional<stilla::FormatId> weights;  // that the layers are requantised to; empty: as in the file
-  std::string device;  // that multiplies the layers' matrices (device_matrix.hpp), or onnxruntime (onnxruntime_body.hpp); empty: the CPU
+  std::optional<stilla::FormatId> weights;  // the format that the layers are requantised to; none: as in the file
+  // What runs the layers: a device that multiplies their matrices (device_matrix.hpp), or onnxruntime (onnxruntime_body.hpp).
+  // Empty: the CPU.
+  std::string device;
   OnnxruntimeOptions onnxruntime;
-  stilla::RopeChoice rope;  // what is decided about RoPE in place of the file
+  stilla::RopeChoice rope;  // what the user decides about RoPE instead of the file
 };
 
-// What a source says of its model, which has every tensor that it needs.
+// What a source says of its model. The source has every tensor that the model needs.
 struct ModelFacts {
   std::string architecture;
   std::string name;            // printable; may be empty
-  std::size_t context = 0;     // positions the model was trained for
+  std::size_t context = 0;  // number of positions that the model was trained for
   std::size_t vocabulary = 0;  // rows of the embedding
-  std::vector<std::string> notes;  // what a user should be told of the file, a line each
+  std::vector<std::string> notes;  // what a user should be told about the file, one line each
 };
 stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source, const stilla::RopeChoice& rope = {});
 
-// Chooses the target for the whole program; an empty name: the best one. Ends the program if the CPU lacks it.
+// Chooses the target for the whole program; an empty name chooses the best one. Ends the program if the CPU does not have the
+// target.
 void choose_target(const std::string& name);
 std::string target_name();
 
-// What something costs: bytes to read, multiply-adds with quantised and with float weights.
+// What a computation costs: bytes to read, multiply-adds with quantised weights, and multiply-adds with float weights.
 struct Work {
   double bytes = 0;
   double quantised_macs = 0;
@@ -60,10 +63,10 @@ struct Work {
 
   double macs() const { return quantised_macs + float_macs; }
 };
-struct ModelWork {  // its matrices read once, for one token
+struct ModelWork {  // for one token, with the model's matrices read once
   Work layers;
-  Work head;            // with what of the last layer is done for the positions alone whose logits are wanted
-  double kv_bytes = 0;  // of one position, all layers
+  Work head;            // with the part of the last layer that is computed only for positions whose logits are wanted
+  double kv_bytes = 0;  // of one position, in all layers
 };
 
 class Engine {
@@ -81,10 +84,10 @@ class Engine {
   // Begins a new, empty text, from now on with this many threads.
   void use_threads(std::size_t threads);
 
-  // Whether several ids at once give the logits of one after the other, to the bit.
+  // Whether the logits of several ids in one call have the same bits as those of one id after the other.
   bool batches_are_exact() const;
 
-  // The text: its length, its limit, and forgetting its end.
+  // The text: its length, its ids, its limit, and a function that forgets its end.
   std::size_t size() const;
   std::span<const std::uint32_t> ids() const;
   std::size_t context() const;
@@ -93,35 +96,37 @@ class Engine {
   void truncate(std::size_t count);
   std::size_t cache_bytes() const;
 
-  // The text with its keys and values to a file and back; the note is the caller's. A file that does not fit is refused and
-  // the text stays.
+  // Saves the text with its keys and values to a file, and restores it. The note belongs to the caller. A file that does not fit
+  // is refused, and then the text stays as it is.
   stilla::Status save(const std::string& path, std::string_view note) const;
-  // `accept` sees what a file holds before anything changes; the file may be anybody's.
+  // `accept` is called with what a file holds before anything changes. The file may come from anybody.
   using AcceptSaved = std::function<stilla::Status(std::span<const std::uint32_t> ids, std::string_view note)>;
   stilla::Result<std::string> restore(const std::string& path, const AcceptSaved& accept);
 
-  // Fails because logits are not numbers: by the tensor that has weights which are none, if there is one.
+  // Ends the command with an error, because logits are not numbers. The error names the tensor whose weights are not numbers, if
+  // there is one.
   [[noreturn]] void blame_weights();
 
-  // Appends ids. The logits of what follows, valid until the next call.
+  // Appends ids. Returns the logits of the token that follows, which are valid until the next call.
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);
-  // Appends ids. The logits of every position, row after row, valid until the next batch.
+  // Appends ids. Calls `sink` with the logits of every position, row after row. They are valid until the next batch.
   void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
-  // Appends ids whose logits nobody wants.
+  // Appends ids whose logits are not needed.
   void append(std::span<const std::uint32_t> ids);
 
   // The text as the library has it (model/forward.hpp).
   stilla::Session& session();
 
-  // A small model with the same vocabulary, whose guesses the text's model checks (model/decoder.hpp). The text begins anew.
+  // Loads a small model with the same vocabulary. It guesses tokens, which the text's model checks (model/decoder.hpp). The text
+  // begins anew.
   void load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress);
   stilla::Session* draft();  // null: none
 
-  // For measurements: its threads, and what the model asks of the machine.
+  // For measurements: the engine's threads, and the work that the model needs.
   stilla::Parallel parallel();
   ModelWork work() const;
 
-  // For --verbose, a line per weight format: how many matrices have it and whose kernel multiplies them.
+  // For --verbose: one line per weight format, with the number of matrices in it and the target whose kernel multiplies them.
   std::vector<std::string> paths() const;
 
  private:
@@ -129,10 +134,11 @@ class Engine {
   std::unique_ptr<State> state_;
 };
 
-// Memory the program needs for a model, by the same sums as the library's (pack.hpp, kv_cache.hpp, model/forward.hpp). It counts
-// a row of logits, which greedy choice and top-k do without. kv_type: none where a session would choose it.
+// The memory that the program needs for a model, by the same sums as the library's (pack.hpp, kv_cache.hpp, model/forward.hpp).
+// It includes a row of logits, although greedy choice and top-k do not need that row. kv_type: none if the session is to choose
+// it.
 struct MemoryNeeds {
-  std::uint64_t weights = 0;  // packed, and norms and biases as floats
+  std::uint64_t weights = 0;  // packed matrices, and norms and biases as floats
   std::uint64_t kv_cache = 0;
   std::uint64_t scratch = 0;
   std::uint64_t total() const { return weights + kv_cache + scratch; }

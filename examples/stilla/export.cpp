@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla export: a model as a folder that another stack runs. What is written for which stack is in export/.
+// stilla export: writes a model as a folder that another stack runs. The code that writes the files of each stack is in export/.
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -36,13 +36,13 @@ struct ExportOptions {
   std::string model;
   std::string output;
   ExportRequest request;
-  std::size_t context = 0;  // 0: the model's, for static shapes at most default_static_context
+  std::size_t context = 0;  // 0: the model's, but with static shapes at most default_static_context
   std::size_t threads = 0;
-  std::string calibration;  // a file; empty: none
+  std::string calibration;  // a file's path; empty: no calibration
   WeightChangeOptions change;
 };
 
-// What the weights became. Each requantised matrix is listed with its error.
+// The manifest: what became of the weights. It lists each requantised matrix with its error.
 nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions& options, const stilla::TensorChange* change,
                                    const OutputFolder& folder, const Written& written) {
   using Keys = std::vector<std::pair<std::string_view, std::string>>;
@@ -80,7 +80,7 @@ void report_requantised(const ExportModel& model) {
   message(fmt::format("{}; {} lists all", requantised_summary(all), OutputFolder::manifest));
 }
 
-// Every step of a static graph reads all of its context, so a model's own would be slow.
+// Every step of a static graph reads the whole context, so a model's own context would be slow.
 constexpr std::size_t default_static_context = 1024;
 
 std::size_t context_of(const ExportOptions& options) {
@@ -96,7 +96,7 @@ int run_export(ExportOptions options) {
   ExportModel model(source, context_of(options), change.get(), options.change.rotation.value_or(stilla::Rotation{}), pool);
   check_request(model, options.request);
   check(stilla::check_weights_are_numbers(source, pool));
-  const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
+  const FinishOnInterrupt finish_on_interrupt;  // so that Ctrl-C leaves nothing behind
   OutputFolder folder(options.output);
   const Written written = write_graphs(folder, model, options.request, pool);
   {

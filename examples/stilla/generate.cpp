@@ -25,7 +25,7 @@ double rate(std::size_t count, double seconds) { return seconds > 0 ? static_cas
 std::string Generation::rates() const {
   std::string out =
       fmt::format("prompt {} tokens, {:.1f} tokens/s; generated {} tokens", prompt_tokens, rate(prompt_tokens, prompt_seconds), tokens);
-  // The first token comes out of the prompt's evaluation.
+  // The evaluation of the prompt gives the first token, so that token does not count.
   if (tokens > 1) out += fmt::format(", {:.1f} tokens/s", rate(tokens - 1, seconds));
   if (guesses > 0) out += fmt::format(", {} of {} guesses right", right_guesses, guesses);
   if (thought_tokens > 0) {
@@ -92,7 +92,7 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
 
   const Stopwatch watch;
   bool is_stopped = false;
-  double thought_end = is_thinking ? -1.0 : 0.0;  // seconds; negative: not over
+  double thought_end = is_thinking ? -1.0 : 0.0;  // seconds; negative: the thought is not over
   const auto show = [&](std::span<const std::uint32_t> ids) {
     std::string bytes;
     for (const std::uint32_t id : ids) bytes += tokenizer_->piece(id);
@@ -121,7 +121,8 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
     const std::uint64_t room = std::min<std::uint64_t>(most - result.tokens, stilla::Decoder::no_limit);
     const stilla::Result<std::uint32_t> chosen = decoder_.choose(static_cast<std::size_t>(room));
-    if (!chosen && chosen.error().kind == stilla::ErrorKind::refused_file) engine_->blame_weights();  // its logits are not numbers
+    // The error means that the logits are not numbers.
+    if (!chosen && chosen.error().kind == stilla::ErrorKind::refused_file) engine_->blame_weights();
     if (!chosen) fail(chosen.error());
     const std::uint32_t id = *chosen;
     if (tokenizer_->is_end_of_generation(id)) {
@@ -134,7 +135,7 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     if (is_stopped) continue;
     const bool cuts_thought = is_thinking && options_->think_budget != 0 && result.thought_tokens >= options_->think_budget;
     if (result.tokens >= most) continue;
-    if (cuts_thought && closing_.size() > most - result.tokens) {  // no room to close the thought, so none for an answer
+    if (cuts_thought && closing_.size() > most - result.tokens) {  // no room to close the thought, and so none for an answer
       result.reason = StopReason::limit;
       break;
     }

@@ -28,8 +28,8 @@ std::optional<std::string> read_plain_line(bool goes_on) {
 
 namespace {
 
-// A Ctrl-D typed while the model was loading or answering, when the terminal was not the editor's. Linux holds it as an end of
-// input without a byte before it; the editor would read a zero byte, which means nothing to it.
+// Handles a Ctrl-D that was typed while the model was loading or answering, when the editor did not control the terminal. Linux
+// holds it as an end of input without a byte before it. The editor would read a zero byte, which means nothing to it.
 bool takes_end_of_input() {
   pollfd terminal{STDIN_FILENO, POLLIN, 0};
   int bytes = 0;

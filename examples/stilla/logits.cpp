@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla logits: the logits of every position, float32 [tokens, vocabulary], as a NumPy file.
+// stilla logits: writes the logits of every position, float32 [tokens, vocabulary], as a NumPy file.
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -27,7 +27,7 @@ struct LogitsOptions {
   std::string out;
 };
 
-// Positions evaluated at once. A row of logits is 600 KB for Qwen's vocabulary, so 512 of them would take 311 MB.
+// The number of positions evaluated at once. A row of logits is 600 KB for Qwen's vocabulary, so 512 rows would take 311 MB.
 constexpr std::size_t positions = 32;
 
 int logits(const LogitsOptions& options) {
@@ -43,8 +43,9 @@ int logits(const LogitsOptions& options) {
   if (outside != ids.end()) {
     fail(exit_usage, fmt::format("--ids: token id {} is outside the model's vocabulary of {}", *outside, vocabulary));
   }
-  const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
-  NpyWriter writer(options.out, ids.size(), vocabulary);  // before the long work
+  const FinishOnInterrupt finish_on_interrupt;  // so that Ctrl-C leaves nothing behind
+  // Opened before the long work, so that an error shows early.
+  NpyWriter writer(options.out, ids.size(), vocabulary);
   Engine engine = load_engine(model, options.model, positions);
   if (options.model.verbose) report_engine(engine, {});
 

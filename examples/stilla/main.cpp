@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The program `stilla`: talk to a model, run a prompt, measure, look inside a file. Exit status: 0 fine, 1 failed,
-// 2 used wrongly, 3 the file was refused, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+// The program `stilla`: talk to a model, run a prompt, measure, look inside a file. Exit status: 0 success, 1 failed, 2 used
+// wrongly, 3 the file was refused, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 #include <new>
 #include <optional>
 #include <string>
@@ -34,7 +34,7 @@ constexpr const char* examples = R"(Examples:
 `stilla COMMAND --help` lists a command's options.
 Exit status: 0 fine, 1 failed, 2 used wrongly, 3 the file was refused, 130 Ctrl-C.)";
 
-// The command whose help the user should read: "stilla run".
+// The command whose help the user should read, for example "stilla run --help".
 std::string help_command(const CLI::App& app) {
   const std::vector<CLI::App*> chosen = app.get_subcommands();
   return chosen.empty() ? "stilla --help" : fmt::format("stilla {} --help", chosen.front()->get_name());
@@ -46,7 +46,8 @@ int run_program(const std::vector<std::string>& arguments) {
   app.set_version_flag("--version", fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH));
   app.footer(examples);
   app.require_subcommand(1);
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // so that an alias's option can be overridden
+  // The last of several equal options counts, so that an option that is part of a shell alias can be overridden.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   program::add_chat(app, chosen);
   program::add_run(app, chosen);
   program::add_bench(app, chosen);
@@ -65,7 +66,8 @@ int run_program(const std::vector<std::string>& arguments) {
     return program::exit_usage;
   }
   try {
-    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // CLI11 takes them from the back
+    // CLI11 takes the arguments in reverse order.
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
     return chosen();
   } catch (const CLI::CallForVersion& version) {
     program::write_output(fmt::format("{}\n", version.what()));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla npu: what is known of NPUs, and a model held against them. Nothing here runs on an NPU.
+// stilla npu: shows what is known of NPUs, and whether a model suits them. Nothing in this file runs on an NPU.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -36,7 +36,7 @@ struct NpuOptions {
 
 std::string gigabytes(std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); }
 
-// What is known.
+// What is known of NPUs.
 
 std::string descriptor_text(const stilla::NpuDescriptor& npu) {
   std::string out = fmt::format("{}: {}, {}, by {}\n", npu.name, npu.family, npu.product, npu.stack);
@@ -70,7 +70,7 @@ int list(const NpuOptions& options) {
   return 0;
 }
 
-// A model.
+// How a model suits them.
 
 std::string parts_text(const stilla::NpuFormVerdict& form) {
   if (form.parts.empty()) return "a layer is larger than a process can map";
@@ -128,7 +128,7 @@ Json verdict_json(const stilla::NpuVerdict& verdict) {
   return out;
 }
 
-// How products fit the NPUs' memories, where that is known.
+// How matrix products fit the NPUs' memories, where that is known.
 int schedule() {
   write_output(
       fmt::format("AMD XDNA2, core tiles of R1-Distill-Qwen's matrices on all columns; on paper\n\n{}", stilla::xdna::schedule_markdown()));

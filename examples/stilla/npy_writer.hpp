@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A float32 matrix as a NumPy file, row after row. The file appears under its name only whole (stilla/io/atomic_file.hpp), and
-// replaces no file but a NumPy one unless somebody at the terminal wants it. What exists and is no regular file (/dev/null, a pipe)
-// is written to directly.
+// Writes a float32 matrix as a NumPy file, row after row. The file appears under its name only when it is whole
+// (stilla/io/atomic_file.hpp). It replaces no file but a NumPy file, unless somebody at the terminal agrees. Something that
+// exists and is not a regular file (/dev/null, a pipe) is written to directly.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +29,8 @@ class NpyWriter {
 
   std::string path_;
   std::optional<stilla::AtomicFile> whole_;
-  std::uint64_t offset_ = 0;  // in it
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> device_;  // otherwise
+  std::uint64_t offset_ = 0;  // where the next bytes go in that file
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> device_;  // used instead if the path is not a regular file
 };
 
 }  // namespace program

@@ -19,8 +19,8 @@ using stilla::ErrorKind;
 using stilla::Result;
 using stilla::Status;
 
-// onnxruntime/core/session/onnxruntime_c_api.h, of ONNX Runtime 1.22, whose OrtApi this is a part of. Objects are opaque; a function
-// that can fail returns null, or a status that must be released. Files' names are wide on Windows.
+// Declarations from onnxruntime/core/session/onnxruntime_c_api.h of ONNX Runtime 1.22, as far as they are used. Objects are
+// opaque. A function that can fail returns null, or a status that must be released. File names are wide strings on Windows.
 struct OrtStatus;
 struct OrtEnv;
 struct OrtSession;
@@ -32,11 +32,11 @@ using PathChar = std::filesystem::path::value_type;
 using Names = const char* const*;
 
 struct OrtApiBase {
-  const void* const* (*get_api)(std::uint32_t version);  // null: the library is older
+  const void* const* (*get_api)(std::uint32_t version);  // returns null if the library is older than `version`
   const char* (*get_version_string)();
 };
 
-constexpr std::uint32_t api_version = 22;  // the first with lists of devices, and with providers in libraries of their own
+constexpr std::uint32_t api_version = 22;  // the first version with lists of devices, and with providers in libraries of their own
 constexpr int log_errors = 3, device_allocator = 0, default_memory = 0, element_float = 1;
 
 struct Functions {
@@ -68,7 +68,7 @@ struct Functions {
   const char* (*ep_device_name)(const OrtEpDevice*);
 };
 
-// The entries' places in the table.
+// Reads the functions from their places in the table.
 Functions functions_of(const void* const* table) {
   const auto read = [&]<class F>(F*& function, std::size_t place) { function = reinterpret_cast<F*>(const_cast<void*>(table[place])); };
   Functions f{};
@@ -116,7 +116,7 @@ std::string full_name(const std::string& provider) {
   return provider.ends_with(provider_suffix) ? provider : concat(provider, provider_suffix);
 }
 
-// The library that is named, or one beside the program, or wherever the system looks.
+// Loads the library that the user named, or one beside the program, or one where the system looks.
 Result<void*> load_library(const std::string& named, std::string& path) {
   path = named;
   std::string reason;
@@ -140,7 +140,8 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
  public:
   static Result<std::shared_ptr<Onnxruntime>> open(const OnnxruntimeOptions& options, std::size_t threads) {
     std::string path;
-    const Result<void*> library = load_library(options.library, path);  // for as long as the process lives: it has threads
+    // The library stays loaded as long as the process lives, because it has threads.
+    const Result<void*> library = load_library(options.library, path);
     if (!library) return library.error();
     const auto get_base = reinterpret_cast<const OrtApiBase* (*)()>(find_symbol(*library, "OrtGetApiBase"));
     const OrtApiBase* const base = get_base == nullptr ? nullptr : get_base();
@@ -173,7 +174,7 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
       : f_(functions), options_(options), env_(nullptr, f_.release_env), session_options_(nullptr, f_.release_session_options),
         memory_(nullptr, f_.release_memory_info) {}
 
-  // A call's status as ours.
+  // Turns the status of a call into Stilla's Status.
   Status done(OrtStatus* status) const {
     if (status == nullptr) return stilla::success();
     const Owner<OrtStatus> owner(status, f_.release_status);
@@ -210,7 +211,7 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
     std::vector<const OrtEpDevice*> devices;
     if (Status s = find_devices(wanted, known, devices); !s) return s;
     if (wanted == full_name({})) {
-      if (keys.empty()) return stilla::success();  // it is always there, behind the others
+      if (keys.empty()) return stilla::success();  // the CPU's provider is always there, behind the others
       return Error{ErrorKind::bad_argument, concat("--device-option: ", wanted, " has no options")};
     }
     if (Status s = done(f_.add_session_config_entry(session_options_.get(), "session.disable_cpu_ep_fallback", "1")); !s) return s;
@@ -228,7 +229,8 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
     return done(f_.append_provider(session_options_.get(), short_name.c_str(), keys.data(), values.data(), keys.size()));
   }
 
-  // The names of all providers, and the devices of the one that is wanted: of a library of its own, or of one that lists them.
+  // Finds the names of all providers, and the devices of the provider that is wanted. A provider has devices here if it comes
+  // from a library of its own, or from one that lists its devices.
   Status find_devices(const std::string& wanted, std::vector<std::string>& known, std::vector<const OrtEpDevice*>& devices) const {
     char** names = nullptr;
     int count = 0;

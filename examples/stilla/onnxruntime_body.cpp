@@ -33,7 +33,7 @@ using Tensor = Onnxruntime::Tensor;
 
 constexpr std::string_view device_name = "onnxruntime";
 
-// What the folder's manifest says.
+// The contents of the folder's manifest.
 struct Manifest {
   std::string model;
   std::size_t context = 0;
@@ -55,7 +55,7 @@ std::string text(const nlohmann::json& json, const char* key) {
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// [[0, 14], [14, 28]]: all layers, one part after the other.
+// Reads for example [[0, 14], [14, 28]]. The parts must follow each other and hold all layers.
 std::optional<std::vector<LayerRange>> parts_of(const nlohmann::json& json, std::size_t layers) {
   std::vector<LayerRange> parts;
   std::size_t next = 0;
@@ -115,7 +115,7 @@ Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelCon
   return manifest;
 }
 
-// Keys and values of the layers, past and new, in the shapes of a graph for `tokens` tokens.
+// Keys and values of the layers, past and new, in the shapes of a graph that computes `tokens` tokens.
 class Cache {
  public:
   // past: [layers][2][heads][places][width], fresh: [layers][2][heads][tokens][width]; keys before values.
@@ -141,7 +141,7 @@ class Cache {
     return {concat(is_value ? "value." : "key.", layer), shape, fresh_.data() + (2 * layer + is_value) * heads_ * tokens_ * width_};
   }
 
-  // Takes the first `count` new keys and values of `from`, at position `first`, as far as there are places.
+  // Copies the first `count` new keys and values of `from` to position `first`, as far as there are places.
   void take(const Cache& from, std::size_t first, std::size_t count, std::size_t layers) {
     if (first >= places_) return;
     const std::size_t floats = std::min(count, places_ - first) * width_;
@@ -155,7 +155,7 @@ class Cache {
   stilla::AlignedBuffer<float> past_, fresh_;
 };
 
-// The graphs for so many tokens, part after part, and their tensors.
+// The graphs that compute `tokens` tokens, one for each part, and their tensors.
 class Step {
  public:
   Status open(Onnxruntime& runtime, const std::string& folder, const Manifest& manifest, const stilla::ModelConfig& c, std::size_t tokens) {
@@ -195,14 +195,14 @@ class Step {
   Cache& cache() { return cache_; }
   std::size_t tokens() const { return tokens_; }
 
-  // x [count <= tokens, hidden] at position `first` <= places().
+  // Runs the layers on x [count <= tokens, hidden] at position `first` <= places().
   Status run(stilla::Matrix x, std::size_t first, const stilla::RopeFrequencies& frequencies) {
     for (std::size_t m = 0; m < tokens_; ++m) {
       float* const row = hidden_.data() + m * hidden_width_;
       if (m < x.rows) {
         std::copy_n(x.row(m), hidden_width_, row);
       } else {
-        std::fill_n(row, hidden_width_, 0.0f);  // seen by nobody
+        std::fill_n(row, hidden_width_, 0.0f);  // no token attends to these rows
       }
       write_angles(m, first + m, frequencies);
       write_mask(m, first);
@@ -216,7 +216,7 @@ class Step {
   }
 
  private:
-  // Every angle twice, for both halves of a head.
+  // Writes every angle twice, once for each half of a head.
   void write_angles(std::size_t m, std::size_t position, const stilla::RopeFrequencies& frequencies) {
     float *const cos = cos_.data() + m * head_width_, *const sin = sin_.data() + m * head_width_;
     const std::size_t pairs = head_width_ / 2;
@@ -224,8 +224,9 @@ class Step {
     std::copy_n(cos, pairs, cos + pairs);
     std::copy_n(sin, pairs, sin + pairs);
   }
-  // 0 for keys that may be seen: those of the text so far, and the step's own up to the token. The rest is lowered as far as the
-  // graph can; where it rounds the mask to 16 bits its range ends sooner.
+  // Writes row m of the mask: 0 for the keys that token m may see, which are those of the text so far, and the step's own up to
+  // the token. All other keys get -1e4. A graph that rounds the mask to 16 bits may have a smaller range, and then lowers them
+  // only as far as its range goes.
   void write_mask(std::size_t m, std::size_t first) {
     constexpr float unseen = -1e4f;
     float* const row = mask_.data() + m * context_;
@@ -255,7 +256,7 @@ class ExportedBody : public stilla::ModelBody {
     return body;
   }
 
-  // Windows while the context has room for them, single tokens where it has not, and for a single token.
+  // Takes whole windows while the context has room for them. Takes single tokens where it has no room, and for a single token.
   Status run(stilla::Matrix x, std::size_t first) override {
     for (std::size_t done = 0; done < x.rows;) {
       const std::size_t position = first + done, left = x.rows - done;

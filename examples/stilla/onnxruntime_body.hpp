@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The layers of a model by ONNX Runtime: the body that `stilla export --to openvino` or `--to qnn` wrote, in its two static shapes
-// (export/static_decoder.hpp). Embedding, positions, mask and head are the program's; keys and values are kept here, in the
-// shapes of both graphs, so that a step copies only its own.
+// Runs the layers of a model in ONNX Runtime. It uses the body that `stilla export --to openvino` or `--to qnn` wrote, in its two
+// static shapes (export/static_decoder.hpp). Embedding, positions, mask and head are computed by the program. Keys and values are
+// kept here, in the shapes of both graphs, so that a step copies only its own keys and values.
 //
-// Why this body and not the whole model of `--to onnx`: it is what NPUs compile, any provider takes it, and what is most sensitive to
-// rounding stays on the CPU's kernels.
+// Why this body and not the whole model of `--to onnx`: NPUs compile this form, any provider takes it, and the parts that are
+// most sensitive to rounding stay on the CPU's kernels.
 #pragma once
 
 #include <cstddef>
@@ -21,18 +21,18 @@
 
 namespace program {
 
-// "onnxruntime", or with a provider "onnxruntime:QNN".
+// Whether the device is "onnxruntime", or, with a provider, "onnxruntime:QNN".
 bool is_onnxruntime(const std::string& device);
-// The provider in the device's name.
+// The provider that is part of the device's name.
 std::string onnxruntime_provider(const std::string& device);
 
 struct OnnxruntimeBody {
   std::unique_ptr<stilla::ModelBody> body;
   std::string text;    // "onnxruntime 1.32.0, CPUExecutionProvider, folder drop"
-  std::string notice;  // what may be wrong; empty: nothing
+  std::string notice;  // what may be wrong; empty: nothing is
 };
-// For a model with these dimensions and angles. Refused: what the library refuses (onnxruntime.hpp), a folder that is not such an
-// export or is of a model with other dimensions.
+// Opens a body for a model with these dimensions and angles. Refused: what the library refuses (onnxruntime.hpp), a folder that
+// is not such an export, and one of a model with other dimensions.
 stilla::Result<OnnxruntimeBody> open_onnxruntime_body(const OnnxruntimeOptions& options, const stilla::ModelConfig& config,
                                                       const stilla::RopeFrequencies& frequencies, std::size_t threads);
 

@@ -45,7 +45,7 @@ namespace {
 
 constexpr std::size_t most_context = std::size_t{1} << 20;
 
-// An optional number.
+// Adds an option with a number that may be absent.
 template <class T>
 void add_choice(CLI::App& app, const std::string& name, std::optional<T>& value, T least, T most, const std::string& help) {
   app.add_option_function<std::string>(
@@ -216,7 +216,7 @@ void add_text_options(CLI::App& app, TextOptions& options) {
       ->type_name("TEXT")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->allow_extra_args(false);  // [END] is a text and no list
+      ->allow_extra_args(false);  // otherwise CLI11 would read [END] as a list
   add_sampling_options(app, options.sampling);
   app.add_option_function<std::string>(
          "--system",

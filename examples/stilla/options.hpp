@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Command-line options that several commands share, and strict numbers: "8x", "010", "" and numbers out of range are
-// refused with a line that says what was expected.
+// Command-line options that several commands share, and the strict reading of numbers: "8x", "010", "" and numbers out of range
+// are refused with a line that says what was expected.
 #pragma once
 
 #include <charconv>
@@ -32,7 +32,7 @@ namespace program {
 
 inline constexpr std::size_t max_threads = 1024;
 
-// The number that `text` is, all of it.
+// The number that `text` consists of. Nothing may stand before or behind it.
 template <class T>
 std::optional<T> number_of(std::string_view text, T least, T most) {
   const bool is_octal_looking = std::is_integral_v<T> && text.size() > 1 && text[text[0] == '-' ? 1 : 0] == '0';
@@ -40,11 +40,11 @@ std::optional<T> number_of(std::string_view text, T least, T most) {
   const char* end = text.data() + text.size();
   const std::from_chars_result read = std::from_chars(text.data(), end, value);
   if (read.ec != std::errc() || read.ptr != end || is_octal_looking) return std::nullopt;
-  if (!(value >= least && value <= most)) return std::nullopt;  // NaN too
+  if (!(value >= least && value <= most)) return std::nullopt;  // refuses NaN too
   return value;
 }
 
-// The same, or the line that refuses it, as CLI11 wants it.
+// The same; if the number is refused, the error is thrown as CLI11 wants it.
 template <class T>
 T parse_number(const std::string& name, std::string_view text, T least, T most) {
   if (const std::optional<T> value = number_of(text, least, most)) return *value;
@@ -63,7 +63,7 @@ CLI::Option* add_number(CLI::App& app, const std::string& names, T& value, T lea
   return app.add_option_function<std::string>(names, read, help)->type_name("N");
 }
 
-// "1,2,3", or with white space between.
+// Reads "1,2,3", or the same with white space between the numbers.
 template <class T>
 std::vector<T> parse_list(const std::string& name, std::string_view text, T least, T most) {
   std::vector<T> out;
@@ -83,48 +83,49 @@ std::vector<T> parse_list(const std::string& name, std::string_view text, T leas
   throw CLI::ValidationError(name, "expected whole numbers with commas between them, such as 1,2,3");
 }
 
-// What every command that evaluates a model takes.
+// The options of every command that evaluates a model.
 struct ModelOptions {
   std::string path;
   stilla::LoadMode load_mode = stilla::LoadMode::map;
   std::string target;  // empty: the best
   std::optional<stilla::KvType> kv_type = std::nullopt;              // none: by the model's size
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
-  std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
+  std::optional<stilla::FormatId> weights = std::nullopt;  // the format that the layers are requantised to; none: as in the file
   std::string pretokenizer;  // instead of the file's; empty: the file's
-  stilla::RopeChoice rope;  // in place of what the file says
-  std::string device;        // that runs the layers, or multiplies their matrices; empty: the CPU
-  OnnxruntimeOptions onnxruntime;  // where the device is that
+  stilla::RopeChoice rope;  // instead of what the file says
+  std::string device;        // runs the layers, or multiplies their matrices; empty: the CPU
+  OnnxruntimeOptions onnxruntime;  // if the device is onnxruntime
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: what suits the machine
-  std::string draft;  // a small model's file, whose guesses this one checks; empty: none
+  std::string draft;  // the file of a small model whose guesses this model checks; empty: none
   bool verbose = false;
 };
 // The values of --activations: int8, int16, mixed.
 std::string_view activations_name(stilla::ActivationBits bits);
 std::optional<stilla::ActivationBits> activations_named(std::string_view name);
-// --draft: run and chat.
+// Adds --draft, for run and chat.
 void add_draft_option(CLI::App& app, ModelOptions& options);
 void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
 void add_pretokenizer_option(CLI::App& app, std::string& name);
 void add_no_mmap_option(CLI::App& app, stilla::LoadMode& mode);
-enum class ThreadOption { one, several };  // bench has its own -t
+enum class ThreadOption { one, several };  // bench has its own -t, which takes several numbers
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
-// --rope-*, for texts longer than those of the training: run, chat, logits, bench.
+// Adds --rope-*, for texts longer than those of the training: run, chat, logits, bench.
 void add_rope_options(CLI::App& app, stilla::RopeChoice& rope);
 
 // How the next token is chosen (sampling_options.cpp).
 struct SamplingChoice {
   stilla::SamplingOptions options;
-  std::optional<std::uint64_t> seed;  // empty: another each time
+  std::optional<std::uint64_t> seed;  // none: another seed each time
   std::vector<std::string> dry_breakers{"\n", ":", "\"", "*"};
 };
 void add_sampling_options(CLI::App& app, SamplingChoice& choice);
-// What a sampler for this vocabulary needs: the seed, the tokens that hold a breaker, no padding rows.
+// Turns a choice into what a sampler for this vocabulary needs: a seed, and the tokens that hold a breaker; padding rows are
+// excluded.
 stilla::SamplingOptions sampling_options(const SamplingChoice& choice, const stilla::Tokenizer& tokenizer);
 
-// What becomes of a reasoning model's thoughts. off: it is made to answer at once.
+// What becomes of a reasoning model's thoughts. off: the model is made to answer at once.
 enum class Think { show, hide, off };
 std::optional<Think> think_mode(std::string_view name);
 
@@ -136,16 +137,15 @@ struct TextOptions {
   std::string chat_template;  // a name or a file; empty: the model's
   bool use_lookup = true;
   Think think = Think::show;
-  std::size_t think_budget = 0;  // most tokens of a thought; 0: any
-  std::vector<std::string> stop_texts;  // before which an answer ends
-  bool shifts = false;           // when the context is full: forgets the oldest text instead of stopping
+  std::size_t think_budget = 0;  // most tokens of a thought; 0: no limit
+  std::vector<std::string> stop_texts;  // an answer ends before the first of these texts
+  bool shifts = false;           // when the context is full: forget the oldest text instead of stopping
 };
 void add_text_options(CLI::App& app, TextOptions& options);
 
-// Threads to use, chosen by the user or by the machine.
-// Says once when these are more than can run at a time.
+// The number of threads is chosen by the user or by the machine. This function warns, once, if it is more than can run at a time.
 void warn_of_threads(std::size_t threads);
-// As many as asked for, or what suits the machine if 0.
+// As many threads as asked for; if `asked` is 0, as many as suit the machine.
 std::size_t thread_count(std::size_t asked);
 
 }  // namespace program

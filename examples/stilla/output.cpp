@@ -27,7 +27,7 @@ void write_note(std::string_view text) {
 }
 
 void message(std::string_view text) {
-  constexpr std::size_t most = std::size_t{1} << 20;  // in one write, as far as printf's number goes
+  constexpr std::size_t most = std::size_t{1} << 20;  // most bytes of one write, within the range of printf's number
   std::fprintf(stderr, "stilla: %.*s\n", static_cast<int>(std::min(text.size(), most)), text.data());
   std::fflush(stderr);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the program speaks and fails. Results go to standard output, messages to standard error after `stilla: `.
+// How the program reports results and errors. Results go to standard output, messages to standard error after `stilla: `.
 // A Failure may be thrown anywhere; main() prints its line and ends with its status.
 #pragma once
 
@@ -20,10 +20,10 @@ inline constexpr int exit_interrupted = 130;
 
 struct Failure {
   int status = exit_failed;
-  std::string message;  // one line; empty: end quietly
+  std::string message;  // one line; empty: end without a message
 };
 
-// Standard output takes no more: the end of everything, and of no turn alone.
+// Standard output takes no more bytes. This ends the program, and not only one turn of a chat.
 struct OutputFailure : Failure {};
 
 [[noreturn]] inline void fail(int status, std::string message) { throw Failure{status, std::move(message)}; }
@@ -35,7 +35,7 @@ struct OutputFailure : Failure {};
        error.message);
 }
 
-// The value of a result that must be there.
+// The value of a result that must be there; otherwise throws the Failure that belongs to its error.
 template <class T>
 T value_of(stilla::Result<T> result) {
   if (!result) fail(result.error());
@@ -45,24 +45,25 @@ inline void check(const stilla::Status& status) {
   if (!status) fail(status.error());
 }
 
-// Writes and flushes. If nobody reads any more (`stilla run | head`) the program ends quietly with status 1; any other
-// trouble is told.
+// Writes and flushes. If nobody reads any more (`stilla run | head`), the program ends with status 1 and no message. Any other
+// error is reported.
 void write_output(std::string_view text);
 
-// To standard error, at once.
+// Writes to standard error, at once.
 void write_note(std::string_view text);
 
-// "stilla: TEXT\n", to standard error; asks for no memory, so that it can tell of none.
+// Writes "stilla: TEXT\n" to standard error. It needs no memory, so it can also report that there is none.
 void message(std::string_view text);
 
-// Text from outside on one line, safe to print: words through stilla::printable(), but for backslashes, which may come
-// from printable() already.
+// Turns text from outside into one line that is safe to print. Its words go through stilla::printable(), except that backslashes
+// stay as they are, because they may come from an earlier printable().
 std::string one_line(std::string_view text);
 
 // "1.12 GB", decimal as on file lists.
 std::string bytes_text(double bytes);
 
-// One line on standard error, overwritten as work proceeds and erased at the end; nothing if that is no terminal.
+// A line on standard error that is overwritten as work proceeds and erased at the end. It shows nothing if standard error is no
+// terminal.
 class ProgressLine {
  public:
   explicit ProgressLine(std::string label);

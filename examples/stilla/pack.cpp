@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla pack: a model's weights as the kernels read them, in a file that every command takes for the model. It is written
-// only where somebody asks for it: it is as large as the model.
+// stilla pack: writes a model's weights in the form that the kernels read, to a file that every command takes in place of the
+// model. Such a file is written only when the user asks for it, because it is as large as the model.
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -35,18 +35,19 @@ namespace {
 struct Options {
   std::string model;
   std::string output;  // empty: beside the model, with the ending .stilla
-  std::optional<stilla::FormatId> weights = std::nullopt;  // that the layers are requantised to; none: as in the file
+  // The format that the layers are requantised to; none: as in the file.
+  std::optional<stilla::FormatId> weights = std::nullopt;
   WeightChangeOptions change;
   stilla::LoadMode load_mode = stilla::LoadMode::map;
   std::size_t threads = 0;
   bool verbose = false;
 };
 
-// "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla", or "m-st4.stilla" with other weights, "m-int4_channel-rotated.stilla" with
-// rotated ones.
+// The default name of the output. "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla"; with other weights they become
+// "m-st4.stilla", and with rotated weights "m-int4_channel-rotated.stilla".
 std::string default_output(const Options& options) {
   std::string model = options.model;
-  while (model.size() > 1 && model.ends_with('/')) model.pop_back();  // a folder's
+  while (model.size() > 1 && model.ends_with('/')) model.pop_back();  // the separator at the end of a folder's path
   const std::optional<stilla::GgufPartName> part = stilla::parse_gguf_part_path(model);
   std::string out = part ? std::string(part->stem) : model.ends_with(".gguf") ? model.substr(0, model.size() - 5) : model;
   if (options.weights) out += fmt::format("-{}", stilla::format_name(*options.weights));
@@ -55,8 +56,8 @@ std::string default_output(const Options& options) {
   return out + ".stilla";
 }
 
-// An earlier packed file is replaced, and told apart from one that is up to date. Anything else stays: a wrong -o must not
-// cost somebody a model.
+// Whether `output` is already up to date. An earlier packed file that is not is replaced. A file of any other kind is not
+// touched: a wrong -o must not cost somebody a model.
 bool is_up_to_date(const stilla::ModelSource& source, const std::string& output, const stilla::PackOptions& options) {
   std::error_code ignored;
   if (!std::filesystem::exists(file_path(output), ignored)) return false;
@@ -80,7 +81,7 @@ void check_space(std::uint64_t needed, const std::string& output) {
                                 bytes_text(static_cast<double>(space.available))));
 }
 
-// ", 168 of 169 matrices as st4"; nothing where the weights stay as they are.
+// For example ", 168 of 169 matrices as st4"; empty if the weights stay as they are.
 std::string requantised_text(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
   if (!weights) return "";
   std::size_t matrices = 0, requantised = 0;
@@ -98,7 +99,8 @@ int pack(const Options& options) {
   const std::unique_ptr<stilla::ModelSource> opened = open_model_source(options.model, options.load_mode);
   const stilla::ModelSource& source = *opened;
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
-  report_notes(value_of(read_model_facts(source)));  // what could not be run is not worth packing
+  // A model that cannot be run is not worth packing.
+  report_notes(value_of(read_model_facts(source)));
   stilla::ThreadPool pool(thread_count(options.threads));
   const WeightChange change(options.change, source, options.load_mode, options.weights, pool);
   std::vector<Requantised> requantised;
@@ -122,7 +124,7 @@ int pack(const Options& options) {
     if (interrupted()) return interrupted_status();
   }
   {
-    const FinishOnInterrupt finish_on_interrupt;  // so that nothing is left behind
+    const FinishOnInterrupt finish_on_interrupt;  // so that Ctrl-C leaves nothing behind
     ProgressLine progress("packing");
     const auto show = [&](std::uint64_t done, std::uint64_t total) {
       progress.show(static_cast<std::size_t>(done), static_cast<std::size_t>(total));

@@ -40,14 +40,14 @@ extern char** environ;
 namespace program {
 namespace {
 
-constexpr std::string_view end_of_line = "\x1b[0m\n";  // written on Ctrl-C: the terminal may be showing dim text
+constexpr std::string_view end_of_line = "\x1b[0m\n";  // written on Ctrl-C, because the terminal may be showing dim text
 
 std::atomic<int> finishing_scopes{0};
 std::atomic<bool> interrupt_seen{false};
 std::atomic<int> ending_signal{0};  // SIGTERM or SIGHUP, if one came
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free, "used in a signal handler");
 
-// True if the program is to end now.
+// Whether the program must end now.
 bool interrupt_ends_program() { return finishing_scopes.load() == 0 || interrupt_seen.exchange(true); }
 
 bool says(const char* variable, std::string_view value) {
@@ -74,7 +74,8 @@ bool stdout_has_styles() {
 #if defined(_WIN32)
 
 namespace {
-bool is_console(DWORD id) {  // _isatty takes NUL for one
+// _isatty is not used, because it takes NUL for a console.
+bool is_console(DWORD id) {
   DWORD mode = 0;
   return GetConsoleMode(GetStdHandle(id), &mode) != 0;
 }
@@ -102,7 +103,8 @@ void prepare_process() {
   SetConsoleOutputCP(CP_UTF8);
   SetConsoleCP(CP_UTF8);
   for (FILE* stream : {stdin, stdout, stderr}) _setmode(_fileno(stream), _O_BINARY);
-  // Unbuffered, as they are on consoles, they write byte by byte, and no console puts a character together again.
+  // On consoles the streams would be unbuffered and write byte by byte, and a console does not put the bytes of a character
+  // together again.
   for (FILE* stream : {stdout, stderr}) std::setvbuf(stream, nullptr, _IOFBF, 4096);
   for (const DWORD id : {STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {
     DWORD mode = 0;
@@ -132,7 +134,8 @@ bool stdin_is_terminal() { return is_console(STD_INPUT_HANDLE); }
 bool stdout_is_terminal() { return is_console(STD_OUTPUT_HANDLE); }
 bool stderr_is_terminal() { return is_console(STD_ERROR_HANDLE); }
 
-// Bytes read from a console lose what is not ASCII on Windows 10, whatever its code page. Ctrl-Z and Enter end the input.
+// Reads a line as UTF-16, because bytes read from a console lose all characters outside ASCII on Windows 10, whatever its code
+// page. Ctrl-Z and Enter end the input.
 bool read_line(std::string& line) {
   if (!stdin_is_terminal()) return static_cast<bool>(std::getline(std::cin, line));
   std::wstring wide;
@@ -140,7 +143,7 @@ bool read_line(std::string& line) {
     wchar_t piece[512];
     DWORD count = 0;
     if (!ReadConsoleW(GetStdHandle(STD_INPUT_HANDLE), piece, DWORD{std::size(piece)}, &count, nullptr)) return false;
-    if (count == 0 && GetLastError() != ERROR_OPERATION_ABORTED) return false;  // aborted: Ctrl-C, see on_console_event
+    if (count == 0 && GetLastError() != ERROR_OPERATION_ABORTED) return false;  // aborted by Ctrl-C, see on_console_event
     wide.append(piece, count);
   }
   if (wide.starts_with(L'\x1a')) return false;
@@ -156,7 +159,7 @@ std::FILE* open_file(const std::string& path, const char* mode) {
 unsigned long process_id() { return GetCurrentProcessId(); }
 
 namespace {
-// An argument as CommandLineToArgvW takes it apart: quoted, with backslashes before a quote doubled.
+// Quotes an argument so that CommandLineToArgvW reads it back: in quotes, with backslashes before a quote doubled.
 std::wstring quoted(const std::string& argument) {
   const std::wstring text = file_path(argument).wstring();
   std::wstring out = L"\"";
@@ -183,7 +186,7 @@ std::string program_folder() {
 }
 
 void* open_library(const std::string& path, std::string& reason) {
-  // With a folder: libraries that it needs are looked for beside it.
+  // If the path is absolute, libraries that this one needs are looked for in its folder.
   const std::filesystem::path file = file_path(path);
   HMODULE library = file.is_absolute() ? LoadLibraryExW(file.c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH) : LoadLibraryW(file.c_str());
   if (library == nullptr) reason = std::system_category().message(static_cast<int>(GetLastError()));
@@ -229,7 +232,7 @@ extern "C" void on_ending_signal(int signal) {
 }  // namespace
 
 namespace {
-// A mapped model became shorter, or its disk failed. In a signal handler: nothing but system calls.
+// A mapped model became shorter, or its disk failed. This runs in a signal handler, so it uses only system calls.
 void on_lost_file(const char* path) {
   const auto say = [](std::string_view text) {
     if (write(STDERR_FILENO, text.data(), text.size()) < 0) return;
@@ -241,7 +244,7 @@ void on_lost_file(const char* path) {
   _exit(exit_failed);
 }
 
-// The static objects of other people's headers ask for memory before main() can catch anything.
+// Reports that memory is exhausted. The static objects of other people's headers ask for memory before main() can catch anything.
 void end_without_memory() {
   constexpr std::string_view text = "stilla: not enough memory\n";
   [[maybe_unused]] const auto ignored = write(STDERR_FILENO, text.data(), text.size());
@@ -252,15 +255,18 @@ __attribute__((constructor(101))) void guard_static_objects() { std::set_new_han
 
 void prepare_process() {
   std::set_new_handler(nullptr);
-  (void)stilla::guard_mapped_files(on_lost_file);  // without it the system ends the program as well, only without a word
+  (void)stilla::guard_mapped_files(on_lost_file);  // without this the system ends the program as well, but without a message
   std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no more is a failed write
+  // A write to a file that may not grow any more then fails, instead of ending the program.
+  std::signal(SIGXFSZ, SIG_IGN);
   struct sigaction action{};
   action.sa_handler = on_ending_signal;
-  action.sa_flags = SA_RESTART;  // no read or write of ours ends early
+  // System calls that are interrupted start again, so that no read or write of the program ends early.
+  action.sa_flags = SA_RESTART;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction before{};
-    if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN && signal != SIGINT) continue;  // nohup
+    // nohup ignores these signals, and that stays so.
+    if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN && signal != SIGINT) continue;
     sigaction(signal, &action, nullptr);
   }
 }
@@ -293,7 +299,7 @@ FolderInUse::~FolderInUse() {
   if (handle_ >= 0) close(handle_);
 }
 
-// A path that starts this program; empty if the system does not say.
+// A path that starts this program again; empty if the system does not say.
 static std::string program_path() {
 #if defined(__APPLE__)
   std::uint32_t size = 4096;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What became of matrices that were requantised, for the commands that write weights: pack and export.
+// Describes the matrices that were requantised, for the commands that write weights: pack and export.
 #pragma once
 
 #include <string>
@@ -16,9 +16,10 @@ struct Requantised {
   double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2))
 };
 
-// "168 matrices were requantised; relative error 9.11 % on average, 10.32 % at most (blk.0.attn_k.weight from q8_0 to st4)", of some.
+// A summary of matrices, of which there is at least one, for example "168 matrices were requantised; relative error 9.11 % on
+// average, 10.32 % at most (blk.0.attn_k.weight from q8_0 to st4)".
 std::string requantised_summary(const std::vector<Requantised>& all);
-// A line for each of them.
+// One line for each requantised matrix.
 std::vector<std::string> requantised_lines(const std::vector<Requantised>& all);
 
 }  // namespace program

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla run: one prompt, its answer streamed.
+// stilla run: one prompt, whose answer is streamed.
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,7 +38,7 @@ std::string prompt_text(const RunOptions& options) {
   const std::optional<std::string> text = prompt_input(options.prompt, options.file);
   if (!text) fail(exit_usage, "no prompt; give one with -p, -f or on standard input");
   std::string prompt = *text;
-  // An editor or `echo` ends the last line; as part of a message it means nothing.
+  // An editor or `echo` adds a line end at the end of the text. As part of a message it means nothing.
   const bool was_typed = options.prompt && *options.prompt != "-";
   if (!was_typed && !options.raw && prompt.ends_with('\n')) prompt.pop_back();
   if (prompt.empty() && !options.bos) fail(exit_usage, "the prompt is empty");
@@ -99,7 +99,7 @@ int run(RunOptions& options) {
   Generator generator(engine, model.tokenizer, options.text, sampling);
   Generation result;
   std::string text;
-  std::size_t kept = 0;  // generated tokens that the context holds from before
+  std::size_t kept = 0;  // generated tokens that stay in the context when older text is forgotten
   while (true) {
     std::vector<std::uint32_t> held = ids;
     held.insert(held.end(), result.ids.end() - static_cast<std::ptrdiff_t>(kept), result.ids.end());
@@ -108,7 +108,7 @@ int run(RunOptions& options) {
       printer.push(bytes);
       return Generator::Emitted{printer.is_reasoning(), !printer.stops().found().empty()};
     });
-    // Half of what the context leaves for them, so that this is not needed again at once.
+    // Keeps half of the tokens that the context has room for, so that text need not be forgotten again at once.
     kept = (engine.context() - ids.size()) / 2;
     const bool has_older = kept != 0 && kept < engine.size() - ids.size();
     if (result.reason != StopReason::context_full || !options.text.shifts || !has_older) break;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The options of the sampling chain, by llama.cpp's names.
+// The options of the sampling chain, with llama.cpp's names.
 #include <algorithm>
 #include <cmath>
 #include <random>
@@ -13,7 +13,7 @@ namespace {
 
 constexpr auto most_count = std::size_t{std::numeric_limits<std::int32_t>::max()};
 
-// "15043+1", "15043-0.5", "15043-inf".
+// Reads "15043+1", "15043-0.5" or "15043-inf".
 std::pair<std::uint32_t, float> parse_bias(std::string_view text) {
   const std::size_t sign = std::min(text.find_first_of("+-"), text.size());
   const auto id = number_of<std::uint32_t>(text.substr(0, sign), 0, std::numeric_limits<std::uint32_t>::max());
@@ -56,7 +56,7 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
       ->type_name("TEXT")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->allow_extra_args(false)  // [END] is a text and no list
+      ->allow_extra_args(false)  // otherwise CLI11 would read [END] as a list
       ->group(group);
   app.add_option_function<std::string>(
          "--mirostat",

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a small model was made for. A file may say so in the key `stilla.scope`; then the program tells the user honestly
-// when a question is outside, by three rules that need no trust in the model:
+// What a small model was made for. A file may say so in the key `stilla.scope`. Then the program tells the user honestly when a
+// question is outside of that, by three rules that need no trust in the model:
 //
-//   - a question without two numbers is not put to the model at all;
-//   - an answer without \boxed{} is none: the model was trained to write one unless it does not know such questions;
-//   - a thought whose first two numbers are not the question's is about another question.
+//   - A question without two numbers is not put to the model at all.
+//   - An answer without \boxed{} is no answer: the model was trained to write one unless it does not know such questions.
+//   - A thought whose first two numbers are not those of the question is about another question.
 //
-// Such a model knows single questions, so a conversation does not remember.
+// Such a model knows only single questions, so a conversation does not remember earlier ones.
 #pragma once
 
 #include <string>
@@ -21,13 +21,13 @@ class Scope {
  public:
   explicit Scope(const stilla::ModelSource& source);
 
-  // The file names a scope; without one, everything is inside.
+  // Whether the file names a scope. Without one, every question is inside.
   bool is_limited() const { return !text_.empty(); }
   std::string introduction() const;
 
-  // What to tell the user instead of asking the model; empty: ask it.
+  // The message to the user instead of asking the model; empty: the model may be asked.
   std::string refusal(std::string_view question) const;
-  // What to tell the user of what the model wrote; empty: nothing.
+  // The message to the user about what the model wrote; empty: there is none.
   std::string doubt(std::string_view question, std::string_view written) const;
 
  private:

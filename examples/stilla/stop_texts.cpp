@@ -24,7 +24,7 @@ std::string StopTexts::push(std::string_view bytes) {
     return {};
   }
   std::string shown = std::exchange(held_, {});
-  std::size_t may_match = 0;  // bytes at the end of `shown`
+  std::size_t may_match = 0;  // bytes at the end of `shown` that may become a stop text
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     shown += bytes[i];
     may_match = 0;

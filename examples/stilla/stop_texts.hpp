@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// --stop: texts before which an answer ends. A text may be split over tokens in any way, so what may become one is held back until it
-// is known: bytes that turn out to be no stop text are shown then, and those of a stop text never. Knuth, Morris and Pratt's automaton
-// for each text: linear in the answer, whatever it is.
+// --stop: texts before which an answer ends. A text may be split over tokens in any way. So bytes that may become a stop text are
+// held back until that is known: if they are not one they are shown then, and bytes of a stop text are never shown. Each text has
+// an automaton of Knuth, Morris and Pratt, so the time is linear in the length of the answer, whatever the answer is.
 //
 //   StopTexts stops({"User:"});
 //   stops.push("Hello U");       // "Hello "
@@ -19,23 +19,24 @@ namespace program {
 
 class StopTexts {
  public:
-  // None of the texts is empty.
+  // None of the texts may be empty.
   explicit StopTexts(const std::vector<std::string>& texts);
 
-  // Adds bytes of the answer. Those that can be shown now, in their order; nothing behind a stop text.
+  // Adds bytes of the answer. Returns the bytes that can be shown now, in their order, and nothing that follows a stop text.
   std::string push(std::string_view bytes);
-  // The answer is over: what is held back, unless a stop text was found.
+  // The answer is over. Returns the bytes that are held back, unless a stop text was found.
   std::string finish();
 
-  // The text that ended the answer; of several that end at one byte the longest. Empty: none so far.
+  // The stop text that ended the answer. If several end at the same byte it is the longest. Empty: none was found so far.
   const std::string& found() const { return found_; }
-  // Bytes of the answer from the stop text on.
+  // The number of bytes of the answer from the stop text on.
   std::size_t bytes_not_shown() const { return bytes_not_shown_; }
 
  private:
   struct Matcher {
     std::string text;
-    std::vector<std::size_t> fallback;  // how much of the text is still matched when the byte behind so many does not fit
+    // fallback[n]: how many bytes of the text are still matched if n were matched and the next byte does not fit.
+    std::vector<std::size_t> fallback;
     std::size_t matched = 0;
   };
 

@@ -5,7 +5,7 @@
 
 namespace program {
 
-// Time since its making.
+// Measures the time since the object was made.
 class Stopwatch {
  public:
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }

@@ -32,7 +32,7 @@ std::string read_all(std::FILE* stream, const std::string& name) {
   return text;
 }
 
-// UTF-16 behind its byte order mark as UTF-8. Halves of a pair that stand alone become U+FFFD.
+// Converts UTF-16, without its byte order mark, to UTF-8. A half of a surrogate pair that stands alone becomes U+FFFD.
 std::string from_utf16(std::string_view bytes, bool is_big_endian, const std::string& name) {
   if (bytes.size() % 2 != 0) fail(exit_failed, fmt::format("{}: is UTF-16 with an odd number of bytes: the file is cut", name));
   const auto unit = [&](std::size_t i) {

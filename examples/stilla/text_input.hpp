@@ -8,16 +8,17 @@
 
 namespace program {
 
-// All bytes, unchanged; at most 1 GiB, so that a device without an end is refused.
+// All bytes of the file, unchanged. At most 1 GiB, so that a device that never ends is refused.
 std::string read_file(const std::string& path);
 std::string read_standard_input();
 
-// The argument if there is one that is not "-", else the file, else standard input. Nothing if that would mean to wait
-// for somebody to type.
+// The argument if there is one that is not "-", otherwise the file, otherwise standard input. Returns nothing if the program
+// would have to wait for somebody to type.
 std::optional<std::string> text_input(const std::optional<std::string>& argument, const std::string& file);
 
-// The same as its writer means it: editors and shells of Windows begin files with a byte order mark, which is no text, end lines with
-// CR LF, which becomes LF, and write UTF-16, which becomes UTF-8. An argument stays as it is.
+// The same text as its writer means it. Editors and shells of Windows begin files with a byte order mark, which is not text and
+// is removed; they end lines with CR LF, which becomes LF; and they write UTF-16, which becomes UTF-8. An argument stays as it
+// is.
 std::optional<std::string> prompt_input(const std::optional<std::string>& argument, const std::string& file);
 
 }  // namespace program

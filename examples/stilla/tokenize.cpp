@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla tokenize: a text's token ids, none added but by --bos; with --chat those of the prompt that a user's message becomes.
+// stilla tokenize: prints a text's token ids. None are added except by --bos. With --chat they are the ids of the prompt that a
+// user's message becomes.
 #include <cstdint>
 #include <memory>
 #include <optional>

@@ -20,7 +20,7 @@ struct Elsewhere {
   std::string_view advice;
 };
 
-// Options of llama.cpp, and names that are usual in other programs.
+// Options of llama.cpp, and names that are common in other programs.
 const std::vector<Elsewhere>& known_elsewhere() {
   static const std::vector<Elsewhere> list{
       {{"-ngl", "--gpu-layers", "--n-gpu-layers", "-sm", "--split-mode", "-ts", "--tensor-split", "-mg", "--main-gpu", "--list-devices"},
@@ -79,7 +79,7 @@ const std::vector<Elsewhere>& known_elsewhere() {
 
 std::string_view without_dashes(std::string_view name) { return name.substr(std::min(name.find_first_not_of('-'), name.size())); }
 
-// Letters to insert, remove, replace or swap with their neighbour.
+// The number of letters to insert, remove, replace or swap with their neighbour.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> before, row(b.size() + 1), next(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -120,7 +120,7 @@ std::string commands_with(const CLI::App& app, const std::string& path, const st
   return out;
 }
 
-// The option of the command that the user may have meant; empty if there is none like it.
+// The option of the command that the user probably meant; empty if there is none like it.
 std::string nearest_option(const CLI::App& command, std::string_view name) {
   const std::string_view wanted = without_dashes(name);
   std::string best;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What pack and export can do to a model's weights beside requantising them: rotations, and a text to choose codes by.
+// What pack and export can do to a model's weights, in addition to requantising them: rotate them, and choose their codes by a
+// text.
 #pragma once
 
 #include <memory>
@@ -25,21 +26,22 @@ struct WeightChangeOptions {
   std::string calibration;  // a text file; empty: none
 };
 
-// --rotate and --calibrate.
+// Adds --rotate and --calibrate.
 void add_weight_change_options(CLI::App& app, WeightChangeOptions& options);
-// ", rotated (residual,down), calibrated"; nothing where nothing changes.
+// For example ", rotated (residual,down), calibrated"; empty if nothing changes.
 std::string change_text(const WeightChangeOptions& options);
 
 class WeightChange {
  public:
-  // weights: the format that the layers' matrices take; none: the file's. Ends the command where --calibrate has no use, or a
-  // file that cannot be rotated is to be. The source outlives this object, and is opened again to read the text with.
+  // weights: the format that the layers' matrices take; none: the file's. Ends the command if --calibrate has no use, or if a
+  // file that cannot be rotated is to be rotated. The source must outlive this object. To read the text, the source is opened a
+  // second time.
   WeightChange(const WeightChangeOptions& options, const stilla::ModelSource& source, stilla::LoadMode load_mode,
                std::optional<stilla::FormatId> weights, stilla::Parallel parallel);
   WeightChange(const WeightChange&) = delete;
   WeightChange& operator=(const WeightChange&) = delete;
 
-  // Null: nothing changes.
+  // The change, or null if nothing changes.
   const stilla::TensorChange* get() const { return change_.get(); }
 
  private:

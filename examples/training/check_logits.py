@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The program's logits against PyTorch in float32 on the weights of a file of this model, with the model's own texts.
+"""Compares the program's logits with PyTorch's. PyTorch computes in float32 on the weights of a file of this model, with its own texts.
 
     examples/training/check_logits.py build/release/bin/stilla examples/models/stilla-drop-f16.gguf [-- --target scalar ...]
 
-A float32 cache is asked for; weights of F16 are multiplied by float inputs. Fails if the normalised squared error of a text,
-sum (ours - reference)^2 / sum reference^2, is above 1e-6. The cosines and sines, RMSNorm and softmax are PyTorch's own.
+The program runs with a float32 cache; weights of F16 are multiplied by float inputs. The script fails if the normalised squared error
+of a text, sum (ours - reference)^2 / sum reference^2, is above 1e-6. The cosines and sines, RMSNorm and softmax are PyTorch's own.
 """
 import subprocess
 import sys
@@ -44,7 +44,7 @@ def main():
             ours = np.load(out).astype(np.float64)
         worst = max(worst, ((ours - exact) ** 2).sum() / (exact**2).sum())
     print(f"{Path(file).name}: worst nmse of {TEXTS} texts {worst:.2e}")
-    return int(worst > GATE)  # of numpy, whose bool is no exit status
+    return int(worst > GATE)  # the comparison gives a bool of numpy, which cannot be an exit status
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def side(key):
     return zlib.crc32(repr(key).encode()) % TEST_SHARE == 0
 
 
-# Thoughts. Each returns (text, result, keys).
+# The thoughts. Each function returns (text, result, keys).
 
 def digits(number):
     return [int(d) for d in reversed(str(number))]
@@ -159,7 +159,7 @@ def order(numbers, larger):
     return text + f"So {result}.\n", result, keys
 
 
-# Numbers. Lengths are about equally frequent, so that long ones do not crowd out short ones.
+# The numbers. All lengths are about equally frequent, so that long numbers, of which there are more, do not crowd out short ones.
 
 def number(rng, longest, shortest=1):
     length = rng.randint(shortest, longest)
@@ -179,7 +179,7 @@ def near(rng, a):
     return int("".join(text))
 
 
-# Words.
+# The words.
 
 FRAMES = [
     "What is {}?", "What is {}?", "What is {}?", "What's {}?", "Compute {}.", "Compute {}.", "Calculate {}.", "{}", "{}?", "{} = ?", "{} =", "{}=",
@@ -482,7 +482,8 @@ def outside(rng):
 
 
 KINDS = {addition: 15, subtraction: 16, multiplication: 20, comparison: 9, ordering: 11, remainder: 13, word_problem: 19, outside: 7}
-# When the easier kinds are learned, more of the others; at last most of what takes longest, putting numbers in order.
+# The shares of the kinds later in the training. Once the easier kinds are learned, the others get more; at the end most goes to
+# the kind that takes longest to learn, putting numbers in order.
 LATER = {addition: 8, subtraction: 10, multiplication: 14, comparison: 14, ordering: 16, remainder: 19, word_problem: 14, outside: 5}
 LAST = {addition: 8, subtraction: 14, multiplication: 14, comparison: 10, ordering: 28, remainder: 11, word_problem: 12, outside: 3}
 

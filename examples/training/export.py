@@ -9,7 +9,7 @@ from gguf.quants import quantize
 import tokenizer as tokenizers
 
 NAME = "stilla-drop"
-# The program says this to a question that is not of this kind (examples/stilla/scope.hpp).
+# The program names these as the questions that the model knows, when a question is of another kind (examples/stilla/scope.hpp).
 SCOPE = ("arithmetic with whole numbers: sums and differences up to 4 digits, small products, division by one digit and remainders, "
          "which number is larger, sorting up to 4, and stories of two such steps")
 

@@ -14,7 +14,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 VOCABULARY = 640
 CORPUS = 20000  # problems from which merges are learned
 
-# In the order of the real vocabulary. CONTROL tokens have no text; TEXT tokens are printed, as the tags of the thought.
+# The special tokens, in the order of the real vocabulary. CONTROL tokens have no text; TEXT tokens are printed, as the tags of
+# the thought are.
 BOS, EOS, USER, ASSISTANT = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"
 SPECIAL = [
     EOS, USER, ASSISTANT, BOS, "<|EOT|>", "<think>", "</think>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>",

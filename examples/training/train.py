@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Train the model that the program carries: tokenizer, training, evaluation, learning curve, GGUF files.
+"""Trains the model that the program carries: tokenizer, training, evaluation, learning curve, GGUF files.
 
     pip install -r training/requirements.txt
     examples/training/train.py        everything, to examples/models/; interrupted, the same command goes on where it stopped
 
-Muon for the matrices of the layers, AdamW for the rest; a constant learning rate that falls linearly to zero over the last
-part; from QUANTISED on, every other step sees its weights rounded to Q4_0. Loss is
-taken on thought and answer only. Each worker is a process with one thread and its own share of a step's problems; gradients
-are averaged.
+Muon trains the matrices of the layers, AdamW the rest. The learning rate is constant and falls linearly to zero over the last part.
+From QUANTISED on, every other step rounds its weights to Q4_0. The loss counts thought and answer only. Each worker is a process with
+one thread and its own share of a step's problems; the gradients of the workers are averaged.
 
-Evaluation is exact: a problem counts if every token of thought and answer is the most likely one. The thought follows from
+Evaluation is exact: a problem counts as solved if every token of thought and answer is the most likely one. The thought follows from
 the question, so one pass over the expected text says what greedy decoding would write.
 """
 import argparse
@@ -29,12 +28,12 @@ import export
 import tokenizer as tokenizers
 from model import Config, Model, rounded
 
-TOKENS = 4096        # of each worker in each step, padding included
+TOKENS = 4096        # tokens of each worker in each step, padding included
 CHUNK = 32           # steps whose problems are made together, so that a batch has problems of one length
 LEARNING_RATE = 3e-3
 WARMUP = 100
 DECAY = 0.6          # the share of the steps over which the rate falls
-MIXES = {0.0: data.KINDS, 0.25: data.LATER, 0.6: data.LAST}  # from which share of the steps on
+MIXES = {0.0: data.KINDS, 0.25: data.LATER, 0.6: data.LAST}  # the share of the steps from which on each mix is used
 QUANTISED = 0.7      # the share of the steps before rounding begins
 EVALUATE_EVERY = 200
 SAVE_EVERY = 50
@@ -55,7 +54,7 @@ def batches(tokenizer, seed, chunk, workers, mix):
             same, count = rest + of_length[length], TOKENS // length
             whole = len(same) // count * count
             out += [same[at:at + count] for at in range(0, whole, count)]
-            rest = same[whole:]  # joins the next longer ones
+            rest = same[whole:]  # the remaining ones join the next longer ones
         out += [rest] if rest else []
     rng.shuffle(out)
     return out[:CHUNK * workers]

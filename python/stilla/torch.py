@@ -48,7 +48,7 @@ class QuantisedLinear(torch.nn.Module):
         floats = lambda tensor: tensor.detach().to("cpu", torch.float32).contiguous()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.format, self.bits = format, bits
-        # A copy, in torch's own memory: a buffer may be written to.
+        # The panels are copied into torch's own memory, because a buffer may be written to.
         panels = torch.from_numpy(pack(floats(linear.weight).numpy(), format).panels.copy())
         self.register_buffer("panels", panels if panels.data_ptr() % 64 == 0 else panels.clone())
         self.register_buffer("bias", None if linear.bias is None else floats(linear.bias).clone())

@@ -12,7 +12,7 @@ import stilla
 from conftest import DROP
 
 QUESTION = [{"role": "user", "content": "What is 48 times 37?"}]
-# What the program `stilla run --temp 0` says to it (examples/models/README.md).
+# What the program writes when `stilla run --temp 0` asks it this question (examples/models/README.md).
 THOUGHT = """\
 48*37=48*7+48*3*10
 48*7
@@ -165,14 +165,14 @@ def test_evaluate(model):
     rows = session.evaluate(ids, all=True)
     assert rows.shape == (len(ids), model.vocabulary) and rows.dtype == numpy.float32
     assert session.ids == ids and len(session) == len(ids)
-    # Logits do not depend on how the text is divided into calls.
+    # The logits do not depend on how the text is divided into calls.
     other = model.session()
     other.evaluate(ids[:3])
     assert numpy.array_equal(other.evaluate(ids[3:]), rows[-1])
     session.truncate(3)
     assert session.ids == ids[:3]
     assert numpy.array_equal(session.evaluate(ids[3:]), rows[-1])
-    # Greedy, by the logits.
+    # Greedy decoding, by the logits.
     fork = session.fork()
     fork.evaluate([int(rows[-1].argmax())])
     assert len(fork) == len(session) + 1

@@ -78,12 +78,13 @@ def test_matmul_with_rounded_activations(noise, form, bits):
     packed = stilla.pack(w, form)
     assert packed.shape == (40, 512) and packed.format == form
     weights = packed.unpack().astype(numpy.float64)
-    # A block's scale is a power of two, at most twice its largest value by 127 levels, and 256 times as fine with 16 bits.
+    # A block's scale is a power of two. It is at most twice the block's largest value divided by 127 levels, and 256 times as
+    # fine with 16 bits.
     step = 2 * abs(x).reshape(9, -1, 32).max(-1).repeat(32, axis=-1) / (127 * (1 if bits == 8 else 256))
     bound = (step / 2) @ abs(weights.T) + 1e-5 * (abs(x) @ abs(weights.T))
     y = stilla.matmul(packed, x, bits)
     assert (abs(y - x @ weights.T) <= bound).all()
-    # One row alone has the bits that it has among others.
+    # A row has the same bits alone as among other rows.
     assert numpy.array_equal(stilla.matmul(packed, x[3], bits), y[3])
 
 
@@ -151,7 +152,7 @@ def attended(queries, keys, values, first, scale=None, window=None, soft_cap=Non
     return out
 
 
-# About twice the worst of all head sizes in tests/attention_test.cpp, whose queries are larger than these.
+# The bounds are about twice the worst error of all head sizes in tests/attention_test.cpp, whose queries are larger than these.
 @pytest.mark.parametrize("kv_type, allowed", [("f32", 3e-6), ("f16", 1.5e-3), ("bf16", 1.1e-2), ("int8", 6.4e-2), ("int5", 0.44)])
 def test_attention(noise, kv_type, allowed):
     keys, values = numpy.clip(noise((300, 2, 64), 1), -1, 1), numpy.clip(noise((300, 2, 64), 2), -1, 1)
@@ -163,7 +164,7 @@ def test_attention(noise, kv_type, allowed):
         queries = noise((M, 6, 64), 3)
         y = stilla.attention(queries, cache, layer=1)
         assert abs(y - attended(queries, keys, values, 300 - M)).max() <= allowed
-    # A prefill is that many decodes.
+    # A prefill gives the same as that many decodes.
     one = stilla.attention(queries[4:5].copy(), cache, 1, 284)
     assert numpy.array_equal(one[0], y[4])
 

@@ -62,8 +62,9 @@ def test_panels_on_any_boundary(noise):
     assert numpy.array_equal(y.numpy(), stilla.matmul(packed, x.numpy()))
 
 
-# Weights even from -1 to 1 that are rounded in steps of s are off by s^2 / 4 of their power: 1.5e-5 for q8_0 (s = 1 / 127), 4e-3 for
-# q4_0 (s = 1 / 8), in each of three layers. Inputs of 8 bits add about 1e-4 in each layer, because a block's scale is a power of two.
+# If weights are spread evenly from -1 to 1 and rounded in steps of s, the error has s^2 / 4 of their power: 1.5e-5 for q8_0 (s =
+# 1 / 127) and 4e-3 for q4_0 (s = 1 / 8), in each of three layers. Inputs of 8 bits add about 1e-4 in each layer, because a
+# block's scale is a power of two.
 @pytest.mark.parametrize("form, bits, allowed", [("q8_0", 16, 1e-4), ("q8_0", 8, 1e-3), ("q4_0", 8, 3e-2)])
 def test_quantise(mlp, form, bits, allowed):
     x = torch.randn(7, 256)
@@ -113,5 +114,5 @@ def test_export_and_compile(mlp):
     with torch.no_grad():
         expected = mlp(x)
         assert torch.equal(torch.export.export(mlp, (x,)).module()(x), expected)
-        # Without a code generator: it is torch's graph that is tried here.
+        # The backend has no code generator: this test is about torch's graph.
         assert torch.equal(torch.compile(mlp, backend="aot_eager", fullgraph=True)(x), expected)

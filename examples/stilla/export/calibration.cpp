@@ -38,7 +38,7 @@ class Pass {
   Pass(const ExportModel& model, stilla::FormatId weights, stilla::Parallel parallel, Ranges& ranges)
       : model_(model), c_(model.config()), weights_(weights), parallel_(parallel), ranges_(ranges) {}
 
-  // `ends`: where each text ends in `ids`.
+  // Runs all texts. `ends`: where each text ends in `ids`.
   void run(std::span<const std::uint32_t> ids, const std::vector<std::size_t>& ends, const Progress& progress) {
     const std::size_t M = ids.size();
     ends_ = ends;
@@ -58,9 +58,10 @@ class Pass {
     }
   }
 
-  // The greatest difference between two scores that a softmax may see.
+  // The greatest difference between two scores of the same softmax.
   float score_span() const { return score_span_; }
-  // The greatest sum of a scaled query's absolute values in a layer ("blk.0."): what keys that are off by 1 move a score at most.
+  // For a layer ("blk.0."): the greatest sum of the absolute values of one scaled query. If keys are off by at most 1, a score
+  // moves by at most this sum.
   float most_query_sum(const std::string& layer) const { return most_query_sum_.at(layer); }
 
  private:
@@ -149,7 +150,7 @@ class Pass {
     return y;
   }
 
-  // Half of a sum's terms may be as great as the values themselves.
+  // Rotates by position. Each product that the rotation adds up may be as large as the largest of the values themselves.
   void turn(Floats& x, const Floats& cos, const Floats& sin, const std::string& part) {
     ValueRange before;
     for (const float value : x.values) before.include(value);
@@ -159,7 +160,7 @@ class Pass {
     see(name_ + part + ".turned", x);
   }
 
-  // Every text alone.
+  // Each text attends only to itself.
   Floats attention(const Floats& q, const Floats& k, const Floats& v) {
     const std::size_t D = c_.head_dim;
     const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
@@ -184,14 +185,15 @@ class Pass {
     return mixed;
   }
 
-  // One head of the rows from begin to end.
+  // Computes one head for the rows from begin to end.
   void attend(Matrix mixed, ConstMatrix q, ConstMatrix k, ConstMatrix v, std::size_t head, float scale, std::size_t begin, std::size_t end,
               ValueRange& range) const {
     const std::size_t D = c_.head_dim, kv = head / (c_.n_heads / c_.n_kv_heads) * D;
     std::vector<float> scores(end - begin);
     for (std::size_t m = begin; m < end; ++m) {
       float most = -INFINITY, sum = 0.0f;
-      for (std::size_t t = begin; t < end; ++t) {  // also what the mask hides: the graph computes it
+      // The loop also computes scores that the mask hides, because the graph computes them too.
+      for (std::size_t t = begin; t < end; ++t) {
         const float *query = q.row(m) + head * D, *key = k.row(t) + kv;
         float dot = 0.0f;
         for (std::size_t d = 0; d < D; ++d) dot += query[d] * scale * key[d];
@@ -241,13 +243,15 @@ Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const 
   Pass pass(model, weights, parallel, out.ranges);
   pass.run(ids, ends, progress);
   out.tokens = ids.size();
-  out.mask_value = -std::ceil(pass.score_span() + 24.0f);  // exp(-24) is half a step of a 16-bit share in 2^18
+  // exp(-24) is 2^18 times smaller than half a step of a share (a softmax weight) of 16 bits.
+  out.mask_value = -std::ceil(pass.score_span() + 24.0f);
   for (std::size_t l = 0; l < model.config().n_layers; ++l) {
     const std::string name = fmt::format("blk.{}.", l);
     const ValueRange scores = *out.ranges.find(name + "scores.grouped");
     out.ranges[name + "scores.masked"].include(ValueRange{scores.least + out.mask_value, scores.most});
     for (const char* share : {"sigmoid", "shares"}) out.ranges[name + share].include(ValueRange{0.0f, 1.0f});
-    // Of products with the lower plane of keys and values (qdq.hpp), which is half a step of the upper one. Shares add up to 1.
+    // Ranges of the products with the lower plane of keys and values (qdq.hpp). The values of the lower plane are at most half a
+    // step of the upper plane. Softmax shares add up to 1, so mixing values does not enlarge them.
     const auto half_step = [&](const char* what) {
       const ValueRange range = *out.ranges.find(fmt::format("{}.{}", what, l));
       return 0.52f * (range.most - range.least) / 255.0f;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The ranges of values that a model's tensors take in some text: what integer activations are scaled by. The forward pass is
-// gone through operator by operator with the library's ops, as the graph of static_decoder.hpp has them and under its names,
-// because the library's own pass fuses them and never has most of these tensors in memory.
+// Finds the ranges of values that a model's tensors take in some text. Integer activations are scaled by these ranges. The
+// forward pass is computed operator by operator with the library's ops, with the operators and the tensor names of the graph of
+// static_decoder.hpp. The library's own pass cannot serve, because it fuses operators and never has most of these tensors in
+// memory.
 #pragma once
 
 #include <cstddef>
@@ -22,13 +23,15 @@ namespace program {
 
 struct Calibration {
   Ranges ranges;
-  float mask_value = 0.0f;  // hides a key whatever its score: as far below zero as scores differ, and 24 more
+  // What is added to the score of a key that must not be seen. It hides the key whatever the score is: it is the greatest
+  // difference between scores, and 24 more, below zero.
+  float mask_value = 0.0f;
   std::size_t tokens = 0;
 };
 
-// `texts`: token ids; what a text has more than the model's context, and all have more than most_calibration_tokens together, is
-// left out. The layers' matrices are read as `weights` one after the other, all texts go through one before the next is read: it
-// takes the memory of one matrix and of some 100 000 floats for each token.
+// `texts`: token ids. Tokens of a text beyond the model's context are left out, and so are tokens beyond most_calibration_tokens
+// of all texts together. The layers' matrices are read in the format `weights`, one after the other, and all texts pass through
+// one matrix before the next is read. So the memory needed is that of one matrix and of some 100 000 floats for each token.
 inline constexpr std::size_t most_calibration_tokens = 4096;
 Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const std::vector<std::vector<std::uint32_t>>& texts,
                       stilla::Parallel parallel, const std::function<void(std::size_t, std::size_t)>& progress);

@@ -40,7 +40,8 @@ std::string add_dequantised(onnx::Graph& graph, ExportModel& model, const stilla
   } else {
     inputs.push_back(graph.constant({output + ".scales", ElementType::float32, scale_shape, m.scales}));
   }
-  if (is_transposed) {  // QNN reads from the zero point's type that the weights have 4 bits
+  // The type of the zero point tells QNN that the weights have 4 bits.
+  if (is_transposed) {
     const onnx::FilePlace zeros = model.matrices().place_zeros(onnx::tensor_bytes(type, scale_shape));
     inputs.push_back(graph.constant({output + ".zero_points", type, scale_shape, zeros}));
   }

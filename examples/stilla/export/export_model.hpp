@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What every graph builder needs of a model: its dimensions, its vectors as floats, its matrices on their way into the weight
-// file, and the formats that they take. Errors end the command (output.hpp), as everywhere in the program.
+// What every graph builder needs of a model: its dimensions, its vectors as floats, its matrices as they go into the weight file,
+// and the formats of these matrices. Errors end the command (output.hpp), as everywhere in the program.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@
 
 namespace program {
 
-// The stacks that a folder is written for.
+// The stacks that a folder can be written for.
 enum class Stack : unsigned char {
   onnx,      // onnxruntime and onnxruntime-genai
   openvino,  // OpenVINO: CPU, and Intel's NPU
@@ -32,14 +32,14 @@ std::optional<Stack> stack_by_name(std::string_view name);
 
 class ExportModel {
  public:
-  // Refused: what is no Qwen2 or Qwen3 model, is packed or rotated, or has embeddings that only part of a head's dimensions turn.
-  // change: of the weights, and `rotation` what it does to the network; null where nothing changes.
+  // Refused: a model that is not Qwen2 or Qwen3, a packed or rotated one, and one whose position embeddings turn only part of a
+  // head's dimensions. change: of the weights; null where nothing changes. rotation: what the change does to the network.
   ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change, const stilla::Rotation& rotation,
               stilla::Parallel parallel);
 
   const stilla::GgufFile& source() const { return source_.file(); }
   const SourceWeights& source_weights() const { return source_; }
-  // With the rotations that the exported weights have taken in.
+  // The model's dimensions, with the rotations that the exported weights include.
   const stilla::ModelConfig& config() const { return config_; }
   WeightFile& weights() { return weights_; }
   Matrices& matrices() { return matrices_; }
@@ -47,15 +47,15 @@ class ExportModel {
 
   const stilla::GgufTensor& tensor(std::string_view name, std::size_t rows, std::size_t columns) const;
   const stilla::GgufTensor& embedding() const { return tensor("token_embd.weight", config_.vocabulary, config_.hidden); }
-  // The matrix of the head: the embedding where the file has no other.
+  // The matrix of the head. If the file has no separate head, it is the embedding.
   const stilla::GgufTensor& head() const;
   std::vector<float> vector(const std::string& name, std::size_t size) const;
-  // The same, or nothing if there is no such tensor.
+  // The same vector, or an empty one if there is no such tensor.
   std::vector<float> optional_vector(const std::string& name, std::size_t size) const;
 
   stilla::RopeFrequencies rope_frequencies() const;
-  // Cosines and sines of every position, [context, width], in the weight file. width is head_dim / 2, or head_dim: every
-  // angle twice, for x * cos + rotate_half(x) * sin.
+  // Places the cosines and sines of every position, [context, width], in the weight file. width is head_dim / 2, or head_dim:
+  // then every angle comes twice, for x * cos + rotate_half(x) * sin.
   struct Angles {
     onnx::FilePlace cos, sin;
     std::size_t positions = 0, width = 0;

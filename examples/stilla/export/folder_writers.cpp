@@ -37,7 +37,8 @@ void write_onnx(OutputFolder& folder, ExportModel& model, const ExportRequest& r
 
 stilla::FormatId static_weights(const ExportRequest& request) { return request.weights.value_or(stilla::format_id("int4_channel")); }
 
-// One process maps at most this much of a Hexagon NPU's memory: 3.5 GB, less what is not weights.
+// The most bytes of weights in one part of the body. One process maps at most 3.5 GB of a Hexagon NPU's memory, and part of it is
+// needed for other things than weights.
 constexpr std::uint64_t most_part_bytes = 3'200'000'000;
 
 std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& request) {
@@ -48,14 +49,14 @@ std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& 
     const std::uint64_t layer_bytes = weights * integer_form(static_weights(request))->bits / 8;
     const std::size_t most = request.stack == Stack::qnn ? static_cast<std::size_t>(most_part_bytes / layer_bytes) : c.n_layers;
     const std::size_t parts = (c.n_layers + std::max<std::size_t>(most, 1) - 1) / std::max<std::size_t>(most, 1);
-    step = (c.n_layers + parts - 1) / parts;  // parts of like size
+    step = (c.n_layers + parts - 1) / parts;  // parts of about equal size
   }
   std::vector<LayerRange> parts;
   for (std::size_t begin = 0; begin < c.n_layers; begin += step) parts.push_back({begin, std::min(begin + step, c.n_layers)});
   return parts;
 }
 
-// Embeddings, body and head. `finish` has the last word on each graph of the body.
+// Writes embeddings, body and head. `finish` makes the last change to each graph of the body.
 template <class Finish>
 void write_stages(OutputFolder& folder, ExportModel& model, const ExportRequest& request, const StaticDialect& dialect, Written& written,
                   const Finish& finish) {
@@ -75,7 +76,7 @@ void write_openvino(OutputFolder& folder, ExportModel& model, const ExportReques
   write_stages(folder, model, request, StaticDialect(), written, [](onnx::Graph graph, const LayerRange&) { return graph; });
 }
 
-// Token ids of the texts that a line "---" divides.
+// The token ids of the texts in `text`. A line "---" divides two texts.
 std::vector<std::vector<std::uint32_t>> calibration_ids(const ExportModel& model, std::string_view text) {
   const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(model.source()));
   constexpr std::string_view divider = "\n---\n";
@@ -99,7 +100,8 @@ void write_qnn(OutputFolder& folder, ExportModel& model, const ExportRequest& re
   dialect.has_dequantize_linear = true;
   dialect.mask_value = calibration.mask_value;
   write_stages(folder, model, request, dialect, written, [&](const onnx::Graph& graph, const LayerRange& layers) {
-    Ranges ranges = calibration.ranges;  // a part begins where the one before it ends
+    // The input of a part has the range of the output of the part before it.
+    Ranges ranges = calibration.ranges;
     if (layers.begin != 0) ranges["hidden"] = *ranges.find(fmt::format("blk.{}.output", layers.begin - 1));
     ranges["hidden_out"] = *ranges.find(fmt::format("blk.{}.output", layers.end - 1));
     return with_16_bit_activations(graph, ranges);
@@ -110,7 +112,7 @@ void refuse_weights(stilla::FormatId format, const std::string& reason) {
   fail(exit_usage, fmt::format("--weights {}: {}", stilla::format_name(format), reason));
 }
 
-// What NPUs say to a format.
+// Refuses formats that the NPU's stack does not take.
 void check_static_weights(const ExportRequest& request) {
   const stilla::FormatId format = static_weights(request);
   const std::optional<IntegerForm> form = integer_form(format);

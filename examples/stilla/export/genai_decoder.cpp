@@ -42,7 +42,8 @@ class GenaiDecoder {
   }
 
  private:
-  // What GroupQueryAttention wants to know: tokens of the whole text less one for each of the batch, and of the longest.
+  // Adds the lengths that GroupQueryAttention needs: for each text of the batch the number of its tokens minus one, and the
+  // number of tokens of the longest text.
   void add_lengths() {
     const std::string axes = g_.integers("axis_1", {1});
     const std::string one = g_.integers("one", {1});
@@ -91,12 +92,13 @@ class GenaiDecoder {
     return output;
   }
 
-  // The residual stream, with what the step before has to add to it, normalised.
+  // Adds to the residual stream the result that is still pending, and returns the normalised sum.
   std::string normalise(const std::string& name) {
     const std::vector<float> gain = model_.vector(name + ".weight", c_.hidden);
     const std::string weight = g_.constant<float>(name + ".weight", ElementType::float32, {integer(c_.hidden)}, gain);
     const NamedAttribute epsilon{"epsilon", c_.rms_epsilon};
-    if (pending_.empty()) {  // onnxruntime has this one in ONNX's own set
+    // onnxruntime has this operator in ONNX's own set.
+    if (pending_.empty()) {
       return g_.add("SimplifiedLayerNormalization", {residual_, weight}, name,
                     {{"axis", std::int64_t{-1}}, epsilon, {"stash_type", std::int64_t{1}}});
     }
@@ -106,7 +108,7 @@ class GenaiDecoder {
     return name;
   }
 
-  // The residual stream without its rotation, for the last norm.
+  // Undoes the rotation of the residual stream, for the last norm.
   void turn_back() {
     if (!c_.rotation.residual) return;
     residual_ = g_.add("Add", {residual_, pending_}, "rotated");
@@ -114,7 +116,7 @@ class GenaiDecoder {
     pending_.clear();
   }
 
-  // Each head by itself, where the model does so.
+  // Normalises each head by itself, if the model does so; otherwise returns x.
   std::string normalised_heads(const std::string& x, const std::string& name, std::size_t count) {
     if (!c_.has_qk_norm) return x;
     const std::int64_t D = integer(c_.head_dim), heads = integer(count);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Qwen2 or Qwen3 decoder as onnxruntime-genai runs it: one graph of any batch, length and past, from token ids to logits, with
-// onnxruntime's operators MatMulNBits, GroupQueryAttention (which also turns queries and keys) and
-// (Skip)SimplifiedLayerNormalization.
+// The Qwen2 or Qwen3 decoder in the form that onnxruntime-genai runs. It is one graph for any batch, length and past, from token
+// ids to logits. It uses onnxruntime's operators MatMulNBits, GroupQueryAttention (which also rotates queries and keys by
+// position) and (Skip)SimplifiedLayerNormalization.
 //
 //     input_ids int64 [B, S], attention_mask int64 [B, P + S], past_key_values.L.key and .value float32 [B, G, P, D]
 //     logits float32 [B, S, V], present.L.key and .value float32 [B, G, P + S, D]
@@ -17,7 +17,8 @@
 
 namespace program {
 
-// weights: the format that all matrices of layers take; none: each its own where MatMulNBits has it exactly, else q4_0.
+// weights: the format of all the layers' matrices. none: each matrix keeps its own format where MatMulNBits holds it exactly; the
+// others become q4_0.
 onnx::Graph genai_decoder(ExportModel& model, std::optional<stilla::FormatId> weights);
 
 }  // namespace program

@@ -20,13 +20,13 @@ using Json = nlohmann::ordered_json;
 using stilla::TokenType;
 using stilla::Vocabulary;
 
-// Text from files may be no UTF-8, which JSON cannot hold; such bytes become U+FFFD.
+// Text from files may not be UTF-8, which JSON cannot hold. Bytes that are not UTF-8 become U+FFFD.
 std::string text_of(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
 TokenType type_of(const Vocabulary& v, std::size_t id) { return v.types.empty() ? TokenType::normal : v.types[id]; }
 bool is_added(TokenType type) { return type == TokenType::control || type == TokenType::user_defined; }
 
-// Qwen2's pattern of words (text/pretokenizer.hpp).
+// The pattern by which Qwen2 splits a text into words (text/pretokenizer.hpp).
 constexpr const char* qwen2_words =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
@@ -37,7 +37,7 @@ Vocabulary checked_vocabulary(const ExportModel& model) {
     fail(model.source().key_error("tokenizer.ggml.pre", "'", stilla::printable(vocabulary.pretokenizer),
                                   "' cannot be exported; expected qwen2 or deepseek-r1-qwen"));
   }
-  for (std::uint32_t id = 0; id < tokenizer.size(); ++id) {  // as Stilla reads them
+  for (std::uint32_t id = 0; id < tokenizer.size(); ++id) {  // the types as Stilla reads them
     if (vocabulary.types.size() <= id) vocabulary.types.push_back(TokenType::normal);
     vocabulary.types[id] = tokenizer.type(id);
   }
@@ -49,7 +49,7 @@ Json token_text(const Vocabulary& v, std::optional<std::uint32_t> id) {
   return id && *id < v.tokens.size() ? Json(v.tokens[*id]) : Json(nullptr);
 }
 
-// Tokens after which an answer has ended, the file's first.
+// The tokens that end an answer; the file's own end token comes first.
 std::vector<std::uint32_t> end_tokens(const ExportModel& model, const Vocabulary& v) {
   const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(model.source()));
   std::vector<std::uint32_t> ends;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A graph of operators in memory, as ONNX knows it: nodes that name the tensors they read and write, constant tensors
-// (initialisers), inputs and outputs. Whoever builds one adds nodes in an order in which every tensor is made before it is
-// read, as ONNX demands. Large constants are not here: they are places in the weight file (weight_file.hpp).
+// A graph of operators in memory, as ONNX defines it: nodes that name the tensors they read and write, constant tensors
+// (initialisers), inputs and outputs. ONNX demands that every tensor is made before it is read, so nodes have to be added in such
+// an order. Large constants are not stored here: they are places in the weight file (weight_file.hpp).
 #pragma once
 
 #include <array>
@@ -53,13 +53,13 @@ constexpr unsigned bits_of(ElementType type) {
 
 using Shape = std::vector<std::int64_t>;
 
-// Sizes as ONNX has them.
+// A size in the type that ONNX has for sizes.
 template <std::integral T>
 constexpr std::int64_t integer(T value) {
   return static_cast<std::int64_t>(value);
 }
 
-// Bytes of a tensor; a last byte that is half filled counts.
+// The bytes of a tensor. A last byte of which only half is used counts as a whole byte.
 constexpr std::uint64_t tensor_bytes(ElementType type, const Shape& shape) {
   std::uint64_t bits = bits_of(type);
   for (const std::int64_t dim : shape) bits *= static_cast<std::uint64_t>(dim);
@@ -97,7 +97,7 @@ struct Node {
   std::string_view domain = standard_domain;
 };
 
-// A dimension is a number, or a name where it is known only when the graph runs.
+// A dimension is a number, or a name if its size is known only when the graph runs.
 using Dimension = std::variant<std::int64_t, std::string>;
 struct TensorType {
   std::string name;
@@ -120,7 +120,7 @@ struct Graph {
     return output;
   }
 
-  // Adds a constant unless there is one of this name, and returns the name.
+  // Adds a constant unless there is already one with this name, and returns the name.
   template <class T>
   std::string constant(std::string constant_name, ElementType type, Shape shape, std::span<const T> values) {
     static_assert(std::is_trivially_copyable_v<T> && std::endian::native == std::endian::little);
@@ -135,7 +135,7 @@ struct Graph {
   std::string scalar(std::string constant_name, float value) {
     return constant<float>(std::move(constant_name), ElementType::float32, {}, std::span(&value, 1));
   }
-  // A list of int64, as shapes and axes are given.
+  // Adds a list of int64, which is the form of shapes and axes.
   std::string integers(std::string constant_name, const std::vector<std::int64_t>& values) {
     return constant<std::int64_t>(std::move(constant_name), ElementType::int64, {static_cast<std::int64_t>(values.size())}, values);
   }

@@ -20,7 +20,7 @@ using onnx::ElementType;
 using onnx::Graph;
 using onnx::integer;
 
-constexpr std::size_t most_run = 4096;  // a matrix of 64 MB as floats
+constexpr std::size_t most_run = 4096;  // the matrix of this many rows takes 64 MB as floats
 
 std::size_t run_of(std::size_t width) {
   const std::size_t run = stilla::hadamard_run(width);
@@ -32,7 +32,7 @@ std::size_t run_of(std::size_t width) {
   return run;
 }
 
-// x, [B, S, width], times the matrix in each run of values that it has rows for.
+// Cuts the rows of x, [B, S, width], into runs as long as the matrix has rows, and multiplies each run by the matrix.
 std::string add_product(Graph& g, const std::string& x, const std::string& matrix, std::size_t width, const std::string& output) {
   const std::size_t run = stilla::hadamard_run(width);
   if (run == width) return g.add("MatMul", {x, matrix}, output);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What a graph computes where weights were rotated (model/rotation.hpp of the library): Hadamard's transform, as a product with a
-// constant matrix of 1 and -1, divided by its width's root. Runtimes have no operator for it, and all have MatMul. A row of m * p
-// values, with p the largest power of two in their number, is m rows of p on the way: for a 7B's down, 37 * 512 values, the
-// product costs 4 % of the layer's others.
+// constant matrix of 1 and -1, divided by the square root of its width. Runtimes have no operator for the transform, but all have
+// MatMul. Let p be the largest power of two that divides the number of values of a row. Then a row of m * p values is treated as
+// m rows of p values. For down of a 7B, which has 37 * 512 values, the product costs 4 % of the other products of the layer.
 //
 //     x [B, S, m * p]  -- Reshape -->  [B, S * m, p]  -- MatMul with H_p [p, p] -->  [B, S * m, p]  -- Reshape -->  [B, S, m * p]
 #pragma once
@@ -16,16 +16,17 @@
 
 namespace program {
 
-// x H of floats. Refused: a width whose p is above 4096.
+// Multiplies x by H in floats. A width whose p is above 4096 is refused.
 std::string add_hadamard(onnx::Graph& graph, ExportModel& model, const std::string& x, std::size_t width, const std::string& output);
-// The same with a matrix of int8 levels behind a DequantizeLinear of its own, as QNN has its weights. The product's tensor is
-// called `output` where the row is one run of p, else output + ".runs". Levels are 127 and -127: Qualcomm's HTP emulator loses
-// with small ones (Stilla Drop's first block with --rotate down, SNR against onnxruntime on the CPU for 64 tokens and for 1: levels
-// 1 and -1 in int8 or int4 39.5 and 35.8 dB, 7 and -7 in int4 54.0 and 51.6 dB, these 57.7 and 57.0 dB).
+// The same with a matrix of int8 levels behind a DequantizeLinear of its own, which is the form of QNN's weights. The product's
+// tensor is called `output` where the row is one run of p, otherwise output + ".runs". The levels are 127 and -127, because
+// Qualcomm's HTP emulator is less exact with small levels. SNR against onnxruntime on the CPU, Stilla Drop's first block with
+// --rotate down, for 64 tokens and for 1: levels 1 and -1 in int8 or int4 39.5 and 35.8 dB; 7 and -7 in int4 54.0 and 51.6 dB;
+// 127 and -127 in int8 57.7 and 57.0 dB.
 std::string add_dequantised_hadamard(onnx::Graph& graph, ExportModel& model, const std::string& x, std::size_t width,
                                      const std::string& output);
 
-// x Q and x Q^T of the residual stream, in floats; `x` itself, under its own name, where the model is not rotated.
+// x Q and x Q^T for the residual stream, in floats. If the model is not rotated, `x` itself is returned, under its own name.
 std::string add_residual_rotation(onnx::Graph& graph, ExportModel& model, const std::string& x, const std::string& output);
 std::string add_residual_rotation_back(onnx::Graph& graph, ExportModel& model, const std::string& x, const std::string& output);
 

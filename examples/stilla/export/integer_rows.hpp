@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A row of any quantised format as integers, scales and minimums, which is the form that exported graphs have for weights:
+// A row of any quantised format as integers, scales and minimums. This is the form in which exported graphs hold weights:
 //
 //     weight[k] = scales[k / group] * levels[k] + minimums[k / group]
 //
-// It is exact: levels are integers of 4 or 8 bits (a codebook's entries too), scales the floats that the format's decoder
-// computes. What differs between formats is the group, how many bits its levels need, and whether it has minimums.
+// The form is exact: levels are integers of 4 or 8 bits (the entries of a codebook too), and scales are the floats that the
+// format's decoder computes. Formats differ in the size of the group, in the bits that their levels need, and in whether they
+// have minimums.
 #pragma once
 
 #include <concepts>
@@ -27,7 +28,7 @@ struct IntegerForm {
 
 namespace detail {
 
-// Asymmetric with a zero point of its own in every block: uint4_g128.
+// An asymmetric format that stores a zero point in every block: uint4_g128.
 template <class F>
 concept ZeroPointFormat = stilla::QuantisedFormat<F> && requires(const std::byte* block, std::size_t k) {
   { F::zero(block) } -> std::same_as<int>;
@@ -72,7 +73,7 @@ int level(const std::byte* row, std::size_t k) {
 
 }  // namespace detail
 
-// None for formats of floats, and for those that the program does not know.
+// The integer form of a format. There is none for formats of floats, and for formats that the program does not know.
 inline std::optional<IntegerForm> integer_form(stilla::FormatId format) {
   std::optional<IntegerForm> form;
   stilla::with_format(format, [&]<class F>(F) {
@@ -81,7 +82,7 @@ inline std::optional<IntegerForm> integer_form(stilla::FormatId format) {
   return form;
 }
 
-// Memory for one row of K weights in G groups; null where not wanted.
+// Memory for one row of K weights in G groups. A pointer is null where its values are not wanted.
 struct IntegerRow {
   std::int8_t* levels = nullptr;         // [K]
   float* scales = nullptr;               // [G]
@@ -90,7 +91,7 @@ struct IntegerRow {
   std::uint8_t* block_scales = nullptr;  // [G]; untouched where the format has none
 };
 
-// `format` has an integer form.
+// Reads one row. `format` must have an integer form.
 inline void read_integer_row(stilla::FormatId format, const std::byte* row, std::size_t K, const IntegerRow& out) {
   stilla::with_format(format, [&]<class F>(F) {
     if constexpr (stilla::QuantisedFormat<F>) {

@@ -22,12 +22,12 @@ using stilla::Parallel;
 using stilla::Result;
 using stilla::Status;
 
-// Weights that are floats at the same time: 16 MB.
+// How many weights exist as floats at the same time: 16 MB.
 constexpr std::size_t piece_weights = std::size_t{1} << 22;
 
 std::size_t rows_of_piece(std::size_t N, std::size_t K) { return std::clamp<std::size_t>(piece_weights / K, 1, N); }
 
-// Rows of a tensor, a piece at a time, in the format that is wanted.
+// Reads a tensor piece by piece, a number of rows at a time, in the format that is wanted.
 class RowReader {
  public:
   RowReader(const SourceWeights& source, const GgufTensor& tensor, FormatId format)
@@ -54,13 +54,13 @@ class RowReader {
     return std::span<const std::byte>(blocks);
   }
 
-  // The file's rows before `end` are not needed any more.
+  // Tells the system that the file's rows before `end` are not needed any more.
   void drop(std::size_t end) const { source_.file().drop_tensor_pages(tensor_, end * row_bytes_); }
 
   double relative_rmse() const { return changed_ ? changed_->relative_rmse : error_.relative_rmse(); }
 
  private:
-  // All of them are made at once: a change may mix rows.
+  // The rows of a tensor that changes. All of them are made at once, because a change may mix rows.
   Result<std::span<const std::byte>> changed_rows(std::size_t n, std::size_t count) {
     if (!changed_) {
       Result<SourceWeights::Encoded> encoded = source_.encoded(tensor_, format_);
@@ -83,7 +83,7 @@ class RowReader {
   stilla::EncodingError error_;
 };
 
-// Zero point of a group, or -1 where no integer of so many bits is exactly that.
+// The zero point of a group, or -1 if no integer of `bits` bits equals it exactly.
 int zero_point(float scale, float minimum, unsigned bits) {
   if (scale == 0.0f) return minimum == 0.0f ? 0 : -1;
   const float zero = -minimum / scale;
@@ -117,7 +117,8 @@ struct Piece {
 // Bytes of `count` integers of `bits` bits.
 std::size_t packed_size(std::size_t count, unsigned bits) { return (count * bits + 7) / 8; }
 
-// Integer i of `bits` bits, modulo 2^bits, in ONNX's order: of 4 bits two in a byte, the first in the low ones. `out` is zero before.
+// Stores integer i of `bits` bits, modulo 2^bits, in ONNX's order: integers of 4 bits lie two in a byte, the first in the low
+// bits. The caller sets `out` to zero before.
 void store_integer(std::byte* out, std::size_t i, unsigned bits, int value) {
   if (bits == 4) {
     out[i / 2] |= static_cast<std::byte>((static_cast<unsigned>(value) & 15u) << (i % 2 * 4));
@@ -125,7 +126,7 @@ void store_integer(std::byte* out, std::size_t i, unsigned bits, int value) {
     out[i] = static_cast<std::byte>(value);
   }
 }
-// Integers, `bias` added, one after the other.
+// Stores integers one after the other, each with `bias` added.
 template <class Value>
 void store_integers(std::byte* out, std::size_t count, unsigned bits, int bias, const Value& value) {
   for (std::size_t i = 0; i < count; ++i) store_integer(out, i, bits, value(i) + bias);
@@ -135,7 +136,7 @@ std::span<const std::byte> float_bytes(const AlignedBuffer<float>& values, std::
   return std::as_bytes(std::span(values.data(), count));
 }
 
-// [N, K], written piece by piece.
+// Writes a matrix [N, K] piece by piece.
 class RowsWriter {
  public:
   RowsWriter(const PlacedMatrix& matrix, Offsets offsets, Parallel parallel)
@@ -176,7 +177,7 @@ class RowsWriter {
   AlignedBuffer<std::byte> bytes_;
 };
 
-// [K, N]: collected until all columns are there, then written. N is even, so no byte holds weights of two rows k.
+// Writes a matrix [K, N]: collects all columns first. N is even, so no byte holds weights of two different k.
 class ColumnsWriter {
  public:
   ColumnsWriter(const PlacedMatrix& matrix, Offsets offsets, Parallel parallel)
@@ -221,7 +222,7 @@ class ColumnsWriter {
   AlignedBuffer<std::uint8_t> block_scales_;
 };
 
-// A matrix from the model into the weight file.
+// Copies a matrix from the model into the weight file.
 Status write_matrix(stilla::AtomicFile& file, RowReader& reader, const PlacedMatrix& m, Offsets offsets, Parallel parallel) {
   Piece piece;
   RowsWriter rows(m, offsets, parallel);

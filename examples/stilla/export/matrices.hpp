@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model's matrices on their way into the weight file: taken as they are, or requantised, as integers and scales in the
-// order that an operator wants. A matrix that two graphs use is placed once.
+// Puts a model's matrices into the weight file, with the weights as they are or requantised, as integers and scales in the order
+// that an operator wants. A matrix that two graphs use is stored once.
 #pragma once
 
 #include <cstddef>
@@ -22,15 +22,15 @@
 
 namespace program {
 
-// How a matrix W[N, K] of integers lies in the weight file.
+// The order in which a matrix W[N, K] of integers is stored in the weight file.
 enum class Storage : std::uint8_t {
   biased_rows,     // [N, K], unsigned: level + 2^(bits - 1), or the code itself where there are zero points. MatMulNBits
   signed_rows,     // [N, K], two's complement. DequantizeLinear on axis 0 (one scale for each row) or, blocked, on axis 1
-  byte_rows,       // the same as int8 whatever the levels' bits, because Gather takes no int4. The embedding
+  byte_rows,       // like signed_rows, but int8 whatever the levels' bits are, because Gather takes no int4. The embedding
   signed_columns,  // [K, N], two's complement: the transposed matrix. DequantizeLinear on axis 1 or, blocked, on axis 0
 };
 
-// What is given beside levels and scales:
+// What is stored beside levels and scales:
 enum class Offsets : std::uint8_t {
   none,
   zero_points,   // weight = scale * (level - zero point)
@@ -54,30 +54,30 @@ struct PlacedMatrix {
 
 class Matrices {
  public:
-  // Both live as long as the weight file's jobs are to run, and so does this object.
+  // `source` and `weights` must live until the jobs of the weight file have run, and so must this object.
   Matrices(const SourceWeights& source, WeightFile& weights) : source_(source), weights_(weights) {}
   Matrices(const Matrices&) = delete;
   Matrices& operator=(const Matrices&) = delete;
 
-  // Places a tensor in `format`: its own, or one with an encoder. Refused: a format without an integer form or, if it is not
-  // the tensor's own, without an encoder; columns that are no whole blocks.
+  // Places a tensor in `format`, which is its own format or one with an encoder. Refused: a format without an integer form; a
+  // format that is not the tensor's own and has no encoder; and rows that are not a whole number of blocks.
   stilla::Result<PlacedMatrix> place(const stilla::GgufTensor& tensor, stilla::FormatId format, Storage storage,
                                      Offsets offsets = Offsets::none);
   // Places a tensor of any format as float16, [N, K].
   onnx::FilePlace place_halves(const stilla::GgufTensor& tensor);
 
-  // Zeros, for zero points that must be written though they say nothing. All of a size are the same.
+  // Places zeros, for zero points that a graph must have although they are all 0. All zeros of one size share one place.
   onnx::FilePlace place_zeros(std::uint64_t bytes);
 
-  // Hadamard's matrix [n, n] in natural order, n a power of two: float32, divided by the root of n; or int8, times
-  // hadamard_level.
+  // Places Hadamard's matrix [n, n] in natural order, where n is a power of two. It is float32, divided by the square root of n;
+  // or int8, where each 1 is hadamard_level.
   static constexpr std::int8_t hadamard_level = 127;
   onnx::FilePlace place_hadamard(std::size_t n, onnx::ElementType type);
 
-  // Whether every minimum of the tensor is an integer zero point from 0 to 2^bits - 1: -minimum / scale.
+  // Whether for every group of the tensor -minimum / scale is an integer zero point, from 0 to 2^bits - 1.
   bool has_exact_zero_points(const stilla::GgufTensor& tensor) const;
 
-  // After the weight file is written: what became of requantised matrices, in the order of the file.
+  // Which matrices were requantised and with what error, in the order of the file. Valid after the weight file was written.
   const std::vector<Requantised>& requantised() const { return requantised_; }
 
  private:

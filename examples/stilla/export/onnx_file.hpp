@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A graph as the bytes of an ONNX file: a ModelProto of protocol buffers (onnx/onnx.proto has the fields' numbers). The same
-// graph gives the same bytes.
+// Writes a graph as the bytes of an ONNX file: a ModelProto in the encoding of protocol buffers (onnx/onnx.proto has the field
+// numbers). The same graph always gives the same bytes.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@
 
 namespace program::onnx {
 
-// `weight_file`: the name of the file beside it that holds the large constants.
+// `weight_file`: the name of the file beside the ONNX file that holds the large constants.
 std::string serialised(const Graph& graph, std::string_view weight_file);
 
 }  // namespace program::onnx

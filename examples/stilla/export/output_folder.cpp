@@ -24,7 +24,7 @@ std::string utf8(const fs::path& path) {
   return {text.begin(), text.end()};
 }
 
-// The files that a folder's manifest names; empty if it has none that can be read.
+// The files that a folder's manifest names; empty if the folder has no manifest that can be read.
 std::set<std::string> manifest_files(const fs::path& folder) {
   std::ifstream file(folder / OutputFolder::manifest, std::ios::binary);
   const auto json = nlohmann::json::parse(file, nullptr, false);
@@ -37,7 +37,7 @@ std::set<std::string> manifest_files(const fs::path& folder) {
   return names;
 }
 
-// Partial folders of this path that no process writes any more.
+// Removes the partial folders of this path that no process is writing any more.
 void remove_folders_left_behind(const fs::path& path) {
   std::error_code ignored;
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -58,7 +58,7 @@ void remove_folders_left_behind(const fs::path& path) {
 }  // namespace
 
 OutputFolder::OutputFolder(const std::string& path) : path_(file_path(path)) {
-  if (!path_.has_filename()) path_ = path_.parent_path();  // "folder/"
+  if (!path_.has_filename()) path_ = path_.parent_path();  // for a path with a separator at its end: "folder/"
   std::error_code error;
   if (fs::exists(path_, error)) {
     const std::string shown = stilla::printable_path(path);

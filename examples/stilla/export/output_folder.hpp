@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A folder that is there whole or not at all. Files are written into FOLDER.NUMBER.partial beside it, which gets its name when
-// all is done; whatever ends the work before leaves nothing, and what a killed run left is removed by the next one. What had the
-// name before is replaced if every file in it is one that an earlier export wrote, as its manifest says, and is refused otherwise.
+// A folder that appears whole or not at all. Files are written into FOLDER.NUMBER.partial beside it, and that folder gets its
+// final name when all is done. If the work ends earlier, nothing is left; if the process is killed, the next run removes what it
+// left. A folder that already has the name is replaced if every file in it was written by an earlier export, as its manifest
+// says. Otherwise it is refused.
 #pragma once
 
 #include <filesystem>
@@ -20,23 +21,23 @@ class OutputFolder {
   // The manifest is a JSON object; its array "files" names the folder's files.
   static constexpr const char* manifest = "stilla_export.json";
 
-  // Refuses a path that is no folder, or a folder with files of somebody else.
+  // Refuses a path that is not a folder, and a folder that holds files of somebody else.
   explicit OutputFolder(const std::string& path);
   ~OutputFolder();
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
 
-  // The path of a file to write. It is one of the folder's from now on.
+  // The path at which to write a file. From then on the file is one of the folder's files.
   std::string file(const std::string& name);
   void write(const std::string& name, std::string_view bytes);
   const std::set<std::string>& files() const { return files_; }
 
-  // Gives the folder its name.
+  // Gives the folder its final name.
   void commit();
 
  private:
   std::filesystem::path path_, partial_;
-  std::optional<FolderInUse> in_use_;  // the partial one
+  std::optional<FolderInUse> in_use_;  // of the partial folder
   std::set<std::string> files_;
 };
 

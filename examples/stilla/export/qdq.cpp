@@ -38,7 +38,7 @@ Quantisation quantisation_of(const ValueRange& range, ElementType type = Element
   return {scale, static_cast<std::uint16_t>(std::lround(-range.least / scale))};
 }
 
-// Operators that only move values about.
+// Operators that only move values to other places.
 bool is_rearrangement(const std::string& op) {
   constexpr std::array<std::string_view, 3> all{"Reshape", "Transpose", "Slice"};
   return std::find(all.begin(), all.end(), op) != all.end();
@@ -84,14 +84,14 @@ class Quantiser {
     add_pair(output + ".exact", output, range);
   }
 
-  // A product of two activations. Qualcomm's HTP multiplies 16 by 8 bits: of a right side of 16 bits its emulator takes the upper
-  // ones alone (random values: 35 dB, and 76 by onnxruntime on the CPU). So the right side is the sum of two planes of 8 bits, what
-  // its upper bits say and what is missing then, and the product that of two (70 dB).
+  // Adds a product of two activations. Qualcomm's HTP multiplies 16 by 8 bits: if the right side has 16 bits, its emulator uses
+  // only the upper 8 (SNR with random values: 35 dB, and 76 dB by onnxruntime on the CPU). So the right side is written as the
+  // sum of two planes of 8 bits, its upper bits and what is then missing, and the product as the sum of two products (70 dB).
   void add_product_of_planes(const Node& node, const ValueRange& range) {
     const std::string &left = node.inputs[0], &right = node.inputs[1], &output = node.outputs.front();
     const ValueRange whole = found_.at(right), low_product = own_range(output + ".low");
     const float step = (whole.most - whole.least) / highest_level(ElementType::uint8);
-    const ValueRange rest{-0.52f * step, 0.52f * step};  // half a step and some, for roundings
+    const ValueRange rest{-0.52f * step, 0.52f * step};  // a little more than half a step, for roundings
     const std::string high = add_pair(right, right + ".high", whole, ElementType::uint8);
     const std::string wide = add_pair(high, right + ".high.wide", whole);
     const std::string missing = add_pair(to_.add("Sub", {right, wide}, right + ".missing"), right + ".low.wide", rest);
@@ -103,7 +103,7 @@ class Quantiser {
     to_.add("Add", {first, second}, output + ".exact");
   }
 
-  // A rearrangement of weights.
+  // Whether the node only rearranges weights.
   bool is_weight(const Node& node) const { return is_rearrangement(node.op) && weights_.contains(node.inputs.front()); }
 
   std::string quantised_input(const std::string& name) {
@@ -142,7 +142,7 @@ class Quantiser {
                                               : to_.constant<std::uint16_t>(zero_point, type, {}, std::span(&q.zero_point, 1))};
   }
 
-  // `to` is `from` rounded; returns its name.
+  // Adds nodes that make `to`, which is `from` rounded; returns the name of `to`.
   std::string add_pair(const std::string& from, const std::string& to, const ValueRange& range, ElementType type = ElementType::uint16) {
     const auto [scale, zero_point] = parameters(to, quantisation_of(range, type), type);
     const std::string integers = to_.add("QuantizeLinear", {from, scale, zero_point}, to + ".integers");
@@ -176,7 +176,7 @@ class Quantiser {
   const Graph& from_;
   const Ranges& ranges_;
   Graph to_;
-  std::map<std::string, std::string> renamed_;  // graph inputs behind their pairs
+  std::map<std::string, std::string> renamed_;  // graph inputs: their names behind the pairs
   std::map<std::string, ValueRange> found_;
   std::set<std::string> weights_, kept_;
 };

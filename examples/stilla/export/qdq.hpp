@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A graph of floats becomes one of 16-bit activations as ONNX spells them: behind every tensor a QuantizeLinear and a
-// DequantizeLinear to uint16, whose scale and zero point come from the tensor's range. A stack that has integer operators finds
-// them between the pairs; one that has none computes what the others approximate. Weights keep their own DequantizeLinear.
-// A product of two activations becomes one of 16 by 8 bits with each of two planes of its right side.
+// Turns a graph of floats into one with 16-bit activations, in the way that ONNX expresses them: behind every tensor stand a
+// QuantizeLinear and a DequantizeLinear to uint16, whose scale and zero point come from the tensor's range. A stack that has
+// integer operators recognises them between these pairs. A stack without integer operators computes in floats what the others
+// approximate. Weights keep their own DequantizeLinear. A product of two activations becomes two products of 16 by 8 bits, one
+// for each of two planes of its right side.
 #pragma once
 
 #include "graph.hpp"
@@ -11,8 +12,9 @@
 
 namespace program {
 
-// Every float tensor of the graph must have a range, its own or that of what it is a rearrangement of; one that has none ends the
-// command with its name. So must the product of two activations with the lower plane: "NAME.low".
+// Every float tensor of the graph must have a range. A tensor that rearranges another one has the range of the other. A tensor
+// without a range ends the command with an error that names the tensor. Each product of two activations also needs a range for
+// its product with the lower plane, under the name "NAME.low".
 onnx::Graph with_16_bit_activations(const onnx::Graph& graph, const Ranges& ranges);
 
 }  // namespace program

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The least and the greatest value of tensors, by name.
+// The least and the greatest value of each tensor, by the tensor's name.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace program {
 
 struct ValueRange {
-  float least = 0.0f, most = 0.0f;  // zero is always inside: it must have an integer of its own
+  float least = 0.0f, most = 0.0f;  // a range always includes zero, because zero must have an integer of its own
 
   void include(float value) {
     least = std::min(least, value);
@@ -31,7 +31,7 @@ class Ranges {
     ValueRange& range = ranges_[tensor];
     for (const float value : values) range.include(value);
   }
-  // Null if nothing is known of the tensor.
+  // The range of a tensor; null if nothing is known of it.
   const ValueRange* find(const std::string& tensor) const {
     const auto found = ranges_.find(tensor);
     return found != ranges_.end() ? &found->second : nullptr;

@@ -23,7 +23,7 @@ using stilla::GgufTensor;
 
 bool is_float(const GgufTensor& tensor) { return !integer_form(tensor.format); }
 
-// What the head takes: exact, or 8 bits, which lose a few thousandths.
+// The format of the head: the file's own where that is exact, otherwise q8_0, whose 8 bits lose a few thousandths.
 FormatId head_format(const ExportModel& model, const GgufTensor& tensor) { return nbits_format(model, tensor, stilla::format_id("q8_0")); }
 
 std::string add_half_matrix(Graph& graph, ExportModel& model, const GgufTensor& tensor) {
@@ -71,7 +71,7 @@ std::string add_embedding(Graph& graph, ExportModel& model, const std::string& i
 FormatId nbits_format(const ExportModel& model, const GgufTensor& tensor, FormatId otherwise) {
   const std::optional<IntegerForm> form = integer_form(tensor.format);
   if (!form || model.source_weights().changes(tensor)) return otherwise;
-  // MatMulNBits' zero points are integers.
+  // The zero points of MatMulNBits must be integers.
   if (form->has_minimums && !model.matrices().has_exact_zero_points(tensor)) return otherwise;
   return tensor.format;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model file's tensors with what --rotate and --calibrate change (weight_change.hpp).
+// A model file's tensors, changed as --rotate and --calibrate ask (weight_change.hpp).
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ namespace program {
 
 class SourceWeights {
  public:
-  // Whatever is pointed to outlives this object. change: null where nothing changes.
+  // `file` and what `change` points to must outlive this object. change: null where nothing changes.
   SourceWeights(const stilla::GgufFile& file, const stilla::TensorChange* change, stilla::Parallel parallel)
       : file_(file), change_(change), parallel_(parallel) {}
 
@@ -27,13 +27,13 @@ class SourceWeights {
 
   stilla::Result<std::vector<float>> vector(const stilla::TensorInfo& tensor) const;
 
-  // A matrix's rows as blocks of a format, and how far they are from the values that they are to have.
+  // A matrix's rows as blocks of a format, and how far they are from the exact values.
   struct Encoded {
     stilla::AlignedBuffer<std::byte> blocks;
     double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2)); where nothing changes 0, whatever the format
   };
-  // Takes the memory of the matrix, and where it changes of its values as floats (with --calibrate three times as much) besides.
-  // Refused: a format without an encoder, columns that are no whole blocks.
+  // Encodes a tensor. It takes the memory of the encoded matrix and, if the matrix changes, also that of its values as floats
+  // (three times as much with --calibrate). Refused: a format without an encoder, and rows that are not a whole number of blocks.
   stilla::Result<Encoded> encoded(const stilla::TensorInfo& tensor, stilla::FormatId format) const;
 
  private:

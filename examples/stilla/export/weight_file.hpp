@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The one file that holds a folder's large constants, for all its graphs. First every constant gets its place, so that the
-// graphs can be written; then the constants are made one after the other and written there, so that never more than one
-// matrix is in memory. Places begin at multiples of 4096 bytes, a page, or of 64 if they are smaller than one: onnxruntime
-// and OpenVINO map the file and read the constants where they are.
+// The file that holds the large constants of all graphs of a folder. First every constant gets its place, so that the graphs can
+// be written. Then the constants are made one after the other and written to their places, so that never more than one matrix is
+// in memory. A place begins at a multiple of 4096 bytes, a page, or of 64 bytes if the constant is smaller than a page:
+// onnxruntime and OpenVINO map the file and read the constants where they are.
 #pragma once
 
 #include <cstdint>
@@ -26,10 +26,11 @@ class WeightFile {
   // (bytes done, bytes in all); false ends the work.
   using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
   using Advance = std::function<stilla::Status(std::uint64_t bytes)>;
-  // Writes what it has reserved. Calls `advance` with the bytes written since it called last, and ends when that fails.
+  // Writes the place that the job's owner has reserved. The job calls `advance` with the number of bytes written since its last
+  // call, and ends if `advance` fails.
   using Job = std::function<stilla::Status(stilla::AtomicFile& file, const Advance& advance)>;
 
-  // Place for a constant. Whoever reserves it adds a job that fills it.
+  // Reserves a place for a constant. The caller must add a job that fills the place.
   onnx::FilePlace reserve(std::uint64_t bytes) {
     constexpr std::uint64_t page = 4096, line = 64;
     const std::uint64_t alignment = bytes >= page ? page : line;
@@ -42,7 +43,7 @@ class WeightFile {
 
   std::uint64_t size() const { return size_; }
 
-  // Runs all jobs. The file appears when they are done.
+  // Runs all jobs. The file appears at `path` only when they are done.
   stilla::Status write(const std::string& path, const Progress& progress) const {
     stilla::Result<stilla::AtomicFile> file = stilla::AtomicFile::create(path);
     if (!file) return file.error();
