@@ -108,7 +108,7 @@ class AmxMatmul : public TargetTest<Avx512Vnni> {};
 
 template <class F>
 struct IsQuantised {
-  // has_nibble_minimums: these formats run avx512vnni's kernel
+  // Formats with has_nibble_minimums run the kernel of avx512vnni.
   static constexpr bool value = QuantisedFormat<F> && !has_nibble_minimums<F>;
 };
 using QuantisedFormats = Filtered<IsQuantised, Formats>;
