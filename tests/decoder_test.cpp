@@ -225,7 +225,8 @@ TEST(DraftModel, ReadsTheEndOfALongText) {
   EXPECT_EQ(*draft.guess(text, out, [&](float) { return ++asked < 2; }), 2u);
 }
 
-// Simulated seconds: what the policy makes of guesses that are right with one chance and cost a share of a token.
+// The speed in simulated seconds that the policy reaches, if guesses are right with probability `chance` and cost the share
+// `cost` of a token.
 double speed(double chance, double cost, double slope) {
   DraftPolicy times;
   ModelDraftPolicy policy;

@@ -173,7 +173,7 @@ TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
     check(Q4_0{});
     check(Q8_0{});
     check(Q4_1{});
-    // Rounded sums of eight blocks are as far off as 16 bits are, so this is refused, whatever M.
+    // Rounded sums of eight blocks are off by as much as 16 bits allow. So the call is refused, whatever M is.
     Weights<Q4_K> k(7, N, K);
     std::vector<float> y(64 * N, 5.0f);
     for (const std::size_t M : {1u, 64u}) EXPECT_FALSE(matmul(Matrix(y.data(), M, N), k.view, view(M)));
@@ -181,7 +181,7 @@ TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
   }
 }
 
-// All that multiplies: several products, the gated one, the head.
+// Every op that multiplies: several products, the gated product, the head.
 TEST(ImportActivations, InEveryProduct) {
   constexpr std::size_t M = 37;
   const Foreign<std::int8_t> x(ScaleFor::row, true);
@@ -210,7 +210,7 @@ TEST(ImportActivations, InEveryProduct) {
 }
 
 TEST(ImportActivations, BitsAreThoseOfItsBufferAfterwards) {
-  const Foreign<std::int8_t> x(ScaleFor::tensor, false);  // has a -128, which needs 16 bits
+  const Foreign<std::int8_t> x(ScaleFor::tensor, false);  // holds a -128, which needs 16 bits
   ActivationBuffer buffer(ActivationBits::eight);
   ASSERT_TRUE(import_activations(buffer, x.rows(512)));
   EXPECT_EQ(buffer.bits(), ActivationBits::sixteen);
