@@ -59,8 +59,8 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
 }
 
 // The sizes of a format's spans, according to the drawing of the layout. A scale record has 16 halves for the scales, 16 for the
-// minimums and a byte for each sub-scale, or a word for each row. A span has as few records as fill whole lines. With a scale for
-// each row there are no records, but one line before all spans.
+// minimums if the format has any, and a byte for each sub-scale; in formats with a scale word it has a word for each row instead.
+// A span has as few records as fill whole lines. With a scale for each row there are no records, but one line before all spans.
 template <class F>
 struct DrawnSpan {
   std::size_t record_bytes = 0, records = 1, codes_bytes = 0, head_bytes = 0;

@@ -40,9 +40,9 @@ TEST(RopeTable, IsRightToTheLastBit) {
       for (const auto& [found, value] : {std::pair(t.cos[i], expected[i]), std::pair(t.sin[i], expected[dim / 2 + i])}) {
         const double error = std::fabs(double{found} - value);
         worst = std::fmax(worst, error);
-        // The bound is half an ulp of a float below 1, plus the error of the angle. The angle is 131071 e^-a rotations, where a
-        // is the logarithm of the frequency, which is off by 2e-16 (1 + a) of itself; (1 + a) e^-a is at most 1. The product has
-        // that error too, hence twice the number.
+        // The bound is half an ulp of a float below 1, plus the error of the angle. The angle is 131071 e^-a, where a is the
+        // logarithm of the frequency. The angle is off by 2e-16 (1 + a) of itself, and (1 + a) e^-a is at most 1. The product has
+        // such an error too, hence twice that number.
         ASSERT_LE(error, 0x1p-25 + 131071 * 4e-16) << i;
       }
     }

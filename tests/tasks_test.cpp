@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Runs every op as tasks for workers that know only "number ith of nth". With 1, 2, 3 and 7 workers the results have the bits of
-// the form with a callback. Also tests that every worker may call the form with a callback, with a Parallel that runs only the
-// worker's own tasks. Both hold for jobs of one task too.
+// the form with a callback. Also tests that every worker may call the form with a callback itself, with a Parallel that runs only
+// the worker's own tasks, even if the job has only one task.
 #include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/head.hpp>
