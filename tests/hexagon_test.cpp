@@ -302,7 +302,8 @@ std::vector<std::byte> rows_of(std::uint32_t seed, std::size_t N, std::size_t K)
   return rows;
 }
 
-// Tokens with one value of 30 times the others. That is about as far from the mean square as the device's tolerance allows for.
+// Tokens with one value of 30 times the others. That value is about as far from the mean square as those for which the device's
+// tolerance is stated.
 std::vector<float> tokens_with_outliers(std::uint32_t seed, std::size_t M, std::size_t K) {
   std::vector<float> x = noise_values(seed, M * K, 1.7f);
   for (std::size_t m = 0; m < M; ++m) x[m * K + 5 * m] = 30.0f;

@@ -100,7 +100,7 @@ TEST_P(SessionOf, KnowsItsIds) {
   EXPECT_TRUE(std::ranges::equal(text.ids(), ids(0, 7)));
 }
 
-// Forks at the borders of chunks and between them. Each text is continued differently, after the other went on or was truncated.
+// Forks at the borders of chunks and inside chunks. Each text is continued differently, after the other went on or was truncated.
 TEST_P(SessionOf, ForksShareTheirBeginning) {
   for (const std::size_t common : {0u, 1u, 100u, 255u, 256u, 257u, 290u}) {
     SCOPED_TRACE(common);
