@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SiLU times up, and the residual sum: scalar against PyTorch, every target against scalar.
+// Tests of SiLU times up, and of the residual sum: scalar is compared with PyTorch, and every target with scalar.
 #include <stilla/activation.hpp>
 
 #include "test_util.hpp"
@@ -25,7 +25,7 @@ TEST(SiluMulGolden, ScalarIsCloseToPyTorch) {
   for_each_golden("silu_mul", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     const std::size_t n = std::stoul(parameters[0]);
     const std::vector<float> y = silu<Scalar>(noise_values(24, n, 32.0f), noise_values(25, n));
-    // exp 1 ulp = 2 u, 1 + e, quotient, product: 5 roundings.
+    // There are 5 roundings: exp has 1 ulp = 2 u; 1 + e, the quotient and the product have one each.
     for (std::size_t i = 0; i < n; ++i) {
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), 5.01 * unit_roundoff * std::fabs(expected[i])) << i;
     }
@@ -57,7 +57,7 @@ TYPED_TEST(SiluMulOn, EqualsScalarOnSpecialValues) {
   }
 }
 
-// Floats of every magnitude: with up = 1 this is the vector form of exp against its scalar form.
+// Floats of every magnitude. With up = 1 this compares the vector form of exp with its scalar form.
 TYPED_TEST(SiluMulOn, EqualsScalarOnFloatsOfEveryMagnitude) {
   std::vector<float> gate;
   for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 65521) gate.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));

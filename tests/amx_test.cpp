@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernel for AMX on tiles in software, bit for bit against scalar: the only way to run it on a CPU without AMX. (Its
-// float steps are AVX-512's, so that much is needed.) On a CPU with AMX the tests of matmul run the real one.
+// Tests the kernel for AMX with tiles in software. Its results must equal those of scalar bit for bit. There is no other way to
+// run it on a CPU without AMX, but the CPU needs AVX-512, which the kernel's float steps use. On a CPU with AMX the tests of
+// matmul run the real kernel.
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false, in GCC 12's own AVX-512 header (its bug 105593)
+// This warning is false; it comes from GCC 12's own AVX-512 header (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
 #include <stilla/scalar/matmul.hpp>
@@ -17,8 +19,8 @@ namespace {
 
 using namespace stilla_test;
 
-// AMX as Intel's SDM describes it, with what would be a fault as a failure of the test. One state for the program: these
-// tests use one thread.
+// AMX as Intel's SDM describes it. What would be a fault there is a failure of the test here. The program has one state, because
+// these tests use one thread.
 class SoftwareTiles {
  public:
   static void configure(const TileShapes& shapes) {
@@ -34,7 +36,7 @@ class SoftwareTiles {
     std::memset(bytes_, 0, sizeof bytes_);
     is_configured_ = true;
   }
-  static void release() { is_configured_ = false; }  // also where nothing was configured
+  static void release() { is_configured_ = false; }  // is valid also where nothing was configured
   template <int tile>
   static void zero() {
     usable(tile);
@@ -42,7 +44,7 @@ class SoftwareTiles {
   }
   template <int tile, int at = 0>
   static void load(const void* from, std::size_t stride) {
-    zero<tile>();  // also the rows and bytes outside the shape
+    zero<tile>();  // zeros also the rows and bytes outside the shape
     for (std::size_t r = 0; r < shapes_.rows[tile]; ++r) {
       std::memcpy(bytes_[tile][r], static_cast<const std::byte*>(from) + at + r * stride, shapes_.row_bytes[tile]);
     }
@@ -106,12 +108,14 @@ class AmxMatmul : public TargetTest<Avx512Vnni> {};
 
 template <class F>
 struct IsQuantised {
-  static constexpr bool value = QuantisedFormat<F> && !has_nibble_minimums<F>;  // those are avx512vnni's
+  // Formats with has_nibble_minimums run the kernel of avx512vnni.
+  static constexpr bool value = QuantisedFormat<F> && !has_nibble_minimums<F>;
 };
 using QuantisedFormats = Filtered<IsQuantised, Formats>;
 TYPED_TEST_SUITE(AmxMatmul, AsGtestTypes<QuantisedFormats>::Types, FormatNames);
 
-// Both kernels over panels [first, last); results are rows a little apart, with nothing writable behind the last one.
+// Runs both kernels over panels [first, last) and compares. The rows of the results have a small distance, and nothing behind the
+// last one can be written.
 template <class F>
 void expect_the_same(Weights<F>& w, Activations<F>& x, const float* bias, std::size_t first, std::size_t last) {
   const std::size_t N = w.view.rows, K = w.view.cols, stride = N + 3;
@@ -160,7 +164,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnSomeOfThePanels) {
   }
 }
 
-// Random bits are any block that a file can hold: scales that are NaN, infinite, subnormal.
+// Random bits are any block that a file can hold: some scales are NaN, infinite or subnormal.
 TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
   using F = TypeParam;
   constexpr std::size_t N = 32, K = 512;
@@ -174,7 +178,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
   }
 }
 
-// Sums at their largest.
+// Tests the largest sums.
 TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
   using F = TypeParam;
   constexpr std::size_t N = 32, K = 512, M = 32;
@@ -192,7 +196,8 @@ TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
   }
 }
 
-// The arrangement holds the same numbers, by the layout that activation_form.hpp draws; all rows, and those from some row on.
+// The arrangement holds the same numbers, in the layout that activation_form.hpp draws. Tested are all rows, and those from some
+// row on.
 class AmxActivations : public TargetTest<Avx512Vnni> {};
 TEST_F(AmxActivations, AreExactAndInTheirPlaces) {
   const auto value_at = [](const std::uint16_t* tile, std::size_t i) {
@@ -223,7 +228,7 @@ TEST_F(AmxActivations, AreExactAndInTheirPlaces) {
               ASSERT_TRUE(same_bits(value_at(tiles.low + tiles.at(m, b), i), low)) << m << ' ' << b << ' ' << i;
             }
           }
-          for (std::size_t s = 0; s < (K / 256 + 1) / 2 * 2; ++s) {  // up to whole 512s zeros
+          for (std::size_t s = 0; s < (K / 256 + 1) / 2 * 2; ++s) {  // behind the last 256, zeros up to a whole 512
             const std::uint16_t* sums = tiles.rounded_sums + tiles.sums_at(m, 256 * s);
             const RoundedSums rounded = s < K / 256 ? part.row_rounded_sums(m)[s] : RoundedSums{};
             for (std::size_t b = 0; b < 8; ++b) {
@@ -247,10 +252,10 @@ TEST(AmxForm, PositionsAreAPermutation) {
   std::array<bool, 16> seen{};
   for (std::size_t k = 0; k < 16; ++k) seen.at(amx::tile_position(k)) = true;
   for (const bool s : seen) EXPECT_TRUE(s);
-  EXPECT_EQ(amx::tile_position(5) / 2, amx::tile_position(7) / 2);  // neighbours are k and k + 2
+  EXPECT_EQ(amx::tile_position(5) / 2, amx::tile_position(7) / 2);  // neighbours in a tile are k and k + 2
 }
 
-// One of the bits missing, or the system's leave, is enough.
+// If one of the bits is missing, or the permission of the system, the target is not available.
 TEST(AmxTarget, NeedsTheCpuAndTheSystem) {
   CpuInfo cpu;
   cpu.xcr0 = 0x602e7;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention over memory of the caller's, and with other models' options: the bits of a KvCache, every target the bits of scalar, and
-// scalar close to the formula in double.
+// Tests of attention on memory of the caller, and with options of other models: results have the bits that a KvCache gives, every
+// target has the bits of scalar, and scalar is close to the formula in double.
 #include <stilla/attention.hpp>
 
 #include <algorithm>
@@ -19,7 +19,7 @@ std::vector<float> noise_row(std::size_t position, bool is_value) {
   return noise_values(static_cast<std::uint32_t>(2 * position + (is_value ? 1 : 0)), kv_heads * D);
 }
 
-// Pages: chunks that lie anywhere, in any order, with something else between them; not cleared.
+// Pages: chunks at any place and in any order, with other bytes between them. They are not cleared.
 struct Pages {
   Pages(const KvShape& shape, std::size_t count) {
     const std::size_t bytes = shape.chunk_bytes() + 64;
@@ -118,7 +118,7 @@ TYPED_TEST(AttentionOptionsOn, EqualsScalarAndOneRowAtATime) {
   }
 }
 
-// The caller's pages hold what a cache holds, and give its bits; a page may be another text's too.
+// Pages of the caller hold what a cache holds and give the same bits. A page may also belong to another text.
 TEST(KvView, PagesEqualACache) {
   for (const KvType type : kv_types) {
     const KvShape shape{1, kv_heads, D, type};
@@ -129,7 +129,7 @@ TEST(KvView, PagesEqualACache) {
     fill(cache->view());
     const std::vector<float> expected = attend(active_target(), cache->view(), 2, stored - 2, {}, true);
     EXPECT_TRUE(same_bits(attend(active_target(), pages.view, 2, stored - 2, {}, true), expected)) << kv_type_name(type);
-    std::byte* const mixed[] = {pages.table[0], others.table[0], pages.table[2]};  // a text that shares its first and last page
+    std::byte* const mixed[] = {pages.table[0], others.table[0], pages.table[2]};  // a second text that shares its first and last page
     const KvView shared{shape, mixed};
     for (std::size_t p = 256; p < 512; ++p) ASSERT_TRUE(shared.store(0, p, noise_row(p, false).data(), noise_row(p, true).data()));
     EXPECT_TRUE(same_bits(attend(active_target(), shared, 2, stored - 2, {}, false), expected)) << kv_type_name(type);

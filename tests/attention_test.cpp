@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention: scalar against PyTorch; every target and cache type against scalar, bit for bit, whatever the batch, the
-// chunks of a prefill, the scratch and the threads.
+// Tests of attention. The target `scalar` is compared with PyTorch. Every target is compared with scalar for every cache type,
+// bit for bit, whatever the number of queries, the chunks of a prefill, the scratch memory and the number of threads.
 #include <stilla/attention.hpp>
 
 #include <memory>
@@ -25,7 +25,7 @@ struct Shape {
   std::size_t head_dim;  // D
 };
 
-// Position j of a cache of one layer: noise, the same for every cache of the shape.
+// Stores noise at position j of a cache of one layer. The noise is the same for every cache of the shape.
 void store_noise(KvCache& cache, const Shape& s, std::size_t j) {
   const std::size_t width = s.kv_heads * s.head_dim;
   std::vector<float> key(width), value(width);
@@ -37,7 +37,8 @@ void store_noise(KvCache& cache, const Shape& s, std::size_t j) {
   cache.set_size(j + 1);
 }
 
-// A cache with room for `room` positions, the first `stored` of them noise. All else is NaN, which nothing may use.
+// Returns a cache with room for `room` positions, the first `stored` of which hold noise. All others hold NaN, which no result
+// may use.
 KvCache filled_cache(const Shape& s, KvType type, std::size_t stored, std::size_t room) {
   Result<KvCache> made = KvCache::create({1, s.kv_heads, s.head_dim, type});
   EXPECT_TRUE(made);
@@ -57,7 +58,7 @@ KvCache filled_cache(const Shape& s, KvType type, std::size_t stored) { return f
 
 std::vector<float> noise_queries(const Shape& s, std::size_t rows) { return noise_values(41, rows * s.heads * s.head_dim, 8.0f); }
 
-// The op on `rows` queries from `first_position` on. The output and the scratch end at guard pages.
+// Calls the op on queries from `first_position` on. The output and the scratch memory end at guard pages.
 std::vector<float> attend(TargetId target, const Shape& s, const KvCache& cache, std::span<const float> queries, std::size_t first_position,
                           bool with_scratch, Parallel parallel = {}, const KeyBias& bias = {}) {
   const OnTarget on(target);
@@ -78,7 +79,8 @@ ThreadPool& pool_of(std::size_t threads) {
   return *pool;
 }
 
-// |query| . |key| / sqrt(D), the highest of a head's positions, and the spread of its scores.
+// Of one head: the highest sum of |query[d] * key[d]| / sqrt(D) of all positions, and the difference of the highest and the
+// lowest score.
 struct Scores {
   double magnitude = 0;
   double spread = 0;
@@ -103,7 +105,7 @@ Scores scores(const Shape& s, std::span<const float> query, std::size_t head, st
   return r;
 }
 
-// Tables and a bias with large values, as Qwen2 has them, for a test's cache.
+// Tables and a bias for a test's cache. The bias has large values, as that of Qwen2 has.
 struct Biased {
   Biased(const Shape& s, std::size_t positions, double base = 1e6, std::size_t rotary_dim = 0, RopeLayout layout = RopeLayout::half_split)
       : tables(RopeFrequencies(base, rotary_dim == 0 ? s.head_dim : rotary_dim), s.head_dim, layout),
@@ -129,12 +131,13 @@ TEST(AttentionGolden, ScalarIsCloseToPyTorch) {
     for (std::size_t m = 0; m < rows; ++m) {
       for (std::size_t h = 0; h < s.heads; ++h) {
         const Scores size = scores(s, std::span(queries).subspan(m * width, width), h, stored - rows + m + 1);
-        // A score: the scale and the scaled query rounded (3 u, of 1 / sqrt(D) its root and quotient), D fused steps.
-        // A halved cache changes |key| by 2^-9 of itself at most, hence the 1.01.
+        // The error of a score. The scale and the scaled query are rounded (3 u: 1 / sqrt(D) has a rounded root and a rounded
+        // quotient), and there are D fused steps. A cache of halves changes |key| by at most 2^-9 of itself, hence the 1.01.
         const double score_error = static_cast<double>(s.head_dim + 3) * unit_roundoff * 1.01 * size.magnitude;
-        // A weight e^(s - max): both scores' errors, the difference's rounding, exp's (2 u); once more for each merge
-        // of chunks, whose differences are of maxima. Weights are in the sum and in the weighted sum: twice. The
-        // weighted sum adds 256 terms of a chunk one after the other, values below 1; merges and 1 / sum some more.
+        // The error of a weight e^(s - max): the errors of both scores, the rounding of the difference, and that of exp (2 u).
+        // Each merge of chunks adds the last two once more, for a difference of maxima. Weights are in the sum and in the
+        // weighted sum, so their error counts twice. The weighted sum adds the 256 terms of a chunk one after the other, with
+        // values below 1. The merges and 1 / sum add some more roundings.
         const double merges = static_cast<double>(stored / kv_chunk);
         const double weight_error = 2 * score_error + unit_roundoff * (1 + merges) * (size.spread + 3);
         const double bound = 2 * weight_error + unit_roundoff * (256 + 16 + 4 + 4 * merges + 3);
@@ -182,15 +185,16 @@ STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
                               attend(Scalar::id, s, cache, query, stored - 1, false, {}, bias)))
             << "biased H " << s.heads << " G " << s.kv_heads << " D " << s.head_dim << " T " << stored;
       }
-      for (const float x : expected) ASSERT_TRUE(std::isfinite(x));  // nothing of the NaN behind the text
+      for (const float x : expected) ASSERT_TRUE(std::isfinite(x));  // so no NaN from behind the text is in it
     }
   }
 }
 
-// Heads of every size: bits of scalar, and the numbers of attention in double.
+// Heads of every size: results have the bits of scalar, and are close to attention computed in double.
 STILLA_CASE_TEST(Attention, EveryHeadSize) {
   constexpr KvType type = kv_type_of<Second>;
-  // About twice the worst of all sizes: 1.5e-6, 7.3e-4, 5.4e-3, 0.032, 0.22. Queries of size 8 make much of the rounding of keys.
+  // The limits are about twice the worst error of all sizes: 1.5e-6, 7.3e-4, 5.4e-3, 0.032, 0.22. Queries with values up to 8
+  // amplify the rounding of keys.
   constexpr double allowed = type == KvType::f32    ? 3e-6
                              : type == KvType::f16  ? 1.5e-3
                              : type == KvType::bf16 ? 1.1e-2
@@ -231,7 +235,8 @@ STILLA_CASE_TEST(Attention, EveryHeadSize) {
     std::printf("every head size, %s: worst difference from double %.3g\n", std::string(kv_type_name(type)).c_str(), worst);
 }
 
-// Row m of a call sees positions up to its own, though later ones are stored already: a prefill is that many decodes.
+// Row m of a call sees the positions up to its own, although later ones are stored already. So a prefill of several tokens equals
+// as many decodes of one.
 STILLA_CASE_TEST(Attention, PrefillEqualsDecodeInAnyChunks) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{6, 2, 32};
@@ -278,12 +283,12 @@ STILLA_CASE_TEST(Attention, ThreadsDoNotMatter) {
   }
 }
 
-// Texts so long that a task takes several chunks, and the last one fewer.
+// Texts so long that a task computes several chunks, and the last task fewer.
 STILLA_CASE_TEST(Attention, ChunksTogetherDoNotMatter) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{9, 9, 16};
   for (const std::size_t rows : {1u, 8u}) {
-    const KvCache cache = filled_cache(s, type, 3900 + rows);  // 9 teams of 16 chunks
+    const KvCache cache = filled_cache(s, type, 3900 + rows);  // 9 teams of queries, of 16 chunks each
     const std::vector<float> queries = noise_queries(s, rows);
     const std::vector<float> alone = attend(target, s, cache, queries, 3900, false);
     for (const std::size_t threads : {1u, 3u}) {
@@ -292,13 +297,13 @@ STILLA_CASE_TEST(Attention, ChunksTogetherDoNotMatter) {
   }
 }
 
-// Keys and queries that are no numbers: what comes out is the specification's, down to which results are NaN.
+// Keys and queries that hold NaN or infinity: the results are those of the specification, and the same ones are NaN.
 STILLA_CASE_TEST(Attention, NanAndInfinityAreTheSpecifications) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{5, 1, 32};
   constexpr float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
   for (const float odd : {nan, infinity, -infinity}) {
-    for (const std::size_t first : {0u, 3u, 20u}) {  // of 21 keys; all, most, one
+    for (const std::size_t first : {0u, 3u, 20u}) {  // of 21 keys: all, most, or one
       Result<KvCache> made = KvCache::create({1, 1, s.head_dim, type});
       ASSERT_TRUE(made && made->reserve(21));
       for (std::size_t j = 0; j < 21; ++j) {
@@ -308,7 +313,7 @@ STILLA_CASE_TEST(Attention, NanAndInfinityAreTheSpecifications) {
       }
       std::vector<float> query = noise_queries(s, 1);
       for (const bool in_query : {false, true}) {
-        if (in_query) query[s.head_dim + 3] = odd;  // of the second head
+        if (in_query) query[s.head_dim + 3] = odd;  // the second head's query
         const std::vector<float> found = attend(target, s, *made, query, 20, false);
         const std::vector<float> expected = attend(Scalar::id, s, *made, query, 20, false);
         for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -320,7 +325,7 @@ STILLA_CASE_TEST(Attention, NanAndInfinityAreTheSpecifications) {
   }
 }
 
-// Grouped queries are multi-head attention with each KV head repeated.
+// Attention with grouped queries equals multi-head attention in which each KV head is repeated.
 STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
   constexpr KvType type = kv_type_of<Second>;
   constexpr std::size_t G = 2, D = 32, stored = 300;
@@ -348,7 +353,7 @@ STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
   }
 }
 
-// Scores far apart, so that whole chunks weigh nothing, and all alike.
+// Scores that are so far apart that whole chunks have no weight, and scores that are all equal.
 STILLA_CASE_TEST(Attention, ExtremeScores) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{5, 1, 16};
@@ -360,12 +365,13 @@ STILLA_CASE_TEST(Attention, ExtremeScores) {
     ASSERT_TRUE(same_bits(attend(target, s, cache, query, 514, true), expected)) << scale;
     const float most = type == KvType::int5   ? 1.5f
                        : type == KvType::int8 ? 1.05f
-                                              : 1.001f;  // stored values come back up to a few steps off
-    for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // an average of values
+                                              // Stored values come back a few steps off.
+                                              : 1.001f;
+    for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // because it is an average of values
   }
 }
 
-// Every size of a group and every head size that models have.
+// Every size of a group, with every head size that models have.
 STILLA_CASE_TEST(Attention, EqualsScalarInEveryGroup) {
   constexpr KvType type = kv_type_of<Second>;
   for (const std::size_t D : {64u, 80u, 96u, 128u, 256u}) {
@@ -379,7 +385,7 @@ STILLA_CASE_TEST(Attention, EqualsScalarInEveryGroup) {
   }
 }
 
-// Rows apart in memory, and padding between them that stays as it is.
+// Rows are apart in memory, and the padding between them must stay unchanged.
 STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{4, 2, 32};
@@ -402,7 +408,8 @@ STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
   }
 }
 
-// Integer types: codes, scales and the key bias in double, without any rounding of queries and weights.
+// For the integer types: attention in double from the codes, the scales and the key bias, without any rounding of queries and
+// weights. `bounds` receives the allowed error of each head.
 template <class E>
 std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::span<const float> query, std::size_t stored,
                                     const std::vector<float>& bias, double base, std::size_t rotary_dim, RopeLayout layout,
@@ -461,7 +468,8 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     std::vector<float> back(weighted.begin(), weighted.end());
     stilla::detail::row_kernel<Hadamard>(Scalar::id)(back.data(), D);
     for (const float x : back) out.push_back(x / sum);
-    // Weights: both scores' errors, exp; rounded to steps of a chunk's largest, which may weigh all of the sum.
+    // The error of the weights: the errors of both scores, and that of exp. Weights are rounded to steps of a chunk's largest
+    // weight, and one weight may be all of the sum.
     bounds.push_back(largest_value * run *
                      (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / (2 * double{largest_weight})));
   }
@@ -497,7 +505,7 @@ void expect_close_to_the_codes() {
 TEST(AttentionInt8, ScalarIsCloseToTheCodes) { expect_close_to_the_codes<KvInt8>(); }
 TEST(AttentionInt5, ScalarIsCloseToTheCodes) { expect_close_to_the_codes<KvInt5>(); }
 
-// Keys of nothing but bias, at the far end of a long context: the weights tell whether its angles are right.
+// The keys are nothing but the bias, at the far end of a long context. The weights show whether the angles of the bias are right.
 TEST(AttentionInt8, TheBiasIsExactAtTheFarEnd) {
   constexpr std::size_t stored = 131072;
   const Shape s{2, 1, 64};

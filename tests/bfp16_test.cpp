@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// BFP16EBS8 against AMD Quark's own kernel (golden/bfp16.bin, made by golden/make_bfp16_golden.py); that every block is made of
-// bf16; the ends of the range; that the targets multiply it as BF16.
+// Compares BFP16EBS8 with AMD Quark's own kernel (golden/bfp16.bin, made by golden/make_bfp16_golden.py). Also tests that every
+// weight is a bf16, the ends of the range, and that the targets multiply the format as BF16.
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/matmul.hpp>
 
@@ -83,7 +83,7 @@ TEST(Bfp16, EncodesAsQuark) {
   EXPECT_GT(infinite, 0u);
 }
 
-// All exponents and mantissas there are: the value of the definition, which a bf16 holds.
+// For every exponent and mantissa, the value is the one that the definition gives, and a bf16 can hold it.
 TEST(Bfp16, EveryWeightIsABf16) {
   for (unsigned exponent = 0; exponent < 255; ++exponent) {
     for (int first = -128; first < 128; first += 8) {
@@ -121,7 +121,7 @@ TEST(Bfp16, EncodeRowsNamesTheWeightThatIsNotFinite) {
   EXPECT_EQ(encoded_bytes(id_of<BFP16EBS8>, 2, 12).error().message, "12 columns are not a multiple of the bfp16ebs8 block of 8");
 }
 
-// Its panels are BF16's, and so are its products.
+// A matrix of this format has the same panels as one of BF16, and the same products.
 TEST(Bfp16, IsMultipliedAsBf16) {
   constexpr std::size_t N = 37, K = 72, M = 5;
   const std::vector<std::byte> rows = random_rows<BFP16EBS8>(3, N, K);

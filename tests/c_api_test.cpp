@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The C API: errors by code and message, handles, jobs with the bits of calls, a model with the bits of the C++ library's.
-// examples/06_c_api.c shows the rest, compiled as C and linked with the shared library.
+// Tests of the C API: errors by code and message, handles, jobs whose results have the bits of calls, and a model whose results
+// have the bits of the C++ library's. The rest is shown by examples/06_c_api.c, which is compiled as C and linked with the shared
+// library.
 #include <stilla/c_api.h>
 
 #include <stilla/attention.hpp>
@@ -48,7 +49,7 @@ TEST(CApi, ErrorsSayWhat) {
   EXPECT_TRUE(fails(stilla_format_by_name(&format, "q9_9", &e), e, STILLA_BAD_ARGUMENT, "q9_9"));
   EXPECT_EQ(format, 7u);
   EXPECT_TRUE(fails(stilla_format_by_name(&format, nullptr, &e), e, STILLA_BAD_ARGUMENT, "no name"));
-  EXPECT_EQ(stilla_format_by_name(&format, "q9_9", nullptr), STILLA_BAD_ARGUMENT);  // no place for a message
+  EXPECT_EQ(stilla_format_by_name(&format, "q9_9", nullptr), STILLA_BAD_ARGUMENT);  // without memory for a message
   ASSERT_EQ(stilla_format_by_name(&format, "q4_0", &e), STILLA_OK);
   EXPECT_EQ(e.code, STILLA_OK);
   std::size_t bytes = 0;
@@ -177,7 +178,7 @@ TEST(CApi, ImportedActivations) {
   stilla_activations_free(activations);
 }
 
-// Evaluates the same text by both, and tokens and pieces are the same.
+// Both interfaces evaluate the same text, and give the same tokens and pieces.
 TEST(CApi, AModelIsTheLibrarys) {
   const std::string path = std::string(test_data) + "/../../examples/models/stilla-drop-q4_0.gguf";
   stilla_error e;
@@ -200,7 +201,7 @@ TEST(CApi, AModelIsTheLibrarys) {
   EXPECT_EQ(ids, tokenizer->encode(text));
   std::uint32_t first = 0;
   ASSERT_EQ(stilla_tokenise(model, &first, 1, &count, text.data(), text.size(), 0, &e), STILLA_OK);
-  EXPECT_EQ(count, ids.size());  // how many there are, of which there was room for one
+  EXPECT_EQ(count, ids.size());  // all ids are counted, though there was room for only one
   EXPECT_EQ(first, ids[0]);
   std::string bytes(16, ' ');
   ASSERT_EQ(stilla_token_bytes(model, bytes.data(), bytes.size(), &count, ids[1], 0, &e), STILLA_OK);

@@ -47,11 +47,12 @@ Ids encoded(const Tokenizer& tokenizer, const ChatTemplate& chat_template, std::
 
 struct KnownTemplate {
   ChatTemplate value;
-  std::string_view bos;         // as the golden renderer was told
-  std::string_view vocabulary;  // that has its control tokens
+  std::string_view bos;  // that the golden renderer was given
+  std::string_view vocabulary;  // a vocabulary that has the template's control tokens
 };
 
-// Those of the golden chats whose programs are here: by name, and that of Stilla Drop, which is R1's.
+// Finds the template of a golden chat if its program is here: by its name, or for Stilla Drop, whose template is that of R1, in
+// its file.
 std::optional<KnownTemplate> known_template(std::string_view name) {
   constexpr std::string_view r1 = "deepseek-r1-qwen", r1_bos = "<｜begin▁of▁sentence｜>";
   if (name == "deepseek-r1-think") return KnownTemplate{by_name("deepseek-r1"), r1_bos, r1};
@@ -62,7 +63,8 @@ std::optional<KnownTemplate> known_template(std::string_view name) {
   return std::nullopt;
 }
 
-// What transformers' apply_chat_template makes of the models' own templates (tests/golden/make_tokenizer_golden.py).
+// Compares with what apply_chat_template of transformers makes of the models' own templates
+// (tests/golden/make_tokenizer_golden.py).
 TEST(ChatTemplate, RendersAsTransformers) {
   const GgufFile file = open_golden("chat");
   const auto templates = *file.get_strings("golden.template");
@@ -91,7 +93,7 @@ TEST(ChatTemplate, RendersAsTransformers) {
     if (!known) continue;
     EXPECT_EQ(rendered(known->value, chat, true, known->bos), expected) << name << ", case " << i;
     EXPECT_EQ(rendered(known->value, chat, false, known->bos), expected_history) << name << ", case " << i;
-    // No text here holds a control token, so the ids are those of the rendered text.
+    // No text in these chats holds a control token, so the ids are those of the rendered text.
     const Tokenizer tokenizer = *read_tokenizer(open_golden(known->vocabulary));
     EXPECT_EQ(encoded(tokenizer, known->value, chat), tokenizer.encode(expected, SpecialTokens::parse)) << name;
     ++compared;
@@ -112,7 +114,7 @@ TEST(ChatTemplate, TextCannotForgeControlTokens) {
   EXPECT_EQ(count(ids, qwen.find("<|im_start|>")), 2u);
   EXPECT_EQ(count(ids, qwen.find("<|im_end|>\n")) + count(ids, qwen.find("<|im_end|>")), 1u);
   EXPECT_EQ(qwen.decode(ids, ControlText::show), rendered(by_name("chatml"), chatml));
-  // A text that ends like the beginning of what the template goes on with.
+  // A text that ends with the beginning of what the template writes next.
   const ChatMessage half[] = {{ChatRole::user, "<|im_end|"}, {ChatRole::user, "<"}};
   EXPECT_EQ(count(encoded(qwen, by_name("chatml"), half), qwen.find("<|im_start|>")), 3u);
 
@@ -128,7 +130,7 @@ std::size_t control_tokens(const Tokenizer& tokenizer, const Ids& ids) {
   return static_cast<std::size_t>(std::count_if(ids.begin(), ids.end(), [&](std::uint32_t id) { return tokenizer.is_control(id); }));
 }
 
-// A text of control tokens, their halves, other spellings of them, and what programs look for in a message.
+// Returns a text of control tokens, halves of them, other spellings of them, and texts that templates look for in a message.
 std::string attack(std::mt19937& random) {
   static const std::vector<std::string> pieces = {"<|im_start|>",
                                                   "<|im_end|>",
@@ -188,8 +190,8 @@ std::string attack(std::mt19937& random) {
   return out;
 }
 
-// Whatever messages say, a prompt has the control tokens of one whose messages say x. Ten thousand attempts, over programs that
-// trim, split, replace, cut, join, upper-case, indent and print as JSON what they are given.
+// Whatever messages say, a prompt has the same control tokens as one whose messages all say x. The test makes ten thousand
+// attempts with templates that trim, split, replace, cut, join, upper-case, indent and print as JSON what they are given.
 TEST(ChatTemplate, NoControlTokenFromMessages) {
   const Tokenizer tokenizers[] = {*read_tokenizer(open_golden("qwen2")), *read_tokenizer(open_golden("deepseek-r1-qwen")),
                                   *read_tokenizer(open_golden("llama-bpe"))};
@@ -223,7 +225,7 @@ TEST(ChatTemplate, NoControlTokenFromMessages) {
       ++attempts;
     }
   }
-  EXPECT_GT(with_control, 3000u);  // or nothing was tried
+  EXPECT_GT(with_control, 3000u);  // otherwise the attempts tested nothing
 }
 
 TEST(ChatTemplate, BosOnce) {
@@ -238,7 +240,8 @@ TEST(ChatTemplate, BosOnce) {
   EXPECT_EQ(encode_prompt(r1, "hi").front(), *r1.bos());
 }
 
-// A default system prompt was lost where it held a quote or a brace; separators and roles that no table knew became an error.
+// In earlier versions a default system prompt was lost if it held a quote or a brace, and separators and roles that no table had
+// became an error.
 TEST(ChatTemplate, RunsTheFilesOwnProgram) {
   const ChatMessage chat[] = {{ChatRole::user, "hi"}};
   const auto math = read_chat_template(
@@ -271,7 +274,7 @@ TEST(ChatTemplate, OpensAndClosesThoughts) {
     EXPECT_FALSE(render_chat(known, chat, {}, {})->opens_thought);
     EXPECT_FALSE(rendered(known, chat, false).ends_with("\n\n</think>\n\n"));
   }
-  ChatTemplate r1 = by_name("deepseek-r1");  // opens one itself
+  ChatTemplate r1 = by_name("deepseek-r1");  // this template opens a thought itself
   EXPECT_TRUE(r1.is_deepseek_r1);
   const std::string open = rendered(r1, chat);
   EXPECT_TRUE(open.ends_with("<｜Assistant｜><think>\n"));
@@ -293,7 +296,7 @@ TEST(ChatTemplate, KnowsWhoDropsThoughts) {
   EXPECT_TRUE(read_chat_template(source_of("../../examples/training/chat_template.jinja"))->drops_thoughts);
 }
 
-// An answer keeps the tokens it was written with, so the next prompt begins with what the cache holds.
+// An answer keeps the tokens with which it was generated, so the next prompt begins with what the cache holds.
 TEST(ChatTemplate, AnswersKeepTheirTokens) {
   for (const char* name : {"chatml", "deepseek-r1", "llama3"}) {
     const ChatTemplate known = by_name(name);
@@ -324,7 +327,7 @@ TEST(ChatTemplate, AnswersKeepTheirTokens) {
   }
 }
 
-// What the program drops of an answer, its thought or blanks around it, costs the rest nothing.
+// The template drops parts of an answer, such as its thought or the blanks around it. The rest still keeps its tokens.
 TEST(ChatTemplate, PartsOfAnswersKeepTheirTokens) {
   const Tokenizer tokenizer = *read_tokenizer(open_golden("deepseek-r1-qwen"));
   Ids answer{tokenizer.find("h").value(), tokenizer.find("</think>").value()};
@@ -352,13 +355,13 @@ TEST(ChatTemplate, UnknownIsAnError) {
   EXPECT_EQ(rendered(*read_chat_template(source_of("templates/turns-model.jinja")), twice),
             "ERROR: chat template, line 1: the template says: Conversation roles must alternate "
             "user/assistant/user/assistant/...");
-  // Where a file is named, messages begin with it.
+  // If a file name is given, messages begin with it.
   EXPECT_EQ(read_chat_template("{{", "dir/m.gguf").error().message, "dir/m.gguf: chat template, line 1: a tag has no end");
   EXPECT_TRUE(read_chat_template("", "m.gguf").error().message.starts_with("m.gguf: the file has no chat template"));
   EXPECT_EQ(rendered(*read_chat_template("{{ 1 // 0 }}", "m.gguf"), twice), "ERROR: m.gguf: chat template, line 1: division by zero");
 }
 
-// The real files' own programs, where STILLA_MODELS names their folder, against what transformers made of them.
+// Tests the templates of real files, if STILLA_MODELS names their folder, against what transformers made of them.
 TEST(ChatTemplate, RunsRealFiles) {
   const char* folder = std::getenv("STILLA_MODELS");
   if (folder == nullptr) GTEST_SKIP() << "STILLA_MODELS names no folder";
@@ -372,7 +375,7 @@ TEST(ChatTemplate, RunsRealFiles) {
     ASSERT_TRUE(file) << file.error().message;
     const auto found = read_chat_template(*file->chat_template());
     ASSERT_TRUE(found) << found.error().message;
-    const ChatMessage hello[] = {{ChatRole::user, "Hello"}};  // the first golden chat
+    const ChatMessage hello[] = {{ChatRole::user, "Hello"}};  // the first of the golden chats
     auto prompt = prompts.begin();
     for (const std::string_view other : templates) {
       if (other == wanted) break;

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks what headers make of macros: those of compilers and CPUs that may not be here, and other people's.
+"""Checks how headers react to macros: those of compilers and CPUs that may not be here, and those of other people's code.
 
-Each case defines such macros for a compiler that is here and asks for what must hold, or for the sentence of the refusal.
-Microsoft's compiler is played by its macros and by an <intrin.h> of one line; nothing it would compile is compiled. At last all
-public headers are compiled where macros with such names as theirs are defined.
+Each case defines such macros for a compiler that is here. It states what must hold, or the sentence with which the header
+refuses. Microsoft's compiler is imitated by its macros and by an <intrin.h> of one line; nothing that only it could compile is
+compiled. At last all public headers are compiled while macros with the same names as the library's names are defined.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MSVC = ["-D_MSC_VER=1944", "-D_MSVC_LANG=202002L", "-U__FMA__", "-U__F16C__", "-U__BMI2__", "-U__BMI__"]
 BIG_ENDIAN = ["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"]
-# Name, flags, what must hold (an expression), or the words of the error.
+# The case's name, its flags, an expression that must hold, or the words of the error.
 CASES = [
     ("-ffast-math", ["-ffast-math"], None, "fast-math"),
     ("/fp:fast", ["-D_M_FP_FAST=1"], None, "/fp:fast"),
@@ -60,7 +60,7 @@ def failures(compiler, folder):
             yield f"{name}: not true or not compiled: {holds}\n{done.stderr[-600:]}"
         if words and (done.returncode == 0 or words not in done.stderr):
             yield f"{name}: not refused with '{words}'\n{done.stderr[-600:]}"
-    # Objects compiled for different instruction sets must not share names.
+    # Objects that are compiled for different instruction sets must not share names.
     names = {}
     for flags in ([*MSVC, "-mno-avx"], [*MSVC, "-mavx"], [*MSVC, "-mavx2"], [*MSVC, "-mavx512f"]):
         done = compiled(compiler, folder, flags, NAMESPACE, "-E", "-P")
@@ -71,12 +71,13 @@ def failures(compiler, folder):
 
 
 def macro_source():
-    """A file that includes the library where every macro of push_macros-inl.hpp is defined, most as what compiles nowhere."""
+    """A file that includes the library while every macro of push_macros-inl.hpp is defined, most of them as text that never
+    compiles."""
     listed = (ROOT / "include/stilla/base/push_macros-inl.hpp").read_text(encoding="utf-8")
     names = re.findall(r'push_macro\("(\w+)"\)', listed)
     functions = {"min": "(a, b) (((a) < (b)) ? (a) : (b))", "max": "(a, b) (((a) > (b)) ? (a) : (b))"}
     functions.update({name: "(x) ((x) * 1000)" for name in ("abs", "bit", "radians", "round")})
-    lines = [f"#include <{name}>" for name in STANDARD.split()]  # which would not survive them
+    lines = [f"#include <{name}>" for name in STANDARD.split()]  # included first, because these would not survive the macros
     lines += [f"#define {name}{functions.get(name, ' ) other_peoples (')}" for name in names]
     lines += ["#include <stilla/stilla.hpp>"]
     lines += [f"#ifndef {name}\n#error \"{name} is gone\"\n#endif" for name in names]

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the program on the files of make_hostile_files.py. Fails on a crash, a hang, a sanitizer's report, a file that is taken and must
-be refused, a refusal that does not name the file, and a control that is refused.
+"""Runs the program on the files of make_hostile_files.py. Fails on a crash, a hang, a sanitizer's report, a file that is
+accepted but must be refused, a refusal that does not name the file, and a control that is refused.
 
-Each model is given to `inspect`, to `run -n 1`, to `run` again as the draft of a control, and to `pack`, a packed file to
-`inspect --verify` instead; a session to `chat`'s /load, a template to `run --chat-template`. A refusal is one line on standard error
-that begins with "stilla: ", and a status of 1 to 3.
+Each model is given to `inspect`, to `run -n 1`, to `run` again as the draft model of a control, and to `pack`; a packed file is
+given to `inspect --verify` instead. A session is given to the /load of `chat`, and a template to `run --chat-template`. A
+refusal is one line on standard error that begins with "stilla: ", and a status of 1 to 3.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 REPORTS = (b"AddressSanitizer", b"LeakSanitizer", b"runtime error:", b"MemorySanitizer", b"ThreadSanitizer", b"terminate called")
-HARMLESS = ("control", "survived", "text")  # of which `pack` may make a file
+HARMLESS = ("control", "survived", "text")  # kinds of files of which `pack` may make a file
 
 
 class Checker:
@@ -32,7 +32,7 @@ class Checker:
         self.messages = []  # "gguf-003-magic: run: 3: stilla: ..."
 
     def run(self, arguments, typed=b""):
-        """(status or None for a hang, standard error)."""
+        """Returns (status, or None for a hang; standard error)."""
         try:
             done = subprocess.run([self.program, *map(str, arguments)], input=typed, capture_output=True, timeout=self.seconds,
                                   env=self.environment, check=False)
@@ -41,7 +41,7 @@ class Checker:
         return done.returncode, done.stderr
 
     def commands(self, kind, path, packed):
-        """Arguments, and which rule of is_wrongly_taken() holds for them."""
+        """Returns pairs: the arguments of a command, and which rule of is_wrongly_taken() holds for it."""
         good = self.controls["gguf"]
         run = ["run", "-p", "ab", "-n", 1, "-t", 1]
         if kind == "template":
@@ -52,7 +52,7 @@ class Checker:
         return [(["inspect", path], "inspect"), ([*run, "-m", path], "run"), ([*run, "-m", self.controls[kind], "--draft", path], "draft"), last]
 
     def faults(self, case):
-        """Lines; none for a case that is as it should be."""
+        """Yields a line for each fault, and none for a case that is as it should be."""
         path = self.folder / case["name"]
         with tempfile.TemporaryDirectory() as scratch:
             packed = pathlib.Path(scratch) / "out.stilla"
@@ -71,7 +71,7 @@ class Checker:
             return "hangs"
         if status < 0 or status > 3 or any(report in errors for report in REPORTS):
             return f"ends with status {status}"
-        is_taken = b"stilla: loaded " in errors if rule == "session" else status == 0  # a chat goes on behind a session that it refused
+        is_taken = b"stilla: loaded " in errors if rule == "session" else status == 0  # a chat continues after a session that it refused
         if case["expect"] == "control":
             return None if is_taken else f"a control is refused with status {status}"
         if is_taken:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What ops refuse: arguments that would be an endless loop, a division by zero, a wild access or a silent nothing. Each refusal says
-// which argument, found and expected, and leaves outputs as they were; the jobs have no tasks.
+// Tests what ops refuse: arguments that would cause an endless loop, a division by zero or a wild access, or would silently do
+// nothing. Each refusal says which argument it is, what was found and what was expected. Outputs stay unchanged, and the jobs
+// have no tasks.
 #include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/fused.hpp>
@@ -22,7 +23,7 @@ using namespace stilla_test;
   return ::testing::AssertionSuccess();
 }
 
-// All checks, until the end of the scope.
+// Switches all checks on, until the end of the scope.
 struct CheckEverything {
   CheckEverything() { check_everything(true); }
   ~CheckEverything() { check_everything(false); }
@@ -46,7 +47,7 @@ TEST(Check, Rope) {
   EXPECT_TRUE(refused(rope_of(matrix(2, 64), 32, matrix(2, 16, 1024), matrix(2, 8, 2048)), "sin is 2 x 8, expected 2 x 16"));
   EXPECT_TRUE(refused(rope_of({nullptr, 2, 64}, 32, matrix(2, 16, 1024), matrix(2, 16, 2048)), "x has no data"));
   EXPECT_TRUE(refused(rope_of({x.data(), 2, 64, 63}, 32, matrix(2, 16, 1024), matrix(2, 16, 2048)), "stride below its columns"));
-  EXPECT_TRUE(rope_of(matrix(2, 64), 32, matrix(2, 16, 100), matrix(2, 16, 2048)));  // not looked at
+  EXPECT_TRUE(rope_of(matrix(2, 64), 32, matrix(2, 16, 100), matrix(2, 16, 2048)));  // is not checked
   const CheckEverything on;
   EXPECT_TRUE(refused(rope_of(matrix(2, 64), 32, matrix(2, 16, 100), matrix(2, 16, 2048)), "x overlaps cos"));
 }
@@ -64,12 +65,12 @@ TEST(Check, RowOps) {
   EXPECT_TRUE(refused(rms_norm(matrix(2, 64), matrix(2, 64, 1), weight.data(), 1e-6f), "y overlaps x in part"));
   EXPECT_TRUE(refused(rms_norm(matrix(2, 64), matrix(2, 64), x.data() + 127, 1e-6f), "y overlaps the weights"));
   EXPECT_TRUE(refused(softmax(matrix(3, 64), matrix(3, 64, 100)), "in part"));
-  // Gate and up are columns of one matrix, and y one of both: nothing overlaps.
+  // Gate and up are columns of one matrix, and y is one of the two: that is no overlap.
   const Matrix gate(x.data(), 4, 64, 128), up(x.data() + 64, 4, 64, 128);
   EXPECT_TRUE(silu_mul(gate, gate, up));
   EXPECT_TRUE(silu_mul(up, gate, up));
   EXPECT_TRUE(refused(silu_mul(gate, {x.data() + 63, 4, 64, 128}, up), "y overlaps gate"));
-  EXPECT_TRUE(refused(silu_mul(gate, gate, {x.data() + 70, 4, 64, 128}), "y overlaps up"));  // into the next row
+  EXPECT_TRUE(refused(silu_mul(gate, gate, {x.data() + 70, 4, 64, 128}), "y overlaps up"));  // reaches into the next row
   EXPECT_TRUE(silu_mul(matrix(1, 64), gate.rows_from(1, 1), up.rows_from(2, 1)));
 }
 
@@ -89,7 +90,7 @@ TEST(Check, Matmul) {
     EXPECT_EQ(matmul_tasks(MatmulJob(p, input)) != 0, bool(s));
     return s;
   };
-  // Float weights and rounded activations, and the reverse: was a silent nothing.
+  // Float weights with rounded activations, and quantised weights with floats. In earlier versions the op silently did nothing.
   EXPECT_TRUE(refused(matmul(Y, f.view, rounded.view()), "float weights take float activations"));
   EXPECT_TRUE(refused(product(Y, q.view, {X, {}}), "quantised weights take rounded activations"));
   EXPECT_TRUE(refused(product({y.data(), M, N - 1}, q.view, {{}, rounded.view()}), "y is 2 x 39, expected 2 x 40"));
@@ -118,7 +119,7 @@ TEST(Check, Matmul) {
   EXPECT_TRUE(refused(quantise(rounded, ConstMatrix(values.data(), M, 40)), "40 columns are not a multiple of 32"));
   for (const float v : y) EXPECT_EQ(v, 5.0f);
 
-  // No tokens are no work, and no error.
+  // No tokens mean no work, which is not an error.
   ActivationBuffer none;
   EXPECT_TRUE(matmul(Matrix(y.data(), 0, N), q.view, ConstMatrix(values.data(), 0, K), none));
   EXPECT_TRUE(matmul(Matrix(y.data(), 0, N), f.view, ConstMatrix(values.data(), 0, K), none));
@@ -167,7 +168,7 @@ TEST(Check, AttentionAndCache) {
   const AttentionJob job{matrix(1, D), matrix(1, D, 2048), cache->view(), 0, 0, 1};
   EXPECT_EQ(attention_tasks(job), 0u);
 
-  // A position of which another cache knows.
+  // A position that another cache shares.
   cache->set_size(10);
   KvCache other = cache->fork();
   EXPECT_TRUE(refused(cache->store(0, 5, row.data(), row.data()), "positions 256 to 256"));

@@ -13,8 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_LINES = 600
 FORBIDDEN_INCLUDES = {"iostream", "regex", "filesystem", "ranges", "format", "expected"}
 
-# The layers, low to high, each with those that it may include beside itself. A header's layer is its folder; FILES names
-# the layer of headers that lie in no folder. Folders of kernels/stilla/ that are not named here are targets.
+# The layers, from low to high. Each stands with the layers that it may include beside itself. A header's layer is its folder;
+# FILES names the layer of headers that lie in no folder. Folders of kernels/stilla/ that are not named here are targets.
 LAYERS = {
     "base": set(),
     "format": {"base"},  # weight formats: blocks as files hold them
@@ -32,14 +32,14 @@ LAYERS = {
     "model": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text"},
     "umbrella": {"base", "format", "layout", "contract", "dispatch", "op", "sampling", "io", "text", "model"},
 }
-# What stands on the library and is compiled: bindings. They include what users include.
+# Bindings are built on the library and compiled. They include what users include.
 BINDINGS = {"c_api": LAYERS["umbrella"], "python": LAYERS["umbrella"]}
 FILES = {"region": "base", "targets": "targets", "devices": "targets", "dispatch": "dispatch", "row_kernels": "dispatch",
          "stilla": "umbrella"}
 
 
 def layer(path):
-    """The layer of a header named as in an include line, say stilla/format/q4_0.hpp."""
+    """The layer of a header, which is named as in an include line, for example stilla/format/q4_0.hpp."""
     folder, *rest = pathlib.PurePosixPath(path).with_suffix("").parts[1:]
     return (folder if folder in LAYERS else "target") if rest else FILES.get(folder, "op")
 
@@ -55,7 +55,7 @@ def findings():
             yield f"{name}: {len(lines)} lines, at most {MAX_LINES}"
         if lines[0] != "// SPDX-License-Identifier: Apache-2.0":
             yield f"{name}:1: no SPDX line"
-        if "#pragma once" not in lines and not name.endswith("-inl.hpp"):  # those Highway reads several times
+        if "#pragma once" not in lines and not name.endswith("-inl.hpp"):  # Highway reads those several times
             yield f"{name}: no #pragma once"
         if "STILLA_ABI {" in text and not ("base/push_macros-inl.hpp" in text and "base/pop_macros-inl.hpp" in text):
             yield f"{name}: no push_macros-inl.hpp behind its includes and pop_macros-inl.hpp at its end"

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Compare the program with transformers on folders as Hugging Face has them: token ids and float32 logits.
+"""Compares the program with transformers on folders in the form of Hugging Face: token ids and float32 logits.
 
     python tests/compare_hugging_face.py build/release/bin/stilla                       tiny random models of each kind
     python tests/compare_hugging_face.py build/release/bin/stilla --model MODEL.gguf    a real one, exported to such a folder
 
-Needs torch, transformers and gguf (.ci/requirements.txt). The tiny folders are those of golden/make_hugging_face_folders.py --all. A
-real model (qwen2) is dequantised to bfloat16 by gguf-py and saved by transformers, in shards; a GGUF file of the same bfloat16
-weights is written too, and the times of loading both with --weights q8_0 are compared (the least of --runs). Ends with status 1 if any limit is missed.
+Needs torch, transformers and gguf (.ci/requirements.txt). The tiny folders are those of golden/make_hugging_face_folders.py
+--all. A real model (qwen2) is dequantised to bfloat16 by gguf-py and saved by transformers, in shards. A GGUF file of the same
+bfloat16 weights is written too. The times of loading both with --weights q8_0 are compared (the least of --runs). Ends with
+status 1 if any limit is missed.
 """
 import argparse
 import os
@@ -50,7 +51,8 @@ def compare(stilla, folder, name):
     expected_ids = tokenizer(TEXT, add_special_tokens=False).input_ids
     for special in ([], ["--special"]):
         if not special:
-            # Special tokens as text: what the fast tokenizer has no word for, so only where the text has none.
+            # Special tokens are read as text. The fast tokenizer has no option for that, so this is tested only with a text that
+            # has none.
             text = TEXT.replace("<|im_end|>", "")
             expected = tokenizer(text, add_special_tokens=False).input_ids
         else:
@@ -78,7 +80,7 @@ NAMES = {"token_embd": "model.embed_tokens", "output": "lm_head", "output_norm":
 
 
 def export(source, folder, file):
-    """A qwen2 GGUF file, dequantised to bfloat16: as a folder that transformers saves, and as a GGUF file again."""
+    """Writes a qwen2 GGUF file, dequantised to bfloat16, as a folder that transformers saves, and as a GGUF file again."""
     reader = GGUFReader(source)
     arguments = dict(gguf_file=os.path.basename(source))
     config = AutoConfig.from_pretrained(os.path.dirname(source), **arguments)
@@ -114,7 +116,7 @@ def export(source, folder, file):
 
 
 def load_time(stilla, model, weights, runs):
-    """The least of the seconds that loading took, and of the CPU seconds that the program took, which other programs disturb less."""
+    """The least of the seconds that loading took, and of the CPU seconds of the program, which other programs disturb less."""
     times, cpu_times = [], []
     for _ in range(runs):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Files of every mix of weight types that llama-quantize makes: each must load, and give the logits of its own weights.
+"""Tests files of every mix of weight types that llama-quantize makes: each must load, and give the logits of its own weights.
 
     pip install gguf==0.19.0 numpy==2.4.6
     tests/compare_mixes.py build/release/bin/stilla [--architectures qwen2,llama,qwen3] [--mixes Q2_K,IQ3_XS]
 
-A mix says which type each kind of tensor has, which depends on the layer, on how many query heads share a key head and on whether
-the embedding is the head too (MIXES below, after llama.cpp's rules for dense models). For each mix and architecture a tiny random
-model is written with gguf-py: weights are encoded where gguf-py can, and are random blocks, all of them valid, elsewhere. The
-program's logits (16-bit activations, a cache of float32) are compared with a forward pass in float64 on what gguf-py decodes the
-weights to, and the bytes of all targets named by --targets with each other. Fails where the normalised mean square error is
-above 1e-5, or where two targets differ.
+A mix says which type each kind of tensor has. The type depends on the layer, on how many query heads share a key head, and on
+whether the embedding is the head too (MIXES below, after llama.cpp's rules for dense models). For each mix and architecture a
+tiny random model is written with gguf-py. Weights are encoded where gguf-py can encode them; elsewhere they are random blocks,
+all of them valid. The program's logits (16-bit activations, a cache of float32) are compared with a forward pass in float64 on
+the weights as gguf-py decodes them. The bytes of all targets that --targets names are compared with each other. Fails if the
+normalised mean square error is above 1e-5, or if two targets differ.
 """
 import argparse
 import os
@@ -26,10 +26,10 @@ from gguf.quants import dequantize, quantize
 
 GATE = 1e-5
 LAYERS = 8
-IDS = [5, 301, 17, 17, 44, 260, 3, 118, 400, 77, 9, 250, 31, 2, 199, 512, 64, 90, 411, 7]  # enough that kernels for many tokens take some
+IDS = [5, 301, 17, 17, 44, 260, 3, 118, 400, 77, 9, 250, 31, 2, 199, 512, 64, 90, 411, 7]  # enough for the kernels for many tokens
 VOCABULARY = Path(__file__).resolve().parent / "golden/tiny-qwen2.gguf"
 ENCODED = (T.F32, T.F16, T.BF16, T.Q8_0, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1)
-# Of the other types: the byte offsets of a block's scale and of its minimum's scale, and the middle of the codes.
+# For each other type: the byte offset of a block's scale, that of its minimum's scale, and the middle of the codes.
 RANDOM = {T.Q2_K: (80, 82, 1.5), T.Q3_K: (108, None, 0), T.Q4_K: (0, 2, 7.5), T.Q5_K: (0, 2, 15.5), T.Q6_K: (208, None, 0)}
 RANDOM |= {t: (0, None, 0) for t in (T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS, T.IQ3_S, T.IQ4_NL, T.IQ4_XS)}
 
@@ -50,14 +50,15 @@ def first(layer, part):
     return layer < LAYERS // part
 
 
-# Mix: the type of most tensors, and of some kinds a type or a function (layer, shares) -> type, shares: whether four query heads or
-# more share a key head. Kinds: embd, head, q, k, v, o, gate, up, down. A head is q6_k unless the mix says otherwise.
+# For each mix: the type of most tensors, and for some kinds of tensors a type or a function (layer, shares) -> type. `shares`
+# says whether four query heads or more share a key head. The kinds are embd, head, q, k, v, o, gate, up, down. A head is q6_k
+# unless the mix says otherwise.
 MIXES = {
     "F32": (T.F32, {"head": T.F32}),
     "F16": (T.F16, {"head": T.F16}),
     "BF16": (T.BF16, {"head": T.BF16}),
     "Q8_0": (T.Q8_0, {"head": T.Q8_0}),
-    "MXFP4_MOE": (T.Q8_0, {"head": T.Q8_0}),  # mxfp4 is for experts, which dense models have none of
+    "MXFP4_MOE": (T.Q8_0, {"head": T.Q8_0}),  # mxfp4 is for experts, and dense models have none
     "Q4_0": (T.Q4_0, {}),
     "Q4_1": (T.Q4_1, {}),
     "Q5_0": (T.Q5_0, {}),
@@ -124,7 +125,7 @@ def encode(rng, qtype, rows, cols, spread):
 
 
 def write(path, arch, mix, seed):
-    """Writes the file; returns its weights as gguf-py decodes them, and how often each type was used."""
+    """Writes the file. Returns its weights as gguf-py decodes them, and how often each type was used."""
     hidden, ffn, heads, kv_heads, size, is_tied = SHAPES[arch]
     rng = np.random.default_rng(seed)
     writer = GGUFWriter(path, arch)
@@ -198,7 +199,7 @@ def rms_norm(x, weight):
 
 
 def rotate(x, is_interleaved):
-    """Rotary positions of x[token, head, size]: neighbours are a pair, or numbers half a head apart."""
+    """Applies rotary positions to x[token, head, size]: pairs are neighbours, or numbers half a head apart."""
     size = x.shape[-1]
     angles = np.arange(len(x))[:, None] * 10000.0 ** (-np.arange(0, size, 2) / size)
     cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]

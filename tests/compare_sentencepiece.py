@@ -5,8 +5,8 @@
     pip install sentencepiece==0.2.3 gguf==0.19.0 numpy==2.4.6
     python tests/compare_sentencepiece.py BUILD/bin/tokenize_lines [--count 100000] [--seed 1]
 
-Three small models are trained here by the library itself (sentencepiece_models.py) and written as GGUF files. tokenize_lines also
-compares the text that comes back with the string. Exit status 1 if anything differs.
+The library itself trains three small models (sentencepiece_models.py), which are written as GGUF files. tokenize_lines also
+compares the text that decoding returns with the string. Exit status 1 if anything differs.
 """
 
 import argparse

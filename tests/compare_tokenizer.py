@@ -5,13 +5,13 @@
     pip install transformers==5.23.0 tokenizers==0.23.3 gguf==0.19.0
     python tests/compare_tokenizer.py BUILD/bin/tokenize_lines MODEL.gguf [--count 100000] [--seed 1]
 
-The reference is AutoTokenizer.from_pretrained(folder, gguf_file=name), once as it is (special tokens are found in the
-text) and once with split_special_tokens (control tokens are text). Four things of the reference are repaired first, and
-only for the strings that meet them; how many did is printed:
+The reference is AutoTokenizer.from_pretrained(folder, gguf_file=name), once as it is (special tokens are found in the text) and
+once with split_special_tokens (control tokens are text). Four things of the reference are repaired first, and only for strings
+that are affected by them (the number of such strings is printed):
   - control tokens spelled outside the byte alphabet, such as <｜User｜>, are left out by transformers' GGUF reader;
   - tokens that the file does not have are added past the end of the vocabulary;
-  - for `qwen2` it does not bring text into Unicode's form C, as Qwen's own tokenizer.json does;
-  - for `smollm` it does not isolate digits, as the model's own tokenizer.json does.
+  - for `qwen2` it does not bring text into Unicode's form C, though Qwen's own tokenizer.json does;
+  - for `smollm` it does not isolate digits, though the model's own tokenizer.json does.
 Exit status 1 if anything differs.
 """
 
@@ -28,7 +28,7 @@ from tokenizer_strings import strings  # noqa: E402
 
 
 def reference_tokenizers(path):
-    """(as transformers reads the file, repaired, texts on which the two differ)"""
+    """Returns (the tokenizer as transformers reads the file, the repaired one, a test for texts on which the two differ)."""
     from gguf import GGUFReader
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer

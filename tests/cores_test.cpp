@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// base/cores.hpp against trees of files as Linux has them under /proc and /sys, and against this machine.
+// Tests base/cores.hpp with trees of files like those that Linux has under /proc and /sys, and on this machine.
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -17,7 +17,7 @@ using stilla::detail::CgroupLimits;
 using stilla::detail::read_cgroup_limits;
 using stilla::detail::read_linux_cores;
 
-// A file system of a few files, removed at the end.
+// A file system of a few files. It is removed at the end.
 class Tree {
  public:
   Tree() { std::filesystem::remove_all(root_); }
@@ -52,7 +52,7 @@ TEST(Cores, HyperThreadsAreOneCore) {
 }
 
 TEST(Cores, FastOnesByCapacity) {
-  Tree tree;  // as a phone has them: one, three, four
+  Tree tree;  // a phone: one core of the fastest kind, three of the next, four slow ones
   tree.cpu(0, "0", "290")
       .cpu(1, "1", "290")
       .cpu(2, "2", "290")

@@ -15,7 +15,7 @@ namespace {
 
 using namespace stilla_test;
 
-// The targets whose kernels T may run: itself, then down the chain of fallbacks.
+// The targets whose kernels T may run: T itself, and then its chain of fallbacks.
 template <class T>
 std::vector<std::string> fallback_chain() {
   std::vector<std::string> chain{T::id.name};
@@ -50,14 +50,14 @@ TEST(Coverage, NamesATargetOfTheFallbackChain) {
   });
 }
 
-// Scalar is the specification, written to be short: whatever lands there on another target is slow without anybody
-// having decided so.
+// The target `scalar` is the specification and is written to be short. A kernel of another target that falls back to scalar is
+// slow, although nobody decided that.
 TEST(Coverage, NothingButScalarRunsScalar) {
   if (!STILLA_HAS_PORTABLE) GTEST_SKIP() << "without the portable kernels scalar is what is left";
   for (const CoverageEntry& e : coverage()) {
     if (e.target == Scalar::id) continue;
-    // Packing is done once, while a model is loaded. Portable runs where avx2 could not be compiled in, and on Arm CPUs without dot
-    // products; bfp16ebs8 is in no file that is published.
+    // Packing is done once, while a model is loaded. The target `portable` is used where avx2 could not be compiled, and on Arm
+    // CPUs without dot products. No published file has the format bfp16ebs8.
     if (e.op == "pack" && (e.target == Portable::id || e.variant == BFP16EBS8::name)) continue;
     EXPECT_NE(e.implemented_on, Scalar::id) << e.op << " " << e.variant << " on " << e.target.name;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights that are not numbers (io/damaged_weights.hpp): what is told from scales alone against all weights decoded.
+// Tests of weights that are not numbers (io/damaged_weights.hpp): what the scales alone say is compared with all weights,
+// decoded.
 #include <stilla/io/damaged_weights.hpp>
 
 #include <gtest/gtest.h>
@@ -15,7 +16,7 @@ namespace {
 
 using namespace stilla;
 
-// Random bytes: one half in 32 is an infinity or NaN, so rows of both kinds are met.
+// The bytes are random: one half in 32 is an infinity or NaN, so rows of both kinds occur.
 TEST(DamagedWeights, ScalesTellOfEveryFormatWhatDecodingTells) {
   for_each_type(Formats{}, []<class F>(F) {
     const std::size_t K = 4 * F::block_weights;

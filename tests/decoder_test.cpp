@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Texts with guesses, of the text itself and of draft models that are good, bad and perfect, are those of a plain loop: greedy and
-// sampled, with any number of guesses, to the end of the context.
+// Texts that were generated with guesses equal those of a plain loop. The guesses come from the text itself and from draft models
+// that are good, bad and perfect. Texts are greedy and sampled, have any number of guesses, and run to the end of the context.
 #include <stilla/model/decoder.hpp>
 
 #include <string>
@@ -28,7 +28,7 @@ Session new_session(const LoadedModel& model, std::size_t positions = context) {
   return std::move(*session);
 }
 
-// What evaluating and sampling token by token writes.
+// The text that evaluating and sampling token by token writes.
 Ids plain_text(const LoadedModel& model, const SamplingOptions& options, std::size_t count) {
   Session session = new_session(model);
   Sampler sampler(options);
@@ -99,7 +99,7 @@ TEST(Decoder, GuessesDoNotChangeTheText) {
           if (lookup && guesses == 15) continue;
           Session session = new_session(model);
           std::optional<Session> draft;
-          if (small != nullptr) draft.emplace(new_session(*small, 2 * context));  // one that never begins anew
+          if (small != nullptr) draft.emplace(new_session(*small, 2 * context));  // a session that never begins anew
           Decoder decoder(session, sampling, {lookup, draft ? &*draft : nullptr, guesses});
           const Written written = text_of(decoder, Decoder::no_limit);
           EXPECT_EQ(written.text, expected) << guesses << " guesses, lookup " << lookup;
@@ -127,7 +127,7 @@ TEST(Decoder, StopsAtTheLimitAndGoesOn) {
   const Ids expected = plain_text(model, greedy, 40);
   Session session = new_session(model), draft = new_session(model);
   Decoder decoder(session, greedy, {false, &draft, 8});
-  for (const std::size_t count : {1u, 2u, 9u, 40u}) {  // the session holds the prompt, then a longer text than is asked for
+  for (const std::size_t count : {1u, 2u, 9u, 40u}) {  // the session holds the prompt, later a longer text than what is asked for
     const Written written = text_of(decoder, count);
     EXPECT_EQ(written.text, Ids(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(count)));
     EXPECT_EQ(session.size(), prompt.size() + count - 1) << "guesses are gone, and nobody asked what follows the last token";
@@ -200,7 +200,7 @@ TEST(Decoder, NumbersThatAreNone) {
   EXPECT_EQ(with_bad.guesses(), 0u);
 }
 
-// A draft model that was away reads the text's end only, and at most half of its own context.
+// A draft model that was not used for a while reads only the end of the text, and at most half of its own context.
 TEST(DraftModel, ReadsTheEndOfALongText) {
   const LoadedModel model(ModelFile::tiny("tiny-qwen2"));
   ASSERT_TRUE(model) << model.error();
@@ -225,7 +225,8 @@ TEST(DraftModel, ReadsTheEndOfALongText) {
   EXPECT_EQ(*draft.guess(text, out, [&](float) { return ++asked < 2; }), 2u);
 }
 
-// Simulated seconds: what the policy makes of guesses that are right with one chance and cost a share of a token.
+// The speed in simulated seconds that the policy reaches, if guesses are right with probability `chance` and cost the share
+// `cost` of a token.
 double speed(double chance, double cost, double slope) {
   DraftPolicy times;
   ModelDraftPolicy policy;

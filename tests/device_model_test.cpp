@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A whole model whose layers' matrices are on a device: near the CPU's logits, by one token or many, from rows and from a packed
-// file; and what a device cannot hold, told by name.
+// Tests of a whole model whose layers' matrices are on a device. Its logits are near the CPU's, for one token or many, from rows
+// and from a packed file. What a device cannot hold is reported by name.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -31,7 +31,7 @@ const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42,
 
 GgufFile tiny_file() { return std::move(*GgufFile::open(tiny_folder + "tiny-qwen2.gguf")); }
 
-// Of the formats that a device holds, some.
+// Some of the formats that a device can hold.
 std::vector<FormatId> formats_for(std::string_view device) {
   std::vector<FormatId> held;
   for (const FormatId format : {id_of<INT4_CHANNEL>, id_of<LPBQ32>, id_of<LPBQ64>, id_of<INT8_CHANNEL>, id_of<BFP16EBS8>}) {
@@ -53,7 +53,7 @@ struct DeviceNames {
 };
 TYPED_TEST_SUITE(DeviceModel, DeviceTypes, DeviceNames);
 
-// Errors of the products add up over the model, but stay of their order.
+// The errors of the products add up over the model, but keep their order of magnitude.
 TYPED_TEST(DeviceModel, IsNearTheCpu) {
   const std::string device = TypeParam::id.name;
   const std::vector<FormatId> formats = formats_for(device);
@@ -101,7 +101,7 @@ TEST(DeviceModels, PackedWeightsAreUnpackedWhereTheyCanBe) {
   std::filesystem::remove(path);
 }
 
-// A rotated model, whose down matrices want a transformed input: the device's own where it makes one.
+// A rotated model needs a transformed input for its down matrices. The device transforms it, if it can do so itself.
 TYPED_TEST(DeviceModel, RotatedIsNearTheCpu) {
   const std::string device = TypeParam::id.name;
   const std::string path = (std::filesystem::temp_directory_path() / ("stilla-rotated-" + device + ".stilla")).string();
@@ -131,7 +131,7 @@ TEST(DeviceModels, ADeviceWithoutATransformSaysSo) {
             "device 'xdna-emulated' makes no transform of its inputs");
 }
 
-// Layers that do nothing, and remember where they were asked to do it.
+// Layers that do nothing, and record the positions they were called for.
 class NoLayers : public ModelBody {
  public:
   Status run(Matrix x, std::size_t first) override {
@@ -148,7 +148,7 @@ class NoLayers : public ModelBody {
 
 Result<Model> model_without_layers() { return Model::load_ends(std::make_unique<GgufFile>(tiny_file())); }
 
-// Embedding, norm and head, in doubles.
+// The logits of embedding, norm and head alone, computed in doubles.
 std::vector<float> logits_without_layers(std::uint32_t id) {
   const Result<Model> model = Model::load(tiny_file());
   const ModelConfig& c = model->config();

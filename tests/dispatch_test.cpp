@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The choice of a target: the best one by default, any that this machine has by name, nothing else.
+// Tests of the choice of a target: by default the best one, by name any that this machine has, and no other.
 #include <stilla/dispatch.hpp>
 
 #include <algorithm>
@@ -74,7 +74,7 @@ TEST(Dispatch, UnknownNamesAreRefusedWithTheKnownOnes) {
   ASSERT_TRUE(force_target(""));
 }
 
-// On a CPU that lacks a compiled target (CI runs this program on such a one, emulated).
+// Needs a CPU that lacks a compiled target. CI runs this program on such a CPU, emulated.
 TEST(Dispatch, TargetsThatTheCpuLacksAreRefused) {
   std::string lacking;
   for_each_type(Targets{}, [&](auto target) {
@@ -96,7 +96,7 @@ TEST(Dispatch, NamesThatWereNotCompiledRunScalar) {
 }
 
 #if STILLA_ARCH_ARM
-// From the bits of AT_HWCAP and AT_HWCAP2, which other systems' answers are stored as too.
+// The features come from the bits of AT_HWCAP and AT_HWCAP2. Answers of other systems are stored in the same form.
 TEST(Dispatch, ArmTargetsNeedTheirFeatures) {
   CpuInfo cpu;
   EXPECT_FALSE(Dotprod::available(cpu));
@@ -110,7 +110,7 @@ TEST(Dispatch, ArmTargetsNeedTheirFeatures) {
   EXPECT_FALSE(I8mm::available(cpu));
 }
 
-// MIDR_EL1: designer << 24 | part << 4.
+// The layout of MIDR_EL1: designer << 24 | part << 4.
 TEST(Dispatch, SmmlaIsTheDefaultWhereTheCoreIsFasterWithIt) {
   CpuInfo cpu;
   cpu.hwcap = std::uint64_t{1} << 20;
@@ -138,7 +138,7 @@ TEST_F(MeasuredSmmla, DecidesOnceWhereTheCoreIsNotKnown) {
 #endif
 
 #if STILLA_ARCH_X86
-// From the bits of CPUID: one of them missing is enough.
+// The features come from the bits of CPUID. If one of them is missing, the target is not available.
 TEST(Dispatch, PortableNeedsEveryFeatureItUses) {
   CpuInfo cpu;
   cpu.xcr0 = 0x7;
@@ -155,7 +155,7 @@ TEST(Dispatch, PortableNeedsEveryFeatureItUses) {
     less.leaf7.ebx &= ~(1u << bit);
     EXPECT_FALSE(Portable::available(less)) << bit;
   }
-  for (const std::uint64_t saved : {0u, 1u, 3u, 5u}) {  // registers that the system does not save
+  for (const std::uint64_t saved : {0u, 1u, 3u, 5u}) {  // registers that the system saves; some are missing
     CpuInfo less = cpu;
     less.xcr0 = saved;
     EXPECT_FALSE(Portable::available(less)) << saved;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The trained model of examples/models/ as a measuring instrument: problems that it never saw (golden/drop-problems.txt, written by
-// examples/training/data.py) must come out right in every weight format and every type of cache, and every target, number of threads
-// and batch must write the same tokens. One wrong digit anywhere is a wrong answer.
+// The trained model of examples/models/ serves as a measuring instrument. It is given problems that it never saw
+// (golden/drop-problems.txt, written by examples/training/data.py). Their answers must be right in every weight format and with
+// every type of cache. Every target, number of threads and batch size must write the same tokens. One wrong digit anywhere is a
+// wrong answer.
 //
 //   STILLA_PROBLEMS=1001 drop_model_test      all problems of the file; the accuracies of examples/models/README.md
 //
-// Without it 151 on the best target, 21 on each and 7 with each number of threads, by a rule that the tests state. A text that is
-// known is not decoded again token by token: all of it is evaluated at once, and where the likeliest token is another one decoding
-// goes on from there, so the result is that of decoding.
+// Without the variable there are 151 problems on the best target, 21 on each target and 7 with each number of threads; each test
+// states its rule.
+// A text that is already known is not decoded again token by token. It is evaluated at once, and where another token is the
+// likeliest, decoding continues from there. So the result is the same as that of decoding.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -54,14 +56,14 @@ const std::vector<Problem>& problems() {
   return all;
 }
 
-// Sanitizers and emulators are tens of times slower; neither changes a bit.
+// Sanitizers and emulators are tens of times slower. Neither changes a bit of the results.
 #if defined(NDEBUG) && STILLA_ARCH_X86
 constexpr bool is_fast_build = true;
 #else
 constexpr bool is_fast_build = false;
 #endif
 
-// Slow builds do one problem in fifty.
+// The number of problems to solve. Slow builds take one in fifty.
 std::size_t problems_of(std::size_t default_count) {
   const char* wanted = std::getenv("STILLA_PROBLEMS");
   std::size_t count = wanted != nullptr ? static_cast<std::size_t>(std::atoi(wanted)) : default_count;
@@ -80,7 +82,7 @@ std::uint32_t likeliest(std::span<const float> logits) {
 // A model, its tokenizer, and what it writes.
 class Drop {
  public:
-  // Formats that no GGUF file holds are for the layers only, as for `stilla --weights`.
+  // Formats that no GGUF file holds are used for the layers only, as `stilla --weights` does.
   explicit Drop(FormatId format) : model_(read(format), {}, is_ggml_format(format) ? std::nullopt : std::optional(format)) {
     if (!model_) return;
     Result<Tokenizer> tokenizer = read_tokenizer(model_->source());
@@ -105,7 +107,7 @@ class Drop {
   bool is_ready() const { return tokenizer_.has_value(); }
   std::string error() const { return model_.error(); }
 
-  // Whether the answer that follows the thought is the expected one.
+  // Whether the answer behind the thought is the expected one.
   bool is_right(std::size_t problem, const Ids& written) const {
     std::string text;
     for (const std::uint32_t id : written) text += tokenizer_->piece(id);
@@ -114,7 +116,8 @@ class Drop {
            text.find("\\boxed{" + problems()[problem].answer + "}", thought) != std::string::npos;
   }
 
-  // What greedy decoding writes, the end token included, for the first `count` problems. drafts: what it may be, or empty.
+  // What greedy decoding writes for the first `count` problems, the end token included. `drafts` holds texts that are probably
+  // right, or is empty.
   std::vector<Ids> write(std::size_t count, const SessionOptions& options, const std::vector<Ids>& drafts, Parallel parallel = {}) const {
     std::vector<Ids> out;
     Result<Session> session = Session::create(*model_, options, parallel);
@@ -130,7 +133,7 @@ class Drop {
   Ids write(Session& session, const Ids& prompt, const Ids& draft) const {
     Ids text = prompt;
     text.insert(text.end(), draft.begin(), draft.end());
-    if (!draft.empty()) text.pop_back();  // nobody asks what follows the end
+    if (!draft.empty()) text.pop_back();  // nobody needs to know what follows the end
     session.truncate(0);
     std::optional<std::uint32_t> next;
     Ids written;
@@ -165,14 +168,15 @@ struct Format {
 };
 void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
 
-// Of fewer than four bits: rounding alone makes 4 % of answers wrong (q2_k), which says nothing of the code.
+// Whether the format has codes of fewer than four bits. There rounding alone makes 4 % of the answers wrong (q2_k), which says
+// nothing about the code.
 template <class F>
 constexpr bool is_coarse() {
   if constexpr (QuantisedFormat<F>) return F::code_bits < 4;
   return false;
 }
 
-// Slow builds take four of them: under an emulator each is a minute.
+// The formats to test. Slow builds take four of them, because under an emulator each takes a minute.
 std::vector<Format> encodable_formats() {
   std::vector<Format> out;
   for_each_type(Formats{}, [&]<class F>(F) {
@@ -192,7 +196,7 @@ class DropModel : public ::testing::TestWithParam<Format> {
 
   const Drop& drop() const { return *drop_; }
 
-  // Share of the texts that end in the right answer, told by kind.
+  // Returns the share of texts that end in the right answer, and prints it for each kind of problem.
   double accuracy(const std::vector<Ids>& written, KvType kv_type) const {
     std::map<std::string, std::pair<std::size_t, std::size_t>> kinds;
     std::size_t right = 0;
@@ -216,19 +220,20 @@ class DropModel : public ::testing::TestWithParam<Format> {
 INSTANTIATE_TEST_SUITE_P(, DropModel, ::testing::ValuesIn(encodable_formats()), [](const auto& tested) { return tested.param.name; });
 
 TEST_P(DropModel, SolvesUnseenProblems) {
-  static std::vector<Ids> written;  // the last format's texts are the next one's drafts
+  static std::vector<Ids> written;  // the texts of one format are the drafts of the next
   for (const KvType kv_type : kv_types) {
     SessionOptions options;
     options.kv_type = kv_type;
     written = drop().write(problems_of(151), options, written);
     const double share = accuracy(written, kv_type);
-    if (written.size() >= 150) {  // of fewer problems one would be too much
-      EXPECT_GE(share, 0.98);  // the worst of 1001: 0.995
+    if (written.size() >= 150) {  // with fewer problems a single wrong answer would fail
+      EXPECT_GE(share, 0.98);  // the lowest share found with 1001 problems is 0.995
     }
   }
 }
 
-// `scalar` takes seconds for a problem: it solves one in twenty, with one type of cache, and slow builds leave it out.
+// The target `scalar` takes seconds for a problem. It solves one problem in twenty, with one type of cache, and slow builds leave
+// it out.
 TEST_P(DropModel, SameTokensOnAllTargets) {
   std::vector<Ids> expected;
   for (const KvType kv_type : kv_types) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// encode_rows: the encoder's bytes row by row, the report worked out again from the decoded weights, threads, refusals.
+// Tests of encode_rows: the result has the encoder's bytes row by row, the report is computed once more from the decoded weights,
+// and threads and refusals are tested.
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/encoding_error.hpp>
 
@@ -54,7 +55,7 @@ TYPED_TEST(EncodeRows, GivesTheEncodersBytesAndTheirError) {
       highest = std::max(highest, std::fabs(error));
     }
   }
-  // Sums of 2560 squares in double, in two orders.
+  // Both are sums of 2560 squares in double, in different orders.
   EXPECT_NEAR(report.rmse, std::sqrt(squared_error / (N * K)), 1e-12 * report.rmse);
   EXPECT_NEAR(report.relative_rmse, std::sqrt(squared_error / squared_source), 1e-12 * report.relative_rmse);
   EXPECT_EQ(report.max_error, highest);
@@ -104,7 +105,7 @@ TYPED_TEST(EncodeRows, TakesEmptyAndZeroMatrices) {
   EXPECT_EQ(report.max_error, 0.0);
 }
 
-// Scales are halves: weights that need a larger one cannot be stored.
+// Scales are halves. Weights that need a larger scale cannot be stored.
 TEST(EncodeRows, RefusesAScaleThatOverflows) {
   std::vector<float> values(64, 1.0f);
   values[40] = 1e6f;
@@ -137,7 +138,7 @@ TEST(EncodeRows, NamesWhatDoesNotFit) {
   }
 }
 
-// From every format to every other is decoding and encoding, several pieces and threads or not.
+// Requantising from any format to any other equals decoding and encoding, with one or several pieces and threads.
 TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
   using From = TypeParam;
   constexpr std::size_t N = 9, K = 512;
@@ -155,7 +156,8 @@ TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
   });
 }
 
-// By pieces, against floats or against the rows that they came from: what the encoder itself reports of all.
+// The error is computed in pieces, against floats or against the rows that the floats came from. It equals what the encoder
+// itself reports for all rows.
 TEST(EncodingError, IsTheEncodersReport) {
   constexpr std::size_t N = 9, K = 512, first = 4;
   const std::vector<std::byte> rows = random_rows<Q8_0>(13, N, K);

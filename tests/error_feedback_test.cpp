@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Error feedback (model/error_feedback.hpp) against GPTQ as it was published, with the inverse of the moments, in doubles; and what
-// it is for.
+// Compares error feedback (model/error_feedback.hpp) with GPTQ as it was published, with the inverse of the moments, in doubles.
+// It also tests what error feedback is for: a smaller error.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -23,7 +23,7 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-// T inputs of K values that go together: mixtures of a few, some of them large.
+// T inputs of K values that are correlated: they are mixtures of a few sources, and some of them are large.
 std::vector<float> some_inputs(std::size_t T, std::size_t K) {
   const std::vector<float> mixed = noise_values(1, T * 8), own = noise_values(2, T * K), weights = noise_values(3, K * 8);
   std::vector<float> x(T * K);
@@ -47,7 +47,7 @@ double output_error(const std::vector<float>& x, std::size_t T, std::size_t K, c
   return error;
 }
 
-// Frantar et al., algorithm 1, one row, with the scales of a row that is encoded already: the codes.
+// Algorithm 1 of Frantar et al. for one row, with the scales of a row that is already encoded. Returns the codes.
 template <class F>
 std::vector<int> gptq(const std::vector<double>& inverse_cholesky, const RoundingOrder& order, const float* weights, const std::byte* row,
                       std::size_t K) {
@@ -76,7 +76,7 @@ std::vector<int> gptq(const std::vector<double>& inverse_cholesky, const Roundin
 std::vector<double> upper_factor_of_inverse(std::vector<double> h, std::size_t K) {
   std::vector<double> inverse(K * K);
   for (std::size_t i = 0; i < K; ++i) inverse[i * K + i] = 1;
-  for (std::size_t p = 0; p < K; ++p) {  // Gauss and Jordan; H is positive definite
+  for (std::size_t p = 0; p < K; ++p) {  // Gauss-Jordan elimination; H is positive definite
     const double pivot = h[p * K + p];
     for (std::size_t c = 0; c < K; ++c) h[p * K + c] /= pivot, inverse[p * K + c] /= pivot;
     for (std::size_t r = 0; r < K; ++r) {
@@ -147,11 +147,11 @@ TYPED_TEST(ErrorFeedback, ChoosesTheCodesOfGptq) {
     decode_row<F>(plain.data() + n * row_bytes<F>(K), decoded.data(), K);
     plain_error += output_error(x, T, K, weights.data() + n * K, decoded.data());
   }
-  EXPECT_LT(different, N * K / 200);  // a tie that falls the other way moves what follows it
+  EXPECT_LT(different, N * K / 200);  // a tie that is rounded the other way changes what follows it
   EXPECT_LT(error, 0.4 * plain_error);
 }
 
-// Inputs that have nothing to do with each other: rounding to nearest is best, and what encode_rows does.
+// The inputs are not correlated. Then rounding to nearest is best, and encode_rows does the same.
 TYPED_TEST(ErrorFeedback, RoundsToNearestWithoutCorrelation) {
   using F = TypeParam;
   constexpr std::size_t K = 256, N = 5;
@@ -167,7 +167,8 @@ TYPED_TEST(ErrorFeedback, RoundsToNearestWithoutCorrelation) {
   ASSERT_TRUE(encode_rows<F>(plain, ConstMatrix(weights.data(), N, K)));
   std::size_t different = 0;
   for (std::size_t i = 0; i < blocks.size(); ++i) different += blocks[i] != plain[i];
-  // Ties; and ggml's encoder, which Q4_0's equals, rounds to a scale that has not been rounded itself.
+  // The differences are ties. For Q4_0 there are more, because its encoder, which equals ggml's, rounds with a scale that was not
+  // rounded itself.
   EXPECT_LE(different, blocks.size() / (std::is_same_v<F, Q4_0> ? 100 : 500));
 }
 
@@ -200,7 +201,7 @@ TEST(ErrorFeedbackOf, RefusesWhatHasNoMoments) {
   InputMoments zeros;
   const std::vector<float> nothing(64 * 32);
   ASSERT_TRUE(zeros.add(ConstMatrix(nothing.data(), 32, 64)));
-  const Result<RoundingOrder> order = RoundingOrder::create(zeros);  // inputs that are always 0: any codes will do
+  const Result<RoundingOrder> order = RoundingOrder::create(zeros);  // the inputs are always 0, so any codes are right
   ASSERT_TRUE(order) << order.error().message;
   const std::vector<float> weights = noise_values(5, 128, 0.05f);
   std::vector<std::byte> blocks(row_bytes<INT4_CHANNEL>(128));

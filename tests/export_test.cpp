@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `stilla export` from outside: the same bytes every time, graphs that a small reader of protocol buffers can follow to the end,
-// weights that are the file's to the bit, and what is refused. Whether other people's runtimes take the graphs is for
-// tests/judges/.
+// Tests of `stilla export` from outside: it writes the same bytes every time, a small reader of protocol buffers can read the
+// graphs to their end, weights are those of the file bit for bit, and what it refuses. The scripts in tests/judges/ test whether
+// other people's runtimes accept the graphs.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -29,7 +29,7 @@ namespace {
 
 using namespace stilla_test;
 
-// A protocol buffer's fields, by number, in order; none if the bytes are no message.
+// The fields of a protocol buffer with their numbers, in order. There are none if the bytes are not a message.
 struct Field {
   std::uint32_t number;
   std::uint64_t value;     // varints and fixed widths
@@ -86,7 +86,7 @@ std::vector<std::string> texts(const std::vector<Field>& fields, std::uint32_t n
   return out;
 }
 
-// Numbers of onnx.proto.
+// Field numbers of onnx.proto.
 enum : std::uint32_t { model_graph = 7, graph_node = 1, graph_initializer = 5, graph_input = 11, graph_output = 12 };
 enum : std::uint32_t {
   node_input = 1,
@@ -103,14 +103,15 @@ struct Tensor {
   bool is_external = false;
 };
 
-// Of TensorProto.DataType: float, uint8, int8, uint16, int32, int64, float16, uint4, int4.
+// The bits of an element of TensorProto.DataType: float, uint8, int8, uint16, int32, int64, float16, uint4, int4.
 std::uint64_t bits_of(std::uint64_t type) {
   static const std::map<std::uint64_t, std::uint64_t> bits{{1, 32}, {2, 8}, {3, 8}, {4, 16}, {6, 32}, {7, 64}, {10, 16}, {21, 4}, {22, 4}};
   const auto found = bits.find(type);
   return found != bits.end() ? found->second : 0;
 }
 
-// A graph's constants, after checks: every tensor is made before it is read, every constant has the bytes of its shape.
+// Returns the constants of a graph, after checks: every tensor is made before it is read, and every constant has as many bytes as
+// its shape needs.
 std::map<std::string, Tensor> checked_graph(const std::string& model, std::uint64_t weight_bytes) {
   std::map<std::string, Tensor> constants;
   std::set<std::string> known;
@@ -246,7 +247,7 @@ TEST_F(ExportTest, WeightsOfAFileAreExact) {
   }
 }
 
-// Rotated weights are those that a packed file gets, and Hadamard's matrix is there for the products before down.
+// The rotated weights equal those that a packed file gets, and Hadamard's matrix is a constant for the products in front of down.
 TEST_F(ExportTest, RotatedWeightsAreThoseOfAPackedFile) {
   ASSERT_EQ(run_program(arguments("onnx", "f16", "rotated", {"--rotate", "all", "--weights", "q4_0"})).status, 0);
   const std::map<std::string, std::string> files = contents("rotated");

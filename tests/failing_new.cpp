@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Linked to the objects of the program `stilla`, for program_memory_test.cpp: operator new that finds no memory from the n-th call on,
-// n by the environment's STILLA_FAIL_NEW, and writes at the end how many calls there were into the file that STILLA_COUNT_NEW names.
+// An operator new that fails from the n-th call on. program_memory_test.cpp runs a program that consists of this file and the
+// objects of the program `stilla`. The environment variable STILLA_FAIL_NEW holds n. At the end the number of calls is written to
+// the file that STILLA_COUNT_NEW names.
 #include <fcntl.h>
 #include <unistd.h>
 

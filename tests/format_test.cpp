@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Formats against gguf-py (golden/formats.bin, made by golden/make_format_golden.py), bit for bit; the parts that
-// integer kernels see against decode; conversions of halves and bfloats at every rounding boundary there is.
+// Tests of weight formats. Decoding and encoding are compared with gguf-py bit for bit (golden/formats.bin, made by
+// golden/make_format_golden.py). The codes and scales that integer kernels read are compared with decoding. Conversions of halves
+// and bfloats are tested at every rounding boundary.
 #include <stilla/format/format.hpp>
 #include <stilla/format/format_name.hpp>
 
@@ -39,7 +40,7 @@ const std::vector<char>& golden_bytes() {
   return bytes;
 }
 
-// The record of a format; empty if there is none, as for formats that GGUF files do not know.
+// The record of a format. It is empty if there is none, as for formats that GGUF files do not know.
 template <class F>
 Golden golden(Kind kind) {
   const std::vector<char>& bytes = golden_bytes();
@@ -81,7 +82,7 @@ TYPED_TEST(FormatTest, DecodesAsGgufPy) {
   ASSERT_FALSE(expected.blocks.empty());
   std::vector<float> weights(F::block_weights + 1);
   for (std::size_t b = 0; b * F::block_bytes < expected.blocks.size(); ++b) {
-    // An exact-size copy at an odd address, so that a sanitizer sees any byte read past the block.
+    // The copy has exactly the block's size and an odd address, so that a sanitizer sees any byte that is read behind the block.
     std::vector<std::byte> storage(F::block_bytes + 1);
     std::memcpy(storage.data() + 1, expected.blocks.data() + b * F::block_bytes, F::block_bytes);
     weights.back() = 12345.0f;
@@ -111,7 +112,7 @@ TYPED_TEST(FormatTest, EncodesAsGgufPy) {
   }
 }
 
-// What an integer kernel computes from the parts is what decode computes.
+// Weights computed from codes, scales and minimums, as an integer kernel does, equal the decoded ones.
 TYPED_TEST(FormatTest, PartsReproduceDecode) {
   using F = TypeParam;
   if constexpr (QuantisedFormat<F>) {
@@ -158,7 +159,7 @@ TYPED_TEST(FormatTest, ZeroBlocksStayZero) {
   using F = TypeParam;
   std::vector<std::byte> block(row_bytes<F>(F::block_weights));
   std::vector<float> weights(F::block_weights, 1.0f);
-  decode_row<F>(block.data(), weights.data(), F::block_weights);  // all bits zero
+  decode_row<F>(block.data(), weights.data(), F::block_weights);  // a block whose bits are all zero
   for (const float w : weights) EXPECT_EQ(w, 0.0f);
   if constexpr (EncodableFormat<F>) {
     std::fill(block.begin(), block.end(), std::byte{0xff});
@@ -169,7 +170,7 @@ TYPED_TEST(FormatTest, ZeroBlocksStayZero) {
   }
 }
 
-// The error of one round trip is bounded by the step: half a step, plus the rounding of scale and minimum to halves.
+// The error of encoding and decoding is at most half a step, plus the rounding of the scale and the minimum to halves.
 TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
   using F = TypeParam;
   if constexpr (EncodableFormat<F>) {
@@ -184,15 +185,18 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
       decode_row<F>(block.data(), decoded.data(), F::block_weights);
       float largest = 0;
       for (const float w : weights) largest = std::max(largest, std::fabs(w));
-      float bound = largest * (F::block_weights == 1 ? 0x1p-8f : 0x1p-7f);  // bf16 keeps 8 bits, as bfp16ebs8 of the largest
+      // bf16 keeps 8 bits of each weight. bfp16ebs8 keeps as many of the largest weight of a block.
+      float bound = largest * (F::block_weights == 1 ? 0x1p-8f : 0x1p-7f);
       if constexpr (QuantisedFormat<F>) {
-        // Steps cover [-largest, largest] at worst; the extreme code on one side of the symmetric formats is a whole
-        // step away; halves keep 11 bits of scale and minimum.
-        constexpr bool has_zero_point = std::is_same_v<F, UINT4_G128>;  // whose 5 bits are code less zero point, of 4 bits each
+        // The steps cover [-largest, largest] at worst. In the symmetric formats the extreme code of one side is a whole step
+        // away. Halves keep 11 bits of the scale and the minimum.
+        // This format has 5 bits of code minus zero point, each of which has 4 bits.
+        constexpr bool has_zero_point = std::is_same_v<F, UINT4_G128>;
         constexpr unsigned bits = has_zero_point ? 4 : F::code_bits;
         const int levels = bits == 8 ? 254 : (1 << bits) - (F::has_minimum || has_zero_point ? 1 : 0);
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || bits == 8 ? 0.5f : 1.0f) + largest * 0x1p-9f;
-        // Searched scales may clip the extremes by 9/8 levels; group scales and minima are rounded to 63 steps.
+        // Where scales are searched for, the search may clip the extreme weights by 9/8 levels. Scales and minimums of groups are
+        // rounded to 63 steps.
         if (F::has_sub_scales || RowScaledFormat<F>)
           bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / (has_nibble_minimums<F> ? 30 : 126));
       }
@@ -203,7 +207,8 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
   }
 }
 
-// The squared error per weight over 2^14 values, nearly normal and made of integers: the same everywhere.
+// The mean squared error of a weight, over 2^14 values. The values are nearly normal, and they are made of integers, so they are
+// the same on every platform.
 template <class F>
 double mean_squared_error() {
   std::mt19937 random(3);
@@ -228,10 +233,11 @@ double mean_squared_error() {
   return sum / n_weights;
 }
 
-// The formats whose scales are searched for are worth their bits.
+// The formats whose scales are searched for lose so much less that their bits are worth it.
 TEST(Formats, SearchedScalesBeatPlainOnes) {
-  EXPECT_LT(mean_squared_error<Q2_K>(), 0.11);  // of weights of variance 1; four even levels lose 0.119 at best (Max, 1960)
-  EXPECT_LT(mean_squared_error<Q3_K>(), 0.037);  // eight 0.0374
+  // The weights have variance 1. Four evenly spaced levels lose 0.119 at best (Max, 1960).
+  EXPECT_LT(mean_squared_error<Q2_K>(), 0.11);
+  EXPECT_LT(mean_squared_error<Q3_K>(), 0.037);  // eight such levels lose 0.0374
   EXPECT_LT(mean_squared_error<Q4_K>(), 0.75 * mean_squared_error<Q4_0>());
   EXPECT_LT(mean_squared_error<Q5_K>(), 0.75 * mean_squared_error<Q5_0>());
   EXPECT_LT(mean_squared_error<Q6_K>(), 0.3 * mean_squared_error<Q5_K>());
@@ -240,7 +246,7 @@ TEST(Formats, SearchedScalesBeatPlainOnes) {
   EXPECT_LT(mean_squared_error<ST4>(), 0.9 * mean_squared_error<IQ4_XS>());
 }
 
-// Weights that no scale can hold must not trap, whatever they become.
+// Weights that no scale can hold must not cause a trap, whatever they become.
 TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
   using F = TypeParam;
   if constexpr (EncodableFormat<F>) {
@@ -256,10 +262,11 @@ TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
   }
 }
 
-// Encoding what was decoded gives the same weights again where the scale survives: the extreme weight is a code.
+// Encoding weights that were decoded gives the same weights again, if the scale survives: the extreme weight has the extreme
+// code.
 TYPED_TEST(FormatTest, EncodingDecodedWeightsIsIdempotent) {
   using F = TypeParam;
-  // Where group scales are searched for, a second search may find other, equally good ones.
+  // Formats that search for scales of groups are left out, because a second search may find other scales that are as good.
   constexpr bool searched = [] {
     if constexpr (QuantisedFormat<F>) return F::has_sub_scales || F::is_codebook || RowScaledFormat<F>;
     return false;
@@ -289,7 +296,7 @@ TEST(Formats, AreFoundByTheirIds) {
   EXPECT_EQ(row_bytes<Q6_K>(512), 420u);
 }
 
-// Ids are stored, so they stay: FNV-1a, whose values for "" and "a" are published.
+// Ids are stored in files, so they must never change. They are FNV-1a hashes; the values for "" and "a" are published.
 TEST(Formats, IdsAreHashesOfNames) {
   EXPECT_EQ(format_id(""), FormatId{0x811c9dc5});
   EXPECT_EQ(format_id("a"), FormatId{0xe40c292c});
@@ -300,7 +307,7 @@ TEST(Formats, IdsAreHashesOfNames) {
   EXPECT_EQ(format_name(no_format), "unknown");
 }
 
-// The value of a half by its definition.
+// The value of a half according to its definition.
 double value_of_half(std::uint16_t half) {
   const int exponent = half >> 10 & 31;
   const double mantissa = half & 1023;
@@ -327,13 +334,14 @@ TEST(Half, EveryValueToFloatAndBack) {
   }
 }
 
-// Between two neighbours lies one tie; it goes to the even one, and the floats beside it to the nearer one. to_f16
-// being monotonic between such points, this is every rounding decision there is.
+// Between two neighbouring halves lies one tie. It is rounded to the even half, and the floats beside it to the nearer half.
+// Because to_f16 is monotonic between such points, these are all rounding decisions.
 TEST(Half, EveryRoundingBoundary) {
-  for (std::uint32_t i = 0; i < 0x7c00; ++i) {  // the last pair is 65504 and what would be 65536: infinity
+  // The last pair is 65504 and what would be 65536, which is infinity.
+  for (std::uint32_t i = 0; i < 0x7c00; ++i) {
     const double low = value_of_half(static_cast<std::uint16_t>(i));
     const double high = i + 1 < 0x7c00 ? value_of_half(static_cast<std::uint16_t>(i + 1)) : 65536.0;
-    const float tie = static_cast<float>((low + high) / 2);  // 12 bits: exact
+    const float tie = static_cast<float>((low + high) / 2);  // needs 12 bits, so it is exact
     for (const std::uint32_t sign : {0u, 0x8000u}) {
       const float s = sign ? -1.0f : 1.0f;
       EXPECT_EQ(to_f16(s * tie).bits, sign | ((i & 1) ? i + 1 : i)) << i;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fused ops give the bits of the ops they join, on every target, with any number of threads and tokens.
+// Tests that fused ops give the same bits as the ops that they join, on every target, with any number of threads and tokens.
 #include <stilla/fused.hpp>
 
 #include <stilla/norm.hpp>
@@ -23,7 +23,7 @@ void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
     EXPECT_TRUE(same_bits(a.rounded_sums[i].scale, b.rounded_sums[i].scale));
     EXPECT_EQ(std::memcmp(a.rounded_sums[i].sums, b.rounded_sums[i].sums, sizeof a.rounded_sums[i].sums), 0);
   }
-  // What a target's own arrangement holds shows in the products that are made of it.
+  // What a target's own arrangement holds is tested by the products that are made of it.
   ASSERT_EQ(a.arranged.data == nullptr, b.arranged.data == nullptr);
   ASSERT_EQ(a.low == nullptr, b.low == nullptr);
   if (a.low != nullptr) {
@@ -31,7 +31,7 @@ void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
   }
 }
 
-// Calls f(M, bits, parallel) for all targets and a few of the rest.
+// Calls f(M, bits, parallel) on every target, with a few numbers of tokens, 8 and 16 bits, and without and with threads.
 template <class F>
 void everywhere(F&& f) {
   ThreadPool pool(3);
@@ -94,7 +94,7 @@ TEST(Fused, AsManyProductsAsAreAsked) {
 
 TEST(Fused, GatedMatmul) {
   constexpr std::size_t K = 256;
-  for (const std::size_t N : {32u, 96u, 192u, 544u, 960u}) {  // 192 rows are a task
+  for (const std::size_t N : {32u, 96u, 192u, 544u, 960u}) {  // 192 rows are one task
     const PackedMatrix gate = random_matrix(6, id_of<Q4_K>, N, K), up = random_matrix(7, id_of<Q8_0>, N, K);
     everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
       const std::vector<float> x = noise_values(8, M * K);
@@ -112,7 +112,7 @@ TEST(Fused, GatedMatmul) {
       EXPECT_TRUE(same_bits(y, g));
     });
   }
-  // Without rounding the rows may end anywhere.
+  // Results that are not rounded may have rows of any length.
   constexpr std::size_t odd = 41;
   const PackedMatrix gate = random_matrix(9, id_of<Q4_0>, odd, K), up = random_matrix(10, id_of<Q4_0>, odd, K);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
@@ -129,7 +129,7 @@ TEST(Fused, GatedMatmul) {
   });
 }
 
-// Where tasks take a part of the tokens each.
+// Tests tasks that take a part of the tokens.
 TEST(Fused, PartsOfManyTokens) {
   constexpr std::size_t M = 201, K = 3072, N = 128;
   const std::vector<float> x = noise_values(24, M * K), bias = noise_values(25, N);
@@ -138,11 +138,11 @@ TEST(Fused, PartsOfManyTokens) {
   ActivationBuffer rounded;
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
   MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
-  // Here parts are AMX's where the CPU has it; skeleton_test has a target with parts for every CPU.
+  // Here such tasks are those of AMX, if the CPU has it. skeleton_test has a target with such tasks for every CPU.
   if (rounded.has_arrangement()) {
     ASSERT_LT(stilla::detail::activation_form(active_target()).tokens_per_task(input.rounded), M);
   }
-  // Expected: a few tokens at a time.
+  // The expected results are computed a few tokens at a time.
   std::vector<float> products[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
   for (std::size_t m = 0; m < M; m += 50) {
     const std::size_t count = std::min<std::size_t>(50, M - m);
@@ -164,7 +164,7 @@ TEST(Fused, PartsOfManyTokens) {
                        input, parallel));
     for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(y[i], products[i])) << i;
   }
-  // Twice quantised, and quantised beside floats.
+  // Two quantised matrices, and a quantised one beside one of floats.
   for (const std::size_t other : {std::size_t{1}, std::size_t{2}}) {
     const std::vector<float> expected = gated(products[0], products[other]);
     const MatmulProduct factor{all(1), other == 1 ? up : floats};
@@ -188,7 +188,7 @@ TEST(Fused, MatricesWithoutRowsOrColumns) {
     EXPECT_TRUE(matmul({&nothing, 1}, {{}, rounded.view()}, parallel));
     EXPECT_TRUE(gated_matmul(nothing, nothing, {{}, rounded.view()}, &products, parallel));
     EXPECT_TRUE(gated_matmul(nothing, nothing, {{}, rounded.view()}, nullptr, parallel));
-    // Sums of nothing are 0, and so is silu(0) * 0.
+    // A sum of nothing is 0, and so is silu(0) * 0.
     ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, 0), parallel));
     ASSERT_TRUE(products.resize(M, 64));
     std::vector<float> gate(M * 64, 1.0f), up(M * 64, 1.0f);
@@ -214,7 +214,7 @@ TEST(Fused, AddNormQuantise) {
       EXPECT_TRUE(rms_norm(Matrix(expected_h.data(), M, n), ConstMatrix(expected_x.data(), M, n), weight.data(), 1e-6f));
       ActivationBuffer rounded(bits), expected(bits);
       ASSERT_TRUE(rounded.resize(M, n) && quantise(expected, ConstMatrix(expected_h.data(), M, n)));
-      const Matrix residual(h.data(), M, n);  // where h goes, too
+      const Matrix residual(h.data(), M, n);  // h is written to this place, too
       EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, n), Matrix(x.data(), M, n), has_residual ? &residual : nullptr, weight.data(),
                                     1e-6f, &rounded, parallel));
       EXPECT_TRUE(same_bits(x, expected_x));

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Builds the libFuzzer targets of tests/fuzz and runs each for a while, under the address and undefined-behaviour
-# sanitizers. What it found stays in build/fuzz, and the next run begins there.
+# Builds the libFuzzer targets of tests/fuzz and runs each for a while, under the address and undefined-behaviour sanitizers. What
+# a run found stays in build/fuzz, and the next run begins there.
 #
 #   tests/fuzz.sh [SECONDS]        default: 60 for each target
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
-# Freed memory is kept from reuse, by default 256 MB of it: with the shadow that took session_file_fuzz to 522 MB and past
-# -rss_limit_mb, where nothing grew (89 MB with 16 after as many inputs).
+# The address sanitizer keeps freed memory from being used again, by default 256 MB of it. With the shadow memory this took
+# session_file_fuzz to 522 MB, which exceeds -rss_limit_mb, although nothing grew (with 16 MB kept it took 89 MB
+# after as many inputs).
 export ASAN_OPTIONS=quarantine_size_mb=64
 
 mkdir -p build/fuzz

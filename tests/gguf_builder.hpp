@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Builds GGUF files in memory, good ones and, through the raw functions and the public members, every kind of bad one.
+// Builds GGUF files in memory: good ones, and, with the raw functions and the public members, every kind of bad one.
 #pragma once
 
 #include <cstddef>
@@ -23,11 +23,12 @@ class GgufBuilder {
  public:
   std::string magic = "GGUF";
   std::uint32_t version = 3;
-  std::uint64_t alignment = 32;            // what build() uses; say general.alignment yourself
-  std::optional<std::uint64_t> key_count;  // instead of the true ones
+  // What build() aligns to. It does not write the key general.alignment: the caller adds that.
+  std::uint64_t alignment = 32;
+  std::optional<std::uint64_t> key_count;  // written instead of the true count, as tensor_count is
   std::optional<std::uint64_t> tensor_count;
 
-  // The bytes of a number, little endian.
+  // Returns the bytes of a number, little endian.
   template <class T>
   static std::string raw(T value) {
     static_assert(std::is_arithmetic_v<T>);
@@ -35,10 +36,10 @@ class GgufBuilder {
     std::memcpy(out.data(), &value, sizeof value);
     return out;
   }
-  // A length and the bytes.
+  // Returns a text as GGUF writes it: its length, then its bytes.
   static std::string raw_string(std::string_view text) { return raw<std::uint64_t>(text.size()) + std::string(text); }
 
-  // A key with any type number and any bytes behind it.
+  // Adds a key with any type number and any bytes behind it.
   GgufBuilder& raw_key(std::string_view name, std::uint32_t type, std::string_view value) {
     keys_.push_back(raw_string(name) + raw(type) + std::string(value));
     return *this;
@@ -62,7 +63,7 @@ class GgufBuilder {
     return raw_key(name, 9, bytes);
   }
 
-  // A tensor record with any numbers; `offset` counts from the start of the tensor data. Brings no data.
+  // Adds a tensor record with any numbers, and no data. `offset` counts from the start of the tensor data.
   GgufBuilder& raw_tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type, std::uint64_t offset,
                           std::optional<std::uint32_t> n_dims = std::nullopt) {
     std::string record = raw_string(name) + raw(n_dims.value_or(static_cast<std::uint32_t>(dims.size())));
@@ -71,7 +72,7 @@ class GgufBuilder {
     return *this;
   }
 
-  // A tensor and its data, placed behind the tensors before it.
+  // Adds a tensor and its data. The data are placed behind those of earlier tensors.
   GgufBuilder& tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type, std::span<const std::byte> bytes) {
     pad(data_);
     raw_tensor(name, dims, type, data_.size());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Models in several files: golden/parts was split by gguf-py (golden/make_parts.py), which also wrote the same model as one
-// file. And files that have their full size, but not their content.
+// Tests of models in several files. golden/parts was split by gguf-py (golden/make_parts.py), which also wrote the same model as
+// one file. Tested too are files that have their full size but not their content.
 #include <stilla/io/gguf.hpp>
 
 #include <gtest/gtest.h>
@@ -47,12 +47,12 @@ class GgufParts : public ::testing::Test {
   static void write(const std::string& path, const std::string& bytes) {
     std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   }
-  // The message that refuses it, which names the folder's files.
+  // The message that refuses the path. It names the folder's files.
   static std::string refusal(const std::string& path) {
     const Result<GgufFile> file = GgufFile::open(path);
     return file ? "" : file.error().message;
   }
-  // Part 3 with another value of an integer key.
+  // Changes the value of an integer key of part i.
   void change_key(int i, std::string_view key, std::uint16_t value) {
     std::string bytes = read_file(part(i));
     const std::size_t at = bytes.find(key);
@@ -136,7 +136,7 @@ TEST_F(GgufParts, OtherNamesAreToldTheRightOnes) {
                          "folder, and this file has another name"),
             std::string::npos)
       << message;
-  fs::rename(part(2), part(1));  // the second under the first's name
+  fs::rename(part(2), part(1));  // the second part has the name of the first
   const std::string swapped = refusal(part(1));
   EXPECT_NE(swapped.find("part 2 of 3 of a split model; its parts are tiny-00001-of-00003.gguf to"), std::string::npos) << swapped;
 }
@@ -153,7 +153,7 @@ TEST_F(GgufParts, AreCheckedAgainstEachOther) {
   EXPECT_NE(refusal(part(1)).find(concat(part(3), ": says that it is part 2 of 3 with 26 tensors; expected part 3 of 3 with 26")),
             std::string::npos)
       << refusal(part(1));
-  change_key(3, "split.no", 2);  // the second part's tensors once more
+  change_key(3, "split.no", 2);  // the tensors of the second part once more
   EXPECT_NE(refusal(part(1)).find("the 3 parts have 32 tensors together; expected 26"), std::string::npos) << refusal(part(1));
   for (int i = 1; i <= 3; ++i) change_key(i, "split.tensors.count", 32);
   EXPECT_NE(refusal(part(1)).find(concat(part(3), ": tensor 'token_embd.weight' at byte ")), std::string::npos) << refusal(part(1));
@@ -188,7 +188,7 @@ TEST(GgufPartNames, OnlyTheFormIsAPart) {
   }
 }
 
-// A file whose tensors are ones, with `zeros` zero bytes at the end of them.
+// Returns the refusal of a file whose tensors are all ones, except for `zeros` zero bytes at their end.
 std::string tail_refusal(std::uint32_t rows, std::size_t zeros, const std::string& last_name = "output.weight") {
   constexpr std::uint32_t cols = 1024;
   stilla_test::GgufBuilder b;
@@ -205,10 +205,10 @@ std::string tail_refusal(std::uint32_t rows, std::size_t zeros, const std::strin
 TEST(UnwrittenTail, IsToldFromWeights) {
   constexpr std::size_t row = 4096;
   EXPECT_EQ(tail_refusal(1024, 0), "");
-  EXPECT_EQ(tail_refusal(1024, 100 * row), "");                         // a few rows that no token uses
+  EXPECT_EQ(tail_refusal(1024, 100 * row), "");  // some rows are zero, which no token uses
   EXPECT_EQ(tail_refusal(64, 60 * row), "");                            // less than 1 MiB
   EXPECT_EQ(tail_refusal(64, 64 * row, "blk.0.attn_output.bias"), "");  // a bias may be zero,
-  EXPECT_NE(tail_refusal(64, 68 * row, "blk.0.attn_output.bias"), "");  // but not with what comes before
+  EXPECT_NE(tail_refusal(64, 68 * row, "blk.0.attn_output.bias"), "");  // but not together with what comes before it
   EXPECT_NE(tail_refusal(64, 64 * row), "");
   EXPECT_NE(tail_refusal(64, 68 * row), "");
   const std::string message = tail_refusal(1024, 300 * row);

@@ -17,7 +17,7 @@ namespace stilla { namespace {
 
 using stilla_test::GgufBuilder;
 
-// What a file says; the tests change one thing each.
+// What a file says. Each test changes one thing of it.
 struct Said {
   std::string model = "gpt2";
   std::string pre = "qwen2";
@@ -29,7 +29,7 @@ struct Said {
 };
 
 struct Outcome {
-  std::string message;  // empty: a tokenizer was made
+  std::string message;  // empty if a tokenizer was made
   std::vector<std::uint32_t> ids;
 };
 
@@ -115,7 +115,7 @@ TEST(GgufVocabulary, MissingAndMistypedKeys) {
             "expected an array of strings");
 }
 
-// A file whose tokens look like those of a family.
+// A file whose tokens look like those of a family of models.
 GgufBuilder family(const std::string& architecture, const std::vector<std::string>& more, const char* pre = nullptr) {
   std::vector<std::string> tokens{"a", "1"};
   tokens.insert(tokens.end(), more.begin(), more.end());
@@ -126,7 +126,7 @@ GgufBuilder family(const std::string& architecture, const std::vector<std::strin
   return builder;
 }
 
-// Message or name of the pre-tokenizer that the notes speak of.
+// The error message, or the name of the pre-tokenizer that the notes mention.
 std::string chosen(const GgufBuilder& builder, const TokenizerOptions& options = {}) {
   const std::vector<std::byte> bytes = builder.build();
   const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));
@@ -134,7 +134,7 @@ std::string chosen(const GgufBuilder& builder, const TokenizerOptions& options =
   if (!tokenizer) return tokenizer.error().message;
   const std::string note = tokenizer->notes().empty() ? "" : tokenizer->notes()[0];
   return note
-      .substr(0, note.rfind('\''))  // without what follows the name
+      .substr(0, note.rfind('\''))  // cuts off what follows the name
       .substr(note.rfind('\'', note.rfind('\'') - 1) + 1);
 }
 
@@ -145,7 +145,7 @@ TEST(GgufVocabulary, PreTokenizerIsRecognised) {
     EXPECT_EQ(chosen(family("qwen2", {"<｜User｜>", "<｜Assistant｜>"}, pre)), "deepseek-r1-qwen");
     EXPECT_EQ(chosen(family("llama", {"100", "<|begin_of_text|>", "<|eot_id|>"}, pre)), "llama-bpe");
     EXPECT_EQ(chosen(family("llama", {"<|im_start|>", "<repo_name>", "<gh_stars>"}, pre)), "smollm");
-    // Numbers that the pre-tokenizer would never let become one token.
+    // These are numbers that the pre-tokenizer would never make one token.
     EXPECT_TRUE(chosen(family("qwen2", {"10"}, pre)).find("choose one by name") != std::string::npos);
     EXPECT_TRUE(chosen(family("llama", {"<|begin_of_text|>", "<|eot_id|>"}, pre)).find("choose one by name") != std::string::npos);
   }
@@ -189,7 +189,7 @@ TEST(GgufVocabulary, SentencePiece) {
   const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));
   const Result<Tokenizer> tokenizer = read_tokenizer(*file);
   ASSERT_TRUE(tokenizer);
-  EXPECT_TRUE(tokenizer->add_bos());  // Llama's, unless the file says otherwise
+  EXPECT_TRUE(tokenizer->add_bos());  // the default of Llama, unless the file says otherwise
   EXPECT_FALSE(tokenizer->add_eos());
   builder.boolean("tokenizer.ggml.remove_extra_whitespaces", true);
   EXPECT_TRUE(message(builder).find("not supported") != std::string::npos);

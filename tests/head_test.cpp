@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The few logits that a sampler asks for against the full row, bit for bit: the op on every target, with any number of
-// threads and rows, ties, NaN, biases and padding; the sampler's tokens for random settings; texts of a session. And that no
-// row of logits was allocated on the way.
+// The few logits that a sampler asks for are compared with the full row, bit for bit. Tested are the op on every target, with any
+// number of threads and rows, with ties, NaN, biases and padding; the sampler's tokens for random settings; and texts of a
+// session. The tests also check that no row of logits was allocated meanwhile.
 #include <stilla/head.hpp>
 
 #include <algorithm>
@@ -18,7 +18,7 @@
 
 #include "model_util.hpp"
 
-// The sizes of what the library's buffers allocate, while somebody listens.
+// Collects the sizes of what the library's buffers allocate, while it is not null.
 std::multiset<std::size_t>* sizes_allocated = nullptr;
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
   if (sizes_allocated != nullptr) sizes_allocated->insert(bytes);
@@ -33,7 +33,7 @@ using namespace stilla_test;
 
 constexpr float infinity = HUGE_VALF;
 
-// What the request means, by sorting the row.
+// The logits that a request means, found by sorting the row.
 std::vector<Candidate> asked_of(std::span<const float> row, const LogitRequest& request) {
   std::vector<Candidate> best, out;
   if (request.vocabulary != 0) row = row.first(std::min(row.size(), request.vocabulary));
@@ -75,7 +75,7 @@ std::vector<LogitRequest> requests_for(std::size_t N) {
   return out;
 }
 
-// Weights whose rows repeat, so that logits tie, in blocks of one format.
+// Weights in blocks of one format. Rows repeat, so that logits tie.
 PackedMatrix head_of(FormatId format, std::size_t N, std::size_t K) {
   std::optional<PackedMatrix> matrix;
   with_format(format, [&](auto tag) {
@@ -166,7 +166,8 @@ TEST(TopLogits, OfNoRowsAndOfAnUnknownFormat) {
   EXPECT_FALSE(top.resize(SIZE_MAX / 4, {.best = 5}));
 }
 
-// The tokens of the same sampler, once from rows and once from what it asked for; how often it asked.
+// Compares the tokens of two equal samplers: one receives rows, the other only what it asked for. Counts how often the second
+// asked for logits and for rows.
 void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabulary, std::size_t& requests, std::size_t& rows) {
   Sampler from_rows(options), from_requests(options);
   const auto seed = static_cast<std::uint32_t>(options.seed);
@@ -178,7 +179,7 @@ void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabula
       if (seed % 3 == 0 || kind < 16) row[id] = std::round(row[id]);  // ties
       if (seed % 5 != 0 && kind < 2) row[id] = 0.5f;
     }
-    // As in lookup decoding: guesses are there when the sampler is asked, and the token is drawn once they are accepted.
+    // As in lookup decoding, guesses exist when the sampler is asked, and the token is drawn after they were accepted.
     std::vector<std::uint32_t> guesses(noise_bits(seed, i) % 3);
     for (std::uint32_t g = 0; g < guesses.size(); ++g) guesses[g] = noise_bits(seed + g, i) % 40;
     const LogitRequest* request = from_requests.request(guesses);
@@ -324,7 +325,7 @@ TEST_P(SessionHead, GivesWhatTheRowsSay) {
   });
 }
 
-// A token at a time, and with guesses behind it in one batch.
+// Texts are generated a token at a time, and with guesses behind it in one batch.
 TEST_P(SessionHead, TextsAreTheSame) {
   SamplingOptions greedy, top_k, penalised, biased;
   greedy.temperature = 0.0f;
@@ -360,7 +361,7 @@ TEST_P(SessionHead, TextsAreTheSame) {
       drawn.push_back(*id);
       next = {*id};
     }
-    // The same text again, as guesses of three that are right.
+    // The same text again, with three guesses each time, all of which are right.
     ASSERT_TRUE(with_guesses.append(std::span(text).first(9)));
     std::vector<std::uint32_t> batch{text.back()};
     for (std::size_t at = 0; at < drawn.size(); at += 4) {
@@ -378,7 +379,7 @@ TEST_P(SessionHead, TextsAreTheSame) {
   }
 }
 
-// What the session allocates holds a row of logits only where one was asked for.
+// The session allocates memory for a row of logits only where a row was asked for.
 TEST_P(SessionHead, HasNoRowOfLogits) {
   const std::size_t row_bytes = model().config().vocabulary * sizeof(float);
   for (const bool asks_for_rows : {true, false}) {

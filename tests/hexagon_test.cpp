@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The HVX kernels on the vocabulary in plain C++, bit for bit against the NPU contract's specification, and every access held to
-// the hardware's rules. (.ci/full builds them with HVX's instructions and runs those under qemu: tests/npu_hexagon/run.sh.)
+// Tests the HVX kernels on the vocabulary in plain C++. Their results must equal the NPU contract's specification bit for bit,
+// and every access must follow the hardware's rules. (.ci/full builds the kernels with HVX's instructions and runs those under
+// qemu: tests/npu_hexagon/run.sh.)
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_activations.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
@@ -24,7 +25,7 @@ using namespace stilla_test;
 using hexagon::HvxPlain;
 using hexagon::WeightForm;
 
-// An array at a multiple of 128, which the kernels may touch, or its beginning, and nothing around it.
+// An array at a multiple of 128. Kernels may touch it, or only its beginning, and nothing around it.
 template <class T>
 class VectorArray {
  public:
@@ -63,7 +64,7 @@ struct RandomWeights {
     for (std::size_t i = 0; i < block_scales.size(); ++i) {
       block_scales[i] = static_cast<std::uint8_t>(1 + noise_bits(seed + 1, i) % 15u);
     }
-    // Rows at the extremes: every sum at its largest, of either sign.
+    // Two rows have extreme weights: every sum has its largest magnitude, in one row with each sign.
     for (std::size_t n = 0; n < 2 && n < N; ++n) {
       std::fill_n(codes.begin() + std::ptrdiff_t(n * K), K, std::uint8_t(15 * n));
       if (block != 0) std::fill_n(block_scales.begin() + std::ptrdiff_t(n * K / block), K / block, std::uint8_t{15});
@@ -104,7 +105,7 @@ void expect_the_contract(std::size_t N, std::size_t K, std::size_t M, std::size_
   const RandomWeights w(static_cast<std::uint32_t>(N + M), N, K, block);
   std::vector<A> a(M * K);
   for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<A>(noise_bits(5, i) >> 16);
-  // One token at the lowest, one at the highest value.
+  // One token has the lowest value everywhere, one the highest.
   std::fill_n(a.begin(), K, std::numeric_limits<A>::min());
   if (M > 1) std::fill_n(a.begin() + std::ptrdiff_t(K), K, std::numeric_limits<A>::max());
   const std::vector<float> token_scales = noise_values(6, M), bias = noise_values(7, N);
@@ -135,7 +136,7 @@ TEST_F(Hexagon, MatmulEqualsTheContract) {
   }
 }
 
-// Sums of bytes and of 16 times nibbles at their largest.
+// Tests the largest sums of bytes, and of 16 times nibbles.
 TEST_F(Hexagon, MatmulAtTheLargestK) {
   for (const std::size_t block : {0u, 32u}) {
     expect_the_contract<std::int8_t>(2, npu::largest_k, 2, block, false);
@@ -171,7 +172,7 @@ TEST_F(Hexagon, FixedPointEqualsTheContract) {
       }
     }
   }
-  // Zeros: the least rms there is.
+  // A token of zeros, which has the least rms that is possible.
   VectorArray<std::int16_t> zeros(64), out(64);
   hexagon::rms_norm<HvxPlain>(out.data(), zeros.data(), zeros.data(), 64, 0, {});
   EXPECT_EQ(out.values(), zeros.values());
@@ -179,7 +180,7 @@ TEST_F(Hexagon, FixedPointEqualsTheContract) {
 
 TEST_F(Hexagon, HadamardEqualsTheContract) {
   for (const std::size_t n : {64u, 192u, 256u, 640u, 4864u, 18944u, 32768u}) {
-    for (const int kind : {0, 1, 2}) {  // noise, small noise, the largest sum there can be
+    for (const int kind : {0, 1, 2}) {  // noise, small noise, and the largest sum that is possible
       std::vector<std::int16_t> x(n), expected(n);
       for (std::size_t i = 0; i < n; ++i) {
         const auto noise = static_cast<std::int16_t>(noise_bits(12, i) >> 16);
@@ -216,7 +217,7 @@ TEST_F(Hexagon, RopeEqualsTheContract) {
   }
 }
 
-// Every 16-bit argument of e^x and of the sigmoid, by the vectors' steps.
+// Tests every argument of 16 bits of e^x and of the sigmoid, with the steps of the vectors.
 TEST_F(Hexagon, ExpAndSigmoidOfEveryArgument) {
   std::vector<std::int16_t> all(65536), expected(65536);
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int16_t>(i);
@@ -234,7 +235,7 @@ TEST_F(Hexagon, ExpAndSigmoidOfEveryArgument) {
   }
 }
 
-// The vocabulary's own checks: what a wrong kernel would be told.
+// Tests the vocabulary's own checks: what it records of a wrong kernel.
 TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::forget_faults();
   VectorArray<std::uint8_t> memory(256);
@@ -250,7 +251,7 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::shift_each_right(HvxPlain::zero(), HvxPlain::splat_half(16));
   EXPECT_GE(HvxPlain::faults(), 6u);
 
-  // A panel whose tail and last vector of scales the kernel may not touch: it loads the scales, and two vectors ahead.
+  // A panel whose tail and last vector of scales the kernel may not touch. The kernel loads these scales, and two vectors ahead.
   HvxPlain::forget_faults();
   const RandomWeights w(3, 128, 128, 32);
   const std::size_t bytes = hexagon::panel_bytes(w.form, 128);
@@ -268,7 +269,7 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::forget_faults();
 }
 
-// A format with block scales, as a row of LPBQ's has them: 64 weights with one scale.
+// A format with block scales, which has them as a row of LPBQ has: one scale for 64 weights.
 struct BlockScaled {
   static constexpr std::string_view name = "block_scaled";
   static constexpr std::size_t block_weights = 64, block_bytes = 33, group_weights = 32;
@@ -301,7 +302,8 @@ std::vector<std::byte> rows_of(std::uint32_t seed, std::size_t N, std::size_t K)
   return rows;
 }
 
-// Tokens with one value of 30 times the others, about as far from the mean square as the device's tolerance is stated for.
+// Tokens with one value of 30 times the others. That value is about as far from the mean square as those for which the device's
+// tolerance is stated.
 std::vector<float> tokens_with_outliers(std::uint32_t seed, std::size_t M, std::size_t K) {
   std::vector<float> x = noise_values(seed, M * K, 1.7f);
   for (std::size_t m = 0; m < M; ++m) x[m * K + 5 * m] = 30.0f;
@@ -318,12 +320,12 @@ void expect_a_good_device() {
   std::vector<float> y(M * N);
   ASSERT_TRUE(HexagonEmulated::multiply(Matrix(y.data(), M, N), *w, ConstMatrix(x.data(), M, K)));
 
-  // Its tolerance, against the weights and inputs as they are.
+  // The result is within the device's tolerance of the product of the unchanged weights and inputs.
   const auto [error, power] = product_error<F>(rows.data(), N, K, x, y);
   EXPECT_LE(error, HexagonEmulated::tolerance * power);
   EXPECT_GT(error, 1e-3 * HexagonEmulated::tolerance * power) << "the tolerance says something";
 
-  // And the bits of the kernels, whose packer reads the same rows.
+  // The result also has the bits of the kernels, whose packer reads the same rows.
   std::vector<std::int16_t> a(M * K);
   std::vector<float> token_scales(M), found(M * N);
   for (std::size_t m = 0; m < M; ++m) token_scales[m] = npu::quantise_token(a.data() + m * K, x.data() + m * K, K);
@@ -347,7 +349,7 @@ TEST_F(Hexagon, DeviceKeepsItsToleranceAndTheKernelsBits) {
   expect_a_good_device<LPBQ128>();
 }
 
-// The device's own transform: near the exact one, and the kernels' bits.
+// The device transforms inputs itself. Its result is near the exact one, and has the bits of the kernels.
 TEST_F(Hexagon, DeviceTransformsItsInputs) {
   using F = INT4_CHANNEL;
   constexpr std::size_t M = 3, N = 40, K = 4864;
@@ -410,7 +412,7 @@ TEST(HexagonDevice, RefusesATransformThatCouldOverflow) {
 static_assert(stilla::detail::is_in_list<HexagonEmulated, Devices>);
 static_assert(TransformingDevice<HexagonEmulated>);
 
-// The schedules' arithmetic once more, by hand: down of the 7B, a window of int16, LPBQ.
+// The arithmetic of a schedule, once more by hand: the matrix down of the 7B model, 64 tokens of int16, LPBQ.
 TEST(HexagonSchedule, DownOfThe7B) {
   const hexagon::MatrixShape down = hexagon::r1_layers[1].matrices[3];
   EXPECT_EQ(down.N, 3584u);

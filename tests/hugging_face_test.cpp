@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Folders as transformers saves them (golden/make_hugging_face_folders.py): logits and token ids are transformers' own, packed
-// files of them are the same model, and what does not fit is refused by file and key.
+// Tests of folders as transformers saves them (golden/make_hugging_face_folders.py). Logits and token ids equal those of
+// transformers, packed files of the folders are the same model, and what does not fit is refused with the name of the file and
+// the key.
 #include <stilla/io/hugging_face.hpp>
 
 #include <gtest/gtest.h>
@@ -28,7 +29,7 @@ using namespace stilla_test;
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// The folder of the golden ones, or another that the same generator filled (.ci/full).
+// The folder of the golden folders, or another one that the same generator filled (.ci/full).
 fs::path golden() {
   const char* other = std::getenv("STILLA_HUGGING_FACE_FOLDERS");
   return other != nullptr ? fs::path(other) : fs::path(test_data) / "hugging_face";
@@ -119,7 +120,7 @@ class HuggingFaceFiles : public ::testing::Test {
   }
   void TearDown() override { fs::remove_all(root_); }
 
-  // A copy of a golden folder, to be changed.
+  // A copy of a golden folder, which a test may change.
   fs::path copy(const std::string& name) {
     const fs::path to = root_ / name;
     fs::remove_all(to);
@@ -131,7 +132,7 @@ class HuggingFaceFiles : public ::testing::Test {
     edit(content);
     write_file(file, content.dump());
   }
-  // The line that refuses it when it is opened, loaded or its tokenizer is read.
+  // The message that refuses the folder, whether on opening it, on loading the model or on reading the tokenizer.
   static std::string refusal(const fs::path& path) {
     const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open(path.string());
     if (!folder) return folder.error().message;
@@ -231,7 +232,7 @@ TEST_F(HuggingFaceFiles, MissingOnesAreNamed) {
   EXPECT_NE(refusal(folder).find(": is a folder without a config.json"), std::string::npos);
 }
 
-// In a folder the factor stands in place of YaRN's formula, in GGUF's metadata both multiply.
+// In a folder the factor replaces YaRN's formula. In GGUF's metadata both are multiplied.
 TEST_F(HuggingFaceFiles, AnAttentionFactorReplacesTheFormula) {
   const fs::path folder = copy("llama");
   change(folder / "config.json", [](json& j) {
@@ -347,11 +348,11 @@ TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
       EXPECT_EQ(refusal(folder).find((folder / file).string() + ": "), 0u) << refusal(folder);
     }
     write_file(folder / file, "[]");
-    EXPECT_EQ(refusal(folder).empty(), file == special || file == ends);  // which need not be there either
+    EXPECT_EQ(refusal(folder).empty(), file == special || file == ends);  // these two files may also be missing
   }
 }
 
-// Names of tensors and types are replaced by others of the same length in the file's text.
+// Names of tensors and types are replaced by others of the same length in the text of the file.
 TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
   const auto replaced = [&](const std::string& from, const std::string& to) {
     const fs::path folder = copy("llama"), file = folder / "model.safetensors";
@@ -375,7 +376,7 @@ TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
   EXPECT_NE(refusal(folder).find("model.safetensors: tensor 'model.embed_tokens.weight': found shape [32, 336]; expected [64, 336]"),
             std::string::npos)
       << refusal(folder);
-  // A head that nobody uses, and one that is missing.
+  // A head that nobody uses, and a head that is missing.
   const fs::path tied = copy("qwen2");
   change(tied / "config.json", [](json& j) { j["tie_word_embeddings"] = false; });
   EXPECT_NE(refusal(tied).find(
@@ -387,7 +388,7 @@ TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
   EXPECT_EQ(refusal(untied), "");
 }
 
-// What transformers before version 5 wrote.
+// Configurations as transformers before version 5 wrote them.
 TEST_F(HuggingFaceFiles, OldConfigurationsMeanTheSame) {
   const fs::path folder = copy("llama");
   change(folder / "config.json", [](json& j) {

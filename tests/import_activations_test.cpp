@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Activations that were rounded elsewhere, of any scale, against exact arithmetic (products in double): for M = 1 to 512, on every
-// target, by import_activations and in a view that was filled by hand.
+// Activations that were rounded elsewhere, with any scale, are compared with exact arithmetic (products in double): for M = 1 to
+// 512, on every target, both through import_activations and in a view that was filled by hand.
 #include <stilla/import_activations.hpp>
 #include <stilla/fused.hpp>
 #include <stilla/head.hpp>
@@ -15,7 +15,7 @@ using namespace stilla_test;
 constexpr std::size_t N = 48, K = 512, most_rows = 512;
 constexpr double most_nmse = 1e-10;
 
-// y[M, N] in double of the file's own weights and floats x.
+// The product y[M, N] in double of the file's own weights and of x.
 template <class F>
 std::vector<double> exact_product(Weights<F>& w, const std::vector<double>& x, const float* bias = nullptr) {
   std::vector<double> y(x.size() / K * N);
@@ -31,7 +31,7 @@ std::vector<double> exact_product(Weights<F>& w, const std::vector<double>& x, c
   return y;
 }
 
-// The worst row's square error, of its squares.
+// The largest normalised square error of a row.
 double worst_nmse(const std::vector<float>& y, const std::vector<double>& exact, std::size_t M) {
   double worst = 0;
   for (std::size_t m = 0; m < M; ++m) {
@@ -45,7 +45,7 @@ double worst_nmse(const std::vector<float>& y, const std::vector<double>& exact,
   return worst;
 }
 
-// Foreign activations and what they stand for. Every value of T occurs.
+// Activations from elsewhere, and the numbers that they stand for. Every value of T occurs.
 template <class T>
 struct Foreign {
   Foreign(ScaleFor scale_for, bool has_zero_points, std::size_t block = 32, bool powers = false) : values(most_rows * K) {
@@ -110,8 +110,8 @@ TYPED_TEST(ImportOn, IsExactWithOneScaleAndForEachRow) {
       const Foreign<std::int8_t> s(scale_for, has_zero_points);
       const Foreign<std::uint8_t> u(scale_for, has_zero_points);
       expect_exact<Q4_0>(s, some_counts);
-      expect_exact<Q8_0>(u, some_counts);  // signed codes; uint8 without zero points too
-      expect_exact<Q4_K>(s, some_counts);  // minimums in common
+      expect_exact<Q8_0>(u, some_counts);  // codes have a sign; u is uint8, also without zero points
+      expect_exact<Q4_K>(s, some_counts);  // the groups of a block share a minimum
       expect_exact<Q4_1>(u, some_counts);
     }
   }
@@ -136,8 +136,8 @@ TEST(ImportActivations, IsExactForEveryNumberOfTokens) {
   expect_exact<Q8_0>(Foreign<std::int8_t>(ScaleFor::block, false), counts);
 }
 
-// What a stranger fills by hand: scale = highest / 127 for each row or each block, symmetric. That was right for 4 tokens and off by
-// several percent for 64.
+// A view that a user fills by hand: scale = highest / 127 for each row or each block, symmetric. Results of such views were once
+// right for 4 tokens, and off by several percent for 64.
 TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
   const OnTarget on(TypeParam::id);
   for (const std::size_t block : {std::size_t{32}, K}) {
@@ -173,7 +173,7 @@ TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
     check(Q4_0{});
     check(Q8_0{});
     check(Q4_1{});
-    // Rounded sums of eight blocks are as far off as 16 bits are, so this is refused, whatever M.
+    // Rounded sums of eight blocks are off by as much as 16 bits allow. So the call is refused, whatever M is.
     Weights<Q4_K> k(7, N, K);
     std::vector<float> y(64 * N, 5.0f);
     for (const std::size_t M : {1u, 64u}) EXPECT_FALSE(matmul(Matrix(y.data(), M, N), k.view, view(M)));
@@ -181,7 +181,7 @@ TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
   }
 }
 
-// All that multiplies: several products, the gated one, the head.
+// Every op that multiplies: several products, the gated product, the head.
 TEST(ImportActivations, InEveryProduct) {
   constexpr std::size_t M = 37;
   const Foreign<std::int8_t> x(ScaleFor::row, true);
@@ -210,7 +210,7 @@ TEST(ImportActivations, InEveryProduct) {
 }
 
 TEST(ImportActivations, BitsAreThoseOfItsBufferAfterwards) {
-  const Foreign<std::int8_t> x(ScaleFor::tensor, false);  // has a -128, which needs 16 bits
+  const Foreign<std::int8_t> x(ScaleFor::tensor, false);  // holds a -128, which needs 16 bits
   ActivationBuffer buffer(ActivationBits::eight);
   ASSERT_TRUE(import_activations(buffer, x.rows(512)));
   EXPECT_EQ(buffer.bits(), ActivationBits::sixteen);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Formats with one scale per row, which no file format here has: their drawing worked out again, and what the encoder finds.
+// Tests of formats with one scale for each row, which no file format here has: their drawing is computed once more, and what the
+// encoder finds is checked.
 #include <stilla/format/int_channel.hpp>
 
 #include <algorithm>
@@ -58,7 +59,7 @@ double squared_error(const std::vector<float>& weights, float scale) {
   return sum;
 }
 
-// No scale is better by more than a few percent, with and without a weight far from all others.
+// No other scale is better by more than a few percent, whether or not one weight is far from all others.
 TEST(IntChannel, ScalesAreNearlyTheBest) {
   std::mt19937 random(4);
   for (const float outlier : {0.02f, 0.15f, -0.15f}) {
@@ -75,7 +76,7 @@ TEST(IntChannel, ScalesAreNearlyTheBest) {
   }
 }
 
-// Every code is the nearest there is: changing any by one is no better.
+// Every code is the nearest one: changing any code by one makes it no better.
 TEST(IntChannel, CodesAreNearest) {
   std::mt19937 random(5);
   const std::vector<float> row = normal_row(random, 128, 0.07f);

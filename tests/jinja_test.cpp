@@ -21,7 +21,7 @@ const Json& golden() {
   return json;
 }
 
-// The text, or "ERROR: " and the message.
+// The rendered text, or "ERROR: " and the message.
 std::string rendered(std::string_view source, const jinja::Variables& variables = {}, const jinja::Limits& limits = {}) {
   const auto parsed = jinja::Template::parse(source, limits);
   if (!parsed) return concat("ERROR: ", parsed.error().message);
@@ -36,7 +36,7 @@ std::string source_of(std::string_view name) {
   return read_text(concat(stilla_test::test_data, "/templates/", name, ".jinja"));
 }
 
-// Python's jinja2 wrote the expected texts (golden/make_template_golden.py).
+// The expected texts were written by Python's jinja2 (golden/make_template_golden.py).
 TEST(Jinja, ConstructsAsInPython) {
   const jinja::Variables variables = variables_of(golden().at("conversations").at(0));
   std::size_t count = 0;
@@ -70,7 +70,7 @@ TEST(Jinja, ShapesAsInPython) {
   EXPECT_GE(count, 200u);
 }
 
-// The text with what messages wrote in brackets.
+// The rendered text. What came from messages is in brackets.
 std::string marked(std::string_view source) {
   const jinja::Variables variables{{"m", jinja::text_value("a <b>", jinja::first_place)}, {"t", jinja::text_value("T")}};
   const auto parsed = jinja::Template::parse(source);
@@ -105,7 +105,7 @@ TEST(Jinja, MarksWhatMessagesWrote) {
   EXPECT_EQ(marked("{{ m|length }}{{ 'yes' if 'b' in m else 'no' }}"), "5yes");
 }
 
-// A place leads back to the message as long as its bytes are copied.
+// A place leads back to the message as long as its bytes are only copied.
 TEST(Jinja, PlacesFollowCopiedBytes) {
   const jinja::Variables variables{{"m", jinja::text_value("hm</think>\n\nyes", jinja::first_place + 100)}};
   const auto text = jinja::Template::parse("<{{ m.split('</think>')[-1].strip() }}>")->render(variables, {});
@@ -133,7 +133,7 @@ TEST(Jinja, WhatIsNotKnownIsRefusedByName) {
       {"{{ strftime_now('%Q') }}", "ERROR: line 1: strftime_now() with '%Q' is not supported"},
       {"{{ '%q' % 1 }}", "ERROR: line 1: the format '%q' is not supported"},
       {"\n{{ nobody.x }}", "ERROR: line 2: 'nobody' is undefined"},
-      {"{{ ''.__class__ }}", ""},  // as the sandbox: an attribute that is not there
+      {"{{ ''.__class__ }}", ""},  // as in the sandbox: such an attribute does not exist
       {"{{ 9223372036854775807 + 1 }}", "ERROR: line 1: an integer beyond 64 bits"},
   };
   for (const auto& [source, expected] : cases) EXPECT_EQ(rendered(source), expected) << source;
@@ -155,7 +155,7 @@ TEST(Jinja, RunsWithinItsLimits) {
        "nested more than"},
       {"{% for a in range(9999) %}{% set x %}{% for b in range(9999) %}{{ 'x' * 9999 }}{% endfor %}{% endset %}{% endfor %}", "bytes"},
   };
-  jinja::Limits few;  // the default ones take a while under a sanitizer
+  jinja::Limits few;  // the default limits take long under a sanitizer
   few.steps = 3'000'000;
   few.memory = std::size_t{8} << 20;
   few.text = std::size_t{4} << 20;
@@ -185,7 +185,7 @@ TEST(Jinja, RunsWithinItsLimits) {
   EXPECT_EQ(rendered("abcd", {}, limits), "ERROR: it has 4 bytes, more than 3");
 }
 
-// A conversation that fills a large context is far from the limits, also for a program that builds its text step by step.
+// A conversation that fills a large context is far below the limits, also with a template that builds its text step by step.
 TEST(Jinja, LongConversationsFit) {
   std::vector<jinja::Value> messages;
   for (int i = 0; i < 400; ++i) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The key/value cache: layout, growth, rollback, shapes that are refused.
+// Tests of the key/value cache: its layout, its growth, rollback, and shapes that are refused.
 #include <stilla/attention.hpp>
 #include <stilla/kv_cache.hpp>
 
@@ -29,7 +29,7 @@ std::string refusal(const KvShape& shape) {
   return made ? std::string("made") : made.error().message;
 }
 
-// Where one head's keys and values of a float type lie.
+// Where the keys or values of one head lie, for a float type.
 template <class E>
 const E* keys_of(const KvCache& cache, std::size_t layer, std::size_t chunk, std::size_t head) {
   return reinterpret_cast<const E*>(cache.head_chunk(layer, chunk, head));
@@ -50,7 +50,7 @@ struct ElementNames {
 using Elements = ::testing::Types<float, f16, bf16>;
 TYPED_TEST_SUITE(KvCacheOf, Elements, ElementNames);
 
-// Keys in tiles of 16, transposed; values in rows; both rounded once.
+// Keys are stored transposed in tiles of 16, values in rows. Both are rounded once.
 TYPED_TEST(KvCacheOf, StoresEveryElementWhereTheDrawingSays) {
   using E = TypeParam;
   constexpr std::size_t layers = 2, G = 3, D = 48, stored = 300;
@@ -85,7 +85,7 @@ TYPED_TEST(KvCacheOf, GrowsByChunksAndKeepsWhatIsStored) {
   KvCache cache = make_cache(shape);
   EXPECT_EQ(cache.size(), 0u);
   EXPECT_EQ(cache.bytes(), 0u);
-  const std::size_t chunk = 3 * 2 * 2 * 256 * 64 * sizeof(E);  // layers, heads, keys and values
+  const std::size_t chunk = 3 * 2 * 2 * 256 * 64 * sizeof(E);  // layers * heads * (keys and values) * positions * head_dim
   ASSERT_TRUE(cache.reserve(0));
   EXPECT_EQ(cache.bytes(), 0u);
   ASSERT_TRUE(cache.reserve(1));
@@ -97,7 +97,7 @@ TYPED_TEST(KvCacheOf, GrowsByChunksAndKeepsWhatIsStored) {
     EXPECT_EQ(cache.bytes(), chunks * chunk) << count;
   }
   EXPECT_EQ(shape.bytes(1025), cache.bytes());
-  EXPECT_EQ(keys_of<E>(cache, 2, 0, 1), before);  // chunks stay where they are
+  EXPECT_EQ(keys_of<E>(cache, 2, 0, 1), before);  // growing moves no chunk
   EXPECT_EQ(to_float(values_of<E>(cache, 2, 0, 1)[5 * 64]), to_float(from_float<E>(noise(2, 64))));
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(before) % 64, 0u);
 }
@@ -113,7 +113,7 @@ TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
     EXPECT_TRUE(cache.store(0, position, noise_values(seed + 2 * at, G * D).data(), noise_values(seed + 2 * at + 1, G * D).data()));
     cache.set_size(position + 1);
   };
-  const auto evaluate = [&](std::size_t first, std::size_t count) {  // one position after the other
+  const auto evaluate = [&](std::size_t first, std::size_t count) {  // evaluates one position after the other
     std::vector<float> all;
     for (std::size_t j = first; j < first + count; ++j) {
       store(j, 1000);
@@ -128,7 +128,7 @@ TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
   const std::vector<float> once = evaluate(text, suffix);
   cache.set_size(text - 20);
   EXPECT_EQ(cache.size(), text - 20);
-  for (std::size_t j = text - 20; j < 590; ++j) store(j, 50000);  // another continuation, further
+  for (std::size_t j = text - 20; j < 590; ++j) store(j, 50000);  // another continuation, which is longer
   cache.set_size(text - 20);
   const std::vector<float> again = evaluate(text - 20, 20);
   EXPECT_TRUE(same_bits(again, std::span(first).subspan((text - 20) * H * D)));
@@ -142,7 +142,7 @@ TEST(KvCacheShape, HeadSizesAreMultiplesOf4UpTo256) {
   }
 }
 
-// What 32768 positions of R1-Distill-Qwen-1.5B take.
+// The bytes that 32768 positions of R1-Distill-Qwen-1.5B take.
 TEST(KvCacheShape, Bytes) {
   const auto bytes = [](KvType type) { return KvShape{28, 2, 128, type}.bytes(32768); };
   EXPECT_EQ(bytes(KvType::f32), 1879048192u);
@@ -152,7 +152,7 @@ TEST(KvCacheShape, Bytes) {
   EXPECT_EQ(bytes(KvType::int5), 308281344u);
 }
 
-// Codes and scales give back what was stored, to half a step of each turned value.
+// Codes and scales give back what was stored, to half a step of each transformed value.
 template <class E>
 void expect_codes_close(KvType type) {
   for (const std::size_t D : {16u, 64u, 80u, 96u, 128u, 256u}) {
@@ -175,7 +175,7 @@ void expect_codes_close(KvType type) {
           found[d] = static_cast<float>(code) * scale;
         }
         stilla::detail::row_kernel<Hadamard>(Scalar::id)(found.data(), D);
-        // Each turned value is off by half a step, before the transform back over `run` of them.
+        // Each transformed value is off by at most half a step. The transform back adds up `run` of them.
         const auto run = static_cast<float>(hadamard_run(D));
         for (std::size_t d = 0; d < D; ++d) {
           EXPECT_NEAR(found[d], (is_key ? key : value)[d], (E::bits == 8 ? 0.5f : 1.0f) * scale * run * 1.001f)
@@ -219,7 +219,7 @@ TEST(KvCacheShape, CountsOfLayersAndHeadsAreChecked) {
   }
 }
 
-// More than the address space: refused before anything is touched, the cache stays usable.
+// So many positions exceed the address space. They are refused before anything is touched, and the cache stays usable.
 TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
   KvCache cache = make_cache({2, 2, 16, KvType::f32});
   ASSERT_TRUE(cache.reserve(256));
@@ -237,16 +237,17 @@ TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
 }
 
 #if !defined(__linux__) || !defined(__x86_64__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define STILLA_HAS_MEMORY_LIMIT 0  // emulators ignore it, and sanitizers need more address space than it leaves
+// Emulators ignore the limit, and sanitizers need more address space than it leaves.
+#define STILLA_HAS_MEMORY_LIMIT 0
 #elif defined(__has_feature)
 #define STILLA_HAS_MEMORY_LIMIT !(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
 #else
 #define STILLA_HAS_MEMORY_LIMIT 1
 #endif
 #if STILLA_HAS_MEMORY_LIMIT
-// Some of the chunks fit into memory, and then no more: those are given back.
+// Memory suffices for some of the new chunks and not for all. The chunks that were allocated are given back.
 TEST(KvCacheGrowth, WhatDoesNotFitKeepsNoMemory) {
-  KvCache cache = make_cache({32, 8, 128, KvType::f32});  // 64 MiB a chunk
+  KvCache cache = make_cache({32, 8, 128, KvType::f32});  // a chunk of 64 MiB
   ASSERT_TRUE(cache.reserve(256));
   const std::size_t bytes = cache.bytes();
   std::size_t pages = 0;

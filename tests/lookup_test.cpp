@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Lookup decoding: drafts against a search by brute force, rhythm and resumed copies, and what the policy learns.
+// Tests of lookup decoding: drafts are compared with a search by brute force; rhythm, resumed copies, and what the policy learns
+// are tested.
 #include <stilla/sampling/lookup.hpp>
 #include <stilla/base/random.hpp>
 
@@ -62,8 +63,8 @@ TEST(NgramIndex, ACopyResumesBehindAnEdit) {
   EXPECT_EQ(out, (Ids{113, 114, 115, 116}));
 }
 
-// The draft follows a place with the longest common end, for every length of random texts over few tokens. Hash chains are
-// cut after 32 places, so texts are short enough for that.
+// The draft follows a place whose end matches the text longest. That is tested for every length of random texts over few tokens.
+// Hash chains are cut after 32 places, so the texts are short enough not to reach that.
 TEST(NgramIndex, FindsTheLongestMatch) {
   std::size_t found = 0;
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
@@ -104,7 +105,8 @@ TEST(NgramIndex, GrowsAndStartsAnew) {
   }
 }
 
-// A text in which guesses are right with chance a, and a machine on which a guess costs a share of a token.
+// The speed of a text in which a guess is right with probability `chance`, on a machine on which a guess costs the share `cost`
+// of a token.
 double speed(double chance, double cost, std::size_t rounds) {
   DraftPolicy policy;
   stilla::Random random(1);
@@ -124,10 +126,10 @@ double speed(double chance, double cost, std::size_t rounds) {
 }
 
 TEST(DraftPolicy, LearnsWhatPays) {
-  EXPECT_GT(speed(0.0, 0.3, 2000), 0.98);   // gives up
-  EXPECT_GT(speed(0.1, 0.3, 2000), 0.97);   // nothing to gain
+  EXPECT_GT(speed(0.0, 0.3, 2000), 0.98);  // the policy gives up
+  EXPECT_GT(speed(0.1, 0.3, 2000), 0.97);  // there is nothing to gain
   EXPECT_GT(speed(0.95, 0.1, 2000), 4.0);   // long drafts
-  EXPECT_GT(speed(0.6, 0.1, 2000), 1.6);    // short ones
+  EXPECT_GT(speed(0.6, 0.1, 2000), 1.6);  // short drafts
   EXPECT_GT(speed(0.95, 1.0, 2000), 0.94);  // a machine on which batches save nothing
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// When a text counts as going round in circles, and when it does not.
+// Tests when a text counts as repeating itself, and when it does not.
 #include <stilla/text/loop_detector.hpp>
 
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@ namespace {
 using stilla::LoopDetector;
 using stilla::TextLoop;
 
-// Where the first loop was told, in tokens pushed; 0: never.
+// Where the first loop was reported, as a number of tokens pushed; 0 if none was.
 struct Told {
   std::size_t at = 0;
   TextLoop loop;
@@ -44,7 +44,7 @@ TEST(LoopDetector, TellsFourTimesTheSameOnce) {
 TEST(LoopDetector, IsSilentAboutOrdinaryText) {
   EXPECT_EQ(first_told(5000, [](std::size_t i) { return i; }).at, 0u);
   EXPECT_EQ(first_told(63, [](std::size_t) { return 7; }).at, 0u);
-  // A list: nine tokens alike, the tenth counts.
+  // A list: nine tokens are the same each time, and the tenth is a number that goes up.
   EXPECT_EQ(first_told(5000, [](std::size_t i) { return i % 10 == 9 ? 100 + i : i % 10; }).at, 0u);
   EXPECT_EQ(first_told(300, [](std::size_t i) { return i % 100; }).at, 0u) << "three times";
 }

@@ -27,7 +27,7 @@ def ranges(test):
 
 
 def case_map(function):
-    """Ranges (first, last, stride, delta) of characters that become one, and the others."""
+    """Returns ranges (first, last, stride, delta) of characters that become one character, and those that become several."""
     single, special = {}, {}
     for char in CHARS:
         mapped = function(char)

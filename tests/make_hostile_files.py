@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes files that are to be refused, and controls that are to load: GGUF, Hugging Face folders, packed files, sessions, templates.
+"""Makes files that must be refused, and controls that must load: GGUF, Hugging Face folders, packed files, sessions, templates.
 
-The files are the same each time. Packed files and sessions begin as the program itself writes them; their checksums are right again
-after each change, since whoever makes a hostile file can compute them. `cases.json` in the output folder lists all of them:
+The files are the same each time. Packed files and sessions begin as the program itself writes them. Their checksums are
+corrected after each change, because whoever makes a hostile file can compute them too. `cases.json` in the output folder lists
+all files:
 
     {"name": ..., "kind": "gguf", "folder", "packed", "session" or "template", "expect": "control", "refused", "text",
      "damaged", "altered" or "survived"}
 
-text: refused where its words are needed; `pack` takes it, since `logits` needs none. damaged: weights that are no numbers,
-which `inspect` does not read. altered: told by `inspect --verify`. survived: the file may be taken or refused, and must do no harm.
-tests/check_hostile_files.py runs the program on all of them.
+text: the file is refused where its vocabulary is needed; `pack` accepts it, since `logits` needs none. damaged: some weights are
+not numbers; `inspect` does not read weights. altered: `inspect --verify` detects the change. survived: the file may be
+accepted or refused, and must do no harm.
+tests/check_hostile_files.py runs the program on all files.
 """
 
 import argparse
@@ -67,7 +69,7 @@ def text(value):
 
 
 class Raw(bytes):
-    """A value as its bytes."""
+    """A value that is given as its bytes."""
 
 
 @functools.cache
@@ -84,7 +86,7 @@ def some_weights(count, seed):
 
 
 class Gguf:
-    """A small Qwen2 of one layer whose every part can be changed."""
+    """A small Qwen2 model of one layer. Every part of its file can be changed."""
 
     WIDTH, HEADS, HEAD, FFN = 32, 2, 16, 32
 
@@ -139,7 +141,7 @@ class Gguf:
         return struct.pack(PACK[kind], value)
 
     def header(self):
-        """Bytes, and where its parts begin."""
+        """Returns the bytes, and where their parts begin."""
         out, borders = bytearray(), [4, 8, 16]
         out += self.magic + struct.pack("<I", self.version)
         out += struct.pack("<QQ", len(self.tensors) if self.tensor_count is None else self.tensor_count,
@@ -170,7 +172,7 @@ class Cases:
         self.folder, self.list = folder, []
 
     def add(self, kind, what, data, expect="refused"):
-        """data: bytes of a file, or a function that fills a new folder."""
+        """Adds a case. data: the bytes of a file, or a function that fills a new folder."""
         name = f"{kind}-{len(self.list):03d}-{what}"
         path = self.folder / name
         if callable(data):
@@ -182,13 +184,13 @@ class Cases:
 
 
 def cuts(data, count, more=()):
-    """Beginnings of the data: so many, and those around borders."""
+    """Returns beginnings of the data: `count` of them, and those that end around the borders in `more`."""
     places = {len(data) * i // count for i in range(count)} | {b + d for b in more for d in (-1, 0, 1)}
     return sorted(p for p in places if 0 <= p < len(data))
 
 
 def gguf_adder(cases):
-    """add(what, change, expect): a case from a Gguf that `change` alters, or for which it returns other bytes."""
+    """Returns add(what, change, expect), which adds a Gguf that `change` alters, or the other bytes that `change` returns."""
     def add(what, change=None, expect="refused"):
         file = Gguf()
         done = change(file) if change else None
@@ -224,7 +226,7 @@ def gguf_header_cases(cases):
     for kind in (U8, F64, STRING):
         for count in (1 << 61, MASK, 1 << 30):
             add(f"array-{kind}-{count}", lambda f, k=kind, c=count: f.key("x", ARRAY, Raw(struct.pack("<IQ", k, c) + b"1234567890")))
-    # A byte changed here and there: taken or refused, as it happens.
+    # A byte is changed here and there. Such a file may be accepted or refused.
     header = len(Gguf().header()[0])
     for i in range(60):
         at = 24 + (i * 7919) % (header - 24)
@@ -302,7 +304,8 @@ def gguf_tensor_cases(cases):
     for name in ("", "x" * 100, "blk.0.ffn_up.weight\0x", "blk.00.ffn_up.weight", "blk.18446744073709551616.ffn_up.weight", "output.bias", "\x1b[2J"):
         add("tensor-name", lambda f, n=name: f.tensors.append([n, [32], 0, None, b"\1" * 128]))
     for value in (NAN, INFINITY, -INFINITY):
-        for name, at in (("token_embd.weight", 256 * Gguf.WIDTH), ("blk.0.attn_norm.weight", 0), ("blk.0.ffn_down.weight", 0)):  # 256: in each prompt
+        # 256: a token in each prompt
+        for name, at in (("token_embd.weight", 256 * Gguf.WIDTH), ("blk.0.attn_norm.weight", 0), ("blk.0.ffn_down.weight", 0)):
 
             def damage(f, n=name, begin=4 * at, v=value):
                 data = f.tensor(n)[4]
@@ -318,7 +321,7 @@ HUGGING_FACE = GOLDEN / "hugging_face" / "llama"
 
 
 def folder_adder(cases):
-    """add(what, files, expect): a case from a good folder, with other files in it; None takes one away."""
+    """Returns add(what, files, expect), which adds a copy of a good folder with other files in it; None removes a file."""
     def add(what, files, expect="refused"):
         def fill(path):
             for file in HUGGING_FACE.iterdir():
@@ -432,7 +435,7 @@ def packed_cases(cases, program, scratch):
         data[checksum_at:checksum_at + 8] = struct.pack("<Q", xxh64(bytes(data[:checksum_at] + data[checksum_at + 8:end or header])))
         return bytes(data)
 
-    # The header ends where its checksum is the one that the program wrote.
+    # The header ends at the place for which the checksum equals the one that the program wrote.
     header = next(end for end in range(4096, len(whole) + 1, 4096) if sealed(whole, end) == whole)
 
     def replaced(old, new):
@@ -462,16 +465,17 @@ def packed_cases(cases, program, scratch):
     for what, place, fmt, value in (("dims", 0, "<I", 9), ("columns", 4, "<Q", 1 << 62), ("rows", 12, "<Q", 31), ("rows", 12, "<Q", 1 << 62),
                                     ("type", 20, "<I", 0x80000063), ("type", 20, "<I", 0x80000002), ("type", 20, "<I", 0xffffffff),
                                     ("offset", 24, "<Q", 64), ("offset", 24, "<Q", 1 << 62), ("offset", 24, "<Q", MASK - 4095)):
-        # Bytes of f32 as panels of q4_0, which need fewer, are other weights: found by `inspect --verify` as all of these.
+        # Bytes of f32 that are read as panels of q4_0, which need fewer bytes, are other weights. `inspect --verify` detects
+        # this, as all other changes.
         expect = "altered" if value == 0x80000002 else "refused"
         cases.add("packed", f"{what}-{value}", sealed(whole[:at + place] + struct.pack(fmt, value) + whole[at + place + struct.calcsize(fmt):]),
                   expect)
     cases.add("packed", "vector-packed", replaced(b"output_norm.weight\1\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\0",
                                                   b"output_norm.weight\1\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\x80"))
-    # Data that changed under right headers: found by `inspect --verify`, and harmless.
+    # Data that were changed while the headers are right. `inspect --verify` detects it, and it does no harm.
     for i in range(6):
         at = header + (len(whole) - header) * i // 6
-        at = next(place for place in range(at, len(whole)) if whole[place] != 0)  # no padding between tensors, which has no checksum
+        at = next(place for place in range(at, len(whole)) if whole[place] != 0)  # skips the padding between tensors, which has no checksum
         cases.add("packed", f"data-{at}", whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1:], "altered")
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes include/stilla/format/iq_grids.hpp: the grids of the IQ2 and IQ3 formats, asked of gguf-py.
+"""Writes include/stilla/format/iq_grids.hpp: the grids of the IQ2 and IQ3 formats, as gguf-py has them.
 
     pip install gguf==0.19.0 numpy==2.4.6
     python tests/make_iq_grids.py            # writes the header
@@ -18,7 +18,7 @@ FORMATS = [quants.IQ2_XXS, quants.IQ2_XS, quants.IQ2_S, quants.IQ3_XXS, quants.I
 
 
 def grid(quant):
-    """Each entry's magnitudes as their numbers, in bits: 2 for each of IQ2's eight, 3 for each of IQ3's four."""
+    """Packs the magnitudes of each entry as numbers of a few bits: 2 bits for each of IQ2's eight, 3 for each of IQ3's four."""
     quant.init_grid()
     levels = np.array(quant.grid_map)
     values = np.asarray(quant.grid).reshape(-1, quant.grid_shape[1])

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes include/stilla/text/unicode_tables.hpp, the character classes of the pre-tokenizers, and normalisation_tables.hpp beside it,
-what Unicode's form C needs.
+"""Writes include/stilla/text/unicode_tables.hpp, which holds the character classes of the pre-tokenizers, and
+normalisation_tables.hpp beside it, which holds what Unicode's form C needs.
 
-The classes are not taken from a Unicode release but asked of the library whose token ids Stilla must reproduce: every
-code point is put before the regular expressions of Hugging Face `tokenizers`. So the table knows exactly the letters
-that the reference knows. The tables of form C are Python's own (unicodedata); it is checked here that the library normalises every code
-point that Python knows as these do.
+The classes are not taken from a release of Unicode but from the library whose token ids Stilla must reproduce: every code point
+is matched with the regular expressions of Hugging Face `tokenizers`. So the table knows exactly the letters that the reference
+knows. The tables of form C are Python's own (unicodedata). The script checks that the library normalises every code point that
+Python knows in the same way.
 
     pip install tokenizers==0.23.3
     python tests/make_unicode_tables.py            # writes the headers
@@ -33,7 +33,7 @@ def members(pattern):
 
 
 def isolated_digits():
-    """The code points that the Digits pre-tokenizer cuts out; it has its own idea of a number."""
+    """Returns the code points that the Digits pre-tokenizer isolates; its definition of a number differs."""
     digits = pre_tokenizers.Digits(individual_digits=True)
     return {c for c in CODE_POINTS if len(digits.pre_tokenize_str("~" + chr(c) + "~")) > 1}
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files as bytes: what is refused, what survives changes to the file, and that nothing stays open.
+// Tests of files as bytes: what is refused, which changes to a file a mapping survives, and that no file stays open.
 #include <stilla/io/mapped_file.hpp>
 
 #include <gtest/gtest.h>
@@ -124,7 +124,7 @@ void say_and_exit(const char* path) {
   ::_exit(1);
 }
 
-// In a process of its own, with a file of four pages that becomes one byte long: what `touch` does with it there.
+// Runs in a process of its own, with a file of four pages that is cut to one byte, and calls `touch` there.
 template <class Touch>
 void in_a_guarded_process(Touch touch) {
   const std::string path = temporary_path("short\nened.bin");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The library's own exp, sine, cosine and power against the C library's in double, and the canonical sum.
-// STILLA_EXHAUSTIVE=1 in the environment tries every float there is for exp (a minute or two).
+// Compares the library's own exp, sine, cosine and power with the C library's in double, and tests the canonical sum. With
+// STILLA_EXHAUSTIVE=1 in the environment, exp is tested for every float (a minute or two).
 #include <stilla/base/math.hpp>
 
 #include <cstdlib>
@@ -13,7 +13,7 @@ namespace {
 
 using namespace stilla_test;
 
-// Error in units of the last place of the true value's float.
+// The error in units of the last place of the true value, taken as a float.
 double ulps(float found, double expected) {
   int exponent = 0;
   std::frexp(expected, &exponent);
@@ -51,7 +51,7 @@ TEST(Exp, EndsOfItsRange) {
   EXPECT_TRUE(std::isfinite(exp_approximate(std::nanf(""))));
 }
 
-// Monotonic enough for softmax: no weight above 1.
+// exp is monotonic enough for softmax: no weight is above 1.
 TEST(Exp, OfNegativeNumbersIsAtMostOne) {
   for (std::uint64_t bits = 0x80000000u; bits <= 0xff800000u; bits += 997) {
     const float e = exp_approximate(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
@@ -84,14 +84,15 @@ TEST(SinCos, AbsoluteErrorBelow2e16) {
     check(uniform * 8);
     check(uniform * 1e-5);
   }
-  for (int n = 0; n <= 667544; n += 37) {  // multiples of pi / 2 up to 2^20, where most digits cancel
+  // Multiples of pi / 2 up to 2^20, where most digits cancel.
+  for (int n = 0; n <= 667544; n += 37) {
     check(n * 1.5707963267948966);
     check(std::nextafter(n * 1.5707963267948966, 1e9));
   }
   check(0.0);
   check(0x1p20);
   std::printf("sin_cos: worst difference from the C library %.3g\n", worst);
-  EXPECT_LE(worst, 2e-16 + 0x1p-54);  // the C library's own half ulp
+  EXPECT_LE(worst, 2e-16 + 0x1p-54);  // the second term is half an ulp, the C library's own error
   EXPECT_EQ(sin_cos(0.0).sin, 0.0);
   EXPECT_EQ(sin_cos(0.0).cos, 1.0);
 }
@@ -107,7 +108,7 @@ TEST(Power, RelativeErrorIsBounded) {
     EXPECT_EQ(power(base, 0.0), 1.0);
   }
   std::printf("power: worst relative difference from the C library %.3g times (1 + |ln of the result|)\n", worst);
-  EXPECT_LE(worst, 2e-16 + 0x1p-53);  // the C library's own ulp
+  EXPECT_LE(worst, 2e-16 + 0x1p-53);  // the second term is an ulp, the C library's own error
 }
 
 TEST(FoldLanes, IsTheTreeOfHalves) {

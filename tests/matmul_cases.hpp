@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul: scalar against the definition worked out here from the file's blocks (exactly) and against PyTorch (within
-// the rounding of the sums); every target against scalar, bit for bit, whatever the shape, the threads and the batch.
-// For the formats of `TestedFormats`, which the including program names: one program for all takes too long to compile.
+// Tests of matmul. The target `scalar` is compared with the definition, which is computed here from the file's blocks (exact
+// equality), and with PyTorch (within the rounding of the sums). Every target is compared with scalar, bit for bit, whatever the
+// shape, the number of threads and the number of tokens.
+// The tests run for the formats of `TestedFormats`, which the including program defines: one program for all formats takes too
+// long to compile.
 #pragma once
 
 #include <stilla/matmul.hpp>
@@ -40,12 +42,13 @@ ThreadPool& pool_of(std::size_t threads) {
 
 // The definition.
 
-// One output and a bound of what the order and rounding of its sum can make of it.
+// One output, and how far the order and the rounding of its sum can move it.
 struct Exact {
-  float contract;    // the steps of contract/matmul.hpp
-  double value;      // the same sum in double: products of floats are exact there, sums nearly
-  double magnitude;  // of the terms, without their signs
-  double sums_rounding;  // what RoundedSums may be off by
+  float contract;  // what the steps of contract/matmul.hpp give
+  // The same sum in double, where products of floats are exact and sums nearly so.
+  double value;
+  double magnitude;  // the sum of the magnitudes of the terms
+  double sums_rounding;  // how much of an error RoundedSums may cause
 };
 
 template <class F>
@@ -77,7 +80,7 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
       if constexpr (F::has_minimum) {
         float minimum = to_float(F::minimum(block));
         float sum = 0;
-        for (std::size_t k = 0; k < F::group_weights; ++k) sum += static_cast<float>(value(k0 + k));  // exact: below 2^20
+        for (std::size_t k = 0; k < F::group_weights; ++k) sum += static_cast<float>(value(k0 + k));  // exact, because it is below 2^20
         if constexpr (F::has_sub_scales && F::group_weights == 16) {
           minimum *= static_cast<float>(F::sub_minimum(block, first / 16));
           y.contract = std::fma(minimum, scale_x * sum, y.contract);
@@ -114,7 +117,9 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
 }
 
 template <class F>
-constexpr std::size_t roundings(std::size_t K) {  // of a sum over K: one per group or weight, one more of each product
+// The number of roundings in a sum over K: one for each group or weight (two where the format has minimums), and one more for
+// each product.
+constexpr std::size_t roundings(std::size_t K) {
   if constexpr (QuantisedFormat<F>) {
     return K / F::group_weights * (F::has_minimum ? 2 : 1) + 1;
   } else {
@@ -139,7 +144,8 @@ TYPED_TEST(MatmulDefinition, ScalarFollowsIt) {
             const Exact expected = definition<F>(w.row(n), K, x, m);
             const float found = y[m * N + n];
             ASSERT_TRUE(same_bits(found, expected.contract)) << "K " << K << " row " << n << " token " << m;
-            // Every one of r roundings errs by at most u of a partial sum, which is at most the sum of magnitudes.
+            // Each of the r roundings errs by at most u times a partial sum, and a partial sum is at most the sum of the
+            // magnitudes.
             const double bound = static_cast<double>(roundings<F>(K)) * unit_roundoff * 1.01 * expected.magnitude + expected.sums_rounding;
             ASSERT_LE(std::fabs(found - expected.value), bound) << "K " << K << " row " << n << " token " << m;
           }
@@ -165,7 +171,8 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
     for (std::size_t m = 0; m < M; ++m) {
       for (std::size_t n = 0; n < N; ++n) {
         const Exact exact = definition<F>(w.row(n), K, x, m);
-        // As above, one more rounding for the bias, and one of each weight in gguf-py, which returns floats.
+        // The bound is the one above, with two roundings more: one for the bias, and one for each weight in gguf-py, which
+        // returns floats.
         const double bound =
             static_cast<double>(roundings<F>(K) + 2) * unit_roundoff * 1.01 * (exact.magnitude + std::fabs(static_cast<double>(bias[n]))) +
             exact.sums_rounding;
@@ -185,7 +192,7 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
         power += wanted * wanted;
       }
     }
-    EXPECT_LE(error / power, 1e-13);  // normalised mean square error; 2e-14 is found
+    EXPECT_LE(error / power, 1e-13);  // normalised mean square error; the tests find 2e-14
   });
   EXPECT_TRUE(compared);
 }
@@ -212,7 +219,7 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInEveryShape) {
       Weights<F> w(3, N, K);
       const std::vector<float> bias = noise_values(4, N);
       for (const std::size_t M : {0u, 1u, 2u, 3u, 4u, 5u, 7u, 33u}) {
-        if (M == 33 && N != 33 && N != 66) continue;  // 66: four whole panels and a part
+        if (M == 33 && N != 33 && N != 66) continue;  // 66 rows are four whole panels and a part of one
         const float* b = M % 2 == 1 ? bias.data() : nullptr;
         for (const ActivationBits bits : roundings_of<F>()) {
           Activations<F> x(5, M, K, bits);
@@ -224,7 +231,8 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInEveryShape) {
   }
 }
 
-// More tokens and panels than kernels for many tokens take at once (112; 6), by a few: eight whole panels and a part.
+// Slightly more tokens and panels than the kernels for many tokens take at once, which is 112 tokens and 6 panels: here are 117
+// tokens, and eight whole panels and a part of one.
 STILLA_CASE_TEST(MatMul, EqualsScalarForManyTokensAndPanels) {
   using F = Second;
   constexpr std::size_t M = 117, N = 131, K = std::max<std::size_t>(F::block_weights, 64);
@@ -236,7 +244,7 @@ STILLA_CASE_TEST(MatMul, EqualsScalarForManyTokensAndPanels) {
   }
 }
 
-// More columns than kernels for many tokens take at once (8192), four whole panels and a part.
+// More columns than the kernels for many tokens take at once, which is 8192. The rows are four whole panels and a part of one.
 STILLA_CASE_TEST(MatMul, EqualsScalarInManyColumns) {
   using F = Second;
   constexpr std::size_t M = 32, N = 66, K = 8192 + std::max<std::size_t>(F::block_weights, 32);
@@ -248,8 +256,8 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInManyColumns) {
   }
 }
 
-// Random bits are any block that a file can hold: scales that are NaN, infinite, subnormal; in every third matrix some are 0
-// and all others finite. Few tokens and many.
+// Random bits are any block that a file can hold: some scales are NaN, infinite or subnormal. In every third matrix some scales
+// are 0 and all others finite. Both few tokens and many are tested.
 STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
   using F = Second;
   constexpr std::size_t N = 80, K = some_columns<F>;
@@ -273,13 +281,15 @@ STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
   }
 }
 
-// Scales from the smallest to the largest in the same row, and none: which products are exact depends on them.
+// Rows of activations and of weights that hold scales from the smallest to the largest, and scales of 0. These scales decide
+// which products are exact.
 STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
   using F = Second;
-  constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many as the kernels for many tokens take
+  constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many tokens as the kernels for many tokens need
   std::vector<std::byte> rows = random_rows<F>(31, N, K);
   set_row_scales<F>(rows, N, K, 34, -52, 73);
-  if constexpr (QuantisedFormat<F>) {  // where there are halves, as many as possible of all kinds
+  // Where scales are halves, every second row has as many different kinds of halves as possible.
+  if constexpr (QuantisedFormat<F>) {
     constexpr std::uint16_t halves[] = {0x0001, 0x7bff, 0x0000, 0xbc00, 0x8000, 0x03ff, 0xfbff, 0x8001};  // 2^-24, 65504 ...
     std::uint32_t i = 0;
     for (std::size_t n = 0; n < N; ++n) {
@@ -292,21 +302,23 @@ STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
   Weights<F> w(std::move(rows), N, K);
   std::vector<float> values = noise_values(32, M * K);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const int exponent = static_cast<int>(noise_bits(33, i / 32) % 124) - 63;  // from 2^-63, which is 0, to 2^60
+    const int exponent = static_cast<int>(noise_bits(33, i / 32) % 124) - 63;  // from 2^-63, which is rounded to 0, to 2^60
     values[i] = std::ldexp(values[i], exponent);
   }
   values[5 * K + 3] = std::nanf("");
-  values[22 * K] = 0x1.8p60f;  // too much: no number either
+  // This is beyond the largest activation (2^60), so its block has the scale NaN too.
+  values[22 * K] = 0x1.8p60f;
   for (const ActivationBits bits : roundings_of<F>()) {
     Activations<F> x(ConstMatrix(values.data(), M, K), bits);
     ASSERT_TRUE(same_bits(product(target, w.view, x.all()), product(Scalar::id, w.view, x.all())));
   }
 }
 
-// Sums at their largest: every byte 0x00, 0xff, ..., activations of +-127 (int16 saturation would show).
+// Sums at their largest: every byte of the weights is 0x00, or 0xff, and so on, and all activations are +-127. Saturation to
+// int16 would show.
 STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
   using F = Second;
-  constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many as the kernels for many tokens take
+  constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many tokens as the kernels for many tokens need
   for (const unsigned byte : {0x00u, 0xffu, 0x0fu, 0xf0u, 0x80u, 0x7fu, 0x88u}) {
     std::vector<std::byte> blocks(N * row_bytes<F>(K), std::byte(byte));
     if constexpr (QuantisedFormat<F>) {
@@ -324,7 +336,8 @@ STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
     }
     for (const ActivationBits bits : roundings_of<F>()) {
       Activations<F> x(ConstMatrix(values.data(), M, K), bits);
-      if constexpr (has_sub_minimums<F>) {  // also what 16 bits can hold
+      // Sums of activations are set to the largest that 16 bits can hold, too.
+      if constexpr (has_sub_minimums<F>) {
         for (std::size_t m = 4; m < M; ++m) {
           RoundedSums largest;
           for (std::int16_t& sum : largest.sums) sum = m % 4 == 1 || (m % 4 == 2 && &sum - largest.sums > 5) ? -32767 : 32767;
@@ -349,7 +362,7 @@ STILLA_CASE_TEST(MatMul, RowsOfACallEqualCallsOfARow) {
     for (const ActivationBits bits : roundings_of<F>()) {
       Activations<F> x(7, M, K, bits);
       const std::vector<float> together = product(target, w.view, x.all());
-      if (M == 37) {  // those from some row on, still many
+      if (M == 37) {  // all tokens but the first three: still many
         ASSERT_TRUE(same_bits(std::span(together).subspan(3 * N), product(target, w.view, x.rows(3, M - 3))));
         continue;
       }
@@ -380,7 +393,7 @@ STILLA_CASE_TEST(MatMul, WritesItsColumnsAndNothingElse) {
     Weights<F> w(14, N, K);
     Activations<F> x(15, M, K);
     const std::vector<float> dense = product(target, w.view, x.all());
-    GuardedArray<float> y(M * stride - 5);  // the last row has no padding behind it
+    GuardedArray<float> y(M * stride - 5);  // no padding follows the last row
     std::fill(y.data(), y.data() + y.size(), 7.0f);
     const OnTarget on(target);
     multiply(Matrix(y.data(), M, N, stride), w.view, x.all());
@@ -419,7 +432,7 @@ STILLA_CASE_TEST(MatMul, AnyAlignmentOfActivations) {
                                K};
       ASSERT_TRUE(same_bits(product(target, w.view, moved), expected)) << offset;
     } else {
-      const std::size_t stride = K + offset;  // rows apart, and the first one off any vector's boundary
+      const std::size_t stride = K + offset;  // padding between rows, and no row begins at a vector's boundary
       std::vector<float> values(M * stride + offset, std::nanf(""));
       for (std::size_t m = 0; m < M; ++m)
         std::copy(x.floats.data() + m * K, x.floats.data() + (m + 1) * K, values.data() + offset + m * stride);
@@ -501,7 +514,7 @@ STILLA_CASE_TEST(MatMul, PermutedRowsPermuteTheResults) {
   }
 }
 
-// x = e_k reads out column k: the weight that decode gives (but for the sign of a zero).
+// With x = e_k the product reads out column k: the weights that decode_row gives, except for the sign of a zero.
 STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
   using F = Second;
   constexpr std::size_t N = 17, K = some_columns<F>;
@@ -524,11 +537,12 @@ STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
   }
 }
 
-// From floats: rounds with the caller's memory when the weights are quantised.
+// Activations that are floats: the op rounds them in the caller's memory when the weights are quantised.
 STILLA_CASE_TEST(MatMul, FloatsAreRoundedOnTheWay) {
   using F = Second;
   constexpr std::size_t N = 51;
-  ActivationBuffer rounded;  // the same for all: what an earlier call left in it must not matter
+  // All calls share the buffer: what an earlier call left in it must not matter.
+  ActivationBuffer rounded;
   for (const std::size_t M : {5u, 35u}) {
     for (const std::size_t K : {2 * some_columns<F>, some_columns<F>, 3 * some_columns<F> / 2}) {
       if (K % F::block_weights != 0 || (QuantisedFormat<F> && K % 32 != 0)) continue;

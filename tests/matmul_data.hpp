@@ -17,7 +17,7 @@
 
 namespace stilla_test {
 
-// W[N, K] in blocks of one format, and packed, with nothing readable behind either.
+// The matrix W[N, K], once in blocks of one format and once packed. Memory behind either cannot be read.
 template <class F>
 struct Weights {
   Weights(std::vector<std::byte> blocks, std::size_t N, std::size_t K)
@@ -33,14 +33,15 @@ struct Weights {
   PackedView view;
 };
 
-// 8 and 16 bits where the format takes rounded activations; the same floats twice otherwise would be a waste.
+// The numbers of bits to test with: 8 and 16 where the format takes rounded activations. Formats that take floats get one entry,
+// because a second test would have the same activations.
 template <class F>
 std::vector<ActivationBits> roundings_of() {
   if (QuantisedFormat<F>) return {ActivationBits::eight, ActivationBits::sixteen};
   return {ActivationBits::eight};
 }
 
-// x[M, K] as the format takes it, with nothing readable behind any array.
+// Activations x[M, K] in the form that the format takes. Memory behind any array cannot be read.
 template <class F>
 struct Activations {
   explicit Activations(ConstMatrix x, ActivationBits bits = ActivationBits::eight)
@@ -56,7 +57,7 @@ struct Activations {
           set_rounded_sums(m, i, stilla::detail::round_sums(scaled_sums.data() + m * K / 32 + 8 * i));
         }
       }
-      // The arrangement of the one target of this CPU that has one, if any has; all others take no notice.
+      // If one of this CPU's targets has an arrangement of its own, it is added. All other targets ignore it.
       for_each_available_target([&](TargetId target) {
         if (arranged.data == nullptr) arrange(stilla::detail::activation_form(target));
       });
@@ -65,13 +66,13 @@ struct Activations {
   Activations(std::uint32_t seed, std::size_t M_, std::size_t K_, ActivationBits bits = ActivationBits::eight)
       : Activations(ConstMatrix(noise_values(seed, M_ * K_).data(), M_, K_), bits) {}
 
-  // Those of row m's columns 256 * i and on.
+  // Replaces the rounded sums of row m for the 256 columns from 256 * i on.
   void set_rounded_sums(std::size_t m, std::size_t i, const RoundedSums& rounded) {
     rounded_sums.data()[m * (K / 256) + i] = rounded;
     if (arranged.data != nullptr) form.arrange_sums(arranged, all(), m);
   }
 
-  // Adds an arrangement of what is here now, with a NaN wherever nothing is stored.
+  // Adds an arrangement of the current activations. Bytes that `arrange` does not write hold a NaN.
   void arrange(const stilla::detail::ActivationFormFunctions& functions) {
     const ActivationBits bits = has_low ? ActivationBits::sixteen : ActivationBits::eight;
     const std::size_t bytes = functions.bytes(M, K, bits);
@@ -87,7 +88,7 @@ struct Activations {
     }
   }
 
-  // Rows [first, first + count) as the op's argument.
+  // Rows [first, first + count) in the form of the op's argument.
   auto rows(std::size_t first, std::size_t count) {
     if constexpr (QuantisedFormat<F>) {
       return ActivationQ8{values.data() + first * K,
@@ -120,7 +121,7 @@ struct Activations {
   ArrangedActivations arranged;
 };
 
-// Numbers of columns: one block, two, and more; for float formats also what is no multiple of any vector.
+// Numbers of columns to test: one block, two, and more. For float formats some are no multiple of any vector's length.
 template <class F>
 std::vector<std::size_t> columns() {
   if (F::block_weights == 1) return {1, 2, 15, 16, 31, 33, 100};
@@ -135,11 +136,11 @@ constexpr std::size_t some_columns = F::block_weights == 1    ? 70
                                      : F::block_weights == 32 ? 96
                                                               : 512;
 
-// The same where kernels for many tokens are meant, one of which takes rows of whole 64s only.
+// The same for tests of the kernels for many tokens: one of these kernels takes only rows of a multiple of 64.
 template <class F>
 constexpr std::size_t many_columns = F::block_weights == 32 ? 128 : some_columns<F>;
 
-// W[N, K] of random blocks, for formats that are known only when the test runs.
+// A matrix W[N, K] of random blocks, for formats that are known only when the test runs.
 inline PackedMatrix random_matrix(std::uint32_t seed, FormatId format, std::size_t N, std::size_t K) {
   std::optional<PackedMatrix> matrix;
   with_format(format, [&](auto tag) {

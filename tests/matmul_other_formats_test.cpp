@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul with the formats that matmul_test.cpp leaves: super-blocks of 256 and floats.
+// Tests of matmul for the formats that matmul_test.cpp leaves out: blocks of 256 weights, and floats.
 #include "test_util.hpp"
 
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul with the formats in blocks of 32 and of 128 weights.
+// Tests of matmul for the formats in blocks of 32 and of 128 weights.
 #include "test_util.hpp"
 
 namespace {

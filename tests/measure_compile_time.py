@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the library costs a file that multiplies, per compiler; exits 1 if a budget is exceeded.
+"""Measures what the library costs a file that multiplies, for each compiler; exits 1 if a budget is exceeded.
 
     tests/measure_compile_time.py [--runs 5] [COMPILER...]        default: g++ and clang++-14
 
-Each figure is the least user + system time of compiling one file. Budgets are multiples of what the same compiler takes for a few
-headers of the standard library, measured in between, because the seconds are the machine's. What takes long is compiled once.
+Each figure is the least user + system time of compiling one file. A budget is a multiple of the time that the same compiler
+takes for a few headers of the standard library, because seconds depend on the machine. These headers are measured in between.
+What takes long is compiled once.
 """
 
 import argparse
@@ -22,8 +23,8 @@ STANDARD = ["algorithm", "functional", "iostream", "map", "memory", "regex", "st
 MULTIPLY = """#include <stilla/matmul.hpp>
 void multiply(stilla::Matrix y, const stilla::PackedView& w, const stilla::ActivationQ8& x) { stilla::matmul(y, w, x); }
 """
-LONG = 20  # budgets from which on one run must do
-MEASURED = [  # what, source, flags, budget in times the standard headers
+LONG = 20  # with budgets from here on, one run is enough
+MEASURED = [  # what, source, flags, budget as a multiple of the standard headers' time
     ("standard headers", "".join(f"#include <{header}>\n" for header in STANDARD), [], 1),
     ("separate kernels", MULTIPLY, ["-DSTILLA_SEPARATE_KERNELS=1"], 1.5),
     ("one format", MULTIPLY, ["-DSTILLA_FORMATS=Q8_0"], 5.8),

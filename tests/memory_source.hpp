@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model source that is no file: tensors and metadata in maps, for tests to fill. It says "entry" and "array" where GGUF says
-// key and tensor, so that a message shows who wrote it.
+// A model source that is no file: its tensors and metadata are maps, which tests fill. It says "entry" and "array" where GGUF
+// says key and tensor, so that a message shows which source wrote it.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +36,7 @@ class MemorySource final : public stilla::ModelSource {
   MemorySource() = default;
   MemorySource(MemorySource&&) = default;  // no copies: names are views of the maps' own
 
-  // What a GGUF file holds, but for its arrays and its text.
+  // A source with the tensors and metadata of a GGUF file, except for its arrays and its vocabulary.
   static MemorySource copy_of(const stilla::GgufFile& file) {
     MemorySource out;
     for (const stilla::GgufKey& key : file.keys()) {

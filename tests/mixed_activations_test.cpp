@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Mixed activations: the row rule as it is defined, and products whose every row has the bits of that row of 8 or of 16 bits alone, for
-// every number of tokens and place of the wide ones, on every target, with threads, and for parts of a batch.
+// Tests of mixed activations. The rule for rows is compared with its definition. In products, every row must have the bits of
+// that row alone with 8 or with 16 bits: for every number of tokens and every place of the wide ones, on every target, with
+// threads, and for parts of a batch.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -18,7 +19,7 @@ namespace {
 
 using namespace stilla_test;
 
-// The rule in doubles: blocks that are not all zeros, by their scales.
+// The rule in doubles. It looks at the scales of the blocks that are not all zeros.
 bool definition(std::span<const std::int8_t> values, std::span<const float> scales) {
   double highest = 0, sum = 0;
   for (std::size_t b = 0; b < scales.size(); ++b) {
@@ -74,7 +75,7 @@ TEST(RowRule, AtTheThresholdAndAtTheEnds) {
   EXPECT_FALSE(is_wide(zeros, std::vector<float>(4, 1.0f))) << "nothing but zeros";
 }
 
-// Noise, with one large value in the rows that `is_wide` names.
+// Noise, with one large value in each row that `is_wide_at` names.
 template <class IsWide>
 std::vector<float> spiky(std::uint32_t seed, std::size_t M, std::size_t K, IsWide&& is_wide_at) {
   std::vector<float> x = noise_values(seed, M * K);
@@ -108,7 +109,7 @@ void for_each_pattern(F&& f) {
   });
 }
 
-// x rounded in the three ways, and row by row what mixed products are to be.
+// The activations x, rounded in the three ways, and for every row what a mixed product must be.
 struct Rounded {
   Rounded(const std::vector<float>& x, std::size_t M, std::size_t K) {
     const ConstMatrix matrix(x.data(), M, K);
@@ -154,7 +155,7 @@ TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
   ThreadPool pool(3);
   for (const auto& [format, rows] :
        {std::pair{id_of<Q4_0>, std::size_t{100}}, {id_of<Q4_K>, std::size_t{221}}, {id_of<Q6_K>, std::size_t{33}}}) {
-    const std::size_t N = rows;  // clang 14 captures no structured binding
+    const std::size_t N = rows;  // clang 14 cannot capture a structured binding
     const PackedMatrix w = random_matrix(2, format, N, K);
     const std::vector<float> bias = noise_values(3, N);
     for_each_pattern([&](const Pattern& pattern, std::size_t M) {
@@ -185,7 +186,7 @@ TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
   }
 }
 
-// Weights that take floats beside others, of one input.
+// Weights that take floats are multiplied beside others, with the same input.
 TEST(MixedActivations, BesideFloatWeights) {
   constexpr std::size_t M = 20, K = 256, N = 48;
   const PackedMatrix quantised = random_matrix(5, id_of<Q4_0>, N, K), floats = random_matrix(6, id_of<F16>, N, K);
@@ -216,7 +217,7 @@ void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
   if (a.wide.count() != 0) expect_same(a.wide.matrix(0, a.wide.count()), b.wide.matrix(0, b.wide.count()));
 }
 
-// The products' wide rows are the input's.
+// The rows of the products are wide where the input's rows are.
 TEST(MixedActivations, GatedMatmul) {
   constexpr std::size_t K = 256;
   ThreadPool pool(3);
@@ -269,7 +270,7 @@ TEST(MixedActivations, AddNormQuantise) {
   });
 }
 
-// What an earlier use left behind says nothing of a later one, and a view outlives a move of its buffer.
+// What an earlier use left in a buffer does not affect a later one, and a view stays valid when its buffer is moved.
 TEST(MixedActivations, BuffersAreReusedAndMoved) {
   constexpr std::size_t K = 256;
   ActivationBuffer buffer(ActivationBits::mixed);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The same bits, whatever the threads, the division into calls and batches, the target, what the session did before and who
-// else uses the model. Runs under the thread sanitizer too.
+// Results have the same bits, whatever the number of threads, the division into calls and batches, the target, what the session
+// did before, and who else uses the model. The tests run under the thread sanitizer too.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -33,7 +33,7 @@ constexpr bool sanitizes_threads = false;
 constexpr bool sanitizes_threads = false;
 #endif
 
-// A text longer than one chunk of the cache; short where every step is many times slower.
+// The length of the text. It exceeds one chunk of the cache, but is short where every step is many times slower.
 #ifndef STILLA_EMULATED
 #define STILLA_EMULATED 0
 #endif
@@ -114,7 +114,7 @@ TEST_P(SameBits, AnyDivisionIntoCalls) {
   }
 }
 
-// evaluate() leaves out what evaluate_all() computes for the rows before the last.
+// evaluate() leaves out what evaluate_all() computes for the rows before the last one.
 TEST_P(SameBits, TheLastRowAlone) {
   for (const std::size_t batch : {1u, 16u, 512u}) {
     SessionOptions options = options_;
@@ -141,7 +141,7 @@ TEST_P(SameBits, AnyTarget) {
   });
 }
 
-// One target packs, another multiplies: the packed form is the same for all.
+// One target packs and another multiplies: the packed form is the same for all targets.
 TEST_P(SameBits, PackedOnAnotherTarget) {
   for_each_available_target([&](TargetId id) {
     std::optional<LoadedModel> loaded;
@@ -154,7 +154,7 @@ TEST_P(SameBits, PackedOnAnotherTarget) {
   });
 }
 
-// A text continued on other targets, with other threads, token by token.
+// A text is continued on other targets and with other threads, token by token.
 TEST_P(SameBits, ChangingHorses) {
   std::vector<TargetId> targets;
   for_each_available_target([&](TargetId id) { targets.push_back(id); });
@@ -173,10 +173,10 @@ TEST_P(SameBits, TruncatedAndContinued) {
     SCOPED_TRACE(kept);
     text.truncate(kept);
     EXPECT_EQ(text.size(), kept);
-    std::vector<std::uint32_t> other(ids_.begin(), ids_.begin() + 5);  // another continuation, thrown away again
+    std::vector<std::uint32_t> other(ids_.begin(), ids_.begin() + 5);  // another continuation, which is removed again
     (void)all_logits(text, other);
     text.truncate(kept);
-    text.truncate(most + 1000);  // nothing to forget there
+    text.truncate(most + 1000);  // the text is not so long, so nothing is removed
     EXPECT_EQ(text.size(), kept);
     EXPECT_TRUE(same_bits(all_logits(text, ids(kept, most - kept)), expected(kept, most - kept)));
   }
@@ -203,7 +203,7 @@ TEST_P(SameBits, AMovedSession) {
   EXPECT_TRUE(same_bits(all_logits(moved, ids(10, 10)), expected(10, 10)));
 }
 
-// One const model, several texts at once: each thread with a pool of its own, all sharing one, and none.
+// Several texts use one const model at the same time: each thread has a pool of its own, all share one, or there is none.
 TEST_P(SameBits, ManyTextsAtOnce) {
   constexpr std::size_t texts = 4;
   ThreadPool shared(3);
@@ -224,7 +224,7 @@ TEST_P(SameBits, ManyTextsAtOnce) {
   }
 }
 
-// An error leaves the text as it was.
+// After an error the text is the same as before.
 TEST_P(SameBits, RefusedCallsChangeNothing) {
   SessionOptions options = options_;
   options.context = 24;
@@ -271,7 +271,7 @@ TEST_P(SameBits, TheContextIsTheModelsAtMost) {
   }
 }
 
-// Rows of 8 and of 16 bits side by side. These models are narrow, so that a block is often most of a row.
+// Rows of 8 bits and of 16 bits in one batch. These models are narrow, so a block is often most of a row.
 TEST(MixedActivations, SameBits) {
   for (const std::string& name : tiny_models) {
     SCOPED_TRACE(name);
@@ -296,7 +296,7 @@ TEST(MixedActivations, SameBits) {
         EXPECT_TRUE(same_bits(all_logits(*model, ids, options, pool), expected)) << id.name << ", batches of " << batch;
       }
     });
-    options.observer = [](std::size_t, LinearInput, ConstMatrix) {};  // which takes the fused ops apart
+    options.observer = [](std::size_t, LinearInput, ConstMatrix) {};  // an observer splits the fused ops
     EXPECT_TRUE(same_bits(all_logits(*model, ids, options, pool), expected)) << "observed";
   }
 }

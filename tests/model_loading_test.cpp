@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Model files that do not fit together: refused in one line that names the file and the key or tensor, with nothing left
-// behind. Damage below the level of keys and tensors is in gguf_test.cpp.
+// Model files whose parts do not fit together are refused in one line, which names the file and the key or tensor, and nothing is
+// left behind. Damage below the level of keys and tensors is tested in gguf_test.cpp.
 #include <gtest/gtest.h>
 
 #include <dirent.h>
@@ -24,7 +24,7 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-// What a message must say.
+// A text that a message must contain.
 struct Part {
   Part(const char* text) : text_(text) {}
   Part(std::string_view text) : text_(text) {}
@@ -47,7 +47,7 @@ void expect_refused(const ModelFile& file, std::initializer_list<Part> parts) {
   expect_one_line(model.error(), parts);
 }
 
-// Tensors that a model may lack: without a head of its own it uses the embedding.
+// Whether a model may lack the tensor: without a head of its own it uses the embedding.
 bool is_optional(const std::string& name) { return name == "output.weight"; }
 
 TEST(ModelLoading, EveryMissingTensorIsNamed) {
@@ -68,7 +68,7 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
     const ModelFile file = ModelFile::tiny(tiny);
     for (std::size_t i = 0; i < file.tensors.size(); ++i) {
       const ModelFile::Tensor& tensor = file.tensors[i];
-      // An embedding with more rows is a larger vocabulary; then it is the head that does not fit.
+      // An embedding with more rows is a larger vocabulary. Then the head is the matrix that does not fit.
       const bool is_embedding = tensor.name == "token_embd.weight";
       const bool is_tied = tiny == "tiny-llama";
       const auto reshaped = [&](const std::vector<std::uint64_t>& dims) {
@@ -94,7 +94,8 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
       reshaped({dims[0], dims[1], 2});
       reshaped({dims[0] * dims[1]});
       reshaped({dims[0], dims[1] - 1});
-      if (!is_embedding || !is_tied) reshaped({dims[0], dims[1] + 32});  // more rows of both are more vocabulary
+      // if the head is tied, more rows of the embedding are a larger vocabulary
+      if (!is_embedding || !is_tied) reshaped({dims[0], dims[1] + 32});
       reshaped({dims[0], 1});
       reshaped({dims[0]});
     }
@@ -116,7 +117,7 @@ TEST(ModelLoading, TypesThatCannotBeDecodedAreNamed) {
   }
 }
 
-// Vectors in any format that the file could use for them.
+// Vectors may have any format that the file can use for them.
 TEST(ModelLoading, NormsInEveryFormat) {
   for_each_type(GgufFormats{}, [&]<class F>(F) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -130,7 +131,8 @@ TEST(ModelLoading, NormsInEveryFormat) {
   });
 }
 
-// Layers whose rows are whole blocks have the format and what requantising makes of the file; the rest is the file's.
+// Layers whose rows are whole blocks get the format, and their weights are those that requantising the file's weights gives. All
+// other tensors keep the file's format.
 TEST(ModelLoading, LayersInAnotherFormat) {
   for (const char* const name : {"tiny-qwen2", "tiny-llama"}) {
     ModelFile file = ModelFile::tiny(name);
@@ -164,7 +166,7 @@ TEST(ModelLoading, LayersInAnotherFormat) {
 
 struct BadKey {
   std::string_view what;
-  std::string_view key;  // without the architecture
+  std::string_view key;  // without the architecture's prefix
   std::function<void(ModelFile&, const std::string&)> change;
   std::vector<std::string_view> parts;
 };
@@ -236,7 +238,7 @@ TEST(ModelLoading, BadMetadataIsNamed) {
   }
 }
 
-// Numbers that are fine by themselves, but not with the tensors: the first tensor that disagrees is named.
+// Each number is valid by itself, but does not fit the tensors. The message names the first tensor that disagrees.
 TEST(ModelLoading, DimensionsMustFitTheTensors) {
   const auto changed = [](std::string_view key, std::uint32_t value) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -316,7 +318,7 @@ TEST(ModelLoading, UnknownArchitecturesAreNamed) {
   file.remove_key("general.architecture");
   expect_refused(file, {"'general.architecture'", "missing"});
   file.set("general.architecture", "llama");
-  expect_refused(file, {"'llama.block_count'", "missing"});  // the other keys are still qwen2's
+  expect_refused(file, {"'llama.block_count'", "missing"});  // the other keys still begin with qwen2
 }
 
 // What a file has and the architecture does not know -------------------------------------------------------------------------
@@ -327,7 +329,7 @@ TEST(ModelLoading, AMixtureOfExpertsIsRefusedByThatName) {
   file.set("llama.expert_used_count", 0u);
   EXPECT_TRUE(LoadedModel(file));
   file.set("llama.expert_count", 8u);
-  file.set("llama.feed_forward_length", std::vector<std::uint32_t>{1, 2});  // whatever else is strange about it
+  file.set("llama.feed_forward_length", std::vector<std::uint32_t>{1, 2});  // must not matter, whatever else is strange about the file
   expect_refused(file, {"'llama.expert_count'", "found 8", "mixture of experts", "Mixtral"});
 }
 
@@ -388,7 +390,7 @@ TEST(ModelLoading, TensorsThatTheArchitectureDoesNotHaveAreNamed) {
   expect_refused(with("tiny-qwen3", "blk.1.ffn_up.bias"), {"'blk.1.ffn_up.bias'", "has no such tensor"});
 }
 
-// Biases that an architecture may have count.
+// Biases that an architecture may have change the results.
 TEST(ModelLoading, BiasesThatAreAllowedAreUsed) {
   const std::vector<std::uint32_t> ids = as_ids(tiny_golden("tiny-llama/ids"));
   const std::pair<std::string, std::vector<const char*>> cases[] = {
@@ -459,7 +461,7 @@ TEST(ModelLoading, KeysThatNobodyKnowsAreTold) {
     EXPECT_TRUE(model->notes().empty());
   }
   file.set("qwen2.attention.future_thing", 0.5f);
-  file.set("qwen3.attention.scale", 3.0f);  // of another architecture
+  file.set("qwen3.attention.scale", 3.0f);  // a key of another architecture
   file.set("general.future_thing", 3.0f);
   {
     const LoadedModel model(file);
@@ -489,7 +491,7 @@ TEST(ModelLoading, BytesBehindTheLastTensorAreTold) {
   };
   const std::size_t to_alignment = (32 - whole.size() % 32) % 32;
   EXPECT_TRUE(notes("").empty());
-  EXPECT_TRUE(notes(std::string(to_alignment, '\0')).empty());  // as a writer fills the last tensor up
+  EXPECT_TRUE(notes(std::string(to_alignment, '\0')).empty());  // as a writer pads the last tensor
   for (const std::string& tail :
        {std::string(to_alignment + 1, '\0'), std::string("x"), std::string(100, 'x'), "GGUF" + std::string(4096, '\0')}) {
     const std::vector<std::string> found = notes(tail);
@@ -499,13 +501,13 @@ TEST(ModelLoading, BytesBehindTheLastTensorAreTold) {
 }
 
 TEST(ModelLoading, EveryTokenNeedsARowOfTheEmbedding) {
-  ModelFile file = ModelFile::tiny("tiny-llama");  // tied: nothing else shows that rows are missing
+  ModelFile file = ModelFile::tiny("tiny-llama");  // tied, so nothing else shows that rows are missing
   ModelFile::Tensor& embedding = file.tensor("token_embd.weight");
   embedding.bytes.resize(embedding.bytes.size() / 512 * 500);
   embedding.dims[1] = 500;
   expect_refused(file, {"'token_embd.weight'", "found 500 rows", "512 tokens"});
   file.remove_key("tokenizer.ggml.tokens");
-  const LoadedModel model(file);  // without a vocabulary every number is a token
+  const LoadedModel model(file);  // without a vocabulary every row of the embedding is a token
   ASSERT_TRUE(model) << model.error();
   EXPECT_EQ(model->config().vocabulary, 500u);
 }
@@ -540,7 +542,7 @@ TEST(ModelLoading, CountsMayBeGivenForEachLayer) {
   }
 }
 
-// What a user says counts in place of the file.
+// The user's choice replaces what the file says.
 TEST(ModelLoading, RopeByChoice) {
   using Type = RopeScaling::Type;
   ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -594,8 +596,8 @@ TEST(ModelLoading, RopeByChoice) {
   }
 }
 
-// Magnitudes as llama.cpp has them: attn_factor multiplies whatever the scaling, yarn_attn_factor where YaRN is on; and the factor
-// of old files, which name no type.
+// Magnitudes of rotations are computed as llama.cpp does. attn_factor multiplies them whatever the scaling is, and
+// yarn_attn_factor does so only with YaRN. Old files have a factor and name no type.
 TEST(ModelLoading, RopeFactorsOfOldAndNewFiles) {
   ModelFile file = ModelFile::tiny("tiny-qwen3");
   const auto frequencies = [](const ModelFile& f) {
@@ -618,7 +620,7 @@ TEST(ModelLoading, RopeFactorsOfOldAndNewFiles) {
   file.set("qwen3.rope.scaling.factor", 4.0f);
   file.set("qwen3.rope.scaling.original_context_length", 128u);
   EXPECT_NEAR(frequencies(file).magnitude(), 1.5 * (0.1 * std::log(4.0) + 1.0), 1e-15);
-  // As in DeepSeek-R1-0528-Qwen3-8B: it cancels YaRN's formula.
+  // The value of DeepSeek-R1-0528-Qwen3-8B: it cancels YaRN's formula.
   for (const char* key : {"qwen3.rope.scaling.attn_factor", "qwen3.rope.scaling.yarn_attn_factor"}) {
     ModelFile r1 = file;
     r1.remove_key("qwen3.rope.scaling.attn_factor");
@@ -701,7 +703,7 @@ std::size_t mappings_of(const std::string& path) {
 TEST(ModelLoading, NothingStaysOpenOrMapped) {
   const std::string path = ::testing::TempDir() + "stilla_refused_" + std::to_string(getpid()) + ".gguf";
   ModelFile file = ModelFile::tiny("tiny-qwen2");
-  file.remove_tensor("blk.1.ffn_down.weight");  // found out after most has been packed
+  file.remove_tensor("blk.1.ffn_down.weight");  // noticed only after most weights have been packed
   ASSERT_TRUE(file.builder().write(path));
   const std::size_t before = open_files();
   for (const LoadMode mode : {LoadMode::map, LoadMode::read}) {

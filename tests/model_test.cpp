@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whole models against transformers in float32, and what must hold whatever the weights are. The two tiny models
-// (golden/make_tiny_models.py) use all formats between them.
+// Whole models are compared with transformers in float32, and properties are tested that must hold whatever the weights are. The
+// tiny models (golden/make_tiny_models.py) together use all formats.
 #include <stilla/sampling.hpp>
 
 #include <gtest/gtest.h>
@@ -50,7 +50,7 @@ std::vector<float> long_rows(const Model& model, std::span<const std::uint32_t> 
   return out;
 }
 
-// The tokens that win after `ids`, and after each of `next`.
+// The tokens with the highest logits: the one after `ids`, and the one after each token of `next`.
 std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t> ids, std::span<const std::uint32_t> next,
                                    const SessionOptions& options) {
   const std::size_t first = ids.size() - 1;
@@ -63,17 +63,17 @@ std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t
   return out;
 }
 
-// Measured, and the gate at about twice that. Random weights are harsher than trained ones: on real models the distances
-// are 10 times smaller (bench/check_fidelity.py).
-constexpr double float_nmse = 1e-10;      // 2.2e-11: other orders of sums
-constexpr double rounded_nmse = 4e-5;     // 2.1e-5 (q6_k): matmul inputs rounded to 16 bits
-constexpr double f16_cache_nmse = 4e-4;   // 1.7e-4: keys of 150 have steps of 1/8
-constexpr double int8_cache_nmse = 4e-3;  // 1.9e-3
-constexpr double bf16_cache_nmse = 2e-2;  // 9.4e-3
+// Limits of the distance (nmse) to transformers, at about twice what was measured; the measured value stands behind each. Random
+// weights are harsher than trained ones: on real models the distances are 10 times smaller (bench/check_fidelity.py).
+constexpr double float_nmse = 1e-10;  // measured 2.2e-11, which comes from other orders of sums
+constexpr double rounded_nmse = 4e-5;  // measured 2.1e-5 (q6_k), which comes from the inputs of matmul, rounded to 16 bits
+constexpr double f16_cache_nmse = 4e-4;  // measured 1.7e-4: keys of about 150 have steps of 1/8
+constexpr double int8_cache_nmse = 4e-3;  // measured 1.9e-3
+constexpr double bf16_cache_nmse = 2e-2;  // measured 9.4e-3
 constexpr float clear_margin = 1.0f;      // 6 standard deviations of the difference of two rounded logits
 
-// Float weights take float activations, so only the order of sums differs from transformers, and the cache if it rounds:
-// the same weights in float, however they were stored, must come out almost equal.
+// Float weights take float activations. So only the order of sums differs from transformers, and what the cache rounds. The same
+// weights in float, however they were stored, must give almost equal logits.
 TEST_P(TinyModel, ExactWeightsGiveTheReferencesLogits) {
   ModelFile file = ModelFile::tiny(GetParam());
   convert_matrices(file, id_of<F32>);
@@ -91,8 +91,8 @@ TEST_P(TinyModel, ExactWeightsGiveTheReferencesLogits) {
   EXPECT_EQ(winners(*model, ids(), greedy, exact), greedy);
 }
 
-// Positions scaled as the keys of an extended model say: interpolated linearly, and by YaRN, whose cosines are scaled too.
-// With an integer cache they reach the key bias by tables of their own.
+// Positions scaled as the keys of an extended model say: interpolated linearly, and with YaRN, which scales the cosines too. With
+// an integer cache, scaled positions reach the key bias through tables of their own.
 TEST_P(TinyModel, ScaledPositionsGiveTheReferencesLogits) {
   for (const char* type : {"linear", "yarn"}) {
     ModelFile file = ModelFile::tiny(GetParam());
@@ -110,7 +110,7 @@ TEST_P(TinyModel, ScaledPositionsGiveTheReferencesLogits) {
   }
 }
 
-// Llama 3's: each angle divided by a number of the file's.
+// The scaling of Llama 3: each angle is divided by a number from the file.
 TEST_P(TinyModel, RopeFactorsGiveTheReferencesLogits) {
   ModelFile file = ModelFile::tiny(GetParam());
   convert_matrices(file, id_of<F32>);
@@ -126,8 +126,6 @@ TEST_P(TinyModel, RopeFactorsGiveTheReferencesLogits) {
   EXPECT_GT(nmse(long_rows(*model, long_ids(), positions, {.kv_type = KvType::f32}), tiny_golden(golden("long-logits"))), 1e-3);
 }
 
-// Heads of any size are heads of the next multiple of 16 with zeros behind, of which as many dimensions turn as before, and
-// queries that make up for the other square root.
 TEST(ModelConfig, DefaultsGoByTheWeightsOfTheLayers) {
   ModelConfig half, r1;  // Qwen2.5 0.5B and R1-Distill-Qwen 1.5B
   half.n_layers = 24, half.hidden = 896, half.ffn = 4864, half.n_heads = 14, half.n_kv_heads = 2, half.head_dim = 64;
@@ -140,6 +138,8 @@ TEST(ModelConfig, DefaultsGoByTheWeightsOfTheLayers) {
   EXPECT_EQ(default_kv_type(r1), KvType::int8);
 }
 
+// A model whose heads have any size equals a model whose heads have the next multiple of 16 with zeros behind. In the second
+// model as many dimensions of a head rotate as in the first, and its queries are scaled to make up for the other square root.
 TEST(HeadSizes, EqualPaddedHeads) {
   for (const auto& [tiny, sizes] : {std::pair<const char*, std::vector<std::size_t>>{"tiny-llama", {20, 24, 28}},
                                     std::pair<const char*, std::vector<std::size_t>>{"tiny-qwen2", {4, 20}},
@@ -149,7 +149,8 @@ TEST(HeadSizes, EqualPaddedHeads) {
     convert_matrices(whole, id_of<F32>);
     const std::vector<std::uint32_t> ids = as_ids(tiny_golden(concat(tiny, "/ids")));
     for (const std::size_t size : sizes) {
-      // Rows d < size of each head of c.head_dim, filled up to `width` rows; of the output's columns the same.
+      // Keeps rows d < size of each head of c.head_dim rows, and fills each head up to `width` rows. Of the output matrix it does
+      // the same with columns.
       const auto with_heads = [&](std::size_t width, float query_factor) {
         ModelFile file = whole;
         for (ModelFile::Tensor& tensor : file.tensors) {
@@ -161,13 +162,14 @@ TEST(HeadSizes, EqualPaddedHeads) {
           const bool is_of_heads = is_query || is_norm || part.starts_with("attn_k.") || part.starts_with("attn_v.");
           if (!is_of_heads && part != "attn_output.weight") continue;
           const std::vector<float> old = decoded(tensor);
-          // Values that belong to one dimension of a head: a row of a matrix, one of a vector, one of a row of the output.
+          // How many neighbouring values belong to one dimension of a head: a row of a matrix, one value of a vector, or one
+          // value of a row of the output matrix.
           const std::size_t run = tensor.dims.size() == 2 && is_of_heads ? tensor.dims[0] : 1;
           const std::size_t heads = old.size() / (c.head_dim * run);
           std::vector<float> values(heads * width * run);
           for (std::size_t h = 0; h < heads; ++h) {
             for (std::size_t i = 0; i < size * run; ++i) {
-              // A norm divides by its root mean square: zeros make that smaller by sqrt(size / width).
+              // A norm divides by the root mean square, and added zeros make that smaller by sqrt(size / width).
               const float factor = is_norm ? std::sqrt(static_cast<float>(size) / static_cast<float>(width)) *
                                                  (part == "attn_q_norm.weight" ? query_factor : 1.0f)
                                    : is_query && !c.has_qk_norm ? query_factor
@@ -183,7 +185,8 @@ TEST(HeadSizes, EqualPaddedHeads) {
         file.set(c.architecture + ".attention.key_length", static_cast<std::uint32_t>(width));
         file.set(c.architecture + ".attention.value_length", static_cast<std::uint32_t>(width));
         file.set(c.architecture + ".rope.dimension_count", static_cast<std::uint32_t>(size));
-        file.set(c.architecture + ".attention.layer_norm_rms_epsilon", 1e-12f);  // which no factor would scale
+        // No factor would scale the epsilon, so it is close to 0.
+        file.set(c.architecture + ".attention.layer_norm_rms_epsilon", 1e-12f);
         return file;
       };
       const std::size_t padded = padded_head_dim(size);
@@ -229,7 +232,7 @@ TEST(TinyQwen3, ADecodedTokenHasTheReferencesLogits) {
   EXPECT_LE(nmse(logits, tiny_golden("tiny-qwen3/logits")), float_nmse);
 }
 
-// rms_norm takes the scale of what it norms out: with epsilon near 0 a matrix of queries or keys may be as large as it likes.
+// rms_norm removes the scale of its input. So with an epsilon near 0 a matrix of queries or keys may have any scale.
 TEST(TinyQwen3, TheScaleOfQueriesAndKeysDoesNotMatter) {
   ModelFile file = ModelFile::tiny("tiny-qwen3");
   convert_matrices(file, id_of<F32>);
@@ -249,8 +252,8 @@ TEST(TinyQwen3, TheScaleOfQueriesAndKeysDoesNotMatter) {
   }
 }
 
-// Biases of Q, K and V are allowed (attention_bias of the configuration). Keys are normalised with theirs, so a cache of integers
-// cannot hold it apart: a bias must count the same in every type of cache.
+// Biases of Q, K and V are allowed (attention_bias in the configuration). This model normalises keys together with their bias, so
+// a cache of integers cannot keep the bias apart: a bias must have the same effect in every type of cache.
 TEST(TinyQwen3, BiasesOfKeysGoThroughTheirNorm) {
   ModelFile file = ModelFile::tiny("tiny-qwen3");
   convert_matrices(file, id_of<F32>);
@@ -283,11 +286,12 @@ TEST_P(TinyModel, TheFileAsItIsStaysNearTheReference) {
   }
 }
 
-// All matrices in one format, against the very same weights as floats: what is left is the rounding of activations.
+// All matrices are in one format, and the logits are compared with those of the very same weights as floats. What differs is the
+// rounding of activations.
 TEST_P(TinyModel, EveryFormatStaysNearItsOwnWeightsAsFloats) {
   const std::vector<std::uint32_t> text = ids();
   for_each_type(GgufFormats{}, [&]<class F>(F) {
-    if (F::block_weights == 256 && GetParam() == "tiny-llama") return;  // its rows of 192 have no block of 256
+    if (F::block_weights == 256 && GetParam() == "tiny-llama") return;  // its rows of 192 weights hold no block of 256
     SCOPED_TRACE(F::name);
     ModelFile file = ModelFile::tiny(GetParam());
     for (ModelFile::Tensor& tensor : file.tensors) {
@@ -329,7 +333,7 @@ TEST_P(TinyModel, TheContextLimitDoesNotChangeLogits) {
   }
 }
 
-// Grouped-query attention is multi-head attention in which neighbours happen to have the same keys and values.
+// Grouped-query attention is multi-head attention in which neighbouring heads happen to have the same keys and values.
 TEST_P(TinyModel, GroupedHeadsEqualRepeatedOnes) {
   ModelFile file = ModelFile::tiny(GetParam());
   const LoadedModel grouped(file);
@@ -369,7 +373,8 @@ TEST_P(TinyModel, HeadRowsAreIndependent) {
   file.remove_tensor("output.weight");
   turned.name = "output.weight";
   file.tensors.push_back(turned);
-  const LoadedModel turned_model(file);  // of tiny-llama also: a head of its own gives what the tied one gave
+  // For tiny-llama this also tests that a head of its own gives the same logits as the tied one.
+  const LoadedModel turned_model(file);
   ASSERT_TRUE(model && turned_model) << model.error() << turned_model.error();
   const std::vector<float> logits = all_logits(*model, ids());
   std::vector<float> turned_logits = all_logits(*turned_model, ids());
@@ -416,7 +421,7 @@ TEST_P(TinyModel, OrderAndPlaceInTheFileDoNotMatter) {
   }
 }
 
-// A factor of 1 for every pair is no factor; a factor slows its pair down and so changes the logits.
+// A factor of 1 for every pair changes nothing. A larger factor makes its pair rotate more slowly, and so changes the logits.
 TEST_P(TinyModel, RopeFactorsAreUsed) {
   ModelFile file = ModelFile::tiny(GetParam());
   const LoadedModel plain(file);
@@ -446,7 +451,7 @@ TEST_P(TinyModel, SurvivesWeightsThatAreNoNumbers) {
       for (const bool all : {false, true}) {
         SCOPED_TRACE(::testing::Message() << name << " " << bad << (all ? " everywhere" : " once"));
         ModelFile file = ModelFile::tiny(GetParam());
-        if (std::string_view(name) == "output.weight" && GetParam() == "tiny-llama") continue;  // tied
+        if (std::string_view(name) == "output.weight" && GetParam() == "tiny-llama") continue;  // the head is tied to the embedding
         ModelFile::Tensor& tensor = file.tensor(name);
         std::vector<float> weights = decoded(tensor);
         weights[weights.size() / 3] = bad;
@@ -454,7 +459,7 @@ TEST_P(TinyModel, SurvivesWeightsThatAreNoNumbers) {
         tensor.type = gguf_type_of(id_of<F32>).value();
         tensor.bytes.assign(std::as_bytes(std::span(weights)).begin(), std::as_bytes(std::span(weights)).end());
         const LoadedModel model(file);
-        if (!model) continue;  // refusing it is right too
+        if (!model) continue;  // to refuse the model is right too
         const std::vector<float> logits = all_logits(*model, ids());
         Sampler sampler({.temperature = 0.8f, .top_k = 20});
         for (std::size_t m = 0; m < ids().size(); m += 13) {
@@ -472,7 +477,7 @@ TEST_P(TinyModel, SurvivesWeightsThatAreNoNumbers) {
   }
 }
 
-// A quantised block whose scale is no number.
+// A block of quantised weights whose scale is not a number.
 TEST_P(TinyModel, SurvivesBlockScalesThatAreNoNumbers) {
   for (const unsigned half : {0x7e00u, 0x7c00u, 0xfc00u, 0xffffu}) {
     ModelFile file = ModelFile::tiny(GetParam());

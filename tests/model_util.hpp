@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of whole models share: the tiny models and transformers' results (golden/make_tiny_models.py), model files
-// that can be edited in memory, logits of a text, distances.
+// What the tests of whole models share: the tiny models and the results of transformers (golden/make_tiny_models.py), model files
+// that can be edited in memory, the logits of a text, and distances between logits.
 #pragma once
 
 #include <stilla/io/gguf.hpp>
@@ -34,7 +34,8 @@ namespace stilla_test {
 inline const std::string tiny_folder = std::string(test_data) + "/";
 inline const std::vector<std::string> tiny_models = {"tiny-qwen2", "tiny-llama", "tiny-qwen3"};
 
-// Records of a golden file:  u32 name bytes | name | u32 count | count floats, little endian.
+// Reads the records of a golden file. Layout of a record, little endian:
+//   u32 name bytes | name | u32 count | count floats
 inline std::map<std::string, std::vector<float>> read_records(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::map<std::string, std::vector<float>> all;
@@ -50,7 +51,7 @@ inline std::map<std::string, std::vector<float>> read_records(const std::string&
   return all;
 }
 
-// A record of golden/models.bin; empty, and a failure, if there is none.
+// A record of golden/models.bin. If there is none, the test fails and the span is empty.
 inline std::span<const float> tiny_golden(const std::string& name) {
   static const auto records = read_records(tiny_folder + "models.bin");
   const auto found = records.find(name);
@@ -65,7 +66,7 @@ inline std::vector<std::uint32_t> as_ids(std::span<const float> values) {
   return ids;
 }
 
-// sum (ours - expected)^2 / sum expected^2
+// Normalised mean square error: sum (ours - expected)^2 / sum expected^2
 inline double nmse(std::span<const float> ours, std::span<const float> expected) {
   if (ours.size() != expected.size()) return HUGE_VAL;
   double difference = 0.0, size = 0.0;
@@ -77,16 +78,16 @@ inline double nmse(std::span<const float> ours, std::span<const float> expected)
   return difference / size;
 }
 
-// A GGUF file taken apart, to be changed and put together again.
+// A GGUF file taken apart, so that a test can change it and put it together again.
 struct ModelFile {
   struct Key {
     std::string name;
     std::uint32_t type;
-    std::string value;  // as in the file
+    std::string value;  // its bytes in the file
   };
   struct Tensor {
     std::string name;
-    std::vector<std::uint64_t> dims;  // contiguous one first
+    std::vector<std::uint64_t> dims;  // the contiguous one first
     std::uint32_t type;               // GGUF's number
     std::vector<std::byte> bytes;
 
@@ -171,7 +172,7 @@ inline std::vector<float> decoded(const ModelFile::Tensor& tensor) {
   return values;
 }
 
-// The same weights, as far as the format can hold them.
+// Converts the tensor's weights to the format. They stay the same as far as the format can hold them.
 inline void convert(ModelFile::Tensor& tensor, FormatId format) {
   const std::vector<float> weights = decoded(tensor);
   const std::size_t cols = tensor.dims[0], rows = weights.size() / cols;
@@ -189,7 +190,8 @@ inline void convert_matrices(ModelFile& file, FormatId format) {
   }
 }
 
-// The same weights in format F; where it has no encoder, random blocks of it with the spread that the weights had.
+// Converts the tensor's weights to format F. If F has no encoder, the tensor gets random blocks of F, scaled to the root mean
+// square that the weights had.
 template <class F>
 void give_weights(ModelFile::Tensor& tensor) {
   if constexpr (EncodableFormat<F>) {
@@ -205,13 +207,14 @@ void give_weights(ModelFile::Tensor& tensor) {
     tensor.type = gguf_type_of(id_of<F>).value();
     tensor.bytes = random_rows<F>(static_cast<std::uint32_t>(rows * 31 + cols), rows, cols);
     const double factor = spread(before) / spread(decoded(tensor));
-    for (std::size_t at = 0; at < tensor.bytes.size(); at += F::block_bytes) {  // blocks begin with their scale
+    // Every block of such a format begins with its scale.
+    for (std::size_t at = 0; at < tensor.bytes.size(); at += F::block_bytes) {
       store_as(tensor.bytes.data() + at, to_f16(static_cast<float>(factor) * to_float(load_as<f16>(tensor.bytes.data() + at))));
     }
   }
 }
 
-// A file in memory and the model on it.
+// A GGUF file in memory, and the model loaded from it.
 class LoadedModel {
  public:
   explicit LoadedModel(const ModelFile& file, Parallel parallel = {}, std::optional<FormatId> format = {}, const RopeChoice& rope = {})
@@ -241,7 +244,7 @@ class LoadedModel {
   std::string error_;
 };
 
-// Logits of every position of the ids, row after row.
+// The logits at every position of the ids, row after row.
 inline std::vector<float> all_logits(Session& session, std::span<const std::uint32_t> ids) {
   std::vector<float> out;
   const std::size_t before = session.size();
@@ -263,7 +266,7 @@ inline std::vector<float> all_logits(const Model& model, std::span<const std::ui
   return all_logits(*session, ids);
 }
 
-// Row m of all_logits().
+// Row m of what all_logits() returned.
 inline std::span<const float> row_of(const std::vector<float>& logits, std::size_t m, std::size_t vocabulary) {
   return std::span(logits).subspan(m * vocabulary, vocabulary);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RMSNorm: scalar against PyTorch, every target against scalar, properties.
+// Tests of RMSNorm: scalar is compared with PyTorch, every target with scalar, and properties are tested.
 #include <stilla/norm.hpp>
 
 #include "test_util.hpp"
@@ -9,7 +9,7 @@ namespace {
 
 using namespace stilla_test;
 
-// In arrays that end at guard pages; in place if asked.
+// Normalises arrays that end at guard pages, in place if `in_place` is true.
 template <class T>
 std::vector<float> normed(std::span<const float> x, std::span<const float> weight, float epsilon, bool in_place = false) {
   GuardedArray<float> input(x);
@@ -34,11 +34,12 @@ TEST(RmsNormGolden, ScalarIsCloseToPyTorch) {
     for (float& v : x) v *= 3.0f;
     for (float& v : weight) v += 1.0f;
     const std::vector<float> y = normed<Scalar>(x, weight, std::stof(parameters[1]));
-    // Rounding of 3 x and 1 + weight here: 2, the first counting again, but less, in the mean. Sum of squares: n / 16
-    // steps in a lane, 4 folds, 1 square, halved by the root. Then / n, + epsilon (halved), root, reciprocal, 2 products.
+    // This test rounds 3 x and 1 + weight: 2 roundings. The first counts again in the mean, but less. The sum of squares has n /
+    // 16 steps in a lane, 4 folds and 1 square, and the root halves their error. Then follow the division by n and the addition
+    // of epsilon (both halved), root, reciprocal and 2 products.
     const double roundings = 3.0 + 0.5 * (static_cast<double>(n) / 16 + 8) + 4;
     for (std::size_t i = 0; i < n; ++i) {
-      // 1 + weight can be near 0, where its rounding is measured by the 1.
+      // If 1 + weight is near 0, the 1 determines the size of its rounding.
       const double size = std::fmax(std::fabs(expected[i]), std::fabs(expected[i] / double{weight[i]}));
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), roundings * unit_roundoff * size) << i;
     }
@@ -81,7 +82,7 @@ TYPED_TEST(RmsNormOn, ZeroRowIsZeroAndPowersOfTwoCancel) {
   EXPECT_TRUE(same_bits(normed<TypeParam>(scaled, weight, 0.0f), normed<TypeParam>(x, weight, 0.0f)));
 }
 
-// Rows do not touch each other: strides, threads, one row or many.
+// Rows do not affect each other, whatever the strides, the threads, and the number of rows.
 TYPED_TEST(RmsNormOn, RowsOfAMatrix) {
   using T = TypeParam;
   const OnTarget on(T::id);

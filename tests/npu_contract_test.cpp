@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The NPU contract's specification against real arithmetic in double, at its extremes too. (tests/hexagon_test.cpp holds kernels
-// to the specification.)
+// Compares the specification of the NPU contract with real arithmetic in double, also for extreme values. (tests/hexagon_test.cpp
+// compares kernels with the specification.)
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_activations.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
@@ -56,7 +56,7 @@ void expect_products_of_doubles() {
           rounded += weight * token_scales[m] * a[m * K + k];
           exact += weight * x[m * K + k];
         }
-        // Three roundings: of the total, of the scales' product, of the sum with the bias.
+        // Three values are rounded: the total, the product of the scales, and the sum with the bias.
         EXPECT_NEAR(y[m * N + n], rounded + bias[n], 3 * unit_roundoff * (std::fabs(rounded) + std::fabs(rounded + bias[n])));
         error += (rounded - exact) * (rounded - exact);
         power += exact * exact;
@@ -78,7 +78,7 @@ TEST(NpuMatmul, PlanesAddUp) {
   }
 }
 
-// The largest sums there can be, at the largest K: nothing overflows.
+// The largest sums that are possible, at the largest K: nothing overflows.
 TEST(NpuMatmul, LargestSumsFit) {
   constexpr std::size_t K = npu::largest_k;
   const std::vector<std::uint8_t> block_scales(K / 32, 15);
@@ -95,13 +95,13 @@ TEST(NpuMatmul, LargestSumsFit) {
   }
 }
 
-// One rounding of the total: where two floats for two planes would round twice.
+// The total is rounded once. Two floats for two planes would be rounded twice.
 TEST(NpuMatmul, TheFloatStepRoundsTheTotalOnce) {
   EXPECT_EQ(npu::scaled((std::int64_t{1} << 36) + (1 << 12) + 1, 1.0f, 1.0f, 0.0f), 0x1.000002p36f);
   EXPECT_EQ(npu::scaled((std::int64_t{1} << 36) + (1 << 12), 1.0f, 1.0f, 0.0f), 0x1p36f);
-  EXPECT_EQ(npu::scaled(3, 0x1.000002p0f, 0x1.000002p0f, 0.0f), 3 * 0x1.000004p0f);  // the scales' product comes first
+  EXPECT_EQ(npu::scaled(3, 0x1.000002p0f, 0x1.000002p0f, 0.0f), 3 * 0x1.000004p0f);  // the scales are multiplied with each other first
   EXPECT_EQ(npu::scaled((1 << 12) + 1, 0x1.002p0f, 1.0f, -0x1.003002p12f),
-            static_cast<float>(4097.0 * 0x1.002p0 - 0x1.003002p12));  // and the bias is fused
+            static_cast<float>(4097.0 * 0x1.002p0 - 0x1.003002p12));  // the bias is added with a fused multiply-add
 }
 
 TEST(NpuMatmul, TokensThatAreNoNumbers) {
@@ -123,7 +123,7 @@ double clipped(double y) { return std::min(32767.0, std::max(-32768.0, y)); }
 TEST(NpuRmsNorm, IsNearDoubles) {
   double worst = 0.0;
   for (const std::size_t n : {64u, 128u, 1536u, 3584u, 5120u, 32768u}) {
-    for (const int bits : {4, 9, 12, 16}) {  // tokens from small to full
+    for (const int bits : {4, 9, 12, 16}) {  // the bits of a token's values, from small to full
       for (const npu::NormFormat f : {npu::NormFormat{12, 10}, npu::NormFormat{15, 14}, npu::NormFormat{9, 3}}) {
         for (const std::uint64_t epsilon : {std::uint64_t{0}, 3 * std::uint64_t{n}}) {
           const std::vector<std::int16_t> x = int16_values(21, n, bits), weight = int16_values(22, n);
@@ -231,7 +231,7 @@ TEST(NpuSoftmax, Extremes) {
   x.assign(65536, 100);
   y.resize(x.size());
   npu::scalar::softmax(y.data(), x.data(), x.size(), 8);
-  EXPECT_EQ(y, std::vector<std::int16_t>(65536, 1));  // 0.5, rounded up
+  EXPECT_EQ(y, std::vector<std::int16_t>(65536, 1));  // 0.5, which is rounded up
 }
 
 TEST(NpuSwiglu, IsNearDoubles) {
@@ -243,7 +243,7 @@ TEST(NpuSwiglu, IsNearDoubles) {
       npu::scalar::swiglu(y.data(), gate.data(), up.data(), y.size(), fraction, shift);
       for (std::size_t i = 0; i < y.size(); ++i) {
         const double g = std::ldexp(gate[i], -fraction), silu = gate[i] / (1.0 + std::exp(-g));
-        // The sigmoid's error of 3.5 in Q15 times the gate, and half of a last place of their product.
+        // The error of the sigmoid is 3.5 in Q15, times the gate. Half a unit in the last place of their product is added.
         const double allowed = 0.5 + (0.5 + 3.5 * std::fabs(gate[i]) * 0x1p-15) * std::fabs(up[i]) * std::ldexp(1.0, -shift);
         ASSERT_NEAR(y[i], clipped(silu * up[i] * std::ldexp(1.0, -shift)), allowed) << gate[i] << ' ' << up[i];
       }
@@ -266,7 +266,7 @@ TEST(NpuHadamard, IsNearDoubles) {
         ASSERT_EQ(sums[i], exact[i]) << n;
         ASSERT_LE(std::fabs(y[i] - std::ldexp(exact[i], -s)), 0.5) << n;
       }
-      if (s > 0) {  // and no fewer bits are left than there could be
+      if (s > 0) {  // no fewer bits are left than could be
         std::int32_t highest = 0;
         for (const std::int32_t sum : sums) highest = std::max(highest, std::abs(sum));
         EXPECT_GT((std::int64_t{highest} + ((1 << (s - 1)) >> 1)) >> (s - 1), 32767);
@@ -285,7 +285,7 @@ TEST(NpuHadamard, Extremes) {
   x[5] = 32767;  // fits without a shift
   EXPECT_EQ(npu::scalar::hadamard(y.data(), sums.data(), x.data(), 64), 0);
   for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(y[i], (i & 5) == 0 || (i & 5) == 5 ? 32767 : -32767);
-  x[5] = -32768;  // does not
+  x[5] = -32768;  // does not fit without a shift
   EXPECT_EQ(npu::scalar::hadamard(y.data(), sums.data(), x.data(), 64), 1);
   x.assign(64, 0);
   EXPECT_EQ(npu::scalar::hadamard(y.data(), sums.data(), x.data(), 64), 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The int4 forms that NPU stacks take and GGUF has not: their drawings worked out again, and what the encoders find.
+// Tests of the int4 forms that NPU stacks take and GGUF does not have: their drawings are computed once more, and what the
+// encoders find is checked.
 #include <stilla/format/lpbq.hpp>
 #include <stilla/format/uint4_g128.hpp>
 
@@ -50,8 +51,8 @@ TYPED_TEST(Lpbq, RowsDecodeAsDrawn) {
   }
 }
 
-// A decoded weight is an integer of at most 7 bits (15 * 8) times a row scale of 16 bits: exact in float, in whatever order
-// somebody multiplies. QNN takes block scales from 1 on.
+// A decoded weight is an integer of at most 7 bits (15 * 8) times a row scale of 16 bits. So it is exact in float, in whatever
+// order the factors are multiplied. QNN takes block scales from 1 on.
 TYPED_TEST(Lpbq, EncodedRowsAreExactAndInRange) {
   using F = TypeParam;
   constexpr std::size_t K = 512, B = F::block_weights;
@@ -72,7 +73,7 @@ TYPED_TEST(Lpbq, EncodedRowsAreExactAndInRange) {
       const double exact = double{row_scale} * block_scale * (F::code(block, k % B) - 8);
       ASSERT_EQ(static_cast<double>(decoded[k]), exact);
     }
-    EXPECT_GE(most, 14);  // the range of block scales is used
+    EXPECT_GE(most, 14);  // block scales use their whole range
   }
 }
 
@@ -91,7 +92,7 @@ double relative_error(std::uint32_t seed, std::size_t K) {
   return error / power;
 }
 
-// Rows with weights that stand out: small blocks lose less, and any less than one scale for the row.
+// Rows with weights that stand out. Small blocks lose less than large ones, and all of them lose less than one scale for the row.
 TEST(NpuFormats, SmallerBlocksLoseLess) {
   double of_32 = 0, of_64 = 0, of_128 = 0, of_row = 0;
   for (std::uint32_t seed = 0; seed < 20; ++seed) {
@@ -119,7 +120,7 @@ TEST(Uint4G128, BlocksDecodeAsDrawn) {
   }
 }
 
-// Weights that are a step times codes less a zero point come back as they were: AWQ's and GPTQ's models lose nothing.
+// Weights of the form step * (code - zero point) are encoded and decoded without change, so models of AWQ and GPTQ lose nothing.
 TEST(Uint4G128, WeightsOfItsKindSurvive) {
   for (int zero = 0; zero < 16; ++zero) {
     std::vector<float> weights(128), decoded(128);

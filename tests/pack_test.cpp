@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packed panels: what goes in comes out, sizes, threads, the layout that pack.hpp draws, what is refused.
+// Tests of packed panels: what is packed can be read back, sizes, threads, the layout that pack.hpp draws, and what is refused.
 #include <stilla/io/checksum.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/pack.hpp>
@@ -26,7 +26,8 @@ class Pack : public ::testing::Test {
 };
 TYPED_TEST_SUITE(Pack, AsGtestTypes<Formats>::Types, FormatNames);
 
-// Trained-like blocks and random bytes, at an odd address, with guard pages behind rows and panels.
+// The blocks hold weights like trained ones, or random bytes. They lie at an odd address, and guard pages follow the rows and the
+// panels.
 TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns;
@@ -37,7 +38,7 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
         for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = static_cast<std::byte>(noise_bits(2, i) >> 24);
       }
       blocks.insert(blocks.begin(), std::byte{0});
-      if (blocks.size() % 2 == 0) blocks.insert(blocks.begin(), std::byte{0});  // so that the rows' address is odd
+      if (blocks.size() % 2 == 0) blocks.insert(blocks.begin(), std::byte{0});  // makes the address of the rows odd
       const std::size_t rows_bytes = N * row_bytes<F>(K);
       GuardedArray<std::byte> rows{std::span<const std::byte>(blocks)};
       const std::byte* first = rows.data() + rows.size() - rows_bytes;
@@ -57,8 +58,9 @@ TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
   }
 }
 
-// What the layout's drawing says of a format's spans: halves of 16 rows per scale record and a byte per sub-scale, or a word,
-// and as few records as fill whole lines; with a scale per row no records, but a line before all spans.
+// The sizes of a format's spans, according to the drawing of the layout. A scale record has 16 halves for the scales, 16 for the
+// minimums if the format has any, and a byte for each sub-scale; in formats with a scale word it has a word for each row instead.
+// A span has as few records as fill whole lines. With a scale for each row there are no records, but one line before all spans.
 template <class F>
 struct DrawnSpan {
   std::size_t record_bytes = 0, records = 1, codes_bytes = 0, head_bytes = 0;
@@ -67,7 +69,7 @@ struct DrawnSpan {
     record_bytes = 16 * 2 * halves;
     if (WordScaledFormat<F>) record_bytes = 16 * 4;
     if (RowScaledFormat<F>) record_bytes = 0, head_bytes = 16 * 4;
-    // A byte for each sub-scale, one more for each sub-minimum; one for both where groups have 16 weights.
+    // One byte for each sub-scale and one for each sub-minimum. Where groups have 16 weights, one byte holds both.
     const std::size_t bytes = F::has_minimum && F::group_weights == 16 ? 1 : halves;
     if (F::has_sub_scales && !WordScaledFormat<F>) record_bytes += F::block_weights / F::group_weights * 16 * bytes;
     while (records * record_bytes % 64 != 0) ++records;
@@ -94,7 +96,7 @@ TYPED_TEST(Pack, PackedBytesAreThoseOfTheLayout) {
   EXPECT_EQ(packed_bytes<F>(16, 0), 0u);
 }
 
-// Four consecutive k of one row are four neighbouring bytes; row r begins at byte 4 r of every 64.
+// Four consecutive k of one row are four neighbouring bytes. Of every 64 bytes, row r has those from byte 4 r on.
 TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns, N = 16;
@@ -163,7 +165,7 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
           ASSERT_EQ(at(4 + in_block / 16) >> (in_block % 16 / 4 * 2) & 3u, code >> 4);
         }
       } else {
-        using G = PanelFormat<F>;  // a weight is a block of it
+        using G = PanelFormat<F>;  // a weight is one block of G
         float weight[F::block_weights], found = 0;
         decode_block<F>(row, k - k % F::block_weights, weight);
         G::decode(packed.data() + (k * 16 + n) * G::block_bytes, &found);
@@ -173,7 +175,7 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
   }
 }
 
-// Packed files hold these bytes. Whoever changes a layout gives it another packed_layout_version, and this table with it.
+// Packed files hold these bytes. Whoever changes a layout must change packed_layout_version and this table too.
 TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
   using F = TypeParam;
   static_assert(packed_layout_version == 2);
@@ -201,7 +203,7 @@ TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
   EXPECT_EQ(checksum({packed.data(), packed.size()}), expected.at(F::name)) << F::name;
 }
 
-// Traits that the layout cannot hold, one by one, beside a format that it holds.
+// Formats with one trait each that the layout cannot hold; each is tested beside a format that it can hold.
 template <class Base, unsigned bits>
 struct WithCodeBits : Base {
   static constexpr unsigned code_bits = bits;
@@ -217,7 +219,7 @@ struct WithGroups : Base {
 struct MinimumOfRows : INT8_CHANNEL {
   static constexpr bool has_minimum = true;
 };
-struct OtherWords : ST4 {  // the groups' sub-scales in the reverse order
+struct OtherWords : ST4 {  // has the sub-scales of the groups in reverse order
   static constexpr int sub_scale_of(std::uint32_t word, std::size_t g) { return ST4::sub_scale_of(word, 3 - g); }
 };
 struct CodesOfSixBits : Q4_0 {
@@ -238,14 +240,14 @@ TEST(Layout, HoldsNothingThatItCannot) {
   static_assert(!Rows16K4::holds<WithCodeBits<Q4_1, 1>>());
   static_assert(!Rows16K4::holds<WithCodeBits<Q4_0, 7>>());
   static_assert(!Rows16K4::holds<WithCodeBits<Q4_0, 9>>());
-  static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 5>>());  // a codebook has a level for each code, and at most 16
+  static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 5>>());  // a codebook has a level for each code, and at most 16 of them
   static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 3>>());
-  static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 7>>());   // no power of two
+  static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 7>>());  // not a power of two
   static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 16>>());
   static_assert(!Rows16K4::holds<WithZeroPoint<Q8_0, 128>>());
   static_assert(!Rows16K4::holds<WithGroups<Q4_0, 8>>());
   static_assert(!Rows16K4::holds<WithGroups<INT4_G128, 64>>());
-  static_assert(!Rows16K4::holds<WithGroups<Q4_1, 16>>());  // minimums are of 32
+  static_assert(!Rows16K4::holds<WithGroups<Q4_1, 16>>());  // minimums belong to 32 weights
   static_assert(!Rows16K4::holds<WithGroups<Q4_K, 16>>());  // its sub-scales have six bits
   static_assert(!Rows16K4::holds<MinimumOfRows>());
   static_assert(!Rows16K4::holds<OtherWords>());
@@ -253,7 +255,7 @@ TEST(Layout, HoldsNothingThatItCannot) {
   static_assert(!stilla::detail::codes_fit<NegativeCodes>());
 }
 
-// What a format's code() gives stays in the bits that the layout has for it, for any bytes that a file can hold.
+// Whatever bytes a file holds, the codes that a format's code() returns fit the bits that the layout has for them.
 TYPED_TEST(Pack, CodesFitWhateverTheBytes) {
   using F = TypeParam;
   if constexpr (QuantisedFormat<F>) {
@@ -269,7 +271,7 @@ TYPED_TEST(Pack, CodesFitWhateverTheBytes) {
   }
 }
 
-// The op refuses a matrix of another layout, as one of an unknown format, and writes nothing.
+// The op refuses a matrix of another layout, as it refuses one of an unknown format, and writes nothing.
 TEST(Layout, AnotherOneIsNotMisread) {
   const std::vector<std::byte> rows = random_rows<Q4_0>(1, 16, 32);
   const auto matrix = PackedMatrix::create<Q4_0>(rows.data(), 16, 32);
@@ -283,14 +285,15 @@ TEST(Layout, AnotherOneIsNotMisread) {
   for (const float value : y) EXPECT_EQ(value, 7.0f);
 }
 
-// Any bytes, at an odd address, with guard pages behind rows and panels; rows that end within a panel, columns within a span.
+// The rows are any bytes at an odd address, and guard pages follow the rows and the panels. Rows end within a panel and columns
+// within a span.
 TYPED_TEST(Pack, EveryTargetEqualsScalar) {
   using F = TypeParam;
   for (const std::size_t blocks : {1u, 2u, 3u, 5u, 8u, 13u}) {
     const std::size_t K = blocks * F::block_weights;
     for (const std::size_t N : {1u, 15u, 16u, 17u, 48u}) {
       const std::size_t bytes = N * row_bytes<F>(K);
-      std::vector<std::byte> noise(bytes + 1 + bytes % 2);  // so that the rows' address is odd
+      std::vector<std::byte> noise(bytes + 1 + bytes % 2);  // makes the address of the rows odd
       for (std::size_t i = 0; i < noise.size(); ++i)
         noise[i] = static_cast<std::byte>(noise_bits(static_cast<std::uint32_t>(N + K), i) >> 24);
       GuardedArray<std::byte> rows{std::span<const std::byte>(noise)};
@@ -371,13 +374,13 @@ TYPED_TEST(Pack, ImpossibleShapesAreRefused) {
                              std::pair(huge / 2, huge / 2 / B * B), std::pair(std::size_t{1} << 33, std::size_t{1} << 33)}) {
     EXPECT_EQ(message(N, K), concat(N, " x ", K, " weights do not fit the address space"));
   }
-  const std::string none = message(std::size_t{1} << 38, 1024 * B);  // addresses for it there may be, memory not
+  const std::string none = message(std::size_t{1} << 38, 1024 * B);  // there may be addresses for so much, but not memory
   EXPECT_TRUE(none.starts_with("not enough memory for packed weights: ")) << none;
   EXPECT_EQ(message(0, B), "made");
   EXPECT_EQ(message(0, 0), "made");
 }
 
-// Panels so large that few make a piece; `packed` hears of each.
+// The panels are so large that a few of them make a piece. `packed` is called for each piece.
 TEST(PackedMatrixPieces, AreTheWhole) {
   for_each_type(TypeList<F32, Q4_0>{}, [&]<class F>(F) {
     constexpr std::size_t K = std::size_t{1} << (QuantisedFormat<F> ? 20 : 17), N = 37;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packed files: the same model bit for bit, every kind of damage refused in one line, and nothing half-written.
+// Tests of packed files: a packed file gives the same model bit for bit, every kind of damage is refused in one line, and no file
+// is left half-written.
 #include <gtest/gtest.h>
 
 #if !defined(_WIN32)
@@ -52,7 +53,7 @@ GgufFile parsed(std::span<const std::byte> bytes, const std::string& name = "mem
   return std::move(*file);
 }
 
-// A copy on a page boundary, as a mapped file is.
+// A copy on a page boundary, where a mapped file lies too.
 class PageAligned {
  public:
   explicit PageAligned(std::span<const std::byte> bytes) : size_(bytes.size()), memory_(bytes.size() + page) {
@@ -65,7 +66,7 @@ class PageAligned {
   void put(std::uint64_t at, T value) {
     store_as(bytes().data() + at, value);
   }
-  // Makes the header's checksum right again, whatever was changed.
+  // Corrects the checksum of the header, whatever was changed.
   void seal() {
     GgufContents contents;
     const MappedFile file = MappedFile::from_memory(bytes(), "sealed");
@@ -102,7 +103,7 @@ class PackedFileTest : public ::testing::Test {
     return out;
   }
 
-  // The bytes of a model's packed file.
+  // Returns the bytes of a model's packed file.
   std::vector<std::byte> packed_bytes_of(const ModelFile& model) const {
     const std::vector<std::byte> original = model.builder().build();
     const Status status = write_packed_file(parsed(original), path("made.stilla"));
@@ -129,7 +130,8 @@ void expect_refused(std::span<const std::byte> bytes, std::initializer_list<std:
   expect_one_line(file.error(), parts);
 }
 
-// Whether a matrix of a packed file's model is used where it is mapped: the tensor of the first of the names that is there.
+// Whether the model uses a matrix at the place where the packed file is mapped. The tensor is the one called `name`, or if there
+// is none, the one called `other`.
 bool is_where_the_file_is(const Linear& linear, const Model& model, const std::string& name, const std::string& other = {}) {
   const TensorInfo* tensor = model.source().find_tensor(name);
   if (tensor == nullptr) tensor = model.source().find_tensor(other);
@@ -168,7 +170,7 @@ TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
       }
       check(file, std::string(F::name));
     });
-    ModelFile untied = as_it_is;  // or tied, if it was not
+    ModelFile untied = as_it_is;  // or tied, if the model was not
     if (std::erase_if(untied.tensors, [](const auto& t) { return t.name == "output.weight"; }) == 0) {
       untied.tensors.push_back(untied.tensor("token_embd.weight"));
       untied.tensors.back().name = "output.weight";
@@ -177,7 +179,8 @@ TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
   }
 }
 
-// Layers requantised while packing: the same weights to the bit as those requantised when the original is loaded.
+// Layers can be requantised while packing. Their weights equal, bit for bit, those that are requantised when the original is
+// loaded.
 TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
   ThreadPool pool(3);
   for (const std::string& tiny : tiny_models) {
@@ -212,10 +215,10 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
     });
   }
   const Status unknown = write_packed_file(parsed(ModelFile::tiny("tiny-qwen2").builder().build()), path("same"), {}, {}, {FormatId{3333}});
-  EXPECT_TRUE(unknown);  // no matrix can have that type, so all stay as they are
+  EXPECT_TRUE(unknown);  // no matrix can have this format, so all stay as they are
 }
 
-// Of every matrix that was requantised, how far it is from the file's.
+// For every matrix that was requantised, packing reports how far it is from the file's matrix.
 TEST_F(PackedFileTest, TellsTheErrorOfWhatItEncodes) {
   const GgufFile source = parsed(ModelFile::tiny("tiny-qwen2").builder().build());
   std::size_t told = 0;
@@ -336,7 +339,7 @@ TEST_F(PackedFileTest, AnotherLayoutIsRefused) {
   }
 }
 
-// A GGUF file that merely says that it is packed, or has packed types and does not say so.
+// A GGUF file that merely says that it is packed, or that has packed types and does not say so.
 TEST_F(PackedFileTest, OwnKeysMustBeThere) {
   GgufBuilder file;
   file.number(packed_layout_key, packed_layout_version);
@@ -373,7 +376,7 @@ TEST_F(PackedFileTest, EveryTruncationIsSeen) {
   const std::vector<std::byte> bytes = packed_tiny();
   const GgufFile whole = parsed(bytes);
   const auto refused = [&](std::uint64_t size) {
-    // A copy of exactly these bytes, so that reading past them is found out.
+    // The copy holds exactly these bytes, so that reading behind them is detected.
     const std::vector<std::byte> cut(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
     expect_refused(cut, {size < 4 ? "is not a GGUF file" : "truncated"});
   };
@@ -384,10 +387,11 @@ TEST_F(PackedFileTest, EveryTruncationIsSeen) {
       refused(size);
     }
   }
-  refused(bytes.size() - 1);  // the file ends with its last tensor
+  refused(bytes.size() - 1);  // the file ends with its last tensor, so one byte less is too few
 }
 
-// Numbers that an attacker chose, under a right checksum: refused, or good for a model that reads nothing outside.
+// Numbers that an attacker chose, with a correct checksum. Such a file is refused, or it gives a model that reads nothing outside
+// the file.
 TEST_F(PackedFileTest, AbsurdNumbersDoNoHarm) {
   const std::vector<std::byte> original = packed_tiny();
   PageAligned bytes(original);
@@ -456,7 +460,7 @@ TEST_F(PackedFileTest, PanelsMustLieOnACacheLine) {
   expect_one_line(model.error(), {"m.stilla: tensor 'blk.0.attn_q.weight'", "multiple of 64"});
 }
 
-// A vector in panels, and an embedding in panels beside a head.
+// A vector that is packed in panels, and an embedding that is packed although the model has a head of its own.
 TEST_F(PackedFileTest, WhatIsReadByRowsMustNotBePacked) {
   for (const std::string name : {"token_embd.weight", "output_norm.weight"}) {
     ModelFile untied = ModelFile::tiny("tiny-qwen2");
@@ -512,7 +516,7 @@ TEST_F(PackedFileTest, WhatCannotBePackedIsRefused) {
   EXPECT_NE(message(packed_tiny()).find("packed already"), std::string::npos);
 }
 
-// Whatever goes wrong, the earlier file is whole and no other is left.
+// Whatever goes wrong, the earlier file remains whole and no other file is left.
 TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
   const GgufFile source = std::move(*GgufFile::open(tiny_folder + "tiny-qwen2.gguf"));
   std::ofstream(path("m.stilla")) << "earlier";
@@ -527,7 +531,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
     expect_untouched();
   }
 #if !defined(_WIN32)
-  // A full disk, as far as a process can be told: files may not grow beyond this.
+  // Imitates a full disk, as far as a process can: files may not grow beyond this limit.
   std::signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
   getrlimit(RLIMIT_FSIZE, &before);
@@ -568,7 +572,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
 }
 
 #if !defined(_WIN32)  // there a file stays as it is while somebody has it mapped
-// A program that has the earlier file mapped goes on with it.
+// A program that has the earlier file mapped can continue to use it.
 TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
   write_bytes(path("m.stilla"), packed_tiny());
   Result<GgufFile> opened = GgufFile::open(path("m.stilla"));
@@ -582,7 +586,7 @@ TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
 }
 #endif
 
-// XXH64's published algorithm; values from the Python package xxhash 3.
+// XXH64 has a published algorithm. The expected values are from the Python package xxhash 3.
 TEST(Checksum, IsXxh64) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += static_cast<char>(i * 37);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ThreadPool and Parallel: every index exactly once, more threads than cores, jobs inside jobs, jobs from several
-// threads, a caller's own loop. Runs under the thread sanitizer too.
+// Tests of ThreadPool and Parallel: every index is used exactly once, with more threads than cores, with jobs inside jobs, with
+// jobs from several threads, and with a caller's own loop. The tests run under the thread sanitizer too.
 #include <stilla/base/thread_pool.hpp>
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ namespace {
 
 using namespace stilla;
 
-// Plain counters on purpose: if two threads took one index, the thread sanitizer would say so.
+// The counters are plain integers on purpose: if two threads took the same index, the thread sanitizer would report it.
 void expect_once(ThreadPool& pool, std::size_t count) {
   std::vector<int> calls(count);
   pool(count, [&](std::size_t i) { ++calls[i]; });
@@ -41,7 +41,7 @@ TEST(ThreadPool, ManyShortJobsInARow) {
   }
 }
 
-// Pauses longer than the workers spin, so that they sleep and must be woken.
+// The pauses are longer than the workers spin, so the workers sleep and must be woken.
 TEST(ThreadPool, WakesSleepers) {
   ThreadPool pool(4);
   for (int round = 0; round < 30; ++round) {
@@ -54,7 +54,7 @@ TEST(ThreadPool, WhatAJobWroteIsSeenAfterIt) {
   ThreadPool pool(3);
   std::vector<std::size_t> values(1000);
   for (std::size_t round = 1; round <= 200; ++round) {
-    pool(values.size(), [&](std::size_t i) { values[i] += i; });  // reads what another thread wrote before
+    pool(values.size(), [&](std::size_t i) { values[i] += i; });  // reads what another thread wrote earlier
     ASSERT_EQ(std::accumulate(values.begin(), values.end(), std::size_t{0}), round * 499500);
   }
 }
@@ -63,7 +63,8 @@ TEST(ThreadPool, ManyThreadsTakePart) {
   ThreadPool pool(4);
   std::set<std::thread::id> seen;
   std::mutex mutex;
-  // Long enough that sleepers wake, whatever else the machine does; ends as soon as they all came.
+  // The loop is long enough that sleeping threads wake, whatever else the machine does. It ends as soon as all threads have taken
+  // part.
   for (int round = 0; round < 1000 && seen.size() < 4; ++round) {
     pool(8, [&](std::size_t) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -74,7 +75,7 @@ TEST(ThreadPool, ManyThreadsTakePart) {
   EXPECT_EQ(seen.size(), 4u);
 }
 
-// A job inside a job runs on the thread that started it, of the same pool or another.
+// A job that is started inside a job runs on the thread that started it, whether it uses the same pool or another.
 TEST(ThreadPool, JobsInsideJobs) {
   ThreadPool pool(4), other(3);
   std::vector<int> calls(20 * 30);
@@ -89,7 +90,7 @@ TEST(ThreadPool, JobsInsideJobs) {
     });
     for (const int c : calls) ASSERT_EQ(c, 1);
   }
-  expect_once(pool, 100);  // and outside of a job it is parallel again
+  expect_once(pool, 100);  // outside of a job the pool is parallel again
 }
 
 TEST(ThreadPool, JobsFromSeveralThreads) {
@@ -114,7 +115,7 @@ TEST(ThreadPool, MadeAndUnmadeAtOnce) {
   }
 }
 
-// A worker that the system holds up may see the last job and the pool's end at once.
+// A worker that the system delays may see the last job and the end of the pool at the same time.
 TEST(ThreadPool, UnmadeRightAfterAJob) {
   std::atomic<bool> hold{true};
   std::vector<std::thread> load;
@@ -132,7 +133,7 @@ TEST(ThreadPool, UnmadeRightAfterAJob) {
   for (std::thread& thread : load) thread.join();
 }
 
-// What ops take.
+// Tests of Parallel, which is what ops take.
 
 TEST(Parallel, DefaultIsSerialAndInOrder) {
   std::vector<std::size_t> order;
@@ -141,7 +142,7 @@ TEST(Parallel, DefaultIsSerialAndInOrder) {
   Parallel()(0, [&](std::size_t) { ADD_FAILURE(); });
 }
 
-// The caller's own loops: an object with state, a lambda, a const one, a pool.
+// The caller's own loops can be an object with state, a lambda, a const lambda, or a pool.
 struct Backwards {
   std::size_t jobs = 0;
   void operator()(std::size_t count, IndexFunction body) {
@@ -160,7 +161,8 @@ TEST(Parallel, TakesTheCallersLoop) {
   Backwards backwards;
   EXPECT_EQ(order_of(backwards, 4), (std::vector<std::size_t>{3, 2, 1, 0}));
   EXPECT_EQ(backwards.jobs, 1u);
-  EXPECT_EQ(order_of(backwards, 1), std::vector<std::size_t>{0});  // asked too: others may be calling with the same pool
+  // the loop is called for one index too, because others may use the same pool at the same time
+  EXPECT_EQ(order_of(backwards, 1), std::vector<std::size_t>{0});
   EXPECT_EQ(backwards.jobs, 2u);
   EXPECT_TRUE(order_of(backwards, 0).empty());
   EXPECT_EQ(backwards.jobs, 2u);
@@ -194,12 +196,12 @@ TEST(Parallel, TakesFunctionsAndTheirPointers) {
   EXPECT_EQ(order_of(&last_first, 3), expected);
   void (*pointer)(std::size_t, IndexFunction) = last_first;
   const Parallel kept = pointer;
-  pointer = nullptr;  // the pointer is kept, and not where it was
+  pointer = nullptr;  // Parallel kept a copy of the pointer, not its address
   EXPECT_EQ(order_of(kept, 3), expected);
   EXPECT_EQ(order_of(pointer, 3), (std::vector<std::size_t>{0, 1, 2}));
 }
 
-// A Parallel that is stored outlives the line that made it, and so does what it was made of there.
+// A Parallel that is stored lives longer than the statement that made it, and so does what it was made of there.
 TEST(Parallel, KeepsACopyOfWhatIsMadeOnTheSpot) {
   std::size_t jobs = 0, tasks = 0, a = 1, b = 2, c = 3;
   const auto make = [&] {
@@ -216,7 +218,7 @@ TEST(Parallel, KeepsACopyOfWhatIsMadeOnTheSpot) {
   EXPECT_EQ(order_of(kept, 3), (std::vector<std::size_t>{2, 1, 0}));
   EXPECT_EQ(order_of(copy, 2), (std::vector<std::size_t>{1, 0}));
   EXPECT_EQ(jobs, 2u);
-  EXPECT_EQ(tasks, (3u + 6 + 3) + (2 + 6 + 2));  // each copy has calls of its own
+  EXPECT_EQ(tasks, (3u + 6 + 3) + (2 + 6 + 2));  // each copy has its own `calls`
   EXPECT_EQ(order_of(
                 [](std::size_t count, IndexFunction body) {
                   for (std::size_t i = 0; i < count; i += 2) body(i);
@@ -225,7 +227,7 @@ TEST(Parallel, KeepsACopyOfWhatIsMadeOnTheSpot) {
             (std::vector<std::size_t>{0, 2, 4}));
 }
 
-// As a C library has it: a function, a pointer for it, and nothing else.
+// A loop of a C library: it takes a function and a pointer for it, and nothing else.
 void c_library_for(void (*task)(void*, std::size_t), void* data, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) task(data, i);
 }

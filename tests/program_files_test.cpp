@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The program `stilla` on models that are not one whole GGUF file, and on files that are taken away while it runs.
+// Tests of the program `stilla` with models that are not one whole GGUF file, and with files that are removed or cut while it
+// runs.
 #include <unistd.h>
 
 #include "program_fixture.hpp"
@@ -72,7 +73,8 @@ TEST_F(ProgramFilesTest, AFolderIsAModel) {
   EXPECT_TRUE(is_message(refused.err) && contains(refused.err, folder + ": is a folder without a config.json")) << refused.err;
 }
 
-// It ends with a sentence wherever it is: decoding from a GGUF file's embedding, from a packed file's matrices.
+// The program ends with a sentence wherever it is: decoding from the embedding of a GGUF file, or from the matrices of a packed
+// file.
 TEST_F(ProgramFilesTest, AFileThatBecomesShorterEndsInASentence) {
   ASSERT_EQ(run_program({"pack", "-m", path("babbler.gguf"), "-t", "1"}).status, 0);
   for (const std::string model : {"babbler.gguf", "babbler.stilla"}) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests of the program `stilla`: a folder with small models and files, good and bad.
+// For tests of the program `stilla`: makes a folder of small models and files, good and bad.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,10 +25,11 @@ inline const std::string again = " again";
 
 class ProgramTest : public ::testing::Test {
  protected:
-  // `speaker` answers every chat with thinking and an answer: a euro sign in two pieces and a command for a terminal.
-  // After L it repeats itself for ever, after X it says a byte that is no UTF-8. `babbler` never ends a chat's answer.
+  // The model `speaker` answers every chat with thinking and an answer. The answer holds a euro sign in two pieces and a command
+  // for a terminal. After the letter L the model repeats itself for ever, and after X it says a byte that is no UTF-8. The model
+  // `babbler` never ends its answer in a chat.
   static void SetUpTestSuite() {
-    signal(SIGPIPE, SIG_IGN);  // of tests that write to a program which has ended
+    signal(SIGPIPE, SIG_IGN);  // some tests write to a program that has already ended
     folder_ = fs::temp_directory_path() / ("stilla-program-test-" + std::to_string(getpid()));
     fs::create_directories(folder_);
     const std::vector<std::string> pieces{"Let me see.", "It is 5 \xe2\x82", "\xac.\x1b[2J", again};
@@ -59,7 +60,7 @@ class ProgramTest : public ::testing::Test {
     std::ifstream file(path(name), std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
   }
-  // `stilla COMMAND -m speaker ...` with greedy choice.
+  // The arguments `COMMAND -m speaker ...`, with greedy choice of tokens.
   static std::vector<std::string> speaker(const std::string& command, const std::vector<std::string>& more) {
     std::vector<std::string> out{command, "-m", path("speaker.gguf"), "-t", "1"};
     out.insert(out.end(), more.begin(), more.end());
@@ -69,7 +70,7 @@ class ProgramTest : public ::testing::Test {
   static inline fs::path folder_;
 };
 
-// One line, with the program's name before it.
+// Whether the text is one line that begins with the program's name.
 inline ::testing::AssertionResult is_message(const std::string& text) {
   const bool one_line = std::count(text.begin(), text.end(), '\n') == 1 && text.ends_with('\n');
   if (one_line && text.starts_with("stilla: ")) return ::testing::AssertionSuccess();

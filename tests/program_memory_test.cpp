@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The program where memory runs out: from the n-th allocation on there is none, for some n of each command; with STILLA_SWEEP=all in
-// the environment for every n. It ends with a line and status 1 to 3, or does without, and leaves nothing behind.
+// Tests the program when memory runs out: from the n-th allocation on all fail. Some n of each command are tested, or every n
+// with STILLA_SWEEP=all in the environment. The program ends with one line and a status of 1 to 3, or succeeds without that
+// memory. It leaves nothing behind.
 #include <algorithm>
 #include <cstdlib>
 #include <string>
@@ -21,7 +22,7 @@ class ProgramMemory : public ProgramTest {
     write_file("turns.txt", "hi\n/save " + path("memory.session") + "\n/load " + path("memory.session") + "\nhi\n");
   }
 
-  // Runs with no memory from the n-th allocation on; 0: with all.
+  // Runs the program with no memory from the n-th allocation on, or with all memory if n is 0.
   static Finished run(const std::vector<std::string>& arguments, long n, const std::string& input) {
     setenv("STILLA_FAIL_NEW", std::to_string(n).c_str(), 1);
     setenv("STILLA_COUNT_NEW", path("count").c_str(), 1);
@@ -70,7 +71,7 @@ TEST_F(ProgramMemory, PackEndsInALine) {
 TEST_F(ProgramMemory, InspectEndsInALine) { sweep({"inspect", path("yes.gguf")}); }
 TEST_F(ProgramMemory, TokenizeEndsInALine) { sweep({"tokenize", "-m", path("yes.gguf"), "some text"}); }
 
-// A file without an end, and a window of penalties as long as its option lets it be.
+// Tested are a file without an end, and a window of penalties that is as long as its option allows.
 TEST_F(ProgramMemory, NothingIsAskedForAtOnceThatIsNotUsed) {
   const std::string limited = "sh -c \"ulimit -v 4000000; '" + std::string(program) + "' ";
   const auto status = [](const std::string& command) {

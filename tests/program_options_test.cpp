@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The program `stilla` from outside: options that are not known, and those that bound what a model says.
+// Tests of the program `stilla` from outside: options that it does not know, and options that limit what a model says.
 #include <cstdint>
 #include <iterator>
 #include <map>
@@ -16,7 +16,7 @@ using namespace stilla_test;
 
 class ProgramOptions : public ProgramTest {
  protected:
-  // Says "one", " two", " three", " four" and ends.
+  // Makes a model that says "one", " two", " three", " four" and ends.
   static void SetUpTestSuite() {
     ProgramTest::SetUpTestSuite();
     const std::vector<std::string> words{"one", " two", " thr", "ee", " four"};
@@ -60,11 +60,11 @@ TEST_F(ProgramOptions, UnknownOptionsNameThemselves) {
     EXPECT_TRUE(is_message(ended.err) && contains(ended.err, c.says)) << ended.err << "expected: " << c.says;
     EXPECT_EQ(ended.out, "");
   }
-  // Values are no options, whatever they look like.
+  // A value is no option, whatever it looks like.
   EXPECT_EQ(run_program({"tokenize", "-m", model, "--", "-ngl"}).out, "45 110 103 108\n");
   EXPECT_EQ(run_program(speaker("run", {"-p", "-ngl", "-n", "1"})).status, 0);
   EXPECT_EQ(run_program({"logits", "-m", model, "--ids", "-", "-o", path("one.npy")}, "1").status, 0);
-  // A number may be glued to its option, and the last of two values counts.
+  // A number may stand directly behind its option's letter, and the last of two values counts.
   EXPECT_TRUE(contains(count({"-n5", "-n2"}).err, "generated 2 tokens"));
 }
 
@@ -72,15 +72,15 @@ TEST_F(ProgramOptions, StopTextsEndAnAnswerAndAreNotShown) {
   struct Case {
     std::vector<std::string> stops;
     const char* shown;
-    const char* told;  // in the statistics; empty: the answer ended by itself
+    const char* told;  // in the statistics; empty if the answer ended by itself
   };
   const Case cases[] = {
       {{" two"}, "one\n", "generated 2 tokens"},
-      {{"e t"}, "on\n", "; ended before 'e t'\n"},              // over two tokens
-      {{"two three"}, "one \n", "; ended before 'two three'"},  // over three
+      {{"e t"}, "on\n", "; ended before 'e t'\n"},  // spans two tokens
+      {{"two three"}, "one \n", "; ended before 'two three'"},  // spans three
       {{"one"}, "", "ended before 'one'"},
-      {{"three!"}, "one two three four\n", ""},                // held back, and shown as it turns out to be something else
-      {{"four!"}, "one two three four\n", ""},   // held back at the end
+      {{"three!"}, "one two three four\n", ""},  // is held back, and shown when it turns out to be another text
+      {{"four!"}, "one two three four\n", ""},  // is held back at the end
       {{"reef", "ree "}, "one two th\n", "ended before 'ree '"},
       {{"three", "two"}, "one \n", "ended before 'two'"},
       {{"wo t", " two thr"}, "one t\n", "ended before 'wo t'"},
@@ -104,7 +104,7 @@ TEST_F(ProgramOptions, StopTextsEndAnAnswerAndAreNotShown) {
   EXPECT_TRUE(is_message(empty.err) && contains(empty.err, "--stop: found ''")) << empty.err;
 }
 
-// A text in brackets is one text, and no list of CLI11's.
+// A text in brackets is one text, although CLI11 reads brackets as a list.
 TEST_F(ProgramOptions, AStopTextMayHaveBrackets) {
   ASSERT_TRUE(table_model({"a[EN", "D]b"}, {{'\n', first_piece}, {first_piece, first_piece + 1}}).write(path("brackets.gguf")));
   const Finished ended = run_program({"run", "-m", path("brackets.gguf"), "-p", "go", "--temp", "0", "--stop", "[END]"});
@@ -116,13 +116,13 @@ TEST_F(ProgramOptions, AStopTextMayHaveBrackets) {
 TEST_F(ProgramOptions, StopTextsInThoughtsRawTextAndTurns) {
   const Finished thought = run_program(speaker("run", {"-p", "hi", "--temp", "0", "--stop", "me see"}));
   EXPECT_EQ(thought.out, "<think>Let \n") << thought.err;
-  // The tags are part of the text; a longer stop text holds them back and changes no count.
+  // The tags are part of the text. A longer stop text holds them back, and changes no count.
   const Finished tag = run_program(speaker("run", {"-p", "hi", "--temp", "0", "--stop", "</think>It was"}));
   EXPECT_EQ(tag.out, run_program(speaker("run", {"-p", "hi", "--temp", "0"})).out);
   EXPECT_TRUE(contains(tag.err, "thought 3 tokens")) << tag.err;
   const Finished raw = run_program({"run", "-m", path("babbler.gguf"), "--raw", "-p", "\n", "--temp", "0", "--stop", "again again"});
   EXPECT_EQ(raw.out, " ") << raw.err;
-  // The next turn of a chat knows what was shown, and nothing behind it.
+  // The next turn of a chat contains what was shown, and nothing behind it.
   write_file("roles.jinja", "{% for m in messages %}{{ m.content }}|{% endfor %}{{ '\\n' }}");
   const std::vector<std::string> chat{
       "chat", "-m", path("counter.gguf"), "-t", "1", "-v", "--commands", "--temp", "0", "--chat-template", path("roles.jinja")};
@@ -159,7 +159,8 @@ TEST_F(ProgramOptions, RawPromptsBeginWithBosOnRequest) {
                     adds = model("adds-bos.gguf", true, true);
   EXPECT_EQ(prompt_tokens(has, {"-p", "ab"}), "2");
   EXPECT_EQ(prompt_tokens(adds, {"-p", "ab"}), "2!");
-  for (const std::string& name : {has, adds}) {  // one, also where the vocabulary would add it or the text has it
+  // The prompt gets one such token, also where the vocabulary would add it or the text has it.
+  for (const std::string& name : {has, adds}) {
     EXPECT_EQ(prompt_tokens(name, {"--bos", "-p", "ab"}), "3");
     EXPECT_EQ(prompt_tokens(name, {"--bos", "--special", "-p", "<|im_start|>ab"}), "3");
     EXPECT_EQ(prompt_tokens(name, {"--bos", "-p", ""}), "1");
@@ -190,7 +191,7 @@ TEST_F(ProgramOptions, ABiasForATokenThatDoesNotExistIsAnError) {
   EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "-n", "2", "-l", "263+1"})).status, 0);
 }
 
-// What the commands would refuse, `inspect` tells beside what it shows.
+// What the commands would refuse, `inspect` reports beside what it shows.
 TEST_F(ProgramOptions, InspectSaysWhyAFileCannotRun) {
   struct Case {
     const char* says;
@@ -207,7 +208,7 @@ TEST_F(ProgramOptions, InspectSaysWhyAFileCannotRun) {
   ASSERT_TRUE(cases[2].file.write(include));
   std::vector<std::byte> bytes = cases[1].file.build();
   std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  text.replace(text.find("tokenizer.ggml.pre") + 18 + 4 + 8, 5, "wrong");  // the pre-tokenizer's name
+  text.replace(text.find("tokenizer.ggml.pre") + 18 + 4 + 8, 5, "wrong");  // replaces the pre-tokenizer's name
   write_file("words.gguf", text);
   const std::pair<std::string, std::string> expected[] = {
       {missing, "tensor 'blk.0.attn_norm.weight' is missing"},
@@ -225,7 +226,7 @@ TEST_F(ProgramOptions, InspectSaysWhyAFileCannotRun) {
     EXPECT_TRUE(contains(run.err, reason)) << run.err;
   }
   EXPECT_FALSE(contains(run_program({"inspect", path("speaker.gguf")}).out, "not a model"));
-  // A part that is missing is found before anything is packed.
+  // A missing tensor is found before anything is packed.
   EXPECT_EQ(run_program({"pack", "-m", missing}).status, 3);
   EXPECT_FALSE(fs::exists(path("missing.stilla")));
 }

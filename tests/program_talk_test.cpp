@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `stilla run` and `stilla chat` from outside: thoughts and answers, sampling, long texts, terminals, Ctrl-C, closed pipes, the
-// model that the program carries.
+// Tests of `stilla run` and `stilla chat` from outside: thoughts and answers, sampling, long texts, terminals, Ctrl-C, closed
+// pipes, and the model that the program carries.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -25,7 +25,8 @@ TEST_F(ProgramTalk, RunPipesThinkingBetweenTags) {
   EXPECT_TRUE(contains(ended.err, "; thought 3 tokens in ") && contains(ended.err, " s, answer 3 in ")) << ended.err;
 }
 
-// `thinker`: the prompt opens a thought, as with R1; in it and behind it the model says abab... for ever.
+// The model `thinker`: its prompt opens a thought, as the one of R1 does. Inside the thought and behind it, the model says
+// abab... for ever.
 TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
   const std::string opens = "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}";
   ASSERT_TRUE(table_model({}, {{'\n', 'a'}, {'a', 'b'}, {'b', 'a'}}, true, 256, opens).write(path("thinker.gguf")));
@@ -35,7 +36,7 @@ TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
     return run_program(arguments);
   };
   const Finished open = run({"6"});
-  EXPECT_EQ(open.out, "<think>\nababab\n");  // the prompt opened it: the tag is shown all the same
+  EXPECT_EQ(open.out, "<think>\nababab\n");  // the prompt opened the thought; its tag is shown nevertheless
   EXPECT_TRUE(contains(open.err, "prompt 23 tokens") && contains(open.err, "thought 6 tokens")) << open.err;
   EXPECT_EQ(run({"6", "--think", "hide"}).out, "");
 
@@ -66,7 +67,7 @@ TEST_F(ProgramTalk, ALoopIsTold) {
   EXPECT_FALSE(contains(run_program({"run", "-m", path("babbler.gguf"), "-p", "hi", "-n", "63"}).err, "circles"));
 }
 
-// As Notepad and PowerShell write them.
+// Files as Notepad and PowerShell write them.
 TEST_F(ProgramTalk, FilesMeanWhatTheirEditorMeant) {
   const auto prompt_tokens = [](const std::vector<std::string>& how) {
     const Finished done = run_program(speaker("run", how));
@@ -101,7 +102,7 @@ TEST_F(ProgramTalk, RunTakesPromptsFromEverywhere) {
   EXPECT_EQ(run_program(speaker("run", {"-p", "-"}), "hi").out, direct.out);
   const Finished odd = run_program(speaker("run", {"-p", "--[a,\xff]\xe2"}));
   EXPECT_EQ(odd.status, 0);
-  EXPECT_TRUE(contains(odd.err, "prompt 27 tokens")) << odd.err;  // 8 bytes and not 2
+  EXPECT_TRUE(contains(odd.err, "prompt 27 tokens")) << odd.err;  // the text is 8 bytes and not 2
   EXPECT_TRUE(contains(run_program(speaker("run", {"-p", "hi", "--system", "be brief"})).err, "prompt 39 tokens"));
 }
 
@@ -112,7 +113,7 @@ TEST_F(ProgramTalk, RawIsTheGeneratedBytesAndNothingElse) {
   EXPECT_EQ(run_program(speaker("run", {"--raw", "-p", "X"})).out, "\xff");
   EXPECT_EQ(run_program(speaker("run", {"--raw", "-p", "q"})).out, "");
   EXPECT_EQ(run_program(speaker("run", {"--raw", "-p", "L", "-n", "0"})).out, "");
-  // Text is text unless asked otherwise.
+  // A token's name in the text is plain text, unless --special is given.
   EXPECT_TRUE(contains(run_program(speaker("run", {"--raw", "-p", "<|im_end|>"})).err, "prompt 10 tokens"));
   EXPECT_TRUE(contains(run_program(speaker("run", {"--raw", "--special", "-p", "<|im_end|>"})).err, "prompt 1 tokens"));
 }
@@ -153,7 +154,8 @@ TEST_F(ProgramTalk, SamplingOptionsReachTheSampler) {
   EXPECT_NE(text({"--temp", "100", "--top-k", "1", "--mirostat", "2"}), six);
 }
 
-// A draft model beside the model: its own file, another file of the same weights, and models that cannot guess for it.
+// A draft model guesses for the model. Tested are the model's own file, another file with the same weights, and models that
+// cannot guess for it.
 TEST_F(ProgramTalk, ADraftModelWritesTheSameText) {
   const std::string models = std::string(test_data) + "/../../examples/models/";
   const auto text = [&](std::vector<std::string> more) {
@@ -178,7 +180,8 @@ TEST_F(ProgramTalk, ADraftModelWritesTheSameText) {
   EXPECT_EQ(chat.out, run_program({"chat", "-m", path("speaker.gguf")}, "hi\nhi\n").out);
 }
 
-// Guesses change the time and nothing else: greedy, sampled, with penalties that look back, at limits and the context's end.
+// Guessing changes the time and nothing else. Tested are greedy and sampled texts, penalties that depend on earlier tokens,
+// limits of the length, and the end of the context.
 TEST_F(ProgramTalk, LookupDecodingWritesTheSameText) {
   std::size_t right = 0;
   const auto same = [&](std::vector<std::string> arguments) {
@@ -206,24 +209,24 @@ TEST_F(ProgramTalk, LookupDecodingWritesTheSameText) {
     same({"-p", "abc", "--temp", "2", "--top-k", "3", "--seed", seed, "--dry-multiplier", "0.3", "--presence-penalty", "1"});
     same({"-p", "abc", "--temp", "1", "--mirostat", "2", "--mirostat-ent", "1", "--seed", seed, "-n", "100"});
   }
-  EXPECT_GT(right, 0u);  // how many depends on the clock
+  EXPECT_GT(right, 0u);  // how many guesses are right depends on the clock
 }
 
 TEST_F(ProgramTalk, RunStopsWhenTheContextIsFull) {
   const Finished ended = run_program(speaker("run", {"--raw", "-p", "aL", "--ctx", "5"}));
   EXPECT_EQ(ended.status, 0);
-  EXPECT_EQ(ended.out, again + again + again + again);  // the last one needs no place
+  EXPECT_EQ(ended.out, again + again + again + again);  // the last token needs no position in the context
   EXPECT_TRUE(contains(ended.err, "the context of 5 tokens is full; --ctx gives up to 256")) << ended.err;
   const Finished clipped = run_program(speaker("run", {"--raw", "-p", "L", "--ctx", "1000"}));
   EXPECT_TRUE(contains(clipped.err, "--ctx 1000 is more than the 256 positions")) << clipped.err;
 }
 
 TEST_F(ProgramTalk, AReaderThatLeavesEndsItQuietly) {
-  Process process({"run", "-m", path("babbler.gguf"), "-p", "hi"});  // it says more than a pipe holds
+  Process process({"run", "-m", path("babbler.gguf"), "-p", "hi"});  // the model says more than a pipe holds
   ASSERT_TRUE(process.wait_for(again));
   process.close_output();
   EXPECT_EQ(process.finish(), 1);
-  // Nothing but what it may have said before: that the text repeats itself.
+  // Standard error holds at most one line, written before the reader left: the text repeats itself.
   const bool is_one_line = process.err.find('\n') == process.err.size() - 1;
   EXPECT_TRUE(process.err.empty() || (contains(process.err, "circles") && is_one_line)) << process.err;
 }
@@ -268,11 +271,11 @@ TEST_F(ProgramTalk, ChatReadsAPipeLineByLine) {
 }
 
 TEST_F(ProgramTalk, ChatEvaluatesOnlyWhatIsNew) {
-  // An answer of one byte token is encoded as it was generated, so the second turn continues the cache.
+  // An answer of one byte token is encoded again as the same token, so the second turn continues what the cache holds.
   ASSERT_TRUE(table_model({}, {{'\n', 'Y'}}).write(path("yes.gguf")));
   const Finished ended = run_program({"chat", "-v", "-m", path("yes.gguf")}, "hi\nhi\n");
   EXPECT_EQ(ended.out, "Y\nY\n");
-  // Turn two adds <|im_end|>\n <|im_start|>user\nhi<|im_end|>\n <|im_start|>assistant\n.
+  // The second turn adds <|im_end|>\n <|im_start|>user\nhi<|im_end|>\n <|im_start|>assistant\n.
   EXPECT_TRUE(contains(ended.err, "prompt 21 tokens")) << ended.err;
   EXPECT_TRUE(contains(ended.err, "prompt 23 tokens")) << ended.err;
 }
@@ -280,7 +283,7 @@ TEST_F(ProgramTalk, ChatEvaluatesOnlyWhatIsNew) {
 TEST_F(ProgramTalk, ChatDropsPastThoughts) {
   const Finished ended = run_program(speaker("chat", {"-v", "--temp", "0"}), "hi\nhi\n");
   EXPECT_TRUE(contains(ended.err, "prompt 21 tokens")) << ended.err;
-  EXPECT_TRUE(contains(ended.err, "prompt 25 tokens")) << ended.err;  // the answer's two tokens and the 23 of a new turn
+  EXPECT_TRUE(contains(ended.err, "prompt 25 tokens")) << ended.err;  // the two tokens of the answer, and the 23 of a new turn
 }
 
 TEST_F(ProgramTalk, ChatSavesAndLoads) {
@@ -296,7 +299,7 @@ TEST_F(ProgramTalk, ChatSavesAndLoads) {
   const Finished loaded = chat("yes.gguf", "/load " + file + "\nhi\n/stats\n");
   EXPECT_EQ(loaded.out, "Y\n");
   EXPECT_TRUE(contains(loaded.err, "loaded 2 messages, 22 tokens")) << loaded.err;
-  EXPECT_TRUE(contains(loaded.err, "prompt 23 tokens")) << loaded.err;  // nothing of the first turn again
+  EXPECT_TRUE(contains(loaded.err, "prompt 23 tokens")) << loaded.err;  // nothing of the first turn is evaluated again
   EXPECT_TRUE(contains(loaded.err, "4 messages; 46 of 256 tokens of context")) << loaded.err;
 
   for (const char* option : {"--weights=q8_0", "--kv=bf16", "--activations=int8"}) {
@@ -342,19 +345,19 @@ TEST_F(ProgramTalk, AFullContextStopsOrShifts) {
   EXPECT_FALSE(contains(shift.err, "too long"));
   EXPECT_TRUE(contains(shift.err, "the context is full: forgot the 2 oldest turns (48 tokens)")) << shift.err;
 
-  // Within an answer: the second one's end needs the place of the first.
+  // The context gets full within an answer: the end of the second answer needs the positions of the first turn.
   const Finished within = chat("babbler.gguf", {"--ctx", "80", "-n", "20", "--on-full", "shift"}, "hi\nhi\n");
   std::string twenty;
   for (int i = 0; i < 20; ++i) twenty += again;
   EXPECT_EQ(within.out, twenty + "\n" + twenty + "\n");
   EXPECT_TRUE(contains(within.err, "forgot the oldest turn (43 tokens)")) << within.err;
-  // One turn alone: nothing to forget.
+  // There is only one turn, so no older one can be forgotten.
   const Finished alone = chat("babbler.gguf", {"--ctx", "40", "--on-full", "shift"}, "hi\n" + std::string(60, 'a') + "\n");
   EXPECT_TRUE(contains(alone.err, "the context of 40 tokens is full")) << alone.err;
   EXPECT_TRUE(contains(alone.err, "too long: with this message it has ")) << alone.err;
 }
 
-// What `babbler` says depends on the token before alone, so the text shows whether all that was needed was kept.
+// What `babbler` says depends only on the token before. So the text shows whether everything that was needed was kept.
 TEST_F(ProgramTalk, RunGoesOnBehindAFullContext) {
   const auto run = [](const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"run", "-m", path("babbler.gguf"), "-p", "hi", "--temp", "0", "-n", "60"};
@@ -368,7 +371,7 @@ TEST_F(ProgramTalk, RunGoesOnBehindAFullContext) {
   EXPECT_TRUE(contains(shift.err, "the context is full: forgot all but the prompt and the last 9 tokens")) << shift.err;
   EXPECT_TRUE(contains(shift.err, "generated 60 tokens")) << shift.err;
   EXPECT_FALSE(contains(shift.err, "stopped")) << shift.err;
-  for (const char* context : {"21", "22"}) {  // the prompt takes all of it, or leaves room for no text to keep
+  for (const char* context : {"21", "22"}) {  // the prompt fills the context, or leaves no room for a text to keep
     const Finished stop = run({"--ctx", context, "--on-full", "shift"});
     EXPECT_TRUE(contains(stop.err, "tokens is full") && !contains(stop.err, "forgot")) << stop.err;
   }
@@ -378,14 +381,14 @@ TEST_F(ProgramTalk, LinesCanBeEdited) {
   ASSERT_TRUE(table_model({}, {{'\n', 'Y'}}).write(path("yes.gguf")));
   Process process({"chat", "-m", path("yes.gguf"), "--temp", "0"}, Process::Streams::terminal);
   ASSERT_TRUE(process.wait_for("> ")) << process.out;
-  process.write_input("h\xc3\xa9\x7fix\x7f\r");  // two bytes, one character, one backspace
+  process.write_input("h\xc3\xa9\x7fix\x7f\r");  // two bytes are one character, which one backspace removes
   ASSERT_TRUE(process.wait_for("prompt 21 tokens")) << process.out;
   ASSERT_TRUE(process.wait_for("> ")) << process.out;
 #if STILLA_LIBEDIT
   process.write_input(
       "\x1b[A\x1b[D\x1b[D"
-      "wide \xe4\xbd\xa0\xe5\xa5\xbd \r");  // the last line again, more before it
-  ASSERT_TRUE(process.wait_for("prompt 35 tokens")) << process.out;  // 23 and 12 bytes
+      "wide \xe4\xbd\xa0\xe5\xa5\xbd \r");  // the last line again, with more in front of it
+  ASSERT_TRUE(process.wait_for("prompt 35 tokens")) << process.out;  // 23 tokens, and 12 bytes
   ASSERT_TRUE(process.wait_for("> ")) << process.out;
 #endif
   process.write_input("a\\\rb\r");  // one message of two lines
@@ -394,7 +397,7 @@ TEST_F(ProgramTalk, LinesCanBeEdited) {
   process.write_input("/exit\r");
   EXPECT_EQ(process.finish(), 0) << process.out;
 
-  // Before the editor has the terminal, and at once behind a message.
+  // Ctrl-D is typed before the editor has the terminal, and directly behind a message.
   Process early({"chat", "-m", path("yes.gguf"), "--temp", "0"}, Process::Streams::terminal);
   early.write_input("\x04");
   EXPECT_EQ(early.finish(), 0) << early.out;
@@ -422,7 +425,7 @@ TEST_F(ProgramTalk, CtrlCStopsAnAnswerAndThenTheChat) {
   }
 }
 
-// The model in the program, which is committed with it: these texts are its own.
+// The model inside the program. It is committed together with the program, so the expected texts are this model's.
 TEST_F(ProgramTalk, WithoutAModelTheEmbeddedOneThinks) {
   const Finished ended = run_program({"run", "--temp", "0", "-p", "What is 347 + 589?"});
   EXPECT_EQ(ended.status, 0);

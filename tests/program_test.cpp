@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The program `stilla` from outside: what it says of mistakes and files, its numbers, and what goes to which stream.
+// Tests of the program `stilla` from outside: what it says of mistakes and of files, its numbers, and which stream it writes to.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -138,7 +138,8 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
 }
 
 #if !defined(_WIN32)
-// A template of the model's own, by name or in a file; what it cannot do says where and how to go on.
+// A template that replaces the model's own, by its name or in a file. If a template uses what the program cannot do, the message
+// says where, and how to go on.
 TEST_F(ProgramTest, ChatTemplates) {
   const std::string model = path("speaker.gguf");
   const auto ids = [&](const std::vector<std::string>& more) {
@@ -228,7 +229,7 @@ TEST_F(ProgramTest, LogitsAreANumpyFile) {
     const auto row = values.begin() + static_cast<std::ptrdiff_t>(i * 288);
     EXPECT_EQ(std::max_element(row, row + 288) - row, i == '\n' ? think_open : im_end);
   }
-  // Another target, more threads: the same bytes. Ids from standard input, as `tokenize` prints them.
+  // Another target and more threads give the same bytes. The ids come from standard input, in the form that `tokenize` prints.
   std::replace(list.begin(), list.end(), ',', ' ');
   ASSERT_EQ(
       run_program({"logits", "-m", path("speaker.gguf"), "-t", "3", "--target", "scalar", "--kv", "f32", "--ids", "-", "-o", path("b.npy")},
@@ -318,7 +319,7 @@ TEST_F(ProgramTest, InspectShowsKeysTensorsAndMemory) {
   EXPECT_TRUE(contains(escaped.out, "a\\x0ab")) << escaped.out;
 }
 
-// What a file has and the architecture does not know: refused by whoever would use it, or told.
+// What a file has and its architecture does not know is refused by every command that would use it, or reported.
 TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
   const auto commands = [](const std::string& model) {
     return std::vector<std::vector<std::string>>{{"run", "-m", model, "-p", "hi", "-n", "1", "-t", "1"},
@@ -369,7 +370,7 @@ TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
     EXPECT_TRUE(contains(ended.err, "strange.gguf: 100 bytes from byte "));
   }
 
-  // More tokens than rows of the embedding.
+  // More tokens than the embedding has rows.
   ASSERT_TRUE(table_model(std::vector<std::string>(29, "x"), {}).write(path("words.gguf")));
   for (const std::vector<std::string>& command : commands(path("words.gguf"))) {
     const Finished ended = run_program(command);
@@ -378,7 +379,7 @@ TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
   }
 }
 
-// Positions scaled from the command line are those of a file that has the keys.
+// Scaling the positions from the command line gives the same as a file that has the keys.
 TEST_F(ProgramTest, RopeFromTheCommandLine) {
   const auto logits = [](const std::string& model, const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"logits", "-m", model, "-t", "1", "--ids", "5,200,17,99,3,250,41", "-o", path("rope.npy")};
@@ -387,7 +388,8 @@ TEST_F(ProgramTest, RopeFromTheCommandLine) {
     EXPECT_EQ(ended.status, 0) << ended.err;
     return read_file("rope.npy");
   };
-  // Keys put before the others; a last one makes their bytes a multiple of the alignment, so that all else stays in its place.
+  // Puts keys in front of the others. A last key makes the number of their bytes a multiple of the alignment, so that everything
+  // else stays in its place.
   const std::string tiny = std::string(test_data) + "/tiny-qwen3.gguf";
   std::ifstream golden(tiny, std::ios::binary);
   std::string bytes{std::istreambuf_iterator<char>(golden), {}};
@@ -433,7 +435,7 @@ TEST_F(ProgramTest, NpuScheduleIsATable) {
   EXPECT_TRUE(contains(table.out, "| 7B | down | 3584 x 18944 | bf16 | 64 x 64 x 64 | 1 | 52480 | 12 | 524288 |")) << table.out;
 }
 
-// The file in this program, packed or not, and one of floats.
+// Tested with the model in this program, with a packed and an unpacked file, and with weights that are floats.
 TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
   const Finished text = run_program({"npu", "check"});
   ASSERT_EQ(text.status, 0) << text.err;
@@ -458,13 +460,13 @@ TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
     EXPECT_EQ(hexagon["forms"][0]["form"], "int4 per channel");
     EXPECT_EQ(hexagon["forms"][0]["parts"][0]["layers"], 1);
     EXPECT_TRUE(contains(hexagon["refused"][0]["reason"].get<std::string>(), "floats of 32 bits are not quantised"));
-    // Rows of 288 are no multiple of 64 or 128, of 32 they are.
+    // Rows of 288 weights are no multiple of 64 or 128, but one of 32.
     EXPECT_TRUE(contains(hexagon["forms"][3]["refused"].get<std::string>(), "288 columns, which is not a multiple of 64"));
     EXPECT_TRUE(hexagon["forms"][4]["refused"].is_null());
   }
 }
 
-// The model in this program, with weights as NPUs take them.
+// Tests with the model in this program, and with weights as NPUs take them.
 TEST_F(ProgramTest, NpuTestComparesADeviceWithTheCpu) {
   const Finished same = run_program({"npu", "test", "--device", "hexagon-emulated", "--weights", "lpbq32"});
   EXPECT_EQ(same.status, 0) << same.err;
@@ -475,7 +477,7 @@ TEST_F(ProgramTest, NpuTestComparesADeviceWithTheCpu) {
   EXPECT_TRUE(contains(answer.out, "936")) << answer.out;
 }
 
-// What does not fit, as far as that can be told without ONNX Runtime; with it: tests/judges/judge_device.py.
+// What does not fit is refused, as far as that can be known without ONNX Runtime. tests/judges/judge_device.py tests with it.
 TEST_F(ProgramTest, OnnxruntimeThatDoesNotFitIsRefused) {
   const std::string drop = std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", folder = path("exported");
   const auto refused = [&](const std::string& model, const std::string& library, int status, const std::string& says) {
@@ -554,7 +556,8 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
     EXPECT_GT(row["limit_ts"].get<double>(), 0.0);
     EXPECT_NEAR(row["limit_percent"].get<double>(), 100 * row["avg_ts"].get<double>() / row["limit_ts"].get<double>(), 1e-6);
     EXPECT_EQ(row["limit_samples_ts"].size(), 2u);
-    // Once per token the weights of the only layer that fill the cache; once per logits its others and the head's.
+    // Each token uses once the weights of the only layer that fill the cache. Each row of logits uses once the other weights of
+    // this layer, and those of the head.
     const double layer = 288.0 * (288 + 16 + 16), head = 288.0 * (288 + 3 * 32 + 288);
     const bool is_prompt = row["n_prompt"] == 32;
     EXPECT_EQ(row["limit_macs"].get<double>(), is_prompt ? 32 * layer + head : 8 * (layer + head));
@@ -604,7 +607,7 @@ TEST_F(ProgramTest, BenchChecksumsAreTheSameEverywhere) {
   };
   const std::vector<std::string> best = checksums({"-t", "1"});
   ASSERT_EQ(best.size(), 2u);
-  EXPECT_EQ(best[0], best[1]);  // the same tokens as a prompt and one by one
+  EXPECT_EQ(best[0], best[1]);  // the same tokens, evaluated as a prompt and one by one
   EXPECT_EQ(checksums({"-t", "3", "--target", "scalar", "--check", best[0]}), best);
 
   const Finished wrong = run_program(speaker("bench", {"-p", "9", "-n", "0", "-r", "1", "--check", "0123456789abcdef"}));
@@ -613,7 +616,7 @@ TEST_F(ProgramTest, BenchChecksumsAreTheSameEverywhere) {
   EXPECT_TRUE(contains(wrong.err, "pp9 has " + best[0])) << wrong.err;
 }
 
-// A packed file stands for its model, and packing touches nothing that it should not.
+// A packed file can be used instead of its model, and packing changes nothing that it should not.
 TEST_F(ProgramTest, PackWritesAFileForEveryCommand) {
   const std::vector<std::string> ask{"-p", "hi", "--temp", "0", "-t", "1"};
   const auto run = [&](const std::string& model) {
@@ -650,7 +653,7 @@ TEST_F(ProgramTest, PackWritesAFileForEveryCommand) {
   const Finished damaged = run_program({"inspect", "--verify", path("damaged.stilla")});
   EXPECT_EQ(damaged.status, 3);
   EXPECT_TRUE(is_message(damaged.err) && contains(damaged.err, "the file is damaged")) << damaged.err;
-  bytes[200] ^= 1;  // in the header
+  bytes[200] ^= 1;  // a byte of the header
   write_file("damaged.stilla", bytes);
   EXPECT_EQ(run("damaged.stilla").status, 3);
 
@@ -681,7 +684,8 @@ TEST_F(ProgramTest, PackWritesAFileForEveryCommand) {
   }
 }
 
-// Requantised ahead is requantised at load: the same logits, and the same statement of memory.
+// A file that was requantised while packing gives the same logits as requantising while loading, and the program states the same
+// memory.
 TEST_F(ProgramTest, PackRequantises) {
   const auto logits = [&](const std::string& model, const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"logits", "-m", path(model), "--ids", "1,2,3", "-o", path("w.npy")};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The program `stilla` from outside: what it must not do whoever made its files and its input. It replaces no file of another kind,
-// takes nothing from a foreign session that its vocabulary does not have, names damaged weights, lets no model command a terminal, and
-// leaves nothing behind when it is ended.
+// Tests of the program `stilla` from outside: what it must not do, whoever made its files and its input. It replaces no file of
+// another kind, takes nothing from a foreign session that its vocabulary does not have, names damaged weights, lets no model send
+// commands to a terminal, and leaves nothing behind when it is ended.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -31,7 +31,7 @@ using namespace stilla_test;
 
 class ProgramTrust : public ProgramTest {
  protected:
-  // Says Y, and nothing more; 260 tokens, 288 rows.
+  // Makes a model that says Y and nothing more. It has 260 tokens and 288 rows.
   static void SetUpTestSuite() {
     ProgramTest::SetUpTestSuite();
     ASSERT_TRUE(table_model({}, {{'\n', 'Y'}}).write(path("yes.gguf")));
@@ -69,7 +69,7 @@ TEST_F(ProgramTrust, NothingReplacesAFileOfAnotherKind) {
         << written.err;
     EXPECT_EQ(read_file(name), before);
   }
-  // Of the same kind, or nothing: replaced.
+  // A file of the same kind, or an empty one, is replaced.
   write_file("empty.session", "");
   for (const char* input : {"hi\n", "hi\nhi\n"}) {
     const Finished saved = chat(input + ("/save " + path("empty.session")) + "\n");
@@ -130,7 +130,7 @@ TEST_F(ProgramTrust, ReplacedFilesKeepTheirModeAndLinksTheirPlace) {
   EXPECT_TRUE(is_message(dangling.err) && contains(dangling.err, "dangling.npy: cannot write where this link leads")) << dangling.err;
 }
 
-// A session file of somebody else: its checksums agree, since anybody can compute them.
+// A session file of an attacker. Its checksums are correct, since anybody can compute them.
 class Session {
  public:
   explicit Session(std::string bytes) : bytes_(std::move(bytes)) {}
@@ -220,7 +220,8 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
   }
 }
 
-// Keys and values of a session may be any numbers; then the turn fails, and the next one begins anew.
+// Keys and values of a session may be any numbers. If they make logits that are not numbers, the turn fails, and the next one
+// begins from the start.
 TEST_F(ProgramTrust, OneBadTurnEndsTheTurnAndNotTheChat) {
   ASSERT_TRUE(contains(chat("hi\n/save " + path("nan.session") + "\n").err, "saved 2 messages"));
   write_file("nan.session", Session(read_file("nan.session")).fill_cache('\x7f').sealed());  // 0x7f7f is a NaN of 16 bits

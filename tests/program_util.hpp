@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests of the program `stilla`: runs it with pipes or on a terminal, and makes small models that say what a test
-// wants. Such a model is a table: after token a comes token next[a]. Its layers add nothing (all their weights are 0),
-// the embedding of a is the unit vector of a, and row next[a] of the head is that vector.
+// For tests of the program `stilla`: runs it with pipes or on a terminal, and makes small models that say what a test wants. Such
+// a model is a table: after token a comes token next[a]. Its layers add nothing, because all their weights are 0. The embedding
+// of a is the unit vector of a, and row next[a] of the head is the same vector.
 #pragma once
 
 #include <poll.h>
@@ -26,10 +26,10 @@
 
 namespace stilla_test {
 
-// Tokens 0 to 255 are the bytes; then these.
+// Tokens 0 to 255 are the bytes. These tokens follow them.
 inline constexpr std::uint32_t im_start = 256, im_end = 257, think_open = 258, think_close = 259, first_piece = 260;
 
-// The bytes in the alphabet of byte-level vocabularies.
+// Spells the bytes with the letters that byte-level vocabularies use for them.
 inline std::string spelled(std::string_view bytes) {
   std::string out;
   for (const char c : bytes) {
@@ -47,8 +47,9 @@ inline std::string spelled(std::string_view bytes) {
 
 inline const std::string opens_answer = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-// `pieces` are the texts of the tokens from first_piece on. A token that next does not name is followed by <|im_end|>. With another
-// `markup_type` than control the file gives <|im_start|> and <|im_end|> that type, and names no end.
+// `pieces` are the texts of the tokens from first_piece on. A token that is no key of `next` is followed by <|im_end|>.
+// `markup_type` is the type that the file gives <|im_start|> and <|im_end|>. If it is not 3 (control), the file also names no
+// token that ends a text.
 inline GgufBuilder table_model(const std::vector<std::string>& pieces, const std::map<std::uint32_t, std::uint32_t>& next,
                                bool with_tensors = true, std::uint32_t context = 256, const std::string& template_end = opens_answer,
                                std::int32_t markup_type = 3) {
@@ -159,7 +160,8 @@ class Process {
   void interrupt() { signal(SIGINT); }
   void signal(int number) { kill(process_, number); }
 
-  // Reads until standard output (on a terminal: both streams) holds `text`; false if the program ends or stalls before.
+  // Reads until standard output holds `text` (on a terminal both streams are one). Returns false if the program ends or stalls
+  // before.
   bool wait_for(std::string_view text) {
     while (out.find(text, seen_) == std::string::npos) {
       if (!read_some()) return false;
@@ -168,7 +170,7 @@ class Process {
     return true;
   }
 
-  // Reads the rest and returns the exit status; -1: killed by a signal.
+  // Reads the rest and returns the exit status, or -1 if a signal killed the program.
   int finish() {
     if (in_ != out_) close_input();
     while (read_some()) {
@@ -182,7 +184,7 @@ class Process {
  private:
   static constexpr int patience_ms = 60000;
 
-  // Waits for a piece of either stream; false when both are closed.
+  // Waits for a piece of either stream. Returns false when both are closed or nothing came in time.
   bool read_some() {
     pollfd streams[2] = {{out_open_ ? out_ : -1, POLLIN, 0}, {err_open_ ? err_ : -1, POLLIN, 0}};
     if (streams[0].fd < 0 && streams[1].fd < 0) return false;
@@ -192,7 +194,7 @@ class Process {
       if (streams[i].fd < 0 || streams[i].revents == 0) continue;
       const ssize_t count = read(streams[i].fd, buffer, sizeof buffer);
       if (count > 0) (i == 0 ? out : err).append(buffer, static_cast<std::size_t>(count));
-      if (count <= 0) (i == 0 ? out_open_ : err_open_) = false;  // a terminal ends with an error
+      if (count <= 0) (i == 0 ? out_open_ : err_open_) = false;  // reading a terminal that was closed is an error
     }
     return true;
   }
@@ -216,7 +218,7 @@ struct Finished {
   std::string err;
 };
 
-// Runs to the end with `input` as standard input.
+// Runs the program to its end with `input` as standard input.
 inline Finished run_program(const std::vector<std::string>& arguments, std::string_view input = {}) {
   Process process(arguments);
   process.write_input(input);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rounding of activations to 8 and 16 bits (contract/activation_q8.hpp): its definition worked out in double, ties, and what is no
-// number; every target the same.
+// Tests of the rounding of activations to 8 and 16 bits (contract/activation_q8.hpp). Results are compared with the definition,
+// computed in double, also for ties and for values that are not numbers. Every target must give the same.
 #include <array>
 #include <bit>
 #include <cstring>
@@ -32,7 +32,7 @@ std::vector<std::int32_t> joined(const std::int8_t* high, const std::int8_t* low
   return values;
 }
 
-// With nothing readable behind the input and nothing writable behind the outputs.
+// Rounds with memory behind the input that cannot be read, and memory behind the outputs that cannot be written.
 template <class T>
 Rounded rounded(std::span<const float> x, ActivationBits bits = ActivationBits::eight) {
   const std::size_t blocks = x.size() / 32;
@@ -102,7 +102,7 @@ TYPED_TEST(Quantise, EveryNumberOfBlocks) {
 
 TYPED_TEST(Quantise, TiesGoToEven) {
   std::vector<float> x(32);
-  x[31] = 127.0f;  // scale 1
+  x[31] = 127.0f;  // makes the scale 1
   for (std::size_t i = 0; i < 31; ++i) x[i] = static_cast<float>(i) - 15.5f;
   const Rounded r = rounded<TypeParam>(x);
   EXPECT_EQ(r.scales[0], 1.0f);
@@ -112,7 +112,8 @@ TYPED_TEST(Quantise, TiesGoToEven) {
   }
 }
 
-// For every place of the extreme value, and both signs: it sets the scale, here so that it becomes +-127.
+// The value with the highest magnitude sets the scale. It is tried at every place and with both signs, and chosen so that it
+// becomes +-127.
 TYPED_TEST(Quantise, ExtremeInEveryLane) {
   for (std::size_t lane = 0; lane < 32; ++lane) {
     for (const float factor : {1.5f, -1.5f, 0x1p52f, -0x1p-59f}) {
@@ -131,7 +132,7 @@ TYPED_TEST(Quantise, ExtremeInEveryLane) {
 TYPED_TEST(Quantise, ZerosSubnormalsAndNoNumbers) {
   for (const float special : special_values()) {
     for (const std::size_t lane : {0u, 7u, 16u, 31u}) {
-      std::vector<float> x(96);  // the neighbours stay what they are
+      std::vector<float> x(96);  // the other blocks do not change
       for (std::size_t i = 0; i < 32; ++i) x[i] = x[64 + i] = noise(4, i);
       x[32 + lane] = special;
       for (const ActivationBits bits : both) {
@@ -147,7 +148,7 @@ TYPED_TEST(Quantise, ZerosSubnormalsAndNoNumbers) {
   }
 }
 
-// All values * scale lie within half a step of x, and rounding them again changes nothing.
+// All values times their scale are within half a step of x. Rounding these products again changes nothing.
 TYPED_TEST(Quantise, ErrorIsHalfAStepAndTheSecondTimeNone) {
   const std::vector<float> x = noise_values(5, 32 * 64, 7.0f);
   const Rounded r = rounded<TypeParam>(x);
@@ -186,13 +187,13 @@ TYPED_TEST(Quantise, RowsOfAMatrix) {
         }
       }
     }
-    ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), 2, 32, stride)));  // a smaller one in the same memory
+    ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), 2, 32, stride)));  // a smaller one, in the same memory
     EXPECT_EQ(buffer.view().rows, 2u);
     EXPECT_EQ(buffer.view().row_values(1), buffer.view().values + 32);
   }
 }
 
-// Against the definition: the least power of two with which all fit 16 bits, and one rounding, ties to even.
+// Compares with the definition: the least power of two with which all sums fit 16 bits, and one rounding with ties to even.
 void expect_rounded(const std::array<float, 8>& sums) {
   const RoundedSums found = stilla::detail::round_sums(sums.data());
   float highest = 0.0f;
@@ -213,7 +214,7 @@ TEST(RoundedSums, FollowTheDefinition) {
     for (const float size : {1.0f, 0x1p-75f, 0x1p-60f, 0x1p73f, 1000.0f}) {
       std::array<float, 8> sums{};
       const std::vector<float> noise = noise_values(seed, 8, size);
-      for (std::size_t b = 0; b < 8; ++b) sums.at(b) = noise[b] * (b % 3 == 0 ? 1.0f : 0x1p-9f);  // whatever their sizes
+      for (std::size_t b = 0; b < 8; ++b) sums.at(b) = noise[b] * (b % 3 == 0 ? 1.0f : 0x1p-9f);  // sums of different sizes
       expect_rounded(sums);
       sums.at(seed % 8) = seed % 2 == 0 ? std::nanf("") : HUGE_VALF;
       expect_rounded(sums);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Renders the template on standard input with a conversation of tests/golden/templates.json, for make_template_golden.py --files:
+// Renders the template on standard input with a conversation of tests/golden/templates.json. make_template_golden.py --files runs
+// it:
 //
 //   render_template templates.json NUMBER < template.jinja
 #include <cstdio>

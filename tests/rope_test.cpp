@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RoPE: tables against mpmath, scalar against PyTorch, every target against scalar, properties.
+// Tests of RoPE: tables are compared with mpmath, scalar with PyTorch, and every target with scalar. Properties of rotations are
+// tested too.
 #include <stilla/rope.hpp>
 
 #include "test_util.hpp"
@@ -20,7 +21,7 @@ Table table(const RopeFrequencies& frequencies, std::size_t position) {
   return t;
 }
 
-// One head of head_dim values at a guard page, as are cosines and sines.
+// Rotates one head of head_dim values. The head, the cosines and the sines end at guard pages.
 template <class T>
 std::vector<float> rotated(std::span<const float> x, const Table& t, bool half_split) {
   GuardedArray<float> head(x);
@@ -39,8 +40,9 @@ TEST(RopeTable, IsRightToTheLastBit) {
       for (const auto& [found, value] : {std::pair(t.cos[i], expected[i]), std::pair(t.sin[i], expected[dim / 2 + i])}) {
         const double error = std::fabs(double{found} - value);
         worst = std::fmax(worst, error);
-        // Half an ulp of a float below 1, and the angle: 131071 e^-a turns, a the logarithm of the
-        // frequency, off by 2e-16 (1 + a) of themselves; (1 + a) e^-a is at most 1. Twice that for its product.
+        // The bound is half an ulp of a float below 1, plus the error of the angle. The angle is 131071 e^-a, where a is the
+        // logarithm of the frequency. The angle is off by 2e-16 (1 + a) of itself, and (1 + a) e^-a is at most 1. The product has
+        // such an error too, hence twice that number.
         ASSERT_LE(error, 0x1p-25 + 131071 * 4e-16) << i;
       }
     }
@@ -53,14 +55,15 @@ TEST(RopeTable, FactorsDivideTheAngle) {
   const Table plain = table(RopeFrequencies(1e4, 8), 64);
   const Table scaled = table(RopeFrequencies(1e4, 8, factors.data()), 64);
   EXPECT_TRUE(same_bits(scaled.cos[0], plain.cos[0]));
-  for (std::size_t i = 1; i < 4; ++i) {  // powers of two divide exactly, so the angle is that of an earlier position
+  // Powers of two divide exactly, so the angle is that of an earlier position.
+  for (std::size_t i = 1; i < 4; ++i) {
     const Table earlier = table(RopeFrequencies(1e4, 8), static_cast<std::size_t>(64.0f / factors[i]));
     EXPECT_TRUE(same_bits(scaled.cos[i], earlier.cos[i]));
     EXPECT_TRUE(same_bits(scaled.sin[i], earlier.sin[i]));
   }
 }
 
-// Radians per position, computed by transformers in float32.
+// Compares with the radians for each position that transformers computed in float32.
 TEST(RopeScaling, IsTransformers) {
   for_each_golden("rope_scaling", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     RopeScaling scaling;
@@ -88,8 +91,8 @@ TEST(RopeGolden, ScalarIsCloseToPyTorch) {
     for (std::size_t h = 0; h < 2; ++h) {
       const std::vector<float> y = rotated<Scalar>(std::span(x).subspan(h * head_dim, head_dim), t, half_split);
       for (std::size_t i = 0; i < head_dim; ++i) {
-        // |x| <= 1: cosine and sine half an ulp (u / 2) each, a product and the sum rounded once (u each, of at most
-        // 1 and sqrt 2), and the angle as above.
+        // |x| is at most 1. Cosine and sine are off by half an ulp (u / 2) each. A product and the sum are rounded once each (u,
+        // of at most 1 and of at most sqrt 2). The error of the angle is added as above.
         ASSERT_LE(std::fabs(double{y[i]} - expected[h * head_dim + i]), 4 * unit_roundoff + 131071 * 8e-16) << i;
       }
     }
@@ -105,7 +108,7 @@ TYPED_TEST(RopeOn, EqualsScalarForEveryNumberOfPairs) {
     const RopeFrequencies frequencies(1e6, 2 * pairs);
     for (const std::size_t position : {0u, 1u, 77u, 131071u}) {
       const Table t = table(frequencies, position);
-      for (const std::size_t rest : {0u, 5u}) {  // dimensions that do not turn
+      for (const std::size_t rest : {0u, 5u}) {  // dimensions that are not rotated
         const std::vector<float> x = noise_values(1, 2 * pairs + rest, 100.0f);
         for (const bool half_split : {true, false}) {
           const std::vector<float> y = rotated<TypeParam>(x, t, half_split);
@@ -154,7 +157,7 @@ double dot(std::span<const float> a, std::span<const float> b) {
   return sum;
 }
 
-// A rotation keeps the norm, and <rope(q, m), rope(k, n)> depends on m - n only.
+// A rotation keeps the norm, and <rope(q, m), rope(k, n)> depends only on m - n.
 TYPED_TEST(RopeOn, KeepsNormsAndDependsOnDistance) {
   constexpr std::size_t dim = 128;
   const RopeFrequencies frequencies(1e6, dim);
@@ -162,8 +165,8 @@ TYPED_TEST(RopeOn, KeepsNormsAndDependsOnDistance) {
   const std::vector<float> k = noise_values(5, dim);
   const double size = std::sqrt(dot(q, q) * dot(k, k));
   const auto at = [&](std::span<const float> x, std::size_t position) { return rotated<TypeParam>(x, table(frequencies, position), true); };
-  // A rotated pair is off by at most 4 u of its length (see RopeGolden, with |x| the pair's length), so a product of
-  // two rotated vectors by twice that, and a difference of two products by twice that again.
+  // A rotated pair is off by at most 4 u of its length (see RopeGolden, where |x| is the pair's length). So a product of two
+  // rotated vectors is off by twice that, and a difference of two products by twice that again.
   const double bound = 16 * unit_roundoff * std::sqrt(2.0) * size;
   for (const std::size_t position : {1u, 100u, 32768u, 131071u}) {
     const std::vector<float> turned = at(q, position);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rotated networks (model/rotation.hpp): orthogonal, the same bits on every target, and the network they came from; and the
-// static shapes that NPUs run them in.
+// Tests of rotated networks (model/rotation.hpp): rotations are orthogonal, they give the same bits on every target, and the
+// rotated network computes the same as the original. Tested too are the static shapes in which NPUs run networks.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -50,7 +50,7 @@ TEST(FastRotation, KeepsLengthsAndTurnsBack) {
   }
 }
 
-// One value that stands out becomes the same small part, with either sign, of all values of its run.
+// One value that stands out is spread over its run: each value of the run gets the same small part, with either sign.
 TEST(FastRotation, SpreadsWhatStandsOut) {
   for (const std::size_t width : {128u, 896u, 1536u, 5120u}) {
     const std::size_t run = hadamard_run(width), at = width / 3;
@@ -101,7 +101,7 @@ class RotatedNetwork : public testing::Test {
 
   std::string path() const { return (folder_ / "rotated.stilla").string(); }
 
-  // The model with rotations taken in, as a packed file.
+  // The model with the rotations multiplied into its weights, as a packed file.
   GgufFile rotated(const GgufFile& source, const Rotation& rotation, FormatId format) {
     const Result<RotatedWeights> weights = RotatedWeights::create(source, rotation);
     EXPECT_TRUE(weights) << weights.error().message;
@@ -120,7 +120,7 @@ class RotatedNetwork : public testing::Test {
   std::filesystem::path folder_;
 };
 
-// Any of the rotations: with float weights the logits differ by the rounding of floats only.
+// Any of the rotations may be used. With float weights the logits differ only by the rounding of floats.
 TEST_F(RotatedNetwork, IsTheOriginal) {
   for (const std::string& name : tiny_models) {
     ModelFile floats = ModelFile::tiny(name);
@@ -145,7 +145,8 @@ TEST_F(RotatedNetwork, IsTheOriginal) {
   }
 }
 
-// Int4 with a scale for each row, of a network whose residual stream has a value that stands out, as those of trained ones have.
+// Weights are int4 with a scale for each row. The network's residual stream has a value that stands out, as trained networks
+// have.
 TEST_F(RotatedNetwork, LosesLessThanTheOriginal) {
   ModelFile floats = ModelFile::tiny("tiny-qwen2");
   convert_matrices(floats, id_of<F32>);
@@ -181,7 +182,7 @@ TEST_F(RotatedNetwork, WhatCannotBeRotatedIsRefusedInOneLine) {
   const LoadedModel model(unknown);
   EXPECT_NE(model.error().find("found 'sideways'; expected some of residual,heads,down"), std::string::npos) << model.error();
 
-  // The transform would read past the end of such rows.
+  // The transform would read behind the end of such rows.
   for (const bool is_rotated_already : {true, false}) {
     const auto message_after = [&](const std::string& key, std::uint32_t width, const std::string& rotation) {
       ModelFile odd = tiny;
@@ -215,7 +216,8 @@ TEST_F(RotatedNetwork, WhatCannotBeRotatedIsRefusedInOneLine) {
   EXPECT_NE(status.error().message.find("found shape [128]; expected [256]"), std::string::npos) << status.error().message;
 }
 
-// A window of 64 tokens and a step of one give the bits of a plain prompt, whatever its length, and so does what follows.
+// A window of 64 tokens and a step of one token give the same bits as a plain prompt, whatever its length. What follows has the
+// same bits too.
 TEST(StaticShapes, GiveTheSameBits) {
   const LoadedModel model(ModelFile::tiny("tiny-qwen2"));
   ASSERT_EQ(model.error(), "");

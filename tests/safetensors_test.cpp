@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Safetensors files, good and hostile, and JSON beyond its limits: every refusal is one line that names file, tensor, what was found
-// and what was expected.
+// Tests of Safetensors files, good and hostile, and of JSON that exceeds its limits. Every refusal is one line that names the
+// file and the tensor, and says what was found and what was expected.
 #include <stilla/io/safetensors.hpp>
 
 #include <gtest/gtest.h>
@@ -19,7 +19,8 @@ namespace {
 
 using namespace stilla;
 
-// A file: the header's length, the header, data. A copy of its own, so that a byte behind its end is a finding of the address sanitizer.
+// A file: the length of the header, the header, and the data. The memory is a copy of its own, so that the address sanitizer
+// detects a read behind its end.
 struct Bytes {
   std::unique_ptr<std::byte[]> memory;
   std::size_t size;
@@ -67,7 +68,7 @@ TEST(Safetensors, ReadsWhatIsThere) {
   EXPECT_EQ(b.name, "b");
   EXPECT_EQ(b.offset, a.offset + 24);
   EXPECT_EQ(file->bytes_of(b).size(), 10u);
-  // Nothing, scalars and empty tensors are files too; blanks may fill the header.
+  // Files without tensors, scalars and empty tensors are valid too, and blanks may pad the header.
   EXPECT_EQ(refusal(file_of("{}", 0)), "");
   EXPECT_EQ(refusal(file_of(
                 R"({"s":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"e":{"dtype":"F16","shape":[0,7],"data_offsets":[8,8]}}     )", 8)),
@@ -135,7 +136,7 @@ TEST(Safetensors, RefusesHostileFiles) {
     const std::string message = refusal(c.file);
     EXPECT_NE(message.find(c.expected), std::string::npos) << "expected: " << c.expected << "\nfound: " << message;
   }
-  // Cut anywhere it is refused.
+  // A file that is cut at any place is refused.
   for (std::size_t size = 0; size < good.size(); ++size) EXPECT_NE(refusal(good.substr(0, size)), "") << size;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The steps of the sampling chain one by one: against transformers and the definitions (golden/make_sampling_golden.py),
-// by probability (chi-square), at their edges; and the chain's order, bans, biases, masks and padding.
+// Tests of the single steps of the sampling chain: against transformers and the definitions (golden/make_sampling_golden.py), by
+// probability (chi-square), and at their edges. Also the order of the chain, bans, biases, masks and padding are tested.
 #include <stilla/sampling.hpp>
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 #include "test_util.hpp"
 
-// Counts what the program allocates.
+// Counts the allocations of the program.
 std::size_t allocations = 0;
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   ++allocations;
@@ -53,7 +53,8 @@ Ids ids_of(Candidates& candidates) {
   return ids;
 }
 
-// Both ways through a filter, by id and best first, leave what the golden record says.
+// A filter has two implementations, one for candidates by id and one for candidates with the best first. Both must leave what the
+// golden record says.
 template <class Filter>
 void filter_leaves_golden(std::string_view kind, Filter&& filter) {
   for_each_case(kind, [&](const std::vector<float>& parameters, std::span<const double> values) {
@@ -135,10 +136,10 @@ TEST(SamplingGolden, Mirostat) {
   });
 }
 
-// What kinds of rows there are to sample from: crowds far below a few, plateaus, ties, values that are no numbers.
+// Rows of all kinds that occur in sampling: many logits far below a few, plateaus, ties, and values that are not numbers.
 std::vector<float> row_of_kind(std::uint32_t seed, std::size_t n) {
   std::vector<float> logits = noise_values(seed, n, seed % 2 == 0 ? 12.0f : 1.0f);
-  if (seed % 3 == 0) logits[0] = 3.0f + static_cast<float>(seed % 20);  // one above a crowd that is far
+  if (seed % 3 == 0) logits[0] = 3.0f + static_cast<float>(seed % 20);  // one logit far above all others
   if (seed % 5 == 0) std::fill(logits.begin(), logits.end(), -7.25f);
   if (seed % 7 == 0) {
     for (float& logit : logits) logit = std::floor(logit);
@@ -150,7 +151,8 @@ std::vector<float> row_of_kind(std::uint32_t seed, std::size_t n) {
   return logits;
 }
 
-// The kernels' blocks and the search among them change nothing: a row against the list of its candidates.
+// The blocks that the kernels compute and the search among them must not change a result: a row is compared with the list of its
+// candidates.
 TEST(Candidates, ARowGivesWhatItsListDoes) {
   std::size_t undecided = 0;
   for (std::uint32_t seed = 0; seed < 400; ++seed) {
@@ -178,7 +180,7 @@ TEST(Candidates, ARowGivesWhatItsListDoes) {
     const float highest = row().highest();
     ASSERT_EQ(highest, list().highest());
     const double total = list().total_weight(highest);
-    ASSERT_NEAR(row().total_weight(highest), total, 1e-12 * total);  // two orders of the sum
+    ASSERT_NEAR(row().total_weight(highest), total, 1e-12 * total);  // the two sums have different orders
 
     const auto expect_same = [](Candidates a, Candidates b) {
       ASSERT_EQ(a.is_ranked(), b.is_ranked());
@@ -221,7 +223,7 @@ TEST(Candidates, ARowGivesWhatItsListDoes) {
       const std::uint32_t id = row().at(u).id;
       ASSERT_GT(row().weight({logits[id], id}, highest), 0.0);
       if (id == list().at(u).id) continue;
-      // Between two tokens: rounding may decide for either.
+      // The draw fell between two tokens, where rounding may choose either.
       double place = u * total;
       for (std::uint32_t j = 0; j <= std::min(id, list().at(u).id); ++j) {
         if (!std::isnan(logits[j])) place -= row().weight({logits[j], j}, highest);
@@ -252,7 +254,7 @@ TEST(Sampler, DrawsTheSameOnEveryTarget) {
   }
 }
 
-// A row in which nothing stands out takes the slowest way.
+// A row in which no logit stands out takes the slowest path.
 TEST(Sampler, EqualLogitsAreDrawnAlike) {
   constexpr std::size_t n = 5000;
   const std::vector<float> logits(n, 3.5f);
@@ -261,16 +263,16 @@ TEST(Sampler, EqualLogitsAreDrawnAlike) {
   std::vector<std::size_t> tenths(10);
   for (int i = 0; i < 2000; ++i) {
     const std::uint32_t id = sampler.sample(logits).value();
-    ASSERT_LT(id, 4750u);  // of equals the lowest ids reach the share
+    ASSERT_LT(id, 4750u);  // of equal tokens those with the lowest ids make up the share
     ++tenths[id / 475];
   }
   double chi_square = 0;
   for (const std::size_t count : tenths) chi_square += std::pow(static_cast<double>(count) - 200.0, 2) / 200.0;
-  EXPECT_LT(chi_square, 33.72);  // nine degrees of freedom, probability 1e-4
+  EXPECT_LT(chi_square, 33.72);  // nine degrees of freedom; a greater value has the probability 1e-4
 }
 
-// Pearson's statistic of the draws against the probabilities; the limit is exceeded with probability 1e-4 (Wilson and
-// Hilferty's approximation of the quantile).
+// Compares Pearson's statistic of the draws with its limit for the given probabilities. The statistic exceeds the limit with
+// probability 1e-4. The limit is the approximation of the quantile by Wilson and Hilferty.
 void expect_distribution(const SamplingOptions& options, const std::vector<float>& logits, const std::vector<double>& wanted) {
   constexpr std::size_t draws = 200000;
   Sampler sampler(options);
@@ -322,12 +324,13 @@ TEST(SamplingChain, EachStepLeavesTheRightDistribution) {
   expect_distribution(options, logits, first(4));
   options = plain(), options.min_p = 0.19f;
   expect_distribution(options, logits, first(6));
-  options = plain(), options.typical_p = 0.4f;  // entropy 1.95: -ln 0.15 = 1.90 is nearest, then -ln 0.2 and -ln 0.1
+  // The entropy is 1.95. The nearest surprise is -ln 0.15 = 1.90, then come -ln 0.2 and -ln 0.1.
+  options = plain(), options.typical_p = 0.4f;
   std::vector<double> typical(10, 0.0);
   typical[1] = 0.20, typical[2] = 0.15, typical[3] = 0.10;
   expect_distribution(options, logits, typical);
 
-  // XTC in half of the draws: there 0.30 and 0.20 go.
+  // XTC works in half of the draws; in these the tokens with 0.30 and 0.20 are removed.
   options = plain(), options.xtc_probability = 0.5f, options.xtc_threshold = 0.14f;
   std::vector<double> mixed = ten;
   for (std::size_t i = 0; i < ten.size(); ++i) mixed[i] = 0.5 * ten[i] + (i >= 2 ? 0.5 * ten[i] / 0.5 : 0.0);
@@ -338,9 +341,9 @@ TEST(SamplingChain, EachStepLeavesTheRightDistribution) {
   for (const double p : ten) hot.push_back(std::sqrt(p));
   expect_distribution(options, logits, hot);
 
-  // With eta 0, mirostat keeps what has a surprise of at most 2 tau = 3 bits: a probability of 1/8.
+  // With eta 0, mirostat keeps tokens with a surprise of at most 2 tau = 3 bits, which is a probability of at least 1/8.
   options = plain(), options.mirostat = true, options.mirostat_tau = 1.5f, options.mirostat_eta = 0.0f;
-  options.top_k = 1;  // rests
+  options.top_k = 1;  // has no effect beside mirostat
   expect_distribution(options, logits, first(3));
 }
 
@@ -357,7 +360,7 @@ TEST(SamplingChain, OrderIsTheCallers) {
     return ids;
   };
   EXPECT_EQ(drawn("top_p;temperature"), (Ids{0, 1}));
-  EXPECT_EQ(drawn("temperature;top_p"), (Ids{0, 1, 2}));  // nearly alike at that temperature: 0.28 0.25 0.25 0.22
+  EXPECT_EQ(drawn("temperature;top_p"), (Ids{0, 1, 2}));  // at that temperature the probabilities are nearly equal: 0.28 0.25 0.25 0.22
   EXPECT_EQ(drawn("temperature"), (Ids{0, 1, 2, 3}));
   EXPECT_EQ(drawn(""), (Ids{0, 1, 2, 3}));
   const SamplingOrder usual, parsed = *SamplingOrder::parse(default_sampling_order);
@@ -388,9 +391,9 @@ TEST(SamplingChain, PaddingBansBiasesAndMasks) {
     EXPECT_EQ(ids, temperature == 0.0f ? Ids{2} : (Ids{2, 6, 8}));
     EXPECT_EQ(sampler.sample(logits, [](std::uint32_t) { return false; }), std::nullopt);
     EXPECT_EQ(sampler.sample(logits, [](std::uint32_t id) { return id == 3 || id == 50; }), std::nullopt);
-    EXPECT_EQ(sampler.sample(logits, [](std::uint32_t id) { return id == 4; }), 4u);  // impossible, but all there is
+    EXPECT_EQ(sampler.sample(logits, [](std::uint32_t id) { return id == 4; }), 4u);  // impossible, but no other token is allowed
   }
-  // A bias by its meaning: ln 3 makes a token three times as likely.
+  // The meaning of a bias: ln 3 makes a token three times as likely.
   SamplingOptions options = plain();
   options.logit_bias = {{2, static_cast<float>(std::log(3.0))}};
   expect_distribution(options, std::vector<float>(4, 0.5f), {1, 1, 3, 1});
@@ -405,7 +408,7 @@ TEST(SamplingChain, ANewTextForgetsTheOld) {
   const std::vector<float> logits{1.0f, 0.5f, 0.0f};
   const std::vector<std::uint32_t> text{0, 1, 2, 2, 2, 2};
   sampler.begin(text);
-  EXPECT_EQ(sampler.sample(logits), 0u);  // out of the window
+  EXPECT_EQ(sampler.sample(logits), 0u);  // token 0 is outside the window of the penalty
   for (int i = 0; i < 100; ++i) sampler.accept(0);
   EXPECT_EQ(sampler.sample(logits), 1u);
   sampler.begin({});
@@ -417,7 +420,7 @@ TEST(SamplingChain, DryBreaksALoop) {
   options.temperature = 0.0f;
   options.dry.multiplier = 0.8f;
   Sampler sampler(options);
-  // Greedy over a table of what follows: 0 1 2 0 1 2 ..., with 3 as a close second everywhere.
+  // Greedy choice from a table of the next tokens: 0 1 2 0 1 2 ..., where token 3 is a close second everywhere.
   std::vector<std::uint32_t> text{0};
   for (int i = 0; i < 40; ++i) {
     sampler.accept(text.back());
@@ -455,7 +458,7 @@ TEST(SamplingChain, AllocatesNothingOnceUnderWay) {
   }
 }
 
-// Infinite logits and absurd options: no crash, no NaN, no impossible token.
+// Infinite logits and absurd options cause no crash, no NaN, and no token that is impossible.
 TEST(SamplingChain, AbsurdValuesDoNoHarm) {
   for (std::uint32_t seed = 0; seed < 400; ++seed) {
     const auto pick = [&](std::size_t i, std::initializer_list<float> from) { return from.begin()[noise_bits(seed, i) % from.size()]; };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sampling: which tokens each filter leaves, how often each is drawn (chi-square), penalties, seeds, logits that are no
-// numbers; the generator against its authors' definition, worked out with Python's integers.
+// Tests of sampling: which tokens each filter leaves, how often each is drawn (chi-square), penalties, seeds, and logits that are
+// not numbers. The random generator is compared with its authors' definition, computed with Python's integers.
 #include <stilla/sampling.hpp>
 
 #include <algorithm>
@@ -17,7 +17,7 @@ using namespace stilla_test;
 constexpr float infinity = HUGE_VALF;
 const float not_a_number = std::nanf("");
 
-// Everything off but the temperature.
+// Options with everything switched off but the temperature.
 SamplingOptions plain(float temperature = 1.0f) {
   SamplingOptions options;
   options.temperature = temperature;
@@ -31,7 +31,7 @@ std::vector<float> logits_of(std::initializer_list<double> probabilities) {
   return logits;
 }
 
-// The ids that come in many draws.
+// The ids that appear in many draws.
 std::set<std::uint32_t> drawn(const SamplingOptions& options, std::span<const float> logits, int draws = 2000) {
   Sampler sampler(options);
   std::set<std::uint32_t> ids;
@@ -53,7 +53,7 @@ TEST(Random, IsXoshiro256PlusPlusSeededBySplitmix64) {
 }
 
 TEST(Random, UniformIsUniform) {
-  // Kolmogorov-Smirnov: sqrt(n) D exceeds 2.23 with probability 1e-4.
+  // Kolmogorov-Smirnov test: sqrt(n) D is greater than 2.23 with a probability of 1e-4.
   constexpr std::size_t n = 100000;
   Random random(7);
   std::vector<double> values(n);
@@ -91,7 +91,7 @@ TEST(Sampler, TemperatureZeroIsGreedy) {
   }
 }
 
-// Pearson's statistic of 10^6 draws against softmax(logits / temperature).
+// Pearson's statistic of 10^6 draws, compared with softmax(logits / temperature).
 TEST(Sampler, DrawsByProbability) {
   constexpr std::size_t draws = 1000000;
   const std::vector<float> logits{1.0f, 0.0f, -1.0f, 2.5f, 0.5f, 0.5f, -3.0f, 1.75f, 2.5f, -0.25f};
@@ -109,13 +109,13 @@ TEST(Sampler, DrawsByProbability) {
       const double expected = probability[i] / total * draws;
       chi_square += (static_cast<double>(count[i]) - expected) * (static_cast<double>(count[i]) - expected) / expected;
     }
-    // Nine degrees of freedom exceed 33.72 with probability 1e-4.
+    // With nine degrees of freedom the statistic is greater than 33.72 with a probability of 1e-4.
     std::printf("temperature %.1f: chi-square %.2f of at most 33.72\n", static_cast<double>(temperature), chi_square);
     EXPECT_LT(chi_square, 33.72);
   }
 }
 
-// What is left of a filter is drawn in its old proportions.
+// The tokens that a filter leaves are drawn in their old proportions.
 TEST(Sampler, FiltersKeepProportions) {
   constexpr std::size_t draws = 100000;
   const std::vector<float> logits = logits_of({0.1, 0.4, 0.05, 0.3, 0.15});
@@ -123,7 +123,7 @@ TEST(Sampler, FiltersKeepProportions) {
   by_k.top_k = 3;
   by_p.top_p = 0.8f;
   by_min_p.min_p = 0.3f;
-  for (const SamplingOptions& options : {by_k, by_p, by_min_p}) {  // each leaves 1, 3 and 4
+  for (const SamplingOptions& options : {by_k, by_p, by_min_p}) {  // each leaves the tokens 1, 3 and 4
     Sampler sampler(options);
     std::vector<double> count(5);
     for (std::size_t i = 0; i < draws; ++i) count[sampler.sample(logits).value()] += 1;
@@ -133,7 +133,7 @@ TEST(Sampler, FiltersKeepProportions) {
       const double expected = draws * p / 0.85;
       chi_square += (count[id] - expected) * (count[id] - expected) / expected;
     }
-    EXPECT_LT(chi_square, 18.42);  // two degrees of freedom, probability 1e-4
+    EXPECT_LT(chi_square, 18.42);  // two degrees of freedom; a greater value has the probability 1e-4
   }
 }
 
@@ -163,7 +163,7 @@ TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
     options.top_p = p;
     EXPECT_EQ(drawn(options, logits), expected) << p;
   }
-  // The nucleus does not depend on the temperature, which comes after it.
+  // The set that top_p leaves does not depend on the temperature, which is applied after it.
   options.top_p = 0.51f;
   options.temperature = 10.0f;
   EXPECT_EQ(drawn(options, logits), (Ids{1, 3}));
@@ -184,7 +184,7 @@ TEST(Sampler, MinPKeepsWhatIsLikelyEnoughBesideTheBest) {
   }
 }
 
-// The filters together, on random logits, against sets worked out in double by sorting.
+// All filters together on random logits, compared with sets that are computed in double by sorting.
 TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
   for (std::uint32_t seed = 0; seed < 60; ++seed) {
     const std::size_t n = 1 + noise_bits(seed, 1) % 300;
@@ -202,7 +202,8 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
     double total = 0, sum = 0;
     const auto likelihood = [&](std::uint32_t id) { return std::exp(double{logits[id]} - double{logits[order[0]]}); };
     for (const std::uint32_t id : order) total += likelihood(id);
-    Ids surely, possibly;  // exp_approximate may decide otherwise within 1e-6
+    // Within 1e-6 of a limit exp_approximate may decide either way, so such tokens are in `possibly` only.
+    Ids surely, possibly;
     for (const std::uint32_t id : order) {
       const bool wanted = sum < double{options.top_p} * total, likely = likelihood(id) >= double{options.min_p};
       const bool close =
@@ -214,7 +215,7 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
     }
     const Ids found = drawn(options, logits, 5000);
     EXPECT_TRUE(std::includes(possibly.begin(), possibly.end(), found.begin(), found.end())) << "seed " << seed;
-    if (surely.size() < 30) {  // few enough that every one is drawn
+    if (surely.size() < 30) {  // few enough that every one of them is drawn
       EXPECT_TRUE(std::includes(found.begin(), found.end(), surely.begin(), surely.end())) << "seed " << seed;
     }
   }
@@ -223,7 +224,8 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
 TEST(Sampler, ASeedGivesTheSameTokensEverywhere) {
   SamplingOptions options = plain();
   options.seed = 42;
-  const std::vector<float> alike(8, 0.25f);  // every token as likely: floor(8 u), worked out with Python
+  // Every token has the same probability, so the id is floor(8 u). The ids were computed with Python.
+  const std::vector<float> alike(8, 0.25f);
   const std::vector<std::uint32_t> expected{6, 2, 7, 5, 6, 4, 1, 4, 1, 7, 4, 6, 5, 0, 3, 4, 1, 0, 4, 3, 1, 6, 5, 4, 6, 1, 3, 7, 4, 6, 0, 5};
   Sampler sampler(options);
   for (const std::uint32_t id : expected) EXPECT_EQ(sampler.sample(alike), id);
@@ -247,7 +249,7 @@ TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
   EXPECT_EQ(drawn(plain(), std::vector<float>{1, infinity, 3e38f, infinity}), (Ids{1, 3}));
   EXPECT_EQ(drawn(plain(), std::vector<float>{-infinity, -infinity}), (Ids{0, 1}));
   EXPECT_EQ(drawn(plain(), std::vector<float>{not_a_number, 0, not_a_number, 0}), (Ids{1, 3}));
-  for (const float filter : {0.0f, 0.5f}) {  // the same with filters at work
+  for (const float filter : {0.0f, 0.5f}) {  // the same with filters that are switched on
     SamplingOptions options = plain();
     options.top_k = 3;
     options.top_p = 0.999f;
@@ -261,7 +263,7 @@ TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
   EXPECT_EQ(sampler.sample(std::vector<float>{-infinity}), 0u);
 }
 
-// Penalties move single logits by amounts that a rival logit beside them measures exactly.
+// Penalties change the logit of one token. The logit of another token beside it, a rival, measures the change exactly.
 class Penalties : public ::testing::Test {
  protected:
   // The logit of token 0 after the penalties, found by bisection with greedy choices against token 1.
@@ -270,11 +272,12 @@ class Penalties : public ::testing::Test {
     Sampler sampler(options);
     for (int i = 0; i < times; ++i) sampler.accept(0);
     for (int i = 0; i < others; ++i) sampler.accept(2);
-    std::uint32_t low = 0, high = 0xffffffffu;  // floats in order of size
+    // The numbers `low`, `middle` and `high` count floats in ascending order.
+    std::uint32_t low = 0, high = 0xffffffffu;
     const auto rival = [](std::uint32_t at) { return std::bit_cast<float>(at >= 0x80000000u ? at - 0x80000000u : 0xffffffffu - at); };
     low = 0xffffffffu - std::bit_cast<std::uint32_t>(-100.0f);
     high = std::bit_cast<std::uint32_t>(100.0f) + 0x80000000u;
-    while (low + 1 < high) {  // token 0 wins ties
+    while (low + 1 < high) {  // the lower id wins ties: token 0
       const std::uint32_t middle = low + (high - low) / 2;
       const std::vector<float> logits{logit, rival(middle), -200.0f};
       (sampler.sample(logits) == 0u ? low : high) = middle;
@@ -289,7 +292,7 @@ TEST_F(Penalties, RepetitionDividesOrMultiplies) {
   EXPECT_EQ(penalised(options, 2.5f, 0), 2.5f);
   EXPECT_EQ(penalised(options, 2.5f, 1), 2.5f / 1.25f);
   EXPECT_EQ(penalised(options, -2.5f, 1), -2.5f * 1.25f);
-  EXPECT_EQ(penalised(options, 2.5f, 5), 2.5f / 1.25f);  // once, however often
+  EXPECT_EQ(penalised(options, 2.5f, 5), 2.5f / 1.25f);  // applied once, however often the token came
 }
 
 TEST_F(Penalties, PresenceOnceFrequencyForEachTime) {
@@ -300,10 +303,10 @@ TEST_F(Penalties, PresenceOnceFrequencyForEachTime) {
   EXPECT_EQ(penalised(options, 3.0f, 9), 2.5f);
   options.frequency_penalty = 0.25f;
   EXPECT_EQ(penalised(options, 3.0f, 4), 1.5f);
-  options.repetition_penalty = 2.0f;  // comes first
+  options.repetition_penalty = 2.0f;  // is applied first
   EXPECT_EQ(penalised(options, 3.0f, 4), 0.0f);
   options = SamplingOptions();
-  options.frequency_penalty = -1.0f;  // a reward
+  options.frequency_penalty = -1.0f;  // a negative penalty is a reward
   EXPECT_EQ(penalised(options, 3.0f, 2), 5.0f);
 }
 
@@ -329,7 +332,7 @@ TEST_F(Penalties, TokensThatAreNotThereAreIgnored) {
   EXPECT_EQ(sampler.sample(std::vector<float>{0, 50, -40}), 0u);
 }
 
-// Options and logits that make a logit a NaN: it is never chosen, and nothing breaks.
+// Options and logits that make a logit a NaN. Such a token is never chosen, and nothing breaks.
 TEST_F(Penalties, NoNumberIsNeverChosen) {
   SamplingOptions options = plain();
   options.repetition_penalty = 0.0f;
@@ -354,7 +357,7 @@ TEST_F(Penalties, NoNumberIsNeverChosen) {
   for (int i = 0; i < 100; ++i) {
     const auto id = sampler.sample(logits);
     ASSERT_TRUE(id.has_value());
-    ASSERT_TRUE(*id < 200 && !(*id < 50 && *id % 2 == 0)) << *id;  // -infinity * 0
+    ASSERT_TRUE(*id < 200 && !(*id < 50 && *id % 2 == 0)) << *id;  // those are NaN: -infinity * 0
   }
 }
 

@@ -10,7 +10,8 @@ from tokenizer_strings import CODE, PUNCTUATION, WORDS, strings
 
 CONTROL = ["<|im_start|>", "<|im_end|>", "[INST]", "[/INST]"]
 USER_DEFINED = ["<think>", "</think>", "<tool_call>", "▁▁▁▁", "\n\n"]
-# Llama's own settings first; then tokens across words and no space before a text; then no bytes, and an unknown token.
+# First Llama's own settings; then tokens that reach across words, and no space in front of a text; then no tokens for bytes, and
+# an unknown token.
 MODELS = {
     "llama": dict(user_defined_symbols=USER_DEFINED[:3]),
     "phrases": dict(split_by_whitespace=False, add_dummy_prefix=False, user_defined_symbols=USER_DEFINED),
@@ -26,7 +27,7 @@ def train(name, vocabulary=1500, seed=7):
         remove_extra_whitespaces=False, split_digits=True, allow_whitespace_only_pieces=True, character_coverage=0.998,
         control_symbols=CONTROL, num_threads=1, minloglevel=2)
     settings.update(MODELS[name])
-    # Of rare characters the trainer would make tokens until there is no room for others.
+    # The trainer would make tokens of rare characters until there is no room for others.
     common = {c for text in WORDS + CODE + PUNCTUATION for c in text} | {chr(c) for c in range(32, 127)}
     texts = [text for text in ("".join(c for c in text if c in common) for text in strings(6000, seed)) if text]
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(texts), model_writer=out, **settings)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Texts that share a beginning, that move on at the end of the context, and that go to a file and come back: always the
-// bits of a text that was evaluated whole. Files that are damaged, hostile or another session's are refused in one line.
+// Texts that share a beginning, that continue at the end of the context, and that are saved to a file and loaded: they always
+// have the same bits as a text that was evaluated whole. Files that are damaged, hostile or from another session are refused in
+// one line.
 #include <stilla/model/forward.hpp>
 
 #include <gtest/gtest.h>
@@ -46,7 +47,7 @@ class SessionOf : public ::testing::TestWithParam<std::tuple<std::string, KvType
     return text;
   }
   std::span<const std::uint32_t> ids(std::size_t first, std::size_t count) const { return std::span(ids_).subspan(first, count); }
-  // What a text that was evaluated whole answers to one more token.
+  // The logits after one more token, for a text that was evaluated whole.
   std::vector<float> expected(std::span<const std::uint32_t> text, std::uint32_t next) const {
     Session whole = session_of(text);
     return logits_after(whole, next);
@@ -74,7 +75,7 @@ class SessionOf : public ::testing::TestWithParam<std::tuple<std::string, KvType
   std::string path_;
 };
 
-// Every type of cache with the first model, one with the others: the rest of the product would only take time.
+// Every type of cache is tested with the first model, and one type with the other models. All other pairs would only take time.
 std::vector<std::tuple<std::string, KvType>> models_and_caches() {
   std::vector<std::tuple<std::string, KvType>> out;
   for (const KvType type : kv_types) out.emplace_back(tiny_models.front(), type);
@@ -99,7 +100,7 @@ TEST_P(SessionOf, KnowsItsIds) {
   EXPECT_TRUE(std::ranges::equal(text.ids(), ids(0, 7)));
 }
 
-// Forks at chunk borders and inside, each continued differently, after the other went on or went back.
+// Forks at the borders of chunks and inside chunks. Each text is continued differently, after the other went on or was truncated.
 TEST_P(SessionOf, ForksShareTheirBeginning) {
   for (const std::size_t common : {0u, 1u, 100u, 255u, 256u, 257u, 290u}) {
     SCOPED_TRACE(common);
@@ -122,7 +123,7 @@ TEST_P(SessionOf, ForksShareTheirBeginning) {
   }
 }
 
-// A fork after going back must not take for its own what an earlier fork still reads.
+// A fork that is made after truncating must not treat as its own what an earlier fork still reads.
 TEST_P(SessionOf, ForksOfForks) {
   Session first = session_of(ids(0, 280));
   Session early = first.fork();
@@ -172,7 +173,7 @@ TEST_P(SessionOf, SavedAndRestoredGoesOnAsBefore) {
   }
 }
 
-// Two texts with the same end write the same file, whatever one of them took back.
+// Two texts with the same tokens write the same file, whatever one of them removed again.
 TEST_P(SessionOf, SavedFilesHoldNothingThatWasTakenBack) {
   Session changed = session_of(ids(0, 290));
   changed.truncate(20);
@@ -201,7 +202,7 @@ TEST_P(SessionOf, DamagedFilesAreRefused) {
   EXPECT_EQ(logits_after(other, 9), expected(ids(100, 5), 9));
 }
 
-// Headers that are whole, with a right checksum, and lie.
+// Headers that are complete, have a correct checksum, and hold wrong values.
 TEST_P(SessionOf, HostileHeadersAreRefused) {
   Session text = session_of(ids(0, 20));
   const std::vector<std::byte> good = saved_bytes(text, "note");
@@ -219,7 +220,7 @@ TEST_P(SessionOf, HostileHeadersAreRefused) {
   }
   EXPECT_NE(refusal(other, with(12, std::uint32_t{77})).find("an unknown type"), std::string::npos);
   EXPECT_NE(refusal(other, with(24, ~std::uint32_t{0})).find("another model"), std::string::npos);
-  std::vector<std::byte> outside = good;  // a token that the model has not
+  std::vector<std::byte> outside = good;  // a token that the model does not have
   store_as(outside.data() + 72, ~std::uint32_t{0});
   store_as(outside.data() + 56, checksum(std::span(outside).subspan(72)));
   store_as(outside.data() + 64, checksum(std::span(outside).first(64)));
@@ -248,7 +249,7 @@ TEST_P(SessionOf, OtherSessionsFilesAreRefused) {
   other = options_;
   other.context = 19;
   EXPECT_EQ(refusal_of(model(), other), "some.session: holds 20 tokens; the context of this session holds 19");
-  for (const char* tensor : {"blk.0.attn_norm.weight", "blk.1.ffn_down.weight"}) {  // one weight of a fine-tune
+  for (const char* tensor : {"blk.0.attn_norm.weight", "blk.1.ffn_down.weight"}) {  // fine-tuning may change as little as one weight
     ModelFile file = ModelFile::tiny(std::get<0>(GetParam()));
     file.tensor(tensor).bytes[1] ^= std::byte{0x10};
     const LoadedModel changed(file);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Softmax: scalar against PyTorch, every target against scalar, properties. The weights of logits, block by block.
+// Tests of softmax: scalar is compared with PyTorch, every target with scalar, and properties are tested. The weights of logits,
+// which are computed block by block, are tested too.
 #include <stilla/softmax.hpp>
 
 #include "test_util.hpp"
@@ -28,8 +29,8 @@ TEST(SoftmaxGolden, ScalarIsCloseToPyTorch) {
   for_each_golden("softmax", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     const std::size_t n = std::stoul(parameters[0]);
     const std::vector<float> y = softmaxed<Scalar>(noise_values(23, n, 16.0f));
-    // x - max, at most 32, is rounded once, so e^ of it is off by 32 u; exp by 1 ulp, 2 u. The sum has those errors too
-    // and n / 16 + 4 of its own; reciprocal and product 2.
+    // x - max is at most 32 and is rounded once, so e^ of it is off by 32 u. exp is off by 1 ulp, which is 2 u. The sum has these
+    // errors too, and n / 16 + 4 roundings of its own. The reciprocal and the product add 2.
     const double roundings = 2 * (32 + 2) + static_cast<double>(n) / 16 + 4 + 2;
     for (std::size_t i = 0; i < n; ++i) {
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), roundings * unit_roundoff * expected[i]) << i;
@@ -54,7 +55,7 @@ TYPED_TEST(SoftmaxOn, EqualsScalarForEveryLength) {
 
 TYPED_TEST(SoftmaxOn, EqualsScalarOnSpecialValues) {
   for (const float special : special_values()) {
-    if (std::isnan(special)) continue;  // such a row's results are unspecified
+    if (std::isnan(special)) continue;  // the results of such a row are unspecified
     for (const std::size_t at : {0u, 17u, 39u}) {
       std::vector<float> x = noise_values(2, 40);
       x[at] = special;
@@ -63,7 +64,7 @@ TYPED_TEST(SoftmaxOn, EqualsScalarOnSpecialValues) {
   }
 }
 
-// A NaN is no fault, wherever it stands.
+// A NaN causes no fault, wherever it stands.
 TYPED_TEST(SoftmaxOn, NaNIsNoFault) {
   for (const std::size_t n : {1u, 5u, 16u, 33u}) {
     for (std::size_t at = 0; at < n; ++at) {
@@ -76,12 +77,12 @@ TYPED_TEST(SoftmaxOn, NaNIsNoFault) {
 
 TYPED_TEST(SoftmaxOn, SumsToOneAndIgnoresAShift) {
   for (const std::size_t n : lengths()) {
-    std::vector<float> x(n);  // multiples of 1/8: shifting them by 64 is exact
+    std::vector<float> x(n);  // multiples of 1/8, which can be shifted by 64 exactly
     for (std::size_t i = 0; i < n; ++i) x[i] = std::floor(noise(4, i) * 100.0f) / 8.0f;
     const std::vector<float> y = softmaxed<TypeParam>(x);
     double sum = 0;
     for (const float v : y) sum += double{v};
-    // Every y has the error of the sum (n / 16 + 4 roundings), of its reciprocal and of its product.
+    // Every y has the error of the sum (n / 16 + 4 roundings), that of its reciprocal and that of its product.
     EXPECT_NEAR(sum, 1.0, (static_cast<double>(n) / 16 + 6) * unit_roundoff);
     for (float& v : x) v += 64.0f;
     EXPECT_TRUE(same_bits(softmaxed<TypeParam>(x), y));
@@ -98,7 +99,7 @@ TYPED_TEST(SoftmaxOn, MaskedValuesAreExactlyZero) {
   EXPECT_NEAR(sum, 1.0, 10 * unit_roundoff);
 }
 
-// Infinities: those that share the highest value share the weight.
+// Values that are infinite: those that have the highest value share the weight equally.
 TYPED_TEST(SoftmaxOn, InfinitiesShareTheWeight) {
   for (const std::size_t n : {1u, 4u, 19u}) {
     for (const float y : softmaxed<TypeParam>(std::vector<float>(n, -HUGE_VALF))) {
@@ -127,11 +128,11 @@ TYPED_TEST(SoftmaxOn, RowsOfAMatrix) {
   EXPECT_TRUE(softmax(Matrix(again.data(), M, n, stride), ConstMatrix(again.data(), M, n, stride), pool));
   EXPECT_TRUE(same_bits(x, expected));
   EXPECT_TRUE(same_bits(again, expected));
-  EXPECT_TRUE(softmax(Matrix(x.data(), M, 0, stride), ConstMatrix(x.data(), M, 0, stride)));  // empty rows are left alone
+  EXPECT_TRUE(softmax(Matrix(x.data(), M, 0, stride), ConstMatrix(x.data(), M, 0, stride)));  // empty rows are not written
   EXPECT_TRUE(same_bits(x, expected));
 }
 
-// The two kernels of sampling, every target against scalar and scalar against its words.
+// The two kernels of sampling: every target is compared with scalar, and scalar with its description.
 TYPED_TEST(SoftmaxOn, BlocksOfLogits) {
   for (const std::size_t blocks : {0u, 1u, 2u, 5u}) {
     const std::size_t n = blocks * logit_block;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ST4, which no other program reads or writes: its drawing worked out again, its scale's numbers, what its encoder finds.
+// Tests of ST4, which no other program reads or writes: its drawing is computed once more, and the numbers of its scale and what
+// its encoder finds are checked.
 #include <stilla/format/st4.hpp>
 
 #include <algorithm>
@@ -21,7 +22,7 @@ TEST(ST4, ScaleIsFiveBitsOfExponentAndThreeOfMantissa) {
   }
 }
 
-// Any bytes are a block: no trap, no number that is not finite.
+// Any bytes are a valid block: decoding them causes no trap and gives only finite numbers.
 TEST(ST4, DecodesAsDrawn) {
   const std::vector<int> levels{-127, -100, -79, -62, -46, -32, -19, -8, 2, 12, 23, 35, 49, 64, 82, 108};
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
@@ -50,7 +51,7 @@ double squared_error(const std::vector<float>& weights, const std::vector<std::b
   return sum;
 }
 
-// Every code is the nearest there is, for the scales that were chosen.
+// For the scales that were chosen, every code is the nearest one.
 TEST(ST4, CodesAreNearest) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal(0.0f, 0.03f);
@@ -70,7 +71,8 @@ TEST(ST4, CodesAreNearest) {
   }
 }
 
-// What no search of scales can beat: all words, codes as the encoder chooses them, for one group of the block.
+// Compares with the best that any search of scales can find: for one group of the block, all words are tried, with codes as the
+// encoder chooses them.
 TEST(ST4, ScalesAreNearlyTheBest) {
   std::mt19937 random(2);
   std::normal_distribution<float> normal(0.0f, 0.03f);
@@ -100,7 +102,7 @@ TEST(ST4, ScalesAreNearlyTheBest) {
   EXPECT_LT(found, 1.05 * best);
 }
 
-// The relative error does not depend on how large the weights are, from 1e-3 to the largest.
+// The relative error does not depend on the size of the weights, from 1e-3 to the largest.
 TEST(ST4, EncodesEveryMagnitude) {
   std::vector<std::byte> block(68);
   for (const float size : {1e-3f, 0.02f, 1.0f, 300.0f, 5e4f}) {
@@ -111,7 +113,7 @@ TEST(ST4, EncodesEveryMagnitude) {
     EXPECT_LT(squared_error(weights, block), 0.006 * sum) << size;
   }
   std::vector<float> weights(128, 0.0f), decoded(128);
-  weights[5] = 1e6f;  // more than a block can hold: cut off
+  weights[5] = 1e6f;  // more than a block can hold, so it is clipped
   ST4::encode(weights.data(), block.data());
   ST4::decode(block.data(), decoded.data());
   EXPECT_GT(decoded[5], 5e4f);

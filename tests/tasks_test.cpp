@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every op as tasks for workers that know only "number ith of nth": the bits of the callback form with 1, 2, 3 and 7 workers.
-// And every worker calling the callback form with a Parallel of its own stripe, one task included.
+// Runs every op as tasks for workers that know only "number ith of nth". With 1, 2, 3 and 7 workers the results have the bits of
+// the form with a callback. Also tests that every worker may call the form with a callback itself, with a Parallel that runs only
+// the worker's own tasks, even if the job has only one task.
 #include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/head.hpp>
@@ -30,7 +31,7 @@ struct Worker {
   std::barrier<>* gate;
 
   void barrier() const { gate->arrive_and_wait(); }
-  // This worker's tasks of a job.
+  // Runs this worker's tasks of a job.
   template <class Run>
   void stripe(std::size_t tasks, Run&& run) const {
     for (std::size_t task = ith; task < tasks; task += nth) run(task);
@@ -98,7 +99,7 @@ TEST(Tasks, QuantiseAndMatmul) {
         w.stripe(quantise_tasks(round), [&](std::size_t t) { quantise_run(round, t); });
         w.barrier();
         const auto list = products(yq2, yf2);
-        const MatmulJob job(list, {X, shared.view()});  // each worker its own
+        const MatmulJob job(list, {X, shared.view()});  // each worker makes its own
         w.stripe(matmul_tasks(job), [&](std::size_t t) { matmul_run(job, t); });
       });
       EXPECT_TRUE(same_bits(yq2, yq) && same_bits(yf2, yf)) << M << " tokens, " << nth << " workers";
@@ -190,8 +191,8 @@ TEST(Tasks, Head) {
   }
 }
 
-// Each worker calls the op itself, with a pool that runs the worker's own stripe and waits for the others. Of one task, too, only
-// one worker may run it: a second rotation in place would turn twice as far.
+// Each worker calls the op itself, with a pool that runs this worker's tasks and waits for the others. If there is only one task,
+// only one worker may run it: a second rotation in place would rotate twice as far.
 TEST(Tasks, OneTaskIsNotRunByEveryWorker) {
   constexpr std::size_t head_dim = 32, width = 4 * head_dim;
   const std::vector<float> before = noise_values(1, width), cos = noise_values(2, head_dim / 2), sin = noise_values(3, head_dim / 2);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The golden templates (golden/make_template_golden.py): conversations in JSON to the variables of a template.
+// Turns the conversations of the golden templates (golden/make_template_golden.py), which are JSON, into the variables of a
+// template.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +18,15 @@
 
 namespace stilla {
 
-using Json = nlohmann::ordered_json;  // keys stay in the file's order, as in Python
+using Json = nlohmann::ordered_json;  // its keys keep the file's order, as in Python
 
 inline std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// A value of JSON. Texts are a message's, but for roles.
+// The template's value of a JSON value. If is_message is true, texts inside count as parts of a message, except for those of the
+// key "role".
 inline jinja::Value value_of_json(const Json& json, bool is_message) {
   if (json.is_null()) return jinja::None{};
   if (json.is_boolean()) return json.get<bool>();
@@ -45,7 +47,7 @@ inline jinja::Value value_of_json(const Json& json, bool is_message) {
   return jinja::dict_value(std::move(entries));
 }
 
-// What a template is given for one of the golden conversations. The names live as long as the conversation.
+// The variables that a template gets for one of the golden conversations. The names live as long as the conversation.
 inline jinja::Variables variables_of(const Json& conversation) {
   jinja::Variables out{{"bos_token", jinja::text_value("<s>")}, {"eos_token", jinja::text_value("</s>")}};
   for (auto item = conversation.begin(); item != conversation.end(); ++item) {

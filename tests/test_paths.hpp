@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where tests find things. Only test_paths.cpp is compiled with these paths, so that ccache knows all other files again in another
-// checkout.
+// The paths where tests find things. Only test_paths.cpp is compiled with them, so that ccache recognises all other files in
+// another checkout.
 #pragma once
 
 namespace stilla_test {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of the ops share: equality to the bit, reproducible data (the same numbers as in
-// golden/make_op_golden.py), arrays that end at a page nobody may touch, typed tests over targets, golden results.
+// What the tests of the ops share: comparisons of floats to the bit, reproducible data (the same numbers as in
+// golden/make_op_golden.py), arrays that end in front of a page which nobody may touch, typed tests over targets, and golden
+// results.
 #pragma once
 
 #include <stilla/dispatch.hpp>
@@ -35,7 +36,8 @@
 
 #include "test_paths.hpp"
 
-// Sanitizers end the program when an allocation is impossible; the library is to see a null pointer, as without them.
+// Sanitizers end the program when an allocation is impossible. With this option the library sees a null pointer, as it does
+// without them.
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
 extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
 
@@ -43,10 +45,11 @@ namespace stilla_test {
 
 using namespace stilla;
 
-// Half the distance of 1 to the next float: the relative error of one rounding.
+// Half the distance from 1 to the next float: the relative error of one rounding.
 inline constexpr double unit_roundoff = 0x1p-24;
 
-// The same bits. NaN equals NaN: its sign and payload depend on the order of operands, which nobody promises.
+// Whether two floats have the same bits. A NaN equals every NaN, because the sign and the payload of a NaN depend on the order of
+// operands, which nobody promises.
 inline bool same_bits(float a, float b) {
   return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
 }
@@ -64,7 +67,7 @@ inline ::testing::AssertionResult same_bits(std::span<const float> a, std::span<
 
 // Reproducible data.
 
-// Number i of the stream `seed`, any 32 bits (the lowbias32 mixer by Chris Wellons).
+// Number i of the stream `seed`: any 32 bits. The mixer is lowbias32 by Chris Wellons.
 constexpr std::uint32_t noise_bits(std::uint32_t seed, std::size_t i) {
   std::uint32_t x = static_cast<std::uint32_t>(i) * 0x9e3779b9u + seed * 0x85ebca6bu;
   x ^= x >> 16;
@@ -75,7 +78,7 @@ constexpr std::uint32_t noise_bits(std::uint32_t seed, std::size_t i) {
   return x;
 }
 
-// Uniform in [-1, 1), a multiple of 2^-23.
+// A number that is uniform in [-1, 1) and a multiple of 2^-23.
 constexpr float noise(std::uint32_t seed, std::size_t i) { return (static_cast<float>(noise_bits(seed, i) >> 8) * 0x1p-24f - 0.5f) * 2.0f; }
 
 inline std::vector<float> noise_values(std::uint32_t seed, std::size_t count, float scale = 1.0f) {
@@ -84,18 +87,19 @@ inline std::vector<float> noise_values(std::uint32_t seed, std::size_t count, fl
   return values;
 }
 
-// What breaks float code: zeros of both signs, subnormals, the ends of the range, infinities, NaN, ties.
+// Values that break float code: zeros of both signs, subnormals, the ends of the range, infinities, NaN, and ties of a rounding.
 inline std::vector<float> special_values() {
   return {0.0f,  -0.0f, 1e-45f, -1e-45f, 1e-38f, -1e-38f, 1e-30f, -1e-30f, 1.0f,      -1.0f,      0.5f,
           -2.5f, 87.0f, -87.0f, 87.5f,   -87.5f, 88.0f,   -88.0f, 88.8f,   -88.8f,    104.0f,     -104.0f,
           1e4f,  -1e4f, 1e18f,  -1e18f,  2e19f,  -2e19f,  3e38f,  -3e38f,  HUGE_VALF, -HUGE_VALF, std::nanf("")};
 }
 
-// Whether GGUF files, and so gguf-py, know the format.
+// Whether GGUF files know the format. If they do, gguf-py knows it too.
 template <class F>
 constexpr bool is_gguf_type = stilla::detail::is_in_list<F, GgufFormats>;
 
-// Byte offsets of a block's scale and minimum, halves: found by writing a number everywhere.
+// The byte offsets of a block's scale and of its minimum, both of type f16. The function finds them by experiment: it writes a
+// number at every offset and looks whether the format reads it as the scale or the minimum.
 template <QuantisedFormat F>
 std::vector<std::size_t> half_offsets() {
   std::vector<std::size_t> offsets;
@@ -112,7 +116,8 @@ std::vector<std::size_t> half_offsets() {
   return offsets;
 }
 
-// N rows of K weights: random bytes with scales as trained weights have them, +-2^-10 .. 2^-6 in steps.
+// N rows of K weights: random bytes, but with scales as trained weights have them. A scale has a random sign, a power of two from
+// 2^-10 to 2^-7, and a random mantissa, so its magnitude is below 2^-6.
 template <WeightFormat F>
 std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_t K) {
   const std::size_t count = N * K / F::block_weights;
@@ -124,7 +129,8 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
         const std::uint32_t r = noise_bits(seed + 1000, n);
         store_as(blocks.data() + n * row_bytes<F>(K), (r & 0x80000000u) | (117 + (r >> 23 & 3u)) << 23 | (r & 0x7fffffu));
         if constexpr (requires(std::byte* block) { F::set_sub_scale(block, std::size_t{}, int{}); }) {
-          for (std::size_t k = 0; k < K; k += F::block_weights) {  // 0 is none that an NPU takes
+          // An NPU takes no sub-scale of 0, so these are 1 to 15.
+          for (std::size_t k = 0; k < K; k += F::block_weights) {
             std::byte* block = blocks.data() + n * row_bytes<F>(K) + row_head_bytes<F> + k / F::block_weights * F::block_bytes;
             F::set_sub_scale(block, 0, 1 + static_cast<int>(noise_bits(seed + 2000, n * K + k) % 15u));
           }
@@ -135,7 +141,7 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
     std::size_t n = 0;
     for (std::size_t b = 0; b < count; ++b) {
       if constexpr (WordScaledFormat<F>) {
-        // A scale of 2^-20 .. 2^-16, since levels and sub-scales are up to 127 and 32.
+        // A scale of 2^-20 to 2^-16, because levels are up to 127 and sub-scales up to 32.
         blocks[b * F::block_bytes + 3] = static_cast<std::byte>(64 + (noise_bits(seed + 1000, n++) & 31u));
         continue;
       }
@@ -171,7 +177,7 @@ void set_scales_to_one(std::vector<std::byte>& rows, std::size_t N, std::size_t 
   }
 }
 
-// Where rows have a scale, sets those of N rows to numbers of 2^lowest to 2^(highest + 1).
+// If the format has a scale for each row, sets the scales of N rows to magnitudes of 2^lowest to 2^(highest + 1).
 template <WeightFormat F>
 void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, std::uint32_t seed, int lowest, int highest) {
   if constexpr (RowScaledFormat<F>) {
@@ -182,9 +188,10 @@ void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, 
   }
 }
 
-// How far products are from exact ones: y[M, N] of x[M, K] and rows of F's blocks, N of them. Sums of squares.
+// How far products are from exact ones, as sums of squares. The products are y[M, N]; their operands are x[M, K] and N rows of
+// F's blocks.
 struct ProductError {
-  double error = 0.0;  // of y less the exact product
+  double error = 0.0;  // of y minus the exact product
   double power = 0.0;  // of the exact product
 };
 template <WeightFormat F>
@@ -203,7 +210,7 @@ ProductError product_error(const std::byte* rows, std::size_t N, std::size_t K, 
   return sum;
 }
 
-// Memory that ends where a page begins that faults on every access. Fresh memory is zero.
+// An array that ends where a page begins that faults on every access. Fresh memory is zero.
 template <class T>
 class GuardedArray {
  public:
@@ -305,7 +312,7 @@ struct TargetNames {
   }
 };
 
-// Runs what follows on one target, until the end of the scope.
+// Runs everything on one target until the end of the scope.
 class OnTarget {
  public:
   explicit OnTarget(TargetId id) {
@@ -317,7 +324,7 @@ class OnTarget {
   ~OnTarget() { (void)force_target(""); }
 };
 
-// A fixture whose tests are skipped, with the reason, where the CPU lacks the target.
+// A fixture for one target. Where the CPU lacks the target, its tests are skipped and say so.
 template <class T>
 class TargetTest : public ::testing::Test {
  protected:
@@ -326,7 +333,7 @@ class TargetTest : public ::testing::Test {
   }
 };
 
-// TYPED_TEST(Suite, Name) whose types are Cases, with a body that is compiled once per second type and not once per
+// TYPED_TEST(Suite, Name) for suites whose types are Cases. The body is compiled once for each second type and not once for each
 // target: it sees the type as `Second` and the target as `target`.
 #define STILLA_CASE_TEST(Suite, Name)                                                  \
   template <class Second>                                                              \
@@ -337,7 +344,8 @@ class TargetTest : public ::testing::Test {
 
 // Golden results.
 
-// A file below golden/: records of  u32 name bytes | name | u32 count | count doubles, little endian.
+// The records of a file below golden/. Layout of a record, little endian:
+//   u32 name bytes | name | u32 count | count doubles
 using GoldenRecords = std::map<std::string, std::vector<double>>;
 inline const GoldenRecords& golden_records(const std::string& file_name) {
   static std::map<std::string, GoldenRecords> files;
@@ -361,7 +369,8 @@ inline const GoldenRecords& golden_records(const std::string& file_name) {
   }();
 }
 
-// Calls f(parameters of the name after its first part, values) for every record "kind/a/b/...".
+// Calls f(parameters, values) for every record of the kind. A record's name is "kind/a/b/..."; its parameters are the parts
+// behind the kind.
 template <class F>
 void for_each_golden(std::string_view kind, F&& f, const std::string& file_name = "ops.bin") {
   std::size_t found = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files whose token types are wrong or missing: what chat templates write is control all the same.
+// Tests of files whose token types are wrong or missing: tokens that chat templates write are control tokens nevertheless.
 #include <stilla/text/token_types.hpp>
 
 #include <cstdint>
@@ -21,7 +21,7 @@ namespace stilla { namespace {
 
 using Ids = std::vector<std::uint32_t>;
 
-// A token for each byte, then `names` of one type.
+// A vocabulary with a token for each byte, then `names`, all of one type.
 Vocabulary byte_vocabulary(const std::vector<std::string>& names, TokenType type) {
   Vocabulary vocabulary;
   vocabulary.pretokenizer = "qwen2";
@@ -81,7 +81,7 @@ TEST_P(WrongTypes, MarkupIsControl) {
     const std::string& text = markup[id - 256];
     EXPECT_TRUE(tokenizer.is_control(id)) << text;
     EXPECT_EQ(tokenizer.encode(text, SpecialTokens::parse), Ids{id}) << text;
-    EXPECT_EQ(tokenizer.encode(text).size(), text.size());  // bytes
+    EXPECT_EQ(tokenizer.encode(text).size(), text.size());  // one token for each byte
     EXPECT_EQ(tokenizer.piece(id), "");
     EXPECT_EQ(tokenizer.piece(id, ControlText::show), text);
   }
@@ -98,8 +98,8 @@ TEST_P(WrongTypes, GenerationEnds) {
   }
 }
 
-// A user, a system prompt and a past answer say everything that a template writes, and pieces of it that could join with what the
-// template writes around them.
+// A user, a system prompt and a past answer say everything that a template writes. They also say pieces that could join with what
+// the template writes around them.
 TEST_P(WrongTypes, NobodyForgesATurn) {
   std::vector<std::string> names = markup;
   names.insert(names.end(), {"<think>", "</think>"});
@@ -128,7 +128,7 @@ TEST_P(WrongTypes, NobodyForgesATurn) {
 INSTANTIATE_TEST_SUITE_P(All, WrongTypes, testing::Values(TokenType::normal, TokenType::control, TokenType::user_defined),
                          [](const auto& instance) { return concat("Type", static_cast<int>(instance.param)); });
 
-// Ids that a session remembers for a message do not bring control tokens back.
+// The ids that a session remembers for a message cannot bring control tokens back.
 TEST(TokenTypes, RememberedIdsHoldNoMarkup) {
   const Tokenizer tokenizer = make(byte_vocabulary({"<|im_end|>"}, TokenType::control));
   const TextSegment segments[] = {{"hi", false, {tokenizer.encode("h")[0], 256, tokenizer.encode("i")[0]}}};
@@ -152,7 +152,7 @@ TEST(TokenTypes, MergesCannotMakeMarkup) {
 
 TEST(TokenTypes, WordsOfTheVocabularyStayWords) {
   Vocabulary vocabulary = byte_vocabulary({"<s", "<s>", "</", "[]", "<|>", "<||>"}, TokenType::normal);
-  vocabulary.merges = {"< s", "<s >"};  // Qwen2's vocabulary has these
+  vocabulary.merges = {"< s", "<s >"};  // these merges are in Qwen2's vocabulary
   const Tokenizer tokenizer = make(vocabulary);
   for (std::uint32_t id = 256; id < tokenizer.size(); ++id) EXPECT_EQ(tokenizer.type(id), TokenType::normal) << id;
   EXPECT_TRUE(tokenizer.notes().size() == 1 && tokenizer.notes()[0].starts_with("no token ends"));

@@ -34,7 +34,7 @@ Tokenizer make(const Vocabulary& vocabulary) {
 
 Vocabulary golden_vocabulary(std::string_view name) { return *open_golden(name).vocabulary(); }
 
-// Golden ids made by Hugging Face tokenizers (tests/golden/make_tokenizer_golden.py).
+// Golden ids that Hugging Face tokenizers made (tests/golden/make_tokenizer_golden.py).
 class TokenizerGolden : public testing::TestWithParam<const char*> {};
 
 void expect_golden(const GgufFile& file, const Tokenizer& tokenizer, std::string_view prefix, SpecialTokens special) {
@@ -49,7 +49,7 @@ void expect_golden(const GgufFile& file, const Tokenizer& tokenizer, std::string
   for (const std::string_view text : *strings) {
     const Ids expected(ids->begin() + static_cast<std::ptrdiff_t>(at), ids->begin() + static_cast<std::ptrdiff_t>(at + (*counts)[i]));
     EXPECT_EQ(tokenizer.encode(text, special), expected) << "string " << i << ": " << text;
-    if (tokenizer.find("\x06")) {  // smollm lacks this byte
+    if (tokenizer.find("\x06")) {  // the vocabulary of smollm lacks this byte
       EXPECT_EQ(tokenizer.decode(expected, ControlText::show), tokenizer.nfc() ? to_nfc(text) : text);
     }
     at += (*counts)[i++];
@@ -64,7 +64,8 @@ TEST_P(TokenizerGolden, IdsEqualHuggingFace) {
   expect_golden(file, tokenizer, "text_", SpecialTokens::as_text);
 }
 
-// The same of Google's sentencepiece (tests/golden/make_sentencepiece_golden.py): Llama's settings, and tokens across words.
+// The same test with golden ids of Google's sentencepiece (tests/golden/make_sentencepiece_golden.py): with Llama's settings, and
+// with tokens that reach across words.
 TEST(SentencePieceGolden, IdsAndTextEqualTheLibrary) {
   for (const char* name : {"sentencepiece", "sentencepiece-phrases"}) {
     const GgufFile file = open_golden(name);
@@ -98,7 +99,7 @@ TEST_P(TokenizerGolden, WordsEqualHuggingFace) {
 
 TEST_P(TokenizerGolden, EveryByteStringSurvives) {
   Vocabulary vocabulary = golden_vocabulary(GetParam());
-  if (vocabulary.pretokenizer == "smollm") vocabulary.tokens.push_back("Ć");  // the byte it lacks
+  if (vocabulary.pretokenizer == "smollm") vocabulary.tokens.push_back("Ć");  // the byte that it lacks
   vocabulary.types.resize(vocabulary.tokens.size(), TokenType::normal);
   vocabulary.nfc = false;
   const Tokenizer tokenizer = make(vocabulary);
@@ -181,7 +182,7 @@ TEST(PreTokenizer, UnknownNameListsTheKnown) {
             "pre-tokenizer 'gpt-\\x01' is not supported; choose one by name: qwen2, deepseek-r1-qwen, llama-bpe, smollm, gpt-2, qwen35");
 }
 
-// The definition: the lowest rank first, the leftmost place of it first.
+// The definition: the rule with the lowest rank is applied first, and of its places in the text the leftmost one.
 Ids merge_by_definition(const std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule>& rules, Ids symbols) {
   while (true) {
     const detail::MergeRule* lowest = nullptr;
@@ -199,8 +200,8 @@ Ids merge_by_definition(const std::map<std::pair<std::uint32_t, std::uint32_t>, 
   }
 }
 
-// Rules in random order, several making the same token, products often more urgent than what made them: all the cases
-// in which merging a whole pass at once would go wrong.
+// The rules are in random order, several make the same token, and products are often more urgent than what they are made of.
+// These are all cases in which merging a whole pass at once would go wrong.
 TEST(WordMerger, EqualsTheDefinition) {
   std::mt19937 random(3);
   for (int round = 0; round < 400; ++round) {
@@ -239,7 +240,7 @@ TEST(WordMerger, EqualsTheDefinition) {
   }
 }
 
-// Words that the passes hardly shrink go to the heap.
+// Words that the passes hardly shorten are merged with a heap.
 TEST(WordMerger, HeapEqualsTheDefinition) {
   std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule> rules;
   std::mt19937 random(4);
@@ -269,7 +270,7 @@ TEST(WordMerger, RefusesRepeatedAndCrowdedRules) {
   EXPECT_EQ(table.add({1, 2, 1, 4}), detail::MergeTable::Added::repeats);
   EXPECT_EQ(table.find(1, 2)->merged, 3u);
   EXPECT_EQ(table.find(2, 1), nullptr);
-  // Pairs chosen so that all begin their search in the first 64 of 16384 places.
+  // These pairs are chosen so that all begin their search in the first 64 of 16384 places.
   detail::MergeTable crowded(5000);
   std::uint32_t added = 0;
   auto result = detail::MergeTable::Added::yes;
@@ -284,7 +285,7 @@ TEST(WordMerger, RefusesRepeatedAndCrowdedRules) {
 double seconds_to_encode(const Tokenizer& tokenizer, std::string_view text) {
   double best = 1e9;
   for (int i = 0; i < 2; ++i) {
-    const std::clock_t begin = std::clock();  // CPU time, which other programs have little part in
+    const std::clock_t begin = std::clock();  // CPU time, which other programs hardly change
     const Ids ids = tokenizer.encode(text);
     best = std::min(best, static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC);
     EXPECT_FALSE(ids.empty());
@@ -292,8 +293,8 @@ double seconds_to_encode(const Tokenizer& tokenizer, std::string_view text) {
   return best;
 }
 
-// Four times the text may take twelve times as long (caches, a busy machine); quadratic work would take sixteen times,
-// and minutes in the first place.
+// Four times the text may take up to twelve times as long, because of caches and a busy machine. Quadratic work would take
+// sixteen times as long, and minutes in any case.
 void expect_linear_time(const Tokenizer& tokenizer, std::string_view pattern, std::size_t bytes) {
   std::string text;
   while (text.size() < bytes) text += pattern;
@@ -303,7 +304,7 @@ void expect_linear_time(const Tokenizer& tokenizer, std::string_view pattern, st
   EXPECT_LT(whole, 12 * quarter + 0.1) << pattern.substr(0, 10);
 }
 
-// Inputs on which a backtracking regular expression or a quadratic merge never ends.
+// Inputs on which a backtracking regular expression or a quadratic merge would never end.
 TEST(Tokenizer, LinearTime) {
   expect_linear_time(make(golden_vocabulary("qwen2")), "A", 4300000);
   std::mt19937 random(5);
@@ -390,7 +391,7 @@ TEST(Tokenizer, ToleratesWhatIsNotNeeded) {
   vocabulary.padding = UINT32_MAX;
   vocabulary.unknown = 14;
   const Tokenizer tokenizer = make(vocabulary);
-  EXPECT_EQ(tokenizer.encode("ab<|im_end|><think>", SpecialTokens::parse), (Ids{3, 5, 6}));  // the first of equals
+  EXPECT_EQ(tokenizer.encode("ab<|im_end|><think>", SpecialTokens::parse), (Ids{3, 5, 6}));  // of equal tokens the first one is used
   EXPECT_EQ(tokenizer.decode(Ids{11, 12, 13}, ControlText::show), "ab<|im_end|><think>");
   EXPECT_TRUE(tokenizer.is_end_of_generation(5) && tokenizer.is_end_of_generation(12));
   ASSERT_EQ(tokenizer.notes().size(), 3u);
@@ -404,7 +405,8 @@ TEST(Tokenizer, ToleratesWhatIsNotNeeded) {
   EXPECT_EQ(make(vocabulary).notes()[0], "no token ends an answer; it goes on until a limit");
 }
 
-// Every pair's joined text is looked at, the best score first, the leftmost of equals first: the definition itself.
+// The definition itself: the texts of all neighbouring pairs are joined and looked up. The pair with the best score is merged
+// first, and of equal scores the leftmost one.
 Ids sentencepiece_by_definition(const Tokenizer& tokenizer, const Vocabulary& vocabulary, std::string_view text) {
   std::vector<std::string> parts;
   for (const char c : text) parts.emplace_back(1, c);
@@ -436,7 +438,7 @@ Vocabulary sentencepiece_vocabulary(const std::vector<std::string>& tokens) {
   return vocabulary;
 }
 
-// Scores in random order, many of them equal, letters that are no tokens, long and short words.
+// Scores are in random order and many of them equal, some letters are no tokens, and words are long and short.
 TEST(SentencePiece, EqualsTheDefinition) {
   std::mt19937 random(6);
   for (int round = 0; round < 300; ++round) {
@@ -455,7 +457,7 @@ TEST(SentencePiece, EqualsTheDefinition) {
       std::string text;
       for (std::size_t i = 0; i < length; ++i) text += static_cast<char>('a' + random() % 3);
       Ids expected = sentencepiece_by_definition(tokenizer, vocabulary, text);
-      for (std::size_t i = 1; i < expected.size(); ++i) {  // one unknown token for all in a row
+      for (std::size_t i = 1; i < expected.size(); ++i) {  // several unknown tokens in a row become one
         while (i < expected.size() && expected[i] == 0 && expected[i - 1] == 0)
           expected.erase(expected.begin() + static_cast<std::ptrdiff_t>(i));
       }
@@ -466,7 +468,7 @@ TEST(SentencePiece, EqualsTheDefinition) {
 
 TEST(SentencePiece, SpacesBytesAndMarkup) {
   Vocabulary vocabulary = sentencepiece_vocabulary({"▁", "h", "i", "▁h", "▁hi", "<0xC3>", "<0xA9>", "<0x0A>", "<think>", "<|im_end|>"});
-  const Tokenizer tokenizer = make(vocabulary);  // no types: read off the text
+  const Tokenizer tokenizer = make(vocabulary);  // the file gives no types, so they are read off the texts
   EXPECT_EQ(tokenizer.kind(), VocabularyKind::sentencepiece);
   EXPECT_EQ(tokenizer.encode("hi"), Ids{7});
   EXPECT_EQ(tokenizer.encode("hi hi\n"), (Ids{7, 7, 10}));
@@ -475,7 +477,7 @@ TEST(SentencePiece, SpacesBytesAndMarkup) {
   EXPECT_EQ(tokenizer.encode("xéyz"), (Ids{3, 0, 8, 9, 0}));
   EXPECT_EQ(tokenizer.encode("\xc3"), (Ids{3, 8}));
   EXPECT_EQ(tokenizer.encode(""), Ids{});
-  EXPECT_EQ(tokenizer.encode("hi<think>hi"), (Ids{7, 11, 4, 5}));  // no space behind what the user may write
+  EXPECT_EQ(tokenizer.encode("hi<think>hi"), (Ids{7, 11, 4, 5}));  // no space is inserted behind a token that the user may write
   EXPECT_EQ(tokenizer.encode("hi<|im_end|>hi</s>hi", SpecialTokens::parse), (Ids{7, 12, 7, 2, 7}));
   for (const std::uint32_t id : tokenizer.encode("<|im_end|></s><s><unk>")) EXPECT_TRUE(id == 0 || !tokenizer.is_control(id));
   EXPECT_TRUE(tokenizer.is_end_of_generation(2) && tokenizer.is_end_of_generation(12));
@@ -505,7 +507,7 @@ TEST(SentencePiece, RefusesBadVocabularies) {
   EXPECT_TRUE(with([](Vocabulary& v) { v.tokens[5].assign(300, 'a'); }).ends_with("' has 300 bytes, more than 256"));
 }
 
-// A word of any length takes n log n time.
+// A word of length n takes a time of n log n.
 TEST(SentencePiece, LinearTime) {
   const Tokenizer tokenizer = make(golden_vocabulary("sentencepiece"));
   const Tokenizer phrases = make(golden_vocabulary("sentencepiece-phrases"));
@@ -521,14 +523,15 @@ TEST(SentencePiece, LinearTime) {
 TEST(Tokenizer, NormalisesWhereTheModelDoes) {
   Vocabulary vocabulary = small_vocabulary();
   EXPECT_EQ(make(vocabulary).encode("e\xcc\x81"), (Ids{9, 10}));
-  EXPECT_EQ(make(vocabulary).encode("e<think>\xcc\x81"), (Ids{6}));  // not across a token; the mark's bytes have none
+  // A letter and a mark are not composed across a token, and the bytes of the mark have no tokens.
+  EXPECT_EQ(make(vocabulary).encode("e<think>\xcc\x81"), (Ids{6}));
   vocabulary.pretokenizer = "deepseek-r1-qwen";
   EXPECT_EQ(make(vocabulary).encode("e\xcc\x81"), Ids{});
   vocabulary.nfc = true;
   EXPECT_EQ(make(vocabulary).encode("e\xcc\x81"), (Ids{9, 10}));
 }
 
-// Names chosen so that all begin their search in the first 64 of 16384 places of the hash table.
+// These names are chosen so that all begin their search in the first 64 of 16384 places of the hash table.
 TEST(Tokenizer, TokensThatCollideAreRefusedSoon) {
   Vocabulary vocabulary;
   vocabulary.pretokenizer = "qwen2";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The golden vocabularies (golden/make_tokenizer_golden.py).
+// Opens the golden vocabularies, which golden/make_tokenizer_golden.py makes.
 #pragma once
 
 #include <string_view>

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The problems that the embedded model is trained on and tested with: no test problem is ever trained on, not even as a step
-of another; every answer is what Python computes from the problem's numbers; the committed list is the one that data.py writes.
+"""Tests the problems that the embedded model is trained on and tested with: no test problem is ever trained on, not even as a
+step of another one; every answer is what Python computes from the problem's numbers; and the committed list is the one that
+data.py writes.
 """
 import pathlib
 import random
@@ -18,7 +19,7 @@ COMPUTE = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a
 
 
 def possible_answers(problem):
-    """From the first key: the numbers and the operation, without the words."""
+    """Computes the answers from the first key, which holds the numbers and the operation without the words."""
     op, *numbers = problem.keys[0]
     if op in COMPUTE:
         return {str(COMPUTE[op](*numbers))}

@@ -16,7 +16,7 @@ namespace stilla { namespace {
 
 constexpr std::uint32_t last_code_point = 0x10ffff;
 
-// What tokenizers 0.23.3 says of all code points; tests/make_unicode_tables.py --check compares each of them.
+// The numbers that tokenizers 0.23.3 gives for all code points. tests/make_unicode_tables.py --check compares every code point.
 TEST(Unicode, ClassesHaveTheSizesOfTheReference) {
   std::array<std::size_t, 4> counts{};
   std::size_t digits = 0;
@@ -63,7 +63,7 @@ TEST(Unicode, EveryCodePointSurvives) {
   }
 }
 
-// All sequences of one to three bytes, and those of four around the borders: exactly the encodings of code points are
+// All sequences of one to three bytes, and sequences of four bytes around the borders. Exactly the encodings of code points are
 // valid.
 TEST(Unicode, InvalidSequencesAreSingleBytes) {
   std::size_t valid = 0;
@@ -84,8 +84,8 @@ TEST(Unicode, InvalidSequencesAreSingleBytes) {
       }
     }
   }
-  // Leads of 2 bytes: 30 * 64 * 5 thirds; of 3: 16 * 64 seconds less 32 overlong and 32 surrogates, 2 thirds; of 4: 5 *
-  // 64 less 16 overlong and 48 too large, 2 thirds.
+  // Lead bytes of 2-byte sequences: 30 * 64 * 5 thirds. Of 3 bytes: 16 * 64 seconds minus 32 overlong ones and 32 surrogates,
+  // with 2 thirds. Of 4 bytes: 5 * 64 minus 16 overlong ones and 48 too large ones, with 2 thirds.
   EXPECT_EQ(valid, 30u * 64 * 5 + (16u * 64 - 64) * 2 + (5u * 64 - 64) * 2);
 }
 
@@ -100,7 +100,8 @@ TEST(Unicode, MarksAreNoLetters) {
   EXPECT_TRUE(is_mark(0x301) && is_mark(0x93f) && !is_mark('a') && !is_mark(invalid_byte));
 }
 
-// Examples of Unicode Standard Annex 15 and its tests' hard cases: singletons, exclusions, order of marks, blocked marks, Hangul.
+// Examples of Unicode Standard Annex 15 and hard cases of its tests: singletons, exclusions, the order of marks, blocked marks,
+// Hangul.
 TEST(Normalise, FormC) {
   const std::pair<std::u8string_view, std::u8string_view> cases[] = {
       {u8"", u8""},

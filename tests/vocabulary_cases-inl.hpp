@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every operation of generic/vocabulary-inl.hpp against plain C++ on arrays. Included inside a target's namespace and region, where
-// the operations can be called. Nothing of the standard library but memcpy and fma is called, because a function that the compiler
-// does not inline would stay in the program with this target's instructions.
+// Compares every operation of generic/vocabulary-inl.hpp with plain C++ on arrays. The file is included inside a target's
+// namespace and region, because only there the operations can be called. It calls nothing of the standard library but memcpy and
+// fma: a function that the compiler does not inline would stay in the program with this target's instructions.
 
-// The name of the first operation that is wrong on these numbers, or null. numbers: 64 int32 of any value. floats: 64 floats, some
-// of them zeros and NaN, no others beyond 2^20 in magnitude.
+// Returns the name of the first operation that is wrong on these numbers, or null.
+// numbers: 64 int32 of any value.
+// floats: 64 floats. Some are zeros and NaN; all others are at most 2^20 in magnitude.
 STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, const float* floats) {
   constexpr std::size_t n = lanes;
   std::int32_t a[n], b[n], c[n], got[n], want[n];
@@ -42,7 +43,7 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
     for (std::size_t i = 0; i < n; ++i) equal = equal && got[i] == want[i];
     return equal;
   };
-  const auto same_floats = [&](Float result) {  // NaN equals NaN
+  const auto same_floats = [&](Float result) {  // a NaN equals a NaN
     store_floats(got_floats, result);
     bool equal = true;
     for (std::size_t i = 0; i < n; ++i) {
@@ -162,7 +163,7 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
   for (std::size_t i = 0; i < 4 * n; ++i) put(want, i, sixteen + (byte(a, i) & 15), 1);
   CHECK(look_up(table_of(sixteen), bit_and(A, set_u8(15))), "table_of, look_up");
 
-  // Codes as each kind of format has them. A product of 8-bit codes and activations of -128 is the widest sum.
+  // Codes of each kind that formats have. The largest sum comes from products of 8-bit codes and activations of -128.
   std::int32_t codes[n], values[n];
   for (std::size_t kind = 0; kind < 3; ++kind) {
     const bool keeps_sign = largest_code < 255 && kind != 0;  // kind 0: 6 bits; 1: 8 bits; 2: 8 bits at their largest

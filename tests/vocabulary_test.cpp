@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of vector operations that the kernels of generic/ are written against: each operation of each target's vector.hpp
-// against plain C++. A target that brings a vocabulary adds its lines at the end.
+// Compares the vocabulary of vector operations, which the kernels of generic/ are written against, with plain C++: each operation
+// of each target's vector.hpp. A target that brings a vocabulary adds its lines at the end.
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false, in GCC 12's own AVX-512 header (its bug 105593)
+// This warning is false; it comes from GCC 12's own AVX-512 header (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
 #include <stilla/arm_dotprod/vector.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights from separate arrays of codes, scales and zero points: every weight is the formula's, whatever order, bits and groups.
-// The orders are written here as AutoGPTQ's and AutoAWQ's packers write them, word by word.
+// Tests of weights in separate arrays of codes, scales and zero points: every weight equals the formula, for every order, number
+// of bits and group. The arrays are written here word by word, as the packers of AutoGPTQ and AutoAWQ write them.
 #include <stilla/format/weight_arrays.hpp>
 #include <stilla/matmul.hpp>
 
@@ -48,7 +48,7 @@ struct Arrays {
       by_group(halves, [&](std::size_t i) { return to_f16(scale[i]); });
       view.scales = halves.data();
     }
-    constexpr std::size_t awq_order[] = {0, 2, 4, 6, 1, 3, 5, 7};  // of outputs in a word, from the low nibble on
+    constexpr std::size_t awq_order[] = {0, 2, 4, 6, 1, 3, 5, 7};  // the outputs in a word, from the low nibble on
     const auto word_of_outputs = [&](auto&& value) {
       std::uint32_t word = 0;
       for (std::size_t i = 0; i < 8; ++i) word |= static_cast<std::uint32_t>(value(order == CodeOrder::awq ? awq_order[i] : i)) << (4 * i);

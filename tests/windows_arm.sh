@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The program for Windows on Arm, compiled and linked by Zig's clang, and looked at: it holds sdot and smmla, and needs no DLL but the
-# system's. Nothing of it is run. A few formats, little optimisation; --all compiles what users get.
+# Compiles and links the program for Windows on Arm with Zig's clang, and inspects it: it must hold sdot and smmla, and need no
+# DLL but the system's. Nothing of it is run. The default is a few formats and little optimisation; --all compiles what users get.
 #
 #   tests/windows_arm.sh [--all] [FOLDER]        default: build/windows-arm64
 #
-# Does nothing, and says so, where a tool is missing: Zig is PyPI's package ziglang, found in PATH or by the environment's STILLA_ZIG.
+# Does nothing, and says so, where a tool is missing. Zig is the package ziglang of PyPI; it is found in PATH or by the
+# environment variable STILLA_ZIG.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 few=(-D "STILLA_FORMATS=F32;F16;Q8_0;Q4_0;Q4_K;Q6_K" -D "CMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG")
@@ -23,7 +24,7 @@ for tool in "${STILLA_ZIG:-zig}" llvm-objdump-19 llvm-ar-19; do
   fi
 done
 
-# <windows.h> before the library's headers and behind them: what both declare must be the same to clang.
+# Includes <windows.h> before the library's headers and behind them: what both declare must be the same to clang.
 for text in '#include <windows.h>\n#include <stilla/stilla.hpp>\n' '#include <stilla/stilla.hpp>\n#include <windows.h>\n'; do
   mkdir -p "$out"
   printf '%b' "$text" > "$out/windows_h.cpp"
@@ -41,7 +42,7 @@ for instruction in sdot smmla; do
   echo "windows_arm: $count $instruction in $program"
   [ "$count" -gt 0 ] || failed=1
 done
-# What every Windows has: its API and the C library, as api-ms-win-crt-*.dll.
+# These DLLs are on every Windows: its API, and the C library as api-ms-win-crt-*.dll.
 while read -r dll; do
   case ${dll,,} in
     api-ms-win-crt-*.dll | kernel32.dll | advapi32.dll | ntdll.dll | user32.dll | shell32.dll | ws2_32.dll) echo "windows_arm: needs $dll" ;;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# stilla.exe under wine against the program of this machine: the same greedy text, files in folders with spaces and letters of several
-# alphabets, the program alone in such a folder, output that nobody reads to its end.
+# Compares stilla.exe under wine with the program of this machine. Tested are the same greedy text, files in folders with spaces
+# and letters of several alphabets, the program alone in such a folder, and output that nobody reads to its end.
 #
 #   tests/wine_program.sh NATIVE STILLA.EXE [MODEL.gguf]...        WINEPREFIX as for wine
 #
@@ -27,7 +27,8 @@ claim() {  # TEXT COMMAND...: holds where the command succeeds
   shift
   if "$@"; then echo "holds   $text"; else echo "FAILS   $text" && failed=1; fi
 }
-# same TEXT ARGUMENT...: both programs write the same bytes and end with the same status. Windows knows / as drive Z.
+# same TEXT ARGUMENT...: requires that both programs write the same bytes and end with the same status. Windows knows / as drive
+# Z.
 same() {
   local text=$1 here there
   shift

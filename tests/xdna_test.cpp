@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// XDNA2 on paper: operands in tiles and back, a walk over them with running pointers as mlir-aie's kernels have, the emulated
-// arithmetic against its definition on plain matrices, budgets.
+// Tests of XDNA2 on paper. Operands are arranged in tiles and back. A walk over the tiles with running pointers, as mlir-aie's
+// kernels have them, finds all numbers. The emulated arithmetic is compared with its definition on plain matrices. The memory
+// budgets are checked.
 #include <stilla/devices.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/npu_xdna/schedule.hpp>
@@ -17,7 +18,7 @@ namespace {
 using namespace stilla_test;
 using namespace stilla::xdna;
 
-// Random units of a matrix, with finite numbers in them.
+// Random units of a matrix. All numbers in them are finite.
 std::vector<std::byte> random_units(Form form, std::uint32_t seed, std::size_t rows, std::size_t K) {
   std::vector<std::byte> units(rows * xdna::row_bytes(form, K));
   for (std::size_t i = 0; i < units.size(); ++i) units[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
@@ -29,7 +30,7 @@ std::vector<std::byte> random_units(Form form, std::uint32_t seed, std::size_t r
   return units;
 }
 
-// Number k of a row of units.
+// The number k of a row of units.
 float number(Form form, const std::byte* row, std::size_t k) {
   if (form == Form::int8) return static_cast<float>(load_as<std::int8_t>(row + k));
   if (form == Form::bf16) return to_float(load_as<bf16>(row + 2 * k));
@@ -60,7 +61,7 @@ TEST(XdnaTiles, UnpackingIsTheInverseOfPacking) {
     ASSERT_TRUE(is_whole(layout.form, layout.tile));
     const auto check = [&](std::size_t rows, std::size_t bytes, auto pack, auto unpack) {
       std::vector<std::byte> units = random_units(layout.form, 1, rows, layout.K), found(units.size(), std::byte{0xee});
-      for (std::byte& b : units) b |= std::byte{1};  // so that nothing is taken for padding
+      for (std::byte& b : units) b |= std::byte{1};  // no byte is 0, so none can be taken for padding
       GuardedArray<std::byte> tiles(bytes);
       std::fill_n(tiles.data(), bytes, std::byte{0xee});
       pack(layout, tiles.data(), units.data());
@@ -83,7 +84,7 @@ TEST(XdnaTiles, UnpackingIsTheInverseOfPacking) {
   }
 }
 
-// The drawing in tiles.hpp, number by number.
+// Checks single numbers of the drawing in tiles.hpp.
 TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   constexpr CoreTile tile;
   EXPECT_EQ(a_offset(Form::int8, tile, 1, 3), 8u + 3);
@@ -101,7 +102,7 @@ TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   EXPECT_EQ(b_offset(Form::bfp16, tile, 0, 3), 3u * 9);
   EXPECT_EQ(c_index(Form::bf16, tile, 4, 0), 8u * 32);
   EXPECT_EQ(c_index(Form::int8, tile, 1, 9), 64u + 8 + 1);
-  // Five n tiles on two columns: 0, 2, 4 and 1, 3, padding.
+  // Five n tiles on two columns of cores: one column has 0, 2 and 4, the other 1, 3 and padding.
   const ProductLayout layout{Form::int8, tile, 2, 130, 300, 128};
   EXPECT_EQ(layout.weights_bytes(), 6u * 2 * 4096);
   const std::size_t places[] = {0, 3, 1, 4, 2};
@@ -111,8 +112,8 @@ TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   EXPECT_EQ(layout.results_tile(2, 1), (3u * 3 + 2) * 4096);
 }
 
-// mlir-aie's own host code puts the bytes of bfp16 there, both of A and of B, which it takes as W, and takes them for these
-// numbers (golden/xdna.bin, made by golden/make_xdna_golden.py).
+// mlir-aie's own host code puts the bytes of bfp16 at these places, both those of A and those of B, which it receives as W. It
+// reads them as these numbers (golden/xdna.bin, made by golden/make_xdna_golden.py).
 TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
   constexpr std::size_t width = 64, height = 16;
   const auto record = [&](const char* what) -> const std::vector<double>& {
@@ -127,14 +128,15 @@ TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
   pack_activations(layout, a.data(), rows.data());
   pack_weights(layout, b.data(), rows.data());
   EXPECT_EQ(b, expected);
-  a.resize(expected.size());  // the first row of cores; the others have none
+  a.resize(expected.size());  // this row of cores has all tiles; the others have none
   EXPECT_EQ(a, expected);
   std::vector<float> values(width * height);
   decode_row<BFP16EBS8>(rows.data(), values.data(), values.size());
   for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(double{values[i]}, record("values")[i]) << i;
 }
 
-// One core tile, two blocks of A and two of B at a time, by pointers that run on: whatever reads operands like this finds them.
+// Multiplies one core tile: two blocks of A and two of B at a time, with pointers that only run on. So whatever reads the
+// operands in this way finds them.
 template <Form form>
 std::vector<double> walked_product(CoreTile tile, const std::byte* a, const std::byte* b) {
   constexpr BlockShape shape = block_shape(form);
@@ -153,12 +155,12 @@ std::vector<double> walked_product(CoreTile tile, const std::byte* a, const std:
       }
     }
   };
-  double* out = c.data();  // of rows z and z + 1 of blocks
+  double* out = c.data();  // the results of rows z and z + 1 of blocks
   for (std::size_t z = 0; z < rows; z += 2, out += 2 * columns * shape.r * shape.t) {
     double *upper = out, *lower = out + columns * shape.r * shape.t;
     for (std::size_t j = 0; j < columns; j += 2) {
       const std::byte *a0 = a + z * inner * a_block, *a1 = a0 + inner * a_block;
-      const std::size_t next = form == Form::bfp16 ? b_block : columns * b_block;  // from one k to the next
+      const std::size_t next = form == Form::bfp16 ? b_block : columns * b_block;  // from one k to the next one
       const std::byte* b0 = b + j * (form == Form::bfp16 ? inner * b_block : b_block);
       const std::byte* b1 = b0 + (form == Form::bfp16 ? inner * b_block : b_block);
       for (std::size_t i = 0; i < inner; ++i, a0 += a_block, a1 += a_block, b0 += next, b1 += next) {
@@ -201,7 +203,7 @@ TEST(XdnaTiles, AKernelsWalkFindsTheOperands) {
   expect_walk_finds_operands<Form::bfp16>();
 }
 
-// The emulator's definition, on rows.
+// The definition of the emulator's results, computed row by row.
 float flush(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
 
 template <class F>
@@ -285,7 +287,7 @@ TYPED_TEST(XdnaEmulatedFormats, FollowsItsDefinitionAndKeepsItsTolerance) {
   }
 }
 
-// Rows that end within a unit, a block and a core tile.
+// Numbers of rows and columns that end within a unit, within a block and within a core tile.
 TEST(XdnaEmulated, AnySize) {
   for (const std::size_t K : {1u, 7u, 8u, 9u, 63u, 65u, 130u}) {
     for (const auto& [M, N] : {std::pair<std::size_t, std::size_t>{1, 1}, {17, 3}, {5, 129}}) {
@@ -305,7 +307,8 @@ TEST(XdnaEmulated, AnySize) {
   }
 }
 
-// Four bits expand to int8 as they are: one-hot activations read out exactly the weights, times what 1 is rounded to.
+// Weights of four bits become int8 unchanged. So one-hot activations read out exactly the weights, times what the 1 is rounded
+// to.
 TEST(XdnaEmulated, Int4ExpandsExactly) {
   for_each_type(TypeList<INT4_G128, INT4_CHANNEL, INT8_CHANNEL>{}, [](auto tag) {
     using F = decltype(tag);
@@ -357,7 +360,7 @@ TEST(XdnaEmulated, RefusesWhatItCannotHold) {
 TEST(XdnaSchedule, FitsAndIsTheOneInTheTable) {
   const Schedule prompt = schedule(Form::bf16, {}, 8, 1536);
   EXPECT_TRUE(prompt.fits());
-  // 2 * 8192 of A and of B, 16384 of C, once; 3328 of stack.
+  // Two buffers of 8192 bytes for A and two for B, one of 16384 for C, and 3328 for the stack.
   EXPECT_EQ(prompt.core_bytes, 4u * 8192 + 16384 + 3328);
   EXPECT_EQ(prompt.c_buffers, 1u);
   EXPECT_EQ(prompt.memory_bytes, 8u * 16384 + prompt.depth * 2 * 2 * 8192);
@@ -373,7 +376,7 @@ TEST(XdnaSchedule, FitsAndIsTheOneInTheTable) {
   EXPECT_NE(table.find("| 14B | down | 5120 x 13824 | bfp16 | 64 x 64 x 64 |"), std::string::npos);
 }
 
-// Real weights: the matrices of the model in examples/models, in 4 bits as it has them.
+// Real weights: the matrices of the model in examples/models, whose weights have 4 bits.
 TEST(XdnaEmulated, KeepsItsToleranceOnTheEmbeddedModel) {
   const Result<GgufFile> file = GgufFile::open(std::string(test_data) + "/../../examples/models/stilla-drop-q4_0.gguf");
   ASSERT_TRUE(file) << file.error().message;
@@ -398,7 +401,7 @@ TEST(XdnaEmulated, KeepsItsToleranceOnTheEmbeddedModel) {
   EXPECT_EQ(matrices, 7u);
 }
 
-// The excerpt in kernels/README.md: the 1.5B's down.
+// The excerpt of the table in kernels/README.md: the down matrix of the 1.5B model.
 TEST(XdnaSchedule, IsTheOneInTheReadme) {
   std::ifstream file(std::string(test_data) + "/../../kernels/README.md");
   const std::string text(std::istreambuf_iterator<char>(file), {});

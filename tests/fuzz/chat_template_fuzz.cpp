@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any program with any messages. The bytes are cut at 0xff into the program and the messages' texts. An abort
-// is a finding; so is an error of more than one line, and text of a message that comes out as the program's.
-// Opt-in, with clang; tests/fuzz.sh builds and runs it.
+// libFuzzer target: any template with any messages. The bytes are split at 0xff into the template and the messages' texts. An
+// abort is a finding. So is an error of more than one line, and so is text of a message that comes out as the template's.
+// The target is opt-in and needs clang; tests/fuzz.sh builds and runs it.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -25,7 +25,7 @@ void check_error(const stilla::Error& error) {
   for (const char c : error.message) check(static_cast<unsigned char>(c) >= 0x20);
 }
 
-// No program can spell this byte, so where it comes out the message wrote it.
+// No template can spell this byte. So where it comes out, a message wrote it.
 constexpr char mark = '\x01';
 
 }  // namespace
@@ -73,7 +73,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   limits.steps = 200'000;
   limits.memory = std::size_t{32} << 20;
   limits.text = std::size_t{4} << 20;
-  limits.levels = 200;  // the sanitizers' frames are large
+  limits.levels = 200;  // the stack frames of sanitizers are large
   const auto program = stilla::jinja::Template::parse(source, limits);
   if (!program) {
     check_error(program.error());

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any bytes as a GGUF file, packed or not, then everything that a loaded file offers. The checksum of a
-// packed file's header is made right, so that it keeps nothing from the checks behind it. An abort is a finding, so is a
-// message of more than one line. Opt-in, with clang:
+// libFuzzer target: any bytes are read as a GGUF file, packed or not, and then everything that a loaded file offers is used. The
+// checksum of a packed file's header is corrected, so that it keeps nothing from the checks behind it. An abort is a finding, and
+// so is a message of more than one line.
+// The target is opt-in and needs clang:
 //
 //   clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude -Itests \
 //     tests/fuzz/gguf_fuzz.cpp -o gguf_fuzz
@@ -59,7 +60,7 @@ void use(const stilla::GgufFile& file) {
         return;
       }
       if constexpr (stilla::RowScaledFormat<F>) {
-        __builtin_trap();  // in packed files only
+        __builtin_trap();  // these formats are in packed files only
       } else {
         if (tensor.size_bytes % F::block_bytes != 0) __builtin_trap();
         float weights[256];

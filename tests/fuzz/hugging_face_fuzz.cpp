@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a Hugging Face folder consists of, from bytes of others: the first byte of the input chooses between a safetensors file, a
-// config.json and a tokenizer.json with the special tokens of its own key "config". Whatever is accepted is used.
+// libFuzzer target: the files of a Hugging Face folder, from bytes of others. The first byte of the input chooses between a
+// safetensors file, a config.json, and a tokenizer.json that holds the special tokens under its own key "config". Everything that
+// is accepted is used.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -79,7 +80,7 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
-  std::vector<std::byte> bytes(size - 1);  // a copy of its own, so that a byte behind its end is found
+  std::vector<std::byte> bytes(size - 1);  // a separate copy, so that a read behind its end is detected
   if (size > 1) std::memcpy(bytes.data(), data + 1, size - 1);
   if (data[0] % 3 == 0) {
     use_safetensors(bytes);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any vocabulary, byte-level or SentencePiece's, with any text. The bytes are cut at 0xff into the text, the
-// first byte's options, tokens and merges (those with a space). An abort is a finding; so are a text that a complete vocabulary does
-// not give back and a control token made of it. Opt-in, with clang; tests/fuzz.sh builds and runs it.
+// libFuzzer target: any vocabulary, byte-level or SentencePiece, with any text. The first byte is the options. The bytes behind
+// it are split at 0xff into the text, the tokens, and the merges (the parts with a space). An abort is a finding. So is a text
+// that a complete vocabulary does not decode to itself, and so is a control token that was made of the text.
+// The target is opt-in and needs clang; tests/fuzz.sh builds and runs it.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -19,9 +20,10 @@
 
 namespace {
 
-constexpr unsigned char is_sentencepiece = 16, has_no_types = 32, normalises = 64;  // of the options; the last three bits are others
+// Bits of the options; the last three bits have other meanings.
+constexpr unsigned char is_sentencepiece = 16, has_no_types = 32, normalises = 64;
 
-// A token for each byte first, so that most vocabularies are accepted.
+// A vocabulary that begins with a token for each byte, so that most inputs are accepted.
 stilla::Vocabulary complete_vocabulary(unsigned char options) {
   stilla::Vocabulary vocabulary;
   if (options & is_sentencepiece) {
@@ -59,7 +61,7 @@ void check(bool holds) {
 
 }  // namespace
 
-// With a folder as the only argument: writes inputs to start from there.
+// If a folder is the only argument, inputs to start from are written there.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 2 || (*argv)[1][0] == '-') return 0;
   const std::string folder = (*argv)[1];
@@ -131,7 +133,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check(tokenizer.error().message.find('\n') == std::string::npos);
     return 0;
   }
-  std::string expected;  // what decoding gives back
+  std::string expected;  // what decoding must return
   const bool is_exact = !(options & normalises) || (options & is_sentencepiece);
   if (options & is_sentencepiece) {
     stilla::detail::append_with_spaces(expected, text);

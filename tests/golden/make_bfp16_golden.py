@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write bfp16.bin: what AMD Quark's own CPU kernel makes of weights, for tests/bfp16_test.cpp.
+"""Writes bfp16.bin: what AMD Quark's own CPU kernel makes of weights, for tests/bfp16_test.cpp.
 
     pip download --no-deps --dest quark amd-quark==0.13
     python make_bfp16_golden.py quark/amd_quark-0.13-py3-none-any.whl bfp16.bin
 
-The kernel is compiled by g++ from the source in the wheel (MIT), in a temporary folder; nothing of it is kept. Needs numpy.
+The kernel is compiled by g++ from the source in the wheel (MIT), in a temporary folder that is removed again. Needs numpy.
 
-The file is a row of records, little endian, as golden_records() in tests/test_util.hpp reads them:
+The file consists of records, little endian, as golden_records() in tests/test_util.hpp reads them:
     u32 bytes of the name | the name | u32 count | count doubles
 "bfp16/input" are the weights, in blocks of 8. "bfp16/saturate/TIES" are the same weights as the kernel returns them, for its
-three rounding modes; "bfp16/next_exponent/TIES" likewise with its `use_compiler_version_cpu_kernel`.
+three rounding modes. "bfp16/next_exponent/TIES" are those that its `use_compiler_version_cpu_kernel` returns.
 """
 import argparse
 import ctypes
@@ -36,7 +36,7 @@ extern "C" void to_bfp(const float* in, float* out, int n, int bits, int block, 
 
 
 def quark_kernel(wheel, folder):
-    """The wheel's kernel as a function of a shared library."""
+    """Returns the wheel's kernel as a function of a shared library."""
     folder = pathlib.Path(folder)
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
@@ -51,7 +51,8 @@ def quark_kernel(wheel, folder):
 
 
 def weights():
-    """Blocks of 8: usual ones, ties, largest weights at every side of 128 steps, wide and narrow ranges, both ends of float."""
+    """Returns blocks of 8: usual ones, ties, blocks whose largest weight is on either side of 128 steps, wide and narrow
+    ranges, and both ends of float."""
     rng = np.random.default_rng(20250303)
     blocks = list(rng.standard_normal((16, BLOCK)) * 0.02)
     blocks += list(rng.standard_normal((8, BLOCK)) * 10.0 ** rng.integers(-30, 30, (8, 1)))

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write formats.bin: what gguf-py makes of blocks and of weights, for tests/format_test.cpp.
+"""Writes formats.bin: what gguf-py makes of blocks and of weights, for tests/format_test.cpp.
 
     pip install gguf==0.19.0 numpy==2.4.6
     python make_format_golden.py formats.bin
 
-The file is a row of records, little endian:
+The file consists of records, little endian:
     u32 GGUF tensor type | u32 0 = decode, 1 = encode | u32 blocks | the blocks' bytes | their weights, float32
-A decode record's weights are gguf.quants.dequantize(blocks); an encode record's blocks are gguf.quants.quantize(weights).
-Blocks hold random bytes with finite scales of all magnitudes, and blocks of one repeated byte (all zero bits, all one
-bits, lowest and highest codes). Weights are normal, sparse, of one sign, huge, tiny, subnormal, ties, and zero.
+The weights of a decode record are gguf.quants.dequantize(blocks); the blocks of an encode record are
+gguf.quants.quantize(weights).
+Blocks hold random bytes with finite scales of all magnitudes, or one repeated byte (all bits zero, all bits one, lowest and
+highest codes). Weights are normal, sparse, of one sign, huge, tiny, subnormal, ties, and zero.
 """
 import struct
 import sys
@@ -18,13 +19,13 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as T
 from gguf.quants import dequantize, quantize
 
-# Type -> byte offsets of its halves.
+# For each type, the byte offsets of its halves.
 HALVES = {
     T.F32: [], T.F16: [], T.BF16: [], T.Q8_0: [0], T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2],
     T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208], T.IQ4_NL: [0], T.IQ4_XS: [0],
 }
 ENCODED = [T.F32, T.F16, T.BF16, T.Q8_0, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1]
-# Added later, with random numbers of their own, so that the records of the types above stay.
+# These types were added later and have random numbers of their own, so that the records of the types above stay the same.
 LATER_HALVES = {
     T.Q2_K: [80, 82], T.Q3_K: [108], T.IQ2_XXS: [0], T.IQ2_XS: [0], T.IQ2_S: [0], T.IQ3_XXS: [0], T.IQ3_S: [0],
 }
@@ -47,7 +48,8 @@ def decode_blocks(rng, qtype):
 
 
 def every_entry(rng, qtype):
-    """Blocks that together have every entry of the type's grid, with random signs and scales; nothing for other types."""
+    """Returns blocks that together have every entry of the type's grid, with random signs and scales, and no block for other
+    types."""
     if not qtype.name.startswith(("IQ2", "IQ3")):
         return np.zeros((0, GGML_QUANT_SIZES[qtype][1]), np.uint8)
     count = {T.IQ2_XXS: 256, T.IQ2_XS: 512, T.IQ2_S: 1024, T.IQ3_XXS: 256, T.IQ3_S: 512}[qtype]

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write tiny random models as transformers saves them, and what transformers computes and tokenizes with them.
+"""Writes tiny random models as transformers saves them, and what transformers computes and tokenizes with them.
 
     pip install torch==2.15.0 transformers==5.23.0 numpy==2.4.6 tokenizers==0.23.3
     python make_hugging_face_folders.py tests/golden/hugging_face          the small ones, which are committed
     python make_hugging_face_folders.py FOLDER --all                       those and more
 
-Each folder is what save_pretrained() of model and tokenizer made, and nothing is changed afterwards. Beside it NAME.bin has records
-as in make_tiny_models.py: NAME/ids, NAME/logits (all positions, float32, eager attention on the saved weights), NAME/text-ids (ids of
-TEXT, with special tokens as text and no template).
+Each folder is what save_pretrained() of the model and the tokenizer wrote, and is not changed afterwards. Beside it, NAME.bin
+has records as in make_tiny_models.py: NAME/ids, NAME/logits (all positions, float32, eager attention on the saved weights), and
+NAME/text-ids (ids of TEXT, with special tokens as text and no template).
 """
 import argparse
 import json
@@ -116,7 +116,7 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--all", action="store_true", help="the larger ones too")
     options = parser.parse_args()
-    torch.set_num_threads(1)  # the order of sums, and so the last bits, depend on it
+    torch.set_num_threads(1)  # the order of sums depends on it, and so do the last bits
     os.makedirs(options.folder, exist_ok=True)
     with open(os.path.join(options.folder, "text.txt"), "w", encoding="utf-8") as out:
         out.write(TEXT)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write ops.bin: what PyTorch, in float64, makes of the ops' inputs, for the tests of the ops (tests/*_test.cpp).
+"""Writes ops.bin: what PyTorch computes in float64 from the ops' inputs, for the tests of the ops (tests/*_test.cpp).
 
     pip install torch==2.15.0 gguf==0.19.0 numpy==2.4.6 mpmath==1.3.0
     python make_op_golden.py ops.bin
 
-The file is a row of records, little endian:  u32 name bytes | name | u32 count | count float64.
-A name carries the parameters: "attention/f16/14/2/64/257/2". Inputs are not stored: noise() here and in test_util.hpp
-make the same numbers from a seed. Results of RoPE's tables come from mpmath with 50 digits.
+The file consists of records, little endian:  u32 name bytes | name | u32 count | count float64.
+A name carries the parameters, for example "attention/f16/14/2/64/257/2". Inputs are not stored: noise() here and in
+test_util.hpp makes the same numbers from a seed. The results of RoPE's tables come from mpmath with 50 digits.
 """
 import struct
 import sys
@@ -47,7 +47,7 @@ def double(array):
 
 
 def random_blocks(qtype, seed, count):
-    """Blocks of a format as bytes [count, block bytes]; test_util.hpp makes the same."""
+    """Blocks of a format as bytes [count, block bytes]. test_util.hpp makes the same blocks."""
     weights, size = GGML_QUANT_SIZES[qtype]
     if weights == 1:
         values = torch.from_numpy(noise(seed, count))
@@ -63,7 +63,7 @@ def random_blocks(qtype, seed, count):
 
 
 def int8_activations(x):
-    """Rounded to int8 with one scale per 32, a power of two, and back: float64."""
+    """Rounds to int8 with one scale for 32 values, a power of two, and back. Returns float64."""
     blocks = double(x).reshape(x.shape[0], -1, 32)
     scale = 2 ** torch.ceil(torch.log2(blocks.abs().amax(-1, keepdim=True) / 127))
     return (torch.round(blocks / scale) * scale).reshape(x.shape)  # ties to even
@@ -100,7 +100,7 @@ def rope(out):
                 angles = [position * mpmath.mpf(base) ** (-mpmath.mpf(2 * i) / dim) for i in range(dim // 2)]
                 table = [float(mpmath.cos(a)) for a in angles] + [float(mpmath.sin(a)) for a in angles]
                 out[f"rope_table/{base}/{dim}/{position}"] = torch.tensor(table, dtype=torch.float64)
-    # rotate_half of transformers' Qwen2 and complex multiplication as in Meta's Llama, in double.
+    # Rotations in double: rotate_half of transformers' Qwen2, and complex multiplication as in Meta's Llama.
     for layout in ["half_split", "interleaved"]:
         for head_dim, rotary_dim in [(64, 64), (80, 32), (128, 128)]:
             for position in [0, 1, 1000, 131071]:
@@ -118,7 +118,7 @@ def rope(out):
 
 
 def rope_scaling(out):
-    """Radians per position and, last, the magnitude, in float32 by transformers."""
+    """The radians for each position, and last the magnitude, computed by transformers in float32."""
     from transformers import Qwen2Config
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -132,7 +132,7 @@ def rope_scaling(out):
 
 def attention(out):
     stored = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-    # query heads, KV heads, head size, positions, of which the last M are queries
+    # query heads, KV heads, head size, positions, and M: the last M positions are queries
     cases = [(4, 4, 64, 1, 1), (4, 2, 80, 15, 1), (5, 1, 96, 16, 3), (6, 1, 128, 17, 1), (7, 1, 64, 255, 1), (2, 1, 256, 256, 1),
              (2, 2, 64, 12, 12), (10, 2, 64, 258, 4)]
     typed = [(14, 2, 64, 257, 2), (12, 2, 128, 600, 1)]

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write a tiny random model as one GGUF file and as three parts: parts/whole.gguf and parts/tiny-0000N-of-00003.gguf.
+"""Writes a tiny random model as one GGUF file and as three parts: parts/whole.gguf and parts/tiny-0000N-of-00003.gguf.
 
     pip install gguf==0.19.0 numpy==2.4.6 torch==2.15.0 transformers==5.23.0 tokenizers==0.23.3
     python make_parts.py tests/golden
 
-gguf-py itself splits, in the way of llama.cpp's gguf-split --no-tensor-first-split: the first part has all keys and no tensor.
-Afterwards gguf-py reads all files again, and every tensor of the parts must be the whole file's.
+gguf-py itself splits the file, in the way of llama.cpp's gguf-split --no-tensor-first-split: the first part has all keys and no
+tensor. Afterwards gguf-py reads all files again, and every tensor of the parts must equal that of the whole file.
 """
 import os
 import sys

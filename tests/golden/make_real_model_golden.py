@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write real_models.bin: what transformers, in float32 on the dequantised weights, makes of prompts on the real models that
-scripts/fetch_models.sh brings.
+"""Writes real_models.bin: what transformers, in float32 on the dequantised weights, computes from prompts, for the real models
+that scripts/fetch_models.sh fetches.
 
     pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6
     python make_real_model_golden.py FOLDER_OF_MODELS tests/golden/real_models.bin
 
-A row of records, little endian:  u32 name bytes | name | u32 count | count float32. For each model and prompt:
+The file consists of records, little endian:  u32 name bytes | name | u32 count | count float32. For each model and prompt:
   FILE/PROMPT/ids        the prompt's tokens and the reference's greedy continuation of 48
-  FILE/PROMPT/length     of the prompt
+  FILE/PROMPT/length     the number of the prompt's tokens
   FILE/PROMPT/top        for every position the 16 most likely tokens: 16 ids, then their 16 logits
   FILE/PROMPT/logsumexp  of all logits, for every position
   FILE/PROMPT/sample     logits of 32 tokens spread over the vocabulary, ids i * (vocabulary // 32), for every position

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write sampling.bin: what each step of a sampling chain leaves or changes, for tests/sampling_steps_test.cpp.
+"""Writes sampling.bin: what each step of a sampling chain leaves or changes, for tests/sampling_steps_test.cpp.
 
     pip install torch==2.15.0 transformers==5.23.0 numpy==2.4.6
     python make_sampling_golden.py sampling.bin
 
 Top-k, top-p, min-p, typical and the repetition penalty come from transformers, in float64. DRY and XTC are the loops of their
-author's proposals (text-generation-webui, pull requests 5677 and 6335), mirostat 2 is algorithm 2 of Basu et al. (2021),
-written out here. Format and inputs as in make_op_golden.py: records of names with parameters, numbers from noise().
+author's proposals (text-generation-webui, pull requests 5677 and 6335), and mirostat 2 is algorithm 2 of Basu et al. (2021);
+all three are written out here. Format and inputs are those of make_op_golden.py: records whose names carry parameters, and
+numbers from noise().
 """
 import math
 import struct
@@ -81,14 +82,14 @@ def dry(out):
         for tokens, length in ((2, 40), (3, 80), (6, 60), (20, 200)):
             text = [int(t) % tokens for t in noise_bits(seed + 70, length)]
             if seed % 2:
-                text += text[:length // 3]  # a long passage again
+                text += text[:length // 3]  # repeats a long passage
             for multiplier, base, allowed, breaker in ((0.8, 1.75, 2, 0), (1.0, 1.5, 1, tokens), (0.5, 1.1, 4, 1)):
                 name = f"dry/{seed}/{tokens}/{length}/{multiplier}/{base}/{allowed}/{breaker}"
                 out[name] = torch.tensor(dry_penalties(text, multiplier, base, allowed, {breaker}, tokens))
 
 
 def mirostat(out):
-    """Pairs (candidates left, mu afterwards) when of those left the least likely is drawn."""
+    """Pairs (number of candidates left, mu afterwards), if each time the least likely of those left is drawn."""
     for seed, count, scale in SHAPES:
         for tau, eta in ((5.0, 0.1), (2.0, 0.5)):
             mu, steps = 2 * tau, []

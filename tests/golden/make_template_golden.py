@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tests/golden/templates.json: what Python's jinja2, set up as transformers does, makes of templates.
+"""Writes tests/golden/templates.json: what Python's jinja2, set up as transformers sets it up, makes of templates.
 
     pip install jinja2==3.1.6
     python tests/golden/make_template_golden.py            # writes the file
@@ -90,7 +90,7 @@ CONVERSATIONS = [
      "enable_thinking": True},
 ]
 
-# One construct each, alone on a line of this list or several in a small program.
+# Each entry is one construct. It is a line of this list, or several lines that are a small program.
 CONSTRUCTS = r"""
 {{ 1 + 2 * 3 - 4 / 2 }} {{ 7 // 2 }} {{ -7 // 2 }} {{ 7 % 3 }} {{ -7 % 3 }} {{ 7 % -3 }} {{ 2 ** 10 }} {{ 2 ** -1 }} {{ 7.5 // 2 }} {{ -7.5 % 2 }}
 {{ 1 / 3 }} {{ 1e16 }} {{ 123456789012345680.0 }} {{ 0.0001 }} {{ 0.00001 }} {{ 1e22 }} {{ 100.0 }} {{ 1.5e-7 }} {{ 0.1 + 0.2 }} {{ -0.0 }} {{ 1e300 * 1e10 }} {{ 1_000 }}
@@ -225,7 +225,7 @@ end
 
 
 def environment():
-    """As transformers makes it (utils/chat_template_utils.py), with a clock that stands still."""
+    """Sets up jinja2 as transformers does (utils/chat_template_utils.py), with a clock that stands still."""
     class Generation(jinja2.ext.Extension):
         tags = {"generation"}
 
@@ -251,7 +251,7 @@ def environment():
 
 
 def render(template, conversation):
-    """The text, or None for an error of the template's."""
+    """Returns the text, or None if the template raises an error."""
     variables = {"tools": None, "documents": None, "add_generation_prompt": False, "bos_token": BOS, "eos_token": EOS, **conversation}
     try:
         return environment().from_string(template).render(**variables)
@@ -260,7 +260,8 @@ def render(template, conversation):
 
 
 def constructs():
-    """Lines are templates; a line that ends in the middle of one takes the next ones with it, up to an empty line."""
+    """Returns the templates. A line is a template; if it ends in the middle of one, the template goes on up to an empty
+    line."""
     whole, errors = CONSTRUCTS.strip("\n").split("{{ nothing.x }}")
     out = [line for line in whole.strip("\n").splitlines()]
     spaces = out.index(next(line for line in out if line.startswith("{%- if true -%}")))
@@ -294,7 +295,7 @@ def make():
 
 
 def compare_files(options):
-    """The template of each GGUF file, over all conversations, by the program and by jinja2."""
+    """Renders the template of each GGUF file with all conversations, by the program and by jinja2, and compares."""
     from gguf import GGUFReader
 
     failures = 0

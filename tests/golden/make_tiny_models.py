@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write tiny-qwen2.gguf, tiny-llama.gguf, tiny-qwen3.gguf and models.bin: small random models that together use all weight
-formats, and what transformers makes of them in float32 on the dequantised weights.
+"""Writes tiny-qwen2.gguf, tiny-llama.gguf, tiny-qwen3.gguf and models.bin: small random models that together use all weight
+formats, and what transformers computes from them in float32 on the dequantised weights.
 
     pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6 tokenizers==0.23.3
     python make_tiny_models.py tests/golden
 
-The models know nothing, but have what trained ones have: biases of Q, K and V with one huge K bias, norm weights far from
+The models know nothing, but have what trained models have: biases of Q, K and V with one huge bias of K, norm weights far from
 1, grouped heads, more embedding rows than tokens, a byte-level BPE tokenizer and ChatML. The Qwen3 has heads twice as wide as
-hidden / heads and norms of queries and keys. Formats that gguf-py cannot encode are blocks of random bytes with scales that give
-weights of the wanted spread.
+hidden / heads, and norms of queries and keys. Formats that gguf-py cannot encode are blocks of random bytes, with scales that
+give weights of the wanted standard deviation.
 
-models.bin is a row of records, little endian:  u32 name bytes | name | u32 count | count float32.
+models.bin consists of records, little endian:  u32 name bytes | name | u32 count | count float32.
   MODEL/ids, MODEL/logits            a prompt, logits of all its positions, row after row
   MODEL/greedy, MODEL/margin         the greedy continuation, and by how much each token won
   MODEL/long-ids, /long-positions, /long-logits    a prompt longer than a chunk of the cache, logits of some positions
@@ -38,11 +38,11 @@ PROMPT = 40
 LONG = 300
 LONG_POSITIONS = [0, 1, 254, 255, 256, 257, 298, 299]
 GREEDY = 32
-# As in the configuration of a model whose context was extended; GGUF's keys for them are set by the test.
+# Scalings as in the configuration of a model whose context was extended. The test sets GGUF's keys for them.
 SCALINGS = {"linear": dict(factor=4.0), "yarn": dict(factor=4.0, original_max_position_embeddings=128),
             "llama3": dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=128)}
 
-# What the vocabulary is made of: words as they stand in English and in code.
+# The text from which the vocabulary is learned: words as they occur in English and in code.
 TEXT = """The drop falls from the still into the glass, and the next one follows it. What is the sum of two and three?
 The answer is five, because two and three are five. A model reads a text from left to right and writes the next token.
 You are a helpful assistant. for (int i = 0; i < count; ++i) { sum += values[i]; } return sum; def main(): print("hello")
@@ -76,7 +76,8 @@ MODELS = {
         ]),
 }
 
-# Formats written as random blocks: where the block has its scale and its minimum's scale, and the middle of the quants.
+# Formats written as random blocks. For each: the byte offset of a block's scale, that of its minimum's scale, and the middle of
+# the codes.
 RANDOM_BLOCKS = {
     T.Q4_K: (0, 2, 7.5), T.Q5_K: (0, 2, 15.5), T.Q6_K: (208, None, 0), T.IQ4_NL: (0, None, 0), T.IQ4_XS: (0, None, 0),
 }
@@ -108,7 +109,7 @@ def encode(rng, qtype, rows, cols, spread):
 
 
 def tokenizer():
-    """256 bytes, merges learned from TEXT, three control tokens: (tokens, merges)."""
+    """256 bytes, merges learned from TEXT, and three control tokens, as (tokens, merges)."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -177,7 +178,7 @@ def write(name, path):
         matrix(b + "attn_v.weight", types["v"], kv, hidden)
         if m["arch"] == "qwen2":
             k_bias = rng.standard_normal(kv)
-            k_bias[head_dim - 1] = 150.0  # of the slowest pair of the first head, where trained models have theirs
+            k_bias[head_dim - 1] = 150.0  # belongs to the slowest pair of the first head, where trained models have theirs
             vector(b + "attn_q.bias", rng.standard_normal(hidden))
             vector(b + "attn_k.bias", k_bias)
             vector(b + "attn_v.bias", 0.2 * rng.standard_normal(kv))
@@ -199,15 +200,16 @@ def write(name, path):
 
 
 def llama3_factors(base, head_dim, factor, low_freq_factor, high_freq_factor, original_max_position_embeddings):
-    """Llama 3's long-context scaling as divisors of the angles: 1 for pairs that turn often within the original context, the
-    factor for those that turn less than once, a harmonic mean of both between."""
+    """Llama 3's scaling for long contexts as divisors of the angles. It is 1 for pairs that rotate often within the original
+    context, the factor for those that rotate less than once, and a harmonic mean of both in between."""
     turns = original_max_position_embeddings / (2 * np.pi * base ** (np.arange(0, head_dim, 2) / head_dim))
     share = np.clip((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0, 1)
     return 1 / ((1 - share) / factor + share)
 
 
 def load(folder, name):
-    """The model as transformers reads it from the GGUF file; it does not read a head's width for all architectures."""
+    """Loads the model as transformers reads it from the GGUF file. Transformers does not read a head's width for all
+    architectures."""
     file = dict(gguf_file=f"{name}.gguf")
     config = AutoConfig.from_pretrained(folder, **file)
     config.head_dim = MODELS[name].get("head_dim", MODELS[name]["hidden"] // MODELS[name]["heads"])
@@ -221,7 +223,7 @@ def record(out, name, values):
 
 
 def main(folder):
-    torch.set_num_threads(1)  # the order of sums, and so the last bits, depend on it
+    torch.set_num_threads(1)  # the order of sums depends on it, and so do the last bits
     with open(os.path.join(folder, "models.bin"), "wb") as out:
         for name, m in MODELS.items():
             write(name, os.path.join(folder, f"{name}.gguf"))

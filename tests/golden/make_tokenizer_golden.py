@@ -6,18 +6,18 @@ rendered by transformers.
     pip install transformers==5.23.0 tokenizers==0.23.3 gguf==0.19.0 jinja2
     python tests/golden/make_tokenizer_golden.py --models FOLDER --r1-vocabulary R1.gguf
 
-The vocabularies are trained here, on strings of tests/tokenizer_strings.py, one for each pre-tokenizer that Stilla
-knows. A file holds, besides the usual tokenizer.* keys,
+The vocabularies are trained here on strings of tests/tokenizer_strings.py, one for each pre-tokenizer that Stilla knows.
+Besides the usual tokenizer.* keys, a file holds
     golden.strings       [string]
     golden.ids           [uint16]   of all strings, one after the other; special tokens are found in the text
     golden.counts        [uint16]   ids of each string
     golden.word_bytes    [uint16]   bytes of the words into which the pre-tokenizer cuts the strings, one after the other
-    golden.text_strings, golden.text_ids, golden.text_counts    the same of those whose control tokens are read as text
+    golden.text_strings, golden.text_ids, golden.text_counts    the same for strings whose control tokens are read as text
 
-chat.gguf, written if both options are given, holds conversations and what the models' own chat templates, taken from the files named on the command line,
-make of them: FOLDER has qwen2.5-coder-0.5b-instruct-q4_k_m.gguf and smollm2-135m-instruct-q4_1.gguf, R1.gguf is any file
-of DeepSeek-R1-Distill-Qwen. The templates themselves are not kept. The Llama 3 ones are written out below, to the same
-effect.
+chat.gguf is written if both options are given. It holds conversations, and what the models' own chat templates make of them.
+The templates are taken from the files that the command line names: FOLDER has qwen2.5-coder-0.5b-instruct-q4_k_m.gguf and
+smollm2-135m-instruct-q4_1.gguf, and R1.gguf is any file of DeepSeek-R1-Distill-Qwen. The templates themselves are not kept.
+Those of Llama 3 are written out below; they have the same effect as the original.
     golden.template, golden.messages    [string], [uint16]    of each case: its template, its number of messages
     golden.roles, golden.texts          [string]              of all messages
     golden.prompt, golden.history       [string]              with the generation prompt and without
@@ -61,7 +61,7 @@ def by_digits():
 CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 R1 = ["<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜begin▁of▁sentence｜>", "<|EOT|>"]
 LLAMA3_CONTROL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-# name: pre-tokenizer, control tokens, bos, eos, whether BOS is added, whole words first
+# name: pre-tokenizer, control tokens, bos, eos, whether BOS is added, whether whole words are looked up first
 VOCABULARIES = {
     "qwen2": (by_pattern(QWEN2), [*CHATML, "<|im_end|>\n", "<|im_end|"], "<|endoftext|>", "<|im_end|>", False, False),
     "deepseek-r1-qwen": (by_pattern(QWEN2), R1, "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", True, False),
@@ -72,7 +72,7 @@ VOCABULARIES = {
 }
 NFC = ["qwen2", "qwen35"]  # their tokenizers bring text into Unicode's form C
 USER_DEFINED = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
-UNREACHABLE = ["qzqzqz", "Ġzqzqz"]  # tokens that no merge makes: only llama-bpe finds them, as whole words
+UNREACHABLE = ["qzqzqz", "Ġzqzqz"]  # no merge makes these tokens: only llama-bpe finds them, as whole words
 
 
 SEEDS = {"qwen2": 100, "deepseek-r1-qwen": 101, "llama-bpe": 102, "smollm": 103, "gpt-2": 104, "qwen35": 105}
@@ -101,7 +101,7 @@ def write_vocabulary(name, folder):
     model = json.loads(tokenizer.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     merges = [tuple(merge) for merge in model["merges"]]
-    if name == "smollm":  # the real one lacks bytes as well
+    if name == "smollm":  # the real vocabulary lacks bytes as well
         tokens.remove("Ć")  # 0x06
         merges = [m for m in merges if "Ć" not in "".join(m)]
         tokens = [t for t in tokens if "Ć" not in t]
@@ -141,7 +141,7 @@ def write_vocabulary(name, folder):
     writer.add_add_bos_token(add_bos)
     writer.add_array("golden.strings", texts)
     write_ids(writer, "", parsed)
-    words = [len(word) for t in texts for word, _ in pre_tokenizer.pre_tokenize_str(t)]  # a letter for each byte
+    words = [len(word) for t in texts for word, _ in pre_tokenizer.pre_tokenize_str(t)]  # has a letter for each byte
     assert sum(words) == sum(len(t.encode()) for t in texts)
     writer.add_key_value("golden.word_bytes", words, GGUFValueType.ARRAY, GGUFValueType.UINT16)
     writer.add_array("golden.text_strings", [texts[i] for i in others])

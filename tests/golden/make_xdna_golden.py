@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write xdna.bin: where mlir-aie puts the bytes of bfp16ebs8 tiles, and what it takes them for, for tests/xdna_test.cpp.
+"""Writes xdna.bin: where mlir-aie puts the bytes of bfp16ebs8 tiles, and which numbers it reads in them, for
+tests/xdna_test.cpp.
 
     python make_xdna_golden.py mlir-aie/programming_examples/ml/block_datatypes/helper.h xdna.bin
 
 Two functions of that header (Apache 2.0 with LLVM exceptions), shuffleMatrixForBfp16ebs8 and bfp16ebs8ToFloat, are compiled by
-g++ in a temporary folder; nothing of it is kept. Needs numpy. The repository's xdna.bin is from their text of commit 1351c7a5.
+g++ in a temporary folder that is removed again. Needs numpy. The repository's xdna.bin was made with the header of commit
+1351c7a5.
 
-Records as golden_records() in tests/test_util.hpp reads them: "tile/WIDTH/HEIGHT/rows" are random units of a matrix, row by row,
-a byte a number; ".../tiles" the same in one core tile of that size; ".../values" the floats that the rows stand for.
+Records have the form that golden_records() in tests/test_util.hpp reads. "tile/WIDTH/HEIGHT/rows" are random units of a matrix,
+row by row, each byte as a number. ".../tiles" are the same units in one core tile of that size. ".../values" are the floats
+that the rows stand for.
 """
 import argparse
 import pathlib
@@ -54,7 +57,7 @@ def main():
                        check=True)
         for width, height in SHAPES:
             units = rng.integers(0, 256, (width // 8 * height, 9), dtype=np.uint8)
-            units[:, 0] = rng.integers(100, 150, len(units))  # the exponents: the header shifts an int by them
+            units[:, 0] = rng.integers(100, 150, len(units))  # the exponents, by which the header shifts an int
             made = subprocess.run([str(program), str(width), str(height)], input=units.tobytes(), stdout=subprocess.PIPE,
                                   check=True).stdout
             name = f"tile/{width}/{height}"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Configures, builds and runs a consumer in the empty folder `work`, with Stilla found as `way` says.
+# Configures, builds and runs a consumer in the empty folder `work`. `way` says how it finds Stilla.
 function(run)
   execute_process(COMMAND ${ARGN} COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY)
 endfunction()

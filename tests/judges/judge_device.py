@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Judges `--device onnxruntime`: the program loads the library of the wheel onnxruntime and has it run the body of exported folders, on
-the CPU and, with the wheel onnxruntime-qnn, in Qualcomm's x86 emulator of the HTP; logits are compared with those that the program's
-own kernels make of the same weights. And what does not fit is refused in one line. Nothing here runs on an NPU.
+"""Judges `--device onnxruntime`: the program loads the library of the wheel onnxruntime, which runs the body of exported
+folders on the CPU and, with the wheel onnxruntime-qnn, in Qualcomm's x86 emulator of the HTP. The logits are compared with
+those that the program's own kernels compute from the same weights. What does not fit must be refused in one line. Nothing here
+runs on an NPU.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import common
 import judge_qnn
 
 PROMPT = "What is 347 + 589?"
-# A library that says it is an older one, which has no version of the API that the program asks for.
+# A library that says that it is older: it does not have the version of the API that the program asks for.
 OLD_LIBRARY = """
 #include <stdint.h>
 static const void *get_api(uint32_t version) { (void)version; return 0; }
@@ -35,7 +36,7 @@ class Device:
         return ["--device", device, "--device-folder", folder, "--device-library", self.library, *extra]
 
     def compare_logits(self, name, folder, ids, weights, most):
-        """A text of several windows, the last one not full, and single tokens behind."""
+        """Compares logits of a text that has several windows, the last of them not full, and single tokens after them."""
         found = self.program.logits(ids, *self.options(folder))
         expected = self.program.logits(ids, "--weights", weights)
         nmse = common.nmse(found, expected)
@@ -44,7 +45,8 @@ class Device:
                          f"the likeliest token is ours at {100 * same:.1f} %")
 
     def compare_rotated(self, name, folder, ids, packed, most):
-        """The body of a folder is rotated, embedding and head of the program's model are not; `packed` has the same weights, all rotated."""
+        """Compares logits where the folder's body is rotated, and the embedding and head of the program's model are not.
+        `packed` has the same weights, all of them rotated."""
         on_cpu = common.Program(self.program.program, packed)
         nmse = common.nmse(self.program.logits(ids, *self.options(folder)), on_cpu.logits(ids))
         self.judge.claim(nmse <= most, f"executed by onnxruntime on the CPU: {name}, {len(ids)} tokens: NMSE of logits {nmse:.1e}")
@@ -59,7 +61,7 @@ class Device:
         self.judge.claim(found == expected, f"executed by onnxruntime on the CPU, token by token: {name}: the answer to {PROMPT!r} is ours")
 
     def test(self, name, folder, weights, device="onnxruntime", extra=()):
-        """The program's own check, whose last line is its verdict."""
+        """Runs the program's own check; its last line is its verdict."""
         done = subprocess.run([self.program.program, "npu", "test", "-m", self.program.model, "--weights", weights,
                                *map(str, self.options(folder, device, extra))], capture_output=True, text=True, check=False)
         self.judge.claim(done.returncode == 0, f"{name}: stilla npu test: {' '.join(done.stdout.split())} {done.stderr.strip()}")
@@ -87,7 +89,7 @@ def judge(options):
         texts = judge_qnn.drop_texts(60)
         (scratch / "calibration.txt").write_text("\n---\n".join(texts), encoding="utf-8")
         ids = [i for text in texts[:4] for i in program.tokens(text, "--special")][:190]
-        for weights, most in (("int4_channel", 1e-6), ("int8_channel", 1e-3)):  # of 8 bits onnxruntime rounds the inputs too
+        for weights, most in (("int4_channel", 1e-6), ("int8_channel", 1e-3)):  # for 8 bits onnxruntime rounds the inputs too
             folder = scratch / weights
             program.run("export", "--to", "openvino", "-m", options.model, "-o", folder, "--ctx", 192, "--weights", weights)
             device.compare_logits(f"--to openvino, {weights}", folder, ids, weights, most)
@@ -128,7 +130,7 @@ def judge(options):
 
 
 def broken(folder, to):
-    """A copy of the folder without its weights."""
+    """Makes a copy of the folder without its weights."""
     shutil.copytree(folder, to)
     (to / "model.onnx.data").unlink()
     return to

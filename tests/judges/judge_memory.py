@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the peak of resident memory that `stilla export` takes for matrices of the 7B's shape, mapped pages of the model
-included: it must stay below 2 GB, for each stack, with rotated weights too. Memory is taken by the matrix, so a model of some
-layers and the whole vocabulary shows it. (--calibrate reads a text with the whole model and keeps moments of its inputs, 4 GB of them
-at a time, so it is not for this.)
+"""Measures the peak of resident memory that `stilla export` takes for matrices in the shape of the 7B model, mapped pages of
+the model included. The peak must stay below 2 GB for each stack, with rotated weights too. Memory is taken matrix by matrix, so
+a model of a few layers with the whole vocabulary shows it. (--calibrate is not tested here: it reads a text with the whole
+model and keeps moments of the model's inputs, 4 GB of them at a time.)
 """
 
 import argparse
@@ -17,7 +17,7 @@ import shape_model
 
 
 def peak_bytes(arguments):
-    """The most resident memory of a process, its own and no other child's."""
+    """Returns the peak of resident memory of one process, without other children."""
     process = subprocess.Popen(list(map(str, arguments)), stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

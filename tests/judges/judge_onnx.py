@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Judges `stilla export --to onnx`: onnx.checker reads the graph, onnxruntime-genai loads the folder on the CPU, makes the same
-token ids as `stilla tokenize`, and writes, greedily, the tokens that `stilla logits` finds likeliest for the same quantised
-weights, wherever the two best logits differ by more than 0.1.
+"""Judges `stilla export --to onnx`. onnx.checker reads the graph. onnxruntime-genai loads the folder on the CPU and must make
+the same token ids as `stilla tokenize`. It decodes greedily, and must write the tokens that `stilla logits` finds likeliest for
+the same quantised weights, wherever the two best logits differ by more than 0.1.
 """
 
 import argparse

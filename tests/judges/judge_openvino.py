@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Judges `stilla export --to openvino`: onnx.checker reads the graphs; OpenVINO's CPU device runs them with float32 hints and
-gives the logits of `stilla logits` for the same quantised weights, by windows of 64 tokens and one by one; with --npu Intel's
-NPU4 compiler, which the Windows wheel has and wine runs, makes a blob of the body whose size is that of int4 weights. NPUW, the
-part of OpenVINO that drives NPUs, recognises the weights: their nodes are those of its matchers, and it computes with them in its
-own way.
+"""Judges `stilla export --to openvino`. onnx.checker reads the graphs. OpenVINO's CPU device runs them with float32 hints and
+must give the logits of `stilla logits` for the same quantised weights, in windows of 64 tokens and one by one. With --npu,
+Intel's NPU4 compiler, which is in the Windows wheel and which wine runs, makes a blob of the body whose size must be that of
+int4 weights. NPUW, the part of OpenVINO that drives NPUs, must recognise the weights: the nodes behind them are those of its
+matchers, and it computes with them in its own way.
 """
 
 import argparse
@@ -28,7 +28,7 @@ TEXT = ("A model's weights are read once for each token, so a step of one token 
 def runner(core, path):
     compiled = core.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32",
                                                      "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"})
-    inputs = [i.get_names() for i in compiled.inputs]  # a tensor may have several
+    inputs = [i.get_names() for i in compiled.inputs]  # a tensor may have several names
 
     def run(feeds):
         result = compiled([next(feeds[name] for name in names if name in feeds) for names in inputs])
@@ -37,7 +37,7 @@ def runner(core, path):
 
 
 def constant_bytes(graph):
-    """Bytes of the weights in a graph as int4, and of their scales as float16."""
+    """Returns the bytes of a graph's weights as int4, and those of their scales as float16."""
     levels = scales = 0
     for tensor in graph.graph.initializer:
         count = 1
@@ -51,7 +51,7 @@ def constant_bytes(graph):
 
 
 def node_sequence(output):
-    """The nodes behind a MatMul's weights, as "Transpose(Multiply(Convert(i4[8,16]),f32[8,1]))"."""
+    """Describes the nodes behind a MatMul's weights, as "Transpose(Multiply(Convert(i4[8,16]),f32[8,1]))"."""
     node = output.get_node()
     if node.get_type_name() == "Constant":
         return f"{output.get_element_type().get_type_name()}{list(output.get_shape())}".replace(" ", "")
@@ -60,12 +60,13 @@ def node_sequence(output):
 
 
 def expected_sequence(format_name, rows, columns):
-    """What NPUW's matchers want of a matrix [N, K]. From partitioning/patterns/opt.cpp and compute.cpp of openvino's
-    src/plugins/intel_npu/src/plugin/npuw, as of 2026: DQMatMulCWi_Transpose takes Convert, Multiply and a Transpose of two dimensions,
-    straight from the weights and scales, and DQMatMulCWi scales [N, 1]; DQMatMulGQi (activations of one row) and DQMatMulGQiP take
-    Convert, Multiply and Reshape of weights [G, K / G, N] with scales [G, 1, N], float32 or float16. Both want a MatMul without
-    transposition. That the weights are inputs there is NPUW's doing: it takes constants out of repeated blocks. One more node on the
-    way, as the Reshape that OpenVINO reads a blocked DequantizeLinear with, and nothing matches."""
+    """What NPUW's matchers require of a matrix [N, K], according to partitioning/patterns/opt.cpp and compute.cpp of openvino's
+    src/plugins/intel_npu/src/plugin/npuw, as of 2026. DQMatMulCWi_Transpose takes Convert, Multiply and a Transpose of two
+    dimensions, directly behind the weights and scales, and DQMatMulCWi takes scales [N, 1]. DQMatMulGQi (activations of one
+    row) and DQMatMulGQiP take Convert, Multiply and Reshape of weights [G, K / G, N] with scales [G, 1, N], float32 or float16.
+    All require a MatMul without transposition. The weights are inputs there because NPUW takes constants out of repeated
+    blocks. If there is one more node in between, nothing matches; the Reshape with which OpenVINO reads a blocked
+    DequantizeLinear is such a node."""
     bits = format_name[3]
     if format_name.endswith("_channel"):
         return f"Transpose(Multiply(Convert(i{bits}[{rows},{columns}]),f32[{rows},1]))"
@@ -74,7 +75,8 @@ def expected_sequence(format_name, rows, columns):
 
 
 def judge_npuw(judge, core, folder, config, format_name):
-    """NPUW without an NPU: it divides the graph and rewrites its blocks as for one, and the CPU device computes them."""
+    """Tests NPUW without an NPU: it divides the graph and rewrites its blocks as for an NPU, and the CPU device computes
+    them."""
     found = matched = 0
     for name in ("context", "iterator"):
         for node in core.read_model(str(folder / (name + ".onnx"))).get_ops():
@@ -115,7 +117,7 @@ def judge_npuw(judge, core, folder, config, format_name):
 
 
 def judge_npu(judge, onnx, folder, options, scratch):
-    """A blob for NPU4 by the vendor's compiler. Nothing runs: there is no device."""
+    """Makes a blob for NPU4 with the vendor's compiler. Nothing is run, because there is no device."""
     libraries = pathlib.Path(options.npu) / "openvino" / "libs"
     if not (libraries / "openvino_intel_npu_compiler.dll").exists():
         print(f"skipped: {options.npu} is not the unpacked Windows wheel of openvino, which has Intel's NPU compiler")
@@ -147,7 +149,7 @@ def judge_npu(judge, onnx, folder, options, scratch):
 
 
 def section_bytes(blob):
-    """Bytes of the constants in a blob, an ELF file: of all sections of data whose names say so."""
+    """Returns the bytes of the constants in a blob, which is an ELF file: of all data sections whose names say so."""
     import struct
     offset, = struct.unpack_from("<Q", blob, 0x28)
     size, count, names = struct.unpack_from("<HHH", blob, 0x3A)

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Judges `stilla export --to qnn`: onnx.checker reads the graphs; Qualcomm's HTP compiler, which the wheel onnxruntime-qnn has,
-takes every graph of the body whole, without the CPU, and its x86 emulator runs them: each block's outputs are compared with those
-that onnxruntime computes on the CPU from the same graph; with --problems the whole model solves problems, its body in the emulator,
-embeddings and head on the CPU; with
---only-binaries device binaries are made.
+"""Judges `stilla export --to qnn`. onnx.checker reads the graphs. Qualcomm's HTP compiler, which is in the wheel
+onnxruntime-qnn, must accept every graph of the body as a whole, without the CPU, and its x86 emulator runs them. Each block's
+outputs are compared with those that onnxruntime computes on the CPU from the same graph. With --problems the whole model solves
+problems, its body in the emulator, embeddings and head on the CPU. With --only-binaries device binaries are made.
 
 Nothing here runs on an NPU.
 """
@@ -24,11 +23,11 @@ import stages
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USER, ASSISTANT, END = "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"
-HTP_ARCH = {60: 73, 88: 81}  # Snapdragon X, X2
+HTP_ARCH = {60: 73, 88: 81}  # keys: Snapdragon X, X2
 
 
 class Runtimes:
-    """Sessions of onnxruntime: on the CPU, each operator as it stands; or all of a graph on the HTP emulator."""
+    """Sessions of onnxruntime: either on the CPU, each operator as it is, or with a whole graph on the HTP emulator."""
 
     def __init__(self, ort, qnn):
         self.ort, self.qnn = ort, qnn
@@ -59,7 +58,7 @@ class Runtimes:
         return self._function(self.ort.InferenceSession(str(path), options))
 
     def binary_bytes(self, graphs, folder, soc):
-        """Compiles graphs into one device binary, in which they share weights, and tells its size."""
+        """Compiles graphs into one device binary, in which they share weights, and returns its size."""
         folder.mkdir()
         for graph in graphs:
             entries = [("ep.context_enable", "1"), ("ep.context_embed_mode", "0"),
@@ -73,7 +72,7 @@ class Runtimes:
 
 
 def drop_texts(count):
-    """Conversations of the training side, as Stilla Drop was trained on them."""
+    """Conversations from the training scripts, in the form in which Stilla Drop was trained on them."""
     sys.path.insert(0, str(ROOT / "examples" / "training"))
     import data
     texts = []
@@ -84,7 +83,7 @@ def drop_texts(count):
 
 
 def chained(parts):
-    """The body's parts, one after the other, as one."""
+    """Returns a function that runs the body's parts one after the other, as one."""
     def run(feeds):
         out, feeds = {}, dict(feeds)
         for part in parts:
@@ -96,8 +95,8 @@ def chained(parts):
 
 
 def judge_blocks(judge, runtimes, folder, config, ids, expected):
-    """The blocks together, as onnxruntime computes them on the CPU, against `expected`, the program's logits of the same weights. Then
-    every block alone in the emulator, on the inputs of the CPU's pass over the text."""
+    """Compares all blocks together, as onnxruntime computes them on the CPU, with `expected`, the program's logits of the same
+    weights. Then runs every block alone in the emulator, with the inputs that it had in the CPU's pass over the text."""
     count = len(config["parts"])
     names = {64: [f"context.{i}.onnx" if count > 1 else "context.onnx" for i in range(count)],
              1: [f"iterator.{i}.onnx" if count > 1 else "iterator.onnx" for i in range(count)]}
@@ -128,8 +127,8 @@ def judge_blocks(judge, runtimes, folder, config, ids, expected):
 
 
 def solve(model, program, prompt, draft, end, most):
-    """What greedy decoding writes after the prompt. A draft costs one look: where it is what the model would have written it
-    stays, and from the first other token on decoding goes on one by one."""
+    """Returns what greedy decoding writes after the prompt. A draft is evaluated at once: its tokens stay as far as the model
+    would have written them, and from the first other token on decoding goes on one by one."""
     model.clear()
     text = prompt + draft
     logits = model.evaluate(text[:model.context])
@@ -176,7 +175,7 @@ def judge_problems(judge, runtimes, program, folder, config, count):
 
 
 def judge_binaries(judge, onnx, runtimes, folder, scratch):
-    """Device binaries by Qualcomm's compiler. Nothing runs."""
+    """Makes device binaries with Qualcomm's compiler. Nothing is run."""
     graph = onnx.load(str(folder / "context.onnx"), load_external_data=False).graph
     weights = sum(int(np.prod(t.dims)) for t in graph.initializer if t.name.endswith(".levels")) // 2
     for soc in HTP_ARCH:

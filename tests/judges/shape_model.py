@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes a Qwen2 model with random q4_0 weights in the shape of an R1-Distill-Qwen, with as many layers as wanted, as a GGUF
-file: for judges that ask what a compiler makes of a layer, or how much memory an export takes. What such a model says means nothing.
+file. It is for judges that test what a compiler makes of a layer, or how much memory an export takes. The text of such a model
+means nothing.
 """
 
 import argparse
@@ -20,7 +21,7 @@ F32, Q4_0 = 0, 2
 
 
 def byte_letters():
-    """GPT-2's letters for the 256 bytes."""
+    """Returns GPT-2's letters for the 256 bytes."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [b for b in range(256) if b not in printable]
     letters = {b: chr(b) for b in printable} | {b: chr(0x100 + i) for i, b in enumerate(others)}
@@ -67,7 +68,7 @@ def size(dims, kind):
 
 
 def random_bytes(random, name, dims, kind):
-    """Pieces of a tensor's bytes. Rows have length 1 on average, as initialised weights have."""
+    """Yields pieces of a tensor's bytes. Rows have length 1 on average, as initialised weights have."""
     if kind == F32:
         scale = 0.1 if "bias" in name else 0.02
         yield (random.normal(size=dims) * scale + ("norm" in name)).astype("<f4").tobytes()
@@ -82,7 +83,7 @@ def random_bytes(random, name, dims, kind):
 
 
 def write(path, name, layers=None, vocabulary=None, seed=1):
-    """A model of SHAPES in a file; fewer layers or words make it smaller."""
+    """Writes a model of SHAPES to a file. Fewer layers or a smaller vocabulary make it smaller."""
     shape = SHAPES[name]
     layers, vocabulary = layers or shape[4], vocabulary or shape[5]
     words = byte_letters() + [f"[{i}]" for i in range(256, vocabulary)]

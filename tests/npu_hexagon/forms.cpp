@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// forms FILE: every form of the NPU's ops, into a file. Built for Hexagon it runs the kernels with HVX, anywhere else the
-// contract's specification; run.sh compares the files byte for byte.
+// The program `forms FILE` computes every form of the NPU's ops and writes the results into a file. Built for Hexagon it runs the
+// kernels with HVX, and anywhere else the contract's specification. run.sh compares the files byte for byte.
 //
-// Matrices: per channel and LPBQ 32, 64, 128; int8 and int16 tokens; 1, 3, 4 and 64 of them; every K of the R1 distills of
-// 1.5B, 7B and 14B (hidden and FFN sizes). Rows 0 and 1 have the extreme codes and block scales throughout, tokens 0 and 1 the
-// extreme values, so that these four meet at the largest sums. 130 rows: a whole panel and one of two rows.
+// Matrices: per channel and LPBQ 32, 64, 128; int8 and int16 tokens; 1, 3, 4 and 64 of them; every K of the R1 distills of 1.5B,
+// 7B and 14B (hidden and FFN sizes). Rows 0 and 1 have only extreme codes and block scales, and tokens 0 and 1 only extreme
+// values, so that these four meet in the largest sums. There are 130 rows: a whole panel, and one of two rows.
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
 #if defined(__HVX__)
@@ -34,7 +34,7 @@ uint32_t bits(uint32_t seed, size_t i) {
   return x ^ x >> 16;
 }
 
-// A block scale for every weight, so that the specification needs no division.
+// Weights with a block scale for every weight, so that the specification needs no division.
 struct SpreadWeights {
   uint8_t codes[rows * most_k];
   uint8_t scales[rows * most_k];
@@ -93,7 +93,7 @@ alignas(128) uint8_t panels[hexagon::panel_count(rows) * hexagon::panel_bytes(he
 alignas(128) uint8_t columns[hexagon::columns_bytes(npu::Activations::int16, most_tokens, most_k)];
 #endif
 
-// A record of the file: what it is of, and the bytes.
+// Writes a record of the file: what it belongs to, and its bytes.
 bool put(OutFile& file, int32_t kind, size_t a, size_t b, size_t c, const void* data, size_t bytes) {
   const int32_t head[4] = {kind, static_cast<int32_t>(a), static_cast<int32_t>(b), static_cast<int32_t>(c)};
   return file.write(head, sizeof head) && file.write(data, bytes);
@@ -124,7 +124,7 @@ bool multiply(OutFile& file, const Tokens<A>& tokens, size_t K, size_t block, si
   return put(file, static_cast<int32_t>(8 * sizeof(A)), block, K, M, y, M * rows * sizeof(float));
 }
 
-// Tokens 0 and 1 are the extreme ones; a single token is each of both kinds.
+// Tokens 0 and 1 are the extreme ones. Products of a single token are computed with token 0 and with token 2.
 template <class A>
 bool multiply_all(OutFile& file, const Tokens<A>& tokens, size_t K, size_t block) {
   return multiply(file, tokens, K, block, 2, 1) && multiply(file, tokens, K, block, 0, 1) && multiply(file, tokens, K, block, 0, 3) &&
@@ -184,7 +184,8 @@ void make_values(size_t n, uint32_t seed, int shift) {
   first[3] = second[3] = second[4] = INT16_MAX;
 }
 
-// Of down's inputs, and of runs from 64 on; of noise, of the largest sums there can be in one run, and of nothing.
+// Transforms of the widths of down's inputs, and of runs from 64 on. The values are noise, the largest sums that are possible in
+// one run, and zeros.
 bool put_transforms(OutFile& file) {
   constexpr size_t widths[] = {8960, 18944, 13824, 64, 192, 640, 16384};
   for (const size_t n : widths) {
@@ -209,9 +210,9 @@ bool put_fixed_point(OutFile& file) {
       }
     }
   }
-  for (const size_t position : positions) {  // a turn's angle grows by the same step from pair to pair
+  for (const size_t position : positions) {  // the angle of a rotation grows by the same step from pair to pair
     make_values(128, 23, 0);
-    int32_t c = 15000, s = 0;  // up to 15500 at the widest step
+    int32_t c = 15000, s = 0;  // becomes up to 15500 at the widest step
     for (size_t i = 0; i < 64; ++i) {
       second[i] = static_cast<int16_t>(c);
       out[i] = static_cast<int16_t>(s);

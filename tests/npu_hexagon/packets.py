@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the packets that Hexagon's inner loops take for 256 weights, from a disassembly, and holds them to a recorded table.
+"""Counts the packets that Hexagon's inner loops take for 256 weights, from a disassembly, and compares them with a recorded
+table.
 
-A packet issues up to four instructions; how many a loop has stands in the program, so this is a measure of the code, not of
-time. llvm-objdump-19 names the sweeps of kernels/stilla/npu_hexagon/matmul.hpp; the loop with the most vrmpy is a sweep's, and
-its vrmpy tell the weights: two of them multiply 256 weights by one column. A token of int8 is a column, one of int16 two.
-The loops of the float step are counted too, for each row and token: one conversion to float is a row's. And those of the Hadamard
-transform (fixed_point.hpp), for 64 values; the vectors that a loop loads tell how many values it takes at a time.
+A packet issues up to four instructions. The program itself shows how many packets a loop has, so this is a measure of the code,
+not of time. llvm-objdump-19 names the sweeps of kernels/stilla/npu_hexagon/matmul.hpp. The loop with the most vrmpy is a
+sweep's, and the number of its vrmpy tells the number of weights: two of them multiply 256 weights by one column. A token of
+int8 is one column, one of int16 two columns.
+The loops of the float step are counted too, for each row and token: one conversion to float belongs to one row. So are the
+loops of the Hadamard transform (fixed_point.hpp), for 64 values: the vectors that a loop loads tell how many values it takes at
+a time.
 """
 
 import argparse
@@ -18,17 +21,18 @@ import sys
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "kernels/stilla/npu_hexagon"
 HEADER, TRANSFORM_HEADER = FOLDER / "matmul.hpp", FOLDER / "fixed_point.hpp"
-# What must hold whatever the table says: packets for 256 weights and all columns of the sweep.
+# These limits must hold whatever the table says: packets for 256 weights and all columns of the sweep.
 MUST = {1: 2.0, 2: 4.25, 4: 4 * 1.75}
 
-# Loops of the Hadamard transform: the first instruction that only this one and later ones have, and vectors loaded for 64 values.
+# The loops of the Hadamard transform. For each: the first instruction that only this loop and later ones have, and how many
+# vectors are loaded for 64 values.
 TRANSFORM = {"narrowing": ("vasr(", 2), "highest": ("vmax(", 2), "steps of 1 to 32": ("vdeal(", 1), "each later step": ("vsub(", 2)}
 
 Loop = collections.namedtuple("Loop", "packets instructions work")
 
 
 def functions(elf):
-    """Yields the demangled name of each function and its instructions, (address, text)."""
+    """Yields the demangled name of each function, and its instructions as (address, text)."""
     text = subprocess.run(["llvm-objdump-19", "-d", "-C", "--mcpu=hexagonv73", "--no-show-raw-insn", elf],
                           check=True, capture_output=True, text=True).stdout
     name, instructions = None, []
@@ -44,7 +48,7 @@ def functions(elf):
 
 
 def bodies(instructions):
-    """The instructions of each hardware loop of a function that holds no other one."""
+    """Yields the instructions of each hardware loop of a function that contains no other loop."""
     for i, (_, text) in enumerate(instructions):
         if start := re.search(r"loop0\((0x[0-9a-f]+),", text):
             body = []
@@ -57,7 +61,7 @@ def bodies(instructions):
 
 
 def inner_loops(instructions, name, share, also=""):
-    """Those that have an instruction `also`; `share` instructions `name` are a unit of their work."""
+    """Yields the loops that have an instruction `also`. `share` instructions `name` are one unit of their work."""
     for body in bodies(instructions):
         work = sum(name in inner for inner in body) / share
         if work and any(also in inner for inner in body):
@@ -65,8 +69,8 @@ def inner_loops(instructions, name, share, also=""):
 
 
 def sweeps(elf):
-    """The main loop of each sweep, whose unit is 256 weights: {(form, columns, first group): Loop}. And the loops of the float
-    step, whose unit is a row: [(tokens, Loop)], without those for a rest of rows."""
+    """Returns the main loop of each sweep, whose unit is 256 weights: {(form, columns, first group): Loop}. Also returns the
+    loops of the float step, whose unit is a row: [(tokens, Loop)], without those for the rest of the rows."""
     found, steps = {}, []
     for name, instructions in functions(elf):
         if kernel := re.search(r"sweep_(\w+)<[^,]*, (\d+)u?, \d+u?, (\d+)u?>\(", name):
@@ -81,8 +85,8 @@ def sweeps(elf):
 
 
 def transforms(elf):
-    """The loops of the Hadamard transform, whose unit is 64 values: {part: Loop}. Of a loop that the compiler unrolled and its rest the
-    one with most work."""
+    """Returns the loops of the Hadamard transform, whose unit is 64 values: {part: Loop}. If the compiler unrolled a loop and
+    made another one for the rest, it is the one with the most work."""
     found = {}
     for name, instructions in functions(elf):
         if not re.search(r"::hadamard<", name):
@@ -97,13 +101,13 @@ def transforms(elf):
 
 
 def recorded_transform():
-    """The table of its header: {part: packets for 64 values}."""
+    """Reads the table of its header: {part: packets for 64 values}."""
     rows = re.findall(r"^// +(\S.*?)  +([0-9.]+)$", TRANSFORM_HEADER.read_text(encoding="utf-8"), re.MULTILINE)
     return {part: float(packets) for part, packets in rows if part in TRANSFORM}
 
 
 def recorded():
-    """The table of the header: {(form, columns): packets for 256 weights}."""
+    """Reads the table of the header: {(form, columns): packets for 256 weights}."""
     rows = re.findall(r"^//\s+sweep_(\w+)\s+(\d)\s.*\s([0-9.]+)$", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
     return {(form, int(columns)): float(packets) for form, columns, packets in rows}
 

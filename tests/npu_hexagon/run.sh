@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The HVX kernels, by HVX's own instructions: builds forms.cpp with clang 19 for Hexagon v68 and v73, runs the programs under
-# qemu-hexagon, and compares what they write, byte for byte, with what the specification writes on this machine. Then counts the
-# packets of the kernels' loops (packets.py). About three minutes of one core, most of it qemu.
+# Tests the HVX kernels with HVX's own instructions. The script builds forms.cpp with clang 19 for Hexagon v68 and v73, runs the
+# programs under qemu-hexagon, and compares what they write, byte for byte, with what the specification writes on this machine.
+# Then it counts the packets of the kernels' loops (packets.py). It takes about three minutes of one core, most of them in qemu.
 #
 #   tests/npu_hexagon/run.sh [FOLDER]        default: build/npu_hexagon
 #
-# Does nothing, and says so, where a tool is missing. qemu 7.2 runs programs for v68 and v73 as its v67, whose integer
-# instructions they are.
+# Does nothing, and says so, where a tool is missing. qemu 7.2 runs programs for v68 and v73 as its v67: the integer instructions
+# are the same.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:-build/npu_hexagon}

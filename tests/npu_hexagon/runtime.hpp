@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What forms.cpp needs of a system, on two of them. A Hexagon program here has no C library: it starts itself, asks Linux by
-// trap0(#1) with the call's number in r6 (qemu-hexagon answers), and brings the functions that the compiler calls on its own.
-// Elsewhere the C library does all that.
+// What forms.cpp needs of a system, for two systems. A Hexagon program has no C library here. It starts itself, and calls Linux
+// by trap0(#1) with the number of the call in r6, which qemu-hexagon answers. It also brings the functions that the compiler
+// calls on its own. On the other system the C library does all that.
 #pragma once
 
 #include <stddef.h>
@@ -35,8 +35,8 @@ static bool write_all(long file, const void* data, size_t bytes) {
 
 struct OutFile {
   long file;
-  explicit OutFile(const char* path)  // for writing, created, made empty
-      : file(system_call(call_openat, -100, reinterpret_cast<long>(path), 01 | 0100 | 01000, 0644)) {}
+  // Opens the file for writing. It is created if it does not exist, and emptied.
+  explicit OutFile(const char* path) : file(system_call(call_openat, -100, reinterpret_cast<long>(path), 01 | 0100 | 01000, 0644)) {}
   bool write(const void* data, size_t bytes) { return file >= 0 && write_all(file, data, bytes); }
   bool close() { return file >= 0 && system_call(call_close, file, 0, 0) == 0; }
 };
@@ -77,7 +77,7 @@ uint32_t __hexagon_umodsi3(uint32_t a, uint32_t b) { return a - b * __hexagon_ud
   __builtin_unreachable();
 }
 }
-// Vectors that are spilled want a stack at a multiple of 128.
+// Vectors that the compiler spills need a stack at a multiple of 128.
 asm(".globl _start\n_start:\n{ r0 = r29 }\n{ r29 = and(r29, #-128)\n jump start_in_c }\n");
 
 #else

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""No inline function of the library may have the same name in two objects of different levels and different code there:
-the linker keeps one copy, and it could hold instructions that the CPU lacks.
+"""Checks that no inline function of the library has the same name in two objects of different levels but different code there.
+The linker keeps one copy, and that copy could hold instructions that the CPU lacks.
 
     check_symbols.py OBJDUMP LEVEL=OBJECT...
 """
@@ -12,7 +12,7 @@ import sys
 
 
 def functions(objdump, path):
-    """The weak functions of an object: mangled name -> instructions and relocations, as text."""
+    """The weak functions of an object, as mangled name -> instructions and relocations in text form."""
     table = subprocess.run([objdump, "--syms", path], capture_output=True, text=True, check=True).stdout
     weak = set(re.findall(r"^[0-9a-f]+ +w[^\n]*F [^\n]*\s(\S+)$", table, re.M))
     listing = subprocess.run(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every unit that this CPU can. All must compute the same bits.
+// Runs every unit that this CPU can run. All of them must compute the same bits.
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -30,7 +30,7 @@ bool cpu_can_run(const char* name) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   }
 #else
-  static_cast<void>(name);  // qemu-user and CI machines have what the Arm units use
+  static_cast<void>(name);  // qemu-user and the machines of CI have what the Arm units need
 #endif
   return true;
 }
@@ -39,7 +39,7 @@ bool cpu_can_run(const char* name) {
 
 int main() {
   const std::uint64_t expected = units[0].run();
-  int failures = expected == 0 ? 1 : 0;  // 0: the targets of one unit disagree
+  int failures = expected == 0 ? 1 : 0;  // 0 says that the targets of one unit disagree
   for (const Unit& unit : units) {
     if (!cpu_can_run(unit.name)) {
       std::printf("%-10s not run: this CPU lacks its instructions\n", unit.name);

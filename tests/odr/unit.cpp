@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compiled several times with different flags. Uses the library widely and returns a hash of every bit it computed.
+// This file is compiled several times with different flags. It uses much of the library and returns a hash of every bit that it
+// computed.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -40,7 +41,7 @@ std::vector<float> numbers(std::size_t count, std::uint32_t seed) {
   return out;
 }
 
-// y = rms_norm(x) * W for every format that has an encoder, on two threads.
+// Computes y = rms_norm(x) * W for every format that has an encoder, on two threads.
 void hash_matmuls(Hash& hash, stilla::ThreadPool& pool) {
   constexpr std::size_t M = 3, N = 37, K = 256;
   const std::vector<float> x = numbers(M * K, 1), gain = numbers(K, 2), weights = numbers(N * K, 3);

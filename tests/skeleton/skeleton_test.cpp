@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A target, a format and a device that the repository does not have, added by one line each: they are compiled, chosen, covered
-// and right. What the skeletons use and no x86 target does is tested here too: sweeps over 8 rows, signed codes that stay signed,
-// tasks that take a part of the tokens.
+// A target, a format and a device that the repository does not have are added by one line each. The tests check that they are
+// compiled, chosen, covered and right. They also test what the skeletons use and no x86 target does: sweeps over 8 rows, signed
+// codes that stay signed, and tasks that take a part of the tokens.
 #include <stilla/coverage.hpp>
 #include <stilla/devices.hpp>
 #include <stilla/fused.hpp>
@@ -21,7 +21,7 @@ namespace {
 
 using namespace stilla_test;
 
-// Lines of the copy that the original lacks; -1 where the original has one that the copy lacks.
+// Counts the lines of the copy that the original lacks. Returns -1 if the original has a line that the copy lacks.
 int added_lines(const std::string& original, const std::string& copy) {
   std::ifstream a(original), b(copy);
   std::string line, other;
@@ -53,7 +53,7 @@ TEST(Skeleton, IsTheBestTargetAndCovered) {
   EXPECT_NE(coverage_markdown().find("| skeleton |"), std::string::npos);
 }
 
-// Both files run the kernel that coverage() names, whatever else they include.
+// Both files run the kernel that coverage() names, whatever other headers they include.
 TEST(Skeleton, OneKernelInAllFiles) {
   const std::vector<float> x = noise_values(1, 100), weight = noise_values(2, 100);
   const std::size_t before = skeleton::norms;
@@ -68,7 +68,7 @@ template <class F>
 class SkeletonFormats : public ::testing::Test {};
 TYPED_TEST_SUITE(SkeletonFormats, AsGtestTypes<Formats>::Types, FormatNames);
 
-// Few and many tokens, matrices that end within a panel, within a set of panels, and within a tile of 8 rows.
+// Tested are few and many tokens, and matrices that end within a panel, within a set of panels, and within a tile of 8 rows.
 TYPED_TEST(SkeletonFormats, EqualsScalar) {
   using F = TypeParam;
   ThreadPool pool(3);
@@ -107,7 +107,8 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   const ActivationQ8 view = rounded.view();
   ASSERT_EQ(view.arranged.form, Skeleton::id);
   ASSERT_LT(ActivationForm<Skeleton>::tokens_per_task(view), M);
-  for (std::size_t m = 0; m < M; ++m) {  // every block is where the form says, and so are the sums
+  // Every block is at the place that the form gives it, and so are the sums.
+  for (std::size_t m = 0; m < M; ++m) {
     for (std::size_t b = 0; b < K / 32; ++b) {
       ASSERT_EQ(std::memcmp(view.arranged.data + (b * M + m) * 32, view.row_values(m) + 32 * b, 32), 0);
     }
@@ -118,7 +119,7 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   }
   EXPECT_EQ(view.rows_from(7, 3).arranged.first, 7u);
 
-  // The products and the gated product of all tokens are those of one token at a time.
+  // The products and the gated product of all tokens equal those of one token at a time.
   ThreadPool pool(3);
   std::vector<float> g(M * N), u(M * N), expected_g(M * N), expected_u(M * N);
   const auto row_of = [&](std::vector<float>& y, std::size_t m) { return Matrix(y.data() + m * N, 1, N); };
@@ -139,14 +140,14 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   EXPECT_EQ(std::memcmp(found.view().values, wanted.view().values, M * N), 0);
   EXPECT_EQ(std::memcmp(found.view().arranged.data, wanted.view().arranged.data, M * N), 0);
 
-  // Another target that fills the buffer gives the arrangement up, for it does not know it.
+  // Another target that fills the buffer removes the arrangement, because it does not know it.
   const OnTarget on(Scalar::id);
   std::vector<float> h(M * K), scratch(x), ones(K, 1.0f);
   EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, K), Matrix(scratch.data(), M, K), nullptr, ones.data(), 1e-6f, &rounded));
   EXPECT_EQ(rounded.view().arranged.data, nullptr);
 }
 
-// This program has few formats, and so it can say of a format that it exists and is not compiled.
+// This program has few formats. So it can say of a format that the format exists and is not compiled.
 TEST(Formats, OneThatIsNotCompiledIsNamed) {
   const Result<std::size_t> bytes = packed_bytes(id_of<LPBQ64>, 16, 64);
   ASSERT_FALSE(bytes);
@@ -155,7 +156,7 @@ TEST(Formats, OneThatIsNotCompiledIsNamed) {
             "it (stilla/base/config.hpp)");
 }
 
-// A device is held to its own tolerance, and is no target.
+// A device has to keep its own tolerance, and is not a target.
 TEST(SkeletonDevices, KeepTheirTolerance) {
   std::size_t devices = 0;
   for_each_type(Devices{}, [&]<class D>(D) {
@@ -166,7 +167,7 @@ TEST(SkeletonDevices, KeepTheirTolerance) {
       const std::vector<std::byte> rows = random_rows<F>(31, N, K);
       const std::vector<float> x = noise_values(32, M * K);
       const Result<typename D::Weights> w = D::template prepare<F>(rows.data(), N, K);
-      if (!w) {  // a device may refuse a format, and says which
+      if (!w) {  // a device may refuse a format; the message names it
         EXPECT_FALSE((std::is_same_v<D, SkeletonDevice>));
         EXPECT_NE(w.error().message.find(F::name), std::string::npos) << w.error().message;
         return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two files that use an op in different ways, each with no more headers than its op asks for.
+// Functions of two files that use an op in different ways. Each file includes no more headers than its op needs.
 #pragma once
 
 #include <vector>

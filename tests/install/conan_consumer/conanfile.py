@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# `conan create` builds this with the package that it made, and runs it.
+# `conan create` builds this program with the package that it made, and runs it.
 import os
 
 from conan import ConanFile

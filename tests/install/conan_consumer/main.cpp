@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A public header that brings kernels of all targets.
+// Uses a public header that includes kernels of all targets.
 #include <cstdio>
 #include <vector>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Both include roots are reached: a public header and the machine code behind it.
+// Uses both include roots: a public header, and the kernels behind it.
 #include <cstdio>
 
 #include <stilla/dispatch.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Multiplies with the library of kernels, which has the two formats of CMakeLists.txt and no other.
+// Multiplies with the library of kernels, which has the two formats that CMakeLists.txt names and no other.
 #include <cstdint>
 #include <cstdio>
 #include <vector>
@@ -12,7 +12,7 @@
 #error "stilla::kernels does not say that the kernels are separate."
 #endif
 
-// y[0, 0] of ones times halves, or -1 if a step failed.
+// Returns y[0, 0] of a product of ones and halves, or -1 if a step failed.
 template <class F>
 float product() {
   constexpr std::size_t M = 2, N = 40, K = 64;
@@ -27,7 +27,7 @@ float product() {
 }
 
 int main() {
-  const auto refused = stilla::PackedMatrix::create(stilla::id_of<stilla::Q8_0>, nullptr, 0, 32);  // was not asked for
+  const auto refused = stilla::PackedMatrix::create(stilla::id_of<stilla::Q8_0>, nullptr, 0, 32);  // this format was not requested
   std::printf("%s: %g %g, and q8_0 is %s\n", stilla::active_target().name, product<stilla::Q4_0>(), product<stilla::F32>(),
               refused ? "there" : "not there");
   return product<stilla::Q4_0>() == 32.0f && product<stilla::F32>() == 32.0f && !refused ? 0 : 1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the skeleton target wants of activations: the high planes of all blocks, block by block, and then the rounded sums' scales.
-// Its kernels do not read them; the test does. Tasks take 20 tokens at most.
+// The skeleton target's arrangement of activations: first the high planes of all blocks, block by block, then the scales of the
+// rounded sums. The target's kernels do not read it, only the test does. A task takes at most 20 tokens.
 #pragma once
 
 #include <cstring>

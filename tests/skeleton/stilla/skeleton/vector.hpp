@@ -16,7 +16,7 @@
 namespace stilla { inline namespace STILLA_ABI { namespace skeleton {
 
 inline constexpr std::size_t lanes = 4;
-inline constexpr int largest_code = 127;  // signed by signed bytes, as NEON's sdot
+inline constexpr int largest_code = 127;  // products are of signed bytes with signed bytes, as those of NEON's sdot
 
 struct Int {
   std::array<std::int32_t, lanes> v;
