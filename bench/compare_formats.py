@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Measures what rounding a model's weights to each format costs. It makes the tables in README.md and format/st4.hpp.
+"""Measures what rounding a model's weights to each format costs. It makes the tables in include/stilla/format/README.md and format/st4.hpp.
 
     pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6
     bench/compare_formats.py MODEL.gguf [FORMAT[+CHANGE]...] [--program build/release/bin/stilla] [--text FILE]

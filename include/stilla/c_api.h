@@ -92,7 +92,7 @@ typedef struct stilla_const_matrix {
   size_t rows, cols, stride;
 } stilla_const_matrix;
 
-/* Weights (format/format.hpp, layout/pack.hpp). A format is chosen by its name, for example "q4_0"; README.md lists the names. 0
+/* Weights (format/format.hpp, layout/pack.hpp). A format is chosen by its name, for example "q4_0"; include/stilla/format/README.md lists the names. 0
  * is no format. */
 typedef uint32_t stilla_format;
 STILLA_C_EXPORT stilla_code stilla_format_by_name(stilla_format* out, const char* name, stilla_error* error);
@@ -133,13 +133,13 @@ STILLA_C_EXPORT stilla_code stilla_quantise(stilla_activations* out, stilla_cons
 typedef int32_t stilla_scale_for;
 enum { STILLA_SCALE_FOR_TENSOR = 0, STILLA_SCALE_FOR_ROW = 1, STILLA_SCALE_FOR_BLOCK = 2 };
 typedef struct stilla_integers {
-  const void* values;      /* int8_t, or uint8_t if is_unsigned: rows x cols */
+  const void* values; /* int8_t, or uint8_t if is_unsigned: rows x cols */
   int is_unsigned;
   size_t rows, cols, stride;
   stilla_scale_for scale_for;
-  const float* scales;     /* 1, [rows] or [rows][cols / block] */
+  const float* scales; /* 1, [rows] or [rows][cols / block] */
   const void* zero_points; /* as many as scales, of the values' type; NULL: 0 */
-  size_t block;            /* columns of a block, a multiple of 32; for STILLA_SCALE_FOR_BLOCK */
+  size_t block; /* columns of a block, a multiple of 32; for STILLA_SCALE_FOR_BLOCK */
 } stilla_integers;
 STILLA_C_EXPORT stilla_code stilla_import_activations(stilla_activations* out, const stilla_integers* x, const stilla_parallel* parallel,
                                                       stilla_error* error);
@@ -246,18 +246,18 @@ STILLA_C_EXPORT stilla_code stilla_begin_attention(stilla_job* job, stilla_matri
  * "penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature". */
 typedef struct stilla_sampling {
   size_t struct_size;
-  float temperature;        /* 0: greedy */
-  size_t top_k;             /* 0: off */
-  float top_p;              /* 1: off */
-  float min_p;              /* 0: off */
-  float typical_p;          /* 1: off */
-  float xtc_probability;    /* 0: off */
+  float temperature; /* 0: greedy */
+  size_t top_k; /* 0: off */
+  float top_p; /* 1: off */
+  float min_p; /* 0: off */
+  float typical_p; /* 1: off */
+  float xtc_probability; /* 0: off */
   float xtc_threshold;
   float repetition_penalty; /* 1: off */
-  float presence_penalty;   /* 0: off */
-  float frequency_penalty;  /* 0: off */
-  size_t penalty_window;    /* tokens that these three look back */
-  size_t vocabulary;        /* ids from here on are padding; 0: there is no padding */
+  float presence_penalty; /* 0: off */
+  float frequency_penalty; /* 0: off */
+  size_t penalty_window; /* tokens that these three look back */
+  size_t vocabulary; /* ids from here on are padding; 0: there is no padding */
   const char* order;
   uint64_t seed;
 } stilla_sampling;
@@ -294,10 +294,10 @@ STILLA_C_EXPORT int stilla_token_ends(const stilla_model* model, uint32_t token)
 /* A session: one text that is being read and written. */
 typedef struct stilla_session_options {
   size_t struct_size;
-  size_t context;          /* most positions; 0: as many as the model's context */
-  stilla_kv_type kv_type;  /* STILLA_KV_DEFAULT: chosen by the size of the model */
-  int activation_bits;     /* 8, 16; 0: chosen by the size of the model */
-  size_t batch;            /* most tokens evaluated at once */
+  size_t context; /* most positions; 0: as many as the model's context */
+  stilla_kv_type kv_type; /* STILLA_KV_DEFAULT: chosen by the size of the model */
+  int activation_bits; /* 8, 16; 0: chosen by the size of the model */
+  size_t batch; /* most tokens evaluated at once */
 } stilla_session_options;
 typedef struct stilla_session stilla_session;
 STILLA_C_EXPORT void stilla_session_defaults(stilla_session_options* out);

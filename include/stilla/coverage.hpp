@@ -8,7 +8,7 @@
 //     if (e.implemented_on != e.target) ...            // e.op, e.variant on e.target runs e.implemented_on's kernel
 //
 // Ops that are plain C++ on every target (residual addition, embedding lookup, filters of sampling) have no kernels and no entry.
-// README.md contains the output of coverage_markdown(); tests/coverage_test.cpp fails if the two differ.
+// kernels/coverage.md contains the output of coverage_markdown(); tests/coverage_test.cpp fails if the two differ.
 #pragma once
 
 #include <string>

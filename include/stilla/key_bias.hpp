@@ -127,7 +127,7 @@ class KeyBiasTables {
   }
 
  private:
-  static constexpr double half_chunk = kv_chunk / 2;
+  static constexpr double half_chunk = kv_chunk / 2.0;
   // Up to this angle 16 polynomials are exact to float: the terms that are cut off are below 2 (z / 2)^16 / 16! = 6e-9.
   static constexpr double slow_radians = 4.0;
 

@@ -18,9 +18,10 @@
 //     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s, sums_x: RoundedSums (contract/activation_q8.hpp). The product
 //                                                            is exact: 0, or of 2^-112 to 2^67
 //
-// and y = acc + bias. Formats with a scale per row follow the same formula: their scale_w is the same for all g. Float formats:
-// acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1, y = acc + bias. Every target computes every output in exactly this way, so
-// results do not depend on the target, on M, or on how panels are shared between threads.
+// and y = acc + bias. Formats with a scale per row follow the same formula: their scale_w is the same for all g, or, with sub-scales
+// (LPBQ), the row's scale times that of g, rounded once. Float formats: acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1,
+// y = acc + bias. Every target computes every output in exactly this way, so results do not depend on the target, on M, or on how
+// panels are shared between threads.
 #pragma once
 
 #include <cstddef>

@@ -20,8 +20,8 @@
 // so that a decoded weight is exact in float with any decoder. The bits of a block scale above the lowest four mean nothing. Block
 // scales stay below 16 because QNN's field for them has 4 bits.
 //
-// Measured on real weights, LPBQ loses least among the int4 formats that an NPU takes, and it needs no rotation (README.md,
-// "Weight formats").
+// Measured on real weights, LPBQ loses least among the int4 formats that an NPU takes, and it needs no rotation (README.md
+// of this folder).
 #pragma once
 
 #include <cmath>

@@ -100,7 +100,9 @@ class HuggingFaceVocabularyReader {
     }
     for (const std::string_view key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const Json* value = find_member(*model, key);
-      if (value != nullptr && *value != "") return refuse(concat("model.", key), "found ", shown(value), "; expected none");
+      if (value != nullptr && !(value->is_string() && value->get_ref<const std::string&>().empty())) {
+        return refuse(concat("model.", key), "found ", shown(value), "; expected none");
+      }
     }
     if (const Json* dropout = find_member(*model, "dropout"); dropout != nullptr && *dropout != 0) {
       return refuse("model.dropout", "merges that are left out by chance are not supported; expected none");

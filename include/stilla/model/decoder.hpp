@@ -177,8 +177,7 @@ class Decoder {
     }
     if (!by_model_.begins(times_)) return std::size_t{0};
     const auto begin = std::chrono::steady_clock::now();
-    const Result<std::size_t> written =
-        draft_->guess(text_, guesses_, [&](float confidence) { return by_model_.goes_on(confidence, times_); });
+    Result<std::size_t> written = draft_->guess(text_, guesses_, [&](float confidence) { return by_model_.goes_on(confidence, times_); });
     if (!written) return written;
     by_model_.learn_time(seconds_since(begin), times_);
     return by_model_.length(times_);

@@ -67,7 +67,7 @@ inline bool is_large_model(const ModelConfig& config) { return layer_weights(con
 // What the inputs of quantised matrices are rounded to if the caller does not choose.
 //
 // Models below a billion weights have 16 bits: rounding to 8 bits changes the logits of small models more than their 4-bit
-// weights do on their own (README, fidelity), and small models are fast anyway.
+// weights do on their own (bench/fidelity.md), and small models are fast anyway.
 //
 // Larger models have 8 bits, as is usual, because a prompt then takes half the time. Only tokens with massive activations keep 16
 // bits. This lowers KL by a tenth and costs 1 % more time (contract/wide_row.hpp).
@@ -80,7 +80,7 @@ inline ActivationBits default_activations(const ModelConfig& config) {
 
 // The type of keys and values if the caller does not choose. Models from a billion weights on have int8, which takes half the
 // memory of f16: a 14B that has thought for 32768 tokens keeps 3.3 GB instead of 6.4, and long prompts and late tokens are faster
-// (README.md, "The key/value cache", which also says what it costs). Smaller models keep f16, because their caches are small and
+// (bench/fidelity.md, "The key/value cache", which also says what it costs). Smaller models keep f16, because their caches are small and
 // one of their texts takes little memory.
 inline KvType default_kv_type(const ModelConfig& config) { return is_large_model(config) ? KvType::int8 : KvType::f16; }
 
@@ -342,131 +342,170 @@ class Session {
     (void)rms_norm(heads, heads, gain.data(), model_->config().rms_epsilon);
   }
 
+  // One evaluation of some tokens. Matrices have a row for each token; x is the residual stream.
+  struct Step {
+    std::span<const std::uint32_t> ids;
+    std::size_t wanted_rows = 0;  // the last ones of the tokens: those whose logits are wanted
+    std::size_t rows = 0;         // tokens and padding behind them
+    std::size_t first = 0;        // the position of the first token
+    std::size_t first_row = 0;    // the token that row 0 of the matrices is, but for k and v
+    bool has_residual = false;    // whether h must still be added to x
+    Rotation rotated;
+    Matrix x, h, q, mixed, k, v, gate, up, cos, sin;
+
+    const Matrix* residual() const { return has_residual ? &h : nullptr; }
+
+    // From here on only the wanted rows are computed, because no later step reads the others.
+    void keep_wanted_rows() {
+      first_row = ids.size() - wanted_rows;
+      for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(first_row, wanted_rows);
+    }
+  };
+
   Status forward(std::span<const std::uint32_t> ids, const WantedLogits& wanted) {
-    const ModelConfig& c = model_->config();
-    const std::size_t wanted_rows = wanted.rows_of(ids.size());
-    const std::size_t M =
-        // Rows behind those of `ids` are padding.
-        options_.window == 0 || options_.body != nullptr || ids.size() == 1 ? ids.size() : options_.window;
-    const std::size_t first = size();
-    const Rotation rotated = rotation();
-    const std::size_t n_layers = options_.body == nullptr ? c.n_layers : 0;  // layers that run here
+    const std::size_t n_layers = options_.body == nullptr ? model_->config().n_layers : 0;  // layers that run here
     if (model_->layers().size() < n_layers) return without_layers();
-    if (Status s = reserve(M, wanted_rows, wanted.request); !s) return s;
+    Step step;
+    step.ids = ids;
+    step.wanted_rows = wanted.rows_of(ids.size());
+    step.rows = options_.window == 0 || options_.body != nullptr || ids.size() == 1 ? ids.size() : options_.window;
+    step.first = size();
+    step.rotated = rotation();
+    if (Status s = reserve(step.rows, step.wanted_rows, wanted.request); !s) return s;
+    place_matrices(step);
+
+    embed(step);
+    if (options_.body != nullptr) {
+      if (Status s = options_.body->run(step.x.rows_from(0, ids.size()), step.first); !s) return s;
+    }
+    for (std::size_t l = 0; l < n_layers; ++l) {
+      if (Status s = attention_block(step, l); !s) return s;
+      if (Status s = ffn_block(step, l); !s) return s;
+    }
+    if (options_.observer || n_layers == 0) step.keep_wanted_rows();  // else the last layer did so
+    if (options_.body == nullptr) cache_.set_size(step.first + ids.size());
+    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    write_logits(step, wanted);
+    return success();
+  }
+
+  void place_matrices(Step& step) {
+    float* place = matrices_.data();
     const auto widths = matrix_widths();
     auto width = widths.begin();
-    float* place = matrices_.data();
-    const auto next_matrix = [&] {
-      const Matrix matrix(place, M, *width);
-      place += matrix_floats(M, *width++);
-      return matrix;
-    };
-    Matrix x = next_matrix(), h = next_matrix(), q = next_matrix(), mixed = next_matrix();
-    const Matrix k = next_matrix(), v = next_matrix();
-    Matrix gate = next_matrix(), up = next_matrix();
-    const Matrix cos = next_matrix(), sin = next_matrix();
+    for (Matrix* matrix : {&step.x, &step.h, &step.q, &step.mixed, &step.k, &step.v, &step.gate, &step.up, &step.cos, &step.sin}) {
+      *matrix = Matrix(place, step.rows, *width);
+      place += matrix_floats(step.rows, *width++);
+    }
+  }
 
-    const auto observe = [&](std::size_t layer, LinearInput input, const Matrix& matrix) {
-      if (options_.observer) options_.observer(layer, input, matrix.rows_from(0, ids.size()));
-    };
-    parallel_(M, [&](std::size_t m) {
-      model_->embed(x.row(m), m < ids.size() ? ids[m] : 0);
-      if (rotated.residual) residual_rotation_.rotate(x.row(m));
-      model_->rope_frequencies().table_row(cos.row(m), sin.row(m), first + m);
+  void observe(const Step& step, std::size_t layer, LinearInput input, const Matrix& matrix) const {
+    if (options_.observer) options_.observer(layer, input, matrix.rows_from(0, step.ids.size()));
+  }
+
+  // x = the rows of the embedding; cos and sin = the angles of the positions. Padding is token 0.
+  void embed(const Step& step) {
+    parallel_(step.rows, [&](std::size_t m) {
+      model_->embed(step.x.row(m), m < step.ids.size() ? step.ids[m] : 0);
+      if (step.rotated.residual) residual_rotation_.rotate(step.x.row(m));
+      model_->rope_frequencies().table_row(step.cos.row(m), step.sin.row(m), step.first + m);
     });
-    if (options_.body != nullptr) {
-      if (Status s = options_.body->run(x.rows_from(0, ids.size()), first); !s) return s;
-    }
-    const Matrix* residual = nullptr;  // what the step before must add to x
-    std::size_t first_row = 0;  // first computed row of the matrices, except k and v
-    for (std::size_t l = 0; l < n_layers; ++l) {
-      const LayerWeights& w = model_->layers()[l];
+  }
 
-      const MatmulInput attention_input = normalise(h, rounded_, x, residual, w.attention_norm, {&w.query, &w.key, &w.value});
-      observe(l, LinearInput::attention, h);
-      Projection keys = projection(k, w.key);
-      // If there is a norm of the keys, the bias is added before it and cannot be separated from the key.
-      const bool bias_is_apart = !w.key.bias.empty() && w.key_norm.empty() && !key_bias_tables_.empty();
-      const KeyBias key_bias = bias_is_apart ? KeyBias{&key_bias_tables_, keys.bias} : KeyBias{};
-      if (key_bias) keys.bias = nullptr;
-      if (Status s = project(std::array{projection(q, w.query), keys, projection(v, w.value)}, attention_input); !s) return s;
-      const auto turn = [&](Matrix row, const std::vector<float>& gain, std::size_t m) {
-        if (!gain.empty()) normalise_heads(row, gain);
-        (void)rope(row, c.head_dim, cos.rows_from(m, 1), sin.rows_from(m, 1), c.rope_layout);
-      };
-      const std::size_t first_tile = first / key_tile;
-      parallel_((first + M - 1) / key_tile - first_tile + 1, [&](std::size_t tile) {
-        const std::size_t begin = std::max((first_tile + tile) * key_tile, first) - first;
-        const std::size_t end = std::min((first_tile + tile + 1) * key_tile - first, M);
-        for (std::size_t m = begin; m < end; ++m) {
-          turn(q.rows_from(m, 1), w.query_norm, m);
-          turn(k.rows_from(m, 1), w.key_norm, m);
-          (void)cache_.store(l, first + m, k.row(m), v.row(m));
-        }
+  // h = W_o attention(rope(W_q n), rope(W_k n), W_v n), where n = norm(x + what the block before left in h). The next block adds h to x.
+  Status attention_block(Step& step, std::size_t l) {
+    const ModelConfig& c = model_->config();
+    const LayerWeights& w = model_->layers()[l];
+    const MatmulInput input = normalise(step.h, rounded_, step.x, step.residual(), w.attention_norm, {&w.query, &w.key, &w.value});
+    observe(step, l, LinearInput::attention, step.h);
+    Projection keys = projection(step.k, w.key);
+    // If there is a norm of the keys, the bias is added before it and cannot be separated from the key.
+    const bool bias_is_apart = !w.key.bias.empty() && w.key_norm.empty() && !key_bias_tables_.empty();
+    const KeyBias key_bias = bias_is_apart ? KeyBias{&key_bias_tables_, keys.bias} : KeyBias{};
+    if (key_bias) keys.bias = nullptr;
+    if (Status s = project(std::array{projection(step.q, w.query), keys, projection(step.v, w.value)}, input); !s) return s;
+    turn_and_store(step, l);
+
+    if (l + 1 == c.n_layers && !options_.observer) step.keep_wanted_rows();
+    if (step.x.rows == 0) return success();
+    const std::size_t first_query = step.first + step.first_row;
+    (void)attention(step.mixed, step.q, cache_, l, first_query, c.n_heads, scratch_.data(), parallel_, key_bias);
+    observe(step, l, LinearInput::attention_output, step.mixed);
+    MatmulInput mixed{step.mixed, {}};
+    if (takes_rounded(w.attention_output)) {
+      (void)quantise(rounded_, step.mixed, parallel_);  // cannot fail: reserve() made room
+      mixed.rounded = rounded_.view();
+    }
+    step.has_residual = true;
+    return project(std::array{projection(step.h, w.attention_output)}, mixed);
+  }
+
+  // Norms of the heads where the model has them, RoPE of queries and keys, and keys and values into the cache: a tile of it at a time.
+  void turn_and_store(const Step& step, std::size_t l) {
+    const ModelConfig& c = model_->config();
+    const LayerWeights& w = model_->layers()[l];
+    const auto turn = [&](Matrix row, const std::vector<float>& gain, std::size_t m) {
+      if (!gain.empty()) normalise_heads(row, gain);
+      (void)rope(row, c.head_dim, step.cos.rows_from(m, 1), step.sin.rows_from(m, 1), c.rope_layout);
+    };
+    const std::size_t first = step.first, first_tile = first / key_tile;
+    parallel_((first + step.rows - 1) / key_tile - first_tile + 1, [&](std::size_t tile) {
+      const std::size_t begin = std::max((first_tile + tile) * key_tile, first) - first;
+      const std::size_t end = std::min((first_tile + tile + 1) * key_tile - first, step.rows);
+      for (std::size_t m = begin; m < end; ++m) {
+        turn(step.q.rows_from(m, 1), w.query_norm, m);
+        turn(step.k.rows_from(m, 1), w.key_norm, m);
+        (void)cache_.store(l, first + m, step.k.row(m), step.v.row(m));
+      }
+    });
+  }
+
+  // h = W_down (silu(W_gate n) * (W_up n)), where n = norm(x + h). The next block adds h to x.
+  Status ffn_block(Step& step, std::size_t l) {
+    if (step.x.rows == 0) return success();
+    const LayerWeights& w = model_->layers()[l];
+    const bool transforms = step.rotated.down;
+    const MatmulInput input = normalise(step.h, rounded_, step.x, step.residual(), w.ffn_norm, {&w.gate, &w.up});
+    observe(step, l, LinearInput::ffn, step.h);
+    ActivationBuffer* const round_down = takes_rounded(w.down) ? &rounded_ffn_ : nullptr;
+    if (round_down != nullptr) (void)rounded_ffn_.resize(step.gate.rows, step.gate.cols);
+    const bool waits = transforms || options_.observer;  // rounding waits until whole rows of floats are there
+    Projection down = projection(step.h, w.down);
+    down.transforms_input = transforms && w.down.device != nullptr && w.down.device->makes_transform();
+    if (model_->device().empty()) {
+      (void)gated_matmul(product(step.gate, w.gate), product(step.up, w.up), input, waits ? nullptr : round_down, parallel_);
+    } else {
+      if (Status s = project(std::array{projection(step.gate, w.gate), projection(step.up, w.up)}, input); !s) return s;
+      (void)silu_mul(step.gate, step.gate, step.up, parallel_);
+    }
+    observe(step, l, LinearInput::down, step.gate);
+    if (waits) {
+      if (transforms && !down.transforms_input) {
+        parallel_(step.gate.rows, [&](std::size_t m) { down_rotation_.rotate(step.gate.row(m)); });
+      }
+      if (round_down != nullptr) (void)quantise_like(rounded_ffn_, step.gate, input.rounded.wide, parallel_);
+    }
+    return project(std::array{down}, {step.gate, rounded_ffn_.view()});
+  }
+
+  // The logits of the wanted rows, all of them or those that the request names.
+  void write_logits(Step& step, const WantedLogits& wanted) {
+    if (step.wanted_rows == 0) return;
+    if (step.rotated.residual) {
+      parallel_(step.wanted_rows, [&](std::size_t m) {
+        if (step.has_residual) add_run({step.x, step.h}, m);
+        residual_rotation_.rotate_back(step.x.row(m));
       });
-      // In the last layer only the wanted rows are computed from here on, because no later step reads the others.
-      if (l + 1 == c.n_layers && !options_.observer) {
-        first_row = ids.size() - wanted_rows;
-        for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(first_row, wanted_rows);
-        if (wanted_rows == 0) break;
-      }
-      (void)attention(mixed, q, cache_, l, first + first_row, c.n_heads, scratch_.data(), parallel_, key_bias);
-      observe(l, LinearInput::attention_output, mixed);
-      MatmulInput mixed_input{mixed, {}};
-      if (takes_rounded(w.attention_output)) {
-        (void)quantise(rounded_, mixed, parallel_);  // cannot fail either
-        mixed_input.rounded = rounded_.view();
-      }
-      if (Status s = project(std::array{projection(h, w.attention_output)}, mixed_input); !s) return s;
-
-      const MatmulInput ffn_input = normalise(h, rounded_, x, &h, w.ffn_norm, {&w.gate, &w.up});
-      observe(l, LinearInput::ffn, h);
-      ActivationBuffer* const round_down = takes_rounded(w.down) ? &rounded_ffn_ : nullptr;
-      if (round_down != nullptr) (void)rounded_ffn_.resize(gate.rows, c.ffn);
-      const bool waits = rotated.down || options_.observer;  // rounding waits until whole rows of floats are there
-      Projection down = projection(h, w.down);
-      down.transforms_input = rotated.down && w.down.device != nullptr && w.down.device->makes_transform();
-      if (model_->device().empty()) {
-        (void)gated_matmul(product(gate, w.gate), product(up, w.up), ffn_input, waits ? nullptr : round_down, parallel_);
-      } else {
-        if (Status s = project(std::array{projection(gate, w.gate), projection(up, w.up)}, ffn_input); !s) return s;
-        (void)silu_mul(gate, gate, up, parallel_);
-      }
-      observe(l, LinearInput::down, gate);
-      if (waits) {
-        if (rotated.down && !down.transforms_input) {
-          parallel_(gate.rows, [&](std::size_t m) { down_rotation_.rotate(gate.row(m)); });
-        }
-        if (round_down != nullptr) (void)quantise_like(rounded_ffn_, gate, ffn_input.rounded.wide, parallel_);
-      }
-      if (Status s = project(std::array{down}, {gate, rounded_ffn_.view()}); !s) return s;
-      residual = &h;
-    }
-    // Until here all rows were needed. From here on only the wanted rows are computed.
-    if (options_.observer || n_layers == 0) {
-      first_row = ids.size() - wanted_rows;
-      x = x.rows_from(first_row, wanted_rows);
-      h = h.rows_from(first_row, wanted_rows);
-    }
-    if (options_.body == nullptr) cache_.set_size(first + ids.size());
-    ids_.insert(ids_.end(), ids.begin(), ids.end());
-
-    if (wanted_rows == 0) return success();
-    if (rotated.residual) {
-      parallel_(wanted_rows, [&](std::size_t m) {
-        if (residual != nullptr) add_run({x, h}, m);
-        residual_rotation_.rotate_back(x.row(m));
-      });
+      step.has_residual = false;
     }
     const Linear& head = model_->head();
-    const MatmulInput head_input =
-        normalise(h, rounded_head_, x, rotated.residual || residual == nullptr ? nullptr : &h, model_->output_norm(), {&head});
+    const MatmulInput input = normalise(step.h, rounded_head_, step.x, step.residual(), model_->output_norm(), {&head});
     if (wanted.request != nullptr) {
-      (void)top_logits(top_, head.weight, head_input, *wanted.request, head.bias_or_null(), parallel_);  // cannot fail: there is room
+      (void)top_logits(top_, head.weight, input, *wanted.request, head.bias_or_null(), parallel_);  // cannot fail: there is room
     } else {
-      (void)matmul(std::array{product(Matrix(logits_.data(), wanted_rows, c.vocabulary), head)}, head_input, parallel_);
+      const Matrix logits(logits_.data(), step.wanted_rows, model_->config().vocabulary);
+      (void)matmul(std::array{product(logits, head)}, input, parallel_);
     }
-    return success();
   }
 
   // Widths of the matrices of a step, from x to sin. They have M rows each and lie one behind the other in `matrices_`, so that

@@ -159,144 +159,173 @@ class Model {
  private:
   explicit Model(std::unique_ptr<ModelSource> source) : source_(std::move(source)) {}
 
+  // What reading a model keeps from tensor to tensor.
+  struct Reading {
+    Parallel parallel;
+    const Progress& progress;
+    std::size_t total = 0, done = 0;     // bytes of all tensors, and of those that were read
+    std::byte* free_memory = nullptr;    // where in memory_ the next packed matrix goes
+    bool is_tied = false;                // whether the embedding is the head too
+
+    void advance(std::size_t bytes) {
+      done += bytes;
+      if (progress && bytes != 0) progress(done, total);
+    }
+  };
+
   Status read(Parallel parallel, const Progress& progress, const RopeChoice& rope) {
     Result<ModelConfig> config = read_model_config(*source_, rope);
     if (!config) return config.error();
     config_ = std::move(*config);
-    const ModelConfig& c = config_;
+    Reading reading{parallel, progress};
+    if (Status s = find_embedding(reading); !s) return s;
+    if (Status s = check_written_to_the_end(*source_); !s) return s;
+    for (std::size_t i = 0; i < source_->tensor_count(); ++i) reading.total += static_cast<std::size_t>(source_->tensor(i).size_bytes);
+    if (Status s = make_room(reading); !s) return s;
 
+    source_->ask_for_large_pages();
+    layers_.resize(has_layers_ ? config_.n_layers : 0);
+    read_ahead(0);
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      read_ahead(l + 1);
+      if (Status s = read_layer(reading, l); !s) return s;
+    }
+    if (Status s = read_head(reading); !s) return s;
+    if (Status s = read_rope_frequencies(reading); !s) return s;
+    // Counts an embedding that is not packed, and tensors that nothing reads.
+    if (progress && reading.done < reading.total) progress(reading.total, reading.total);
+    return success();
+  }
+
+  Status find_embedding(Reading& reading) {
     const Result<const TensorInfo*> embedding = source_->require_tensor("token_embd.weight");
     if (!embedding) return embedding.error();
-    if (const auto checked = source_->require_tensor("token_embd.weight", {c.hidden, c.vocabulary}); !checked) {
+    if (const auto checked = source_->require_tensor("token_embd.weight", {config_.hidden, config_.vocabulary}); !checked) {
       return checked.error();
     }
+    reading.is_tied = source_->find_tensor("output.weight") == nullptr;
+    if (!reading.is_tied) embedding_ = *embedding;  // is read row by row, as tokens need it
+    return success();
+  }
 
-    if (Status s = check_written_to_the_end(*source_); !s) return s;
-
-    std::size_t total = 0;
-    for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
-      total += static_cast<std::size_t>(source_->tensor(i).size_bytes);
-    }
-    std::size_t done = 0;
-    const auto advance = [&](std::size_t bytes) {
-      done += bytes;
-      if (progress && bytes != 0) progress(done, total);
-    };
-
-    const auto read_vector = [&](std::vector<float>& out, const std::string& name, std::size_t size) -> Status {
-      const Result<const TensorInfo*> tensor = source_->require_tensor(name, {size});
-      if (!tensor) return tensor.error();
-      if ((*tensor)->is_packed) return source_->tensor_error(**tensor, "found packed; expected a vector as it is");
-      out.resize(size);
-      const std::byte* bytes = source_->tensor_bytes(**tensor).data();
-      with_format((*tensor)->format, [&](auto tag) { decode_row<decltype(tag)>(bytes, out.data(), size); });
-      advance(static_cast<std::size_t>((*tensor)->size_bytes));
-      return success();
-    };
-    std::byte* free_memory = nullptr;
-    const auto read_matrix = [&](PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) -> Status {
-      const Result<StoredMatrix> found = stored_matrix(name, rows, cols);
-      if (!found) return found.error();
-      const TensorInfo& stored = *found->tensor;
-      const FormatId format = found->format;
-      const std::span<const std::byte> bytes = source_->tensor_bytes(stored);
-      const bool requantises = format != stored.format;
-      if (stored.is_packed) {
-        if (reinterpret_cast<std::uintptr_t>(bytes.data()) % cache_line_bytes != 0) {
-          return source_->tensor_error(stored, "found panels at byte ", stored.offset, ", which is not a multiple of ", cache_line_bytes,
-                                       " in memory");
-        }
-        out = PackedMatrix::borrow({stored.format, rows, cols, bytes.data()});
-        packed_bytes_ += bytes.size();
-        advance(bytes.size());
-        return success();
-      }
-      std::size_t dropped = 0;
-      const auto drop = [&](std::size_t packed_rows) {
-        const std::size_t end = bytes.size() / rows * packed_rows;
-        source_->drop_tensor_pages(stored, end);
-        advance(end - std::exchange(dropped, end));
-      };
-      Result<PackedMatrix> packed = requantises
-                                        ? requantised(format, stored.format, bytes.data(), rows, cols, parallel, free_memory)
-                                        : PackedMatrix::create(stored.format, bytes.data(), rows, cols, parallel, drop, free_memory);
-      if (!packed) return Error{packed.error().kind, source_->tensor_error(stored, packed.error().message).message};
-      if (requantises) drop(rows);
-      packed_bytes_ += packed->bytes();
-      free_memory += packed->bytes();
-      out = std::move(*packed);
-      return success();
-    };
-
-    // All packed matrices lie in one piece of memory, so that large pages cover it up to its ends. When each matrix had its own
-    // piece, large pages did not cover 30 % of a 1.5B of 4 bits, and a token took 7 % more time.
-    const bool tied = source_->find_tensor("output.weight") == nullptr;
+  // All packed matrices lie in one piece of memory, so that large pages cover it up to its ends. When each matrix had its own
+  // piece, large pages did not cover 30 % of a 1.5B of 4 bits, and a token took 7 % more time.
+  Status make_room(Reading& reading) {
     std::size_t bytes_to_pack = 0;
     for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
       const TensorInfo& tensor = source_->tensor(i);
       const bool goes_to_device = (!device_.empty() || !has_layers_) && tensor.name.starts_with("blk.");
-      if (!tensor.is_matrix() || tensor.is_packed || goes_to_device || (!tied && &tensor == *embedding)) continue;
+      if (!tensor.is_matrix() || tensor.is_packed || goes_to_device || &tensor == embedding_) continue;
       const auto bytes = packed_bytes(requantised_format(tensor, layer_format_), tensor.rows(), tensor.columns());
       if (bytes) bytes_to_pack += *bytes;  // other tensors are refused where they are read
     }
     if (!memory_.resize(bytes_to_pack)) return out_of_memory("packed weights", bytes_to_pack);
-    free_memory = memory_.data();
+    reading.free_memory = memory_.data();
+    return success();
+  }
 
-    source_->ask_for_large_pages();
-    layers_.resize(has_layers_ ? c.n_layers : 0);
-    // A file that is not in the page cache is read while what came before it is being packed.
-    const auto read_ahead = [&](std::size_t l) {
-      const std::string layer = concat("blk.", l, ".");
-      for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
-        const TensorInfo& tensor = source_->tensor(i);
-        const bool is_next =
-            l < layers_.size() ? tensor.name.starts_with(layer) : !tensor.name.starts_with("blk.") && &tensor != embedding_;
-        if (is_next && !tensor.is_packed) source_->read_ahead(tensor);
-      }
-    };
-    if (!tied) embedding_ = *embedding;  // is read row by row, as tokens need it
-    read_ahead(0);
-    const auto read_linear = [&](Linear& out, const std::string& name, const LinearShape& shape) -> Status {
-      const std::string weight = concat(name, ".weight"), bias = concat(name, ".bias");
-      if (Status s = device_.empty() ? read_matrix(out.weight, weight, shape.rows, shape.cols)
-                                     : put_on_device(out, weight, shape.rows, shape.cols, parallel);
-          !s) {
-        return s;
-      }
-      if (!shape.needs_bias && source_->find_tensor(bias) == nullptr) return success();
-      return read_vector(out.bias, bias, shape.rows);
-    };
-    for (std::size_t l = 0; l < layers_.size(); ++l) {
-      read_ahead(l + 1);
-      const std::string layer = concat("blk.", l, ".");
-      const std::array<VectorShape, 4> vectors = layer_vectors(c);
-      for (std::size_t i = 0; i < vectors.size(); ++i) {
-        if (vectors[i].size == 0) continue;
-        if (Status s = read_vector(*layers_[l].vectors()[i], concat(layer, vectors[i].part), vectors[i].size); !s) return s;
-      }
-      const std::array<LinearShape, 7> linears = layer_linears(c);
-      for (std::size_t i = 0; i < linears.size(); ++i) {
-        if (Status s = read_linear(*layers_[l].linears()[i], concat(layer, linears[i].part), linears[i]); !s) return s;
-      }
+  // Asks for layer l, or for what comes after the layers: a file that is not in the page cache is read while what came before it is
+  // being packed.
+  void read_ahead(std::size_t l) const {
+    const std::string layer = concat("blk.", l, ".");
+    for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
+      const TensorInfo& tensor = source_->tensor(i);
+      const bool is_next = l < layers_.size() ? tensor.name.starts_with(layer) : !tensor.name.starts_with("blk.") && &tensor != embedding_;
+      if (is_next && !tensor.is_packed) source_->read_ahead(tensor);
     }
-    if (Status s = read_vector(output_norm_, "output_norm.weight", c.hidden); !s) return s;
-    if (!tied && embedding_->is_packed) {
+  }
+
+  Status read_layer(Reading& reading, std::size_t l) {
+    const std::string layer = concat("blk.", l, ".");
+    const std::array<VectorShape, 4> vectors = layer_vectors(config_);
+    for (std::size_t i = 0; i < vectors.size(); ++i) {
+      if (vectors[i].size == 0) continue;
+      if (Status s = read_vector(reading, *layers_[l].vectors()[i], concat(layer, vectors[i].part), vectors[i].size); !s) return s;
+    }
+    const std::array<LinearShape, 7> linears = layer_linears(config_);
+    for (std::size_t i = 0; i < linears.size(); ++i) {
+      if (Status s = read_linear(reading, *layers_[l].linears()[i], concat(layer, linears[i].part), linears[i]); !s) return s;
+    }
+    return success();
+  }
+
+  Status read_linear(Reading& reading, Linear& out, const std::string& name, const LinearShape& shape) {
+    const std::string weight = concat(name, ".weight"), bias = concat(name, ".bias");
+    if (Status s = device_.empty() ? read_matrix(reading, out.weight, weight, shape.rows, shape.cols)
+                                   : put_on_device(out, weight, shape.rows, shape.cols, reading.parallel);
+        !s) {
+      return s;
+    }
+    if (!shape.needs_bias && source_->find_tensor(bias) == nullptr) return success();
+    return read_vector(reading, out.bias, bias, shape.rows);
+  }
+
+  Status read_head(Reading& reading) {
+    if (Status s = read_vector(reading, output_norm_, "output_norm.weight", config_.hidden); !s) return s;
+    if (!reading.is_tied && embedding_->is_packed) {
       return source_->tensor_error(*embedding_, "found packed; expected rows, because 'output.weight' is the head");
     }
-    if (Status s = read_matrix(head_.weight, tied ? "token_embd.weight" : "output.weight", c.vocabulary, c.hidden); !s) return s;
+    return read_matrix(reading, head_.weight, reading.is_tied ? "token_embd.weight" : "output.weight", config_.vocabulary, config_.hidden);
+  }
 
+  Status read_rope_frequencies(Reading& reading) {
     std::vector<float> factors;
     if (const TensorInfo* tensor = source_->find_tensor("rope_freqs.weight")) {
-      if (Status s = read_vector(factors, "rope_freqs.weight", c.rotary_dim / 2); !s) return s;
+      if (Status s = read_vector(reading, factors, "rope_freqs.weight", config_.rotary_dim / 2); !s) return s;
       for (const float factor : factors) {
         if (!(factor > 0.0f && factor < 1e9f)) {
           return source_->tensor_error(*tensor, "found ", factor, ", expected numbers above 0");
         }
       }
     }
-    rope_frequencies_ =
-        RopeFrequencies(static_cast<double>(c.rope_base), c.rotary_dim, factors.empty() ? nullptr : factors.data(), c.rope_scaling);
-    if (progress && done < total) progress(total, total);  // counts an embedding that is not packed, and tensors that nothing reads
+    rope_frequencies_ = RopeFrequencies(static_cast<double>(config_.rope_base), config_.rotary_dim,
+                                        factors.empty() ? nullptr : factors.data(), config_.rope_scaling);
+    return success();
+  }
+
+  Status read_vector(Reading& reading, std::vector<float>& out, const std::string& name, std::size_t size) {
+    const Result<const TensorInfo*> tensor = source_->require_tensor(name, {size});
+    if (!tensor) return tensor.error();
+    if ((*tensor)->is_packed) return source_->tensor_error(**tensor, "found packed; expected a vector as it is");
+    out.resize(size);
+    const std::byte* bytes = source_->tensor_bytes(**tensor).data();
+    with_format((*tensor)->format, [&](auto tag) { decode_row<decltype(tag)>(bytes, out.data(), size); });
+    reading.advance(static_cast<std::size_t>((*tensor)->size_bytes));
+    return success();
+  }
+
+  // Borrows panels where they are mapped, or packs rows.
+  Status read_matrix(Reading& reading, PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) {
+    const Result<StoredMatrix> found = stored_matrix(name, rows, cols);
+    if (!found) return found.error();
+    const TensorInfo& stored = *found->tensor;
+    const FormatId format = found->format;
+    const std::span<const std::byte> bytes = source_->tensor_bytes(stored);
+    if (stored.is_packed) {
+      if (reinterpret_cast<std::uintptr_t>(bytes.data()) % cache_line_bytes != 0) {
+        return source_->tensor_error(stored, "found panels at byte ", stored.offset, ", which is not a multiple of ", cache_line_bytes,
+                                     " in memory");
+      }
+      out = PackedMatrix::borrow({stored.format, rows, cols, bytes.data()});
+      packed_bytes_ += bytes.size();
+      reading.advance(bytes.size());
+      return success();
+    }
+    std::size_t dropped = 0;
+    const auto drop = [&](std::size_t packed_rows) {
+      const std::size_t end = bytes.size() / rows * packed_rows;
+      source_->drop_tensor_pages(stored, end);
+      reading.advance(end - std::exchange(dropped, end));
+    };
+    const bool requantises = format != stored.format;
+    Result<PackedMatrix> packed =
+        requantises ? requantised(format, stored.format, bytes.data(), rows, cols, reading.parallel, reading.free_memory)
+                    : PackedMatrix::create(stored.format, bytes.data(), rows, cols, reading.parallel, drop, reading.free_memory);
+    if (!packed) return Error{packed.error().kind, source_->tensor_error(stored, packed.error().message).message};
+    if (requantises) drop(rows);
+    packed_bytes_ += packed->bytes();
+    reading.free_memory += packed->bytes();
+    out = std::move(*packed);
     return success();
   }
 

@@ -116,7 +116,7 @@ inline std::string plain_text(const Vocabulary& vocabulary, std::string_view spe
 }
 
 // Those of `names` that a merge makes.
-inline std::unordered_set<std::string> made_by_merges(const Vocabulary& vocabulary, std::unordered_set<std::string> names) {
+inline std::unordered_set<std::string> made_by_merges(const Vocabulary& vocabulary, const std::unordered_set<std::string>& names) {
   std::unordered_set<std::string> out;
   if (names.empty()) return out;
   std::string joined;
@@ -143,7 +143,7 @@ class TokenTyper {
       if (given(i) != TokenType::normal || token.find_first_of(">]") == std::string::npos) continue;
       if (is_one_of(control_names, token) || is_one_of(tag_names, token) || is_named(i)) doubtful.insert(token);
     }
-    made_ = made_by_merges(vocabulary, std::move(doubtful));
+    made_ = made_by_merges(vocabulary, doubtful);
   }
 
   TokenType type_of(std::size_t i) const {

@@ -216,7 +216,7 @@ inline std::optional<std::int64_t> read_integer(Rendering& run, std::string_view
 
 inline Value int_filter(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters parameters(run, "filter 'int'", arguments, {"default", "base"});
-  const Value fallback = parameters.has(0) ? parameters[0] : Value(std::int64_t{0});
+  Value fallback = parameters.has(0) ? parameters[0] : Value(std::int64_t{0});
   const std::int64_t base = parameters.integer(1, 10);
   if (base < 2 || base > 36) return run.fail("filter 'int' with the base ", base, " is not supported");
   if (value.is_undefined()) return undefined_error(run, value);

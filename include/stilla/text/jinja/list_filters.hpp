@@ -75,11 +75,13 @@ void merge_sort(std::vector<T>& items, Less&& less) {
 template <class MakeKey>
 std::vector<Value> sorted(Rendering& run, const std::vector<Value>& items, bool is_reversed, MakeKey&& key) {
   std::vector<std::pair<Value, std::size_t>> keys;
+  keys.reserve(items.size());
   for (const Value& item : items) keys.emplace_back(key(item), keys.size());
   merge_sort(keys, [&](const auto& a, const auto& b) {
     return is_reversed ? order(run, b.first, a.first) < 0 : order(run, a.first, b.first) < 0;
   });
   std::vector<Value> out;
+  out.reserve(keys.size());
   for (const auto& [unused, index] : keys) out.push_back(items[index]);
   return out;
 }

@@ -185,6 +185,7 @@ inline Value list_value(std::vector<Value> items, ListKind kind = ListKind::list
   const std::size_t depth = depth_of(items) + 1;
   return std::make_shared<const List>(List{std::move(items), kind, depth});
 }
+// NOLINTNEXTLINE(performance-unnecessary-value-param): its values are moved
 inline Value dict_value(std::vector<std::pair<std::string_view, Value>> entries) {
   Dict dict;
   for (auto& [key, value] : entries) {
