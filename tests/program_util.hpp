@@ -105,10 +105,13 @@ class Process {
  public:
   enum class Streams { pipes, terminal };
 
-  explicit Process(const std::vector<std::string>& arguments, Streams streams = Streams::pipes, const char* path = program) {
+  // columns: of the terminal; 0: it does not say.
+  explicit Process(const std::vector<std::string>& arguments, Streams streams = Streams::pipes, const char* path = program,
+                   unsigned short columns = 0) {
     int to[2] = {-1, -1}, from[2] = {-1, -1}, errors[2] = {-1, -1};
     if (streams == Streams::terminal) {
-      process_ = forkpty(&out_, nullptr, nullptr, nullptr);
+      const winsize size{24, columns, 0, 0};
+      process_ = forkpty(&out_, nullptr, nullptr, &size);
       in_ = out_;
     } else {
       if (pipe(to) != 0 || pipe(from) != 0 || pipe(errors) != 0) return;

@@ -41,13 +41,11 @@ std::string larger_models_text() {
   };
   constexpr Advice advice[] = {{"1.5B", 1.12, 3}, {"7B", 4.68, 8}, {"14B", 8.99, 14}};
   const double memory_gb = static_cast<double>(stilla::memory_bytes()) / 1e9;
-  std::string out = "for a real one download a DeepSeek-R1-Distill-Qwen and name it with -m:";
-  std::string_view comma;
+  std::string out = "for a real one, download one of these and name it with -m:";
   for (const Advice& a : advice) {
     const bool fits = memory_gb == 0 || a.memory_gb <= memory_gb;
-    out += fmt::format("{} DeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.1f} GB{})", comma, a.name, a.file_gb,
+    out += fmt::format("\nDeepSeek-R1-Distill-Qwen-{}-Q4_K_M.gguf ({:.1f} GB{})", a.name, a.file_gb,
                        fits ? "" : fmt::format(", too large for this machine: it needs {:.0f} GB of memory", a.memory_gb));
-    comma = ",";
   }
   return out;
 }

@@ -26,9 +26,38 @@ void write_note(std::string_view text) {
   std::fflush(stderr);
 }
 
+namespace {
+
+// Bytes of `text` that go into a line of so many characters: up to a space or a line break, or one word that is longer.
+std::size_t line_length(std::string_view text, std::size_t columns) {
+  std::size_t characters = 0, fits = 0;
+  for (std::size_t i = 0; i <= text.size(); ++i) {
+    if (i == text.size() || text[i] == ' ' || text[i] == '\n') {
+      if (characters > columns && fits != 0) return fits;
+      fits = i;
+      if (i == text.size() || text[i] == '\n') return i;
+    }
+    if ((text[i] & 0xc0) != 0x80) ++characters;  // bytes within a UTF-8 character count no more
+  }
+  return text.size();
+}
+
+}  // namespace
+
 void message(std::string_view text) {
-  constexpr std::size_t most = std::size_t{1} << 20;  // most bytes of one write, within the range of printf's number
-  std::fprintf(stderr, "stilla: %.*s\n", static_cast<int>(std::min(text.size(), most)), text.data());
+  constexpr std::string_view name = "stilla: ";
+  constexpr std::size_t fewest_columns = 40;  // a narrower terminal breaks lines itself
+  const std::size_t found = stderr_columns();
+  const std::size_t columns = found < fewest_columns ? text.size() : found - 1 - name.size();  // some terminals wrap when a line is full
+  std::fprintf(stderr, "%s", name.data());
+  for (;;) {
+    const std::size_t length = line_length(text, columns);
+    std::fwrite(text.data(), 1, length, stderr);
+    std::fputc('\n', stderr);
+    if (length >= text.size()) break;
+    text.remove_prefix(length + 1);
+    std::fprintf(stderr, "%*s", static_cast<int>(name.size()), "");
+  }
   std::fflush(stderr);
 }
 

@@ -29,6 +29,7 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 extern char** environ;
@@ -133,6 +134,11 @@ std::tm local_time() {
 bool stdin_is_terminal() { return is_console(STD_INPUT_HANDLE); }
 bool stdout_is_terminal() { return is_console(STD_OUTPUT_HANDLE); }
 bool stderr_is_terminal() { return is_console(STD_ERROR_HANDLE); }
+std::size_t stderr_columns() {
+  CONSOLE_SCREEN_BUFFER_INFO info;
+  if (!GetConsoleScreenBufferInfo(GetStdHandle(STD_ERROR_HANDLE), &info)) return 0;
+  return static_cast<std::size_t>(info.srWindow.Right - info.srWindow.Left + 1);
+}
 
 // Reads a line as UTF-16, because bytes read from a console lose all characters outside ASCII on Windows 10, whatever its code
 // page. Ctrl-Z and Enter end the input.
@@ -285,6 +291,10 @@ std::tm local_time() {
 bool stdin_is_terminal() { return isatty(STDIN_FILENO) != 0; }
 bool stdout_is_terminal() { return isatty(STDOUT_FILENO) != 0; }
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) != 0; }
+std::size_t stderr_columns() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
 
 bool read_line(std::string& line) { return static_cast<bool>(std::getline(std::cin, line)); }
 std::FILE* open_file(const std::string& path, const char* mode) { return std::fopen(path.c_str(), mode); }

@@ -23,6 +23,8 @@ std::vector<std::string> arguments(int argc, char** argv);
 bool stdin_is_terminal();
 bool stdout_is_terminal();
 bool stderr_is_terminal();
+// Characters in a line of the terminal that standard error is; 0 if it is none, or does not say.
+std::size_t stderr_columns();
 // Whether standard output is a terminal that can show dim text and wants it (NO_COLOR and TERM=dumb are honoured).
 bool stdout_has_styles();
 
