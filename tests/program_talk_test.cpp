@@ -4,6 +4,7 @@
 // pipes, and the model that the program carries.
 #include <gtest/gtest.h>
 
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -254,6 +255,29 @@ TEST_F(ProgramTalk, ATerminalShowsThinkingDimAndObeysNoModel) {
   EXPECT_TRUE(contains(process.out, "\x1b[2mLet me see.\x1b[0m\r\n\r\nIt is 5 €.\xef\xbf\xbd[2J\r\n")) << process.out;
   EXPECT_FALSE(contains(process.out, "think>"));
   EXPECT_TRUE(contains(process.out, "loading"));
+}
+
+// A terminal of 50 columns: no line of the program's own messages is longer, none ends within a word, and no word is lost.
+TEST_F(ProgramTalk, MessagesWrapBetweenWords) {
+  const auto words_of = [](std::string text) {
+    std::vector<std::string> words;
+    std::istringstream in(text);
+    for (std::string word; in >> word;) words.push_back(word);
+    return words;
+  };
+  const std::vector<std::string> refused = {"run", "-m", path("babbler.gguf"), "-p", "hi", "--kv", "no such type of cache"};
+  const Finished piped = run_program(refused);
+  ASSERT_GT(piped.err.size(), 70u) << "a message that one line of the terminal holds proves nothing";
+  Process process(refused, Process::Streams::terminal, program, 50);
+  EXPECT_EQ(process.finish(), piped.status);
+  std::istringstream lines(process.out);
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    EXPECT_LE(line.size(), 50u + 1) << line;  // and a carriage return
+    EXPECT_TRUE(line.starts_with(count == 0 ? "stilla: " : "        ")) << line;
+  }
+  EXPECT_GT(count, 1);
+  EXPECT_EQ(words_of(process.out), words_of(piped.err));
 }
 
 TEST_F(ProgramTalk, ChatReadsAPipeLineByLine) {
