@@ -73,7 +73,7 @@ void run(benchmark::State& state, FormatId format, std::size_t N, std::size_t K,
   }
   std::nth_element(ratios.begin(), ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2), ratios.end());
   std::size_t chosen = 0;
-  for (std::size_t e = 0; e < n_experts; ++e) chosen += plan.begin(e + 1) != plan.begin(e) ? 1 : 0;
+  for (std::size_t e = 0; e < n_experts; ++e) chosen += plan.begin(e + 1) != plan.begin(e) ? 1u : 0u;
   state.counters["of_dense"] = ratios[ratios.size() / 2];
   state.counters["bytes_of_dense"] = static_cast<double>(chosen);
 }
