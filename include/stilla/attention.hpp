@@ -39,7 +39,7 @@ inline constexpr std::size_t attention_split_rows = 8;
 // With 64, one thread takes 4 % longer (16384 positions, int8 cache).
 inline constexpr std::size_t attention_split_tasks = 32;
 inline constexpr std::size_t attention_most_chunks = 8;
-inline constexpr std::size_t attention_merged_heads = 4;  // that one task merges, one chunk after the other
+inline constexpr std::size_t attention_merged_heads = 4;  // heads that one task merges, one chunk after the other
 
 // Floats of scratch that `attention` wants for M rows of H heads that see up to `positions` positions. 0 for many rows.
 constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim, std::size_t positions) {
@@ -89,7 +89,8 @@ class QueryTeams {
 
  private:
   std::size_t rows_ = 0, n_kv_heads_ = 1, group_ = 1;
-  // A group of heads that is larger than one pass takes is divided into parts.
+  // One pass over the keys takes at most attention_queries_at_once heads. If a KV head has more query heads, they are divided
+  // into parts.
   std::size_t parts_ = 1;
   std::size_t heads_ = 1;          // heads in a part
   std::size_t rows_together_ = 1;
@@ -138,7 +139,7 @@ struct AttentionFunctions {
   void (*run)(const AttentionJob& job, std::size_t task) = nullptr;
   void (*merge)(const AttentionJob& job, std::size_t task) = nullptr;
 };
-// The attention of a target over a cache of this type.
+// The functions with which a target computes attention over a cache of this type.
 STILLA_KERNEL_LINKAGE AttentionFunctions attention_functions(TargetId target, KvType type);
 
 }  // namespace detail
@@ -301,7 +302,8 @@ struct TeamResults {
 template <class Target, class E>
 std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& queries, const QueryTeam& team, std::size_t chunk,
                          TeamResults& results) {
-  const std::size_t D = job.cache.shape.padded_dim(), begin = job.begin(team.first_row);  // the same for all: a window has one row
+  // `begin` is the same for all rows of the team, because with a window a team has only one row.
+  const std::size_t D = job.cache.shape.padded_dim(), begin = job.begin(team.first_row);
   const auto run = [&](std::size_t first, std::size_t count, std::size_t seen) {
     AttentionChunkArgs<E> args = queries.args(chunk, first, count);
     args.chunk = job.cache.head_chunk(job.layer, chunk, team.kv_head);
@@ -321,7 +323,7 @@ std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& 
     if (visible <= chunk * kv_chunk) continue;
     const std::size_t seen = std::min(visible - chunk * kv_chunk, kv_chunk);
     first_seeing = std::min(first_seeing, r * team.heads);
-    if (seen == kv_chunk) {  // all rows that follow see it too
+    if (seen == kv_chunk) {  // all rows that follow see the whole chunk too
       run(r * team.heads, (team.rows - r) * team.heads, seen);
       break;
     }

@@ -12,12 +12,12 @@
 //     the same for 256 positions around the         128 products, 128 KB
 //     middle of the chunk
 //     with the slow pairs as one polynomial         48 products, 48 KB with Qwen2.5's base of 1e6
-//     the last, where one side of the middle        half of that; this is what is used here
-//     gives the other
+//     the line above, but one side of the middle    half of that; this is what is used here
+//     is computed from the other side
 //
-// Cheaper methods are inexact: leaving the bias of small pairs in the key has KL 0.001 (with 8 of 32 pairs taken out), and a
-// fixed scale for each pair has KL 0.0005 to 0.002. Both were simulated on a 0.5B model, where taking out the whole bias gives
-// 0.0001 (queries of 16 bits).
+// Cheaper methods are inexact. If the bias is taken out of the key only for some pairs (8 of 32) and stays in it for the pairs
+// where it is small, KL is 0.001. With a fixed scale for each pair, KL is 0.0005 to 0.002. Both were simulated on a 0.5B model
+// with queries of 16 bits, where taking out the whole bias gives 0.0001.
 #pragma once
 
 #include <algorithm>

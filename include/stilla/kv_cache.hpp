@@ -234,8 +234,8 @@ class KvCache {
   // Bytes of its chunks, including those that it shares.
   std::size_t bytes() const { return chunks_.size() * shape_.chunk_bytes(); }
 
-  // Makes room for positions [0, count); those from size() on are to be stored. After an error what is stored stays usable, and
-  // no new memory is kept.
+  // Makes room for positions [0, count), so that the caller can store those from size() on. After an error, the positions stored
+  // so far can still be used, and the cache has not grown.
   Status reserve(std::size_t count) {
     const std::size_t wanted = count / kv_chunk + (count % kv_chunk != 0 ? 1 : 0);
     const std::size_t step = shape_.chunk_bytes();  // 0 for a cache that was not made by create()
@@ -294,8 +294,8 @@ class KvCache {
   std::span<const std::byte> chunk(std::size_t index) const { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
   std::span<std::byte> writable_chunk(std::size_t index) { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
 
-  // Copies chunk(index) to `to`, with keys and values of 0 from size() on. There the chunk may still hold text that was taken
-  // back. Returns false if memory is short.
+  // Copies chunk(index) to `to`, with keys and values of 0 from size() on. From size() on, the chunk itself may still hold keys
+  // and values of positions that were forgotten (set_size). Returns false if memory is short.
   [[nodiscard]] bool copy_stored(AlignedBuffer<std::byte>& to, std::size_t index) const {
     if (!to.resize(shape_.chunk_bytes())) return false;
     std::memcpy(to.data(), chunks_[index]->data(), to.size());
@@ -351,7 +351,7 @@ class KvCache {
   std::vector<Chunk> chunks_;  // [position / 256]
   std::vector<std::byte*> table_;  // their addresses
   std::size_t size_ = 0;
-  std::size_t shared_ = 0;     // so many chunks, counted from the first, other caches may have too
+  std::size_t shared_ = 0;     // how many chunks, counted from the first, other caches may refer to as well
 };
 
 }}  // namespace stilla

@@ -81,8 +81,8 @@ inline std::size_t panels_per_task(std::size_t panel_bytes) {
   return 6 * (sixes == 0 ? 1 : sixes > 10 ? 10 : sixes);
 }
 
-// Up to this many tokens every target computes with the steps of the specification, and these are right for any scales. Kernels
-// for more tokens, which start at 8 tokens, rely on scales that are powers of two (generic/panel_sweep-inl.hpp).
+// Up to this many tokens every target computes with the very steps of contract/matmul.hpp, which are right for any scales.
+// Kernels for more tokens, which start at 8 tokens, rely on scales that are powers of two (generic/panel_sweep-inl.hpp).
 inline constexpr std::size_t tokens_of_any_scale = 4;
 
 // One product, for which the function for its format and target has been looked up once.

@@ -80,7 +80,7 @@ inline constexpr bool small_stacks = true;
 
 // run(args, first, last): panels [first, last), all rows of x.
 template <class Target, class Format>
-// Target has no kernel of its own for this format: use its fallback's.
+// The kernel of the fallback is used if Target has none of its own for this format.
 struct MatmulPanels : MatmulPanels<typename Target::Fallback, Format> {};
 
 namespace detail {

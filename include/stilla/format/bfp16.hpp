@@ -45,7 +45,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The rounding of a weight that lies in the middle between two multiples of the step. Quark's numbers for the three: 2, 0, 1.
+// The rounding of a weight that lies in the middle between two multiples of the step. Quark's numbers for these three values are
+// 2, 0 and 1.
 enum class Bfp16Ties : std::uint8_t {
   to_even,
   away_from_zero,
@@ -56,8 +57,8 @@ enum class Bfp16Ties : std::uint8_t {
 enum class Bfp16Overflow : std::uint8_t {
   // That weight becomes 127 steps, and mantissas are -127..127. This gives the smaller error of the block as a whole.
   saturate,
-  // The step of the whole block is doubled; a mantissa of -128 is allowed and does not cause it. Quark:
-  // use_compiler_version_cpu_kernel.
+  // The step of the whole block is doubled. A mantissa of -128 is allowed, so that a weight of -128 steps does not double the
+  // step. Quark's name for this is use_compiler_version_cpu_kernel.
   next_exponent,
 };
 

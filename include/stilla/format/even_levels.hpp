@@ -63,7 +63,7 @@ void store_split_codes5(std::byte* word, std::byte* codes, const Code& code_of) 
 // weight[k] = scale * (code[k] - 2^bits / 2). A block begins with its scale, an f16.
 template <class F, unsigned bits>
 struct SymmetricFormat {
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = bits;
   static constexpr int zero_point = 1 << (bits - 1);
   static constexpr std::size_t group_weights = 32;

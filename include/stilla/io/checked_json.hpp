@@ -115,7 +115,7 @@ class JsonBuilder {
   std::uint64_t values_left_;
   Json root_;
   std::vector<Json*> open_;  // the arrays and objects that are open at this place of the text
-  // If the innermost of these is an object: the value that belongs to the last name.
+  // If the innermost open array or object is an object, this is the place in it for the value of the name that was read last.
   Json* member_ = nullptr;
   std::string error_;
 };

@@ -22,7 +22,8 @@
 //                                  vocabulary, for example -1, means that there is none
 //   tokenizer.ggml.add_{bos,eos}_token  optional
 //   tokenizer.chat_template        a Jinja program (text/chat_template.hpp runs it), optional
-//   stilla.tokenizer.end_ids       [uint32], further tokens that end an answer; only in packed files that were made from a folder
+//   stilla.tokenizer.end_ids       [uint32], further tokens that end an answer; only in packed files (packed_file.hpp)
+//                                  that were made from a Hugging Face folder
 //
 // A getter never trusts the declared type of a key. If the type is wrong the getter fails with one line that names the file, the
 // key, the byte offset, what was found and what was expected. An integer may have any width if its value fits. Strings are views
@@ -147,7 +148,8 @@ class GgufFile final : public ModelSource {
     return out;
   }
 
-  // The file. Of several parts it is the first one, which has the keys; the offsets of keys are in this file.
+  // The file of the model. If the model has several parts, this is the first part, which has the keys; the offsets of keys count
+  // in this file.
   const MappedFile& file() const { return parts_.front().file; }
   const std::string& path() const override { return file().path(); }
   std::uint64_t size_bytes() const override {
@@ -230,7 +232,7 @@ class GgufFile final : public ModelSource {
  private:
   struct Part {
     MappedFile file;
-    GgufContents contents;  // for all parts but the first only what the header says; the tensors go to tensors_
+    GgufContents contents;  // the parts after the first have only what their header says; all tensors are in tensors_
   };
 
   GgufFile() = default;

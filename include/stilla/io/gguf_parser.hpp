@@ -374,7 +374,8 @@ class GgufParser {
     return success();
   }
 
-  // This comes before everything that depends on the layout. The packed types are known afterwards.
+  // Checks the layout of a packed file before anything that depends on it is read. It also finds out whether this is a packed
+  // file; only then may tensors have packed types.
   Status read_packed_layout() {
     const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, packed_layout_key);
     if (!key) return success();

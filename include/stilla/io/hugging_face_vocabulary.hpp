@@ -116,7 +116,8 @@ class HuggingFaceVocabularyReader {
     if (vocabulary == nullptr || !vocabulary->is_object() || vocabulary->empty()) {
       return refuse("model.vocab", "expected an object of tokens and their ids");
     }
-    // Ids without a token are filled with unused tokens, so that a small file could otherwise ask for much memory.
+    // Every id up to the largest gets a token, unused ones where the file has none. Ids are limited, because a small file with
+    // one very large id would otherwise need much memory.
     const Json* added = find_member(*texts_.tokenizer, "added_tokens");
     max_id_ = 65535 + 2 * (std::uint64_t{vocabulary->size()} + (added ? added->size() : 0));
     for (const auto& [token, id] : vocabulary->get_ref<const Json::object_t&>()) {

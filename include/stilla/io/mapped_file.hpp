@@ -60,7 +60,7 @@ inline Error system_error(std::string_view path, std::string_view what, int code
 }
 
 namespace detail {
-// Is told which memory is a mapped file: mapping_guard.hpp, if the program asked for it.
+// Functions that are told where in memory each file is mapped. mapping_guard.hpp sets them if the program asked for the guard.
 struct MappingWatcher {
   void (*mapped)(const std::byte* data, std::size_t size, const char* path) noexcept;
   void (*unmapped)(const std::byte* data) noexcept;

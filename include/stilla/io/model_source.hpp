@@ -98,7 +98,7 @@ class ModelSource {
   virtual void read_ahead(const TensorInfo&) const {}
   // Says that the first `count` bytes of the tensor were copied elsewhere and may leave memory.
   virtual void drop_tensor_pages(const TensorInfo&, std::uint64_t) const {}
-  // Says that all tensors will be read.
+  // Says that all tensors will be read. The source may then use large pages for its files (MappedFile::ask_for_large_pages).
   virtual void ask_for_large_pages() const {}
 
   // The value of a key. Nothing if the key is missing.

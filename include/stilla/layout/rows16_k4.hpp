@@ -101,7 +101,7 @@ constexpr bool codes_fit() {
   return true;
 }
 
-// Whether sub-scales and sub-minimums fit into four bits each, tried on the same four blocks.
+// Whether sub-scales and sub-minimums fit into four bits each. The compiler tries the same four blocks as for the codes above.
 template <QuantisedFormat F>
 constexpr bool nibbles_fit() {
   for (const unsigned pattern : {0x00u, 0xffu, 0x55u, 0xaau}) {

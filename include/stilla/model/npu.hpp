@@ -49,7 +49,7 @@ enum class NpuScales : std::uint8_t {
   codebook,    // levels of a table; no stack here takes them
 };
 
-// A form of weights that a software stack takes.
+// One form of weights that the software stack of an NPU accepts: their bits, their scales, and how many k share a scale.
 struct NpuForm {
   std::string_view name;
   NpuScales scales = NpuScales::channel;
@@ -72,8 +72,8 @@ struct NpuDescriptor {
   NpuNumber mapping_bytes;        // that one process can map for the NPU
   NpuNumber alignment_bytes;
   NpuText shapes;
-  NpuNumber prompt_tokens;        // tokens of the graph for prompts
-  NpuNumber fixed_context;        // number of positions at which the stack's packages end
+  NpuNumber prompt_tokens;        // how many tokens the compiled graph for prompts takes at once
+  NpuNumber fixed_context;        // the positions that models packaged for the stack are limited to
   NpuText activations;
   NpuText kv_cache;
   NpuText embeddings_and_head;

@@ -182,7 +182,8 @@ inline std::vector<NpuPart> npu_fewest_parts(const std::vector<std::uint64_t>& l
   return parts;
 }
 
-// The same number of parts, but with about the same number of layers in each, if these parts also fit.
+// Divides the layers into as many parts as npu_fewest_parts() does, but gives all parts about the same number of layers if these
+// parts fit too.
 inline std::vector<NpuPart> npu_parts(const std::vector<std::uint64_t>& layer_bytes, std::uint64_t most) {
   const std::vector<NpuPart> fewest = npu_fewest_parts(layer_bytes, most);
   std::vector<NpuPart> even;

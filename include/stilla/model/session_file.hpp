@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Saves a text with its keys and values in a file, so that a conversation can go on without evaluating the text again. The file
-// contains the text, so that only its owner may read a new file.
+// Saves a text with its keys and values in a file, so that a conversation can go on without evaluating the text again. Because
+// the file contains the text, a new file can be read only by its owner.
 //
 //     offset  what
 //       0     magic "stillaKV"; u32 version of this layout; u32 type of the cache; u64 Model::identity()

@@ -119,7 +119,7 @@ inline constexpr std::array<std::string_view, 7> day_names{"Sunday", "Monday", "
 inline constexpr std::array<std::string_view, 12> month_names{"January", "February", "March",     "April",   "May",      "June",
                                                               "July",    "August",   "September", "October", "November", "December"};
 
-// A number with at least so many digits. If `fill` is '-' it is not filled up.
+// A number as text with at least this many digits, filled up in front with `fill`. If `fill` is '-', it is not filled up.
 inline std::string padded(int value, std::size_t digits, char fill) {
   std::string text = concat(value);
   if (fill != '-' && text.size() < digits) text.insert(0, digits - text.size(), fill);

@@ -181,7 +181,8 @@ inline Value items_filter(Rendering& run, const Value& value, const Arguments& a
   return run.failed() ? Value() : run.list(entries.list()->items, ListKind::generator);
 }
 
-// The operation that a filter is given by name, and the arguments behind this name.
+// Some filters, such as map and select, get the name of another filter or of a test as an argument. This is the filter or test
+// with that name, and the arguments that follow the name.
 struct Told {
   Operation operation = nullptr;
   Arguments arguments;

@@ -25,9 +25,9 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// The name of the method `name` of a value of this type. Empty if it has no such method. It is defined with the methods
-// (methods.hpp), which need this header. It is a template, because an inline function would have to be defined wherever this
-// header is included.
+// If values of this type have a method called `name`, the result is this name as the table of methods holds it, which stays
+// valid. Otherwise it is empty. The function is defined with the methods (methods.hpp), which need this header. It is a template,
+// because an inline function would have to be defined wherever this header is included.
 template <class = void>
 std::string_view method_name(const Value& self, std::string_view name);
 
