@@ -35,7 +35,7 @@ class ActivationBuffer {
   // Does the same with `bits` instead of the bits given to the constructor, for this call only. If `has_factors` is set, there is
   // room for a factor for each row (ActivationQ8::row_factors).
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
-    // The limit assumes 16 bytes for each value.
+    // The limit for the rows assumes that a value takes 16 bytes in all arrays together.
     const std::size_t most_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);
     if (most_rows < 16 || rows > most_rows - 16) return false;
     if (bits == ActivationBits::mixed && !resize_wide(rows, cols)) return false;
@@ -70,11 +70,11 @@ class ActivationBuffer {
             scales_are_powers_,
             wide_rows()};
   }
-  // The bits of the activations that it holds.
+  // The bits of the activations that the buffer holds.
   ActivationBits bits() const { return bits_; }
   bool is_mixed() const { return bits_ == ActivationBits::mixed; }
   std::int8_t* row_values(std::size_t m) { return at<std::int8_t>(parts_.values) + m * cols_; }
-  // null if the values have 8 bits
+  // The lower plane of row m; null if the values have 8 bits.
   std::int8_t* row_low(std::size_t m) { return has_low() ? at<std::int8_t>(parts_.low) + m * cols_ : nullptr; }
   float* row_scales(std::size_t m) { return at<float>(parts_.scales) + m * (cols_ / activation_block); }
   std::int32_t* row_sums(std::size_t m) { return at<std::int32_t>(parts_.sums) + m * (cols_ / activation_block) * 2; }

@@ -288,7 +288,7 @@ class TeamQueries {
   float constants_[most];
 };
 
-// Results of every query of a team.
+// Room for the results of all queries of a team.
 struct TeamResults {
   float max[attention_queries_at_once];
   float sum[attention_queries_at_once];
@@ -340,7 +340,7 @@ void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t si
   std::copy(out, out + size, to);
 }
 
-// Many rows: a task computes its team for all chunks, one after the other.
+// A task where there are many rows: it computes its team for all chunks, one after the other.
 template <class Target, class E>
 void attend_team(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();
@@ -369,7 +369,7 @@ inline AttentionParts scratch_part(const AttentionJob& job, std::size_t row, std
   return {maxes + at, sums + at, parts + at * D};
 }
 
-// Few rows: a task computes a team for a few neighbouring chunks.
+// A task where there are few rows: it computes a team for a few neighbouring chunks.
 template <class Target, class E>
 void attend_few_chunks(const AttentionJob& job, std::size_t task) {
   const AttentionPlan& plan = job.plan;
@@ -400,7 +400,7 @@ void attend(const AttentionJob& job, std::size_t task) {
   }
 }
 
-// Merges the chunks of some heads of a row, in order.
+// A task of the second round: it merges the results that some heads of a row have for each chunk, in the order of the chunks.
 template <class Target, class E>
 void merge_heads(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();

@@ -72,9 +72,9 @@ class ExpertPlan {
   std::size_t experts() const { return n_experts_; }
   std::size_t tokens() const { return per_token_ == 0 ? 0 : n_rows_ / per_token_; }
   std::size_t per_token() const { return per_token_; }
-  // The token that row i is a copy of.
+  // The number of the token that row i is a copy of.
   std::size_t token(std::size_t i) const { return tokens_[i]; }
-  // The row of token t for its j-th expert.
+  // The row into which token t is copied for its j-th expert.
   std::size_t row(std::size_t t, std::size_t j) const { return rows_[t * per_token_ + j]; }
   // The rows of expert e: [begin(e), begin(e + 1)).
   std::size_t begin(std::size_t e) const { return begins_[e]; }

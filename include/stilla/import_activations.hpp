@@ -37,7 +37,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// What one scale and one zero point belong to.
+// Whether one scale and one zero point belong to the whole tensor, to a row, or to a block of columns.
 enum class ScaleFor : std::uint8_t { tensor, row, block };
 
 template <class T>

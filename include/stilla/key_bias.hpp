@@ -38,7 +38,7 @@ namespace stilla { inline namespace STILLA_ABI {
 class KeyBiasTables {
  public:
   KeyBiasTables() = default;
-  // For models with these rotation angles.
+  // Makes the tables for models whose RoPE has these angles.
   KeyBiasTables(const RopeFrequencies& frequencies, std::size_t head_dim, RopeLayout layout)
       : frequencies_(frequencies), head_dim_(head_dim), layout_(layout) {
     const std::size_t P = frequencies.pairs();
@@ -78,7 +78,7 @@ class KeyBiasTables {
   std::size_t head_dim() const { return head_dim_; }
   std::size_t padded_pairs() const { return (frequencies_.pairs() + 15) / 16 * 16; }
 
-  // Number of positions that there are tables for.
+  // The number of positions for which there are tables.
   std::size_t positions() const { return empty() || padded_pairs() == 0 ? 0 : middles_.size() / (2 * padded_pairs()) * kv_chunk; }
   // Makes tables for `positions` positions. Call it before attention computes them.
   void reserve(std::size_t positions) {

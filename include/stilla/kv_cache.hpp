@@ -52,7 +52,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class KvType : std::uint8_t { f32, f16, bf16, int8, int5 };
 
-// All types, in the order of their numbers.
+// All types of elements, in the order of their numbers.
 inline constexpr std::array kv_types = {KvType::f32, KvType::f16, KvType::bf16, KvType::int8, KvType::int5};
 
 constexpr std::string_view kv_type_name(KvType type) {
@@ -76,7 +76,7 @@ inline std::optional<KvType> kv_type(std::string_view name) {
 // Whether keys of this type are stored without the bias of the key projection.
 constexpr bool leaves_out_key_bias(KvType type) { return type == KvType::int8 || type == KvType::int5; }
 
-// Calls f(E{}) for the element type.
+// Calls f(E{}), where E is the element type that `type` names.
 template <class F>
 void with_kv_type(KvType type, F&& f) {
   switch (type) {
@@ -94,7 +94,7 @@ struct KvShape {
   std::size_t head_dim = 0;  // D, a multiple of 4 up to 256
   KvType type = KvType::f16;
 
-  // Values of a head in memory, with padding.
+  // How many values a head has in memory, with padding.
   std::size_t padded_dim() const { return padded_head_dim(head_dim); }
 
   std::size_t head_bytes() const {
@@ -177,10 +177,10 @@ struct KvView {
   KvShape shape;
   std::span<std::byte* const> chunks;
 
-  // Number of positions that there is room for.
+  // The number of positions for which there is room.
   std::size_t reserved() const { return chunks.size() * kv_chunk; }
 
-  // One head's chunk.
+  // The memory of one KV head's part of a chunk, in one layer.
   std::byte* head_chunk(std::size_t layer, std::size_t chunk, std::size_t head) const {
     return chunks[chunk] + (layer * shape.heads + head) * shape.head_bytes();
   }
@@ -229,9 +229,9 @@ class KvCache {
   const KvShape& shape() const { return shape_; }
   // What attention takes. It is valid until reserve() makes room or the cache is moved.
   KvView view() const { return {shape_, table_}; }
-  // Number of positions stored.
+  // The number of positions that are stored.
   std::size_t size() const { return size_; }
-  // Bytes of its chunks, including those that it shares.
+  // The bytes of all chunks of this cache, including those that it shares with other caches.
   std::size_t bytes() const { return chunks_.size() * shape_.chunk_bytes(); }
 
   // Makes room for positions [0, count), so that the caller can store those from size() on. After an error, the positions stored
@@ -272,7 +272,7 @@ class KvCache {
     return other;
   }
 
-  // Number of positions that there is room for.
+  // The number of positions for which there is room.
   std::size_t reserved() const { return chunks_.size() * kv_chunk; }
 
   // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Threads may store at the same
@@ -312,7 +312,7 @@ class KvCache {
     return true;
   }
 
-  // One head's chunk.
+  // The memory of one KV head's part of a chunk, in one layer.
   const std::byte* head_chunk(std::size_t layer, std::size_t chunk, std::size_t head) const {
     return view().head_chunk(layer, chunk, head);
   }
@@ -320,7 +320,7 @@ class KvCache {
  private:
   using Chunk = std::shared_ptr<AlignedBuffer<std::byte>>;
 
-  // Null if memory is short.
+  // A new chunk; null if memory is short.
   Chunk new_chunk() const {
     AlignedBuffer<std::byte> memory;
     if (!memory.resize(shape_.chunk_bytes())) return nullptr;

@@ -52,7 +52,7 @@ inline bool takes_float_activations(FormatId format) {
 // empty.
 struct MatmulInput {
   ConstMatrix x;         // M x K
-  // x after rounding.
+  // The same activations as `x`, rounded.
   ActivationQ8 rounded;
 
   MatmulInput rows_from(std::size_t begin, std::size_t count) const {
@@ -261,7 +261,7 @@ inline Status check_rounded(std::string_view op, const ActivationQ8& x) {
   return success();
 }
 
-// Checks everything but y.
+// Checks all arguments of a product except y.
 inline Status check_input(std::string_view op, const PanelJob& job) {
   const PackedView& w = job.product.w;
   const MatmulInput& input = job.input;

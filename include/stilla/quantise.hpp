@@ -163,7 +163,7 @@ inline std::size_t quantise_tasks(const QuantiseJob& job) { return job.tasks(); 
 inline void quantise_run(const QuantiseJob& job, std::size_t m) { job.run(m); }
 inline void quantise_end(const QuantiseJob& job) { job.end(); }
 
-// Rounds x[M, K] in blocks of 32 columns. The bits are those of `out`.
+// Rounds x[M, K] in blocks of 32 columns, to the bits that `out` was made for (ActivationBits).
 inline Status quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
   const Result<QuantiseJob> job = quantise_begin(out, x);
   if (!job) return job.error();

@@ -57,7 +57,7 @@ struct RowKernelFunction<QuantiseQ8> {
   using Type = QuantiseQ8Function;
 };
 
-// The kernel of a target.
+// The function of this kernel for a target.
 template <template <class> class Kernel>
 typename RowKernelFunction<Kernel>::Type row_kernel(TargetId target);
 

@@ -165,7 +165,7 @@ inline CpuInfo read_cpu() {
 
 }  // namespace detail
 
-// The processor is asked once per program.
+// What the processor reports. It is asked only once in a program.
 inline const CpuInfo& cpu_info() {
   static const CpuInfo info = detail::read_cpu();
   return info;

@@ -110,7 +110,7 @@ inline RoundedSums round_sums(const float* scaled_sums) {
 // arrays above. Kernels of that target find it by its id; all other kernels ignore it.
 struct ArrangedActivations {
   TargetId form;              // ActivationForm<Target>::id
-  // Null: there is none. Otherwise on a 64-byte boundary.
+  // The memory of the arrangement, on a 64-byte boundary; null if there is none.
   std::byte* data = nullptr;
   std::size_t rows = 0;       // the shape that the memory was arranged for
   std::size_t cols = 0;

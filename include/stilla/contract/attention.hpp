@@ -87,7 +87,7 @@ inline constexpr float largest_query = 127.0f;
 inline constexpr float largest_weight = 32512.0f;       // 127 * 256: the upper byte of a weight fits a signed byte
 inline constexpr std::size_t slow_terms = 16;
 
-// Integer elements of a cache.
+// The integer types that the elements of a cache may have.
 struct KvInt8 {
   static constexpr float largest_code = 127.0f;
   static constexpr std::size_t bits = 8;
@@ -179,7 +179,7 @@ struct KeyBiasArgs {
   const float* constants = nullptr;  // [count], what the dimensions that do not rotate add to the score
 };
 
-// The attention of queries that share a KV head to one chunk.
+// The arguments of the kernel that computes the attention of some queries, which share a KV head, to one chunk.
 template <class E>
 struct AttentionChunkArgs {
   const float* queries = nullptr;  // [n_queries][D], already scaled
@@ -218,7 +218,7 @@ void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
 
 }  // namespace detail
 
-// run(args)
+// The kernel: run(args), where args are AttentionChunkArgs<E>.
 template <class Target, class E>
 struct AttentionChunk : AttentionChunk<typename Target::Fallback, E> {};
 

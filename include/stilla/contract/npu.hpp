@@ -93,7 +93,7 @@ struct ArrayWeights {
   float channel_scale(size_t n) const { return channel_scales[n]; }
 };
 
-// The specification: the shortest code that is correct.
+// The code that defines the results. It is the shortest code that is correct, not a fast one.
 namespace scalar {
 
 // The exact total of one output. A is int8_t or int16_t.
@@ -112,7 +112,7 @@ int64_t total(const W& w, size_t n, const A* a, size_t K) {
   return sizeof(A) == 1 ? int64_t{high} : 256 * int64_t{high} + low;
 }
 
-// y [M][N], a [M][K], scales [M]; bias [N] or null. K <= largest_k.
+// The whole product. y is [M][N], a is [M][K], scales is [M], bias is [N] or null. K <= largest_k.
 template <class A, Weights W>
 void matmul(float* y, const W& w, size_t N, size_t K, const A* a, const float* scales, size_t M, const float* bias) {
   for (size_t m = 0; m < M; ++m) {

@@ -84,7 +84,7 @@ struct NormFormat {
   int weight_fraction = 12;
   int out_fraction = 10;
 };
-// By how many bits (x * weight * mantissa) >> 15 is shifted right.
+// By how many bits rms_norm shifts (x * weight * mantissa) >> 15 to the right.
 constexpr int norm_shift(NormFormat f, int exponent) { return exponent + f.weight_fraction - f.out_fraction - 15; }
 static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least but for zeros");
 static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) <= 30, "an rms of 2^15, the largest");

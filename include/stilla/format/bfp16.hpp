@@ -95,7 +95,7 @@ struct BFP16EBS8 {
   static constexpr std::uint32_t exponent(const std::byte* block) { return std::to_integer<std::uint32_t>(block[0]); }
   static constexpr int mantissa(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + 1 + k); }
 
-  // 2^(exponent - 133), a float. exponent: 0..254.
+  // The step of a block, 2^(exponent - 133), as a float. exponent is 0..254.
   static constexpr float step(std::uint32_t exponent) {
     return std::bit_cast<float>(exponent > 6 ? (exponent - 6) << 23 : std::uint32_t{1} << (exponent + 16));
   }

@@ -23,7 +23,7 @@ constexpr void set_nibble(std::byte& pair, unsigned shift, int code) {
   pair = (pair & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
 }
 
-// 32 codes in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
+// Code k of 32 codes of 4 bits in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
 constexpr int split_nibble(const std::byte* codes, std::size_t k) {
   const unsigned pair = std::to_integer<unsigned>(codes[k % 16]);
   return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);

@@ -244,7 +244,7 @@ class GgufParser {
     return refuse(subject(), ": found value type ", type, " at byte ", cursor_.offset() - 4, "; expected 0 to 12");
   }
 
-  // Moves the cursor over the value and checks all of it.
+  // Moves the cursor over the value of a key and checks all of the value.
   template <class Subject>
   Status skip_value(const GgufKey& key, const Subject& subject) {
     if (key.type == GgufValueType::string) {

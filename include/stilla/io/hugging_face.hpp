@@ -362,7 +362,7 @@ class HuggingFaceFolder final : public ModelSource {
 
   std::string path_;
   std::string weights_path_;  // for messages about a tensor that is missing
-  // On the heap, so that views of them stay valid when the object is moved.
+  // These are on the heap, so that views of them stay valid when the HuggingFaceFolder is moved.
   std::unique_ptr<nlohmann::json> config_json_, tokenizer_, tokenizer_config_, generation_config_;
   std::unique_ptr<HuggingFaceConfig> config_;
   std::string chat_template_;

@@ -32,7 +32,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The contents of the files. Null: there is no such file.
+// The contents of the files that the vocabulary is read from. A pointer is null if there is no such file.
 struct HuggingFaceTexts {
   std::string folder;  // for messages
   const nlohmann::json* tokenizer = nullptr;
@@ -271,7 +271,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // The text of "bos_token": "<s>", or of {"content": "<s>", ...}
+  // The text of a special token, for example of "bos_token": "<s>", or of {"content": "<s>", ...}
   const std::string* special_token(std::string_view key) const {
     const Json* value = texts_.tokenizer_config ? find_member(*texts_.tokenizer_config, key) : nullptr;
     if (value == nullptr) return nullptr;

@@ -54,7 +54,7 @@ inline std::string printable_path(std::string_view path) {
   return out;
 }
 
-// "model.gguf: cannot open: No such file or directory"
+// An error for a failed call of the system: "model.gguf: cannot open: No such file or directory"
 inline Error system_error(std::string_view path, std::string_view what, int code) {
   return {ErrorKind::system, concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
 }

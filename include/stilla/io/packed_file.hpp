@@ -64,7 +64,7 @@ class TensorChange {
   // The keys that say in the packed file what was changed, with their texts.
   virtual std::vector<std::pair<std::string_view, std::string>> keys() const = 0;
   virtual bool changes(const TensorInfo& tensor) const = 0;
-  // values: the whole tensor, decoded, in its rows and columns.
+  // Changes the values of a tensor. `values` is the whole tensor, decoded, with its rows and columns.
   virtual Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const = 0;
   // Encodes the changed values in `format`. blocks: encoded_bytes(format, rows, columns) bytes.
   virtual Status encode(const TensorInfo&, std::span<std::byte> blocks, ConstMatrix values, FormatId format, Parallel parallel) const {

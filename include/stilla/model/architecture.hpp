@@ -41,14 +41,14 @@ inline constexpr std::array architectures = {
     Architecture{"llama", RopeLayout::interleaved, false, false, true, true},
 };
 
-// "qwen2, qwen3, llama"
+// The names of the supported architectures as text: "qwen2, qwen3, llama".
 inline std::string architectures_text() {
   std::string out;
   for (const Architecture& known : architectures) out += concat(out.empty() ? "" : ", ", known.name);
   return out;
 }
 
-// Null for an unknown name.
+// The architecture with this name; null if the name is unknown.
 constexpr const Architecture* find_architecture(std::string_view name) {
   for (const Architecture& known : architectures) {
     if (known.name == name) return &known;

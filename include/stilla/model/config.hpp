@@ -42,7 +42,7 @@ struct Rotation {
   bool operator==(const Rotation&) const = default;
 };
 
-// "residual,heads,down", or those of the three that are set.
+// A rotation as text: "residual,heads,down", or those of the three words whose member is set.
 inline std::string rotation_text(const Rotation& rotation) {
   std::string text;
   const auto add = [&](bool is_there, std::string_view name) {
@@ -193,7 +193,7 @@ class RopeReader {
   ModelConfig& c_;
 };
 
-// Replaces what was read by the choice of the user.
+// Replaces the values that were read by those that the user chose.
 inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   const auto refuse = [](const auto&... parts) -> Status { return Error{ErrorKind::bad_argument, concat("RoPE: ", parts...)}; };
   constexpr std::size_t most_context = 1 << 20;
@@ -271,7 +271,7 @@ class UnknownParts {
  private:
   std::string key(std::string_view suffix) const { return concat(c_.architecture, ".", suffix); }
 
-  // The number of a key. Booleans are 0 and 1. Nothing for other types.
+  // The value of a key as a number. Booleans are 0 and 1. Nothing for other types.
   static std::optional<double> number_of(const MetadataValue& found) {
     if (const bool* value = std::get_if<bool>(&found.value)) return *value ? 1.0 : 0.0;
     if (const auto* value = std::get_if<std::uint64_t>(&found.value)) return static_cast<double>(*value);

@@ -116,7 +116,7 @@ inline constexpr NpuForm ryzen_forms[] = {
     {"int8 per channel", NpuScales::channel, 8, 0, "mlir-aie aie_kernels/aie2p/mm.cc, for kernels of one's own"},
 };
 
-// The versions of Hexagon differ in little of what is known.
+// The versions of Hexagon differ in little of what is known. This makes one; the arguments are the differences.
 constexpr NpuDescriptor hexagon(std::string_view name, std::string_view product, NpuNumber tops, NpuText units, NpuNumber vtcm) {
   NpuDescriptor d;
   d.name = name;
@@ -236,7 +236,7 @@ void for_each_npu_fact(const NpuDescriptor& d, F&& f) {
 
 namespace detail {
 
-// Every number has a source, and every source has a number.
+// Whether every number in the table has a source, and every source a number.
 constexpr bool every_number_has_a_source() {
   for (const NpuDescriptor& d : npu_descriptors) {
     for (const NpuNumber* n : {&d.tops_int8, &d.vector_bytes, &d.unit_memory_bytes, &d.shared_memory_bytes, &d.mapping_bytes,

@@ -29,10 +29,10 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct NpuCheckOptions {
-  // Positions. 0: 4096, or what the model was trained for if that is less.
+  // The number of positions. 0: 4096, or what the model was trained for if that is less.
   std::size_t context = 0;
   std::uint64_t memory_bytes = 16'000'000'000;
-  // What the system and other programs need. This is an assumption.
+  // The memory that the system and other programs need. The default is an assumption.
   std::uint64_t reserved_bytes = 4'000'000'000;
 };
 
@@ -256,7 +256,7 @@ inline void add_npu_refusals(NpuVerdict& verdict, const NpuModel& model, const N
 
 }  // namespace detail
 
-// Refused: what read_model_config refuses, and a layer that lacks a matrix.
+// Compares the model with all NPUs. It is an error if read_model_config() refuses the model, or if a layer lacks a matrix.
 inline Result<NpuReport> check_npus(const ModelSource& source, const NpuCheckOptions& options = {}) {
   const Result<ModelConfig> config = read_model_config(source);
   if (!config) return config.error();

@@ -69,7 +69,7 @@ class FastRotation {
   }
 
   std::size_t width() const { return width_; }
-  // 1 or -1 for each position; empty if all are 1.
+  // The signs of the matrix, 1 or -1 for each position; empty if all are 1.
   const std::vector<float>& signs() const { return signs_; }
 
   // rotate() turns the row x into x Q, rotate_back() into x Q^T. The kernel of the active target computes floats, with the same

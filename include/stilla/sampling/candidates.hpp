@@ -54,13 +54,13 @@ class BestCandidates {
   explicit BestCandidates(std::span<Candidate> room = {}) : room_(room) {}
 
   std::size_t size() const { return count_; }
-  // No candidate with a lower logit can be among the best.
+  // A bound: no candidate with a lower logit can be among the best.
   float bound() const {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     return count_ < room_.size() ? -infinity : room_.empty() ? infinity : room_[0].logit;
   }
 
-  // The candidate may itself lie in `room`, behind those taken so far.
+  // Takes the candidate if it is among the best so far. The candidate may itself lie in `room`, behind those taken so far.
   void offer(const Candidate& candidate) {
     if (count_ < room_.size()) {
       room_[count_++] = candidate;

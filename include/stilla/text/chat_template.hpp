@@ -159,7 +159,7 @@ struct RenderedChat {
   }
 };
 
-// `bos` and `eos`: as the vocabulary spells them, if it has them.
+// Renders a prompt. `bos` and `eos` are as the vocabulary spells them, if it has them.
 inline Result<RenderedChat> render_chat(const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
                                         std::optional<std::string_view> bos, std::optional<std::string_view> eos,
                                         bool add_generation_prompt = true) {

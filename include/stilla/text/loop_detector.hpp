@@ -33,7 +33,7 @@ class LoopDetector {
 
   void clear() { *this = LoopDetector(); }
 
-  // The loop that is complete with this token, with its shortest period.
+  // Adds a token. Returns the loop that is complete with this token, with its shortest period.
   std::optional<TextLoop> push(std::uint32_t token) {
     const std::size_t periods = std::min(size_, longest_period);
     std::optional<TextLoop> loop;

@@ -55,7 +55,7 @@ struct TextSegment {
 
 class Tokenizer {
  public:
-  // Checks everything. The message of an error names the token or merge.
+  // Makes a tokenizer from a vocabulary and checks all of it. The message of an error names the token or merge.
   static Result<Tokenizer> create(const Vocabulary& vocabulary);
 
   std::vector<std::uint32_t> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const {
@@ -165,7 +165,7 @@ class Tokenizer {
   Status add_tokens(const Vocabulary& vocabulary);
   Status add_special_tokens(const Vocabulary& vocabulary);
   Status add_ids(const Vocabulary& vocabulary);
-  // The text of a token: bytes for normal tokens, a name for others.
+  // Appends the text of a token: the bytes that a normal token stands for, and the name of any other token.
   void append_text(std::string& out, std::string_view token, TokenType type) const {
     if (kind_ == VocabularyKind::sentencepiece) {
       detail::SentencePieceEncoder::append_text(out, token, type);
@@ -278,7 +278,7 @@ inline Status Tokenizer::add_special_tokens(const Vocabulary& vocabulary) {
 
 inline Status Tokenizer::add_ids(const Vocabulary& vocabulary) {
   const auto refuse = [](const auto&... parts) { return Error{ErrorKind::refused_file, concat(parts...)}; };
-  // An id that names no token is ignored, unless it is needed.
+  // An id outside the vocabulary is ignored, with a note. A bos or eos that must be added but is missing is an error below.
   const auto checked = [&](std::string_view name, std::optional<std::uint32_t> id) {
     if (!id || *id < size()) return id;
     notes_.push_back(concat(name, " token id ", *id, " is outside the vocabulary of ", size(), " tokens and is ignored"));

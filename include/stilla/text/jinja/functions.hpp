@@ -164,7 +164,7 @@ inline std::string time_part(const LocalTime& time, char letter, char flag) {
   }
 }
 
-// Conversions that consist of several others.
+// The format that a conversion of strftime() stands for, if it consists of several others.
 inline std::string_view composed_format(char letter) {
   switch (letter) {
     case 'F': return "%Y-%m-%d";
@@ -202,7 +202,7 @@ inline std::string time_text(Rendering& run, const LocalTime& time, std::string_
   return out;
 }
 
-// Null if there is no such function.
+// The function with this name; null if there is none.
 inline const Function* find_function(std::string_view name) {
   for (const Function& function : detail::functions) {
     if (function.name == name) return &function;

@@ -23,7 +23,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// Null if there is no such filter.
+// The filter with this name; null if there is none.
 inline Operation find_filter(std::string_view name);
 
 namespace detail {
@@ -71,7 +71,7 @@ void merge_sort(std::vector<T>& items, Less&& less) {
   }
 }
 
-// Sorts by keys, each of which is computed once.
+// Sorts items by their keys. The key of each item is computed once.
 template <class MakeKey>
 std::vector<Value> sorted(Rendering& run, const std::vector<Value>& items, bool is_reversed, MakeKey&& key) {
   std::vector<std::pair<Value, std::size_t>> keys;
