@@ -105,7 +105,7 @@ class KeyBiasTables {
       out[padded + i] = x[2 * i + 1];
     }
   }
-  // What the dimensions that RoPE does not rotate add to a score.
+  // What the bias adds to a score in the dimensions that RoPE does not rotate.
   float constant(const float* query, const float* bias) const {
     float sum = 0.0f;
     for (std::size_t d = 2 * frequencies_.pairs(); d < head_dim_; ++d) sum = std::fma(query[d], bias[d], sum);

@@ -21,7 +21,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// The type of a kernel's run().
+// The type of a pointer to the function run() of a kernel.
 template <template <class> class Kernel>
 struct RowKernelFunction;
 template <>

@@ -161,8 +161,8 @@ class ThreadPool {
         --sleeping_;
       }
       seen = take_indices();
-      // This is tested after taking indices, not before: the job that ended the wait may have been an earlier one than the last,
-      // empty job of the destructor.
+      // The end of the pool is tested after taking indices and not before. The job that ended the wait may be one that was
+      // started before the last, empty job, which the destructor starts.
       if (stopping_.load(std::memory_order_relaxed)) return;
     }
   }
