@@ -27,13 +27,15 @@ class ActivationBuffer {
   ActivationBuffer& operator=(ActivationBuffer&&) noexcept;
   ~ActivationBuffer();
 
-  // Makes room for `rows` rows of `cols` values, none of them wide. Returns false and does nothing if memory is short. It also
-  // makes room for the arrangement of so many rows that the active target wants, unless memory is short; without the arrangement
-  // matmuls only take longer.
+  // Makes room for `rows` rows of `cols` values, none of them wide. Returns false and does nothing if memory is short. If the
+  // matmuls of the active target read rounded activations in an arrangement of their own (ArrangedActivations in
+  // contract/activation_q8.hpp), this function makes room for the arrangement of these rows too. If memory suffices for
+  // everything but the arrangement, there is none; matmuls then only take longer.
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) { return resize(rows, cols, wanted_bits_, false); }
-  // The same for this call only with another number of bits, and with a factor for each row if `has_factors`.
+  // Does the same with `bits` instead of the bits given to the constructor, for this call only. If `has_factors` is set, there is
+  // room for a factor for each row (ActivationQ8::row_factors).
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
-    // Counts 16 bytes for each value.
+    // The limit for the rows assumes that a value takes 16 bytes in all arrays together.
     const std::size_t most_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);
     if (most_rows < 16 || rows > most_rows - 16) return false;
     if (bits == ActivationBits::mixed && !resize_wide(rows, cols)) return false;
@@ -68,11 +70,11 @@ class ActivationBuffer {
             scales_are_powers_,
             wide_rows()};
   }
-  // The bits of the activations that it holds.
+  // The bits of the activations that the buffer holds.
   ActivationBits bits() const { return bits_; }
   bool is_mixed() const { return bits_ == ActivationBits::mixed; }
   std::int8_t* row_values(std::size_t m) { return at<std::int8_t>(parts_.values) + m * cols_; }
-  // null if the values have 8 bits
+  // The lower plane of row m; null if the values have 8 bits.
   std::int8_t* row_low(std::size_t m) { return has_low() ? at<std::int8_t>(parts_.low) + m * cols_ : nullptr; }
   float* row_scales(std::size_t m) { return at<float>(parts_.scales) + m * (cols_ / activation_block); }
   std::int32_t* row_sums(std::size_t m) { return at<std::int32_t>(parts_.sums) + m * (cols_ / activation_block) * 2; }
@@ -94,7 +96,7 @@ class ActivationBuffer {
     auto* const data = const_cast<std::byte*>(memory_.data()) + parts_.arranged;
     return {form_, data, rows_, cols_, 0, has_low()};
   }
-  // Gives up the arrangement if it was meant for another target than `form`.
+  // Removes the arrangement unless it is the one that the target `form` reads. The other arrays stay.
   void keep_arrangement_of(TargetId form) {
     if (has_arrangement() && !(form_ == form)) parts_.arranged_bytes = 0;
   }
@@ -166,11 +168,12 @@ class ActivationBuffer {
   std::unique_ptr<Wide> wide_;  // null unless the activations are mixed
 };
 
-// Has room for all rows, so that collecting them cannot fail. Memory that nobody writes to costs nothing.
+// The wide rows of mixed activations. There is room for as many wide rows as there are rows, so that collect_wide() and
+// take_wide() cannot fail. The part of this memory that nobody writes to costs nothing.
 struct ActivationBuffer::Wide {
   ActivationBuffer buffer{ActivationBits::sixteen};
   ActivationQ8 view;
-  AlignedBuffer<std::uint8_t> is_wide;  // for every row
+  AlignedBuffer<std::uint8_t> is_wide;  // for every row: whether it is wide
   AlignedBuffer<std::uint32_t> numbers;
   std::size_t count = 0;
 };

@@ -39,7 +39,7 @@ inline constexpr std::size_t attention_split_rows = 8;
 // With 64, one thread takes 4 % longer (16384 positions, int8 cache).
 inline constexpr std::size_t attention_split_tasks = 32;
 inline constexpr std::size_t attention_most_chunks = 8;
-inline constexpr std::size_t attention_merged_heads = 4;  // that one task merges, one chunk after the other
+inline constexpr std::size_t attention_merged_heads = 4;  // heads that one task merges, one chunk after the other
 
 // Floats of scratch that `attention` wants for M rows of H heads that see up to `positions` positions. 0 for many rows.
 constexpr std::size_t attention_scratch_floats(std::size_t rows, std::size_t n_heads, std::size_t head_dim, std::size_t positions) {
@@ -89,7 +89,8 @@ class QueryTeams {
 
  private:
   std::size_t rows_ = 0, n_kv_heads_ = 1, group_ = 1;
-  // A group of heads that is larger than one pass takes is divided into parts.
+  // One pass over the keys takes at most attention_queries_at_once heads. If a KV head has more query heads, they are divided
+  // into parts.
   std::size_t parts_ = 1;
   std::size_t heads_ = 1;          // heads in a part
   std::size_t rows_together_ = 1;
@@ -138,7 +139,7 @@ struct AttentionFunctions {
   void (*run)(const AttentionJob& job, std::size_t task) = nullptr;
   void (*merge)(const AttentionJob& job, std::size_t task) = nullptr;
 };
-// The attention of a target over a cache of this type.
+// The functions with which a target computes attention over a cache of this type.
 STILLA_KERNEL_LINKAGE AttentionFunctions attention_functions(TargetId target, KvType type);
 
 }  // namespace detail
@@ -287,7 +288,7 @@ class TeamQueries {
   float constants_[most];
 };
 
-// Results of every query of a team.
+// Room for the results of all queries of a team.
 struct TeamResults {
   float max[attention_queries_at_once];
   float sum[attention_queries_at_once];
@@ -301,7 +302,8 @@ struct TeamResults {
 template <class Target, class E>
 std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& queries, const QueryTeam& team, std::size_t chunk,
                          TeamResults& results) {
-  const std::size_t D = job.cache.shape.padded_dim(), begin = job.begin(team.first_row);  // the same for all: a window has one row
+  // `begin` is the same for all rows of the team, because with a window a team has only one row.
+  const std::size_t D = job.cache.shape.padded_dim(), begin = job.begin(team.first_row);
   const auto run = [&](std::size_t first, std::size_t count, std::size_t seen) {
     AttentionChunkArgs<E> args = queries.args(chunk, first, count);
     args.chunk = job.cache.head_chunk(job.layer, chunk, team.kv_head);
@@ -321,7 +323,7 @@ std::size_t attend_chunk(const AttentionJob& job, const TeamQueries<Target, E>& 
     if (visible <= chunk * kv_chunk) continue;
     const std::size_t seen = std::min(visible - chunk * kv_chunk, kv_chunk);
     first_seeing = std::min(first_seeing, r * team.heads);
-    if (seen == kv_chunk) {  // all rows that follow see it too
+    if (seen == kv_chunk) {  // all rows that follow see the whole chunk too
       run(r * team.heads, (team.rows - r) * team.heads, seen);
       break;
     }
@@ -338,7 +340,7 @@ void finish_head(float* to, float* out, float sum, std::size_t D, std::size_t si
   std::copy(out, out + size, to);
 }
 
-// Many rows: a task computes its team for all chunks, one after the other.
+// A task where there are many rows: it computes its team for all chunks, one after the other.
 template <class Target, class E>
 void attend_team(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();
@@ -367,7 +369,7 @@ inline AttentionParts scratch_part(const AttentionJob& job, std::size_t row, std
   return {maxes + at, sums + at, parts + at * D};
 }
 
-// Few rows: a task computes a team for a few neighbouring chunks.
+// A task where there are few rows: it computes a team for a few neighbouring chunks.
 template <class Target, class E>
 void attend_few_chunks(const AttentionJob& job, std::size_t task) {
   const AttentionPlan& plan = job.plan;
@@ -398,7 +400,7 @@ void attend(const AttentionJob& job, std::size_t task) {
   }
 }
 
-// Merges the chunks of some heads of a row, in order.
+// A task of the second round: it merges the results that some heads of a row have for each chunk, in the order of the chunks.
 template <class Target, class E>
 void merge_heads(const AttentionJob& job, std::size_t task) {
   const std::size_t size = job.cache.shape.head_dim, D = job.cache.shape.padded_dim();

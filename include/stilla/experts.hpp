@@ -36,8 +36,9 @@ namespace stilla { inline namespace STILLA_ABI {
 // Which rows go to which expert. It owns its memory, which it keeps from call to call; building one does not touch weights.
 class ExpertPlan {
  public:
-  // ids: tokens x per_token numbers of experts, each below n_experts; a token may name an expert twice. Other ids are refused, and so
-  // are more than 2^32 - 1 of them. The plan is empty after memory that could not be had, and as it was after any other error.
+  // ids: tokens x per_token numbers of experts, each below n_experts; a token may name an expert twice. It is an error if an id
+  // is not below n_experts, if the number of ids is not a multiple of per_token, or if there are more than 2^32 - 1 ids. If
+  // memory is short, the plan is empty afterwards. After any other error the plan is as it was before the call.
   Status build(std::span<const std::uint32_t> ids, std::size_t per_token, std::size_t n_experts) {
     if (per_token == 0 || ids.size() % per_token != 0 || ids.size() > 0xffffffffu) {
       return detail::bad_argument(concat("experts: ", ids.size(), " ids, expected a multiple of ", per_token, " up to 4294967295"));
@@ -49,7 +50,8 @@ class ExpertPlan {
     }
     n_rows_ = n_experts_ = 0;
     if (!begins_.resize(n_experts + 1) || !rows_.resize(ids.size()) || !tokens_.resize(ids.size())) return no_memory();
-    // Counting sort: how many rows each expert has, then where they begin, then each row to the next place of its expert.
+    // This is a counting sort. It counts the rows of each expert, then computes where the rows of each expert begin, and then
+    // puts each row at the next free place of its expert.
     for (std::size_t e = 0; e <= n_experts; ++e) begins_[e] = 0;
     for (const std::uint32_t id : ids) ++begins_[id + 1];
     for (std::size_t e = 0; e < n_experts; ++e) begins_[e + 1] += begins_[e];
@@ -58,7 +60,7 @@ class ExpertPlan {
       rows_[i] = row;
       tokens_[row] = static_cast<std::uint32_t>(i / per_token);
     }
-    for (std::size_t e = n_experts; e > 0; --e) begins_[e] = begins_[e - 1];  // each is now where the next one begins
+    for (std::size_t e = n_experts; e > 0; --e) begins_[e] = begins_[e - 1];  // begins_[e] was moved to where expert e + 1 begins
     begins_[0] = 0;
     n_rows_ = ids.size();
     n_experts_ = n_experts;
@@ -70,9 +72,9 @@ class ExpertPlan {
   std::size_t experts() const { return n_experts_; }
   std::size_t tokens() const { return per_token_ == 0 ? 0 : n_rows_ / per_token_; }
   std::size_t per_token() const { return per_token_; }
-  // The token that row i is a copy of.
+  // The number of the token that row i is a copy of.
   std::size_t token(std::size_t i) const { return tokens_[i]; }
-  // The row of token t for its j-th expert.
+  // The row into which token t is copied for its j-th expert.
   std::size_t row(std::size_t t, std::size_t j) const { return rows_[t * per_token_ + j]; }
   // The rows of expert e: [begin(e), begin(e + 1)).
   std::size_t begin(std::size_t e) const { return begins_[e]; }
@@ -88,8 +90,8 @@ class ExpertPlan {
     return ConstMatrix(gathered_.data(), n_rows_, x.cols);
   }
 
-  // y[t] = sum over j of weights[t * per_token + j] * rows[row(t, j)], in the order of j, each step one fused multiply-add.
-  // y: tokens() x rows.cols, apart from rows.
+  // y[t] = sum over j of weights[t * per_token + j] * rows[row(t, j)], in the order of j, each step one fused multiply-add. y is
+  // tokens() x rows.cols and does not overlap `rows`.
   Status combine(Matrix y, ConstMatrix rows, std::span<const float> weights, Parallel parallel = {}) const {
     if (Status s = detail::check_shape("experts", "rows", rows, n_rows_, rows.cols); !s) return s;
     if (Status s = detail::check_shape("experts", "y", y, tokens(), rows.cols); !s) return s;

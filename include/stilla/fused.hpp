@@ -60,10 +60,10 @@ inline Status add_norm_quantise(Matrix h, Matrix x, const Matrix* residual, cons
 
 namespace detail {
 
-// Hands out pieces of memory to the tasks of a job. There are as many pieces as tasks. The tasks are divided into 64s, and a task
-// takes the lowest free piece of its 64, so that few threads use the same few pieces again and again. Tasks that run at the same
-// time never hold the same piece, and n tasks of one 64 use none but its first n pieces. The last piece may therefore be smaller
-// than the others, if only the last task uses it.
+// Hands out pieces of memory to the tasks of a job. There are as many pieces as tasks. The tasks are divided into runs of 64
+// neighbouring tasks, and the pieces in the same way. A task takes the lowest free piece of its run, so that few threads use the
+// same few pieces again and again. Tasks that run at the same time never hold the same piece. If a run has n tasks, they use only
+// its first n pieces. The last piece may therefore be smaller than the others, if only the last task uses it.
 class TaskPieces {
  public:
   static constexpr std::size_t most_tasks = 1024;
@@ -101,16 +101,17 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
     return detail::bad_argument(concat(op, ": gate has ", gate.w.rows, " rows, up ", up.w.rows));
   }
   if (Status s = detail::check_room(op, rounded, gate.y); !s) return s;
-  // One task computes the same panels of gate and up. An even number of panels gives whole blocks of activations.
+  // A task computes the same panels of gate and of up. An even number of panels gives whole blocks of activations.
   const std::size_t M = gate.y.rows, tokens = std::min(gate_job.tokens, up_job.tokens);
   if (tokens == 0) return success();
   const std::size_t step = std::min(gate_job.step, up_job.step);
   const std::size_t width = step * panel_rows, steps = (gate.w.panels() + step - 1) / step;
   const std::size_t parts = (M + tokens - 1) / tokens, tasks = steps * parts;
   // With many tokens, a task would write its columns of two wide matrices to memory and read them back. Instead it writes them to
-  // a small matrix of its own, which the next task uses again, so that they stay in the cache. 512 tokens of a 1.5B then take 20 %
-  // less time on AMX and 4 % less on AVX-512-VNNI. Fewer panels at once, for a smaller cache, cost more than they gain.
-  // Piece numbers for the tasks of one part of the tokens. Each part of the tokens has 64s of its own.
+  // a small matrix of its own, which the next task uses again, so that they stay in the cache. For 512 tokens of a 1.5B, this
+  // takes 20 % less time on AMX and 4 % less on AVX-512-VNNI. Fewer panels at once, for a smaller cache, cost more than they
+  // gain. `numbers` is how many piece numbers are set aside for the tasks of one part of the tokens. It is a multiple of 64, so
+  // that each part has runs of 64 pieces of its own.
   const std::size_t numbers = (steps + 63) / 64 * 64;
   const bool in_pieces = rounded != nullptr && M >= 16 && numbers * parts <= detail::TaskPieces::most_tasks &&
                          gate.y.stride == gate.y.cols && up.y.stride == up.y.cols;

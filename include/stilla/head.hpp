@@ -54,7 +54,7 @@ class SharedBest {
   }
   std::size_t size() const { return best_.size(); }
 
-  // Offers the logits of the ids from `id` on, except those of ids in `also`.
+  // Offers logits of neighbouring ids, from `id` on, to the list, except the logits of ids in `also`.
   void offer(std::span<const float> logits, std::uint32_t id, std::span<const std::uint32_t> also) {
     // Another thread may raise the bound meanwhile. An older, lower bound costs time but changes no result.
     float bound = bound_.load(std::memory_order_relaxed);
@@ -129,7 +129,7 @@ class TopLogits {
 //   if (ith == 0) stilla::top_logits_end(*job);
 class TopLogitsJob {
  public:
-  // Called by top_logits_begin, which has checked all arguments and made room.
+  // Only top_logits_begin() calls this constructor. It has checked all arguments and made room.
   TopLogitsJob(TopLogits& out, const detail::PanelJob& job, const LogitRequest& request)
       : out_(&out), job_(job), w_(job.product.w), also_(request.also), best_(request.best), rows_(out.rows()) {
     if (request.vocabulary != 0) w_.rows = std::min(w_.rows, request.vocabulary);

@@ -37,7 +37,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// What one scale and one zero point belong to.
+// Whether one scale and one zero point belong to the whole tensor, to a row, or to a block of columns.
 enum class ScaleFor : std::uint8_t { tensor, row, block };
 
 template <class T>
@@ -124,8 +124,9 @@ bool fits_eight_bits(const IntegerActivations<T>& x) {
 
 }  // namespace detail
 
-// Resizes `out`, which takes memory, and gives it the bits that x needs. Always checked: shapes, multiples, and that scales are
-// given. On an error nothing is done. Lack of memory is an error too.
+// Resizes `out`, which takes memory, to 8 or to 16 bits, as the values of x need (see the top of this file). Always checked:
+// shapes, that columns and blocks are the multiples that they must be, and that scales are given. On an error nothing is done.
+// Lack of memory is an error too.
 template <class T>
 Result<ImportActivationsJob<T>> import_activations_begin(ActivationBuffer& out, const IntegerActivations<T>& x) {
   constexpr const char* op = "import_activations";

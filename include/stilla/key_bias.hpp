@@ -12,12 +12,12 @@
 //     the same for 256 positions around the         128 products, 128 KB
 //     middle of the chunk
 //     with the slow pairs as one polynomial         48 products, 48 KB with Qwen2.5's base of 1e6
-//     the last, where one side of the middle        half of that; this is what is used here
-//     gives the other
+//     the line above, but one side of the middle    half of that; this is what is used here
+//     is computed from the other side
 //
-// Cheaper methods are inexact: leaving the bias of small pairs in the key has KL 0.001 (with 8 of 32 pairs taken out), and a
-// fixed scale for each pair has KL 0.0005 to 0.002. Both were simulated on a 0.5B model, where taking out the whole bias gives
-// 0.0001 (queries of 16 bits).
+// Cheaper methods are inexact. If the bias is taken out of the key only for some pairs (8 of 32) and stays in it for the pairs
+// where it is small, KL is 0.001. With a fixed scale for each pair, KL is 0.0005 to 0.002. Both were simulated on a 0.5B model
+// with queries of 16 bits, where taking out the whole bias gives 0.0001.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +38,7 @@ namespace stilla { inline namespace STILLA_ABI {
 class KeyBiasTables {
  public:
   KeyBiasTables() = default;
-  // For models with these rotation angles.
+  // Makes the tables for models whose RoPE has these angles.
   KeyBiasTables(const RopeFrequencies& frequencies, std::size_t head_dim, RopeLayout layout)
       : frequencies_(frequencies), head_dim_(head_dim), layout_(layout) {
     const std::size_t P = frequencies.pairs();
@@ -78,7 +78,7 @@ class KeyBiasTables {
   std::size_t head_dim() const { return head_dim_; }
   std::size_t padded_pairs() const { return (frequencies_.pairs() + 15) / 16 * 16; }
 
-  // Number of positions that there are tables for.
+  // The number of positions for which there are tables.
   std::size_t positions() const { return empty() || padded_pairs() == 0 ? 0 : middles_.size() / (2 * padded_pairs()) * kv_chunk; }
   // Makes tables for `positions` positions. Call it before attention computes them.
   void reserve(std::size_t positions) {
@@ -105,7 +105,7 @@ class KeyBiasTables {
       out[padded + i] = x[2 * i + 1];
     }
   }
-  // What the dimensions that RoPE does not rotate add to a score.
+  // What the bias adds to a score in the dimensions that RoPE does not rotate.
   float constant(const float* query, const float* bias) const {
     float sum = 0.0f;
     for (std::size_t d = 2 * frequencies_.pairs(); d < head_dim_; ++d) sum = std::fma(query[d], bias[d], sum);

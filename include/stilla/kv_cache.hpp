@@ -52,7 +52,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class KvType : std::uint8_t { f32, f16, bf16, int8, int5 };
 
-// All types, in the order of their numbers.
+// All types of elements, in the order of their numbers.
 inline constexpr std::array kv_types = {KvType::f32, KvType::f16, KvType::bf16, KvType::int8, KvType::int5};
 
 constexpr std::string_view kv_type_name(KvType type) {
@@ -76,7 +76,7 @@ inline std::optional<KvType> kv_type(std::string_view name) {
 // Whether keys of this type are stored without the bias of the key projection.
 constexpr bool leaves_out_key_bias(KvType type) { return type == KvType::int8 || type == KvType::int5; }
 
-// Calls f(E{}) for the element type.
+// Calls f(E{}), where E is the element type that `type` names.
 template <class F>
 void with_kv_type(KvType type, F&& f) {
   switch (type) {
@@ -94,7 +94,7 @@ struct KvShape {
   std::size_t head_dim = 0;  // D, a multiple of 4 up to 256
   KvType type = KvType::f16;
 
-  // Values of a head in memory, with padding.
+  // How many values a head has in memory, with padding.
   std::size_t padded_dim() const { return padded_head_dim(head_dim); }
 
   std::size_t head_bytes() const {
@@ -177,10 +177,10 @@ struct KvView {
   KvShape shape;
   std::span<std::byte* const> chunks;
 
-  // Number of positions that there is room for.
+  // The number of positions for which there is room.
   std::size_t reserved() const { return chunks.size() * kv_chunk; }
 
-  // One head's chunk.
+  // The memory of one KV head's part of a chunk, in one layer.
   std::byte* head_chunk(std::size_t layer, std::size_t chunk, std::size_t head) const {
     return chunks[chunk] + (layer * shape.heads + head) * shape.head_bytes();
   }
@@ -229,13 +229,13 @@ class KvCache {
   const KvShape& shape() const { return shape_; }
   // What attention takes. It is valid until reserve() makes room or the cache is moved.
   KvView view() const { return {shape_, table_}; }
-  // Number of positions stored.
+  // The number of positions that are stored.
   std::size_t size() const { return size_; }
-  // Bytes of its chunks, including those that it shares.
+  // The bytes of all chunks of this cache, including those that it shares with other caches.
   std::size_t bytes() const { return chunks_.size() * shape_.chunk_bytes(); }
 
-  // Makes room for positions [0, count); those from size() on are to be stored. After an error what is stored stays usable, and
-  // no new memory is kept.
+  // Makes room for positions [0, count), so that the caller can store those from size() on. After an error, the positions stored
+  // so far can still be used, and the cache has not grown.
   Status reserve(std::size_t count) {
     const std::size_t wanted = count / kv_chunk + (count % kv_chunk != 0 ? 1 : 0);
     const std::size_t step = shape_.chunk_bytes();  // 0 for a cache that was not made by create()
@@ -272,7 +272,7 @@ class KvCache {
     return other;
   }
 
-  // Number of positions that there is room for.
+  // The number of positions for which there is room.
   std::size_t reserved() const { return chunks_.size() * kv_chunk; }
 
   // Stores the rotated key and the value of all heads, G * D floats each, at a reserved position. Threads may store at the same
@@ -294,8 +294,8 @@ class KvCache {
   std::span<const std::byte> chunk(std::size_t index) const { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
   std::span<std::byte> writable_chunk(std::size_t index) { return {chunks_[index]->data(), shape_.chunk_bytes()}; }
 
-  // Copies chunk(index) to `to`, with keys and values of 0 from size() on. There the chunk may still hold text that was taken
-  // back. Returns false if memory is short.
+  // Copies chunk(index) to `to`, with keys and values of 0 from size() on. From size() on, the chunk itself may still hold keys
+  // and values of positions that were forgotten (set_size). Returns false if memory is short.
   [[nodiscard]] bool copy_stored(AlignedBuffer<std::byte>& to, std::size_t index) const {
     if (!to.resize(shape_.chunk_bytes())) return false;
     std::memcpy(to.data(), chunks_[index]->data(), to.size());
@@ -312,7 +312,7 @@ class KvCache {
     return true;
   }
 
-  // One head's chunk.
+  // The memory of one KV head's part of a chunk, in one layer.
   const std::byte* head_chunk(std::size_t layer, std::size_t chunk, std::size_t head) const {
     return view().head_chunk(layer, chunk, head);
   }
@@ -320,7 +320,7 @@ class KvCache {
  private:
   using Chunk = std::shared_ptr<AlignedBuffer<std::byte>>;
 
-  // Null if memory is short.
+  // A new chunk; null if memory is short.
   Chunk new_chunk() const {
     AlignedBuffer<std::byte> memory;
     if (!memory.resize(shape_.chunk_bytes())) return nullptr;
@@ -351,7 +351,7 @@ class KvCache {
   std::vector<Chunk> chunks_;  // [position / 256]
   std::vector<std::byte*> table_;  // their addresses
   std::size_t size_ = 0;
-  std::size_t shared_ = 0;     // so many chunks, counted from the first, other caches may have too
+  std::size_t shared_ = 0;     // how many chunks, counted from the first, other caches may refer to as well
 };
 
 }}  // namespace stilla

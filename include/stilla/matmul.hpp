@@ -52,7 +52,7 @@ inline bool takes_float_activations(FormatId format) {
 // empty.
 struct MatmulInput {
   ConstMatrix x;         // M x K
-  // x after rounding.
+  // The same activations as `x`, rounded.
   ActivationQ8 rounded;
 
   MatmulInput rows_from(std::size_t begin, std::size_t count) const {
@@ -81,8 +81,8 @@ inline std::size_t panels_per_task(std::size_t panel_bytes) {
   return 6 * (sixes == 0 ? 1 : sixes > 10 ? 10 : sixes);
 }
 
-// Up to this many tokens every target computes with the steps of the specification, and these are right for any scales. Kernels
-// for more tokens, which start at 8 tokens, rely on scales that are powers of two (generic/panel_sweep-inl.hpp).
+// Up to this many tokens every target computes with the very steps of contract/matmul.hpp, which are right for any scales.
+// Kernels for more tokens, which start at 8 tokens, rely on scales that are powers of two (generic/panel_sweep-inl.hpp).
 inline constexpr std::size_t tokens_of_any_scale = 4;
 
 // One product, for which the function for its format and target has been looked up once.
@@ -261,7 +261,7 @@ inline Status check_rounded(std::string_view op, const ActivationQ8& x) {
   return success();
 }
 
-// Checks everything but y.
+// Checks all arguments of a product except y.
 inline Status check_input(std::string_view op, const PanelJob& job) {
   const PackedView& w = job.product.w;
   const MatmulInput& input = job.input;

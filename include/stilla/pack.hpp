@@ -72,7 +72,7 @@ void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K
 // The size of the pieces that are read or packed one at a time, where memory is to be released as soon as it has been used.
 inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
 
-// How many rows of F are packed at a time: their panels are about one piece.
+// How many rows of K weights of format F are packed at a time. Their panels take about piece_bytes bytes.
 template <WeightFormat F>
 constexpr std::size_t rows_per_piece(std::size_t K) {
   const std::size_t panel = PanelLayout<F>::panel_bytes(K);

@@ -39,8 +39,8 @@ inline bool scales_are_powers(const ActivationQ8& x) {
   return others == 0;
 }
 
-// Whether each scale is a power of two, as quantise() makes them, or infinity, NaN or 0. The sums of such blocks (RoundedSums)
-// are what the contract says, however large or small the scale is.
+// Whether each scale is a power of two (as quantise() makes them), infinity, NaN or 0. With such scales, however large or small,
+// the sums that are rounded together (RoundedSums) are what the contract says. Weights that take these sums refuse other scales.
 inline bool scales_are_rounded(const ActivationQ8& x) {
   for (std::size_t i = 0; i < x.rows * x.blocks(); ++i) {
     const auto bits = std::bit_cast<std::uint32_t>(x.scales[i]), mantissa = bits & 0x007fffffu, exponent = bits >> 23 & 255;
@@ -50,18 +50,18 @@ inline bool scales_are_rounded(const ActivationQ8& x) {
   return true;
 }
 
-// Fills a buffer that has been resized, on one target. Rows are independent of each other, and so are blocks of 32 columns of a
-// row.
+// Fills an ActivationBuffer that has been resized, with the kernels of one target. Rows are independent of each other, and so are
+// blocks of 32 columns of a row.
 class Quantiser {
  public:
-  // If `out` has an arrangement for another target, the arrangement is given up.
+  // If `out` has an arrangement (ArrangedActivations) for another target than this one, the arrangement is removed.
   Quantiser(ActivationBuffer& out, TargetId target)
       : out_(out), target_(target), kernel_(row_kernel<QuantiseQ8>(target)), form_(activation_form(target)) {
     out.keep_arrangement_of(form_.id);
   }
 
-  // Rounds x to the columns [first, first + count) of row m; `first` and `count` are multiples of 32. After all columns of a row
-  // call finish_row().
+  // Rounds `count` floats from x on and stores them as the columns [first, first + count) of row m; `first` and `count` are
+  // multiples of 32. After all columns of a row call finish_row().
   void columns(std::size_t m, const float* x, std::size_t first, std::size_t count) const {
     std::int8_t* low = out_.row_low(m);
     const std::size_t block = first / activation_block, blocks = count / activation_block;
@@ -103,8 +103,8 @@ class Quantiser {
     parallel(wide.count(), [&](std::size_t i) { to_sixteen.row(i, floats(wide.row(i))); });
   }
 
-  // For mixed activations, replaces the row rule: the rows that are wide in `like` will be wide. Call it before any row.
-  // columns() and finish_row() then round these rows to 16 bits as well.
+  // For mixed activations, selects the wide rows without the row rule: the rows that are wide in `like` will be wide. Call this
+  // before any row is rounded. columns() and finish_row() then round these rows to 16 bits as well.
   void take_wide(const WideRows& like) {
     if (!out_.is_mixed()) return;
     out_.take_wide(like, form_.id);
@@ -163,7 +163,7 @@ inline std::size_t quantise_tasks(const QuantiseJob& job) { return job.tasks(); 
 inline void quantise_run(const QuantiseJob& job, std::size_t m) { job.run(m); }
 inline void quantise_end(const QuantiseJob& job) { job.end(); }
 
-// Rounds x[M, K] in blocks of 32 columns. The bits are those of `out`.
+// Rounds x[M, K] in blocks of 32 columns, to the bits that `out` was made for (ActivationBits).
 inline Status quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel = {}) {
   const Result<QuantiseJob> job = quantise_begin(out, x);
   if (!job) return job.error();
@@ -172,7 +172,8 @@ inline Status quantise(ActivationBuffer& out, ConstMatrix x, Parallel parallel =
   return success();
 }
 
-// The same without the row rule: if `out` is mixed, the wide rows are those of `like`, which has the same number of rows.
+// Does what quantise() does, but without the row rule: if `out` is mixed, the wide rows are those of `like`, which has the same
+// number of rows.
 inline Status quantise_like(ActivationBuffer& out, ConstMatrix x, const WideRows& like, Parallel parallel = {}) {
   if (Result<QuantiseJob> job = quantise_begin(out, x); !job) return job.error();
   detail::Quantiser quantiser(out, active_target());

@@ -83,9 +83,9 @@ class RopeFrequencies {
   }
 
   std::size_t pairs() const { return radians_.size(); }
-  // The angle of pair i at position 1.
+  // The angle of pair i at position 1, in radians.
   double radians(std::size_t i) const { return radians_[i]; }
-  // The factor of all cosines and sines.
+  // The factor by which all cosines and sines are multiplied.
   double magnitude() const { return magnitude_; }
 
   // Cosines and sines for one position (below 2^20): pairs() floats each.

@@ -21,7 +21,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// The type of a kernel's run().
+// The type of a pointer to the function run() of a kernel.
 template <template <class> class Kernel>
 struct RowKernelFunction;
 template <>
@@ -57,7 +57,7 @@ struct RowKernelFunction<QuantiseQ8> {
   using Type = QuantiseQ8Function;
 };
 
-// The kernel of a target.
+// The function of this kernel for a target.
 template <template <class> class Kernel>
 typename RowKernelFunction<Kernel>::Type row_kernel(TargetId target);
 

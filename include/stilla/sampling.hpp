@@ -47,14 +47,14 @@ namespace stilla { inline namespace STILLA_ABI {
 
 enum class SamplingStep : std::uint8_t { penalties, dry, top_k, typ_p, top_p, min_p, xtc, temperature };
 
-// The names that llama.cpp uses.
+// The names of the steps, as llama.cpp uses them.
 inline constexpr std::string_view sampling_step_names[] = {"penalties", "dry", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"};
 inline constexpr std::string_view default_sampling_order = "penalties;dry;top_k;typ_p;top_p;min_p;xtc;temperature";
 
 // Steps, one after another. Each occurs at most once. A step that is not in the order is not done.
 class SamplingOrder {
  public:
-  // The default order.
+  // Makes the default order.
   constexpr SamplingOrder() = default;
 
   // Reads an order such as "top_k;top_p;temperature".

@@ -25,8 +25,8 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// This is not in the ABI namespace, because it is one choice for the whole program. A value below 0 means: as the environment
-// says.
+// This variable is not in the ABI namespace, because it is one choice for the whole program. A value below 0 means that the
+// environment variable decides.
 namespace stilla::program_state {
 inline std::atomic<int> checks_everything{-1};
 }  // namespace stilla::program_state
@@ -71,8 +71,8 @@ Status check_shape(std::string_view op, std::string_view what, const MatrixView<
   return success();
 }
 
-// Whether two views share an element. Different columns of one wider matrix (the same stride) do not count as shared. Views of
-// different strides whose ranges of memory overlap do.
+// Whether two views share an element. Different columns of one wider matrix (the same stride) do not count as shared. Two views
+// of different strides count as sharing an element if their ranges of memory overlap.
 template <class S, class T>
 bool share_memory(const MatrixView<S>& a, const MatrixView<T>& b) {
   static_assert(sizeof(S) == sizeof(T));
@@ -85,7 +85,7 @@ bool share_memory(const MatrixView<S>& a, const MatrixView<T>& b) {
   return distance < a.cols || distance + b.cols > stride;
 }
 
-// y must be the same matrix as x or lie apart from it.
+// It is an error if y shares memory with x, unless y is the same matrix as x.
 template <class T>
 Status check_same_or_apart(std::string_view op, std::string_view y_name, const Matrix& y, std::string_view x_name, const MatrixView<T>& x) {
   const bool same = y.data == x.data && (y.rows <= 1 || y.stride == x.stride);
@@ -93,7 +93,7 @@ Status check_same_or_apart(std::string_view op, std::string_view y_name, const M
   return bad_argument(concat(op, ": ", y_name, " overlaps ", x_name, " in part; it may be the same matrix or lie apart"));
 }
 
-// y must lie apart from x.
+// It is an error if y shares memory with x.
 template <class T>
 Status check_apart(std::string_view op, std::string_view y_name, const Matrix& y, std::string_view x_name, const MatrixView<T>& x) {
   if (!share_memory(y, x)) return success();

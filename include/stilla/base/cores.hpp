@@ -229,7 +229,7 @@ inline Cores read_windows_cores() {
   constexpr DWORD hard_cap = JOB_OBJECT_CPU_RATE_CONTROL_ENABLE | JOB_OBJECT_CPU_RATE_CONTROL_HARD_CAP;
   if (QueryInformationJobObject(nullptr, JobObjectCpuRateControlInformation, &rate, sizeof rate, nullptr) &&
       (rate.ControlFlags & hard_cap) == hard_cap && rate.CpuRate != 0) {
-    // CpuRate is in hundredths of a per cent of the whole machine.
+    // Windows' CpuRate is in hundredths of a per cent of the whole machine.
     out.quota = static_cast<double>(GetActiveProcessorCount(ALL_PROCESSOR_GROUPS)) * rate.CpuRate / 10000.0;
   }
   return out;
@@ -239,7 +239,7 @@ inline Cores read_windows_cores() {
 
 }  // namespace detail
 
-// Asks the system. This takes some ten microseconds for each CPU.
+// Asks the system for the cores. This takes some ten microseconds for each CPU.
 inline Cores read_cores() {
 #if defined(__linux__)
   cpu_set_t mask;

@@ -52,13 +52,13 @@ struct CpuInfo {
   std::uint64_t midr = 0;
 
   static constexpr bool bit(std::uint64_t word, unsigned position) { return (word >> position & 1u) != 0; }
-  // Whether the operating system saves the registers: xmm and ymm; these and the mask and zmm registers; AMX's tiles.
+  // Three functions that say whether the operating system saves registers: first xmm and ymm, then these with the mask and zmm
+  // registers, then AMX's tiles.
   constexpr bool saves_ymm() const { return (xcr0 & 0x6u) == 0x6u; }
   constexpr bool saves_zmm() const { return (xcr0 & 0xe6u) == 0xe6u; }
   constexpr bool saves_tiles() const { return (xcr0 & 0x60000u) == 0x60000u; }
-  // Arm, with the names of Arm's features: dot products of bytes summed to 32 bits (sdot, udot), and products of matrices of bytes
-  // that give 2 x 2 such sums (smmla).
-  // The third bit says that MIDR_EL1 can be read.
+  // Arm, with the names of Arm's features: dot products of bytes summed to 32 bits (sdot, udot), and products of matrices of
+  // bytes that give 2 x 2 such sums (smmla). The third bit, cpuid, says that MIDR_EL1 can be read.
   static constexpr unsigned hwcap_dotprod = 20, hwcap2_i8mm = 13, hwcap_cpuid = 11;
   constexpr bool has_dotprod() const { return bit(hwcap, hwcap_dotprod); }
   constexpr bool has_i8mm() const { return bit(hwcap2, hwcap2_i8mm); }
@@ -165,7 +165,7 @@ inline CpuInfo read_cpu() {
 
 }  // namespace detail
 
-// The processor is asked once per program.
+// What the processor reports. It is asked only once in a program.
 inline const CpuInfo& cpu_info() {
   static const CpuInfo info = detail::read_cpu();
   return info;

@@ -23,7 +23,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The lanes of every float sum, whatever the width of the machine's vectors.
+// The number of lanes of every float sum, whatever the width of the machine's vectors.
 inline constexpr std::size_t sum_lanes = 16;
 
 namespace detail {

@@ -44,8 +44,8 @@ class IndexFunction {
         call_([](void* object, std::size_t i) { (*static_cast<std::remove_reference_t<F>*>(object))(i); }) {}
   void operator()(std::size_t i) const { call_(object_, i); }
 
-  // The same reference in C's form, for pools that take a function and a pointer: function()(object(), i) does what (*this)(i)
-  // does.
+  // The two parts of this reference, a pointer to the callable and a function that calls it. They are for pools written in C,
+  // which take such a pair: function()(object(), i) does what (*this)(i) does.
   void* object() const { return object_; }
   Function function() const { return call_; }
 

@@ -13,7 +13,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Number i of the sequence that splitmix64 makes of a seed, counted from 0.
+// Number i, counted from 0, of the sequence that the generator splitmix64 makes of a seed.
 constexpr std::uint64_t splitmix64(std::uint64_t seed, std::uint64_t i) {
   std::uint64_t z = seed + (i + 1) * 0x9e3779b97f4a7c15u;
   z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
@@ -39,7 +39,7 @@ class Random {
     return result;
   }
 
-  // Uniform in [0, 1), a multiple of 2^-53.
+  // A random number, uniform in [0, 1); a multiple of 2^-53.
   double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
 
  private:

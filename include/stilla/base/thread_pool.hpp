@@ -67,10 +67,11 @@ class ThreadPool {
 
  private:
   static constexpr std::size_t max_threads = 1024;
-  // As next index it says that there is nothing to take.
+  // This value in place of the next index says that the job has no index left to take.
   static constexpr std::uint32_t closed = 0xffffffffu;
   static constexpr std::size_t max_indices = closed - 1;
-  // About 50 microseconds at 4 GHz: longer than the serial gaps inside a layer, shorter than a human notices.
+  // So many turns of the waiting loop take about 50 microseconds at 4 GHz. This is longer than the serial gaps inside a layer and
+  // shorter than a human notices.
   static constexpr unsigned spins_before_sleep = 2000;
   // After this many spins the waiting thread gives its core away, which keeps a machine with more threads than cores moving.
   static constexpr unsigned spins_before_yield = 2000;
@@ -160,8 +161,8 @@ class ThreadPool {
         --sleeping_;
       }
       seen = take_indices();
-      // This is tested after taking indices, not before: the job that ended the wait may have been an earlier one than the last,
-      // empty job of the destructor.
+      // The end of the pool is tested after taking indices and not before. The job that ended the wait may be one that was
+      // started before the last, empty job, which the destructor starts.
       if (stopping_.load(std::memory_order_relaxed)) return;
     }
   }

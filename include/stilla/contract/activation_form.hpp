@@ -26,7 +26,7 @@ namespace stilla { inline namespace STILLA_ABI {
 template <class Target>
 struct ActivationForm : ActivationForm<typename Target::Fallback> {};
 
-// The end of the chain of fallbacks: no form.
+// What a target has if neither it nor any of its fallbacks specialises ActivationForm: no arrangement.
 struct NoActivationForm {
   static constexpr TargetId id{""};
   static std::size_t bytes(std::size_t, std::size_t, ActivationBits) { return 0; }

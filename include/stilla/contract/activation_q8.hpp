@@ -110,7 +110,7 @@ inline RoundedSums round_sums(const float* scaled_sums) {
 // arrays above. Kernels of that target find it by its id; all other kernels ignore it.
 struct ArrangedActivations {
   TargetId form;              // ActivationForm<Target>::id
-  // Null: there is none. Otherwise on a 64-byte boundary.
+  // The memory of the arrangement, on a 64-byte boundary; null if there is none.
   std::byte* data = nullptr;
   std::size_t rows = 0;       // the shape that the memory was arranged for
   std::size_t cols = 0;
@@ -120,18 +120,19 @@ struct ArrangedActivations {
 
 struct ActivationQ8;
 
-// Which rows of mixed activations have 16 bits, and their values. Kernels ignore it: an op first multiplies all rows as rows of 8
-// bits, which they are too, and then multiplies the wide rows again with 16 bits (PanelJob::panels in matmul.hpp).
+// Which rows of mixed activations have 16 bits, and their values. Kernels ignore this struct. Wide rows have values of 8 bits
+// too, so an op first multiplies all rows with 8 bits and then multiplies the wide rows again with 16 bits (PanelJob::panels in
+// matmul.hpp).
 struct WideRows {
   const std::uint32_t* numbers = nullptr;  // numbers of the wide rows, ascending
-  const ActivationQ8* rows = nullptr;      // its row i, of 16 bits, is row numbers[i]
+  const ActivationQ8* rows = nullptr;      // the wide rows with 16 bits: row i of it is row numbers[i]
   std::size_t begin = 0, end = 0;          // the wide rows that are in the view
   std::size_t first = 0;                   // the number of the view's row 0
 
   std::size_t count() const { return end - begin; }
-  // The row of the view that is the view's wide row i.
+  // The row number, in the view, of the i-th wide row of the view.
   std::size_t row(std::size_t i) const { return numbers[begin + i] - first; }
-  // Which wide row of the view row m is; count() if row m is not wide.
+  // The i for which row(i) == m: row m of the view is its i-th wide row. count() if row m is not wide.
   std::size_t find(std::size_t m) const {
     const std::size_t i = place(m) - begin;
     return i < count() && row(i) == m ? i : count();
@@ -166,7 +167,8 @@ struct ActivationQ8 {
   std::size_t cols = 0;  // K
   const std::int8_t* low = nullptr;  // null: 8 bits
   ArrangedActivations arranged = {};
-  // [M]. Beside the scales and of any value: each row of products is multiplied by its factor. Null: none.
+  // [M], or null if there are none. Each row of the product is multiplied by its factor, in addition to the scales. A factor may
+  // be any number.
   const float* row_factors = nullptr;
   // Whether quantise() or import_activations() filled the arrays. All kernels accept the scales and values that these two write.
   bool is_checked = false;

@@ -7,8 +7,9 @@
 //     max   = highest s[j];   e[j] = exp_approximate(s[j] - max)                 a score that is NaN has weight 0
 //     sum   = canonical 16-lane sum of e[j];   out[d] = fma chain over j of e[j] * value[j][d], from 0
 //
-// With a soft cap, s[j] is replaced by soft_capped(s[j]) before the maximum is taken. If the query sees positions only from a
-// later one than the chunk's first, the positions before have weight 0. Their keys and values must be numbers all the same.
+// With a soft cap, s[j] is replaced by soft_capped(s[j]) before the maximum is taken. With a window, the first position that the
+// query sees may lie inside the chunk. The positions of the chunk before it then have weight 0, but their keys and values must
+// still be numbers.
 //
 // With integer elements (KvInt8, KvInt5) keys and values are codes c with one scale for each position. The query is rounded to 8
 // bits and the weights e[j] * value_scale[j] to 16 bits, so that both products are exact integers in any order:
@@ -86,7 +87,7 @@ inline constexpr float largest_query = 127.0f;
 inline constexpr float largest_weight = 32512.0f;       // 127 * 256: the upper byte of a weight fits a signed byte
 inline constexpr std::size_t slow_terms = 16;
 
-// Integer elements of a cache.
+// The integer types that the elements of a cache may have.
 struct KvInt8 {
   static constexpr float largest_code = 127.0f;
   static constexpr std::size_t bits = 8;
@@ -178,7 +179,7 @@ struct KeyBiasArgs {
   const float* constants = nullptr;  // [count], what the dimensions that do not rotate add to the score
 };
 
-// The attention of queries that share a KV head to one chunk.
+// The arguments of the kernel that computes the attention of some queries, which share a KV head, to one chunk.
 template <class E>
 struct AttentionChunkArgs {
   const float* queries = nullptr;  // [n_queries][D], already scaled
@@ -186,7 +187,7 @@ struct AttentionChunkArgs {
   std::size_t head_dim = 0;  // D, a multiple of 16, at most max_head_dim
   const std::byte* chunk = nullptr;
   const std::byte* next = nullptr;  // the chunk that will be read next, for prefetching; any readable chunk
-  // The queries see positions before `count`, 1 .. kv_chunk. The memory of all 256 positions is readable.
+  // The queries see only the first `count` positions of the chunk, 1 .. kv_chunk. The memory of all 256 positions is readable.
   std::size_t count = 0;
   std::size_t begin = 0;  // the first position that the queries see, below count
   float soft_cap = 0.0f;  // 0: none
@@ -196,7 +197,7 @@ struct AttentionChunkArgs {
   float* out = nullptr;  // [n_queries][D]
 };
 
-// cap * tanh(score / cap), for scores of any target. A NaN stays a NaN.
+// cap * tanh(score / cap). Every target uses this function for its scores. A NaN stays a NaN.
 inline float soft_capped(float score, float cap) {
   const float x = score / cap;
   const float e = exp_approximate(-2.0f * std::fabs(x));
@@ -217,7 +218,7 @@ void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
 
 }  // namespace detail
 
-// run(args)
+// The kernel: run(args), where args are AttentionChunkArgs<E>.
 template <class Target, class E>
 struct AttentionChunk : AttentionChunk<typename Target::Fallback, E> {};
 
@@ -228,7 +229,7 @@ struct AttentionParts {
   float* out;  // [n][D]
 };
 
-// merge(into, part, n, D);  finish(out, sum, D): out[d] *= 1 / sum
+// merge(into, part, n, D) merges `part` into `into`. finish(out, sum, D) computes out[d] *= 1 / sum.
 template <class Target>
 struct AttentionMerge : AttentionMerge<typename Target::Fallback> {};
 

@@ -64,7 +64,7 @@ template <class Target>
 struct Hadamard : Hadamard<typename Target::Fallback> {};
 using HadamardFunction = void (*)(float* x, std::size_t n);
 
-// Rounds n = 32 * blocks values to 8 bits, or with `low` to 16 (contract/activation_q8.hpp).
+// Rounds n = 32 * blocks values to 8 bits, or to 16 bits if `low` is not null (contract/activation_q8.hpp).
 // run(values, scales, sums, scaled_sums, x, blocks, low = nullptr)
 template <class Target>
 struct QuantiseQ8 : QuantiseQ8<typename Target::Fallback> {};

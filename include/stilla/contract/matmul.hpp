@@ -78,9 +78,9 @@ inline constexpr bool small_stacks = false;
 inline constexpr bool small_stacks = true;
 #endif
 
-// run(args, first, last): panels [first, last), all rows of x.
+// run(args, first, last) computes the panels [first, last) for all rows of x.
 template <class Target, class Format>
-// Target has no kernel of its own for this format: use its fallback's.
+// The kernel of the fallback is used if Target has none of its own for this format.
 struct MatmulPanels : MatmulPanels<typename Target::Fallback, Format> {};
 
 namespace detail {

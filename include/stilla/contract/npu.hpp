@@ -44,7 +44,8 @@ inline constexpr int largest_code = 15;
 inline constexpr int largest_block_scale = 15;
 inline constexpr size_t largest_k = 65536;  // a power of two that all limits below allow; R1's largest K is 18944
 
-// |sum of a plane| is at most the largest magnitude of a level times that of a byte times the largest block scale times K.
+// |sum of a plane| is at most the largest magnitude of a level times the largest magnitude of a byte times the largest block
+// scale times K.
 constexpr int64_t largest_sum(int64_t level, int64_t byte, int64_t block_scale, int64_t k) { return level * byte * block_scale * k; }
 static_assert(largest_sum(8, 128, largest_block_scale, largest_k) <= INT32_MAX, "the high plane: up to K = 139810");
 static_assert(largest_sum(8, 255, largest_block_scale, largest_k) <= INT32_MAX, "the low plane: up to K = 70178");
@@ -92,10 +93,10 @@ struct ArrayWeights {
   float channel_scale(size_t n) const { return channel_scales[n]; }
 };
 
-// The specification: the shortest code that is correct.
+// The code that defines the results. It is the shortest code that is correct, not a fast one.
 namespace scalar {
 
-// The exact total of one output. A: int8_t or int16_t.
+// The exact total of one output. A is int8_t or int16_t.
 template <class A, Weights W>
 int64_t total(const W& w, size_t n, const A* a, size_t K) {
   int32_t high = 0, low = 0;
@@ -111,7 +112,7 @@ int64_t total(const W& w, size_t n, const A* a, size_t K) {
   return sizeof(A) == 1 ? int64_t{high} : 256 * int64_t{high} + low;
 }
 
-// y [M][N], a [M][K], scales [M]; bias [N] or null. K <= largest_k.
+// The whole product. y is [M][N], a is [M][K], scales is [M], bias is [N] or null. K <= largest_k.
 template <class A, Weights W>
 void matmul(float* y, const W& w, size_t N, size_t K, const A* a, const float* scales, size_t M, const float* bias) {
   for (size_t m = 0; m < M; ++m) {

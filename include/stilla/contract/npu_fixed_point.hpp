@@ -72,7 +72,7 @@ constexpr Scaled inverse_rms(uint64_t squares, uint64_t n) {
   return {static_cast<int32_t>(root), exponent};
 }
 
-// 1 / sum, for y = e / sum in Q15: y = (e * mantissa) >> exponent. sum is 32767 .. 2^31 - 1.
+// 1 / sum, for a division y = e / sum in Q15, which becomes y = (e * mantissa) >> exponent. sum is 32767 .. 2^31 - 1.
 constexpr Scaled inverse_sum(uint32_t sum) {
   const int exponent = log2_floor(sum);
   const uint64_t mantissa = ((uint64_t{1} << (exponent + 15)) + sum / 2) / sum;
@@ -84,7 +84,7 @@ struct NormFormat {
   int weight_fraction = 12;
   int out_fraction = 10;
 };
-// By how many bits (x * weight * mantissa) >> 15 is shifted right.
+// By how many bits rms_norm shifts (x * weight * mantissa) >> 15 to the right.
 constexpr int norm_shift(NormFormat f, int exponent) { return exponent + f.weight_fraction - f.out_fraction - 15; }
 static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least but for zeros");
 static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) <= 30, "an rms of 2^15, the largest");
@@ -101,15 +101,15 @@ inline constexpr int16_t reciprocal_first = 30840;
 // The transform of a run of 2^k values (hadamard_run in hadamard.hpp) sums 2^k int16 values, at most 2^15 of them. Sums are exact
 // in 32 bits in any order, and are 2^30 at most, so that rounding them does not overflow either.
 inline constexpr size_t largest_hadamard_run = 32768;
-// The smallest shift s after which sums of magnitude `highest`, 0..2^30, are int16 without saturating.
+// The smallest shift s with which sums of magnitude up to `highest`, 0..2^30, fit into int16 without saturating.
 constexpr int hadamard_shift(uint32_t highest) {
   int s = 0;
   while ((highest + ((uint32_t{1} << s) >> 1)) >> s > INT16_MAX) ++s;
   return s;
 }
-// The scale of a token after the transform. Its values were integers times `scale`; their orthonormal transform is integers times
-// the result. The factor 2^s / sqrt(2^k) is a power of two, times sqrt(1/2) in float where k is odd: one rounding where k is odd,
-// else none.
+// The scale of a token after the transform. Before the transform, the values were integers times `scale`. Their orthonormal
+// transform is integers times the result of this function, which is scale * 2^s / sqrt(2^k). If k is even, this factor is a power
+// of two and nothing is rounded. If k is odd, it is a power of two times sqrt(1/2) as a float, and the product is rounded once.
 constexpr float hadamard_scale(float scale, int shift, size_t n) {
   const int k = log2_floor(hadamard_run(n)), exponent = shift - k / 2;
   const float power = static_cast<float>(uint64_t{1} << (exponent < 0 ? -exponent : exponent));
@@ -119,7 +119,6 @@ constexpr float hadamard_scale(float scale, int shift, size_t n) {
 
 namespace scalar {
 
-// y[i] = x[i] * weight[i] / rms. epsilon: n * eps / scale^2, in units of squares of x. The rms stays below 2^15: n times 2^30
 // y[i] = x[i] * weight[i] / rms. epsilon is n * eps / scale^2, in units of squares of x. The rms must stay below 2^15: the squares
 // and epsilon together may be at most n times 2^30.
 inline void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, NormFormat f) {
@@ -156,7 +155,8 @@ constexpr int16_t exp_negative(int16_t u, int fraction) {
   return static_cast<int16_t>(p >> whole);
 }
 
-// y[i] = e^(x[i] - max) / sum. A position that is not to count holds -32768. Its result is 0 where max is more than 10.4 above it.
+// y[i] = e^(x[i] - max) / sum. A position that must not count (a masked one) holds -32768. Its result is 0 if max is more than
+// 10.4 above it.
 inline void softmax(int16_t* y, const int16_t* x, size_t n, int fraction) {
   int16_t highest = INT16_MIN;
   for (size_t i = 0; i < n; ++i) highest = x[i] > highest ? x[i] : highest;

@@ -45,7 +45,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The rounding of a weight that lies in the middle between two multiples of the step. Quark's numbers for the three: 2, 0, 1.
+// The rounding of a weight that lies in the middle between two multiples of the step. Quark's numbers for these three values are
+// 2, 0 and 1.
 enum class Bfp16Ties : std::uint8_t {
   to_even,
   away_from_zero,
@@ -56,8 +57,8 @@ enum class Bfp16Ties : std::uint8_t {
 enum class Bfp16Overflow : std::uint8_t {
   // That weight becomes 127 steps, and mantissas are -127..127. This gives the smaller error of the block as a whole.
   saturate,
-  // The step of the whole block is doubled; a mantissa of -128 is allowed and does not cause it. Quark:
-  // use_compiler_version_cpu_kernel.
+  // The step of the whole block is doubled. A mantissa of -128 is allowed, so that a weight of -128 steps does not double the
+  // step. Quark's name for this is use_compiler_version_cpu_kernel.
   next_exponent,
 };
 
@@ -94,7 +95,7 @@ struct BFP16EBS8 {
   static constexpr std::uint32_t exponent(const std::byte* block) { return std::to_integer<std::uint32_t>(block[0]); }
   static constexpr int mantissa(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + 1 + k); }
 
-  // 2^(exponent - 133), a float. exponent: 0..254.
+  // The step of a block, 2^(exponent - 133), as a float. exponent is 0..254.
   static constexpr float step(std::uint32_t exponent) {
     return std::bit_cast<float>(exponent > 6 ? (exponent - 6) << 23 : std::uint32_t{1} << (exponent + 16));
   }

@@ -121,7 +121,8 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
   return report;
 }
 
-// The same for a format known at run time. A format without an encoder is an error too.
+// Does what encode_rows<F>() does, for a format that is known only when the program runs. A format without an encoder is also an
+// error.
 inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, FormatId format, Parallel parallel = {}) {
   Result<EncodingReport> result = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
@@ -145,7 +146,7 @@ inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId fr
   if (!bytes) return bytes.error();
   AlignedBuffer<std::byte> blocks;
   AlignedBuffer<float> decoded;
-  // Only some rows are decoded at a time. As floats, all of them would take eight times their size.
+  // Only some rows are decoded at a time. As floats, the whole matrix would take eight times as much memory as its blocks.
   const std::size_t step = K == 0 || N == 0 ? 1 : std::size_t{1} << 22 > K ? (std::size_t{1} << 22) / K : 1;
   const std::size_t most_rows = step < N ? step : N;
   if (!blocks.resize(*bytes) || !decoded.resize(most_rows * K)) return out_of_memory("requantised weights", *bytes);

@@ -31,7 +31,7 @@ class EncodingError {
     return add_rows(format, blocks, values.rows, values.cols, parallel, [&](std::size_t n, float*) { return values.row(n); });
   }
 
-  // The same where `blocks` stand for rows of the format `from`.
+  // Does the same if the source of `blocks` is not floats but `rows` in the format `from`.
   Status add(FormatId format, const std::byte* blocks, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
              Parallel parallel = {}) {
     return add_rows(format, blocks, N, K, parallel, [&](std::size_t n, float* room) {

@@ -23,7 +23,7 @@ constexpr void set_nibble(std::byte& pair, unsigned shift, int code) {
   pair = (pair & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
 }
 
-// 32 codes in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
+// Code k of 32 codes of 4 bits in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
 constexpr int split_nibble(const std::byte* codes, std::size_t k) {
   const unsigned pair = std::to_integer<unsigned>(codes[k % 16]);
   return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);
@@ -63,7 +63,7 @@ void store_split_codes5(std::byte* word, std::byte* codes, const Code& code_of) 
 // weight[k] = scale * (code[k] - 2^bits / 2). A block begins with its scale, an f16.
 template <class F, unsigned bits>
 struct SymmetricFormat {
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = bits;
   static constexpr int zero_point = 1 << (bits - 1);
   static constexpr std::size_t group_weights = 32;

@@ -227,7 +227,7 @@ constexpr bool with_format(FormatId id, F&& f) {
   return detail::with_format(Formats{}, id, std::forward<F>(f));
 }
 
-// Bytes of a row that stand before its blocks.
+// The number of bytes of a row that stand before its blocks: its scale, if a row has one.
 template <WeightFormat F>
 inline constexpr std::size_t row_head_bytes = RowScaledFormat<F> ? sizeof(float) : 0;
 

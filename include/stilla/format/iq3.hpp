@@ -49,7 +49,7 @@ template <class F>
 struct Iq3 {
   static constexpr std::size_t block_weights = 256;
 
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

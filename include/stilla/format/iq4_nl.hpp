@@ -28,7 +28,7 @@ struct IQ4_NL {
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 18;
 
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

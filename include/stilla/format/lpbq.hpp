@@ -65,8 +65,8 @@ struct BlockScaledRow {
     for (std::size_t k = 0; k < B; ++k) weights[k] = s * static_cast<float>(code(block, k) - zero_point);
   }
 
-  // The scale for a row of `count` weights. It is not negative. The block that wants the largest step gets this step as 15 times
-  // the row scale.
+  // The scale for a row of `count` weights. It is not negative. It is 1/15 of the largest step that a block of the row wants
+  // (block_step), so that this block gets 15 as its block scale.
   static float fit(const float* weights, std::size_t count) {
     double largest = 0;
     for (std::size_t k = 0; k < count; k += B) {
@@ -76,7 +76,8 @@ struct BlockScaledRow {
     return with_16_bits(static_cast<float>(largest / most_block_scale));
   }
 
-  // Tries the block scale that the block wants and its two neighbours, and takes the one with the least squared error.
+  // Tries three block scales: the one nearest to the step that the block wants (block_step), and its two neighbours. Takes the
+  // one with the least squared error.
   static void encode(const float* weights, float row_scale, std::byte* block) {
     const float inverse = inverse_scale(row_scale);
     const int wished = nearest_level(rounded(static_cast<float>(block_step(weights)) * inverse), 1, most_block_scale);
@@ -97,13 +98,13 @@ struct BlockScaledRow {
 
  private:
   static constexpr int lowest = -8, highest = 7;
-  // How far the largest weight may be cut off: at most to 1 / (1 + cuts / 8) of its magnitude. This is little for a block, since
-  // only few weights gain from it.
+  // How far the largest weight may be cut off: at most to 1 / (1 + cuts / 8) of its magnitude. For int4 with one scale per row
+  // the limit is larger (int_channel.hpp); in a block, only few weights gain from it.
   static constexpr int cuts = 6;
 
   static int level(float weight, float inverse_step) { return nearest_level(rounded(weight * inverse_step), lowest, highest); }
 
-  // The step that a block wants. It is not negative.
+  // The step that a block wants: the best of several fits by least squares, if the step could be any number. It is not negative.
   static double block_step(const float* weights) {
     const float extreme = magnitude(extreme_of(weights, B));
     ScaleFit best{0, 0};

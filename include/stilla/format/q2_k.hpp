@@ -31,7 +31,7 @@ struct Q2_K {
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 84;
 
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = 2;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 16;

@@ -38,7 +38,7 @@ struct Q3_K {
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 110;
 
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = 3;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 16;

@@ -28,7 +28,7 @@ struct Q4_K {
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 144;
 
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

@@ -29,7 +29,7 @@ struct Q5_K {
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 176;
 
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = 5;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

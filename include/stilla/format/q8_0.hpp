@@ -25,7 +25,7 @@ struct Q8_0 {
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 34;
 
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = 8;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

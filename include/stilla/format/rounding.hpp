@@ -22,7 +22,7 @@ inline float rounded(float x) {
   return stored;
 }
 
-// This works for -0 too, whose sign would otherwise reach the scale.
+// The magnitude of -0 is +0. With -0, the sign would reach the scale.
 inline float magnitude(float x) { return std::fabs(x); }
 
 // 1 / d for the scale d of a block; 0 for a block of zeros.
@@ -36,7 +36,8 @@ inline unsigned truncated_code(float x, unsigned highest) {
   return code < highest ? code : highest;
 }
 
-// x rounded to an integer, ties away from zero; 0 if x is not a number in -256 .. 256 (for the reasons above).
+// x rounded to an integer, ties away from zero; 0 if x is not a number in -256 .. 256 (for the reasons given at the function
+// above).
 inline int nearest_integer(float x) {
   const float size = rounded(magnitude(x));
   if (!(size < 256.0f)) return 0;

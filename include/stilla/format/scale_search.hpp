@@ -83,7 +83,7 @@ struct ScaleAndMinimum {
   float minimum;  // what is subtracted, >= 0
 };
 
-// w[k] = scale * level - minimum, level 0 .. highest.
+// The best scale and minimum for w[k] = scale * level - minimum with levels 0 .. highest.
 inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t count, int highest) {
   Range range = range_of(weights, count);
   if (range.least > 0) range.least = 0;

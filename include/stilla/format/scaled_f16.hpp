@@ -16,7 +16,7 @@ struct scaled_f16 {
 };
 
 namespace detail {
-// 2^exponent, exactly.
+// 2^exponent, exact.
 constexpr float power_of_two(int exponent) {
   float power = 1.0f;
   for (; exponent < 0; ++exponent) power *= 0.5f;

@@ -65,7 +65,7 @@ struct ST4 {
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 68;
 
-  // What integer kernels see (format/format.hpp).
+  // The members that integer kernels use (format/format.hpp).
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;
@@ -145,8 +145,8 @@ struct ST4 {
   static constexpr std::size_t n_groups = block_weights / group_weights;
   static constexpr unsigned tried_scales = 3;
 
-  // The code nearest to x is the same for all x of [i/2, (i+1)/2), because the border between two neighbouring levels is half
-  // their sum.
+  // The code nearest to x is the same for all x of [i/2, (i+1)/2), i an integer, because the border between two neighbouring
+  // levels is half their sum.
   static constexpr auto nearest_code = [] {
     std::array<std::uint8_t, 512> codes{};
     for (int i = 0; i < 512; ++i) {
@@ -161,8 +161,8 @@ struct ST4 {
     for (std::size_t i = 0; i < 512; ++i) levels[i] = codebook[nearest_code[i]];
     return levels;
   }();
-  // half_index() is the place of weight / scale in those tables, 0 for NaN. halves = 2 / scale as a float, so that the product is
-  // exact.
+  // half_index() gives the index in the two tables above for x = weight / scale: x in halves, plus 256, within 0 .. 511; 0 for
+  // NaN. `halves` is 2 / scale as a float, so that its product with the weight is exact in double.
   static float halves_of(double scale) { return static_cast<float>(2 / scale); }
   static std::size_t half_index(float weight, float halves) {
     double at = static_cast<double>(weight) * static_cast<double>(halves) + 256.0;
@@ -170,8 +170,8 @@ struct ST4 {
     return static_cast<std::size_t>(at < 511 ? at : 511);
   }
 
-  // Sums of a group that was rounded to levels. A scale s reduces the squared error of the group by 2 s weight_level - s s
-  // level_level.
+  // Two sums over a group whose weights were rounded to levels: of weight * level and of level * level. With a scale s, the
+  // squared error of the group is the sum of the squared weights less (2 s weight_level - s s level_level).
   struct Sums {
     double weight_level;
     double level_level;
@@ -219,7 +219,7 @@ struct ST4 {
     const int nearest = wished <= -32 ? -32 : wished >= 31 ? 31 : static_cast<int>(std::floor(wished + 0.5));
     for (int sub = nearest - 1; sub <= nearest + 1; ++sub) {
       if (sub == 0 || sub < -32 || sub > 31) continue;
-      const double scale = d * sub;  // 10 bits
+      const double scale = d * sub;  // exact: at most 10 significant bits
       const Sums s = sums(group, scale);
       const double gain = std::fma(2 * scale, s.weight_level, -(scale * scale * s.level_level));
       if (gain > best.gain) best = {sub, gain};

@@ -65,7 +65,7 @@ class AtomicFile {
     std::swap(partial_, other.partial_);
     std::swap(handle_, other.handle_);
   }
-  static constexpr unsigned partial_names = 100;  // tried before giving up; an existing name is another's, or was left behind
+  static constexpr unsigned partial_names = 100;  // so many are tried; a name that exists is in use, or was left behind
 
   std::string path_;     // the path as the caller gave it
   std::string target_;   // the file that gets the bytes; differs from path_ if that is a symbolic link
@@ -242,7 +242,7 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
     file.partial_ = partial;
     if (replaces) {  // the owner first, because a change of the owner removes permissions
       if ((made.st_uid != old.st_uid || made.st_gid != old.st_gid) && ::fchown(file.handle_, old.st_uid, old.st_gid) != 0) {
-        // The file then belongs to us; nothing else is possible.
+        // The owner cannot be set, so the file belongs to the user who writes it.
       }
       if (::fchmod(file.handle_, old.st_mode & 0777) != 0) return system_error(file.path_, "cannot write", errno);
     }

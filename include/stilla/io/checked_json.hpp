@@ -64,7 +64,7 @@ class JsonBuilder {
     member_ = &place->second;
     return true;
   }
-  // position: the number of bytes read so far.
+  // Called by nlohmann's parser at a fault. `position` is the number of bytes read so far.
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) {
     // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing ..."
     std::string_view text = error.what();
@@ -115,14 +115,14 @@ class JsonBuilder {
   std::uint64_t values_left_;
   Json root_;
   std::vector<Json*> open_;  // the arrays and objects that are open at this place of the text
-  // If the innermost of these is an object: the value that belongs to the last name.
+  // If the innermost open array or object is an object, this is the place in it for the value of the name that was read last.
   Json* member_ = nullptr;
   std::string error_;
 };
 
 }  // namespace detail
 
-// `place` is the name of the text in messages.
+// Parses JSON text. `place` is what messages call the text.
 inline Result<nlohmann::json> parse_json(std::span<const std::byte> text, std::string_view place, const JsonLimits& limits = {}) {
   if (text.size() > limits.bytes) {
     return Error{ErrorKind::refused_file, concat(place, ": has ", text.size(), " bytes of JSON; expected at most ", limits.bytes)};
@@ -150,16 +150,16 @@ inline const nlohmann::json* find_member(const nlohmann::json& object, std::stri
   return found != members->end() && !found->second.is_null() ? &found->second : nullptr;
 }
 
-// The text of a string; null for any other value.
+// The text of a JSON string; null for any other value.
 inline const std::string* text_of(const nlohmann::json* value) { return value == nullptr ? nullptr : value->get_ptr<const std::string*>(); }
 
-// An integer that is not negative. Nothing for any other value.
+// The value of a JSON integer that is not negative. Nothing for any other value.
 inline std::optional<std::uint64_t> count_of(const nlohmann::json& value) {
   const auto* number = value.get_ptr<const nlohmann::json::number_unsigned_t*>();
   return number == nullptr ? std::nullopt : std::optional<std::uint64_t>(*number);
 }
 
-// The type of a value, for messages: "an integer", "a string", ...
+// The type of a JSON value, for messages: "an integer", "a string", ...
 inline std::string_view json_type_text(const nlohmann::json& value) {
   if (value.is_number_integer()) return "an integer";
   if (value.is_number()) return "a float";

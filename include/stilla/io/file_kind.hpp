@@ -18,7 +18,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A text such as "an HTML page (an error page saved under this name?)".
+// The guess, as a text such as "an HTML page (an error page saved under this name?)".
 inline std::string guess_file_kind(std::span<const std::byte> bytes) {
   struct Signature {
     std::string_view magic;

@@ -22,7 +22,8 @@
 //                                  vocabulary, for example -1, means that there is none
 //   tokenizer.ggml.add_{bos,eos}_token  optional
 //   tokenizer.chat_template        a Jinja program (text/chat_template.hpp runs it), optional
-//   stilla.tokenizer.end_ids       [uint32], further tokens that end an answer; only in packed files that were made from a folder
+//   stilla.tokenizer.end_ids       [uint32], further tokens that end an answer; only in packed files (packed_file.hpp)
+//                                  that were made from a Hugging Face folder
 //
 // A getter never trusts the declared type of a key. If the type is wrong the getter fails with one line that names the file, the
 // key, the byte offset, what was found and what was expected. An integer may have any width if its value fits. Strings are views
@@ -147,7 +148,8 @@ class GgufFile final : public ModelSource {
     return out;
   }
 
-  // The file. Of several parts it is the first one, which has the keys; the offsets of keys are in this file.
+  // The file of the model. If the model has several parts, this is the first part, which has the keys; the offsets of keys count
+  // in this file.
   const MappedFile& file() const { return parts_.front().file; }
   const std::string& path() const override { return file().path(); }
   std::uint64_t size_bytes() const override {
@@ -164,11 +166,11 @@ class GgufFile final : public ModelSource {
   // True if the matrices of the file are packed (packed_file.hpp).
   bool is_packed() const override { return contents().is_packed; }
 
-  // Both are in file order, part after part.
+  // The keys of the first part, and the tensors of all parts, in the order of the files.
   std::span<const GgufKey> keys() const { return contents().keys; }
   std::span<const GgufTensor> tensors() const { return tensors_; }
 
-  // Null if there is none.
+  // The key, or the tensor, with this name; null if there is none.
   const GgufKey* find(std::string_view key) const { return detail::find_by_name(contents().keys, contents().keys_by_name, key); }
   const GgufTensor* find_tensor(std::string_view name) const override { return detail::find_by_name(tensors_, tensors_by_name_, name); }
   std::size_t tensor_count() const override { return tensors_.size(); }
@@ -185,7 +187,7 @@ class GgufFile final : public ModelSource {
   }
 
   std::optional<MetadataValue> find_value(std::string_view key) const override;
-  // An array of strings, which must exist.
+  // The value of a key that must exist and be an array of strings.
   Result<GgufStrings> get_strings(std::string_view key) const;
   // A copy of an array of numbers as T: std::int32_t, float, ... For an integer T, integers of other widths are accepted if every
   // value fits, and booleans as 0 and 1. For a floating T, float32 and float64 are accepted.
@@ -209,7 +211,7 @@ class GgufFile final : public ModelSource {
   }
   Result<std::string_view> chat_template() const override { return get_string_or("tokenizer.chat_template", ""); }
 
-  // A value as text for people: "28", "'qwen2'", "[151936 string]".
+  // The value of a key as text for people: "28", "'qwen2'", "[151936 string]".
   std::string value_text(const GgufKey& key) const;
 
   std::string key_place(std::string_view key) const override {
@@ -230,7 +232,7 @@ class GgufFile final : public ModelSource {
  private:
   struct Part {
     MappedFile file;
-    GgufContents contents;  // for all parts but the first only what the header says; the tensors go to tensors_
+    GgufContents contents;  // the parts after the first have only what their header says; all tensors are in tensors_
   };
 
   GgufFile() = default;
@@ -283,7 +285,7 @@ class GgufFile final : public ModelSource {
 
   static constexpr bool is_floating(GgufValueType type) { return type == GgufValueType::float32 || type == GgufValueType::float64; }
 
-  // Readers of the parts of the vocabulary.
+  // These read one part of the vocabulary each.
   Status read_strings(std::string_view key, std::vector<std::string>& out) const;
   Status read_token_types(std::size_t tokens, std::vector<TokenType>& out) const;
   Status read_token_ids(Vocabulary& out) const;

@@ -244,7 +244,7 @@ class GgufParser {
     return refuse(subject(), ": found value type ", type, " at byte ", cursor_.offset() - 4, "; expected 0 to 12");
   }
 
-  // Moves the cursor over the value and checks all of it.
+  // Moves the cursor over the value of a key and checks all of the value.
   template <class Subject>
   Status skip_value(const GgufKey& key, const Subject& subject) {
     if (key.type == GgufValueType::string) {
@@ -374,7 +374,8 @@ class GgufParser {
     return success();
   }
 
-  // This comes before everything that depends on the layout. The packed types are known afterwards.
+  // Checks the layout of a packed file before anything that depends on it is read. It also finds out whether this is a packed
+  // file; only then may tensors have packed types.
   Status read_packed_layout() {
     const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, packed_layout_key);
     if (!key) return success();

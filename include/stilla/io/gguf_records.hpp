@@ -44,13 +44,13 @@ class GgufRecords {
     begin_array(name, type_of<Number>(), values.size());
     for (const Number value : values) add(value);
   }
-  // Adds a whole record from another file.
+  // Adds the record of a key as another file has it, name, type and value.
   void record(std::span<const std::byte> record) {
     bytes.append(reinterpret_cast<const char*>(record.data()), record.size());
     ++count;
   }
 
-  // Begins a record: its name and type. The value must follow.
+  // Begins the record of a key by its name and type. The caller must add the value next.
   void begin(std::string_view name, GgufValueType type) {
     add_text(name);
     add(static_cast<std::uint32_t>(type));

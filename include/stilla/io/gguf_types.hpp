@@ -127,7 +127,7 @@ constexpr std::uint32_t own_number(std::string_view name) {
   return (static_cast<std::uint32_t>(format_id(name)) & 0x7fffffff) | 0x40000000;
 }
 
-// All formats, with their numbers in files.
+// All formats of this program as tensor types, with their numbers in files.
 inline constexpr auto format_types = [] {
   std::array<GgufTensorType, Formats::size> out{};
   std::size_t n = 0;

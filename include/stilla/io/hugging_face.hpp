@@ -294,13 +294,14 @@ class HuggingFaceFolder final : public ModelSource {
     const auto refuse_tensor = [&](const auto&... parts) {
       return refuse(printable_path(files_[file].path()), ": tensor '", printable(tensor.name), "': ", parts...);
     };
-    if (tensor.name.ends_with(".rotary_emb.inv_freq")) return success();  // is computed from the configuration
+    if (tensor.name.ends_with(".rotary_emb.inv_freq")) return success();  // its values are computed from the configuration
     const std::string name = gguf_tensor_name(tensor.name);
     const auto layer = detail::split_layer_name(name, "blk.");
     if (name.empty() || (layer && layer->layer >= config_->layers)) {
       return refuse_tensor("a ", config_->architecture, " model of ", config_->layers, " layers has no tensor of this name");
     }
-    if (name == "output.weight" && config_->ties_embeddings == true) return success();  // transformers ignores it too
+    // The embedding is the head here. transformers ignores this tensor too.
+    if (name == "output.weight" && config_->ties_embeddings == true) return success();
     if (tensor.shape.size() > 4) return refuse_tensor("found ", tensor.shape.size(), " dimensions; expected at most 4");
     TensorInfo info{{},
                     {1, 1, 1, 1},
@@ -324,7 +325,8 @@ class HuggingFaceFolder final : public ModelSource {
     return success();
   }
 
-  // Adds the factors as a tensor, as GGUF has them.
+  // If config.json asks for Llama 3's long-context scaling, adds the divisors of the angles of RoPE
+  // (HuggingFaceConfig::rope_factors) as the tensor rope_freqs.weight, because GGUF files have them as this tensor.
   Status add_rope_factors() {
     const std::vector<float>& factors = config_->rope_factors;
     if (factors.empty()) return success();
@@ -360,7 +362,7 @@ class HuggingFaceFolder final : public ModelSource {
 
   std::string path_;
   std::string weights_path_;  // for messages about a tensor that is missing
-  // On the heap, so that views of them stay valid when the object is moved.
+  // These are on the heap, so that views of them stay valid when the HuggingFaceFolder is moved.
   std::unique_ptr<nlohmann::json> config_json_, tokenizer_, tokenizer_config_, generation_config_;
   std::unique_ptr<HuggingFaceConfig> config_;
   std::string chat_template_;

@@ -53,7 +53,7 @@ struct HuggingFaceConfig {
   std::map<std::string, HuggingFaceEntry, std::less<>> entries;
   // Divisors of the angle of each pair, for Llama 3's long-context scaling; empty: none.
   std::vector<float> rope_factors;
-  std::string rope_key;                   // the key where these were found
+  std::string rope_key;                   // the key from which rope_factors were computed
   std::optional<bool> ties_embeddings;    // nothing: the file does not say
   std::optional<std::uint64_t> rows;      // vocab_size
   std::uint64_t layers = 0;
@@ -303,7 +303,8 @@ class HuggingFaceConfigReader {
       if (value == nullptr || (*name == "linear" && key.json != "factor")) continue;
       if (Status s = add(key, *value, where(key.json)); !s) return s;
     }
-    // In config.json the factor replaces YaRN's formula. In the metadata both are multiplied.
+    // attention_factor of config.json is the whole factor of cosines and sines and replaces YaRN's formula, 0.1 ln(factor) + 1.
+    // rope.scaling.attn_factor of the metadata is multiplied by this formula. The value is therefore divided by the formula here.
     const auto found = out_.entries.find(concat(out_.architecture, ".rope.scaling.attn_factor"));
     if (found != out_.entries.end()) {
       const double factor = std::max(1.0, number("rope.scaling.factor", 1.0));

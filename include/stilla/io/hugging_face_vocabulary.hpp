@@ -32,7 +32,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The contents of the files. Null: there is no such file.
+// The contents of the files that the vocabulary is read from. A pointer is null if there is no such file.
 struct HuggingFaceTexts {
   std::string folder;  // for messages
   const nlohmann::json* tokenizer = nullptr;
@@ -116,7 +116,8 @@ class HuggingFaceVocabularyReader {
     if (vocabulary == nullptr || !vocabulary->is_object() || vocabulary->empty()) {
       return refuse("model.vocab", "expected an object of tokens and their ids");
     }
-    // Ids without a token are filled with unused tokens, so that a small file could otherwise ask for much memory.
+    // Every id up to the largest gets a token, unused ones where the file has none. Ids are limited, because a small file with
+    // one very large id would otherwise need much memory.
     const Json* added = find_member(*texts_.tokenizer, "added_tokens");
     max_id_ = 65535 + 2 * (std::uint64_t{vocabulary->size()} + (added ? added->size() : 0));
     for (const auto& [token, id] : vocabulary->get_ref<const Json::object_t&>()) {
@@ -270,7 +271,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // The text of "bos_token": "<s>", or of {"content": "<s>", ...}
+  // The text of a special token, for example of "bos_token": "<s>", or of {"content": "<s>", ...}
   const std::string* special_token(std::string_view key) const {
     const Json* value = texts_.tokenizer_config ? find_member(*texts_.tokenizer_config, key) : nullptr;
     if (value == nullptr) return nullptr;

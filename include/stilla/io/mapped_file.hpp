@@ -54,13 +54,13 @@ inline std::string printable_path(std::string_view path) {
   return out;
 }
 
-// "model.gguf: cannot open: No such file or directory"
+// An error for a failed call of the system: "model.gguf: cannot open: No such file or directory"
 inline Error system_error(std::string_view path, std::string_view what, int code) {
   return {ErrorKind::system, concat(printable_path(path), ": ", what, ": ", printable(std::system_category().message(code)))};
 }
 
 namespace detail {
-// Is told which memory is a mapped file: mapping_guard.hpp, if the program asked for it.
+// Functions that are told where in memory each file is mapped. mapping_guard.hpp sets them if the program asked for the guard.
 struct MappingWatcher {
   void (*mapped)(const std::byte* data, std::size_t size, const char* path) noexcept;
   void (*unmapped)(const std::byte* data) noexcept;

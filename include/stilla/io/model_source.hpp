@@ -68,7 +68,7 @@ struct MetadataValue {
 
 namespace detail {
 
-// "[896, 151936]"
+// A shape as text, for example "[896, 151936]".
 inline std::string shape_text(const std::array<std::uint64_t, 4>& dims, std::uint32_t n_dims) {
   std::string out = "[";
   for (std::uint32_t i = 0; i < n_dims; ++i) out += concat(i ? ", " : "", dims[i]);
@@ -90,7 +90,7 @@ class ModelSource {
   // The tensors, in an order that the source chooses.
   virtual std::size_t tensor_count() const = 0;
   virtual const TensorInfo& tensor(std::size_t i) const = 0;
-  // Null if there is no such tensor.
+  // The tensor with this name; null if there is none.
   virtual const TensorInfo* find_tensor(std::string_view name) const = 0;
   // The rows of blocks one after the other; for a packed tensor its panels. The tensor must belong to this source.
   virtual std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const = 0;
@@ -98,7 +98,7 @@ class ModelSource {
   virtual void read_ahead(const TensorInfo&) const {}
   // Says that the first `count` bytes of the tensor were copied elsewhere and may leave memory.
   virtual void drop_tensor_pages(const TensorInfo&, std::uint64_t) const {}
-  // Says that all tensors will be read.
+  // Says that all tensors will be read. The source may then use large pages for its files (MappedFile::ask_for_large_pages).
   virtual void ask_for_large_pages() const {}
 
   // The value of a key. Nothing if the key is missing.
@@ -121,7 +121,7 @@ class ModelSource {
   }
   virtual Result<std::string_view> chat_template() const = 0;
 
-  // True if its matrices are packed, that is, panels (packed_file.hpp).
+  // True if the matrices of the source are packed, that is, panels (packed_file.hpp).
   virtual bool is_packed() const { return false; }
   // For writing a GGUF file of the source: all its keys, and the number of a tensor's type if Stilla does not decode the type.
   virtual Result<GgufRecords> metadata_records() const = 0;
@@ -139,7 +139,7 @@ class ModelSource {
 
   bool has(std::string_view key) const { return find_value(key).has_value(); }
 
-  // Keys that must exist. An integer may have any width if its value fits.
+  // The values of keys that must exist. An integer may have any width if its value fits.
   Result<std::uint64_t> get_uint(std::string_view key, std::uint64_t most = std::numeric_limits<std::uint64_t>::max(),
                                  std::uint64_t least = 0) const {
     return get_integer<std::uint64_t>(key, least, most);

@@ -2,7 +2,7 @@
 //
 // A packed file is a GGUF file whose matrices are stored as the kernels read them, so that a model can start by mapping the file.
 // It contains everything of the original (metadata, vocabulary, all tensors) and needs no other file. The original may be a GGUF
-// file, several parts of one, or a folder.
+// file, all parts of a split one, or a Hugging Face folder.
 //
 //     | GGUF header                                           | pad | tensor | pad | tensor | ...
 //     | own keys, the original's keys, the tensor records     | each at a multiple of 4096 bytes, in the original's order
@@ -61,10 +61,10 @@ using PackProgress = std::function<bool(std::uint64_t, std::uint64_t)>;
 class TensorChange {
  public:
   virtual ~TensorChange() = default;
-  // Keys and their texts, by which the file tells of the change.
+  // The keys that say in the packed file what was changed, with their texts.
   virtual std::vector<std::pair<std::string_view, std::string>> keys() const = 0;
   virtual bool changes(const TensorInfo& tensor) const = 0;
-  // values: the whole tensor, decoded, in its rows and columns.
+  // Changes the values of a tensor. `values` is the whole tensor, decoded, with its rows and columns.
   virtual Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const = 0;
   // Encodes the changed values in `format`. blocks: encoded_bytes(format, rows, columns) bytes.
   virtual Status encode(const TensorInfo&, std::span<std::byte> blocks, ConstMatrix values, FormatId format, Parallel parallel) const {
@@ -73,7 +73,8 @@ class TensorChange {
   }
 };
 
-// The values of a whole tensor after the change, as floats in its rows and columns. `values` is resized.
+// Decodes a whole tensor, applies `change` to it, and leaves the result in `values`: floats, with the rows and columns of the
+// tensor. The function resizes `values`.
 inline Status changed_values(const ModelSource& source, const TensorInfo& tensor, const TensorChange& change, AlignedBuffer<float>& values,
                              Parallel parallel) {
   const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
@@ -91,8 +92,8 @@ inline Status changed_values(const ModelSource& source, const TensorInfo& tensor
 struct PackOptions {
   std::optional<FormatId> format = std::nullopt;  // the format to which the layers are requantised
   const TensorChange* change = nullptr;
-  // Called for every matrix that was encoded, with its error compared with the values of the source, or with the values after a
-  // change (format/encoding_error.hpp). If it is null, the error is not computed.
+  // Called for every matrix that was encoded, with its error (format/encoding_error.hpp). The encoded matrix is compared with the
+  // values of the source, or with the changed values if `change` modifies it. If `on_encoded` is null, the error is not computed.
   std::function<void(const TensorInfo& tensor, FormatId format, double relative_rmse)> on_encoded = {};
 };
 
@@ -231,8 +232,8 @@ class PackedFileWriter {
     return tensor.is_matrix() && !is_read_by_rows && tensor.format != no_format;
   }
 
-  // Decides where every tensor goes. Matrices with few rows are padded to panels of 16 rows, so that a source may ask for a packed
-  // file of any size.
+  // Decides where every tensor goes. A matrix with few rows is padded to a panel of 16 rows. A packed file can therefore be much
+  // larger than its source, and its size is checked for overflow.
   Status place() {
     std::uint64_t offset = 0;
     for (std::size_t i = 0; i < source_.tensor_count(); ++i) {
@@ -294,7 +295,8 @@ class PackedFileWriter {
     return success();
   }
 
-  // Writes the next piece of a tensor. It was made from the bytes of the source up to `source_end`.
+  // Writes the next piece of a tensor into the file. All pieces so far were made from the tensor's first `source_end` bytes in
+  // the source, which may then leave memory.
   Status write_piece(const Job& job, const Placed& placed, std::uint64_t at, std::span<const std::byte> piece, std::uint64_t source_end,
                      Checksum& sum) {
     sum.add(piece);
@@ -362,7 +364,7 @@ class PackedFileWriter {
     if (options_.on_encoded) options_.on_encoded(*placed.tensor, placed.format, error.relative_rmse());
   }
 
-  // Writes a tensor whose values change, all of it at once.
+  // Writes a tensor whose values change. Unlike other tensors, it is decoded and changed as a whole and not in pieces.
   Status write_changed(const Job& job, const Placed& placed) {
     const TensorInfo& tensor = *placed.tensor;
     const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
@@ -437,9 +439,9 @@ inline Result<std::uint64_t> packed_file_bytes(const ModelSource& source, const 
 }
 
 // Packs `source` into a new file at `path`, which must not be the path of the source. A file that exists there is replaced when
-// everything has been written (atomic_file.hpp). The source is read once. The function needs some 16 MB of memory, 50 MB if it
-// requantises, and with a change as much as the largest matrix as floats, in addition to the pages of the source that it is
-// reading.
+// everything has been written (atomic_file.hpp). The source is read once. The function needs some 16 MB of memory, or 50 MB if it
+// requantises. If there is a change (PackOptions::change), it also needs as much memory as the largest matrix takes in floats.
+// The pages of the source that it is reading come on top of this.
 inline Status write_packed_file(const ModelSource& source, std::string path, Parallel parallel = {}, const PackProgress& progress = {},
                                 const PackOptions& options = {}) {
   detail::PackedFileWriter writer(source, options);

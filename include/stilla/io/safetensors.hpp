@@ -77,7 +77,7 @@ class SafetensorsFile {
 
   const MappedFile& file() const { return file_; }
   const std::string& path() const { return file_.path(); }
-  // Ordered by the place of their bytes.
+  // The tensors, ordered by the place of their bytes in the file.
   const std::vector<SafetensorsTensor>& tensors() const { return tensors_; }
   std::span<const std::byte> bytes_of(const SafetensorsTensor& tensor) const {
     return file_.bytes().subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size_bytes));

@@ -19,9 +19,9 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Refuses a source if one of its files ends in zeros that no model has: a whole tensor that is not a bias, or at least an eighth
-// of a tensor and at least 1 MiB. Each file is read backwards up to its last byte that is not zero, which is one page of a good
-// file.
+// Refuses a source if one of its files ends in more zeros than a model has there: a whole tensor of zeros that is not a bias, or
+// zeros at the end of a tensor that are at least an eighth of it and at least 1 MiB. Each file is read backwards up to its last
+// byte that is not zero. In a complete file, this reads only one page.
 inline Status check_written_to_the_end(const ModelSource& source) {
   constexpr std::uint64_t least_of_a_part = std::uint64_t{1} << 20;
   std::vector<const TensorInfo*> tensors;

@@ -19,7 +19,8 @@ enum class VocabularyKind : std::uint8_t {
   sentencepiece,  // pieces with scores, the best pair first; "llama" in GGUF
 };
 
-// The values are the numbers of GGUF's tokenizer.ggml.token_type.
+// The values are the numbers of GGUF's tokenizer.ggml.token_type. The comments say when encoding a text makes tokens of a type;
+// "plain text" means that these tokens are not spelled in the byte alphabet.
 enum class TokenType : std::uint8_t {
   normal = 1,        // made by merges
   unknown = 2,       // plain text; made only for text that has no other token
@@ -31,10 +32,11 @@ enum class TokenType : std::uint8_t {
 
 struct Vocabulary {
   VocabularyKind kind = VocabularyKind::byte_level;
-  // By id. Normal tokens are spelled in the byte alphabet (text/byte_alphabet.hpp). In a sentencepiece vocabulary U+2581 is a
-  // space.
+  // The text of each token, by id. In a byte_level vocabulary, normal tokens are spelled in the byte alphabet
+  // (text/byte_alphabet.hpp). In a sentencepiece vocabulary, U+2581 stands for a space.
   std::vector<std::string> tokens;
-  // By id. If empty, the types are derived from the texts of the tokens. Both are corrected: text/token_types.hpp.
+  // The type of each token, by id. If there are no types, they are derived from the texts of the tokens. Types that the file
+  // gives are corrected by the texts (text/token_types.hpp).
   std::vector<TokenType> types;
   std::vector<std::string> merges;  // byte_level: "left right", the most urgent first
   std::vector<float> scores;        // sentencepiece, by id: a pair with a higher score is merged sooner

@@ -101,7 +101,7 @@ constexpr bool codes_fit() {
   return true;
 }
 
-// Whether sub-scales and sub-minimums fit into four bits each, tried on the same four blocks.
+// Whether sub-scales and sub-minimums fit into four bits each. The compiler tries the same four blocks as for the codes above.
 template <QuantisedFormat F>
 constexpr bool nibbles_fit() {
   for (const unsigned pattern : {0x00u, 0xffu, 0x55u, 0xaau}) {
@@ -141,7 +141,7 @@ struct Rows16K4 {
   static constexpr bool holds() {
     constexpr std::size_t groups = F::block_weights / F::group_weights;
     bool holds = (F::code_bits >= 2 && F::code_bits <= 6) || F::code_bits == 8;  // the codes that the lines above can store
-    // The sums of activations are sums of 16 and of 32 values.
+    // Kernels need the sum of the activations of a group, and there are such sums only for 16 and for 32 values.
     holds = holds && (F::group_weights == 16 || F::group_weights == code_block);
     holds = holds && F::block_weights % code_block == 0;
     // Kernels subtract the zero point as a shifted sum of activations, so it is a power of two or 0. Signed codes have no zero
@@ -166,7 +166,7 @@ struct Rows16K4 {
     return holds;
   }
 
-  // The panels of one format.
+  // Sizes and offsets in the panels of one format.
   template <class F>
   struct Panels;
 };
@@ -219,7 +219,7 @@ struct Rows16K4::Panels<F> {
   }
 };
 
-// The panels that the kernels of today's targets read.
+// The layout of the panels that the kernels of today's targets read.
 template <class F>
 using PanelLayout = Rows16K4::Panels<F>;
 

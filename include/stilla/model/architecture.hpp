@@ -41,14 +41,14 @@ inline constexpr std::array architectures = {
     Architecture{"llama", RopeLayout::interleaved, false, false, true, true},
 };
 
-// "qwen2, qwen3, llama"
+// The names of the supported architectures as text: "qwen2, qwen3, llama".
 inline std::string architectures_text() {
   std::string out;
   for (const Architecture& known : architectures) out += concat(out.empty() ? "" : ", ", known.name);
   return out;
 }
 
-// Null for an unknown name.
+// The architecture with this name; null if the name is unknown.
 constexpr const Architecture* find_architecture(std::string_view name) {
   for (const Architecture& known : architectures) {
     if (known.name == name) return &known;
@@ -191,7 +191,8 @@ constexpr bool is_known_key(std::string_view suffix) {
       "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type", "rope.scaling.factor",
       "rope.scaling.original_context_length", "rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_ext_factor",
       "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
-      // What a file says about itself, and details of attention windows or experts, which the file does not have.
+      // The keys above are read. The keys from here on change nothing: they describe the file itself, or give details of
+      // attention windows or experts, and files in which windows or experts have an effect are refused because of other keys.
       "vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "attention.sliding_window_pattern", "attention.key_length_swa",
       "attention.value_length_swa", "rope.freq_base_swa", "rope.dimension_count_swa", "attention.temperature_length",
       "expert_feed_forward_length", "expert_shared_feed_forward_length", "expert_weights_scale", "expert_weights_norm",

@@ -94,13 +94,15 @@ class CalibratedWeights : public TensorChange {
     return Place{of_layer->layer, *input};
   }
 
-  // Intermediate results. The change of the weights itself is const.
+  // What is kept from one matrix to the next while the weights are changed. It is a class of its own, so that encode() can be
+  // const.
   class State {
    public:
     State(std::function<Result<Model>()> load, Parallel parallel, const CalibrationOptions& options)
         : load_(std::move(load)), parallel_(parallel), options_(options) {}
 
-    // The rounding order for a place. It is kept for the next call, because several matrices have the same inputs.
+    // The order in which columns are rounded (RoundingOrder) for a place: a layer, and one of the inputs of its matrices. It is
+    // kept for the next call, because several matrices have the same input.
     Result<const RoundingOrder*> order(const Place& place, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
       const std::size_t n_layers = rotated.config().n_layers;
       if (place.layer >= n_layers) return Error{ErrorKind::bad_argument, concat("layer ", place.layer, " of ", n_layers)};

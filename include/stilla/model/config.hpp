@@ -42,7 +42,7 @@ struct Rotation {
   bool operator==(const Rotation&) const = default;
 };
 
-// "residual,heads,down", or those of the three that are set.
+// A rotation as text: "residual,heads,down", or those of the three words whose member is set.
 inline std::string rotation_text(const Rotation& rotation) {
   std::string text;
   const auto add = [&](bool is_there, std::string_view name) {
@@ -78,7 +78,7 @@ inline std::optional<Rotation> parse_rotation(std::string_view text) {
 struct RopeChoice {
   std::optional<RopeScaling::Type> type = std::nullopt;  // if not chosen, a factor belongs to the file's type, or to linear
   std::optional<double> factor = std::nullopt;           // 1 to 1e6
-  // Positions of the training, 1 to 2^20. If not chosen, those of the file.
+  // The number of positions that the model was trained with, 1 to 2^20. If it is not chosen, the number in the file counts.
   std::optional<std::size_t> original_context = std::nullopt;
   std::optional<double> base = std::nullopt;             // 1 to 1e30
 };
@@ -193,7 +193,7 @@ class RopeReader {
   ModelConfig& c_;
 };
 
-// Replaces what was read by the choice of the user.
+// Replaces the values that were read by those that the user chose.
 inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   const auto refuse = [](const auto&... parts) -> Status { return Error{ErrorKind::bad_argument, concat("RoPE: ", parts...)}; };
   constexpr std::size_t most_context = 1 << 20;
@@ -271,7 +271,7 @@ class UnknownParts {
  private:
   std::string key(std::string_view suffix) const { return concat(c_.architecture, ".", suffix); }
 
-  // The number of a key. Booleans are 0 and 1. Nothing for other types.
+  // The value of a key as a number. Booleans are 0 and 1. Nothing for other types.
   static std::optional<double> number_of(const MetadataValue& found) {
     if (const bool* value = std::get_if<bool>(&found.value)) return *value ? 1.0 : 0.0;
     if (const auto* value = std::get_if<std::uint64_t>(&found.value)) return static_cast<double>(*value);
@@ -377,7 +377,7 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
     c.name = printable(*name);
   }
   const auto key = [&](std::string_view suffix) { return concat(c.architecture, ".", suffix); };
-  // This comes first, because such a file differs in other ways too.
+  // Experts are looked for first, because a file of a model with experts differs in other ways too.
   if (source.has(key("expert_count"))) {
     const Result<std::uint64_t> experts = source.get_uint(key("expert_count"));
     if (!experts) return experts.error();
@@ -393,7 +393,7 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
     if (number) value = static_cast<std::size_t>(*number);
     else so_far = number.error();
   };
-  // The same for a key that may have a number for each layer.
+  // Does what `read` does, for a key that may be an array with a number for each layer.
   const auto read_of_layers = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
     if (!so_far) return;
     const std::optional<std::vector<std::uint64_t>> numbers = source.find_integers(key(suffix));

@@ -40,7 +40,7 @@ struct DecoderOptions {
   bool lookup = true;        // guesses from the text itself
   // The session of a small model with the same vocabulary; null: none. It must outlive the decoder, and only the decoder uses it.
   Session* draft = nullptr;
-  // The small model writes so many guesses each time, and all of them are checked. 0: as many as pay.
+  // How many guesses the small model writes each time; all of them are checked. 0: as many as are worth their time.
   std::size_t draft_guesses = 0;
 };
 

@@ -65,8 +65,10 @@ class DraftModel {
   }
 
  private:
-  // Makes the session's text a beginning of `text`, or of the end of `text`. Returns what is left to evaluate, at least one
-  // token.
+  // Brings the session to follow `text`, whose first skipped_ tokens it leaves out. The session keeps the tokens that it has in
+  // common with the rest of `text`, counted from its beginning, and forgets all others. It begins again with at most the last
+  // `most_context` tokens of `text` if it has no token in common, if more than `most_behind` tokens are missing, or if its
+  // context is nearly full. Returns the tokens of `text` that the session has yet to evaluate, at least one.
   std::span<const std::uint32_t> follow(std::span<const std::uint32_t> text) {
     const std::span<const std::uint32_t> held = session_->ids(), expected = text.subspan(std::min(skipped_, text.size()));
     const std::size_t most = std::min(held.size(), expected.size());
@@ -84,7 +86,7 @@ class DraftModel {
 
   Session* session_;
   LogitRequest request_;
-  std::size_t skipped_ = 0;  // so many tokens of the text come before those of the session
+  std::size_t skipped_ = 0;  // the number of tokens of the text before the first one of the session
 };
 
 }}  // namespace stilla

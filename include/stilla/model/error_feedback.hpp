@@ -57,7 +57,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Memory for add_product, which keeps it between calls.
+// Memory that add_product() uses, and that its caller keeps from one call to the next.
 struct ProductMemory {
   AlignedBuffer<std::byte> panels;
   AlignedBuffer<float> product;
@@ -111,7 +111,7 @@ class InputMoments {
 
   std::size_t width() const { return width_; }
   std::size_t count() const { return count_; }
-  // The sum of x[j] * x[k] over all inputs x.
+  // H[j, k]: the sum of x[j] * x[k] over all inputs x.
   float operator()(std::size_t j, std::size_t k) const { return j >= k ? moments_[j * width_ + k] : moments_[k * width_ + j]; }
 
  private:
@@ -151,7 +151,7 @@ class RoundingOrder {
   std::size_t width() const { return width_; }
   // The column that is rounded at position p.
   std::size_t column(std::size_t p) const { return columns_[p]; }
-  // U[j, k], for positions j < k.
+  // The value U[j, k], for positions j < k.
   float factor(std::size_t j, std::size_t k) const {
     const std::size_t r = width_ - 1 - j, c = width_ - 1 - k;
     return lower_[r * width_ + c] / lower_[c * width_ + c];

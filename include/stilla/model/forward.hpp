@@ -92,10 +92,10 @@ struct SessionOptions {
   std::optional<KvType> kv_type = std::nullopt;              // none: default_kv_type(config)
   std::optional<ActivationBits> activations = std::nullopt;  // none: default_activations(config)
   std::size_t batch = 512;   // most tokens evaluated at once; more need more memory, results do not change
-  // If not 0, there are only two shapes instead of batches of any size, as NPUs compile them: a window of so many tokens, and a
-  // step of one token. A prompt is evaluated in windows. The last window begins with the remaining tokens and is filled up with
-  // token 0. The rows of the filling are computed and dropped, and no other position attends to them. The logits are the same
-  // bits.
+  // 0: batches of any size. Otherwise the number of tokens of a window. All steps then have one of two shapes, as in programs
+  // compiled for an NPU: a window of this many tokens, or one token. A prompt is evaluated in windows. The last window begins
+  // with the remaining tokens and is filled up with token 0. The rows of the filling are computed and dropped, and no other
+  // position attends to them. The logits are the same bits.
   std::size_t window = 0;
   LinearObserver observer = {};  // called for all tokens, which costs some speed; null: none
   // Runs the layers and keeps the keys and values; `kv_type` and `window` then have no effect. It must outlive the session and
@@ -345,10 +345,10 @@ class Session {
   // One evaluation of some tokens. Matrices have a row for each token; x is the residual stream.
   struct Step {
     std::span<const std::uint32_t> ids;
-    std::size_t wanted_rows = 0;  // the last ones of the tokens: those whose logits are wanted
+    std::size_t wanted_rows = 0;  // how many of the last tokens need logits
     std::size_t rows = 0;         // tokens and padding behind them
     std::size_t first = 0;        // the position of the first token
-    std::size_t first_row = 0;    // the token that row 0 of the matrices is, but for k and v
+    std::size_t first_row = 0;    // the token that row 0 belongs to; in k, v, cos and sin it is always token 0
     bool has_residual = false;    // whether h must still be added to x
     Rotation rotated;
     Matrix x, h, q, mixed, k, v, gate, up, cos, sin;
@@ -403,7 +403,8 @@ class Session {
     if (options_.observer) options_.observer(layer, input, matrix.rows_from(0, step.ids.size()));
   }
 
-  // x = the rows of the embedding; cos and sin = the angles of the positions. Padding is token 0.
+  // Fills x with the embeddings of the tokens, and cos and sin with the cosines and sines of the angles of RoPE at their
+  // positions. Rows of padding get token 0.
   void embed(const Step& step) {
     parallel_(step.rows, [&](std::size_t m) {
       model_->embed(step.x.row(m), m < step.ids.size() ? step.ids[m] : 0);
@@ -440,7 +441,8 @@ class Session {
     return project(std::array{projection(step.h, w.attention_output)}, mixed);
   }
 
-  // Norms of the heads where the model has them, RoPE of queries and keys, and keys and values into the cache: a tile of it at a time.
+  // Applies the norms of the heads where the model has them, applies RoPE to queries and keys, and stores keys and values in the
+  // cache. A task does this for one tile (key_tile positions) of the cache.
   void turn_and_store(const Step& step, std::size_t l) {
     const ModelConfig& c = model_->config();
     const LayerWeights& w = model_->layers()[l];
@@ -488,7 +490,7 @@ class Session {
     return project(std::array{down}, {step.gate, rounded_ffn_.view()});
   }
 
-  // The logits of the wanted rows, all of them or those that the request names.
+  // Computes the logits of the wanted rows: whole rows, or only the logits that the request names.
   void write_logits(Step& step, const WantedLogits& wanted) {
     if (step.wanted_rows == 0) return;
     if (step.rotated.residual) {

@@ -49,7 +49,7 @@ enum class NpuScales : std::uint8_t {
   codebook,    // levels of a table; no stack here takes them
 };
 
-// A form of weights that a software stack takes.
+// One form of weights that the software stack of an NPU accepts: their bits, their scales, and how many k share a scale.
 struct NpuForm {
   std::string_view name;
   NpuScales scales = NpuScales::channel;
@@ -72,8 +72,8 @@ struct NpuDescriptor {
   NpuNumber mapping_bytes;        // that one process can map for the NPU
   NpuNumber alignment_bytes;
   NpuText shapes;
-  NpuNumber prompt_tokens;        // tokens of the graph for prompts
-  NpuNumber fixed_context;        // number of positions at which the stack's packages end
+  NpuNumber prompt_tokens;        // how many tokens the compiled graph for prompts takes at once
+  NpuNumber fixed_context;        // the positions that models packaged for the stack are limited to
   NpuText activations;
   NpuText kv_cache;
   NpuText embeddings_and_head;
@@ -116,7 +116,7 @@ inline constexpr NpuForm ryzen_forms[] = {
     {"int8 per channel", NpuScales::channel, 8, 0, "mlir-aie aie_kernels/aie2p/mm.cc, for kernels of one's own"},
 };
 
-// The versions of Hexagon differ in little of what is known.
+// The versions of Hexagon differ in little of what is known. This makes one; the arguments are the differences.
 constexpr NpuDescriptor hexagon(std::string_view name, std::string_view product, NpuNumber tops, NpuText units, NpuNumber vtcm) {
   NpuDescriptor d;
   d.name = name;
@@ -236,7 +236,7 @@ void for_each_npu_fact(const NpuDescriptor& d, F&& f) {
 
 namespace detail {
 
-// Every number has a source, and every source has a number.
+// Whether every number in the table has a source, and every source a number.
 constexpr bool every_number_has_a_source() {
   for (const NpuDescriptor& d : npu_descriptors) {
     for (const NpuNumber* n : {&d.tops_int8, &d.vector_bytes, &d.unit_memory_bytes, &d.shared_memory_bytes, &d.mapping_bytes,

@@ -29,10 +29,10 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct NpuCheckOptions {
-  // Positions. 0: 4096, or what the model was trained for if that is less.
+  // The number of positions. 0: 4096, or what the model was trained for if that is less.
   std::size_t context = 0;
   std::uint64_t memory_bytes = 16'000'000'000;
-  // What the system and other programs need. This is an assumption.
+  // The memory that the system and other programs need. The default is an assumption.
   std::uint64_t reserved_bytes = 4'000'000'000;
 };
 
@@ -182,7 +182,8 @@ inline std::vector<NpuPart> npu_fewest_parts(const std::vector<std::uint64_t>& l
   return parts;
 }
 
-// The same number of parts, but with about the same number of layers in each, if these parts also fit.
+// Divides the layers into as many parts as npu_fewest_parts() does, but gives all parts about the same number of layers if these
+// parts fit too.
 inline std::vector<NpuPart> npu_parts(const std::vector<std::uint64_t>& layer_bytes, std::uint64_t most) {
   const std::vector<NpuPart> fewest = npu_fewest_parts(layer_bytes, most);
   std::vector<NpuPart> even;
@@ -255,7 +256,7 @@ inline void add_npu_refusals(NpuVerdict& verdict, const NpuModel& model, const N
 
 }  // namespace detail
 
-// Refused: what read_model_config refuses, and a layer that lacks a matrix.
+// Compares the model with all NPUs. It is an error if read_model_config() refuses the model, or if a layer lacks a matrix.
 inline Result<NpuReport> check_npus(const ModelSource& source, const NpuCheckOptions& options = {}) {
   const Result<ModelConfig> config = read_model_config(source);
   if (!config) return config.error();

@@ -24,7 +24,7 @@ struct LinearShape {
   std::size_t rows, cols;
   bool needs_bias = false;
 };
-// In the order of LayerWeights::linears(). E = c.hidden, F = c.ffn.
+// The matrices of a layer, in the order of LayerWeights::linears() (weights.hpp). Its E is c.hidden, its F is c.ffn.
 inline std::array<LinearShape, 7> layer_linears(const ModelConfig& c) {
   const std::size_t query_width = c.n_heads * c.head_dim, kv_width = c.n_kv_heads * c.head_dim;
   return {{{"attn_q", query_width, c.hidden, c.has_qkv_bias},
@@ -41,7 +41,7 @@ struct VectorShape {
   std::string_view part;
   std::size_t size;  // 0: the architecture has none
 };
-// In the order of LayerWeights::vectors().
+// The vectors of a layer, in the order of LayerWeights::vectors().
 inline std::array<VectorShape, 4> layer_vectors(const ModelConfig& c) {
   const std::size_t of_a_head = c.has_qk_norm ? c.head_dim : 0;
   return {{{"attn_norm.weight", c.hidden},

@@ -69,11 +69,11 @@ class FastRotation {
   }
 
   std::size_t width() const { return width_; }
-  // 1 or -1 for each position; empty if all are 1.
+  // The signs of the matrix, 1 or -1 for each position; empty if all are 1.
   const std::vector<float>& signs() const { return signs_; }
 
-  // x Q and x Q^T, for one row. The kernel of the active target computes floats, with the same bits on all targets. Doubles are
-  // for weights.
+  // rotate() turns the row x into x Q, rotate_back() into x Q^T. The kernel of the active target computes floats, with the same
+  // bits on all targets. Doubles are for weights.
   void rotate(float* x) const {
     scale(x);
     detail::row_kernel<Hadamard>(active_target())(x, width_);
@@ -168,7 +168,7 @@ class RotatedWeights : public TensorChange {
     if (!of_layer) return success();
     const std::string_view part = of_layer->part;
     if (is_norm(part)) {
-      for (std::size_t i = 0; i < values.cols; ++i) values.row(0)[i] = 1.0f;  // its gain is in the matrices behind it
+      for (std::size_t i = 0; i < values.cols; ++i) values.row(0)[i] = 1.0f;  // the norm's gain is now in the matrices behind the norm
       return success();
     }
     const bool is_vector = values.rows == 1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Saves a text with its keys and values in a file, so that a conversation can go on without evaluating the text again. The file
-// contains the text, so that only its owner may read a new file.
+// Saves a text with its keys and values in a file, so that a conversation can go on without evaluating the text again. Because
+// the file contains the text, a new file can be read only by its owner.
 //
 //     offset  what
 //       0     magic "stillaKV"; u32 version of this layout; u32 type of the cache; u64 Model::identity()
@@ -68,7 +68,7 @@ inline std::string activation_bits_text(std::uint32_t bits_in_file) {
   return bits_in_file == 24 ? "8 bits and some of 16" : concat(bits_in_file, " bits");
 }
 
-// The first 56 bytes.
+// The first 56 bytes of a session file.
 inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint64_t tokens, std::uint64_t note_bytes) {
   std::vector<std::byte> out;
   const auto add = [&](auto value) {
@@ -90,7 +90,7 @@ inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint6
 
 }  // namespace detail
 
-// Writes the whole file or nothing. cache.size() is ids.size().
+// Writes the whole file, or nothing after an error. cache.size() equals ids.size().
 inline Status write_session_file(const std::string& path, const SessionKind& kind, std::span<const std::uint32_t> ids,
                                  std::string_view note, const KvCache& cache) {
   Result<AtomicFile> file = AtomicFile::create(path, FileReaders::owner);

@@ -112,7 +112,7 @@ class Model {
   // What a user should be told about the file, a line each: keys that are not known here, bytes behind the last tensor.
   const std::vector<std::string>& notes() const { return config_.notes; }
   const RopeFrequencies& rope_frequencies() const { return rope_frequencies_; }
-  // Bytes of packed weights.
+  // The bytes of all packed weights.
   std::size_t packed_weight_bytes() const { return packed_bytes_; }
 
   // A number that tells whether two models have the same weights in the same formats: a checksum of the dimensions, of all
@@ -192,7 +192,7 @@ class Model {
     }
     if (Status s = read_head(reading); !s) return s;
     if (Status s = read_rope_frequencies(reading); !s) return s;
-    // Counts an embedding that is not packed, and tensors that nothing reads.
+    // An embedding that is not packed, and tensors that nothing reads, now count as done.
     if (progress && reading.done < reading.total) progress(reading.total, reading.total);
     return success();
   }
@@ -224,8 +224,8 @@ class Model {
     return success();
   }
 
-  // Asks for layer l, or for what comes after the layers: a file that is not in the page cache is read while what came before it is
-  // being packed.
+  // Asks the source to read the tensors of layer l ahead, or, if l is the number of layers, the tensors outside the layers. If
+  // the file is not in the page cache, the disk reads these tensors while the layer before is being packed.
   void read_ahead(std::size_t l) const {
     const std::string layer = concat("blk.", l, ".");
     for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
@@ -294,7 +294,7 @@ class Model {
     return success();
   }
 
-  // Borrows panels where they are mapped, or packs rows.
+  // If the source has panels, `out` refers to them where they are mapped. If it has rows, they are packed.
   Status read_matrix(Reading& reading, PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) {
     const Result<StoredMatrix> found = stored_matrix(name, rows, cols);
     if (!found) return found.error();

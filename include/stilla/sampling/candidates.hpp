@@ -42,7 +42,7 @@ inline bool ranks_after(const Candidate& a, const Candidate& b) { return ranks_b
 
 // The logits of a row that a sampler needs, if it does not need all of them (Sampler::request, stilla/head.hpp).
 struct LogitRequest {
-  std::size_t best = 1;               // so many of the best ids that are not in `also`
+  std::size_t best = 1;               // how many of the best ids are wanted that are not in `also`
   std::vector<std::uint32_t> also{};  // and these ids, sorted, each once, whatever their logits are
   std::size_t vocabulary = 0;         // ids from here on are padding; 0: there is no padding
 };
@@ -54,13 +54,13 @@ class BestCandidates {
   explicit BestCandidates(std::span<Candidate> room = {}) : room_(room) {}
 
   std::size_t size() const { return count_; }
-  // No candidate with a lower logit can be among the best.
+  // A bound: no candidate with a lower logit can be among the best.
   float bound() const {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     return count_ < room_.size() ? -infinity : room_.empty() ? infinity : room_[0].logit;
   }
 
-  // The candidate may itself lie in `room`, behind those taken so far.
+  // Takes the candidate if it is among the best so far. The candidate may itself lie in `room`, behind those taken so far.
   void offer(const Candidate& candidate) {
     if (count_ < room_.size()) {
       room_[count_++] = candidate;
@@ -79,8 +79,8 @@ class BestCandidates {
 
 class Candidates {
  public:
-  // Ids 0 to logits.size() - 1, except those whose logit is NaN. Allocates memory only if the vocabulary is larger than all
-  // before.
+  // Makes ids 0 to logits.size() - 1 the candidates, except those whose logit is NaN. Allocates memory only if the vocabulary is
+  // larger than all vocabularies before.
   void assign(std::span<const float> logits) {
     const std::size_t blocks = (logits.size() + logit_block - 1) / logit_block;
     row_.resize(blocks * logit_block);
@@ -92,7 +92,7 @@ class Candidates {
     is_row_ = true;
     begin_with(0);
   }
-  // These candidates, which are ordered by id.
+  // Makes these the candidates; they are ordered by id.
   void assign(std::span<const Candidate> candidates) {
     make_room(candidates.size());
     std::copy(candidates.begin(), candidates.end(), items_.begin());
@@ -100,7 +100,7 @@ class Candidates {
     begin_with(candidates.size());
   }
 
-  // All candidates. A row becomes a list.
+  // All candidates. If they are still a row, the row becomes a list.
   std::span<const Candidate> items() {
     make_list(-infinity);
     return {items_.data(), count_};

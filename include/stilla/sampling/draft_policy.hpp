@@ -49,8 +49,8 @@ class ModelDraftPolicy {
     return chance_[count_ - 1] * any_.of_right() > cost_ + times.time(count_ + 1) - times.time(count_);
   }
 
-  // How many of the guesses to check: the number with the most tokens for the time. The time includes what the guesses have cost
-  // already.
+  // How many of the written guesses to check. It is the number that can be expected to give the most tokens per second. The time
+  // that the guesses have already cost is counted too.
   std::size_t length(const DraftPolicy& times) {
     const double spent = static_cast<double>(count_) * cost_;
     double tokens = 1.0, best_rate = 1.0 / (1.0 + spent);
@@ -80,11 +80,11 @@ class ModelDraftPolicy {
   }
 
  private:
-  // After some hundred tokens a bad chance is half forgotten. It takes so many because trying again costs the small model a batch
-  // of the end of the text, which takes as long as five tokens of the large model.
+  // After some hundred tokens a bad chance is half forgotten. A chance is forgotten so slowly because trying again costs the
+  // small model a batch of the end of the text, which takes as long as five tokens of the large model.
   static constexpr double forgets_unused = 0.997;
 
-  struct Chance {  // counts that fade, with a prior belief
+  struct Chance {  // a chance that is learned: old results count less and less, and it begins with a belief
     double right = 0.0, tried = 0.0, belief = 0.7;
     double of_right() const { return (right + 2.0 * belief) / (tried + 2.0); }
     void fade(double kept) { right *= kept, tried *= kept; }

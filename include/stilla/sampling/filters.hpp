@@ -27,7 +27,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// k = 0 keeps all candidates.
+// Keeps the k likeliest candidates; k = 0 keeps all.
 inline void keep_top_k(Candidates& candidates, std::size_t k) {
   if (k != 0 && k < candidates.size()) candidates.keep_best(k);
 }
@@ -128,7 +128,7 @@ class Mirostat {
     candidates.remove_if([&](const Candidate& c) { return c.id != best.id && bits(candidates, c) > mu_; });
   }
 
-  // `drawn` is a candidate that keep() kept.
+  // Changes mu after a token was drawn. `drawn` is a candidate that keep() kept.
   void observe(const Candidates& candidates, const Candidate& drawn) { mu_ = std::fma(-eta_, bits(candidates, drawn) - tau_, mu_); }
 
  private:

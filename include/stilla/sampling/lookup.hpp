@@ -32,10 +32,10 @@ struct Draft {
   std::size_t match = 0;   // number of tokens before them that are the same in both places
 };
 
-// Finds the earlier place in the text that has the longest end in common with the end of the text. A hash table holds the latest
-// place of each n-gram, and for each place the one before it with the same hash, as in the match finders of LZ77. If an edit has
-// interrupted a copy, the place where the copy would go on is searched close behind the place where it stopped; there one common
-// token is enough.
+// Finds the earlier place in the text before which the most tokens are the same as at the end of the text. A hash table holds the
+// latest place of each n-gram, and for each place the one before it with the same hash, as in the match finders of LZ77. If an
+// edit has interrupted a copy, the place where the copy would go on is searched close behind the place where it stopped; there
+// one common token is enough.
 class NgramIndex {
  public:
   static constexpr std::size_t shortest_match = 3;
@@ -69,7 +69,7 @@ class NgramIndex {
       if (length > best.match) best.match = length, best_place = place;
     };
     if (source_ != none && n - source_end_ < most_edited) {
-      // The place, if as many tokens were inserted as were replaced.
+      // The place where the copy goes on if the edit inserted as many tokens as it removed.
       const std::size_t expected = source_ + (n - source_end_);
       for (std::size_t i = 0; i <= most_edited; ++i) {           // nearest first
         if (expected + i < n - 1) look_at(expected + i);
@@ -179,7 +179,7 @@ class DraftPolicy {
   }
 
  private:
-  // Counts that fade, with a prior belief.
+  // A chance that is learned from counts. Old results count less and less, and it begins with a belief.
   struct Chance {
     double right = 0.0, tried = 0.0;
     double of_right() const { return (right + 0.4) / (tried + 1.0); }

@@ -132,7 +132,7 @@ inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<c
 
 inline bool opens_thought(std::string_view text) { return text.ends_with(ReasoningSplitter::open_tag) || text.ends_with("<think>\n"); }
 
-// What must be added to the text of the program so that thoughts are as wanted.
+// What must be added to the text that the program wrote, so that the model thinks, or does not think, as `wanted` says.
 inline std::string_view thought_suffix(std::string_view text, Thinking wanted, bool knows_enable_thinking) {
   if (wanted == Thinking::open) return opens_thought(text) ? "" : "<think>\n";
   if (wanted != Thinking::off || knows_enable_thinking) return "";
@@ -142,7 +142,7 @@ inline std::string_view thought_suffix(std::string_view text, Thinking wanted, b
 
 }  // namespace detail
 
-// A rendered prompt. Its parts; neighbouring parts that the program wrote are one part.
+// A rendered prompt, as a list of parts. Neighbouring parts that the program wrote are one part.
 struct RenderedChat {
   struct Part {
     TextSegment segment;
@@ -159,7 +159,7 @@ struct RenderedChat {
   }
 };
 
-// `bos` and `eos`: as the vocabulary spells them, if it has them.
+// Renders a prompt. `bos` and `eos` are as the vocabulary spells them, if it has them.
 inline Result<RenderedChat> render_chat(const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
                                         std::optional<std::string_view> bos, std::optional<std::string_view> eos,
                                         bool add_generation_prompt = true) {
@@ -191,7 +191,8 @@ inline Result<ChatTemplate> read_chat_template(std::string_view source, std::str
   out.origin = origin;
   out.knows_enable_thinking = source.find("enable_thinking") != std::string_view::npos;
   out.is_deepseek_r1 = source.find("<｜Assistant｜>") != std::string_view::npos;
-  // The program itself is asked, because there is no other reliable sign.
+  // Whether the program drops the thoughts of earlier answers is found out by rendering a short conversation with it, because
+  // there is no other reliable sign.
   const ChatMessage probe[] = {{ChatRole::user, "a"}, {ChatRole::assistant, "earlier thought</think>b"}, {ChatRole::user, "c"}};
   const auto text = out.program.render(detail::chat_variables(out, probe, "", "", true), out.now);
   out.drops_thoughts = text && text->bytes().find("earlier thought") == std::string_view::npos;
@@ -206,9 +207,9 @@ inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
   return Error{ErrorKind::bad_argument, concat("chat template '", printable(name), "' is not known; known: ", chat_template_names)};
 }
 
-// Sets `thinking` of a template. think: true asks for a thought, false for an answer at once, nothing for what the makers advise.
-// DeepSeek advises to begin every answer of R1 with a thought, which older files leave to the caller. For a model without
-// thoughts the template decides.
+// Sets `thinking` of a template. If `think` is true, the model is to think first. If it is false, the model is to answer at once.
+// If it is not given, the advice of the model's makers is followed: DeepSeek advises to begin every answer of R1 with a thought,
+// and older files leave it to the caller to open this thought. For a model without thoughts the template decides.
 inline void choose_thinking(ChatTemplate& chat_template, const Tokenizer& tokenizer, std::optional<bool> think) {
   const bool can_think = tokenizer.find(ReasoningSplitter::close_tag).has_value();
   chat_template.thinking = Thinking::as_template;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Detects that a text repeats itself, as reasoning models do when they are stuck. The rule: the last tokens are the same passage,
-// of at most 512 tokens, at least four times in a row, and at least 64 tokens in all. Four repetitions of a word or of the rule
-// of a table are shorter than this. A list whose items differ in one token is no repetition.
+// of at most 512 tokens, at least four times in a row, and at least 64 tokens in all. Four repetitions of a word, or of the
+// dashes below the head of a table, are shorter than this. A list whose items differ in one token is no repetition.
 //
 //   if (std::optional<TextLoop> loop = detector.push(id)) ...   // reported once, until the repetition ends
 //
@@ -33,7 +33,7 @@ class LoopDetector {
 
   void clear() { *this = LoopDetector(); }
 
-  // The loop that is complete with this token, with its shortest period.
+  // Adds a token. Returns the loop that is complete with this token, with its shortest period.
   std::optional<TextLoop> push(std::uint32_t token) {
     const std::size_t periods = std::min(size_, longest_period);
     std::optional<TextLoop> loop;

@@ -50,7 +50,7 @@ struct Hangul {
   static constexpr std::uint32_t l_count = 19, v_count = 21, t_count = 28, count = l_count * v_count * t_count;
 };
 
-// One stretch of text.
+// One stretch of text (see above), while its characters are collected.
 class NfcStretch {
  public:
   void add(std::uint32_t c) {
@@ -76,7 +76,7 @@ class NfcStretch {
   void flush(std::string& out) {
     sort_marks();
     std::size_t kept = 0;
-    // The character that later ones may join, if has_starter.
+    // The place of the character that later characters may join; it counts only if has_starter.
     std::size_t starter = 0;
     bool has_starter = false;
     for (const Char c : chars_) {
@@ -157,7 +157,7 @@ inline bool is_surely_nfc(std::string_view text) {
   return true;
 }
 
-// The text in form C.
+// The whole text in form C.
 inline std::string to_nfc(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -47,7 +47,7 @@ class ReasoningSplitter {
     held_.erase(0, held_.size() - rest.size());
   }
 
-  // No more text will come: what was held back is no tag.
+  // Says that no more text will come. The text that was held back is then no tag, and is emitted.
   template <class Emit>
   void finish(Emit&& emit) {
     if (!held_.empty()) emit(state_ == State::reasoning ? TextKind::reasoning : TextKind::answer, std::string_view(held_));

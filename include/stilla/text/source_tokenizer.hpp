@@ -2,10 +2,11 @@
 //
 // The tokenizer of a model source, for vocabularies from any kind of file.
 //
-// GGUF files of the first months name no pre-tokenizer, or name "default". With the wrong one a model reads other words than those it
-// was trained on, and answers badly. The pre-tokenizer is therefore derived from the architecture and from the markup in the
-// vocabulary. As a check, it matters whether the vocabulary has numbers of several digits as tokens. A model that is not
-// recognised in this way is refused; TokenizerOptions::pretokenizer can then name the pre-tokenizer.
+// GGUF files from the first months of the format name no pre-tokenizer, or name "default". With the wrong one a model reads other
+// words than those it was trained on, and answers badly. The pre-tokenizer is therefore derived from the architecture and from
+// the markup in the vocabulary. As a check, the pre-tokenizer must agree with the vocabulary on whether numbers of several digits
+// are tokens. A model that is not recognised in this way is refused; TokenizerOptions::pretokenizer can then name the
+// pre-tokenizer.
 #pragma once
 
 #include <algorithm>

@@ -42,7 +42,7 @@ class SpecialTokenFinder {
     for (const Entry& entry : entries_) begins_[static_cast<unsigned char>(entry.text.front())] = true;
   }
 
-  // Sorted by text.
+  // The tokens that this object finds, sorted by text.
   const std::vector<Entry>& entries() const { return entries_; }
 
   const Entry* find_exactly(std::string_view text) const {

@@ -26,7 +26,7 @@ class StreamDecoder {
  public:
   explicit StreamDecoder(InvalidBytes invalid = InvalidBytes::replace) : invalid_(invalid) {}
 
-  // The text that is certain after these bytes.
+  // Adds bytes and returns the text that is now certain.
   std::string push(std::string_view bytes) {
     held_.append(bytes);
     std::string text;

@@ -31,7 +31,7 @@ class TokenTable {
     places_.assign(places, none);
   }
 
-  // Gives the next id this text.
+  // Adds the text of the next id.
   void add(std::string_view text) {
     pieces_.append(text);
     piece_ends_.push_back(static_cast<std::uint32_t>(pieces_.size()));

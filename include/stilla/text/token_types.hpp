@@ -53,7 +53,7 @@ inline constexpr std::string_view end_names[] = {
     "<｜end▁of▁sentence｜>", "<end_of_turn>", "<end_of_utterance>", "</s>", "<eos>", "<EOT>", "[EOT]", "[EOS]",
 };
 
-// Tags that people and programs read. They are never control tokens.
+// Tags around thoughts, answers and uses of tools. People and programs read them, so they are never control tokens.
 inline constexpr std::string_view tag_names[] = {
     "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<tools>", "</tools>",
     "<answer>", "</answer>",
@@ -115,7 +115,7 @@ inline std::string plain_text(const Vocabulary& vocabulary, std::string_view spe
   return out;
 }
 
-// Those of `names` that a merge makes.
+// Returns those of `names` that are tokens which a merge of the vocabulary makes.
 inline std::unordered_set<std::string> made_by_merges(const Vocabulary& vocabulary, const std::unordered_set<std::string>& names) {
   std::unordered_set<std::string> out;
   if (names.empty()) return out;

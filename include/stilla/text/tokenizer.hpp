@@ -50,12 +50,12 @@ enum class ControlText : std::uint8_t { hide, show };
 struct TextSegment {
   std::string text;
   bool is_template = false;
-  std::vector<std::uint32_t> ids{};  // if they decode to the text, they replace it
+  std::vector<std::uint32_t> ids{};  // if they decode to `text`, they are taken instead of encoding it
 };
 
 class Tokenizer {
  public:
-  // Checks everything. The message of an error names the token or merge.
+  // Makes a tokenizer from a vocabulary and checks all of it. The message of an error names the token or merge.
   static Result<Tokenizer> create(const Vocabulary& vocabulary);
 
   std::vector<std::uint32_t> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const {
@@ -111,7 +111,8 @@ class Tokenizer {
   // The type of the token, corrected by its text (token_types.hpp). `unused` for ids outside the vocabulary.
   TokenType type(std::uint32_t id) const { return id < size() ? types_[id] : TokenType::unused; }
 
-  // Whether the token ends an answer: the tokens that the file names, and control tokens that are known to end a turn.
+  // Whether the token ends an answer. These are the tokens that the file names as ends, and control tokens that are known to end
+  // a turn.
   bool is_end_of_generation(std::uint32_t id) const {
     for (const std::uint32_t end : ends_) {
       if (end == id) return true;
@@ -134,7 +135,7 @@ class Tokenizer {
  private:
   static constexpr std::size_t max_special_bytes = 1024;  // limits the work for each character
 
-  // The ids while they are being made.
+  // The state of one encode(): the ids that were made so far, and what is needed to make the next ones.
   struct Encoding {
     explicit Encoding(const Tokenizer& whose) : tokenizer(whose), merger(whose.merges_) {}
 
@@ -164,7 +165,7 @@ class Tokenizer {
   Status add_tokens(const Vocabulary& vocabulary);
   Status add_special_tokens(const Vocabulary& vocabulary);
   Status add_ids(const Vocabulary& vocabulary);
-  // The text of a token: bytes for normal tokens, a name for others.
+  // Appends the text of a token: the bytes that a normal token stands for, and the name of any other token.
   void append_text(std::string& out, std::string_view token, TokenType type) const {
     if (kind_ == VocabularyKind::sentencepiece) {
       detail::SentencePieceEncoder::append_text(out, token, type);
@@ -239,7 +240,7 @@ inline Status Tokenizer::add_tokens(const Vocabulary& vocabulary) {
                     "; a vocabulary of this kind has types 1 to ", static_cast<int>(last));
     }
     text.clear();
-    // A name that the file gives as a normal token is spelled like one.
+    // A token that the file gives as normal is spelled as a normal token, even if its type was corrected.
     const bool was_normal = vocabulary.types.empty() || vocabulary.types[i] == TokenType::normal;
     append_text(text, token, was_normal && kind_ == VocabularyKind::byte_level ? TokenType::normal : types_[i]);
     table_.add(text);
@@ -277,7 +278,7 @@ inline Status Tokenizer::add_special_tokens(const Vocabulary& vocabulary) {
 
 inline Status Tokenizer::add_ids(const Vocabulary& vocabulary) {
   const auto refuse = [](const auto&... parts) { return Error{ErrorKind::refused_file, concat(parts...)}; };
-  // An id that names no token is ignored, unless it is needed.
+  // An id outside the vocabulary is ignored, with a note. A bos or eos that must be added but is missing is an error below.
   const auto checked = [&](std::string_view name, std::optional<std::uint32_t> id) {
     if (!id || *id < size()) return id;
     notes_.push_back(concat(name, " token id ", *id, " is outside the vocabulary of ", size(), " tokens and is ignored"));
@@ -314,7 +315,8 @@ inline std::vector<std::uint32_t> Tokenizer::encode(std::span<const TextSegment>
   std::size_t begin = 0;  // where the segment begins
   for (const TextSegment& segment : segments) {
     const std::size_t end = begin + segment.text.size();
-    // If control tokens are among the ids, they are part of the decoded text, which then differs.
+    // If control tokens are among the ids, the decoded text contains their names and differs from the text of the segment, so
+    // that the ids are not used.
     if (!segment.ids.empty() && done <= begin && decode(segment.ids, ControlText::show) == segment.text) {
       flush(done, begin);
       out.ids.insert(out.ids.end(), segment.ids.begin(), segment.ids.end());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The small part of Unicode that tokenizers need: strict UTF-8 decoding that accepts any bytes, and the four classes that the
-// patterns of pre-tokenizers distinguish (\p{L}, \p{N}, \s, the rest), as in the reference.
+// patterns of pre-tokenizers distinguish (\p{L}, \p{N}, \s, the rest), as in the reference, Hugging Face's tokenizers library.
 //
 // A byte that does not begin a valid sequence is one `invalid_byte` of class `other`. Every byte string is therefore a string of
 // characters, and nothing is lost. A valid sequence has the shortest form, is no surrogate, and is at most U+10FFFF.

@@ -28,7 +28,7 @@ class ExpressionParser {
  protected:
   ExpressionParser(std::vector<Token> tokens, std::size_t most_depth) : tokens_(std::move(tokens)), most_depth_(most_depth) {}
 
-  // One level of recursion of the parser itself.
+  // Counts one level of recursion of the parser itself as long as it exists.
   class Nesting {
    public:
     explicit Nesting(ExpressionParser& parser) : parser_(parser) {
@@ -101,7 +101,7 @@ class ExpressionParser {
     return static_cast<NodeId>(tree_.nodes.size() - 1);
   }
 
-  // An expression, or several separated by commas.
+  // Parses an expression, or several that are separated by commas, which are a tuple.
   NodeId parse_tuple(bool takes_condition = true) {
     Node node = make(NodeKind::tuple);
     bool is_tuple = false;

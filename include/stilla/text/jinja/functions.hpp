@@ -119,7 +119,7 @@ inline constexpr std::array<std::string_view, 7> day_names{"Sunday", "Monday", "
 inline constexpr std::array<std::string_view, 12> month_names{"January", "February", "March",     "April",   "May",      "June",
                                                               "July",    "August",   "September", "October", "November", "December"};
 
-// A number with at least so many digits. If `fill` is '-' it is not filled up.
+// A number as text with at least this many digits, filled up in front with `fill`. If `fill` is '-', it is not filled up.
 inline std::string padded(int value, std::size_t digits, char fill) {
   std::string text = concat(value);
   if (fill != '-' && text.size() < digits) text.insert(0, digits - text.size(), fill);
@@ -164,7 +164,7 @@ inline std::string time_part(const LocalTime& time, char letter, char flag) {
   }
 }
 
-// Conversions that consist of several others.
+// The format that a conversion of strftime() stands for, if it consists of several others.
 inline std::string_view composed_format(char letter) {
   switch (letter) {
     case 'F': return "%Y-%m-%d";
@@ -202,7 +202,7 @@ inline std::string time_text(Rendering& run, const LocalTime& time, std::string_
   return out;
 }
 
-// Null if there is no such function.
+// The function with this name; null if there is none.
 inline const Function* find_function(std::string_view name) {
   for (const Function& function : detail::functions) {
     if (function.name == name) return &function;

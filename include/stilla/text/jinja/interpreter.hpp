@@ -45,7 +45,7 @@ struct Macro {
 
 class Interpreter {
  public:
-  // All arguments are kept by reference.
+  // The interpreter keeps references to all arguments.
   Interpreter(const SyntaxTree& tree, Rendering& run, const Variables& variables) : tree_(tree), run_(run), variables_(variables) {}
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;

@@ -23,7 +23,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// Null if there is no such filter.
+// The filter with this name; null if there is none.
 inline Operation find_filter(std::string_view name);
 
 namespace detail {
@@ -71,7 +71,7 @@ void merge_sort(std::vector<T>& items, Less&& less) {
   }
 }
 
-// Sorts by keys, each of which is computed once.
+// Sorts items by their keys. The key of each item is computed once.
 template <class MakeKey>
 std::vector<Value> sorted(Rendering& run, const std::vector<Value>& items, bool is_reversed, MakeKey&& key) {
   std::vector<std::pair<Value, std::size_t>> keys;
@@ -181,7 +181,8 @@ inline Value items_filter(Rendering& run, const Value& value, const Arguments& a
   return run.failed() ? Value() : run.list(entries.list()->items, ListKind::generator);
 }
 
-// The operation that a filter is given by name, and the arguments behind this name.
+// Some filters, such as map and select, get the name of another filter or of a test as an argument. This is the filter or test
+// with that name, and the arguments that follow the name.
 struct Told {
   Operation operation = nullptr;
   Arguments arguments;

@@ -368,7 +368,7 @@ std::string_view method_name(const Value& self, std::string_view name) {
   return method != nullptr ? method->name : std::string_view();
 }
 
-// Whether any type has a method with this name.
+// Whether a method with this name exists, of a value of any type.
 inline bool is_method_name(std::string_view name) {
   return detail::find_operation(detail::text_methods, name) || detail::find_operation(detail::dict_methods, name) ||
          detail::find_operation(detail::list_methods, name) || detail::find_operation(detail::loop_methods, name);

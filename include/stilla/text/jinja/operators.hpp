@@ -25,9 +25,9 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// The name of the method `name` of a value of this type. Empty if it has no such method. It is defined with the methods
-// (methods.hpp), which need this header. It is a template, because an inline function would have to be defined wherever this
-// header is included.
+// If values of this type have a method called `name`, the result is this name as the table of methods holds it, which stays
+// valid. Otherwise it is empty. The function is defined with the methods (methods.hpp), which need this header. It is a template,
+// because an inline function would have to be defined wherever this header is included.
 template <class = void>
 std::string_view method_name(const Value& self, std::string_view name);
 
@@ -81,7 +81,7 @@ inline bool equal(Rendering& run, const Value& a, const Value& b) {
   return a.macro() != nullptr && a.macro() == b.macro();
 }
 
-// Below 0, 0 or above 0. It is an error if the two values have no order.
+// Compares two values. The result is below 0, 0 or above 0. It is an error if the values have no order.
 inline int order(Rendering& run, const Value& a, const Value& b) {
   const auto sign = [](const auto& x, const auto& y) { return x < y ? -1 : y < x ? 1 : 0; };
   if (!run.step()) return 0;
@@ -130,7 +130,7 @@ inline std::vector<Value> iterate(Rendering& run, const Value& value) {
   return out;
 }
 
-// len(). Nothing if the value has no length.
+// The result of Python's len(). Nothing if the value has no length.
 inline std::optional<std::int64_t> length_of(Rendering& run, const Value& value) {
   if (const Text* text = value.text()) {
     run.read(text->marked.size());

@@ -65,7 +65,7 @@ class Parameters {
     if (!value) run_.fail(what_, ": an argument is a ", type_name(*values_[i]), ", expected an int");
     return value.value_or(fallback);
   }
-  // A number of things or places; a negative one counts as 0.
+  // An argument that is a number of things, for example of columns. A negative number counts as 0.
   std::size_t count(std::size_t i, std::size_t fallback) const {
     if (!is_given(i)) return fallback;
     const std::int64_t value = integer(i, 0);

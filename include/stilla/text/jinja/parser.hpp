@@ -74,7 +74,7 @@ class Parser : private ExpressionParser {
     return add(std::move(block));
   }
 
-  // Reads the end of a tag, for example behind `endfor`.
+  // Reads the %} at the end of a tag, for example behind `endfor`.
   void end_tag() { expect(TokenKind::block_end, "", "%}"); }
 
   NodeId parse_statement() {
@@ -159,7 +159,7 @@ class Parser : private ExpressionParser {
     return add(std::move(node));
   }
 
-  // The parameters of a macro or call block, in brackets.
+  // Parses the parameters of a macro or call block, in brackets.
   std::vector<std::pair<std::string, NodeId>> parse_parameters() {
     std::vector<std::pair<std::string, NodeId>> out;
     expect(TokenKind::sign, "(");

@@ -23,7 +23,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// A number with so many digits behind the decimal point.
+// A number as text, with `precision` digits behind the decimal point.
 inline std::string fixed_text(double value, int precision) {
   std::string out(400, '\0');
   const auto end = std::to_chars(out.data(), out.data() + out.size(), value, std::chars_format::fixed, precision);
@@ -137,7 +137,7 @@ Value format_percent(Rendering& run, const Text& format, const Value& values) {
   return run.text(std::move(out));
 }
 
-// str.format()
+// Python's str.format().
 inline Value format_braces(Rendering& run, const Text& format, const Arguments& arguments) {
   const MarkedText& marked = format.marked;
   const std::string_view bytes = marked.bytes();

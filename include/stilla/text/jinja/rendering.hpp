@@ -114,7 +114,7 @@ class Rendering {
 
   Value method(const Value& self, std::string_view name) { return std::make_shared<const Method>(Method{self, name}); }
 
-  // Exists as long as the rendering.
+  // Makes a namespace that exists as long as the rendering. Null if there is no memory left for it.
   Namespace* name_space() {
     meter_.used += sizeof(Namespace) + allocation;
     return room(0) ? &namespaces_.emplace_back() : nullptr;

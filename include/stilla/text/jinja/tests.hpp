@@ -131,7 +131,7 @@ inline constexpr NamedOperation tests[] = {
 
 }  // namespace detail
 
-// Null if there is no such test.
+// The test with this name; null if there is none.
 inline Operation find_test(std::string_view name) {
   for (const NamedOperation& test : detail::tests) {
     if (test.name == name) return test.operation;

@@ -76,7 +76,7 @@ inline ByteRange stripped(std::string_view text, const std::string_view* chars, 
   return range;
 }
 
-// split(separator, most) and rsplit(). The separator is not empty.
+// Python's split(separator, most) and rsplit(). The separator is not empty.
 inline std::vector<ByteRange> split(std::string_view text, std::string_view separator, std::size_t most, bool from_right) {
   std::vector<ByteRange> out;
   std::size_t begin = 0, end = text.size();
@@ -97,7 +97,7 @@ inline std::vector<ByteRange> split(std::string_view text, std::string_view sepa
   return out;
 }
 
-// split() at white space. There are no empty parts.
+// Python's split() at white space. There are no empty parts.
 inline std::vector<ByteRange> split_at_space(std::string_view text, std::size_t most, bool from_right) {
   std::vector<ByteRange> out;
   for (ByteRange rest{0, text.size()};;) {
@@ -142,7 +142,7 @@ inline std::vector<ByteRange> split_lines(std::string_view text, bool keep_ends)
   return out;
 }
 
-// replace(). An empty `old` is found before each character and at the end.
+// Python's replace(). An empty `old` is found before each character and at the end.
 inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_view old, const MarkedText& by, std::size_t most) {
   MarkedText out;
   std::size_t done = 0;

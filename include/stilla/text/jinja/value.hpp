@@ -124,7 +124,7 @@ struct Text {
   Charge charge{};
 };
 
-// The Python type of a list of values.
+// The types of Python whose values are held as a list here.
 enum class ListKind : std::uint8_t { list, tuple, range, generator, keys, values, items };
 
 struct List {
