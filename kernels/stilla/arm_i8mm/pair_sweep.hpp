@@ -44,9 +44,9 @@ using dotprod::Int;
 inline constexpr std::size_t fewest_to_sweep = dotprod::Budget::fewest_to_sweep;
 inline constexpr std::size_t tile_rows = 8, tile_tokens = 6;
 inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_tokens / 2;
-// The unpacked weights, 240 to 290 KB, are for the second-level cache. For the first-level cache are 10 KB of weights and 9 KB of
-// activations, those of a tile. The more panels there are, the less often tokens are arranged. Neither size was measured: no such
-// CPU was at hand.
+// The sizes are chosen so that the unpacked weights, 240 to 290 KB, fit the second-level cache, and the weights and activations of
+// one tile, 10 KB and 9 KB, fit the first-level cache. The more panels are unpacked at once, the less often tokens are arranged.
+// Neither size was measured: no such CPU was at hand.
 inline constexpr std::size_t most_chunk_k = small_stacks ? 512 : 1024, most_panels = small_stacks ? 4 : 12;
 inline constexpr std::size_t most_tiles = 4, most_tokens = most_tiles * tile_tokens;
 static_assert(most_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
@@ -66,8 +66,8 @@ struct Unpacked {
   alignas(64) std::int8_t sub_minimums[eights][panel_pairs][16];  // [..][row of the pair * 8 + group]
 };
 
-// A chunk of a tile's tokens. For each pair of tokens it holds what an instruction reads. Numbers that belong to tokens stand as
-// t0 t0 t1 t1.
+// A chunk of a tile's tokens. For each pair of tokens it holds what an instruction reads. Where each token of a pair has one number,
+// such as a scale, the four lanes are t0 t0 t1 t1.
 template <class F, std::size_t Planes>
 struct TokenTile {
   static constexpr std::size_t blocks = most_chunk_k / code_block, groups = dotprod::groups_per_block<F>;

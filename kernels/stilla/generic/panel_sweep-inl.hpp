@@ -227,7 +227,7 @@ struct TokenBlocks {
       }
       for (; b < blocks; ++b) {
         const float origin = scales[b] * origin_of_one;
-        // Unsigned, because subtracting from the bit pattern of a NaN may overflow.
+        // The bits are unsigned, because subtracting from the bit pattern of a NaN may overflow a signed integer.
         const auto bits = std::bit_cast<std::uint32_t>(origin);
         const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
         const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
@@ -368,8 +368,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
 }
 
 inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;
-// So many tokens sweep over all unpacked sets before the next tokens do. Meanwhile their activations stay in L2, and their
-// TokenBlocks are made once for all sets. 48 and 96 tokens took the same time.
+// How many tokens sweep over all unpacked sets before the next tokens begin. Meanwhile the activations of these tokens stay in L2,
+// and their TokenBlocks are made once for all sets. 48 and 96 tokens took the same time.
 inline constexpr std::size_t tokens_at_once = 24;
 
 // Multiplies `sets` sets of panels from p0 on by all tokens. Where unpack_panels returns false, this function returns false too,

@@ -13,8 +13,8 @@
 //     highest                   2.25
 //     narrowing                 7.00
 //
-// A row of 8960 values consists of runs of 256. It takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 values. The product of these
-// 64 values with down's 1536 rows takes 384 x 1.16 = 445 for each column of bytes (int4 per channel, matmul.hpp).
+// A row of 8960 values consists of runs of 256. It takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 values. In comparison, the product
+// of these 64 values with down's 1536 rows takes 384 x 1.16 = 445 packets for each column of bytes (int4 per channel, matmul.hpp).
 #pragma once
 
 #include <stddef.h>

@@ -49,7 +49,7 @@ inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std:
       rounded[1] = round_products(second, inverse);
     }
     for (std::size_t half = 0; half < 2; ++half) {
-      // The low plane gets the integer's lower byte.
+      // The low plane gets the lower byte of the integer.
       Int high = rounded[half];
       if (low != nullptr) {
         high = shift_right_s32<8>(add_s32(high, set_s32(128)));
