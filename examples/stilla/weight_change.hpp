@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What pack and export can do to a model's weights, in addition to requantising them: rotate them (model/rotation.hpp), and choose
-// the codes of the requantised weights so that the model's results for a given text change as little as possible
-// (model/calibration.hpp).
+// the codes of the requantised weights with the help of a text, so that each matrix's products with its inputs in this text change as
+// little as possible (model/calibration.hpp).
 #pragma once
 
 #include <memory>

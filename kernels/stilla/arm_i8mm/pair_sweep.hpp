@@ -85,7 +85,8 @@ struct TokenTile {
 
 STILLA_INLINE Int multiply(Int sums, Int tokens, Int rows) { return vmmlaq_s32(sums, dotprod::as_s8(tokens), dotprod::as_s8(rows)); }
 
-// Turns two vectors of four rows (or tokens) into pairs, and back: the first halves, or the second halves, of both vectors.
+// Return the first halves, or the second halves, of both vectors. This turns two vectors of four rows (or tokens) into two vectors of
+// pairs of rows, and back.
 STILLA_INLINE Float first_halves(Float a, Float b) {
   return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
 }

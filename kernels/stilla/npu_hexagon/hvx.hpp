@@ -15,7 +15,7 @@
 //                          clang 19 chooses an order that fills packets less well than the written order
 //   two_words              8 bytes for the scalar core, at a multiple of 8 (else a fault)
 //
-// `lower` and `upper` are the two vectors of a pair. A vector has 32 words of 32 bits or 64 halves of 16 bits.
+// A word has 32 bits, a half 16. `lower` and `upper` are the two vectors of a pair.
 //
 //   operation                   lane by lane                                       instruction           it takes
 //   dot4(a, x)                  words: sum over j < 4 of a.u8[4i + j] * x.s8[j]    vrmpy                 a multiplier

@@ -270,7 +270,7 @@ struct alignas(64) Products {
   float values[4][16][panel_rows];  // of C0 .. C3
 };
 
-// Stores the product that stands in tile c, of the round before.
+// Stores the product that tile c holds, which belongs to the round before.
 template <class Tiles, Tile c>
 STILLA_INLINE void store(Products& products) {
   Tiles::template store<c, (c - tile_c0) * int{sizeof(Products) / 4}>(&products, 64);
