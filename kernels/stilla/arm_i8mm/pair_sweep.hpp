@@ -233,8 +233,8 @@ STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std
   }
 }
 
-// load_sums reads the sums of `count` tokens and 8 rows from y, as pairs; store_sums does the reverse. y_of.at(t): where the sums
-// of token t are.
+// load_sums reads the sums of `count` tokens and 8 rows from y and arranges them in pairs. store_sums does the reverse. y_of.at(t)
+// is the place in y of the sums of token t.
 template <class Y>
 STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
   using namespace dotprod;

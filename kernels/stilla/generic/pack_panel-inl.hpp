@@ -121,9 +121,9 @@ struct WholeBytes {
     load_bytes(at + offset, stride, code);
   }
 };
-// The codes of Q5_0 and Q5_1. At word_offset a block has a word of 32 bits, whose bit k is the fifth bit of code k. Behind the word
-// are 16 bytes with the low four bits of all codes, as in SplitNibbles. In the panel, the fifth bits have a line of their own: bit 4g
-// + j of the word becomes bit g of the row's byte j in this line (j = 0 .. 3, g = 0 .. 7).
+// The codes of Q5_0 and Q5_1. At word_offset a block has a word of 32 bits, whose bit k is the fifth bit of code k. Behind the
+// word are 16 bytes with the low four bits of all codes, as in SplitNibbles. In the panel, the fifth bits have a line of their
+// own: bit 4g + j of the word becomes bit g of the row's byte j in this line (j = 0 .. 3, g = 0 .. 7).
 template <std::size_t word_offset>
 struct SplitFives {
   template <std::size_t part>

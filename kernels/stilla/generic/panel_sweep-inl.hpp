@@ -59,8 +59,8 @@ STILLA_INLINE bool row_scales_are_exact(Float scale) {
 }
 
 // exponents_of: the bit pattern of a factor minus the bit pattern of 1.0f. Adding this difference to the bit pattern of a power
-// of two multiplies the power by the factor. It does not work for a factor of 0. So ones_for_zeros replaces a
-// factor of 0 by 1. The caller does this only where the other factor of the product is 0 too, so the product is still 0.
+// of two multiplies the power by the factor. It does not work for a factor of 0. So ones_for_zeros replaces a factor of 0 by 1.
+// The caller does this only where the other factor of the product is 0 too, so the product is still 0.
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 

@@ -59,7 +59,7 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
   }
   if (k1 == a.K) return store_sums<Panels>(a, p, m0, acc);
   STILLA_UNROLL
-  // Only whole panels come here; the caller sees to it.
+  // The caller makes sure that only whole panels come here.
   for (std::size_t m = 0; m < MT; ++m) {
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) store_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes, acc[m][v]);

@@ -5,7 +5,7 @@
 // at multiples of 128 bytes, and sizes are multiples of 64. What is computed once for a row, the root and the reciprocal of a
 // sum, runs on the scalar core.
 //
-// Packets of the Hadamard transform's loops for 64 values, compiled by clang 19; v68 and v73 have the same.
+// Packets of the Hadamard transform's loops for 64 values, compiled by clang 19; they are the same for v68 and for v73.
 // ../../../tests/npu_hexagon/packets.py counts them, and fails where a loop takes more than this table says:
 //
 //     steps of 1 to 32         13.00

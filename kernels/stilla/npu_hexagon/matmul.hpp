@@ -24,11 +24,11 @@
 //     sweep_per_channel    4   (1.04 a column)           4.13
 //
 // Two vrmpy fill a packet's multipliers, so 1 packet for each column is the least possible. LPBQ's vdmpy, which takes both
-// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk are full. These were slower, for
-// one column of LPBQ. In the order that the compiler chooses, 256 weights take 1.41 to 1.44 packets. If the compiler orders two chunks
-// at once, they take 1.44, and with two chunks that take turns 1.58. If all loads of codes use addresses within one pointer's reach,
-// every second load needs an addition, and 256 weights take 1.56. A product of words and scales by vmpyie needs no vshuffe, but twice
-// as many multiplications as vdmpy. The sums of 128 rows and four columns do not fit the registers.
+// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk are full. These were slower, for one
+// column of LPBQ. In the order that the compiler chooses, 256 weights take 1.41 to 1.44 packets. If the compiler orders two
+// chunks at once, they take 1.44, and with two chunks that take turns 1.58. If all loads of codes use addresses within one
+// pointer's reach, every second load needs an addition, and 256 weights take 1.56. A product of words and scales by vmpyie needs
+// no vshuffe, but twice as many multiplications as vdmpy. The sums of 128 rows and four columns do not fit the registers.
 #pragma once
 
 #include <stddef.h>

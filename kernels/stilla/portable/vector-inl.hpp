@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the portable kernels share: 16 floats as a few Highway vectors, their sum in the order that math.hpp prescribes, and
-// exp. The order of lanes is the order in memory.
+// What the portable kernels share: 16 floats as a few Highway vectors, their sum in the order that math.hpp prescribes, and exp.
+// The order of lanes is the order in memory.
 #pragma once
 
 #include <bit>

@@ -5,13 +5,14 @@
 // The contract's float step, acc = fma(scale_w * scale_x, float(dot), acc) every 32 weights, would limit the speed: with int8
 // tiles it takes two or three vector operations for 16 results (generic/panel_sweep-inl.hpp), 16 to 24 cycles, and the tile
 // product takes 16. So tiles multiply bf16. An integer of 8 bits is exact in bf16, also times a token's scale, which is a power
-// of two. All sums of a group are exact in float, whatever their order (below 2^24 units). And
+// of two. All sums of a group are exact in float, whatever their order (below 2^24 units). So the float step can be written in
+// another way:
 //
 //     acc  =  fma(scale_w * scale_x, dot, acc)  =  fma(scale_w, scale_x * dot, acc)         both products are exact
 //
-// leaves one operation, 8 cycles. A group of 32 fills a bf16 tile and would fill only half of an int8 tile, so bf16 needs no more
-// tile products. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded once, as the conversion would round
-// it.
+// This leaves one vector operation for 16 results, 8 cycles. A group of 32 fills a bf16 tile and would fill only half of an int8
+// tile, so bf16 needs no more tile products. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded once, as
+// the conversion would round it.
 //
 //     C[token][row]  =  A[token][k]  *  B[k / 2][row * 2 + k % 2]        one tdpbf16ps, 15 x 16 floats, from zero
 //
@@ -22,16 +23,16 @@
 //     sub_minimums  bf16  [256 k][panel][16 pairs][16 rows][2]        both numbers of a pair are equal; 8 pairs are zeros
 //                                                                     (TileActivations)
 //
-// C goes through L1 to the registers. 15 tokens x 2 panels take 30 registers; the other two hold a scale and, with two planes,
+// C goes through L1 to the vector registers. 15 tokens x 2 panels take 30 registers; the other two hold a scale and, with two planes,
 // the sum of the planes. A round is four products, of two groups or of two planes. Its tiles are stored during the next round, so
 // that nothing waits for them:
 //
 //     round i:      store C0 of round i - 1, clear it, multiply into it, load what its operand's tile holds next; the same for C1, C2, C3
 //                   add the products of round i - 1 to the sums
 //
-// and rounds follow each other without a break from tile to tile. With sub-minimums (Q4_K, Q5_K) a slice of 256 k ends with a
-// round of two products: the activations' rounded sums, in two parts of 8 bits, times the sub-minimums. All its sums are integers
-// below 2^24 times a power of two, so they are exact too. (A multiply-add for each group and sum instead took 10 % longer.)
+// Rounds follow each other without a break from tile to tile. With sub-minimums (Q4_K, Q5_K) a slice of 256 k ends with a round
+// of two products: the activations' rounded sums, in two parts of 8 bits, times the sub-minimums. All its sums are integers below
+// 2^24 times a power of two, so they are exact too. (A multiply-add for each group and sum instead took 10 % longer.)
 //
 // Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 results of
 // 32 weights, at the speed of the clock while vpdpbusd runs, whose peak is 4 cycles:
