@@ -52,7 +52,7 @@ inline void fill_activations(float* x, std::size_t count, std::uint64_t seed) {
   }
 }
 
-// What `threads` threads can read and multiply right now (roofline.hpp).
+// How much `threads` threads can read and multiply in a second at this moment (roofline.hpp).
 struct Limits {
   double bytes_per_second = 0.0;
   double macs_per_second = 0.0;

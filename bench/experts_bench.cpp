@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A mixture of experts against one matrix: what it costs that rows go to different matrices (experts.hpp).
+// Compares a mixture of experts with one matrix: what it costs that rows are multiplied by different matrices (experts.hpp).
 //
 //     Experts/<format>/<N>x<K>/<experts>of<per token>/M<tokens>/T<threads>
 //
-// Each iteration multiplies the same rows, tokens times experts of each, once by their experts' matrices and once by one matrix of that
-// shape, in turns. The time shown is the experts'; `of_dense` is the median of their time divided by that of the one matrix. Decode
-// reads more weights than a dense product does, so there the bytes count: `bytes_of_dense`.
+// Each token has a row for each of its experts. Each iteration multiplies all rows twice: by the matrices of their experts, and then
+// by one matrix of the same shape, the dense product. The time shown is that of the experts. `of_dense` is the median of the experts'
+// time divided by the dense time. In decode the experts read more weights than the dense product does, and the bytes determine the
+// time; `bytes_of_dense` is how many times as many bytes of weights the experts read.
 #include <algorithm>
 #include <chrono>
 #include <vector>
@@ -44,7 +45,8 @@ void run(benchmark::State& state, FormatId format, std::size_t N, std::size_t K,
     matrices.push_back(std::move(*packed));
     views.push_back(matrices.back());
   }
-  // As a router chooses that was trained to use all experts alike: different ones for a token, at random.
+  // Each token gets different experts, chosen at random. A router chooses in a similar way if it was trained to use all experts
+  // equally often.
   std::vector<std::uint32_t> ids;
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::size_t j = 0; j < per_token; ++j) {

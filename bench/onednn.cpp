@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // oneDNN's int8 matmul, to compare with Stilla's: activations are u8, weights s8 in the layout that oneDNN asks for, results f32
-// with one scale per output. That is less work than the one scale per 32 weights of a GGUF format, but a weight takes 8 bits
-// where it takes 4.5 in q4_0.
+// with one scale per output. One scale per output is less work than the one scale per 32 weights of a GGUF format. But a weight
+// takes 8 bits here, and 4.5 bits in q4_0.
 #include <omp.h>
 
 #include <cstring>

@@ -64,7 +64,7 @@ int main() {
       worst += step_w * std::fabs(double{x[i]}) + std::fabs(double{scale_w} * code) * 0.5 * double{scale_x};
     }
     if (b == 0) std::printf("block 0      scale %.6f * %.6f, integer sum %d\n", scale_w, scale_x, sum);
-    // The product that feeds the sum is rounded once, with the sum. Every kernel keeps this order.
+    // fma multiplies and adds with a single rounding, after the addition. Every kernel computes these operations in this order.
     dot = std::fma(scale_w * scale_x, static_cast<float>(sum), dot);
   }
 

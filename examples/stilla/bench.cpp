@@ -7,14 +7,16 @@
 //
 // The limit of a run is the longer of two times:
 //
-//     reading      (packed weights of the layers, once per batch of up to 512 tokens, and of the head, once per logits;
-//                  keys and values stored so far, once per batch) / bytes per second that the same threads read from memory
-//     multiplying  (one multiply-add per weight of the layers and token, and per weight of the head and logits) /
-//                  multiply-adds per second of the target's dot-product instruction (vpdpbusd, vpmaddubsw; float weights:
-//                  fused multiply-add), in the same threads
+//     reading      the bytes that the run reads / the bytes per second that the same threads read from memory
+//     multiplying  the multiply-adds of the run / the multiply-adds per second of the target's dot-product instruction
+//                  (vpdpbusd, vpmaddubsw; float weights: fused multiply-add), in the same threads
 //
-// Of the last layer only query, key and value count with the layers. The rest of that layer counts with the head, because both
-// are computed only for the positions whose logits are wanted. In a prompt that is only the last position.
+// A prompt is computed in batches of up to 512 tokens; in generation each token is a batch. For each batch the run reads the packed
+// weights of the layers and the keys and values stored so far. For each row of logits it reads the packed weights of the head. Each
+// token costs one multiply-add for each weight of the layers, and each row of logits one for each weight of the head.
+//
+// Of the last layer only query, key and value count as weights of the layers. The rest of that layer counts as part of the head,
+// because both are computed only for the positions whose logits are wanted. In a prompt that is only the last position.
 //
 // Generation is bound by reading, and long prompts are bound by multiplying. Activations of 16 bits take two products for each
 // weight. The limit still counts one, so that it describes the machine and not a mode. Attention's products are not counted.
@@ -146,7 +148,7 @@ Work work_of(const ModelWork& model, const Test& test) {
   return work;
 }
 
-// The limit of a test, as measured now.
+// The limit of a test, from what the machine reads and multiplies at this moment.
 struct Limit {
   double read_seconds = 0;
   double multiply_seconds = 0;

@@ -35,8 +35,9 @@ std::string target_name() { return stilla::active_target().name; }
 
 namespace {
 
-// Positions of a draft model, which reads the end of a text and begins anew when they are full: the cache of a small model costs
-// little, and every 4096 tokens a batch of 512 costs less than one of them.
+// The most positions that the cache of a draft model has. When they are full, the draft model begins anew: it reads at most the last
+// 512 tokens of the text, in one batch (model/draft_model.hpp). That is cheap, because 512 tokens are read again for about every 4096
+// tokens of text: far less than one token more for each. The cache for 4096 positions of a small model is small too.
 constexpr std::size_t draft_context = 4096;
 
 }  // namespace

@@ -58,7 +58,7 @@ stilla::Tokenizer open_tokenizer(const stilla::ModelSource& source, const std::s
 
 namespace {
 
-// A template by its name, or from a file.
+// Returns the template with this name, or the one in this file.
 stilla::ChatTemplate chosen_template(const std::string& name_or_file) {
   stilla::Result<stilla::ChatTemplate> known = stilla::chat_template_by_name(name_or_file);
   if (known) return std::move(*known);

@@ -2,8 +2,8 @@
 //
 // The part of ONNX Runtime that the program needs. It comes from the user's own library, which is loaded only when a command asks
 // for it; the program is built and starts without the library. Its C API is a table of function pointers, which OrtGetApiBase()
-// returns for a version and which only ever grows at its end. onnxruntime.cpp declares the entries that are used by their places
-// in that table. So no header of ONNX Runtime is needed, and none is copied.
+// returns for a version and which only ever grows at its end. onnxruntime.cpp declares the entries that the program uses, with
+// their places in that table. So no header of ONNX Runtime is needed, and none is copied.
 //
 // An error is one line that names the library.
 #pragma once

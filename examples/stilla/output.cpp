@@ -28,7 +28,8 @@ void write_note(std::string_view text) {
 
 namespace {
 
-// Bytes of `text` that go into a line of so many characters: up to a space or a line break, or one word that is longer.
+// The number of bytes of `text` that are written in the next line, which has room for `columns` characters. The line ends before a
+// space or a line break. A first word that is longer than the line is not divided.
 std::size_t line_length(std::string_view text, std::size_t columns) {
   std::size_t characters = 0, fits = 0;
   for (std::size_t i = 0; i <= text.size(); ++i) {

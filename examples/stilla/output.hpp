@@ -52,8 +52,9 @@ void write_output(std::string_view text);
 // Writes to standard error, at once.
 void write_note(std::string_view text);
 
-// Writes "stilla: TEXT\n" to standard error. A terminal's lines end between words, and what follows is set below the first word; so is
-// what follows a line break in the text, anywhere. It needs no memory, so it can also report that there is none.
+// Writes "stilla: TEXT\n" to standard error. On a terminal, long lines are broken between words. Everywhere, the lines after the
+// first one are indented, so that they begin below the first word of the text; this includes lines that begin behind a line break in
+// the text. The function needs no memory, so it can also report that there is none.
 void message(std::string_view text);
 
 // Turns text from outside into one line that is safe to print. Its words go through stilla::printable(), except that backslashes

@@ -238,7 +238,7 @@ extern "C" void on_ending_signal(int signal) {
 }  // namespace
 
 namespace {
-// A mapped model became shorter, or its disk failed. This runs in a signal handler, so it uses only system calls.
+// Called when a mapped model became shorter, or its disk failed. It runs in a signal handler, so it uses only system calls.
 void on_lost_file(const char* path) {
   const auto say = [](std::string_view text) {
     if (write(STDERR_FILENO, text.data(), text.size()) < 0) return;

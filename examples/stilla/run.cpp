@@ -38,7 +38,7 @@ std::string prompt_text(const RunOptions& options) {
   const std::optional<std::string> text = prompt_input(options.prompt, options.file);
   if (!text) fail(exit_usage, "no prompt; give one with -p, -f or on standard input");
   std::string prompt = *text;
-  // An editor or `echo` adds a line end at the end of the text. As part of a message it means nothing.
+  // An editor or `echo` adds a line end at the end of the text. It is not part of the message.
   const bool was_typed = options.prompt && *options.prompt != "-";
   if (!was_typed && !options.raw && prompt.ends_with('\n')) prompt.pop_back();
   if (prompt.empty() && !options.bos) fail(exit_usage, "the prompt is empty");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// --stop: texts before which an answer ends. A text may be split over tokens in any way. So bytes that may become a stop text are
-// held back until that is known: if they are not one they are shown then, and bytes of a stop text are never shown. Each text has
-// an automaton of Knuth, Morris and Pratt, so the time is linear in the length of the answer, whatever the answer is.
+// --stop: texts before which an answer ends. A text may be split over tokens in any way. So bytes that may be the beginning of a
+// stop text are held back until that is known. If they turn out not to be one, they are shown then. Bytes of a stop text are
+// never shown. Each text has an automaton of Knuth, Morris and Pratt, so the time is linear in the length of the answer, whatever
+// the answer is.
 //
 //   StopTexts stops({"User:"});
 //   stops.push("Hello U");       // "Hello "

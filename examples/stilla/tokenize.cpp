@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla tokenize: prints a text's token ids. None are added except by --bos. With --chat they are the ids of the prompt that a
+// stilla tokenize: prints a text's token ids. No ids are added except by --bos. With --chat they are the ids of the prompt that a
 // user's message becomes.
 #include <cstdint>
 #include <memory>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What pack and export can do to a model's weights, in addition to requantising them: rotate them, and choose their codes by a
-// text.
+// What pack and export can do to a model's weights, in addition to requantising them: rotate them (model/rotation.hpp), and choose
+// the codes of the requantised weights with the help of a text, so that each matrix's products with its inputs in this text change as
+// little as possible (model/calibration.hpp).
 #pragma once
 
 #include <memory>
@@ -33,9 +34,10 @@ std::string change_text(const WeightChangeOptions& options);
 
 class WeightChange {
  public:
-  // weights: the format that the layers' matrices take; none: the file's. Ends the command if --calibrate has no use, or if a
-  // file that cannot be rotated is to be rotated. The source must outlive this object. To read the text, the source is opened a
-  // second time.
+  // Prepares the changes that `options` asks for. weights: the format to which the layers' matrices are requantised; none: they keep
+  // the file's format. Ends the command with an error in these cases: a rotation is asked for and the model cannot be rotated; or
+  // --calibrate is given, and `weights` is not a format whose codes can be chosen, or its file has no text. The source must outlive
+  // this object. For --calibrate the model is opened and loaded a second time, because the text is evaluated with it.
   WeightChange(const WeightChangeOptions& options, const stilla::ModelSource& source, stilla::LoadMode load_mode,
                std::optional<stilla::FormatId> weights, stilla::Parallel parallel);
   WeightChange(const WeightChange&) = delete;

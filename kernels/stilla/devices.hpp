@@ -10,7 +10,7 @@
 
 #include <stilla/base/device.hpp>
 #include <stilla/base/type_list.hpp>
-#include <stilla/format/format.hpp>  // has a list of its own, which cannot begin inside the one below
+#include <stilla/format/format.hpp>  // uses include_each-inl.hpp too, and its uses cannot be nested
 
 // clang-format off
 #define STILLA_DEVICE_LIST(device)     \

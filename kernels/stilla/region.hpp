@@ -33,7 +33,7 @@
 #define STILLA_TARGET_END
 #endif
 
-// Functions of a region that others of the same region call in their inner loops.
+// STILLA_INLINE is for functions of a region that other functions of the same region call in their inner loops.
 #if defined(__GNUC__)
 #define STILLA_INLINE inline __attribute__((always_inline))
 #define STILLA_NOINLINE __attribute__((noinline))

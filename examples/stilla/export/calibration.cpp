@@ -150,7 +150,8 @@ class Pass {
     return y;
   }
 
-  // Rotates by position. Each product that the rotation adds up may be as large as the largest of the values themselves.
+  // Rotates x by position. The rotation adds up products of values with cosines and sines. A product is at most as large as the
+  // largest of the values, so the ranges of the products are made from that value.
   void turn(Floats& x, const Floats& cos, const Floats& sin, const std::string& part) {
     ValueRange before;
     for (const float value : x.values) before.include(value);

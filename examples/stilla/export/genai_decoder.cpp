@@ -97,7 +97,7 @@ class GenaiDecoder {
     const std::vector<float> gain = model_.vector(name + ".weight", c_.hidden);
     const std::string weight = g_.constant<float>(name + ".weight", ElementType::float32, {integer(c_.hidden)}, gain);
     const NamedAttribute epsilon{"epsilon", c_.rms_epsilon};
-    // onnxruntime has this operator in ONNX's own set.
+    // In onnxruntime, SimplifiedLayerNormalization belongs to ONNX's own operator set, so it has no domain here.
     if (pending_.empty()) {
       return g_.add("SimplifiedLayerNormalization", {residual_, weight}, name,
                     {{"axis", std::int64_t{-1}}, epsilon, {"stash_type", std::int64_t{1}}});

@@ -6,7 +6,7 @@
 #pragma once
 
 #include <stilla/contract/attention.hpp>
-#include <stilla/format/format.hpp>  // has a list of its own, which cannot begin inside the one below
+#include <stilla/format/format.hpp>  // uses include_each-inl.hpp too, and its uses cannot be nested
 #include <stilla/targets.hpp>
 
 #define STILLA_EACH_LIST STILLA_TARGET_LIST

@@ -4,8 +4,9 @@
 // integer products of its own. Integers of 16 bits are two planes of signed bytes, n = 256 * high + low, with one sdot for each
 // plane. Integers of 8 bits are their low bytes.
 //
-// Codes are unsigned bytes: a number plus 128. An sdot multiplies the number itself. 128 times the sum of a row is added at the
-// end, because the caller subtracts it again. The sums are exact: 256 positions of 128 * 127 * 256 and 128 * 128 stay below 2^31.
+// Codes are unsigned bytes: a number plus 128. An sdot multiplies signed bytes, so it multiplies the number itself. But the caller
+// expects products with codes, from which it subtracts 128 times the sum of the row. So 128 times the sum of the row is added to
+// the products at the end. The sums are exact: 256 positions of 128 * 127 * 256 and 128 * 128 stay below 2^31.
 //
 // Float elements use the fallback's kernel, whose vectors are NEON's too.
 #pragma once
@@ -27,8 +28,9 @@ namespace stilla { inline namespace STILLA_ABI { namespace dotprod_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;
 
-// The kernel takes 2 of a tile's 4 vectors at a time, which gives 12 and 16 sums. With as many activations and 2 codes they take
-// 20 and 26 of the 32 registers.
+// The kernel takes 2 of a tile's 4 vectors at a time. 6 queries of keys, which have one plane, are 12 sums: with 6 registers of
+// integers and 2 of codes they take 20 of the 32 registers. 4 queries of values, which have two planes, are 16 sums: with 8
+// registers of integers and 2 of codes they take 26.
 inline constexpr std::size_t most_key_queries = 6;
 inline constexpr std::size_t most_value_queries = 4;
 inline constexpr std::size_t vectors_at_once = 2;
@@ -53,8 +55,8 @@ struct RoundedRow {
   }
 };
 
-// Adds the products of four codes of each lane and four integers of each row and plane. The integers are those at `at`: lane i of
-// `held`.
+// Multiplies four codes of each lane by four integers of each row and plane, and adds the products to the sums. The integers begin
+// at index `at` of the row. They are the i-th of the four quads in `held`, which is filled where i is 0 (generic/vocabulary-inl.hpp).
 template <std::size_t HT, std::size_t BYTES>
 STILLA_INLINE void add_four(stilla::dotprod::Int (&sums)[BYTES][HT][vectors_at_once], const std::uint8_t* codes,
                             stilla::dotprod::Quads (&held)[BYTES][HT], const RoundedRow* rows, std::size_t at, std::size_t i) {

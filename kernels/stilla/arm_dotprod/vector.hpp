@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of generic/panel_tile-inl.hpp on NEON with dot products. Four vectors hold one int32 or float for each row of a
+// The vocabulary (generic/vocabulary-inl.hpp) on NEON with dot products. Four vectors hold one int32 or float for each row of a
 // panel. Four activations are a lane of a register that holds sixteen; sdot reads them from this lane, so that nothing is
 // broadcast.
 //
@@ -41,8 +41,8 @@ struct Budget {
   static constexpr std::size_t few_tokens = 2;
   static constexpr std::size_t few_panels = 1, few_panels_tokens = 1;
   static constexpr std::size_t few_ahead(std::size_t tokens) { return tokens == 1 ? few_ahead_of_one : few_ahead_of_several; }
-  // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), two tokens together take 9.4 to 10.2 cycles for 256 products of each,
-  // and a sweep takes 5.0. 8 tokens share the unpacking that comes before the sweep. From how many tokens on a sweep is faster
+  // By LLVM's models (bench/port_limits.py, Q4_0, GCC 12), two tokens together take 9.4 to 10.2 cycles for 256 products of each
+  // token, and a sweep takes 5.0. 8 tokens share the unpacking that comes before the sweep. From how many tokens on a sweep is faster
   // was not measured.
   static constexpr std::size_t fewest_to_sweep = 8;
   // 3 tokens x 4 vectors are 12 products, as many as hide a latency of 3 cycles on 4 pipes, and 12 sums; with 3 activations and 4
@@ -139,7 +139,7 @@ STILLA_INLINE Int shift_right_s32(Int x) {  // keeps the sign
 STILLA_INLINE Int table_of(const std::int8_t* sixteen) { return vreinterpretq_s32_s8(vld1q_s8(sixteen)); }
 STILLA_INLINE Int look_up(Int table, Int index_u8x16) { return vreinterpretq_s32_u8(vqtbl1q_u8(as_u8(table), as_u8(index_u8x16))); }
 
-// acc + sum over four neighbouring bytes of F's codes * x, both signed, per int32 lane.
+// In each int32 lane: acc + the sum over four neighbouring bytes of F's codes * x, both signed.
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes, Int x) {
   return vdotq_s32(acc, as_s8(codes), as_s8(x));

@@ -44,9 +44,9 @@ using dotprod::Int;
 inline constexpr std::size_t fewest_to_sweep = dotprod::Budget::fewest_to_sweep;
 inline constexpr std::size_t tile_rows = 8, tile_tokens = 6;
 inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_tokens / 2;
-// The unpacked weights, 240 to 290 KB, are for the second-level cache. For the first-level cache are 10 KB of weights and 9 KB of
-// activations, those of a tile. The more panels there are, the less often tokens are arranged. Neither size was measured: no such
-// CPU was at hand.
+// The sizes are chosen so that the unpacked weights, 240 to 290 KB, fit the second-level cache, and the weights and activations of
+// one tile, 10 KB and 9 KB, fit the first-level cache. The more panels are unpacked at once, the less often tokens are arranged.
+// Neither size was measured: no such CPU was at hand.
 inline constexpr std::size_t most_chunk_k = small_stacks ? 512 : 1024, most_panels = small_stacks ? 4 : 12;
 inline constexpr std::size_t most_tiles = 4, most_tokens = most_tiles * tile_tokens;
 static_assert(most_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
@@ -66,8 +66,8 @@ struct Unpacked {
   alignas(64) std::int8_t sub_minimums[eights][panel_pairs][16];  // [..][row of the pair * 8 + group]
 };
 
-// A chunk of a tile's tokens. For each pair of tokens it holds what an instruction reads. Numbers that belong to tokens stand as
-// t0 t0 t1 t1.
+// A chunk of a tile's tokens. For each pair of tokens it holds what an instruction reads. Where each token of a pair has one number,
+// such as a scale, the four lanes are t0 t0 t1 t1.
 template <class F, std::size_t Planes>
 struct TokenTile {
   static constexpr std::size_t blocks = most_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
@@ -85,7 +85,8 @@ struct TokenTile {
 
 STILLA_INLINE Int multiply(Int sums, Int tokens, Int rows) { return vmmlaq_s32(sums, dotprod::as_s8(tokens), dotprod::as_s8(rows)); }
 
-// Turns two vectors of four rows (or tokens) into pairs, and back: the first halves, or the second halves, of both vectors.
+// Return the first halves, or the second halves, of both vectors. This turns two vectors of four rows (or tokens) into two vectors of
+// pairs of rows, and back.
 STILLA_INLINE Float first_halves(Float a, Float b) {
   return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
 }
@@ -232,8 +233,8 @@ STILLA_INLINE void add_minimums(Sums& acc, const float (*minimums)[4], const std
   }
 }
 
-// load_sums reads the sums of `count` tokens and 8 rows from y, as pairs; store_sums does the reverse. y_of.at(t): where the sums
-// of token t are.
+// load_sums reads the sums of `count` tokens and 8 rows from y and arranges them in pairs. store_sums does the reverse. y_of.at(t)
+// is the place in y of the sums of token t.
 template <class Y>
 STILLA_INLINE void load_sums(Sums& acc, std::size_t count, const Y& y_of) {
   using namespace dotprod;

@@ -4,8 +4,8 @@
 // file inside its region and namespace, in which it has defined
 //
 //     Float, Int                   16 floats, 16 int32
-//     most_queries, tiles_at_once  how many queries share a load of keys or values, and for how many tiles of 16 keys or 16
-//                                  dimensions at once: so many that their sums fit the registers
+//     most_queries, tiles_at_once  how many queries share a load of keys or values, and how many tiles of 16 keys or 16 dimensions
+//                                  are computed at once: as many as have sums that fit the registers
 //     most_key_queries, most_value_queries    how many queries share a load with integer elements, for two tiles at once
 //     zero set load_floats store_floats add sub mul fused_multiply_add to_floats
 //     higher(a, b)                 a > b ? a : b in each lane
@@ -43,7 +43,7 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// Calls job.run<block>(first). MOST is the largest block.
+// Calls job.run<block>(first) for a block of `block` queries that begins with query `first`. MOST is the largest block.
 template <std::size_t MOST, class Job>
 STILLA_INLINE void run_block(const Job& job, std::size_t block, std::size_t first) {
   if (block == MOST) return job.template run<MOST>(first);
@@ -183,7 +183,8 @@ struct OutOfCodes {
   }
 };
 
-// rounded() of the contract. The highest magnitude is in any lane of highest_bits; n is a multiple of 16. Returns the unit;
+// Rounds the n numbers at x to the integers of `row`, as the contract's rounded() does. n is a multiple of 16. highest_bits: the
+// bits of magnitudes; the highest magnitude of the row is in one of its lanes. largest: the `top` of rounded(). Returns the unit;
 // *offset becomes 128 * sum of the integers.
 STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float* x, std::size_t n, Int highest_bits, float largest) {
   const std::int32_t bits = highest_lane(highest_bits);
@@ -205,10 +206,11 @@ STILLA_INLINE float round_row(RoundedRow& row, std::int32_t* offset, const float
   return usable ? highest / largest : finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
 }
 
-// The coefficients of `even` or `odd` for each query: first the fast pairs' coefficients, then the slow pairs'.
+// For each query, the coefficients of the chain that the contract calls `even`, or of the one that it calls `odd`: first the
+// coefficients of the fast pairs, then those of the polynomial of all other pairs, the slow ones.
 using Coefficients = float[attention_queries_at_once][max_head_dim / 2 + slow_terms];
 
-// Computes the slow pairs' coefficients for each query.
+// Computes for each query the coefficients of the slow pairs' polynomial.
 struct SlowCoefficients {
   const KeyBiasArgs& a;
   const float (*moved)[max_head_dim];  // A'[0], B'[0], A'[1], B'[1] ...
@@ -265,7 +267,9 @@ inline STILLA_NOINLINE void key_bias_scores(float* scores, const KeyBiasArgs& a,
         n_queries);
     ahead += ahead_bytes * a.half_terms;
   }
-  // Two tiles at a time: in the lower half of the positions they exchange their places.
+  // Now the lower half of a row holds even[r], and the upper half holds odd[r], r = 0.5, 1.5, ... The sums belong into the upper
+  // half in the same order, and the differences into the lower half in reverse order. So each step takes 16 numbers at the front of
+  // a half and 16 at its back: in the lower half their differences exchange places.
   for (std::size_t h = 0; h < n_queries; ++h) {
     float* row = scores + h * kv_chunk;
     for (std::size_t r = 0; r < half / 2; r += 16) {
@@ -291,8 +295,8 @@ STILLA_INLINE std::uintptr_t ahead_of(const AttentionChunkArgs<E>& a, std::size_
                        : reinterpret_cast<std::uintptr_t>(a.next) + (ahead - bytes < bytes ? ahead - bytes : 0);
 }
 
-// The address to prefetch: with KvInt8 the address at an offset of this chunk, with other elements the chunk's beginning, which
-// is needed anyway.
+// The address that a phase prefetches: with KvInt8 the address at an offset of this chunk. With other elements it is the beginning
+// of the chunk, which is needed anyway.
 template <class E>
 STILLA_INLINE std::uintptr_t soon(const AttentionChunkArgs<E>& a, std::size_t offset) {
   return reinterpret_cast<std::uintptr_t>(a.chunk) + (std::is_same_v<E, KvInt8> ? offset : 0);
@@ -398,7 +402,8 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   if constexpr (!IntegerKv<E>) {
     const E* values = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::values(D));
     constexpr std::size_t step = 16 * tiles_at_once;
-    // So few, so that memory is read from front to back, and all dimensions of a few positions stay in the caches.
+    // How many positions are taken at a time. They are few, so that memory is read from front to back, and all dimensions of these
+    // positions stay in the caches.
     constexpr std::size_t positions = 64;
     for (std::size_t j = 0; j < a.count; j += positions) {
       const std::size_t count = a.count - j < positions ? a.count - j : positions;
@@ -432,7 +437,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
   }
 }
 
-// AttentionMerge<...>::merge. D is a multiple of 16.
+// What AttentionMerge<...>::merge calls (contract/attention.hpp). D is a multiple of 16.
 inline STILLA_NOINLINE void merge(AttentionParts into, AttentionParts part, std::size_t n, std::size_t D) {
   const Float max = load16(into.max, n), part_max = load16(part.max, n);
   const Float highest = higher(part_max, max);

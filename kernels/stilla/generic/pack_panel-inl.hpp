@@ -121,8 +121,9 @@ struct WholeBytes {
     load_bytes(at + offset, stride, code);
   }
 };
-// Split nibbles, and before them a word whose bit k is the fifth bit of code k. Bit 4g + j of the word becomes bit g of byte j of
-// the line.
+// The codes of Q5_0 and Q5_1. At word_offset a block has a word of 32 bits, whose bit k is the fifth bit of code k. Behind the
+// word are 16 bytes with the low four bits of all codes, as in SplitNibbles. In the panel, the fifth bits have a line of their
+// own: bit 4g + j of the word becomes bit g of the row's byte j in this line (j = 0 .. 3, g = 0 .. 7).
 template <std::size_t word_offset>
 struct SplitFives {
   template <std::size_t part>
@@ -165,7 +166,8 @@ struct CodesOf<Q5_0> : SplitFives<2> {};
 template <>
 struct CodesOf<Q5_1> : SplitFives<4> {};
 
-// Runs of 32 bytes. Each run holds 64 codes: 32 in the low nibbles, 32 in the high nibbles.
+// Loads 32 codes of 4 bits of a K format, which stores them in runs of 32 bytes. Each run holds 64 codes: 32 in the low nibbles, 32
+// in the high nibbles.
 template <std::size_t offset, std::size_t part>
 STILLA_INLINE void load_nibbles_of_64(const std::byte* at, std::size_t stride, Int (&code)[quads]) {
   load_bytes(at + offset + part / 2 * 32, stride, code);
@@ -281,8 +283,8 @@ struct SubScalesOf<Q6_K> : SubScaleBytes<Q6_K, 192> {};
 template <>
 struct SubScalesOf<Q2_K> : SubScaleBytes<Q2_K, 0> {};
 
-// Sub-scales as in format/k_scales.hpp, behind a scale and a minimum. Minimums are stored negated: a byte is computed as 128 - m,
-// which borrows nothing from the neighbouring byte, and its sign bit is flipped.
+// Sub-scales as in format/k_scales.hpp, behind a scale and a minimum. Sub-minimums are stored negated. A byte -m is computed in two
+// steps: 128 - m, a subtraction that borrows nothing from the neighbouring byte, and then a flip of the byte's sign bit.
 template <class F>
 struct KSubScales {
   STILLA_INLINE static void put(std::byte* record, std::size_t row, const std::byte* at, std::size_t stride) {

@@ -59,8 +59,8 @@ STILLA_INLINE bool row_scales_are_exact(Float scale) {
 }
 
 // exponents_of: the bit pattern of a factor minus the bit pattern of 1.0f. Adding this difference to the bit pattern of a power
-// of two multiplies the power by the factor. It does not work for a factor of 0. ones_for_zeros puts 1 in the place of 0, where
-// the other factor of the product is 0 as well.
+// of two multiplies the power by the factor. It does not work for a factor of 0. So ones_for_zeros replaces a factor of 0 by 1.
+// The caller does this only where the other factor of the product is 0 too, so the product is still 0.
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
@@ -188,8 +188,8 @@ STILLA_INLINE void add_minimums(Float (&acc)[MT][sweep_vectors], const float* mi
 }
 
 // What a tile needs to know about the scales and sums of its MT tokens in one chunk of k. It is used with activations of 8 bits;
-// group_sums is used with 16 bits as well. It is computed ahead of the products, a vector of blocks at a time: computed beside
-// the dot products, block by block, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
+// its group_sums are used with 16 bits as well. All of it is computed before the products, a vector of blocks at a time. When it was
+// computed block by block, beside the dot products, it took 8 % of their time (Q4_0, AVX-VNNI, Granite Rapids).
 template <class F, std::size_t MT>
 struct TokenBlocks {
   static constexpr std::size_t most = Budget::chunk_k / code_block;
@@ -227,7 +227,7 @@ struct TokenBlocks {
       }
       for (; b < blocks; ++b) {
         const float origin = scales[b] * origin_of_one;
-        // Unsigned, because subtracting from the bit pattern of a NaN may overflow.
+        // The bits are unsigned, because subtracting from the bit pattern of a NaN may overflow a signed integer.
         const auto bits = std::bit_cast<std::uint32_t>(origin);
         const auto first = static_cast<std::uint32_t>(sums[2 * b]), all = static_cast<std::uint32_t>(sums[2 * b + 1]);
         const std::uint32_t of_groups[] = {one_group ? all : first, all - first};
@@ -368,8 +368,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
 }
 
 inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;
-// So many tokens sweep over all unpacked sets before the next tokens do. Meanwhile their activations stay in L2, and their
-// TokenBlocks are made once for all sets. 48 and 96 tokens took the same time.
+// How many tokens sweep over all unpacked sets before the next tokens begin. Meanwhile the activations of these tokens stay in L2,
+// and their TokenBlocks are made once for all sets. 48 and 96 tokens took the same time.
 inline constexpr std::size_t tokens_at_once = 24;
 
 // Multiplies `sets` sets of panels from p0 on by all tokens. Where unpack_panels returns false, this function returns false too,

@@ -42,11 +42,12 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
       const std::size_t k = k0 % Layout::span_k;
       const std::byte* codes = span + k / code_block * Layout::code_bytes;
       record = span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
-      // The bytes of the stream that a block of 32 k takes, with its share of the scale records. Where a block does not end with
-      // a cache line, the line that two blocks share is asked for twice.
+      // The bytes of a panel that a block of 32 k takes, with its share of the scale records. Where a block does not end with a
+      // cache line, the cache line that two blocks share is prefetched twice.
       constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
       std::size_t ahead_by = Budget::few_ahead(MT);
-      // Behind this panel's end lies a panel that is being read too. Prefetching goes on behind the last of these panels.
+      // Behind this panel's end lies a panel that is being read too. So what would be prefetched behind this panel's end is instead
+      // prefetched behind the last of the panels that are read together.
       if constexpr (Panels > 1) {
         if (k0 / code_block * block_bytes + Budget::few_ahead(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
       }
@@ -144,7 +145,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
             STILLA_UNROLL
             for (std::size_t m = 0; m < MT; ++m) {
               float sum = 0.0f;
-              // Scalar conversions, because they can use a port that 512-bit vectors leave idle.
+              // These conversions are scalar, because they can use a port that 512-bit vectors leave idle.
               if constexpr (has_nibble_minimums<F>) {
                 const std::int32_t* of_token = sums + 2 * m * scales_row;
                 sum = scales[m * scales_row] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);

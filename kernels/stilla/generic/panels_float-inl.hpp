@@ -23,8 +23,8 @@ STILLA_INLINE Float load_weights(const float* from) { return load_floats(from); 
 STILLA_INLINE Float load_weights(const f16* from) { return load_f16(reinterpret_cast<const std::byte*>(from)); }
 STILLA_INLINE Float load_weights(const bf16* from) { return load_bf16(reinterpret_cast<const std::byte*>(from)); }
 
-// Multiplies the columns [k0, k1) of Panels panels from p on by MT tokens from m0 on. The sums begin at 0 where k0 is 0; else
-// they are loaded from y.
+// Multiplies the columns [k0, k1) of Panels panels from p on by MT tokens from m0 on. If k0 is 0 the sums begin at 0; otherwise they
+// are loaded from y.
 template <class F, std::size_t Panels, std::size_t MT>
 STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size_t m0, std::size_t k0, std::size_t k1) {
   using Weight = typename F::Storage;
@@ -59,7 +59,7 @@ STILLA_NOINLINE void float_tile(const MatmulArgs<F>& a, std::size_t p, std::size
   }
   if (k1 == a.K) return store_sums<Panels>(a, p, m0, acc);
   STILLA_UNROLL
-  // Only whole panels come here; the caller sees to it.
+  // The caller makes sure that only whole panels come here.
   for (std::size_t m = 0; m < MT; ++m) {
     STILLA_UNROLL
     for (std::size_t v = 0; v < vectors; ++v) store_floats(a.y.row(m0 + m) + p * panel_rows + v * lanes, acc[m][v]);

@@ -6,8 +6,8 @@
 // float, or four bytes.
 //
 //   Int, Float                 vectors of `lanes` lanes; 16 is a multiple of lanes
-//   largest_code               how large the codes may be that dot_codes takes. If it is 255, all bytes are unsigned codes. If it is less,
-//                              codes that have a sign keep it
+//   largest_code               the largest code that dot_codes takes. If it is 255, dot_codes reads all codes as unsigned bytes. If it is
+//                              less, codes of formats whose codes have a sign come to dot_codes as signed bytes
 //   Budget                     what fits the target's registers and caches (described below)
 //
 //   load(from)  store(to, x)   lanes * 4 bytes, any alignment
@@ -26,10 +26,10 @@
 //   add_s32  sub_s32           modulo 2^32
 //   shift_left_s32(x, n)  shift_left_s32<n>(x)  shift_right_s32<n>(x)     shift_right_s32 keeps the sign
 //   table_of(sixteen)          a table of 16 bytes;  look_up(table, index) has table[index] for each byte of index, index 0 .. 15
-//   dot_codes<F>(acc, c, x)    acc + c0 x0 + c1 x1 + c2 x2 + c3 x3 in each lane: codes c of format F times signed bytes x, exact. Where
-//                              codes keep their sign, x must be above -128
-//   quad(held, at, i)          the four signed bytes at `at` in every lane, as an x for dot_codes. They are the i-th of four quads that
-//                              lie side by side, i = 0 .. 3, and the caller asks for i = 0 first. A target whose dot products take a lane
+//   dot_codes<F>(acc, c, x)    acc + c0 x0 + c1 x1 + c2 x2 + c3 x3 in each lane: codes c of format F times signed bytes x, exact. If the
+//                              codes are signed bytes, x must be above -128
+//   quad(held, at, i)          a quad: the four signed bytes at `at` in every lane, as an x for dot_codes. It is the i-th of four quads
+//                              that lie side by side, i = 0 .. 3, and the caller asks for i = 0 first. A target whose dot products take a lane
 //                              of a register loads all 16 bytes at i = 0 and keeps them in `held`, a Quads. On other targets Quads is empty
 //   dot_codes_at<F>(acc, c, held, at, i)   dot_codes with quad(held, at, i), which may be an operand in memory
 //   PairSums  no_pairs()  dot_pairs(sums, a, b)  added(sums)     sums of products of pairs of signed 16-bit integers. no_pairs() is all

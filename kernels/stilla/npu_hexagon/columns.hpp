@@ -11,8 +11,9 @@
 //
 //     set of C columns:    [K / 64 chunks] { int8 [8][C][8]   k = 64 chunk + 8 i + j
 //                                            [C] { int16 c0, c1 | int32 c }              72 C bytes
-// c0, c1: -7 times the sum of the first and of the last 32 activations of the chunk, which undoes what the stored zero of the
-// weights adds. c: -7 times the sum of all activations up to the chunk's end.
+// c0, c1: -7 times the sum of the first and of the last 32 activations of the chunk. c: -7 times the sum of all activations up to
+// the chunk's end. They are added to the sums, because the code 8, which stands for 0, is stored as 7 (stored_zero of panel.hpp): so
+// each product contains 7 times its activation too much.
 #pragma once
 
 #include <stddef.h>

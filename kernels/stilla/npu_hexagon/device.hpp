@@ -58,9 +58,10 @@ struct RowWeights {
 
 struct HexagonEmulated {
   static constexpr DeviceId id{"hexagon-emulated"};
-  // The error of rounding to 16 bits, where no activation is larger than 32 times the root mean square: (32 / 32767)^2 / 12 is
-  // 8e-8. With a transform, activations are rounded before and after it; the second rounding has a last place of up to highest /
-  // 16384. There the tolerance holds where no value is larger than 16 times the root mean square, before and after.
+  // The tolerance covers the rounding of activations to 16 bits, if no activation is larger than 32 times the root mean square: the
+  // relative squared error is then (32 / 32767)^2 / 12 = 8e-8. With a transform, activations are rounded twice, before it and after
+  // it. The second rounding is coarser: one unit in its last place may be highest / 16384. So with a transform the tolerance holds if,
+  // before and after it, no value is larger than 16 times the root mean square.
   static constexpr double tolerance = 1e-7;
   static bool available() { return true; }
 

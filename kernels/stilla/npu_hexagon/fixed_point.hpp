@@ -5,7 +5,7 @@
 // at multiples of 128 bytes, and sizes are multiples of 64. What is computed once for a row, the root and the reciprocal of a
 // sum, runs on the scalar core.
 //
-// Packets of the Hadamard transform's loops for 64 values, compiled by clang 19; v68 and v73 have the same.
+// Packets of the Hadamard transform's loops for 64 values, compiled by clang 19; they are the same for v68 and for v73.
 // ../../../tests/npu_hexagon/packets.py counts them, and fails where a loop takes more than this table says:
 //
 //     steps of 1 to 32         13.00
@@ -13,8 +13,8 @@
 //     highest                   2.25
 //     narrowing                 7.00
 //
-// A row of 8960 values consists of runs of 256. It takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 values. The product of these
-// 64 values with down's 1536 rows takes 384 x 1.16 = 445 for each column of bytes (int4 per channel, matmul.hpp).
+// A row of 8960 values consists of runs of 256. It takes 13 + 2 x 3 + 2.25 + 7 = 28 packets for 64 values. In comparison, the product
+// of these 64 values with down's 1536 rows takes 384 x 1.16 = 445 packets for each column of bytes (int4 per channel, matmul.hpp).
 #pragma once
 
 #include <stddef.h>

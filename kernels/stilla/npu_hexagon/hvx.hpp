@@ -15,20 +15,24 @@
 //                          clang 19 chooses an order that fills packets less well than the written order
 //   two_words              8 bytes for the scalar core, at a multiple of 8 (else a fault)
 //
+// A word has 32 bits, a half 16. `lower` and `upper` are the two vectors of a pair.
+//
 //   operation                   lane by lane                                       instruction           it takes
 //   dot4(a, x)                  words: sum over j < 4 of a.u8[4i + j] * x.s8[j]    vrmpy                 a multiplier
 //   dot4(sum, a, x)             the same, added to words                           vrmpy                 a multiplier
 //   dot2(sum, a, b)             words: sum + a.s16[2i] * b.s16[2i] + a.s16[2i + 1] * b.s16[2i + 1],
 //                               saturating                                         vdmpy:sat             both multipliers
 //   sum2(sum, a)                words: sum + a.s16[2i] + a.s16[2i + 1]             vdmpy                 a multiplier
-//   products(a, b)              words a.s16 * b.s16 of even lanes (lower), of odd ones (upper)   vmpy    both multipliers
+//   products(a, b)              words: a.s16 * b.s16. The result's lower vector has the even lanes' products,
+//                               its upper vector the odd lanes'                    vmpy                  both multipliers
 //   times_q15(a, b)             halves: saturate((a * b + 2^14) >> 15)             vmpy:<<1:rnd:sat      a multiplier
 //   words_times_q15(a, b)       words: saturate((a.s32 * b.s16[2i + 1] + 2^14) >> 15)   vmpyo:<<1:rnd:sat  both multipliers
 //   narrow(upper, lower, s)     halves: odd lanes upper >> s, even ones lower >> s;
 //                               their low 16 bits, s = 0..15                       vasr                  the shifter
 //   narrow_saturating           the same, saturated                                vasr:sat              the shifter
 //   even_halves(upper, lower)   narrow by 0 without the shifter                    vshuffe               any pipe
-//   deal_words(upper, lower)    even words of both, lower's first (lower), odd ones (upper)   vdeal      permutation
+//   deal_words(upper, lower)    the result's lower vector: the even words of `lower`, then those of `upper`;
+//                               its upper vector: the odd words in the same order  vdeal                 permutation
 //   sub_words of pairs          both at once                                       vsub                  two pipes
 //   shift_right(a, s)           words, arithmetic, s = 0..31                       vasr                  the shifter
 //   shift_left(a, s)            words, s = 0..31                                   vasl                  the shifter

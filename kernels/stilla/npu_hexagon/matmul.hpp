@@ -24,11 +24,11 @@
 //     sweep_per_channel    4   (1.04 a column)           4.13
 //
 // Two vrmpy fill a packet's multipliers, so 1 packet for each column is the least possible. LPBQ's vdmpy, which takes both
-// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk are full. What was slower, for one
-// column of LPBQ: the order that the compiler chooses takes 1.41 to 1.44 packets; the compiler's order of two chunks at once
-// 1.44, and of two chunks that take turns 1.58; codes within one pointer's reach, which need an addition for every second load,
-// 1.56. A product of words and scales by vmpyie needs no vshuffe, but twice as many multiplications as vdmpy. Four columns of 128
-// rows do not fit the registers.
+// multipliers for 32 rows x 64 k, makes it 1.13. With one column all 40 packets of a chunk are full. These were slower, for one
+// column of LPBQ. In the order that the compiler chooses, 256 weights take 1.41 to 1.44 packets. If the compiler orders two
+// chunks at once, they take 1.44, and with two chunks that take turns 1.58. If all loads of codes use addresses within one
+// pointer's reach, every second load needs an addition, and 256 weights take 1.56. A product of words and scales by vmpyie needs
+// no vshuffe, but twice as many multiplications as vdmpy. The sums of 128 rows and four columns do not fit the registers.
 #pragma once
 
 #include <stddef.h>
@@ -62,8 +62,9 @@ struct Pipeline {
   using Vector = typename V::Vector;
   static constexpr ptrdiff_t stride = groups / Groups;  // vectors from unit to unit
   static constexpr size_t units = chunk_k / step_k * Groups, units_of_words = 2 * Groups;
-  // Whether the activations' words of all steps are loaded before the first unit. Otherwise the words of two steps are loaded at
-  // a time: four vector instructions leave no slot in a packet.
+  // Whether the activations' words of all steps are loaded before the first unit. With one column this is so, because the four vector
+  // instructions of a unit fill its packet and leave no slot for a load of words. With more columns the words of two steps are
+  // loaded at a time, between units.
   static constexpr bool all_words_first = Columns == 1;
 
   const uint8_t* next;
@@ -297,7 +298,8 @@ struct LpbqSums {
   }
 };
 
-// The same for LPBQ. A chunk's blocks are added when the next chunk begins. At the first chunk all that is added is zero.
+// Does for LPBQ what sweep_per_channel does. The sums of a chunk's blocks are added to y when the next chunk begins. When the first
+// chunk begins, zeros are added.
 template <class V, size_t Columns, size_t Groups, size_t first>
 STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const uint8_t* x, size_t chunks) {
   using Way = Pipeline<V, WeightForm::lpbq, Columns, Groups, first>;
@@ -323,8 +325,9 @@ STILLA_HVX_NOINLINE void sweep_lpbq(int32_t* out, const uint8_t* chunk, const ui
     if (!Way::all_words_first) way.load_words(next_x, 0);
     x = next_x;
   }
-  // Adds the last chunk's blocks. The operands that are loaded meanwhile (the panel's tail, these columns) exist and are not
-  // used.
+  // Adds the last chunk's blocks. add_blocks() also loads the first operands of a next chunk, although none follows. It loads codes
+  // from the panel's tail, and activations from the columns at the address given here. Both addresses are valid, and the loaded
+  // operands are not used.
   sums.add_blocks(way, Way::all_words_first ? x - column_chunk_bytes * Columns : x);
   STILLA_HVX_UNROLL
   for (size_t g = 0; g < Groups; ++g) {

@@ -22,8 +22,8 @@
 // this sum is -32768; its range is -32768 to 32512, which fits 16 bits. A sum of (code - 8) * a would reach 32768, which does not
 // fit. The kernels negate the sums at the end.
 //
-// A block scale always stands for 32 k. LPBQ of 64 or 128 repeats its scales. So all three take 4.125 bits for a weight, where
-// 4.0625 and 4.03 bits would do for 64 and 128, but one kernel serves all three.
+// A block scale always stands for 32 k. LPBQ with blocks of 64 or 128 k repeats its scales. So LPBQ takes 4.125 bits for a weight
+// with each of its three sizes of blocks. For 64 and 128, 4.0625 and 4.03 bits would do, but in this way one kernel serves all three.
 #pragma once
 
 #include <stddef.h>

@@ -5,7 +5,7 @@
 //     VTCM    | columns of all tokens of a pass | weights, 2 x P panels | results, 2 x float [tokens][128 P] |
 //
 // Panels are loaded while earlier panels are multiplied, so the buffers for weights and results exist twice. A panel has all K
-// (panel.hpp), so there are no partial sums to keep. The sums of a sweep, 2 KiB, stand in the place of the results. Where the
+// (panel.hpp), so there are no partial sums to keep. The sums of a sweep, 2 KiB, are kept in the memory of its results. If the
 // columns of all tokens leave no room for two panels, the tokens take several passes, and each pass reads the weights again. All
 // sizes are multiples of 128 bytes.
 #pragma once

@@ -5,12 +5,12 @@
 //
 // prepare() takes the form that suits the weights, or the form that the caller names:
 //
-//   weights                                 form     as
+//   weights                                 form     as in
 //   one scale a row (int8_channel, ...)     int8     8-bit weights and activations
 //   bfp16ebs8                               bfp16    AMD Quark's BFP16
 //   all others                              bf16     AMD's int4 models: AWQ weights expanded to bf16, bf16 activations
 //
-// Prompts use core tiles of 64 x 64 x 64; few tokens use those of step_tile().
+// Prompts use core tiles of 64 x 64 x 64; few tokens use the core tiles of step_tile().
 #pragma once
 
 #include <cstddef>
@@ -31,9 +31,10 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct XdnaEmulated {
   static constexpr DeviceId id{"xdna-emulated"};
-  // The tolerance for products with evenly distributed activations. Tests saw at most 2.3e-5 (int8), 1.2e-5 (bf16) and 5.9e-5
-  // (bfp16), the last two with Q4_K, some of whose weights are far larger than others. With outliers among the activations the
-  // errors are larger, and int8's most of all.
+  // The tolerance of a product: the sum of the squared errors of y may be at most this number times the sum of the squares of the
+  // exact y (base/device.hpp). It holds for evenly distributed activations. The largest quotients that tests found are 2.3e-5 (int8),
+  // 1.2e-5 (bf16) and 5.9e-5 (bfp16). Those of bf16 and bfp16 were found with Q4_K, some of whose weights are far larger than others.
+  // With outliers among the activations the errors are larger, most of all with int8.
   static constexpr double tolerance_of(xdna::Form form) {
     return form == xdna::Form::int8 ? 1e-4 : form == xdna::Form::bf16 ? 3e-5 : tolerance;
   }

@@ -46,7 +46,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 namespace detail {
 
 inline float flushed(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7f800000u) == 0 ? std::copysign(0.0f, x) : x; }
-// acc + sum, rounded once: the sum of a float and of the double to which an instruction adds up its products.
+// Returns acc + sum, rounded once. `sum` is the sum of the products of one instruction, as a double.
 inline float accumulated(float acc, double sum) { return flushed(static_cast<float>(static_cast<double>(acc) + sum)); }
 
 // What one instruction adds to one number of C. `a` is a row of A's block, `b` a column of B's block, whose numbers are b_step

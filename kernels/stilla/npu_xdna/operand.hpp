@@ -10,7 +10,7 @@
 //            format stay as they are
 //
 // So int4 and uint4 weights, in groups or per channel, expand to int8 exactly, or to the nearest bf16 and bfp16. int8 refuses
-// formats without integers (floats), and formats with a minimum beside the scale, whose product is no integer.
+// formats without integers (floats), and formats with a minimum beside the scale, whose weights are not an integer times a scale.
 #pragma once
 
 #include <cmath>

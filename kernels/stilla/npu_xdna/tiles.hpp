@@ -124,8 +124,9 @@ namespace detail {
 constexpr std::size_t quotient_up(std::size_t a, std::size_t b) { return a / b + (a % b != 0); }
 }  // namespace detail
 
-// Core tiles that are distributed along one dimension: to columns along N, to rows of cores along M. Each column or row of cores
-// is a hand here: of every `hands` neighbouring tiles each hand gets one. All hands are padded to the same number of tiles.
+// How core tiles are distributed along one dimension, as cards are dealt: along N to the columns, along M to the rows of cores. Each
+// column, or each row of cores, is called a hand here. Of every `hands` neighbouring tiles each hand gets one. All hands are padded
+// to the same number of tiles.
 struct Dealt {
   std::size_t tiles = 0;  // along the dimension
   std::size_t hands = 1;

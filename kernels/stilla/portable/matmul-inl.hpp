@@ -9,8 +9,8 @@
 //     x        x0   x1   x2   x3  |  x0  ...                     int16, the same 64 bits in every row
 //     pair    r0k0*x0 + r0k1*x1, r0k2*x2 + r0k3*x3 | r1 ...      int32: one vpmaddwd
 //
-// So a row's sum is spread over two neighbouring lanes. They are added once for each group of 32 (or 16) weights; then there is
-// one fused multiply-add for each row. Two tokens share the unpacked codes; a third would not fit 16 registers.
+// So a row's sum is spread over two neighbouring lanes. The two lanes are added once for each group of 32 (or 16) weights; then
+// there is one fused multiply-add for each row. Two tokens share the unpacked codes; a third would not fit 16 registers.
 //
 // Float formats: a vector of weights is multiplied by a broadcast x. One token takes 4 panels at once, because with a single
 // panel the latency of a chain of fused multiply-adds would be the limit. Four tokens take one panel at once.
@@ -67,8 +67,8 @@ HWY_INLINE VFloat load_word_scale(const std::byte* from, std::size_t group) {
 }
 
 // Returns four codes of each of float_lanes / 2 rows as int16; the zero point is not yet subtracted. `line`: the 64-byte line of
-// the block (layout/pack.hpp). `upper`: take the high nibbles, which are k + 4. `q`: which rows. `levels`: of a codebook, 16
-// bytes on a 16-byte boundary.
+// the block (layout/pack.hpp). `upper`: take the high nibbles, which are k + 4. `q`: which rows, those from q * float_lanes / 2
+// on. `levels`: the 16 bytes of a codebook, on a 16-byte boundary.
 template <class F>
 HWY_INLINE VInt16 load_codes(const std::byte* codes, std::size_t line, bool upper, std::size_t q,
                              [[maybe_unused]] const std::int8_t* levels) {

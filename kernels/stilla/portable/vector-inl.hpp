@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the portable kernels share: 16 floats as a few Highway vectors, the canonical sum, and exp. The order of lanes is the
-// order in memory.
+// What the portable kernels share: 16 floats as a few Highway vectors, their sum in the order that math.hpp prescribes, and exp.
+// The order of lanes is the order in memory.
 #pragma once
 
 #include <bit>
@@ -83,7 +83,7 @@ HWY_INLINE Lanes16 first_lanes(const Lanes16& x, std::size_t count) {
   return load16(padded, count);
 }
 
-// The canonical sum of 16 lanes.
+// The sum of 16 lanes in the order of fold_lanes (math.hpp).
 HWY_INLINE float fold16(const Lanes16& x) {
   alignas(64) float lanes[sum_lanes];
   for (std::size_t j = 0; j < row_vectors; ++j) hn::Store(x.v[j], DFloat(), lanes + j * float_lanes);

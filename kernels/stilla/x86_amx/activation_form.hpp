@@ -143,9 +143,10 @@ struct ActivationForm<Amx> {
     if (count % 2 != 0) amx::store_tile_sums(tiles.rounded_sums + tiles.sums_at(m, count * sums_block), {});
   }
 
-  // All tokens, unless half or a third of them stay in L2, as tiles read them, while all panels go by, and all of them would not
-  // stay. With fewer tokens in a task, panels are unpacked that many times more often. So wide inputs, of which only few tokens
-  // stay in L2, are not divided. (Granite Rapids, 2 MB of L2: all 512 tokens of a 1.5B at once took 4 % longer than 256 and 256.)
+  // How many tokens a task takes. It takes all of them if their values, as tiles read them, stay in L2 while all panels go by. If
+  // that is not so, but half or a third of the tokens would stay, a task takes this part of them. With a half or a third of the
+  // tokens in a task, panels are unpacked two or three times as often. So wide inputs, of which only few tokens stay in L2, are
+  // not divided. (Granite Rapids, 2 MB of L2: all 512 tokens of a 1.5B at once took 4 % longer than 256 and 256.)
   static std::size_t tokens_per_task(const ActivationQ8& x) {
     constexpr std::size_t most_bytes = std::size_t{1200} << 10, fewest = 192;
     if (x.arranged.data == nullptr || x.cols == 0) return x.rows;

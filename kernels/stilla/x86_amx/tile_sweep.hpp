@@ -5,13 +5,14 @@
 // The contract's float step, acc = fma(scale_w * scale_x, float(dot), acc) every 32 weights, would limit the speed: with int8
 // tiles it takes two or three vector operations for 16 results (generic/panel_sweep-inl.hpp), 16 to 24 cycles, and the tile
 // product takes 16. So tiles multiply bf16. An integer of 8 bits is exact in bf16, also times a token's scale, which is a power
-// of two. All sums of a group are exact in float, whatever their order (below 2^24 units). And
+// of two. All sums of a group are exact in float, whatever their order (below 2^24 units). So the float step can be written in
+// another way:
 //
 //     acc  =  fma(scale_w * scale_x, dot, acc)  =  fma(scale_w, scale_x * dot, acc)         both products are exact
 //
-// leaves one operation, 8 cycles. A group of 32 fills a bf16 tile and would fill only half of an int8 tile, so bf16 needs no more
-// tile products. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded once, as the conversion would round
-// it.
+// This leaves one vector operation for 16 results, 8 cycles. A group of 32 fills a bf16 tile and would fill only half of an int8
+// tile, so bf16 needs no more tile products. Activations of 16 bits are two planes: scale_x * dot = high + low, rounded once, as
+// the conversion would round it.
 //
 //     C[token][row]  =  A[token][k]  *  B[k / 2][row * 2 + k % 2]        one tdpbf16ps, 15 x 16 floats, from zero
 //
@@ -22,16 +23,16 @@
 //     sub_minimums  bf16  [256 k][panel][16 pairs][16 rows][2]        both numbers of a pair are equal; 8 pairs are zeros
 //                                                                     (TileActivations)
 //
-// C goes through L1 to the registers. 15 tokens x 2 panels take 30 registers; the other two hold a scale and, with two planes,
+// C goes through L1 to the vector registers. 15 tokens x 2 panels take 30 registers; the other two hold a scale and, with two planes,
 // the sum of the planes. A round is four products, of two groups or of two planes. Its tiles are stored during the next round, so
 // that nothing waits for them:
 //
 //     round i:      store C0 of round i - 1, clear it, multiply into it, load what its operand's tile holds next; the same for C1, C2, C3
 //                   add the products of round i - 1 to the sums
 //
-// and rounds follow each other without a break from tile to tile. With sub-minimums (Q4_K, Q5_K) a slice of 256 k ends with a
-// round of two products: the activations' rounded sums, in two parts of 8 bits, times the sub-minimums. All its sums are integers
-// below 2^24 times a power of two, so they are exact too. (A multiply-add for each group and sum instead took 10 % longer.)
+// Rounds follow each other without a break from tile to tile. With sub-minimums (Q4_K, Q5_K) a slice of 256 k ends with a round
+// of two products: the activations' rounded sums, in two parts of 8 bits, times the sub-minimums. All its sums are integers below
+// 2^24 times a power of two, so they are exact too. (A multiply-add for each group and sum instead took 10 % longer.)
 //
 // Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 results of
 // 32 weights, at the speed of the clock while vpdpbusd runs, whose peak is 4 cycles:
@@ -41,14 +42,14 @@
 //     the same with the multiply-adds                   2
 //     Q4_0's sweep with everything in L1                2.5
 //     Q4_0's sweep with the activations in L2           2.7
-//     Q4_K's sweep, likewise in L1, in L2               2.9, 3.1
+//     Q4_K's sweep with the activations in L1, in L2    2.9, 3.1
 //     with values other than zero                       3.4       (the clock falls by a tenth)
 //     a whole matmul of a 1.5B model's shapes           3.8 and 4.4
 //     the same with avx512vnni                          6.5 to 8
 //
 // Activations are loaded by tileloaddt1, as data that is not read again soon. Loaded by other instructions, they displace the
 // weights and sums from L1, which took 25 % longer. Prefetching them by instructions cost more than it gained, because it takes
-// an instruction for each line.
+// an instruction for each cache line.
 #pragma once
 
 #include <bit>
@@ -74,13 +75,14 @@ inline constexpr std::size_t most_tokens = 15;
 // The fewest tokens that a tile has when fewest_tokens_for_tiles or more are shared equally among tiles.
 inline constexpr std::size_t fewest_tokens = 10;
 inline constexpr std::size_t panels = 2;
-// How much is unpacked at once: so many weights of a row, and so many pairs of panels, 96 KB each; three pairs where the stack
-// allows. With the activations of 8 tiles, 350 KB, they stay in L2. (768 weights of a pair took 5 % longer than 1536. One pair at
-// a time, so that all tokens' activations go by for each pair, took 7 % longer.)
+// How much is unpacked at once: up to most_chunk_k weights of a row, and up to most_pairs pairs of panels, 96 KB for each pair. There
+// are three pairs where the stack allows. Together with the activations of 8 tiles, 350 KB, the unpacked panels stay in L2. (768
+// weights of each row of a pair took 5 % longer than 1536. One pair at a time, so that the activations of all tokens go by for each
+// pair, took 7 % longer.)
 inline constexpr std::size_t most_chunk_k = small_stacks ? 768 : 1536;
 inline constexpr std::size_t most_pairs = small_stacks ? 1 : 3;
 // What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 15 KB. 128 k and 4 tiles were as
-// fast, but the round of rounded sums ends a slice, and it is a round for 256 k.
+// fast. But a slice ends with the round of the rounded sums, and one such round is for 256 k, so a slice has 256 k.
 inline constexpr std::size_t slice_k = 256, most_tiles = 8;
 static_assert(slice_k == sums_block && most_chunk_k % slice_k == 0);
 
@@ -223,7 +225,7 @@ class Rounds {
     return x_ + (Planes == 2 ? tiles_.low - tiles_.values : F::group_weights == activation_block ? std::ptrdiff_t(block_) : 16);
   }
   const std::uint16_t* w() const { return w_; }
-  // Goes to the next round. After the last round it goes to some round that was already there.
+  // Goes to the next round. After the last round it goes back to an earlier round, whose operands exist.
   void next() {
     if (--left_ == 0) return next_tile();
     if constexpr (has_sub_minimums<F>) {
@@ -235,7 +237,7 @@ class Rounds {
     }
     w_ += round_k * panels * panel_rows;
     if constexpr (round_k == 16) {
-      // A slice is an even number of rounds.
+      // Two rounds read the two halves of a block. A slice has an even number of rounds, so left_ tells which half is next.
       x_ += left_ % 2 == 0 ? block_ - 16 : 16;
     } else {
       x_ += round_k / activation_block * block_;
@@ -269,7 +271,7 @@ struct alignas(64) Products {
   float values[4][16][panel_rows];  // of C0 .. C3
 };
 
-// Stores the product that stands in tile c, of the round before.
+// Stores the product that tile c holds, which belongs to the round before.
 template <class Tiles, Tile c>
 STILLA_INLINE void store(Products& products) {
   Tiles::template store<c, (c - tile_c0) * int{sizeof(Products) / 4}>(&products, 64);
@@ -369,8 +371,8 @@ struct alignas(64) KeptSums {
 // The sums of a tile before the first slice.
 alignas(64) inline constexpr float no_sums[most_tokens][panels][panel_rows] = {};
 
-// Multiplies the tokens [m_begin, m_end), `tokens` of them in a tile, by two panels over one chunk of k. The first chunk begins
-// at no_sums.
+// Multiplies the tokens [m_begin, m_end), `tokens` of them in a tile, by two panels over one chunk of k. In the first chunk the sums
+// begin at no_sums.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const TileActivations& x, std::size_t m_begin, std::size_t m_end,
                                   std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -438,7 +440,8 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
   }
 }
 
-// The same, with the sums in y: it reads the sums of the chunks before from y, and writes the sums that include this chunk to y.
+// Does what the function above does, with the sums in y: it reads the sums of the chunks before from y, and writes the sums that
+// include this chunk to y.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void sweep_chunk(const Unpacked<F>& w, const MatmulArgs<F>& a, std::size_t p0, std::size_t m_begin, std::size_t m_end,
                                  std::size_t tokens, std::size_t k_begin, std::size_t k_end) {
@@ -482,7 +485,7 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
   Unpacked<F> w[most_pairs];
   const std::size_t M = a.x.rows, tiles = (M + most_tokens - 1) / most_tokens;
   const std::size_t tokens = M / tiles, larger = M % tiles * (tokens + 1);  // the first tiles have one token more than the others
-  // A row is a multiple of so many k, which are whole rounds.
+  // K is a multiple of `whole`, and `whole` k are whole rounds.
   constexpr std::size_t whole = has_sub_minimums<F> ? slice_k : 2 * code_block;
   const std::size_t wholes = a.K / whole, chunks = (a.K + most_chunk_k - 1) / most_chunk_k;
   const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // equal chunks; the last one may be a bit smaller

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of tile_sweep.hpp: AMX's eight tiles, of up to 16 rows x 64 bytes each. tests/amx_test.cpp has the same
-// vocabulary in plain C++, which is how the kernel is tested where there is no such CPU.
+// The operations that tile_sweep.hpp is written against, its vocabulary: they work on AMX's eight tiles, of up to 16 rows x 64 bytes
+// each. tests/amx_test.cpp has the same operations in plain C++, so that the kernel is tested where there is no such CPU.
 //
 //   instruction   what                                                  cycles, Sapphire Rapids (Intel's optimisation manual)
 //   tdpbf16ps     c[m][n] += sum over k and j < 2 of a[m][2k + j] * b[k][2n + j]      16 until the next, 52 until the result

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of generic/panel_tile-inl.hpp with plain AVX2.
+// The vocabulary (generic/vocabulary-inl.hpp) with plain AVX2: vector256-inl.hpp and the dot product.
 //
 //   instruction          what                          throughput per cycle (notes: uops.info)   Haswell  Skylake  Zen 3
 //   vpmaddubsw ymm       u8 * s8 pairs to s16, saturating                                          1        2       2

@@ -17,7 +17,8 @@ struct Budget {
   static constexpr std::size_t few_ahead(std::size_t tokens) { return x86_few_ahead(tokens); }
   static constexpr std::size_t fewest_to_sweep = 16;
   // The 32 KB of operands of one panel stay in L1. 8 chunks of 1120 columns took 5 % less time than 2 chunks of 4480 (AVX-VNNI,
-  // Granite Rapids). 6 tokens x 2 vectors, with 2 operands and 1 broadcast, take 15 of the 16 registers; the sums are in memory.
+  // Granite Rapids). The products of 6 tokens x 2 vectors take 12 registers; with 2 operands and 1 broadcast that is 15 of the
+  // 16. The running sums are in memory.
   static constexpr std::size_t set_panels = 1, sweep_rows = 16, sweep_tokens = 6;
   static constexpr std::size_t minimum_vectors = 2;
   static constexpr std::size_t chunk_k = 2048;

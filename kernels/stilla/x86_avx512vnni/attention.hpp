@@ -25,9 +25,9 @@
 STILLA_TARGET_BEGIN(STILLA_SETS_AVX512VNNI)
 namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention_kernels {
 
-// Of the 32 registers, 16 hold sums; with integer values 28 do. Measured with attention_bench, 4096 positions: with at most 6
-// queries, the 7 of the 7B took 9 % to 18 % longer in decode, and in prefill, where the 7B has 14 queries and the 14B has 15, 3 %
-// to 15 % longer. 12 and 14 queries were not faster.
+// Of the 32 registers, 16 hold sums; with integer values 28 do. Measured with attention_bench, 4096 positions: with at most 6 queries
+// at once, decode took 9 % to 18 % longer for the 7B, which has 7 queries for a KV head. Prefill, where the 7B has 14 queries and the
+// 14B has 15, took 3 % to 15 % longer. With at most 12 or 14 queries at once it was not faster.
 inline constexpr std::size_t most_queries = 8;
 inline constexpr std::size_t most_key_queries = 8;
 inline constexpr std::size_t most_value_queries = 7;

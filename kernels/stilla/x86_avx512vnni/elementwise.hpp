@@ -49,7 +49,7 @@ inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std:
       rounded[1] = round_products(second, inverse);
     }
     for (std::size_t half = 0; half < 2; ++half) {
-      // The low plane gets the integer's lower byte.
+      // The low plane gets the lower byte of the integer.
       Int high = rounded[half];
       if (low != nullptr) {
         high = shift_right_s32<8>(add_s32(high, set_s32(128)));
@@ -57,7 +57,7 @@ inline STILLA_NOINLINE void quantise_q8(std::int8_t* values, float* scales, std:
       }
       store_bytes(values + half * lanes, high);
     }
-    // Adds up both sums at once, in four lanes each.
+    // Adds up the integers of both halves of the block at once. Each half takes four lanes of a register.
     const __m256i eight_first = _mm256_add_epi32(_mm512_castsi512_si256(rounded[0]), _mm512_extracti64x4_epi64(rounded[0], 1));
     const __m256i eight_second = _mm256_add_epi32(_mm512_castsi512_si256(rounded[1]), _mm512_extracti64x4_epi64(rounded[1], 1));
     __m256i four = _mm256_hadd_epi32(eight_first, eight_second);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of generic/panel_tile-inl.hpp on 512-bit registers, where one vector holds one int32 or float per panel row, and
+// The vocabulary (generic/vocabulary-inl.hpp) on 512-bit registers, where one vector holds one int32 or float per panel row, and
 // what attention and the elementwise ops share.
 //
 //   instruction   what                       throughput per cycle (notes: uops.info)     Ice Lake  Zen 4  Zen 5
@@ -56,7 +56,7 @@ struct Budget {
 STILLA_INLINE void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
 STILLA_INLINE void prefetch_far(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }
 
-// acc + sum over four neighbouring bytes of F's codes (unsigned) * x (signed), per int32 lane.
+// In each int32 lane: acc + the sum over four neighbouring bytes of F's codes (unsigned) * x (signed).
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x64, Int x_s8x64) {
 #if defined(__GNUC__) && !defined(__clang__)
@@ -132,7 +132,7 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes_u8x64, Quads&, const std::int8
 #endif
 }
 using PairSums = Int;
-// acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
+// In each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x.
 STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return _mm512_dpwssd_epi32(acc, w, x); }
 STILLA_INLINE Int set_s32(std::int32_t x) { return _mm512_set1_epi32(x); }
 STILLA_INLINE PairSums no_pairs() { return set_s32(0); }

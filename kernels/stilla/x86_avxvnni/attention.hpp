@@ -26,8 +26,9 @@ namespace stilla { inline namespace STILLA_ABI { namespace avxvnni_attention {
 using namespace portable_kernels;
 using namespace portable_kernels::attention_kernels;
 
-// 12 sums each, in 16 registers. Measured with attention_bench, 1.5B and 7B, 4096 positions: 6 queries of values, one vector at a
-// time so that they fit, took 3 % to 7 % longer; 3 queries of keys took 3 % to 5 % longer.
+// How many queries share a load of keys, and of values. Both numbers lead to 12 sums, in 16 registers. Measured with attention_bench,
+// 1.5B and 7B, 4096 positions: 6 queries that share values, one vector at a time so that the sums fit, took 3 % to 7 % longer; 3
+// queries that share keys took 3 % to 5 % longer.
 inline constexpr std::size_t most_key_queries = 6;
 inline constexpr std::size_t most_value_queries = 3;
 

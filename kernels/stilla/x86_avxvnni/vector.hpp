@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of generic/panel_tile-inl.hpp with AVX-VNNI.
+// The vocabulary with AVX-VNNI: the vector operations that generic/vocabulary-inl.hpp lists and that the generic kernels are written
+// against. They are those of x86_avx2/vector256-inl.hpp, and the dot product.
 //
 //   instruction   what                       throughput per cycle (notes: uops.info, cpufp)   Alder Lake P  Lion Cove  Zen 5
 //   vpdpbusd ymm  acc += u8 * s8, 4 per lane                                                  2            2          2
@@ -28,7 +29,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace avxvnni {
 
 inline constexpr int largest_code = 255;
 
-// acc + sum over four neighbouring bytes of F's codes (unsigned) * x (signed), per int32 lane.
+// In each int32 lane: acc + the sum over four neighbouring bytes of F's codes (unsigned) * x (signed).
 template <class F>
 STILLA_INLINE Int dot_codes(Int acc, Int codes_u8x32, Int x_s8x32) {
 #if defined(__GNUC__) && !defined(__clang__)
@@ -46,7 +47,7 @@ STILLA_INLINE Int dot_codes_at(Int acc, Int codes, Quads&, const std::int8_t* x,
   return dot_codes<F>(acc, codes, broadcast4(x));
 }
 
-// acc + sum over two neighbouring 16-bit integers of w * x, per int32 lane.
+// In each int32 lane: acc + the sum over two neighbouring 16-bit integers of w * x.
 STILLA_INLINE PairSums dot_pairs(PairSums acc, Int w, Int x) { return _mm256_dpwssd_avx_epi32(acc, w, x); }
 
 }}}  // namespace stilla::avxvnni
