@@ -11,8 +11,8 @@ from tokenizer_strings import CODE, PUNCTUATION, WORDS, strings
 
 CONTROL = ["<|im_start|>", "<|im_end|>", "[INST]", "[/INST]"]
 USER_DEFINED = ["<think>", "</think>", "<tool_call>", "▁▁▁▁", "\n\n"]
-# First Llama's own settings; then tokens that reach across words, and no space in front of a text; then no tokens for bytes, and
-# an unknown token.
+# The first model has Llama's own settings. The second has tokens that reach across words, and no space in front of a text. The
+# third has no tokens for bytes, but an unknown token.
 MODELS = {
     "llama": dict(user_defined_symbols=USER_DEFINED[:3]),
     "phrases": dict(split_by_whitespace=False, add_dummy_prefix=False, user_defined_symbols=USER_DEFINED),

@@ -111,8 +111,8 @@ MAKERS = [
 
 
 def strings(count, seed):
-    """Returns `count` strings: first, in random order, every string of the pools alone and combinations that tokenizers often
-    split wrongly; then random strings."""
+    """Returns `count` strings. The first one is empty. Then follow, in random order, every string of the pools alone and
+    combinations that tokenizers often split wrongly. The others are random."""
     rng = random.Random(seed)
     out = [item for pool in POOLS for item in pool]
     out += [a + b + c for a in SPACES[:12] for b in SPACES[:12] for c in ["", "a", "1", ".", "'s"]]

@@ -123,8 +123,9 @@ def snr_db(found, expected):
 
 
 def check_graph(onnx, path):
-    """onnx.checker on a graph file. It does not know SimplifiedLayerNormalization, which onnxruntime has in ONNX's own set, so
-    that operator is taken for one of another set; and it wants to see the weights, so it reads the graph beside them."""
+    """Runs onnx.checker on a graph file. It does not know SimplifiedLayerNormalization, which onnxruntime has in ONNX's own set
+    of operators, so the function first moves that operator to another set. The checker reads the weights too, so the changed
+    graph is written beside them."""
     graph = onnx.load(str(path), load_external_data=False)
     for node in graph.graph.node:
         if node.op_type == "SimplifiedLayerNormalization":
