@@ -79,8 +79,8 @@ ThreadPool& pool_of(std::size_t threads) {
   return *pool;
 }
 
-// Of one head: the highest sum of |query[d] * key[d]| / sqrt(D) of all positions, and the difference of the highest and the
-// lowest score.
+// Two numbers about the scores of one head: the highest sum of |query[d] * key[d]| / sqrt(D) of all positions, and the difference
+// of the highest and the lowest score.
 struct Scores {
   double magnitude = 0;
   double spread = 0;
