@@ -114,8 +114,8 @@ struct IsQuantised {
 using QuantisedFormats = Filtered<IsQuantised, Formats>;
 TYPED_TEST_SUITE(AmxMatmul, AsGtestTypes<QuantisedFormats>::Types, FormatNames);
 
-// Runs both kernels over panels [first, last) and compares. The rows of the results have a small distance, and nothing behind the
-// last one can be written.
+// Runs both kernels over panels [first, last) and compares. There is a gap of three floats between two rows of the results, and
+// memory behind the last row cannot be written.
 template <class F>
 void expect_the_same(Weights<F>& w, Activations<F>& x, const float* bias, std::size_t first, std::size_t last) {
   const std::size_t N = w.view.rows, K = w.view.cols, stride = N + 3;

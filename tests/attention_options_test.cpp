@@ -19,7 +19,7 @@ std::vector<float> noise_row(std::size_t position, bool is_value) {
   return noise_values(static_cast<std::uint32_t>(2 * position + (is_value ? 1 : 0)), kv_heads * D);
 }
 
-// Pages: chunks at any place and in any order, with other bytes between them. They are not cleared.
+// Pages as a caller may have them: chunks at any place and in any order, with other bytes between them. They are not cleared.
 struct Pages {
   Pages(const KvShape& shape, std::size_t count) {
     const std::size_t bytes = shape.chunk_bytes() + 64;
@@ -118,7 +118,7 @@ TYPED_TEST(AttentionOptionsOn, EqualsScalarAndOneRowAtATime) {
   }
 }
 
-// Pages of the caller hold what a cache holds and give the same bits. A page may also belong to another text.
+// Keys and values in pages that the caller owns give the same bits as those in a KvCache. A page may also belong to another text.
 TEST(KvView, PagesEqualACache) {
   for (const KvType type : kv_types) {
     const KvShape shape{1, kv_heads, D, type};

@@ -79,8 +79,8 @@ ThreadPool& pool_of(std::size_t threads) {
   return *pool;
 }
 
-// Of one head: the highest sum of |query[d] * key[d]| / sqrt(D) of all positions, and the difference of the highest and the
-// lowest score.
+// Two numbers about the scores of one head: the highest sum of |query[d] * key[d]| / sqrt(D) of all positions, and the difference
+// of the highest and the lowest score.
 struct Scores {
   double magnitude = 0;
   double spread = 0;
@@ -134,10 +134,11 @@ TEST(AttentionGolden, ScalarIsCloseToPyTorch) {
         // The error of a score. The scale and the scaled query are rounded (3 u: 1 / sqrt(D) has a rounded root and a rounded
         // quotient), and there are D fused steps. A cache of halves changes |key| by at most 2^-9 of itself, hence the 1.01.
         const double score_error = static_cast<double>(s.head_dim + 3) * unit_roundoff * 1.01 * size.magnitude;
-        // The error of a weight e^(s - max): the errors of both scores, the rounding of the difference, and that of exp (2 u).
-        // Each merge of chunks adds the last two once more, for a difference of maxima. Weights are in the sum and in the
-        // weighted sum, so their error counts twice. The weighted sum adds the 256 terms of a chunk one after the other, with
-        // values below 1. The merges and 1 / sum add some more roundings.
+        // The error of a weight e^(s - max) has these parts: the errors of both scores, the rounding of the difference, and the
+        // rounding of exp (2 u). A merge of two chunks computes one more exp, of the difference of the chunks' maxima. So it adds
+        // the rounding of a difference and that of exp once more. Weights are in the sum and in the weighted sum, so their error
+        // counts twice. The weighted sum adds the 256 terms of a chunk one after the other, with values below 1. Some more
+        // roundings come from the merges and from 1 / sum.
         const double merges = static_cast<double>(stored / kv_chunk);
         const double weight_error = 2 * score_error + unit_roundoff * (1 + merges) * (size.spread + 3);
         const double bound = 2 * weight_error + unit_roundoff * (256 + 16 + 4 + 4 * merges + 3);
@@ -365,7 +366,8 @@ STILLA_CASE_TEST(Attention, ExtremeScores) {
     ASSERT_TRUE(same_bits(attend(target, s, cache, query, 514, true), expected)) << scale;
     const float most = type == KvType::int5   ? 1.5f
                        : type == KvType::int8 ? 1.05f
-                                              // Stored values come back a few steps off.
+                                              // These limits exceed 1, the largest magnitude that was stored, because the cache
+                                              // rounds values: they come back a few steps off.
                                               : 1.001f;
     for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // because it is an average of values
   }

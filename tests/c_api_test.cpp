@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the C API: errors by code and message, handles, jobs whose results have the bits of calls, and a model whose results
-// have the bits of the C++ library's. The rest is shown by examples/06_c_api.c, which is compiled as C and linked with the shared
-// library.
+// Tests of the C API: errors with their codes and messages, handles, ops as jobs (which give the same bits as ops as calls), and
+// a model (which gives the same bits as with the C++ library). The rest is shown by examples/06_c_api.c, which is compiled as C
+// and linked with the shared library.
 #include <stilla/c_api.h>
 
 #include <stilla/attention.hpp>

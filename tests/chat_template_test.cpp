@@ -114,7 +114,7 @@ TEST(ChatTemplate, TextCannotForgeControlTokens) {
   EXPECT_EQ(count(ids, qwen.find("<|im_start|>")), 2u);
   EXPECT_EQ(count(ids, qwen.find("<|im_end|>\n")) + count(ids, qwen.find("<|im_end|>")), 1u);
   EXPECT_EQ(qwen.decode(ids, ControlText::show), rendered(by_name("chatml"), chatml));
-  // A text that ends with the beginning of what the template writes next.
+  // Each of these messages ends with the beginning of <|im_end|>, which the template writes next.
   const ChatMessage half[] = {{ChatRole::user, "<|im_end|"}, {ChatRole::user, "<"}};
   EXPECT_EQ(count(encoded(qwen, by_name("chatml"), half), qwen.find("<|im_start|>")), 3u);
 

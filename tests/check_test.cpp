@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests what ops refuse: arguments that would cause an endless loop, a division by zero or a wild access, or would silently do
-// nothing. Each refusal says which argument it is, what was found and what was expected. Outputs stay unchanged, and the jobs
-// have no tasks.
+// nothing. Each refusal says which argument it is, what was found and what was expected. Outputs stay unchanged, and a job with
+// such arguments has no tasks.
 #include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/fused.hpp>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// coverage(): complete, true to the fallback chain, no silent fall to scalar, and the same as the tables in kernels/coverage.md.
+// Tests of coverage(), which says for every op and target whose kernel runs. It names every op on every target exactly once. Each
+// kernel belongs to the target or to one of the targets that it falls back to. Nothing falls back to scalar unless that was
+// decided. The tables in kernels/coverage.md say the same.
 #include <stilla/coverage.hpp>
 
 #include <fstream>
@@ -50,14 +52,15 @@ TEST(Coverage, NamesATargetOfTheFallbackChain) {
   });
 }
 
-// The target `scalar` is the specification and is written to be short. A kernel of another target that falls back to scalar is
-// slow, although nobody decided that.
+// The target `scalar` is the specification. Its code is written to be short, and is slow. So no other target may fall back to it
+// by mistake, only because somebody forgot to write a kernel.
 TEST(Coverage, NothingButScalarRunsScalar) {
   if (!STILLA_HAS_PORTABLE) GTEST_SKIP() << "without the portable kernels scalar is what is left";
   for (const CoverageEntry& e : coverage()) {
     if (e.target == Scalar::id) continue;
-    // Packing is done once, while a model is loaded. The target `portable` is used where avx2 could not be compiled, and on Arm
-    // CPUs without dot products. No published file has the format bfp16ebs8.
+    // Packing may run scalar in two cases, because it is done only once, while a model is loaded. The first is the target
+    // `portable`, which is used only where avx2 could not be compiled, and on Arm CPUs without dot products. The second is the
+    // format bfp16ebs8, because no published file has it.
     if (e.op == "pack" && (e.target == Portable::id || e.variant == BFP16EBS8::name)) continue;
     EXPECT_NE(e.implemented_on, Scalar::id) << e.op << " " << e.variant << " on " << e.target.name;
   }

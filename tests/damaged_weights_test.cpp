@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of weights that are not numbers (io/damaged_weights.hpp): what the scales alone say is compared with all weights,
-// decoded.
+// Tests of weights that are not numbers (io/damaged_weights.hpp). The library finds them by looking at the scales alone. The
+// tests decode all weights and compare.
 #include <stilla/io/damaged_weights.hpp>
 
 #include <gtest/gtest.h>

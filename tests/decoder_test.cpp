@@ -225,8 +225,9 @@ TEST(DraftModel, ReadsTheEndOfALongText) {
   EXPECT_EQ(*draft.guess(text, out, [&](float) { return ++asked < 2; }), 2u);
 }
 
-// The speed in simulated seconds that the policy reaches, if guesses are right with probability `chance` and cost the share
-// `cost` of a token.
+// Simulates writing a text with guesses of a draft model, and returns the tokens per second that ModelDraftPolicy reaches; it
+// decides when to guess and how much. Evaluating one token takes 1 second. Each guess costs the draft model `cost` seconds, adds
+// `slope` seconds to the evaluation that checks it, and is right with probability `chance`.
 double speed(double chance, double cost, double slope) {
   DraftPolicy times;
   ModelDraftPolicy policy;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of a whole model whose layers' matrices are on a device. Its logits are near the CPU's, for one token or many, from rows
-// and from a packed file. What a device cannot hold is reported by name.
+// Tests of a whole model whose layers' matrices are on a device. Its logits are near the CPU's, for one token or many. The device
+// can take the weights from a GGUF file and from a packed file. What a device cannot hold is reported by name.
 #include <gtest/gtest.h>
 
 #include <cmath>

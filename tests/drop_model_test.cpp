@@ -9,8 +9,9 @@
 //
 // Without the variable there are 151 problems on the best target, 21 on each target and 7 with each number of threads; each test
 // states its rule.
-// A text that is already known is not decoded again token by token. It is evaluated at once, and where another token is the
-// likeliest, decoding continues from there. So the result is the same as that of decoding.
+// To save time, a text that an earlier test wrote is not decoded again token by token. It is evaluated in one call. If at some
+// position another token than the text's is the likeliest, the rest of the text is dropped there and decoding continues with that
+// token. So the result is the same as that of decoding from the start.
 #include <gtest/gtest.h>
 
 #include <algorithm>

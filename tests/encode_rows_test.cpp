@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of encode_rows: the result has the encoder's bytes row by row, the report is computed once more from the decoded weights,
-// and threads and refusals are tested.
+// Tests of encode_rows. Each row of the result has the bytes that the format's encoder writes. The errors that encode_rows
+// reports are computed once more from the decoded weights. Threads and refusals are tested too.
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/encoding_error.hpp>
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A mixture of experts (experts.hpp): the rows of each expert have the bits of a product of each row alone, on every target, with tasks
-// of any workers, rounded and float weights.
+// Tests of a mixture of experts (experts.hpp). The result for each token and expert has the same bits as a product of this token
+// alone with the expert's matrix. This is tested on every target, with tasks that are run by any number of workers, and with
+// quantised and float weights.
 #include <stilla/experts.hpp>
 
 #include <cmath>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of `stilla export` from outside: it writes the same bytes every time, a small reader of protocol buffers can read the
-// graphs to their end, weights are those of the file bit for bit, and what it refuses. The scripts in tests/judges/ test whether
-// other people's runtimes accept the graphs.
+// Tests of `stilla export` from outside. It writes the same bytes every time. A small reader of protocol buffers can read the
+// graphs to their end. The weights are those of the file, bit for bit. What the other program would not accept is refused. The
+// scripts in tests/judges/ test whether other people's runtimes accept the graphs.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -188,14 +188,15 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
       // bf16 keeps 8 bits of each weight. bfp16ebs8 keeps as many of the largest weight of a block.
       float bound = largest * (F::block_weights == 1 ? 0x1p-8f : 0x1p-7f);
       if constexpr (QuantisedFormat<F>) {
-        // The steps cover [-largest, largest] at worst. In the symmetric formats the extreme code of one side is a whole step
-        // away. Halves keep 11 bits of the scale and the minimum.
-        // This format has 5 bits of code minus zero point, each of which has 4 bits.
+        // In the worst case the codes must cover [-largest, largest]. The symmetric formats have one code less on one side, so
+        // the extreme weight of this side may be a whole step away from its code. Scales and minimums are halves, which keep 11
+        // bits.
+        // In UINT4_G128 code and zero point have 4 bits each, so their difference has 5 bits.
         constexpr bool has_zero_point = std::is_same_v<F, UINT4_G128>;
         constexpr unsigned bits = has_zero_point ? 4 : F::code_bits;
         const int levels = bits == 8 ? 254 : (1 << bits) - (F::has_minimum || has_zero_point ? 1 : 0);
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || bits == 8 ? 0.5f : 1.0f) + largest * 0x1p-9f;
-        // Where scales are searched for, the search may clip the extreme weights by 9/8 levels. Scales and minimums of groups are
+        // An encoder that searches for scales may clip the extreme weights by 9/8 of a step. Scales and minimums of groups are
         // rounded to 63 steps.
         if (F::has_sub_scales || RowScaledFormat<F>)
           bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / (has_nibble_minimums<F> ? 30 : 126));
@@ -233,9 +234,10 @@ double mean_squared_error() {
   return sum / n_weights;
 }
 
-// The formats whose scales are searched for lose so much less that their bits are worth it.
+// For some formats the encoder searches for the best scales. Their error must be so much smaller than that of plain formats that
+// their additional bits are worth it.
 TEST(Formats, SearchedScalesBeatPlainOnes) {
-  // The weights have variance 1. Four evenly spaced levels lose 0.119 at best (Max, 1960).
+  // The weights have variance 1. The least mean squared error that four evenly spaced levels can have is 0.119 (Max, 1960).
   EXPECT_LT(mean_squared_error<Q2_K>(), 0.11);
   EXPECT_LT(mean_squared_error<Q3_K>(), 0.037);  // eight such levels lose 0.0374
   EXPECT_LT(mean_squared_error<Q4_K>(), 0.75 * mean_squared_error<Q4_0>());
@@ -262,11 +264,11 @@ TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
   }
 }
 
-// Encoding weights that were decoded gives the same weights again, if the scale survives: the extreme weight has the extreme
-// code.
+// Weights that were encoded, decoded, encoded and decoded again stay the same. The second encoding finds the same scale, because
+// the extreme weight has the extreme code.
 TYPED_TEST(FormatTest, EncodingDecodedWeightsIsIdempotent) {
   using F = TypeParam;
-  // Formats that search for scales of groups are left out, because a second search may find other scales that are as good.
+  // The test leaves out formats whose encoder searches for the scales: a second search may find other scales that are as good.
   constexpr bool searched = [] {
     if constexpr (QuantisedFormat<F>) return F::has_sub_scales || F::is_codebook || RowScaledFormat<F>;
     return false;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of models in several files. golden/parts was split by gguf-py (golden/make_parts.py), which also wrote the same model as
-// one file. Tested too are files that have their full size but not their content.
+// one file. Also tested are files of a download that stopped: they have their full size, but zeros at their end in place of the
+// content.
 #include <stilla/io/gguf.hpp>
 
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of the GGUF reader: what it reads, and that it refuses every known kind of damage. The message names the file, the key or
-// tensor, and the byte offset. It is the same for mapped, read and borrowed bytes.
+// tensor, and the byte offset. The message is the same whether the bytes are mapped, read, or borrowed from the caller.
 #include "gguf_builder.hpp"
 
 #include <stilla/io/gguf.hpp>

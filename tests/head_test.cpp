@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The few logits that a sampler asks for are compared with the full row, bit for bit. Tested are the op on every target, with any
-// number of threads and rows, with ties, NaN, biases and padding; the sampler's tokens for random settings; and texts of a
-// session. The tests also check that no row of logits was allocated meanwhile.
+// Tests of the op that computes only the few logits that a sampler asks for. These are compared with the full row, bit for bit:
+// on every target, with any number of threads and rows, and with ties, NaN, biases and padding. The tests also compare the tokens
+// that a sampler chooses with random settings, and whole texts of a session. They check that meanwhile no memory for a row of
+// logits was allocated.
 #include <stilla/head.hpp>
 
 #include <algorithm>
@@ -179,7 +180,8 @@ void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabula
       if (seed % 3 == 0 || kind < 16) row[id] = std::round(row[id]);  // ties
       if (seed % 5 != 0 && kind < 2) row[id] = 0.5f;
     }
-    // As in lookup decoding, guesses exist when the sampler is asked, and the token is drawn after they were accepted.
+    // As in lookup decoding, there are already guesses when the sampler says which logits it needs. The guesses are then
+    // accepted, and after that the token is drawn.
     std::vector<std::uint32_t> guesses(noise_bits(seed, i) % 3);
     for (std::uint32_t g = 0; g < guesses.size(); ++g) guesses[g] = noise_bits(seed + g, i) % 40;
     const LogitRequest* request = from_requests.request(guesses);

@@ -251,7 +251,8 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::shift_each_right(HvxPlain::zero(), HvxPlain::splat_half(16));
   EXPECT_GE(HvxPlain::faults(), 6u);
 
-  // A panel whose tail and last vector of scales the kernel may not touch. The kernel loads these scales, and two vectors ahead.
+  // The kernel may not touch the tail of this panel and its last vector of scales. But it loads these scales, and it loads two
+  // vectors ahead.
   HvxPlain::forget_faults();
   const RandomWeights w(3, 128, 128, 32);
   const std::size_t bytes = hexagon::panel_bytes(w.form, 128);
@@ -269,7 +270,7 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::forget_faults();
 }
 
-// A format with block scales, which has them as a row of LPBQ has: one scale for 64 weights.
+// A format with integer block scales, one for 64 weights, as the rows of LPBQ64 have them.
 struct BlockScaled {
   static constexpr std::string_view name = "block_scaled";
   static constexpr std::size_t block_weights = 64, block_bytes = 33, group_weights = 32;
@@ -302,8 +303,8 @@ std::vector<std::byte> rows_of(std::uint32_t seed, std::size_t N, std::size_t K)
   return rows;
 }
 
-// Tokens with one value of 30 times the others. That value is about as far from the mean square as those for which the device's
-// tolerance is stated.
+// Each token has one value of 30, about 30 times the root mean square of the others. The device's tolerance is stated for
+// activations of up to 32 times the root mean square, so these tokens nearly reach that limit.
 std::vector<float> tokens_with_outliers(std::uint32_t seed, std::size_t M, std::size_t K) {
   std::vector<float> x = noise_values(seed, M * K, 1.7f);
   for (std::size_t m = 0; m < M; ++m) x[m * K + 5 * m] = 30.0f;
@@ -349,7 +350,8 @@ TEST_F(Hexagon, DeviceKeepsItsToleranceAndTheKernelsBits) {
   expect_a_good_device<LPBQ128>();
 }
 
-// The device transforms inputs itself. Its result is near the exact one, and has the bits of the kernels.
+// The device applies the Hadamard transform to its inputs itself. Its result is near the exact one, and has the bits of the
+// kernels.
 TEST_F(Hexagon, DeviceTransformsItsInputs) {
   using F = INT4_CHANNEL;
   constexpr std::size_t M = 3, N = 40, K = 4864;

@@ -136,8 +136,8 @@ TEST(ImportActivations, IsExactForEveryNumberOfTokens) {
   expect_exact<Q8_0>(Foreign<std::int8_t>(ScaleFor::block, false), counts);
 }
 
-// A view that a user fills by hand: scale = highest / 127 for each row or each block, symmetric. Results of such views were once
-// right for 4 tokens, and off by several percent for 64.
+// A user may fill an ActivationQ8 by hand, with symmetric activations and scale = highest / 127 for each row or each block. In an
+// earlier version the results were right for 4 tokens, and off by several percent for 64.
 TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
   const OnTarget on(TypeParam::id);
   for (const std::size_t block : {std::size_t{32}, K}) {
@@ -173,7 +173,8 @@ TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
     check(Q4_0{});
     check(Q8_0{});
     check(Q4_1{});
-    // Rounded sums of eight blocks are off by as much as 16 bits allow. So the call is refused, whatever M is.
+    // Q4_K multiplies its minimums by sums of activations. The sums of eight blocks are rounded together to 16 bits, so with
+    // scales that are no powers of two they are not exact. So the call is refused, whatever M is.
     Weights<Q4_K> k(7, N, K);
     std::vector<float> y(64 * N, 5.0f);
     for (const std::size_t M : {1u, 64u}) EXPECT_FALSE(matmul(Matrix(y.data(), M, N), k.view, view(M)));

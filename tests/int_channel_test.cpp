@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of formats with one scale for each row, which no file format here has: their drawing is computed once more, and what the
-// encoder finds is checked.
+// Tests of formats with one scale for each row, which no file format here has. The tests decode rows once more, as the drawing of
+// the format says, and check how good the encoder's choices are.
 #include <stilla/format/int_channel.hpp>
 
 #include <algorithm>

@@ -105,7 +105,8 @@ TEST(Jinja, MarksWhatMessagesWrote) {
   EXPECT_EQ(marked("{{ m|length }}{{ 'yes' if 'b' in m else 'no' }}"), "5yes");
 }
 
-// A place leads back to the message as long as its bytes are only copied.
+// For each byte of the rendered text, the template engine remembers the byte of the message that it was copied from. It can do so
+// as long as a template only cuts and copies the message.
 TEST(Jinja, PlacesFollowCopiedBytes) {
   const jinja::Variables variables{{"m", jinja::text_value("hm</think>\n\nyes", jinja::first_place + 100)}};
   const auto text = jinja::Template::parse("<{{ m.split('</think>')[-1].strip() }}>")->render(variables, {});

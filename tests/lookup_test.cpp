@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of lookup decoding: drafts are compared with a search by brute force; rhythm, resumed copies, and what the policy learns
-// are tested.
+// Tests of lookup decoding, which guesses the next tokens from earlier places of the same text. Drafts are compared with a search
+// by brute force. Also tested are texts that repeat a short pattern, copies that go on behind an edit, and when DraftPolicy
+// decides to guess.
 #include <stilla/sampling/lookup.hpp>
 #include <stilla/base/random.hpp>
 
@@ -63,8 +64,9 @@ TEST(NgramIndex, ACopyResumesBehindAnEdit) {
   EXPECT_EQ(out, (Ids{113, 114, 115, 116}));
 }
 
-// The draft follows a place whose end matches the text longest. That is tested for every length of random texts over few tokens.
-// Hash chains are cut after 32 places, so the texts are short enough not to reach that.
+// A draft is what followed an earlier place of the text. Of all places, it must be the one in front of which stands the longest
+// match with the end of the text. This is tested for every length of random texts that have only a few different tokens. The
+// index looks at no more than 32 places with the same hash, so the texts are short enough to have fewer.
 TEST(NgramIndex, FindsTheLongestMatch) {
   std::size_t found = 0;
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
@@ -105,8 +107,8 @@ TEST(NgramIndex, GrowsAndStartsAnew) {
   }
 }
 
-// The speed of a text in which a guess is right with probability `chance`, on a machine on which a guess costs the share `cost`
-// of a token.
+// Simulates writing a text and returns the speed. A guess is right with probability `chance`, and checking it takes the share
+// `cost` of the time of a token.
 double speed(double chance, double cost, std::size_t rounds) {
   DraftPolicy policy;
   stilla::Random random(1);

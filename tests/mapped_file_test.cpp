@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of files as bytes: what is refused, which changes to a file a mapping survives, and that no file stays open.
+// Tests of MappedFile, which gives a file's bytes, mapped or read: which files it refuses, what happens if a file changes while
+// it is mapped, and that no file stays open.
 #include <stilla/io/mapped_file.hpp>
 
 #include <gtest/gtest.h>

@@ -176,7 +176,7 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
         const double bound =
             static_cast<double>(roundings<F>(K) + 2) * unit_roundoff * 1.01 * (exact.magnitude + std::fabs(static_cast<double>(bias[n]))) +
             exact.sums_rounding;
-        // A weight with a minimum is a difference, so its rounding counts with the magnitudes of both parts.
+        // A weight with a minimum is a difference of two parts, so the bound of its rounding takes the magnitudes of both parts.
         double weight_rounding = 0;
         if constexpr (QuantisedFormat<F>) {
           std::vector<float> decoded(K);
@@ -281,8 +281,8 @@ STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
   }
 }
 
-// Rows of activations and of weights that hold scales from the smallest to the largest, and scales of 0. These scales decide
-// which products are exact.
+// The scales of activations and of weights reach from the smallest that are possible to the largest, and some are 0. Scales
+// decide which products are exact.
 STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
   using F = Second;
   constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many tokens as the kernels for many tokens need
@@ -514,7 +514,8 @@ STILLA_CASE_TEST(MatMul, PermutedRowsPermuteTheResults) {
   }
 }
 
-// With x = e_k the product reads out column k: the weights that decode_row gives, except for the sign of a zero.
+// If x is 1 at place k and 0 elsewhere, the product is column k of the weights. It must equal what decode_row gives, except for
+// the sign of a zero.
 STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
   using F = Second;
   constexpr std::size_t N = 17, K = some_columns<F>;

@@ -136,7 +136,8 @@ constexpr std::size_t some_columns = F::block_weights == 1    ? 70
                                      : F::block_weights == 32 ? 96
                                                               : 512;
 
-// The same for tests of the kernels for many tokens: one of these kernels takes only rows of a multiple of 64.
+// The number of columns for tests of the kernels for many tokens. One of these kernels takes only rows whose length is a multiple
+// of 64.
 template <class F>
 constexpr std::size_t many_columns = F::block_weights == 32 ? 128 : some_columns<F>;
 

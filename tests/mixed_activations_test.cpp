@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of mixed activations. The rule for rows is compared with its definition. In products, every row must have the bits of
-// that row alone with 8 or with 16 bits: for every number of tokens and every place of the wide ones, on every target, with
-// threads, and for parts of a batch.
+// Tests of mixed activations: some rows are rounded to 16 bits (wide rows) and all others to 8 bits. The rule that chooses the
+// wide rows is compared with its definition. Every row of a product must have the same bits as this row alone with 8 or with 16
+// bits. This is tested for every number of tokens and every place of the wide rows, on every target, with threads, and for parts
+// of a batch.
 #include <algorithm>
 #include <array>
 #include <cstring>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Whole models are compared with transformers in float32, and properties are tested that must hold whatever the weights are. The
-// tiny models (golden/make_tiny_models.py) together use all formats.
+// tiny models (golden/make_tiny_models.py) together use the formats F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K,
+// Q6_K, IQ4_NL and IQ4_XS.
 #include <stilla/sampling.hpp>
 
 #include <gtest/gtest.h>
@@ -91,8 +92,9 @@ TEST_P(TinyModel, ExactWeightsGiveTheReferencesLogits) {
   EXPECT_EQ(winners(*model, ids(), greedy, exact), greedy);
 }
 
-// Positions scaled as the keys of an extended model say: interpolated linearly, and with YaRN, which scales the cosines too. With
-// an integer cache, scaled positions reach the key bias through tables of their own.
+// A model whose context was extended has keys in its file that scale the positions: linearly, or by YaRN, which scales the
+// cosines too. With an integer cache the bias of the keys is rotated separately, by tables of its own, so these tables must be
+// scaled too.
 TEST_P(TinyModel, ScaledPositionsGiveTheReferencesLogits) {
   for (const char* type : {"linear", "yarn"}) {
     ModelFile file = ModelFile::tiny(GetParam());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the int4 forms that NPU stacks take and GGUF does not have: their drawings are computed once more, and what the
-// encoders find is checked.
+// Tests of the int4 formats that the software of NPUs takes and GGUF does not have. The tests decode rows once more, as the
+// drawings of the formats say, and check how good the encoders' choices are.
 #include <stilla/format/lpbq.hpp>
 #include <stilla/format/uint4_g128.hpp>
 
@@ -92,7 +92,8 @@ double relative_error(std::uint32_t seed, std::size_t K) {
   return error / power;
 }
 
-// Rows with weights that stand out. Small blocks lose less than large ones, and all of them lose less than one scale for the row.
+// Some weights of these rows are much larger than the others. Small blocks lose less than large ones, and all of them lose less
+// than one scale for the row.
 TEST(NpuFormats, SmallerBlocksLoseLess) {
   double of_32 = 0, of_64 = 0, of_128 = 0, of_row = 0;
   for (std::uint32_t seed = 0; seed < 20; ++seed) {

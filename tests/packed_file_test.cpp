@@ -130,8 +130,8 @@ void expect_refused(std::span<const std::byte> bytes, std::initializer_list<std:
   expect_one_line(file.error(), parts);
 }
 
-// Whether the model uses a matrix at the place where the packed file is mapped. The tensor is the one called `name`, or if there
-// is none, the one called `other`.
+// Whether the model reads the matrix where the packed file is mapped, and not from a copy. The matrix is the tensor called `name`
+// or, if there is none, the one called `other`.
 bool is_where_the_file_is(const Linear& linear, const Model& model, const std::string& name, const std::string& other = {}) {
   const TensorInfo* tensor = model.source().find_tensor(name);
   if (tensor == nullptr) tensor = model.source().find_tensor(other);

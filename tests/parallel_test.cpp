@@ -201,7 +201,8 @@ TEST(Parallel, TakesFunctionsAndTheirPointers) {
   EXPECT_EQ(order_of(pointer, 3), (std::vector<std::size_t>{0, 1, 2}));
 }
 
-// A Parallel that is stored lives longer than the statement that made it, and so does what it was made of there.
+// A Parallel that is stored lives longer than the statement that made it. So it must keep a copy of a lambda that existed only
+// during that statement.
 TEST(Parallel, KeepsACopyOfWhatIsMadeOnTheSpot) {
   std::size_t jobs = 0, tasks = 0, a = 1, b = 2, c = 3;
   const auto make = [&] {

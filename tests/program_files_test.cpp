@@ -73,8 +73,8 @@ TEST_F(ProgramFilesTest, AFolderIsAModel) {
   EXPECT_TRUE(is_message(refused.err) && contains(refused.err, folder + ": is a folder without a config.json")) << refused.err;
 }
 
-// The program ends with a sentence wherever it is: decoding from the embedding of a GGUF file, or from the matrices of a packed
-// file.
+// The program ends with a sentence, whatever it reads when the file is cut: the embedding of a GGUF file or the matrices of a
+// packed file.
 TEST_F(ProgramFilesTest, AFileThatBecomesShorterEndsInASentence) {
   ASSERT_EQ(run_program({"pack", "-m", path("babbler.gguf"), "-t", "1"}).status, 0);
   for (const std::string model : {"babbler.gguf", "babbler.stilla"}) {

@@ -116,7 +116,8 @@ TEST_F(ProgramOptions, AStopTextMayHaveBrackets) {
 TEST_F(ProgramOptions, StopTextsInThoughtsRawTextAndTurns) {
   const Finished thought = run_program(speaker("run", {"-p", "hi", "--temp", "0", "--stop", "me see"}));
   EXPECT_EQ(thought.out, "<think>Let \n") << thought.err;
-  // The tags are part of the text. A longer stop text holds them back, and changes no count.
+  // The tags <think> and </think> are part of the text in which stop texts are searched. Here the stop text begins with </think>
+  // and then does not match, so the tag is held back for a while. This does not change how many tokens are counted as thought.
   const Finished tag = run_program(speaker("run", {"-p", "hi", "--temp", "0", "--stop", "</think>It was"}));
   EXPECT_EQ(tag.out, run_program(speaker("run", {"-p", "hi", "--temp", "0"})).out);
   EXPECT_TRUE(contains(tag.err, "thought 3 tokens")) << tag.err;
@@ -159,7 +160,8 @@ TEST_F(ProgramOptions, RawPromptsBeginWithBosOnRequest) {
                     adds = model("adds-bos.gguf", true, true);
   EXPECT_EQ(prompt_tokens(has, {"-p", "ab"}), "2");
   EXPECT_EQ(prompt_tokens(adds, {"-p", "ab"}), "2!");
-  // The prompt gets one such token, also where the vocabulary would add it or the text has it.
+  // With --bos, <|im_start|> stands in front of the prompt exactly once. It is not doubled if the vocabulary says that it should
+  // be added, or if the text already begins with it.
   for (const std::string& name : {has, adds}) {
     EXPECT_EQ(prompt_tokens(name, {"--bos", "-p", "ab"}), "3");
     EXPECT_EQ(prompt_tokens(name, {"--bos", "--special", "-p", "<|im_start|>ab"}), "3");

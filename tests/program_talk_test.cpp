@@ -26,8 +26,8 @@ TEST_F(ProgramTalk, RunPipesThinkingBetweenTags) {
   EXPECT_TRUE(contains(ended.err, "; thought 3 tokens in ") && contains(ended.err, " s, answer 3 in ")) << ended.err;
 }
 
-// The model `thinker`: its prompt opens a thought, as the one of R1 does. Inside the thought and behind it, the model says
-// abab... for ever.
+// The chat template of the model `thinker` ends a prompt with the beginning of a thought, as R1's template does. Inside the
+// thought and behind it, the model says abab... for ever.
 TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
   const std::string opens = "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}";
   ASSERT_TRUE(table_model({}, {{'\n', 'a'}, {'a', 'b'}, {'b', 'a'}}, true, 256, opens).write(path("thinker.gguf")));
@@ -227,7 +227,7 @@ TEST_F(ProgramTalk, AReaderThatLeavesEndsItQuietly) {
   ASSERT_TRUE(process.wait_for(again));
   process.close_output();
   EXPECT_EQ(process.finish(), 1);
-  // Standard error holds at most one line, written before the reader left: the text repeats itself.
+  // Standard error holds at most one line. It says that the text repeats itself, and was written before the reader left.
   const bool is_one_line = process.err.find('\n') == process.err.size() - 1;
   EXPECT_TRUE(process.err.empty() || (contains(process.err, "circles") && is_one_line)) << process.err;
 }
@@ -481,7 +481,8 @@ TEST_F(ProgramTalk, QuestionsOutsideTheModelsWorldGetAnHonestLine) {
   const Finished numbers = run_program({"run", "--temp", "0", "-p", "What is the average of 20 and 40?"});
   EXPECT_FALSE(contains(numbers.out, "boxed"));
   EXPECT_TRUE(contains(numbers.err, "this model was trained only for arithmetic"));
-  // A model without the key has no such limits.
+  // The file of the model `speaker` does not have the key stilla.scope, which says what a model was trained for. So the program
+  // says nothing about it.
   EXPECT_FALSE(contains(run_program(speaker("run", {"-p", "hi"})).err, "trained"));
 }
 

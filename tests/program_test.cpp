@@ -370,7 +370,7 @@ TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
     EXPECT_TRUE(contains(ended.err, "strange.gguf: 100 bytes from byte "));
   }
 
-  // More tokens than the embedding has rows.
+  // This model has more tokens than its embedding has rows.
   ASSERT_TRUE(table_model(std::vector<std::string>(29, "x"), {}).write(path("words.gguf")));
   for (const std::vector<std::string>& command : commands(path("words.gguf"))) {
     const Finished ended = run_program(command);
@@ -435,7 +435,7 @@ TEST_F(ProgramTest, NpuScheduleIsATable) {
   EXPECT_TRUE(contains(table.out, "| 7B | down | 3584 x 18944 | bf16 | 64 x 64 x 64 | 1 | 52480 | 12 | 524288 |")) << table.out;
 }
 
-// Tested with the model in this program, with a packed and an unpacked file, and with weights that are floats.
+// `npu check` is tested with the model inside the program, and with a packed and an unpacked file, whose weights are floats.
 TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
   const Finished text = run_program({"npu", "check"});
   ASSERT_EQ(text.status, 0) << text.err;
@@ -466,7 +466,7 @@ TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
   }
 }
 
-// Tests with the model in this program, and with weights as NPUs take them.
+// `npu test` is tested with the model inside the program, requantised to weights that NPUs take.
 TEST_F(ProgramTest, NpuTestComparesADeviceWithTheCpu) {
   const Finished same = run_program({"npu", "test", "--device", "hexagon-emulated", "--weights", "lpbq32"});
   EXPECT_EQ(same.status, 0) << same.err;
@@ -477,7 +477,8 @@ TEST_F(ProgramTest, NpuTestComparesADeviceWithTheCpu) {
   EXPECT_TRUE(contains(answer.out, "936")) << answer.out;
 }
 
-// What does not fit is refused, as far as that can be known without ONNX Runtime. tests/judges/judge_device.py tests with it.
+// A library or an exported folder that does not fit is refused. Here this is tested as far as it can be known without ONNX
+// Runtime; tests/judges/judge_device.py tests it with ONNX Runtime.
 TEST_F(ProgramTest, OnnxruntimeThatDoesNotFitIsRefused) {
   const std::string drop = std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", folder = path("exported");
   const auto refused = [&](const std::string& model, const std::string& library, int status, const std::string& says) {
@@ -556,8 +557,9 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
     EXPECT_GT(row["limit_ts"].get<double>(), 0.0);
     EXPECT_NEAR(row["limit_percent"].get<double>(), 100 * row["avg_ts"].get<double>() / row["limit_ts"].get<double>(), 1e-6);
     EXPECT_EQ(row["limit_samples_ts"].size(), 2u);
-    // Each token uses once the weights of the only layer that fill the cache. Each row of logits uses once the other weights of
-    // this layer, and those of the head.
+    // The limit counts how often weights are used. The model has one layer. The matrices of queries, keys and values are used
+    // once for each token, because every token's key and value must be stored in the cache. The other matrices of the layer and
+    // the head are used once for each row of logits.
     const double layer = 288.0 * (288 + 16 + 16), head = 288.0 * (288 + 3 * 32 + 288);
     const bool is_prompt = row["n_prompt"] == 32;
     EXPECT_EQ(row["limit_macs"].get<double>(), is_prompt ? 32 * layer + head : 8 * (layer + head));
@@ -684,8 +686,8 @@ TEST_F(ProgramTest, PackWritesAFileForEveryCommand) {
   }
 }
 
-// A file that was requantised while packing gives the same logits as requantising while loading, and the program states the same
-// memory.
+// A model can be requantised while it is packed or while it is loaded. The logits are the same, and the program states the same
+// amount of memory.
 TEST_F(ProgramTest, PackRequantises) {
   const auto logits = [&](const std::string& model, const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"logits", "-m", path(model), "--ids", "1,2,3", "-o", path("w.npy")};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the program `stilla` from outside: what it must not do, whoever made its files and its input. It replaces no file of
-// another kind, takes nothing from a foreign session that its vocabulary does not have, names damaged weights, lets no model send
-// commands to a terminal, and leaves nothing behind when it is ended.
+// Tests of the program `stilla` from outside: what it must not do, even if an attacker made its files and its input. It does not
+// replace a file of another kind than the one that it writes. It refuses a saved session with tokens that the model's vocabulary
+// does not have. It names damaged weights. No model can send commands to the terminal. A program that is ended early leaves no
+// files behind.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -69,7 +70,7 @@ TEST_F(ProgramTrust, NothingReplacesAFileOfAnotherKind) {
         << written.err;
     EXPECT_EQ(read_file(name), before);
   }
-  // A file of the same kind, or an empty one, is replaced.
+  // The program replaces a file of the kind that it writes, and an empty file.
   write_file("empty.session", "");
   for (const char* input : {"hi\n", "hi\nhi\n"}) {
     const Finished saved = chat(input + ("/save " + path("empty.session")) + "\n");

@@ -105,7 +105,7 @@ class Process {
  public:
   enum class Streams { pipes, terminal };
 
-  // columns: of the terminal; 0: it does not say.
+  // `columns` is the width of the terminal. If it is 0, the terminal does not tell its width.
   explicit Process(const std::vector<std::string>& arguments, Streams streams = Streams::pipes, const char* path = program,
                    unsigned short columns = 0) {
     int to[2] = {-1, -1}, from[2] = {-1, -1}, errors[2] = {-1, -1};

@@ -55,7 +55,7 @@ TEST(RopeTable, FactorsDivideTheAngle) {
   const Table plain = table(RopeFrequencies(1e4, 8), 64);
   const Table scaled = table(RopeFrequencies(1e4, 8, factors.data()), 64);
   EXPECT_TRUE(same_bits(scaled.cos[0], plain.cos[0]));
-  // Powers of two divide exactly, so the angle is that of an earlier position.
+  // A division by a power of two is exact, so position 64 with factor f has the angle that position 64 / f has without a factor.
   for (std::size_t i = 1; i < 4; ++i) {
     const Table earlier = table(RopeFrequencies(1e4, 8), static_cast<std::size_t>(64.0f / factors[i]));
     EXPECT_TRUE(same_bits(scaled.cos[i], earlier.cos[i]));
@@ -63,7 +63,7 @@ TEST(RopeTable, FactorsDivideTheAngle) {
   }
 }
 
-// Compares with the radians for each position that transformers computed in float32.
+// Compares the angles by which each pair rotates from one position to the next with those that transformers computed in float32.
 TEST(RopeScaling, IsTransformers) {
   for_each_golden("rope_scaling", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     RopeScaling scaling;
@@ -91,8 +91,9 @@ TEST(RopeGolden, ScalarIsCloseToPyTorch) {
     for (std::size_t h = 0; h < 2; ++h) {
       const std::vector<float> y = rotated<Scalar>(std::span(x).subspan(h * head_dim, head_dim), t, half_split);
       for (std::size_t i = 0; i < head_dim; ++i) {
-        // |x| is at most 1. Cosine and sine are off by half an ulp (u / 2) each. A product and the sum are rounded once each (u,
-        // of at most 1 and of at most sqrt 2). The error of the angle is added as above.
+        // |x| is at most 1. Cosine and sine are off by half an ulp (u / 2) each. Each product and the sum are rounded once, by u
+        // times their size, which is at most 1 for a product and at most sqrt 2 for the sum. The error of the angle is added as
+        // above.
         ASSERT_LE(std::fabs(double{y[i]} - expected[h * head_dim + i]), 4 * unit_roundoff + 131071 * 8e-16) << i;
       }
     }
@@ -165,8 +166,9 @@ TYPED_TEST(RopeOn, KeepsNormsAndDependsOnDistance) {
   const std::vector<float> k = noise_values(5, dim);
   const double size = std::sqrt(dot(q, q) * dot(k, k));
   const auto at = [&](std::span<const float> x, std::size_t position) { return rotated<TypeParam>(x, table(frequencies, position), true); };
-  // A rotated pair is off by at most 4 u of its length (see RopeGolden, where |x| is the pair's length). So a product of two
-  // rotated vectors is off by twice that, and a difference of two products by twice that again.
+  // The error of a rotated pair is at most 4 u times the pair's length, where u is half an ulp of 1 (the tests RopeGolden explain
+  // this bound; |x| is the pair's length there). So the error of a product of two rotated vectors is at most twice as large, and
+  // that of a difference of two products four times as large.
   const double bound = 16 * unit_roundoff * std::sqrt(2.0) * size;
   for (const std::size_t position : {1u, 100u, 32768u, 131071u}) {
     const std::vector<float> turned = at(q, position);

@@ -216,8 +216,8 @@ TEST_F(RotatedNetwork, WhatCannotBeRotatedIsRefusedInOneLine) {
   EXPECT_NE(status.error().message.find("found shape [128]; expected [256]"), std::string::npos) << status.error().message;
 }
 
-// A window of 64 tokens and a step of one token give the same bits as a plain prompt, whatever its length. What follows has the
-// same bits too.
+// NPUs compile networks for two shapes, a window of 64 tokens and a step of one token. A prompt of any length that is evaluated
+// in these shapes gives the same bits as one that is evaluated as usual. The tokens behind the prompt have the same bits too.
 TEST(StaticShapes, GiveTheSameBits) {
   const LoadedModel model(ModelFile::tiny("tiny-qwen2"));
   ASSERT_EQ(model.error(), "");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the single steps of the sampling chain: against transformers and the definitions (golden/make_sampling_golden.py), by
-// probability (chi-square), and at their edges. Also the order of the chain, bans, biases, masks and padding are tested.
+// Tests of the single steps of the sampling chain. Their results are compared with transformers and with the steps' definitions
+// (golden/make_sampling_golden.py), and the frequencies of drawn tokens with their probabilities (chi-square). Extreme options
+// and logits are tested, and also the order of the steps, bans, biases, masks and padding.
 #include <stilla/sampling.hpp>
 
 #include <algorithm>

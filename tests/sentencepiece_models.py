@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small SentencePiece models of the BPE kind, trained by the sentencepiece library on tokenizer_strings.py, as GGUF files."""
+"""Makes small SentencePiece models of the BPE kind as GGUF files. The sentencepiece library trains them on the strings that
+tokenizer_strings.py makes."""
 
 import io
 
@@ -10,8 +11,8 @@ from tokenizer_strings import CODE, PUNCTUATION, WORDS, strings
 
 CONTROL = ["<|im_start|>", "<|im_end|>", "[INST]", "[/INST]"]
 USER_DEFINED = ["<think>", "</think>", "<tool_call>", "▁▁▁▁", "\n\n"]
-# First Llama's own settings; then tokens that reach across words, and no space in front of a text; then no tokens for bytes, and
-# an unknown token.
+# The first model has Llama's own settings. The second has tokens that reach across words, and no space in front of a text. The
+# third has no tokens for bytes, but an unknown token.
 MODELS = {
     "llama": dict(user_defined_symbols=USER_DEFINED[:3]),
     "phrases": dict(split_by_whitespace=False, add_dummy_prefix=False, user_defined_symbols=USER_DEFINED),
@@ -20,7 +21,7 @@ MODELS = {
 
 
 def train(name, vocabulary=1500, seed=7):
-    """A SentencePieceProcessor and the user-defined symbols of its model."""
+    """Trains a model. Returns its SentencePieceProcessor and its user-defined symbols."""
     out = io.BytesIO()
     settings = dict(
         model_type="bpe", vocab_size=vocabulary, byte_fallback=True, normalization_rule_name="identity",
@@ -35,7 +36,7 @@ def train(name, vocabulary=1500, seed=7):
 
 
 def writer_of(name, processor, user_defined):
-    """A GGUFWriter that holds the vocabulary."""
+    """Returns a GGUFWriter that holds the vocabulary of the processor."""
     def kind(i):
         if processor.is_unknown(i):
             return 2

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Texts that share a beginning, that continue at the end of the context, and that are saved to a file and loaded: they always
-// have the same bits as a text that was evaluated whole. Files that are damaged, hostile or from another session are refused in
-// one line.
+// Tests of sessions whose texts share a beginning, continue at the end of the context, or were saved to a file and loaded. The
+// results always have the same bits as for a text that was evaluated whole. Files that are damaged, hostile or from another
+// session are refused in one line.
 #include <stilla/model/forward.hpp>
 
 #include <gtest/gtest.h>
@@ -123,7 +123,8 @@ TEST_P(SessionOf, ForksShareTheirBeginning) {
   }
 }
 
-// A fork that is made after truncating must not treat as its own what an earlier fork still reads.
+// A session is forked, truncated and forked again. Neither the session nor the second fork may write to memory that the first
+// fork still reads.
 TEST_P(SessionOf, ForksOfForks) {
   Session first = session_of(ids(0, 280));
   Session early = first.fork();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of ST4, which no other program reads or writes: its drawing is computed once more, and the numbers of its scale and what
-// its encoder finds are checked.
+// Tests of the format ST4. No other program reads or writes it, so there is nothing to compare with. Instead the tests decode
+// blocks once more, as the drawing in st4.hpp says, and check every value of the scale and how good the encoder's choices are.
 #include <stilla/format/st4.hpp>
 
 #include <algorithm>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every op as tasks for workers that know only "number ith of nth". With 1, 2, 3 and 7 workers the results have the bits of
-// the form with a callback. Also tests that every worker may call the form with a callback itself, with a Parallel that runs only
-// the worker's own tasks, even if the job has only one task.
+// Runs every op as tasks, for workers that know only their own number and how many workers there are (`ith` of `nth`). With 1, 2,
+// 3 and 7 workers the results have the bits of the op's usual form, which takes a Parallel. Workers may also all call this usual
+// form, each with a Parallel that runs only its own tasks. The tests check that too, also for jobs of a single task.
 #include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/head.hpp>

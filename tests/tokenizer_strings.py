@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random and adversarial strings for comparing tokenizers: the same for the same seed, and without surrogates."""
+"""Makes random and adversarial strings for comparing tokenizers. The same seed gives the same strings. None has surrogates."""
 
 import random
 
@@ -111,7 +111,8 @@ MAKERS = [
 
 
 def strings(count, seed):
-    """Everything in the pools by itself, pairs of what meets badly, then random strings."""
+    """Returns `count` strings. The first one is empty. Then follow, in random order, every string of the pools alone and
+    combinations that tokenizers often split wrongly. The others are random."""
     rng = random.Random(seed)
     out = [item for pool in POOLS for item in pool]
     out += [a + b + c for a in SPACES[:12] for b in SPACES[:12] for c in ["", "a", "1", ".", "'s"]]

@@ -64,8 +64,8 @@ TEST_P(TokenizerGolden, IdsEqualHuggingFace) {
   expect_golden(file, tokenizer, "text_", SpecialTokens::as_text);
 }
 
-// The same test with golden ids of Google's sentencepiece (tests/golden/make_sentencepiece_golden.py): with Llama's settings, and
-// with tokens that reach across words.
+// Compares ids and decoded texts with those of Google's sentencepiece (tests/golden/make_sentencepiece_golden.py). One model has
+// Llama's settings, and the other has tokens that reach across words.
 TEST(SentencePieceGolden, IdsAndTextEqualTheLibrary) {
   for (const char* name : {"sentencepiece", "sentencepiece-phrases"}) {
     const GgufFile file = open_golden(name);
@@ -200,8 +200,9 @@ Ids merge_by_definition(const std::map<std::pair<std::uint32_t, std::uint32_t>, 
   }
 }
 
-// The rules are in random order, several make the same token, and products are often more urgent than what they are made of.
-// These are all cases in which merging a whole pass at once would go wrong.
+// The merge rules are in random order. Several rules make the same token. Often a rule that uses a token has a lower rank, so
+// that it must be applied sooner, than the rule that makes this token. These are the cases in which it could be wrong that a pass
+// applies a rule everywhere in the word at once.
 TEST(WordMerger, EqualsTheDefinition) {
   std::mt19937 random(3);
   for (int round = 0; round < 400; ++round) {
@@ -240,7 +241,8 @@ TEST(WordMerger, EqualsTheDefinition) {
   }
 }
 
-// Words that the passes hardly shorten are merged with a heap.
+// Long words are merged in passes, each of which applies one rule everywhere. When passes shorten a word too little, the merger
+// continues with a heap.
 TEST(WordMerger, HeapEqualsTheDefinition) {
   std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule> rules;
   std::mt19937 random(4);

@@ -63,8 +63,8 @@ TEST(Unicode, EveryCodePointSurvives) {
   }
 }
 
-// All sequences of one to three bytes, and sequences of four bytes around the borders. Exactly the encodings of code points are
-// valid.
+// Tests all sequences of one to three bytes, and sequences of four bytes around the borders. A sequence must be valid exactly if
+// it is the encoding of a code point.
 TEST(Unicode, InvalidSequencesAreSingleBytes) {
   std::size_t valid = 0;
   for (std::uint32_t first = 0x80; first < 0x100; ++first) {
@@ -84,8 +84,10 @@ TEST(Unicode, InvalidSequencesAreSingleBytes) {
       }
     }
   }
-  // Lead bytes of 2-byte sequences: 30 * 64 * 5 thirds. Of 3 bytes: 16 * 64 seconds minus 32 overlong ones and 32 surrogates,
-  // with 2 thirds. Of 4 bytes: 5 * 64 minus 16 overlong ones and 48 too large ones, with 2 thirds.
+  // The valid sequences of 2 bytes have 30 first and 64 second bytes, with any of the 5 third bytes behind them. Those of 3 bytes
+  // have 16 * 64 pairs of first and second bytes, minus 32 that are overlong and 32 that are surrogates; 2 of the third bytes are
+  // valid. Those of 4 bytes have 5 * 64 pairs, minus 16 that are overlong and 48 that are too large; 2 of the third bytes are
+  // valid.
   EXPECT_EQ(valid, 30u * 64 * 5 + (16u * 64 - 64) * 2 + (5u * 64 - 64) * 2);
 }
 

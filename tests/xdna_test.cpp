@@ -135,8 +135,8 @@ TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
   for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(double{values[i]}, record("values")[i]) << i;
 }
 
-// Multiplies one core tile: two blocks of A and two of B at a time, with pointers that only run on. So whatever reads the
-// operands in this way finds them.
+// Multiplies one core tile, two blocks of A and two of B at a time, with pointers that only move forward. If the product is
+// right, other code that reads the operands in this way finds them too.
 template <Form form>
 std::vector<double> walked_product(CoreTile tile, const std::byte* a, const std::byte* b) {
   constexpr BlockShape shape = block_shape(form);

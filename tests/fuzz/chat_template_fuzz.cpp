@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any template with any messages. The bytes are split at 0xff into the template and the messages' texts. An
-// abort is a finding. So is an error of more than one line, and so is text of a message that comes out as the template's.
+// libFuzzer target: any template is rendered with any messages. The bytes are split at 0xff into the template and the messages'
+// texts. The target reports three kinds of faults: the program aborts; an error message has more than one line; a text from a
+// message is marked as if the template had written it.
 // The target is opt-in and needs clang; tests/fuzz.sh builds and runs it.
 #include <cstddef>
 #include <cstdint>

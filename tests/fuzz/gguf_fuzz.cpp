@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // libFuzzer target: any bytes are read as a GGUF file, packed or not, and then everything that a loaded file offers is used. The
-// checksum of a packed file's header is corrected, so that it keeps nothing from the checks behind it. An abort is a finding, and
-// so is a message of more than one line.
+// target first corrects the checksum in the header of a packed file. Otherwise nearly all inputs would be refused for their
+// checksum, and the later checks would not be tested. An abort counts as a fault, and so does a message of more than one line.
 // The target is opt-in and needs clang:
 //
 //   clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude -Itests \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: the files of a Hugging Face folder, from bytes of others. The first byte of the input chooses between a
+// libFuzzer target: any bytes are read as a file of a Hugging Face folder. The first byte of the input chooses between a
 // safetensors file, a config.json, and a tokenizer.json that holds the special tokens under its own key "config". Everything that
 // is accepted is used.
 #include <cstddef>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any vocabulary, byte-level or SentencePiece, with any text. The first byte is the options. The bytes behind
-// it are split at 0xff into the text, the tokens, and the merges (the parts with a space). An abort is a finding. So is a text
-// that a complete vocabulary does not decode to itself, and so is a control token that was made of the text.
+// libFuzzer target: any vocabulary, byte-level or SentencePiece, encodes any text. The first byte of the input holds the options.
+// The bytes behind it are split at 0xff into the text, the tokens, and the merges (the parts with a space). The target reports
+// three kinds of faults: the program aborts; the vocabulary is complete and decoding does not give the text again; the text was
+// encoded with a control token.
 // The target is opt-in and needs clang; tests/fuzz.sh builds and runs it.
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tiny-qwen2.gguf, tiny-llama.gguf, tiny-qwen3.gguf and models.bin: small random models that together use all weight
-formats, and what transformers computes from them in float32 on the dequantised weights.
+"""Writes small random models (tiny-qwen2.gguf, tiny-llama.gguf, tiny-qwen3.gguf) and what transformers computes from them in
+float32 on the dequantised weights (models.bin). Together the models use the weight formats F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1,
+Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL and IQ4_XS.
 
     pip install torch==2.15.0 transformers==5.23.0 accelerate==1.15.0 gguf==0.19.0 numpy==2.4.6 tokenizers==0.23.3
     python make_tiny_models.py tests/golden

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the judges share: the program from outside, files compared, and how a judge ends.
+"""What the judges share: running the program `stilla`, comparing files, and the end of a judge.
 
-A judge runs what `stilla export` wrote in somebody else's runtime or compiler and compares numbers. It prints a line for each
-claim, exits 1 if one does not hold, and says in one sentence what it skipped.
+A judge is a script that tests the exported models. It runs what `stilla export` wrote in another project's runtime or compiler
+and compares the numbers with Stilla's. It prints a line for each claim. Its exit status is 1 if a claim does not hold. If it
+skips something, it says so in one sentence.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import numpy as np
 
 
 class Judge:
-    """Collects claims."""
+    """Prints claims and counts those that do not hold."""
 
     def __init__(self):
         self.failed = 0
@@ -33,7 +34,7 @@ class Judge:
 
 
 def wheel(name, module=None):
-    """A Python package, or the end of the judge with status 0 and a sentence."""
+    """Imports a Python package. If it is missing, the judge ends with status 0 and a sentence that says so."""
     try:
         return importlib.import_module(module or name)
     except ImportError as error:
@@ -42,7 +43,7 @@ def wheel(name, module=None):
 
 
 class Program:
-    """The program stilla and a model."""
+    """Runs the program `stilla` with one model."""
 
     def __init__(self, program, model):
         self.program, self.model = str(program), str(model)
@@ -54,7 +55,7 @@ class Program:
         return done
 
     def export(self, stack, folder, *options):
-        """Exports twice and compares; returns the first folder and what the program said."""
+        """Exports twice. Returns the first folder, what the program said, and whether both folders hold the same bytes."""
         first, second = pathlib.Path(folder), pathlib.Path(str(folder) + "-again")
         said = self.run("export", "--to", stack, "-m", self.model, "-o", first, *options).stderr
         self.run("export", "--to", stack, "-m", self.model, "-o", second, *options)
@@ -64,7 +65,7 @@ class Program:
         return [int(i) for i in self.run("tokenize", "-m", self.model, *options, "--", text).stdout.replace(",", " ").split()]
 
     def text(self, folder, ids):
-        """What tokens spell, by the tokenizer.json that was exported."""
+        """The text of the tokens, according to the exported tokenizer.json."""
         if not hasattr(self, "pieces"):
             tokenizer = json.loads((pathlib.Path(folder) / "tokenizer.json").read_text(encoding="utf-8"))
             printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -75,7 +76,7 @@ class Program:
         return b"".join(self.pieces.get(i, b"") for i in ids).decode(errors="replace")
 
     def logits(self, ids, *options):
-        """float32 [tokens, vocabulary]: exact activations (int16), a float32 cache."""
+        """The logits of every token, float32 [tokens, vocabulary], with activations of 16 bits and a float32 cache."""
         with tempfile.TemporaryDirectory() as folder:
             out = pathlib.Path(folder) / "logits.npy"
             self.run("logits", "-m", self.model, "--ids", ",".join(map(str, ids)), "--kv", "f32", "--activations", "int16",
@@ -84,7 +85,8 @@ class Program:
 
 
     def reference(self, folder, weights, changes):
-        """Whose logits an export's are compared with: those of the same weights, packed where they are rotated or calibrated."""
+        """The program and options whose logits are the reference for an export. They have the same weights: a file that the program
+        packs with the same changes (rotated, calibrated), or else the original model."""
         if not changes:
             return self, weights
         packed = pathlib.Path(folder) / "reference.stilla"
@@ -93,13 +95,13 @@ class Program:
 
 
 def add_changes(parser):
-    """What the program does to weights beside requantising them."""
+    """Adds the options for what the program does to weights beside requantising them."""
     parser.add_argument("--rotate", help="the rotations of `stilla export --rotate`")
     parser.add_argument("--calibrate", help="the text of `stilla export --calibrate`")
 
 
 def changes_of(options):
-    """The same as arguments of `stilla export` and `stilla pack`."""
+    """The options that add_changes() added, as arguments of `stilla export` and `stilla pack`."""
     return [text for name in ("rotate", "calibrate") if getattr(options, name) for text in ("--" + name, getattr(options, name))]
 
 
@@ -111,7 +113,7 @@ def hashes(folder):
 
 
 def nmse(found, expected):
-    """Squared error over squared size."""
+    """Normalised mean square error: sum (found - expected)^2 / sum expected^2."""
     expected = np.asarray(expected, np.float64)
     return float(((np.asarray(found, np.float64) - expected) ** 2).sum() / (expected ** 2).sum())
 
@@ -121,8 +123,9 @@ def snr_db(found, expected):
 
 
 def check_graph(onnx, path):
-    """onnx.checker on a graph file. It does not know SimplifiedLayerNormalization, which onnxruntime has in ONNX's own set, so
-    that operator is taken for one of another set; and it wants to see the weights, so it reads the graph beside them."""
+    """Runs onnx.checker on a graph file. It does not know SimplifiedLayerNormalization, which onnxruntime has in ONNX's own set
+    of operators, so the function first moves that operator to another set. The checker reads the weights too, so the changed
+    graph is written beside them."""
     graph = onnx.load(str(path), load_external_data=False)
     for node in graph.graph.node:
         if node.op_type == "SimplifiedLayerNormalization":

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a model that is exported in stages: embeddings, the body for 64 tokens or for one, the head. Whose runtime runs which
-stage is the caller's choice."""
+"""Runs a model that was exported in stages. The stages are the embeddings, the body (all layers) and the head. There are two
+bodies, one for 64 tokens and one for a single token. The caller chooses the runtime for each stage."""
 
 import numpy as np
 
@@ -8,7 +8,8 @@ WINDOW = 64
 
 
 class Stages:
-    """embed, head: functions from a dict of inputs to one of outputs; body: the same by the number of tokens, 64 and 1."""
+    """A model whose stages are functions. Each takes a dict of inputs and returns a dict of outputs: `embed`, `head`, body[64]
+    for up to 64 tokens and body[1] for one token."""
 
     def __init__(self, config, embed, body, head):
         self.embed, self.body, self.head = embed, body, head
@@ -17,13 +18,13 @@ class Stages:
         self.clear()
 
     def clear(self):
-        """Begins a new text."""
+        """Forgets the text, so that a new one can begin."""
         self.length = 0
         shape = (1, self.heads, self.context, self.width)
         self.cache = {f"{what}.{layer}": np.zeros(shape, np.float32) for layer in range(self.layers) for what in ("key", "value")}
 
     def inputs(self, ids, size):
-        """What the body gets for at most `size` tokens."""
+        """The inputs of body[size] for `ids`, which are at most `size` tokens."""
         padded = np.zeros((1, size), np.int64)
         padded[0, :len(ids)] = ids
         feeds = dict(self.embed({"ids": padded, "past_length": np.array([self.length], np.int64)}))
@@ -33,7 +34,7 @@ class Stages:
         return feeds
 
     def step(self, ids, size):
-        """Hidden states of the tokens, which join the text."""
+        """Appends the tokens to the text and returns their hidden states."""
         assert len(ids) <= size and self.length + len(ids) <= self.context - (0 if size == 1 else size) + len(ids)
         out = self.body[size](self.inputs(ids, size))
         for name, values in self.cache.items():
@@ -42,7 +43,8 @@ class Stages:
         return out["hidden_out"][:, :len(ids)]
 
     def evaluate(self, ids, single=()):
-        """Logits of every token, float32 [tokens, vocabulary]: windows of 64, the tokens at the places `single` one by one."""
+        """Appends the tokens to the text and returns the logits of every one, float32 [tokens, vocabulary]. They are computed in
+        windows of up to 64 tokens. A token whose place is in `single` is computed alone."""
         rows, at = [], 0
         while at < len(ids):
             is_single = at in single or self.length + WINDOW > self.context

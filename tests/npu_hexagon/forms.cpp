@@ -5,7 +5,7 @@
 //
 // Matrices: per channel and LPBQ 32, 64, 128; int8 and int16 tokens; 1, 3, 4 and 64 of them; every K of the R1 distills of 1.5B,
 // 7B and 14B (hidden and FFN sizes). Rows 0 and 1 have only extreme codes and block scales, and tokens 0 and 1 only extreme
-// values, so that these four meet in the largest sums. There are 130 rows: a whole panel, and one of two rows.
+// values, so that their products are the largest sums that are possible. There are 130 rows: a whole panel, and one of two rows.
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
 #if defined(__HVX__)

@@ -107,7 +107,7 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   const ActivationQ8 view = rounded.view();
   ASSERT_EQ(view.arranged.form, Skeleton::id);
   ASSERT_LT(ActivationForm<Skeleton>::tokens_per_task(view), M);
-  // Every block is at the place that the form gives it, and so are the sums.
+  // Every block of activations is at the place that the skeleton's form gives it, and so is every scale of the rounded sums.
   for (std::size_t m = 0; m < M; ++m) {
     for (std::size_t b = 0; b < K / 32; ++b) {
       ASSERT_EQ(std::memcmp(view.arranged.data + (b * M + m) * 32, view.row_values(m) + 32 * b, 32), 0);
@@ -140,7 +140,7 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   EXPECT_EQ(std::memcmp(found.view().values, wanted.view().values, M * N), 0);
   EXPECT_EQ(std::memcmp(found.view().arranged.data, wanted.view().arranged.data, M * N), 0);
 
-  // Another target that fills the buffer removes the arrangement, because it does not know it.
+  // If another target fills the same buffer, it removes the skeleton's arrangement, because it cannot write this arrangement.
   const OnTarget on(Scalar::id);
   std::vector<float> h(M * K), scratch(x), ones(K, 1.0f);
   EXPECT_TRUE(add_norm_quantise(Matrix(h.data(), M, K), Matrix(scratch.data(), M, K), nullptr, ones.data(), 1e-6f, &rounded));

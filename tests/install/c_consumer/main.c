@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The compiled library and its header, of one version. */
+ * A C program that uses the installed C library. It checks that the library and its header have the same version, and calls one
+ * op. */
 #include <math.h>
 #include <stdio.h>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Uses both include roots: a public header, and the kernels behind it.
+// A program that uses the installed headers. It needs both folders of headers: that of the public header, and that of the kernels
+// which this header includes.
 #include <cstdio>
 
 #include <stilla/dispatch.hpp>

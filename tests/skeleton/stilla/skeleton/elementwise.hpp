@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RMSNorm for the skeleton target: runs the specification's and counts the calls.
+// RMSNorm for the skeleton target. It runs the kernel of the specification (the target `scalar`) and counts the calls.
 #pragma once
 
 #include <atomic>
