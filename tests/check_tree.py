@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks what a compiler does not: the layers, the house rules for library headers, and the links between pages.
+"""Checks what a compiler does not: the layers, the house rules for library headers, the links between pages, and words.
 
 Run from anywhere; prints one line per finding and exits 1 if there is any.
 """
@@ -96,6 +96,25 @@ def findings():
                 yield f"{name}:{number}: always defined, as 0 or 1: write #if"
 
 
+# Words of which this project has a better one, for comments, messages and pages. kernels/README.md has the words that it uses.
+WORDS = {"times the time": "per cent more or less", "likewise": "what is the same", "but for": "except", "none but": "only",
+         "thereof": "of it", "anew": "again", "tokeniser": "tokenizer", "superblock": "super-block", "zero-point": "zero point",
+         "dequantise": "decode"}
+
+
+def words():
+    """Uses of a word that WORDS replaces."""
+    known = re.compile(r"\b(" + "|".join(WORDS) + r")\b", re.IGNORECASE)
+    for folder in ("include", "kernels", "c_api", "python", "examples", "bench", "tests", "cmake", "scripts", "."):
+        pattern = "*.md" if folder == "." else "**/*"
+        for path in sorted((ROOT / folder).glob(pattern)):
+            if path.suffix not in {".hpp", ".h", ".c", ".cpp", ".md", ".py", ".sh", ".cmake"} or path.samefile(__file__):
+                continue
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                if match := known.search(line):
+                    yield f"{path.relative_to(ROOT)}:{number}: '{match[1]}': write {WORDS[match[1].lower()]}"
+
+
 def anchor(heading):
     """What a link to a heading ends in, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
@@ -116,7 +135,7 @@ def broken_links():
 
 
 def main():
-    found = [*findings(), *broken_links()]
+    found = [*findings(), *broken_links(), *words()]
     print(*found, sep="\n", end="\n" if found else "")
     print(f"check_tree: {len(found)} findings")
     return 1 if found else 0

@@ -99,7 +99,7 @@ TEST(Decoder, GuessesDoNotChangeTheText) {
           if (lookup && guesses == 15) continue;
           Session session = new_session(model);
           std::optional<Session> draft;
-          if (small != nullptr) draft.emplace(new_session(*small, 2 * context));  // a session that never begins anew
+          if (small != nullptr) draft.emplace(new_session(*small, 2 * context));  // a session that never begins again
           Decoder decoder(session, sampling, {lookup, draft ? &*draft : nullptr, guesses});
           const Written written = text_of(decoder, Decoder::no_limit);
           EXPECT_EQ(written.text, expected) << guesses << " guesses, lookup " << lookup;

@@ -112,7 +112,7 @@ void Conversation::add_answer(const Generation& generation, bool is_cut, const s
     }
     // The text does not show control tokens.
     std::erase_if(message.ids, [&](std::uint32_t id) { return tokenizer_->is_control(id); });
-    // Tokens behind the end of the text do no harm: if the text's end is not between two tokens, the text is encoded anew.
+    // Tokens behind the end of the text do no harm: if the text's end is not between two tokens, the text is encoded again.
     message.text.resize(message.text.size() - std::min(message.text.size(), generation.bytes_not_shown));
   }
   messages_.push_back(std::move(message));

@@ -139,7 +139,7 @@ void add_device_test(CLI::App& npu, Command& chosen) {
   add_model_options(*command, options->model);
   command->add_option("-p,--prompt", options->prompt, "The prompt (default: a few words)")->type_name("TEXT");
   command->footer(
-      "Passes where the most likely token is the CPU's at every position, but for ties, and logits are within 1 % of power.\n"
+      "Passes where the most likely token is the CPU's at every position, except for ties, and logits are within 1 % of power.\n"
       "With onnxruntime the weights are the folder's, and --weights names those that the CPU is to have.\n"
       "Example: stilla npu test --device hexagon-emulated --weights int4_channel");
   command->callback([options, &chosen] { chosen = [options] { return test_device(*options); }; });

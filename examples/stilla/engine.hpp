@@ -118,7 +118,7 @@ class Engine {
   stilla::Session& session();
 
   // Loads a small model with the same vocabulary. It guesses tokens, which the text's model checks (model/decoder.hpp). The text
-  // begins anew.
+  // begins again.
   void load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress);
   stilla::Session* draft();  // null: none
 

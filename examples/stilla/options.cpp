@@ -260,7 +260,7 @@ void add_text_options(CLI::App& app, TextOptions& options) {
            }
            options.shifts = text == "shift";
          },
-         "When the context is full: stop (default), or shift: forget the oldest text, but for the system prompt of a "
+         "When the context is full: stop (default), or shift: forget the oldest text, except the system prompt of a "
          "chat and the prompt of a run, and evaluate the rest again")
       ->type_name("ACTION");
 }

@@ -161,7 +161,7 @@ void add_pack(CLI::App& app, Command& chosen) {
   command->add_flag("-v,--verbose", options->verbose, "Say of each matrix that is requantised how far it is from the file's");
   command->footer(
       "The file holds all of the model and needs the GGUF file no more: give it to any command with -m. A version of\n"
-      "stilla with another layout refuses it; keep the GGUF file, or get it again, to pack anew.");
+      "stilla with another layout refuses it; keep the GGUF file, or get it again, to pack again.");
   command->callback([options, &chosen] { chosen = [options] { return pack(*options); }; });
 }
 

@@ -61,7 +61,7 @@ def batches(tokenizer, seed, chunk, workers, mix):
 
 
 def padded(length):
-    """Few different shapes: PyTorch prepares each matrix product anew for a shape that it has not seen."""
+    """Few different shapes: PyTorch prepares each matrix product again for a shape that it has not seen."""
     return -(-length // 8) * 8
 
 

@@ -86,7 +86,7 @@ struct NormFormat {
 };
 // By how many bits rms_norm shifts (x * weight * mantissa) >> 15 to the right.
 constexpr int norm_shift(NormFormat f, int exponent) { return exponent + f.weight_fraction - f.out_fraction - 15; }
-static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least but for zeros");
+static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least except zeros");
 static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) <= 30, "an rms of 2^15, the largest");
 
 inline constexpr int rope_fraction = 14;  // fraction bits of cosines and sines: 1 is 16384
