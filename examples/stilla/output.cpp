@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -46,19 +47,32 @@ std::size_t line_length(std::string_view text, std::size_t columns) {
 }  // namespace
 
 void message(std::string_view text) {
-  constexpr std::string_view name = "stilla: ";
+  constexpr std::string_view name = "stilla: ", indent = "        ";
   constexpr std::size_t fewest_columns = 40;  // a narrower terminal breaks lines itself
   const std::size_t found = stderr_columns();
   const std::size_t columns = found < fewest_columns ? text.size() : found - 1 - name.size();  // some terminals wrap when a line is full
-  std::fprintf(stderr, "%s", name.data());
+  // One write for as much as the buffer holds, so that what several threads say at once does not mix.
+  char buffer[4096];
+  std::size_t used = 0;
+  const auto put = [&](std::string_view piece) {
+    while (!piece.empty()) {
+      if (used == sizeof buffer) std::fwrite(buffer, 1, std::exchange(used, 0), stderr);
+      const std::size_t count = std::min(piece.size(), sizeof buffer - used);
+      std::memcpy(buffer + used, piece.data(), count);
+      used += count;
+      piece.remove_prefix(count);
+    }
+  };
+  put(name);
   for (;;) {
     const std::size_t length = line_length(text, columns);
-    std::fwrite(text.data(), 1, length, stderr);
-    std::fputc('\n', stderr);
+    put(text.substr(0, length));
+    put("\n");
     if (length >= text.size()) break;
     text.remove_prefix(length + 1);
-    std::fprintf(stderr, "%*s", static_cast<int>(name.size()), "");
+    put(indent);
   }
+  std::fwrite(buffer, 1, used, stderr);
   std::fflush(stderr);
 }
 

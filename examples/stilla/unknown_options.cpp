@@ -135,7 +135,11 @@ std::string nearest_option(const CLI::App& command, std::string_view name) {
   return best;
 }
 
-const CLI::Option* find_option(const CLI::App& command, const std::string& name) { return command.get_option_no_throw(name); }
+// get_option_no_throw() allocates and is noexcept, so it ends the program where there is no memory.
+const CLI::Option* find_option(const CLI::App& command, const std::string& name) {
+  const std::vector<const CLI::Option*> found = command.get_options([&](const CLI::Option* option) { return option->check_name(name); });
+  return found.empty() ? nullptr : found.front();
+}
 bool takes_value(const CLI::Option& option) { return option.get_items_expected_min() > 0; }
 
 struct ArgumentPlace {
