@@ -238,8 +238,13 @@ extern "C" void on_ending_signal(int signal) {
 }  // namespace
 
 namespace {
-// Called when a mapped model became shorter, or its disk failed. It runs in a signal handler, so it uses only system calls.
+// Called when a mapped model became shorter, or its disk failed. It runs in a signal handler, so it uses only system calls. Several
+// threads may find this at once: the first one says it, and the others wait until it has ended the program.
 void on_lost_file(const char* path) {
+  static std::atomic_flag is_said;
+  if (is_said.test_and_set()) {
+    for (;;) pause();
+  }
   const auto say = [](std::string_view text) {
     if (write(STDERR_FILENO, text.data(), text.size()) < 0) return;
   };
