@@ -90,6 +90,8 @@ def make():
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla {{ inline namespace STILLA_ABI {{
 namespace detail {{
 
@@ -111,6 +113,8 @@ struct CaseMap {{
 {"".join(tables)}
 }}  // namespace detail
 }}}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>
 """
 
 

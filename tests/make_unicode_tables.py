@@ -92,6 +92,8 @@ def make():
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla {{ inline namespace STILLA_ABI {{
 namespace detail {{
 
@@ -118,6 +120,8 @@ inline constexpr std::uint32_t mark_ranges[][2] = {{
 
 }}  // namespace detail
 }}}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>
 """
 
 
@@ -164,6 +168,8 @@ def make_normalisation():
 
 #include <stilla/base/config.hpp>
 
+#include <stilla/base/push_macros-inl.hpp>
+
 namespace stilla {{ inline namespace STILLA_ABI {{
 namespace detail {{
 
@@ -189,6 +195,8 @@ inline constexpr std::uint16_t compositions[] = {{
 
 }}  // namespace detail
 }}}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>
 """
 
 
