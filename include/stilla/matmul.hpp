@@ -43,9 +43,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 // True if weights of this format take float activations.
 inline bool takes_float_activations(FormatId format) {
-  bool is_float = false;
-  with_format(format, [&](auto tag) { is_float = !QuantisedFormat<decltype(tag)>; });
-  return is_float;
+  const detail::FormatFacts facts = detail::facts_of(format);
+  return facts.block_weights != 0 && !facts.is_quantised;
 }
 
 // What matmuls take: `x` for float weights, `rounded` for quantised weights. A member that none of the weights needs may be
@@ -227,14 +226,13 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
   const TargetId target = active_target();
   if (product.w.layout == Rows16K4::id) job.run = panel_function(target, product.w.format);
   if (job.run == nullptr) return job;
-  stilla::with_format(product.w.format, [&](auto tag) {
-    job.panel_bytes = PanelLayout<decltype(tag)>::panel_bytes(product.w.cols);
-    job.step = panels_per_task(job.panel_bytes);
-    job.is_rounded = QuantisedFormat<decltype(tag)>;
-    job.tokens = job.is_rounded ? activation_form(target).tokens_per_task(input.rounded) : product.y.rows;
-    job.steps = (product.w.panels() + job.step - 1) / job.step;
-    job.tasks = job.tokens == 0 ? 0 : job.steps * ((product.y.rows + job.tokens - 1) / job.tokens);
-  });
+  const FormatFacts facts = facts_of(product.w.format);
+  job.panel_bytes = facts.panel_bytes(product.w.cols);
+  job.step = panels_per_task(job.panel_bytes);
+  job.is_rounded = facts.is_quantised;
+  job.tokens = job.is_rounded ? activation_form(target).tokens_per_task(input.rounded) : product.y.rows;
+  job.steps = (product.w.panels() + job.step - 1) / job.step;
+  job.tasks = job.tokens == 0 ? 0 : job.steps * ((product.y.rows + job.tokens - 1) / job.tokens);
   const ActivationQ8& x = input.rounded;
   job.any_scale = job.is_rounded && !x.is_checked && x.rows > tokens_of_any_scale && !scales_are_powers(x);
   return job;
@@ -288,10 +286,7 @@ inline Status check_input(std::string_view op, const PanelJob& job) {
     return bad_argument(concat(op, ": ", x.cols, " columns are not a multiple of ", activation_block));
   }
   if (x.rows == 0 || is_empty) return success();
-  bool wants_rounded_sums = false;
-  stilla::with_format(w.format, [&](auto tag) {
-    if constexpr (QuantisedFormat<decltype(tag)>) wants_rounded_sums = has_sub_minimums<decltype(tag)>;
-  });
+  const bool wants_rounded_sums = facts_of(w.format).has_sub_minimums;
   if (x.values == nullptr || x.scales == nullptr || x.sums == nullptr || x.scaled_sums == nullptr ||
       (wants_rounded_sums && x.rounded_sums == nullptr)) {
     return bad_argument(concat(op, ": rounded activations lack values, scales or sums"));
@@ -403,9 +398,12 @@ inline Status matmul(Matrix y, const PackedView& w, ConstMatrix x, ActivationBuf
 }
 
 // Row n of packed weights as floats, for embedding lookup. The values are the same as those in the file.
-inline void embedding_lookup(float* out, const PackedView& table, std::size_t n) {
+STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n);
+#if STILLA_COMPILE_KERNELS
+STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n) {
   with_format(table.format, [&](auto tag) { unpack_row<decltype(tag)>(table, n, out); });
 }
+#endif
 
 }}  // namespace stilla
 

@@ -42,6 +42,7 @@ PackPanelFunction pack_function_of(TargetId target) {
 #if STILLA_SEPARATE_KERNELS
 PackPanelFunction pack_function(TargetId target, FormatId format);
 #if STILLA_COMPILE_KERNELS
+FormatFacts facts_of(FormatId format) { return collect_facts<>(format); }
 PackPanelFunction pack_function(TargetId target, FormatId format) {
   PackPanelFunction function = nullptr;
   stilla::with_format(format, [&](auto tag) { function = pack_function_of<decltype(tag)>(target); });
@@ -79,6 +80,28 @@ constexpr std::size_t rows_per_piece(std::size_t K) {
   return panel == 0 || panel >= piece_bytes ? panel_rows : piece_bytes / panel * panel_rows;
 }
 
+namespace detail {
+
+// Packs in pieces, as PackedMatrix::create says.
+STILLA_KERNEL_LINKAGE void pack_pieces(FormatId format, std::byte* memory, const std::byte* rows, std::size_t N, std::size_t K,
+                                       Parallel parallel, IndexFunction packed);
+#if STILLA_COMPILE_KERNELS
+STILLA_KERNEL_LINKAGE void pack_pieces(FormatId format, std::byte* memory, const std::byte* rows, std::size_t N, std::size_t K,
+                                       Parallel parallel, IndexFunction packed) {
+  stilla::with_format(format, [&](auto tag) {
+    using F = decltype(tag);
+    const std::size_t step = rows_per_piece<F>(K);
+    for (std::size_t n = 0; n < N; n += step) {
+      const std::size_t count = N - n < step ? N - n : step;
+      pack<F>(memory + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count, K, parallel);
+      packed(n + count);
+    }
+  });
+}
+#endif
+
+}  // namespace detail
+
 // A packed matrix, in memory of its own or in memory that must outlive it.
 class PackedMatrix {
  public:
@@ -95,15 +118,7 @@ class PackedMatrix {
       memory = matrix.data_.data();
     }
     matrix.view_ = {format, N, K, memory};
-    with_format(format, [&](auto tag) {
-      using F = decltype(tag);
-      const std::size_t step = rows_per_piece<F>(K);
-      for (std::size_t n = 0; n < N; n += step) {
-        const std::size_t count = N - n < step ? N - n : step;
-        pack<F>(memory + n / panel_rows * PanelLayout<F>::panel_bytes(K), rows + n * row_bytes<F>(K), count, K, parallel);
-        packed(n + count);
-      }
-    });
+    detail::pack_pieces(format, memory, rows, N, K, parallel, packed);
     return matrix;
   }
 

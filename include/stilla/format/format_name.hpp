@@ -17,14 +17,16 @@ namespace stilla { inline namespace STILLA_ABI {
 inline std::string_view format_name(FormatId format) {
   std::string_view name = "unknown";
   detail::with_format(detail::ListedFormats{}, format, [&]<class F>(F) { name = F::name; });
-  with_format(format, [&]<class F>(F) { name = F::name; });  // the program's own formats, which the list lacks
+#ifdef STILLA_FORMATS  // which may name formats of the program's own that the list lacks
+  with_format(format, [&]<class F>(F) { name = F::name; });
+#endif
   return name;
 }
 
 namespace detail {
 inline Error unknown_format(FormatId format) {
-  if (with_format(ListedFormats{}, format, [](auto) {})) {
-    return {ErrorKind::bad_argument, concat("weights of the format ", format_name(format),
+  if (const std::string_view name = format_name(format); name != "unknown") {
+    return {ErrorKind::bad_argument, concat("weights of the format ", name,
                                             " are not supported, because it is not compiled: "
                                             "STILLA_FORMATS has to name it (stilla/base/config.hpp)")};
   }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <string_view>
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
@@ -38,36 +39,58 @@ constexpr std::size_t packed_bytes(std::size_t N, std::size_t K) {
   return (N + panel_rows - 1) / panel_rows * PanelLayout<F>::panel_bytes(K);
 }
 
+namespace detail {
+
+// What functions that get a format at run time must know of it. It is collected in one pass over the formats, because each such pass
+// takes a part of a second in every file that includes this header.
+struct FormatFacts {
+  std::string_view name;
+  std::size_t block_weights = 0;  // 0: the format is not compiled
+  std::size_t (*panel_bytes)(std::size_t K) = nullptr;
+  bool is_quantised = false;
+  bool has_sub_minimums = false;
+};
+// A template, so that only who calls it pays for it.
+template <class = void>
+FormatFacts collect_facts(FormatId format) {
+  FormatFacts facts;
+  stilla::with_format(format, [&]<class F>(F) {
+    facts = {F::name, F::block_weights, PanelLayout<F>::panel_bytes, QuantisedFormat<F>, stilla::has_sub_minimums<F>};
+  });
+  return facts;
+}
+#if STILLA_SEPARATE_KERNELS
+FormatFacts facts_of(FormatId format);  // compiled with the kernels of stilla/pack.hpp
+#else
+inline FormatFacts facts_of(FormatId format) { return collect_facts<>(format); }
+#endif
+
+}  // namespace detail
+
 // The same for a format known at run time. If the matrix cannot be packed, the error is one line that says why.
 inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::uint64_t K) {
-  Result<std::size_t> bytes = detail::unknown_format(format);
-  with_format(format, [&](auto tag) {
-    using F = decltype(tag);
-    if (K % F::block_weights != 0) {
-      bytes = Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", F::name, " block of ", F::block_weights)};
-      return;
-    }
-    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-    // A column takes at most 64 bytes of a panel. Twice that is asked for, to leave room for a last span that K does not fill.
-    const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
-    const std::size_t panel = countable ? PanelLayout<F>::panel_bytes(static_cast<std::size_t>(K)) : 0;
-    if (!countable || (panel != 0 && (N + panel_rows - 1) / panel_rows > most / panel)) {
-      bytes = Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights do not fit the address space")};
-      return;
-    }
-    bytes = packed_bytes<F>(static_cast<std::size_t>(N), static_cast<std::size_t>(K));
-  });
-  return bytes;
+  const detail::FormatFacts facts = detail::facts_of(format);
+  if (facts.block_weights == 0) return detail::unknown_format(format);
+  if (K % facts.block_weights != 0) {
+    return Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", facts.name, " block of ", facts.block_weights)};
+  }
+  constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+  // A column takes at most 64 bytes of a panel. Twice that is asked for, to leave room for a last span that K does not fill.
+  const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
+  const std::size_t panel = countable ? facts.panel_bytes(static_cast<std::size_t>(K)) : 0;
+  const std::size_t panels = countable ? (static_cast<std::size_t>(N) + panel_rows - 1) / panel_rows : 0;
+  if (!countable || (panel != 0 && panels > most / panel)) {
+    return Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights do not fit the address space")};
+  }
+  return panels * panel;
 }
 
 // The panels [first, first + count), which must exist, as a matrix of their own. An empty matrix for an unknown format.
 inline PackedView panels_from(const PackedView& w, std::size_t first, std::size_t count) {
-  PackedView part{w.format, 0, w.cols, nullptr};
-  with_format(w.format, [&](auto tag) {
-    part.rows = std::min(count * panel_rows, w.rows - first * panel_rows);
-    part.data = w.data + first * PanelLayout<decltype(tag)>::panel_bytes(w.cols);
-  });
-  return part;
+  const detail::FormatFacts facts = detail::facts_of(w.format);
+  if (facts.block_weights == 0) return {w.format, 0, w.cols, nullptr};
+  const std::size_t rows = std::min(count * panel_rows, w.rows - first * panel_rows);
+  return {w.format, rows, w.cols, w.data + first * facts.panel_bytes(w.cols)};
 }
 
 // The code of row r and position k in a packed block of codes. This is the inverse of packing; the scalar kernels read codes with

@@ -8,13 +8,16 @@
 // CPUs, and on systems that do not tell the designer, a measurement of some microseconds decides, once in a program.
 #pragma once
 
+#include <stilla/arm_dotprod/target.hpp>
+#include <stilla/base/target.hpp>
+
+#if STILLA_ARCH_ARM  // what measures sdot and smmla, which no other CPU's files have to read
 #include <chrono>
 #include <cstddef>
 
 #include <stilla/arm_dotprod/peak.hpp>
-#include <stilla/arm_dotprod/target.hpp>
-#include <stilla/base/target.hpp>
 #include <stilla/generic/peak.hpp>
+#endif
 
 // The instruction sets of its target regions, as in arm_dotprod/target.hpp.
 #if defined(__ARM_FEATURE_MATMUL_INT8)
