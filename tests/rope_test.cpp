@@ -92,8 +92,8 @@ TEST(RopeGolden, ScalarIsCloseToPyTorch) {
       const std::vector<float> y = rotated<Scalar>(std::span(x).subspan(h * head_dim, head_dim), t, half_split);
       for (std::size_t i = 0; i < head_dim; ++i) {
         // |x| is at most 1. Cosine and sine are off by half an ulp (u / 2) each. Each product and the sum are rounded once, by u
-        // times their size, which is at most 1 for a product and at most sqrt 2 for the sum. The error of the angle is added as
-        // above.
+        // times their size, which is at most 1 for a product and at most sqrt 2 for the sum. The last term is
+        // the error of the cosine and sine that comes from the error of the angle.
         ASSERT_LE(std::fabs(double{y[i]} - expected[h * head_dim + i]), 4 * unit_roundoff + 131071 * 8e-16) << i;
       }
     }

@@ -90,7 +90,8 @@ class ActivationBuffer {
   std::size_t cols() const { return cols_; }
 
   bool has_arrangement() const { return parts_.arranged_bytes != 0; }
-  // The memory of the arrangement, with the target that it is for. Its data is null if there is no arrangement.
+  // The memory for the same activations in the order that one target's kernels read (ArrangedActivations), and that target. Its data
+  // is null if there is no such memory.
   ArrangedActivations arranged() const {
     if (!has_arrangement()) return {};
     auto* const data = const_cast<std::byte*>(memory_.data()) + parts_.arranged;

@@ -142,7 +142,8 @@ struct PanelJob {
  private:
   static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // together 12 KB of results
 
-  // Does what panels() does, but as if no row were wide: every row is multiplied with the bits that it has in `rounded` itself.
+  // Does what panels() does, but as if no row were wide (contract/wide_row.hpp): every row is multiplied by its values in `rounded`,
+  // and the values of 16 bits in `rounded.wide` are not read.
   void panels_of_all(std::size_t first, std::size_t last) const {
     if (any_scale && product.y.rows > tokens_of_any_scale) {
       for (std::size_t m = 0; m < product.y.rows; m += tokens_of_any_scale) {

@@ -13,13 +13,14 @@
 // row is the input of a network for a token with massive activations (Sun et al., Massive Activations in Large Language Models,
 // 2024): the first token of a text and a few others. The attention of all other tokens reads these tokens, so their errors spread
 // to every token. The table shows the mean KL divergence from activations of 16 bits, the KL divergence of the worst position, and
-// the share of wide rows, on a real 1.5B model (Qwen2.5-Coder Q4_K_M, 681 positions). "down" is the last matrix of a feed-forward
-// network, which follows gate and up. The two lines in the middle are simulated.
+// the shares of rows that are wide (which differ from input to input), on a real 1.5B model (Qwen2.5-Coder Q4_K_M, 681 positions).
+// "down" is the last matrix of a feed-forward network, which follows gate and up. The two lines in the middle are simulated; the
+// last line is what is done.
 //
 //     all rows of 8 bits                                                   0.0039    0.94
 //     wide if one value has 1/4 of the row's energy (1/2 for down)         0.00041   0.010    1.3 to 2.7 % of rows
 //     this rule for every input, also for that of down                     0.00043   0.011    1.3 and 1.8 % of rows, down 6.0 %
-//     this rule; a row of down is wide where that of gate and up is: used  0.00042   0.0064   1.3 and 1.8 % of rows
+//     this rule; a row of down is wide where that of gate and up is        0.00042   0.0064   1.3 and 1.8 % of rows
 //
 // A rule by the share of energy would need another pass over each row and gives the same result. The input of down is rounded
 // piece by piece as it is made (fused.hpp), so the rule cannot be applied to its rows before they are rounded; and most rows that

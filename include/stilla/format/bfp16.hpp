@@ -57,8 +57,8 @@ enum class Bfp16Ties : std::uint8_t {
 enum class Bfp16Overflow : std::uint8_t {
   // That weight becomes 127 steps, and mantissas are -127..127. This gives the smaller error of the block as a whole.
   saturate,
-  // The step of the whole block is doubled. A mantissa of -128 is allowed, so that a weight of -128 steps does not double the
-  // step. Quark's name for this is use_compiler_version_cpu_kernel.
+  // If a weight would round to +128 steps, the step of the whole block is doubled. A mantissa of -128 is allowed, so a weight of -128
+  // steps does not double the step. Quark calls this way of rounding use_compiler_version_cpu_kernel.
   next_exponent,
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The peak of portable (generic/peak.hpp). On x86-64 the loops are compiled for AVX2; avx2 inherits them.
+// The loops that measure how many multiply-adds `portable` can do in a second (generic/peak.hpp). On x86-64 they are compiled for
+// AVX2, and the target avx2, whose fallback is `portable`, uses them too.
 #pragma once
 
 #include <stilla/generic/peak.hpp>
