@@ -137,7 +137,8 @@ struct PanelJob {
     job.panels(0, job.product.w.panels());
   }
 
-  bool is_rounded = false;  // the weights take rounded activations
+  bool is_rounded = false;          // the weights take rounded activations
+  bool wants_rounded_sums = false;  // the weights take RoundedSums too
 
  private:
   static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // together 12 KB of results
@@ -231,6 +232,7 @@ inline PanelJob panel_job(const MatmulProduct& product, const MatmulInput& input
   job.panel_bytes = facts.panel_bytes(product.w.cols);
   job.step = panels_per_task(job.panel_bytes);
   job.is_rounded = facts.is_quantised;
+  job.wants_rounded_sums = facts.has_sub_minimums;
   job.tokens = job.is_rounded ? activation_form(target).tokens_per_task(input.rounded) : product.y.rows;
   job.steps = (product.w.panels() + job.step - 1) / job.step;
   job.tasks = job.tokens == 0 ? 0 : job.steps * ((product.y.rows + job.tokens - 1) / job.tokens);
@@ -287,12 +289,11 @@ inline Status check_input(std::string_view op, const PanelJob& job) {
     return bad_argument(concat(op, ": ", x.cols, " columns are not a multiple of ", activation_block));
   }
   if (x.rows == 0 || is_empty) return success();
-  const bool wants_rounded_sums = facts_of(w.format).has_sub_minimums;
   if (x.values == nullptr || x.scales == nullptr || x.sums == nullptr || x.scaled_sums == nullptr ||
-      (wants_rounded_sums && x.rounded_sums == nullptr)) {
+      (job.wants_rounded_sums && x.rounded_sums == nullptr)) {
     return bad_argument(concat(op, ": rounded activations lack values, scales or sums"));
   }
-  if (wants_rounded_sums && !x.is_checked && !scales_are_rounded(x)) {
+  if (job.wants_rounded_sums && !x.is_checked && !scales_are_rounded(x)) {
     return bad_argument(concat(op,
                                ": weights with minimums in common for 256 columns take activations whose scales are powers of two "
                                "or one for each row: see import_activations()"));

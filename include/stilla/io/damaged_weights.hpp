@@ -70,9 +70,9 @@ bool is_finite_row(const std::byte* row, std::span<float> decoded) {
 }  // namespace detail
 
 // The first tensor with a weight that is NaN or infinity after decoding; null if there is none. Tensors of unsupported types are
-// skipped. Everything is read and decoded; each thread needs memory for one row. `progress` is called with the number of tensors
-// done and the number of all tensors. If it returns false the search ends and the result is null. If memory is short the result
-// is an error.
+// skipped. Rows are decoded, or only their scales are read if these decide it. Each thread needs memory for one row. `progress` is
+// called with the number of tensors done and the number of all tensors. If it returns false the search ends and the result is null.
+// If memory is short the result is an error.
 inline Result<const TensorInfo*> find_damaged_tensor(const ModelSource& source, Parallel parallel = {},
                                                      const std::function<bool(std::size_t, std::size_t)>& progress = {}) {
   constexpr std::size_t rows_of_a_task = 64;
