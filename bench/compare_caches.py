@@ -50,8 +50,8 @@ def main():
         kl = np.concatenate([r["kl"] for r in measured])
         top1 = np.concatenate([r["top1"] for r in measured]).mean()
         print(f"{kv:6} {kl.mean():9.6f} {kl.std() / len(kl)**0.5:8.6f} {kl.max():8.4f} {top1:7.2%} {len(kl):9}")
-        most_kl, least_top1 = GATES.get(kv, (np.inf, 0.0))
-        failed |= kl.mean() > most_kl or top1 < least_top1
+        max_kl, min_top1 = GATES.get(kv, (np.inf, 0.0))
+        failed |= kl.mean() > max_kl or top1 < min_top1
     return 1 if failed else 0
 
 

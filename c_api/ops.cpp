@@ -220,7 +220,7 @@ const JobKind* kind_of(const stilla_job* job) { return static_cast<const JobKind
 struct Products {
   stilla_code read(const stilla_product* from, size_t n, const stilla_activations* rounded, const stilla_const_matrix* x,
                    stilla_error* error) {
-    if (n > stilla::MatmulJob::most_products) return bad_argument(error, stilla::concat("matmul: ", n, " products, expected at most 4"));
+    if (n > stilla::MatmulJob::max_products) return bad_argument(error, stilla::concat("matmul: ", n, " products, expected at most 4"));
     count = n;
     for (size_t i = 0; i < n; ++i) products[i] = {matrix(from[i].y), view(from[i].w), from[i].bias};
     if (x != nullptr) input.x = matrix(*x);
@@ -229,7 +229,7 @@ struct Products {
   }
   std::span<const stilla::MatmulProduct> all() const { return std::span(products).first(count); }
 
-  std::array<stilla::MatmulProduct, stilla::MatmulJob::most_products> products{};
+  std::array<stilla::MatmulProduct, stilla::MatmulJob::max_products> products{};
   size_t count = 0;
   stilla::MatmulInput input;
 };

@@ -44,7 +44,7 @@ endfunction()
 function(stilla_threaded_tests)
   set_tests_properties(${ARGN} PROPERTIES LABELS threads)
   if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")  # the many other cases of these have one thread
-    set_tests_properties(attention_test matmul_test matmul_other_formats_test PROPERTIES
+    set_tests_properties(attention_test matmul_test matmul_superblock_test PROPERTIES
       ENVIRONMENT "GTEST_FILTER=*ThreadsDoNotMatter*:*ChunksTogetherDoNotMatter*")
   endif()
   add_custom_target(threaded_tests DEPENDS ${ARGN})

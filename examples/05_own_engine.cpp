@@ -152,15 +152,15 @@ class Engine {
     output_norm_ = load_floats(file, 1, h_.hidden);
     head_ = load<stilla::Q8_0>(file, h_.vocabulary, h_.hidden);
 
-    x_ = arena_.take<float>(most_tokens * h_.hidden);
-    normed_ = arena_.take<float>(most_tokens * h_.hidden);
-    wide_ = arena_.take<float>(most_tokens * std::max<std::size_t>(h_.qkv_width(), 2 * h_.ffn));
-    mixed_ = arena_.take<float>(most_tokens * h_.query_width());
-    cos_ = arena_.take<float>(most_tokens * h_.head_dim / 2);
-    sin_ = arena_.take<float>(most_tokens * h_.head_dim / 2);
+    x_ = arena_.take<float>(max_tokens * h_.hidden);
+    normed_ = arena_.take<float>(max_tokens * h_.hidden);
+    wide_ = arena_.take<float>(max_tokens * std::max<std::size_t>(h_.qkv_width(), 2 * h_.ffn));
+    mixed_ = arena_.take<float>(max_tokens * h_.query_width());
+    cos_ = arena_.take<float>(max_tokens * h_.head_dim / 2);
+    sin_ = arena_.take<float>(max_tokens * h_.head_dim / 2);
     frequencies_ = stilla::RopeFrequencies(10000.0, h_.head_dim);
     auto cache = stilla::KvCache::create({h_.layers, h_.kv_heads, h_.head_dim, stilla::KvType::f16});
-    if (!cache || !cache->reserve(most_positions)) die("no memory for the cache");
+    if (!cache || !cache->reserve(max_positions)) die("no memory for the cache");
     cache_ = std::move(*cache);
   }
 
@@ -168,7 +168,7 @@ class Engine {
   std::vector<float> feed(std::span<const std::uint32_t> tokens) {
     const std::size_t M = tokens.size(), first = cache_->size(), D = h_.head_dim, ffn = h_.ffn;
     const std::size_t Q = h_.query_width(), KV = h_.kv_width(), QKV = h_.qkv_width();
-    if (M > most_tokens || first + M > most_positions) die("the text is too long");
+    if (M > max_tokens || first + M > max_positions) die("the text is too long");
     const stilla::Matrix x(x_, M, h_.hidden), normed(normed_, M, h_.hidden), mixed(mixed_, M, Q);
     const stilla::Matrix cos(cos_, M, D / 2), sin(sin_, M, D / 2);
     const stilla::Matrix qkv(wide_, M, QKV), q(wide_, M, Q, QKV);  // q, k, v: columns of qkv
@@ -207,7 +207,7 @@ class Engine {
   void forget() { cache_->set_size(0); }
 
  private:
-  static constexpr std::size_t most_tokens = 64, most_positions = 512;
+  static constexpr std::size_t max_tokens = 64, max_positions = 512;
   static constexpr float epsilon = 1e-6f;
 
   static void read_floats(std::FILE* file, float* values, std::size_t count) {

@@ -57,13 +57,13 @@ FloatArray silu_mul(const Array& gate, const Array& up) {
   return new_rows(shape_of(gate), [&](stilla::Matrix y, stilla::Parallel parallel) { return stilla::silu_mul(y, gates, ups, parallel); });
 }
 
-constexpr std::int64_t most_positions = std::int64_t{1} << 20;  // below this RopeFrequencies::table_row is exact
+constexpr std::int64_t max_positions = std::int64_t{1} << 20;  // below this RopeFrequencies::table_row is exact
 
 // The position of each row: the caller's, or one more than the position of the row before.
 std::vector<std::size_t> positions_of(const std::variant<std::int64_t, Array>& given, std::size_t rows) {
   std::vector<std::size_t> out(rows);
   const auto put = [&](std::size_t m, std::int64_t position) {
-    if (position < 0 || position >= most_positions) refuse("rope: position ", position, ", expected 0 to ", most_positions - 1);
+    if (position < 0 || position >= max_positions) refuse("rope: position ", position, ", expected 0 to ", max_positions - 1);
     out[m] = static_cast<std::size_t>(position);
   };
   if (const auto* first = std::get_if<std::int64_t>(&given)) {

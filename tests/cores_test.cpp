@@ -47,7 +47,7 @@ TEST(Cores, HyperThreadsAreOneCore) {
   EXPECT_EQ(all.physical, 2u);
   EXPECT_EQ(all.fast, 2u);
   EXPECT_EQ(all.threads(), 2u);
-  EXPECT_EQ(all.most_threads(), 4u);
+  EXPECT_EQ(all.max_threads(), 4u);
   EXPECT_EQ(read_linux_cores({0, 2}, tree.root()).physical, 1u) << "only what this process may run on counts";
 }
 
@@ -65,7 +65,7 @@ TEST(Cores, FastOnesByCapacity) {
   EXPECT_EQ(all.physical, 8u);
   EXPECT_EQ(all.fast, 4u);
   EXPECT_EQ(all.threads(), 4u);
-  EXPECT_EQ(all.most_threads(), 8u);
+  EXPECT_EQ(all.max_threads(), 8u);
   EXPECT_EQ(read_linux_cores({0, 1}, tree.root()).threads(), 2u) << "bound to slow cores, these are all there is";
 }
 
@@ -139,12 +139,12 @@ TEST(Cores, AQuotaIsRoundedUp) {
   EXPECT_EQ(cores.threads(), 1u);
   cores.quota = 1.5;
   EXPECT_EQ(cores.threads(), 2u);
-  EXPECT_EQ(cores.most_threads(), 2u);
+  EXPECT_EQ(cores.max_threads(), 2u);
   cores.quota = 0.25;
   EXPECT_EQ(cores.threads(), 1u);
   cores.quota = 12.0;
   EXPECT_EQ(cores.threads(), 8u);
-  EXPECT_EQ(cores.most_threads(), 12u);
+  EXPECT_EQ(cores.max_threads(), 12u);
 }
 
 TEST(Cores, OfThisMachine) {
@@ -152,7 +152,7 @@ TEST(Cores, OfThisMachine) {
   EXPECT_GE(cores.threads(), 1u);
   EXPECT_LE(cores.fast, cores.physical);
   EXPECT_LE(cores.physical, cores.logical);
-  EXPECT_LE(cores.threads(), cores.most_threads());
+  EXPECT_LE(cores.threads(), cores.max_threads());
   EXPECT_GT(stilla::memory_bytes(), std::uint64_t{1} << 26);
 }
 

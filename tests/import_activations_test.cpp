@@ -12,8 +12,8 @@ namespace {
 
 using namespace stilla_test;
 
-constexpr std::size_t N = 48, K = 512, most_rows = 512;
-constexpr double most_nmse = 1e-10;
+constexpr std::size_t N = 48, K = 512, max_rows = 512;
+constexpr double max_nmse = 1e-10;
 
 // The product y[M, N] in double of the file's own weights and of x.
 template <class F>
@@ -48,15 +48,15 @@ double worst_nmse(const std::vector<float>& y, const std::vector<double>& exact,
 // Activations from elsewhere, and the numbers that they stand for. Every value of T occurs.
 template <class T>
 struct Foreign {
-  Foreign(ScaleFor scale_for, bool has_zero_points, std::size_t block = 32, bool powers = false) : values(most_rows * K) {
-    const std::size_t count = scale_for == ScaleFor::tensor ? 1 : scale_for == ScaleFor::row ? most_rows : most_rows * K / block;
+  Foreign(ScaleFor scale_for, bool has_zero_points, std::size_t block = 32, bool powers = false) : values(max_rows * K) {
+    const std::size_t count = scale_for == ScaleFor::tensor ? 1 : scale_for == ScaleFor::row ? max_rows : max_rows * K / block;
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<T>(noise_bits(1, i) >> 24);
     for (std::size_t i = 0; i < count; ++i) {
       scales.push_back(powers ? std::ldexp(1.0f, -static_cast<int>(noise_bits(2, i) % 9)) : (1.25f + noise(2, i)) / 127.0f);
       zero_points.push_back(static_cast<T>(noise_bits(3, i) >> 24));
     }
-    view = {{values.data(), most_rows, K}, scale_for, scales.data(), has_zero_points ? zero_points.data() : nullptr, block};
-    for (std::size_t m = 0; m < most_rows; ++m) {
+    view = {{values.data(), max_rows, K}, scale_for, scales.data(), has_zero_points ? zero_points.data() : nullptr, block};
+    for (std::size_t m = 0; m < max_rows; ++m) {
       for (std::size_t k = 0; k < K; ++k) {
         const std::size_t at = scale_for == ScaleFor::tensor ? 0 : scale_for == ScaleFor::row ? m : m * (K / block) + k / block;
         floats.push_back(double{scales[at]} * (values[m * K + k] - (has_zero_points ? zero_points[at] : 0)));
@@ -80,13 +80,13 @@ void expect_exact(const Foreign<T>& x, std::span<const std::size_t> counts) {
   Weights<F> w(7, N, K);
   const std::vector<float> bias = noise_values(8, N);
   const std::vector<double> exact = exact_product(w, x.floats, bias.data());
-  std::vector<float> y(most_rows * N), first;
+  std::vector<float> y(max_rows * N), first;
   ActivationBuffer buffer;
   ThreadPool pool(3);
   for (const std::size_t M : counts) {
     ASSERT_TRUE(import_activations(buffer, x.rows(M), pool));
     ASSERT_TRUE(matmul(Matrix(y.data(), M, N), w.view, buffer.view(), bias.data(), pool));
-    ASSERT_LE(worst_nmse(y, exact, M), most_nmse) << F::name << ", " << M << " tokens";
+    ASSERT_LE(worst_nmse(y, exact, M), max_nmse) << F::name << ", " << M << " tokens";
     if (first.empty()) first.assign(y.begin(), y.begin() + N);
     ASSERT_TRUE(same_bits(std::span(y).first(N), first)) << F::name << ": row 0 of " << M << " tokens";
   }
@@ -94,7 +94,7 @@ void expect_exact(const Foreign<T>& x, std::span<const std::size_t> counts) {
 
 std::vector<std::size_t> all_counts() {
   std::vector<std::size_t> counts;
-  for (std::size_t M = 1; M <= most_rows; ++M) counts.push_back(M);
+  for (std::size_t M = 1; M <= max_rows; ++M) counts.push_back(M);
   return counts;
 }
 constexpr std::size_t some_counts[] = {1, 4, 5, 15, 16, 33, 64};
@@ -141,11 +141,11 @@ TEST(ImportActivations, IsExactForEveryNumberOfTokens) {
 TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
   const OnTarget on(TypeParam::id);
   for (const std::size_t block : {std::size_t{32}, K}) {
-    std::vector<std::int8_t> values(most_rows * K);
+    std::vector<std::int8_t> values(max_rows * K);
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int8_t>(static_cast<int>(noise_bits(1, i) % 255u) - 127);
-    std::vector<float> scales(most_rows * K / 32), scaled_sums(scales.size());
+    std::vector<float> scales(max_rows * K / 32), scaled_sums(scales.size());
     std::vector<std::int32_t> sums(2 * scales.size());
-    std::vector<RoundedSums> rounded(most_rows * K / sums_block);
+    std::vector<RoundedSums> rounded(max_rows * K / sums_block);
     std::vector<double> floats(values.size());
     for (std::size_t b = 0; b < scales.size(); ++b) {
       scales[b] = (1.25f + noise(2, b * 32 / block)) / 127.0f;
@@ -163,11 +163,11 @@ TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
     const auto check = [&]<class F>(F) {
       Weights<F> w(7, N, K);
       const std::vector<double> exact = exact_product(w, floats);
-      std::vector<float> y(most_rows * N);
+      std::vector<float> y(max_rows * N);
       for (const std::size_t M : {1u, 4u, 5u, 16u, 64u, 512u}) {
         if (M == 512 && TypeParam::id == Scalar::id) continue;
         ASSERT_TRUE(matmul(Matrix(y.data(), M, N), w.view, view(M)));
-        ASSERT_LE(worst_nmse(y, exact, M), most_nmse) << F::name << ", " << M << " tokens";
+        ASSERT_LE(worst_nmse(y, exact, M), max_nmse) << F::name << ", " << M << " tokens";
       }
     };
     check(Q4_0{});
@@ -197,7 +197,7 @@ TEST(ImportActivations, InEveryProduct) {
       matmul(std::array{MatmulProduct{Matrix(g.data(), M, N), gate.view, bias.data()}, MatmulProduct{Matrix(u.data(), M, N), up.view},
                         MatmulProduct{Matrix(h.data(), M, N), head.view, bias.data()}},
              input));
-  EXPECT_LE(worst_nmse(u, exact_product(up, x.floats), M), most_nmse);
+  EXPECT_LE(worst_nmse(u, exact_product(up, x.floats), M), max_nmse);
   ASSERT_TRUE(
       gated_matmul({Matrix(product.data(), M, N), gate.view, bias.data()}, {Matrix(scratch.data(), M, N), up.view}, input, nullptr));
   ASSERT_TRUE(silu_mul(Matrix(g.data(), M, N), ConstMatrix(g.data(), M, N), ConstMatrix(u.data(), M, N)));

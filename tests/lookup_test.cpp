@@ -114,7 +114,7 @@ double speed(double chance, double cost, std::size_t rounds) {
   stilla::Random random(1);
   double seconds = 0, tokens = 0;
   for (std::size_t i = 0; i < rounds; ++i) {
-    const Draft draft{DraftPolicy::most_guesses, 5};
+    const Draft draft{DraftPolicy::max_guesses, 5};
     const std::size_t guesses = policy.length(draft);
     const double time = 0.01 * (1.0 + cost * static_cast<double>(guesses));
     policy.learn_time(guesses, time);

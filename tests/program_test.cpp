@@ -187,7 +187,7 @@ TEST_F(ProgramTest, TheEnvironmentNamesATargetWhereNoOptionDoes) {
 #endif
 
 TEST_F(ProgramTest, MoreThreadsThanCpusAreToldOnce) {
-  if (stilla::read_cores().most_threads() >= 64) GTEST_SKIP() << "64 threads are not too many for this machine";
+  if (stilla::read_cores().max_threads() >= 64) GTEST_SKIP() << "64 threads are not too many for this machine";
   const Finished many = run_program({"run", "-m", path("speaker.gguf"), "-p", "hi", "-n", "2", "-t", "64"});
   const std::size_t first = many.err.find("64 threads on ");
   ASSERT_NE(first, std::string::npos) << many.err;

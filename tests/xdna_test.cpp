@@ -408,7 +408,7 @@ TEST(XdnaSchedule, IsTheOneInTheReadme) {
   ASSERT_FALSE(text.empty());
   for (const Form form : forms) {
     for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
-      const Schedule s = schedule(form, tile, most_columns, 8960);
+      const Schedule s = schedule(form, tile, max_columns, 8960);
       const std::string row = concat("| ", form_name(form), " | ", tile.m, " x ", tile.k, " x ", tile.n, " | ", s.c_buffers, " | ",
                                      s.core_bytes, " | ", s.depth, " | ", s.memory_bytes, " |\n");
       EXPECT_NE(text.find(row), std::string::npos) << row;

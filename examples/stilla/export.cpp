@@ -149,9 +149,9 @@ void add_export(CLI::App& app, Command& chosen) {
       ->type_name("FILE");
   add_number<std::size_t>(*command, "--part-layers", options->request.layers_of_part, 1, std::size_t{1} << 12,
                           "Layers in one graph of the body (default: all; qnn: as many as 3.2 GB of weights hold)");
-  constexpr std::size_t most_context = std::size_t{1} << 20;
+  constexpr std::size_t max_context = std::size_t{1} << 20;
   add_number<std::size_t>(
-      *command, "--ctx,-c", options->context, 1, most_context,
+      *command, "--ctx,-c", options->context, 1, max_context,
       "Positions that the graphs have room for (default: what the model was trained for, with static shapes at most 1024)");
   add_threads_option(*command, options->threads);
   command->callback([options, &chosen] { chosen = [options] { return run_export(*options); }; });

@@ -188,8 +188,8 @@ void add_npu(CLI::App& app, Command& chosen) {
       command->add_subcommand("check", "Whether a model fits, in how many parts, with which weights, and what would be refused");
   check_command->add_option("model,-m,--model", options->model, "A GGUF file, packed or not (default: the model in this program)")
       ->type_name("FILE");
-  constexpr std::size_t most_context = std::size_t{1} << 20;
-  add_number<std::size_t>(*check_command, "--ctx,-c", options->context, 1, most_context,
+  constexpr std::size_t max_context = std::size_t{1} << 20;
+  add_number<std::size_t>(*check_command, "--ctx,-c", options->context, 1, max_context,
                           "Positions of the KV cache (default: 4096, or the model's if less)");
   add_number<std::uint64_t>(*check_command, "--memory", options->memory_gb, 1, 1 << 20, "The machine's memory in GB (default: 16)");
   check_command->add_flag("--json", options->json, "As JSON, sizes in bytes");

@@ -96,10 +96,10 @@ Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelCon
   Manifest manifest;
   manifest.model = text(json, "model");
   manifest.context = number(json, "context").value_or(0);
-  constexpr std::size_t most_context = std::size_t{1} << 20;
-  if (manifest.context <= window || manifest.context > most_context) {
+  constexpr std::size_t max_context = std::size_t{1} << 20;
+  if (manifest.context <= window || manifest.context > max_context) {
     return refused(folder,
-                   concat(OutputFolder::manifest, " says context ", manifest.context, "; expected ", window + 1, " to ", most_context));
+                   concat(OutputFolder::manifest, " says context ", manifest.context, "; expected ", window + 1, " to ", max_context));
   }
   if (json.contains("rotation")) {
     const std::string said = text(json, "rotation");

@@ -43,7 +43,7 @@ void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights,
 
 namespace {
 
-constexpr std::size_t most_context = std::size_t{1} << 20;
+constexpr std::size_t max_context = std::size_t{1} << 20;
 
 // Adds an option with a number that may be absent.
 template <class T>
@@ -106,7 +106,7 @@ void add_rope_options(CLI::App& app, stilla::RopeChoice& rope) {
       ->type_name("TYPE");
   add_choice<double>(app, "--rope-scale", rope.factor, 1.0, 1e6,
                      "By how much: the context becomes so many times --rope-orig-ctx (default: as the file says)");
-  add_choice<std::size_t>(app, "--rope-orig-ctx", rope.original_context, 1, most_context,
+  add_choice<std::size_t>(app, "--rope-orig-ctx", rope.original_context, 1, max_context,
                           "Positions of the training (default: as the file says)");
   add_choice<double>(app, "--rope-freq-base", rope.base, 1.0, 1e30, "Base of RoPE's angles (default: as the file says)");
 }
@@ -177,7 +177,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
   add_weights_option(app, options.weights,
                      "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight");
   add_device_options(app, options);
-  add_number<std::size_t>(app, "--ctx,-c", options.context, 1, most_context,
+  add_number<std::size_t>(app, "--ctx,-c", options.context, 1, max_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");
   if (threads == ThreadOption::one) add_threads_option(app, options.threads);
   app.add_flag("-v,--verbose", options.verbose, "Say which target runs which weights, and the seed");
@@ -191,14 +191,14 @@ void add_draft_option(CLI::App& app, ModelOptions& options) {
 }
 
 void add_text_options(CLI::App& app, TextOptions& options) {
-  static constexpr std::int64_t most_tokens = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t max_tokens = std::numeric_limits<std::int64_t>::max();
   app.add_option_function<std::string>(
          "-n,--predict",
          [&options](const std::string& text) {
-           const std::optional<std::int64_t> limit = number_of<std::int64_t>(text, -1, most_tokens);
+           const std::optional<std::int64_t> limit = number_of<std::int64_t>(text, -1, max_tokens);
            if (!limit) {
              throw CLI::ValidationError("-n", fmt::format("found '{}'; expected a whole number from 0 to {}, or -1 for no limit",
-                                                          stilla::printable(text), most_tokens));
+                                                          stilla::printable(text), max_tokens));
            }
            options.limit = *limit;
          },
@@ -273,9 +273,9 @@ void add_threads_option(CLI::App& app, std::size_t& threads) {
 void warn_of_threads(std::size_t threads) {
   const stilla::Cores& cores = machine_cores();
   static bool told = false;
-  if (threads > cores.most_threads() && !std::exchange(told, true)) {
+  if (threads > cores.max_threads() && !std::exchange(told, true)) {
     message(fmt::format("{} threads on {} CPU{}: they will wait for each other, and may run many times slower than {}", threads,
-                        cores.most_threads(), cores.most_threads() == 1 ? "" : "s", cores.threads()));
+                        cores.max_threads(), cores.max_threads() == 1 ? "" : "s", cores.threads()));
   }
 }
 

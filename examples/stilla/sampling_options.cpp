@@ -11,7 +11,7 @@
 namespace program {
 namespace {
 
-constexpr auto most_count = std::size_t{std::numeric_limits<std::int32_t>::max()};
+constexpr auto max_count = std::size_t{std::numeric_limits<std::int32_t>::max()};
 
 // Reads "15043+1", "15043-0.5" or "15043-inf".
 std::pair<std::uint32_t, float> parse_bias(std::string_view text) {
@@ -36,7 +36,7 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
     add_number<T>(app, name, value, least, most, help)->group(group);
   };
   number("--temp", s.temperature, 0.0f, 100.0f, "Temperature; 0 always takes the likeliest token (default 0.6)");
-  number("--top-k", s.top_k, std::size_t{0}, most_count, "Keep the k likeliest tokens; 0: all (default 0)");
+  number("--top-k", s.top_k, std::size_t{0}, max_count, "Keep the k likeliest tokens; 0: all (default 0)");
   number("--top-p", s.top_p, 0.0f, 1.0f, "Keep the likeliest tokens that together reach p (default 0.95)");
   number("--min-p", s.min_p, 0.0f, 1.0f, "Drop tokens less than p times as likely as the best (default 0)");
   number("--typical", s.typical_p, 0.0f, 1.0f, "Keep the most typical tokens that together reach p; 1: all (default)");
@@ -45,12 +45,11 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
   number("--repeat-penalty", s.repetition_penalty, 0.01f, 100.0f, "Penalty on repeated tokens; 1: none (default)");
   number("--presence-penalty", s.presence_penalty, -100.0f, 100.0f, "Taken from tokens that occurred (default 0)");
   number("--frequency-penalty", s.frequency_penalty, -100.0f, 100.0f, "Taken from tokens for each time they occurred (default 0)");
-  number("--repeat-last-n", s.penalty_window, std::size_t{0}, most_count, "How many tokens back these three look (default 64)");
+  number("--repeat-last-n", s.penalty_window, std::size_t{0}, max_count, "How many tokens back these three look (default 64)");
   number("--dry-multiplier", s.dry.multiplier, 0.0f, 100.0f, "Penalty on tokens that would carry on a repeated passage; 0: none (default)");
   number("--dry-base", s.dry.base, 1.0f, 100.0f, "It grows by this for each further token (default 1.75)");
-  number("--dry-allowed-length", s.dry.allowed_length, std::size_t{0}, most_count,
-         "Passages shorter than this may be repeated (default 2)");
-  number("--dry-penalty-last-n", s.dry_window, std::size_t{0}, most_count, "How many tokens back it looks; 0: the whole text (default)");
+  number("--dry-allowed-length", s.dry.allowed_length, std::size_t{0}, max_count, "Passages shorter than this may be repeated (default 2)");
+  number("--dry-penalty-last-n", s.dry_window, std::size_t{0}, max_count, "How many tokens back it looks; 0: the whole text (default)");
   app.add_option("--dry-sequence-breaker", choice.dry_breakers,
                  "Passages do not reach over this text (default: the end of a line, : \" *); none: no text does")
       ->type_name("TEXT")

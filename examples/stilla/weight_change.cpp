@@ -16,7 +16,7 @@
 namespace program {
 namespace {
 
-constexpr std::size_t most_tokens = 16384;
+constexpr std::size_t max_tokens = 16384;
 
 void check_codes_can_be_chosen(std::optional<stilla::FormatId> weights) {
   bool can_choose = false;
@@ -33,9 +33,9 @@ void check_codes_can_be_chosen(std::optional<stilla::FormatId> weights) {
 
 std::vector<std::uint32_t> calibration_ids(const stilla::ModelSource& source, const std::string& path) {
   std::vector<std::uint32_t> ids = open_tokenizer(source).encode(read_file(path), stilla::SpecialTokens::as_text);
-  if (ids.size() > most_tokens) {
-    message(fmt::format("calibrating by the first {} of {} tokens of {}", most_tokens, ids.size(), stilla::printable_path(path)));
-    ids.resize(most_tokens);
+  if (ids.size() > max_tokens) {
+    message(fmt::format("calibrating by the first {} of {} tokens of {}", max_tokens, ids.size(), stilla::printable_path(path)));
+    ids.resize(max_tokens);
   }
   if (ids.empty()) fail(exit_usage, fmt::format("--calibrate {}: the file has no text", stilla::printable_path(path)));
   return ids;

@@ -36,8 +36,8 @@ class ActivationBuffer {
   // room for a factor for each row (ActivationQ8::row_factors).
   [[nodiscard]] bool resize(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
     // The limit for the rows assumes that a value takes 16 bytes in all arrays together.
-    const std::size_t most_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);
-    if (most_rows < 16 || rows > most_rows - 16) return false;
+    const std::size_t max_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);
+    if (max_rows < 16 || rows > max_rows - 16) return false;
     if (bits == ActivationBits::mixed && !resize_wide(rows, cols)) return false;
     const ActivationBits of_all = bits == ActivationBits::sixteen ? bits : ActivationBits::eight;
     const detail::ActivationFormFunctions form = detail::activation_form(active_target());

@@ -278,13 +278,13 @@ class TeamQueries {
 
  private:
   static constexpr std::size_t most = attention_queries_at_once;
-  static constexpr std::size_t most_pairs = IntegerKv<E> ? max_head_dim : 1;  // two floats for each pair of a head
+  static constexpr std::size_t max_pairs = IntegerKv<E> ? max_head_dim : 1;  // two floats for each pair of a head
 
   std::size_t D_;
   const KeyBiasTables* tables_ = nullptr;
   alignas(64) float scaled_[most * max_head_dim];
-  alignas(64) float pairs_[most * most_pairs];
-  alignas(64) float bias_[most_pairs];
+  alignas(64) float pairs_[most * max_pairs];
+  alignas(64) float bias_[max_pairs];
   float constants_[most];
 };
 

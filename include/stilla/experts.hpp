@@ -82,8 +82,8 @@ class ExpertPlan {
   // Copies of x's rows in the order of the plan, in the plan's own memory, until the next call. x: tokens() rows.
   Result<ConstMatrix> gather(ConstMatrix x) {
     if (Status s = detail::check_shape("experts", "x", x, tokens(), x.cols); !s) return s.error();
-    const std::size_t most_columns = static_cast<std::size_t>(-1) / (n_rows_ == 0 ? 1 : n_rows_);
-    if (x.cols > most_columns || !gathered_.resize(n_rows_ * x.cols)) return no_memory();
+    const std::size_t max_columns = static_cast<std::size_t>(-1) / (n_rows_ == 0 ? 1 : n_rows_);
+    if (x.cols > max_columns || !gathered_.resize(n_rows_ * x.cols)) return no_memory();
     for (std::size_t i = 0; i < n_rows_ && x.cols != 0; ++i) {
       std::memcpy(gathered_.data() + i * x.cols, x.row(token(i)), x.cols * sizeof(float));
     }

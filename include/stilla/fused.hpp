@@ -66,7 +66,7 @@ namespace detail {
 // its first n pieces. The last piece may therefore be smaller than the others, if only the last task uses it.
 class TaskPieces {
  public:
-  static constexpr std::size_t most_tasks = 1024;
+  static constexpr std::size_t max_tasks = 1024;
 
   std::size_t take(std::size_t task) {
     std::atomic<std::uint64_t>& taken = taken_[task / 64];
@@ -78,7 +78,7 @@ class TaskPieces {
   void give_back(std::size_t piece) { taken_[piece / 64].fetch_and(~(std::uint64_t{1} << piece % 64), std::memory_order_release); }
 
  private:
-  std::atomic<std::uint64_t> taken_[most_tasks / 64] = {};
+  std::atomic<std::uint64_t> taken_[max_tasks / 64] = {};
 };
 
 }  // namespace detail
@@ -113,7 +113,7 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
   // gain. `numbers` is how many piece numbers are set aside for the tasks of one part of the tokens. It is a multiple of 64, so
   // that each part has runs of 64 pieces of its own.
   const std::size_t numbers = (steps + 63) / 64 * 64;
-  const bool in_pieces = rounded != nullptr && M >= 16 && numbers * parts <= detail::TaskPieces::most_tasks &&
+  const bool in_pieces = rounded != nullptr && M >= 16 && numbers * parts <= detail::TaskPieces::max_tasks &&
                          gate.y.stride == gate.y.cols && up.y.stride == up.y.cols;
   detail::TaskPieces pieces;
   const TargetId target = active_target();

@@ -136,17 +136,17 @@ class TopLogitsJob {
     also_ = also_.first(static_cast<std::size_t>(std::lower_bound(also_.begin(), also_.end(), w_.rows) - also_.begin()));
     for (std::size_t m = 0; m < rows_; ++m) out_->shared_[m].begin({out_->room(m), best_});
     if (rows_ == 0) return;
-    const std::size_t rows = std::min(rows_, most_rows);
+    const std::size_t rows = std::min(rows_, max_rows);
     step_ = std::min(job_.step, block_floats / (rows * panel_rows) / 4 * 4);
     steps_ = (w_.panels() + step_ - 1) / step_;
-    tasks_ = steps_ * ((rows_ + most_rows - 1) / most_rows);
+    tasks_ = steps_ * ((rows_ + max_rows - 1) / max_rows);
   }
 
   std::size_t tasks() const { return tasks_; }
 
   void run(std::size_t task) const {
     alignas(cache_line_bytes) float block[block_floats];
-    const std::size_t m0 = task / steps_ * most_rows, rows = std::min(rows_ - m0, most_rows);
+    const std::size_t m0 = task / steps_ * max_rows, rows = std::min(rows_ - m0, max_rows);
     const std::size_t panel = task % steps_ * step_, first = panel * panel_rows;
     detail::PanelJob piece = job_;
     piece.input = job_.input.rows_from(m0, rows);
@@ -180,9 +180,9 @@ class TopLogitsJob {
 
  private:
   // Rows that one task takes. If there are more, other tasks read the weights again for them.
-  static constexpr std::size_t most_rows = 32;
-  static constexpr std::size_t block_floats = 2048;  // 4 panels of most_rows rows, as kernels for many tokens take them
-  static_assert(most_rows * 4 * panel_rows <= block_floats);
+  static constexpr std::size_t max_rows = 32;
+  static constexpr std::size_t block_floats = 2048;  // 4 panels of max_rows rows, as kernels for many tokens take them
+  static_assert(max_rows * 4 * panel_rows <= block_floats);
 
   TopLogits* out_;
   detail::PanelJob job_;

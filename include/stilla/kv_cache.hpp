@@ -153,7 +153,7 @@ void store_in_chunk(std::byte* chunk, std::size_t D, std::size_t j, const float*
 }  // namespace detail
 
 // Far above any model, and low enough that the bytes of a chunk of all layers fit in 64 bits.
-inline constexpr std::size_t most_layers_or_heads = 65535;
+inline constexpr std::size_t max_layers_or_heads = 65535;
 
 // Whether there can be a cache of this shape.
 inline Status check_kv_shape(const KvShape& shape) {
@@ -162,9 +162,9 @@ inline Status check_kv_shape(const KvShape& shape) {
                                                  head_dim_step, " up to ", max_head_dim)};
   }
   for (const auto& [count, what] : {std::pair{shape.layers, "layers"}, std::pair{shape.heads, "heads"}}) {
-    if (count == 0 || count > most_layers_or_heads) {
+    if (count == 0 || count > max_layers_or_heads) {
       return Error{ErrorKind::bad_argument,
-                   concat("a key/value cache of ", count, " ", what, " is not supported: 1 to ", most_layers_or_heads)};
+                   concat("a key/value cache of ", count, " ", what, " is not supported: 1 to ", max_layers_or_heads)};
     }
   }
   return success();

@@ -321,17 +321,17 @@ inline Status check_product(std::string_view op, const PanelJob& job) {
 }  // namespace detail
 
 // Several products of one input as tasks (base/parallel.hpp), for example the query, key and value projections. Their weights may
-// differ in format. check() refuses more than `most_products` products.
+// differ in format. check() refuses more than `max_products` products.
 //
 //   const stilla::MatmulProduct products[] = {{q, wq}, {k, wk}, {v, wv}};
 //   const stilla::MatmulJob job(products, {{}, x8.view()});          // every worker makes its own, or all share one
 //   for (std::size_t task = ith, tasks = stilla::matmul_tasks(job); task < tasks; task += nth) stilla::matmul_run(job, task);
 class MatmulJob {
  public:
-  static constexpr std::size_t most_products = 4;
+  static constexpr std::size_t max_products = 4;
 
   MatmulJob(std::span<const MatmulProduct> products, const MatmulInput& input) : found_(products.size()) {
-    count_ = std::min(products.size(), most_products);
+    count_ = std::min(products.size(), max_products);
     for (std::size_t i = 0; i < count_; ++i) {
       jobs_[i] = detail::panel_job(products[i], input);
       tasks_ += jobs_[i].tasks;
@@ -342,7 +342,7 @@ class MatmulJob {
   // Always checked: formats, layouts, the kind of activations, shapes, the alignment of weights. Checked with STILLA_CHECK: the
   // sums and values of rounded activations, and that y does not overlap the inputs.
   Status check() const {
-    if (found_ > most_products) return detail::bad_argument(concat("matmul: ", found_, " products, expected at most ", most_products));
+    if (found_ > max_products) return detail::bad_argument(concat("matmul: ", found_, " products, expected at most ", max_products));
     for (std::size_t i = 0; i < count_; ++i) {
       if (Status s = detail::check_product("matmul", jobs_[i]); !s) return s;
     }
@@ -356,7 +356,7 @@ class MatmulJob {
   }
 
  private:
-  detail::PanelJob jobs_[most_products];
+  detail::PanelJob jobs_[max_products];
   std::size_t found_, count_ = 0, tasks_ = 0;
 };
 
@@ -367,11 +367,11 @@ inline void matmul_run(const MatmulJob& job, std::size_t task) { job.run(task); 
 // Several products of one input. Every four products are one parallel job.
 inline Status matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
   // Products behind the first four are checked before anything is computed. The first four are checked below.
-  for (std::size_t i = MatmulJob::most_products; i < products.size(); ++i) {
+  for (std::size_t i = MatmulJob::max_products; i < products.size(); ++i) {
     if (Status s = MatmulJob(products[i], input).check(); !s) return s;
   }
   while (!products.empty()) {
-    const std::size_t count = std::min(products.size(), MatmulJob::most_products);
+    const std::size_t count = std::min(products.size(), MatmulJob::max_products);
     const MatmulJob job(products.first(count), input);
     if (Status s = job.check(); !s) return s;
     parallel(job.tasks(), [&](std::size_t task) { job.run(task); });
@@ -398,14 +398,6 @@ inline Status matmul(Matrix y, const PackedView& w, ConstMatrix x, ActivationBuf
   const MatmulProduct product{y, w, bias};
   return matmul({&product, 1}, input, parallel);
 }
-
-// Row n of packed weights as floats, for embedding lookup. The values are the same as those in the file.
-STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n);
-#if STILLA_COMPILE_KERNELS
-STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n) {
-  with_format(table.format, [&](auto tag) { unpack_row<decltype(tag)>(table, n, out); });
-}
-#endif
 
 }}  // namespace stilla
 

@@ -145,6 +145,14 @@ class PackedMatrix {
   AlignedBuffer<std::byte> data_;
 };
 
+// Row n of packed weights as floats, for embedding lookup. The values are the same as those in the file.
+STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n);
+#if STILLA_COMPILE_KERNELS
+STILLA_KERNEL_LINKAGE void embedding_lookup(float* out, const PackedView& table, std::size_t n) {
+  stilla::with_format(table.format, [&](auto tag) { unpack_row<decltype(tag)>(table, n, out); });
+}
+#endif
+
 }}  // namespace stilla
 
 #include <stilla/base/pop_macros-inl.hpp>

@@ -159,7 +159,7 @@ class Sampler {
     const std::size_t best = deciding_logits();
     const std::span<const std::uint32_t> text = last(window_);
     const std::size_t others = options_.banned.size() + options_.logit_bias.size() + text.size() + guesses.size();
-    if (best == 0 || best > most_requested || others > most_requested) return nullptr;
+    if (best == 0 || best > max_requested || others > max_requested) return nullptr;
     request_.best = best;
     request_.vocabulary = options_.vocabulary;
     std::vector<std::uint32_t>& also = request_.also;  // ids whose logits may change
@@ -195,7 +195,7 @@ class Sampler {
  private:
   static constexpr std::size_t unbounded = static_cast<std::size_t>(-1);
   // With more ids than this, a request would not be shorter than a whole row of a small vocabulary.
-  static constexpr std::size_t most_requested = 1024;
+  static constexpr std::size_t max_requested = 1024;
 
   bool is_greedy() const { return has_temperature_ && !(options_.temperature > 0.0f); }
 
@@ -205,7 +205,7 @@ class Sampler {
   // with the whole row.
   std::size_t deciding_logits() const {
     if (is_greedy()) return 1;
-    if (options_.mirostat || options_.top_k == 0 || options_.top_k >= most_requested) return 0;
+    if (options_.mirostat || options_.top_k == 0 || options_.top_k >= max_requested) return 0;
     for (const SamplingStep step : options_.order) {
       if (step == SamplingStep::top_k) return options_.top_k + 1;
       if (step == SamplingStep::typ_p && options_.typical_p < 1.0f) return 0;

@@ -7,7 +7,7 @@
 
 #include <openvino/c/openvino.h>
 
-enum { most_properties = 8 };
+enum { max_properties = 8 };
 
 static int is_ok(const char* what, ov_status_e status) {
   if (status == OK) return 1;
@@ -16,12 +16,12 @@ static int is_ok(const char* what, ov_status_e status) {
 }
 
 int main(int argc, char** argv) {
-  const char* p[2 * most_properties] = {0};  // keys and values, one after the other
+  const char* p[2 * max_properties] = {0};  // keys and values, one after the other
   ov_core_t* core = NULL;
   ov_model_t* model = NULL;
   ov_compiled_model_t* compiled = NULL;
   size_t n = 0;
-  if (argc < 4 || argc > 4 + most_properties) {
+  if (argc < 4 || argc > 4 + max_properties) {
     printf("usage: npu_compile MODEL DEVICE BLOB [KEY=VALUE ...]\n");
     return 2;
   }

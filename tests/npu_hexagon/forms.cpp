@@ -19,7 +19,7 @@ namespace {
 
 using namespace stilla;
 
-constexpr size_t rows = 130, most_k = 18944, most_tokens = 64;
+constexpr size_t rows = 130, max_k = 18944, max_tokens = 64;
 constexpr size_t all_k[] = {1536, 8960, 3584, 18944, 5120, 13824};
 constexpr size_t hidden[] = {1536, 3584, 5120}, ffn[] = {8960, 18944, 13824};
 constexpr size_t blocks[] = {0, 32, 64, 128};  // 0: per channel
@@ -36,8 +36,8 @@ uint32_t bits(uint32_t seed, size_t i) {
 
 // Weights with a block scale for every weight, so that the specification needs no division.
 struct SpreadWeights {
-  uint8_t codes[rows * most_k];
-  uint8_t scales[rows * most_k];
+  uint8_t codes[rows * max_k];
+  uint8_t scales[rows * max_k];
   float channel_scales[rows];
   size_t K;
 
@@ -67,8 +67,8 @@ void make_weights(size_t K, size_t block) {
 
 template <class A>
 struct Tokens {
-  A values[most_tokens * most_k];
-  float scales[most_tokens];
+  A values[max_tokens * max_k];
+  float scales[max_tokens];
 };
 Tokens<int8_t> tokens8;
 Tokens<int16_t> tokens16;
@@ -76,7 +76,7 @@ Tokens<int16_t> tokens16;
 template <class A>
 void make_tokens(Tokens<A>& tokens, size_t K) {
   constexpr int shift = 32 - 8 * static_cast<int>(sizeof(A));
-  for (size_t m = 0; m < most_tokens; ++m) {
+  for (size_t m = 0; m < max_tokens; ++m) {
     const uint32_t seed = 1000 + static_cast<uint32_t>(m);
     for (size_t k = 0; k < K; ++k) {
       const uint32_t value = m == 0 ? 0x80000000u : m == 1 ? 0x7fffffffu : bits(seed, k);
@@ -86,11 +86,11 @@ void make_tokens(Tokens<A>& tokens, size_t K) {
   }
 }
 
-float y[most_tokens * rows], bias[rows];
+float y[max_tokens * rows], bias[rows];
 
 #if defined(__HVX__)
-alignas(128) uint8_t panels[hexagon::panel_count(rows) * hexagon::panel_bytes(hexagon::WeightForm::lpbq, most_k)];
-alignas(128) uint8_t columns[hexagon::columns_bytes(npu::Activations::int16, most_tokens, most_k)];
+alignas(128) uint8_t panels[hexagon::panel_count(rows) * hexagon::panel_bytes(hexagon::WeightForm::lpbq, max_k)];
+alignas(128) uint8_t columns[hexagon::columns_bytes(npu::Activations::int16, max_tokens, max_k)];
 #endif
 
 // Writes a record of the file: what it belongs to, and its bytes.
@@ -147,8 +147,8 @@ bool put_matrices(OutFile& file) {
   return true;
 }
 
-alignas(128) int16_t first[most_k], second[most_k], out[most_k];
-alignas(128) int32_t sums[most_k];
+alignas(128) int16_t first[max_k], second[max_k], out[max_k];
+alignas(128) int32_t sums[max_k];
 
 #if defined(__HVX__)
 template <class... Args>

@@ -62,7 +62,7 @@ class Pass {
   float score_span() const { return score_span_; }
   // For a layer ("blk.0."): the greatest sum of the absolute values of one scaled query. If keys are off by at most 1, a score
   // moves by at most this sum.
-  float most_query_sum(const std::string& layer) const { return most_query_sum_.at(layer); }
+  float max_query_sum(const std::string& layer) const { return max_query_sum_.at(layer); }
 
  private:
   void embed(Floats& x, std::span<const std::uint32_t> ids) const {
@@ -180,7 +180,7 @@ class Pass {
     for (std::size_t at = 0; at < q.values.size(); at += D) {
       float sum = 0.0f;
       for (std::size_t d = 0; d < D; ++d) sum += std::fabs(q.values[at + d] * scale);
-      most_query_sum_[name_] = std::max(most_query_sum_[name_], sum);
+      max_query_sum_[name_] = std::max(max_query_sum_[name_], sum);
     }
     see(name_ + "mixed.grouped", mixed);
     return mixed;
@@ -220,7 +220,7 @@ class Pass {
   std::vector<std::size_t> ends_;
   std::string name_;  // "blk.0."
   float score_span_ = 0.0f;
-  std::map<std::string, float> most_query_sum_;
+  std::map<std::string, float> max_query_sum_;
 };
 
 }  // namespace
@@ -230,7 +230,7 @@ Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const 
   std::vector<std::uint32_t> ids;
   std::vector<std::size_t> ends;
   for (const std::vector<std::uint32_t>& text : texts) {
-    const std::size_t count = std::min({text.size(), model.config().context, most_calibration_tokens - ids.size()});
+    const std::size_t count = std::min({text.size(), model.config().context, max_calibration_tokens - ids.size()});
     ids.insert(ids.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(count));
     if (count != 0) ends.push_back(ids.size());
   }
@@ -257,7 +257,7 @@ Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const 
       const ValueRange range = *out.ranges.find(fmt::format("{}.{}", what, l));
       return 0.52f * (range.most - range.least) / 255.0f;
     };
-    const float score = half_step("key") * pass.most_query_sum(name), mixed = half_step("value");
+    const float score = half_step("key") * pass.max_query_sum(name), mixed = half_step("value");
     out.ranges[name + "scores.grouped.low"].include(ValueRange{-score, score});
     out.ranges[name + "mixed.grouped.low"].include(ValueRange{-mixed, mixed});
     for (const char* what : {"key", "value"})

@@ -39,7 +39,7 @@ stilla::FormatId static_weights(const ExportRequest& request) { return request.w
 
 // The most bytes of weights in one part of the body. One process maps at most 3.5 GB of a Hexagon NPU's memory, and part of it is
 // needed for other things than weights.
-constexpr std::uint64_t most_part_bytes = 3'200'000'000;
+constexpr std::uint64_t max_part_bytes = 3'200'000'000;
 
 std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& request) {
   const stilla::ModelConfig& c = model.config();
@@ -47,7 +47,7 @@ std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& 
   if (step == 0) {
     const std::uint64_t weights = std::uint64_t{c.hidden} * (2 * (c.n_heads + c.n_kv_heads) * c.head_dim + 3 * c.ffn);
     const std::uint64_t layer_bytes = weights * integer_form(static_weights(request))->bits / 8;
-    const std::size_t most = request.stack == Stack::qnn ? static_cast<std::size_t>(most_part_bytes / layer_bytes) : c.n_layers;
+    const std::size_t most = request.stack == Stack::qnn ? static_cast<std::size_t>(max_part_bytes / layer_bytes) : c.n_layers;
     const std::size_t parts = (c.n_layers + std::max<std::size_t>(most, 1) - 1) / std::max<std::size_t>(most, 1);
     step = (c.n_layers + parts - 1) / parts;  // parts of about equal size
   }

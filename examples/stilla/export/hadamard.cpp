@@ -20,14 +20,14 @@ using onnx::ElementType;
 using onnx::Graph;
 using onnx::integer;
 
-constexpr std::size_t most_run = 4096;  // the matrix of this many rows takes 64 MB as floats
+constexpr std::size_t max_run = 4096;  // the matrix of this many rows takes 64 MB as floats
 
 std::size_t run_of(std::size_t width) {
   const std::size_t run = stilla::hadamard_run(width);
-  if (run > most_run) {
+  if (run > max_run) {
     fail(exit_refused, fmt::format("--rotate: rows of {} values need a Hadamard matrix of {} x {}; the exported graphs have at most {} "
                                    "x {}",
-                                   width, run, run, most_run, most_run));
+                                   width, run, run, max_run, max_run));
   }
   return run;
 }

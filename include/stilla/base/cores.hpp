@@ -56,7 +56,7 @@ struct Cores {
   // The number of threads that is fastest.
   std::size_t threads() const { return std::min(fast, quota_threads()); }
   // With more threads than this, threads wait for each other, because there is always one that is kept from running.
-  std::size_t most_threads() const { return std::min(logical, quota_threads()); }
+  std::size_t max_threads() const { return std::min(logical, quota_threads()); }
 };
 
 namespace detail {

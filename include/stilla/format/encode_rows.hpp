@@ -148,8 +148,8 @@ inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId fr
   AlignedBuffer<float> decoded;
   // Only some rows are decoded at a time. As floats, the whole matrix would take eight times as much memory as its blocks.
   const std::size_t step = K == 0 || N == 0 ? 1 : std::size_t{1} << 22 > K ? (std::size_t{1} << 22) / K : 1;
-  const std::size_t most_rows = step < N ? step : N;
-  if (!blocks.resize(*bytes) || !decoded.resize(most_rows * K)) return out_of_memory("requantised weights", *bytes);
+  const std::size_t max_rows = step < N ? step : N;
+  if (!blocks.resize(*bytes) || !decoded.resize(max_rows * K)) return out_of_memory("requantised weights", *bytes);
   for (std::size_t n = 0; n < N; n += step) {
     const std::size_t count = N - n < step ? N - n : step;
     with_format(from, [&](auto tag) {

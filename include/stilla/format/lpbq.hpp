@@ -52,7 +52,7 @@ struct BlockScaledRow {
   static constexpr bool has_minimum = false;
   static constexpr bool is_codebook = false;
 
-  static constexpr int most_block_scale = 15;
+  static constexpr int max_block_scale = 15;
 
   static constexpr int code(const std::byte* block, std::size_t k) { return paired_nibble(block + 1, k); }
   static constexpr void set_code(std::byte* block, std::size_t k, int code) { set_paired_nibble(block + 1, k, code); }
@@ -73,18 +73,18 @@ struct BlockScaledRow {
       const double wish = block_step(weights + k);
       if (wish > largest) largest = wish;
     }
-    return with_16_bits(static_cast<float>(largest / most_block_scale));
+    return with_16_bits(static_cast<float>(largest / max_block_scale));
   }
 
   // Tries three block scales: the one nearest to the step that the block wants (block_step), and its two neighbours. Takes the
   // one with the least squared error.
   static void encode(const float* weights, float row_scale, std::byte* block) {
     const float inverse = inverse_scale(row_scale);
-    const int wished = nearest_level(rounded(static_cast<float>(block_step(weights)) * inverse), 1, most_block_scale);
+    const int wished = nearest_level(rounded(static_cast<float>(block_step(weights)) * inverse), 1, max_block_scale);
     int best = wished;
     double least = -1;
     for (int s = wished - 1; s <= wished + 1; ++s) {
-      if (s < 1 || s > most_block_scale) continue;
+      if (s < 1 || s > max_block_scale) continue;
       const double error = squared_error(weights, row_scale * static_cast<float>(s));
       if (least < 0 || error < least) {
         least = error;

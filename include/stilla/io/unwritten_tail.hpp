@@ -23,7 +23,7 @@ namespace stilla { inline namespace STILLA_ABI {
 // zeros at the end of a tensor that are at least an eighth of it and at least 1 MiB. Each file is read backwards up to its last
 // byte that is not zero. In a complete file, this reads only one page.
 inline Status check_written_to_the_end(const ModelSource& source) {
-  constexpr std::uint64_t least_of_a_part = std::uint64_t{1} << 20;
+  constexpr std::uint64_t min_zero_bytes = std::uint64_t{1} << 20;
   std::vector<const TensorInfo*> tensors;
   for (std::size_t i = 0; i < source.tensor_count(); ++i) tensors.push_back(&source.tensor(i));
   std::sort(tensors.begin(), tensors.end(), [](const TensorInfo* a, const TensorInfo* b) {
@@ -36,7 +36,7 @@ inline Status check_written_to_the_end(const ModelSource& source) {
     const auto zeros = static_cast<std::uint64_t>(last - bytes.rbegin());
     const bool is_all = zeros == bytes.size();
     const bool may_be_zero = tensor.name.ends_with(".bias");
-    if (zeros != 0 && (is_all ? !may_be_zero : zeros >= std::max(least_of_a_part, tensor.size_bytes / 8))) {
+    if (zeros != 0 && (is_all ? !may_be_zero : zeros >= std::max(min_zero_bytes, tensor.size_bytes / 8))) {
       return source.tensor_error(tensor, "found nothing but zeros in its last ", zeros, " of ", tensor.size_bytes,
                                  " bytes, up to the end of the tensors: the file has its full size, but a download seems to have "
                                  "stopped before it was filled; get it again");

@@ -196,7 +196,7 @@ class RopeReader {
 // Replaces the values that were read by those that the user chose.
 inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   const auto refuse = [](const auto&... parts) -> Status { return Error{ErrorKind::bad_argument, concat("RoPE: ", parts...)}; };
-  constexpr std::size_t most_context = 1 << 20;
+  constexpr std::size_t max_context = 1 << 20;
   RopeScaling& scaling = c.rope_scaling;
   if (choice.base) {
     if (!(*choice.base >= 1.0 && *choice.base <= 1e30)) return refuse("a base of ", *choice.base, "; expected 1 to 1e30");
@@ -205,8 +205,8 @@ inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   if (choice.factor && !(*choice.factor >= 1.0 && *choice.factor <= 1e6)) {
     return refuse("a scale of ", *choice.factor, "; expected 1 to 1e6");
   }
-  if (choice.original_context && (*choice.original_context == 0 || *choice.original_context > most_context)) {
-    return refuse("an original context of ", *choice.original_context, "; expected 1 to ", most_context);
+  if (choice.original_context && (*choice.original_context == 0 || *choice.original_context > max_context)) {
+    return refuse("an original context of ", *choice.original_context, "; expected 1 to ", max_context);
   }
   using Type = RopeScaling::Type;
   if (choice.type) scaling.type = *choice.type;
@@ -224,19 +224,19 @@ inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   if (scaling.type == Type::yarn && c.rope_base <= 1.0f) return refuse("yarn needs a base above 1; found ", c.rope_base);
   if (choice.factor || choice.original_context) {
     const double positions = std::floor(scaling.original_context * scaling.factor);
-    c.context = static_cast<std::size_t>(std::min(positions, static_cast<double>(most_context)));
+    c.context = static_cast<std::size_t>(std::min(positions, static_cast<double>(max_context)));
   }
   return success();
 }
 
 // The numbers of a key for all layers as text, "8 in layers 0 to 3, 4 in layer 4".
 inline std::string by_layer_text(const std::vector<std::uint64_t>& numbers) {
-  constexpr std::size_t most_runs = 6;
+  constexpr std::size_t max_runs = 6;
   std::string out;
   std::size_t runs = 0;
   for (std::size_t first = 0, end = 0; first < numbers.size(); first = end) {
     while (end < numbers.size() && numbers[end] == numbers[first]) ++end;
-    if (++runs > most_runs) return out + ", ...";
+    if (++runs > max_runs) return out + ", ...";
     out += concat(first == 0 ? "" : ", ", numbers[first], end - first == 1 ? " in layer " : " in layers ", first);
     if (end - first > 1) out += concat(" to ", end - 1);
   }
@@ -299,17 +299,17 @@ class UnknownParts {
   }
 
   void note_unknown_keys() {
-    constexpr std::size_t most_names = 8;
+    constexpr std::size_t max_names = 8;
     const std::string prefix = concat(c_.architecture, ".");
     std::string names;
     std::size_t count = 0;
     for (const std::string_view name : source_.keys_under(prefix)) {
       if (is_known_key(name.substr(prefix.size()))) continue;
-      if (++count <= most_names) names += concat(count == 1 ? "'" : ", '", printable(name), "'");
+      if (++count <= max_names) names += concat(count == 1 ? "'" : ", '", printable(name), "'");
     }
     if (count == 0) return;
     c_.notes.push_back(concat(printable_path(source_.path()), ": ", count == 1 ? "a key that is" : "keys that are",
-                              " not known here and not used: ", names, count > most_names ? ", ..." : ""));
+                              " not known here and not used: ", names, count > max_names ? ", ..." : ""));
   }
 
   Status check_tensor(const TensorInfo& tensor) const {

@@ -134,7 +134,7 @@ class Decoder {
       return Error{ErrorKind::bad_argument, concat("the context of ", session_->context(), " tokens is full")};
     }
     room = std::min(room == 0 ? 0 : room - 1, session_->context() - session_->size() - pending);
-    if (Status s = make_guesses(std::min(room, most_guesses(pending))); !s) return s;
+    if (Status s = make_guesses(std::min(room, max_guesses(pending))); !s) return s;
     batch_.assign(text_.end() - static_cast<std::ptrdiff_t>(pending), text_.end());
     batch_.insert(batch_.end(), guesses_.begin(), guesses_.end());
     const auto begin = std::chrono::steady_clock::now();
@@ -146,9 +146,7 @@ class Decoder {
   }
 
   // If a caller pushes several tokens at once (closing words, for example), there are no guesses, because this is rare.
-  std::size_t most_guesses(std::size_t pending) const {
-    return pending > 1 ? 0 : std::min(DraftPolicy::most_guesses, session_->batch() - 1);
-  }
+  std::size_t max_guesses(std::size_t pending) const { return pending > 1 ? 0 : std::min(DraftPolicy::max_guesses, session_->batch() - 1); }
 
   Status make_guesses(std::size_t most) {
     guesses_.resize(most);

@@ -8,7 +8,7 @@
 //
 // The session of the small model follows the text and does not evaluate again what it already holds. If it has fallen far behind,
 // because guessing did not pay for a while, it begins again with only the end of the text, which costs one small batch. It
-// therefore never reads more than the last `most_context` tokens at a time, and a long prompt costs it next to nothing.
+// therefore never reads more than the last `max_context` tokens at a time, and a long prompt costs it next to nothing.
 //
 // Speculative decoding: Leviathan et al., 2023; Chen et al., 2023. Their acceptance rule is not needed: the checked text is
 // sampled as always, and the logits have the same bits in a batch as one by one.
@@ -31,8 +31,8 @@ namespace stilla { inline namespace STILLA_ABI {
 
 class DraftModel {
  public:
-  static constexpr std::size_t most_context = 512;  // tokens at the end of the text with which the session begins again
-  static constexpr std::size_t most_behind = 64;    // most tokens that are evaluated to catch up
+  static constexpr std::size_t max_context = 512;  // tokens at the end of the text with which the session begins again
+  static constexpr std::size_t max_behind = 64;    // most tokens that are evaluated to catch up
 
   // `session` is a session of the small model. It must outlive this object, which changes its text. `vocabulary` is the number of
   // ids that both models have; ids from there on are never guessed.
@@ -67,7 +67,7 @@ class DraftModel {
  private:
   // Brings the session to follow `text`, whose first skipped_ tokens it leaves out. The session keeps the tokens that it has in
   // common with the rest of `text`, counted from its beginning, and forgets all others. It begins again with at most the last
-  // `most_context` tokens of `text` if it has no token in common, if more than `most_behind` tokens are missing, or if its
+  // `max_context` tokens of `text` if it has no token in common, if more than `max_behind` tokens are missing, or if its
   // context is nearly full. Returns the tokens of `text` that the session has yet to evaluate, at least one.
   std::span<const std::uint32_t> follow(std::span<const std::uint32_t> text) {
     const std::span<const std::uint32_t> held = session_->ids(), expected = text.subspan(std::min(skipped_, text.size()));
@@ -75,10 +75,10 @@ class DraftModel {
     std::size_t kept = 0;
     while (kept < most && held[kept] == expected[kept]) ++kept;
     if (kept == expected.size() && kept > 0) --kept;  // the last token is evaluated for its logits
-    const bool is_far = expected.size() - kept > most_behind, is_full = expected.size() + most_behind > session_->context();
+    const bool is_far = expected.size() - kept > max_behind, is_full = expected.size() + max_behind > session_->context();
     if (kept == 0 || is_far || is_full) {
       kept = 0;
-      skipped_ = text.size() - std::min({text.size(), most_context, session_->context() / 2 + 1});
+      skipped_ = text.size() - std::min({text.size(), max_context, session_->context() / 2 + 1});
     }
     session_->truncate(kept);
     return text.subspan(skipped_ + kept);

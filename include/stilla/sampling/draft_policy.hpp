@@ -22,7 +22,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 class ModelDraftPolicy {
  public:
-  static constexpr std::size_t most_guesses = DraftPolicy::most_guesses;
+  static constexpr std::size_t max_guesses = DraftPolicy::max_guesses;
 
   // Whether the first guess of a draft is worth its time. `times` are the times of batches of the large model.
   bool begins(const DraftPolicy& times) {
@@ -30,7 +30,7 @@ class ModelDraftPolicy {
     if (times.seconds_of_one() == 0.0) return false;  // nothing to compare with yet
     const double a = any_.of_right();
     double tokens = 1.0, power = 1.0;
-    for (std::size_t n = 1; n <= most_guesses; ++n) {
+    for (std::size_t n = 1; n <= max_guesses; ++n) {
       power *= a;
       tokens += power;
       if (tokens > times.time(n) + static_cast<double>(n) * cost_) return true;
@@ -45,7 +45,7 @@ class ModelDraftPolicy {
     kinds_[count_] = kind;
     chance_[count_] = (count_ == 0 ? 1.0 : chance_[count_ - 1]) * chances_[kind].of_right();
     ++count_;
-    if (count_ == most_guesses) return false;
+    if (count_ == max_guesses) return false;
     return chance_[count_ - 1] * any_.of_right() > cost_ + times.time(count_ + 1) - times.time(count_);
   }
 
@@ -105,8 +105,8 @@ class ModelDraftPolicy {
   Chance any_;
   double cost_ = 0.3;  // of a guess, as a multiple of the time of a token of the large model; learned
   bool has_cost_ = false;
-  std::array<std::size_t, most_guesses> kinds_{};
-  std::array<double, most_guesses> chance_{};  // the chance that this guess and all before it are right
+  std::array<std::size_t, max_guesses> kinds_{};
+  std::array<double, max_guesses> chance_{};  // the chance that this guess and all before it are right
   std::size_t count_ = 0;                      // number of guesses written
 };
 

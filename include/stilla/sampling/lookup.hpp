@@ -68,15 +68,15 @@ class NgramIndex {
       while (length <= place && length < longest_match && tokens_[place - length] == tokens_[n - 1 - length]) ++length;
       if (length > best.match) best.match = length, best_place = place;
     };
-    if (source_ != none && n - source_end_ < most_edited) {
+    if (source_ != none && n - source_end_ < max_edited) {
       // The place where the copy goes on if the edit inserted as many tokens as it removed.
       const std::size_t expected = source_ + (n - source_end_);
-      for (std::size_t i = 0; i <= most_edited; ++i) {           // nearest first
+      for (std::size_t i = 0; i <= max_edited; ++i) {           // nearest first
         if (expected + i < n - 1) look_at(expected + i);
         if (i > 0 && expected - i > source_ && expected - i < n - 1) look_at(expected - i);
       }
     }
-    std::size_t looks = most_looks;
+    std::size_t looks = max_looks;
     for (std::size_t place = earlier_[n - 1]; place != none && looks > 0; place = earlier_[place], --looks) {
       look_at(place);
       if (best.match == longest_match) break;
@@ -94,8 +94,8 @@ class NgramIndex {
  private:
   static constexpr std::size_t none = static_cast<std::size_t>(-1);
   static constexpr std::size_t longest_match = 32;
-  static constexpr std::size_t most_looks = 32;
-  static constexpr std::size_t most_edited = 16;
+  static constexpr std::size_t max_looks = 32;
+  static constexpr std::size_t max_edited = 16;
 
   std::size_t bucket(std::size_t last) const {
     std::uint64_t hash = 0;
@@ -126,7 +126,7 @@ class NgramIndex {
 // the text changes its character.
 class DraftPolicy {
  public:
-  static constexpr std::size_t most_guesses = 15;
+  static constexpr std::size_t max_guesses = 15;
 
   DraftPolicy() {
     for (std::size_t m = 0; m < time_.size(); ++m) time_[m] = 1.0 + 0.1 * static_cast<double>(m);
@@ -139,7 +139,7 @@ class DraftPolicy {
     const double a = chance.of_right();
     double tokens = 1.0, power = 1.0, best_rate = 1.0;
     std::size_t best = 0;
-    for (std::size_t n = 1; n <= std::min(draft.tokens, most_guesses); ++n) {
+    for (std::size_t n = 1; n <= std::min(draft.tokens, max_guesses); ++n) {
       power *= a;
       tokens += power;
       if (tokens / time_[n] > best_rate) best_rate = tokens / time_[n], best = n;
@@ -150,7 +150,7 @@ class DraftPolicy {
 
   // time(): the time of a batch with so many guesses, as a multiple of the time of a batch with none. seconds_of_one(): the seconds
   // of a batch with none; 0 if they are not known yet.
-  double time(std::size_t guesses) const { return time_[std::min(guesses, most_guesses)]; }
+  double time(std::size_t guesses) const { return time_[std::min(guesses, max_guesses)]; }
   double seconds_of_one() const { return one_; }
 
   // Tells the policy that `guesses` guesses were checked and `right` of them were right.
@@ -190,8 +190,8 @@ class DraftPolicy {
 
   std::array<Chance, 8> chances_{};
   // The time of a batch with n guesses, as a multiple of that of a batch with none.
-  std::array<double, most_guesses + 1> time_{};
-  std::array<bool, most_guesses + 1> is_measured_{};
+  std::array<double, max_guesses + 1> time_{};
+  std::array<bool, max_guesses + 1> is_measured_{};
   double one_ = 0.0;                             // seconds of a batch with no guesses
 };
 

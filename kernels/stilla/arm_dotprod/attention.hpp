@@ -31,8 +31,8 @@ using namespace portable_kernels::attention_kernels;
 // The kernel takes 2 of a tile's 4 vectors at a time. 6 queries of keys, which have one plane, are 12 sums: with 6 registers of
 // integers and 2 of codes they take 20 of the 32 registers. 4 queries of values, which have two planes, are 16 sums: with 8
 // registers of integers and 2 of codes they take 26.
-inline constexpr std::size_t most_key_queries = 6;
-inline constexpr std::size_t most_value_queries = 4;
+inline constexpr std::size_t max_key_queries = 6;
+inline constexpr std::size_t max_value_queries = 4;
 inline constexpr std::size_t vectors_at_once = 2;
 
 struct RoundedRow {

@@ -13,7 +13,7 @@
 //
 //     tile        8 rows x 6 tokens: 4 x 3 products of 2 x 2 and 4 x 3 sums of 2 x 2. With 4 pairs of rows and one pair of tokens they
 //                 take 29 of the 32 registers. There are 7 loads for 12 smmla
-//     chunk       up to most_chunk_k k of most_panels panels are unpacked, and those of most_tokens tokens are arranged in pairs.
+//     chunk       up to max_chunk_k k of max_panels panels are unpacked, and those of max_tokens tokens are arranged in pairs.
 //                 Between chunks the sums are in y
 //
 // A last tile of fewer than 6 tokens multiplies zeros too. Activations of 16 bits are two planes, which are multiplied one after
@@ -47,9 +47,9 @@ inline constexpr std::size_t row_pairs = tile_rows / 2, token_pairs = tile_token
 // The sizes are chosen so that the unpacked weights, 240 to 290 KB, fit the second-level cache, and the weights and activations of
 // one tile, 10 KB and 9 KB, fit the first-level cache. The more panels are unpacked at once, the less often tokens are arranged.
 // Neither size was measured: no such CPU was at hand.
-inline constexpr std::size_t most_chunk_k = small_stacks ? 512 : 1024, most_panels = small_stacks ? 4 : 12;
-inline constexpr std::size_t most_tiles = 4, most_tokens = most_tiles * tile_tokens;
-static_assert(most_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
+inline constexpr std::size_t max_chunk_k = small_stacks ? 512 : 1024, max_panels = small_stacks ? 4 : 12;
+inline constexpr std::size_t max_tiles = 4, max_tokens = max_tiles * tile_tokens;
+static_assert(max_chunk_k % sums_block == 0 && panel_rows % tile_rows == 0);
 
 inline constexpr std::size_t panel_pairs = panel_rows / 2;
 inline constexpr std::size_t eights_per_block = code_block / 8;
@@ -57,7 +57,7 @@ inline constexpr std::size_t eights_per_block = code_block / 8;
 // A chunk of a panel's weights. For each pair of rows it holds what an instruction reads.
 template <class F>
 struct Unpacked {
-  static constexpr std::size_t blocks = most_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
+  static constexpr std::size_t blocks = max_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::uint8_t operands[blocks][eights_per_block][panel_pairs][16];  // [..][row of the pair * 8 + k]
   alignas(64) float scales[blocks][groups][panel_pairs][4];                      // r0 r1 r0 r1
@@ -70,7 +70,7 @@ struct Unpacked {
 // such as a scale, the four lanes are t0 t0 t1 t1.
 template <class F, std::size_t Planes>
 struct TokenTile {
-  static constexpr std::size_t blocks = most_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
+  static constexpr std::size_t blocks = max_chunk_k / code_block, groups = dotprod::groups_per_block<F>;
   static constexpr std::size_t eights = has_sub_minimums<F> ? blocks / RoundedSums::blocks : 1;
   alignas(64) std::int8_t values[blocks * eights_per_block][Planes][token_pairs][16];  // [..][token of the pair * 8 + k]
   float scales[blocks][token_pairs][4];  // with 8 bits: 1.5 * 2^23 * scale
@@ -363,15 +363,15 @@ STILLA_NOINLINE void pair_tile(const Unpacked<F>& w, const TokenTile<F, Planes>&
 // has to compute all of these panels in another way.
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool sweep(const MatmulArgs<F>& a, std::size_t p0, std::size_t panels) {
-  Unpacked<F> unpacked[most_panels];
-  TokenTile<F, Planes> tiles[most_tiles];
-  for (std::size_t k_begin = 0; k_begin < a.K; k_begin += most_chunk_k) {
-    const std::size_t k_end = a.K - k_begin < most_chunk_k ? a.K : k_begin + most_chunk_k;
+  Unpacked<F> unpacked[max_panels];
+  TokenTile<F, Planes> tiles[max_tiles];
+  for (std::size_t k_begin = 0; k_begin < a.K; k_begin += max_chunk_k) {
+    const std::size_t k_end = a.K - k_begin < max_chunk_k ? a.K : k_begin + max_chunk_k;
     for (std::size_t i = 0; i < panels; ++i) {
       if (!unpack_panel<F>(unpacked[i], a, p0 + i, k_begin, k_end)) return false;
     }
-    for (std::size_t first = 0; first < a.x.rows; first += most_tokens) {
-      const std::size_t end = a.x.rows - first < most_tokens ? a.x.rows : first + most_tokens;
+    for (std::size_t first = 0; first < a.x.rows; first += max_tokens) {
+      const std::size_t end = a.x.rows - first < max_tokens ? a.x.rows : first + max_tokens;
       const auto tokens_of = [&](std::size_t m) { return end - m < tile_tokens ? end - m : tile_tokens; };
       for (std::size_t m = first; m < end; m += tile_tokens) {
         arrange_tile<F, Planes>(tiles[(m - first) / tile_tokens], a.x, m, tokens_of(m), k_begin, k_end);
@@ -394,7 +394,7 @@ STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, st
   if (a.x.rows >= fewest_to_sweep && a.K != 0) {
     const std::size_t full = a.N / panel_rows < last ? a.N / panel_rows : last;
     while (p < full) {
-      const std::size_t panels = full - p < most_panels ? full - p : most_panels;
+      const std::size_t panels = full - p < max_panels ? full - p : max_panels;
       const bool done = a.x.low == nullptr ? sweep<F, 1>(a, p, panels) : sweep<F, 2>(a, p, panels);
       if (!done) dotprod::matmul_panels<F>(a, p, p + panels);
       p += panels;

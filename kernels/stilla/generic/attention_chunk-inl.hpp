@@ -4,9 +4,9 @@
 // file inside its region and namespace, in which it has defined
 //
 //     Float, Int                   16 floats, 16 int32
-//     most_queries, tiles_at_once  how many queries share a load of keys or values, and how many tiles of 16 keys or 16 dimensions
+//     max_queries, tiles_at_once  how many queries share a load of keys or values, and how many tiles of 16 keys or 16 dimensions
 //                                  are computed at once: as many as have sums that fit the registers
-//     most_key_queries, most_value_queries    how many queries share a load with integer elements, for two tiles at once
+//     max_key_queries, max_value_queries    how many queries share a load with integer elements, for two tiles at once
 //     zero set load_floats store_floats add sub mul fused_multiply_add to_floats
 //     higher(a, b)                 a > b ? a : b in each lane
 //     first_lanes(x, count)        x, whose lanes from `count` on become 0
@@ -51,7 +51,7 @@ STILLA_INLINE void run_block(const Job& job, std::size_t block, std::size_t firs
 }
 
 // Calls job.run for blocks of queries. The blocks cover n queries, have nearly equal sizes and at most MOST queries.
-template <std::size_t MOST = most_queries, class Job>
+template <std::size_t MOST = max_queries, class Job>
 STILLA_INLINE void for_blocks_of_queries(const Job& job, std::size_t n) {
   for (std::size_t first = 0; first < n;) {
     const std::size_t blocks = (n - first + MOST - 1) / MOST;
@@ -359,8 +359,8 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::uint8_t* keys = code_tiles<E>(a, KvLayout<E>::keys, j * D, 1, 0, 2 * key_tile * D, unpacked);
       const std::uintptr_t ahead = soon(a, KvLayout<E>::values(D) + j * D / 2);
       const ScoresOfCodes to{query_units, scales + j, scores + j, has_bias};
-      for_blocks_of_queries<most_key_queries>(CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to},
-                                              n);
+      for_blocks_of_queries<max_key_queries>(CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to},
+                                             n);
     }
   }
 
@@ -427,10 +427,10 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::uintptr_t second_half = E::bits == 8 && a.key_bias.half_terms == 0 ? first_half + half : first_half;
       const OutOfCodes to{weight_units, D, a.out + d};
       if (tiles == 2) {
-        for_blocks_of_queries<most_value_queries>(
+        for_blocks_of_queries<max_value_queries>(
             CodeProducts<2, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
       } else {
-        for_blocks_of_queries<most_value_queries>(
+        for_blocks_of_queries<max_value_queries>(
             CodeProducts<1, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
       }
     }

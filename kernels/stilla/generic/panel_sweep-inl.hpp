@@ -201,8 +201,8 @@ struct TokenBlocks {
   float origins[groups_per_block<F>][MT][most * copies];
   std::int32_t starts[groups_per_block<F>][MT][most * copies];
   // The factors of minimums of groups of 16: a group's sum times its scale, exact.
-  static constexpr std::size_t most_sums = has_nibble_minimums<F> ? most : 1;
-  float group_sums[groups_per_block<F>][MT][most_sums];
+  static constexpr std::size_t max_sums = has_nibble_minimums<F> ? most : 1;
+  float group_sums[groups_per_block<F>][MT][max_sums];
 
   void read(const ActivationQ8& x, std::size_t m0, std::size_t first_block, std::size_t blocks) {
     constexpr float origin_of_one = 0x1.8p23f;
@@ -334,7 +334,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
             if constexpr (F::has_minimum && !has_sub_minimums<F>) {
               const Float minimum = load_floats(minimums[has_nibble_minimums<F> ? g : 0][0] + r0 + v * lanes);
               const float* sum =
-                  has_nibble_minimums<F> ? group_sums + (g * MT + m) * TokenBlocks<F, MT>::most_sums : scaled_sums + m * scales_row;
+                  has_nibble_minimums<F> ? group_sums + (g * MT + m) * TokenBlocks<F, MT>::max_sums : scaled_sums + m * scales_row;
               acc[m][v] = fused_multiply_add(minimum, set(*sum), acc[m][v]);
             }
           }
@@ -377,8 +377,8 @@ inline constexpr std::size_t tokens_at_once = 24;
 template <class F, std::size_t Planes>
 STILLA_NOINLINE bool panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t sets) {
   SweepOperands<F> unpacked[Budget::sets];
-  constexpr std::size_t unit = has_sub_minimums<F> ? sums_block : code_block, most_k = Budget::chunk_k / unit * unit;
-  const std::size_t units = a.K / unit, chunks = (a.K + most_k - 1) / most_k;
+  constexpr std::size_t unit = has_sub_minimums<F> ? sums_block : code_block, max_k = Budget::chunk_k / unit * unit;
+  const std::size_t units = a.K / unit, chunks = (a.K + max_k - 1) / max_k;
   const std::size_t chunk_k = (units + chunks - 1) / chunks * unit;  // equal chunks; the last one may be a bit smaller
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;

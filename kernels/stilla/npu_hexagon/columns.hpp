@@ -27,7 +27,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace hexagon {
 
 inline constexpr size_t column_chunk_bytes = chunk_k + 8;  // of one column
 static_assert(32 * 128 * stored_zero <= INT16_MAX, "the corrections fit 16 bits");
-inline constexpr size_t most_columns = 4;  // at once
+inline constexpr size_t max_columns = 4;  // at once
 
 constexpr size_t columns_of(npu::Activations form, size_t tokens) { return tokens * static_cast<size_t>(form); }
 constexpr size_t columns_bytes(npu::Activations form, size_t tokens, size_t K) {

@@ -417,7 +417,7 @@ STILLA_HVX_INLINE void finish_token(const MatmulArgs& a, const uint8_t* panel, s
 // Multiplies the panels [first, last) by all tokens. A panel's weights are read once for every set of four columns.
 template <class V>
 void matmul(const MatmulArgs& a, size_t first, size_t last) {
-  typename V::template Local<int32_t, most_columns * panel_rows> sums;
+  typename V::template Local<int32_t, max_columns * panel_rows> sums;
   const size_t chunks = a.K / chunk_k, planes = static_cast<size_t>(a.activations), columns = columns_of(a.activations, a.M);
   for (size_t p = first; p < last; ++p) {
     const uint8_t* const panel = a.panels + p * panel_bytes(a.form, a.K);

@@ -56,9 +56,9 @@ struct XdnaEmulated {
 
   template <class F>
   static Result<Weights> prepare(const std::byte* rows, std::size_t N, std::size_t K, xdna::Form form = form_of<F>(),
-                                 std::size_t columns = xdna::most_columns) {
-    if (columns == 0 || columns > xdna::most_columns) {
-      return Error{ErrorKind::bad_argument, concat("found ", columns, " columns; XDNA2 has 1 to ", xdna::most_columns)};
+                                 std::size_t columns = xdna::max_columns) {
+    if (columns == 0 || columns > xdna::max_columns) {
+      return Error{ErrorKind::bad_argument, concat("found ", columns, " columns; XDNA2 has 1 to ", xdna::max_columns)};
     }
     Result<xdna::Operand> operand = xdna::weights_operand<F>(form, rows, N, K);
     if (!operand) return operand.error();

@@ -66,7 +66,7 @@ constexpr bool every_r1_matrix_fits() {
   for (const R1Model& model : r1_models) {
     for (const R1Matrix& matrix : r1_matrices(model)) {
       for (const Form form : forms) {
-        for (std::size_t columns = 1; columns <= most_columns; ++columns) {
+        for (std::size_t columns = 1; columns <= max_columns; ++columns) {
           for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
             if (!is_whole(form, tile) || !schedule(form, tile, columns, matrix.K).fits()) return false;
             // Only the last core tiles along N may contain padding.
@@ -93,7 +93,7 @@ inline std::string schedule_markdown() {
     for (const R1Matrix& matrix : r1_matrices(model)) {
       for (const Form form : forms) {
         for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {
-          const Schedule s = schedule(form, tile, most_columns, matrix.K);
+          const Schedule s = schedule(form, tile, max_columns, matrix.K);
           out += concat("| ", model.name, " | ", matrix.name, " | ", matrix.N, " x ", matrix.K, " | ", form_name(form));
           out += concat(" | ", tile.m, " x ", tile.k, " x ", tile.n, " | ", s.c_buffers, " | ", s.core_bytes, " | ", s.depth);
           out += concat(" | ", s.memory_bytes, " |\n");

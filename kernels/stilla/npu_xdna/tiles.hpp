@@ -62,7 +62,7 @@ namespace stilla { inline namespace STILLA_ABI { namespace xdna {
 // The sizes of an NPU with 8 columns ("npu2": Strix, Krackan). Sources: mlir-aie's device model, and the Linux kernel's
 // documentation of amdxdna.
 inline constexpr std::size_t core_rows = 4;
-inline constexpr std::size_t most_columns = 8;
+inline constexpr std::size_t max_columns = 8;
 inline constexpr std::size_t core_memory_bytes = std::size_t{64} << 10;      // L1, of one compute tile
 inline constexpr std::size_t memory_tile_bytes = std::size_t{512} << 10;     // L2, of one column
 
@@ -141,7 +141,7 @@ struct Dealt {
 struct ProductLayout {
   Form form = Form::bf16;
   CoreTile tile;
-  std::size_t columns = most_columns;
+  std::size_t columns = max_columns;
   std::size_t M = 0, N = 0, K = 0;
 
   constexpr std::size_t k_tiles() const { return detail::quotient_up(K, tile.k); }

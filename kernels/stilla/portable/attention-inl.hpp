@@ -30,9 +30,9 @@ struct Int {
 };
 // Measured with attention_bench. 6 queries are 12 sums in AVX2's 16 registers; with 4 queries the speed was 20 % lower. For
 // integer keys, 4 queries are 8 sums; 6 queries spill registers, and the speed was 25 % lower.
-inline constexpr std::size_t most_queries = 6;
-inline constexpr std::size_t most_key_queries = 4;
-inline constexpr std::size_t most_value_queries = most_key_queries;
+inline constexpr std::size_t max_queries = 6;
+inline constexpr std::size_t max_key_queries = 4;
+inline constexpr std::size_t max_value_queries = max_key_queries;
 inline constexpr std::size_t tiles_at_once = 1;
 inline constexpr std::size_t prefetch_bytes = 8192;
 

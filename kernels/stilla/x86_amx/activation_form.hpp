@@ -148,9 +148,9 @@ struct ActivationForm<Amx> {
   // tokens in a task, panels are unpacked two or three times as often. So wide inputs, of which only few tokens stay in L2, are
   // not divided. (Granite Rapids, 2 MB of L2: all 512 tokens of a 1.5B at once took 4 % longer than 256 and 256.)
   static std::size_t tokens_per_task(const ActivationQ8& x) {
-    constexpr std::size_t most_bytes = std::size_t{1200} << 10, fewest = 192;
+    constexpr std::size_t max_bytes = std::size_t{1200} << 10, fewest = 192;
     if (x.arranged.data == nullptr || x.cols == 0) return x.rows;
-    const std::size_t most = most_bytes / (x.cols * sizeof(std::uint16_t));
+    const std::size_t most = max_bytes / (x.cols * sizeof(std::uint16_t));
     if (x.rows <= most || most < fewest) return x.rows;
     const std::size_t tasks = (x.rows + most - 1) / most;
     return (x.rows + tasks - 1) / tasks;

@@ -71,20 +71,20 @@ using avx512vnni::Float;
 using avx512vnni::Int;
 
 // Tokens of a tile. With 14 a matmul took 1 to 3 % longer.
-inline constexpr std::size_t most_tokens = 15;
+inline constexpr std::size_t max_tokens = 15;
 // The fewest tokens that a tile has when fewest_tokens_for_tiles or more are shared equally among tiles.
 inline constexpr std::size_t fewest_tokens = 10;
 inline constexpr std::size_t panels = 2;
-// How much is unpacked at once: up to most_chunk_k weights of a row, and up to most_pairs pairs of panels, 96 KB for each pair. There
+// How much is unpacked at once: up to max_chunk_k weights of a row, and up to max_pairs pairs of panels, 96 KB for each pair. There
 // are three pairs where the stack allows. Together with the activations of 8 tiles, 350 KB, the unpacked panels stay in L2. (768
 // weights of each row of a pair took 5 % longer than 1536. One pair at a time, so that the activations of all tokens go by for each
 // pair, took 7 % longer.)
-inline constexpr std::size_t most_chunk_k = small_stacks ? 768 : 1536;
-inline constexpr std::size_t most_pairs = small_stacks ? 1 : 3;
-// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `most_tiles` tiles, 15 KB. 128 k and 4 tiles were as
+inline constexpr std::size_t max_chunk_k = small_stacks ? 768 : 1536;
+inline constexpr std::size_t max_pairs = small_stacks ? 1 : 3;
+// What stays in L1: the operands of `slice_k` k, 16 KB, and the sums of `max_tiles` tiles, 15 KB. 128 k and 4 tiles were as
 // fast. But a slice ends with the round of the rounded sums, and one such round is for 256 k, so a slice has 256 k.
-inline constexpr std::size_t slice_k = 256, most_tiles = 8;
-static_assert(slice_k == sums_block && most_chunk_k % slice_k == 0);
+inline constexpr std::size_t slice_k = 256, max_tiles = 8;
+static_assert(slice_k == sums_block && max_chunk_k % slice_k == 0);
 
 enum Tile { tile_a0, tile_a1, tile_b0, tile_b1, tile_c0, tile_c1, tile_c2, tile_c3 };
 
@@ -98,7 +98,7 @@ constexpr TileShapes shapes_of(std::size_t group, std::size_t tokens) {
 
 template <class F>
 struct Unpacked {
-  static constexpr std::size_t groups = most_chunk_k / F::group_weights, pairs = F::group_weights / 2;
+  static constexpr std::size_t groups = max_chunk_k / F::group_weights, pairs = F::group_weights / 2;
   alignas(64) std::uint16_t operands[groups][panels][pairs][2 * panel_rows];
   alignas(64) float scales[groups][panels][panel_rows];
   static constexpr std::size_t eights = has_sub_minimums<F> ? groups / RoundedSums::blocks : 1;
@@ -333,7 +333,7 @@ STILLA_INLINE void multiply_next(Products& before, Rounds<F, Planes>& next, bool
   multiply_round<F, Tiles, Planes, false>(before, w, second_x, next);
 }
 
-using Sums = Float[panels][most_tokens];
+using Sums = Float[panels][max_tokens];
 
 // The contract's float step for one group, or for the minimums of eight groups. scales: of both panels. dots: the products of
 // both panels. low: the products of the low plane of both panels, or null.
@@ -341,7 +341,7 @@ STILLA_INLINE void add_products(Sums& acc, const float* scales, const float (*do
   using namespace avx512vnni;
   const Float scale[panels] = {load_floats(scales), load_floats(scales + panel_rows)};
   STILLA_UNROLL
-  for (std::size_t t = 0; t < most_tokens; ++t) {
+  for (std::size_t t = 0; t < max_tokens; ++t) {
     STILLA_UNROLL
     for (std::size_t p = 0; p < panels; ++p) {
       Float dot = load_floats(dots[p][t]);
@@ -356,7 +356,7 @@ STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* s
   using namespace avx512vnni;
   const Float minimum[panels] = {load_floats(minimums), load_floats(minimums + panel_rows)};
   STILLA_UNROLL
-  for (std::size_t t = 0; t < most_tokens; ++t) {
+  for (std::size_t t = 0; t < max_tokens; ++t) {
     // clang reads the sum from memory in each instruction, which takes 3 % less time than loading it once.
     const Float sum = set(sums[t]);
     STILLA_UNROLL
@@ -366,10 +366,10 @@ STILLA_INLINE void add_minimums(Sums& acc, const float* minimums, const float* s
 
 // The sums of the tokens of some tiles, which are kept here between slices of k.
 struct alignas(64) KeptSums {
-  float values[most_tiles * most_tokens + most_tokens][panels][panel_rows];
+  float values[max_tiles * max_tokens + max_tokens][panels][panel_rows];
 };
 // The sums of a tile before the first slice.
-alignas(64) inline constexpr float no_sums[most_tokens][panels][panel_rows] = {};
+alignas(64) inline constexpr float no_sums[max_tokens][panels][panel_rows] = {};
 
 // Multiplies the tokens [m_begin, m_end), `tokens` of them in a tile, by two panels over one chunk of k. In the first chunk the sums
 // begin at no_sums.
@@ -398,7 +398,7 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
       const auto* const sums_before = slice == 0 ? no_sums : sums;
       Sums acc;
       STILLA_UNROLL
-      for (std::size_t t = 0; t < most_tokens; ++t) {
+      for (std::size_t t = 0; t < max_tokens; ++t) {
         STILLA_UNROLL
         for (std::size_t p = 0; p < panels; ++p) acc[p][t] = load_floats(sums_before[t][p]);
       }
@@ -431,7 +431,7 @@ STILLA_NOINLINE void sweep_tokens(KeptSums& kept, const Unpacked<F>& w, const Ti
         add_products(acc, minimums, products.values, nullptr);
       }
       STILLA_UNROLL
-      for (std::size_t t = 0; t < most_tokens; ++t) {
+      for (std::size_t t = 0; t < max_tokens; ++t) {
         if (t >= fewest_tokens && t >= tokens) break;
         STILLA_UNROLL
         for (std::size_t p = 0; p < panels; ++p) store_floats(sums[t][p], acc[p][t]);
@@ -479,15 +479,15 @@ STILLA_INLINE bool scales_are_exact(const MatmulArgs<F>& a, std::size_t p0, std:
   return true;
 }
 
-// Multiplies up to `most_pairs` pairs of panels from p0 on by all tokens.
+// Multiplies up to `max_pairs` pairs of panels from p0 on by all tokens.
 template <class F, class Tiles, std::size_t Planes>
 STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::size_t pairs) {
-  Unpacked<F> w[most_pairs];
-  const std::size_t M = a.x.rows, tiles = (M + most_tokens - 1) / most_tokens;
+  Unpacked<F> w[max_pairs];
+  const std::size_t M = a.x.rows, tiles = (M + max_tokens - 1) / max_tokens;
   const std::size_t tokens = M / tiles, larger = M % tiles * (tokens + 1);  // the first tiles have one token more than the others
   // K is a multiple of `whole`, and `whole` k are whole rounds.
   constexpr std::size_t whole = has_sub_minimums<F> ? slice_k : 2 * code_block;
-  const std::size_t wholes = a.K / whole, chunks = (a.K + most_chunk_k - 1) / most_chunk_k;
+  const std::size_t wholes = a.K / whole, chunks = (a.K + max_chunk_k - 1) / max_chunk_k;
   const std::size_t chunk_k = (wholes + chunks - 1) / chunks * whole;  // equal chunks; the last one may be a bit smaller
   for (std::size_t k_begin = 0; k_begin < a.K; k_begin += chunk_k) {
     const std::size_t k_end = a.K - k_begin < chunk_k ? a.K : k_begin + chunk_k;
@@ -497,8 +497,8 @@ STILLA_NOINLINE void panels_many(const MatmulArgs<F>& a, std::size_t p0, std::si
     const auto sweep = [&](std::size_t m_begin, std::size_t m_end, std::size_t count) {
       if (m_begin == m_end) return;
       Tiles::configure(shapes_of(F::group_weights, count));
-      for (std::size_t m = m_begin; m < m_end; m += most_tiles * count) {
-        const std::size_t end = m_end - m < most_tiles * count ? m_end : m + most_tiles * count;
+      for (std::size_t m = m_begin; m < m_end; m += max_tiles * count) {
+        const std::size_t end = m_end - m < max_tiles * count ? m_end : m + max_tiles * count;
         for (std::size_t i = 0; i < pairs; ++i) {
           sweep_chunk<F, Tiles, Planes>(w[i], a, p0 + i * panels, m, end, count, k_begin, k_end);
         }
@@ -518,7 +518,7 @@ STILLA_NOINLINE void matmul_panels(const MatmulArgs<F>& a, std::size_t first, st
   const bool has_form = a.x.arranged.data != nullptr && a.x.arranged.form == Amx::id;
   if (has_form && a.x.rows >= fewest_tokens_for_tiles && a.K != 0 && a.K % 64 == 0) {
     while (first + panels <= full) {
-      const std::size_t pairs = full - first < most_pairs * panels ? (full - first) / panels : most_pairs;
+      const std::size_t pairs = full - first < max_pairs * panels ? (full - first) / panels : max_pairs;
       if (!scales_are_exact(a, first, pairs)) {
         avx512vnni::matmul_panels<F>(a, first, first + pairs * panels);
       } else if (a.x.low == nullptr) {

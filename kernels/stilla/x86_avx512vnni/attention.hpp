@@ -28,9 +28,9 @@ namespace stilla { inline namespace STILLA_ABI { namespace avx512vnni::attention
 // Of the 32 registers, 16 hold sums; with integer values 28 do. Measured with attention_bench, 4096 positions: with at most 6 queries
 // at once, decode took 9 % to 18 % longer for the 7B, which has 7 queries for a KV head. Prefill, where the 7B has 14 queries and the
 // 14B has 15, took 3 % to 15 % longer. With at most 12 or 14 queries at once it was not faster.
-inline constexpr std::size_t most_queries = 8;
-inline constexpr std::size_t most_key_queries = 8;
-inline constexpr std::size_t most_value_queries = 7;
+inline constexpr std::size_t max_queries = 8;
+inline constexpr std::size_t max_key_queries = 8;
+inline constexpr std::size_t max_value_queries = 7;
 inline constexpr std::size_t tiles_at_once = 2;
 // attention_bench, f16, 16384 positions: compared with 16384 bytes, 4096 took twice as long and 8192 took 5 % longer.
 inline constexpr std::size_t prefetch_bytes = 16384;

@@ -29,8 +29,8 @@ using namespace portable_kernels::attention_kernels;
 // How many queries share a load of keys, and of values. Both numbers lead to 12 sums, in 16 registers. Measured with attention_bench,
 // 1.5B and 7B, 4096 positions: 6 queries that share values, one vector at a time so that the sums fit, took 3 % to 7 % longer; 3
 // queries that share keys took 3 % to 5 % longer.
-inline constexpr std::size_t most_key_queries = 6;
-inline constexpr std::size_t most_value_queries = 3;
+inline constexpr std::size_t max_key_queries = 6;
+inline constexpr std::size_t max_value_queries = 3;
 
 struct RoundedRow {
   alignas(64) std::int8_t high[kv_chunk];

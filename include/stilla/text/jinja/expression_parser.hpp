@@ -26,13 +26,13 @@ namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
 class ExpressionParser {
  protected:
-  ExpressionParser(std::vector<Token> tokens, std::size_t most_depth) : tokens_(std::move(tokens)), most_depth_(most_depth) {}
+  ExpressionParser(std::vector<Token> tokens, std::size_t max_depth) : tokens_(std::move(tokens)), max_depth_(max_depth) {}
 
   // Counts one level of recursion of the parser itself as long as it exists.
   class Nesting {
    public:
     explicit Nesting(ExpressionParser& parser) : parser_(parser) {
-      if (++parser_.nesting_ > parser_.most_depth_) parser_.fail("more than ", parser_.most_depth_, " levels");
+      if (++parser_.nesting_ > parser_.max_depth_) parser_.fail("more than ", parser_.max_depth_, " levels");
     }
     Nesting(const Nesting&) = delete;
     Nesting& operator=(const Nesting&) = delete;
@@ -96,7 +96,7 @@ class ExpressionParser {
   NodeId add(Node node) {
     for (const NodeId child : node.children) node.depth = std::max(node.depth, tree_[child].depth + 1);
     for (const auto& [name, child] : node.named) node.depth = std::max(node.depth, tree_[child].depth + 1);
-    if (node.depth > most_depth_) return fail("more than ", most_depth_, " levels");
+    if (node.depth > max_depth_) return fail("more than ", max_depth_, " levels");
     tree_.nodes.push_back(std::move(node));
     return static_cast<NodeId>(tree_.nodes.size() - 1);
   }
@@ -416,7 +416,7 @@ class ExpressionParser {
   std::vector<Token> tokens_;
   std::size_t at_ = 0;
   std::size_t nesting_ = 0;
-  std::size_t most_depth_;
+  std::size_t max_depth_;
   std::string error_;
 
  protected:

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of matmul for the formats that matmul_test.cpp leaves out: blocks of 256 weights, and floats.
+// Tests of matmul for the formats in super-blocks: blocks of 256 weights in groups that have scales of their own.
 #include "test_util.hpp"
 
 namespace {
 template <class F>
 struct IsTested {
-  static constexpr bool value = F::block_weights != 32 && F::block_weights != 128;
+  static constexpr bool value = F::block_weights == 256;
 };
 using TestedFormats = stilla::Filtered<IsTested, stilla::Formats>;
 }  // namespace
