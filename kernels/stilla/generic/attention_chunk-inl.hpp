@@ -323,83 +323,89 @@ STILLA_INLINE const std::uint8_t* code_tiles(const AttentionChunkArgs<E>& a, std
   }
 }
 
+// The attention of the queries to one chunk, in three steps. Each step leaves in memory what the next one reads.
 template <class E>
-STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
-  constexpr std::size_t most = attention_queries_at_once;
-  const std::size_t D = a.head_dim, n = a.n_queries;
-  alignas(64) float scores[most * kv_chunk];
+struct ChunkSteps {
+  static constexpr std::size_t max_rows = attention_queries_at_once;
+  const AttentionChunkArgs<E>& a;
+  const std::size_t D, n;
+  const std::size_t half;  // bytes of half of the keys, which are as many as of half of the values
+  alignas(64) float scores[max_rows * kv_chunk];  // [n][kv_chunk]; the second step turns them into weights
+  // Only with integer elements: first the queries and then the weights, rounded, with their units and offsets (round_row).
+  RoundedRow rows[IntegerKv<E> ? max_rows : 1];
+  float units[IntegerKv<E> ? max_rows : 1];
+  std::int32_t offsets[IntegerKv<E> ? max_rows : 1];
+  alignas(64) std::uint8_t unpacked[std::is_same_v<E, KvInt5> ? 2 * 16 * kv_chunk : 1];
 
-  [[maybe_unused]] const std::size_t half =
-      // Bytes of half of the keys, which are as many as of half of the values.
-      (KvLayout<E>::bytes(D) - KvLayout<E>::values(D)) / 2;
+  // The arrays are not initialised: each is written before it is read.
+  STILLA_INLINE explicit ChunkSteps(const AttentionChunkArgs<E>& args)
+      : a(args), D(args.head_dim), n(args.n_queries), half((KvLayout<E>::bytes(D) - KvLayout<E>::values(D)) / 2) {}
 
-  // Scores.
-  [[maybe_unused]] RoundedRow rows[IntegerKv<E> ? most : 1];
-  [[maybe_unused]] std::int32_t offsets[most];
-  [[maybe_unused]] alignas(64) std::uint8_t unpacked[std::is_same_v<E, KvInt5> ? 2 * 16 * kv_chunk : 1];
-  if constexpr (!IntegerKv<E>) {
+  STILLA_INLINE void score_floats() {
     const E* keys = reinterpret_cast<const E*>(a.chunk);
     constexpr std::size_t bytes = tiles_at_once * key_tile * sizeof(E);
     for (std::size_t j = 0; j < a.count; j += tiles_at_once * key_tile) {
       const std::uintptr_t ahead = ahead_of(a, KvLayout<E>::keys + j * D * sizeof(E));
       for_blocks_of_queries(TileProducts<E, bytes>{a.queries, D, D, keys + j * D, ahead, scores + j}, n);
     }
-  } else {
-    float query_units[most];
+  }
+
+  STILLA_INLINE void score_codes() {
     const bool has_bias = a.key_bias.half_terms != 0;
     if (has_bias) key_bias_scores(scores, a.key_bias, n, soon(a, KvLayout<E>::keys + half));
     for (std::size_t h = 0; h < n; ++h) {
       const float* query = a.queries + h * D;
       Int highest_bits = set_s32(0);
       for (std::size_t i = 0; i < D; i += 16) highest_bits = max_s32(highest_bits, magnitude_bits(load_floats(query + i)));
-      query_units[h] = round_row(rows[h], offsets + h, query, D, highest_bits, largest_query);
+      units[h] = round_row(rows[h], offsets + h, query, D, highest_bits, largest_query);
     }
     const float* scales = reinterpret_cast<const float*>(a.chunk + KvLayout<E>::key_scales);
     for (std::size_t j = 0; j < a.count; j += 2 * key_tile) {
       const std::uint8_t* keys = code_tiles<E>(a, KvLayout<E>::keys, j * D, 1, 0, 2 * key_tile * D, unpacked);
       const std::uintptr_t ahead = soon(a, KvLayout<E>::values(D) + j * D / 2);
-      const ScoresOfCodes to{query_units, scales + j, scores + j, has_bias};
+      const ScoresOfCodes to{units, scales + j, scores + j, has_bias};
       for_blocks_of_queries<max_key_queries>(CodeProducts<2, 1, ScoresOfCodes>{rows, offsets, keys, {ahead, ahead}, key_tile * D, D, to},
                                              n);
     }
   }
 
-  // Weights. Scores behind the last position become minus infinity, so their weights are 0. With integer elements the weights are
-  // multiplied by the scales of the values, and are rounded.
-  [[maybe_unused]] float weight_units[most];
-  [[maybe_unused]] std::uintptr_t values_ahead = soon(a, KvLayout<E>::values(D) + half);
-  [[maybe_unused]] const std::uintptr_t values_end = soon(a, KvLayout<E>::bytes(D));
-  [[maybe_unused]] const std::size_t steps = n * (kv_chunk / 16), bytes_at_once = (half / 64 + steps - 1) / steps * 64;
-  const std::size_t padded = (a.count + 15) / 16 * 16;
-  for (std::size_t h = 0; h < n; ++h) {
-    float* row = scores + h * kv_chunk;
-    if (a.begin != 0 || a.soft_cap != 0.0f) stilla::detail::limit_scores(row, a);
-    for (std::size_t j = a.count; j < padded; ++j) row[j] = -std::numeric_limits<float>::infinity();
-    Float highest = set(-std::numeric_limits<float>::infinity());
-    for (std::size_t j = 0; j < padded; j += 16) highest = higher(load_floats(row + j), highest);
-    a.max[h] = highest_lane(highest);
-    const Float max = set(a.max[h]);
-    Float sum = zero();
-    [[maybe_unused]] Int highest_bits = set_s32(0);
-    for (std::size_t j = 0; j < padded; j += 16) {
-      Float e = exponential(sub(load_floats(row + j), max));
-      sum = add(sum, e);
-      if constexpr (IntegerKv<E>) {
-        e = mul(e, load_floats(reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales) + j));
-        if (a.count - j < 16) e = first_lanes(e, a.count - j);  // scales behind the end may be anything
-        for (std::size_t at = 0; at < bytes_at_once && values_ahead < values_end; at += 64, values_ahead += 64) {
-          prefetch(values_ahead);
+  // Turns scores into weights e^(score - highest score), and stores each query's highest score and sum of weights. Scores behind the
+  // last position become minus infinity, so their weights are 0. With integer elements the weights are multiplied by the scales of
+  // the values, and are rounded.
+  STILLA_INLINE void weigh() {
+    [[maybe_unused]] std::uintptr_t values_ahead = soon(a, KvLayout<E>::values(D) + half);
+    [[maybe_unused]] const std::uintptr_t values_end = soon(a, KvLayout<E>::bytes(D));
+    [[maybe_unused]] const std::size_t steps = n * (kv_chunk / 16), bytes_at_once = (half / 64 + steps - 1) / steps * 64;
+    const std::size_t padded = (a.count + 15) / 16 * 16;
+    for (std::size_t h = 0; h < n; ++h) {
+      float* row = scores + h * kv_chunk;
+      if (a.begin != 0 || a.soft_cap != 0.0f) stilla::detail::limit_scores(row, a);
+      for (std::size_t j = a.count; j < padded; ++j) row[j] = -std::numeric_limits<float>::infinity();
+      Float highest = set(-std::numeric_limits<float>::infinity());
+      for (std::size_t j = 0; j < padded; j += 16) highest = higher(load_floats(row + j), highest);
+      a.max[h] = highest_lane(highest);
+      const Float max = set(a.max[h]);
+      Float sum = zero();
+      [[maybe_unused]] Int highest_bits = set_s32(0);
+      for (std::size_t j = 0; j < padded; j += 16) {
+        Float e = exponential(sub(load_floats(row + j), max));
+        sum = add(sum, e);
+        if constexpr (IntegerKv<E>) {
+          e = mul(e, load_floats(reinterpret_cast<const float*>(a.chunk + KvLayout<E>::value_scales) + j));
+          if (a.count - j < 16) e = first_lanes(e, a.count - j);  // scales behind the end may be anything
+          for (std::size_t at = 0; at < bytes_at_once && values_ahead < values_end; at += 64, values_ahead += 64) {
+            prefetch(values_ahead);
+          }
+          highest_bits = max_s32(highest_bits, magnitude_bits(e));
         }
-        highest_bits = max_s32(highest_bits, magnitude_bits(e));
+        store_floats(row + j, e);
       }
-      store_floats(row + j, e);
+      a.sum[h] = sum_of_lanes(sum);
+      if constexpr (IntegerKv<E>) units[h] = round_row(rows[h], offsets + h, row, padded, highest_bits, largest_weight);
     }
-    a.sum[h] = sum_of_lanes(sum);
-    if constexpr (IntegerKv<E>) weight_units[h] = round_row(rows[h], offsets + h, row, padded, highest_bits, largest_weight);
   }
 
-  // Sums of values.
-  if constexpr (!IntegerKv<E>) {
+  STILLA_INLINE void sum_floats() {
     const E* values = reinterpret_cast<const E*>(a.chunk + KvLayout<E>::values(D));
     constexpr std::size_t step = 16 * tiles_at_once;
     // How many positions are taken at a time. They are few, so that memory is read from front to back, and all dimensions of these
@@ -417,7 +423,9 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
         }
       }
     }
-  } else {
+  }
+
+  STILLA_INLINE void sum_codes() {
     const std::size_t length = (a.count + 3) / 4 * 4;
     for (std::size_t d = 0; d < D; d += 32) {
       const std::size_t tiles = d + 32 <= D ? 2 : 1;
@@ -425,7 +433,7 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
       const std::uintptr_t next_keys = reinterpret_cast<std::uintptr_t>(a.next) + KvLayout<E>::keys;
       const std::uintptr_t first_half = E::bits == 8 ? next_keys + d * kv_chunk / 2 : soon(a, 0);
       const std::uintptr_t second_half = E::bits == 8 && a.key_bias.half_terms == 0 ? first_half + half : first_half;
-      const OutOfCodes to{weight_units, D, a.out + d};
+      const OutOfCodes to{units, D, a.out + d};
       if (tiles == 2) {
         for_blocks_of_queries<max_value_queries>(
             CodeProducts<2, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
@@ -434,6 +442,20 @@ STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
             CodeProducts<1, 2, OutOfCodes>{rows, offsets, values, {first_half, second_half}, 16 * kv_chunk, length, to}, n);
       }
     }
+  }
+};
+
+template <class E>
+STILLA_NOINLINE void attention_chunk(const AttentionChunkArgs<E>& a) {
+  ChunkSteps<E> steps(a);
+  if constexpr (IntegerKv<E>) {
+    steps.score_codes();
+    steps.weigh();
+    steps.sum_codes();
+  } else {
+    steps.score_floats();
+    steps.weigh();
+    steps.sum_floats();
   }
 }
 

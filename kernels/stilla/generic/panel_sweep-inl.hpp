@@ -249,6 +249,46 @@ struct TokenBlocks {
   }
 };
 
+// Loads the running sums of a tile from y: of MT tokens from m0 on, and of `sweep_rows` rows from n0 on. Before the first chunk of k
+// they are zero.
+template <class F, std::size_t MT>
+STILLA_INLINE void load_tile(Float (&acc)[MT][sweep_vectors], const MatmulArgs<F>& a, std::size_t m0, std::size_t n0, std::size_t k_begin) {
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    const float* y = a.y.row(m0 + m) + n0;
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < sweep_vectors; ++v) acc[m][v] = k_begin == 0 ? zero() : load_floats(y + v * lanes);
+  }
+}
+
+// Prefetches the part of y that the next tile writes, because y is larger than the caches: this saves 2 to 4 % of the time.
+template <class F, std::size_t MT>
+STILLA_INLINE void prefetch_next_tile(const MatmulArgs<F>& a, std::size_t m0, std::size_t n0) {
+  if (m0 + 2 * MT > a.x.rows) return;
+  for (std::size_t m = 0; m < MT; ++m) {
+    const char* y = reinterpret_cast<const char*>(a.y.row(m0 + MT + m) + n0);
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < sweep_vectors; ++v) prefetch_near(y + v * vector_bytes);
+  }
+}
+
+// Stores the running sums of a tile to y. After the last chunk of k they are the results, to which the bias is added.
+template <class F, std::size_t MT>
+STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const MatmulArgs<F>& a, std::size_t m0, std::size_t n0,
+                              std::size_t k_end) {
+  const bool is_last = k_end == a.K;
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    float* y = a.y.row(m0 + m) + n0;
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < sweep_vectors; ++v) {
+      const Float sum = acc[m][v];
+      const bool has_bias = is_last && a.bias != nullptr;
+      store_floats(y + v * lanes, has_bias ? add(sum, load_floats(a.bias + n0 + v * lanes)) : sum);
+    }
+  }
+}
+
 // Computes a tile: `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. set_row: the tile's
 // first row in the set. The sums are loaded from y and stored to y. With activations of 16 bits the two planes use the same
 // accumulators one after the other, because twice as many would not fit the registers. `tokens` is read with activations of 8
@@ -259,20 +299,8 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
   const std::size_t r0 = set_rows == sweep_rows ? 0 : set_row, n0 = p0 * panel_rows + r0;
   constexpr std::size_t vectors = sweep_vectors;
   Float acc[MT][vectors];
-  STILLA_UNROLL
-  for (std::size_t m = 0; m < MT; ++m) {
-    const float* y = a.y.row(m0 + m) + n0;
-    STILLA_UNROLL
-    for (std::size_t v = 0; v < vectors; ++v) acc[m][v] = k_begin == 0 ? zero() : load_floats(y + v * lanes);
-  }
-  // Prefetches the part of y that the next tile writes, because y is larger than the caches: this saves 2 to 4 % of the time.
-  if (m0 + 2 * MT <= a.x.rows) {
-    for (std::size_t m = 0; m < MT; ++m) {
-      const char* y = reinterpret_cast<const char*>(a.y.row(m0 + MT + m) + n0);
-      STILLA_UNROLL
-      for (std::size_t v = 0; v < vectors; ++v) prefetch_near(y + v * vector_bytes);
-    }
-  }
+  load_tile<F, MT>(acc, a, m0, n0, k_begin);
+  prefetch_next_tile<F, MT>(a, m0, n0);
   // Pointers that move on from block to block. With an index into each array instead, GCC ran out of registers for the arrays'
   // addresses, and the loads waited.
   const std::size_t row = a.K, scales_row = a.x.blocks(), first_block = k_begin / activation_block;
@@ -354,17 +382,7 @@ STILLA_NOINLINE void sweep_tile(const SweepOperands<F>& w, const TokenBlocks<F, 
       add_minimums<F, MT>(acc, (*minimums++)[0] + r0, (*sub_minimums++)[0][0] + 2 * r0, rounded++, a.K / sums_block);
     }
   }
-  const bool is_last = k_end == a.K;
-  STILLA_UNROLL
-  for (std::size_t m = 0; m < MT; ++m) {
-    float* y = a.y.row(m0 + m) + n0;
-    STILLA_UNROLL
-    for (std::size_t v = 0; v < vectors; ++v) {
-      const Float sum = acc[m][v];
-      const bool has_bias = is_last && a.bias != nullptr;
-      store_floats(y + v * lanes, has_bias ? add(sum, load_floats(a.bias + n0 + v * lanes)) : sum);
-    }
-  }
+  store_tile<F, MT>(acc, a, m0, n0, k_end);
 }
 
 inline constexpr std::size_t fewest_to_sweep = Budget::fewest_to_sweep;

@@ -7,14 +7,166 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
+// How many vectors of results `Panels` panels have together. Vector v belongs to panel v / row_vectors.
+template <std::size_t Panels>
+inline constexpr std::size_t few_vectors = Panels * row_vectors;
+
+// The activations of MT tokens from m0 on, in the block of 32 k that begins at k0.
+//
+// Token m's values are m rows behind the first token's. Each different distance from a base pointer takes a register, so a second
+// base pointer in the middle keeps their number small.
+template <std::size_t MT, std::size_t Planes>
+struct FewTokens {
+  static constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
+  const std::int8_t* values[2];
+  const std::int8_t* low[2];
+  std::size_t row;  // from a token's values to the next token's
+  const float* scales;
+  const float* scaled_sums;
+  const std::int32_t* sums;
+  std::size_t blocks;  // from a token's scales to the next token's
+
+  STILLA_INLINE FewTokens(const ActivationQ8& x, std::size_t K, std::size_t m0, std::size_t k0)
+      : values{x.row_values(m0) + k0, x.row_values(m0 + MT / 2) + k0}, low{nullptr, nullptr}, row(K),
+        scales(x.row_scales(m0) + k0 / activation_block), scaled_sums(x.row_scaled_sums(m0) + k0 / activation_block),
+        sums(x.row_sums(m0) + k0 / activation_block * 2), blocks(x.blocks()) {
+    if constexpr (Planes == 2) low[0] = x.row_low(m0) + k0, low[1] = x.row_low(m0 + MT / 2) + k0;
+  }
+  // Four values of token m, from the k-th of the block on.
+  STILLA_INLINE const std::int8_t* at(const std::int8_t* const (&base)[2], std::size_t m, std::size_t k) const {
+    return base[m / tokens_per_base] + (m % tokens_per_base * row + k);
+  }
+};
+
+// Prefetches what the kernel reads Budget::few_ahead(MT) bytes behind the block of 32 k at k0, in each of the panels that are read
+// together. span: the first panel's span that holds this block, in which the block begins at k.
+template <class F, std::size_t MT, std::size_t Panels>
+STILLA_INLINE void prefetch_few(const std::byte* span, std::size_t k0, std::size_t k, std::size_t panel_bytes) {
+  using Layout = PanelLayout<F>;
+  // The bytes of a panel that a block of 32 k takes, with its share of the scale records. Where a block does not end with a
+  // cache line, the cache line that two blocks share is prefetched twice.
+  constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
+  std::size_t ahead_by = Budget::few_ahead(MT);
+  // Behind this panel's end lies a panel that is being read too. So what would be prefetched behind this panel's end is instead
+  // prefetched behind the last of the panels that are read together.
+  if constexpr (Panels > 1) {
+    if (k0 / code_block * block_bytes + Budget::few_ahead(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
+  }
+  const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + ahead_by;
+  STILLA_UNROLL
+  for (std::size_t j = 0; j < Panels; ++j) {
+    STILLA_UNROLL
+    for (std::size_t line = 0; line < block_bytes; line += 64) {
+      prefetch_near(ahead + j * panel_bytes + line);
+      prefetch_far(ahead + Budget::few_ahead(MT) + j * panel_bytes + line);
+    }
+  }
+}
+
+// Computes the dot products of group g of a block of 32 k, for MT tokens and the rows of `Panels` panels. codes: the first panel's
+// codes of the block. With two planes, dot is of the high bytes and dot_low of the low bytes.
+template <class F, std::size_t MT, std::size_t Planes, std::size_t Panels>
+STILLA_INLINE void few_dots(Int (&dot)[MT][few_vectors<Panels>], Int (&dot_low)[Planes == 2 ? MT : 1][few_vectors<Panels>],
+                            const FewTokens<MT, Planes>& x, const std::byte* codes, std::size_t panel_bytes, std::size_t g, Int levels) {
+  constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
+  constexpr std::size_t lines = (F::code_bits == 8 ? 8 : 4) / groups_per_block<F>;
+  constexpr std::size_t vectors = few_vectors<Panels>;
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    STILLA_UNROLL
+    for (std::size_t v = 0; v < vectors; ++v) {
+      dot[m][v] = set_s32(0);
+      if constexpr (Planes == 2) dot_low[m][v] = set_s32(0);
+    }
+  }
+  Quads held[MT], held_low[MT];
+  STILLA_UNROLL
+  for (std::size_t l = 0; l < lines; ++l) {
+    STILLA_UNROLL
+    for (std::size_t half = 0; half < halves; ++half) {
+      const std::size_t line = g * lines + l;
+      const std::size_t four = (line * halves + half) * 4, which = four / 4 % 4;
+      if constexpr (Panels == 1) {  // the activations may be operands in memory
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < vectors; ++v) {
+          const Int w = load_operand<F>(codes, line, half == 1, v, levels);
+          STILLA_UNROLL
+          for (std::size_t m = 0; m < MT; ++m) {
+            dot[m][v] = dot_codes_at<F>(dot[m][v], w, held[m], x.at(x.values, m, four), which);
+            if constexpr (Planes == 2) dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, held_low[m], x.at(x.low, m, four), which);
+          }
+        }
+      } else {  // the activations are loaded once for all panels
+        Int w[vectors];
+        STILLA_UNROLL
+        for (std::size_t v = 0; v < vectors; ++v) {
+          w[v] = load_operand<F>(codes + v / row_vectors * panel_bytes, line, half == 1, v % row_vectors, levels);
+        }
+        STILLA_UNROLL
+        for (std::size_t m = 0; m < MT; ++m) {
+          const auto four_x = quad(held[m], x.at(x.values, m, four), which);
+          STILLA_UNROLL
+          for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], w[v], four_x);
+        }
+      }
+    }
+    loads_stay();
+  }
+}
+
+// Adds to acc the dot products of group g of the block at k0, in vector v: times the scales of the weights and the activations.
+// Adds also what the minimum of the group or of the block contributes. record: of v's panel. scale, minimum: of group g.
+template <class F, std::size_t MT, std::size_t Planes, std::size_t Vectors>
+STILLA_INLINE void add_few_dots(Float (&acc)[MT][Vectors], Int (&dot)[MT][Vectors], const Int (&dot_low)[Planes == 2 ? MT : 1][Vectors],
+                                const FewTokens<MT, Planes>& x, std::size_t g, std::size_t v, Float scale, [[maybe_unused]] Float minimum) {
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
+    if constexpr (operand_zero<F> != 0) dot[m][v] = sub_s32(dot[m][v], zero_products<F>(x.sums + 2 * m * x.blocks, g));
+    acc[m][v] = fused_multiply_add(mul(scale, set(x.scales[m * x.blocks])), to_floats(dot[m][v]), acc[m][v]);
+  }
+  if constexpr (F::has_minimum && !has_sub_minimums<F>) {
+    STILLA_UNROLL
+    for (std::size_t m = 0; m < MT; ++m) {
+      float sum = 0.0f;
+      // These conversions are scalar, because they can use a port that 512-bit vectors leave idle.
+      if constexpr (has_nibble_minimums<F>) {
+        const std::int32_t* of_token = x.sums + 2 * m * x.blocks;
+        sum = x.scales[m * x.blocks] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);
+      } else {
+        sum = x.scaled_sums[m * x.blocks];
+      }
+      acc[m][v] = fused_multiply_add(minimum, set(sum), acc[m][v]);
+    }
+  }
+}
+
+// Adds to acc what the sub-minimums of a record contribute, in vector v. rounded: the first token's rounded sums of these 256 k;
+// the next token's are `stride` behind.
+template <class F, std::size_t MT, std::size_t Vectors>
+STILLA_INLINE void add_few_sub_minimums(Float (&acc)[MT][Vectors], const std::byte* record, const RoundedSums* rounded, std::size_t stride,
+                                        std::size_t v) {
+  Int sub_minimums[sum_pairs];
+  STILLA_UNROLL
+  for (std::size_t i = 0; i < sum_pairs; ++i) sub_minimums[i] = load_sub_minimums<F>(record, i, v % row_vectors);
+  const Float minimum = load_minimum(record, v % row_vectors);
+  STILLA_UNROLL
+  for (std::size_t m = 0; m < MT; ++m) {
+    const RoundedSums& of_token = rounded[m * stride];
+    PairSums dot_sums = no_pairs();
+    STILLA_UNROLL
+    for (std::size_t i = 0; i < sum_pairs; ++i) {
+      dot_sums = dot_pairs(dot_sums, sub_minimums[i], broadcast4(of_token.sums + 2 * i));
+    }
+    acc[m][v] = fused_multiply_add(mul(minimum, set(of_token.scale)), to_floats(added(dot_sums)), acc[m][v]);
+  }
+}
+
 // Multiplies `Panels` panels from p on by MT tokens from m0 on, over all of K.
 template <class F, std::size_t MT, std::size_t Planes, std::size_t Panels>
 STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
   using Layout = PanelLayout<F>;
-  constexpr std::size_t lines = F::code_bits == 8 ? 8 : 4;
-  constexpr std::size_t halves = F::code_bits == 8 ? 1 : 2;
-  constexpr std::size_t lines_per_group = lines / groups_per_block<F>;
-  constexpr std::size_t vectors = Panels * row_vectors;
+  constexpr std::size_t vectors = few_vectors<Panels>;
   const std::size_t panel_bytes = Layout::panel_bytes(a.K);
   const std::byte* const panel = a.panels + p * panel_bytes;
   // Without columns there are no panels, and the pointer may be null.
@@ -42,119 +194,25 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
       const std::size_t k = k0 % Layout::span_k;
       const std::byte* codes = span + k / code_block * Layout::code_bytes;
       record = span + Layout::span_codes_bytes + k / Layout::super_block * Layout::record_bytes;
-      // The bytes of a panel that a block of 32 k takes, with its share of the scale records. Where a block does not end with a
-      // cache line, the cache line that two blocks share is prefetched twice.
-      constexpr std::size_t block_bytes = Layout::span_bytes * code_block / Layout::span_k;
-      std::size_t ahead_by = Budget::few_ahead(MT);
-      // Behind this panel's end lies a panel that is being read too. So what would be prefetched behind this panel's end is instead
-      // prefetched behind the last of the panels that are read together.
-      if constexpr (Panels > 1) {
-        if (k0 / code_block * block_bytes + Budget::few_ahead(MT) >= panel_bytes) ahead_by += (Panels - 1) * panel_bytes;
-      }
-      const char* ahead = reinterpret_cast<const char*>(span) + k / code_block * block_bytes + ahead_by;
-      STILLA_UNROLL
-      for (std::size_t j = 0; j < Panels; ++j) {
-        STILLA_UNROLL
-        for (std::size_t line = 0; line < block_bytes; line += 64) {
-          prefetch_near(ahead + j * panel_bytes + line);
-          prefetch_far(ahead + Budget::few_ahead(MT) + j * panel_bytes + line);
-        }
-      }
+      prefetch_few<F, MT, Panels>(span, k0, k, panel_bytes);
       if (k + code_block == Layout::span_k) span += Layout::span_bytes;
-      // Token m's values are m rows behind the first token's. Each different distance from a base pointer takes a register, so a
-      // second base pointer in the middle keeps their number small.
-      constexpr std::size_t tokens_per_base = MT == 1 ? 1 : MT / 2;
-      const std::int8_t* x[2] = {a.x.row_values(m0) + k0, a.x.row_values(m0 + MT / 2) + k0};
-      const std::int8_t* low[2] = {nullptr, nullptr};
-      if constexpr (Planes == 2) low[0] = a.x.row_low(m0) + k0, low[1] = a.x.row_low(m0 + MT / 2) + k0;
-      const std::size_t row = a.K;
-      const float* scales = a.x.row_scales(m0) + k0 / activation_block;
-      const float* scaled_sums = a.x.row_scaled_sums(m0) + k0 / activation_block;
-      const std::size_t scales_row = a.x.blocks();
-      const std::int32_t* sums = a.x.row_sums(m0) + k0 / activation_block * 2;
+      const FewTokens<MT, Planes> x(a.x, a.K, m0, k0);
       STILLA_UNROLL
       for (std::size_t g = 0; g < groups_per_block<F>; ++g) {
-        Int dot[MT][vectors];
-        Int dot_low[Planes == 2 ? MT : 1][vectors];
-        STILLA_UNROLL
-        for (std::size_t m = 0; m < MT; ++m) {
-          STILLA_UNROLL
-          for (std::size_t v = 0; v < vectors; ++v) {
-            dot[m][v] = set_s32(0);
-            if constexpr (Planes == 2) dot_low[m][v] = set_s32(0);
-          }
-        }
-        Quads held[MT], held_low[MT];
-        STILLA_UNROLL
-        for (std::size_t l = 0; l < lines_per_group; ++l) {
-          STILLA_UNROLL
-          for (std::size_t half = 0; half < halves; ++half) {
-            const std::size_t line = g * lines_per_group + l;
-            const std::size_t four = (line * halves + half) * 4, which = four / 4 % 4;
-            if constexpr (Panels == 1) {  // the activations may be operands in memory
-              STILLA_UNROLL
-              for (std::size_t v = 0; v < vectors; ++v) {
-                const Int w = load_operand<F>(codes, line, half == 1, v, levels);
-                STILLA_UNROLL
-                for (std::size_t m = 0; m < MT; ++m) {
-                  const std::size_t at = m % tokens_per_base * row + four;
-                  dot[m][v] = dot_codes_at<F>(dot[m][v], w, held[m], x[m / tokens_per_base] + at, which);
-                  if constexpr (Planes == 2) {
-                    dot_low[m][v] = dot_codes_at<F>(dot_low[m][v], w, held_low[m], low[m / tokens_per_base] + at, which);
-                  }
-                }
-              }
-            } else {  // the activations are loaded once for all panels
-              Int w[vectors];
-              STILLA_UNROLL
-              for (std::size_t v = 0; v < vectors; ++v) {
-                w[v] = load_operand<F>(codes + v / row_vectors * panel_bytes, line, half == 1, v % row_vectors, levels);
-              }
-              STILLA_UNROLL
-              for (std::size_t m = 0; m < MT; ++m) {
-                const auto four_x = quad(held[m], x[m / tokens_per_base] + m % tokens_per_base * row + four, which);
-                STILLA_UNROLL
-                for (std::size_t v = 0; v < vectors; ++v) dot[m][v] = dot_codes<F>(dot[m][v], w[v], four_x);
-              }
-            }
-          }
-          loads_stay();
-        }
+        Int dot[MT][vectors], dot_low[Planes == 2 ? MT : 1][vectors];
+        few_dots<F, MT, Planes, Panels>(dot, dot_low, x, codes, panel_bytes, g, levels);
         STILLA_UNROLL
         for (std::size_t v = 0; v < vectors; ++v) {
           const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
-          Float scale = zero();
+          Float scale = zero(), minimum = zero();
           if constexpr (keeps_record_scale<F>) {
             scale = times_sub_scale<F>(record_scale[v], panel_record, k0, g, v % row_vectors);
+            if constexpr (F::has_minimum) minimum = times_group_minimum<F>(record_minimum[v], panel_record, k0, g, v % row_vectors);
           } else {
             scale = load_scale<F>(panel + v / row_vectors * panel_bytes, panel_record, k0, g, v % row_vectors);
+            if constexpr (F::has_minimum && !has_sub_minimums<F>) minimum = load_minimum(panel_record, v % row_vectors);
           }
-          STILLA_UNROLL
-          for (std::size_t m = 0; m < MT; ++m) {
-            if constexpr (Planes == 2) dot[m][v] = add_s32(shift_left_s32<8>(dot[m][v]), dot_low[m][v]);
-            if constexpr (operand_zero<F> != 0) dot[m][v] = sub_s32(dot[m][v], zero_products<F>(sums + 2 * m * scales_row, g));
-            acc[m][v] = fused_multiply_add(mul(scale, set(scales[m * scales_row])), to_floats(dot[m][v]), acc[m][v]);
-          }
-          if constexpr (F::has_minimum && !has_sub_minimums<F>) {
-            Float minimum = zero();
-            if constexpr (keeps_record_scale<F>) {
-              minimum = times_group_minimum<F>(record_minimum[v], panel_record, k0, g, v % row_vectors);
-            } else {
-              minimum = load_minimum(panel_record, v % row_vectors);
-            }
-            STILLA_UNROLL
-            for (std::size_t m = 0; m < MT; ++m) {
-              float sum = 0.0f;
-              // These conversions are scalar, because they can use a port that 512-bit vectors leave idle.
-              if constexpr (has_nibble_minimums<F>) {
-                const std::int32_t* of_token = sums + 2 * m * scales_row;
-                sum = scales[m * scales_row] * static_cast<float>(g == 0 ? of_token[0] : of_token[1] - of_token[0]);
-              } else {
-                sum = scaled_sums[m * scales_row];
-              }
-              acc[m][v] = fused_multiply_add(minimum, set(sum), acc[m][v]);
-            }
-          }
+          add_few_dots<F, MT, Planes, vectors>(acc, dot, dot_low, x, g, v, scale, minimum);
         }
       }
     }
@@ -162,21 +220,7 @@ STILLA_NOINLINE void panels_few(const MatmulArgs<F>& a, std::size_t p, std::size
       const RoundedSums* rounded = a.x.row_rounded_sums(m0) + k1 / sums_block;
       STILLA_UNROLL
       for (std::size_t v = 0; v < vectors; ++v) {
-        const std::byte* const panel_record = record + v / row_vectors * panel_bytes;
-        Int sub_minimums[sum_pairs];
-        STILLA_UNROLL
-        for (std::size_t i = 0; i < sum_pairs; ++i) sub_minimums[i] = load_sub_minimums<F>(panel_record, i, v % row_vectors);
-        const Float minimum = load_minimum(panel_record, v % row_vectors);
-        STILLA_UNROLL
-        for (std::size_t m = 0; m < MT; ++m) {
-          const RoundedSums& of_token = rounded[m * (a.K / sums_block)];
-          PairSums dot_sums = no_pairs();
-          STILLA_UNROLL
-          for (std::size_t i = 0; i < sum_pairs; ++i) {
-            dot_sums = dot_pairs(dot_sums, sub_minimums[i], broadcast4(of_token.sums + 2 * i));
-          }
-          acc[m][v] = fused_multiply_add(mul(minimum, set(of_token.scale)), to_floats(added(dot_sums)), acc[m][v]);
-        }
+        add_few_sub_minimums<F, MT, vectors>(acc, record + v / row_vectors * panel_bytes, rounded, a.K / sums_block, v);
       }
     }
   }

@@ -135,6 +135,61 @@ HWY_INLINE void add_minimums(VFloat (&acc)[MT][row_vectors], const std::byte* re
   }
 }
 
+// Converts the activations of MT tokens from m0 on, and of the block of 32 k at k0, to integers of 16 bits.
+template <std::size_t MT>
+HWY_INLINE void widen_activations(std::int16_t (&x)[MT][code_block], const ActivationQ8& from, std::size_t m0, std::size_t k0) {
+  for (std::size_t m = 0; m < MT; ++m) {
+    const std::int8_t* high = from.row_values(m0 + m) + k0;
+    for (std::size_t k = 0; k < code_block; k += hn::MaxLanes(DInt16())) {
+      VInt16 value = hn::PromoteTo(DInt16(), hn::LoadU(DSignedCode(), high + k));
+      if (from.low != nullptr) {
+        const VInt16 low = hn::PromoteTo(DInt16(), hn::LoadU(DSignedCode(), from.row_low(m0 + m) + k0 + k));
+        value = hn::Add(hn::ShiftLeft<8>(value), low);
+      }
+      hn::Store(value, DInt16(), x[m] + k);
+    }
+  }
+}
+
+// The scales of a group of weights for the rows of a vector, and their minimums; these are zero where the format has none or has
+// sub-minimums.
+struct GroupScales {
+  VFloat scale, minimum;
+};
+
+// group: the number of the group in its record.
+template <class F>
+HWY_INLINE GroupScales load_scales(const std::byte* panel, const std::byte* record, std::size_t group, std::size_t v) {
+  using Layout = PanelLayout<F>;
+  const DFloat df;
+  VFloat scale = hn::Zero(df);
+  VFloat minimum = hn::Zero(df);
+  if constexpr (RowScaledFormat<F>) {
+    scale = hn::LoadU(df, reinterpret_cast<const float*>(panel) + v * float_lanes);
+    if constexpr (F::has_sub_scales) {
+      scale = hn::Mul(scale, load_s8(record + Layout::sub_scale_offset(group) + v * float_lanes));
+    }
+  } else if constexpr (WordScaledFormat<F>) {
+    scale = load_word_scale<F>(record + 4 * v * float_lanes, group);
+  } else {
+    scale = load_f16(record + 2 * v * float_lanes);
+    constexpr float factor = half_factor<decltype(F::scale(record))>;
+    if constexpr (factor != 1.0f) scale = hn::Mul(scale, hn::Set(df, factor));
+    if constexpr (F::has_minimum && !has_sub_minimums<F>) minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
+    [[maybe_unused]] const std::byte* sub_scales = record + Layout::sub_scale_offset(group) + v * float_lanes;
+    if constexpr (has_nibble_minimums<F>) {
+      const DInt32 di;
+      const hn::Rebind<std::uint8_t, DInt32> d8;
+      const VInt32 nibbles = hn::PromoteTo(di, hn::LoadU(d8, reinterpret_cast<const std::uint8_t*>(sub_scales)));
+      scale = hn::Mul(scale, hn::ConvertTo(df, hn::And(nibbles, hn::Set(di, 15))));
+      minimum = hn::Mul(minimum, hn::ConvertTo(df, hn::ShiftRight<4>(nibbles)));
+    } else if constexpr (F::has_sub_scales) {
+      scale = hn::Mul(scale, load_s8(sub_scales));
+    }
+  }
+  return {scale, minimum};
+}
+
 template <class F, std::size_t MT>
 HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::size_t m0) {
   using Layout = PanelLayout<F>;
@@ -156,17 +211,7 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
     const std::size_t block = k0 / activation_block;
 
     alignas(64) std::int16_t x[MT][code_block];
-    for (std::size_t m = 0; m < MT; ++m) {
-      const std::int8_t* high = a.x.row_values(m0 + m) + k0;
-      for (std::size_t k = 0; k < code_block; k += hn::MaxLanes(DInt16())) {
-        VInt16 value = hn::PromoteTo(DInt16(), hn::LoadU(DSignedCode(), high + k));
-        if (a.x.low != nullptr) {
-          const VInt16 low = hn::PromoteTo(DInt16(), hn::LoadU(DSignedCode(), a.x.row_low(m0 + m) + k0 + k));
-          value = hn::Add(hn::ShiftLeft<8>(value), low);
-        }
-        hn::Store(value, DInt16(), x[m] + k);
-      }
-    }
+    widen_activations<MT>(x, a.x, m0, k0);
 
     for (std::size_t g = 0; g < code_block / group; ++g) {
       VInt32 pairs[MT][pair_vectors];
@@ -189,31 +234,7 @@ HWY_NOINLINE void matmul_quantised(const MatmulArgs<F>& a, std::size_t p, std::s
         }
       }
       for (std::size_t v = 0; v < row_vectors; ++v) {
-        const std::size_t group_in_record = k0 % Layout::super_block / group + g;
-        VFloat scale = hn::Zero(df);
-        VFloat minimum = hn::Zero(df);
-        if constexpr (RowScaledFormat<F>) {
-          scale = hn::LoadU(df, reinterpret_cast<const float*>(panel) + v * float_lanes);
-          if constexpr (F::has_sub_scales) {
-            scale = hn::Mul(scale, load_s8(record + Layout::sub_scale_offset(group_in_record) + v * float_lanes));
-          }
-        } else if constexpr (WordScaledFormat<F>) {
-          scale = load_word_scale<F>(record + 4 * v * float_lanes, group_in_record);
-        } else {
-          scale = load_f16(record + 2 * v * float_lanes);
-          constexpr float factor = half_factor<decltype(F::scale(record))>;
-          if constexpr (factor != 1.0f) scale = hn::Mul(scale, hn::Set(df, factor));
-          if constexpr (F::has_minimum && !has_sub_minimums<F>) minimum = load_f16(record + 2 * (panel_rows + v * float_lanes));
-          [[maybe_unused]] const std::byte* sub_scales = record + Layout::sub_scale_offset(group_in_record) + v * float_lanes;
-          if constexpr (has_nibble_minimums<F>) {
-            const hn::Rebind<std::uint8_t, DInt32> d8;
-            const VInt32 nibbles = hn::PromoteTo(di, hn::LoadU(d8, reinterpret_cast<const std::uint8_t*>(sub_scales)));
-            scale = hn::Mul(scale, hn::ConvertTo(df, hn::And(nibbles, hn::Set(di, 15))));
-            minimum = hn::Mul(minimum, hn::ConvertTo(df, hn::ShiftRight<4>(nibbles)));
-          } else if constexpr (F::has_sub_scales) {
-            scale = hn::Mul(scale, load_s8(sub_scales));
-          }
-        }
+        const auto [scale, minimum] = load_scales<F>(panel, record, k0 % Layout::super_block / group + g, v);
         for (std::size_t m = 0; m < MT; ++m) {
           const float scale_x = a.x.row_scales(m0 + m)[block];
           VInt32 dot =
