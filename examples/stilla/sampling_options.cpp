@@ -27,29 +27,39 @@ std::pair<std::uint32_t, float> parse_bias(std::string_view text) {
   return {*id, text[sign] == '-' ? -*size : *size};
 }
 
-}  // namespace
+constexpr const char* group = "Sampling";
 
-void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
-  constexpr const char* group = "Sampling";
+template <class T>
+void add_sampling_number(CLI::App& app, const char* name, T& value, T least, T most, const char* help) {
+  add_number<T>(app, name, value, least, most, help)->group(group);
+}
+
+void add_filters(CLI::App& app, stilla::SamplingOptions& s) {
+  add_sampling_number(app, "--temp", s.temperature, 0.0f, 100.0f, "Temperature; 0 always takes the likeliest token (default 0.6)");
+  add_sampling_number(app, "--top-k", s.top_k, std::size_t{0}, max_count, "Keep the k likeliest tokens; 0: all (default 0)");
+  add_sampling_number(app, "--top-p", s.top_p, 0.0f, 1.0f, "Keep the likeliest tokens that together reach p (default 0.95)");
+  add_sampling_number(app, "--min-p", s.min_p, 0.0f, 1.0f, "Drop tokens less than p times as likely as the best (default 0)");
+  add_sampling_number(app, "--typical", s.typical_p, 0.0f, 1.0f, "Keep the most typical tokens that together reach p; 1: all (default)");
+  add_sampling_number(app, "--xtc-probability", s.xtc_probability, 0.0f, 1.0f,
+                      "How often to drop all likely tokens but the last (default 0)");
+  add_sampling_number(app, "--xtc-threshold", s.xtc_threshold, 0.0f, 1.0f, "What is likely enough for that (default 0.1)");
+}
+
+void add_penalties(CLI::App& app, SamplingChoice& choice) {
   stilla::SamplingOptions& s = choice.options;
-  const auto number = [&]<class T>(const char* name, T& value, T least, T most, const char* help) {
-    add_number<T>(app, name, value, least, most, help)->group(group);
-  };
-  number("--temp", s.temperature, 0.0f, 100.0f, "Temperature; 0 always takes the likeliest token (default 0.6)");
-  number("--top-k", s.top_k, std::size_t{0}, max_count, "Keep the k likeliest tokens; 0: all (default 0)");
-  number("--top-p", s.top_p, 0.0f, 1.0f, "Keep the likeliest tokens that together reach p (default 0.95)");
-  number("--min-p", s.min_p, 0.0f, 1.0f, "Drop tokens less than p times as likely as the best (default 0)");
-  number("--typical", s.typical_p, 0.0f, 1.0f, "Keep the most typical tokens that together reach p; 1: all (default)");
-  number("--xtc-probability", s.xtc_probability, 0.0f, 1.0f, "How often to drop all likely tokens but the last (default 0)");
-  number("--xtc-threshold", s.xtc_threshold, 0.0f, 1.0f, "What is likely enough for that (default 0.1)");
-  number("--repeat-penalty", s.repetition_penalty, 0.01f, 100.0f, "Penalty on repeated tokens; 1: none (default)");
-  number("--presence-penalty", s.presence_penalty, -100.0f, 100.0f, "Taken from tokens that occurred (default 0)");
-  number("--frequency-penalty", s.frequency_penalty, -100.0f, 100.0f, "Taken from tokens for each time they occurred (default 0)");
-  number("--repeat-last-n", s.penalty_window, std::size_t{0}, max_count, "How many tokens back these three look (default 64)");
-  number("--dry-multiplier", s.dry.multiplier, 0.0f, 100.0f, "Penalty on tokens that would carry on a repeated passage; 0: none (default)");
-  number("--dry-base", s.dry.base, 1.0f, 100.0f, "It grows by this for each further token (default 1.75)");
-  number("--dry-allowed-length", s.dry.allowed_length, std::size_t{0}, max_count, "Passages shorter than this may be repeated (default 2)");
-  number("--dry-penalty-last-n", s.dry_window, std::size_t{0}, max_count, "How many tokens back it looks; 0: the whole text (default)");
+  add_sampling_number(app, "--repeat-penalty", s.repetition_penalty, 0.01f, 100.0f, "Penalty on repeated tokens; 1: none (default)");
+  add_sampling_number(app, "--presence-penalty", s.presence_penalty, -100.0f, 100.0f, "Taken from tokens that occurred (default 0)");
+  add_sampling_number(app, "--frequency-penalty", s.frequency_penalty, -100.0f, 100.0f,
+                      "Taken from tokens for each time they occurred (default 0)");
+  add_sampling_number(app, "--repeat-last-n", s.penalty_window, std::size_t{0}, max_count,
+                      "How many tokens back these three look (default 64)");
+  add_sampling_number(app, "--dry-multiplier", s.dry.multiplier, 0.0f, 100.0f,
+                      "Penalty on tokens that would carry on a repeated passage; 0: none (default)");
+  add_sampling_number(app, "--dry-base", s.dry.base, 1.0f, 100.0f, "It grows by this for each further token (default 1.75)");
+  add_sampling_number(app, "--dry-allowed-length", s.dry.allowed_length, std::size_t{0}, max_count,
+                      "Passages shorter than this may be repeated (default 2)");
+  add_sampling_number(app, "--dry-penalty-last-n", s.dry_window, std::size_t{0}, max_count,
+                      "How many tokens back it looks; 0: the whole text (default)");
   app.add_option("--dry-sequence-breaker", choice.dry_breakers,
                  "Passages do not reach over this text (default: the end of a line, : \" *); none: no text does")
       ->type_name("TEXT")
@@ -57,6 +67,9 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false)  // otherwise CLI11 would read [END] as a list
       ->group(group);
+}
+
+void add_mirostat(CLI::App& app, stilla::SamplingOptions& s) {
   app.add_option_function<std::string>(
          "--mirostat",
          [&s](const std::string& text) {
@@ -68,8 +81,17 @@ void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
          "2: mirostat 2 instead of the filters above (default 0)")
       ->type_name("N")
       ->group(group);
-  number("--mirostat-ent", s.mirostat_tau, 0.0f, 100.0f, "The surprise that mirostat keeps, in bits (default 5)");
-  number("--mirostat-lr", s.mirostat_eta, 0.0f, 10.0f, "How fast it learns (default 0.1)");
+  add_sampling_number(app, "--mirostat-ent", s.mirostat_tau, 0.0f, 100.0f, "The surprise that mirostat keeps, in bits (default 5)");
+  add_sampling_number(app, "--mirostat-lr", s.mirostat_eta, 0.0f, 10.0f, "How fast it learns (default 0.1)");
+}
+
+}  // namespace
+
+void add_sampling_options(CLI::App& app, SamplingChoice& choice) {
+  stilla::SamplingOptions& s = choice.options;
+  add_filters(app, s);
+  add_penalties(app, choice);
+  add_mirostat(app, s);
   app.add_option_function<std::vector<std::string>>(
          "-l,--logit-bias",
          [&s](const std::vector<std::string>& texts) {

@@ -350,16 +350,118 @@ inline Status check_rotation(const ModelSource& source, const ModelConfig& c, co
   return check(rotation.down, "feed_forward_length", c.ffn);
 }
 
-// Reads and checks the dimensions, and checks that the file contains nothing that is not understood. The limits are far above
-// those of any model and keep products within 64 bits.
-inline Result<ModelConfig> read_model_config(const ModelSource& source, const RopeChoice& rope = {}) {
-  ModelConfig c;
-  const Result<std::string_view> name_of_architecture = source.get_string("general.architecture");
-  if (!name_of_architecture) return name_of_architecture.error();
-  const Architecture* const architecture = find_architecture(*name_of_architecture);
+namespace detail {
+
+// Reads and checks the dimensions of a model. The limits are far above those of any model and keep products within 64 bits.
+class DimensionReader {
+ public:
+  DimensionReader(const ModelSource& source, ModelConfig& config) : source_(source), c_(config) {}
+
+  Status read() {
+    if (Status s = refuse_experts(); !s) return s;
+    if (Status s = read_layers(); !s) return s;
+    if (Status s = read_heads(); !s) return s;
+    const Result<float> epsilon = source_.get_float(key("attention.layer_norm_rms_epsilon"));
+    if (!epsilon) return epsilon.error();
+    if (!(*epsilon >= 0.0f && *epsilon < 1.0f)) {
+      return source_.key_error(key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected at least 0 and less than 1");
+    }
+    c_.rms_epsilon = *epsilon;
+    return success();
+  }
+
+ private:
+  std::string key(std::string_view suffix) const { return concat(c_.architecture, ".", suffix); }
+
+  // Experts are looked for first, because a file of a model with experts differs in other ways too.
+  Status refuse_experts() const {
+    if (!source_.has(key("expert_count"))) return success();
+    const Result<std::uint64_t> experts = source_.get_uint(key("expert_count"));
+    if (!experts) return experts.error();
+    if (*experts == 0) return success();
+    return source_.key_error(key("expert_count"), "found ", *experts, ": a mixture of experts, which is not supported",
+                             c_.architecture == "llama" ? " (Mixtral is one)" : "");
+  }
+
+  Status read_layers() {
+    if (Status s = read_number("block_count", c_.n_layers, 1 << 12); !s) return s;
+    if (Status s = read_number("embedding_length", c_.hidden, 1 << 20); !s) return s;
+    if (Status s = read_for_layers("feed_forward_length", c_.ffn, 1 << 22); !s) return s;
+    if (Status s = read_for_layers("attention.head_count", c_.n_heads, 1 << 12); !s) return s;
+    if (Status s = read_number("context_length", c_.context, 1 << 20); !s) return s;
+    c_.n_kv_heads = c_.n_heads;
+    if (source_.has(key("attention.head_count_kv"))) {
+      if (Status s = read_for_layers("attention.head_count_kv", c_.n_kv_heads, 1 << 12); !s) return s;
+    }
+    if (c_.n_heads % c_.n_kv_heads == 0) return success();
+    return source_.key_error(key("attention.head_count_kv"), c_.n_heads, " query heads are not a multiple of ", c_.n_kv_heads,
+                             " key/value heads");
+  }
+
+  // Reads the size of a head, and how much of it RoPE rotates.
+  Status read_heads() {
+    if (!source_.has(key("attention.key_length")) && c_.hidden % c_.n_heads != 0) {
+      return source_.key_error(key("embedding_length"), c_.hidden, " is not a multiple of ", c_.n_heads, " heads");
+    }
+    c_.head_dim = c_.hidden / c_.n_heads;
+    if (Status s = read_if_there("attention.key_length", c_.head_dim); !s) return s;
+    std::size_t value_dim = c_.head_dim;
+    if (Status s = read_if_there("attention.value_length", value_dim); !s) return s;
+    c_.rotary_dim = c_.head_dim;
+    if (Status s = read_if_there("rope.dimension_count", c_.rotary_dim); !s) return s;
+    if (c_.head_dim % head_dim_step != 0 || c_.head_dim > max_head_dim) {
+      return source_.key_error(key("attention.key_length"), "head size ", c_.head_dim, " is not supported; expected a multiple of ",
+                               head_dim_step, " up to ", max_head_dim);
+    }
+    if (value_dim != c_.head_dim) {
+      return source_.key_error(key("attention.value_length"), "found ", value_dim, ", and keys have a head size of ", c_.head_dim,
+                               "; expected the same");
+    }
+    if (c_.rotary_dim % 2 == 0 && c_.rotary_dim <= c_.head_dim) return success();
+    return source_.key_error(key("rope.dimension_count"), "found ", c_.rotary_dim, ", expected an even number up to the head size ",
+                             c_.head_dim);
+  }
+
+  Status read_number(std::string_view suffix, std::size_t& value, std::uint64_t max) const {
+    const Result<std::uint64_t> number = source_.get_uint(key(suffix), max, 1);
+    if (!number) return number.error();
+    value = static_cast<std::size_t>(*number);
+    return success();
+  }
+  // Leaves `value` as it is if the file does not have the key.
+  Status read_if_there(std::string_view suffix, std::size_t& value) const {
+    return source_.has(key(suffix)) ? read_number(suffix, value, 1 << 12) : success();
+  }
+  // Reads a number that may be an array with a number for each layer.
+  Status read_for_layers(std::string_view suffix, std::size_t& value, std::uint64_t max) const {
+    const std::optional<std::vector<std::uint64_t>> numbers = source_.find_integers(key(suffix));
+    if (!numbers) return read_number(suffix, value, max);
+    if (numbers->size() != c_.n_layers) {
+      return source_.key_error(key(suffix), "found an array of ", numbers->size(), " integers; expected an integer, or one for each of ",
+                               c_.n_layers, " layers");
+    }
+    if (std::any_of(numbers->begin(), numbers->end(), [&](std::uint64_t n) { return n != numbers->front(); })) {
+      return source_.key_error(key(suffix), "found ", by_layer_text(*numbers), "; layers that differ are not supported");
+    }
+    if (numbers->front() == 0 || numbers->front() > max) {
+      return source_.key_error(key(suffix), "found ", numbers->front(), "; expected 1 to ", max);
+    }
+    value = static_cast<std::size_t>(numbers->front());
+    return success();
+  }
+
+  const ModelSource& source_;
+  ModelConfig& c_;
+};
+
+// Finds the architecture that the file names, and reads what is known from it. Also reads the model's name.
+inline Result<const Architecture*> read_architecture(const ModelSource& source, ModelConfig& c) {
+  const Result<std::string_view> name = source.get_string("general.architecture");
+  if (!name) return name.error();
+  const Architecture* const architecture = find_architecture(*name);
   if (architecture == nullptr) {
-    const std::string_view what = unsupported_architecture_text(*name_of_architecture);
-    return source.key_error("general.architecture", "'", printable(*name_of_architecture), "'", what.empty() ? "" : " is ", what,
+    const std::string_view what = unsupported_architecture_text(*name);
+    return source.key_error("general.architecture", "'", printable(*name), "'", what.empty() ? "" : " is ", what,
                             what.empty() ? " is" : ", which is", " not supported; supported: ", architectures_text());
   }
   c.architecture = architecture->name;
@@ -372,102 +474,39 @@ inline Result<ModelConfig> read_model_config(const ModelSource& source, const Ro
   if (!is_original) return is_original.error();
   if (*is_original) c.rope_layout = RopeLayout::half_split;
   if (source.has("general.name")) {
-    const Result<std::string_view> name = source.get_string("general.name");
-    if (!name) return name.error();
-    c.name = printable(*name);
+    const Result<std::string_view> model = source.get_string("general.name");
+    if (!model) return model.error();
+    c.name = printable(*model);
   }
-  const auto key = [&](std::string_view suffix) { return concat(c.architecture, ".", suffix); };
-  // Experts are looked for first, because a file of a model with experts differs in other ways too.
-  if (source.has(key("expert_count"))) {
-    const Result<std::uint64_t> experts = source.get_uint(key("expert_count"));
-    if (!experts) return experts.error();
-    if (*experts != 0) {
-      return source.key_error(key("expert_count"), "found ", *experts, ": a mixture of experts, which is not supported",
-                              c.architecture == "llama" ? " (Mixtral is one)" : "");
-    }
-  }
-  Status so_far = success();
-  const auto read = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
-    if (!so_far) return;
-    const Result<std::uint64_t> number = source.get_uint(key(suffix), most, 1);
-    if (number) value = static_cast<std::size_t>(*number);
-    else so_far = number.error();
-  };
-  // Does what `read` does, for a key that may be an array with a number for each layer.
-  const auto read_of_layers = [&](std::string_view suffix, std::size_t& value, std::uint64_t most) {
-    if (!so_far) return;
-    const std::optional<std::vector<std::uint64_t>> numbers = source.find_integers(key(suffix));
-    if (!numbers) return read(suffix, value, most);
-    if (numbers->size() != c.n_layers) {
-      so_far = source.key_error(key(suffix), "found an array of ", numbers->size(), " integers; expected an integer, or one for each of ",
-                                c.n_layers, " layers");
-    } else if (std::any_of(numbers->begin(), numbers->end(), [&](std::uint64_t n) { return n != numbers->front(); })) {
-      so_far = source.key_error(key(suffix), "found ", detail::by_layer_text(*numbers), "; layers that differ are not supported");
-    } else if (numbers->front() == 0 || numbers->front() > most) {
-      so_far = source.key_error(key(suffix), "found ", numbers->front(), "; expected 1 to ", most);
-    } else {
-      value = static_cast<std::size_t>(numbers->front());
-    }
-  };
-  read("block_count", c.n_layers, 1 << 12);
-  read("embedding_length", c.hidden, 1 << 20);
-  read_of_layers("feed_forward_length", c.ffn, 1 << 22);
-  read_of_layers("attention.head_count", c.n_heads, 1 << 12);
-  read("context_length", c.context, 1 << 20);
-  c.n_kv_heads = c.n_heads;
-  if (so_far && source.has(key("attention.head_count_kv"))) read_of_layers("attention.head_count_kv", c.n_kv_heads, 1 << 12);
-  if (!so_far) return so_far.error();
+  return architecture;
+}
 
-  if (c.n_heads % c.n_kv_heads != 0) {
-    return source.key_error(key("attention.head_count_kv"), c.n_heads, " query heads are not a multiple of ", c.n_kv_heads,
-                            " key/value heads");
+// Reads what `stilla pack` wrote about the rotation of the weights.
+inline Status read_rotation(const ModelSource& source, ModelConfig& c) {
+  if (!source.has(packed_rotation_key)) return success();
+  const Result<std::string_view> text = source.get_string(packed_rotation_key);
+  if (!text) return text.error();
+  const std::optional<Rotation> rotation = parse_rotation(*text);
+  if (!rotation) {
+    return source.key_error(packed_rotation_key, "found '", printable(*text), "'; expected some of residual,heads,down");
   }
-  if (source.has(key("attention.key_length"))) {
-    read("attention.key_length", c.head_dim, 1 << 12);
-  } else {
-    if (c.hidden % c.n_heads != 0) {
-      return source.key_error(key("embedding_length"), c.hidden, " is not a multiple of ", c.n_heads, " heads");
-    }
-    c.head_dim = c.hidden / c.n_heads;
-  }
-  std::size_t value_dim = c.head_dim;
-  if (source.has(key("attention.value_length"))) read("attention.value_length", value_dim, 1 << 12);
-  c.rotary_dim = c.head_dim;
-  if (source.has(key("rope.dimension_count"))) read("rope.dimension_count", c.rotary_dim, 1 << 12);
-  if (!so_far) return so_far.error();
-  if (c.head_dim % head_dim_step != 0 || c.head_dim > max_head_dim) {
-    return source.key_error(key("attention.key_length"), "head size ", c.head_dim, " is not supported; expected a multiple of ",
-                            head_dim_step, " up to ", max_head_dim);
-  }
-  if (value_dim != c.head_dim) {
-    return source.key_error(key("attention.value_length"), "found ", value_dim, ", and keys have a head size of ", c.head_dim,
-                            "; expected the same");
-  }
-  if (c.rotary_dim % 2 != 0 || c.rotary_dim > c.head_dim) {
-    return source.key_error(key("rope.dimension_count"), "found ", c.rotary_dim, ", expected an even number up to the head size ",
-                            c.head_dim);
-  }
+  c.rotation = *rotation;
+  return check_rotation(source, c, c.rotation);
+}
 
-  const Result<float> epsilon = source.get_float(key("attention.layer_norm_rms_epsilon"));
-  if (!epsilon) return epsilon.error();
-  if (!(*epsilon >= 0.0f && *epsilon < 1.0f)) {
-    return source.key_error(key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected at least 0 and less than 1");
-  }
-  c.rms_epsilon = *epsilon;
+}  // namespace detail
+
+// Reads and checks the configuration of a model, and checks that the file contains nothing that is not understood.
+inline Result<ModelConfig> read_model_config(const ModelSource& source, const RopeChoice& rope = {}) {
+  ModelConfig c;
+  const Result<const Architecture*> architecture = detail::read_architecture(source, c);
+  if (!architecture) return architecture.error();
+  if (Status s = detail::DimensionReader(source, c).read(); !s) return s.error();
   if (Status s = detail::RopeReader(source, c).read(); !s) return s.error();
   if (Status s = detail::apply_rope_choice(c, rope); !s) return s.error();
   c.notes = source.notes();
-  if (Status s = detail::UnknownParts(source, *architecture, c).check(); !s) return s.error();
-  if (source.has(packed_rotation_key)) {
-    const Result<std::string_view> text = source.get_string(packed_rotation_key);
-    if (!text) return text.error();
-    const std::optional<Rotation> rotation = parse_rotation(*text);
-    if (!rotation) {
-      return source.key_error(packed_rotation_key, "found '", printable(*text), "'; expected some of residual,heads,down");
-    }
-    c.rotation = *rotation;
-    if (Status s = check_rotation(source, c, c.rotation); !s) return s.error();
-  }
+  if (Status s = detail::UnknownParts(source, **architecture, c).check(); !s) return s.error();
+  if (Status s = detail::read_rotation(source, c); !s) return s.error();
   return c;
 }
 
