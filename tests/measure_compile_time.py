@@ -23,10 +23,11 @@ STANDARD = ["algorithm", "functional", "iostream", "map", "memory", "regex", "st
 MULTIPLY = """#include <stilla/matmul.hpp>
 void multiply(stilla::Matrix y, const stilla::PackedView& w, const stilla::ActivationQ8& x) { stilla::matmul(y, w, x); }
 """
+# On a machine that compiles the standard headers in 0.6 s, the budgets allow 1.2, 3.5 and 40 seconds.
 LONG = 20  # with budgets from here on, one run is enough
 MEASURED = [  # what, source, flags, budget as a multiple of the standard headers' time
     ("standard headers", "".join(f"#include <{header}>\n" for header in STANDARD), [], 1),
-    ("separate kernels", MULTIPLY, ["-DSTILLA_SEPARATE_KERNELS=1"], 1.5),
+    ("separate kernels", MULTIPLY, ["-DSTILLA_SEPARATE_KERNELS=1"], 2),
     ("one format", MULTIPLY, ["-DSTILLA_FORMATS=Q8_0"], 5.8),
     ("default formats", MULTIPLY, [], 66),
 ]
