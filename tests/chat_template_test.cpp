@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <optional>
 #include <random>
@@ -20,16 +19,14 @@
 #include <stilla/io/gguf.hpp>
 #include <stilla/text/source_tokenizer.hpp>
 
+#include "read_file.hpp"
 #include "tokenizer_util.hpp"
 
 namespace stilla { namespace {
 
 using Ids = std::vector<std::uint32_t>;
 
-std::string source_of(std::string_view path) {
-  std::ifstream file(concat(stilla_test::test_data, "/", path), std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
+std::string source_of(std::string_view path) { return stilla_test::read_file(concat(stilla_test::test_data, "/", path)); }
 
 ChatTemplate by_name(std::string_view name) { return *chat_template_by_name(name); }
 

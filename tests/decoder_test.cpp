@@ -16,10 +16,10 @@ using namespace stilla_test;
 
 using Ids = std::vector<std::uint32_t>;
 
-constexpr std::size_t context = 160;
+constexpr std::size_t max_positions = 160;
 const Ids prompt{1, 5, 9, 1, 5, 9, 1, 5};
 
-Session new_session(const LoadedModel& model, std::size_t positions = context) {
+Session new_session(const LoadedModel& model, std::size_t positions = max_positions) {
   SessionOptions options;
   options.context = positions;
   options.batch = 16;
@@ -34,7 +34,7 @@ Ids plain_text(const LoadedModel& model, const SamplingOptions& options, std::si
   Sampler sampler(options);
   sampler.begin(prompt);
   Ids text, next = prompt;
-  while (text.size() < count && session.size() + next.size() <= context) {
+  while (text.size() < count && session.size() + next.size() <= max_positions) {
     const Result<std::span<const float>> logits = session.evaluate(next);
     EXPECT_TRUE(logits);
     next = {sampler.sample(*logits).value()};
@@ -53,7 +53,7 @@ Written text_of(Decoder& decoder, std::size_t count) {
   Written out;
   const Result<std::size_t> begun = decoder.begin(prompt);
   EXPECT_TRUE(begun);
-  while (out.text.size() < count && decoder.size() <= context) {
+  while (out.text.size() < count && decoder.size() <= max_positions) {
     const Result<std::uint32_t> id = decoder.choose(count - out.text.size());
     EXPECT_TRUE(id) << id.error().message;
     if (!id) break;
@@ -99,7 +99,7 @@ TEST(Decoder, GuessesDoNotChangeTheText) {
           if (lookup && guesses == 15) continue;
           Session session = new_session(model);
           std::optional<Session> draft;
-          if (small != nullptr) draft.emplace(new_session(*small, 2 * context));  // a session that never begins again
+          if (small != nullptr) draft.emplace(new_session(*small, 2 * max_positions));  // a session that never begins again
           Decoder decoder(session, sampling, {lookup, draft ? &*draft : nullptr, guesses});
           const Written written = text_of(decoder, Decoder::no_limit);
           EXPECT_EQ(written.text, expected) << guesses << " guesses, lookup " << lookup;
@@ -172,7 +172,7 @@ TEST(Decoder, BeginsWhereTextsDiffer) {
   EXPECT_EQ(*decoder.begin(changed), 4u);
   EXPECT_FALSE(decoder.begin({}));
   EXPECT_EQ(session.size(), prompt.size());
-  EXPECT_FALSE(decoder.begin(Ids(context + 1, 3)));
+  EXPECT_FALSE(decoder.begin(Ids(max_positions + 1, 3)));
 
   std::size_t calls = 0;
   const Result<std::size_t> stopped = decoder.begin(Ids(150, 2), [&](std::size_t, std::size_t total) {
@@ -213,11 +213,11 @@ TEST(DraftModel, ReadsTheEndOfALongText) {
     return true;
   };
   EXPECT_EQ(*draft.guess(text, out, always), 4u);
-  EXPECT_EQ(session.size(), context / 2 + 1 + 3);
+  EXPECT_EQ(session.size(), max_positions / 2 + 1 + 3);
   const Ids guessed = out;
   text.insert(text.end(), guessed.begin(), guessed.begin() + 2);
   EXPECT_EQ(*draft.guess(text, out, always), 4u);
-  EXPECT_EQ(session.size(), context / 2 + 1 + 2 + 3) << "goes on where it was";
+  EXPECT_EQ(session.size(), max_positions / 2 + 1 + 2 + 3) << "goes on where it was";
   EXPECT_TRUE(std::equal(guessed.begin() + 2, guessed.end(), out.begin()));
   EXPECT_EQ(*draft.guess(text, std::span(out).first(0), always), 0u);
   EXPECT_EQ(*draft.guess({}, out, always), 0u);

@@ -27,8 +27,6 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7, 11, 12, 13, 14, 15, 16, 300, 301};
-
 GgufFile tiny_file() { return std::move(*GgufFile::open(tiny_folder + "tiny-qwen2.gguf")); }
 
 // Some of the formats that a device can hold.

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <string>
 #include <vector>
@@ -18,19 +17,17 @@
 #include <stilla/io/unwritten_tail.hpp>
 
 #include "gguf_builder.hpp"
+#include "read_file.hpp"
 #include "test_util.hpp"
 
 namespace {
 
 using namespace stilla;
+using stilla_test::read_file;
+using stilla_test::write_file;
 namespace fs = std::filesystem;
 
-const std::string golden = std::string(stilla_test::test_data) + "/parts/";
-
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
+const std::string golden_parts = std::string(stilla_test::test_data) + "/parts/";
 
 class GgufParts : public ::testing::Test {
  protected:
@@ -38,16 +35,13 @@ class GgufParts : public ::testing::Test {
     folder_ = fs::path(::testing::TempDir()) / "stilla_gguf_parts_test";
     fs::remove_all(folder_);
     fs::create_directories(folder_);
-    for (int i = 1; i <= 3; ++i) fs::copy_file(golden + name(i), part(i));
+    for (int i = 1; i <= 3; ++i) fs::copy_file(golden_parts + name(i), part(i));
   }
   void TearDown() override { fs::remove_all(folder_); }
 
   static std::string name(int i, const std::string& stem = "tiny") { return concat(stem, "-0000", i, "-of-00003.gguf"); }
   std::string part(int i) const { return (folder_ / name(i)).string(); }
   std::string in_folder(const std::string& file) const { return (folder_ / file).string(); }
-  static void write(const std::string& path, const std::string& bytes) {
-    std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  }
   // The message that refuses the path. It names the folder's files.
   static std::string refusal(const std::string& path) {
     const Result<GgufFile> file = GgufFile::open(path);
@@ -60,14 +54,14 @@ class GgufParts : public ::testing::Test {
     ASSERT_NE(at, std::string::npos);
     bytes[at + key.size() + 4] = static_cast<char>(value & 0xff);
     bytes[at + key.size() + 5] = static_cast<char>(value >> 8);
-    write(part(i), bytes);
+    write_file(part(i), bytes);
   }
 
   fs::path folder_;
 };
 
 TEST_F(GgufParts, AreTheWholeFileWhicheverIsNamed) {
-  const Result<GgufFile> whole = GgufFile::open(golden + "whole.gguf");
+  const Result<GgufFile> whole = GgufFile::open(golden_parts + "whole.gguf");
   ASSERT_TRUE(whole) << whole.error().message;
   EXPECT_EQ(whole->part_count(), 1u);
   for (const LoadMode mode : {LoadMode::map, LoadMode::read}) {
@@ -97,7 +91,7 @@ TEST_F(GgufParts, PackIntoOneFile) {
   const Result<GgufFile> parts = GgufFile::open(part(2));
   ASSERT_TRUE(parts);
   ASSERT_TRUE(write_packed_file(*parts, in_folder("tiny.stilla")));
-  const Result<GgufFile> whole = GgufFile::open(golden + "whole.gguf");
+  const Result<GgufFile> whole = GgufFile::open(golden_parts + "whole.gguf");
   ASSERT_TRUE(write_packed_file(*whole, in_folder("whole.stilla")));
   const Result<GgufFile> from_parts = GgufFile::open(in_folder("tiny.stilla"));
   const Result<GgufFile> from_whole = GgufFile::open(in_folder("whole.stilla"));
@@ -124,7 +118,7 @@ TEST_F(GgufParts, MissingOnesAreNamed) {
 
 TEST_F(GgufParts, HalfDownloadedOnesAreNamed) {
   const std::string bytes = read_file(part(2));
-  write(part(2), bytes.substr(0, bytes.size() / 2));
+  write_file(part(2), bytes.substr(0, bytes.size() / 2));
   const std::string message = refusal(part(1));
   EXPECT_EQ(message.find(part(2) + ": tensor '"), 0u) << message;
   EXPECT_NE(message.find("it is truncated or damaged"), std::string::npos) << message;
@@ -143,7 +137,7 @@ TEST_F(GgufParts, OtherNamesAreToldTheRightOnes) {
 }
 
 TEST_F(GgufParts, JoinedByCatAreNoModel) {
-  write(in_folder("joined.gguf"), read_file(part(1)) + read_file(part(2)) + read_file(part(3)));
+  write_file(in_folder("joined.gguf"), read_file(part(1)) + read_file(part(2)) + read_file(part(3)));
   const std::string message = refusal(in_folder("joined.gguf"));
   EXPECT_NE(message.find("part 1 of 3 of a split model"), std::string::npos) << message;
   EXPECT_NE(message.find("parts that `cat` joined are no model, keep them apart"), std::string::npos) << message;
@@ -164,7 +158,7 @@ TEST_F(GgufParts, AreCheckedAgainstEachOther) {
 TEST_F(GgufParts, KeysOfTheSplitAreChecked) {
   const std::string good = read_file(part(2));
   const auto changed = [&](std::string_view key, std::uint16_t value) {
-    write(part(2), good);
+    write_file(part(2), good);
     change_key(2, key, value);
     return refusal(part(2));
   };
@@ -173,7 +167,7 @@ TEST_F(GgufParts, KeysOfTheSplitAreChecked) {
   EXPECT_NE(changed("split.count", 2).find("part 2 of 2 of a split model; its parts are NAME-00001-of-00002.gguf"), std::string::npos);
   std::string renamed = good;
   renamed.replace(renamed.find("split.no"), 8, "splat.no");
-  write(part(2), renamed);
+  write_file(part(2), renamed);
   EXPECT_NE(refusal(part(2)).find("key 'split.no' is missing"), std::string::npos) << refusal(part(2));
 }
 

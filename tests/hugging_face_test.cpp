@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <iterator>
 #include <string>
@@ -21,6 +20,7 @@
 #include <stilla/text/source_tokenizer.hpp>
 
 #include "model_util.hpp"
+#include "read_file.hpp"
 
 namespace {
 
@@ -30,25 +30,17 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 // The folder of the golden folders, or another one that the same generator filled (.ci/full).
-fs::path golden() {
+fs::path golden_folder() {
   const char* other = std::getenv("STILLA_HUGGING_FACE_FOLDERS");
   return other != nullptr ? fs::path(other) : fs::path(test_data) / "hugging_face";
 }
 std::vector<std::string> golden_folders() {
   std::vector<std::string> out;
-  for (const auto& entry : fs::directory_iterator(golden())) {
+  for (const auto& entry : fs::directory_iterator(golden_folder())) {
     if (entry.is_directory()) out.push_back(entry.path().filename().string());
   }
   std::sort(out.begin(), out.end());
   return out;
-}
-
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-void write_file(const fs::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 Result<Model> load(const fs::path& path, std::optional<FormatId> format = {}) {
@@ -62,8 +54,8 @@ const SessionOptions exact{0, KvType::f32, {}, 512};
 TEST(HuggingFace, LogitsAreThoseOfTransformers) {
   ASSERT_GE(golden_folders().size(), 3u);
   for (const std::string& name : golden_folders()) {
-    const auto records = read_records((golden() / (name + ".bin")).string());
-    const Result<Model> model = load(golden() / name);
+    const auto records = read_records((golden_folder() / (name + ".bin")).string());
+    const Result<Model> model = load(golden_folder() / name);
     ASSERT_TRUE(model) << name << ": " << model.error().message;
     const std::vector<float> logits = all_logits(*model, as_ids(records.at(name + "/ids")), exact);
     EXPECT_LT(nmse(logits, records.at(name + "/logits")), 1e-6) << name;
@@ -71,10 +63,10 @@ TEST(HuggingFace, LogitsAreThoseOfTransformers) {
 }
 
 TEST(HuggingFace, TokenIdsAreThoseOfTransformers) {
-  const std::string text = read_file(golden() / "text.txt");
+  const std::string text = read_file(golden_folder() / "text.txt");
   for (const std::string& name : golden_folders()) {
-    const auto records = read_records((golden() / (name + ".bin")).string());
-    const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open((golden() / name).string());
+    const auto records = read_records((golden_folder() / (name + ".bin")).string());
+    const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open((golden_folder() / name).string());
     ASSERT_TRUE(folder) << folder.error().message;
     const Result<Tokenizer> tokenizer = read_tokenizer(*folder);
     ASSERT_TRUE(tokenizer) << name << ": " << tokenizer.error().message;
@@ -124,7 +116,7 @@ class HuggingFaceFiles : public ::testing::Test {
   fs::path copy(const std::string& name) {
     const fs::path to = root_ / name;
     fs::remove_all(to);
-    fs::copy(golden() / name, to);
+    fs::copy(golden_folder() / name, to);
     return to;
   }
   static void change(const fs::path& file, const std::function<void(json&)>& edit) {
@@ -147,7 +139,7 @@ class HuggingFaceFiles : public ::testing::Test {
 TEST_F(HuggingFaceFiles, PackedOnesAreTheSameModel) {
   for (const std::string name : {"qwen2", "llama"}) {
     for (const std::optional<FormatId> format : {std::optional<FormatId>(), std::optional<FormatId>(id_of<Q8_0>)}) {
-      const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open((golden() / name).string() + "/");
+      const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open((golden_folder() / name).string() + "/");
       ASSERT_TRUE(folder) << folder.error().message;
       const std::string path = (root_ / "m.stilla").string();
       const PackOptions options{format};
@@ -160,14 +152,14 @@ TEST_F(HuggingFaceFiles, PackedOnesAreTheSameModel) {
       EXPECT_FALSE(is_packed_from(*packed, *folder, {id_of<Q4_0>}));
       const Result<Tokenizer> expected = read_tokenizer(*folder), found = read_tokenizer(*packed);
       ASSERT_TRUE(found) << found.error().message;
-      const std::string text = read_file(golden() / "text.txt");
+      const std::string text = read_file(golden_folder() / "text.txt");
       EXPECT_EQ(found->encode(text), expected->encode(text));
       for (std::uint32_t id = 0; id < expected->size(); ++id) {
         EXPECT_EQ(found->is_end_of_generation(id), expected->is_end_of_generation(id)) << id;
         EXPECT_EQ(found->is_control(id), expected->is_control(id)) << id;
       }
       EXPECT_EQ(*packed->chat_template(), *folder->chat_template());
-      const Result<Model> from_packed = Model::load(std::move(*packed)), from_folder = load(golden() / name, format);
+      const Result<Model> from_packed = Model::load(std::move(*packed)), from_folder = load(golden_folder() / name, format);
       ASSERT_TRUE(from_packed) << from_packed.error().message;
       ASSERT_TRUE(from_folder) << from_folder.error().message;
       EXPECT_EQ(from_packed->identity(), from_folder->identity());
@@ -408,11 +400,11 @@ TEST_F(HuggingFaceFiles, OldConfigurationsMeanTheSame) {
     for (json& merge : j["model"]["merges"]) merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
   });
   fs::remove(folder / "chat_template.jinja");
-  const Result<Model> expected = load(golden() / "llama"), found = load(folder);
+  const Result<Model> expected = load(golden_folder() / "llama"), found = load(folder);
   ASSERT_TRUE(expected && found) << found.error().message;
   EXPECT_EQ(found->identity(), expected->identity());
   EXPECT_EQ(*found->source().chat_template(), "plain");
-  const std::string text = read_file(golden() / "text.txt");
+  const std::string text = read_file(golden_folder() / "text.txt");
   EXPECT_EQ(read_tokenizer(found->source())->encode(text), read_tokenizer(expected->source())->encode(text));
 }
 

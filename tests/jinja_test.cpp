@@ -11,13 +11,14 @@
 
 #include <stilla/text/builtin_templates.hpp>
 
+#include "read_file.hpp"
 #include "template_golden.hpp"
 #include "test_paths.hpp"
 
 namespace stilla { namespace {
 
 const Json& golden() {
-  static const Json json = Json::parse(read_text(concat(stilla_test::test_data, "/templates.json")));
+  static const Json json = Json::parse(stilla_test::read_file(concat(stilla_test::test_data, "/templates.json")));
   return json;
 }
 
@@ -29,11 +30,11 @@ std::string rendered(std::string_view source, const jinja::Variables& variables 
   return text ? std::string(text->bytes()) : concat("ERROR: ", text.error().message);
 }
 
-std::string source_of(std::string_view name) {
+std::string template_named(std::string_view name) {
   for (const auto& [builtin, source] : detail::builtin_templates) {
     if (concat("builtin:", builtin) == name) return std::string(source);
   }
-  return read_text(concat(stilla_test::test_data, "/templates/", name, ".jinja"));
+  return stilla_test::read_file(concat(stilla_test::test_data, "/templates/", name, ".jinja"));
 }
 
 // The expected texts were written by Python's jinja2 (golden/make_template_golden.py).
@@ -55,7 +56,7 @@ TEST(Jinja, ConstructsAsInPython) {
 TEST(Jinja, ShapesAsInPython) {
   std::size_t count = 0;
   for (auto shape = golden().at("shapes").begin(); shape != golden().at("shapes").end(); ++shape) {
-    const std::string source = source_of(shape.key());
+    const std::string source = template_named(shape.key());
     for (std::size_t i = 0; i < shape.value().size(); ++i) {
       const std::string found = rendered(source, variables_of(golden().at("conversations").at(i)));
       const Json& expected = shape.value().at(i);
@@ -194,7 +195,7 @@ TEST(Jinja, LongConversationsFit) {
                                           {"content", jinja::text_value(std::string(2500, 'x'), jinja::from_message)}}));
   }
   const jinja::Variables variables{{"messages", jinja::list_value(std::move(messages))}, {"add_generation_prompt", true}};
-  EXPECT_GT(rendered(source_of("chatml-thinking"), variables).size(), 1000000u);
+  EXPECT_GT(rendered(template_named("chatml-thinking"), variables).size(), 1000000u);
   EXPECT_GT(rendered("{% set ns = namespace(x='') %}{% for m in messages %}{% set ns.x = ns.x ~ m.role ~ m.content %}{% endfor %}"
                      "{{ ns.x }}",
                      variables)

@@ -32,6 +32,8 @@
 namespace stilla_test {
 
 inline const std::string tiny_folder = std::string(test_data) + "/";
+// A text for the tiny models.
+inline const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7, 11, 12, 13, 14, 15, 16, 300, 301};
 inline const std::vector<std::string> tiny_models = {"tiny-qwen2", "tiny-llama", "tiny-qwen3"};
 
 // Reads the records of a golden file. Layout of a record, little endian:

@@ -138,8 +138,6 @@ bool is_where_the_file_is(const Linear& linear, const Model& model, const std::s
   return tensor != nullptr && linear.weight.view().data == model.source().tensor_bytes(*tensor).data();
 }
 
-const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7, 8, 9, 10, 11, 12, 300, 301};
-
 TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
   ThreadPool pool(3);
   for (const std::string& tiny : tiny_models) {

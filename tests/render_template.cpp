@@ -10,11 +10,12 @@
 #include <iterator>
 #include <string>
 
+#include "read_file.hpp"
 #include "template_golden.hpp"
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
-  const stilla::Json golden = stilla::Json::parse(stilla::read_text(argv[1]));
+  const stilla::Json golden = stilla::Json::parse(stilla_test::read_file(argv[1]));
   const stilla::Json& conversation = golden.at("conversations").at(static_cast<std::size_t>(std::atoi(argv[2])));
   const std::string source{std::istreambuf_iterator<char>(std::cin), {}};
   const auto parsed = stilla::jinja::Template::parse(source);

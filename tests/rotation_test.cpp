@@ -23,8 +23,6 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7};
-
 double length(std::span<const float> x) {
   double sum = 0;
   for (const float value : x) sum += double{value} * double{value};

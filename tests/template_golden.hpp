@@ -5,8 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,11 +17,6 @@
 namespace stilla {
 
 using Json = nlohmann::ordered_json;  // its keys keep the file's order, as in Python
-
-inline std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 // The template's value of a JSON value. If is_message is true, texts inside count as parts of a message, except for those of the
 // key "role".

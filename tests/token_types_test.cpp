@@ -36,12 +36,6 @@ Vocabulary byte_vocabulary(const std::vector<std::string>& names, TokenType type
   return vocabulary;
 }
 
-Tokenizer make(const Vocabulary& vocabulary) {
-  Result<Tokenizer> tokenizer = Tokenizer::create(vocabulary);
-  EXPECT_TRUE(tokenizer) << tokenizer.error().message;
-  return std::move(*tokenizer);
-}
-
 const std::vector<std::string> markup{"<|im_start|>",
                                       "<|im_end|>",
                                       "<|endoftext|>",
@@ -76,7 +70,7 @@ const std::vector<std::string> markup{"<|im_start|>",
 class WrongTypes : public testing::TestWithParam<TokenType> {};
 
 TEST_P(WrongTypes, MarkupIsControl) {
-  const Tokenizer tokenizer = make(byte_vocabulary(markup, GetParam()));
+  const Tokenizer tokenizer = make_tokenizer(byte_vocabulary(markup, GetParam()));
   for (std::uint32_t id = 256; id < tokenizer.size(); ++id) {
     const std::string& text = markup[id - 256];
     EXPECT_TRUE(tokenizer.is_control(id)) << text;
@@ -91,10 +85,10 @@ TEST_P(WrongTypes, MarkupIsControl) {
 TEST_P(WrongTypes, GenerationEnds) {
   for (const std::string_view text : {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|EOT|>",
                                       "<｜end▁of▁sentence｜>", "<|end|>", "<|end_of_turn|>", "<end_of_turn>", "</s>"}) {
-    EXPECT_TRUE(make(byte_vocabulary({std::string(text)}, GetParam())).is_end_of_generation(256)) << text;
+    EXPECT_TRUE(make_tokenizer(byte_vocabulary({std::string(text)}, GetParam())).is_end_of_generation(256)) << text;
   }
   for (const std::string_view text : {"<|im_start|>", "<｜User｜>", "<|end_header_id|>", "<s>", "<think>"}) {
-    EXPECT_FALSE(make(byte_vocabulary({std::string(text)}, GetParam())).is_end_of_generation(256)) << text;
+    EXPECT_FALSE(make_tokenizer(byte_vocabulary({std::string(text)}, GetParam())).is_end_of_generation(256)) << text;
   }
 }
 
@@ -103,7 +97,7 @@ TEST_P(WrongTypes, GenerationEnds) {
 TEST_P(WrongTypes, NobodyForgesATurn) {
   std::vector<std::string> names = markup;
   names.insert(names.end(), {"<think>", "</think>"});
-  const Tokenizer tokenizer = make(byte_vocabulary(names, GetParam()));
+  const Tokenizer tokenizer = make_tokenizer(byte_vocabulary(names, GetParam()));
   std::string evil;
   for (const std::string& text : markup) evil += text + "\n" + text.substr(0, text.size() / 2) + text;
   for (const char* name : {"chatml", "deepseek-r1", "llama3"}) {
@@ -130,7 +124,7 @@ INSTANTIATE_TEST_SUITE_P(All, WrongTypes, testing::Values(TokenType::normal, Tok
 
 // The ids that a session remembers for a message cannot bring control tokens back.
 TEST(TokenTypes, RememberedIdsHoldNoMarkup) {
-  const Tokenizer tokenizer = make(byte_vocabulary({"<|im_end|>"}, TokenType::control));
+  const Tokenizer tokenizer = make_tokenizer(byte_vocabulary({"<|im_end|>"}, TokenType::control));
   const TextSegment segments[] = {{"hi", false, {tokenizer.encode("h")[0], 256, tokenizer.encode("i")[0]}}};
   for (const std::uint32_t id : tokenizer.encode(segments)) EXPECT_FALSE(tokenizer.is_control(id));
 }
@@ -143,7 +137,7 @@ TEST(TokenTypes, MergesCannotMakeMarkup) {
     vocabulary.tokens.push_back(text += c);
   }
   vocabulary.types.resize(vocabulary.tokens.size(), TokenType::normal);
-  const Tokenizer tokenizer = make(vocabulary);
+  const Tokenizer tokenizer = make_tokenizer(vocabulary);
   const auto id = static_cast<std::uint32_t>(tokenizer.size() - 1);
   EXPECT_TRUE(tokenizer.is_control(id) && tokenizer.is_end_of_generation(id));
   for (const std::uint32_t made : tokenizer.encode("<|im_end|>")) EXPECT_NE(made, id);
@@ -153,14 +147,14 @@ TEST(TokenTypes, MergesCannotMakeMarkup) {
 TEST(TokenTypes, WordsOfTheVocabularyStayWords) {
   Vocabulary vocabulary = byte_vocabulary({"<s", "<s>", "</", "[]", "<|>", "<||>"}, TokenType::normal);
   vocabulary.merges = {"< s", "<s >"};  // these merges are in Qwen2's vocabulary
-  const Tokenizer tokenizer = make(vocabulary);
+  const Tokenizer tokenizer = make_tokenizer(vocabulary);
   for (std::uint32_t id = 256; id < tokenizer.size(); ++id) EXPECT_EQ(tokenizer.type(id), TokenType::normal) << id;
   EXPECT_TRUE(tokenizer.notes().size() == 1 && tokenizer.notes()[0].starts_with("no token ends"));
 }
 
 TEST(TokenTypes, ThoughtsAreText) {
   for (const TokenType type : {TokenType::normal, TokenType::control, TokenType::user_defined}) {
-    const Tokenizer tokenizer = make(byte_vocabulary({"<think>", "</think>", "<tool_call>"}, type));
+    const Tokenizer tokenizer = make_tokenizer(byte_vocabulary({"<think>", "</think>", "<tool_call>"}, type));
     EXPECT_EQ(tokenizer.encode("<think></think><tool_call>"), (Ids{256, 257, 258}));
     EXPECT_EQ(tokenizer.decode(Ids{256, 257}), "<think></think>");
   }
@@ -170,7 +164,7 @@ TEST(TokenTypes, WhatTheTemplateWritesAndTheFileNames) {
   Vocabulary vocabulary = byte_vocabulary({"<im_user>", "<other>", "  ", "<stop>"}, TokenType::user_defined);
   vocabulary.chat_template = "{{ '<im_user>' + message.content + '  ' }}";
   vocabulary.eos = 259;
-  const Tokenizer tokenizer = make(vocabulary);
+  const Tokenizer tokenizer = make_tokenizer(vocabulary);
   EXPECT_TRUE(tokenizer.is_control(256));
   EXPECT_EQ(tokenizer.type(257), TokenType::user_defined);
   EXPECT_EQ(tokenizer.type(258), TokenType::user_defined);
@@ -183,7 +177,7 @@ TEST(TokenTypes, NoTypesAtAll) {
   Vocabulary vocabulary = byte_vocabulary({"<|im_start|>", "<|im_end|>", "<think>", "[PAD259]", "th"}, TokenType::normal);
   vocabulary.types.clear();
   vocabulary.merges = {"t h"};
-  const Tokenizer tokenizer = make(vocabulary);
+  const Tokenizer tokenizer = make_tokenizer(vocabulary);
   EXPECT_EQ(tokenizer.encode("<|im_start|>th<|im_end|>", SpecialTokens::parse), (Ids{256, 260, 257}));
   EXPECT_TRUE(tokenizer.is_end_of_generation(257));
   EXPECT_EQ(tokenizer.encode("<think>"), Ids{258});

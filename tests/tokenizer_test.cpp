@@ -26,12 +26,6 @@ namespace stilla { namespace {
 
 using Ids = std::vector<std::uint32_t>;
 
-Tokenizer make(const Vocabulary& vocabulary) {
-  Result<Tokenizer> tokenizer = Tokenizer::create(vocabulary);
-  EXPECT_TRUE(tokenizer) << tokenizer.error().message;
-  return std::move(*tokenizer);
-}
-
 Vocabulary golden_vocabulary(std::string_view name) { return *open_golden(name).vocabulary(); }
 
 // Golden ids that Hugging Face tokenizers made (tests/golden/make_tokenizer_golden.py).
@@ -102,7 +96,7 @@ TEST_P(TokenizerGolden, EveryByteStringSurvives) {
   if (vocabulary.pretokenizer == "smollm") vocabulary.tokens.push_back("Ć");  // the byte that it lacks
   vocabulary.types.resize(vocabulary.tokens.size(), TokenType::normal);
   vocabulary.nfc = false;
-  const Tokenizer tokenizer = make(vocabulary);
+  const Tokenizer tokenizer = make_tokenizer(vocabulary);
   std::mt19937 random(1);
   const std::string pool[] = {"a", " ", "'s", "é", "\xe4\xb8", "\x80", "\xff", "\xc0", "\xed\xa0\x80", "\n", "7", "<think>", "\xf0\x9f"};
   for (int round = 0; round < 2000; ++round) {
@@ -308,12 +302,12 @@ void expect_linear_time(const Tokenizer& tokenizer, std::string_view pattern, st
 
 // Inputs on which a backtracking regular expression or a quadratic merge would never end.
 TEST(Tokenizer, LinearTime) {
-  expect_linear_time(make(golden_vocabulary("qwen2")), "A", 4300000);
+  expect_linear_time(make_tokenizer(golden_vocabulary("qwen2")), "A", 4300000);
   std::mt19937 random(5);
   std::string letters;
   for (std::size_t i = 0; i < 500000; ++i) letters += static_cast<char>('a' + random() % 26);
   for (const char* name : {"qwen2", "llama-bpe", "smollm"}) {
-    const Tokenizer tokenizer = make(golden_vocabulary(name));
+    const Tokenizer tokenizer = make_tokenizer(golden_vocabulary(name));
     for (const std::string_view pattern : {" ", "\n ", "'", "1", "<", "\x80", "<|im_end|", "e\xcc\x81", letters.c_str()}) {
       expect_linear_time(tokenizer, pattern, 500000);
     }
@@ -334,7 +328,7 @@ Vocabulary small_vocabulary() {
 }
 
 TEST(Tokenizer, SpecialTokens) {
-  const Tokenizer tokenizer = make(small_vocabulary());
+  const Tokenizer tokenizer = make_tokenizer(small_vocabulary());
   EXPECT_EQ(tokenizer.size(), 11u);
   EXPECT_EQ(tokenizer.encode("abc<|im_end|>ab", SpecialTokens::parse), (Ids{4, 5, 3}));
   EXPECT_EQ(tokenizer.encode("abc<think>ab"), (Ids{4, 6, 3}));
@@ -392,7 +386,7 @@ TEST(Tokenizer, ToleratesWhatIsNotNeeded) {
   vocabulary.types.insert(vocabulary.types.end(), {TokenType::normal, TokenType::control, TokenType::user_defined});
   vocabulary.padding = UINT32_MAX;
   vocabulary.unknown = 14;
-  const Tokenizer tokenizer = make(vocabulary);
+  const Tokenizer tokenizer = make_tokenizer(vocabulary);
   EXPECT_EQ(tokenizer.encode("ab<|im_end|><think>", SpecialTokens::parse), (Ids{3, 5, 6}));  // of equal tokens the first one is used
   EXPECT_EQ(tokenizer.decode(Ids{11, 12, 13}, ControlText::show), "ab<|im_end|><think>");
   EXPECT_TRUE(tokenizer.is_end_of_generation(5) && tokenizer.is_end_of_generation(12));
@@ -403,8 +397,8 @@ TEST(Tokenizer, ToleratesWhatIsNotNeeded) {
   vocabulary = small_vocabulary();
   vocabulary.eos = std::nullopt;
   vocabulary.tokens[5] = "x";
-  ASSERT_EQ(make(vocabulary).notes().size(), 1u);
-  EXPECT_EQ(make(vocabulary).notes()[0], "no token ends an answer; it goes on until a limit");
+  ASSERT_EQ(make_tokenizer(vocabulary).notes().size(), 1u);
+  EXPECT_EQ(make_tokenizer(vocabulary).notes()[0], "no token ends an answer; it goes on until a limit");
 }
 
 // The definition itself: the texts of all neighbouring pairs are joined and looked up. The pair with the best score is merged
@@ -454,7 +448,7 @@ TEST(SentencePiece, EqualsTheDefinition) {
     Vocabulary vocabulary = sentencepiece_vocabulary(tokens);
     for (float& score : vocabulary.scores) score = static_cast<float>(random() % 6);
     vocabulary.add_space_prefix = false;
-    const Tokenizer tokenizer = make(vocabulary);
+    const Tokenizer tokenizer = make_tokenizer(vocabulary);
     for (const std::size_t length : {1u, 2u, 7u, 31u, 33u, 80u, 200u}) {
       std::string text;
       for (std::size_t i = 0; i < length; ++i) text += static_cast<char>('a' + random() % 3);
@@ -470,7 +464,7 @@ TEST(SentencePiece, EqualsTheDefinition) {
 
 TEST(SentencePiece, SpacesBytesAndMarkup) {
   Vocabulary vocabulary = sentencepiece_vocabulary({"▁", "h", "i", "▁h", "▁hi", "<0xC3>", "<0xA9>", "<0x0A>", "<think>", "<|im_end|>"});
-  const Tokenizer tokenizer = make(vocabulary);  // the file gives no types, so they are read off the texts
+  const Tokenizer tokenizer = make_tokenizer(vocabulary);  // the file gives no types, so they are read off the texts
   EXPECT_EQ(tokenizer.kind(), VocabularyKind::sentencepiece);
   EXPECT_EQ(tokenizer.encode("hi"), Ids{7});
   EXPECT_EQ(tokenizer.encode("hi hi\n"), (Ids{7, 7, 10}));
@@ -489,10 +483,10 @@ TEST(SentencePiece, SpacesBytesAndMarkup) {
   const TextSegment segments[] = {{"hi", true}, {"<|im_end|>", true}, {"hi", false}, {"hi", false, {4, 5}}, {"</s>", true}, {" hi", false}};
   EXPECT_EQ(tokenizer.encode(segments), (Ids{7, 12, 7, 4, 5, 2, 3, 7}));
   vocabulary.eos = 10;
-  EXPECT_EQ(make(vocabulary).type(10), TokenType::byte);
+  EXPECT_EQ(make_tokenizer(vocabulary).type(10), TokenType::byte);
   vocabulary.add_space_prefix = false;
-  EXPECT_EQ(make(vocabulary).encode("hi"), (Ids{4, 5}));
-  EXPECT_EQ(make(vocabulary).decode(Ids{7}), " hi");
+  EXPECT_EQ(make_tokenizer(vocabulary).encode("hi"), (Ids{4, 5}));
+  EXPECT_EQ(make_tokenizer(vocabulary).decode(Ids{7}), " hi");
 }
 
 TEST(SentencePiece, RefusesBadVocabularies) {
@@ -511,8 +505,8 @@ TEST(SentencePiece, RefusesBadVocabularies) {
 
 // A word of length n takes a time of n log n.
 TEST(SentencePiece, LinearTime) {
-  const Tokenizer tokenizer = make(golden_vocabulary("sentencepiece"));
-  const Tokenizer phrases = make(golden_vocabulary("sentencepiece-phrases"));
+  const Tokenizer tokenizer = make_tokenizer(golden_vocabulary("sentencepiece"));
+  const Tokenizer phrases = make_tokenizer(golden_vocabulary("sentencepiece-phrases"));
   std::mt19937 random(7);
   std::string letters;
   for (std::size_t i = 0; i < 300000; ++i) letters += static_cast<char>('a' + random() % 26);
@@ -524,13 +518,13 @@ TEST(SentencePiece, LinearTime) {
 
 TEST(Tokenizer, NormalisesWhereTheModelDoes) {
   Vocabulary vocabulary = small_vocabulary();
-  EXPECT_EQ(make(vocabulary).encode("e\xcc\x81"), (Ids{9, 10}));
+  EXPECT_EQ(make_tokenizer(vocabulary).encode("e\xcc\x81"), (Ids{9, 10}));
   // A letter and a mark are not composed across a token, and the bytes of the mark have no tokens.
-  EXPECT_EQ(make(vocabulary).encode("e<think>\xcc\x81"), (Ids{6}));
+  EXPECT_EQ(make_tokenizer(vocabulary).encode("e<think>\xcc\x81"), (Ids{6}));
   vocabulary.pretokenizer = "deepseek-r1-qwen";
-  EXPECT_EQ(make(vocabulary).encode("e\xcc\x81"), Ids{});
+  EXPECT_EQ(make_tokenizer(vocabulary).encode("e\xcc\x81"), Ids{});
   vocabulary.nfc = true;
-  EXPECT_EQ(make(vocabulary).encode("e\xcc\x81"), (Ids{9, 10}));
+  EXPECT_EQ(make_tokenizer(vocabulary).encode("e\xcc\x81"), (Ids{9, 10}));
 }
 
 // These names are chosen so that all begin their search in the first 64 of 16384 places of the hash table.

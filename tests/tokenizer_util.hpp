@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Opens the golden vocabularies, which golden/make_tokenizer_golden.py makes.
+// Makes tokenizers, and opens the golden vocabularies, which golden/make_tokenizer_golden.py makes.
 #pragma once
 
 #include <string_view>
@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <stilla/io/gguf.hpp>
+#include <stilla/text/tokenizer.hpp>
 
 #include "test_paths.hpp"
 
@@ -18,6 +19,12 @@ inline GgufFile open_golden(std::string_view name) {
   Result<GgufFile> file = GgufFile::open(concat(stilla_test::test_data, "/tokenizer/", name, ".gguf"));
   EXPECT_TRUE(file) << file.error().message;
   return std::move(*file);
+}
+
+inline Tokenizer make_tokenizer(const Vocabulary& vocabulary) {
+  Result<Tokenizer> tokenizer = Tokenizer::create(vocabulary);
+  EXPECT_TRUE(tokenizer) << tokenizer.error().message;
+  return std::move(*tokenizer);
 }
 
 }  // namespace stilla
