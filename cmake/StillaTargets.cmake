@@ -27,7 +27,7 @@ endfunction()
 
 # stilla_tests(NAME TEST...): builds one test program from the files tests/TEST.cpp, as one test of ctest. The files are compiled
 # as one. For tests of whole models and of readers this takes a quarter of the time, because each file by itself would compile the
-# forward pass or the readers anew. Names of different files must therefore differ, also in anonymous namespaces.
+# forward pass or the readers again. Names of different files must therefore differ, also in anonymous namespaces.
 function(stilla_tests name)
   list(TRANSFORM ARGN APPEND .cpp OUTPUT_VARIABLE sources)
   add_executable(${name} ${sources})
