@@ -127,12 +127,12 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders) {
   }
   detail::remove_partials_left_behind(file.target_);
   for (unsigned i = 0; i < partial_names; ++i) {
-    const std::string partial = concat(file.path_, ".", ::GetCurrentProcessId() + i, ".partial");
+    std::string partial = concat(file.path_, ".", ::GetCurrentProcessId() + i, ".partial");
     const Result<std::wstring> wide = detail::wide_path(partial);
     if (!wide) return wide.error();
     file.handle_ = ::CreateFileW(wide->c_str(), GENERIC_WRITE, 0, nullptr, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, nullptr);
     if (file.handle_ != INVALID_HANDLE_VALUE) {
-      file.partial_ = partial;
+      file.partial_ = std::move(partial);  // a copy could fail, and would leave the new file behind
       return file;
     }
     if (::GetLastError() != ERROR_FILE_EXISTS) break;
@@ -225,7 +225,7 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
   detail::remove_partials_left_behind(file.target_);
   const ::mode_t mode = replaces || readers == FileReaders::owner ? 0600 : 0666;
   for (unsigned i = 0; i < partial_names; ++i) {
-    const std::string partial = concat(file.target_, ".", static_cast<unsigned long>(::getpid()) + i, ".partial");
+    std::string partial = concat(file.target_, ".", static_cast<unsigned long>(::getpid()) + i, ".partial");
     file.handle_ = ::open(partial.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (file.handle_ < 0) {
       if (errno == EEXIST) continue;
@@ -239,7 +239,7 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
       ::close(std::exchange(file.handle_, -1));
       continue;
     }
-    file.partial_ = partial;
+    file.partial_ = std::move(partial);  // a copy could fail, and would leave the new file behind
     if (replaces) {  // the owner first, because a change of the owner removes permissions
       if ((made.st_uid != old.st_uid || made.st_gid != old.st_gid) && ::fchown(file.handle_, old.st_uid, old.st_gid) != 0) {
         // The owner cannot be set, so the file belongs to the user who writes it.
