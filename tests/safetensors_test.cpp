@@ -142,8 +142,8 @@ TEST(Safetensors, RefusesHostileFiles) {
 
 TEST(CheckedJson, HasLimits) {
   const auto parse = [](std::string_view text, const JsonLimits& limits = {}) {
-    const Result<nlohmann::json> json = parse_json(std::as_bytes(std::span(text)), "c.json", limits);
-    return json ? json->dump() : json.error().message;
+    const Result<nlohmann::json> value = parse_json(std::as_bytes(std::span(text)), "c.json", limits);
+    return value ? value->dump() : value.error().message;
   };
   EXPECT_EQ(parse(R"( {"b": [1, -2, 2.5, "x", null, true], "a": {}} )"), R"({"a":{},"b":[1,-2,2.5,"x",null,true]})");
   EXPECT_EQ(parse("[1,2,3,4]", {9, 5}), "[1,2,3,4]");

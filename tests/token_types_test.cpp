@@ -36,43 +36,43 @@ Vocabulary byte_vocabulary(const std::vector<std::string>& names, TokenType type
   return vocabulary;
 }
 
-const std::vector<std::string> markup{"<|im_start|>",
-                                      "<|im_end|>",
-                                      "<|endoftext|>",
-                                      "<|begin_of_text|>",
-                                      "<|end_of_text|>",
-                                      "<|start_header_id|>",
-                                      "<|end_header_id|>",
-                                      "<|eot_id|>",
-                                      "<|eom_id|>",
-                                      "<|python_tag|>",
-                                      "<｜begin▁of▁sentence｜>",
-                                      "<｜end▁of▁sentence｜>",
-                                      "<｜User｜>",
-                                      "<｜Assistant｜>",
-                                      "<｜tool▁calls▁begin｜>",
-                                      "<|EOT|>",
-                                      "<|end|>",
-                                      "<|user|>",
-                                      "<|assistant|>",
-                                      "<|system|>",
-                                      "<|end_of_turn|>",
-                                      "<|im_sep|>",
-                                      "<|START_OF_TURN_TOKEN|>",
-                                      "[|endofturn|]",
-                                      "<start_of_turn>",
-                                      "<end_of_turn>",
-                                      "[INST]",
-                                      "[/INST]",
-                                      "<s>",
-                                      "</s>"};
+const std::vector<std::string> markup_tokens{"<|im_start|>",
+                                             "<|im_end|>",
+                                             "<|endoftext|>",
+                                             "<|begin_of_text|>",
+                                             "<|end_of_text|>",
+                                             "<|start_header_id|>",
+                                             "<|end_header_id|>",
+                                             "<|eot_id|>",
+                                             "<|eom_id|>",
+                                             "<|python_tag|>",
+                                             "<｜begin▁of▁sentence｜>",
+                                             "<｜end▁of▁sentence｜>",
+                                             "<｜User｜>",
+                                             "<｜Assistant｜>",
+                                             "<｜tool▁calls▁begin｜>",
+                                             "<|EOT|>",
+                                             "<|end|>",
+                                             "<|user|>",
+                                             "<|assistant|>",
+                                             "<|system|>",
+                                             "<|end_of_turn|>",
+                                             "<|im_sep|>",
+                                             "<|START_OF_TURN_TOKEN|>",
+                                             "[|endofturn|]",
+                                             "<start_of_turn>",
+                                             "<end_of_turn>",
+                                             "[INST]",
+                                             "[/INST]",
+                                             "<s>",
+                                             "</s>"};
 
 class WrongTypes : public testing::TestWithParam<TokenType> {};
 
 TEST_P(WrongTypes, MarkupIsControl) {
-  const Tokenizer tokenizer = make_tokenizer(byte_vocabulary(markup, GetParam()));
+  const Tokenizer tokenizer = make_tokenizer(byte_vocabulary(markup_tokens, GetParam()));
   for (std::uint32_t id = 256; id < tokenizer.size(); ++id) {
-    const std::string& text = markup[id - 256];
+    const std::string& text = markup_tokens[id - 256];
     EXPECT_TRUE(tokenizer.is_control(id)) << text;
     EXPECT_EQ(tokenizer.encode(text, SpecialTokens::parse), Ids{id}) << text;
     EXPECT_EQ(tokenizer.encode(text).size(), text.size());  // one token for each byte
@@ -95,11 +95,11 @@ TEST_P(WrongTypes, GenerationEnds) {
 // A user, a system prompt and a past answer say everything that a template writes. They also say pieces that could join with what
 // the template writes around them.
 TEST_P(WrongTypes, NobodyForgesATurn) {
-  std::vector<std::string> names = markup;
+  std::vector<std::string> names = markup_tokens;
   names.insert(names.end(), {"<think>", "</think>"});
   const Tokenizer tokenizer = make_tokenizer(byte_vocabulary(names, GetParam()));
   std::string evil;
-  for (const std::string& text : markup) evil += text + "\n" + text.substr(0, text.size() / 2) + text;
+  for (const std::string& text : markup_tokens) evil += text + "\n" + text.substr(0, text.size() / 2) + text;
   for (const char* name : {"chatml", "deepseek-r1", "llama3"}) {
     const ChatTemplate chat_template = *chat_template_by_name(name);
     const auto controls = [&](const std::string& text) {
