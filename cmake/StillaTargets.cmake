@@ -27,12 +27,14 @@ endfunction()
 
 # stilla_tests(NAME TEST...): builds one test program from the files tests/TEST.cpp, as one test of ctest. The files are compiled
 # as one. For tests of whole models and of readers this takes a quarter of the time, because each file by itself would compile the
-# forward pass or the readers again. Names of different files must therefore differ, also in anonymous namespaces.
+# forward pass or the readers again. Names of different files must therefore differ, also in anonymous namespaces. A local name may
+# be the same as another file's, so -Wshadow is off.
 function(stilla_tests name)
   list(TRANSFORM ARGN APPEND .cpp OUTPUT_VARIABLE sources)
   add_executable(${name} ${sources})
   set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
   target_link_libraries(${name} PRIVATE stilla_test_paths stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
+  target_compile_options(${name} PRIVATE -Wno-shadow)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 

@@ -23,13 +23,13 @@ stilla::GgufFile open_model_file(const std::string& path, stilla::LoadMode mode)
   return value_of(stilla::GgufFile::parse(stilla::MappedFile::from_memory(bytes, "the embedded model")));
 }
 
-stilla::Result<std::unique_ptr<stilla::ModelSource>> try_open_model_source(const std::string& path, stilla::LoadMode mode) {
+stilla::Result<std::unique_ptr<stilla::ModelSource>> try_open_source(const std::string& path, stilla::LoadMode mode) {
   if (!path.empty()) return stilla::open_model_source(path, mode);
   return std::unique_ptr<stilla::ModelSource>(std::make_unique<stilla::GgufFile>(open_model_file(path)));
 }
 
-std::unique_ptr<stilla::ModelSource> open_model_source(const std::string& path, stilla::LoadMode mode) {
-  return value_of(try_open_model_source(path, mode));
+std::unique_ptr<stilla::ModelSource> open_source(const std::string& path, stilla::LoadMode mode) {
+  return value_of(try_open_source(path, mode));
 }
 
 std::string larger_models_text() {

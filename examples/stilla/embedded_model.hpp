@@ -20,8 +20,8 @@ extern const std::uint64_t embedded_words[];
 // Opens the model at this path, or the embedded model if the path is empty. The first function is for commands that show what
 // GGUF files hold. The others take any source: a GGUF file, or a folder as Hugging Face has it.
 stilla::GgufFile open_model_file(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
-stilla::Result<std::unique_ptr<stilla::ModelSource>> try_open_model_source(const std::string& path, stilla::LoadMode mode);
-std::unique_ptr<stilla::ModelSource> open_model_source(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
+stilla::Result<std::unique_ptr<stilla::ModelSource>> try_open_source(const std::string& path, stilla::LoadMode mode);
+std::unique_ptr<stilla::ModelSource> open_source(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
 
 // Two lines for a conversation with the embedded model: how to get a real model, and which models fit this machine's memory.
 std::string larger_models_text();

@@ -143,7 +143,7 @@ std::string model_text(const stilla::ModelSource& source, std::optional<stilla::
 // Shows a folder's metadata with the keys that a GGUF file would have.
 int inspect_folder(const InspectOptions& options) {
   if (options.verify) fail(exit_usage, fmt::format("{}: only packed files have checksums to verify", stilla::printable_path(options.path)));
-  const std::unique_ptr<stilla::ModelSource> source = open_model_source(options.path);
+  const std::unique_ptr<stilla::ModelSource> source = open_source(options.path);
   const stilla::GgufRecords records = value_of(source->metadata_records());
   stilla::GgufRecords header;
   header.bytes = "GGUF";

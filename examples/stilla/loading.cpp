@@ -28,7 +28,7 @@ void report_notes(const ModelFacts& facts) {
 
 OpenedModel open_model(const ModelOptions& options) {
   choose_target(options.target);
-  std::unique_ptr<stilla::ModelSource> source = open_model_source(options.path, options.load_mode);
+  std::unique_ptr<stilla::ModelSource> source = open_source(options.path, options.load_mode);
   ModelFacts facts = value_of(read_model_facts(*source, options.rope));
   report_notes(facts);
   stilla::Tokenizer tokenizer = open_tokenizer(*source, options.pretokenizer);
@@ -113,7 +113,7 @@ bool are_alike(const stilla::Tokenizer& a, const stilla::Tokenizer& b) {
 
 void load_draft(Engine& engine, const stilla::Tokenizer& tokenizer, const ModelOptions& options) {
   if (!engine.batches_are_exact()) fail(exit_usage, "--draft: the device's logits depend on the batch, so guesses cannot be checked");
-  std::unique_ptr<stilla::ModelSource> source = open_model_source(options.draft, options.load_mode);
+  std::unique_ptr<stilla::ModelSource> source = open_source(options.draft, options.load_mode);
   report_notes(value_of(read_model_facts(*source)));
   if (!are_alike(tokenizer, open_tokenizer(*source, options.pretokenizer))) {
     fail(exit_usage,

@@ -136,7 +136,7 @@ int schedule() {
 }
 
 int check_model(const NpuOptions& options) {
-  const std::unique_ptr<stilla::ModelSource> source = open_model_source(options.model);
+  const std::unique_ptr<stilla::ModelSource> source = open_source(options.model);
   const ModelFacts facts = value_of(read_model_facts(*source));
   report_notes(facts);
   stilla::NpuCheckOptions check_options;

@@ -96,7 +96,7 @@ std::string requantised_text(const stilla::ModelSource& source, std::optional<st
 int pack(const Options& options) {
   const Stopwatch watch;
   const std::string output = options.output.empty() ? default_output(options) : options.output;
-  const std::unique_ptr<stilla::ModelSource> opened = open_model_source(options.model, options.load_mode);
+  const std::unique_ptr<stilla::ModelSource> opened = open_source(options.model, options.load_mode);
   const stilla::ModelSource& source = *opened;
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
   // A model that cannot be run is not worth packing.

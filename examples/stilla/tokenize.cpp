@@ -54,7 +54,7 @@ std::vector<std::uint32_t> ids_of(const TokenizeOptions& options, const stilla::
 int tokenize(const TokenizeOptions& options) {
   const std::optional<std::string> text = text_input(options.text, options.file);
   if (!text) fail(exit_usage, "no text; give it as an argument, with -f or on standard input");
-  const std::unique_ptr<stilla::ModelSource> source = open_model_source(options.model);
+  const std::unique_ptr<stilla::ModelSource> source = open_source(options.model);
   write_output(fmt::format("{}\n", fmt::join(ids_of(options, *source, *text), " ")));
   return 0;
 }

@@ -74,7 +74,7 @@ WeightChange::WeightChange(const WeightChangeOptions& options, const stilla::Mod
   }
   check_codes_can_be_chosen(weights);
   const auto load = [path = std::string(source.path()), load_mode, parallel]() -> stilla::Result<stilla::Model> {
-    stilla::Result<std::unique_ptr<stilla::ModelSource>> model = try_open_model_source(path, load_mode);
+    stilla::Result<std::unique_ptr<stilla::ModelSource>> model = try_open_source(path, load_mode);
     if (!model) return model.error();
     return stilla::Model::load(std::move(*model), parallel);
   };
