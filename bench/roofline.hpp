@@ -78,8 +78,8 @@ inline void read(const std::byte* data, std::size_t bytes) {
 
 }  // namespace detail
 
-// The two loops, of bytes and of floats, that bound a target's matmuls. For a target without vectors these are the loops of the
-// first available target that has one, which is the CPU's best.
+// The two loops, of bytes and of floats, that bound a target's matmuls. For a target without vectors they are the loops of the
+// first available target that has vectors, which is the best target of this CPU.
 struct MacLoops {
   MacLoop int8, f32;
 };

@@ -168,7 +168,7 @@ TEST(TopLogits, OfNoRowsAndOfAnUnknownFormat) {
 }
 
 // Compares the tokens of two equal samplers: one receives rows, the other only what it asked for. Counts how often the second
-// asked for logits and for rows.
+// asked for some logits (`requests`), and how often for a whole row of them (`rows`).
 void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabulary, std::size_t& requests, std::size_t& rows) {
   Sampler from_rows(options), from_requests(options);
   const auto seed = static_cast<std::uint32_t>(options.seed);

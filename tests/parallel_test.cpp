@@ -161,7 +161,8 @@ TEST(Parallel, TakesTheCallersLoop) {
   Backwards backwards;
   EXPECT_EQ(order_of(backwards, 4), (std::vector<std::size_t>{3, 2, 1, 0}));
   EXPECT_EQ(backwards.jobs, 1u);
-  // the loop is called for one index too, because others may use the same pool at the same time
+  // The caller's loop is called for a single index too. If the index were run without the loop, and each worker of a pool called an
+  // op at the same time, every worker would run it.
   EXPECT_EQ(order_of(backwards, 1), std::vector<std::size_t>{0});
   EXPECT_EQ(backwards.jobs, 2u);
   EXPECT_TRUE(order_of(backwards, 0).empty());

@@ -48,7 +48,8 @@ TEST(FastRotation, KeepsLengthsAndTurnsBack) {
   }
 }
 
-// One value that stands out is spread over its run: each value of the run gets the same small part, with either sign.
+// The transform spreads an outlier over the values that it mixes, hadamard_run() neighbours: each becomes plus or minus the outlier
+// divided by the root of their number.
 TEST(FastRotation, SpreadsWhatStandsOut) {
   for (const std::size_t width : {128u, 896u, 1536u, 5120u}) {
     const std::size_t run = hadamard_run(width), at = width / 3;

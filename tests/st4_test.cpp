@@ -71,8 +71,8 @@ TEST(ST4, CodesAreNearest) {
   }
 }
 
-// Compares with the best that any search of scales can find: for one group of the block, all words are tried, with codes as the
-// encoder chooses them.
+// Compares with the best that any search of scales can find: for one group of the block, every scale is tried that the block's word
+// of scales can hold, and for each scale the codes are chosen as the encoder chooses them.
 TEST(ST4, ScalesAreNearlyTheBest) {
   std::mt19937 random(2);
   std::normal_distribution<float> normal(0.0f, 0.03f);

@@ -38,7 +38,7 @@ inline constexpr std::size_t attention_split_rows = 8;
 // takes more than one because it prepares the queries first, which costs a tenth of the time of a chunk.
 // With 64, one thread takes 4 % longer (16384 positions, int8 cache).
 inline constexpr std::size_t attention_split_tasks = 32;
-inline constexpr std::size_t attention_most_chunks = 8;
+inline constexpr std::size_t attention_max_chunks = 8;
 inline constexpr std::size_t attention_merged_heads = 4;  // heads that one task merges, one chunk after the other
 
 // Floats of scratch that `attention` wants for M rows of H heads that see up to `positions` positions. 0 for many rows.
@@ -104,7 +104,7 @@ struct AttentionPlan {
     // Few rows: a task computes one team for a few neighbouring chunks. Afterwards the chunks of each head are merged in order.
     is_split = true;
     chunks = (positions + kv_chunk - 1) / kv_chunk;
-    together = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, attention_most_chunks);
+    together = std::clamp<std::size_t>(teams.count() * chunks / attention_split_tasks, 1, attention_max_chunks);
     groups = (chunks + together - 1) / together;
     tasks *= groups;
     groups_of_heads = (n_heads + attention_merged_heads - 1) / attention_merged_heads;
@@ -369,7 +369,7 @@ inline AttentionParts scratch_part(const AttentionJob& job, std::size_t row, std
   return {maxes + at, sums + at, parts + at * D};
 }
 
-// A task where there are few rows: it computes a team for a few neighbouring chunks.
+// A task where there are few tokens: it computes one team of queries (QueryTeam) for a few neighbouring chunks of the cache.
 template <class Target, class E>
 void attend_few_chunks(const AttentionJob& job, std::size_t task) {
   const AttentionPlan& plan = job.plan;

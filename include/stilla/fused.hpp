@@ -87,10 +87,10 @@ class TaskPieces {
 // Both weights have the same shape.
 //
 // If `rounded` is null, gate.y receives the product. Otherwise gate.y is scratch memory, as up.y always is: the product of many
-// tokens never lies in memory as floats as a whole, because it is rounded piece by piece. `rounded` has been resized to the shape
-// of gate.y, and the weights then have a multiple of 32 rows. If `rounded` is mixed, the rows that are wide in the input are wide
-// in it too (quantise_like; contract/wide_row.hpp). The function refuses what matmul and silu_mul refuse, and then changes
-// nothing.
+// tokens never lies in memory as floats as a whole, because it is rounded piece by piece. Before the call, the caller resizes
+// `rounded` to the shape of gate.y; the weights must then have a multiple of 32 rows. If `rounded` is mixed, the rows that are wide
+// in the input are wide in it too (quantise_like; contract/wide_row.hpp). The function refuses what matmul and silu_mul refuse, and
+// then changes nothing.
 inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, const MatmulInput& input, ActivationBuffer* rounded,
                            Parallel parallel = {}) {
   constexpr const char* op = "gated_matmul";

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What forms.cpp needs of a system, for two systems. A Hexagon program has no C library here. It starts itself, and calls Linux
+// What forms.cpp needs of a system, for two systems: Hexagon and the host. A Hexagon program has no C library here. It starts itself, and calls Linux
 // by trap0(#1) with the number of the call in r6, which qemu-hexagon answers. It also brings the functions that the compiler
-// calls on its own. On the other system the C library does all that.
+// calls on its own. On the host the C library does all that.
 #pragma once
 
 #include <stddef.h>

@@ -295,8 +295,9 @@ STILLA_INLINE std::uintptr_t ahead_of(const AttentionChunkArgs<E>& a, std::size_
                        : reinterpret_cast<std::uintptr_t>(a.next) + (ahead - bytes < bytes ? ahead - bytes : 0);
 }
 
-// The address that a phase prefetches: with KvInt8 the address at an offset of this chunk. With other elements it is the beginning
-// of the chunk, which is needed anyway.
+// What a step of the computation (scores, weights, sums of values) prefetches. With KvInt8 it is the address `offset` bytes behind
+// the beginning of this chunk. With other elements it is the beginning itself, which is in the cache already, so that the prefetch
+// does nothing.
 template <class E>
 STILLA_INLINE std::uintptr_t soon(const AttentionChunkArgs<E>& a, std::size_t offset) {
   return reinterpret_cast<std::uintptr_t>(a.chunk) + (std::is_same_v<E, KvInt8> ? offset : 0);

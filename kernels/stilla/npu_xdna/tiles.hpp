@@ -152,7 +152,7 @@ struct ProductLayout {
   constexpr std::size_t activations_bytes() const { return along_m().padded() * k_tiles() * a_bytes(form, tile); }
   constexpr std::size_t results() const { return along_n().padded() * along_m().tiles * tile.m * tile.n; }  // numbers
 
-  // Offsets of core tiles.
+  // Where the core tile with these numbers begins: in the packed weights and activations in bytes, in the results in numbers.
   constexpr std::size_t weights_tile(std::size_t n_tile, std::size_t k_tile) const {
     return (along_n().place(n_tile) * k_tiles() + k_tile) * b_bytes(form, tile);
   }
