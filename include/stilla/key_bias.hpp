@@ -159,8 +159,8 @@ class KeyBiasTables {
   std::vector<float> middles_;  // [chunks][2][padded pairs]
 };
 
-// The key bias of a layer, for attention(). `values` are the floats of the projection's bias: one
-// for each key/value head and dimension.
+// The key bias of a layer, for attention(). `values` are the floats of the projection's bias, one for each
+// key/value head and dimension.
 struct KeyBias {
   const KeyBiasTables* tables = nullptr;
   const float* values = nullptr;
