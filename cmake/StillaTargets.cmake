@@ -32,9 +32,9 @@ endfunction()
 function(stilla_tests name)
   list(TRANSFORM ARGN APPEND .cpp OUTPUT_VARIABLE sources)
   add_executable(${name} ${sources})
-  set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0
+    UNITY_BUILD_CODE_BEFORE_INCLUDE "#pragma GCC diagnostic ignored \"-Wshadow\"")
   target_link_libraries(${name} PRIVATE stilla_test_paths stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
-  target_compile_options(${name} PRIVATE -Wno-shadow)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 
