@@ -81,7 +81,7 @@ only() {
 
 scripts_are_clean() {
   shellcheck -x scripts/*.sh tests/*.sh tests/*/*.sh .ci/run .ci/full && python3 -m compileall -q bench python tests examples/training || return
-  for script in bench/{compare_peers,plot_peers,plot_roofline,port_limits,count_instructions} tests/npu_hexagon/packets; do
+  for script in bench/{compare_peers,compare_builds,plot_peers,plot_roofline,port_limits,count_instructions} tests/npu_hexagon/packets; do
     python3 $script.py --help > /dev/null || return
   done
   find include kernels c_api examples bench tests python \( -name '*.hpp' -o -name '*.cpp' -o -name '*.h' -o -name '*.c' \) -print0 |

@@ -120,7 +120,8 @@ class Rates {
   double seconds_ = 0.0;
 };
 
-// Runs the benchmarks. Without --benchmark_filter it runs those whose names match `short_run`.
+// Runs the benchmarks. Without --benchmark_filter it runs those whose names match `short_run`. Counters are columns of a table unless
+// an option says otherwise.
 inline int run_benchmarks(int argc, char** argv, const char* short_run) {
   std::vector<char*> arguments(argv, argv + argc);
   bool has_filter = false, is_list = false;
@@ -133,6 +134,8 @@ inline int run_benchmarks(int argc, char** argv, const char* short_run) {
   // of names.
   std::string filter = stilla::concat("--benchmark_filter=", is_list ? ".*" : short_run);
   if (!has_filter) arguments.push_back(filter.data());
+  std::string tabular = "--benchmark_counters_tabular=true";
+  arguments.insert(arguments.begin() + (argc > 0 ? 1 : 0), tabular.data());  // before the user's options, which can override it
   arguments.push_back(nullptr);
   int count = static_cast<int>(arguments.size()) - 1;
   benchmark::Initialize(&count, arguments.data());

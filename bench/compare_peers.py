@@ -23,11 +23,12 @@ import itertools
 import json
 import os
 import pathlib
-import random
 import statistics
 import subprocess
 import sys
 import time
+
+from medians import interval_of_median, percentile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEERS = {  # the worker's name: its pip requirements
@@ -240,22 +241,12 @@ class StillaMatmul:
 
     def measure(self, test, n):
         shape, M = test.rsplit("/", 1)
-        name = f"MatMul/{self.target}/q4_0/{shape}/{self.activations}/{M}/T{self.arguments.threads}/"
+        name = f"MatMul/{self.target}/q4_0/{shape}/{self.activations}/{M}/T{self.arguments.threads}$"
         report = json.loads(self.run(f"--benchmark_filter={name}", f"--benchmark_min_time={n / 1000}", "--benchmark_format=json"))
         return 1e9 * report["benchmarks"][0]["GOP/s"]
 
     def close(self):
         pass
-
-
-def percentile(values, share):
-    return sorted(values)[round(share * (len(values) - 1))]
-
-
-def interval_of_median(values):
-    draw = random.Random(1)
-    medians = [statistics.median(draw.choices(values, k=len(values))) for _ in range(2000)]
-    return percentile(medians, 0.025), percentile(medians, 0.975)
 
 
 def compare(contenders, tests, rounds, unit):

@@ -92,7 +92,6 @@ void register_all() {
           benchmark::RegisterBenchmark(
               concat("Head/", format_name(format), "/", model.name, "/", name, "/T", threads).c_str(),
               [format, &model, sampling = options, threads](benchmark::State& state) { run_head(state, format, model, sampling, threads); })
-              ->UseRealTime()
               ->Unit(benchmark::kMicrosecond);
         }
       }

@@ -4,9 +4,7 @@
 
     scripts/amalgamate.py [-o stilla.hpp] [HEADER...]        default: stilla/stilla.hpp, the whole library
 
-The macros of stilla/base/config.hpp choose which parts of it are compiled, as they do for the folders. The folder of the single header
-must be on the include path (-I), because Highway's <hwy/foreach_target.h> includes the header a second time. With
--D STILLA_HIGHWAY=0 nothing includes it again.
+The macros of stilla/base/config.hpp choose which parts of it are compiled, as they do for the folders.
 
 How it works: each #include of a header of the library is replaced by the header's text. The text of a header with `#pragma once`
 stands where it is included first. It stands again where it is included under conditions that the first place is not under; a macro for
@@ -23,7 +21,6 @@ FOLDERS = [ROOT / "include", ROOT / "kernels"]
 INCLUDE = re.compile(r"#\s*include\s+<(stilla/[^>]+)>\s*(//.*)?$")
 LOW_LAYERS = ("base", "contract", "layout", "format")
 PASS = "stilla/base/include_each-inl.hpp"  # includes a header for each entry of a list
-SECOND_PASS = re.compile(r"#define HWY_TARGET_INCLUDE <(stilla/[^>]+)>")
 
 
 def find(name):
@@ -39,12 +36,10 @@ def joined_lines(text):
 
 
 class Amalgam:
-    def __init__(self, name):
-        self.name = name
-        self.places = {}         # headers whose text stands there, by name: the conditions of each place, numbers of #if and #else
-        self.conditions = 0      # how many conditions were met
-        self.lists = {}          # list macros, by name: the names of their entries, or of other lists
-        self.second_pass = None  # the header that Highway includes again
+    def __init__(self):
+        self.places = {}     # headers whose text stands there, by name: the conditions of each place, numbers of #if and #else
+        self.conditions = 0  # how many conditions were met
+        self.lists = {}      # list macros, by name: the names of their entries, or of other lists
 
     def entries(self, macro):
         for name, argument in self.lists[macro]:
@@ -93,14 +88,6 @@ class Amalgam:
             if each := re.match(r"#define STILLA_EACH_HEADER\((\w+)\) <(.+)>", line):
                 each_header = re.sub(rf"\b{each[1]}\b", "{}", each[2])
                 continue
-            if second := SECOND_PASS.match(line):
-                self.second_pass = second[1]
-                yield "#define STILLA_SECOND_PASS"
-                yield f"#if !__has_include(<{self.name}>)"
-                yield f'#error "The folder of {self.name} has to be on the include path (-I), because Highway includes it again."'
-                yield "#endif"
-                yield f"#define HWY_TARGET_INCLUDE <{self.name}>"
-                continue
             include = INCLUDE.match(line.strip())
             if include and include[1] == PASS:
                 for entry in self.entries(each_list):
@@ -112,26 +99,21 @@ class Amalgam:
                 yield re.sub(r"__has_include\(<(stilla/[^>]+)>\)", lambda m: "1" if find(m[1]) else "0", line)
 
 
-def amalgamate(name, headers):
-    reached = Amalgam(name)
+def amalgamate(headers):
+    reached = Amalgam()
     for header in headers:
         list(reached.expand(header))
     # The lowest layers come first, because they work without the others. Under the conditions of the headers that include them
     # they would be repeated many times.
     low = sorted(header for header in reached.places if header.split("/")[1] in LOW_LAYERS)
-    amalgam = Amalgam(name)
+    amalgam = Amalgam()
     lines = [line for header in (*low, *headers) for line in amalgam.expand(header)]
     yield "// SPDX-License-Identifier: Apache-2.0"
     yield "//"
     yield f"// {', '.join(headers)} of Stilla in one file, made by scripts/amalgamate.py. It is not for reading: the headers are."
-    yield "#ifndef STILLA_SECOND_PASS"
     yield "#ifndef STILLA_SINGLE_HEADER"
     yield "#define STILLA_SINGLE_HEADER"
     yield from lines
-    yield "#endif"
-    if amalgam.second_pass:
-        yield "#else  // Highway reads this file again, for its target"
-        yield from amalgam.expand(amalgam.second_pass, ("second pass",))
     yield "#endif"
 
 
@@ -140,7 +122,7 @@ def main():
     parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("stilla.hpp"))
     parser.add_argument("headers", nargs="*", default=["stilla/stilla.hpp"], metavar="HEADER")
     arguments = parser.parse_args()
-    lines = list(amalgamate(arguments.output.name, arguments.headers))
+    lines = list(amalgamate(arguments.headers))
     try:
         arguments.output.write_text("\n".join(lines) + "\n")
     except OSError as error:

@@ -6,7 +6,6 @@
 //
 //   STILLA_HIGHWAY        1 (default) compiles the portable kernels, which are written once with Highway. 0 leaves them out:
 //                         then no Highway header is needed, and `scalar` runs wherever no machine-specific kernel exists.
-//                         A translation unit that itself uses <hwy/foreach_target.h> must set 0 (see kernels/README.md).
 //   STILLA_SINGLE_TARGET  0 (default) compiles every target of the architecture and chooses at run time. 1 compiles only
 //                         the best target that the compiler flags guarantee (-march=native, for example). This gives fewer
 //                         instantiations and shorter builds, and the program needs a CPU of that kind.

@@ -1,53 +1,95 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Compiles the portable kernels for one Highway target, from a header: AVX2 on x86-64, NEON on AArch64. Every op's header
-// includes this file; it works once for each translation unit.
+// includes this file. We choose the target at run time ourselves (portable/target.hpp), so nothing of Highway's library is linked.
 //
-// How it works. <hwy/foreach_target.h> includes HWY_TARGET_INCLUDE once for every target that is enabled, with HWY_TARGET
-// set to it; all-inl.hpp skips every pass but ours. Disabling the other targets keeps the compile time down: with
-// Highway 1.0.3 the headers cost 0.67 s (GCC 12) and 0.46 s (clang 14) instead of 3 s for all of x86 (kernels/README.md).
-// We choose the target at run time ourselves (portable/target.hpp), so nothing of Highway's library is linked.
+// Highway belongs to the application too. So this file leaves it as if it had never been used here: the application may include
+// <hwy/highway.h> or <hwy/foreach_target.h> before, after, or around it, with any settings and flags (tests/highway). For this:
+//
+//   - HWY_TARGET is set here, and <hwy/foreach_target.h> is not used, because it works once per file. HWY_DISABLED_TARGETS and
+//     other settings keep their values, because they decide what HWY_STATIC_TARGET is.
+//   - Highway's operations for our target are read into a namespace of another name. A namespace that the application has already,
+//     or will have, cannot be defined twice.
+//   - Highway's include guards of what it reads once per target change their meaning each time. A second pass, for Highway's
+//     smallest target, brings them back to where they were.
+//
+// What else was tried, and what the passes cost: kernels/README.md, "Highway from a header".
 #pragma once
 
 #include <stilla/portable/target.hpp>
 
-#include <stilla/base/push_macros-inl.hpp>
-
 #if STILLA_HAS_PORTABLE
 
-#if defined(HIGHWAY_HWY_FOREACH_TARGET_H_)
-#error \
-    "This file uses <hwy/foreach_target.h> itself, which works once per file: define STILLA_HIGHWAY=0 in the whole \
-program, or include Stilla from another file (see kernels/README.md)."
+#include <hwy/base.h>
+#include <hwy/cache_control.h>
+#include <hwy/detect_targets.h>
+
+#if defined(HWY_DISABLE_BMI2_FMA) || defined(HWY_DISABLE_F16C)
+#error "Stilla's portable kernels need FMA and F16C: remove HWY_DISABLE_BMI2_FMA and HWY_DISABLE_F16C, or define STILLA_HIGHWAY=0."
 #endif
 
-#ifndef HWY_HEADER_ONLY
-#define HWY_HEADER_ONLY
+// What the passes change and the last lines of this file restore.
+#pragma push_macro("HWY_ABORT")
+#pragma push_macro("HWY_HIGHWAY_INCLUDED")
+#pragma push_macro("HWY_SET_MACROS_PER_TARGET")
+#pragma push_macro("HWY_TARGET")
+#pragma push_macro("N_AVX2")
+#pragma push_macro("N_NEON")
+#pragma push_macro("N_NEON_WITHOUT_AES")
+#pragma push_macro("N_SCALAR")
+
+#undef HWY_ABORT
+#define HWY_ABORT(...) static_cast<void>(0)  // the assertions of unoptimised builds would call Highway's library
+#undef HWY_HIGHWAY_INCLUDED
+#define HWY_HIGHWAY_INCLUDED  // of highway.h only the part that depends on HWY_TARGET
+#define N_AVX2 N_STILLA_AVX2
+#define N_NEON N_STILLA_NEON
+#define N_NEON_WITHOUT_AES N_STILLA_NEON
+#define N_SCALAR N_STILLA_SCALAR
+
+// Where the application has included <hwy/highway.h> for its current target, the guards are closed.
+#if defined(HWY_HIGHWAY_PER_TARGET) != defined(HWY_TARGET_TOGGLE)
+#define STILLA_HIGHWAY_WAS_READ
+#include <stilla/portable/toggle-inl.hpp>
 #endif
-#ifndef HWY_IS_DEBUG_BUILD
-#define HWY_IS_DEBUG_BUILD 0  // the assertions of unoptimised builds call Highway's library
-#endif
-#if !defined(HIGHWAY_HWY_DETECT_TARGETS_H_) && !defined(HWY_DISABLED_TARGETS)
+
+#undef HWY_TARGET
 #if STILLA_ARCH_X86
-#define HWY_DISABLED_TARGETS (~(HWY_AVX2 | HWY_EMU128 | HWY_SCALAR))
+#define HWY_TARGET HWY_AVX2
+#elif defined(HWY_NEON_WITHOUT_AES)  // from Highway 1.1 on, where HWY_NEON needs a CPU with AES
+#define HWY_TARGET HWY_NEON_WITHOUT_AES
 #else
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
-#define HWY_COMPILE_ONLY_STATIC
+#define HWY_TARGET HWY_NEON
 #endif
-#endif
+#include <hwy/highway.h>
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE <stilla/portable/all-inl.hpp>
-#include <hwy/foreach_target.h>
-#include <stilla/portable/all-inl.hpp>
-#undef HWY_TARGET_INCLUDE
+#include <stilla/portable/attention-inl.hpp>
+#include <stilla/portable/elementwise-inl.hpp>
+#include <stilla/portable/matmul-inl.hpp>
 
-#ifndef STILLA_PORTABLE_COMPILED
-#error \
-    "Highway was included before Stilla with settings that leave its AVX2 target out: include Stilla first, or define \
-STILLA_HIGHWAY=0 in the whole program (see kernels/README.md)."
+#include <stilla/base/push_macros-inl.hpp>
+namespace stilla { inline namespace STILLA_ABI {
+namespace portable_kernels = HWY_NAMESPACE;  // for other targets' kernels that use these
+}}  // namespace stilla
+#include <stilla/base/pop_macros-inl.hpp>
+
+#include <stilla/portable/toggle-inl.hpp>
+#undef HWY_TARGET
+#define HWY_TARGET HWY_SCALAR
+#include <hwy/highway.h>
+#ifndef STILLA_HIGHWAY_WAS_READ
+#include <stilla/portable/toggle-inl.hpp>
 #endif
+#undef STILLA_HIGHWAY_WAS_READ
+
+#pragma pop_macro("HWY_ABORT")
+#pragma pop_macro("HWY_HIGHWAY_INCLUDED")
+#pragma pop_macro("HWY_TARGET")
+#pragma pop_macro("N_AVX2")
+#pragma pop_macro("N_NEON")
+#pragma pop_macro("N_NEON_WITHOUT_AES")
+#pragma pop_macro("N_SCALAR")
+#include <hwy/ops/set_macros-inl.h>  // HWY_NAMESPACE, HWY_ATTR, ... for the application's target
+#pragma pop_macro("HWY_SET_MACROS_PER_TARGET")
 
 #endif  // STILLA_HAS_PORTABLE
-
-#include <stilla/base/pop_macros-inl.hpp>

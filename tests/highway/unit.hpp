@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a unit reports of Highway's macros, and which units there are (CMakeLists.txt).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace highway_units {
+
+struct Facts {
+  std::int64_t static_target, targets, target;
+  std::string name_space;
+  int once, is_debug_build;
+  std::vector<std::int64_t> passes;  // the targets that the file was compiled for
+
+  bool operator==(const Facts&) const = default;
+};
+
+struct Unit {
+  const char* name;
+  Facts (*facts)();
+  bool (*results_are_right)();  // of this file's own kernels, with the library's in between
+};
+
+}  // namespace highway_units
