@@ -15,6 +15,7 @@
 #include <stilla/base/thread_pool.hpp>
 #include <stilla/base/version.hpp>
 #include <stilla/dispatch.hpp>
+#include <stilla/epilogue.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/import_activations.hpp>
 #include <stilla/matmul.hpp>
@@ -138,18 +139,37 @@ stilla_code stilla_unpack_row(float* out, const stilla_weights* weights, size_t 
 
 // Activations.
 
-stilla_code stilla_activations_create(stilla_activations** out, int bits, stilla_error* error) {
+namespace {
+
+// Calls f(bits as the library has them).
+template <class F>
+stilla_code with_bits(int bits, stilla_error* error, F&& f) {
   return guarded(error, [&] {
     if (bits != 8 && bits != 16) return bad_argument(error, stilla::concat("activations of ", bits, " bits, expected 8 or 16"));
-    return hand_out(out, error, stilla::ActivationBuffer(bits == 8 ? stilla::ActivationBits::eight : stilla::ActivationBits::sixteen));
+    return f(bits == 8 ? stilla::ActivationBits::eight : stilla::ActivationBits::sixteen);
+  });
+}
+
+}  // namespace
+
+stilla_code stilla_activations_create(stilla_activations** out, int bits, stilla_error* error) {
+  return with_bits(bits, error, [&](stilla::ActivationBits b) { return hand_out(out, error, stilla::ActivationBuffer(b)); });
+}
+stilla_code stilla_activations_create_in(stilla_activations** out, int bits, void* memory, size_t bytes, stilla_error* error) {
+  return with_bits(bits, error, [&](stilla::ActivationBits b) {
+    if (memory == nullptr && bytes != 0) return bad_argument(error, "stilla_activations_create_in: no memory given");
+    return hand_out(out, error, stilla::ActivationBuffer({static_cast<std::byte*>(memory), bytes}, b));
+  });
+}
+stilla_code stilla_activations_bytes(size_t* out, size_t rows, size_t cols, int bits, stilla_error* error) {
+  return with_bits(bits, error, [&](stilla::ActivationBits b) {
+    *out = stilla::activation_bytes(rows, cols, b, true);
+    return done(error);
   });
 }
 void stilla_activations_free(stilla_activations* activations) { delete activations; }
 stilla_code stilla_activations_reserve(stilla_activations* activations, size_t rows, size_t cols, stilla_error* error) {
-  return guarded(error, [&] {
-    if (activations->buffer.resize(rows, cols)) return done(error);
-    return report(error, STILLA_SYSTEM, stilla::concat("not enough memory for ", rows, " x ", cols, " rounded activations"));
-  });
+  return guarded(error, [&] { return report(error, activations->buffer.resize(rows, cols)); });
 }
 stilla_code stilla_quantise(stilla_activations* out, stilla_const_matrix x, const stilla_parallel* parallel, stilla_error* error) {
   return guarded(error, [&] { return report(error, stilla::quantise(out->buffer, matrix(x), pool(parallel))); });
@@ -216,13 +236,25 @@ stilla_code begin(stilla_job* job, const JobKind& kind, Job&& object, stilla::St
 }
 const JobKind* kind_of(const stilla_job* job) { return static_cast<const JobKind*>(job->kind); }
 
+stilla::TileFunction tile_function(const stilla_epilogue& epilogue) {
+  if (epilogue.run == nullptr) return {};
+  return [epilogue](const stilla::MatmulTile& tile) {
+    const stilla::Matrix& v = tile.values;
+    const stilla_tile values{v.data, v.rows, v.cols, v.stride, tile.row, tile.column};
+    epilogue.run(epilogue.object, &values);
+  };
+}
+stilla::MatmulTile tile_of(const stilla_tile& tile) { return {{tile.values, tile.rows, tile.cols, tile.stride}, tile.row, tile.column}; }
+
 // The products and the input of a job.
 struct Products {
   stilla_code read(const stilla_product* from, size_t n, const stilla_activations* rounded, const stilla_const_matrix* x,
                    stilla_error* error) {
     if (n > stilla::MatmulJob::max_products) return bad_argument(error, stilla::concat("matmul: ", n, " products, expected at most 4"));
     count = n;
-    for (size_t i = 0; i < n; ++i) products[i] = {matrix(from[i].y), view(from[i].w), from[i].bias};
+    for (size_t i = 0; i < n; ++i) {
+      products[i] = {matrix(from[i].y), view(from[i].w), from[i].bias, tile_function(from[i].epilogue), from[i].accumulate != 0};
+    }
     if (x != nullptr) input.x = matrix(*x);
     if (rounded != nullptr) input.rounded = rounded->buffer.view();
     return STILLA_OK;
@@ -251,6 +283,9 @@ stilla_code stilla_begin_quantise(stilla_job* job, stilla_activations* out, stil
                  error);
   });
 }
+
+void stilla_silu_tile(void*, const stilla_tile* tile) { stilla::epilogue::silu(tile_of(*tile)); }
+void stilla_gelu_tile(void*, const stilla_tile* tile) { stilla::epilogue::gelu(tile_of(*tile)); }
 
 stilla_code stilla_begin_matmul(stilla_job* job, const stilla_product* products, size_t count, const stilla_activations* rounded,
                                 const stilla_const_matrix* x, stilla_error* error) {

@@ -158,6 +158,9 @@ class Engine {
     mixed_ = arena_.take<float>(max_tokens * h_.query_width());
     cos_ = arena_.take<float>(max_tokens * h_.head_dim / 2);
     sin_ = arena_.take<float>(max_tokens * h_.head_dim / 2);
+    const std::size_t widest = std::max<std::size_t>({h_.hidden, h_.ffn, h_.query_width()});
+    const std::size_t rounded_bytes = stilla::activation_bytes(max_tokens, widest);
+    rounded_ = stilla::ActivationBuffer({arena_.take<std::byte>(rounded_bytes), rounded_bytes});
     frequencies_ = stilla::RopeFrequencies(10000.0, h_.head_dim);
     auto cache = stilla::KvCache::create({h_.layers, h_.kv_heads, h_.head_dim, stilla::KvType::f16});
     if (!cache || !cache->reserve(max_positions)) die("no memory for the cache");
@@ -187,14 +190,12 @@ class Engine {
       must(stilla::rope(k, D, cos, sin, stilla::RopeLayout::half_split, team_));
       for (std::size_t m = 0; m < M; ++m) must(cache_->store(l, first + m, k.row(m), v.row(m)));
       must(stilla::attention(mixed, q, *cache_, l, first, h_.heads, nullptr, team_));
-      multiply(normed, w.output, mixed);
-      must(stilla::add_inplace(x, normed));
+      multiply(x, w.output, mixed, nullptr, true);
 
       must(stilla::rms_norm(normed, x, w.ffn_norm, epsilon, team_));
       multiply(gate_up, w.gate_up, normed);
       must(stilla::silu_mul(gate, gate, up, team_));
-      multiply(normed, w.down, gate);
-      must(stilla::add_inplace(x, normed));
+      multiply(x, w.down, gate, nullptr, true);
     }
     cache_->set_size(first + M);
     const stilla::Matrix last = normed.rows_from(M - 1, 1);
@@ -233,8 +234,11 @@ class Engine {
     return {stilla::id_of<F>, rows, cols, packed};
   }
 
-  void multiply(stilla::Matrix y, const stilla::PackedView& w, stilla::ConstMatrix x, const float* bias = nullptr) {
-    must(stilla::matmul(y, w, x, rounded_, bias, team_));
+  // y = x * w^T + bias; or adds that to y, as the residual connections need it.
+  void multiply(stilla::Matrix y, const stilla::PackedView& w, stilla::ConstMatrix x, const float* bias = nullptr,
+                bool accumulate = false) {
+    must(stilla::quantise(rounded_, x, team_));
+    must(stilla::matmul({y, w, bias, {}, accumulate}, {{}, rounded_.view()}, team_));
   }
 
   Header h_;

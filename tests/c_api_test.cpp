@@ -140,20 +140,32 @@ TEST(CApi, JobsHaveTheBitsOfCalls) {
   EXPECT_TRUE(fails(stilla_rope(c_matrix(run, M), 16, c_const(cos, M), c_const(sin, M), 2, nullptr, &e), e, STILLA_BAD_ARGUMENT, "layout"));
 }
 
+// W[N, K] in Q4_0, packed.
+struct Weights {
+  Weights(std::size_t N, std::size_t K) : memory(N * K * 4 + 64) {
+    stilla_error e;
+    const std::vector<float> floats = noise_values(1, N * K);
+    stilla_format format = 0;
+    std::size_t bytes = 0;
+    EXPECT_EQ(stilla_format_by_name(&format, "q4_0", &e), STILLA_OK);
+    EXPECT_EQ(stilla_packed_bytes(&bytes, format, N, K, &e), STILLA_OK);
+    std::vector<std::byte> encoded(N * K / 32 * 18);
+    EXPECT_EQ(stilla_encode(encoded.data(), encoded.size(), format, c_const(floats, N), nullptr, &e), STILLA_OK) << e.message;
+    EXPECT_EQ(stilla_pack(&w, aligned(memory), bytes, format, encoded.data(), N, K, nullptr, &e), STILLA_OK);
+  }
+  static std::byte* aligned(std::vector<std::byte>& memory) {
+    return memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
+  }
+
+  std::vector<std::byte> memory;
+  stilla_weights w;
+};
+
 TEST(CApi, ImportedActivations) {
   constexpr std::size_t M = 20, N = 48, K = 64;
   stilla_error e;
-  const std::vector<float> weights = noise_values(1, N * K);
-  std::vector<std::byte> memory(N * K * 4 + 64);
-  stilla_weights w;
-  stilla_format format = 0;
-  std::size_t bytes = 0;
-  ASSERT_EQ(stilla_format_by_name(&format, "q4_0", &e), STILLA_OK);
-  ASSERT_EQ(stilla_packed_bytes(&bytes, format, N, K, &e), STILLA_OK);
-  std::vector<std::byte> encoded(N * K / 32 * 18);
-  ASSERT_EQ(stilla_encode(encoded.data(), encoded.size(), format, c_const(weights, N), nullptr, &e), STILLA_OK) << e.message;
-  std::byte* const aligned = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
-  ASSERT_EQ(stilla_pack(&w, aligned, bytes, format, encoded.data(), N, K, nullptr, &e), STILLA_OK);
+  const Weights weights(N, K);
+  const stilla_weights& w = weights.w;
   std::vector<std::uint8_t> values(M * K);
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::uint8_t>(noise_bits(2, i) >> 24);
   const float scale = 0.013f;
@@ -163,7 +175,7 @@ TEST(CApi, ImportedActivations) {
   ASSERT_EQ(stilla_activations_create(&activations, 8, &e), STILLA_OK);
   ASSERT_EQ(stilla_import_activations(activations, &x, nullptr, &e), STILLA_OK);
   std::vector<float> y(M * N), row(K);
-  const stilla_product product{c_matrix(y, M), w, nullptr};
+  const stilla_product product{c_matrix(y, M), w, nullptr, {}, 0};
   ASSERT_EQ(stilla_matmul(&product, 1, activations, nullptr, nullptr, &e), STILLA_OK) << e.message;
   for (std::size_t n = 0; n < N; ++n) {
     ASSERT_EQ(stilla_unpack_row(row.data(), &w, n, &e), STILLA_OK);
@@ -176,6 +188,52 @@ TEST(CApi, ImportedActivations) {
   x.scale_for = 5;
   EXPECT_TRUE(fails(stilla_import_activations(activations, &x, nullptr, &e), e, STILLA_BAD_ARGUMENT, "scale_for"));
   stilla_activations_free(activations);
+}
+
+TEST(CApi, EpiloguesAndActivationsInMemoryOfTheCaller) {
+  constexpr std::size_t M = 7, N = 50, K = 64;
+  stilla_error e;
+  const Weights weights(N, K);
+  const std::vector<float> x = noise_values(2, M * K), bias = noise_values(3, N);
+  for (const int bits : {8, 16}) {
+    stilla_activations *own = nullptr, *lent = nullptr, *small = nullptr;
+    std::size_t bytes = 0;
+    ASSERT_EQ(stilla_activations_bytes(&bytes, M, K, bits, &e), STILLA_OK);
+    std::vector<std::byte> memory(bytes + 64);
+    ASSERT_EQ(stilla_activations_create(&own, bits, &e), STILLA_OK);
+    ASSERT_EQ(stilla_activations_create_in(&lent, bits, Weights::aligned(memory), bytes, &e), STILLA_OK);
+    ASSERT_EQ(stilla_activations_create_in(&small, bits, Weights::aligned(memory), 64, &e), STILLA_OK);
+    EXPECT_TRUE(fails(stilla_quantise(small, c_const(x, M), nullptr, &e), e, STILLA_BAD_ARGUMENT, "memory of 64 bytes, expected"));
+    ASSERT_EQ(stilla_quantise(own, c_const(x, M), nullptr, &e), STILLA_OK);
+    ASSERT_EQ(stilla_quantise(lent, c_const(x, M), nullptr, &e), STILLA_OK) << e.message;
+    const auto product = [&](std::vector<float>& y, void (*run)(void*, const stilla_tile*), void* object, int accumulate) {
+      return stilla_product{c_matrix(y, M), weights.w, bias.data(), {run, object}, accumulate};
+    };
+    std::vector<float> plain(M * N), silu = plain, gelu = plain, sum = noise_values(4, M * N), expected_sum = sum;
+    const stilla_product one = product(plain, nullptr, nullptr, 0);
+    ASSERT_EQ(stilla_matmul(&one, 1, own, nullptr, nullptr, &e), STILLA_OK);
+    // A function of the caller's that doubles the values and counts them.
+    std::size_t seen = 0;
+    const auto twice = [](void* object, const stilla_tile* tile) {
+      for (std::size_t i = 0; i < tile->rows; ++i) {
+        for (std::size_t j = 0; j < tile->cols; ++j) tile->values[i * tile->stride + j] *= 2.0f;
+      }
+      *static_cast<std::size_t*>(object) += tile->rows * tile->cols;
+    };
+    const stilla_product three[] = {product(silu, stilla_silu_tile, nullptr, 0), product(gelu, stilla_gelu_tile, nullptr, 0),
+                                    product(sum, twice, &seen, 1)};
+    stilla_job job;
+    ASSERT_EQ(stilla_begin_matmul(&job, three, 3, lent, nullptr, &e), STILLA_OK) << e.message;
+    run_as_workers(job, 3);
+    EXPECT_EQ(seen, M * N);
+    for (std::size_t i = 0; i < M * N; ++i) {
+      EXPECT_EQ(sum[i], expected_sum[i] + 2.0f * plain[i]);
+      const double v = plain[i];
+      EXPECT_NEAR(silu[i], v / (1.0 + std::exp(-v)), 1e-6);
+      EXPECT_NEAR(gelu[i], 0.5 * v * (1.0 + std::tanh(0.7978845608 * (v + 0.044715 * v * v * v))), 1e-6);
+    }
+    for (stilla_activations* activations : {own, lent, small}) stilla_activations_free(activations);
+  }
 }
 
 // Both interfaces evaluate the same text, and give the same tokens and pieces.

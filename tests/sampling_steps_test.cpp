@@ -6,23 +6,12 @@
 #include <stilla/sampling.hpp>
 
 #include <algorithm>
-#include <cstdlib>
-#include <new>
 #include <numeric>
 #include <random>
 #include <set>
 
+#include "counted_new.hpp"
 #include "test_util.hpp"
-
-// Counts the allocations of the program.
-std::size_t allocations = 0;
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  ++allocations;
-  if (void* memory = std::malloc(bytes)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace {
 

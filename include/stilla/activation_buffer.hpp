@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for rounded activations (contract/activation_q8.hpp). quantise() fills it, and every call reuses it.
+// Memory for rounded activations (contract/activation_q8.hpp). quantise() fills it, and every call reuses it. It is the buffer's own,
+// or the caller's:
+//
+//   const std::size_t bytes = stilla::activation_bytes(max_tokens, K);   // enough for fewer tokens and for smaller K too
+//   std::byte* memory = my_arena.take(bytes, 64);
+//   stilla::ActivationBuffer x8({memory, bytes});
+//   stilla::Status rounded = stilla::quantise(x8, x);                    // an error if the memory is too small
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <new>
-#include <utility>
+#include <span>
 
 #include <stilla/base/aligned.hpp>
+#include <stilla/base/memory.hpp>
 #include <stilla/contract/activation_q8.hpp>
 #include <stilla/row_kernels.hpp>
 
@@ -18,43 +24,32 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// With mixed activations this buffer holds all rows with 8 bits. A second buffer inside it holds the wide rows once more, with 16
-// bits.
+// The bytes that an ActivationBuffer in memory of the caller needs for `rows` rows of `cols` values. Less of either needs no more
+// bytes. If the matmuls of the active target read rounded activations in an arrangement of their own (ArrangedActivations in
+// contract/activation_q8.hpp), its bytes are included. import_activations() needs the bytes of ActivationBits::sixteen with factors
+// (`has_factors`), which is also enough for 8 bits. impossible_bytes if no memory is large enough.
+inline std::size_t activation_bytes(std::size_t rows, std::size_t cols, ActivationBits bits = ActivationBits::eight,
+                                    bool has_factors = false);
+
+// With mixed activations this buffer holds all rows with 8 bits. A second buffer inside its memory holds the wide rows once more,
+// with 16 bits. A buffer from which another was moved may be used again after resize() or quantise().
 class ActivationBuffer {
  public:
   explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : wanted_bits_(bits), bits_(bits) {}
-  ActivationBuffer(ActivationBuffer&&) noexcept;
-  ActivationBuffer& operator=(ActivationBuffer&&) noexcept;
-  ~ActivationBuffer();
+  // The same in memory of the caller, on a 64-byte boundary, which must outlive the buffer. The buffer then allocates nothing.
+  explicit ActivationBuffer(std::span<std::byte> memory, ActivationBits bits = ActivationBits::eight)
+      : wanted_bits_(bits), bits_(bits), memory_(memory) {}
 
-  // Makes room for `rows` rows of `cols` values, none of them wide. Returns false and does nothing if memory is short. If the
-  // matmuls of the active target read rounded activations in an arrangement of their own (ArrangedActivations in
-  // contract/activation_q8.hpp), this function makes room for the arrangement of these rows too. If memory suffices for
-  // everything but the arrangement, there is none; matmuls then only take longer.
-  [[nodiscard]] bool resize(std::size_t rows, std::size_t cols) { return resize(rows, cols, wanted_bits_, false); }
+  // Makes room for `rows` rows of `cols` values, none of them wide. After an error the buffer is as it was. It is an error if
+  // memory of the caller is smaller than activation_bytes(). If memory of the buffer's own suffices for everything but the
+  // arrangement of the active target (ArrangedActivations), there is no arrangement; matmuls then only take longer.
+  Status resize(std::size_t rows, std::size_t cols) { return resize(rows, cols, wanted_bits_, false); }
   // Does the same with `bits` instead of the bits given to the constructor, for this call only. If `has_factors` is set, there is
   // room for a factor for each row (ActivationQ8::row_factors).
-  [[nodiscard]] bool resize(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
-    // The limit for the rows assumes that a value takes 16 bytes in all arrays together.
-    const std::size_t max_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);
-    if (max_rows < 16 || rows > max_rows - 16) return false;
-    if (bits == ActivationBits::mixed && !resize_wide(rows, cols)) return false;
-    const ActivationBits of_all = bits == ActivationBits::sixteen ? bits : ActivationBits::eight;
-    const detail::ActivationFormFunctions form = detail::activation_form(active_target());
-    Parts parts(rows, cols, of_all, has_factors, form.bytes(rows, cols, of_all));
-    if (!memory_.resize(parts.bytes)) {
-      parts = Parts(rows, cols, of_all, has_factors, 0);
-      if (!memory_.resize(parts.bytes)) return false;
-    }
-    bits_ = bits;
-    has_factors_ = has_factors;
-    scales_are_powers_ = true;
-    form_ = form.id;
-    parts_ = parts;
-    rows_ = rows;
-    cols_ = cols;
-    forget_wide();
-    return true;
+  Status resize(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
+    Status done = place(rows, cols, bits, has_factors, true);
+    if (!done && !memory_.is_lent()) done = place(rows, cols, bits, has_factors, false);
+    return done;
   }
   ActivationQ8 view() const {
     return {at<std::int8_t>(parts_.values),
@@ -115,83 +110,103 @@ class ActivationBuffer {
  private:
   struct Wide;
 
-  void forget_wide();
-  void make_room_for_wide(TargetId form);
-  bool has_low() const { return bits_ == ActivationBits::sixteen; }
-  bool resize_wide(std::size_t rows, std::size_t cols);
-
-  // Offsets of all parts in one array. One large array can have large pages; many small ones could not. Each part begins on a
-  // cache line of its own.
+  // Offsets of all parts in the memory.
   struct Parts {
     Parts() = default;
-    Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, std::size_t bytes_of_arranged)
-        : arranged_bytes(bytes_of_arranged) {
-      const std::size_t planes = bits == ActivationBits::sixteen ? 2 : 1, blocks = rows * (cols / activation_block);
-      values = add<std::int8_t>(rows * cols);
-      low = add<std::int8_t>(rows * cols * (planes - 1));
-      scales = add<float>(blocks);
-      sums = add<std::int32_t>(2 * blocks);
-      scaled_sums = add<float>(blocks);
-      rounded_sums = add<RoundedSums>(rows * (cols / sums_block));
-      factors = add<float>(has_factors ? rows : 0);
-      arranged = add<std::byte>(arranged_bytes);
-    }
+    Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, bool is_arranged);
 
     std::size_t values = 0, low = 0, scales = 0, sums = 0, scaled_sums = 0, rounded_sums = 0, factors = 0;
     std::size_t arranged = 0, arranged_bytes = 0;
+    std::size_t wide = 0, is_wide = 0, numbers = 0, wide_memory = 0, wide_bytes = 0;  // only of mixed activations
     std::size_t bytes = 0;
-
-   private:
-    template <class T>
-    std::size_t add(std::size_t count) {
-      const std::size_t begin = bytes;
-      bytes += (count * sizeof(T) + cache_line_bytes - 1) / cache_line_bytes * cache_line_bytes;
-      return begin;
-    }
   };
 
+  friend std::size_t activation_bytes(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors);
+
+  Status place(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, bool is_arranged);
+  void make_room_for_wide(TargetId form);
+  bool has_low() const { return bits_ == ActivationBits::sixteen; }
   template <class T>
   T* at(std::size_t offset) {
-    return reinterpret_cast<T*>(memory_.data() + offset);
+    return memory_.at<T>(offset);
   }
   template <class T>
   const T* at(std::size_t offset) const {
-    return reinterpret_cast<const T*>(memory_.data() + offset);
+    return memory_.at<T>(offset);
   }
 
   ActivationBits wanted_bits_, bits_;
-  bool has_factors_ = false, scales_are_powers_ = true;
-  AlignedBuffer<std::byte> memory_;
+  bool has_factors_ = false, scales_are_powers_ = true, is_arranged_ = false;
+  detail::Memory memory_;
   Parts parts_;
   TargetId form_;
   std::size_t rows_ = 0;
   std::size_t cols_ = 0;
-  std::unique_ptr<Wide> wide_;  // null unless the activations are mixed
+  Wide* wide_ = nullptr;  // in the memory; null unless the activations are mixed
 };
 
 // The wide rows of mixed activations. There is room for as many wide rows as there are rows, so that collect_wide() and
-// take_wide() cannot fail. The part of this memory that nobody writes to costs nothing.
+// take_wide() cannot fail. The part of this memory that nobody writes to costs nothing. This struct lies in the memory of the
+// buffer and owns nothing, so it is never destroyed.
 struct ActivationBuffer::Wide {
-  ActivationBuffer buffer{ActivationBits::sixteen};
-  ActivationQ8 view;
-  AlignedBuffer<std::uint8_t> is_wide;  // for every row: whether it is wide
-  AlignedBuffer<std::uint32_t> numbers;
+  ActivationBuffer buffer;
+  std::uint8_t* is_wide;  // for every row: whether it is wide
+  std::uint32_t* numbers;
   std::size_t count = 0;
+  ActivationQ8 view = {};
 };
 
-inline ActivationBuffer::ActivationBuffer(ActivationBuffer&&) noexcept = default;
-inline ActivationBuffer& ActivationBuffer::operator=(ActivationBuffer&&) noexcept = default;
-inline ActivationBuffer::~ActivationBuffer() = default;
-
-inline bool ActivationBuffer::resize_wide(std::size_t rows, std::size_t cols) {
-  if (rows > std::numeric_limits<std::uint32_t>::max()) return false;
-  if (wide_ == nullptr) wide_.reset(new (std::nothrow) Wide);
-  if (wide_ == nullptr || !wide_->is_wide.resize(rows) || !wide_->numbers.resize(rows)) return false;
-  return wide_->buffer.resize(rows, cols);
+inline ActivationBuffer::Parts::Parts(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, bool is_arranged) {
+  // The limit for the rows assumes that a value takes 16 bytes in all arrays together.
+  const std::size_t max_rows = std::numeric_limits<std::size_t>::max() / 16 / (cols == 0 ? 1 : cols);
+  const bool has_wide = bits == ActivationBits::mixed, has_low = bits == ActivationBits::sixteen;
+  if (max_rows < 16 || rows > max_rows - 16 || (has_wide && rows > std::numeric_limits<std::uint32_t>::max())) {
+    bytes = impossible_bytes;
+    return;
+  }
+  const ActivationBits of_all = has_low ? bits : ActivationBits::eight;
+  if (is_arranged) arranged_bytes = detail::activation_form(active_target()).bytes(rows, cols, of_all);
+  detail::MemoryLayout layout;
+  values = layout.add<std::int8_t>(rows, cols);
+  low = layout.add<std::int8_t>(has_low ? rows : 0, cols);
+  scales = layout.add<float>(rows, cols / activation_block);
+  sums = layout.add<std::int32_t>(rows, cols / activation_block * 2);
+  scaled_sums = layout.add<float>(rows, cols / activation_block);
+  rounded_sums = layout.add<RoundedSums>(rows, cols / sums_block);
+  factors = layout.add<float>(has_factors ? rows : 0);
+  arranged = layout.add<std::byte>(arranged_bytes);
+  if (has_wide) {
+    wide_bytes = Parts(rows, cols, ActivationBits::sixteen, false, is_arranged).bytes;
+    wide = layout.add<Wide>(1);
+    is_wide = layout.add<std::uint8_t>(rows);
+    numbers = layout.add<std::uint32_t>(rows);
+    wide_memory = layout.add<std::byte>(wide_bytes);
+  }
+  bytes = layout.bytes();
 }
 
-inline void ActivationBuffer::forget_wide() {
-  if (wide_ != nullptr) wide_->count = 0;
+inline std::size_t activation_bytes(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors) {
+  return ActivationBuffer::Parts(rows, cols, bits, has_factors, true).bytes;
+}
+
+inline Status ActivationBuffer::place(std::size_t rows, std::size_t cols, ActivationBits bits, bool has_factors, bool is_arranged) {
+  const Parts parts(rows, cols, bits, has_factors, is_arranged);
+  if (Status s = memory_.resize("rounded activations", parts.bytes); !s) return s;
+  bits_ = bits;
+  has_factors_ = has_factors;
+  scales_are_powers_ = true;
+  is_arranged_ = is_arranged;
+  form_ = detail::activation_form(active_target()).id;
+  parts_ = parts;
+  rows_ = rows;
+  cols_ = cols;
+  wide_ = nullptr;
+  if (is_mixed()) {
+    const std::span<std::byte> memory(at<std::byte>(parts.wide_memory), parts.wide_bytes);
+    wide_ = ::new (static_cast<void*>(at<std::byte>(parts.wide)))
+        Wide{ActivationBuffer(memory, ActivationBits::sixteen), at<std::uint8_t>(parts.is_wide), at<std::uint32_t>(parts.numbers)};
+  }
+  return success();
 }
 
 inline void ActivationBuffer::mark_row(std::size_t m, bool is_wide) { wide_->is_wide[m] = is_wide ? 1 : 0; }
@@ -216,7 +231,7 @@ inline void ActivationBuffer::take_wide(const WideRows& like, TargetId form) {
 inline void ActivationBuffer::make_room_for_wide(TargetId form) {
   Wide& w = *wide_;
   if (w.count == 0) return;
-  (void)w.buffer.resize(w.count, cols_);  // this needs no memory: there is already room for more rows
+  (void)w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, is_arranged_);  // there is room for as many rows as there are
   w.buffer.keep_arrangement_of(form);
   w.view = w.buffer.view();
 }
@@ -225,7 +240,7 @@ inline ActivationBuffer& ActivationBuffer::wide() { return wide_->buffer; }
 
 inline WideRows ActivationBuffer::wide_rows() const {
   if (wide_ == nullptr || wide_->count == 0) return {};
-  return {wide_->numbers.data(), &wide_->view, 0, wide_->count, 0};
+  return {wide_->numbers, &wide_->view, 0, wide_->count, 0};
 }
 
 }}  // namespace stilla

@@ -39,7 +39,7 @@
 extern "C" {
 #endif
 
-#define STILLA_C_API_VERSION 1
+#define STILLA_C_API_VERSION 2
 
 STILLA_C_EXPORT uint32_t stilla_c_api_version(void);
 STILLA_C_EXPORT const char* stilla_version(void); /* "0.1.0" */
@@ -123,6 +123,10 @@ STILLA_C_EXPORT stilla_code stilla_unpack_row(float* out, const stilla_weights* 
  * them. Several threads may multiply by the same activations at the same time. */
 typedef struct stilla_activations stilla_activations;
 STILLA_C_EXPORT stilla_code stilla_activations_create(stilla_activations** out, int bits /* 8 or 16 */, stilla_error* error);
+/* The same in `bytes` bytes of the caller's memory, on a 64-byte boundary, which must outlive the handle. Rounding then allocates
+ * nothing, and is refused if stilla_activations_bytes() says that it needs more. Imported integers may need 16 bits. */
+STILLA_C_EXPORT stilla_code stilla_activations_create_in(stilla_activations** out, int bits, void* memory, size_t bytes, stilla_error* error);
+STILLA_C_EXPORT stilla_code stilla_activations_bytes(size_t* out, size_t rows, size_t cols, int bits, stilla_error* error);
 STILLA_C_EXPORT void stilla_activations_free(stilla_activations* activations);
 /* Makes room for so many rows and columns. Rounding no more than these then allocates no memory. */
 STILLA_C_EXPORT stilla_code stilla_activations_reserve(stilla_activations* activations, size_t rows, size_t cols, stilla_error* error);
@@ -144,12 +148,31 @@ typedef struct stilla_integers {
 STILLA_C_EXPORT stilla_code stilla_import_activations(stilla_activations* out, const stilla_integers* x, const stilla_parallel* parallel,
                                                       stilla_error* error);
 
-/* y = x * w^T + bias (matmul.hpp): up to 4 products of one input as one job. Quantised weights take `rounded`, float weights take
- * `x`. An input that none of the weights takes may be NULL. */
+/* What a product does with its results while they are in the cache (matmul.hpp, epilogue.hpp). `run` is called once for each tile, by
+ * the thread that computed it; several threads may call it at the same time for different tiles. It may change the values of its tile.
+ * values[i * stride + j] is the result for row (token) row + i and column column + j. How large tiles are is not specified. */
+typedef struct stilla_tile {
+  float* values;
+  size_t rows, cols, stride;
+  size_t row, column;
+} stilla_tile;
+typedef struct stilla_epilogue {
+  void (*run)(void* object, const stilla_tile* tile); /* NULL: none */
+  void* object;
+} stilla_epilogue;
+/* For the member `run`; the object is not used. silu: v / (1 + e^-v). gelu: v / 2 (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))). */
+STILLA_C_EXPORT void stilla_silu_tile(void* object, const stilla_tile* tile);
+STILLA_C_EXPORT void stilla_gelu_tile(void* object, const stilla_tile* tile);
+
+/* y = epilogue(x * w^T + bias), or y = y + epilogue(x * w^T + bias) (matmul.hpp): up to 4 products of one input as one job. Quantised
+ * weights take `rounded`, float weights take `x`. An input that none of the weights takes may be NULL. Set members that you do not
+ * use to 0: stilla_product p = {0}; */
 typedef struct stilla_product {
   stilla_matrix y;
   stilla_weights w;
   const float* bias; /* w.rows floats, or NULL */
+  stilla_epilogue epilogue;
+  int accumulate; /* 1: add to y */
 } stilla_product;
 STILLA_C_EXPORT stilla_code stilla_matmul(const stilla_product* products, size_t count, const stilla_activations* rounded,
                                           const stilla_const_matrix* x, const stilla_parallel* parallel, stilla_error* error);
@@ -221,7 +244,7 @@ STILLA_C_EXPORT stilla_code stilla_attention(stilla_matrix out, stilla_const_mat
  * A job whose stilla_begin_... failed has no rounds. */
 typedef struct stilla_job {
   const void* kind;
-  uint64_t memory[318];
+  uint64_t memory[352];
 } stilla_job;
 STILLA_C_EXPORT size_t stilla_job_rounds(const stilla_job* job);
 STILLA_C_EXPORT size_t stilla_job_tasks(const stilla_job* job, size_t round);

@@ -26,6 +26,7 @@
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/check.hpp>
 #include <stilla/base/matrix.hpp>
+#include <stilla/base/memory.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/matmul.hpp>
 
@@ -33,12 +34,21 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Which rows go to which expert. It owns its memory, which it keeps from call to call; building one does not touch weights.
+// The bytes that an ExpertPlan in memory of the caller needs for so many tokens and experts; `cols` is the width of what it gathers,
+// 0 if nothing is gathered. Less of each needs no more. impossible_bytes if no memory is large enough.
+inline std::size_t expert_plan_bytes(std::size_t tokens, std::size_t per_token, std::size_t n_experts, std::size_t cols);
+
+// Which rows go to which expert. Building a plan does not touch weights. Its memory is reused from call to call.
 class ExpertPlan {
  public:
+  ExpertPlan() = default;
+  // In memory of the caller, on a 64-byte boundary, which must outlive the plan. Nothing is then allocated.
+  explicit ExpertPlan(std::span<std::byte> memory) : memory_(memory) {}
+
   // ids: tokens x per_token numbers of experts, each below n_experts; a token may name an expert twice. It is an error if an id
   // is not below n_experts, if the number of ids is not a multiple of per_token, or if there are more than 2^32 - 1 ids. If
-  // memory is short, the plan is empty afterwards. After any other error the plan is as it was before the call.
+  // memory is short, or that of the caller is too small, the plan is empty afterwards. After any other error the plan is as it
+  // was before the call.
   Status build(std::span<const std::uint32_t> ids, std::size_t per_token, std::size_t n_experts) {
     if (per_token == 0 || ids.size() % per_token != 0 || ids.size() > 0xffffffffu) {
       return detail::bad_argument(concat("experts: ", ids.size(), " ids, expected a multiple of ", per_token, " up to 4294967295"));
@@ -49,7 +59,12 @@ class ExpertPlan {
       }
     }
     n_rows_ = n_experts_ = 0;
-    if (!begins_.resize(n_experts + 1) || !rows_.resize(ids.size()) || !tokens_.resize(ids.size())) return no_memory();
+    const Parts parts(ids.size(), n_experts);
+    if (Status s = memory_.resize("the rows of all experts", parts.bytes); !s) return s;
+    if (memory_.is_lent()) gathered_ = memory_.rest(parts.bytes);
+    begins_ = memory_.at<std::uint32_t>(parts.begins);
+    rows_ = memory_.at<std::uint32_t>(parts.rows);
+    tokens_ = memory_.at<std::uint32_t>(parts.tokens);
     // This is a counting sort. It counts the rows of each expert, then computes where the rows of each expert begin, and then
     // puts each row at the next free place of its expert.
     for (std::size_t e = 0; e <= n_experts; ++e) begins_[e] = 0;
@@ -82,12 +97,12 @@ class ExpertPlan {
   // Copies of x's rows in the order of the plan, in the plan's own memory, until the next call. x: tokens() rows.
   Result<ConstMatrix> gather(ConstMatrix x) {
     if (Status s = detail::check_shape("experts", "x", x, tokens(), x.cols); !s) return s.error();
-    const std::size_t max_columns = static_cast<std::size_t>(-1) / (n_rows_ == 0 ? 1 : n_rows_);
-    if (x.cols > max_columns || !gathered_.resize(n_rows_ * x.cols)) return no_memory();
-    for (std::size_t i = 0; i < n_rows_ && x.cols != 0; ++i) {
-      std::memcpy(gathered_.data() + i * x.cols, x.row(token(i)), x.cols * sizeof(float));
-    }
-    return ConstMatrix(gathered_.data(), n_rows_, x.cols);
+    detail::MemoryLayout layout;
+    layout.add<float>(n_rows_, x.cols);
+    if (Status s = gathered_.resize("the rows of all experts", layout.bytes()); !s) return s.error();
+    float* const rows = gathered_.at<float>(0);
+    for (std::size_t i = 0; i < n_rows_ && x.cols != 0; ++i) std::memcpy(rows + i * x.cols, x.row(token(i)), x.cols * sizeof(float));
+    return ConstMatrix(rows, n_rows_, x.cols);
   }
 
   // y[t] = sum over j of weights[t * per_token + j] * rows[row(t, j)], in the order of j, each step one fused multiply-add. y is
@@ -111,23 +126,47 @@ class ExpertPlan {
   }
 
  private:
-  static Error no_memory() { return {ErrorKind::system, "experts: not enough memory for the rows of all experts"}; }
+  friend std::size_t expert_plan_bytes(std::size_t tokens, std::size_t per_token, std::size_t n_experts, std::size_t cols);
 
-  AlignedBuffer<std::uint32_t> begins_, rows_, tokens_;
-  AlignedBuffer<float> gathered_;
+  // Offsets of the arrays in the memory. With memory of the caller, gathered rows lie behind them.
+  struct Parts {
+    Parts(std::size_t n_rows, std::size_t n_experts) {
+      detail::MemoryLayout layout;
+      begins = layout.add<std::uint32_t>(n_experts < impossible_bytes ? n_experts + 1 : n_experts);
+      rows = layout.add<std::uint32_t>(n_rows);
+      tokens = layout.add<std::uint32_t>(n_rows);
+      bytes = layout.bytes();
+    }
+    std::size_t begins, rows, tokens, bytes;
+  };
+
+  detail::Memory memory_, gathered_;
+  std::uint32_t* begins_ = nullptr;
+  std::uint32_t* rows_ = nullptr;
+  std::uint32_t* tokens_ = nullptr;
   std::size_t n_rows_ = 0, n_experts_ = 0, per_token_ = 0;
 };
 
+inline std::size_t expert_plan_bytes(std::size_t tokens, std::size_t per_token, std::size_t n_experts, std::size_t cols) {
+  const std::size_t max_tokens = static_cast<std::size_t>(-1) / (per_token == 0 ? 1 : per_token);
+  if (tokens > max_tokens) return impossible_bytes;
+  detail::MemoryLayout layout;
+  layout.add<std::byte>(ExpertPlan::Parts(tokens * per_token, n_experts).bytes);
+  layout.add<float>(tokens * per_token, cols);
+  return layout.bytes();
+}
+
 // Row i of y = row i of the input times its expert's matrix, transposed, plus its expert's bias. Tasks as in base/parallel.hpp.
 // experts: plan.experts() matrices of the same shape and format. biases: as many pointers, each to rows() floats or null; or none.
-// y: plan.rows() x rows of a matrix (columns past these are left alone). All of it must live as long as the job.
+// y: plan.rows() x rows of a matrix (columns past these are left alone). epilogue: as in MatmulProduct; a tile's rows are rows of the
+// plan. All of it must live as long as the job.
 class ExpertMatmulJob {
  public:
   ExpertMatmulJob(Matrix y, const ExpertPlan& plan, std::span<const PackedView> experts, const MatmulInput& input,
-                  std::span<const float* const> biases = {})
+                  std::span<const float* const> biases = {}, const TileFunction& epilogue = {})
       : plan_(&plan), experts_(experts), biases_(biases) {
     if (experts.empty()) return;
-    job_ = detail::panel_job({y, experts[0], nullptr}, input);
+    job_ = detail::panel_job({y, experts[0], nullptr, epilogue}, input);
     if (job_.tokens == 0) return;
     for (std::size_t e = 0; e < plan.experts(); ++e) tasks_ += tasks_of(e);
   }
@@ -163,8 +202,11 @@ class ExpertMatmulJob {
     for (; task >= tasks_of(e); ++e) task -= tasks_of(e);
     const std::size_t begin = plan_->begin(e), count = plan_->begin(e + 1) - begin;
     detail::PanelJob job = job_;
-    job.product = {job_.product.y.rows_from(begin, count), experts_[e], biases_.empty() ? nullptr : biases_[e]};
+    job.product.y = job_.product.y.rows_from(begin, count);
+    job.product.w = experts_[e];
+    job.product.bias = biases_.empty() ? nullptr : biases_[e];
     job.input = job_.input.rows_from(begin, count);
+    job.first_row = begin;
     job.tasks = tasks_of(e);
     job.run_task(task);
   }
@@ -186,8 +228,8 @@ inline std::size_t expert_matmul_tasks(const ExpertMatmulJob& job) { return job.
 inline void expert_matmul_run(const ExpertMatmulJob& job, std::size_t task) { job.run(task); }
 
 inline Status expert_matmul(Matrix y, const ExpertPlan& plan, std::span<const PackedView> experts, const MatmulInput& input,
-                            std::span<const float* const> biases = {}, Parallel parallel = {}) {
-  const ExpertMatmulJob job(y, plan, experts, input, biases);
+                            std::span<const float* const> biases = {}, Parallel parallel = {}, const TileFunction& epilogue = {}) {
+  const ExpertMatmulJob job(y, plan, experts, input, biases, epilogue);
   if (Status s = job.check(); !s) return s;
   parallel(job.tasks(), [&](std::size_t task) { job.run(task); });
   return success();

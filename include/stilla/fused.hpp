@@ -84,7 +84,7 @@ class TaskPieces {
 }  // namespace detail
 
 // rounded = quantise(silu(x * gate.w^T + gate.bias) * (x * up.w^T + up.bias)): the same as two matmuls, silu_mul and quantise.
-// Both weights have the same shape.
+// Both weights have the same shape. An epilogue of a product comes before silu and the multiplication; the products do not accumulate.
 //
 // If `rounded` is null, gate.y receives the product. Otherwise gate.y is scratch memory, as up.y always is: the product of many
 // tokens never lies in memory as floats as a whole, because it is rounded piece by piece. Before the call, the caller resizes
@@ -100,6 +100,7 @@ inline Status gated_matmul(const MatmulProduct& gate, const MatmulProduct& up, c
   if (gate.w.rows != up.w.rows || gate.y.rows != up.y.rows) {
     return detail::bad_argument(concat(op, ": gate has ", gate.w.rows, " rows, up ", up.w.rows));
   }
+  if (gate.accumulate || up.accumulate) return detail::bad_argument(concat(op, ": the products cannot accumulate"));
   if (Status s = detail::check_room(op, rounded, gate.y); !s) return s;
   // A task computes the same panels of gate and of up. An even number of panels gives whole blocks of activations.
   const std::size_t M = gate.y.rows, tokens = std::min(gate_job.tokens, up_job.tokens);

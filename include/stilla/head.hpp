@@ -28,12 +28,12 @@
 #include <limits>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <span>
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/check.hpp>
 #include <stilla/base/matrix.hpp>
+#include <stilla/base/memory.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/layout/pack.hpp>
 #include <stilla/matmul.hpp>
@@ -81,45 +81,76 @@ class SharedBest {
   std::atomic<float> bound_{0.0f};
 };
 
+// Those of several rows, in memory of somebody else.
+struct EndOfSharedBests {
+  std::size_t rows = 0;
+  void operator()(SharedBest* shared) const { std::destroy_n(shared, rows); }
+};
+using SharedBests = std::unique_ptr<SharedBest[], EndOfSharedBests>;
+
 }  // namespace detail
 
-// Memory for the candidates of some rows. Every call reuses it.
+// The bytes that a TopLogits in memory of the caller needs for this request and `rows` rows. Fewer rows, candidates and ids need no
+// more. impossible_bytes if no memory is large enough.
+inline std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& request);
+
+// Memory for the candidates of some rows. Every call reuses it. A TopLogits from which another was moved may be used for a new
+// request.
 class TopLogits {
  public:
+  TopLogits() = default;
+  // In memory of the caller, on a 64-byte boundary, which must outlive the object. Nothing is then allocated.
+  explicit TopLogits(std::span<std::byte> memory) : memory_(memory) {}
+
   std::size_t rows() const { return rows_; }
 
   // The candidates of row m, ordered by id: the logits of the ids in `also`, and the best logits among all other ids. There are
   // fewer than requested if the row has fewer numbers; NaN is left out.
-  std::span<const Candidate> row(std::size_t m) const { return {items_.data() + m * stride_, counts_[m]}; }
+  std::span<const Candidate> row(std::size_t m) const { return {items_ + m * stride_, counts_[m]}; }
 
-  // Makes room for `rows` rows; returns false if memory is short.
-  [[nodiscard]] bool resize(std::size_t rows, const LogitRequest& request) {
-    constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-    const std::size_t stride = request.best + std::min(request.also.size(), most - request.best);
-    if (stride != 0 && rows > most / stride) return false;
-    if (!items_.resize(rows * stride) || !counts_.resize(rows)) return false;
-    if (rows > shared_rows_) {
-      shared_.reset(new (std::nothrow) detail::SharedBest[rows]);
-      shared_rows_ = shared_ == nullptr ? 0 : rows;
-      if (shared_ == nullptr) return false;
-    }
+  // Makes room for `rows` rows. It is an error if memory is short, or if that of the caller is smaller than top_logits_bytes().
+  Status resize(std::size_t rows, const LogitRequest& request) {
+    const Parts parts(rows, request);
+    shared_.reset();  // it lies in the memory
+    if (Status s = memory_.resize("candidates", parts.bytes); !s) return s;
+    shared_ = {memory_.at<detail::SharedBest>(parts.shared), {rows}};
+    std::uninitialized_default_construct_n(shared_.get(), rows);
+    items_ = memory_.at<Candidate>(parts.items);
+    counts_ = memory_.at<std::size_t>(parts.counts);
     rows_ = rows;
-    stride_ = stride;
-    return true;
+    stride_ = parts.stride;
+    return success();
   }
 
  private:
   friend class TopLogitsJob;
+  friend std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& request);
 
-  Candidate* room(std::size_t m) { return items_.data() + m * stride_; }
+  // Offsets of the arrays in the memory.
+  struct Parts {
+    Parts(std::size_t rows, const LogitRequest& request) {
+      constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+      stride = request.best + std::min(request.also.size(), most - request.best);
+      detail::MemoryLayout layout;
+      shared = layout.add<detail::SharedBest>(rows);
+      counts = layout.add<std::size_t>(rows);
+      items = layout.add<Candidate>(rows, stride);
+      bytes = layout.bytes();
+    }
+    std::size_t stride, shared, counts, items, bytes;
+  };
 
-  AlignedBuffer<Candidate> items_;  // for each row: the best, then those of the ids in `also`
-  AlignedBuffer<std::size_t> counts_;
-  std::unique_ptr<detail::SharedBest[]> shared_;  // used while a job runs
-  std::size_t shared_rows_ = 0;
+  Candidate* room(std::size_t m) { return items_ + m * stride_; }
+
+  detail::Memory memory_;
+  detail::SharedBests shared_;  // used while a job runs
+  Candidate* items_ = nullptr;  // for each row: the best, then those of the ids in `also`
+  std::size_t* counts_ = nullptr;
   std::size_t rows_ = 0;
   std::size_t stride_ = 0;
 };
+
+inline std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& request) { return TopLogits::Parts(rows, request).bytes; }
 
 // As tasks (base/parallel.hpp): one worker begins the job, all workers run it, and when all tasks are done one worker ends it.
 //
@@ -205,7 +236,7 @@ inline Result<TopLogitsJob> top_logits_begin(TopLogits& out, const PackedView& w
         concat("top_logits: ids to answer for must be sorted, each once; found ", unsorted[1], " behind ", unsorted[0]));
   }
   const std::size_t M = job.is_rounded ? input.rounded.rows : input.x.rows;
-  if (!out.resize(M, request)) return out_of_memory("candidates", M * request.best);
+  if (Status s = out.resize(M, request); !s) return s.error();
   return TopLogitsJob(out, job, request);
 }
 inline std::size_t top_logits_tasks(const TopLogitsJob& job) { return job.tasks(); }

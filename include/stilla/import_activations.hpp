@@ -137,7 +137,7 @@ Result<ImportActivationsJob<T>> import_activations_begin(ActivationBuffer& out, 
   if (Status s = detail::check_shape(op, "values", x.values, M, K); !s) return s.error();
   if (M * K != 0 && x.scales == nullptr) return detail::bad_argument(concat(op, ": no scales"));
   const ActivationBits bits = detail::fits_eight_bits(x) ? ActivationBits::eight : ActivationBits::sixteen;
-  if (!out.resize(M, K, bits, x.scale_for != ScaleFor::block)) return out_of_memory("rounded activations", M * K);
+  if (Status s = out.resize(M, K, bits, x.scale_for != ScaleFor::block); !s) return s.error();
   if (x.scale_for == ScaleFor::block) {
     const std::size_t scales = K / block;
     out.set_scales_are_powers(detail::scales_are_powers({.scales = x.scales, .rows = M, .cols = scales * activation_block}));

@@ -14,9 +14,12 @@
 // Quantised weights take activations that are rounded to 8 or 16 bits. The argument of ActivationBuffer chooses the bits; it can
 // also choose 8 bits for some rows and 16 for others. Float weights (F32, F16, BF16, BFP16EBS8) take floats.
 //
+// A product can do more with its results while they are in the cache: add them to y, or give them to a function (MatmulProduct). The
+// functions that models need are in epilogue.hpp.
+//
 // include/stilla/contract/matmul.hpp fixes the arithmetic to the bit. The results are therefore the same on every target, for
-// every M and every number of threads. Only ActivationBuffer allocates memory. With many tokens each thread needs up to 400 KB of
-// its stack.
+// every M and every number of threads. No memory is allocated, except by an ActivationBuffer that owns its memory. With many tokens
+// each thread needs up to 400 KB of its stack.
 #pragma once
 
 #include <algorithm>
@@ -25,6 +28,7 @@
 #include <span>
 
 #include <stilla/base/check.hpp>
+#include <stilla/base/kept_function.hpp>
 #include <stilla/base/matrix.hpp>
 #include <stilla/base/parallel.hpp>
 #include <stilla/contract/activation_q8.hpp>
@@ -62,12 +66,30 @@ struct MatmulInput {
   }
 };
 
-// y = x * w^T + bias. y has M rows and at least w.rows columns; further columns are not written. bias holds w.rows floats, or is
-// null. y overlaps no input.
+// A rectangle of a product's results, which a task has just computed. It is mostly a part of y, and still in the cache.
+struct MatmulTile {
+  Matrix values;
+  std::size_t row = 0;     // values.row(i)[j] is the result for row (token) row + i and column column + j
+  std::size_t column = 0;
+};
+
+// What a product does with its results. It is called once for each tile, by the thread that computed the tile, and several threads
+// may call it at the same time for different tiles. The tiles of a product do not overlap and cover all of it, but how large they are
+// depends on the shape, the format and the target. So what is done to a value may depend on the place of the value, and not on the
+// tile. The function may change the values of its tile, and may read whatever no task writes to. A function object that has a name is
+// referred to and must outlive the product; one that is made on the spot is copied (base/kept_function.hpp), up to 32 bytes.
+using TileFunction = detail::KeptFunction<32, const MatmulTile&>;
+
+//     y = epilogue(x * w^T + bias)         or, if `accumulate` is set,         y = y + epilogue(x * w^T + bias)
+// The bits are those of separate steps: the product, then the function, then the sum. y has M rows and at least w.rows columns;
+// further columns are not written. bias holds w.rows floats, or is null. y overlaps no input, and no y of another product of the
+// same call or job.
 struct MatmulProduct {
   Matrix y;
   PackedView w;
   const float* bias = nullptr;
+  TileFunction epilogue = {};
+  bool accumulate = false;
 };
 
 namespace detail {
@@ -118,15 +140,17 @@ struct PanelJob {
 
   void run_task(std::size_t task) const {
     const std::size_t first = task % steps * step, last = std::min(first + step, product.w.panels());
-    if (tasks == steps) return panels(first, last);
     const std::size_t m = task / steps * tokens, count = std::min(tokens, product.y.rows - m);
+    if (product.accumulate) return accumulate(first, last, m, count);
+    if (product.epilogue) return run_into(tile(first, last, m, count), first, m);
+    if (tasks == steps) return panels(first, last);
     PanelJob job = *this;
     job.product.y = product.y.rows_from(m, count);
     job.input = input.rows_from(m, count);
     job.panels(first, last);
   }
 
-  // Writes to y, and not to product.y: the columns from panel `first` on, for the tokens from m on.
+  // Writes to y, and not to product.y: the columns from panel `first` on, for the tokens from m on. The epilogue then gets y.
   void run_into(Matrix y, std::size_t first, std::size_t m) const {
     PanelJob job = *this;
     job.product.y = y;
@@ -135,13 +159,39 @@ struct PanelJob {
     job.product.w.rows = y.cols;
     if (product.bias != nullptr) job.product.bias += first * panel_rows;
     job.panels(0, job.product.w.panels());
+    if (product.epilogue) product.epilogue({y, first_row + m, first * panel_rows});
   }
 
+  std::size_t first_row = 0;        // the number of row 0, for the epilogue
   bool is_rounded = false;          // the weights take rounded activations
   bool wants_rounded_sums = false;  // the weights take RoundedSums too
 
  private:
   static constexpr std::size_t wide_at_once = 32, panels_at_once = 6;  // together 12 KB of results
+  // Results that are to be added to y, which lie on the stack: at least 3 panels, the most that kernels for many tokens take at once.
+  static constexpr std::size_t added_at_once = small_stacks ? 2048 : 6144;
+
+  // The columns of y that are the panels [first, last), for the tokens [m, m + count).
+  Matrix tile(std::size_t first, std::size_t last, std::size_t m, std::size_t count) const {
+    const std::size_t begin = first * panel_rows;
+    return {product.y.row(m) + begin, count, std::min(last * panel_rows, product.w.rows) - begin, product.y.stride};
+  }
+
+  // Adds the results of the panels [first, last) for the tokens [m, m + count) to y.
+  void accumulate(std::size_t first, std::size_t last, std::size_t m, std::size_t count) const {
+    alignas(cache_line_bytes) float results[added_at_once];
+    const std::size_t rows = std::min(count, added_at_once / (3 * panel_rows)), panels = added_at_once / (rows * panel_rows);
+    for (std::size_t p = first; p < last; p += panels) {
+      for (std::size_t i = 0; i < count; i += rows) {
+        const Matrix to = tile(p, std::min(p + panels, last), m + i, std::min(rows, count - i));
+        const Matrix from(results, to.rows, to.cols);
+        run_into(from, p, m + i);
+        for (std::size_t r = 0; r < to.rows; ++r) {
+          for (std::size_t n = 0; n < to.cols; ++n) to.row(r)[n] += from.row(r)[n];
+        }
+      }
+    }
+  }
 
   // Does what panels() does, but as if no row were wide (contract/wide_row.hpp): every row is multiplied by its values in `rounded`,
   // and the values of 16 bits in `rounded.wide` are not read.
@@ -364,7 +414,7 @@ inline Status matmul_check(const MatmulJob& job) { return job.check(); }
 inline std::size_t matmul_tasks(const MatmulJob& job) { return job.check() ? job.tasks() : 0; }
 inline void matmul_run(const MatmulJob& job, std::size_t task) { job.run(task); }
 
-// Several products of one input. Every four products are one parallel job.
+// Several products of one input, each with a y of its own. Every four products are one parallel job.
 inline Status matmul(std::span<const MatmulProduct> products, const MatmulInput& input, Parallel parallel = {}) {
   // Products behind the first four are checked before anything is computed. The first four are checked below.
   for (std::size_t i = MatmulJob::max_products; i < products.size(); ++i) {
@@ -380,10 +430,13 @@ inline Status matmul(std::span<const MatmulProduct> products, const MatmulInput&
   return success();
 }
 
+inline Status matmul(const MatmulProduct& product, const MatmulInput& input, Parallel parallel = {}) {
+  return matmul(std::span(&product, 1), input, parallel);
+}
+
 // For quantised weights. y is x.rows x w.rows; x.cols == w.cols; bias holds w.rows floats, or is null. y overlaps no input.
 inline Status matmul(Matrix y, const PackedView& w, const ActivationQ8& x, const float* bias = nullptr, Parallel parallel = {}) {
-  const MatmulProduct product{y, w, bias};
-  return matmul({&product, 1}, {{}, x}, parallel);
+  return matmul(MatmulProduct{y, w, bias}, {{}, x}, parallel);
 }
 
 // For float weights; and for quantised weights too, whose activations are rounded into `rounded` first (K is a multiple of 32).
@@ -395,8 +448,7 @@ inline Status matmul(Matrix y, const PackedView& w, ConstMatrix x, ActivationBuf
     if (Status s = quantise(rounded, x, parallel); !s) return s;
     input.rounded = rounded.view();
   }
-  const MatmulProduct product{y, w, bias};
-  return matmul({&product, 1}, input, parallel);
+  return matmul(MatmulProduct{y, w, bias}, input, parallel);
 }
 
 }}  // namespace stilla

@@ -156,7 +156,7 @@ inline Result<QuantiseJob> quantise_begin(ActivationBuffer& out, ConstMatrix x) 
     return detail::bad_argument(concat("quantise: ", x.cols, " columns are not a multiple of ", activation_block));
   }
   if (Status s = detail::check_shape("quantise", "x", x, x.rows, x.cols); !s) return s.error();
-  if (!out.resize(x.rows, x.cols)) return out_of_memory("rounded activations", x.rows * x.cols);
+  if (Status s = out.resize(x.rows, x.cols); !s) return s.error();
   return QuantiseJob(out, x);
 }
 inline std::size_t quantise_tasks(const QuantiseJob& job) { return job.tasks(); }

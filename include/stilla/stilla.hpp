@@ -32,6 +32,7 @@
 #include <stilla/activation.hpp>
 #include <stilla/activation_buffer.hpp>
 #include <stilla/attention.hpp>
+#include <stilla/epilogue.hpp>
 #include <stilla/experts.hpp>
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/format.hpp>

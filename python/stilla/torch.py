@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stilla's quantised products as an operator of PyTorch, on the CPU, for inference.
+"""Stilla's quantised products and attention as operators of PyTorch, on the CPU, for inference.
 
     import stilla.torch
 
     stilla.torch.quantise(model, "q4_0", skip=["lm_head"])   # every other torch.nn.Linear, in place
     stilla.torch.quantise(model, "q8_0")                     # and the head
 
-The operator is torch.ops.stilla.int4_linear. It has a fake version, so torch.compile and torch.export take it as it is; it has no
-gradient. It runs on the threads of stilla.set_threads(), and torch's are torch.set_num_threads()'s.
+    cache = stilla.torch.new_kv_cache(texts=2, positions=1024, heads=8, head_dim=128)        # for each layer
+    y = torch.ops.stilla.gqa_decode(query, key, value, cache, position)                       # each step
+
+The operators are torch.ops.stilla.int4_linear and torch.ops.stilla.gqa_decode. They have fake versions, so torch.compile and
+torch.export take them as they are; they have no gradient. They run on the threads of stilla.set_threads(), and torch's are
+torch.set_num_threads()'s.
 """
 
 from typing import Collection, Optional
 
 import torch
 
-from . import PackedMatrix, matmul, pack
+from . import PackedMatrix, kv_chunk_bytes, matmul, pack
+from . import gqa_decode as decode_text
 
-__all__ = ["QuantisedLinear", "int4_linear", "quantise"]
+__all__ = ["QuantisedLinear", "gqa_decode", "int4_linear", "new_kv_cache", "quantise"]
 
 
 @torch.library.custom_op("stilla::int4_linear", mutates_args=(), device_types="cpu")
@@ -38,6 +43,55 @@ def int4_linear(
 @int4_linear.register_fake
 def _(x, panels, bias, rows, format, bits):
     return x.new_empty((*x.shape[:-1], rows))
+
+
+def new_kv_cache(texts: int, positions: int, heads: int, head_dim: int, type: str = "f16") -> torch.Tensor:
+    """Memory for the keys and values of one layer: uint8 [texts, chunks of 256 positions, bytes of a chunk].
+
+    It is an ordinary tensor: slice it, copy it, or write it to a file. heads: those of keys and values.
+    type: "f32", "f16", "bf16", "int8" or "int5"; smaller types round more.
+    """
+    return torch.zeros((texts, (positions + 255) // 256, kv_chunk_bytes(heads, head_dim, type)), dtype=torch.uint8)
+
+
+@torch.library.custom_op("stilla::gqa_decode", mutates_args=("cache",), device_types="cpu")
+def gqa_decode(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    cache: torch.Tensor,
+    position: torch.Tensor,
+    type: str = "f16",
+    scale: Optional[float] = None,
+    window: Optional[int] = None,
+    soft_cap: Optional[float] = None,
+) -> torch.Tensor:
+    """One decoding step of grouped-query attention for a batch of texts, which may have different lengths.
+
+    query [texts, H, D], key and value [texts, G, D], of any float type; query and key are rotated already, and H is a multiple of
+    G. Stores key and value of text b at position[b] of cache[b], and returns the attention of the query over the positions 0 to
+    position[b], [texts, H, D] in the query's type. Earlier steps have stored the positions before.
+    cache: as new_kv_cache() makes it, of `type`. position: int64 [texts].
+    scale: of query . key; None: 1 / sqrt(D). window: a text sees so many positions at most. soft_cap: a score s becomes
+    soft_cap * tanh(s / soft_cap).
+    """
+    q, k, v = (tensor.detach().to(torch.float32).contiguous().numpy() for tensor in (query, key, value))
+    if not len(q) == len(k) == len(v) == len(cache) == len(position):
+        raise ValueError(
+            f"gqa_decode: {len(q)} queries, {len(k)} keys, {len(v)} values, {len(position)} positions and caches of {len(cache)} texts"
+        )
+    y = torch.empty(query.shape, dtype=torch.float32)
+    for b, at in enumerate(position.tolist()):
+        step = slice(b, b + 1)
+        y[b] = torch.from_numpy(
+            decode_text(q[step], k[step], v[step], cache[b].numpy(), at, type, scale=scale, window=window, soft_cap=soft_cap)
+        )[0]
+    return y.to(query.dtype)
+
+
+@gqa_decode.register_fake
+def _(query, key, value, cache, position, type="f16", scale=None, window=None, soft_cap=None):
+    return torch.empty_like(query)
 
 
 class QuantisedLinear(torch.nn.Module):

@@ -178,6 +178,29 @@ def test_attention_options(noise):
         assert abs(y - attended(queries, keys, values, 20, **options)).max() <= 3e-6, options
 
 
+@pytest.mark.parametrize("kv_type", ["f16", "int8"])
+def test_a_cache_in_memory_of_the_caller(noise, kv_type):
+    keys, values, queries = noise((300, 2, 64), 1), noise((300, 2, 64), 2), noise((300, 6, 64), 3)
+    own = stilla.KvCache(1, 2, 64, kv_type)
+    own.store(0, keys, values)
+    chunk = stilla.kv_chunk_bytes(2, 64, kv_type)
+    memory = numpy.full(2 * chunk + 64, 255, numpy.uint8)
+    lent = memory[-memory.ctypes.data % 64 :][: 2 * chunk].reshape(2, chunk)
+    prompt = stilla.gqa_decode(queries[:280], keys[:280], values[:280], lent, 0, kv_type)
+    assert numpy.array_equal(prompt, stilla.attention(queries[:280], own, 0, 0))
+    for p in range(280, 300):
+        step = slice(p, p + 1)
+        y = stilla.gqa_decode(queries[step], keys[step], values[step], lent, p, kv_type)
+        assert numpy.array_equal(y, stilla.attention(queries[step], own, 0, p))
+    with pytest.raises(ValueError, match="2 rows from position 511 of a cache of 512"):
+        stilla.gqa_decode(queries[:2], keys[:2], values[:2], lent, 511, kv_type)
+    with pytest.raises(ValueError, match="cache has the shape .1, "):
+        stilla.gqa_decode(queries[:1], keys[:1], values[:1], lent.reshape(1, -1), 0, kv_type)
+    lent.flags.writeable = False
+    with pytest.raises(TypeError):
+        stilla.gqa_decode(queries[:1], keys[:1], values[:1], lent, 0, kv_type)
+
+
 def test_storing_again_replaces(noise):
     cache = stilla.KvCache(1, 1, 32, "f32")
     cache.store(0, noise((10, 1, 32), 1), noise((10, 1, 32), 2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator of PyTorch. Skipped where torch is not installed."""
+"""The operators of PyTorch. Skipped where torch is not installed."""
 
 import copy
 
@@ -116,3 +116,60 @@ def test_export_and_compile(mlp):
         assert torch.equal(torch.export.export(mlp, (x,)).module()(x), expected)
         # The backend has no code generator: this test is about torch's graph.
         assert torch.equal(torch.compile(mlp, backend="aot_eager", fullgraph=True)(x), expected)
+
+
+def expected_attention(query, keys, values, **options):
+    """torch's own attention: query [H, D], keys and values [positions, G, D]."""
+    group = query.shape[0] // keys.shape[1]
+    k, v = (a.transpose(0, 1).repeat_interleave(group, dim=0) for a in (keys, values))
+    return torch.nn.functional.scaled_dot_product_attention(query[:, None], k, v, **options)[:, 0]
+
+
+# The bounds are those of test_attention in test_ops.py.
+@pytest.mark.parametrize("kv_type, allowed", [("f32", 3e-6), ("f16", 1.5e-3), ("bf16", 1.1e-2), ("int8", 6.4e-2)])
+def test_decoding_is_torchs_attention(kv_type, allowed):
+    torch.manual_seed(1)
+    G, H, D, begins = 2, 6, 64, [0, 0, 250]  # the third text has a beginning, which is longer
+    keys, values = torch.rand(3, 300, G, D) * 2 - 1, torch.rand(3, 300, G, D) * 2 - 1
+    cache = stilla.torch.new_kv_cache(3, 300, G, D, kv_type)
+    prompt = numpy.zeros((begins[2], H, D), numpy.float32)
+    stilla.gqa_decode(prompt, keys[2, : begins[2]].numpy(), values[2, : begins[2]].numpy(), cache[2].numpy(), 0, kv_type)
+    for step in range(40):
+        position = torch.tensor([begin + step for begin in begins])
+        of = lambda a: torch.stack([a[b, p] for b, p in enumerate(position)])
+        query = torch.randn(3, H, D)
+        y = torch.ops.stilla.gqa_decode(query, of(keys), of(values), cache, position, kv_type)
+        for b, p in enumerate(position):
+            assert (y[b] - expected_attention(query[b], keys[b, : p + 1], values[b, : p + 1])).abs().max() <= allowed
+
+
+def test_options_of_decoding():
+    torch.manual_seed(2)
+    keys, values, query = torch.randn(1, 30, 1, 32), torch.randn(1, 30, 1, 32), torch.randn(1, 4, 32)
+    cache = stilla.torch.new_kv_cache(1, 30, 1, 32, "f32")
+    for p in range(30):
+        step = (query, keys[:, p], values[:, p], cache, torch.tensor([p]), "f32")
+        y = torch.ops.stilla.gqa_decode(*step)
+    scaled = torch.ops.stilla.gqa_decode(*step, scale=0.3)
+    assert (scaled[0] - expected_attention(query[0], keys[0], values[0], scale=0.3)).abs().max() <= 3e-6
+    short = torch.ops.stilla.gqa_decode(*step, window=7)
+    assert (short[0] - expected_attention(query[0], keys[0, 23:], values[0, 23:])).abs().max() <= 3e-6
+    # A step that is repeated stores the same again, and half as many digits are enough for bfloat16.
+    assert torch.equal(torch.ops.stilla.gqa_decode(*step), y)
+    half = torch.ops.stilla.gqa_decode(query.to(torch.bfloat16), *step[1:])
+    assert half.dtype == torch.bfloat16 and nmse(half.float(), y) < 1e-4
+
+
+def test_decoding_by_torchs_own_checks():
+    cache = stilla.torch.new_kv_cache(2, 256, 1, 32)
+    arguments = (torch.randn(2, 2, 32), torch.randn(2, 1, 32), torch.randn(2, 1, 32), cache, torch.tensor([0, 3]))
+    torch.library.opcheck(stilla.torch.gqa_decode, arguments)
+    with pytest.raises(ValueError, match="1 rows from position 256 of a cache of 256"):
+        stilla.torch.gqa_decode(*arguments[:4], torch.tensor([0, 256]))
+    with pytest.raises(ValueError, match="expected .chunks, "):
+        stilla.torch.gqa_decode(*arguments, "f32")
+    with pytest.raises(ValueError, match="on no boundary of 64"):
+        wide = torch.zeros(cache[0].numel() + 1, dtype=torch.uint8)
+        stilla.torch.gqa_decode(*(a[:1] for a in arguments[:3]), wide[1:].view(1, 1, -1), torch.tensor([0]))
+    with pytest.raises(ValueError, match="2 queries, 2 keys, 2 values, 1 positions and caches of 2 texts"):
+        stilla.torch.gqa_decode(*arguments[:4], torch.tensor([0]))

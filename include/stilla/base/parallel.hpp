@@ -20,11 +20,11 @@
 
 #include <concepts>
 #include <cstddef>
-#include <new>
 #include <type_traits>
 #include <utility>
 
 #include <stilla/base/config.hpp>
+#include <stilla/base/kept_function.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -64,57 +64,27 @@ struct SerialFor {
   }
 };
 
-// The type by which ops take threads. The default is serial; a Parallel made of a null function pointer is serial too.
-//
-//     made of                                          what it keeps
-//     an object or lambda with a name (an lvalue)      a reference: the object must outlive the Parallel
-//     a function, or a pointer to one                  the pointer
-//     an object or lambda made on the spot             a copy. A callable that is larger than `kept_bytes`, or is more than plain
-//                                                      data, cannot be kept as a copy and does not compile: give it a name
-//
-// So no Parallel refers to an object that is gone at the end of the line that made it. The pool is called for a single task too.
-// This matters for pools that give each worker fixed indices: if every worker calls the op, none runs a task that belongs to
-// another.
+// The type by which ops take threads. The default is serial; a Parallel made of a null function pointer is serial too. An object or
+// lambda that has a name is referred to and must outlive the Parallel. One that is made on the spot is copied
+// (base/kept_function.hpp). The pool is called for a single task too. This matters for pools that give each worker fixed indices:
+// if every worker calls the op, none runs a task that belongs to another.
 class Parallel {
  public:
-  static constexpr std::size_t kept_bytes = 56;
-
   Parallel() = default;
   template <class P>
     requires(!std::same_as<std::remove_cvref_t<P>, Parallel> && ParallelFor<std::remove_reference_t<P>>)
-  Parallel(P&& pool) {
-    using Pool = std::remove_reference_t<P>;
-    using Kept = std::decay_t<P>;
-    if constexpr (std::is_lvalue_reference_v<P> && !std::is_function_v<Pool> && !std::is_pointer_v<Pool>) {
-      ::new (static_cast<void*>(kept_)) Pool*(&pool);
-      run_ = [](unsigned char* kept, std::size_t count, IndexFunction body) {
-        (**std::launder(reinterpret_cast<Pool**>(kept)))(count, body);
-      };
-    } else {
-      static_assert(sizeof(Kept) <= kept_bytes && alignof(Kept) <= alignof(void*) && std::is_trivially_copyable_v<Kept> &&
-                        std::is_trivially_destructible_v<Kept>,
-                    "Parallel keeps no copy of this callable: give it a name, and let it outlive the Parallel");
-      if constexpr (std::is_pointer_v<Pool>) {
-        if (pool == nullptr) return;
-      }
-      ::new (static_cast<void*>(kept_)) Kept(std::forward<P>(pool));
-      run_ = [](unsigned char* kept, std::size_t count, IndexFunction body) {
-        (*std::launder(reinterpret_cast<Kept*>(kept)))(count, body);
-      };
-    }
-  }
+  Parallel(P&& pool) : pool_(std::forward<P>(pool)) {}
 
   void operator()(std::size_t count, IndexFunction body) const {
-    if (run_ == nullptr) {
+    if (!pool_) {
       SerialFor{}(count, body);
     } else if (count != 0) {
-      run_(kept_, count, body);
+      pool_(count, body);
     }
   }
 
  private:
-  alignas(void*) mutable unsigned char kept_[kept_bytes] = {};  // mutable, because the callable may be
-  void (*run_)(unsigned char*, std::size_t, IndexFunction) = nullptr;
+  detail::KeptFunction<56, std::size_t, IndexFunction> pool_;
 };
 
 }}  // namespace stilla

@@ -530,7 +530,7 @@ class Session {
     for (const std::size_t width : matrix_widths()) floats += matrix_floats(M, width);
     const auto attention_floats = [&](std::size_t rows) { return attention_scratch_floats(rows, c.n_heads, c.head_dim, positions); };
     const bool ok = matrices_.resize(floats) &&
-                    (request != nullptr ? top_.resize(logit_rows, *request) : logits_.resize(logit_rows * c.vocabulary)) &&
+                    (request != nullptr ? top_.resize(logit_rows, *request).has_value() : logits_.resize(logit_rows * c.vocabulary)) &&
                     rounded_.resize(M, std::max(c.hidden, query_width)) && rounded_ffn_.resize(M, c.ffn) &&
                     rounded_head_.resize(logit_rows, c.hidden) &&
                     scratch_.resize(std::max(attention_floats(M), attention_floats(logit_rows)));  // the second is for the last layer

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What models do with the results of a matrix product, as epilogues of the product (MatmulProduct in matmul.hpp):
+//
+//   stilla::matmul({y, up, bias, stilla::epilogue::gelu}, input, parallel);                    // y = gelu(x * up^T + bias)
+//   stilla::matmul({y, down, nullptr, stilla::epilogue::add(residual)}, input, parallel);      // y = residual + x * down^T
+//   stilla::matmul({.y = y, .w = down, .accumulate = true}, input, parallel);                  // y = y + x * down^T
+//   const auto capped = [&](const stilla::MatmulTile& tile) {                                  // your own, and several
+//     stilla::epilogue::scale_rows(weights)(tile);
+//     stilla::epilogue::clamp(-10.0f, 10.0f)(tile);
+//   };
+//   stilla::matmul({y, down, nullptr, capped}, input, parallel);
+//
+// Each can be called for a whole matrix too, silu({y}), and then gives the same bits: every value is computed by itself.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include <stilla/base/check.hpp>
+#include <stilla/base/matrix.hpp>
+#include <stilla/dispatch.hpp>
+#include <stilla/matmul.hpp>
+#include <stilla/row_kernels.hpp>
+
+#include <stilla/base/push_macros-inl.hpp>
+
+namespace stilla { inline namespace STILLA_ABI { namespace epilogue {
+
+// Calls f(values, count) for short pieces of the rows of a tile. Buffers of max_piece floats stay in the first-level cache.
+inline constexpr std::size_t max_piece = 256;
+template <class F>
+void for_each_piece(const MatmulTile& tile, F&& f) {
+  for (std::size_t i = 0; i < tile.values.rows; ++i) {
+    for (std::size_t j = 0; j < tile.values.cols; j += max_piece) f(tile.values.row(i) + j, std::min(max_piece, tile.values.cols - j));
+  }
+}
+
+// v = v / (1 + e^-v), also called swish, with the bits of silu_mul() (activation.hpp) times 1.
+inline void silu(const MatmulTile& tile) {
+  const auto silu_mul = detail::row_kernel<SiluMul>(active_target());
+  float ones[max_piece];
+  std::fill_n(ones, std::min(max_piece, tile.values.cols), 1.0f);
+  for_each_piece(tile, [&](float* v, std::size_t n) { silu_mul(v, v, ones, n); });
+}
+
+// v = v / 2 * (1 + tanh(c * (v + 0.044715 v^3))) with c = sqrt(2 / pi): the form that Gemma, GPT-2 and Phi have (`gelu_pytorch_tanh`
+// and `gelu_new` in transformers; Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016). It differs from the form with erf
+// by up to 5e-4. It equals silu(g) * (1 / (2 c s)) with s = 1 + 0.044715 v^2 and g = 2 c s * v. From |v| = 10 on, silu(g) is g or
+// 0, so a larger v^2 is not needed in s; the limit keeps infinity from becoming NaN.
+inline void gelu(const MatmulTile& tile) {
+  constexpr float twice_c = 1.5957691216057308f;
+  const auto silu_mul = detail::row_kernel<SiluMul>(active_target());
+  float slope[max_piece], factor[max_piece];
+  for_each_piece(tile, [&](float* v, std::size_t n) {
+    // Products and sums are in loops of their own, so that no compiler fuses both into one rounding.
+    for (std::size_t i = 0; i < n; ++i) slope[i] = std::min(v[i] * v[i], 100.0f) * 0.044715f;
+    for (std::size_t i = 0; i < n; ++i) slope[i] += 1.0f;
+    for (std::size_t i = 0; i < n; ++i) {
+      slope[i] *= twice_c;
+      factor[i] = 1.0f / slope[i];
+      v[i] *= slope[i];
+    }
+    silu_mul(v, v, factor, n);
+  });
+}
+
+// v = lowest where v is lower, highest where it is higher; NaN stays. clamp(0, HUGE_VALF) is relu.
+inline auto clamp(float lowest, float highest) {
+  return [lowest, highest](const MatmulTile& tile) {
+    for_each_piece(tile, [&](float* v, std::size_t n) {
+      for (std::size_t i = 0; i < n; ++i) v[i] = v[i] < lowest ? lowest : v[i] > highest ? highest : v[i];
+    });
+  };
+}
+
+// v = x + v, the residual connection. x has the shape of the product and is not its y: for y = y + x * w^T, set
+// MatmulProduct::accumulate.
+inline auto add(ConstMatrix x) {
+  return [x](const MatmulTile& tile) {
+    for (std::size_t i = 0; i < tile.values.rows; ++i) {
+      float* const v = tile.values.row(i);
+      const float* const from = x.row(tile.row + i) + tile.column;
+      for (std::size_t j = 0; j < tile.values.cols; ++j) v[j] += from[j];
+    }
+  };
+}
+
+// v = v * factors[row], for example with the weights that a router gives each row of its experts.
+inline auto scale_rows(const float* factors) {
+  return [factors](const MatmulTile& tile) {
+    for (std::size_t i = 0; i < tile.values.rows; ++i) {
+      float* const v = tile.values.row(i);
+      for (std::size_t j = 0; j < tile.values.cols; ++j) v[j] *= factors[tile.row + i];
+    }
+  };
+}
+
+}}}  // namespace stilla::epilogue
+
+#include <stilla/base/pop_macros-inl.hpp>
