@@ -33,9 +33,10 @@ std::optional<Stack> stack_by_name(std::string_view name);
 class ExportModel {
  public:
   // Refused: a model that is not Qwen2 or Qwen3, a packed or rotated one, and one whose position embeddings turn only part of a
-  // head's dimensions. change: of the weights; null where nothing changes. rotation: what the change does to the network.
-  ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change, const stilla::Rotation& rotation,
-              stilla::Parallel parallel);
+  // head's dimensions. change: of the weights; null where nothing changes. imatrix: for weights that are requantised; null: none.
+  // rotation: what the change does to the network.
+  ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change, const stilla::Imatrix* imatrix,
+              const stilla::Rotation& rotation, stilla::Parallel parallel);
 
   const stilla::GgufFile& source() const { return source_.file(); }
   const SourceWeights& source_weights() const { return source_; }
