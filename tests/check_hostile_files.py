@@ -4,7 +4,8 @@
 accepted but must be refused, a refusal that does not name the file, and a control that is refused.
 
 Each model is given to `inspect`, to `run -n 1`, to `run` again as the draft model of a control, and to `pack`; a packed file is
-given to `inspect --verify` instead. A session is given to the /load of `chat`, and a template to `run --chat-template`. A
+given to `inspect --verify` instead. A session is given to the /load of `chat`, a template to `run --chat-template`, and
+an importance matrix to `run --weights q4_0 --imatrix`. A
 refusal is one line on standard error that begins with "stilla: ", and a status of 1 to 3.
 """
 
@@ -46,6 +47,8 @@ class Checker:
         run = ["run", "-p", "ab", "-n", 1, "-t", 1]
         if kind == "template":
             return [([*run, "-m", good, "--chat-template", path], "run")]
+        if kind == "imatrix":
+            return [([*run, "-m", good, "--weights", "q4_0", "--imatrix", path], "run")]
         if kind == "session":
             return [(["chat", "-m", good, "--commands", "-n", 1, "-t", 1], "session")]
         last = (["inspect", "--verify", path], "verify") if kind == "packed" else (["pack", "-m", path, "-o", packed, "-t", 1], "pack")

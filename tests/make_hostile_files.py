@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes files that must be refused, and controls that must load: GGUF, Hugging Face folders, packed files, sessions, templates.
+"""Makes files that must be refused, and controls that must load: GGUF, Hugging Face folders, packed files, sessions, templates,
+importance matrices.
 
 The files are the same each time. Packed files and sessions begin as the program itself writes them. Their checksums are
 corrected after each change, because whoever makes a hostile file can compute them too. `cases.json` in the output folder lists
 all files:
 
-    {"name": ..., "kind": "gguf", "folder", "packed", "session" or "template", "expect": "control", "refused", "text",
+    {"name": ..., "kind": "gguf", "folder", "packed", "session", "template" or "imatrix", "expect": "control", "refused", "text",
      "damaged", "altered" or "survived"}
 
 text: the file is refused where its vocabulary is needed; `pack` accepts it, since `logits` needs none. damaged: some weights are
@@ -542,6 +543,64 @@ def template_cases(cases):
     cases.add("template", "nul", b"{{ '\0' }}{{ messages[0].content }}", "survived")
 
 
+def imatrix_cases(cases):
+    names = [f"blk.0.{part}.weight" for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")]
+    width, big = Gguf.WIDTH, 1 << 31
+
+    def entry(name, calls=2, values=width, length=None, sums=(1.0,) * width):
+        name = name.encode()
+        return struct.pack("<i", len(name) if length is None else length) + name + struct.pack("<ii", calls, values) + struct.pack(f"<{len(sums)}f", *sums)
+
+    tail = struct.pack("<ii", 2, 5) + b"a.txt"
+    whole = struct.pack("<i", len(names)) + b"".join(map(entry, names)) + tail
+    one = lambda **changes: struct.pack("<i", 1) + entry(names[0], **changes) + tail
+    cases.add("imatrix", "control-dat", whole, "control")
+    ends = (len(whole) - len(tail), len(whole) - len(tail) + 4)
+    for place in cuts(whole, 12, [4, 8, 40, *ends]):
+        cases.add("imatrix", f"dat-cut-{place}", whole[:place], "survived" if place in ends else "refused")
+    for count in (0, -1, -big, big - 1, len(names) + 1, 1 << 24):
+        cases.add("imatrix", f"dat-count-{count}", struct.pack("<i", count) + whole[4:])
+    for length in (0, -1, -big, big - 1, 1000):
+        cases.add("imatrix", f"dat-name-{length}", one(length=length))
+    for values in (0, -1, -big, big - 1, 1 << 29, width + 1000):
+        cases.add("imatrix", f"dat-values-{values}", one(values=values))
+    for calls in (-1, -big):
+        cases.add("imatrix", f"dat-calls-{calls}", one(calls=calls))
+    for i, bad in enumerate((NAN, INFINITY, -INFINITY, -1.0)):
+        cases.add("imatrix", f"dat-sum-{i}", one(sums=(1.0,) * (width - 1) + (bad,)))
+    for i, count in enumerate((width - 1, width + 1, 1)):
+        cases.add("imatrix", f"dat-width-{i}", one(values=count, sums=(1.0,) * count))
+    cases.add("imatrix", "dat-twice", struct.pack("<i", 2) + entry(names[0]) * 2)
+    cases.add("imatrix", "dat-another-model", struct.pack("<i", 1) + entry("blk.0.attn_qkv.weight"))
+    cases.add("imatrix", "dat-name-control", struct.pack("<i", 2) + entry(names[0]) + entry("\x1b[2J\n"), "survived")
+
+    def gguf(change=lambda f: f):
+        file = Gguf()
+        file.keys = {"general.type": (STRING, "imatrix"), "imatrix.datasets": (ARRAY, (STRING, ["a.txt"])), "imatrix.chunk_count": (U32, 2),
+                     "imatrix.chunk_size": (U32, 512)}
+        file.tensors = []
+        for name in names:
+            file.tensors.append([name + ".in_sum2", [width, 1], 0, None, struct.pack(f"<{width}f", *[1.0] * width)])
+            file.tensors.append([name + ".counts", [1, 1], 0, None, struct.pack("<f", 2)])
+        change(file)
+        return file.bytes()
+
+    cases.add("imatrix", "control-gguf", gguf(), "control")
+    cases.add("imatrix", "gguf-a-model", Gguf().bytes())
+    cases.add("imatrix", "gguf-no-type", gguf(lambda f: f.without("general.type")))
+    cases.add("imatrix", "gguf-type-number", gguf(lambda f: f.key("general.type", U32, 1)))
+    cases.add("imatrix", "gguf-no-counts", gguf(lambda f: f.without(names[0] + ".counts")))
+    cases.add("imatrix", "gguf-no-sums", gguf(lambda f: f.without(names[0] + ".in_sum2")))
+    cases.add("imatrix", "gguf-no-tensors", gguf(lambda f: f.tensors.clear()))
+    for i, bad in enumerate((NAN, INFINITY, -1.0, -0.5)):
+        cases.add("imatrix", f"gguf-count-{i}", gguf(lambda f: f.tensor(names[0] + ".counts").__setitem__(4, struct.pack("<f", bad))))
+        cases.add("imatrix", f"gguf-sum-{i}", gguf(lambda f: f.tensor(names[0] + ".in_sum2").__setitem__(4, struct.pack(f"<{width}f", *[bad] * width))))
+    for i, dims in enumerate(([width - 1, 1], [width], [width, 2], [1 << 60, 1], [0, 1], [width, 1 << 60])):
+        cases.add("imatrix", f"gguf-shape-{i}", gguf(lambda f: f.tensor(names[0] + ".in_sum2").__setitem__(1, dims)), "survived" if dims == [width] else "refused")
+    for place in cuts(gguf(), 12, []):
+        cases.add("imatrix", f"gguf-cut-{place}", gguf()[:place])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", help="the program stilla, which packs a file and saves a session")
@@ -550,7 +609,8 @@ def main():
     program = str(pathlib.Path(options.program).resolve())
     options.folder.mkdir(parents=True)
     cases = Cases(options.folder)
-    for make in (gguf_header_cases, gguf_config_cases, gguf_vocabulary_cases, gguf_tensor_cases, safetensors_cases, folder_cases, template_cases):
+    for make in (gguf_header_cases, gguf_config_cases, gguf_vocabulary_cases, gguf_tensor_cases, safetensors_cases, folder_cases, template_cases,
+                 imatrix_cases):
         make(cases)
     with tempfile.TemporaryDirectory() as scratch:
         packed_cases(cases, program, pathlib.Path(scratch))

@@ -216,6 +216,46 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
   EXPECT_TRUE(unknown);  // no matrix can have this format, so all stay as they are
 }
 
+// An importance matrix changes the weights that are requantised, for packing as for loading. Matrices that it does not have are as
+// without it.
+TEST_F(PackedFileTest, RequantisesByImportanceAsLoadingDoes) {
+  const std::vector<std::byte> original = ModelFile::tiny("tiny-qwen2").builder().build();
+  const GgufFile source = parsed(original);
+  GgufBuilder builder = GgufBuilder().string("general.type", "imatrix");
+  for (const GgufTensor& tensor : source.tensors()) {
+    if (!tensor.is_matrix() || tensor.name.ends_with("ffn_up.weight")) continue;
+    std::vector<float> sums = noise_values(static_cast<std::uint32_t>(tensor.offset), static_cast<std::size_t>(tensor.columns()));
+    for (float& sum : sums) sum = std::exp(3.0f * sum);
+    builder.floats(concat(tensor.name, ".in_sum2"), {tensor.columns(), 1}, sums).floats(concat(tensor.name, ".counts"), {1, 1}, {64});
+  }
+  const std::vector<std::byte> bytes = builder.build();
+  const Result<Imatrix> imatrix = Imatrix::parse(MappedFile::from_memory(bytes, "i.gguf"));
+  ASSERT_TRUE(imatrix) << imatrix.error().message;
+  const PackOptions options{id_of<ST4>, nullptr, &*imatrix};
+  ASSERT_TRUE(write_packed_file(source, path("m.stilla"), {}, {}, options));
+  ASSERT_TRUE(write_packed_file(source, path("plain.stilla"), {}, {}, {id_of<ST4>}));
+  Result<GgufFile> opened = GgufFile::open(path("m.stilla"));
+  const Result<GgufFile> plain = GgufFile::open(path("plain.stilla"));
+  ASSERT_TRUE(opened) << opened.error().message;
+  ASSERT_TRUE(plain) << plain.error().message;
+  EXPECT_TRUE(is_packed_from(*opened, source, options));
+  EXPECT_FALSE(is_packed_from(*opened, source, {id_of<ST4>}));
+  EXPECT_FALSE(is_packed_from(*plain, source, options));
+  for (const GgufTensor& tensor : source.tensors()) {
+    const std::span<const std::byte> a = opened->tensor_bytes(*opened->find_tensor(tensor.name));
+    const std::span<const std::byte> b = plain->tensor_bytes(*plain->find_tensor(tensor.name));
+    const bool is_changed = tensor.is_matrix() && tensor.name.starts_with("blk.") && !tensor.name.ends_with("ffn_up.weight") &&
+                            requantised_format(tensor, id_of<ST4>) == id_of<ST4>;
+    EXPECT_EQ(!std::ranges::equal(a, b), is_changed) << tensor.name;
+  }
+  const Result<Model> expected = Model::load(parsed(original), {}, {}, id_of<ST4>, {}, {}, &*imatrix);
+  const Result<Model> model = Model::load(std::move(*opened));
+  ASSERT_TRUE(expected) << expected.error().message;
+  ASSERT_TRUE(model) << model.error().message;
+  EXPECT_EQ(model->identity(), expected->identity());
+  EXPECT_TRUE(same_bits(all_logits(*model, some_ids), all_logits(*expected, some_ids)));
+}
+
 // For every matrix that was requantised, packing reports how far it is from the file's matrix.
 TEST_F(PackedFileTest, TellsTheErrorOfWhatItEncodes) {
   const GgufFile source = parsed(ModelFile::tiny("tiny-qwen2").builder().build());

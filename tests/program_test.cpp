@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include <stilla/base/cores.hpp>
+#include <stilla/io/gguf.hpp>
 
 #include "program_fixture.hpp"
 
@@ -124,6 +125,14 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
        "--calibrate: needs --weights with a format whose codes can be chosen: q4_0, iq4_nl, iq4_xs, st4, int4_g128, int4_channel",
        {"pack", "-m", model, "--calibrate", path("text.txt")}},
       {2, "--calibrate", {"pack", "-m", model, "--weights", "int4_channel", "--calibrate", path("empty.txt")}},
+      {2,
+       "--imatrix: needs --weights with a format whose scales are searched for: q4_0",
+       {"pack", "-m", model, "--imatrix", path("text.txt")}},
+      {2, "--imatrix: needs --weights", {"run", "-m", model, "-p", "a", "--weights", "q8_0", "--imatrix", path("text.txt")}},
+      {2, "--imatrix excludes", {"pack", "-m", model, "--weights", "st4", "--imatrix", path("text.txt"), "--rotate", "all"}},
+      {3,
+       "text.txt: is no importance matrix of llama.cpp, but text",
+       {"pack", "-m", model, "--weights", "st4", "--imatrix", path("text.txt")}},
       {1, "nothing.txt: cannot open", {"pack", "-m", model, "--weights", "int4_channel", "--calibrate", path("nothing.txt")}},
   };
   for (const Case& c : cases) {
@@ -533,6 +542,38 @@ TEST_F(ProgramTest, PacksRotatedAndCalibratedWeights) {
       run_program({"run", "-m", path("drop-lpbq32-rotated-calibrated.stilla"), "-p", "What is 347 + 589?", "--temp", "0"});
   EXPECT_EQ(answer.status, 0) << answer.err;
   EXPECT_TRUE(contains(answer.out, "936")) << answer.out;
+}
+
+TEST_F(ProgramTest, PacksByImportance) {
+  fs::copy_file(std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", path("drop.gguf"));
+  const stilla::Result<stilla::GgufFile> model = stilla::GgufFile::open(path("drop.gguf"));
+  ASSERT_TRUE(model) << model.error().message;
+  stilla_test::GgufBuilder builder = stilla_test::GgufBuilder().string("general.type", "imatrix");
+  for (const stilla::GgufTensor& tensor : model->tensors()) {
+    if (!tensor.is_matrix() || tensor.name == "blk.1.attn_k.weight") continue;
+    std::vector<float> sums(static_cast<std::size_t>(tensor.columns()));
+    for (std::size_t k = 0; k < sums.size(); ++k) sums[k] = static_cast<float>(k % 7 + 1);
+    builder.floats(std::string(tensor.name) + ".in_sum2", {tensor.columns(), 1}, sums);
+    builder.floats(std::string(tensor.name) + ".counts", {1, 1}, {3});
+  }
+  ASSERT_TRUE(builder.write(path("i.gguf")));
+  const std::vector<std::string> pack{"pack", "-m", path("drop.gguf"), "--weights", "q4_0", "--imatrix", path("i.gguf")};
+  const Finished packed = run_program(pack);
+  ASSERT_EQ(packed.status, 0) << packed.err;
+  EXPECT_TRUE(contains(packed.err, "1 tensor ('blk.1.attn_k.weight') is of the model not in ")) << packed.err;
+  EXPECT_TRUE(contains(packed.err, "drop-q4_0-imatrix.stilla")) << packed.err;
+  EXPECT_TRUE(contains(packed.err, ", by importance")) << packed.err;
+  EXPECT_TRUE(contains(run_program(pack).err, "is up to date"));
+  const auto answer = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"run", "-p", "What is 347 + 589?", "--temp", "0"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Finished ended = run_program(arguments);
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    return ended.out;
+  };
+  const std::string from_packed = answer({"-m", path("drop-q4_0-imatrix.stilla")});
+  EXPECT_TRUE(contains(from_packed, "936")) << from_packed;
+  EXPECT_EQ(answer({"-m", path("drop.gguf"), "--weights", "q4_0", "--imatrix", path("i.gguf")}), from_packed);
 }
 
 TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {

@@ -106,6 +106,7 @@ int test_device(const DeviceTestOptions& options) {
   for (const auto& [key, value] : options.model.onnxruntime.settings) pass("--device-option", fmt::format("{}={}", key, value));
   if (options.model.weights && !is_exported) {
     arguments.insert(arguments.end(), {"--weights", std::string(stilla::format_name(*options.model.weights))});
+    pass("--imatrix", options.model.imatrix);
   }
   const std::string ended = run_again(arguments);
   std::error_code ignored;

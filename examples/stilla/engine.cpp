@@ -18,6 +18,7 @@
 #include <stilla/model/weights.hpp>
 #include <stilla/base/thread_pool.hpp>
 
+#include "imatrix_option.hpp"
 #include "onnxruntime_body.hpp"
 #include "output.hpp"
 
@@ -50,9 +51,12 @@ struct Engine::State {
   static stilla::Result<stilla::Model> load(std::unique_ptr<stilla::ModelSource> source, const EngineOptions& options,
                                             stilla::Parallel parallel, const Progress& progress) {
     if (!is_onnxruntime(options.device)) {
-      return stilla::Model::load(std::move(source), parallel, progress, options.weights, options.device, options.rope);
+      const std::optional<stilla::Imatrix> imatrix = open_imatrix(options.imatrix, options.weights, *source);
+      return stilla::Model::load(std::move(source), parallel, progress, options.weights, options.device, options.rope,
+                                 imatrix ? &*imatrix : nullptr);
     }
     if (options.weights) fail(exit_usage, "--weights: the layers' weights are those of --device-folder");
+    if (!options.imatrix.empty()) fail(exit_usage, "--imatrix: the layers' weights are those of --device-folder");
     return stilla::Model::load_ends(std::move(source), parallel, progress, options.rope);
   }
 

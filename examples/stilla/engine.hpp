@@ -38,6 +38,7 @@ struct EngineOptions {
   std::string device;
   OnnxruntimeOptions onnxruntime;
   stilla::RopeChoice rope;  // what the user decides about RoPE instead of the file
+  std::string imatrix;      // the file of an importance matrix for requantised layers; empty: none
 };
 
 // What a source says of its model. The source has every tensor that the model needs.

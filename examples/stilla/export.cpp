@@ -21,6 +21,7 @@
 #include "export/export_model.hpp"
 #include "export/folder_writers.hpp"
 #include "export/output_folder.hpp"
+#include "imatrix_option.hpp"
 #include "options.hpp"
 #include "output.hpp"
 #include "platform.hpp"
@@ -44,7 +45,7 @@ struct ExportOptions {
 
 // The manifest: what became of the weights. It lists each requantised matrix with its error.
 nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions& options, const stilla::TensorChange* change,
-                                   const OutputFolder& folder, const Written& written) {
+                                   const stilla::Imatrix* imatrix, const OutputFolder& folder, const Written& written) {
   using Keys = std::vector<std::pair<std::string_view, std::string>>;
   nlohmann::ordered_json json;
   json["producer"] = fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH);
@@ -63,6 +64,7 @@ nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions
   for (const auto& [key, text] : change != nullptr ? change->keys() : Keys()) {
     json[key == stilla::packed_rotation_key ? "rotation" : "error_feedback"] = text;
   }
+  if (imatrix != nullptr) json["importance"] = imatrix->identity();
   json["files"] = folder.files();
   json["requantised"] = nlohmann::ordered_json::array();
   for (const Requantised& r : model.matrices().requantised()) {
@@ -93,7 +95,9 @@ int run_export(ExportOptions options) {
   const stilla::GgufFile source = value_of(stilla::GgufFile::open(options.model));
   stilla::ThreadPool pool(thread_count(options.threads));
   const WeightChange change(options.change, source, stilla::LoadMode::map, weights_of(options.request), pool);
-  ExportModel model(source, context_of(options), change.get(), options.change.rotation.value_or(stilla::Rotation{}), pool);
+  const std::optional<stilla::Imatrix> opened = open_imatrix(options.change.imatrix, weights_of(options.request), source);
+  const stilla::Imatrix* const imatrix = opened ? &*opened : nullptr;
+  ExportModel model(source, context_of(options), change.get(), imatrix, options.change.rotation.value_or(stilla::Rotation{}), pool);
   check_request(model, options.request);
   check(stilla::check_weights_are_numbers(source, pool));
   const FinishOnInterrupt finish_on_interrupt;  // so that Ctrl-C leaves nothing behind
@@ -108,7 +112,7 @@ int run_export(ExportOptions options) {
     if (!status && interrupted()) return interrupted_status();
     check(status);
   }
-  folder.write(OutputFolder::manifest, manifest_of(model, options, change.get(), folder, written).dump(2) + "\n");
+  folder.write(OutputFolder::manifest, manifest_of(model, options, change.get(), imatrix, folder, written).dump(2) + "\n");
   folder.commit();
   report_requantised(model);
   message(fmt::format("wrote {} for {}, {} of weights{}, in {:.1f} s", stilla::printable_path(options.output),

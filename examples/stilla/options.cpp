@@ -11,6 +11,7 @@
 #include <stilla/text/builtin_templates.hpp>
 #include <stilla/text/pretokenizer.hpp>
 
+#include "imatrix_option.hpp"
 #include "machine.hpp"
 #include "output.hpp"
 
@@ -176,6 +177,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption thread
   add_pretokenizer_option(app, options.pretokenizer);
   add_weights_option(app, options.weights,
                      "Requantise the layers' matrices when they are loaded, to st4 for instance: 4.25 bits per weight");
+  add_imatrix_option(app, options.imatrix);
   add_device_options(app, options);
   add_number<std::size_t>(app, "--ctx,-c", options.context, 1, max_context,
                           "Most tokens of prompt and answer together (default: what the model was trained for)");

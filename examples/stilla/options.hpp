@@ -91,6 +91,7 @@ struct ModelOptions {
   std::optional<stilla::KvType> kv_type = std::nullopt;              // none: by the model's size
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::optional<stilla::FormatId> weights = std::nullopt;  // the format that the layers are requantised to; none: as in the file
+  std::string imatrix;       // the file of an importance matrix for requantised layers; empty: none
   std::string pretokenizer;  // instead of the file's; empty: the file's
   stilla::RopeChoice rope;  // instead of what the file says
   std::string device;        // runs the layers, or multiplies their matrices; empty: the CPU

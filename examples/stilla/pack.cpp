@@ -20,6 +20,7 @@
 #include "commands.hpp"
 #include "embedded_model.hpp"
 #include "engine.hpp"
+#include "imatrix_option.hpp"
 #include "loading.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -44,7 +45,7 @@ struct Options {
 };
 
 // The default name of the output. "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla"; with other weights they become
-// "m-st4.stilla", and with rotated weights "m-int4_channel-rotated.stilla".
+// "m-st4.stilla", with rotated weights "m-int4_channel-rotated.stilla", and with an importance matrix "m-st4-imatrix.stilla".
 std::string default_output(const Options& options) {
   std::string model = options.model;
   while (model.size() > 1 && model.ends_with('/')) model.pop_back();  // the separator at the end of a folder's path
@@ -53,6 +54,7 @@ std::string default_output(const Options& options) {
   if (options.weights) out += fmt::format("-{}", stilla::format_name(*options.weights));
   if (options.change.rotation) out += "-rotated";
   if (!options.change.calibration.empty()) out += "-calibrated";
+  if (!options.change.imatrix.empty()) out += "-imatrix";
   return out + ".stilla";
 }
 
@@ -103,8 +105,9 @@ int pack(const Options& options) {
   report_notes(value_of(read_model_facts(source)));
   stilla::ThreadPool pool(thread_count(options.threads));
   const WeightChange change(options.change, source, options.load_mode, options.weights, pool);
+  const std::optional<stilla::Imatrix> imatrix = open_imatrix(options.change.imatrix, options.weights, source);
   std::vector<Requantised> requantised;
-  stilla::PackOptions packing{options.weights, change.get()};
+  stilla::PackOptions packing{options.weights, change.get(), imatrix ? &*imatrix : nullptr};
   packing.on_encoded = [&](const stilla::TensorInfo& tensor, stilla::FormatId format, double relative_rmse) {
     requantised.push_back({std::string(tensor.name), tensor.format, format, relative_rmse});
   };

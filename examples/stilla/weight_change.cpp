@@ -10,6 +10,7 @@
 #include <stilla/model/calibration.hpp>
 
 #include "embedded_model.hpp"
+#include "imatrix_option.hpp"
 #include "loading.hpp"
 #include "text_input.hpp"
 
@@ -44,24 +45,29 @@ std::vector<std::uint32_t> calibration_ids(const stilla::ModelSource& source, co
 }  // namespace
 
 void add_weight_change_options(CLI::App& app, WeightChangeOptions& options) {
-  app.add_option_function<std::string>(
-         "--rotate",
-         [&options](const std::string& text) {
-           options.rotation = stilla::parse_rotation(text == "all" ? "residual,heads,down" : text);
-           if (!options.rotation) throw CLI::ValidationError("--rotate", "expected all, or some of residual,heads,down");
-         },
-         "Rotate the network, so that weights with one scale for each row (--weights int4_channel) lose less: all, or some of "
-         "residual,heads,down")
-      ->type_name("PARTS");
-  app.add_option("--calibrate", options.calibration,
-                 "Choose the weights' codes so that their errors cancel in products with what the network gets while it reads this "
-                 "text; takes minutes")
-      ->type_name("FILE");
+  CLI::Option* const rotate =
+      app.add_option_function<std::string>(
+             "--rotate",
+             [&options](const std::string& text) {
+               options.rotation = stilla::parse_rotation(text == "all" ? "residual,heads,down" : text);
+               if (!options.rotation) throw CLI::ValidationError("--rotate", "expected all, or some of residual,heads,down");
+             },
+             "Rotate the network, so that weights with one scale for each row (--weights int4_channel) lose less: all, or some of "
+             "residual,heads,down")
+          ->type_name("PARTS");
+  CLI::Option* const calibrate =
+      app.add_option("--calibrate", options.calibration,
+                     "Choose the weights' codes so that their errors cancel in products with what the network gets while it reads this "
+                     "text; takes minutes")
+          ->type_name("FILE");
+  add_imatrix_option(app, options.imatrix)->excludes(rotate)->excludes(calibrate);
 }
 
 std::string change_text(const WeightChangeOptions& options) {
   std::string text = options.rotation ? fmt::format(", rotated ({})", stilla::rotation_text(*options.rotation)) : "";
-  return options.calibration.empty() ? text : text + ", calibrated";
+  if (!options.calibration.empty()) text += ", calibrated";
+  if (!options.imatrix.empty()) text += ", by importance";
+  return text;
 }
 
 WeightChange::WeightChange(const WeightChangeOptions& options, const stilla::ModelSource& source, stilla::LoadMode load_mode,

@@ -2,7 +2,7 @@
 //
 // What pack and export can do to a model's weights, in addition to requantising them: rotate them (model/rotation.hpp), and choose
 // the codes of the requantised weights with the help of a text, so that each matrix's products with its inputs in this text change as
-// little as possible (model/calibration.hpp).
+// little as possible (model/calibration.hpp). In place of both, the scales can be chosen by an importance matrix (imatrix_option.hpp).
 #pragma once
 
 #include <memory>
@@ -25,11 +25,12 @@ namespace program {
 struct WeightChangeOptions {
   std::optional<stilla::Rotation> rotation = std::nullopt;
   std::string calibration;  // a text file; empty: none
+  std::string imatrix;      // an importance matrix; empty: none. It is not part of the WeightChange
 };
 
-// Adds --rotate and --calibrate.
+// Adds --rotate, --calibrate and --imatrix.
 void add_weight_change_options(CLI::App& app, WeightChangeOptions& options);
-// For example ", rotated (residual,down), calibrated"; empty if nothing changes.
+// For example ", rotated (residual,down), calibrated" or ", by importance"; empty if nothing changes.
 std::string change_text(const WeightChangeOptions& options);
 
 class WeightChange {

@@ -31,8 +31,8 @@ std::optional<Stack> stack_by_name(std::string_view name) {
 }
 
 ExportModel::ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change,
-                         const stilla::Rotation& rotation, stilla::Parallel parallel)
-    : source_(source, change, parallel), matrices_(source_, weights_) {
+                         const stilla::Imatrix* imatrix, const stilla::Rotation& rotation, stilla::Parallel parallel)
+    : source_(source, change, imatrix, parallel), matrices_(source_, weights_) {
   const std::string path = stilla::printable_path(source.path());
   if (source.is_packed()) {
     fail(exit_usage, fmt::format("{}: is packed for this program's kernels; export the GGUF file that it was made of", path));

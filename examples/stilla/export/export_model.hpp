@@ -33,11 +33,11 @@ std::optional<Stack> stack_by_name(std::string_view name);
 class ExportModel {
  public:
   // Refused: a model that is not Qwen2 or Qwen3, a packed or rotated one, and one whose position embeddings turn only part of a
-  // head's dimensions. change: a function that every weight matrix passes before
-  // it is written, or null. rotation: the rotations that this function makes; the graph then has the matching transforms of
-  // activations.
-  ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change, const stilla::Rotation& rotation,
-              stilla::Parallel parallel);
+  // head's dimensions. change: a function that every weight matrix passes before it is written, or null. imatrix: the importance of
+  // inputs for weights that are requantised, or null. rotation: the rotations that `change` makes; the graph then has the matching
+  // transforms of activations.
+  ExportModel(const stilla::GgufFile& source, std::size_t context, const stilla::TensorChange* change, const stilla::Imatrix* imatrix,
+              const stilla::Rotation& rotation, stilla::Parallel parallel);
 
   const stilla::GgufFile& source() const { return source_.file(); }
   const SourceWeights& source_weights() const { return source_; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model file's tensors, changed as --rotate and --calibrate ask (weight_change.hpp).
+// A model file's tensors, changed as --rotate and --calibrate ask, or encoded as --imatrix asks (weight_change.hpp).
 #pragma once
 
 #include <cstddef>
@@ -11,15 +11,16 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/format_id.hpp>
 #include <stilla/io/gguf.hpp>
+#include <stilla/io/imatrix.hpp>
 #include <stilla/io/packed_file.hpp>
 
 namespace program {
 
 class SourceWeights {
  public:
-  // `file` and what `change` points to must outlive this object. change: null where nothing changes.
-  SourceWeights(const stilla::GgufFile& file, const stilla::TensorChange* change, stilla::Parallel parallel)
-      : file_(file), change_(change), parallel_(parallel) {}
+  // `file` and what the pointers point to must outlive this object. change: null where nothing changes. imatrix: null if there is none.
+  SourceWeights(const stilla::GgufFile& file, const stilla::TensorChange* change, const stilla::Imatrix* imatrix, stilla::Parallel parallel)
+      : file_(file), change_(change), imatrix_(imatrix), parallel_(parallel) {}
 
   const stilla::GgufFile& file() const { return file_; }
   stilla::Parallel parallel() const { return parallel_; }
@@ -39,6 +40,7 @@ class SourceWeights {
  private:
   const stilla::GgufFile& file_;
   const stilla::TensorChange* change_;
+  const stilla::Imatrix* imatrix_;
   stilla::Parallel parallel_;
 };
 

@@ -7,7 +7,8 @@
 //   std::vector<std::byte> blocks(bytes);
 //   stilla::Result<stilla::EncodingReport> report = stilla::encode_rows<stilla::Q4_0>(blocks, weights);
 //
-// requantise_rows does the same to weights that a file has in another format.
+// requantise_rows does the same to weights that a file has in another format. Both can be given the mean squares of the matrix's
+// inputs. Formats whose encoder searches for scales then choose those that change the products least (format/importance.hpp).
 //
 // The report compares decode(encode(w)) with w, row by row. Rows are independent and are shared between threads. Their sums are
 // merged in the order of rows, so the bytes and the report are the same for any number of threads. The time is limited by the
@@ -25,6 +26,7 @@
 #include <stilla/base/parallel.hpp>
 #include <stilla/format/format.hpp>
 #include <stilla/format/format_name.hpp>
+#include <stilla/format/importance.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -68,10 +70,14 @@ struct EncodedRow {
 };
 
 template <EncodableFormat F>
-EncodedRow encode_and_compare(std::byte* blocks, const float* weights, std::size_t K) {
+EncodedRow encode_and_compare(std::byte* blocks, const float* weights, std::size_t K, const float* importance) {
   EncodedRow row{0.0, 0.0, 0.0, K};
   float decoded[F::block_weights];
-  encode_row<F>(weights, blocks, K);
+  if (importance == nullptr) {
+    encode_row<F>(weights, blocks, K);
+  } else if constexpr (ImportanceFormat<F>) {
+    encode_row<F>(weights, blocks, K, importance);
+  }
   for (std::size_t k0 = 0; k0 < K; k0 += F::block_weights) {
     decode_block<F>(blocks, k0, decoded);
     for (std::size_t k = 0; k < F::block_weights; ++k) {
@@ -90,9 +96,11 @@ EncodedRow encode_and_compare(std::byte* blocks, const float* weights, std::size
 
 // Encodes every row of `weights` into `blocks`, with no gaps between blocks or between rows. `blocks` has encoded_bytes(F, N, K)
 // bytes, of any alignment. A weight that is not finite, or that makes the scale of its block overflow, is an error; the contents
-// of `blocks` are then unspecified.
+// of `blocks` are then unspecified. mean_squares: of the K inputs that the matrix multiplies, or nothing; refused if F is no
+// ImportanceFormat.
 template <EncodableFormat F>
-Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, Parallel parallel = {}) {
+Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, Parallel parallel = {},
+                                   std::span<const float> mean_squares = {}) {
   const std::size_t N = weights.rows;
   const std::size_t K = weights.cols;
   const Result<std::size_t> bytes = encoded_bytes(id_of<F>, N, K);
@@ -101,9 +109,22 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
     return Error{ErrorKind::bad_argument, concat(N, " x ", K, " weights take ", *bytes, " bytes in ", F::name,
                                                  ", but the memory given for them has ", blocks.size())};
   }
+  AlignedBuffer<float> importance;
+  if (!mean_squares.empty()) {
+    if constexpr (!ImportanceFormat<F>) {
+      return Error{ErrorKind::bad_argument, concat(F::name, " has no scales that could be chosen by importance")};
+    }
+    if (mean_squares.size() != K) {
+      return Error{ErrorKind::bad_argument, concat("found the mean squares of ", mean_squares.size(), " inputs; expected ", K)};
+    }
+    if (!importance.resize(K)) return out_of_memory("the importance of inputs", K * sizeof(float));
+    if (Status s = prepare_importance(mean_squares, importance.data()); !s) return s.error();
+  }
+  const float* const factors = mean_squares.empty() ? nullptr : importance.data();
   AlignedBuffer<detail::EncodedRow> rows;
   if (!rows.resize(N)) return out_of_memory("the error report of encoded rows", N * sizeof(detail::EncodedRow));
-  parallel(N, [&](std::size_t n) { rows[n] = detail::encode_and_compare<F>(blocks.data() + n * row_bytes<F>(K), weights.row(n), K); });
+  parallel(
+      N, [&](std::size_t n) { rows[n] = detail::encode_and_compare<F>(blocks.data() + n * row_bytes<F>(K), weights.row(n), K, factors); });
   EncodingReport report;
   double squared_source = 0.0;
   for (std::size_t n = 0; n < N; ++n) {
@@ -123,12 +144,13 @@ Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weig
 
 // Does what encode_rows<F>() does, for a format that is known only when the program runs. A format without an encoder is also an
 // error.
-inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, FormatId format, Parallel parallel = {}) {
+inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, FormatId format, Parallel parallel = {},
+                                          std::span<const float> mean_squares = {}) {
   Result<EncodingReport> result = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
     using F = decltype(tag);
     if constexpr (EncodableFormat<F>) {
-      result = encode_rows<F>(blocks, weights, parallel);
+      result = encode_rows<F>(blocks, weights, parallel, mean_squares);
     } else {
       result = Error{ErrorKind::bad_argument, concat("weights cannot be encoded as ", F::name, ": there is no encoder for it")};
     }
@@ -139,7 +161,7 @@ inline Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatr
 // W[N, K] in the rows of another format: every row of format `from` is decoded and then encoded as `to`. The errors are those of
 // encoded_bytes and encode_rows.
 inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
-                                                        Parallel parallel = {}) {
+                                                        Parallel parallel = {}, std::span<const float> mean_squares = {}) {
   const Result<std::size_t> source_bytes = encoded_bytes(from, N, K);
   if (!source_bytes) return source_bytes.error();
   const Result<std::size_t> bytes = encoded_bytes(to, N, K);
@@ -158,7 +180,7 @@ inline Result<AlignedBuffer<std::byte>> requantise_rows(FormatId to, FormatId fr
     });
     const std::size_t row = *bytes / N;
     const Result<EncodingReport> report =
-        encode_rows(std::span(blocks.data() + n * row, count * row), ConstMatrix(decoded.data(), count, K), to, parallel);
+        encode_rows(std::span(blocks.data() + n * row, count * row), ConstMatrix(decoded.data(), count, K), to, parallel, mean_squares);
     if (!report) return report.error();
   }
   return blocks;

@@ -13,6 +13,7 @@
 
 #include <stilla/base/types.hpp>
 #include <stilla/format/rounding.hpp>
+#include <stilla/format/scale_search.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
@@ -87,6 +88,16 @@ struct SymmetricFormat {
     const float inverse = inverse_scale(d);
     store_as(block, to_f16(d));
     F::store_codes(block, [&](std::size_t k) { return truncated_code(rounded(weights[k] * inverse) + (zero + 0.5f), (1u << bits) - 1); });
+  }
+
+  // With importance: chooses the scale by least squares (format/scale_search.hpp), then the codes whose decoded weights are nearest.
+  static void encode(const float* weights, std::byte* block, const float* importance) {
+    if (importance == nullptr) return encode(weights, block);
+    const auto nearest = [](float x) { return nearest_level(x, -zero_point, zero_point - 1); };
+    const f16 stored = to_f16(fit_scale(weights, F::block_weights, static_cast<float>(-zero_point), nearest, importance));
+    const float inverse = inverse_scale(to_float(stored));
+    store_as(block, stored);
+    F::store_codes(block, [&](std::size_t k) { return static_cast<unsigned>(nearest(rounded(weights[k] * inverse)) + zero_point); });
   }
 };
 

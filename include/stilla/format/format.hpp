@@ -10,10 +10,12 @@
 //   decode(block, weights)    turns one block into block_weights floats; the block may have any alignment; reads block_bytes bytes
 //                             and nothing past them
 //   encode(weights, block)    the reverse, where the format has an encoder (EncodableFormat)
+//   encode(weights, block, importance)    the same with a factor for the squared error of each weight, where the encoder searches for
+//                             scales (ImportanceFormat, format/importance.hpp); null: all factors are equal
 //
 // A format with one scale for each row is a RowScaledFormat. A row then begins with its scale, a float, and the blocks follow.
 // Such a format has decode(block, scale, weights) and encode(weights, scale, block), and fit(weights, count) returns the scale for
-// a row.
+// a row. Here, too, an importance may follow as the last argument.
 //
 // A format may name another format (PanelFormat) whose packed panels and kernels serve it.
 //   - A format that is not quantised is multiplied as floats. F32, F16 and BF16 store one number per weight, of type Storage. Any
@@ -114,6 +116,14 @@ concept WeightFormat = requires(const std::byte* block, float* weights) {
 template <class F>
 concept EncodableFormat = WeightFormat<F> && requires(const float* weights, std::byte* block) {
   requires RowScaledFormat<F> || requires { F::encode(weights, block); };
+};
+
+template <class F>
+concept ImportanceFormat = EncodableFormat<F> && requires(const float* weights, float scale, std::byte* block, const float* importance) {
+  requires requires { F::encode(weights, block, importance); } || (RowScaledFormat<F> && requires {
+             F::fit(weights, std::size_t{}, importance);
+             F::encode(weights, scale, block, importance);
+           });
 };
 
 template <class F>
@@ -288,6 +298,22 @@ void encode_row(const float* weights, std::byte* row, std::size_t count) {
     for (std::size_t k = 0; k < count; k += F::block_weights, block += F::block_bytes) F::encode(weights + k, scale, block);
   } else {
     for (std::size_t k = 0; k < count; k += F::block_weights, block += F::block_bytes) F::encode(weights + k, block);
+  }
+}
+
+// The same with the importance of each of the `count` weights, as prepare_importance() makes it (format/importance.hpp).
+template <ImportanceFormat F>
+void encode_row(const float* weights, std::byte* row, std::size_t count, const float* importance) {
+  if (count == 0) return;  // `row` may be null
+  std::byte* block = row + row_head_bytes<F>;
+  if constexpr (RowScaledFormat<F>) {
+    const float scale = F::fit(weights, count, importance);
+    store_as(row, scale);
+    for (std::size_t k = 0; k < count; k += F::block_weights, block += F::block_bytes) {
+      F::encode(weights + k, scale, block, importance + k);
+    }
+  } else {
+    for (std::size_t k = 0; k < count; k += F::block_weights, block += F::block_bytes) F::encode(weights + k, block, importance + k);
   }
 }
 

@@ -48,18 +48,18 @@ struct ChannelFormat {
   }
 
   // The scale for a row of `count` weights. It is not negative.
-  static float fit(const float* weights, std::size_t count) {
+  static float fit(const float* weights, std::size_t count, const float* importance = nullptr) {
     const float extreme = magnitude(extreme_of(weights, count));
     ScaleFit best{0, 0};
     for (int step = 0; step <= cuts && extreme != 0.0f; ++step) {
       const float last = static_cast<float>(highest) * (1.0f + 0.125f * static_cast<float>(step));  // exact
-      const ScaleFit found = fit_at(weights, count, last / extreme, [](float x) { return nearest_level(x, lowest, highest); });
+      const ScaleFit found = fit_at(weights, count, last / extreme, [](float x) { return nearest_level(x, lowest, highest); }, importance);
       if (found.gain > best.gain) best = found;
     }
     return static_cast<float>(best.scale);
   }
 
-  static void encode(const float* weights, float scale, std::byte* block) {
+  static void encode(const float* weights, float scale, std::byte* block, const float* = nullptr) {
     const float inverse = inverse_scale(scale);
     F::store_codes(block, [&](std::size_t k) { return nearest_level(weights[k] * inverse, lowest, highest) + F::zero_point; });
   }

@@ -52,9 +52,9 @@ struct IQ4_NL {
   static std::size_t nearest_code(float x) { return detail::nearest_code(codebook, x); }
 
   // Chooses the scale by least squares (format/scale_search.hpp), then the codes whose decoded weights are nearest.
-  static void encode(const float* weights, std::byte* block) {
+  static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     const auto nearest = [](float x) { return codebook[nearest_code(x)]; };
-    const f16 stored = to_f16(detail::fit_scale(weights, block_weights, -127.0f, nearest));
+    const f16 stored = to_f16(detail::fit_scale(weights, block_weights, -127.0f, nearest, importance));
     const float inverse = detail::inverse_scale(to_float(stored));
     store_as(block, stored);
     for (std::size_t j = 0; j < 16; ++j) {

@@ -57,12 +57,13 @@ struct IQ4_XS {
 
   // Chooses a scale per group by least squares (format/scale_search.hpp), rounds it to a multiple of the block's scale, and then
   // takes the codes whose decoded weights are nearest.
-  static void encode(const float* weights, std::byte* block) {
+  static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     const auto nearest = [](float x) { return codebook[IQ4_NL::nearest_code(x)]; };
     float fits[n_groups];
     for (std::size_t g = 0; g < n_groups; ++g) {
-      fits[g] = detail::fit_scale(weights + g * group_weights, group_weights, -127.0f, nearest);
+      fits[g] = detail::fit_scale(weights + g * group_weights, group_weights, -127.0f, nearest,
+                                  detail::importance_from(importance, g * group_weights));
     }
     const f16 stored = to_f16(detail::extreme_of(fits, n_groups) / -32.0f);
     const float inverse_of_scale = detail::inverse_scale(to_float(stored));

@@ -40,14 +40,14 @@ inline void store_k_scales(std::byte* packed, const int* scales, const int* mini
 
 // Chooses the scales and minimums of the eight groups of a block. Writes the first 16 bytes of the block (scale, minimum, and the
 // packed sub-scales and sub-minimums) and fills `codes` with 256 codes 0 .. highest.
-inline void encode_k_block(const float* weights, std::byte* block, unsigned* codes, int highest) {
+inline void encode_k_block(const float* weights, std::byte* block, unsigned* codes, int highest, const float* importance) {
   constexpr std::size_t n_groups = 8;
   constexpr std::size_t group_weights = 32;
   ScaleAndMinimum fits[n_groups];
   float largest_scale = 0;
   float largest_minimum = 0;
   for (std::size_t g = 0; g < n_groups; ++g) {
-    fits[g] = fit_scale_and_minimum(weights + g * group_weights, group_weights, highest);
+    fits[g] = fit_scale_and_minimum(weights + g * group_weights, group_weights, highest, importance_from(importance, g * group_weights));
     if (fits[g].scale > largest_scale) largest_scale = fits[g].scale;
     if (fits[g].minimum > largest_minimum) largest_minimum = fits[g].minimum;
   }

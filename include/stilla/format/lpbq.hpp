@@ -67,10 +67,10 @@ struct BlockScaledRow {
 
   // The scale for a row of `count` weights. It is not negative. It is 1/15 of the largest step that a block of the row wants
   // (block_step), so that this block gets 15 as its block scale.
-  static float fit(const float* weights, std::size_t count) {
+  static float fit(const float* weights, std::size_t count, const float* importance = nullptr) {
     double largest = 0;
     for (std::size_t k = 0; k < count; k += B) {
-      const double wish = block_step(weights + k);
+      const double wish = block_step(weights + k, importance_from(importance, k));
       if (wish > largest) largest = wish;
     }
     return with_16_bits(static_cast<float>(largest / max_block_scale));
@@ -78,14 +78,14 @@ struct BlockScaledRow {
 
   // Tries three block scales: the one nearest to the step that the block wants (block_step), and its two neighbours. Takes the
   // one with the least squared error.
-  static void encode(const float* weights, float row_scale, std::byte* block) {
+  static void encode(const float* weights, float row_scale, std::byte* block, const float* importance = nullptr) {
     const float inverse = inverse_scale(row_scale);
-    const int wished = nearest_level(rounded(static_cast<float>(block_step(weights)) * inverse), 1, max_block_scale);
+    const int wished = nearest_level(rounded(static_cast<float>(block_step(weights, importance)) * inverse), 1, max_block_scale);
     int best = wished;
     double least = -1;
     for (int s = wished - 1; s <= wished + 1; ++s) {
       if (s < 1 || s > max_block_scale) continue;
-      const double error = squared_error(weights, row_scale * static_cast<float>(s));
+      const double error = squared_error(weights, row_scale * static_cast<float>(s), importance);
       if (least < 0 || error < least) {
         least = error;
         best = s;
@@ -105,12 +105,12 @@ struct BlockScaledRow {
   static int level(float weight, float inverse_step) { return nearest_level(rounded(weight * inverse_step), lowest, highest); }
 
   // The step that a block wants: the best of several fits by least squares, if the step could be any number. It is not negative.
-  static double block_step(const float* weights) {
+  static double block_step(const float* weights, const float* importance) {
     const float extreme = magnitude(extreme_of(weights, B));
     ScaleFit best{0, 0};
     for (int step = 0; step <= cuts && extreme != 0.0f; ++step) {
       const float last = static_cast<float>(highest) * (1.0f + 0.125f * static_cast<float>(step));  // exact
-      const ScaleFit found = fit_at(weights, B, last / extreme, [](float x) { return nearest_level(x, lowest, highest); });
+      const ScaleFit found = fit_at(weights, B, last / extreme, [](float x) { return nearest_level(x, lowest, highest); }, importance);
       if (found.gain > best.gain) best = found;
     }
     return best.scale;
@@ -118,20 +118,14 @@ struct BlockScaledRow {
 
   // Products of a step and a level are exact in double. The difference of a float from such a product is nearly always exact too.
   // Where it is not, the choice hardly matters, and it is the same with every compiler.
-  static double squared_error(const float* weights, float step) {
+  static double squared_error(const float* weights, float step, const float* importance) {
     const float inverse = inverse_scale(step);
     double sum = 0;
     for (std::size_t k = 0; k < B; ++k) {
       const double error = std::fma(static_cast<double>(step), -level(weights[k], inverse), static_cast<double>(weights[k]));
-      sum = std::fma(error, error, sum);
+      sum = std::fma(importance_of(importance, k) * error, error, sum);
     }
     return sum;
-  }
-
-  // The float nearest to x with 16 significant bits.
-  static float with_16_bits(float x) {
-    const float high = rounded(x * 257.0f);
-    return rounded(high - rounded(high - x));  // Dekker's splitting at 8 bits
   }
 };
 

@@ -51,13 +51,14 @@ struct Q2_K {
 
   // Chooses a scale and a minimum per group by least squares (format/scale_search.hpp), rounds both to fifteenths of the block's
   // largest ones, and then takes the codes whose decoded weights are nearest.
-  static void encode(const float* weights, std::byte* block) {
+  static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     detail::ScaleAndMinimum fits[n_groups];
     float largest_scale = 0;
     float largest_minimum = 0;
     for (std::size_t g = 0; g < n_groups; ++g) {
-      fits[g] = detail::fit_scale_and_minimum(weights + g * group_weights, group_weights, 3);
+      fits[g] = detail::fit_scale_and_minimum(weights + g * group_weights, group_weights, 3,
+                                              detail::importance_from(importance, g * group_weights));
       if (fits[g].scale > largest_scale) largest_scale = fits[g].scale;
       if (fits[g].minimum > largest_minimum) largest_minimum = fits[g].minimum;
     }

@@ -64,12 +64,13 @@ struct Q3_K {
 
   // Chooses a scale per group by least squares (format/scale_search.hpp), rounds it to a multiple of the block's scale, and then
   // takes the codes whose decoded weights are nearest.
-  static void encode(const float* weights, std::byte* block) {
+  static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     const auto nearest = [](float x) { return detail::nearest_level(x, -4, 3); };
     float fits[n_groups];
     for (std::size_t g = 0; g < n_groups; ++g) {
-      fits[g] = detail::fit_scale(weights + g * group_weights, group_weights, -4.0f, nearest);
+      fits[g] = detail::fit_scale(weights + g * group_weights, group_weights, -4.0f, nearest,
+                                  detail::importance_from(importance, g * group_weights));
     }
     const f16 scale = to_f16(detail::extreme_of(fits, n_groups) / -32.0f);
     const float inverse_of_scale = detail::inverse_scale(to_float(scale));

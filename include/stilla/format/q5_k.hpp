@@ -51,9 +51,9 @@ struct Q5_K {
 
   // Chooses scales and minimums per group by least squares (format/scale_search.hpp), then the codes whose decoded weights are
   // nearest.
-  static void encode(const float* weights, std::byte* block) {
+  static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     unsigned codes[block_weights];
-    detail::encode_k_block(weights, block, codes, 31);
+    detail::encode_k_block(weights, block, codes, 31, importance);
     for (std::size_t i = 0; i < block_weights / 2; ++i) {
       const std::size_t k = i / 32 * 64 + i % 32;
       block[48 + i] = static_cast<std::byte>((codes[k] & 15u) | (codes[k + 32] & 15u) << 4);

@@ -22,6 +22,12 @@ inline float rounded(float x) {
   return stored;
 }
 
+// The float nearest to x with 16 significant bits.
+inline float with_16_bits(float x) {
+  const float high = rounded(x * 257.0f);
+  return rounded(high - rounded(high - x));  // Dekker's splitting at 8 bits
+}
+
 // The magnitude of -0 is +0. With -0, the sign would reach the scale.
 inline float magnitude(float x) { return std::fabs(x); }
 

@@ -9,8 +9,12 @@
 // to the last level, rounds all weights to levels, and keeps the levels with the largest sum(w l)^2 / sum(l l). With a minimum, it
 // is the fit of two parameters w = s l + b, b <= 0, and the search keeps the levels with the largest s sum(w l) + b sum(w).
 //
-// The decisions are the same with every compiler. Products of a float and a level are exact in double, so fusing them with the sum
-// changes nothing. Where products are not exact, the code uses std::fma explicitly.
+// With importance i[k] (format/importance.hpp), the squared error of weight k counts i[k] times: every sum has the factor i[k].
+// llama.cpp, from whose importance matrices these numbers may come, also multiplies them by sqrt(s + w[k]^2), where s is one or two
+// times the mean of w^2 (quantize_row_q4_0_impl and others in ggml-quants.c). Here they are used as they are.
+//
+// The decisions are the same with every compiler. Products of a float, a level and an importance of 16 bits are exact in double, so
+// fusing them with the sum changes nothing. Where products are not exact, the code uses std::fma explicitly.
 #pragma once
 
 #include <array>
@@ -44,6 +48,14 @@ std::size_t nearest_code(const std::array<std::int8_t, levels>& codebook, float 
   return code;
 }
 
+// The factor of the squared error of weight k. Without importance it is 1 for every weight.
+inline double importance_of(const float* importance, std::size_t k) {
+  return importance == nullptr ? 1.0 : static_cast<double>(importance[k]);
+}
+
+// The importance of the weights from the k-th on; null if there is none.
+inline const float* importance_from(const float* importance, std::size_t k) { return importance == nullptr ? nullptr : importance + k; }
+
 struct ScaleFit {
   double scale;
   double gain;  // by how much the scale reduces the squared error
@@ -51,13 +63,14 @@ struct ScaleFit {
 
 // The best scale for the levels that are nearest to weights * inverse. The gain is 0 if all levels are 0.
 template <class Nearest>
-ScaleFit fit_at(const float* weights, std::size_t count, float inverse, const Nearest& nearest) {
+ScaleFit fit_at(const float* weights, std::size_t count, float inverse, const Nearest& nearest, const float* importance) {
   double weight_level = 0;
   double level_level = 0;
   for (std::size_t k = 0; k < count; ++k) {
     const double level = nearest(weights[k] * inverse);
-    weight_level += static_cast<double>(weights[k]) * level;
-    level_level += level * level;
+    const double important_level = importance_of(importance, k) * level;
+    weight_level += static_cast<double>(weights[k]) * important_level;
+    level_level += level * important_level;
   }
   if (!(level_level > 0)) return {0, 0};
   return {weight_level / level_level, weight_level * weight_level / level_level};
@@ -66,13 +79,13 @@ ScaleFit fit_at(const float* weights, std::size_t count, float inverse, const Ne
 // The scale s for w[k] = s * level, where nearest(x) is the level nearest to x and the largest magnitude goes to about
 // `extreme_level`. The result is 0 for a group of zeros, and for a group so small that the inverse of its scale is infinite.
 template <class Nearest>
-float fit_scale(const float* weights, std::size_t count, float extreme_level, const Nearest& nearest) {
+float fit_scale(const float* weights, std::size_t count, float extreme_level, const Nearest& nearest, const float* importance) {
   const float extreme = extreme_of(weights, count);
   if (extreme == 0.0f) return 0.0f;
   ScaleFit best{0, 0};
   for (int step = -search_steps; step <= search_steps; ++step) {
     const float moved = extreme_level + search_spacing * static_cast<float>(step);  // exact: eighths of small numbers
-    const ScaleFit found = fit_at(weights, count, moved / extreme, nearest);
+    const ScaleFit found = fit_at(weights, count, moved / extreme, nearest, importance);
     if (found.gain > best.gain) best = found;
   }
   return static_cast<float>(best.scale);
@@ -84,12 +97,16 @@ struct ScaleAndMinimum {
 };
 
 // The best scale and minimum for w[k] = scale * level - minimum with levels 0 .. highest.
-inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t count, int highest) {
+inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t count, int highest, const float* importance) {
   Range range = range_of(weights, count);
   if (range.least > 0) range.least = 0;
   if (!(range.most > range.least)) return {0, -range.least};  // all equal and not positive
+  double sum = 0;
   double sum_weight = 0;
-  for (std::size_t k = 0; k < count; ++k) sum_weight += static_cast<double>(weights[k]);
+  for (std::size_t k = 0; k < count; ++k) {
+    sum += importance_of(importance, k);
+    sum_weight += importance_of(importance, k) * static_cast<double>(weights[k]);
+  }
   double best_gain = 0;
   ScaleAndMinimum best{(range.most - range.least) / static_cast<float>(highest), -range.least};
   for (int step = -search_steps; step <= search_steps; ++step) {
@@ -99,14 +116,14 @@ inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t c
     double weight_level = 0;
     for (std::size_t k = 0; k < count; ++k) {
       const double level = nearest_level((weights[k] - range.least) * inverse, 0, highest);
-      sum_level += level;
-      level_level += level * level;
-      weight_level += static_cast<double>(weights[k]) * level;
+      const double important_level = importance_of(importance, k) * level;
+      sum_level += important_level;
+      level_level += level * important_level;
+      weight_level += static_cast<double>(weights[k]) * important_level;
     }
-    const auto n = static_cast<double>(count);
-    const double determinant = n * level_level - sum_level * sum_level;  // integers: exact
+    const double determinant = std::fma(sum, level_level, -(sum_level * sum_level));
     if (!(determinant > 0)) continue;
-    double scale = std::fma(n, weight_level, -(sum_weight * sum_level)) / determinant;
+    double scale = std::fma(sum, weight_level, -(sum_weight * sum_level)) / determinant;
     double offset = std::fma(level_level, sum_weight, -(sum_level * weight_level)) / determinant;
     if (offset > 0) {  // the format subtracts a minimum that is not negative
       offset = 0;

@@ -30,7 +30,8 @@
 // Variants that lost, by the squared error of two layers' outputs in a simulation: a scale without mantissa (+2 %), sub-scales
 // with exponents of their own (+3 %), one unsigned E5M3 scale per 32 weights and nothing above it (+20 %), the levels of IQ4_NL
 // (+9 %), evenly spaced levels whose products with 4-bit sub-scales are bytes (+60 %). Weighting the errors by the mean squares of
-// the inputs, from 3900 tokens of other text, did not lower KL.
+// the inputs (importance.hpp) makes the error of the products 14 % smaller. KL over the prompts of the table changes by less than its
+// standard error: 0.0328 with the mean squares of 6148 tokens of other text.
 #pragma once
 
 #include <array>
@@ -103,11 +104,11 @@ struct ST4 {
   // scale that fits the nearest levels best. The second step tries a few scales of the block, and for each group the sub-scales
   // around the one that the first step asked for. The decisions are the same with every compiler, as in scale_search.hpp. Weights
   // above 59000 are cut off to the largest level.
-  static void encode(const float* weights, std::byte* block) {
+  static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     double wishes[n_groups];
     double longest = 0;
     for (std::size_t g = 0; g < n_groups; ++g) {
-      wishes[g] = fit(weights + g * group_weights);
+      wishes[g] = fit(weights + g * group_weights, detail::importance_from(importance, g * group_weights));
       longest = std::fabs(wishes[g]) > longest ? std::fabs(wishes[g]) : longest;
     }
     const unsigned first = scale_at_least(longest / 31.75);
@@ -118,7 +119,8 @@ struct ST4 {
       std::uint32_t word = bits << 24;
       double gain = 0;
       for (std::size_t g = 0; g < n_groups; ++g) {
-        const Choice choice = choose_sub_scale(weights + g * group_weights, d, wishes[g]);
+        const Choice choice =
+            choose_sub_scale(weights + g * group_weights, d, wishes[g], detail::importance_from(importance, g * group_weights));
         gain += choice.gain;
         word |= (static_cast<std::uint32_t>(choice.sub_scale) & 63u) << (6 * g);
       }
@@ -176,30 +178,31 @@ struct ST4 {
     double weight_level;
     double level_level;
   };
-  static Sums sums(const float* group, double scale) {
+  static Sums sums(const float* group, double scale, const float* importance) {
     const float halves = halves_of(scale);
     double weight_level[4] = {};
-    int level_level = 0;
+    double level_level[4] = {};
     for (std::size_t k = 0; k < group_weights; k += 4) {
       for (std::size_t i = 0; i < 4; ++i) {
-        const int level = nearest_level[half_index(group[k + i], halves)];
-        weight_level[i] += static_cast<double>(group[k + i]) * level;  // exact products
-        level_level += level * level;
+        const double level = nearest_level[half_index(group[k + i], halves)];
+        const double important_level = detail::importance_of(importance, k + i) * level;
+        weight_level[i] += static_cast<double>(group[k + i]) * important_level;
+        level_level[i] += level * important_level;
       }
     }
-    const double sum = (weight_level[0] + weight_level[1]) + (weight_level[2] + weight_level[3]);
-    return {sum, static_cast<double>(level_level)};
+    return {(weight_level[0] + weight_level[1]) + (weight_level[2] + weight_level[3]),
+            (level_level[0] + level_level[1]) + (level_level[2] + level_level[3])};
   }
 
   // The best scale for a group if it could be any number.
-  static double fit(const float* group) {
+  static double fit(const float* group, const float* importance) {
     const double extreme = static_cast<double>(detail::extreme_of(group, group_weights));
     double best_gain = 0;
     double best = 0;
     // The levels that the weight of the largest magnitude is mapped to: beyond the last levels of the codebook, or short of them.
     for (const double level : {-104., -112., -119., -127., -136., -148., 88., 95., 101., 108., 116., 126.}) {
       const double scale = extreme / level;
-      const Sums s = sums(group, scale);
+      const Sums s = sums(group, scale, importance);
       const double gain = s.weight_level * s.weight_level / s.level_level;
       if (gain > best_gain) {
         best_gain = gain;
@@ -213,14 +216,14 @@ struct ST4 {
     int sub_scale;
     double gain;
   };
-  static Choice choose_sub_scale(const float* group, double d, double wish) {
+  static Choice choose_sub_scale(const float* group, double d, double wish, const float* importance) {
     Choice best{0, 0};
     const double wished = wish / d;
     const int nearest = wished <= -32 ? -32 : wished >= 31 ? 31 : static_cast<int>(std::floor(wished + 0.5));
     for (int sub = nearest - 1; sub <= nearest + 1; ++sub) {
       if (sub == 0 || sub < -32 || sub > 31) continue;
       const double scale = d * sub;  // exact: at most 10 significant bits
-      const Sums s = sums(group, scale);
+      const Sums s = sums(group, scale, importance);
       const double gain = std::fma(2 * scale, s.weight_level, -(scale * scale * s.level_level));
       if (gain > best.gain) best = {sub, gain};
     }

@@ -73,6 +73,7 @@ inline constexpr std::string_view packed_source_key = "stilla.packed.source";
 inline constexpr std::string_view packed_tensor_checksums_key = "stilla.packed.tensor_checksums";
 inline constexpr std::string_view packed_rotation_key = "stilla.packed.rotation";
 inline constexpr std::string_view packed_calibration_key = "stilla.packed.calibration";
+inline constexpr std::string_view packed_importance_key = "stilla.packed.importance";
 
 // Keys of packed files that were made from a Hugging Face folder (hugging_face.hpp). GGUF has no keys for these facts.
 inline constexpr std::string_view half_split_key = "stilla.rope.half_split";  // boolean: rows of Q and K are as in the original release

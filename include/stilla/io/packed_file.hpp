@@ -15,6 +15,7 @@
 //     general.alignment                u32    4096
 //     stilla.packed.rotation           string the rotations that the weights contain, if there are any (model/rotation.hpp)
 //     stilla.packed.calibration        string the text by which the codes were chosen, if they were (model/calibration.hpp)
+//     stilla.packed.importance         string the importance matrix by which the scales were chosen, if they were (imatrix.hpp)
 //   tensor record of a packed matrix: shape as in the original, type number | 0x80000000, packed_bytes(type, N, K) bytes.
 //
 // Matrices are packed if kernels can multiply their format. If another format is asked for, the matrices of the layers are
@@ -47,6 +48,7 @@
 #include <stilla/io/atomic_file.hpp>
 #include <stilla/io/checksum.hpp>
 #include <stilla/io/gguf.hpp>
+#include <stilla/io/imatrix.hpp>
 #include <stilla/io/unwritten_tail.hpp>
 #include <stilla/pack.hpp>
 
@@ -92,6 +94,8 @@ inline Status changed_values(const ModelSource& source, const TensorInfo& tensor
 struct PackOptions {
   std::optional<FormatId> format = std::nullopt;  // the format to which the layers are requantised
   const TensorChange* change = nullptr;
+  // Used for the matrices that are requantised. It cannot be combined with a change, which may change the inputs of a matrix too.
+  const Imatrix* imatrix = nullptr;
   // Called for every matrix that was encoded, with its error (format/encoding_error.hpp). The encoded matrix is compared with the
   // values of the source, or with the changed values if `change` modifies it. If `on_encoded` is null, the error is not computed.
   std::function<void(const TensorInfo& tensor, FormatId format, double relative_rmse)> on_encoded = {};
@@ -100,7 +104,9 @@ struct PackOptions {
 namespace detail {
 
 inline std::vector<std::pair<std::string_view, std::string>> keys_of(const PackOptions& options) {
-  return options.change == nullptr ? std::vector<std::pair<std::string_view, std::string>>() : options.change->keys();
+  auto all = options.change == nullptr ? std::vector<std::pair<std::string_view, std::string>>() : options.change->keys();
+  if (options.imatrix != nullptr) all.emplace_back(packed_importance_key, options.imatrix->identity());
+  return all;
 }
 
 // The beginning of the identity of a source: its size and its metadata. The bytes of all tensors are added later, in the order of
@@ -141,7 +147,7 @@ inline FormatId packed_format(const TensorInfo& tensor, const PackOptions& optio
 // True if `packed` was packed from exactly these bytes and with these options.
 inline bool is_packed_from(const GgufFile& packed, const ModelSource& source, const PackOptions& options = {}) {
   if (!packed.is_packed() || source.is_packed()) return false;
-  for (const std::string_view key : {packed_rotation_key, packed_calibration_key}) {
+  for (const std::string_view key : {packed_rotation_key, packed_calibration_key, packed_importance_key}) {
     std::string expected;
     for (const auto& [name, text] : detail::keys_of(options)) {
       if (name == key) expected = text;
@@ -180,6 +186,7 @@ class PackedFileWriter {
   Result<std::uint64_t> plan() {
     if (source_.tensor_count() == 0) return refuse("there are no tensors to pack");
     if (source_.is_packed()) return refuse("is packed already");
+    if (options_.change != nullptr && options_.imatrix != nullptr) return refuse("an importance matrix cannot be used for changed weights");
     if (Status s = check_written_to_the_end(source_); !s) return s.error();
     if (Status s = place(); !s) return s.error();
     Result<GgufRecords> metadata = source_.metadata_records();
@@ -346,7 +353,8 @@ class PackedFileWriter {
       const std::span<const std::byte> rows = bytes.subspan(n * row, count * row);
       identity_.add(rows);
       if (placed.format == placed.tensor->format) return rows.data();
-      Result<AlignedBuffer<std::byte>> blocks = requantise_rows(placed.format, placed.tensor->format, rows.data(), count, K, job.parallel);
+      Result<AlignedBuffer<std::byte>> blocks = requantise_rows(placed.format, placed.tensor->format, rows.data(), count, K, job.parallel,
+                                                                mean_squares_for(options_.imatrix, *placed.tensor, placed.format));
       if (!blocks) return blocks.error();
       blocks_ = std::move(*blocks);
       if (options_.on_encoded) {

@@ -76,16 +76,20 @@ class Model {
   // Takes over the source: the embedding is read from it, and so is the tokenizer if somebody asks for it. `format`, if given, is
   // the format to which the layers are requantised (requantised_format in io/model_source.hpp). `device`, if not empty, is the
   // device that the matrices of the layers go to (device_matrix.hpp); embedding and head stay on the CPU. `rope` is the user's
-  // choice for RoPE instead of what the file says.
+  // choice for RoPE instead of what the file says. `imatrix`, if given, is used for the matrices that are requantised; it is needed
+  // only while the model is loaded.
   static Result<Model> load(std::unique_ptr<ModelSource> source, Parallel parallel = {}, const Progress& progress = {},
-                            std::optional<FormatId> format = {}, std::string_view device = {}, const RopeChoice& rope = {}) {
+                            std::optional<FormatId> format = {}, std::string_view device = {}, const RopeChoice& rope = {},
+                            const Imatrix* imatrix = nullptr) {
     if (!device.empty()) {
       if (Status s = check_device(device); !s) return s.error();
     }
     Model model(std::move(source));
     model.layer_format_ = format;
     model.device_ = device;
+    model.imatrix_ = imatrix;
     if (Status s = model.read(parallel, progress, rope); !s) return s.error();
+    model.imatrix_ = nullptr;
     return model;
   }
   // Loads only embedding, last norm and head, for sessions whose layers are run by something else (body.hpp).
@@ -99,8 +103,8 @@ class Model {
   // The same for a source of a known type, for example a GgufFile.
   template <std::derived_from<ModelSource> Source>
   static Result<Model> load(Source source, Parallel parallel = {}, const Progress& progress = {}, std::optional<FormatId> format = {},
-                            std::string_view device = {}, const RopeChoice& rope = {}) {
-    return load(std::make_unique<Source>(std::move(source)), parallel, progress, format, device, rope);
+                            std::string_view device = {}, const RopeChoice& rope = {}, const Imatrix* imatrix = nullptr) {
+    return load(std::make_unique<Source>(std::move(source)), parallel, progress, format, device, rope, imatrix);
   }
 
   const ModelConfig& config() const { return config_; }
@@ -319,7 +323,7 @@ class Model {
     };
     const bool requantises = format != stored.format;
     Result<PackedMatrix> packed =
-        requantises ? requantised(format, stored.format, bytes.data(), rows, cols, reading.parallel, reading.free_memory)
+        requantises ? requantised(format, stored, rows, cols, reading.parallel, reading.free_memory)
                     : PackedMatrix::create(stored.format, bytes.data(), rows, cols, reading.parallel, drop, reading.free_memory);
     if (!packed) return Error{packed.error().kind, source_->tensor_error(stored, packed.error().message).message};
     if (requantises) drop(rows);
@@ -366,7 +370,7 @@ class Model {
       if (!unpacked) return unpacked;
       bytes = blocks.data();
     } else if (format != stored.format) {
-      Result<AlignedBuffer<std::byte>> encoded = requantise_rows(format, stored.format, bytes, rows, cols, parallel);
+      Result<AlignedBuffer<std::byte>> encoded = requantised_rows(format, stored, rows, cols, parallel);
       if (!encoded) return source_->tensor_error(stored, encoded.error().message);
       blocks = std::move(*encoded);
       bytes = blocks.data();
@@ -379,9 +383,15 @@ class Model {
     return success();
   }
 
-  static Result<PackedMatrix> requantised(FormatId to, FormatId from, const std::byte* bytes, std::size_t rows, std::size_t cols,
-                                          Parallel parallel, std::byte* memory) {
-    const Result<AlignedBuffer<std::byte>> blocks = requantise_rows(to, from, bytes, rows, cols, parallel);
+  Result<AlignedBuffer<std::byte>> requantised_rows(FormatId to, const TensorInfo& stored, std::size_t rows, std::size_t cols,
+                                                    Parallel parallel) const {
+    return requantise_rows(to, stored.format, source_->tensor_bytes(stored).data(), rows, cols, parallel,
+                           mean_squares_for(imatrix_, stored, to));
+  }
+
+  Result<PackedMatrix> requantised(FormatId to, const TensorInfo& stored, std::size_t rows, std::size_t cols, Parallel parallel,
+                                   std::byte* memory) const {
+    const Result<AlignedBuffer<std::byte>> blocks = requantised_rows(to, stored, rows, cols, parallel);
     if (!blocks) return blocks.error();
     return PackedMatrix::create(to, blocks->data(), rows, cols, parallel, {}, memory);
   }
@@ -389,6 +399,7 @@ class Model {
   std::unique_ptr<ModelSource> source_;
   std::optional<FormatId> layer_format_;
   std::string device_;
+  const Imatrix* imatrix_ = nullptr;  // null after loading
   bool has_layers_ = true;
   ModelConfig config_;
   AlignedBuffer<std::byte> memory_;  // what was packed here

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Importance of weights: a factor for the squared error of each weight, for encoders that search for scales (ImportanceFormat).
+//
+// A matrix multiplies inputs x. If the inputs are not correlated, an error e[k] of the weights of a row changes the square of the
+// output by sum(e[k]^2 * mean(x[k]^2)). So the mean square of input k is the importance of all weights of column k. llama.cpp's
+// importance matrices have these means (io/imatrix.hpp).
+//
+// The table has the error of the products, as far as sum(e^2 * mean(x^2)) gives it, as a share of the products' own square: the mean
+// over the matrices of layers 2, 12 and 20 of Qwen2.5-Coder 0.5B, 128 rows of each. The mean squares are those of 6148 tokens of text,
+// the same by which the scales were chosen. The columns are encoding without importance, a search with importance 1, with the mean
+// squares, and with the mean squares times llama.cpp's sqrt(2 mean(w^2) + w^2):
+//
+//               without      1        mean squares     llama.cpp's
+//     st4       0.00458   0.00458   0.00395 (-14 %)     0.00401
+//     iq4_xs    0.00526   0.00526   0.00478  (-9 %)     0.00485
+//     iq4_nl    0.00516   0.00516   0.00467  (-9 %)     0.00474
+//     q4_0      0.00999   0.00833   0.00675 (-32 %)     0.00699
+//     q4_k      0.00392   0.00392   0.00335 (-15 %)     0.00339
+//     q3_k      0.01947   0.01947   0.01664 (-15 %)     0.01703
+//
+// The search tries scales around the one that suits the largest weight of a group. Where one weight counts far more than the others,
+// a better scale can lie outside of it (tests/importance_test.cpp).
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <span>
+
+#include <stilla/base/error.hpp>
+#include <stilla/format/rounding.hpp>
+
+#include <stilla/base/push_macros-inl.hpp>
+
+namespace stilla { inline namespace STILLA_ABI {
+
+// The share of the mean that is added to each mean square. Without it, a column whose inputs were all 0 would have no say in the
+// scales at all, and a text that is another one would pay for that. It also keeps the sums of scale_search.hpp far from 0.
+inline constexpr double importance_floor = 0.01;
+
+// Writes the importance of mean_squares.size() columns from the mean squares of their inputs: numbers that are about 1 and have 16
+// significant bits, so that their products with a weight and a level are exact in double. If all inputs were 0, all columns are
+// equally important. Refused: numbers that are negative or not finite.
+inline Status prepare_importance(std::span<const float> mean_squares, float* importance) {
+  double sum = 0;
+  for (std::size_t k = 0; k < mean_squares.size(); ++k) {
+    const float x = mean_squares[k];
+    if (!(x >= 0.0f) || !std::isfinite(x)) {
+      return Error{ErrorKind::bad_argument,
+                   concat("input ", k, ": found ", x, " as its mean square; expected a number that is not negative")};
+    }
+    sum += static_cast<double>(x);
+  }
+  const double mean = sum / static_cast<double>(mean_squares.size());
+  for (std::size_t k = 0; k < mean_squares.size(); ++k) {
+    const double share = mean > 0 ? static_cast<double>(mean_squares[k]) / mean + importance_floor : 1.0;
+    importance[k] = detail::with_16_bits(static_cast<float>(share));
+  }
+  return success();
+}
+
+}}  // namespace stilla
+
+#include <stilla/base/pop_macros-inl.hpp>
