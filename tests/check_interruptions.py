@@ -144,12 +144,14 @@ class Checker:
             os.truncate(copy, size)
             status, out, errors = self.finish(process)
             what = f"{name}, cut to {size} of {len(content)} bytes"
-            lines = [line for line in errors.decode(errors="replace").splitlines() if copy.name in line and "shorter" in line]
+            # A checksum may be computed of the zeros behind the new end, before anything else looks at the length.
+            lines = [line for line in errors.decode(errors="replace").splitlines()
+                     if copy.name in line and ("shorter" in line or "the file is damaged" in line)]
             self.counts[f"{name}: {'succeeds' if status == 0 else f'status {status}'}"] += 1
             if status not in (0, 1):
                 self.fault(what, f"status {status}", errors)
             elif status == 1 and len(lines) != 1:
-                self.fault(what, "does not say once that the file became shorter", errors)
+                self.fault(what, "does not say once what is wrong with the file", errors)
             elif status == 0 and made(out) != expected:
                 self.fault(what, "succeeds with another result", errors)
             if output and status != 0 and output.exists():
