@@ -119,6 +119,39 @@ TEST(MappedFile, ReadModeIsImmuneToTruncation) {
 }
 
 #if !defined(_WIN32)
+TEST(MappedFile, TellsThatItBecameShorter) {
+  const std::string path = temporary_path("shorter.bin");
+  const std::string whole(4096 + 100, 'x');
+  for (const LoadMode mode : {LoadMode::map, LoadMode::read}) {
+    write_file(path, whole);
+    const Result<MappedFile> opened = MappedFile::open(path, mode);
+    ASSERT_TRUE(opened);
+    EXPECT_TRUE(opened->check_length());
+    ASSERT_EQ(::truncate(path.c_str(), 4096 + 99), 0);
+    if (mode == LoadMode::read) {
+      EXPECT_TRUE(opened->check_length()) << "it has all bytes in memory";
+      continue;
+    }
+    EXPECT_EQ(opened->bytes().back(), std::byte{0}) << "no signal tells that this byte is lost";
+    const Status status = opened->check_length();
+    ASSERT_FALSE(status);
+    EXPECT_EQ(status.error().kind, ErrorKind::system);
+    EXPECT_NE(status.error().message.find("shorter.bin: the file became shorter while it was in use: found 4195 of 4196 bytes"),
+              std::string::npos)
+        << status.error().message;
+  }
+  // Another file that gets the name is not the one that is mapped.
+  write_file(path, whole);
+  const Result<MappedFile> replaced = MappedFile::open(path);
+  ASSERT_TRUE(replaced);
+  write_file(path + ".new", "short");
+  ASSERT_EQ(std::rename((path + ".new").c_str(), path.c_str()), 0);
+  EXPECT_TRUE(replaced->check_length());
+  std::remove(path.c_str());
+  EXPECT_TRUE(replaced->check_length());
+  EXPECT_TRUE(MappedFile::from_memory(replaced->bytes(), path).check_length());
+}
+
 void say_and_exit(const char* path) {
   const std::string_view text(path);
   if (::write(2, text.data(), text.size()) < 0) ::_exit(2);

@@ -543,6 +543,34 @@ TEST_F(PackedFileTest, VerifyNamesTheDamagedTensor) {
   expect_one_line(status.error(), {"only packed files"});
 }
 
+TEST_F(PackedFileTest, VerifyingEndsWhenItIsTold) {
+  PageAligned bytes(packed_tiny());
+  const GgufFile file = parsed(bytes.bytes(), "m.stilla");
+  const GgufTensor& third = file.tensors()[2];
+  bytes.bytes()[third.offset] ^= std::byte{1};
+  const auto verify = [&](std::size_t pieces) { return verify_packed_file(file, {}, [&] { return pieces-- != 0; }); };
+  EXPECT_TRUE(verify(0));
+  EXPECT_TRUE(verify(2)) << "the damaged tensor was not read";
+  EXPECT_FALSE(verify(3));
+}
+
+#if !defined(_WIN32)
+// The bytes that are lost lie in the last page, which can still be read. No file is made of the zeros that are there now.
+TEST_F(PackedFileTest, ASourceThatBecomesShorterIsNotPacked) {
+  ASSERT_TRUE(ModelFile::tiny("tiny-qwen2").builder().write(path("shrinks.gguf")));
+  const Result<GgufFile> source = GgufFile::open(path("shrinks.gguf"));
+  ASSERT_TRUE(source);
+  const Status status = write_packed_file(*source, path("shrinks.stilla"), {}, [&](std::uint64_t, std::uint64_t) {
+    fs::resize_file(path("shrinks.gguf"), source->size_bytes() - 1);
+    return true;
+  });
+  fs::remove(path("shrinks.gguf"));
+  ASSERT_FALSE(status);
+  expect_one_line(status.error(), {"shrinks.gguf: the file became shorter while it was in use"});
+  EXPECT_FALSE(fs::exists(path("shrinks.stilla")));
+}
+#endif
+
 TEST_F(PackedFileTest, WhatCannotBePackedIsRefused) {
   const auto message = [&](const std::vector<std::byte>& bytes) {
     const Status status = write_packed_file(parsed(bytes, "m.gguf"), path("out"));

@@ -47,7 +47,7 @@ TEST_F(ProgramOptions, UnknownOptionsNameThemselves) {
       {"unknown option '-r': --stop TEXT", {"run", "-r", "User:", "-p", "hi"}},
       {"unknown option '--tmep'; did you mean --temp?", {"run", "--tmep", "1"}},
       {"unknown option '-predict'; did you mean --predict?", {"run", "-predict", "5"}},
-      {"unknown option '--verify'; it is one of `stilla inspect`", {"run", "--verify"}},
+      {"unknown option '--ids'; it is one of `stilla logits`", {"run", "--ids", "1"}},
       {"unknown option '--jsno'; did you mean --json? (stilla npu check --help)", {"npu", "check", "--jsno"}},
       {"unknown option '-pHello'; the value of -p stands apart from it: -p Hello", {"run", "-pHello"}},
       {"unknown option '-5'; a text that begins with - goes behind --", {"tokenize", "-5"}},

@@ -268,6 +268,58 @@ TEST_F(ProgramTrust, DamagedWeightsAreNamedByEveryCommand) {
   EXPECT_FALSE(fs::exists(path("nan.npy")) || fs::exists(path("none.stilla")));
 }
 
+TEST_F(ProgramTrust, ADraftModelThatIsDamagedIsRefused) {
+  const Finished good = run_program({"run", "-m", path("yes.gguf"), "--draft", path("yes.gguf"), "-p", "hi", "-t", "1"});
+  EXPECT_EQ(good.status, 0) << good.err;
+  std::string bytes = read_file("yes.gguf");
+  const std::vector<float> ones(288, 1.0f);
+  const std::size_t at = bytes.find({reinterpret_cast<const char*>(ones.data()), ones.size() * sizeof(float)});
+  ASSERT_NE(at, std::string::npos);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(bytes.data() + at + 20, &nan, sizeof nan);
+  write_file("draft.gguf", bytes);
+  for (const char* command : {"run", "chat"}) {
+    std::vector<std::string> arguments{command, "-m", path("yes.gguf"), "--draft", path("draft.gguf"), "-t", "1"};
+    if (arguments[0] == "run") arguments.insert(arguments.end(), {"-p", "hi"});
+    const Finished refused = run_program(arguments, "hi\n");
+    EXPECT_EQ(refused.status, 3) << refused.err;
+    EXPECT_TRUE(is_message(refused.err) && contains(refused.err, "draft.gguf: tensor 'blk.0.attn_norm.weight' at byte ") &&
+                contains(refused.err, ": holds weights that are not numbers"))
+        << refused.err;
+    EXPECT_EQ(refused.out, "");
+  }
+}
+
+// One bit of a packed file is wrong, and the model still speaks. The checksum tells it, before the program ends.
+TEST_F(ProgramTrust, APackedFileThatIsDamagedIsToldByItsChecksum) {
+  ASSERT_EQ(run_program({"pack", "-m", path("yes.gguf"), "-t", "1", "-o", path("bit.stilla")}).status, 0);
+  std::string bytes = read_file("bit.stilla");
+  const std::vector<float> ones(288, 1.0f);
+  const std::size_t at = bytes.rfind({reinterpret_cast<const char*>(ones.data()), ones.size() * sizeof(float)});
+  ASSERT_NE(at, std::string::npos);
+  bytes[at + 40] ^= 1;
+  write_file("bit.stilla", bytes);
+  const std::string model = path("bit.stilla"), says = "bit.stilla: tensor 'output_norm.weight' at byte ", reason = "; the file is damaged";
+  const std::vector<std::vector<std::string>> commands{{"run", "-m", model, "-p", "hi", "-t", "1"},
+                                                       {"run", "-m", path("yes.gguf"), "--draft", model, "-p", "hi", "-t", "1"},
+                                                       {"logits", "-m", model, "--ids", "1,2", "-t", "1", "-o", path("bit.npy")},
+                                                       {"chat", "-m", model, "-t", "1"}};
+  for (std::vector<std::string> command : commands) {
+    const Finished ended = run_program(command, "hi\n");
+    EXPECT_EQ(ended.status, 1) << command[0] << ": " << ended.err;
+    const std::size_t message = ended.err.find(says);
+    ASSERT_NE(message, std::string::npos) << command[0] << ": " << ended.err;
+    EXPECT_TRUE(contains(std::string_view(ended.err).substr(message), reason)) << ended.err;
+    EXPECT_FALSE(fs::exists(path("bit.npy")));
+    command.insert(command.end(), {"--verify", "off"});
+    EXPECT_EQ(run_program(command, "hi\n").status, 0) << command[0];
+    fs::remove(path("bit.npy"));
+  }
+  const Finished piped = run_program({"chat", "-m", model, "-t", "1"}, "hi\nhi\nhi\n");
+  EXPECT_EQ(piped.status, 1);
+  EXPECT_EQ(piped.err.find(reason), piped.err.rfind(reason)) << "it is said once, and the chat ends: " << piped.err;
+}
+
 TEST_F(ProgramTrust, NoModelCommandsATerminal) {
   for (const bool raw : {false, true}) {
     std::vector<std::string> arguments = speaker("run", {"-p", "\n", "--temp", "0"});

@@ -67,9 +67,13 @@ class Chat {
     LineEditor editor;
     while (!told_to_end()) {
       const std::optional<std::string> line = editor.read();
-      if (!line) break;
+      if (!line) {
+        if (stdin_is_terminal() && !told_to_end()) write_note("\n");
+        break;
+      }
       if (line->find_first_not_of(" \t") == std::string::npos) continue;
-      if (obeys() && leaves(*line)) return status_;
+      engine_.check_files();
+      if (obeys() && leaves(*line)) break;
       if (is_command(*line)) continue;
       if (const std::string refusal = scope_.refusal(*line); !refusal.empty()) {
         message(refusal);
@@ -80,7 +84,7 @@ class Chat {
       answer();
     }
     if (told_to_end()) return interrupted_status();
-    if (stdin_is_terminal()) write_note("\n");
+    engine_.finish_verification();
     return status_;
   }
 
@@ -243,6 +247,8 @@ class Chat {
       return try_answer();
     } catch (const OutputFailure&) {
       throw;
+    } catch (const ModelFailure&) {
+      throw;
     } catch (const Failure& failure) {
       trouble = failure.message;
     } catch (const std::bad_alloc&) {
@@ -325,6 +331,7 @@ void add_chat(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("chat", "Talk to a model");
   add_model_options(*command, options->model);
   add_rope_options(*command, options->model.rope);
+  add_verify_option(*command, options->model.verifies);
   add_draft_option(*command, options->model);
   add_text_options(*command, options->text);
   command->add_flag("--commands", options->obeys_pipes,

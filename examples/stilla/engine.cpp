@@ -2,6 +2,7 @@
 #include "engine.hpp"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -21,6 +22,7 @@
 #include "imatrix_option.hpp"
 #include "onnxruntime_body.hpp"
 #include "output.hpp"
+#include "verification.hpp"
 
 namespace program {
 
@@ -83,6 +85,7 @@ struct Engine::State {
   stilla::Session session;
   std::optional<stilla::Model> draft_model;
   std::optional<stilla::Session> draft;
+  std::optional<Verification> verification, draft_verification;
 
   void begin_draft() {
     stilla::SessionOptions of_draft;
@@ -109,6 +112,14 @@ void Engine::use_threads(std::size_t threads) {
 void Engine::load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress) {
   state_->draft_model.emplace(value_of(stilla::Model::load(std::move(source), *state_->pool, progress)));
   state_->begin_draft();
+  // The guesses of a damaged model would be wrong, and nothing else would tell that. Its first logits do.
+  if (!stilla::all_finite(value_of(state_->draft->evaluate(std::array<std::uint32_t, 1>{0})))) {
+    const stilla::ModelSource& of_draft = state_->draft_model->source();
+    check(stilla::check_weights_are_numbers(of_draft, *state_->pool));
+    fail(exit_failed,
+         fmt::format("{}: the draft model's logits are not numbers, though its weights are", stilla::printable_path(of_draft.path())));
+  }
+  state_->draft->truncate(0);
 }
 stilla::Session* Engine::draft() { return state_->draft ? &*state_->draft : nullptr; }
 stilla::Session& Engine::session() { return state_->session; }
@@ -125,6 +136,34 @@ void Engine::blame_weights() {
   check(stilla::check_weights_are_numbers(state_->model.source(), *state_->pool));
   fail(exit_failed, "the model's logits are not numbers, though its weights are");
 }
+void Engine::begin_verification() {
+  if (!state_->options.verifies || state_->verification) return;
+  state_->verification.emplace(state_->model.source());
+  if (state_->draft_model) state_->draft_verification.emplace(state_->draft_model->source());
+}
+
+namespace {
+void check_file(const stilla::Status& status) {
+  if (!status) throw ModelFailure{{exit_failed, status.error().message}};
+}
+}  // namespace
+
+void Engine::check_verification() const {
+  if (state_->verification) check_file(state_->verification->so_far());
+  if (state_->draft_verification) check_file(state_->draft_verification->so_far());
+}
+
+void Engine::check_files() const {
+  check_file(state_->model.source().check_lengths());
+  if (state_->draft_model) check_file(state_->draft_model->source().check_lengths());
+  check_verification();
+}
+
+void Engine::finish_verification() {
+  if (state_->verification) check_file(state_->verification->finish());
+  if (state_->draft_verification) check_file(state_->draft_verification->finish());
+}
+
 stilla::ActivationBits Engine::activations() const { return state_->session.activations(); }
 stilla::KvType Engine::kv_type() const { return state_->session.cache().shape().type; }
 std::size_t Engine::context() const { return state_->session.context(); }

@@ -39,6 +39,7 @@ struct EngineOptions {
   OnnxruntimeOptions onnxruntime;
   stilla::RopeChoice rope;  // what the user decides about RoPE instead of the file
   std::string imatrix;      // the file of an importance matrix for requantised layers; empty: none
+  bool verifies = false;    // whether packed files are compared with their checksums
 };
 
 // What a source says of its model. The source has every tensor that the model needs.
@@ -107,6 +108,14 @@ class Engine {
   // Ends the command with an error, because logits are not numbers. The error names the tensor whose weights are not numbers, if
   // there is one.
   [[noreturn]] void blame_weights();
+
+  // Begins to compare packed files with their checksums (verification.hpp), if the options say so. Only the first call does something.
+  void begin_verification();
+  // The next three end the program with a ModelFailure: if a tensor is known to be damaged by now; if that is so or a file became
+  // shorter; and if a tensor is found to be damaged when all have been compared, which the third one waits for.
+  void check_verification() const;
+  void check_files() const;
+  void finish_verification();
 
   // Appends ids. Returns the logits of the token that follows, which are valid until the next call.
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);

@@ -124,6 +124,8 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     // The error means that the logits are not numbers.
     if (!chosen && chosen.error().kind == stilla::ErrorKind::refused_file) engine_->blame_weights();
     if (!chosen) fail(chosen.error());
+    engine_->begin_verification();
+    engine_->check_verification();
     const std::uint32_t id = *chosen;
     if (tokenizer_->is_end_of_generation(id)) {
       result.reason = StopReason::end_of_text;
@@ -151,6 +153,7 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
   }
   decoder_.finish();
+  engine_->check_files();
   result.guesses += decoder_.guesses() - guesses;
   result.right_guesses += decoder_.right_guesses() - right_guesses;
   const double seconds = watch.seconds();

@@ -140,7 +140,7 @@ Engine load_engine(OpenedModel& model, const ModelOptions& options, std::size_t 
   ProgressLine progress("loading");
   const EngineOptions engine_options{
       thread_count(options.threads), model.context, options.kv_type, options.activations, batch, options.weights, options.device,
-      options.onnxruntime,           options.rope,  options.imatrix};
+      options.onnxruntime,           options.rope,  options.imatrix, options.verifies};
   Engine engine(std::move(model.source), engine_options, [&](std::size_t done, std::size_t total) { progress.show(done, total); });
   if (!options.draft.empty()) load_draft(engine, model.tokenizer, options);
   return engine;

@@ -56,8 +56,11 @@ int logits(const LogitsOptions& options) {
       if (!stilla::all_finite(row)) engine.blame_weights();
       writer.add_row(row);
     });
+    engine.begin_verification();
     progress.show(at, ids.size());
   }
+  engine.check_files();
+  engine.finish_verification();
   writer.finish();
   return 0;
 }
@@ -69,6 +72,7 @@ void add_logits(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("logits", "Write the logits of every position to a NumPy file");
   add_model_options(*command, options->model);
   add_rope_options(*command, options->model.rope);
+  add_verify_option(*command, options->model.verifies);
   command->add_option("--ids", options->ids, "Token ids as given, none added: 1,2,3; - for standard input")->type_name("IDS")->required();
   command->add_option("-o,--output", options->out, "The file, float32 [tokens, vocabulary]")->type_name("OUT.npy")->required();
   command->footer("Example: stilla tokenize -m model.gguf \"Hello\" | stilla logits -m model.gguf --ids - -o hello.npy");

@@ -87,7 +87,25 @@ void add_device_options(CLI::App& app, ModelOptions& options) {
       ->take_all();
 }
 
+void add_switch(CLI::App& app, const std::string& name, bool& is_on, const std::string& help) {
+  app.add_option_function<std::string>(
+         name,
+         [&is_on, name](const std::string& text) {
+           if (text != "on" && text != "off") {
+             throw CLI::ValidationError(name, fmt::format("found '{}'; supported: on, off", stilla::printable(text)));
+           }
+           is_on = text == "on";
+         },
+         help)
+      ->type_name("ON|OFF");
+}
+
 }  // namespace
+
+void add_verify_option(CLI::App& app, bool& verifies) {
+  add_switch(app, "--verify", verifies,
+             "Compare a packed file with its checksums, beginning when the first token is there; on (default) or off");
+}
 
 void add_rope_options(CLI::App& app, stilla::RopeChoice& rope) {
   app.add_option_function<std::string>(
@@ -231,16 +249,8 @@ void add_text_options(CLI::App& app, TextOptions& options) {
   app.add_option("--chat-template", options.chat_template,
                  fmt::format("Use this template and not the model's: a file with a Jinja program, or {}", stilla::chat_template_names))
       ->type_name("NAME|FILE");
-  app.add_option_function<std::string>(
-         "--lookup",
-         [&options](const std::string& text) {
-           if (text != "on" && text != "off") {
-             throw CLI::ValidationError("--lookup", fmt::format("found '{}'; supported: on, off", stilla::printable(text)));
-           }
-           options.use_lookup = text == "on";
-         },
-         "Guess tokens from repetitions and check several at once: the same text, sooner; on (default) or off")
-      ->type_name("ON|OFF");
+  add_switch(app, "--lookup", options.use_lookup,
+             "Guess tokens from repetitions and check several at once: the same text, sooner; on (default) or off");
   app.add_option_function<std::string>(
          "--think",
          [&options](const std::string& text) {

@@ -99,6 +99,7 @@ struct ModelOptions {
   std::size_t context = 0;  // 0: the model's
   std::size_t threads = 0;  // 0: what suits the machine
   std::string draft;  // the file of a small model whose guesses this model checks; empty: none
+  bool verifies = true;  // whether packed files are compared with their checksums
   bool verbose = false;
 };
 // The values of --activations: int8, int16, mixed.
@@ -112,6 +113,8 @@ void add_pretokenizer_option(CLI::App& app, std::string& name);
 void add_no_mmap_option(CLI::App& app, stilla::LoadMode& mode);
 enum class ThreadOption { one, several };  // bench has its own -t, which takes several numbers
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
+// Adds --verify, for run, chat and logits.
+void add_verify_option(CLI::App& app, bool& verifies);
 // Adds --rope-*, for texts longer than those of the training: run, chat, logits, bench.
 void add_rope_options(CLI::App& app, stilla::RopeChoice& rope);
 

@@ -25,6 +25,8 @@ struct Failure {
 
 // Standard output takes no more bytes. This ends the program, and not only one turn of a chat.
 struct OutputFailure : Failure {};
+// The model's file is damaged or lost. This too ends the program.
+struct ModelFailure : Failure {};
 
 [[noreturn]] inline void fail(int status, std::string message) { throw Failure{status, std::move(message)}; }
 [[noreturn]] inline void fail(const stilla::Error& error) {

@@ -116,6 +116,7 @@ int run(RunOptions& options) {
     message(fmt::format("the context is full: forgot all but the prompt and the last {} tokens", kept));
   }
   printer.finish();
+  if (result.reason != StopReason::interrupted) engine.finish_verification();
   result.stop_text = printer.stops().found();
 
   if (options.raw && stdout_is_terminal()) write_note("\n");
@@ -135,6 +136,7 @@ void add_run(CLI::App& app, Command& chosen) {
   CLI::App* command = app.add_subcommand("run", "Answer one prompt");
   add_model_options(*command, options->model);
   add_rope_options(*command, options->model.rope);
+  add_verify_option(*command, options->model.verifies);
   add_draft_option(*command, options->model);
   CLI::Option* prompt =
       command

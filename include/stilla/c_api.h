@@ -125,7 +125,8 @@ typedef struct stilla_activations stilla_activations;
 STILLA_C_EXPORT stilla_code stilla_activations_create(stilla_activations** out, int bits /* 8 or 16 */, stilla_error* error);
 /* The same in `bytes` bytes of the caller's memory, on a 64-byte boundary, which must outlive the handle. Rounding then allocates
  * nothing, and is refused if stilla_activations_bytes() says that it needs more. Imported integers may need 16 bits. */
-STILLA_C_EXPORT stilla_code stilla_activations_create_in(stilla_activations** out, int bits, void* memory, size_t bytes, stilla_error* error);
+STILLA_C_EXPORT stilla_code stilla_activations_create_in(stilla_activations** out, int bits, void* memory, size_t bytes,
+                                                         stilla_error* error);
 STILLA_C_EXPORT stilla_code stilla_activations_bytes(size_t* out, size_t rows, size_t cols, int bits, stilla_error* error);
 STILLA_C_EXPORT void stilla_activations_free(stilla_activations* activations);
 /* Makes room for so many rows and columns. Rounding no more than these then allocates no memory. */

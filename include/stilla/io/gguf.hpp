@@ -185,6 +185,12 @@ class GgufFile final : public ModelSource {
   void ask_for_large_pages() const override {
     for (const Part& part : parts_) part.file.ask_for_large_pages();
   }
+  Status check_lengths() const override {
+    for (const Part& part : parts_) {
+      if (Status s = part.file.check_length(); !s) return s;
+    }
+    return success();
+  }
 
   std::optional<MetadataValue> find_value(std::string_view key) const override;
   // The value of a key that must exist and be an array of strings.

@@ -90,6 +90,12 @@ class HuggingFaceFolder final : public ModelSource {
   void ask_for_large_pages() const override {
     for (const SafetensorsFile& file : files_) file.file().ask_for_large_pages();
   }
+  Status check_lengths() const override {
+    for (const SafetensorsFile& file : files_) {
+      if (Status s = file.file().check_length(); !s) return s;
+    }
+    return success();
+  }
 
   std::optional<MetadataValue> find_value(std::string_view key) const override {
     const auto found = config_->entries.find(key);

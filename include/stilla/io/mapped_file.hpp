@@ -106,6 +106,12 @@ class MappedFile {
   // advice: a failure does not matter.
   void ask_for_large_pages() const;
 
+  // Whether a mapped file still has all bytes that were mapped. If another process made it shorter, the pages behind the new end are
+  // lost, and touching them raises SIGBUS. But the rest of the page that holds the new end reads as zeros, and nothing else tells
+  // that. So a program that has read everything asks here before it relies on what it read. A file that was deleted, or replaced by
+  // another with its name, keeps its bytes as long as it is mapped, and is whole.
+  Status check_length() const;
+
  private:
   enum class Storage : std::uint8_t { borrowed, mapped, owned };
   static constexpr std::align_val_t owned_alignment{64};  // as for tensors in a mapped file: at least one cache line
@@ -117,6 +123,10 @@ class MappedFile {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     std::swap(storage_, other.storage_);
+#if !defined(_WIN32)
+    std::swap(device_, other.device_);
+    std::swap(inode_, other.inode_);
+#endif
   }
 
   void release() noexcept;
@@ -153,6 +163,11 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
   Storage storage_ = Storage::borrowed;
+#if !defined(_WIN32)
+  // Which file is mapped; another file may get its name later.
+  ::dev_t device_ = 0;
+  ::ino_t inode_ = 0;
+#endif
 };
 
 #if defined(_WIN32)
@@ -228,6 +243,7 @@ inline void MappedFile::release() noexcept {
 inline void MappedFile::read_ahead(std::uint64_t, std::uint64_t) const {}
 inline void MappedFile::drop_pages(std::uint64_t, std::uint64_t) const {}
 inline void MappedFile::ask_for_large_pages() const {}
+inline Status MappedFile::check_length() const { return success(); }  // Windows shortens no file that is mapped
 
 #else
 
@@ -264,6 +280,8 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
     file.data_ = static_cast<const std::byte*>(address);
     file.size_ = static_cast<std::size_t>(size);
     file.storage_ = Storage::mapped;
+    file.device_ = status.st_dev;
+    file.inode_ = status.st_ino;
     if (const auto* watcher = detail::mapping_watcher.load()) watcher->mapped(file.data_, file.size_, printable_path(file.path_).c_str());
     return file;
   }
@@ -308,6 +326,15 @@ inline void MappedFile::ask_for_large_pages() const {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   if (storage_ == Storage::mapped) (void)::madvise(const_cast<std::byte*>(data_), size_, MADV_HUGEPAGE);
 #endif
+}
+
+inline Status MappedFile::check_length() const {
+  struct stat now{};
+  if (storage_ != Storage::mapped || ::stat(path_.c_str(), &now) != 0 || now.st_dev != device_ || now.st_ino != inode_) return success();
+  const auto size = static_cast<std::uint64_t>(now.st_size);
+  if (size >= size_) return success();
+  return Error{ErrorKind::system,
+               concat(printable_path(path_), ": the file became shorter while it was in use: found ", size, " of ", size_, " bytes")};
 }
 
 #endif

@@ -100,6 +100,8 @@ class ModelSource {
   virtual void drop_tensor_pages(const TensorInfo&, std::uint64_t) const {}
   // Says that all tensors will be read. The source may then use large pages for its files (MappedFile::ask_for_large_pages).
   virtual void ask_for_large_pages() const {}
+  // Whether all files still have the bytes that were mapped (MappedFile::check_length).
+  virtual Status check_lengths() const { return success(); }
 
   // The value of a key. Nothing if the key is missing.
   virtual std::optional<MetadataValue> find_value(std::string_view key) const = 0;

@@ -28,6 +28,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -457,11 +458,14 @@ inline Status write_packed_file(const ModelSource& source, std::string path, Par
   Result<AtomicFile> out = AtomicFile::create(std::move(path));
   if (!out) return out.error();
   if (Status s = writer.write(*out, parallel, progress); !s) return s;
+  if (Status s = source.check_lengths(); !s) return s;
   return out->commit();
 }
 
-// Compares every tensor of a packed file with its checksum. The error names the first damaged tensor, in file order.
-inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}) {
+// Compares every tensor of a packed file with its checksum. The error names the first damaged tensor, in file order. `goes_on` may be
+// called from any thread of `parallel`, before each piece of a tensor. Once it returns false, the comparison ends early, and the
+// result tells only of the tensors that were compared.
+inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}, const std::function<bool()>& goes_on = {}) {
   if (!file.is_packed()) {
     return Error{ErrorKind::bad_argument, concat(printable_path(file.path()), ": only packed files have checksums to verify")};
   }
@@ -473,13 +477,28 @@ inline Status verify_packed_file(const GgufFile& file, Parallel parallel = {}) {
                           ", one for each tensor");
   }
   std::vector<std::uint64_t> found(tensors.size());
-  parallel(tensors.size(), [&](std::size_t i) { found[i] = checksum(file.tensor_bytes(tensors[i])); });
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (found[i] == (*expected)[i]) continue;
-    return file.tensor_error(tensors[i], "the checksum of its ", tensors[i].size_bytes, " bytes at byte ", tensors[i].offset, " is ",
-                             found[i], "; expected ", (*expected)[i], "; the file is damaged");
-  }
-  return success();
+  std::atomic<std::size_t> damaged{tensors.size()};  // the first that is known
+  std::atomic<bool> is_ended{false};
+  parallel(tensors.size(), [&](std::size_t i) {
+    if (is_ended || i > damaged) return;
+    const std::span<const std::byte> bytes = file.tensor_bytes(tensors[i]);
+    Checksum sum;
+    for (std::size_t at = 0; at < bytes.size(); at += piece_bytes) {
+      if (goes_on && !goes_on()) {
+        is_ended = true;
+        return;
+      }
+      sum.add(bytes.subspan(at, std::min(piece_bytes, bytes.size() - at)));
+    }
+    found[i] = sum.value();
+    if (found[i] == (*expected)[i]) return;
+    for (std::size_t first = damaged; i < first && !damaged.compare_exchange_weak(first, i);) {
+    }
+  });
+  const std::size_t i = damaged;
+  if (i == tensors.size()) return success();
+  return file.tensor_error(tensors[i], "the checksum of its ", tensors[i].size_bytes, " bytes at byte ", tensors[i].offset, " is ",
+                           found[i], "; expected ", (*expected)[i], "; the file is damaged");
 }
 
 }}  // namespace stilla

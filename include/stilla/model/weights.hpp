@@ -196,6 +196,7 @@ class Model {
     }
     if (Status s = read_head(reading); !s) return s;
     if (Status s = read_rope_frequencies(reading); !s) return s;
+    if (Status s = source_->check_lengths(); !s) return s;
     // An embedding that is not packed, and tensors that nothing reads, now count as done.
     if (progress && reading.done < reading.total) progress(reading.total, reading.total);
     return success();

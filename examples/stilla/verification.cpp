@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "verification.hpp"
+
+#include <new>
+
+#include <stilla/io/gguf.hpp>
+#include <stilla/io/packed_file.hpp>
+
+namespace program {
+
+Verification::Verification(const stilla::ModelSource& source) {
+  const auto* const file = source.is_packed() ? dynamic_cast<const stilla::GgufFile*>(&source) : nullptr;
+  if (file == nullptr) {
+    is_done_ = true;
+    return;
+  }
+  thread_ = std::thread([this, file] {
+    try {
+      result_ = stilla::verify_packed_file(*file, {}, [this] { return !is_ended_; });
+    } catch (const std::bad_alloc&) {
+      lacks_memory_ = true;
+    }
+    is_done_ = true;
+  });
+}
+
+Verification::~Verification() {
+  is_ended_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+stilla::Status Verification::result() const {
+  if (lacks_memory_) throw std::bad_alloc();
+  return result_;
+}
+
+stilla::Status Verification::so_far() const { return is_done_ ? result() : stilla::success(); }
+
+stilla::Status Verification::finish() {
+  if (thread_.joinable()) thread_.join();
+  return result();
+}
+
+}  // namespace program

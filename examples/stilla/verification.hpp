@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Compares a packed file with its checksums while the program works with it. Comparing reads every byte, so it would take a large
+// part of the time in which a packed file starts. It therefore begins when the first token is written, on a thread of its own.
+#pragma once
+
+#include <atomic>
+#include <thread>
+
+#include <stilla/base/error.hpp>
+#include <stilla/io/model_source.hpp>
+
+namespace program {
+
+class Verification {
+ public:
+  // Begins to compare `source`, which must outlive this object. A source that is not packed has no checksums and counts as whole.
+  explicit Verification(const stilla::ModelSource& source);
+  // Ends the comparison, even if tensors are left.
+  ~Verification();
+  Verification(const Verification&) = delete;
+  Verification& operator=(const Verification&) = delete;
+
+  // The result if all tensors were compared or a damaged one was found; success until then.
+  stilla::Status so_far() const;
+  // Waits until all tensors were compared or a damaged one was found.
+  stilla::Status finish();
+
+ private:
+  stilla::Status result() const;
+
+  std::atomic<bool> is_done_{false}, is_ended_{false};
+  // Written by the thread before is_done_.
+  stilla::Status result_ = stilla::success();
+  bool lacks_memory_ = false;
+  std::thread thread_;
+};
+
+}  // namespace program
