@@ -141,6 +141,19 @@ TEST(ImportanceOfBlocks, IsUsedNearlyAsWellAsItCanBe) {
   expect_near_the_best<IQ4_NL>([](float x) { return static_cast<float>(IQ4_NL::codebook[IQ4_NL::nearest_code(x)]); }, 1.9);
 }
 
+// All levels of such a group are the same, so its scale is determined by the minimum alone.
+TYPED_TEST(Importance, EqualWeightsStayEqual) {
+  using F = TypeParam;
+  constexpr std::size_t K = 512;
+  const std::vector<float> mean_squares = some_mean_squares(K);
+  for (const float value : {0.0413f, -0.0257f, 1.7f}) {
+    const std::vector<float> weights(K, value);
+    std::vector<float> decoded(K);
+    decode_row<F>(encoded<F>(weights, 1, K, mean_squares).data(), decoded.data(), K);
+    for (std::size_t k = 0; k < K; ++k) ASSERT_NEAR(decoded[k], value, 0.08f * std::fabs(value)) << k;
+  }
+}
+
 TEST(ImportanceOfRows, NamesWhatIsWrong) {
   const std::vector<float> weights(64, 1.0f);
   const auto message = [&](FormatId format, const std::vector<float>& mean_squares) {

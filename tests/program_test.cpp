@@ -129,7 +129,7 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
        "--imatrix: needs --weights with a format whose scales are searched for: q4_0",
        {"pack", "-m", model, "--imatrix", path("text.txt")}},
       {2, "--imatrix: needs --weights", {"run", "-m", model, "-p", "a", "--weights", "q8_0", "--imatrix", path("text.txt")}},
-      {2, "--imatrix excludes", {"pack", "-m", model, "--weights", "st4", "--imatrix", path("text.txt"), "--rotate", "all"}},
+      {2, "--rotate excludes --imatrix", {"pack", "-m", model, "--weights", "st4", "--imatrix", path("text.txt"), "--rotate", "all"}},
       {3,
        "text.txt: is no importance matrix of llama.cpp, but text",
        {"pack", "-m", model, "--weights", "st4", "--imatrix", path("text.txt")}},
@@ -545,8 +545,8 @@ TEST_F(ProgramTest, PacksRotatedAndCalibratedWeights) {
 }
 
 TEST_F(ProgramTest, PacksByImportance) {
-  fs::copy_file(std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", path("drop.gguf"));
-  const stilla::Result<stilla::GgufFile> model = stilla::GgufFile::open(path("drop.gguf"));
+  fs::copy_file(std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", path("important.gguf"));
+  const stilla::Result<stilla::GgufFile> model = stilla::GgufFile::open(path("important.gguf"));
   ASSERT_TRUE(model) << model.error().message;
   stilla_test::GgufBuilder builder = stilla_test::GgufBuilder().string("general.type", "imatrix");
   for (const stilla::GgufTensor& tensor : model->tensors()) {
@@ -557,11 +557,11 @@ TEST_F(ProgramTest, PacksByImportance) {
     builder.floats(std::string(tensor.name) + ".counts", {1, 1}, {3});
   }
   ASSERT_TRUE(builder.write(path("i.gguf")));
-  const std::vector<std::string> pack{"pack", "-m", path("drop.gguf"), "--weights", "q4_0", "--imatrix", path("i.gguf")};
+  const std::vector<std::string> pack{"pack", "-m", path("important.gguf"), "--weights", "q4_0", "--imatrix", path("i.gguf")};
   const Finished packed = run_program(pack);
   ASSERT_EQ(packed.status, 0) << packed.err;
   EXPECT_TRUE(contains(packed.err, "1 tensor ('blk.1.attn_k.weight') is of the model not in ")) << packed.err;
-  EXPECT_TRUE(contains(packed.err, "drop-q4_0-imatrix.stilla")) << packed.err;
+  EXPECT_TRUE(contains(packed.err, "important-q4_0-imatrix.stilla")) << packed.err;
   EXPECT_TRUE(contains(packed.err, ", by importance")) << packed.err;
   EXPECT_TRUE(contains(run_program(pack).err, "is up to date"));
   const auto answer = [&](const std::vector<std::string>& more) {
@@ -571,9 +571,20 @@ TEST_F(ProgramTest, PacksByImportance) {
     EXPECT_EQ(ended.status, 0) << ended.err;
     return ended.out;
   };
-  const std::string from_packed = answer({"-m", path("drop-q4_0-imatrix.stilla")});
+  const std::string from_packed = answer({"-m", path("important-q4_0-imatrix.stilla")});
   EXPECT_TRUE(contains(from_packed, "936")) << from_packed;
-  EXPECT_EQ(answer({"-m", path("drop.gguf"), "--weights", "q4_0", "--imatrix", path("i.gguf")}), from_packed);
+  EXPECT_EQ(answer({"-m", path("important.gguf"), "--weights", "q4_0", "--imatrix", path("i.gguf")}), from_packed);
+
+  // What export writes is chosen by importance too.
+  std::vector<std::string> exported{
+      "export", "--to", "onnx", "-m", path("important.gguf"), "--weights", "q4_0", "-o", path("exported-plain")};
+  ASSERT_EQ(run_program(exported).status, 0);
+  exported.back() = path("exported");
+  exported.insert(exported.end(), {"--imatrix", path("i.gguf")});
+  const Finished important = run_program(exported);
+  ASSERT_EQ(important.status, 0) << important.err;
+  EXPECT_NE(read_file("exported/model.onnx.data"), read_file("exported-plain/model.onnx.data"));
+  EXPECT_EQ(read_file("exported/model.onnx.data").size(), read_file("exported-plain/model.onnx.data").size());
 }
 
 TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {

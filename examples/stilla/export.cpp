@@ -112,6 +112,7 @@ int run_export(ExportOptions options) {
     if (!status && interrupted()) return interrupted_status();
     check(status);
   }
+  check(source.check_lengths());
   folder.write(OutputFolder::manifest, manifest_of(model, options, change.get(), imatrix, folder, written).dump(2) + "\n");
   folder.commit();
   report_requantised(model);

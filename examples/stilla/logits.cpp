@@ -61,6 +61,7 @@ int logits(const LogitsOptions& options) {
   }
   engine.check_files();
   engine.finish_verification();
+  if (interrupted()) return interrupted_status();
   writer.finish();
   return 0;
 }

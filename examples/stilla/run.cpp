@@ -103,11 +103,18 @@ int run(RunOptions& options) {
   while (true) {
     std::vector<std::uint32_t> held = ids;
     held.insert(held.end(), result.ids.end() - static_cast<std::ptrdiff_t>(kept), result.ids.end());
-    generator.run(held, printer.is_reasoning(), result, [&](std::string_view bytes) {
-      text += bytes;
-      printer.push(bytes);
-      return Generator::Emitted{printer.is_reasoning(), !printer.stops().found().empty()};
-    });
+    try {
+      generator.run(held, printer.is_reasoning(), result, [&](std::string_view bytes) {
+        text += bytes;
+        printer.push(bytes);
+        return Generator::Emitted{printer.is_reasoning(), !printer.stops().found().empty()};
+      });
+    } catch (const OutputFailure&) {
+      throw;
+    } catch (...) {
+      printer.finish();  // what was shown stays, and its line is ended
+      throw;
+    }
     // Keeps half of the tokens that the context has room for, so that text need not be forgotten again at once.
     kept = (engine.context() - ids.size()) / 2;
     const bool has_older = kept != 0 && kept < engine.size() - ids.size();
@@ -117,6 +124,7 @@ int run(RunOptions& options) {
   }
   printer.finish();
   if (result.reason != StopReason::interrupted) engine.finish_verification();
+  if (interrupted()) result.reason = StopReason::interrupted;
   result.stop_text = printer.stops().found();
 
   if (options.raw && stdout_is_terminal()) write_note("\n");

@@ -2,26 +2,35 @@
 #include "verification.hpp"
 
 #include <new>
+#include <system_error>
 
 #include <stilla/io/gguf.hpp>
 #include <stilla/io/packed_file.hpp>
 
+#include "platform.hpp"
+
 namespace program {
 
-Verification::Verification(const stilla::ModelSource& source) {
-  const auto* const file = source.is_packed() ? dynamic_cast<const stilla::GgufFile*>(&source) : nullptr;
-  if (file == nullptr) {
+Verification::Verification(const stilla::ModelSource& source)
+    : file_(source.is_packed() ? dynamic_cast<const stilla::GgufFile*>(&source) : nullptr) {
+  if (file_ == nullptr) {
     is_done_ = true;
     return;
   }
-  thread_ = std::thread([this, file] {
-    try {
-      result_ = stilla::verify_packed_file(*file, {}, [this] { return !is_ended_; });
-    } catch (const std::bad_alloc&) {
-      lacks_memory_ = true;
-    }
-    is_done_ = true;
-  });
+  try {
+    thread_ = std::thread([this] { compare(); });
+  } catch (const std::system_error&) {
+    // The system grants no more threads. finish() then compares.
+  }
+}
+
+void Verification::compare() {
+  try {
+    result_ = stilla::verify_packed_file(*file_, {}, [this] { return !is_ended_ && !interrupted(); });
+  } catch (const std::bad_alloc&) {
+    lacks_memory_ = true;
+  }
+  is_done_ = true;
 }
 
 Verification::~Verification() {
@@ -38,6 +47,7 @@ stilla::Status Verification::so_far() const { return is_done_ ? result() : still
 
 stilla::Status Verification::finish() {
   if (thread_.joinable()) thread_.join();
+  if (!is_done_) compare();
   return result();
 }
 

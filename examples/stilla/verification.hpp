@@ -8,6 +8,7 @@
 #include <thread>
 
 #include <stilla/base/error.hpp>
+#include <stilla/io/gguf.hpp>
 #include <stilla/io/model_source.hpp>
 
 namespace program {
@@ -23,11 +24,14 @@ class Verification {
 
   // The result if all tensors were compared or a damaged one was found; success until then.
   stilla::Status so_far() const;
-  // Waits until all tensors were compared or a damaged one was found.
+  // Waits until all tensors were compared, a damaged one was found, or a signal asked the program to end.
   stilla::Status finish();
 
  private:
+  void compare();
   stilla::Status result() const;
+
+  const stilla::GgufFile* file_;  // null if there is nothing to compare
 
   std::atomic<bool> is_done_{false}, is_ended_{false};
   // Written by the thread before is_done_.

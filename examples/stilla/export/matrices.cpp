@@ -48,7 +48,8 @@ class RowReader {
     if (!bytes) return bytes.error();
     if (!blocks_.resize(*bytes)) return stilla::out_of_memory("requantising", *bytes);
     const std::span<std::byte> blocks(blocks_.data(), *bytes);
-    const auto report = stilla::encode_rows(blocks, stilla::ConstMatrix(floats_.data(), count, K), format_, parallel_);
+    const auto report = stilla::encode_rows(blocks, stilla::ConstMatrix(floats_.data(), count, K), format_, parallel_,
+                                            source_.mean_squares(tensor_, format_));
     if (!report) return Error{report.error().kind, source_.file().tensor_error(tensor_, report.error().message).message};
     if (Status s = error_.add(format_, blocks.data(), stilla::ConstMatrix(floats_.data(), count, K), parallel_); !s) return s.error();
     return std::span<const std::byte>(blocks);

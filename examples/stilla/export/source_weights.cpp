@@ -35,8 +35,8 @@ Result<SourceWeights::Encoded> SourceWeights::encoded(const stilla::TensorInfo& 
   const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());
   Encoded out;
   if (!changes(tensor)) {
-    Result<stilla::AlignedBuffer<std::byte>> blocks = stilla::requantise_rows(
-        format, tensor.format, file_.tensor_bytes(tensor).data(), N, K, parallel_, stilla::mean_squares_for(imatrix_, tensor, format));
+    Result<stilla::AlignedBuffer<std::byte>> blocks =
+        stilla::requantise_rows(format, tensor.format, file_.tensor_bytes(tensor).data(), N, K, parallel_, mean_squares(tensor, format));
     if (!blocks) return file_.tensor_error(tensor, blocks.error().message);
     out.blocks = std::move(*blocks);
   } else {

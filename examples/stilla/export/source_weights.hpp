@@ -24,6 +24,10 @@ class SourceWeights {
 
   const stilla::GgufFile& file() const { return file_; }
   stilla::Parallel parallel() const { return parallel_; }
+  // What the encoder of `format` is told about the inputs of a tensor that does not change; empty without an importance matrix.
+  std::span<const float> mean_squares(const stilla::TensorInfo& tensor, stilla::FormatId format) const {
+    return stilla::mean_squares_for(imatrix_, tensor, format);
+  }
   bool changes(const stilla::TensorInfo& tensor) const { return change_ != nullptr && change_->changes(tensor); }
 
   stilla::Result<std::vector<float>> vector(const stilla::TensorInfo& tensor) const;

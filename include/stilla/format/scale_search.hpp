@@ -122,7 +122,9 @@ inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t c
       weight_level += static_cast<double>(weights[k]) * important_level;
     }
     const double determinant = std::fma(sum, level_level, -(sum_level * sum_level));
-    if (!(determinant > 0)) continue;
+    // If all levels are equal, the determinant is 0; with importance its rounding is left, some 1e-16 of its terms. Levels that differ
+    // give more than 1e-10 of them.
+    if (!(determinant > 1e-12 * (sum * level_level))) continue;
     double scale = std::fma(sum, weight_level, -(sum_weight * sum_level)) / determinant;
     double offset = std::fma(level_level, sum_weight, -(sum_level * weight_level)) / determinant;
     if (offset > 0) {  // the format subtracts a minimum that is not negative
