@@ -20,6 +20,8 @@
 
 #if STILLA_HAS_PORTABLE
 
+#include <stilla/base/push_macros-inl.hpp>  // Highway's headers do not survive all macros of others
+
 #include <hwy/base.h>
 #include <hwy/cache_control.h>
 #include <hwy/detect_targets.h>
@@ -67,11 +69,9 @@
 #include <stilla/portable/elementwise-inl.hpp>
 #include <stilla/portable/matmul-inl.hpp>
 
-#include <stilla/base/push_macros-inl.hpp>
 namespace stilla { inline namespace STILLA_ABI {
 namespace portable_kernels = HWY_NAMESPACE;  // for other targets' kernels that use these
 }}  // namespace stilla
-#include <stilla/base/pop_macros-inl.hpp>
 
 #include <stilla/portable/toggle-inl.hpp>
 #undef HWY_TARGET
@@ -91,5 +91,7 @@ namespace portable_kernels = HWY_NAMESPACE;  // for other targets' kernels that 
 #pragma pop_macro("N_SCALAR")
 #include <hwy/ops/set_macros-inl.h>  // HWY_NAMESPACE, HWY_ATTR, ... for the application's target
 #pragma pop_macro("HWY_SET_MACROS_PER_TARGET")
+
+#include <stilla/base/pop_macros-inl.hpp>
 
 #endif  // STILLA_HAS_PORTABLE
