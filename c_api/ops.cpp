@@ -163,7 +163,11 @@ stilla_code stilla_activations_create_in(stilla_activations** out, int bits, voi
 }
 stilla_code stilla_activations_bytes(size_t* out, size_t rows, size_t cols, int bits, stilla_error* error) {
   return with_bits(bits, error, [&](stilla::ActivationBits b) {
-    *out = stilla::activation_bytes(rows, cols, b, true);
+    const std::size_t bytes = stilla::activation_bytes(rows, cols, b, true);
+    if (bytes == stilla::impossible_bytes) {
+      return bad_argument(error, stilla::concat("rounded activations: ", rows, " x ", cols, " values need more memory than there can be"));
+    }
+    *out = bytes;
     return done(error);
   });
 }

@@ -86,6 +86,22 @@ TEST(CallerMemory, ActivationsThatWereRoundedElsewhere) {
 
 std::string message_of(const Status& s) { return s ? "no error" : s.error().message; }
 
+// Two buffers in the same memory would write over each other.
+TEST(CallerMemory, GoesToTheBufferThatIsMovedTo) {
+  constexpr std::size_t K = 256, N = 20, M = 9;
+  const PackedMatrix w = random_matrix(4, id_of<Q4_0>, N, K);
+  const std::vector<float> x = spiky(6, M, K), other = spiky(7, M, K);
+  for (const ActivationBits bits : all_bits) {
+    GuardedArray<std::byte> memory(activation_bytes(M, K, bits));
+    ActivationBuffer lent(memory.values(), bits), own(bits);
+    ASSERT_TRUE(quantise(lent, ConstMatrix(x.data(), M, K)));
+    ASSERT_TRUE(quantise(own, ConstMatrix(x.data(), M, K)));
+    const ActivationBuffer moved = std::move(lent);
+    EXPECT_FALSE(quantise(lent, ConstMatrix(other.data(), M, K)));
+    EXPECT_TRUE(same_bits(product(w, moved.view()), product(w, own.view())));
+  }
+}
+
 TEST(CallerMemory, TooLittleOrAtABadAddressIsRefused) {
   constexpr std::size_t M = 4, K = 256;
   const std::vector<float> x = spiky(6, M, K);

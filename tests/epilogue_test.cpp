@@ -178,6 +178,9 @@ TEST(Epilogue, OfSeveralProducts) {
   EXPECT_TRUE(same_bits(c, sum));
   epilogue::silu({o.matrix(plain)});
   EXPECT_TRUE(same_bits(a, plain));
+  const Status shared = matmul(std::array{MatmulProduct{o.matrix(a), o.w}, MatmulProduct{o.matrix(a), o.w, nullptr, {}, true}}, o.input);
+  ASSERT_FALSE(shared);
+  EXPECT_EQ(shared.error().message, "matmul: products 0 and 1 have the same y; one call writes each y once");
 }
 
 // Activations with factors of their rows, and with scales that are no powers of two, take other ways to a product.

@@ -32,7 +32,8 @@ inline std::size_t activation_bytes(std::size_t rows, std::size_t cols, Activati
                                     bool has_factors = false);
 
 // With mixed activations this buffer holds all rows with 8 bits. A second buffer inside its memory holds the wide rows once more,
-// with 16 bits. A buffer from which another was moved may be used again after resize() or quantise().
+// with 16 bits. A buffer of its own memory from which another was moved may be used again after resize() or quantise(); memory of
+// the caller goes to the other buffer.
 class ActivationBuffer {
  public:
   explicit ActivationBuffer(ActivationBits bits = ActivationBits::eight) : wanted_bits_(bits), bits_(bits) {}
@@ -231,7 +232,11 @@ inline void ActivationBuffer::take_wide(const WideRows& like, TargetId form) {
 inline void ActivationBuffer::make_room_for_wide(TargetId form) {
   Wide& w = *wide_;
   if (w.count == 0) return;
-  (void)w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, is_arranged_);  // there is room for as many rows as there are
+  // There is room for as many rows as there are. But if the active target has changed since, its arrangement may be larger; then there
+  // is none.
+  if (!w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, is_arranged_)) {
+    (void)w.buffer.place(w.count, cols_, ActivationBits::sixteen, false, false);
+  }
   w.buffer.keep_arrangement_of(form);
   w.view = w.buffer.view();
 }

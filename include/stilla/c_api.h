@@ -12,7 +12,8 @@
  *              otherwise.
  *   threads    Ops run on the calling thread, in the caller's pool (stilla_parallel), or as tasks of a job, for workers that only
  *              know "I am number ith of nth" (stilla_job). The results are the same bits in all three cases.
- *   alignment  Packed weights lie on a 64-byte boundary. Everything else has the alignment of its type.
+ *   alignment  Packed weights, and memory that is lent to activations, lie on a 64-byte boundary. Everything else has the alignment
+ *              of its type.
  *   version    The caller sets the member struct_size, with which some structs begin, to sizeof the struct. New members of these
  *              structs are only ever added at the end. stilla_c_api_version() is the number that the library was compiled with,
  *              STILLA_C_API_VERSION the number that the caller was compiled with. A library serves callers with the same number.
@@ -127,6 +128,7 @@ STILLA_C_EXPORT stilla_code stilla_activations_create(stilla_activations** out, 
  * nothing, and is refused if stilla_activations_bytes() says that it needs more. Imported integers may need 16 bits. */
 STILLA_C_EXPORT stilla_code stilla_activations_create_in(stilla_activations** out, int bits, void* memory, size_t bytes,
                                                          stilla_error* error);
+/* Refused: a shape for which no memory is large enough. */
 STILLA_C_EXPORT stilla_code stilla_activations_bytes(size_t* out, size_t rows, size_t cols, int bits, stilla_error* error);
 STILLA_C_EXPORT void stilla_activations_free(stilla_activations* activations);
 /* Makes room for so many rows and columns. Rounding no more than these then allocates no memory. */

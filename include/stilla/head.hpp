@@ -94,8 +94,8 @@ using SharedBests = std::unique_ptr<SharedBest[], EndOfSharedBests>;
 // more. impossible_bytes if no memory is large enough.
 inline std::size_t top_logits_bytes(std::size_t rows, const LogitRequest& request);
 
-// Memory for the candidates of some rows. Every call reuses it. A TopLogits from which another was moved may be used for a new
-// request.
+// Memory for the candidates of some rows. Every call reuses it. A TopLogits of its own memory from which another was moved may
+// be used for a new request; memory of the caller goes to the other one.
 class TopLogits {
  public:
   TopLogits() = default;

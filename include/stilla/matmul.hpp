@@ -389,12 +389,19 @@ class MatmulJob {
   }
   MatmulJob(const MatmulProduct& product, const MatmulInput& input) : MatmulJob(std::span(&product, 1), input) {}
 
-  // Always checked: formats, layouts, the kind of activations, shapes, the alignment of weights. Checked with STILLA_CHECK: the
-  // sums and values of rounded activations, and that y does not overlap the inputs.
+  // Always checked: formats, layouts, the kind of activations, shapes, the alignment of weights, and that no two products begin at
+  // the same place. Checked with STILLA_CHECK: the sums and values of rounded activations, and that y does not overlap the inputs.
   Status check() const {
     if (found_ > max_products) return detail::bad_argument(concat("matmul: ", found_, " products, expected at most ", max_products));
     for (std::size_t i = 0; i < count_; ++i) {
       if (Status s = detail::check_product("matmul", jobs_[i]); !s) return s;
+      for (std::size_t j = 0; j < i; ++j) {
+        const MatmulProduct &one = jobs_[j].product, &other = jobs_[i].product;
+        const bool write = one.y.rows != 0 && one.w.rows != 0 && other.w.rows != 0;
+        if (write && one.y.data == other.y.data) {
+          return detail::bad_argument(concat("matmul: products ", j, " and ", i, " have the same y; one call writes each y once"));
+        }
+      }
     }
     return success();
   }

@@ -91,7 +91,7 @@ def gqa_decode(
 
 @gqa_decode.register_fake
 def _(query, key, value, cache, position, type="f16", scale=None, window=None, soft_cap=None):
-    return torch.empty_like(query)
+    return query.new_empty(query.shape)
 
 
 class QuantisedLinear(torch.nn.Module):

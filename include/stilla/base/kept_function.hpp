@@ -30,7 +30,7 @@ class KeptFunction {
  public:
   KeptFunction() = default;
   template <class F>
-    requires(!std::same_as<std::remove_cvref_t<F>, KeptFunction> && std::invocable<std::remove_reference_t<F>&, Args...>)
+    requires(!std::same_as<std::remove_cvref_t<F>, KeptFunction> && requires(std::remove_reference_t<F>& f, Args... args) { f(args...); })
   KeptFunction(F&& f) {
     using Object = std::remove_reference_t<F>;
     using Kept = std::decay_t<F>;

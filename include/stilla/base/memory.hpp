@@ -9,6 +9,7 @@
 #include <limits>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include <stilla/base/aligned.hpp>
 #include <stilla/base/error.hpp>
@@ -48,6 +49,15 @@ class Memory {
  public:
   Memory() = default;
   explicit Memory(std::span<std::byte> lent) : lent_(lent), is_lent_(true) {}
+  // What was lent goes along. The other object then has no memory left, and refuses to make room in it.
+  Memory(Memory&& other) noexcept : own_(std::move(other.own_)), lent_(std::exchange(other.lent_, {})), is_lent_(other.is_lent_) {}
+  Memory& operator=(Memory&& other) noexcept {
+    own_ = std::move(other.own_);
+    lent_ = std::exchange(other.lent_, {});
+    is_lent_ = other.is_lent_;
+    return *this;
+  }
+  ~Memory() = default;
 
   bool is_lent() const { return is_lent_; }
   std::byte* data() { return is_lent_ ? lent_.data() : own_.data(); }
