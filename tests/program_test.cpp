@@ -579,12 +579,12 @@ TEST_F(ProgramTest, PacksByImportance) {
   std::vector<std::string> exported{
       "export", "--to", "onnx", "-m", path("important.gguf"), "--weights", "q4_0", "-o", path("exported-plain")};
   ASSERT_EQ(run_program(exported).status, 0);
-  exported.back() = path("exported");
+  exported.back() = path("by-importance");
   exported.insert(exported.end(), {"--imatrix", path("i.gguf")});
   const Finished important = run_program(exported);
   ASSERT_EQ(important.status, 0) << important.err;
-  EXPECT_NE(read_file("exported/model.onnx.data"), read_file("exported-plain/model.onnx.data"));
-  EXPECT_EQ(read_file("exported/model.onnx.data").size(), read_file("exported-plain/model.onnx.data").size());
+  EXPECT_NE(read_file("by-importance/model.onnx.data"), read_file("exported-plain/model.onnx.data"));
+  EXPECT_EQ(read_file("by-importance/model.onnx.data").size(), read_file("exported-plain/model.onnx.data").size());
 }
 
 TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
