@@ -18,11 +18,16 @@ if(CMAKE_CXX_FLAGS MATCHES "-O0.*-fsanitize")  # the preset asan: kernels run mo
   endif()
 endif()
 
-# stilla_test(NAME [SOURCE...]): builds the test program tests/NAME.cpp, with the SOURCEs that it needs, as one test of ctest.
-function(stilla_test name)
-  add_executable(${name} ${name}.cpp ${ARGN})
+# stilla_test_program(NAME SOURCE...): builds a test program, as one test of ctest.
+function(stilla_test_program name)
+  add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE stilla_test_paths stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
   add_test(NAME ${name} COMMAND ${name})
+endfunction()
+
+# stilla_test(NAME [SOURCE...]): builds the test program tests/NAME.cpp, with the SOURCEs that it needs.
+function(stilla_test name)
+  stilla_test_program(${name} ${name}.cpp ${ARGN})
 endfunction()
 
 # stilla_tests(NAME TEST...): builds one test program from the files tests/TEST.cpp, as one test of ctest. The files are compiled
@@ -31,11 +36,9 @@ endfunction()
 # be the same as another file's, so -Wshadow is off.
 function(stilla_tests name)
   list(TRANSFORM ARGN APPEND .cpp OUTPUT_VARIABLE sources)
-  add_executable(${name} ${sources})
+  stilla_test_program(${name} ${sources})
   set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0
     UNITY_BUILD_CODE_BEFORE_INCLUDE "#pragma GCC diagnostic ignored \"-Wshadow\"")
-  target_link_libraries(${name} PRIVATE stilla_test_paths stilla_kernels stilla_warnings GTest::gtest_main Threads::Threads)
-  add_test(NAME ${name} COMMAND ${name})
 endfunction()
 
 # stilla_halved_test(NAME [SOURCE...]): splits the cases into two tests of ctest, which are begun first. Otherwise one core would

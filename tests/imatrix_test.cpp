@@ -10,13 +10,12 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "read_file.hpp"
 #include "test_paths.hpp"
 
 namespace {
@@ -27,10 +26,7 @@ using stilla_test::test_data;
 
 std::string golden_path(const std::string& name) { return std::string(test_data) + "/" + name; }
 
-std::string golden_bytes(const std::string& name) {
-  std::ifstream file(golden_path(name), std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
+std::string golden_bytes(const std::string& name) { return stilla_test::read_file(golden_path(name)); }
 
 // What the reader makes of these bytes. They stand at the end of their memory: a sanitizer sees any byte that is read behind them.
 Result<Imatrix> read(std::string_view bytes) {

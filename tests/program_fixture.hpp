@@ -9,13 +9,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "program_util.hpp"
+#include "read_file.hpp"
 
 namespace stilla_test {
 
@@ -53,13 +52,8 @@ class ProgramTest : public ::testing::Test {
   static void TearDownTestSuite() { fs::remove_all(folder_); }
 
   static std::string path(const std::string& name) { return (folder_ / name).string(); }
-  static void write_file(const std::string& name, std::string_view text) {
-    std::ofstream(path(name), std::ios::binary).write(text.data(), static_cast<std::streamsize>(text.size()));
-  }
-  static std::string read_file(const std::string& name) {
-    std::ifstream file(path(name), std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
+  static void write_file(const std::string& name, std::string_view text) { stilla_test::write_file(path(name), std::string(text)); }
+  static std::string read_file(const std::string& name) { return stilla_test::read_file(path(name)); }
   // The arguments `COMMAND -m speaker ...`, with greedy choice of tokens.
   static std::vector<std::string> speaker(const std::string& command, const std::vector<std::string>& more) {
     std::vector<std::string> out{command, "-m", path("speaker.gguf"), "-t", "1"};

@@ -400,8 +400,7 @@ TEST_F(ProgramTest, RopeFromTheCommandLine) {
   // Puts keys in front of the others. A last key makes the number of their bytes a multiple of the alignment, so that everything
   // else stays in its place.
   const std::string tiny = std::string(test_data) + "/tiny-qwen3.gguf";
-  std::ifstream golden(tiny, std::ios::binary);
-  std::string bytes{std::istreambuf_iterator<char>(golden), {}};
+  std::string bytes = stilla_test::read_file(tiny);
   const std::string scaling = "qwen3.rope.scaling.";
   std::string keys = GgufBuilder::raw_string(scaling + "type") + GgufBuilder::raw<std::uint32_t>(8) + GgufBuilder::raw_string("yarn") +
                      GgufBuilder::raw_string(scaling + "factor") + GgufBuilder::raw<std::uint32_t>(6) + GgufBuilder::raw(4.0f) +

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <string>
 
+#include "read_file.hpp"
 #include "test_util.hpp"
 
 namespace {
@@ -403,8 +404,7 @@ TEST(XdnaEmulated, KeepsItsToleranceOnTheEmbeddedModel) {
 
 // The excerpt of the table in kernels/README.md: the down matrix of the 1.5B model.
 TEST(XdnaSchedule, IsTheOneInTheReadme) {
-  std::ifstream file(std::string(test_data) + "/../../kernels/README.md");
-  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const std::string text = read_file(std::string(test_data) + "/../../kernels/README.md");
   ASSERT_FALSE(text.empty());
   for (const Form form : forms) {
     for (const CoreTile& tile : {CoreTile{}, step_tile(form)}) {

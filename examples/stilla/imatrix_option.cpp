@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "imatrix_option.hpp"
 
-#include <fmt/format.h>
-
 #include <stilla/format/format.hpp>
 
+#include "needed_format.hpp"
 #include "output.hpp"
 
 namespace program {
@@ -20,15 +19,7 @@ CLI::Option* add_imatrix_option(CLI::App& app, std::string& path) {
 std::optional<stilla::Imatrix> open_imatrix(const std::string& path, std::optional<stilla::FormatId> weights,
                                             const stilla::ModelSource& source) {
   if (path.empty()) return std::nullopt;
-  bool is_used = false;
-  std::string known;
-  stilla::for_each_type(stilla::Formats{}, [&]<class F>(F) {
-    if constexpr (stilla::ImportanceFormat<F>) {
-      is_used = is_used || weights == stilla::id_of<F>;
-      known += fmt::format("{}{}", known.empty() ? "" : ", ", F::name);
-    }
-  });
-  if (!is_used) fail(exit_usage, fmt::format("--imatrix: needs --weights with a format whose scales are searched for: {}", known));
+  check_needed_format(weights, "--imatrix", "scales are searched for", []<class F>(F) { return stilla::ImportanceFormat<F>; });
   stilla::Imatrix imatrix = value_of(stilla::Imatrix::open(path));
   for (const std::string& note : imatrix.notes()) message(note);
   for (const std::string& note : value_of(imatrix.check_against(source))) message(note);

@@ -12,25 +12,13 @@
 #include "embedded_model.hpp"
 #include "imatrix_option.hpp"
 #include "loading.hpp"
+#include "needed_format.hpp"
 #include "text_input.hpp"
 
 namespace program {
 namespace {
 
 constexpr std::size_t max_tokens = 16384;
-
-void check_codes_can_be_chosen(std::optional<stilla::FormatId> weights) {
-  bool can_choose = false;
-  std::string known;
-  stilla::for_each_type(stilla::Formats{}, [&]<class F>(F) {
-    if constexpr (stilla::ChosenCodesFormat<F>) {
-      can_choose = can_choose || weights == stilla::id_of<F>;
-      known += fmt::format("{}{}", known.empty() ? "" : ", ", F::name);
-    }
-  });
-  if (can_choose) return;
-  fail(exit_usage, fmt::format("--calibrate: needs --weights with a format whose codes can be chosen: {}", known));
-}
 
 std::vector<std::uint32_t> calibration_ids(const stilla::ModelSource& source, const std::string& path) {
   std::vector<std::uint32_t> ids = open_tokenizer(source).encode(read_file(path), stilla::SpecialTokens::as_text);
@@ -78,7 +66,7 @@ WeightChange::WeightChange(const WeightChangeOptions& options, const stilla::Mod
     change_ = std::make_unique<stilla::RotatedWeights>(std::move(rotated));
     return;
   }
-  check_codes_can_be_chosen(weights);
+  check_needed_format(weights, "--calibrate", "codes can be chosen", []<class F>(F) { return stilla::ChosenCodesFormat<F>; });
   const auto load = [path = std::string(source.path()), load_mode, parallel]() -> stilla::Result<stilla::Model> {
     stilla::Result<std::unique_ptr<stilla::ModelSource>> model = try_open_source(path, load_mode);
     if (!model) return model.error();

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Options that need --weights with a format of some kind.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include <stilla/format/format.hpp>
+
+#include "output.hpp"
+
+namespace program {
+
+// Ends the command with an error that lists the formats of this kind, unless `weights` is one of them. is_of_kind(F{}) says whether
+// format F is. kind: "codes can be chosen", said of the format.
+template <class IsOfKind>
+void check_needed_format(std::optional<stilla::FormatId> weights, std::string_view option, std::string_view kind, IsOfKind is_of_kind) {
+  bool is_one = false;
+  std::string known;
+  stilla::for_each_type(stilla::Formats{}, [&]<class F>(F format) {
+    if (!is_of_kind(format)) return;
+    is_one = is_one || weights == stilla::id_of<F>;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", F::name);
+  });
+  if (!is_one) fail(exit_usage, fmt::format("{}: needs --weights with a format whose {}: {}", option, kind, known));
+}
+
+}  // namespace program
