@@ -10,6 +10,7 @@
 #include <cstddef>
 
 #include <stilla/base/types.hpp>
+#include <stilla/format/grouped_block.hpp>
 #include <stilla/format/rounding.hpp>
 #include <stilla/format/scale_search.hpp>
 
@@ -72,6 +73,27 @@ inline void encode_k_block(const float* weights, std::byte* block, unsigned* cod
   store_as(block + 2, minimum);
   store_k_scales(block + 4, scales, minima);
 }
+
+// What Q4_K and Q5_K have in common: a block of 256 weights in groups of 32, which begins with scale, minimum, and the 12 bytes of
+// sub-scales and sub-minimums. `Format` derives from it and adds its name, block_bytes, code() and encode(). The members are those that
+// format/format.hpp describes; `bits` are those of a code.
+template <class Format, unsigned bits>
+struct MinimumKBlock {
+  static constexpr std::size_t block_weights = 256;
+  static constexpr unsigned code_bits = bits;
+  static constexpr int zero_point = 0;
+  static constexpr std::size_t group_weights = 32;
+  static constexpr bool has_sub_scales = true;
+  static constexpr bool has_minimum = true;
+  static constexpr bool is_codebook = false;
+
+  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
+  static f16 minimum(const std::byte* block) { return load_as<f16>(block + 2); }
+  static constexpr int sub_scale(const std::byte* block, std::size_t g) { return k_scale(block + 4, g); }
+  static constexpr int sub_minimum(const std::byte* block, std::size_t g) { return -k_minimum(block + 4, g); }
+
+  static void decode(const std::byte* block, float* weights) { decode_grouped_block<Format>(block, weights); }
+};
 
 }}}  // namespace stilla::detail
 

@@ -16,38 +16,21 @@
 #include <cstddef>
 #include <string_view>
 
-#include <stilla/base/types.hpp>
-#include <stilla/format/grouped_block.hpp>
 #include <stilla/format/k_scales.hpp>
 
 #include <stilla/base/push_macros-inl.hpp>
 
 namespace stilla { inline namespace STILLA_ABI {
 
-struct Q5_K {
+struct Q5_K : detail::MinimumKBlock<Q5_K, 5> {
   static constexpr std::string_view name = "q5_k";
-  static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 176;
-
-  // The members that integer kernels use (format/format.hpp).
-  static constexpr unsigned code_bits = 5;
-  static constexpr int zero_point = 0;
-  static constexpr std::size_t group_weights = 32;
-  static constexpr bool has_sub_scales = true;
-  static constexpr bool has_minimum = true;
-  static constexpr bool is_codebook = false;
 
   static constexpr int code(const std::byte* block, std::size_t k) {
     const unsigned pair = std::to_integer<unsigned>(block[48 + k / 64 * 32 + k % 32]);
     const unsigned high = std::to_integer<unsigned>(block[16 + k % 32]) >> (k / 32) & 1u;
     return static_cast<int>((k % 64 < 32 ? pair & 15u : pair >> 4) | high << 4);
   }
-  static f16 scale(const std::byte* block) { return load_as<f16>(block); }
-  static f16 minimum(const std::byte* block) { return load_as<f16>(block + 2); }
-  static int sub_scale(const std::byte* block, std::size_t g) { return detail::k_scale(block + 4, g); }
-  static int sub_minimum(const std::byte* block, std::size_t g) { return -detail::k_minimum(block + 4, g); }
-
-  static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q5_K>(block, weights); }
 
   // Chooses scales and minimums per group by least squares (format/scale_search.hpp), then the codes whose decoded weights are
   // nearest.
