@@ -103,6 +103,9 @@ struct ModelConfig {
   bool has_qk_norm = false;   // each head of queries and keys is normalised before RoPE
   Rotation rotation;
   std::vector<std::string> notes;  // what a user should be told about the file, a line each
+
+  // The name of a key of the file's metadata: key("block_count") is "qwen2.block_count" for the architecture qwen2.
+  std::string key(std::string_view suffix) const { return concat(architecture, ".", suffix); }
 };
 
 // The number of weights in the matrices of all layers.
@@ -131,7 +134,7 @@ class RopeReader {
       return source_.key_error(key("type"), "'", printable(*type), "' is not supported; supported: none, linear, yarn");
     }
     // Old files have only the factor of linear scaling.
-    const std::string old_factor = concat(c_.architecture, ".rope.scale_linear");
+    const std::string old_factor = c_.key("rope.scale_linear");
     const bool has_factor = source_.has(key("factor")), has_old_factor = source_.has(old_factor);
     if (!type->empty() && !has_factor && !has_old_factor) {
       return source_.key_error(key("factor"), "missing, though '", key("type"), "' is ", *type);
@@ -147,7 +150,7 @@ class RopeReader {
   }
 
  private:
-  std::string key(std::string_view suffix) const { return concat(c_.architecture, ".rope.scaling.", suffix); }
+  std::string key(std::string_view suffix) const { return c_.key(concat("rope.scaling.", suffix)); }
 
   // Reads a number that may be missing.
   Status read_key(const std::string& name, double& value, float least, float most) const {
@@ -164,7 +167,7 @@ class RopeReader {
 
   Status read_base() {
     double base = 10000.0;
-    if (Status s = read_key(concat(c_.architecture, ".rope.freq_base"), base, 1.0f, 1e30f); !s) return s;
+    if (Status s = read_key(c_.key("rope.freq_base"), base, 1.0f, 1e30f); !s) return s;
     c_.rope_base = static_cast<float>(base);
     return success();
   }
@@ -258,8 +261,8 @@ class UnknownParts {
       return s;
     }
     if (Status s = check_window(); !s) return s;
-    if (source_.has(key("rope.dimension_sections"))) {
-      return source_.key_error(key("rope.dimension_sections"), "positions in several dimensions (M-RoPE) are not supported");
+    if (source_.has(c_.key("rope.dimension_sections"))) {
+      return source_.key_error(c_.key("rope.dimension_sections"), "positions in several dimensions (M-RoPE) are not supported");
     }
     note_unknown_keys();
     for (std::size_t i = 0; i < source_.tensor_count(); ++i) {
@@ -269,8 +272,6 @@ class UnknownParts {
   }
 
  private:
-  std::string key(std::string_view suffix) const { return concat(c_.architecture, ".", suffix); }
-
   // The value of a key as a number. Booleans are 0 and 1. Nothing for other types.
   static std::optional<double> number_of(const MetadataValue& found) {
     if (const bool* value = std::get_if<bool>(&found.value)) return *value ? 1.0 : 0.0;
@@ -281,26 +282,26 @@ class UnknownParts {
   }
 
   Status check_number(std::string_view suffix, double neutral, std::string_view effect) const {
-    const std::optional<MetadataValue> found = source_.find_value(key(suffix));
+    const std::optional<MetadataValue> found = source_.find_value(c_.key(suffix));
     if (!found) return success();
     const std::optional<double> number = number_of(*found);
     if (number && std::abs(*number - neutral) <= 1e-6 * std::abs(neutral)) return success();
-    return source_.key_error(key(suffix), "found ", number ? concat(static_cast<float>(*number)) : found->type, ", which ", effect,
+    return source_.key_error(c_.key(suffix), "found ", number ? concat(static_cast<float>(*number)) : found->type, ", which ", effect,
                              " and is not supported; expected ", static_cast<float>(neutral), " or no such key");
   }
 
   Status check_window() const {
-    const std::optional<MetadataValue> found = source_.find_value(key("attention.sliding_window"));
+    const std::optional<MetadataValue> found = source_.find_value(c_.key("attention.sliding_window"));
     if (!found) return success();
     const std::optional<double> number = number_of(*found);
     if (number && (*number == 0.0 || *number >= static_cast<double>(c_.context))) return success();
-    return source_.key_error(key("attention.sliding_window"), "found ", number ? concat(static_cast<float>(*number)) : found->type,
+    return source_.key_error(c_.key("attention.sliding_window"), "found ", number ? concat(static_cast<float>(*number)) : found->type,
                              ", and attention with a window is not supported; expected 0 or at least the context of ", c_.context);
   }
 
   void note_unknown_keys() {
     constexpr std::size_t max_names = 8;
-    const std::string prefix = concat(c_.architecture, ".");
+    const std::string prefix = c_.key("");
     std::string names;
     std::size_t count = 0;
     for (const std::string_view name : source_.keys_under(prefix)) {
@@ -319,7 +320,7 @@ class UnknownParts {
       return source_.tensor_error(tensor, "the architecture ", c_.architecture, " has no such tensor");
     }
     if (of_layer->layer < c_.n_layers) return success();
-    return source_.tensor_error(tensor, "is of layer ", of_layer->layer, ", and '", key("block_count"), "' is ", c_.n_layers);
+    return source_.tensor_error(tensor, "is of layer ", of_layer->layer, ", and '", c_.key("block_count"), "' is ", c_.n_layers);
   }
 
   Status check_vocabulary() {
@@ -343,7 +344,7 @@ class UnknownParts {
 inline Status check_rotation(const ModelSource& source, const ModelConfig& c, const Rotation& rotation) {
   const auto check = [&](bool rotates, std::string_view suffix, std::size_t width) -> Status {
     if (!rotates || width % 16 == 0) return success();
-    return source.key_error(concat(c.architecture, ".", suffix), "found ", width, ", which cannot be rotated; expected a multiple of 16");
+    return source.key_error(c.key(suffix), "found ", width, ", which cannot be rotated; expected a multiple of 16");
   };
   if (Status s = check(rotation.residual, "embedding_length", c.hidden); !s) return s;
   if (Status s = check(rotation.heads, "attention.key_length", c.head_dim); !s) return s;
@@ -361,25 +362,23 @@ class DimensionReader {
     if (Status s = refuse_experts(); !s) return s;
     if (Status s = read_layers(); !s) return s;
     if (Status s = read_heads(); !s) return s;
-    const Result<float> epsilon = source_.get_float(key("attention.layer_norm_rms_epsilon"));
+    const Result<float> epsilon = source_.get_float(c_.key("attention.layer_norm_rms_epsilon"));
     if (!epsilon) return epsilon.error();
     if (!(*epsilon >= 0.0f && *epsilon < 1.0f)) {
-      return source_.key_error(key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected at least 0 and less than 1");
+      return source_.key_error(c_.key("attention.layer_norm_rms_epsilon"), "found ", *epsilon, ", expected at least 0 and less than 1");
     }
     c_.rms_epsilon = *epsilon;
     return success();
   }
 
  private:
-  std::string key(std::string_view suffix) const { return concat(c_.architecture, ".", suffix); }
-
   // Experts are looked for first, because a file of a model with experts differs in other ways too.
   Status refuse_experts() const {
-    if (!source_.has(key("expert_count"))) return success();
-    const Result<std::uint64_t> experts = source_.get_uint(key("expert_count"));
+    if (!source_.has(c_.key("expert_count"))) return success();
+    const Result<std::uint64_t> experts = source_.get_uint(c_.key("expert_count"));
     if (!experts) return experts.error();
     if (*experts == 0) return success();
-    return source_.key_error(key("expert_count"), "found ", *experts, ": a mixture of experts, which is not supported",
+    return source_.key_error(c_.key("expert_count"), "found ", *experts, ": a mixture of experts, which is not supported",
                              c_.architecture == "llama" ? " (Mixtral is one)" : "");
   }
 
@@ -390,18 +389,18 @@ class DimensionReader {
     if (Status s = read_for_layers("attention.head_count", c_.n_heads, 1 << 12); !s) return s;
     if (Status s = read_number("context_length", c_.context, 1 << 20); !s) return s;
     c_.n_kv_heads = c_.n_heads;
-    if (source_.has(key("attention.head_count_kv"))) {
+    if (source_.has(c_.key("attention.head_count_kv"))) {
       if (Status s = read_for_layers("attention.head_count_kv", c_.n_kv_heads, 1 << 12); !s) return s;
     }
     if (c_.n_heads % c_.n_kv_heads == 0) return success();
-    return source_.key_error(key("attention.head_count_kv"), c_.n_heads, " query heads are not a multiple of ", c_.n_kv_heads,
+    return source_.key_error(c_.key("attention.head_count_kv"), c_.n_heads, " query heads are not a multiple of ", c_.n_kv_heads,
                              " key/value heads");
   }
 
   // Reads the size of a head, and how much of it RoPE rotates.
   Status read_heads() {
-    if (!source_.has(key("attention.key_length")) && c_.hidden % c_.n_heads != 0) {
-      return source_.key_error(key("embedding_length"), c_.hidden, " is not a multiple of ", c_.n_heads, " heads");
+    if (!source_.has(c_.key("attention.key_length")) && c_.hidden % c_.n_heads != 0) {
+      return source_.key_error(c_.key("embedding_length"), c_.hidden, " is not a multiple of ", c_.n_heads, " heads");
     }
     c_.head_dim = c_.hidden / c_.n_heads;
     if (Status s = read_if_there("attention.key_length", c_.head_dim); !s) return s;
@@ -410,41 +409,41 @@ class DimensionReader {
     c_.rotary_dim = c_.head_dim;
     if (Status s = read_if_there("rope.dimension_count", c_.rotary_dim); !s) return s;
     if (c_.head_dim % head_dim_step != 0 || c_.head_dim > max_head_dim) {
-      return source_.key_error(key("attention.key_length"), "head size ", c_.head_dim, " is not supported; expected a multiple of ",
+      return source_.key_error(c_.key("attention.key_length"), "head size ", c_.head_dim, " is not supported; expected a multiple of ",
                                head_dim_step, " up to ", max_head_dim);
     }
     if (value_dim != c_.head_dim) {
-      return source_.key_error(key("attention.value_length"), "found ", value_dim, ", and keys have a head size of ", c_.head_dim,
+      return source_.key_error(c_.key("attention.value_length"), "found ", value_dim, ", and keys have a head size of ", c_.head_dim,
                                "; expected the same");
     }
     if (c_.rotary_dim % 2 == 0 && c_.rotary_dim <= c_.head_dim) return success();
-    return source_.key_error(key("rope.dimension_count"), "found ", c_.rotary_dim, ", expected an even number up to the head size ",
+    return source_.key_error(c_.key("rope.dimension_count"), "found ", c_.rotary_dim, ", expected an even number up to the head size ",
                              c_.head_dim);
   }
 
   Status read_number(std::string_view suffix, std::size_t& value, std::uint64_t max) const {
-    const Result<std::uint64_t> number = source_.get_uint(key(suffix), max, 1);
+    const Result<std::uint64_t> number = source_.get_uint(c_.key(suffix), max, 1);
     if (!number) return number.error();
     value = static_cast<std::size_t>(*number);
     return success();
   }
   // Leaves `value` as it is if the file does not have the key.
   Status read_if_there(std::string_view suffix, std::size_t& value) const {
-    return source_.has(key(suffix)) ? read_number(suffix, value, 1 << 12) : success();
+    return source_.has(c_.key(suffix)) ? read_number(suffix, value, 1 << 12) : success();
   }
   // Reads a number that may be an array with a number for each layer.
   Status read_for_layers(std::string_view suffix, std::size_t& value, std::uint64_t max) const {
-    const std::optional<std::vector<std::uint64_t>> numbers = source_.find_integers(key(suffix));
+    const std::optional<std::vector<std::uint64_t>> numbers = source_.find_integers(c_.key(suffix));
     if (!numbers) return read_number(suffix, value, max);
     if (numbers->size() != c_.n_layers) {
-      return source_.key_error(key(suffix), "found an array of ", numbers->size(), " integers; expected an integer, or one for each of ",
+      return source_.key_error(c_.key(suffix), "found an array of ", numbers->size(), " integers; expected an integer, or one for each of ",
                                c_.n_layers, " layers");
     }
     if (std::any_of(numbers->begin(), numbers->end(), [&](std::uint64_t n) { return n != numbers->front(); })) {
-      return source_.key_error(key(suffix), "found ", by_layer_text(*numbers), "; layers that differ are not supported");
+      return source_.key_error(c_.key(suffix), "found ", by_layer_text(*numbers), "; layers that differ are not supported");
     }
     if (numbers->front() == 0 || numbers->front() > max) {
-      return source_.key_error(key(suffix), "found ", numbers->front(), "; expected 1 to ", max);
+      return source_.key_error(c_.key(suffix), "found ", numbers->front(), "; expected 1 to ", max);
     }
     value = static_cast<std::size_t>(numbers->front());
     return success();

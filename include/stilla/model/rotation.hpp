@@ -35,7 +35,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -140,7 +139,7 @@ class RotatedWeights : public TensorChange {
     const std::optional<LayerTensor> of_layer = layer_tensor(tensor.name);
     if (!of_layer) return false;
     const std::string_view part = of_layer->part;
-    const bool is_of_heads = is_one_of(part, {"attn_v.weight", "attn_v.bias", "attn_output.weight"});
+    const bool is_of_heads = detail::is_one_of(part, {"attn_v.weight", "attn_v.bias", "attn_output.weight"});
     return (rotation_.residual && (is_norm(part) || reads_residual(part) || writes_residual(part))) || (rotation_.heads && is_of_heads) ||
            (rotation_.down && part == "ffn_down.weight");
   }
@@ -215,20 +214,13 @@ class RotatedWeights : public TensorChange {
       : source_(&source), config_(std::move(config)), rotation_(rotation), residual_(residual_rotation(config_)),
         heads_(head_rotation(config_)), down_(down_rotation(config_)) {}
 
-  static bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
-    for (const std::string_view other : names) {
-      if (name == other) return true;
-    }
-    return false;
-  }
-
-  static bool is_norm(std::string_view part) { return is_one_of(part, {"attn_norm.weight", "ffn_norm.weight"}); }
+  static bool is_norm(std::string_view part) { return detail::is_one_of(part, {"attn_norm.weight", "ffn_norm.weight"}); }
   static bool reads_residual(std::string_view part) {
     const std::optional<LinearInput> input = input_of_part(part);
     return input == LinearInput::attention || input == LinearInput::ffn;
   }
   static bool writes_residual(std::string_view part) {
-    return is_one_of(part, {"attn_output.weight", "ffn_down.weight", "attn_output.bias", "ffn_down.bias"});
+    return detail::is_one_of(part, {"attn_output.weight", "ffn_down.weight", "attn_output.bias", "ffn_down.bias"});
   }
 
   // Reads the gain of the norm before a matrix of a layer.
