@@ -9,6 +9,7 @@ vcpkg_cmake_configure(
   OPTIONS -D STILLA_BUILD_TESTS=OFF -D STILLA_BUILD_EXAMPLES=OFF -D STILLA_BUILD_BENCH=OFF -D STILLA_BUILD_C_API=OFF)
 vcpkg_cmake_install()
 vcpkg_cmake_config_fixup(CONFIG_PATH share/cmake/stilla)
-vcpkg_fixup_pkgconfig()
+file(RENAME "${CURRENT_PACKAGES_DIR}/lib/pkgconfig" "${CURRENT_PACKAGES_DIR}/share/pkgconfig")
 file(REMOVE_RECURSE "${CURRENT_PACKAGES_DIR}/lib")  # nothing is compiled
+vcpkg_fixup_pkgconfig()
 vcpkg_install_copyright(FILE_LIST "${source}/LICENSE")
