@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Int4 in groups of 128, as GPTQ, AWQ and similar quantisers make it, for engines that bring such weights. Not in GGUF files.
+// Int4 in groups of 128, as GPTQ, AWQ and similar quantisers make it, for engines that bring such weights. GGUF files do not have
+// it.
 //
 //     symmetric,  INT4_G128:       weight[k] = scale * (code[k] - 8)         66 bytes, 4.125 bits per weight
 //     asymmetric, INT4_G128_MIN:   weight[k] = scale * code[k] + minimum     68 bytes, 4.25 bits per weight
 //
 //     byte  0        2                                        66        byte  0        2          4                   68
-//           | scale  | codes, 64 bytes                         |              | scale  | minimum  | codes, 64 bytes    |
+//           |  f16   | byte j: low nibble = code[2j],          |              |  f16   |   f16    | as in INT4_G128    |
 //           |  f16   | byte j: low nibble = code[2j],          |              |  f16   |   f16    | the same           |
 //           |        |         high       = code[2j + 1]       |
 //
