@@ -128,8 +128,8 @@ class ThreadPool {
 
   // Takes and runs indices of the present job until none are left, and returns the job's number. A thread takes runs of
   // neighbouring indices; each run is half of the thread's share of the remaining indices (Polychronopoulos and Kuck, "Guided
-  // self-scheduling", 1987). Neighbouring indices are near in memory, so streams of weights stay streams. The last runs are single
-  // indices, so that unequal cores finish together.
+  // self-scheduling", 1987). Neighbouring indices are near in memory, so a thread still reads weights as a stream. The last runs
+  // are single indices, so that unequal cores finish together.
   std::uint32_t take_indices() {
     inside_job() = true;
     std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
@@ -162,8 +162,8 @@ class ThreadPool {
         --sleeping_;
       }
       seen = take_indices();
-      // The end of the pool is tested after taking indices and not before. The job that ended the wait may be one that was
-      // started before the last, empty job, which the destructor starts.
+      // A worker tests whether the pool ends after it has taken indices and not before. The job that ended the wait may be one that
+      // was started before the last, empty job, which the destructor starts.
       if (stopping_.load(std::memory_order_relaxed)) return;
     }
   }

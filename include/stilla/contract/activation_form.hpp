@@ -2,7 +2,8 @@
 //
 // Lets a target have rounded activations in an arrangement of its own, beside the arrays that all targets read (ActivationQ8).
 // ActivationBuffer lends the memory for it, and the matmuls of that target find it as ActivationQ8::arranged. A target that wants
-// an arrangement of its own specialises ActivationForm in its activation_form.hpp; no other file changes.
+// an arrangement of its own specialises ActivationForm in its activation_form.hpp; no other file changes. An ActivationForm has
+// these members:
 //
 //   id                      the target whose arrangement this is; kernels compare it with the id of their own
 //   bytes(rows, cols, bits)   the bytes of an arrangement of `rows` tokens; 0 where the target's matmuls want no arrangement

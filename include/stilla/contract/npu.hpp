@@ -24,7 +24,8 @@
 // the fused multiply-add. Without a bias, bias is +0, so the fused step is one rounded product. Nothing else is rounded. Whoever
 // does these three steps gets the same bits on any machine, and it does not matter how the planes are cut.
 //
-// This file and the files that a DSP compiles need only a compiler and no library, not even a freestanding one: hence stdint.h.
+// This file and the files that a DSP compiles need only a compiler and no library, not even a freestanding one. So they include
+// stdint.h and not cstdint.
 #pragma once
 
 #include <stddef.h>
@@ -93,7 +94,7 @@ struct ArrayWeights {
   float channel_scale(size_t n) const { return channel_scales[n]; }
 };
 
-// The code that defines the results. It is the shortest code that is correct, not a fast one.
+// The namespace `scalar` has the code that defines the results. It is the shortest code that is correct, not a fast one.
 namespace scalar {
 
 // The exact total of one output: the integer sum over all k of weight n, k times activation k. A is int8_t or int16_t.
@@ -112,7 +113,8 @@ int64_t total(const W& w, size_t n, const A* a, size_t K) {
   return sizeof(A) == 1 ? int64_t{high} : 256 * int64_t{high} + low;
 }
 
-// The whole product. y is [M][N], a is [M][K], scales is [M], bias is [N] or null. K <= largest_k.
+// The whole product of weights and activations, with a bias. y is [M][N], a is [M][K], scales is [M], bias is [N] or null.
+// K <= largest_k.
 template <class A, Weights W>
 void matmul(float* y, const W& w, size_t N, size_t K, const A* a, const float* scales, size_t M, const float* bias) {
   for (size_t m = 0; m < M; ++m) {

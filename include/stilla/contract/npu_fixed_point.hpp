@@ -96,7 +96,7 @@ inline constexpr int largest_score_fraction = 11;  // 32767 * 2^-11 = 16, and e^
 // interpolates at 1/4, 0.587, 0.883 and 1; then the last places of the coefficients were adjusted. The error is 1.5 units of the
 // last place.
 inline constexpr int16_t exp2_c1 = -22701, exp2_c2 = 7818, exp2_c3 = -1711, exp2_c4 = 211;
-// 16 / 17 in Q15: a coefficient of the straight line that is nearest to 1 / (2d) for d = 1/2 .. 1.
+// 16 / 17 in Q15: a coefficient of the straight line that is nearest to 1 / (2d) for d = 1/2 .. 1. sigmoid() starts with this line.
 inline constexpr int16_t reciprocal_first = 30840;
 
 // The transform of a run of 2^k values (hadamard_run in hadamard.hpp) sums 2^k int16 values, at most 2^15 of them. Sums are exact

@@ -7,7 +7,7 @@
 //   for each piece:  error.add(id_of<Q4_0>, blocks, values, pool);        // or rows of another format in place of values
 //   error.relative_rmse()                                                 // of all pieces; means the same as in EncodingReport
 //
-// Rows are shared between threads and their sums are merged in order, so the number of threads does not matter.
+// Rows are shared between threads and their sums are merged in order, so the result does not depend on the number of threads.
 #pragma once
 
 #include <cmath>

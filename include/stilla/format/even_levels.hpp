@@ -24,8 +24,8 @@ constexpr void set_nibble(std::byte& pair, unsigned shift, int code) {
   pair = (pair & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
 }
 
-// These functions read, set and store 32 codes of 4 bits in 16 bytes. The low nibble of byte j is code[j], the high one code[j +
-// 16].
+// These functions read, set and store 32 codes of 4 bits in 16 bytes. The low nibble of byte j is code[j], the high one
+// code[j + 16].
 constexpr int split_nibble(const std::byte* codes, std::size_t k) {
   const unsigned pair = std::to_integer<unsigned>(codes[k % 16]);
   return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);
@@ -36,8 +36,8 @@ void store_split_nibbles(std::byte* codes, const Code& code_of) {
   for (std::size_t j = 0; j < 16; ++j) codes[j] = static_cast<std::byte>(code_of(j) | code_of(j + 16) << 4);
 }
 
-// These functions read and store any even number of codes of 4 bits. The low nibble of byte j is code[2j], the high one code[2j +
-// 1].
+// These functions read and store any even number of codes of 4 bits. The low nibble of byte j is code[2j], the high one
+// code[2j + 1].
 constexpr int paired_nibble(const std::byte* codes, std::size_t k) {
   return std::to_integer<int>(codes[k / 2] >> (k % 2 * 4) & std::byte{15});
 }
@@ -68,7 +68,7 @@ void store_split_codes5(std::byte* word, std::byte* codes, const Code& code_of) 
 // begins with its scale, an f16.
 template <class F, unsigned bits>
 struct SymmetricFormat {
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = bits;
   static constexpr int zero_point = 1 << (bits - 1);
   static constexpr std::size_t group_weights = 32;

@@ -61,9 +61,9 @@
 #include <stilla/format/grouped_block.hpp>
 
 // The list of formats, in the order in which tables and tests have them. Each line names a header of this folder and the types that
-// it defines. The formats of published weights come first. INT4_G128 and those after it are used by `stilla export` and by rotated
-// models. A file that compiles its kernels itself has these later formats only where STILLA_FORMATS names them, because compiling
-// all formats takes it 50 % longer.
+// it defines. The formats of published weights come first. INT4_G128 and those after it are used by `stilla export` and by models
+// whose weights were rotated (model/rotation.hpp). A file that compiles its kernels itself has these later formats only where
+// STILLA_FORMATS names them, because compiling all formats takes it 50 % longer.
 // clang-format off
 #define STILLA_PUBLISHED_FORMAT_LIST(format)      \
   format(float_formats, F32, F16, BF16)           \

@@ -7,8 +7,8 @@
 //     asymmetric, INT4_G128_MIN:   weight[k] = scale * code[k] + minimum     68 bytes, 4.25 bits per weight
 //
 //     byte  0        2                                        66        byte  0        2          4                   68
+//           | scale  | codes, 64 bytes                         |              | scale  | minimum  | codes, 64 bytes    |
 //           |  f16   | byte j: low nibble = code[2j],          |              |  f16   |   f16    | as in INT4_G128    |
-//           |  f16   | byte j: low nibble = code[2j],          |              |  f16   |   f16    | the same           |
 //           |        |         high       = code[2j + 1]       |
 //
 // A zero point z becomes the minimum -scale * z. The minimum is rounded to f16 and is then off by at most 1/136 of a step. Kernels

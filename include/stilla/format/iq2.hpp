@@ -64,7 +64,7 @@ struct Iq2 {
   using PanelFormat = Q3_K;
   static constexpr std::size_t block_weights = 256;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 3;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 16;

@@ -50,7 +50,7 @@ template <class F>
 struct Iq3 {
   static constexpr std::size_t block_weights = 256;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

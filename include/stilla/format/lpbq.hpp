@@ -20,8 +20,8 @@
 // so that a decoded weight is exact in float with any decoder. The bits of a block scale above the lowest four mean nothing. Block
 // scales stay below 16 because QNN's field for them has 4 bits.
 //
-// Measured on real weights, LPBQ loses least among the int4 formats that an NPU takes, and it needs no rotation (README.md
-// of this folder).
+// Measured on real weights, LPBQ loses least among the int4 formats that an NPU takes, and the weights need no rotation
+// (model/rotation.hpp) before they are encoded (examples/stilla/npu.md).
 #pragma once
 
 #include <cmath>

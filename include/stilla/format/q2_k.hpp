@@ -31,7 +31,7 @@ struct Q2_K {
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 84;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 2;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 16;
@@ -50,7 +50,7 @@ struct Q2_K {
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q2_K>(block, weights); }
 
   // Chooses a scale and a minimum per group by least squares (format/scale_search.hpp), rounds them to multiples of 1/15 of the
-  // block's largest scale and largest minimum, and then takes the codes whose decoded weights are nearest.
+  // block's largest scale and largest minimum, and then takes the codes whose decoded weights are nearest to the given ones.
   static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     detail::ScaleAndMinimum fits[n_groups];

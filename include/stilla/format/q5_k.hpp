@@ -29,7 +29,7 @@ struct Q5_K {
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 176;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 5;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;
@@ -50,7 +50,7 @@ struct Q5_K {
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q5_K>(block, weights); }
 
   // Chooses scales and minimums per group by least squares (format/scale_search.hpp), then the codes whose decoded weights are
-  // nearest.
+  // nearest to the given ones.
   static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     unsigned codes[block_weights];
     detail::encode_k_block(weights, block, codes, 31, importance);

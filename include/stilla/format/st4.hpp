@@ -67,7 +67,7 @@ struct ST4 {
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 68;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

@@ -33,7 +33,7 @@ struct UINT4_G128 {
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 67;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 5;
   static constexpr int zero_point = 16;
   static constexpr std::size_t group_weights = 32;
