@@ -2,7 +2,7 @@
 //
 // An array on a 64-byte boundary that owns its memory, for weights, caches and scratch. Kernels never allocate; models, examples
 // and tests allocate with this class. Elements are plain data. The contents of a new array are not initialised, unless the system
-// does so.
+// clears new memory.
 #pragma once
 
 #include <cstddef>
@@ -40,7 +40,7 @@ class AlignedBuffer {
   ~AlignedBuffer() { release(); }
 
   // Makes room for `count` elements with unspecified contents. An array that is already large enough is kept as it is. If the
-  // memory cannot be had, returns false and leaves the array unchanged.
+  // system does not give the memory, returns false and leaves the array unchanged.
   [[nodiscard]] bool resize(std::size_t count) {
     if (count <= size_) return true;
     if (count > std::numeric_limits<std::size_t>::max() / sizeof(T) - cache_line_bytes) return false;

@@ -6,7 +6,7 @@
 //     always                    checks that cost a few comparisons: shapes, multiples, null pointers, alignment of weights, heads,
 //                               layers, positions. A bad value of these would be a wild memory access or an endless loop
 //     with STILLA_CHECK=1       also checks that need a search: outputs that overlap inputs, sums of activations that do not
-//                               belong to the activations. Meant for an engine that is being written
+//                               belong to the activations. This is meant for an engine that is being written
 //
 // STILLA_CHECK is an environment variable that is read once, so a program need not be compiled again for it. A call of
 // check_everything() overrides the variable.
@@ -25,8 +25,8 @@
 
 #include <stilla/base/push_macros-inl.hpp>
 
-// This variable is not in the ABI namespace, because it is one choice for the whole program. A value below 0 means that the
-// environment variable decides.
+// checks_everything is not in the inline namespace whose name holds the compiler's flags (config.hpp), because it is one choice for
+// the whole program. A value below 0 means that the environment variable decides.
 namespace stilla::program_state {
 inline std::atomic<int> checks_everything{-1};
 }  // namespace stilla::program_state
@@ -53,7 +53,7 @@ std::string shape_of(const MatrixView<T>& m) {
   return concat(m.rows, " x ", m.cols);
 }
 
-// Whether the rows follow each other without overlapping, and data is not null. An empty matrix needs neither.
+// Whether the rows of a matrix follow each other without overlapping, and its data is not null. An empty matrix needs neither.
 template <class T>
 bool has_rows(const MatrixView<T>& m) {
   return m.rows == 0 || m.cols == 0 || (m.data != nullptr && (m.rows == 1 || m.stride >= m.cols));

@@ -48,8 +48,8 @@
 #else
 #define STILLA_KERNEL_LINKAGE inline
 #endif
-// Whether the headers included next bring the kernels with them. Each header reads this macro again, so that a file may define
-// some of the kernels.
+// Whether the headers included next bring the kernels with them. Each header that has kernels evaluates this macro again, so a file
+// may define STILLA_DEFINE_KERNELS before some headers only and get some of the kernels.
 #define STILLA_COMPILE_KERNELS (!STILLA_SEPARATE_KERNELS || STILLA_DEFINE_KERNELS)
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -63,8 +63,7 @@
 #define STILLA_ARCH_ARM 0
 #endif
 
-// -ffast-math lets the compiler cancel (x + c) - c, which is how numbers are rounded here. Results would be wrong, not just
-// different.
+// -ffast-math lets the compiler cancel (x + c) - c, which is how Stilla rounds numbers. Results would be wrong, not just different.
 #if defined(__FAST_MATH__) || defined(_M_FP_FAST)
 #error "Stilla cannot be compiled with -ffast-math, -Ofast or /fp:fast: give the files that include it -fno-fast-math or /fp:precise."
 #endif
@@ -85,8 +84,8 @@
 #endif
 
 // 1 if a compiler's macro of an instruction set is defined, which means that the flags guarantee the set; 0 if not. Such a macro
-// expands to 1. In that case the first name pasted below becomes a macro that expands to a comma, and the 1 moves to the second
-// place.
+// expands to 1. In that case the pasted name is STILLA_COMMA_IF_1, a macro that expands to `0,`, and the 1 behind it moves to the
+// second place.
 #define STILLA_HAS_SET(macro) STILLA_HAS_SET_(macro)
 #define STILLA_HAS_SET_(value) STILLA_SECOND_OF_(STILLA_COMMA_IF_##value 1, 0, 0)
 #define STILLA_COMMA_IF_1 0,
@@ -102,8 +101,8 @@
 #define STILLA_PASTE(...) \
   STILLA_EXPAND_(STILLA_PASTE_(__VA_ARGS__, , , , , , , , , , , , , , , , , , , , , , , , , , , , , , , , ))
 
-// The instruction sets that the flags guarantee, one digit for each. They are read once, here, before a target region redefines
-// the macros.
+// The instruction sets that the flags guarantee, one digit for each. They are read once, in this header, before the code of a
+// target redefines the macros (a pragma compiles such code for more instruction sets).
 #if STILLA_ARCH_X86
 #define STILLA_BASELINE                                                                                                     \
   STILLA_PASTE(x86_, STILLA_HAS_SET(__SSE3__), STILLA_HAS_SET(__SSSE3__), STILLA_HAS_SET(__SSE4_1__),                         \

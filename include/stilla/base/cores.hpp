@@ -11,7 +11,7 @@
 //                 Windows job's hard cap. If there are more threads than the quota has CPUs, they use it up early, and all of them
 //                 wait for the next period. A quota is rounded up to whole threads, as the runtimes of Java, Go and .NET do.
 //
-// What a system does not report counts as unlimited. Nothing here fails.
+// What a system does not report counts as unlimited. No function of this header fails.
 #pragma once
 
 #include <algorithm>
@@ -45,7 +45,8 @@ namespace stilla { inline namespace STILLA_ABI {
 struct Cores {
   std::size_t logical = 1;  // CPUs that this process may run on
   std::size_t physical = 1;  // cores among them
-  // The fast ones among these cores. This is all of them where the CPU is not hybrid or the system does not say.
+  // The fast ones among the cores that this process may run on. These are all of them where the CPU is not hybrid or the system
+  // does not say.
   std::size_t fast = 1;
   double quota = std::numeric_limits<double>::infinity();  // in CPUs: 1.5 is the time of one and a half CPUs
 
@@ -55,13 +56,14 @@ struct Cores {
   }
   // The number of threads that is fastest.
   std::size_t threads() const { return std::min(fast, quota_threads()); }
-  // With more threads than this, threads wait for each other, because there is always one that is kept from running.
+  // With more than max_threads() threads, they wait for each other, because there is always one that is kept from running.
   std::size_t max_threads() const { return std::min(logical, quota_threads()); }
 };
 
 namespace detail {
 
-// The limits of a cgroup. The functions below take a `root`, which is "" except in tests, which bring files of their own.
+// The limits of a cgroup. The functions that read files take a `root`, which is put before every path. It is "" except in tests,
+// which bring files of their own.
 struct CgroupLimits {
   double cpus = std::numeric_limits<double>::infinity();
   std::uint64_t memory_bytes = std::numeric_limits<std::uint64_t>::max();
@@ -86,12 +88,13 @@ inline void lower_cpus(CgroupLimits& limits, double quota, double period) {
 }
 
 inline void lower_memory(CgroupLimits& limits, double bytes) {
-  // Version 1 writes the largest multiple of a page to say that there is no limit.
+  // Version 1 of cgroups writes the largest multiple of a page to say that there is no limit.
   if (bytes > 0.0 && bytes < 9e18) limits.memory_bytes = std::min(limits.memory_bytes, static_cast<std::uint64_t>(bytes));
 }
 
-// Reads a group and all groups above it, because a group's parents limit it too. The path is the one that /proc/self/cgroup names.
-// A container often sees its own group as the root of the mount, so that this path leads nowhere; then only the root counts.
+// Calls read() for a cgroup and all groups above it, because a group's parents limit it too. The path is the one that
+// /proc/self/cgroup names. A container often sees its own group as the root of the mount, so that this path leads nowhere; then
+// only the root counts.
 template <class Read>
 void read_group_and_parents(std::string path, const Read& read) {
   while (true) {
@@ -105,7 +108,7 @@ inline CgroupLimits read_cgroup_limits(const std::string& root = "") {
   CgroupLimits limits;
   std::ifstream groups(root + "/proc/self/cgroup");
   const std::string mount = root + "/sys/fs/cgroup";
-  // Lines are "number:controllers:path"; version 2 has number 0 and no controllers.
+  // The lines of /proc/self/cgroup are "number:controllers:path"; version 2 of cgroups has number 0 and no controllers.
   for (std::string line; std::getline(groups, line);) {
     const std::size_t first = line.find(':'), second = line.find(':', first == std::string::npos ? first : first + 1);
     if (second == std::string::npos) continue;
@@ -156,9 +159,9 @@ inline std::set<std::size_t> parse_cpu_list(const std::string& text) {
   return cpus;
 }
 
-// The cores of Linux's CPUs, from the files in /sys. Where x86 names the two kinds of cores, those of cpu_core are the fast ones.
-// Elsewhere a core is fast if its capacity is more than three quarters of the largest one. (The largest core of the machine has
-// capacity 1024.)
+// The cores of Linux's CPUs, from the files in /sys. Where Linux on x86 names two kinds of cores, cpu_core and cpu_atom, those of
+// cpu_core are the fast ones. Elsewhere a core is fast if its capacity is more than three quarters of the largest one. (The largest
+// core of the machine has capacity 1024.)
 inline Cores read_linux_cores(const std::set<std::size_t>& allowed, const std::string& root = "") {
   const std::string folder = root + "/sys/devices/system/cpu/cpu";
   const std::set<std::size_t> named_fast = parse_cpu_list(first_line(root + "/sys/devices/cpu_core/cpus"));

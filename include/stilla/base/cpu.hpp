@@ -44,8 +44,8 @@ struct CpuInfo {
   // x86 on Linux: whether the system lets this process use AMX's tiles, 8 KB of registers. A process must ask for this once. After
   // that the system refuses alternative signal stacks that are too small to save the tiles (sigaltstack(2), AT_MINSIGSTKSZ).
   bool tiles_granted = false;
-  // Arm: AT_HWCAP and AT_HWCAP2 as Linux reports them. On Windows and macOS only the bits named below are set, and all others are
-  // zero. Zero on other CPUs.
+  // Arm: AT_HWCAP and AT_HWCAP2 as Linux reports them. On Windows and macOS only the bits hwcap_dotprod of AT_HWCAP and hwcap2_i8mm
+  // of AT_HWCAP2 are set, and all others are zero. Zero on other CPUs.
   std::uint64_t hwcap = 0, hwcap2 = 0;
   // Arm on Linux and Windows: the register MIDR_EL1 of the core that this was read on (on Windows: of the first core). It names
   // the designer and the type of the core; the cores of one machine may differ. Zero where it is not known.
@@ -57,8 +57,9 @@ struct CpuInfo {
   constexpr bool saves_ymm() const { return (xcr0 & 0x6u) == 0x6u; }
   constexpr bool saves_zmm() const { return (xcr0 & 0xe6u) == 0xe6u; }
   constexpr bool saves_tiles() const { return (xcr0 & 0x60000u) == 0x60000u; }
-  // Arm, with the names of Arm's features: dot products of bytes summed to 32 bits (sdot, udot), and products of matrices of
-  // bytes that give 2 x 2 such sums (smmla). The third bit, cpuid, says that MIDR_EL1 can be read.
+  // Positions of bits of hwcap and hwcap2, with the names of Arm's features: dotprod are dot products of bytes summed to 32 bits
+  // (sdot, udot), and i8mm are products of matrices of bytes that give 2 x 2 such sums (smmla). cpuid says that MIDR_EL1 can be
+  // read.
   static constexpr unsigned hwcap_dotprod = 20, hwcap2_i8mm = 13, hwcap_cpuid = 11;
   constexpr bool has_dotprod() const { return bit(hwcap, hwcap_dotprod); }
   constexpr bool has_i8mm() const { return bit(hwcap2, hwcap2_i8mm); }
@@ -70,8 +71,8 @@ struct CpuInfo {
 namespace detail {
 
 #if STILLA_ARCH_ARM && defined(_WIN32)
-// Declared as in <windows.h>, which is not included here because it brings thousands of names.
-// MinGW's own header may be included before this one; it imports one of the two functions and not the other.
+// IsProcessorFeaturePresent and RegGetValueW are declared as in <windows.h>, which is not included because it brings thousands of
+// names. MinGW's own header may be included before this one; it imports one of these two functions and not the other.
 #if defined(__MINGW32__)
 #define STILLA_IMPORTED
 #else
@@ -150,8 +151,8 @@ inline CpuInfo read_cpu() {
   info.hwcap2 = getauxval(AT_HWCAP2);
   if (CpuInfo::bit(info.hwcap, CpuInfo::hwcap_cpuid)) __asm__("mrs %0, MIDR_EL1" : "=r"(info.midr));
 #elif STILLA_ARCH_ARM && defined(_WIN32)
-  // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE and PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE. The latter exists from Windows 11 24H2 on,
-  // and older headers lack it. A system that does not know a feature answers no.
+  // The numbers of PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE and PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE. The latter exists from Windows
+  // 11 24H2 on, and older headers lack it. A system that does not know a feature answers no.
   constexpr unsigned long dotprod = 43, i8mm = 66;
   if (IsProcessorFeaturePresent(dotprod) != 0) info.hwcap |= std::uint64_t{1} << CpuInfo::hwcap_dotprod;
   if (IsProcessorFeaturePresent(i8mm) != 0) info.hwcap2 |= std::uint64_t{1} << CpuInfo::hwcap2_i8mm;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Errors are values. A function that can fail returns Result<T>: either a T or an Error. The message of an Error is one line that
-// names the file, the key or tensor, the byte offset, what was found and what was expected. Nothing here throws, so the library
-// works under -fno-exceptions. Nothing aborts on bad input.
+// names the file, the key or tensor, the byte offset, what was found and what was expected. Errors are never thrown, so the
+// library works under -fno-exceptions. Bad input never aborts the program.
 //
 //   Result<Model> model = load(path);
 //   if (!model) return report(model.error());

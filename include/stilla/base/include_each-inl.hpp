@@ -19,7 +19,7 @@
 #define STILLA_EACH_AT_(n) STILLA_EXPAND_(STILLA_EACH_PICK_##n STILLA_EACH_NAMES_)
 #define STILLA_EACH_NAMES_ (STILLA_EACH_LIST(STILLA_EACH_NAME_) , , , , , , , , )
 
-// The n-th entry.
+// STILLA_EACH_PICK_n(...) expands to the entry at place n of its arguments, counted from 0.
 #define STILLA_EACH_PICK_0(it, ...) it
 #define STILLA_EACH_PICK_1(a0, it, ...) it
 #define STILLA_EACH_PICK_2(a0, a1, it, ...) it

@@ -9,7 +9,7 @@
 //     an object or lambda made on the spot             a copy. A callable that is larger than `kept_bytes`, or is more than plain
 //                                                      data, cannot be kept as a copy and does not compile: give it a name
 //
-// So nothing refers to an object that is gone at the end of the line that made it.
+// So no KeptFunction refers to an object that is gone at the end of the line that made it.
 #pragma once
 
 #include <concepts>
@@ -24,7 +24,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// A default-constructed one, and one that is made of a null pointer, is empty and must not be called.
+// A default-constructed KeptFunction, and one that is made of a null pointer, is empty and must not be called.
 template <std::size_t kept_bytes, class... Args>
 class KeptFunction {
  public:

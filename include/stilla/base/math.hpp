@@ -48,8 +48,8 @@ inline float highest_magnitude(const float* x, std::size_t n) {
   return std::bit_cast<float>(highest);
 }
 
-// An int8 block whose largest magnitude is below this becomes zeros: 127 divided by that magnitude would come near the largest
-// float.
+// A block that is rounded to integers becomes zeros if its largest magnitude is below smallest_block: 127 divided by that magnitude
+// would come near the largest float.
 inline constexpr float smallest_block = 1e-30f;
 
 // The value of one integer step if `highest`, the largest magnitude, becomes the integer `largest`. 0 for a block of zeros
@@ -59,9 +59,9 @@ inline float unit_of(float highest, float largest) {
   return highest >= smallest_block ? highest / largest : 0.0f;
 }
 
-// Constants of exp, shared by the scalar and the vector forms. ln 2 is in two parts; the upper part has 9 trailing zero bits so
-// that n * ln2_high is exact. The polynomial interpolates (e^r - 1 - r) / r^2 at 6 Chebyshev nodes of |r| <= ln2 / 2; the
-// truncation error is 0.02 ulp.
+// Constants of e^x, shared by the scalar and the vector forms of exp_approximate(): e^x = 2^n e^r with an integer n and
+// |r| <= ln2 / 2. ln 2 is in two parts; the upper part has 9 trailing zero bits so that n * ln2_high is exact. The polynomial
+// interpolates (e^r - 1 - r) / r^2 at 6 Chebyshev nodes of |r| <= ln2 / 2; the truncation error is 0.02 ulp.
 inline constexpr float log2_e = 1.44269504f;
 inline constexpr float ln2_high = 0.693359375f;
 inline constexpr float ln2_low = -2.12194440e-4f;
@@ -74,7 +74,7 @@ inline constexpr float exp_c5 = 8.333310485e-03f;
 inline constexpr float exp_c6 = 1.393364975e-03f;
 inline constexpr float exp_c7 = 1.989099110e-04f;
 
-// Adds 16 lanes to their sum, in the canonical order. Overwrites the lanes.
+// Adds 16 lanes to their sum, in the canonical order: the upper half to the lower half, until one is left. Overwrites the lanes.
 template <class T>
 T fold_lanes(T* lanes) {
   for (std::size_t width = sum_lanes / 2; width != 0; width /= 2) {

@@ -35,7 +35,7 @@ struct MatrixView {
 
   constexpr T* row(std::size_t r) const { return data + r * stride; }
 
-  // Rows [begin, begin + count).
+  // A view of the rows [begin, begin + count).
   constexpr MatrixView rows_from(std::size_t begin, std::size_t count) const { return {row(begin), count, cols, stride}; }
 };
 

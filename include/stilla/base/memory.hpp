@@ -49,7 +49,7 @@ class Memory {
  public:
   Memory() = default;
   explicit Memory(std::span<std::byte> lent) : lent_(lent), is_lent_(true) {}
-  // What was lent goes along. The other object then has no memory left, and refuses to make room in it.
+  // A new Memory takes over what was lent to `other`. `other` then has no memory left, and its resize() refuses to make room.
   Memory(Memory&& other) noexcept : own_(std::move(other.own_)), lent_(std::exchange(other.lent_, {})), is_lent_(other.is_lent_) {}
   Memory& operator=(Memory&& other) noexcept {
     own_ = std::move(other.own_);
@@ -71,7 +71,7 @@ class Memory {
     return reinterpret_cast<const T*>(data() + offset);
   }
 
-  // What lies behind the first `bytes` bytes of lent memory.
+  // A Memory of what lies behind the first `bytes` bytes of lent memory.
   Memory rest(std::size_t bytes) const { return Memory(lent_.subspan(bytes)); }
 
   // Makes room for this many bytes with unspecified contents. Memory that is large enough stays where it is. `what` says in the

@@ -57,7 +57,7 @@ class IndexFunction {
 template <class P>
 concept ParallelFor = requires(P& pool, std::size_t count, IndexFunction body) { pool(count, body); };
 
-// Runs everything on the calling thread.
+// A ParallelFor that runs everything on the calling thread.
 struct SerialFor {
   void operator()(std::size_t count, IndexFunction body) const {
     for (std::size_t i = 0; i < count; ++i) body(i);

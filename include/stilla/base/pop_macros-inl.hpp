@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Restores the application's macros that push_macros-inl.hpp removed. Included many times: no #pragma once.
+// Restores the application's macros that push_macros-inl.hpp removed. This file is included many times, so it has no #pragma once.
 #pragma pop_macro("abs")
 #pragma pop_macro("B0")
 #pragma pop_macro("bit")

@@ -4,7 +4,7 @@
 // named like ordinary words: <windows.h> has min and max, X11 has Status and Success, Arduino's core has abs, round, bit and
 // radians, Qt has emit, and many programs have macros of a single letter. Between this file and pop_macros-inl.hpp these macros do
 // not exist; after the latter they are again what the application made them. Every header of the library includes both files, this
-// one after its other includes, as libc++ does with its own pair. Included many times: no #pragma once.
+// one after its other includes, as libc++ does with its own pair. This file is included many times, so it has no #pragma once.
 #pragma push_macro("abs")
 #undef abs
 #pragma push_macro("B0")

@@ -15,8 +15,8 @@
 //
 // Where a target is available but not faster, its fallback is the default. The target can still be forced (dispatch.hpp).
 //
-// STILLA_SINGLE_TARGET chooses by is_guaranteed. The preprocessor reads the flags for it outside of any target region, because GCC
-// and clang define the same macros inside a target region.
+// STILLA_SINGLE_TARGET chooses by is_guaranteed. The preprocessor reads the flags for it outside of any target region (code that a
+// pragma compiles for more instruction sets), because inside one GCC and clang define the macros of those sets too.
 #pragma once
 
 #include <concepts>

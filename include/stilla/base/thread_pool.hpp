@@ -30,9 +30,9 @@ namespace stilla { inline namespace STILLA_ABI {
 // time; a job that is started from inside a job runs on the thread that started it. If the system grants fewer threads, the pool
 // has fewer.
 //
-// One word holds the job's number and its next index. A worker takes indices by compare-and-swap on that word, so a late worker
-// can take indices only from the job that it has seen. As long as a worker holds an index, the caller waits, and the body of the
-// job stays valid.
+// One word, the ticket, holds the job's number and its next index. A worker takes indices by compare-and-swap on that word, so a
+// late worker can take indices only from the job that it has seen. As long as a worker holds an index, the caller waits, and the
+// body of the job stays valid.
 class ThreadPool {
  public:
   explicit ThreadPool(std::size_t threads) {
@@ -70,10 +70,11 @@ class ThreadPool {
   // This value in place of the next index says that the job has no index left to take.
   static constexpr std::uint32_t closed = 0xffffffffu;
   static constexpr std::size_t max_indices = closed - 1;
-  // So many turns of the waiting loop take about 50 microseconds at 4 GHz. This is longer than the serial gaps inside a layer and
-  // shorter than a human notices.
+  // A worker that waits for a job spins this many times before it sleeps. This takes about 50 microseconds at 4 GHz, which is longer
+  // than the serial gaps inside a layer and shorter than a human notices.
   static constexpr unsigned spins_before_sleep = 2000;
-  // After this many spins the waiting thread gives its core away, which keeps a machine with more threads than cores moving.
+  // After this many spins the caller, which waits for the workers, gives its core away. This keeps a machine with more threads than
+  // cores moving.
   static constexpr unsigned spins_before_yield = 2000;
 
   static bool& inside_job() {
@@ -107,9 +108,9 @@ class ThreadPool {
   static std::uint32_t job_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket >> 32); }
   static std::uint32_t index_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket); }
 
-  // Starts the next job. The ticket is closed before count and body change, so a worker that reads the new count can no longer
-  // take indices from the old job. The mutex ensures that no worker falls asleep between its last look at the ticket and the call
-  // that would wake it.
+  // Starts the next job. The ticket (the word with the job's number and its next index) is closed before count and body change, so
+  // a worker that reads the new count can no longer take indices from the old job. The mutex ensures that no worker falls asleep
+  // between its last look at the ticket and the call that would wake it.
   void publish(std::uint32_t count, const IndexFunction* body) {
     const std::uint64_t job = job_of(ticket_.load(std::memory_order_relaxed));
     ticket_.store(job << 32 | closed, std::memory_order_relaxed);
@@ -127,8 +128,8 @@ class ThreadPool {
 
   // Takes and runs indices of the present job until none are left, and returns the job's number. A thread takes runs of
   // neighbouring indices; each run is half of the thread's share of the remaining indices (Polychronopoulos and Kuck, "Guided
-  // self-scheduling", 1987). Neighbouring indices are near in memory, so streams of weights stay streams. The last runs are single
-  // indices, so that unequal cores finish together.
+  // self-scheduling", 1987). Neighbouring indices are near in memory, so a thread still reads weights as a stream. The last runs
+  // are single indices, so that unequal cores finish together.
   std::uint32_t take_indices() {
     inside_job() = true;
     std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
@@ -161,8 +162,8 @@ class ThreadPool {
         --sleeping_;
       }
       seen = take_indices();
-      // The end of the pool is tested after taking indices and not before. The job that ended the wait may be one that was
-      // started before the last, empty job, which the destructor starts.
+      // A worker tests whether the pool ends after it has taken indices and not before. The job that ended the wait may be one that
+      // was started before the last, empty job, which the destructor starts.
       if (stopping_.load(std::memory_order_relaxed)) return;
     }
   }

@@ -38,7 +38,7 @@ constexpr float to_float(f16 x) {
   if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13 | (mantissa ? 0x400000u : 0));
   if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
   if (mantissa == 0) return std::bit_cast<float>(sign);
-  // A subnormal is mantissa * 2^-24. Its leading one is shifted up to the implicit place.
+  // A subnormal f16 is mantissa * 2^-24. Its leading one is shifted up to the implicit place.
   const auto shift = static_cast<std::uint32_t>(std::countl_zero(mantissa) - 21);
   mantissa = mantissa << shift & 0x3ffu;
   return std::bit_cast<float>(sign | (113 - shift) << 23 | mantissa << 13);
@@ -72,7 +72,7 @@ constexpr f16 to_f16(float x) {
   return {static_cast<std::uint16_t>(sign | half)};
 }
 
-// Converts a float to a storage type.
+// Converts a float to a type that a format stores: float, f16 or bf16.
 template <class T>
 constexpr T from_float(float x);
 template <>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The library's version. CMakeLists.txt reads these three lines; nothing else states a version.
+// The three numbers of the library's version. CMakeLists.txt reads them from this file; nothing else states a version.
 #pragma once
 
 #define STILLA_VERSION_MAJOR 0

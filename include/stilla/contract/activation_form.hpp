@@ -2,16 +2,18 @@
 //
 // Lets a target have rounded activations in an arrangement of its own, beside the arrays that all targets read (ActivationQ8).
 // ActivationBuffer lends the memory for it, and the matmuls of that target find it as ActivationQ8::arranged. A target that wants
-// an arrangement of its own specialises ActivationForm in its activation_form.hpp; no other file changes.
+// an arrangement of its own specialises ActivationForm in its activation_form.hpp; no other file changes. An ActivationForm has
+// these members:
 //
-//   id                      the target whose form this is; kernels compare it with their own
-//   bytes(rows, cols, bits)   bytes of memory for so many tokens; 0 where the target's matmuls want no form
+//   id                      the target whose arrangement this is; kernels compare it with the id of their own
+//   bytes(rows, cols, bits)   the bytes of an arrangement of `rows` tokens; 0 where the target's matmuls want no arrangement
 //   arrange(to, from, m, block, blocks)   writes into `to` what belongs to `blocks` blocks of row m, from `block` on. The arrays of
 //                                         row m in `from` are already filled
 //   arrange_sums(to, from, m)             writes what belongs to the rounded sums of row m, after all blocks of the row
-//   tokens_per_task(x)      how many tokens a task of a matmul takes at once: x.rows unless the form is too large for a cache
+//   tokens_per_task(x)      how many tokens a task of a matmul takes at once: x.rows unless the arrangement is too large for a cache
 //
-// Rows are independent: threads may call these functions for different rows, or for different blocks of a row, at the same time.
+// Rows are independent: threads may call arrange and arrange_sums for different rows, or for different blocks of a row, at the same
+// time.
 #pragma once
 
 #include <cstddef>

@@ -24,9 +24,9 @@
 //                             Weights whose minimums are integers times one minimum of 256 weights need them (Q4_K, Q5_K)
 //     arranged        the same activations in an arrangement that the target's kernels read, if they want one (ArrangedActivations)
 //
-// The integer is x[k] / scale, rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is below 2^-60
-// becomes zeros with scale 1. A block with a NaN or with a magnitude above 2^60 becomes zeros with scale NaN, so the outputs that
-// depend on it are NaN.
+// The integer for x[k] is x[k] / scale, rounded once, ties to even (math.hpp, round_magic). A block whose largest magnitude is
+// below 2^-60 becomes zeros with scale 1. A block with a NaN or with a magnitude above 2^60 becomes zeros with scale NaN, so the
+// outputs that depend on it are NaN.
 //
 // Why scales are powers of two: products of scales are then exact in any order, integers can be summed as the last places of
 // floats (generic/panel_sweep-inl.hpp), and a scaled value fits a bf16 of AMX's tiles (x86_amx/activation_form.hpp). Such scales
@@ -61,8 +61,8 @@ inline constexpr float smallest_activation = 0x1p-60f;
 inline constexpr float largest_activation = 0x1p60f;
 
 // The scale of a block whose largest magnitude is `highest`: the smallest power of two with which highest / scale is at most
-// `largest`. Its exponent is the difference of the two exponents, or one more where `highest` has the larger mantissa.
-// inverse_of_power() gives 1 / scale.
+// `largest`. Its exponent is the exponent of `highest` less that of `largest`, or one more where `highest` has the larger mantissa.
+// inverse_of_power() gives 1 / scale for such a scale.
 inline float activation_scale(float highest, float largest) {
   constexpr std::uint32_t exponent = 0x7f800000u, mantissa = 0x007fffffu;
   const auto limit = std::bit_cast<std::uint32_t>(largest);
@@ -75,11 +75,12 @@ inline float scale_of_zeros(float highest) { return highest < smallest_activatio
 
 }  // namespace detail
 
-// The sums of eight blocks. sums[b] * scale is the scaled sum of block b, rounded once, ties to even; scale is the smallest power
-// of two with which all eight fit. If a scaled sum is no number, then all sums are 0 and scale is 1; the dot products with that
-// block are NaN anyway. With rounded sums, minimums that are integers times a common factor are multiplied by integers. 256
-// weights then need four dot products of pairs, or one tile of AMX, and one float step instead of eight. With activations of 16
-// bits, KL against float activations stays 2.0e-6 (Qwen2.5 0.5B Q4_K_M, bench/check_fidelity.py).
+// The sums of eight blocks of activations. The scaled sum of a block is its scale times the sum of its 32 integers. sums[b] * scale
+// is the scaled sum of block b, rounded once, ties to even; `scale` is the smallest power of two with which all eight sums fit into
+// 16 bits. If a scaled sum is no number, then all sums are 0 and `scale` is 1; the dot products with that block are NaN anyway.
+// With rounded sums, minimums that are integers times a common factor are multiplied by integers. 256 weights then need four dot
+// products of pairs, or one tile of AMX, and one float step instead of eight. With activations of 16 bits, KL against float
+// activations stays 2.0e-6 (Qwen2.5 0.5B Q4_K_M, bench/check_fidelity.py).
 inline constexpr std::size_t sums_block = 256;
 struct RoundedSums {
   static constexpr std::size_t blocks = sums_block / activation_block;
@@ -97,8 +98,8 @@ inline RoundedSums round_sums(const float* scaled_sums) {
   rounded.scale = activation_scale(highest, 32767.0f);
   const float inverse = inverse_of_power(rounded.scale);
   for (std::size_t b = 0; b < RoundedSums::blocks; ++b) {
-    // The product is exact, so the bits are the same whether the compiler fuses it with the addition or not. (std::fma may be a
-    // call into the C library.)
+    // The product of a scaled sum and the inverse of a scale is exact, because the scale is a power of two. So the bits are the
+    // same whether the compiler fuses it with the addition or not. (std::fma may be a call into the C library.)
     rounded.sums[b] = static_cast<std::int16_t>(integer_in(scaled_sums[b] * inverse + round_magic));
   }
   return rounded;
@@ -106,8 +107,8 @@ inline RoundedSums round_sums(const float* scaled_sums) {
 
 }  // namespace detail
 
-// Memory that holds the same activations in an arrangement that only one target knows (contract/activation_form.hpp), beside the
-// arrays above. Kernels of that target find it by its id; all other kernels ignore it.
+// Memory that holds rounded activations once more, in an arrangement that only one target knows (contract/activation_form.hpp),
+// beside the arrays of ActivationQ8. Kernels of that target find it by its id; all other kernels ignore it.
 struct ArrangedActivations {
   TargetId form;              // ActivationForm<Target>::id
   // The memory of the arrangement, on a 64-byte boundary; null if there is none.
@@ -132,7 +133,7 @@ struct WideRows {
   std::size_t count() const { return end - begin; }
   // The row number, in the view, of the i-th wide row of the view.
   std::size_t row(std::size_t i) const { return numbers[begin + i] - first; }
-  // The i for which row(i) == m: row m of the view is its i-th wide row. count() if row m is not wide.
+  // The i for which row(i) == m, so that row m of the view is its i-th wide row. Returns count() if row m is not wide.
   std::size_t find(std::size_t m) const {
     const std::size_t i = place(m) - begin;
     return i < count() && row(i) == m ? i : count();
@@ -147,7 +148,7 @@ struct WideRows {
   }
 
  private:
-  // The index in `numbers` of the first wide row that is not before row m.
+  // The index in `numbers` (the ascending numbers of the wide rows) of the first wide row that is not before row m of the view.
   std::size_t place(std::size_t m) const {
     return static_cast<std::size_t>(std::lower_bound(numbers + begin, numbers + end, first + m) - numbers);
   }
@@ -167,10 +168,11 @@ struct ActivationQ8 {
   std::size_t cols = 0;  // K
   const std::int8_t* low = nullptr;  // null: 8 bits
   ArrangedActivations arranged = {};
-  // [M], or null if there are none. Each row of the product is multiplied by its factor, in addition to the scales. A factor may
-  // be any number.
+  // row_factors has M factors, or is null if there are none. Each row of the product is multiplied by its factor, in addition to
+  // the scales. A factor may be any number.
   const float* row_factors = nullptr;
-  // Whether quantise() or import_activations() filled the arrays. All kernels accept the scales and values that these two write.
+  // Whether quantise() or import_activations() filled the arrays. All kernels accept the scales and values that these two functions
+  // write.
   bool is_checked = false;
   WideRows wide = {};  // empty except in mixed activations
 
@@ -182,7 +184,7 @@ struct ActivationQ8 {
   const float* row_scaled_sums(std::size_t m) const { return scaled_sums + m * blocks(); }
   const RoundedSums* row_rounded_sums(std::size_t m) const { return rounded_sums + m * (cols / sums_block); }
 
-  // Rows [begin, begin + count).
+  // A view of the rows [begin, begin + count).
   ActivationQ8 rows_from(std::size_t begin, std::size_t count) const {
     const std::int8_t* const low_from = low == nullptr ? nullptr : row_low(begin);
     ArrangedActivations arranged_from = arranged;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contract of the attention kernels. The cache of one KV head is cut into chunks of 256 positions at fixed places (position /
-// 256). The attention of a query to a chunk does not depend on any other chunk. With elements of float, f16 or bf16:
+// Contract of the attention kernels. The cache of one KV head is cut into chunks of 256 positions at fixed places (position / 256).
+// The attention of a query to a chunk does not depend on any other chunk. An fma chain is a sum whose products are added one by
+// one, each by one fused multiply-add. D is the size of a head. With elements of float, f16 or bf16, query, key j and value j of
+// the chunk give:
 //
 //     s[j]  = fma chain over d = 0 .. D-1 of  query[d] * key[j][d], from 0       the query is already multiplied by 1 / sqrt(D) or a scale
 //     max   = highest s[j];   e[j] = exp_approximate(s[j] - max)                 a score that is NaN has weight 0
-//     sum   = canonical 16-lane sum of e[j];   out[d] = fma chain over j of e[j] * value[j][d], from 0
+//     sum   = sum of e[j] in 16 lanes (base/math.hpp);   out[d] = fma chain over j of e[j] * value[j][d], from 0
 //
 // With a soft cap, s[j] is replaced by soft_capped(s[j]) before the maximum is taken. With a window, the first position that the
 // query sees may lie inside the chunk. The positions of the chunk before it then have weight 0, but their keys and values must
@@ -14,11 +16,11 @@
 // With integer elements (KvInt8, KvInt5) keys and values are codes c with one scale for each position. The query is rounded to 8
 // bits and the weights e[j] * value_scale[j] to 16 bits, so that both products are exact integers in any order:
 //
-//     rounded(x, top): n[i] = round(x[i] * (top / highest)), unit = highest / top, highest = max |x[i]|
+//     rounded(x, top): n[i] = round(x[i] * (top / highest)), unit = highest / top, highest = max |x[i]|; it gives n and unit
 //     q, q_unit = rounded(query, 127);      s[j] = fma(sum over d of q[d] * c[j][d], q_unit * key_scale[j], bias[j])
 //     w, w_unit = rounded(e[j] * value_scale[j], 32512);        out[d] = (sum over j of w[j] * c[j][d]) * w_unit
 //
-// A row whose highest is below 1e-30 is rounded to zeros with unit 0; a row with an infinity or a NaN to zeros with unit NaN.
+// An x whose highest is below 1e-30 is rounded to zeros with unit 0; an x with an infinity or a NaN to zeros with unit NaN.
 //
 // The caller has transformed keys, values and queries by hadamard() (contract/elementwise.hpp), which spreads large values over
 // all dimensions. So one scale for a position is enough, and 8 bits cost a query no more than they cost a key: with an int8 cache,
@@ -27,36 +29,39 @@
 // positions there are. The codes of KvInt8 are -127 .. 127. Those of KvInt5 are the odd numbers -31 .. 31: 32 levels, none of them
 // 0, so that all levels are used.
 //
-// bias[j] is what the bias of the key projection adds to the score; it is 0 without such a bias. The bias is not stored in the
-// key: Qwen2's biases are hundreds of times larger than the rest of a key, and the rounding would be as coarse as they are. It is
-// added here, exactly. At position j it is the sum over pairs i of A[i] cos(j t[i]) + B[i] sin(j t[i]), where A and B depend on
-// the query and the bias, and t on the model. Moved to the middle of the chunk, J = 256 chunk + 127.5, the sum needs tables for r
-// = j - J only. One set of tables serves all chunks, layers and heads, and half of each table is enough, r > 0, since cosines are
-// even and sines are odd:
+// bias[j] is what the bias of the key projection adds to the score; it is 0 without such a bias. The bias is not stored in the key:
+// Qwen2's biases are hundreds of times larger than the rest of a key, and the rounding would be as coarse as they are. The kernel
+// adds it to the score, exactly. At position j it is the sum over the pairs i that RoPE rotates of A[i] cos(j t[i]) + B[i] sin(j
+// t[i]), where A and B depend on the query and the bias, and t[i], by which pair i turns from one position to the next, depends on
+// the model. Moved to the middle of the chunk, J = 256 chunk + 127.5, the sum needs tables for r = j - J only. One set of tables
+// serves all chunks, layers and heads, and half of each table is enough, r > 0, since cosines are even and sines are odd:
 //
 //     A  = fma(q1, b1, q2 * b2)      A' = fma(A, cos(J t), B * sin(J t))         q1, q2: the query's pair, unrounded
 //     B  = fma(q2, b1, -(q1 * b2))   B' = fma(B, cos(J t), -(A * sin(J t)))      b1, b2: the bias's pair
 //     bias[J + r] = even[r] + odd[r],  bias[J - r] = even[r] - odd[r]            each an fma chain over its terms, from 0
 //
-// Each `fast` pair has a term of its own in both chains: A' times cos(r t) in `even`, B' times sin(r t) in `odd`. All other pairs
-// turn by less than 4 radians from the middle of a chunk to its end. Together they are one polynomial with the terms 0 .. 15 of
-// Chebyshev's first kind. Its 8 even terms follow the fast pairs' terms of `even`, its 8 odd terms those of `odd`. The coefficient
-// of term k is an fma chain over the other pairs of (k is even ? A' : B') * slow[pair][k], from 0.
+// A pair is `fast` if it turns by more than 4 radians from the middle of a chunk to its end. (The fast pairs come first.) Each fast
+// pair has a term of its own in both chains: A' times cos(r t) in `even`, B' times sin(r t) in `odd`. All other pairs together are
+// one polynomial in r / 128 with the terms 0 .. 15 of Chebyshev's first kind. Its 8 even terms follow the fast pairs' terms of
+// `even`, its 8 odd terms those of `odd`. The coefficient of term k is an fma chain over the other pairs of (k is even ? A' :
+// B') * slow[pair][k], from 0, where `slow` is a table of the model. What the dimensions that RoPE does not rotate add to the score
+// is then added to the coefficient of term 0.
 //
-// Partial results are merged in the order of positions, whichever thread computed them:
+// Partial results (max, sum and out of some chunks) are merged in the order of positions, whichever thread computed them. `part` is
+// merged into the results of the positions before it:
 //
-//     m' = highest of both;  a = exp(max - m');  b = exp(part.max - m')
+//     m' = max(max, part.max);  a = exp(max - m');  b = exp(part.max - m')
 //     sum = fma(b, part.sum, a * sum);   out[d] = fma(b, part.out[d], a * out[d]);   max = m'
 //
 // and out * (1 / sum) is the result. So prefill, decode, chunked prefill and any number of threads give the same bits. The
 // computation of a chunk and the merging are those of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018),
 // with a fixed split.
 //
-// Layout of a chunk for one KV head. Float types:
+// Layout of a chunk for one KV head. Float types, with elements of the type E:
 //     keys    E [16 tiles][D][16]     key j is in tile j / 16, lane j % 16: 16 keys in lanes, no sum across lanes
 //     values  E [256][D]
-// Integer types: products of codes run over four neighbours at a time, over four d for keys and over four positions for values. A
-// byte is the code plus 128.
+// Integer types: kernels multiply four neighbouring codes at a time, of four d for keys and of four positions for values. With
+// KvInt8 a byte is the code plus 128.
 //     key scales f32 [256] | value scales f32 [256]
 //     keys    u8 [16 tiles][D / 4][16 keys][4]
 //     values  u8 [D / 16 tiles][256 / 4][16 dimensions][4]
@@ -99,7 +104,7 @@ struct KvInt5 {
 template <class E>
 concept IntegerKv = requires { E::largest_code; };
 
-// Where the parts of a head's chunk lie, in bytes.
+// The offsets, in bytes, of the keys, the values and their scales in a chunk of one KV head.
 template <class E>
 struct KvLayout {
   static constexpr std::size_t keys = 0;
@@ -116,7 +121,7 @@ struct KvLayout<E> {
   static constexpr std::size_t bytes(std::size_t D) { return values(D) + code_bytes(kv_chunk * D); }
 };
 
-// The place of dimension d of position j among the codes of the keys or of the values.
+// The index of dimension d of position j among the codes of a chunk's keys (key_place) or values (value_place).
 constexpr std::size_t key_place(std::size_t D, std::size_t j, std::size_t d) {
   return j / key_tile * key_tile * D + d / 4 * 4 * key_tile + j % key_tile * 4 + d % 4;
 }
@@ -163,8 +168,8 @@ void set_value_code(std::byte* chunk, std::size_t D, std::size_t j, std::size_t 
   set_code<E>(chunk + KvLayout<E>::values(D), value_place(j, d), code);
 }
 
-// What the kernels of integer types need to add a key bias. half_terms == 0: there is no bias. Arrays of pairs are padded to a
-// multiple of 16.
+// What the kernels for caches of integers need to add the bias of the key projection to the scores. half_terms == 0 means that
+// there is no bias. Arrays of pairs are padded to a multiple of 16.
 struct KeyBiasArgs {
   std::size_t half_terms = 0;  // terms of `even`, and of `odd`: fast + slow_terms / 2
   std::size_t fast = 0;  // the first pairs, which have terms of their own
@@ -197,7 +202,7 @@ struct AttentionChunkArgs {
   float* out = nullptr;  // [n_queries][D]
 };
 
-// cap * tanh(score / cap). Every target uses this function for its scores. A NaN stays a NaN.
+// The soft cap of a score: cap * tanh(score / cap). Every target uses this function for its scores. A NaN stays a NaN.
 inline float soft_capped(float score, float cap) {
   const float x = score / cap;
   const float e = exp_approximate(-2.0f * std::fabs(x));
@@ -207,7 +212,8 @@ inline float soft_capped(float score, float cap) {
 
 namespace detail {
 
-// Applies the options to a query's scores: the soft cap, and -infinity for positions before `begin`.
+// Applies the options to a query's scores: the soft cap, and -infinity for the positions before `begin`, which the query does not
+// see.
 template <class E>
 void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
   if (a.soft_cap != 0.0f) {
@@ -218,18 +224,19 @@ void limit_scores(float* scores, const AttentionChunkArgs<E>& a) {
 
 }  // namespace detail
 
-// The kernel: run(args), where args are AttentionChunkArgs<E>.
+// The kernel that computes the attention of some queries to one chunk: run(args), where args is an AttentionChunkArgs<E>.
 template <class Target, class E>
 struct AttentionChunk : AttentionChunk<typename Target::Fallback, E> {};
 
-// Running or partial results of n heads, at most attention_queries_at_once.
+// Results of n query heads, at most attention_queries_at_once, for some of the positions.
 struct AttentionParts {
   float* max;  // [n]
   float* sum;  // [n]
   float* out;  // [n][D]
 };
 
-// merge(into, part, n, D) merges `part` into `into`. finish(out, sum, D) computes out[d] *= 1 / sum.
+// The kernels that merge results: merge(into, part, n, D) merges the results `part` of n heads into `into`, and finish(out, sum, D)
+// computes out[d] *= 1 / sum for one head.
 template <class Target>
 struct AttentionMerge : AttentionMerge<typename Target::Fallback> {};
 

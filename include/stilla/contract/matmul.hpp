@@ -2,8 +2,9 @@
 //
 // Contract of the matmul kernels: y[m, n] = sum over k of W[n, k] * x[m, k]  (+ bias[n]), for the rows n of some panels.
 //
-// Quantised formats take rounded activations of 8 bits, or of 16 bits (value = 256 * high + low). With g running over the groups
-// of F::group_weights weights, in the order of k,
+// Quantised formats take rounded activations of 8 bits, or of 16 bits (value = 256 * high + low). A name with _w belongs to the
+// weights of row n, and one with _x to the activations of token m; sum_x[g] is the sum of a group's values. With g running over the
+// groups of F::group_weights weights, in the order of k,
 //
 //     dot[g] = sum of (code - zero_point) * value            exact in int32: at most 32 * 128 * 32640 < 2^28
 //     acc    = fma(scale_w[g] * scale_x[g], float(dot[g]), acc)  the product is exact, because scale_x is a power of two. (With the
@@ -15,13 +16,14 @@
 // activations.)
 //
 //     dot    = sum of sub_minimum[g] * sums_x[g]             exact in int32, and in float: at most 8 * 63 * 32767 < 2^24
-//     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s, sums_x: RoundedSums (contract/activation_q8.hpp). The product
-//                                                            is exact: 0, or of 2^-112 to 2^67
+//     acc    = fma(minimum_w * scale_s, float(dot), acc)     scale_s, sums_x: scale and sums of RoundedSums
+//                                                            (contract/activation_q8.hpp). The product is exact: 0, or of 2^-112
+//                                                            to 2^67
 //
-// and y = acc + bias. Formats with a scale per row follow the same formula: their scale_w is the same for all g, or, with sub-scales
-// (LPBQ), the row's scale times that of g, rounded once. Float formats: acc = fma(W[n, k], x[m, k], acc) for k = 0 .. K-1,
-// y = acc + bias. Every target computes every output in exactly this way, so results do not depend on the target, on M, or on how
-// panels are shared between threads.
+// and y = acc + bias. Formats with a scale per row follow the same formula: their scale_w is the same for all g, or, with
+// sub-scales (LPBQ), the row's scale times the group's sub-scale, rounded once. Float formats: acc = fma(W[n, k], x[m, k], acc) for
+// k = 0 .. K-1, y = acc + bias. Every target computes every output in exactly this way, so results do not depend on the target, on
+// M, or on how panels are shared between threads.
 #pragma once
 
 #include <cstddef>
@@ -51,7 +53,7 @@ struct MatmulArgs {
   std::size_t N = 0;
   std::size_t K = 0;
   ConstMatrix x;                 // M x K, any alignment
-  // M x N. The kernel writes the columns that are rows of the given panels and below N, and nothing else.
+  // The results, M x N. The kernel writes only those columns n of y that are rows of the given panels and are below N.
   Matrix y;
   const float* bias = nullptr;   // N, or none
 };
@@ -65,7 +67,7 @@ struct MatmulArgs<F> {
   Matrix y;
   const float* bias = nullptr;
   // Only for codebook formats: the levels of the codes, 2^code_bits of them. Formats that share panels (PanelFormat) differ in
-  // nothing else. Levels of 64 or more in magnitude are allowed only if F's own codebook has such levels.
+  // their levels only. Levels of 64 or more in magnitude are allowed only if F's own codebook has such levels.
   const std::int8_t* codebook = detail::codebook_of<F>();
 };
 
@@ -78,7 +80,7 @@ inline constexpr bool small_stacks = false;
 inline constexpr bool small_stacks = true;
 #endif
 
-// run(args, first, last) computes the panels [first, last) for all rows of x.
+// The matmul kernel: run(args, first, last) computes the panels [first, last) for all rows of args.x.
 template <class Target, class Format>
 // The kernel of the fallback is used if Target has none of its own for this format.
 struct MatmulPanels : MatmulPanels<typename Target::Fallback, Format> {};

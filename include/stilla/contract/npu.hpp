@@ -24,7 +24,8 @@
 // the fused multiply-add. Without a bias, bias is +0, so the fused step is one rounded product. Nothing else is rounded. Whoever
 // does these three steps gets the same bits on any machine, and it does not matter how the planes are cut.
 //
-// This file and the files that a DSP compiles need only a compiler and no library, not even a freestanding one: hence stdint.h.
+// This file and the files that a DSP compiles need only a compiler and no library, not even a freestanding one. So they include
+// stdint.h and not cstdint.
 #pragma once
 
 #include <stddef.h>
@@ -44,8 +45,8 @@ inline constexpr int largest_code = 15;
 inline constexpr int largest_block_scale = 15;
 inline constexpr size_t largest_k = 65536;  // a power of two that all limits below allow; R1's largest K is 18944
 
-// |sum of a plane| is at most the largest magnitude of a level times the largest magnitude of a byte times the largest block
-// scale times K.
+// The magnitude of a plane's sum is at most the largest magnitude of a level, times the largest magnitude of a byte, times the
+// largest block scale, times K.
 constexpr int64_t largest_sum(int64_t level, int64_t byte, int64_t block_scale, int64_t k) { return level * byte * block_scale * k; }
 static_assert(largest_sum(8, 128, largest_block_scale, largest_k) <= INT32_MAX, "the high plane: up to K = 139810");
 static_assert(largest_sum(8, 255, largest_block_scale, largest_k) <= INT32_MAX, "the low plane: up to K = 70178");
@@ -56,8 +57,8 @@ enum class Activations : uint8_t { int8 = 1, int16 = 2 };  // the value is the n
 constexpr int8_t high_plane(int16_t a) { return static_cast<int8_t>(a >> 8); }
 constexpr uint8_t low_plane(int16_t a) { return static_cast<uint8_t>(a & 255); }
 
-// The float step. Total is int32_t or int64_t. On Hexagon the scalar core does it: a conversion, sfmpy, and an sfmpy that
-// accumulates.
+// The float step: makes the result of an exact total, float(total) * (channel_scale * token_scale) + bias. Total is int32_t or
+// int64_t. On Hexagon the scalar core does it: a conversion, sfmpy, and an sfmpy that accumulates.
 template <class Total>
 inline float scaled(Total total, float channel_scale, float token_scale, float bias) {
   const float scale = channel_scale * token_scale;
@@ -70,8 +71,8 @@ inline float scaled(Total total, float channel_scale, float token_scale, float b
 #endif
 }
 
-// Anything that has these members can be the weights: rows of a format, plain arrays, panels. code() is 0..15, block_scale()
-// 1..15.
+// A type can be the weights of a product if it has code(n, k), 0..15, block_scale(n, k), 1..15, and channel_scale(n): rows of a
+// format, plain arrays, panels.
 template <class W>
 concept Weights = requires(const W& w, size_t n, size_t k) {
   static_cast<int>(w.code(n, k));
@@ -93,10 +94,10 @@ struct ArrayWeights {
   float channel_scale(size_t n) const { return channel_scales[n]; }
 };
 
-// The code that defines the results. It is the shortest code that is correct, not a fast one.
+// The namespace `scalar` has the code that defines the results. It is the shortest code that is correct, not a fast one.
 namespace scalar {
 
-// The exact total of one output. A is int8_t or int16_t.
+// The exact total of one output: the integer sum over all k of weight n, k times activation k. A is int8_t or int16_t.
 template <class A, Weights W>
 int64_t total(const W& w, size_t n, const A* a, size_t K) {
   int32_t high = 0, low = 0;
@@ -112,7 +113,8 @@ int64_t total(const W& w, size_t n, const A* a, size_t K) {
   return sizeof(A) == 1 ? int64_t{high} : 256 * int64_t{high} + low;
 }
 
-// The whole product. y is [M][N], a is [M][K], scales is [M], bias is [N] or null. K <= largest_k.
+// The whole product of weights and activations, with a bias. y is [M][N], a is [M][K], scales is [M], bias is [N] or null.
+// K <= largest_k.
 template <class A, Weights W>
 void matmul(float* y, const W& w, size_t N, size_t K, const A* a, const float* scales, size_t M, const float* bias) {
   for (size_t m = 0; m < M; ++m) {

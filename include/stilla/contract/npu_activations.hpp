@@ -4,8 +4,8 @@
 //
 //     highest = max |x[k]|;   scale = highest / largest;   a[k] = round(x[k] * (largest / highest)), ties to even, rounded once
 //
-// largest is 127 or 32767. A token whose highest is below 1e-30 becomes zeros with scale 0. A token with an infinity or a NaN
-// becomes zeros with scale NaN, so that all its outputs are NaN.
+// largest is 127 for int8 and 32767 for int16. A token whose highest is below 1e-30 becomes zeros with scale 0. A token with an
+// infinity or a NaN becomes zeros with scale NaN, so that all its outputs are NaN.
 #pragma once
 
 #include <cmath>

@@ -6,7 +6,7 @@
 // of the last place of the result.
 //
 // "Qf" says that an int16 stands for itself times 2^-f. In the table, wf and of are the fraction bits of weights and results
-// (NormFormat). The two basic steps are:
+// (NormFormat), y is a result, a and b are the values of a pair, and s is a shift. The two basic steps are:
 //
 //     q15(a, b)      = saturate((a * b + 2^14) >> 15)      the product of two Q15 numbers, rounded
 //     shifted(x, s)  = saturate((x + (2^s >> 1)) >> s)     32 bits to 16, rounded; ties go up
@@ -58,9 +58,9 @@ constexpr uint32_t square_root(uint64_t x) {  // rounded down
   return static_cast<uint32_t>(root);
 }
 
-// 1 / rms of n values, where `squares` is the sum of their squares + n * epsilon: sqrt(n / squares). The relative error is below
-// 2^-14. Both n and squares are first shifted to 2^30 .. 2^32. The shifts are even, so half of their difference is the shift of
-// the root.
+// 1 / rms of n values, which is sqrt(n / squares) if `squares` is the sum of the values' squares + n * epsilon. The relative error
+// is below 2^-14. Both n and squares are first shifted to 2^30 .. 2^32. The shifts are even, so half of their difference is the
+// shift of the root.
 constexpr Scaled inverse_rms(uint64_t squares, uint64_t n) {
   if (squares == 0) squares = 1;
   const int n_shift = (31 - log2_floor(n)) & ~1, squares_shift = (31 - log2_floor(squares)) & ~1;
@@ -84,7 +84,7 @@ struct NormFormat {
   int weight_fraction = 12;
   int out_fraction = 10;
 };
-// By how many bits rms_norm shifts (x * weight * mantissa) >> 15 to the right.
+// By how many bits rms_norm shifts (x * weight * mantissa) >> 15 to the right; mantissa and exponent are those of 1 / rms.
 constexpr int norm_shift(NormFormat f, int exponent) { return exponent + f.weight_fraction - f.out_fraction - 15; }
 static_assert(norm_shift({12, 11}, inverse_rms(64, 64).exponent) == 0, "an rms of 1, the least except zeros");
 static_assert(norm_shift({15, 0}, inverse_rms(uint64_t{64} << 30, 64).exponent) <= 30, "an rms of 2^15, the largest");
@@ -93,9 +93,10 @@ inline constexpr int rope_fraction = 14;  // fraction bits of cosines and sines:
 inline constexpr int log2_e_q14 = 23637;  // the factor of exponents: log2(e) * 2^14
 inline constexpr int largest_score_fraction = 11;  // 32767 * 2^-11 = 16, and e^-16 is 0 in Q15
 // Coefficients of 2^-x for x in Q15, 0 <= x < 1: 32767 + x (c1 + x (c2 + x (c3 + x c4))), with products by q15. The polynomial
-// interpolates at 1/4, 0.587, 0.883 and 1; then the last places of the coefficients were adjusted. The error is 1.5.
+// interpolates at 1/4, 0.587, 0.883 and 1; then the last places of the coefficients were adjusted. The error is 1.5 units of the
+// last place.
 inline constexpr int16_t exp2_c1 = -22701, exp2_c2 = 7818, exp2_c3 = -1711, exp2_c4 = 211;
-// 16 / 17 in Q15: a coefficient of the straight line that is nearest to 1 / (2d) for d = 1/2 .. 1.
+// 16 / 17 in Q15: a coefficient of the straight line that is nearest to 1 / (2d) for d = 1/2 .. 1. sigmoid() starts with this line.
 inline constexpr int16_t reciprocal_first = 30840;
 
 // The transform of a run of 2^k values (hadamard_run in hadamard.hpp) sums 2^k int16 values, at most 2^15 of them. Sums are exact
@@ -108,8 +109,9 @@ constexpr int hadamard_shift(uint32_t highest) {
   return s;
 }
 // The scale of a token after the transform. Before the transform, the values were integers times `scale`. Their orthonormal
-// transform is integers times the result of this function, which is scale * 2^s / sqrt(2^k). If k is even, this factor is a power
-// of two and nothing is rounded. If k is odd, it is a power of two times sqrt(1/2) as a float, and the product is rounded once.
+// transform is integers times the result of this function, which is scale * 2^shift / sqrt(2^k), where 2^k is the length of a run.
+// If k is even, this factor is a power of two and nothing is rounded. If k is odd, it is a power of two times sqrt(1/2) as a float,
+// and the product is rounded once.
 constexpr float hadamard_scale(float scale, int shift, size_t n) {
   const int k = log2_floor(hadamard_run(n)), exponent = shift - k / 2;
   const float power = static_cast<float>(uint64_t{1} << (exponent < 0 ? -exponent : exponent));
@@ -119,8 +121,8 @@ constexpr float hadamard_scale(float scale, int shift, size_t n) {
 
 namespace scalar {
 
-// y[i] = x[i] * weight[i] / rms. epsilon is n * eps / scale^2, in units of squares of x. The rms must stay below 2^15: the squares
-// and epsilon together may be at most n times 2^30.
+// y[i] = x[i] * weight[i] / rms. epsilon is n * eps / scale^2, in units of squares of x, where eps is the model's epsilon and scale
+// that of x. The rms must stay below 2^15: the squares and epsilon together may be at most n times 2^30.
 inline void rms_norm(int16_t* y, const int16_t* x, const int16_t* weight, size_t n, uint64_t epsilon, NormFormat f) {
   uint64_t squares = epsilon;
   for (size_t i = 0; i < n; ++i) squares += static_cast<uint64_t>(int32_t{x[i]} * x[i]);
@@ -155,8 +157,8 @@ constexpr int16_t exp_negative(int16_t u, int fraction) {
   return static_cast<int16_t>(p >> whole);
 }
 
-// y[i] = e^(x[i] - max) / sum. A position that must not count (a masked one) holds -32768. Its result is 0 if max is more than
-// 10.4 above it.
+// y[i] = e^(x[i] - max) / sum, where max is the highest x and sum is that of all e^(x[i] - max). A position that must not count (a
+// masked one) has an x of -32768. Its y is 0 if max is more than 10.4 above this x.
 inline void softmax(int16_t* y, const int16_t* x, size_t n, int fraction) {
   int16_t highest = INT16_MIN;
   for (size_t i = 0; i < n; ++i) highest = x[i] > highest ? x[i] : highest;
@@ -169,8 +171,8 @@ inline void softmax(int16_t* y, const int16_t* x, size_t n, int fraction) {
   for (size_t i = 0; i < n; ++i) y[i] = shifted(y[i] * r.mantissa, r.exponent);
 }
 
-// The sigmoid in Q15. For |gate| it is 1 / (1 + e) with e = e^-|gate|. With d = (1 + e) / 2, the first guess is a straight line;
-// two of Newton's steps, s += 2 s (1/2 - d s), follow. For a negative gate the result is 1 minus that.
+// The sigmoid in Q15. For |gate| it is s = 1 / (1 + e), where e is the exponential of -|gate|. With d = (1 + e) / 2, the first
+// guess of s is a straight line in d; two of Newton's steps, s += 2 s (1/2 - d s), follow. For a negative gate the result is 1 - s.
 constexpr int16_t sigmoid(int16_t gate, int fraction) {
   const int16_t e = exp_negative(saturate16(gate < 0 ? -int32_t{gate} : gate), fraction);
   const int32_t d = 16384 + (e >> 1);
@@ -188,8 +190,8 @@ inline void swiglu(int16_t* y, const int16_t* gate, const int16_t* up, size_t n,
   for (size_t i = 0; i < n; ++i) y[i] = shifted(q15(gate[i], sigmoid(gate[i], fraction)) * up[i], shift);
 }
 
-// Walsh-Hadamard transform of each run of hadamard_run(n) values. The sums are exact in `sums` [n] and are then rounded to int16,
-// to as many bits as the highest sum of the token allows: y[i] = sums[i] >> s, and s is returned. y may be x.
+// The Walsh-Hadamard transform of each run of hadamard_run(n) values. The sums are exact in `sums` [n] and are then rounded to
+// int16, to as many bits as the highest sum of the token allows: y[i] = sums[i] >> s, and s is returned. y may be x.
 inline int hadamard(int16_t* y, int32_t* sums, const int16_t* x, size_t n) {
   for (size_t i = 0; i < n; ++i) sums[i] = x[i];
   hadamard_butterflies(sums, n);

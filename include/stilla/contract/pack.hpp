@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Contract of the packing kernels: up to 16 rows of W[N, K], blocks as they stand in a file, become one panel of the layout that
-// layout/rows16_k4.hpp describes. Every byte of the panel is written. Rows that do not exist, and the end of a last span that K
-// does not fill, become zeros. Floats are rounded only where a format is decoded (PanelFormat), so the bytes of a panel are the
-// same on every target, whatever bytes the file holds.
+// layout/rows16_k4.hpp describes. Every byte of the panel is written. Rows that do not exist (in the last panel), and the end of a
+// last span that K does not fill, become zeros. Floats are rounded only where a format is decoded (PanelFormat), so the bytes of a
+// panel are the same on every target, whatever bytes the file holds.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +23,7 @@ struct PanelRows {
 };
 
 // Packs rows of K weights; K is a multiple of F::block_weights. Reads row_bytes<F>(K) bytes of each row and nothing else. Writes
-// PanelLayout<F>::panel_bytes(K) bytes, which are 64-byte aligned and overlap no row.
-// run(panel, rows, K)
+// PanelLayout<F>::panel_bytes(K) bytes, which are 64-byte aligned and overlap no row. The kernel is run(panel, rows, K).
 template <class Target, WeightFormat F>
 struct PackPanel : PackPanel<typename Target::Fallback, F> {};
 using PackPanelFunction = void (*)(std::byte* panel, const PanelRows& rows, std::size_t K);

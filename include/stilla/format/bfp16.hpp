@@ -45,8 +45,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The rounding of a weight that lies in the middle between two multiples of the step. Quark's numbers for these three values are
-// 2, 0 and 1.
+// The rounding of a weight that lies in the middle between two multiples of the step. AMD Quark numbers the same three ways:
+// to_even is 2, away_from_zero is 0 and up is 1.
 enum class Bfp16Ties : std::uint8_t {
   to_even,
   away_from_zero,
@@ -55,7 +55,8 @@ enum class Bfp16Ties : std::uint8_t {
 
 // What happens to a block whose largest weight would round to 128 steps.
 enum class Bfp16Overflow : std::uint8_t {
-  // That weight becomes 127 steps, and mantissas are -127..127. This gives the smaller error of the block as a whole.
+  // The weight that would round to 128 steps becomes 127 steps, and mantissas are -127..127. This gives the smaller error of the
+  // block as a whole.
   saturate,
   // If a weight would round to +128 steps, the step of the whole block is doubled. A mantissa of -128 is allowed, so a weight of -128
   // steps does not double the step. Quark calls this way of rounding use_compiler_version_cpu_kernel.
@@ -91,7 +92,7 @@ struct BFP16EBS8 {
   static constexpr std::size_t block_weights = 8;
   static constexpr std::size_t block_bytes = 9;
 
-  // The two parts of a block.
+  // The two parts of a block: the exponent that its eight weights share, and the mantissa of weight k.
   static constexpr std::uint32_t exponent(const std::byte* block) { return std::to_integer<std::uint32_t>(block[0]); }
   static constexpr int mantissa(const std::byte* block, std::size_t k) { return load_as<std::int8_t>(block + 1 + k); }
 

@@ -7,8 +7,9 @@
 //   std::vector<std::byte> blocks(bytes);
 //   stilla::Result<stilla::EncodingReport> report = stilla::encode_rows<stilla::Q4_0>(blocks, weights);
 //
-// requantise_rows does the same to weights that a file has in another format. Both can be given the mean squares of the matrix's
-// inputs. Formats whose encoder searches for scales then choose those that change the products least (format/importance.hpp).
+// requantise_rows encodes weights that a file has in another format. encode_rows and requantise_rows can be given the mean squares
+// of the matrix's inputs. Formats whose encoder searches for scales then choose those that change the products least
+// (format/importance.hpp).
 //
 // The report compares decode(encode(w)) with w, row by row. Rows are independent and are shared between threads. Their sums are
 // merged in the order of rows, so the bytes and the report are the same for any number of threads. The time is limited by the
@@ -39,8 +40,8 @@ struct EncodingReport {
   double max_error = 0.0;      // highest |decoded - source|
 };
 
-// Bytes of W[N, K] in the blocks of this format. Errors: an unknown format, a K that is not a multiple of its block, a size that
-// no address space holds.
+// Bytes of W[N, K] in the blocks of `format`. It is an error if the format is unknown, if K is not a multiple of the format's
+// block, or if no address space holds so many bytes.
 inline Result<std::size_t> encoded_bytes(FormatId format, std::size_t N, std::size_t K) {
   Result<std::size_t> result = detail::unknown_format(format);
   with_format(format, [&](auto tag) {
@@ -61,7 +62,7 @@ inline Result<std::size_t> encoded_bytes(FormatId format, std::size_t N, std::si
 
 namespace detail {
 
-// What one row adds to the report. bad_column is the first weight that cannot be encoded, or K if there is none.
+// What one row adds to an EncodingReport. bad_column is the first weight of the row that cannot be encoded, or K if there is none.
 struct EncodedRow {
   double squared_error;
   double squared_source;
@@ -95,9 +96,9 @@ EncodedRow encode_and_compare(std::byte* blocks, const float* weights, std::size
 }  // namespace detail
 
 // Encodes every row of `weights` into `blocks`, with no gaps between blocks or between rows. `blocks` has encoded_bytes(F, N, K)
-// bytes, of any alignment. A weight that is not finite, or that makes the scale of its block overflow, is an error; the contents
-// of `blocks` are then unspecified. mean_squares: of the K inputs that the matrix multiplies, or nothing; refused if F is no
-// ImportanceFormat.
+// bytes, of any alignment. A weight that is not finite, or that makes the scale of its block overflow, is an error; the contents of
+// `blocks` are then unspecified. mean_squares are those of the K inputs that the matrix multiplies, or empty; if F is no
+// ImportanceFormat, giving them is an error.
 template <EncodableFormat F>
 Result<EncodingReport> encode_rows(std::span<std::byte> blocks, ConstMatrix weights, Parallel parallel = {},
                                    std::span<const float> mean_squares = {}) {

@@ -7,7 +7,7 @@
 //   for each piece:  error.add(id_of<Q4_0>, blocks, values, pool);        // or rows of another format in place of values
 //   error.relative_rmse()                                                 // of all pieces; means the same as in EncodingReport
 //
-// Rows are shared between threads and their sums are merged in order, so the number of threads does not matter.
+// Rows are shared between threads and their sums are merged in order, so the result does not depend on the number of threads.
 #pragma once
 
 #include <cmath>
@@ -26,12 +26,12 @@ namespace stilla { inline namespace STILLA_ABI {
 
 class EncodingError {
  public:
-  // `blocks` are rows in `format`, without gaps, that stand for `values`. The only error is too little memory.
+  // Adds the error of `blocks`, rows in `format` without gaps that stand for `values`. The only failure is too little memory.
   Status add(FormatId format, const std::byte* blocks, ConstMatrix values, Parallel parallel = {}) {
     return add_rows(format, blocks, values.rows, values.cols, parallel, [&](std::size_t n, float*) { return values.row(n); });
   }
 
-  // Does the same if the source of `blocks` is not floats but `rows` in the format `from`.
+  // Adds the error of `blocks`, rows in `format` that stand for weights which are not floats but `rows` in the format `from`.
   Status add(FormatId format, const std::byte* blocks, FormatId from, const std::byte* rows, std::size_t N, std::size_t K,
              Parallel parallel = {}) {
     return add_rows(format, blocks, N, K, parallel, [&](std::size_t n, float* room) {
@@ -40,7 +40,7 @@ class EncodingError {
     });
   }
 
-  // sqrt(mean((new - old)^2) / mean(old^2)); 0 if all source weights were zeros.
+  // sqrt(mean((decoded - source)^2) / mean(source^2)) over all weights that were added; 0 if all source weights were zeros.
   double relative_rmse() const { return squared_source_ > 0.0 ? std::sqrt(squared_error_ / squared_source_) : 0.0; }
 
  private:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The common parts of formats with evenly spaced levels. They have one scale for each block, with or without a minimum, and codes
-// of 4 or 5 bits. The header of each such format shows its bytes. The format derives from one of the two structs below and says
-// where its codes lie:
+// of 4 or 5 bits. The header of each such format shows its bytes. The format derives from SymmetricFormat or from MinimumFormat and
+// says where its codes lie:
 //
 //     code(block, k)                 code k of a block
 //     store_codes(block, code_of)    stores code_of(k) for all k; calls code_of once for each k
@@ -24,7 +24,8 @@ constexpr void set_nibble(std::byte& pair, unsigned shift, int code) {
   pair = (pair & ~(std::byte{15} << shift)) | static_cast<std::byte>(code) << shift;
 }
 
-// Code k of 32 codes of 4 bits in 16 bytes. Byte j: low nibble = code[j], high = code[j + 16].
+// These functions read, set and store 32 codes of 4 bits in 16 bytes. The low nibble of byte j is code[j], the high one
+// code[j + 16].
 constexpr int split_nibble(const std::byte* codes, std::size_t k) {
   const unsigned pair = std::to_integer<unsigned>(codes[k % 16]);
   return static_cast<int>(k < 16 ? pair & 15u : pair >> 4);
@@ -35,7 +36,8 @@ void store_split_nibbles(std::byte* codes, const Code& code_of) {
   for (std::size_t j = 0; j < 16; ++j) codes[j] = static_cast<std::byte>(code_of(j) | code_of(j + 16) << 4);
 }
 
-// Any even number of codes. Byte j: low nibble = code[2j], high = code[2j + 1].
+// These functions read and store any even number of codes of 4 bits. The low nibble of byte j is code[2j], the high one
+// code[2j + 1].
 constexpr int paired_nibble(const std::byte* codes, std::size_t k) {
   return std::to_integer<int>(codes[k / 2] >> (k % 2 * 4) & std::byte{15});
 }
@@ -46,7 +48,8 @@ void store_paired_nibbles(std::byte* codes, std::size_t count, const Code& code_
 
 constexpr void set_paired_nibble(std::byte* codes, std::size_t k, int code) { set_nibble(codes[k / 2], k % 2 * 4, code); }
 
-// 32 codes of 5 bits: the low nibbles stand in 16 bytes as in split_nibble, and bit k of a word is the fifth bit of code[k].
+// These functions read and store 32 codes of 5 bits. The lower four bits stand in 16 bytes: in byte j, the low nibble belongs to
+// code[j] and the high one to code[j + 16]. The fifth bit of code[k] is bit k of a word of 32 bits.
 constexpr int split_code5(const std::byte* word, const std::byte* codes, std::size_t k) {
   return split_nibble(codes, k) | static_cast<int>((load_as<std::uint32_t>(word) >> k & 1u) << 4);
 }
@@ -61,10 +64,11 @@ void store_split_codes5(std::byte* word, std::byte* codes, const Code& code_of) 
   store_as(word, high_bits);
 }
 
-// weight[k] = scale * (code[k] - 2^bits / 2). A block begins with its scale, an f16.
+// What formats without a minimum have in common: weight[k] = scale * (code[k] - 2^bits / 2), where a code has `bits` bits. A block
+// begins with its scale, an f16.
 template <class F, unsigned bits>
 struct SymmetricFormat {
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = bits;
   static constexpr int zero_point = 1 << (bits - 1);
   static constexpr std::size_t group_weights = 32;
@@ -90,7 +94,8 @@ struct SymmetricFormat {
     F::store_codes(block, [&](std::size_t k) { return truncated_code(rounded(weights[k] * inverse) + (zero + 0.5f), (1u << bits) - 1); });
   }
 
-  // With importance: chooses the scale by least squares (format/scale_search.hpp), then the codes whose decoded weights are nearest.
+  // Encodes a block with importance: chooses the scale by least squares (format/scale_search.hpp), then the codes whose decoded
+  // weights are nearest to the given ones.
   static void encode(const float* weights, std::byte* block, const float* importance) {
     if (importance == nullptr) return encode(weights, block);
     const auto nearest = [](float x) { return nearest_level(x, -zero_point, zero_point - 1); };
@@ -101,7 +106,8 @@ struct SymmetricFormat {
   }
 };
 
-// weight[k] = scale * code[k] + minimum. A block begins with its scale and its minimum, both f16.
+// What formats with a minimum have in common: weight[k] = scale * code[k] + minimum. A block begins with its scale and its minimum,
+// both f16.
 template <class F, unsigned bits>
 struct MinimumFormat {
   static constexpr unsigned code_bits = bits;

@@ -11,7 +11,7 @@
 //                             and nothing past them
 //   encode(weights, block)    the reverse, where the format has an encoder (EncodableFormat)
 //   encode(weights, block, importance)    the same with a factor for the squared error of each weight, where the encoder searches for
-//                             scales (ImportanceFormat, format/importance.hpp); null: all factors are equal
+//                             scales (ImportanceFormat, format/importance.hpp); with a null pointer all factors are equal
 //
 // A format with one scale for each row is a RowScaledFormat. A row then begins with its scale, a float, and the blocks follow.
 // Such a format has decode(block, scale, weights) and encode(weights, scale, block), and fit(weights, count) returns the scale for
@@ -27,7 +27,7 @@
 // the codes for the scales that encode() found (model/error_feedback.hpp). Such a format has no minimums, and its codebook, if it
 // has one, is in ascending order.
 //
-// A quantised format also shows its parts to the integer kernels. With g = k / group_weights:
+// A quantised format also shows its parts to the integer kernels. With g = k / group_weights, the number of weight k's group:
 //
 //   weight[k] = s[g] * (code(k) - zero_point) + m[g]            codebook formats: s[g] * codebook[code(k)]
 //
@@ -60,9 +60,10 @@
 #include <stilla/format/format_id.hpp>
 #include <stilla/format/grouped_block.hpp>
 
-// The list of formats, in the order of tables and of tests. Each line names a header of this folder and the types that it defines.
-// The formats of published weights come first. The others are used by `stilla export` and by rotated models. A file that compiles
-// its kernels itself has these others only where STILLA_FORMATS names them, because compiling all formats takes it 50 % longer.
+// The list of formats, in the order in which tables and tests have them. Each line names a header of this folder and the types that
+// it defines. The formats of published weights come first. INT4_G128 and those after it are used by `stilla export` and by models
+// whose weights were rotated (model/rotation.hpp). A file that compiles its kernels itself has these later formats only where
+// STILLA_FORMATS names them, because compiling all formats takes it 50 % longer.
 // clang-format off
 #define STILLA_PUBLISHED_FORMAT_LIST(format)      \
   format(float_formats, F32, F16, BF16)           \
@@ -147,7 +148,7 @@ struct PanelFormatOf<F> {
 };
 }  // namespace detail
 
-// The format that a matrix of F is packed as: F itself, or the format that F names.
+// The format that a matrix of F is packed as: F itself, or the format that F names as its PanelFormat.
 template <class F>
 using PanelFormat = typename detail::PanelFormatOf<F>::Type;
 
@@ -165,7 +166,7 @@ concept WordScaledFormat = QuantisedFormat<F> && requires(const std::byte* block
 };
 
 // Whether F has sub-minimums for groups of 32: each minimum is an integer times the minimum of the block. Kernels multiply eight
-// sub-minimums at a time by rounded sums (RoundedSums in contract/activation_q8.hpp).
+// sub-minimums at a time by rounded sums of activations (RoundedSums in contract/activation_q8.hpp).
 template <class F>
 inline constexpr bool has_sub_minimums = false;
 template <QuantisedFormat F>
@@ -200,7 +201,7 @@ using PublishedFormats = ListedTypes<TypeList<>, STILLA_PUBLISHED_FORMAT_LIST(ST
 
 }  // namespace detail
 
-// The formats of this program, in the order of tables and of tests.
+// The formats that this program was compiled with, in the order in which tables and tests have them.
 #ifdef STILLA_FORMATS
 using Formats = TypeList<STILLA_FORMATS>;
 #elif STILLA_SEPARATE_KERNELS
@@ -231,7 +232,8 @@ constexpr bool ids_are_unique(TypeList<Ts...>) {
 static_assert(ids_are_unique(Formats{}), "two formats have the same name, or names of the same hash: rename one");
 }  // namespace detail
 
-// Calls f(Format{}) for the format with this id and returns true. If there is no such format, it calls nothing and returns false.
+// Calls f(Format{}) for the format whose id is `id`, and returns true. If there is no such format, it calls nothing and returns
+// false.
 template <class F>
 constexpr bool with_format(FormatId id, F&& f) {
   return detail::with_format(Formats{}, id, std::forward<F>(f));
@@ -263,7 +265,8 @@ void decode_block(const std::byte* row, std::size_t k, float* weights) {
   }
 }
 
-// The level and the scale of weight k of a row. They mean weight[k] = scale * level, plus the minimum where the format has one.
+// The level and the scale of weight k of a row. The level is an integer: the codebook's entry for the weight's code, or the code
+// less the zero point. weight[k] = scale * level, plus the minimum where the format has one.
 template <QuantisedFormat F>
 int weight_level(const std::byte* row, std::size_t k) {
   return detail::level_of<F>(block_of<F>(row, k), k % F::block_weights);
@@ -301,7 +304,7 @@ void encode_row(const float* weights, std::byte* row, std::size_t count) {
   }
 }
 
-// The same with the importance of each of the `count` weights, as prepare_importance() makes it (format/importance.hpp).
+// Encodes a row of `count` weights by their importance: `count` factors as prepare_importance() makes them (format/importance.hpp).
 template <ImportanceFormat F>
 void encode_row(const float* weights, std::byte* row, std::size_t count, const float* importance) {
   if (count == 0) return;  // `row` may be null

@@ -19,7 +19,7 @@ enum class FormatId : std::uint32_t {};
 // The id of no format. A view of no matrix has it, and so has a tensor whose type is not among the formats.
 inline constexpr FormatId no_format{};
 
-// The id of the format with this name, whether such a format exists or not: FNV-1a, 32 bits.
+// The id of the format with this name, whether such a format exists or not. It is the FNV-1a hash of the name, 32 bits.
 constexpr FormatId format_id(std::string_view name) {
   std::uint32_t hash = 0x811c9dc5;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x01000193;

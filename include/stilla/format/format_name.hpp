@@ -13,7 +13,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The name, for example "q4_0", whether or not the format is compiled; "unknown" if no format has this id.
+// The name of a format, for example "q4_0", also if this program was compiled without the format; "unknown" if no format has this
+// id.
 inline std::string_view format_name(FormatId format) {
   std::string_view name = "unknown";
   detail::with_format(detail::ListedFormats{}, format, [&]<class F>(F) { name = F::name; });

@@ -6,10 +6,11 @@
 // output by sum(e[k]^2 * mean(x[k]^2)). So the mean square of input k is the importance of all weights of column k. llama.cpp's
 // importance matrices have these means (io/imatrix.hpp).
 //
-// The table has the error of the products, as far as sum(e^2 * mean(x^2)) gives it, as a share of the products' own square: the mean
-// over the matrices of layers 2, 12 and 20 of Qwen2.5-Coder 0.5B, 128 rows of each. The mean squares are those of 6148 tokens of text,
-// the same by which the scales were chosen. The columns are encoding without importance, a search with importance 1, with the mean
-// squares, and with the mean squares times llama.cpp's sqrt(2 mean(w^2) + w^2):
+// The table has the error of the products, as far as sum(e^2 * mean(x^2)) gives it, as a share of the products' own square. Each
+// figure is the mean over the matrices of layers 2, 12 and 20 of Qwen2.5-Coder 0.5B, 128 rows of each. The mean squares come from
+// 6148 tokens of text; they measure the error, and the scales were chosen with them too. The columns are encoding without
+// importance, a search with importance 1, with the mean squares (and the change from the first column), and with the mean squares
+// times llama.cpp's sqrt(2 mean(w^2) + w^2), where w are the weights:
 //
 //               without      1        mean squares     llama.cpp's
 //     st4       0.00458   0.00458   0.00395 (-14 %)     0.00401
@@ -19,8 +20,8 @@
 //     q4_k      0.00392   0.00392   0.00335 (-15 %)     0.00339
 //     q3_k      0.01947   0.01947   0.01664 (-15 %)     0.01703
 //
-// The search tries scales around the one that suits the largest weight of a group. Where one weight counts far more than the others,
-// a better scale can lie outside of it (tests/importance_test.cpp).
+// The search tries scales around the one that suits the largest weight of a group. Where one weight counts far more than the
+// others, a better scale can lie outside of the tried ones (tests/importance_test.cpp).
 #pragma once
 
 #include <cmath>
@@ -34,13 +35,14 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The share of the mean that is added to each mean square. Without it, a column whose inputs were all 0 would have no say in the
-// scales at all, and a text that is another one would pay for that. It also keeps the sums of scale_search.hpp far from 0.
+// The share of the mean of all mean squares that is added to each of them. Without it, a column whose inputs were all 0 would have
+// no influence on the scales at all, and its error would be large in another text, in which these inputs are not 0. It also keeps
+// the sums of scale_search.hpp far from 0.
 inline constexpr double importance_floor = 0.01;
 
 // Writes the importance of mean_squares.size() columns from the mean squares of their inputs: numbers that are about 1 and have 16
 // significant bits, so that their products with a weight and a level are exact in double. If all inputs were 0, all columns are
-// equally important. Refused: numbers that are negative or not finite.
+// equally important. It is an error if a mean square is negative or not finite.
 inline Status prepare_importance(std::span<const float> mean_squares, float* importance) {
   double sum = 0;
   for (std::size_t k = 0; k < mean_squares.size(); ++k) {

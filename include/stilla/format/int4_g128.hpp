@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Int4 in groups of 128, as GPTQ, AWQ and similar quantisers make it, for engines that bring such weights. Not in GGUF files.
+// Int4 in groups of 128, as GPTQ, AWQ and similar quantisers make it, for engines that bring such weights. GGUF files do not have
+// it.
 //
 //     symmetric,  INT4_G128:       weight[k] = scale * (code[k] - 8)         66 bytes, 4.125 bits per weight
 //     asymmetric, INT4_G128_MIN:   weight[k] = scale * code[k] + minimum     68 bytes, 4.25 bits per weight
 //
 //     byte  0        2                                        66        byte  0        2          4                   68
 //           | scale  | codes, 64 bytes                         |              | scale  | minimum  | codes, 64 bytes    |
-//           |  f16   | byte j: low nibble = code[2j],          |              |  f16   |   f16    | the same           |
+//           |  f16   | byte j: low nibble = code[2j],          |              |  f16   |   f16    | as in INT4_G128    |
 //           |        |         high       = code[2j + 1]       |
 //
 // A zero point z becomes the minimum -scale * z. The minimum is rounded to f16 and is then off by at most 1/136 of a step. Kernels

@@ -31,8 +31,9 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// The common part of both formats; F stores the codes. `lowest` and `highest` are levels, code - zero_point. `cuts` says how many
-// ways to cut off the largest weights are tried: way number i lets levels end at 1 / (1 + i / 8) of the largest magnitude.
+// The common part of INT4_CHANNEL and INT8_CHANNEL; F stores the codes. `lowest` and `highest` are the least and the greatest
+// level, code - zero_point. `cuts` says how many ways to cut off the largest weights are tried: way number i lets levels end at
+// 1 / (1 + i / 8) of the largest magnitude.
 template <class F, int lowest, int highest, int cuts>
 struct ChannelFormat {
   static constexpr std::size_t block_weights = 32;

@@ -5,10 +5,11 @@
 //
 //     weight[k] = scale / 8 * (2 * stored[g] + 1) * sign[k] * magnitude[k]        magnitude 8, 25 or 43
 //
-// Eight magnitudes together are an entry of a grid (iq_grids.hpp). The grids of the three formats have 256, 512 and 1024 entries.
-// With e = k / 8 and i = k % 8, magnitude[k] is the i-th magnitude of grid[index[e]]. The signs of eight weights are one byte: bit
-// i belongs to the i-th weight and is 1 if that weight is negative. IQ2_XXS and IQ2_XS store only seven bits of this byte; the
-// eighth bit makes the number of ones even. g = k / 32 for IQ2_XXS, k / 16 for the others.
+// stored[g] is a number of 4 bits, the only scale of group g in the file. Eight magnitudes together are an entry of a grid
+// (iq_grids.hpp). The grids of the three formats have 256, 512 and 1024 entries. With e = k / 8 and i = k % 8, magnitude[k] is the
+// i-th magnitude of grid[index[e]]. The signs of eight weights are one byte: bit i belongs to the i-th weight and is 1 if that
+// weight is negative. IQ2_XXS and IQ2_XS store only seven bits of this byte; the eighth bit makes the number of ones even.
+// g = k / 32 for IQ2_XXS, k / 16 for IQ2_XS and IQ2_S.
 //
 //     IQ2_XXS   byte  0        2                                                                            66
 //                     | scale  | 8 runs of 8 bytes for 32 weights each: 4 bytes index, then a u32:           |
@@ -20,16 +21,16 @@
 //
 //     IQ2_S     byte  0        2                34            66                             74             82
 //                     | scale  | 32 bytes index | 32 bytes    | upper index bits: byte b,    | stored, as    |
-//                     |  f16   | % 256          | signs       | bits 2q, 2q + 1 =            | above         |
+//                     |  f16   | % 256          | signs       | bits 2q, 2q + 1 =            | in IQ2_XS     |
 //                     |        |                |             | index[4 b + q] / 256         |               |
 //
-// There is no encoder. A program that makes such files chooses the entries by how much each weight matters, which needs a
-// calibration.
+// There is no encoder. A program that makes such files chooses the grid's entries by how much each weight matters, and it must
+// first find this out from sample texts (calibration).
 //
-// Kernels see three bits, the number of the magnitude and the sign, as a code of the codebook below. So a packed weight takes
-// 3.5625 bits (layout/rows16_k4.hpp), and the kernels that read the panels, which are those of Q3_K, need no grid. On AVX2,
-// gathering grid entries by the indices of 16 rows took 17 times as long as unpacking these codes (kernels/README.md, "What was
-// tried first").
+// Kernels see three bits, the number of the magnitude and the sign, as a code of a codebook that has the magnitudes with both
+// signs. So a packed weight takes 3.5625 bits (layout/rows16_k4.hpp), and the kernels that read the panels, which are those of
+// Q3_K, need no grid. On AVX2, gathering grid entries by the indices of 16 rows took 17 times as long as unpacking these codes
+// (kernels/README.md, "What was tried first").
 #pragma once
 
 #include <array>
@@ -49,11 +50,11 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// The signs of eight weights from the seven bits that are stored.
+// The signs of eight weights from the seven bits that are stored. The eighth bit makes the number of ones even.
 constexpr unsigned signs_of_seven(unsigned seven) { return seven | (static_cast<unsigned>(std::popcount(seven)) & 1u) << 7; }
 
-// The common part of the three formats. F::entry(block, e) is the index and the signs of weights 8 e .. 8 e + 7. F::stored(block,
-// g) has g = k / 16.
+// The common part of IQ2_XXS, IQ2_XS and IQ2_S. F::entry(block, e) is the index and the signs of weights 8 e .. 8 e + 7.
+// F::stored(block, g) is the stored number of weights 16 g .. 16 g + 15.
 struct GridEntry {
   unsigned index;
   unsigned signs;
@@ -63,7 +64,7 @@ struct Iq2 {
   using PanelFormat = Q3_K;
   static constexpr std::size_t block_weights = 256;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 3;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 16;

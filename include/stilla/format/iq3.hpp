@@ -6,9 +6,10 @@
 //     IQ3_XXS   weight[k] = scale / 4 * (2 * stored[g] + 1) * sign[k] * magnitude[k]      magnitude 4, 12, 20, 28, 36, 44, 52, 62
 //     IQ3_S     weight[k] = scale * (2 * stored[g] + 1) * sign[k] * magnitude[k]          magnitude 1, 3, 5, 7, 9, 11, 13, 15
 //
-// Four magnitudes together are an entry of a grid (iq_grids.hpp). The grids of the two formats have 256 and 512 entries. With e =
-// k / 4, i = k % 4 and g = k / 32, magnitude[k] is the i-th magnitude of grid[index[e]]. Signs are as in iq2.hpp, one byte for
-// eight weights.
+// stored[g] is a number of 4 bits, the only scale of group g in the file. Four magnitudes together are an entry of a grid
+// (iq_grids.hpp). The grids of the two formats have 256 and 512 entries. With e = k / 4, i = k % 4 and g = k / 32, magnitude[k] is
+// the i-th magnitude of grid[index[e]]. The signs of eight weights are one byte, in which a 1 means a negative weight. IQ3_XXS
+// stores only seven bits of this byte; the eighth bit makes the number of ones even.
 //
 //     IQ3_XXS   byte  0        2                66                                                                    98
 //                     | scale  | 64 bytes index | 8 words of 32 bits, for 32 weights each: bits 7j .. 7j + 6 (j = 0..3) |
@@ -19,12 +20,12 @@
 //                     |  f16   | % 256          | byte g, bit j =       | signs    | stored[2b], high = stored[2b + 1]  |
 //                     |        |                | index[8 g + j] / 256  |          |                                    |
 //
-// There is no encoder. A program that makes such files chooses the entries by how much each weight matters, which needs a
-// calibration.
+// There is no encoder. A program that makes such files chooses the grid's entries by how much each weight matters, and it must
+// first find this out from sample texts (calibration).
 //
 // Kernels see four bits, the number of the magnitude and the sign, as a code of the codebook. The codebook has half of the
 // magnitudes above for IQ3_XXS, and twice those for IQ3_S. The scale is changed to match, so the weights are exactly the same
-// numbers. A packed weight takes 4.3125 bits, and kernels need no grid (see iq2.hpp).
+// numbers. A packed weight takes 4.3125 bits, and kernels need no grid (iq2.hpp says how slow a grid would be).
 #pragma once
 
 #include <array>
@@ -43,13 +44,13 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// The common part of both formats. F::index(block, e) belongs to weights 4 e .. 4 e + 3, F::signs(block, j) to weights 8 j .. 8 j
-// + 7.
+// The common part of IQ3_XXS and IQ3_S. F::index(block, e) belongs to weights 4 e .. 4 e + 3, F::signs(block, j) to weights 8
+// j .. 8 j + 7.
 template <class F>
 struct Iq3 {
   static constexpr std::size_t block_weights = 256;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

@@ -28,7 +28,7 @@ struct IQ4_NL {
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 18;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;
@@ -51,7 +51,8 @@ struct IQ4_NL {
 
   static std::size_t nearest_code(float x) { return detail::nearest_code(codebook, x); }
 
-  // Chooses the scale by least squares (format/scale_search.hpp), then the codes whose decoded weights are nearest.
+  // Chooses the scale by least squares (format/scale_search.hpp), then the codes whose decoded weights are nearest to the given
+  // ones.
   static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     const auto nearest = [](float x) { return codebook[nearest_code(x)]; };
     const f16 stored = to_f16(detail::fit_scale(weights, block_weights, -127.0f, nearest, importance));

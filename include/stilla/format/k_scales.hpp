@@ -18,19 +18,19 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// The sub-scale of group g, 0..63. `packed` points at the 12 bytes.
+// The sub-scale of group g, 0..63. `packed` points at the 12 bytes that hold the sub-scales and sub-minimums of a block.
 constexpr int k_scale(const std::byte* packed, std::size_t g) {
   const auto at = [&](std::size_t i) { return std::to_integer<int>(packed[i]); };
   return g < 4 ? at(g) & 63 : (at(g + 4) & 15) | at(g - 4) >> 6 << 4;
 }
 
-// The sub-minimum of group g, 0..63.
+// The sub-minimum of group g, 0..63, from the 12 bytes at `packed`.
 constexpr int k_minimum(const std::byte* packed, std::size_t g) {
   const auto at = [&](std::size_t i) { return std::to_integer<int>(packed[i]); };
   return g < 4 ? at(g + 4) & 63 : at(g + 4) >> 4 | at(g) >> 6 << 4;
 }
 
-// The reverse: writes the 12 bytes from eight sub-scales and eight sub-minimums, each 0..63.
+// The reverse of k_scale() and k_minimum(): writes the 12 bytes from eight sub-scales and eight sub-minimums, each 0..63.
 inline void store_k_scales(std::byte* packed, const int* scales, const int* minima) {
   for (std::size_t g = 0; g < 4; ++g) {
     packed[g] = static_cast<std::byte>(scales[g] | scales[g + 4] >> 4 << 6);
@@ -39,8 +39,8 @@ inline void store_k_scales(std::byte* packed, const int* scales, const int* mini
   }
 }
 
-// Chooses the scales and minimums of the eight groups of a block. Writes the first 16 bytes of the block (scale, minimum, and the
-// packed sub-scales and sub-minimums) and fills `codes` with 256 codes 0 .. highest.
+// Chooses the scales and minimums of the eight groups of a block of Q4_K or Q5_K. Writes the first 16 bytes of the block (scale,
+// minimum, and the packed sub-scales and sub-minimums) and fills `codes` with 256 codes 0 .. highest.
 inline void encode_k_block(const float* weights, std::byte* block, unsigned* codes, int highest, const float* importance) {
   constexpr std::size_t n_groups = 8;
   constexpr std::size_t group_weights = 32;

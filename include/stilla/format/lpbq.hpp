@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // LPBQ, the "low power block quantisation" of Qualcomm's AI stack: int4 with a scale for each block of a row. A block's scale is a
-// small integer times the row's own scale. QNN calls it BLOCKWISE_EXPANSION; ONNX writes it as two DequantizeLinear, one inside
-// the other. It is symmetric. Not in GGUF files.
+// small integer times the row's own scale. QNN calls it BLOCKWISE_EXPANSION; ONNX writes it as two DequantizeLinear, one inside the
+// other. It is symmetric. GGUF files do not have it.
 //
 //     weight[k] = (row_scale * block_scale[k / B]) * (code[k] - 8)        code 0..15, block_scale 1..15, B = 32, 64, 128
 //
@@ -20,8 +20,8 @@
 // so that a decoded weight is exact in float with any decoder. The bits of a block scale above the lowest four mean nothing. Block
 // scales stay below 16 because QNN's field for them has 4 bits.
 //
-// Measured on real weights, LPBQ loses least among the int4 formats that an NPU takes, and it needs no rotation (README.md
-// of this folder).
+// Measured on real weights, LPBQ loses least among the int4 formats that an NPU takes, and the weights need no rotation
+// (model/rotation.hpp) before they are encoded (examples/stilla/npu.md).
 #pragma once
 
 #include <cmath>
@@ -39,7 +39,7 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// The common part of the three formats. B is the number of weights in a block.
+// The common part of LPBQ32, LPBQ64 and LPBQ128. B is the number of weights in a block.
 template <class F, std::size_t B>
 struct BlockScaledRow {
   static constexpr std::size_t block_weights = B;
@@ -99,12 +99,13 @@ struct BlockScaledRow {
  private:
   static constexpr int lowest = -8, highest = 7;
   // How far the largest weight may be cut off: at most to 1 / (1 + cuts / 8) of its magnitude. For int4 with one scale per row
-  // the limit is larger (int_channel.hpp); in a block, only few weights gain from it.
+  // (int_channel.hpp) weights may be cut off further; within a block, only few weights gain from that.
   static constexpr int cuts = 6;
 
   static int level(float weight, float inverse_step) { return nearest_level(rounded(weight * inverse_step), lowest, highest); }
 
-  // The step that a block wants: the best of several fits by least squares, if the step could be any number. It is not negative.
+  // The step between levels that a block wants: the best of several fits by least squares, if the step could be any number. It is
+  // not negative.
   static double block_step(const float* weights, const float* importance) {
     const float extreme = magnitude(extreme_of(weights, B));
     ScaleFit best{0, 0};
@@ -116,8 +117,9 @@ struct BlockScaledRow {
     return best.scale;
   }
 
-  // Products of a step and a level are exact in double. The difference of a float from such a product is nearly always exact too.
-  // Where it is not, the choice hardly matters, and it is the same with every compiler.
+  // The squared error of a block whose scale is `step`. Products of a step and a level are exact in double. The difference of a
+  // float from such a product is nearly always exact too. Where it is not, the choice between two scales hardly matters, and it is
+  // the same with every compiler.
   static double squared_error(const float* weights, float step, const float* importance) {
     const float inverse = inverse_scale(step);
     double sum = 0;

@@ -9,8 +9,8 @@
 //           | byte g: low nibble =   | run h, byte j: bits 2q, 2q + 1 =                  |  f16   |   f16    |
 //           | sub_scale[g], high = m |     code[128 h + 32 q + j]                        |        |          |
 //
-// minimum(block) is the stored minimum with the opposite sign, so that minimum * sub_minimum is added, as in every format. A
-// sub_minimum is 0 .. 15 and stands in a nibble, in the packed layout too.
+// sub_minimum(block, g) is m[g]; it stands in a nibble, in the packed layout too. minimum(block) is the stored minimum with the
+// opposite sign, so that minimum * sub_minimum is added, as in every format.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ struct Q2_K {
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 84;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 2;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 16;
@@ -49,8 +49,8 @@ struct Q2_K {
 
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q2_K>(block, weights); }
 
-  // Chooses a scale and a minimum per group by least squares (format/scale_search.hpp), rounds both to fifteenths of the block's
-  // largest ones, and then takes the codes whose decoded weights are nearest.
+  // Chooses a scale and a minimum per group by least squares (format/scale_search.hpp), rounds them to multiples of 1/15 of the
+  // block's largest scale and largest minimum, and then takes the codes whose decoded weights are nearest to the given ones.
   static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     detail::ScaleAndMinimum fits[n_groups];

@@ -33,7 +33,7 @@ struct Q5_K : detail::MinimumKBlock<Q5_K, 5> {
   }
 
   // Chooses scales and minimums per group by least squares (format/scale_search.hpp), then the codes whose decoded weights are
-  // nearest.
+  // nearest to the given ones.
   static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     unsigned codes[block_weights];
     detail::encode_k_block(weights, block, codes, 31, importance);

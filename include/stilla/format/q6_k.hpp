@@ -31,7 +31,7 @@ struct Q6_K {
   static constexpr std::size_t block_weights = 256;
   static constexpr std::size_t block_bytes = 210;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 6;
   static constexpr int zero_point = 32;
   static constexpr std::size_t group_weights = 16;
@@ -52,7 +52,7 @@ struct Q6_K {
   static void decode(const std::byte* block, float* weights) { detail::decode_grouped_block<Q6_K>(block, weights); }
 
   // Chooses a scale per group by least squares (format/scale_search.hpp), rounds it to a multiple of the block's scale, and then
-  // takes the codes whose decoded weights are nearest.
+  // takes the codes whose decoded weights are nearest to the given ones.
   static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     constexpr std::size_t n_groups = block_weights / group_weights;
     const auto nearest = [](float x) { return detail::nearest_level(x, -32, 31); };

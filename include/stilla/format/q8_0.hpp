@@ -25,7 +25,7 @@ struct Q8_0 {
   static constexpr std::size_t block_weights = 32;
   static constexpr std::size_t block_bytes = 34;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 8;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;

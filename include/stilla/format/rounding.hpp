@@ -28,22 +28,22 @@ inline float with_16_bits(float x) {
   return rounded(high - rounded(high - x));  // Dekker's splitting at 8 bits
 }
 
-// The magnitude of -0 is +0. With -0, the sign would reach the scale.
+// Returns |x|. For -0 this is +0, so the scale of a block of zeros does not become -0.
 inline float magnitude(float x) { return std::fabs(x); }
 
 // 1 / d for the scale d of a block; 0 for a block of zeros.
 inline float inverse_scale(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
 
-// trunc(x), limited to 0 .. highest. An x that is not a number in 0 .. 255 becomes 0. It comes from a block so small that 1 / d is
-// infinite (the scale of such a block is 0 as an f16), or from weights that are not finite.
+// trunc(x), limited to 0 .. highest. An x that is not a number between 0 and 256 becomes 0. Such an x comes from a block so small
+// that 1 / scale is infinite (the scale of such a block is 0 as an f16), or from weights that are not finite.
 inline unsigned truncated_code(float x, unsigned highest) {
   if (!(x > 0.0f && x < 256.0f)) return 0;
   const auto code = static_cast<unsigned>(x);
   return code < highest ? code : highest;
 }
 
-// x rounded to an integer, ties away from zero; 0 if x is not a number in -256 .. 256 (for the reasons given at the function
-// above).
+// x rounded to an integer, ties away from zero. An x that is not a number between -256 and 256 becomes 0. Such an x comes from a
+// block so small that 1 / scale is infinite, or from weights that are not finite.
 inline int nearest_integer(float x) {
   const float size = rounded(magnitude(x));
   if (!(size < 256.0f)) return 0;

@@ -5,13 +5,14 @@
 // formats.
 //
 // Levels l[k] are integers and w[k] are the weights. For fixed levels the best scale is s = sum(w l) / sum(l l), and the squared
-// error that remains is sum(w w) - sum(w l)^2 / sum(l l). So the search tries steps around the one that maps the largest magnitude
-// to the last level, rounds all weights to levels, and keeps the levels with the largest sum(w l)^2 / sum(l l). With a minimum, it
-// is the fit of two parameters w = s l + b, b <= 0, and the search keeps the levels with the largest s sum(w l) + b sum(w).
+// error that remains is sum(w w) - sum(w l)^2 / sum(l l). So the search tries step lengths around the one that maps the largest
+// magnitude to the last level, rounds all weights to levels, and keeps the levels with the largest sum(w l)^2 / sum(l l). With a
+// minimum, two parameters are fitted, w = s l + b with b <= 0, and the search keeps the levels with the largest s sum(w l) + b
+// sum(w).
 //
 // With importance i[k] (format/importance.hpp), the squared error of weight k counts i[k] times: every sum has the factor i[k].
-// llama.cpp, from whose importance matrices these numbers may come, also multiplies them by sqrt(s + w[k]^2), where s is one or two
-// times the mean of w^2 (quantize_row_q4_0_impl and others in ggml-quants.c). Here they are used as they are.
+// llama.cpp, from whose importance matrices these numbers may come, also multiplies them by sqrt(c + w[k]^2), where c is one or two
+// times the mean of w^2 (quantize_row_q4_0_impl and others in ggml-quants.c). Stilla uses the importance without this factor.
 //
 // The decisions are the same with every compiler. Products of a float, a level and an importance of 16 bits are exact in double, so
 // fusing them with the sum changes nothing. Where products are not exact, the code uses std::fma explicitly.
@@ -61,7 +62,8 @@ struct ScaleFit {
   double gain;  // by how much the scale reduces the squared error
 };
 
-// The best scale for the levels that are nearest to weights * inverse. The gain is 0 if all levels are 0.
+// Rounds the weights times `inverse`, the inverse of a scale that is tried, to the nearest levels, and returns the best scale for
+// these levels with its gain: by how much it reduces the squared error. The gain is 0 if all levels are 0.
 template <class Nearest>
 ScaleFit fit_at(const float* weights, std::size_t count, float inverse, const Nearest& nearest, const float* importance) {
   double weight_level = 0;
@@ -76,8 +78,9 @@ ScaleFit fit_at(const float* weights, std::size_t count, float inverse, const Ne
   return {weight_level / level_level, weight_level * weight_level / level_level};
 }
 
-// The scale s for w[k] = s * level, where nearest(x) is the level nearest to x and the largest magnitude goes to about
-// `extreme_level`. The result is 0 for a group of zeros, and for a group so small that the inverse of its scale is infinite.
+// Finds the scale s with which s * level is nearest to the weights. nearest(x) is the level nearest to x. The weight of the largest
+// magnitude gets about the level `extreme_level`. The result is 0 for a group of zeros, and for a group so small that the inverse
+// of its scale is infinite.
 template <class Nearest>
 float fit_scale(const float* weights, std::size_t count, float extreme_level, const Nearest& nearest, const float* importance) {
   const float extreme = extreme_of(weights, count);
@@ -96,7 +99,7 @@ struct ScaleAndMinimum {
   float minimum;  // what is subtracted, >= 0
 };
 
-// The best scale and minimum for w[k] = scale * level - minimum with levels 0 .. highest.
+// Finds the scale and the minimum with which scale * level - minimum is nearest to the weights, for levels 0 .. highest.
 inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t count, int highest, const float* importance) {
   Range range = range_of(weights, count);
   if (range.least > 0) range.least = 0;
@@ -122,8 +125,8 @@ inline ScaleAndMinimum fit_scale_and_minimum(const float* weights, std::size_t c
       weight_level += static_cast<double>(weights[k]) * important_level;
     }
     const double determinant = std::fma(sum, level_level, -(sum_level * sum_level));
-    // If all levels are equal, the determinant is 0; with importance its rounding is left, some 1e-16 of its terms. Levels that differ
-    // give more than 1e-10 of them.
+    // The determinant is a difference of two terms. If all levels are equal, it is 0, or with importance a rounding error of some
+    // 1e-16 of the terms. If levels differ, it is more than 1e-10 of them.
     if (!(determinant > 1e-12 * (sum * level_level))) continue;
     double scale = std::fma(sum, weight_level, -(sum_weight * sum_level)) / determinant;
     double offset = std::fma(level_level, sum_weight, -(sum_level * weight_level)) / determinant;

@@ -25,13 +25,13 @@ constexpr float power_of_two(int exponent) {
 }
 }  // namespace detail
 
-// The factor of a scale's half: 1, unless the scale is a scaled_f16.
+// The factor by which a scale's half is multiplied: 2^exponent for a scaled_f16, 1 for all other types of scales.
 template <class Scale>
 inline constexpr float half_factor = 1.0f;
 template <int exponent>
 inline constexpr float half_factor<scaled_f16<exponent>> = detail::power_of_two(exponent);
 
-// The result is exact: it is a half times a power of two not far from 1.
+// Converts to a float. The result is exact: it is a half times a power of two not far from 1.
 template <int exponent>
 constexpr float to_float(scaled_f16<exponent> x) {
   return to_float(x.stored) * half_factor<scaled_f16<exponent>>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ST4, Stilla's own format: 128 weights in 68 bytes, 4.25 bits per weight. GGUF has no such type; requantise_rows makes such
-// weights.
+// ST4, Stilla's own format: 128 weights in 68 bytes, 4.25 bits per weight. GGUF has no such type; requantise_rows() makes such
+// weights (encode_rows.hpp).
 //
 //     weight[k] = scale * sub_scale[g] * codebook[code[k]]        g = k / 32, code 0..15
 //     scale     = (1 + m/8) * 2^(e - 28)                          e = 0..31, m = 0..7, no sign, no zero
@@ -15,10 +15,11 @@
 // The word is all that 128 weights of a row have besides their codes. So the words of 16 rows are one vector of 32-bit lanes, a
 // scale is taken out of it by shifts, and packed panels take 4.25 bits too.
 //
-// The table was measured on Qwen2.5-Coder-0.5B, all matrices but the head, 681 positions (bench/compare_formats.py). The speed
-// (columns M = 1 and M = 512) is the median time of Q4_K divided by that of the format, so larger is faster: 17920 x 1536 on one
-// thread of a busy Zen 5 server, seven interleaved repetitions (bench/matmul_bench, MatMul/avx512vnni/<format>/1.5B_gate_up/a8/M1
-// and M512):
+// The table was measured on Qwen2.5-Coder-0.5B, all matrices but the head, 681 positions (bench/compare_formats.py). It has the
+// bits of a weight in a file and in packed panels, the KL divergence from the results with the file's own weights, and how often
+// the likeliest token is the same (top-1). The speed (columns M = 1 and M = 512, the number of tokens) is the median time of Q4_K
+// divided by that of the format, so larger is faster: 17920 x 1536 on one thread of a busy Zen 5 server, seven interleaved
+// repetitions (bench/matmul_bench, MatMul/avx512vnni/<format>/1.5B_gate_up/a8/M1 and M512):
 //
 //              bits, in panels     KL      top-1    M = 1    M = 512
 //     Q4_0     4.5    4.5        0.077    88.8 %    1.10      1.06
@@ -27,11 +28,11 @@
 //     ST4      4.25   4.25       0.034    91.2 %    1.17      1.07
 //     Q4_K     4.5    4.625      0.029    93.7 %    1         1
 //
-// Variants that lost, by the squared error of two layers' outputs in a simulation: a scale without mantissa (+2 %), sub-scales
-// with exponents of their own (+3 %), one unsigned E5M3 scale per 32 weights and nothing above it (+20 %), the levels of IQ4_NL
-// (+9 %), evenly spaced levels whose products with 4-bit sub-scales are bytes (+60 %). Weighting the errors by the mean squares of
-// the inputs (importance.hpp) makes the error of the products 14 % smaller. KL over the prompts of the table changes by less than its
-// standard error: 0.0328 with the mean squares of 6148 tokens of other text.
+// Variants of the format that lost, with their squared error of two layers' outputs in a simulation, compared with ST4: a scale
+// without mantissa (+2 %), sub-scales with exponents of their own (+3 %), one unsigned E5M3 scale per 32 weights and no scale of
+// the block (+20 %), the levels of IQ4_NL (+9 %), evenly spaced levels whose products with 4-bit sub-scales are bytes (+60 %).
+// Weighting the errors by the mean squares of the inputs (importance.hpp) makes the error of the products 14 % smaller. KL over the
+// prompts of the table changes by less than its standard error: it is 0.0328 with the mean squares of 6148 tokens of other text.
 #pragma once
 
 #include <array>
@@ -66,7 +67,7 @@ struct ST4 {
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 68;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 4;
   static constexpr int zero_point = 0;
   static constexpr std::size_t group_weights = 32;
@@ -75,7 +76,8 @@ struct ST4 {
   static constexpr bool is_codebook = true;
 
   // The levels with the least squared error over groups of trained weights. They were found by Lloyd's algorithm; the scale and
-  // sign of every group were chosen as in encode(), and weights were spread over their original quantisation steps.
+  // sign of every group were chosen as in encode(), and each weight, which was already quantised in its file, was spread over its
+  // quantisation step there.
   static constexpr std::array<std::int8_t, 16> codebook{-127, -100, -79, -62, -46, -32, -19, -8, 2, 12, 23, 35, 49, 64, 82, 108};
 
   static constexpr int code(const std::byte* block, std::size_t k) { return detail::split_nibble(block + 4 + k / 32 * 16, k % 32); }
@@ -100,10 +102,10 @@ struct ST4 {
     }
   }
 
-  // Least squares in two steps. The first step finds a scale for each group: for either sign and a few lengths of the step, the
-  // scale that fits the nearest levels best. The second step tries a few scales of the block, and for each group the sub-scales
-  // around the one that the first step asked for. The decisions are the same with every compiler, as in scale_search.hpp. Weights
-  // above 59000 are cut off to the largest level.
+  // Chooses scales by least squares in two passes. The first pass finds a scale for each group: for either sign and a few distances
+  // between levels, the scale that fits the nearest levels best. The second pass tries a few scales of the block, and for each
+  // group the sub-scales around the one that the first pass asked for. The decisions are the same with every compiler, for the
+  // reasons that scale_search.hpp gives. Weights above 59000 are cut off to the largest level.
   static void encode(const float* weights, std::byte* block, const float* importance = nullptr) {
     double wishes[n_groups];
     double longest = 0;
@@ -147,8 +149,9 @@ struct ST4 {
   static constexpr std::size_t n_groups = block_weights / group_weights;
   static constexpr unsigned tried_scales = 3;
 
-  // The code nearest to x is the same for all x of [i/2, (i+1)/2), i an integer, because the border between two neighbouring
-  // levels is half their sum.
+  // This table has the code whose level is nearest to x, where x is a weight divided by its scale. The code is the same for all x
+  // of [i/2, (i+1)/2), i an integer, because the border between two neighbouring levels is half their sum. It stands at index
+  // i + 256.
   static constexpr auto nearest_code = [] {
     std::array<std::uint8_t, 512> codes{};
     for (int i = 0; i < 512; ++i) {
@@ -163,8 +166,8 @@ struct ST4 {
     for (std::size_t i = 0; i < 512; ++i) levels[i] = codebook[nearest_code[i]];
     return levels;
   }();
-  // half_index() gives the index in the two tables above for x = weight / scale: x in halves, plus 256, within 0 .. 511; 0 for
-  // NaN. `halves` is 2 / scale as a float, so that its product with the weight is exact in double.
+  // half_index() gives the index in the tables nearest_code and nearest_level for x = weight / scale: x in halves, plus 256, within
+  // 0 .. 511; 0 for NaN. `halves` is 2 / scale as a float, so that its product with the weight is exact in double.
   static float halves_of(double scale) { return static_cast<float>(2 / scale); }
   static std::size_t half_index(float weight, float halves) {
     double at = static_cast<double>(weight) * static_cast<double>(halves) + 256.0;
@@ -194,12 +197,13 @@ struct ST4 {
             (level_level[0] + level_level[1]) + (level_level[2] + level_level[3])};
   }
 
-  // The best scale for a group if it could be any number.
+  // The scale that would be best for a group if a scale could be any number.
   static double fit(const float* group, const float* importance) {
     const double extreme = static_cast<double>(detail::extreme_of(group, group_weights));
     double best_gain = 0;
     double best = 0;
-    // The levels that the weight of the largest magnitude is mapped to: beyond the last levels of the codebook, or short of them.
+    // Levels to which the weight of the largest magnitude is mapped, one in each trial: beyond the last levels of the codebook, or
+    // short of them.
     for (const double level : {-104., -112., -119., -127., -136., -148., 88., 95., 101., 108., 116., 126.}) {
       const double scale = extreme / level;
       const Sums s = sums(group, scale, importance);
@@ -230,7 +234,7 @@ struct ST4 {
     return best;
   }
 
-  // The lowest scale that is at least x, or the highest possible scale if none is.
+  // Returns the bits of the lowest ue5m3 that is at least x, or of the highest ue5m3 if none is.
   static unsigned scale_at_least(double x) {
     unsigned low = 0;
     unsigned high = 255;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Asymmetric int4 in groups of 128 with an integer zero point, as AWQ and GPTQ make it and as Ryzen AI's models hold it. Not in
-// GGUF files.
+// Asymmetric int4 in groups of 128 with an integer zero point, as AWQ and GPTQ make it and as Ryzen AI's models hold it. GGUF files
+// do not have it.
 //
 //     weight[k] = scale * (code[k] - zero)        code 0..15, zero 0..15; 67 bytes, 4.1875 bits per weight
 //
@@ -33,7 +33,7 @@ struct UINT4_G128 {
   static constexpr std::size_t block_weights = 128;
   static constexpr std::size_t block_bytes = 67;
 
-  // The members that integer kernels use (format/format.hpp).
+  // These members are for the integer kernels; format/format.hpp says what they mean.
   static constexpr unsigned code_bits = 5;
   static constexpr int zero_point = 16;
   static constexpr std::size_t group_weights = 32;
@@ -51,7 +51,7 @@ struct UINT4_G128 {
     for (std::size_t k = 0; k < block_weights; ++k) weights[k] = d * static_cast<float>(code(block, k) - zero_point);
   }
 
-  // Rounds to the nearest, as AWQ and GPTQ do. The range is widened to include 0, so that 0 stays 0.
+  // Rounds to the nearest, as AWQ and GPTQ do. The range of the weights is widened to include 0, so that a weight of 0 stays 0.
   static void encode(const float* weights, std::byte* block) {
     detail::Range range = detail::range_of(weights, block_weights);
     if (range.least > 0) range.least = 0;

@@ -13,6 +13,8 @@
 //   if (stilla::Status s = stilla::rows_of_arrays(rows, w); !s) return s;
 //   const auto packed = stilla::PackedMatrix::create(*format, rows.data(), N, K);
 //
+// The table says which format holds which arrays. "none (8)" means that no zero points are given, and that all of them are 8.
+//
 //     bits  group          zero points             format          bits per packed weight
 //     4     32, 64         none (8)                q4_0            4.5
 //     4     32, 64         for each group          q5_0            5.5     code - zero has 31 levels
@@ -23,20 +25,21 @@
 //     8     32, 64, 128    none                    q8_0            8.5
 //     8     0: whole row   none                    int8_channel    8
 //
-// Nothing is rounded. Weights that no format holds are an error: 8-bit weights with zero points, scales of groups that are not
-// exactly an f16.
+// Nothing is rounded. Weights that no format holds are an error: for example 8-bit weights with zero points, or the scale of a
+// group that is not exactly an f16.
 //
-// The orders of the arrays. A word is 32 bits, the low nibble first; [8] are the nibbles of a word:
+// The arrays may be in three orders (CodeOrder). A word is 32 bits, which hold eight nibbles, the lowest bits first; the last
+// index, [8 k] or [8 n], counts the nibbles of a word, which belong to eight neighbouring k or n:
 //
 //     rows    codes u8 [N][K / 2], the low nibble is the even k; int8 [N][K] with 8 bits. scales [N][K / group].
 //             zero points u8 [N][K / group]
-//     gptq    codes u32 [K / 8][N][8 k]; scales [K / group][N]; zero points u32 [K / group][N / 8][8 n]. In files of the first
+//     gptq    codes u32 [K / 8][N][8 k]; scales [K / group][N]; zero points u32 [K / group][N / 8][8 n]. In GPTQ files of the first
 //             version each zero point is stored less one (zero_points_less_one)
 //     awq     codes u32 [K][N / 8][8 n]; scales [K / group][N]; zero points u32 [K / group][N / 8][8 n]; a word's nibbles are
 //             n = 0 2 4 6 1 3 5 7
 //
-// GPTQ files whose columns are in the order of activation (g_idx other than k / group) are not such weights. Sort the columns, and
-// the inputs with them, first.
+// GPTQ files whose columns are in the order of activation sizes (their g_idx is not k / group) do not have this form. Sort the
+// columns, and the inputs with them, before you use this header.
 #pragma once
 
 #include <cmath>
@@ -121,8 +124,8 @@ struct WeightArrays {
   static std::size_t awq_place(std::size_t n) { return n % 8 / 2 + n % 2 * 4; }
 };
 
-// The format that holds these weights, if there is one and this program has it. This function reads only the description, not the
-// arrays.
+// The format that holds the weights which `w` describes, if there is one and this program was compiled with it; an error otherwise.
+// This function reads only the description, not the arrays.
 inline Result<FormatId> format_of(const WeightArrays& w) {
   const auto refuse = [](const auto&... parts) { return Error{ErrorKind::bad_argument, concat("weight arrays: ", parts...)}; };
   if (w.group != 0 && w.group != 32 && w.group != 64 && w.group != 128) return refuse("groups of ", w.group, ", expected 32, 64, 128 or 0");
@@ -173,7 +176,7 @@ ArrayFault row_of_arrays(std::byte* row, const WeightArrays& w, std::size_t n) {
     std::byte* const block = row + row_head_bytes<F> + k0 / F::block_weights * F::block_bytes;
     const std::size_t g = w.group_of(k0);
     const int zero = w.zero_point(n, g);
-    // code - zero is the level. F's codes are levels plus F's own zero point.
+    // The level of a weight is its code in the array less the array's zero point. F's code is the level plus F's own zero point.
     const auto code_of = [&](std::size_t k) { return static_cast<unsigned>(w.code(n, k0 + k) - zero + F::zero_point); };
     if constexpr (!RowScaledFormat<F>) store_as(block, to_f16(w.scale(n, g)));
     if constexpr (std::is_same_v<F, UINT4_G128>) {
@@ -190,8 +193,8 @@ ArrayFault row_of_arrays(std::byte* row, const WeightArrays& w, std::size_t n) {
 
 }  // namespace detail
 
-// Writes the rows of format_of(w) to `rows`, which has encoded_bytes of that format. On an error the contents of `rows` are
-// unspecified.
+// Writes the weights that `w` describes to `rows`, as rows of the format format_of(w). `rows` has as many bytes as encoded_bytes()
+// says for this format. On an error the contents of `rows` are unspecified.
 inline Status rows_of_arrays(std::span<std::byte> rows, const WeightArrays& w, Parallel parallel = {}) {
   const Result<FormatId> format = format_of(w);
   if (!format) return format.error();

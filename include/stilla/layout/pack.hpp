@@ -41,8 +41,8 @@ constexpr std::size_t packed_bytes(std::size_t N, std::size_t K) {
 
 namespace detail {
 
-// What functions that get a format at run time must know of it. It is collected in one pass over the formats, because each such pass
-// takes a part of a second in every file that includes this header.
+// The facts about a format that functions must know which get the format at run time. They are collected in one pass over the
+// formats, because each such pass takes a part of a second of compile time in every file that includes this header.
 struct FormatFacts {
   std::string_view name;
   std::size_t block_weights = 0;  // 0: the format is not compiled
@@ -50,7 +50,7 @@ struct FormatFacts {
   bool is_quantised = false;
   bool has_sub_minimums = false;
 };
-// A template, so that only who calls it pays for it.
+// collect_facts() is a template, so that only a file that calls it takes the time to compile it.
 template <class = void>
 FormatFacts collect_facts(FormatId format) {
   FormatFacts facts;
@@ -67,7 +67,8 @@ inline FormatFacts facts_of(FormatId format) { return collect_facts<>(format); }
 
 }  // namespace detail
 
-// The same for a format known at run time. If the matrix cannot be packed, the error is one line that says why.
+// Bytes that W[N, K] takes when packed, for a format known at run time. If the matrix cannot be packed, the error is one line that
+// says why.
 inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::uint64_t K) {
   const detail::FormatFacts facts = detail::facts_of(format);
   if (facts.block_weights == 0) return detail::unknown_format(format);
@@ -75,7 +76,7 @@ inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::u
     return Error{ErrorKind::bad_argument, concat(K, " columns are not a multiple of the ", facts.name, " block of ", facts.block_weights)};
   }
   constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
-  // A column takes at most 64 bytes of a panel. Twice that is asked for, to leave room for a last span that K does not fill.
+  // A column takes at most 64 bytes of a panel. The check allows twice that, to leave room for a last span that K does not fill.
   const bool countable = N <= most - panel_rows && K <= most / (2 * panel_rows * sizeof(float));
   const std::size_t panel = countable ? facts.panel_bytes(static_cast<std::size_t>(K)) : 0;
   const std::size_t panels = countable ? (static_cast<std::size_t>(N) + panel_rows - 1) / panel_rows : 0;
@@ -85,7 +86,8 @@ inline Result<std::size_t> packed_bytes(FormatId format, std::uint64_t N, std::u
   return panels * panel;
 }
 
-// The panels [first, first + count), which must exist, as a matrix of their own. An empty matrix for an unknown format.
+// A view of the panels [first, first + count), which must exist, as a matrix of their own. For an unknown format it is an empty
+// matrix.
 inline PackedView panels_from(const PackedView& w, std::size_t first, std::size_t count) {
   const detail::FormatFacts facts = detail::facts_of(w.format);
   if (facts.block_weights == 0) return {w.format, 0, w.cols, nullptr};
@@ -93,8 +95,8 @@ inline PackedView panels_from(const PackedView& w, std::size_t first, std::size_
   return {w.format, rows, w.cols, w.data + first * facts.panel_bytes(w.cols)};
 }
 
-// The code of row r and position k in a packed block of codes. This is the inverse of packing; the scalar kernels read codes with
-// it.
+// The code of row r and position k in the packed codes of 32 neighbouring k. This is the inverse of packing; the scalar kernels
+// read codes with this function.
 template <QuantisedFormat F>
 int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
   const std::size_t lane = r * 4 + k % 4;
@@ -117,8 +119,8 @@ int packed_code(const std::byte* codes, std::size_t r, std::size_t k) {
   }
 }
 
-// The sub-scale and the sub-minimum of weight k of row r in a scale record. They multiply the scale and the minimum of the block
-// (format/format.hpp).
+// The sub-scale and the sub-minimum of weight k of row r, from the record at `record`. They multiply the scale and the minimum of
+// the block (format/format.hpp).
 template <QuantisedFormat F>
 int packed_sub_scale(const std::byte* record, std::size_t r, std::size_t k) {
   using Layout = PanelLayout<F>;
@@ -163,14 +165,15 @@ GroupScale packed_scale(const std::byte* panel, std::size_t r, std::size_t k) {
 
 namespace detail {
 
-// Copies 32 codes of a block, from 32 * part on, one byte each.
+// Copies 32 codes of a block, from code 32 * part on, to one byte each.
 template <QuantisedFormat F>
 void take_codes(const std::byte* block, std::size_t part, std::byte* codes) {
   for (std::size_t k = 0; k < code_block; ++k) codes[k] = static_cast<std::byte>(F::code(block, part * code_block + k));
 }
 
-// Writes the scales of row r: those of `block`, in the row that begins at `row`. This is the inverse of packed_scale, except for
-// sub-scales and sub-minimums. Where a row has only one scale, it goes to the head of the panel and not to the record.
+// Writes the scale and the minimum of row r, if there are such, into the panel: those of `block`, in the row that begins at `row`.
+// This is the inverse of packed_scale(), except for sub-scales and sub-minimums. Where a row has only one scale, it goes to the
+// head of the panel and not to the record.
 template <QuantisedFormat F>
 void put_scales(std::byte* panel, std::byte* record, std::size_t r, const std::byte* row, const std::byte* block) {
   if constexpr (RowScaledFormat<F>) {
@@ -183,7 +186,8 @@ void put_scales(std::byte* panel, std::byte* record, std::size_t r, const std::b
   }
 }
 
-// Writes the sub-scales and sub-minimums of row r that stand in bytes of their own.
+// Writes the sub-scales and sub-minimums of row r into the record, for formats whose records have bytes for them (a scale word
+// already holds its sub-scales).
 template <QuantisedFormat F>
 void put_sub_scales(std::byte* record, std::size_t r, const std::byte* block) {
   using Layout = PanelLayout<F>;
@@ -215,7 +219,8 @@ void unpack_row(const PackedView& w, std::size_t n, float* weights) {
       } else {
         weights[k] = s.scale * static_cast<float>(code - F::zero_point);
       }
-      // scale * code is exact wherever there is a minimum (11 + 6 + 5 bits), so no compiler can round it differently.
+      // scale * code is exact wherever there is a minimum (11 bits of the scale, 6 of the sub-scale, 5 of the code). So the result
+      // is the same whether a compiler fuses this product with the addition of the minimum or not.
       if constexpr (F::has_minimum) weights[k] += s.minimum;
     } else {
       using Storage = typename PanelFormat<F>::Storage;
@@ -224,7 +229,8 @@ void unpack_row(const PackedView& w, std::size_t n, float* weights) {
   }
 }
 
-// Row n of a packed matrix as it was before packing. Only for formats that have a scale for each row and whose codes can be set.
+// Row n of a packed matrix as its blocks were before packing. This is only for formats that have a scale for each row and whose
+// codes can be set.
 template <WeightFormat F>
   requires RowScaledFormat<F> && ChosenCodesFormat<F>
 void unpack_blocks(const PackedView& w, std::size_t n, std::byte* row) {

@@ -14,8 +14,8 @@
 //   The last span is as long as the others even if K does not fill it. (With all scales at the end of a panel, kernels had to read
 //   two streams, and products from memory were 20 to 30 % slower.)
 //
-//   The codes of one block of 32 k (r = row in the panel, j = 0..3; each line is one 64-byte vector, and the text describes its
-//   byte r*4 + j):
+//   The codes of one block of 32 k (r = row in the panel, j = 0..3; each line is one 64-byte vector, v is its number, and the text
+//   describes its byte r*4 + j):
 //     2 bits, 128 bytes:  v = 0, 1   bits 2g, 2g+1 (g = 0..3): code(r, 16v + 4g + j)
 //     3 bits, 192 bytes:  v = 0..2   bits 0-2 are code(r, 8v + j), bits 4-6 are code(r, 8v + 4 + j). The last eight k have no line
 //                         of their own: bit 3 of line v is bit v of code(r, 24 + j), and bit 7 of line v is bit v of
@@ -23,15 +23,15 @@
 //
 //                           bit        7        6   5   4        3        2   1   0
 //                           line 0   c(28)/1  | c(r, 4 + j)  | c(24)/1  | c(r, 0 + j)  |       c(24) = code(r, 24 + j),
-//                           line 1   c(28)/2  | c(r, 12 + j) | c(24)/2  | c(r, 8 + j)  |       c(28) = code(r, 28 + j):
-//                           line 2   c(28)/4  | c(r, 20 + j) | c(24)/4  | c(r, 16 + j) |       a bit in each line
+//                           line 1   c(28)/2  | c(r, 12 + j) | c(24)/2  | c(r, 8 + j)  |       c(28) = code(r, 28 + j);
+//                           line 2   c(28)/4  | c(r, 20 + j) | c(24)/4  | c(r, 16 + j) |       /1, /2, /4: bits 0, 1, 2
 //
-//                         (Two planes, one of two bits and one of one bit, take 4.6 operations for four k of each row. This
-//                         arrangement takes 2.5.)
+//                         (To unpack four k of each row takes 2.5 operations in this arrangement. It would take 4.6 if the lower two
+//                         bits and the upper bit of the codes were stored apart.)
 //     4 bits, 256 bytes:  v = 0..3   low nibble code(r, 8v + j), high nibble code(r, 8v + 4 + j)
-//     5 bits, 320 bytes:  the four lines above for the low 4 bits, then one line:
+//     5 bits, 320 bytes:  four lines as for 4 bits, with the low 4 bits, then one line:
 //                         bit g (0..7) of byte r*4 + j is the fifth bit of code(r, 4g + j)
-//     6 bits, 384 bytes:  the four lines for the low 4 bits, then h = 0, 1:
+//     6 bits, 384 bytes:  four lines as for 4 bits, with the low 4 bits, then lines h = 0, 1:
 //                         bits 2g, 2g+1 (g = 0..3) of byte r*4 + j are the upper bits of code(r, 16h + 4g + j)
 //     8 bits, 512 bytes:  v = 0..7   signed byte code(r, 4v + j)
 //   So four consecutive k of one row are four neighbouring bytes: an operand of vpdpbusd, of sdot or of a row of an AMX tile.
@@ -58,7 +58,7 @@
 // A panel of a float format (F32, F16, BF16) has value(r, k) at index k*16 + r. Other formats that are not quantised are decoded
 // into panels of one of these three (PanelFormat in format/format.hpp): BFP16EBS8 into panels of BF16.
 //
-// A format that this layout cannot hold is a compile error. Rows16K4::holds checks the traits of the format and does not trust
+// A format that this layout cannot hold is a compile error. Rows16K4::holds checks the members of the format and does not trust
 // them.
 #pragma once
 
@@ -101,7 +101,8 @@ constexpr bool codes_fit() {
   return true;
 }
 
-// Whether sub-scales and sub-minimums fit into four bits each. The compiler tries the same four blocks as for the codes above.
+// Whether sub-scales and sub-minimums fit into four bits each. The compiler tries blocks of all zeros, all ones and both patterns
+// of alternating bits.
 template <QuantisedFormat F>
 constexpr bool nibbles_fit() {
   for (const unsigned pattern : {0x00u, 0xffu, 0x55u, 0xaau}) {
