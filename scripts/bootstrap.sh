@@ -38,6 +38,7 @@ lld-19 ld.lld-19
 llvm-19 llvm-objdump-19
 libclang-rt-19-dev /usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-x86_64.a
 doxygen doxygen
+lintian lintian
 python3-venv /usr/share/doc/python3-venv"
 
 is_there() {

@@ -25,17 +25,6 @@ struct Q4_K : detail::MinimumKBlock<Q4_K, 4> {
   static constexpr std::string_view name = "q4_k";
   static constexpr std::size_t block_bytes = 144;
 
-<<<<<<< HEAD
-=======
-  // These members are for the integer kernels; format/format.hpp says what they mean.
-  static constexpr unsigned code_bits = 4;
-  static constexpr int zero_point = 0;
-  static constexpr std::size_t group_weights = 32;
-  static constexpr bool has_sub_scales = true;
-  static constexpr bool has_minimum = true;
-  static constexpr bool is_codebook = false;
-
->>>>>>> words-a
   static constexpr int code(const std::byte* block, std::size_t k) {
     const unsigned pair = std::to_integer<unsigned>(block[16 + k / 64 * 32 + k % 32]);
     return static_cast<int>(k % 64 < 32 ? pair & 15u : pair >> 4);
