@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of folders as transformers saves them (golden/make_hugging_face_folders.py). Logits and token ids equal those of
-// transformers, packed files of the folders are the same model, and what does not fit is refused with the name of the file and
-// the key.
+// Tests of model folders as transformers saves them; golden/make_hugging_face_folders.py made the golden ones. Logits and
+// token ids equal those of transformers, packed files of the folders are the same model, and what does not fit is refused with
+// the name of the file and the key.
 #include <stilla/io/hugging_face.hpp>
 
 #include <gtest/gtest.h>
@@ -29,7 +29,8 @@ using namespace stilla_test;
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// The folder of the golden folders, or another one that the same generator filled (.ci/full).
+// The folder that holds the golden folders, or the one that STILLA_HUGGING_FACE_FOLDERS names, which the same generator filled
+// (.ci/full).
 fs::path golden_folder() {
   const char* other = std::getenv("STILLA_HUGGING_FACE_FOLDERS");
   return other != nullptr ? fs::path(other) : fs::path(test_data) / "hugging_face";
