@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// oneDNN's int8 matmul, to compare with Stilla's: activations are u8, weights s8 in the layout that oneDNN asks for, results f32
-// with one scale per output. One scale per output is less work than the one scale per 32 weights of a GGUF format. But a weight
+// Measures oneDNN's int8 matmul, to compare it with Stilla's: activations are u8, weights s8 in the layout that oneDNN asks for,
+// results f32 with one scale per output. This is less work than the one scale per 32 weights of a GGUF format. But a weight
 // takes 8 bits here, and 4.5 bits in q4_0.
 #include <omp.h>
 
@@ -25,7 +25,7 @@ dnnl::engine& engine() {
   return cpu;
 }
 
-// The product with one matrix of a shape. The caller says at each run where the weights lie.
+// The product with one matrix of a shape. At each run the caller says where the weights lie.
 class Product {
  public:
   Product(const MatrixShape& shape, std::size_t M) {
@@ -67,8 +67,8 @@ void run_onednn(benchmark::State& state, const std::vector<MatrixShape>& shapes,
   const std::size_t count = copies_that_fit(set_bytes, ring.size());
   const std::size_t before = ring.size();
   if (count == 0 || !ring.resize(count * set_bytes)) return state.SkipWithError("not enough memory");
-  // Any bytes are valid int8 weights. Some layouts keep a compensation behind the weights; here it is wrong by a constant, which
-  // does not change the time.
+  // Any bytes are valid int8 weights. Some of oneDNN's layouts keep a compensation (a correction that depends on the weights)
+  // behind them. The compensation is wrong by a constant in this benchmark, which does not change the time.
   if (ring.size() != before) std::memset(ring.data(), 5, ring.size());
 
   dnnl::stream stream(engine());

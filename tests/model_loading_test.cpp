@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Model files whose parts do not fit together are refused in one line, which names the file and the key or tensor, and nothing is
-// left behind. Damage below the level of keys and tensors is tested in gguf_test.cpp.
+// Tests of model files whose parts do not fit together. They are refused in one line, which names the file and the key or tensor,
+// and nothing is left behind. Damage below the level of keys and tensors is tested in gguf_test.cpp.
 #include <gtest/gtest.h>
 
 #include <dirent.h>
@@ -47,7 +47,7 @@ void expect_refused(const ModelFile& file, std::initializer_list<Part> parts) {
   expect_one_line(model.error(), parts);
 }
 
-// Whether a model may lack the tensor: without a head of its own it uses the embedding.
+// Whether a model may lack the tensor: if it has no head, it uses the embedding.
 bool is_optional(const std::string& name) { return name == "output.weight"; }
 
 TEST(ModelLoading, EveryMissingTensorIsNamed) {
@@ -68,7 +68,8 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
     const ModelFile file = ModelFile::tiny(tiny);
     for (std::size_t i = 0; i < file.tensors.size(); ++i) {
       const ModelFile::Tensor& tensor = file.tensors[i];
-      // An embedding with more rows is a larger vocabulary. Then the head is the matrix that does not fit.
+      // If the embedding has more rows than the head, the vocabulary counts as larger, and the message names the head, which does
+      // not fit.
       const bool is_embedding = tensor.name == "token_embd.weight";
       const bool is_tied = tiny == "tiny-llama";
       const auto reshaped = [&](const std::vector<std::uint64_t>& dims) {
@@ -94,7 +95,7 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
       reshaped({dims[0], dims[1], 2});
       reshaped({dims[0] * dims[1]});
       reshaped({dims[0], dims[1] - 1});
-      // if the head is tied, more rows of the embedding are a larger vocabulary
+      // If the head is tied to the embedding, more rows of the embedding are only a larger vocabulary and no error.
       if (!is_embedding || !is_tied) reshaped({dims[0], dims[1] + 32});
       reshaped({dims[0], 1});
       reshaped({dims[0]});
@@ -117,7 +118,7 @@ TEST(ModelLoading, TypesThatCannotBeDecodedAreNamed) {
   }
 }
 
-// Vectors may have any format that the file can use for them.
+// Vectors such as norms and biases may have any format that GGUF files can use for them.
 TEST(ModelLoading, NormsInEveryFormat) {
   for_each_type(GgufFormats{}, [&]<class F>(F) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -131,8 +132,8 @@ TEST(ModelLoading, NormsInEveryFormat) {
   });
 }
 
-// Layers whose rows are whole blocks get the format, and their weights are those that requantising the file's weights gives. All
-// other tensors keep the file's format.
+// A model can be loaded with its layers in another format. Matrices whose rows are whole blocks of it get the format, and their
+// weights are those that requantising the file's weights gives. All other tensors keep the file's format.
 TEST(ModelLoading, LayersInAnotherFormat) {
   for (const char* const name : {"tiny-qwen2", "tiny-llama"}) {
     ModelFile file = ModelFile::tiny(name);
@@ -238,7 +239,7 @@ TEST(ModelLoading, BadMetadataIsNamed) {
   }
 }
 
-// Each number is valid by itself, but does not fit the tensors. The message names the first tensor that disagrees.
+// Each changed number is valid by itself, but does not fit the tensors. The message names the first tensor that disagrees.
 TEST(ModelLoading, DimensionsMustFitTheTensors) {
   const auto changed = [](std::string_view key, std::uint32_t value) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -321,7 +322,7 @@ TEST(ModelLoading, UnknownArchitecturesAreNamed) {
   expect_refused(file, {"'llama.block_count'", "missing"});  // the other keys still begin with qwen2
 }
 
-// What a file has and the architecture does not know -------------------------------------------------------------------------
+// Tests of files with keys or tensors that the architecture does not know -----------------------------------------------------
 
 TEST(ModelLoading, AMixtureOfExpertsIsRefusedByThatName) {
   ModelFile file = ModelFile::tiny("tiny-llama");
@@ -390,7 +391,7 @@ TEST(ModelLoading, TensorsThatTheArchitectureDoesNotHaveAreNamed) {
   expect_refused(with("tiny-qwen3", "blk.1.ffn_up.bias"), {"'blk.1.ffn_up.bias'", "has no such tensor"});
 }
 
-// Biases that an architecture may have change the results.
+// Biases that an architecture may have are used: they change the results.
 TEST(ModelLoading, BiasesThatAreAllowedAreUsed) {
   const std::vector<std::uint32_t> ids = as_ids(tiny_golden("tiny-llama/ids"));
   const std::pair<std::string, std::vector<const char*>> cases[] = {
@@ -542,7 +543,7 @@ TEST(ModelLoading, CountsMayBeGivenForEachLayer) {
   }
 }
 
-// The user's choice replaces what the file says.
+// The user's choice of how to scale positions (RopeChoice) replaces what the file says.
 TEST(ModelLoading, RopeByChoice) {
   using Type = RopeScaling::Type;
   ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -596,8 +597,9 @@ TEST(ModelLoading, RopeByChoice) {
   }
 }
 
-// Magnitudes of rotations are computed as llama.cpp does. attn_factor multiplies them whatever the scaling is, and
-// yarn_attn_factor does so only with YaRN. Old files have a factor and name no type.
+// A file may have factors that multiply the cosines and sines of rotations (their magnitude), and the result is that of
+// llama.cpp. attn_factor counts whatever the scaling is, and yarn_attn_factor only with YaRN. Old files have a factor for the
+// scaling and name no type.
 TEST(ModelLoading, RopeFactorsOfOldAndNewFiles) {
   ModelFile file = ModelFile::tiny("tiny-qwen3");
   const auto frequencies = [](const ModelFile& f) {
@@ -620,7 +622,7 @@ TEST(ModelLoading, RopeFactorsOfOldAndNewFiles) {
   file.set("qwen3.rope.scaling.factor", 4.0f);
   file.set("qwen3.rope.scaling.original_context_length", 128u);
   EXPECT_NEAR(frequencies(file).magnitude(), 1.5 * (0.1 * std::log(4.0) + 1.0), 1e-15);
-  // The value of DeepSeek-R1-0528-Qwen3-8B: it cancels YaRN's formula.
+  // The factor 0.878 is that of DeepSeek-R1-0528-Qwen3-8B. It cancels the factor of YaRN's formula.
   for (const char* key : {"qwen3.rope.scaling.attn_factor", "qwen3.rope.scaling.yarn_attn_factor"}) {
     ModelFile r1 = file;
     r1.remove_key("qwen3.rope.scaling.attn_factor");

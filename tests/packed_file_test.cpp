@@ -53,7 +53,7 @@ GgufFile parsed(std::span<const std::byte> bytes, const std::string& name = "mem
   return std::move(*file);
 }
 
-// A copy on a page boundary, where a mapped file lies too.
+// A copy of a file's bytes on a page boundary, where a mapped file lies too.
 class PageAligned {
  public:
   explicit PageAligned(std::span<const std::byte> bytes) : size_(bytes.size()), memory_(bytes.size() + page) {
@@ -66,7 +66,7 @@ class PageAligned {
   void put(std::uint64_t at, T value) {
     store_as(bytes().data() + at, value);
   }
-  // Corrects the checksum of the header, whatever was changed.
+  // Corrects the checksum of the header after bytes were changed.
   void seal() {
     GgufContents contents;
     const MappedFile file = MappedFile::from_memory(bytes(), "sealed");
@@ -130,8 +130,8 @@ void expect_refused(std::span<const std::byte> bytes, std::initializer_list<std:
   expect_one_line(file.error(), parts);
 }
 
-// Whether the model reads the matrix where the packed file is mapped, and not from a copy. The matrix is the tensor called `name`
-// or, if there is none, the one called `other`.
+// Returns whether the model reads the matrix from the mapped packed file, and not from a copy. The matrix is the tensor called
+// `name` or, if there is none, the one called `other`.
 bool is_where_the_file_is(const Linear& linear, const Model& model, const std::string& name, const std::string& other = {}) {
   const TensorInfo* tensor = model.source().find_tensor(name);
   if (tensor == nullptr) tensor = model.source().find_tensor(other);
@@ -177,8 +177,8 @@ TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
   }
 }
 
-// Layers can be requantised while packing. Their weights equal, bit for bit, those that are requantised when the original is
-// loaded.
+// Layers can be requantised while a model is packed. Their weights equal, bit for bit, those that the model has if it is
+// requantised while the original file is loaded.
 TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
   ThreadPool pool(3);
   for (const std::string& tiny : tiny_models) {
@@ -216,8 +216,8 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
   EXPECT_TRUE(unknown);  // no matrix can have this format, so all stay as they are
 }
 
-// An importance matrix changes the weights that are requantised, for packing as for loading. Matrices that it does not have are as
-// without it.
+// An importance matrix changes the weights that are requantised, in the same way when a model is packed and when it is loaded.
+// Matrices that the importance matrix does not have are as without it.
 TEST_F(PackedFileTest, RequantisesByImportanceAsLoadingDoes) {
   const std::vector<std::byte> original = ModelFile::tiny("tiny-qwen2").builder().build();
   const GgufFile source = parsed(original);
@@ -256,7 +256,7 @@ TEST_F(PackedFileTest, RequantisesByImportanceAsLoadingDoes) {
   EXPECT_TRUE(same_bits(all_logits(*model, some_ids), all_logits(*expected, some_ids)));
 }
 
-// For every matrix that was requantised, packing reports how far it is from the file's matrix.
+// For every matrix that was requantised, packing reports the distance of its weights from those of the file.
 TEST_F(PackedFileTest, TellsTheErrorOfWhatItEncodes) {
   const GgufFile source = parsed(ModelFile::tiny("tiny-qwen2").builder().build());
   std::size_t told = 0;
@@ -377,7 +377,8 @@ TEST_F(PackedFileTest, AnotherLayoutIsRefused) {
   }
 }
 
-// A GGUF file that merely says that it is packed, or that has packed types and does not say so.
+// A GGUF file is refused if it says that it is packed but lacks a packed file's other keys, or if it has packed types and does not
+// say that it is packed.
 TEST_F(PackedFileTest, OwnKeysMustBeThere) {
   GgufBuilder file;
   file.number(packed_layout_key, packed_layout_version);
@@ -428,8 +429,8 @@ TEST_F(PackedFileTest, EveryTruncationIsSeen) {
   refused(bytes.size() - 1);  // the file ends with its last tensor, so one byte less is too few
 }
 
-// Numbers that an attacker chose, with a correct checksum. Such a file is refused, or it gives a model that reads nothing outside
-// the file.
+// An attacker may put any numbers into a packed file and correct the checksum. Such a file is refused, or it gives a model that
+// reads nothing outside the file.
 TEST_F(PackedFileTest, AbsurdNumbersDoNoHarm) {
   const std::vector<std::byte> original = packed_tiny();
   PageAligned bytes(original);
@@ -498,7 +499,8 @@ TEST_F(PackedFileTest, PanelsMustLieOnACacheLine) {
   expect_one_line(model.error(), {"m.stilla: tensor 'blk.0.attn_q.weight'", "multiple of 64"});
 }
 
-// A vector that is packed in panels, and an embedding that is packed although the model has a head of its own.
+// Tensors that are read by rows must not be packed in panels. Refused are a packed vector, and an embedding that is packed
+// although the model has a separate head.
 TEST_F(PackedFileTest, WhatIsReadByRowsMustNotBePacked) {
   for (const std::string name : {"token_embd.weight", "output_norm.weight"}) {
     ModelFile untied = ModelFile::tiny("tiny-qwen2");
@@ -555,7 +557,8 @@ TEST_F(PackedFileTest, VerifyingEndsWhenItIsTold) {
 }
 
 #if !defined(_WIN32)
-// The bytes that are lost lie in the last page, which can still be read. No file is made of the zeros that are there now.
+// A source file becomes shorter while it is packed. The bytes that are lost lie in its last page, which can still be read and
+// holds zeros there. The program must not make a packed file of these zeros.
 TEST_F(PackedFileTest, ASourceThatBecomesShorterIsNotPacked) {
   ASSERT_TRUE(ModelFile::tiny("tiny-qwen2").builder().write(path("shrinks.gguf")));
   const Result<GgufFile> source = GgufFile::open(path("shrinks.gguf"));
@@ -582,7 +585,7 @@ TEST_F(PackedFileTest, WhatCannotBePackedIsRefused) {
   EXPECT_NE(message(packed_tiny()).find("packed already"), std::string::npos);
 }
 
-// Whatever goes wrong, the earlier file remains whole and no other file is left.
+// Whatever goes wrong while a file is packed, the earlier packed file remains whole and no other file is left.
 TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
   const GgufFile source = std::move(*GgufFile::open(tiny_folder + "tiny-qwen2.gguf"));
   std::ofstream(path("m.stilla")) << "earlier";
@@ -597,7 +600,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
     expect_untouched();
   }
 #if !defined(_WIN32)
-  // Imitates a full disk, as far as a process can: files may not grow beyond this limit.
+  // A limit for the size of files imitates a full disk, as far as a process can do that.
   std::signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
   getrlimit(RLIMIT_FSIZE, &before);
@@ -638,7 +641,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
 }
 
 #if !defined(_WIN32)  // there a file stays as it is while somebody has it mapped
-// A program that has the earlier file mapped can continue to use it.
+// A program that has the earlier packed file mapped can continue to use it while the file is replaced.
 TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
   write_bytes(path("m.stilla"), packed_tiny());
   Result<GgufFile> opened = GgufFile::open(path("m.stilla"));
@@ -652,7 +655,7 @@ TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
 }
 #endif
 
-// XXH64 has a published algorithm. The expected values are from the Python package xxhash 3.
+// The checksum is XXH64, whose algorithm is published. The expected values are from the Python package xxhash 3.
 TEST(Checksum, IsXxh64) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += static_cast<char>(i * 37);
