@@ -332,7 +332,7 @@ STILLA_CASE_TEST(Attention, NanAndInfinityAreTheSpecifications) {
   }
 }
 
-// Attention with grouped queries equals multi-head attention in which each KV head is repeated.
+// Attention whose query heads share a key/value head equals multi-head attention in which each key/value head is repeated.
 STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
   constexpr KvType type = kv_type_of<Second>;
   constexpr std::size_t G = 2, D = 32, stored = 300;

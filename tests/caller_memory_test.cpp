@@ -149,7 +149,7 @@ TEST(CallerMemory, TooLittleOrAtABadAddressIsRefused) {
   EXPECT_EQ(expert_plan_bytes(1, 1, SIZE_MAX, 1), impossible_bytes);
 }
 
-// A layer's ops, whose memory either belongs to the library or to the caller.
+// The ops of a model's layer. Their memory belongs either to the library or to the caller.
 struct Layer {
   static constexpr std::size_t K = 256, N = 96, heads = 4, kv_heads = 2, D = 64, n_experts = 3, per_token = 2, first = 270;
 

@@ -17,7 +17,7 @@ namespace {
 
 using namespace stilla_test;
 
-// The targets whose kernels T may run: T itself, and then its chain of fallbacks.
+// Returns the names of the targets whose kernels target T may run: T itself, and then its chain of fallbacks.
 template <class T>
 std::vector<std::string> fallback_chain() {
   std::vector<std::string> chain{T::id.name};

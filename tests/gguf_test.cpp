@@ -247,7 +247,8 @@ TEST(Gguf, TypesWithKnownGeometryLoadAndAreRefusedWhenUsed) {
 #endif
   Builder b;
   const std::tuple<const char*, std::uint32_t, std::size_t> refused[] = {
-                                                                           // name, type number, and the bytes of 256 weights
+                                                                           // Each entry has the name of a format, its type
+                                                                           // number, and the bytes of 256 weights.
       {"iq1_s", 19, 50}, {"iq1_m", 29, 56}, {"tq1_0", 34, 54}, {"tq2_0", 35, 66}, {"mxfp4", 39, 8 * 17}, {"nvfp4", 40, 4 * 36}};
   for (const auto& [name, type, bytes] : refused) b.tensor(name, {256, 2}, type, std::vector<std::byte>(2 * bytes));
   const HeapFile heap(b.build());

@@ -171,9 +171,9 @@ TYPED_TEST(RopeOn, KeepsNormsAndDependsOnDistance) {
   const std::vector<float> k = noise_values(5, dim);
   const double size = std::sqrt(dot(q, q) * dot(k, k));
   const auto at = [&](std::span<const float> x, std::size_t position) { return rotated<TypeParam>(x, table(frequencies, position), true); };
-  // The error of a rotated pair is at most 4 u times the pair's length, where u is half an ulp of 1 (the tests RopeGolden explain
-  // this bound; |x| is the pair's length there). So the error of a product of two rotated vectors is at most twice as large, and
-  // that of a difference of two products four times as large.
+  // The error of a rotated pair is at most 4 u times the pair's length, where u is half an ulp of 1 (the tests RopeGolden derive
+  // this bound for values up to 1). So the error of a product of two rotated vectors is at most twice as large, and that of a
+  // difference of two products four times as large.
   const double bound = 16 * unit_roundoff * std::sqrt(2.0) * size;
   for (const std::size_t position : {1u, 100u, 32768u, 131071u}) {
     const std::vector<float> turned = at(q, position);

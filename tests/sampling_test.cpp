@@ -110,7 +110,7 @@ TEST(Sampler, DrawsByProbability) {
       const double expected = probability[i] / total * draws;
       chi_square += (static_cast<double>(count[i]) - expected) * (static_cast<double>(count[i]) - expected) / expected;
     }
-    // With nine degrees of freedom the statistic is greater than 33.72 with a probability of 1e-4.
+    // With nine degrees of freedom the chi-square statistic is greater than 33.72 with a probability of 1e-4.
     std::printf("temperature %.1f: chi-square %.2f of at most 33.72\n", static_cast<double>(temperature), chi_square);
     EXPECT_LT(chi_square, 33.72);
   }

@@ -65,7 +65,7 @@ inline ::testing::AssertionResult same_bits(std::span<const float> a, std::span<
   return ::testing::AssertionSuccess();
 }
 
-// Reproducible data.
+// Functions that make reproducible data.
 
 // Returns number i of the stream of random numbers `seed`: any 32 bits. The mixing function is lowbias32 by Chris Wellons.
 constexpr std::uint32_t noise_bits(std::uint32_t seed, std::size_t i) {
@@ -87,7 +87,8 @@ inline std::vector<float> noise_values(std::uint32_t seed, std::size_t count, fl
   return values;
 }
 
-// Values that break float code: zeros of both signs, subnormals, the ends of the range, infinities, NaN, and ties of a rounding.
+// Returns values that break float code: zeros of both signs, subnormals, the ends of the range, infinities, NaN, and ties of a
+// rounding.
 inline std::vector<float> special_values() {
   return {0.0f,  -0.0f, 1e-45f, -1e-45f, 1e-38f, -1e-38f, 1e-30f, -1e-30f, 1.0f,      -1.0f,      0.5f,
           -2.5f, 87.0f, -87.0f, 87.5f,   -87.5f, 88.0f,   -88.0f, 88.8f,   -88.8f,    104.0f,     -104.0f,

@@ -27,7 +27,7 @@ constexpr std::size_t piece_weights = std::size_t{1} << 22;
 
 std::size_t rows_of_piece(std::size_t N, std::size_t K) { return std::clamp<std::size_t>(piece_weights / K, 1, N); }
 
-// Reads a tensor piece by piece, a number of rows at a time, in the format that is wanted.
+// Reads a tensor some rows at a time, in the format that is wanted.
 class RowReader {
  public:
   RowReader(const SourceWeights& source, const GgufTensor& tensor, FormatId format)

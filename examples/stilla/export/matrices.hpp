@@ -45,8 +45,9 @@ struct PlacedMatrix {
   Storage storage = Storage::signed_rows;
   onnx::FilePlace levels;   // of level_bits() bits each
   onnx::FilePlace scales;   // float32 [N, G], or [G, N] with signed_columns; G groups in a row. With block scales [N]
-  onnx::FilePlace offsets;  // zero points: unsigned of form.bits, [N, G], each row of whole bytes; minimums: float32 [N, G];
-                            // block scales: uint8 [G, N], and signed_columns only
+  // What is stored beside levels and scales. Zero points are unsigned integers of form.bits, [N, G], and each row has whole bytes;
+  // minimums are float32 [N, G]; block scales are uint8 [G, N], and only with signed_columns.
+  onnx::FilePlace offsets;
 
   unsigned level_bits() const { return storage == Storage::byte_rows ? 8 : form.bits; }
   std::size_t groups() const { return form.group == 0 ? 1 : columns / form.group; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The least and the greatest value of each tensor, by the tensor's name.
+// The range of each tensor of a graph (its least and its greatest value), by the tensor's name.
 #pragma once
 
 #include <algorithm>
