@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention at the shapes of the models, on every target:
+// Measures attention at the shapes of the models, on every target:
 //
 //     Attention/<target>/<cache type>/<model>/decode/C<positions>/T<threads>     one token that sees C positions
 //     Attention/<target>/<cache type>/<model>/prefill/C<positions>/T<threads>    the last 512 tokens of C
 //
 // Each iteration takes the next layer of a cache that has as many layers as the model, so that a long context is read from
-// memory, as in a real pass. GB/s counts the keys and values that the tokens see, once per KV head; the limit of decode is the
-// bandwidth of reading them (%read). GOP/s counts 4 D for each query head, each token and each position that the token sees; the
-// limit of prefill is that of fused multiply-adds (%peak).
+// memory, as in a real pass over a model. GB/s counts the keys and values that the tokens see, once for each key/value head; the
+// limit of decode is the bandwidth of reading them (%read). GOP/s counts 4 D operations (D is the size of a head) for each query
+// head, each token and each position that the token sees; the limit of prefill is that of fused multiply-adds (%peak).
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,7 +24,7 @@ using namespace stilla;
 
 constexpr std::size_t prefill_tokens = 512;
 
-// The cache of the benchmark that runs now, filled with random keys and values.
+// Returns the cache of the benchmark that runs now, filled with random keys and values.
 KvCache* filled_cache(const ModelShape& model, KvType type, std::size_t positions) {
   static std::optional<KvCache> cache;
   const KvShape shape{model.layers, model.n_kv_heads, head_dim, type};
@@ -58,7 +58,7 @@ void run_attention(benchmark::State& state, TargetId target, const ModelShape& m
     return state.SkipWithError("not enough memory");
   }
   fill_activations(queries.data(), M * width, 4);
-  // A key bias as Qwen2 has it. Caches whose stored keys already include the bias ignore this.
+  // A key bias as Qwen2 has it. It has no effect with cache types whose stored keys already include the bias.
   KeyBiasTables tables(RopeFrequencies(10000.0, head_dim), head_dim, RopeLayout::half_split);
   tables.reserve(positions);
   std::vector<float> bias(model.n_kv_heads * head_dim);

@@ -97,7 +97,8 @@ def reference(model_path, cache):
 
 
 def own_reference(program, model_path, texts, options):
-    """The same, by the program with activations of 16 bits, and without texts to compare. texts: {prompt name: ids and length}."""
+    """As reference(), but from the program with activations of 16 bits, and without texts to compare.
+    texts: {prompt name: ids and length}."""
     if "--activations" in options:
         at = options.index("--activations")
         options = options[:at] + options[at + 2:]
@@ -135,7 +136,7 @@ def log_softmax(x):
 
 
 def compare(ours, exact, length):
-    """The measures of one prompt. Those whose mean is reported later have one value for each position."""
+    """Returns the measures of one prompt. Those whose mean is reported later have one value for each position."""
     assert ours.shape == exact.shape, (ours.shape, exact.shape)
     ours, exact = ours.astype(np.float64), np.asarray(exact, np.float64)
     expected, found = log_softmax(exact), log_softmax(ours)

@@ -31,7 +31,7 @@ using ModelShape = stilla::R1Model;
 inline constexpr const auto& models = stilla::r1_models;
 inline constexpr std::size_t head_dim = ModelShape::head_dim;
 
-// The numbers of threads that are measured: 1, and as many as the machine has.
+// Returns the numbers of threads to measure with: 1, and the number that is fastest on this machine.
 inline std::vector<std::size_t> thread_counts() {
   const std::size_t all = stilla::read_cores().threads();
   return all > 1 ? std::vector<std::size_t>{1, all} : std::vector<std::size_t>{1};
@@ -52,14 +52,14 @@ inline void fill_activations(float* x, std::size_t count, std::uint64_t seed) {
   }
 }
 
-// How much `threads` threads can read and multiply in a second at this moment (roofline.hpp).
+// How many bytes `threads` threads can read in a second at this moment, and how many multiply-adds they can do (roofline.hpp).
 struct Limits {
   double bytes_per_second = 0.0;
   double macs_per_second = 0.0;
 };
 
-// Measures the limits. Google Benchmark calls a benchmark several times in a row, so a measurement that is younger than a quarter
-// of a second, and of the same threads and instruction, is used again.
+// Measures the limits. Google Benchmark calls a benchmark several times in a row, so a measurement that is younger than a quarter of
+// a second, and was made with the same threads and instruction, is used again.
 inline Limits limits_now(std::size_t threads, const MacLoop& loop) {
   struct Latest {
     std::chrono::steady_clock::time_point when;
@@ -80,8 +80,8 @@ inline Limits limits_now(std::size_t threads, const MacLoop& loop) {
   return latest.limits;
 }
 
-// The counters of one benchmark. They come from the wall time of its whole loop and from the limits before and after the loop, so
-// create the object just before the loop, and call end() just after it.
+// The counters of one benchmark. They are computed from the wall time of its whole loop and from the limits before and after the
+// loop. So create the object just before the loop, and call end() just after it.
 class Rates {
  public:
   Rates(benchmark::State& state, std::size_t threads, const MacLoop& loop)
@@ -120,8 +120,8 @@ class Rates {
   double seconds_ = 0.0;
 };
 
-// Runs the benchmarks. Without --benchmark_filter it runs those whose names match `short_run`. Counters are columns of a table unless
-// an option says otherwise.
+// Runs the benchmarks. Without the option --benchmark_filter it runs those whose names match `short_run`. Counters are columns of a
+// table unless an option says otherwise.
 inline int run_benchmarks(int argc, char** argv, const char* short_run) {
   std::vector<char*> arguments(argv, argv + argc);
   bool has_filter = false, is_list = false;
@@ -130,8 +130,8 @@ inline int run_benchmarks(int argc, char** argv, const char* short_run) {
     has_filter = has_filter || argument.starts_with("--benchmark_filter");
     is_list = is_list || argument.starts_with("--benchmark_list");
   }
-  // For a list the filter is ".*" and not Google Benchmark's default ".", with which it takes minutes to list tens of thousands
-  // of names.
+  // If benchmarks are only listed, the filter is ".*" and not Google Benchmark's default ".", with which it takes minutes to list
+  // tens of thousands of names.
   std::string filter = stilla::concat("--benchmark_filter=", is_list ? ".*" : short_run);
   if (!has_filter) arguments.push_back(filter.data());
   std::string tabular = "--benchmark_counters_tabular=true";

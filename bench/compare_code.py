@@ -21,7 +21,7 @@ def output(command, **options):
 
 
 def normal(instruction):
-    """An instruction without the parts that may differ between two equal functions; empty for padding."""
+    """Returns an instruction without the parts that may differ between two equal functions, or nothing for padding."""
     text = re.sub(r"<[^>]*>", "", instruction.split("#")[0]).strip()
     if re.match(r"(cs )?(nop|data16)|xchg +%ax,%ax", text):
         return ""

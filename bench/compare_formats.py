@@ -93,7 +93,7 @@ PARTS = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "
 
 
 def importance_of(path):
-    """A function that gives the mean squares of the inputs of a matrix of transformers' model by its name, from a GGUF file."""
+    """Returns a function that gives the mean squares of the inputs of a matrix of transformers' model by its name, from a GGUF file."""
     from gguf import GGUFReader
 
     tensors = {tensor.name: tensor.data.reshape(-1) for tensor in GGUFReader(path).tensors}

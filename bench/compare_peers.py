@@ -52,7 +52,7 @@ SHAPES = {  # as matmul_bench names them: N, K
 # second}.
 
 def token_ids(count, turn=itertools.count()):
-    """Ids that differ at each call. With the same ids a peer that keeps prompts would not compute anything (openvino-genai does so)."""
+    """Returns token ids that differ at each call. With the same ids a peer that keeps prompts would not compute anything (openvino-genai does so)."""
     start = next(turn) * 1009
     return [1000 + (start + i * 37) % 20000 for i in range(count)]
 
@@ -160,7 +160,7 @@ def serve(name, options):
         print(json.dumps({"value": worker.run(question["test"], question["n"])}), file=answers, flush=True)
 
 
-# Contenders: measure(test, n) gives a number per second.
+# The programs that are compared. measure(test, n) gives the tokens or operations per second.
 
 class Peer:
     def __init__(self, name, options, environments, target):
@@ -189,7 +189,7 @@ class Peer:
 
 
 def install(name, environments, target):
-    """The Python of the peer's environment, which is made if it is not there yet."""
+    """Returns the path of Python in the peer's virtual environment, which is made if it is not there yet."""
     requirements = PEERS[name]
     options, variables, folder = [], {}, environments / name
     if name == "llama":

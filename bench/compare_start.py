@@ -27,7 +27,7 @@ PIECE = 1 << 24
 
 
 def copy_seconds(path, threads):
-    """Seconds to copy a file to new private memory. A process of its own does it, which gives the memory back when it ends."""
+    """Returns the seconds that it takes to copy a file to new private memory. A process of its own does it, which gives the memory back when it ends."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

@@ -70,7 +70,7 @@ def build(folder):
 
 
 def retired(options, plugin, target, tokens):
-    """The instructions of a whole run, and the ids that it wrote, with their checksum."""
+    """Returns the number of instructions of a whole run, and the ids that it wrote, with their checksum."""
     command = [options.qemu, "-L", options.root, "-cpu", "max", "-plugin", plugin, options.program, options.model, options.ids, tokens,
                target, *([options.bits] if options.bits else [])]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The ops between the matrix products, on every target. Each works on one row that is as wide as the models' rows and stays in
-// the cache:
+// Measures the ops between the matrix products, on every target. Each works on one row that is as wide as the models' rows and
+// stays in the cache:
 //
 //     RmsNorm, QuantiseActivations, SiluMul, Softmax / <target> / <width>      Rope / <target> / <layout>
 //
-// items_per_second counts the floats of the row. The other two measure what loading a model costs, on one thread, in weights per
-// second:
+// items_per_second counts the floats of the row. Two more benchmarks measure what loading a model costs, on one thread, in
+// weights per second:
 //
 //     EncodeRows / <format>     floats to blocks, with the error report        Pack / <format>     blocks to panels
 #include <string>
@@ -25,7 +25,7 @@ namespace stilla_bench { namespace {
 
 using namespace stilla;
 
-// Calls op(out, x, other) again and again, on rows of n floats.
+// Measures op(out, x, other), which it calls again and again on rows of n floats.
 template <class Op>
 void run_row(benchmark::State& state, TargetId target, std::size_t n, Op op) {
   AlignedBuffer<float> out, x, other;
@@ -64,7 +64,8 @@ void register_ops(TargetId target) {
     register_row("Softmax", target, concat(n), n, [](Matrix out, ConstMatrix x, ConstMatrix) { (void)softmax(out, x); });
   }
   for (const RopeLayout layout : {RopeLayout::half_split, RopeLayout::interleaved}) {
-    // The query heads of the 1.5B model. One row is rotated again and again, in place; rotation does not change its length.
+    // The row has the width of all query heads of the 1.5B model. It is rotated again and again, in place; a rotation does not
+    // change its norm.
     std::vector<float> cos(head_dim / 2), sin(head_dim / 2);
     RopeFrequencies(10000.0, head_dim).table_row(cos.data(), sin.data(), 1000);
     register_row("Rope", target, layout == RopeLayout::half_split ? "half_split" : "interleaved", models[0].n_heads * head_dim,

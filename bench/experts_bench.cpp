@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares a mixture of experts with one matrix: what it costs that rows are multiplied by different matrices (experts.hpp).
+// Compares a mixture of experts with one matrix: how much more time it takes that rows are multiplied by different matrices
+// (experts.hpp).
 //
 //     Experts/<format>/<N>x<K>/<experts>of<per token>/M<tokens>/T<threads>
 //
@@ -45,8 +46,8 @@ void run(benchmark::State& state, FormatId format, std::size_t N, std::size_t K,
     matrices.push_back(std::move(*packed));
     views.push_back(matrices.back());
   }
-  // Each token gets different experts, chosen at random. A router chooses in a similar way if it was trained to use all experts
-  // equally often.
+  // Each token gets different experts, chosen at random. A model's router, which chooses the experts, does it in a similar way if it
+  // was trained to use all experts equally often.
   std::vector<std::uint32_t> ids;
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::size_t j = 0; j < per_token; ++j) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The time from the last layer's output to the next token, in two ways: by computing the row of all logits, and by computing only
-// the logits that the sampler asks for. Benchmarks are called Head/<format>/<model>/<setting>/T<threads> and run on the CPU's
-// best target, with inputs of 16 bits as in model/forward.hpp. Each iteration does both ways, one after the other. The counters
-// are medians in microseconds: `row` of the first way, `asked` of the second, and `saved` of the difference.
+// Measures the time from the last layer's output to the next token, in two ways: by computing the row of all logits, and by
+// computing only the logits that the sampler asks for. Benchmarks are called Head/<format>/<model>/<setting>/T<threads> and run
+// on the CPU's best target, with inputs of 16 bits as in model/forward.hpp. Each iteration does both ways, one after the other.
+// The counters are medians in microseconds: `row` is that of the first way, `asked` of the second, and `saved` of the difference.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -20,8 +20,8 @@ namespace stilla_bench { namespace {
 
 using namespace stilla;
 
-// A head of a thousand different rows of random weights, repeated until the vocabulary is full. The bias makes the logits of
-// equal rows differ.
+// Returns the head of a model: a thousand different rows of random weights, repeated until the vocabulary is full. The bias makes
+// the logits of equal rows differ.
 const PackedMatrix& head_of(FormatId format, const ModelShape& model) {
   static std::map<std::pair<FormatId, std::size_t>, PackedMatrix> heads;
   const auto [found, is_new] = heads.try_emplace({format, model.hidden});

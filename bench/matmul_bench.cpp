@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matmul at the shapes of the models, for every format and target. Weights are not in the caches, as in a real pass over a model:
+// Measures matmul at the shapes of the models, for every format and target. Weights are not in the caches, as in a real pass over
+// a model:
 //
 //     MatMul/<target>/<format>/<model>_<matrix>/<activations>/M<tokens>/T<threads>
 //     Layer/<target>/<format>/<model>/<activations>/M<tokens>/T<threads>              a decoder layer without its attention
 //     MatMul/onednn/s8/..., Layer/onednn/s8/...                                       oneDNN's products alone, where found
 //
 // The matrices are q (o has the same shape), kv, gate (up has the same shape), down and head, and qkv and gate_up as one matrix
-// each. The activations are a8 or a16, and af for float weights. Each iteration takes the next matrix (or layer) of a ring of
-// distinct ones that together take at least 1 GiB, which is more than any cache holds. GB/s counts the packed bytes, which decode
-// has to read; GOP/s is 2 M N K. Both also come as a share of the limit that was measured around the loop (roofline.hpp). MatMul
-// rounds its activations before the timing begins. Layer runs the fused ops in the order of model/forward.hpp, so its time
-// includes norms, residuals, SiLU and all rounding.
+// each. The activations are a8 or a16 (rounded to 8 or 16 bits), and af (floats) for float weights. Each iteration takes the next
+// matrix (or layer) of a ring of distinct ones that together take at least 1 GiB, which is more than any cache holds. GB/s counts
+// the packed bytes, which decode has to read; GOP/s counts 2 M N K operations for each product. Both rates are also given as a
+// share of the limit that was measured around the loop (roofline.hpp). MatMul rounds its activations before the timing begins.
+// Layer runs the fused ops in the order of model/forward.hpp, so its time includes norms, residuals, SiLU and all rounding.
 #include <array>
 #include <cstring>
 #include <string>
@@ -28,9 +29,9 @@ namespace stilla_bench { namespace {
 
 using namespace stilla;
 
-// Copies of some matrices, one set after the other, for the benchmark that runs now. For each matrix only one panel of random
-// weights is encoded, and then repeated: for the time it only matters where the bytes lie. The memory is kept from benchmark to
-// benchmark.
+// Copies of some matrices, one set behind the other, for the benchmark that runs now. For each matrix only one panel of random
+// weights is encoded, and then repeated, because for the time it only matters where the bytes lie. The memory is kept from
+// benchmark to benchmark.
 class Ring {
  public:
   bool prepare(FormatId format, const std::vector<MatrixShape>& shapes) {
@@ -124,7 +125,7 @@ MacLoop mac_loop(TargetId target, FormatId format) {
   return takes_float_activations(format) ? loops.f32 : loops.int8;
 }
 
-// Multiplies by the single matrix of `shapes`.
+// Measures the product with the single matrix of `shapes`.
 void run_matmul(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits, const std::vector<MatrixShape>& shapes,
                 std::size_t M, std::size_t threads) {
   const auto [N, K] = shapes[0];
@@ -152,8 +153,8 @@ void run_matmul(benchmark::State& state, TargetId target, FormatId format, Activ
   rates.add_macs(static_cast<double>(M) * weights_of(shapes));
 }
 
-// Runs a decoder layer as model/forward.hpp does, from one layer's output to the next one's, but without rotation, the cache and
-// attention (attention_bench measures those). The query stands in for the result of attention.
+// Measures a decoder layer as model/forward.hpp computes it, from one layer's output to the next one's, but without rotation, the
+// cache and attention (attention_bench measures those). The query stands in for the result of attention.
 void run_layer(benchmark::State& state, TargetId target, FormatId format, ActivationBits bits, const std::vector<MatrixShape>& shapes,
                std::size_t M, std::size_t threads) {
   const std::size_t E = shapes[0].K, kv_width = shapes[1].N, F = shapes[4].N;  // here q has E columns
@@ -193,7 +194,7 @@ void run_layer(benchmark::State& state, TargetId target, FormatId format, Activa
   rates.add_macs(static_cast<double>(M) * weights_of(shapes));
 }
 
-// Registers the benchmarks in an order in which those of one format and shape follow each other and share the ring.
+// Registers the benchmarks in an order in which those of one format and shape follow each other and share the ring of matrices.
 void register_all() {
   for_each_type(Formats{}, [](auto format) {
     using F = decltype(format);
@@ -203,7 +204,7 @@ void register_all() {
           if (!QuantisedFormat<F> && bits == ActivationBits::sixteen) continue;
           const char* activations = !QuantisedFormat<F> ? "af" : bits == ActivationBits::eight ? "a8" : "a16";
           for (const std::size_t M : token_counts) {
-            // The speed of the specification is of interest for 1 and 2 tokens only.
+            // The target scalar, the specification, is slow, and its speed is of interest for 1 and 2 tokens only.
             if (target == Scalar::id && M > 2) continue;
             for (const std::size_t threads : thread_counts()) {
               const std::string name =

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Prints how each matrix of the R1 distills goes through the memory of a Hexagon DSP (kernels/stilla/npu_hexagon/schedule.hpp).
-// The compiler has computed and checked this table; nothing is run on a DSP.
+// Prints how each matrix of the R1 distills would go through the memory of a Hexagon DSP
+// (kernels/stilla/npu_hexagon/schedule.hpp). The table is computed and checked at compile time; nothing runs on a DSP.
 #include <stilla/npu_hexagon/schedule.hpp>
 
 #include <cstdio>

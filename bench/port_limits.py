@@ -67,7 +67,7 @@ MODELS = {"ADLP": "Alder Lake P", "SKL": "Skylake", "SPR": "Sapphire Rapids", "Z
 PRODUCTS = {"xmm": 16, "ymm": 32, "zmm": 64, "sdot": 16, "smmla": 32}  # products of bytes that one dot-product instruction computes
 LABEL = re.compile(r"^([.\w$]+):")
 JUMP = re.compile(r"^\s+(?:j[a-z]+|b(?:\.?[a-z]{2})?|cbn?z\s+\w+,|tbn?z\s+\w+, *#?\d+,)\s+([.\w$]+)\s*$")
-# What LLVM 19's model of Oryon does not know, and what stands for it.
+# Instructions that LLVM 19's model of Oryon does not know, and the instructions that stand for them.
 ORYON = ((re.compile(r"(sdot.*\.)4b\s*\[\d\]"), r"\g<1>16b"), (re.compile(r"scvtf(\s+v\d+\.4s, v\d+)\.4s"), r"fcvtl\1.4h"))
 
 
@@ -132,7 +132,7 @@ def tile_name(function):
 
 
 def hot_loop(lines, instruction):
-    """The innermost loop that has the most dot products, or None."""
+    """Returns the innermost loop of a function that has the most dot products, or None."""
     labels = {match[1]: at for at, match in enumerate(map(LABEL.match, lines)) if match}
     spans = {(labels[match[1]], at) for at, match in enumerate(map(JUMP.match, lines)) if match and labels.get(match[1], at) < at}
     dots = {span: sum(instruction in line for line in lines[span[0]:span[1]]) for span in spans}
@@ -142,7 +142,7 @@ def hot_loop(lines, instruction):
 
 
 def simulate(mca, loop, cpu):
-    """Per iteration the cycles and the cycles of the busiest port; then the cycles of each instruction alone; and the model's name."""
+    """Returns for each iteration of the loop the cycles and the cycles of the busiest port; then the cycles of each instruction alone; and the model's name."""
     iterations = 200
     triple = ["-mtriple=x86_64"] if cpu in X86_CPUS else ["-mtriple=aarch64", "-mattr=+dotprod,+i8mm"]
     if cpu.startswith("oryon"):

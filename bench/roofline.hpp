@@ -8,9 +8,10 @@
 //     macs_per_second               multiply-adds that some threads do with a target's dot-product instruction, on registers
 //                                   only. Prefill (large M) computes much with every weight, so this is its limit.
 //
-// A probe takes three rounds of a few hundredths of a second each and reports the best, because any disturbance only makes a
-// round slower. But the speed of the machine itself changes from second to second (heat, power limits, other users of a shared
-// server), and the speed of the kernel changes with it. So a report probes just before and just after each of its runs.
+// Each limit is measured in three rounds of a few hundredths of a second, and the best round counts, because any disturbance
+// only makes a round slower. But the speed of the machine itself changes from second to second (heat, power limits, other users
+// of a shared server), and the speed of the kernel changes with it. So a report measures the limits just before and just after
+// each of its runs.
 #pragma once
 
 #include <algorithm>
@@ -41,7 +42,7 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
 
 namespace detail {
 
-// Results are written here, so that the compiler cannot remove a loop.
+// The loops write their results to this variable, so that the compiler cannot remove them.
 inline volatile std::uint64_t sink = 0;
 
 #if STILLA_ARCH_X86
@@ -78,8 +79,8 @@ inline void read(const std::byte* data, std::size_t bytes) {
 
 }  // namespace detail
 
-// The two loops, of bytes and of floats, that bound a target's matmuls. For a target without vectors they are the loops of the
-// first available target that has vectors, which is the best target of this CPU.
+// The two loops, of bytes and of floats, whose speed bounds a target's matmuls. For a target without vectors they are the loops
+// of the first available target that has vectors, which is the best target of this CPU.
 struct MacLoops {
   MacLoop int8, f32;
 };
@@ -93,7 +94,7 @@ inline MacLoops mac_loops(std::string_view target) {
   return own.int8.run != nullptr ? own : best;
 }
 
-// Multiply-adds per second; 0 if no loop is known for the instruction. `parallel` runs `threads` threads.
+// Returns the multiply-adds per second, or 0 if no loop is known for the instruction. `parallel` runs `threads` threads.
 inline double macs_per_second(const MacLoop& loop, stilla::Parallel parallel, std::size_t threads) {
   if (loop.run == nullptr) return 0.0;
   constexpr std::size_t rounds = 50000;
@@ -109,7 +110,7 @@ inline double macs_per_second(const MacLoop& loop, stilla::Parallel parallel, st
 
 inline constexpr std::size_t roofline_bytes = std::size_t{1} << 30;
 
-// Bytes per second that are read from `bytes` bytes of memory. That memory must have been written to before.
+// Returns the bytes per second that are read from `bytes` bytes of memory. This memory must have been written to before.
 inline double bytes_per_second(const std::byte* data, std::size_t bytes, stilla::Parallel parallel) {
   constexpr std::size_t piece = std::size_t{1} << 20;
   const std::size_t pieces = bytes / piece;
@@ -122,14 +123,14 @@ inline double bytes_per_second(const std::byte* data, std::size_t bytes, stilla:
   return best;
 }
 
-// Measures on a gigabyte of memory, many times the size of the last-level cache.
+// Measures how fast a gigabyte of memory is read, which is many times the size of the last-level cache.
 class ReadProbe {
  public:
-  // Bytes per second; 0 when there is no memory to measure with.
+  // Returns the bytes per second, or 0 if there is no memory to measure with.
   double bytes_per_second(stilla::Parallel parallel) {
     if (memory_.size() == 0) {
       if (!memory_.resize(roofline_bytes)) return 0.0;
-      // Without a write, every page would be the same single page of zeros.
+      // The memory is written to before it is read. Otherwise every page of it would be the same single page of zeros.
       std::memset(memory_.data(), 1, memory_.size());
     }
     return stilla_bench::bytes_per_second(memory_.data(), memory_.size(), parallel);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Drawing one token from the 151936 logits of Qwen2: Sampling/<setting>. The logits are random but distributed as a model's are:
-// normal with a standard deviation of 3, and about a hundred likelier ones above the others. Each iteration takes another row.
-// For comparison: decoding on two threads takes 8 ms a token for the 0.5B model, and more for larger ones. The setting `chain`
-// uses every step of the default order.
+// Measures how long it takes to draw one token from the 151936 logits of Qwen2: Sampling/<setting>. The logits are random but
+// distributed as a model's are: normal with a standard deviation of 3, and about a hundred likelier ones above the others. Each
+// iteration takes another row of logits. For comparison: decoding on two threads takes 8 ms a token for the 0.5B model, and more
+// for larger ones. The setting `chain` uses every step of the default order.
 #include <cmath>
 #include <functional>
 #include <string>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the parts of the C API share: errors become a code and a message, no exception leaves a function of the API, and C's
-// structs become the library's types.
+// What the source files of the C API share: errors become a code and a message, no exception leaves a function of the API,
+// and C's structs become the library's types.
 #pragma once
 
 #include <algorithm>
@@ -52,7 +52,7 @@ stilla_code report(stilla_error* error, const stilla::Result<T>& result) {
   return result ? done(error) : report(error, result.error());
 }
 
-// Calls f(), and turns whatever it throws into an error.
+// Calls f() and returns its code. Any exception becomes an error with a code and a message.
 template <class F>
 stilla_code guarded(stilla_error* error, F&& f) {
   try {
@@ -66,7 +66,7 @@ stilla_code guarded(stilla_error* error, F&& f) {
   }
 }
 
-// Makes an object and hands it out as a handle.
+// Makes an object of type T and gives it to the caller as a handle.
 template <class T, class... Args>
 stilla_code hand_out(T** out, stilla_error* error, Args&&... args) {
   *out = new T{std::forward<Args>(args)...};
@@ -79,7 +79,7 @@ inline stilla::PackedView view(const stilla_weights& w) {
   return {stilla::FormatId{w.format}, w.rows, w.cols, static_cast<const std::byte*>(w.data), stilla::LayoutId{w.layout}};
 }
 
-// The caller's pool; the Parallel holds a copy of it.
+// The caller's own thread pool as a loop that a Parallel takes. The Parallel holds a copy of this object.
 struct Pool {
   stilla_parallel parallel;
   void operator()(std::size_t count, stilla::IndexFunction body) const {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The C API's models: files, text, sessions.
+// The part of the C API for models: files, text, sessions.
 #include "common.hpp"
 
 #include <cstdint>
@@ -48,7 +48,7 @@ size_t stilla_model_context(const stilla_model* model) { return model->model.con
 
 namespace {
 
-// Copies as many items as there is room for, and tells how many there are.
+// Copies as many items as there is room for, and sets `count` to the number of all items.
 template <class T>
 void copy_out(T* out, size_t room, size_t* count, std::span<const T> items) {
   std::copy_n(items.begin(), std::min(room, items.size()), out);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The C API's ops.
+// The part of the C API for ops.
 #include "common.hpp"
 
 #include <array>
@@ -42,7 +42,7 @@ const char* stilla_version(void) {
   return STILLA_TEXT(STILLA_VERSION_MAJOR) "." STILLA_TEXT(STILLA_VERSION_MINOR) "." STILLA_TEXT(STILLA_VERSION_PATCH);
 }
 
-// Threads and targets.
+// Functions for threads and targets.
 
 stilla_code stilla_thread_pool_create(stilla_thread_pool** out, size_t threads, stilla_error* error) {
   return guarded(error, [&] { return hand_out(out, error, threads); });
@@ -70,7 +70,7 @@ stilla_code stilla_force_target(const char* name, stilla_error* error) {
 }
 void stilla_check_everything(int on) { stilla::check_everything(on != 0); }
 
-// Weights.
+// Functions for weights.
 
 stilla_code stilla_format_by_name(stilla_format* out, const char* name, stilla_error* error) {
   return guarded(error, [&] {
@@ -137,11 +137,12 @@ stilla_code stilla_unpack_row(float* out, const stilla_weights* weights, size_t 
   });
 }
 
-// Activations.
+// Functions for activations.
 
 namespace {
 
-// Calls f(bits as the library has them).
+// Calls f with the number of bits in the library's type, ActivationBits. Other numbers than 8 and
+// 16 are an error.
 template <class F>
 stilla_code with_bits(int bits, stilla_error* error, F&& f) {
   return guarded(error, [&] {
@@ -203,7 +204,8 @@ stilla_code stilla_import_activations(stilla_activations* out, const stilla_inte
   });
 }
 
-// Jobs: an object of the library in the caller's memory, and what can be done with it.
+// Functions for jobs. A job is an object of the library in the caller's memory, and a JobKind says
+// what can be done with it.
 
 namespace {
 
@@ -213,7 +215,8 @@ struct JobKind {
   void (*run)(const void* job, std::size_t round, std::size_t task);
 };
 
-// A job with one round, made from an op's _tasks and _run functions.
+// The JobKind of an op whose job has one round of tasks. It is made from the op's functions that
+// count the tasks and run one.
 template <class Job, auto Tasks, auto Run>
 constexpr JobKind one_round{1, [](const void* job, std::size_t) { return std::size_t{Tasks(*static_cast<const Job*>(job))}; },
                             [](const void* job, std::size_t, std::size_t task) { Run(*static_cast<const Job*>(job), task); }};
@@ -250,7 +253,7 @@ stilla::TileFunction tile_function(const stilla_epilogue& epilogue) {
 }
 stilla::MatmulTile tile_of(const stilla_tile& tile) { return {{tile.values, tile.rows, tile.cols, tile.stride}, tile.row, tile.column}; }
 
-// The products and the input of a job.
+// The products and the input of a matmul job, converted from C's structs.
 struct Products {
   stilla_code read(const stilla_product* from, size_t n, const stilla_activations* rounded, const stilla_const_matrix* x,
                    stilla_error* error) {
@@ -356,7 +359,7 @@ stilla_code stilla_add(stilla_matrix y, stilla_const_matrix x, const stilla_para
   return guarded(error, [&] { return report(error, stilla::add_inplace(matrix(y), matrix(x), pool(parallel))); });
 }
 
-// Positions.
+// Functions for rotary position embedding.
 
 stilla_code stilla_rope_table(float* cos, float* sin, double base, size_t dim, const float* factors, size_t position, stilla_error* error) {
   return guarded(error, [&] {
@@ -393,7 +396,7 @@ stilla_code stilla_rope(stilla_matrix x, size_t head_dim, stilla_const_matrix co
   });
 }
 
-// Keys and values.
+// Functions for keys and values, and for attention.
 
 stilla_code stilla_kv_cache_create(stilla_kv_cache** out, size_t layers, size_t heads, size_t head_dim, stilla_kv_type type,
                                    stilla_error* error) {
@@ -444,7 +447,7 @@ stilla_code stilla_attention(stilla_matrix out, stilla_const_matrix queries, con
   });
 }
 
-// Sampling.
+// Functions for sampling.
 
 void stilla_sampling_defaults(stilla_sampling* out) {
   const stilla::SamplingOptions o;

@@ -39,14 +39,14 @@ int main() {
   std::printf("weights      %zu floats, %zu bytes -> %zu bytes of Q4_0; off by %.1f %% (root mean square)\n", K, K * sizeof(float),
               row.size(), 100 * report->relative_rmse);
 
-  // 2. The activations become int8.
+  // 2. The activations are rounded to int8.
   stilla::ActivationBuffer buffer;
   if (!stilla::quantise(buffer, stilla::ConstMatrix(x.data(), 1, K))) return EXIT_FAILURE;
   const stilla::ActivationQ8 x8 = buffer.view();
 
-  // 3. The dot product, block by block. `worst` adds up by how much rounding can have changed the result at most: a weight is
-  // rounded by up to one step of its block (half a step, except at the upper end, because the highest code is 7 and not 8), an
-  // activation by up to half a step.
+  // 3. The dot product is computed block by block. `worst` adds up by how much rounding can have changed the result at most: a
+  //   weight is rounded by up to one step of its block (half a step, except at the upper end, because the highest code is 7 and
+  //   not 8), an activation by up to half a step.
   float dot = 0.0f;
   double exact = 0.0, worst = 0.0;
   for (std::size_t b = 0; b < blocks; ++b) {
@@ -59,16 +59,18 @@ int main() {
       const int code = Q4_0::code(block, k) - Q4_0::zero_point;
       sum += code * x8.values[i];
       exact += double{weights[i]} * double{x[i]};
-      // The scale itself is rounded to 11 bits, which adds at most 8 * 2^-11 of a step.
+      // The weights' scale is itself rounded to 11 bits, which adds at most 8 * 2^-11 of a step.
       const double step_w = 1.005 * std::fabs(double{scale_w});
       worst += step_w * std::fabs(double{x[i]}) + std::fabs(double{scale_w} * code) * 0.5 * double{scale_x};
     }
     if (b == 0) std::printf("block 0      scale %.6f * %.6f, integer sum %d\n", scale_w, scale_x, sum);
-    // fma multiplies and adds with a single rounding, after the addition. Every kernel computes these operations in this order.
+    // fma multiplies and adds with a single rounding, after the addition. Every kernel of the library performs these float
+    // operations in this order.
     dot = std::fma(scale_w * scale_x, static_cast<float>(sum), dot);
   }
 
-  // 4. The library's matmul of one row by one row. The weights are packed first; the arithmetic is the same.
+  // 4. The library's matmul multiplies one row of weights by one row of activations. The weights are packed first; the
+  //   arithmetic is the same as in step 3.
   const auto packed = stilla::PackedMatrix::create<Q4_0>(row.data(), 1, K);
   if (!packed) return EXIT_FAILURE;
   float product = 0.0f;

@@ -28,7 +28,7 @@ using stilla::Q4_0;
 class MyPool {
  public:
   explicit MyPool(std::size_t threads) : start_(static_cast<std::ptrdiff_t>(threads)), done_(static_cast<std::ptrdiff_t>(threads)) {
-    // The thread that calls is one of the threads.
+    // The thread that calls the pool does its share, so one thread fewer is started.
     for (std::size_t i = 1; i < threads; ++i) {
       workers_.emplace_back([this] {
         for (;;) {
@@ -45,7 +45,7 @@ class MyPool {
     start_.arrive_and_wait();
     for (std::thread& worker : workers_) worker.join();
   }
-  // This operator is all that Stilla needs.
+  // The call operator, which runs body(0) .. body(count - 1), is all that Stilla needs of a pool.
   void operator()(std::size_t count, stilla::IndexFunction body) {
     body_ = &body;
     count_ = count;
@@ -78,8 +78,8 @@ int main() {
   for (float& v : x) v = static_cast<float>(random.uniform() - 0.5) * 4.0f;
   for (float& b : bias) b = static_cast<float>(random.uniform() - 0.5);
 
-  // Done once, when a model is loaded: floats become Q4_0 blocks, and the blocks are packed. A GGUF file would give the blocks as
-  // they are.
+  // This is done once, when a model is loaded: floats become Q4_0 blocks, and the blocks are packed. A GGUF file would give the
+  // blocks as they are.
   std::vector<std::byte> blocks(N * stilla::row_bytes<Q4_0>(K));
   const auto report = stilla::encode_rows<Q4_0>(blocks, stilla::ConstMatrix(weights.data(), N, K));
   const auto packed = stilla::PackedMatrix::create<Q4_0>(blocks.data(), N, K);
@@ -87,7 +87,8 @@ int main() {
   std::printf("W[%zu, %zu]: %zu bytes of floats, %zu packed; off by %.1f %%\n\n", N, K, weights.size() * sizeof(float), packed->bytes(),
               100 * report->relative_rmse);
 
-  // Done for every input: round it to int8, and multiply. Here it runs on every target of this CPU, with 1 and with 4 threads.
+  // This is done for every input: round it to int8, and multiply. The example does so on every target of this CPU, with 1 and
+  // with 4 threads.
   std::vector<float> y(M * N), first;
   stilla::ActivationBuffer x8;
   bool all_same = true;
@@ -107,7 +108,7 @@ int main() {
   });
   (void)stilla::force_target("");  // back to the best target
 
-  // How far is that from the product of the original floats?
+  // The result of the quantised product is compared with the product of the original floats.
   double squared_error = 0.0, squared = 0.0;
   for (std::size_t m = 0; m < M; ++m) {
     for (std::size_t n = 0; n < N; ++n) {

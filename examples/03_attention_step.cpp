@@ -23,7 +23,7 @@
 
 namespace {
 
-// If the arguments of a step do not fit, prints why and ends the program.
+// Prints the error and ends the program if an op refused its arguments.
 void must(const stilla::Status& status) {
   if (status) return;
   std::fprintf(stderr, "attention_step: %s\n", status.error().message.c_str());
@@ -40,7 +40,7 @@ std::vector<float> noise(std::size_t count, std::uint64_t seed) {
   return values;
 }
 
-// RoPE of one head, written out: the pair (i, i + 64) is rotated by the angle position / base^(i / 64).
+// RoPE of one head of 128 values, written out: the pair (i, i + 64) is rotated by the angle position / base^(i / 64).
 void rotate(const float* x, std::size_t position, double* rotated) {
   for (std::size_t i = 0; i < D / 2; ++i) {
     const double angle = static_cast<double>(position) * std::pow(rope_base, -2.0 * static_cast<double>(i) / D);
@@ -49,8 +49,8 @@ void rotate(const float* x, std::size_t position, double* rotated) {
   }
 }
 
-// The attention of the last position in double precision. *magnitude: the highest sum of |query * key| / sqrt(D). What the
-// rounding of a key can change in a score is proportional to it.
+// Computes the attention of the last position in double precision. *magnitude becomes the highest sum of |query * key| / sqrt(D),
+// where D is the size of a head. The change of a score that comes from the rounding of keys is proportional to it.
 std::vector<double> naive_attention(const std::vector<float>& q, const std::vector<float>& keys, const std::vector<float>& values,
                                     double* magnitude) {
   std::vector<double> out(n_heads * D, 0.0), scores(T);
@@ -89,7 +89,7 @@ int main() {
   double magnitude = 0.0;
   const std::vector<double> expected = naive_attention(q, k, v, &magnitude);
 
-  // Cosines and sines depend only on the position: one row serves all heads and layers.
+  // The cosines and sines of a rotation depend only on the position: one row of them serves all heads and layers.
   const stilla::RopeFrequencies frequencies(rope_base, D);
   std::vector<float> cos(D / 2), sin(D / 2);
   const stilla::ConstMatrix cos_row(cos.data(), 1, D / 2), sin_row(sin.data(), 1, D / 2);
@@ -116,7 +116,7 @@ int main() {
     for (std::size_t i = 0; i < out.size(); ++i) error = std::max(error, std::fabs(double{out[i]} - expected[i]));
     // The cache rounds keys and values with a relative error of up to `unit`. A score then changes by up to unit * magnitude, and
     // a weight of the softmax, relatively, by up to twice as much; values are at most 1. With a float cache only the roundings of
-    // the sums remain: 128 terms in a score, 301 in a value.
+    // the sums remain: a score adds up 128 terms, and a value of the result 301.
     const double unit = type == stilla::KvType::f32 ? 0.0 : type == stilla::KvType::f16 ? 0x1p-11 : 0x1p-8;
     const double allowed = (unit + 0x1p-24 * D) * 2 * magnitude + unit + 0x1p-24 * T;
     ok = ok && error <= allowed;

@@ -51,7 +51,8 @@ bool draws_follow(const char* name, const stilla::SamplingOptions& options) {
   std::printf("%-34s", name);
   const std::vector<double> p = expected(options);
   for (std::size_t t = 0; t < p.size(); ++t) {
-    // The bound is five standard deviations of a binomial distribution. A correct sampler exceeds it once in two million tables.
+    // The bound is five standard deviations of a binomial distribution. A correct sampler exceeds it once in two million of the
+    // printed tables.
     const double off = std::fabs(count[t] - draws * p[t]);
     ok = ok && off <= 5 * std::sqrt(draws * p[t] * (1 - p[t])) + 1e-6 * draws;
     std::printf("  %.3f (%.3f)", static_cast<double>(count[t]) / draws, p[t]);
@@ -92,12 +93,13 @@ int main() {
   ok &= draws_follow("min-p 0.3", min_p);
   ok &= draws_follow("the default: 0.6, top-p 0.95", stilla::SamplingOptions{});
 
-  // Temperature 0 is greedy: the best token is always chosen, whatever the seed is.
+  // With temperature 0 the choice is greedy: the best token is always chosen, whatever the seed is.
   stilla::SamplingOptions greedy;
   greedy.temperature = 0.0f;
   ok &= *stilla::Sampler(greedy).sample(logits) == 0 && *stilla::greedy_token(logits) == 0;
 
-  // A token that the text already holds can be made less likely: 3.0 / 1.5 falls behind 2.5.
+  // A token that the text already holds can be made less likely: with a repetition penalty of 1.5, the logit 3.0 of token 0
+  // becomes 2.0, which is less than the logit 2.5 of token 1.
   greedy.repetition_penalty = 1.5f;
   stilla::Sampler penalised(greedy);
   penalised.accept(0);

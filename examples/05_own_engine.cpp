@@ -36,7 +36,7 @@ namespace {
   std::exit(EXIT_FAILURE);
 }
 
-// If the arguments of a step do not fit, prints why and ends the program.
+// Prints the error and ends the program if an op refused its arguments.
 void must(const stilla::Status& status) {
   if (!status) die(status.error().message.c_str());
 }
@@ -61,7 +61,7 @@ class Arena {
   std::size_t bytes_, used_ = 0;
 };
 
-// The engine's own threads: a team that splits every loop into equal stripes.
+// The engine's own threads: a team of threads that splits every loop into equal stripes, one for each thread.
 class Team {
  public:
   explicit Team(std::size_t size) : size_(size), gate_(static_cast<std::ptrdiff_t>(size)) {
@@ -105,8 +105,8 @@ struct Header {
   std::size_t kv_width() const { return std::size_t{kv_heads} * head_dim; }
   std::size_t qkv_width() const { return query_width() + 2 * kv_width(); }
 
-  // The sizes come from a file that may be anybody's, so they are checked before use. Widths must be multiples of 32, the weights
-  // of a block.
+  // Returns whether the sizes can be used. They come from a file that may be anybody's, so they are checked first. Widths must be
+  // multiples of 32, the number of weights in a block.
   bool is_valid() const {
     for (const std::uint32_t size : {vocabulary, hidden, layers, heads, kv_heads, head_dim, ffn}) {
       if (size == 0 || size > 4096) return false;
@@ -167,7 +167,7 @@ class Engine {
     cache_ = std::move(*cache);
   }
 
-  // Appends up to 64 tokens to those fed before. Returns the logits of the last one.
+  // Appends up to 64 tokens to the tokens of earlier calls. Returns the logits of the last one.
   std::vector<float> feed(std::span<const std::uint32_t> tokens) {
     const std::size_t M = tokens.size(), first = cache_->size(), D = h_.head_dim, ffn = h_.ffn;
     const std::size_t Q = h_.query_width(), KV = h_.kv_width(), QKV = h_.qkv_width();
@@ -234,7 +234,7 @@ class Engine {
     return {stilla::id_of<F>, rows, cols, packed};
   }
 
-  // y = x * w^T + bias; or adds that to y, as the residual connections need it.
+  // Computes y = x * w^T + bias, or adds this result to y, as the residual connections need it.
   void multiply(stilla::Matrix y, const stilla::PackedView& w, stilla::ConstMatrix x, const float* bias = nullptr,
                 bool accumulate = false) {
     must(stilla::quantise(rounded_, x, team_));

@@ -22,7 +22,8 @@ void expect_type(const Argument& argument, const Array& array, nb::dlpack::dtype
 
 bool is_empty(const Array& array) { return array.size() == 0; }
 
-// The number of elements from one row to the next. Refuses rows that are not evenly spaced, and rows that are not in one piece.
+// Returns the number of elements from one row to the next. Refuses rows that are not evenly spaced, and rows whose elements do
+// not lie side by side.
 std::size_t row_stride(const Argument& argument, const Array& array) {
   const std::size_t last = array.ndim() - 1, cols = array.shape(last);
   if (is_empty(array)) return cols;
@@ -105,7 +106,7 @@ NewArray::NewArray(Shape shape) : shape_(std::move(shape)) {
     if (n != 0 && count > std::numeric_limits<std::size_t>::max() / n) throw std::bad_alloc();
     count *= n;
   }
-  // At least one element, so that an array without elements has an address too.
+  // The memory has at least one element, so that an array without elements has an address too.
   if (!memory_.resize(std::max<std::size_t>(count, 1))) throw std::bad_alloc();
 }
 

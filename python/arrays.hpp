@@ -25,32 +25,33 @@ using Array = nb::ndarray<nb::ro, nb::device::cpu>;
 using FloatArray = nb::ndarray<nb::numpy, float>;
 using Shape = std::vector<std::size_t>;
 
-// For example "float32".
+// Returns the name of the array's type, for example "float32".
 std::string dtype_text(const Array& array);
-// For example "[3, 64]".
+// Returns a shape as text, for example "[3, 64]".
 std::string shape_text(std::span<const std::size_t> shape);
 Shape shape_of(const Array& array);
 
-// An argument of an op, as messages name it.
+// The op and the name of an argument, for error messages.
 struct Argument {
   std::string_view op, name;
 };
 
-// A float32 array as a matrix whose rows are the array's last dimension; a vector is one row. Refused: another type, fewer than
-// `least` or more than `most` dimensions, elements of a row that do not lie side by side, and rows that are not evenly spaced.
+// Returns a float32 array as a matrix whose rows are the array's last dimension; a vector is one row. Refuses another type,
+// fewer than `least` or more than `most` dimensions, elements of a row that do not lie side by side, and rows that are not
+// evenly spaced.
 stilla::ConstMatrix rows_of(const Argument& argument, const Array& array, std::size_t least = 1, std::size_t most = 8);
-// A contiguous float32 vector of `count` elements.
+// Returns the floats of a contiguous float32 vector. Refuses arrays that are not one, or have not `count` elements.
 const float* vector_of(const Argument& argument, const Array& array, std::size_t count);
-// The bytes of a contiguous array of uint8.
+// Returns the bytes of a contiguous array of uint8.
 std::span<const std::byte> bytes_of(const Argument& argument, const Array& array);
 
-// The memory of a result, on a 64-byte boundary. It becomes an array of numpy that owns the memory.
+// Memory for a result, on a 64-byte boundary. release() makes it an array of numpy that owns the memory.
 class NewArray {
  public:
   explicit NewArray(Shape shape);
 
   float* data() { return memory_.data(); }
-  // The memory as a matrix: all dimensions but the last one together give the number of rows.
+  // Returns the memory as a matrix: all dimensions but the last one together give the number of rows.
   stilla::Matrix rows();
   FloatArray release() &&;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A key/value cache and attention over it, and a step of attention over keys and values in memory of the caller.
+// Defines a key/value cache and attention over it, and gqa_decode(), a step of attention over keys and values in memory of the
+// caller.
 #include <algorithm>
 #include <mutex>
 #include <optional>
@@ -25,7 +26,7 @@
 namespace python {
 namespace {
 
-// [rows, heads, D] as rows of heads * D floats, each row in one piece.
+// Returns an array [rows, heads, D] as a matrix whose rows have heads * D floats. Each row must lie in one piece.
 stilla::ConstMatrix wide_rows(const Argument& argument, const Array& array) {
   const std::size_t M = array.shape(0), heads = array.shape(1), D = array.shape(2);
   const bool is_whole = M == 0 || heads <= 1 || array.stride(1) == static_cast<std::int64_t>(D);
@@ -34,7 +35,8 @@ stilla::ConstMatrix wide_rows(const Argument& argument, const Array& array) {
   return {static_cast<const float*>(array.data()), M, heads * D, stride};
 }
 
-// Keys or values [positions, G, D].
+// Returns keys or values, an array [positions, G, D], as a matrix with a row for each position. G is the number of key/value
+// heads, D the size of a head.
 stilla::ConstMatrix tokens_of(const Argument& argument, const Array& array, const stilla::KvShape& shape) {
   rows_of(argument, array, 3, 3);
   if (array.shape(1) != shape.heads || array.shape(2) != shape.head_dim) {
@@ -44,7 +46,8 @@ stilla::ConstMatrix tokens_of(const Argument& argument, const Array& array, cons
   return wide_rows(argument, array);
 }
 
-// Queries [M, H, D].
+// Returns queries, an array [M, H, D], as a matrix with a row for each of M tokens. H is the number of query heads, D the size of
+// a head.
 stilla::ConstMatrix queries_of(const Argument& argument, const Array& array, const stilla::KvShape& shape) {
   rows_of(argument, array, 3, 3);
   if (array.shape(2) != shape.head_dim || array.shape(1) == 0 || array.shape(1) % shape.heads != 0) {
@@ -60,7 +63,8 @@ stilla::AttentionOptions options_of(std::string_view op, std::optional<float> sc
   return {.scale = scale.value_or(0.0f), .window = window.value_or(0), .soft_cap = soft_cap.value_or(0.0f)};
 }
 
-// Attention of rows at the positions from `first` on, on the threads of the ops. Call it without the GIL.
+// Computes attention for the rows of `queries`, which stand at the positions from `first` on, on the threads of the ops. Call it
+// without holding Python's global lock (GIL).
 void run_attention(stilla::Matrix out, stilla::ConstMatrix queries, const stilla::KvView& cache, std::size_t layer, std::size_t first,
                    const stilla::AttentionOptions& options) {
   const std::size_t D = cache.shape.head_dim, heads = queries.cols / D;
@@ -71,8 +75,8 @@ void run_attention(stilla::Matrix out, stilla::ConstMatrix queries, const stilla
   check(stilla::attention(out, queries, cache, layer, first, heads, scratch.data(), *pool, {}, options));
 }
 
-// A KvCache whose layers may be filled one after another. It may be used from several threads: either one thread writes, or any
-// number read.
+// A KvCache whose layers may be filled one after another. Several threads may use it: either one thread writes, or any number of
+// threads read.
 class Cache {
  public:
   Cache(std::size_t layers, std::size_t heads, std::size_t head_dim, const std::string& type)
@@ -86,8 +90,8 @@ class Cache {
     return stored_[layer];
   }
 
-  // Stores keys and values [M, G, D] at the positions from `first` on. Without `first` they go behind the positions that the
-  // layer holds.
+  // Stores keys and values [M, G, D] (M positions, G key/value heads of D values) at the positions from `first` on. Without
+  // `first` they go behind the positions that the layer holds.
   void store(std::size_t layer, const Array& keys, const Array& values, std::optional<std::size_t> first) {
     expect_layer("KvCache.store", layer);
     const stilla::ConstMatrix k = tokens_of({"KvCache.store", "keys"}, keys, shape()),
@@ -112,7 +116,8 @@ class Cache {
     cache_.set_size(std::min(cache_.size(), count));
   }
 
-  // The attention of queries [M, H, D]. `first`: the position of row 0. Without it the last row has the last position.
+  // Returns the attention of queries [M, H, D] (M rows, H query heads of D values). `first` is the position of row 0. Without it
+  // the last row has the last position that the layer holds.
   FloatArray attend(const Array& queries, std::size_t layer, std::optional<std::size_t> first, const stilla::AttentionOptions& options) {
     expect_layer("attention", layer);
     const stilla::ConstMatrix rows = queries_of({"attention", "queries"}, queries, shape());
@@ -155,7 +160,7 @@ stilla::KvShape one_layer(std::size_t heads, std::size_t head_dim, const std::st
 }
 
 // Stores keys and values [M, G, D] in `chunks`, which the caller owns, and returns the attention of queries [M, H, D] at the same
-// positions.
+// positions. M is the number of tokens, G and H that of key/value heads and query heads, D the size of a head.
 FloatArray gqa_decode(const Array& queries, const Array& keys, const Array& values, const nb::ndarray<nb::device::cpu>& chunks,
                       std::size_t position, const std::string& type, std::optional<float> scale, std::optional<std::size_t> window,
                       std::optional<float> soft_cap) {

@@ -30,7 +30,7 @@ T value_of(stilla::Result<T> result) {
 }
 inline void check(stilla::Status status) { value_of(std::move(status)); }
 
-// Throws the error for an argument that is not valid, with one sentence.
+// Throws the exception for an argument that is not valid. The parts together are its message, one sentence.
 template <class... Parts>
 [[noreturn]] void refuse(const Parts&... parts) {
   throw LibraryError({stilla::ErrorKind::bad_argument, stilla::concat(parts...)});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Models, sessions, streams and tokenizers.
+// Defines models, sessions, streams and tokenizers for Python.
 #include <cerrno>
 #include <cstdint>
 #include <filesystem>
@@ -35,7 +35,7 @@ struct TokenizerHandle {
   const stilla::Tokenizer& get() const { return model->tokenizer(); }
 };
 
-// A str or os.PathLike as the bytes that the system uses for the path.
+// Converts a path, a str or os.PathLike, to the bytes that the operating system uses for it.
 std::string path_of(nb::handle given) {
   PyObject* bytes = nullptr;
   if (PyUnicode_FSConverter(given.ptr(), &bytes) == 0) throw nb::python_error();
@@ -43,7 +43,7 @@ std::string path_of(nb::handle given) {
   return {owned.c_str(), owned.size()};
 }
 
-// Raises FileNotFoundError, as open() does, if nothing exists at the path.
+// Raises FileNotFoundError, as Python's open() does, if nothing exists at the path.
 void expect_path(const std::string& path, nb::handle given) {
   std::error_code error;
   const std::filesystem::path as_path(std::u8string(path.begin(), path.end()));
@@ -62,13 +62,14 @@ std::shared_ptr<LoadedModel> load(nb::handle given, std::optional<std::size_t> t
   return LoadedModel::load(path, options);
 }
 
-// Whether no signal has arrived that Python should handle now, for example Ctrl-C. For threads that do not hold the GIL.
+// Returns true unless a signal has arrived that Python should handle now, for example Ctrl-C. It is for threads that do
+// not hold Python's global lock (GIL).
 bool no_signals() {
   const nb::gil_scoped_acquire acquire;
   return PyErr_CheckSignals() == 0;
 }
 
-// Reads messages in the usual form: [{"role": "user", "content": "..."}].
+// Reads the messages of a conversation in the usual form: [{"role": "user", "content": "..."}].
 Messages messages_of(const nb::sequence& given) {
   Messages out;
   std::size_t i = 0;
@@ -98,7 +99,8 @@ std::uint64_t seed_or_random(std::optional<std::uint64_t> seed) {
   return std::uint64_t{device()} << 32 | device();
 }
 
-// The sampling options that all four ways to get a stream take: chat() and generate() of a model and of a session.
+// The sampling options that all four functions which make a stream take: chat() and generate() of a model and of a
+// session.
 struct Sampling {
   double temperature;
   double top_p;
@@ -145,7 +147,7 @@ StreamPointer generate(const SessionPointer& session, Prompt prompt, StreamOptio
   return std::make_shared<TextStream>(session, stilla::ChatPrompt{std::move(ids), false}, std::move(options));
 }
 
-// A model makes a new session for each text. A session uses itself.
+// Returns the session for a new stream. A model makes a new session for each text; a session uses itself.
 SessionPointer session_for(const std::shared_ptr<LoadedModel>& model) {
   const nb::gil_scoped_release release;
   return std::make_shared<TextSession>(model, stilla::SessionOptions{});

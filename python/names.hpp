@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Types of the library that Python calls by a name.
+// Converts names that Python uses to the library's types.
 #pragma once
 
 #include <string_view>

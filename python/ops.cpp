@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ops on rows: norms, RoPE, SwiGLU, softmax. Each one makes a new array.
+// Defines ops on rows for Python: norms, RoPE, SwiGLU, softmax. Each one makes a new array.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -24,7 +24,8 @@
 namespace python {
 namespace {
 
-// Makes a result of this shape with run(y, parallel), which runs without the GIL.
+// Makes a result of this shape and lets run(y, parallel) fill it, without holding Python's global
+// lock (GIL).
 template <class Run>
 FloatArray new_rows(Shape shape, Run&& run) {
   NewArray out(std::move(shape));
@@ -59,7 +60,8 @@ FloatArray silu_mul(const Array& gate, const Array& up) {
 
 constexpr std::int64_t max_positions = std::int64_t{1} << 20;  // below this RopeFrequencies::table_row is exact
 
-// The position of each row: the caller's, or one more than the position of the row before.
+// Returns the position of each row: the one that the caller gave for it, or one more than the
+// position of the row before.
 std::vector<std::size_t> positions_of(const std::variant<std::int64_t, Array>& given, std::size_t rows) {
   std::vector<std::size_t> out(rows);
   const auto put = [&](std::size_t m, std::int64_t position) {

@@ -14,8 +14,8 @@
 namespace python {
 namespace {
 
-// Threads do not follow a process through fork(). So the child makes a pool of its own, and leaves the inherited pool as it is:
-// joining its threads, which do not exist in the child, would never end.
+// The pool of the ops. Threads do not follow a process through fork(). So a forked child makes a pool of its own, and leaves
+// the inherited pool as it is: joining its threads, which do not exist in the child, would never end.
 struct OpThreads {
   std::mutex mutex;
   std::optional<std::size_t> wanted;

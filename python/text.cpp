@@ -14,7 +14,7 @@
 namespace python {
 namespace {
 
-// A template, given by its name or as a Jinja program.
+// Returns a chat template, which is given by its name or as a Jinja program.
 stilla::Result<stilla::ChatTemplate> chosen_template(const std::string& name_or_program) {
   stilla::Result<stilla::ChatTemplate> known = stilla::chat_template_by_name(name_or_program);
   const bool is_program = name_or_program.find('{') != std::string::npos;
@@ -38,7 +38,7 @@ stilla::jinja::LocalTime local_time() {
   return {parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec};
 }
 
-// The number of tokens that are evaluated between two calls of `goes_on`.
+// The number of a prompt's tokens that are evaluated between two calls of `goes_on`.
 constexpr std::size_t piece_tokens = 128;
 
 }  // namespace
@@ -77,7 +77,8 @@ Ids TextSession::ids() {
   const std::lock_guard lock(mutex_);
   const std::span<const std::uint32_t> held = session_.ids();
   if (!decoder_) return {held.begin(), held.end()};
-  // The stream has evaluated guesses behind the text. They are not part of the text.
+  // The stream may have evaluated guesses behind the text. They are in the session, but not part of
+  // the text.
   return {held.begin(), std::mismatch(held.begin(), held.end(), stream_text_.begin(), stream_text_.end()).first};
 }
 
@@ -222,7 +223,7 @@ void TextStream::close_thought() {
   push(words);
 }
 
-// Appends these tokens to the text.
+// Appends these tokens to the stream's text.
 void TextStream::push(std::span<const std::uint32_t> ids) {
   const stilla::Tokenizer& tokenizer = session_->model()->tokenizer();
   std::string bytes;
@@ -241,7 +242,8 @@ void TextStream::push(std::span<const std::uint32_t> ids) {
   if (was_thought && !splitter_.is_reasoning()) answer_begin_ = ids_.size();
 }
 
-// Shows text. Line ends between a tag and its text are left out.
+// Adds text to the parts that are ready for the caller. Line ends between a tag such as <think> and
+// its text are left out.
 void TextStream::show(stilla::TextKind kind, std::string_view text) {
   if (kind == stilla::TextKind::tag) {
     part_begins_ = true;
@@ -298,7 +300,8 @@ void TextStream::end(StopReason reason) {
   session_->end_stream();
 }
 
-// Remembers the answer with its tokens, if they decode to exactly the answer's text.
+// Remembers the tokens of the answer for a later prompt, if they decode to exactly the answer's
+// text.
 void TextStream::remember_answer() {
   const stilla::Tokenizer& tokenizer = session_->model()->tokenizer();
   const auto is_line_end = [&](std::uint32_t id) { return tokenizer.piece(id).find_first_not_of("\r\n") == std::string_view::npos; };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A loaded model, a text that is evaluated with it, and the stream of what follows a prompt. None of them needs Python. Errors
-// are thrown (errors.hpp). Everything here may be called from any thread, and needs no GIL.
+// A loaded model, a text that is evaluated with it, and the stream of what follows a prompt. None of these classes needs Python.
+// Errors are thrown (errors.hpp). All functions may be called from any thread, without holding Python's global lock (GIL).
 #pragma once
 
 #include <cstddef>
@@ -40,19 +40,20 @@ class LoadedModel {
     std::string pretokenizer;                  // a name, instead of the file's
   };
 
-  // `path`: anything that Stilla opens as a model: a GGUF file, the first of several parts, a packed file, a folder of Hugging
-  // Face's.
+  // Loads a model. `path` may be anything that Stilla opens as a model: a GGUF file, the first of several parts, a packed file,
+  // or a folder as Hugging Face has it.
   static std::shared_ptr<LoadedModel> load(const std::string& path, const Options& options);
 
   const std::string& path() const { return model_.source().path(); }
   const stilla::ModelConfig& config() const { return model_.config(); }
   const stilla::Tokenizer& tokenizer() const { return tokenizer_; }
-  // What the user should be told about the file, one line each.
+  // Returns what the user should be told about the model file, one line each.
   std::vector<std::string> notes() const;
   std::size_t threads() const { return pool_->size(); }
 
   stilla::Session new_session(const stilla::SessionOptions& options);
-  // `think`: none means what the model's makers advise; false asks for an answer without a thought, if the model has thoughts.
+  // Returns the prompt of a conversation. `think`: if it is not given, the prompt is what the model's makers advise; false asks
+  // for an answer without a thought, if the model has thoughts.
   stilla::ChatPrompt chat_prompt(std::span<const stilla::ChatMessage> messages, std::optional<bool> think);
 
  private:
@@ -63,12 +64,12 @@ class LoadedModel {
   std::unique_ptr<stilla::ThreadPool> pool_;
   stilla::Model model_;
   stilla::Tokenizer tokenizer_;
-  // Guards the template, because thinking and time are fields of it.
+  // Guards the chat template, because thinking and the time of day are fields of it.
   std::mutex template_mutex_;
   stilla::Result<stilla::ChatTemplate> chat_template_;  // an error matters only to callers that chat
 };
 
-// Says, while a prompt is read, whether to go on.
+// A function that is called while a prompt is read, and says whether to go on.
 using GoesOn = std::function<bool()>;
 
 // A text with its keys and values. One thread at a time works on it; other threads wait.
@@ -81,16 +82,16 @@ class TextSession {
   std::size_t context() const { return session_.context(); }
   Ids ids();
   void truncate(std::size_t count);
-  // Appends the tokens, and calls sink(row of logits) for the last token or for each of them. If an error occurs, or if `goes_on`
-  // says no (false), the text stays as it was.
+  // Appends the tokens, and calls sink(row of logits) for the last token or, if `all` is true, for each of them. If an error
+  // occurs, or if `goes_on` returns false, the text stays as it was.
   bool evaluate(std::span<const std::uint32_t> ids, bool all, const GoesOn& goes_on,
                 const std::function<void(std::span<const float>)>& sink);
   std::shared_ptr<TextSession> fork();
   void save(const std::string& path);
   void restore(const std::string& path);
 
-  // The prompt of a conversation. Answers that were written here keep their tokens, so that as much of the prompt's beginning as
-  // possible is what the session already holds.
+  // Returns the prompt of a conversation. Answers that streams of this session wrote keep their tokens, so that as much of the
+  // prompt's beginning as possible is what the session already holds.
   stilla::ChatPrompt chat_prompt(Messages messages, std::optional<bool> think);
 
  private:
@@ -103,7 +104,8 @@ class TextSession {
 
   TextSession(std::shared_ptr<LoadedModel> model, stilla::Session session) : model_(std::move(model)), session_(std::move(session)) {}
 
-  // Ends the stream that writes here, if there is one. Its guesses that are not part of the text leave the session.
+  // Ends the stream that writes to this session, if there is one. Its guesses that are not part of the text are removed from the
+  // session.
   void end_stream();
 
   std::shared_ptr<LoadedModel> model_;
@@ -134,16 +136,16 @@ struct StreamOptions {
   stilla::SamplingOptions sampling;
 };
 
-// What follows a prompt, token by token. A token is computed only when it is asked for. The stream begins with the first step,
-// which ends an earlier stream of the same session.
+// The text that follows a prompt, token by token. A token is computed only when it is asked for. The stream begins with the first
+// step, which ends an earlier stream of the same session.
 class TextStream {
  public:
   TextStream(std::shared_ptr<TextSession> session, stilla::ChatPrompt prompt, StreamOptions options);
 
-  // Computes one token more. False: the stream has ended, or `goes_on` said no while the prompt was read; then the next step
-  // reads on.
+  // Computes one token more. Returns false if the stream has ended, or if `goes_on` returned false while the prompt was read;
+  // then the next step reads the rest of the prompt.
   bool step(const GoesOn& goes_on);
-  // The text that is ready, one part at a time.
+  // Returns the text that is ready, one part (thought or answer) at a time, or nothing.
   std::optional<Piece> take();
 
   std::size_t prompt_tokens() const { return prompt_.ids.size(); }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Packed weights, and their products.
+// Defines packed weights and their products for Python.
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -92,7 +92,7 @@ FloatArray matmul(const stilla::PackedMatrix& weights, const Array& x, int bits,
   return std::move(out).release();
 }
 
-// w @ x with numpy's meaning: x is [K] or [K, M].
+// Computes w @ x with numpy's meaning: x is [K] or [K, M], so its columns are the tokens.
 nb::object times(const stilla::PackedMatrix& weights, const nb::object& given) {
   Array x;
   if (!nb::try_cast(given, x)) refuse("matmul: x is no array, expected float32");
@@ -102,7 +102,7 @@ nb::object times(const stilla::PackedMatrix& weights, const nb::object& given) {
   return nb::cast(matmul(weights, nb::cast<Array>(rows), 8, {})).attr("T");
 }
 
-// The packed bytes. Their memory lives as long as `weights`, the Python object.
+// Returns the packed bytes as an array. Their memory lives as long as `weights`, the Python object.
 nb::ndarray<nb::numpy, const std::uint8_t> panels(nb::handle weights) {
   const auto& matrix = *nb::inst_ptr<stilla::PackedMatrix>(weights);
   const std::size_t bytes = matrix.bytes();

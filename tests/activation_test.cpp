@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of SiLU times up, and of the residual sum: scalar is compared with PyTorch, and every target with scalar.
+// Tests of silu_mul(), which multiplies SiLU of a row "gate" by a row "up", and of add_inplace(), the residual
+// sum. The target scalar is compared with PyTorch, and every target with scalar.
 #include <stilla/activation.hpp>
 
 #include "test_util.hpp"
@@ -25,7 +26,8 @@ TEST(SiluMulGolden, ScalarIsCloseToPyTorch) {
   for_each_golden("silu_mul", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     const std::size_t n = std::stoul(parameters[0]);
     const std::vector<float> y = silu<Scalar>(noise_values(24, n, 32.0f), noise_values(25, n));
-    // There are 5 roundings: exp has 1 ulp = 2 u; 1 + e, the quotient and the product have one each.
+    // The bound is 5 roundings of u, half a unit in the last place (ulp). The error of exp is 1 ulp = 2 u; the
+    // sum 1 + e^-x, the quotient and the product add one u each.
     for (std::size_t i = 0; i < n; ++i) {
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), 5.01 * unit_roundoff * std::fabs(expected[i])) << i;
     }
@@ -57,7 +59,8 @@ TYPED_TEST(SiluMulOn, EqualsScalarOnSpecialValues) {
   }
 }
 
-// Floats of every magnitude. With up = 1 this compares the vector form of exp with its scalar form.
+// The row "gate" has floats of every magnitude. The row "up" is all 1, so the test compares a target's vector
+// form of exp with its scalar form.
 TYPED_TEST(SiluMulOn, EqualsScalarOnFloatsOfEveryMagnitude) {
   std::vector<float> gate;
   for (std::uint64_t bits = 0; bits < 0x100000000u; bits += 65521) gate.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));

@@ -19,8 +19,8 @@ namespace {
 
 using namespace stilla_test;
 
-// AMX as Intel's SDM describes it. What would be a fault there is a failure of the test here. The program has one state, because
-// these tests use one thread.
+// The tile operations of AMX in plain C++, as Intel's manual (SDM) describes them. What would be a fault of the processor is a
+// failure of the test. The tiles are static members, one set for the whole program, because these tests use one thread.
 class SoftwareTiles {
  public:
   static void configure(const TileShapes& shapes) {
@@ -36,7 +36,7 @@ class SoftwareTiles {
     std::memset(bytes_, 0, sizeof bytes_);
     is_configured_ = true;
   }
-  static void release() { is_configured_ = false; }  // is valid also where nothing was configured
+  static void release() { is_configured_ = false; }  // may be called also where nothing was configured
   template <int tile>
   static void zero() {
     usable(tile);
@@ -44,7 +44,7 @@ class SoftwareTiles {
   }
   template <int tile, int at = 0>
   static void load(const void* from, std::size_t stride) {
-    zero<tile>();  // zeros also the rows and bytes outside the shape
+    zero<tile>();  // also zeros the rows and bytes outside the tile's shape
     for (std::size_t r = 0; r < shapes_.rows[tile]; ++r) {
       std::memcpy(bytes_[tile][r], static_cast<const std::byte*>(from) + at + r * stride, shapes_.row_bytes[tile]);
     }
@@ -108,14 +108,14 @@ class AmxMatmul : public TargetTest<Avx512Vnni> {};
 
 template <class F>
 struct IsQuantised {
-  // Formats with has_nibble_minimums run the kernel of avx512vnni.
+  // Formats with has_nibble_minimums (minimums of 4 bits, as Q2_K has) are left out: AMX runs the kernel of avx512vnni for them.
   static constexpr bool value = QuantisedFormat<F> && !has_nibble_minimums<F>;
 };
 using QuantisedFormats = Filtered<IsQuantised, Formats>;
 TYPED_TEST_SUITE(AmxMatmul, AsGtestTypes<QuantisedFormats>::Types, FormatNames);
 
-// Runs both kernels over panels [first, last) and compares. There is a gap of three floats between two rows of the results, and
-// memory behind the last row cannot be written.
+// Runs the kernel of scalar and that of AMX over panels [first, last) and compares their results. There is a gap of three floats
+// between two rows of the results, and memory behind the last row cannot be written.
 template <class F>
 void expect_the_same(Weights<F>& w, Activations<F>& x, const float* bias, std::size_t first, std::size_t last) {
   const std::size_t N = w.view.rows, K = w.view.cols, stride = N + 3;
@@ -164,7 +164,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnSomeOfThePanels) {
   }
 }
 
-// Random bits are any block that a file can hold: some scales are NaN, infinite or subnormal.
+// Blocks of random bits are any that a file can hold: some of their scales are NaN, infinite or subnormal.
 TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
   using F = TypeParam;
   constexpr std::size_t N = 32, K = 512;
@@ -178,7 +178,7 @@ TYPED_TEST(AmxMatmul, EqualsScalarOnRandomBytes) {
   }
 }
 
-// Tests the largest sums.
+// Codes and activations have their extreme values, so the sums are the largest that can occur.
 TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
   using F = TypeParam;
   constexpr std::size_t N = 32, K = 512, M = 32;
@@ -196,8 +196,8 @@ TYPED_TEST(AmxMatmul, ExtremeCodesAndActivations) {
   }
 }
 
-// The arrangement holds the same numbers, in the layout that activation_form.hpp draws. Tested are all rows, and those from some
-// row on.
+// The arrangement of activations for tiles holds the same numbers as the rounded activations, in the layout that
+// x86_amx/activation_form.hpp draws. The test looks at all rows, and at the part of them that begins at row 2.
 class AmxActivations : public TargetTest<Avx512Vnni> {};
 TEST_F(AmxActivations, AreExactAndInTheirPlaces) {
   const auto value_at = [](const std::uint16_t* tile, std::size_t i) {
@@ -228,7 +228,7 @@ TEST_F(AmxActivations, AreExactAndInTheirPlaces) {
               ASSERT_TRUE(same_bits(value_at(tiles.low + tiles.at(m, b), i), low)) << m << ' ' << b << ' ' << i;
             }
           }
-          for (std::size_t s = 0; s < (K / 256 + 1) / 2 * 2; ++s) {  // behind the last 256, zeros up to a whole 512
+          for (std::size_t s = 0; s < (K / 256 + 1) / 2 * 2; ++s) {  // there are zeros behind the last 256 values
             const std::uint16_t* sums = tiles.rounded_sums + tiles.sums_at(m, 256 * s);
             const RoundedSums rounded = s < K / 256 ? part.row_rounded_sums(m)[s] : RoundedSums{};
             for (std::size_t b = 0; b < 8; ++b) {
@@ -255,7 +255,7 @@ TEST(AmxForm, PositionsAreAPermutation) {
   EXPECT_EQ(amx::tile_position(5) / 2, amx::tile_position(7) / 2);  // neighbours in a tile are k and k + 2
 }
 
-// If one of the bits is missing, or the permission of the system, the target is not available.
+// The target amx is not available if the CPU lacks one of its bits of CPUID, or if the system does not permit the use of tiles.
 TEST(AmxTarget, NeedsTheCpuAndTheSystem) {
   CpuInfo cpu;
   cpu.xcr0 = 0x602e7;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of attention on memory of the caller, and with options of other models: results have the bits that a KvCache gives, every
-// target has the bits of scalar, and scalar is close to the formula in double.
+// Tests of attention on memory that belongs to the caller, and with options that other models need: results have the bits that a
+// KvCache gives, every target has the bits of scalar, and scalar is close to the formula in double.
 #include <stilla/attention.hpp>
 
 #include <algorithm>
@@ -19,7 +19,8 @@ std::vector<float> noise_row(std::size_t position, bool is_value) {
   return noise_values(static_cast<std::uint32_t>(2 * position + (is_value ? 1 : 0)), kv_heads * D);
 }
 
-// Pages as a caller may have them: chunks at any place and in any order, with other bytes between them. They are not cleared.
+// Memory for keys and values as a caller may have it: each chunk is a page. The pages lie in any order, with other bytes between
+// them, and are not cleared.
 struct Pages {
   Pages(const KvShape& shape, std::size_t count) {
     const std::size_t bytes = shape.chunk_bytes() + 64;

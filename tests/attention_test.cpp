@@ -58,7 +58,8 @@ KvCache filled_cache(const Shape& s, KvType type, std::size_t stored) { return f
 
 std::vector<float> noise_queries(const Shape& s, std::size_t rows) { return noise_values(41, rows * s.heads * s.head_dim, 8.0f); }
 
-// Calls the op on queries from `first_position` on. The output and the scratch memory end at guard pages.
+// Calls attention() for queries whose first one stands at position `first_position`. The output and the scratch memory end at
+// guard pages, which cannot be touched.
 std::vector<float> attend(TargetId target, const Shape& s, const KvCache& cache, std::span<const float> queries, std::size_t first_position,
                           bool with_scratch, Parallel parallel = {}, const KeyBias& bias = {}) {
   const OnTarget on(target);
@@ -79,8 +80,8 @@ ThreadPool& pool_of(std::size_t threads) {
   return *pool;
 }
 
-// Two numbers about the scores of one head: the highest sum of |query[d] * key[d]| / sqrt(D) of all positions, and the difference
-// of the highest and the lowest score.
+// Two numbers about the scores of one query head. `magnitude` is the highest sum of |query[d] * key[d]| / sqrt(D) that any
+// visible position has; D is the number of values of a head. `spread` is the difference of the highest and the lowest score.
 struct Scores {
   double magnitude = 0;
   double spread = 0;
@@ -105,7 +106,7 @@ Scores scores(const Shape& s, std::span<const float> query, std::size_t head, st
   return r;
 }
 
-// Tables and a bias for a test's cache. The bias has large values, as that of Qwen2 has.
+// A key bias and the tables with which attention rotates it. The bias has a few large values, as that of Qwen2 has.
 struct Biased {
   Biased(const Shape& s, std::size_t positions, double base = 1e6, std::size_t rotary_dim = 0, RopeLayout layout = RopeLayout::half_split)
       : tables(RopeFrequencies(base, rotary_dim == 0 ? s.head_dim : rotary_dim), s.head_dim, layout),
@@ -131,14 +132,15 @@ TEST(AttentionGolden, ScalarIsCloseToPyTorch) {
     for (std::size_t m = 0; m < rows; ++m) {
       for (std::size_t h = 0; h < s.heads; ++h) {
         const Scores size = scores(s, std::span(queries).subspan(m * width, width), h, stored - rows + m + 1);
-        // The error of a score. The scale and the scaled query are rounded (3 u: 1 / sqrt(D) has a rounded root and a rounded
-        // quotient), and there are D fused steps. A cache of halves changes |key| by at most 2^-9 of itself, hence the 1.01.
+        // The error of a score, which is the dot product of the scaled query and a key. The scale and the scaled query are
+        // rounded (3 u, where u is half a unit in the last place: 1 / sqrt(D) has a rounded root and a rounded quotient), and
+        // there are D fused multiply-adds. A cache of halves changes |key| by at most 2^-9 of itself, hence the factor 1.01.
         const double score_error = static_cast<double>(s.head_dim + 3) * unit_roundoff * 1.01 * size.magnitude;
-        // The error of a weight e^(s - max) has these parts: the errors of both scores, the rounding of the difference, and the
-        // rounding of exp (2 u). A merge of two chunks computes one more exp, of the difference of the chunks' maxima. So it adds
-        // the rounding of a difference and that of exp once more. Weights are in the sum and in the weighted sum, so their error
-        // counts twice. The weighted sum adds the 256 terms of a chunk one after the other, with values below 1. Some more
-        // roundings come from the merges and from 1 / sum.
+        // The error of a weight e^(s - max) has these parts: the errors of both scores, s and max, the rounding of their
+        // difference, and the rounding of exp (2 u). Two chunks of the cache are merged with one more exp, of the difference of
+        // the chunks' maxima. So each merge adds the rounding of a difference and that of exp once more. Weights are in the sum
+        // of weights and in the weighted sum of values, so their error counts twice. The weighted sum adds the 256 terms of a
+        // chunk one after the other, with values below 1. Some more roundings come from the merges and from 1 / sum.
         const double merges = static_cast<double>(stored / kv_chunk);
         const double weight_error = 2 * score_error + unit_roundoff * (1 + merges) * (size.spread + 3);
         const double bound = 2 * weight_error + unit_roundoff * (256 + 16 + 4 + 4 * merges + 3);
@@ -186,16 +188,18 @@ STILLA_CASE_TEST(Attention, EqualsScalarInEveryShape) {
                               attend(Scalar::id, s, cache, query, stored - 1, false, {}, bias)))
             << "biased H " << s.heads << " G " << s.kv_heads << " D " << s.head_dim << " T " << stored;
       }
-      for (const float x : expected) ASSERT_TRUE(std::isfinite(x));  // so no NaN from behind the text is in it
+      for (const float x : expected) ASSERT_TRUE(std::isfinite(x));  // NaN stands behind the last stored position, and no result used it
     }
   }
 }
 
-// Heads of every size: results have the bits of scalar, and are close to attention computed in double.
+// With heads of every size, the results of each target have the bits of scalar, and they are close to attention computed in
+// double.
 STILLA_CASE_TEST(Attention, EveryHeadSize) {
   constexpr KvType type = kv_type_of<Second>;
-  // The limits are about twice the worst error of all sizes: 1.5e-6, 7.3e-4, 5.4e-3, 0.032, 0.22. Queries with values up to 8
-  // amplify the rounding of keys.
+  // The largest difference that is allowed, for each type of cache: about twice the worst error of all head sizes, which is
+  // 1.5e-6 (f32), 7.3e-4 (f16), 5.4e-3 (bf16), 0.032 (int8), 0.22 (int5). The queries have values up to 8, which amplifies the
+  // rounding of keys.
   constexpr double allowed = type == KvType::f32    ? 3e-6
                              : type == KvType::f16  ? 1.5e-3
                              : type == KvType::bf16 ? 1.1e-2
@@ -236,8 +240,8 @@ STILLA_CASE_TEST(Attention, EveryHeadSize) {
     std::printf("every head size, %s: worst difference from double %.3g\n", std::string(kv_type_name(type)).c_str(), worst);
 }
 
-// Row m of a call sees the positions up to its own, although later ones are stored already. So a prefill of several tokens equals
-// as many decodes of one.
+// When several tokens are computed in one call, each sees the positions up to its own, although later ones are stored already. So
+// a prefill of several tokens gives the same bits as decoding them one at a time.
 STILLA_CASE_TEST(Attention, PrefillEqualsDecodeInAnyChunks) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{6, 2, 32};
@@ -284,7 +288,8 @@ STILLA_CASE_TEST(Attention, ThreadsDoNotMatter) {
   }
 }
 
-// Texts so long that a task computes several chunks, and the last task fewer.
+// The texts are so long that one task computes several chunks of the cache, and the last task fewer. The results have the same
+// bits as without scratch memory, where no chunks are computed apart.
 STILLA_CASE_TEST(Attention, ChunksTogetherDoNotMatter) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{9, 9, 16};
@@ -298,13 +303,14 @@ STILLA_CASE_TEST(Attention, ChunksTogetherDoNotMatter) {
   }
 }
 
-// Keys and queries that hold NaN or infinity: the results are those of the specification, and the same ones are NaN.
+// Keys and queries hold NaN or infinity. Every target gives the results of scalar, which is the specification: NaN for the same
+// values, and the same bits for all others.
 STILLA_CASE_TEST(Attention, NanAndInfinityAreTheSpecifications) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{5, 1, 32};
   constexpr float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
   for (const float odd : {nan, infinity, -infinity}) {
-    for (const std::size_t first : {0u, 3u, 20u}) {  // of 21 keys: all, most, or one
+    for (const std::size_t first : {0u, 3u, 20u}) {  // the first key that holds the odd value; of 21 keys all have it, most, or one
       Result<KvCache> made = KvCache::create({1, 1, s.head_dim, type});
       ASSERT_TRUE(made && made->reserve(21));
       for (std::size_t j = 0; j < 21; ++j) {
@@ -326,7 +332,7 @@ STILLA_CASE_TEST(Attention, NanAndInfinityAreTheSpecifications) {
   }
 }
 
-// Attention with grouped queries equals multi-head attention in which each KV head is repeated.
+// Attention whose query heads share a key/value head equals multi-head attention in which each key/value head is repeated.
 STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
   constexpr KvType type = kv_type_of<Second>;
   constexpr std::size_t G = 2, D = 32, stored = 300;
@@ -354,7 +360,7 @@ STILLA_CASE_TEST(Attention, GroupsEqualRepeatedHeads) {
   }
 }
 
-// Scores that are so far apart that whole chunks have no weight, and scores that are all equal.
+// Attention with scores that are so far apart that whole chunks of the cache have no weight, and with scores that are all equal.
 STILLA_CASE_TEST(Attention, ExtremeScores) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{5, 1, 16};
@@ -366,14 +372,14 @@ STILLA_CASE_TEST(Attention, ExtremeScores) {
     ASSERT_TRUE(same_bits(attend(target, s, cache, query, 514, true), expected)) << scale;
     const float most = type == KvType::int5   ? 1.5f
                        : type == KvType::int8 ? 1.05f
-                                              // These limits exceed 1, the largest magnitude that was stored, because the cache
-                                              // rounds values: they come back a few steps off.
+                                              // These limits for the results exceed 1, the largest magnitude that was stored,
+                                              // because the cache rounds values: they come back a few steps off.
                                               : 1.001f;
-    for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // because it is an average of values
+    for (const float x : expected) ASSERT_TRUE(std::fabs(x) <= most) << x;  // a result is an average of values
   }
 }
 
-// Every size of a group, with every head size that models have.
+// Each number of query heads that share a key/value head, with every head size that models have.
 STILLA_CASE_TEST(Attention, EqualsScalarInEveryGroup) {
   constexpr KvType type = kv_type_of<Second>;
   for (const std::size_t D : {64u, 80u, 96u, 128u, 256u}) {
@@ -387,7 +393,7 @@ STILLA_CASE_TEST(Attention, EqualsScalarInEveryGroup) {
   }
 }
 
-// Rows are apart in memory, and the padding between them must stay unchanged.
+// The rows of queries and of results are apart in memory, and the padding between the results must stay unchanged.
 STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
   constexpr KvType type = kv_type_of<Second>;
   const Shape s{4, 2, 32};
@@ -410,8 +416,8 @@ STILLA_CASE_TEST(Attention, StridesOfQueriesAndResults) {
   }
 }
 
-// For the integer types: attention in double from the codes, the scales and the key bias, without any rounding of queries and
-// weights. `bounds` receives the allowed error of each head.
+// Attention in double, for integer caches: it is computed from the codes, the scales and the key bias, without any rounding of
+// queries and weights. `bounds` receives the largest error that attention() may have, one number for each head.
 template <class E>
 std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::span<const float> query, std::size_t stored,
                                     const std::vector<float>& bias, double base, std::size_t rotary_dim, RopeLayout layout,
@@ -470,8 +476,8 @@ std::vector<double> attend_to_codes(const Shape& s, const KvCache& cache, std::s
     std::vector<float> back(weighted.begin(), weighted.end());
     stilla::detail::row_kernel<Hadamard>(Scalar::id)(back.data(), D);
     for (const float x : back) out.push_back(x / sum);
-    // The error of the weights: the errors of both scores, and that of exp. Weights are rounded to steps of a chunk's largest
-    // weight, and one weight may be all of the sum.
+    // The bound adds the errors that the attention weights can have: the errors of two scores, that of exp (1e-6), and the
+    // rounding of the weights to steps of a chunk's largest weight. One weight may be all of the sum.
     bounds.push_back(largest_value * run *
                      (2 * error + 1e-6 + static_cast<double>(std::min(stored, kv_chunk)) / (2 * double{largest_weight})));
   }
@@ -507,7 +513,8 @@ void expect_close_to_the_codes() {
 TEST(AttentionInt8, ScalarIsCloseToTheCodes) { expect_close_to_the_codes<KvInt8>(); }
 TEST(AttentionInt5, ScalarIsCloseToTheCodes) { expect_close_to_the_codes<KvInt5>(); }
 
-// The keys are nothing but the bias, at the far end of a long context. The weights show whether the angles of the bias are right.
+// At the far end of a long context, keys are stored that consist of nothing but the key bias, so the cache holds zeros. The
+// results show whether attention rotates the bias by the right angles.
 TEST(AttentionInt8, TheBiasIsExactAtTheFarEnd) {
   constexpr std::size_t stored = 131072;
   const Shape s{2, 1, 64};

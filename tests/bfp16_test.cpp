@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares BFP16EBS8 with AMD Quark's own kernel (golden/bfp16.bin, made by golden/make_bfp16_golden.py). Also tests that every
-// weight is a bf16, the ends of the range, and that the targets multiply the format as BF16.
+// Compares BFP16EBS8 (blocks of 8 weights that share an exponent) with AMD Quark's own kernel (golden/bfp16.bin, made by
+// golden/make_bfp16_golden.py). Also tests that every weight of the format is a bf16, the smallest and the largest weights, and
+// that all targets multiply the format as they multiply BF16.
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/matmul.hpp>
 
@@ -51,7 +52,7 @@ TEST(Bfp16, EncodesAsQuark) {
       differences += found != usual;
       bool is_finite = true;
       for (std::size_t k = 0; k < 8; ++k) is_finite = is_finite && std::isfinite(expected[i + k]);
-      if (!is_finite) {  // only where the largest floats would need the exponent 255
+      if (!is_finite) {  // this happens only where the largest floats would need the exponent 255
         ++infinite;
         EXPECT_EQ(overflow, Bfp16Overflow::next_exponent);
         EXPECT_EQ(encoded(weights, ties, overflow)[0], std::byte{254});
@@ -83,7 +84,7 @@ TEST(Bfp16, EncodesAsQuark) {
   EXPECT_GT(infinite, 0u);
 }
 
-// For every exponent and mantissa, the value is the one that the definition gives, and a bf16 can hold it.
+// For every exponent and mantissa of BFP16EBS8, the decoded weight is mantissa * 2^(exponent - 133), and a bf16 can hold it.
 TEST(Bfp16, EveryWeightIsABf16) {
   for (unsigned exponent = 0; exponent < 255; ++exponent) {
     for (int first = -128; first < 128; first += 8) {
@@ -121,7 +122,7 @@ TEST(Bfp16, EncodeRowsNamesTheWeightThatIsNotFinite) {
   EXPECT_EQ(encoded_bytes(id_of<BFP16EBS8>, 2, 12).error().message, "12 columns are not a multiple of the bfp16ebs8 block of 8");
 }
 
-// A matrix of this format has the same panels as one of BF16, and the same products.
+// A matrix in BFP16EBS8 has the same packed panels as the same weights in BF16, and gives the same products.
 TEST(Bfp16, IsMultipliedAsBf16) {
   constexpr std::size_t N = 37, K = 72, M = 5;
   const std::vector<std::byte> rows = random_rows<BFP16EBS8>(3, N, K);

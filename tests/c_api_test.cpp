@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the C API: errors with their codes and messages, handles, ops as jobs (which give the same bits as ops as calls), and
-// a model (which gives the same bits as with the C++ library). The rest is shown by examples/06_c_api.c, which is compiled as C
-// and linked with the shared library.
+// Tests of the C API: errors with their codes and messages, handles, ops that run as jobs (they give the same bits as when they
+// are called), and a model (it gives the same bits as with the C++ library). Other functions are called by examples/06_c_api.c,
+// which is compiled as C and linked with the shared library.
 #include <stilla/c_api.h>
 
 #include <stilla/attention.hpp>
@@ -49,7 +49,7 @@ TEST(CApi, ErrorsSayWhat) {
   EXPECT_TRUE(fails(stilla_format_by_name(&format, "q9_9", &e), e, STILLA_BAD_ARGUMENT, "q9_9"));
   EXPECT_EQ(format, 7u);
   EXPECT_TRUE(fails(stilla_format_by_name(&format, nullptr, &e), e, STILLA_BAD_ARGUMENT, "no name"));
-  EXPECT_EQ(stilla_format_by_name(&format, "q9_9", nullptr), STILLA_BAD_ARGUMENT);  // without memory for a message
+  EXPECT_EQ(stilla_format_by_name(&format, "q9_9", nullptr), STILLA_BAD_ARGUMENT);  // the caller gives no memory for a message
   ASSERT_EQ(stilla_format_by_name(&format, "q4_0", &e), STILLA_OK);
   EXPECT_EQ(e.code, STILLA_OK);
   std::size_t bytes = 0;
@@ -140,7 +140,7 @@ TEST(CApi, JobsHaveTheBitsOfCalls) {
   EXPECT_TRUE(fails(stilla_rope(c_matrix(run, M), 16, c_const(cos, M), c_const(sin, M), 2, nullptr, &e), e, STILLA_BAD_ARGUMENT, "layout"));
 }
 
-// W[N, K] in Q4_0, packed.
+// A packed matrix of noise, N rows and K columns, in Q4_0.
 struct Weights {
   Weights(std::size_t N, std::size_t K) : memory(N * K * 4 + 64) {
     stilla_error e;
@@ -212,7 +212,7 @@ TEST(CApi, EpiloguesAndActivationsInMemoryOfTheCaller) {
     std::vector<float> plain(M * N), silu = plain, gelu = plain, sum = noise_values(4, M * N), expected_sum = sum;
     const stilla_product one = product(plain, nullptr, nullptr, 0);
     ASSERT_EQ(stilla_matmul(&one, 1, own, nullptr, nullptr, &e), STILLA_OK);
-    // A function of the caller's that doubles the values and counts them.
+    // A function of the caller that matmul runs on each tile of results: it doubles the values and counts them.
     std::size_t seen = 0;
     const auto twice = [](void* object, const stilla_tile* tile) {
       for (std::size_t i = 0; i < tile->rows; ++i) {
@@ -236,7 +236,7 @@ TEST(CApi, EpiloguesAndActivationsInMemoryOfTheCaller) {
   }
 }
 
-// Both interfaces evaluate the same text, and give the same tokens and pieces.
+// The C API and the C++ library evaluate the same text, and give the same tokens and pieces of text.
 TEST(CApi, AModelIsTheLibrarys) {
   const std::string path = std::string(test_data) + "/../../examples/models/stilla-drop-q4_0.gguf";
   stilla_error e;

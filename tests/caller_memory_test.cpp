@@ -2,8 +2,8 @@
 //
 // Tests of ops whose memory belongs to the caller: rounded activations, candidates of a head, the plan of a mixture of experts, keys
 // and values, scratch. With memory of exactly the size that the library asks for, followed by a page that cannot be touched, every
-// result has the bits that it has with memory of the library's own, and no op allocates anything. Too little memory, and memory on
-// no boundary of 64 bytes, is an error.
+// result has the bits that it has with memory of the library's own, and no op allocates anything. If the memory is too small, or is
+// not aligned to 64 bytes, the library returns an error.
 #include <stilla/attention.hpp>
 #include <stilla/epilogue.hpp>
 #include <stilla/experts.hpp>
@@ -26,7 +26,7 @@ using namespace stilla_test;
 
 constexpr ActivationBits all_bits[] = {ActivationBits::eight, ActivationBits::sixteen, ActivationBits::mixed};
 
-// Activations of which some rows are wide where the bits are mixed.
+// Returns M rows of noise, of which every third has one large value. With `mixed` activations these rows become wide.
 std::vector<float> spiky(std::uint32_t seed, std::size_t M, std::size_t K) {
   std::vector<float> x = noise_values(seed, M * K);
   for (std::size_t m = 0; m < M; m += 3) x[m * K + m % K] = 1000.0f;
@@ -39,7 +39,8 @@ std::vector<float> product(const PackedView& w, const ActivationQ8& x) {
   return y;
 }
 
-// What the kernels compute from the activations is compared, and not the arrays: this includes the arrangement of a target.
+// Activations rounded into the caller's memory are compared by the products that kernels compute from them, not byte by byte. So the
+// comparison includes the arrangement that only some targets have.
 TEST(CallerMemory, ActivationsHaveTheBitsOfABufferOfTheirOwn) {
   constexpr std::size_t K = 512, N = 40, max_rows = 41;
   const PackedMatrix w = random_matrix(1, id_of<Q4_K>, N, K), narrow = random_matrix(2, id_of<Q4_0>, N, 64);
@@ -86,7 +87,8 @@ TEST(CallerMemory, ActivationsThatWereRoundedElsewhere) {
 
 std::string message_of(const Status& s) { return s ? "no error" : s.error().message; }
 
-// Two buffers in the same memory would write over each other.
+// When a buffer is moved, the memory of the caller goes with it, and the old buffer can no longer be used. Otherwise both would
+// write over each other.
 TEST(CallerMemory, GoesToTheBufferThatIsMovedTo) {
   constexpr std::size_t K = 256, N = 20, M = 9;
   const PackedMatrix w = random_matrix(4, id_of<Q4_0>, N, K);
@@ -111,7 +113,7 @@ TEST(CallerMemory, TooLittleOrAtABadAddressIsRefused) {
     const std::span<std::byte> all = memory.values();
     ActivationBuffer buffer(all.first(bytes), bits);
     ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), M, K)));
-    // After an error the buffer is as it was.
+    // After a refused resize(), the buffer has the rows and columns that it had before.
     EXPECT_EQ(message_of(quantise(buffer, ConstMatrix(x.data(), M, K / 2, K))), "no error");
     const Status tall = buffer.resize(M + 1, K);
     EXPECT_EQ(message_of(tall), concat("rounded activations: memory of ", bytes, " bytes, expected ", activation_bytes(M + 1, K, bits)));
@@ -147,7 +149,7 @@ TEST(CallerMemory, TooLittleOrAtABadAddressIsRefused) {
   EXPECT_EQ(expert_plan_bytes(1, 1, SIZE_MAX, 1), impossible_bytes);
 }
 
-// A layer's ops, whose memory either belongs to the library or to the caller.
+// The ops of a model's layer. Their memory belongs either to the library or to the caller.
 struct Layer {
   static constexpr std::size_t K = 256, N = 96, heads = 4, kv_heads = 2, D = 64, n_experts = 3, per_token = 2, first = 270;
 
@@ -159,7 +161,7 @@ struct Layer {
     for (std::size_t i = 0; i < M * per_token; ++i) ids.push_back(static_cast<std::uint32_t>((i * 7 + i / 5) % n_experts));
   }
 
-  // The objects with memory.
+  // The objects that hold memory while a layer runs.
   struct Objects {
     ActivationBuffer rounded, ffn, gathered;
     TopLogits top;
@@ -178,7 +180,8 @@ struct Layer {
     }
   }
 
-  // Runs everything. The status is checked by the caller, because a failed check of GoogleTest allocates.
+  // Runs all ops of the layer, and returns whether they succeeded. The caller checks this, because a failed check of GoogleTest
+  // would allocate memory.
   bool run(Objects& o, Parallel parallel) {
     const Matrix H(h.data(), M, K), X(x.data(), M, K), G(gate.data(), M, N), U(up.data(), M, N), Y(y.data(), M, N);
     const auto last = [](const MatmulTile& tile) { epilogue::gelu(tile); };
@@ -201,7 +204,7 @@ struct Layer {
   Matrix A() { return {attended.data(), M, heads * D}; }
   Matrix D2() { return {lowered.data(), M, K}; }
 
-  // All results one behind the other. The candidates are copied as their logits and ids.
+  // Returns the results of all ops, one behind the other. Of the head's candidates it copies the logits and the ids.
   std::vector<float> results(const Objects& o) const {
     std::vector<float> all;
     for (const auto* part : {&h, &y, &lowered, &attended, &expert, &combined}) all.insert(all.end(), part->begin(), part->end());
@@ -257,7 +260,7 @@ TEST(CallerMemory, NoOpAllocates) {
           for (std::size_t i = 0; i < 5; ++i) arena.push_back(std::make_unique<GuardedArray<std::byte>>(layer.bytes(i)));
           GuardedArray<float> scratch(attention_scratch_floats(M, Layer::heads, Layer::D, positions));
           const Parallel parallel(*pool);
-          parallel(3, [](std::size_t) {});  // the threads have begun
+          parallel(3, [](std::size_t) {});  // this empty job makes sure that the pool's threads have begun
           const std::size_t before = allocations;
           Layer::Objects lent{ActivationBuffer(arena[0]->values(), bits),
                               ActivationBuffer(arena[1]->values(), bits),

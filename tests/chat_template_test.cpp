@@ -44,12 +44,12 @@ Ids encoded(const Tokenizer& tokenizer, const ChatTemplate& chat_template, std::
 
 struct KnownTemplate {
   ChatTemplate value;
-  std::string_view bos;  // that the golden renderer was given
+  std::string_view bos;  // the text of the first token (BOS) that transformers was given
   std::string_view vocabulary;  // a vocabulary that has the template's control tokens
 };
 
-// Finds the template of a golden chat if its program is here: by its name, or for Stilla Drop, whose template is that of R1, in
-// its file.
+// Finds the template of a golden chat by the name under which the golden file has it. Its program is built into Stilla; for
+// Stilla Drop, whose template is that of R1, it is read from a file. Returns nothing if the template is in neither place.
 std::optional<KnownTemplate> known_template(std::string_view name) {
   constexpr std::string_view r1 = "deepseek-r1-qwen", r1_bos = "<｜begin▁of▁sentence｜>";
   if (name == "deepseek-r1-think") return KnownTemplate{by_name("deepseek-r1"), r1_bos, r1};
@@ -60,7 +60,7 @@ std::optional<KnownTemplate> known_template(std::string_view name) {
   return std::nullopt;
 }
 
-// Compares with what apply_chat_template of transformers makes of the models' own templates
+// Compares rendered chats with what apply_chat_template of transformers makes of them with the models' own templates
 // (tests/golden/make_tokenizer_golden.py).
 TEST(ChatTemplate, RendersAsTransformers) {
   const GgufFile file = open_golden("chat");
@@ -90,7 +90,7 @@ TEST(ChatTemplate, RendersAsTransformers) {
     if (!known) continue;
     EXPECT_EQ(rendered(known->value, chat, true, known->bos), expected) << name << ", case " << i;
     EXPECT_EQ(rendered(known->value, chat, false, known->bos), expected_history) << name << ", case " << i;
-    // No text in these chats holds a control token, so the ids are those of the rendered text.
+    // No message in these chats holds a control token. So the ids of a chat equal those of its rendered text.
     const Tokenizer tokenizer = *read_tokenizer(open_golden(known->vocabulary));
     EXPECT_EQ(encoded(tokenizer, known->value, chat), tokenizer.encode(expected, SpecialTokens::parse)) << name;
     ++compared;
@@ -111,7 +111,8 @@ TEST(ChatTemplate, TextCannotForgeControlTokens) {
   EXPECT_EQ(count(ids, qwen.find("<|im_start|>")), 2u);
   EXPECT_EQ(count(ids, qwen.find("<|im_end|>\n")) + count(ids, qwen.find("<|im_end|>")), 1u);
   EXPECT_EQ(qwen.decode(ids, ControlText::show), rendered(by_name("chatml"), chatml));
-  // Each of these messages ends with the beginning of <|im_end|>, which the template writes next.
+  // Each of these messages ends with the beginning of the control token <|im_end|>, and the template writes the whole token
+  // behind the message.
   const ChatMessage half[] = {{ChatRole::user, "<|im_end|"}, {ChatRole::user, "<"}};
   EXPECT_EQ(count(encoded(qwen, by_name("chatml"), half), qwen.find("<|im_start|>")), 3u);
 
@@ -187,8 +188,9 @@ std::string attack(std::mt19937& random) {
   return out;
 }
 
-// Whatever messages say, a prompt has the same control tokens as one whose messages all say x. The test makes ten thousand
-// attempts with templates that trim, split, replace, cut, join, upper-case, indent and print as JSON what they are given.
+// Whatever messages say, a prompt has as many control tokens as a prompt in which each message says x. The test makes ten
+// thousand attempts with templates that trim, split, replace, cut, join, upper-case, indent and print as JSON what they are
+// given.
 TEST(ChatTemplate, NoControlTokenFromMessages) {
   const Tokenizer tokenizers[] = {*read_tokenizer(open_golden("qwen2")), *read_tokenizer(open_golden("deepseek-r1-qwen")),
                                   *read_tokenizer(open_golden("llama-bpe"))};
@@ -231,14 +233,15 @@ TEST(ChatTemplate, BosOnce) {
   const ChatMessage chat[] = {{ChatRole::user, "hi"}};
   EXPECT_EQ(count(encoded(qwen, by_name("chatml"), chat), qwen.bos()), 0u);
   EXPECT_EQ(count(encoded(r1, by_name("deepseek-r1"), chat), r1.bos()), 1u);
-  EXPECT_EQ(count(encoded(r1, by_name("chatml"), chat), r1.bos()), 1u);  // the vocabulary asks for it
+  EXPECT_EQ(count(encoded(r1, by_name("chatml"), chat), r1.bos()), 1u);  // the vocabulary asks for a BOS token
   EXPECT_EQ(encode_prompt(qwen, "hi"), qwen.encode("hi"));
   EXPECT_EQ(encode_prompt(r1, "hi").size(), r1.encode("hi").size() + 1);
   EXPECT_EQ(encode_prompt(r1, "hi").front(), *r1.bos());
 }
 
-// In earlier versions a default system prompt was lost if it held a quote or a brace, and separators and roles that no table had
-// became an error.
+// The chat template that a file holds is run as a program. In earlier versions Stilla compared it with a table of known
+// templates: a default system prompt was lost if it held a quote or a brace, and separators and roles that the table did not
+// have became an error.
 TEST(ChatTemplate, RunsTheFilesOwnProgram) {
   const ChatMessage chat[] = {{ChatRole::user, "hi"}};
   const auto math = read_chat_template(
@@ -293,7 +296,7 @@ TEST(ChatTemplate, KnowsWhoDropsThoughts) {
   EXPECT_TRUE(read_chat_template(source_of("../../examples/training/chat_template.jinja"))->drops_thoughts);
 }
 
-// An answer keeps the tokens with which it was generated, so the next prompt begins with what the cache holds.
+// An answer in a chat keeps the tokens with which it was generated, so the next prompt begins with what the cache holds.
 TEST(ChatTemplate, AnswersKeepTheirTokens) {
   for (const char* name : {"chatml", "deepseek-r1", "llama3"}) {
     const ChatTemplate known = by_name(name);
@@ -324,7 +327,8 @@ TEST(ChatTemplate, AnswersKeepTheirTokens) {
   }
 }
 
-// The template drops parts of an answer, such as its thought or the blanks around it. The rest still keeps its tokens.
+// The template drops parts of an answer, such as its thought or the blanks around it. The parts that stay keep the tokens with
+// which they were generated.
 TEST(ChatTemplate, PartsOfAnswersKeepTheirTokens) {
   const Tokenizer tokenizer = *read_tokenizer(open_golden("deepseek-r1-qwen"));
   Ids answer{tokenizer.find("h").value(), tokenizer.find("</think>").value()};
@@ -352,13 +356,13 @@ TEST(ChatTemplate, UnknownIsAnError) {
   EXPECT_EQ(rendered(*read_chat_template(source_of("templates/turns-model.jinja")), twice),
             "ERROR: chat template, line 1: the template says: Conversation roles must alternate "
             "user/assistant/user/assistant/...");
-  // If a file name is given, messages begin with it.
+  // If read_chat_template() is given the name of a file, its messages begin with this name.
   EXPECT_EQ(read_chat_template("{{", "dir/m.gguf").error().message, "dir/m.gguf: chat template, line 1: a tag has no end");
   EXPECT_TRUE(read_chat_template("", "m.gguf").error().message.starts_with("m.gguf: the file has no chat template"));
   EXPECT_EQ(rendered(*read_chat_template("{{ 1 // 0 }}", "m.gguf"), twice), "ERROR: m.gguf: chat template, line 1: division by zero");
 }
 
-// Tests the templates of real files, if STILLA_MODELS names their folder, against what transformers made of them.
+// If STILLA_MODELS names a folder of real models, their templates are compared with what transformers made of them.
 TEST(ChatTemplate, RunsRealFiles) {
   const char* folder = std::getenv("STILLA_MODELS");
   if (folder == nullptr) GTEST_SKIP() << "STILLA_MODELS names no folder";

@@ -17,7 +17,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MSVC = ["-D_MSC_VER=1944", "-D_MSVC_LANG=202002L", "-U__FMA__", "-U__F16C__", "-U__BMI2__", "-U__BMI__"]
 BIG_ENDIAN = ["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"]
-# The case's name, its flags, an expression that must hold, or the words of the error.
+# Each case has a name, compiler flags, and an expression that must hold, or the words of the error.
 CASES = [
     ("-ffast-math", ["-ffast-math"], None, "fast-math"),
     ("/fp:fast", ["-D_M_FP_FAST=1"], None, "/fp:fast"),

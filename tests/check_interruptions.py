@@ -59,7 +59,7 @@ class Checker:
     def fault(self, what, why, errors=b""):
         self.faults.append(f"{what}: {why}: {errors[-300:].decode(errors='replace')}")
 
-    # Killed. A writer has three functions: begin() starts a process that is about to write `output`, go(process) makes it write,
+    # The program is killed while it writes. A writer has three functions: begin() starts a process that is about to write `output`, go(process) makes it write,
     # and once() writes the file without being disturbed.
 
     def kill(self, name, writer, output, before, after, kills, terms):
@@ -110,7 +110,7 @@ class Checker:
         self.finish(process)
         return time.monotonic() - start
 
-    # Cut.
+    # The model file is cut while the program reads it.
 
     def cut(self, name, arguments, model, count, typed=b"", output=None):
         """Runs `arguments` with a copy of `model` in place of the word MODEL, and cuts the copy."""
@@ -158,7 +158,7 @@ class Checker:
                 self.fault(what, "leaves an output")
 
     def cut_what_was_read(self, name, arguments, model, typed=b""):
-        """The same with --no-mmap, after the first byte of the answer: the program succeeds."""
+        """Cuts the copy as cut() does, but with --no-mmap and after the first byte of the answer: the program succeeds."""
         copy = self.folder / f"read{model.suffix}"
         copy.write_bytes(model.read_bytes())
         arguments = [copy if argument == "MODEL" else argument for argument in arguments] + ["--no-mmap"]

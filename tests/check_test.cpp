@@ -23,7 +23,7 @@ using namespace stilla_test;
   return ::testing::AssertionSuccess();
 }
 
-// Switches all checks on, until the end of the scope.
+// While an object of this struct lives, ops check also what they do not check by default, such as overlapping arguments.
 struct CheckEverything {
   CheckEverything() { check_everything(true); }
   ~CheckEverything() { check_everything(false); }
@@ -47,7 +47,7 @@ TEST(Check, Rope) {
   EXPECT_TRUE(refused(rope_of(matrix(2, 64), 32, matrix(2, 16, 1024), matrix(2, 8, 2048)), "sin is 2 x 8, expected 2 x 16"));
   EXPECT_TRUE(refused(rope_of({nullptr, 2, 64}, 32, matrix(2, 16, 1024), matrix(2, 16, 2048)), "x has no data"));
   EXPECT_TRUE(refused(rope_of({x.data(), 2, 64, 63}, 32, matrix(2, 16, 1024), matrix(2, 16, 2048)), "stride below its columns"));
-  EXPECT_TRUE(rope_of(matrix(2, 64), 32, matrix(2, 16, 100), matrix(2, 16, 2048)));  // is not checked
+  EXPECT_TRUE(rope_of(matrix(2, 64), 32, matrix(2, 16, 100), matrix(2, 16, 2048)));  // by default, overlaps are not looked for
   const CheckEverything on;
   EXPECT_TRUE(refused(rope_of(matrix(2, 64), 32, matrix(2, 16, 100), matrix(2, 16, 2048)), "x overlaps cos"));
 }
@@ -65,7 +65,7 @@ TEST(Check, RowOps) {
   EXPECT_TRUE(refused(rms_norm(matrix(2, 64), matrix(2, 64, 1), weight.data(), 1e-6f), "y overlaps x in part"));
   EXPECT_TRUE(refused(rms_norm(matrix(2, 64), matrix(2, 64), x.data() + 127, 1e-6f), "y overlaps the weights"));
   EXPECT_TRUE(refused(softmax(matrix(3, 64), matrix(3, 64, 100)), "in part"));
-  // Gate and up are columns of one matrix, and y is one of the two: that is no overlap.
+  // Gate and up are columns of the same matrix, and y is one of these two: the op does not refuse this as an overlap.
   const Matrix gate(x.data(), 4, 64, 128), up(x.data() + 64, 4, 64, 128);
   EXPECT_TRUE(silu_mul(gate, gate, up));
   EXPECT_TRUE(silu_mul(up, gate, up));
@@ -90,7 +90,8 @@ TEST(Check, Matmul) {
     EXPECT_EQ(matmul_tasks(MatmulJob(p, input)) != 0, bool(s));
     return s;
   };
-  // Float weights with rounded activations, and quantised weights with floats. In earlier versions the op silently did nothing.
+  // Float weights need float activations, and quantised weights need rounded ones. In earlier versions matmul silently did
+  // nothing with the wrong kind.
   EXPECT_TRUE(refused(matmul(Y, f.view, rounded.view()), "float weights take float activations"));
   EXPECT_TRUE(refused(product(Y, q.view, {X, {}}), "quantised weights take rounded activations"));
   EXPECT_TRUE(refused(product({y.data(), M, N - 1}, q.view, {{}, rounded.view()}), "y is 2 x 39, expected 2 x 40"));
@@ -119,7 +120,7 @@ TEST(Check, Matmul) {
   EXPECT_TRUE(refused(quantise(rounded, ConstMatrix(values.data(), M, 40)), "40 columns are not a multiple of 32"));
   for (const float v : y) EXPECT_EQ(v, 5.0f);
 
-  // No tokens mean no work, which is not an error.
+  // A product of no tokens is no error; nothing is computed.
   ActivationBuffer none;
   EXPECT_TRUE(matmul(Matrix(y.data(), 0, N), q.view, ConstMatrix(values.data(), 0, K), none));
   EXPECT_TRUE(matmul(Matrix(y.data(), 0, N), f.view, ConstMatrix(values.data(), 0, K), none));
@@ -168,7 +169,7 @@ TEST(Check, AttentionAndCache) {
   const AttentionJob job{matrix(1, D), matrix(1, D, 2048), cache->view(), 0, 0, 1};
   EXPECT_EQ(attention_tasks(job), 0u);
 
-  // A position that another cache shares.
+  // The cache and its copy share position 5, so storing at this position is refused.
   cache->set_size(10);
   KvCache other = cache->fork();
   EXPECT_TRUE(refused(cache->store(0, 5, row.data(), row.data()), "positions 256 to 256"));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Counts the allocations of a test program, by all of its threads. Only one source file of a program may include this header.
+// Counts the allocations of all threads of a test program, by replacing operator new. Only one source file of a program may
+// include this header.
 #pragma once
 
 #include <atomic>
@@ -15,7 +16,7 @@ namespace stilla_test {
 
 inline void* counted(std::size_t bytes, std::size_t alignment) noexcept {
   ++allocations;
-  // The address that malloc gave lies in front of the aligned one.
+  // The memory in front of the aligned address holds the address that malloc gave.
   void* const given = std::malloc(bytes + alignment + sizeof(void*));
   if (given == nullptr) return nullptr;
   const auto address = reinterpret_cast<std::uintptr_t>(given) + sizeof(void*);

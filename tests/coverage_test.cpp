@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of coverage(), which says for every op and target whose kernel runs. It names every op on every target exactly once. Each
-// kernel belongs to the target or to one of the targets that it falls back to. Nothing falls back to scalar unless that was
-// decided. The tables in kernels/coverage.md say the same.
+// Tests of coverage(), a list that names for each op and each target the target whose kernel runs. The list has every op on every
+// target exactly once. Each kernel belongs to the target itself or to one of the targets that it falls back to. No op falls back
+// to scalar unless that was decided. The tables in kernels/coverage.md say the same.
 #include <stilla/coverage.hpp>
 
 #include <fstream>
@@ -17,7 +17,7 @@ namespace {
 
 using namespace stilla_test;
 
-// The targets whose kernels T may run: T itself, and then its chain of fallbacks.
+// Returns the names of the targets whose kernels target T may run: T itself, and then its chain of fallbacks.
 template <class T>
 std::vector<std::string> fallback_chain() {
   std::vector<std::string> chain{T::id.name};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of weights that are not numbers (io/damaged_weights.hpp). The library finds them by looking at the scales alone. The
-// tests decode all weights and compare.
+// Tests of io/damaged_weights.hpp, which finds weights that are NaN or infinite by looking at the scales alone. The tests
+// decode all weights and compare.
 #include <stilla/io/damaged_weights.hpp>
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ namespace {
 
 using namespace stilla;
 
-// The bytes are random: one half in 32 is an infinity or NaN, so rows of both kinds occur.
+// The rows are random bytes. A random 16-bit float is NaN or infinite in one of 32 cases, so there are rows with and without damage.
 TEST(DamagedWeights, ScalesTellOfEveryFormatWhatDecodingTells) {
   for_each_type(Formats{}, []<class F>(F) {
     const std::size_t K = 4 * F::block_weights;

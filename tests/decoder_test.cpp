@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Texts that were generated with guesses equal those of a plain loop. The guesses come from the text itself and from draft models
-// that are good, bad and perfect. Texts are greedy and sampled, have any number of guesses, and run to the end of the context.
+// Tests of texts that are generated with guesses, where several tokens are guessed and then checked in one evaluation. They equal
+// the texts of a plain loop, which evaluates token by token. The guesses come from the text itself and from draft models that are
+// good, bad and perfect. Texts are greedy and sampled, have any number of guesses, and run to the end of the context.
 #include <stilla/model/decoder.hpp>
 
 #include <string>
@@ -28,7 +29,7 @@ Session new_session(const LoadedModel& model, std::size_t positions = max_positi
   return std::move(*session);
 }
 
-// The text that evaluating and sampling token by token writes.
+// Returns the text that a model writes if each token is evaluated and the next is sampled, without guesses.
 Ids plain_text(const LoadedModel& model, const SamplingOptions& options, std::size_t count) {
   Session session = new_session(model);
   Sampler sampler(options);
@@ -127,7 +128,7 @@ TEST(Decoder, StopsAtTheLimitAndGoesOn) {
   const Ids expected = plain_text(model, greedy, 40);
   Session session = new_session(model), draft = new_session(model);
   Decoder decoder(session, greedy, {false, &draft, 8});
-  for (const std::size_t count : {1u, 2u, 9u, 40u}) {  // the session holds the prompt, later a longer text than what is asked for
+  for (const std::size_t count : {1u, 2u, 9u, 40u}) {  // the session later holds more than it is asked for
     const Written written = text_of(decoder, count);
     EXPECT_EQ(written.text, Ids(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(count)));
     EXPECT_EQ(session.size(), prompt.size() + count - 1) << "guesses are gone, and nobody asked what follows the last token";
@@ -200,7 +201,8 @@ TEST(Decoder, NumbersThatAreNone) {
   EXPECT_EQ(with_bad.guesses(), 0u);
 }
 
-// A draft model that was not used for a while reads only the end of the text, and at most half of its own context.
+// If a draft model was not asked for guesses for a while, it then reads only the end of the text, and at most half of its own
+// context.
 TEST(DraftModel, ReadsTheEndOfALongText) {
   const LoadedModel model(ModelFile::tiny("tiny-qwen2"));
   ASSERT_TRUE(model) << model.error();
@@ -225,9 +227,9 @@ TEST(DraftModel, ReadsTheEndOfALongText) {
   EXPECT_EQ(*draft.guess(text, out, [&](float) { return ++asked < 2; }), 2u);
 }
 
-// Simulates writing a text with guesses of a draft model, and returns the tokens per second that ModelDraftPolicy reaches; it
-// decides when to guess and how much. Evaluating one token takes 1 second. Each guess costs the draft model `cost` seconds, adds
-// `slope` seconds to the evaluation that checks it, and is right with probability `chance`.
+// Simulates writing a text with the guesses of a draft model, and returns the tokens per second. ModelDraftPolicy decides when to
+// guess and how much. Evaluating one token takes 1 second. Each guess costs the draft model `cost` seconds, adds `slope` seconds
+// to the evaluation that checks it, and is right with probability `chance`.
 double speed(double chance, double cost, double slope) {
   DraftPolicy times;
   ModelDraftPolicy policy;

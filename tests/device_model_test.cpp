@@ -29,7 +29,7 @@ using namespace stilla_test;
 
 GgufFile tiny_file() { return std::move(*GgufFile::open(tiny_folder + "tiny-qwen2.gguf")); }
 
-// Some of the formats that a device can hold.
+// Returns those formats of a short list that the device can hold.
 std::vector<FormatId> formats_for(std::string_view device) {
   std::vector<FormatId> held;
   for (const FormatId format : {id_of<INT4_CHANNEL>, id_of<LPBQ32>, id_of<LPBQ64>, id_of<INT8_CHANNEL>, id_of<BFP16EBS8>}) {
@@ -51,7 +51,8 @@ struct DeviceNames {
 };
 TYPED_TEST_SUITE(DeviceModel, DeviceTypes, DeviceNames);
 
-// The errors of the products add up over the model, but keep their order of magnitude.
+// Compares the logits of a device with the CPU's. The errors of the products add up over the model, but they stay below 100 times
+// the device's tolerance for one product.
 TYPED_TEST(DeviceModel, IsNearTheCpu) {
   const std::string device = TypeParam::id.name;
   const std::vector<FormatId> formats = formats_for(device);
@@ -99,7 +100,8 @@ TEST(DeviceModels, PackedWeightsAreUnpackedWhereTheyCanBe) {
   std::filesystem::remove(path);
 }
 
-// A rotated model needs a transformed input for its down matrices. The device transforms it, if it can do so itself.
+// In a rotated model the matrix down needs a Hadamard transform of its input. The device transforms this input, if it can do so
+// itself.
 TYPED_TEST(DeviceModel, RotatedIsNearTheCpu) {
   const std::string device = TypeParam::id.name;
   const std::string path = (std::filesystem::temp_directory_path() / ("stilla-rotated-" + device + ".stilla")).string();
@@ -129,7 +131,7 @@ TEST(DeviceModels, ADeviceWithoutATransformSaysSo) {
             "device 'xdna-emulated' makes no transform of its inputs");
 }
 
-// Layers that do nothing, and record the positions they were called for.
+// A stand-in for a model's layers, which does nothing and records the positions that it was called for.
 class NoLayers : public ModelBody {
  public:
   Status run(Matrix x, std::size_t first) override {
@@ -146,7 +148,7 @@ class NoLayers : public ModelBody {
 
 Result<Model> model_without_layers() { return Model::load_ends(std::make_unique<GgufFile>(tiny_file())); }
 
-// The logits of embedding, norm and head alone, computed in doubles.
+// Computes in doubles the logits of a model that has no layers, only its embedding, norm and head.
 std::vector<float> logits_without_layers(std::uint32_t id) {
   const Result<Model> model = Model::load(tiny_file());
   const ModelConfig& c = model->config();

@@ -74,7 +74,8 @@ TEST(Dispatch, UnknownNamesAreRefusedWithTheKnownOnes) {
   ASSERT_TRUE(force_target(""));
 }
 
-// Needs a CPU that lacks a compiled target. CI runs this program on such a CPU, emulated.
+// A target that is compiled but that the CPU cannot run is refused. On a CPU that can run all targets, this test
+// is skipped; CI runs it on an emulated CPU that cannot.
 TEST(Dispatch, TargetsThatTheCpuLacksAreRefused) {
   std::string lacking;
   for_each_type(Targets{}, [&](auto target) {
@@ -96,7 +97,8 @@ TEST(Dispatch, NamesThatWereNotCompiledRunScalar) {
 }
 
 #if STILLA_ARCH_ARM
-// The features come from the bits of AT_HWCAP and AT_HWCAP2. Answers of other systems are stored in the same form.
+// The features of an Arm CPU come from the bits of AT_HWCAP and AT_HWCAP2, as Linux reports them. What other
+// systems report is stored in the same form.
 TEST(Dispatch, ArmTargetsNeedTheirFeatures) {
   CpuInfo cpu;
   EXPECT_FALSE(Dotprod::available(cpu));
@@ -110,7 +112,8 @@ TEST(Dispatch, ArmTargetsNeedTheirFeatures) {
   EXPECT_FALSE(I8mm::available(cpu));
 }
 
-// The layout of MIDR_EL1: designer << 24 | part << 4.
+// The test sets MIDR_EL1, the Arm register that names the core: designer << 24 | part << 4. The target i8mm
+// becomes the default only on cores that are faster with its instruction smmla.
 TEST(Dispatch, SmmlaIsTheDefaultWhereTheCoreIsFasterWithIt) {
   CpuInfo cpu;
   cpu.hwcap = std::uint64_t{1} << 20;
@@ -138,7 +141,8 @@ TEST_F(MeasuredSmmla, DecidesOnceWhereTheCoreIsNotKnown) {
 #endif
 
 #if STILLA_ARCH_X86
-// The features come from the bits of CPUID. If one of them is missing, the target is not available.
+// The features of an x86 CPU come from the bits of CPUID. If one that the target portable uses is missing, the
+// target is not available.
 TEST(Dispatch, PortableNeedsEveryFeatureItUses) {
   CpuInfo cpu;
   cpu.xcr0 = 0x7;

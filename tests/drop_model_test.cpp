@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The trained model of examples/models/ serves as a measuring instrument. It is given problems that it never saw
-// (golden/drop-problems.txt, written by examples/training/data.py). Their answers must be right in every weight format and with
+// The trained model of examples/models/ (Stilla Drop) serves as a measuring instrument. It is given problems that it never saw
+// (golden/drop-problems.txt, written by examples/training/data.py). Its answers must be right in every weight format and with
 // every type of cache. Every target, number of threads and batch size must write the same tokens. One wrong digit anywhere is a
 // wrong answer.
 //
@@ -10,8 +10,8 @@
 // Without the variable there are 151 problems on the best target, 21 on each target and 7 with each number of threads; each test
 // states its rule.
 // To save time, a text that an earlier test wrote is not decoded again token by token. It is evaluated in one call. If at some
-// position another token than the text's is the likeliest, the rest of the text is dropped there and decoding continues with that
-// token. So the result is the same as that of decoding from the start.
+// position the likeliest token is not that of the text, the rest of the text is dropped there and decoding continues with the
+// likeliest token. So the result is the same as that of decoding from the start.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -57,14 +57,16 @@ const std::vector<Problem>& problems() {
   return all;
 }
 
-// Sanitizers and emulators are tens of times slower. Neither changes a bit of the results.
+// A build is fast if it is optimised and runs on x86. Sanitizers and emulators make the tests tens of times slower, but do not
+// change a bit of the results.
 #if defined(NDEBUG) && STILLA_ARCH_X86
 constexpr bool is_fast_build = true;
 #else
 constexpr bool is_fast_build = false;
 #endif
 
-// The number of problems to solve. Slow builds take one in fifty.
+// The number of problems to solve: `default_count`, or what STILLA_PROBLEMS says. Slow builds (with sanitizers or emulators)
+// solve one in fifty.
 std::size_t problems_of(std::size_t default_count) {
   const char* wanted = std::getenv("STILLA_PROBLEMS");
   std::size_t count = wanted != nullptr ? static_cast<std::size_t>(std::atoi(wanted)) : default_count;
@@ -80,10 +82,11 @@ std::uint32_t likeliest(std::span<const float> logits) {
   return static_cast<std::uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-// A model, its tokenizer, and what it writes.
+// The model Stilla Drop with its weights in one format, its tokenizer, and the prompts of all problems.
 class Drop {
  public:
-  // Formats that no GGUF file holds are used for the layers only, as `stilla --weights` does.
+  // If GGUF files can hold the format, all matrices are converted to it. Other formats are used for the layers only, as `stilla
+  // --weights` does.
   explicit Drop(FormatId format) : model_(read(format), {}, is_ggml_format(format) ? std::nullopt : std::optional(format)) {
     if (!model_) return;
     Result<Tokenizer> tokenizer = read_tokenizer(model_->source());
@@ -108,7 +111,7 @@ class Drop {
   bool is_ready() const { return tokenizer_.has_value(); }
   std::string error() const { return model_.error(); }
 
-  // Whether the answer behind the thought is the expected one.
+  // Returns whether the model wrote the expected answer behind its thought.
   bool is_right(std::size_t problem, const Ids& written) const {
     std::string text;
     for (const std::uint32_t id : written) text += tokenizer_->piece(id);
@@ -117,8 +120,8 @@ class Drop {
            text.find("\\boxed{" + problems()[problem].answer + "}", thought) != std::string::npos;
   }
 
-  // What greedy decoding writes for the first `count` problems, the end token included. `drafts` holds texts that are probably
-  // right, or is empty.
+  // Returns the texts that greedy decoding writes for the first `count` problems, with their end tokens. `drafts` holds texts
+  // that are probably right, one for each problem, or is empty.
   std::vector<Ids> write(std::size_t count, const SessionOptions& options, const std::vector<Ids>& drafts, Parallel parallel = {}) const {
     std::vector<Ids> out;
     Result<Session> session = Session::create(*model_, options, parallel);
@@ -134,7 +137,7 @@ class Drop {
   Ids write(Session& session, const Ids& prompt, const Ids& draft) const {
     Ids text = prompt;
     text.insert(text.end(), draft.begin(), draft.end());
-    if (!draft.empty()) text.pop_back();  // nobody needs to know what follows the end
+    if (!draft.empty()) text.pop_back();  // the end token is not evaluated, because nobody needs to know what would follow it
     session.truncate(0);
     std::optional<std::uint32_t> next;
     Ids written;
@@ -169,15 +172,15 @@ struct Format {
 };
 void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
 
-// Whether the format has codes of fewer than four bits. There rounding alone makes 4 % of the answers wrong (q2_k), which says
-// nothing about the code.
+// Returns whether the format has codes of fewer than four bits. Rounding weights to so few bits alone makes 4 % of the answers
+// wrong (q2_k), so wrong answers with these formats say nothing about the code.
 template <class F>
 constexpr bool is_coarse() {
   if constexpr (QuantisedFormat<F>) return F::code_bits < 4;
   return false;
 }
 
-// The formats to test. Slow builds take four of them, because under an emulator each takes a minute.
+// The formats to test. Slow builds test four of them, because under an emulator each takes a minute.
 std::vector<Format> encodable_formats() {
   std::vector<Format> out;
   for_each_type(Formats{}, [&]<class F>(F) {
@@ -233,8 +236,8 @@ TEST_P(DropModel, SolvesUnseenProblems) {
   }
 }
 
-// The target `scalar` takes seconds for a problem. It solves one problem in twenty, with one type of cache, and slow builds leave
-// it out.
+// Every target writes the same tokens. The target `scalar` needs seconds for a problem, so it solves only one problem in twenty,
+// with one type of cache, and slow builds leave it out.
 TEST_P(DropModel, SameTokensOnAllTargets) {
   std::vector<Ids> expected;
   for (const KvType kv_type : kv_types) {

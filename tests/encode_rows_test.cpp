@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of encode_rows. Each row of the result has the bytes that the format's encoder writes. The errors that encode_rows
-// reports are computed once more from the decoded weights. Threads and refusals are tested too.
+// Tests of encode_rows(), which encodes the rows of a matrix in a weight format. Each row of the result has the bytes that
+// the format's own encoder writes. The errors that encode_rows() reports are computed once more from the decoded weights.
+// Threads and refusals are tested too.
 #include <stilla/format/encode_rows.hpp>
 #include <stilla/format/encoding_error.hpp>
 
@@ -55,7 +56,7 @@ TYPED_TEST(EncodeRows, GivesTheEncodersBytesAndTheirError) {
       highest = std::max(highest, std::fabs(error));
     }
   }
-  // Both are sums of 2560 squares in double, in different orders.
+  // The report's errors and those of this test are sums of 2560 squares in double, added in different orders.
   EXPECT_NEAR(report.rmse, std::sqrt(squared_error / (N * K)), 1e-12 * report.rmse);
   EXPECT_NEAR(report.relative_rmse, std::sqrt(squared_error / squared_source), 1e-12 * report.relative_rmse);
   EXPECT_EQ(report.max_error, highest);
@@ -105,7 +106,7 @@ TYPED_TEST(EncodeRows, TakesEmptyAndZeroMatrices) {
   EXPECT_EQ(report.max_error, 0.0);
 }
 
-// Scales are halves. Weights that need a larger scale cannot be stored.
+// Q4_0 stores scales as halves. A weight that needs a scale too large for a half is refused.
 TEST(EncodeRows, RefusesAScaleThatOverflows) {
   std::vector<float> values(64, 1.0f);
   values[40] = 1e6f;
@@ -138,7 +139,8 @@ TEST(EncodeRows, NamesWhatDoesNotFit) {
   }
 }
 
-// Requantising from any format to any other equals decoding and encoding, with one or several pieces and threads.
+// requantise_rows() from any format to another gives the same bytes as decoding all rows and encoding them, with threads,
+// too.
 TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
   using From = TypeParam;
   constexpr std::size_t N = 9, K = 512;
@@ -156,8 +158,8 @@ TYPED_TEST(EncodeRows, RequantisesFromAnyFormat) {
   });
 }
 
-// The error is computed in pieces, against floats or against the rows that the floats came from. It equals what the encoder
-// itself reports for all rows.
+// EncodingError computes the error of encoded rows a few rows at a time, against floats or against the rows that the floats
+// were decoded from. Its result equals what the encoder itself reports for all rows.
 TEST(EncodingError, IsTheEncodersReport) {
   constexpr std::size_t N = 9, K = 512, first = 4;
   const std::vector<std::byte> rows = random_rows<Q8_0>(13, N, K);

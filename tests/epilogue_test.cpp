@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of what a product does with its results while they are in the cache (MatmulProduct, epilogue.hpp). Each epilogue has the bits
-// of two steps, the product and then the function, on every target, for rounded activations of every kind and for floats, for numbers
-// of columns that end inside a panel, with threads and as tasks. A function of the user sees each result once and learns its place.
-// GELU is compared with its formula in doubles, SiLU with silu_mul().
+// Tests of epilogues: what a product does with its results while they are in the cache (MatmulProduct, epilogue.hpp). A product with
+// an epilogue has the bits of two steps, the product and then the function. This holds on every target, for rounded activations of
+// every kind and for floats, for numbers of columns that end inside a panel, with threads and as tasks. A function of the user sees
+// each result once and learns its place. GELU is compared with its formula in doubles, SiLU with silu_mul().
 #include <stilla/epilogue.hpp>
 
 #include <atomic>
@@ -25,7 +25,8 @@ using namespace stilla_test;
 
 constexpr float untouched = -77.5f;
 
-// Weights W[N, K], rounded activations and floats, and a place for y whose rows are longer than N.
+// The operands of a product: weights W[N, K], activations as floats and rounded, and a place for the results y, whose rows are longer
+// than N.
 struct Operands {
   Operands(FormatId format, std::size_t M_, std::size_t N_, std::size_t K, ActivationBits bits)
       : M(M_), N(N_), w(random_matrix(1, format, N, K)), x(noise_values(2, M * K)), bias(noise_values(3, N)),
@@ -54,7 +55,7 @@ struct Operands {
   MatmulInput input;
 };
 
-// Calls f(operands, bits) for every target, format, number of tokens and kind of activations.
+// Calls f(operands, bits) on every target, for some formats, numbers of tokens and kinds of activations.
 template <class F>
 void everywhere(F&& f) {
   for_each_available_target([&](TargetId target) {
@@ -71,7 +72,7 @@ void everywhere(F&& f) {
   });
 }
 
-// One kind of epilogue: the product's members, and the same as a second step.
+// One kind of epilogue: the members that MatmulProduct gets, and `second_step`, which computes the same after a plain product.
 struct Kind {
   const char* name;
   TileFunction epilogue;
@@ -164,7 +165,7 @@ TEST(Epilogue, OfTheUserSeesEachResultOnce) {
   });
 }
 
-// Products of one job with different epilogues, of which some have none.
+// A job has several products with different epilogues, and some of its products have none.
 TEST(Epilogue, OfSeveralProducts) {
   const Operands o(id_of<Q4_0>, 7, 105, 256, ActivationBits::eight);
   std::vector<float> a = o.fresh(), b = o.fresh(), c = o.fresh(), plain = o.fresh();
@@ -183,7 +184,8 @@ TEST(Epilogue, OfSeveralProducts) {
   EXPECT_EQ(shared.error().message, "matmul: products 0 and 1 have the same y; one call writes each y once");
 }
 
-// Activations with factors of their rows, and with scales that are no powers of two, take other ways to a product.
+// Matmul has separate code for activations that bring one scale for a whole row, and for scales that are no powers of two. Epilogues
+// must work there, too.
 TEST(Epilogue, OfForeignActivations) {
   constexpr std::size_t M = 21, N = 50, K = 128;
   const PackedMatrix w = random_matrix(6, id_of<Q4_0>, N, K);

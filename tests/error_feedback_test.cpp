@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares error feedback (model/error_feedback.hpp) with GPTQ as it was published, with the inverse of the moments, in doubles.
-// It also tests what error feedback is for: a smaller error.
+// Compares error feedback (model/error_feedback.hpp), which rounds weights one after the other and corrects later ones for the
+// error of earlier ones, with the published method GPTQ. GPTQ is computed in doubles, with the inverse of the matrix of the
+// inputs' second moments. Other tests check that error feedback does what it is for: it makes the error of the products smaller.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -23,7 +24,7 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-// T inputs of K values that are correlated: they are mixtures of a few sources, and some of them are large.
+// Returns T inputs of K values that are correlated: they are mixtures of a few sources, and some of them are large.
 std::vector<float> some_inputs(std::size_t T, std::size_t K) {
   const std::vector<float> mixed = noise_values(1, T * 8), own = noise_values(2, T * K), weights = noise_values(3, K * 8);
   std::vector<float> x(T * K);
@@ -47,7 +48,7 @@ double output_error(const std::vector<float>& x, std::size_t T, std::size_t K, c
   return error;
 }
 
-// Algorithm 1 of Frantar et al. for one row, with the scales of a row that is already encoded. Returns the codes.
+// GPTQ, which is algorithm 1 of Frantar et al., for one row, with the scales of a row that is already encoded. Returns the codes.
 template <class F>
 std::vector<int> gptq(const std::vector<double>& inverse_cholesky, const RoundingOrder& order, const float* weights, const std::byte* row,
                       std::size_t K) {
@@ -72,7 +73,7 @@ std::vector<int> gptq(const std::vector<double>& inverse_cholesky, const Roundin
   return codes;
 }
 
-// The upper Cholesky factor of the inverse of a symmetric matrix: U with U^T U = H^-1.
+// Returns the upper Cholesky factor of the inverse of a symmetric matrix H: the U for which U^T U = H^-1.
 std::vector<double> upper_factor_of_inverse(std::vector<double> h, std::size_t K) {
   std::vector<double> inverse(K * K);
   for (std::size_t i = 0; i < K; ++i) inverse[i * K + i] = 1;
@@ -147,11 +148,12 @@ TYPED_TEST(ErrorFeedback, ChoosesTheCodesOfGptq) {
     decode_row<F>(plain.data() + n * row_bytes<F>(K), decoded.data(), K);
     plain_error += output_error(x, T, K, weights.data() + n * K, decoded.data());
   }
-  EXPECT_LT(different, N * K / 200);  // a tie that is rounded the other way changes what follows it
+  EXPECT_LT(different, N * K / 200);  // if a tie is rounded the other way, the weights behind it change, too
   EXPECT_LT(error, 0.4 * plain_error);
 }
 
-// The inputs are not correlated. Then rounding to nearest is best, and encode_rows does the same.
+// If the inputs are not correlated, rounding each weight to the nearest value is best, and error feedback encodes as
+// encode_rows() does.
 TYPED_TEST(ErrorFeedback, RoundsToNearestWithoutCorrelation) {
   using F = TypeParam;
   constexpr std::size_t K = 256, N = 5;
@@ -167,8 +169,8 @@ TYPED_TEST(ErrorFeedback, RoundsToNearestWithoutCorrelation) {
   ASSERT_TRUE(encode_rows<F>(plain, ConstMatrix(weights.data(), N, K)));
   std::size_t different = 0;
   for (std::size_t i = 0; i < blocks.size(); ++i) different += blocks[i] != plain[i];
-  // A byte may differ only where a weight lies midway between two codes (a tie). For Q4_0 more bytes differ, because its encoder,
-  // which equals ggml's, chooses codes with the scale before this scale is rounded to a half.
+  // A byte may differ from that of encode_rows() only where a weight lies midway between two codes (a tie). For Q4_0 more bytes
+  // differ, because its encoder, which equals ggml's, chooses codes with the scale before this scale is rounded to a half.
   EXPECT_LE(different, blocks.size() / (std::is_same_v<F, Q4_0> ? 100 : 500));
 }
 

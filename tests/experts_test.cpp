@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of a mixture of experts (experts.hpp). The result for each token and expert has the same bits as a product of this token
-// alone with the expert's matrix. This is tested on every target, with tasks that are run by any number of workers, and with
-// quantised and float weights.
+// alone with the expert's matrix. This is tested on every target, with any number of workers, and with quantised and float
+// weights.
 #include <stilla/experts.hpp>
 
 #include <cmath>
@@ -18,7 +18,7 @@ using namespace stilla_test;
 
 constexpr std::size_t tokens = 37, per_token = 2, n_experts = 5, K = 512, N = 72;
 
-// Expert 3 is never chosen; token 4 names one expert twice.
+// The experts that are chosen for each token, two a token. Expert 3 is never chosen; token 4 names one expert twice.
 std::vector<std::uint32_t> router_ids() {
   std::vector<std::uint32_t> ids;
   for (std::size_t i = 0; i < tokens * per_token; ++i) {
@@ -79,7 +79,7 @@ void equals_rows_alone(const char* what) {
   const Result<ConstMatrix> rows = plan.gather(ConstMatrix(x.data(), tokens, K));
   ASSERT_TRUE(rows);
   for_each_type(Targets{}, [&]<class Target>(Target) {
-    if (!force_target(Target::id.name)) return;  // not on this CPU
+    if (!force_target(Target::id.name)) return;  // the CPU cannot run this target
     ActivationBuffer rounded, alone;
     MatmulInput input{*rows, {}};
     if constexpr (QuantisedFormat<F>) {

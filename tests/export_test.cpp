@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of `stilla export` from outside. It writes the same bytes every time. A small reader of protocol buffers can read the
-// graphs to their end. The weights are those of the file, bit for bit. What the other program would not accept is refused. The
-// scripts in tests/judges/ test whether other people's runtimes accept the graphs.
+// Tests of the files that `stilla export` writes. It writes the same bytes every time. A small reader of protocol buffers can
+// read the ONNX graphs to their end. The weights are those of the model file, bit for bit. What the runtime that gets the files
+// would not accept is refused. The scripts in tests/judges/ test whether other people's runtimes accept the graphs.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -29,7 +29,7 @@ namespace {
 
 using namespace stilla_test;
 
-// The fields of a protocol buffer with their numbers, in order. There are none if the bytes are not a message.
+// One field of a protocol buffer message, the format of ONNX files.
 struct Field {
   std::uint32_t number;
   std::uint64_t value;     // varints and fixed widths
@@ -86,7 +86,7 @@ std::vector<std::string> texts(const std::vector<Field>& fields, std::uint32_t n
   return out;
 }
 
-// Field numbers of onnx.proto.
+// Field numbers that onnx.proto, the definition of ONNX files, gives to the messages that this test reads.
 enum : std::uint32_t { model_graph = 7, graph_node = 1, graph_initializer = 5, graph_input = 11, graph_output = 12 };
 enum : std::uint32_t {
   node_input = 1,
@@ -103,15 +103,16 @@ struct Tensor {
   bool is_external = false;
 };
 
-// The bits of an element of TensorProto.DataType: float, uint8, int8, uint16, int32, int64, float16, uint4, int4.
+// Returns the bits of an element for a number of TensorProto.DataType, ONNX's list of types. The table has float, uint8, int8,
+// uint16, int32, int64, float16, uint4 and int4, in this order.
 std::uint64_t bits_of(std::uint64_t type) {
   static const std::map<std::uint64_t, std::uint64_t> bits{{1, 32}, {2, 8}, {3, 8}, {4, 16}, {6, 32}, {7, 64}, {10, 16}, {21, 4}, {22, 4}};
   const auto found = bits.find(type);
   return found != bits.end() ? found->second : 0;
 }
 
-// Returns the constants of a graph, after checks: every tensor is made before it is read, and every constant has as many bytes as
-// its shape needs.
+// Returns the constants of an ONNX graph. Before, it checks that every tensor is made before it is read, and that every constant
+// has as many bytes as its shape needs.
 std::map<std::string, Tensor> checked_graph(const std::string& model, std::uint64_t weight_bytes) {
   std::map<std::string, Tensor> constants;
   std::set<std::string> known;
@@ -247,7 +248,8 @@ TEST_F(ExportTest, WeightsOfAFileAreExact) {
   }
 }
 
-// The rotated weights equal those that a packed file gets, and Hadamard's matrix is a constant for the products in front of down.
+// `export --rotate` writes the same rotated weights as a packed file gets. The graph also has a Hadamard matrix as a constant,
+// which multiplies the inputs of the matrices down.
 TEST_F(ExportTest, RotatedWeightsAreThoseOfAPackedFile) {
   ASSERT_EQ(run_program(arguments("onnx", "f16", "rotated", {"--rotate", "all", "--weights", "q4_0"})).status, 0);
   const std::map<std::string, std::string> files = contents("rotated");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // An operator new that fails from the n-th call on. program_memory_test.cpp runs a program that consists of this file and the
-// objects of the program `stilla`. The environment variable STILLA_FAIL_NEW holds n. At the end the number of calls is written to
-// the file that STILLA_COUNT_NEW names.
+// objects of the program `stilla`. The environment variable STILLA_FAIL_NEW holds n. At the end the program writes the number of
+// calls to the file that STILLA_COUNT_NEW names.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -15,7 +15,7 @@
 namespace {
 
 constinit std::atomic<long> calls{0};
-constinit std::atomic<long> first_that_fails{-1};  // -1: not read yet
+constinit std::atomic<long> first_that_fails{-1};  // -1: the environment was not read yet
 
 bool fails() {
   if (first_that_fails < 0) {
@@ -27,7 +27,7 @@ bool fails() {
 }
 
 void* memory(std::size_t size, std::size_t alignment) noexcept {
-  return std::aligned_alloc(alignment, (size + alignment) / alignment * alignment);  // never 0 bytes
+  return std::aligned_alloc(alignment, (size + alignment) / alignment * alignment);  // the rounded size is never 0
 }
 
 void* memory_or_throw(std::size_t size, std::size_t alignment) {

@@ -40,7 +40,8 @@ const std::vector<char>& golden_bytes() {
   return bytes;
 }
 
-// The record of a format. It is empty if there is none, as for formats that GGUF files do not know.
+// Returns the blocks and weights of a format in the golden file. They are empty if the file has none, as for formats that GGUF
+// files do not know.
 template <class F>
 Golden golden(Kind kind) {
   const std::vector<char>& bytes = golden_bytes();
@@ -82,7 +83,8 @@ TYPED_TEST(FormatTest, DecodesAsGgufPy) {
   ASSERT_FALSE(expected.blocks.empty());
   std::vector<float> weights(F::block_weights + 1);
   for (std::size_t b = 0; b * F::block_bytes < expected.blocks.size(); ++b) {
-    // The copy has exactly the block's size and an odd address, so that a sanitizer sees any byte that is read behind the block.
+    // The block is copied to memory of exactly its size and at an odd address, so that a sanitizer sees any byte that is read
+    // behind the block.
     std::vector<std::byte> storage(F::block_bytes + 1);
     std::memcpy(storage.data() + 1, expected.blocks.data() + b * F::block_bytes, F::block_bytes);
     weights.back() = 12345.0f;
@@ -112,7 +114,8 @@ TYPED_TEST(FormatTest, EncodesAsGgufPy) {
   }
 }
 
-// Weights computed from codes, scales and minimums, as an integer kernel does, equal the decoded ones.
+// Weights computed from a block's codes, scales and minimums, as integer kernels compute them, equal the weights that
+// decode_row() returns.
 TYPED_TEST(FormatTest, PartsReproduceDecode) {
   using F = TypeParam;
   if constexpr (QuantisedFormat<F>) {
@@ -185,19 +188,18 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
       decode_row<F>(block.data(), decoded.data(), F::block_weights);
       float largest = 0;
       for (const float w : weights) largest = std::max(largest, std::fabs(w));
-      // bf16 keeps 8 bits of each weight. bfp16ebs8 keeps as many of the largest weight of a block.
+      // A bf16 keeps 8 bits of each weight. bfp16ebs8 keeps 8 bits of the largest weight of a block.
       float bound = largest * (F::block_weights == 1 ? 0x1p-8f : 0x1p-7f);
       if constexpr (QuantisedFormat<F>) {
-        // In the worst case the codes must cover [-largest, largest]. The symmetric formats have one code less on one side, so
-        // the extreme weight of this side may be a whole step away from its code. Scales and minimums are halves, which keep 11
-        // bits.
-        // In UINT4_G128 code and zero point have 4 bits each, so their difference has 5 bits.
+        // In the worst case the codes must cover [-largest, largest]. Symmetric formats have one code less on one side, so the
+        // extreme weight of this side may be a whole step away from its code. Scales and minimums are halves, which keep 11 bits.
+        // In UINT4_G128 the code and the zero point have 4 bits each, so their difference has 5 bits.
         constexpr bool has_zero_point = std::is_same_v<F, UINT4_G128>;
         constexpr unsigned bits = has_zero_point ? 4 : F::code_bits;
         const int levels = bits == 8 ? 254 : (1 << bits) - (F::has_minimum || has_zero_point ? 1 : 0);
         bound = 2 * largest / static_cast<float>(levels) * (F::has_minimum || bits == 8 ? 0.5f : 1.0f) + largest * 0x1p-9f;
-        // An encoder that searches for scales may clip the extreme weights by 9/8 of a step. Scales and minimums of groups are
-        // rounded to 63 steps.
+        // An encoder that searches for the best scales may clip extreme weights by 9/8 of a step. The scales and minimums of
+        // groups are rounded to 63 steps of the block's scale; with minimums of 4 bits the bound is wider.
         if (F::has_sub_scales || RowScaledFormat<F>)
           bound += largest * (2 * 1.125f / static_cast<float>(levels) + 3.0f / (has_nibble_minimums<F> ? 30 : 126));
       }
@@ -208,8 +210,8 @@ TYPED_TEST(FormatTest, RoundTripErrorIsBounded) {
   }
 }
 
-// The mean squared error of a weight, over 2^14 values. The values are nearly normal, and they are made of integers, so they are
-// the same on every platform.
+// Returns the mean squared error of a weight in format F, over 2^14 values. The values are nearly normal, and they are made of
+// integers, so they are the same on every platform.
 template <class F>
 double mean_squared_error() {
   std::mt19937 random(3);
@@ -234,8 +236,8 @@ double mean_squared_error() {
   return sum / n_weights;
 }
 
-// For some formats the encoder searches for the best scales. Their error must be so much smaller than that of plain formats that
-// their additional bits are worth it.
+// For some formats the encoder searches for the best scales. Their error must be so much smaller than that of formats without
+// this search that their additional bits are worth it.
 TEST(Formats, SearchedScalesBeatPlainOnes) {
   // The weights have variance 1. The least mean squared error that four evenly spaced levels can have is 0.119 (Max, 1960).
   EXPECT_LT(mean_squared_error<Q2_K>(), 0.11);
@@ -248,7 +250,7 @@ TEST(Formats, SearchedScalesBeatPlainOnes) {
   EXPECT_LT(mean_squared_error<ST4>(), 0.9 * mean_squared_error<IQ4_XS>());
 }
 
-// Weights that no scale can hold must not cause a trap, whatever they become.
+// Weights that are too large for any scale of the format, or NaN, must not make the encoder trap, whatever weights they become.
 TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
   using F = TypeParam;
   if constexpr (EncodableFormat<F>) {
@@ -268,7 +270,7 @@ TYPED_TEST(FormatTest, EncodesAnyBitsWithoutTrap) {
 // the extreme weight has the extreme code.
 TYPED_TEST(FormatTest, EncodingDecodedWeightsIsIdempotent) {
   using F = TypeParam;
-  // The test leaves out formats whose encoder searches for the scales: a second search may find other scales that are as good.
+  // Formats whose encoder searches for the scales are left out: a second search may find other scales that are as good.
   constexpr bool searched = [] {
     if constexpr (QuantisedFormat<F>) return F::has_sub_scales || F::is_codebook || RowScaledFormat<F>;
     return false;
@@ -298,7 +300,8 @@ TEST(Formats, AreFoundByTheirIds) {
   EXPECT_EQ(row_bytes<Q6_K>(512), 420u);
 }
 
-// Ids are stored in files, so they must never change. They are FNV-1a hashes; the values for "" and "a" are published.
+// The ids of formats are stored in files, so they must never change. They are FNV-1a hashes of the names; the hashes of "" and
+// "a" are published.
 TEST(Formats, IdsAreHashesOfNames) {
   EXPECT_EQ(format_id(""), FormatId{0x811c9dc5});
   EXPECT_EQ(format_id("a"), FormatId{0xe40c292c});
@@ -309,7 +312,7 @@ TEST(Formats, IdsAreHashesOfNames) {
   EXPECT_EQ(format_name(no_format), "unknown");
 }
 
-// The value of a half according to its definition.
+// Returns the value of a half (16-bit float), computed from its bits as IEEE 754 defines it.
 double value_of_half(std::uint16_t half) {
   const int exponent = half >> 10 & 31;
   const double mantissa = half & 1023;
@@ -336,14 +339,14 @@ TEST(Half, EveryValueToFloatAndBack) {
   }
 }
 
-// Between two neighbouring halves lies one tie. It is rounded to the even half, and the floats beside it to the nearer half.
-// Because to_f16 is monotonic between such points, these are all rounding decisions.
+// Between two neighbouring halves lies one tie. to_f16() must round it to the even half, and the floats beside it to the nearer
+// half. Because to_f16() is monotonic between such points, these are all its rounding decisions.
 TEST(Half, EveryRoundingBoundary) {
-  // The last pair is 65504 and what would be 65536, which is infinity.
+  // The last pair is 65504, the largest half, and 65536, which would follow and becomes infinity.
   for (std::uint32_t i = 0; i < 0x7c00; ++i) {
     const double low = value_of_half(static_cast<std::uint16_t>(i));
     const double high = i + 1 < 0x7c00 ? value_of_half(static_cast<std::uint16_t>(i + 1)) : 65536.0;
-    const float tie = static_cast<float>((low + high) / 2);  // needs 12 bits, so it is exact
+    const float tie = static_cast<float>((low + high) / 2);  // the tie needs 12 bits, so a float holds it exactly
     for (const std::uint32_t sign : {0u, 0x8000u}) {
       const float s = sign ? -1.0f : 1.0f;
       EXPECT_EQ(to_f16(s * tie).bits, sign | ((i & 1) ? i + 1 : i)) << i;

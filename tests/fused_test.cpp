@@ -23,7 +23,7 @@ void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
     EXPECT_TRUE(same_bits(a.rounded_sums[i].scale, b.rounded_sums[i].scale));
     EXPECT_EQ(std::memcmp(a.rounded_sums[i].sums, b.rounded_sums[i].sums, sizeof a.rounded_sums[i].sums), 0);
   }
-  // What a target's own arrangement holds is tested by the products that are made of it.
+  // An arrangement that only the active target reads is not compared here. Tests compare the products that are made of it.
   ASSERT_EQ(a.arranged.data == nullptr, b.arranged.data == nullptr);
   ASSERT_EQ(a.low == nullptr, b.low == nullptr);
   if (a.low != nullptr) {
@@ -31,7 +31,8 @@ void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
   }
 }
 
-// Calls f(M, bits, parallel) on every target, with a few numbers of tokens, 8 and 16 bits, and without and with threads.
+// Calls f(M, bits, parallel) on every target, with a few numbers of tokens M, with activations of 8 and 16 bits, and without
+// and with threads.
 template <class F>
 void everywhere(F&& f) {
   ThreadPool pool(3);
@@ -112,7 +113,7 @@ TEST(Fused, GatedMatmul) {
       EXPECT_TRUE(same_bits(y, g));
     });
   }
-  // Results that are not rounded may have rows of any length.
+  // If gated_matmul() does not round its results, their rows may have any length, also one that is no multiple of 32.
   constexpr std::size_t odd = 41;
   const PackedMatrix gate = random_matrix(9, id_of<Q4_0>, odd, K), up = random_matrix(10, id_of<Q4_0>, odd, K);
   everywhere([&](std::size_t M, ActivationBits bits, Parallel parallel) {
@@ -129,7 +130,7 @@ TEST(Fused, GatedMatmul) {
   });
 }
 
-// Tests tasks that take a part of the tokens.
+// Tests products of so many tokens that one task computes only some of them.
 TEST(Fused, PartsOfManyTokens) {
   constexpr std::size_t M = 201, K = 3072, N = 128;
   const std::vector<float> x = noise_values(24, M * K), bias = noise_values(25, N);
@@ -138,11 +139,11 @@ TEST(Fused, PartsOfManyTokens) {
   ActivationBuffer rounded;
   ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, K)));
   MatmulInput input{ConstMatrix(x.data(), M, K), rounded.view()};
-  // Here such tasks are those of AMX, if the CPU has it. skeleton_test has a target with such tasks for every CPU.
+  // With AMX, a task computes only some of these tokens. skeleton_test has a target that does so on every CPU.
   if (rounded.has_arrangement()) {
     ASSERT_LT(stilla::detail::activation_form(active_target()).tokens_per_task(input.rounded), M);
   }
-  // The expected results are computed a few tokens at a time.
+  // The expected results are computed 50 tokens at a time.
   std::vector<float> products[3] = {std::vector<float>(M * N), std::vector<float>(M * N), std::vector<float>(M * N)};
   for (std::size_t m = 0; m < M; m += 50) {
     const std::size_t count = std::min<std::size_t>(50, M - m);
@@ -164,7 +165,7 @@ TEST(Fused, PartsOfManyTokens) {
                        input, parallel));
     for (std::size_t i = 0; i < 3; ++i) EXPECT_TRUE(same_bits(y[i], products[i])) << i;
   }
-  // Two quantised matrices, and a quantised one beside one of floats.
+  // Tests gated_matmul() with two quantised matrices, and with a quantised gate and an up of floats.
   for (const std::size_t other : {std::size_t{1}, std::size_t{2}}) {
     const std::vector<float> expected = gated(products[0], products[other]);
     const MatmulProduct factor{all(1), other == 1 ? up : floats};
@@ -188,7 +189,7 @@ TEST(Fused, MatricesWithoutRowsOrColumns) {
     EXPECT_TRUE(matmul({&nothing, 1}, {{}, rounded.view()}, parallel));
     EXPECT_TRUE(gated_matmul(nothing, nothing, {{}, rounded.view()}, &products, parallel));
     EXPECT_TRUE(gated_matmul(nothing, nothing, {{}, rounded.view()}, nullptr, parallel));
-    // A sum of nothing is 0, and so is silu(0) * 0.
+    // With K = 0 every product is an empty sum, which is 0, and silu(0) * 0 is 0, too.
     ASSERT_TRUE(quantise(rounded, ConstMatrix(x.data(), M, 0), parallel));
     ASSERT_TRUE(products.resize(M, 64));
     std::vector<float> gate(M * 64, 1.0f), up(M * 64, 1.0f);

@@ -23,12 +23,13 @@ class GgufBuilder {
  public:
   std::string magic = "GGUF";
   std::uint32_t version = 3;
-  // What build() aligns to. It does not write the key general.alignment: the caller adds that.
+  // The multiple of bytes at which build() places tensor data. build() does not write the key general.alignment: the
+  // caller adds it.
   std::uint64_t alignment = 32;
-  std::optional<std::uint64_t> key_count;  // written instead of the true count, as tensor_count is
+  std::optional<std::uint64_t> key_count;  // if set, written to the header in place of the true count; the same holds for tensor_count
   std::optional<std::uint64_t> tensor_count;
 
-  // Returns the bytes of a number, little endian.
+  // Returns the bytes of a number, in little-endian order.
   template <class T>
   static std::string raw(T value) {
     static_assert(std::is_arithmetic_v<T>);
@@ -39,7 +40,7 @@ class GgufBuilder {
   // Returns a text as GGUF writes it: its length, then its bytes.
   static std::string raw_string(std::string_view text) { return raw<std::uint64_t>(text.size()) + std::string(text); }
 
-  // Adds a key with any type number and any bytes behind it.
+  // Adds a key with any type number, and any bytes as its value.
   GgufBuilder& raw_key(std::string_view name, std::uint32_t type, std::string_view value) {
     keys_.push_back(raw_string(name) + raw(type) + std::string(value));
     return *this;
@@ -63,7 +64,8 @@ class GgufBuilder {
     return raw_key(name, 9, bytes);
   }
 
-  // Adds a tensor record with any numbers, and no data. `offset` counts from the start of the tensor data.
+  // Adds a tensor's entry in the list of tensors, with any numbers and without data. `offset` counts from the start
+  // of the tensor data.
   GgufBuilder& raw_tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type, std::uint64_t offset,
                           std::optional<std::uint32_t> n_dims = std::nullopt) {
     std::string record = raw_string(name) + raw(n_dims.value_or(static_cast<std::uint32_t>(dims.size())));

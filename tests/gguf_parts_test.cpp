@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of models in several files. golden/parts was split by gguf-py (golden/make_parts.py), which also wrote the same model as
-// one file. Also tested are files of a download that stopped: they have their full size, but zeros at their end in place of the
-// content.
+// Tests of models that are split into several GGUF files. golden/parts was split by gguf-py (golden/make_parts.py), which also
+// wrote the same model as one file. Also tested are files whose download stopped: they have their full size, but zeros at their
+// end in place of the content.
 #include <stilla/io/gguf.hpp>
 
 #include <gtest/gtest.h>
@@ -42,12 +42,12 @@ class GgufParts : public ::testing::Test {
   static std::string name(int i, const std::string& stem = "tiny") { return concat(stem, "-0000", i, "-of-00003.gguf"); }
   std::string part(int i) const { return (folder_ / name(i)).string(); }
   std::string in_folder(const std::string& file) const { return (folder_ / file).string(); }
-  // The message that refuses the path. It names the folder's files.
+  // Returns the error message for the path, or "" if it can be opened. The message names files of the folder.
   static std::string refusal(const std::string& path) {
     const Result<GgufFile> file = GgufFile::open(path);
     return file ? "" : file.error().message;
   }
-  // Changes the value of an integer key of part i.
+  // Changes the 16-bit value of an integer key in the file of part i.
   void change_key(int i, std::string_view key, std::uint16_t value) {
     std::string bytes = read_file(part(i));
     const std::size_t at = bytes.find(key);
@@ -148,7 +148,7 @@ TEST_F(GgufParts, AreCheckedAgainstEachOther) {
   EXPECT_NE(refusal(part(1)).find(concat(part(3), ": says that it is part 2 of 3 with 26 tensors; expected part 3 of 3 with 26")),
             std::string::npos)
       << refusal(part(1));
-  change_key(3, "split.no", 2);  // the tensors of the second part once more
+  change_key(3, "split.no", 2);  // the copy of the second part now says that it is the third
   EXPECT_NE(refusal(part(1)).find("the 3 parts have 32 tensors together; expected 26"), std::string::npos) << refusal(part(1));
   for (int i = 1; i <= 3; ++i) change_key(i, "split.tensors.count", 32);
   EXPECT_NE(refusal(part(1)).find(concat(part(3), ": tensor 'token_embd.weight' at byte ")), std::string::npos) << refusal(part(1));
@@ -183,7 +183,8 @@ TEST(GgufPartNames, OnlyTheFormIsAPart) {
   }
 }
 
-// Returns the refusal of a file whose tensors are all ones, except for `zeros` zero bytes at their end.
+// Returns the error message for a file whose tensors are all ones, except for `zeros` zero bytes at the end of the file, or ""
+// if it is opened.
 std::string tail_refusal(std::uint32_t rows, std::size_t zeros, const std::string& last_name = "output.weight") {
   constexpr std::uint32_t cols = 1024;
   stilla_test::GgufBuilder b;

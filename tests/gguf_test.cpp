@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the GGUF reader: what it reads, and that it refuses every known kind of damage. The message names the file, the key or
-// tensor, and the byte offset. The message is the same whether the bytes are mapped, read, or borrowed from the caller.
+// Tests of the GGUF reader: what it reads, and that it refuses every known kind of damage. The error message names the file, the
+// key or tensor, and the byte offset. It is the same whether the bytes are mapped, read, or borrowed from the caller.
 #include "gguf_builder.hpp"
 
 #include <stilla/io/gguf.hpp>
@@ -25,7 +25,7 @@ using namespace stilla;
 using stilla_test::GgufBuilder;
 using Builder = GgufBuilder;
 
-// A copy on the heap with exactly the file's size: a sanitizer sees any byte that is read behind the file's end.
+// A copy of a file on the heap, with exactly the file's size: a sanitizer sees any byte that is read behind the file's end.
 struct HeapFile {
   explicit HeapFile(std::span<const std::byte> bytes) : size(bytes.size()), data(new std::byte[size]) {
     if (size != 0) std::memcpy(data.get(), bytes.data(), size);
@@ -49,7 +49,7 @@ bool is_one_line(const std::string& message) {
   return !message.empty();
 }
 
-// Touches everything that a loaded file offers.
+// Uses everything that a loaded file offers: all keys, values and tensors.
 std::size_t touch(const GgufFile& file) {
   std::size_t sum = 0;
   for (const GgufKey& key : file.keys()) {
@@ -79,7 +79,7 @@ std::size_t touch(const GgufFile& file) {
   return sum;
 }
 
-// Parses a copy of the bytes. Returns the message, or "" if the file loads.
+// Parses a copy of the bytes. Returns the error message, or "" if the file loads.
 std::string verdict(const std::vector<std::byte>& bytes) {
   const HeapFile heap(bytes);
   const Result<GgufFile> file = GgufFile::parse(heap.file());
@@ -214,7 +214,7 @@ TEST(Gguf, GettersNameFileKeyOffsetFoundAndExpected) {
   contains(wide_file->get_bool("evil\n\x1b[2J").error(), "key 'evil\\x0a\\x1b[2J'");
 }
 
-// Files hold these numbers, so they must never change.
+// The numbers that GGUF files use for formats. They must never change, because files hold them.
 TEST(Gguf, FormatsHaveTheirNumbers) {
   // clang-format off
   const std::pair<std::string_view, std::uint32_t> expected[] = {
@@ -228,12 +228,12 @@ TEST(Gguf, FormatsHaveTheirNumbers) {
       {"uint4_g128", 0x6a9ac946}, {"lpbq32", 0x5579d739}, {"lpbq64", 0x69817bfa}, {"lpbq128", 0x7ae40db9}};
   // clang-format on
   for (const auto& [name, number] : expected) {
-    if (!with_format(format_id(name), [](auto) {})) continue;  // is not compiled here (STILLA_FORMATS)
+    if (!with_format(format_id(name), [](auto) {})) continue;  // the format is not compiled into this test (STILLA_FORMATS)
     EXPECT_EQ(gguf_type_of(format_id(name)), number) << name;
     EXPECT_EQ(format_of_gguf_type(number), format_id(name)) << name;
     EXPECT_EQ(is_ggml_format(format_id(name)), number < 42) << name;
   }
-  EXPECT_EQ(format_of_gguf_type(34), std::nullopt);  // tq1_0
+  EXPECT_EQ(format_of_gguf_type(34), std::nullopt);  // tq1_0 has the number 34
   EXPECT_EQ(format_of_gguf_type(4711), std::nullopt);
   EXPECT_EQ(gguf_type_of(no_format), std::nullopt);
   EXPECT_EQ(gguf_type_of(format_id("tq1_0")), std::nullopt);
@@ -247,7 +247,8 @@ TEST(Gguf, TypesWithKnownGeometryLoadAndAreRefusedWhenUsed) {
 #endif
   Builder b;
   const std::tuple<const char*, std::uint32_t, std::size_t> refused[] = {
-                                                                           // name, type number, and the bytes of 256 weights
+                                                                           // Each entry has the name of a format, its type
+                                                                           // number, and the bytes of 256 weights.
       {"iq1_s", 19, 50}, {"iq1_m", 29, 56}, {"tq1_0", 34, 54}, {"tq2_0", 35, 66}, {"mxfp4", 39, 8 * 17}, {"nvfp4", 40, 4 * 36}};
   for (const auto& [name, type, bytes] : refused) b.tensor(name, {256, 2}, type, std::vector<std::byte>(2 * bytes));
   const HeapFile heap(b.build());
@@ -474,7 +475,8 @@ TEST(Gguf, LimitsOnCounts) {
   EXPECT_NE(verdict(tensors.build()).find("tensor count at byte 8: found 131073; expected at most 131072"), std::string::npos);
 }
 
-// A large vocabulary takes a few milliseconds, and so do many tensors. The limit is loose, for the sake of sanitizers.
+// A file with a large vocabulary is read in a few milliseconds, and so is one with many tensors. The test's limit is much longer,
+// because sanitizers are slow.
 TEST(Gguf, LargeTablesAreQuick) {
   Builder b;
   std::vector<std::string> tokens(150'000);
@@ -510,7 +512,7 @@ TEST(Gguf, MovingKeepsViews) {
   std::remove(path.c_str());
 }
 
-// Tests real files, if STILLA_MODELS names their folder.
+// If STILLA_MODELS names a folder of real models, the test reads them.
 TEST(Gguf, RealFiles) {
   const char* folder = std::getenv("STILLA_MODELS");
   if (!folder) GTEST_SKIP() << "STILLA_MODELS is not set";

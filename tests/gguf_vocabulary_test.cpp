@@ -17,7 +17,7 @@ namespace stilla { namespace {
 
 using stilla_test::GgufBuilder;
 
-// What a file says. Each test changes one thing of it.
+// What a file says about its vocabulary. Each test changes one of these members.
 struct Said {
   std::string model = "gpt2";
   std::string pre = "qwen2";
@@ -115,7 +115,8 @@ TEST(GgufVocabulary, MissingAndMistypedKeys) {
             "expected an array of strings");
 }
 
-// A file whose tokens look like those of a family of models.
+// A file whose tokens look like those of a family of models: its architecture, and the tokens in
+// `more`.
 GgufBuilder family(const std::string& architecture, const std::vector<std::string>& more, const char* pre = nullptr) {
   std::vector<std::string> tokens{"a", "1"};
   tokens.insert(tokens.end(), more.begin(), more.end());
@@ -126,7 +127,8 @@ GgufBuilder family(const std::string& architecture, const std::vector<std::strin
   return builder;
 }
 
-// The error message, or the name of the pre-tokenizer that the notes mention.
+// Returns the error message of read_tokenizer(), or the name of the pre-tokenizer that the
+// tokenizer's notes mention.
 std::string chosen(const GgufBuilder& builder, const TokenizerOptions& options = {}) {
   const std::vector<std::byte> bytes = builder.build();
   const Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "m.gguf"));
@@ -145,7 +147,8 @@ TEST(GgufVocabulary, PreTokenizerIsRecognised) {
     EXPECT_EQ(chosen(family("qwen2", {"<｜User｜>", "<｜Assistant｜>"}, pre)), "deepseek-r1-qwen");
     EXPECT_EQ(chosen(family("llama", {"100", "<|begin_of_text|>", "<|eot_id|>"}, pre)), "llama-bpe");
     EXPECT_EQ(chosen(family("llama", {"<|im_start|>", "<repo_name>", "<gh_stars>"}, pre)), "smollm");
-    // These are numbers that the pre-tokenizer would never make one token.
+    // The pre-tokenizer of qwen2 would never make the number 10 one token, but the first vocabulary has this token. A vocabulary
+    // for llama-bpe would have the token 100, but the second has none. So no pre-tokenizer is recognised.
     EXPECT_TRUE(chosen(family("qwen2", {"10"}, pre)).find("choose one by name") != std::string::npos);
     EXPECT_TRUE(chosen(family("llama", {"<|begin_of_text|>", "<|eot_id|>"}, pre)).find("choose one by name") != std::string::npos);
   }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the op that computes only the few logits that a sampler asks for. These are compared with the full row, bit for bit:
-// on every target, with any number of threads and rows, and with ties, NaN, biases and padding. The tests also compare the tokens
-// that a sampler chooses with random settings, and whole texts of a session. They check that meanwhile no memory for a row of
-// logits was allocated.
+// Tests of top_logits(), the op that computes only the few logits that a sampler asks for. These are compared with the full row
+// of logits, bit for bit: on every target, with any number of threads and rows, and with ties, NaN, biases and padding. The tests
+// also compare the tokens that a sampler chooses with random settings, and whole texts of a session. They check that meanwhile no
+// memory for a row of logits was allocated.
 #include <stilla/head.hpp>
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 
 #include "model_util.hpp"
 
-// Collects the sizes of what the library's buffers allocate, while it is not null.
+// While this pointer is not null, the sizes of all memory that the library's buffers allocate are added to the set.
 std::multiset<std::size_t>* sizes_allocated = nullptr;
 [[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
   if (sizes_allocated != nullptr) sizes_allocated->insert(bytes);
@@ -34,7 +34,7 @@ using namespace stilla_test;
 
 constexpr float infinity = HUGE_VALF;
 
-// The logits that a request means, found by sorting the row.
+// Returns the logits that a request asks for, found by sorting the full row of logits.
 std::vector<Candidate> asked_of(std::span<const float> row, const LogitRequest& request) {
   std::vector<Candidate> best, out;
   if (request.vocabulary != 0) row = row.first(std::min(row.size(), request.vocabulary));
@@ -59,7 +59,7 @@ std::vector<Candidate> asked_of(std::span<const float> row, const LogitRequest& 
   return ::testing::AssertionSuccess();
 }
 
-// Requests for a head of N rows.
+// Returns many requests of logits for a head of N rows.
 std::vector<LogitRequest> requests_for(std::size_t N) {
   std::vector<LogitRequest> out;
   for (const std::size_t best : {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{41}, N, N + 5}) {
@@ -76,7 +76,7 @@ std::vector<LogitRequest> requests_for(std::size_t N) {
   return out;
 }
 
-// Weights in blocks of one format. Rows repeat, so that logits tie.
+// Returns a matrix of random weights in the given format. Some of its rows are equal, so that some logits tie.
 PackedMatrix head_of(FormatId format, std::size_t N, std::size_t K) {
   std::optional<PackedMatrix> matrix;
   with_format(format, [&](auto tag) {
@@ -167,8 +167,9 @@ TEST(TopLogits, OfNoRowsAndOfAnUnknownFormat) {
   EXPECT_FALSE(top.resize(SIZE_MAX / 4, {.best = 5}));
 }
 
-// Compares the tokens of two equal samplers: one receives rows, the other only what it asked for. Counts how often the second
-// asked for some logits (`requests`), and how often for a whole row of them (`rows`).
+// Compares the tokens that two samplers with equal settings choose: one receives full rows of logits, the other only the logits
+// that it asks for. `requests` counts how often the second sampler asked for some logits, and `rows` how often it needed a whole
+// row.
 void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabulary, std::size_t& requests, std::size_t& rows) {
   Sampler from_rows(options), from_requests(options);
   const auto seed = static_cast<std::uint32_t>(options.seed);
@@ -180,8 +181,8 @@ void expect_the_same_tokens(const SamplingOptions& options, std::size_t vocabula
       if (seed % 3 == 0 || kind < 16) row[id] = std::round(row[id]);  // ties
       if (seed % 5 != 0 && kind < 2) row[id] = 0.5f;
     }
-    // As in lookup decoding, there are already guesses when the sampler says which logits it needs. The guesses are then
-    // accepted, and after that the token is drawn.
+    // As in lookup decoding, which guesses tokens before they are evaluated, the sampler says which logits it needs when there
+    // are already guesses. The guesses are then accepted, and after that the token is drawn.
     std::vector<std::uint32_t> guesses(noise_bits(seed, i) % 3);
     for (std::uint32_t g = 0; g < guesses.size(); ++g) guesses[g] = noise_bits(seed + g, i) % 40;
     const LogitRequest* request = from_requests.request(guesses);
@@ -327,7 +328,8 @@ TEST_P(SessionHead, GivesWhatTheRowsSay) {
   });
 }
 
-// Texts are generated a token at a time, and with guesses behind it in one batch.
+// Sessions generate the same texts from rows of logits and from requested logits: one token at a time, and in batches of a token
+// with guesses behind it.
 TEST_P(SessionHead, TextsAreTheSame) {
   SamplingOptions greedy, top_k, penalised, biased;
   greedy.temperature = 0.0f;
@@ -363,7 +365,7 @@ TEST_P(SessionHead, TextsAreTheSame) {
       drawn.push_back(*id);
       next = {*id};
     }
-    // The same text again, with three guesses each time, all of which are right.
+    // The text is generated once more in batches of four: a token and three guesses behind it, all of which are right.
     ASSERT_TRUE(with_guesses.append(std::span(text).first(9)));
     std::vector<std::uint32_t> batch{text.back()};
     for (std::size_t at = 0; at < drawn.size(); at += 4) {
@@ -381,7 +383,7 @@ TEST_P(SessionHead, TextsAreTheSame) {
   }
 }
 
-// The session allocates memory for a row of logits only where a row was asked for.
+// A session allocates memory for a full row of logits only if a caller asks for a row.
 TEST_P(SessionHead, HasNoRowOfLogits) {
   const std::size_t row_bytes = model().config().vocabulary * sizeof(float);
   for (const bool asks_for_rows : {true, false}) {

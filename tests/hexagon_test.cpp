@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the HVX kernels on the vocabulary in plain C++. Their results must equal the NPU contract's specification bit for bit,
-// and every access must follow the hardware's rules. (.ci/full builds the kernels with HVX's instructions and runs those under
-// qemu: tests/npu_hexagon/run.sh.)
+// Tests the kernels for HVX, the vector unit of Qualcomm's Hexagon DSP, on a vocabulary in plain C++ (HvxPlain). Their results
+// must equal the specification in contract/npu.hpp bit for bit, and every memory access must follow the hardware's rules.
+// (.ci/full builds the kernels with HVX's instructions and runs those under qemu: tests/npu_hexagon/run.sh.)
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_activations.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
@@ -25,7 +25,8 @@ using namespace stilla_test;
 using hexagon::HvxPlain;
 using hexagon::WeightForm;
 
-// An array at a multiple of 128. Kernels may touch it, or only its beginning, and nothing around it.
+// An array whose address is a multiple of 128. Kernels may touch its first `allowed` elements, by default all, and nothing
+// around them.
 template <class T>
 class VectorArray {
  public:
@@ -64,7 +65,8 @@ struct RandomWeights {
     for (std::size_t i = 0; i < block_scales.size(); ++i) {
       block_scales[i] = static_cast<std::uint8_t>(1 + noise_bits(seed + 1, i) % 15u);
     }
-    // Two rows have extreme weights: every sum has its largest magnitude, in one row with each sign.
+    // The first two rows have extreme weights, all lowest and all highest. So every sum has its largest magnitude, with each
+    // sign.
     for (std::size_t n = 0; n < 2 && n < N; ++n) {
       std::fill_n(codes.begin() + std::ptrdiff_t(n * K), K, std::uint8_t(15 * n));
       if (block != 0) std::fill_n(block_scales.begin() + std::ptrdiff_t(n * K / block), K / block, std::uint8_t{15});
@@ -105,7 +107,7 @@ void expect_the_contract(std::size_t N, std::size_t K, std::size_t M, std::size_
   const RandomWeights w(static_cast<std::uint32_t>(N + M), N, K, block);
   std::vector<A> a(M * K);
   for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<A>(noise_bits(5, i) >> 16);
-  // One token has the lowest value everywhere, one the highest.
+  // The first token has the lowest value everywhere, the second the highest.
   std::fill_n(a.begin(), K, std::numeric_limits<A>::min());
   if (M > 1) std::fill_n(a.begin() + std::ptrdiff_t(K), K, std::numeric_limits<A>::max());
   const std::vector<float> token_scales = noise_values(6, M), bias = noise_values(7, N);
@@ -136,7 +138,7 @@ TEST_F(Hexagon, MatmulEqualsTheContract) {
   }
 }
 
-// Tests the largest sums of bytes, and of 16 times nibbles.
+// Tests products with the largest K that is allowed, where the sums of bytes, and of 16 times nibbles, are the largest.
 TEST_F(Hexagon, MatmulAtTheLargestK) {
   for (const std::size_t block : {0u, 32u}) {
     expect_the_contract<std::int8_t>(2, npu::largest_k, 2, block, false);
@@ -172,7 +174,7 @@ TEST_F(Hexagon, FixedPointEqualsTheContract) {
       }
     }
   }
-  // A token of zeros, which has the least rms that is possible.
+  // The input is a token of zeros, which has the least root mean square that is possible.
   VectorArray<std::int16_t> zeros(64), out(64);
   hexagon::rms_norm<HvxPlain>(out.data(), zeros.data(), zeros.data(), 64, 0, {});
   EXPECT_EQ(out.values(), zeros.values());
@@ -180,7 +182,7 @@ TEST_F(Hexagon, FixedPointEqualsTheContract) {
 
 TEST_F(Hexagon, HadamardEqualsTheContract) {
   for (const std::size_t n : {64u, 192u, 256u, 640u, 4864u, 18944u, 32768u}) {
-    for (const int kind : {0, 1, 2}) {  // noise, small noise, and the largest sum that is possible
+    for (const int kind : {0, 1, 2}) {  // 0 is noise, 1 small noise, and 2 the largest sum that is possible
       std::vector<std::int16_t> x(n), expected(n);
       for (std::size_t i = 0; i < n; ++i) {
         const auto noise = static_cast<std::int16_t>(noise_bits(12, i) >> 16);
@@ -194,7 +196,7 @@ TEST_F(Hexagon, HadamardEqualsTheContract) {
       EXPECT_EQ(hexagon::hadamard<HvxPlain>(out.data(), sums.data(), in->data(), n), shift) << n;
       EXPECT_EQ(out.values(), expected) << n;
       EXPECT_EQ(sums.values(), exact) << n;
-      EXPECT_EQ(hexagon::hadamard<HvxPlain>(in->data(), sums.data(), in->data(), n), shift) << n;  // in place
+      EXPECT_EQ(hexagon::hadamard<HvxPlain>(in->data(), sums.data(), in->data(), n), shift) << n;  // output and input are the same array
       EXPECT_EQ(in->values(), expected) << n;
     }
   }
@@ -217,7 +219,7 @@ TEST_F(Hexagon, RopeEqualsTheContract) {
   }
 }
 
-// Tests every argument of 16 bits of e^x and of the sigmoid, with the steps of the vectors.
+// Tests e^x and the sigmoid for every argument of 16 bits. The vector kernels must give the results of scalar code.
 TEST_F(Hexagon, ExpAndSigmoidOfEveryArgument) {
   std::vector<std::int16_t> all(65536), expected(65536);
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::int16_t>(i);
@@ -235,7 +237,7 @@ TEST_F(Hexagon, ExpAndSigmoidOfEveryArgument) {
   }
 }
 
-// Tests the vocabulary's own checks: what it records of a wrong kernel.
+// Tests the checks that HvxPlain, the vocabulary in plain C++, makes itself: it records the faults of a wrong kernel.
 TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::forget_faults();
   VectorArray<std::uint8_t> memory(256);
@@ -251,8 +253,8 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::shift_each_right(HvxPlain::zero(), HvxPlain::splat_half(16));
   EXPECT_GE(HvxPlain::faults(), 6u);
 
-  // The kernel may not touch the tail of this panel and its last vector of scales. But it loads these scales, and it loads two
-  // vectors ahead.
+  // The kernel is allowed to touch the panel without its tail and its last vector of scales. But it loads these scales, and it
+  // loads two vectors ahead, so faults are recorded.
   HvxPlain::forget_faults();
   const RandomWeights w(3, 128, 128, 32);
   const std::size_t bytes = hexagon::panel_bytes(w.form, 128);
@@ -270,7 +272,7 @@ TEST(HexagonPlain, RecordsWhatTheHardwareWouldNotDo) {
   HvxPlain::forget_faults();
 }
 
-// A format with integer block scales, one for 64 weights, as the rows of LPBQ64 have them.
+// A format with integer scales, one for each block of 64 weights, as the rows of LPBQ64 have them.
 struct BlockScaled {
   static constexpr std::string_view name = "block_scaled";
   static constexpr std::size_t block_weights = 64, block_bytes = 33, group_weights = 32;
@@ -326,7 +328,7 @@ void expect_a_good_device() {
   EXPECT_LE(error, HexagonEmulated::tolerance * power);
   EXPECT_GT(error, 1e-3 * HexagonEmulated::tolerance * power) << "the tolerance says something";
 
-  // The result also has the bits of the kernels, whose packer reads the same rows.
+  // The result also has the bits that the HVX kernels compute from the same rows.
   std::vector<std::int16_t> a(M * K);
   std::vector<float> token_scales(M), found(M * N);
   for (std::size_t m = 0; m < M; ++m) token_scales[m] = npu::quantise_token(a.data() + m * K, x.data() + m * K, K);
@@ -350,8 +352,8 @@ TEST_F(Hexagon, DeviceKeepsItsToleranceAndTheKernelsBits) {
   expect_a_good_device<LPBQ128>();
 }
 
-// The device applies the Hadamard transform to its inputs itself. Its result is near the exact one, and has the bits of the
-// kernels.
+// The device applies the Hadamard transform to its inputs itself. Its result is near the exact one, and has the bits that the
+// HVX kernels give.
 TEST_F(Hexagon, DeviceTransformsItsInputs) {
   using F = INT4_CHANNEL;
   constexpr std::size_t M = 3, N = 40, K = 4864;
@@ -414,7 +416,7 @@ TEST(HexagonDevice, RefusesATransformThatCouldOverflow) {
 static_assert(stilla::detail::is_in_list<HexagonEmulated, Devices>);
 static_assert(TransformingDevice<HexagonEmulated>);
 
-// The arithmetic of a schedule, once more by hand: the matrix down of the 7B model, 64 tokens of int16, LPBQ.
+// Computes the numbers of a schedule once more by hand, for the matrix down of the 7B model, 64 tokens of int16, and LPBQ.
 TEST(HexagonSchedule, DownOfThe7B) {
   const hexagon::MatrixShape down = hexagon::r1_layers[1].matrices[3];
   EXPECT_EQ(down.N, 3584u);

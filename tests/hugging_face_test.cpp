@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of folders as transformers saves them (golden/make_hugging_face_folders.py). Logits and token ids equal those of
-// transformers, packed files of the folders are the same model, and what does not fit is refused with the name of the file and
-// the key.
+// Tests of model folders as transformers saves them; golden/make_hugging_face_folders.py made the golden ones. Logits and
+// token ids equal those of transformers, packed files of the folders are the same model, and what does not fit is refused with
+// the name of the file and the key.
 #include <stilla/io/hugging_face.hpp>
 
 #include <gtest/gtest.h>
@@ -29,7 +29,8 @@ using namespace stilla_test;
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// The folder of the golden folders, or another one that the same generator filled (.ci/full).
+// The folder that holds the golden folders, or the one that STILLA_HUGGING_FACE_FOLDERS names, which the same generator filled
+// (.ci/full).
 fs::path golden_folder() {
   const char* other = std::getenv("STILLA_HUGGING_FACE_FOLDERS");
   return other != nullptr ? fs::path(other) : fs::path(test_data) / "hugging_face";
@@ -124,7 +125,8 @@ class HuggingFaceFiles : public ::testing::Test {
     edit(content);
     write_file(file, content.dump());
   }
-  // The message that refuses the folder, whether on opening it, on loading the model or on reading the tokenizer.
+  // Returns the message that refuses the folder, from opening it, loading the model or reading the tokenizer, or "" if all
+  // succeed.
   static std::string refusal(const fs::path& path) {
     const Result<HuggingFaceFolder> folder = HuggingFaceFolder::open(path.string());
     if (!folder) return folder.error().message;
@@ -224,7 +226,8 @@ TEST_F(HuggingFaceFiles, MissingOnesAreNamed) {
   EXPECT_NE(refusal(folder).find(": is a folder without a config.json"), std::string::npos);
 }
 
-// In a folder the factor replaces YaRN's formula. In GGUF's metadata both are multiplied.
+// In a Hugging Face folder, attention_factor replaces the factor that YaRN's formula gives. In GGUF's metadata, both factors
+// are multiplied. So the folder's factor is divided by that of the formula.
 TEST_F(HuggingFaceFiles, AnAttentionFactorReplacesTheFormula) {
   const fs::path folder = copy("llama");
   change(folder / "config.json", [](json& j) {
@@ -344,7 +347,8 @@ TEST_F(HuggingFaceFiles, WhatCannotBeRepresentedIsRefusedByFileAndKey) {
   }
 }
 
-// Names of tensors and types are replaced by others of the same length in the text of the file.
+// In the text of a safetensors file, names of tensors and types are replaced by others of the same length. Such a file must be
+// refused.
 TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
   const auto replaced = [&](const std::string& from, const std::string& to) {
     const fs::path folder = copy("llama"), file = folder / "model.safetensors";
@@ -368,7 +372,7 @@ TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
   EXPECT_NE(refusal(folder).find("model.safetensors: tensor 'model.embed_tokens.weight': found shape [32, 336]; expected [64, 336]"),
             std::string::npos)
       << refusal(folder);
-  // A head that nobody uses, and a head that is missing.
+  // A folder whose head is missing is refused. A head that is not used, because the embedding is the head, is ignored.
   const fs::path tied = copy("qwen2");
   change(tied / "config.json", [](json& j) { j["tie_word_embeddings"] = false; });
   EXPECT_NE(refusal(tied).find(
@@ -380,7 +384,7 @@ TEST_F(HuggingFaceFiles, TensorsMustBeTheModels) {
   EXPECT_EQ(refusal(untied), "");
 }
 
-// Configurations as transformers before version 5 wrote them.
+// Configurations as transformers before version 5 wrote them give the same model as new ones.
 TEST_F(HuggingFaceFiles, OldConfigurationsMeanTheSame) {
   const fs::path folder = copy("llama");
   change(folder / "config.json", [](json& j) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of importance matrices. The files of golden/ were written by gguf-py and by Python's struct as llama.cpp writes them. Every
-// kind of damage is refused in one line that names the file.
+// Tests of reading importance matrices. The files of golden/ were written as llama.cpp writes them, by gguf-py and by Python's
+// struct. Every kind of damage is refused in one line that names the file.
 #include "gguf_builder.hpp"
 
 #include <stilla/io/imatrix.hpp>
@@ -28,7 +28,8 @@ std::string golden_path(const std::string& name) { return std::string(test_data)
 
 std::string golden_bytes(const std::string& name) { return stilla_test::read_file(golden_path(name)); }
 
-// What the reader makes of these bytes. They stand at the end of their memory: a sanitizer sees any byte that is read behind them.
+// Reads an importance matrix from these bytes. They stand at the end of their memory, so that a sanitizer sees any byte that is
+// read behind them.
 Result<Imatrix> read(std::string_view bytes) {
   const std::unique_ptr<std::byte[]> memory(new std::byte[bytes.size()]);
   if (!bytes.empty()) std::memcpy(memory.get(), bytes.data(), bytes.size());
@@ -39,7 +40,7 @@ Result<Imatrix> read(const GgufBuilder& builder) {
   return Imatrix::parse(MappedFile::from_memory(bytes, "i.gguf"));
 }
 
-// The message with which the bytes are refused. It must be one line that names the file.
+// Returns the message with which the bytes are refused. The message must be one line that names the file.
 template <class File>
 std::string refusal(const File& file) {
   const Result<Imatrix> result = read(file);
@@ -110,7 +111,8 @@ TEST(Imatrix, TellsWhatItDoesNotUse) {
   EXPECT_EQ(longer->notes()[0], "i.dat: the last 4 bytes are unknown");
 }
 
-// Only at two places may a .dat file end before its end: behind the matrices, and behind the number of calls.
+// The beginning of a file is refused, except in two cases: a .dat file may end behind the matrices, and behind the number of calls
+// that follows them.
 TEST(Imatrix, RefusesEveryBeginningOfAFile) {
   const std::string dat = golden_bytes("imatrix.dat"), gguf = golden_bytes("imatrix.gguf");
   const std::size_t behind_matrices = dat.size() - 8 - std::string("texts/ü.txt").size();
@@ -163,7 +165,7 @@ TEST(Imatrix, RefusesSumsThatAreNone) {
                          "inputs; expected a number that is not negative"))
         << bad;
   }
-  // A mean that no float holds.
+  // A mean square that is too large for a float is refused.
   EXPECT_NE(refusal(importance().floats("a.in_sum2", {2, 1}, {0, 1e30f}).floats("a.counts", {1, 1}, {1e-30f})), "accepted");
 }
 
@@ -182,7 +184,7 @@ TEST(Imatrix, RefusesOtherGgufFiles) {
   EXPECT_TRUE(
       contains(refusal(importance().tensor("a.in_sum2", {4, 1}, 1, std::as_bytes(std::span(halves))).floats("a.counts", {1, 1}, {1})),
                "type 1 (f16); expected f32"));
-  // Counts of 2^60 and names of 2^31 bytes.
+  // A file that claims 2^60 tensors, a tensor with 2^60 values, or a name of 2^31 bytes is refused.
   GgufBuilder many = importance();
   many.tensor_count = std::uint64_t{1} << 60;
   EXPECT_NE(refusal(many), "accepted");
@@ -192,7 +194,7 @@ TEST(Imatrix, RefusesOtherGgufFiles) {
   EXPECT_NE(refusal(std::string_view(long_name)), "accepted");
 }
 
-// Whatever byte is changed, the file is refused, or what it says is finite and not negative.
+// Whatever byte of a file is changed, the file is refused, or the mean squares that are read from it are finite and not negative.
 TEST(Imatrix, SurvivesEveryChangedByte) {
   for (const std::string name : {"imatrix.gguf", "imatrix.dat"}) {
     std::string bytes = golden_bytes(name);

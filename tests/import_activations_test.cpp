@@ -15,7 +15,7 @@ using namespace stilla_test;
 constexpr std::size_t N = 48, K = 512, max_rows = 512;
 constexpr double max_nmse = 1e-10;
 
-// The product y[M, N] in double of the file's own weights and of x.
+// Returns the product y[M, N] in double of x and the weights as the file has them.
 template <class F>
 std::vector<double> exact_product(Weights<F>& w, const std::vector<double>& x, const float* bias = nullptr) {
   std::vector<double> y(x.size() / K * N);
@@ -31,7 +31,7 @@ std::vector<double> exact_product(Weights<F>& w, const std::vector<double>& x, c
   return y;
 }
 
-// The largest normalised square error of a row.
+// Returns the normalised mean square error of the row for which it is largest.
 double worst_nmse(const std::vector<float>& y, const std::vector<double>& exact, std::size_t M) {
   double worst = 0;
   for (std::size_t m = 0; m < M; ++m) {
@@ -45,7 +45,8 @@ double worst_nmse(const std::vector<float>& y, const std::vector<double>& exact,
   return worst;
 }
 
-// Activations from elsewhere, and the numbers that they stand for. Every value of T occurs.
+// Activations that were rounded elsewhere: integers of type T with their scales and zero points, and the numbers that they stand
+// for. Every value of T occurs.
 template <class T>
 struct Foreign {
   Foreign(ScaleFor scale_for, bool has_zero_points, std::size_t block = 32, bool powers = false) : values(max_rows * K) {
@@ -110,8 +111,8 @@ TYPED_TEST(ImportOn, IsExactWithOneScaleAndForEachRow) {
       const Foreign<std::int8_t> s(scale_for, has_zero_points);
       const Foreign<std::uint8_t> u(scale_for, has_zero_points);
       expect_exact<Q4_0>(s, some_counts);
-      expect_exact<Q8_0>(u, some_counts);  // codes have a sign; u is uint8, also without zero points
-      expect_exact<Q4_K>(s, some_counts);  // the groups of a block share a minimum
+      expect_exact<Q8_0>(u, some_counts);  // the codes of Q8_0 have a sign; u is uint8, also without zero points
+      expect_exact<Q4_K>(s, some_counts);  // groups of a block of Q4_K share a minimum
       expect_exact<Q4_1>(u, some_counts);
     }
   }
@@ -136,8 +137,8 @@ TEST(ImportActivations, IsExactForEveryNumberOfTokens) {
   expect_exact<Q8_0>(Foreign<std::int8_t>(ScaleFor::block, false), counts);
 }
 
-// A user may fill an ActivationQ8 by hand, with symmetric activations and scale = highest / 127 for each row or each block. In an
-// earlier version the results were right for 4 tokens, and off by several percent for 64.
+// A user may fill an ActivationQ8, the view that ops take, by hand, with symmetric activations and scale = highest / 127 for each
+// row or each block. In an earlier version the results were right for 4 tokens, and off by several percent for 64.
 TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
   const OnTarget on(TypeParam::id);
   for (const std::size_t block : {std::size_t{32}, K}) {
@@ -174,7 +175,7 @@ TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
     check(Q8_0{});
     check(Q4_1{});
     // Q4_K multiplies its minimums by sums of activations. The sums of eight blocks are rounded together to 16 bits, so with
-    // scales that are no powers of two they are not exact. So the call is refused, whatever M is.
+    // scales that are no powers of two they are not exact. So the call is refused, whatever the number of tokens M is.
     Weights<Q4_K> k(7, N, K);
     std::vector<float> y(64 * N, 5.0f);
     for (const std::size_t M : {1u, 64u}) EXPECT_FALSE(matmul(Matrix(y.data(), M, N), k.view, view(M)));
@@ -182,7 +183,7 @@ TYPED_TEST(ImportOn, ViewsFilledByHandAreExact) {
   }
 }
 
-// Every op that multiplies: several products, the gated product, the head.
+// Tests imported activations in every op that multiplies: matmul with several products, the gated product, and the head.
 TEST(ImportActivations, InEveryProduct) {
   constexpr std::size_t M = 37;
   const Foreign<std::int8_t> x(ScaleFor::row, true);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of encoders that choose scales by importance: the weighted error becomes smaller, for simple formats it is near the smallest
-// that any scale gives, and importance 1 changes nothing.
+// Tests of encoders that choose scales by importance, which is the mean square of the input that a weight is multiplied by. The error
+// weighted by importance becomes smaller; for simple formats it is near the smallest that any scale gives; and an importance of 1 for
+// all weights changes nothing.
 #include <stilla/format/encode_rows.hpp>
 
 #include <algorithm>
@@ -26,7 +27,7 @@ class Importance : public ::testing::Test {};
 using ImportanceFormats = AsGtestTypes<Filtered<UsesImportance, Formats>>::Types;
 TYPED_TEST_SUITE(Importance, ImportanceFormats, FormatNames);
 
-// Mean squares as networks have them: most are alike, and some are a hundred times larger.
+// Returns mean squares of inputs as networks have them: most are alike, and some are a hundred times larger.
 std::vector<float> some_mean_squares(std::size_t K) {
   std::vector<float> out = noise_values(3, K);
   for (std::size_t k = 0; k < K; ++k) out[k] = 0.3f * std::exp(2.0f * out[k]) * (k % 29 == 4 ? 100.0f : 1.0f);
@@ -68,7 +69,7 @@ TYPED_TEST(Importance, MakesTheWeightedErrorSmaller) {
   EXPECT_LT(after, 0.97 * before) << after / before;
 }
 
-// Inputs that were all 0, in some columns or in all, leave the codes as good as they are without importance.
+// If the inputs were all 0, in some columns or in all, the importance does not make the codes much worse than they are without it.
 TYPED_TEST(Importance, SurvivesInputsThatWereZero) {
   using F = TypeParam;
   constexpr std::size_t N = 8, K = 512;
@@ -84,10 +85,10 @@ TYPED_TEST(Importance, SurvivesInputsThatWereZero) {
   EXPECT_LT(weighted_error<F>(encoded<F>(weights, N, K, one), weights, K, equal), 10.0 * plain);
 }
 
-// Where the encoder searches for scales without importance too, importance 1 gives the same bytes.
+// For formats whose encoder searches for scales even without importance, an importance of 1 for all weights gives the same bytes.
 TYPED_TEST(Importance, OfOneChangesNothing) {
   using F = TypeParam;
-  constexpr bool has_plain_encoder = !F::has_sub_scales && !F::is_codebook && !RowScaledFormat<F>;  // that of ggml's reference
+  constexpr bool has_plain_encoder = !F::has_sub_scales && !F::is_codebook && !RowScaledFormat<F>;  // the encoder that ggml has
   constexpr std::size_t N = 24, K = 512;
   std::vector<float> weights = noise_values(9, N * K, 0.05f);
   for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -109,9 +110,9 @@ TYPED_TEST(Importance, OfOneChangesNothing) {
   }
 }
 
-// For formats with one scale for each block, every possible scale is tried here. The encoder tries 19, around the one that suits the
-// largest weight. If one weight of a block counts a hundred times as much as the others, the best scale can lie outside. So the error
-// may be this many times the best one.
+// For formats with one scale for each block, this test tries every possible scale. The encoder tries 19 scales, around the one that
+// suits the largest weight. If one weight of a block counts a hundred times as much as the others, the best scale can lie outside of
+// these. So the encoder's error may be up to `times` as large as the best one.
 template <class F, class Nearest>
 void expect_near_the_best(const Nearest& nearest, double times) {
   constexpr std::size_t N = 16, K = 64;
@@ -141,7 +142,8 @@ TEST(ImportanceOfBlocks, IsUsedNearlyAsWellAsItCanBe) {
   expect_near_the_best<IQ4_NL>([](float x) { return static_cast<float>(IQ4_NL::codebook[IQ4_NL::nearest_code(x)]); }, 1.9);
 }
 
-// All levels of such a group are the same, so its scale is determined by the minimum alone.
+// If all weights of a group are equal, its levels are equal, too, and its scale follows from the minimum alone. The decoded weights
+// must still be close to the original ones.
 TYPED_TEST(Importance, EqualWeightsStayEqual) {
   using F = TypeParam;
   constexpr std::size_t K = 512;

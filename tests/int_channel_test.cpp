@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of formats with one scale for each row, which no file format here has. The tests decode rows once more, as the drawing of
-// the format says, and check how good the encoder's choices are.
+// Tests of INT4_CHANNEL and INT8_CHANNEL, which have one scale for each row. No file format that Stilla reads has such weights.
+// The tests decode rows with code of their own, as the drawing in format/int_channel.hpp says, and check how good the encoder's
+// choices are.
 #include <stilla/format/int_channel.hpp>
 
 #include <algorithm>
@@ -59,7 +60,7 @@ double squared_error(const std::vector<float>& weights, float scale) {
   return sum;
 }
 
-// No other scale is better by more than a few percent, whether or not one weight is far from all others.
+// No other scale has an error that is smaller by more than a few percent, whether or not one weight is far from all others.
 TEST(IntChannel, ScalesAreNearlyTheBest) {
   std::mt19937 random(4);
   for (const float outlier : {0.02f, 0.15f, -0.15f}) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares every target that this CPU runs with `scalar`, bit for bit, on random shapes and random bytes until a time is over. The
-// tests have shapes that somebody chose; this program finds the others.
+// Compares every target that this CPU runs with `scalar`, bit for bit, on random shapes and random bytes, for a number of seconds.
+// The other tests have shapes that somebody chose; this program finds those that nobody thought of.
 //
 //   isa_diff SECONDS [--target NAME] [--seed N] [--first CASE]
 //
-// If results differ it prints the seed, the number of the case and its shape, and ends with status 1. The case is made again with
-// `--seed` and `--first`.
+// If results differ it prints the seed, the number of the case and its shape, and ends with status 1. With `--seed` and `--first`,
+// the same case can be made again.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -53,8 +53,8 @@ class Dice {
   stilla::Random random_;
 };
 
-// Values as a network computes them. Some have another power of two in each piece of 32, some have a few very large values, and some
-// have values that break float code.
+// Returns random values as a network computes them. Some rows have another power of two in each piece of 32, some have a few very
+// large values, and some have values that break float code, such as NaN.
 std::vector<float> random_values(Dice& dice, std::size_t count) {
   std::vector<float> values = noise_values(dice.seed(), count);
   const std::uint32_t seed = dice.seed();
@@ -78,7 +78,7 @@ std::vector<float> random_values(Dice& dice, std::size_t count) {
   return values;
 }
 
-// N rows of a format: as trained weights are, or any bytes that a file can hold.
+// Returns N random rows of a format: like trained weights, or any bytes that a file can hold.
 template <class F>
 std::vector<std::byte> random_weights(Dice& dice, std::size_t N, std::size_t K) {
   const std::uint32_t seed = dice.seed();
@@ -98,7 +98,7 @@ std::vector<std::byte> random_weights(Dice& dice, std::size_t N, std::size_t K) 
   return bytes;
 }
 
-// What a case computes, on the target that is active; and its shape as text.
+// A random case: its shape as text, and a function that computes it on the target that is active.
 struct Sample {
   std::string text;
   std::function<std::vector<float>()> compute;
@@ -194,7 +194,7 @@ std::vector<float> on(TargetId target, const Sample& made) {
   return made.compute();
 }
 
-// Whether all targets give the bits of scalar. Says where they do not.
+// Returns whether all targets give the bits of scalar for this case. Prints which targets do not.
 bool is_same(const Sample& made, const std::vector<TargetId>& targets, std::uint64_t seed, std::uint64_t number) {
   const std::vector<float> expected = on(Scalar::id, made);
   bool same = true;

@@ -22,7 +22,7 @@ const Json& golden() {
   return json;
 }
 
-// The rendered text, or "ERROR: " and the message.
+// Returns the rendered text, or "ERROR: " and the message.
 std::string rendered(std::string_view source, const jinja::Variables& variables = {}, const jinja::Limits& limits = {}) {
   const auto parsed = jinja::Template::parse(source, limits);
   if (!parsed) return concat("ERROR: ", parsed.error().message);
@@ -37,7 +37,8 @@ std::string template_named(std::string_view name) {
   return stilla_test::read_file(concat(stilla_test::test_data, "/templates/", name, ".jinja"));
 }
 
-// The expected texts were written by Python's jinja2 (golden/make_template_golden.py).
+// Constructs of the template language are rendered as by Python's jinja2, which wrote the expected texts
+// (golden/make_template_golden.py).
 TEST(Jinja, ConstructsAsInPython) {
   const jinja::Variables variables = variables_of(golden().at("conversations").at(0));
   std::size_t count = 0;
@@ -71,7 +72,7 @@ TEST(Jinja, ShapesAsInPython) {
   EXPECT_GE(count, 200u);
 }
 
-// The rendered text. What came from messages is in brackets.
+// Returns the rendered text, in which the parts that came from messages are in brackets.
 std::string marked(std::string_view source) {
   const jinja::Variables variables{{"m", jinja::text_value("a <b>", jinja::first_place)}, {"t", jinja::text_value("T")}};
   const auto parsed = jinja::Template::parse(source);
@@ -135,7 +136,7 @@ TEST(Jinja, WhatIsNotKnownIsRefusedByName) {
       {"{{ strftime_now('%Q') }}", "ERROR: line 1: strftime_now() with '%Q' is not supported"},
       {"{{ '%q' % 1 }}", "ERROR: line 1: the format '%q' is not supported"},
       {"\n{{ nobody.x }}", "ERROR: line 2: 'nobody' is undefined"},
-      {"{{ ''.__class__ }}", ""},  // as in the sandbox: such an attribute does not exist
+      {"{{ ''.__class__ }}", ""},  // as in jinja2's sandbox, such an attribute does not exist
       {"{{ 9223372036854775807 + 1 }}", "ERROR: line 1: an integer beyond 64 bits"},
   };
   for (const auto& [source, expected] : cases) EXPECT_EQ(rendered(source), expected) << source;
@@ -157,7 +158,7 @@ TEST(Jinja, RunsWithinItsLimits) {
        "nested more than"},
       {"{% for a in range(9999) %}{% set x %}{% for b in range(9999) %}{{ 'x' * 9999 }}{% endfor %}{% endset %}{% endfor %}", "bytes"},
   };
-  jinja::Limits few;  // the default limits take long under a sanitizer
+  jinja::Limits few;  // reaching the default limits would take long under a sanitizer
   few.steps = 3'000'000;
   few.memory = std::size_t{8} << 20;
   few.text = std::size_t{4} << 20;
@@ -187,7 +188,8 @@ TEST(Jinja, RunsWithinItsLimits) {
   EXPECT_EQ(rendered("abcd", {}, limits), "ERROR: it has 4 bytes, more than 3");
 }
 
-// A conversation that fills a large context is far below the limits, also with a template that builds its text step by step.
+// A conversation that fills a large context stays far below the limits for steps and memory, also with a template that builds its
+// text step by step.
 TEST(Jinja, LongConversationsFit) {
   std::vector<jinja::Value> messages;
   for (int i = 0; i < 400; ++i) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the key/value cache: its layout, its growth, rollback, and shapes that are refused.
+// Tests of the key/value cache: its layout, its growth, going back to an earlier position, and shapes that are
+// refused.
 #include <stilla/attention.hpp>
 #include <stilla/kv_cache.hpp>
 
@@ -29,7 +30,7 @@ std::string refusal(const KvShape& shape) {
   return made ? std::string("made") : made.error().message;
 }
 
-// Where the keys or values of one head lie, for a float type.
+// Return the address of the keys or of the values of one head in a chunk, for a cache of a float type.
 template <class E>
 const E* keys_of(const KvCache& cache, std::size_t layer, std::size_t chunk, std::size_t head) {
   return reinterpret_cast<const E*>(cache.head_chunk(layer, chunk, head));
@@ -50,7 +51,7 @@ struct ElementNames {
 using Elements = ::testing::Types<float, f16, bf16>;
 TYPED_TEST_SUITE(KvCacheOf, Elements, ElementNames);
 
-// Keys are stored transposed in tiles of 16, values in rows. Both are rounded once.
+// Keys are stored transposed in tiles of 16 positions, values in rows. Each number is rounded once.
 TYPED_TEST(KvCacheOf, StoresEveryElementWhereTheDrawingSays) {
   using E = TypeParam;
   constexpr std::size_t layers = 2, G = 3, D = 48, stored = 300;
@@ -102,7 +103,8 @@ TYPED_TEST(KvCacheOf, GrowsByChunksAndKeepsWhatIsStored) {
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(before) % 64, 0u);
 }
 
-// Going back and storing the same again gives the same results, whatever was stored in between.
+// If a text goes back to an earlier position and stores the same again, the results are the same, whatever was stored
+// in between.
 TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
   using E = TypeParam;
   constexpr std::size_t G = 2, D = 32, H = 4, text = 270, suffix = 12;
@@ -128,7 +130,7 @@ TYPED_TEST(KvCacheOf, RollbackLeavesNoTrace) {
   const std::vector<float> once = evaluate(text, suffix);
   cache.set_size(text - 20);
   EXPECT_EQ(cache.size(), text - 20);
-  for (std::size_t j = text - 20; j < 590; ++j) store(j, 50000);  // another continuation, which is longer
+  for (std::size_t j = text - 20; j < 590; ++j) store(j, 50000);  // stores another continuation, which is longer
   cache.set_size(text - 20);
   const std::vector<float> again = evaluate(text - 20, 20);
   EXPECT_TRUE(same_bits(again, std::span(first).subspan((text - 20) * H * D)));
@@ -142,7 +144,7 @@ TEST(KvCacheShape, HeadSizesAreMultiplesOf4UpTo256) {
   }
 }
 
-// The bytes that 32768 positions of R1-Distill-Qwen-1.5B take.
+// Tests the bytes that a cache for 32768 positions of R1-Distill-Qwen-1.5B takes.
 TEST(KvCacheShape, Bytes) {
   const auto bytes = [](KvType type) { return KvShape{28, 2, 128, type}.bytes(32768); };
   EXPECT_EQ(bytes(KvType::f32), 1879048192u);
@@ -152,7 +154,8 @@ TEST(KvCacheShape, Bytes) {
   EXPECT_EQ(bytes(KvType::int5), 308281344u);
 }
 
-// Codes and scales give back what was stored, to half a step of each transformed value.
+// In integer caches, codes and scales give back what was stored. Each value of the Hadamard transform is off by at
+// most half a step.
 template <class E>
 void expect_codes_close(KvType type) {
   for (const std::size_t D : {16u, 64u, 80u, 96u, 128u, 256u}) {
@@ -175,7 +178,8 @@ void expect_codes_close(KvType type) {
           found[d] = static_cast<float>(code) * scale;
         }
         stilla::detail::row_kernel<Hadamard>(Scalar::id)(found.data(), D);
-        // Each transformed value is off by at most half a step. The transform back adds up `run` of them.
+        // Each transformed value is off by at most half a step. The transform back adds up the errors of `run` of
+        // them.
         const auto run = static_cast<float>(hadamard_run(D));
         for (std::size_t d = 0; d < D; ++d) {
           EXPECT_NEAR(found[d], (is_key ? key : value)[d], (E::bits == 8 ? 0.5f : 1.0f) * scale * run * 1.001f)
@@ -219,7 +223,8 @@ TEST(KvCacheShape, CountsOfLayersAndHeadsAreChecked) {
   }
 }
 
-// So many positions exceed the address space. They are refused before anything is touched, and the cache stays usable.
+// A number of positions that exceeds the address space is refused before anything is changed, and the cache stays
+// usable.
 TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
   KvCache cache = make_cache({2, 2, 16, KvType::f32});
   ASSERT_TRUE(cache.reserve(256));
@@ -237,7 +242,8 @@ TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
 }
 
 #if !defined(__linux__) || !defined(__x86_64__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-// Emulators ignore the limit, and sanitizers need more address space than it leaves.
+// The test that limits the program's memory is left out with emulators, which ignore the limit, and with sanitizers,
+// which need more address space than the limit leaves.
 #define STILLA_HAS_MEMORY_LIMIT 0
 #elif defined(__has_feature)
 #define STILLA_HAS_MEMORY_LIMIT !(__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
@@ -245,7 +251,8 @@ TEST(KvCacheGrowth, TooManyPositionsAreRefused) {
 #define STILLA_HAS_MEMORY_LIMIT 1
 #endif
 #if STILLA_HAS_MEMORY_LIMIT
-// Memory suffices for some of the new chunks and not for all. The chunks that were allocated are given back.
+// The memory suffices for some of the new chunks and not for all. The chunks that were allocated before the failure
+// are freed.
 TEST(KvCacheGrowth, WhatDoesNotFitKeepsNoMemory) {
   KvCache cache = make_cache({32, 8, 128, KvType::f32});  // a chunk of 64 MiB
   ASSERT_TRUE(cache.reserve(256));

@@ -64,9 +64,9 @@ TEST(NgramIndex, ACopyResumesBehindAnEdit) {
   EXPECT_EQ(out, (Ids{113, 114, 115, 116}));
 }
 
-// A draft is what followed an earlier place of the text. Of all places, it must be the one in front of which stands the longest
-// match with the end of the text. This is tested for every length of random texts that have only a few different tokens. The
-// index looks at no more than 32 places with the same hash, so the texts are short enough to have fewer.
+// A draft is a copy of the tokens behind an earlier place of the text. Of all places, it must be the one in front of which stands
+// the longest match with the end of the text. This is tested for every length of random texts that have only a few different
+// tokens. The index looks at no more than 32 places with the same hash, so the texts are short enough to have fewer.
 TEST(NgramIndex, FindsTheLongestMatch) {
   std::size_t found = 0;
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
@@ -107,8 +107,8 @@ TEST(NgramIndex, GrowsAndStartsAnew) {
   }
 }
 
-// Simulates writing a text and returns the speed. A guess is right with probability `chance`, and checking it takes the share
-// `cost` of the time of a token.
+// Simulates writing a text with guesses, and returns its speed compared with no guesses. A guess is right with probability
+// `chance`, and checking it takes the share `cost` of the time of a token.
 double speed(double chance, double cost, std::size_t rounds) {
   DraftPolicy policy;
   stilla::Random random(1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests when a text counts as repeating itself, and when it does not.
+// Tests of LoopDetector: when a text counts as repeating itself, and when it does not.
 #include <stilla/text/loop_detector.hpp>
 
 #include <gtest/gtest.h>
@@ -12,7 +12,8 @@ namespace {
 using stilla::LoopDetector;
 using stilla::TextLoop;
 
-// Where the first loop was reported, as a number of tokens pushed; 0 if none was.
+// What a LoopDetector reported: the first loop, after how many tokens it was reported (`at`, 0 if
+// none was), and the number of reports.
 struct Told {
   std::size_t at = 0;
   TextLoop loop;
@@ -44,7 +45,8 @@ TEST(LoopDetector, TellsFourTimesTheSameOnce) {
 TEST(LoopDetector, IsSilentAboutOrdinaryText) {
   EXPECT_EQ(first_told(5000, [](std::size_t i) { return i; }).at, 0u);
   EXPECT_EQ(first_told(63, [](std::size_t) { return 7; }).at, 0u);
-  // A list: nine tokens are the same each time, and the tenth is a number that goes up.
+  // A list is not a loop: nine tokens are the same each time, but the tenth is a number that goes
+  // up.
   EXPECT_EQ(first_told(5000, [](std::size_t i) { return i % 10 == 9 ? 100 + i : i % 10; }).at, 0u);
   EXPECT_EQ(first_told(300, [](std::size_t i) { return i % 100; }).at, 0u) << "three times";
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of MappedFile, which gives a file's bytes, mapped or read: which files it refuses, what happens if a file changes while
-// it is mapped, and that no file stays open.
+// Tests of MappedFile, which gives access to a file's bytes, mapped or read: which files it refuses, what happens if a file
+// changes while it is mapped, and that no file stays open.
 #include <stilla/io/mapped_file.hpp>
 
 #include <gtest/gtest.h>
@@ -140,7 +140,7 @@ TEST(MappedFile, TellsThatItBecameShorter) {
               std::string::npos)
         << status.error().message;
   }
-  // Another file that gets the name is not the one that is mapped.
+  // The file is replaced by another of the same name. The mapped file stays the old one.
   write_file(path, whole);
   const Result<MappedFile> replaced = MappedFile::open(path);
   ASSERT_TRUE(replaced);
@@ -158,7 +158,7 @@ void say_and_exit(const char* path) {
   ::_exit(1);
 }
 
-// Runs in a process of its own, with a file of four pages that is cut to one byte, and calls `touch` there.
+// Runs in a process of its own: maps a file of four pages, cuts the file to one byte, and calls `touch`.
 template <class Touch>
 void in_a_guarded_process(Touch touch) {
   const std::string path = temporary_path("short\nened.bin");
@@ -206,7 +206,7 @@ TEST(MappingGuard, KnowsWhatIsMappedNow) {
     EXPECT_EQ(detail::guarded_path(reinterpret_cast<std::uintptr_t>(copy->bytes().data())), nullptr);
   }
   EXPECT_EQ(detail::guarded_path(address), nullptr);
-  std::vector<MappedFile> many;  // more than the table holds
+  std::vector<MappedFile> many;  // more mapped files than the table of guarded ranges can hold
   for (std::size_t i = 0; i < detail::guarded_files.size() + 10; ++i) many.push_back(std::move(*MappedFile::open(path)));
   many.clear();
   EXPECT_TRUE(MappedFile::open(path));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares the library's own exp, sine, cosine and power with the C library's in double, and tests the canonical sum. With
-// STILLA_EXHAUSTIVE=1 in the environment, exp is tested for every float (a minute or two).
+// Compares the library's own exp, sine, cosine and power with those of the C library in double, and tests the canonical
+// sum (the one order in which all targets add many floats). With STILLA_EXHAUSTIVE=1 in the environment, exp is tested for
+// every float (a minute or two).
 #include <stilla/base/math.hpp>
 
 #include <cstdlib>
@@ -13,7 +14,7 @@ namespace {
 
 using namespace stilla_test;
 
-// The error in units of the last place of the true value, taken as a float.
+// Returns the error of `found` in units of the last place that a float of the expected size has.
 double ulps(float found, double expected) {
   int exponent = 0;
   std::frexp(expected, &exponent);
@@ -51,7 +52,7 @@ TEST(Exp, EndsOfItsRange) {
   EXPECT_TRUE(std::isfinite(exp_approximate(std::nanf(""))));
 }
 
-// exp is monotonic enough for softmax: no weight is above 1.
+// For softmax, exp of a number that is not positive must never exceed 1, so that no weight is above 1.
 TEST(Exp, OfNegativeNumbersIsAtMostOne) {
   for (std::uint64_t bits = 0x80000000u; bits <= 0xff800000u; bits += 997) {
     const float e = exp_approximate(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
@@ -84,7 +85,8 @@ TEST(SinCos, AbsoluteErrorBelow2e16) {
     check(uniform * 8);
     check(uniform * 1e-5);
   }
-  // Multiples of pi / 2 up to 2^20, where most digits cancel.
+  // Tests multiples of pi / 2 up to 2^20: there most digits of the argument cancel when the multiple of pi / 2 is
+  // subtracted.
   for (int n = 0; n <= 667544; n += 37) {
     check(n * 1.5707963267948966);
     check(std::nextafter(n * 1.5707963267948966, 1e9));

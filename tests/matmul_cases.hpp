@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of matmul. The target `scalar` is compared with the definition, which is computed here from the file's blocks (exact
-// equality), and with PyTorch (within the rounding of the sums). Every target is compared with scalar, bit for bit, whatever the
-// shape, the number of threads and the number of tokens.
-// The tests run for the formats of `TestedFormats`, which the including program defines: one program for all formats takes too
-// long to compile.
+// Tests of matmul. The target `scalar` is compared with the definition, which this file computes from the blocks of a weight
+// format (all bits must be equal), and with PyTorch (within the rounding of the sums). Every target is compared with scalar, bit
+// for bit, whatever the shape, the number of threads and the number of tokens. The tests run for the formats of `TestedFormats`,
+// which the including program defines: one program for all formats takes too long to compile.
 #pragma once
 
 #include <stilla/matmul.hpp>
@@ -40,15 +39,15 @@ ThreadPool& pool_of(std::size_t threads) {
   return *pool;
 }
 
-// The definition.
+// The definition of matmul, computed from the blocks of a weight format.
 
-// One output, and how far the order and the rounding of its sum can move it.
+// One output of matmul, and numbers that bound how far the order and the rounding of its sum can move it.
 struct Exact {
   float contract;  // what the steps of contract/matmul.hpp give
-  // The same sum in double, where products of floats are exact and sums nearly so.
+  // The same output in double, where products of floats are exact and sums nearly so.
   double value;
   double magnitude;  // the sum of the magnitudes of the terms
-  double sums_rounding;  // how much of an error RoundedSums may cause
+  double sums_rounding;  // the error that the rounding of sums of activations (RoundedSums) may cause
 };
 
 template <class F>
@@ -117,8 +116,8 @@ Exact definition(const std::byte* row, std::size_t K, Activations<F>& x, std::si
 }
 
 template <class F>
-// The number of roundings in a sum over K: one for each group or weight (two where the format has minimums), and one more for
-// each product.
+// Returns the number of roundings in the sum of K products: one for each group or each float weight (two for each group if the
+// format has minimums). Quantised formats have one more, that of the single product.
 constexpr std::size_t roundings(std::size_t K) {
   if constexpr (QuantisedFormat<F>) {
     return K / F::group_weights * (F::has_minimum ? 2 : 1) + 1;
@@ -144,8 +143,8 @@ TYPED_TEST(MatmulDefinition, ScalarFollowsIt) {
             const Exact expected = definition<F>(w.row(n), K, x, m);
             const float found = y[m * N + n];
             ASSERT_TRUE(same_bits(found, expected.contract)) << "K " << K << " row " << n << " token " << m;
-            // Each of the r roundings errs by at most u times a partial sum, and a partial sum is at most the sum of the
-            // magnitudes.
+            // Each of the roundings has an error of at most u (half a unit in the last place) times a partial sum, and a partial
+            // sum is at most the sum of the terms' magnitudes.
             const double bound = static_cast<double>(roundings<F>(K)) * unit_roundoff * 1.01 * expected.magnitude + expected.sums_rounding;
             ASSERT_LE(std::fabs(found - expected.value), bound) << "K " << K << " row " << n << " token " << m;
           }
@@ -171,12 +170,13 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
     for (std::size_t m = 0; m < M; ++m) {
       for (std::size_t n = 0; n < N; ++n) {
         const Exact exact = definition<F>(w.row(n), K, x, m);
-        // The bound is the one above, with two roundings more: one for the bias, and one for each weight in gguf-py, which
-        // returns floats.
+        // The bound has two more roundings than the comparison of scalar with the definition: one for the bias, and one for each
+        // weight in gguf-py, which returns floats.
         const double bound =
             static_cast<double>(roundings<F>(K) + 2) * unit_roundoff * 1.01 * (exact.magnitude + std::fabs(static_cast<double>(bias[n]))) +
             exact.sums_rounding;
-        // A weight with a minimum is a difference of two parts, so the bound of its rounding takes the magnitudes of both parts.
+        // A weight with a minimum is a difference of two parts, scale * code and the minimum, so the bound of its rounding takes
+        // the magnitudes of both parts.
         double weight_rounding = 0;
         if constexpr (QuantisedFormat<F>) {
           std::vector<float> decoded(K);
@@ -197,7 +197,7 @@ TYPED_TEST(MatmulDefinition, ScalarIsCloseToPyTorch) {
   EXPECT_TRUE(compared);
 }
 
-// Every target.
+// Tests that every target has the bits of scalar.
 
 template <class C>
 class MatMul : public TargetTest<typename C::Target> {};
@@ -231,8 +231,8 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInEveryShape) {
   }
 }
 
-// Slightly more tokens and panels than the kernels for many tokens take at once, which is 112 tokens and 6 panels: here are 117
-// tokens, and eight whole panels and a part of one.
+// The shape has slightly more tokens and panels than the kernels for many tokens take at once, which is 112 tokens and 6 panels.
+// It has 117 tokens, and eight whole panels and a part of one.
 STILLA_CASE_TEST(MatMul, EqualsScalarForManyTokensAndPanels) {
   using F = Second;
   constexpr std::size_t M = 117, N = 131, K = std::max<std::size_t>(F::block_weights, 64);
@@ -244,7 +244,8 @@ STILLA_CASE_TEST(MatMul, EqualsScalarForManyTokensAndPanels) {
   }
 }
 
-// More columns than the kernels for many tokens take at once, which is 8192. The rows are four whole panels and a part of one.
+// The shape has more columns than the kernels for many tokens take at once, which is 8192. The rows are four whole panels and a
+// part of one.
 STILLA_CASE_TEST(MatMul, EqualsScalarInManyColumns) {
   using F = Second;
   constexpr std::size_t M = 32, N = 66, K = 8192 + std::max<std::size_t>(F::block_weights, 32);
@@ -256,8 +257,8 @@ STILLA_CASE_TEST(MatMul, EqualsScalarInManyColumns) {
   }
 }
 
-// Random bits are any block that a file can hold: some scales are NaN, infinite or subnormal. In every third matrix some scales
-// are 0 and all others finite. Both few tokens and many are tested.
+// Blocks of random bits are any that a file can hold: some of their scales are NaN, infinite or subnormal. In every third matrix
+// some scales are 0 and all others finite. The test multiplies few tokens and many.
 STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
   using F = Second;
   constexpr std::size_t N = 80, K = some_columns<F>;
@@ -281,14 +282,14 @@ STILLA_CASE_TEST(MatMul, EqualsScalarOnRandomBytes) {
   }
 }
 
-// The scales of activations and of weights reach from the smallest that are possible to the largest, and some are 0. Scales
-// decide which products are exact.
+// The scales of activations and of weights reach from the smallest that are possible to the largest, and some are 0. All targets
+// must have the bits of scalar here too, because scales decide which products are exact.
 STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
   using F = Second;
   constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many tokens as the kernels for many tokens need
   std::vector<std::byte> rows = random_rows<F>(31, N, K);
   set_row_scales<F>(rows, N, K, 34, -52, 73);
-  // Where scales are halves, every second row has as many different kinds of halves as possible.
+  // In formats whose scales are halves, every second row of weights has as many different kinds of halves as possible.
   if constexpr (QuantisedFormat<F>) {
     constexpr std::uint16_t halves[] = {0x0001, 0x7bff, 0x0000, 0xbc00, 0x8000, 0x03ff, 0xfbff, 0x8001};  // 2^-24, 65504 ...
     std::uint32_t i = 0;
@@ -306,7 +307,7 @@ STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
     values[i] = std::ldexp(values[i], exponent);
   }
   values[5 * K + 3] = std::nanf("");
-  // This is beyond the largest activation (2^60), so its block has the scale NaN too.
+  // The value is beyond the largest activation (2^60), so the scale of its block becomes NaN, as that of a block with NaN does.
   values[22 * K] = 0x1.8p60f;
   for (const ActivationBits bits : roundings_of<F>()) {
     Activations<F> x(ConstMatrix(values.data(), M, K), bits);
@@ -314,8 +315,8 @@ STILLA_CASE_TEST(MatMul, EqualsScalarWhereTokensAreTinyAndHuge) {
   }
 }
 
-// Sums at their largest: every byte of the weights is 0x00, or 0xff, and so on, and all activations are +-127. Saturation to
-// int16 would show.
+// The sums of products are at their largest: every byte of the weights is 0x00, or 0xff, and so on, and all activations are
+// +-127. If a kernel saturated its sums to int16, the test would fail.
 STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
   using F = Second;
   constexpr std::size_t N = 48, K = many_columns<F>, M = 33;  // as many tokens as the kernels for many tokens need
@@ -324,7 +325,7 @@ STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
     if constexpr (QuantisedFormat<F>) {
       set_scales_to_one<F>(blocks, N, K);
     } else {
-      if (byte == 0xff || byte == 0x7f) continue;  // NaN
+      if (byte == 0xff || byte == 0x7f) continue;  // these bytes are NaN in float formats
     }
     Weights<F> w(std::move(blocks), N, K);
     std::vector<float> values(M * K, 127.0f);
@@ -336,7 +337,7 @@ STILLA_CASE_TEST(MatMul, ExtremeCodesAndActivations) {
     }
     for (const ActivationBits bits : roundings_of<F>()) {
       Activations<F> x(ConstMatrix(values.data(), M, K), bits);
-      // Sums of activations are set to the largest that 16 bits can hold, too.
+      // The rounded sums of activations, which minimums are multiplied by, are set to the largest that 16 bits can hold, too.
       if constexpr (has_sub_minimums<F>) {
         for (std::size_t m = 4; m < M; ++m) {
           RoundedSums largest;
@@ -362,7 +363,7 @@ STILLA_CASE_TEST(MatMul, RowsOfACallEqualCallsOfARow) {
     for (const ActivationBits bits : roundings_of<F>()) {
       Activations<F> x(7, M, K, bits);
       const std::vector<float> together = product(target, w.view, x.all());
-      if (M == 37) {  // all tokens but the first three: still many
+      if (M == 37) {  // all tokens but the first three, which are still many tokens
         ASSERT_TRUE(same_bits(std::span(together).subspan(3 * N), product(target, w.view, x.rows(3, M - 3))));
         continue;
       }
@@ -514,8 +515,8 @@ STILLA_CASE_TEST(MatMul, PermutedRowsPermuteTheResults) {
   }
 }
 
-// If x is 1 at place k and 0 elsewhere, the product is column k of the weights. It must equal what decode_row gives, except for
-// the sign of a zero.
+// If x is 1 at column k and 0 elsewhere, the product is column k of the weights. It must equal what decode_row() gives, except
+// for the sign of a zero.
 STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
   using F = Second;
   constexpr std::size_t N = 17, K = some_columns<F>;
@@ -538,11 +539,11 @@ STILLA_CASE_TEST(MatMul, OneHotActivationsReadOutTheWeights) {
   }
 }
 
-// Activations that are floats: the op rounds them in the caller's memory when the weights are quantised.
+// The caller passes float activations: if the weights are quantised, matmul() rounds the activations in the caller's buffer.
 STILLA_CASE_TEST(MatMul, FloatsAreRoundedOnTheWay) {
   using F = Second;
   constexpr std::size_t N = 51;
-  // All calls share the buffer: what an earlier call left in it must not matter.
+  // All calls share one buffer: what an earlier call left in it must not matter.
   ActivationBuffer rounded;
   for (const std::size_t M : {5u, 35u}) {
     for (const std::size_t K : {2 * some_columns<F>, some_columns<F>, 3 * some_columns<F> / 2}) {

@@ -17,7 +17,8 @@
 
 namespace stilla_test {
 
-// The matrix W[N, K], once in blocks of one format and once packed. Memory behind either cannot be read.
+// The matrix W[N, K], once in blocks of one format (`rows`) and once packed (`packed`). A read behind the end of either is a
+// fault.
 template <class F>
 struct Weights {
   Weights(std::vector<std::byte> blocks, std::size_t N, std::size_t K)
@@ -33,15 +34,16 @@ struct Weights {
   PackedView view;
 };
 
-// The numbers of bits to test with: 8 and 16 where the format takes rounded activations. Formats that take floats get one entry,
-// because a second test would have the same activations.
+// Returns the numbers of bits of activations to test with: 8 and 16 if the format takes rounded activations. Formats that take
+// floats get one entry, because a second test would have the same activations.
 template <class F>
 std::vector<ActivationBits> roundings_of() {
   if (QuantisedFormat<F>) return {ActivationBits::eight, ActivationBits::sixteen};
   return {ActivationBits::eight};
 }
 
-// Activations x[M, K] in the form that the format takes. Memory behind any array cannot be read.
+// Activations x[M, K] in the form that the format takes: rounded or floats. A read behind the end of any of their arrays is a
+// fault.
 template <class F>
 struct Activations {
   explicit Activations(ConstMatrix x, ActivationBits bits = ActivationBits::eight)
@@ -57,7 +59,8 @@ struct Activations {
           set_rounded_sums(m, i, stilla::detail::round_sums(scaled_sums.data() + m * K / 32 + 8 * i));
         }
       }
-      // If one of this CPU's targets has an arrangement of its own, it is added. All other targets ignore it.
+      // If one of this CPU's targets has an arrangement that only it reads, this arrangement is added. All other targets ignore
+      // it.
       for_each_available_target([&](TargetId target) {
         if (arranged.data == nullptr) arrange(stilla::detail::activation_form(target));
       });
@@ -72,7 +75,7 @@ struct Activations {
     if (arranged.data != nullptr) form.arrange_sums(arranged, all(), m);
   }
 
-  // Adds an arrangement of the current activations. Bytes that `arrange` does not write hold a NaN.
+  // Adds an arrangement of the current activations. Bytes that functions.arrange() does not write hold a NaN.
   void arrange(const stilla::detail::ActivationFormFunctions& functions) {
     const ActivationBits bits = has_low ? ActivationBits::sixteen : ActivationBits::eight;
     const std::size_t bytes = functions.bytes(M, K, bits);
@@ -88,7 +91,7 @@ struct Activations {
     }
   }
 
-  // Rows [first, first + count) in the form of the op's argument.
+  // Returns rows [first, first + count) in the form in which matmul takes activations.
   auto rows(std::size_t first, std::size_t count) {
     if constexpr (QuantisedFormat<F>) {
       return ActivationQ8{values.data() + first * K,
@@ -121,7 +124,8 @@ struct Activations {
   ArrangedActivations arranged;
 };
 
-// Numbers of columns to test: one block, two, and more. For float formats some are no multiple of any vector's length.
+// Returns numbers of columns to test: one block, two blocks, and more. For float formats some are no multiple of any vector's
+// length.
 template <class F>
 std::vector<std::size_t> columns() {
   if (F::block_weights == 1) return {1, 2, 15, 16, 31, 33, 100};
@@ -141,7 +145,7 @@ constexpr std::size_t some_columns = F::block_weights == 1    ? 70
 template <class F>
 constexpr std::size_t many_columns = F::block_weights == 32 ? 128 : some_columns<F>;
 
-// A matrix W[N, K] of random blocks, for formats that are known only when the test runs.
+// Returns a matrix W[N, K] of random blocks, in a format that is known only when the test runs.
 inline PackedMatrix random_matrix(std::uint32_t seed, FormatId format, std::size_t N, std::size_t K) {
   std::optional<PackedMatrix> matrix;
   with_format(format, [&](auto tag) {

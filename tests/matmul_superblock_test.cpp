@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of matmul for the formats in super-blocks: blocks of 256 weights in groups that have scales of their own.
+// Tests of matmul for the formats in super-blocks, which are blocks of 256 weights in groups that have scales of
+// their own.
 #include "test_util.hpp"
 
 namespace {

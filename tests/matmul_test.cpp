@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of matmul for all formats but those in blocks of 256 weights, which matmul_superblock_test.cpp has.
+// Tests of matmul for all formats except those in blocks of 256 weights, which matmul_superblock_test.cpp
+// tests.
 #include "test_util.hpp"
 
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model source that is no file: its tensors and metadata are maps, which tests fill. It says "entry" and "array" where GGUF
-// says key and tensor, so that a message shows which source wrote it.
+// A model source that is no file: its tensors and metadata are maps, which tests fill. Its error messages say "entry" and
+// "array" where those of a GGUF file say key and tensor, so that a message shows which source wrote it.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,7 @@ class MemorySource final : public stilla::ModelSource {
  public:
   using Value = std::variant<bool, std::uint64_t, double, std::string>;
   struct Tensor {
-    std::vector<std::uint64_t> dims;  // contiguous one first
+    std::vector<std::uint64_t> dims;  // the size of the contiguous dimension comes first
     stilla::FormatId format;
     std::vector<std::byte> bytes;
   };
@@ -34,9 +34,10 @@ class MemorySource final : public stilla::ModelSource {
   stilla::Vocabulary words;
 
   MemorySource() = default;
-  MemorySource(MemorySource&&) = default;  // no copies: names are views of the maps' own
+  MemorySource(MemorySource&&) = default;  // it cannot be copied, because names point into the maps
 
-  // A source with the tensors and metadata of a GGUF file, except for its arrays and its vocabulary.
+  // Returns a source with the tensors and metadata of a GGUF file, except for metadata that are arrays, and for the
+  // vocabulary.
   static MemorySource copy_of(const stilla::GgufFile& file) {
     MemorySource out;
     for (const stilla::GgufKey& key : file.keys()) {

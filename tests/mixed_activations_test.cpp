@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of mixed activations: some rows are rounded to 16 bits (wide rows) and all others to 8 bits. The rule that chooses the
-// wide rows is compared with its definition. Every row of a product must have the same bits as this row alone with 8 or with 16
-// bits. This is tested for every number of tokens and every place of the wide rows, on every target, with threads, and for parts
-// of a batch.
+// wide rows is compared with its definition. Every row of a product must have the same bits as if this row alone were multiplied
+// with 8 or with 16 bits. This is tested for every number of tokens and every place of the wide rows, on every target, with
+// threads, and for parts of a batch.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -20,7 +20,8 @@ namespace {
 
 using namespace stilla_test;
 
-// The rule in doubles. It looks at the scales of the blocks that are not all zeros.
+// The rule that chooses wide rows, computed in doubles: a row is wide if the square of its largest scale is more than half the
+// sum of the squares of all scales. Blocks that are all zeros do not count.
 bool definition(std::span<const std::int8_t> values, std::span<const float> scales) {
   double highest = 0, sum = 0;
   for (std::size_t b = 0; b < scales.size(); ++b) {
@@ -76,7 +77,7 @@ TEST(RowRule, AtTheThresholdAndAtTheEnds) {
   EXPECT_FALSE(is_wide(zeros, std::vector<float>(4, 1.0f))) << "nothing but zeros";
 }
 
-// Noise, with one large value in each row that `is_wide_at` names.
+// Returns noise with one large value in each row that is_wide_at(row) names. These rows become wide.
 template <class IsWide>
 std::vector<float> spiky(std::uint32_t seed, std::size_t M, std::size_t K, IsWide&& is_wide_at) {
   std::vector<float> x = noise_values(seed, M * K);
@@ -86,7 +87,7 @@ std::vector<float> spiky(std::uint32_t seed, std::size_t M, std::size_t K, IsWid
   return x;
 }
 
-// Patterns of wide rows.
+// Patterns that say which rows of a test are wide.
 struct Pattern {
   const char* name;
   bool (*is_wide)(std::size_t m);
@@ -110,7 +111,7 @@ void for_each_pattern(F&& f) {
   });
 }
 
-// The activations x, rounded in the three ways, and for every row what a mixed product must be.
+// The activations x, rounded in three ways: to 8 bits, to 16 bits, and mixed.
 struct Rounded {
   Rounded(const std::vector<float>& x, std::size_t M, std::size_t K) {
     const ConstMatrix matrix(x.data(), M, K);
@@ -169,7 +170,7 @@ TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
       }
       EXPECT_TRUE(same_bits(product(w, all, bias.data()), expected));
       EXPECT_TRUE(same_bits(product(w, all, bias.data(), pool), expected));
-      for (const std::size_t step : {std::size_t{1}, std::size_t{17}}) {  // parts of the batch, and parts of its end
+      for (const std::size_t step : {std::size_t{1}, std::size_t{17}}) {  // multiplies parts of the batch, and parts of its end
         for (std::size_t m = 0; m < M; m += step) {
           const std::size_t count = std::min(step, M - m);
           const ActivationQ8 part = step == 1 ? all.rows_from(m, 1) : all.rows_from(m, M - m).rows_from(0, count);
@@ -187,7 +188,8 @@ TEST(MixedActivations, ProductsHaveTheBitsOfTheirRows) {
   }
 }
 
-// Weights that take floats are multiplied beside others, with the same input.
+// One matmul call multiplies quantised weights and weights that take floats by the same input, which has mixed and float
+// activations.
 TEST(MixedActivations, BesideFloatWeights) {
   constexpr std::size_t M = 20, K = 256, N = 48;
   const PackedMatrix quantised = random_matrix(5, id_of<Q4_0>, N, K), floats = random_matrix(6, id_of<F16>, N, K);
@@ -218,7 +220,7 @@ void expect_same(const ActivationQ8& a, const ActivationQ8& b) {
   if (a.wide.count() != 0) expect_same(a.wide.matrix(0, a.wide.count()), b.wide.matrix(0, b.wide.count()));
 }
 
-// The rows of the products are wide where the input's rows are.
+// When gated_matmul() rounds its results to mixed activations, the rows that are wide in the input become wide in the result.
 TEST(MixedActivations, GatedMatmul) {
   constexpr std::size_t K = 256;
   ThreadPool pool(3);
@@ -271,7 +273,8 @@ TEST(MixedActivations, AddNormQuantise) {
   });
 }
 
-// What an earlier use left in a buffer does not affect a later one, and a view stays valid when its buffer is moved.
+// What an earlier use left in a buffer of activations does not affect a later one, and a view stays valid when its buffer is
+// moved.
 TEST(MixedActivations, BuffersAreReusedAndMoved) {
   constexpr std::size_t K = 256;
   ActivationBuffer buffer(ActivationBits::mixed);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Results have the same bits, whatever the number of threads, the division into calls and batches, the target, what the session
-// did before, and who else uses the model. The tests run under the thread sanitizer too.
+// A model gives logits with the same bits, whatever the number of threads, the division into calls and batches, the target,
+// what the session did before, and who else uses the model. The tests run under the thread sanitizer too.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -33,7 +33,8 @@ constexpr bool sanitizes_threads = false;
 constexpr bool sanitizes_threads = false;
 #endif
 
-// The length of the text. It exceeds one chunk of the cache, but is short where every step is many times slower.
+// The length of the test's text in tokens. It exceeds one chunk of the cache, but is short under the thread sanitizer and under
+// emulators, which are many times slower.
 #ifndef STILLA_EMULATED
 #define STILLA_EMULATED 0
 #endif
@@ -114,7 +115,8 @@ TEST_P(SameBits, AnyDivisionIntoCalls) {
   }
 }
 
-// evaluate() leaves out what evaluate_all() computes for the rows before the last one.
+// evaluate() returns the logits of the last token only, and leaves out what evaluate_all() computes for those before it. The
+// logits of the last token must be the same.
 TEST_P(SameBits, TheLastRowAlone) {
   for (const std::size_t batch : {1u, 16u, 512u}) {
     SessionOptions options = options_;
@@ -141,7 +143,7 @@ TEST_P(SameBits, AnyTarget) {
   });
 }
 
-// One target packs and another multiplies: the packed form is the same for all targets.
+// A model is packed while one target is active, and multiplied on another: the packed form is the same for all targets.
 TEST_P(SameBits, PackedOnAnotherTarget) {
   for_each_available_target([&](TargetId id) {
     std::optional<LoadedModel> loaded;
@@ -154,7 +156,7 @@ TEST_P(SameBits, PackedOnAnotherTarget) {
   });
 }
 
-// A text is continued on other targets and with other threads, token by token.
+// Each next token of a text is evaluated on another target.
 TEST_P(SameBits, ChangingHorses) {
   std::vector<TargetId> targets;
   for_each_available_target([&](TargetId id) { targets.push_back(id); });
@@ -173,7 +175,7 @@ TEST_P(SameBits, TruncatedAndContinued) {
     SCOPED_TRACE(kept);
     text.truncate(kept);
     EXPECT_EQ(text.size(), kept);
-    std::vector<std::uint32_t> other(ids_.begin(), ids_.begin() + 5);  // another continuation, which is removed again
+    std::vector<std::uint32_t> other(ids_.begin(), ids_.begin() + 5);  // evaluates another continuation, which is removed again
     (void)all_logits(text, other);
     text.truncate(kept);
     text.truncate(most + 1000);  // the text is not so long, so nothing is removed
@@ -203,7 +205,8 @@ TEST_P(SameBits, AMovedSession) {
   EXPECT_TRUE(same_bits(all_logits(moved, ids(10, 10)), expected(10, 10)));
 }
 
-// Several texts use one const model at the same time: each thread has a pool of its own, all share one, or there is none.
+// Several threads evaluate texts with the same const model at the same time. Each thread has a pool of its own, all threads
+// share one, or there is none.
 TEST_P(SameBits, ManyTextsAtOnce) {
   constexpr std::size_t texts = 4;
   ThreadPool shared(3);
@@ -224,7 +227,7 @@ TEST_P(SameBits, ManyTextsAtOnce) {
   }
 }
 
-// After an error the text is the same as before.
+// If a call is refused, the session has the same text as before.
 TEST_P(SameBits, RefusedCallsChangeNothing) {
   SessionOptions options = options_;
   options.context = 24;
@@ -271,7 +274,8 @@ TEST_P(SameBits, TheContextIsTheModelsAtMost) {
   }
 }
 
-// Rows of 8 bits and of 16 bits in one batch. These models are narrow, so a block is often most of a row.
+// With mixed activations, a batch has rows of 8 bits and of 16 bits, and logits have the same bits however the text is divided.
+// The tiny models are narrow, so a block is often most of a row, which makes many rows wide.
 TEST(MixedActivations, SameBits) {
   for (const std::string& name : tiny_models) {
     SCOPED_TRACE(name);

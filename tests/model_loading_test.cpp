@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Model files whose parts do not fit together are refused in one line, which names the file and the key or tensor, and nothing is
-// left behind. Damage below the level of keys and tensors is tested in gguf_test.cpp.
+// Tests of model files whose parts do not fit together. They are refused in one line, which names the file and the key or tensor,
+// and nothing is left behind. Damage below the level of keys and tensors is tested in gguf_test.cpp.
 #include <gtest/gtest.h>
 
 #include <dirent.h>
@@ -21,7 +21,7 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-// Whether a model may lack the tensor: without a head of its own it uses the embedding.
+// Whether a model may lack the tensor: if it has no head, it uses the embedding.
 bool is_optional(const std::string& name) { return name == "output.weight"; }
 
 TEST(ModelLoading, EveryMissingTensorIsNamed) {
@@ -42,7 +42,8 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
     const ModelFile file = ModelFile::tiny(tiny);
     for (std::size_t i = 0; i < file.tensors.size(); ++i) {
       const ModelFile::Tensor& tensor = file.tensors[i];
-      // An embedding with more rows is a larger vocabulary. Then the head is the matrix that does not fit.
+      // If the embedding has more rows than the head, the vocabulary counts as larger, and the message names the head, which does
+      // not fit.
       const bool is_embedding = tensor.name == "token_embd.weight";
       const bool is_tied = tiny == "tiny-llama";
       const auto reshaped = [&](const std::vector<std::uint64_t>& dims) {
@@ -68,7 +69,7 @@ TEST(ModelLoading, EveryMisshapenTensorIsNamed) {
       reshaped({dims[0], dims[1], 2});
       reshaped({dims[0] * dims[1]});
       reshaped({dims[0], dims[1] - 1});
-      // if the head is tied, more rows of the embedding are a larger vocabulary
+      // If the head is tied to the embedding, more rows of the embedding are only a larger vocabulary and no error.
       if (!is_embedding || !is_tied) reshaped({dims[0], dims[1] + 32});
       reshaped({dims[0], 1});
       reshaped({dims[0]});
@@ -91,7 +92,7 @@ TEST(ModelLoading, TypesThatCannotBeDecodedAreNamed) {
   }
 }
 
-// Vectors may have any format that the file can use for them.
+// Vectors such as norms and biases may have any format that GGUF files can use for them.
 TEST(ModelLoading, NormsInEveryFormat) {
   for_each_type(GgufFormats{}, [&]<class F>(F) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -105,8 +106,8 @@ TEST(ModelLoading, NormsInEveryFormat) {
   });
 }
 
-// Layers whose rows are whole blocks get the format, and their weights are those that requantising the file's weights gives. All
-// other tensors keep the file's format.
+// A model can be loaded with its layers in another format. Matrices whose rows are whole blocks of it get the format, and their
+// weights are those that requantising the file's weights gives. All other tensors keep the file's format.
 TEST(ModelLoading, LayersInAnotherFormat) {
   for (const char* const name : {"tiny-qwen2", "tiny-llama"}) {
     ModelFile file = ModelFile::tiny(name);
@@ -195,7 +196,7 @@ TEST(ModelLoading, TensorsThatTheArchitectureDoesNotHaveAreNamed) {
   expect_refused(with("tiny-qwen3", "blk.1.ffn_up.bias"), {"'blk.1.ffn_up.bias'", "has no such tensor"});
 }
 
-// Biases that an architecture may have change the results.
+// Biases that an architecture may have are used: they change the results.
 TEST(ModelLoading, BiasesThatAreAllowedAreUsed) {
   const std::vector<std::uint32_t> ids = as_ids(tiny_golden("tiny-llama/ids"));
   const std::pair<std::string, std::vector<const char*>> cases[] = {

@@ -93,7 +93,7 @@ TEST(ModelMetadata, BadMetadataIsNamed) {
   }
 }
 
-// Each number is valid by itself, but does not fit the tensors. The message names the first tensor that disagrees.
+// Each changed number is valid by itself, but does not fit the tensors. The message names the first tensor that disagrees.
 TEST(ModelMetadata, DimensionsMustFitTheTensors) {
   const auto changed = [](std::string_view key, std::uint32_t value) {
     ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -176,7 +176,7 @@ TEST(ModelMetadata, UnknownArchitecturesAreNamed) {
   expect_refused(file, {"'llama.block_count'", "missing"});  // the other keys still begin with qwen2
 }
 
-// What a file has and the architecture does not know -------------------------------------------------------------------------
+// Tests of files with keys or tensors that the architecture does not know -----------------------------------------------------
 
 TEST(ModelMetadata, AMixtureOfExpertsIsRefusedByThatName) {
   ModelFile file = ModelFile::tiny("tiny-llama");
@@ -284,7 +284,7 @@ TEST(ModelMetadata, CountsMayBeGivenForEachLayer) {
   }
 }
 
-// The user's choice replaces what the file says.
+// The user's choice of how to scale positions (RopeChoice) replaces what the file says.
 TEST(ModelMetadata, RopeByChoice) {
   using Type = RopeScaling::Type;
   ModelFile file = ModelFile::tiny("tiny-qwen2");
@@ -338,8 +338,9 @@ TEST(ModelMetadata, RopeByChoice) {
   }
 }
 
-// Magnitudes of rotations are computed as llama.cpp does. attn_factor multiplies them whatever the scaling is, and
-// yarn_attn_factor does so only with YaRN. Old files have a factor and name no type.
+// A file may have factors that multiply the cosines and sines of rotations (their magnitude), and the result is that of
+// llama.cpp. attn_factor counts whatever the scaling is, and yarn_attn_factor only with YaRN. Old files have a factor for the
+// scaling and name no type.
 TEST(ModelMetadata, RopeFactorsOfOldAndNewFiles) {
   ModelFile file = ModelFile::tiny("tiny-qwen3");
   const auto frequencies = [](const ModelFile& f) {
@@ -362,7 +363,7 @@ TEST(ModelMetadata, RopeFactorsOfOldAndNewFiles) {
   file.set("qwen3.rope.scaling.factor", 4.0f);
   file.set("qwen3.rope.scaling.original_context_length", 128u);
   EXPECT_NEAR(frequencies(file).magnitude(), 1.5 * (0.1 * std::log(4.0) + 1.0), 1e-15);
-  // The value of DeepSeek-R1-0528-Qwen3-8B: it cancels YaRN's formula.
+  // The factor 0.878 is that of DeepSeek-R1-0528-Qwen3-8B. It cancels the factor of YaRN's formula.
   for (const char* key : {"qwen3.rope.scaling.attn_factor", "qwen3.rope.scaling.yarn_attn_factor"}) {
     ModelFile r1 = file;
     r1.remove_key("qwen3.rope.scaling.attn_factor");

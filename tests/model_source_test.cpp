@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests a model from a source that is no GGUF file (memory_source.hpp): weights and logits are the same bit for bit, and what is
-// wrong with the source is reported in one line, in the source's own words.
+// Tests a model that comes from a source that is no GGUF file (memory_source.hpp). Its weights and logits are the same bit for
+// bit, and what is wrong with the source is reported in one line, in the source's own words.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -30,7 +30,7 @@ GgufFile tiny_file(const std::string& name) {
 }
 MemorySource tiny_source(const std::string& name) { return MemorySource::copy_of(tiny_file(name)); }
 
-// The message that refuses the tiny model after a change, or nothing if it loads.
+// Returns the message that refuses the tiny model after a change of its source, or nothing if it loads.
 std::string message_after(const std::function<void(MemorySource&)>& change) {
   MemorySource source = tiny_source("tiny-qwen2");
   change(source);

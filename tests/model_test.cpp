@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whole models are compared with transformers in float32, and properties are tested that must hold whatever the weights are. The
-// tiny models (golden/make_tiny_models.py) together use the formats F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K,
-// Q6_K, IQ4_NL and IQ4_XS.
+// Tests of whole models. Logits are compared with those of transformers in float32, and properties are tested that must hold
+// whatever the weights are. The tiny models (golden/make_tiny_models.py) together use the formats F32, F16, BF16, Q4_0, Q4_1,
+// Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL and IQ4_XS.
 #include <stilla/sampling.hpp>
 
 #include <gtest/gtest.h>
@@ -51,7 +51,7 @@ std::vector<float> long_rows(const Model& model, std::span<const std::uint32_t> 
   return out;
 }
 
-// The tokens with the highest logits: the one after `ids`, and the one after each token of `next`.
+// Returns the tokens with the highest logits: the one behind `ids`, and then the one behind each token of `next`.
 std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t> ids, std::span<const std::uint32_t> next,
                                    const SessionOptions& options) {
   const std::size_t first = ids.size() - 1;
@@ -64,17 +64,18 @@ std::vector<std::uint32_t> winners(const Model& model, std::vector<std::uint32_t
   return out;
 }
 
-// Limits of the distance (nmse) to transformers, at about twice what was measured; the measured value stands behind each. Random
-// weights are harsher than trained ones: on real models the distances are 10 times smaller (bench/check_fidelity.py).
+// The largest distance (normalised mean square error) to the logits of transformers that is allowed, about twice what was
+// measured. The measured value stands behind each limit. Random weights are harsher than trained ones: on real models the
+// distances are 10 times smaller (bench/check_fidelity.py).
 constexpr double float_nmse = 1e-10;  // measured 2.2e-11, which comes from other orders of sums
 constexpr double rounded_nmse = 4e-5;  // measured 2.1e-5 (q6_k), which comes from the inputs of matmul, rounded to 16 bits
-constexpr double f16_cache_nmse = 4e-4;  // measured 1.7e-4: keys of about 150 have steps of 1/8
+constexpr double f16_cache_nmse = 4e-4;  // measured 1.7e-4: keys of about 150 have steps of 1/8 in f16
 constexpr double int8_cache_nmse = 4e-3;  // measured 1.9e-3
 constexpr double bf16_cache_nmse = 2e-2;  // measured 9.4e-3
 constexpr float clear_margin = 1.0f;      // 6 standard deviations of the difference of two rounded logits
 
-// Float weights take float activations. So only the order of sums differs from transformers, and what the cache rounds. The same
-// weights in float, however they were stored, must give almost equal logits.
+// Float weights take float activations. So only the order of sums differs from transformers, and what the cache rounds. If
+// weights of any format are converted to floats, the logits must be almost equal to those of transformers.
 TEST_P(TinyModel, ExactWeightsGiveTheReferencesLogits) {
   ModelFile file = ModelFile::tiny(GetParam());
   convert_matrices(file, id_of<F32>);
@@ -112,7 +113,7 @@ TEST_P(TinyModel, ScaledPositionsGiveTheReferencesLogits) {
   }
 }
 
-// The scaling of Llama 3: each angle is divided by a number from the file.
+// Llama 3 scales the positions of long contexts: each angle is divided by a number from the file, its rope factor.
 TEST_P(TinyModel, RopeFactorsGiveTheReferencesLogits) {
   ModelFile file = ModelFile::tiny(GetParam());
   convert_matrices(file, id_of<F32>);
@@ -140,8 +141,9 @@ TEST(ModelConfig, DefaultsGoByTheWeightsOfTheLayers) {
   EXPECT_EQ(default_kv_type(r1), KvType::int8);
 }
 
-// A model whose heads have any size equals a model whose heads have the next multiple of 16 with zeros behind. In the second
-// model as many dimensions of a head rotate as in the first, and its queries are scaled to make up for the other square root.
+// A model whose heads have a size that is no multiple of 16 equals a model whose heads have the next multiple of 16, with zeros
+// at their end. In the second model as many dimensions of a head rotate as in the first. Scores are divided by the root of the
+// head's size, which is larger in the second model, so its queries are scaled to make up for this.
 TEST(HeadSizes, EqualPaddedHeads) {
   for (const auto& [tiny, sizes] : {std::pair<const char*, std::vector<std::size_t>>{"tiny-llama", {20, 24, 28}},
                                     std::pair<const char*, std::vector<std::size_t>>{"tiny-qwen2", {4, 20}},
@@ -151,8 +153,8 @@ TEST(HeadSizes, EqualPaddedHeads) {
     convert_matrices(whole, id_of<F32>);
     const std::vector<std::uint32_t> ids = as_ids(tiny_golden(concat(tiny, "/ids")));
     for (const std::size_t size : sizes) {
-      // Keeps rows d < size of each head of c.head_dim rows, and fills each head up to `width` rows. Of the output matrix it does
-      // the same with columns.
+      // Returns a model with smaller heads. Keeps the first `size` rows of each head, which has c.head_dim rows, and fills each
+      // head with zeros up to `width` rows. Of the output matrix it does the same with columns.
       const auto with_heads = [&](std::size_t width, float query_factor) {
         ModelFile file = whole;
         for (ModelFile::Tensor& tensor : file.tensors) {
@@ -164,14 +166,14 @@ TEST(HeadSizes, EqualPaddedHeads) {
           const bool is_of_heads = is_query || is_norm || part.starts_with("attn_k.") || part.starts_with("attn_v.");
           if (!is_of_heads && part != "attn_output.weight") continue;
           const std::vector<float> old = decoded(tensor);
-          // How many neighbouring values belong to one dimension of a head: a row of a matrix, one value of a vector, or one
-          // value of a row of the output matrix.
+          // The number of neighbouring values that belong to one dimension of a head: a row of a matrix, one value of a vector,
+          // or one value of a row of the output matrix.
           const std::size_t run = tensor.dims.size() == 2 && is_of_heads ? tensor.dims[0] : 1;
           const std::size_t heads = old.size() / (c.head_dim * run);
           std::vector<float> values(heads * width * run);
           for (std::size_t h = 0; h < heads; ++h) {
             for (std::size_t i = 0; i < size * run; ++i) {
-              // A norm divides by the root mean square, and added zeros make that smaller by sqrt(size / width).
+              // A norm of heads divides by the root mean square, which added zeros make smaller by sqrt(size / width).
               const float factor = is_norm ? std::sqrt(static_cast<float>(size) / static_cast<float>(width)) *
                                                  (part == "attn_q_norm.weight" ? query_factor : 1.0f)
                                    : is_query && !c.has_qk_norm ? query_factor
@@ -187,7 +189,7 @@ TEST(HeadSizes, EqualPaddedHeads) {
         file.set(c.architecture + ".attention.key_length", static_cast<std::uint32_t>(width));
         file.set(c.architecture + ".attention.value_length", static_cast<std::uint32_t>(width));
         file.set(c.architecture + ".rope.dimension_count", static_cast<std::uint32_t>(size));
-        // No factor would scale the epsilon, so it is close to 0.
+        // The epsilon of the norms could not be scaled by any factor, so it is close to 0.
         file.set(c.architecture + ".attention.layer_norm_rms_epsilon", 1e-12f);
         return file;
       };
@@ -206,7 +208,7 @@ TEST(HeadSizes, EqualPaddedHeads) {
   }
 }
 
-// Queries and keys whose heads are normalised. -----------------------------------------------------------------------------
+// Tests of Qwen3, a model whose queries and keys are normalised in each head. ----------------------------------------------
 
 TEST(TinyQwen3, ATiedHeadGivesTheReferencesLogits) {
   ModelFile file = ModelFile::tiny("tiny-qwen3");
@@ -234,7 +236,8 @@ TEST(TinyQwen3, ADecodedTokenHasTheReferencesLogits) {
   EXPECT_LE(nmse(logits, tiny_golden("tiny-qwen3/logits")), float_nmse);
 }
 
-// rms_norm removes the scale of its input. So with an epsilon near 0 a matrix of queries or keys may have any scale.
+// rms_norm() removes the scale of its input. In Qwen3 it normalises queries and keys, so with an epsilon near 0 their matrices
+// may have any scale.
 TEST(TinyQwen3, TheScaleOfQueriesAndKeysDoesNotMatter) {
   ModelFile file = ModelFile::tiny("tiny-qwen3");
   convert_matrices(file, id_of<F32>);
@@ -254,8 +257,9 @@ TEST(TinyQwen3, TheScaleOfQueriesAndKeysDoesNotMatter) {
   }
 }
 
-// Biases of Q, K and V are allowed (attention_bias in the configuration). This model normalises keys together with their bias, so
-// a cache of integers cannot keep the bias apart: a bias must have the same effect in every type of cache.
+// Models of Qwen3's kind may have biases of Q, K and V (attention_bias in the configuration). They normalise keys together with
+// their bias, so an integer cache cannot keep the bias apart as it does for Qwen2: a bias must have the same effect in every type
+// of cache.
 TEST(TinyQwen3, BiasesOfKeysGoThroughTheirNorm) {
   ModelFile file = ModelFile::tiny("tiny-qwen3");
   convert_matrices(file, id_of<F32>);
@@ -288,8 +292,8 @@ TEST_P(TinyModel, TheFileAsItIsStaysNearTheReference) {
   }
 }
 
-// All matrices are in one format, and the logits are compared with those of the very same weights as floats. What differs is the
-// rounding of activations.
+// All matrices of a model are converted to one format, and the logits are compared with those of the same decoded weights as
+// floats. Only the rounding of activations differs.
 TEST_P(TinyModel, EveryFormatStaysNearItsOwnWeightsAsFloats) {
   const std::vector<std::uint32_t> text = ids();
   for_each_type(GgufFormats{}, [&]<class F>(F) {
@@ -312,7 +316,7 @@ TEST_P(TinyModel, EveryFormatStaysNearItsOwnWeightsAsFloats) {
   });
 }
 
-// What must hold whatever the weights are --------------------------------------------------------------------------------
+// Tests of what must hold whatever the weights are -----------------------------------------------------------------------
 
 TEST_P(TinyModel, APositionSeesNothingLater) {
   const LoadedModel model(GetParam());
@@ -335,7 +339,8 @@ TEST_P(TinyModel, TheContextLimitDoesNotChangeLogits) {
   }
 }
 
-// Grouped-query attention is multi-head attention in which neighbouring heads happen to have the same keys and values.
+// Grouped-query attention equals multi-head attention in which neighbouring heads have the same keys and values. So a model with
+// repeated key/value heads has the same logits.
 TEST_P(TinyModel, GroupedHeadsEqualRepeatedOnes) {
   ModelFile file = ModelFile::tiny(GetParam());
   const LoadedModel grouped(file);
@@ -375,7 +380,8 @@ TEST_P(TinyModel, HeadRowsAreIndependent) {
   file.remove_tensor("output.weight");
   turned.name = "output.weight";
   file.tensors.push_back(turned);
-  // For tiny-llama this also tests that a head of its own gives the same logits as the tied one.
+  // The second model has the rows of the head in reverse order, as a head of its own. For tiny-llama, whose head is tied to the
+  // embedding, this also tests that a separate head gives the same logits as a tied one.
   const LoadedModel turned_model(file);
   ASSERT_TRUE(model && turned_model) << model.error() << turned_model.error();
   const std::vector<float> logits = all_logits(*model, ids());
@@ -423,7 +429,7 @@ TEST_P(TinyModel, OrderAndPlaceInTheFileDoNotMatter) {
   }
 }
 
-// A factor of 1 for every pair changes nothing. A larger factor makes its pair rotate more slowly, and so changes the logits.
+// Rope factors of 1 change nothing. If the factor of a pair is larger, the pair rotates more slowly, which changes the logits.
 TEST_P(TinyModel, RopeFactorsAreUsed) {
   ModelFile file = ModelFile::tiny(GetParam());
   const LoadedModel plain(file);
@@ -443,7 +449,7 @@ TEST_P(TinyModel, RopeFactorsAreUsed) {
   EXPECT_FALSE(same_bits(with_factors(factors), expected));
 }
 
-// Weights that are no numbers ---------------------------------------------------------------------------------------------
+// Tests of models with weights that are NaN or infinite -------------------------------------------------------------------
 
 TEST_P(TinyModel, SurvivesWeightsThatAreNoNumbers) {
   const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
@@ -461,7 +467,7 @@ TEST_P(TinyModel, SurvivesWeightsThatAreNoNumbers) {
         tensor.type = gguf_type_of(id_of<F32>).value();
         tensor.bytes.assign(std::as_bytes(std::span(weights)).begin(), std::as_bytes(std::span(weights)).end());
         const LoadedModel model(file);
-        if (!model) continue;  // to refuse the model is right too
+        if (!model) continue;  // the model may also be refused
         const std::vector<float> logits = all_logits(*model, ids());
         Sampler sampler({.temperature = 0.8f, .top_k = 20});
         for (std::size_t m = 0; m < ids().size(); m += 13) {
@@ -479,7 +485,7 @@ TEST_P(TinyModel, SurvivesWeightsThatAreNoNumbers) {
   }
 }
 
-// A block of quantised weights whose scale is not a number.
+// In one block of quantised weights the scale is NaN or infinite. The model must still compute logits, or be refused.
 TEST_P(TinyModel, SurvivesBlockScalesThatAreNoNumbers) {
   for (const unsigned half : {0x7e00u, 0x7c00u, 0xfc00u, 0xffffu}) {
     ModelFile file = ModelFile::tiny(GetParam());

@@ -32,11 +32,11 @@
 namespace stilla_test {
 
 inline const std::string tiny_folder = std::string(test_data) + "/";
-// A text for the tiny models.
+// Token ids that serve as a text for the tiny models.
 inline const std::vector<std::uint32_t> some_ids{1, 500, 17, 3, 3, 99, 256, 511, 0, 42, 7, 11, 12, 13, 14, 15, 16, 300, 301};
 inline const std::vector<std::string> tiny_models = {"tiny-qwen2", "tiny-llama", "tiny-qwen3"};
 
-// Reads the records of a golden file. Layout of a record, little endian:
+// Reads the records of a golden file. A record has this layout, with little-endian numbers:
 //   u32 name bytes | name | u32 count | count floats
 inline std::map<std::string, std::vector<float>> read_records(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -53,7 +53,7 @@ inline std::map<std::string, std::vector<float>> read_records(const std::string&
   return all;
 }
 
-// A record of golden/models.bin. If there is none, the test fails and the span is empty.
+// Returns the floats of a record of golden/models.bin. If there is no record of this name, the test fails and the span is empty.
 inline std::span<const float> tiny_golden(const std::string& name) {
   static const auto records = read_records(tiny_folder + "models.bin");
   const auto found = records.find(name);
@@ -68,7 +68,7 @@ inline std::vector<std::uint32_t> as_ids(std::span<const float> values) {
   return ids;
 }
 
-// Normalised mean square error: sum (ours - expected)^2 / sum expected^2
+// Returns the normalised mean square error: sum (ours - expected)^2 / sum expected^2.
 inline double nmse(std::span<const float> ours, std::span<const float> expected) {
   if (ours.size() != expected.size()) return HUGE_VAL;
   double difference = 0.0, size = 0.0;
@@ -80,17 +80,17 @@ inline double nmse(std::span<const float> ours, std::span<const float> expected)
   return difference / size;
 }
 
-// A GGUF file taken apart, so that a test can change it and put it together again.
+// A GGUF file taken apart into its keys and tensors, so that a test can change it and put it together again.
 struct ModelFile {
   struct Key {
     std::string name;
     std::uint32_t type;
-    std::string value;  // its bytes in the file
+    std::string value;  // the bytes that the file has for it
   };
   struct Tensor {
     std::string name;
-    std::vector<std::uint64_t> dims;  // the contiguous one first
-    std::uint32_t type;               // GGUF's number
+    std::vector<std::uint64_t> dims;  // the size of the contiguous dimension comes first
+    std::uint32_t type;               // the number that GGUF has for the format
     std::vector<std::byte> bytes;
 
     FormatId format() const { return format_of_gguf_type(type).value_or(no_format); }
@@ -137,7 +137,7 @@ struct ModelFile {
   void remove_key(std::string_view name) {
     std::erase_if(keys, [&](const Key& k) { return k.name == name; });
   }
-  // Adds a key or replaces it.
+  // Adds a key, or replaces it if the file has one of this name.
   void set_raw(std::string_view name, GgufValueType type, const std::string& value) {
     remove_key(name);
     keys.push_back({std::string(name), static_cast<std::uint32_t>(type), value});
@@ -192,8 +192,8 @@ inline void convert_matrices(ModelFile& file, FormatId format) {
   }
 }
 
-// Converts the tensor's weights to format F. If F has no encoder, the tensor gets random blocks of F, scaled to the root mean
-// square that the weights had.
+// Converts the tensor's weights to format F. If F has no encoder, the tensor gets random blocks of F, scaled so that their root
+// mean square is that of the old weights.
 template <class F>
 void give_weights(ModelFile::Tensor& tensor) {
   if constexpr (EncodableFormat<F>) {
@@ -209,7 +209,7 @@ void give_weights(ModelFile::Tensor& tensor) {
     tensor.type = gguf_type_of(id_of<F>).value();
     tensor.bytes = random_rows<F>(static_cast<std::uint32_t>(rows * 31 + cols), rows, cols);
     const double factor = spread(before) / spread(decoded(tensor));
-    // Every block of such a format begins with its scale.
+    // Every block of a format without an encoder begins with its scale, a half.
     for (std::size_t at = 0; at < tensor.bytes.size(); at += F::block_bytes) {
       store_as(tensor.bytes.data() + at, to_f16(static_cast<float>(factor) * to_float(load_as<f16>(tensor.bytes.data() + at))));
     }
@@ -246,7 +246,7 @@ class LoadedModel {
   std::string error_;
 };
 
-// The logits at every position of the ids, row after row.
+// Returns the logits at every position of the ids, row after row.
 inline std::vector<float> all_logits(Session& session, std::span<const std::uint32_t> ids) {
   std::vector<float> out;
   const std::size_t before = session.size();
@@ -268,7 +268,7 @@ inline std::vector<float> all_logits(const Model& model, std::span<const std::ui
   return all_logits(*session, ids);
 }
 
-// Row m of what all_logits() returned.
+// Returns row m of the logits that all_logits() returned.
 inline std::span<const float> row_of(const std::vector<float>& logits, std::size_t m, std::size_t vocabulary) {
   return std::span(logits).subspan(m * vocabulary, vocabulary);
 }

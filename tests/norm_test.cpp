@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RMSNorm: scalar is compared with PyTorch, every target with scalar, and properties are tested.
+// Tests of RMSNorm. The target scalar is compared with PyTorch, and every target with scalar; some properties are tested, too.
 #include <stilla/norm.hpp>
 
 #include "test_util.hpp"
@@ -9,7 +9,7 @@ namespace {
 
 using namespace stilla_test;
 
-// Normalises arrays that end at guard pages, in place if `in_place` is true.
+// Returns normalised values. The arrays end at guard pages, and the result replaces the input if `in_place` is true.
 template <class T>
 std::vector<float> normed(std::span<const float> x, std::span<const float> weight, float epsilon, bool in_place = false) {
   GuardedArray<float> input(x);
@@ -34,12 +34,13 @@ TEST(RmsNormGolden, ScalarIsCloseToPyTorch) {
     for (float& v : x) v *= 3.0f;
     for (float& v : weight) v += 1.0f;
     const std::vector<float> y = normed<Scalar>(x, weight, std::stof(parameters[1]));
-    // This test rounds 3 x and 1 + weight: 2 roundings. The first counts again in the mean, but less. The sum of squares has n /
-    // 16 steps in a lane, 4 folds and 1 square, and the root halves their error. Then follow the division by n and the addition
-    // of epsilon (both halved), root, reciprocal and 2 products.
+    // The bound counts roundings of u (half a unit in the last place). The test itself rounds the inputs 3 x and the weights 1 +
+    // weight: 2 roundings. That of the inputs counts again in the mean of squares, but less. The sum of n squares has n / 16
+    // steps in each of 16 lanes, 4 folds of the lanes, and 1 rounding of the square; the root halves all their errors. Then
+    // follow the division by n and the addition of epsilon (both halved by the root), the root, the reciprocal and 2 products.
     const double roundings = 3.0 + 0.5 * (static_cast<double>(n) / 16 + 8) + 4;
     for (std::size_t i = 0; i < n; ++i) {
-      // If 1 + weight is near 0, the 1 determines the size of its rounding.
+      // If the weight 1 + w is near 0, its rounding is as large as that of 1, so the bound takes the larger size.
       const double size = std::fmax(std::fabs(expected[i]), std::fabs(expected[i] / double{weight[i]}));
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), roundings * unit_roundoff * size) << i;
     }
@@ -82,7 +83,7 @@ TYPED_TEST(RmsNormOn, ZeroRowIsZeroAndPowersOfTwoCancel) {
   EXPECT_TRUE(same_bits(normed<TypeParam>(scaled, weight, 0.0f), normed<TypeParam>(x, weight, 0.0f)));
 }
 
-// Rows do not affect each other, whatever the strides, the threads, and the number of rows.
+// Rows of a matrix do not affect each other, whatever the strides, the threads, and the number of rows.
 TYPED_TEST(RmsNormOn, RowsOfAMatrix) {
   using T = TypeParam;
   const OnTarget on(T::id);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compares the specification of the NPU contract with real arithmetic in double, also for extreme values. (tests/hexagon_test.cpp
-// compares kernels with the specification.)
+// Compares the scalar specification of the NPU contract (contract/npu.hpp) with real arithmetic in double, also for extreme
+// values. (tests/hexagon_test.cpp compares kernels with the specification.)
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_activations.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
@@ -56,7 +56,8 @@ void expect_products_of_doubles() {
           rounded += weight * token_scales[m] * a[m * K + k];
           exact += weight * x[m * K + k];
         }
-        // Three values are rounded: the total, the product of the scales, and the sum with the bias.
+        // An output of the specification is rounded at three places: the total of integers, the product of the scales, and the
+        // sum with the bias.
         EXPECT_NEAR(y[m * N + n], rounded + bias[n], 3 * unit_roundoff * (std::fabs(rounded) + std::fabs(rounded + bias[n])));
         error += (rounded - exact) * (rounded - exact);
         power += exact * exact;
@@ -78,7 +79,7 @@ TEST(NpuMatmul, PlanesAddUp) {
   }
 }
 
-// The largest sums that are possible, at the largest K: nothing overflows.
+// With the largest K and extreme weights and activations, the sums are the largest that are possible, and nothing overflows.
 TEST(NpuMatmul, LargestSumsFit) {
   constexpr std::size_t K = npu::largest_k;
   const std::vector<std::uint8_t> block_scales(K / 32, 15);
@@ -95,7 +96,8 @@ TEST(NpuMatmul, LargestSumsFit) {
   }
 }
 
-// The total is rounded once. Two floats for two planes would be rounded twice.
+// The integer total of a product is converted to float once. If the two planes of 16-bit activations were converted separately,
+// the result would be rounded twice.
 TEST(NpuMatmul, TheFloatStepRoundsTheTotalOnce) {
   EXPECT_EQ(npu::scaled((std::int64_t{1} << 36) + (1 << 12) + 1, 1.0f, 1.0f, 0.0f), 0x1.000002p36f);
   EXPECT_EQ(npu::scaled((std::int64_t{1} << 36) + (1 << 12), 1.0f, 1.0f, 0.0f), 0x1p36f);
@@ -123,7 +125,7 @@ double clipped(double y) { return std::min(32767.0, std::max(-32768.0, y)); }
 TEST(NpuRmsNorm, IsNearDoubles) {
   double worst = 0.0;
   for (const std::size_t n : {64u, 128u, 1536u, 3584u, 5120u, 32768u}) {
-    for (const int bits : {4, 9, 12, 16}) {  // the bits of a token's values, from small to full
+    for (const int bits : {4, 9, 12, 16}) {  // the number of bits that the values of a token use
       for (const npu::NormFormat f : {npu::NormFormat{12, 10}, npu::NormFormat{15, 14}, npu::NormFormat{9, 3}}) {
         for (const std::uint64_t epsilon : {std::uint64_t{0}, 3 * std::uint64_t{n}}) {
           const std::vector<std::int16_t> x = int16_values(21, n, bits), weight = int16_values(22, n);
@@ -243,7 +245,8 @@ TEST(NpuSwiglu, IsNearDoubles) {
       npu::scalar::swiglu(y.data(), gate.data(), up.data(), y.size(), fraction, shift);
       for (std::size_t i = 0; i < y.size(); ++i) {
         const double g = std::ldexp(gate[i], -fraction), silu = gate[i] / (1.0 + std::exp(-g));
-        // The error of the sigmoid is 3.5 in Q15, times the gate. Half a unit in the last place of their product is added.
+        // The sigmoid may be off by 3.5 units of Q15 (2^-15), and this error is multiplied by the gate. Half a unit in the last
+        // place of gate times sigmoid is added.
         const double allowed = 0.5 + (0.5 + 3.5 * std::fabs(gate[i]) * 0x1p-15) * std::fabs(up[i]) * std::ldexp(1.0, -shift);
         ASSERT_NEAR(y[i], clipped(silu * up[i] * std::ldexp(1.0, -shift)), allowed) << gate[i] << ' ' << up[i];
       }
@@ -266,7 +269,7 @@ TEST(NpuHadamard, IsNearDoubles) {
         ASSERT_EQ(sums[i], exact[i]) << n;
         ASSERT_LE(std::fabs(y[i] - std::ldexp(exact[i], -s)), 0.5) << n;
       }
-      if (s > 0) {  // no fewer bits are left than could be
+      if (s > 0) {  // with a shift, the result uses as many bits as it can
         std::int32_t highest = 0;
         for (const std::int32_t sum : sums) highest = std::max(highest, std::abs(sum));
         EXPECT_GT((std::int64_t{highest} + ((1 << (s - 1)) >> 1)) >> (s - 1), 32767);
@@ -277,15 +280,15 @@ TEST(NpuHadamard, IsNearDoubles) {
 TEST(NpuHadamard, Extremes) {
   std::vector<std::int16_t> x(32768, -32768), y(32768);
   std::vector<std::int32_t> sums(32768);
-  EXPECT_EQ(npu::scalar::hadamard(x.data(), sums.data(), x.data(), x.size()), 16);  // in place
+  EXPECT_EQ(npu::scalar::hadamard(x.data(), sums.data(), x.data(), x.size()), 16);  // input and output are the same array
   EXPECT_EQ(sums[0], -(1 << 30));
   EXPECT_EQ(x[0], -16384);
   EXPECT_TRUE(std::all_of(x.begin() + 1, x.end(), [](int v) { return v == 0; }));
   x.assign(64, 0);
-  x[5] = 32767;  // fits without a shift
+  x[5] = 32767;  // the result fits without a shift
   EXPECT_EQ(npu::scalar::hadamard(y.data(), sums.data(), x.data(), 64), 0);
   for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(y[i], (i & 5) == 0 || (i & 5) == 5 ? 32767 : -32767);
-  x[5] = -32768;  // does not fit without a shift
+  x[5] = -32768;  // the result does not fit without a shift
   EXPECT_EQ(npu::scalar::hadamard(y.data(), sums.data(), x.data(), 64), 1);
   x.assign(64, 0);
   EXPECT_EQ(npu::scalar::hadamard(y.data(), sums.data(), x.data(), 64), 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the int4 formats that the software of NPUs takes and GGUF does not have. The tests decode rows once more, as the
-// drawings of the formats say, and check how good the encoders' choices are.
+// Tests of the int4 formats that the software of NPUs takes and GGUF does not have: LPBQ and UINT4_G128. The tests decode rows
+// with code of their own, as the drawings in the formats' headers say, and check how good the encoders' choices are.
 #include <stilla/format/lpbq.hpp>
 #include <stilla/format/uint4_g128.hpp>
 
@@ -51,8 +51,8 @@ TYPED_TEST(Lpbq, RowsDecodeAsDrawn) {
   }
 }
 
-// A decoded weight is an integer of at most 7 bits (15 * 8) times a row scale of 16 bits. So it is exact in float, in whatever
-// order the factors are multiplied. QNN takes block scales from 1 on.
+// A decoded weight of LPBQ is an integer of at most 7 bits (15 * 8) times a row scale of 16 bits. So it is exact in float, in
+// whatever order the factors are multiplied. Block scales must be at least 1, because QNN takes no 0.
 TYPED_TEST(Lpbq, EncodedRowsAreExactAndInRange) {
   using F = TypeParam;
   constexpr std::size_t K = 512, B = F::block_weights;
@@ -92,8 +92,8 @@ double relative_error(std::uint32_t seed, std::size_t K) {
   return error / power;
 }
 
-// Some weights of these rows are much larger than the others. Small blocks lose less than large ones, and all of them lose less
-// than one scale for the row.
+// Some weights of the rows are much larger than the others. Formats with small blocks have smaller errors than formats with
+// large ones, and all of them have smaller errors than a format with one scale for each row.
 TEST(NpuFormats, SmallerBlocksLoseLess) {
   double of_32 = 0, of_64 = 0, of_128 = 0, of_row = 0;
   for (std::uint32_t seed = 0; seed < 20; ++seed) {
@@ -121,7 +121,8 @@ TEST(Uint4G128, BlocksDecodeAsDrawn) {
   }
 }
 
-// Weights of the form step * (code - zero point) are encoded and decoded without change, so models of AWQ and GPTQ lose nothing.
+// Weights of the form step * (code - zero point), as models of AWQ and GPTQ have them, are encoded in UINT4_G128 and decoded
+// without change. So these models lose nothing.
 TEST(Uint4G128, WeightsOfItsKindSurvive) {
   for (int zero = 0; zero < 16; ++zero) {
     std::vector<float> weights(128), decoded(128);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of what is known of NPUs, with the shapes of R1-Distill-Qwen: parts, forms, memory, and refusals. The tests compute sizes
-// once more from the shapes.
+// Tests of check_npus(), which says on which NPUs a model could run, with the shapes of R1-Distill-Qwen: the parts that a model
+// is split into, the forms of its weights, its memory, and refusals. The tests compute sizes once more from the shapes.
 #include <stilla/contract/r1_models.hpp>
 #include <stilla/format/int4_g128.hpp>
 #include <stilla/format/int_channel.hpp>
@@ -19,7 +19,8 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-// A model of these shapes without any weight. The embedding and the head have `host_bytes` each.
+// Returns a source for a model with the shapes of an R1 distill, without any weights. The embedding and the head have
+// `host_bytes` each.
 MemorySource r1_source(const R1Model& model, FormatId format, std::size_t host_bytes = 0) {
   MemorySource source;
   source.values = {{"general.architecture", std::string("qwen2")},
@@ -96,7 +97,7 @@ TEST(NpuDescriptors, SayUnknownWhereNoSourceDoes) {
 }
 
 TEST(NpuCheck, PartsAndBytesOfR1) {
-  const std::size_t parts[] = {1, 2, 3};  // parts of 3.36 GB
+  const std::size_t parts[] = {1, 2, 3};  // the number of parts of 3.36 GB, for each of the three models
   for (std::size_t i = 0; i < 3; ++i) {
     const R1Model& model = r1_models[i];
     SCOPED_TRACE(model.name);
@@ -133,7 +134,7 @@ TEST(NpuCheck, PartsAndBytesOfR1) {
     EXPECT_NEAR(static_cast<double>(awq.weight_bytes), static_cast<double>(model.layers * layer_weights(model)) * (0.5 + 2.5 / 128), 1000);
     EXPECT_EQ(awq.parts.size(), 1u) << "no limit is known";
     EXPECT_EQ(verdict_of(*report, "AMD XDNA2", "bfp16ebs8").weight_bytes, model.layers * layer_weights(model) / 8 * 9);
-    // The 14B model has 26 GB in bf16.
+    // Only the first model fits in bf16; the 14B model would have 26 GB.
     EXPECT_EQ(verdict_of(*report, "AMD XDNA2", "bf16").fits, i == 0);
     EXPECT_EQ(verdict_of(*report, "Intel NPU4", "int8 per channel").fits, i < 2);
     EXPECT_EQ(refusal_of(*report, "Intel NPU4", "16 GB").empty(), i < 2);
@@ -157,7 +158,7 @@ TEST(NpuCheck, MemoryAndContext) {
   options.context = 131073;
   EXPECT_EQ(check_npus(source, options).error().message, "a context of 131073 tokens; this model was trained for 131072");
   EXPECT_EQ(check_npus(source, options).error().kind, ErrorKind::bad_argument);
-  // A layer whose share of the cache alone is larger than what a process can map.
+  // A layer whose share of the cache alone is larger than what a process can map for the NPU is refused.
   options.context = 131072;
   R1Model wide = r1_models[0];
   wide.n_heads = wide.n_kv_heads = 64;
@@ -170,7 +171,7 @@ TEST(NpuCheck, RefusesFormsWithTheReason) {
   struct Case {
     FormatId format;
     const char* family;
-    const char* reason;  // how it begins; empty if the weights are taken as they are
+    const char* reason;  // how the reason begins; empty if the NPU takes the weights as they are
   };
   const Case cases[] = {
       {id_of<INT4_CHANNEL>, "Qualcomm Hexagon", ""},
@@ -192,7 +193,7 @@ TEST(NpuCheck, RefusesFormsWithTheReason) {
       {id_of<IQ4_NL>, "Intel NPU4", "its weights are levels of a table"},
   };
   for (const Case& c : cases) {
-    if (!with_format(c.format, [](auto) {})) continue;  // is not compiled here (STILLA_FORMATS)
+    if (!with_format(c.format, [](auto) {})) continue;  // the format is not compiled into this test (STILLA_FORMATS)
     const MemorySource source = r1_source(r1_models[0], c.format);
     const Result<NpuReport> report = check_npus(source);
     ASSERT_TRUE(report);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of packed panels: what is packed can be read back, sizes, threads, the layout that pack.hpp draws, and what is refused.
+// Tests of packed panels: unpacked rows equal the original ones, sizes, threads, the layout that pack.hpp draws, and formats that
+// the layout refuses.
 #include <stilla/io/checksum.hpp>
 #include <stilla/matmul.hpp>
 #include <stilla/pack.hpp>
@@ -26,8 +27,8 @@ class Pack : public ::testing::Test {
 };
 TYPED_TEST_SUITE(Pack, AsGtestTypes<Formats>::Types, FormatNames);
 
-// The blocks hold weights like trained ones, or random bytes. They lie at an odd address, and guard pages follow the rows and the
-// panels.
+// Rows are packed and unpacked again. Their blocks hold weights like trained ones, or random bytes. They lie at an odd address,
+// and guard pages follow the rows and the panels.
 TYPED_TEST(Pack, UnpackedRowsAreTheDecodedRows) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns;
@@ -69,7 +70,8 @@ struct DrawnSpan {
     record_bytes = 16 * 2 * halves;
     if (WordScaledFormat<F>) record_bytes = 16 * 4;
     if (RowScaledFormat<F>) record_bytes = 0, head_bytes = 16 * 4;
-    // One byte for each sub-scale and one for each sub-minimum. Where groups have 16 weights, one byte holds both.
+    // There is one byte for each sub-scale and one for each sub-minimum. In formats with groups of 16 weights, one byte holds
+    // both.
     const std::size_t bytes = F::has_minimum && F::group_weights == 16 ? 1 : halves;
     if (F::has_sub_scales && !WordScaledFormat<F>) record_bytes += F::block_weights / F::group_weights * 16 * bytes;
     while (records * record_bytes % 64 != 0) ++records;
@@ -96,7 +98,8 @@ TYPED_TEST(Pack, PackedBytesAreThoseOfTheLayout) {
   EXPECT_EQ(packed_bytes<F>(16, 0), 0u);
 }
 
-// Four consecutive k of one row are four neighbouring bytes. Of every 64 bytes, row r has those from byte 4 r on.
+// In a panel, the codes of four consecutive k of one row are neighbours. With codes of 8 bits, row r has bytes 4 r to 4 r + 3 of
+// every 64 bytes.
 TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
   using F = TypeParam;
   constexpr std::size_t K = TestFixture::columns, N = 16;
@@ -175,7 +178,8 @@ TYPED_TEST(Pack, LayoutIsTheDrawnOne) {
   }
 }
 
-// Packed files hold these bytes. Whoever changes a layout must change packed_layout_version and this table too.
+// Checksums of the packed panels of each format. Packed files hold these bytes, so whoever changes a layout must change
+// packed_layout_version and this table too.
 TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
   using F = TypeParam;
   static_assert(packed_layout_version == 2);
@@ -203,7 +207,8 @@ TYPED_TEST(Pack, StoredPanelsAreOfThisVersion) {
   EXPECT_EQ(checksum({packed.data(), packed.size()}), expected.at(F::name)) << F::name;
 }
 
-// Formats with one trait each that the layout cannot hold; each is tested beside a format that it can hold.
+// Formats that differ from a real one in one property, so that the layout cannot hold them. Each is tested beside a similar
+// format that the layout can hold.
 template <class Base, unsigned bits>
 struct WithCodeBits : Base {
   static constexpr unsigned code_bits = bits;
@@ -242,13 +247,13 @@ TEST(Layout, HoldsNothingThatItCannot) {
   static_assert(!Rows16K4::holds<WithCodeBits<Q4_0, 9>>());
   static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 5>>());  // a codebook has a level for each code, and at most 16 of them
   static_assert(!Rows16K4::holds<WithCodeBits<IQ4_NL, 3>>());
-  static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 7>>());  // not a power of two
+  static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 7>>());  // the zero point is not a power of two
   static_assert(!Rows16K4::holds<WithZeroPoint<Q4_0, 16>>());
   static_assert(!Rows16K4::holds<WithZeroPoint<Q8_0, 128>>());
   static_assert(!Rows16K4::holds<WithGroups<Q4_0, 8>>());
   static_assert(!Rows16K4::holds<WithGroups<INT4_G128, 64>>());
-  static_assert(!Rows16K4::holds<WithGroups<Q4_1, 16>>());  // minimums belong to 32 weights
-  static_assert(!Rows16K4::holds<WithGroups<Q4_K, 16>>());  // its sub-scales have six bits
+  static_assert(!Rows16K4::holds<WithGroups<Q4_1, 16>>());  // minimums must belong to 32 weights
+  static_assert(!Rows16K4::holds<WithGroups<Q4_K, 16>>());  // the sub-scales of Q4_K have six bits
   static_assert(!Rows16K4::holds<MinimumOfRows>());
   static_assert(!Rows16K4::holds<OtherWords>());
   static_assert(!stilla::detail::codes_fit<CodesOfSixBits>());
@@ -271,7 +276,7 @@ TYPED_TEST(Pack, CodesFitWhateverTheBytes) {
   }
 }
 
-// The op refuses a matrix of another layout, as it refuses one of an unknown format, and writes nothing.
+// If a packed matrix has another layout, matmul() refuses it, as it refuses one of an unknown format, and writes nothing.
 TEST(Layout, AnotherOneIsNotMisread) {
   const std::vector<std::byte> rows = random_rows<Q4_0>(1, 16, 32);
   const auto matrix = PackedMatrix::create<Q4_0>(rows.data(), 16, 32);
@@ -285,8 +290,8 @@ TEST(Layout, AnotherOneIsNotMisread) {
   for (const float value : y) EXPECT_EQ(value, 7.0f);
 }
 
-// The rows are any bytes at an odd address, and guard pages follow the rows and the panels. Rows end within a panel and columns
-// within a span.
+// Every target packs the same bytes as scalar. The rows are random bytes at an odd address, and guard pages follow the rows and
+// the panels. Some panels have fewer than 16 rows, and some rows end within a span.
 TYPED_TEST(Pack, EveryTargetEqualsScalar) {
   using F = TypeParam;
   for (const std::size_t blocks : {1u, 2u, 3u, 5u, 8u, 13u}) {
@@ -380,7 +385,8 @@ TYPED_TEST(Pack, ImpossibleShapesAreRefused) {
   EXPECT_EQ(message(0, 0), "made");
 }
 
-// The panels are so large that a few of them make a piece. `packed` is called for each piece.
+// A large matrix is packed in pieces, and the function `packed` is called for each piece. The panels are so large that a few of
+// them make a piece. The result equals that of packing at once.
 TEST(PackedMatrixPieces, AreTheWhole) {
   for_each_type(TypeList<F32, Q4_0>{}, [&]<class F>(F) {
     constexpr std::size_t K = std::size_t{1} << (QuantisedFormat<F> ? 20 : 17), N = 37;

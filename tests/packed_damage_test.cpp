@@ -29,7 +29,8 @@ TEST_F(PackedFileTest, AnotherLayoutIsRefused) {
   }
 }
 
-// A GGUF file that merely says that it is packed, or that has packed types and does not say so.
+// A GGUF file is refused if it says that it is packed but lacks a packed file's other keys, or if it has packed types and does not
+// say that it is packed.
 TEST_F(PackedFileTest, OwnKeysMustBeThere) {
   GgufBuilder file;
   file.number(packed_layout_key, packed_layout_version);
@@ -80,8 +81,8 @@ TEST_F(PackedFileTest, EveryTruncationIsSeen) {
   refused(bytes.size() - 1);  // the file ends with its last tensor, so one byte less is too few
 }
 
-// Numbers that an attacker chose, with a correct checksum. Such a file is refused, or it gives a model that reads nothing outside
-// the file.
+// An attacker may put any numbers into a packed file and correct the checksum. Such a file is refused, or it gives a model that
+// reads nothing outside the file.
 TEST_F(PackedFileTest, AbsurdNumbersDoNoHarm) {
   const std::vector<std::byte> original = packed_tiny();
   PageAligned bytes(original);
@@ -150,7 +151,8 @@ TEST_F(PackedFileTest, PanelsMustLieOnACacheLine) {
   expect_one_line(model.error(), {"m.stilla: tensor 'blk.0.attn_q.weight'", "multiple of 64"});
 }
 
-// A vector that is packed in panels, and an embedding that is packed although the model has a head of its own.
+// Tensors that are read by rows must not be packed in panels. Refused are a packed vector, and an embedding that is packed
+// although the model has a separate head.
 TEST_F(PackedFileTest, WhatIsReadByRowsMustNotBePacked) {
   for (const std::string name : {"token_embd.weight", "output_norm.weight"}) {
     ModelFile untied = ModelFile::tiny("tiny-qwen2");

@@ -48,7 +48,7 @@ inline GgufFile parsed(std::span<const std::byte> bytes, const std::string& name
   return std::move(*file);
 }
 
-// A copy on a page boundary, where a mapped file lies too.
+// A copy of a file's bytes on a page boundary, where a mapped file lies too.
 class PageAligned {
  public:
   explicit PageAligned(std::span<const std::byte> bytes) : size_(bytes.size()), memory_(bytes.size() + page) {
@@ -61,7 +61,7 @@ class PageAligned {
   void put(std::uint64_t at, T value) {
     store_as(bytes().data() + at, value);
   }
-  // Corrects the checksum of the header, whatever was changed.
+  // Corrects the checksum of the header after bytes were changed.
   void seal() {
     GgufContents contents;
     const MappedFile file = MappedFile::from_memory(bytes(), "sealed");

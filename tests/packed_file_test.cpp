@@ -31,8 +31,8 @@ namespace {
 using namespace stilla;
 using namespace stilla_test;
 
-// Whether the model reads the matrix where the packed file is mapped, and not from a copy. The matrix is the tensor called `name`
-// or, if there is none, the one called `other`.
+// Returns whether the model reads the matrix from the mapped packed file, and not from a copy. The matrix is the tensor called
+// `name` or, if there is none, the one called `other`.
 bool is_where_the_file_is(const Linear& linear, const Model& model, const std::string& name, const std::string& other = {}) {
   const TensorInfo* tensor = model.source().find_tensor(name);
   if (tensor == nullptr) tensor = model.source().find_tensor(other);
@@ -78,8 +78,8 @@ TEST_F(PackedFileTest, GivesTheSameLogitsBitForBit) {
   }
 }
 
-// Layers can be requantised while packing. Their weights equal, bit for bit, those that are requantised when the original is
-// loaded.
+// Layers can be requantised while a model is packed. Their weights equal, bit for bit, those that the model has if it is
+// requantised while the original file is loaded.
 TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
   ThreadPool pool(3);
   for (const std::string& tiny : tiny_models) {
@@ -117,8 +117,8 @@ TEST_F(PackedFileTest, RequantisesLayersAsLoadingDoes) {
   EXPECT_TRUE(unknown);  // no matrix can have this format, so all stay as they are
 }
 
-// An importance matrix changes the weights that are requantised, for packing as for loading. Matrices that it does not have are as
-// without it.
+// An importance matrix changes the weights that are requantised, in the same way when a model is packed and when it is loaded.
+// Matrices that the importance matrix does not have are as without it.
 TEST_F(PackedFileTest, RequantisesByImportanceAsLoadingDoes) {
   const std::vector<std::byte> original = ModelFile::tiny("tiny-qwen2").builder().build();
   const GgufFile source = parsed(original);
@@ -157,7 +157,7 @@ TEST_F(PackedFileTest, RequantisesByImportanceAsLoadingDoes) {
   EXPECT_TRUE(same_bits(all_logits(*model, some_ids), all_logits(*expected, some_ids)));
 }
 
-// For every matrix that was requantised, packing reports how far it is from the file's matrix.
+// For every matrix that was requantised, packing reports the distance of its weights from those of the file.
 TEST_F(PackedFileTest, TellsTheErrorOfWhatItEncodes) {
   const GgufFile source = parsed(ModelFile::tiny("tiny-qwen2").builder().build());
   std::size_t told = 0;
@@ -268,7 +268,8 @@ TEST_F(PackedFileTest, KnowsItsOriginal) {
 }
 
 #if !defined(_WIN32)
-// The bytes that are lost lie in the last page, which can still be read. No file is made of the zeros that are there now.
+// A source file becomes shorter while it is packed. The bytes that are lost lie in its last page, which can still be read and
+// holds zeros there. The program must not make a packed file of these zeros.
 TEST_F(PackedFileTest, ASourceThatBecomesShorterIsNotPacked) {
   ASSERT_TRUE(ModelFile::tiny("tiny-qwen2").builder().write(path("shrinks.gguf")));
   const Result<GgufFile> source = GgufFile::open(path("shrinks.gguf"));
@@ -295,7 +296,7 @@ TEST_F(PackedFileTest, WhatCannotBePackedIsRefused) {
   EXPECT_NE(message(packed_tiny()).find("packed already"), std::string::npos);
 }
 
-// Whatever goes wrong, the earlier file remains whole and no other file is left.
+// Whatever goes wrong while a file is packed, the earlier packed file remains whole and no other file is left.
 TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
   const GgufFile source = std::move(*GgufFile::open(tiny_folder + "tiny-qwen2.gguf"));
   std::ofstream(path("m.stilla")) << "earlier";
@@ -310,7 +311,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
     expect_untouched();
   }
 #if !defined(_WIN32)
-  // Imitates a full disk, as far as a process can: files may not grow beyond this limit.
+  // A limit for the size of files imitates a full disk, as far as a process can do that.
   std::signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
   getrlimit(RLIMIT_FSIZE, &before);
@@ -351,7 +352,7 @@ TEST_F(PackedFileTest, FailuresLeaveNothingBehind) {
 }
 
 #if !defined(_WIN32)  // there a file stays as it is while somebody has it mapped
-// A program that has the earlier file mapped can continue to use it.
+// A program that has the earlier packed file mapped can continue to use it while the file is replaced.
 TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
   write_bytes(path("m.stilla"), packed_tiny());
   Result<GgufFile> opened = GgufFile::open(path("m.stilla"));
@@ -365,7 +366,7 @@ TEST_F(PackedFileTest, ReplacingDoesNotDisturbReaders) {
 }
 #endif
 
-// XXH64 has a published algorithm. The expected values are from the Python package xxhash 3.
+// The checksum is XXH64, whose algorithm is published. The expected values are from the Python package xxhash 3.
 TEST(Checksum, IsXxh64) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += static_cast<char>(i * 37);

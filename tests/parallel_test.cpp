@@ -19,7 +19,8 @@ namespace {
 
 using namespace stilla;
 
-// The counters are plain integers on purpose: if two threads took the same index, the thread sanitizer would report it.
+// Runs a job and checks that each index is used once. The counters are plain integers on purpose: if two threads took the same
+// index, the thread sanitizer would report it.
 void expect_once(ThreadPool& pool, std::size_t count) {
   std::vector<int> calls(count);
   pool(count, [&](std::size_t i) { ++calls[i]; });
@@ -41,7 +42,7 @@ TEST(ThreadPool, ManyShortJobsInARow) {
   }
 }
 
-// The pauses are longer than the workers spin, so the workers sleep and must be woken.
+// The pauses between jobs are longer than the workers spin (poll without sleeping), so the workers sleep and must be woken.
 TEST(ThreadPool, WakesSleepers) {
   ThreadPool pool(4);
   for (int round = 0; round < 30; ++round) {
@@ -63,8 +64,8 @@ TEST(ThreadPool, ManyThreadsTakePart) {
   ThreadPool pool(4);
   std::set<std::thread::id> seen;
   std::mutex mutex;
-  // The loop is long enough that sleeping threads wake, whatever else the machine does. It ends as soon as all threads have taken
-  // part.
+  // The loop is long enough that all sleeping threads of the pool wake, whatever else the machine does. It ends as soon as all four
+  // threads have taken part in a job.
   for (int round = 0; round < 1000 && seen.size() < 4; ++round) {
     pool(8, [&](std::size_t) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -115,7 +116,8 @@ TEST(ThreadPool, MadeAndUnmadeAtOnce) {
   }
 }
 
-// A worker that the system delays may see the last job and the end of the pool at the same time.
+// A pool may be destroyed right after a job. A worker that the system delays then sees the last job and the end of the pool at the
+// same time.
 TEST(ThreadPool, UnmadeRightAfterAJob) {
   std::atomic<bool> hold{true};
   std::vector<std::thread> load;
@@ -133,7 +135,7 @@ TEST(ThreadPool, UnmadeRightAfterAJob) {
   for (std::thread& thread : load) thread.join();
 }
 
-// Tests of Parallel, which is what ops take.
+// Tests of Parallel, the argument with which ops take a pool or a caller's own loop.
 
 TEST(Parallel, DefaultIsSerialAndInOrder) {
   std::vector<std::size_t> order;
@@ -142,7 +144,8 @@ TEST(Parallel, DefaultIsSerialAndInOrder) {
   Parallel()(0, [&](std::size_t) { ADD_FAILURE(); });
 }
 
-// The caller's own loops can be an object with state, a lambda, a const lambda, or a pool.
+// A caller's own loop, as an object with state, which runs the indices backwards. Other tests use a lambda, a const lambda, or a
+// pool.
 struct Backwards {
   std::size_t jobs = 0;
   void operator()(std::size_t count, IndexFunction body) {
@@ -161,8 +164,8 @@ TEST(Parallel, TakesTheCallersLoop) {
   Backwards backwards;
   EXPECT_EQ(order_of(backwards, 4), (std::vector<std::size_t>{3, 2, 1, 0}));
   EXPECT_EQ(backwards.jobs, 1u);
-  // The caller's loop is called for a single index too. If the index were run without the loop, and each worker of a pool called an
-  // op at the same time, every worker would run it.
+  // The caller's loop is called for a single index, too. If Parallel ran the index without the loop, and each worker of a pool
+  // called an op at the same time, every worker would run the index.
   EXPECT_EQ(order_of(backwards, 1), std::vector<std::size_t>{0});
   EXPECT_EQ(backwards.jobs, 2u);
   EXPECT_TRUE(order_of(backwards, 0).empty());
@@ -197,7 +200,7 @@ TEST(Parallel, TakesFunctionsAndTheirPointers) {
   EXPECT_EQ(order_of(&last_first, 3), expected);
   void (*pointer)(std::size_t, IndexFunction) = last_first;
   const Parallel kept = pointer;
-  pointer = nullptr;  // Parallel kept a copy of the pointer, not its address
+  pointer = nullptr;  // Parallel has its own copy of the pointer
   EXPECT_EQ(order_of(kept, 3), expected);
   EXPECT_EQ(order_of(pointer, 3), (std::vector<std::size_t>{0, 1, 2}));
 }
@@ -229,7 +232,7 @@ TEST(Parallel, KeepsACopyOfWhatIsMadeOnTheSpot) {
             (std::vector<std::size_t>{0, 2, 4}));
 }
 
-// A loop of a C library: it takes a function and a pointer for it, and nothing else.
+// A loop as a C library may have it: it takes a function and a pointer for it, and nothing else.
 void c_library_for(void (*task)(void*, std::size_t), void* data, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) task(data, i);
 }

@@ -73,8 +73,8 @@ TEST_F(ProgramFilesTest, AFolderIsAModel) {
   EXPECT_TRUE(is_message(refused.err) && contains(refused.err, folder + ": is a folder without a config.json")) << refused.err;
 }
 
-// The program ends with a sentence, whatever it reads when the file is cut: the embedding of a GGUF file or the matrices of a
-// packed file.
+// If a file is cut while the program reads it, the program ends with an error message of one line. The cut may hit the
+// embedding of a GGUF file or the matrices of a packed file.
 TEST_F(ProgramFilesTest, AFileThatBecomesShorterEndsInASentence) {
   ASSERT_EQ(run_program({"pack", "-m", path("babbler.gguf"), "-t", "1"}).status, 0);
   for (const std::string model : {"babbler.gguf", "babbler.stilla"}) {

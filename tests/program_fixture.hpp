@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests of the program `stilla`: makes a folder of small models and files, good and bad.
+// The fixture for tests of the program `stilla`: it makes a folder of small models and files, good and bad.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,9 +24,9 @@ inline const std::string again = " again";
 
 class ProgramTest : public ::testing::Test {
  protected:
-  // The model `speaker` answers every chat with thinking and an answer. The answer holds a euro sign in two pieces and a command
-  // for a terminal. After the letter L the model repeats itself for ever, and after X it says a byte that is no UTF-8. The model
-  // `babbler` never ends its answer in a chat.
+  // Writes the models. `speaker` answers every chat with thinking and an answer. The answer holds a euro sign in two pieces and
+  // a command for a terminal. After the letter L the model repeats itself for ever, and after X it says a byte that is no UTF-8.
+  // The model `babbler` never ends its answer in a chat.
   static void SetUpTestSuite() {
     signal(SIGPIPE, SIG_IGN);  // some tests write to a program that has already ended
     folder_ = fs::temp_directory_path() / ("stilla-program-test-" + std::to_string(getpid()));
@@ -54,7 +54,7 @@ class ProgramTest : public ::testing::Test {
   static std::string path(const std::string& name) { return (folder_ / name).string(); }
   static void write_file(const std::string& name, std::string_view text) { stilla_test::write_file(path(name), std::string(text)); }
   static std::string read_file(const std::string& name) { return stilla_test::read_file(path(name)); }
-  // The arguments `COMMAND -m speaker ...`, with greedy choice of tokens.
+  // Returns the arguments `COMMAND -m speaker ... -t 1` and those in `more`.
   static std::vector<std::string> speaker(const std::string& command, const std::vector<std::string>& more) {
     std::vector<std::string> out{command, "-m", path("speaker.gguf"), "-t", "1"};
     out.insert(out.end(), more.begin(), more.end());
@@ -64,7 +64,7 @@ class ProgramTest : public ::testing::Test {
   static inline fs::path folder_;
 };
 
-// Whether the text is one line that begins with the program's name.
+// Succeeds if the text is one line that begins with the program's name.
 inline ::testing::AssertionResult is_message(const std::string& text) {
   const bool one_line = std::count(text.begin(), text.end(), '\n') == 1 && text.ends_with('\n');
   if (one_line && text.starts_with("stilla: ")) return ::testing::AssertionSuccess();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the program when memory runs out: from the n-th allocation on all fail. Some n of each command are tested, or every n
-// with STILLA_SWEEP=all in the environment. The program ends with one line and a status of 1 to 3, or succeeds without that
-// memory. It leaves nothing behind.
+// Tests the program `stilla` when memory runs out: from the n-th allocation on, all allocations fail. Each command is tested
+// with some n, or with every n if STILLA_SWEEP=all is in the environment. The program must end with one line and a status of
+// 1 to 3, or succeed without that memory. It leaves no unfinished files behind.
 #include <algorithm>
 #include <cstdlib>
 #include <string>
@@ -22,7 +22,7 @@ class ProgramMemory : public ProgramTest {
     write_file("turns.txt", "hi\n/save " + path("memory.session") + "\n/load " + path("memory.session") + "\nhi\n");
   }
 
-  // Runs the program with no memory from the n-th allocation on, or with all memory if n is 0.
+  // Runs the program so that all allocations from the n-th on fail, or none if n is 0.
   static Finished run(const std::vector<std::string>& arguments, long n, const std::string& input) {
     setenv("STILLA_FAIL_NEW", std::to_string(n).c_str(), 1);
     setenv("STILLA_COUNT_NEW", path("count").c_str(), 1);
@@ -71,7 +71,8 @@ TEST_F(ProgramMemory, PackEndsInALine) {
 TEST_F(ProgramMemory, InspectEndsInALine) { sweep({"inspect", path("yes.gguf")}); }
 TEST_F(ProgramMemory, TokenizeEndsInALine) { sweep({"tokenize", "-m", path("yes.gguf"), "some text"}); }
 
-// Tested are a file without an end, and a window of penalties that is as long as its option allows.
+// The program allocates memory only as it uses it. Tested are an input file without an end, and a window of penalties that is
+// as long as its option allows.
 TEST_F(ProgramMemory, NothingIsAskedForAtOnceThatIsNotUsed) {
   const std::string limited = "sh -c \"ulimit -v 4000000; '" + std::string(program) + "' ";
   const auto status = [](const std::string& command) {

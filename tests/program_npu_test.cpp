@@ -39,7 +39,8 @@ TEST_F(ProgramTest, NpuScheduleIsATable) {
   EXPECT_TRUE(contains(table.out, "| 7B | down | 3584 x 18944 | bf16 | 64 x 64 x 64 | 1 | 52480 | 12 | 524288 |")) << table.out;
 }
 
-// `npu check` is tested with the model inside the program, and with a packed and an unpacked file, whose weights are floats.
+// `npu check` is tested with the model that is embedded in the program, and with a packed and an unpacked file, whose weights
+// are floats.
 TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
   const Finished text = run_program({"npu", "check"});
   ASSERT_EQ(text.status, 0) << text.err;
@@ -64,13 +65,13 @@ TEST_F(ProgramTest, NpuCheckSaysWhatWouldBeRefused) {
     EXPECT_EQ(hexagon["forms"][0]["form"], "int4 per channel");
     EXPECT_EQ(hexagon["forms"][0]["parts"][0]["layers"], 1);
     EXPECT_TRUE(contains(hexagon["refused"][0]["reason"].get<std::string>(), "floats of 32 bits are not quantised"));
-    // Rows of 288 weights are no multiple of 64 or 128, but one of 32.
+    // A row has 288 weights, which is a multiple of 32 but not of 64 or 128.
     EXPECT_TRUE(contains(hexagon["forms"][3]["refused"].get<std::string>(), "288 columns, which is not a multiple of 64"));
     EXPECT_TRUE(hexagon["forms"][4]["refused"].is_null());
   }
 }
 
-// `npu test` is tested with the model inside the program, requantised to weights that NPUs take.
+// `npu test` is tested with the model that is embedded in the program, requantised to weights that NPUs take.
 TEST_F(ProgramTest, NpuTestComparesADeviceWithTheCpu) {
   const Finished same = run_program({"npu", "test", "--device", "hexagon-emulated", "--weights", "lpbq32"});
   EXPECT_EQ(same.status, 0) << same.err;
@@ -81,7 +82,7 @@ TEST_F(ProgramTest, NpuTestComparesADeviceWithTheCpu) {
   EXPECT_TRUE(contains(answer.out, "936")) << answer.out;
 }
 
-// A library or an exported folder that does not fit is refused. Here this is tested as far as it can be known without ONNX
+// A library of ONNX Runtime or an exported folder that does not fit is refused. This test checks what can be known without ONNX
 // Runtime; tests/judges/judge_device.py tests it with ONNX Runtime.
 TEST_F(ProgramTest, OnnxruntimeThatDoesNotFitIsRefused) {
   const std::string drop = std::string(test_data) + "/../../examples/models/stilla-drop-f16.gguf", folder = path("exported");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the program `stilla` from outside: options that it does not know, and options that limit what a model says.
+// Tests that start the program `stilla`: options that it does not know, and options that limit what a model says.
 #include <cstdint>
 #include <iterator>
 #include <map>
@@ -60,11 +60,11 @@ TEST_F(ProgramOptions, UnknownOptionsNameThemselves) {
     EXPECT_TRUE(is_message(ended.err) && contains(ended.err, c.says)) << ended.err << "expected: " << c.says;
     EXPECT_EQ(ended.out, "");
   }
-  // A value is no option, whatever it looks like.
+  // The value of an option is never taken for an option, whatever it looks like.
   EXPECT_EQ(run_program({"tokenize", "-m", model, "--", "-ngl"}).out, "45 110 103 108\n");
   EXPECT_EQ(run_program(speaker("run", {"-p", "-ngl", "-n", "1"})).status, 0);
   EXPECT_EQ(run_program({"logits", "-m", model, "--ids", "-", "-o", path("one.npy")}, "1").status, 0);
-  // A number may stand directly behind its option's letter, and the last of two values counts.
+  // A number may stand directly behind its option's letter, and if an option is given twice, its last value counts.
   EXPECT_TRUE(contains(count({"-n5", "-n2"}).err, "generated 2 tokens"));
 }
 
@@ -72,15 +72,15 @@ TEST_F(ProgramOptions, StopTextsEndAnAnswerAndAreNotShown) {
   struct Case {
     std::vector<std::string> stops;
     const char* shown;
-    const char* told;  // in the statistics; empty if the answer ended by itself
+    const char* told;  // what the statistics tell; empty if the answer ended by itself
   };
   const Case cases[] = {
       {{" two"}, "one\n", "generated 2 tokens"},
-      {{"e t"}, "on\n", "; ended before 'e t'\n"},  // spans two tokens
-      {{"two three"}, "one \n", "; ended before 'two three'"},  // spans three
+      {{"e t"}, "on\n", "; ended before 'e t'\n"},  // the stop text spans two tokens
+      {{"two three"}, "one \n", "; ended before 'two three'"},  // the stop text spans three tokens
       {{"one"}, "", "ended before 'one'"},
-      {{"three!"}, "one two three four\n", ""},  // is held back, and shown when it turns out to be another text
-      {{"four!"}, "one two three four\n", ""},  // is held back at the end
+      {{"three!"}, "one two three four\n", ""},  // " three" is held back, and shown when another text follows
+      {{"four!"}, "one two three four\n", ""},  // " four" is held back at the end
       {{"reef", "ree "}, "one two th\n", "ended before 'ree '"},
       {{"three", "two"}, "one \n", "ended before 'two'"},
       {{"wo t", " two thr"}, "one t\n", "ended before 'wo t'"},
@@ -104,7 +104,7 @@ TEST_F(ProgramOptions, StopTextsEndAnAnswerAndAreNotShown) {
   EXPECT_TRUE(is_message(empty.err) && contains(empty.err, "--stop: found ''")) << empty.err;
 }
 
-// A text in brackets is one text, although CLI11 reads brackets as a list.
+// A stop text in brackets is taken as one text, although CLI11, which reads the options, takes brackets for a list.
 TEST_F(ProgramOptions, AStopTextMayHaveBrackets) {
   ASSERT_TRUE(table_model({"a[EN", "D]b"}, {{'\n', first_piece}, {first_piece, first_piece + 1}}).write(path("brackets.gguf")));
   const Finished ended = run_program({"run", "-m", path("brackets.gguf"), "-p", "go", "--temp", "0", "--stop", "[END]"});
@@ -116,14 +116,15 @@ TEST_F(ProgramOptions, AStopTextMayHaveBrackets) {
 TEST_F(ProgramOptions, StopTextsInThoughtsRawTextAndTurns) {
   const Finished thought = run_program(speaker("run", {"-p", "hi", "--temp", "0", "--stop", "me see"}));
   EXPECT_EQ(thought.out, "<think>Let \n") << thought.err;
-  // The tags <think> and </think> are part of the text in which stop texts are searched. Here the stop text begins with </think>
-  // and then does not match, so the tag is held back for a while. This does not change how many tokens are counted as thought.
+  // The tags <think> and </think> are part of the text in which stop texts are searched. The stop text of this test begins with
+  // </think>, but the model's text goes on differently, so the tag is held back for a while. This does not change how many
+  // tokens are counted as thought.
   const Finished tag = run_program(speaker("run", {"-p", "hi", "--temp", "0", "--stop", "</think>It was"}));
   EXPECT_EQ(tag.out, run_program(speaker("run", {"-p", "hi", "--temp", "0"})).out);
   EXPECT_TRUE(contains(tag.err, "thought 3 tokens")) << tag.err;
   const Finished raw = run_program({"run", "-m", path("babbler.gguf"), "--raw", "-p", "\n", "--temp", "0", "--stop", "again again"});
   EXPECT_EQ(raw.out, " ") << raw.err;
-  // The next turn of a chat contains what was shown, and nothing behind it.
+  // The next turn of a chat contains the answer as far as it was shown, and nothing behind the stop text.
   write_file("roles.jinja", "{% for m in messages %}{{ m.content }}|{% endfor %}{{ '\\n' }}");
   const std::vector<std::string> chat{
       "chat", "-m", path("counter.gguf"), "-t", "1", "-v", "--commands", "--temp", "0", "--chat-template", path("roles.jinja")};
@@ -193,7 +194,7 @@ TEST_F(ProgramOptions, ABiasForATokenThatDoesNotExistIsAnError) {
   EXPECT_EQ(run_program(speaker("run", {"-p", "hi", "-n", "2", "-l", "263+1"})).status, 0);
 }
 
-// What the commands would refuse, `inspect` reports beside what it shows.
+// If a command would refuse a file, `inspect` reports the reason beside what it shows of the file.
 TEST_F(ProgramOptions, InspectSaysWhyAFileCannotRun) {
   struct Case {
     const char* says;
@@ -228,7 +229,7 @@ TEST_F(ProgramOptions, InspectSaysWhyAFileCannotRun) {
     EXPECT_TRUE(contains(run.err, reason)) << run.err;
   }
   EXPECT_FALSE(contains(run_program({"inspect", path("speaker.gguf")}).out, "not a model"));
-  // A missing tensor is found before anything is packed.
+  // When `pack` gets a file with a missing tensor, it finds this before it packs anything.
   EXPECT_EQ(run_program({"pack", "-m", missing}).status, 3);
   EXPECT_FALSE(fs::exists(path("missing.stilla")));
 }

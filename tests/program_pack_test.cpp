@@ -81,7 +81,7 @@ TEST_F(ProgramTest, PacksByImportance) {
   EXPECT_TRUE(contains(from_packed, "936")) << from_packed;
   EXPECT_EQ(answer({"-m", path("important.gguf"), "--weights", "q4_0", "--imatrix", path("i.gguf")}), from_packed);
 
-  // What export writes is chosen by importance too.
+  // The weights that `export` writes are chosen by importance, too.
   std::vector<std::string> exported{
       "export", "--to", "onnx", "-m", path("important.gguf"), "--weights", "q4_0", "-o", path("exported-plain")};
   ASSERT_EQ(run_program(exported).status, 0);
@@ -93,7 +93,7 @@ TEST_F(ProgramTest, PacksByImportance) {
   EXPECT_EQ(read_file("by-importance/model.onnx.data").size(), read_file("exported-plain/model.onnx.data").size());
 }
 
-// A packed file can be used instead of its model, and packing changes nothing that it should not.
+// A packed file can be used instead of its model, and every command gives the same results with it.
 TEST_F(ProgramTest, PackWritesAFileForEveryCommand) {
   const std::vector<std::string> ask{"-p", "hi", "--temp", "0", "-t", "1"};
   const auto run = [&](const std::string& model) {
@@ -161,8 +161,8 @@ TEST_F(ProgramTest, PackWritesAFileForEveryCommand) {
   }
 }
 
-// A model can be requantised while it is packed or while it is loaded. The logits are the same, and the program states the same
-// amount of memory.
+// A model can be requantised while it is packed or while it is loaded. Both ways give the same logits, and the program states
+// the same amount of memory.
 TEST_F(ProgramTest, PackRequantises) {
   const auto logits = [&](const std::string& model, const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"logits", "-m", path(model), "--ids", "1,2,3", "-o", path("w.npy")};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of `stilla run` and `stilla chat` from outside: thoughts and answers, sampling, long texts, terminals, Ctrl-C, closed
-// pipes, and the model that the program carries.
+// Tests that start `stilla run` and `stilla chat`: thoughts and answers, sampling, long texts, terminals, Ctrl-C, closed pipes,
+// and the model that is embedded in the program.
 #include <gtest/gtest.h>
 
 #include <sstream>
@@ -57,7 +57,7 @@ TEST_F(ProgramTalk, AThoughtCanBeCutOrLeftOut) {
 
   const Finished off = run({"6", "--think", "off"});
   EXPECT_EQ(off.out, "ababab\n");
-  EXPECT_TRUE(contains(off.err, "prompt 27 tokens")) << off.err;  // <think>\n\n</think>\n\n
+  EXPECT_TRUE(contains(off.err, "prompt 27 tokens")) << off.err;  // with <think>\n\n</think>\n\n at its end
   EXPECT_FALSE(contains(off.err, "thought")) << off.err;
 }
 
@@ -68,7 +68,7 @@ TEST_F(ProgramTalk, ALoopIsTold) {
   EXPECT_FALSE(contains(run_program({"run", "-m", path("babbler.gguf"), "-p", "hi", "-n", "63"}).err, "circles"));
 }
 
-// Files as Notepad and PowerShell write them.
+// Prompts are read from files as Notepad and PowerShell write them, with their byte order marks and line ends.
 TEST_F(ProgramTalk, FilesMeanWhatTheirEditorMeant) {
   const auto prompt_tokens = [](const std::vector<std::string>& how) {
     const Finished done = run_program(speaker("run", how));
@@ -114,7 +114,7 @@ TEST_F(ProgramTalk, RawIsTheGeneratedBytesAndNothingElse) {
   EXPECT_EQ(run_program(speaker("run", {"--raw", "-p", "X"})).out, "\xff");
   EXPECT_EQ(run_program(speaker("run", {"--raw", "-p", "q"})).out, "");
   EXPECT_EQ(run_program(speaker("run", {"--raw", "-p", "L", "-n", "0"})).out, "");
-  // A token's name in the text is plain text, unless --special is given.
+  // The name of a control token in the prompt is plain text, unless --special is given.
   EXPECT_TRUE(contains(run_program(speaker("run", {"--raw", "-p", "<|im_end|>"})).err, "prompt 10 tokens"));
   EXPECT_TRUE(contains(run_program(speaker("run", {"--raw", "--special", "-p", "<|im_end|>"})).err, "prompt 1 tokens"));
 }
@@ -155,8 +155,8 @@ TEST_F(ProgramTalk, SamplingOptionsReachTheSampler) {
   EXPECT_NE(text({"--temp", "100", "--top-k", "1", "--mirostat", "2"}), six);
 }
 
-// A draft model guesses for the model. Tested are the model's own file, another file with the same weights, and models that
-// cannot guess for it.
+// A draft model guesses tokens for the model, and the text stays the same. The draft model is the model's own file, another
+// file with the same weights, or one that cannot guess for this model.
 TEST_F(ProgramTalk, ADraftModelWritesTheSameText) {
   const std::string models = std::string(test_data) + "/../../examples/models/";
   const auto text = [&](std::vector<std::string> more) {
@@ -181,8 +181,8 @@ TEST_F(ProgramTalk, ADraftModelWritesTheSameText) {
   EXPECT_EQ(chat.out, run_program({"chat", "-m", path("speaker.gguf")}, "hi\nhi\n").out);
 }
 
-// Guessing changes the time and nothing else. Tested are greedy and sampled texts, penalties that depend on earlier tokens,
-// limits of the length, and the end of the context.
+// Guessing (--lookup) changes the time and nothing else. The test compares greedy and sampled texts, penalties that depend on
+// earlier tokens, limits of the length, and the end of the context.
 TEST_F(ProgramTalk, LookupDecodingWritesTheSameText) {
   std::size_t right = 0;
   const auto same = [&](std::vector<std::string> arguments) {
@@ -227,7 +227,8 @@ TEST_F(ProgramTalk, AReaderThatLeavesEndsItQuietly) {
   ASSERT_TRUE(process.wait_for(again));
   process.close_output();
   EXPECT_EQ(process.finish(), 1);
-  // Standard error holds at most one line. It says that the text repeats itself, and was written before the reader left.
+  // Standard error holds at most one line. This line says that the text repeats itself, and it was written before the reader
+  // closed the pipe.
   const bool is_one_line = process.err.find('\n') == process.err.size() - 1;
   EXPECT_TRUE(process.err.empty() || (contains(process.err, "circles") && is_one_line)) << process.err;
 }
@@ -257,7 +258,7 @@ TEST_F(ProgramTalk, ATerminalShowsThinkingDimAndObeysNoModel) {
   EXPECT_TRUE(contains(process.out, "loading"));
 }
 
-// A terminal of 50 columns: no line of the program's own messages is longer, none ends within a word, and no word is lost.
+// In a terminal of 50 columns, no line of the program's own messages is longer, none ends within a word, and no word is lost.
 TEST_F(ProgramTalk, MessagesWrapBetweenWords) {
   const auto words_of = [](std::string text) {
     std::vector<std::string> words;
@@ -273,7 +274,7 @@ TEST_F(ProgramTalk, MessagesWrapBetweenWords) {
   std::istringstream lines(process.out);
   int count = 0;
   for (std::string line; std::getline(lines, line); ++count) {
-    EXPECT_LE(line.size(), 50u + 1) << line;  // and a carriage return
+    EXPECT_LE(line.size(), 50u + 1) << line;  // 50 columns and a carriage return
     EXPECT_TRUE(line.starts_with(count == 0 ? "stilla: " : "        ")) << line;
   }
   EXPECT_GT(count, 1);
@@ -295,11 +296,12 @@ TEST_F(ProgramTalk, ChatReadsAPipeLineByLine) {
 }
 
 TEST_F(ProgramTalk, ChatEvaluatesOnlyWhatIsNew) {
-  // An answer of one byte token is encoded again as the same token, so the second turn continues what the cache holds.
+  // The answer is one token of one byte, which is encoded again as the same token. So the second turn continues what the cache
+  // holds.
   ASSERT_TRUE(table_model({}, {{'\n', 'Y'}}).write(path("yes.gguf")));
   const Finished ended = run_program({"chat", "-v", "-m", path("yes.gguf")}, "hi\nhi\n");
   EXPECT_EQ(ended.out, "Y\nY\n");
-  // The second turn adds <|im_end|>\n <|im_start|>user\nhi<|im_end|>\n <|im_start|>assistant\n.
+  // For the second turn, the program evaluates <|im_end|>\n <|im_start|>user\nhi<|im_end|>\n <|im_start|>assistant\n.
   EXPECT_TRUE(contains(ended.err, "prompt 21 tokens")) << ended.err;
   EXPECT_TRUE(contains(ended.err, "prompt 23 tokens")) << ended.err;
 }
@@ -369,19 +371,21 @@ TEST_F(ProgramTalk, AFullContextStopsOrShifts) {
   EXPECT_FALSE(contains(shift.err, "too long"));
   EXPECT_TRUE(contains(shift.err, "the context is full: forgot the 2 oldest turns (48 tokens)")) << shift.err;
 
-  // The context gets full within an answer: the end of the second answer needs the positions of the first turn.
+  // The context gets full within an answer: the second answer is so long that its end needs the positions of the first turn,
+  // which is then forgotten.
   const Finished within = chat("babbler.gguf", {"--ctx", "80", "-n", "20", "--on-full", "shift"}, "hi\nhi\n");
   std::string twenty;
   for (int i = 0; i < 20; ++i) twenty += again;
   EXPECT_EQ(within.out, twenty + "\n" + twenty + "\n");
   EXPECT_TRUE(contains(within.err, "forgot the oldest turn (43 tokens)")) << within.err;
-  // There is only one turn, so no older one can be forgotten.
+  // The chat has only one turn, so there is no older one to forget, and the program says that the context is full.
   const Finished alone = chat("babbler.gguf", {"--ctx", "40", "--on-full", "shift"}, "hi\n" + std::string(60, 'a') + "\n");
   EXPECT_TRUE(contains(alone.err, "the context of 40 tokens is full")) << alone.err;
   EXPECT_TRUE(contains(alone.err, "too long: with this message it has ")) << alone.err;
 }
 
-// What `babbler` says depends only on the token before. So the text shows whether everything that was needed was kept.
+// What the model `babbler` says depends only on the token before. So the text shows whether the program kept all that was
+// needed when it forgot a part of the context.
 TEST_F(ProgramTalk, RunGoesOnBehindAFullContext) {
   const auto run = [](const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"run", "-m", path("babbler.gguf"), "-p", "hi", "--temp", "0", "-n", "60"};
@@ -421,7 +425,7 @@ TEST_F(ProgramTalk, LinesCanBeEdited) {
   process.write_input("/exit\r");
   EXPECT_EQ(process.finish(), 0) << process.out;
 
-  // Ctrl-D is typed before the editor has the terminal, and directly behind a message.
+  // Ctrl-D ends the chat also when it is typed before the line editor has the terminal, and directly behind a message.
   Process early({"chat", "-m", path("yes.gguf"), "--temp", "0"}, Process::Streams::terminal);
   early.write_input("\x04");
   EXPECT_EQ(early.finish(), 0) << early.out;
@@ -449,7 +453,8 @@ TEST_F(ProgramTalk, CtrlCStopsAnAnswerAndThenTheChat) {
   }
 }
 
-// The model inside the program. It is committed together with the program, so the expected texts are this model's.
+// Without -m, the program runs the model that is embedded in it. This model is committed together with the program, so the
+// expected texts belong to it.
 TEST_F(ProgramTalk, WithoutAModelTheEmbeddedOneThinks) {
   const Finished ended = run_program({"run", "--temp", "0", "-p", "What is 347 + 589?"});
   EXPECT_EQ(ended.status, 0);

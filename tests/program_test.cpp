@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the program `stilla` from outside: what it says of mistakes and of files, its numbers, and which stream it writes to.
+// Tests that start the program `stilla`: what it says about mistakes and files, the numbers that it prints, and to which stream
+// it writes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -147,8 +148,8 @@ TEST_F(ProgramTest, EveryMistakeIsOneLineAndAStatus) {
 
 #if !defined(_WIN32)
 
-// A template that replaces the model's own, by its name or in a file. If a template uses what the program cannot do, the message
-// says where, and how to go on.
+// The option --chat-template replaces the model's own template, by the name of a known template or by a file. If a template uses
+// what the program cannot do, the message says where, and how to go on.
 TEST_F(ProgramTest, ChatTemplates) {
   const std::string model = path("speaker.gguf");
   const auto ids = [&](const std::vector<std::string>& more) {
@@ -238,7 +239,8 @@ TEST_F(ProgramTest, LogitsAreANumpyFile) {
     const auto row = values.begin() + static_cast<std::ptrdiff_t>(i * 288);
     EXPECT_EQ(std::max_element(row, row + 288) - row, i == '\n' ? think_open : im_end);
   }
-  // Another target and more threads give the same bytes. The ids come from standard input, in the form that `tokenize` prints.
+  // Another target and more threads give the same bytes. In this run the ids come from standard input, in the form that
+  // `tokenize` prints.
   std::replace(list.begin(), list.end(), ',', ' ');
   ASSERT_EQ(
       run_program({"logits", "-m", path("speaker.gguf"), "-t", "3", "--target", "scalar", "--kv", "f32", "--ids", "-", "-o", path("b.npy")},
@@ -328,7 +330,8 @@ TEST_F(ProgramTest, InspectShowsKeysTensorsAndMemory) {
   EXPECT_TRUE(contains(escaped.out, "a\\x0ab")) << escaped.out;
 }
 
-// What a file has and its architecture does not know is refused by every command that would use it, or reported.
+// If a file has tensors or keys that its architecture does not know, every command that would use them refuses the file or
+// reports them.
 TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
   const auto commands = [](const std::string& model) {
     return std::vector<std::vector<std::string>>{{"run", "-m", model, "-p", "hi", "-n", "1", "-t", "1"},
@@ -379,7 +382,7 @@ TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
     EXPECT_TRUE(contains(ended.err, "strange.gguf: 100 bytes from byte "));
   }
 
-  // This model has more tokens than its embedding has rows.
+  // The model `words` has more tokens than its embedding has rows.
   ASSERT_TRUE(table_model(std::vector<std::string>(29, "x"), {}).write(path("words.gguf")));
   for (const std::vector<std::string>& command : commands(path("words.gguf"))) {
     const Finished ended = run_program(command);
@@ -388,7 +391,7 @@ TEST_F(ProgramTest, AFileThatHasMoreThanItsArchitecture) {
   }
 }
 
-// Scaling the positions from the command line gives the same as a file that has the keys.
+// The options --rope-*, which scale the positions, give the same logits as a file that has the corresponding keys.
 TEST_F(ProgramTest, RopeFromTheCommandLine) {
   const auto logits = [](const std::string& model, const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"logits", "-m", model, "-t", "1", "--ids", "5,200,17,99,3,250,41", "-o", path("rope.npy")};
@@ -397,8 +400,8 @@ TEST_F(ProgramTest, RopeFromTheCommandLine) {
     EXPECT_EQ(ended.status, 0) << ended.err;
     return read_file("rope.npy");
   };
-  // Puts keys in front of the others. A last key makes the number of their bytes a multiple of the alignment, so that everything
-  // else stays in its place.
+  // Puts keys in front of the other keys of the file. The last one is chosen so that the number of their bytes is a multiple of
+  // the alignment, and everything else stays in its place.
   const std::string tiny = std::string(test_data) + "/tiny-qwen3.gguf";
   std::string bytes = stilla_test::read_file(tiny);
   const std::string scaling = "qwen3.rope.scaling.";
@@ -442,9 +445,9 @@ TEST_F(ProgramTest, BenchSpeaksTablesAndJson) {
     EXPECT_GT(row["limit_ts"].get<double>(), 0.0);
     EXPECT_NEAR(row["limit_percent"].get<double>(), 100 * row["avg_ts"].get<double>() / row["limit_ts"].get<double>(), 1e-6);
     EXPECT_EQ(row["limit_samples_ts"].size(), 2u);
-    // The limit counts how often weights are used. The model has one layer. The matrices of queries, keys and values are used
-    // once for each token, because every token's key and value must be stored in the cache. The other matrices of the layer and
-    // the head are used once for each row of logits.
+    // The benchmark's limit counts how often weights are used. The model has one layer. The matrices of queries, keys and values
+    // are used once for each token, because every token's key and value must be stored in the cache. The other matrices of the
+    // layer and the head are used once for each row of logits.
     const double layer = 288.0 * (288 + 16 + 16), head = 288.0 * (288 + 3 * 32 + 288);
     const bool is_prompt = row["n_prompt"] == 32;
     EXPECT_EQ(row["limit_macs"].get<double>(), is_prompt ? 32 * layer + head : 8 * (layer + head));

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the program `stilla` from outside: what it must not do, even if an attacker made its files and its input. It does not
-// replace a file of another kind than the one that it writes. It refuses a saved session with tokens that the model's vocabulary
-// does not have. It names damaged weights. No model can send commands to the terminal. A program that is ended early leaves no
-// files behind.
+// Tests of what the program `stilla` must not do, even if an attacker made its files and its input. It does not replace a file
+// of another kind than the one that it writes. It refuses a saved session with tokens that the model's vocabulary does not have.
+// It names damaged weights. No model can send commands to the terminal. A program that is ended early leaves no files behind.
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -49,7 +48,7 @@ class ProgramTrust : public ProgramTest {
     struct stat status{};
     return stat(path(name).c_str(), &status) == 0 ? status.st_mode & 0777u : 0u;
   }
-  // Whether something that a writer left behind lies beside the output.
+  // Returns whether a file that the program had begun to write was left behind beside the output of this name.
   static bool has_partial(const std::string& name) {
     return std::any_of(fs::directory_iterator(folder_), fs::directory_iterator(), [&](const fs::directory_entry& entry) {
       const std::string file = entry.path().filename().string();
@@ -131,7 +130,7 @@ TEST_F(ProgramTrust, ReplacedFilesKeepTheirModeAndLinksTheirPlace) {
   EXPECT_TRUE(is_message(dangling.err) && contains(dangling.err, "dangling.npy: cannot write where this link leads")) << dangling.err;
 }
 
-// A session file of an attacker. Its checksums are correct, since anybody can compute them.
+// A saved session as an attacker may change it. Its checksums are correct, since anybody can compute them.
 class Session {
  public:
   explicit Session(std::string bytes) : bytes_(std::move(bytes)) {}
@@ -221,8 +220,8 @@ TEST_F(ProgramTrust, ForeignSessionsAreRefusedBeforeAnythingChanges) {
   }
 }
 
-// Keys and values of a session may be any numbers. If they make logits that are not numbers, the turn fails, and the next one
-// begins from the start.
+// The keys and values in a session file may be any numbers. If they make the model's logits NaN or infinite, the turn of the
+// chat fails, and the next turn evaluates the whole chat again.
 TEST_F(ProgramTrust, OneBadTurnEndsTheTurnAndNotTheChat) {
   ASSERT_TRUE(contains(chat("hi\n/save " + path("nan.session") + "\n").err, "saved 2 messages"));
   write_file("nan.session", Session(read_file("nan.session")).fill_cache('\x7f').sealed());  // 0x7f7f is a NaN of 16 bits
@@ -290,7 +289,8 @@ TEST_F(ProgramTrust, ADraftModelThatIsDamagedIsRefused) {
   }
 }
 
-// One bit of a packed file is wrong, and the model still speaks. The checksum tells it, before the program ends.
+// One bit of a packed file is wrong, but the model can still generate text. The tensor's checksum shows the damage, and the
+// program reports it before it ends.
 TEST_F(ProgramTrust, APackedFileThatIsDamagedIsToldByItsChecksum) {
   ASSERT_EQ(run_program({"pack", "-m", path("yes.gguf"), "-t", "1", "-o", path("bit.stilla")}).status, 0);
   std::string bytes = read_file("bit.stilla");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests of the program `stilla`: runs it with pipes or on a terminal, and makes small models that say what a test wants. Such
-// a model is a table: after token a comes token next[a]. Its layers add nothing, because all their weights are 0. The embedding
-// of a is the unit vector of a, and row next[a] of the head is the same vector.
+// What tests of the program `stilla` share: they run it with pipes or on a terminal, and make small models that say what a test
+// wants. Such a model is a table: after token a comes token next[a]. Its layers add nothing, because all their weights are 0. The
+// embedding of a is the unit vector of a, and row next[a] of the head is the same vector.
 #pragma once
 
 #include <poll.h>
@@ -26,10 +26,10 @@
 
 namespace stilla_test {
 
-// Tokens 0 to 255 are the bytes. These tokens follow them.
+// The ids of tokens 256 and later in the small models. Tokens 0 to 255 are the bytes.
 inline constexpr std::uint32_t im_start = 256, im_end = 257, think_open = 258, think_close = 259, first_piece = 260;
 
-// Spells the bytes with the letters that byte-level vocabularies use for them.
+// Returns the letters with which byte-level vocabularies write these bytes.
 inline std::string spelled(std::string_view bytes) {
   std::string out;
   for (const char c : bytes) {
@@ -47,9 +47,9 @@ inline std::string spelled(std::string_view bytes) {
 
 inline const std::string opens_answer = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-// `pieces` are the texts of the tokens from first_piece on. A token that is no key of `next` is followed by <|im_end|>.
-// `markup_type` is the type that the file gives <|im_start|> and <|im_end|>. If it is not 3 (control), the file also names no
-// token that ends a text.
+// Builds a GGUF file of a model that is a table of the next tokens. `pieces` are the texts of the tokens from first_piece on. A
+// token that is no key of `next` is followed by <|im_end|>. `markup_type` is the type that the file gives <|im_start|> and
+// <|im_end|>. If it is not 3 (control), the file also names no token that ends a text.
 inline GgufBuilder table_model(const std::vector<std::string>& pieces, const std::map<std::uint32_t, std::uint32_t>& next,
                                bool with_tensors = true, std::uint32_t context = 256, const std::string& template_end = opens_answer,
                                std::int32_t markup_type = 3) {
@@ -163,8 +163,8 @@ class Process {
   void interrupt() { signal(SIGINT); }
   void signal(int number) { kill(process_, number); }
 
-  // Reads until standard output holds `text` (on a terminal both streams are one). Returns false if the program ends or stalls
-  // before.
+  // Reads until standard output holds `text` (on a terminal, standard output and standard error are one). Returns false if the
+  // program ends or stalls before.
   bool wait_for(std::string_view text) {
     while (out.find(text, seen_) == std::string::npos) {
       if (!read_some()) return false;
@@ -173,7 +173,7 @@ class Process {
     return true;
   }
 
-  // Reads the rest and returns the exit status, or -1 if a signal killed the program.
+  // Reads the rest of the program's output and returns the exit status, or -1 if a signal killed the program.
   int finish() {
     if (in_ != out_) close_input();
     while (read_some()) {
@@ -187,7 +187,7 @@ class Process {
  private:
   static constexpr int patience_ms = 60000;
 
-  // Waits for a piece of either stream. Returns false when both are closed or nothing came in time.
+  // Waits for a piece of standard output or standard error. Returns false when both are closed or nothing came in time.
   bool read_some() {
     pollfd streams[2] = {{out_open_ ? out_ : -1, POLLIN, 0}, {err_open_ ? err_ : -1, POLLIN, 0}};
     if (streams[0].fd < 0 && streams[1].fd < 0) return false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of the rounding of activations to 8 and 16 bits (contract/activation_q8.hpp). Results are compared with the definition,
-// computed in double, also for ties and for values that are not numbers. Every target must give the same.
+// computed in double, also for ties and for values that are NaN or infinite. Every target must give the same results.
 #include <array>
 #include <bit>
 #include <cstring>
@@ -17,7 +17,7 @@ namespace {
 using namespace stilla_test;
 
 struct Rounded {
-  std::vector<std::int32_t> values;  // 256 * high + low, with 16 bits
+  std::vector<std::int32_t> values;  // with 16 bits: 256 * high plane + low plane
   std::vector<float> scales;
   std::vector<std::int32_t> sums;
   std::vector<float> scaled_sums;
@@ -32,7 +32,7 @@ std::vector<std::int32_t> joined(const std::int8_t* high, const std::int8_t* low
   return values;
 }
 
-// Rounds with memory behind the input that cannot be read, and memory behind the outputs that cannot be written.
+// Rounds activations on target T. Memory behind the input cannot be read, and memory behind the outputs cannot be written.
 template <class T>
 Rounded rounded(std::span<const float> x, ActivationBits bits = ActivationBits::eight) {
   const std::size_t blocks = x.size() / 32;
@@ -112,8 +112,8 @@ TYPED_TEST(Quantise, TiesGoToEven) {
   }
 }
 
-// The value with the highest magnitude sets the scale. It is tried at every place and with both signs, and chosen so that it
-// becomes +-127.
+// The value of a block with the highest magnitude sets the scale. The test puts it at every place of the block and gives it
+// both signs. It is chosen so that it becomes the largest integer, +-127 with 8 bits.
 TYPED_TEST(Quantise, ExtremeInEveryLane) {
   for (std::size_t lane = 0; lane < 32; ++lane) {
     for (const float factor : {1.5f, -1.5f, 0x1p52f, -0x1p-59f}) {
@@ -132,7 +132,7 @@ TYPED_TEST(Quantise, ExtremeInEveryLane) {
 TYPED_TEST(Quantise, ZerosSubnormalsAndNoNumbers) {
   for (const float special : special_values()) {
     for (const std::size_t lane : {0u, 7u, 16u, 31u}) {
-      std::vector<float> x(96);  // the other blocks do not change
+      std::vector<float> x(96);  // the first and the last block hold noise
       for (std::size_t i = 0; i < 32; ++i) x[i] = x[64 + i] = noise(4, i);
       x[32 + lane] = special;
       for (const ActivationBits bits : both) {
@@ -148,7 +148,8 @@ TYPED_TEST(Quantise, ZerosSubnormalsAndNoNumbers) {
   }
 }
 
-// All values times their scale are within half a step of x. Rounding these products again changes nothing.
+// Each rounded value times its scale is within half a step of the original x. If these products are rounded again, they stay
+// the same.
 TYPED_TEST(Quantise, ErrorIsHalfAStepAndTheSecondTimeNone) {
   const std::vector<float> x = noise_values(5, 32 * 64, 7.0f);
   const Rounded r = rounded<TypeParam>(x);
@@ -187,13 +188,14 @@ TYPED_TEST(Quantise, RowsOfAMatrix) {
         }
       }
     }
-    ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), 2, 32, stride)));  // a smaller one, in the same memory
+    ASSERT_TRUE(quantise(buffer, ConstMatrix(x.data(), 2, 32, stride)));  // rounds a smaller matrix in the same memory
     EXPECT_EQ(buffer.view().rows, 2u);
     EXPECT_EQ(buffer.view().row_values(1), buffer.view().values + 32);
   }
 }
 
-// Compares with the definition: the least power of two with which all sums fit 16 bits, and one rounding with ties to even.
+// Compares round_sums() with its definition: the scale is the least power of two with which all sums fit 16 bits, and each sum
+// is rounded once, with ties to even.
 void expect_rounded(const std::array<float, 8>& sums) {
   const RoundedSums found = stilla::detail::round_sums(sums.data());
   float highest = 0.0f;
@@ -221,7 +223,7 @@ TEST(RoundedSums, FollowTheDefinition) {
     }
   }
   expect_rounded({});
-  expect_rounded({32767, -32767, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 32766.5f});  // ties
+  expect_rounded({32767, -32767, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 32766.5f});  // some sums are ties
   expect_rounded({32768, -32768, 1, 3, 5, -1, -3, 32767});
   expect_rounded({0x1p-75f, 0, 0, 0, 0, 0, 0, -0.0f});
 }
@@ -229,7 +231,7 @@ TEST(RoundedSums, FollowTheDefinition) {
 TEST(QuantiseMemory, TooMuchIsRefused) {
   ActivationBuffer buffer;
   EXPECT_FALSE(buffer.resize(std::size_t{1} << 45, std::size_t{1} << 12));
-  EXPECT_FALSE(buffer.resize(std::size_t{1} << 40, std::size_t{1} << 40));  // the product does not fit 64 bits
+  EXPECT_FALSE(buffer.resize(std::size_t{1} << 40, std::size_t{1} << 40));  // rows * columns does not fit 64 bits
 }
 
 }  // namespace

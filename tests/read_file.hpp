@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads and writes whole files for tests. A file that cannot be read is empty.
+// Reads and writes whole files for tests. If a file cannot be read, its content counts as empty.
 #pragma once
 
 #include <filesystem>

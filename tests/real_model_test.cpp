@@ -36,11 +36,12 @@ const char* const smollm = "smollm2-135m-instruct-q4_1.gguf";
 const std::vector<std::string> prompts = {"python", "french", "chinese", "whitespace", "chat", "maths"};
 constexpr std::size_t top = 16, sample = 32;
 
-// What llama.cpp reaches with the Qwen2 0.5B. Here nmse is that of a sample of 32 logits for each position.
+// The distances from transformers that llama.cpp reaches with the Qwen2 0.5B, which Stilla must not exceed. The normalised mean
+// square error is that of a sample of 32 logits for each position.
 constexpr double worst_nmse = 4.7e-4, mean_divergence = 0.0013, same_winner = 0.977;
 constexpr float clear_margin = 0.1f;
 
-// The path of a file in the folder of models, or nothing if there is no such file.
+// Returns the path of a file in the folder that STILLA_MODELS names, or nothing if there is no such file.
 std::optional<std::string> model_path(const std::string& name) {
   const char* folder = std::getenv("STILLA_MODELS");
   if (folder == nullptr) return std::nullopt;
@@ -80,14 +81,14 @@ class RealModel : public ::testing::TestWithParam<std::string> {
   }
   const Model& model() const { return *model_; }
   std::vector<std::uint32_t> ids(const std::string& prompt) const { return as_ids(golden(GetParam() + "/" + prompt + "/ids")); }
-  // What the reference has at every position of a prompt and its continuation.
+  // Returns the numbers that transformers has for position m of a prompt and its continuation; `what` names them.
   std::span<const float> row_of_golden(const std::string& prompt, const std::string& what, std::size_t m, std::size_t width) const {
     return golden(GetParam() + "/" + prompt + "/" + what).subspan(m * width, width);
   }
   std::size_t prompt_length(const std::string& prompt) const {
     return static_cast<std::size_t>(golden(GetParam() + "/" + prompt + "/length")[0]);
   }
-  // By how much the most likely token of the reference leads.
+  // Returns how far the logit of transformers' most likely token is above that of the second.
   float margin(const std::string& prompt, std::size_t m) const {
     const auto row = row_of_golden(prompt, "top", m, 2 * top);
     return row[top] - row[top + 1];
@@ -105,8 +106,9 @@ struct Distance {
   std::size_t positions = 0, same_winner = 0;
 };
 
-// Adds one position. The divergence is computed for the most likely tokens of the reference, with all other tokens counted as
-// one. It is at most the true divergence, and close to it, because these tokens have nearly all the probability.
+// Adds the distance at one position to the sums of d. The divergence is computed for the tokens that transformers holds most
+// likely, with all other tokens counted as one. It is at most the true divergence, and close to it, because these tokens have
+// nearly all the probability.
 void add(Distance& d, std::span<const float> logits, std::span<const float> row, std::span<const float> sampled, double log_sum_exp) {
   for (std::size_t i = 0; i < sample; ++i) {
     const double ours = logits[i * (logits.size() / sample)], expected = sampled[i];
@@ -169,7 +171,8 @@ TEST_P(RealModel, StaysNearTheReference) {
   EXPECT_EQ(flips, 0u);
 }
 
-// Generates token by token, as a user sees it. The text must be the reference's, up to where the reference's own choice is close.
+// Generates a text token by token, as a user sees it. It must be that of transformers, up to the first position where
+// transformers' own choice is close.
 TEST_P(RealModel, GreedyTextIsTheReferences) {
   for (const std::string& prompt : prompts) {
     const std::vector<std::uint32_t> text = ids(prompt);

@@ -45,7 +45,7 @@ TEST(Reasoning, TagsOfTheModel) {
 TEST(Reasoning, OpenedByTheTemplate) {
   expect_split("hm\n</think>\n\nyes", true, "hm\n", "\n\nyes");
   expect_split("still thinking", true, "still thinking", "");
-  // A model that opens the thought once more.
+  // The prompt has already opened the thought, and the model opens it once more.
   expect_split("<think>\nhm</think>yes", true, "<think>\nhm", "yes");
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Renders the template on standard input with a conversation of tests/golden/templates.json. make_template_golden.py --files runs
-// it:
+// Renders the chat template on standard input with one of the conversations of tests/golden/templates.json, the one with this
+// number. make_template_golden.py --files runs the program:
 //
 //   render_template templates.json NUMBER < template.jinja
 #include <cstdio>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RoPE: tables are compared with mpmath, scalar with PyTorch, and every target with scalar. Properties of rotations are
-// tested too.
+// Tests of RoPE: tables of cosines and sines are compared with mpmath, the target scalar with PyTorch, and every target with
+// scalar. Properties of rotations are tested too.
 #include <stilla/rope.hpp>
 
 #include "test_util.hpp"
@@ -40,9 +40,10 @@ TEST(RopeTable, IsRightToTheLastBit) {
       for (const auto& [found, value] : {std::pair(t.cos[i], expected[i]), std::pair(t.sin[i], expected[dim / 2 + i])}) {
         const double error = std::fabs(double{found} - value);
         worst = std::fmax(worst, error);
-        // The bound is half an ulp of a float below 1, plus the error of the angle. The angle is 131071 e^-a, where a is the
-        // logarithm of the frequency. The angle is off by 2e-16 (1 + a) of itself, and (1 + a) e^-a is at most 1. The product has
-        // such an error too, hence twice that number.
+        // The bound is half an ulp (unit in the last place) of a float below 1, plus the error of the angle. The angle is 131071
+        // e^-a, where 131071 is the largest position and a is the logarithm of the frequency's inverse. The factor e^-a is off by
+        // 2e-16 (1 + a) of itself, and (1 + a) e^-a is at most 1. The product with the position has such an error too, hence
+        // twice that number.
         ASSERT_LE(error, 0x1p-25 + 131071 * 4e-16) << i;
       }
     }
@@ -55,7 +56,8 @@ TEST(RopeTable, FactorsDivideTheAngle) {
   const Table plain = table(RopeFrequencies(1e4, 8), 64);
   const Table scaled = table(RopeFrequencies(1e4, 8, factors.data()), 64);
   EXPECT_TRUE(same_bits(scaled.cos[0], plain.cos[0]));
-  // A division by a power of two is exact, so position 64 with factor f has the angle that position 64 / f has without a factor.
+  // A division by a power of two is exact. So for a pair with the rope factor f, position 64 has the same angle as position 64 /
+  // f without a factor.
   for (std::size_t i = 1; i < 4; ++i) {
     const Table earlier = table(RopeFrequencies(1e4, 8), static_cast<std::size_t>(64.0f / factors[i]));
     EXPECT_TRUE(same_bits(scaled.cos[i], earlier.cos[i]));
@@ -63,7 +65,8 @@ TEST(RopeTable, FactorsDivideTheAngle) {
   }
 }
 
-// Compares the angles by which each pair rotates from one position to the next with those that transformers computed in float32.
+// Compares the frequencies, which are the angles by which each pair rotates from one position to the next, with those that
+// transformers computed in float32.
 TEST(RopeScaling, IsTransformers) {
   for_each_golden("rope_scaling", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     RopeScaling scaling;
@@ -91,9 +94,10 @@ TEST(RopeGolden, ScalarIsCloseToPyTorch) {
     for (std::size_t h = 0; h < 2; ++h) {
       const std::vector<float> y = rotated<Scalar>(std::span(x).subspan(h * head_dim, head_dim), t, half_split);
       for (std::size_t i = 0; i < head_dim; ++i) {
-        // |x| is at most 1. Cosine and sine are off by half an ulp (u / 2) each. Each product and the sum are rounded once, by u
-        // times their size, which is at most 1 for a product and at most sqrt 2 for the sum. The last term is
-        // the error of the cosine and sine that comes from the error of the angle.
+        // Both values of the pair are at most 1 in magnitude. Cosine and sine are off by half an ulp each (u is half an ulp of 1;
+        // the error is u / 2). Each product and the sum are rounded once, by u times their size, which is at most 1 for a product
+        // and at most sqrt 2 for the sum. The last term of the bound is the error of the cosine and sine that comes from the
+        // error of the angle.
         ASSERT_LE(std::fabs(double{y[i]} - expected[h * head_dim + i]), 4 * unit_roundoff + 131071 * 8e-16) << i;
       }
     }
@@ -109,7 +113,7 @@ TYPED_TEST(RopeOn, EqualsScalarForEveryNumberOfPairs) {
     const RopeFrequencies frequencies(1e6, 2 * pairs);
     for (const std::size_t position : {0u, 1u, 77u, 131071u}) {
       const Table t = table(frequencies, position);
-      for (const std::size_t rest : {0u, 5u}) {  // dimensions that are not rotated
+      for (const std::size_t rest : {0u, 5u}) {  // the number of dimensions that are not rotated
         const std::vector<float> x = noise_values(1, 2 * pairs + rest, 100.0f);
         for (const bool half_split : {true, false}) {
           const std::vector<float> y = rotated<TypeParam>(x, t, half_split);
@@ -158,7 +162,8 @@ double dot(std::span<const float> a, std::span<const float> b) {
   return sum;
 }
 
-// A rotation keeps the norm, and <rope(q, m), rope(k, n)> depends only on m - n.
+// A rotation keeps the norm of a vector. The dot product of a query q, rotated for position m, and a key k, rotated for position
+// n, depends only on m - n.
 TYPED_TEST(RopeOn, KeepsNormsAndDependsOnDistance) {
   constexpr std::size_t dim = 128;
   const RopeFrequencies frequencies(1e6, dim);
@@ -166,9 +171,9 @@ TYPED_TEST(RopeOn, KeepsNormsAndDependsOnDistance) {
   const std::vector<float> k = noise_values(5, dim);
   const double size = std::sqrt(dot(q, q) * dot(k, k));
   const auto at = [&](std::span<const float> x, std::size_t position) { return rotated<TypeParam>(x, table(frequencies, position), true); };
-  // The error of a rotated pair is at most 4 u times the pair's length, where u is half an ulp of 1 (the tests RopeGolden explain
-  // this bound; |x| is the pair's length there). So the error of a product of two rotated vectors is at most twice as large, and
-  // that of a difference of two products four times as large.
+  // The error of a rotated pair is at most 4 u times the pair's length, where u is half an ulp of 1 (the tests RopeGolden derive
+  // this bound for values up to 1). So the error of a product of two rotated vectors is at most twice as large, and that of a
+  // difference of two products four times as large.
   const double bound = 16 * unit_roundoff * std::sqrt(2.0) * size;
   for (const std::size_t position : {1u, 100u, 32768u, 131071u}) {
     const std::vector<float> turned = at(q, position);

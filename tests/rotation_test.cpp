@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of rotated networks (model/rotation.hpp): rotations are orthogonal, they give the same bits on every target, and the
-// rotated network computes the same as the original. Tested too are the static shapes in which NPUs run networks.
+// rotated network computes the same as the original. Also tested are the static shapes (fixed numbers of tokens) in which NPUs run
+// networks.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -48,8 +49,8 @@ TEST(FastRotation, KeepsLengthsAndTurnsBack) {
   }
 }
 
-// The transform spreads an outlier over the values that it mixes, hadamard_run() neighbours: each becomes plus or minus the outlier
-// divided by the root of their number.
+// The Hadamard transform mixes runs of hadamard_run() neighbouring values. It spreads an outlier over its run: each value becomes
+// plus or minus the outlier divided by the root of the run's length.
 TEST(FastRotation, SpreadsWhatStandsOut) {
   for (const std::size_t width : {128u, 896u, 1536u, 5120u}) {
     const std::size_t run = hadamard_run(width), at = width / 3;
@@ -100,7 +101,7 @@ class RotatedNetwork : public testing::Test {
 
   std::string path() const { return (folder_ / "rotated.stilla").string(); }
 
-  // The model with the rotations multiplied into its weights, as a packed file.
+  // Returns the model with the rotations multiplied into its weights, read back from a packed file.
   GgufFile rotated(const GgufFile& source, const Rotation& rotation, FormatId format) {
     const Result<RotatedWeights> weights = RotatedWeights::create(source, rotation);
     EXPECT_TRUE(weights) << weights.error().message;
@@ -119,7 +120,8 @@ class RotatedNetwork : public testing::Test {
   std::filesystem::path folder_;
 };
 
-// Any of the rotations may be used. With float weights the logits differ only by the rounding of floats.
+// A model with any combination of the three rotations computes the same as the original. With float weights the logits differ only
+// by the rounding of floats.
 TEST_F(RotatedNetwork, IsTheOriginal) {
   for (const std::string& name : tiny_models) {
     ModelFile floats = ModelFile::tiny(name);
@@ -144,8 +146,9 @@ TEST_F(RotatedNetwork, IsTheOriginal) {
   }
 }
 
-// Weights are int4 with a scale for each row. The network's residual stream has a value that stands out, as trained networks
-// have.
+// With weights of INT4_CHANNEL (int4 with a scale for each row), a rotated network is nearer to the original than one that is not
+// rotated. Some columns of the weights are much larger than the others, as in trained networks, where a value of the residual
+// stream stands out.
 TEST_F(RotatedNetwork, LosesLessThanTheOriginal) {
   ModelFile floats = ModelFile::tiny("tiny-qwen2");
   convert_matrices(floats, id_of<F32>);
@@ -181,7 +184,7 @@ TEST_F(RotatedNetwork, WhatCannotBeRotatedIsRefusedInOneLine) {
   const LoadedModel model(unknown);
   EXPECT_NE(model.error().find("found 'sideways'; expected some of residual,heads,down"), std::string::npos) << model.error();
 
-  // The transform would read behind the end of such rows.
+  // Rows of other lengths cannot be rotated, because the transform would read behind their end.
   for (const bool is_rotated_already : {true, false}) {
     const auto message_after = [&](const std::string& key, std::uint32_t width, const std::string& rotation) {
       ModelFile odd = tiny;
@@ -215,8 +218,9 @@ TEST_F(RotatedNetwork, WhatCannotBeRotatedIsRefusedInOneLine) {
   EXPECT_NE(status.error().message.find("found shape [128]; expected [256]"), std::string::npos) << status.error().message;
 }
 
-// NPUs compile networks for two shapes, a window of 64 tokens and a step of one token. A prompt of any length that is evaluated
-// in these shapes gives the same bits as one that is evaluated as usual. The tokens behind the prompt have the same bits too.
+// NPUs compile networks for two shapes, a window of 64 tokens and a step of one token. A prompt of any length that is evaluated in
+// these shapes gives the same bits as one that is evaluated as usual. The tokens that are generated behind the prompt have the same
+// bits too.
 TEST(StaticShapes, GiveTheSameBits) {
   const LoadedModel model(ModelFile::tiny("tiny-qwen2"));
   ASSERT_EQ(model.error(), "");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of Safetensors files, good and hostile, and of JSON that exceeds its limits. Every refusal is one line that names the
-// file and the tensor, and says what was found and what was expected.
+// Tests of Safetensors files, good ones and hostile ones, and of JSON that exceeds the limits of the JSON reader. Every
+// refusal is one line that names the file and the tensor, and says what was found and what was expected.
 #include <stilla/io/safetensors.hpp>
 
 #include <gtest/gtest.h>
@@ -19,8 +19,8 @@ namespace {
 
 using namespace stilla;
 
-// A file: the length of the header, the header, and the data. The memory is a copy of its own, so that the address sanitizer
-// detects a read behind its end.
+// A Safetensors file in memory: the length of the header, the header, and the data. The memory is a copy of its own, so that
+// the address sanitizer detects a read behind its end.
 struct Bytes {
   std::unique_ptr<std::byte[]> memory;
   std::size_t size;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the single steps of the sampling chain. Their results are compared with transformers and with the steps' definitions
-// (golden/make_sampling_golden.py), and the frequencies of drawn tokens with their probabilities (chi-square). Extreme options
-// and logits are tested, and also the order of the steps, bans, biases, masks and padding.
+// Tests of the single steps of the sampling chain, such as its filters. Their results are compared with transformers and with the
+// steps' definitions (golden/make_sampling_golden.py), and the frequencies of drawn tokens with their probabilities (chi-square).
+// Extreme options and logits are tested, and also the order of the steps, bans, biases, masks and padding.
 #include <stilla/sampling.hpp>
 
 #include <algorithm>
@@ -43,8 +43,8 @@ Ids ids_of(Candidates& candidates) {
   return ids;
 }
 
-// A filter has two implementations, one for candidates by id and one for candidates with the best first. Both must leave what the
-// golden record says.
+// Each filter has two implementations, one for candidates in the order of their ids and one for candidates with the best first.
+// Both must leave the tokens that the golden record names.
 template <class Filter>
 void filter_leaves_golden(std::string_view kind, Filter&& filter) {
   for_each_case(kind, [&](const std::vector<float>& parameters, std::span<const double> values) {
@@ -126,7 +126,8 @@ TEST(SamplingGolden, Mirostat) {
   });
 }
 
-// Rows of all kinds that occur in sampling: many logits far below a few, plateaus, ties, and values that are not numbers.
+// Returns a row of logits, of any kind that occurs in sampling: many logits far below a few, plateaus, ties, and values that are
+// NaN or infinite.
 std::vector<float> row_of_kind(std::uint32_t seed, std::size_t n) {
   std::vector<float> logits = noise_values(seed, n, seed % 2 == 0 ? 12.0f : 1.0f);
   if (seed % 3 == 0) logits[0] = 3.0f + static_cast<float>(seed % 20);  // one logit far above all others
@@ -141,8 +142,8 @@ std::vector<float> row_of_kind(std::uint32_t seed, std::size_t n) {
   return logits;
 }
 
-// The blocks that the kernels compute and the search among them must not change a result: a row is compared with the list of its
-// candidates.
+// A row of logits must give the same results as a list of its candidates, although it is searched with the kernels' results for
+// whole blocks of logits.
 TEST(Candidates, ARowGivesWhatItsListDoes) {
   std::size_t undecided = 0;
   for (std::uint32_t seed = 0; seed < 400; ++seed) {
@@ -213,7 +214,7 @@ TEST(Candidates, ARowGivesWhatItsListDoes) {
       const std::uint32_t id = row().at(u).id;
       ASSERT_GT(row().weight({logits[id], id}, highest), 0.0);
       if (id == list().at(u).id) continue;
-      // The draw fell between two tokens, where rounding may choose either.
+      // The drawn place lies at the border of two tokens, where rounding may choose either.
       double place = u * total;
       for (std::uint32_t j = 0; j <= std::min(id, list().at(u).id); ++j) {
         if (!std::isnan(logits[j])) place -= row().weight({logits[j], j}, highest);
@@ -244,7 +245,7 @@ TEST(Sampler, DrawsTheSameOnEveryTarget) {
   }
 }
 
-// A row in which no logit stands out takes the slowest path.
+// If no logit of a row stands out, the sampler takes its slowest path. It must draw all tokens equally often.
 TEST(Sampler, EqualLogitsAreDrawnAlike) {
   constexpr std::size_t n = 5000;
   const std::vector<float> logits(n, 3.5f);
@@ -253,16 +254,16 @@ TEST(Sampler, EqualLogitsAreDrawnAlike) {
   std::vector<std::size_t> tenths(10);
   for (int i = 0; i < 2000; ++i) {
     const std::uint32_t id = sampler.sample(logits).value();
-    ASSERT_LT(id, 4750u);  // of equal tokens those with the lowest ids make up the share
+    ASSERT_LT(id, 4750u);  // of equal tokens, top_p keeps those with the lowest ids
     ++tenths[id / 475];
   }
   double chi_square = 0;
   for (const std::size_t count : tenths) chi_square += std::pow(static_cast<double>(count) - 200.0, 2) / 200.0;
-  EXPECT_LT(chi_square, 33.72);  // nine degrees of freedom; a greater value has the probability 1e-4
+  EXPECT_LT(chi_square, 33.72);  // with nine degrees of freedom, a greater value has the probability 1e-4
 }
 
-// Compares Pearson's statistic of the draws with its limit for the given probabilities. The statistic exceeds the limit with
-// probability 1e-4. The limit is the approximation of the quantile by Wilson and Hilferty.
+// Compares Pearson's chi-square statistic of the draws with its limit for the given probabilities. The statistic exceeds the
+// limit with probability 1e-4. The limit is the approximation of the quantile by Wilson and Hilferty.
 void expect_distribution(const SamplingOptions& options, const std::vector<float>& logits, const std::vector<double>& wanted) {
   constexpr std::size_t draws = 200000;
   Sampler sampler(options);
@@ -314,13 +315,15 @@ TEST(SamplingChain, EachStepLeavesTheRightDistribution) {
   expect_distribution(options, logits, first(4));
   options = plain(), options.min_p = 0.19f;
   expect_distribution(options, logits, first(6));
-  // The entropy is 1.95. The nearest surprise is -ln 0.15 = 1.90, then come -ln 0.2 and -ln 0.1.
+  // The typical filter keeps the tokens whose surprise, -ln p, is nearest to the entropy. The entropy is 1.95. The nearest
+  // surprise is -ln 0.15 = 1.90, then come -ln 0.2 and -ln 0.1.
   options = plain(), options.typical_p = 0.4f;
   std::vector<double> typical(10, 0.0);
   typical[1] = 0.20, typical[2] = 0.15, typical[3] = 0.10;
   expect_distribution(options, logits, typical);
 
-  // XTC works in half of the draws; in these the tokens with 0.30 and 0.20 are removed.
+  // The filter XTC removes the most likely tokens in half of the draws; here these are the tokens with the probabilities 0.30 and
+  // 0.20.
   options = plain(), options.xtc_probability = 0.5f, options.xtc_threshold = 0.14f;
   std::vector<double> mixed = ten;
   for (std::size_t i = 0; i < ten.size(); ++i) mixed[i] = 0.5 * ten[i] + (i >= 2 ? 0.5 * ten[i] / 0.5 : 0.0);
@@ -331,7 +334,8 @@ TEST(SamplingChain, EachStepLeavesTheRightDistribution) {
   for (const double p : ten) hot.push_back(std::sqrt(p));
   expect_distribution(options, logits, hot);
 
-  // With eta 0, mirostat keeps tokens with a surprise of at most 2 tau = 3 bits, which is a probability of at least 1/8.
+  // If its option eta is 0, mirostat keeps tokens with a surprise of at most 2 tau = 3 bits, which is a probability of at least
+  // 1/8.
   options = plain(), options.mirostat = true, options.mirostat_tau = 1.5f, options.mirostat_eta = 0.0f;
   options.top_k = 1;  // has no effect beside mirostat
   expect_distribution(options, logits, first(3));
@@ -383,7 +387,7 @@ TEST(SamplingChain, PaddingBansBiasesAndMasks) {
     EXPECT_EQ(sampler.sample(logits, [](std::uint32_t id) { return id == 3 || id == 50; }), std::nullopt);
     EXPECT_EQ(sampler.sample(logits, [](std::uint32_t id) { return id == 4; }), 4u);  // impossible, but no other token is allowed
   }
-  // The meaning of a bias: ln 3 makes a token three times as likely.
+  // The option logit_bias adds to a logit: a bias of ln 3 makes a token three times as likely.
   SamplingOptions options = plain();
   options.logit_bias = {{2, static_cast<float>(std::log(3.0))}};
   expect_distribution(options, std::vector<float>(4, 0.5f), {1, 1, 3, 1});
@@ -410,7 +414,8 @@ TEST(SamplingChain, DryBreaksALoop) {
   options.temperature = 0.0f;
   options.dry.multiplier = 0.8f;
   Sampler sampler(options);
-  // Greedy choice from a table of the next tokens: 0 1 2 0 1 2 ..., where token 3 is a close second everywhere.
+  // The text is chosen greedily from a table of the next tokens: 0 1 2 0 1 2 ..., with token 3 as a close second everywhere. The
+  // penalty DRY must break this loop.
   std::vector<std::uint32_t> text{0};
   for (int i = 0; i < 40; ++i) {
     sampler.accept(text.back());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of sampling: which tokens each filter leaves, how often each is drawn (chi-square), penalties, seeds, and logits that are
-// not numbers. The random generator is compared with its authors' definition, computed with Python's integers.
+// NaN or infinite. The random generator is compared with its authors' definition, computed with Python's integers.
 #include <stilla/sampling.hpp>
 
 #include <algorithm>
@@ -17,7 +17,7 @@ using namespace stilla_test;
 constexpr float infinity = HUGE_VALF;
 const float not_a_number = std::nanf("");
 
-// Options with everything switched off but the temperature.
+// Returns options that switch everything off except the temperature.
 SamplingOptions plain(float temperature = 1.0f) {
   SamplingOptions options;
   options.temperature = temperature;
@@ -31,7 +31,7 @@ std::vector<float> logits_of(std::initializer_list<double> probabilities) {
   return logits;
 }
 
-// The ids that appear in many draws.
+// Returns the ids that appear in many draws.
 std::set<std::uint32_t> drawn(const SamplingOptions& options, std::span<const float> logits, int draws = 2000) {
   Sampler sampler(options);
   std::set<std::uint32_t> ids;
@@ -53,7 +53,8 @@ TEST(Random, IsXoshiro256PlusPlusSeededBySplitmix64) {
 }
 
 TEST(Random, UniformIsUniform) {
-  // Kolmogorov-Smirnov test: sqrt(n) D is greater than 2.23 with a probability of 1e-4.
+  // This is a Kolmogorov-Smirnov test. D is the largest distance of the values' distribution from the uniform one, and sqrt(n) D
+  // is greater than 2.23 with a probability of 1e-4.
   constexpr std::size_t n = 100000;
   Random random(7);
   std::vector<double> values(n);
@@ -91,7 +92,7 @@ TEST(Sampler, TemperatureZeroIsGreedy) {
   }
 }
 
-// Pearson's statistic of 10^6 draws, compared with softmax(logits / temperature).
+// Computes Pearson's chi-square statistic of 10^6 draws, whose probabilities should be softmax(logits / temperature).
 TEST(Sampler, DrawsByProbability) {
   constexpr std::size_t draws = 1000000;
   const std::vector<float> logits{1.0f, 0.0f, -1.0f, 2.5f, 0.5f, 0.5f, -3.0f, 1.75f, 2.5f, -0.25f};
@@ -109,13 +110,13 @@ TEST(Sampler, DrawsByProbability) {
       const double expected = probability[i] / total * draws;
       chi_square += (static_cast<double>(count[i]) - expected) * (static_cast<double>(count[i]) - expected) / expected;
     }
-    // With nine degrees of freedom the statistic is greater than 33.72 with a probability of 1e-4.
+    // With nine degrees of freedom the chi-square statistic is greater than 33.72 with a probability of 1e-4.
     std::printf("temperature %.1f: chi-square %.2f of at most 33.72\n", static_cast<double>(temperature), chi_square);
     EXPECT_LT(chi_square, 33.72);
   }
 }
 
-// The tokens that a filter leaves are drawn in their old proportions.
+// The tokens that a filter leaves are drawn in the same proportions as without the filter.
 TEST(Sampler, FiltersKeepProportions) {
   constexpr std::size_t draws = 100000;
   const std::vector<float> logits = logits_of({0.1, 0.4, 0.05, 0.3, 0.15});
@@ -133,7 +134,7 @@ TEST(Sampler, FiltersKeepProportions) {
       const double expected = draws * p / 0.85;
       chi_square += (count[id] - expected) * (count[id] - expected) / expected;
     }
-    EXPECT_LT(chi_square, 18.42);  // two degrees of freedom; a greater value has the probability 1e-4
+    EXPECT_LT(chi_square, 18.42);  // with two degrees of freedom, a greater value has the probability 1e-4
   }
 }
 
@@ -163,7 +164,7 @@ TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
     options.top_p = p;
     EXPECT_EQ(drawn(options, logits), expected) << p;
   }
-  // The set that top_p leaves does not depend on the temperature, which is applied after it.
+  // The tokens that top_p leaves do not depend on the temperature, because the temperature is applied after top_p.
   options.top_p = 0.51f;
   options.temperature = 10.0f;
   EXPECT_EQ(drawn(options, logits), (Ids{1, 3}));
@@ -184,7 +185,8 @@ TEST(Sampler, MinPKeepsWhatIsLikelyEnoughBesideTheBest) {
   }
 }
 
-// All filters together on random logits, compared with sets that are computed in double by sorting.
+// All filters together are applied to random logits, and the tokens that can be drawn are compared with sets that are computed in
+// double by sorting.
 TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
   for (std::uint32_t seed = 0; seed < 60; ++seed) {
     const std::size_t n = 1 + noise_bits(seed, 1) % 300;
@@ -202,7 +204,8 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
     double total = 0, sum = 0;
     const auto likelihood = [&](std::uint32_t id) { return std::exp(double{logits[id]} - double{logits[order[0]]}); };
     for (const std::uint32_t id : order) total += likelihood(id);
-    // Within 1e-6 of a limit exp_approximate may decide either way, so such tokens are in `possibly` only.
+    // If a token is within 1e-6 of a limit, the sampler's exp_approximate() may decide either way. Such tokens are in `possibly`
+    // only.
     Ids surely, possibly;
     for (const std::uint32_t id : order) {
       const bool wanted = sum < double{options.top_p} * total, likely = likelihood(id) >= double{options.min_p};
@@ -224,7 +227,8 @@ TEST(Sampler, FiltersTogetherLeaveTheReferenceSet) {
 TEST(Sampler, ASeedGivesTheSameTokensEverywhere) {
   SamplingOptions options = plain();
   options.seed = 42;
-  // Every token has the same probability, so the id is floor(8 u). The ids were computed with Python.
+  // Every token has the same probability, so the drawn id is floor(8 u), where u is the random number in [0, 1). The ids were
+  // computed with Python.
   const std::vector<float> alike(8, 0.25f);
   const std::vector<std::uint32_t> expected{6, 2, 7, 5, 6, 4, 1, 4, 1, 7, 4, 6, 5, 0, 3, 4, 1, 0, 4, 3, 1, 6, 5, 4, 6, 1, 3, 7, 4, 6, 0, 5};
   Sampler sampler(options);
@@ -249,7 +253,7 @@ TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
   EXPECT_EQ(drawn(plain(), std::vector<float>{1, infinity, 3e38f, infinity}), (Ids{1, 3}));
   EXPECT_EQ(drawn(plain(), std::vector<float>{-infinity, -infinity}), (Ids{0, 1}));
   EXPECT_EQ(drawn(plain(), std::vector<float>{not_a_number, 0, not_a_number, 0}), (Ids{1, 3}));
-  for (const float filter : {0.0f, 0.5f}) {  // the same with filters that are switched on
+  for (const float filter : {0.0f, 0.5f}) {  // without and with filters
     SamplingOptions options = plain();
     options.top_k = 3;
     options.top_p = 0.999f;
@@ -263,16 +267,17 @@ TEST(Sampler, ImpossibleTokensAreNeverDrawn) {
   EXPECT_EQ(sampler.sample(std::vector<float>{-infinity}), 0u);
 }
 
-// Penalties change the logit of one token. The logit of another token beside it, a rival, measures the change exactly.
+// Tests of penalties, which change the logit of one token. The change is measured exactly by the logit of a rival, another token.
 class Penalties : public ::testing::Test {
  protected:
-  // The logit of token 0 after the penalties, found by bisection with greedy choices against token 1.
+  // Returns the logit of token 0 after the penalties. It is found by bisection with greedy choices between token 0 and its rival,
+  // token 1.
   static float penalised(SamplingOptions options, float logit, int times, int others = 0) {
     options.temperature = 0.0f;
     Sampler sampler(options);
     for (int i = 0; i < times; ++i) sampler.accept(0);
     for (int i = 0; i < others; ++i) sampler.accept(2);
-    // The numbers `low`, `middle` and `high` count floats in ascending order.
+    // The numbers `low`, `middle` and `high` number all floats in ascending order, so that the bisection meets every float.
     std::uint32_t low = 0, high = 0xffffffffu;
     const auto rival = [](std::uint32_t at) { return std::bit_cast<float>(at >= 0x80000000u ? at - 0x80000000u : 0xffffffffu - at); };
     low = 0xffffffffu - std::bit_cast<std::uint32_t>(-100.0f);
@@ -292,7 +297,7 @@ TEST_F(Penalties, RepetitionDividesOrMultiplies) {
   EXPECT_EQ(penalised(options, 2.5f, 0), 2.5f);
   EXPECT_EQ(penalised(options, 2.5f, 1), 2.5f / 1.25f);
   EXPECT_EQ(penalised(options, -2.5f, 1), -2.5f * 1.25f);
-  EXPECT_EQ(penalised(options, 2.5f, 5), 2.5f / 1.25f);  // applied once, however often the token came
+  EXPECT_EQ(penalised(options, 2.5f, 5), 2.5f / 1.25f);  // the penalty is applied once, however often the token came
 }
 
 TEST_F(Penalties, PresenceOnceFrequencyForEachTime) {
@@ -303,7 +308,7 @@ TEST_F(Penalties, PresenceOnceFrequencyForEachTime) {
   EXPECT_EQ(penalised(options, 3.0f, 9), 2.5f);
   options.frequency_penalty = 0.25f;
   EXPECT_EQ(penalised(options, 3.0f, 4), 1.5f);
-  options.repetition_penalty = 2.0f;  // is applied first
+  options.repetition_penalty = 2.0f;  // this penalty is applied first
   EXPECT_EQ(penalised(options, 3.0f, 4), 0.0f);
   options = SamplingOptions();
   options.frequency_penalty = -1.0f;  // a negative penalty is a reward
@@ -332,7 +337,7 @@ TEST_F(Penalties, TokensThatAreNotThereAreIgnored) {
   EXPECT_EQ(sampler.sample(std::vector<float>{0, 50, -40}), 0u);
 }
 
-// Options and logits that make a logit a NaN. Such a token is never chosen, and nothing breaks.
+// Some options and logits make a penalised logit NaN. Such a token is never chosen, and nothing breaks.
 TEST_F(Penalties, NoNumberIsNeverChosen) {
   SamplingOptions options = plain();
   options.repetition_penalty = 0.0f;
@@ -357,7 +362,7 @@ TEST_F(Penalties, NoNumberIsNeverChosen) {
   for (int i = 0; i < 100; ++i) {
     const auto id = sampler.sample(logits);
     ASSERT_TRUE(id.has_value());
-    ASSERT_TRUE(*id < 200 && !(*id < 50 && *id % 2 == 0)) << *id;  // those are NaN: -infinity * 0
+    ASSERT_TRUE(*id < 200 && !(*id < 50 && *id % 2 == 0)) << *id;  // those have the logit NaN: -infinity * 0
   }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of sessions whose texts share a beginning, continue at the end of the context, or were saved to a file and loaded. The
-// results always have the same bits as for a text that was evaluated whole. Files that are damaged, hostile or from another
-// session are refused in one line.
+// Tests of sessions: texts that share a beginning, that continue at the end of the context, or that were saved to a file and
+// loaded. The results always have the same bits as for a text that was evaluated whole. Session files that are damaged, hostile
+// or from another model are refused in one line.
 #include <stilla/model/forward.hpp>
 
 #include <gtest/gtest.h>
@@ -47,7 +47,7 @@ class SessionOf : public ::testing::TestWithParam<std::tuple<std::string, KvType
     return text;
   }
   std::span<const std::uint32_t> ids(std::size_t first, std::size_t count) const { return std::span(ids_).subspan(first, count); }
-  // The logits after one more token, for a text that was evaluated whole.
+  // Returns the logits after `text` and the token `next`, if the text is evaluated whole.
   std::vector<float> expected(std::span<const std::uint32_t> text, std::uint32_t next) const {
     Session whole = session_of(text);
     return logits_after(whole, next);
@@ -75,7 +75,8 @@ class SessionOf : public ::testing::TestWithParam<std::tuple<std::string, KvType
   std::string path_;
 };
 
-// Every type of cache is tested with the first model, and one type with the other models. All other pairs would only take time.
+// The combinations to test: every type of cache with the first model, and one type with the other models. The remaining
+// combinations would only take time.
 std::vector<std::tuple<std::string, KvType>> models_and_caches() {
   std::vector<std::tuple<std::string, KvType>> out;
   for (const KvType type : kv_types) out.emplace_back(tiny_models.front(), type);
@@ -100,7 +101,8 @@ TEST_P(SessionOf, KnowsItsIds) {
   EXPECT_TRUE(std::ranges::equal(text.ids(), ids(0, 7)));
 }
 
-// Forks at the borders of chunks and inside chunks. Each text is continued differently, after the other went on or was truncated.
+// Sessions are forked at the borders of the cache's chunks and inside chunks. Each text is continued differently, after the other
+// went on or was truncated.
 TEST_P(SessionOf, ForksShareTheirBeginning) {
   for (const std::size_t common : {0u, 1u, 100u, 255u, 256u, 257u, 290u}) {
     SCOPED_TRACE(common);
@@ -174,7 +176,7 @@ TEST_P(SessionOf, SavedAndRestoredGoesOnAsBefore) {
   }
 }
 
-// Two texts with the same tokens write the same file, whatever one of them removed again.
+// Two sessions with the same tokens write the same file, even if one of them held more tokens before and removed them.
 TEST_P(SessionOf, SavedFilesHoldNothingThatWasTakenBack) {
   Session changed = session_of(ids(0, 290));
   changed.truncate(20);
@@ -203,7 +205,7 @@ TEST_P(SessionOf, DamagedFilesAreRefused) {
   EXPECT_EQ(logits_after(other, 9), expected(ids(100, 5), 9));
 }
 
-// Headers that are complete, have a correct checksum, and hold wrong values.
+// The headers of these session files are complete and have a correct checksum, but hold wrong values.
 TEST_P(SessionOf, HostileHeadersAreRefused) {
   Session text = session_of(ids(0, 20));
   const std::vector<std::byte> good = saved_bytes(text, "note");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of softmax: scalar is compared with PyTorch, every target with scalar, and properties are tested. The weights of logits,
-// which are computed block by block, are tested too.
+// Tests of softmax: the target scalar is compared with PyTorch, and every target with scalar; some properties are tested, too.
+// Also tested are the kernels that compute the weights of logits for sampling, block by block.
 #include <stilla/softmax.hpp>
 
 #include "test_util.hpp"
@@ -29,8 +29,9 @@ TEST(SoftmaxGolden, ScalarIsCloseToPyTorch) {
   for_each_golden("softmax", [&](const std::vector<std::string>& parameters, std::span<const double> expected) {
     const std::size_t n = std::stoul(parameters[0]);
     const std::vector<float> y = softmaxed<Scalar>(noise_values(23, n, 16.0f));
-    // x - max is at most 32 and is rounded once, so e^ of it is off by 32 u. exp is off by 1 ulp, which is 2 u. The sum has these
-    // errors too, and n / 16 + 4 roundings of its own. The reciprocal and the product add 2.
+    // The bound counts roundings of u, half a unit in the last place (ulp). x - max is at most 32 and is rounded once, so e^(x -
+    // max) is off by 32 u. exp is off by 1 ulp, which is 2 u. The sum has these errors too, and n / 16 + 4 roundings of its own.
+    // The reciprocal and the product add 2.
     const double roundings = 2 * (32 + 2) + static_cast<double>(n) / 16 + 4 + 2;
     for (std::size_t i = 0; i < n; ++i) {
       EXPECT_LE(std::fabs(double{y[i]} - expected[i]), roundings * unit_roundoff * expected[i]) << i;
@@ -64,7 +65,7 @@ TYPED_TEST(SoftmaxOn, EqualsScalarOnSpecialValues) {
   }
 }
 
-// A NaN causes no fault, wherever it stands.
+// A NaN in the row causes no fault, wherever it stands.
 TYPED_TEST(SoftmaxOn, NaNIsNoFault) {
   for (const std::size_t n : {1u, 5u, 16u, 33u}) {
     for (std::size_t at = 0; at < n; ++at) {
@@ -77,12 +78,13 @@ TYPED_TEST(SoftmaxOn, NaNIsNoFault) {
 
 TYPED_TEST(SoftmaxOn, SumsToOneAndIgnoresAShift) {
   for (const std::size_t n : lengths()) {
-    std::vector<float> x(n);  // multiples of 1/8, which can be shifted by 64 exactly
+    std::vector<float> x(n);  // the values are multiples of 1/8, so that adding 64 to them is exact
     for (std::size_t i = 0; i < n; ++i) x[i] = std::floor(noise(4, i) * 100.0f) / 8.0f;
     const std::vector<float> y = softmaxed<TypeParam>(x);
     double sum = 0;
     for (const float v : y) sum += double{v};
-    // Every y has the error of the sum (n / 16 + 4 roundings), that of its reciprocal and that of its product.
+    // Every result y has the error of the sum (n / 16 + 4 roundings), that of the sum's reciprocal and that of the product with
+    // it.
     EXPECT_NEAR(sum, 1.0, (static_cast<double>(n) / 16 + 6) * unit_roundoff);
     for (float& v : x) v += 64.0f;
     EXPECT_TRUE(same_bits(softmaxed<TypeParam>(x), y));
@@ -99,7 +101,7 @@ TYPED_TEST(SoftmaxOn, MaskedValuesAreExactlyZero) {
   EXPECT_NEAR(sum, 1.0, 10 * unit_roundoff);
 }
 
-// Values that are infinite: those that have the highest value share the weight equally.
+// If some values of a row are infinite, those that have the highest value share the weight equally.
 TYPED_TEST(SoftmaxOn, InfinitiesShareTheWeight) {
   for (const std::size_t n : {1u, 4u, 19u}) {
     for (const float y : softmaxed<TypeParam>(std::vector<float>(n, -HUGE_VALF))) {
@@ -132,7 +134,8 @@ TYPED_TEST(SoftmaxOn, RowsOfAMatrix) {
   EXPECT_TRUE(same_bits(x, expected));
 }
 
-// The two kernels of sampling: every target is compared with scalar, and scalar with its description.
+// The two kernels that sampling uses find the highest logit of each block, and the sum of each block's weights. Every target is
+// compared with scalar, and scalar with its description.
 TYPED_TEST(SoftmaxOn, BlocksOfLogits) {
   for (const std::size_t blocks : {0u, 1u, 2u, 5u}) {
     const std::size_t n = blocks * logit_block;

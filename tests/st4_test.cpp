@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of the format ST4. No other program reads or writes it, so there is nothing to compare with. Instead the tests decode
-// blocks once more, as the drawing in st4.hpp says, and check every value of the scale and how good the encoder's choices are.
+// blocks with code of their own, as the drawing in st4.hpp says, and check every value of the scale and how good the encoder's
+// choices are.
 #include <stilla/format/st4.hpp>
 
 #include <algorithm>
@@ -22,7 +23,7 @@ TEST(ST4, ScaleIsFiveBitsOfExponentAndThreeOfMantissa) {
   }
 }
 
-// Any bytes are a valid block: decoding them causes no trap and gives only finite numbers.
+// Any bytes are a valid block of ST4: decoding them causes no trap and gives only finite numbers.
 TEST(ST4, DecodesAsDrawn) {
   const std::vector<int> levels{-127, -100, -79, -62, -46, -32, -19, -8, 2, 12, 23, 35, 49, 64, 82, 108};
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
@@ -51,7 +52,7 @@ double squared_error(const std::vector<float>& weights, const std::vector<std::b
   return sum;
 }
 
-// For the scales that were chosen, every code is the nearest one.
+// With the scales that the encoder chose, the code of every weight is the nearest one.
 TEST(ST4, CodesAreNearest) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal(0.0f, 0.03f);
@@ -71,8 +72,8 @@ TEST(ST4, CodesAreNearest) {
   }
 }
 
-// Compares with the best that any search of scales can find: for one group of the block, every scale is tried that the block's word
-// of scales can hold, and for each scale the codes are chosen as the encoder chooses them.
+// Compares the encoder's error with the smallest that any search of scales can reach. For one group of the block, the test tries
+// every scale that the block's scale word can hold, and for each scale it chooses the codes as the encoder does.
 TEST(ST4, ScalesAreNearlyTheBest) {
   std::mt19937 random(2);
   std::normal_distribution<float> normal(0.0f, 0.03f);
@@ -102,7 +103,7 @@ TEST(ST4, ScalesAreNearlyTheBest) {
   EXPECT_LT(found, 1.05 * best);
 }
 
-// The relative error does not depend on the size of the weights, from 1e-3 to the largest.
+// The relative error of the encoder does not depend on the size of the weights, from 1e-3 to the largest.
 TEST(ST4, EncodesEveryMagnitude) {
   std::vector<std::byte> block(68);
   for (const float size : {1e-3f, 0.02f, 1.0f, 300.0f, 5e4f}) {
@@ -113,7 +114,7 @@ TEST(ST4, EncodesEveryMagnitude) {
     EXPECT_LT(squared_error(weights, block), 0.006 * sum) << size;
   }
   std::vector<float> weights(128, 0.0f), decoded(128);
-  weights[5] = 1e6f;  // more than a block can hold, so it is clipped
+  weights[5] = 1e6f;  // this is more than a block can hold, so it is clipped
   ST4::encode(weights.data(), block.data());
   ST4::decode(block.data(), decoded.data());
   EXPECT_GT(decoded[5], 5e4f);

@@ -48,7 +48,8 @@ TEST(StreamDecoder, BrokenTailIsOneReplacement) {
   EXPECT_EQ(keeping.flush(), "\xf0\x9f\x98");
 }
 
-// These are the examples of section 3.9 of the Unicode standard, "U+FFFD Substitution of Maximal Subparts".
+// Invalid bytes become replacement characters as in the examples of section 3.9 of the Unicode standard,
+// "U+FFFD Substitution of Maximal Subparts".
 TEST(StreamDecoder, OneReplacementForEachMaximalPart) {
   const std::string r = "\xef\xbf\xbd";
   EXPECT_EQ(decode_whole("\x61\xf1\x80\x80\xe1\x80\xc2\x62\x80\x63\x80\xbf\x64", InvalidBytes::replace),

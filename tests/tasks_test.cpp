@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Runs every op as tasks, for workers that know only their own number and how many workers there are (`ith` of `nth`). With 1, 2,
-// 3 and 7 workers the results have the bits of the op's usual form, which takes a Parallel. Workers may also all call this usual
-// form, each with a Parallel that runs only its own tasks. The tests check that too, also for jobs of a single task.
+// 3 and 7 workers the results have the bits of the op's usual form, a call that takes a Parallel. Each worker may also call this
+// usual form, with a Parallel that runs only this worker's tasks. The tests check that too, also for jobs of a single task.
 #include <stilla/activation.hpp>
 #include <stilla/attention.hpp>
 #include <stilla/head.hpp>
@@ -31,7 +31,7 @@ struct Worker {
   std::barrier<>* gate;
 
   void barrier() const { gate->arrive_and_wait(); }
-  // Runs this worker's tasks of a job.
+  // Runs those of a job's tasks that belong to this worker.
   template <class Run>
   void stripe(std::size_t tasks, Run&& run) const {
     for (std::size_t task = ith; task < tasks; task += nth) run(task);
@@ -99,7 +99,7 @@ TEST(Tasks, QuantiseAndMatmul) {
         w.stripe(quantise_tasks(round), [&](std::size_t t) { quantise_run(round, t); });
         w.barrier();
         const auto list = products(yq2, yf2);
-        const MatmulJob job(list, {X, shared.view()});  // each worker makes its own
+        const MatmulJob job(list, {X, shared.view()});  // each worker makes a job object of its own
         w.stripe(matmul_tasks(job), [&](std::size_t t) { matmul_run(job, t); });
       });
       EXPECT_TRUE(same_bits(yq2, yq) && same_bits(yf2, yf)) << M << " tokens, " << nth << " workers";
@@ -191,8 +191,8 @@ TEST(Tasks, Head) {
   }
 }
 
-// Each worker calls the op itself, with a pool that runs this worker's tasks and waits for the others. If there is only one task,
-// only one worker may run it: a second rotation in place would rotate twice as far.
+// Each worker calls the op itself, with a Parallel that runs only this worker's tasks and waits for the other workers. If there
+// is only one task, only one worker may run it: if RoPE were computed in place twice, it would rotate twice as far.
 TEST(Tasks, OneTaskIsNotRunByEveryWorker) {
   constexpr std::size_t head_dim = 32, width = 4 * head_dim;
   const std::vector<float> before = noise_values(1, width), cos = noise_values(2, head_dim / 2), sin = noise_values(3, head_dim / 2);

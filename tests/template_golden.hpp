@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Turns the conversations of the golden templates (golden/make_template_golden.py), which are JSON, into the variables of a
-// template.
+// Turns the conversations of the golden templates, which are JSON (golden/make_template_golden.py writes them), into the
+// variables of a chat template.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@
 
 namespace stilla {
 
-using Json = nlohmann::ordered_json;  // its keys keep the file's order, as in Python
+using Json = nlohmann::ordered_json;  // keeps the order of the file's keys, as Python does
 
-// The template's value of a JSON value. If is_message is true, texts inside count as parts of a message, except for those of the
-// key "role".
+// Converts a JSON value to a value of the template language. If is_message is true, texts inside count as parts of a message,
+// except for those of the key "role".
 inline jinja::Value value_of_json(const Json& json, bool is_message) {
   if (json.is_null()) return jinja::None{};
   if (json.is_boolean()) return json.get<bool>();
@@ -40,7 +40,8 @@ inline jinja::Value value_of_json(const Json& json, bool is_message) {
   return jinja::dict_value(std::move(entries));
 }
 
-// The variables that a template gets for one of the golden conversations. The names live as long as the conversation.
+// Returns the variables that a template gets for one of the golden conversations. They point to names in the conversation, which
+// must live as long.
 inline jinja::Variables variables_of(const Json& conversation) {
   jinja::Variables out{{"bos_token", jinja::text_value("<s>")}, {"eos_token", jinja::text_value("</s>")}};
   for (auto item = conversation.begin(); item != conversation.end(); ++item) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The paths where tests find things. Only test_paths.cpp is compiled with them, so that ccache recognises all other files in
-// another checkout.
+// Paths of files that tests need. Only test_paths.cpp is compiled with them, so that ccache (a cache of compiled files)
+// recognises all other files in another checkout.
 #pragma once
 
 namespace stilla_test {

@@ -14,7 +14,7 @@
 
 #include <gtest/gtest.h>
 #if defined(_WIN32)
-#include <stilla/io/mapped_file.hpp>  // windows.h
+#include <stilla/io/mapped_file.hpp>  // includes windows.h
 #else
 #include <sys/mman.h>
 #include <unistd.h>
@@ -36,8 +36,8 @@
 
 #include "test_paths.hpp"
 
-// Sanitizers end the program when an allocation is impossible. With this option the library sees a null pointer, as it does
-// without them.
+// Sanitizers end the program when memory cannot be allocated. With this option the library gets a null pointer instead, as it
+// does without sanitizers.
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
 extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
 
@@ -48,8 +48,8 @@ using namespace stilla;
 // Half the distance from 1 to the next float: the relative error of one rounding.
 inline constexpr double unit_roundoff = 0x1p-24;
 
-// Whether two floats have the same bits. A NaN equals every NaN, because the sign and the payload of a NaN depend on the order of
-// operands, which nobody promises.
+// Returns whether two floats have the same bits. A NaN equals every NaN, because the sign and the payload of a NaN depend on the
+// order of operands, which nobody promises.
 inline bool same_bits(float a, float b) {
   return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
 }
@@ -65,9 +65,9 @@ inline ::testing::AssertionResult same_bits(std::span<const float> a, std::span<
   return ::testing::AssertionSuccess();
 }
 
-// Reproducible data.
+// Functions that make reproducible data.
 
-// Number i of the stream `seed`: any 32 bits. The mixer is lowbias32 by Chris Wellons.
+// Returns number i of the stream of random numbers `seed`: any 32 bits. The mixing function is lowbias32 by Chris Wellons.
 constexpr std::uint32_t noise_bits(std::uint32_t seed, std::size_t i) {
   std::uint32_t x = static_cast<std::uint32_t>(i) * 0x9e3779b9u + seed * 0x85ebca6bu;
   x ^= x >> 16;
@@ -78,7 +78,7 @@ constexpr std::uint32_t noise_bits(std::uint32_t seed, std::size_t i) {
   return x;
 }
 
-// A number that is uniform in [-1, 1) and a multiple of 2^-23.
+// Returns number i of the stream `seed` as a float that is uniform in [-1, 1) and a multiple of 2^-23.
 constexpr float noise(std::uint32_t seed, std::size_t i) { return (static_cast<float>(noise_bits(seed, i) >> 8) * 0x1p-24f - 0.5f) * 2.0f; }
 
 inline std::vector<float> noise_values(std::uint32_t seed, std::size_t count, float scale = 1.0f) {
@@ -87,18 +87,19 @@ inline std::vector<float> noise_values(std::uint32_t seed, std::size_t count, fl
   return values;
 }
 
-// Values that break float code: zeros of both signs, subnormals, the ends of the range, infinities, NaN, and ties of a rounding.
+// Returns values that break float code: zeros of both signs, subnormals, the ends of the range, infinities, NaN, and ties of a
+// rounding.
 inline std::vector<float> special_values() {
   return {0.0f,  -0.0f, 1e-45f, -1e-45f, 1e-38f, -1e-38f, 1e-30f, -1e-30f, 1.0f,      -1.0f,      0.5f,
           -2.5f, 87.0f, -87.0f, 87.5f,   -87.5f, 88.0f,   -88.0f, 88.8f,   -88.8f,    104.0f,     -104.0f,
           1e4f,  -1e4f, 1e18f,  -1e18f,  2e19f,  -2e19f,  3e38f,  -3e38f,  HUGE_VALF, -HUGE_VALF, std::nanf("")};
 }
 
-// Whether GGUF files know the format. If they do, gguf-py knows it too.
+// Whether GGUF files can hold the format. If they can, gguf-py knows it too.
 template <class F>
 constexpr bool is_gguf_type = stilla::detail::is_in_list<F, GgufFormats>;
 
-// The byte offsets of a block's scale and of its minimum, both of type f16. The function finds them by experiment: it writes a
+// Returns the byte offsets of a block's scale and of its minimum, both of type f16. It finds them by experiment: it writes a
 // number at every offset and looks whether the format reads it as the scale or the minimum.
 template <QuantisedFormat F>
 std::vector<std::size_t> half_offsets() {
@@ -116,8 +117,8 @@ std::vector<std::size_t> half_offsets() {
   return offsets;
 }
 
-// N rows of K weights: random bytes, but with scales as trained weights have them. A scale has a random sign, a power of two from
-// 2^-10 to 2^-7, and a random mantissa, so its magnitude is below 2^-6.
+// Returns N rows of K weights: random bytes, but with scales as trained weights have them. A scale has a random sign, a power of
+// two from 2^-10 to 2^-7, and a random mantissa, so its magnitude is below 2^-6.
 template <WeightFormat F>
 std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_t K) {
   const std::size_t count = N * K / F::block_weights;
@@ -129,7 +130,7 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
         const std::uint32_t r = noise_bits(seed + 1000, n);
         store_as(blocks.data() + n * row_bytes<F>(K), (r & 0x80000000u) | (117 + (r >> 23 & 3u)) << 23 | (r & 0x7fffffu));
         if constexpr (requires(std::byte* block) { F::set_sub_scale(block, std::size_t{}, int{}); }) {
-          // An NPU takes no sub-scale of 0, so these are 1 to 15.
+          // NPUs accept no sub-scale of 0, so random sub-scales are 1 to 15.
           for (std::size_t k = 0; k < K; k += F::block_weights) {
             std::byte* block = blocks.data() + n * row_bytes<F>(K) + row_head_bytes<F> + k / F::block_weights * F::block_bytes;
             F::set_sub_scale(block, 0, 1 + static_cast<int>(noise_bits(seed + 2000, n * K + k) % 15u));
@@ -141,13 +142,13 @@ std::vector<std::byte> random_rows(std::uint32_t seed, std::size_t N, std::size_
     std::size_t n = 0;
     for (std::size_t b = 0; b < count; ++b) {
       if constexpr (WordScaledFormat<F>) {
-        // A scale of 2^-20 to 2^-16, because levels are up to 127 and sub-scales up to 32.
+        // The scale of a block of ST4 is 2^-20 to 2^-16, because levels are up to 127 and sub-scales up to 32.
         blocks[b * F::block_bytes + 3] = static_cast<std::byte>(64 + (noise_bits(seed + 1000, n++) & 31u));
         continue;
       }
       for (const std::size_t offset : half_offsets<F>()) {
         const std::uint32_t r = noise_bits(seed + 1000, n++);
-        // sign | exponent 5 .. 8 (2^-10 .. 2^-7) | mantissa
+        // The bits of a half: sign | exponent 5 .. 8 (2^-10 .. 2^-7) | mantissa.
         const auto half = static_cast<std::uint16_t>((r & 0x8000u) | (5 + (r >> 16 & 3u)) << 10 | (r & 0x3ffu));
         store_as(blocks.data() + b * F::block_bytes + offset, half);
       }
@@ -177,7 +178,7 @@ void set_scales_to_one(std::vector<std::byte>& rows, std::size_t N, std::size_t 
   }
 }
 
-// If the format has a scale for each row, sets the scales of N rows to magnitudes of 2^lowest to 2^(highest + 1).
+// If the format has a scale for each row, sets the scales of N rows to random magnitudes from 2^lowest to 2^(highest + 1).
 template <WeightFormat F>
 void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, std::uint32_t seed, int lowest, int highest) {
   if constexpr (RowScaledFormat<F>) {
@@ -188,11 +189,11 @@ void set_row_scales(std::vector<std::byte>& rows, std::size_t N, std::size_t K, 
   }
 }
 
-// How far products are from exact ones, as sums of squares. The products are y[M, N]; their operands are x[M, K] and N rows of
-// F's blocks.
+// The distance of products from the exact ones, as sums of squares. The products are y[M, N]; their operands are x[M, K] and N
+// rows of blocks of F.
 struct ProductError {
-  double error = 0.0;  // of y minus the exact product
-  double power = 0.0;  // of the exact product
+  double error = 0.0;  // the sum of the squares of y minus the exact product
+  double power = 0.0;  // the sum of the squares of the exact products
 };
 template <WeightFormat F>
 ProductError product_error(const std::byte* rows, std::size_t N, std::size_t K, const std::vector<float>& x, const std::vector<float>& y) {
@@ -210,7 +211,7 @@ ProductError product_error(const std::byte* rows, std::size_t N, std::size_t K, 
   return sum;
 }
 
-// An array that ends where a page begins that faults on every access. Fresh memory is zero.
+// An array whose end is the beginning of a page that faults on every access. A new array holds zeros.
 template <class T>
 class GuardedArray {
  public:
@@ -270,7 +271,7 @@ class GuardedArray {
   T* data_;
 };
 
-// Targets.
+// Tests that run on every target.
 
 template <class List>
 struct AsGtestTypes;
@@ -279,7 +280,7 @@ struct AsGtestTypes<TypeList<Ts...>> {
   using Types = ::testing::Types<Ts...>;
 };
 
-// Names of typed tests over formats.
+// Gives the instances of tests that run for each format the format's name.
 struct FormatNames {
   template <class F>
   static std::string GetName(int) {
@@ -287,7 +288,7 @@ struct FormatNames {
   }
 };
 
-// One combination of a typed test: a target and a second type, say a format.
+// One combination of types for a typed test: a target and a second type, such as a format.
 template <class T, class S>
 struct Case {
   using Target = T;
@@ -312,7 +313,7 @@ struct TargetNames {
   }
 };
 
-// Runs everything on one target until the end of the scope.
+// While an object of this class lives, all ops run on one target.
 class OnTarget {
  public:
   explicit OnTarget(TargetId id) {
@@ -324,7 +325,7 @@ class OnTarget {
   ~OnTarget() { (void)force_target(""); }
 };
 
-// A fixture for one target. Where the CPU lacks the target, its tests are skipped and say so.
+// A test fixture for one target. If the CPU cannot run the target, its tests are skipped and say so.
 template <class T>
 class TargetTest : public ::testing::Test {
  protected:
@@ -333,8 +334,8 @@ class TargetTest : public ::testing::Test {
   }
 };
 
-// TYPED_TEST(Suite, Name) for suites whose types are Cases. The body is compiled once for each second type and not once for each
-// target: it sees the type as `Second` and the target as `target`.
+// Defines a TYPED_TEST(Suite, Name) for suites whose types are Cases, which are pairs of a target and a second type. The body is
+// compiled once for each second type and not once for each target: it sees the type as `Second` and the target as `target`.
 #define STILLA_CASE_TEST(Suite, Name)                                                  \
   template <class Second>                                                              \
   void Name(stilla::TargetId target);                                                  \
@@ -342,9 +343,9 @@ class TargetTest : public ::testing::Test {
   template <class Second>                                                              \
   void Name([[maybe_unused]] stilla::TargetId target)
 
-// Golden results.
+// Golden results, which Python scripts in golden/ compute.
 
-// The records of a file below golden/. Layout of a record, little endian:
+// The records of a file in the folder golden/, by name. A record has this layout, with little-endian numbers:
 //   u32 name bytes | name | u32 count | count doubles
 using GoldenRecords = std::map<std::string, std::vector<double>>;
 inline const GoldenRecords& golden_records(const std::string& file_name) {
@@ -369,8 +370,8 @@ inline const GoldenRecords& golden_records(const std::string& file_name) {
   }();
 }
 
-// Calls f(parameters, values) for every record of the kind. A record's name is "kind/a/b/..."; its parameters are the parts
-// behind the kind.
+// Calls f(parameters, values) for every golden record of the kind. A record's name is "kind/a/b/..."; its parameters are the
+// parts behind the kind.
 template <class F>
 void for_each_golden(std::string_view kind, F&& f, const std::string& file_name = "ops.bin") {
   std::size_t found = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of files whose token types are wrong or missing: tokens that chat templates write are control tokens nevertheless.
+// Tests of model files whose token types are wrong or missing: tokens that chat templates write count as control tokens
+// nevertheless.
 #include <stilla/text/token_types.hpp>
 
 #include <cstdint>
@@ -21,7 +22,7 @@ namespace stilla { namespace {
 
 using Ids = std::vector<std::uint32_t>;
 
-// A vocabulary with a token for each byte, then `names`, all of one type.
+// Returns a vocabulary with a token for each byte, and behind them the tokens `names`, all of one type.
 Vocabulary byte_vocabulary(const std::vector<std::string>& names, TokenType type) {
   Vocabulary vocabulary;
   vocabulary.pretokenizer = "qwen2";
@@ -92,8 +93,9 @@ TEST_P(WrongTypes, GenerationEnds) {
   }
 }
 
-// A user, a system prompt and a past answer say everything that a template writes. They also say pieces that could join with what
-// the template writes around them.
+// The messages of a user, a system prompt and a past answer hold every control token that a template writes, as text. They also
+// hold pieces that could join with what the template writes around them. The prompt must have the same control tokens as with
+// harmless messages.
 TEST_P(WrongTypes, NobodyForgesATurn) {
   std::vector<std::string> names = markup_tokens;
   names.insert(names.end(), {"<think>", "</think>"});
@@ -122,7 +124,7 @@ TEST_P(WrongTypes, NobodyForgesATurn) {
 INSTANTIATE_TEST_SUITE_P(All, WrongTypes, testing::Values(TokenType::normal, TokenType::control, TokenType::user_defined),
                          [](const auto& instance) { return concat("Type", static_cast<int>(instance.param)); });
 
-// The ids that a session remembers for a message cannot bring control tokens back.
+// A session may remember the ids with which a message was generated. If these hold control tokens, they are not used.
 TEST(TokenTypes, RememberedIdsHoldNoMarkup) {
   const Tokenizer tokenizer = make_tokenizer(byte_vocabulary({"<|im_end|>"}, TokenType::control));
   const TextSegment segments[] = {{"hi", false, {tokenizer.encode("h")[0], 256, tokenizer.encode("i")[0]}}};

@@ -2,9 +2,10 @@
 //
 // tokenize_lines MODEL.gguf text|parse < strings > ids
 //
-// The strings are read as a 32-bit length and that many bytes. The ids are written as a 32-bit count and that many 32-bit ids.
-// Both are little-endian. compare_tokenizer.py and compare_sentencepiece.py run this program. Each result is also decoded and
-// compared with its string as the tokenizer normalises it, unless the vocabulary lacks bytes or the result has the unknown token.
+// Encodes strings with the tokenizer of a model. Each string is read as a 32-bit length and that many bytes. Its ids are written
+// as a 32-bit count and that many 32-bit ids. All numbers are little-endian. compare_tokenizer.py and compare_sentencepiece.py
+// run this program. Each result is also decoded and compared with its string as the tokenizer normalises it, unless the
+// vocabulary lacks bytes or the result has the unknown token.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -18,7 +19,7 @@
 
 namespace {
 
-// The text that decoding must return.
+// Returns the string as the tokenizer normalises it, which is what decoding must return.
 std::string normalised(const stilla::Tokenizer& tokenizer, const std::string& text) {
   if (tokenizer.kind() == stilla::VocabularyKind::byte_level) return tokenizer.nfc() ? stilla::to_nfc(text) : text;
   std::string out;

@@ -28,7 +28,7 @@ using Ids = std::vector<std::uint32_t>;
 
 Vocabulary golden_vocabulary(std::string_view name) { return *open_golden(name).vocabulary(); }
 
-// Golden ids that Hugging Face tokenizers made (tests/golden/make_tokenizer_golden.py).
+// Compares ids with golden ones that Hugging Face tokenizers made (tests/golden/make_tokenizer_golden.py).
 class TokenizerGolden : public testing::TestWithParam<const char*> {};
 
 void expect_golden(const GgufFile& file, const Tokenizer& tokenizer, std::string_view prefix, SpecialTokens special) {
@@ -176,7 +176,8 @@ TEST(PreTokenizer, UnknownNameListsTheKnown) {
             "pre-tokenizer 'gpt-\\x01' is not supported; choose one by name: qwen2, deepseek-r1-qwen, llama-bpe, smollm, gpt-2, qwen35");
 }
 
-// The definition: the rule with the lowest rank is applied first, and of its places in the text the leftmost one.
+// Merges the tokens of a word by the definition of byte-pair encoding: the rule with the lowest rank is applied first, and of its
+// places in the text the leftmost one.
 Ids merge_by_definition(const std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule>& rules, Ids symbols) {
   while (true) {
     const detail::MergeRule* lowest = nullptr;
@@ -194,9 +195,9 @@ Ids merge_by_definition(const std::map<std::pair<std::uint32_t, std::uint32_t>, 
   }
 }
 
-// The merge rules are in random order. Several rules make the same token. Often a rule that uses a token has a lower rank, so
-// that it must be applied sooner, than the rule that makes this token. These are the cases in which it could be wrong that a pass
-// applies a rule everywhere in the word at once.
+// The merge rules of the test are in random order. Several rules make the same token. Often a rule that uses a token has a lower
+// rank, and so must be applied sooner, than the rule that makes this token. In these cases it could be wrong that one pass of the
+// merger applies a rule everywhere in the word at once.
 TEST(WordMerger, EqualsTheDefinition) {
   std::mt19937 random(3);
   for (int round = 0; round < 400; ++round) {
@@ -235,8 +236,8 @@ TEST(WordMerger, EqualsTheDefinition) {
   }
 }
 
-// Long words are merged in passes, each of which applies one rule everywhere. When passes shorten a word too little, the merger
-// continues with a heap.
+// Long words are merged in passes, each of which applies one rule everywhere in the word. When passes shorten a word too little,
+// the merger continues with a heap of all possible merges.
 TEST(WordMerger, HeapEqualsTheDefinition) {
   std::map<std::pair<std::uint32_t, std::uint32_t>, detail::MergeRule> rules;
   std::mt19937 random(4);
@@ -266,7 +267,7 @@ TEST(WordMerger, RefusesRepeatedAndCrowdedRules) {
   EXPECT_EQ(table.add({1, 2, 1, 4}), detail::MergeTable::Added::repeats);
   EXPECT_EQ(table.find(1, 2)->merged, 3u);
   EXPECT_EQ(table.find(2, 1), nullptr);
-  // These pairs are chosen so that all begin their search in the first 64 of 16384 places.
+  // These pairs of tokens are chosen so that all begin their search in the first 64 of the table's 16384 places.
   detail::MergeTable crowded(5000);
   std::uint32_t added = 0;
   auto result = detail::MergeTable::Added::yes;
@@ -289,8 +290,8 @@ double seconds_to_encode(const Tokenizer& tokenizer, std::string_view text) {
   return best;
 }
 
-// Four times the text may take up to twelve times as long, because of caches and a busy machine. Quadratic work would take
-// sixteen times as long, and minutes in any case.
+// Four times the text may take up to twelve times as long to encode, because of caches and a busy machine. Work that grows with
+// the square of the length would take sixteen times as long, and minutes in any case.
 void expect_linear_time(const Tokenizer& tokenizer, std::string_view pattern, std::size_t bytes) {
   std::string text;
   while (text.size() < bytes) text += pattern;
@@ -300,7 +301,7 @@ void expect_linear_time(const Tokenizer& tokenizer, std::string_view pattern, st
   EXPECT_LT(whole, 12 * quarter + 0.1) << pattern.substr(0, 10);
 }
 
-// Inputs on which a backtracking regular expression or a quadratic merge would never end.
+// Encodes texts for which a backtracking regular expression or a quadratic merge would never end.
 TEST(Tokenizer, LinearTime) {
   expect_linear_time(make_tokenizer(golden_vocabulary("qwen2")), "A", 4300000);
   std::mt19937 random(5);
@@ -332,7 +333,7 @@ TEST(Tokenizer, SpecialTokens) {
   EXPECT_EQ(tokenizer.size(), 11u);
   EXPECT_EQ(tokenizer.encode("abc<|im_end|>ab", SpecialTokens::parse), (Ids{4, 5, 3}));
   EXPECT_EQ(tokenizer.encode("abc<think>ab"), (Ids{4, 6, 3}));
-  EXPECT_EQ(tokenizer.encode("c<|im_end|>[PAD]"), (Ids{2}));  // the other bytes have no token
+  EXPECT_EQ(tokenizer.encode("c<|im_end|>[PAD]"), (Ids{2}));  // the text's other bytes have no token
   EXPECT_EQ(tokenizer.encode(" é"), (Ids{8, 9, 10}));
   EXPECT_EQ(tokenizer.decode(Ids{8, 9, 10, 5, 6, 99}), " é<think>");
   EXPECT_EQ(tokenizer.decode(Ids{4, 5}, ControlText::show), "abc<|im_end|>");
@@ -401,8 +402,8 @@ TEST(Tokenizer, ToleratesWhatIsNotNeeded) {
   EXPECT_EQ(make_tokenizer(vocabulary).notes()[0], "no token ends an answer; it goes on until a limit");
 }
 
-// The definition itself: the texts of all neighbouring pairs are joined and looked up. The pair with the best score is merged
-// first, and of equal scores the leftmost one.
+// Encodes a text by SentencePiece's definition: the texts of all neighbouring pairs are joined and looked up. The pair with the
+// best score is merged first, and of equal scores the leftmost one.
 Ids sentencepiece_by_definition(const Tokenizer& tokenizer, const Vocabulary& vocabulary, std::string_view text) {
   std::vector<std::string> parts;
   for (const char c : text) parts.emplace_back(1, c);
@@ -434,7 +435,8 @@ Vocabulary sentencepiece_vocabulary(const std::vector<std::string>& tokens) {
   return vocabulary;
 }
 
-// Scores are in random order and many of them equal, some letters are no tokens, and words are long and short.
+// The vocabulary's scores are in random order and many of them are equal, some letters are no tokens, and words are long and
+// short.
 TEST(SentencePiece, EqualsTheDefinition) {
   std::mt19937 random(6);
   for (int round = 0; round < 300; ++round) {
@@ -503,7 +505,7 @@ TEST(SentencePiece, RefusesBadVocabularies) {
   EXPECT_TRUE(with([](Vocabulary& v) { v.tokens[5].assign(300, 'a'); }).ends_with("' has 300 bytes, more than 256"));
 }
 
-// A word of length n takes a time of n log n.
+// Encoding a word of length n takes a time that grows as n log n.
 TEST(SentencePiece, LinearTime) {
   const Tokenizer tokenizer = make_tokenizer(golden_vocabulary("sentencepiece"));
   const Tokenizer phrases = make_tokenizer(golden_vocabulary("sentencepiece-phrases"));
@@ -519,7 +521,8 @@ TEST(SentencePiece, LinearTime) {
 TEST(Tokenizer, NormalisesWhereTheModelDoes) {
   Vocabulary vocabulary = small_vocabulary();
   EXPECT_EQ(make_tokenizer(vocabulary).encode("e\xcc\x81"), (Ids{9, 10}));
-  // A letter and a mark are not composed across a token, and the bytes of the mark have no tokens.
+  // The letter and the combining mark are not composed to one character, because a token stands between them. The vocabulary has
+  // no tokens for their bytes, so only the token remains.
   EXPECT_EQ(make_tokenizer(vocabulary).encode("e<think>\xcc\x81"), (Ids{6}));
   vocabulary.pretokenizer = "deepseek-r1-qwen";
   EXPECT_EQ(make_tokenizer(vocabulary).encode("e\xcc\x81"), Ids{});
@@ -527,7 +530,7 @@ TEST(Tokenizer, NormalisesWhereTheModelDoes) {
   EXPECT_EQ(make_tokenizer(vocabulary).encode("e\xcc\x81"), (Ids{9, 10}));
 }
 
-// These names are chosen so that all begin their search in the first 64 of 16384 places of the hash table.
+// The names of these tokens are chosen so that all begin their search in the first 64 of 16384 places of the hash table.
 TEST(Tokenizer, TokensThatCollideAreRefusedSoon) {
   Vocabulary vocabulary;
   vocabulary.pretokenizer = "qwen2";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Makes tokenizers, and opens the golden vocabularies, which golden/make_tokenizer_golden.py makes.
+// Helpers that make tokenizers for tests, and open the golden vocabularies
+// (golden/make_tokenizer_golden.py makes these).
 #pragma once
 
 #include <string_view>

@@ -16,7 +16,8 @@ namespace stilla { namespace {
 
 constexpr std::uint32_t last_code_point = 0x10ffff;
 
-// The numbers that tokenizers 0.23.3 gives for all code points. tests/make_unicode_tables.py --check compares every code point.
+// Compares how many code points each class has with what the Hugging Face library tokenizers 0.23.3 gives.
+// tests/make_unicode_tables.py --check compares every code point.
 TEST(Unicode, ClassesHaveTheSizesOfTheReference) {
   std::array<std::size_t, 4> counts{};
   std::size_t digits = 0;
@@ -63,8 +64,8 @@ TEST(Unicode, EveryCodePointSurvives) {
   }
 }
 
-// Tests all sequences of one to three bytes, and sequences of four bytes around the borders. A sequence must be valid exactly if
-// it is the encoding of a code point.
+// Tests all sequences of one to three bytes, and sequences of four bytes around the borders of the ranges. A sequence must be
+// valid UTF-8 exactly if it is the encoding of a code point; all bytes of others are taken singly.
 TEST(Unicode, InvalidSequencesAreSingleBytes) {
   std::size_t valid = 0;
   for (std::uint32_t first = 0x80; first < 0x100; ++first) {
@@ -84,10 +85,10 @@ TEST(Unicode, InvalidSequencesAreSingleBytes) {
       }
     }
   }
-  // The valid sequences of 2 bytes have 30 first and 64 second bytes, with any of the 5 third bytes behind them. Those of 3 bytes
-  // have 16 * 64 pairs of first and second bytes, minus 32 that are overlong and 32 that are surrogates; 2 of the third bytes are
-  // valid. Those of 4 bytes have 5 * 64 pairs, minus 16 that are overlong and 48 that are too large; 2 of the third bytes are
-  // valid.
+  // The number of sequences that are valid. Valid sequences of 2 bytes have 30 first and 64 second bytes, with any of the test's
+  // 5 third bytes behind them. Those of 3 bytes have 16 * 64 pairs of first and second bytes, minus 32 that are overlong and 32
+  // that are surrogates; 2 of the test's third bytes are valid. Those of 4 bytes have 5 * 64 pairs, minus 16 that are overlong
+  // and 48 that are too large; 2 of the third bytes are valid.
   EXPECT_EQ(valid, 30u * 64 * 5 + (16u * 64 - 64) * 2 + (5u * 64 - 64) * 2);
 }
 
@@ -102,8 +103,8 @@ TEST(Unicode, MarksAreNoLetters) {
   EXPECT_TRUE(is_mark(0x301) && is_mark(0x93f) && !is_mark('a') && !is_mark(invalid_byte));
 }
 
-// Examples of Unicode Standard Annex 15 and hard cases of its tests: singletons, exclusions, the order of marks, blocked marks,
-// Hangul.
+// Texts are brought to Unicode's normalisation form C. The cases are examples of Unicode Standard Annex 15 and hard cases of its
+// tests: singletons, exclusions, the order of marks, blocked marks, Hangul.
 TEST(Normalise, FormC) {
   const std::pair<std::u8string_view, std::u8string_view> cases[] = {
       {u8"", u8""},

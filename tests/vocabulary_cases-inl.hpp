@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Compares every operation of generic/vocabulary-inl.hpp with plain C++ on arrays. The file is included inside a target's
-// namespace and region, because only there the operations can be called. It calls nothing of the standard library but memcpy and
-// fma: a function that the compiler does not inline would stay in the program with this target's instructions.
+// namespace and region (the part of a file that is compiled for the target), because only there the operations can be called. It
+// calls nothing of the standard library except memcpy and fma: a function that the compiler does not inline would stay in the
+// program with this target's instructions.
 
 // Returns the name of the first operation that is wrong on these numbers, or null.
 // numbers: 64 int32 of any value.
@@ -43,7 +44,7 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
     for (std::size_t i = 0; i < n; ++i) equal = equal && got[i] == want[i];
     return equal;
   };
-  const auto same_floats = [&](Float result) {  // a NaN equals a NaN
+  const auto same_floats = [&](Float result) {  // a NaN equals any NaN
     store_floats(got_floats, result);
     bool equal = true;
     for (std::size_t i = 0; i < n; ++i) {
@@ -163,7 +164,8 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
   for (std::size_t i = 0; i < 4 * n; ++i) put(want, i, sixteen + (byte(a, i) & 15), 1);
   CHECK(look_up(table_of(sixteen), bit_and(A, set_u8(15))), "table_of, look_up");
 
-  // Codes of each kind that formats have. The largest sum comes from products of 8-bit codes and activations of -128.
+  // Tests dot products with codes of each kind that formats have. The largest sum comes from products of 8-bit codes and
+  // activations of -128.
   std::int32_t codes[n], values[n];
   for (std::size_t kind = 0; kind < 3; ++kind) {
     const bool keeps_sign = largest_code < 255 && kind != 0;  // kind 0: 6 bits; 1: 8 bits; 2: 8 bits at their largest
@@ -202,7 +204,7 @@ STILLA_NOINLINE inline const char* wrong_operation(const std::int32_t* numbers, 
             "dot_codes_at");
     }
   }
-  // Sub-minimums, at most 63 in magnitude, times sums of 16 bits.
+  // Tests products of sub-minimums, which are at most 63 in magnitude, and sums of 16 bits.
   for (std::size_t i = 0; i < 2 * n; ++i) {
     const auto small = static_cast<std::int16_t>(half(b, i) % 64);
     put(codes, 2 * i, &small, 2);

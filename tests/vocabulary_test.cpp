@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Compares the vocabulary of vector operations, which the kernels of generic/ are written against, with plain C++: each operation
-// of each target's vector.hpp. A target that brings a vocabulary adds its lines at the end.
+// of each target's vector.hpp. For a new target with a vocabulary, lines are added to this file as for the others.
 #if defined(__GNUC__) && !defined(__clang__)
 // This warning is false; it comes from GCC 12's own AVX-512 header (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -16,7 +16,7 @@
 
 #include "test_util.hpp"
 
-// The instruction sets are those of the targets' own regions.
+// The operations are compiled once for each target, with the instruction sets that the target's own code has.
 namespace stilla { inline namespace STILLA_ABI { namespace skeleton {
 #include "vocabulary_cases-inl.hpp"
 }}}  // namespace stilla::skeleton

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of weights in separate arrays of codes, scales and zero points: every weight equals the formula, for every order, number
-// of bits and group. The arrays are written here word by word, as the packers of AutoGPTQ and AutoAWQ write them.
+// Tests of weights in separate arrays of codes, scales and zero points: every weight equals the formula scale * (code - zero
+// point), for every order of the codes, number of bits and size of a group. The tests write the arrays word by word, as the
+// packers of AutoGPTQ and AutoAWQ write them.
 #include <stilla/format/weight_arrays.hpp>
 #include <stilla/matmul.hpp>
 
@@ -38,7 +39,7 @@ struct Arrays {
       }
     }
     view = {order, N, K, bits, group, nullptr, group == 0 ? ScaleType::f32 : ScaleType::f16, nullptr, nullptr, less_one};
-    const auto by_group = [&](auto& out, auto&& value) {  // [K / group][N], or [N][K / group] in the order `rows`
+    const auto by_group = [&](auto& out, auto&& value) {  // the order is [K / group][N], or [N][K / group] with CodeOrder::rows
       for (std::size_t i = 0; i < N * G; ++i) out.push_back(value(order == CodeOrder::rows ? i : i % N * G + i / N));
     };
     if (group == 0) {
@@ -48,7 +49,7 @@ struct Arrays {
       by_group(halves, [&](std::size_t i) { return to_f16(scale[i]); });
       view.scales = halves.data();
     }
-    constexpr std::size_t awq_order[] = {0, 2, 4, 6, 1, 3, 5, 7};  // the outputs in a word, from the low nibble on
+    constexpr std::size_t awq_order[] = {0, 2, 4, 6, 1, 3, 5, 7};  // the outputs whose codes a word holds, from the low nibble on
     const auto word_of_outputs = [&](auto&& value) {
       std::uint32_t word = 0;
       for (std::size_t i = 0; i < 8; ++i) word |= static_cast<std::uint32_t>(value(order == CodeOrder::awq ? awq_order[i] : i)) << (4 * i);

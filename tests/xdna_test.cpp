@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of XDNA2 on paper. Operands are arranged in tiles and back. A walk over the tiles with running pointers, as mlir-aie's
-// kernels have them, finds all numbers. The emulated arithmetic is compared with its definition on plain matrices. The memory
-// budgets are checked.
+// Tests of the code for XDNA2, which has not run on an NPU. Operands are arranged in tiles and back. A walk over the tiles
+// with running pointers, as mlir-aie's kernels have them, finds all numbers. The emulated arithmetic is compared with its
+// definition on plain matrices. The memory budgets are checked.
 #include <stilla/devices.hpp>
 #include <stilla/io/gguf.hpp>
 #include <stilla/npu_xdna/schedule.hpp>
@@ -19,7 +19,8 @@ namespace {
 using namespace stilla_test;
 using namespace stilla::xdna;
 
-// Random units of a matrix. All numbers in them are finite.
+// Returns a random matrix of units. A unit is one number, or with bfp16 the 8 numbers that share an exponent. All numbers
+// are finite.
 std::vector<std::byte> random_units(Form form, std::uint32_t seed, std::size_t rows, std::size_t K) {
   std::vector<std::byte> units(rows * xdna::row_bytes(form, K));
   for (std::size_t i = 0; i < units.size(); ++i) units[i] = static_cast<std::byte>(noise_bits(seed, i) >> 24);
@@ -31,7 +32,7 @@ std::vector<std::byte> random_units(Form form, std::uint32_t seed, std::size_t r
   return units;
 }
 
-// The number k of a row of units.
+// Returns number k of a row of units.
 float number(Form form, const std::byte* row, std::size_t k) {
   if (form == Form::int8) return static_cast<float>(load_as<std::int8_t>(row + k));
   if (form == Form::bf16) return to_float(load_as<bf16>(row + 2 * k));
@@ -62,7 +63,7 @@ TEST(XdnaTiles, UnpackingIsTheInverseOfPacking) {
     ASSERT_TRUE(is_whole(layout.form, layout.tile));
     const auto check = [&](std::size_t rows, std::size_t bytes, auto pack, auto unpack) {
       std::vector<std::byte> units = random_units(layout.form, 1, rows, layout.K), found(units.size(), std::byte{0xee});
-      for (std::byte& b : units) b |= std::byte{1};  // no byte is 0, so none can be taken for padding
+      for (std::byte& b : units) b |= std::byte{1};  // no byte is 0, so none can be mistaken for padding
       GuardedArray<std::byte> tiles(bytes);
       std::fill_n(tiles.data(), bytes, std::byte{0xee});
       pack(layout, tiles.data(), units.data());
@@ -85,7 +86,7 @@ TEST(XdnaTiles, UnpackingIsTheInverseOfPacking) {
   }
 }
 
-// Checks single numbers of the drawing in tiles.hpp.
+// Single numbers of an operand lie at the places that the drawing in tiles.hpp shows.
 TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   constexpr CoreTile tile;
   EXPECT_EQ(a_offset(Form::int8, tile, 1, 3), 8u + 3);
@@ -103,7 +104,7 @@ TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   EXPECT_EQ(b_offset(Form::bfp16, tile, 0, 3), 3u * 9);
   EXPECT_EQ(c_index(Form::bf16, tile, 4, 0), 8u * 32);
   EXPECT_EQ(c_index(Form::int8, tile, 1, 9), 64u + 8 + 1);
-  // Five n tiles on two columns of cores: one column has 0, 2 and 4, the other 1, 3 and padding.
+  // Five tiles along N are shared by two columns of cores: one column has tiles 0, 2 and 4, the other has 1, 3 and padding.
   const ProductLayout layout{Form::int8, tile, 2, 130, 300, 128};
   EXPECT_EQ(layout.weights_bytes(), 6u * 2 * 4096);
   const std::size_t places[] = {0, 3, 1, 4, 2};
@@ -113,8 +114,9 @@ TEST(XdnaTiles, StandWhereTheyAreDrawn) {
   EXPECT_EQ(layout.results_tile(2, 1), (3u * 3 + 2) * 4096);
 }
 
-// mlir-aie's own host code puts the bytes of bfp16 at these places, both those of A and those of B, which it receives as W. It
-// reads them as these numbers (golden/xdna.bin, made by golden/make_xdna_golden.py).
+// mlir-aie's own host code arranges the bytes of bfp16 in the same places as Stilla, for both operands A and B (which it
+// receives as W), and reads the same numbers from them. golden/xdna.bin, made by golden/make_xdna_golden.py, holds what it
+// does.
 TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
   constexpr std::size_t width = 64, height = 16;
   const auto record = [&](const char* what) -> const std::vector<double>& {
@@ -129,7 +131,7 @@ TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
   pack_activations(layout, a.data(), rows.data());
   pack_weights(layout, b.data(), rows.data());
   EXPECT_EQ(b, expected);
-  a.resize(expected.size());  // this row of cores has all tiles; the others have none
+  a.resize(expected.size());  // this row of cores has all tiles, and the other rows have none
   EXPECT_EQ(a, expected);
   std::vector<float> values(width * height);
   decode_row<BFP16EBS8>(rows.data(), values.data(), values.size());
@@ -137,7 +139,7 @@ TEST(XdnaTiles, AreWhereMlirAiePutsThem) {
 }
 
 // Multiplies one core tile, two blocks of A and two of B at a time, with pointers that only move forward. If the product is
-// right, other code that reads the operands in this way finds them too.
+// right, kernels that read the operands in this way find the right numbers too.
 template <Form form>
 std::vector<double> walked_product(CoreTile tile, const std::byte* a, const std::byte* b) {
   constexpr BlockShape shape = block_shape(form);
@@ -156,7 +158,7 @@ std::vector<double> walked_product(CoreTile tile, const std::byte* a, const std:
       }
     }
   };
-  double* out = c.data();  // the results of rows z and z + 1 of blocks
+  double* out = c.data();  // points to the results of rows z and z + 1 of blocks
   for (std::size_t z = 0; z < rows; z += 2, out += 2 * columns * shape.r * shape.t) {
     double *upper = out, *lower = out + columns * shape.r * shape.t;
     for (std::size_t j = 0; j < columns; j += 2) {
@@ -204,7 +206,7 @@ TEST(XdnaTiles, AKernelsWalkFindsTheOperands) {
   expect_walk_finds_operands<Form::bfp16>();
 }
 
-// The definition of the emulator's results, computed row by row.
+// The definition of the emulator's arithmetic, computed for one row and one token at a time. Subnormal floats count as 0.
 float flush(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
 
 template <class F>
@@ -288,7 +290,7 @@ TYPED_TEST(XdnaEmulatedFormats, FollowsItsDefinitionAndKeepsItsTolerance) {
   }
 }
 
-// Numbers of rows and columns that end within a unit, within a block and within a core tile.
+// Tests numbers of rows and columns that end within a unit, within a block and within a core tile.
 TEST(XdnaEmulated, AnySize) {
   for (const std::size_t K : {1u, 7u, 8u, 9u, 63u, 65u, 130u}) {
     for (const auto& [M, N] : {std::pair<std::size_t, std::size_t>{1, 1}, {17, 3}, {5, 129}}) {
@@ -308,8 +310,7 @@ TEST(XdnaEmulated, AnySize) {
   }
 }
 
-// Weights of four bits become int8 unchanged. So one-hot activations read out exactly the weights, times what the 1 is rounded
-// to.
+// Integer weights become int8 numbers of the operand unchanged: each number times its scale is exactly the decoded weight.
 TEST(XdnaEmulated, Int4ExpandsExactly) {
   for_each_type(TypeList<INT4_G128, INT4_CHANNEL, INT8_CHANNEL>{}, [](auto tag) {
     using F = decltype(tag);
@@ -361,7 +362,7 @@ TEST(XdnaEmulated, RefusesWhatItCannotHold) {
 TEST(XdnaSchedule, FitsAndIsTheOneInTheTable) {
   const Schedule prompt = schedule(Form::bf16, {}, 8, 1536);
   EXPECT_TRUE(prompt.fits());
-  // Two buffers of 8192 bytes for A and two for B, one of 16384 for C, and 3328 for the stack.
+  // A core holds two buffers of 8192 bytes for A and two for B, one of 16384 for C, and 3328 for the stack.
   EXPECT_EQ(prompt.core_bytes, 4u * 8192 + 16384 + 3328);
   EXPECT_EQ(prompt.c_buffers, 1u);
   EXPECT_EQ(prompt.memory_bytes, 8u * 16384 + prompt.depth * 2 * 2 * 8192);
@@ -377,7 +378,7 @@ TEST(XdnaSchedule, FitsAndIsTheOneInTheTable) {
   EXPECT_NE(table.find("| 14B | down | 5120 x 13824 | bfp16 | 64 x 64 x 64 |"), std::string::npos);
 }
 
-// Real weights: the matrices of the model in examples/models, whose weights have 4 bits.
+// Tests the tolerance with real weights: the matrices of the model in examples/models, whose weights have 4 bits.
 TEST(XdnaEmulated, KeepsItsToleranceOnTheEmbeddedModel) {
   const Result<GgufFile> file = GgufFile::open(std::string(test_data) + "/../../examples/models/stilla-drop-q4_0.gguf");
   ASSERT_TRUE(file) << file.error().message;
@@ -402,7 +403,7 @@ TEST(XdnaEmulated, KeepsItsToleranceOnTheEmbeddedModel) {
   EXPECT_EQ(matrices, 7u);
 }
 
-// The excerpt of the table in kernels/README.md: the down matrix of the 1.5B model.
+// The numbers in the table of kernels/README.md are those of the schedule, for the matrix down of the 1.5B model.
 TEST(XdnaSchedule, IsTheOneInTheReadme) {
   const std::string text = read_file(std::string(test_data) + "/../../kernels/README.md");
   ASSERT_FALSE(text.empty());

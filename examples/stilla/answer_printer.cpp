@@ -9,7 +9,8 @@
 namespace program {
 namespace {
 
-// `text` consists of whole characters. Returns it without control characters other than tab and newline.
+// Returns `text`, which consists of whole characters, without control characters other than tab and
+// newline.
 std::string without_controls(std::string_view text) {
   constexpr std::string_view replacement = "\xef\xbf\xbd";
   std::string out;

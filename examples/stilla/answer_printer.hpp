@@ -26,16 +26,16 @@ class AnswerPrinter {
  public:
   enum class Mode { raw, plain, terminal };
 
-  // Raw if `raw` is set; otherwise the mode that suits standard output.
+  // Returns the mode raw if `raw` is set, and otherwise the mode that suits standard output.
   static Mode mode_of_output(bool raw);
 
   AnswerPrinter(Mode mode, bool opens_reasoning, bool hide_thinking, const std::vector<std::string>& stop_texts);
 
   void push(std::string_view bytes);
-  // Shows the bytes that were held back and, unless the mode is raw, ends the line.
+  // Shows the bytes that were held back and, unless the mode is raw, ends the line with a newline.
   void finish();
 
-  // Whether a thought is open at the end of all that was pushed, whether it was shown or held back.
+  // Whether the answer that was pushed so far ends within a thought, whether this thought was shown or held back.
   bool is_reasoning() const { return reader_.is_reasoning(); }
   const StopTexts& stops() const { return stops_; }
 

@@ -16,7 +16,8 @@
 // token costs one multiply-add for each weight of the layers, and each row of logits one for each weight of the head.
 //
 // Of the last layer only query, key and value count as weights of the layers. The rest of that layer counts as part of the head,
-// because both are computed only for the positions whose logits are wanted. In a prompt that is only the last position.
+// because this rest and the head are computed only for the positions whose logits are wanted. In a prompt that is only the last
+// position.
 //
 // Generation is bound by reading, and long prompts are bound by multiplying. Activations of 16 bits take two products for each
 // weight. The limit still counts one, so that it describes the machine and not a mode. Attention's products are not counted.
@@ -24,9 +25,9 @@
 // The limit is measured around every run, because a machine's speed drifts and the speed of the run drifts with it. `limit_ts` is
 // the average of the limits measured just before and just after each run, as `avg_ts` is the average of the runs.
 //
-// The checksum is computed from the bits of the last logits. It depends on the model, the number of tokens, -d, --kv,
-// --activations and --weights, and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one.
-// So a kernel that is fast because it is wrong shows itself by another checksum, and --check turns that into an error.
+// The checksum is computed from the bits of the last logits. It depends on the model, the number of tokens, -d, --kv, --activations
+// and --weights, and on nothing else: not on target, threads, or whether the tokens came as a prompt or one by one. So a kernel
+// that is fast because it is wrong shows itself by another checksum, and --check turns that into an error.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -99,8 +100,8 @@ Statistics statistics_of(std::span<const double> samples) {
   return s;
 }
 
-// The time does not depend on which tokens these are. They are the same every time, and a shorter text is the beginning of a
-// longer one.
+// Returns the ids of the tokens that are measured. The time does not depend on which tokens these are. They are the same every
+// time, and a shorter text is the beginning of a longer one.
 std::vector<std::uint32_t> some_ids(std::size_t count, std::size_t vocabulary) {
   stilla::Random random(1);
   std::vector<std::uint32_t> ids(count);
@@ -132,7 +133,7 @@ Run run(Engine& engine, const Test& test) {
 
 constexpr std::size_t bench_batch = 512;
 
-// The bytes and multiply-adds that a test needs.
+// Returns the bytes that a test reads and the multiply-adds that it needs.
 Work work_of(const ModelWork& model, const Test& test) {
   const std::size_t step = test.prompt != 0 ? bench_batch : 1;
   const auto tokens = static_cast<double>(test.tokens());
@@ -148,7 +149,7 @@ Work work_of(const ModelWork& model, const Test& test) {
   return work;
 }
 
-// The limit of a test, from what the machine reads and multiplies at this moment.
+// The limit of a test: the seconds that it needs at least, given what the machine reads and multiplies at this moment.
 struct Limit {
   double read_seconds = 0;
   double multiply_seconds = 0;
@@ -272,7 +273,7 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   out["samples_ns"] = samples_ns;
   out["samples_ts"] = measured.rates;
   out["checksum"] = fmt::format("{:016x}", measured.checksum);
-  // These stay null where no instruction is known.
+  // These two columns stay null on targets for which the program does not know a dot-product instruction.
   for (const char* key : {"limit_ts", "limit_percent"}) out[key] = nullptr;
   if (!probe.is_possible()) return out;
   const double limit = statistics_of(measured.limit_rates).mean;
@@ -288,7 +289,8 @@ nlohmann::ordered_json json_of(const BenchOptions& options, const FileFacts& mod
   return out;
 }
 
-// Writes the rows behind a description of the machine. The model's path is left out, because it may name a person.
+// Writes a report: a description of the machine, and the rows of all tests. The model's path is left out, because it may name a
+// person.
 void write_report(stilla::AtomicFile& file, const std::string& path, nlohmann::ordered_json rows) {
   for (nlohmann::ordered_json& row : rows) row.erase("model_filename");
   nlohmann::ordered_json out = machine_facts();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // stilla chat: a conversation. Each turn renders the whole conversation with the model's template, but evaluates only what the
-// cache does not hold yet. That is the new message and, if the last answer had a thought, that answer again, because its thought
-// is dropped.
+// cache does not hold yet. That is the new message and, if the last answer had a thought, this last answer again, because its
+// thought is dropped.
 #include <algorithm>
 #include <iterator>
 #include <memory>
@@ -100,13 +100,14 @@ class Chat {
 
   void reset() { conversation_.reset(options_.text.has_system ? std::optional(options_.text.system) : std::nullopt); }
 
-  // Whether commands are obeyed. A program that writes into a pipe may pass on the words of somebody else, who must not save
-  // files.
+  // Whether lines that begin with a slash are obeyed as commands. In a pipe they are not, unless --commands is given: a program
+  // that writes into the pipe may pass on the words of somebody else, who must not save files.
   bool obeys() const { return stdin_is_terminal() || options_.obeys_pipes; }
 
   static bool leaves(std::string_view line) { return line == "/exit" || line == "/quit"; }
 
-  // Obeys a command, if the line is one. In a pipe without --commands, a line that looks like a command is said to the model.
+  // If the line is a command, obeys it and returns true. In a pipe without --commands, a line that looks like a command is said
+  // to the model.
   bool is_command(const std::string& line) {
     if (line[0] != '/') return false;
     struct Action {
@@ -165,7 +166,7 @@ class Chat {
     if (path.empty()) return message("say /save FILE");
     constexpr std::string_view kind = "a saved session";
     if (!may_replace(path, stilla::session_magic, kind)) return message(not_replaced_text(path, kind));
-    // Ctrl-C must not leave a partial file behind.
+    // While a session is saved, Ctrl-C must not leave a partial file behind.
     const FinishOnInterrupt finish_on_interrupt;
     const stilla::Status saved = engine_.save(path, conversation_.to_json());
     message(saved ? fmt::format("saved {} messages, {} tokens: {}", conversation_.size(), engine_.size(), stilla::printable_path(path))
@@ -199,8 +200,8 @@ class Chat {
     message(total_.rates());
   }
 
-  // Forgets the oldest turns until the conversation, with `more` tokens behind it, takes at most half of the context. Half, so
-  // that turns need not be forgotten again at once. Returns the prompt, or nothing if it still does not fit.
+  // Forgets the oldest turns until the conversation, with `more` tokens behind it, takes at most half of the context. It takes
+  // only half, so that turns need not be forgotten again at once. Returns the prompt, or nothing if it still does not fit.
   std::optional<std::vector<std::uint32_t>> make_room(std::size_t more) {
     std::vector<std::uint32_t> ids = value_of(conversation_.prompt(template_)).ids;
     const std::size_t before = ids.size();
@@ -218,7 +219,7 @@ class Chat {
     return ids;
   }
 
-  // The prompt for the messages so far; nothing if it does not fit or the template refuses it.
+  // Returns the prompt for the messages so far, or nothing if it does not fit or the template refuses it.
   std::optional<std::vector<std::uint32_t>> prompt() {
     stilla::Result<stilla::ChatPrompt> whole = conversation_.prompt(template_);
     if (!whole) {
@@ -239,8 +240,8 @@ class Chat {
     return std::nullopt;
   }
 
-  // Answers the last message. An error of the model, or of a text that was loaded, ends the turn and not the chat: the message
-  // leaves the conversation, and nothing of what was computed is kept.
+  // Answers the last message of the user. An error of the model, or of a text that was loaded, ends the turn and not the chat:
+  // the message is removed from the conversation, and nothing of what was computed is kept.
   void answer() {
     std::string trouble;
     try {
@@ -260,8 +261,8 @@ class Chat {
     message(fmt::format("{}; the turn is forgotten", trouble));
   }
 
-  // Continues the prompt until the model ends. If the context is full and older turns may be forgotten, it goes on behind the
-  // turns that are left.
+  // Continues the prompt until the model ends the answer, and returns the answer. If the context is full and older turns may be
+  // forgotten, it forgets some and continues behind the turns that are left.
   std::string generate(std::optional<std::vector<std::uint32_t>> ids, AnswerPrinter& printer, Generation& result) {
     std::string text;
     while (ids) {

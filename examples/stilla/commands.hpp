@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The subcommands. add_NAME() declares a command with its options. If the user names that command, `chosen` becomes the function
-// that runs it.
+// The subcommands of the program. add_NAME() declares the command NAME with its options. If the user names that command,
+// `chosen` becomes the function that runs it.
 #pragma once
 
 #include <functional>
@@ -10,8 +10,8 @@
 
 namespace program {
 
-// Returns the exit status. It may throw Failure, and it may throw CLI::ParseError for mistakes that only show when options are
-// combined.
+// A function that runs a command and returns the exit status. It may throw Failure, and it may throw CLI::ParseError for
+// mistakes that only show when options are combined.
 using Command = std::function<int()>;
 
 void add_chat(CLI::App& app, Command& chosen);

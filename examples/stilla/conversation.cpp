@@ -15,12 +15,13 @@ namespace {
 
 constexpr std::array<std::string_view, 3> role_names{"system", "user", "assistant"};
 
-// Reads what to_json() wrote, from the events of nlohmann's parser. A member function that returns false ends the reading.
+// Reads the JSON that Conversation::to_json() wrote, from the events of nlohmann's parser. A member function that returns false
+// ends the reading.
 class SavedMessages {
  public:
   std::vector<stilla::ChatMessage> messages;
 
-  // The message for the user if the reading ended early.
+  // Returns the message for the user if the reading ended early.
   std::string trouble() const {
     if (depth_ < in_message) return "the note in it is no conversation";
     return fmt::format("message {} of its conversation cannot be read; expected an object of ids, role and text", messages.size());
@@ -110,9 +111,10 @@ void Conversation::add_answer(const Generation& generation, bool is_cut, const s
       message.text = tokenizer_->decode(message.ids);
       message.text.erase(0, message.text.find_first_not_of('\n'));
     }
-    // The text does not show control tokens.
+    // The decoded text does not show control tokens, so they are removed from the ids, too.
     std::erase_if(message.ids, [&](std::uint32_t id) { return tokenizer_->is_control(id); });
-    // Tokens behind the end of the text do no harm: if the text's end is not between two tokens, the text is encoded again.
+    // The text ends before a stop text, but the ids go on. Ids behind the end of the text do no harm: if the end is not between
+    // two tokens, the text is encoded again.
     message.text.resize(message.text.size() - std::min(message.text.size(), generation.bytes_not_shown));
   }
   messages_.push_back(std::move(message));
@@ -129,8 +131,8 @@ bool Conversation::forget_oldest_turn() {
 }
 
 std::string Conversation::to_json() const {
-  // Each text is written by itself. nlohmann's values of more than one level ask for memory when they are destroyed, and end the
-  // program if there is none.
+  // Each text is written by itself. nlohmann's JSON values of more than one level need memory when they are destroyed, and end
+  // the program if there is none.
   const auto quoted = [](std::string_view text) {
     return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   };

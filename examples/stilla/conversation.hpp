@@ -27,29 +27,30 @@ class Conversation {
  public:
   explicit Conversation(const stilla::Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
 
-  // Begins a new conversation.
+  // Begins a new conversation. It starts with the system prompt, if there is one.
   void reset(const std::optional<std::string>& system);
 
   void add_user(std::string text) { messages_.push_back({stilla::ChatRole::user, std::move(text)}); }
-  // `is_cut`: the answer ended within a thought. Nothing of such an answer is kept.
+  // Adds the model's answer. `is_cut` says that the answer ended within a thought; nothing of such an answer is kept.
   void add_answer(const Generation& generation, bool is_cut, const stilla::ChatTemplate& chat_template);
   void remove_last() { messages_.pop_back(); }
   bool ends_with(stilla::ChatRole role) const { return !messages_.empty() && messages_.back().role == role; }
 
-  // Removes the user's oldest message and its answer. Returns false if that would be the last message.
+  // Removes the user's oldest message and the answer to it. Returns false, and removes nothing, if the user has no later message.
+  // answer.
   bool forget_oldest_turn();
 
-  // Fails if the template refuses such a conversation.
+  // Renders the conversation as a prompt. Fails if the template refuses such a conversation.
   stilla::Result<stilla::ChatPrompt> prompt(const stilla::ChatTemplate& chat_template) const {
     return stilla::encode_chat(*tokenizer_, chat_template, messages_);
   }
   std::size_t size() const { return messages_.size(); }
   std::string_view last_text() const { return messages_.back().text; }  // the conversation must have a message
 
-  // For a saved session: {"messages":[{"ids":[1,2],"role":"user","text":"hi"}, ...]}
+  // Returns the conversation as JSON for a saved session: {"messages":[{"ids":[1,2],"role":"user","text":"hi"}, ...]}
   std::string to_json() const;
-  // The messages of such a text, which may come from anybody. It is refused unless it has exactly this form, with tokens of the
-  // vocabulary that are not control tokens.
+  // Reads the messages of such JSON, which may come from anybody. It is refused unless it has exactly the form that to_json()
+  // writes, with tokens of the vocabulary that are not control tokens.
   stilla::Result<std::vector<stilla::ChatMessage>> from_json(std::string_view text) const;
   void replace(std::vector<stilla::ChatMessage> messages) { messages_ = std::move(messages); }
 

@@ -32,7 +32,7 @@ namespace {
 // A few words of several scripts, so that many rows of the embedding are used.
 constexpr const char* default_prompt = "The sum of 347 and 589 is 936. Der Rest ist Schweigen. int main() { return 0; }";
 
-// Two logits that differ by less than this count as equal: either side may take either token as the best.
+// Two logits that differ by less than this count as equal: the device and the CPU may each take either token as the best.
 constexpr float tie = 0.1f;
 
 struct Difference {
@@ -66,7 +66,7 @@ void compare(Difference& difference, const float* cpu, const float* device, std:
   difference.wrong_best += best != found && cpu[best] - cpu[found] > tie;
 }
 
-// Reads the rows of a file that `stilla logits` wrote; they begin behind its header.
+// Reads the rows of logits from a file that `stilla logits` wrote; they begin behind the file's header.
 std::vector<float> read_rows(const std::string& path, std::size_t count) {
   const std::string bytes = read_file(path);
   std::vector<float> rows(count);

@@ -33,7 +33,8 @@ std::unique_ptr<stilla::ModelSource> open_source(const std::string& path, stilla
 }
 
 std::string larger_models_text() {
-  // Sizes of the files as they are published, and the memory they need with a context of a few thousand tokens.
+  // Models that the program advises, the sizes of their files as they are published, and the memory that they
+  // need with a context of a few thousand tokens.
   struct Advice {
     std::string_view name;
     double file_gb;

@@ -13,17 +13,19 @@
 
 namespace program {
 
-// Written by cmake/EmbedFile.cmake: the file's bytes as little-endian numbers, aligned as the bytes of a mapped file are.
+// The bytes of the embedded model's file, which cmake/EmbedFile.cmake writes as little-endian numbers. They are aligned as
+// the bytes of a mapped file are.
 extern const std::size_t embedded_bytes;
 extern const std::uint64_t embedded_words[];
 
-// Opens the model at this path, or the embedded model if the path is empty. The first function is for commands that show what
-// GGUF files hold. The others take any source: a GGUF file, or a folder as Hugging Face has it.
+// Open the model at this path, or the embedded model if the path is empty. open_model_file() is for commands that show what
+// GGUF files hold. The other functions take any source: a GGUF file, or a folder as Hugging Face has it.
 stilla::GgufFile open_model_file(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
 stilla::Result<std::unique_ptr<stilla::ModelSource>> try_open_source(const std::string& path, stilla::LoadMode mode);
 std::unique_ptr<stilla::ModelSource> open_source(const std::string& path, stilla::LoadMode mode = stilla::LoadMode::map);
 
-// Two lines for a conversation with the embedded model: how to get a real model, and which models fit this machine's memory.
+// Returns two lines for a conversation with the embedded model: how to get a larger model, and which models fit this
+// machine's memory.
 std::string larger_models_text();
 
 }  // namespace program

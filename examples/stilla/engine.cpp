@@ -40,7 +40,8 @@ namespace {
 
 // The most positions that the cache of a draft model has. When they are full, the draft model begins again: it reads at most the last
 // 512 tokens of the text, in one batch (model/draft_model.hpp). That is cheap, because 512 tokens are read again for about every 4096
-// tokens of text: far less than one token more for each. The cache for 4096 positions of a small model is small too.
+// tokens of text: far less than one more token for each token of the text. The cache for 4096 positions of a small model is small
+// too.
 constexpr std::size_t draft_context = 4096;
 
 }  // namespace
@@ -112,7 +113,7 @@ void Engine::use_threads(std::size_t threads) {
 void Engine::load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress) {
   state_->draft_model.emplace(value_of(stilla::Model::load(std::move(source), *state_->pool, progress)));
   state_->begin_draft();
-  // The guesses of a damaged model would be wrong, and nothing else would tell that. Its first logits do.
+  // If the draft model is damaged, its guesses are wrong, and nothing else would show this. So its first logits are checked.
   if (!stilla::all_finite(value_of(state_->draft->evaluate(std::array<std::uint32_t, 1>{0})))) {
     const stilla::ModelSource& of_draft = state_->draft_model->source();
     check(stilla::check_weights_are_numbers(of_draft, *state_->pool));
@@ -232,8 +233,8 @@ std::vector<std::string> Engine::paths() const {
 
 namespace {
 
-// The memory of the weights. Vectors are kept as floats, and matrices are packed. An embedding is not counted if the model has a
-// separate head, because it then stays in its file.
+// Returns the memory that the model's weights take. Vectors are kept as floats, and matrices are packed. An embedding is not counted
+// if the model has a separate head, because the embedding then stays in its file.
 std::uint64_t weight_bytes(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
   const bool has_head = source.find_tensor("output.weight") != nullptr;
   std::uint64_t bytes = 0;

@@ -33,8 +33,8 @@ struct EngineOptions {
   std::optional<stilla::ActivationBits> activations = std::nullopt;  // none: by the model's size
   std::size_t batch = 512;
   std::optional<stilla::FormatId> weights;  // the format that the layers are requantised to; none: as in the file
-  // What runs the layers: a device that multiplies their matrices (device_matrix.hpp), or onnxruntime (onnxruntime_body.hpp).
-  // Empty: the CPU.
+  // What runs the layers: empty for the CPU, or a device that multiplies their matrices (device_matrix.hpp), or onnxruntime, which
+  // runs whole layers (onnxruntime_body.hpp).
   std::string device;
   OnnxruntimeOptions onnxruntime;
   stilla::RopeChoice rope;  // what the user decides about RoPE instead of the file
@@ -42,7 +42,7 @@ struct EngineOptions {
   bool verifies = false;    // whether packed files are compared with their checksums
 };
 
-// What a source says of its model. The source has every tensor that the model needs.
+// What a model source says of its model. The source has been checked to have every tensor that the model needs.
 struct ModelFacts {
   std::string architecture;
   std::string name;            // printable; may be empty
@@ -57,7 +57,7 @@ stilla::Result<ModelFacts> read_model_facts(const stilla::ModelSource& source, c
 void choose_target(const std::string& name);
 std::string target_name();
 
-// What a computation costs: bytes to read, multiply-adds with quantised weights, and multiply-adds with float weights.
+// What a computation costs: the bytes that it reads, its multiply-adds with quantised weights, and those with float weights.
 struct Work {
   double bytes = 0;
   double quantised_macs = 0;
@@ -83,13 +83,13 @@ class Engine {
   const ModelFacts& facts() const;
   std::size_t threads() const;
 
-  // Begins a new, empty text, from now on with this many threads.
+  // Begins a new, empty text, and uses this many threads from now on.
   void use_threads(std::size_t threads);
 
-  // Whether the logits of several ids in one call have the same bits as those of one id after the other.
+  // Whether the logits of several ids that are evaluated in one call have the same bits as if each id were evaluated by itself.
   bool batches_are_exact() const;
 
-  // The text: its length, its ids, its limit, and a function that forgets its end.
+  // Functions for the text: its length, its ids, the number of positions it can have, and how to remove ids at its end.
   std::size_t size() const;
   std::span<const std::uint32_t> ids() const;
   std::size_t context() const;
@@ -98,45 +98,47 @@ class Engine {
   void truncate(std::size_t count);
   std::size_t cache_bytes() const;
 
-  // Saves the text with its keys and values to a file, and restores it. The note belongs to the caller. A file that does not fit
-  // is refused, and then the text stays as it is.
+  // Saves the text with its keys and values to a file, and restores it. The note is any text that the caller wants to keep with it. A
+  // file that does not fit the model is refused, and then the engine's text stays as it is.
   stilla::Status save(const std::string& path, std::string_view note) const;
-  // `accept` is called with what a file holds before anything changes. The file may come from anybody.
+  // restore() calls `accept` with the ids and the note of a file before anything changes, because the file may come from anybody.
   using AcceptSaved = std::function<stilla::Status(std::span<const std::uint32_t> ids, std::string_view note)>;
   stilla::Result<std::string> restore(const std::string& path, const AcceptSaved& accept);
 
-  // Ends the command with an error, because logits are not numbers. The error names the tensor whose weights are not numbers, if
-  // there is one.
+  // Ends the command with an error after logits were found to be NaN or infinite. The error names the tensor whose weights are NaN or
+  // infinite, if there is one.
   [[noreturn]] void blame_weights();
 
   // Begins to compare packed files with their checksums (verification.hpp), if the options say so. Only the first call does something.
   void begin_verification();
-  // The next three end the program with a ModelFailure: if a tensor is known to be damaged by now; if that is so or a file became
-  // shorter; and if a tensor is found to be damaged when all have been compared, which the third one waits for.
+  // The next three functions end the program with a ModelFailure. check_verification() does so if a tensor is known to be damaged by
+  // now, and check_files() also if a file became shorter. finish_verification() waits until all tensors have been compared, and does
+  // so if one is damaged.
   void check_verification() const;
   void check_files() const;
   void finish_verification();
 
-  // Appends ids. Returns the logits of the token that follows, which are valid until the next call.
+  // Appends ids to the text. Returns the logits of the token that follows, which are valid until the next call.
   std::span<const float> evaluate(std::span<const std::uint32_t> ids);
-  // Appends ids. Calls `sink` with the logits of every position, row after row. They are valid until the next batch.
+  // Appends ids to the text. Calls `sink` with the logits of every position, row after row. The rows are valid until the next batch.
   void evaluate_all(std::span<const std::uint32_t> ids, const std::function<void(std::span<const float> row)>& sink);
-  // Appends ids whose logits are not needed.
+  // Appends ids to the text whose logits are not needed.
   void append(std::span<const std::uint32_t> ids);
 
-  // The text as the library has it (model/forward.hpp).
+  // Returns the text as the library has it (model/forward.hpp).
   stilla::Session& session();
 
-  // Loads a small model with the same vocabulary. It guesses tokens, which the text's model checks (model/decoder.hpp). The text
-  // begins again.
+  // Loads a draft model: a small model with the same vocabulary, which guesses tokens for the engine's model to check
+  // (model/decoder.hpp). The text begins again.
   void load_draft(std::unique_ptr<stilla::ModelSource> source, const Progress& progress);
   stilla::Session* draft();  // null: none
 
-  // For measurements: the engine's threads, and the work that the model needs.
+  // These functions are for measurements: the engine's threads, and the work that the model needs for a token.
   stilla::Parallel parallel();
   ModelWork work() const;
 
-  // For --verbose: one line per weight format, with the number of matrices in it and the target whose kernel multiplies them.
+  // Returns the lines for --verbose: one for each weight format, with the number of matrices in it and the target whose kernel
+  // multiplies them.
   std::vector<std::string> paths() const;
 
  private:
@@ -144,9 +146,9 @@ class Engine {
   std::unique_ptr<State> state_;
 };
 
-// The memory that the program needs for a model, by the same sums as the library's (pack.hpp, kv_cache.hpp, model/forward.hpp).
-// It includes a row of logits, although greedy choice and top-k do not need that row. kv_type: none if the session is to choose
-// it.
+// The memory that the program needs for a model, computed with the same sums as in the library (pack.hpp, kv_cache.hpp,
+// model/forward.hpp). It includes a row of logits, although greedy choice and top-k do not need that row. If kv_type is not given, the
+// type of the cache is the one that a session would choose.
 struct MemoryNeeds {
   std::uint64_t weights = 0;  // packed matrices, and norms and biases as floats
   std::uint64_t kv_cache = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla export: writes a model as a folder that another stack runs. The code that writes the files of each stack is in export/.
+// stilla export: writes a model as a folder that other software for inference (a stack) can run. The code that writes the files
+// for each stack is in the folder export/.
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -43,7 +44,8 @@ struct ExportOptions {
   WeightChangeOptions change;
 };
 
-// The manifest: what became of the weights. It lists each requantised matrix with its error.
+// Returns the manifest of the exported folder, which says what became of the weights. It lists each requantised matrix with its
+// error.
 nlohmann::ordered_json manifest_of(const ExportModel& model, const ExportOptions& options, const stilla::TensorChange* change,
                                    const stilla::Imatrix* imatrix, const OutputFolder& folder, const Written& written) {
   using Keys = std::vector<std::pair<std::string_view, std::string>>;
@@ -82,7 +84,8 @@ void report_requantised(const ExportModel& model) {
   message(fmt::format("{}; {} lists all", requantised_summary(all), OutputFolder::manifest));
 }
 
-// Every step of a static graph reads the whole context, so a model's own context would be slow.
+// The default context for static shapes. Every step of such a graph reads the whole context, so the model's own context would be
+// slow.
 constexpr std::size_t default_static_context = 1024;
 
 std::size_t context_of(const ExportOptions& options) {

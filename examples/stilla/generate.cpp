@@ -25,7 +25,8 @@ double rate(std::size_t count, double seconds) { return seconds > 0 ? static_cas
 std::string Generation::rates() const {
   std::string out =
       fmt::format("prompt {} tokens, {:.1f} tokens/s; generated {} tokens", prompt_tokens, rate(prompt_tokens, prompt_seconds), tokens);
-  // The evaluation of the prompt gives the first token, so that token does not count.
+  // The evaluation of the prompt gives the first token, so the speed of generation does not count
+  // this token.
   if (tokens > 1) out += fmt::format(", {:.1f} tokens/s", rate(tokens - 1, seconds));
   if (guesses > 0) out += fmt::format(", {} of {} guesses right", right_guesses, guesses);
   if (thought_tokens > 0) {
@@ -121,7 +122,7 @@ void Generator::run(std::span<const std::uint32_t> prompt, bool is_thinking, Gen
     }
     const std::uint64_t room = std::min<std::uint64_t>(most - result.tokens, stilla::Decoder::no_limit);
     const stilla::Result<std::uint32_t> chosen = decoder_.choose(static_cast<std::size_t>(room));
-    // The error means that the logits are not numbers.
+    // This kind of error means that the logits are NaN or infinite.
     if (!chosen && chosen.error().kind == stilla::ErrorKind::refused_file) engine_->blame_weights();
     if (!chosen) fail(chosen.error());
     engine_->begin_verification();

@@ -26,7 +26,7 @@ namespace program {
 
 enum class StopReason { end_of_text, stop_text, limit, context_full, interrupted };
 
-// What was generated. If a text is continued, the numbers of its parts are added up.
+// What was generated. If a text is continued, the counts of its parts are added up.
 struct Generation {
   StopReason reason = StopReason::end_of_text;
   std::size_t prompt_tokens = 0;  // evaluated now; tokens that the cache already held are not counted
@@ -43,9 +43,10 @@ struct Generation {
   std::string stop_text;           // the stop text before which the answer ended
   std::size_t bytes_not_shown = 0;  // bytes of the ids' text from the stop text on
 
+  // Returns a line such as
   // "prompt 25 tokens, 45.1 tokens/s; generated 64 tokens, 12.3 tokens/s; thought 40 tokens in 3.2 s, answer 24 in 2.0 s"
   std::string rates() const;
-  // The message for an answer that -n ended while it was still a thought; empty for any other answer.
+  // Returns the message for an answer that the limit -n ended while it was still a thought, or nothing for any other answer.
   std::string limit_text() const;
   // Adds the counts and times of another generation, but not its ids.
   void add(const Generation& other);
@@ -57,7 +58,7 @@ class Generator {
     bool is_thinking = false;  // a thought is open at the end of what was generated so far
     bool is_stopped = false;   // no more tokens are wanted
   };
-  // `emit` gets the bytes of each generated token; control tokens have none.
+  // A function that gets the bytes of each generated token; control tokens have none.
   using Emit = std::function<Emitted(std::string_view)>;
 
   Generator(Engine& engine, const stilla::Tokenizer& tokenizer, const TextOptions& options, const stilla::SamplingOptions& sampling);
@@ -68,7 +69,7 @@ class Generator {
 
  private:
   void begin(std::span<const std::uint32_t> prompt, Generation& result);
-  // Appends this token to the text.
+  // Appends the token `id` to the text.
   void take(std::uint32_t id, Generation& result);
 
   Engine* engine_;

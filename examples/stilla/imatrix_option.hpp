@@ -17,9 +17,9 @@ namespace program {
 // Adds --imatrix. `path` stays empty if the option is not given.
 CLI::Option* add_imatrix_option(CLI::App& app, std::string& path);
 
-// Opens the importance matrix at `path` for a model whose layers are requantised to `weights`. Nothing if `path` is empty. What the
-// file or the model has and the other has not is told on standard error. Ends the command with an error if there are no such
-// weights, if their scales are not chosen by importance, or if the file is refused.
+// Opens the importance matrix at `path` for a model whose layers are requantised to `weights`. Returns nothing if `path` is empty.
+// Prints on standard error which matrices only the file or only the model has. Ends the command with an error if `weights` is not
+// given, if the scales of that format are not chosen by importance, or if the file is refused.
 std::optional<stilla::Imatrix> open_imatrix(const std::string& path, std::optional<stilla::FormatId> weights,
                                             const stilla::ModelSource& source);
 

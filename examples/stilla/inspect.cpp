@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla inspect: shows what a file holds, and the memory its model needs.
+// stilla inspect: shows what a model file holds, and the memory that the model needs.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -44,7 +44,7 @@ std::string metadata_text(const stilla::GgufFile& file) {
   return out;
 }
 
-// Lists the files of a split model; empty for a model in one file.
+// Lists the files of a split model. Returns nothing for a model in one file.
 std::string parts_text(const stilla::GgufFile& file) {
   if (file.part_count() == 1) return "";
   std::string out = fmt::format("parts, {}\n", file.part_count());
@@ -122,7 +122,8 @@ std::string memory_text(const stilla::ModelSource& file, const ModelFacts& facts
   return out;
 }
 
-// The reasons why the commands would refuse the model; empty for a model that runs, or a vocabulary that can be used.
+// Returns the reasons why other commands would refuse the model, or nothing for a model that runs, or a vocabulary
+// that can be used.
 std::string refusals_text(const stilla::ModelSource& source, const stilla::Result<ModelFacts>& facts) {
   const stilla::Status written = stilla::check_written_to_the_end(source);
   const stilla::Result<stilla::Tokenizer> tokenizer = try_tokenizer(source);
@@ -140,7 +141,7 @@ std::string model_text(const stilla::ModelSource& source, std::optional<stilla::
   return tensors_text(source) + (facts ? memory_text(source, *facts, weights) : "") + refusals_text(source, facts);
 }
 
-// Shows a folder's metadata with the keys that a GGUF file would have.
+// Shows the metadata of a Hugging Face folder, with the keys that a GGUF file would have.
 int inspect_folder(const InspectOptions& options) {
   if (options.verify) fail(exit_usage, fmt::format("{}: only packed files have checksums to verify", stilla::printable_path(options.path)));
   const std::unique_ptr<stilla::ModelSource> source = open_source(options.path);

@@ -29,7 +29,8 @@ std::optional<std::string> read_plain_line(bool goes_on) {
 namespace {
 
 // Handles a Ctrl-D that was typed while the model was loading or answering, when the editor did not control the terminal. Linux
-// holds it as an end of input without a byte before it. The editor would read a zero byte, which means nothing to it.
+// keeps it as an end of input without a byte before it. The editor would read it as a zero byte, which means nothing to the
+// editor.
 bool takes_end_of_input() {
   pollfd terminal{STDIN_FILENO, POLLIN, 0};
   int bytes = 0;
@@ -75,7 +76,8 @@ struct LineEditor::State {
 
 LineEditor::LineEditor() {
   if (!stdin_is_terminal() || !stderr_is_terminal()) return;
-  // Characters wider than a byte need a locale that says so.
+  // The editor handles characters wider than a byte only in a locale that has them. If the user's locale is not one, C.UTF-8 is
+  // set.
   const char* locale = std::setlocale(LC_CTYPE, "");
   if (locale == nullptr || MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
   state_ = std::make_unique<State>();

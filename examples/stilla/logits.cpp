@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla logits: writes the logits of every position, float32 [tokens, vocabulary], as a NumPy file.
+// stilla logits: writes the logits of every position of a text, float32 [tokens, vocabulary], as a NumPy file.
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -44,7 +44,7 @@ int logits(const LogitsOptions& options) {
     fail(exit_usage, fmt::format("--ids: token id {} is outside the model's vocabulary of {}", *outside, vocabulary));
   }
   const FinishOnInterrupt finish_on_interrupt;  // so that Ctrl-C leaves nothing behind
-  // Opened before the long work, so that an error shows early.
+  // The output file is opened before the long work, so that an error shows early.
   NpyWriter writer(options.out, ids.size(), vocabulary);
   Engine engine = load_engine(model, options.model, positions);
   if (options.model.verbose) report_engine(engine, {});

@@ -72,7 +72,8 @@ nlohmann::ordered_json feature_words(const stilla::CpuInfo& cpu) {
   const auto leaf = [](const stilla::CpuInfo::Leaf& words) {
     return nlohmann::ordered_json::array({hex(words.eax), hex(words.ebx), hex(words.ecx), hex(words.edx)});
   };
-  // Bits 31 to 24 of ebx in leaf 1 say on which CPU the process runs at the moment, so they are cleared.
+  // In leaf 1 of CPUID, bits 31 to 24 of ebx say on which CPU the process runs at the moment, so they
+  // are cleared.
   stilla::CpuInfo::Leaf leaf1 = cpu.leaf1;
   leaf1.ebx &= 0x00ffffffu;
   out["cpuid_1"] = leaf(leaf1);

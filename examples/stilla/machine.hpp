@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What this machine and this program are, for a report of `stilla bench`. It contains nothing that names a person, a host or a
-// path.
+// Describes this machine and this program for a report of `stilla bench`. The description contains nothing that names a
+// person, a host or a path.
 #pragma once
 
 #include <string>
@@ -12,15 +12,15 @@
 
 namespace program {
 
-// The cores of this machine. The system is asked only once.
+// Returns the cores of this machine. The operating system is asked only once.
 const stilla::Cores& machine_cores();
 
-// For example "AMD Ryzen AI 9 HX 370 w/ Radeon 890M"; on Arm "implementer 0x51, part 0x001" where the system has no name;
-// "unknown" otherwise.
+// Returns the name of the CPU, for example "AMD Ryzen AI 9 HX 370 w/ Radeon 890M"; on Arm "implementer 0x51, part 0x001" if
+// the system has no name; "unknown" otherwise.
 std::string cpu_name();
 
-// The program's version and compiler, the system, the CPU (its name, the features that it reports, its cores), and the targets
-// that run here.
+// Returns the program's version and compiler, the system, the CPU (its name, the features that it reports, its cores), and the
+// targets that run on this machine.
 nlohmann::ordered_json machine_facts();
 
 }  // namespace program

@@ -34,7 +34,7 @@ constexpr const char* examples = R"(Examples:
 `stilla COMMAND --help` lists a command's options.
 Exit status: 0 fine, 1 failed, 2 used wrongly, 3 the file was refused, 130 Ctrl-C.)";
 
-// The command whose help the user should read, for example "stilla run --help".
+// Returns the command that prints the help that the user should read, for example "stilla run --help".
 std::string help_command(const CLI::App& app) {
   const std::vector<CLI::App*> chosen = app.get_subcommands();
   return chosen.empty() ? "stilla --help" : fmt::format("stilla {} --help", chosen.front()->get_name());
@@ -46,7 +46,8 @@ int run_program(const std::vector<std::string>& arguments) {
   app.set_version_flag("--version", fmt::format("stilla {}.{}.{}", STILLA_VERSION_MAJOR, STILLA_VERSION_MINOR, STILLA_VERSION_PATCH));
   app.footer(examples);
   app.require_subcommand(1);
-  // The last of several equal options counts, so that an option that is part of a shell alias can be overridden.
+  // If an option is given several times, the last one counts, so that an option that is part of a shell alias can be
+  // overridden.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   program::add_chat(app, chosen);
   program::add_run(app, chosen);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Options that need --weights with a format of some kind.
+// For options that can be used only together with --weights and a format of some kind.
 #pragma once
 
 #include <optional>
@@ -16,7 +16,7 @@
 namespace program {
 
 // Ends the command with an error that lists the formats of this kind, unless `weights` is one of them. is_of_kind(F{}) says whether
-// format F is. kind: "codes can be chosen", said of the format.
+// format F is of this kind. `kind` describes it for the message, for example "codes can be chosen".
 template <class IsOfKind>
 void check_needed_format(std::optional<stilla::FormatId> weights, std::string_view option, std::string_view kind, IsOfKind is_of_kind) {
   bool is_one = false;

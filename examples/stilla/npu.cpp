@@ -36,7 +36,7 @@ struct NpuOptions {
 
 std::string gigabytes(std::uint64_t bytes) { return bytes_text(static_cast<double>(bytes)); }
 
-// What is known of NPUs.
+// Prints what is known of NPUs.
 
 std::string descriptor_text(const stilla::NpuDescriptor& npu) {
   std::string out = fmt::format("{}: {}, {}, by {}\n", npu.name, npu.family, npu.product, npu.stack);
@@ -70,7 +70,7 @@ int list(const NpuOptions& options) {
   return 0;
 }
 
-// How a model suits them.
+// Prints how a model suits the known NPUs.
 
 std::string parts_text(const stilla::NpuFormVerdict& form) {
   if (form.parts.empty()) return "a layer is larger than a process can map";
@@ -128,7 +128,7 @@ Json verdict_json(const stilla::NpuVerdict& verdict) {
   return out;
 }
 
-// How matrix products fit the NPUs' memories, where that is known.
+// Prints how matrix products fit the memories of NPUs whose memories are known.
 int schedule() {
   write_output(
       fmt::format("AMD XDNA2, core tiles of R1-Distill-Qwen's matrices on all columns; on paper\n\n{}", stilla::xdna::schedule_markdown()));

@@ -21,8 +21,8 @@ namespace {
 
 constexpr std::string_view npy_magic = "\x93NUMPY";
 
-// The header of NumPy's format 1.0: magic, version, the length of the rest as two little-endian bytes, a Python dictionary, then
-// spaces and a newline up to a multiple of 64 bytes.
+// Returns the header of a file in NumPy's format 1.0: magic, version, the length of the rest as two little-endian bytes, a
+// Python dictionary, then spaces and a newline up to a multiple of 64 bytes.
 std::string npy_header(std::size_t rows, std::size_t cols) {
   std::string dictionary = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
   constexpr std::size_t prefix_bytes = 10;

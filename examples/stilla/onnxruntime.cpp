@@ -68,7 +68,7 @@ struct Functions {
   const char* (*ep_device_name)(const OrtEpDevice*);
 };
 
-// Reads the functions from their places in the table.
+// Reads the functions that are used from their places in the table.
 Functions functions_of(const void* const* table) {
   const auto read = [&]<class F>(F*& function, std::size_t place) { function = reinterpret_cast<F*>(const_cast<void*>(table[place])); };
   Functions f{};
@@ -116,7 +116,7 @@ std::string full_name(const std::string& provider) {
   return provider.ends_with(provider_suffix) ? provider : concat(provider, provider_suffix);
 }
 
-// Loads the library that the user named, or one beside the program, or one where the system looks.
+// Loads the ONNX Runtime library that the user named, or one beside the program, or one that the operating system finds.
 Result<void*> load_library(const std::string& named, std::string& path) {
   path = named;
   std::string reason;
@@ -174,7 +174,7 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
       : f_(functions), options_(options), env_(nullptr, f_.release_env), session_options_(nullptr, f_.release_session_options),
         memory_(nullptr, f_.release_memory_info) {}
 
-  // Turns the status of a call into Stilla's Status.
+  // Converts the status that a call of ONNX Runtime returned to Stilla's Status.
   Status done(OrtStatus* status) const {
     if (status == nullptr) return stilla::success();
     const Owner<OrtStatus> owner(status, f_.release_status);
@@ -229,8 +229,8 @@ class LoadedOnnxruntime : public Onnxruntime, public std::enable_shared_from_thi
     return done(f_.append_provider(session_options_.get(), short_name.c_str(), keys.data(), values.data(), keys.size()));
   }
 
-  // Finds the names of all providers, and the devices of the provider that is wanted. A provider has devices here if it comes
-  // from a library of its own, or from one that lists its devices.
+  // Finds the names of all execution providers (ONNX Runtime's backends), and the devices of the provider that is wanted. A
+  // provider has devices if it comes from a library of its own, or from an ONNX Runtime library that lists its devices.
   Status find_devices(const std::string& wanted, std::vector<std::string>& known, std::vector<const OrtEpDevice*>& devices) const {
     char** names = nullptr;
     int count = 0;

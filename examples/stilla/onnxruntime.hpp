@@ -5,7 +5,7 @@
 // returns for a version and which only ever grows at its end. onnxruntime.cpp declares the entries that the program uses, with
 // their places in that table. So no header of ONNX Runtime is needed, and none is copied.
 //
-// An error is one line that names the library.
+// Every error of these functions is one line that names the library.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@
 
 namespace program {
 
-// The values of `--device onnxruntime[:PROVIDER]` and its further options.
+// The values of the option `--device onnxruntime[:PROVIDER]` and of the options that belong to it.
 struct OnnxruntimeOptions {
   std::string provider;          // "QNN" for QNNExecutionProvider; empty: the CPU's
   std::string library;           // the library's path; empty: one beside the program, or the system's
@@ -34,15 +34,15 @@ class Onnxruntime {
   // The environment variable that names the library if no option does.
   static constexpr const char* variable = "STILLA_ONNXRUNTIME";
 
-  // Loads the library and registers the provider. Refused: a library that does not exist, is not ONNX Runtime or is older than
-  // 1.22, and a provider that the library does not have.
+  // Loads the library and registers the execution provider. It refuses a library that does not exist, is not ONNX Runtime or is
+  // older than 1.22, and a provider that the library does not have.
   static stilla::Result<std::shared_ptr<Onnxruntime>> open(const OnnxruntimeOptions& options, std::size_t threads);
   virtual ~Onnxruntime() = default;
 
-  // "onnxruntime 1.32.0, CPUExecutionProvider"
+  // Returns the version and the provider, for example "onnxruntime 1.32.0, CPUExecutionProvider".
   virtual std::string name() const = 0;
 
-  // A float32 tensor of a graph. Its memory belongs to the caller and must outlive the graph.
+  // A float32 tensor that a graph reads or writes. Its memory belongs to the caller and must outlive the graph.
   struct Tensor {
     std::string name;
     std::vector<std::int64_t> shape;
@@ -52,10 +52,10 @@ class Onnxruntime {
   class Graph {
    public:
     virtual ~Graph() = default;
-    // Computes the outputs from the inputs. The tensors of both were given to open_graph().
+    // Computes the outputs from the inputs, which are the tensors that were given to open_graph().
     virtual stilla::Status run() = 0;
   };
-  // Opens a graph's file. The provider must run all of the graph; otherwise the graph is refused.
+  // Opens a graph's file. The provider must be able to run all of the graph; otherwise the graph is refused.
   virtual stilla::Result<std::unique_ptr<Graph>> open_graph(const std::string& path, std::span<const Tensor> inputs,
                                                             std::span<const Tensor> outputs) = 0;
 };

@@ -33,7 +33,7 @@ using Tensor = Onnxruntime::Tensor;
 
 constexpr std::string_view device_name = "onnxruntime";
 
-// The contents of the folder's manifest.
+// What the manifest of an exported folder says.
 struct Manifest {
   std::string model;
   std::size_t context = 0;
@@ -55,7 +55,8 @@ std::string text(const nlohmann::json& json, const char* key) {
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-// Reads for example [[0, 14], [14, 28]]. The parts must follow each other and hold all layers.
+// Reads the first and last layers of the parts, for example [[0, 14], [14, 28]]. The parts must follow each other and hold all
+// layers.
 std::optional<std::vector<LayerRange>> parts_of(const nlohmann::json& json, std::size_t layers) {
   std::vector<LayerRange> parts;
   std::size_t next = 0;
@@ -115,10 +116,12 @@ Result<Manifest> read_manifest(const std::string& folder, const stilla::ModelCon
   return manifest;
 }
 
-// Keys and values of the layers, past and new, in the shapes of a graph that computes `tokens` tokens.
+// The keys and values of the layers, those of the past and the new ones, in the shapes of a graph that computes `tokens`
+// tokens.
 class Cache {
  public:
-  // past: [layers][2][heads][places][width], fresh: [layers][2][heads][tokens][width]; keys before values.
+  // Allocates two arrays. past: [layers][2][heads][places][width], fresh: [layers][2][heads][tokens][width]; keys come before
+  // values.
   [[nodiscard]] bool resize(const stilla::ModelConfig& c, std::size_t context, std::size_t tokens) {
     heads_ = c.n_kv_heads;
     width_ = c.head_dim;
@@ -141,7 +144,7 @@ class Cache {
     return {concat(is_value ? "value." : "key.", layer), shape, fresh_.data() + (2 * layer + is_value) * heads_ * tokens_ * width_};
   }
 
-  // Copies the first `count` new keys and values of `from` to position `first`, as far as there are places.
+  // Copies the first `count` new keys and values of `from` to position `first` of this cache, as far as there are places.
   void take(const Cache& from, std::size_t first, std::size_t count, std::size_t layers) {
     if (first >= places_) return;
     const std::size_t floats = std::min(count, places_ - first) * width_;
@@ -155,7 +158,7 @@ class Cache {
   stilla::AlignedBuffer<float> past_, fresh_;
 };
 
-// The graphs that compute `tokens` tokens, one for each part, and their tensors.
+// The graphs that compute `tokens` tokens at a time, one for each part of the body, and their tensors.
 class Step {
  public:
   Status open(Onnxruntime& runtime, const std::string& folder, const Manifest& manifest, const stilla::ModelConfig& c, std::size_t tokens) {
@@ -195,7 +198,8 @@ class Step {
   Cache& cache() { return cache_; }
   std::size_t tokens() const { return tokens_; }
 
-  // Runs the layers on x [count <= tokens, hidden] at position `first` <= places().
+  // Runs the layers on x [count, hidden], where count is at most `tokens`. The first token is at position `first`, which is at
+  // most places().
   Status run(stilla::Matrix x, std::size_t first, const stilla::RopeFrequencies& frequencies) {
     for (std::size_t m = 0; m < tokens_; ++m) {
       float* const row = hidden_.data() + m * hidden_width_;
@@ -216,7 +220,7 @@ class Step {
   }
 
  private:
-  // Writes every angle twice, once for each half of a head.
+  // Writes every cosine and sine twice, once for each half of a head.
   void write_angles(std::size_t m, std::size_t position, const stilla::RopeFrequencies& frequencies) {
     float *const cos = cos_.data() + m * head_width_, *const sin = sin_.data() + m * head_width_;
     const std::size_t pairs = head_width_ / 2;
@@ -224,9 +228,9 @@ class Step {
     std::copy_n(cos, pairs, cos + pairs);
     std::copy_n(sin, pairs, sin + pairs);
   }
-  // Writes row m of the mask: 0 for the keys that token m may see, which are those of the text so far, and the step's own up to
-  // the token. All other keys get -1e4. A graph that rounds the mask to 16 bits may have a smaller range, and then lowers them
-  // only as far as its range goes.
+  // Writes row m of the mask, which is added to the scores of token m. It is 0 for the keys that the token may see: those of
+  // the text so far, and the step's own up to the token. All other keys get -1e4. A graph that rounds the mask to 16 bits may
+  // have a smaller range, and then lowers these scores only as far as its range goes.
   void write_mask(std::size_t m, std::size_t first) {
     constexpr float unseen = -1e4f;
     float* const row = mask_.data() + m * context_;
@@ -256,7 +260,8 @@ class ExportedBody : public stilla::ModelBody {
     return body;
   }
 
-  // Takes whole windows while the context has room for them. Takes single tokens where it has no room, and for a single token.
+  // Computes whole windows of tokens while the context has room for them. A single token, and tokens for which a whole window
+  // has no room, are computed one at a time.
   Status run(stilla::Matrix x, std::size_t first) override {
     for (std::size_t done = 0; done < x.rows;) {
       const std::size_t position = first + done, left = x.rows - done;

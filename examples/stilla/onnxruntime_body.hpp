@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs the layers of a model in ONNX Runtime. It uses the body that `stilla export --to openvino` or `--to qnn` wrote, in its two
-// static shapes (export/static_decoder.hpp). Embedding, positions, mask and head are computed by the program. Keys and values are
-// kept here, in the shapes of both graphs, so that a step copies only its own keys and values.
+// Runs the layers of a model in ONNX Runtime. It uses the body (the layers as graphs) that `stilla export --to openvino` or `--to
+// qnn` wrote, in its two static shapes (export/static_decoder.hpp). Embedding, positions, mask and head are computed by the
+// program. Keys and values are kept by the program, in the shapes of both graphs, so that a step copies only its own keys and
+// values.
 //
-// Why this body and not the whole model of `--to onnx`: NPUs compile this form, any provider takes it, and the parts that are
-// most sensitive to rounding stay on the CPU's kernels.
+// The program uses this body and not the whole model of `--to onnx`, because NPUs compile this form, any provider takes it, and
+// the parts that are most sensitive to rounding stay on the CPU's kernels.
 #pragma once
 
 #include <cstddef>
@@ -21,9 +22,9 @@
 
 namespace program {
 
-// Whether the device is "onnxruntime", or, with a provider, "onnxruntime:QNN".
+// Returns whether the device is "onnxruntime", or, with a provider, for example "onnxruntime:QNN".
 bool is_onnxruntime(const std::string& device);
-// The provider that is part of the device's name.
+// Returns the provider that is part of the device's name, for example "QNN".
 std::string onnxruntime_provider(const std::string& device);
 
 struct OnnxruntimeBody {
@@ -31,7 +32,7 @@ struct OnnxruntimeBody {
   std::string text;    // "onnxruntime 1.32.0, CPUExecutionProvider, folder drop"
   std::string notice;  // what may be wrong; empty: nothing is
 };
-// Opens a body for a model with these dimensions and angles. Refused: what the library refuses (onnxruntime.hpp), a folder that
+// Opens a body for a model with these dimensions and angles. It refuses what the library refuses (onnxruntime.hpp), a folder that
 // is not such an export, and one of a model with other dimensions.
 stilla::Result<OnnxruntimeBody> open_onnxruntime_body(const OnnxruntimeOptions& options, const stilla::ModelConfig& config,
                                                       const stilla::RopeFrequencies& frequencies, std::size_t threads);

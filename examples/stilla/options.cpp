@@ -46,7 +46,7 @@ namespace {
 
 constexpr std::size_t max_context = std::size_t{1} << 20;
 
-// Adds an option with a number that may be absent.
+// Adds an option with a number. If the option is not given, `value` stays empty.
 template <class T>
 void add_choice(CLI::App& app, const std::string& name, std::optional<T>& value, T least, T most, const std::string& help) {
   app.add_option_function<std::string>(

@@ -32,7 +32,7 @@ namespace program {
 
 inline constexpr std::size_t max_threads = 1024;
 
-// The number that `text` consists of. Nothing may stand before or behind it.
+// Returns the number that `text` consists of. Nothing may stand before or behind it in the text.
 template <class T>
 std::optional<T> number_of(std::string_view text, T least, T most) {
   const bool is_octal_looking = std::is_integral_v<T> && text.size() > 1 && text[text[0] == '-' ? 1 : 0] == '0';
@@ -44,7 +44,7 @@ std::optional<T> number_of(std::string_view text, T least, T most) {
   return value;
 }
 
-// The same; if the number is refused, the error is thrown as CLI11 wants it.
+// Returns the number as number_of() does; if the number is refused, throws the error as CLI11, which reads the options, wants it.
 template <class T>
 T parse_number(const std::string& name, std::string_view text, T least, T most) {
   if (const std::optional<T> value = number_of(text, least, most)) return *value;
@@ -52,7 +52,7 @@ T parse_number(const std::string& name, std::string_view text, T least, T most) 
   throw CLI::ValidationError(name, fmt::format("found '{}'; expected {} from {} to {}", stilla::printable(text), kind, least, most));
 }
 
-// "-t,--threads" is called "-t" in messages.
+// Returns the name by which messages call an option: "-t" for "-t,--threads".
 inline std::string first_name(std::string_view names) { return std::string(names.substr(0, names.find(','))); }
 
 template <class T>
@@ -63,7 +63,7 @@ CLI::Option* add_number(CLI::App& app, const std::string& names, T& value, T lea
   return app.add_option_function<std::string>(names, read, help)->type_name("N");
 }
 
-// Reads "1,2,3", or the same with white space between the numbers.
+// Reads a list of numbers, "1,2,3", or with white space between the numbers.
 template <class T>
 std::vector<T> parse_list(const std::string& name, std::string_view text, T least, T most) {
   std::vector<T> out;
@@ -102,10 +102,10 @@ struct ModelOptions {
   bool verifies = true;  // whether packed files are compared with their checksums
   bool verbose = false;
 };
-// The values of --activations: int8, int16, mixed.
+// Names of the kinds of activations, which are the values of --activations: int8, int16, mixed.
 std::string_view activations_name(stilla::ActivationBits bits);
 std::optional<stilla::ActivationBits> activations_named(std::string_view name);
-// Adds --draft, for run and chat.
+// Adds the option --draft, which run and chat have.
 void add_draft_option(CLI::App& app, ModelOptions& options);
 void add_threads_option(CLI::App& app, std::size_t& threads);
 void add_weights_option(CLI::App& app, std::optional<stilla::FormatId>& weights, const std::string& help);
@@ -113,23 +113,23 @@ void add_pretokenizer_option(CLI::App& app, std::string& name);
 void add_no_mmap_option(CLI::App& app, stilla::LoadMode& mode);
 enum class ThreadOption { one, several };  // bench has its own -t, which takes several numbers
 void add_model_options(CLI::App& app, ModelOptions& options, ThreadOption threads = ThreadOption::one);
-// Adds --verify, for run, chat and logits.
+// Adds the option --verify, which run, chat and logits have.
 void add_verify_option(CLI::App& app, bool& verifies);
-// Adds --rope-*, for texts longer than those of the training: run, chat, logits, bench.
+// Adds the options --rope-*, for texts longer than those of the training. The commands run, chat, logits and bench have them.
 void add_rope_options(CLI::App& app, stilla::RopeChoice& rope);
 
-// How the next token is chosen (sampling_options.cpp).
+// The options that say how the next token is chosen (sampling_options.cpp).
 struct SamplingChoice {
   stilla::SamplingOptions options;
   std::optional<std::uint64_t> seed;  // none: another seed each time
   std::vector<std::string> dry_breakers{"\n", ":", "\"", "*"};
 };
 void add_sampling_options(CLI::App& app, SamplingChoice& choice);
-// Turns a choice into what a sampler for this vocabulary needs: a seed, and the tokens that hold a breaker; padding rows are
-// excluded.
+// Turns the options into what a sampler for this vocabulary needs: a seed, and the tokens that hold a breaker (a text at which
+// DRY's search for repetitions ends). Padding rows of the head are excluded.
 stilla::SamplingOptions sampling_options(const SamplingChoice& choice, const stilla::Tokenizer& tokenizer);
 
-// What becomes of a reasoning model's thoughts. off: the model is made to answer at once.
+// What happens to the thoughts of a reasoning model. With `off` the model is made to answer at once.
 enum class Think { show, hide, off };
 std::optional<Think> think_mode(std::string_view name);
 
@@ -147,9 +147,9 @@ struct TextOptions {
 };
 void add_text_options(CLI::App& app, TextOptions& options);
 
-// The number of threads is chosen by the user or by the machine. This function warns, once, if it is more than can run at a time.
+// Warns, once, if the number of threads, which the user or the machine chose, is more than can run at a time.
 void warn_of_threads(std::size_t threads);
-// As many threads as asked for; if `asked` is 0, as many as suit the machine.
+// Returns as many threads as asked for, or as many as suit the machine if `asked` is 0.
 std::size_t thread_count(std::size_t asked);
 
 }  // namespace program

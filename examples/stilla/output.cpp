@@ -17,7 +17,7 @@ void write_output(std::string_view text) {
   errno = 0;
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
   if (written) return;
-  // Windows reports a closed pipe as EINVAL.
+  // The error EPIPE means that nobody reads the output any more. Windows reports a closed pipe as EINVAL.
   const bool nobody_reads = errno == EPIPE || errno == EINVAL;
   throw OutputFailure{{exit_failed, nobody_reads ? "" : fmt::format("cannot write to standard output: {}", std::strerror(errno))}};
 }
@@ -29,8 +29,8 @@ void write_note(std::string_view text) {
 
 namespace {
 
-// The number of bytes of `text` that are written in the next line, which has room for `columns` characters. The line ends before a
-// space or a line break. A first word that is longer than the line is not divided.
+// Returns the number of bytes of `text` that are written in the next line of the terminal, which has room for `columns`
+// characters. The line ends before a space or a line break. A first word that is longer than the line is not divided.
 std::size_t line_length(std::string_view text, std::size_t columns) {
   std::size_t characters = 0, fits = 0;
   for (std::size_t i = 0; i <= text.size(); ++i) {
@@ -51,7 +51,7 @@ void message(std::string_view text) {
   constexpr std::size_t fewest_columns = 40;  // a narrower terminal breaks lines itself
   const std::size_t found = stderr_columns();
   const std::size_t columns = found < fewest_columns ? text.size() : found - 1 - name.size();  // some terminals wrap when a line is full
-  // One write for as much as the buffer holds, so that what several threads say at once does not mix.
+  // The message is collected in a buffer and written at once as far as it fits, so that messages of several threads do not mix.
   char buffer[4096];
   std::size_t used = 0;
   const auto put = [&](std::string_view piece) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the program reports results and errors. Results go to standard output, messages to standard error after `stilla: `.
-// A Failure may be thrown anywhere; main() prints its line and ends with its status.
+// How the program reports results and errors. Results go to standard output, messages to standard error behind `stilla: `. A Failure
+// may be thrown anywhere; main() prints its line and ends the program with its status.
 #pragma once
 
 #include <cstddef>
@@ -23,9 +23,9 @@ struct Failure {
   std::string message;  // one line; empty: end without a message
 };
 
-// Standard output takes no more bytes. This ends the program, and not only one turn of a chat.
+// Thrown if standard output takes no more bytes. This ends the program, and not only one turn of a chat.
 struct OutputFailure : Failure {};
-// The model's file is damaged or lost. This too ends the program.
+// Thrown if the model's file is damaged or lost. This ends the program, and not only one turn of a chat.
 struct ModelFailure : Failure {};
 
 [[noreturn]] inline void fail(int status, std::string message) { throw Failure{status, std::move(message)}; }
@@ -37,7 +37,7 @@ struct ModelFailure : Failure {};
        error.message);
 }
 
-// The value of a result that must be there; otherwise throws the Failure that belongs to its error.
+// Returns the value of a result. If the result is an error, throws the Failure for this error.
 template <class T>
 T value_of(stilla::Result<T> result) {
   if (!result) fail(result.error());
@@ -47,11 +47,11 @@ inline void check(const stilla::Status& status) {
   if (!status) fail(status.error());
 }
 
-// Writes and flushes. If nobody reads any more (`stilla run | head`), the program ends with status 1 and no message. Any other
-// error is reported.
+// Writes text to standard output and flushes it. If nobody reads any more (`stilla run | head`), the program ends with status 1 and
+// no message. Any other error is reported.
 void write_output(std::string_view text);
 
-// Writes to standard error, at once.
+// Writes text to standard error, without delay.
 void write_note(std::string_view text);
 
 // Writes "stilla: TEXT\n" to standard error. On a terminal, long lines are broken between words. Everywhere, the lines after the
@@ -63,11 +63,11 @@ void message(std::string_view text);
 // stay as they are, because they may come from an earlier printable().
 std::string one_line(std::string_view text);
 
-// "1.12 GB", decimal as on file lists.
+// Returns a number of bytes as text, for example "1.12 GB", in decimal units as on file lists.
 std::string bytes_text(double bytes);
 
-// A line on standard error that is overwritten as work proceeds and erased at the end. It shows nothing if standard error is no
-// terminal.
+// A line on standard error that shows the progress of some work. It is overwritten as the work proceeds and erased at the end. It
+// shows nothing if standard error is no terminal.
 class ProgressLine {
  public:
   explicit ProgressLine(std::string label);

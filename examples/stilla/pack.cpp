@@ -36,7 +36,7 @@ namespace {
 struct Options {
   std::string model;
   std::string output;  // empty: beside the model, with the ending .stilla
-  // The format that the layers are requantised to; none: as in the file.
+  // The format that the layers are requantised to. If it is not given, they keep the file's format.
   std::optional<stilla::FormatId> weights = std::nullopt;
   WeightChangeOptions change;
   stilla::LoadMode load_mode = stilla::LoadMode::map;
@@ -44,8 +44,9 @@ struct Options {
   bool verbose = false;
 };
 
-// The default name of the output. "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla"; with other weights they become
-// "m-st4.stilla", with rotated weights "m-int4_channel-rotated.stilla", and with an importance matrix "m-st4-imatrix.stilla".
+// Returns the default name of the output. "m.gguf" and "m-00001-of-00003.gguf" become "m.stilla"; with other weights they
+// become "m-st4.stilla", with rotated weights "m-int4_channel-rotated.stilla", and with an importance matrix
+// "m-st4-imatrix.stilla".
 std::string default_output(const Options& options) {
   std::string model = options.model;
   while (model.size() > 1 && model.ends_with('/')) model.pop_back();  // the separator at the end of a folder's path
@@ -58,8 +59,8 @@ std::string default_output(const Options& options) {
   return out + ".stilla";
 }
 
-// Whether `output` is already up to date. An earlier packed file that is not is replaced. A file of any other kind is not
-// touched: a wrong -o must not cost somebody a model.
+// Returns whether the file at `output` was already packed from this source with these options. An earlier packed file that
+// was not is replaced. A file of any other kind is not touched: a wrong -o must not cost somebody a model.
 bool is_up_to_date(const stilla::ModelSource& source, const std::string& output, const stilla::PackOptions& options) {
   std::error_code ignored;
   if (!std::filesystem::exists(file_path(output), ignored)) return false;
@@ -83,7 +84,8 @@ void check_space(std::uint64_t needed, const std::string& output) {
                                 bytes_text(static_cast<double>(space.available))));
 }
 
-// For example ", 168 of 169 matrices as st4"; empty if the weights stay as they are.
+// Describes how many matrices are requantised, for example ", 168 of 169 matrices as st4". Returns nothing if the weights
+// stay as they are.
 std::string requantised_text(const stilla::ModelSource& source, std::optional<stilla::FormatId> weights) {
   if (!weights) return "";
   std::size_t matrices = 0, requantised = 0;
@@ -101,7 +103,7 @@ int pack(const Options& options) {
   const std::unique_ptr<stilla::ModelSource> opened = open_source(options.model, options.load_mode);
   const stilla::ModelSource& source = *opened;
   if (source.is_packed()) fail(exit_usage, fmt::format("{}: is packed already", stilla::printable_path(options.model)));
-  // A model that cannot be run is not worth packing.
+  // A model that cannot be run is refused, because it is not worth packing.
   report_notes(value_of(read_model_facts(source)));
   stilla::ThreadPool pool(thread_count(options.threads));
   const WeightChange change(options.change, source, options.load_mode, options.weights, pool);

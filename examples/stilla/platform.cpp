@@ -48,7 +48,8 @@ std::atomic<bool> interrupt_seen{false};
 std::atomic<int> ending_signal{0};  // SIGTERM or SIGHUP, if one came
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free, "used in a signal handler");
 
-// Whether the program must end now.
+// Whether a signal such as Ctrl-C must end the program now. If work is to be finished first (FinishOnInterrupt), only the second
+// signal does.
 bool interrupt_ends_program() { return finishing_scopes.load() == 0 || interrupt_seen.exchange(true); }
 
 bool says(const char* variable, std::string_view value) {
@@ -75,7 +76,7 @@ bool stdout_has_styles() {
 #if defined(_WIN32)
 
 namespace {
-// _isatty is not used, because it takes NUL for a console.
+// The function _isatty is not used, because it takes the device NUL for a console.
 bool is_console(DWORD id) {
   DWORD mode = 0;
   return GetConsoleMode(GetStdHandle(id), &mode) != 0;
@@ -104,8 +105,8 @@ void prepare_process() {
   SetConsoleOutputCP(CP_UTF8);
   SetConsoleCP(CP_UTF8);
   for (FILE* stream : {stdin, stdout, stderr}) _setmode(_fileno(stream), _O_BINARY);
-  // On consoles the streams would be unbuffered and write byte by byte, and a console does not put the bytes of a character
-  // together again.
+  // The standard streams get buffers. On consoles they would be unbuffered and write byte by byte, and a console does not put the
+  // bytes of a character together again.
   for (FILE* stream : {stdout, stderr}) std::setvbuf(stream, nullptr, _IOFBF, 4096);
   for (const DWORD id : {STD_OUTPUT_HANDLE, STD_ERROR_HANDLE}) {
     DWORD mode = 0;
@@ -165,7 +166,8 @@ std::FILE* open_file(const std::string& path, const char* mode) {
 unsigned long process_id() { return GetCurrentProcessId(); }
 
 namespace {
-// Quotes an argument so that CommandLineToArgvW reads it back: in quotes, with backslashes before a quote doubled.
+// Quotes an argument so that the Windows function CommandLineToArgvW reads it back: in quotes, with backslashes before a quote
+// doubled.
 std::wstring quoted(const std::string& argument) {
   const std::wstring text = file_path(argument).wstring();
   std::wstring out = L"\"";
@@ -192,7 +194,7 @@ std::string program_folder() {
 }
 
 void* open_library(const std::string& path, std::string& reason) {
-  // If the path is absolute, libraries that this one needs are looked for in its folder.
+  // If the path is absolute, the other libraries that this library needs are looked for in its folder.
   const std::filesystem::path file = file_path(path);
   HMODULE library = file.is_absolute() ? LoadLibraryExW(file.c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH) : LoadLibraryW(file.c_str());
   if (library == nullptr) reason = std::system_category().message(static_cast<int>(GetLastError()));
@@ -238,8 +240,8 @@ extern "C" void on_ending_signal(int signal) {
 }  // namespace
 
 namespace {
-// Called when a mapped model became shorter, or its disk failed. It runs in a signal handler, so it uses only system calls. Several
-// threads may find this at once: the first one says it, and the others wait until it has ended the program.
+// Is called when a mapped model file became shorter, or its disk failed. It runs in a signal handler, so it uses only system calls.
+// Several threads may meet the fault at once: the first one prints the message, and the others wait until it has ended the program.
 void on_lost_file(const char* path) {
   static std::atomic_flag is_said;
   if (is_said.test_and_set()) {
@@ -255,7 +257,8 @@ void on_lost_file(const char* path) {
   _exit(exit_failed);
 }
 
-// Reports that memory is exhausted. The static objects of other people's headers ask for memory before main() can catch anything.
+// Reports that memory is exhausted, and ends the program. This is the handler of operator new, because static objects in the
+// headers of other libraries allocate memory before main() can catch anything.
 void end_without_memory() {
   constexpr std::string_view text = "stilla: not enough memory\n";
   [[maybe_unused]] const auto ignored = write(STDERR_FILENO, text.data(), text.size());
@@ -268,15 +271,15 @@ void prepare_process() {
   std::set_new_handler(nullptr);
   (void)stilla::guard_mapped_files(on_lost_file);  // without this the system ends the program as well, but without a message
   std::signal(SIGPIPE, SIG_IGN);
-  // A write to a file that may not grow any more then fails, instead of ending the program.
+  // If a file may not grow any more, a write to it then fails, instead of ending the program.
   std::signal(SIGXFSZ, SIG_IGN);
   struct sigaction action{};
   action.sa_handler = on_ending_signal;
-  // System calls that are interrupted start again, so that no read or write of the program ends early.
+  // System calls that a signal interrupts start again, so that no read or write of the program ends early.
   action.sa_flags = SA_RESTART;
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction before{};
-    // nohup ignores these signals, and that stays so.
+    // If the program was started by nohup, SIGTERM and SIGHUP may be ignored already, and then they stay ignored.
     if (sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN && signal != SIGINT) continue;
     sigaction(signal, &action, nullptr);
   }
@@ -314,7 +317,7 @@ FolderInUse::~FolderInUse() {
   if (handle_ >= 0) close(handle_);
 }
 
-// A path that starts this program again; empty if the system does not say.
+// Returns a path that starts this program again, or nothing if the operating system does not tell it.
 static std::string program_path() {
 #if defined(__APPLE__)
   std::uint32_t size = 4096;

@@ -9,12 +9,12 @@
 
 namespace program {
 
-// Whether a file of some kind, whose first bytes are `magic`, may be written at `path`. It may if nothing is there, or an empty
-// file, or a file of this kind, or something that is not a regular file (/dev/null), or if somebody at the terminal agrees.
-// `kind`: for example "a saved session".
+// Returns whether a file of some kind, whose first bytes are `magic`, may be written at `path`. It may if nothing is there, or an
+// empty file, or a file of this kind, or something that is not a regular file (/dev/null), or if somebody at the terminal agrees.
+// `kind` names the kind in messages, for example "a saved session".
 bool may_replace(const std::string& path, std::string_view magic, std::string_view kind);
 
-// The message if it may not: "m.gguf: exists and is not a saved session; it was not touched".
+// Returns the message for a file that may not be replaced: "m.gguf: exists and is not a saved session; it was not touched".
 std::string not_replaced_text(const std::string& path, std::string_view kind);
 
 }  // namespace program

@@ -16,10 +16,10 @@ struct Requantised {
   double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2))
 };
 
-// A summary of matrices, of which there is at least one, for example "168 matrices were requantised; relative error 9.11 % on
-// average, 10.32 % at most (blk.0.attn_k.weight from q8_0 to st4)".
+// Returns a summary of the matrices, of which there is at least one, for example "168 matrices were requantised; relative
+// error 9.11 % on average, 10.32 % at most (blk.0.attn_k.weight from q8_0 to st4)".
 std::string requantised_summary(const std::vector<Requantised>& all);
-// One line for each requantised matrix.
+// Returns one line for each requantised matrix.
 std::vector<std::string> requantised_lines(const std::vector<Requantised>& all);
 
 }  // namespace program

@@ -38,7 +38,8 @@ std::string prompt_text(const RunOptions& options) {
   const std::optional<std::string> text = prompt_input(options.prompt, options.file);
   if (!text) fail(exit_usage, "no prompt; give one with -p, -f or on standard input");
   std::string prompt = *text;
-  // An editor or `echo` adds a line end at the end of the text. It is not part of the message.
+  // A text that was not typed as an argument may end with a newline that an editor or `echo` added. It is not
+  // part of the message.
   const bool was_typed = options.prompt && *options.prompt != "-";
   if (!was_typed && !options.raw && prompt.ends_with('\n')) prompt.pop_back();
   if (prompt.empty() && !options.bos) fail(exit_usage, "the prompt is empty");
@@ -115,7 +116,8 @@ int run(RunOptions& options) {
       printer.finish();  // what was shown stays, and its line is ended
       throw;
     }
-    // Keeps half of the tokens that the context has room for, so that text need not be forgotten again at once.
+    // When older text is forgotten, half of the tokens that the context has room for are kept, so that text
+    // need not be forgotten again at once.
     kept = (engine.context() - ids.size()) / 2;
     const bool has_older = kept != 0 && kept < engine.size() - ids.size();
     if (result.reason != StopReason::context_full || !options.text.shifts || !has_older) break;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The options of the sampling chain, with llama.cpp's names.
+// The options of the sampling chain, which have the names that llama.cpp gives them.
 #include <algorithm>
 #include <cmath>
 #include <random>
@@ -13,7 +13,7 @@ namespace {
 
 constexpr auto max_count = std::size_t{std::numeric_limits<std::int32_t>::max()};
 
-// Reads "15043+1", "15043-0.5" or "15043-inf".
+// Reads a token id and the bias of its logit: "15043+1", "15043-0.5" or "15043-inf".
 std::pair<std::uint32_t, float> parse_bias(std::string_view text) {
   const std::size_t sign = std::min(text.find_first_of("+-"), text.size());
   const auto id = number_of<std::uint32_t>(text.substr(0, sign), 0, std::numeric_limits<std::uint32_t>::max());

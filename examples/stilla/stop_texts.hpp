@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// --stop: texts before which an answer ends. A text may be split over tokens in any way. So bytes that may be the beginning of a
-// stop text are held back until that is known. If they turn out not to be one, they are shown then. Bytes of a stop text are
-// never shown. Each text has an automaton of Knuth, Morris and Pratt, so the time is linear in the length of the answer, whatever
-// the answer is.
+// The option --stop: texts before which an answer ends. A stop text may be split over tokens in any way. So bytes that may be the
+// beginning of a stop text are held back until that is known. If they turn out not to be one, they are shown then. Bytes of a
+// stop text are never shown. Each text has an automaton of Knuth, Morris and Pratt, so the time is linear in the length of the
+// answer, whatever the answer is.
 //
 //   StopTexts stops({"User:"});
 //   stops.push("Hello U");       // "Hello "
@@ -20,23 +20,25 @@ namespace program {
 
 class StopTexts {
  public:
-  // None of the texts may be empty.
+  // Begins an answer. None of the stop texts may be empty.
   explicit StopTexts(const std::vector<std::string>& texts);
 
   // Adds bytes of the answer. Returns the bytes that can be shown now, in their order, and nothing that follows a stop text.
   std::string push(std::string_view bytes);
-  // The answer is over. Returns the bytes that are held back, unless a stop text was found.
+  // Ends the answer. Returns the bytes that are held back, unless a stop text was found.
   std::string finish();
 
-  // The stop text that ended the answer. If several end at the same byte it is the longest. Empty: none was found so far.
+  // Returns the stop text that ended the answer, or nothing if none was found so far. If several end at the same byte it is the
+  // longest.
   const std::string& found() const { return found_; }
-  // The number of bytes of the answer from the stop text on.
+  // Returns the number of bytes of the answer from the stop text on.
   std::size_t bytes_not_shown() const { return bytes_not_shown_; }
 
  private:
   struct Matcher {
     std::string text;
-    // fallback[n]: how many bytes of the text are still matched if n were matched and the next byte does not fit.
+    // fallback[n] is the number of bytes of the text that are still matched if n bytes were matched and the next byte does not
+    // fit.
     std::vector<std::size_t> fallback;
     std::size_t matched = 0;
   };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// stilla tokenize: prints a text's token ids. No ids are added except by --bos. With --chat they are the ids of the prompt that a
-// user's message becomes.
+// stilla tokenize: prints a text's token ids. Only --bos adds an id. With --chat the ids are those of the prompt that the
+// template makes of a user's message.
 #include <cstdint>
 #include <memory>
 #include <optional>

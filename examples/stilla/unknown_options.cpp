@@ -20,7 +20,8 @@ struct Elsewhere {
   std::string_view advice;
 };
 
-// Options of llama.cpp, and names that are common in other programs.
+// Options of llama.cpp, and names that are common in other programs, each with the advice for users
+// who try it.
 const std::vector<Elsewhere>& known_elsewhere() {
   static const std::vector<Elsewhere> list{
       {{"-ngl", "--gpu-layers", "--n-gpu-layers", "-sm", "--split-mode", "-ts", "--tensor-split", "-mg", "--main-gpu", "--list-devices"},
@@ -79,7 +80,8 @@ const std::vector<Elsewhere>& known_elsewhere() {
 
 std::string_view without_dashes(std::string_view name) { return name.substr(std::min(name.find_first_not_of('-'), name.size())); }
 
-// The number of letters to insert, remove, replace or swap with their neighbour.
+// Returns the number of letters to insert, remove, replace or swap with their neighbour until one
+// name becomes the other.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> before, row(b.size() + 1), next(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -107,7 +109,8 @@ std::vector<const CLI::App*> subcommands_of(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
-// "`stilla chat`, `stilla run`": the commands that have an option of this name; empty if none has.
+// Returns the commands that have an option of this name, for example "`stilla chat`, `stilla run`",
+// or nothing if no command has it.
 std::string commands_with(const CLI::App& app, const std::string& path, const std::string& name) {
   std::string out;
   const auto add = [&out](const std::string& text) { out += (out.empty() || text.empty() ? "" : ", ") + text; };
@@ -120,7 +123,8 @@ std::string commands_with(const CLI::App& app, const std::string& path, const st
   return out;
 }
 
-// The option of the command that the user probably meant; empty if there is none like it.
+// Returns the option of the command that the user probably meant, or nothing if no option is
+// similar.
 std::string nearest_option(const CLI::App& command, std::string_view name) {
   const std::string_view wanted = without_dashes(name);
   std::string best;
@@ -135,7 +139,8 @@ std::string nearest_option(const CLI::App& command, std::string_view name) {
   return best;
 }
 
-// get_option_no_throw() allocates and is noexcept, so it ends the program where there is no memory.
+// Returns the option with this name. CLI11's get_option_no_throw() is not used, because it
+// allocates memory and is noexcept, so it would end the program if there is no memory.
 const CLI::Option* find_option(const CLI::App& command, const std::string& name) {
   const std::vector<const CLI::Option*> found = command.get_options([&](const CLI::Option* option) { return option->check_name(name); });
   return found.empty() ? nullptr : found.front();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The message for an option that a command does not have. CLI11 takes `-ngl 0` for -n with the value "gl"; here `-ngl` is a name
-// of its own. If the option exists in this program under another name than in other programs, the message gives this program's name
-// for it. This covers the names that people are known to try.
+// The message for an option that a command does not have. CLI11 alone would take `-ngl 0` for the option -n with the value "gl";
+// this code takes `-ngl` as a name of its own. If the option exists in this program under another name than in other programs, the
+// message gives this program's name for it. This covers the names that people are known to try.
 #pragma once
 
 #include <optional>

@@ -22,9 +22,9 @@ class Verification {
   Verification(const Verification&) = delete;
   Verification& operator=(const Verification&) = delete;
 
-  // The result if all tensors were compared or a damaged one was found; success until then.
+  // Returns the result if all tensors were compared or a damaged one was found, and success until then.
   stilla::Status so_far() const;
-  // Waits until all tensors were compared, a damaged one was found, or a signal asked the program to end.
+  // Waits until all tensors were compared, a damaged one was found, or a signal asked the program to end. Returns the result.
   stilla::Status finish();
 
  private:
@@ -34,7 +34,7 @@ class Verification {
   const stilla::GgufFile* file_;  // null if there is nothing to compare
 
   std::atomic<bool> is_done_{false}, is_ended_{false};
-  // Written by the thread before is_done_.
+  // The comparing thread writes these two members before it sets is_done_.
   stilla::Status result_ = stilla::success();
   bool lacks_memory_ = false;
   std::thread thread_;

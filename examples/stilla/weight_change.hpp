@@ -28,23 +28,23 @@ struct WeightChangeOptions {
   std::string imatrix;      // an importance matrix; empty: none. It is not part of the WeightChange
 };
 
-// Adds --rotate, --calibrate and --imatrix.
+// Adds the options --rotate, --calibrate and --imatrix.
 void add_weight_change_options(CLI::App& app, WeightChangeOptions& options);
-// For example ", rotated (residual,down), calibrated" or ", by importance"; empty if nothing changes.
+// Describes the changes, for example ", rotated (residual,down), calibrated" or ", by importance". Returns nothing if nothing changes.
 std::string change_text(const WeightChangeOptions& options);
 
 class WeightChange {
  public:
-  // Prepares the changes that `options` asks for. weights: the format to which the layers' matrices are requantised; none: they keep
-  // the file's format. Ends the command with an error in these cases: a rotation is asked for and the model cannot be rotated; or
-  // --calibrate is given, and `weights` is not a format whose codes can be chosen, or its file has no text. The source must outlive
-  // this object. For --calibrate the model is opened and loaded a second time, because the text is evaluated with it.
+  // Prepares the changes that `options` asks for. weights: the format to which the layers' matrices are requantised; if it is not
+  // given, they keep the file's format. Ends the command with an error in these cases: a rotation is asked for and the model cannot be
+  // rotated; or --calibrate is given, and `weights` is not a format whose codes can be chosen, or its file has no text. The source
+  // must outlive this object. For --calibrate the model is opened and loaded a second time, because the text is evaluated with it.
   WeightChange(const WeightChangeOptions& options, const stilla::ModelSource& source, stilla::LoadMode load_mode,
                std::optional<stilla::FormatId> weights, stilla::Parallel parallel);
   WeightChange(const WeightChange&) = delete;
   WeightChange& operator=(const WeightChange&) = delete;
 
-  // The change, or null if nothing changes.
+  // Returns the change of the weights, or null if nothing changes.
   const stilla::TensorChange* get() const { return change_.get(); }
 
  private:

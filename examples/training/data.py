@@ -44,7 +44,7 @@ class Problem:
 
 
 def side(key):
-    """True: the test side."""
+    """Returns True if a problem with this key belongs to the test problems, and False if it belongs to the training problems."""
     return zlib.crc32(repr(key).encode()) % TEST_SHARE == 0
 
 
@@ -191,7 +191,7 @@ FRAMES = [
 
 
 def finish(rng, text):
-    """Small differences in writing that change nothing."""
+    """Changes the text at random in small ways that do not change its meaning."""
     if rng.random() < 0.1:
         text = text.lower()
     if rng.random() < 0.1:

@@ -81,7 +81,7 @@ def rope_table(c):
 
 
 def rope(x, cos, sin):
-    """Half-split pairs: x[i] turns with x[i + D/2]."""
+    """Rotates pairs by position: x[i] and x[i + D/2] are one pair."""
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     a, b = x.chunk(2, -1)
     return x * cos + torch.cat([-b, a], -1) * sin

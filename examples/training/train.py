@@ -61,12 +61,13 @@ def batches(tokenizer, seed, chunk, workers, mix):
 
 
 def padded(length):
-    """Few different shapes: PyTorch prepares each matrix product again for a shape that it has not seen."""
+    """Returns a length to which texts are filled up, so that there are few different shapes:
+    PyTorch prepares each matrix product again for a shape that it has not seen."""
     return -(-length // 8) * 8
 
 
 def tensors(pairs):
-    """Inputs, expected next tokens, and where they count."""
+    """Returns the input tokens, the expected next tokens, and the places where these count for the loss."""
     length = padded(max(len(p) + len(r) for p, r in pairs)) + 1
     ids = torch.zeros(len(pairs), length, dtype=torch.long)
     counts = torch.zeros(len(pairs), length, dtype=torch.bool)

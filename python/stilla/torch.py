@@ -46,7 +46,7 @@ def _(x, panels, bias, rows, format, bits):
 
 
 def new_kv_cache(texts: int, positions: int, heads: int, head_dim: int, type: str = "f16") -> torch.Tensor:
-    """Memory for the keys and values of one layer: uint8 [texts, chunks of 256 positions, bytes of a chunk].
+    """Returns memory for the keys and values of one layer: uint8 [texts, chunks of 256 positions, bytes of a chunk].
 
     It is an ordinary tensor: slice it, copy it, or write it to a file. heads: those of keys and values.
     type: "f32", "f16", "bf16", "int8" or "int5"; smaller types round more.

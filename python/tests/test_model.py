@@ -172,7 +172,7 @@ def test_evaluate(model):
     session.truncate(3)
     assert session.ids == ids[:3]
     assert numpy.array_equal(session.evaluate(ids[3:]), rows[-1])
-    # Greedy decoding, by the logits.
+    # The expected text comes from greedy decoding: each next token is the one with the highest logit.
     fork = session.fork()
     fork.evaluate([int(rows[-1].argmax())])
     assert len(fork) == len(session) + 1

@@ -36,7 +36,7 @@ def test_silu_mul(noise):
 
 
 def turned(x, positions, base, rotary_dim, interleaved):
-    """RoPE in float64, by the definition: pairs as complex numbers."""
+    """Computes RoPE in float64, by the definition: pairs are complex numbers."""
     pairs = rotary_dim // 2
     angles = numpy.multiply.outer(positions, base ** (-2.0 * numpy.arange(pairs) / rotary_dim))
     turn = numpy.exp(1j * angles)[:, None, :]
@@ -84,7 +84,7 @@ def test_matmul_with_rounded_activations(noise, form, bits):
     bound = (step / 2) @ abs(weights.T) + 1e-5 * (abs(x) @ abs(weights.T))
     y = stilla.matmul(packed, x, bits)
     assert (abs(y - x @ weights.T) <= bound).all()
-    # A row has the same bits alone as among other rows.
+    # A row that is rounded alone has the same bits as among other rows.
     assert numpy.array_equal(stilla.matmul(packed, x[3], bits), y[3])
 
 
@@ -135,7 +135,7 @@ def test_packed_weights_in_memory_of_others(noise):
 
 
 def attended(queries, keys, values, first, scale=None, window=None, soft_cap=None, causal=True):
-    """Attention in float64, by the definition."""
+    """Computes attention in float64, by the definition."""
     M, H, D = queries.shape
     out = numpy.empty((M, H, D))
     group = H // keys.shape[1]
@@ -164,7 +164,7 @@ def test_attention(noise, kv_type, allowed):
         queries = noise((M, 6, 64), 3)
         y = stilla.attention(queries, cache, layer=1)
         assert abs(y - attended(queries, keys, values, 300 - M)).max() <= allowed
-    # A prefill gives the same as that many decodes.
+    # A query that is computed alone has the same result as among the queries of a prefill.
     one = stilla.attention(queries[4:5].copy(), cache, 1, 284)
     assert numpy.array_equal(one[0], y[4])
 

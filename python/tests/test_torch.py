@@ -154,7 +154,7 @@ def test_options_of_decoding():
     assert (scaled[0] - expected_attention(query[0], keys[0], values[0], scale=0.3)).abs().max() <= 3e-6
     short = torch.ops.stilla.gqa_decode(*step, window=7)
     assert (short[0] - expected_attention(query[0], keys[0, 23:], values[0, 23:])).abs().max() <= 3e-6
-    # A step that is repeated stores the same again, and half as many digits are enough for bfloat16.
+    # The step is repeated in bfloat16. It stores the same keys and values again, and half as many digits must agree.
     assert torch.equal(torch.ops.stilla.gqa_decode(*step), y)
     half = torch.ops.stilla.gqa_decode(query.to(torch.bfloat16), *step[1:])
     assert half.dtype == torch.bfloat16 and nmse(half.float(), y) < 1e-4

@@ -2,8 +2,8 @@
 //
 // libFuzzer target: any bytes are read as a GGUF file, packed or not, and then everything that a loaded file offers is used. The
 // target first corrects the checksum in the header of a packed file. Otherwise nearly all inputs would be refused for their
-// checksum, and the later checks would not be tested. An abort counts as a fault, and so does a message of more than one line.
-// The target is opt-in and needs clang:
+// checksum, and the later checks would not be tested. It counts as a fault if the program aborts, or if an error message has
+// more than one line. The target is opt-in and needs clang:
 //
 //   clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude -Itests \
 //     tests/fuzz/gguf_fuzz.cpp -o gguf_fuzz

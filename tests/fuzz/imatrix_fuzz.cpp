@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any bytes are read as an importance matrix of llama.cpp, in either form, and compared with a model. A number that is
-// not finite, a name that is not found again, and a message of more than one line count as faults, as an abort does.
-// The target is opt-in and needs clang; see tests/fuzz.sh.
+// libFuzzer target: any bytes are read as an importance matrix of llama.cpp, in either of its two file forms, and compared with a model.
+// It counts as a fault if the program aborts, if a number is not finite, if a name in the matrix is not found when it is looked up, or
+// if an error message has more than one line. The target is opt-in and needs clang; see tests/fuzz.sh.
 #include "gguf_builder.hpp"
 
 #include <stilla/io/imatrix.hpp>

@@ -22,7 +22,7 @@ void check(bool holds) {
   if (!holds) __builtin_trap();
 }
 
-// The text of an expression, or the message that refuses it.
+// Returns true and the text of an expression, or false and the message that refuses it.
 std::pair<bool, std::string> evaluate(std::string_view expression) {
   jinja::Limits limits;
   limits.steps = 100'000;
@@ -62,7 +62,7 @@ constexpr std::string_view seeds[] = {"t|trim|upper ~ n + 3 * f // 2 % 4 ** 2",
 
 }  // namespace
 
-// If a folder is the only argument, inputs to start from are written there.
+// If a folder is the only argument, the program writes inputs to start from into it, and ends.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 2 || (*argv)[1][0] == '-') return 0;
   std::size_t number = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // libFuzzer target: any bytes that are a GGUF file are read as a model. Its configuration, its list of tensors and its vocabulary are
-// checked, its weights are loaded, and it reads two tokens. An abort counts as a fault, and so does a message of more than one line.
-// The target is opt-in and needs clang; tests/fuzz.sh builds and runs it.
+// checked, its weights are loaded, and it reads two tokens. It counts as a fault if the program aborts, or if an error message has
+// more than one line. The target is opt-in and needs clang; tests/fuzz.sh builds and runs it.
 #define STILLA_HIGHWAY 0
 #define STILLA_FORMATS F32, Q8_0
 #define STILLA_TARGETS Scalar
@@ -43,7 +43,7 @@ bool is_good(const Result<T>& result) {
   return is_good(result ? success() : Status(result.error()));
 }
 
-// A model of one layer, without what `architecture` does not need.
+// Builds a file with a model of one layer. It leaves out the tensors and keys that `architecture` does not need.
 stilla_test::GgufBuilder model(const std::string& architecture) {
   constexpr std::uint32_t hidden = 32, heads = 2, head_dim = 16, ffn = 32;
   stilla_test::GgufBuilder file;
@@ -95,7 +95,7 @@ stilla_test::GgufBuilder model(const std::string& architecture) {
   return file;
 }
 
-// Whether the bytes are a model that reads two tokens.
+// Returns whether the bytes are a model that can be loaded and that reads two tokens.
 bool reads_two_tokens(std::span<const std::byte> bytes) {
   Result<GgufFile> file = GgufFile::parse(MappedFile::from_memory(bytes, "fuzz"));
   if (!is_good(file)) return false;
@@ -122,7 +122,7 @@ bool reads_two_tokens(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-// If a folder is the only argument, inputs to start from are written there.
+// If a folder is the only argument, the program writes inputs to start from into it, and ends.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 2 || (*argv)[1][0] == '-') return 0;
   const std::string folder = (*argv)[1];

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any bytes that are a GGUF file are packed, and the packed file is opened. It must be a good one: all its checksums
-// are right, it was packed from these bytes, and each row of a matrix holds the weights that the source has. The first byte of the
-// input says how much of the packed file is then damaged, and where. A damaged file is refused, or verifying it names a tensor, or it
-// is as good as before. (Packed files of any other contents are read by gguf_fuzz.cpp.)
-// The target is opt-in and needs clang; tests/fuzz.sh builds and runs it.
+// libFuzzer target: any bytes that are a GGUF file are packed, and the packed file is opened. The packed file must be good: all its
+// checksums are right, it says that it was packed from these bytes, and each row of a matrix holds the weights that the source has.
+// The first byte of the input says how much of the packed file is then damaged, and where. The damaged file must be refused, or a
+// check of its checksums must name a tensor, or it must be as good as before. (Packed files of any other contents are read by
+// gguf_fuzz.cpp.) The target is opt-in and needs clang; tests/fuzz.sh builds and runs it.
 #define STILLA_HIGHWAY 0
 #define STILLA_TARGETS Scalar
 
@@ -27,7 +27,7 @@ namespace {
 
 using namespace stilla;
 
-// Every process of libFuzzer has a file of its own, in memory.
+// The path of the packed file. It lies in memory (/dev/shm), and each process of libFuzzer has its own.
 const std::string& output_path() {
   static const std::string path = concat("/dev/shm/stilla-packed-file-fuzz-", static_cast<unsigned long>(::getpid()));
   return path;
@@ -41,7 +41,7 @@ void check_message(const Error& error) {
   for (const char c : error.message) check(static_cast<unsigned char>(c) >= 0x20);
 }
 
-// Whether the packed tensor has the weights of the source, in the same order. NaN equals NaN.
+// Returns whether the packed tensor has the weights of the source, in the same order. A NaN counts as equal to any NaN.
 template <class F>
 bool has_the_same_weights(const GgufFile& source, const GgufTensor& from, const GgufFile& packed, const GgufTensor& to) {
   const auto N = static_cast<std::size_t>(from.rows()), K = static_cast<std::size_t>(from.columns());
@@ -82,7 +82,7 @@ void damage(std::span<std::byte> bytes, std::uint8_t choice) {
 
 }  // namespace
 
-// If a folder is the only argument, inputs to start from are written there.
+// If a folder is the only argument, the program writes inputs to start from into it, and ends.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 2 || (*argv)[1][0] == '-') return 0;
   std::uint8_t choice = 1;
@@ -109,7 +109,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::vector<std::byte> bytes(size - 1);
   if (size > 1) std::memcpy(bytes.data(), data + 1, size - 1);
   const Result<GgufFile> source = GgufFile::parse(MappedFile::from_memory(bytes, "fuzz"));
-  if (!source) return 0;  // gguf_fuzz.cpp looks at the message
+  if (!source) return 0;  // gguf_fuzz.cpp checks the messages of files that are refused
   const Result<std::uint64_t> planned = packed_file_bytes(*source);
   if (!planned) {
     check_message(planned.error());
@@ -141,7 +141,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const Status verified = verify_packed_file(*damaged); !verified) {
     check_message(verified.error());
   } else {
-    check_packed(*source, *damaged);  // the damage is in bytes that mean nothing, between two tensors
+    check_packed(*source, *damaged);  // the damaged bytes lie between two tensors, where they mean nothing
   }
   return 0;
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libFuzzer target: any bytes are loaded as a saved session. The target first corrects both checksums. Otherwise nearly all
-// inputs would be refused for their checksums, and the later checks would not be tested. An abort counts as a fault, and so does
-// a message of more than one line.
-// The target is opt-in and needs clang; see tests/fuzz.sh.
+// libFuzzer target: any bytes are loaded as a saved session. The target first corrects both checksums of the file. Otherwise
+// nearly all inputs would be refused for their checksums, and the later checks would not be tested. It counts as a fault if the
+// program aborts, or if an error message has more than one line. The target is opt-in and needs clang; see tests/fuzz.sh.
 #include <stilla/model/session_file.hpp>
 
 #include <array>

@@ -21,10 +21,10 @@
 
 namespace {
 
-// Bits of the options; the last three bits have other meanings.
+// Bits of the first byte of the input, which holds the options. The last three bits have other meanings.
 constexpr unsigned char is_sentencepiece = 16, has_no_types = 32, normalises = 64;
 
-// A vocabulary that begins with a token for each byte, so that most inputs are accepted.
+// Builds a vocabulary that begins with a token for each byte, so that it can encode any text and most inputs are accepted.
 stilla::Vocabulary complete_vocabulary(unsigned char options) {
   stilla::Vocabulary vocabulary;
   if (options & is_sentencepiece) {
@@ -62,7 +62,7 @@ void check(bool holds) {
 
 }  // namespace
 
-// If a folder is the only argument, inputs to start from are written there.
+// If a folder is the only argument, the program writes inputs to start from into it, and ends.
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   if (*argc != 2 || (*argv)[1][0] == '-') return 0;
   const std::string folder = (*argv)[1];
@@ -144,7 +144,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto special : {stilla::SpecialTokens::as_text, stilla::SpecialTokens::parse}) {
     const bool is_parsed = special == stilla::SpecialTokens::parse;
     const std::vector<std::uint32_t> ids = tokenizer->encode(text, special);
-    const bool is_compared = is_exact && (!is_parsed || !(options & is_sentencepiece));  // a control token may have a U+2581
+    const bool is_compared = is_exact && (!is_parsed || !(options & is_sentencepiece));  // a control token may contain a U+2581
     check(!is_compared || tokenizer->decode(ids, stilla::ControlText::show) == expected);
     for (const std::uint32_t id : ids) {
       check(id < tokenizer->size());

@@ -37,7 +37,7 @@ def noise_bits(seed, count):
 
 
 def noise(seed, *shape):
-    """Uniform in [-1, 1), multiples of 2^-23, as float32."""
+    """Returns random float32 numbers that are uniform in [-1, 1) and multiples of 2^-23."""
     bits = noise_bits(seed, int(np.prod(shape)))
     return (((bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24) - np.float32(0.5)) * np.float32(2)).reshape(shape)
 
@@ -47,7 +47,7 @@ def double(array):
 
 
 def random_blocks(qtype, seed, count):
-    """Blocks of a format as bytes [count, block bytes]. test_util.hpp makes the same blocks."""
+    """Returns random blocks of a format as bytes [count, block bytes]. test_util.hpp makes the same blocks."""
     weights, size = GGML_QUANT_SIZES[qtype]
     if weights == 1:
         values = torch.from_numpy(noise(seed, count))

@@ -89,7 +89,7 @@ def dry(out):
 
 
 def mirostat(out):
-    """Pairs (number of candidates left, mu afterwards), if each time the least likely of those left is drawn."""
+    """Writes pairs (number of candidates left, mu afterwards), if each time the least likely of those left is drawn."""
     for seed, count, scale in SHAPES:
         for tau, eta in ((5.0, 0.1), (2.0, 0.5)):
             mu, steps = 2 * tau, []

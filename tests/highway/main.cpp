@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs the units of an application that uses Highway itself (unit.cpp). The last unit of each group has nothing of Stilla. All
-// others must see Highway as it does: the same macros, and their kernels compiled for the same targets.
+// Runs the units of an application that uses Highway itself. Each unit is unit.cpp, compiled with other macros, and the last
+// unit of each group includes nothing of Stilla. All other units of the group must find the same macros of Highway as the last
+// one, and their kernels must be compiled for the same targets.
 #include <cstdio>
 #include <string_view>
 
 #include "unit.hpp"
 
-// STILLA_HIGHWAY_UNITS is a list of X(name); the name of a unit without Stilla begins with plain.
+// STILLA_HIGHWAY_UNITS is a list of X(name), one for each unit. The name of a unit that does not include Stilla begins with
+// plain.
 #define X(name)                 \
   namespace name {              \
   highway_units::Facts facts(); \

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A file of an application that has kernels of its own, written with Highway, and uses Stilla beside them. It is compiled several
-// times (CMakeLists.txt), with these macros:
+// A file of an application that has kernels of its own, written with Highway, and uses Stilla beside them. CMakeLists.txt
+// compiles it several times, with these macros:
 //
 //   HIGHWAY_UNIT     the unit's name
 //   HIGHWAY_FOREACH  1: the file is compiled for every target of Highway, as gemma.cpp's files are; 0: for the static target
-//   STILLA_PLACE     1: Stilla's headers come before Highway's; 2: after them; 0: nowhere. In both cases they are included again
-//                    for each target.
+//   STILLA_PLACE     1: Stilla's headers come before Highway's; 2: after them; 0: nowhere. With 1 and 2, others of them are
+//                    included again for each target.
 #include <cmath>
 #include <cstddef>
 
@@ -34,7 +34,8 @@ HWY_BEFORE_NAMESPACE();
 namespace HIGHWAY_UNIT { namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// y = exp(x / sqrt(mean(x^2))), or of x as it is without Stilla. n is a multiple of 64.
+// y = exp(x / sqrt(mean(x^2)) * weight) with Stilla's rms_norm(), or exp(x * weight) in a unit without Stilla. n is a multiple of
+// 64.
 HWY_MAYBE_UNUSED void exp_of_norm(float* y, const float* x, const float* weight, std::size_t n) {
 #if STILLA_PLACE != 0
   if (!stilla::rms_norm(stilla::Matrix(y, 1, n), stilla::ConstMatrix(x, 1, n), weight, 0.0f)) return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a unit reports of Highway's macros, and which units there are (CMakeLists.txt).
+// What a unit (unit.cpp, compiled with other macros each time) reports of Highway's macros.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ struct Facts {
 struct Unit {
   const char* name;
   Facts (*facts)();
-  bool (*results_are_right)();  // of this file's own kernels, with the library's in between
+  bool (*results_are_right)();  // returns whether this file's own kernels compute right results, with calls of the library in between
 };
 
 }  // namespace highway_units

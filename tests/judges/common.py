@@ -55,7 +55,7 @@ class Program:
         return done
 
     def export(self, stack, folder, *options):
-        """Exports twice. Returns the first folder, what the program said, and whether both folders hold the same bytes."""
+        """Exports the model twice. Returns the first folder, what the program said, and whether both folders hold the same bytes."""
         first, second = pathlib.Path(folder), pathlib.Path(str(folder) + "-again")
         said = self.run("export", "--to", stack, "-m", self.model, "-o", first, *options).stderr
         self.run("export", "--to", stack, "-m", self.model, "-o", second, *options)

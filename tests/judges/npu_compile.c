@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// npu_compile MODEL DEVICE BLOB [KEY=VALUE ...]: compiles a model with OpenVINO's C interface and exports the blob. The program
-// is built for Windows and run by wine, because only the Windows wheel of OpenVINO has the NPU's compiler (judge_openvino.py).
+// npu_compile MODEL DEVICE BLOB [KEY=VALUE ...]
+//
+// Compiles a model with OpenVINO's C interface, and exports the compiled blob. The program is built for Windows and run by
+// wine, because only the Windows wheel of OpenVINO has the NPU's compiler (judge_openvino.py).
 #include <stdio.h>
 #include <string.h>
 

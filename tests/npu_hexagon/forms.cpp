@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The program `forms FILE` computes every form of the NPU's ops and writes the results into a file. Built for Hexagon it runs the
-// kernels with HVX, and anywhere else the contract's specification. run.sh compares the files byte for byte.
+// The program `forms FILE` computes the NPU's ops in every form and writes the results into a file. Built for Hexagon it runs the
+// kernels with HVX, and built for anything else it runs the contract's specification. run.sh compares the two files byte for
+// byte.
 //
-// Matrices: per channel and LPBQ 32, 64, 128; int8 and int16 tokens; 1, 3, 4 and 64 of them; every K of the R1 distills of 1.5B,
-// 7B and 14B (hidden and FFN sizes). Rows 0 and 1 have only extreme codes and block scales, and tokens 0 and 1 only extreme
-// values, so that their products are the largest sums that are possible. There are 130 rows: a whole panel, and one of two rows.
+// Matrices are tested with one scale per channel (row) and with LPBQ blocks of 32, 64 and 128; with tokens of int8 and int16;
+// with 1, 3, 4 and 64 tokens; and with every K of the R1 distills of 1.5B, 7B and 14B (hidden and FFN sizes). Rows 0 and 1 have
+// only extreme codes and block scales, and tokens 0 and 1 only extreme values, so that their products are the largest sums that
+// are possible. There are 130 rows: a whole panel, and one of two rows.
 #include <stilla/contract/npu.hpp>
 #include <stilla/contract/npu_fixed_point.hpp>
 #if defined(__HVX__)
@@ -34,7 +36,7 @@ uint32_t bits(uint32_t seed, size_t i) {
   return x ^ x >> 16;
 }
 
-// Weights with a block scale for every weight, so that the specification needs no division.
+// Weights with a copy of the block scale for every weight, so that the specification can look it up without a division.
 struct SpreadWeights {
   uint8_t codes[rows * max_k];
   uint8_t scales[rows * max_k];
@@ -93,7 +95,7 @@ alignas(128) uint8_t panels[hexagon::panel_count(rows) * hexagon::panel_bytes(he
 alignas(128) uint8_t columns[hexagon::columns_bytes(npu::Activations::int16, max_tokens, max_k)];
 #endif
 
-// Writes a record of the file: what it belongs to, and its bytes.
+// Writes a record of the output file: four numbers that say what the result belongs to, and the bytes of the result.
 bool put(OutFile& file, int32_t kind, size_t a, size_t b, size_t c, const void* data, size_t bytes) {
   const int32_t head[4] = {kind, static_cast<int32_t>(a), static_cast<int32_t>(b), static_cast<int32_t>(c)};
   return file.write(head, sizeof head) && file.write(data, bytes);
@@ -124,7 +126,7 @@ bool multiply(OutFile& file, const Tokens<A>& tokens, size_t K, size_t block, si
   return put(file, static_cast<int32_t>(8 * sizeof(A)), block, K, M, y, M * rows * sizeof(float));
 }
 
-// Tokens 0 and 1 are the extreme ones. Products of a single token are computed with token 0 and with token 2.
+// Tokens 0 and 1 have the extreme values. A product of one token is computed once with token 0 and once with token 2.
 template <class A>
 bool multiply_all(OutFile& file, const Tokens<A>& tokens, size_t K, size_t block) {
   return multiply(file, tokens, K, block, 2, 1) && multiply(file, tokens, K, block, 0, 1) && multiply(file, tokens, K, block, 0, 3) &&
@@ -184,8 +186,8 @@ void make_values(size_t n, uint32_t seed, int shift) {
   first[3] = second[3] = second[4] = INT16_MAX;
 }
 
-// Transforms of the widths of down's inputs, and of runs from 64 on. The values are noise, the largest sums that are possible in
-// one run, and zeros.
+// Writes the results of Hadamard transforms. The lengths are those of the inputs of the matrix down, and others whose runs have
+// from 64 values on. The values are noise, the largest sums that are possible in one run, and zeros.
 bool put_transforms(OutFile& file) {
   constexpr size_t widths[] = {8960, 18944, 13824, 64, 192, 640, 16384};
   for (const size_t n : widths) {
@@ -212,7 +214,7 @@ bool put_fixed_point(OutFile& file) {
   }
   for (const size_t position : positions) {  // the angle of a rotation grows by the same step from pair to pair
     make_values(128, 23, 0);
-    int32_t c = 15000, s = 0;  // becomes up to 15500 at the widest step
+    int32_t c = 15000, s = 0;  // the cosine grows up to 15500 at the widest step
     for (size_t i = 0; i < 64; ++i) {
       second[i] = static_cast<int16_t>(c);
       out[i] = static_cast<int16_t>(s);

@@ -101,13 +101,13 @@ def transforms(elf):
 
 
 def recorded_transform():
-    """Reads the table of its header: {part: packets for 64 values}."""
+    """Reads the table in the header of the Hadamard transform: {part: packets for 64 values}."""
     rows = re.findall(r"^// +(\S.*?)  +([0-9.]+)$", TRANSFORM_HEADER.read_text(encoding="utf-8"), re.MULTILINE)
     return {part: float(packets) for part, packets in rows if part in TRANSFORM}
 
 
 def recorded():
-    """Reads the table of the header: {(form, columns): packets for 256 weights}."""
+    """Reads the table in the header of the matmul: {(form, columns): packets for 256 weights}."""
     rows = re.findall(r"^//\s+sweep_(\w+)\s+(\d)\s.*\s([0-9.]+)$", HEADER.read_text(encoding="utf-8"), re.MULTILINE)
     return {(form, int(columns)): float(packets) for form, columns, packets in rows}
 

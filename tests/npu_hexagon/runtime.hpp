@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What forms.cpp needs of a system, for two systems: Hexagon and the host. A Hexagon program has no C library here. It starts itself, and calls Linux
-// by trap0(#1) with the number of the call in r6, which qemu-hexagon answers. It also brings the functions that the compiler
-// calls on its own. On the host the C library does all that.
+// What forms.cpp needs of an operating system, for two systems: Hexagon and the host. The program for Hexagon is built without a C library.
+// It starts itself, and calls Linux with the instruction trap0(#1) and the number of the call in r6, which qemu-hexagon answers. It also
+// brings the functions that the compiler calls on its own. On the host the C library does all that.
 #pragma once
 
 #include <stddef.h>
@@ -35,7 +35,7 @@ static bool write_all(long file, const void* data, size_t bytes) {
 
 struct OutFile {
   long file;
-  // Opens the file for writing. It is created if it does not exist, and emptied.
+  // Opens the file for writing. It is created if it does not exist, and emptied if it does.
   explicit OutFile(const char* path) : file(system_call(call_openat, -100, reinterpret_cast<long>(path), 01 | 0100 | 01000, 0644)) {}
   bool write(const void* data, size_t bytes) { return file >= 0 && write_all(file, data, bytes); }
   bool close() { return file >= 0 && system_call(call_close, file, 0, 0) == 0; }
@@ -77,7 +77,7 @@ uint32_t __hexagon_umodsi3(uint32_t a, uint32_t b) { return a - b * __hexagon_ud
   __builtin_unreachable();
 }
 }
-// Vectors that the compiler spills need a stack at a multiple of 128.
+// The program starts here and aligns its stack to 128 bytes, because the compiler may save HVX vectors on the stack.
 asm(".globl _start\n_start:\n{ r0 = r29 }\n{ r29 = and(r29, #-128)\n jump start_in_c }\n");
 
 #else

@@ -12,7 +12,7 @@ import sys
 
 
 def functions(objdump, path):
-    """The weak functions of an object, as mangled name -> instructions and relocations in text form."""
+    """Returns the weak functions of an object file, as mangled name -> instructions and relocations in text form."""
     table = subprocess.run([objdump, "--syms", path], capture_output=True, text=True, check=True).stdout
     weak = set(re.findall(r"^[0-9a-f]+ +w[^\n]*F [^\n]*\s(\S+)$", table, re.M))
     listing = subprocess.run(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every unit that this CPU can run. All of them must compute the same bits.
+// Runs unit.cpp as compiled with different flags (a unit each time), as far as this CPU can run
+// them. All units must compute the same bits.
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// This file is compiled several times with different flags. It uses much of the library and returns a hash of every bit that it
-// computed.
+// This file is compiled several times with different compiler flags, and main.cpp links all of the results. It uses much of the
+// library and returns a hash of every bit that it computed.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -31,7 +31,7 @@ class Hash {  // FNV-1a
   std::uint64_t value_ = 0xcbf29ce484222325u;
 };
 
-// Values in [-1, 1), multiples of 2^-12.
+// Returns pseudo-random values in [-1, 1), multiples of 2^-12.
 std::vector<float> numbers(std::size_t count, std::uint32_t seed) {
   std::vector<float> out(count);
   for (float& x : out) {
@@ -41,7 +41,7 @@ std::vector<float> numbers(std::size_t count, std::uint32_t seed) {
   return out;
 }
 
-// Computes y = rms_norm(x) * W for every format that has an encoder, on two threads.
+// Adds y = rms_norm(x) * W to the hash, for every format that has an encoder, computed on two threads.
 void hash_matmuls(Hash& hash, stilla::ThreadPool& pool) {
   constexpr std::size_t M = 3, N = 37, K = 256;
   const std::vector<float> x = numbers(M * K, 1), gain = numbers(K, 2), weights = numbers(N * K, 3);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A target, a format and a device that the repository does not have are added by one line each. The tests check that they are
-// compiled, chosen, covered and right. They also test what the skeletons use and no x86 target does: sweeps over 8 rows, signed
-// codes that stay signed, and tasks that take a part of the tokens.
+// Adds a target, a format and a device that the repository does not have (the skeletons) by one line each. The tests check that
+// they are compiled, chosen, covered and right. They also test what the skeletons use and no x86 target does: sweeps over 8
+// rows, signed codes that stay signed, and tasks that take only some of the tokens.
 #include <stilla/coverage.hpp>
 #include <stilla/devices.hpp>
 #include <stilla/fused.hpp>
@@ -21,7 +21,8 @@ namespace {
 
 using namespace stilla_test;
 
-// Counts the lines of the copy that the original lacks. Returns -1 if the original has a line that the copy lacks.
+// Compares a file with a copy to which lines were added. Returns the number of added lines, or -1 if the original has a line
+// that the copy lacks.
 int added_lines(const std::string& original, const std::string& copy) {
   std::ifstream a(original), b(copy);
   std::string line, other;
@@ -53,7 +54,8 @@ TEST(Skeleton, IsTheBestTargetAndCovered) {
   EXPECT_NE(coverage_markdown().find("| skeleton |"), std::string::npos);
 }
 
-// Both files run the kernel that coverage() names, whatever other headers they include.
+// Two source files include different headers that both contain RMSNorm. Both must run the kernel of the skeleton, as coverage()
+// says.
 TEST(Skeleton, OneKernelInAllFiles) {
   const std::vector<float> x = noise_values(1, 100), weight = noise_values(2, 100);
   const std::size_t before = skeleton::norms;
@@ -68,7 +70,8 @@ template <class F>
 class SkeletonFormats : public ::testing::Test {};
 TYPED_TEST_SUITE(SkeletonFormats, AsGtestTypes<Formats>::Types, FormatNames);
 
-// Tested are few and many tokens, and matrices that end within a panel, within a set of panels, and within a tile of 8 rows.
+// The skeleton target gives the bits of scalar: for few and many tokens, and for matrices that end within a panel, within a set
+// of panels, and within a tile of 8 rows.
 TYPED_TEST(SkeletonFormats, EqualsScalar) {
   using F = TypeParam;
   ThreadPool pool(3);
@@ -107,7 +110,8 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   const ActivationQ8 view = rounded.view();
   ASSERT_EQ(view.arranged.form, Skeleton::id);
   ASSERT_LT(ActivationForm<Skeleton>::tokens_per_task(view), M);
-  // Every block of activations is at the place that the skeleton's form gives it, and so is every scale of the rounded sums.
+  // Every block of activations must be at the place that the skeleton's activation_form.hpp gives it, and so must every scale
+  // of the rounded sums.
   for (std::size_t m = 0; m < M; ++m) {
     for (std::size_t b = 0; b < K / 32; ++b) {
       ASSERT_EQ(std::memcmp(view.arranged.data + (b * M + m) * 32, view.row_values(m) + 32 * b, 32), 0);
@@ -119,7 +123,7 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   }
   EXPECT_EQ(view.rows_from(7, 3).arranged.first, 7u);
 
-  // The products and the gated product of all tokens equal those of one token at a time.
+  // The products of many tokens, also those of gated_matmul(), must equal those of one token at a time.
   ThreadPool pool(3);
   std::vector<float> g(M * N), u(M * N), expected_g(M * N), expected_u(M * N);
   const auto row_of = [&](std::vector<float>& y, std::size_t m) { return Matrix(y.data() + m * N, 1, N); };
@@ -147,7 +151,7 @@ TEST(SkeletonForm, TasksTakeAPartOfTheTokens) {
   EXPECT_EQ(rounded.view().arranged.data, nullptr);
 }
 
-// This program has few formats. So it can say of a format that the format exists and is not compiled.
+// This program is compiled with few formats. So an error message can say of a format that it exists but is not compiled.
 TEST(Formats, OneThatIsNotCompiledIsNamed) {
   const Result<std::size_t> bytes = packed_bytes(id_of<LPBQ64>, 16, 64);
   ASSERT_FALSE(bytes);
@@ -156,7 +160,7 @@ TEST(Formats, OneThatIsNotCompiledIsNamed) {
             "it (stilla/base/config.hpp)");
 }
 
-// A device has to keep its own tolerance, and is not a target.
+// A device must keep the tolerance that it states for itself, and it is not in the list of targets.
 TEST(SkeletonDevices, KeepTheirTolerance) {
   std::size_t devices = 0;
   for_each_type(Devices{}, [&]<class D>(D) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions of two files that use an op in different ways. Each file includes no more headers than its op needs.
+// Two functions, each in a source file of its own, that use RMSNorm through different headers. Each file
+// includes only the header of its op.
 #pragma once
 
 #include <vector>

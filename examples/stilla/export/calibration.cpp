@@ -38,7 +38,7 @@ class Pass {
   Pass(const ExportModel& model, stilla::FormatId weights, stilla::Parallel parallel, Ranges& ranges)
       : model_(model), c_(model.config()), weights_(weights), parallel_(parallel), ranges_(ranges) {}
 
-  // Runs all texts. `ends`: where each text ends in `ids`.
+  // Computes all texts, whose tokens stand one behind the other in `ids`. `ends` has the place in `ids` where each text ends.
   void run(std::span<const std::uint32_t> ids, const std::vector<std::size_t>& ends, const Progress& progress) {
     const std::size_t M = ids.size();
     ends_ = ends;
@@ -58,10 +58,10 @@ class Pass {
     }
   }
 
-  // The greatest difference between two scores of the same softmax.
+  // Returns the greatest difference between two scores of the same softmax.
   float score_span() const { return score_span_; }
-  // For a layer ("blk.0."): the greatest sum of the absolute values of one scaled query. If keys are off by at most 1, a score
-  // moves by at most this sum.
+  // Returns the largest sum of the absolute values of a scaled query that a layer ("blk.0.") has. If keys are off by at most 1,
+  // a score changes by at most this sum.
   float max_query_sum(const std::string& layer) const { return max_query_sum_.at(layer); }
 
  private:
@@ -150,8 +150,8 @@ class Pass {
     return y;
   }
 
-  // Rotates x by position. The rotation adds up products of values with cosines and sines. A product is at most as large as the
-  // largest of the values, so the ranges of the products are made from that value.
+  // Rotates x by position (RoPE). The rotation adds up products of values with cosines and sines. A product is at most as large
+  // as the largest of the values in magnitude, so the ranges of the products are made from that value.
   void turn(Floats& x, const Floats& cos, const Floats& sin, const std::string& part) {
     ValueRange before;
     for (const float value : x.values) before.include(value);
@@ -161,7 +161,7 @@ class Pass {
     see(name_ + part + ".turned", x);
   }
 
-  // Each text attends only to itself.
+  // Computes attention for all texts. Each text attends only to itself.
   Floats attention(const Floats& q, const Floats& k, const Floats& v) {
     const std::size_t D = c_.head_dim;
     const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(D)));
@@ -186,14 +186,14 @@ class Pass {
     return mixed;
   }
 
-  // Computes one head for the rows from begin to end.
+  // Computes attention of one query head for the rows from begin to end, which are one text.
   void attend(Matrix mixed, ConstMatrix q, ConstMatrix k, ConstMatrix v, std::size_t head, float scale, std::size_t begin, std::size_t end,
               ValueRange& range) const {
     const std::size_t D = c_.head_dim, kv = head / (c_.n_heads / c_.n_kv_heads) * D;
     std::vector<float> scores(end - begin);
     for (std::size_t m = begin; m < end; ++m) {
       float most = -INFINITY, sum = 0.0f;
-      // The loop also computes scores that the mask hides, because the graph computes them too.
+      // The loop also computes scores that the causal mask hides, because the exported graph computes them too.
       for (std::size_t t = begin; t < end; ++t) {
         const float *query = q.row(m) + head * D, *key = k.row(t) + kv;
         float dot = 0.0f;
@@ -244,15 +244,17 @@ Calibration calibrate(const ExportModel& model, stilla::FormatId weights, const 
   Pass pass(model, weights, parallel, out.ranges);
   pass.run(ids, ends, progress);
   out.tokens = ids.size();
-  // exp(-24) is 2^18 times smaller than half a step of a share (a softmax weight) of 16 bits.
+  // The mask lowers a score by 24 more than any difference of scores. exp(-24) is 2^18 times smaller than half a step of a
+  // softmax weight that is rounded to 16 bits, so such a weight becomes 0.
   out.mask_value = -std::ceil(pass.score_span() + 24.0f);
   for (std::size_t l = 0; l < model.config().n_layers; ++l) {
     const std::string name = fmt::format("blk.{}.", l);
     const ValueRange scores = *out.ranges.find(name + "scores.grouped");
     out.ranges[name + "scores.masked"].include(ValueRange{scores.least + out.mask_value, scores.most});
     for (const char* share : {"sigmoid", "shares"}) out.ranges[name + share].include(ValueRange{0.0f, 1.0f});
-    // Ranges of the products with the lower plane of keys and values (qdq.hpp). The values of the lower plane are at most half a
-    // step of the upper plane. Softmax shares add up to 1, so mixing values does not enlarge them.
+    // The ranges of products with the lower plane of keys and values (qdq.hpp). The values of the lower plane are at most half a
+    // step of the upper plane. The weights of a softmax add up to 1, so the weighted sum of values is not larger than the
+    // values.
     const auto half_step = [&](const char* what) {
       const ValueRange range = *out.ranges.find(fmt::format("{}.{}", what, l));
       return 0.52f * (range.most - range.least) / 255.0f;

@@ -40,7 +40,8 @@ std::string add_dequantised(onnx::Graph& graph, ExportModel& model, const stilla
   } else {
     inputs.push_back(graph.constant({output + ".scales", ElementType::float32, scale_shape, m.scales}));
   }
-  // The type of the zero point tells QNN that the weights have 4 bits.
+  // QNN learns from the type of the zero points that the weights have 4 bits, so zero points are
+  // added although they are all 0.
   if (is_transposed) {
     const onnx::FilePlace zeros = model.matrices().place_zeros(onnx::tensor_bytes(type, scale_shape));
     inputs.push_back(graph.constant({output + ".zero_points", type, scale_shape, zeros}));

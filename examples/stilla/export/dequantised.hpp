@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights as ONNX's own operators express them: int4 or int8, symmetric. There is one scale for each output channel, or one for
-// each group of weights of a channel, or a scale for each block that is an integer times the channel's scale (LPBQ: one
-// DequantizeLinear makes the scales that another one uses).
+// Adds weights to a graph in the forms of ONNX's own operators: symmetric int4 or int8. There is one scale for each output
+// channel, or one for each group of weights of a channel, or (LPBQ) one for each block, which is an integer times the channel's
+// scale. For LPBQ, one DequantizeLinear makes the scales that another one uses.
 #pragma once
 
 #include <string>
@@ -12,15 +12,16 @@
 
 namespace program {
 
-// Adds the matrix in the shape that MatMul's right side has: float32 [K, N]. Formats with minimums and formats of floats are
-// refused.
+// Adds the matrix in the shape that the right operand of MatMul has: float32 [K, N]. Formats with minimums and formats of
+// floats are refused.
 std::string add_dequantised(onnx::Graph& graph, ExportModel& model, const stilla::GgufTensor& tensor, stilla::FormatId format,
                             Storage storage, const std::string& output);
 
-// Adds the same matrix with simpler operators, as NPUW, the part of OpenVINO that drives NPUs, wants it. Only in these shapes
-// does NPUW take int4 weights and scales out of a graph, hand them to the device as inputs, and multiply the sums by the scales
-// instead of the weights. Behind a DequantizeLinear it recognises neither weights nor scales, because OpenVINO reads a
-// DequantizeLinear with a Reshape between a constant and its Convert or Multiply (judge_openvino.py asks NPUW).
+// Adds the matrix as add_dequantised() does, but with simpler operators, as NPUW, the part of OpenVINO that drives NPUs, wants
+// it. Only in these shapes does NPUW take int4 weights and scales out of a graph, hand them to the device as inputs, and
+// multiply the sums by the scales instead of the weights. Behind a DequantizeLinear it recognises neither weights nor scales,
+// because OpenVINO reads a DequantizeLinear with a Reshape between a constant and its Convert or Multiply (judge_openvino.py
+// asks NPUW).
 //
 //     one scale for each output  int4 [N, K]         - Cast - Mul by float32 [N, 1] -    Transpose - [K, N]
 //     groups of `group`          int4 [G, group, N]  - Cast - Mul by float32 [G, 1, N] - Reshape -   [K, N]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What every graph builder needs of a model: its dimensions, its vectors as floats, its matrices as they go into the weight file,
-// and the formats of these matrices. Errors end the command (output.hpp), as everywhere in the program.
+// What the code that builds graphs needs of a model: its dimensions, its vectors as floats, its matrices as they go into the weight
+// file, and the formats of these matrices. Errors end the command (output.hpp), as everywhere in the program.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@
 
 namespace program {
 
-// The stacks that a folder can be written for.
+// The stacks (software for inference) that a folder can be written for.
 enum class Stack : unsigned char {
   onnx,      // onnxruntime and onnxruntime-genai
   openvino,  // OpenVINO: CPU, and Intel's NPU
@@ -32,7 +32,7 @@ std::optional<Stack> stack_by_name(std::string_view name);
 
 class ExportModel {
  public:
-  // Refused: a model that is not Qwen2 or Qwen3, a packed or rotated one, and one whose position embeddings turn only part of a
+  // Refuses a model that is not Qwen2 or Qwen3, a packed or rotated one, and one whose position embeddings turn only part of a
   // head's dimensions. change: a function that every weight matrix passes before it is written, or null. imatrix: the importance of
   // inputs for weights that are requantised, or null. rotation: the rotations that `change` makes; the graph then has the matching
   // transforms of activations.
@@ -49,15 +49,15 @@ class ExportModel {
 
   const stilla::GgufTensor& tensor(std::string_view name, std::size_t rows, std::size_t columns) const;
   const stilla::GgufTensor& embedding() const { return tensor("token_embd.weight", config_.vocabulary, config_.hidden); }
-  // The matrix of the head. If the file has no separate head, it is the embedding.
+  // Returns the matrix of the head. If the file has no separate head, it is the embedding.
   const stilla::GgufTensor& head() const;
   std::vector<float> vector(const std::string& name, std::size_t size) const;
-  // The same vector, or an empty one if there is no such tensor.
+  // Returns the vector as vector() does, or an empty one if there is no such tensor.
   std::vector<float> optional_vector(const std::string& name, std::size_t size) const;
 
   stilla::RopeFrequencies rope_frequencies() const;
-  // Places the cosines and sines of every position, [context, width], in the weight file. width is head_dim / 2, or head_dim:
-  // then every angle comes twice, for x * cos + rotate_half(x) * sin.
+  // Places the cosines and sines of every position, [context, width], in the weight file. width is head_dim / 2 or head_dim. In the
+  // second case every angle comes twice, for graphs that compute x * cos + rotate_half(x) * sin.
   struct Angles {
     onnx::FilePlace cos, sin;
     std::size_t positions = 0, width = 0;

@@ -37,8 +37,8 @@ void write_onnx(OutputFolder& folder, ExportModel& model, const ExportRequest& r
 
 stilla::FormatId static_weights(const ExportRequest& request) { return request.weights.value_or(stilla::format_id("int4_channel")); }
 
-// The most bytes of weights in one part of the body. One process maps at most 3.5 GB of a Hexagon NPU's memory, and part of it is
-// needed for other things than weights.
+// The most bytes of weights in one part of the body (the layers; a large model's are divided into several graphs). One process
+// maps at most 3.5 GB of a Hexagon NPU's memory, and part of that is needed for other things than weights.
 constexpr std::uint64_t max_part_bytes = 3'200'000'000;
 
 std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& request) {
@@ -56,7 +56,7 @@ std::vector<LayerRange> parts_of(const ExportModel& model, const ExportRequest& 
   return parts;
 }
 
-// Writes embeddings, body and head. `finish` makes the last change to each graph of the body.
+// Writes the graphs of embeddings, body and head. `finish` makes the last change to each graph of the body.
 template <class Finish>
 void write_stages(OutputFolder& folder, ExportModel& model, const ExportRequest& request, const StaticDialect& dialect, Written& written,
                   const Finish& finish) {
@@ -76,7 +76,7 @@ void write_openvino(OutputFolder& folder, ExportModel& model, const ExportReques
   write_stages(folder, model, request, StaticDialect(), written, [](onnx::Graph graph, const LayerRange&) { return graph; });
 }
 
-// The token ids of the texts in `text`. A line "---" divides two texts.
+// Returns the token ids of the texts in `text`. A line "---" divides two texts.
 std::vector<std::vector<std::uint32_t>> calibration_ids(const ExportModel& model, std::string_view text) {
   const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(model.source()));
   constexpr std::string_view divider = "\n---\n";
@@ -100,7 +100,7 @@ void write_qnn(OutputFolder& folder, ExportModel& model, const ExportRequest& re
   dialect.has_dequantize_linear = true;
   dialect.mask_value = calibration.mask_value;
   write_stages(folder, model, request, dialect, written, [&](const onnx::Graph& graph, const LayerRange& layers) {
-    // The input of a part has the range of the output of the part before it.
+    // The input of a part of the body has the range of the output of the part before it.
     Ranges ranges = calibration.ranges;
     if (layers.begin != 0) ranges["hidden"] = *ranges.find(fmt::format("blk.{}.output", layers.begin - 1));
     ranges["hidden_out"] = *ranges.find(fmt::format("blk.{}.output", layers.end - 1));
@@ -112,7 +112,7 @@ void refuse_weights(stilla::FormatId format, const std::string& reason) {
   fail(exit_usage, fmt::format("--weights {}: {}", stilla::format_name(format), reason));
 }
 
-// Refuses formats that the NPU's stack does not take.
+// Refuses weight formats that the NPU's stack does not take.
 void check_static_weights(const ExportRequest& request) {
   const stilla::FormatId format = static_weights(request);
   const std::optional<IntegerForm> form = integer_form(format);

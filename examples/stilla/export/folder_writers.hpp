@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes the files that a folder has for each stack.
+// Writes the files that an exported folder has for each stack.
 #pragma once
 
 #include <optional>
@@ -19,22 +19,23 @@ namespace program {
 struct ExportRequest {
   Stack stack = Stack::onnx;
   std::optional<stilla::FormatId> weights = std::nullopt;
-  // For qnn: texts, divided by lines that are "---". <|special|> text in them is read as that token.
+  // For qnn: the calibration texts, divided by lines that are "---". If a text holds <|special|>, it is read
+  // as the control token of this name.
   std::string calibration_text;
   std::size_t layers_of_part = 0;  // of one body graph; 0: as many as its weights leave room for
 };
 
-// The format of the layers' matrices; none: it is decided for each matrix.
+// Returns the format of the layers' matrices, or nothing if it is decided for each matrix.
 std::optional<stilla::FormatId> weights_of(const ExportRequest& request);
-// Refuses what the stack does not take, and says the reason. To be called first, before anything is written.
+// Refuses a request that the stack cannot fulfil, and says the reason. Call it before anything is written.
 void check_request(const ExportModel& model, const ExportRequest& request);
 
-// Which parts and how many calibration tokens the written graphs have.
+// What write_graphs() reports: which parts the written graphs have, and the number of calibration tokens.
 struct Written {
   std::vector<std::pair<std::size_t, std::size_t>> parts;  // first and last layer, exclusive, of each part of the body
   std::size_t calibration_tokens = 0;
 };
-// The file name of a graph: "context.onnx", or "context.0.onnx" where the body has several parts.
+// Returns the file name of a graph: "context.onnx", or "context.0.onnx" if the body has several parts.
 std::string part_file(const char* stage, std::size_t part, std::size_t parts);
 
 Written write_graphs(OutputFolder& folder, ExportModel& model, const ExportRequest& request, stilla::Parallel parallel);

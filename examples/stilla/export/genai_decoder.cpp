@@ -92,12 +92,12 @@ class GenaiDecoder {
     return output;
   }
 
-  // Adds to the residual stream the result that is still pending, and returns the normalised sum.
+  // Adds the pending result of the last operator to the residual stream, if there is one, and returns the normalised sum.
   std::string normalise(const std::string& name) {
     const std::vector<float> gain = model_.vector(name + ".weight", c_.hidden);
     const std::string weight = g_.constant<float>(name + ".weight", ElementType::float32, {integer(c_.hidden)}, gain);
     const NamedAttribute epsilon{"epsilon", c_.rms_epsilon};
-    // In onnxruntime, SimplifiedLayerNormalization belongs to ONNX's own operator set, so it has no domain here.
+    // onnxruntime has SimplifiedLayerNormalization in ONNX's own operator set, so the node gets no domain.
     if (pending_.empty()) {
       return g_.add("SimplifiedLayerNormalization", {residual_, weight}, name,
                     {{"axis", std::int64_t{-1}}, epsilon, {"stash_type", std::int64_t{1}}});
@@ -108,7 +108,7 @@ class GenaiDecoder {
     return name;
   }
 
-  // Undoes the rotation of the residual stream, for the last norm.
+  // Undoes the rotation of the residual stream before the last norm.
   void turn_back() {
     if (!c_.rotation.residual) return;
     residual_ = g_.add("Add", {residual_, pending_}, "rotated");
@@ -116,7 +116,7 @@ class GenaiDecoder {
     pending_.clear();
   }
 
-  // Normalises each head by itself, if the model does so; otherwise returns x.
+  // Normalises each head by itself, if the model does so; otherwise returns x unchanged.
   std::string normalised_heads(const std::string& x, const std::string& name, std::size_t count) {
     if (!c_.has_qk_norm) return x;
     const std::int64_t D = integer(c_.head_dim), heads = integer(count);

@@ -20,7 +20,8 @@ using Json = nlohmann::ordered_json;
 using stilla::TokenType;
 using stilla::Vocabulary;
 
-// Text from files may not be UTF-8, which JSON cannot hold. Bytes that are not UTF-8 become U+FFFD.
+// Returns JSON as text. Strings from model files may not be UTF-8, which JSON cannot hold; their
+// bytes that are not UTF-8 become U+FFFD.
 std::string text_of(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
 TokenType type_of(const Vocabulary& v, std::size_t id) { return v.types.empty() ? TokenType::normal : v.types[id]; }
@@ -49,7 +50,7 @@ Json token_text(const Vocabulary& v, std::optional<std::uint32_t> id) {
   return id && *id < v.tokens.size() ? Json(v.tokens[*id]) : Json(nullptr);
 }
 
-// The tokens that end an answer; the file's own end token comes first.
+// Returns the tokens that end an answer; the end token that the file names comes first.
 std::vector<std::uint32_t> end_tokens(const ExportModel& model, const Vocabulary& v) {
   const stilla::Tokenizer tokenizer = value_of(stilla::read_tokenizer(model.source()));
   std::vector<std::uint32_t> ends;

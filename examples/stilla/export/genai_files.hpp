@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Makes what onnxruntime-genai reads beside a graph: genai_config.json (shapes, names, tokens, how to sample), and Hugging Face's
-// tokenizer.json and tokenizer_config.json. They are made from the GGUF file's vocabulary, merges and chat template.
+// Makes the files that onnxruntime-genai reads beside a graph: genai_config.json (shapes, names, tokens, how to sample), and
+// Hugging Face's tokenizer.json and tokenizer_config.json. They are made from the GGUF file's vocabulary, merges and chat
+// template.
 #pragma once
 
 #include <string>

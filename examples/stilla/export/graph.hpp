@@ -22,7 +22,7 @@
 
 namespace program::onnx {
 
-// The numbers of ONNX's TensorProto.DataType.
+// Types of a tensor's elements, with the numbers of ONNX's TensorProto.DataType.
 enum class ElementType : std::int32_t {
   float32 = 1,
   uint8 = 2,
@@ -35,7 +35,7 @@ enum class ElementType : std::int32_t {
   int4 = 22,
 };
 
-// Bits of one element.
+// Returns the number of bits of one element.
 constexpr unsigned bits_of(ElementType type) {
   switch (type) {
     case ElementType::uint4:
@@ -53,20 +53,20 @@ constexpr unsigned bits_of(ElementType type) {
 
 using Shape = std::vector<std::int64_t>;
 
-// A size in the type that ONNX has for sizes.
+// Converts a size to int64, the type that ONNX has for sizes.
 template <std::integral T>
 constexpr std::int64_t integer(T value) {
   return static_cast<std::int64_t>(value);
 }
 
-// The bytes of a tensor. A last byte of which only half is used counts as a whole byte.
+// Returns the number of bytes of a tensor. A last byte of which only half is used counts as a whole byte.
 constexpr std::uint64_t tensor_bytes(ElementType type, const Shape& shape) {
   std::uint64_t bits = bits_of(type);
   for (const std::int64_t dim : shape) bits *= static_cast<std::uint64_t>(dim);
   return (bits + 7) / 8;
 }
 
-// Where a constant's bytes are in the weight file.
+// The place of a constant's bytes in the weight file.
 struct FilePlace {
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
@@ -85,7 +85,7 @@ struct NamedAttribute {
   Attribute value;
 };
 
-// The operator sets: ONNX's own has an empty name.
+// The names of the operator sets that nodes can belong to: ONNX's own has an empty name, and onnxruntime's is com.microsoft.
 inline constexpr std::string_view standard_domain = "";
 inline constexpr std::string_view contrib_domain = "com.microsoft";
 
@@ -97,7 +97,7 @@ struct Node {
   std::string_view domain = standard_domain;
 };
 
-// A dimension is a number, or a name if its size is known only when the graph runs.
+// A dimension of a tensor: a number, or a name if its size is known only when the graph runs.
 using Dimension = std::variant<std::int64_t, std::string>;
 struct TensorType {
   std::string name;
@@ -113,14 +113,14 @@ struct Graph {
   std::vector<TensorType> inputs;
   std::vector<TensorType> outputs;
 
-  // Adds a node with one output, named `output`, and returns that name.
+  // Adds a node with one output, named `output`, and returns the name of this output.
   std::string add(std::string op, std::vector<std::string> from, std::string output, std::vector<NamedAttribute> attributes = {},
                   std::string_view domain = standard_domain) {
     nodes.push_back({std::move(op), std::move(from), {output}, std::move(attributes), domain});
     return output;
   }
 
-  // Adds a constant unless there is already one with this name, and returns the name.
+  // Adds a constant unless there is already one with this name, and returns its name.
   template <class T>
   std::string constant(std::string constant_name, ElementType type, Shape shape, std::span<const T> values) {
     static_assert(std::is_trivially_copyable_v<T> && std::endian::native == std::endian::little);
@@ -135,7 +135,7 @@ struct Graph {
   std::string scalar(std::string constant_name, float value) {
     return constant<float>(std::move(constant_name), ElementType::float32, {}, std::span(&value, 1));
   }
-  // Adds a list of int64, which is the form of shapes and axes.
+  // Adds a constant list of int64, which is the form of shapes and axes.
   std::string integers(std::string constant_name, const std::vector<std::int64_t>& values) {
     return constant<std::int64_t>(std::move(constant_name), ElementType::int64, {static_cast<std::int64_t>(values.size())}, values);
   }

@@ -33,6 +33,7 @@ std::size_t run_of(std::size_t width) {
 }
 
 // Cuts the rows of x, [B, S, width], into runs as long as the matrix has rows, and multiplies each run by the matrix.
+// B is the number of texts, S that of tokens.
 std::string add_product(Graph& g, const std::string& x, const std::string& matrix, std::size_t width, const std::string& output) {
   const std::size_t run = stilla::hadamard_run(width);
   if (run == width) return g.add("MatMul", {x, matrix}, output);

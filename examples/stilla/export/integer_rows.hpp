@@ -28,7 +28,7 @@ struct IntegerForm {
 
 namespace detail {
 
-// An asymmetric format that stores a zero point in every block: uint4_g128.
+// A format that is asymmetric and stores a zero point in every block: uint4_g128.
 template <class F>
 concept ZeroPointFormat = stilla::QuantisedFormat<F> && requires(const std::byte* block, std::size_t k) {
   { F::zero(block) } -> std::same_as<int>;
@@ -73,7 +73,7 @@ int level(const std::byte* row, std::size_t k) {
 
 }  // namespace detail
 
-// The integer form of a format. There is none for formats of floats, and for formats that the program does not know.
+// Returns the integer form of a format, or nothing for formats of floats and for formats that the program does not know.
 inline std::optional<IntegerForm> integer_form(stilla::FormatId format) {
   std::optional<IntegerForm> form;
   stilla::with_format(format, [&]<class F>(F) {
@@ -82,7 +82,7 @@ inline std::optional<IntegerForm> integer_form(stilla::FormatId format) {
   return form;
 }
 
-// Memory for one row of K weights in G groups. A pointer is null where its values are not wanted.
+// Memory for one row of K weights in G groups. The caller sets a pointer to null if it does not want these values.
 struct IntegerRow {
   std::int8_t* levels = nullptr;         // [K]
   float* scales = nullptr;               // [G]
@@ -91,7 +91,7 @@ struct IntegerRow {
   std::uint8_t* block_scales = nullptr;  // [G]; untouched where the format has none
 };
 
-// Reads one row. `format` must have an integer form.
+// Reads one row of weights as integers. `format` must have an integer form.
 inline void read_integer_row(stilla::FormatId format, const std::byte* row, std::size_t K, const IntegerRow& out) {
   stilla::with_format(format, [&]<class F>(F) {
     if constexpr (stilla::QuantisedFormat<F>) {

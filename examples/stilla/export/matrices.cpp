@@ -22,19 +22,19 @@ using stilla::Parallel;
 using stilla::Result;
 using stilla::Status;
 
-// How many weights exist as floats at the same time: 16 MB.
+// The number of weights that exist as floats at the same time: they take 16 MB.
 constexpr std::size_t piece_weights = std::size_t{1} << 22;
 
 std::size_t rows_of_piece(std::size_t N, std::size_t K) { return std::clamp<std::size_t>(piece_weights / K, 1, N); }
 
-// Reads a tensor piece by piece, a number of rows at a time, in the format that is wanted.
+// Reads a tensor some rows at a time, in the format that is wanted.
 class RowReader {
  public:
   RowReader(const SourceWeights& source, const GgufTensor& tensor, FormatId format)
       : source_(source), tensor_(tensor), format_(format), parallel_(source.parallel()), bytes_(source.file().tensor_bytes(tensor)),
         row_bytes_(bytes_.size() / static_cast<std::size_t>(tensor.rows())) {}
 
-  // Rows n to n + count as blocks of the format. They are valid until the next call.
+  // Returns rows n to n + count as blocks of the format that is wanted. They are valid until the next call.
   Result<std::span<const std::byte>> rows(std::size_t n, std::size_t count) {
     if (source_.changes(tensor_)) return changed_rows(n, count);
     const std::span<const std::byte> own = bytes_.subspan(n * row_bytes_, count * row_bytes_);
@@ -55,13 +55,14 @@ class RowReader {
     return std::span<const std::byte>(blocks);
   }
 
-  // Tells the system that the file's rows before `end` are not needed any more.
+  // Tells the operating system that the file's rows before `end` are not needed any more.
   void drop(std::size_t end) const { source_.file().drop_tensor_pages(tensor_, end * row_bytes_); }
 
   double relative_rmse() const { return changed_ ? changed_->relative_rmse : error_.relative_rmse(); }
 
  private:
-  // The rows of a tensor that changes. All of them are made at once, because a change may mix rows.
+  // Returns rows of a tensor that is changed (rotated, or calibrated). All rows of the tensor are made at once, because a
+  // change may mix them.
   Result<std::span<const std::byte>> changed_rows(std::size_t n, std::size_t count) {
     if (!changed_) {
       Result<SourceWeights::Encoded> encoded = source_.encoded(tensor_, format_);
@@ -84,7 +85,7 @@ class RowReader {
   stilla::EncodingError error_;
 };
 
-// The zero point of a group, or -1 if no integer of `bits` bits equals it exactly.
+// Returns the zero point of a group, -minimum / scale, or -1 if no integer of `bits` bits equals it exactly.
 int zero_point(float scale, float minimum, unsigned bits) {
   if (scale == 0.0f) return minimum == 0.0f ? 0 : -1;
   const float zero = -minimum / scale;
@@ -93,7 +94,7 @@ int zero_point(float scale, float minimum, unsigned bits) {
   return is_exact ? static_cast<int>(zero) : -1;
 }
 
-// Some rows of a matrix as integers.
+// Some rows of a matrix as integers: `count` rows of K weights in G groups.
 struct Piece {
   AlignedBuffer<std::int8_t> levels;         // [count, K]
   AlignedBuffer<float> scales, minimums;     // [count, G]
@@ -115,7 +116,7 @@ struct Piece {
   }
 };
 
-// Bytes of `count` integers of `bits` bits.
+// Returns the number of bytes that `count` integers of `bits` bits take.
 std::size_t packed_size(std::size_t count, unsigned bits) { return (count * bits + 7) / 8; }
 
 // Stores integer i of `bits` bits, modulo 2^bits, in ONNX's order: integers of 4 bits lie two in a byte, the first in the low
@@ -137,7 +138,7 @@ std::span<const std::byte> float_bytes(const AlignedBuffer<float>& values, std::
   return std::as_bytes(std::span(values.data(), count));
 }
 
-// Writes a matrix [N, K] piece by piece.
+// Writes a matrix that is stored in rows, [N, K], some rows at a time.
 class RowsWriter {
  public:
   RowsWriter(const PlacedMatrix& matrix, Offsets offsets, Parallel parallel)
@@ -178,7 +179,8 @@ class RowsWriter {
   AlignedBuffer<std::byte> bytes_;
 };
 
-// Writes a matrix [K, N]: collects all columns first. N is even, so no byte holds weights of two different k.
+// Writes a matrix that is stored in columns, [K, N]. It collects all columns before it writes. N is even, so no byte holds
+// weights of two different k.
 class ColumnsWriter {
  public:
   ColumnsWriter(const PlacedMatrix& matrix, Offsets offsets, Parallel parallel)

@@ -30,7 +30,7 @@ enum class Storage : std::uint8_t {
   signed_columns,  // [K, N], two's complement: the transposed matrix. DequantizeLinear on axis 1 or, blocked, on axis 0
 };
 
-// What is stored beside levels and scales:
+// What is stored in the weight file beside levels and scales.
 enum class Offsets : std::uint8_t {
   none,
   zero_points,   // weight = scale * (level - zero point)
@@ -45,8 +45,9 @@ struct PlacedMatrix {
   Storage storage = Storage::signed_rows;
   onnx::FilePlace levels;   // of level_bits() bits each
   onnx::FilePlace scales;   // float32 [N, G], or [G, N] with signed_columns; G groups in a row. With block scales [N]
-  onnx::FilePlace offsets;  // zero points: unsigned of form.bits, [N, G], each row of whole bytes; minimums: float32 [N, G];
-                            // block scales: uint8 [G, N], and signed_columns only
+  // What is stored beside levels and scales. Zero points are unsigned integers of form.bits, [N, G], and each row has whole bytes;
+  // minimums are float32 [N, G]; block scales are uint8 [G, N], and only with signed_columns.
+  onnx::FilePlace offsets;
 
   unsigned level_bits() const { return storage == Storage::byte_rows ? 8 : form.bits; }
   std::size_t groups() const { return form.group == 0 ? 1 : columns / form.group; }
@@ -54,19 +55,19 @@ struct PlacedMatrix {
 
 class Matrices {
  public:
-  // `source` and `weights` must live until the jobs of the weight file have run, and so must this object.
+  // `source`, `weights` and this object itself must live until the jobs of the weight file have run.
   Matrices(const SourceWeights& source, WeightFile& weights) : source_(source), weights_(weights) {}
   Matrices(const Matrices&) = delete;
   Matrices& operator=(const Matrices&) = delete;
 
-  // Places a tensor in `format`, which is its own format or one with an encoder. Refused: a format without an integer form; a
+  // Places a tensor in `format`, which is its own format or one with an encoder. It refuses a format without an integer form; a
   // format that is not the tensor's own and has no encoder; and rows that are not a whole number of blocks.
   stilla::Result<PlacedMatrix> place(const stilla::GgufTensor& tensor, stilla::FormatId format, Storage storage,
                                      Offsets offsets = Offsets::none);
   // Places a tensor of any format as float16, [N, K].
   onnx::FilePlace place_halves(const stilla::GgufTensor& tensor);
 
-  // Places zeros, for zero points that a graph must have although they are all 0. All zeros of one size share one place.
+  // Places zeros, for zero points that a graph must have although they are all 0. All places of the same size are one.
   onnx::FilePlace place_zeros(std::uint64_t bytes);
 
   // Places Hadamard's matrix [n, n] in natural order, where n is a power of two. It is float32, divided by the square root of n;
@@ -74,10 +75,11 @@ class Matrices {
   static constexpr std::int8_t hadamard_level = 127;
   onnx::FilePlace place_hadamard(std::size_t n, onnx::ElementType type);
 
-  // Whether for every group of the tensor -minimum / scale is an integer zero point, from 0 to 2^bits - 1.
+  // Returns whether for every group of the tensor -minimum / scale is an integer zero point, from 0 to 2^bits - 1.
   bool has_exact_zero_points(const stilla::GgufTensor& tensor) const;
 
-  // Which matrices were requantised and with what error, in the order of the file. Valid after the weight file was written.
+  // Returns which matrices were requantised and with what error, in the order of the file. Valid after the weight file was
+  // written.
   const std::vector<Requantised>& requantised() const { return requantised_; }
 
  private:

@@ -14,7 +14,7 @@
 namespace program::onnx {
 namespace {
 
-// The field numbers of the fields that are written, from onnx.proto.
+// The numbers of the fields that are written, as onnx.proto gives them.
 enum class ModelField : protozero::pbf_tag_type { ir_version = 1, producer_name = 2, producer_version = 3, graph = 7, opset_import = 8 };
 enum class OpsetField : protozero::pbf_tag_type { domain = 1, version = 2 };
 enum class GraphField : protozero::pbf_tag_type { node = 1, name = 2, initializer = 5, input = 11, output = 12 };
@@ -35,7 +35,8 @@ enum class TensorTypeField : protozero::pbf_tag_type { elem_type = 1, shape = 2 
 enum class ShapeField : protozero::pbf_tag_type { dim = 1 };
 enum class DimensionField : protozero::pbf_tag_type { dim_value = 1, dim_param = 2 };
 
-// Values of AttributeProto.AttributeType and of TensorProto.DataLocation.
+// Numbers that onnx.proto gives to the types of attributes and to the place of a tensor's data (AttributeProto.AttributeType
+// and TensorProto.DataLocation).
 constexpr std::int32_t type_float = 1, type_int = 2, type_string = 3, type_ints = 7;
 constexpr std::int32_t location_external = 1;
 
@@ -115,8 +116,8 @@ void write(Builder<GraphField> out, const Graph& graph, std::string_view weight_
   for (const TensorType& value : graph.outputs) write({out, GraphField::output}, value);
 }
 
-// The version of the file format that was introduced with an operator set: readers refuse a newer operator set in an older file
-// format.
+// Returns the version of the ONNX file format that was introduced together with an operator set: readers refuse a newer
+// operator set in an older file format.
 constexpr std::int64_t ir_version(std::int64_t opset) { return opset >= 23 ? 11 : 10; }
 
 }  // namespace

@@ -11,7 +11,7 @@
 
 namespace program::onnx {
 
-// `weight_file`: the name of the file beside the ONNX file that holds the large constants.
+// Returns the bytes of the ONNX file. `weight_file` is the name of the file beside it that holds the large constants.
 std::string serialised(const Graph& graph, std::string_view weight_file);
 
 }  // namespace program::onnx

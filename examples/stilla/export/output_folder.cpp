@@ -24,7 +24,8 @@ std::string utf8(const fs::path& path) {
   return {text.begin(), text.end()};
 }
 
-// The files that a folder's manifest names; empty if the folder has no manifest that can be read.
+// Returns the files that a folder's manifest names, or nothing if the folder has no manifest that
+// can be read.
 std::set<std::string> manifest_files(const fs::path& folder) {
   std::ifstream file(folder / OutputFolder::manifest, std::ios::binary);
   const auto json = nlohmann::json::parse(file, nullptr, false);
@@ -37,7 +38,8 @@ std::set<std::string> manifest_files(const fs::path& folder) {
   return names;
 }
 
-// Removes the partial folders of this path that no process is writing any more.
+// Removes unfinished folders for this path that earlier runs left behind, unless another process is
+// still writing them.
 void remove_folders_left_behind(const fs::path& path) {
   std::error_code ignored;
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");

@@ -38,7 +38,7 @@ Quantisation quantisation_of(const ValueRange& range, ElementType type = Element
   return {scale, static_cast<std::uint16_t>(std::lround(-range.least / scale))};
 }
 
-// Operators that only move values to other places.
+// Returns whether the operator only moves values to other places.
 bool is_rearrangement(const std::string& op) {
   constexpr std::array<std::string_view, 3> all{"Reshape", "Transpose", "Slice"};
   return std::find(all.begin(), all.end(), op) != all.end();
@@ -85,8 +85,9 @@ class Quantiser {
   }
 
   // Adds a product of two activations. Qualcomm's HTP multiplies 16 by 8 bits: if the right side has 16 bits, its emulator uses
-  // only the upper 8 (SNR with random values: 35 dB, and 76 dB by onnxruntime on the CPU). So the right side is written as the
-  // sum of two planes of 8 bits, its upper bits and what is then missing, and the product as the sum of two products (70 dB).
+  // only the upper 8 (with random values the signal-to-noise ratio is 35 dB, and 76 dB by onnxruntime on the CPU). So the right
+  // side is written as the sum of two planes of 8 bits, its upper bits and what is then missing, and the product as the sum of
+  // two products (70 dB).
   void add_product_of_planes(const Node& node, const ValueRange& range) {
     const std::string &left = node.inputs[0], &right = node.inputs[1], &output = node.outputs.front();
     const ValueRange whole = found_.at(right), low_product = own_range(output + ".low");
@@ -103,7 +104,7 @@ class Quantiser {
     to_.add("Add", {first, second}, output + ".exact");
   }
 
-  // Whether the node only rearranges weights.
+  // Returns whether the node only moves weights to other places.
   bool is_weight(const Node& node) const { return is_rearrangement(node.op) && weights_.contains(node.inputs.front()); }
 
   std::string quantised_input(const std::string& name) {
@@ -142,7 +143,8 @@ class Quantiser {
                                               : to_.constant<std::uint16_t>(zero_point, type, {}, std::span(&q.zero_point, 1))};
   }
 
-  // Adds nodes that make `to`, which is `from` rounded; returns the name of `to`.
+  // Adds a QuantizeLinear and a DequantizeLinear that make tensor `to`, which is tensor `from` rounded. Returns the name of
+  // `to`.
   std::string add_pair(const std::string& from, const std::string& to, const ValueRange& range, ElementType type = ElementType::uint16) {
     const auto [scale, zero_point] = parameters(to, quantisation_of(range, type), type);
     const std::string integers = to_.add("QuantizeLinear", {from, scale, zero_point}, to + ".integers");

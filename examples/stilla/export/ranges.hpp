@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The least and the greatest value of each tensor, by the tensor's name.
+// The range of each tensor of a graph (its least and its greatest value), by the tensor's name.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,7 @@ class Ranges {
     ValueRange& range = ranges_[tensor];
     for (const float value : values) range.include(value);
   }
-  // The range of a tensor; null if nothing is known of it.
+  // Returns the range of a tensor, or null if nothing is known of it.
   const ValueRange* find(const std::string& tensor) const {
     const auto found = ranges_.find(tensor);
     return found != ranges_.end() ? &found->second : nullptr;

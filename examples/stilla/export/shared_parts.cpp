@@ -23,7 +23,8 @@ using stilla::GgufTensor;
 
 bool is_float(const GgufTensor& tensor) { return !integer_form(tensor.format); }
 
-// The format of the head: the file's own where that is exact, otherwise q8_0, whose 8 bits lose a few thousandths.
+// Returns the format of the head: the file's own if MatMulNBits holds it exactly, otherwise q8_0, whose 8 bits
+// make an error of a few thousandths.
 FormatId head_format(const ExportModel& model, const GgufTensor& tensor) { return nbits_format(model, tensor, stilla::format_id("q8_0")); }
 
 std::string add_half_matrix(Graph& graph, ExportModel& model, const GgufTensor& tensor) {
@@ -32,7 +33,7 @@ std::string add_half_matrix(Graph& graph, ExportModel& model, const GgufTensor& 
       {name, ElementType::float16, {integer(tensor.rows()), integer(tensor.columns())}, model.matrices().place_halves(tensor)});
 }
 
-// x * W^T with W as float16.
+// Adds the product x * W^T with a head W that is stored as float16.
 std::string add_half_head(Graph& graph, ExportModel& model, const std::string& x, const GgufTensor& tensor, const std::string& output) {
   const std::string halves = add_half_matrix(graph, model, tensor);
   const std::string transposed = graph.add("Transpose", {halves}, "head.transposed", {{"perm", std::vector<std::int64_t>{1, 0}}});
@@ -71,7 +72,7 @@ std::string add_embedding(Graph& graph, ExportModel& model, const std::string& i
 FormatId nbits_format(const ExportModel& model, const GgufTensor& tensor, FormatId otherwise) {
   const std::optional<IntegerForm> form = integer_form(tensor.format);
   if (!form || model.source_weights().changes(tensor)) return otherwise;
-  // The zero points of MatMulNBits must be integers.
+  // MatMulNBits takes only zero points that are integers.
   if (form->has_minimums && !model.matrices().has_exact_zero_points(tensor)) return otherwise;
   return tensor.format;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A model file's tensors, changed as --rotate and --calibrate ask, or encoded as --imatrix asks (weight_change.hpp).
+// The tensors of a model file, changed as the options --rotate and --calibrate ask, or encoded as --imatrix asks (weight_change.hpp).
 #pragma once
 
 #include <cstddef>
@@ -18,13 +18,14 @@ namespace program {
 
 class SourceWeights {
  public:
-  // `file` and what the pointers point to must outlive this object. change: null where nothing changes. imatrix: null if there is none.
+  // `file` and what the pointers point to must outlive this object. change: null if no tensor changes. imatrix: null if there is none.
   SourceWeights(const stilla::GgufFile& file, const stilla::TensorChange* change, const stilla::Imatrix* imatrix, stilla::Parallel parallel)
       : file_(file), change_(change), imatrix_(imatrix), parallel_(parallel) {}
 
   const stilla::GgufFile& file() const { return file_; }
   stilla::Parallel parallel() const { return parallel_; }
-  // What the encoder of `format` is told about the inputs of a tensor that does not change; empty without an importance matrix.
+  // Returns the importance of inputs that the encoder of `format` is given for a tensor that does not change: mean squares of the
+  // inputs, or nothing without an importance matrix.
   std::span<const float> mean_squares(const stilla::TensorInfo& tensor, stilla::FormatId format) const {
     return stilla::mean_squares_for(imatrix_, tensor, format);
   }
@@ -32,13 +33,13 @@ class SourceWeights {
 
   stilla::Result<std::vector<float>> vector(const stilla::TensorInfo& tensor) const;
 
-  // A matrix's rows as blocks of a format, and how far they are from the exact values.
+  // The rows of a matrix as blocks of a format, and the distance of these weights from the exact values.
   struct Encoded {
     stilla::AlignedBuffer<std::byte> blocks;
     double relative_rmse = 0.0;  // sqrt(mean((new - old)^2) / mean(old^2)); where nothing changes 0, whatever the format
   };
-  // Encodes a tensor. It takes the memory of the encoded matrix and, if the matrix changes, also that of its values as floats
-  // (three times as much with --calibrate). Refused: a format without an encoder, and rows that are not a whole number of blocks.
+  // Encodes a tensor. It takes the memory of the encoded matrix and, if the matrix changes, also that of its values as floats (three
+  // times as much with --calibrate). It refuses a format without an encoder, and rows that are not a whole number of blocks.
   stilla::Result<Encoded> encoded(const stilla::TensorInfo& tensor, stilla::FormatId format) const;
 
  private:

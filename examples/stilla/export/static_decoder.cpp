@@ -22,7 +22,7 @@ using onnx::integer;
 using onnx::NamedAttribute;
 using Integers = std::vector<std::int64_t>;
 
-// Adds x / sqrt(mean(x^2) + epsilon) * gain, over the last dimension.
+// Adds an RMS norm, x / sqrt(mean(x^2) + epsilon) * gain, over the last dimension.
 std::string add_rms_norm(Graph& g, const ExportModel& model, const StaticDialect& dialect, const std::string& x, const std::string& name,
                          std::size_t width) {
   const stilla::ModelConfig& c = model.config();
@@ -78,8 +78,8 @@ class Body {
     return g_.add("Add", {x1, down}, is_last ? "hidden_out" : name + "output");
   }
 
-  // Adds attention. The heads of a group read the same keys, so the queries of a group are one matrix of H / G * S rows, and keys
-  // need not be copied for each head.
+  // Adds attention. The query heads of a group read the same keys, so the queries of a group are one matrix of H / G * S rows (H
+  // query heads, G key/value heads, S tokens), and keys need not be copied for each head.
   std::string attention(std::size_t l, const std::string& h) {
     const std::string name = fmt::format("blk.{}.", l);
     const Integers grouped{1, G_, H_ / G_ * S_, -1};
@@ -107,19 +107,19 @@ class Body {
     return heads(linear(h, name + "attn_" + part, c_.n_kv_heads * c_.head_dim, c_.hidden), name + part, G_);
   }
 
-  // Normalises each head by itself, if the model does so; otherwise returns `heads`.
+  // Normalises each head by itself, if the model does so; otherwise returns `heads` unchanged.
   std::string normalised(const std::string& heads, const std::string& name) {
     return c_.has_qk_norm ? add_rms_norm(g_, model_, dialect_, heads, name, c_.head_dim) : heads;
   }
 
-  // Turns [1, S, count * D] into [1, count, S, D].
+  // Rearranges [1, S, count * D] (S tokens with `count` heads of D values) to [1, count, S, D].
   std::string heads(const std::string& x, const std::string& name, std::int64_t count) {
     const std::string shape = g_.integers(fmt::format("shape.{}_heads", count), {1, S_, count, D_});
     const std::string rows = g_.add("Reshape", {x, shape}, name + ".rows");
     return g_.add("Transpose", {rows}, name + ".heads", {{"perm", Integers{0, 2, 1, 3}}});
   }
 
-  // Adds rotary position embedding, which pairs the values of both halves of a head.
+  // Adds rotary position embedding. It rotates pairs of values: one from the first half of a head, one from the second half.
   std::string turned(const std::string& x, const std::string& name) {
     const auto half = [&](std::int64_t begin, std::int64_t end, const char* which) {
       return g_.add("Slice",
@@ -135,7 +135,7 @@ class Body {
     return g_.add("Add", {by_cos, by_sin}, name + ".turned");
   }
 
-  // Adds the keys or values of the cache, followed by the new ones. The new ones are an output of the graph.
+  // Adds a tensor of the cache's keys or values, followed by those of this step. The step's own are also an output of the graph.
   std::string cached(std::size_t l, const std::string& what, const std::string& fresh) {
     const std::string past = fmt::format("past_{}.{}", what, l), output = fmt::format("{}.{}", what, l);
     g_.inputs.push_back({past, ElementType::float32, {1, G_, C_ - S_, D_}});
@@ -144,7 +144,7 @@ class Body {
     return g_.add("Concat", {past, output}, fmt::format("blk.{}.all_{}s", l, what), {{"axis", std::int64_t{2}}});
   }
 
-  // Gives another name to the tensor that the last node makes.
+  // Renames the tensor that the last node makes.
   void rename_output(const std::string& from, const std::string& to) {
     if (g_.nodes.back().outputs.front() != from) fail(exit_failed, "a graph's output is not made last");
     g_.nodes.back().outputs.front() = to;
@@ -184,8 +184,8 @@ Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect) {
                {"mask", ElementType::float32, {1, 1, "sequence", C}}};
   add_residual_rotation(g, model, add_embedding(g, model, "ids", c.rotation.residual ? "embedding" : "hidden"), "hidden");
 
-  // The positions of the step's tokens. They are limited to the last row of the tables, because the tokens that fill up the last
-  // window may go beyond it.
+  // The positions of the step's tokens. They are limited to the last row of the tables of cosines and sines, because the tokens
+  // that fill up the last window may go beyond it.
   const std::int64_t zero = 0, one = 1, last = C - 1;
   const auto scalar = [&](const char* name, std::int64_t value) {
     return g.constant<std::int64_t>(name, ElementType::int64, {}, std::span(&value, 1));
@@ -200,7 +200,7 @@ Graph embeddings_stage(ExportModel& model, const StaticDialect& dialect) {
     g.add("Gather", {table, positions}, name, {{"axis", std::int64_t{2}}});
   }
 
-  // A token may see a key that the cache holds, and a key of the step's own tokens up to the token itself.
+  // The mask: a token may see any key that the cache holds, and of the step's own tokens the keys up to the token itself.
   const std::string keys = g.add("Range", {scalar("zero", zero), scalar("context", C), scalar("one", one)}, "keys");
   const std::string places = g.add("Sub", {scalar("context", C), length}, "places");
   const std::string in_cache = g.add("Less", {keys, "past_length"}, "in_cache");

@@ -23,11 +23,11 @@ class WeightFile {
  public:
   static constexpr const char* name = "model.onnx.data";
 
-  // (bytes done, bytes in all); false ends the work.
+  // Is called with the number of bytes done and of all bytes. If it returns false, the work ends.
   using Progress = std::function<bool(std::uint64_t, std::uint64_t)>;
   using Advance = std::function<stilla::Status(std::uint64_t bytes)>;
-  // Writes the place that the job's owner has reserved. The job calls `advance` with the number of bytes written since its last
-  // call, and ends if `advance` fails.
+  // Writes one constant to the place that was reserved for it. The job calls `advance` with the number of bytes written since
+  // its last call, and ends if `advance` fails.
   using Job = std::function<stilla::Status(stilla::AtomicFile& file, const Advance& advance)>;
 
   // Reserves a place for a constant. The caller must add a job that fills the place.
@@ -43,7 +43,7 @@ class WeightFile {
 
   std::uint64_t size() const { return size_; }
 
-  // Runs all jobs. The file appears at `path` only when they are done.
+  // Runs all jobs. The file appears at `path` only when all jobs are done.
   stilla::Status write(const std::string& path, const Progress& progress) const {
     stilla::Result<stilla::AtomicFile> file = stilla::AtomicFile::create(path);
     if (!file) return file.error();

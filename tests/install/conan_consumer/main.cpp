@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Uses a public header that includes kernels of all targets.
+// A program that uses the Conan package. The public header that it includes itself includes the
+// kernels of all targets.
 #include <cstdio>
 #include <vector>
 

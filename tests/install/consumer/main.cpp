@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A program that uses the installed headers. It needs both folders of headers: that of the public header, and that of the kernels
-// which this header includes.
+// A program that uses the installed headers. It needs both folders of headers: the one with the public header, and the one with
+// the kernels that this header includes.
 #include <cstdio>
 
 #include <stilla/dispatch.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Multiplies with the library of kernels, which has the two formats that CMakeLists.txt names and no other.
+// Multiplies with the installed library of compiled kernels, which was built for the two formats that
+// CMakeLists.txt names and no other.
 #include <cstdint>
 #include <cstdio>
 #include <vector>
@@ -12,7 +13,7 @@
 #error "stilla::kernels does not say that the kernels are separate."
 #endif
 
-// Returns y[0, 0] of a product of ones and halves, or -1 if a step failed.
+// Returns y[0, 0] of a product of activations of 1 and weights of 0.5, or -1 if a step failed.
 template <class F>
 float product() {
   constexpr std::size_t M = 2, N = 40, K = 64;

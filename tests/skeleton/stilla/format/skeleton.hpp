@@ -24,7 +24,7 @@ struct SKELETON6 {
   static constexpr std::size_t block_weights = 64;
   static constexpr std::size_t block_bytes = 50;
 
-  // What integer kernels read (format/format.hpp).
+  // Members that integer kernels read (format/format.hpp explains them).
   static constexpr unsigned code_bits = 6;
   static constexpr int zero_point = 32;
   static constexpr std::size_t group_weights = 32;

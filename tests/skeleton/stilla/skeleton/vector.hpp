@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The vocabulary of generic/vocabulary-inl.hpp in plain C++, 4 lanes.
+// The vocabulary of generic/vocabulary-inl.hpp for the skeleton target, in plain C++ with 4 lanes.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@
 namespace stilla { inline namespace STILLA_ABI { namespace skeleton {
 
 inline constexpr std::size_t lanes = 4;
-inline constexpr int largest_code = 127;  // products are of signed bytes with signed bytes, as those of NEON's sdot
+inline constexpr int largest_code = 127;  // products are of signed bytes, as those of NEON's sdot
 
 struct Int {
   std::array<std::int32_t, lanes> v;

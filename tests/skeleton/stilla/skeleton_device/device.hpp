@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The skeleton of a device: it rounds weights and activations to bfloat16 and sums in float, front to back.
+// The skeleton of a device: it rounds weights and activations to bfloat16 and adds up the products in
+// float, in the order of their columns.
 #pragma once
 
 #include <cstddef>
