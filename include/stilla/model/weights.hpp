@@ -73,11 +73,11 @@ class Model {
   // A function that is called as (bytes done, bytes in all) while a model is loaded, from the loading thread.
   using Progress = std::function<void(std::size_t, std::size_t)>;
 
-  // Loads a model. It takes over the source: the embedding is read from it, and so is the tokenizer if somebody asks for it. `format`,
-  // if given, is the format to which the layers are requantised (requantised_format in io/model_source.hpp). `device`, if not empty, is the
-  // device that the matrices of the layers go to (device_matrix.hpp); embedding and head stay on the CPU. `rope` is the user's
-  // choice for RoPE instead of what the file says. `imatrix`, if given, is used for the matrices that are requantised; it is needed
-  // only while the model is loaded.
+  // Loads a model. It takes over the source: the embedding is read from it, and so is the tokenizer if somebody asks for it.
+  // `format`, if given, is the format to which the layers are requantised (requantised_format in io/model_source.hpp). `device`, if
+  // not empty, is the device that the matrices of the layers go to (device_matrix.hpp); embedding and head stay on the CPU. `rope`
+  // is the user's choice for RoPE instead of what the file says. `imatrix`, if given, is used for the matrices that are requantised;
+  // it is needed only while the model is loaded.
   static Result<Model> load(std::unique_ptr<ModelSource> source, Parallel parallel = {}, const Progress& progress = {},
                             std::optional<FormatId> format = {}, std::string_view device = {}, const RopeChoice& rope = {},
                             const Imatrix* imatrix = nullptr) {
