@@ -65,7 +65,7 @@ class JsonBuilder {
     member_ = &place->second;
     return true;
   }
-  // Called by nlohmann's parser at a fault. `position` is the number of bytes read so far.
+  // Called by nlohmann's parser if it cannot parse the text. `position` is the number of bytes read so far.
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) {
     // what() is, for example: "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing ..."
     std::string_view text = error.what();
@@ -143,7 +143,7 @@ inline Result<nlohmann::json> read_json_file(const std::string& path, const Json
   return parse_json(file->bytes(), printable_path(path), limits);
 }
 
-// A member of an object. Null if there is no such member, if it is null, or if `object` is not an object.
+// The member `name` of a JSON object. Null if there is no such member, if its value is null, or if `object` is not an object.
 inline const nlohmann::json* find_member(const nlohmann::json& object, std::string_view name) {
   const auto* members = object.get_ptr<const nlohmann::json::object_t*>();
   if (members == nullptr) return nullptr;

@@ -361,7 +361,7 @@ inline Status GgufFile::open_parts(Part named, LoadMode mode) {
   return refuse(path, "the ", split.count, " parts have ", tensors, " tensors together; expected ", split.tensors, ", as they say");
 }
 
-// Collects the tensors of all parts in one table.
+// Collects the tensors of all parts of a split model in one table.
 inline Status GgufFile::collect_tensors() {
   if (parts_.size() == 1) {
     tensors_ = std::move(parts_.front().contents.tensors);

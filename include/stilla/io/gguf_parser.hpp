@@ -166,7 +166,8 @@ class GgufParser {
   Error refuse(const Parts&... parts) const {
     return {ErrorKind::refused_file, concat(printable_path(file_.path()), ": ", parts...)};
   }
-  // `subject` names what was being read and where it begins: "key 'a.b' at byte 24".
+  // The error of a read that goes beyond the end of the file. `subject` names what was being read and where it begins:
+  // "key 'a.b' at byte 24".
   Error truncated(const std::string& subject) const {
     return refuse(subject, ": needs ", cursor_.wanted(), " bytes at byte ", cursor_.offset(), " and ", cursor_.remaining(),
                   " are left; the file is truncated or damaged");

@@ -164,7 +164,7 @@ using GgufFormats = detail::GgmlFormats<Formats>::Type;
 // True for a type of ggml. Stilla's own types occur only in packed files.
 constexpr bool is_ggml_type(std::uint32_t number) { return number < detail::gguf_tensor_types.size(); }
 
-// The type with this number. Null if neither Stilla nor a ggml release known here has it.
+// The type with this number. Null if neither Stilla nor a ggml release that Stilla knows has it.
 constexpr const GgufTensorType* find_tensor_type(std::uint32_t number) {
   if (is_ggml_type(number)) return &detail::gguf_tensor_types[number];
   for (const GgufTensorType& type : detail::format_types) {
@@ -193,7 +193,7 @@ constexpr bool is_ggml_format(FormatId format) {
   return number && is_ggml_type(*number);
 }
 
-// A type as text, "type 12 (q4_k)".
+// The type with this number as text, for messages: "type 12 (q4_k)".
 inline std::string tensor_type_text(std::uint32_t number) {
   const GgufTensorType* type = find_tensor_type(number);
   return type ? concat("type ", number, " (", type->name, ")") : concat("type ", number);

@@ -15,7 +15,7 @@
 //     head_dim                      ARCH.attention.key_length and .value_length
 //     max_position_embeddings       ARCH.context_length
 //     rms_norm_eps                  ARCH.attention.layer_norm_rms_epsilon
-//     rope_theta                    ARCH.rope.freq_base              here or in rope_parameters, as transformers 5 writes it
+//     rope_theta                    ARCH.rope.freq_base              at the top level, or in rope_parameters, as transformers 5 does
 //     rope_scaling, rope_parameters ARCH.rope.scaling.*              linear, yarn; llama3 becomes the tensor rope_freqs.weight
 //
 // In such a folder the rows of a Llama's Q and K are in the order of the original release; GGUF's converter changes this order. The
@@ -44,7 +44,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A key under its GGUF name: its value, and the place where it was found.
+// The value of config.json for a GGUF key, and the place where it was found.
 struct HuggingFaceEntry {
   std::variant<bool, std::uint64_t, double, std::string> value;
   std::string_view file;  // "config.json"
@@ -161,7 +161,7 @@ namespace detail {
 
 class HuggingFaceConfigReader {
  public:
-  // place: the place of config.json, for messages. The json must outlive the result.
+  // `json` is the parsed config.json, and `place` is its place, for messages. `json` must outlive the result of read().
   HuggingFaceConfigReader(const nlohmann::json& json, std::string_view place) : json_(json), place_(place) {}
 
   Result<HuggingFaceConfig> read() {
@@ -384,7 +384,7 @@ class HuggingFaceConfigReader {
 
 }  // namespace detail
 
-// Reads the parsed config.json. place: the place of config.json, for messages. The json must outlive the result.
+// Reads `json`, the parsed config.json. `place` is the place of config.json, for messages. `json` must outlive the result.
 inline Result<HuggingFaceConfig> read_hugging_face_config(const nlohmann::json& json, std::string_view place) {
   return detail::HuggingFaceConfigReader(json, place).read();
 }

@@ -21,8 +21,8 @@
 //
 // In the older form the mean squares are sums / calls, or the sums themselves where calls is 0, as llama.cpp reads them.
 //
-// A damaged file does no harm and is refused: every size is compared with the bytes that are left before it is used. All numbers of
-// an Imatrix are finite and not negative.
+// No file does harm, but a file can be refused: every size is compared with the bytes that are left before it is used. All numbers
+// of an Imatrix are finite and not negative.
 #pragma once
 
 #include <algorithm>
@@ -139,7 +139,7 @@ class Imatrix {
 
   static bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) >> 23 & 0xff) != 0xff; }
 
-  // Adds the mean squares sums / count of one matrix.
+  // Adds a matrix with K inputs to the entries. The mean squares of its inputs are sums / count.
   Status add(std::string_view name, const std::byte* sums, std::size_t K, double count) {
     Entry entry{std::string(name), std::vector<float>(K)};
     for (std::size_t k = 0; k < K; ++k) {

@@ -93,18 +93,18 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
 
-  // Says that [offset, offset + size) will be read soon. Bytes that are not in memory yet begin to come from the disk while the
-  // caller does something else. This is only advice, for mapped files (not on Windows): a failure does not matter.
+  // Says that the bytes [offset, offset + size) of the file will be read soon. Those that are not in memory yet begin to come from
+  // the disk while the caller does something else. This is only advice, for mapped files (not on Windows): a failure does not matter.
   void read_ahead(std::uint64_t offset, std::uint64_t size) const;
 
-  // Says that [offset, offset + size) will not be read again soon. Whole mapped pages inside it leave memory; if they are touched
-  // after all they are read again from the file. Does nothing for bytes that do not come from a mapped file.
+  // Says that the bytes [offset, offset + size) of the file will not be read again soon. Whole mapped pages of them leave memory; if
+  // such a page is touched after all it is read again from the file. Does nothing for bytes that do not come from a mapped file.
   void drop_pages(std::uint64_t offset, std::uint64_t size) const;
 
-  // For a file that will be read as a whole; call it before that. A mapped file is then read in pages of 2 MB, on file systems
-  // that have them (Linux: XFS, Btrfs, in newer versions ext4). With these pages a packed 1.5B decoded with one thread at 90 % of
-  // the read bandwidth, with pages of 4 KB at 76 %. Parts that are already cached in small pages stay in them. This is only
-  // advice: a failure does not matter.
+  // Asks for large pages for a file that will be read as a whole; it must be called before the file is read. A mapped file is then
+  // read in pages of 2 MB, on file systems that have them (Linux: XFS, Btrfs, in newer versions ext4). With these pages a packed model
+  // of 1.5B weights decoded with one thread at 90 % of the read bandwidth, with pages of 4 KB at 76 %. Parts that are already cached
+  // in small pages stay in them. This is only advice: a failure does not matter.
   void ask_for_large_pages() const;
 
   // Whether a mapped file still has all bytes that were mapped. If another process made it shorter, the pages behind the new end are

@@ -70,7 +70,7 @@ class TensorChange {
   virtual bool changes(const TensorInfo& tensor) const = 0;
   // Changes the values of a tensor. `values` is the whole tensor, decoded, with its rows and columns.
   virtual Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const = 0;
-  // Encodes the changed values in `format`. blocks: encoded_bytes(format, rows, columns) bytes.
+  // Encodes the changed values in `format` into `blocks`, which has encoded_bytes(format, rows, columns) bytes.
   virtual Status encode(const TensorInfo&, std::span<std::byte> blocks, ConstMatrix values, FormatId format, Parallel parallel) const {
     const Result<EncodingReport> report = encode_rows(blocks, values, format, parallel);
     return report ? success() : Status(report.error());
@@ -92,15 +92,16 @@ inline Status changed_values(const ModelSource& source, const TensorInfo& tensor
   return change.apply(tensor, rows, parallel);
 }
 
-// What a packed file has besides the contents of its source.
+// Options of packing: how the contents of the source are changed for the packed file.
 struct PackOptions {
   std::optional<FormatId> format = std::nullopt;  // the format to which the layers are requantised
   const TensorChange* change = nullptr;
   // The importance matrix for the matrices that are requantised. It cannot be combined with `change`, because a change may change
   // the inputs of a matrix too.
   const Imatrix* imatrix = nullptr;
-  // Called for every matrix that was encoded, with its error (format/encoding_error.hpp). The encoded matrix is compared with the
-  // values of the source, or with the changed values if `change` modifies it. If `on_encoded` is null, the error is not computed.
+  // The function on_encoded is called for every matrix that was encoded, with its error (format/encoding_error.hpp). The encoded
+  // matrix is compared with the values of the source, or with the changed values if `change` modifies it. If on_encoded is null, the
+  // error is not computed.
   std::function<void(const TensorInfo& tensor, FormatId format, double relative_rmse)> on_encoded = {};
 };
 
