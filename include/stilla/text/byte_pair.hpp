@@ -55,8 +55,8 @@ class MergeTable {
     return Added::yes;
   }
 
-  // From now on rules with the same rank may make different tokens. Of all places where one of them applies, the leftmost is
-  // merged first.
+  // After this call, rules with the same rank may make different tokens. Of all places where a rule of that rank applies, the
+  // leftmost is merged first.
   void allow_equal_ranks() { has_equal_ranks_ = true; }
   bool has_equal_ranks() const { return has_equal_ranks_; }
 
@@ -84,7 +84,7 @@ class MergeTable {
   bool has_equal_ranks_ = false;
 };
 
-// Merges words. Keeps its memory from one word to the next.
+// Merges the symbols of words by the rules of a MergeTable. Keeps its memory from one word to the next.
 class WordMerger {
  public:
   explicit WordMerger(const MergeTable& table) : table_(table) {}

@@ -111,8 +111,8 @@ inline jinja::Variables chat_variables(const ChatTemplate& chat_template, std::s
   return out;
 }
 
-// The ids with which `size` bytes of a message were written. `place` is the place of the first byte among all bytes of the
-// messages. No ids if the first or last byte is not at the border of a token.
+// The ids of the tokens with which the model wrote `size` bytes of a message. `place` is the place of the first byte among all
+// bytes of the messages. There are no ids if these bytes do not begin and end at the borders of tokens.
 inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<const ChatMessage> messages, std::size_t place,
                                          std::size_t size) {
   std::size_t i = 0;

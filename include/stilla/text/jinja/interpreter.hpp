@@ -45,7 +45,7 @@ struct Macro {
 
 class Interpreter {
  public:
-  // The interpreter keeps references to all arguments.
+  // The interpreter keeps references to all arguments of this constructor.
   Interpreter(const SyntaxTree& tree, Rendering& run, const Variables& variables) : tree_(tree), run_(run), variables_(variables) {}
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;

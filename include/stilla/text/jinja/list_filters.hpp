@@ -71,7 +71,7 @@ void merge_sort(std::vector<T>& items, Less&& less) {
   }
 }
 
-// Sorts items by their keys. The key of each item is computed once.
+// Sorts items by the keys that `key` computes for them. The key of each item is computed once.
 template <class MakeKey>
 std::vector<Value> sorted(Rendering& run, const std::vector<Value>& items, bool is_reversed, MakeKey&& key) {
   std::vector<std::pair<Value, std::size_t>> keys;

@@ -144,7 +144,7 @@ struct Dict {
   Charge charge{};
 };
 
-// The result of namespace(). It is the only kind of value that can change.
+// The value that Jinja's function namespace() makes. It is the only kind of value that can change.
 struct Namespace {
   std::vector<std::pair<std::string, Value>> attributes;
 };
