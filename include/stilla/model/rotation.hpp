@@ -2,7 +2,7 @@
 //
 // Rotates the weights of a network, so that int4 with one scale for each row, which NPUs multiply fastest, loses less. An
 // orthogonal matrix between two linear layers can be multiplied into both of them and then cancels. Outliers, which were in a few
-// columns, are then spread over all columns. After Ashkboos et al., "QuaRot" (2024); the changes to it are marked *.
+// columns, are then spread over all columns. The method is that of Ashkboos et al., "QuaRot" (2024); changes to it are marked *.
 //
 //   residual   The residual stream x becomes x Q. Norms do not subtract a mean, so rms(x Q) = rms(x). Their gains g move into the
 //              matrices behind them:  W -> W diag(g) Q  for query, key, value, gate and up;  W -> Q^T W  for the attention's
@@ -22,8 +22,8 @@
 //     R = diag(+-1) H                             for one head
 //     Q = diag(+-1) H                             of the residual stream
 //
-// H leaves m parts separate, and nothing mixes them. Mixing was tried with a reflection (KL 0.252, and 0.237 without mixing;
-// Qwen2.5 0.5B, m = 7, int4_channel, residual alone) and with Hartley's transform (0.307). Both also cost more operations.
+// H leaves m parts separate, and nothing mixes them. Mixing was tried with a reflection (KL divergence 0.252, and 0.237 without
+// mixing; Qwen2.5 0.5B, m = 7, int4_channel, residual alone) and with Hartley's transform (0.307). Both also cost more operations.
 //
 // The sign of a position is the highest bit of splitmix64 of the position. All these matrices are orthogonal and need O(n log n)
 // operations. With exact weights the network computes the same as before, except for the rounding of floats

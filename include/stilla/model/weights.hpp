@@ -116,7 +116,7 @@ class Model {
   // What a user should be told about the file, a line each: keys that Stilla does not know, bytes behind the last tensor.
   const std::vector<std::string>& notes() const { return config_.notes; }
   const RopeFrequencies& rope_frequencies() const { return rope_frequencies_; }
-  // The bytes of all packed weights.
+  // The number of bytes of all packed weights.
   std::size_t packed_weight_bytes() const { return packed_bytes_; }
 
   // A number that tells whether two models have the same weights in the same formats: a checksum of the dimensions, of all
