@@ -57,7 +57,8 @@ class DryPenalty {
   struct Options {
     float multiplier = 0.0f;  // 0: off
     float base = 1.75f;
-    // Repeating passages of fewer tokens costs nothing; repeating a passage of exactly this length costs `multiplier`.
+    // A number of tokens: repeating a shorter passage costs nothing, and repeating a passage of exactly this length costs
+    // `multiplier`.
     std::size_t allowed_length = 2;
     std::vector<std::uint32_t> breakers{};  // sorted
   };
@@ -66,7 +67,7 @@ class DryPenalty {
   void apply(Candidates& candidates, const Options& options, std::span<const std::uint32_t> text) {
     if (options.multiplier == 0.0f) return;
     const auto is_breaker = [&](std::uint32_t id) { return std::binary_search(options.breakers.begin(), options.breakers.end(), id); };
-    // The number of tokens at the end of the text that a passage may repeat.
+    // The number of tokens at the end of the text that can belong to a repeated passage: those behind the last breaker.
     std::size_t reach = 0;
     while (reach < text.size() && !is_breaker(text[text.size() - 1 - reach])) ++reach;
     if (reach == 0) return;
