@@ -54,7 +54,7 @@ class AtomicFile {
   ~AtomicFile();
 
   Status write(std::uint64_t offset, std::span<const std::byte> bytes);
-  // After commit(), whether it succeeded or failed, the object must not be used any more.
+  // After commit(), whether it succeeded or failed, the AtomicFile must not be used any more.
   Status commit();
 
  private:
@@ -65,7 +65,7 @@ class AtomicFile {
     std::swap(partial_, other.partial_);
     std::swap(handle_, other.handle_);
   }
-  static constexpr unsigned partial_names = 100;  // so many are tried; a name that exists is in use, or was left behind
+  static constexpr unsigned partial_names = 100;  // so many names are tried; a name that exists is in use, or was left behind
 
   std::string path_;     // the path as the caller gave it
   std::string target_;   // the file that gets the bytes; differs from path_ if that is a symbolic link
@@ -79,7 +79,7 @@ class AtomicFile {
 
 namespace detail {
 
-// Whether a name, for example NAME.1234.partial, is that of a partial file of NAME (`of`).
+// Whether `name` is the name of a partial file of the file with the name `of`: for example NAME.1234.partial of NAME.
 inline bool is_partial_name(std::string_view name, std::string_view of) {
   constexpr std::string_view ending = ".partial";
   if (!name.starts_with(of) || !name.ends_with(ending) || name.size() < of.size() + 2 + ending.size()) return false;
@@ -92,7 +92,8 @@ inline bool is_partial_name(std::string_view name, std::string_view of) {
 #if defined(_WIN32)
 
 namespace detail {
-// A partial file that is still being written cannot be deleted, because its writer opened it without sharing.
+// Removes the partial files of `target` that no process writes any more. Windows does not delete a partial file that is still
+// being written, because its writer opened it without sharing.
 inline void remove_partials_left_behind(const std::string& target) {
   const std::size_t slash = target.find_last_of("/\\:");
   const std::string folder = slash == std::string::npos ? std::string() : target.substr(0, slash + 1);
@@ -181,7 +182,7 @@ inline Status AtomicFile::commit() {
 
 namespace detail {
 
-// Removes partial files of this target that no process writes any more.
+// Removes the partial files of `target` that no process writes any more.
 inline void remove_partials_left_behind(const std::string& target) {
   const std::size_t slash = target.rfind('/');
   const std::string folder = slash == std::string::npos ? std::string("./") : target.substr(0, slash + 1);
@@ -231,8 +232,8 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
       if (errno == EEXIST) continue;
       break;
     }
-    // Before the file is locked, another process may think that it was left behind and remove it. A file system without locks is
-    // no problem: there the partial files of killed processes stay.
+    // Until the new partial file is locked, another process may think that it was left behind, and lock or remove it. Then the
+    // next name is tried. A file system without locks is no problem: there the partial files of killed processes stay.
     const bool is_taken = ::flock(file.handle_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     struct stat made{};
     if (is_taken || ::fstat(file.handle_, &made) != 0 || made.st_nlink == 0) {
@@ -242,7 +243,7 @@ inline Result<AtomicFile> AtomicFile::create(std::string path, FileReaders reade
     file.partial_ = std::move(partial);  // a copy could fail, and would leave the new file behind
     if (replaces) {  // the owner first, because a change of the owner removes permissions
       if ((made.st_uid != old.st_uid || made.st_gid != old.st_gid) && ::fchown(file.handle_, old.st_uid, old.st_gid) != 0) {
-        // The owner cannot be set, so the file belongs to the user who writes it.
+        // The owner of the replaced file cannot be given to the new file, which then belongs to the user who writes it.
       }
       if (::fchmod(file.handle_, old.st_mode & 0777) != 0) return system_error(file.path_, "cannot write", errno);
     }
@@ -275,8 +276,8 @@ inline Status AtomicFile::commit() {
   if (!synced || !closed) return system_error(path_, "cannot write", synced ? errno : sync_error);
   if (std::rename(partial_.c_str(), target_.c_str()) != 0) return system_error(path_, "cannot write", errno);
   partial_.clear();
-  // The new name is on the disk only when its folder has been written. The file is complete in any case, so a failure here is
-  // ignored.
+  // The new name of the file is on the disk only when its folder has been written too. The file is complete in any case, so a
+  // failure to write the folder is ignored.
   const std::size_t slash = target_.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : target_.substr(0, slash + 1);
   if (const int descriptor = ::open(folder.c_str(), O_RDONLY | O_CLOEXEC); descriptor >= 0) {

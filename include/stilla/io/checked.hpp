@@ -4,8 +4,8 @@
 //
 // Parsers that were attacked successfully in practice had three kinds of mistakes: arithmetic on a number from the file before it
 // was bounded, an allocation whose size came from the file before it was compared with the bytes left, and a typed read that
-// trusted a declared type. The tools here prevent the first two: a count is compared with remaining() / the smallest encoded
-// record, and sizes are computed only by checked_add and checked_mul.
+// trusted a declared type. The tools of this header prevent the first two: a count is compared with remaining() / the smallest
+// encoded record, and sizes are computed only by checked_add and checked_mul.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,8 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Each function returns false, and does not change the result, if the true value needs more than 64 bits.
+// checked_add, checked_mul and checked_align_up return false, and do not change the result, if the true value needs more than 64
+// bits.
 constexpr bool checked_add(std::uint64_t a, std::uint64_t b, std::uint64_t& sum) {
   if (a > std::numeric_limits<std::uint64_t>::max() - b) return false;
   sum = a + b;
@@ -34,7 +35,7 @@ constexpr bool checked_mul(std::uint64_t a, std::uint64_t b, std::uint64_t& prod
   return true;
 }
 
-// The next multiple of `alignment`, a power of two.
+// Rounds `value` up to a multiple of `alignment`, a power of two.
 constexpr bool checked_align_up(std::uint64_t value, std::uint64_t alignment, std::uint64_t& aligned) {
   std::uint64_t sum = 0;
   if (!checked_add(value, alignment - 1, sum)) return false;
@@ -42,8 +43,8 @@ constexpr bool checked_align_up(std::uint64_t value, std::uint64_t alignment, st
   return true;
 }
 
-// Reads little-endian values from a span, from front to back. A read that does not fit does not move the cursor and returns
-// false; wanted() then tells how many bytes it wanted, for the error message.
+// Reads little-endian values from a span, from front to back. A read that goes beyond the span does not move the cursor and
+// returns false; wanted() then tells how many bytes this read wanted, for the error message.
 class ByteCursor {
  public:
   explicit ByteCursor(std::span<const std::byte> bytes) : bytes_(bytes) {}

@@ -5,9 +5,9 @@
 //
 //   Result<nlohmann::json> config = parse_json(bytes, "model/config.json", {});
 //
-// It requires more than JSON does: each name occurs once in its object, arrays and objects are nested at most max_json_depth
-// deep, and the length of the text and the number of values are limited. Refusing a text therefore costs memory in proportion to
-// the text, at most some 100 bytes for each value, and no stack.
+// parse_json() requires more than JSON does: each name occurs once in its object, arrays and objects are nested at most
+// max_json_depth deep, and the length of the text and the number of values are limited. Refusing a text therefore costs memory in
+// proportion to the text, at most some 100 bytes for each value, and its nesting costs no stack.
 #pragma once
 
 #include <cstddef>
@@ -40,7 +40,8 @@ struct JsonLimits {
 
 namespace detail {
 
-// Builds the value from nlohmann's events. A function that returns false ends the parsing.
+// Builds a JSON value from the events of nlohmann's SAX parser, which calls one member function for each. A member function that
+// returns false ends the parsing.
 class JsonBuilder {
  public:
   using Json = nlohmann::json;
@@ -64,9 +65,9 @@ class JsonBuilder {
     member_ = &place->second;
     return true;
   }
-  // Called by nlohmann's parser at a fault. `position` is the number of bytes read so far.
+  // Called by nlohmann's parser if it cannot parse the text. `position` is the number of bytes read so far.
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing ..."
+    // what() is, for example: "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while parsing ..."
     std::string_view text = error.what();
     const std::size_t end_of_place = text.find(": ");
     if (end_of_place != std::string_view::npos) text.remove_prefix(end_of_place + 2);
@@ -115,7 +116,7 @@ class JsonBuilder {
   std::uint64_t values_left_;
   Json root_;
   std::vector<Json*> open_;  // the arrays and objects that are open at this place of the text
-  // If the innermost open array or object is an object, this is the place in it for the value of the name that was read last.
+  // If the innermost open array or object is an object, member_ is the place in it for the value of the name that was read last.
   Json* member_ = nullptr;
   std::string error_;
 };
@@ -142,7 +143,7 @@ inline Result<nlohmann::json> read_json_file(const std::string& path, const Json
   return parse_json(file->bytes(), printable_path(path), limits);
 }
 
-// A member of an object. Null if there is no such member, if it is null, or if `object` is not an object.
+// The member `name` of a JSON object. Null if there is no such member, if its value is null, or if `object` is not an object.
 inline const nlohmann::json* find_member(const nlohmann::json& object, std::string_view name) {
   const auto* members = object.get_ptr<const nlohmann::json::object_t*>();
   if (members == nullptr) return nullptr;

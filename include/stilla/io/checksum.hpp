@@ -8,8 +8,8 @@
 //   sum.add(first); sum.add(rest);
 //   sum.value();                   // the same as for both in one piece
 //
-// Four lanes each take 8 bytes of every 32. The bytes that are left are added to the mixture of the lanes in steps of 8, 4 and 1
-// bytes.
+// Four lanes of 64 bits each take 8 bytes of every 32. The bytes that are left, fewer than 32, are added to the mixture of the
+// lanes in steps of 8, 4 and 1 bytes.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ class Checksum {
 
   void add(std::span<const std::byte> bytes) {
     if (bytes.empty()) return;
-    const std::size_t kept = static_cast<std::size_t>(total_ % stripe_bytes);  // from before, in rest_
+    const std::size_t kept = static_cast<std::size_t>(total_ % stripe_bytes);  // bytes of earlier calls that are still in rest_
     total_ += bytes.size();
     if (kept != 0) {
       const std::size_t count = std::min(stripe_bytes - kept, bytes.size());

@@ -2,7 +2,7 @@
 //
 // Finds weights that are not numbers. A model with NaN or infinity among its weights computes nothing useful. Files are not
 // searched for them when they are opened, because this would take the time of reading everything. Code that sees logits which are
-// not numbers, or that reads every weight anyway, can ask here which tensor is the cause.
+// not numbers, or that reads every weight anyway, can ask find_damaged_tensor() which tensor is the cause.
 #pragma once
 
 #include <algorithm>
@@ -35,8 +35,9 @@ inline bool all_finite(std::span<const float> values) {
 
 namespace detail {
 
-// Formats whose scales and minimums are halves. A weight is then a half times integers below 128, less another such product, and
-// is finite if both halves are. Only the halves are tested, because decoding everything took most of the time of `stilla pack`.
+// True for formats whose scales and minimums are floats of 16 bits (halves). In them a weight is a half times integers below 128,
+// less another such product, and is finite if both halves are. Only the halves are tested, because decoding everything took most
+// of the time of `stilla pack`.
 template <class F>
 inline constexpr bool has_half_scales = false;
 template <QuantisedFormat F>
@@ -70,9 +71,9 @@ bool is_finite_row(const std::byte* row, std::span<float> decoded) {
 }  // namespace detail
 
 // The first tensor with a weight that is NaN or infinity after decoding; null if there is none. Tensors of unsupported types are
-// skipped. Rows are decoded, or only their scales are read if these decide it. Each thread needs memory for one row. `progress` is
-// called with the number of tensors done and the number of all tensors. If it returns false the search ends and the result is null.
-// If memory is short the result is an error.
+// skipped. Rows are decoded, or only their scales are read if these alone tell whether the weights are finite. Each thread needs
+// memory for one row. `progress` is called with the number of tensors done and the number of all tensors. If it returns false the
+// search ends and the result is null. If memory is short the result is an error.
 inline Result<const TensorInfo*> find_damaged_tensor(const ModelSource& source, Parallel parallel = {},
                                                      const std::function<bool(std::size_t, std::size_t)>& progress = {}) {
   constexpr std::size_t rows_of_a_task = 64;
@@ -109,8 +110,8 @@ inline Result<const TensorInfo*> find_damaged_tensor(const ModelSource& source, 
   return nullptr;
 }
 
-// The same, but as an error: "m.gguf: tensor 'blk.0.ffn_up.weight' at byte 123: holds weights that are not numbers; the file is
-// damaged".
+// Searches as find_damaged_tensor() does and returns an error if there is a damaged tensor: "m.gguf: tensor
+// 'blk.0.ffn_up.weight' at byte 123: holds weights that are not numbers (NaN or infinity); the file is damaged".
 inline Status check_weights_are_numbers(const ModelSource& source, Parallel parallel = {},
                                         const std::function<bool(std::size_t, std::size_t)>& progress = {}) {
   const Result<const TensorInfo*> damaged = find_damaged_tensor(source, parallel, progress);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Guesses what a file is that is no GGUF file, for the message that refuses it; the most common damage is a wrong download. It
-// looks only at the first bytes. The answer is a guess, and nothing depends on it.
+// Guesses what kind of file was given instead of a GGUF file, for the message that refuses it. The most common damage is a wrong
+// download. Only the first bytes of the file are looked at. The answer is a guess, and nothing depends on it.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The guess, as a text such as "an HTML page (an error page saved under this name?)".
+// Guesses the kind of a file from its bytes. The result is a text such as "a zip archive (a PyTorch checkpoint?)".
 inline std::string guess_file_kind(std::span<const std::byte> bytes) {
   struct Signature {
     std::string_view magic;

@@ -9,10 +9,12 @@
 //   Result<const TensorInfo*> head = file->require_tensor("output.weight", {hidden, vocabulary});
 //   std::span<const std::byte> bytes = file->tensor_bytes(**head);
 //
-// The vocabulary and the chat template are read from
+// The vocabulary and the chat template are read from the keys in this table. Beside each key stand its meaning and its type; "gpt2"
+// and "llama" say that it is read only for this tokenizer model.
 //
 //   tokenizer.ggml.model           "gpt2", byte-level BPE, or "llama", SentencePiece
-//   tokenizer.ggml.tokens          [string]; for gpt2 in the byte alphabet, but control and user-defined tokens in plain text
+//   tokenizer.ggml.tokens          [string]; for gpt2 in the byte alphabet (text/byte_alphabet.hpp), but control and user-defined
+//                                  tokens in plain text
 //   tokenizer.ggml.token_type      [int32], optional
 //   tokenizer.ggml.pre             gpt2: name of the pre-tokenizer (text/pretokenizer.hpp), optional
 //   tokenizer.ggml.merges          gpt2: [string], "left right"
@@ -59,9 +61,9 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The strings of an array, from front to back: for (std::string_view token : strings). Nothing is copied and there is no table;
-// the n-th string is found by walking over those before it. If a mapped file is changed while it is read, a length that has grown
-// is cut at the end of the array.
+// The strings of a GGUF array, from front to back: for (std::string_view token : strings). Nothing is copied and there is no table;
+// the n-th string is found by walking over the strings before it. If a mapped file is changed while it is read, the length of a
+// string that has grown is cut at the end of the array.
 class GgufStrings {
  public:
   class Iterator {
@@ -157,7 +159,7 @@ class GgufFile final : public ModelSource {
     for (const Part& part : parts_) bytes += part.file.bytes().size();
     return bytes;
   }
-  // The number of files that the model consists of; 1 for a whole file. The member `file` of a tensor is an index of these.
+  // The number of files that the model consists of; 1 for a whole file. TensorInfo::file is an index of these files.
   std::size_t part_count() const { return parts_.size(); }
   const MappedFile& part(std::size_t i) const { return parts_[i].file; }
   std::uint32_t version() const { return contents().version; }
@@ -267,8 +269,8 @@ class GgufFile final : public ModelSource {
 
   const std::byte* address_of(const GgufKey& key) const { return file().bytes().data() + key.value_offset; }
 
-  // Calls f with the number of this type at this address. Returns false without calling f if the type is not that of a number. A
-  // boolean is passed as its byte.
+  // Calls f with the number of the type `type` that is stored at `address`. Returns false without calling f if the type is not that
+  // of a number. A boolean is passed as its byte.
   template <class F>
   static bool visit_number(GgufValueType type, const std::byte* address, F&& f) {
     switch (type) {
@@ -291,7 +293,7 @@ class GgufFile final : public ModelSource {
 
   static constexpr bool is_floating(GgufValueType type) { return type == GgufValueType::float32 || type == GgufValueType::float64; }
 
-  // These read one part of the vocabulary each.
+  // Each of the functions from read_strings() to read_sentencepiece() reads one part of the vocabulary.
   Status read_strings(std::string_view key, std::vector<std::string>& out) const;
   Status read_token_types(std::size_t tokens, std::vector<TokenType>& out) const;
   Status read_token_ids(Vocabulary& out) const;
@@ -304,7 +306,7 @@ class GgufFile final : public ModelSource {
   std::vector<std::uint32_t> tensors_by_name_;  // positions in tensors_
 };
 
-// Whether another file begins where the tensors of this one end.
+// Whether another GGUF file begins in this file where the tensors of `part` end, before or after padding.
 inline bool GgufFile::is_followed_by_gguf(const Part& part) {
   std::uint64_t end = part.contents.data_offset;
   for (const GgufTensor& tensor : part.contents.tensors) end = std::max(end, tensor.offset + tensor.size_bytes);
@@ -317,7 +319,7 @@ inline bool GgufFile::is_followed_by_gguf(const Part& part) {
   return false;
 }
 
-// Opens the other parts of the model that `named` is a part of. They are in the same folder.
+// Opens the other parts of the split model that the file `named` is a part of. All parts are in the same folder.
 inline Status GgufFile::open_parts(Part named, LoadMode mode) {
   const GgufSplit split = named.contents.split;
   const std::string path = named.file.path();
@@ -359,7 +361,7 @@ inline Status GgufFile::open_parts(Part named, LoadMode mode) {
   return refuse(path, "the ", split.count, " parts have ", tensors, " tensors together; expected ", split.tensors, ", as they say");
 }
 
-// Collects the tensors of all parts in one table.
+// Collects the tensors of all parts of a split model in one table.
 inline Status GgufFile::collect_tensors() {
   if (parts_.size() == 1) {
     tensors_ = std::move(parts_.front().contents.tensors);
@@ -419,8 +421,8 @@ inline std::vector<std::string_view> GgufFile::keys_under(std::string_view prefi
   return out;
 }
 
-// Notes about bytes behind the last tensor. Writers may fill the space up to the alignment with zeros; all other bytes are not
-// part of the model.
+// Notes about bytes behind the last tensor of a file. Writers may fill the space from there up to the next multiple of the
+// alignment with zeros; any other bytes there are not part of the model, and a note reports them.
 inline std::vector<std::string> GgufFile::notes() const {
   std::vector<std::string> out;
   if (tensors_.empty()) return out;
@@ -459,7 +461,7 @@ Result<std::vector<T>> GgufFile::get_array(std::string_view name) const {
       is_floating(key->element_type) != std::is_floating_point_v<T>) {
     return wrong_type(*key, expected);
   }
-  // An element has at least one byte in the file, so that the copy is at most sizeof(T) times as large as the file.
+  // An element of the array has at least one byte in the file, so that the copy is at most sizeof(T) times as large as the file.
   std::vector<T> out(static_cast<std::size_t>(key->count));
   const std::uint64_t element_bytes = value_bytes(key->element_type);
   const std::byte* address = address_of(*key);

@@ -80,8 +80,8 @@ struct GgufContents {
   GgufSplit split;
   std::vector<GgufKey> keys;        // in file order
   std::vector<GgufTensor> tensors;  // in file order
-  // Positions in the two tables above, sorted by name. They are sorted and not hashed, so that a file cannot make look-ups slow
-  // by its choice of names.
+  // The positions of all keys in `keys` and of all tensors in `tensors`, sorted by name. They are sorted and not hashed, so that
+  // a file cannot make look-ups slow by its choice of names.
   std::vector<std::uint32_t> keys_by_name;
   std::vector<std::uint32_t> tensors_by_name;
 };
@@ -100,7 +100,8 @@ struct SameName {
   std::uint32_t first, second;
 };
 
-// Fills `by_name` with the positions, sorted by name. Returns the first record, in file order, whose name occurred before.
+// Fills `by_name` with the positions of all records, sorted by name. If names occur more than once, returns the first record, in
+// file order, whose name occurred before, together with the record before it that has this name.
 template <class Record>
 std::optional<SameName> sort_by_name(const std::vector<Record>& records, std::vector<std::uint32_t>& by_name) {
   by_name.resize(records.size());
@@ -149,12 +150,12 @@ class GgufParser {
     if (Status s = read_split(); !s) return s;
     if (Status s = read_alignment(); !s) return s;
     if (Status s = read_packed_layout(); !s) return s;
-    // The cursor is at an offset in memory or in a file, so adding 1 MiB to it cannot overflow.
     if (Status s = bound_tensor_count(n_tensors); !s) return s;
     for (std::uint64_t i = 0; i < n_tensors; ++i) {
       if (Status s = read_tensor(i, n_tensors); !s) return s;
     }
     if (Status s = index(out_.tensors, out_.tensors_by_name, "tensor"); !s) return s;
+    // The cursor is at an offset in memory or in a file, so aligning it, which adds less than 1 MiB, cannot overflow.
     if (!checked_align_up(cursor_.offset(), out_.alignment, out_.data_offset)) return truncated("header at byte 0");
     if (Status s = check_packed_header(); !s) return s;
     return place_tensors();
@@ -165,7 +166,8 @@ class GgufParser {
   Error refuse(const Parts&... parts) const {
     return {ErrorKind::refused_file, concat(printable_path(file_.path()), ": ", parts...)};
   }
-  // `subject` names what was being read and where it begins: "key 'a.b' at byte 24".
+  // The error of a read that goes beyond the end of the file. `subject` names what was being read and where it begins:
+  // "key 'a.b' at byte 24".
   Error truncated(const std::string& subject) const {
     return refuse(subject, ": needs ", cursor_.wanted(), " bytes at byte ", cursor_.offset(), " and ", cursor_.remaining(),
                   " are left; the file is truncated or damaged");
@@ -189,7 +191,8 @@ class GgufParser {
                     out_.version == 1 ? " (version 1 was used for some weeks of 2023: convert the model again)" : "");
     }
     if (!cursor_.read(n_tensors) || !cursor_.read(n_keys)) return truncated("header at byte 0");
-    // Both counts are compared with all bytes that are left. The tensor count is compared again after the keys have been read.
+    // The counts of keys and of tensors are each compared with all bytes that are left. The tensor count is compared again after
+    // the keys have been read.
     if (Status s = bound_count("key", 16, n_keys, min_key_record, max_keys); !s) return s;
     return bound_tensor_count(n_tensors);
   }
@@ -374,8 +377,8 @@ class GgufParser {
     return success();
   }
 
-  // Checks the layout of a packed file before anything that depends on it is read. It also finds out whether this is a packed
-  // file; only then may tensors have packed types.
+  // Finds out whether this is a packed file (packed_file.hpp); only then may tensors have packed types. Checks the layout of a
+  // packed file before anything that depends on the layout is read.
   Status read_packed_layout() {
     const GgufKey* key = find_by_name(out_.keys, out_.keys_by_name, packed_layout_key);
     if (!key) return success();
@@ -466,7 +469,8 @@ class GgufParser {
     return success();
   }
 
-  // Turns the offsets of tensors into places in the file. Then checks the tensors in the order of their bytes.
+  // Turns the offsets of tensors into places in the file. Then checks, in the order of their bytes, that each tensor lies inside
+  // the file and does not overlap the one before it.
   Status place_tensors() {
     const std::uint64_t file_bytes = file_.bytes().size();
     std::uint64_t needed_bytes = 0;
@@ -508,7 +512,8 @@ class GgufParser {
 
 }  // namespace detail
 
-// Fills `contents` with views into `file`, which must outlive them. After an error `contents` holds what was read so far.
+// Parses `file` into `contents`, whose views point into `file`, which must outlive them. After an error `contents` holds what was
+// read so far.
 inline Status parse_gguf(const MappedFile& file, GgufContents& contents) { return detail::GgufParser(file, contents).parse(); }
 
 }}  // namespace stilla

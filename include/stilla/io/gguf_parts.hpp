@@ -4,7 +4,9 @@
 //
 //     NAME-00001-of-00003.gguf    all keys, and the first tensors (or none)
 //     NAME-00002-of-00003.gguf    only the keys split.*, and further tensors
-//     NAME-00003-of-00003.gguf    the same
+//     NAME-00003-of-00003.gguf    only the keys split.*, and further tensors
+//
+// Every part has these keys:
 //
 //   split.no              u16   the number of this part, from 0
 //   split.count           u16   the number of parts
@@ -38,7 +40,7 @@ struct GgufPartName {
 
 namespace detail {
 
-// A number with leading zeros, "00002".
+// The number n as text, with leading zeros up to five digits: "00002".
 inline std::string five_digits(std::uint64_t n) {
   const std::string digits = concat(n);
   return digits.size() < 5 ? std::string(5 - digits.size(), '0') + digits : digits;
@@ -67,8 +69,8 @@ inline std::optional<GgufPartName> parse_gguf_part_path(std::string_view path) {
   return out;
 }
 
-// A text for messages: "part 2 of 3 of a split model; its parts are NAME-00001-of-00003.gguf to NAME-00003-of-00003.gguf". The
-// path may have any form.
+// Describes a part for messages: "part 2 of 3 of a split model; its parts are NAME-00001-of-00003.gguf to
+// NAME-00003-of-00003.gguf". The path need not have the form of a part's path.
 inline std::string gguf_part_text(std::string_view path, std::uint64_t number, std::uint64_t count) {
   const std::optional<GgufPartName> name = parse_gguf_part_path(path);
   std::string_view stem = name && name->count == count ? name->stem : "NAME";

@@ -44,7 +44,7 @@ class GgufRecords {
     begin_array(name, type_of<Number>(), values.size());
     for (const Number value : values) add(value);
   }
-  // Adds the record of a key as another file has it, name, type and value.
+  // Adds a key by its whole record (name, type and value), with the bytes that another GGUF file has.
   void record(std::span<const std::byte> record) {
     bytes.append(reinterpret_cast<const char*>(record.data()), record.size());
     ++count;

@@ -51,7 +51,7 @@ constexpr std::string_view name_of(GgufValueType type) {
   return number < names.size() ? names[number] : "unknown";
 }
 
-// Bytes of one value. 0 for strings and arrays, which store their length.
+// The bytes of one value of this type. 0 for strings and arrays, which store their length.
 constexpr std::uint64_t value_bytes(GgufValueType type) {
   constexpr std::array<std::uint8_t, 13> sizes{1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
   const auto number = static_cast<std::uint32_t>(type);
@@ -75,7 +75,7 @@ inline constexpr std::string_view packed_rotation_key = "stilla.packed.rotation"
 inline constexpr std::string_view packed_calibration_key = "stilla.packed.calibration";
 inline constexpr std::string_view packed_importance_key = "stilla.packed.importance";
 
-// Keys of packed files that were made from a Hugging Face folder (hugging_face.hpp). GGUF has no keys for these facts.
+// Keys of packed files that were made from a Hugging Face folder (hugging_face.hpp). GGUF has no keys for what they say.
 inline constexpr std::string_view half_split_key = "stilla.rope.half_split";  // boolean: rows of Q and K are as in the original release
 inline constexpr std::string_view nfc_key = "stilla.tokenizer.nfc";           // boolean: Vocabulary::nfc
 inline constexpr std::string_view end_ids_key = "stilla.tokenizer.end_ids";   // uint32[]: Vocabulary::ends
@@ -114,8 +114,8 @@ template <class F, class... Rest, class... Kept>
   requires(!ggml_number(F::name).has_value())
 struct GgmlFormats<TypeList<F, Rest...>, Kept...> : GgmlFormats<TypeList<Rest...>, Kept...> {};
 
-// The number in packed files of a format for which ggml has no type. Earlier versions chose the numbers listed here. The numbers
-// of further formats are computed from their ids and are above all that ggml will use.
+// The number in packed files of a format for which ggml has no type. Earlier versions chose the numbers in the table `chosen`. The
+// numbers of further formats are computed from their ids and are above all that ggml will use.
 constexpr std::uint32_t own_number(std::string_view name) {
   constexpr std::pair<std::string_view, std::uint32_t> chosen[] = {{"st4", 0x00345453},            // "ST4" as text
                                                                    {"int4_g128", 0x00533449},      // "I4S"
@@ -164,7 +164,7 @@ using GgufFormats = detail::GgmlFormats<Formats>::Type;
 // True for a type of ggml. Stilla's own types occur only in packed files.
 constexpr bool is_ggml_type(std::uint32_t number) { return number < detail::gguf_tensor_types.size(); }
 
-// The type with this number. Null if neither Stilla nor a ggml release known here has it.
+// The type with this number. Null if neither Stilla nor a ggml release that Stilla knows has it.
 constexpr const GgufTensorType* find_tensor_type(std::uint32_t number) {
   if (is_ggml_type(number)) return &detail::gguf_tensor_types[number];
   for (const GgufTensorType& type : detail::format_types) {
@@ -173,7 +173,8 @@ constexpr const GgufTensorType* find_tensor_type(std::uint32_t number) {
   return nullptr;
 }
 
-// The format of tensors of this type, if Stilla has it; and, in the other direction, the type's number of a format.
+// format_of_gguf_type() gives the format of tensors of a GGUF type, if Stilla has it. gguf_type_of() gives the number of the GGUF
+// type of a format.
 constexpr std::optional<FormatId> format_of_gguf_type(std::uint32_t number) {
   for (const GgufTensorType& type : detail::format_types) {
     if (type.number == number) return format_id(type.name);
@@ -192,7 +193,7 @@ constexpr bool is_ggml_format(FormatId format) {
   return number && is_ggml_type(*number);
 }
 
-// A type as text, "type 12 (q4_k)".
+// The type with this number as text, for messages: "type 12 (q4_k)".
 inline std::string tensor_type_text(std::uint32_t number) {
   const GgufTensorType* type = find_tensor_type(number);
   return type ? concat("type ", number, " (", type->name, ")") : concat("type ", number);
@@ -215,7 +216,7 @@ struct ShapeBytes {
   std::uint64_t bytes;  // valid if fault is none
 };
 
-// Bytes of a tensor. This is the only place in Stilla where they are computed from the numbers of a file. dims[0] is the
+// The number of bytes of a tensor. This is the only function in Stilla that computes it from the numbers of a file. dims[0] is the
 // contiguous dimension; unused dimensions are 1; type.block_weights is not 0.
 constexpr ShapeBytes shape_bytes(const GgufTensorType& type, const std::array<std::uint64_t, 4>& dims) {
   for (const std::uint64_t dim : dims) {

@@ -20,7 +20,7 @@ namespace stilla { inline namespace STILLA_ABI {
 inline Status GgufFile::read_strings(std::string_view key, std::vector<std::string>& out) const {
   const Result<GgufStrings> strings = get_strings(key);
   if (!strings) return strings.error();
-  out.reserve(strings->size());  // at most four times the bytes that they take in the file
+  out.reserve(strings->size());  // at most four times the bytes that the strings take in the file
   for (const std::string_view text : *strings) out.emplace_back(text);
   return success();
 }
@@ -131,8 +131,8 @@ inline Result<Vocabulary> GgufFile::vocabulary() const {
   return out;
 }
 
-// Names the place of the vocabulary by the offsets of tokens and of merges or scores, because a fault is often that they
-// contradict each other.
+// Names the place of the vocabulary, for messages, by the offsets of the tokens and of the merges or scores, because a fault is
+// often that these contradict each other.
 inline std::string GgufFile::vocabulary_place() const {
   std::string out = concat(printable_path(path()), ": keys 'tokenizer.ggml.*'");
   const GgufKey* tokens = find("tokenizer.ggml.tokens");

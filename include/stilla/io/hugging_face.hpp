@@ -8,6 +8,8 @@
 //   if (!folder) return report(folder.error());
 //   auto model = stilla::Model::load(std::move(*folder), threads, progress, stilla::format_id("q8_0"));
 //
+// The files of the folder, and the headers that read them:
+//
 //     config.json                     hugging_face_config.hpp
 //     model.safetensors, or model.safetensors.index.json with the shards that it names       safetensors.hpp
 //     tokenizer.json, tokenizer_config.json, generation_config.json                          hugging_face_vocabulary.hpp
@@ -17,7 +19,7 @@
 // order of the original release. GGUF's converter changes the rows of Llama's Q and K; the key stilla.rope.half_split says that
 // this has not been done.
 //
-// Every tensor must be one that the model has, and must occur once. What the index says must be true.
+// Every tensor must be one that the model has, and must occur once. What model.safetensors.index.json says must be true.
 #pragma once
 
 #include <algorithm>
@@ -68,7 +70,7 @@ class HuggingFaceFolder final : public ModelSource {
     return bytes;
   }
   const HuggingFaceConfig& config() const { return *config_; }
-  // The safetensors files. The member `file` of a tensor is an index of these.
+  // The safetensors files. TensorInfo::file is an index of these files.
   const std::vector<SafetensorsFile>& files() const { return files_; }
 
   std::size_t tensor_count() const override { return tensors_.size(); }
@@ -165,7 +167,8 @@ class HuggingFaceFolder final : public ModelSource {
     const Result<MappedFile> file = MappedFile::open(path);
     return file || file.error().message.find("is a directory") != std::string::npos;
   }
-  // Leaves `out` null if there is no such file. It is an error if the file cannot be parsed.
+  // Parses a JSON file of the folder into `out`. Leaves `out` null if there is no such file. It is an error if the file cannot be
+  // parsed.
   Status read_json(std::string_view file, const JsonLimits& limits, std::unique_ptr<nlohmann::json>& out) const {
     const Result<MappedFile> mapped = MappedFile::open(in_folder(file));
     if (!mapped) return success();
@@ -204,7 +207,7 @@ class HuggingFaceFolder final : public ModelSource {
     return success();
   }
 
-  // Reads model.safetensors, or the shards that the index names.
+  // Reads model.safetensors, or the shards that model.safetensors.index.json names.
   Status read_weights(LoadMode mode) {
     std::unique_ptr<nlohmann::json> index;
     weights_path_ = in_folder("model.safetensors");
@@ -278,7 +281,8 @@ class HuggingFaceFolder final : public ModelSource {
     return success();
   }
 
-  // Checks that every tensor of the index is in its file. That the files have no other tensors was checked before.
+  // Checks that every tensor that model.safetensors.index.json lists is in its file. That the files have no other tensors was
+  // checked before.
   Status check_index(const nlohmann::json& map, const std::vector<std::string>& names) const {
     std::size_t present = 0;
     for (const SafetensorsFile& file : files_) present += file.tensors().size();
@@ -306,7 +310,7 @@ class HuggingFaceFolder final : public ModelSource {
     if (name.empty() || (layer && layer->layer >= config_->layers)) {
       return refuse_tensor("a ", config_->architecture, " model of ", config_->layers, " layers has no tensor of this name");
     }
-    // The embedding is the head here. transformers ignores this tensor too.
+    // config.json says that the embedding is also the head, so a separate head is ignored. The library transformers ignores it too.
     if (name == "output.weight" && config_->ties_embeddings == true) return success();
     if (tensor.shape.size() > 4) return refuse_tensor("found ", tensor.shape.size(), " dimensions; expected at most 4");
     TensorInfo info{{},
@@ -368,7 +372,8 @@ class HuggingFaceFolder final : public ModelSource {
 
   std::string path_;
   std::string weights_path_;  // for messages about a tensor that is missing
-  // These are on the heap, so that views of them stay valid when the HuggingFaceFolder is moved.
+  // The parsed JSON files and the configuration are on the heap, so that views of them stay valid when the HuggingFaceFolder is
+  // moved.
   std::unique_ptr<nlohmann::json> config_json_, tokenizer_, tokenizer_config_, generation_config_;
   std::unique_ptr<HuggingFaceConfig> config_;
   std::string chat_template_;

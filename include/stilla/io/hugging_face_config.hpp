@@ -3,6 +3,9 @@
 // Reads config.json of a Hugging Face folder as GGUF keys (model/config.hpp lists them), and translates the names of tensors.
 // This header is opt-in: it needs nlohmann/json.hpp (checked_json.hpp).
 //
+// The columns of this table are the key of config.json, the GGUF key (ARCH stands for the architecture), and the supported values
+// or a remark:
+//
 //     model_type                    general.architecture             qwen2, qwen3, llama
 //     num_hidden_layers             ARCH.block_count
 //     hidden_size                   ARCH.embedding_length
@@ -12,12 +15,12 @@
 //     head_dim                      ARCH.attention.key_length and .value_length
 //     max_position_embeddings       ARCH.context_length
 //     rms_norm_eps                  ARCH.attention.layer_norm_rms_epsilon
-//     rope_theta                    ARCH.rope.freq_base              here or in rope_parameters, as transformers 5 writes it
+//     rope_theta                    ARCH.rope.freq_base              at the top level, or in rope_parameters, as transformers 5 does
 //     rope_scaling, rope_parameters ARCH.rope.scaling.*              linear, yarn; llama3 becomes the tensor rope_freqs.weight
 //
-// In this folder the rows of a Llama's Q and K are in the order of the original release; GGUF's converter changes them. The key
-// stilla.rope.half_split (model/config.hpp) says so. A setting that changes the results and that no GGUF key can express is
-// refused by its name.
+// In such a folder the rows of a Llama's Q and K are in the order of the original release; GGUF's converter changes this order. The
+// key stilla.rope.half_split (model/config.hpp) says that the order is the original one. A setting that changes the results and
+// that no GGUF key can express is refused by its name.
 #pragma once
 
 #include <algorithm>
@@ -41,7 +44,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// A key under its GGUF name: its value, and the place where it was found.
+// The value of config.json for a GGUF key, and the place where it was found.
 struct HuggingFaceEntry {
   std::variant<bool, std::uint64_t, double, std::string> value;
   std::string_view file;  // "config.json"
@@ -51,7 +54,7 @@ struct HuggingFaceEntry {
 struct HuggingFaceConfig {
   std::string architecture;
   std::map<std::string, HuggingFaceEntry, std::less<>> entries;
-  // Divisors of the angle of each pair, for Llama 3's long-context scaling; empty: none.
+  // The divisors of RoPE's angles, one for each pair of values, for Llama 3's long-context scaling; empty: there are none.
   std::vector<float> rope_factors;
   std::string rope_key;                   // the key from which rope_factors were computed
   std::optional<bool> ties_embeddings;    // nothing: the file does not say
@@ -81,7 +84,8 @@ inline constexpr HuggingFaceKey hugging_face_keys[] = {
     {"rope.freq_base", "rope_theta", true},
 };
 
-// The part of a tensor's name behind "model.layers.7." or "blk.7." and before ".weight" or ".bias".
+// The middle of a tensor's name in GGUF and in Hugging Face's form: the part behind "blk.7." or "model.layers.7." and before
+// ".weight" or ".bias".
 struct HuggingFaceTensorName {
   std::string_view gguf;
   std::string_view json;
@@ -97,7 +101,7 @@ inline constexpr HuggingFaceTensorName hugging_face_layer_tensors[] = {
 inline constexpr HuggingFaceTensorName hugging_face_tensors[] = {
     {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
 
-// Splits "PREFIX7.REST" behind the number.
+// The parts of a tensor's name "PREFIX7.REST": the layer's number 7, and REST. split_layer_name() splits such a name.
 struct LayerName {
   std::uint64_t layer;
   std::string_view rest;
@@ -129,7 +133,7 @@ std::string mapped_name(const HuggingFaceTensorName (&table)[N], std::string_vie
 
 }  // namespace detail
 
-// The GGUF name of a tensor. Empty if no supported model has such a tensor.
+// The GGUF name of a tensor that has the name `name` in a Hugging Face folder. Empty if no supported model has such a tensor.
 inline std::string gguf_tensor_name(std::string_view name) {
   using Name = detail::HuggingFaceTensorName;
   if (const auto layer = detail::split_layer_name(name, "model.layers.")) {
@@ -139,7 +143,8 @@ inline std::string gguf_tensor_name(std::string_view name) {
   return detail::mapped_name(detail::hugging_face_tensors, name, &Name::json, &Name::gguf);
 }
 
-// The reverse of gguf_tensor_name(). A name without a translation stays as it is.
+// The name in a Hugging Face folder of the tensor with this GGUF name: the reverse of gguf_tensor_name(). A name without a
+// translation stays as it is.
 inline std::string hugging_face_tensor_name(std::string_view name) {
   using Name = detail::HuggingFaceTensorName;
   std::string out;
@@ -156,7 +161,7 @@ namespace detail {
 
 class HuggingFaceConfigReader {
  public:
-  // place: the place of config.json, for messages. The json must outlive the result.
+  // `json` is the parsed config.json, and `place` is its place, for messages. `json` must outlive the result of read().
   HuggingFaceConfigReader(const nlohmann::json& json, std::string_view place) : json_(json), place_(place) {}
 
   Result<HuggingFaceConfig> read() {
@@ -200,8 +205,8 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // Refuses keys with values that are not supported. Each of these keys has one supported value, which is also its meaning if the
-  // key is missing.
+  // Refuses settings of config.json that change the arithmetic of the model and are not supported. Each key that is checked has
+  // one supported value, which is also its meaning if the key is missing.
   Status refuse_unknown_arithmetic() const {
     if (const nlohmann::json* quantised = find_member(json_, "quantization_config")) {
       const std::string* method = text_of(find_member(*quantised, "quant_method"));
@@ -251,7 +256,8 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // A number that was read before, found by the end of its GGUF name.
+  // A number that was read from config.json before. `key` is its GGUF key without the architecture. If it is missing, the result
+  // is `fallback`.
   double number(std::string_view key, double fallback) const {
     const auto found = out_.entries.find(concat(out_.architecture, ".", key));
     if (found == out_.entries.end()) return fallback;
@@ -260,8 +266,8 @@ class HuggingFaceConfigReader {
     return value ? *value : fallback;
   }
 
-  // transformers 5 writes everything into rope_parameters. Earlier versions write the scaling into rope_scaling and the base
-  // beside it.
+  // Reads the settings of RoPE. The library transformers writes all of them into the object rope_parameters since version 5.
+  // Earlier versions write the scaling into the object rope_scaling and the base, rope_theta, beside this object.
   Status read_rope() {
     const nlohmann::json* parameters = find_member(json_, "rope_parameters");
     const std::string object = parameters ? "rope_parameters" : "rope_scaling";
@@ -304,7 +310,7 @@ class HuggingFaceConfigReader {
       if (Status s = add(key, *value, where(key.json)); !s) return s;
     }
     // attention_factor of config.json is the whole factor of cosines and sines and replaces YaRN's formula, 0.1 ln(factor) + 1.
-    // rope.scaling.attn_factor of the metadata is multiplied by this formula. The value is therefore divided by the formula here.
+    // GGUF's rope.scaling.attn_factor is multiplied by this formula. The value of config.json is therefore divided by the formula.
     const auto found = out_.entries.find(concat(out_.architecture, ".rope.scaling.attn_factor"));
     if (found != out_.entries.end()) {
       const double factor = std::max(1.0, number("rope.scaling.factor", 1.0));
@@ -318,8 +324,9 @@ class HuggingFaceConfigReader {
     return success();
   }
 
-  // The angles of slow pairs are divided by the factor, those of fast pairs by 1, and those of pairs between them by a value
-  // between these two (Llama 3.1, as transformers computes it).
+  // Reads Llama 3's scaling of RoPE. The angles of pairs that turn slowly with the position are divided by the key `factor`, those
+  // of pairs that turn fast by 1, and those of pairs between them by a value between these two (Llama 3.1, as the library
+  // transformers computes it).
   Status read_llama3(const nlohmann::json& parameters, const std::string& object) {
     double factor = 0, low = 0, high = 0, context = 0;
     const std::pair<std::string_view, double&> numbers[] = {
@@ -377,7 +384,7 @@ class HuggingFaceConfigReader {
 
 }  // namespace detail
 
-// place: the place of config.json, for messages. The json must outlive the result.
+// Reads `json`, the parsed config.json. `place` is the place of config.json, for messages. `json` must outlive the result.
 inline Result<HuggingFaceConfig> read_hugging_face_config(const nlohmann::json& json, std::string_view place) {
   return detail::HuggingFaceConfigReader(json, place).read();
 }

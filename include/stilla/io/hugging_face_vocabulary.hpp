@@ -3,6 +3,8 @@
 // The vocabulary of a Hugging Face folder: tokenizer.json, and what tokenizer_config.json, generation_config.json and config.json
 // say about special tokens. This header is opt-in: it needs nlohmann/json.hpp (checked_json.hpp).
 //
+// The columns of this table are the file, its keys, and what is read from them:
+//
 //     tokenizer.json          model.vocab, model.merges    tokens and merges of a byte-level BPE; ids without a token are unused
 //                             added_tokens                 special ones: control tokens; others: user-defined tokens
 //                             pre_tokenizer                a known regular expression; gives the name that GGUF files use
@@ -11,7 +13,7 @@
 //     tokenizer_config.json   add_bos_token, {bos,eos,pad,unk}_token
 //     generation_config.json  eos_token_id: all tokens after which a model ends; if it is missing, the key of config.json
 //
-// A setting that would give other ids here than in transformers is refused, with its file and key.
+// A setting with which Stilla would encode a text to other ids than the library transformers is refused, with its file and key.
 #pragma once
 
 #include <algorithm>
@@ -43,7 +45,7 @@ struct HuggingFaceTexts {
 
 namespace detail {
 
-// Regular expressions of the key pre_tokenizer, with the names that GGUF files use for them.
+// The known regular expressions of the key pre_tokenizer, with the names that GGUF files use for them.
 struct KnownPreTokenizer {
   std::string_view pattern;
   std::string_view name;
@@ -94,7 +96,7 @@ class HuggingFaceVocabularyReader {
     const Json* model = find_member(*texts_.tokenizer, "model");
     if (model == nullptr || !model->is_object()) return refuse("model", "expected an object");
     const std::string* type = text_of(find_member(*model, "type"));
-    // Files of old versions have no type if the model is BPE.
+    // In a tokenizer.json of an old version, model.type is missing if the model is BPE.
     if (const Json* found = find_member(*model, "type"); found != nullptr && (type == nullptr || *type != "BPE")) {
       return refuse("model.type", "found ", shown(found), "; expected 'BPE', the only kind that is supported");
     }
@@ -116,8 +118,8 @@ class HuggingFaceVocabularyReader {
     if (vocabulary == nullptr || !vocabulary->is_object() || vocabulary->empty()) {
       return refuse("model.vocab", "expected an object of tokens and their ids");
     }
-    // Every id up to the largest gets a token, unused ones where the file has none. Ids are limited, because a small file with
-    // one very large id would otherwise need much memory.
+    // Every id up to the largest gets a token; where the file has no token for an id, it is an unused one. Ids are limited, because
+    // a small file with one very large id would otherwise need much memory.
     const Json* added = find_member(*texts_.tokenizer, "added_tokens");
     max_id_ = 65535 + 2 * (std::uint64_t{vocabulary->size()} + (added ? added->size() : 0));
     for (const auto& [token, id] : vocabulary->get_ref<const Json::object_t&>()) {
@@ -166,7 +168,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Fills the ids without a token, and notes the id of every token.
+  // Gives each id without a token an unused token, and notes in ids_ the id of every other token.
   Status fill_holes() {
     for (std::size_t i = 0; i < out_.tokens.size(); ++i) {
       if (out_.types[i] == no_token) {
@@ -179,7 +181,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Reads merges, which are "left right" or ["left", "right"].
+  // Reads the merges of tokenizer.json. Each is a string "left right" or an array ["left", "right"].
   Status read_merges() {
     const Json* merges = find_member(*find_member(*texts_.tokenizer, "model"), "merges");
     if (merges == nullptr || !merges->is_array()) return refuse("model.merges", "expected an array");
@@ -201,8 +203,8 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // The parts of a value: if its type is "Sequence", the elements of its `parts_key` ("normalizers", "pretokenizers" or
-  // "processors"), otherwise the value itself.
+  // The parts of a value of tokenizer.json: if its type is "Sequence", the elements of its array `parts_key` ("normalizers",
+  // "pretokenizers" or "processors"), otherwise the value itself.
   static std::vector<const Json*> parts_of(const Json* value, std::string_view parts_key) {
     if (value == nullptr) return {};
     const std::string* type = text_of(find_member(*value, "type"));
@@ -262,7 +264,7 @@ class HuggingFaceVocabularyReader {
                     " is not known; known are those of Qwen2, Llama 3 and SmolLM. A GGUF file of this model may run, since it names its "
                     "pre-tokenizer");
     }
-    // Whether a word that is a token is used without merges. It must be so for Llama 3, and only there.
+    // Whether a word that is itself a token becomes this token without any merges. This must be so for Llama 3, and only for it.
     const bool ignores_merges = is_set(*find_member(*texts_.tokenizer, "model"), "ignore_merges");
     if (ignores_merges != (out_.pretokenizer == "llama-bpe")) {
       return refuse("model.ignore_merges", "found ", ignores_merges ? "true" : "false", "; expected ", ignores_merges ? "false" : "true",
@@ -271,7 +273,8 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // The text of a special token, for example of "bos_token": "<s>", or of {"content": "<s>", ...}
+  // The text of a special token of tokenizer_config.json, for example "<s>" of "bos_token": "<s>" or of
+  // "bos_token": {"content": "<s>", ...}.
   const std::string* special_token(std::string_view key) const {
     const Json* value = texts_.tokenizer_config ? find_member(*texts_.tokenizer_config, key) : nullptr;
     if (value == nullptr) return nullptr;
@@ -306,7 +309,7 @@ class HuggingFaceVocabularyReader {
     return success();
   }
 
-  // Reads which tokens come before a text, and checks that none come after it.
+  // Reads which special tokens come before a text, and checks that none come after it.
   Status read_post_processor() {
     for (const Json* part : parts_of(find_member(*texts_.tokenizer, "post_processor"), "processors")) {
       if (is_type(*part, "ByteLevel")) continue;

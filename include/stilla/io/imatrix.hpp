@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Reads llama.cpp's importance matrices: for each matrix of a model, the mean square of each of its inputs while the model read some
-// text. Encoders choose scales by them (format/importance.hpp). Both forms of the file are read. They are told apart by their first
-// bytes.
+// text. Encoders choose scales by them (format/importance.hpp). Both forms of the file, GGUF and an older one, are read. They are
+// told apart by their first bytes.
 //
 // GGUF, which llama-imatrix writes now (tools/imatrix/imatrix.cpp):
 //
@@ -19,10 +19,10 @@
 //     count i32, then for each matrix:  name length i32, name, calls i32, values i32, sums f32[values]
 //     then, in newer files:             calls i32, length i32 and name of the text
 //
-// There the mean squares are sums / calls, or the sums themselves where calls is 0, as llama.cpp reads them.
+// In the older form the mean squares are sums / calls, or the sums themselves where calls is 0, as llama.cpp reads them.
 //
-// A file can be refused, and it does no harm: every size is compared with the bytes that are left before it is used. All numbers of
-// an Imatrix are finite and not negative.
+// No file does harm, but a file can be refused: every size is compared with the bytes that are left before it is used. All numbers
+// of an Imatrix are finite and not negative.
 #pragma once
 
 #include <algorithm>
@@ -78,7 +78,7 @@ class Imatrix {
   }
 
   const std::string& path() const { return path_; }
-  // A text that tells which file this is, whatever its name.
+  // A text that identifies the contents of the file, whatever its name is.
   std::string identity() const { return concat("importance of ", entries_.size(), " matrices with XXH64 ", checksum_); }
   std::span<const Entry> entries() const { return entries_; }  // sorted by name; at least one
   // What the reader did not understand or could not use, a line each.
@@ -91,8 +91,9 @@ class Imatrix {
     return found != entries_.end() && found->name == name ? std::span<const float>(found->mean_squares) : std::span<const float>();
   }
 
-  // Compares the file with a model. Refused: a matrix with another number of inputs, and a file that has none of the model's
-  // matrices. The result is what a user should be told, a line each: matrices that only one of the two has.
+  // Compares the importance matrices with a model. A matrix with another number of inputs is refused, and so is a file that has
+  // none of the model's matrices. The result is what a user should be told, a line each: matrices that only the file or only the
+  // model has.
   Result<std::vector<std::string>> check_against(const ModelSource& source) const {
     Names unknown, missing;
     for (const Entry& entry : entries_) {
@@ -118,14 +119,14 @@ class Imatrix {
   }
 
  private:
-  // Some names of a list: how many there are, and the first of them.
+  // A summary of a list of names: how many there are, and the first of them.
   struct Names {
     std::size_t count = 0;
     std::string first;
     void add(std::string_view name) {
       if (count++ == 0) first = name;
     }
-    // "1 tensor ('a') is", "3 tensors ('a' and others) are"
+    // The summary as the beginning of a sentence: "1 tensor ('a') is", "3 tensors ('a' and others) are".
     std::string text() const {
       return concat(count, count == 1 ? " tensor ('" : " tensors ('", printable(first), count == 1 ? "') is" : "' and others) are");
     }
@@ -138,7 +139,7 @@ class Imatrix {
 
   static bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) >> 23 & 0xff) != 0xff; }
 
-  // Adds the mean squares sums / count of one matrix.
+  // Adds a matrix with K inputs to the entries. The mean squares of its inputs are sums / count.
   Status add(std::string_view name, const std::byte* sums, std::size_t K, double count) {
     Entry entry{std::string(name), std::vector<float>(K)};
     for (std::size_t k = 0; k < K; ++k) {
@@ -255,7 +256,7 @@ class Imatrix {
 };
 
 // The mean squares of the inputs of a tensor that is encoded in `format`. None if there is no importance matrix, if it does not have
-// this tensor, or if the format is none whose scales are chosen by importance.
+// this tensor, or if the scales of the format are not chosen by importance.
 inline std::span<const float> mean_squares_for(const Imatrix* imatrix, const TensorInfo& tensor, FormatId format) {
   std::span<const float> out;
   with_format(format, [&]<class F>(F) {

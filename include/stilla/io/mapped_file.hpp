@@ -60,7 +60,8 @@ inline Error system_error(std::string_view path, std::string_view what, int code
 }
 
 namespace detail {
-// Functions that are told where in memory each file is mapped. mapping_guard.hpp sets them if the program asked for the guard.
+// Functions that are called when a file has been mapped, and when its mapping ends. mapping_guard.hpp sets them if the program
+// asked for its guard.
 struct MappingWatcher {
   void (*mapped)(const std::byte* data, std::size_t size, const char* path) noexcept;
   void (*unmapped)(const std::byte* data) noexcept;
@@ -92,24 +93,24 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
 
-  // Says that [offset, offset + size) will be read soon. Bytes that are not in memory yet begin to come from the disk while the
-  // caller does something else. This is only advice, for mapped files (not on Windows): a failure does not matter.
+  // Says that the bytes [offset, offset + size) of the file will be read soon. Those that are not in memory yet begin to come from
+  // the disk while the caller does something else. This is only advice, for mapped files (not on Windows): a failure does not matter.
   void read_ahead(std::uint64_t offset, std::uint64_t size) const;
 
-  // Says that [offset, offset + size) will not be read again soon. Whole mapped pages inside it leave memory; if they are touched
-  // after all they are read again from the file. Does nothing for bytes that do not come from a mapped file.
+  // Says that the bytes [offset, offset + size) of the file will not be read again soon. Whole mapped pages of them leave memory; if
+  // such a page is touched after all it is read again from the file. Does nothing for bytes that do not come from a mapped file.
   void drop_pages(std::uint64_t offset, std::uint64_t size) const;
 
-  // For a file that will be read as a whole; call it before that. A mapped file is then read in pages of 2 MB, on file systems
-  // that have them (Linux: XFS, Btrfs, in newer versions ext4). With these pages a packed 1.5B decoded with one thread at 90 % of
-  // the read bandwidth, with pages of 4 KB at 76 %. Parts that are already cached in small pages stay in them. This is only
-  // advice: a failure does not matter.
+  // Asks for large pages for a file that will be read as a whole; it must be called before the file is read. A mapped file is then
+  // read in pages of 2 MB, on file systems that have them (Linux: XFS, Btrfs, in newer versions ext4). With these pages a packed model
+  // of 1.5B weights decoded with one thread at 90 % of the read bandwidth, with pages of 4 KB at 76 %. Parts that are already cached
+  // in small pages stay in them. This is only advice: a failure does not matter.
   void ask_for_large_pages() const;
 
   // Whether a mapped file still has all bytes that were mapped. If another process made it shorter, the pages behind the new end are
-  // lost, and touching them raises SIGBUS. But the rest of the page that holds the new end reads as zeros, and nothing else tells
-  // that. So a program that has read everything asks here before it relies on what it read. A file that was deleted, or replaced by
-  // another with its name, keeps its bytes as long as it is mapped, and is whole.
+  // lost, and touching them raises SIGBUS. But the rest of the page that holds the new end reads as zeros, and only this function
+  // can tell that. So a program that has read everything calls it before it relies on what it read. A file that was deleted, or
+  // replaced by another with its name, keeps its bytes as long as it is mapped, and is whole.
   Status check_length() const;
 
  private:
@@ -131,8 +132,8 @@ class MappedFile {
 
   void release() noexcept;
 
-  // Reads all `size` bytes of the file into memory that ~MappedFile gives back. read_some(to, count) -> Result<std::size_t>
-  // returns how many bytes it read, 0 at the end.
+  // Reads all `size` bytes of the file into memory that ~MappedFile gives back. The caller's read_some(to, count) reads at most
+  // `count` bytes and returns, as a Result<std::size_t>, how many it read: 0 at the end.
   template <class ReadSome>
   Status read(std::uint64_t size, ReadSome&& read_some) {
     constexpr std::size_t most = std::size_t{1} << 30;
@@ -164,7 +165,7 @@ class MappedFile {
   std::size_t size_ = 0;
   Storage storage_ = Storage::borrowed;
 #if !defined(_WIN32)
-  // Which file is mapped; another file may get its name later.
+  // device_ and inode_ identify the file that is mapped, because another file may get its name later.
   ::dev_t device_ = 0;
   ::ino_t inode_ = 0;
 #endif
@@ -173,7 +174,7 @@ class MappedFile {
 #if defined(_WIN32)
 
 namespace detail {
-// A UTF-8 path in the encoding of Windows.
+// Converts a path from UTF-8 to UTF-16, the encoding of Windows.
 inline Result<std::wstring> wide_path(const std::string& path) {
   if (path.find('\0') != std::string::npos || path.size() > 32767) {
     return Error{ErrorKind::bad_argument, concat(printable_path(path), ": a path holds no zero byte and at most 32767 bytes")};
@@ -257,7 +258,7 @@ inline Result<MappedFile> MappedFile::open(std::string path, LoadMode mode) {
       if (value >= 0) ::close(value);
     }
   };
-  // O_NONBLOCK: opening a named pipe must not wait for a writer; it is refused below. The flag has no effect for a regular file.
+  // O_NONBLOCK: opening a named pipe must not wait for a writer; the pipe is refused later. The flag has no effect for a regular file.
   const Descriptor descriptor{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (descriptor.value < 0) return system_error(path, "cannot open", errno);
   struct stat status{};

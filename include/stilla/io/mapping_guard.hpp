@@ -34,14 +34,14 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Gets the path of the file, printable and cut to 511 bytes. It runs inside a signal handler: it may call only async-signal-safe
-// functions, and it must end the process.
+// A function of the program that gets the path of the lost file, printable and cut to 511 bytes. It runs inside a signal handler:
+// it may call only async-signal-safe functions, and it must end the process.
 using LostFileHandler = void (*)(const char* path);
 
 namespace detail {
 
-// The files that are mapped now. A signal handler reads this table, so it consists of atomics and never allocates. Files for
-// which it has no room are not guarded.
+// An entry of guarded_files, the table of the files that are mapped now. A signal handler reads the table, so it consists of
+// atomics and never allocates. Files for which the table has no room are not guarded.
 struct GuardedFile {
   enum : int { free_slot, being_written, in_use };
   std::atomic<int> state{free_slot};
@@ -93,8 +93,8 @@ inline void on_bus_error(int signal, ::siginfo_t* info, void*) {
   const char* path = guarded_path(reinterpret_cast<std::uintptr_t>(info->si_addr));
   const LostFileHandler handler = lost_file_handler.load();
   if (path != nullptr && handler != nullptr) handler(path);
-  // The fault is not in a guarded file, so the earlier handler decides. A fault occurs again by itself; a signal that was sent
-  // does not, and is sent again.
+  // The fault is not in a guarded file, so the handler that was installed before the guard decides. A memory fault occurs again
+  // by itself when this handler returns; a SIGBUS that a process sent does not, so it is sent again.
   ::sigaction(signal, &action_before_guard, nullptr);
   if (info->si_code <= 0) ::raise(signal);
 }

@@ -52,7 +52,8 @@ struct TensorInfo {
   std::uint64_t offset;  // of the first byte in its file, for messages
   bool is_packed;        // its bytes are panels (layout/pack.hpp), not rows of blocks
   std::uint32_t file = 0;  // which of the source's files contains it, from 0
-  // Whether this is the head in floats, as the model was trained, and not in a format that somebody chose for running it.
+  // Whether this tensor is the model's head in floats, as the model was trained, and not in a format that somebody chose for
+  // running it.
   bool is_original_head = false;
 
   std::uint64_t columns() const { return dims[0]; }
@@ -92,7 +93,8 @@ class ModelSource {
   virtual const TensorInfo& tensor(std::size_t i) const = 0;
   // The tensor with this name; null if there is none.
   virtual const TensorInfo* find_tensor(std::string_view name) const = 0;
-  // The rows of blocks one after the other; for a packed tensor its panels. The tensor must belong to this source.
+  // The bytes of a tensor: its rows of blocks one after the other, or, for a packed tensor, its panels. The tensor must belong to
+  // this source.
   virtual std::span<const std::byte> tensor_bytes(const TensorInfo& tensor) const = 0;
   // Says that the tensor will be read soon. The source may begin to read its bytes from the disk.
   virtual void read_ahead(const TensorInfo&) const {}
@@ -155,7 +157,7 @@ class ModelSource {
   Result<bool> get_bool(std::string_view key) const { return get_as<bool>(key, "a boolean"); }
   Result<std::string_view> get_string(std::string_view key) const { return get_as<std::string_view>(key, "a string"); }
 
-  // Keys that may be missing; the result is then `fallback`. A key of the wrong type is still an error.
+  // The values of keys that may be missing. If a key is missing the result is `fallback`. A key of the wrong type is still an error.
   Result<std::uint64_t> get_uint_or(std::string_view key, std::uint64_t fallback,
                                     std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const {
     return has(key) ? get_uint(key, most) : fallback;

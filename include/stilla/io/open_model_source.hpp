@@ -29,8 +29,8 @@ inline bool is_folder(const std::string& path) {
 #endif
 }
 
-// Opens a folder as Hugging Face has it, or a GGUF file, which may be a packed file or a part of a split model. The path is in
-// UTF-8.
+// Opens a model folder in the form of Hugging Face, or a GGUF file, which may be a packed file or a part of a split model. The path
+// is in UTF-8.
 inline Result<std::unique_ptr<ModelSource>> open_model_source(const std::string& path, LoadMode mode = LoadMode::map) {
   const auto opened = [](auto source) -> Result<std::unique_ptr<ModelSource>> {
     using Source = std::remove_reference_t<decltype(*source)>;

@@ -7,7 +7,7 @@
 //     | GGUF header                                           | pad | tensor | pad | tensor | ...
 //     | own keys, the original's keys, the tensor records     | each at a multiple of 4096 bytes, in the original's order
 //
-//   own keys, the first in the file:
+//   The own keys, which are the first in the file, with their types and contents:
 //     stilla.packed.checksum           u64    XXH64 of the header up to the first tensor, without these 8 bytes
 //     stilla.packed.layout             u32    packed_layout_version (layout/rows16_k4.hpp); any other is refused
 //     stilla.packed.source             u64    source_identity() of the original
@@ -57,19 +57,20 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Called as (bytes done, bytes in all), from the calling thread. If it returns false the work ends.
+// A function that is called as (bytes done, bytes in all) during packing, from the thread that called the packing function. If it
+// returns false the packing ends.
 using PackProgress = std::function<bool(std::uint64_t, std::uint64_t)>;
 
 // A change that is made to the weights while they are written to a packed file.
 class TensorChange {
  public:
   virtual ~TensorChange() = default;
-  // The keys that say in the packed file what was changed, with their texts.
+  // The keys that say in the packed file what was changed, with their values, which are texts.
   virtual std::vector<std::pair<std::string_view, std::string>> keys() const = 0;
   virtual bool changes(const TensorInfo& tensor) const = 0;
   // Changes the values of a tensor. `values` is the whole tensor, decoded, with its rows and columns.
   virtual Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const = 0;
-  // Encodes the changed values in `format`. blocks: encoded_bytes(format, rows, columns) bytes.
+  // Encodes the changed values in `format` into `blocks`, which has encoded_bytes(format, rows, columns) bytes.
   virtual Status encode(const TensorInfo&, std::span<std::byte> blocks, ConstMatrix values, FormatId format, Parallel parallel) const {
     const Result<EncodingReport> report = encode_rows(blocks, values, format, parallel);
     return report ? success() : Status(report.error());
@@ -91,14 +92,16 @@ inline Status changed_values(const ModelSource& source, const TensorInfo& tensor
   return change.apply(tensor, rows, parallel);
 }
 
-// What a packed file has besides the contents of its source.
+// Options of packing: how the contents of the source are changed for the packed file.
 struct PackOptions {
   std::optional<FormatId> format = std::nullopt;  // the format to which the layers are requantised
   const TensorChange* change = nullptr;
-  // Used for the matrices that are requantised. It cannot be combined with a change, which may change the inputs of a matrix too.
+  // The importance matrix for the matrices that are requantised. It cannot be combined with `change`, because a change may change
+  // the inputs of a matrix too.
   const Imatrix* imatrix = nullptr;
-  // Called for every matrix that was encoded, with its error (format/encoding_error.hpp). The encoded matrix is compared with the
-  // values of the source, or with the changed values if `change` modifies it. If `on_encoded` is null, the error is not computed.
+  // The function on_encoded is called for every matrix that was encoded, with its error (format/encoding_error.hpp). The encoded
+  // matrix is compared with the values of the source, or with the changed values if `change` modifies it. If on_encoded is null, the
+  // error is not computed.
   std::function<void(const TensorInfo& tensor, FormatId format, double relative_rmse)> on_encoded = {};
 };
 
@@ -110,8 +113,8 @@ inline std::vector<std::pair<std::string_view, std::string>> keys_of(const PackO
   return all;
 }
 
-// The beginning of the identity of a source: its size and its metadata. The bytes of all tensors are added later, in the order of
-// the source.
+// The beginning of the checksum that source_identity() returns: the source's size and its metadata. The bytes of all tensors are
+// added later, in the order of the source.
 inline Checksum begun_identity(const ModelSource& source, const GgufRecords& metadata) {
   const std::uint64_t size = source.size_bytes();
   Checksum sum;
@@ -122,8 +125,8 @@ inline Checksum begun_identity(const ModelSource& source, const GgufRecords& met
 
 }  // namespace detail
 
-// A number that tells whether a file was packed from this model: the checksum of its size, metadata and tensors. Reads the whole
-// source and releases its pages.
+// A number that tells whether a file was packed from this source: the checksum of the source's size, metadata and tensors. Computing
+// it reads the whole source, and releases the source's pages from memory.
 inline Result<std::uint64_t> source_identity(const ModelSource& source) {
   const Result<GgufRecords> metadata = source.metadata_records();
   if (!metadata) return metadata.error();
@@ -145,7 +148,7 @@ inline FormatId packed_format(const TensorInfo& tensor, const PackOptions& optio
   return is_changed_vector ? format_id("f32") : requantised_format(tensor, options.format);
 }
 
-// True if `packed` was packed from exactly these bytes and with these options.
+// True if `packed` was packed from exactly the bytes of `source` and with `options`.
 inline bool is_packed_from(const GgufFile& packed, const ModelSource& source, const PackOptions& options = {}) {
   if (!packed.is_packed() || source.is_packed()) return false;
   for (const std::string_view key : {packed_rotation_key, packed_calibration_key, packed_importance_key}) {
@@ -183,7 +186,8 @@ class PackedFileWriter {
  public:
   PackedFileWriter(const ModelSource& source, const PackOptions& options) : source_(source), options_(options) {}
 
-  // Decides on everything except the contents of the tensors. Call it first. Returns the number of bytes of the future file.
+  // Decides on everything in the packed file except the contents of the tensors. It must be called before write(). Returns the
+  // number of bytes of the future file.
   Result<std::uint64_t> plan() {
     if (source_.tensor_count() == 0) return refuse("there are no tensors to pack");
     if (source_.is_packed()) return refuse("is packed already");
@@ -240,8 +244,8 @@ class PackedFileWriter {
     return tensor.is_matrix() && !is_read_by_rows && tensor.format != no_format;
   }
 
-  // Decides where every tensor goes. A matrix with few rows is padded to a panel of 16 rows. A packed file can therefore be much
-  // larger than its source, and its size is checked for overflow.
+  // Decides where in the packed file every tensor goes. A matrix with few rows is padded to a panel of 16 rows. A packed file can
+  // therefore be much larger than its source, and its size is checked for overflow.
   Status place() {
     std::uint64_t offset = 0;
     for (std::size_t i = 0; i < source_.tensor_count(); ++i) {
@@ -263,7 +267,8 @@ class PackedFileWriter {
     return success();
   }
 
-  // Builds everything before the tensors. Checksums and identity are still zero.
+  // Builds the part of the packed file that stands before the tensors. The checksums and the identity of the source in it are still
+  // zero.
   Status build_header() {
     GgufRecords own;
     own.begin(packed_checksum_key, GgufValueType::uint64);
@@ -315,7 +320,8 @@ class PackedFileWriter {
     return success();
   }
 
-  // Packs a matrix piece by piece. blocks_of(n, count) gives the rows n .. n + count - 1 as blocks of placed.format, or an error.
+  // Packs a matrix piece by piece. The caller's blocks_of(n, count) returns the rows n .. n + count - 1 as blocks of
+  // placed.format, or an error.
   template <class BlocksOf>
   Status write_panels(const Job& job, const Placed& placed, const BlocksOf& blocks_of) {
     Status status = success();
@@ -373,7 +379,8 @@ class PackedFileWriter {
     if (options_.on_encoded) options_.on_encoded(*placed.tensor, placed.format, error.relative_rmse());
   }
 
-  // Writes a tensor whose values change. Unlike other tensors, it is decoded and changed as a whole and not in pieces.
+  // Writes a tensor whose values PackOptions::change modifies. Unlike other tensors, it is decoded and changed as a whole and not
+  // in pieces.
   Status write_changed(const Job& job, const Placed& placed) {
     const TensorInfo& tensor = *placed.tensor;
     const auto N = static_cast<std::size_t>(tensor.rows()), K = static_cast<std::size_t>(tensor.columns());

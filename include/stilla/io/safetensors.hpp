@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A file of the safetensors format: tensors by name, checked. Opt-in: needs nlohmann/json.hpp (checked_json.hpp).
+// A file of the safetensors format: tensors by name, checked. This header is opt-in: it needs nlohmann/json.hpp (checked_json.hpp).
 //
 //     byte 0         8                       8 + N                      end
 //          | N, u64  | header, N bytes, JSON | tensor data              |
@@ -199,7 +199,7 @@ class SafetensorsFile {
     return success();
   }
 
-  // Checks that each tensor begins where the one before it ends, in the order of their bytes.
+  // Sorts the tensors by their place in the file and checks that each begins where the one before it ends.
   Status place() {
     std::sort(tensors_.begin(), tensors_.end(), [](const SafetensorsTensor& a, const SafetensorsTensor& b) {
       return std::pair(a.offset, a.offset + a.size_bytes) < std::pair(b.offset, b.offset + b.size_bytes);

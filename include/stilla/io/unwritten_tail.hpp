@@ -41,7 +41,7 @@ inline Status check_written_to_the_end(const ModelSource& source) {
                                  " bytes, up to the end of the tensors: the file has its full size, but a download seems to have "
                                  "stopped before it was filled; get it again");
     }
-    // Another tensor of the same file needs a check only if this one is a bias of zeros.
+    // The tensor that stands before this one in the same file needs a check only if this one is a bias of zeros.
     const std::uint32_t file = tensor.file;
     ++i;
     while (!is_all && i < tensors.size() && tensors[i]->file == file) ++i;

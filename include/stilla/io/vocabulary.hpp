@@ -19,8 +19,8 @@ enum class VocabularyKind : std::uint8_t {
   sentencepiece,  // pieces with scores, the best pair first; "llama" in GGUF
 };
 
-// The values are the numbers of GGUF's tokenizer.ggml.token_type. The comments say when encoding a text makes tokens of a type;
-// "plain text" means that these tokens are not spelled in the byte alphabet.
+// The values are the numbers of GGUF's tokenizer.ggml.token_type. The comment beside each value says when encoding a text makes
+// tokens of this type; "plain text" means that these tokens are not spelled in the byte alphabet (text/byte_alphabet.hpp).
 enum class TokenType : std::uint8_t {
   normal = 1,        // made by merges
   unknown = 2,       // plain text; made only for text that has no other token
@@ -41,7 +41,8 @@ struct Vocabulary {
   std::vector<std::string> merges;  // byte_level: "left right", the most urgent first
   std::vector<float> scores;        // sentencepiece, by id: a pair with a higher score is merged sooner
   std::string pretokenizer;         // byte_level: a name of pretokenizer_names (text/pretokenizer.hpp)
-  // byte_level: whether text is first brought into Unicode's form C. Nothing: the same as in models with this pre-tokenizer.
+  // byte_level: whether text is first brought into Unicode's normalisation form C (NFC). If this is empty, the pre-tokenizer
+  // decides.
   std::optional<bool> nfc;
   std::optional<std::uint32_t> bos, eos, eot, padding, unknown;
   std::vector<std::uint32_t> ends;  // further tokens that end an answer

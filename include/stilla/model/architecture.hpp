@@ -4,6 +4,8 @@
 // that would be computed. A tensor that the architecture does not have, or a key that changes what is computed, is therefore an
 // error that names it (config.hpp looks for both).
 //
+// Each line of this table has an architecture, the models that have it, and what is special about it:
+//
 //     qwen2    Qwen2, Qwen2.5, DeepSeek-R1-Distill-Qwen            Q, K and V have biases
 //     qwen3    Qwen3 of dense sizes, DeepSeek-R1-0528-Qwen3-8B     queries and keys are normalised head by head before RoPE
 //     llama    Llama 2 and 3, SmolLM2, Mistral 7B, DeepSeek-R1-Distill-Llama
@@ -56,7 +58,7 @@ constexpr const Architecture* find_architecture(std::string_view name) {
   return nullptr;
 }
 
-// What an unsupported architecture is, for messages. Empty if its name is not known here.
+// What kind of network an unsupported architecture is, for messages. Empty if Stilla does not know its name.
 inline std::string_view unsupported_architecture_text(std::string_view name) {
   struct Other {
     std::string_view name, what;
@@ -103,7 +105,8 @@ constexpr bool is_one_of(std::string_view name, const std::string_view (&names)[
 
 }  // namespace detail
 
-// The parts of a name such as "blk.3.attn_q.weight". The layer is a number without leading zeros and with at most 7 digits.
+// The parts of a tensor's name such as "blk.3.attn_q.weight": layer 3, and "attn_q.weight". The layer is a number without leading
+// zeros and with at most 7 digits.
 struct LayerTensor {
   std::size_t layer = 0;
   std::string_view part;  // "attn_q.weight"
@@ -123,7 +126,7 @@ inline std::optional<LayerTensor> layer_tensor(std::string_view name) {
   return out;
 }
 
-// Whether a layer of the architecture may have this part, for example "attn_q.weight".
+// Whether a layer of the architecture may have the tensor with this part of a name, for example "attn_q.weight".
 constexpr bool has_layer_part(const Architecture& architecture, std::string_view part) {
   constexpr std::string_view always[] = {"attn_norm.weight",   "attn_q.weight",   "attn_k.weight",   "attn_v.weight",
                                          "attn_output.weight", "ffn_norm.weight", "ffn_gate.weight", "ffn_up.weight",
@@ -182,8 +185,8 @@ inline constexpr NeutralKey neutral_keys[] = {
     {"swiglu_clamp_shexp", 0, "bounds what the feed-forward multiplies"},
 };
 
-// Whether a key is read, or changes nothing in these architectures. Other keys under the architecture's name are mentioned in a
-// note.
+// Whether a key of the file is read, or changes nothing in the supported architectures. Other keys under the architecture's name are
+// mentioned in a note for the user (ModelConfig::notes).
 constexpr bool is_known_key(std::string_view suffix) {
   constexpr std::string_view known[] = {
       "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count", "attention.head_count_kv",
@@ -191,8 +194,8 @@ constexpr bool is_known_key(std::string_view suffix) {
       "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type", "rope.scaling.factor",
       "rope.scaling.original_context_length", "rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_ext_factor",
       "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
-      // The keys above are read. The keys from here on change nothing: they describe the file itself, or give details of
-      // attention windows or experts, and files in which windows or experts have an effect are refused because of other keys.
+      // The keys listed above this comment are read. The keys below it change nothing: they describe the file itself, or give details
+      // of attention windows or experts, and files in which windows or experts have an effect are refused because of other keys.
       "vocab_size", "tensor_data_layout", "rope.scaling.finetuned", "attention.sliding_window_pattern", "attention.key_length_swa",
       "attention.value_length_swa", "rope.freq_base_swa", "rope.dimension_count_swa", "attention.temperature_length",
       "expert_feed_forward_length", "expert_shared_feed_forward_length", "expert_weights_scale", "expert_weights_norm",

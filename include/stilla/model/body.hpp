@@ -20,8 +20,8 @@ class ModelBody {
   virtual ~ModelBody() = default;
 
   // x holds the embeddings of tokens [tokens, hidden] at the positions first, first + 1, ...; the function replaces them by the
-  // output of the last layer. Keys and values of positions before `first` are those of earlier calls. Keys and values of later
-  // positions are forgotten. The same holds after an error: a call with the same `first` must work as if the failed call had not
+  // output of the last layer. Keys and values of positions before `first` are those of earlier calls. Keys and values of `first`
+  // and later positions are forgotten. After an error, a call with the same `first` must work as if the failed call had not
   // happened. first + tokens is at most context().
   virtual Status run(Matrix x, std::size_t first) = 0;
 

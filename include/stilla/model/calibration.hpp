@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Chooses the codes of weights with the help of a text. The network reads the text, and each matrix is rounded so that its
-// products with the inputs that it had there change as little as possible (error_feedback.hpp). This works with or without
-// rotations.
+// products with the inputs that it had in this text change as little as possible (error_feedback.hpp). This works with or without
+// rotations (rotation.hpp).
 //
 // The original network reads the text, with its own weights. The inputs that the rotated network would have are computed from
-// those of the original. The original is loaded when the inputs of the first matrix are needed. All layers whose moments fit into
-// `memory_limit` bytes are observed in one reading of the text. For a large model the text is therefore read several times.
+// those of the original. The original is loaded when the inputs of the first matrix are needed. Of each layer, the moments of its
+// inputs are collected: the sums of the products of every two of them. All layers whose moments fit into `memory_limit` bytes are
+// observed in one reading of the text. For a large model the text is therefore read several times.
 #pragma once
 
 #include <algorithm>
@@ -42,8 +43,8 @@ struct CalibrationOptions {
 
 class CalibratedWeights : public TensorChange {
  public:
-  // load: loads the original model. `rotated` reads the same weights from the same file, which it has opened separately. ids: the
-  // text, at least one token; all ids are in the vocabulary.
+  // `load` loads the original model. `rotated` reads the same weights from the same file, which it has opened separately. `ids` is
+  // the text, at least one token; all ids are in the vocabulary.
   static Result<CalibratedWeights> create(std::function<Result<Model>()> load, RotatedWeights rotated, std::vector<std::uint32_t> ids,
                                           Parallel parallel, const CalibrationOptions& options = {}) {
     if (ids.empty()) return Error{ErrorKind::bad_argument, "the text to calibrate by has no tokens"};
@@ -62,8 +63,8 @@ class CalibratedWeights : public TensorChange {
     return rotated_.changes(tensor) ? rotated_.apply(tensor, values, parallel) : success();
   }
 
-  // Encodes a matrix of a layer with error feedback if its format is one whose codes can be chosen. Other tensors are encoded by
-  // the encoder of their format.
+  // Encodes a matrix of a layer with error feedback (error_feedback.hpp) if its format is one whose codes can be chosen. Other
+  // tensors are encoded by the encoder of their format.
   Status encode(const TensorInfo& tensor, std::span<std::byte> blocks, ConstMatrix values, FormatId format,
                 Parallel parallel) const override {
     const std::optional<Place> place = input_of(tensor);
@@ -94,15 +95,15 @@ class CalibratedWeights : public TensorChange {
     return Place{of_layer->layer, *input};
   }
 
-  // What is kept from one matrix to the next while the weights are changed. It is a class of its own, so that encode() can be
+  // What is kept from one matrix to the next while the weights are changed. State is a class of its own, so that encode() can be
   // const.
   class State {
    public:
     State(std::function<Result<Model>()> load, Parallel parallel, const CalibrationOptions& options)
         : load_(std::move(load)), parallel_(parallel), options_(options) {}
 
-    // The order in which columns are rounded (RoundingOrder) for a place: a layer, and one of the inputs of its matrices. It is
-    // kept for the next call, because several matrices have the same input.
+    // The order in which columns are rounded (RoundingOrder) for a place: a layer, and one of the inputs of its matrices. The order
+    // is kept for the next call, because several matrices have the same input.
     Result<const RoundingOrder*> order(const Place& place, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
       const std::size_t n_layers = rotated.config().n_layers;
       if (place.layer >= n_layers) return Error{ErrorKind::bad_argument, concat("layer ", place.layer, " of ", n_layers)};
@@ -127,7 +128,8 @@ class CalibratedWeights : public TensorChange {
       return 2 * square(c.hidden) + square(c.n_heads * c.head_dim) + square(c.ffn);
     }
 
-    // Observes the layers from `first` on, as many as there is memory for.
+    // Lets the original model read the text, and collects the moments of the inputs of the layers from `first` on, of as many layers
+    // as CalibrationOptions::memory_limit allows.
     Status read(std::size_t first, const RotatedWeights& rotated, std::span<const std::uint32_t> ids) {
       if (!model_) {
         Result<Model> model = load_();

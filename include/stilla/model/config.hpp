@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The dimensions of a model. All are read from the metadata of the source; nothing is assumed from a name. architecture.hpp has
+// The dimensions of a model. All are read from the metadata of the model's source; nothing is assumed from a name. architecture.hpp has
 // the architectures and what a file of each may contain. Things in a file that this library does not understand are never
 // ignored. These are errors: a tensor that the architecture does not have, a layer beyond block_count, a key that changes what is
 // computed, or fewer rows of embeddings than tokens. Other keys under the architecture's name are listed in ModelConfig::notes.
@@ -42,7 +42,7 @@ struct Rotation {
   bool operator==(const Rotation&) const = default;
 };
 
-// A rotation as text: "residual,heads,down", or those of the three words whose member is set.
+// A Rotation as text: "residual,heads,down", or only those of the three words whose member is true.
 inline std::string rotation_text(const Rotation& rotation) {
   std::string text;
   const auto add = [&](bool is_there, std::string_view name) {
@@ -74,11 +74,12 @@ inline std::optional<Rotation> parse_rotation(std::string_view text) {
 //
 //     {.type = RopeScaling::Type::yarn, .factor = 4.0}
 //
-// What is not chosen stays as the file says. If a factor is chosen, the context becomes original_context * factor positions.
+// What is not chosen stays as the file says. If a factor or an original context is chosen, the context becomes
+// original_context * factor positions, but at most 2^20.
 struct RopeChoice {
   std::optional<RopeScaling::Type> type = std::nullopt;  // if not chosen, a factor belongs to the file's type, or to linear
   std::optional<double> factor = std::nullopt;           // 1 to 1e6
-  // The number of positions that the model was trained with, 1 to 2^20. If it is not chosen, the number in the file counts.
+  // The number of positions that the model was trained with, 1 to 2^20. If it is not chosen, the number in the file is used.
   std::optional<std::size_t> original_context = std::nullopt;
   std::optional<double> base = std::nullopt;             // 1 to 1e30
 };
@@ -116,8 +117,8 @@ inline std::size_t layer_weights(const ModelConfig& c) {
 
 namespace detail {
 
-// Reads the values for RoPE from the file: no scaling, linear and yarn, with the keys that llama.cpp's converter writes and with
-// the meaning that they have there. Missing keys have transformers' default values.
+// Reads the values for RoPE from the file. The scaling is none, linear or yarn. The keys are those that llama.cpp's converter writes,
+// with the meaning that they have in llama.cpp. Missing keys have the default values of the library transformers.
 class RopeReader {
  public:
   RopeReader(const ModelSource& source, ModelConfig& config) : source_(source), c_(config) {}
@@ -133,7 +134,7 @@ class RopeReader {
     if (!type->empty() && *type != "linear" && *type != "yarn") {
       return source_.key_error(key("type"), "'", printable(*type), "' is not supported; supported: none, linear, yarn");
     }
-    // Old files have only the factor of linear scaling.
+    // Old files name no type of scaling. They have only the factor of linear scaling, under another key.
     const std::string old_factor = c_.key("rope.scale_linear");
     const bool has_factor = source_.has(key("factor")), has_old_factor = source_.has(old_factor);
     if (!type->empty() && !has_factor && !has_old_factor) {
@@ -152,7 +153,7 @@ class RopeReader {
  private:
   std::string key(std::string_view suffix) const { return c_.key(concat("rope.scaling.", suffix)); }
 
-  // Reads a number that may be missing.
+  // Reads the number of a key that may be missing; then `value` stays as it is.
   Status read_key(const std::string& name, double& value, float least, float most) const {
     if (!source_.has(name)) return success();
     const Result<float> number = source_.get_float(name);
@@ -196,7 +197,7 @@ class RopeReader {
   ModelConfig& c_;
 };
 
-// Replaces the values that were read by those that the user chose.
+// Replaces the values for RoPE that were read from the file by those that the user chose.
 inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   const auto refuse = [](const auto&... parts) -> Status { return Error{ErrorKind::bad_argument, concat("RoPE: ", parts...)}; };
   constexpr std::size_t max_context = 1 << 20;
@@ -232,7 +233,7 @@ inline Status apply_rope_choice(ModelConfig& c, const RopeChoice& choice) {
   return success();
 }
 
-// The numbers of a key for all layers as text, "8 in layers 0 to 3, 4 in layer 4".
+// The numbers that a key gives for all layers, as text: "8 in layers 0 to 3, 4 in layer 4".
 inline std::string by_layer_text(const std::vector<std::uint64_t>& numbers) {
   constexpr std::size_t max_runs = 6;
   std::string out;
@@ -246,7 +247,7 @@ inline std::string by_layer_text(const std::vector<std::uint64_t>& numbers) {
   return out;
 }
 
-// Checks what the file contains besides the dimensions that are read: nothing of it may change what is computed.
+// Checks the keys and tensors that the file contains besides the dimensions that are read: none of them may change what is computed.
 class UnknownParts {
  public:
   UnknownParts(const ModelSource& source, const Architecture& architecture, ModelConfig& config)
@@ -340,7 +341,8 @@ class UnknownParts {
 
 }  // namespace detail
 
-// Whether heads and rows of these widths can be rotated. The transform takes multiples of 16 (contract/elementwise.hpp).
+// Checks that the heads and rows of the model can be rotated as `rotation` says. The Hadamard transform takes only widths that are
+// multiples of 16 (contract/elementwise.hpp).
 inline Status check_rotation(const ModelSource& source, const ModelConfig& c, const Rotation& rotation) {
   const auto check = [&](bool rotates, std::string_view suffix, std::size_t width) -> Status {
     if (!rotates || width % 16 == 0) return success();
@@ -372,7 +374,7 @@ class DimensionReader {
   }
 
  private:
-  // Experts are looked for first, because a file of a model with experts differs in other ways too.
+  // Refuses a mixture of experts. This is checked first, because a file of a model with experts differs in other ways too.
   Status refuse_experts() const {
     if (!source_.has(c_.key("expert_count"))) return success();
     const Result<std::uint64_t> experts = source_.get_uint(c_.key("expert_count"));
@@ -427,7 +429,7 @@ class DimensionReader {
     value = static_cast<std::size_t>(*number);
     return success();
   }
-  // Leaves `value` as it is if the file does not have the key.
+  // Reads a number into `value`. Leaves `value` as it is if the file does not have the key.
   Status read_if_there(std::string_view suffix, std::size_t& value) const {
     return source_.has(c_.key(suffix)) ? read_number(suffix, value, 1 << 12) : success();
   }
@@ -453,7 +455,7 @@ class DimensionReader {
   ModelConfig& c_;
 };
 
-// Finds the architecture that the file names, and reads what is known from it. Also reads the model's name.
+// Finds the architecture that the file names, and puts what is known from the architecture into `c`. Also reads the model's name.
 inline Result<const Architecture*> read_architecture(const ModelSource& source, ModelConfig& c) {
   const Result<std::string_view> name = source.get_string("general.architecture");
   if (!name) return name.error();
@@ -467,8 +469,8 @@ inline Result<const Architecture*> read_architecture(const ModelSource& source, 
   c.rope_layout = architecture->rope_layout;
   c.has_qkv_bias = architecture->needs_qkv_bias;
   c.has_qk_norm = architecture->has_qk_norm;
-  // Weights that no converter to GGUF has changed (io/hugging_face.hpp): the rows of Q and K are in the order of the original
-  // release.
+  // The key half_split_key marks weights that no converter to GGUF has changed (io/hugging_face.hpp): the rows of Q and K are in the
+  // order of the original release.
   const Result<bool> is_original = source.get_bool_or(half_split_key, false);
   if (!is_original) return is_original.error();
   if (*is_original) c.rope_layout = RopeLayout::half_split;
@@ -480,7 +482,7 @@ inline Result<const Architecture*> read_architecture(const ModelSource& source, 
   return architecture;
 }
 
-// Reads what `stilla pack` wrote about the rotation of the weights.
+// Reads which rotations the weights contain, from the key that `stilla pack` writes into a packed file.
 inline Status read_rotation(const ModelSource& source, ModelConfig& c) {
   if (!source.has(packed_rotation_key)) return success();
   const Result<std::string_view> text = source.get_string(packed_rotation_key);

@@ -38,9 +38,10 @@ namespace stilla { inline namespace STILLA_ABI {
 
 struct DecoderOptions {
   bool lookup = true;        // guesses from the text itself
-  // The session of a small model with the same vocabulary; null: none. It must outlive the decoder, and only the decoder uses it.
+  // The session of a small model with the same vocabulary, which makes guesses; null: there is none. It must outlive the decoder, and
+  // only the decoder may use it.
   Session* draft = nullptr;
-  // How many guesses the small model writes each time; all of them are checked. 0: as many as are worth their time.
+  // How many guesses the small model writes each time; all of them are checked. 0: it writes as many as are worth their time.
   std::size_t draft_guesses = 0;
 };
 
@@ -48,7 +49,8 @@ class Decoder {
  public:
   static constexpr std::size_t no_limit = static_cast<std::size_t>(-1);
 
-  // `session` must outlive the decoder. Its batch must have room for the guesses: in a batch of b tokens there are at most b - 1.
+  // `session` must outlive the decoder. Its batches (SessionOptions::batch) must have room for the guesses: in a batch of b tokens
+  // there are at most b - 1 guesses.
   Decoder(Session& session, const SamplingOptions& sampling, const DecoderOptions& options = {})
       : session_(&session), sampler_(sampling), lookup_(options.lookup), draft_guesses_(options.draft_guesses) {
     if (options.draft != nullptr) draft_.emplace(*options.draft, sampling.vocabulary);
@@ -70,7 +72,7 @@ class Decoder {
     guesses_.clear();
     right_ = pending_ = 0;
     const std::span<const std::uint32_t> held = session_->ids();
-    // At least one token is evaluated, for its logits.
+    // At least the last token of the prompt is evaluated, because its logits are needed.
     const std::size_t most = std::min(held.size(), prompt.size() - 1);
     std::size_t kept = 0;
     while (kept < most && held[kept] == prompt[kept]) ++kept;
@@ -97,7 +99,7 @@ class Decoder {
     return *id;
   }
 
-  // Appends this token to the text.
+  // Appends the token `id` to the text.
   void push(std::uint32_t id) {
     text_.push_back(id);
     sampler_.accept(id);
@@ -110,10 +112,11 @@ class Decoder {
     }
   }
 
-  // Leaves the session with the text so far, without tokens that were pushed but not evaluated.
+  // Removes from the session what is not part of the text, that is, guesses. The session then holds the text so far, without tokens
+  // that were pushed but not evaluated.
   void finish() { session_->truncate(evaluated()); }
 
-  // The number of tokens of prompt and text.
+  // The number of tokens of the prompt and the text behind it.
   std::size_t size() const { return text_.size(); }
   // The number of guesses that were checked, and how many of them were right.
   std::size_t guesses() const { return checked_guesses_; }
@@ -145,7 +148,8 @@ class Decoder {
     return success();
   }
 
-  // If a caller pushes several tokens at once (closing words, for example), there are no guesses, because this is rare.
+  // The most guesses for a batch in which `pending` pushed tokens are evaluated. If a caller has pushed several tokens at once
+  // (closing words, for example), there are no guesses: this is rare, so the time that guesses could save does not matter.
   std::size_t max_guesses(std::size_t pending) const { return pending > 1 ? 0 : std::min(DraftPolicy::max_guesses, session_->batch() - 1); }
 
   Status make_guesses(std::size_t most) {
@@ -167,7 +171,7 @@ class Decoder {
     return success();
   }
 
-  // Fills guesses_ and returns how many of them to check.
+  // Lets the small model fill guesses_, and returns how many of them to check.
   Result<std::size_t> guess_by_model() {
     if (draft_guesses_ != 0) {
       guesses_.resize(std::min(draft_guesses_, guesses_.size()));
@@ -188,8 +192,8 @@ class Decoder {
     right_ = 0;
   }
 
-  // Appends ids, of which the last `guesses` are guesses. Computes the logits of what follows each guess, and of what follows the
-  // id before them.
+  // Appends `ids` to the session's text; the last `guesses` of them are guesses. Computes the logits of what follows each guess, and
+  // of what follows the last id before the guesses.
   Status evaluate(std::span<const std::uint32_t> ids, std::size_t guesses) {
     const LogitRequest* request = sampler_.request(ids.last(guesses));
     logits_.clear();
@@ -228,13 +232,13 @@ class Decoder {
   Source source_ = Source::none;       // where guesses_ come from
   std::vector<std::uint32_t> text_;    // prompt and text; the last pending_ tokens are not evaluated
   std::size_t pending_ = 0;
-  // Guesses that were evaluated behind the text. The first right_ of them have become part of the text.
+  // The guesses that were evaluated behind the text. The first right_ of them were right and have become part of the text.
   std::vector<std::uint32_t> guesses_;
   std::size_t right_ = 0;
   std::vector<std::uint32_t> batch_;
   std::size_t checked_guesses_ = 0, right_guesses_ = 0;
-  // Logits of what follows the text and of what follows each guess, as many as the sampler needs: all logits, or some of them.
-  // One of the two vectors is empty.
+  // The logits of what follows the text and of what follows each guess, as many as the sampler needs: logits_ has all logits, or
+  // candidates_ has some of them. The other vector is empty.
   std::vector<std::span<const float>> logits_;
   std::vector<std::span<const Candidate>> candidates_;
 };

@@ -49,7 +49,8 @@ class DraftModel {
     while (written < out.size() && ids.size() <= session_->context() - session_->size()) {
       const Result<std::span<const Candidate>> best = session_->evaluate(ids, request_);
       if (!best) return best.error();
-      // Ties and order follow the sampler (ranks_before). The NaN of a damaged model is no guess.
+      // The guess is the best candidate in the order of the sampler (ranks_before), which also decides between equal logits. If its
+      // logit is NaN, which happens with a damaged model, guessing ends.
       const auto first = std::min_element(best->begin(), best->end(), ranks_before);
       if (first == best->end() || std::isnan(first->logit)) break;
       float second = -std::numeric_limits<float>::infinity();
@@ -65,10 +66,10 @@ class DraftModel {
   }
 
  private:
-  // Brings the session to follow `text`, whose first skipped_ tokens it leaves out. The session keeps the tokens that it has in
-  // common with the rest of `text`, counted from its beginning, and forgets all others. It begins again with at most the last
-  // `max_context` tokens of `text` if it has no token in common, if more than `max_behind` tokens are missing, or if its
-  // context is nearly full. Returns the tokens of `text` that the session has yet to evaluate, at least one.
+  // Brings the session of the small model to follow `text`, whose first skipped_ tokens the session leaves out. The session keeps
+  // the tokens that it has in common with the rest of `text`, counted from its beginning, and forgets all others. It begins again
+  // with at most the last `max_context` tokens of `text` if it has no token in common, if more than `max_behind` tokens are missing,
+  // or if its context is nearly full. Returns the tokens of `text` that the session has yet to evaluate, at least one.
   std::span<const std::uint32_t> follow(std::span<const std::uint32_t> text) {
     const std::span<const std::uint32_t> held = session_->ids(), expected = text.subspan(std::min(skipped_, text.size()));
     const std::size_t most = std::min(held.size(), expected.size());

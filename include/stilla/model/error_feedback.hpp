@@ -9,15 +9,17 @@
 //     H = U D U^T                        U unit upper triangular, columns in the order in which they are rounded
 //     q[k] = nearest(w[k] + sum over j before k of (w[j] - q[j]) U[j, k])             in each row of the matrix
 //
+// w are the weights of a row and q the rounded ones; X^T is the transpose of X; D is a diagonal matrix.
+//
 // Columns are rounded in falling order of H's diagonal. Those with the largest inputs come first, while there are still other
-// columns that can compensate for their errors. The scales are those that the encoder of the format finds; only the codes are
-// chosen here.
+// columns that can compensate for their errors. The scales are those that the encoder of the format finds; error feedback chooses
+// only the codes.
 //
 // Everything is float: H is damped by 20 % of its mean diagonal. The damping bounds the condition number of H, and it keeps the
 // codes from fitting the calibration text too closely; what matters is the error on other text. The table has the squared error
-// of the outputs for matrices of the 0.5B in lpbq64. The matrices were calibrated with their inputs for 8146 tokens of text and
-// tested with 800 other tokens (a program outside the repository). The columns are the damping, as a share of the mean diagonal;
-// "nearest" is rounding without error feedback:
+// of the outputs for matrices of the 0.5B model in the format lpbq64. The matrices were calibrated with their inputs for 8146 tokens
+// of text and tested with 800 other tokens (a program outside the repository). A row is a matrix of a layer. The columns are the
+// damping, as a share of the mean diagonal; "nearest" is rounding without error feedback:
 //
 //                    nearest    1 %      10 %     30 %     100 %
 //     layer 12 q     0.0072    0.00233  0.00227  0.00232
@@ -57,14 +59,15 @@ namespace stilla { inline namespace STILLA_ABI {
 
 namespace detail {
 
-// Memory that add_product() uses, and that its caller keeps from one call to the next.
+// Memory that add_product() uses, and that the caller of this function keeps from one call to the next.
 struct ProductMemory {
   AlignedBuffer<std::byte> panels;
   AlignedBuffer<float> product;
 };
 
-// y += sign * a b^T, for y[M, N], a[M, K], b[N, K]. If `lower` is set, only the columns up to the diagonal are needed: of the
-// rows [r, r + 256) of y the columns below r + 256 are computed. The rows of b have no gaps between them.
+// Computes y += sign * a b^T, for matrices y[M, N], a[M, K], b[N, K], where b^T is the transpose of b. If `lower` is set, only the
+// columns of y up to the diagonal are needed: of the rows [r, r + 256) of y the columns below r + 256 are computed. The rows of b
+// must have no gaps between them in memory.
 inline Status add_product(Matrix y, ConstMatrix a, ConstMatrix b, float sign, bool lower, ProductMemory& memory, Parallel parallel) {
   constexpr std::size_t stripe = 256;
   if (!with_format(id_of<F32>, [](auto) {}))
@@ -88,7 +91,7 @@ inline Status add_product(Matrix y, ConstMatrix a, ConstMatrix b, float sign, bo
 
 }  // namespace detail
 
-// H of the inputs of one matrix, without damping. The inputs are added in pieces.
+// The moments H = X^T X of the inputs X of one matrix of the model, without damping. The inputs are added in pieces.
 class InputMoments {
  public:
   Status add(ConstMatrix x, Parallel parallel = {}) {
@@ -111,7 +114,7 @@ class InputMoments {
 
   std::size_t width() const { return width_; }
   std::size_t count() const { return count_; }
-  // H[j, k]: the sum of x[j] * x[k] over all inputs x.
+  // The moment H[j, k]: the sum of x[j] * x[k] over all inputs x.
   float operator()(std::size_t j, std::size_t k) const { return j >= k ? moments_[j * width_ + k] : moments_[k * width_ + j]; }
 
  private:
@@ -120,7 +123,8 @@ class InputMoments {
   detail::ProductMemory memory_;
 };
 
-// The order in which the columns of a matrix are rounded, and U for this order.
+// The order in which the columns of a matrix are rounded, and the matrix U for this order. U is from the decomposition H = U D U^T
+// of the damped moments H; it is unit upper triangular, and D is diagonal.
 //
 // If positions are counted backwards, H = U D U^T becomes Cholesky's H = L L^T. L is therefore computed and kept: row and column
 // K - 1 - p of L belong to position p, and U[j, k] is the value of L for j and k, divided by the value on the diagonal for k.
@@ -151,7 +155,7 @@ class RoundingOrder {
   std::size_t width() const { return width_; }
   // The column that is rounded at position p.
   std::size_t column(std::size_t p) const { return columns_[p]; }
-  // The value U[j, k], for positions j < k.
+  // The value U[j, k], for positions j < k: the factor with which the error at position j is passed on to position k.
   float factor(std::size_t j, std::size_t k) const {
     const std::size_t r = width_ - 1 - j, c = width_ - 1 - k;
     return lower_[r * width_ + c] / lower_[c * width_ + c];
@@ -161,7 +165,7 @@ class RoundingOrder {
   static constexpr double damping_share = 0.2;
   static constexpr std::size_t block = 128;
 
-  // Cholesky's decomposition in place, one block after the other.
+  // Replaces H in lower_ by Cholesky's L, one block of columns after the other.
   Status decompose(Parallel parallel) {
     const std::size_t K = width_;
     AlignedBuffer<float> panel;
@@ -189,7 +193,7 @@ class RoundingOrder {
     return success();
   }
 
-  // Computes the columns [begin, end) of row r, left of its diagonal, from the rows above.
+  // Computes the columns [begin, end) of row r of Cholesky's L, left of its diagonal, from the rows of L above.
   void solve_row(std::size_t r, std::size_t begin, std::size_t end) {
     float* const row = lower_.data() + r * width_;
     for (std::size_t c = begin; c < end; ++c) {
@@ -199,7 +203,7 @@ class RoundingOrder {
       row[c] = static_cast<float>(sum / static_cast<double>(other[c]));
     }
   }
-  // Computes the diagonal value of row r. Returns false if it is not a positive number.
+  // Computes the diagonal value of row r of Cholesky's L. Returns false if it is not a positive number.
   bool finish_diagonal(std::size_t r, std::size_t begin) {
     float* const row = lower_.data() + r * width_;
     double sum = static_cast<double>(row[r]);
@@ -219,7 +223,7 @@ struct ChosenCode {
   int code, level;
 };
 
-// The code of F whose level is nearest to x.
+// The code of the format F whose level is nearest to x. The level is the integer by which the scale of a weight is multiplied.
 template <ChosenCodesFormat F>
 ChosenCode choose_code(float x) {
   if constexpr (F::is_codebook) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The forward pass of Qwen2, Qwen3 and Llama, for prompts and for single tokens. It follows the published references (Qwen2Model,
-// Qwen3Model and LlamaModel of transformers):
+// Qwen3Model and LlamaModel of the library transformers):
 //
 //     x = embedding[ids]
 //     for each layer:
@@ -61,19 +61,19 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// Whether the layers have at least a billion weights. The defaults below depend on it.
+// Whether the layers of a model have at least a billion weights. default_activations() and default_kv_type() depend on this.
 inline bool is_large_model(const ModelConfig& config) { return layer_weights(config) >= 1000000000; }
 
-// What the inputs of quantised matrices are rounded to if the caller does not choose.
+// To how many bits the inputs of quantised matrices are rounded if the caller does not choose.
 //
 // Models below a billion weights have 16 bits: rounding to 8 bits changes the logits of small models more than their 4-bit
 // weights do on their own (bench/fidelity.md), and small models are fast anyway.
 //
 // Larger models have 8 bits, as is usual, because a prompt then takes half the time. Only tokens with massive activations keep 16
-// bits. This lowers KL by a tenth and costs 1 % more time (contract/wide_row.hpp).
+// bits. This lowers the KL divergence (bench/fidelity.md) by a tenth and costs 1 % more time (contract/wide_row.hpp).
 //
-// The input of the head always has 16 bits: its errors go directly into the logits (with 8 bits they were a quarter of KL on a
-// 0.5B model), and the time of the head is that of reading its weights from memory.
+// The input of the head always has 16 bits: its errors go directly into the logits (with 8 bits they were a quarter of the KL
+// divergence on a 0.5B model), and the time of the head is that of reading its weights from memory.
 inline ActivationBits default_activations(const ModelConfig& config) {
   return is_large_model(config) ? ActivationBits::mixed : ActivationBits::sixteen;
 }
@@ -84,7 +84,7 @@ inline ActivationBits default_activations(const ModelConfig& config) {
 // one of their texts takes little memory.
 inline KvType default_kv_type(const ModelConfig& config) { return is_large_model(config) ? KvType::int8 : KvType::f16; }
 
-// Is called with the inputs of a layer's matrices, as floats before they are rounded: one row for each token.
+// A function that a session calls with the inputs of a layer's matrices, as floats before they are rounded: one row for each token.
 using LinearObserver = std::function<void(std::size_t layer, LinearInput input, ConstMatrix x)>;
 
 struct SessionOptions {
@@ -92,15 +92,15 @@ struct SessionOptions {
   std::optional<KvType> kv_type = std::nullopt;              // none: default_kv_type(config)
   std::optional<ActivationBits> activations = std::nullopt;  // none: default_activations(config)
   std::size_t batch = 512;   // most tokens evaluated at once; more need more memory, results do not change
-  // 0: batches of any size. Otherwise the number of tokens of a window. All steps then have one of two shapes, as in programs
-  // compiled for an NPU: a window of this many tokens, or one token. A prompt is evaluated in windows. The last window begins
-  // with the remaining tokens and is filled up with token 0. The rows of the filling are computed and dropped, and no other
-  // position attends to them. The logits are the same bits.
+  // 0: tokens are evaluated in batches of any size. Otherwise this is the number of tokens of a window. All steps then have one of
+  // two shapes, as in programs compiled for an NPU: a window of this many tokens, or one token. A prompt is evaluated in windows.
+  // The last window begins with the remaining tokens and is filled up with token 0. The rows of the filling are computed and
+  // dropped, and no other position attends to them. The logits have the same bits as without windows.
   std::size_t window = 0;
   LinearObserver observer = {};  // called for all tokens, which costs some speed; null: none
-  // Runs the layers and keeps the keys and values; `kv_type` and `window` then have no effect. It must outlive the session and
-  // serves no other session. A fork of the session has no body and begins empty. The text cannot be saved or restored. Null: this
-  // library runs the layers.
+  // If not null, the body runs the layers and keeps the keys and values (body.hpp); `kv_type` and `window` then have no effect. It
+  // must outlive the session and serves no other session. A fork of the session has no body and begins empty. The text cannot be
+  // saved or restored. If null, this library runs the layers.
   ModelBody* body = nullptr;
 };
 
@@ -119,7 +119,7 @@ class Session {
     return session;
   }
 
-  // The number of positions evaluated so far, their tokens, and the largest number of positions.
+  // size() is the number of positions evaluated so far, ids() are their tokens, and context() is the largest number of positions.
   std::size_t size() const { return ids_.size(); }
   std::span<const std::uint32_t> ids() const { return ids_; }
   std::size_t context() const { return options_.context; }
@@ -127,7 +127,7 @@ class Session {
   ActivationBits activations() const { return rounded_.bits(); }
   const KvCache& cache() const { return cache_; }
 
-  // Forgets all positions from `count` on.
+  // Forgets all positions of the text from `count` on.
   void truncate(std::size_t count) {
     ids_.resize(std::min(count, size()));
     if (options_.body == nullptr) cache_.set_size(ids_.size());
@@ -145,9 +145,9 @@ class Session {
 
   // Makes room when the context is full: forgets positions [keep, keep + discard) and evaluates the tokens that followed them
   // again, at their new positions. The session is then the same as if the shorter text had always been its text. Rotating the
-  // stored keys back would not give this, because the later keys and values were computed from tokens that are now forgotten. It
-  // costs as much as a prompt of the tokens that remain behind `keep`. It needs memory for the cache only if the session shares
-  // chunks with a fork; if there is not enough, the text ends at `keep`.
+  // stored keys back would not give this, because the later keys and values were computed from tokens that are now forgotten. A
+  // shift costs as much as a prompt of the tokens that remain behind `keep`. It needs memory for the cache only if the session
+  // shares chunks with a fork; if there is not enough memory, the text ends at `keep`.
   Status shift(std::size_t keep, std::size_t discard) {
     if (keep > size() || discard > size() - keep) {
       return Error{ErrorKind::bad_argument, concat("cannot forget ", discard, " positions from ", keep, " on: the text has ", size())};
@@ -164,8 +164,8 @@ class Session {
     return write_session_file(path, kind(), ids_, note, cache_);
   }
 
-  // Decides whether the caller accepts the contents of a file: its ids, which are below config().vocabulary, and its note. The
-  // file may come from anybody. Its keys and values may be any numbers, NaN too.
+  // A function of the caller that accepts or refuses the contents of a saved session: its ids, which are below config().vocabulary,
+  // and its note. The file may come from anybody. Its keys and values may be any numbers, NaN too.
   using AcceptSaved = std::function<Status(const SavedText& saved)>;
 
   // Replaces the text by a saved one and returns its note. The file must have been saved by this version of the library, with the
@@ -195,7 +195,8 @@ class Session {
     return std::span<const float>{logits_.data(), model_->config().vocabulary};
   }
 
-  // The same with the logits of every position: after each batch, sink(first position, ConstMatrix rows) is called.
+  // Appends the tokens to the text as evaluate() does, but computes the logits of every position: after each batch,
+  // sink(first position, ConstMatrix rows) is called.
   template <class Sink>
   Status evaluate_all(std::span<const std::uint32_t> ids, Sink&& sink) {
     std::size_t position = size();
@@ -212,8 +213,8 @@ class Session {
     return top_.row(0);
   }
 
-  // The same for every position: sink(position, std::span<const Candidate>) is called. Its candidates are valid until the next
-  // batch.
+  // Appends the tokens to the text and computes the logits that `request` asks for at every position: for each position,
+  // sink(position, std::span<const Candidate>) is called. The candidates are valid until the next batch.
   template <class Sink>
   Status evaluate_all(std::span<const std::uint32_t> ids, const LogitRequest& request, Sink&& sink) {
     std::size_t position = size();
@@ -222,7 +223,7 @@ class Session {
     });
   }
 
-  // Like evaluate(), without logits.
+  // Appends the tokens to the text as evaluate() does, but computes no logits.
   Status append(std::span<const std::uint32_t> ids) {
     return run(ids, {LogitRows::none}, [](std::size_t) {});
   }
@@ -254,7 +255,8 @@ class Session {
 
   SessionKind kind() const { return {model_->identity(), model_->config().vocabulary, context(), activations(), cache_.shape()}; }
 
-  // sink(number of rows) is called when the wanted rows have been computed in logits_ or top_.
+  // Evaluates the tokens in batches. After each batch of which logits are wanted, sink(number of rows) is called, when these rows
+  // have been computed in logits_ or top_.
   template <class Sink>
   Status run(std::span<const std::uint32_t> ids, const WantedLogits& wanted, Sink&& sink) {
     const std::size_t before = size();
@@ -290,7 +292,7 @@ class Session {
 
   static MatmulProduct product(Matrix y, const Linear& w) { return {y, w.weight.view(), w.bias_or_null()}; }
 
-  // y = x w^T + bias, on the CPU or on the device that holds the weights.
+  // A product y = x w^T + bias, which is computed on the CPU or on the device that holds the weights w.
   struct Projection {
     Matrix y;
     const Linear* w;
@@ -326,7 +328,8 @@ class Session {
     return success();
   }
 
-  // x += residual, h = rms_norm(x) * weight. h is also rounded if one of `users` takes rounded activations.
+  // Computes x += residual and h = rms_norm(x) * weight. h is also rounded if one of `users`, the matrices that multiply it, takes
+  // rounded activations.
   MatmulInput normalise(Matrix h, ActivationBuffer& rounded, Matrix x, const Matrix* residual, const std::vector<float>& weight,
                         std::initializer_list<const Linear*> users) {
     const bool round = std::any_of(users.begin(), users.end(), [](const Linear* w) { return takes_rounded(*w); });
@@ -335,7 +338,7 @@ class Session {
     return {h, round ? rounded.view() : ActivationQ8{}};
   }
 
-  // Applies rms_norm to each head of a row.
+  // Applies rms_norm to each head of a row of queries or keys.
   void normalise_heads(Matrix row, const std::vector<float>& gain) const {
     const std::size_t D = gain.size();
     const Matrix heads(row.row(0), row.cols / D, D);
@@ -355,7 +358,7 @@ class Session {
 
     const Matrix* residual() const { return has_residual ? &h : nullptr; }
 
-    // From here on only the wanted rows are computed, because no later step reads the others.
+    // After this call only the wanted rows, the tokens that need logits, are computed, because nothing later reads the other rows.
     void keep_wanted_rows() {
       first_row = ids.size() - wanted_rows;
       for (Matrix* matrix : {&x, &h, &q, &mixed, &gate, &up}) *matrix = matrix->rows_from(first_row, wanted_rows);
@@ -413,14 +416,16 @@ class Session {
     });
   }
 
-  // h = W_o attention(rope(W_q n), rope(W_k n), W_v n), where n = norm(x + what the block before left in h). The next block adds h to x.
+  // Computes the attention of layer l: h = W_o attention(rope(W_q n), rope(W_k n), W_v n), where x is the residual stream, n =
+  // norm(x + what the block before left in h), and W_q, W_k, W_v and W_o are the layer's matrices. The next block adds h to x.
   Status attention_block(Step& step, std::size_t l) {
     const ModelConfig& c = model_->config();
     const LayerWeights& w = model_->layers()[l];
     const MatmulInput input = normalise(step.h, rounded_, step.x, step.residual(), w.attention_norm, {&w.query, &w.key, &w.value});
     observe(step, l, LinearInput::attention, step.h);
     Projection keys = projection(step.k, w.key);
-    // If there is a norm of the keys, the bias is added before it and cannot be separated from the key.
+    // The bias of the keys is left out of the cache if that is possible. If there is a norm of the keys, the bias is added before this
+    // norm and cannot be separated from the key.
     const bool bias_is_apart = !w.key.bias.empty() && w.key_norm.empty() && !key_bias_tables_.empty();
     const KeyBias key_bias = bias_is_apart ? KeyBias{&key_bias_tables_, keys.bias} : KeyBias{};
     if (key_bias) keys.bias = nullptr;
@@ -442,7 +447,7 @@ class Session {
   }
 
   // Applies the norms of the heads where the model has them, applies RoPE to queries and keys, and stores keys and values in the
-  // cache. A task does this for one tile (key_tile positions) of the cache.
+  // cache. A task does this for the key_tile positions of one tile of the cache.
   void turn_and_store(const Step& step, std::size_t l) {
     const ModelConfig& c = model_->config();
     const LayerWeights& w = model_->layers()[l];
@@ -462,7 +467,8 @@ class Session {
     });
   }
 
-  // h = W_down (silu(W_gate n) * (W_up n)), where n = norm(x + h). The next block adds h to x.
+  // Computes the feed-forward network of layer l: h = W_down (silu(W_gate n) * (W_up n)), where x is the residual stream, n =
+  // norm(x + h) with the h that attention left, and W_gate, W_up and W_down are the layer's matrices. The next block adds h to x.
   Status ffn_block(Step& step, std::size_t l) {
     if (step.x.rows == 0) return success();
     const LayerWeights& w = model_->layers()[l];
@@ -490,7 +496,7 @@ class Session {
     return project(std::array{down}, {step.gate, rounded_ffn_.view()});
   }
 
-  // Computes the logits of the wanted rows: whole rows, or only the logits that the request names.
+  // Computes the logits of the tokens that need them: whole rows, or only the logits that wanted.request asks for.
   void write_logits(Step& step, const WantedLogits& wanted) {
     if (step.wanted_rows == 0) return;
     if (step.rotated.residual) {
@@ -510,8 +516,8 @@ class Session {
     }
   }
 
-  // Widths of the matrices of a step, from x to sin. They have M rows each and lie one behind the other in `matrices_`, so that
-  // together they can have large pages.
+  // The widths of the matrices of a Step, in the order x, h, q, mixed, k, v, gate, up, cos, sin. The matrices have M rows each and
+  // lie one behind the other in `matrices_`, so that together they can have large pages.
   std::array<std::size_t, 10> matrix_widths() const {
     const ModelConfig& c = model_->config();
     const std::size_t query = c.n_heads * c.head_dim, kv = c.n_kv_heads * c.head_dim, angles = c.rotary_dim / 2;
@@ -519,7 +525,7 @@ class Session {
   }
   static std::size_t matrix_floats(std::size_t M, std::size_t width) { return (M * width + 15) / 16 * 16; }  // whole cache lines
 
-  // Makes room for everything that a step of M tokens needs, before any of it is used.
+  // Makes room in memory for everything that a step of M tokens needs, before any of it is used.
   Status reserve(std::size_t M, std::size_t logit_rows, const LogitRequest* request) {
     const ModelConfig& c = model_->config();
     const std::size_t positions = options_.body == nullptr ? size() + M : 0;

@@ -2,7 +2,7 @@
 //
 // What is known about the NPUs that R1 distills are prepared for, with a source for each number: Qualcomm Hexagon v73 to v81
 // (QNN's HTP backend), Intel NPU4 (OpenVINO), AMD XDNA2 (Ryzen AI, mlir-aie). If no source states a number, it is unknown and
-// left out here. This project has measured none of these numbers. They say nothing about speed: TOPS are the vendors' peak
+// left out of the table. This project has measured none of these numbers. They say nothing about speed: TOPS are the vendors' peak
 // figures.
 //
 // `stilla npu list` prints this table. npu_check.hpp compares a model with it.
@@ -28,7 +28,7 @@ struct NpuNumber {
   constexpr bool is_known() const { return !source.empty(); }
 };
 
-// The rows, summed k and columns of the block that one instruction multiplies.
+// The size of the block that one instruction multiplies: m rows, k that are summed, n columns; and the source of these numbers.
 struct NpuTile {
   unsigned m = 0, k = 0, n = 0;
   std::string_view source{};
@@ -43,10 +43,10 @@ enum class NpuScales : std::uint8_t {
   none,        // floats: no scales
   channel,     // one float for each row, symmetric
   group,       // one float for each `group` k, symmetric
-  group_zero,  // the same, with a zero point or a minimum
+  group_zero,  // one float for each `group` k, with a zero point or a minimum
   integer,     // LPBQ: an integer of 1 to 15 for each `group` k, times one float for each row; symmetric
   exponent,    // bfp16ebs8: a shared exponent
-  codebook,    // levels of a table; no stack here takes them
+  codebook,    // levels of a table; no stack in npu_descriptors takes them
 };
 
 // One form of weights that the software stack of an NPU accepts: their bits, their scales, and how many k share a scale.
@@ -116,7 +116,8 @@ inline constexpr NpuForm ryzen_forms[] = {
     {"int8 per channel", NpuScales::channel, 8, 0, "mlir-aie aie_kernels/aie2p/mm.cc, for kernels of one's own"},
 };
 
-// The versions of Hexagon differ in little of what is known. This makes one; the arguments are the differences.
+// Makes the descriptor of one version of Hexagon. Little of what is known differs between the versions: only the arguments of this
+// function.
 constexpr NpuDescriptor hexagon(std::string_view name, std::string_view product, NpuNumber tops, NpuText units, NpuNumber vtcm) {
   NpuDescriptor d;
   d.name = name;
@@ -201,8 +202,8 @@ inline constexpr std::array<NpuDescriptor, 6> npu_descriptors{
     detail::amd_xdna2(),
 };
 
-// Calls f(field, value, source) for every line of a descriptor except its forms. If a value is not known, it is "unknown" and its
-// source is empty.
+// Calls f(field, value, source) for every fact of a descriptor except its forms of weights. If a value is not known, it is
+// "unknown" and its source is empty.
 template <class F>
 void for_each_npu_fact(const NpuDescriptor& d, F&& f) {
   const auto number = [&](std::string_view field, const NpuNumber& n, std::string_view unit) {
@@ -236,7 +237,7 @@ void for_each_npu_fact(const NpuDescriptor& d, F&& f) {
 
 namespace detail {
 
-// Whether every number in the table has a source, and every source a number.
+// Whether every number in npu_descriptors has a source, and every source a number.
 constexpr bool every_number_has_a_source() {
   for (const NpuDescriptor& d : npu_descriptors) {
     for (const NpuNumber* n : {&d.tops_int8, &d.vector_bytes, &d.unit_memory_bytes, &d.shared_memory_bytes, &d.mapping_bytes,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Compares a model with the NPUs of npu.hpp: which forms of weights the stack of each family takes, into how many parts the
-// layers must be split, whether the memory of the machine is sufficient, and what the stack would refuse and why. It reads only
-// shapes and types, no weights, so that it takes no time. It repeats what the sources state; nothing is compiled.
+// layers must be split, whether the memory of the machine is sufficient, and what the stack would refuse and why. The check reads
+// only shapes and types, no weights, so that it takes no time. It repeats what the sources in npu.hpp state; nothing is compiled.
 //
 //   Result<NpuReport> report = check_npus(source);
 //
@@ -29,7 +29,7 @@
 namespace stilla { inline namespace STILLA_ABI {
 
 struct NpuCheckOptions {
-  // The number of positions. 0: 4096, or what the model was trained for if that is less.
+  // The number of positions of the KV cache. 0: 4096, or the number that the model was trained for if that is less.
   std::size_t context = 0;
   std::uint64_t memory_bytes = 16'000'000'000;
   // The memory that the system and other programs need. The default is an assumption.
@@ -74,7 +74,7 @@ struct NpuReport {
 
 namespace detail {
 
-// A format of a file, described as a form of weights.
+// Describes a format of a model file as a form of weights, as npu.hpp has them for the stacks.
 constexpr NpuForm npu_form_of(FormatId id) {
   NpuForm form{"", NpuScales::none, 32, 0, ""};
   with_format(id, [&]<class F>(F) {
@@ -108,7 +108,7 @@ constexpr bool is_taken(const NpuForm& found, const NpuForm& taken) {
   return (found.scales == taken.scales || has_zero_in_the_middle) && found.bits == taken.bits && found.group == taken.group;
 }
 
-// Bytes of W[N, K] in a form.
+// The bytes of a matrix of N rows and K columns in this form.
 constexpr std::uint64_t npu_bytes(const NpuForm& form, std::uint64_t N, std::uint64_t K) {
   if (form.scales == NpuScales::none) return N * K * form.bits / 8;
   if (form.scales == NpuScales::exponent) return N * ((K + 7) / 8) * 9;
@@ -122,7 +122,7 @@ constexpr std::uint64_t npu_bytes(const NpuForm& form, std::uint64_t N, std::uin
   }
 }
 
-// The reason why a stack does not take the weights of a file as they are.
+// The reason why the stack of an NPU does not take weights in the form `found` as they are.
 inline std::string npu_refusal_reason(const NpuDescriptor& npu, const NpuForm& found) {
   bool takes_zero_points = false, takes_groups = false;
   std::string forms;
@@ -182,8 +182,8 @@ inline std::vector<NpuPart> npu_fewest_parts(const std::vector<std::uint64_t>& l
   return parts;
 }
 
-// Divides the layers into as many parts as npu_fewest_parts() does, but gives all parts about the same number of layers if these
-// parts fit too.
+// Divides the layers into as many parts as npu_fewest_parts() does, but gives all parts about the same number of layers, unless one
+// of these parts would have more than `most` bytes.
 inline std::vector<NpuPart> npu_parts(const std::vector<std::uint64_t>& layer_bytes, std::uint64_t most) {
   const std::vector<NpuPart> fewest = npu_fewest_parts(layer_bytes, most);
   std::vector<NpuPart> even;
@@ -219,7 +219,8 @@ inline NpuFormVerdict npu_form_verdict(const NpuDescriptor& npu, const NpuForm& 
   return verdict;
 }
 
-// Adds what the stack refuses: formats of the layers' matrices, and other things.
+// Adds to the verdict what the stack of the NPU refuses: formats of the layers' matrices, dynamic shapes, a context that is too
+// long, and too little memory.
 inline void add_npu_refusals(NpuVerdict& verdict, const NpuModel& model, const NpuReport& report) {
   const NpuDescriptor& npu = *verdict.npu;
   std::vector<std::pair<FormatId, std::size_t>> counts;
@@ -256,7 +257,7 @@ inline void add_npu_refusals(NpuVerdict& verdict, const NpuModel& model, const N
 
 }  // namespace detail
 
-// Compares the model with all NPUs. It is an error if read_model_config() refuses the model, or if a layer lacks a matrix.
+// Compares the model with all NPUs of npu.hpp. It is an error if read_model_config() refuses the model, or if a layer lacks a matrix.
 inline Result<NpuReport> check_npus(const ModelSource& source, const NpuCheckOptions& options = {}) {
   const Result<ModelConfig> config = read_model_config(source);
   if (!config) return config.error();

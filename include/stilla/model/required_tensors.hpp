@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tensors that a forward pass reads, with their shapes, and a check that a source has all of them. The check needs only the
-// header; no weight is read. read_model_config() refuses tensors that are not needed.
+// The tensors that a forward pass reads, with their shapes, and a check that a model source has all of them. The check needs only the
+// header of the file; no weight is read. Tensors that are not needed are not refused by this check, but by read_model_config().
 #pragma once
 
 #include <array>
@@ -24,7 +24,7 @@ struct LinearShape {
   std::size_t rows, cols;
   bool needs_bias = false;
 };
-// The matrices of a layer, in the order of LayerWeights::linears() (weights.hpp). Its E is c.hidden, its F is c.ffn.
+// The matrices of a layer, in the order of LayerWeights::linears(). What weights.hpp calls E is c.hidden, and F is c.ffn.
 inline std::array<LinearShape, 7> layer_linears(const ModelConfig& c) {
   const std::size_t query_width = c.n_heads * c.head_dim, kv_width = c.n_kv_heads * c.head_dim;
   return {{{"attn_q", query_width, c.hidden, c.has_qkv_bias},
@@ -36,7 +36,7 @@ inline std::array<LinearShape, 7> layer_linears(const ModelConfig& c) {
            {"ffn_down", c.hidden, c.ffn}}};
 }
 
-// A vector of a layer, "blk.N.PART" [size].
+// A vector of a layer, "blk.N.PART" with `size` values.
 struct VectorShape {
   std::string_view part;
   std::size_t size;  // 0: the architecture has none
@@ -50,8 +50,8 @@ inline std::array<VectorShape, 4> layer_vectors(const ModelConfig& c) {
            {"attn_k_norm.weight", of_a_head}}};
 }
 
-// An error for the first tensor that is missing or has another shape. Besides the tensors of the layers these are checked, as
-// [rows, cols]: token_embd.weight [vocabulary, hidden] and output_norm.weight [hidden]; and, if the source has them, a head of
+// Returns an error for the first tensor that is missing or has another shape. Besides the tensors of the layers these are checked,
+// as [rows, cols]: token_embd.weight [vocabulary, hidden] and output_norm.weight [hidden]; and, if the source has them, a head of
 // its own, output.weight [vocabulary, hidden], and divisors of the angles of RoPE, rope_freqs.weight [rotary_dim / 2].
 inline Status check_required_tensors(const ModelSource& source, const ModelConfig& c) {
   Status so_far = success();

@@ -2,7 +2,7 @@
 //
 // Rotates the weights of a network, so that int4 with one scale for each row, which NPUs multiply fastest, loses less. An
 // orthogonal matrix between two linear layers can be multiplied into both of them and then cancels. Outliers, which were in a few
-// columns, are then spread over all columns. After Ashkboos et al., "QuaRot" (2024); the changes to it are marked *.
+// columns, are then spread over all columns. The method is that of Ashkboos et al., "QuaRot" (2024); changes to it are marked *.
 //
 //   residual   The residual stream x becomes x Q. Norms do not subtract a mean, so rms(x Q) = rms(x). Their gains g move into the
 //              matrices behind them:  W -> W diag(g) Q  for query, key, value, gate and up;  W -> Q^T W  for the attention's
@@ -12,17 +12,18 @@
 //              W_v -> R^T W_v, W_o -> W_o R, head by head. * The bias of the values is rotated too: the weights of a softmax
 //              sum to one, so that a bias of the values is a bias of the output.
 //   down       The input a of down becomes a H in every step, W -> W H. Its outliers come from silu(gate) * up, and no matrix
-//              comes after this product that could take H in. This helps most. It costs a transform of ffn values for each
-//              token and layer.
+//              comes after this product that could take H in. This rotation helps most. It costs a transform of ffn values for
+//              each token and layer.
 //
-// The matrices, for a width n = m * p, where p is the largest power of two that divides n:
+// These are the orthogonal matrices, for a width n = m * p, where p is the largest power of two that divides n, I_m the unit matrix
+// of width m and (x) the Kronecker product:
 //
 //     H = I_m (x) Hadamard_p / sqrt(p)            the transform of contract/elementwise.hpp
 //     R = diag(+-1) H                             for one head
 //     Q = diag(+-1) H                             of the residual stream
 //
-// H leaves m parts separate, and nothing mixes them. Mixing was tried with a reflection (KL 0.252, and 0.237 without mixing;
-// Qwen2.5 0.5B, m = 7, int4_channel, residual alone) and with Hartley's transform (0.307). Both also cost more operations.
+// H leaves m parts separate, and nothing mixes them. Mixing was tried with a reflection (KL divergence 0.252, and 0.237 without
+// mixing; Qwen2.5 0.5B, m = 7, int4_channel, residual alone) and with Hartley's transform (0.307). Both also cost more operations.
 //
 // The sign of a position is the highest bit of splitmix64 of the position. All these matrices are orthogonal and need O(n log n)
 // operations. With exact weights the network computes the same as before, except for the rounding of floats
@@ -55,10 +56,11 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// The inputs of the matrices of a layer: of query, key and value; of the attention's output; of gate and up; of down.
+// The inputs of the matrices of a layer, in this order: the input of query, key and value; that of the attention's output matrix;
+// that of gate and up; that of down.
 enum class LinearInput : std::uint8_t { attention, attention_output, ffn, down };
 
-// An orthogonal matrix Q of a width n, a multiple of 16.
+// An orthogonal matrix Q of n rows and columns, a Hadamard transform with or without signs; n is a multiple of 16.
 class FastRotation {
  public:
   FastRotation() = default;
@@ -71,8 +73,8 @@ class FastRotation {
   // The signs of the matrix, 1 or -1 for each position; empty if all are 1.
   const std::vector<float>& signs() const { return signs_; }
 
-  // rotate() turns the row x into x Q, rotate_back() into x Q^T. The kernel of the active target computes floats, with the same
-  // bits on all targets. Doubles are for weights.
+  // rotate() turns the row x into x Q, rotate_back() into x Q^T. Rows of floats are computed by the kernel of the active target, with
+  // the same bits on all targets. Rows of doubles are weights.
   void rotate(float* x) const {
     scale(x);
     detail::row_kernel<Hadamard>(active_target())(x, width_);
@@ -99,7 +101,7 @@ class FastRotation {
   std::vector<float> signs_;
 };
 
-// The input that a matrix of a layer multiplies. Nothing for other tensors.
+// Which input the matrix with this part of a name, for example "attn_q.weight", multiplies. Nothing for other tensors.
 inline std::optional<LinearInput> input_of_part(std::string_view part) {
   constexpr std::pair<std::string_view, LinearInput> known[] = {
       {"attn_q.weight", LinearInput::attention}, {"attn_k.weight", LinearInput::attention},
@@ -119,7 +121,7 @@ inline FastRotation down_rotation(const ModelConfig& c) { return {c.ffn, false};
 // The weights of a model with rotations multiplied in, for write_packed_file. The source must outlive this object.
 class RotatedWeights : public TensorChange {
  public:
-  // Refused: a model whose dimensions cannot be read or rotated, or that is already rotated.
+  // Refuses a model whose dimensions cannot be read or rotated, or that is already rotated.
   static Result<RotatedWeights> create(const ModelSource& source, const Rotation& rotation) {
     Result<ModelConfig> config = read_model_config(source);
     if (!config) return config.error();
@@ -144,8 +146,9 @@ class RotatedWeights : public TensorChange {
            (rotation_.down && part == "ffn_down.weight");
   }
 
-  // Changes x, a row of inputs of a matrix of the original network, into the row that the rotated network has there. `gain` is
-  // the gain of the norm before an input of attention or ffn; the rotated network does not have this gain in its inputs.
+  // Changes x, a row of inputs of a matrix of the original network, into the row of inputs that this matrix has in the rotated
+  // network. `gain` is the gain of the norm before an input of attention or ffn; the rotated network does not have this gain in its
+  // inputs.
   void rotate_input(float* x, LinearInput input, const std::vector<float>& gain) const {
     const auto rotate = [&](const FastRotation& rotation, std::size_t width) {
       for (std::size_t first = 0; first < width; first += rotation.width()) rotation.rotate(x + first);
@@ -161,7 +164,7 @@ class RotatedWeights : public TensorChange {
     }
   }
 
-  // values: the rows of the tensor. Each thread needs a few vectors of doubles.
+  // Multiplies the rotations into a tensor, whose rows are `values`. Each thread needs memory for a few vectors of doubles.
   Status apply(const TensorInfo& tensor, Matrix values, Parallel parallel) const override {
     const std::optional<LayerTensor> of_layer = layer_tensor(tensor.name);
     if (!of_layer) return success();
@@ -235,7 +238,8 @@ class RotatedWeights : public TensorChange {
     return success();
   }
 
-  // Rotates each row, whose length is a multiple of the rotation's width, part by part: w -> (w * gain) Q.
+  // Multiplies each row by the gain, if there is one, and rotates it, part by part: each part w becomes (w * gain) Q, where Q is the
+  // rotation. The length of a row is a multiple of the rotation's width.
   static void rotate_rows(Matrix values, const FastRotation& rotation, const std::vector<float>& gain, Parallel parallel) {
     parallel(values.rows, [&](std::size_t n) {
       std::vector<double> x(rotation.width());
@@ -250,7 +254,8 @@ class RotatedWeights : public TensorChange {
     });
   }
 
-  // Rotates each column in the same way, sixteen at a time because they share cache lines.
+  // Rotates each column, part by part: each part w, as a row, becomes w Q, where Q is the rotation. Sixteen columns are rotated at a
+  // time because they share cache lines.
   static void rotate_columns(Matrix values, const FastRotation& rotation, Parallel parallel) {
     constexpr std::size_t together = 16;
     const std::size_t width = rotation.width();

@@ -3,15 +3,15 @@
 // Saves a text with its keys and values in a file, so that a conversation can go on without evaluating the text again. Because
 // the file contains the text, a new file can be read only by its owner.
 //
-//     offset  what
+//     offset  contents
 //       0     magic "stillaKV"; u32 version of this layout; u32 type of the cache; u64 Model::identity()
 //      24     u32 layers, KV heads, head size, bits of rounded activations (24: mixed); u64 tokens; u64 bytes of the note
-//      56     u64 XXH64 of everything from byte 72 on; u64 XXH64 of the 64 bytes before
+//      56     u64 XXH64 of everything from byte 72 on; u64 XXH64 of the first 64 bytes of the file
 //      72     ids, u32 each | note | chunks of the cache: all layers of the first 256 positions, of the next, ...
 //
-// Chunks are the memory of the cache as it is, little endian; keys and values behind the end of the text are 0. The sizes follow
-// from the header and are compared with the size of the file before anything else is read. Nothing of the file is used before its
-// checksums agree.
+// Chunks are the memory of the key/value cache as it is, little endian; keys and values behind the end of the text are 0. The sizes
+// of all parts follow from the header and are compared with the size of the file before anything else is read. Nothing of the file
+// is used before its checksums agree.
 #pragma once
 
 #include <cstddef>
@@ -57,7 +57,8 @@ struct SavedText {
 
 namespace detail {
 
-// Another number for each change of this layout, of the layout of a chunk, or of the arithmetic.
+// The version of session files. It gets another number with each change of their layout, of the layout of a chunk of the cache, or of
+// the arithmetic of the forward pass.
 inline constexpr std::uint32_t session_version = 2;
 inline constexpr std::size_t session_header_bytes = 72;
 
@@ -90,7 +91,7 @@ inline std::vector<std::byte> session_header(const SessionKind& kind, std::uint6
 
 }  // namespace detail
 
-// Writes the whole file, or nothing after an error. cache.size() equals ids.size().
+// Writes the whole session file, or nothing if there is an error. cache.size() must equal ids.size().
 inline Status write_session_file(const std::string& path, const SessionKind& kind, std::span<const std::uint32_t> ids,
                                  std::string_view note, const KvCache& cache) {
   Result<AtomicFile> file = AtomicFile::create(path, FileReaders::owner);
@@ -123,7 +124,7 @@ inline Status write_session_file(const std::string& path, const SessionKind& kin
   return file->commit();
 }
 
-// Reads what write_session_file() wrote for a session of this kind. Refuses everything else.
+// Reads a file that write_session_file() wrote for a session of this kind. Refuses every other file.
 inline Result<SavedText> read_session_file(const MappedFile& file, const SessionKind& kind) {
   const auto refuse = [&](const auto&... parts) {
     return Error{ErrorKind::refused_file, concat(printable_path(file.path()), ": ", parts...)};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The weights of a model, packed for the kernels. Every tensor is compared with the dimensions in the metadata before a byte of
-// it is read. If one is missing or has another shape, the error names it. Packing uses the threads that it is given. It releases
+// it is read. If a tensor is missing or has another shape, the error names it. Packing uses the threads that it is given. It releases
 // the pages of the source as it proceeds, so that the weights are in memory only once. Matrices of a packed file
 // (io/packed_file.hpp) stay where they are mapped: nothing is packed, and all processes that run the file share one copy.
 #pragma once
@@ -39,7 +39,7 @@
 
 namespace stilla { inline namespace STILLA_ABI {
 
-// y = x * weight^T + bias. Shapes are [outputs, inputs], the reverse of the order in GGUF.
+// A matrix of the model and its bias, for y = x * weight^T + bias. Shapes are [outputs, inputs], the reverse of the order in GGUF.
 struct Linear {
   PackedMatrix weight;                          // for the CPU; without data if the weights are on a device
   std::vector<float> bias;                      // empty: no bias
@@ -61,7 +61,7 @@ struct LayerWeights {
   Linear up;                          // [F, E]
   Linear down;                        // [E, F]
 
-  // All matrices, and all vectors, in the order of required_tensors.hpp.
+  // linears() gives all matrices of the layer and vectors() all its vectors, in the order of required_tensors.hpp.
   std::array<const Linear*, 7> linears() const { return {&query, &key, &value, &attention_output, &gate, &up, &down}; }
   std::array<Linear*, 7> linears() { return {&query, &key, &value, &attention_output, &gate, &up, &down}; }
   std::array<const std::vector<float>*, 4> vectors() const { return {&attention_norm, &ffn_norm, &query_norm, &key_norm}; }
@@ -70,14 +70,14 @@ struct LayerWeights {
 
 class Model {
  public:
-  // Called as (bytes done, bytes in all), from the loading thread.
+  // A function that is called as (bytes done, bytes in all) while a model is loaded, from the loading thread.
   using Progress = std::function<void(std::size_t, std::size_t)>;
 
-  // Takes over the source: the embedding is read from it, and so is the tokenizer if somebody asks for it. `format`, if given, is
-  // the format to which the layers are requantised (requantised_format in io/model_source.hpp). `device`, if not empty, is the
-  // device that the matrices of the layers go to (device_matrix.hpp); embedding and head stay on the CPU. `rope` is the user's
-  // choice for RoPE instead of what the file says. `imatrix`, if given, is used for the matrices that are requantised; it is needed
-  // only while the model is loaded.
+  // Loads a model. It takes over the source: the embedding is read from it, and so is the tokenizer if somebody asks for it.
+  // `format`, if given, is the format to which the layers are requantised (requantised_format in io/model_source.hpp). `device`, if
+  // not empty, is the device that the matrices of the layers go to (device_matrix.hpp); embedding and head stay on the CPU. `rope`
+  // is the user's choice for RoPE instead of what the file says. `imatrix`, if given, is used for the matrices that are requantised;
+  // it is needed only while the model is loaded.
   static Result<Model> load(std::unique_ptr<ModelSource> source, Parallel parallel = {}, const Progress& progress = {},
                             std::optional<FormatId> format = {}, std::string_view device = {}, const RopeChoice& rope = {},
                             const Imatrix* imatrix = nullptr) {
@@ -100,7 +100,7 @@ class Model {
     if (Status s = model.read(parallel, progress, rope); !s) return s.error();
     return model;
   }
-  // The same for a source of a known type, for example a GgufFile.
+  // Loads a model as the other load() does, from a source of a known type, for example a GgufFile.
   template <std::derived_from<ModelSource> Source>
   static Result<Model> load(Source source, Parallel parallel = {}, const Progress& progress = {}, std::optional<FormatId> format = {},
                             std::string_view device = {}, const RopeChoice& rope = {}, const Imatrix* imatrix = nullptr) {
@@ -113,10 +113,10 @@ class Model {
   const std::vector<float>& output_norm() const { return output_norm_; }
   const Linear& head() const { return head_; }
   const std::string& device() const { return device_; }  // empty: the CPU
-  // What a user should be told about the file, a line each: keys that are not known here, bytes behind the last tensor.
+  // What a user should be told about the file, a line each: keys that Stilla does not know, bytes behind the last tensor.
   const std::vector<std::string>& notes() const { return config_.notes; }
   const RopeFrequencies& rope_frequencies() const { return rope_frequencies_; }
-  // The bytes of all packed weights.
+  // The number of bytes of all packed weights.
   std::size_t packed_weight_bytes() const { return packed_bytes_; }
 
   // A number that tells whether two models have the same weights in the same formats: a checksum of the dimensions, of all
@@ -163,7 +163,7 @@ class Model {
  private:
   explicit Model(std::unique_ptr<ModelSource> source) : source_(std::move(source)) {}
 
-  // What reading a model keeps from tensor to tensor.
+  // What is kept from one tensor to the next while a model is read.
   struct Reading {
     Parallel parallel;
     const Progress& progress;
@@ -197,7 +197,7 @@ class Model {
     if (Status s = read_head(reading); !s) return s;
     if (Status s = read_rope_frequencies(reading); !s) return s;
     if (Status s = source_->check_lengths(); !s) return s;
-    // An embedding that is not packed, and tensors that nothing reads, now count as done.
+    // For the progress, an embedding that is not packed, and tensors that nothing reads, now count as done.
     if (progress && reading.done < reading.total) progress(reading.total, reading.total);
     return success();
   }
@@ -213,8 +213,8 @@ class Model {
     return success();
   }
 
-  // All packed matrices lie in one piece of memory, so that large pages cover it up to its ends. When each matrix had its own
-  // piece, large pages did not cover 30 % of a 1.5B of 4 bits, and a token took 7 % more time.
+  // Makes room for the packed matrices. All lie in one piece of memory, so that large pages cover it up to its ends. When each
+  // matrix had its own piece, large pages did not cover 30 % of a model of 1.5B weights of 4 bits, and a token took 7 % more time.
   Status make_room(Reading& reading) {
     std::size_t bytes_to_pack = 0;
     for (std::size_t i = 0; i < source_->tensor_count(); ++i) {
@@ -299,7 +299,7 @@ class Model {
     return success();
   }
 
-  // If the source has panels, `out` refers to them where they are mapped. If it has rows, they are packed.
+  // Reads a matrix. If the source has panels, `out` refers to them where they are mapped. If the source has rows, they are packed.
   Status read_matrix(Reading& reading, PackedMatrix& out, const std::string& name, std::size_t rows, std::size_t cols) {
     const Result<StoredMatrix> found = stored_matrix(name, rows, cols);
     if (!found) return found.error();
@@ -349,7 +349,7 @@ class Model {
     return StoredMatrix{*tensor, format};
   }
 
-  // Puts a matrix of a layer on the device, from rows, or from panels if their rows can be computed again.
+  // Puts a matrix of a layer on the device. The source has its rows, or panels from which the rows can be computed again.
   Status put_on_device(Linear& out, const std::string& name, std::size_t rows, std::size_t cols, Parallel parallel) {
     const Result<StoredMatrix> found = stored_matrix(name, rows, cols);
     if (!found) return found.error();

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tokens that may come next. Every step of a sampling chain removes some of them or changes their logits.
+// The candidates: the tokens that may come next. Every step of a sampling chain removes some of them or changes their logits.
 //
 //     probability of c  =  weight(c) / sum of weights,      weight(c) = e^((logit - highest logit) / temperature)
 //
 // At first the candidates are a row of logits, as a model gives them. A vocabulary has 150 000 tokens, of which a few hundred
 // matter. Two passes of vector kernels therefore find the highest logit and the sum of weights of every block of 64 logits
-// (contract/elementwise.hpp). Steps that look for single tokens then read only the blocks that can hold them. A step that removes
+// (contract/elementwise.hpp). Steps that look for single tokens then read only the blocks that can hold these tokens. A step that removes
 // candidates turns the row into a list of {logit, id}, ordered by id, or with the best first once a step has ranked it.
 //
 // Over a row the sums run block by block, in the order of the kernels inside a block. Over a list they run from one candidate to
@@ -47,14 +47,14 @@ struct LogitRequest {
   std::size_t vocabulary = 0;         // ids from here on are padding; 0: there is no padding
 };
 
-// Finds the best of candidates that come one by one; it keeps as many as there is room for. If n candidates come in random order
-// and there is room for k, about k ln(n / k) of them enter the heap.
+// Finds the best of candidates that come one by one, and keeps as many in a heap as there is room for. If n candidates come in random
+// order and there is room for k, about k ln(n / k) of them enter the heap.
 class BestCandidates {
  public:
   explicit BestCandidates(std::span<Candidate> room = {}) : room_(room) {}
 
   std::size_t size() const { return count_; }
-  // A bound: no candidate with a lower logit can be among the best.
+  // A bound of the logits: no candidate with a lower logit can be among the best.
   float bound() const {
     constexpr float infinity = std::numeric_limits<float>::infinity();
     return count_ < room_.size() ? -infinity : room_.empty() ? infinity : room_[0].logit;
@@ -92,7 +92,7 @@ class Candidates {
     is_row_ = true;
     begin_with(0);
   }
-  // Makes these the candidates; they are ordered by id.
+  // Makes the given list the candidates. It must be ordered by id.
   void assign(std::span<const Candidate> candidates) {
     make_room(candidates.size());
     std::copy(candidates.begin(), candidates.end(), items_.begin());
@@ -114,7 +114,7 @@ class Candidates {
   std::size_t most() const { return items_.size(); }  // the largest number of candidates there has been
   bool is_ranked() const { return is_ranked_; }  // whether the best come first; otherwise they are ordered by id
 
-  // The divisor of all differences of logits; above 0.
+  // The temperature is the divisor of all differences of logits. It is above 0.
   float temperature() const { return temperature_; }
   void set_temperature(float temperature) { temperature_ = temperature; }
 
@@ -146,8 +146,8 @@ class Candidates {
     return total;
   }
 
-  // Calls change(logit) with a reference to the logit of the candidate. If the id is not a candidate nothing happens. Call
-  // settle() after the last change.
+  // Calls change(logit) with a reference to the logit of the candidate `id`. If there is no such candidate nothing happens.
+  // settle() must be called after the last change.
   template <class Change>
   void change(std::uint32_t id, Change&& change) {
     if (is_row_) {
@@ -191,7 +191,7 @@ class Candidates {
     remove_if([&](const Candidate& c) { return c.logit < bound; });
   }
 
-  // Keeps only these candidates, and puts the best first. All of them must be candidates already.
+  // Keeps only the candidates `kept`, and puts the best first. All of them must be candidates already.
   void keep_only(std::span<const Candidate> kept) {
     std::copy(kept.begin(), kept.end(), items_.begin());
     count_ = kept.size();
@@ -241,8 +241,8 @@ class Candidates {
     is_ranked_ = true;
   }
 
-  // The candidate at the fraction `u`, in [0, 1), of the sum of weights; never one of weight 0. There must be at least one
-  // candidate.
+  // The candidate at which the running sum of weights passes the fraction `u`, in [0, 1), of the sum of all weights. It is never one
+  // of weight 0. There must be at least one candidate.
   Candidate at(double u) {
     const float highest = this->highest();
     const double place = u * total_weight(highest);
@@ -276,13 +276,13 @@ class Candidates {
   const Candidate* begin() const { return items_.data(); }
   const Candidate* end() const { return items_.data() + count_; }
 
-  // Finds the highest logits of `count` blocks of the row, from the block `first` on.
+  // Finds the highest logit of each of `count` blocks of the row, from the block `first` on.
   void find_highest(std::size_t first, std::size_t count) {
     const auto kernel = detail::row_kernel<HighestLogits>(active_target());
     kernel(highest_.data() + first, row_.data() + first * logit_block, count * logit_block);
   }
 
-  // The logit whose weight is e^-reach; -infinity if there is none.
+  // The logit whose weight is e^-reach if the highest logit is `highest`; -infinity if there is none.
   float below(float highest, float reach) const {
     const float logit = highest - reach * temperature_;
     return std::isnan(logit) ? -infinity : logit;
@@ -298,12 +298,12 @@ class Candidates {
       }
     }
   }
-  // Turns the row into a list of the candidates that are not below `low`.
+  // Turns the row into a list of the candidates whose logits are not below `low`.
   void make_list(float low) {
     if (!std::exchange(is_row_, false)) return;
     append(low, std::nanf(""));
   }
-  // The candidates of one block of the row. The row stays a row.
+  // Lists the candidates of one block of the row. The row is not turned into a list.
   std::span<const Candidate> list_of(std::size_t block) {
     std::size_t count = 0;
     for (std::size_t i = block * logit_block; i < (block + 1) * logit_block; ++i) {
@@ -312,15 +312,15 @@ class Candidates {
     return {items_.data(), count};
   }
 
-  // Moves the k best candidates to the front, in any order.
+  // Moves the k best candidates to the front of the list, in any order.
   void select(std::size_t k) {
     BestCandidates best({begin(), k});
     for (std::size_t i = 0; i < count_; ++i) best.offer(items_[i]);
   }
 
-  // Ranks the list from `kept` on until `sum`, the weight of all ranked candidates, reaches `wanted`. It moves `kept` behind the
-  // ranked candidates. Returns false if `wanted` is not reached. It uses a heap, which yields the best candidates without sorting
-  // the rest.
+  // Ranks the list from the place `kept` on until `sum`, the weight of all ranked candidates, reaches `wanted`. It moves `kept`
+  // behind the ranked candidates. Returns false if `wanted` is not reached. It uses a heap, which yields the best candidates without
+  // sorting the rest.
   bool rank_until(double wanted, float highest, std::size_t& kept, double& sum) {
     Candidate* const first = begin() + kept;
     Candidate* last = end();

@@ -39,7 +39,7 @@ class ModelDraftPolicy {
     return false;
   }
 
-  // Call it when a guess of this confidence was written. Returns whether another guess behind it is worth its time.
+  // Must be called when a guess of this confidence was written. Returns whether another guess behind it is worth its time.
   bool goes_on(float confidence, const DraftPolicy& times) {
     const std::size_t kind = kind_of(confidence);
     kinds_[count_] = kind;
@@ -49,8 +49,8 @@ class ModelDraftPolicy {
     return chance_[count_ - 1] * any_.of_right() > cost_ + times.time(count_ + 1) - times.time(count_);
   }
 
-  // How many of the written guesses to check. It is the number that can be expected to give the most tokens per second. The time
-  // that the guesses have already cost is counted too.
+  // How many of the written guesses to check: the number that can be expected to give the most tokens per second. The time that
+  // writing the guesses has already cost is counted too.
   std::size_t length(const DraftPolicy& times) {
     const double spent = static_cast<double>(count_) * cost_;
     double tokens = 1.0, best_rate = 1.0 / (1.0 + spent);
@@ -71,7 +71,7 @@ class ModelDraftPolicy {
     }
   }
 
-  // Tells the policy how long it took to write the guesses since begins().
+  // Tells the policy how long it took to write the guesses since the last call of begins().
   void learn_time(double seconds, const DraftPolicy& times) {
     if (count_ == 0) return;
     const double cost = std::clamp(seconds / times.seconds_of_one() / static_cast<double>(count_), 0.0, 4.0);
@@ -80,8 +80,9 @@ class ModelDraftPolicy {
   }
 
  private:
-  // After some hundred tokens a bad chance is half forgotten. A chance is forgotten so slowly because trying again costs the
-  // small model a batch of the end of the text, which takes as long as five tokens of the large model.
+  // By this factor old results count less with each token while nothing is guessed: after some hundred tokens a bad chance is half
+  // forgotten. It is forgotten so slowly because trying again costs the small model a batch of the end of the text, which takes as
+  // long as five tokens of the large model.
   static constexpr double forgets_unused = 0.997;
 
   struct Chance {  // a chance that is learned: old results count less and less, and it begins with a belief

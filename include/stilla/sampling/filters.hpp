@@ -6,9 +6,11 @@
 //   keep_top_k            keeps the k likeliest
 //   keep_top_p            keeps the fewest whose probabilities reach p: the nucleus (Holtzman et al., 2020)
 //   keep_min_p            keeps those at least p times as likely as the best (Nguyen et al., 2024)
-//   keep_typical          keeps those whose surprise -ln p is nearest to the entropy: the fewest that reach p (Meister et al., 2022)
-//   exclude_top_choices   XTC: with some probability, removes the candidates of probability t and more, except the least likely
-//                         of them. Unusual tokens then have a chance (p-e-w, 2024, text-generation-webui pull request 6335)
+//   TypicalFilter         keeps those whose surprise (-ln of the probability) is nearest to the entropy: the fewest whose
+//                         probabilities reach p (Meister et al., 2022)
+//   exclude_top_choices   XTC: with some probability, removes the candidates whose probability reaches a threshold, except the
+//                         least likely of them. Unusual tokens then have a chance (p-e-w, 2024, text-generation-webui pull request
+//                         6335)
 //   Mirostat              mirostat 2 (Basu et al., 2021): keeps those whose surprise is at most mu. The surprise of the drawn
 //                         token then changes mu, so that the average surprise becomes tau
 #pragma once
@@ -43,14 +45,15 @@ inline void keep_min_p(Candidates& candidates, float p) {
   candidates.remove_if([&](const Candidate& c) { return c.logit != highest && candidates.weight(c, highest) < static_cast<double>(p); });
 }
 
-// The surprise of a candidate in units of ln: ln(total) - ln(weight), where ln(weight) is exactly the argument of the
+// The surprise of a candidate, -ln of its probability: ln(total weight) - ln(weight), where ln(weight) is exactly the argument of the
 // exponential. The surprise of an impossible token is infinite, so do not compute `surprise * probability` for it.
 inline double surprise_of(const Candidates& candidates, const Candidate& c, float highest, double log_total) {
   if (c.logit == highest) return log_total;
   return log_total - static_cast<double>((c.logit - highest) / candidates.temperature());
 }
 
-// Computes the exponential of every candidate, which is cheap only after top-k.
+// Keeps the candidates whose surprise is nearest to the entropy. It computes the exponential of every candidate, which is cheap only
+// after keep_top_k().
 class TypicalFilter {
  public:
   void keep(Candidates& candidates, float p) {
@@ -68,7 +71,7 @@ class TypicalFilter {
     for (const Candidate& c : candidates.items()) {
       ranked_.push_back({std::fabs(surprise_of(candidates, c, highest, log_total) - entropy), c});
     }
-    // A heap yields the most typical ones without sorting the others.
+    // A heap yields the most typical candidates without sorting the others.
     const auto comes_later = [](const Ranked& a, const Ranked& b) {
       return a.distance != b.distance ? a.distance > b.distance : ranks_after(a.candidate, b.candidate);
     };
@@ -96,7 +99,8 @@ class TypicalFilter {
   std::vector<Candidate> kept_;
 };
 
-// One random number is drawn whenever the filter is on. The sequence of random numbers therefore does not depend on the logits.
+// The filter XTC. It draws one random number whenever it is on. The sequence of random numbers therefore does not depend on the
+// logits.
 inline void exclude_top_choices(Candidates& candidates, float probability, float threshold, Random& random) {
   if (!(probability > 0.0f) || threshold > 0.5f || candidates.empty()) return;  // two candidates cannot both be above a half
   if (random.uniform() >= static_cast<double>(probability)) return;
@@ -112,7 +116,8 @@ inline void exclude_top_choices(Candidates& candidates, float probability, float
   candidates.remove_if([&](const Candidate& c) { return c.id != last.id && is_top(c); });
 }
 
-// Surprise is counted in bits, of the probability before the filter, as in the paper.
+// The filter mirostat 2. It counts the surprise of a token in bits, from the probability before the filter, as in the paper of Basu
+// et al.
 class Mirostat {
  public:
   Mirostat(float tau, float eta) : tau_(static_cast<double>(tau)), eta_(static_cast<double>(eta)) { reset(); }

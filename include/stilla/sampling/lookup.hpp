@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Lookup decoding. If the last tokens of the text occur elsewhere in it, the tokens that follow there are a free guess at what
-// follows here. Edited code, lists, and answers that repeat their thoughts have many such places.
+// Lookup decoding. If the last tokens of the text occur earlier in it too, the tokens that follow them there are a free guess at what
+// follows at the end. Edited code, lists, and answers that repeat their thoughts have many such places.
 //
 //   index.push(id)            for every token of prompt and text
 //   n = policy.length(index.draft(out))   how many guesses are worth checking
@@ -10,8 +10,8 @@
 //
 // Logits have the same bits in a batch as one by one, and the sampler draws the same random numbers in the same order. The text
 // is therefore the one that plain decoding writes, for greedy choice and for any sampling. Only the time differs, so that the
-// policy may learn from a clock. Idea: prompt lookup decoding (Saxena, 2023), after speculative decoding (Leviathan et al.,
-// 2023), whose acceptance rule is not needed here.
+// policy may learn from a clock. The idea is prompt lookup decoding (Saxena, 2023), after speculative decoding (Leviathan et al.,
+// 2023), whose acceptance rule is not needed.
 #pragma once
 
 #include <algorithm>
@@ -33,9 +33,9 @@ struct Draft {
 };
 
 // Finds the earlier place in the text before which the most tokens are the same as at the end of the text. A hash table holds the
-// latest place of each n-gram, and for each place the one before it with the same hash, as in the match finders of LZ77. If an
-// edit has interrupted a copy, the place where the copy would go on is searched close behind the place where it stopped; there
-// one common token is enough.
+// latest place of each n-gram, and for each place the one before it with the same hash, as in the match finders of LZ77. If the text
+// was a copy of an earlier passage until an edit interrupted it, the place where the copy would go on is searched close to the place
+// where it stopped; there one common token is enough.
 class NgramIndex {
  public:
   static constexpr std::size_t shortest_match = 3;
@@ -56,8 +56,8 @@ class NgramIndex {
 
   std::size_t size() const { return tokens_.size(); }
 
-  // Writes guesses at what follows the text: either as many as `out` holds, or none. If the place is so close to the end that its
-  // continuation overlaps the end, the guesses repeat the tokens in between.
+  // Writes guesses at what follows the text: either as many as `out` holds, or none. If the earlier place is so close to the end of
+  // the text that its continuation reaches the end, the guesses repeat the tokens in between.
   Draft draft(std::span<std::uint32_t> out) {
     const std::size_t n = tokens_.size();
     if (n <= shortest_match || out.empty()) return {};
@@ -69,7 +69,7 @@ class NgramIndex {
       if (length > best.match) best.match = length, best_place = place;
     };
     if (source_ != none && n - source_end_ < max_edited) {
-      // The place where the copy goes on if the edit inserted as many tokens as it removed.
+      // The place in the copied passage where the copy goes on if the edit inserted as many tokens as it removed.
       const std::size_t expected = source_ + (n - source_end_);
       for (std::size_t i = 0; i <= max_edited; ++i) {           // nearest first
         if (expected + i < n - 1) look_at(expected + i);
@@ -120,9 +120,9 @@ class NgramIndex {
   std::size_t source_end_ = 0;        // the length of the text at that time
 };
 
-// How many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give
-// 1 + a + ... + a^n tokens for the time of a batch of n + 1. The best n may be 0. The chance is learned separately for matches of
-// similar length, the times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if
+// Decides how many guesses to check. Let a be the chance that a guess is right if those before it were right. Then n guesses give
+// 1 + a + ... + a^n tokens for the time of a batch of n + 1 tokens. The best n may be 0. The chance is learned separately for matches
+// of similar length, the times are learned for each batch size. A bad chance is slowly forgotten, so that guessing is tried again if
 // the text changes its character.
 class DraftPolicy {
  public:
@@ -148,8 +148,8 @@ class DraftPolicy {
     return best;
   }
 
-  // time(): the time of a batch with so many guesses, as a multiple of the time of a batch with none. seconds_of_one(): the seconds
-  // of a batch with none; 0 if they are not known yet.
+  // time() is the time of a batch with `guesses` guesses, as a multiple of the time of a batch with none. seconds_of_one() is the
+  // time of a batch with none in seconds; 0 if it is not known yet.
   double time(std::size_t guesses) const { return time_[std::min(guesses, max_guesses)]; }
   double seconds_of_one() const { return one_; }
 
@@ -161,7 +161,7 @@ class DraftPolicy {
     chance.tried += static_cast<double>(std::min(right + 1, guesses));
   }
 
-  // Tells the policy how long the evaluation of a token and this many guesses took.
+  // Tells the policy how many seconds the evaluation of a token and `guesses` guesses took.
   void learn_time(std::size_t guesses, double seconds) {
     if (guesses == 0) {
       one_ += (one_ == 0.0 ? 1.0 : 0.1) * (seconds - one_);
@@ -171,7 +171,7 @@ class DraftPolicy {
     const double times = std::clamp(seconds / one_, 0.5, 20.0);
     time_[guesses] += (is_measured_[guesses] ? 0.25 : 1.0) * (times - time_[guesses]);
     is_measured_[guesses] = true;
-    // The other times lie on the straight line through this one, until they are measured.
+    // The times of other numbers of guesses are put on the straight line through the measured time, until they are measured.
     for (std::size_t n = 1; n < time_.size(); ++n) {
       const double share = static_cast<double>(n) / static_cast<double>(guesses);
       if (!is_measured_[n]) time_[n] = 1.0 + (time_[guesses] - 1.0) * share;
@@ -179,7 +179,7 @@ class DraftPolicy {
   }
 
  private:
-  // A chance that is learned from counts. Old results count less and less, and it begins with a belief.
+  // A chance that is learned from counts of guesses. Old results count less and less, and the chance begins with a belief.
   struct Chance {
     double right = 0.0, tried = 0.0;
     double of_right() const { return (right + 0.4) / (tried + 1.0); }
@@ -189,7 +189,7 @@ class DraftPolicy {
   static std::size_t kind(std::size_t match) { return match < 4 ? match : match < 6 ? 4 : match < 10 ? 5 : match < 20 ? 6 : 7; }
 
   std::array<Chance, 8> chances_{};
-  // The time of a batch with n guesses, as a multiple of that of a batch with none.
+  // time_[n] is the time of a batch with n guesses, as a multiple of the time of a batch with none.
   std::array<double, max_guesses + 1> time_{};
   std::array<bool, max_guesses + 1> is_measured_{};
   double one_ = 0.0;                             // seconds of a batch with no guesses

@@ -2,8 +2,9 @@
 //
 // Steps of a sampling chain that make tokens less likely because the text already contains them.
 //
-//   penalise_repeats   for the tokens of the window: a positive logit is divided by `repetition`, a negative one is multiplied
-//                      by it (Keskar et al., 2019); then  logit -= presence + frequency * count
+//   penalise_repeats   for the tokens of the window, the last tokens of the text: a positive logit is divided by `repetition`, a
+//                      negative one is multiplied by it (Keskar et al., 2019); then  logit -= presence + frequency * count, where
+//                      count says how often the token occurs in the window
 //   DryPenalty         "don't repeat yourself" (p-e-w, 2024, text-generation-webui pull request 5677). If the last n tokens of the
 //                      text, n >= allowed, already occur earlier, the token that followed them there loses
 //                      multiplier * base^(n - allowed). A repeated passage contains no breaker, such as the end of a line, and
@@ -33,7 +34,7 @@ struct RepeatPenalties {
   bool is_on() const { return repetition != 1.0f || presence != 0.0f || frequency != 0.0f; }
 };
 
-// `window` is the last tokens of the text. `scratch` is passed so that its memory is reused.
+// Lowers the logits of the tokens in `window`, the last tokens of the text. `scratch` is passed so that its memory is reused.
 inline void penalise_repeats(Candidates& candidates, const RepeatPenalties& penalties, std::span<const std::uint32_t> window,
                              std::vector<std::uint32_t>& scratch) {
   if (!penalties.is_on()) return;
@@ -56,16 +57,17 @@ class DryPenalty {
   struct Options {
     float multiplier = 0.0f;  // 0: off
     float base = 1.75f;
-    // Repeating passages of fewer tokens costs nothing; repeating a passage of exactly this length costs `multiplier`.
+    // A number of tokens: repeating a shorter passage costs nothing, and repeating a passage of exactly this length costs
+    // `multiplier`.
     std::size_t allowed_length = 2;
     std::vector<std::uint32_t> breakers{};  // sorted
   };
 
-  // `text` is the end of the text, as far back as it should count.
+  // Lowers the logits of tokens that would continue a repetition. `text` is the end of the text, as far back as it should count.
   void apply(Candidates& candidates, const Options& options, std::span<const std::uint32_t> text) {
     if (options.multiplier == 0.0f) return;
     const auto is_breaker = [&](std::uint32_t id) { return std::binary_search(options.breakers.begin(), options.breakers.end(), id); };
-    // The number of tokens at the end of the text that a passage may repeat.
+    // The number of tokens at the end of the text that can belong to a repeated passage: those behind the last breaker.
     std::size_t reach = 0;
     while (reach < text.size() && !is_breaker(text[text.size() - 1 - reach])) ++reach;
     if (reach == 0) return;
@@ -96,7 +98,8 @@ class DryPenalty {
   }
 
  private:
-  // Computed by repeated multiplication, because pow() of C libraries does not give the same result everywhere.
+  // The penalty multiplier * base^exponent. It is computed by repeated multiplication, because pow() of C libraries does not give
+  // the same result everywhere.
   static float amount(const Options& options, std::size_t exponent) {
     constexpr float most = std::numeric_limits<float>::max();
     float penalty = options.multiplier;

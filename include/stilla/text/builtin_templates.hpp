@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Chat templates by name, for files that have none. They are Jinja sources, as in files, so that every conversation becomes a
-// prompt in the same way. chat_template.hpp lists their variables.
+// Chat templates by name, for model files that have none. They are Jinja programs, as those in files are, so that every conversation
+// becomes a prompt in the same way. chat_template.hpp lists their variables.
 #pragma once
 
 #include <string_view>
@@ -22,15 +22,15 @@ struct BuiltinTemplate {
 };
 
 inline constexpr BuiltinTemplate builtin_templates[] = {
-    // Qwen2, SmolLM2 and many others, without a default system prompt.
+    // ChatML, the format of Qwen2, SmolLM2 and many other models, without a default system prompt.
     {"chatml", R"jinja(
 {%- for message in messages %}
 {{- '<|im_start|>' ~ message.role ~ '\n' ~ message.content ~ '<|im_end|>\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}
 )jinja"},
-    // DeepSeek-R1 and its distills. The last system message is used, and earlier thoughts are removed. The answer begins with a
-    // thought, as DeepSeek advises.
+    // The format of DeepSeek-R1 and its distills. Of the system messages only the last is used, and thoughts in earlier answers are
+    // removed. The answer begins with a thought, as DeepSeek advises.
     {"deepseek-r1", R"jinja(
 {%- set ns = namespace(system='') %}
 {%- for message in messages if message.role == 'system' %}{% set ns.system = message.content %}{% endfor %}
@@ -44,7 +44,7 @@ inline constexpr BuiltinTemplate builtin_templates[] = {
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<｜Assistant｜><think>\n' }}{% endif %}
 )jinja"},
-    // Llama 2: the system message is inside the first turn.
+    // The format of Llama 2: the system message is inside the first turn of the user.
     {"llama2", R"jinja(
 {%- set ns = namespace(system='') %}
 {%- for message in messages %}
@@ -58,7 +58,7 @@ inline constexpr BuiltinTemplate builtin_templates[] = {
 {%- endif %}
 {%- endfor %}
 )jinja"},
-    // Llama 3. Files of versions from 3.1 on have their own templates, which state the date.
+    // The format of Llama 3. Model files of Llama 3.1 and later versions have templates of their own, which state the date.
     {"llama3", R"jinja(
 {{- bos_token }}
 {%- for message in messages %}
@@ -66,7 +66,7 @@ inline constexpr BuiltinTemplate builtin_templates[] = {
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}
 )jinja"},
-    // Mistral 7B Instruct: the system message comes before the first user message.
+    // The format of Mistral 7B Instruct: the system message comes before the first user message.
     {"mistral", R"jinja(
 {{- bos_token }}
 {%- set ns = namespace(system='') %}
@@ -94,7 +94,7 @@ inline constexpr BuiltinTemplate builtin_templates[] = {
 {%- endfor %}
 {%- if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}
 )jinja"},
-    // Zephyr, TinyLlama-Chat.
+    // The format of Zephyr and TinyLlama-Chat.
     {"zephyr", R"jinja(
 {%- for message in messages %}
 {{- '<|' ~ message.role ~ '|>\n' ~ message.content ~ eos_token ~ '\n' }}

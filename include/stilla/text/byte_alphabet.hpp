@@ -30,8 +30,8 @@ inline constexpr std::array<std::int16_t, byte_alphabet_end> byte_of_letter = []
   return bytes;
 }();
 
-// Appends the bytes that `spelled` stands for. A text with a character that is not in the alphabet stands for itself, as in
-// transformers.
+// Appends the bytes that `spelled`, a text in the byte alphabet, stands for. A text with a character that is not in the alphabet
+// stands for itself, as in the library transformers.
 inline void append_spelled_bytes(std::string& out, std::string_view spelled) {
   const std::size_t begin = out.size();
   for (std::size_t at = 0; at < spelled.size();) {

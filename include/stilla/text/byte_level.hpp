@@ -2,7 +2,7 @@
 //
 // Encodes text with a byte-level vocabulary: text -> words (pretokenizer.hpp) -> bytes -> merges (byte_pair.hpp). Any bytes are a
 // valid text, and none is lost or changed, with one exception: if the model's tokenizer does so, text is first brought into
-// Unicode's form C.
+// Unicode's normalisation form C (normalise.hpp).
 #pragma once
 
 #include <algorithm>
@@ -35,8 +35,8 @@ class ByteLevelEncoder {
   PreTokenizer pretokenizer() const { return pretokenizer_; }
   bool nfc() const { return nfc_; }
 
-  // The merges of the vocabulary. `types` are the types of the tokens (token_types.hpp). A merge that makes a token which is not
-  // normal is left out if the type of that token was corrected; otherwise it is refused.
+  // Reads the merges of the vocabulary. `types` are the types of the tokens (token_types.hpp). A merge one of whose three tokens
+  // (left, right, merged) is not normal is left out if the type of one of them was corrected; otherwise it is refused.
   Result<MergeTable> read(const Vocabulary& vocabulary, const std::vector<TokenType>& types, const TokenTable& table);
 
   // Appends the ids of `text`.
@@ -87,7 +87,7 @@ inline Result<MergeTable> ByteLevelEncoder::read(const Vocabulary& vocabulary, c
     const char c = static_cast<char>(byte);
     byte_tokens_[static_cast<std::size_t>(byte)] = table.find({&c, 1});
   }
-  // Tokens that are normal in the file, but have another type because of their text.
+  // The texts of tokens that are normal in the file, but were given another type because of their text.
   std::vector<std::string> corrected;
   for (std::size_t i = 0; i < types.size(); ++i) {
     const bool was_normal = vocabulary.types.empty() || vocabulary.types[i] == TokenType::normal;

@@ -26,9 +26,9 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace detail {
 
-// How far an entry may be from its home in a hash table. A table that is at most half full stays far below this (the largest
-// distance seen with Qwen2.5 and SmolLM2 is 18). A file whose names were chosen to collide is refused here, and not searched for
-// hours.
+// How far an entry of a hash table may be from the place that its hash gives. A table that is at most half full stays far below
+// this limit (the largest distance seen with Qwen2.5 and SmolLM2 is 18). Because of the limit, a file whose names were chosen to
+// collide is refused, and not searched for hours.
 inline constexpr std::size_t longest_search = 4096;
 
 struct MergeRule {
@@ -38,14 +38,14 @@ struct MergeRule {
   std::uint32_t merged = 0;
 };
 
-// Finds the rule for a pair (left, right). Open addressing; the table is at most half full.
+// Finds the merge rule for a pair of tokens (left, right). It is a hash table with open addressing that is at most half full.
 class MergeTable {
  public:
   explicit MergeTable(std::size_t rules = 0) : rules_(std::bit_ceil(2 * rules + 2)) { shift_ = 64 - std::countr_zero(rules_.size()); }
 
   enum class Added : std::uint8_t { yes, repeats, crowded };
 
-  // The caller must not add more rules than it announced.
+  // Adds a rule. The caller must not add more rules than it passed to the constructor.
   Added add(const MergeRule& rule) {
     const std::size_t home = home_of(rule.left, rule.right);
     const std::size_t place = place_of(rule.left, rule.right);
@@ -55,8 +55,8 @@ class MergeTable {
     return Added::yes;
   }
 
-  // From now on rules with the same rank may make different tokens. Of all places where one of them applies, the leftmost is
-  // merged first.
+  // After this call, rules with the same rank may make different tokens. Of all places where a rule of that rank applies, the
+  // leftmost is merged first.
   void allow_equal_ranks() { has_equal_ranks_ = true; }
   bool has_equal_ranks() const { return has_equal_ranks_; }
 
@@ -84,7 +84,7 @@ class MergeTable {
   bool has_equal_ranks_ = false;
 };
 
-// Merges words. Keeps its memory from one word to the next.
+// Merges the symbols of words by the rules of a MergeTable. Keeps its memory from one word to the next.
 class WordMerger {
  public:
   explicit WordMerger(const MergeTable& table) : table_(table) {}
@@ -131,7 +131,8 @@ class WordMerger {
     symbols.resize(n);
   }
 
-  // One pass: applies the rule with the lowest rank wherever it applies. Returns false if there is no rule.
+  // Makes one pass over the word: merges every pair to which the rule with the lowest rank applies. Returns false if no rule
+  // applies.
   bool merge_lowest_everywhere(std::vector<std::uint32_t>& symbols) const {
     const MergeRule* lowest = nullptr;
     for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
@@ -180,8 +181,8 @@ class WordMerger {
       heap_.pop_back();
       const std::uint32_t right = next_[at];
       if (right == none) continue;
-      // An entry is out of date if one of its symbols was merged into another or grew. The rule of the pair then has another
-      // rank.
+      // An entry of the heap is out of date if one of its two symbols was merged into another or grew. The rule of the pair then
+      // has another rank.
       const MergeRule* rule = table_.find(symbols[at], symbols[right]);
       if (rule == nullptr || rule->rank != rank) continue;
       symbols[at] = rule->merged;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Chat templates turn a conversation into the prompt format that a model was trained with. A model file contains its template as
-// a Jinja program, and this program is run here (jinja/template.hpp says how little it can do). For files without a template, one
-// is chosen by name; these are Jinja programs too.
+// a Jinja program, which Stilla runs (jinja/template.hpp says how little it can do). For files without a template, one of Stilla's
+// own templates is chosen by name (builtin_templates.hpp); these are Jinja programs too.
 //
-// A program gets the same variables as from transformers' apply_chat_template:
+// A program gets the same variables as from the function apply_chat_template of Hugging Face's library transformers:
 //   messages               each with `role` and `content`
 //   add_generation_prompt  whether the prompt ends where the model is to answer
 //   bos_token, eos_token   as the vocabulary spells them; undefined if it has none
@@ -58,8 +58,8 @@ struct ChatMessage {
 enum class Thinking : std::uint8_t {
   as_template,  // what the program does without being told
   open,         // the prompt ends with <think>\n, even if the program leaves this to the caller
-  // The model is to answer at once. If the program knows enable_thinking, this is set to false; otherwise an empty thought is
-  // written.
+  // The model is to answer at once. If the program knows the variable enable_thinking, this variable is set to false;
+  // otherwise an empty thought is written into the prompt.
   off,
 };
 
@@ -111,8 +111,8 @@ inline jinja::Variables chat_variables(const ChatTemplate& chat_template, std::s
   return out;
 }
 
-// The ids with which `size` bytes of a message were written. `place` is the place of the first byte among all bytes of the
-// messages. No ids if the first or last byte is not at the border of a token.
+// The ids of the tokens with which the model wrote `size` bytes of a message. `place` is the place of the first byte among all
+// bytes of the messages. There are no ids if these bytes do not begin and end at the borders of tokens.
 inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<const ChatMessage> messages, std::size_t place,
                                          std::size_t size) {
   std::size_t i = 0;
@@ -132,7 +132,8 @@ inline std::vector<std::uint32_t> ids_at(const Tokenizer& tokenizer, std::span<c
 
 inline bool opens_thought(std::string_view text) { return text.ends_with(ReasoningSplitter::open_tag) || text.ends_with("<think>\n"); }
 
-// What must be added to the text that the program wrote, so that the model thinks, or does not think, as `wanted` says.
+// What must be appended to the text that the template's program wrote, so that the model thinks, or does not think, as `wanted`
+// says.
 inline std::string_view thought_suffix(std::string_view text, Thinking wanted, bool knows_enable_thinking) {
   if (wanted == Thinking::open) return opens_thought(text) ? "" : "<think>\n";
   if (wanted != Thinking::off || knows_enable_thinking) return "";
@@ -142,11 +143,12 @@ inline std::string_view thought_suffix(std::string_view text, Thinking wanted, b
 
 }  // namespace detail
 
-// A rendered prompt, as a list of parts. Neighbouring parts that the program wrote are one part.
+// A rendered prompt, as a list of parts. Neighbouring parts that the template's program wrote are one part.
 struct RenderedChat {
   struct Part {
     TextSegment segment;
-    // The place of the first byte among all bytes of the messages. Nothing if the text is the program's, or was changed.
+    // The place of the part's first byte among all bytes of the messages. Nothing if the template's program wrote the part, or
+    // changed the text of a message in it.
     std::optional<std::size_t> place;
   };
   std::vector<Part> parts;
@@ -180,7 +182,7 @@ inline Result<RenderedChat> render_chat(const ChatTemplate& chat_template, std::
 }
 
 // Makes a template from a Jinja program. The message of an error says which part is not understood, and in which line. `origin`
-// is the path of the file that contains the program; this message and later ones begin with it. It may be empty.
+// is the path of the file that contains the program, and may be empty. Error messages, also those of rendering, begin with it.
 inline Result<ChatTemplate> read_chat_template(std::string_view source, std::string_view origin = {}) {
   if (source.empty()) {
     return detail::template_error(origin, concat("the file has no chat template; choose one by name: ", chat_template_names));
@@ -199,7 +201,7 @@ inline Result<ChatTemplate> read_chat_template(std::string_view source, std::str
   return out;
 }
 
-// A template by name, for files that have none, or whose template is not understood.
+// One of Stilla's own templates by its name, for files that have no template, or whose template is not understood.
 inline Result<ChatTemplate> chat_template_by_name(std::string_view name) {
   for (const auto& [known, source] : detail::builtin_templates) {
     if (known == name) return read_chat_template(source);
@@ -226,7 +228,7 @@ inline void begin_with_bos(const Tokenizer& tokenizer, std::vector<std::uint32_t
   if (tokenizer.bos() && !has_bos) ids.insert(ids.begin(), *tokenizer.bos());
 }
 
-// The ids of a whole prompt.
+// Renders a conversation with the template and encodes it. The result is the ids of the whole prompt.
 inline Result<ChatPrompt> encode_chat(const Tokenizer& tokenizer, const ChatTemplate& chat_template, std::span<const ChatMessage> messages,
                                       bool add_generation_prompt = true) {
   const auto spelled = [&](std::optional<std::uint32_t> id) {

@@ -26,7 +26,8 @@
 namespace stilla { inline namespace STILLA_ABI {
 namespace detail {
 
-// Whether form C may change this code point or join it to the text before it. All such code points are above U+02FF.
+// Whether Unicode's normalisation form C may change this code point or join it to the text before it. All such code points are above
+// U+02FF.
 inline bool may_join(std::uint32_t c) {
   if (c < joining_ranges[0][0] || c == invalid_byte) return false;
   const auto* end = std::end(joining_ranges);
@@ -35,7 +36,7 @@ inline bool may_join(std::uint32_t c) {
   return found != end && (*found)[0] <= c;
 }
 
-// The canonical combining class; 0 for characters that are no marks.
+// The canonical combining class of a character; 0 for characters that are no marks.
 inline std::uint32_t combining_class(std::uint32_t c) {
   if (c < combining_ranges[0][0]) return 0;
   const auto* end = std::end(combining_ranges);
@@ -44,13 +45,16 @@ inline std::uint32_t combining_class(std::uint32_t c) {
   return found != end && (*found)[0] <= c ? (*found)[2] : 0;
 }
 
-// A syllable is first + (l * v_count + v) * t_count + t, for the jamo l, v and, if there is one, t.
+// The code point of a Hangul syllable is first + (L * v_count + V) * t_count + T. L, V and T are the numbers of its leading
+// consonant, its vowel and its trailing consonant, whose own code points are l + L, v + V and t + T. T is 0 if it has no trailing
+// consonant.
 struct Hangul {
   static constexpr std::uint32_t first = 0xac00, l = 0x1100, v = 0x1161, t = 0x11a7;
   static constexpr std::uint32_t l_count = 19, v_count = 21, t_count = 28, count = l_count * v_count * t_count;
 };
 
-// One stretch of text (see above), while its characters are collected.
+// One stretch of text, while its characters are collected. It begins with a character that cannot join anything before it, and ends
+// before the next such character.
 class NfcStretch {
  public:
   void add(std::uint32_t c) {
@@ -76,7 +80,7 @@ class NfcStretch {
   void flush(std::string& out) {
     sort_marks();
     std::size_t kept = 0;
-    // The place of the character that later characters may join; it counts only if has_starter.
+    // The place of the character that later characters may join. It is valid only if has_starter is true.
     std::size_t starter = 0;
     bool has_starter = false;
     for (const Char c : chars_) {
@@ -121,7 +125,7 @@ class NfcStretch {
     }
   }
 
-  // The character that two characters compose, or 0.
+  // The one character into which form C composes the characters a and b; 0 if there is none.
   static std::uint32_t composition(std::uint32_t a, std::uint32_t b) {
     if (a - Hangul::l < Hangul::l_count && b - Hangul::v < Hangul::v_count) {
       return Hangul::first + ((a - Hangul::l) * Hangul::v_count + (b - Hangul::v)) * Hangul::t_count;
@@ -143,7 +147,7 @@ class NfcStretch {
 
 }  // namespace detail
 
-// True only for text in form C. The result may also be false for text in form C that has marks.
+// True only for text in Unicode's normalisation form C. The result may be false for text in form C that has marks.
 inline bool is_surely_nfc(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     if (static_cast<unsigned char>(text[at]) < 0xcc) {  // a lead byte of a character below U+0300, or no lead byte
@@ -157,7 +161,7 @@ inline bool is_surely_nfc(std::string_view text) {
   return true;
 }
 
-// The whole text in form C.
+// The text brought into Unicode's normalisation form C.
 inline std::string to_nfc(std::string_view text) {
   std::string out;
   out.reserve(text.size());

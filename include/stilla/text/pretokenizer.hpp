@@ -8,10 +8,10 @@
 //       (?i:'s|'t|'re|'ve|'m|'ll|'d) | [^\r\n\p{L}\p{N}]?\p{L}+ | \p{N} | ?[^\s\p{L}\p{N}]+[\r\n]* | \s*[\r\n]+
 //       | \s+(?!\S) | \s+                         (the fourth alternative begins with an optional space)
 //   llama-bpe
-//       the same with \p{N}{1,3}
+//       the pattern of qwen2 with \p{N}{1,3} for \p{N}
 //   qwen35
-//       that of qwen2, with [\p{L}\p{M}] for \p{L} behind the optional first character and [^\s\p{L}\p{M}\p{N}] for [^\s\p{L}\p{N}]:
-//       marks are letters. (If a mark is itself the optional first character, this makes no difference.)
+//       the pattern of qwen2, with [\p{L}\p{M}] for \p{L} behind the optional first character and [^\s\p{L}\p{M}\p{N}] for
+//       [^\s\p{L}\p{N}]: marks are letters. (If a mark is itself the optional first character, this makes no difference.)
 //   gpt-2
 //       's|'t|'re|'ve|'m|'ll|'d | ?\p{L}+ | ?\p{N}+ | ?[^\s\p{L}\p{N}]+ | \s+(?!\S) | \s+
 //   smollm
@@ -48,7 +48,7 @@ inline constexpr PreTokenizerName pretokenizer_names[] = {
     {"gpt-2", PreTokenizer::gpt2, false},          {"qwen35", PreTokenizer::qwen35, true},
 };
 
-// Other names in files for the same patterns.
+// Other names that GGUF files use for the patterns of pretokenizer_names: each alias and the name that it stands for.
 struct PreTokenizerAlias {
   std::string_view name, meaning;
 };
@@ -120,7 +120,7 @@ std::size_t end_of_run(std::string_view text, std::size_t at, CharClass run_clas
   }
 }
 
-// The length of 's 't 're 've 'm 'll 'd at text[at], which is the apostrophe. 0 if none of them is there.
+// The length of the contraction ('s 't 're 've 'm 'll 'd) that begins with the apostrophe text[at]. 0 if it begins none of these.
 inline std::size_t contraction_length(std::string_view text, std::size_t at, bool ignore_case) {
   const auto letter = [&](std::size_t i) {
     if (i >= text.size()) return '\0';
@@ -139,8 +139,8 @@ inline std::size_t contraction_length(std::string_view text, std::size_t at, boo
   }
 }
 
-// \s+(?!\S) | \s+ for the run of white space [at, end): the whole run at the end of the text, otherwise all but its last
-// character, unless that is the only one.
+// Where the match of \s+(?!\S) | \s+ ends in the run of white space [at, end). The match is the whole run if it ends the text,
+// otherwise the run without its last character, or this character if it is the only one.
 inline std::size_t end_of_space(std::string_view text, std::size_t at, std::size_t end) {
   if (end == text.size()) return end;
   std::size_t last = end - 1;

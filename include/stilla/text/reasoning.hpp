@@ -9,7 +9,7 @@
 //
 // The first <think> counts only if nothing but white space comes before it. After </think> there is no second thought, so that a
 // model that writes about these tags in its answer does no harm. Every byte is emitted once and in order, the tags as
-// TextKind::tag. A piece that may become a tag is held back until this is decided.
+// TextKind::tag. Text that may be the beginning of a tag is held back until more text decides it.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +37,8 @@ class ReasoningSplitter {
   // `is_open`: the prompt already ended with <think>, so that the text begins inside a thought.
   explicit ReasoningSplitter(bool is_open = false) : state_(is_open ? State::reasoning : State::start) {}
 
-  // Calls emit(kind, text) for the text that is decided. `text` is never empty, and is valid until emit returns.
+  // Adds a piece of text. Calls emit(kind, text) for all text whose kind is now decided. `text` is never empty, and is valid until
+  // emit returns.
   template <class Emit>
   void push(std::string_view piece, Emit&& emit) {
     held_.append(piece);
@@ -47,7 +48,7 @@ class ReasoningSplitter {
     held_.erase(0, held_.size() - rest.size());
   }
 
-  // Says that no more text will come. The text that was held back is then no tag, and is emitted.
+  // Must be called when no more text will come. Text that was held back is then no tag, and is emitted.
   template <class Emit>
   void finish(Emit&& emit) {
     if (!held_.empty()) emit(state_ == State::reasoning ? TextKind::reasoning : TextKind::answer, std::string_view(held_));
@@ -59,7 +60,8 @@ class ReasoningSplitter {
  private:
   enum class State : std::uint8_t { start, reasoning, answer };
 
-  // Emits the decided part of `rest` and removes it. Returns true if the state changed and more text may be decided.
+  // Emits the part of `rest` whose kind is decided, and removes it from `rest`. Returns true if the state changed, so that the kind
+  // of more text may be decided.
   template <class Emit>
   bool advance(std::string_view& rest, Emit&& emit) {
     const auto take = [&](TextKind kind, std::size_t bytes) {

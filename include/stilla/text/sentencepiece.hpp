@@ -7,15 +7,15 @@
 //        -> while any two neighbours joined are a token: join those whose token has the highest score; of equal scores the leftmost
 //        -> ids; a character that is no token becomes the tokens of its bytes <0xE2><0x82><0xAC>, or the unknown token
 //
-// The library and the files write a space as U+2581. Inside this code both U+2581 and a space are a plain space. The two are
+// Google's library and the files write a space as U+2581. Inside this code both U+2581 and a space are a plain space. The two are
 // therefore the same, and text with U+2581 decodes to spaces, as in the library. A byte that is no UTF-8 becomes the token of
 // this byte (the library turns it into U+FFFD). If all bytes have tokens, decode(encode(text)) thus gives back every text without
 // U+2581.
 //
 // Pieces are joined with the merging of byte_pair.hpp. Every way to cut a token into two tokens is a rule; its rank is the rank
 // of the token's score among all scores. If no token has a space behind another character, as in Llama's vocabulary, nothing is
-// ever joined across the beginning of a word, and words are encoded one by one. Otherwise the whole text is one word. Both take n
-// log n time.
+// ever joined across the beginning of a word, and words are encoded one by one. Otherwise the whole text is one word. Both ways
+// take n log n time for n characters.
 #pragma once
 
 #include <algorithm>
@@ -67,10 +67,11 @@ class SentencePieceEncoder {
     }
   }
 
-  // Makes the rules of the vocabulary. Its `types` have been corrected (token_types.hpp), and `table` finds its normal tokens.
+  // Makes the merge rules of the vocabulary. `types` are the types of its tokens after their correction (token_types.hpp), and
+  // `table` finds its normal tokens.
   Result<MergeTable> read(const Vocabulary& vocabulary, const std::vector<TokenType>& types, const TokenTable& table);
 
-  // Appends the ids of `text`. `begins`: nothing comes before the text, or a control token does.
+  // Appends the ids of `text`. `begins` is true if nothing, or a control token, comes before the text.
   void encode(std::string_view text, bool begins, const TokenTable& table, WordMerger& merger, std::vector<std::uint32_t>& symbols,
               std::vector<std::uint32_t>& ids) const {
     if (text.empty()) return;
@@ -92,8 +93,8 @@ class SentencePieceEncoder {
   bool adds_space_prefix() const { return add_space_prefix_; }
 
  private:
-  // A character that is no token is a symbol of its own: this bit and its code point. A byte that is no character is this bit,
-  // the next one, and the byte.
+  // A character that is no token is a symbol of its own: the bit `character` and its code point. A byte that is no part of a
+  // character is the bits `character` and `byte_of_no_character`, and the byte.
   static constexpr std::uint32_t character = std::uint32_t{1} << 31;
   static constexpr std::uint32_t byte_of_no_character = std::uint32_t{1} << 30;
   static constexpr std::size_t max_word_bytes = std::size_t{1} << 31;  // a longer word is cut, because places have 32 bits
@@ -160,9 +161,9 @@ class SentencePieceEncoder {
   }
 
   Status read_bytes_and_user_defined(const Vocabulary& vocabulary, const std::vector<TokenType>& types, const TokenTable& table);
-  // By id: the rank of a normal token's score among all scores, counted from the highest. Equal scores have equal ranks.
+  // Returns, by id, the rank of each normal token's score among all scores, counted from the highest. Equal scores have equal ranks.
   static std::vector<std::uint32_t> ranks_of(const Vocabulary& vocabulary, const std::vector<TokenType>& types);
-  // Adds the rules that make the token `id`.
+  // Adds the merge rules that make the token `id`.
   void add_rules(std::vector<MergeRule>& rules, std::uint32_t id, std::uint32_t rank, const TokenTable& table) const;
 
   std::array<std::uint32_t, 256> byte_tokens_{};   // <0x00> ..
@@ -215,7 +216,7 @@ inline std::vector<std::uint32_t> SentencePieceEncoder::ranks_of(const Vocabular
 inline void SentencePieceEncoder::add_rules(std::vector<MergeRule>& rules, std::uint32_t id, std::uint32_t rank,
                                             const TokenTable& table) const {
   const std::string_view text = table.text(id);
-  // The symbol of a part: a token or a single character; none if the part is neither.
+  // The symbol of a part of the token's text: a token or a single character. It is `none` if the part is neither.
   const auto symbol = [&](std::string_view part) {
     const std::uint32_t token = table.find(part);
     if (token != TokenTable::none) return token;

@@ -2,11 +2,11 @@
 //
 // The tokenizer of a model source, for vocabularies from any kind of file.
 //
-// GGUF files from the first months of the format name no pre-tokenizer, or name "default". With the wrong one a model reads other
-// words than those it was trained on, and answers badly. The pre-tokenizer is therefore derived from the architecture and from
-// the markup in the vocabulary. As a check, the pre-tokenizer must agree with the vocabulary on whether numbers of several digits
-// are tokens. A model that is not recognised in this way is refused; TokenizerOptions::pretokenizer can then name the
-// pre-tokenizer.
+// GGUF files from the first months of the format name no pre-tokenizer, or name "default". With the wrong pre-tokenizer a model reads
+// other words than those it was trained on, and answers badly. For such a file the pre-tokenizer is therefore derived from the
+// architecture and from the markup in the vocabulary. As a check, the pre-tokenizer must agree with the vocabulary on whether numbers
+// of several digits are tokens. A model that is not recognised in this way is refused; TokenizerOptions::pretokenizer can then name
+// the pre-tokenizer.
 #pragma once
 
 #include <algorithm>
@@ -74,7 +74,7 @@ inline Status choose_pretokenizer(Vocabulary& vocabulary, const ModelSource& sou
 
 }  // namespace detail
 
-// Tokenizer::notes() tells what was ignored, corrected or guessed.
+// Makes the tokenizer of a model source. Tokenizer::notes() tells what was ignored, corrected or guessed.
 inline Result<Tokenizer> read_tokenizer(const ModelSource& source, const TokenizerOptions& options = {}) {
   Result<Vocabulary> vocabulary = source.vocabulary();
   if (!vocabulary) return std::move(vocabulary).error();

@@ -3,8 +3,8 @@
 // Finds tokens that stand for plain text, such as <|im_end|> and <think>, in a text. The leftmost match is taken, and of several
 // that begin at the same place the longest, as in Hugging Face tokenizers.
 //
-// The texts are sorted. Those that agree with the input so far are one range of them, and each further byte makes the range
-// smaller.
+// The texts of the tokens are sorted. Those that begin with the bytes of the input read so far are neighbours in this order, and
+// each further byte leaves fewer of them.
 #pragma once
 
 #include <algorithm>
@@ -51,7 +51,8 @@ class SpecialTokenFinder {
     return found != entries_.end() && found->text == text ? &*found : nullptr;
   }
 
-  // The first match that begins in [from, to). It may end behind `to`, but a control token must end at or before `control_end`.
+  // The first match that begins in the bytes [from, to) of the text. It may end behind `to`, but a control token must end at or
+  // before `control_end`.
   Match find(std::string_view text, std::size_t from, std::size_t to, std::size_t control_end) const {
     for (std::size_t at = from; at < to; ++at) {
       if (!begins_[static_cast<unsigned char>(text[at])]) continue;

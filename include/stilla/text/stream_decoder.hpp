@@ -42,7 +42,8 @@ class StreamDecoder {
     return text;
   }
 
-  // What is left if no more bytes come: the beginning of a broken character, or nothing.
+  // Must be called when no more bytes will come. Returns the text of what was held back: the beginning of a broken character, or
+  // nothing.
   std::string flush() {
     std::string text;
     if (!held_.empty()) append(text, 0, held_.size(), false);

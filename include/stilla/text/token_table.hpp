@@ -21,7 +21,7 @@ class TokenTable {
   static constexpr std::uint32_t none = UINT32_MAX;
 
   TokenTable() : TokenTable(0, 0) {}
-  // Makes room for so many tokens, fewer than 2^31, whose texts have so many bytes together, fewer than 2^32.
+  // Makes room for `tokens` tokens, fewer than 2^31, whose texts have `bytes` bytes together, fewer than 2^32.
   TokenTable(std::size_t tokens, std::size_t bytes) {
     pieces_.reserve(bytes);
     piece_ends_.reserve(tokens + 1);
@@ -39,7 +39,7 @@ class TokenTable {
 
   enum class Added : std::uint8_t { yes, repeats, crowded };
 
-  // From now on find() returns this id for its text, unless an earlier id has the same text.
+  // After this call find() returns `id` for the text of this token, unless another id with the same text was made findable before.
   Added make_findable(std::uint32_t id) {
     const std::size_t place = place_of(text(id));
     if (places_[place] != none) return Added::repeats;
@@ -63,7 +63,7 @@ class TokenTable {
     return static_cast<std::size_t>(hash ^ hash >> 32) & (places_.size() - 1);
   }
 
-  // The place of the findable token with this text, or the empty place where it would be.
+  // The place in the hash table of the findable token with this text, or the empty place where this token would be.
   std::size_t place_of(std::string_view wanted) const {
     std::size_t place = home_of(wanted);
     while (places_[place] != none && text(places_[place]) != wanted) place = (place + 1) & (places_.size() - 1);

@@ -7,11 +7,11 @@
 //   always      <|NAME|>, <｜NAME｜> (full-width bars, DeepSeek) and [|NAME|], also with white space around them. No word of an
 //               ordinary text has this form. A merge that would make such a token is left out.
 //   if no merge makes it
-//               the names in `control_names` below, such as </s> and [INST]. Byte-level vocabularies also have words of this
+//               the names in `control_names`, such as </s> and [INST]. Byte-level vocabularies also have words of this
 //               form: Qwen2's has a </s> that its merges make.
 //               Tokens that the file names as bos, eos or another end, if they have brackets around them.
 //   if the file calls it user-defined
-//               any other <NAME> or [NAME] that the chat template writes, and the tokens that the file names.
+//               any other <NAME> or [NAME] that the chat template writes, and tokens that the file names as bos, eos or an end.
 //
 // In the other direction, the tags of thoughts and tools (<think>, </tool_call>, ...) are text that people read, so that they are
 // user-defined. If a file gives no types at all, the other types are derived from the texts too.
@@ -46,7 +46,7 @@ inline constexpr std::string_view control_names[] = {
     "<extra_id_0>", "<extra_id_1>",
 };
 
-// Tokens that end an answer.
+// The texts of control tokens that end an answer.
 inline constexpr std::string_view end_names[] = {
     "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|EOT|>", "<|end|>", "<|end_of_turn|>",
     "<|eot|>", "<|eom|>", "<|eos|>", "<|return|>", "<|END_OF_TURN_TOKEN|>", "<|end_of_role|>", "[|endofturn|]",
@@ -72,12 +72,12 @@ inline std::string_view without_space_around(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(space) - begin + 1);
 }
 
-// <NAME> or [NAME]: one pair of brackets around the whole text.
+// Whether the text has the form <NAME> or [NAME]: one pair of brackets around the whole text.
 constexpr bool has_brackets_around(std::string_view text) {
   return text.size() > 2 && ((text.front() == '<' && text.back() == '>') || (text.front() == '[' && text.back() == ']'));
 }
 
-// <|NAME|>, <｜NAME｜> or [|NAME|]. NAME contains a letter or digit, and no white space, bar or bracket.
+// Whether the text has the form <|NAME|>, <｜NAME｜> or [|NAME|]. NAME contains a letter or digit, and no white space, bar or bracket.
 constexpr bool is_barred(std::string_view text) {
   constexpr std::string_view bars[][2] = {{"<|", "|>"}, {"<｜", "｜>"}, {"[|", "|]"}};
   for (const auto& [begin, end] : bars) {
@@ -129,7 +129,7 @@ inline std::unordered_set<std::string> made_by_merges(const Vocabulary& vocabula
   return out;
 }
 
-// Decides the type of each token.
+// Decides the type of each token of a vocabulary.
 class TokenTyper {
  public:
   explicit TokenTyper(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {
@@ -181,8 +181,8 @@ class TokenTyper {
 
 }  // namespace detail
 
-// The type of each token. If the file gives another type for some tokens, a line is added to `notes`. `vocabulary` has a type for
-// each token, or no types at all.
+// The type of each token, by id. If the file gives another type for some tokens, a line is added to `notes`. `vocabulary` has a
+// type for each token, or no types at all.
 inline std::vector<TokenType> token_types(const Vocabulary& vocabulary, std::vector<std::string>& notes) {
   const detail::TokenTyper typer(vocabulary);
   std::vector<TokenType> out(vocabulary.tokens.size());

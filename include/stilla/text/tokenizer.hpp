@@ -46,7 +46,8 @@ enum class SpecialTokens : std::uint8_t {
 
 enum class ControlText : std::uint8_t { hide, show };
 
-// A part of a prompt. Control tokens are found only in the parts of a template, so that the text of a user cannot forge them.
+// A part of a prompt. Control tokens are found only in the parts that a template wrote, so that the text of a user cannot forge
+// them.
 struct TextSegment {
   std::string text;
   bool is_template = false;
@@ -123,7 +124,7 @@ class Tokenizer {
   std::optional<std::uint32_t> bos() const { return bos_; }
   std::optional<std::uint32_t> eos() const { return eos_; }
   bool add_bos() const { return add_bos_; }
-  // Whether a complete text, which no model is to continue, ends with eos. Nothing here adds it.
+  // Whether a complete text, which no model is to continue, ends with eos. The tokenizer itself does not add eos.
   bool add_eos() const { return add_eos_; }
   VocabularyKind kind() const { return kind_; }
   PreTokenizer pretokenizer() const { return byte_level_.pretokenizer(); }  // for a byte-level vocabulary
@@ -222,7 +223,8 @@ inline Status Tokenizer::add_tokens(const Vocabulary& vocabulary) {
   if (!vocabulary.types.empty() && vocabulary.types.size() != count) {
     return refuse("vocabulary has ", count, " tokens but ", vocabulary.types.size(), " token types");
   }
-  // A spelled token has at least as many bytes as its text. The strings exist in memory, so that the sum cannot overflow.
+  // A token as the vocabulary spells it has at least as many bytes as its text. All these strings exist in memory, so that the sum
+  // of their bytes cannot overflow.
   std::size_t bytes = 0;
   for (const std::string& token : vocabulary.tokens) bytes += token.size();
   if (bytes > UINT32_MAX) return refuse("the tokens' text takes ", bytes, " bytes, more than ", UINT32_MAX);
@@ -240,11 +242,11 @@ inline Status Tokenizer::add_tokens(const Vocabulary& vocabulary) {
                     "; a vocabulary of this kind has types 1 to ", static_cast<int>(last));
     }
     text.clear();
-    // A token that the file gives as normal is spelled as a normal token, even if its type was corrected.
+    // A token that the file gives as normal is spelled in the byte alphabet like a normal token, even if its type was corrected.
     const bool was_normal = vocabulary.types.empty() || vocabulary.types[i] == TokenType::normal;
     append_text(text, token, was_normal && kind_ == VocabularyKind::byte_level ? TokenType::normal : types_[i]);
     table_.add(text);
-    // SentencePiece looks for U+2581, so that a token with a plain space is never made.
+    // SentencePiece writes every space as U+2581, so that it never makes a token whose text has a plain space.
     const bool has_plain_space = kind_ == VocabularyKind::sentencepiece && token.find(' ') != std::string::npos;
     if (types_[i] != TokenType::normal || token.empty() || has_plain_space) continue;
     const auto added = table_.make_findable(id);
@@ -278,7 +280,8 @@ inline Status Tokenizer::add_special_tokens(const Vocabulary& vocabulary) {
 
 inline Status Tokenizer::add_ids(const Vocabulary& vocabulary) {
   const auto refuse = [](const auto&... parts) { return Error{ErrorKind::refused_file, concat(parts...)}; };
-  // An id outside the vocabulary is ignored, with a note. A bos or eos that must be added but is missing is an error below.
+  // An id of a special token that is outside the vocabulary is ignored, with a note. A bos or eos that must be added but is missing
+  // is an error.
   const auto checked = [&](std::string_view name, std::optional<std::uint32_t> id) {
     if (!id || *id < size()) return id;
     notes_.push_back(concat(name, " token id ", *id, " is outside the vocabulary of ", size(), " tokens and is ignored"));
@@ -315,8 +318,8 @@ inline std::vector<std::uint32_t> Tokenizer::encode(std::span<const TextSegment>
   std::size_t begin = 0;  // where the segment begins
   for (const TextSegment& segment : segments) {
     const std::size_t end = begin + segment.text.size();
-    // If control tokens are among the ids, the decoded text contains their names and differs from the text of the segment, so
-    // that the ids are not used.
+    // The ids of a segment are used if they decode to its text. If control tokens are among the ids, the decoded text contains
+    // their names and differs from the text of the segment, so that the ids are not used.
     if (!segment.ids.empty() && done <= begin && decode(segment.ids, ControlText::show) == segment.text) {
       flush(done, begin);
       out.ids.insert(out.ids.end(), segment.ids.begin(), segment.ids.end());

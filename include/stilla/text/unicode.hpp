@@ -6,8 +6,8 @@
 // A byte that does not begin a valid sequence is one `invalid_byte` of class `other`. Every byte string is therefore a string of
 // characters, and nothing is lost. A valid sequence has the shortest form, is no surrogate, and is at most U+10FFFF.
 //
-// Finding the class takes two loads from a table with 2 bits for each code point, which fits into the L1 cache for any one
-// script.
+// Finding the class of a character takes two loads from a table with 2 bits for each code point. The part of the table for any one
+// script fits into the L1 cache.
 #pragma once
 
 #include <cstddef>
@@ -33,8 +33,8 @@ constexpr CharClass char_class(std::uint32_t code_point) {
   return static_cast<CharClass>(detail::class_blocks[word] >> 2 * (code_point % 32) & 3u);
 }
 
-// The characters that the Digits pre-tokenizer separates: numbers, and a few characters that are numbers only in newer versions
-// of Unicode.
+// Whether the pre-tokenizer Digits of Hugging Face makes this character a word: numbers, and a few characters that are numbers only
+// in newer versions of Unicode.
 constexpr bool is_digit(std::uint32_t code_point) {
   if (char_class(code_point) == CharClass::number) return true;
   for (const auto& range : detail::extra_digits) {
@@ -43,7 +43,7 @@ constexpr bool is_digit(std::uint32_t code_point) {
   return false;
 }
 
-// Combining marks, \p{M}. They belong to the class `other`.
+// Whether this character is a combining mark, \p{M}. Marks belong to the class `other`.
 constexpr bool is_mark(std::uint32_t code_point) {
   std::size_t low = 0, high = std::size(detail::mark_ranges);
   while (low < high) {
@@ -64,7 +64,7 @@ struct Utf8Char {
   std::uint32_t length;  // number of bytes, 1 to 4
 };
 
-// The number of bytes of a sequence with this lead byte. 0 for a byte that cannot lead.
+// The number of bytes of a UTF-8 sequence with this lead byte. 0 for a byte that cannot lead.
 constexpr std::uint32_t utf8_length(unsigned char lead) {
   if (lead < 0x80) return 1;
   if (lead < 0xc2) return 0;
@@ -73,8 +73,8 @@ constexpr std::uint32_t utf8_length(unsigned char lead) {
   return lead < 0xf5 ? 4 : 0;
 }
 
-// How many bytes from `at` on are the beginning of one valid sequence: all of its bytes, or fewer if it is broken or the text
-// ends. 0 for a byte that cannot lead. This is the "maximal subpart" that one U+FFFD replaces.
+// How many bytes of the text from `at` on are the beginning of one valid UTF-8 sequence: all of its bytes, or fewer if it is broken
+// or the text ends. 0 for a byte that cannot lead. These bytes are the "maximal subpart" of Unicode that one U+FFFD replaces.
 constexpr std::uint32_t utf8_valid_bytes(std::string_view text, std::size_t at) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(at);
@@ -100,7 +100,7 @@ constexpr Utf8Char decode_utf8(std::string_view text, std::size_t at) {
   return {value, length};
 }
 
-// Appends a code point up to U+10FFFF.
+// Appends a code point up to U+10FFFF in UTF-8.
 inline void append_utf8(std::string& out, std::uint32_t code_point) {
   const auto put = [&](std::uint32_t byte) { out.push_back(static_cast<char>(byte)); };
   if (code_point < 0x80) {

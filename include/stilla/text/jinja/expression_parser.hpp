@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Turns the tokens of expressions into a tree, with Jinja's order of precedence: or, and, not, comparisons and `in`, + and -, ~,
-// * / // %, **, unary signs, then attributes, calls, filters and tests.
+// Turns the tokens of expressions into a tree, with Jinja's order of precedence. From the weakest to the strongest: or, and, not,
+// comparisons and `in`, + and -, ~, * / // %, **, unary signs, then attributes, calls, filters and tests.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,7 @@ class ExpressionParser {
  protected:
   ExpressionParser(std::vector<Token> tokens, std::size_t max_depth) : tokens_(std::move(tokens)), max_depth_(max_depth) {}
 
-  // Counts one level of recursion of the parser itself as long as it exists.
+  // As long as a Nesting exists, one level of recursion of the parser itself is counted.
   class Nesting {
    public:
     explicit Nesting(ExpressionParser& parser) : parser_(parser) {
@@ -350,7 +350,7 @@ class ExpressionParser {
     return add(std::move(node));
   }
 
-  // Parses arguments in brackets into the children and `named` of the node.
+  // Parses arguments in brackets: positional ones into the children of the node, named ones into its `named`.
   void parse_arguments(Node& node) {
     expect(TokenKind::sign, "(");
     bool is_first = true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Jinja's filters, which follow |. This header has the filters of single values. list_filters.hpp has the filters of lists, and
-// the table of all filters.
+// Jinja's filters, which follow | in an expression. This header has the filters of single values. list_filters.hpp has the filters
+// of lists, and the table of all filters.
 #pragma once
 
 #include <charconv>
@@ -49,7 +49,7 @@ Value case_filter(Rendering& run, const Value& value, const Arguments& arguments
   return run.read(text.size() * 4) ? run.text(changed(text), is_safe(value)) : Value();
 }
 
-// Like str.title(), but words begin only behind white space and some brackets.
+// Jinja's filter title. It is like Python's str.title(), but words begin only behind white space, - and opening brackets.
 inline MarkedText title_words(const MarkedText& text) {
   MarkedText out;
   bool begins = true;
@@ -166,7 +166,8 @@ inline Value urlencode_filter(Rendering& run, const Value& value, const Argument
   return run.text(std::move(out));
 }
 
-// The number that int() and float() read in a text: without white space around it, and without single underscores between digits.
+// The spelling of the number that Python's int() and float() read in a text: without white space around it, and without single
+// underscores between digits.
 inline std::optional<std::string> number_spelling(std::string_view text) {
   const ByteRange range = stripped(text, nullptr, true, true);
   text = text.substr(range.begin, range.end - range.begin);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The functions that a template can call by name: range, dict, namespace, and those that transformers adds: raise_exception and
-// strftime_now. The caller gives the time.
+// The functions that a template can call by name: range, dict, namespace, and those that the library transformers adds:
+// raise_exception and strftime_now. The caller of a rendering gives the time that strftime_now uses.
 #pragma once
 
 #include <array>
@@ -27,7 +27,7 @@ struct Function {
   Value (*operation)(Rendering& run, const Arguments& arguments);
 };
 
-// The text that strftime() writes in the C locale.
+// The text that C's strftime() writes in the C locale for this time and format.
 inline std::string time_text(Rendering& run, const LocalTime& time, std::string_view format);
 
 namespace detail {
@@ -101,7 +101,7 @@ inline constexpr Function functions[] = {
     {"strftime_now", strftime_now_function},
 };
 
-// The day of the week. 0 is Sunday.
+// The day of the week of a date. 0 is Sunday.
 inline int week_day(const LocalTime& time) {
   constexpr std::array<int, 12> shift{0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4};
   const int year = time.month < 3 ? time.year - 1 : time.year;
@@ -119,14 +119,14 @@ inline constexpr std::array<std::string_view, 7> day_names{"Sunday", "Monday", "
 inline constexpr std::array<std::string_view, 12> month_names{"January", "February", "March",     "April",   "May",      "June",
                                                               "July",    "August",   "September", "October", "November", "December"};
 
-// A number as text with at least this many digits, filled up in front with `fill`. If `fill` is '-', it is not filled up.
+// A number as text with at least `digits` digits, filled up in front with `fill`. If `fill` is '-', it is not filled up.
 inline std::string padded(int value, std::size_t digits, char fill) {
   std::string text = concat(value);
   if (fill != '-' && text.size() < digits) text.insert(0, digits - text.size(), fill);
   return text;
 }
 
-// The text of one conversion, for example 'd' of "%-d". Empty if it is not supported.
+// The text of one conversion of strftime(): for "%-d", the letter is 'd' and the flag '-'. Empty if it is not supported.
 inline std::string time_part(const LocalTime& time, char letter, char flag) {
   const auto number = [&](int value, std::size_t digits, char fill) { return padded(value, digits, flag != 0 ? flag : fill); };
   const std::string_view day = day_names[static_cast<std::size_t>(week_day(time))];
@@ -202,7 +202,7 @@ inline std::string time_text(Rendering& run, const LocalTime& time, std::string_
   return out;
 }
 
-// The function with this name; null if there is none.
+// The function that templates call by this name; null if there is none.
 inline const Function* find_function(std::string_view name) {
   for (const Function& function : detail::functions) {
     if (function.name == name) return &function;

@@ -2,7 +2,7 @@
 //
 // Runs the tree of a template. A name is looked up in the scopes around its place, from the innermost to the outermost, then
 // among the variables of the caller, then among the functions. The body of a loop, a macro and a captured block have scopes of
-// their own. Variables that are set in them do not exist after them, as in Jinja; only attributes of a namespace stay.
+// their own. Variables that are set in such a scope do not exist after it, as in Jinja; only attributes of a namespace stay.
 #pragma once
 
 #include <algorithm>
@@ -45,7 +45,7 @@ struct Macro {
 
 class Interpreter {
  public:
-  // The interpreter keeps references to all arguments.
+  // The interpreter keeps references to all arguments of this constructor.
   Interpreter(const SyntaxTree& tree, Rendering& run, const Variables& variables) : tree_(tree), run_(run), variables_(variables) {}
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
@@ -61,7 +61,7 @@ class Interpreter {
  private:
   enum class Flow : std::uint8_t { on, leave_loop, next_item };
 
-  // A scope that exists as long as this object, or as long as the rendering if a macro was made in it.
+  // Makes a scope for variables. The scope exists as long as the InScope, or as long as the rendering if a macro was made in it.
   class InScope {
    public:
     InScope(Interpreter& machine, Scope* parent) : machine_(machine), before_(machine.scope_), scope_(new Scope{parent, {}}) {
@@ -82,7 +82,7 @@ class Interpreter {
     std::unique_ptr<Scope> scope_;
   };
 
-  // While this object exists, printed text goes into it.
+  // While a Captured exists, what the template prints goes into it and not into the output.
   class Captured {
    public:
     explicit Captured(Interpreter& machine) : machine_(machine), before_(std::exchange(machine.out_, &text_)) {}
@@ -206,7 +206,7 @@ class Interpreter {
     return execute(node.children.back());
   }
 
-  // The text of a block, after the filters have been applied, if there are any.
+  // Runs a block and captures what it prints. The result is this text, after the filters have been applied, if there are any.
   Value filtered(NodeId block, NodeId filters) {
     Value text;
     {
@@ -400,7 +400,7 @@ class Interpreter {
     return out;
   }
 
-  // `caller`: undefined, or the macro that a call block passes.
+  // Evaluates a call. `caller` is undefined, or the macro that a {% call %} block passes.
   Value call(const Node& node, const Value& caller) {
     const Value callee = child(node, 0);
     Arguments given = arguments(node);
@@ -431,7 +431,7 @@ class Interpreter {
     return captured.take();
   }
 
-  // Sets the parameters of a macro in the current scope.
+  // Sets the parameters of a macro as variables of the current scope.
   bool bind(const Node& macro, const Arguments& given) {
     std::vector<bool> is_used(given.named.size(), false);
     for (std::size_t i = 0; i < macro.named.size(); ++i) {
@@ -451,7 +451,8 @@ class Interpreter {
     return !failed();
   }
 
-  // Sets varargs and kwargs.
+  // Sets the macro's variables varargs and kwargs: the arguments for which it has no parameters. If the macro does not use these
+  // variables, such an argument is an error.
   void bind_others(const Node& macro, const Arguments& given, const std::vector<bool>& is_used) {
     const std::size_t taken = std::min(macro.named.size(), given.positional.size());
     if (macro.takes_more_positional) {

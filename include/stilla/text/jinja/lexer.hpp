@@ -79,13 +79,14 @@ class Lexer {
     at_ += count;
     begins_line_ = at_ > 0 && source_[at_ - 1] == '\n';
   }
-  // Skips all white space that follows, or only one line end.
+  // Skips all white space that follows if `all` is true, otherwise at most one line end.
   void skip_space(bool all) {
     if (!all) return advance(sees("\n") ? 1 : 0);
     advance(stripped(rest(), nullptr, true, false).begin);
   }
 
-  // Adds the text up to `end`, where a tag with this sign begins. White space that the rules remove before a tag is left out.
+  // Adds a token for the text up to `end`, where a tag begins. White space that Jinja removes before this tag is left out. `sign` is
+  // the - or + at the beginning of the tag, or '\0'. `is_variable` is true if the tag is {{.
   void push_data(std::size_t end, char sign, bool is_variable) {
     std::string_view text = std::string_view(source_).substr(at_, end - at_);
     if (sign == '-') {
@@ -148,7 +149,7 @@ class Lexer {
     return text.substr(at).starts_with("%}") ? at + 2 : 0;
   }
 
-  // Reads a raw block, whose whole content is text. Returns false if there is none.
+  // Reads a raw block ({% raw %}), whose whole content is text. Returns false if there is none at this place.
   bool read_raw() {
     const std::size_t size = word_tag(rest(), "raw");
     if (size == 0) return false;
@@ -168,7 +169,7 @@ class Lexer {
     return true;
   }
 
-  // Reads the words of a tag and its end.
+  // Reads the tokens inside a tag, and the end of the tag.
   void read_tag(bool is_block) {
     std::string brackets;
     while (error_.empty()) {
@@ -281,7 +282,8 @@ class Lexer {
     advance(end + 1 - at_);
   }
 
-  // Appends what the escape at the beginning of `text` means. Returns the number of bytes of the escape.
+  // Appends the characters that the backslash escape at the beginning of `text` stands for. Returns the number of bytes of the
+  // escape.
   std::size_t read_escape(std::string_view text, std::string& out) {
     constexpr std::string_view letters = "\\'\"abfnrtv\n", meanings = "\\'\"\a\b\f\n\r\t\v";
     const char letter = text[1];

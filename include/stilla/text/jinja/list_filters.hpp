@@ -23,7 +23,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// The filter with this name; null if there is none.
+// The Jinja filter with this name; null if there is none.
 inline Operation find_filter(std::string_view name);
 
 namespace detail {
@@ -49,13 +49,13 @@ inline Value path_of(Rendering& run, Value value, const Value& path, const Value
   return value;
 }
 
-// The value that a filter compares. If case does not matter, a text is in lower case.
+// What a filter compares in place of `value`: the value itself, but a text in lower case if case does not matter.
 inline Value folded(Rendering& run, const Value& value, bool is_case_sensitive) {
   if (is_case_sensitive || value.text() == nullptr || !run.read(value.text()->marked.size() * 4)) return value;
   return run.text(lower(value.text()->marked));
 }
 
-// A stable merge sort. It is safe even if `less` is no order, which is the case after an error in a comparison.
+// A stable merge sort. It is safe even if `less` is not a consistent order, which is the case after an error in a comparison.
 template <class T, class Less>
 void merge_sort(std::vector<T>& items, Less&& less) {
   std::vector<T> merged(items.size());
@@ -71,7 +71,7 @@ void merge_sort(std::vector<T>& items, Less&& less) {
   }
 }
 
-// Sorts items by their keys. The key of each item is computed once.
+// Sorts items by the keys that `key` computes for them. The key of each item is computed once.
 template <class MakeKey>
 std::vector<Value> sorted(Rendering& run, const std::vector<Value>& items, bool is_reversed, MakeKey&& key) {
   std::vector<std::pair<Value, std::size_t>> keys;
@@ -181,7 +181,7 @@ inline Value items_filter(Rendering& run, const Value& value, const Arguments& a
   return run.failed() ? Value() : run.list(entries.list()->items, ListKind::generator);
 }
 
-// Some filters, such as map and select, get the name of another filter or of a test as an argument. This is the filter or test
+// Some filters, such as map and select, get the name of another filter or of a test as an argument. A Told holds the filter or test
 // with that name, and the arguments that follow the name.
 struct Told {
   Operation operation = nullptr;

@@ -4,7 +4,7 @@
 // looks for control tokens only in the bytes of the template, so that a message may contain <|im_end|> without harm.
 //
 //   bytes   <|im_start|>user\nHello<|im_end|>
-//   runs    template---------@ 7--template---     7: the first byte of "Hello" is byte 7 among all bytes of messages
+//   runs    template---------@ 7--template---     @ 7: the first byte of "Hello" is byte 7 among all bytes of messages
 //
 // Bytes of a message know their place among all messages as long as they are copied unchanged. Changed bytes (upper case, for
 // example) only know that they come from a message. The places lead back to the tokens with which a model wrote an answer.
@@ -24,7 +24,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// Where a byte comes from: one of the first two values below, or first_place + its place among all bytes of messages.
+// Where a byte comes from: from_template, from_message, or first_place + its place among all bytes of messages.
 using Origin = std::uint64_t;
 inline constexpr Origin from_template = 0;
 inline constexpr Origin from_message = 1;  // its place is not known
@@ -40,7 +40,8 @@ class MarkedText {
   bool empty() const { return bytes_.empty(); }
   std::size_t memory() const { return bytes_.size() + runs_.size() * sizeof(Run); }  // bytes of memory that it needs
 
-  // Appends bytes of one origin. If they have places, `origin` is that of the first byte, and the others follow it.
+  // Appends bytes of one origin. If they have places among the bytes of messages, `origin` is that of the first byte, and the others
+  // have the places behind it.
   void append(std::string_view bytes, Origin origin) {
     if (bytes.empty()) return;
     if (runs_.empty() && origin != from_template && !bytes_.empty()) runs_.push_back({0, from_template});
@@ -60,7 +61,7 @@ class MarkedText {
     return out;
   }
 
-  // The origin of a byte that replaces byte `at`. A byte of the template is replaced by a byte of the template.
+  // The origin of a byte that replaces byte `at`: from_template if that byte is the template's, otherwise from_message.
   Origin changed_origin(std::size_t at) const {
     return runs_.empty() || run_of(at)->origin == from_template ? from_template : from_message;
   }
@@ -89,7 +90,7 @@ class MarkedText {
     Origin origin;  // of its first byte
   };
 
-  // The origin that the next appended byte must have to continue the last run.
+  // The origin that the next appended byte must have to continue `last`, the last run of bytes with one origin.
   Origin origin_behind(const Run& last) const {
     return last.origin < first_place ? last.origin : last.origin + (bytes_.size() - last.begin);
   }

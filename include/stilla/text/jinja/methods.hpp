@@ -78,7 +78,7 @@ inline Value splitlines_method(Rendering& run, const Value& self, const Argument
   return parts_list(run, text, split_lines(text.bytes(), parameters.flag(0, false)));
 }
 
-// startswith() and endswith(), with one text or with a tuple of texts.
+// Python's startswith() and endswith(), with one text or with a tuple of texts.
 template <bool at_end>
 Value affix_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters parameters(run, at_end ? "endswith()" : "startswith()", arguments, {"affix"}, 1);
@@ -106,7 +106,7 @@ Value remove_affix_method(Rendering& run, const Value& self, const Arguments& ar
   return run.text(at_end ? text.part(0, text.size() - affix.size()) : text.part(affix.size(), text.size()));
 }
 
-// The characters [start, end) that find(), rfind(), index(), rindex() and count() search.
+// The characters [start, end) of a text that Python's find(), rfind(), index(), rindex() and count() search.
 struct SearchRange {
   ByteRange bytes;
   std::size_t start = 0;  // number of characters before it
@@ -186,7 +186,7 @@ Value case_method(Rendering& run, const Value& self, const Arguments& arguments)
   return run.text(changed(text), self.text()->is_safe);
 }
 
-// isdigit() and similar methods: there is at least one character, and all are of this kind.
+// Python's isdigit() and similar methods: true if there is at least one character and `holds` is true for all.
 template <bool (*holds)(std::uint32_t)>
 Value all_method(Rendering& run, const Value& self, const Arguments& arguments) {
   const Parameters none(run, "this method", arguments, {});
@@ -214,7 +214,7 @@ Value is_case_method(Rendering& run, const Value& self, const Arguments& argumen
   return has_cased && in_case(text, wanted).bytes() == text.bytes();
 }
 
-// str.join(). The filter join takes values of any type.
+// Python's str.join(). Jinja's filter join uses this function too; it sets `takes_any` and takes values of any type.
 inline Value joined(Rendering& run, const MarkedText& separator, const std::vector<Value>& items, bool takes_any) {
   MarkedText out;
   for (const Value& item : items) {
@@ -232,7 +232,7 @@ inline Value join_method(Rendering& run, const Value& self, const Arguments& arg
 
 enum class Side : std::uint8_t { left, right, both };
 
-// ljust(), rjust() and center(); `side` is the side on which the text is.
+// Python's ljust(), rjust() and center(); `side` is the side at which the text stands.
 inline MarkedText justified(Rendering& run, const MarkedText& text, std::size_t width, Side side, char fill = ' ') {
   const std::size_t size = char_count(text.bytes());
   if (width <= size || !run.room(text.size() + width)) return text;
@@ -368,7 +368,7 @@ std::string_view method_name(const Value& self, std::string_view name) {
   return method != nullptr ? method->name : std::string_view();
 }
 
-// Whether a method with this name exists, of a value of any type.
+// Whether there is a type of values that has a method with this name.
 inline bool is_method_name(std::string_view name) {
   return detail::find_operation(detail::text_methods, name) || detail::find_operation(detail::dict_methods, name) ||
          detail::find_operation(detail::list_methods, name) || detail::find_operation(detail::loop_methods, name);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Operations on values: truth, comparison, arithmetic, membership, iteration, attributes and subscripts, with the meaning that
-// they have in Python and in Jinja's sandbox. Integers have 64 bits here; a result that needs more is an error.
+// they have in Python and in Jinja's sandbox. Unlike Python's, integers have 64 bits; a result that needs more is an error.
 #pragma once
 
 #include <algorithm>
@@ -81,7 +81,8 @@ inline bool equal(Rendering& run, const Value& a, const Value& b) {
   return a.macro() != nullptr && a.macro() == b.macro();
 }
 
-// Compares two values. The result is below 0, 0 or above 0. It is an error if the values have no order.
+// Compares a with b. The result is below 0 if a is smaller, 0 if they are equal, and above 0 if a is larger. It is an error if the
+// values have no order.
 inline int order(Rendering& run, const Value& a, const Value& b) {
   const auto sign = [](const auto& x, const auto& y) { return x < y ? -1 : y < x ? 1 : 0; };
   if (!run.step()) return 0;
@@ -155,7 +156,8 @@ inline bool contains(Rendering& run, const Value& container, const Value& item) 
   return false;
 }
 
-// The place of a Python index, which is counted from the end if it is negative.
+// The place in a sequence of `size` items of a Python index, which is counted from the end if it is negative. Nothing if there is
+// no such place.
 inline std::optional<std::size_t> place_of(std::int64_t index, std::int64_t size) {
   if (index < 0) index += size;
   if (index < 0 || index >= size) return std::nullopt;
@@ -186,7 +188,8 @@ inline Value loop_attribute(Rendering& run, const Loop& loop, const std::string&
   return run.fail("loop.", printable(name), " is not supported");
 }
 
-// value[key], as environment.getitem() does: an item, otherwise an attribute with this name, otherwise undefined.
+// The result of value[key], as of Jinja's environment.getitem(): an item, otherwise an attribute with this name, otherwise
+// undefined.
 inline Value item_of(Rendering& run, const Value& value, const Value& key, const std::string* name) {
   if (!run.step()) return {};
   if (value.is_undefined()) return undefined_error(run, value);
@@ -218,14 +221,14 @@ inline Value item_of(Rendering& run, const Value& value, const Value& key, const
   return method.empty() ? Value(Undefined{name}) : run.method(value, method);
 }
 
-// value.name, as environment.getattr() does: an attribute first, then an item with this name.
+// The result of value.name, as of Jinja's environment.getattr(): an attribute with this name, otherwise an item.
 inline Value attribute_of(Rendering& run, const Value& value, const Value& name_value, const std::string& name) {
   if (value.is_undefined()) return undefined_error(run, value);
   if (const std::string_view method = method_name(value, name); !method.empty()) return run.method(value, method);
   return item_of(run, value, name_value, &name);
 }
 
-// value[start:stop:step]. A missing part is undefined or None.
+// The result of value[start:stop:step]. `parts` are start, stop and step; one that is missing is undefined or None.
 inline Value slice_of(Rendering& run, const Value& value, const Value (&parts)[3]) {
   if (value.is_undefined()) return undefined_error(run, value);
   const auto length = length_of(run, value);
@@ -290,7 +293,7 @@ enum class Operator : std::uint8_t {
 template <class = void>
 Value format_percent(Rendering& run, const Text& format, const Value& values);  // printf.hpp
 
-// Writes < & > " ' as HTML escapes, for text that is joined with a safe text.
+// Writes < & > " ' as HTML escapes, for text that is joined with a text which the filter `safe` or `escape` has marked as safe.
 inline MarkedText html_escaped(Rendering& run, const MarkedText& text) {
   MarkedText out;
   detail::append_escaped(run, out, text, [](std::uint32_t c) -> std::string {

@@ -17,7 +17,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// The type of filters, tests and methods. `input` is the value in front of them, `arguments` what is in the brackets.
+// The type of filters, tests and methods. `input` is the value in front of the filter, test or method, and `arguments` is what is in
+// the brackets behind it.
 using Operation = Value (*)(Rendering& run, const Value& input, const Arguments& arguments);
 
 struct NamedOperation {
@@ -29,8 +30,8 @@ class Parameters {
  public:
   static constexpr std::size_t most = 5;
 
-  // `what` is the name for messages, for example "filter 'indent'". If there are not enough arguments, or too many, the rendering
-  // fails.
+  // `what` is how messages call the function, for example "filter 'indent'", and `names` are its parameters. If there are not enough
+  // arguments, or too many, the rendering fails.
   Parameters(Rendering& run, std::string_view what, const Arguments& arguments, std::initializer_list<std::string_view> names,
              std::size_t required = 0)
       : run_(run), what_(what) {

@@ -46,8 +46,8 @@ class Parser : private ExpressionParser {
     return false;
   }
 
-  // Parses statements up to a tag with one of these names. The name itself is left to the caller. Without names it parses up to
-  // the end.
+  // Parses statements up to a tag with one of the names in `ends`. The name itself is left to the caller. If `ends` is empty, it
+  // parses up to the end of the template.
   NodeId parse_block(std::initializer_list<std::string_view> ends) {
     Node block = make(NodeKind::block);
     while (!failed()) {
@@ -175,7 +175,8 @@ class Parser : private ExpressionParser {
     return out;
   }
 
-  // Parses the body of a macro, and finds out whether it uses more arguments than it names.
+  // Parses the body of a macro, and finds out whether it uses the variables varargs and kwargs, and so takes more arguments than it
+  // has parameters.
   void parse_macro_body(Node& node, std::string_view end) {
     const std::size_t loops = std::exchange(loops_, 0);
     const bool used_varargs = std::exchange(uses_varargs_, false), used_kwargs = std::exchange(uses_kwargs_, false);
@@ -209,7 +210,7 @@ class Parser : private ExpressionParser {
     return add(std::move(node));
   }
 
-  // {% generation %} marks the text that a model has to learn. It has no effect here.
+  // Parses {% generation %}, which marks the text that a model has to learn in training. It has no effect on a prompt.
   NodeId parse_generation() {
     Node node = make(NodeKind::with_block);
     take();

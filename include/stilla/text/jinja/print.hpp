@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Values as text: as by Python's str() and repr(), and as JSON by its json.dumps(). The text of messages stays marked in all of
-// them. Brackets, quotes and escapes belong to the template.
+// Values as text, as Python's str(), repr() and json.dumps() print them. In all three, the text of messages stays marked as such
+// (marked_text.hpp). Brackets, quotes and escapes count as text of the template.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// The Python name of a type, for messages.
+// The Python name of a value's type, for messages.
 inline std::string_view type_name(const Value& value) {
   if (value.is_undefined()) return "undefined";
   if (value.is_none()) return "None";
@@ -41,7 +41,8 @@ inline std::string_view type_name(const Value& value) {
   return "function";
 }
 
-// The text that repr() prints: the fewest digits that give the same number again, with an exponent from 1e16 on and below 1e-4.
+// The text that Python's repr() prints for a float: the fewest digits that give the same number again, with an exponent from 1e16 on
+// and below 1e-4.
 inline std::string float_text(double value) {
   if (value != value) return "nan";
   char digits[400];
@@ -66,7 +67,7 @@ inline std::string hex_escape(std::string_view start, std::uint32_t value, int d
   return out;
 }
 
-// The escape of a character in repr(). Empty if the character needs none.
+// The escape that Python's repr() writes for a character. Empty if the character needs none.
 inline std::string repr_escape(std::uint32_t c, char quote) {
   if (c == '\n') return "\\n";
   if (c == '\r') return "\\r";
@@ -157,7 +158,7 @@ inline void append_repr(Rendering& run, MarkedText& out, const Value& value) {
   if (is_view) plain(")");
 }
 
-// What {{ value }} prints.
+// Appends what {{ value }} prints in a template.
 inline void append_str(Rendering& run, MarkedText& out, const Value& value) {
   const auto plain = [&](std::string_view text) { out.append(text, from_template); };
   if (const Text* text = value.text()) {

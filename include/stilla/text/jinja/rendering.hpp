@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The limits of one rendering of a template, what it has used, and its error. Templates come from files that nobody has checked.
-// Each step, each byte of a value and each level of depth is therefore counted and compared with Limits.
+// The limits of one rendering of a template, what the rendering has used, and its error. Templates come from files that nobody has
+// checked. Each step, each byte of a value and each level of depth is therefore counted and compared with Limits.
 //
 // The first error is kept. fail() returns an undefined value, and all code that takes long or is recursive asks failed() and
 // returns at once. Values that are made after an error are never used.
@@ -25,8 +25,8 @@
 
 namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 
-// For comparison: a conversation of 128 thousand tokens has half a million bytes, and templates of published models take some
-// hundred steps for each message. A step takes about 50 ns.
+// The limits of one rendering. For comparison: a conversation of 128 thousand tokens has half a million bytes, and templates of
+// published models take some hundred steps for each message. A step takes about 50 ns.
 struct Limits {
   std::size_t template_bytes = std::size_t{1} << 20;
   std::size_t steps = 20'000'000;
@@ -37,7 +37,7 @@ struct Limits {
   std::size_t items = 1'000'000;                // of one list
 };
 
-// Year, month 1 to 12, day 1 to 31, and so on, in local time.
+// A local time: the year, the month from 1 to 12, the day from 1 to 31, the hour, the minute and the second.
 struct LocalTime {
   int year = 1970, month = 1, day = 1;
   int hour = 0, minute = 0, second = 0;
@@ -72,9 +72,9 @@ class Rendering {
 
   // Counts a step. Returns false if there are no more steps, or after an error.
   bool step() { return spend(1); }
-  // Counts the steps that reading so many bytes costs.
+  // Counts the steps that reading `bytes` bytes costs. Returns what step() returns.
   bool read(std::size_t bytes) { return spend(1 + bytes / 32); }
-  // Whether there is room for so many more bytes, in one text or list.
+  // Whether one text or list may take `bytes` more bytes of memory. If not, the rendering fails.
   bool room(std::size_t bytes) {
     if (bytes > limits_.text) fail("a text of more than ", limits_.text, " bytes");
     if (meter_.used > limits_.memory || bytes > limits_.memory - meter_.used) {
@@ -119,7 +119,7 @@ class Rendering {
     meter_.used += sizeof(Namespace) + allocation;
     return room(0) ? &namespaces_.emplace_back() : nullptr;
   }
-  // Counts memory that is never given back, or that the caller gives back with give_back().
+  // Counts `bytes` bytes of memory that stay in use until the rendering ends, or until the caller gives them back with give_back().
   bool take(std::size_t bytes) {
     meter_.used += bytes;
     return room(0);

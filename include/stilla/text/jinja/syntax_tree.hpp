@@ -21,9 +21,9 @@ namespace stilla { inline namespace STILLA_ABI { namespace jinja {
 using NodeId = std::uint32_t;
 inline constexpr NodeId no_node = 0;
 
-enum class NodeKind : std::uint8_t {  // the comments list the children; optional ones may be no_node
+enum class NodeKind : std::uint8_t {  // the comment beside each kind lists the children of its nodes; optional ones may be no_node
   nothing,
-  // expressions
+  // the kinds of nodes that are expressions
   constant,        //
   variable,        //
   attribute,       // value; `name`, and its text in `constant`
@@ -45,7 +45,7 @@ enum class NodeKind : std::uint8_t {  // the comments list the children; optiona
   comparison,      // first, others; `operators` has those between them
   conditional,     // condition, then, else (optional)
   namespace_item,  // the variable of the namespace; only as a target
-  // statements
+  // the kinds of nodes that are statements
   block,           // statements
   data,            // text in `constant`
   output,          // expression

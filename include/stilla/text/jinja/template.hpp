@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The part of Jinja that chat templates use, with the results that transformers gives. A template is parsed once, and then
+// The part of Jinja that chat templates use, with the results that the library transformers gives. A template is parsed once, and then
 // rendered with different variables. Renderings share nothing, so that several threads may render one template at the same time.
 //
 //   Result<jinja::Template> greeting = jinja::Template::parse("Hello {{ name|upper }}!");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Jinja's tests, which follow `is`. select and reject get them by name.
+// Jinja's tests, which follow `is` in an expression. The filters select and reject get them by name.
 #pragma once
 
 #include <string_view>
@@ -62,8 +62,8 @@ Value case_test(Rendering& run, const Value& value, const Arguments& arguments) 
   return has_cased && in_case(text, wanted).bytes() == text.bytes();
 }
 
-// Whether both are the same object. Values of which Python has only one object each (None, True, False) are compared by value;
-// for other values the objects here are compared.
+// Jinja's test sameas: whether both values are the same object in Python. Values of which Python has only one object each (None,
+// True, False) are compared by value; for other values Stilla's own objects are compared.
 inline Value same_test(Rendering& run, const Value& value, const Arguments& arguments) {
   const Parameters parameters(run, "test 'sameas'", arguments, {"other"}, 1);
   const Value& other = parameters[0];
@@ -131,7 +131,7 @@ inline constexpr NamedOperation tests[] = {
 
 }  // namespace detail
 
-// The test with this name; null if there is none.
+// The Jinja test with this name; null if there is none.
 inline Operation find_test(std::string_view name) {
   for (const NamedOperation& test : detail::tests) {
     if (test.name == name) return test.operation;

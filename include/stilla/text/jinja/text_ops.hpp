@@ -29,7 +29,7 @@ struct ByteRange {
 
 inline constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
 
-// Python's white space: the \s of pre-tokenizers, and four separators of ASCII.
+// Whether Python calls this character white space: the \s of pre-tokenizers, and four separators of ASCII.
 inline bool is_space(std::uint32_t c) { return char_class(c) == CharClass::space || (c >= 0x1c && c <= 0x1f); }
 
 inline std::size_t char_count(std::string_view text) {
@@ -38,7 +38,7 @@ inline std::size_t char_count(std::string_view text) {
   return count;
 }
 
-// The byte at which the character `index` begins. The end of the text if it has fewer characters.
+// The byte at which character number `index` of the text begins. The end of the text if it has fewer characters.
 inline std::size_t byte_of_char(std::string_view text, std::size_t index) {
   std::size_t at = 0;
   while (index-- > 0 && at < text.size()) at += decode_utf8(text, at).length;
@@ -54,7 +54,8 @@ inline std::size_t previous_char(std::string_view text, std::size_t end) {
   return end - 1;
 }
 
-// The text without the characters of `chars` at its sides. If `chars` is null, without white space at its sides.
+// The range of the text that is left without the characters of `chars` at its beginning (if `left`) and end (if `right`). If `chars`
+// is null, white space is removed there.
 inline ByteRange stripped(std::string_view text, const std::string_view* chars, bool left, bool right) {
   const auto goes = [&](std::size_t at) {
     const Utf8Char c = decode_utf8(text, at);
@@ -76,7 +77,7 @@ inline ByteRange stripped(std::string_view text, const std::string_view* chars, 
   return range;
 }
 
-// Python's split(separator, most) and rsplit(). The separator is not empty.
+// Python's split(separator, most), or rsplit() if `from_right`. The separator is not empty.
 inline std::vector<ByteRange> split(std::string_view text, std::string_view separator, std::size_t most, bool from_right) {
   std::vector<ByteRange> out;
   std::size_t begin = 0, end = text.size();
@@ -97,7 +98,7 @@ inline std::vector<ByteRange> split(std::string_view text, std::string_view sepa
   return out;
 }
 
-// Python's split() at white space. There are no empty parts.
+// Python's split() at white space, or rsplit() if `from_right`. There are no empty parts.
 inline std::vector<ByteRange> split_at_space(std::string_view text, std::size_t most, bool from_right) {
   std::vector<ByteRange> out;
   for (ByteRange rest{0, text.size()};;) {
@@ -165,7 +166,7 @@ inline MarkedText replaced(Rendering& run, const MarkedText& text, std::string_v
 
 namespace detail {
 
-// Appends what a case mapping of case_tables.hpp turns a character into.
+// Appends the characters into which `map`, a case mapping of case_tables.hpp, turns the character c.
 inline void append_mapped(std::string& out, std::uint32_t c, const stilla::detail::CaseMap& map) {
   for (std::size_t i = 0; i < map.special_count; ++i) {
     if (map.special[i].from == c) return void(out.append(map.special[i].to));
@@ -209,8 +210,8 @@ inline bool is_printable(std::uint32_t c) {
   return !detail::is_in_ranges(c, stilla::detail::unprintable_ranges, std::size(stilla::detail::unprintable_ranges));
 }
 
-// Appends the characters [begin, end) of a text. choose(code point, whether the character before is cased) returns the case of
-// each character. A capital sigma at the end of a word becomes the final form; a word ends where no letter follows.
+// Appends the characters of `text` in `range`, each in the case that choose(code point, whether the character before is cased)
+// returns. A capital sigma at the end of a word becomes the final form; a word ends where no letter follows.
 template <class Choose>
 void append_in_case(MarkedText& out, const MarkedText& text, ByteRange range, Choose&& choose) {
   const std::string_view bytes = text.bytes();
@@ -249,7 +250,7 @@ inline MarkedText in_case(const MarkedText& text, Case wanted) {
 inline MarkedText lower(const MarkedText& text) { return in_case(text, Case::lower); }
 inline MarkedText upper(const MarkedText& text) { return in_case(text, Case::upper); }
 
-// str.capitalize(): the first character has title case, the others lower case.
+// Python's str.capitalize(): the first character has title case, the others lower case.
 inline MarkedText capitalized(const MarkedText& text) {
   MarkedText out;
   bool is_first = true;
@@ -258,7 +259,7 @@ inline MarkedText capitalized(const MarkedText& text) {
   return out;
 }
 
-// str.title(): the first of several cased characters in a row has title case.
+// Python's str.title(): the first of several cased characters in a row has title case, the others lower case.
 inline MarkedText titled(const MarkedText& text) {
   MarkedText out;
   append_in_case(out, text, {0, text.size()},

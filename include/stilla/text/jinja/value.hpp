@@ -2,8 +2,8 @@
 //
 // The values of a template. They are those of Python, as far as templates can see. Texts, lists and dictionaries are shared and
 // never change after they are made, so that they form no cycles. A namespace, a macro and a scope can refer to each other. The
-// rendering and its interpreter own them (rendering.hpp, interpreter.hpp), and values hold plain pointers to them. A value may
-// therefore outlive its rendering only if it contains none of these three.
+// rendering and its interpreter own these three (rendering.hpp, interpreter.hpp), and values hold plain pointers to them. A value
+// may therefore outlive its rendering only if it contains none of the three.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,7 @@ struct Meter {
   std::size_t used = 0;
 };
 
-// The share of one value in this memory. It is given back when the value is destroyed.
+// The memory that one value adds to a Meter. It is given back when the value is destroyed.
 class Charge {
  public:
   Charge() = default;
@@ -54,7 +54,7 @@ class Charge {
 };
 
 struct Undefined {
-  // Name of the variable or attribute, in the syntax tree of the template; null: it has no name.
+  // The name of the variable or attribute that is undefined, in the syntax tree of the template. Null if it has no name.
   const std::string* name = nullptr;
 };
 struct None {};
@@ -86,7 +86,7 @@ class Value {
 
  public:
   Value() = default;  // undefined
-  // A value is made from exactly one of these types, so that no pointer becomes a bool.
+  // A value is made only from one of the types in Kinds, without a conversion, so that no pointer becomes a bool.
   template <class T>
     requires Kinds::has<T>
   Value(T value) : data_(std::move(value)) {}
@@ -95,7 +95,8 @@ class Value {
   const T* as() const {
     return std::get_if<T>(&data_);
   }
-  // The object itself, for the types that are held by pointers. Null if the value has another type.
+  // Each of the functions from text() to function() gives the object itself, for a type whose values hold a pointer. Null if the
+  // value has another type.
   const Text* text() const { return object<TextPtr>(); }
   const List* list() const { return object<ListPtr>(); }
   const Dict* dict() const { return object<DictPtr>(); }
@@ -124,13 +125,14 @@ struct Text {
   Charge charge{};
 };
 
-// The types of Python whose values are held as a list here.
+// The types of Python whose values are held as a List.
 enum class ListKind : std::uint8_t { list, tuple, range, generator, keys, values, items };
 
 struct List {
   std::vector<Value> items;
   ListKind kind = ListKind::list;
-  // Depth of lists and dictionaries inside each other. It is limited, because everything that walks over them is recursive.
+  // How deep lists and dictionaries are inside each other. The depth is limited, because everything that walks over them is
+  // recursive.
   std::size_t depth = 1;
   mutable bool is_spent = false;  // a generator gives its values only once
   Charge charge{};
@@ -142,12 +144,12 @@ struct Dict {
   Charge charge{};
 };
 
-// The result of namespace(). It is the only kind of value that can change.
+// The value that Jinja's function namespace() makes. It is the only kind of value that can change.
 struct Namespace {
   std::vector<std::pair<std::string, Value>> attributes;
 };
 
-// `loop`, as the body of a for statement sees it.
+// The variable `loop` that the body of a for statement sees.
 struct Loop {
   std::vector<Value> items;
   mutable std::size_t index = 0;
@@ -166,7 +168,7 @@ struct Arguments {
   std::vector<std::pair<std::string_view, Value>> named;
 };
 
-// Values that a caller makes, outside of any rendering.
+// text_value(), list_value() and dict_value() make values outside of any rendering, for the caller of one.
 inline Value text_value(std::string_view bytes, Origin origin = from_template) {
   return std::make_shared<const Text>(Text{MarkedText(bytes, origin)});
 }
