@@ -183,12 +183,12 @@ inline constexpr std::uint32_t combining_ranges[][3] = {{
 {combining_rows}
 }};
 
-// Each character and the one or two (else 0) that it is taken apart into.
+// Each entry is a character and the one or two characters that it is decomposed into; the second is 0 if there is only one.
 inline constexpr std::uint32_t decompositions[][3] = {{
 {entry_rows}
 }};
 
-// Places of decompositions that form C puts together again, in the order of the two parts.
+// Indices into the table of decompositions: those whose two characters form C composes again, sorted by these two characters.
 inline constexpr std::uint16_t compositions[] = {{
 {composed_rows}
 }};

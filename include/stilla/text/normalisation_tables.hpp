@@ -131,7 +131,7 @@ inline constexpr std::uint32_t combining_ranges[][3] = {
     {0x1e2ec, 0x1e2ef, 230}, {0x1e8d0, 0x1e8d6, 220}, {0x1e944, 0x1e949, 230}, {0x1e94a, 0x1e94a, 7},
 };
 
-// Each character and the one or two (else 0) that it is taken apart into.
+// Each entry is a character and the one or two characters that it is decomposed into; the second is 0 if there is only one.
 inline constexpr std::uint32_t decompositions[][3] = {
     {0xc0, 0x41, 0x300}, {0xc1, 0x41, 0x301}, {0xc2, 0x41, 0x302}, {0xc3, 0x41, 0x303}, {0xc4, 0x41, 0x308},
     {0xc5, 0x41, 0x30a}, {0xc7, 0x43, 0x327}, {0xc8, 0x45, 0x300}, {0xc9, 0x45, 0x301}, {0xca, 0x45, 0x302},
@@ -548,7 +548,7 @@ inline constexpr std::uint32_t decompositions[][3] = {
     {0x2fa1d, 0x2a600, 0x0},
 };
 
-// Places of decompositions that form C puts together again, in the order of the two parts.
+// Indices into the table of decompositions: those whose two characters form C composes again, sorted by these two characters.
 inline constexpr std::uint16_t compositions[] = {
     912, 909, 913, 0, 1, 2, 3, 53, 55, 238, 4, 572, 5, 165, 208, 210, 570, 415, 57, 417, 419, 421, 59, 61, 63, 65, 6, 425, 67, 427,
     431, 433, 429, 7, 8, 9, 598, 69, 71, 73, 10, 596, 77, 212, 214, 594, 240, 75, 439, 441, 445, 198, 79, 447, 81, 83, 187, 85, 87, 449,
