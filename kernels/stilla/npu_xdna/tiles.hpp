@@ -71,7 +71,7 @@ inline constexpr Form forms[] = {Form::int8, Form::bf16, Form::bfp16};
 
 constexpr std::string_view form_name(Form form) { return form == Form::int8 ? "int8" : form == Form::bf16 ? "bf16" : "bfp16"; }
 
-// The block of one instruction.
+// The blocks that one instruction multiplies: r x s numbers of A by s x t numbers of B.
 struct BlockShape {
   std::size_t r, s, t;
 };
@@ -114,7 +114,7 @@ constexpr std::size_t b_offset(Form form, CoreTile tile, std::size_t k, std::siz
   if (form == Form::bfp16) return operand_bytes(form, (n / t * (tile.k / s) + k / s) * s * t + n % t * s);
   return operand_bytes(form, (k / s * (tile.n / t) + n / t) * s * t + k % s * t + n % t);
 }
-// The index of C[m, n].
+// The index of the number C[m, n] in a core tile of C.
 constexpr std::size_t c_index(Form form, CoreTile tile, std::size_t m, std::size_t n) {
   const auto [r, s, t] = block_shape(form);
   return (m / r * (tile.n / t) + n / t) * r * t + m % r * t + n % t;
@@ -137,7 +137,7 @@ struct Dealt {
   constexpr std::size_t place(std::size_t tile) const { return tile % hands * per_hand() + tile / hands; }
 };
 
-// A product's matrices in memory. Sizes are in bytes; K is padded to whole core tiles.
+// How the matrices of a product lie in memory. Sizes are in bytes; K is padded to whole core tiles.
 struct ProductLayout {
   Form form = Form::bf16;
   CoreTile tile;
