@@ -66,7 +66,7 @@ class ActivationBuffer {
             scales_are_powers_,
             wide_rows()};
   }
-  // The bits of the activations that the buffer holds.
+  // Whether the activations that the buffer holds have 8 bits, 16 bits, or mixed.
   ActivationBits bits() const { return bits_; }
   bool is_mixed() const { return bits_ == ActivationBits::mixed; }
   std::int8_t* row_values(std::size_t m) { return at<std::int8_t>(parts_.values) + m * cols_; }

@@ -4,10 +4,10 @@
 //
 //     out[m, h] = sum over j <= position(m) of softmax_j(query[m, h] . key[j, g] / sqrt(D)) * value[j, g]
 //
-// with g = h / (H / G), so that neighbouring query heads share a KV head. D is a multiple of 4 up to 256. Row m of the queries is
-// at position first_position + m: a prompt is M rows, and a decoding step is one row. AttentionOptions has other scales, windows,
-// soft caps, and attention in which every row sees all positions. include/stilla/contract/attention.hpp fixes the order of the
-// sums.
+// where query head h of H uses the KV head g = h / (H / G) of G, so that neighbouring query heads share a KV head. The size D of a head
+// is a multiple of 4 up to 256. Row m of the queries is at position first_position + m: a prompt is M rows, and a decoding step is one
+// row. AttentionOptions has other scales, windows, soft caps, and attention in which every row sees all positions.
+// include/stilla/contract/attention.hpp fixes the order of the sums.
 #pragma once
 
 #include <algorithm>

@@ -81,7 +81,7 @@ struct MatmulTile {
 using TileFunction = detail::KeptFunction<32, const MatmulTile&>;
 
 //     y = epilogue(x * w^T + bias)         or, if `accumulate` is set,         y = y + epilogue(x * w^T + bias)
-// The bits are those of separate steps: the product, then the function, then the sum. y has M rows and at least w.rows columns;
+// The bits are those of separate steps: the product, then the epilogue, then the sum. y has M rows and at least w.rows columns;
 // further columns are not written. bias holds w.rows floats, or is null. y overlaps no input, and no y of another product of the
 // same call or job.
 struct MatmulProduct {
@@ -121,7 +121,7 @@ struct PanelJob {
 
   // Computes panels [first, last) for all tokens of the job. With mixed activations the wide rows are first multiplied as rows of
   // 8 bits, like all others. They are then multiplied again with 16 bits, while the weights are still in the cache, and these
-  // results overwrite the first ones. The contract guarantees that every row gets the bits that it would get alone.
+  // results overwrite the first ones. Every row gets the bits that it would get alone, as contract/matmul.hpp guarantees.
   void panels(std::size_t first, std::size_t last) const {
     const std::size_t count = is_rounded ? input.rounded.wide.count() : 0;
     if (count != 0 && count == product.y.rows) {  // all rows are wide, mostly because there is only one token
@@ -315,7 +315,7 @@ inline Status check_rounded(std::string_view op, const ActivationQ8& x) {
   return success();
 }
 
-// Checks all arguments of a product except y.
+// Returns an error if any argument of a product except y is wrong.
 inline Status check_input(std::string_view op, const PanelJob& job) {
   const PackedView& w = job.product.w;
   const MatmulInput& input = job.input;

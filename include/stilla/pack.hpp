@@ -74,7 +74,7 @@ void pack(std::byte* packed, const std::byte* rows, std::size_t N, std::size_t K
 // been used.
 inline constexpr std::size_t piece_bytes = std::size_t{1} << 24;
 
-// How many rows of K weights of format F are packed at a time. Their panels take at most about piece_bytes bytes, but are at least one.
+// How many rows of K weights of format F are packed at a time. Their panels take at most piece_bytes bytes, unless one panel is larger.
 template <WeightFormat F>
 constexpr std::size_t rows_per_piece(std::size_t K) {
   const std::size_t panel = PanelLayout<F>::panel_bytes(K);

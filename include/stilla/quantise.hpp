@@ -40,7 +40,8 @@ inline bool scales_are_powers(const ActivationQ8& x) {
 }
 
 // Whether each scale is a power of two (as quantise() makes them), infinity, NaN or 0. With such scales, however large or small,
-// the sums that are rounded together (RoundedSums) are what the contract says. Weights that take these sums refuse other scales.
+// the sums that are rounded together (RoundedSums) are what contract/activation_q8.hpp says. Weights that take these sums refuse other
+// scales.
 inline bool scales_are_rounded(const ActivationQ8& x) {
   for (std::size_t i = 0; i < x.rows * x.blocks(); ++i) {
     const auto bits = std::bit_cast<std::uint32_t>(x.scales[i]), mantissa = bits & 0x007fffffu, exponent = bits >> 23 & 255;

@@ -4,16 +4,16 @@
 //
 //     p * base^(-2i / rotary_dim) / factor[i]          i = 0 .. rotary_dim / 2 - 1
 //
-// where factor[i] is 1 unless the model gives divisors (as Llama 3 does for long contexts).
-// Angles, cosines and sines are computed in double. They are therefore right to the last bit of a float up to position 131 071
-// and beyond. (transformers computes the angle in float, with an error of up to 0.004 there.) They depend on the position only,
-// so that one row of the table serves all heads and layers.
+// where factor[i] is 1 unless the model gives divisors (as Llama 3 does for long contexts). Angles, cosines and sines are computed in
+// double. They are therefore right to the last bit of a float up to position 131 071 and beyond. (transformers computes the angle in
+// float, with an error of up to 0.004 there.) They depend on the position only, so that one row of the table of cosines and sines
+// serves all heads and layers.
 //
 // Scalings for texts longer than those of the training, as transformers computes them:
 //
-//     linear   all angles are divided by the factor
+//     linear   all angles are divided by the factor of the scaling (RopeScaling::factor)
 //     YaRN     (Peng et al., 2023) pairs that turn often in the original context keep their angle; pairs that turn less than
-//              once have it divided by the factor; pairs between these get a mixture of the two. Cosines and sines are
+//              once have it divided by this factor; pairs between these get a mixture of the two. Cosines and sines are
 //              multiplied by 0.1 ln(factor) + 1, so that attention is as sharp as before
 //
 // With every scaling, cosines and sines are also multiplied by `magnitude`, as in llama.cpp.

@@ -15,7 +15,7 @@
 //     store_alternating(to, a, b)  a[0], b[0], a[1], b[1] ...
 //     even_lanes_first(x)          lanes 0 2 4 .. 14 1 3 5 .. 15
 //     reversed(x)                  lanes in reverse order
-//     negated(x)
+//     negated(x)                   -x in each lane
 //     exponential(x)               exp_approximate for x <= 0 or NaN
 //     set_s32 add_s32 sub_s32 max_s32    operations on int32 lanes
 //     magnitude_bits(Float)        the bit patterns of the lanes without their signs, as an Int

@@ -11,7 +11,7 @@
 //                             rows of a set lie side by side, so a tile need not end where a panel does
 //     Budget::sweep_tokens    tokens in a tile
 //
-// A token's scale is a power of two, 2^-67 to 2^53. With activations of 8 bits, the sum of a group's products therefore does not
+// A token's scale is a power of two, 2^-74 to 2^54. With activations of 8 bits, the sum of a group's products therefore does not
 // start from 0 but from the bit pattern of the float 1.5 * 2^23 * scale. One unit in the last place of that float is `scale`, and
 // a sum of products is below 2^22, so:
 //
@@ -64,9 +64,9 @@ STILLA_INLINE bool row_scales_are_exact(Float scale) {
 STILLA_INLINE Float ones_for_zeros(Float factor) { return as_floats(where_zero(factor, set_s32(bits_of_one), as_bits(factor))); }
 STILLA_INLINE Int exponents_of(Float factor) { return sub_s32(as_bits(factor), set_s32(bits_of_one)); }
 
-// Unpacks a set of panels for k_begin .. k_end - 1. Returns false where the sweep's products would differ from the contract's.
-// One case is that the product of a row's scale and a token's scale would be rounded. The other is that a minimum is infinite or
-// NaN, so that adding bit patterns would not multiply it. The caller then uses the kernels for few tokens.
+// Unpacks a set of panels for the k from k_begin to k_end - 1. Returns false where the sweep's results would differ from those that
+// contract/matmul.hpp fixes. One case is that the product of a row's scale and a token's scale would be rounded. The other is that a
+// minimum is infinite or NaN, so that adding bit patterns would not multiply it. The caller then uses the kernels for few tokens.
 template <class F, std::size_t Panels, std::size_t ChunkK>
 STILLA_NOINLINE bool unpack_panels(Unpacked<F, Panels, ChunkK>& out, const MatmulArgs<F>& a, std::size_t p0, std::size_t k_begin,
                                    std::size_t k_end) {
@@ -290,7 +290,7 @@ STILLA_INLINE void store_tile(const Float (&acc)[MT][sweep_vectors], const Matmu
   }
 }
 
-// Computes a tile: `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. set_row: the tile's
+// Computes a tile: `sweep_rows` rows of the set of panels from p0 on and MT tokens, over one chunk of k. `set_row` is the tile's
 // first row in the set. The sums are loaded from y and stored to y. With activations of 16 bits the two planes use the same
 // accumulators one after the other, because twice as many would not fit the registers. `tokens` is read with activations of 8
 // bits, and where groups of 16 have minimums.

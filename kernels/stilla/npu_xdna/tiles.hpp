@@ -102,13 +102,13 @@ constexpr std::size_t a_bytes(Form form, CoreTile tile) { return operand_bytes(f
 constexpr std::size_t b_bytes(Form form, CoreTile tile) { return operand_bytes(form, tile.k * tile.n); }
 constexpr std::size_t c_bytes(CoreTile tile) { return tile.m * tile.n * accumulator_bytes; }
 
-// The place of A[row, col], or of the unit that begins there, in a core tile of `rows` x `cols` in blocks of r x s: in bytes.
+// The place in bytes of A[row, col], or of the unit that holds it, in a core tile of A, which stands in blocks of r x s.
 constexpr std::size_t a_offset(Form form, CoreTile tile, std::size_t row, std::size_t col) {
   const auto [r, s, t] = block_shape(form);
   const std::size_t block = row / r * (tile.k / s) + col / s;
   return operand_bytes(form, block * r * s + row % r * s + col % s / unit_weights(form) * unit_weights(form));
 }
-// The place of B[k, n] in a core tile, in bytes.
+// The place in bytes of B[k, n], or of the unit that begins with it, in a core tile of B.
 constexpr std::size_t b_offset(Form form, CoreTile tile, std::size_t k, std::size_t n) {
   const auto [r, s, t] = block_shape(form);
   if (form == Form::bfp16) return operand_bytes(form, (n / t * (tile.k / s) + k / s) * s * t + n % t * s);

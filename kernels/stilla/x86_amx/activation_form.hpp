@@ -7,10 +7,11 @@
 //                                          in the order 0 2 4 6 8 10 12 14 1 3 5 7 9 11 13 15 (tile_position)
 //     low     bf16  [K / 32][stride][32]   the low plane, in the same order; `values` are then scale * 256 * high. None with 8 bits
 //     scaled_sums  float [K / 32][stride]  as in ActivationQ8
-//     rounded_sums  bf16  [pairs of K / 256][stride][2][8][2]   of the blocks of 512 columns: scale * 256 * high and scale * low, which
-//                                          add up to scale * sum. Zeros where a row has only 256 columns for the last pair
+//     rounded_sums  bf16  [K / 512, rounded up][stride][2][8][2]   for 2 times 256 columns, 8 rounded sums each, and for each sum two
+//                                          numbers, scale * 256 * high and scale * low, which add up to scale * sum. Zeros where a row
+//                                          has only 256 columns for the last pair
 //
-// stride: the number of tokens that there is room for, M + 16 (kernels read the scaled sums of a whole tile).
+// `stride` is the number of tokens that there is room for, M + 16 (kernels read the scaled sums of a whole tile).
 #pragma once
 
 #include <bit>

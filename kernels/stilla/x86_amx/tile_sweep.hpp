@@ -37,14 +37,14 @@
 // Measured on one Granite Rapids server, where GCC 12 and clang 19 took the same time. The figures are cycles for 16 results of
 // 32 weights, at the speed of the clock while vpdpbusd runs, whose peak is 4 cycles:
 //
-//     products 1.2, their stores 1.1, tile loads 0.9; these do not quite overlap
+//     each alone, which do not quite overlap: products 1.2, their stores 1.1, tile loads 0.9
 //     products, stores and loads together               1.8
 //     the same with the multiply-adds                   2
 //     Q4_0's sweep with everything in L1                2.5
 //     Q4_0's sweep with the activations in L2           2.7
 //     Q4_K's sweep with the activations in L1, in L2    2.9, 3.1
-//     with values other than zero                       3.4       (the clock falls by a tenth)
-//     a whole matmul of a 1.5B model's shapes           3.8 and 4.4
+//     Q4_K's sweep with values other than zero          3.4       (the clock falls by a tenth)
+//     a whole matmul, a 1.5B's shapes, Q4_0 and Q4_K    3.8 and 4.4
 //     the same with avx512vnni                          6.5 to 8
 //
 // Activations are loaded by tileloaddt1, as data that is not read again soon. Loaded by other instructions, they displace the

@@ -223,7 +223,7 @@ STILLA_INLINE Int round_products(Float x, Float scale) {
   return sub_s32(_mm512_castps_si512(fused_multiply_add(x, scale, magic)), _mm512_castps_si512(magic));
 }
 
-// exp_approximate (math.hpp) with the same bits, in each lane, for x <= exp_highest or NaN.
+// Computes exp_approximate (math.hpp) in each lane, with the same bits, for x <= exp_highest or NaN.
 STILLA_INLINE Float exponential(Float x) {
   using namespace stilla::detail;
   const __mmask16 in_range = _mm512_cmp_ps_mask(x, set(exp_lowest), _CMP_GE_OQ);
